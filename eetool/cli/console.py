@@ -1,0 +1,151 @@
+"""What all verbs share: answers on stdout, everything else on stderr, errors as messages with exit codes."""
+
+import functools
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from eetool import __version__
+from eetool.errors import EarlyExitError
+from eetool.progress import Advance
+from eetool.records import canonical, encode, write_atomic
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a verb has to say: a document for programs, and lines or rich tables for people."""
+
+    schema: str
+    document: Mapping[str, Any]
+    text: Sequence[Any]
+
+
+class Group(click.Group):
+    """A group that turns every error into a message, or with --json into a document, and an exit code."""
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:  # type: ignore[override]
+        argv = list(sys.argv[1:] if args is None else args)
+        extra["standalone_mode"] = False
+        try:
+            code = super().main(argv, *rest, **extra)
+        except Exception as error:
+            code = _report(error, as_json="--json" in argv, command=argv[0] if argv else None)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            code = INTERRUPTED
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def verb(function: Callable[..., Answer]) -> click.Command:
+    """Make a click command of `function`: its name, its docstring, `--json`, and the printing of its answer."""
+    name = function.__name__
+
+    @click.option("--json/--no-json", "as_json", default=False, help="Print one JSON document.")
+    @functools.wraps(function)
+    def run(*args: Any, as_json: bool, **kwargs: Any) -> None:
+        answer = function(*args, **kwargs)
+        if as_json:
+            click.echo(canonical(envelope(name, answer)), nl=False)
+        else:
+            show(answer.text)
+
+    return click.command(name)(run)
+
+
+def envelope(command: str, answer: Answer) -> dict[str, Any]:
+    """The document of an answer as `--json` prints it and `-o` writes it."""
+    head = {"eetool": __version__, "command": command, "schema": answer.schema, "ok": True}
+    return {**head, **encode(answer.document)}
+
+
+def write_answer(path: Path, command: str, answer: Answer) -> None:
+    """Write the document of an answer to `path`."""
+    write_atomic(path, canonical(envelope(command, answer)).encode())
+
+
+def show(text: Sequence[Any]) -> None:
+    """Print lines and rich tables on stdout."""
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    for item in text:
+        console.print(item, markup=False) if isinstance(item, str) else console.print(item)
+
+
+def table(columns: Mapping[str, str], rows: Sequence[Sequence[str]]) -> Any:
+    """A rich table; `columns` maps each heading to its justification."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading, justify in columns.items():
+        made.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+class TerminalProgress:
+    """Bars with the time left on a terminal; elsewhere nothing but notes. Everything goes to stderr."""
+
+    @contextmanager
+    def __call__(self, what: str, total: int) -> Iterator[Advance]:
+        if not sys.stderr.isatty():
+            yield lambda steps: None
+            return
+        from rich import progress
+
+        columns = [
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TimeRemainingColumn(),
+        ]
+        console = progress.Console(stderr=True)  # type: ignore[attr-defined]
+        with progress.Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task(what, total=total)
+            yield lambda steps: bar.advance(task, steps)
+
+    def note(self, line: str) -> None:
+        click.echo(line, err=True)
+
+
+def _report(error: Exception, as_json: bool, command: str | None) -> int:
+    code, message, hint = _explain(error)
+    if as_json:
+        document = {"eetool": __version__, "command": command, "ok": False}
+        click.echo(json.dumps({**document, "error": {"code": code, "message": message, "hint": hint}}, indent=2))
+        return code
+    click.echo(f"error: {message}", err=True)
+    if hint:
+        click.echo(f"       {hint}", err=True)
+    return code
+
+
+def _explain(error: Exception) -> tuple[int, str, str | None]:
+    """Exit code, message and hint of any exception."""
+    if isinstance(error, EarlyExitError):
+        return error.exit_code, error.message, error.hint
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return 2, error.format_message(), None
+    if isinstance(error, click.UsageError):
+        help_line = f"Try '{error.ctx.command_path} --help'." if error.ctx else None
+        return 2, error.format_message(), help_line
+    if isinstance(error, click.ClickException):
+        return error.exit_code, error.format_message(), None
+    if isinstance(error, click.Abort):
+        return INTERRUPTED, "interrupted", None
+    if os.environ.get("EETOOL_TRACEBACK"):
+        traceback.print_exc()
+    hint = "This is a fault of eetool, not yours. EETOOL_TRACEBACK=1 shows where it happened; please report it."
+    return 1, f"unexpected {type(error).__name__}: {error}", hint

@@ -1,0 +1,44 @@
+"""Options and parameter types that several verbs share."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Paths are checked by the code that opens them, which says more than "does not exist" and exits with 3.
+PATH = click.Path(path_type=Path)
+
+
+class ShapeType(click.ParamType[Any]):
+    """`1x3x32x32` to a tuple of ints."""
+
+    name = "shape"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        sizes = str(value).split("x")
+        if not all(size.isdecimal() and int(size) > 0 for size in sizes):
+            self.fail(f"{value!r} is not a shape such as 1x3x32x32", param, ctx)
+        return tuple(int(size) for size in sizes)
+
+
+SHAPE = ShapeType()
+
+
+def output_option(help_text: str, required: bool = False) -> Callable[[F], F]:
+    """`-o/--output PATH`."""
+    return click.option("-o", "--output", type=PATH, required=required, help=help_text)
+
+
+def force_option(function: F) -> F:
+    """`--force/--no-force`."""
+    return click.option("--force/--no-force", default=False, help="Replace an existing output.")(function)
+
+
+def data_option(required: bool = True) -> Callable[[F], F]:
+    """`--data SOURCE`."""
+    return click.option("--data", required=required, metavar="SOURCE", help="Data source: digits.")

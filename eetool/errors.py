@@ -1,0 +1,52 @@
+"""Everything eetool raises on purpose, as a tree (the root and its fields are the runtime's):
+
+eetool_runtime.EarlyExitError    carries `exit_code` and an optional `hint`
+├── UsageError             2     the command or call itself is off (the runtime's own class)
+│   └── OutputError        2     the output exists already or cannot be written
+├── ArtefactError          3     an input file is missing, damaged, or not what it should be
+├── VerificationError      4     parity or a hash does not hold (the runtime's own class)
+├── MissingError           5     an extra, a backend or a device is not there
+├── BudgetError            6     no candidate meets the budget
+└── UnstableError          7     a measurement was rejected as unstable
+"""
+
+from eetool_runtime.errors import EarlyExitError, UsageError, VerificationError
+
+__all__ = [
+    "ArtefactError",
+    "BudgetError",
+    "EarlyExitError",
+    "MissingError",
+    "OutputError",
+    "UnstableError",
+    "UsageError",
+    "VerificationError",
+]
+
+
+class OutputError(UsageError):
+    """The output exists and `--force` was not given, or the place cannot be written to."""
+
+
+class ArtefactError(EarlyExitError):
+    """An input file is missing, damaged, or something else than was asked for."""
+
+    exit_code = 3
+
+
+class MissingError(EarlyExitError):
+    """An extra, a backend or a device that the command needs is not there."""
+
+    exit_code = 5
+
+
+class BudgetError(EarlyExitError):
+    """No candidate meets the budget."""
+
+    exit_code = 6
+
+
+class UnstableError(EarlyExitError):
+    """A measurement scattered too much to be believed."""
+
+    exit_code = 7

@@ -1,0 +1,29 @@
+"""How long work reports where it is, without knowing who looks."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, contextmanager
+from typing import Iterator, Protocol
+
+Advance = Callable[[int], None]
+
+
+class Progress(Protocol):
+    """`with progress("training", total) as advance: ... advance(1)`. `note` is a line for the log."""
+
+    def __call__(self, what: str, total: int) -> AbstractContextManager[Advance]: ...
+
+    def note(self, line: str) -> None: ...
+
+
+class Silent:
+    """Reports nothing; the default everywhere in the library."""
+
+    @contextmanager
+    def __call__(self, what: str, total: int) -> Iterator[Advance]:
+        yield lambda steps: None
+
+    def note(self, line: str) -> None:
+        pass
+
+
+SILENT = Silent()

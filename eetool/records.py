@@ -1,0 +1,119 @@
+"""Records on disk: canonical JSON, atomic writes, hashes. Nothing is overwritten unless the caller says so."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from eetool.errors import ArtefactError, OutputError
+from eetool_runtime.records import decode, encode, parse_json
+
+T = TypeVar("T")
+
+
+def canonical(value: Any) -> str:
+    """JSON text of a record: two spaces, keys in the order of the dataclass, one newline at the end."""
+    return json.dumps(encode(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_record(cls: type[T], path: Path, schema: str) -> T:
+    """Read a JSON document of eetool (`"schema": schema`) into the dataclass `cls`.
+
+    The envelope of `--json` (`eetool`, `command`, `ok`) is dropped.
+
+    Raises:
+        ArtefactError: the file is missing, not JSON, of another schema, or a field is off.
+    """
+
+    def refuse(reason: str) -> ArtefactError:
+        return ArtefactError(f"{path}: {reason}", f"It should be a {schema} document made by eetool.")
+
+    document = parse_json(read_text(path), refuse)
+    found = document.get("schema") if isinstance(document, dict) else None
+    if found != schema:
+        raise refuse(f"expected schema {schema!r}, found {found!r}")
+    fields = {k: v for k, v in document.items() if k not in ("eetool", "command", "ok", "schema")}
+    return decode(cls, fields, refuse)
+
+
+def read_text(path: Path) -> str:
+    """Text of a file; raises ArtefactError where it is missing, unreadable or not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ArtefactError(f"{path}: not a text file") from None
+    except OSError as error:
+        raise ArtefactError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def sha256_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_output(path: Path, force: bool) -> None:
+    """Raise OutputError now, before long work, where the result could not be written later."""
+    if path.exists() and not force:
+        raise OutputError(f"{path} exists already", "Give --force to replace it, or -o for another place.")
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise OutputError(f"{folder} is not a folder", "Create it first, or give -o for another place.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"{folder} cannot be written to", "Give -o for another place.")
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write so that `path` holds the old bytes or all of the new ones, whatever happens in between."""
+    with _output_errors(path), _sibling(path, directory=False) as temporary:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+
+@contextmanager
+def write_directory(path: Path) -> Iterator[Path]:
+    """Yield an empty directory that becomes `path` when the block ends well, and vanishes when it does not."""
+    with _output_errors(path), _sibling(path, directory=True) as temporary:
+        yield temporary
+        if path.exists():
+            with _sibling(path, directory=True) as old:
+                path.replace(old / "old") if path.is_dir() else path.unlink()
+                temporary.replace(path)
+        else:
+            temporary.replace(path)
+
+
+@contextmanager
+def _sibling(path: Path, directory: bool) -> Iterator[Path]:
+    """A temporary name beside `path` (a rename works only within one file system), removed at the end."""
+    prefix = f".{path.name}."
+    if directory:
+        temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=path.absolute().parent))
+        temporary.chmod(0o755)
+    else:
+        handle, name = tempfile.mkstemp(prefix=prefix, dir=path.absolute().parent)
+        os.close(handle)
+        temporary = Path(name)
+        temporary.chmod(0o644)
+    try:
+        yield temporary
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _output_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{path} could not be written: {error.strerror}", "Nothing was left behind.") from error

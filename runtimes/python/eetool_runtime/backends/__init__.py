@@ -1,0 +1,35 @@
+"""Which backend opens which file. A backend's library is imported when its first graph is opened, not before."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+from ..errors import BackendError, UsageError
+from .base import PRIVATE, PROCESS, Backend, Graph, Threads
+
+__all__ = ["PRIVATE", "PROCESS", "Backend", "Graph", "Threads", "backend_for", "open_graph"]
+
+_BY_FORMAT = {"onnx": ("onnx", "onnxruntime", "pip install eetool-runtime[onnx]")}
+
+
+def backend_for(graph_format: str) -> Backend:
+    """The installed backend that runs `graph_format` (`onnx`).
+
+    Raises:
+        UsageError: no backend knows this format.
+        BackendError: its library is missing; the hint is the one line that installs it.
+    """
+    if graph_format not in _BY_FORMAT:
+        raise UsageError(f"no backend runs {graph_format!r} graphs", f"Known formats: {', '.join(_BY_FORMAT)}.")
+    module, library, install = _BY_FORMAT[graph_format]
+    try:
+        backend: Backend = importlib.import_module(f"{__name__}.{module}").BACKEND
+    except ImportError as error:
+        raise BackendError(f"the {graph_format} backend needs {library}: {error}", install) from None
+    return backend
+
+
+def open_graph(path: Path, threads: Threads = Threads()) -> Graph:  # noqa: B008 - frozen, so safe to share
+    """Open one bare graph file; its suffix names the format. Raises as `backend_for` and `Backend.open` do."""
+    return backend_for(Path(path).suffix.lstrip(".")).open(Path(path), threads)

@@ -1,0 +1,110 @@
+"""ONNX Runtime behind the backend protocol, and the one place that knows about its thread pools."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+import onnxruntime as ort
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
+
+from ..errors import BackendError, InputError, UsageError
+from ..manifest import Tensor
+from .base import PRIVATE, PROCESS, Threads
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(int64)": "int64",
+    "tensor(int32)": "int32",
+    "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+    "tensor(bool)": "bool",
+}
+_pool_lock = threading.Lock()
+_pool_threads: Optional[int] = None
+
+# Errors only: the default level prints a line for every constant it folds.
+ort.set_default_logger_severity(3)
+
+
+class OnnxGraph:
+    def __init__(self, session: Any, path: Path) -> None:
+        self._run = session.run
+        self._path = path
+        self.inputs = {value.name: _tensor(value) for value in session.get_inputs()}
+        self.outputs = {value.name: _tensor(value) for value in session.get_outputs()}
+        self._output_names = list(self.outputs)
+
+    def run(self, feed: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
+        try:
+            outputs: Sequence[np.ndarray] = self._run(self._output_names, feed)
+        except InvalidArgument as error:
+            raise InputError(f"{self._path.name}: onnxruntime refused the input: {error}") from error
+        except Exception as error:  # onnxruntime raises a dozen unrelated types
+            raise BackendError(f"{self._path.name}: onnxruntime could not run this graph: {error}") from error
+        return outputs
+
+
+class OnnxBackend:
+    name = "onnxruntime"
+    version = str(ort.__version__)
+    suffix = "onnx"
+
+    def open(self, path: Path, threads: Threads) -> OnnxGraph:
+        options = _session_options(threads)
+        try:
+            session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises a dozen unrelated types
+            raise BackendError(f"{path}: onnxruntime {self.version} cannot load this graph: {error}") from error
+        return OnnxGraph(session, path)
+
+
+def _session_options(threads: Threads) -> Any:
+    options = ort.SessionOptions()
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    if _uses_process_pool(threads):
+        options.use_per_session_threads = False
+    else:
+        options.intra_op_num_threads = threads.count
+        # A spinning pool per graph makes the graphs of one cascade fight for the cores (onnxruntime #17011).
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def _uses_process_pool(threads: Threads) -> bool:
+    """Set the pool of the process at its first use; True where this session has to draw from it."""
+    global _pool_threads
+    if threads.pool not in (PRIVATE, PROCESS):
+        raise UsageError(f"unknown pool {threads.pool!r}", f"Known pools: {PRIVATE}, {PROCESS}.")
+    if threads.count < 1:
+        raise UsageError(f"threads must be at least 1, not {threads.count}")
+    with _pool_lock:
+        if _pool_threads is None and threads.pool == PROCESS and threads.count > 1:
+            if not hasattr(ort, "set_global_thread_pool_sizes"):
+                return False  # before onnxruntime 1.32: private pools that do not spin
+            ort.set_global_thread_pool_sizes(threads.count, 1)
+            _pool_threads = threads.count
+        if _pool_threads is not None and _pool_threads != threads.count:
+            raise BackendError(
+                f"this process has one pool of {_pool_threads} threads, so {threads.count} cannot be had",
+                "Load every model of the process with the same thread count, or use pool='private' from the start.",
+            )
+    return _pool_threads is not None
+
+
+def process_pool_threads() -> Optional[int]:
+    """Size of the pool that all sessions of this process share, or None while each has its own."""
+    return _pool_threads
+
+
+def _tensor(value: Any) -> Tensor:
+    # onnxruntime gives None for a dimension without a name.
+    shape = tuple(size if size is not None else "any" for size in value.shape)
+    return Tensor(_DTYPES.get(value.type, value.type), shape)
+
+
+BACKEND = OnnxBackend()

@@ -1,0 +1,95 @@
+"""Opening a bundle directory: every byte is checked against the manifest before any graph is loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Union
+
+import numpy as np
+
+from .errors import BundleError, UsageError
+from .manifest import MAX_MANIFEST_BYTES, Manifest, Variant, parse_manifest
+
+MANIFEST = "manifest.json"
+_COPY_AGAIN = "Copy the bundle again from where it was made, or export it again."
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A directory whose files are those that its manifest describes."""
+
+    path: Path
+    manifest: Manifest
+
+    def file(self, relative: str) -> Path:
+        return self.path.joinpath(*relative.split("/"))
+
+    def variant(self, name: str) -> Variant:
+        """The variant called `name`; raises UsageError with the names there are."""
+        if name not in self.manifest.variants:
+            there = ", ".join(self.manifest.variants)
+            raise UsageError(f"{self.path.name} has no variant {name!r}", f"It has: {there}.")
+        return self.manifest.variants[name]
+
+    def arrays(self, relative: str) -> dict[str, np.ndarray]:
+        """The arrays of one of the bundle's `.npz` files."""
+        try:
+            with np.load(self.file(relative), allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}
+        except (ValueError, OSError, KeyError) as error:
+            raise BundleError(f"{relative}: not a readable .npz file: {error}", _COPY_AGAIN) from None
+
+
+def open_bundle(path: Union[str, "os.PathLike[str]"]) -> Bundle:
+    """Read and check the bundle at `path`.
+
+    Raises:
+        BundleError: it is not there, not a directory, its manifest is refused, or a file's size or hash is off.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        found = "is not a directory" if root.exists() else "does not exist"
+        raise BundleError(f"{root}: {found}", "A bundle is a directory NAME.eebundle made by `eetool export`.")
+    manifest = parse_manifest(_read_manifest(root / MANIFEST))
+    bundle = Bundle(root, manifest)
+    for relative, record in manifest.files.items():
+        _check_file(bundle.file(relative), relative, record.size_bytes, record.sha256, root)
+    return bundle
+
+
+def _read_manifest(path: Path) -> bytes:
+    _refuse_unless_plain(path, MANIFEST)
+    with path.open("rb") as file:
+        return file.read(MAX_MANIFEST_BYTES + 1)
+
+
+def _check_file(path: Path, relative: str, size_bytes: int, sha256: str, root: Path) -> None:
+    for folder in path.parents:
+        if folder == root:
+            break
+        if folder.is_symlink():
+            raise BundleError(f"{relative}: its folder is a link, which a bundle may not hold", _COPY_AGAIN)
+    found = _refuse_unless_plain(path, relative)
+    if found != size_bytes:
+        raise BundleError(f"{relative}: {found} bytes where the manifest says {size_bytes}", _COPY_AGAIN)
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    if digest.hexdigest() != sha256:
+        raise BundleError(f"{relative}: its SHA-256 is not the one in the manifest; it was changed", _COPY_AGAIN)
+
+
+def _refuse_unless_plain(path: Path, relative: str) -> int:
+    """Size in bytes of the plain file at `path`; links, pipes, devices and absent files are refused."""
+    try:
+        status = path.lstat()
+    except OSError as error:
+        raise BundleError(f"{relative}: cannot be read: {error.strerror}", _COPY_AGAIN) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise BundleError(f"{relative}: not a plain file", _COPY_AGAIN)
+    return status.st_size

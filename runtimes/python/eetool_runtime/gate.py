@@ -1,0 +1,65 @@
+"""The policy in use: which components run, in which order, and where a gate stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from .errors import UsageError
+from .manifest import NEVER, Manifest
+
+
+@dataclass(frozen=True)
+class Gate:
+    """After the component that makes `confidence`: leave at `exit_index` where it is at least `threshold`."""
+
+    exit_index: int
+    threshold: float
+    logits: str
+    confidence: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One component to run, the gate behind it if there is one, and the MACs of all that has run by then."""
+
+    component: str
+    gate: Optional[Gate]
+    macs: int
+
+
+def plan(manifest: Manifest, thresholds: tuple[Optional[float], ...]) -> tuple[Stage, ...]:
+    """The stages to run under `thresholds` (one per early exit; None never fires).
+
+    An exit whose gate cannot fire is skipped, unless something that does run reads what it makes.
+
+    Raises:
+        UsageError: a threshold is missing, surplus or out of range.
+    """
+    if len(thresholds) != manifest.n_early_exits:
+        raise UsageError(f"{len(thresholds)} thresholds given; the model has {manifest.n_early_exits} early exits")
+    for t in thresholds:
+        if t is not None and not 0.0 <= t <= NEVER:  # NaN fails this test too
+            raise UsageError(f"threshold {t} is out of range", "Confidences lie in [0, 1]; null never fires.")
+    gates = {}
+    for index, (e, t) in enumerate(zip(manifest.exits, (*thresholds, 0.0))):
+        if t is not None:
+            gates[e.component] = Gate(index, t, e.logits, e.confidence)
+    needed = _needed(manifest, set(gates))
+    stages, macs = [], 0
+    for c in manifest.components:
+        if c.name in needed:
+            macs += c.macs
+            stages.append(Stage(c.name, gates.get(c.name), macs))
+    return tuple(stages)
+
+
+def _needed(manifest: Manifest, gated: set[str]) -> set[str]:
+    """Names of the components that a gate stands on, directly or through the tensors it reads."""
+    needed: set[str] = set()
+    tensors: set[str] = set()
+    for c in reversed(manifest.components):
+        if c.name in gated or tensors.intersection(c.outputs):
+            needed.add(c.name)
+            tensors.update(c.inputs)
+    return needed

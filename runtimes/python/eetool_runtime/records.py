@@ -1,0 +1,133 @@
+"""JSON to frozen dataclasses, strictly: unknown keys, wrong types and non-finite numbers are refused, by path.
+
+Written here and not taken from a library because the device has numpy and nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import types
+from functools import lru_cache
+from typing import Any, Callable, Type, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+Refuse = Callable[[str], Exception]
+
+# `int | None` has its own type from Python 3.10 on.
+_UNIONS = (Union, getattr(types, "UnionType", Union))
+
+
+def parse_json(text: str, refuse: Refuse) -> Any:
+    """Parse `text`; duplicate keys, NaN, Infinity and nesting without end raise `refuse(reason)`."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        seen = dict(pairs)
+        if len(seen) != len(pairs):
+            twice = sorted({key for key, _ in pairs if sum(key == k for k, _ in pairs) > 1})
+            raise refuse(f"the key {twice[0]!r} stands twice in one object")
+        return seen
+
+    def constant(name: str) -> Any:
+        raise refuse(f"{name} is not a JSON number")
+
+    try:
+        return json.loads(text, object_pairs_hook=unique, parse_constant=constant)
+    except RecursionError:
+        raise refuse("it is nested too deeply") from None
+    except ValueError as error:
+        raise refuse(f"it is not valid JSON: {error}") from None
+
+
+def decode(cls: Type[T], value: Any, refuse: Refuse, *, ignore_unknown: bool = False) -> T:
+    """Build the dataclass `cls` from parsed JSON, or raise `refuse("field.path: what was wrong")`."""
+    decoded: T = _decode(cls, value, "", refuse, ignore_unknown)
+    return decoded
+
+
+def encode(value: Any) -> Any:
+    """The inverse of `decode`: dataclasses and tuples to plain dicts and lists."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: encode(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [encode(item) for item in value]
+    return value
+
+
+@lru_cache(maxsize=None)
+def _hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)
+
+
+def _decode(kind: Any, value: Any, path: str, refuse: Refuse, lenient: bool) -> Any:
+    origin = get_origin(kind)
+    if dataclasses.is_dataclass(kind):
+        return _decode_record(kind, value, path, refuse, lenient)
+    if origin in _UNIONS:
+        return _decode_union(get_args(kind), value, path, refuse, lenient)
+    if origin is tuple:
+        item = get_args(kind)[0]
+        _expect(isinstance(value, list), "a list", value, path, refuse)
+        return tuple(_decode(item, v, f"{path}[{i}]", refuse, lenient) for i, v in enumerate(value))
+    if origin is dict:
+        item = get_args(kind)[1]
+        _expect(isinstance(value, dict), "an object", value, path, refuse)
+        return {k: _decode(item, v, _join(path, k), refuse, lenient) for k, v in value.items()}
+    return _decode_scalar(kind, value, path, refuse)
+
+
+def _decode_record(cls: Any, value: Any, path: str, refuse: Refuse, lenient: bool) -> Any:
+    _expect(isinstance(value, dict), "an object", value, path, refuse)
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    unknown = [key for key in value if key not in fields]
+    if unknown and not lenient:
+        raise refuse(f"{_join(path, unknown[0])}: unknown field")
+    arguments = {}
+    for name, field in fields.items():
+        if name in value:
+            arguments[name] = _decode(_hints(cls)[name], value[name], _join(path, name), refuse, lenient)
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise refuse(f"{_join(path, name)}: missing field")
+    return cls(**arguments)
+
+
+def _decode_union(options: tuple[Any, ...], value: Any, path: str, refuse: Refuse, lenient: bool) -> Any:
+    if value is None and type(None) in options:
+        return None
+    concrete = [option for option in options if option is not type(None)]
+    if len(concrete) == 1:
+        return _decode(concrete[0], value, path, refuse, lenient)
+    for option in concrete:  # unions of scalars only, told apart by their JSON type
+        if type(value) is option:
+            return value
+    names = " or ".join(option.__name__ for option in concrete)
+    _expect(False, names, value, path, refuse)
+
+
+def _decode_scalar(kind: Any, value: Any, path: str, refuse: Refuse) -> Any:
+    if kind is Any:
+        return value
+    if kind is float:
+        _expect(type(value) in (int, float), "a number", value, path, refuse)
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        _expect(math.isfinite(number), "a finite number", value, path, refuse)
+        return number
+    words = {int: "an integer", str: "a string", bool: "true or false"}
+    _expect(type(value) is kind, words[kind], value, path, refuse)
+    return value
+
+
+def _expect(holds: bool, what: str, value: Any, path: str, refuse: Refuse) -> None:
+    if not holds:
+        shown = repr(value)
+        raise refuse(f"{path or 'the document'}: expected {what}, found {shown[:60]}")
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
