@@ -1,15 +1,16 @@
 """Runs early-exit bundles: easy inputs leave at an early exit, hard ones go deeper.
 
-    import eetool_runtime as ee
+import eetool_runtime as ee
 
-    model = ee.load("model.eebundle")
-    result = model(x)
-    result.label, result.exit, result.confidence, result.latency_ms
+model = ee.load("model.eebundle")
+result = model(x)
+result.label, result.exit, result.confidence, result.latency_ms
 """
 
 from .bundle import Bundle, open_bundle
-from .cascade import Model, Result, load
+from .cascade import Model, Result
 from .errors import EarlyExitError
+from .loading import load
 
 __version__ = "0.1.0"
 

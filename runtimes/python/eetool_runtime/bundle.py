@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Union
+from typing import BinaryIO, Union
 
 import numpy as np
 
@@ -15,6 +18,7 @@ from .errors import BundleError, UsageError
 from .manifest import MAX_MANIFEST_BYTES, Manifest, Variant, parse_manifest
 
 MANIFEST = "manifest.json"
+_MAX_UNPACKED_BYTES = 1 << 28  # of samples: a few inputs, not a zip bomb
 _COPY_AGAIN = "Copy the bundle again from where it was made, or export it again."
 
 
@@ -26,6 +30,7 @@ class Bundle:
     manifest: Manifest
 
     def file(self, relative: str) -> Path:
+        """Where a file of the bundle lies, from its name in the manifest."""
         return self.path.joinpath(*relative.split("/"))
 
     def variant(self, name: str) -> Variant:
@@ -36,15 +41,22 @@ class Bundle:
         return self.manifest.variants[name]
 
     def arrays(self, relative: str) -> dict[str, np.ndarray]:
-        """The arrays of one of the bundle's `.npz` files."""
+        """The arrays of one of the bundle's `.npz` files; raises BundleError where it cannot be read."""
         try:
-            with np.load(self.file(relative), allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
-        except (ValueError, OSError, KeyError) as error:
+            with zipfile.ZipFile(self.file(relative)) as archive:
+                unpacked = sum(member.file_size for member in archive.infolist())
+            if unpacked > _MAX_UNPACKED_BYTES:
+                raise ValueError(f"{unpacked} bytes unpacked; at most {_MAX_UNPACKED_BYTES} are allowed")
+            with np.load(self.file(relative), allow_pickle=False) as loaded:
+                arrays = {name: loaded[name] for name in loaded.files}
+            if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+                raise ValueError("it holds something else than arrays")
+            return arrays
+        except Exception as error:  # a damaged archive raises a dozen unrelated types
             raise BundleError(f"{relative}: not a readable .npz file: {error}", _COPY_AGAIN) from None
 
 
-def open_bundle(path: Union[str, "os.PathLike[str]"]) -> Bundle:
+def open_bundle(path: Union[str, os.PathLike[str]]) -> Bundle:
     """Read and check the bundle at `path`.
 
     Raises:
@@ -63,7 +75,7 @@ def open_bundle(path: Union[str, "os.PathLike[str]"]) -> Bundle:
 
 def _read_manifest(path: Path) -> bytes:
     _refuse_unless_plain(path, MANIFEST)
-    with path.open("rb") as file:
+    with _open(path, MANIFEST) as file:
         return file.read(MAX_MANIFEST_BYTES + 1)
 
 
@@ -77,11 +89,25 @@ def _check_file(path: Path, relative: str, size_bytes: int, sha256: str, root: P
     if found != size_bytes:
         raise BundleError(f"{relative}: {found} bytes where the manifest says {size_bytes}", _COPY_AGAIN)
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with _open(path, relative) as file:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
     if digest.hexdigest() != sha256:
         raise BundleError(f"{relative}: its SHA-256 is not the one in the manifest; it was changed", _COPY_AGAIN)
+
+
+@contextmanager
+def _open(path: Path, relative: str) -> Iterator[BinaryIO]:
+    """The file at `path`, opened for reading; failing to open or read it is the bundle's fault."""
+    try:
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise _unreadable(relative, error) from None
+
+
+def _unreadable(relative: str, error: OSError) -> BundleError:
+    return BundleError(f"{relative}: cannot be read: {error.strerror}", _COPY_AGAIN)
 
 
 def _refuse_unless_plain(path: Path, relative: str) -> int:
@@ -89,7 +115,7 @@ def _refuse_unless_plain(path: Path, relative: str) -> int:
     try:
         status = path.lstat()
     except OSError as error:
-        raise BundleError(f"{relative}: cannot be read: {error.strerror}", _COPY_AGAIN) from None
+        raise _unreadable(relative, error) from None
     if not stat.S_ISREG(status.st_mode):
         raise BundleError(f"{relative}: not a plain file", _COPY_AGAIN)
     return status.st_size

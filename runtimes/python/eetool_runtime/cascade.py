@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from typing import Any, Optional, Union
 
 import numpy as np
 
-from .backends import PRIVATE, Graph, Threads, backend_for
-from .bundle import Bundle, open_bundle
-from .errors import BundleError, InputError, UsageError
-from .gate import Stage, plan
+from .backends import Graph, Threads
+from .bundle import Bundle
+from .errors import InputError, UsageError
+from .gate import Stage, plan, unsplit_macs
 from .manifest import OperatingPoint
-from .preprocess import check, preprocess
+from .preprocess import check, check_together, preprocess
 from .stats import Stats
 
 Arrays = Union[np.ndarray, Mapping[str, np.ndarray]]
-_AUTO = "auto"
 
 
 class Result:
@@ -49,6 +47,7 @@ class Result:
 
     @property
     def label(self) -> str:
+        """Name of the class with the largest logit."""
         return self._labels[self.index]
 
     @property
@@ -74,14 +73,17 @@ class Model:
             e.temperature: np.array(t, np.float32) for e, t in zip(self._manifest.exits, self._fitted.temperatures)
         }
         self._stats = Stats(len(self._manifest.exits))
+        self._unsplit_macs = unsplit_macs(self._manifest)
         self.use(self._manifest.default_operating_point)
 
     @property
     def labels(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the logits."""
         return self._manifest.labels
 
     @property
     def operating_points(self) -> dict[str, OperatingPoint]:
+        """The named settings of the variant in use, with their expected figures."""
         return dict(self._fitted.operating_points)
 
     @property
@@ -158,9 +160,7 @@ class Model:
     def stats(self) -> dict[str, Any]:
         """Exit counts, mean depth, compute saved and latency since loading; see `Stats.snapshot`."""
         point = self._fitted.operating_points.get(self.operating_point or "")
-        last = self._manifest.n_early_exits
-        heads = frozenset(e.component for e in self._manifest.exits[:last])
-        figures = self._stats.snapshot(self._manifest.macs_to(last, heads), point.expected if point else None)
+        figures = self._stats.snapshot(self._unsplit_macs, point.expected if point else None)
         return {
             **figures,
             "operating_point": self.operating_point,
@@ -176,8 +176,10 @@ class Model:
                 raise InputError(f"the model has {len(specs)} inputs; give a dict with {[s.name for s in specs]}")
             inputs = {specs[0].name: inputs}
         if set(inputs) != {s.name for s in specs}:
-            raise InputError(f"expected inputs {[s.name for s in specs]}, found {sorted(inputs)}")
+            raise InputError(f"expected inputs {[s.name for s in specs]}, found {sorted(map(str, inputs))}")
         tensors = {s.name: check(inputs[s.name], s, any_batch=any_batch) for s in specs}
+        if len(specs) > 1:
+            check_together(tensors, specs)
         tensors.update(self._temperatures)
         return tensors
 
@@ -194,70 +196,8 @@ class Model:
         return Result(index, confidence, logits, self._fitted.temperatures[index], self.labels, latency_ms)
 
 
-def load(
-    path: Union[str, "os.PathLike[str]", Bundle],
-    *,
-    threads: Optional[int] = None,
-    pool: str = PRIVATE,
-    backend: str = _AUTO,
-    variant: str = _AUTO,
-) -> Model:
-    """Open a bundle, check it, and load its components.
-
-    Args:
-        path: the bundle directory, or a `Bundle` that is open already.
-        threads: threads per graph; by default what the bundle recorded for this machine, else 1.
-        pool: `private` or `process`, see `eetool_runtime.backends.Threads`.
-        backend: `auto` or a graph format (`onnx`).
-        variant: `auto` or one of the bundle's variants, such as `onnx/fp32`.
-
-    Raises:
-        BundleError: the bundle is damaged, hostile or of another version.
-        BackendError: no installed backend opens its graphs.
-        UsageError: the bundle has no such variant.
-    """
-    bundle = path if isinstance(path, Bundle) else open_bundle(path)
-    chosen = _choose_variant(bundle, backend, variant)
-    opener = backend_for(chosen.split("/")[0])
-    allotted = Threads(threads or _recorded_threads(bundle, chosen), pool)
-    graphs = {
-        name: _open_component(bundle, name, opener.open(bundle.file(file.path), allotted))
-        for name, file in bundle.variant(chosen).components.items()
-    }
-    return Model(bundle, chosen, graphs, allotted)
-
-
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Softmax over the last axis."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     total: np.ndarray = shifted / shifted.sum(axis=-1, keepdims=True)
     return total
-
-
-def _choose_variant(bundle: Bundle, backend: str, variant: str) -> str:
-    if variant != _AUTO:
-        bundle.variant(variant)
-        if backend not in (_AUTO, variant.split("/")[0]):
-            raise UsageError(f"the {backend!r} backend does not run the variant {variant!r}")
-        return variant
-    matching = [name for name in bundle.manifest.variants if backend in (_AUTO, name.split("/")[0])]
-    if not matching:
-        there = ", ".join(bundle.manifest.variants)
-        raise UsageError(f"{bundle.path.name} has no variant for backend {backend!r}", f"It has: {there}.")
-    return matching[0]
-
-
-def _recorded_threads(bundle: Bundle, variant: str) -> int:
-    host = bundle.manifest.devices.get("host")
-    return host.threads if host is not None and host.variant == variant else 1
-
-
-def _open_component(bundle: Bundle, name: str, graph: Graph) -> Graph:
-    component = next(c for c in bundle.manifest.components if c.name == name)
-    for what, said, found in (
-        ("inputs", component.inputs, graph.inputs),
-        ("outputs", component.outputs, graph.outputs),
-    ):
-        if set(said) != set(found):
-            raise BundleError(f"{name}: its graph has the {what} {sorted(found)}; the manifest says {sorted(said)}")
-    return graph

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
+from numbers import Real
+from typing import Any, Optional
 
 from .errors import UsageError
 from .manifest import NEVER, Manifest
@@ -31,7 +32,8 @@ class Stage:
 def plan(manifest: Manifest, thresholds: tuple[Optional[float], ...]) -> tuple[Stage, ...]:
     """The stages to run under `thresholds` (one per early exit; None never fires).
 
-    An exit whose gate cannot fire is skipped, unless something that does run reads what it makes.
+    An exit whose threshold is None is skipped, unless something that does run reads what it makes. A number above 1
+    does not fire either, but its exit is computed: so much for telling what a gate costs.
 
     Raises:
         UsageError: a threshold is missing, surplus or out of range.
@@ -39,12 +41,12 @@ def plan(manifest: Manifest, thresholds: tuple[Optional[float], ...]) -> tuple[S
     if len(thresholds) != manifest.n_early_exits:
         raise UsageError(f"{len(thresholds)} thresholds given; the model has {manifest.n_early_exits} early exits")
     for t in thresholds:
-        if t is not None and not 0.0 <= t <= NEVER:  # NaN fails this test too
-            raise UsageError(f"threshold {t} is out of range", "Confidences lie in [0, 1]; null never fires.")
+        if t is not None and not _in_range(t):
+            raise UsageError(f"threshold {t!r} is out of range", "Confidences lie in [0, 1]; None never fires.")
     gates = {}
     for index, (e, t) in enumerate(zip(manifest.exits, (*thresholds, 0.0))):
         if t is not None:
-            gates[e.component] = Gate(index, t, e.logits, e.confidence)
+            gates[e.component] = Gate(index, float(t), e.logits, e.confidence)
     needed = _needed(manifest, set(gates))
     stages, macs = [], 0
     for c in manifest.components:
@@ -52,6 +54,17 @@ def plan(manifest: Manifest, thresholds: tuple[Optional[float], ...]) -> tuple[S
             macs += c.macs
             stages.append(Stage(c.name, gates.get(c.name), macs))
     return tuple(stages)
+
+
+def _in_range(threshold: Any) -> bool:
+    return isinstance(threshold, Real) and 0.0 <= float(threshold) <= NEVER  # NaN fails this test too
+
+
+def unsplit_macs(manifest: Manifest) -> int:
+    """MACs of the backbone without early exits; where the manifest does not say, of full depth without gates."""
+    if manifest.unsplit_macs is not None:
+        return manifest.unsplit_macs
+    return plan(manifest, (None,) * manifest.n_early_exits)[-1].macs
 
 
 def _needed(manifest: Manifest, gated: set[str]) -> set[str]:

@@ -16,17 +16,28 @@ from .records import decode, parse_json
 SCHEMA_VERSION = "1.0"
 MAX_MANIFEST_BYTES = 1 << 20
 DTYPES = ("float32", "int64", "int32", "uint8", "int8", "bool")
+KINDS = ("segment", "exit", "joined")
 NEVER = 2.0  # the threshold of a gate that cannot fire: confidences end at 1.0
 
+BATCH = "batch"  # the symbol of the first dimension of every input, of all logits and of all confidences
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,256}")  # nothing that a terminal would obey
+_VARIANT = re.compile(r"[a-z0-9]+/[a-z0-9]+(-[a-z0-9]+)*")
 _PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_VERSION = re.compile(r"(0|[1-9][0-9]{0,3})\.(0|[1-9][0-9]{0,3})")
+_MAX_REASON = 400
+_MAX_PATH = 240
 _MAX_ELEMENTS = 1 << 31
+_MAX_FILE_BYTES = 1 << 31  # what the graph formats themselves can hold
+_MAX_THREADS = 1024
+_MAX_SCALE = 1e6  # temperatures and deviations lie between its inverse and itself, so float32 can divide by them
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor between components. A dimension is a size or a symbol; `"batch"` is the symbol of the first one."""
+    """A tensor between components. A dimension is a size or a symbol that stands for one size within a call."""
 
     dtype: str
     shape: tuple[Union[int, str], ...]
@@ -76,7 +87,7 @@ class Component:
 
 @dataclass(frozen=True)
 class GraphFile:
-    """One component in one variant, with the parity that was proved when it was exported."""
+    """One component in one variant, and how far it was from the model when it was exported."""
 
     path: str
     max_abs_error: float
@@ -115,13 +126,18 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class Variant:
-    """One format and precision of every component, with the policy fitted on exactly these graphs."""
+    """One format and precision of every component, with the policy fitted on exactly these graphs.
+
+    `batch` is null where any batch size runs. `tensors` holds those that look otherwise than in the manifest's own
+    `tensors`, such as channels last between TFLite graphs.
+    """
 
     components: dict[str, GraphFile]
     temperatures: tuple[float, ...]
     operating_points: dict[str, OperatingPoint]
     samples: str
     batch: Optional[int] = None
+    tensors: dict[str, Tensor] = field(default_factory=dict)
     references: dict[str, str] = field(default_factory=dict)
 
 
@@ -142,23 +158,33 @@ class Data:
 
 
 @dataclass(frozen=True)
-class DeviceSettings:
-    """What was measured on one device: the thread count to use there and the median time of each component."""
+class Measured:
+    """One variant on one device: the thread count to use there and the median time of each component."""
 
-    machine: str
-    variant: str
     threads: int
     component_latency_ms: dict[str, float]
 
 
 @dataclass(frozen=True)
+class DeviceSettings:
+    """What was measured on one device; `machine` is its board's name, or its processor's where it has none."""
+
+    machine: str
+    variants: dict[str, Measured]
+
+
+@dataclass(frozen=True)
 class File:
+    """Size and hash of one file of the bundle."""
+
     sha256: str
     size_bytes: int
 
 
 @dataclass(frozen=True)
 class Manifest:
+    """All of `manifest.json`."""
+
     schema_version: str
     name: str
     inputs: tuple[Input, ...]
@@ -172,12 +198,14 @@ class Manifest:
     samples: str
     producer: dict[str, str]
     files: dict[str, File]
+    unsplit_macs: Optional[int] = None
     max_accuracy_drop: Optional[float] = None
     data: Optional[Data] = None
     devices: dict[str, DeviceSettings] = field(default_factory=dict)
 
     @property
     def n_early_exits(self) -> int:
+        """Exits before the final one; also the index of the final exit."""
         return len(self.exits) - 1
 
     def macs_to(self, exit_index: int, skipped: frozenset[str] = frozenset()) -> int:
@@ -213,13 +241,14 @@ def parse_manifest(data: bytes) -> Manifest:
 
 
 def _refuse(reason: str) -> BundleError:
-    return BundleError(f"manifest.json: {reason}", "Export the bundle again, or copy it again from where it was made.")
+    shown = reason if len(reason) <= _MAX_REASON else reason[:_MAX_REASON] + "…"
+    return BundleError(f"manifest.json: {shown}", "Export the bundle again, or copy it again from where it was made.")
 
 
 def _check_version(value: object) -> bool:
     """True where the document is of a newer minor version, whose unknown fields are to be ignored."""
     version = value.get("schema_version") if isinstance(value, dict) else None
-    parts = re.fullmatch(r"(\d{1,4})\.(\d{1,4})", version) if isinstance(version, str) else None
+    parts = _VERSION.fullmatch(version) if isinstance(version, str) else None
     if parts is None:
         raise _refuse(f"schema_version: expected {SCHEMA_VERSION!r}, found {version!r}")
     major, minor = (int(part) for part in SCHEMA_VERSION.split("."))
@@ -237,18 +266,30 @@ def _require(holds: bool, reason: str) -> None:
 
 
 def _check_names(m: Manifest) -> None:
-    names = [m.name, *m.tensors]
+    names = [m.name, m.score, *m.tensors]
     names += [c.name for c in m.components] + [i.name for i in m.inputs] + [e.temperature for e in m.exits]
-    names += [point for v in m.variants.values() for point in v.operating_points]
+    names += [key for v in m.variants.values() for key in (*v.operating_points, *v.references)]
     for name in names:
         _require(_NAME.fullmatch(name) is not None, f"{name!r} is not a name (letters, digits, '.', '_', '-')")
     for variant in m.variants:
-        _require(re.fullmatch(r"(onnx|tflite)/(fp32|int8)", variant) is not None, f"variants: unknown {variant!r}")
+        _require(_VARIANT.fullmatch(variant) is not None, f"variants: {variant!r} is not FORMAT/PRECISION")
+
+
+def _check_texts(m: Manifest) -> None:
+    texts = [*m.labels, *m.producer, *m.producer.values(), *(e.tap for e in m.exits if e.tap is not None)]
+    texts += [*m.devices, *(d.machine for d in m.devices.values())]
+    texts += [p.expected.split for v in m.variants.values() for p in v.operating_points.values() if p.expected]
+    if m.data is not None:
+        texts += [m.data.source, *m.data.splits]
+    for text in texts:
+        _require(_TEXT.fullmatch(text) is not None, f"{text!r}: 1 to 256 characters are needed, no control characters")
 
 
 def _check_shapes(m: Manifest) -> None:
     records: list[tuple[str, Union[Input, Tensor]]] = [(f"inputs.{i.name}", i) for i in m.inputs]
     records += [(f"tensors.{name}", tensor) for name, tensor in m.tensors.items()]
+    for key, v in m.variants.items():
+        records += [(f"variants.{key}.tensors.{name}", tensor) for name, tensor in v.tensors.items()]
     for where, tensor in records:
         _require(tensor.dtype in DTYPES, f"{where}.dtype: unknown {tensor.dtype!r}")
         _require(0 < len(tensor.shape) <= 8, f"{where}.shape: {len(tensor.shape)} dimensions; 1 to 8 are allowed")
@@ -259,73 +300,139 @@ def _check_shapes(m: Manifest) -> None:
             elements *= size if isinstance(size, int) else 1
         _require(elements <= _MAX_ELEMENTS, f"{where}.shape: {elements} elements are too many")
     for item in m.inputs:
+        _require(item.shape[0] == BATCH, f"inputs.{item.name}.shape: the first dimension must be {BATCH!r}")
         if item.preprocess is not None:
-            channels = item.shape[1] if len(item.shape) == 4 else None
-            widths = {len(item.preprocess.mean), len(item.preprocess.std)}
-            _require(widths == {channels}, f"inputs.{item.name}.preprocess: one mean and std per channel is needed")
-            _require(all(s > 0 for s in item.preprocess.std), f"inputs.{item.name}.preprocess.std: must be positive")
+            _check_preprocess(f"inputs.{item.name}", item, item.preprocess)
+
+
+def _check_preprocess(where: str, item: Input, rule: Preprocess) -> None:
+    image = len(item.shape) == 4 and all(isinstance(size, int) for size in item.shape[1:])
+    _require(image and item.dtype == "float32", f"{where}.preprocess: needs float32 (batch, channels, height, width)")
+    widths = {len(rule.mean), len(rule.std)}
+    _require(widths == {item.shape[1]}, f"{where}.preprocess: one mean and one std per channel is needed")
+    _require(all(_divides(s) for s in rule.std), f"{where}.preprocess.std: must lie in [1e-6, 1e6]")
+
+
+def _divides(number: float) -> bool:
+    return 1 / _MAX_SCALE <= number <= _MAX_SCALE
 
 
 def _check_wiring(m: Manifest) -> None:
     _require(len(m.inputs) > 0, "inputs: at least one is needed")
     _require(len(m.exits) > 0, "exits: at least the final one is needed")
-    _require(len(m.components) > 0, "components: at least one is needed")
     known = {i.name for i in m.inputs} | {e.temperature for e in m.exits}
     _require(len(known) == len(m.inputs) + len(m.exits), "inputs and temperatures: names must differ")
-    producer: dict[str, str] = {}
+    made: set[str] = set()
     for c in m.components:
         where = f"components.{c.name}"
-        _require(c.kind in ("segment", "exit", "joined"), f"{where}.kind: unknown {c.kind!r}")
+        _require(c.kind in KINDS, f"{where}.kind: unknown {c.kind!r}")
         _require(c.macs >= 0 and c.parameters >= 0, f"{where}: macs and parameters cannot be negative")
+        _require(len(set(c.inputs)) == len(c.inputs), f"{where}.inputs: names must differ")
         for name in c.inputs:
             _require(name in known, f"{where}.inputs: {name!r} is made by no input and no earlier component")
         for name in c.outputs:
             _require(name not in known, f"{where}.outputs: {name!r} exists already")
             _require(name in m.tensors, f"{where}.outputs: {name!r} has no entry in tensors")
             known.add(name)
-            producer[name] = c.name
+            made.add(name)
     names = [c.name for c in m.components]
     _require(len(set(names)) == len(names), "components: names must differ")
+    for name in m.tensors:
+        _require(name in made, f"tensors.{name}: no component makes it")
+    _require(m.unsplit_macs is None or m.unsplit_macs >= 0, "unsplit_macs: cannot be negative")
+
+
+def _check_exits(m: Manifest) -> None:
+    components = {c.name: c for c in m.components}
     for index, e in enumerate(m.exits):
+        _require(e.component in components, f"exits[{index}].component: there is no component {e.component!r}")
         for name in (e.logits, e.confidence):
-            _require(producer.get(name) == e.component, f"exits[{index}]: {e.component!r} does not make {name!r}")
-        shape = m.tensors[e.logits].shape
-        _require(len(shape) == 2 and shape[1] == len(m.labels), f"exits[{index}]: logits do not match the labels")
-        _require(len(m.tensors[e.confidence].shape) == 1, f"exits[{index}]: confidence must be one number per input")
-    order = [names.index(e.component) for e in m.exits]
-    _require(order == sorted(set(order)), "exits: they must follow the order of the components")
+            made = name in components[e.component].outputs
+            _require(made, f"exits[{index}]: the component {e.component!r} does not make {name!r}")
+        shaped = m.tensors[e.logits] == Tensor("float32", (BATCH, len(m.labels)))
+        _require(shaped, f"exits[{index}].logits: must be float32 ({BATCH}, {len(m.labels)}), one per label")
+        shaped = m.tensors[e.confidence] == Tensor("float32", (BATCH,))
+        _require(shaped, f"exits[{index}].confidence: must be float32 ({BATCH}), one number per input")
+    order = [list(components).index(e.component) for e in m.exits]
+    _require(order == sorted(set(order)), "exits: they must follow the order of the components, one in each")
+    heads = {c.name for c in m.components if c.kind != "segment"}
+    _require(
+        heads == {e.component for e in m.exits}, "exits: every component but a segment needs an exit, and no other"
+    )
 
 
-def _check_policies(m: Manifest) -> None:
+def _check_variants(m: Manifest) -> None:
     _require(len(m.variants) > 0, "variants: at least one is needed")
     names = {c.name for c in m.components}
+    answers = {name for e in m.exits for name in (e.logits, e.confidence)}
     for key, v in m.variants.items():
         where = f"variants.{key}"
         _require(set(v.components) == names, f"{where}.components: must name every component and nothing else")
         _require(v.batch is None or v.batch > 0, f"{where}.batch: must be positive or null")
-        _require(len(v.temperatures) == len(m.exits), f"{where}.temperatures: one per exit is needed")
-        _require(all(t > 0 for t in v.temperatures), f"{where}.temperatures: must be positive")
-        _require(m.default_operating_point in v.operating_points, f"{where}: {m.default_operating_point!r} is missing")
-        for name, point in v.operating_points.items():
-            at = f"{where}.operating_points.{name}.thresholds"
-            _require(len(point.thresholds) == m.n_early_exits, f"{at}: one per early exit is needed")
-            _require(all(t is None or 0 <= t <= NEVER for t in point.thresholds), f"{at}: must lie in [0, {NEVER}]")
-            _check_expected(m, f"{where}.operating_points.{name}.expected", point.expected)
+        for name in v.tensors:
+            free = name in m.tensors and name not in answers
+            _require(free, f"{where}.tensors: {name!r} is no tensor between components")
+        for name, g in v.components.items():
+            _require(g.max_abs_error >= 0 and g.tolerance >= 0, f"{where}.components.{name}: errors cannot be negative")
+        for path in (*(g.path for g in v.components.values()), *v.references.values()):
+            _require(path.endswith("." + key.split("/")[0]), f"{where}: {path!r} is no {key.split('/')[0]} file")
+        _check_policy(m, where, v)
 
 
-def _check_expected(m: Manifest, where: str, e: Optional[Expected]) -> None:
-    if e is None:
-        return
-    _require(e.n > 0 and 0 <= e.accuracy <= 1, f"{where}: accuracy and n are out of range")
-    _require(len(e.exit_shares) == len(m.exits) == len(e.reached), f"{where}: one share per exit is needed")
-    _require(math.isclose(sum(e.exit_shares), 1, abs_tol=1e-6), f"{where}.exit_shares: must sum to 1")
+def _check_policy(m: Manifest, where: str, v: Variant) -> None:
+    _require(len(v.temperatures) == len(m.exits), f"{where}.temperatures: one per exit is needed")
+    _require(all(_divides(t) for t in v.temperatures), f"{where}.temperatures: must lie in [1e-6, 1e6]")
+    default = m.default_operating_point
+    _require(default in v.operating_points, f"{where}.operating_points: the default {default!r} is missing")
+    for name, point in v.operating_points.items():
+        at = f"{where}.operating_points.{name}"
+        _require(len(point.thresholds) == m.n_early_exits, f"{at}.thresholds: one per early exit is needed")
+        for t in point.thresholds:
+            _require(t is None or 0 <= t <= NEVER, f"{at}.thresholds: {t} does not lie in [0, {NEVER}]")
+        if point.expected is not None:
+            _check_expected(m, f"{at}.expected", point.expected)
+
+
+def _check_expected(m: Manifest, where: str, e: Expected) -> None:
+    _require(e.n > 0 and 0 <= e.accuracy <= 1, f"{where}: accuracy or n is out of range")
+    _require(len(e.exit_shares) == len(m.exits), f"{where}.exit_shares: one per exit is needed")
+    _require(len(e.reached) == len(m.exits), f"{where}.reached: one entry per exit is needed")
+    shares = all(share >= 0 for share in e.exit_shares) and math.isclose(sum(e.exit_shares), 1, abs_tol=1e-6)
+    _require(shares, f"{where}.exit_shares: must be shares that sum to 1")
+    _require(0 <= e.mean_exit_depth <= m.n_early_exits, f"{where}.mean_exit_depth: is out of range")
+    _require(e.mean_macs >= 0, f"{where}.mean_macs: cannot be negative")
+    for r in e.reached:
+        sound = r is None or (0 < r.n <= e.n and 0 <= r.confidence_mean <= 1 and 0 <= r.confidence_std <= 1)
+        _require(sound, f"{where}.reached: a number is out of range")
+
+
+def _check_data(m: Manifest) -> None:
+    drop = m.max_accuracy_drop
+    _require(drop is None or 0 <= drop <= 100, "max_accuracy_drop: must lie in [0, 100] or be null")
+    for name, split in (m.data.splits if m.data else {}).items():
+        sound = split.n >= 0 and _SHA256.fullmatch(split.sha256) is not None
+        _require(sound, f"data.splits.{name}: a count and a SHA-256 are needed")
+
+
+def _check_devices(m: Manifest) -> None:
+    names = {c.name for c in m.components}
+    for device, settings in m.devices.items():
+        for key, measured in settings.variants.items():
+            where = f"devices.{device}.variants.{key}"
+            _require(key in m.variants, f"{where}: there is no such variant")
+            _require(1 <= measured.threads <= _MAX_THREADS, f"{where}.threads: must lie in [1, {_MAX_THREADS}]")
+            times = measured.component_latency_ms
+            _require(set(times) <= names, f"{where}.component_latency_ms: names a component that is not there")
+            _require(all(t >= 0 for t in times.values()), f"{where}.component_latency_ms: cannot be negative")
 
 
 def _check_files(m: Manifest) -> None:
     for path, file in m.files.items():
-        _require(_PATH.fullmatch(path) is not None, f"files: {path!r} is not a plain relative path")
+        plain = len(path) <= _MAX_PATH and _PATH.fullmatch(path) is not None
+        _require(plain, f"files: {path!r} is not a plain relative path")
         _require(_SHA256.fullmatch(file.sha256) is not None, f"files.{path}.sha256: not a SHA-256")
-        _require(file.size_bytes >= 0, f"files.{path}.size_bytes: cannot be negative")
+        sound = 0 <= file.size_bytes <= _MAX_FILE_BYTES
+        _require(sound, f"files.{path}.size_bytes: must lie in [0, {_MAX_FILE_BYTES}]")
     used = [m.samples]
     for v in m.variants.values():
         used += [g.path for g in v.components.values()] + list(v.references.values()) + [v.samples]
@@ -333,4 +440,14 @@ def _check_files(m: Manifest) -> None:
         _require(path in m.files, f"files: {path!r} is used and not listed")
 
 
-_RULES = (_check_names, _check_shapes, _check_wiring, _check_policies, _check_files)
+_RULES = (
+    _check_names,
+    _check_texts,
+    _check_shapes,
+    _check_wiring,
+    _check_exits,
+    _check_variants,
+    _check_data,
+    _check_devices,
+    _check_files,
+)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from .errors import InputError
@@ -59,10 +61,19 @@ def check(array: object, spec: Input, *, any_batch: bool = False) -> np.ndarray:
         )
     if not _fits(array.shape, spec, any_batch):
         raise InputError(f"input {spec.name!r}: expected shape {_form(spec)}, found {array.shape}")
-    # A sum is several times cheaper than looking at each value, and finite only if all of them are.
-    if array.dtype.kind == "f" and not np.isfinite(array.sum()) and not np.isfinite(array).all():
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise InputError(f"input {spec.name!r}: holds NaN or infinite values")
     return array
+
+
+def check_together(arrays: Mapping[str, np.ndarray], specs: Sequence[Input]) -> None:
+    """Raise InputError where a symbol of the shapes, such as `batch`, stands for two sizes at once."""
+    seen: dict[str, tuple[int, str]] = {}
+    for spec in specs:
+        for symbol, size in zip(spec.shape, arrays[spec.name].shape):
+            if isinstance(symbol, str) and seen.setdefault(symbol, (size, spec.name))[0] != size:
+                first = seen[symbol]
+                raise InputError(f"input {spec.name!r}: {symbol!r} is {size} here and {first[0]} in input {first[1]!r}")
 
 
 def _fits(shape: tuple[int, ...], spec: Input, any_batch: bool) -> bool:
@@ -70,7 +81,7 @@ def _fits(shape: tuple[int, ...], spec: Input, any_batch: bool) -> bool:
         return False
     if any(isinstance(want, int) and want != got for want, got in zip(spec.shape, shape)):
         return False
-    return any_batch or spec.shape[0] != "batch" or shape[0] == 1
+    return any_batch or shape[0] == 1
 
 
 def _form(spec: Input) -> str:

@@ -8,39 +8,51 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import reprlib
 import types
-from functools import lru_cache
-from typing import Any, Callable, Type, TypeVar, Union, get_args, get_origin, get_type_hints
+from functools import cache
+from typing import Any, Callable, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 Refuse = Callable[[str], Exception]
 
 # `int | None` has its own type from Python 3.10 on.
 _UNIONS = (Union, getattr(types, "UnionType", Union))
+_MAX_DIGITS = 18  # so that every integer fits 64 bits, and nobody waits for the conversion of a million digits
+
+# Refusals quote what they found; unlike repr() this stays short and survives values that are nested very deeply.
+_quote = reprlib.Repr()
+_quote.maxstring = _quote.maxother = 60
 
 
 def parse_json(text: str, refuse: Refuse) -> Any:
-    """Parse `text`; duplicate keys, NaN, Infinity and nesting without end raise `refuse(reason)`."""
+    """Parse `text`; duplicate keys, NaN, Infinity, endless integers and nesting raise `refuse(reason)`."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        seen = dict(pairs)
-        if len(seen) != len(pairs):
-            twice = sorted({key for key, _ in pairs if sum(key == k for k, _ in pairs) > 1})
-            raise refuse(f"the key {twice[0]!r} stands twice in one object")
+        seen: dict[str, Any] = {}
+        for key, item in pairs:
+            if key in seen:
+                raise refuse(f"the key {_quote.repr(key)} stands twice in one object")
+            seen[key] = item
         return seen
+
+    def integer(digits: str) -> int:
+        if len(digits) > _MAX_DIGITS:
+            raise refuse(f"the integer {digits[:_MAX_DIGITS]}… is too long")
+        return int(digits)
 
     def constant(name: str) -> Any:
         raise refuse(f"{name} is not a JSON number")
 
     try:
-        return json.loads(text, object_pairs_hook=unique, parse_constant=constant)
+        return json.loads(text, object_pairs_hook=unique, parse_int=integer, parse_constant=constant)
     except RecursionError:
         raise refuse("it is nested too deeply") from None
     except ValueError as error:
         raise refuse(f"it is not valid JSON: {error}") from None
 
 
-def decode(cls: Type[T], value: Any, refuse: Refuse, *, ignore_unknown: bool = False) -> T:
+def decode(cls: type[T], value: Any, refuse: Refuse, *, ignore_unknown: bool = False) -> T:
     """Build the dataclass `cls` from parsed JSON, or raise `refuse("field.path: what was wrong")`."""
     decoded: T = _decode(cls, value, "", refuse, ignore_unknown)
     return decoded
@@ -57,7 +69,7 @@ def encode(value: Any) -> Any:
     return value
 
 
-@lru_cache(maxsize=None)
+@cache
 def _hints(cls: type) -> dict[str, Any]:
     return get_type_hints(cls)
 
@@ -104,7 +116,7 @@ def _decode_union(options: tuple[Any, ...], value: Any, path: str, refuse: Refus
         if type(value) is option:
             return value
     names = " or ".join(option.__name__ for option in concrete)
-    _expect(False, names, value, path, refuse)
+    raise refuse(_expected(names, value, path))
 
 
 def _decode_scalar(kind: Any, value: Any, path: str, refuse: Refuse) -> Any:
@@ -125,9 +137,13 @@ def _decode_scalar(kind: Any, value: Any, path: str, refuse: Refuse) -> Any:
 
 def _expect(holds: bool, what: str, value: Any, path: str, refuse: Refuse) -> None:
     if not holds:
-        shown = repr(value)
-        raise refuse(f"{path or 'the document'}: expected {what}, found {shown[:60]}")
+        raise refuse(_expected(what, value, path))
+
+
+def _expected(what: str, value: Any, path: str) -> str:
+    return f"{path or 'the document'}: expected {what}, found {_quote.repr(value)}"
 
 
 def _join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
+    shown = name if name.isprintable() else ascii(name)  # a key is quoted in messages, and messages reach terminals
+    return f"{path}.{shown}" if path else shown

@@ -24,6 +24,7 @@ class Stats:
         self._latency_ms: deque[float] = deque(maxlen=_RECENT_CALLS)
 
     def record(self, exit_index: int, confidence: float, macs: int, latency_ms: float) -> None:
+        """Count one call; `macs` are those of everything that ran."""
         with self._lock:
             self._exits[exit_index] += 1
             self._confidence[exit_index] += confidence

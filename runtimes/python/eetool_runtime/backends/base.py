@@ -29,13 +29,19 @@ class Threads:
 
 
 class Graph(Protocol):
-    """One opened graph. Tensors are bound by name."""
+    """One opened graph. Tensors are bound by name. `threads` are those it got, which may not be those asked for."""
 
     inputs: Mapping[str, Tensor]
     outputs: Mapping[str, Tensor]
+    threads: Threads
 
     def run(self, feed: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
-        """Outputs in the order of `outputs`. Raises InputError where an array does not fit."""
+        """Outputs in the order of `outputs`, each an array of its own. May be called from several threads at once.
+
+        Raises:
+            InputError: an array is missing, surplus, or of another dtype or shape.
+            BackendError: the graph failed while it ran.
+        """
 
 
 class Backend(Protocol):
@@ -46,4 +52,9 @@ class Backend(Protocol):
     suffix: str
 
     def open(self, path: Path, threads: Threads) -> Graph:
-        """Raises BackendError where the graph cannot be opened."""
+        """Load `path`.
+
+        Raises:
+            BackendError: it cannot be loaded, or this process cannot give it such threads.
+            UsageError: `threads` names an unknown pool, or less than one thread.
+        """

@@ -31,17 +31,21 @@ ort.set_default_logger_severity(3)
 
 
 class OnnxGraph:
-    def __init__(self, session: Any, path: Path) -> None:
+    """An ONNX file in a session of its own."""
+
+    def __init__(self, session: Any, path: Path, threads: Threads) -> None:
         self._run = session.run
         self._path = path
+        self.threads = threads
         self.inputs = {value.name: _tensor(value) for value in session.get_inputs()}
         self.outputs = {value.name: _tensor(value) for value in session.get_outputs()}
         self._output_names = list(self.outputs)
 
     def run(self, feed: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
+        """Outputs in the order of `outputs`; raises InputError or BackendError."""
         try:
             outputs: Sequence[np.ndarray] = self._run(self._output_names, feed)
-        except InvalidArgument as error:
+        except (InvalidArgument, ValueError) as error:  # ValueError: a name is missing
             raise InputError(f"{self._path.name}: onnxruntime refused the input: {error}") from error
         except Exception as error:  # onnxruntime raises a dozen unrelated types
             raise BackendError(f"{self._path.name}: onnxruntime could not run this graph: {error}") from error
@@ -49,27 +53,31 @@ class OnnxGraph:
 
 
 class OnnxBackend:
+    """Opens ONNX files on the CPU."""
+
     name = "onnxruntime"
     version = str(ort.__version__)
     suffix = "onnx"
 
     def open(self, path: Path, threads: Threads) -> OnnxGraph:
-        options = _session_options(threads)
+        """Load `path`, as the protocol says."""
+        shared = _uses_process_pool(threads)
+        options = _session_options(threads.count, shared)
         try:
             session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises a dozen unrelated types
             raise BackendError(f"{path}: onnxruntime {self.version} cannot load this graph: {error}") from error
-        return OnnxGraph(session, path)
+        return OnnxGraph(session, path, Threads(threads.count, PROCESS if shared else PRIVATE))
 
 
-def _session_options(threads: Threads) -> Any:
+def _session_options(count: int, shared: bool) -> Any:
     options = ort.SessionOptions()
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    if _uses_process_pool(threads):
+    if shared:
         options.use_per_session_threads = False
     else:
-        options.intra_op_num_threads = threads.count
+        options.intra_op_num_threads = count
         # A spinning pool per graph makes the graphs of one cascade fight for the cores (onnxruntime #17011).
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options

@@ -1,0 +1,98 @@
+"""The proof that a bundle computes what the model computes: every component, every exit, the cascade, every decision."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from eetool.errors import VerificationError
+from eetool.tune.metrics import exits_taken
+from eetool_runtime import Bundle, Model, load
+from eetool_runtime.backends import open_graph
+from eetool_runtime.manifest import Manifest
+
+RELATIVE = 1e-4  # allowed error as a share of max(1, max |reference|)
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Largest absolute error found, and the largest allowed: `RELATIVE × max(1, max |reference|)`."""
+
+    max_abs_error: float
+    tolerance: float
+
+    @property
+    def holds(self) -> bool:
+        return self.max_abs_error <= self.tolerance
+
+    def __str__(self) -> str:
+        return f"error {self.max_abs_error:.2e}, allowed {self.tolerance:.2e}"
+
+
+def component_parity(
+    path: Path, inputs: Sequence[str], outputs: Sequence[str], tensors: Mapping[str, np.ndarray]
+) -> Parity:
+    """Run one graph alone on the model's own tensors and compare what it makes with the model's."""
+    graph = open_graph(path)
+    made = dict(zip(graph.outputs, graph.run({name: tensors[name] for name in inputs}), strict=True))
+    found = [compare(made[name], tensors[name]) for name in outputs]
+    return max(found, key=lambda parity: parity.max_abs_error / parity.tolerance)
+
+
+def compare(made: np.ndarray, reference: np.ndarray) -> Parity:
+    """Parity of one tensor; another shape, NaN and infinity count as the largest error there is."""
+    limit = RELATIVE * max(1.0, float(np.abs(reference).max()))
+    if made.shape != reference.shape or not np.isfinite(made).all():
+        return Parity(float(np.finfo(np.float32).max), limit)
+    return Parity(float(np.abs(made.astype(np.float64) - reference).max()), limit)
+
+
+def expected_samples(manifest: Manifest, variant: str, exits: Sequence[tuple[np.ndarray, np.ndarray]]) -> Arrays:
+    """What a bundle's samples must give: every exit's logits, and the exit taken at every operating point."""
+    arrays: Arrays = {e.logits: logits for e, (logits, _) in zip(manifest.exits, exits, strict=True)}
+    confidences = np.stack([confidence for _, confidence in exits])
+    for name, point in manifest.variants[variant].operating_points.items():
+        arrays[f"exit_{name}"] = exits_taken(confidences, point.thresholds).astype(np.int64)
+    return arrays
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was compared."""
+
+    what: str
+    passed: bool
+    found: str
+
+
+def check_bundle(bundle: Bundle, variant: str) -> list[Check]:
+    """Run a bundle on its own samples and compare it with what they record; needs no torch."""
+    model = load(bundle, variant=variant)
+    inputs = bundle.arrays(bundle.manifest.samples)
+    expected = bundle.arrays(bundle.manifest.variants[variant].samples)
+    checks = []
+    for e, (logits, _) in zip(bundle.manifest.exits, model.every_exit(inputs), strict=True):
+        parity = compare(logits, expected[e.logits])
+        checks.append(Check(f"{variant} {e.logits}", parity.holds, str(parity)))
+    for name in model.operating_points:
+        taken = _decisions(model, name, inputs)
+        same = int((taken == expected[f"exit_{name}"]).sum())
+        checks.append(Check(f"{variant} decisions at {name}", same == len(taken), f"{same} of {len(taken)} the same"))
+    return checks
+
+
+def require(checks: Sequence[Check]) -> None:
+    """Raise VerificationError with every failure in it, not only the first."""
+    failed = [f"{check.what}: {check.found}" for check in checks if not check.passed]
+    if failed:
+        raise VerificationError("the bundle does not compute what the model computes:\n  " + "\n  ".join(failed))
+
+
+def _decisions(model: Model, point: str, inputs: Arrays) -> np.ndarray:
+    """The exit that each sample takes through the real cascade, one by one."""
+    model.use(point)
+    n = len(next(iter(inputs.values())))
+    return np.array([model({name: x[i : i + 1] for name, x in inputs.items()}).exit for i in range(n)])

@@ -1,0 +1,260 @@
+"""A torch.export graph with many outputs to components with named boundaries (docs/decisions/0001).
+
+The whole early-exit network is traced once. A node that only one exit needs belongs to that exit; a node that several
+need belongs to the segment of the shallowest of them. What crosses from one component to another is a tensor with a
+name, never an integer: sizes that depend on the batch are read again from a tensor inside each component.
+"""
+
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from eetool.errors import ArtefactError
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One component: `module(*inputs)` gives a tuple of `outputs`; both are tensor names."""
+
+    name: str
+    kind: str
+    module: fx.GraphModule
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+def trace(net: nn.Module, inputs: tuple[Tensor, ...], shared: int) -> fx.GraphModule:
+    """The graph of `net` with a dynamic batch dimension in its first `shared` inputs.
+
+    `inputs` must have batch 2: torch.export turns a batch of 1 into a constant.
+
+    Raises:
+        ArtefactError: torch.export cannot trace the network, or fixes its batch size.
+    """
+    batch = torch.export.Dim("batch", min=1, max=1024)
+    dynamic = tuple({0: batch} if i < shared else None for i in range(len(inputs)))
+    try:
+        program = torch.export.export(_Positional(net), inputs, dynamic_shapes=(dynamic,), strict=False)
+    except Exception as error:  # torch.export raises many unrelated types; all of them mean the same to the user
+        raise ArtefactError(
+            f"torch.export cannot trace this network: {str(error).strip().splitlines()[0]}",
+            "Its forward must not branch on values of its inputs, and must work at any batch size.",
+        ) from error
+    return program.module()  # type: ignore[return-value]
+
+
+class _Positional(nn.Module):
+    """Gives every network the same signature, so that one form of `dynamic_shapes` fits all."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.net(*inputs)
+
+
+def split(graph: fx.GraphModule, input_names: Sequence[str], exits: Sequence[Sequence[str]]) -> list[Piece]:
+    """Cut `graph` into segments and exits, in running order: seg0, exit0, seg1, exit1, …, exitN.
+
+    Args:
+        graph: its outputs are those of exit 0, then of exit 1, …; every exit has `len(exits[i])` of them.
+        input_names: names of its placeholders, in order.
+        exits: names of each exit's outputs.
+
+    Every node lands in one component, except those that no input reaches (constants, weights): each component that
+    uses one has its own copy. A segment that would be empty is left out.
+    """
+    flat = _output_nodes(graph)
+    outputs = {name: node for name, node in zip([n for names in exits for n in names], flat, strict=True)}
+    owners = _owners(graph, [[outputs[name] for name in names] for names in exits])
+    names = _tensor_names(graph, input_names, outputs, owners)
+    order = [name for i in range(len(exits)) for name in (f"seg{i}", f"exit{i}")]
+    pieces = []
+    for component in order:
+        nodes = [node for node in graph.graph.nodes if owners.get(node) == component]
+        if nodes:
+            kind = "exit" if component.startswith("exit") else "segment"
+            pieces.append(_extract(graph, component, kind, nodes, owners, names))
+    return pieces
+
+
+def run_pieces(pieces: Sequence[Piece], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Run every piece in torch; returns all tensors by name, the inputs among them."""
+    tensors = dict(inputs)
+    with torch.no_grad():
+        for piece in pieces:
+            tensors.update(zip(piece.outputs, piece.module(*(tensors[n] for n in piece.inputs)), strict=True))
+    return tensors
+
+
+def _output_nodes(graph: fx.GraphModule) -> list[fx.Node]:
+    (result,) = next(node for node in reversed(graph.graph.nodes) if node.op == "output").args
+    nodes: list[fx.Node] = []
+    fx.node.map_arg(result, nodes.append)
+    return nodes
+
+
+def _is_data(node: fx.Node) -> bool:
+    """Whether the node stands for tensors (and not for an integer of a shape, or a guard without a value)."""
+    value = node.meta.get("val")
+    parts = value if isinstance(value, (tuple, list)) else (value,)
+    return len(parts) > 0 and all(isinstance(part, Tensor) for part in parts)
+
+
+def _owners(graph: fx.GraphModule, exits: Sequence[Sequence[fx.Node]]) -> dict[fx.Node, str]:
+    """The component of every tensor that depends on an input."""
+    depends: set[fx.Node] = set()
+    for node in graph.graph.nodes:
+        if node.op == "placeholder" or any(n in depends for n in node.all_input_nodes):
+            depends.add(node)
+    needed_by: dict[fx.Node, set[int]] = {}
+    for index, outputs in enumerate(exits):
+        for node in _ancestors(outputs):
+            needed_by.setdefault(node, set()).add(index)
+    owners = {}
+    for node, indices in needed_by.items():
+        if node in depends and node.op == "call_function" and _is_data(node):
+            owners[node] = f"exit{min(indices)}" if len(indices) == 1 else f"seg{min(indices)}"
+    for node in graph.graph.nodes:
+        # A tuple cannot cross a boundary, so its items are taken out where it is made.
+        if node in owners and node.target is operator.getitem and node.args[0] in owners:
+            owners[node] = owners[node.args[0]]
+    return owners
+
+
+def _ancestors(nodes: Iterable[fx.Node]) -> set[fx.Node]:
+    found: set[fx.Node] = set()
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found.add(node)
+            waiting.extend(node.all_input_nodes)
+    return found
+
+
+def _tensor_names(
+    graph: fx.GraphModule,
+    input_names: Sequence[str],
+    outputs: Mapping[str, fx.Node],
+    owners: Mapping[fx.Node, str],
+) -> dict[fx.Node, str]:
+    """Names of all tensors that cross a boundary: inputs, exit outputs, and what one component makes for another."""
+    placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
+    names = dict(zip(placeholders, input_names, strict=True))
+    names.update({node: name for name, node in outputs.items()})
+    crossing: dict[str, list[fx.Node]] = {}
+    for node, owner in owners.items():
+        if node not in names and any(_user_owners(user, owners) - {owner} for user in node.users):
+            crossing.setdefault(owner, []).append(node)
+    position = {node: i for i, node in enumerate(graph.graph.nodes)}
+    for owner, nodes in crossing.items():
+        for i, node in enumerate(sorted(nodes, key=position.__getitem__)):
+            names[node] = f"{owner}_out" if len(nodes) == 1 else f"{owner}_out{i}"
+    return names
+
+
+def _user_owners(user: fx.Node, owners: Mapping[fx.Node, str]) -> set[str]:
+    """Components that read through `user`: its own, or those of its users where it is only an integer of a shape."""
+    if user in owners:
+        return {owners[user]}
+    if user.op == "call_function" and user.target is not torch.ops.aten.sym_size.int:
+        return {owner for next_user in user.users for owner in _user_owners(next_user, owners)}
+    return set()
+
+
+def _extract(
+    graph: fx.GraphModule,
+    component: str,
+    kind: str,
+    nodes: Sequence[fx.Node],
+    owners: Mapping[fx.Node, str],
+    names: Mapping[fx.Node, str],
+) -> Piece:
+    own = set(nodes)
+    made = [n for n in nodes if n in names and (owners[n] == component)]
+    reads = [n for n in graph.graph.nodes if n in names and n not in own and any(_reads(u, n, own) for u in n.users)]
+    cut = fx.Graph()
+    copies = {node: _placeholder(cut, node, names[node]) for node in reads}
+    copier = _Copier(cut, own, copies, reads)
+    results = tuple(copier.copy(node) for node in made)
+    cut.output(results)
+    cut.lint()
+    module = fx.GraphModule(graph, cut, class_name=component)
+    return Piece(component, kind, module, tuple(names[n] for n in reads), tuple(names[n] for n in made))
+
+
+def _reads(user: fx.Node, source: fx.Node, own: set[fx.Node]) -> bool:
+    if user in own:
+        return True
+    if _is_data(user) or user.op != "call_function" or user.target is torch.ops.aten.sym_size.int:
+        return False
+    return any(_reads(next_user, source, own) for next_user in user.users)
+
+
+def _placeholder(cut: fx.Graph, node: fx.Node, name: str) -> fx.Node:
+    placeholder = cut.placeholder(name.replace(".", "_").replace("-", "_"))
+    placeholder.meta["val"] = node.meta["val"]
+    return placeholder
+
+
+class _Copier:
+    """Copies nodes into a component, with the constants and batch sizes that they use."""
+
+    def __init__(self, cut: fx.Graph, own: set[fx.Node], copies: dict[fx.Node, fx.Node], reads: Sequence[fx.Node]):
+        self.cut = cut
+        self.own = own
+        self.copies = copies
+        self.reads = list(reads)
+
+    def copy(self, node: fx.Node) -> fx.Node:
+        for needed in self._in_order(node):
+            if needed not in self.copies:
+                self.copies[needed] = self._copy_one(needed)
+        return self.copies[node]
+
+    def _in_order(self, node: fx.Node) -> list[fx.Node]:
+        """What `node` needs, itself last, without recursion: networks are deeper than Python's stack."""
+        order: list[fx.Node] = []
+        waiting = [(node, False)]
+        seen: set[fx.Node] = set()
+        while waiting:
+            current, ready = waiting.pop()
+            if ready:
+                order.append(current)
+            elif current not in seen and current not in self.copies:
+                seen.add(current)
+                waiting.append((current, True))
+                if not self._is_size(current):
+                    waiting.extend((n, False) for n in reversed(current.all_input_nodes))
+        return order
+
+    def _copy_one(self, node: fx.Node) -> fx.Node:
+        if self._is_size(node):
+            return self._size(node)
+        copied = self.cut.node_copy(node, self.copies.__getitem__)
+        # Stack traces would put the paths of this machine into the exported file.
+        copied.meta = {key: value for key, value in copied.meta.items() if key in ("val", "tensor_meta")}
+        return copied
+
+    def _is_size(self, node: fx.Node) -> bool:
+        return node.target is torch.ops.aten.sym_size.int and node.all_input_nodes[0] not in self.own
+
+    def _size(self, node: fx.Node) -> fx.Node:
+        """Read the same symbolic size from a tensor that this component has anyway."""
+        wanted = node.meta["val"]
+        for tensor in self.reads:
+            for dimension, size in enumerate(tensor.meta["val"].shape):
+                if not isinstance(size, int) and str(size) == str(wanted):
+                    copied = self.cut.call_function(
+                        torch.ops.aten.sym_size.int, (self.copies[tensor], dimension)
+                    )
+                    copied.meta["val"] = wanted
+                    return copied
+        raise ArtefactError(f"the size {wanted} cannot be read inside one component", "Move the exit to another tap.")
+

@@ -1,0 +1,151 @@
+"""model.pt: what the model is (a record) and its tensors, read with `weights_only=True` and never as code."""
+
+import io
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from eetool.errors import ArtefactError
+from eetool.model.backbones import build_backbone
+from eetool.model.branches import Branch, BranchSpec
+from eetool.model.early_exit import EarlyExitNet, captured
+from eetool.records import write_atomic
+from eetool_runtime.manifest import Data, Input, OperatingPoint
+from eetool_runtime.records import decode, encode, parse_json
+
+FORMAT = "eetool-model/1"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Enough to build the network again: a backbone reference and the exits on it, from shallow to deep."""
+
+    backbone: str
+    inputs: tuple[Input, ...]
+    labels: tuple[str, ...]
+    taps: tuple[str, ...]
+    branches: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the weights came about."""
+
+    recipe: str
+    epochs: int
+    seed: int
+    batch_size: int
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What `tune` found: a temperature per exit, and thresholds per operating point."""
+
+    score: str
+    temperatures: tuple[float, ...]
+    operating_points: dict[str, OperatingPoint]
+    max_accuracy_drop: float
+
+
+@dataclass(frozen=True)
+class Record:
+    """Everything in a checkpoint that is not a tensor."""
+
+    spec: ModelSpec
+    training: Training
+    data: Data | None = None
+    policy: Policy | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model as it lies on disk. `samples` are a few model inputs (n, ...) by input name, for the parity proof."""
+
+    record: Record
+    state: dict[str, Tensor]
+    samples: dict[str, Tensor]
+
+    def build(self) -> EarlyExitNet:
+        """The network in eval mode; raises ArtefactError where the tensors do not fit the spec."""
+        net = build_net(self.record.spec)
+        try:
+            net.load_state_dict(self.state)
+        except RuntimeError as error:
+            raise ArtefactError(f"the tensors do not fit {self.record.spec.backbone}: {error}") from None
+        return net.eval()
+
+    def with_policy(self, policy: Policy) -> "Checkpoint":
+        return replace(self, record=replace(self.record, policy=policy))
+
+
+def build_net(spec: ModelSpec) -> EarlyExitNet:
+    """The network of `spec` with fresh weights."""
+    classes = len(spec.labels)
+    backbone = build_backbone(spec.backbone, int(spec.inputs[0].shape[1]), classes)
+    with torch.no_grad(), captured(backbone.eval(), spec.taps) as features:
+        backbone(*example_inputs(spec.inputs))
+    exits = {
+        tap: Branch(BranchSpec.parse(branch), tuple(features[tap].shape), classes)
+        for tap, branch in zip(spec.taps, spec.branches, strict=True)
+    }
+    return EarlyExitNet(backbone.train(), exits)
+
+
+def example_inputs(inputs: tuple[Input, ...], batch: int = 1) -> tuple[Tensor, ...]:
+    """Zeros of the shapes that the inputs name, for tracing and counting."""
+    shapes = [[batch if isinstance(size, str) else size for size in spec.shape] for spec in inputs]
+    return tuple(torch.zeros(shape, dtype=getattr(torch, spec.dtype)) for shape, spec in zip(shapes, inputs, strict=True))
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write atomically. The same checkpoint gives the same bytes: it is serialised to memory first."""
+    write_atomic(path, serialise({"format": FORMAT, "record": _text(checkpoint.record), **_tensors(checkpoint)}))
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a model.pt.
+
+    Raises:
+        ArtefactError: the file is missing, not a checkpoint of eetool, of another version, or damaged.
+    """
+    stored = load_tensors(path, FORMAT)
+
+    def refuse(reason: str) -> ArtefactError:
+        return ArtefactError(f"{path}: {reason}", "Make it again with `eetool train`.")
+
+    record = decode(Record, parse_json(stored["record"], refuse), refuse)
+    return Checkpoint(record, stored["state"], stored["samples"])
+
+
+def serialise(value: dict[str, Any]) -> bytes:
+    """torch.save to bytes; a file name would end up inside the archive and change them."""
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+def load_tensors(path: Path, form: str) -> dict[str, Any]:
+    """A dictionary saved by `serialise` whose `format` is `form`; raises ArtefactError otherwise."""
+    try:
+        stored = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ArtefactError(f"{path}: cannot be read: {error.strerror}", "`eetool train` makes a model.pt.") from None
+    except Exception:  # torch and zipfile raise a dozen unrelated types for a file that is none of theirs
+        raise ArtefactError(f"{path}: not a model.pt, or a damaged one", "`eetool train` makes a model.pt.") from None
+    found = stored.get("format") if isinstance(stored, dict) else None
+    if found != form:
+        raise ArtefactError(f"{path}: expected a file of format {form!r}, found {found!r}", "`eetool train` makes one.")
+    return stored
+
+
+def _text(record: Record) -> str:
+    return json.dumps(encode(record), sort_keys=True, allow_nan=False)
+
+
+def _tensors(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {"state": checkpoint.state, "samples": checkpoint.samples}

@@ -1,0 +1,143 @@
+"""Hw profiles: what is known of a device, each number with where it came from."""
+
+import difflib
+import importlib.resources
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from eetool.errors import ArtefactError, MissingError
+from eetool.records import read_record
+
+SCHEMA = "hw_profile/1"
+STATES = ("idle", "stress")
+SCOPES = ("board_gross", "board_net", "core_net")
+POWER_PROVENANCES = ("measured", "estimated")
+KINDS = ("measured", "fitted")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The hardware, as its makers describe it. `memory_mib` lists the sizes it is sold with."""
+
+    soc: str
+    cpu: str
+    cores: int
+    clock_mhz: int
+    isa: tuple[str, ...]
+    memory_mib: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Power:
+    """Watts in one `state`, of what `scope` names; `source` is the id of one of the profile's sources."""
+
+    state: str
+    power_w: float
+    scope: str
+    provenance: str
+    source: str
+
+
+@dataclass(frozen=True)
+class TableEntry:
+    """Latency of one fused kernel: `measured` with count, median and spread, or `fitted` with n and its error.
+
+    `cv_error` is the cross-validated relative error of the fit.
+    """
+
+    kind: str
+    kernel: str
+    shape: dict[str, int]
+    precision: str
+    backend: str
+    threads: int
+    count: int | None = None
+    median_ms: float | None = None
+    spread_ms: float | None = None
+    n: int | None = None
+    cv_error: float | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where figures come from."""
+
+    id: str
+    title: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class HwProfile:
+    """The document `hw_profile/1`."""
+
+    name: str
+    title: str
+    aliases: tuple[str, ...]
+    facts: Facts
+    power: tuple[Power, ...] = ()
+    table: tuple[TableEntry, ...] = ()
+    sources: tuple[Source, ...] = field(default_factory=tuple)
+
+    def entries(self, kind: str) -> int:
+        """Number of entries of the latency table that are of this kind."""
+        return sum(entry.kind == kind for entry in self.table)
+
+
+def known_devices() -> tuple[HwProfile, ...]:
+    """The hw profiles that come with eetool, by name."""
+    with importlib.resources.as_file(importlib.resources.files("eetool") / "hw_profiles") as folder:
+        return tuple(read_profile(path) for path in sorted(folder.glob("*.json")))
+
+
+def find_device(name: str) -> HwProfile:
+    """The hw profile called `name`, or with that alias.
+
+    Raises:
+        MissingError: there is none; the hint says what is near, and what there is.
+    """
+    if name.startswith("ssh://"):
+        raise MissingError(
+            f"{name}: measuring over ssh is not there yet",
+            "Copy the bundle to the device and run `python -m eetool_runtime.measure BUNDLE` there.",
+        )
+    profiles = known_devices()
+    by_name = {word.lower(): profile for profile in profiles for word in (profile.name, *profile.aliases)}
+    if name.lower() in by_name:
+        return by_name[name.lower()]
+    near = difflib.get_close_matches(name.lower(), by_name, n=3, cutoff=0.5)
+    meant = f"Did you mean {' or '.join(near)}? " if near else ""
+    there = ", ".join(["host", *(profile.name for profile in profiles)])
+    raise MissingError(f"unknown device {name!r}", f"{meant}Known devices: {there}.")
+
+
+def read_profile(path: Path) -> HwProfile:
+    """Read and check one hw profile; raises ArtefactError with the field that is off."""
+    profile = read_record(HwProfile, path, SCHEMA)
+    sources = {source.id for source in profile.sources}
+    for i, power in enumerate(profile.power):
+        at = f"{path}: power[{i}]"
+        _one_of(power.state, STATES, f"{at}.state")
+        _one_of(power.scope, SCOPES, f"{at}.scope")
+        _one_of(power.provenance, POWER_PROVENANCES, f"{at}.provenance")
+        _require(power.power_w > 0, f"{at}.power_w: must be positive")
+        _require(power.source in sources, f"{at}.source: {power.source!r} is not among the sources")
+    for i, entry in enumerate(profile.table):
+        _check_entry(entry, f"{path}: table[{i}]")
+    return profile
+
+
+def _check_entry(entry: TableEntry, at: str) -> None:
+    _one_of(entry.kind, KINDS, f"{at}.kind")
+    figures = (entry.count, entry.median_ms, entry.spread_ms) if entry.kind == "measured" else (entry.n, entry.cv_error)
+    _require(None not in figures, f"{at}: a {entry.kind} entry lacks one of its figures")
+    _require(all(f is None or f >= 0 for f in figures), f"{at}: its figures cannot be negative")
+
+
+def _one_of(found: str, allowed: tuple[str, ...], at: str) -> None:
+    _require(found in allowed, f"{at}: expected {', '.join(allowed)}, found {found!r}")
+
+
+def _require(holds: bool, reason: str) -> None:
+    if not holds:
+        raise ArtefactError(reason)

@@ -1,0 +1,154 @@
+"""Profiles a bundle on this machine: one child process per thread count, one document."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from eetool.errors import ArtefactError, EarlyExitError, MissingError, UsageError
+from eetool.profile.energy import UNKNOWN, Energy
+from eetool.progress import SILENT, Progress
+from eetool_runtime.backends import PROCESS
+from eetool_runtime.bundle import Bundle
+from eetool_runtime.machine import Machine
+from eetool_runtime.measure import MIN_SECONDS, RUNS, SEED
+from eetool_runtime.measurement import BundleId, Measurement, ThreadTimes
+from eetool_runtime.records import decode, parse_json
+
+SCHEMA = "profile/1"
+HOST = "host"
+MEASURED = "measured"
+
+# More threads must be worth it: what they take, other work on the device does not have.
+_WORTH_MORE_THREADS = 0.03
+_ERRORS: dict[int, type[EarlyExitError]] = {2: UsageError, 3: ArtefactError, 5: MissingError}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How long to measure; see `docs/measuring.md`. Both bounds hold per thread count."""
+
+    runs: int = RUNS
+    min_seconds: float = MIN_SECONDS
+    seed: int = SEED
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The document `profile/1`. Every latency in it was measured on `machine`."""
+
+    device: str
+    provenance: str
+    bundle: BundleId
+    variant: str
+    threads: int
+    threads_chosen_by: str
+    pool: str
+    protocol: Protocol
+    thread_counts: tuple[ThreadTimes, ...]
+    energy_mj: Energy
+    machine: Machine
+
+    @property
+    def chosen(self) -> ThreadTimes:
+        """What was measured with the thread count to use."""
+        return next(times for times in self.thread_counts if times.threads == self.threads)
+
+
+def profile_host(
+    bundle: Bundle,
+    variant: str,
+    threads: Sequence[int],
+    protocol: Protocol = Protocol(),
+    progress: Progress = SILENT,
+) -> Profile:
+    """Measure `variant` with every count in `threads`, and choose among them.
+
+    Raises:
+        EarlyExitError: a child could not measure; the class says whose fault it is.
+    """
+    measured = []
+    with progress("measuring", len(threads)) as advance:
+        for count in threads:
+            measured.append(measure_apart(bundle.path, variant, count, protocol))
+            advance(1)
+    times = tuple(m.times for m in measured)
+    chosen, reason = choose_threads(times, *_expected_shares(bundle, variant))
+    first = measured[0]
+    return Profile(
+        device=HOST,
+        provenance=MEASURED,
+        bundle=first.bundle,
+        variant=variant,
+        threads=chosen,
+        threads_chosen_by=reason,
+        pool=first.pool,
+        protocol=protocol,
+        thread_counts=times,
+        energy_mj=UNKNOWN,
+        machine=first.machine,
+    )
+
+
+def measure_apart(path: Path, variant: str, threads: int, protocol: Protocol, pool: str = PROCESS) -> Measurement:
+    """Measure in a process of its own, since the thread pool of a process can be set only once."""
+    options = {
+        "--variant": variant,
+        "--threads": threads,
+        "--pool": pool,
+        "--runs": protocol.runs,
+        "--min-seconds": protocol.min_seconds,
+        "--seed": protocol.seed,
+    }
+    words = [str(word) for pair in options.items() for word in pair]
+    # -P: a file of the user's folder that is named like a module must not be imported in its place.
+    command = [sys.executable, "-P", "-m", "eetool_runtime.measure", str(path.absolute()), *words]
+    child = subprocess.run(command, capture_output=True, text=True, check=False)
+    if child.returncode != 0:
+        raise _failure(child.returncode, child.stderr, threads)
+
+    def refuse(reason: str) -> EarlyExitError:
+        return EarlyExitError(f"the measuring process said something unexpected: {reason}")
+
+    return decode(Measurement, parse_json(child.stdout, refuse), refuse)
+
+
+def candidate_threads(cores: int) -> tuple[int, ...]:
+    """Thread counts worth measuring: each up to 4, then doubled, and all cores."""
+    doubled = [2**power for power in range(3, cores.bit_length())]
+    return tuple(sorted({*range(1, min(cores, 4) + 1), *doubled, cores}))
+
+
+def choose_threads(
+    measured: Sequence[ThreadTimes], point: str | None, shares: Sequence[float] | None
+) -> tuple[int, str]:
+    """The fewest threads that come within 3 % of the fastest, and the yardstick in words.
+
+    The yardstick is the mean latency at the operating point users get, from the shares of inputs that left at each
+    exit when it was fitted; without such shares, full depth. Not the components alone: nobody runs those.
+    """
+    latency_ms = {times.threads: _mean_latency_ms(times, shares) for times in measured}
+    enough = min(latency_ms.values()) * (1 + _WORTH_MORE_THREADS)
+    chosen = min(threads for threads, found in latency_ms.items() if found <= enough)
+    return chosen, "latency at full depth" if shares is None else f"mean latency at the operating point {point}"
+
+
+def _mean_latency_ms(times: ThreadTimes, shares: Sequence[float] | None) -> float:
+    if shares is None:
+        return times.full.median
+    return sum(share * at.latency_ms.median for share, at in zip(shares, times.cascade, strict=True))
+
+
+def _expected_shares(bundle: Bundle, variant: str) -> tuple[str | None, tuple[float, ...] | None]:
+    name = bundle.manifest.default_operating_point
+    expected = bundle.variant(variant).operating_points[name].expected
+    skips_heads = any(t is None for t in bundle.variant(variant).operating_points[name].thresholds)
+    return (None, None) if expected is None or skips_heads else (name, expected.exit_shares)
+
+
+def _failure(code: int, stderr: str, threads: int) -> EarlyExitError:
+    said = [line.strip() for line in stderr.splitlines() if line.strip()] or [f"the process ended with {code}"]
+    if code in _ERRORS and said[0].startswith("error: "):
+        return _ERRORS[code](said[0].removeprefix("error: "), said[1] if len(said) > 1 else None)
+    return EarlyExitError(f"measuring with {threads} threads failed: {said[-1]}")

@@ -1,0 +1,154 @@
+"""Measures a bundle: every component alone, the cascade at every exit, and the graphs it came from.
+
+    python -m eetool_runtime.measure model.eebundle --threads 2
+
+prints one JSON document. Each thread count wants a process of its own, because the pool can be set only once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Optional
+
+import numpy as np
+
+from .backends import PRIVATE, PROCESS, Backend, Graph, Threads, backend_for
+from .bundle import MANIFEST, Bundle, open_bundle
+from .cascade import Model
+from .errors import BundleError, EarlyExitError, UsageError
+from .machine import read_machine
+from .manifest import Manifest
+from .measurement import COMPONENT, EXIT, FULL, REFERENCE, BundleId, Key, Measurement, leave_at, summarise
+from .records import encode
+from .timing import Subject, interleave
+
+RUNS, MIN_SECONDS, SEED = 300, 3.0, 0
+_MAX_SAMPLES = 16
+
+Tensors = dict[str, np.ndarray]
+
+
+def measure_bundle(
+    bundle: Bundle,
+    variant: str,
+    *,
+    threads: int = 1,
+    pool: str = PROCESS,
+    runs: int = RUNS,
+    min_seconds: float = MIN_SECONDS,
+    seed: int = SEED,
+) -> Measurement:
+    """Measure one variant at batch 1 on the bundle's own samples.
+
+    Args:
+        runs: at least so many timed calls of every subject.
+        min_seconds: at least so much measuring in all, warm-up not counted.
+        seed: of the order in which subjects take turns.
+
+    Raises:
+        UsageError: the bundle has no such variant, or an argument is out of range.
+        BundleError: the bundle has no samples, or a reference reads a tensor that the bundle does not make.
+        BackendError: a graph cannot be opened, or this process has a pool of another size.
+    """
+    if runs < 1 or not 0 <= min_seconds < float("inf"):
+        raise UsageError("runs must be at least 1, and min-seconds a number that is not negative")
+    graphs = bundle.variant(variant).components
+    opener, allotted = backend_for(variant.split("/")[0]), Threads(threads, pool)
+    opened = {name: opener.open(bundle.file(graph.path), allotted) for name, graph in graphs.items()}
+    subjects = _subjects(bundle, variant, opened, opener, allotted)
+    times = interleave(subjects, runs=runs, min_seconds=min_seconds, seed=seed)
+    machine = read_machine(opener.name, opener.version)
+    summary = summarise(bundle.manifest, threads, times)
+    return Measurement(identify(bundle), variant, pool, summary, machine)
+
+
+def identify(bundle: Bundle) -> BundleId:
+    """Name and hash of a bundle, as documents about it carry them."""
+    digest = hashlib.sha256(bundle.file(MANIFEST).read_bytes()).hexdigest()
+    return BundleId(bundle.manifest.name, digest)
+
+
+def _subjects(
+    bundle: Bundle, variant: str, graphs: Mapping[str, Graph], opener: Backend, threads: Threads
+) -> dict[Key, Subject]:
+    """What is to be timed, each as a function of the number of the call."""
+    m, fitted = bundle.manifest, bundle.variant(variant)
+    inputs = _sample_inputs(bundle)
+    tensors = [_carry(m, fitted.temperatures, graphs, x) for x in inputs]
+    subjects: dict[Key, Subject] = {}
+    for c in m.components:
+        subjects[COMPONENT, c.name] = _alone(graphs[c.name], tensors, c.name)
+    for index in range(len(m.exits)):
+        subjects[EXIT, str(index)] = _through(Model(bundle, variant, graphs, threads), leave_at(m, index), inputs)
+    skip_all = (None,) * m.n_early_exits
+    subjects[FULL] = _through(Model(bundle, variant, graphs, threads), skip_all, inputs)
+    for name, path in fitted.references.items():
+        subjects[REFERENCE, name] = _alone(opener.open(bundle.file(path), threads), tensors, path)
+    return subjects
+
+
+def _sample_inputs(bundle: Bundle) -> list[Tensors]:
+    """The bundle's sample inputs, one dictionary with arrays of batch 1 per sample."""
+    arrays = bundle.arrays(bundle.manifest.samples)
+    missing = [i.name for i in bundle.manifest.inputs if i.name not in arrays or len(arrays[i.name]) == 0]
+    if missing:
+        raise BundleError(f"{bundle.manifest.samples}: holds no samples of the input {missing[0]!r}")
+    count = min(_MAX_SAMPLES, *(len(arrays[i.name]) for i in bundle.manifest.inputs))
+    return [{i.name: arrays[i.name][n : n + 1] for i in bundle.manifest.inputs} for n in range(count)]
+
+
+def _carry(m: Manifest, temperatures: Sequence[float], graphs: Mapping[str, Graph], inputs: Tensors) -> Tensors:
+    """Every tensor that the components make of one input, so that each can be timed on what it really reads."""
+    tensors = dict(inputs)
+    tensors.update({e.temperature: np.array(t, np.float32) for e, t in zip(m.exits, temperatures)})
+    for c in m.components:
+        graph = graphs[c.name]
+        tensors.update(zip(graph.outputs, graph.run(_feed(graph, tensors, c.name))))
+    return tensors
+
+
+def _feed(graph: Graph, tensors: Tensors, name: str) -> Tensors:
+    missing = [wanted for wanted in graph.inputs if wanted not in tensors]
+    if missing:
+        raise BundleError(f"{name}: its graph reads {missing[0]!r}, which the bundle does not make")
+    return {wanted: tensors[wanted] for wanted in graph.inputs}
+
+
+def _alone(graph: Graph, tensors: Sequence[Tensors], name: str) -> Subject:
+    run, feeds = graph.run, [_feed(graph, t, name) for t in tensors]
+    return lambda number: run(feeds[number % len(feeds)])
+
+
+def _through(model: Model, thresholds: tuple[Optional[float], ...], inputs: Sequence[Tensors]) -> Subject:
+    model.use(threshold=thresholds)
+    return lambda number: model(inputs[number % len(inputs)])
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """`python -m eetool_runtime.measure BUNDLE`: one JSON document on stdout, or a message and an exit code."""
+    parser = argparse.ArgumentParser(prog="python -m eetool_runtime.measure", description="Measure a bundle.")
+    parser.add_argument("bundle")
+    parser.add_argument("--variant", help="such as onnx/fp32; by default the bundle's first")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--pool", default=PROCESS, help=f"{PRIVATE} or {PROCESS}")
+    parser.add_argument("--runs", type=int, default=RUNS, help="timed calls of every subject, at least")
+    parser.add_argument("--min-seconds", type=float, default=MIN_SECONDS, help="time to measure, at least")
+    parser.add_argument("--seed", type=int, default=SEED)
+    options = vars(parser.parse_args(arguments))
+    try:
+        bundle = open_bundle(options.pop("bundle"))
+        variant = options.pop("variant") or next(iter(bundle.manifest.variants))
+        measured = measure_bundle(bundle, variant, **options)
+    except EarlyExitError as error:
+        sys.stderr.write(f"error: {error.message}\n" + (f"       {error.hint}\n" if error.hint else ""))
+        return error.exit_code
+    sys.stdout.write(json.dumps(encode(measured), indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""The timing protocol: warm-up, then interleaved blocks in shuffled order, on a monotonic clock.
+
+Interleaved, because a clock that drifts or a neighbour who wakes up then disturbs every subject alike, so that ratios
+between subjects hold where the times themselves do not. `docs/measuring.md` explains the protocol.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import random
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Callable, TypeVar
+
+import numpy as np
+
+Key = TypeVar("Key")
+Subject = Callable[[int], object]  # called with the number of the call, so that it can cycle through inputs
+Clock = Callable[[], int]  # nanoseconds
+
+BLOCK = 10
+_WARM_UP_CALLS = 20
+_WARM_UP_SHARE = 0.1  # of the measuring time; a clock frequency needs time, not calls, to settle
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds per call over `runs` calls; `mad` is the median absolute deviation from the median."""
+
+    median: float
+    p90: float
+    p99: float
+    mad: float
+    runs: int
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median over the rounds of a measurement, and the 95 % interval of that median as [low, high]."""
+
+    median: float
+    ci95: tuple[float, ...]
+
+
+def interleave(
+    subjects: Mapping[Key, Subject],
+    *,
+    runs: int,
+    min_seconds: float,
+    seed: int,
+    clock: Clock = time.perf_counter_ns,
+) -> dict[Key, np.ndarray]:
+    """Time every subject for at least `runs` calls, and all together for at least `min_seconds`.
+
+    Each round gives every subject one block of `BLOCK` calls, in an order drawn anew.
+
+    Returns:
+        int64 (rounds, BLOCK) nanoseconds per subject; row i of all subjects was measured in the same round.
+    """
+    order, shuffle = list(subjects), random.Random(seed).shuffle
+    blocks: dict[Key, list[list[int]]] = {key: [] for key in order}
+    with quiet():
+        _warm_up(subjects, min_seconds * _WARM_UP_SHARE, clock)
+        begin, rounds = clock(), 0
+        while rounds * BLOCK < runs or clock() - begin < min_seconds * 1e9:
+            shuffle(order)
+            for key in order:
+                blocks[key].append(_block(subjects[key], rounds * BLOCK, clock))
+            rounds += 1
+    return {key: np.array(rows, np.int64) for key, rows in blocks.items()}
+
+
+def latency(times_ns: np.ndarray) -> Latency:
+    """Summary of nanoseconds of any shape."""
+    times_ms = np.asarray(times_ns).reshape(-1) / 1e6
+    median, p90, p99 = (float(value) for value in np.percentile(times_ms, (50, 90, 99)))
+    return Latency(median, p90, p99, float(np.median(np.abs(times_ms - median))), times_ms.size)
+
+
+def per_round(times_ns: np.ndarray) -> np.ndarray:
+    """(rounds, BLOCK) nanoseconds to (rounds,) milliseconds, the median of each block."""
+    medians: np.ndarray = np.median(times_ns, axis=1) / 1e6
+    return medians
+
+
+def spread(values: np.ndarray) -> Spread:
+    """Median of (rounds,) values and its 95 % interval from order statistics, which assumes no distribution."""
+    ordered = np.sort(values)
+    middle, half = (len(ordered) - 1) / 2, 0.98 * math.sqrt(len(ordered))  # 0.98 = 1.96 standard deviations of ½
+    low, high = max(0, math.floor(middle - half)), min(len(ordered) - 1, math.ceil(middle + half))
+    return Spread(float(np.median(ordered)), (float(ordered[low]), float(ordered[high])))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No garbage collection inside the block: it would be charged to whichever subject happens to run."""
+    was_on = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _warm_up(subjects: Mapping[Key, Subject], seconds: float, clock: Clock) -> None:
+    begin, calls = clock(), 0
+    while calls < _WARM_UP_CALLS or clock() - begin < seconds * 1e9:
+        for subject in subjects.values():
+            subject(calls)
+        calls += 1
+
+
+def _block(subject: Subject, first: int, clock: Clock) -> list[int]:
+    """Times of `BLOCK` calls. One call before them is not counted: it pays for the caches the last subject filled."""
+    subject(first)
+    times = []
+    for number in range(first, first + BLOCK):
+        start = clock()
+        subject(number)
+        times.append(clock() - start)
+    return times
