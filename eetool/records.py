@@ -13,6 +13,18 @@ from typing import Any, TypeVar
 from eetool.errors import ArtefactError, OutputError
 from eetool_runtime.records import decode, encode, parse_json
 
+__all__ = [
+    "canonical",
+    "check_output",
+    "decode",
+    "encode",
+    "read_record",
+    "read_text",
+    "sha256_file",
+    "write_atomic",
+    "write_directory",
+]
+
 T = TypeVar("T")
 
 
@@ -52,6 +64,7 @@ def read_text(path: Path) -> str:
 
 
 def sha256_file(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -2,53 +2,26 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from eetool.bench.contenders import UNSPLIT, Contender, Outcome
+from eetool.bench.contenders import UNSPLIT, Contender, Outcome, distinct, of_bundle, of_static, ready
+from eetool.bench.points import Point, Run, make_point
 from eetool.bench.race import race
 from eetool.bench.verdict import Standing, Verdict, judge, ratio_interval
-from eetool.profile.energy import UNKNOWN, Energy
+from eetool.data.sources import Source
+from eetool.data.splits import split_record
+from eetool.errors import ArtefactError, UsageError
 from eetool.progress import SILENT, Progress
-from eetool.tune.metrics import expected_calibration_error
-from eetool_runtime.machine import Machine
+from eetool_runtime.backends import backend_for
+from eetool_runtime.cascade import Model
+from eetool_runtime.machine import Machine, read_machine
 
 SCHEMA = "bench/1"
 PASSES, MIN_SECONDS, SEED = 7, 3.0, 0
-
-
-@dataclass(frozen=True)
-class PointLatency:
-    """Milliseconds over the images; the time of an image is the median of its passes."""
-
-    mean: float
-    p50: float
-    p99: float
-
-
-@dataclass(frozen=True)
-class Point:
-    """One row of the comparison.
-
-    Attributes:
-        agreement: share of the images on which it says what the unsplit backbone says, right or wrong.
-        exit_shares: share of the images that left at each exit; with `mean_exit_depth` null for static nets.
-        mean_macs: of everything that ran; null where it is not known.
-        compute_saved: 1 − mean MACs / MACs of the unsplit backbone.
-        ece: expected calibration error, 15 bins.
-    """
-
-    name: str
-    accuracy: float
-    agreement: float
-    n: int
-    latency_ms: PointLatency
-    energy_mj: Energy
-    exit_shares: tuple[float, ...] | None
-    mean_exit_depth: float | None
-    mean_macs: float | None
-    compute_saved: float | None
-    ece: float
+MAX_ACCURACY_DROP = 1.0  # percentage points, where neither the user nor the bundle names a limit
+_FULL = "full"
 
 
 @dataclass(frozen=True)
@@ -63,7 +36,7 @@ class DataUsed:
 
 @dataclass(frozen=True)
 class Bench:
-    """The document `bench/1`."""
+    """The document `bench/1`. `max_accuracy_drop` is in percentage points."""
 
     points: tuple[Point, ...]
     verdict: Verdict
@@ -79,91 +52,113 @@ class Bench:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Points in the order of the contenders, the verdict on one of them, and the passes that were timed."""
+class Rules:
+    """What is judged, and how long to measure: at least so many passes and so many seconds."""
 
-    points: tuple[Point, ...]
-    verdict: Verdict
-    passes: int
+    judged: str
+    max_accuracy_drop: float
+    passes: int = PASSES
+    min_seconds: float = MIN_SECONDS
+    seed: int = SEED
+
+
+def rules_for(
+    model: Model, judged: str | None, max_accuracy_drop: float | None, passes: int, min_seconds: float, seed: int
+) -> Rules:
+    """Fill in what the user left open: the bundle's default operating point (`full` last of all) and its limit.
+
+    Raises:
+        UsageError: the bundle has no operating point called `judged`.
+    """
+    points = model.operating_points
+    if judged is not None and judged not in points:
+        raise UsageError(f"unknown operating point {judged!r}", f"This bundle has: {', '.join(points)}.")
+    default = model.bundle.manifest.default_operating_point
+    choices = [default, *points]
+    recorded = model.bundle.manifest.max_accuracy_drop
+    limit = max_accuracy_drop if max_accuracy_drop is not None else recorded
+    return Rules(
+        judged=judged or next((name for name in choices if name != _FULL), _FULL),
+        max_accuracy_drop=MAX_ACCURACY_DROP if limit is None else limit,
+        passes=passes,
+        min_seconds=min_seconds,
+        seed=seed,
+    )
 
 
 def compare(
-    contenders: Sequence[Contender],
-    labels: np.ndarray,
-    judged: str,
-    max_accuracy_drop: float,
-    *,
-    n_exits: int,
-    passes: int = PASSES,
-    min_seconds: float = MIN_SECONDS,
-    seed: int = SEED,
-    progress: Progress = SILENT,
-) -> Comparison:
-    """Let `contenders` (the first is the unsplit backbone) answer and race, and judge the one called `judged`.
+    contenders: Sequence[Contender], labels: np.ndarray, n_exits: int, rules: Rules, progress: Progress = SILENT
+) -> tuple[tuple[Point, ...], Verdict, int]:
+    """Let `contenders` answer and race, and judge one of them.
 
     Args:
-        labels: int64 (N,), the right classes of the N images that every contender holds.
-        max_accuracy_drop: percentage points that `judged` may lose against the backbone.
+        contenders: the first is the unsplit backbone; each holds the same N images.
+        labels: int64 (N,), their right classes.
         n_exits: exits of the cascades, the final one included.
+
+    Returns:
+        points in the order of the contenders, the verdict, and the passes that were timed.
     """
-    outcomes = {c.name: _explain(c, len(labels)) for c in contenders}
-    times_ns = race(contenders, len(labels), passes=passes, min_seconds=min_seconds, seed=seed, progress=progress)
-    latency_ms = {name: np.median(rows, axis=0) / 1e6 for name, rows in times_ns.items()}  # (N,) each
-    truth = _classes(outcomes[UNSPLIT])
-    unsplit_macs = _mean_macs(contenders[0], outcomes[UNSPLIT])
-    points = tuple(
-        _point(c, outcomes[c.name], labels, truth, latency_ms[c.name], unsplit_macs, n_exits) for c in contenders
+    outcomes = [_explain(contender, len(labels)) for contender in contenders]
+    times_ns = race(
+        contenders,
+        len(labels),
+        passes=rules.passes,
+        min_seconds=rules.min_seconds,
+        seed=rules.seed,
+        progress=progress,
     )
-    interval = ratio_interval(latency_ms[judged], latency_ms[UNSPLIT], seed)
-    standings = {p.name: Standing(p.name, p.accuracy, p.latency_ms.mean) for p in points}
-    against = [
-        s for p, s in zip(points, standings.values(), strict=True) if p.exit_shares is None and p.name != UNSPLIT
+    runs = [
+        Run(contender, said, np.median(times_ns[contender.name], axis=0) / 1e6)  # (passes, N) -> (N,)
+        for contender, said in zip(contenders, outcomes, strict=True)
     ]
-    verdict = judge(standings[judged], standings[UNSPLIT], against, interval, max_accuracy_drop)
-    return Comparison(points, verdict, len(times_ns[UNSPLIT]))
+    points = tuple(make_point(run, runs[0], labels, n_exits) for run in runs)
+    judged = next(run for run in runs if run.contender.name == rules.judged)
+    interval = ratio_interval(judged.latency_ms, runs[0].latency_ms, rules.seed)
+    standing = {p.name: Standing(p.name, p.accuracy, p.latency_ms.mean) for p in points}
+    against = [standing[p.name] for p in points[1:] if p.exit_shares is None]
+    verdict = judge(standing[rules.judged], standing[UNSPLIT], against, interval, rules.max_accuracy_drop)
+    return points, verdict, len(times_ns[UNSPLIT])
+
+
+def bench_bundle(
+    model: Model,
+    source: Source,
+    indices: np.ndarray,
+    split: str,
+    against: Sequence[Path],
+    rules: Rules,
+    progress: Progress = SILENT,
+) -> Bench:
+    """Compare `model` on the images of `source` at `indices`, which are its split called `split`.
+
+    Raises:
+        ArtefactError: the bundle has no unsplit reference, takes other images, or a net of `against` does not fit.
+    """
+    manifest, images = model.bundle.manifest, source.images[indices]
+    if source.classes != manifest.labels:
+        raise ArtefactError(f"{model.bundle.path}: knows other classes than {source.name!r}")
+    inputs = ready(model.bundle, images)
+    nets = [of_static(path, model, images, inputs) for path in against]
+    contenders = distinct([*of_bundle(model, inputs), *nets])
+    points, verdict, passes = compare(contenders, source.labels[indices], len(manifest.exits), rules, progress)
+    backend = backend_for(model.variant.split("/")[0])
+    return Bench(
+        points=points,
+        verdict=verdict,
+        bundle=manifest.name,
+        variant=model.variant,
+        threads=model.threads.count,
+        pool=model.threads.pool,
+        passes=passes,
+        seed=rules.seed,
+        max_accuracy_drop=rules.max_accuracy_drop,
+        data=DataUsed(source.name, split, len(indices), split_record({split: indices})[split].sha256),
+        machine=read_machine(backend.name, backend.version),
+    )
 
 
 def _explain(contender: Contender, images: int) -> list[Outcome]:
     """Every answer, before the clock runs; it also warms the contender up."""
     contender.prepare()
     return [contender.explain(image) for image in range(images)]
-
-
-def _point(
-    contender: Contender,
-    outcomes: Sequence[Outcome],
-    labels: np.ndarray,
-    unsplit_says: np.ndarray,
-    latency_ms: np.ndarray,
-    unsplit_macs: float | None,
-    n_exits: int,
-) -> Point:
-    says = _classes(outcomes)
-    confidence = np.array([float(o.probabilities.max()) for o in outcomes])
-    exits = np.array([o.exit for o in outcomes if o.exit is not None], np.int64)
-    p50, p99 = (float(value) for value in np.percentile(latency_ms, (50, 99)))
-    mean_macs = _mean_macs(contender, outcomes)
-    return Point(
-        name=contender.name,
-        accuracy=float((says == labels).mean()),
-        agreement=float((says == unsplit_says).mean()),
-        n=len(labels),
-        latency_ms=PointLatency(float(latency_ms.mean()), p50, p99),
-        energy_mj=UNKNOWN,
-        exit_shares=tuple((np.bincount(exits, minlength=n_exits) / len(exits)).tolist()) if len(exits) else None,
-        mean_exit_depth=float(exits.mean()) if len(exits) else None,
-        mean_macs=mean_macs,
-        compute_saved=1 - mean_macs / unsplit_macs if mean_macs is not None and unsplit_macs else None,
-        ece=expected_calibration_error(confidence, says == labels),
-    )
-
-
-def _classes(outcomes: Sequence[Outcome]) -> np.ndarray:
-    """int64 (N,): the most probable class of each answer."""
-    return np.array([int(o.probabilities.argmax()) for o in outcomes], np.int64)
-
-
-def _mean_macs(contender: Contender, outcomes: Sequence[Outcome]) -> float | None:
-    if contender.macs is None:
-        return None
-    return float(np.mean([contender.macs[o.exit] for o in outcomes]))

@@ -107,9 +107,34 @@ class Static:
         return self._run({self._input: self._inputs[image]})[self._output]  # (1, classes)
 
 
-def ready(inputs: np.ndarray) -> list[np.ndarray]:
-    """(N, ...) to N arrays of batch 1, cut now so that the clock does not see it."""
+def ready(bundle: Bundle, images: np.ndarray) -> list[np.ndarray]:
+    """uint8 (N, C, H, W) to N inputs of `bundle` at batch 1, made now so that the clock does not see it.
+
+    Raises:
+        ArtefactError: the bundle does not take one image of this shape.
+    """
+    specs = bundle.manifest.inputs
+    wanted = specs[0].shape[1:]
+    fits = len(wanted) == 3 and all(
+        isinstance(want, str) or want == size for want, size in zip(wanted, images.shape[1:], strict=True)
+    )
+    if len(specs) != 1 or not fits:
+        found = ", ".join(str(size) for size in images.shape[1:])
+        raise ArtefactError(f"{bundle.path}: its input is not one image of shape ({found})")
+    inputs = normalise(images, specs[0])
     return [inputs[i : i + 1] for i in range(len(inputs))]
+
+
+def distinct(contenders: Sequence[Contender]) -> list[Contender]:
+    """The same contenders, those whose name is taken renamed: `net.onnx`, `net.onnx (2)`."""
+    taken: set[str] = set()
+    for contender in contenders:
+        name, count = contender.name, 1
+        while contender.name in taken:
+            count += 1
+            contender.name = f"{name} ({count})"
+        taken.add(contender.name)
+    return list(contenders)
 
 
 def of_bundle(model: Model, inputs: Sequence[np.ndarray]) -> list[Contender]:
@@ -153,7 +178,7 @@ def _other_bundle(bundle: Bundle, model: Model, images: np.ndarray) -> Contender
         raise ArtefactError(f"{bundle.path}: knows other classes than {model.bundle.path.name}")
     variants = bundle.manifest.variants
     variant = model.variant if model.variant in variants else next(iter(variants))
-    inputs = ready(normalise(images, bundle.manifest.inputs[0]))
+    inputs = ready(bundle, images)
     return _reference(bundle, variant, bundle.path.name, inputs, model.threads)
 
 

@@ -46,21 +46,21 @@ def judge(
     fast.
     """
     drop = 100 * (unsplit.accuracy - point.accuracy)
-    reasons = []
-    if ratio_ci95[1] >= 1:
-        reasons.append(f"it is not surely faster than unsplit (the interval reaches {ratio_ci95[1]:.2f})")
+    reasons = [f"{net.name} is at least as accurate and at least as fast" for net in against if _beats(net, point)]
     if drop > max_accuracy_drop + _ROUNDING:
-        reasons.append(
-            f"its accuracy is {drop:.2f} percentage points below unsplit, where {max_accuracy_drop:g} are allowed"
-        )
-    reasons += [f"{net.name} is at least as accurate and at least as fast" for net in against if _beats(net, point)]
+        reasons.append(f"it loses {drop:.2f} percentage points of accuracy, where {max_accuracy_drop:g} are allowed")
+    if ratio_ci95[1] >= 1:
+        reasons.append(f"it is not surely faster than unsplit, for the interval reaches {ratio_ci95[1]:.2f}")
     ratio = point.latency_ms / unsplit.latency_ms
-    took = f"{point.name} takes {ratio:.2f} of the mean latency of unsplit ({_interval(ratio_ci95)})"
-    at = f"at {point.accuracy:.2%} accuracy against {unsplit.accuracy:.2%}"
+    facts = (
+        f"{point.name} takes {ratio:.2f} of the mean latency of unsplit "
+        f"(95 % interval {ratio_ci95[0]:.2f} to {ratio_ci95[1]:.2f}) "
+        f"at {100 * point.accuracy:.2f} % accuracy against {100 * unsplit.accuracy:.2f} %"
+    )
     if reasons:
-        text = f"Early exit does not pay here: {'; '.join(reasons)}. {took} {at}."
+        text = f"Early exit does not pay: {'; '.join(reasons)}. Here {facts}."
     else:
-        text = f"Early exit pays: {took}, {at}.{_and_against(against)}"
+        text = f"Early exit pays: {facts}.{_and_against(against)}"
     return Verdict(not reasons, point.name, ratio, ratio_ci95, text)
 
 
@@ -82,10 +82,6 @@ def ratio_interval(point_ms: np.ndarray, unsplit_ms: np.ndarray, seed: int) -> t
 
 def _beats(net: Standing, point: Standing) -> bool:
     return net.accuracy >= point.accuracy - _ROUNDING and net.latency_ms <= point.latency_ms
-
-
-def _interval(ci95: tuple[float, float]) -> str:
-    return f"95 % interval {ci95[0]:.2f} to {ci95[1]:.2f}"
 
 
 def _and_against(against: Sequence[Standing]) -> str:

@@ -33,7 +33,7 @@ class Answer:
 class Group(click.Group):
     """A group that turns every error into a message, or with --json into a document, and an exit code."""
 
-    def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:  # type: ignore[override]
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
         argv = list(sys.argv[1:] if args is None else args)
         extra["standalone_mode"] = False
         try:

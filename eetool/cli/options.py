@@ -29,9 +29,9 @@ class ShapeType(click.ParamType[Any]):
 SHAPE = ShapeType()
 
 
-def output_option(help_text: str, required: bool = False) -> Callable[[F], F]:
+def output_option(help_text: str, default: str | None = None) -> Callable[[F], F]:
     """`-o/--output PATH`."""
-    return click.option("-o", "--output", type=PATH, required=required, help=help_text)
+    return click.option("-o", "--output", type=PATH, default=default, show_default=default is not None, help=help_text)
 
 
 def force_option(function: F) -> F:

@@ -1,4 +1,4 @@
-"""Pieces and whole networks to ONNX files that old runtimes load: opset 18, IR version 8, one file, same bytes each time."""
+"""Pieces and whole networks to ONNX files that old runtimes load: opset 18, IR version 8, one file, the same bytes."""
 
 import io
 import logging
@@ -63,10 +63,12 @@ def _convert(
     except Exception as error:  # the exporter wraps whatever went wrong in types of its own
         raise ArtefactError(f"torch.onnx.export failed: {_reason(error)}") from error
     assert program is not None
-    return program.model_proto
+    model: onnx.ModelProto = program.model_proto
+    return model
 
 
 def _simplify(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    simplified: onnx.ModelProto
     simplified, same = onnxsim.simplify(model)
     if not same:
         raise ArtefactError(f"{name}: onnxsim changed what the graph computes", "Export with --no-simplify.")

@@ -1,4 +1,4 @@
-"""The proof that a bundle computes what the model computes: every component, every exit, the cascade, every decision."""
+"""The proof that a bundle computes what the model computes: components, exits, and the decisions of the cascade."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ class Parity:
 
     @property
     def holds(self) -> bool:
+        """Whether the error is allowed."""
         return self.max_abs_error <= self.tolerance
 
     def __str__(self) -> str:

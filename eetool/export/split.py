@@ -44,7 +44,7 @@ def trace(net: nn.Module, inputs: tuple[Tensor, ...], shared: int) -> fx.GraphMo
             f"torch.export cannot trace this network: {str(error).strip().splitlines()[0]}",
             "Its forward must not branch on values of its inputs, and must work at any batch size.",
         ) from error
-    return program.module()  # type: ignore[return-value]
+    return program.module()
 
 
 class _Positional(nn.Module):
@@ -70,7 +70,7 @@ def split(graph: fx.GraphModule, input_names: Sequence[str], exits: Sequence[Seq
     uses one has its own copy. A segment that would be empty is left out.
     """
     flat = _output_nodes(graph)
-    outputs = {name: node for name, node in zip([n for names in exits for n in names], flat, strict=True)}
+    outputs = dict(zip([n for names in exits for n in names], flat, strict=True))
     owners = _owners(graph, [[outputs[name] for name in names] for names in exits])
     names = _tensor_names(graph, input_names, outputs, owners)
     order = [name for i in range(len(exits)) for name in (f"seg{i}", f"exit{i}")]
@@ -251,10 +251,7 @@ class _Copier:
         for tensor in self.reads:
             for dimension, size in enumerate(tensor.meta["val"].shape):
                 if not isinstance(size, int) and str(size) == str(wanted):
-                    copied = self.cut.call_function(
-                        torch.ops.aten.sym_size.int, (self.copies[tensor], dimension)
-                    )
+                    copied = self.cut.call_function(torch.ops.aten.sym_size.int, (self.copies[tensor], dimension))
                     copied.meta["val"] = wanted
                     return copied
         raise ArtefactError(f"the size {wanted} cannot be read inside one component", "Move the exit to another tap.")
-

@@ -123,7 +123,8 @@ class _Export:
     def write_manifest(self, name: str) -> m.Manifest:
         """Write samples and manifest; the manifest comes last, because it holds the hash of everything else."""
         manifest = self._manifest(name)
-        exits = [tuple(self.tensors[n].numpy() for n in exit_outputs(i)) for i in range(self.network.n_exits)]
+        pairs = [exit_outputs(i) for i in range(self.network.n_exits)]
+        exits = [(self.tensors[a].numpy(), self.tensors[b].numpy()) for a, b in pairs]
         inputs = {spec.name: self.tensors[spec.name].numpy() for spec in manifest.inputs}
         save_arrays(self.folder / _INPUT_SAMPLES, inputs)
         save_arrays(self.folder / _VARIANT_SAMPLES, expected_samples(manifest, VARIANT, exits))
@@ -196,7 +197,7 @@ def seal(folder: Path, manifest: m.Manifest) -> m.Manifest:
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write an `.npz`; numpy stores no time in it, so the same arrays give the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, **arrays)
+    np.savez(path, allow_pickle=False, **arrays)
 
 
 def _arguments(checkpoint: Checkpoint, n_exits: int) -> dict[str, Tensor]:

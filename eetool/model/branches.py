@@ -60,7 +60,7 @@ class BranchSpec:
 class Branch(nn.Module):
     """Features at a tap to class logits.
 
-    Features may be (N, C, H, W), tokens (N, T, D), whose mean is taken, or (N, D). Convolutional layers need (N, C, H, W).
+    Features may be (N, C, H, W), tokens (N, T, D), whose mean is taken, or (N, D). Only the first fit convolutions.
     """
 
     def __init__(self, spec: BranchSpec, feature_shape: tuple[int, ...], classes: int) -> None:
@@ -69,7 +69,9 @@ class Branch(nn.Module):
         if self.rank not in (2, 3, 4):
             raise UsageError(f"no branch fits features of shape {feature_shape}", "Choose another tap.")
         if spec.layers and self.rank != 4:
-            raise UsageError(f"branch {spec} needs (N, C, H, W); this tap gives {feature_shape}", "Use --branch linear.")
+            raise UsageError(
+                f"branch {spec} needs (N, C, H, W); this tap gives {feature_shape}", "Use --branch linear."
+            )
         width = feature_shape[1] if self.rank == 4 else feature_shape[-1]
         layers: list[nn.Module] = []
         for layer in spec.layers:

@@ -80,6 +80,7 @@ class Checkpoint:
         return net.eval()
 
     def with_policy(self, policy: Policy) -> "Checkpoint":
+        """The same model with another policy."""
         return replace(self, record=replace(self.record, policy=policy))
 
 
@@ -99,7 +100,9 @@ def build_net(spec: ModelSpec) -> EarlyExitNet:
 def example_inputs(inputs: tuple[Input, ...], batch: int = 1) -> tuple[Tensor, ...]:
     """Zeros of the shapes that the inputs name, for tracing and counting."""
     shapes = [[batch if isinstance(size, str) else size for size in spec.shape] for spec in inputs]
-    return tuple(torch.zeros(shape, dtype=getattr(torch, spec.dtype)) for shape, spec in zip(shapes, inputs, strict=True))
+    return tuple(
+        torch.zeros(shape, dtype=getattr(torch, spec.dtype)) for shape, spec in zip(shapes, inputs, strict=True)
+    )
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -137,14 +140,17 @@ def load_tensors(path: Path, form: str) -> dict[str, Any]:
         raise ArtefactError(f"{path}: cannot be read: {error.strerror}", "`eetool train` makes a model.pt.") from None
     except Exception:  # torch and zipfile raise a dozen unrelated types for a file that is none of theirs
         raise ArtefactError(f"{path}: not a model.pt, or a damaged one", "`eetool train` makes a model.pt.") from None
-    found = stored.get("format") if isinstance(stored, dict) else None
-    if found != form:
-        raise ArtefactError(f"{path}: expected a file of format {form!r}, found {found!r}", "`eetool train` makes one.")
-    return stored
+    stored_as = stored.get("format") if isinstance(stored, dict) else None
+    if not isinstance(stored, dict) or stored_as != form:
+        raise ArtefactError(
+            f"{path}: expected a file of format {form!r}, found {stored_as!r}", "`eetool train` makes one."
+        )
+    tensors: dict[str, Any] = stored
+    return tensors
 
 
 def _text(record: Record) -> str:
-    return json.dumps(encode(record), sort_keys=True, allow_nan=False)
+    return json.dumps(encode(record), allow_nan=False)
 
 
 def _tensors(checkpoint: Checkpoint) -> dict[str, Any]:

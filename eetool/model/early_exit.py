@@ -65,7 +65,8 @@ def find_tap(backbone: nn.Module, tap: str) -> nn.Module:
     modules = dict(backbone.named_modules())
     if not tap or tap not in modules:
         raise UsageError(f"unknown tap {tap!r}", f"Possible taps: {', '.join(candidate_taps(backbone))}.")
-    return modules[tap]
+    module: nn.Module = modules[tap]
+    return module
 
 
 def candidate_taps(backbone: nn.Module) -> tuple[str, ...]:

@@ -83,7 +83,7 @@ def profile_host(
         variant=variant,
         threads=chosen,
         threads_chosen_by=reason,
-        pool=first.pool,
+        pool=next(t.pool for t in times if t.threads == chosen),
         protocol=protocol,
         thread_counts=times,
         energy_mj=UNKNOWN,

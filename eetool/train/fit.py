@@ -104,5 +104,5 @@ def every_exit_logits(checkpoint: Checkpoint, images: np.ndarray, batch: int = 2
     net = checkpoint.build()
     inputs = torch.from_numpy(normalise(images, checkpoint.record.spec.inputs[0]))
     with torch.no_grad():
-        parts = [net(chunk) for chunk in inputs.split(batch)]
+        parts = [net(chunk) for chunk in torch.split(inputs, batch)]
     return [torch.cat([part[i] for part in parts]) for i in range(len(net.taps) + 1)]

@@ -43,7 +43,12 @@ class TrainingDiverged(EarlyExitError):
 
 
 def train(
-    net: EarlyExitNet, examples: Examples, settings: Training, state_file: Path, resume: bool, progress: Progress = SILENT
+    net: EarlyExitNet,
+    examples: Examples,
+    settings: Training,
+    state_file: Path,
+    resume: bool,
+    progress: Progress = SILENT,
 ) -> float:
     """Train `net` in place and return the mean loss of the last epoch.
 
@@ -75,7 +80,7 @@ def train(
 def _epoch(
     net: EarlyExitNet, optimizer: torch.optim.SGD, examples: Examples, settings: Training, epoch: int, advance: Any
 ) -> float:
-    """One pass over the examples. Its randomness depends on the seed and the epoch alone, so that it can be repeated."""
+    """One pass over the examples, whose randomness depends on the seed and the epoch alone."""
     generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
     torch.manual_seed(settings.seed * 1_000_003 + epoch)
     loss_of = RECIPES[settings.recipe]
@@ -110,7 +115,7 @@ def one_cycle(position: float) -> float:
 
 
 def _batches(n: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    yield from torch.randperm(n, generator=generator).split(size)
+    yield from torch.split(torch.randperm(n, generator=generator), size)
 
 
 def _restore(path: Path, net: EarlyExitNet, optimizer: torch.optim.SGD, run: dict[str, Any]) -> int:

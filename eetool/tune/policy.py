@@ -6,8 +6,9 @@ import numpy as np
 
 from eetool.data.splits import THRESHOLD
 from eetool.tune.calibrate import fit_temperature
+from eetool.tune.costs import Costs
 from eetool.tune.metrics import Thresholds, exits_taken, softmax_confidence
-from eetool.tune.thresholds import Costs, Problem, cheapest
+from eetool.tune.thresholds import Problem, cheapest
 from eetool_runtime.manifest import Expected, OperatingPoint, Reached
 
 FULL, BALANCED, FAST = "full", "balanced", "fast"

@@ -5,24 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eetool.tune.costs import Costs
 from eetool.tune.metrics import Thresholds, exits_taken
-
-
-@dataclass(frozen=True)
-class Costs:
-    """Cost of each part: `trunk[i]` from exit i − 1 to exit i (the last holds the classifier), `heads[i]` of exit i.
-
-    In MACs or milliseconds; a cost includes everything that ran, rejected exits too.
-    """
-
-    trunk: tuple[float, ...]
-    heads: tuple[float, ...]
-
-    def leaving(self, thresholds: Thresholds) -> np.ndarray:
-        """Cost of an input that leaves at exit 0 … N; heads whose gate never fires are not run."""
-        heads = [h if t is not None else 0.0 for h, t in zip(self.heads, thresholds, strict=True)]
-        total: np.ndarray = np.cumsum(self.trunk) + np.cumsum([*heads, 0.0])
-        return total
 
 
 @dataclass(frozen=True)
@@ -35,10 +19,12 @@ class Problem:
 
     @property
     def n(self) -> int:
+        """Number of examples."""
         return int(self.confidences.shape[1])
 
     @property
     def early(self) -> int:
+        """Number of early exits."""
         return len(self.costs.heads)
 
     def allowed_errors(self, max_accuracy_drop: float) -> float:

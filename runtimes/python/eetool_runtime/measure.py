@@ -59,11 +59,12 @@ def measure_bundle(
     graphs = bundle.variant(variant).components
     opener, allotted = backend_for(variant.split("/")[0]), Threads(threads, pool)
     opened = {name: opener.open(bundle.file(graph.path), allotted) for name, graph in graphs.items()}
+    allotted = next(iter(opened.values())).threads
     subjects = _subjects(bundle, variant, opened, opener, allotted)
     times = interleave(subjects, runs=runs, min_seconds=min_seconds, seed=seed)
     machine = read_machine(opener.name, opener.version)
-    summary = summarise(bundle.manifest, threads, times)
-    return Measurement(identify(bundle), variant, pool, summary, machine)
+    summary = summarise(bundle.manifest, allotted, times)
+    return Measurement(identify(bundle), variant, summary, machine)
 
 
 def identify(bundle: Bundle) -> BundleId:

@@ -8,6 +8,7 @@ from typing import Optional
 
 import numpy as np
 
+from .backends import Threads
 from .gate import plan
 from .machine import Machine
 from .manifest import NEVER, Manifest
@@ -64,9 +65,13 @@ class Overhead:
 
 @dataclass(frozen=True)
 class ThreadTimes:
-    """Everything measured with one thread count. `full` is the cascade at full depth with heads skipped."""
+    """Everything measured with one thread count. `full` is the cascade at full depth with heads skipped.
+
+    `pool` is the one the graphs really had: a single thread needs none, and old backends have no common one.
+    """
 
     threads: int
+    pool: str
     components: tuple[ComponentTime, ...]
     cascade: tuple[CascadeTime, ...]
     full: Latency
@@ -88,7 +93,6 @@ class Measurement:
 
     bundle: BundleId
     variant: str
-    pool: str
     times: ThreadTimes
     machine: Machine
 
@@ -99,14 +103,15 @@ def leave_at(m: Manifest, exit_index: int) -> tuple[Optional[float], ...]:
     return (always + (None,) * m.n_early_exits)[: m.n_early_exits]
 
 
-def summarise(m: Manifest, threads: int, times: Mapping[Key, np.ndarray]) -> ThreadTimes:
+def summarise(m: Manifest, threads: Threads, times: Mapping[Key, np.ndarray]) -> ThreadTimes:
     """Records of `times`, int64 (rounds, BLOCK) nanoseconds for every subject."""
 
     def reference(name: str) -> Optional[Latency]:
         return latency(times[REFERENCE, name]) if (REFERENCE, name) in times else None
 
     return ThreadTimes(
-        threads=threads,
+        threads=threads.count,
+        pool=threads.pool,
         components=tuple(
             ComponentTime(c.name, c.kind, c.macs, latency(times[COMPONENT, c.name])) for c in m.components
         ),

@@ -37,7 +37,7 @@ def parse_json(text: str, refuse: Refuse) -> Any:
         return seen
 
     def integer(digits: str) -> int:
-        if len(digits) > _MAX_DIGITS:
+        if len(digits.lstrip("-")) > _MAX_DIGITS:
             raise refuse(f"the integer {digits[:_MAX_DIGITS]}… is too long")
         return int(digits)
 

@@ -46,9 +46,9 @@ class OnnxGraph:
         try:
             outputs: Sequence[np.ndarray] = self._run(self._output_names, feed)
         except (InvalidArgument, ValueError) as error:  # ValueError: a name is missing
-            raise InputError(f"{self._path.name}: onnxruntime refused the input: {error}") from error
+            raise InputError(f"{self._path}: onnxruntime refused the input: {error}") from error
         except Exception as error:  # onnxruntime raises a dozen unrelated types
-            raise BackendError(f"{self._path.name}: onnxruntime could not run this graph: {error}") from error
+            raise BackendError(f"{self._path}: onnxruntime could not run this graph: {error}") from error
         return outputs
 
 

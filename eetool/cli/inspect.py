@@ -1,0 +1,141 @@
+"""`eetool inspect`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from eetool.cli.console import Answer, table, verb
+from eetool.cli.options import PATH, SHAPE
+from eetool.records import encode
+
+
+@verb
+@click.argument("model", type=PATH)
+@click.option("--input", "shape", type=SHAPE, default="1x3x32x32", help="Input shape for a built-in backbone.")
+@click.option(
+    "--classes", type=click.IntRange(2), default=10, show_default=True, help="Classes of a built-in backbone."
+)
+def inspect(model: Path, shape: tuple[int, ...], classes: int) -> Answer:
+    """Show what is inside MODEL: a bundle, a model.pt, or a built-in backbone and where exits could go."""
+    if model.is_dir() or model.suffix == ".eebundle":
+        return _bundle(model)
+    if model.exists() or model.suffix:
+        return _checkpoint(model)
+    return _backbone(str(model), shape, classes)
+
+
+def _bundle(path: Path) -> Answer:
+    from eetool_runtime import open_bundle
+
+    m = open_bundle(path).manifest
+    early = [e.component for e in m.exits[:-1]]
+    text: list[Any] = [f"{path}: {len(m.exits) - 1} early exits, {len(m.labels)} classes, schema {m.schema_version}"]
+    text += [f"input {i.name}: {i.dtype} {_shape(i.shape)}" for i in m.inputs]
+    rows = [
+        (
+            c.name,
+            ", ".join(c.inputs),
+            ", ".join(c.outputs),
+            f"{c.macs / 1e6:.2f} M",
+            f"{c.parameters:,}",
+        )
+        for c in m.components
+    ]
+    columns = {"component": "left", "reads": "left", "makes": "left", "MACs": "right", "parameters": "right"}
+    text.append(table(columns, rows))
+    for name, variant in m.variants.items():
+        used = {g.path for g in variant.components.values()}
+        size = sum(m.files[p].size_bytes for p in used)
+        text.append(f"variant {name}: {size / 1024:.0f} KiB, temperatures {_numbers(variant.temperatures)}")
+        text.append(_points(variant, m.default_operating_point))
+    if early:
+        text.append("accuracy and shares were expected on the split that thresholds were fitted on")
+    if m.data:
+        text.append(f"data: {m.data.source}, " + ", ".join(f"{k} {s.n}" for k, s in m.data.splits.items()))
+    text.append("made by " + ", ".join(f"{k} {v}" for k, v in m.producer.items()))
+    return Answer("inspect/1", {"kind": "bundle", "manifest": encode(m)}, text)
+
+
+def _points(variant: Any, default: str) -> Any:
+    rows = []
+    for name, point in variant.operating_points.items():
+        e = point.expected
+        rows.append(
+            (
+                f"{name} (default)" if name == default else name,
+                _numbers(point.thresholds),
+                f"{100 * e.accuracy:.2f} %" if e else "–",
+                "  ".join(f"{100 * share:.0f} %" for share in e.exit_shares) if e else "–",
+            )
+        )
+    return table({"point": "left", "thresholds": "left", "accuracy": "right", "leave at exit 0, 1, …": "left"}, rows)
+
+
+def _checkpoint(path: Path) -> Answer:
+    from eetool.model.checkpoint import example_inputs, load_checkpoint
+    from eetool.model.macs import count_parameters
+
+    checkpoint = load_checkpoint(path)
+    record = checkpoint.record
+    net = checkpoint.build()
+    spec = record.spec
+    text: list[Any] = [
+        f"{path}: {spec.backbone}, {len(spec.taps)} early exits, {len(spec.labels)} classes, "
+        f"{count_parameters(net):,} parameters",
+        f"trained: {record.training.recipe}, {record.training.epochs} epochs, seed {record.training.seed}",
+        f"tuned: {', '.join(record.policy.operating_points) if record.policy else 'no'}",
+    ]
+    taps = _taps(net.backbone, example_inputs(spec.inputs))
+    text.append(_tap_table(taps, dict(zip(spec.taps, range(len(spec.taps)), strict=True))))
+    return Answer("inspect/1", {"kind": "model", "record": encode(record), "taps": encode(taps)}, text)
+
+
+def _backbone(reference: str, shape: tuple[int, ...], classes: int) -> Answer:
+    import torch
+
+    from eetool.model.backbones import build_backbone
+    from eetool.model.macs import count_macs, count_parameters
+
+    backbone = build_backbone(reference, shape[1], classes).eval()
+    example = (torch.zeros(1, *shape[1:]),)
+    taps = _taps(backbone, example)
+    macs, parameters = count_macs(backbone, example), count_parameters(backbone)
+    text = [
+        f"{reference}: {macs / 1e6:.2f} M MACs, {parameters:,} parameters at {_shape(shape)}",
+        _tap_table(taps, {}),
+    ]
+    document = {"kind": "backbone", "macs": macs, "parameters": parameters, "taps": encode(taps)}
+    return Answer("inspect/1", document, text)
+
+
+def _taps(backbone: Any, example: Any) -> Any:
+    from eetool.model.macs import measure_taps
+
+    return measure_taps(backbone, example)
+
+
+def _tap_table(taps: Any, exits: dict[str, int]) -> Any:
+    rows = [
+        (
+            t.name,
+            _shape(t.shape),
+            f"{t.macs / 1e6:.2f} M",
+            f"{t.parameters:,}",
+            f"exit {exits[t.name]}" if t.name in exits else "",
+        )
+        for t in taps
+    ]
+    columns = {"tap": "left", "shape": "left", "MACs so far": "right", "parameters so far": "right", "": "left"}
+    return table(columns, rows)
+
+
+def _shape(shape: tuple[Any, ...]) -> str:
+    return "x".join(str(size) for size in shape)
+
+
+def _numbers(values: tuple[float | None, ...]) -> str:
+    return "  ".join("never" if v is None else f"{v:.4f}" for v in values) or "–"
+
+
+command = inspect

@@ -1,0 +1,67 @@
+"""`eetool run`."""
+
+from pathlib import Path
+
+import click
+
+from eetool.cli.console import Answer, table, verb
+from eetool.cli.options import PATH
+from eetool.errors import UsageError
+
+
+@verb
+@click.argument("bundle", type=PATH)
+@click.argument("inputs", type=PATH, nargs=-1, required=True)
+@click.option("--variant", default="auto", show_default=True)
+@click.option("--operating-point", default=None, help="Where the thresholds come from.  [the bundle's default]")
+@click.option("--threshold", type=float, default=None, help="One threshold for every early exit instead.")
+@click.option("--threads", type=click.IntRange(1), default=None)
+def run(
+    bundle: Path,
+    inputs: tuple[Path, ...],
+    variant: str,
+    operating_point: str | None,
+    threshold: float | None,
+    threads: int | None,
+) -> Answer:
+    """Predict INPUTS (images, or .npy arrays with one input or a batch) with early exit."""
+    from eetool.data.files import read_inputs
+    from eetool_runtime import load
+
+    if operating_point is not None and threshold is not None:
+        raise UsageError("give --operating-point or --threshold, not both")
+    model = load(bundle, variant=variant, threads=threads, pool="process")
+    if operating_point is not None or threshold is not None:
+        model.use(operating_point, threshold=threshold)
+    results = []
+    for path in inputs:
+        arrays = read_inputs(path, model)
+        for i, array in enumerate(arrays):
+            name = str(path) if len(arrays) == 1 else f"{path}[{i}]"
+            result = model(array)
+            results.append(
+                {
+                    "input": name,
+                    "label": result.label,
+                    "index": result.index,
+                    "exit": result.exit,
+                    "confidence": result.confidence,
+                    "probabilities": result.probabilities.tolist(),
+                    "latency_ms": result.latency_ms,
+                }
+            )
+    rows = [
+        (str(r["input"]), str(r["label"]), f"{r['confidence']:.4f}", str(r["exit"]), f"{r['latency_ms']:.3f} ms")
+        for r in results
+    ]
+    columns = {"input": "left", "label": "left", "confidence": "right", "exit": "right", "latency": "right"}
+    stats = model.stats()
+    text = [
+        table(columns, rows),
+        f"{stats['calls']} inputs, mean exit depth {stats['mean_exit_depth']:.2f} of {len(stats['exit_counts']) - 1}, "
+        f"compute saved {100 * stats['compute_saved']:.0f} %",
+    ]
+    return Answer("run/1", {"results": results, "stats": stats}, text)
+
+
+command = run

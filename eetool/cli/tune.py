@@ -1,0 +1,141 @@
+"""`eetool tune`."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from eetool.cli.console import Answer, table, verb
+from eetool.cli.options import PATH, data_option, force_option, output_option
+from eetool.errors import OutputError, UsageError
+from eetool.records import check_output
+
+
+@verb
+@click.argument("model", type=PATH)
+@data_option()
+@output_option("Where the result goes.  [MODEL itself, if it was not tuned before]")
+@click.option(
+    "--max-accuracy-drop",
+    type=click.FloatRange(0, 100),
+    default=1.0,
+    show_default=True,
+    help="Percentage points that `fast` may lose against full depth; `balanced` may lose half of it.",
+)
+@click.option("--variant", default=None, help="Variant of a bundle to fit.  [the first]")
+@force_option
+def tune(
+    model: Path, data: str, output: Path | None, max_accuracy_drop: float, variant: str | None, force: bool
+) -> Answer:
+    """Fit temperatures, thresholds and operating points of MODEL, a model.pt or a bundle.
+
+    Temperatures and thresholds are fitted on splits of their own, which neither training nor `bench` ever sees.
+    """
+    from eetool.data.sources import load_source
+
+    target = output or model
+    if target != model:
+        check_output(target, force)
+    source = load_source(data)
+    if model.is_dir():
+        tuned = _tune_bundle(model, target, variant, source, max_accuracy_drop, force)
+    elif variant is not None:
+        raise UsageError("--variant is for bundles; a model.pt has no variants yet")
+    else:
+        tuned = _tune_checkpoint(model, target, source, max_accuracy_drop, force)
+    return _answer(target, tuned, max_accuracy_drop)
+
+
+def _keep(path: Path, output: Path, tuned_before: bool, force: bool) -> None:
+    """Tuning in place adds to a file; only where it would replace an earlier policy does it need --force."""
+    if output == path and tuned_before and not force:
+        raise OutputError(f"{path} was tuned before", "Give --force to replace its policy, or -o for another place.")
+
+
+def _tune_checkpoint(path: Path, output: Path, source: Any, max_accuracy_drop: float, force: bool) -> Any:
+    import numpy as np
+
+    from eetool.model.checkpoint import Policy, load_checkpoint, save_checkpoint
+    from eetool.train.fit import every_exit_logits
+    from eetool.tune.costs import model_macs
+    from eetool.tune.fit import fit_policy
+    from eetool.tune.policy import SCORE
+
+    checkpoint = load_checkpoint(path)
+    _keep(path, output, checkpoint.record.policy is not None, force)
+    macs = model_macs(checkpoint.record.spec)
+
+    def logits_of(images: Any) -> Any:
+        return np.stack([logits.numpy() for logits in every_exit_logits(checkpoint, images)])
+
+    tuned = fit_policy(source, checkpoint.record.data, logits_of, macs, macs, max_accuracy_drop)
+    policy = Policy(SCORE, tuned.temperatures, tuned.operating_points, max_accuracy_drop)
+    save_checkpoint(output, checkpoint.with_policy(policy))
+    return tuned
+
+
+def _tune_bundle(
+    path: Path, output: Path, variant: str | None, source: Any, max_accuracy_drop: float, force: bool
+) -> Any:
+    from eetool.export.parity import expected_samples
+    from eetool.export.write import save_arrays, seal
+    from eetool.records import write_directory
+    from eetool.tune.fit import tune_bundle
+    from eetool_runtime import load, open_bundle
+
+    bundle = open_bundle(path)
+    name = variant or next(iter(bundle.manifest.variants))
+    _keep(path, output, len(bundle.variant(name).operating_points) > 1, force)
+    manifest, tuned = tune_bundle(bundle, name, source, max_accuracy_drop)
+    with write_directory(output) as folder:
+        shutil.copytree(path, folder, dirs_exist_ok=True)
+        seal(folder, manifest)  # the samples need a model with the new temperatures
+        exits = load(folder, variant=name).every_exit(bundle.arrays(manifest.samples))
+        save_arrays(folder / manifest.variants[name].samples, expected_samples(manifest, name, exits))
+        seal(folder, replace(manifest, name=output.name.removesuffix(".eebundle")))
+    return tuned
+
+
+def _answer(output: Path, tuned: Any, max_accuracy_drop: float) -> Answer:
+    rows = []
+    for name, point in tuned.operating_points.items():
+        e = point.expected
+        rows.append(
+            (
+                name,
+                "  ".join("never" if t is None else f"{t:.4f}" for t in point.thresholds),
+                f"{100 * e.accuracy:.2f} %",
+                f"{e.mean_macs / 1e6:.2f} M",
+                "  ".join(f"{100 * share:.0f} %" for share in e.exit_shares),
+            )
+        )
+    columns = {
+        "point": "left",
+        "thresholds": "left",
+        "accuracy": "right",
+        "mean MACs": "right",
+        "leave at exit 0, 1, …": "left",
+    }
+    e = tuned.operating_points["full"].expected
+    text: list[Any] = [
+        table(columns, rows),
+        f"fitted on {e.n} examples (split {e.split}); `eetool bench` measures on others",
+    ]
+    if all(t is None for t in tuned.operating_points["fast"].thresholds):
+        text.append(
+            f"No exit may be used: {e.n} examples cannot support a drop of {max_accuracy_drop} points. "
+            "Allow more, or bring more held-out data."
+        )
+    text.append(f"wrote {output}")
+    document = {
+        "output": str(output),
+        "max_accuracy_drop": max_accuracy_drop,
+        "temperatures": tuned.temperatures,
+        "operating_points": tuned.operating_points,
+    }
+    return Answer("tune/1", document, text)
+
+
+command = tune

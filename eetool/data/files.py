@@ -1,0 +1,58 @@
+"""Input files of `run`: images and arrays."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from eetool.errors import ArtefactError
+from eetool_runtime import Model
+from eetool_runtime.manifest import Input
+from eetool_runtime.preprocess import normalise
+
+
+def read_inputs(path: Path, model: Model) -> list[np.ndarray]:
+    """Model inputs at batch 1 from one file.
+
+    An image is brought to the model's channels and size, then preprocessed. An `.npy` holds one input or a batch of
+    them: uint8 (…, C, H, W) is preprocessed, any other dtype is taken as it is and checked by the model.
+
+    Raises:
+        ArtefactError: the file is missing, no image or array, or holds arrays of another shape.
+    """
+    spec = model.bundle.manifest.inputs[0]
+    if path.suffix.lower() == ".npy":
+        return _array(path, spec)
+    return [model.preprocess(_image(path, spec))]
+
+
+def _array(path: Path, spec: Input) -> list[np.ndarray]:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ArtefactError(f"{path}: not a readable .npy file: {error}") from None
+    if not isinstance(array, np.ndarray):
+        raise ArtefactError(f"{path}: an archive, not one array", "Give an .npy file.")
+    if array.ndim == len(spec.shape) - 1:
+        array = array[None]  # one input without a batch dimension -> (1, …)
+    wanted = ", ".join(str(size) for size in spec.shape)
+    if array.ndim != len(spec.shape) or array.shape[1:] != spec.shape[1:] or len(array) == 0:
+        raise ArtefactError(f"{path}: expected shape ({wanted}) for input {spec.name!r}, found {array.shape}")
+    if array.dtype == np.uint8 and spec.dtype != "uint8":
+        array = normalise(array, spec)
+    return [array[i : i + 1] for i in range(len(array))]
+
+
+def _image(path: Path, spec: Input) -> np.ndarray:
+    """uint8 (H, W) or (H, W, 3) of the model's size."""
+    if spec.preprocess is None or len(spec.shape) != 4:
+        raise ArtefactError(f"{path}: this model has no preprocessing for images", "Give an .npy file.")
+    _, channels, height, width = spec.shape
+    try:
+        with Image.open(path) as image:
+            pixels = image.convert("L" if channels == 1 else "RGB").resize((int(width), int(height)))
+            return np.asarray(pixels)
+    except UnidentifiedImageError:
+        raise ArtefactError(f"{path}: neither an image nor an .npy file") from None
+    except OSError as error:
+        raise ArtefactError(f"{path}: cannot be read: {error.strerror or error}") from None

@@ -1,0 +1,59 @@
+"""What an input pays: everything that ran before it left, rejected exits too, in MACs or in milliseconds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from eetool.model.checkpoint import ModelSpec, build_net, example_inputs
+from eetool.model.early_exit import captured
+from eetool.model.macs import count_macs, measure_taps
+from eetool.tune.metrics import Thresholds
+from eetool_runtime.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Cost of each part: `trunk[i]` from exit i − 1 to exit i (the last holds the classifier), `heads[i]` of exit i.
+
+    In MACs or milliseconds; a cost includes everything that ran, rejected exits too.
+    """
+
+    trunk: tuple[float, ...]
+    heads: tuple[float, ...]
+
+    def leaving(self, thresholds: Thresholds) -> np.ndarray:
+        """Cost of an input that leaves at exit 0 … N; heads whose gate never fires are not run."""
+        heads = [h if t is not None else 0.0 for h, t in zip(self.heads, thresholds, strict=True)]
+        total: np.ndarray = np.cumsum(self.trunk) + np.cumsum([*heads, 0.0])
+        return total
+
+
+def component_costs(manifest: Manifest, cost: Mapping[str, float]) -> Costs:
+    """Costs per component, arranged by exit: the heads of early exits apart from the trunk."""
+    owners = [e.component for e in manifest.exits]
+    kinds = {c.name: c.kind for c in manifest.components}
+    trunk = [0.0] * len(owners)
+    heads = [0.0] * (len(owners) - 1)
+    index = 0
+    for c in manifest.components:
+        if c.name in owners[:-1] and kinds[c.name] == "exit":
+            heads[owners.index(c.name)] = cost[c.name]
+        else:
+            trunk[index] += cost[c.name]
+        if c.name in owners:
+            index = owners.index(c.name) + 1
+    return Costs(tuple(trunk), tuple(heads))
+
+
+def model_macs(spec: ModelSpec) -> Costs:
+    """MACs at batch 1 of each stretch of the backbone and of each early exit."""
+    net = build_net(spec).eval()
+    example = example_inputs(spec.inputs)
+    cumulative = [tap.macs for tap in measure_taps(net.backbone, example, spec.taps)]
+    cumulative.append(count_macs(net.backbone, example))
+    trunk = [after - before for before, after in zip([0, *cumulative], cumulative, strict=False)]
+    with captured(net.backbone, spec.taps) as features:
+        net.backbone(*example)
+    heads = [count_macs(head, (features[tap],)) for tap, head in zip(spec.taps, net.exits, strict=True)]
+    return Costs(tuple(map(float, trunk)), tuple(map(float, heads)))

@@ -1,0 +1,146 @@
+"""What every backend must do. A backend's test class inherits these tests and says how its graphs are made."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eetool_runtime.backends import PRIVATE, PROCESS, Backend, Graph, Threads
+from eetool_runtime.errors import BackendError, InputError, UsageError
+
+X = np.array([[1.0, 2.0, 3.0]], np.float32)
+IDS = np.array([[4, 5]], np.int64)
+FACTOR = np.array(2.0, np.float32)
+FEED = {"x": X, "ids": IDS, "factor": FACTOR}
+
+
+class BackendContract:
+    """Subclasses give `backend` and `write`; `batched` says whether a graph runs at any batch size."""
+
+    backend: Backend
+    batched = True
+
+    def write(self, path: Path) -> None:
+        """Write a graph that reads x float32 (batch, 3), ids int64 (batch, 2) and factor float32 (), and makes
+        scaled = x * factor (batch, 3) and total = sum of ids as float32 (batch,)."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        path = tmp_path / f"model.{self.backend.suffix}"
+        self.write(path)
+        return path
+
+    @pytest.fixture
+    def graph(self, path: Path) -> Graph:
+        return self.backend.open(path, Threads())
+
+    def test_it_says_what_it_is(self) -> None:
+        assert self.backend.name
+        assert self.backend.version
+        assert self.backend.suffix.isalnum()
+
+    def test_tensors_are_described_by_name(self, graph: Graph) -> None:
+        assert {n: (t.dtype, len(t.shape), t.shape[1:]) for n, t in graph.inputs.items()} == {
+            "x": ("float32", 2, (3,)),
+            "ids": ("int64", 2, (2,)),
+            "factor": ("float32", 0, ()),
+        }
+        assert {n: (t.dtype, len(t.shape)) for n, t in graph.outputs.items()} == {
+            "scaled": ("float32", 2),
+            "total": ("float32", 1),
+        }
+
+    def test_outputs_come_in_their_order(self, graph: Graph) -> None:
+        found = dict(zip(graph.outputs, graph.run(FEED)))
+        np.testing.assert_array_equal(found["scaled"], [[2, 4, 6]])
+        np.testing.assert_array_equal(found["total"], [9])
+        assert found["scaled"].dtype == found["total"].dtype == np.float32
+
+    def test_inputs_are_bound_by_name_and_not_by_position(self, graph: Graph) -> None:
+        turned = dict(reversed(list(FEED.items())))
+        for here, there in zip(graph.run(FEED), graph.run(turned)):
+            np.testing.assert_array_equal(here, there)
+
+    def test_a_batch_runs_where_the_format_allows_it(self, graph: Graph) -> None:
+        if not self.batched:
+            pytest.skip("graphs of this format have a fixed batch")
+        five = {"x": np.repeat(X, 5, 0), "ids": np.repeat(IDS, 5, 0), "factor": FACTOR}
+        found = dict(zip(graph.outputs, graph.run(five)))
+        np.testing.assert_array_equal(found["scaled"], np.repeat([[2, 4, 6]], 5, 0))
+        np.testing.assert_array_equal(found["total"], [9] * 5)
+
+    def test_answers_outlive_the_next_call(self, graph: Graph) -> None:
+        first = graph.run(FEED)
+        kept = [array.copy() for array in first]
+        graph.run({**FEED, "x": X * 100, "ids": IDS * 100})
+        for array, copy in zip(first, kept):
+            np.testing.assert_array_equal(array, copy)
+
+    def test_inputs_are_left_alone(self, graph: Graph) -> None:
+        x = X.copy()
+        graph.run({**FEED, "x": x})
+        np.testing.assert_array_equal(x, X)
+
+    def test_slices_of_larger_arrays_are_read_rightly(self, graph: Graph) -> None:
+        wide = np.arange(12, dtype=np.float32).reshape(2, 6)
+        found = dict(zip(graph.outputs, graph.run({**FEED, "x": wide[1:, ::2]})))
+        np.testing.assert_array_equal(found["scaled"], [[12, 16, 20]])
+
+    @pytest.mark.parametrize(
+        "feed",
+        [
+            {"x": X, "ids": IDS},
+            {**FEED, "more": X},
+            {**FEED, "x": X.astype(np.float64)},
+            {**FEED, "ids": IDS.astype(np.int32)},
+            {**FEED, "x": X[0]},
+            {**FEED, "x": X[:, :2]},
+        ],
+        ids=["missing", "surplus", "float64", "int32", "rank", "size"],
+    )
+    def test_what_does_not_fit_is_an_input_error(self, graph: Graph, feed: dict[str, np.ndarray]) -> None:
+        with pytest.raises(InputError, match=f"model.{self.backend.suffix}"):
+            graph.run(feed)
+        assert len(graph.run(FEED)) == 2  # and does no harm
+
+    def test_several_threads_may_call_one_graph(self, graph: Graph) -> None:
+        wrong: list[object] = []
+
+        def work(number: int) -> None:
+            x = X * number
+            for _ in range(200):
+                found = dict(zip(graph.outputs, graph.run({**FEED, "x": x})))
+                if not np.array_equal(found["scaled"], x * 2):
+                    wrong.append(found["scaled"])
+
+        workers = [threading.Thread(target=work, args=(n,)) for n in range(1, 9)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        assert wrong == []
+
+    def test_threads_in_use_are_told(self, path: Path) -> None:
+        assert self.backend.open(path, Threads(1, PRIVATE)).threads == Threads(1, PRIVATE)
+        assert self.backend.open(path, Threads(2, PRIVATE)).threads == Threads(2, PRIVATE)
+        assert self.backend.open(path, Threads(1, PROCESS)).threads == Threads(1, PRIVATE)  # one needs no pool
+
+    @pytest.mark.parametrize("threads", [Threads(0), Threads(-1), Threads(1, "public")])
+    def test_impossible_threads_are_a_usage_error(self, path: Path, threads: Threads) -> None:
+        with pytest.raises(UsageError):
+            self.backend.open(path, threads)
+
+    @pytest.mark.parametrize("data", [b"", b"not a graph", bytes(1000)])
+    def test_a_file_that_is_no_graph_is_a_backend_error(self, tmp_path: Path, data: bytes) -> None:
+        path = tmp_path / f"bad.{self.backend.suffix}"
+        path.write_bytes(data)
+        with pytest.raises(BackendError, match=rf"bad\.{self.backend.suffix}"):
+            self.backend.open(path, Threads())
+
+    def test_an_absent_file_is_a_backend_error(self, tmp_path: Path) -> None:
+        with pytest.raises(BackendError, match="absent"):
+            self.backend.open(tmp_path / f"absent.{self.backend.suffix}", Threads())
