@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from eetool.errors import ArtefactError, OutputError
+from eetool_runtime.bundle import MANIFEST
 from eetool_runtime.records import decode, encode, parse_json
 
 __all__ = [
@@ -69,10 +70,17 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_output(path: Path, force: bool) -> None:
-    """Raise OutputError now, before long work, where the result could not be written later."""
+def check_output(path: Path, force: bool, directory: bool = False) -> None:
+    """Raise OutputError now, before long work, where the result could not be written later.
+
+    With `force` a file replaces a plain file, and a directory a bundle: nobody meant to lose anything else.
+    """
     if path.exists() and not force:
         raise OutputError(f"{path} exists already", "Give --force to replace it, or -o for another place.")
+    if directory and path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file():
+        raise OutputError(f"{path} is a folder and not a bundle, so it is not replaced", "Give -o for another place.")
+    if not directory and path.exists() and not path.is_file():
+        raise OutputError(f"{path} is not a plain file, so it is not replaced", "Give -o for another place.")
     folder = path.absolute().parent
     if not folder.is_dir():
         raise OutputError(f"{folder} is not a folder", "Create it first, or give -o for another place.")
@@ -96,9 +104,13 @@ def write_directory(path: Path) -> Iterator[Path]:
     with _output_errors(path), _sibling(path, directory=True) as temporary:
         yield temporary
         if path.exists():
-            with _sibling(path, directory=True) as old:
-                path.replace(old / "old") if path.is_dir() else path.unlink()
-                temporary.replace(path)
+            with _sibling(path, directory=True) as aside:
+                path.replace(aside / "old")
+                try:
+                    temporary.replace(path)
+                except BaseException:
+                    (aside / "old").replace(path)
+                    raise
         else:
             temporary.replace(path)
 
@@ -129,4 +141,4 @@ def _output_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(f"{path} could not be written: {error.strerror}", "Nothing was left behind.") from error
+        raise OutputError(f"{path} could not be written: {error.strerror or error}", "Nothing was left behind.") from error

@@ -32,7 +32,7 @@ def export(
 
     target = output or model.with_suffix(".eebundle")
     checkpoint = load_checkpoint(model)
-    check_output(target, force)
+    check_output(target, force, directory=True)
 
     from eetool.export.write import VARIANT, ExportOptions, export_bundle
 

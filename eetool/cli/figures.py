@@ -8,7 +8,7 @@ def milliseconds(value: float | None) -> str:
     """Three digits that say something: `0.0412`, `0.412`, `4.12`, `412`."""
     if value is None:
         return "–"
-    decimals = 2 - math.floor(math.log10(value)) if value > 0 else 0
+    decimals = min(2 - math.floor(math.log10(value)), 4) if value > 0 else 0
     return f"{value:.{max(0, decimals)}f}"
 
 

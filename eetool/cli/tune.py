@@ -37,7 +37,7 @@ def tune(
 
     target = output or model
     if target != model:
-        check_output(target, force)
+        check_output(target, force, directory=model.is_dir())
     source = load_source(data)
     if model.is_dir():
         tuned = _tune_bundle(model, target, variant, source, max_accuracy_drop, force)
@@ -90,7 +90,9 @@ def _tune_bundle(
     _keep(path, output, len(bundle.variant(name).operating_points) > 1, force)
     manifest, tuned = tune_bundle(bundle, name, source, max_accuracy_drop)
     with write_directory(output) as folder:
-        shutil.copytree(path, folder, dirs_exist_ok=True)
+        for relative in bundle.manifest.files:
+            (folder / relative).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(bundle.file(relative), folder / relative)
         seal(folder, manifest)  # the samples need a model with the new temperatures
         exits = load(folder, variant=name).every_exit(bundle.arrays(manifest.samples))
         save_arrays(folder / manifest.variants[name].samples, expected_samples(manifest, name, exits))

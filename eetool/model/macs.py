@@ -39,6 +39,7 @@ def measure_taps(backbone: nn.Module, inputs: tuple[Tensor, ...], names: tuple[s
 
     Modules that do not run exactly once, or return something else than one tensor, are left out.
     """
+    names = candidate_taps(backbone) if names is None else names
     counter = FlopCounterMode(display=False)
     modules = dict(backbone.named_modules())
     seen: dict[str, Tap | None] = {}
@@ -56,7 +57,7 @@ def measure_taps(backbone: nn.Module, inputs: tuple[Tensor, ...], names: tuple[s
         return hook
 
     handles = [module.register_forward_hook(count_weights) for module in modules.values()]
-    handles += [modules[name].register_forward_hook(hook_for(name)) for name in names or candidate_taps(backbone)]
+    handles += [modules[name].register_forward_hook(hook_for(name)) for name in names]
     training = backbone.training
     backbone.eval()
     try:

@@ -2,11 +2,13 @@
 
 import difflib
 import importlib.resources
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from eetool.errors import ArtefactError, MissingError
 from eetool.records import read_record
+from eetool_runtime.records import encode
 
 SCHEMA = "hw_profile/1"
 STATES = ("idle", "stress")
@@ -77,11 +79,18 @@ class HwProfile:
     facts: Facts
     power: tuple[Power, ...] = ()
     table: tuple[TableEntry, ...] = ()
-    sources: tuple[Source, ...] = field(default_factory=tuple)
+    sources: tuple[Source, ...] = ()
 
     def entries(self, kind: str) -> int:
         """Number of entries of the latency table that are of this kind."""
         return sum(entry.kind == kind for entry in self.table)
+
+
+def document(profile: HwProfile) -> dict[str, Any]:
+    """JSON of a profile, without the figures that an entry's kind does not have."""
+    encoded: dict[str, Any] = encode(profile)
+    encoded["table"] = [{k: v for k, v in entry.items() if v is not None} for entry in encoded["table"]]
+    return encoded
 
 
 def known_devices() -> tuple[HwProfile, ...]:
@@ -129,9 +138,11 @@ def read_profile(path: Path) -> HwProfile:
 
 def _check_entry(entry: TableEntry, at: str) -> None:
     _one_of(entry.kind, KINDS, f"{at}.kind")
-    figures = (entry.count, entry.median_ms, entry.spread_ms) if entry.kind == "measured" else (entry.n, entry.cv_error)
-    _require(None not in figures, f"{at}: a {entry.kind} entry lacks one of its figures")
-    _require(all(f is None or f >= 0 for f in figures), f"{at}: its figures cannot be negative")
+    measured, fitted = (entry.count, entry.median_ms, entry.spread_ms), (entry.n, entry.cv_error)
+    own, other = (measured, fitted) if entry.kind == "measured" else (fitted, measured)
+    _require(None not in own, f"{at}: a {entry.kind} entry lacks one of its figures")
+    _require(set(other) == {None}, f"{at}: a {entry.kind} entry holds a figure of the other kind")
+    _require(all(figure is None or figure >= 0 for figure in own), f"{at}: its figures cannot be negative")
 
 
 def _one_of(found: str, allowed: tuple[str, ...], at: str) -> None:

@@ -56,15 +56,12 @@ def measure_bundle(
     """
     if runs < 1 or not 0 <= min_seconds < float("inf"):
         raise UsageError("runs must be at least 1, and min-seconds a number that is not negative")
-    graphs = bundle.variant(variant).components
-    opener, allotted = backend_for(variant.split("/")[0]), Threads(threads, pool)
-    opened = {name: opener.open(bundle.file(graph.path), allotted) for name, graph in graphs.items()}
-    allotted = next(iter(opened.values())).threads
-    subjects = _subjects(bundle, variant, opened, opener, allotted)
-    times = interleave(subjects, runs=runs, min_seconds=min_seconds, seed=seed)
-    machine = read_machine(opener.name, opener.version)
-    summary = summarise(bundle.manifest, allotted, times)
-    return Measurement(identify(bundle), variant, summary, machine)
+    files, opener = bundle.variant(variant).components, backend_for(variant.split("/")[0])
+    graphs = {name: opener.open(bundle.file(f.path), Threads(threads, pool)) for name, f in files.items()}
+    got = next(iter(graphs.values())).threads  # the pool may be another than was asked for
+    times = interleave(_subjects(bundle, variant, graphs, opener, got), runs=runs, min_seconds=min_seconds, seed=seed)
+    summary = summarise(bundle.manifest, got, times)
+    return Measurement(identify(bundle), variant, summary, read_machine(opener.name, opener.version))
 
 
 def identify(bundle: Bundle) -> BundleId:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import zipfile
 from io import BytesIO
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from tiny import write_manifest, write_tiny_bundle
 
+from eetool_runtime import bundle as bundle_module
 from eetool_runtime import open_bundle
 from eetool_runtime.errors import BundleError, UsageError
 
@@ -158,8 +160,6 @@ def npy(array: np.ndarray) -> bytes:
 
 
 def zipped(name: str, data: bytes) -> bytes:
-    import zipfile
-
     buffer = BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(name, data)
@@ -176,7 +176,6 @@ BAD_ARCHIVES = {
     "header only": b"PK\x03\x04" + bytes(100),
     "objects": npz(input=np.array([{"a": 1}, print], dtype=object)),
     "text inside": zipped("input.npy", b"hello"),
-    "bomb": zipped("input.npy", npy(np.zeros(1 << 27, np.float32))),
     "false size": zipped("input.npy", HUGE),
 }
 
@@ -186,4 +185,13 @@ def test_samples_that_are_no_plain_arrays(tiny_bundle: Path, data: bytes) -> Non
     bundle = open_bundle(tiny_bundle)
     bundle.file(SAMPLES).write_bytes(data)
     with pytest.raises(BundleError, match=rf"^{SAMPLES}: not a readable \.npz file: "):
+        bundle.arrays(SAMPLES)
+
+
+def test_samples_that_would_fill_the_memory(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = open_bundle(tiny_bundle)
+    bundle.file(SAMPLES).write_bytes(zipped("input.npy", npy(np.zeros(10_000))))
+    bundle.arrays(SAMPLES)
+    monkeypatch.setattr(bundle_module, "_MAX_UNPACKED_BYTES", 80_000)
+    with pytest.raises(BundleError, match="80128 bytes unpacked; at most 80000 are allowed"):
         bundle.arrays(SAMPLES)

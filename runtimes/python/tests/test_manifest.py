@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from pathlib import Path
+import re
 from typing import Any
 
 import pytest
@@ -152,7 +152,12 @@ RULES: list[tuple[str, tuple[Any, ...], Any, str]] = [
     ("mean macs", (*FULL, "expected", "mean_macs"), -1, "mean_macs: cannot be negative"),
     ("accuracy drop", ("max_accuracy_drop",), -1, "max_accuracy_drop: must lie in"),
     ("split", ("data", "splits", "test", "sha256"), "abc", r"data\.splits\.test: a count and a SHA-256"),
-    ("device's variant", ("devices", "host", "variants", "onnx/int8"), {"threads": 1, "component_latency_ms": {}}, "no"),
+    (
+        "device's variant",
+        ("devices", "host", "variants", "onnx/int8"),
+        {"threads": 1, "component_latency_ms": {}},
+        "no",
+    ),
     ("threads", ("devices", "host", "variants", "onnx/fp32", "threads"), 10**9, "threads: must lie in"),
     ("time", ("devices", "host", "variants", "onnx/fp32", "component_latency_ms", "seg0"), -1.0, "cannot be negative"),
     ("timed", ("devices", "host", "variants", "onnx/fp32", "component_latency_ms", "ghost"), 1.0, "that is not there"),
@@ -169,8 +174,6 @@ RULES: list[tuple[str, tuple[Any, ...], Any, str]] = [
 
 @pytest.mark.parametrize(("keys", "value", "message"), [r[1:] for r in RULES], ids=[r[0] for r in RULES])
 def test_each_rule(document: dict[str, Any], keys: tuple[Any, ...], value: Any, message: str) -> None:
-    import re
-
     said = refusal(put(document, keys, value))
     assert re.search(message, said), said
 
@@ -193,7 +196,9 @@ def test_an_int8_variant_may_use_a_float_file_and_other_shapes_between_graphs(do
     other = copy.deepcopy(document["variants"]["onnx/fp32"])
     other["tensors"] = {"features0": {"dtype": "int8", "shape": ["batch", 4, 4, 1]}}
     other["batch"] = 1
-    assert parse({**document, "variants": {**document["variants"], "onnx/int8": other}}).variants["onnx/int8"].batch == 1
+    assert (
+        parse({**document, "variants": {**document["variants"], "onnx/int8": other}}).variants["onnx/int8"].batch == 1
+    )
 
 
 @pytest.mark.parametrize("version", ["0.9", "2.0", "10.0", "9999.0"])
@@ -202,7 +207,9 @@ def test_another_major_version_is_refused_by_name(document: dict[str, Any], vers
     assert said == f"manifest.json: schema_version {version} cannot be read by this runtime, which reads 1.x"
 
 
-@pytest.mark.parametrize("version", ["", "1", "1.0.0", "1.x", "01.0", "1.00", "-1.0", "١.0", "1.0\n", 1.0, None, ["1.0"]])
+@pytest.mark.parametrize(
+    "version", ["", "1", "1.0.0", "1.x", "01.0", "1.00", "-1.0", "١.0", "1.0\n", 1.0, None, ["1.0"]]
+)
 def test_what_is_no_version_is_refused(document: dict[str, Any], version: Any) -> None:
     assert refusal({**document, "schema_version": version}).startswith("manifest.json: schema_version: expected '1.0'")
 
@@ -229,5 +236,5 @@ def test_what_is_no_manifest_is_refused(data: bytes, message: str) -> None:
         parse_manifest(data)
 
 
-def test_refusals_are_short(document: dict[str, Any], tmp_path: Path) -> None:
+def test_refusals_are_short(document: dict[str, Any]) -> None:
     assert len(refusal(put(document, ("components", 0, "kind"), "x" * 100_000))) < 500

@@ -40,7 +40,7 @@ from eetool_runtime.records import encode
 LABELS = ("top", "upper", "lower", "bottom")
 CLASSES = len(LABELS)
 VARIANT = "onnx/fp32"
-POINTS: dict[str, Optional[float]] = {"full": None, "balanced": 0.9, "fast": 0.6}
+POINTS: dict[str, Optional[float]] = {"full": None, "balanced": 0.8, "fast": 0.6}
 CONTRASTS = (0.25, 0.5, 1.0, 2.0)
 _PREPROCESS = Preprocess(scale=1 / 64, mean=(0.5,), std=(0.5,))
 

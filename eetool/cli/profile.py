@@ -1,0 +1,191 @@
+"""`eetool profile`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from eetool.cli.console import Answer, TerminalProgress, table, verb, write_answer
+from eetool.cli.figures import milliseconds
+from eetool.cli.options import PATH, force_option, output_option
+from eetool.errors import ArtefactError, MissingError
+from eetool.records import check_output
+
+if TYPE_CHECKING:
+    from eetool.profile.host import Profile, Protocol
+    from eetool_runtime.timing import Latency
+
+HOST = "host"
+
+
+@verb
+@click.argument("input", type=PATH, required=False)
+@click.option("--device", default=HOST, show_default=True, help="host, or a name that `eetool devices` lists.")
+@click.option(
+    "--threads", type=click.IntRange(1), multiple=True, help="Counts to measure; repeatable.  [1 to all cores]"
+)
+@click.option("--runs", type=click.IntRange(1), default=300, show_default=True, help="Calls of everything, at least.")
+@click.option(
+    "--min-seconds", type=click.FloatRange(0, 86400), default=3, show_default=True, help="Per count, at least."
+)
+@click.option("--variant", default="auto", show_default=True)
+@output_option("Where to write the JSON document.")
+@force_option
+def profile(
+    input: Path | None,
+    device: str,
+    threads: tuple[int, ...],
+    runs: int,
+    min_seconds: float,
+    variant: str,
+    output: Path | None,
+    force: bool,
+) -> Answer:
+    """Measure the bundle INPUT on this machine, or without INPUT say what is known of a device."""
+    from eetool.profile.host import Protocol
+
+    if output is not None:
+        check_output(output, force)
+    if input is None:
+        answer = _this_machine() if device == HOST else _known(device)
+    elif device == HOST:
+        answer = _measured(input, variant, threads, Protocol(runs, min_seconds))
+    else:
+        raise _not_here(device)
+    if output is not None:
+        write_answer(output, "profile", answer)
+    return answer
+
+
+def _measured(path: Path, variant: str, threads: tuple[int, ...], protocol: "Protocol") -> Answer:
+    from eetool.profile.host import SCHEMA, candidate_threads, profile_host
+    from eetool_runtime import open_bundle
+    from eetool_runtime.machine import usable_cores
+
+    if path.is_file():
+        raise ArtefactError(f"{path}: not a bundle", "Make one with `eetool export`; profile measures bundles.")
+    bundle = open_bundle(path)
+    chosen = next(iter(bundle.manifest.variants)) if variant == "auto" else variant
+    bundle.variant(chosen)
+    counts = tuple(sorted(set(threads))) or candidate_threads(usable_cores())
+    found = profile_host(bundle, chosen, counts, protocol, TerminalProgress())
+    return Answer(SCHEMA, vars(found), _profile_text(found))
+
+
+def _not_here(device: str) -> MissingError:
+    """Why an input cannot be profiled on `device`; raises MissingError itself where the device is unknown."""
+    from eetool.profile.device import find_device
+
+    known = find_device(device)
+    what = "no latency table" if not known.table else "a latency table that eetool cannot predict from yet"
+    return MissingError(
+        f"{known.name} is not this machine and has {what}; a time measured here is never called {known.name}",
+        f"Copy the bundle to a {known.title} and run `python -m eetool_runtime.measure BUNDLE` there, "
+        "or leave out --device to measure here.",
+    )
+
+
+def _profile_text(p: "Profile") -> list[Any]:
+    times = p.chosen
+    return [
+        f"{p.bundle.name} {p.variant}, measured on {p.machine.cpu or p.machine.architecture}, batch 1, "
+        f"{times.components[0].latency_ms.runs} runs, ms",
+        _threads_table(p),
+        f"chosen: {p.threads} of {p.machine.cores} threads, by {p.threads_chosen_by}",
+        "",
+        f"Components alone, {p.threads} threads" if p.threads > 1 else "Components alone, 1 thread",
+        _components_table(p),
+        "The cascade, beside the sum of the components that ran",
+        _cascade_table(p),
+        *_overhead_lines(p),
+    ]
+
+
+def _threads_table(p: "Profile") -> Any:
+    exits = [f"exit {at.exit}" for at in p.chosen.cascade]
+    rows = [
+        (
+            f"{times.threads} *" if times.threads == p.threads else f"{times.threads}  ",
+            *(milliseconds(at.latency_ms.median) for at in times.cascade),
+            milliseconds(times.full.median),
+            milliseconds(times.references.unsplit.median if times.references.unsplit else None),
+        )
+        for times in p.thread_counts
+    ]
+    return table(dict.fromkeys(("threads", *exits, "heads skipped", "unsplit"), "right"), rows)
+
+
+def _components_table(p: "Profile") -> Any:
+    rows = [(c.name, f"{c.macs / 1e6:.2f}", *_summary(c.latency_ms)) for c in p.chosen.components]
+    columns = {"component": "left", **dict.fromkeys(("MACs (M)", "median", "p90", "p99", "MAD"), "right")}
+    return table(columns, rows)
+
+
+def _summary(latency: "Latency") -> tuple[str, ...]:
+    return tuple(milliseconds(value) for value in (latency.median, latency.p90, latency.p99, latency.mad))
+
+
+def _cascade_table(p: "Profile") -> Any:
+    rows = [
+        (
+            str(at.exit),
+            *_summary(at.latency_ms),
+            milliseconds(at.components_sum_ms),
+            f"{at.ratio.median:.2f}",
+            f"{at.ratio.ci95[0]:.2f}–{at.ratio.ci95[1]:.2f}",
+        )
+        for at in p.chosen.cascade
+    ]
+    headings = ("leaving at", "median", "p90", "p99", "MAD", "components", "ratio", "95 %")
+    return table(dict.fromkeys(headings, "right"), rows)
+
+
+def _overhead_lines(p: "Profile") -> list[str]:
+    overhead = p.chosen.overhead
+    named = (
+        ("full depth, heads skipped / unsplit", overhead.full_to_unsplit),
+        ("full depth, all heads / unsplit", overhead.cascade_to_unsplit),
+        ("the split: components / all exits in one graph", overhead.components_to_all_exits),
+        ("the runtime: cascade / components", overhead.cascade_to_components),
+    )
+    return [
+        f"{what}: " + (f"{r.median:.2f} ({r.ci95[0]:.2f}–{r.ci95[1]:.2f})" if r else "not in the bundle")
+        for what, r in named
+    ]
+
+
+def _this_machine() -> Answer:
+    from eetool_runtime.machine import read_machine
+
+    machine = read_machine()
+    lines = [f"{name}: {'not readable' if value is None else value}" for name, value in vars(machine).items()]
+    return Answer("machine/1", {"device": HOST, "machine": machine}, lines)
+
+
+def _known(device: str) -> Answer:
+    from eetool.profile.device import SCHEMA, document, find_device
+
+    known, facts = find_device(device), None
+    facts = known.facts
+    sources = {source.id: source.title for source in known.sources}
+    lines: list[Any] = [
+        f"{known.name}: {known.title}",
+        f"{facts.soc}, {facts.cores} × {facts.cpu} at {facts.clock_mhz} MHz, {', '.join(facts.isa)}",
+        f"memory: {', '.join(str(size) for size in facts.memory_mib)} MiB",
+    ]
+    if known.power:
+        rows = [(p.state, f"{p.power_w:g} W", p.scope, p.provenance, sources[p.source]) for p in known.power]
+        lines.append(table(dict.fromkeys(("state", "power", "scope", "provenance", "source"), "left"), rows))
+    else:
+        lines.append("power: not known")
+    lines.append(_table_line(known.entries("measured"), known.entries("fitted")))
+    return Answer(SCHEMA, document(known), lines)
+
+
+def _table_line(measured: int, fitted: int) -> str:
+    if measured + fitted == 0:
+        return "latency table: empty, so no latency can be predicted for this device"
+    return f"latency table: {measured} measured and {fitted} fitted entries"
+
+
+command = profile

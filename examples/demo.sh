@@ -1,0 +1,19 @@
+#!/bin/sh
+# The whole chain on real handwritten digits. usage: sh examples/demo.sh FOLDER   (needs `eetool` on the PATH)
+set -eu
+out=${1:?usage: demo.sh FOLDER}
+mkdir -p "$out"
+
+stage() { printf '\n== %s\n' "$*"; "$@"; }
+
+stage eetool train resnet20 --data digits --exits 2 --force -o "$out/model.pt"
+stage eetool tune "$out/model.pt" --data digits
+stage eetool export "$out/model.pt" --force -o "$out/model.eebundle"
+stage eetool verify "$out/model.eebundle"
+
+# A smaller net without exits, trained in the same way: what early exit has to beat.
+stage eetool train resnet8 --data digits --exits 0 --force -o "$out/resnet8.pt"
+stage eetool export "$out/resnet8.pt" --force -o "$out/resnet8.eebundle"
+
+stage eetool profile "$out/model.eebundle" --device host --force -o "$out/profile.json"
+stage eetool bench "$out/model.eebundle" --data digits --against "$out/resnet8.eebundle" --force -o "$out/bench.json"

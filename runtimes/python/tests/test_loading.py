@@ -1,0 +1,179 @@
+"""Loading: which variant, which threads, and graphs that are not what the manifest says."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import VARIANT, image, write_tiny_bundle
+
+import eetool_runtime as ee
+from eetool_runtime import loading
+from eetool_runtime.errors import BackendError, BundleError, UsageError
+from eetool_runtime.machine import Machine, read_machine, usable_cores
+
+SEGMENT = ["variants", VARIANT, "components", "seg0", "path"]
+
+
+def test_a_path_a_string_and_an_open_bundle_load(tiny_bundle: Path) -> None:
+    for source in (tiny_bundle, str(tiny_bundle), ee.open_bundle(tiny_bundle)):
+        assert ee.load(source)(image(0, 2.0)).exit == 0
+
+
+@pytest.mark.parametrize("choice", [{"backend": "onnx"}, {"variant": VARIANT}, {"backend": "onnx", "variant": VARIANT}])
+def test_a_variant_can_be_asked_for(tiny_bundle: Path, choice: dict[str, str]) -> None:
+    assert ee.load(tiny_bundle, **choice).variant == VARIANT  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"variant": "onnx/int8"}, "has no variant 'onnx/int8'"),
+        ({"backend": "tflite"}, "has no variant for backend 'tflite'"),
+        ({"backend": "tflite", "variant": VARIANT}, "the 'tflite' backend does not run the variant 'onnx/fp32'"),
+        ({"pool": "public"}, "unknown pool 'public'"),
+        ({"threads": 0}, "threads must be at least 1, not 0"),
+        ({"threads": -2}, "threads must be at least 1, not -2"),
+    ],
+)
+def test_what_cannot_be_had_is_a_usage_error(tiny_bundle: Path, choice: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        ee.load(tiny_bundle, **choice)
+
+
+def unknown_first(document: dict[str, Any]) -> None:
+    """Put a variant of a format that this runtime does not know before the others."""
+    variants = document["variants"]
+    other = copy.deepcopy(variants[VARIANT])
+    other["references"] = {}
+    for graph in other["components"].values():
+        path = graph["path"].replace(".onnx", ".later")
+        document["files"][path] = document["files"][graph["path"]]
+        graph["path"] = path
+    document["variants"] = {"later/fp8": other, **variants}
+
+
+def test_auto_passes_over_formats_that_nothing_here_runs(tmp_path: Path) -> None:
+    path = write_tiny_bundle(tmp_path, edit=unknown_first)
+    for model in path.rglob("components/**/*.onnx"):
+        model.with_suffix(".later").write_bytes(model.read_bytes())
+    assert ee.load(path).variant == VARIANT
+    with pytest.raises(UsageError, match="no backend runs 'later' graphs"):
+        ee.load(path, variant="later/fp8")
+
+
+def test_a_variant_of_a_larger_fixed_batch_cannot_answer_one_input(tmp_path: Path) -> None:
+    def fix(batch: int) -> Any:
+        return lambda document: document["variants"][VARIANT].update(batch=batch)
+
+    assert ee.load(write_tiny_bundle(tmp_path / "1", edit=fix(1))).variant == VARIANT
+    with pytest.raises(UsageError, match="the variant onnx/fp32 answers 4 inputs at a time, not one"):
+        ee.load(write_tiny_bundle(tmp_path / "4", edit=fix(4)))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_asked_for_are_had(tiny_bundle: Path, threads: int) -> None:
+    model = ee.load(tiny_bundle, threads=threads)
+    assert model.stats()["threads"] == threads
+    assert model(image(0, 2.0)).exit == 0
+
+
+def machine(**facts: Any) -> Machine:
+    values = dict.fromkeys(Machine.__dataclass_fields__)
+    return Machine(**{**values, **facts})
+
+
+@pytest.mark.parametrize(
+    ("here", "threads"),
+    [
+        ({"board": "Raspberry Pi 4 Model B Rev 1.4", "cpu": "Cortex-A72"}, 4),
+        ({"cpu": "Some x86"}, 2),
+        ({"board": "Another board", "cpu": "Some x86"}, 1),
+        ({}, 1),
+    ],
+)
+def test_the_recorded_thread_count_is_used_on_that_kind_of_machine_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: dict[str, str], threads: int
+) -> None:
+    def record(document: dict[str, Any]) -> None:
+        for name, title, count in (("rpi4", "Raspberry Pi 4 Model B Rev 1.4", 4), ("host", "Some x86", 2)):
+            measured = {"threads": count, "component_latency_ms": {}}
+            document["devices"][name] = {"machine": title, "variants": {VARIANT: measured}}
+
+    monkeypatch.setattr(loading, "read_machine", lambda: machine(**here))
+    monkeypatch.setattr(loading, "usable_cores", lambda: 8)
+    bundle = ee.open_bundle(write_tiny_bundle(tmp_path, edit=record))
+    assert loading.recorded_threads(bundle, VARIANT) == threads
+    monkeypatch.setattr(loading, "usable_cores", lambda: 1)
+    assert loading.recorded_threads(bundle, VARIANT) == 1
+
+
+def test_the_machine_under_test_can_be_found_again(tmp_path: Path) -> None:
+    here = read_machine()
+    if not (here.board or here.cpu):
+        pytest.skip("this machine has no name")
+
+    def record(document: dict[str, Any]) -> None:
+        measured = {"threads": 2, "component_latency_ms": {}}
+        document["devices"]["host"] = {"machine": here.board or here.cpu, "variants": {VARIANT: measured}}
+
+    path = write_tiny_bundle(tmp_path, edit=record)
+    assert ee.load(path).stats()["threads"] == min(2, usable_cores())
+    assert ee.load(path, threads=1).stats()["threads"] == 1
+
+
+def swapped(path: str) -> Any:
+    """Use the file of another component for seg0."""
+
+    def edit(document: dict[str, Any]) -> None:
+        document["variants"][VARIANT]["components"]["seg0"]["path"] = path
+
+    return edit
+
+
+def test_a_graph_with_other_tensors_is_refused(tmp_path: Path) -> None:
+    path = write_tiny_bundle(tmp_path, edit=swapped("components/seg1/onnx-fp32/model.onnx"))
+    with pytest.raises(BundleError, match=r"seg0: its graph has the inputs \['features0'\]; the manifest says \['inp"):
+        ee.load(path)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [
+        ({"dtype": "float32", "shape": ["batch", 1, 4, 5]}, r"float32 \(batch, 1, 4, 4\) in the graph"),
+        ({"dtype": "float32", "shape": ["batch", 4, 4]}, r"the manifest says float32 \(batch, 4, 4\)"),
+        ({"dtype": "int8", "shape": ["batch", 1, 4, 4]}, r"the manifest says int8 \(batch, 1, 4, 4\)"),
+    ],
+    ids=["size", "rank", "dtype"],
+)
+@pytest.mark.parametrize("place", ["manifest", "variant"])
+def test_a_graph_with_other_shapes_is_refused(tmp_path: Path, place: str, tensor: dict[str, Any], message: str) -> None:
+    def edit(document: dict[str, Any]) -> None:
+        tensors = document["tensors"] if place == "manifest" else document["variants"][VARIANT]["tensors"]
+        tensors["features0"] = tensor
+
+    with pytest.raises(BundleError, match=f"^seg0: 'features0' is .*{message}"):
+        ee.load(write_tiny_bundle(tmp_path, edit=edit))
+
+
+def test_a_graph_may_name_its_dimensions_as_it_likes(tmp_path: Path) -> None:
+    def edit(document: dict[str, Any]) -> None:
+        document["tensors"]["features0"]["shape"] = ["batch", "channels", "rows", 4]
+
+    assert ee.load(write_tiny_bundle(tmp_path, edit=edit))(image(0, 2.0)).exit == 0
+
+
+def test_a_file_that_is_no_graph_is_named(tmp_path: Path) -> None:
+    def edit(document: dict[str, Any]) -> None:
+        document["files"]["notes.onnx"] = {"sha256": EMPTY_SHA256, "size_bytes": 0}
+        swapped("notes.onnx")(document)
+
+    path = write_tiny_bundle(tmp_path, edit=edit)
+    (path / "notes.onnx").touch()
+    with pytest.raises(BackendError, match=r"notes\.onnx: onnxruntime \S+ cannot load this graph"):
+        ee.load(path)
+
+
+EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"

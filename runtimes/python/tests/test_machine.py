@@ -1,0 +1,47 @@
+"""What is read of a machine, from a made-up /proc and /sys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from eetool_runtime.machine import read_machine, usable_cores
+
+PI = "processor\t: 0\nBogoMIPS\t: 108.00\nHardware\t: BCM2711\nModel\t\t: Raspberry Pi 4 Model B Rev 1.4\n"
+CPUFREQ = "sys/devices/system/cpu/cpu0/cpufreq"
+
+
+def write(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def test_a_board(tmp_path: Path) -> None:
+    files = {
+        "proc/cpuinfo": PI,
+        "proc/device-tree/model": "Raspberry Pi 4 Model B Rev 1.4\0",
+        f"{CPUFREQ}/scaling_governor": "ondemand\n",
+        f"{CPUFREQ}/scaling_cur_freq": "600000\n",
+        f"{CPUFREQ}/cpuinfo_max_freq": "1500000\n",
+    }
+    machine = read_machine("onnxruntime", "1.32.0", root=write(tmp_path, files))
+    assert machine.cpu == "BCM2711"
+    assert machine.board == "Raspberry Pi 4 Model B Rev 1.4"
+    assert (machine.governor, machine.clock_mhz, machine.max_clock_mhz) == ("ondemand", 600.0, 1500.0)
+    assert (machine.backend, machine.backend_version) == ("onnxruntime", "1.32.0")
+
+
+def test_a_server(tmp_path: Path) -> None:
+    cpuinfo = "processor : 0\nmodel name : One CPU\n\nprocessor : 1\nmodel name : Another\n"
+    assert read_machine(root=write(tmp_path, {"proc/cpuinfo": cpuinfo})).cpu == "One CPU"
+
+
+def test_what_cannot_be_read_is_null(tmp_path: Path) -> None:
+    machine = read_machine(root=write(tmp_path, {f"{CPUFREQ}/scaling_cur_freq": "<unknown>\n"}))
+    unread = (machine.board, machine.governor, machine.clock_mhz, machine.max_clock_mhz, machine.backend)
+    assert unread == (None,) * 5
+    assert machine.cores == usable_cores() >= 1
+    assert machine.architecture
+    assert machine.python

@@ -1,0 +1,147 @@
+"""Measuring a bundle. How long things take is nobody's business here: machines are noisy, structure is not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny import VARIANT, write_tiny_bundle
+
+from eetool_runtime import Bundle, load, open_bundle
+from eetool_runtime.backends import Threads
+from eetool_runtime.errors import BundleError, UsageError
+from eetool_runtime.measure import main, measure_bundle
+from eetool_runtime.measurement import Key, Measurement, leave_at, summarise, that_run
+from eetool_runtime.records import decode, encode
+from eetool_runtime.timing import BLOCK
+
+QUICK = ["--runs", "10", "--min-seconds", "0"]
+
+
+def measure(path: Path) -> Measurement:
+    return measure_bundle(open_bundle(path), VARIANT, runs=10, min_seconds=0)
+
+
+def test_everything_is_measured(tiny_bundle: Path) -> None:
+    found = measure(tiny_bundle)
+    manifest = open_bundle(tiny_bundle).manifest
+    assert [c.name for c in found.times.components] == [c.name for c in manifest.components]
+    assert [at.exit for at in found.times.cascade] == [0, 1, 2]
+    assert found.times.references.unsplit is not None
+    assert found.times.references.all_exits is not None
+    assert found.times.full.runs == BLOCK
+    assert found.bundle.name == manifest.name
+    assert found.machine.backend == "onnxruntime"
+
+
+def test_the_document_comes_back_from_json(tiny_bundle: Path) -> None:
+    found = measure(tiny_bundle)
+    text = json.dumps(encode(found), allow_nan=False)
+    assert decode(Measurement, json.loads(text), ValueError) == found
+
+
+@pytest.mark.parametrize("shape", [{"joined": True}, {"chained": True}, {"ids": True}, {"early_exits": 0}])
+def test_other_layouts(tmp_path: Path, shape: Mapping[str, Any]) -> None:
+    found = measure(write_tiny_bundle(tmp_path, **shape))
+    assert len(found.times.cascade) == shape.get("early_exits", 2) + 1
+
+
+def test_a_stripped_bundle_has_no_references(tmp_path: Path) -> None:
+    found = measure(write_tiny_bundle(tmp_path, references=False)).times
+    assert (found.references.unsplit, found.references.all_exits) == (None, None)
+    assert found.overhead.components_to_all_exits is None
+    assert found.overhead.cascade_to_unsplit is None
+    assert found.overhead.cascade_to_components.median > 0
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_inputs_leave_where_they_are_told_to(tiny_bundle: Path, index: int) -> None:
+    bundle = open_bundle(tiny_bundle)
+    model = load(bundle)
+    model.use(threshold=leave_at(bundle.manifest, index))
+    samples = bundle.arrays(bundle.manifest.samples)["input"]
+    assert {model(samples[i : i + 1]).exit for i in range(len(samples))} == {index}
+
+
+def test_earlier_heads_run_too(tiny_bundle: Path) -> None:
+    manifest = open_bundle(tiny_bundle).manifest
+    assert that_run(manifest, 0) == ["seg0", "exit0"]
+    assert that_run(manifest, 1) == ["seg0", "exit0", "seg1", "exit1"]
+    assert that_run(manifest, 2) == [c.name for c in manifest.components]
+
+
+def test_overhead_tells_the_split_from_the_runtime(tiny_bundle: Path) -> None:
+    """Made-up times: each of 5 components takes 100 µs, all exits in one graph 400 µs, the cascade 110 µs per part."""
+    manifest = open_bundle(tiny_bundle).manifest
+    microseconds: dict[Key, int] = {("component", c.name): 100 for c in manifest.components}
+    microseconds |= {("reference", "all_exits"): 400, ("reference", "unsplit"): 300, ("full", ""): 330}
+    microseconds |= {("exit", str(k)): 110 * len(that_run(manifest, k)) for k in range(3)}
+    times = {key: np.full((4, BLOCK), 1000 * us) for key, us in microseconds.items()}
+    found = summarise(manifest, Threads(), times)
+    assert found.overhead.components_to_all_exits is not None
+    assert found.overhead.components_to_all_exits.median == pytest.approx(500 / 400)
+    assert found.overhead.cascade_to_components.median == pytest.approx(1.1)
+    assert found.overhead.split_us_per_component is not None
+    assert found.overhead.split_us_per_component.median == pytest.approx(20)
+    assert [at.components_sum_ms for at in found.cascade] == pytest.approx([0.2, 0.4, 0.5])
+    assert [at.runtime_us_per_component.median for at in found.cascade] == pytest.approx([10, 10, 10])
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"variant": "onnx/int8"}, {"runs": 0}, {"min_seconds": float("nan")}, {"threads": 0}, {"pool": "ours"}]
+)
+def test_wrong_arguments(tiny_bundle: Path, wrong: Mapping[str, Any]) -> None:
+    options = {"variant": VARIANT, "runs": 10, "min_seconds": 0, **wrong}
+    with pytest.raises(UsageError):
+        measure_bundle(open_bundle(tiny_bundle), options.pop("variant"), **options)
+
+
+def test_samples_of_nothing(tiny_bundle: Path) -> None:
+    bundle = open_bundle(tiny_bundle)
+
+    class Empty(Bundle):
+        def arrays(self, relative: str) -> dict[str, np.ndarray]:
+            return {"input": np.zeros((0, 1, 4, 4), np.float32)}
+
+    with pytest.raises(BundleError, match="holds no samples"):
+        measure_bundle(Empty(bundle.path, bundle.manifest), VARIANT, runs=1, min_seconds=0)
+
+
+def test_main_prints_one_document(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tiny_bundle), *QUICK]) == 0
+    out, err = capsys.readouterr()
+    assert decode(Measurement, json.loads(out), ValueError).times.threads == 1
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["nothing.eebundle"], 3), (["{tiny}", "--variant", "tflite/fp32"], 2)]
+)
+def test_main_says_what_is_wrong(
+    tiny_bundle: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int
+) -> None:
+    assert main([a.format(tiny=tiny_bundle) for a in arguments]) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+
+
+def test_two_threads_draw_from_one_pool(tiny_bundle: Path) -> None:
+    """In a process of its own, where the pool may be set."""
+    command = [sys.executable, "-m", "eetool_runtime.measure", str(tiny_bundle), "--threads", "2", *QUICK]
+    child = subprocess.run(command, capture_output=True, text=True, check=True)
+    times = decode(Measurement, json.loads(child.stdout), ValueError).times
+    assert (times.threads, times.pool) == (2, "process")
+
+
+def test_nothing_of_the_workstation_is_imported(tiny_bundle: Path) -> None:
+    code = "import sys, eetool_runtime.measure as m; m.main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
+    command = [sys.executable, "-c", code, str(tiny_bundle), *QUICK]
+    child = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert not {"torch", "onnx", "click", "rich", "scipy", "eetool"} & set(child.stderr.split())

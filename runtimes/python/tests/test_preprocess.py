@@ -1,0 +1,133 @@
+"""Raw input to model input, and what is no input."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny import image, pixels
+
+from eetool_runtime.errors import InputError
+from eetool_runtime.manifest import Input, Preprocess
+from eetool_runtime.preprocess import check, check_together, normalise, preprocess
+
+RULE = Preprocess(1 / 255, (0.5, 0.25, 0.0), (0.5, 0.25, 1.0))
+COLOUR = Input("image", "float32", ("batch", 3, 2, 4), RULE)
+GREY = Input("image", "float32", ("batch", 1, 2, 4), Preprocess(1 / 255, (0.0,), (1.0,)))
+BARE = Input("features", "float32", ("batch", 3))
+TEXT = Input("ids", "int64", ("batch", "tokens"))
+
+
+def test_pixels_become_channels_first() -> None:
+    raw = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    found = preprocess(raw, COLOUR)
+    assert found.shape == (1, 3, 2, 4)
+    assert found.dtype == np.float32
+    assert found.flags.c_contiguous
+    for c in range(3):
+        wanted = (raw[:, :, c] / 255 - RULE.mean[c]) / RULE.std[c]
+        np.testing.assert_allclose(found[0, c], wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_grey_pixels_need_no_channel_axis() -> None:
+    raw = np.full((2, 4), 255, np.uint8)
+    np.testing.assert_array_equal(preprocess(raw, GREY), np.ones((1, 1, 2, 4)))
+    np.testing.assert_array_equal(preprocess(raw[:, :, None], GREY), np.ones((1, 1, 2, 4)))
+
+
+def test_the_tiny_bundle_reads_its_own_pixels() -> None:
+    spec = Input("input", "float32", ("batch", 1, 4, 4), Preprocess(1 / 64, (0.5,), (0.5,)))
+    np.testing.assert_array_equal(preprocess(pixels(2, 1.5), spec), image(2, 1.5))
+
+
+@given(st.integers(1, 4), st.integers(0, 2**32 - 1))
+def test_a_batch_is_normalised_as_its_members_are(n: int, seed: int) -> None:
+    batch = np.random.default_rng(seed).integers(0, 256, (n, 3, 2, 4), np.uint8)
+    whole = normalise(batch, COLOUR)
+    for one, raw in zip(whole, batch):
+        np.testing.assert_array_equal(one, preprocess(raw.transpose(1, 2, 0), COLOUR)[0])
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        np.zeros((2, 4, 3), np.float32),
+        np.zeros((4, 2, 3), np.uint8),
+        np.zeros((2, 4), np.uint8),
+        np.zeros((2, 4, 4), np.uint8),
+        np.zeros((1, 2, 4, 3), np.uint8),
+        "picture.png",
+    ],
+    ids=["float", "turned", "grey", "alpha", "batch", "text"],
+)
+def test_pixels_of_another_form_are_refused(raw: Any) -> None:
+    with pytest.raises(InputError, match=r"input 'image': expected raw pixels uint8 \(2, 4, 3\), found "):
+        preprocess(raw, COLOUR)
+
+
+@pytest.mark.parametrize("function", [preprocess, normalise])
+def test_a_bundle_without_preprocessing_says_what_it_wants(function: Any) -> None:
+    with pytest.raises(InputError, match=r"holds no preprocessing; bring a finished float32 \(batch, 3\)"):
+        function(np.zeros(3, np.uint8), BARE)
+
+
+def test_what_fits_is_returned_as_it_is() -> None:
+    x = np.zeros((1, 3), np.float32)
+    assert check(x, BARE) is x
+    assert check(np.zeros((5, 3), np.float32), BARE, any_batch=True).shape == (5, 3)
+    assert check(np.zeros((1, 9), np.int64), TEXT).shape == (1, 9)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        ([[1.0, 2.0, 3.0]], r"expected a numpy array float32 \(batch, 3\), found list"),
+        (None, "found NoneType"),
+        (np.zeros((1, 3)), "expected float32, found float64"),
+        (np.zeros((1, 3), np.uint8), "expected float32, found uint8"),
+        (np.zeros((1, 3), ">f4"), "expected float32, found >f4"),
+        (np.zeros((1, 3), object), "expected float32, found object"),
+        (np.zeros(3, np.float32), r"expected shape float32 \(batch, 3\), found \(3,\)"),
+        (np.zeros((1, 4), np.float32), r"found \(1, 4\)"),
+        (np.zeros((2, 3), np.float32), r"found \(2, 3\)"),
+        (np.zeros((0, 3), np.float32), r"found \(0, 3\)"),
+        (np.array([[1, np.nan, 3]], np.float32), "holds NaN or infinite values"),
+        (np.array([[1, np.inf, 3]], np.float32), "holds NaN or infinite values"),
+        (np.array([[-np.inf, np.inf, 3]], np.float32), "holds NaN or infinite values"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(x: Any, message: str) -> None:
+    with pytest.raises(InputError, match=f"^input 'features': .*{message}"):
+        check(x, BARE)
+
+
+def test_raw_pixels_get_a_hint() -> None:
+    with pytest.raises(InputError) as caught:
+        check(np.zeros((1, 3), np.uint8), BARE)
+    assert "preprocess" in (caught.value.hint or "")
+
+
+def test_values_whose_sum_overflows_are_finite() -> None:
+    assert check(np.full((1, 3), 3e38, np.float32), BARE) is not None
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "problem"),
+    [
+        ((1, 5), (1, 5), None),
+        ((3, 5), (3, 5), None),
+        ((1, 5), (1, 6), "input 'mask': 'tokens' is 6 here and 5 in input 'ids'"),
+        ((2, 5), (3, 5), "input 'mask': 'batch' is 3 here and 2 in input 'ids'"),
+    ],
+)
+def test_a_symbol_stands_for_one_size(a: tuple[int, int], b: tuple[int, int], problem: Optional[str]) -> None:
+    specs = [TEXT, Input("mask", "int64", ("batch", "tokens"))]
+    arrays = {"ids": np.zeros(a, np.int64), "mask": np.zeros(b, np.int64)}
+    if problem is None:
+        check_together(arrays, specs)
+    else:
+        with pytest.raises(InputError, match=f"^{problem}$"):
+            check_together(arrays, specs)

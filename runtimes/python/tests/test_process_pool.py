@@ -1,0 +1,68 @@
+"""The pool of the process can be set once, so each case runs in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import pytest
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(onnxruntime, "set_global_thread_pool_sizes"), reason="needs onnxruntime 1.32"
+)
+
+PROGRAM = """
+import json, sys
+import numpy as np
+import eetool_runtime as ee
+
+x = np.zeros((1, 1, 4, 4), np.float32)
+for options in json.loads(sys.argv[2]):
+    try:
+        model = ee.load(sys.argv[1], **options)
+        figures = (model(x), model.stats())[1]
+        print(json.dumps([figures["threads"], figures["pool"], figures["calls"]]))
+    except ee.EarlyExitError as error:
+        print(json.dumps([type(error).__name__, error.message, error.hint]))
+"""
+SHARED = {"threads": 2, "pool": "process"}
+
+
+def in_a_process(bundle: Path, *loads: dict[str, Any]) -> list[Any]:
+    """Load the bundle with each of these options in turn: threads, pool and calls, or the error."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(bundle), json.dumps(loads)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_two_threads_from_one_pool(tiny_bundle: Path) -> None:
+    assert in_a_process(tiny_bundle, SHARED, SHARED) == [[2, "process", 1]] * 2
+
+
+def test_another_count_is_refused(tiny_bundle: Path) -> None:
+    _, (kind, message, hint) = in_a_process(tiny_bundle, SHARED, {"threads": 3, "pool": "process"})
+    assert kind == "BackendError"
+    assert message == "this process has one pool of 2 threads, so 3 cannot be had"
+    assert "pool='private' from the start" in hint
+
+
+def test_one_thread_is_refused_too_once_there_is_a_pool(tiny_bundle: Path) -> None:
+    _, (kind, message, _) = in_a_process(tiny_bundle, SHARED, {"threads": 1})
+    assert (kind, message) == ("BackendError", "this process has one pool of 2 threads, so 1 cannot be had")
+
+
+def test_stats_say_which_pool_is_in_use_and_not_which_was_asked_for(tiny_bundle: Path) -> None:
+    private = {"threads": 2, "pool": "private"}
+    assert in_a_process(tiny_bundle, private, SHARED, private) == [[2, p, 1] for p in ("private", "process", "process")]
+
+
+def test_one_thread_needs_no_pool(tiny_bundle: Path) -> None:
+    alone = {"threads": 1, "pool": "process"}
+    assert in_a_process(tiny_bundle, alone, {"threads": 2}) == [[1, "private", 1], [2, "private", 1]]

@@ -1,0 +1,71 @@
+"""The door of the package: what it exports, what it pulls in, and its tree of errors."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+import types
+
+import pytest
+
+import eetool_runtime
+from eetool_runtime import errors
+
+EXPORTED = ["Bundle", "EarlyExitError", "Model", "Result", "load", "open_bundle"]
+
+
+def test_exported_names() -> None:
+    assert eetool_runtime.__all__ == EXPORTED
+    public = {
+        name
+        for name, value in vars(eetool_runtime).items()
+        if not name.startswith("_") and not isinstance(value, types.ModuleType)
+    }
+    assert public == set(EXPORTED)
+
+
+def modules_after(statement: str) -> set[str]:
+    program = f"import sys\n{statement}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_importing_pulls_in_numpy_and_nothing_else() -> None:
+    added = modules_after("import eetool_runtime") - modules_after("import numpy")
+    roots = {name.split(".")[0] for name in added}
+    assert roots.isdisjoint({"torch", "onnx", "onnxruntime", "click", "rich", "eetool", "scipy", "PIL"})
+    if sys.version_info >= (3, 10):
+        assert {r for r in roots if r not in sys.stdlib_module_names} == {"eetool_runtime"}
+
+
+@pytest.mark.parametrize("name", [m.name for m in pkgutil.walk_packages(eetool_runtime.__path__, "eetool_runtime.")])
+def test_every_module_can_be_imported_first(name: str) -> None:
+    assert name in modules_after(f"import {name}")
+
+
+def test_errors_have_one_root_and_an_exit_code_each() -> None:
+    classes = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, Exception)]
+    codes = {c.__name__: c.exit_code for c in classes}
+    assert codes == {
+        "EarlyExitError": 1,
+        "UsageError": 2,
+        "BundleError": 3,
+        "InputError": 3,
+        "VerificationError": 4,
+        "BackendError": 5,
+    }
+    assert all(issubclass(c, errors.EarlyExitError) for c in classes)
+    for name, code in codes.items():
+        assert name in (errors.__doc__ or "")
+        assert f"{code}   " in (errors.__doc__ or "") or name == "EarlyExitError"
+
+
+def test_an_error_carries_its_message_and_hint() -> None:
+    error = errors.InputError("no", "try yes")
+    assert (str(error), error.message, error.hint) == ("no", "no", "try yes")
+
+
+def test_the_version_is_a_version() -> None:
+    assert all(part.isdecimal() for part in importlib.import_module("eetool_runtime").__version__.split("."))

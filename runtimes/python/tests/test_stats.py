@@ -1,0 +1,86 @@
+"""Counters: what was recorded is what is reported."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eetool_runtime.manifest import Expected
+from eetool_runtime.stats import Stats
+
+EXPECTED = Expected("test", 10, 0.9, (0.5, 0.3, 0.2), 0.7, 100.0, (None, None, None))
+
+
+def test_before_the_first_call_nothing_is_known() -> None:
+    assert Stats(3).snapshot(100, EXPECTED) == {
+        "calls": 0,
+        "exit_counts": [0, 0, 0],
+        "exit_shares": None,
+        "exit_shares_expected": [0.5, 0.3, 0.2],
+        "mean_exit_depth": None,
+        "mean_confidence": [None, None, None],
+        "mean_macs": None,
+        "compute_saved": None,
+        "latency_ms": None,
+    }
+
+
+def test_figures_of_a_few_calls() -> None:
+    stats = Stats(3)
+    for index, confidence, macs, latency_ms in [(0, 0.8, 20, 1.0), (0, 1.0, 20, 2.0), (2, 0.5, 120, 9.0)]:
+        stats.record(index, confidence, macs, latency_ms)
+    found = stats.snapshot(100, None)
+    assert found["calls"] == 3
+    assert found["exit_counts"] == [2, 0, 1]
+    assert found["exit_shares"] == pytest.approx([2 / 3, 0, 1 / 3])
+    assert found["exit_shares_expected"] is None
+    assert found["mean_exit_depth"] == pytest.approx(2 / 3)
+    assert found["mean_confidence"] == pytest.approx([0.9, None, 0.5])
+    assert found["mean_macs"] == pytest.approx(160 / 3)
+    assert found["compute_saved"] == pytest.approx(1 - 160 / 300)
+    assert found["latency_ms"]["p50"] == 2.0
+    assert found["latency_ms"]["mean"] == pytest.approx(4.0)
+
+
+def test_a_backbone_without_macs_saves_nothing_that_could_be_named() -> None:
+    stats = Stats(1)
+    stats.record(0, 1.0, 0, 1.0)
+    assert stats.snapshot(0, None)["compute_saved"] is None
+
+
+def test_latency_is_of_recent_calls_only() -> None:
+    stats = Stats(1)
+    for latency_ms in [1000.0] * 5 + [1.0] * 10_000:
+        stats.record(0, 1.0, 1, latency_ms)
+    assert stats.snapshot(1, None)["latency_ms"] == {"mean": 1.0, "p50": 1.0, "p90": 1.0, "p99": 1.0}
+    assert stats.snapshot(1, None)["calls"] == 10_005
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=50))
+def test_shares_sum_to_one_and_depth_lies_between_the_exits(exits: list[int]) -> None:
+    stats = Stats(4)
+    for index in exits:
+        stats.record(index, 0.5, index + 1, 1.0)
+    found = stats.snapshot(4, None)
+    assert sum(found["exit_shares"]) == pytest.approx(1)
+    assert min(exits) <= found["mean_exit_depth"] <= max(exits)
+    assert found["mean_exit_depth"] == pytest.approx(sum(exits) / len(exits))
+    assert found["compute_saved"] == pytest.approx(1 - (found["mean_exit_depth"] + 1) / 4)
+
+
+def test_threads_lose_no_counts() -> None:
+    stats = Stats(2)
+
+    def work(index: int) -> None:
+        for _ in range(2_000):
+            stats.record(index % 2, 0.5, 1, 1.0)
+
+    workers = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert stats.snapshot(1, None)["exit_counts"] == [8_000, 8_000]

@@ -1,0 +1,37 @@
+"""A bundle to spoil, and a loader that must refuse it before any backend is touched."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from tiny import write_tiny_bundle
+
+import eetool_runtime as ee
+from eetool_runtime import loading
+from eetool_runtime.errors import BundleError
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return write_tiny_bundle(tmp_path)
+
+
+@pytest.fixture
+def refusal(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], str]:
+    """Loads a bundle, and gives the message with which it was refused."""
+
+    def touched(graph_format: str) -> NoReturn:
+        pytest.fail(f"a {graph_format} backend was asked for before the bundle was refused")
+
+    monkeypatch.setattr(loading, "backend_for", touched)
+
+    def load(path: Path) -> str:
+        with pytest.raises(BundleError) as caught:
+            ee.load(path)
+        assert caught.value.exit_code == 3
+        assert caught.value.message.isprintable()
+        assert len(caught.value.message) < 500
+        return caught.value.message
+
+    return load

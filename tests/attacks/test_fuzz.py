@@ -1,0 +1,77 @@
+"""Random damage to a sound manifest: it parses, or it is refused; nothing else ever happens."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import write_tiny_bundle
+
+from eetool_runtime.errors import BundleError
+from eetool_runtime.manifest import parse_manifest
+
+with tempfile.TemporaryDirectory() as _folder:
+    TEXT = (write_tiny_bundle(Path(_folder)) / "manifest.json").read_bytes()
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner, max_size=4)
+)
+
+
+def parses_or_is_refused(data: bytes) -> None:
+    said = ""
+    try:
+        parse_manifest(data)
+    except BundleError as refused:
+        said = refused.message
+    assert not said or said.isprintable()
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_any_bytes(data: bytes) -> None:
+    parses_or_is_refused(data)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.data())
+def test_bytes_changed_cut_or_added(data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(TEXT)))
+    stop = data.draw(st.integers(start, min(len(TEXT), start + 40)))
+    parses_or_is_refused(TEXT[:start] + data.draw(st.binary(max_size=20)) + TEXT[stop:])
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.data())
+def test_values_changed(data: st.DataObject) -> None:
+    document: Any = json.loads(TEXT)
+    for _ in range(data.draw(st.integers(1, 3))):
+        replace_somewhere(document, data)
+    parses_or_is_refused(json.dumps(document).encode("utf-8", "surrogatepass"))
+
+
+def replace_somewhere(document: Any, data: st.DataObject) -> None:
+    """Walk down to a random place and put something else there, or take it away."""
+    while True:
+        keys = list(document) if isinstance(document, dict) else list(range(len(document)))
+        if not keys:
+            return
+        key = data.draw(st.sampled_from(keys))
+        deeper = isinstance(document[key], (dict, list)) and data.draw(st.integers(0, 3)) > 0
+        if not deeper:
+            break
+        document = document[key]
+    if data.draw(st.booleans()):
+        document[key] = data.draw(values)
+    else:
+        del document[key]
+
+
+@pytest.mark.parametrize("size", range(0, len(TEXT), 97))
+def test_every_length(size: int) -> None:
+    with pytest.raises(BundleError):
+        parse_manifest(TEXT[:size])

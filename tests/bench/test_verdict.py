@@ -1,0 +1,88 @@
+"""The verdict's rule, and its interval."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eetool.bench.verdict import Standing, judge, ratio_interval
+
+UNSPLIT = Standing("unsplit", 0.98, 1.0)
+POINT = Standing("balanced", 0.975, 0.5)
+SURELY = (0.48, 0.52)
+
+
+@pytest.mark.parametrize(
+    ("point", "against", "interval", "pays", "reason"),
+    [
+        (POINT, [], SURELY, True, "balanced takes 0.50 of the mean latency"),
+        (POINT, [], (0.9, 0.9999), True, "pays"),
+        (POINT, [], (0.9, 1.0), False, "not surely faster"),
+        (POINT, [], (1.2, 1.3), False, "reaches 1.30"),
+        (Standing("balanced", 0.97, 0.5), [], SURELY, True, "pays"),
+        (Standing("balanced", 0.9699, 0.5), [], SURELY, False, "loses 1.01 percentage points"),
+        (Standing("balanced", 0.999, 0.5), [], SURELY, True, "pays"),
+        (POINT, [Standing("small.onnx", 0.975, 0.5)], SURELY, False, "small.onnx is at least as accurate"),
+        (POINT, [Standing("small.onnx", 0.99, 0.1)], SURELY, False, "small.onnx is at least as accurate"),
+        (POINT, [Standing("small.onnx", 0.974, 0.1)], SURELY, True, "small.onnx is not both"),
+        (POINT, [Standing("small.onnx", 0.99, 0.51)], SURELY, True, "small.onnx is not both"),
+        (POINT, [Standing("a", 0.9, 0.1), Standing("b", 0.98, 0.2)], SURELY, False, "b is at least as accurate"),
+        (POINT, [Standing("a", 0.9, 0.1), Standing("b", 0.9, 0.2)], SURELY, True, "None of a, b is both"),
+    ],
+)
+def test_the_rule(
+    point: Standing, against: list[Standing], interval: tuple[float, float], pays: bool, reason: str
+) -> None:
+    verdict = judge(point, UNSPLIT, against, interval, 1.0)
+    assert verdict.pays is pays
+    assert verdict.text.startswith("Early exit pays" if pays else "Early exit does not pay")
+    assert reason in verdict.text
+    assert (verdict.point, verdict.latency_ratio_ci95) == ("balanced", interval)
+    assert verdict.latency_ratio == pytest.approx(0.5)
+
+
+def test_every_reason_is_named() -> None:
+    text = judge(Standing("fast", 0.5, 2.0), UNSPLIT, [UNSPLIT], (1.9, 2.1), 1.0).text
+    assert "48.00 percentage points" in text
+    assert "not surely faster" in text
+    assert "unsplit is at least as accurate" in text
+
+
+counts = st.integers(0, 540)
+times = st.floats(0.01, 10)
+
+
+@given(counts, counts, times, st.lists(st.tuples(counts, times), max_size=3), times, st.floats(0, 5))
+def test_it_pays_only_without_any_objection(
+    right: int, unsplit_right: int, ms: float, nets: list[tuple[int, float]], upper: float, limit: float
+) -> None:
+    """The three conditions of the verdict, counted in images rather than in shares."""
+    point, unsplit = Standing("balanced", right / 540, ms), Standing("unsplit", unsplit_right / 540, 1.0)
+    against = [Standing(f"net{i}", correct / 540, net_ms) for i, (correct, net_ms) in enumerate(nets)]
+    lost = 100 * (unsplit_right - right) / 540
+    expected = upper < 1 and lost <= limit + 1e-9 and not any(c >= right and t <= ms for c, t in nets)
+    assert judge(point, unsplit, against, (0.0, upper), limit).pays is expected
+
+
+def test_paired_images_leave_nothing_to_chance() -> None:
+    unsplit_ms = np.random.default_rng(0).lognormal(size=100)
+    assert ratio_interval(0.5 * unsplit_ms, unsplit_ms, seed=0) == pytest.approx((0.5, 0.5))
+
+
+def test_the_seed_decides_the_interval() -> None:
+    draw = np.random.default_rng(0)
+    point_ms, unsplit_ms = draw.lognormal(size=50), draw.lognormal(size=50)
+    assert ratio_interval(point_ms, unsplit_ms, 1) == ratio_interval(point_ms, unsplit_ms, 1)
+    assert ratio_interval(point_ms, unsplit_ms, 1) != ratio_interval(point_ms, unsplit_ms, 2)
+
+
+def test_the_interval_covers_a_known_ratio() -> None:
+    """Images leave early (0.3 ms) with probability 0.7, else late (1.2 ms): the true mean is 0.57 of 1 ms."""
+    draw = np.random.default_rng(0)
+    covered = []
+    for seed in range(60):
+        point_ms = np.where(draw.random(200) < 0.7, 0.3, 1.2)
+        low, high = ratio_interval(point_ms, draw.normal(1, 0.02, 200), seed)
+        assert low < high
+        covered.append(low <= 0.57 <= high)
+    assert np.mean(covered) >= 0.88

@@ -1,0 +1,276 @@
+"""The JSON schemas: valid, closed, kept to by their goldens, and of one mind with the readers."""
+
+import copy
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import write_tiny_bundle
+
+from eetool.errors import ArtefactError
+from eetool.profile import device
+from eetool.records import canonical
+from eetool_runtime import manifest
+from eetool_runtime.errors import BundleError
+from eetool_runtime.manifest import parse_manifest
+
+ROOT = Path(__file__).parents[1]
+SCHEMAS = {path.name.removesuffix(".schema.json"): path for path in (ROOT / "eetool/schemas").glob("*.schema.json")}
+GOLDEN = Path(__file__).parent / "golden"
+HW_PROFILES = sorted((ROOT / "eetool/hw_profiles").glob("*.json"))
+VARIANT = ("variants", "onnx/fp32")
+POINT = (*VARIANT, "operating_points", "balanced")
+GONE = object()
+
+
+def load(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def schema(stem: str) -> Any:
+    return load(SCHEMAS[stem])
+
+
+def fits(stem: str, document: Any) -> bool:
+    return jsonschema.Draft202012Validator(schema(stem)).is_valid(document)
+
+
+def put(document: Any, keys: tuple[Any, ...], value: Any) -> Any:
+    """A copy of `document` with `value` at `keys`, or nothing there for GONE."""
+    changed = copy.deepcopy(document)
+    target = changed
+    for key in keys[:-1]:
+        target = target[key]
+    if value is GONE:
+        del target[keys[-1]]
+    else:
+        target[keys[-1]] = value
+    return changed
+
+
+def objects(value: Any) -> Iterator[dict[str, Any]]:
+    """Every object inside a schema."""
+    if isinstance(value, dict):
+        yield value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from objects(inner)
+
+
+@pytest.mark.parametrize("stem", sorted(SCHEMAS))
+def test_a_schema_is_valid_and_says_what_it_is(stem: str) -> None:
+    document = schema(stem)
+    jsonschema.Draft202012Validator.check_schema(document)
+    assert document["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert document["title"] == stem.replace("-", "/")
+    assert document["description"]
+
+
+@pytest.mark.parametrize("stem", sorted(SCHEMAS))
+def test_a_schema_knows_all_fields(stem: str) -> None:
+    for part in objects(schema(stem)):
+        if part.get("type") == "object":
+            assert "additionalProperties" in part, part
+        if part.get("type") == "object" and "properties" in part:
+            assert part["additionalProperties"] is False, part
+
+
+@pytest.mark.parametrize("stem", sorted(SCHEMAS))
+def test_a_golden_keeps_to_its_schema(stem: str) -> None:
+    jsonschema.Draft202012Validator(schema(stem)).validate(load(GOLDEN / f"{stem}.json"))
+
+
+def test_every_golden_has_a_schema() -> None:
+    assert {path.stem for path in GOLDEN.glob("*.json")} <= set(SCHEMAS)
+
+
+def test_the_golden_manifest_is_read_and_written_byte_by_byte() -> None:
+    golden = (GOLDEN / "manifest-1.0.json").read_bytes()
+    assert canonical(parse_manifest(golden)).encode() == golden
+
+
+def test_the_tiny_bundle_has_the_golden_manifest(tmp_path: Path) -> None:
+    written = write_tiny_bundle(tmp_path) / "manifest.json"
+    assert written.read_bytes() == (GOLDEN / "manifest-1.0.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "tweaks", [{"joined": True}, {"chained": True}, {"ids": True}, {"early_exits": 0}, {"references": False}], ids=str
+)
+def test_every_tiny_bundle_keeps_to_the_schema(tmp_path: Path, tweaks: dict[str, Any]) -> None:
+    assert fits("manifest-1.0", load(write_tiny_bundle(tmp_path, **tweaks) / "manifest.json"))
+
+
+def test_the_golden_hw_profile_is_read_and_written_byte_by_byte() -> None:
+    path = GOLDEN / "hw_profile-1.json"
+    written = canonical({"schema": device.SCHEMA, **device.document(device.read_profile(path))})
+    assert written.encode() == path.read_bytes()
+
+
+@pytest.mark.parametrize("path", HW_PROFILES, ids=lambda path: path.stem)
+def test_a_hw_profile_keeps_to_the_schema_and_is_read(path: Path) -> None:
+    jsonschema.Draft202012Validator(schema("hw_profile-1")).validate(load(path))
+    profile = device.read_profile(path)
+    assert profile.name == path.stem
+    assert all(power.power_w > 0 for power in profile.power)
+
+
+def test_devices_have_names_of_their_own() -> None:
+    names = [name for profile in device.known_devices() for name in (profile.name, *profile.aliases)]
+    assert len(set(names)) == len(names)
+    assert {"rpi5", "rpi4", "rpi3", "rpi-zero2w", "pixel3"} <= set(names)
+
+
+RECORDS = [
+    *(("manifest-1.0", value) for value in vars(manifest).values() if isinstance(value, type)),
+    *(("hw_profile-1", value) for value in vars(device).values() if isinstance(value, type)),
+]
+
+
+@pytest.mark.parametrize(("stem", "record"), [r for r in RECORDS if dataclasses.is_dataclass(r[1])])
+def test_schema_and_record_have_the_same_fields(stem: str, record: Any) -> None:
+    whole = schema(stem)
+    part = whole if record.__name__ in ("Manifest", "HwProfile") else whole["$defs"][record.__name__]
+    fields = [f for f in dataclasses.fields(record)]
+    extra = ["schema"] if record.__name__ == "HwProfile" else []
+    assert list(part["properties"]) == extra + [f.name for f in fields]
+    if stem == "manifest-1.0":
+        missing = (dataclasses.MISSING, dataclasses.MISSING)
+        assert part["required"] == [f.name for f in fields if (f.default, f.default_factory) == missing]
+
+
+# What both the reader and the schema refuse.
+BROKEN: list[tuple[tuple[Any, ...], Any]] = [
+    (("schema_version",), "2.0"),
+    (("schema_version",), 1.0),
+    (("name",), "a/b"),
+    (("name",), GONE),
+    (("colour",), "red"),
+    (("inputs",), []),
+    (("inputs", 0, "dtype"), "float128"),
+    (("inputs", 0, "shape"), []),
+    (("inputs", 0, "shape", 0), 1),
+    (("inputs", 0, "shape", 1), 0),
+    (("inputs", 0, "shape", 1), 1.5),
+    (("inputs", 0, "preprocess", "std"), [0.0]),
+    (("inputs", 0, "preprocess", "std"), "1"),
+    (("labels", 0), "\x1b[2J"),
+    (("labels", 0), ""),
+    (("tensors", "features0", "shape"), [1] * 9),
+    (("tensors", "a b"), {"dtype": "float32", "shape": [1]}),
+    (("exits",), []),
+    (("exits", 0, "tap"), 3),
+    (("components", 0, "kind"), "loop"),
+    (("components", 0, "macs"), -1),
+    (("components", 0, "macs"), True),
+    (("components", 0, "inputs"), ["input", "input"]),
+    (("variants",), {}),
+    (("variants", "onnx"), {}),
+    ((*VARIANT, "batch"), 0),
+    ((*VARIANT, "temperatures", 0), 0.0),
+    ((*VARIANT, "components", "seg0", "tolerance"), -1e-4),
+    ((*POINT, "thresholds", 0), -0.1),
+    ((*POINT, "thresholds", 0), 2.5),
+    ((*POINT, "thresholds", 0), "0.5"),
+    ((*POINT, "expected", "accuracy"), 97.5),
+    ((*POINT, "expected", "n"), 0),
+    ((*POINT, "expected", "exit_shares", 0), -0.1),
+    (("producer", "eetool"), 1),
+    (("files", "../x"), {"sha256": "0" * 64, "size_bytes": 1}),
+    (("files", "samples/inputs.npz", "sha256"), "F" * 64),
+    (("files", "samples/inputs.npz", "size_bytes"), 1 << 40),
+    (("max_accuracy_drop",), -1),
+    (("data", "splits", "test", "sha256"), ""),
+    (("devices",), {"host": {"machine": "x", "variants": {"onnx/fp32": {"threads": 0, "component_latency_ms": {}}}}}),
+    (("devices",), None),
+]
+
+# What takes more than a schema: rules between fields.
+BETWEEN_FIELDS: list[tuple[tuple[Any, ...], Any]] = [
+    (("components", 0, "inputs"), ["ghost"]),
+    (("labels",), ["one"]),
+    (("default_operating_point",), "turbo"),
+    ((*POINT, "thresholds"), [0.5]),
+    ((*POINT, "expected", "exit_shares"), [0.5, 0.5, 0.5]),
+    (("samples",), "other.npz"),
+    (("tensors", "spare"), {"dtype": "float32", "shape": [1]}),
+]
+
+
+def is_read(document: Any) -> bool:
+    try:
+        parse_manifest(json.dumps(document).encode())
+    except BundleError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(("keys", "value"), BROKEN, ids=lambda x: ".".join(map(str, x)) if isinstance(x, tuple) else "")
+def test_reader_and_schema_refuse_the_same(keys: tuple[Any, ...], value: Any) -> None:
+    document = put(load(GOLDEN / "manifest-1.0.json"), keys, value)
+    assert (is_read(document), fits("manifest-1.0", document)) == (False, False)
+
+
+@pytest.mark.parametrize(("keys", "value"), BETWEEN_FIELDS, ids=str)
+def test_rules_between_fields_are_the_readers_alone(keys: tuple[Any, ...], value: Any) -> None:
+    document = put(load(GOLDEN / "manifest-1.0.json"), keys, value)
+    assert (is_read(document), fits("manifest-1.0", document)) == (False, True)
+
+
+@pytest.mark.parametrize("name", ["unsplit_macs", "max_accuracy_drop", "data", "devices"])
+def test_reader_and_schema_can_do_without_the_same(name: str) -> None:
+    document = put(load(GOLDEN / "manifest-1.0.json"), (name,), GONE)
+    assert (is_read(document), fits("manifest-1.0", document)) == (True, True)
+
+
+GOLDEN_MANIFEST = load(GOLDEN / "manifest-1.0.json")
+VALIDATOR = jsonschema.Draft202012Validator(schema("manifest-1.0"))
+PLACES = [
+    (*path, key)
+    for path, value in [
+        ((), GOLDEN_MANIFEST),
+        (("inputs", 0), GOLDEN_MANIFEST["inputs"][0]),
+        (("exits", 0), GOLDEN_MANIFEST["exits"][0]),
+        (("components", 0), GOLDEN_MANIFEST["components"][0]),
+        (VARIANT, GOLDEN_MANIFEST["variants"]["onnx/fp32"]),
+        (POINT, GOLDEN_MANIFEST["variants"]["onnx/fp32"]["operating_points"]["balanced"]),
+    ]
+    for key in value
+]
+scalars = st.none() | st.booleans() | st.integers(-3, 3) | st.floats(-3, 3) | st.sampled_from(["batch", "seg0", ""])
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.sampled_from(PLACES), scalars | st.lists(scalars, max_size=3) | st.just({}))
+def test_what_the_reader_reads_the_schema_allows(keys: tuple[Any, ...], value: Any) -> None:
+    document = put(GOLDEN_MANIFEST, keys, value)
+    if is_read(document):
+        VALIDATOR.validate(document)
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (("power", 0, "power_w"), 0),
+        (("power", 0, "scope"), "socket"),
+        (("power", 0, "provenance"), "guessed"),
+        (("table", 0, "kind"), "guessed"),
+        (("table", 0, "median_ms"), GONE),
+        (("table", 1, "cv_error"), GONE),
+        (("facts", "soc"), GONE),
+        (("facts", "colour"), "green"),
+        (("schema",), "hw_profile/2"),
+    ],
+)
+def test_hw_profile_reader_and_schema_refuse_the_same(tmp_path: Path, keys: tuple[Any, ...], value: Any) -> None:
+    document = put(load(GOLDEN / "hw_profile-1.json"), keys, value)
+    assert not fits("hw_profile-1", document)
+    path = tmp_path / "device.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(ArtefactError):
+        device.read_profile(path)
