@@ -1,6 +1,7 @@
 """Everything eetool raises on purpose, as a tree (the root and its fields are the runtime's):
 
 eetool_runtime.EarlyExitError    carries `exit_code` and an optional `hint`
+├── DivergedError          1     the loss of a training run stopped being a number
 ├── UsageError             2     the command or call itself is off (the runtime's own class)
 │   └── OutputError        2     the output exists already or cannot be written
 ├── ArtefactError          3     an input file is missing, damaged, or not what it should be
@@ -15,6 +16,7 @@ from eetool_runtime.errors import EarlyExitError, UsageError, VerificationError
 __all__ = [
     "ArtefactError",
     "BudgetError",
+    "DivergedError",
     "EarlyExitError",
     "MissingError",
     "OutputError",
@@ -22,6 +24,10 @@ __all__ = [
     "UsageError",
     "VerificationError",
 ]
+
+
+class DivergedError(EarlyExitError):
+    """The loss of a training run stopped being a number."""
 
 
 class OutputError(UsageError):

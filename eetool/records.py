@@ -84,8 +84,10 @@ def check_output(path: Path, force: bool, directory: bool = False) -> None:
     folder = path.absolute().parent
     if not folder.is_dir():
         raise OutputError(f"{folder} is not a folder", "Create it first, or give -o for another place.")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f"{folder} cannot be written to", "Give -o for another place.")
+    try:  # permissions are not all there is: the system administrator cannot write to a read-only disk either
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written to: {error.strerror}", "Give -o for another place.") from None
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -141,4 +143,6 @@ def _output_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(f"{path} could not be written: {error.strerror or error}", "Nothing was left behind.") from error
+        raise OutputError(
+            f"{path} could not be written: {error.strerror or error}", "Nothing was left behind."
+        ) from error

@@ -127,21 +127,30 @@ def test_devices_have_names_of_their_own() -> None:
 
 
 RECORDS = [
-    *(("manifest-1.0", value) for value in vars(manifest).values() if isinstance(value, type)),
-    *(("hw_profile-1", value) for value in vars(device).values() if isinstance(value, type)),
+    (stem, value)
+    for stem, module in (("manifest-1.0", manifest), ("hw_profile-1", device))
+    for value in vars(module).values()
+    if dataclasses.is_dataclass(value) and value.__module__ == module.__name__
 ]
 
 
-@pytest.mark.parametrize(("stem", "record"), [r for r in RECORDS if dataclasses.is_dataclass(r[1])])
+@pytest.mark.parametrize(("stem", "record"), RECORDS)
 def test_schema_and_record_have_the_same_fields(stem: str, record: Any) -> None:
     whole = schema(stem)
     part = whole if record.__name__ in ("Manifest", "HwProfile") else whole["$defs"][record.__name__]
-    fields = [f for f in dataclasses.fields(record)]
+    fields = list(dataclasses.fields(record))
     extra = ["schema"] if record.__name__ == "HwProfile" else []
     assert list(part["properties"]) == extra + [f.name for f in fields]
     if stem == "manifest-1.0":
         missing = (dataclasses.MISSING, dataclasses.MISSING)
         assert part["required"] == [f.name for f in fields if (f.default, f.default_factory) == missing]
+
+
+@pytest.mark.parametrize("record", [r for stem, r in RECORDS if stem == "manifest-1.0"])
+def test_the_normative_text_names_every_field(record: Any) -> None:
+    text = (ROOT / "docs/bundle-format.md").read_text(encoding="utf-8")
+    for field in dataclasses.fields(record):
+        assert f"`{field.name}`" in text or f"{{{field.name}, " in text or f", {field.name}}}" in text, field.name
 
 
 # What both the reader and the schema refuse.

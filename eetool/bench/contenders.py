@@ -166,7 +166,7 @@ def of_static(path: Path, model: Model, images: np.ndarray, inputs: Sequence[np.
     try:
         graph = backend.open(path, model.threads)
     except BackendError as error:
-        raise ArtefactError(f"{path}: not an ONNX file that can be run: {error.message}") from None
+        raise ArtefactError(error.message, f"{path.name} is no ONNX file, or needs another onnxruntime.") from None
     _check_input(graph, inputs[0], str(path))
     net = Static(path.name, graph, inputs)
     net.check(len(model.labels), str(path))

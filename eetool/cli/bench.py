@@ -7,7 +7,7 @@ import click
 
 from eetool.cli.console import Answer, TerminalProgress, table, verb, write_answer
 from eetool.cli.figures import milliseconds, percent, shares
-from eetool.cli.options import PATH, data_option, force_option, output_option
+from eetool.cli.options import PATH, FiniteRange, data_option, force_option, output_option
 from eetool.records import check_output
 
 if TYPE_CHECKING:
@@ -27,11 +27,9 @@ _LEGEND = "agree: with unsplit, in %; ratio: mean ms / that of unsplit; saved: M
     "--threads", type=click.IntRange(1), default=None, help="[what the bundle recorded for this machine, or 1]"
 )
 @click.option("--operating-point", default=None, help="The one to judge.  [the bundle's default]")
-@click.option("--max-accuracy-drop", type=click.FloatRange(0, 100), default=None, help="Percentage points it may lose.")
+@click.option("--max-accuracy-drop", type=FiniteRange(0, 100), default=None, help="Percentage points it may lose.")
 @click.option("--passes", type=click.IntRange(1), default=7, show_default=True, help="Over the test split, at least.")
-@click.option(
-    "--min-seconds", type=click.FloatRange(0, 86400), default=3, show_default=True, help="On the clock, at least."
-)
+@click.option("--min-seconds", type=FiniteRange(0, 86400), default=3, show_default=True, help="On the clock, at least.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the turns and of resampling.")
 @output_option("Where to write the JSON document.")
 @force_option

@@ -39,7 +39,9 @@ class Group(click.Group):
         try:
             code = super().main(argv, *rest, **extra)
         except Exception as error:
-            code = _report(error, as_json="--json" in argv, command=argv[0] if argv else None)
+            code = _report(
+                error, as_json="--json" in argv, command=next((a for a in argv if not a.startswith("-")), None)
+            )
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             code = INTERRUPTED

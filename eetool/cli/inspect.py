@@ -97,7 +97,7 @@ def _backbone(reference: str, shape: tuple[int, ...], classes: int) -> Answer:
     from eetool.model.backbones import build_backbone
     from eetool.model.macs import count_macs, count_parameters
 
-    backbone = build_backbone(reference, shape[1], classes).eval()
+    backbone = build_backbone(reference, shape, classes).eval()
     example = (torch.zeros(1, *shape[1:]),)
     taps = _taps(backbone, example)
     macs, parameters = count_macs(backbone, example), count_parameters(backbone)

@@ -1,5 +1,6 @@
 """Options and parameter types that several verbs share."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +28,16 @@ class ShapeType(click.ParamType[Any]):
 
 
 SHAPE = ShapeType()
+
+
+class FiniteRange(click.FloatRange):
+    """A range of numbers that NaN does not slip through."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return number
 
 
 def output_option(help_text: str, default: str | None = None) -> Callable[[F], F]:

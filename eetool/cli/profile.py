@@ -7,7 +7,7 @@ import click
 
 from eetool.cli.console import Answer, TerminalProgress, table, verb, write_answer
 from eetool.cli.figures import milliseconds
-from eetool.cli.options import PATH, force_option, output_option
+from eetool.cli.options import PATH, FiniteRange, force_option, output_option
 from eetool.errors import ArtefactError, MissingError
 from eetool.records import check_output
 
@@ -25,9 +25,7 @@ HOST = "host"
     "--threads", type=click.IntRange(1), multiple=True, help="Counts to measure; repeatable.  [1 to all cores]"
 )
 @click.option("--runs", type=click.IntRange(1), default=300, show_default=True, help="Calls of everything, at least.")
-@click.option(
-    "--min-seconds", type=click.FloatRange(0, 86400), default=3, show_default=True, help="Per count, at least."
-)
+@click.option("--min-seconds", type=FiniteRange(0, 86400), default=3, show_default=True, help="Per count, at least.")
 @click.option("--variant", default="auto", show_default=True)
 @output_option("Where to write the JSON document.")
 @force_option
@@ -48,16 +46,14 @@ def profile(
         check_output(output, force)
     if input is None:
         answer = _this_machine() if device == HOST else _known(device)
-    elif device == HOST:
-        answer = _measured(input, variant, threads, Protocol(runs, min_seconds))
     else:
-        raise _not_here(device)
+        answer = _measured(input, _name_of_this_machine(device), variant, threads, Protocol(runs, min_seconds))
     if output is not None:
         write_answer(output, "profile", answer)
     return answer
 
 
-def _measured(path: Path, variant: str, threads: tuple[int, ...], protocol: "Protocol") -> Answer:
+def _measured(path: Path, device: str, variant: str, threads: tuple[int, ...], protocol: "Protocol") -> Answer:
     from eetool.profile.host import SCHEMA, candidate_threads, profile_host
     from eetool_runtime import open_bundle
     from eetool_runtime.machine import usable_cores
@@ -68,18 +64,23 @@ def _measured(path: Path, variant: str, threads: tuple[int, ...], protocol: "Pro
     chosen = next(iter(bundle.manifest.variants)) if variant == "auto" else variant
     bundle.variant(chosen)
     counts = tuple(sorted(set(threads))) or candidate_threads(usable_cores())
-    found = profile_host(bundle, chosen, counts, protocol, TerminalProgress())
+    found = profile_host(bundle, chosen, counts, protocol, TerminalProgress(), device)
     return Answer(SCHEMA, vars(found), _profile_text(found))
 
 
-def _not_here(device: str) -> MissingError:
-    """Why an input cannot be profiled on `device`; raises MissingError itself where the device is unknown."""
-    from eetool.profile.device import find_device
+def _name_of_this_machine(device: str) -> str:
+    """`device`, provided that it is the machine this runs on; otherwise MissingError says what there is instead."""
+    from eetool.profile.device import find_device, is_board
+    from eetool_runtime.machine import read_machine
 
+    if device == HOST:
+        return HOST
     known = find_device(device)
-    what = "no latency table" if not known.table else "a latency table that eetool cannot predict from yet"
-    return MissingError(
-        f"{known.name} is not this machine and has {what}; a time measured here is never called {known.name}",
+    if is_board(known, read_machine().board):
+        return known.name
+    what = "has no latency table" if not known.table else "has a latency table that eetool cannot predict from yet"
+    raise MissingError(
+        f"this machine is no {known.name}, so no time measured here may be called that; and {known.name} {what}",
         f"Copy the bundle to a {known.title} and run `python -m eetool_runtime.measure BUNDLE` there, "
         "or leave out --device to measure here.",
     )
@@ -155,9 +156,11 @@ def _overhead_lines(p: "Profile") -> list[str]:
 
 
 def _this_machine() -> Answer:
+    from eetool_runtime.backends import backend_for
     from eetool_runtime.machine import read_machine
 
-    machine = read_machine()
+    backend = backend_for("onnx")
+    machine = read_machine(backend.name, backend.version)
     lines = [f"{name}: {'not readable' if value is None else value}" for name, value in vars(machine).items()]
     return Answer("machine/1", {"device": HOST, "machine": machine}, lines)
 
@@ -165,20 +168,20 @@ def _this_machine() -> Answer:
 def _known(device: str) -> Answer:
     from eetool.profile.device import SCHEMA, document, find_device
 
-    known, facts = find_device(device), None
+    known = find_device(device)
     facts = known.facts
-    sources = {source.id: source.title for source in known.sources}
     lines: list[Any] = [
         f"{known.name}: {known.title}",
         f"{facts.soc}, {facts.cores} × {facts.cpu} at {facts.clock_mhz} MHz, {', '.join(facts.isa)}",
         f"memory: {', '.join(str(size) for size in facts.memory_mib)} MiB",
     ]
     if known.power:
-        rows = [(p.state, f"{p.power_w:g} W", p.scope, p.provenance, sources[p.source]) for p in known.power]
+        rows = [(p.state, f"{p.power_w:g} W", p.scope, p.provenance, p.source) for p in known.power]
         lines.append(table(dict.fromkeys(("state", "power", "scope", "provenance", "source"), "left"), rows))
     else:
         lines.append("power: not known")
     lines.append(_table_line(known.entries("measured"), known.entries("fitted")))
+    lines += [f"source {source.id}: {source.title} ({source.licence})" for source in known.sources]
     return Answer(SCHEMA, document(known), lines)
 
 

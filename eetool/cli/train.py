@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 from eetool.cli.console import Answer, TerminalProgress, table, verb
-from eetool.cli.options import SHAPE, data_option, force_option, output_option
-from eetool.errors import UsageError
+from eetool.cli.options import SHAPE, FiniteRange, data_option, force_option, output_option
+from eetool.errors import OutputError, UsageError
 from eetool.records import check_output
 
 
@@ -21,8 +21,8 @@ from eetool.records import check_output
 @click.option("--recipe", type=click.Choice(["joint"]), default="joint", show_default=True)
 @click.option("--epochs", type=click.IntRange(0), default=25, show_default=True, help="0 attaches exits only.")
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=0.1, show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--learning-rate", type=FiniteRange(0, min_open=True), default=0.1, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=None, help="Threads of torch; the result depends on them.")
 @click.option("--input", "shape", type=SHAPE, default=None, metavar="1x3x32x32", help="Input shape, without --data.")
 @click.option("--classes", type=click.IntRange(2), default=None, help="Number of classes, without --data.")
@@ -60,6 +60,8 @@ def train(model: str, data: str | None, output: Path, force: bool, resume: bool,
             options["recipe"], options["epochs"], options["seed"], options["batch_size"], options["learning_rate"]
         )
         state = output.with_name(output.name + ".resume")
+        if state.exists() and not (resume or force):
+            raise OutputError(f"{state} holds an interrupted run", "--resume goes on with it, --force starts anew.")
         checkpoint = _interruptible(lambda: fit(model, source, plan, settings, state, resume, progress), state)
         accuracies, n = exit_accuracies(checkpoint, source)
     save_checkpoint(output, checkpoint)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from eetool.cli.console import Answer, table, verb
-from eetool.cli.options import PATH, data_option, force_option, output_option
+from eetool.cli.options import PATH, FiniteRange, data_option, force_option, output_option
 from eetool.errors import OutputError, UsageError
 from eetool.records import check_output
 
@@ -19,7 +19,7 @@ from eetool.records import check_output
 @output_option("Where the result goes.  [MODEL itself, if it was not tuned before]")
 @click.option(
     "--max-accuracy-drop",
-    type=click.FloatRange(0, 100),
+    type=FiniteRange(0, 100),
     default=1.0,
     show_default=True,
     help="Percentage points that `fast` may lose against full depth; `balanced` may lose half of it.",
@@ -80,7 +80,7 @@ def _tune_bundle(
     path: Path, output: Path, variant: str | None, source: Any, max_accuracy_drop: float, force: bool
 ) -> Any:
     from eetool.export.parity import expected_samples
-    from eetool.export.write import save_arrays, seal
+    from eetool.export.write import bundle_name, save_arrays, seal
     from eetool.records import write_directory
     from eetool.tune.fit import tune_bundle
     from eetool_runtime import load, open_bundle
@@ -96,7 +96,7 @@ def _tune_bundle(
         seal(folder, manifest)  # the samples need a model with the new temperatures
         exits = load(folder, variant=name).every_exit(bundle.arrays(manifest.samples))
         save_arrays(folder / manifest.variants[name].samples, expected_samples(manifest, name, exits))
-        seal(folder, replace(manifest, name=output.name.removesuffix(".eebundle")))
+        seal(folder, replace(manifest, name=bundle_name(output)))
     return tuned
 
 

@@ -29,7 +29,7 @@ def read_inputs(path: Path, model: Model) -> list[np.ndarray]:
 def _array(path: Path, spec: Input) -> list[np.ndarray]:
     try:
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # numpy raises whatever a damaged header brings to light
         raise ArtefactError(f"{path}: not a readable .npy file: {error}") from None
     if not isinstance(array, np.ndarray):
         raise ArtefactError(f"{path}: an archive, not one array", "Give an .npy file.")
@@ -54,5 +54,6 @@ def _image(path: Path, spec: Input) -> np.ndarray:
             return np.asarray(pixels)
     except UnidentifiedImageError:
         raise ArtefactError(f"{path}: neither an image nor an .npy file") from None
-    except OSError as error:
-        raise ArtefactError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except Exception as error:  # PIL raises a dozen unrelated types for a damaged file
+        reason = getattr(error, "strerror", None) or error
+        raise ArtefactError(f"{path}: cannot be read: {reason}") from None

@@ -16,6 +16,7 @@ from eetool.errors import ArtefactError, VerificationError
 
 OPSET = 18  # with IR version 8 this loads on onnxruntime 1.14 and newer
 IR_VERSION = 8
+_NO_SIMPLIFY = "Export with --no-simplify."
 
 
 def export_onnx(
@@ -69,9 +70,12 @@ def _convert(
 
 def _simplify(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     simplified: onnx.ModelProto
-    simplified, same = onnxsim.simplify(model)
+    try:
+        simplified, same = onnxsim.simplify(model)
+    except Exception as error:  # onnxsim lets the errors of the onnx checker and of onnxruntime through
+        raise ArtefactError(f"{name}: onnxsim failed: {_reason(error)}", _NO_SIMPLIFY) from error
     if not same:
-        raise ArtefactError(f"{name}: onnxsim changed what the graph computes", "Export with --no-simplify.")
+        raise ArtefactError(f"{name}: onnxsim changed what the graph computes", _NO_SIMPLIFY)
     return simplified
 
 

@@ -44,7 +44,14 @@ def trace(net: nn.Module, inputs: tuple[Tensor, ...], shared: int) -> fx.GraphMo
             f"torch.export cannot trace this network: {str(error).strip().splitlines()[0]}",
             "Its forward must not branch on values of its inputs, and must work at any batch size.",
         ) from error
+    if any(_mutates(node) for node in program.graph.nodes):
+        program = program.run_decompositions({})
     return program.module()
+
+
+def _mutates(node: fx.Node) -> bool:
+    """Whether the node works in place, which leaves the order of components to decide what each of them reads."""
+    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
 
 
 class _Positional(nn.Module):

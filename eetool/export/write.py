@@ -1,5 +1,6 @@
 """A checkpoint to a bundle: trace, split, convert, prove, and only then give it its name."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -56,7 +57,7 @@ def export_bundle(
         export.write_components()
         if options.references:
             export.write_references()
-        manifest = export.write_manifest(output.name.removesuffix(".eebundle"))
+        manifest = export.write_manifest(bundle_name(output))
         require(check_bundle(open_bundle(folder), VARIANT))
         advance(1)
     return manifest
@@ -176,6 +177,12 @@ class _Export:
             samples=_VARIANT_SAMPLES,
             references=self.references,
         )
+
+
+def bundle_name(path: Path) -> str:
+    """Name of the bundle at `path`; what the names in a manifest may not hold becomes a hyphen."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", path.name.removesuffix(".eebundle"))
+    return plain.lstrip("._-")[:128] or "bundle"
 
 
 def untuned(n_exits: int) -> Policy:

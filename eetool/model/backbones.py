@@ -1,6 +1,7 @@
 """Built-in backbones and how a model reference becomes a module."""
 
 import re
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -11,14 +12,15 @@ _RESNET = re.compile(r"resnet(\d{1,4})")
 _STAGE_WIDTHS = (16, 32, 64)
 
 
-def build_backbone(reference: str, in_channels: int, classes: int) -> nn.Module:
+def build_backbone(reference: str, shape: Sequence[int | str], classes: int) -> nn.Module:
     """A backbone with fresh weights.
 
     Args:
         reference: `resnetD` with D = 6n + 2 (8, 20, 32, 44, 56, 110, ...), the CIFAR ResNets.
+        shape: of the input, with a batch dimension.
 
     Raises:
-        UsageError: no such backbone.
+        UsageError: no such backbone, or it does not take such inputs.
     """
     match = _RESNET.fullmatch(reference)
     if match is None:
@@ -26,7 +28,10 @@ def build_backbone(reference: str, in_channels: int, classes: int) -> nn.Module:
     depth = int(match[1])
     if depth < 8 or depth > 1202 or (depth - 2) % 6:
         raise UsageError(f"there is no {reference}: a CIFAR ResNet has 6n + 2 layers", "Such as resnet8 or resnet20.")
-    return CifarResNet((depth - 2) // 6, in_channels, classes)
+    if len(shape) != 4:
+        found = "x".join(map(str, shape))
+        raise UsageError(f"{reference} takes images, not inputs of shape {found}", "Such as --input 1x3x32x32.")
+    return CifarResNet((depth - 2) // 6, int(shape[1]), classes)
 
 
 class CifarResNet(nn.Module):

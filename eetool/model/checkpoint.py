@@ -14,8 +14,8 @@ from eetool.model.backbones import build_backbone
 from eetool.model.branches import Branch, BranchSpec
 from eetool.model.early_exit import EarlyExitNet, captured
 from eetool.records import write_atomic
-from eetool_runtime.manifest import Data, Input, OperatingPoint
-from eetool_runtime.records import decode, encode, parse_json
+from eetool_runtime.manifest import DTYPES, Data, Input, OperatingPoint
+from eetool_runtime.records import Refuse, decode, encode, parse_json
 
 FORMAT = "eetool-model/1"
 
@@ -87,7 +87,7 @@ class Checkpoint:
 def build_net(spec: ModelSpec) -> EarlyExitNet:
     """The network of `spec` with fresh weights."""
     classes = len(spec.labels)
-    backbone = build_backbone(spec.backbone, int(spec.inputs[0].shape[1]), classes)
+    backbone = build_backbone(spec.backbone, spec.inputs[0].shape, classes)
     with torch.no_grad(), captured(backbone.eval(), spec.taps) as features:
         backbone(*example_inputs(spec.inputs))
     exits = {
@@ -121,8 +121,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
     def refuse(reason: str) -> ArtefactError:
         return ArtefactError(f"{path}: {reason}", "Make it again with `eetool train`.")
 
-    record = decode(Record, parse_json(stored["record"], refuse), refuse)
-    return Checkpoint(record, stored["state"], stored["samples"])
+    text = stored.get("record")
+    if not isinstance(text, str) or not all(_are_tensors(stored.get(key)) for key in ("state", "samples")):
+        raise refuse("its record or its tensors are missing")
+    checkpoint = Checkpoint(decode(Record, parse_json(text, refuse), refuse), stored["state"], stored["samples"])
+    _check(checkpoint, refuse)
+    return checkpoint
 
 
 def serialise(value: dict[str, Any]) -> bytes:
@@ -147,6 +151,21 @@ def load_tensors(path: Path, form: str) -> dict[str, Any]:
         )
     tensors: dict[str, Any] = stored
     return tensors
+
+
+def _are_tensors(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
+
+
+def _check(checkpoint: Checkpoint, refuse: Refuse) -> None:
+    """What the types of a record cannot say."""
+    spec, policy = checkpoint.record.spec, checkpoint.record.policy
+    if not spec.inputs or {i.name for i in spec.inputs} != set(checkpoint.samples):
+        raise refuse("its inputs and its samples differ")
+    if any(i.dtype not in DTYPES for i in spec.inputs):
+        raise refuse("an input has an unknown dtype")
+    if len(spec.branches) != len(spec.taps) or (policy and len(policy.temperatures) != len(spec.taps) + 1):
+        raise refuse("it has more or fewer branches or temperatures than exits")
 
 
 def _text(record: Record) -> str:

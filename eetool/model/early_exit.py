@@ -35,7 +35,7 @@ def captured(backbone: nn.Module, taps: Sequence[str]) -> Iterator[dict[str, Ten
     """Collect what the modules named `taps` return while the backbone runs inside the block.
 
     Raises:
-        UsageError: a tap does not exist, returns something else than one tensor, or runs more than once.
+        UsageError: a tap does not exist, returns something else than one tensor of floats, or runs more than once.
     """
     features: dict[str, Tensor] = {}
 
@@ -43,8 +43,9 @@ def captured(backbone: nn.Module, taps: Sequence[str]) -> Iterator[dict[str, Ten
         def hook(module: nn.Module, arguments: Any, output: Any) -> None:
             if tap in features:
                 raise UsageError(f"tap {tap!r} runs more than once in one forward pass", "Tap a module that runs once.")
-            if not isinstance(output, Tensor):
-                raise UsageError(f"tap {tap!r} returns {type(output).__name__}, not one tensor", "Tap another module.")
+            if not isinstance(output, Tensor) or not output.is_floating_point():
+                found = output.dtype if isinstance(output, Tensor) else type(output).__name__
+                raise UsageError(f"tap {tap!r} returns {found}, not one tensor of floats", "Tap another module.")
             features[tap] = output
 
         return hook

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from eetool.errors import UsageError
-from eetool.model.early_exit import candidate_taps
+from eetool.model.early_exit import candidate_taps, captured
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,24 @@ def measure_taps(backbone: nn.Module, inputs: tuple[Tensor, ...], names: tuple[s
         for handle in handles:
             handle.remove()
     return [tap for tap in seen.values() if tap is not None]
+
+
+def order_taps(backbone: nn.Module, inputs: tuple[Tensor, ...], names: tuple[str, ...]) -> tuple[str, ...]:
+    """`names` in running order.
+
+    Raises:
+        UsageError: a name stands twice, is no tap, or comes so late that an exit there saves nothing.
+    """
+    if len(set(names)) < len(names):
+        raise UsageError(f"a tap is named twice: {', '.join(names)}", "Name each tap once.")
+    with torch.no_grad(), captured(backbone, names):
+        backbone(*inputs)
+    total = count_macs(backbone, inputs)
+    taps = measure_taps(backbone, inputs, names)
+    for tap in taps:
+        if tap.macs >= total:
+            raise UsageError(f"an exit at tap {tap.name!r} saves nothing: all of the backbone has run by then")
+    return tuple(tap.name for tap in taps)
 
 
 def place_exits(taps: list[Tap], total_macs: int, count: int) -> tuple[str, ...]:

@@ -114,10 +114,15 @@ def find_device(name: str) -> HwProfile:
     by_name = {word.lower(): profile for profile in profiles for word in (profile.name, *profile.aliases)}
     if name.lower() in by_name:
         return by_name[name.lower()]
-    near = difflib.get_close_matches(name.lower(), by_name, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name.lower(), by_name, n=3)
     meant = f"Did you mean {' or '.join(near)}? " if near else ""
     there = ", ".join(["host", *(profile.name for profile in profiles)])
     raise MissingError(f"unknown device {name!r}", f"{meant}Known devices: {there}.")
+
+
+def is_board(profile: HwProfile, board: str | None) -> bool:
+    """Whether `board`, as a device tree names it, is this device: `Raspberry Pi 4 Model B Rev 1.4` is rpi4."""
+    return board is not None and board.replace(" Plus", "+").startswith(profile.title)
 
 
 def read_profile(path: Path) -> HwProfile:

@@ -62,8 +62,9 @@ def profile_host(
     threads: Sequence[int],
     protocol: Protocol = Protocol(),
     progress: Progress = SILENT,
+    device: str = HOST,
 ) -> Profile:
-    """Measure `variant` with every count in `threads`, and choose among them.
+    """Measure `variant` with every count in `threads`, and choose among them; `device` is a name of this machine.
 
     Raises:
         EarlyExitError: a child could not measure; the class says whose fault it is.
@@ -77,7 +78,7 @@ def profile_host(
     chosen, reason = choose_threads(times, *_expected_shares(bundle, variant))
     first = measured[0]
     return Profile(
-        device=HOST,
+        device=device,
         provenance=MEASURED,
         bundle=first.bundle,
         variant=variant,

@@ -12,7 +12,7 @@ from eetool.data.splits import TEMPERATURE, THRESHOLD, TRAIN, split_record, spli
 from eetool.errors import UsageError
 from eetool.model.backbones import build_backbone
 from eetool.model.checkpoint import Checkpoint, ModelSpec, Record, Training, build_net, example_inputs
-from eetool.model.macs import count_macs, measure_taps, place_exits
+from eetool.model.macs import count_macs, measure_taps, order_taps, place_exits
 from eetool.progress import SILENT, Progress
 from eetool.train.loop import Examples, train
 from eetool_runtime.manifest import Data, Input, Preprocess
@@ -31,10 +31,11 @@ class ExitPlan:
 
 def make_spec(backbone: str, inputs: tuple[Input, ...], labels: tuple[str, ...], plan: ExitPlan) -> ModelSpec:
     """The spec of `backbone` with exits by `plan`; raises UsageError where they do not fit."""
-    taps = plan.taps
-    if not taps and plan.count:
-        module = build_backbone(backbone, int(inputs[0].shape[1]), len(labels)).eval()
-        example = example_inputs(inputs)
+    module = build_backbone(backbone, inputs[0].shape, len(labels)).eval()
+    example = example_inputs(inputs)
+    if plan.taps:
+        taps = order_taps(module, example, plan.taps)
+    else:
         taps = place_exits(measure_taps(module, example), count_macs(module, example), plan.count)
     return ModelSpec(backbone, inputs, labels, taps, (plan.branch,) * len(taps))
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from eetool.data.augment import augment
-from eetool.errors import ArtefactError, EarlyExitError, UsageError
+from eetool.errors import DivergedError, UsageError
 from eetool.model.checkpoint import Training, load_tensors, serialise
 from eetool.model.early_exit import EarlyExitNet
 from eetool.progress import SILENT, Progress
@@ -38,10 +38,6 @@ class Examples:
         return (images.float() / 255 - self.mean[:, None, None]) / self.std[:, None, None]
 
 
-class TrainingDiverged(EarlyExitError):
-    """The loss stopped being a number."""
-
-
 def train(
     net: EarlyExitNet,
     examples: Examples,
@@ -56,12 +52,14 @@ def train(
     same weights as a run that was never interrupted. The file is removed at the end.
 
     Raises:
-        TrainingDiverged: the loss is NaN or infinite; `state_file` keeps the last good epoch.
-        UsageError: `resume` with other settings than the interrupted run's.
+        DivergedError: the loss is NaN or infinite; `state_file` keeps the last good epoch.
+        UsageError: `resume` with another network or other settings than those of the interrupted run.
         ArtefactError: `state_file` is damaged.
     """
     optimizer = torch.optim.SGD(net.parameters(), lr=0.0, momentum=_MOMENTUM, nesterov=True, weight_decay=_WEIGHT_DECAY)
     run = {"settings": vars(settings), "taps": list(net.taps), "examples": len(examples.labels)}
+    if not resume:
+        state_file.unlink(missing_ok=True)
     first = _restore(state_file, net, optimizer, run) if resume else 0
     steps = math.ceil(len(examples.labels) / settings.batch_size)
     loss = math.nan
@@ -95,9 +93,9 @@ def _epoch(
         images = augment(examples.normalise(examples.images[batch]), generator, examples.mirror)
         loss = loss_of(net(images), examples.labels[batch])
         if not math.isfinite(loss.item()):
-            raise TrainingDiverged(
+            raise DivergedError(
                 f"the loss became {loss.item()} in epoch {epoch + 1}, step {step + 1}",
-                "Lower --learning-rate; --resume goes on from the epoch before.",
+                "Start anew with a lower --learning-rate.",
             )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -123,13 +121,13 @@ def _restore(path: Path, net: EarlyExitNet, optimizer: torch.optim.SGD, run: dic
     if not path.exists():
         raise UsageError(f"there is nothing to resume: {path} does not exist", "Start without --resume.")
     stored = load_tensors(path, RESUME_FORMAT)
-    if stored["run"] != run:
+    if stored.get("run") != run:
         raise UsageError(
-            f"the interrupted run in {path} had other settings: {stored['run']}", "Repeat them, or start anew."
+            f"the interrupted run in {path} had other settings: {stored.get('run')}", "Repeat them, or start anew."
         )
     try:
         net.load_state_dict(stored["net"])
         optimizer.load_state_dict(stored["optimizer"])
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise ArtefactError(f"{path}: does not fit this model: {error}", "Start without --resume.") from None
-    return int(stored["epoch"])
+        return int(stored["epoch"])
+    except (RuntimeError, ValueError, KeyError, TypeError):
+        raise UsageError(f"the interrupted run in {path} trained another network", "Start without --resume.") from None

@@ -13,7 +13,7 @@ from .bundle import Bundle
 from .errors import InputError, UsageError
 from .gate import Stage, plan, unsplit_macs
 from .manifest import OperatingPoint
-from .preprocess import check, check_together, preprocess
+from .preprocess import check, check_together, preprocess, share_symbols
 from .stats import Stats
 
 Arrays = Union[np.ndarray, Mapping[str, np.ndarray]]
@@ -73,6 +73,7 @@ class Model:
             e.temperature: np.array(t, np.float32) for e, t in zip(self._manifest.exits, self._fitted.temperatures)
         }
         self._stats = Stats(len(self._manifest.exits))
+        self._symbols_shared = share_symbols(self._manifest.inputs)
         self._unsplit_macs = unsplit_macs(self._manifest)
         self.use(self._manifest.default_operating_point)
 
@@ -178,7 +179,7 @@ class Model:
         if set(inputs) != {s.name for s in specs}:
             raise InputError(f"expected inputs {[s.name for s in specs]}, found {sorted(map(str, inputs))}")
         tensors = {s.name: check(inputs[s.name], s, any_batch=any_batch) for s in specs}
-        if len(specs) > 1:
+        if self._symbols_shared:
             check_together(tensors, specs)
         tensors.update(self._temperatures)
         return tensors

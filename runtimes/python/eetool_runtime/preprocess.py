@@ -66,6 +66,12 @@ def check(array: object, spec: Input, *, any_batch: bool = False) -> np.ndarray:
     return array
 
 
+def share_symbols(specs: Sequence[Input]) -> bool:
+    """Whether any symbol stands twice in the shapes, so that `check_together` has something to look at."""
+    symbols = [size for spec in specs for size in spec.shape if isinstance(size, str)]
+    return len(set(symbols)) < len(symbols)
+
+
 def check_together(arrays: Mapping[str, np.ndarray], specs: Sequence[Input]) -> None:
     """Raise InputError where a symbol of the shapes, such as `batch`, stands for two sizes at once."""
     seen: dict[str, tuple[int, str]] = {}

@@ -12,7 +12,7 @@ from tiny import image, pixels
 
 from eetool_runtime.errors import InputError
 from eetool_runtime.manifest import Input, Preprocess
-from eetool_runtime.preprocess import check, check_together, normalise, preprocess
+from eetool_runtime.preprocess import check, check_together, normalise, preprocess, share_symbols
 
 RULE = Preprocess(1 / 255, (0.5, 0.25, 0.0), (0.5, 0.25, 1.0))
 COLOUR = Input("image", "float32", ("batch", 3, 2, 4), RULE)
@@ -112,6 +112,15 @@ def test_raw_pixels_get_a_hint() -> None:
 
 def test_values_whose_sum_overflows_are_finite() -> None:
     assert check(np.full((1, 3), 3e38, np.float32), BARE) is not None
+
+
+def test_a_symbol_may_stand_twice_in_one_input() -> None:
+    square = Input("graph", "float32", ("batch", "nodes", "nodes"))
+    assert share_symbols([square])
+    assert share_symbols([BARE, TEXT])
+    assert not share_symbols([TEXT])
+    with pytest.raises(InputError, match="input 'graph': 'nodes' is 4 here and 3 in input 'graph'"):
+        check_together({"graph": np.zeros((1, 3, 4), np.float32)}, [square])
 
 
 @pytest.mark.parametrize(

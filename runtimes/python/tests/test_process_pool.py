@@ -11,9 +11,8 @@ from typing import Any
 import onnxruntime
 import pytest
 
-pytestmark = pytest.mark.skipif(
-    not hasattr(onnxruntime, "set_global_thread_pool_sizes"), reason="needs onnxruntime 1.32"
-)
+HAS_POOL = hasattr(onnxruntime, "set_global_thread_pool_sizes")
+needs_pool = pytest.mark.skipif(not HAS_POOL, reason="needs onnxruntime 1.32")
 
 PROGRAM = """
 import json, sys
@@ -42,10 +41,12 @@ def in_a_process(bundle: Path, *loads: dict[str, Any]) -> list[Any]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@needs_pool
 def test_two_threads_from_one_pool(tiny_bundle: Path) -> None:
     assert in_a_process(tiny_bundle, SHARED, SHARED) == [[2, "process", 1]] * 2
 
 
+@needs_pool
 def test_another_count_is_refused(tiny_bundle: Path) -> None:
     _, (kind, message, hint) = in_a_process(tiny_bundle, SHARED, {"threads": 3, "pool": "process"})
     assert kind == "BackendError"
@@ -53,11 +54,13 @@ def test_another_count_is_refused(tiny_bundle: Path) -> None:
     assert "pool='private' from the start" in hint
 
 
+@needs_pool
 def test_one_thread_is_refused_too_once_there_is_a_pool(tiny_bundle: Path) -> None:
     _, (kind, message, _) = in_a_process(tiny_bundle, SHARED, {"threads": 1})
     assert (kind, message) == ("BackendError", "this process has one pool of 2 threads, so 1 cannot be had")
 
 
+@needs_pool
 def test_stats_say_which_pool_is_in_use_and_not_which_was_asked_for(tiny_bundle: Path) -> None:
     private = {"threads": 2, "pool": "private"}
     assert in_a_process(tiny_bundle, private, SHARED, private) == [[2, p, 1] for p in ("private", "process", "process")]
@@ -66,3 +69,11 @@ def test_stats_say_which_pool_is_in_use_and_not_which_was_asked_for(tiny_bundle:
 def test_one_thread_needs_no_pool(tiny_bundle: Path) -> None:
     alone = {"threads": 1, "pool": "process"}
     assert in_a_process(tiny_bundle, alone, {"threads": 2}) == [[1, "private", 1], [2, "private", 1]]
+
+
+@pytest.mark.skipif(HAS_POOL, reason="needs onnxruntime before 1.32")
+def test_an_older_onnxruntime_has_private_pools_and_stats_say_so(tiny_bundle: Path) -> None:
+    assert in_a_process(tiny_bundle, SHARED, {"threads": 3, "pool": "process"}) == [
+        [2, "private", 1],
+        [3, "private", 1],
+    ]

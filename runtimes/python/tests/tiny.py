@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 import numpy as np
-import onnx.parser
+from tiny_graphs import CLASSES, join, make_parts, make_references, sight_of, tensor_types
 
 from eetool_runtime.manifest import (
     SCHEMA_VERSION,
@@ -32,13 +32,11 @@ from eetool_runtime.manifest import (
     Preprocess,
     Reached,
     Split,
-    Tensor,
     Variant,
 )
 from eetool_runtime.records import encode
 
 LABELS = ("top", "upper", "lower", "bottom")
-CLASSES = len(LABELS)
 VARIANT = "onnx/fp32"
 POINTS: dict[str, Optional[float]] = {"full": None, "balanced": 0.8, "fast": 0.6}
 CONTRASTS = (0.25, 0.5, 1.0, 2.0)
@@ -69,7 +67,7 @@ def answers(x: np.ndarray, early_exits: int = 2, *, chained: bool = False) -> li
     rows = np.maximum(x, 0).mean(axis=(1, 3))  # (N, 1, 4, 4) -> (N, 4)
     found: list[tuple[np.ndarray, np.ndarray]] = []
     for k in range(early_exits + 1):
-        logits = rows * np.float32(2 ** (k + 1)) * _sight(k, early_exits)
+        logits = rows * np.float32(2 ** (k + 1)) * sight_of(k, early_exits)
         if chained and k > 0:
             logits = logits + found[-1][0]
         powers = np.exp((logits - logits.max(1, keepdims=True)) / np.float32(temperature(k)))
@@ -113,14 +111,14 @@ def write_tiny_bundle(
         fields: fields of `Manifest` to replace.
     """
     root = folder / f"{name}.eebundle"
-    parts = _parts(early_exits, chained, ids)
+    parts = make_parts(early_exits, chained, ids)
     files: dict[str, bytes] = {}
     components = []
-    for part in _join(parts) if joined else parts:
-        files[f"components/{part.name}/onnx-fp32/model.onnx"] = part.graph(_tensors(early_exits))
+    for part in join(parts) if joined else parts:
+        files[f"components/{part.name}/onnx-fp32/model.onnx"] = part.graph(tensor_types(early_exits))
         components.append(part.component())
     if references:
-        for reference, graph in _references(parts, early_exits).items():
+        for reference, graph in make_references(parts, early_exits).items():
             files[f"reference/{reference}/onnx-fp32/model.onnx"] = graph
     x, labels = _sample_images()
     found = answers(x, early_exits, chained=chained)
@@ -135,146 +133,6 @@ def write_manifest(root: Path, document: Any) -> None:
     """Write `document` as the manifest of the bundle at `root`, in the canonical form."""
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     (root / "manifest.json").write_bytes(text.encode())
-
-
-class _Part:
-    """One graph as text: what it reads, its constants and nodes, what it makes."""
-
-    def __init__(self, name: str, kind: str, inputs: list[str], outputs: list[str], nodes: str) -> None:
-        self.name = name
-        self.kind = kind
-        self.inputs = inputs
-        self.outputs = outputs
-        self.nodes = nodes
-        self.macs = self.parameters = 0
-
-    def component(self) -> Component:
-        return Component(self.name, self.kind, tuple(self.inputs), tuple(self.outputs), self.macs, self.parameters)
-
-    def graph(self, tensors: dict[str, Tensor]) -> bytes:
-        reads = ", ".join(_typed(n, tensors) for n in self.inputs)
-        makes = ", ".join(_typed(n, tensors) for n in self.outputs)
-        text = f'<ir_version: 8, opset_import: ["" : 18]>\n{self.name} ({reads}) => ({makes}) {{\n{self.nodes}}}'
-        model: bytes = onnx.parser.parse_model(text).SerializeToString(deterministic=True)
-        return model
-
-
-def _parts(early_exits: int, chained: bool, ids: bool) -> list[_Part]:
-    """Segments and exits in the order in which they run."""
-    parts = []
-    for k in range(early_exits + 1):
-        if k < early_exits:
-            parts.append(_segment(k, ids))
-        parts.append(_exit(k, early_exits, chained))
-    return parts
-
-
-def _segment(k: int, ids: bool, source: Optional[str] = None) -> _Part:
-    reads = "input" if k == 0 else f"features{k - 1}"
-    part = _Part(f"seg{k}", "segment", [reads], [f"features{k}"], "")
-    part.nodes = f"""
-        weight_s{k} = Constant <value = float[1,1,3,3] {{0, 0, 0, 0, 2, 0, 0, 0, 0}}> ()
-        conv{k} = Conv <pads = [1, 1, 1, 1]> ({reads}, weight_s{k})
-        {"relu0" if k == 0 and ids else f"features{k}"} = Relu (conv{k})
-    """
-    if k == 0 and ids:
-        part.inputs.append("ids")
-        part.nodes += """
-        numbers = Cast <to = 1> (ids)
-        tokens_axis = Constant <value = int64[1] {1}> ()
-        most = ReduceMax <keepdims = 1> (numbers, tokens_axis)
-        image_axes = Constant <value = int64[2] {2, 3}> ()
-        factor = Unsqueeze (most, image_axes)
-        features0 = Mul (relu0, factor)
-        """
-    part.macs, part.parameters = 4 * 4 * 9, 9
-    return part
-
-
-def _exit(k: int, early_exits: int, chained: bool) -> _Part:
-    """Exit `k`; the last one holds the tail of the backbone and its classifier, here one more doubling."""
-    last = k == early_exits
-    reads = f"features{k - 1 if last else k}" if early_exits else "input"
-    part = _Part(f"exit{k}", "exit", [reads, f"exit{k}_temperature"], [f"exit{k}_logits", f"exit{k}_confidence"], "")
-    weight = np.diag(_sight(k, early_exits) * (2 if last else 1)).astype(int)
-    own = f"own{k}" if chained and k > 0 else f"exit{k}_logits"
-    part.nodes = f"""
-        pooled_axes{k} = Constant <value = int64[2] {{1, 3}}> ()
-        positive{k} = Relu ({reads})
-        rows{k} = ReduceMean <keepdims = 0> (positive{k}, pooled_axes{k})
-        weight_e{k} = Constant <value = float[4,4] {{{", ".join(str(w) for w in weight.ravel())}}}> ()
-        {own} = MatMul (rows{k}, weight_e{k})
-    """
-    if chained and k > 0:
-        part.inputs.append(f"exit{k - 1}_logits")
-        part.nodes += f"exit{k}_logits = Add (own{k}, exit{k - 1}_logits)\n"
-    part.nodes += f"""
-        scaled{k} = Div (exit{k}_logits, exit{k}_temperature)
-        softmax{k} = Softmax <axis = 1> (scaled{k})
-        class_axis{k} = Constant <value = int64[1] {{1}}> ()
-        exit{k}_confidence = ReduceMax <keepdims = 0> (softmax{k}, class_axis{k})
-    """
-    part.macs = part.parameters = CLASSES * CLASSES
-    return part
-
-
-def _join(parts: list[_Part]) -> list[_Part]:
-    """Each head in one graph with its segment."""
-    made, segments = [], iter(parts[:-1])
-    for index, (segment, head) in enumerate(zip(segments, segments)):
-        part = _Part(
-            f"joined{index}",
-            "joined",
-            segment.inputs + [n for n in head.inputs if n not in segment.outputs],
-            segment.outputs + head.outputs,
-            segment.nodes + head.nodes,
-        )
-        part.macs, part.parameters = segment.macs + head.macs, segment.parameters + head.parameters
-        made.append(part)
-    return [*made, parts[-1]]
-
-
-def _references(parts: list[_Part], early_exits: int) -> dict[str, bytes]:
-    """`all_exits`: one graph that makes what all components make. `unsplit`: the backbone alone."""
-    tensors = _tensors(early_exits)
-    made = [n for p in parts for n in p.outputs]
-    reads = list(dict.fromkeys(n for p in parts for n in p.inputs if n not in made))
-    answers = [n for n in made if n.startswith("exit")]
-    all_exits = _Part("all_exits", "reference", reads, answers, "".join(p.nodes for p in parts))
-    logits = f"exit{early_exits}_logits"
-    kept = [p for p in parts if p.kind == "segment"] + [_exit(early_exits, early_exits, chained=False)]
-    nodes = "".join(p.nodes for p in kept).split(f"scaled{early_exits} =")[0].replace(logits, "logits")
-    reads = [n for n in reads if not n.endswith("_temperature")]
-    unsplit = _Part("unsplit", "reference", reads, ["logits"], nodes)
-    return {
-        "unsplit": unsplit.graph({**tensors, "logits": tensors[logits]}),
-        "all_exits": all_exits.graph(tensors),
-    }
-
-
-def _sight(k: int, early_exits: int) -> np.ndarray:
-    """float32 (classes,): which rows exit `k` can see."""
-    sight = np.ones(CLASSES, np.float32)
-    if k == 0 and early_exits:
-        sight[-1] = 0
-    return sight
-
-
-def _tensors(early_exits: int) -> dict[str, Tensor]:
-    """Type of every tensor, inputs and temperatures too."""
-    known = {"input": Tensor("float32", ("batch", 1, 4, 4)), "ids": Tensor("int64", ("batch", "tokens"))}
-    for k in range(early_exits + 1):
-        known[f"features{k}"] = Tensor("float32", ("batch", 1, 4, 4))
-        known[f"exit{k}_temperature"] = Tensor("float32", ())
-        known[f"exit{k}_logits"] = Tensor("float32", ("batch", CLASSES))
-        known[f"exit{k}_confidence"] = Tensor("float32", ("batch",))
-    return known
-
-
-def _typed(name: str, tensors: dict[str, Tensor]) -> str:
-    dtype = {"float32": "float", "int64": "int64"}[tensors[name].dtype]
-    shape = ", ".join(str(size) for size in tensors[name].shape)
-    return f"{dtype}[{shape}] {name}" if shape else f"{dtype} {name}"
 
 
 def _sample_images() -> tuple[np.ndarray, np.ndarray]:
@@ -307,8 +165,9 @@ def _manifest(
     inputs = [Input("input", "float32", ("batch", 1, 4, 4), None if ids else _PREPROCESS)]
     if ids:
         inputs.append(Input("ids", "int64", ("batch", "tokens")))
+    indices = np.arange(len(labels), dtype="<i8")
     made_by = {name: c.name for c in components for name in c.outputs}
-    shapes = _tensors(early_exits)
+    shapes = tensor_types(early_exits)
     variant = Variant(
         components={c.name: GraphFile(f"components/{c.name}/onnx-fp32/model.onnx", 0.0, 1e-4) for c in components},
         temperatures=tuple(temperature(k) for k in range(early_exits + 1)),
@@ -343,14 +202,14 @@ def _manifest(
         producer={"eetool": "0.1.0"},
         files={path: File(hashlib.sha256(data).hexdigest(), len(data)) for path, data in sorted(files.items())},
         max_accuracy_drop=0.5,
-        data=Data("tiny", {"test": Split(len(labels), hashlib.sha256(labels.astype("<i8").tobytes()).hexdigest())}),
+        data=Data("tiny", {"test": Split(len(labels), hashlib.sha256(indices.tobytes()).hexdigest())}),
     )
 
 
 def _expected(
     components: list[Component], found: list[tuple[np.ndarray, np.ndarray]], labels: np.ndarray, t: Optional[float]
 ) -> Expected:
-    """Figures of one operating point on the samples, every head before the exit paid for unless no gate can fire."""
+    """Figures of one operating point on the samples, every head before the exit paid for if it runs."""
     exits = leaves_at([confidence for _, confidence in found], t)
     chosen = np.stack([logits.argmax(1) for logits, _ in found])[exits, np.arange(len(labels))]
     paid = _paid_macs(components, len(found), t)
@@ -375,9 +234,10 @@ def _expected(
 def _paid_macs(components: list[Component], n_exits: int, t: Optional[float]) -> list[int]:
     """MACs of everything that ran for an input that leaves at each exit."""
     paid, total = [], 0
+    read = {n for c in components for n in c.inputs}
     for c in components:
-        if t is not None or c.kind != "exit" or c is components[-1]:
-            total += c.macs
+        skipped = t is None and c.kind == "exit" and c is not components[-1] and read.isdisjoint(c.outputs)
+        total += 0 if skipped else c.macs
         if any(n.endswith("_logits") for n in c.outputs):
             paid.append(total)
     assert len(paid) == n_exits

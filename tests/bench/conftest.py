@@ -1,0 +1,53 @@
+"""Labelled images for the tiny bundle, and static nets of a few lines."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx.parser
+import pytest
+from tiny import CLASSES, LABELS, pixels, write_tiny_bundle
+
+from eetool.data.sources import Source
+
+WriteNet = Callable[..., Path]
+
+
+@pytest.fixture
+def source() -> Source:
+    """Every class at every contrast, 64 images; some labels are wrong, so that nobody is always right."""
+    pairs = [(label, contrast) for contrast in np.linspace(0.25, 4, 16) for label in range(CLASSES)]
+    images = np.stack([pixels(label, contrast)[None] for label, contrast in pairs])
+    labels = np.array([label for label, _ in pairs], np.int64)
+    labels[::9] = 0
+    return Source("tiny", images, labels, LABELS, mirror=False)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return write_tiny_bundle(tmp_path)
+
+
+@pytest.fixture
+def write_net(tmp_path: Path) -> WriteNet:
+    """Write an ONNX file whose logits are the image's row means, between other outputs."""
+
+    def write(
+        name: str = "net.onnx", shape: str = "batch, 1, 4, 4", dtype: str = "float", more: str = "", classes: int = 4
+    ) -> Path:
+        weight = ", ".join(str(v) for v in np.eye(4, classes).ravel())
+        cast = "x = Cast <to = 1> (image)" if dtype != "float" else "x = Identity (image)"
+        text = f"""<ir_version: 8, opset_import: ["" : 18]>
+        net ({dtype}[{shape}] image{more}) => (float[batch, c] features, float[batch, k] logits) {{
+            {cast}
+            axes = Constant <value = int64[2] {{1, 3}}> ()
+            rows = ReduceMean <keepdims = 0> (x, axes)
+            weight = Constant <value = float[4,{classes}] {{{weight}}}> ()
+            features = Neg (rows)
+            logits = MatMul (rows, weight)
+        }}"""
+        path = tmp_path / name
+        path.write_bytes(onnx.parser.parse_model(text).SerializeToString())
+        return path
+
+    return write

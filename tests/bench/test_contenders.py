@@ -1,0 +1,113 @@
+"""Who may take part, what each answers, and what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import CLASSES, write_tiny_bundle
+
+from eetool.bench.contenders import distinct, of_bundle, of_static, ready
+from eetool.data.sources import Source
+from eetool.errors import ArtefactError
+from eetool_runtime import Model, load
+
+
+@pytest.fixture
+def model(bundle: Path) -> Model:
+    return load(bundle)
+
+
+def test_the_bundle_brings_unsplit_and_every_point(model: Model, source: Source) -> None:
+    contenders = of_bundle(model, ready(model.bundle, source.images))
+    assert [c.name for c in contenders] == ["unsplit", "full", "balanced", "fast"]
+    for contender in contenders:
+        contender.prepare()
+        for image in (0, 30, 63):
+            outcome = contender.explain(image)
+            assert contender.answer(image) == outcome.probabilities.argmax()
+            assert outcome.probabilities.sum() == pytest.approx(1)
+            assert (outcome.exit is None) == (contender.name == "unsplit")
+
+
+def test_points_share_one_model(model: Model, source: Source) -> None:
+    _, full, _, fast = of_bundle(model, ready(model.bundle, source.images))
+    fast.prepare()
+    assert model.operating_point == "fast"
+    full.prepare()
+    assert full.explain(63).exit == model.bundle.manifest.n_early_exits
+
+
+def test_a_point_knows_the_macs_of_its_exits(model: Model, source: Source) -> None:
+    _, full, balanced, _ = of_bundle(model, ready(model.bundle, source.images))
+    manifest = model.bundle.manifest
+    assert balanced.macs == {k: manifest.macs_to(k) for k in range(3)}
+    assert full.macs == {2: manifest.macs_to(2, frozenset({"exit0", "exit1"}))}
+
+
+def test_logits_are_found_by_name(model: Model, source: Source, write_net) -> None:  # type: ignore[no-untyped-def]
+    """The first output of this net would say the opposite."""
+    net = of_static(write_net(), model, source.images, ready(model.bundle, source.images))
+    right = np.repeat(np.arange(CLASSES)[None], 16, axis=0).ravel()
+    assert [net.answer(i) for i in range(64)] == right.tolist()
+    assert net.name == "net.onnx"
+    assert net.macs is None
+
+
+@pytest.mark.parametrize(
+    ("net", "message"),
+    [
+        ({"shape": "batch, 3, 4, 4"}, r"input 'image' is float32 \(batch, 3, 4, 4\), the images are"),
+        ({"shape": "2, 1, 4, 4"}, "input 'image'"),
+        ({"shape": "batch, 4, 4"}, "cannot load this graph"),
+        ({"dtype": "uint8"}, "input 'image' is uint8"),
+        ({"more": ", float[batch] second"}, "has 2 inputs"),
+        ({"classes": 3}, r"expected logits of shape \(1, 4\), found \(1, 3\)"),
+    ],
+)
+def test_nets_that_do_not_fit(model: Model, source: Source, write_net, net: dict, message: str) -> None:  # type: ignore[no-untyped-def,type-arg]
+    with pytest.raises(ArtefactError, match=message):
+        of_static(write_net(**net), model, source.images, ready(model.bundle, source.images))
+
+
+def test_files_that_are_no_nets(model: Model, source: Source, tmp_path: Path) -> None:
+    inputs = ready(model.bundle, source.images)
+    (tmp_path / "notes.txt").write_text("not a net")
+    for name, message in (("notes.txt", "cannot load this graph"), ("nothing.onnx", "does not exist")):
+        with pytest.raises(ArtefactError, match=message):
+            of_static(tmp_path / name, model, source.images, inputs)
+
+
+def test_another_bundle_stands_in_with_its_backbone(model: Model, source: Source, tmp_path: Path) -> None:
+    path = write_tiny_bundle(tmp_path, name="other", early_exits=1)
+    net = of_static(path, model, source.images, ready(model.bundle, source.images))
+    assert net.name == "other.eebundle"
+    assert net.explain(63).exit is None
+    assert net.macs is not None
+
+
+def test_bundles_that_cannot_be_compared_with(model: Model, source: Source, tmp_path: Path) -> None:
+    inputs = ready(model.bundle, source.images)
+    stripped = write_tiny_bundle(tmp_path, name="stripped", references=False)
+    with pytest.raises(ArtefactError, match="no reference/unsplit") as refused:
+        of_static(stripped, model, source.images, inputs)
+    assert refused.value.hint is not None
+    assert "--no-reference" in refused.value.hint
+    with pytest.raises(ArtefactError, match="no reference/unsplit"):
+        of_bundle(load(stripped), inputs)
+    renamed = write_tiny_bundle(tmp_path, name="renamed", labels=("a", "b", "c", "d"))
+    with pytest.raises(ArtefactError, match="other classes"):
+        of_static(renamed, model, source.images, inputs)
+
+
+def test_images_must_fit_the_bundle(model: Model, tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError, match=r"not one image of shape \(3, 4, 4\)"):
+        ready(model.bundle, np.zeros((2, 3, 4, 4), np.uint8))
+    two_inputs = load(write_tiny_bundle(tmp_path, name="two", ids=True))
+    with pytest.raises(ArtefactError, match="not one image"):
+        ready(two_inputs.bundle, np.zeros((2, 1, 4, 4), np.uint8))
+
+
+def test_names_are_made_distinct(model: Model, source: Source, write_net) -> None:  # type: ignore[no-untyped-def]
+    inputs = ready(model.bundle, source.images)
+    nets = [of_static(write_net(), model, source.images, inputs) for _ in range(3)]
+    assert [c.name for c in distinct(nets)] == ["net.onnx", "net.onnx (2)", "net.onnx (3)"]

@@ -1,0 +1,42 @@
+"""Built-in backbones: the names there are, and what they make of an image."""
+
+import pytest
+import torch
+
+from eetool.errors import UsageError
+from eetool.model.backbones import build_backbone
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (1, 9, 11)])
+def test_an_image_of_any_size_gives_one_logit_per_class(shape: tuple[int, ...]) -> None:
+    backbone = build_backbone("resnet8", (1, *shape), 7)
+    assert backbone(torch.randn(2, *shape)).shape == (2, 7)
+
+
+def test_weights_have_the_names_of_the_common_pretrained_files() -> None:
+    names = set(build_backbone("resnet20", (1, 3, 32, 32), 10).state_dict())
+    assert {"conv1.weight", "bn1.running_mean", "layer1.0.conv1.weight", "layer3.2.bn2.bias", "linear.bias"} <= names
+    assert not any("shortcut" in name or "downsample" in name for name in names), "option A has no parameters"
+
+
+def test_the_shortcut_carries_the_signal_through_a_change_of_width() -> None:
+    backbone = build_backbone("resnet8", (1, 3, 8, 8), 10).eval()
+    block = backbone.layer2[0]
+    torch.nn.init.zeros_(block.conv2.weight)  # nothing is left but the shortcut
+    x = torch.rand(1, 16, 8, 8)
+    y = block(x)
+    assert torch.equal(y[:, 8:24], x[:, :, ::2, ::2])
+    assert not y[:, :8].any()
+    assert not y[:, 24:].any()
+
+
+@pytest.mark.parametrize("name", ["alexnet", "resnet", "resnet9", "resnet2", "resnet1208", "Resnet20", ""])
+def test_unknown_names_are_refused(name: str) -> None:
+    with pytest.raises(UsageError):
+        build_backbone(name, (1, 3, 32, 32), 10)
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 32), (3, 32, 32), (1, 3, 4, 32, 32)])
+def test_inputs_that_are_no_images_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(UsageError, match="resnet8 takes images, not inputs of shape"):
+        build_backbone("resnet8", shape, 10)

@@ -1,0 +1,67 @@
+"""Branches as text and as layers."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eetool.errors import UsageError
+from eetool.model.branches import ALPHABET, MAX_DEPTH, Branch, BranchSpec, Layer
+from eetool.model.macs import count_macs, count_parameters
+
+POOLS = ("max2", "avg2")
+layers = st.one_of(
+    st.builds(Layer, st.sampled_from(POOLS), st.none()),
+    st.builds(Layer, st.sampled_from([x for x in ALPHABET if x not in POOLS]), st.integers(1, 9999)),
+)
+specs = st.builds(BranchSpec, st.lists(layers, max_size=MAX_DEPTH).map(tuple))
+
+
+@given(specs)
+def test_text_and_spec_are_two_forms_of_one_thing(spec: BranchSpec) -> None:
+    assert BranchSpec.parse(str(spec)) == spec
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", ",", "conv3", "conv3-", "conv3-0", "conv3-64x", "conv2-8", "max2-8", "max3", "conv3-64,", "linear,max2"]
+    + ["conv3-10000", "conv3-٣", "conv3-64 ", "Conv3-64", "max2,max2,max2,max2"],
+)
+def test_other_letters_are_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        BranchSpec.parse(text)
+
+
+@pytest.mark.parametrize("text", ["linear", "max2,conv3-6", "avg2,sep5-6,conv1-5", "sep3-4,max2,max2"])
+@pytest.mark.parametrize("size", [(8, 8), (7, 5), (1, 1)])
+def test_any_feature_map_becomes_logits(text: str, size: tuple[int, int]) -> None:
+    features = torch.randn(2, 3, *size)
+    branch = Branch(BranchSpec.parse(text), tuple(features.shape), classes=4)
+    assert branch(features).shape == (2, 4)
+
+
+def test_linear_pools_and_classifies_and_nothing_else() -> None:
+    features = torch.randn(2, 3, 8, 8)
+    branch = Branch(BranchSpec.parse("linear"), tuple(features.shape), classes=4)
+    assert count_parameters(branch) == 3 * 4 + 4
+    assert torch.equal(branch(features), branch.classifier(features.mean((2, 3))))
+
+
+def test_a_separable_convolution_costs_what_its_name_promises() -> None:
+    features = torch.randn(1, 8, 10, 10)
+    branch = Branch(BranchSpec.parse("sep3-16"), tuple(features.shape), classes=4)
+    assert count_macs(branch.eval(), (features,)) == 8 * 9 * 100 + 8 * 16 * 100 + 16 * 4
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 6), (2, 6)])
+def test_tokens_and_vectors_fit_a_linear_branch_alone(shape: tuple[int, ...]) -> None:
+    branch = Branch(BranchSpec.parse("linear"), shape, classes=4)
+    assert branch(torch.randn(shape)).shape == (2, 4)
+    with pytest.raises(UsageError, match="--branch linear|needs"):
+        Branch(BranchSpec.parse("conv1-8"), shape, classes=4)
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 3, 4, 5, 6)])
+def test_features_of_other_ranks_fit_no_branch(shape: tuple[int, ...]) -> None:
+    with pytest.raises(UsageError, match="no branch fits"):
+        Branch(BranchSpec.parse("linear"), shape, classes=4)

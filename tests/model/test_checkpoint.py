@@ -1,0 +1,149 @@
+"""model.pt: everything comes back, the same bytes every time, and never as code."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eetool.errors import ArtefactError
+from eetool.model.branches import LINEAR
+from eetool.model.checkpoint import FORMAT, Checkpoint, Policy, load_checkpoint, save_checkpoint, serialise
+from eetool.train.fit import ExitPlan, attach
+from eetool_runtime.manifest import Data, Expected, OperatingPoint, Reached, Split
+
+POLICY = Policy(
+    score="max_softmax",
+    temperatures=(1.5, 0.25),
+    operating_points={
+        "full": OperatingPoint((None,)),
+        "fast": OperatingPoint(
+            (0.75,), Expected("threshold", 3, 1.0, (0.5, 0.5), 0.5, 10.0, (Reached(3, 0.5, 0.1), None))
+        ),
+    },
+    max_accuracy_drop=1.0,
+)
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    made = attach("resnet8", (1, 1, 8, 8), 3, ExitPlan(1, LINEAR), seed=0)
+    record = replace(made.record, data=Data("digits", {"test": Split(5, "0" * 64)}), policy=POLICY)
+    return replace(made, record=record)
+
+
+def assert_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert list(a) == list(b)
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_everything_comes_back(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "model.pt", checkpoint)
+    found = load_checkpoint(tmp_path / "model.pt")
+    assert found.record == checkpoint.record
+    assert_equal(found.state, checkpoint.state)
+    assert_equal(found.samples, checkpoint.samples)
+
+
+def test_the_network_that_is_built_has_the_stored_weights(checkpoint: Checkpoint) -> None:
+    net = checkpoint.build()
+    assert not net.training
+    assert_equal(net.state_dict(), checkpoint.state)
+
+
+def test_the_same_checkpoint_is_the_same_bytes_under_any_name(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "a.pt", checkpoint)
+    save_checkpoint(tmp_path / "other", load_checkpoint(tmp_path / "a.pt"))
+    assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "other").read_bytes()
+
+
+class Intruder:
+    """What makes a folder when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.folder),)
+
+
+def test_code_in_a_checkpoint_is_refused_and_does_not_run(tmp_path: Path) -> None:
+    target = tmp_path / "owned"
+    torch.save({"format": FORMAT, "record": Intruder(target)}, tmp_path / "model.pt")
+    with pytest.raises(ArtefactError, match="not a model.pt, or a damaged one"):
+        load_checkpoint(tmp_path / "model.pt")
+    assert not target.exists()
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+    for path, reason in ((tmp_path / "none.pt", "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(ArtefactError, match=f"cannot be read: {reason}"):
+            load_checkpoint(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"just text\n", b"PK\x03\x04", b"\x80\x02}q\x00."])
+def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "model.pt"
+    path.write_bytes(content)
+    with pytest.raises(ArtefactError, match="model.pt"):
+        load_checkpoint(path)
+
+
+@given(share=st.floats(0, 1, exclude_max=True))
+def test_a_truncated_file_is_refused(
+    checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory, share: float
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "truncated.pt"
+    save_checkpoint(path, checkpoint)
+    os.truncate(path, int(share * path.stat().st_size))
+    with pytest.raises(ArtefactError, match="damaged"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("stored", "reason"),
+    [
+        ([1, 2], "expected a file of format 'eetool-model/1', found None"),
+        ({"format": "eetool-model/2"}, "found 'eetool-model/2'"),
+        ({"format": FORMAT}, "its record or its tensors are missing"),
+        ({"format": FORMAT, "record": "{}", "state": {}, "samples": {"input": "noise"}}, "tensors are missing"),
+        ({"format": FORMAT, "record": "{}", "state": {}, "samples": {}}, "spec: missing field"),
+        ({"format": FORMAT, "record": "{", "state": {}, "samples": {}}, "not valid JSON"),
+    ],
+)
+def test_other_contents_are_refused(tmp_path: Path, stored: Any, reason: str) -> None:
+    torch.save(stored, tmp_path / "model.pt")
+    with pytest.raises(ArtefactError, match=reason):
+        load_checkpoint(tmp_path / "model.pt")
+
+
+def test_a_record_that_contradicts_itself_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    record, spec = checkpoint.record, checkpoint.record.spec
+    odd_input = replace(spec.inputs[0], dtype="float128")
+    for reason, wrong in {
+        "branches or temperatures": replace(record, spec=replace(spec, branches=())),
+        "temperatures than exits": replace(record, policy=replace(POLICY, temperatures=(1.0,))),
+        "inputs and its samples": replace(record, spec=replace(spec, inputs=())),
+        "unknown dtype": replace(record, spec=replace(spec, inputs=(odd_input,))),
+    }.items():
+        save_checkpoint(tmp_path / "model.pt", replace(checkpoint, record=wrong))
+        with pytest.raises(ArtefactError, match=reason):
+            load_checkpoint(tmp_path / "model.pt")
+
+
+def test_weights_of_another_network_are_refused(checkpoint: Checkpoint) -> None:
+    spec = replace(checkpoint.record.spec, backbone="resnet20")
+    other = replace(checkpoint, record=replace(checkpoint.record, spec=spec))
+    with pytest.raises(ArtefactError, match="the tensors do not fit resnet20"):
+        other.build()
+
+
+def test_serialised_bytes_do_not_depend_on_what_was_serialised_before() -> None:
+    value = {"a": torch.arange(4), "b": "text"}
+    first = serialise(value)
+    serialise({"c": torch.zeros(3)})
+    assert serialise(value) == first

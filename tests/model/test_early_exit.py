@@ -1,0 +1,83 @@
+"""Exits hang on any module, change nothing of the backbone, and refuse by name what is no tap."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from eetool.errors import UsageError
+from eetool.model.early_exit import EarlyExitNet, candidate_taps
+
+
+class Backbone(nn.Module):
+    """Has one module of every kind that can be named as a tap, and one that should be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 8)
+        self.twice = nn.Tanh()
+        self.pair = _Pair()
+        self.count = _Count()
+        self.unused = nn.Linear(8, 8)
+        self.classifier = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.twice(self.twice(self.first(x)))
+        left, right = self.pair(x)
+        return self.classifier(left + right + self.count(x))
+
+
+class _Pair(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x, 2 * x
+
+
+class _Count(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.arange(x.shape[1])
+
+
+def test_the_final_exit_is_the_backbone_itself() -> None:
+    backbone, x = Backbone(), torch.randn(5, 4)
+    early, final = EarlyExitNet(backbone, {"first": nn.Linear(8, 3)})(x)
+    assert early.shape == (5, 3)
+    assert torch.equal(final, backbone(x))
+
+
+def test_an_exit_reads_what_its_tap_returns() -> None:
+    backbone, head, x = Backbone(), nn.Linear(8, 3), torch.randn(5, 4)
+    early, _ = EarlyExitNet(backbone, {"first": head})(x)
+    assert torch.equal(early, head(backbone.first(x)))
+
+
+def test_an_exit_teaches_the_layers_before_its_tap_and_no_others() -> None:
+    backbone = Backbone()
+    early, _ = EarlyExitNet(backbone, {"first": nn.Linear(8, 3)})(torch.randn(5, 4))
+    early.sum().backward()
+    assert backbone.first.weight.grad is not None
+    assert backbone.classifier.weight.grad is None
+
+
+@pytest.mark.parametrize(
+    ("tap", "reason"),
+    [
+        ("second", "unknown tap 'second'"),
+        ("", "unknown tap ''"),
+        ("twice", "tap 'twice' runs more than once"),
+        ("pair", "tap 'pair' returns tuple, not one tensor"),
+        ("count", "tap 'count' returns torch.int64, not one tensor of floats"),
+        ("unused", "tap 'unused' does not run"),
+    ],
+)
+def test_what_is_no_tap_is_refused_by_name(tap: str, reason: str) -> None:
+    backbone = Backbone()
+    net = EarlyExitNet(backbone, {tap: nn.Identity()})
+    with pytest.raises(UsageError, match=reason):
+        net(torch.randn(5, 4))
+    assert not any(module._forward_hooks for module in backbone.modules()), "hooks stay behind"
+
+
+def test_possible_taps_are_the_items_of_stacks_at_any_depth() -> None:
+    stage = nn.Sequential(nn.Sequential(nn.Linear(4, 4), nn.ReLU()), nn.ModuleList([Backbone()]))
+    backbone = nn.Module()
+    backbone.stem, backbone.stage = nn.Linear(4, 4), stage
+    assert candidate_taps(backbone) == ("stage.0.0", "stage.0.1", "stage.1.0")
