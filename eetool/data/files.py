@@ -28,16 +28,18 @@ def read_inputs(path: Path, model: Model) -> list[np.ndarray]:
 
 def _array(path: Path, spec: Input) -> list[np.ndarray]:
     try:
-        array = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            array = np.load(file, allow_pickle=False)
     except Exception as error:  # numpy raises whatever a damaged header brings to light
         raise ArtefactError(f"{path}: not a readable .npy file: {error}") from None
     if not isinstance(array, np.ndarray):
         raise ArtefactError(f"{path}: an archive, not one array", "Give an .npy file.")
+    found = array.shape
     if array.ndim == len(spec.shape) - 1:
         array = array[None]  # one input without a batch dimension -> (1, …)
     wanted = ", ".join(str(size) for size in spec.shape)
     if array.ndim != len(spec.shape) or array.shape[1:] != spec.shape[1:] or len(array) == 0:
-        raise ArtefactError(f"{path}: expected shape ({wanted}) for input {spec.name!r}, found {array.shape}")
+        raise ArtefactError(f"{path}: expected shape ({wanted}) for input {spec.name!r}, found {found}")
     if array.dtype == np.uint8 and spec.dtype != "uint8":
         array = normalise(array, spec)
     return [array[i : i + 1] for i in range(len(array))]

@@ -45,14 +45,14 @@ def component_parity(
     return max(found, key=lambda parity: parity.max_abs_error / parity.tolerance)
 
 
-def compare(made: np.ndarray, reference: np.ndarray) -> Parity:
+def compare(made: np.ndarray, reference: np.ndarray, relative: float = RELATIVE) -> Parity:
     """Parity of one tensor; another shape or dtype, and NaN or infinity on one side, are the largest error there is."""
     if made.shape != reference.shape or made.dtype != reference.dtype:
-        return Parity(_LARGEST, RELATIVE)
+        return Parity(_LARGEST, relative)
     differ = made != reference  # the infinities of an attention mask do not: they cannot be subtracted
     error = np.abs(made[differ].astype(np.float64) - reference[differ]).max(initial=0.0)
     scale = np.abs(reference[np.isfinite(reference)].astype(np.float64)).max(initial=1.0)
-    return Parity(float(error) if np.isfinite(error) else _LARGEST, RELATIVE * float(scale))
+    return Parity(float(error) if np.isfinite(error) else _LARGEST, relative * float(scale))
 
 
 def expected_samples(manifest: Manifest, variant: str, exits: Sequence[tuple[np.ndarray, np.ndarray]]) -> Arrays:
@@ -77,10 +77,11 @@ def check_bundle(bundle: Bundle, variant: str) -> list[Check]:
     """Run a bundle on its own samples and compare it with what they record; needs no torch."""
     model = load(bundle, variant=variant)
     inputs = bundle.arrays(bundle.manifest.samples)
-    expected = bundle.arrays(bundle.manifest.variants[variant].samples)
+    fitted = bundle.manifest.variants[variant]
+    expected = bundle.arrays(fitted.samples)
     checks = []
     for e, (logits, _) in zip(bundle.manifest.exits, model.every_exit(inputs), strict=True):
-        parity = compare(logits, expected.get(e.logits, _ABSENT))
+        parity = compare(logits, expected.get(e.logits, _ABSENT), fitted.samples_tolerance)
         checks.append(Check(f"{variant} {e.logits}", parity.holds, str(parity)))
     for name in model.operating_points:
         taken = _decisions(model, name, inputs)

@@ -14,7 +14,7 @@ from eetool import __version__
 from eetool.errors import VerificationError
 from eetool.export.network import LOGITS, Scored, exit_outputs, exit_temperature
 from eetool.export.onnx import IR_VERSION, OPSET, export_onnx
-from eetool.export.parity import Parity, check_bundle, component_parity, expected_samples, require
+from eetool.export.parity import RELATIVE, Parity, check_bundle, component_parity, expected_samples, require
 from eetool.export.split import Piece, run_pieces, split, trace
 from eetool.model.checkpoint import Checkpoint, Policy
 from eetool.model.macs import count_macs, count_parameters
@@ -169,12 +169,13 @@ class _Export:
     def _variant(self, policy: Policy) -> m.Variant:
         return m.Variant(
             components={
-                name: m.GraphFile(_component_path(name), parity.max_abs_error, parity.tolerance)
+                name: m.GraphFile(_component_path(name), "fp32", parity.max_abs_error, parity.tolerance)
                 for name, parity in self.parity.items()
             },
             temperatures=policy.temperatures,
             operating_points=policy.operating_points,
             samples=_VARIANT_SAMPLES,
+            samples_tolerance=RELATIVE,
             references=self.references,
         )
 

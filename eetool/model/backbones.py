@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from eetool.errors import UsageError
 
-_RESNET = re.compile(r"resnet(\d{1,4})")
+_RESNET = re.compile(r"resnet([0-9]{1,4})")
 _STAGE_WIDTHS = (16, 32, 64)
 
 

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from eetool.errors import UsageError
 
 ALPHABET = ("conv1", "conv3", "sep3", "sep5", "max2", "avg2")
-MAX_DEPTH = 3
-DEFAULT = "max2,conv3-64"
+MAX_DEPTH = 6
+DEFAULT = "max2,conv3-32,max2,conv3-64"
 LINEAR = "linear"
 
-_TOKEN = re.compile(r"(?:(conv1|conv3|sep3|sep5)-([1-9]\d{0,3})|(max2|avg2))")
+_TOKEN = re.compile(r"(?:(conv1|conv3|sep3|sep5)-([1-9][0-9]{0,3})|(max2|avg2))")
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def captured(backbone: nn.Module, taps: Sequence[str]) -> Iterator[dict[str, Ten
 
 def find_tap(backbone: nn.Module, tap: str) -> nn.Module:
     """The module called `tap`; raises UsageError with the possible taps."""
-    modules = dict(backbone.named_modules())
+    modules = dict(backbone.named_modules(remove_duplicate=False))
     if not tap or tap not in modules:
         raise UsageError(f"unknown tap {tap!r}", f"Possible taps: {', '.join(candidate_taps(backbone))}.")
     module: nn.Module = modules[tap]

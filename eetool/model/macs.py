@@ -41,7 +41,7 @@ def measure_taps(backbone: nn.Module, inputs: tuple[Tensor, ...], names: tuple[s
     """
     names = candidate_taps(backbone) if names is None else names
     counter = FlopCounterMode(display=False)
-    modules = dict(backbone.named_modules())
+    modules = dict(backbone.named_modules(remove_duplicate=False))
     seen: dict[str, Tap | None] = {}
     used: dict[int, int] = {}
 

@@ -34,7 +34,7 @@ class Problem:
         risk control (arXiv 2208.02814). Without it the drop on new data is larger than the one that was chosen.
         Negative where the split is too small for any early exit.
         """
-        return max_accuracy_drop / 100 * (self.n + 1) - 1
+        return max_accuracy_drop * (self.n + 1) / 100 - 1
 
     def evaluate(self, thresholds: Thresholds) -> tuple[float, int]:
         """Mean cost, and errors more than at full depth."""

@@ -24,8 +24,10 @@ def test_text_and_spec_are_two_forms_of_one_thing(spec: BranchSpec) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", ",", "conv3", "conv3-", "conv3-0", "conv3-64x", "conv2-8", "max2-8", "max3", "conv3-64,", "linear,max2"]
-    + ["conv3-10000", "conv3-٣", "conv3-64 ", "Conv3-64", "max2,max2,max2,max2"],
+    [
+        *("", ",", "conv3", "conv3-", "conv3-0", "conv3-10000", "conv3-1٣", "conv3-64x", "conv3-64 ", "Conv3-64"),
+        *("conv2-8", "max2-8", "max3", "conv3-64,", "linear,max2", "max2,max2,max2,max2"),
+    ],
 )
 def test_other_letters_are_refused(text: str) -> None:
     with pytest.raises(UsageError):
@@ -57,7 +59,7 @@ def test_a_separable_convolution_costs_what_its_name_promises() -> None:
 def test_tokens_and_vectors_fit_a_linear_branch_alone(shape: tuple[int, ...]) -> None:
     branch = Branch(BranchSpec.parse("linear"), shape, classes=4)
     assert branch(torch.randn(shape)).shape == (2, 4)
-    with pytest.raises(UsageError, match="--branch linear|needs"):
+    with pytest.raises(UsageError, match=r"needs \(N, C, H, W\)"):
         Branch(BranchSpec.parse("conv1-8"), shape, classes=4)
 
 

@@ -74,7 +74,7 @@ class Intruder:
 def test_code_in_a_checkpoint_is_refused_and_does_not_run(tmp_path: Path) -> None:
     target = tmp_path / "owned"
     torch.save({"format": FORMAT, "record": Intruder(target)}, tmp_path / "model.pt")
-    with pytest.raises(ArtefactError, match="not a model.pt, or a damaged one"):
+    with pytest.raises(ArtefactError, match="or a damaged one"):
         load_checkpoint(tmp_path / "model.pt")
     assert not target.exists()
 
@@ -89,7 +89,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
 def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.pt"
     path.write_bytes(content)
-    with pytest.raises(ArtefactError, match="model.pt"):
+    with pytest.raises(ArtefactError, match=r"model\.pt"):
         load_checkpoint(path)
 
 

@@ -77,6 +77,11 @@ def test_shared_weights_count_once_and_their_work_every_time() -> None:
     assert (second.macs, second.parameters) == (32, 16)
 
 
+def test_a_block_that_stands_in_two_stacks_is_no_tap() -> None:
+    block = nn.Linear(4, 4)
+    assert measure_taps(nn.Sequential(nn.Sequential(block), nn.Sequential(block)), VECTOR) == []
+
+
 def test_measuring_leaves_the_mode_of_the_backbone_alone() -> None:
     backbone = Stacked()
     measure_taps(backbone.train(), VECTOR)

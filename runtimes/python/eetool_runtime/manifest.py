@@ -17,6 +17,7 @@ SCHEMA_VERSION = "1.0"
 MAX_MANIFEST_BYTES = 1 << 20
 DTYPES = ("float32", "int64", "int32", "uint8", "int8", "bool")
 KINDS = ("segment", "exit", "joined")
+PRECISIONS = ("fp32", "int8")
 NEVER = 2.0  # the threshold of a gate that cannot fire: confidences end at 1.0
 
 BATCH = "batch"  # the symbol of the first dimension of every input, of all logits and of all confidences
@@ -87,11 +88,15 @@ class Component:
 
 @dataclass(frozen=True)
 class GraphFile:
-    """One component in one variant, and how far it was from the model when it was exported."""
+    """One component in one variant, and how far it was from the model when it was exported.
+
+    `tolerance` is null where the conversion loses precision on purpose: its error is recorded and not limited.
+    """
 
     path: str
+    precision: str
     max_abs_error: float
-    tolerance: float
+    tolerance: Optional[float]
 
 
 @dataclass(frozen=True)
@@ -128,14 +133,16 @@ class OperatingPoint:
 class Variant:
     """One format and precision of every component, with the policy fitted on exactly these graphs.
 
-    `batch` is null where any batch size runs. `tensors` holds those that look otherwise than in the manifest's own
-    `tensors`, such as channels last between TFLite graphs.
+    Its own answers to the samples are recorded; `samples_tolerance` is the error, as a share of max(1, max |logits|),
+    that another machine may show. `batch` is null where any batch size runs. `tensors` holds those that look otherwise
+    than in the manifest's own `tensors`, such as channels last between TFLite graphs.
     """
 
     components: dict[str, GraphFile]
     temperatures: tuple[float, ...]
     operating_points: dict[str, OperatingPoint]
     samples: str
+    samples_tolerance: float
     batch: Optional[int] = None
     tensors: dict[str, Tensor] = field(default_factory=dict)
     references: dict[str, str] = field(default_factory=dict)
@@ -368,12 +375,15 @@ def _check_variants(m: Manifest) -> None:
     for key, v in m.variants.items():
         where = f"variants.{key}"
         _require(set(v.components) == names, f"{where}.components: must name every component and nothing else")
+        _require(v.samples_tolerance >= 0, f"{where}.samples_tolerance: cannot be negative")
         _require(v.batch is None or v.batch > 0, f"{where}.batch: must be positive or null")
         for name in v.tensors:
             free = name in m.tensors and name not in answers
             _require(free, f"{where}.tensors: {name!r} is no tensor between components")
         for name, g in v.components.items():
-            _require(g.max_abs_error >= 0 and g.tolerance >= 0, f"{where}.components.{name}: errors cannot be negative")
+            at = f"{where}.components.{name}"
+            _require(g.precision in PRECISIONS, f"{at}.precision: unknown {g.precision!r}")
+            _require(min(g.max_abs_error, g.tolerance or 0.0) >= 0, f"{at}: errors cannot be negative")
         for path in (*(g.path for g in v.components.values()), *v.references.values()):
             _require(path.endswith("." + key.split("/")[0]), f"{where}: {path!r} is no {key.split('/')[0]} file")
         _check_policy(m, where, v)

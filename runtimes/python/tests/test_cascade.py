@@ -121,6 +121,16 @@ def test_the_knob(model: ee.Model) -> None:
     assert model(image(3, 0.25)).exit == 0
 
 
+def test_a_gate_fires_at_its_threshold_exactly(model: ee.Model) -> None:
+    x = image(0, 1.0)
+    model.use(threshold=0)
+    confidence = model(x).confidence
+    model.use(threshold=confidence)
+    assert model(x).exit == 0
+    model.use(threshold=float(np.nextafter(confidence, 1)))
+    assert model(x).exit == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

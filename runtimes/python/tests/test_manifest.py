@@ -133,6 +133,8 @@ RULES: list[tuple[str, tuple[Any, ...], Any, str]] = [
     ("variant's logits", (*VARIANT, "tensors", "exit0_logits"), FLAT, "'exit0_logits' is no tensor between"),
     ("error", (*VARIANT, "components", "seg0", "max_abs_error"), -1, "errors cannot be negative"),
     ("tolerance", (*VARIANT, "components", "seg0", "tolerance"), -1, "errors cannot be negative"),
+    ("precision", (*VARIANT, "components", "seg0", "precision"), "fp8", "precision: unknown 'fp8'"),
+    ("samples' tolerance", (*VARIANT, "samples_tolerance"), -1, "samples_tolerance: cannot be negative"),
     ("format", (*VARIANT, "components", "seg0", "path"), "a.tflite", "'a.tflite' is no onnx file"),
     ("reference's format", (*VARIANT, "references", "unsplit"), "a.txt", "'a.txt' is no onnx file"),
     ("temperatures", (*VARIANT, "temperatures"), [1.0], r"temperatures: one per exit is needed"),

@@ -169,13 +169,16 @@ def _manifest(
     made_by = {name: c.name for c in components for name in c.outputs}
     shapes = tensor_types(early_exits)
     variant = Variant(
-        components={c.name: GraphFile(f"components/{c.name}/onnx-fp32/model.onnx", 0.0, 1e-4) for c in components},
+        components={
+            c.name: GraphFile(f"components/{c.name}/onnx-fp32/model.onnx", "fp32", 0.0, 1e-4) for c in components
+        },
         temperatures=tuple(temperature(k) for k in range(early_exits + 1)),
         operating_points={
             point: OperatingPoint((t,) * early_exits, _expected(components, found, labels, t))
             for point, t in POINTS.items()
         },
         samples="samples/onnx-fp32.npz",
+        samples_tolerance=1e-4,
         references={path.split("/")[1]: path for path in files if path.startswith("reference/")},
     )
     return Manifest(

@@ -1,0 +1,89 @@
+"""From a reference to a checkpoint."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from eetool.data.sources import Source
+from eetool.data.splits import TEMPERATURE, split_record, split_source
+from eetool.errors import UsageError
+from eetool.model.checkpoint import Training, load_checkpoint
+from eetool.train.fit import ExitPlan, attach, every_exit_logits, exit_accuracies, fit
+from eetool_runtime.preprocess import normalise
+
+
+def test_a_trained_model_has_learned(trained: Path, digits: Source) -> None:
+    accuracies, n = exit_accuracies(load_checkpoint(trained), digits)
+    assert n == 252
+    assert accuracies == sorted(accuracies), "deeper exits know more"
+    assert accuracies[-1] > 0.8
+
+
+def test_it_records_what_it_was_trained_on(trained: Path, digits: Source) -> None:
+    record = load_checkpoint(trained).record
+    assert record.training == Training("joint", 4, 0, 64, 0.1)
+    assert record.spec.labels == digits.classes
+    assert record.data is not None
+    assert (record.data.source, record.data.splits) == ("digits", split_record(split_source(digits)))
+    assert record.policy is None
+
+
+def test_its_samples_are_held_out_examples_as_the_runtime_would_preprocess_them(trained: Path, digits: Source) -> None:
+    checkpoint = load_checkpoint(trained)
+    held_out = digits.images[split_source(digits)[TEMPERATURE][:32]]
+    expected = normalise(held_out, checkpoint.record.spec.inputs[0])
+    assert np.allclose(checkpoint.samples["input"].numpy(), expected, atol=1e-5)
+
+
+def test_preprocessing_makes_training_pixels_standard(trained: Path, digits: Source) -> None:
+    rule = load_checkpoint(trained).record.spec.inputs[0]
+    made = normalise(digits.images[split_source(digits)["train"]], rule)
+    assert made.mean() == pytest.approx(0, abs=1e-3)
+    assert made.std() == pytest.approx(1, abs=1e-3)
+
+
+def test_every_seed_meets_the_same_splits_and_other_weights(little: Source, tmp_path: Path) -> None:
+    a, b = (
+        fit("resnet8", little, ExitPlan(1, "linear"), Training("joint", 1, s, 64, 0.05), tmp_path / "s") for s in (1, 2)
+    )
+    assert a.record.data == b.record.data
+    assert not torch.equal(a.state["backbone.conv1.weight"], b.state["backbone.conv1.weight"])
+
+
+def test_logits_do_not_depend_on_how_they_are_batched(trained: Path, digits: Source) -> None:
+    checkpoint = load_checkpoint(trained)
+    at_once = every_exit_logits(checkpoint, digits.images[:20])
+    in_parts = every_exit_logits(checkpoint, digits.images[:20], batch=7)
+    assert [x.shape for x in at_once] == [(20, 10)] * 3
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(at_once, in_parts, strict=True))
+
+
+def test_exits_are_attached_without_data() -> None:
+    checkpoint = attach("resnet20", (1, 3, 16, 16), 5, ExitPlan(2, "linear"), seed=0)
+    spec = checkpoint.record.spec
+    assert len(spec.taps) == 2
+    assert spec.labels == ("0", "1", "2", "3", "4")
+    assert checkpoint.record.data is None
+    assert [x.shape for x in checkpoint.build()(checkpoint.samples["input"])] == [(32, 5)] * 3
+
+
+def test_named_taps_become_exits_from_shallow_to_deep() -> None:
+    plan = ExitPlan(2, "linear", ("layer3.0", "layer1.0"))
+    assert attach("resnet8", (1, 3, 16, 16), 5, plan, seed=0).record.spec.taps == ("layer1.0", "layer3.0")
+
+
+@pytest.mark.parametrize(
+    ("plan", "reason"),
+    [
+        (ExitPlan(99, "linear"), "99 exits asked for"),
+        (ExitPlan(1, "linear", ("layer9",)), "unknown tap 'layer9'"),
+        (ExitPlan(2, "linear", ("layer1", "layer1")), "named twice"),
+        (ExitPlan(1, "linear", ("linear",)), "'linear' saves nothing"),
+        (ExitPlan(1, "conv9-8"), "unknown branch layer"),
+    ],
+)
+def test_plans_that_do_not_fit_are_refused(plan: ExitPlan, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        attach("resnet8", (1, 3, 16, 16), 5, plan, seed=0)

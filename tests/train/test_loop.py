@@ -1,0 +1,151 @@
+"""The training loop: the same bytes from the same seed, interrupted or not."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from eetool.data.sources import Source
+from eetool.errors import ArtefactError, DivergedError, UsageError
+from eetool.model.checkpoint import Training, save_checkpoint
+from eetool.progress import SILENT, Advance, Progress
+from eetool.train.fit import ExitPlan, fit
+from eetool.train.loop import one_cycle
+
+SETTINGS = Training("joint", epochs=3, seed=5, batch_size=64, learning_rate=0.05)
+PLAN = ExitPlan(1, "linear")
+
+
+class Steps:
+    """Counts what is reported, and presses Ctrl-C when `stop` steps are done."""
+
+    def __init__(self, stop: int | None = None) -> None:
+        self.done, self.total, self.stop = 0, 0, stop
+
+    @contextmanager
+    def __call__(self, what: str, total: int) -> Iterator[Advance]:
+        self.total = total
+        yield self.advance
+
+    def advance(self, steps: int) -> None:
+        self.done += steps
+        if self.done == self.stop:
+            raise KeyboardInterrupt
+
+    def note(self, line: str) -> None:
+        raise AssertionError(line)
+
+
+class Runs:
+    """Trains into a folder of its own; what it gives is the bytes of the model.pt."""
+
+    def __init__(self, source: Source, folder: Path) -> None:
+        self.source, self.folder = source, folder
+        self.state = folder / "state"
+
+    def __call__(
+        self, settings: Training = SETTINGS, plan: ExitPlan = PLAN, resume: bool = False, progress: Progress = SILENT
+    ) -> bytes:
+        checkpoint = fit("resnet8", self.source, plan, settings, self.state, resume, progress)
+        save_checkpoint(self.folder / "model.pt", checkpoint)
+        return (self.folder / "model.pt").read_bytes()
+
+    def interrupted(self, after_steps: int) -> None:
+        with pytest.raises(KeyboardInterrupt):
+            self(progress=Steps(after_steps))
+
+
+@pytest.fixture
+def run(little: Source, tmp_path: Path) -> Runs:
+    return Runs(little, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(little: Source, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return Runs(little, tmp_path_factory.mktemp("uninterrupted"))()
+
+
+def test_the_same_seed_gives_the_same_bytes(run: Runs, uninterrupted: bytes) -> None:
+    torch.rand(3)  # what was drawn before does not matter
+    assert run() == uninterrupted
+    assert run(replace(SETTINGS, seed=6)) != uninterrupted
+
+
+@pytest.mark.parametrize("steps", [4, 7, 8])
+def test_an_interrupted_run_ends_with_the_bytes_of_one_that_was_not(
+    run: Runs, uninterrupted: bytes, steps: int
+) -> None:
+    run.interrupted(after_steps=steps)
+    assert run.state.exists()
+    assert not (run.folder / "model.pt").exists()
+    assert run(resume=True) == uninterrupted
+    assert not run.state.exists()
+
+
+def test_progress_counts_every_step_of_every_epoch(run: Runs) -> None:
+    whole, rest = Steps(), Steps()
+    run(progress=whole)
+    assert whole.done == whole.total == 3 * 3  # 146 examples, 64 at a time
+    run.interrupted(after_steps=5)
+    run(resume=True, progress=rest)
+    assert rest.done == rest.total
+
+
+def test_without_a_whole_epoch_there_is_nothing_to_resume(run: Runs) -> None:
+    run.interrupted(after_steps=2)
+    assert not run.state.exists()
+    with pytest.raises(UsageError, match="nothing to resume"):
+        run(resume=True)
+
+
+def test_a_new_run_forgets_the_interrupted_one(run: Runs) -> None:
+    run.interrupted(after_steps=4)
+    run.interrupted(after_steps=2)
+    assert not run.state.exists()
+
+
+def test_resuming_with_other_settings_is_refused(run: Runs) -> None:
+    run.interrupted(after_steps=4)
+    kept = run.state.read_bytes()
+    for changed in (replace(SETTINGS, epochs=9), replace(SETTINGS, seed=6), replace(SETTINGS, learning_rate=0.1)):
+        with pytest.raises(UsageError, match="had other settings"):
+            run(changed, resume=True)
+    with pytest.raises(UsageError, match="had other settings"):
+        run(plan=ExitPlan(2, "linear"), resume=True)
+    with pytest.raises(UsageError, match="trained another network"):
+        run(plan=ExitPlan(1, "conv1-8"), resume=True)
+    assert run.state.read_bytes() == kept
+
+
+def test_a_damaged_state_is_refused(run: Runs) -> None:
+    run.interrupted(after_steps=4)
+    run.state.write_bytes(run.state.read_bytes()[:-100])
+    with pytest.raises(ArtefactError, match="damaged"):
+        run(resume=True)
+
+
+def test_divergence_stops_with_a_message_and_keeps_the_last_good_epoch(run: Runs) -> None:
+    run.interrupted(after_steps=4)
+    kept = run.state.read_bytes()
+    run.source = replace(run.source, images=run.source.images * 0)  # no deviation: every pixel becomes NaN
+    with pytest.raises(DivergedError, match="the loss became nan in epoch 2, step 1") as diverged:
+        run(resume=True)
+    assert "--learning-rate" in (diverged.value.hint or "")
+    assert run.state.read_bytes() == kept
+
+
+def test_too_high_a_learning_rate_diverges(run: Runs) -> None:
+    with pytest.raises(DivergedError, match="the loss became"):
+        run(replace(SETTINGS, learning_rate=1e30))
+
+
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_nothing() -> None:
+    rates = [one_cycle(i / 1000) for i in range(1000)]
+    peak = rates.index(max(rates))
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[peak] == 1
+    assert rates[-1] < 1e-4
+    assert rates == sorted(rates[:peak]) + sorted(rates[peak:], reverse=True)
