@@ -4,6 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
+# Waiting threads that spin make every test slow on a busy machine.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .PHONY: demo test check clean
 
 demo: $(INSTALLED)

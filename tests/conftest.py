@@ -2,8 +2,10 @@
 
 import json
 import os
+import resource
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,22 @@ def run_cli(*arguments: object) -> Answered:
 def cli() -> Cli:
     """`cli("train", "resnet8", ...)` runs a command in this process."""
     return run_cli
+
+
+@pytest.fixture(scope="session")
+def full_disk() -> Callable[[int], AbstractContextManager[None]]:
+    """`with full_disk(n):` no file may grow beyond n bytes, so that writes fail half-way as on a full disk."""
+
+    @contextmanager
+    def limited(size_bytes: int) -> Iterator[None]:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,7 @@
 """Files of records: all or nothing, never by accident, and the same bytes every time."""
 
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,16 +18,7 @@ from eetool.records import (
     write_directory,
 )
 
-
-@contextmanager
-def full_disk() -> Iterator[None]:
-    """No file may grow beyond 4 KiB, which fails in the middle of a write as a full disk does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+FullDisk = Callable[[int], AbstractContextManager[None]]
 
 
 def names(folder: Path) -> list[str]:
@@ -47,10 +37,10 @@ class TestWriteAtomic:
         write_atomic(tmp_path / "file", b"")
         assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
 
-    def test_keeps_the_old_bytes_when_the_disk_is_full(self, tmp_path: Path) -> None:
+    def test_keeps_the_old_bytes_when_the_disk_is_full(self, tmp_path: Path, full_disk: FullDisk) -> None:
         path = tmp_path / "file"
         path.write_bytes(b"old")
-        with full_disk(), pytest.raises(OutputError, match="file could not be written: File too large"):
+        with full_disk(4096), pytest.raises(OutputError, match="file could not be written: File too large"):
             write_atomic(path, bytes(100_000))
         assert path.read_bytes() == b"old"
         assert names(tmp_path) == ["file"]
@@ -101,9 +91,9 @@ class TestWriteDirectory:
         assert names(old.parent) == ["made"]
         assert names(old) == ["old"]
 
-    def test_leaves_nothing_behind_when_the_disk_is_full(self, tmp_path: Path) -> None:
+    def test_leaves_nothing_behind_when_the_disk_is_full(self, tmp_path: Path, full_disk: FullDisk) -> None:
         refused = pytest.raises(OutputError, match="made could not be written: File too large")
-        with full_disk(), refused, write_directory(tmp_path / "made") as folder:
+        with full_disk(4096), refused, write_directory(tmp_path / "made") as folder:
             (folder / "file").write_bytes(bytes(100_000))
         assert names(tmp_path) == []
 

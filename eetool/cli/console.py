@@ -19,6 +19,7 @@ from eetool.progress import Advance
 from eetool.records import canonical, encode, write_atomic
 
 INTERRUPTED = 130
+_UNLIMITED = 100_000  # columns
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,9 @@ def show(text: Sequence[Any]) -> None:
     """Print lines and rich tables on stdout."""
     from rich.console import Console
 
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    # Where no terminal sets a width, nothing is cut off.
+    width = None if sys.stdout.isatty() else _UNLIMITED
+    console = Console(highlight=False, width=width)
     for item in text:
         console.print(item, markup=False) if isinstance(item, str) else console.print(item)
 
@@ -89,7 +92,7 @@ def table(columns: Mapping[str, str], rows: Sequence[Sequence[str]]) -> Any:
     from rich import box
     from rich.table import Table
 
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for heading, justify in columns.items():
         made.add_column(heading, justify=justify)  # type: ignore[arg-type]
     for row in rows:

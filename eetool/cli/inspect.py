@@ -92,13 +92,13 @@ def _checkpoint(path: Path) -> Answer:
 
 
 def _backbone(reference: str, shape: tuple[int, ...], classes: int) -> Answer:
-    import torch
-
     from eetool.model.backbones import build_backbone
+    from eetool.model.checkpoint import example_inputs
     from eetool.model.macs import count_macs, count_parameters
+    from eetool_runtime.manifest import BATCH, Input
 
     backbone = build_backbone(reference, shape, classes).eval()
-    example = (torch.zeros(1, *shape[1:]),)
+    example = example_inputs((Input("input", "float32", (BATCH, *shape[1:])),))
     taps = _taps(backbone, example)
     macs, parameters = count_macs(backbone, example), count_parameters(backbone)
     text = [

@@ -34,14 +34,12 @@ def train(model: str, data: str | None, output: Path, force: bool, resume: bool,
     MODEL is a built-in backbone: resnet8, resnet20, … resnet110.
     """
     check_output(output, force)
-    import torch
-
     from eetool.model.branches import DEFAULT
     from eetool.model.checkpoint import Training, save_checkpoint
-    from eetool.train.fit import ExitPlan, attach, exit_accuracies, fit
+    from eetool.train.fit import ExitPlan, attach, exit_accuracies, fit, use_threads
 
     if options["threads"]:
-        torch.set_num_threads(options["threads"])
+        use_threads(options["threads"])
     taps = tuple(options["taps"].split(",")) if options["taps"] else ()
     if taps and options["exits"] not in (None, len(taps)):
         raise UsageError(f"--exits {options['exits']} contradicts --at with {len(taps)} taps", "Give one of them.")

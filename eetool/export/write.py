@@ -1,7 +1,7 @@
 """A checkpoint to a bundle: trace, split, convert, prove, and only then give it its name."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from eetool.errors import VerificationError
 from eetool.export.network import LOGITS, Scored, exit_outputs, exit_temperature
 from eetool.export.onnx import IR_VERSION, OPSET, export_onnx
 from eetool.export.parity import RELATIVE, Parity, check_bundle, component_parity, expected_samples, require
-from eetool.export.split import Piece, run_pieces, split, trace
+from eetool.export.split import Piece, Size, batches_in, run_pieces, split, trace
 from eetool.model.checkpoint import Checkpoint, Policy
 from eetool.model.macs import count_macs, count_parameters
 from eetool.progress import SILENT, Advance, Progress
@@ -65,7 +65,11 @@ def export_bundle(
 
 @dataclass
 class _Export:
-    """One export under way. `tensors` holds every named tensor for all samples, as the model itself computes them."""
+    """One export under way.
+
+    `tensors` holds every named tensor for all samples, as the model itself computes them, `pair` for the first two of
+    them and `single` for the first.
+    """
 
     checkpoint: Checkpoint
     network: Scored
@@ -74,52 +78,58 @@ class _Export:
     advance: Advance
     pieces: list[Piece] = field(init=False)
     tensors: dict[str, Tensor] = field(init=False)
+    pair: dict[str, Tensor] = field(init=False)
+    single: dict[str, Tensor] = field(init=False)
     parity: dict[str, Parity] = field(init=False, default_factory=dict)
     references: dict[str, str] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         arguments = _arguments(self.checkpoint, self.network.n_exits)
         names = [exit_outputs(i) for i in range(self.network.n_exits)]
-        # torch.export takes a batch of 1 for a constant, so the example has 2.
-        example = tuple(x[:2] if x.ndim else x for x in arguments.values())
-        graph = trace(self.network, example, len(self.checkpoint.record.spec.inputs))
+        example = _first(arguments, 2)
+        graph = trace(self.network, tuple(example.values()), len(self.checkpoint.record.spec.inputs))
         self.pieces = split(graph, list(arguments), names)
+        self.pair, self.single = run_pieces(self.pieces, example), run_pieces(self.pieces, _first(arguments, 1))
         with torch.no_grad():
             outputs = self.network(*arguments.values())
         made = dict(zip([name for pair in names for name in pair], outputs, strict=True))
-        self.tensors = {**run_pieces(self.pieces, arguments), **made}
-
-    def rows(self, name: str, count: int) -> Tensor:
-        """The first `count` samples of a tensor; scalars are themselves."""
-        tensor = self.tensors[name]
-        return tensor[:count] if tensor.ndim else tensor
+        self.tensors = {**run_pieces(self.pieces, arguments), **made, LOGITS: outputs[-2]}
 
     def write_components(self) -> None:
         """Convert every piece and prove it alone; all failures are collected before one error names them."""
-        arrays = {name: tensor.numpy() for name, tensor in self.tensors.items()}
         for piece in self.pieces:
             path = self.folder / _component_path(piece.name)
             self._convert(piece, path)
-            self.parity[piece.name] = component_parity(path, piece.inputs, piece.outputs, arrays)
-        failed = [f"{name}: {parity}" for name, parity in self.parity.items() if not parity.holds]
-        if failed:
-            raise VerificationError("components differ from the model:\n  " + "\n  ".join(failed))
+            self.parity[piece.name] = self._prove(piece, path)
+        _require_equal("components", self.parity)
 
     def write_references(self) -> None:
-        """`unsplit`: the backbone as it is, without exits. `all_exits`: one graph that computes every exit."""
+        """`unsplit`: the backbone as it is, without exits. `all_exits`: one graph that computes every exit.
+
+        They are proved as components are, because `bench` measures everything else against them.
+        """
         inputs = [spec.name for spec in self.checkpoint.record.spec.inputs]
         temperatures = [exit_temperature(i) for i in range(self.network.n_exits)]
         outputs = [name for i in range(self.network.n_exits) for name in exit_outputs(i)]
-        self._write_reference("unsplit", self.network.net.backbone, inputs, len(inputs), [LOGITS])
-        self._write_reference("all_exits", self.network, inputs + temperatures, len(inputs), outputs)
+        found = {
+            "unsplit": self._write_reference("unsplit", self.network.net.backbone, inputs, len(inputs), [LOGITS]),
+            "all_exits": self._write_reference("all_exits", self.network, inputs + temperatures, len(inputs), outputs),
+        }
+        _require_equal("references", found)
 
     def _write_reference(
         self, name: str, network: torch.nn.Module, inputs: list[str], batched: int, outputs: list[str]
-    ) -> None:
-        graph = trace(network, tuple(self.rows(n, 2) for n in inputs), batched)
+    ) -> Parity:
+        graph = trace(network, tuple(self.pair[n] for n in inputs), batched)
         (piece,) = split(graph, inputs, [outputs])  # with one exit there is nothing to cut
         self.references[name] = f"reference/{name}/{_FOLDER}/model.onnx"
-        self._convert(piece, self.folder / self.references[name])
+        path = self.folder / self.references[name]
+        self._convert(piece, path)
+        return self._prove(piece, path)
+
+    def _prove(self, piece: Piece, path: Path) -> Parity:
+        arrays = {name: self.tensors[name].numpy() for name in (*piece.inputs, *piece.outputs)}
+        return component_parity(path, piece.inputs, piece.outputs, arrays)
 
     def write_manifest(self, name: str) -> m.Manifest:
         """Write samples and manifest; the manifest comes last, because it holds the hash of everything else."""
@@ -132,8 +142,7 @@ class _Export:
         return seal(self.folder, manifest)
 
     def _convert(self, piece: Piece, path: Path) -> None:
-        example = [self.rows(name, 2) for name in piece.inputs]
-        export_onnx(piece.module, example, piece.inputs, piece.outputs, path, self.options.simplify)
+        export_onnx(piece, [self.pair[name] for name in piece.inputs], path, self.options.simplify)
         self.advance(1)
 
     def _manifest(self, name: str) -> m.Manifest:
@@ -144,7 +153,7 @@ class _Export:
             name=name,
             inputs=record.spec.inputs,
             labels=record.spec.labels,
-            tensors={output: _tensor(self.rows(output, 1)) for piece in self.pieces for output in piece.outputs},
+            tensors={name: _tensor(self.single[name], p.shapes[name]) for p in self.pieces for name in p.outputs},
             exits=tuple(self._exit(i, tap) for i, tap in enumerate((*record.spec.taps, None))),
             components=tuple(self._component(piece) for piece in self.pieces),
             variants={VARIANT: self._variant(policy)},
@@ -163,7 +172,7 @@ class _Export:
         return m.Exit(tap, owner, logits, confidence, exit_temperature(index))
 
     def _component(self, piece: Piece) -> m.Component:
-        macs = count_macs(piece.module, tuple(self.rows(name, 1) for name in piece.inputs))
+        macs = count_macs(piece.module, tuple(self.single[name] for name in piece.inputs))
         return m.Component(piece.name, piece.kind, piece.inputs, piece.outputs, macs, count_parameters(piece.module))
 
     def _variant(self, policy: Policy) -> m.Variant:
@@ -180,10 +189,16 @@ class _Export:
         )
 
 
+def _require_equal(what: str, found: Mapping[str, Parity]) -> None:
+    failed = [f"{name}: {parity}" for name, parity in found.items() if not parity.holds]
+    if failed:
+        raise VerificationError(f"{what} differ from the model:\n  " + "\n  ".join(failed))
+
+
 def bundle_name(path: Path) -> str:
     """Name of the bundle at `path`; what the names in a manifest may not hold becomes a hyphen."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", path.name.removesuffix(".eebundle"))
-    return plain.lstrip("._-")[:128] or "bundle"
+    return plain.strip("._-")[:128] or "bundle"
 
 
 def untuned(n_exits: int) -> Policy:
@@ -221,8 +236,18 @@ def _component_path(name: str) -> str:
     return f"components/{name}/{_FOLDER}/model.onnx"
 
 
-def _tensor(example: Tensor) -> m.Tensor:
-    return m.Tensor(str(example.dtype).removeprefix("torch."), ("batch", *example.shape[1:]))
+def _first(arguments: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
+    """The first `count` samples of every argument; scalars are themselves."""
+    return {name: x[:count] if x.ndim else x for name, x in arguments.items()}
+
+
+def _tensor(example: Tensor, shape: Sequence[Size]) -> m.Tensor:
+    dimensions = tuple(size if isinstance(size, int) else _symbol(batches_in(size)) for size in shape)
+    return m.Tensor(str(example.dtype).removeprefix("torch."), dimensions)
+
+
+def _symbol(batches: int) -> str:
+    return m.BATCH if batches == 1 else f"{m.BATCH}_x{batches}"
 
 
 def _producer() -> dict[str, str]:

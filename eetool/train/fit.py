@@ -77,6 +77,11 @@ def attach(backbone: str, shape: Sequence[int], classes: int, plan: ExitPlan, se
     return Checkpoint(Record(spec, settings), net.state_dict(), {"input": noise})
 
 
+def use_threads(count: int) -> None:
+    """Train with `count` threads; the weights depend on it, because sums are then taken in another order."""
+    torch.set_num_threads(count)
+
+
 def _examples(source: Source, indices: np.ndarray) -> Examples:
     images = torch.from_numpy(source.images[indices])
     pixels = images.float() / 255

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from eetool.data.sources import Source
 from eetool.errors import ArtefactError, DivergedError, UsageError
 from eetool.model.checkpoint import Training, save_checkpoint
+from eetool.model.early_exit import EarlyExitNet
 from eetool.progress import SILENT, Advance, Progress
 from eetool.train.fit import ExitPlan, fit
-from eetool.train.loop import one_cycle
+from eetool.train.loop import Examples, one_cycle, train
 
 SETTINGS = Training("joint", epochs=3, seed=5, batch_size=64, learning_rate=0.05)
 PLAN = ExitPlan(1, "linear")
@@ -83,6 +85,28 @@ def test_an_interrupted_run_ends_with_the_bytes_of_one_that_was_not(
     assert not (run.folder / "model.pt").exists()
     assert run(resume=True) == uninterrupted
     assert not run.state.exists()
+
+
+class Witness(nn.Module):
+    """Remembers what it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.seen = nn.Linear(16, 2), list[Tensor]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.append(x)
+        return self.linear(x.flatten(1))  # (N, 1, 4, 4) -> (N, 16) -> (N, 2)
+
+
+def test_no_two_epochs_show_the_same_batches(tmp_path: Path) -> None:
+    images = torch.arange(20 * 16, dtype=torch.uint8).reshape(20, 1, 4, 4)
+    examples = Examples(images, torch.arange(20) % 2, torch.zeros(1), torch.ones(1), mirror=False)
+    witness = Witness()
+    train(EarlyExitNet(witness, {}), examples, replace(SETTINGS, batch_size=20), tmp_path / "state", resume=False)
+    first, second, third = witness.seen
+    assert not torch.equal(first, second)
+    assert not torch.equal(second, third)
 
 
 def test_progress_counts_every_step_of_every_epoch(run: Runs) -> None:

@@ -1,0 +1,74 @@
+"""`eetool export` as a user meets it."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from eetool.model.checkpoint import load_checkpoint, save_checkpoint
+from eetool_runtime import open_bundle
+
+WITHOUT_DATA = ("--epochs", 0, "--input", "1x1x8x8", "--classes", 3, "--branch", "linear")
+
+
+@pytest.fixture
+def model(cli: Any, tmp_path: Path) -> Path:
+    """Without exits: one graph."""
+    path = tmp_path / "model.pt"
+    assert cli("train", "resnet8", *WITHOUT_DATA, "--exits", 0, "-o", path).code == 0
+    return path
+
+
+def test_the_bundle_lies_beside_the_model_by_default(cli: Any, refused: Any, model: Path) -> None:
+    exported = cli("export", model, "--no-reference", "--json")
+    assert exported.code == 0, exported
+    path = model.with_suffix(".eebundle")
+    m = open_bundle(path).manifest
+    assert exported.stderr == "", "there is nothing to tune without early exits"
+    assert (exported.document["schema"], exported.document["output"]) == ("export/1", str(path))
+    (component,) = exported.document["components"]
+    assert component["size_bytes"] == m.files["components/exit0/onnx-fp32/model.onnx"].size_bytes
+    assert component["max_abs_error"] <= component["tolerance"]
+
+    refused(2, "exists already", "export", model)
+    assert cli("export", model, "--no-reference", "--no-simplify", "--force").code == 0
+    assert cli("verify", path).code == 0
+
+
+def test_an_untuned_model_is_exported_with_a_warning(cli: Any, tmp_path: Path) -> None:
+    assert cli("train", "resnet8", *WITHOUT_DATA, "--exits", 1, "-o", tmp_path / "model.pt").code == 0
+    exported = cli("export", tmp_path / "model.pt", "--no-reference")
+    assert exported.code == 0, exported
+    assert exported.stderr.startswith("warning: the model was never tuned")
+    m = open_bundle(tmp_path / "model.eebundle").manifest
+    assert (list(m.variants["onnx/fp32"].operating_points), m.default_operating_point) == (["full"], "full")
+
+
+def test_what_cannot_be_proved_is_not_written(cli: Any, names: Any, model: Path) -> None:
+    checkpoint = load_checkpoint(model)
+    broken = {**checkpoint.state, "backbone.linear.bias": torch.full((3,), torch.nan)}
+    save_checkpoint(model, replace(checkpoint, state=broken))
+    answered = cli("export", model, "--json")
+    assert (answered.code, answered.document["ok"], answered.document["error"]["code"]) == (4, False, 4)
+    assert "components differ from the model:\n  exit0: error" in answered.document["error"]["message"]
+    assert names(model.parent) == ["model.pt"]
+
+
+def test_bad_input_is_told(refused: Any, model: Path) -> None:
+    text = model.with_name("text.pt")
+    text.write_text("just text")
+    refused(3, "not a model.pt, or a damaged one", "export", text)
+    refused(3, "cannot be read: No such file", "export", model.with_name("nowhere.pt"))
+    refused(3, "cannot be read: Is a directory", "export", model.parent)
+    refused(2, "is not a folder", "export", model, "-o", model / "b.eebundle")
+    refused(2, "'int8' is not 'fp32'", "export", model, "--precision", "int8")
+
+
+def test_force_replaces_bundles_and_no_other_folders(refused: Any, names: Any, model: Path) -> None:
+    photos = model.parent / "photos"
+    photos.mkdir()
+    (photos / "wedding.jpg").touch()
+    refused(2, "not a bundle, so it is not replaced", "export", model, "--force", "-o", photos)
+    assert names(photos) == ["wedding.jpg"]

@@ -1,0 +1,53 @@
+"""`eetool inspect`: bundles, models, and where exits could go."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def test_a_backbone_shows_its_size_and_its_possible_taps(cli: Any) -> None:
+    document = cli("inspect", "resnet20", "--json").document
+    assert (document["schema"], document["kind"], document["macs"]) == ("inspect/1", "backbone", 40_551_040)
+    taps = document["taps"]
+    assert [tap["name"] for tap in taps] == [f"layer{i}.{j}" for i in (1, 2, 3) for j in range(3)]
+    assert [tap["macs"] for tap in taps] == sorted(tap["macs"] for tap in taps)
+    said = cli("inspect", "resnet20").stdout
+    assert said.startswith("resnet20: 40.55 M MACs, 269,722 parameters at 1x3x32x32")
+    assert "1x32x16x16" in said
+
+
+def test_a_model_shows_where_its_exits_are(cli: Any, tuned: Path) -> None:
+    document = cli("inspect", tuned, "--json").document
+    assert document["kind"] == "model"
+    assert document["record"]["spec"]["taps"] == ["layer1.0", "layer2.0"]
+    said = cli("inspect", tuned).stdout
+    assert "tuned: full, balanced, fast" in said
+    for i, tap in enumerate(("layer1.0", "layer2.0")):
+        (line,) = [line for line in said.splitlines() if line.strip().startswith(tap)]
+        assert line.rstrip().endswith(f"exit {i}")
+
+
+def test_a_bundle_shows_its_wiring_and_its_operating_points(cli: Any, bundle: Path) -> None:
+    document = cli("inspect", bundle, "--json").document
+    assert document["kind"] == "bundle"
+    assert document["manifest"]["schema_version"] == "1.0"
+    said = cli("inspect", bundle).stdout
+    for words in ("2 early exits", "seg0", "exit0_temperature, seg0_out", "balanced (default)", "data: digits"):
+        assert words in said
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "arguments"),
+    [
+        (2, "unknown model 'alexnet'", ["alexnet"]),
+        (2, "takes images", ["resnet8", "--input", "1x3"]),
+        (2, "is not a shape", ["resnet8", "--input", "big"]),
+        (3, "cannot be read: No such file", ["nowhere.pt"]),
+        (3, "does not exist", ["nowhere.eebundle"]),
+        (3, "not a model.pt, or a damaged one", [__file__]),
+        (3, "manifest.json: cannot be read", [Path(__file__).parent]),
+    ],
+)
+def test_bad_input_is_told(refused: Any, code: int, words: str, arguments: list[object]) -> None:
+    refused(code, words, "inspect", *arguments)

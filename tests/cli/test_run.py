@@ -1,0 +1,114 @@
+"""`eetool run`: files in, answers out."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from eetool.data.sources import Source
+from eetool.data.splits import TEST, split_source
+from eetool.tune.metrics import exits_taken
+from eetool_runtime import load
+
+
+@pytest.fixture(scope="module")
+def test_images(digits: Source) -> np.ndarray:
+    """uint8 (20, 1, 32, 32)."""
+    return digits.images[split_source(digits)[TEST][:20]]
+
+
+@pytest.fixture
+def batch(test_images: np.ndarray, tmp_path: Path) -> Path:
+    np.save(tmp_path / "batch.npy", test_images)
+    return tmp_path / "batch.npy"
+
+
+def test_images_and_arrays_get_the_same_answer(
+    cli: Any, bundle: Path, batch: Path, test_images: np.ndarray, tmp_path: Path
+) -> None:
+    Image.fromarray(test_images[3, 0]).save(tmp_path / "3.png")
+    document = cli("run", bundle, tmp_path / "3.png", batch, "--json").document
+    assert (document["schema"], document["ok"]) == ("run/1", True)
+    image, *arrays = document["results"]
+    assert [r["input"] for r in arrays] == [f"{batch}[{i}]" for i in range(20)]
+    assert {**image, "input": 0, "latency_ms": 0} == {**arrays[3], "input": 0, "latency_ms": 0}
+    for result in (image, *arrays):
+        assert result["label"] == str(result["index"])
+        assert np.argmax(result["probabilities"]) == result["index"]
+        assert max(result["probabilities"]) == pytest.approx(result["confidence"], abs=1e-5)
+        assert sum(result["probabilities"]) == pytest.approx(1, abs=1e-5)
+        assert result["latency_ms"] > 0
+
+
+def test_exits_are_those_of_the_operating_point(cli: Any, bundle: Path, batch: Path, test_images: np.ndarray) -> None:
+    model = load(bundle)
+    x = np.concatenate([model.preprocess(image[0]) for image in test_images])
+    confidences = np.stack([confidence for _, confidence in model.every_exit(x)])
+    for name, point in model.operating_points.items():
+        document = cli("run", bundle, batch, "--operating-point", name, "--json").document
+        assert [r["exit"] for r in document["results"]] == exits_taken(confidences, point.thresholds).tolist()
+        assert document["stats"]["operating_point"] == name
+        assert document["stats"]["calls"] == 20
+
+
+@pytest.mark.parametrize(("threshold", "exit_index"), [(0, 0), (2, 2)])
+def test_one_threshold_serves_for_every_exit(
+    cli: Any, bundle: Path, batch: Path, threshold: float, exit_index: int
+) -> None:
+    document = cli("run", bundle, batch, "--threshold", threshold, "--json").document
+    assert {r["exit"] for r in document["results"]} == {exit_index}
+
+
+def test_people_get_a_table_and_a_summary(cli: Any, bundle: Path, batch: Path) -> None:
+    said = cli("run", bundle, batch).stdout
+    assert said.count("batch.npy[") == 20
+    assert "20 inputs, mean exit depth" in said.splitlines()[-1]
+
+
+ONE = (1, 1, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("words", "array"),
+    [
+        (
+            "expected shape (batch, 1, 32, 32) for input 'input', found (1, 3, 32, 32)",
+            np.zeros((1, 3, 32, 32), np.float32),
+        ),
+        ("expected shape", np.zeros((32, 32), np.uint8)),
+        ("expected float32, found float64", np.zeros(ONE)),
+        ("expected float32, found int64", np.zeros(ONE, np.int64)),
+        ("holds NaN or infinite values", np.full(ONE, np.nan, np.float32)),
+        ("holds NaN or infinite values", np.full(ONE, np.inf, np.float32)),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(
+    refused: Any, bundle: Path, tmp_path: Path, words: str, array: np.ndarray
+) -> None:
+    np.save(tmp_path / "x.npy", array)
+    refused(3, words, "run", bundle, tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "arguments"),
+    [
+        (2, "Missing argument 'INPUTS...'", ["BUNDLE"]),
+        (2, "unknown operating point 'turbo'", ["BUNDLE", "BATCH", "--operating-point", "turbo"]),
+        (2, "has no variant 'onnx/int8'", ["BUNDLE", "BATCH", "--variant", "onnx/int8"]),
+        (2, "not both", ["BUNDLE", "BATCH", "--operating-point", "fast", "--threshold", 0.5]),
+        (2, "threshold", ["BUNDLE", "BATCH", "--threshold", "nan"]),
+        (2, "threshold", ["BUNDLE", "BATCH", "--threshold", 3]),
+        (2, "is not in the range", ["BUNDLE", "BATCH", "--threads", 0]),
+        (3, "does not exist", ["nowhere.eebundle", "BATCH"]),
+        (3, "nowhere.npy: not a readable .npy file", ["BUNDLE", "nowhere.npy"]),
+        (3, "nowhere.png: cannot be read: No such file", ["BUNDLE", "nowhere.png"]),
+        (3, "neither an image nor an .npy file", ["BUNDLE", __file__]),
+    ],
+)
+def test_bad_calls_are_told(
+    refused: Any, bundle: Path, batch: Path, code: int, words: str, arguments: list[object]
+) -> None:
+    named = [str(a).replace("BUNDLE", str(bundle)).replace("BATCH", str(batch)) for a in arguments]
+    refused(code, words, "run", *named)

@@ -1,0 +1,148 @@
+"""`eetool train` as a user meets it."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from eetool.model.checkpoint import load_checkpoint
+from eetool.tune.costs import model_macs
+
+WITHOUT_DATA = ("--epochs", 0, "--input", "1x3x16x16", "--classes", 5)
+# Those of the `trained` fixture, so that the same bytes must come out.
+AS_TRAINED = ("--data", "digits", "--exits", 2, "--branch", "linear", "--epochs", 4, "--batch-size", 64)
+
+
+def test_exits_are_attached_without_data(cli: Any, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    document = cli("train", "resnet8", *WITHOUT_DATA, "--exits", 1, "-o", path, "--json").document
+    costs = model_macs(load_checkpoint(path).record.spec)
+    assert (document["command"], document["schema"], document["ok"]) == ("train", "train/1", True)
+    assert document["output"] == str(path)
+    assert [e["tap"] for e in document["exits"]] == ["layer1.0", None]
+    assert [e["macs"] for e in document["exits"]] == costs.leaving((0.5,)).tolist()
+    assert [e["accuracy"] for e in document["exits"]] == [None, None]
+
+
+def test_the_model_goes_to_model_pt_by_default(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    answered = cli("train", "resnet8", *WITHOUT_DATA, "--at", "layer3.0,layer1.0")
+    assert answered.code == 0, answered
+    assert answered.stdout.splitlines()[-1] == "wrote model.pt"
+    assert load_checkpoint(Path("model.pt")).record.spec.taps == ("layer1.0", "layer3.0")
+
+
+def test_the_shape_of_the_data_serves_where_nothing_is_trained(cli: Any, tmp_path: Path) -> None:
+    answered = cli("train", "resnet8", "--data", "digits", "--epochs", 0, "--exits", 0, "-o", tmp_path / "m.pt")
+    assert answered.code == 0, answered
+    spec = load_checkpoint(tmp_path / "m.pt").record.spec
+    assert (spec.inputs[0].shape, len(spec.labels), spec.taps) == (("batch", 1, 32, 32), 10, ())
+
+
+def test_the_same_seed_attaches_the_same_bytes(cli: Any, tmp_path: Path) -> None:
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        assert cli("train", "resnet8", *WITHOUT_DATA, "--seed", seed, "-o", tmp_path / name).code == 0
+    a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_ctrl_c_leaves_no_broken_file_and_resume_ends_with_the_same_bytes(
+    cli: Any, names: Any, trained: Path, tmp_path: Path
+) -> None:
+    path, state = tmp_path / "model.pt", tmp_path / "model.pt.resume"
+    arguments = ["train", "resnet8", *map(str, AS_TRAINED), "-o", str(path)]
+    process = subprocess.Popen([sys.executable, "-m", "eetool", *arguments], stderr=subprocess.PIPE, text=True)
+    while not state.exists():
+        assert process.poll() is None, "it ended before it could be interrupted"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate()
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert "--resume goes on after the last whole epoch" in said
+    assert names(tmp_path) == ["model.pt.resume"]
+
+    again = cli(*arguments)
+    assert again.code == 2
+    assert "holds an interrupted run" in again.stderr
+
+    resumed = cli(*arguments, "--resume")
+    assert resumed.code == 0, resumed
+    assert names(tmp_path) == ["model.pt"]
+    assert path.read_bytes() == trained.read_bytes()
+
+
+def test_divergence_is_told(refused: Any, names: Any, tmp_path: Path) -> None:
+    arguments = ("train", "resnet8", *AS_TRAINED, "--learning-rate", "1e30", "-o", tmp_path / "m.pt")
+    refused(1, "the loss became nan in epoch 1, step", *arguments)
+    assert names(tmp_path) == []
+
+
+def test_threads_of_torch_are_those_asked_for(cli: Any, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        assert cli("train", "resnet8", *WITHOUT_DATA, "--threads", 2, "-o", tmp_path / "m.pt").code == 0
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("words", "arguments"),
+    [
+        ("unknown model 'alexnet'", ["alexnet", *WITHOUT_DATA]),
+        ("there is no resnet9", ["resnet9", *WITHOUT_DATA]),
+        ("unknown data source 'mnist'", ["resnet8", "--data", "mnist"]),
+        ("give --data", ["resnet8"]),
+        ("give --data", ["resnet8", "--epochs", 0, "--classes", 3]),
+        ("unknown tap 'layer9'", ["resnet8", *WITHOUT_DATA, "--at", "layer9"]),
+        ("named twice", ["resnet8", *WITHOUT_DATA, "--at", "layer1,layer1"]),
+        ("contradicts --at", ["resnet8", *WITHOUT_DATA, "--at", "layer1", "--exits", 2]),
+        ("99 exits asked for", ["resnet8", *WITHOUT_DATA, "--exits", 99]),
+        ("unknown branch layer 'conv9'", ["resnet8", *WITHOUT_DATA, "--branch", "conv9"]),
+        ("takes images", ["resnet8", "--epochs", 0, "--classes", 3, "--input", "1x3"]),
+        ("is not a shape", ["resnet8", "--epochs", 0, "--classes", 3, "--input", "1x3x0x4"]),
+        ("is not a shape", ["resnet8", "--epochs", 0, "--classes", 3, "--input", "3,32,32"]),
+        ("is not in the range", ["resnet8", *WITHOUT_DATA, "--classes", 1]),
+        ("is not in the range", ["resnet8", *WITHOUT_DATA, "--seed", 2**64]),
+        ("is not in the range", ["resnet8", *WITHOUT_DATA, "--learning-rate", 0]),
+        ("is not a finite number", ["resnet8", *WITHOUT_DATA, "--learning-rate", "nan"]),
+        ("nothing to resume", ["resnet8", "--data", "digits", "--resume"]),
+    ],
+)
+def test_usage_errors_are_told_and_nothing_is_written(
+    refused: Any, names: Any, tmp_path: Path, words: str, arguments: list[object]
+) -> None:
+    refused(2, words, "train", *arguments, "-o", tmp_path / "model.pt")
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        ("exists already", "old"),
+        ("is not a folder", "nowhere/model.pt"),
+        ("is not a folder", "old/model.pt"),
+        ("cannot be written to", "/proc/model.pt"),
+        ("is not a plain file", "."),
+    ],
+)
+def test_places_that_cannot_be_written_to_are_refused_before_any_work(
+    refused: Any, tmp_path: Path, words: str, place: str
+) -> None:
+    (tmp_path / "old").write_text("precious")
+    force = ["--force"] if place == "." else []
+    refused(2, words, "train", "resnet8", *WITHOUT_DATA, "-o", tmp_path / place, *force)
+    assert (tmp_path / "old").read_text() == "precious"
+
+
+def test_force_replaces_a_model(cli: Any, tmp_path: Path) -> None:
+    (tmp_path / "m.pt").write_text("old")
+    assert cli("train", "resnet8", *WITHOUT_DATA, "--force", "-o", tmp_path / "m.pt").code == 0
+    assert load_checkpoint(tmp_path / "m.pt").record.spec.backbone == "resnet8"

@@ -1,0 +1,112 @@
+"""`eetool tune` as a user meets it."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eetool.model.checkpoint import load_checkpoint
+from eetool_runtime import open_bundle
+
+DIGITS = ("--data", "digits")
+
+
+@pytest.fixture
+def model(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(trained, tmp_path / "model.pt"))
+
+
+def test_a_model_is_tuned_in_place_once(cli: Any, names: Any, refused: Any, model: Path) -> None:
+    answered = cli("tune", model, *DIGITS)
+    assert answered.code == 0, answered
+    policy = load_checkpoint(model).record.policy
+    assert policy is not None
+    assert (list(policy.operating_points), policy.max_accuracy_drop) == (["full", "balanced", "fast"], 1.0)
+    tuned = model.read_bytes()
+    refused(2, "was tuned before", "tune", model, *DIGITS)
+    assert model.read_bytes() == tuned
+    assert cli("tune", model, *DIGITS, "--max-accuracy-drop", 5, "--force").code == 0
+    assert model.read_bytes() != tuned
+    assert names(model.parent) == ["model.pt"]
+
+
+def test_the_document_holds_what_was_found(cli: Any, model: Path, tmp_path: Path) -> None:
+    before = model.read_bytes()
+    document = cli("tune", model, *DIGITS, "-o", tmp_path / "tuned.pt", "--json").document
+    policy = load_checkpoint(tmp_path / "tuned.pt").record.policy
+    assert policy is not None
+    assert (document["schema"], document["output"]) == ("tune/1", str(tmp_path / "tuned.pt"))
+    assert document["temperatures"] == list(policy.temperatures)
+    for name, point in policy.operating_points.items():
+        assert document["operating_points"][name]["thresholds"] == list(point.thresholds)
+        assert document["operating_points"][name]["expected"]["split"] == "threshold"
+    assert model.read_bytes() == before
+
+
+def test_tuning_changes_no_weight(trained: Path, tuned: Path) -> None:
+    before, after = load_checkpoint(trained), load_checkpoint(tuned)
+    assert (before.record.spec, before.record.data) == (after.record.spec, after.record.data)
+    assert all(before.state[name].equal(after.state[name]) for name in before.state)
+
+
+def test_too_small_a_drop_for_the_split_is_explained(cli: Any, model: Path) -> None:
+    said = cli("tune", model, *DIGITS, "--max-accuracy-drop", 0.1).stdout
+    assert "No exit may be used: 252 examples cannot support a drop of 0.1 points" in said
+
+
+def test_a_bundle_is_tuned_into_another_that_verifies(cli: Any, names: Any, bundle: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.eebundle"
+    answered = cli("tune", bundle, *DIGITS, "--max-accuracy-drop", 8, "-o", other)
+    assert answered.code == 0, answered
+    before, after = open_bundle(bundle).manifest, open_bundle(other).manifest
+    assert (after.name, after.max_accuracy_drop) == ("other", 8)
+    assert after.components == before.components
+    assert after.variants["onnx/fp32"].operating_points != before.variants["onnx/fp32"].operating_points
+    assert cli("verify", other).code == 0
+    assert names(tmp_path) == ["other.eebundle"]
+
+
+def test_a_bundle_is_tuned_in_place_only_with_force_and_loses_what_is_not_its_own(
+    cli: Any, refused: Any, spoilable: Path
+) -> None:
+    (spoilable / ".DS_Store").write_text("dropped here by a file manager")
+    refused(2, "was tuned before", "tune", spoilable, *DIGITS)
+    assert cli("tune", spoilable, *DIGITS, "--force").code == 0
+    assert cli("verify", spoilable).code == 0
+    assert not (spoilable / ".DS_Store").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "arguments"),
+    [
+        (2, "unknown data source 'mnist'", ["MODEL", "--data", "mnist"]),
+        (2, "Missing option '--data'", ["MODEL"]),
+        (2, "is not in the range", ["MODEL", *DIGITS, "--max-accuracy-drop", -1]),
+        (2, "is not a finite number", ["MODEL", *DIGITS, "--max-accuracy-drop", "nan"]),
+        (2, "--variant is for bundles", ["MODEL", *DIGITS, "--variant", "onnx/fp32"]),
+        (2, "exists already", ["MODEL", *DIGITS, "-o", "OLD"]),
+        (2, "is not a folder", ["MODEL", *DIGITS, "-o", "OLD/model.pt"]),
+        (3, "cannot be read: No such file", ["nowhere.pt", *DIGITS]),
+        (3, "not a model.pt, or a damaged one", ["OLD", *DIGITS]),
+    ],
+)
+def test_bad_input_is_told_and_changes_nothing(
+    refused: Any, names: Any, model: Path, tmp_path: Path, code: int, words: str, arguments: list[object]
+) -> None:
+    before = model.read_bytes()
+    (tmp_path / "OLD").write_text("just text")
+    named = [str(a).replace("MODEL", str(model)).replace("OLD", str(tmp_path / "OLD")) for a in arguments]
+    refused(code, words, "tune", *named)
+    assert model.read_bytes() == before
+    assert names(tmp_path) == ["OLD", "model.pt"]
+
+
+def test_bundles_have_only_the_variants_they_have(refused: Any, bundle: Path) -> None:
+    refused(2, "has no variant 'onnx/int8'", "tune", bundle, *DIGITS, "--variant", "onnx/int8", "--force")
+
+
+def test_a_model_without_data_cannot_be_tuned(cli: Any, refused: Any, tmp_path: Path) -> None:
+    options = ("--epochs", 0, "--input", "1x1x32x32", "--classes", 10)
+    assert cli("train", "resnet8", *options, "-o", tmp_path / "m.pt").code == 0
+    refused(3, "records no data", "tune", tmp_path / "m.pt", *DIGITS)

@@ -1,0 +1,149 @@
+"""The proof: what counts as equal, and that a bundle which is not equal does not pass."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny import write_tiny_bundle
+
+from eetool.errors import VerificationError
+from eetool.export.parity import RELATIVE, Check, check_bundle, compare, component_parity, require
+from eetool.export.write import save_arrays, seal
+from eetool_runtime import Bundle, open_bundle
+from eetool_runtime.backends import open_graph
+
+A = np.array([1.0, -300.0, 2.0], np.float32)
+
+
+def test_the_allowed_error_grows_with_the_largest_value_and_not_below_one() -> None:
+    assert compare(A, A).tolerance == pytest.approx(300 * RELATIVE)
+    assert compare(A / 1000, A / 1000).tolerance == RELATIVE
+
+
+def test_an_error_is_the_largest_difference_anywhere() -> None:
+    found = compare(A + np.array([0, 0.02, -0.01], np.float32), A)
+    assert found.max_abs_error == pytest.approx(0.02, rel=1e-2)
+    assert found.holds
+    assert not compare(A + np.array([0, 0, 0.04], np.float32), A).holds
+
+
+@pytest.mark.parametrize(
+    ("made", "reference"),
+    [
+        (A[:2], A),
+        (A[None], A),
+        (A.astype(np.float64), A),
+        (np.array([np.nan]), np.array([np.nan])),
+        (np.array([np.inf]), np.array([1.0])),
+        (np.array([1.0]), np.array([np.inf])),
+        (np.array([np.inf]), np.array([-np.inf])),
+        (A, np.array(["a", "b", "c"])),
+    ],
+)
+def test_another_form_nan_and_infinity_never_hold(made: np.ndarray, reference: np.ndarray) -> None:
+    parity = compare(made, reference)
+    assert not parity.holds
+    assert np.isfinite(parity.max_abs_error), "manifests hold finite numbers"
+
+
+def test_the_same_infinities_are_no_difference() -> None:
+    mask = np.array([0.0, -np.inf], np.float32)
+    assert compare(mask, mask).max_abs_error == 0
+    assert compare(mask, mask).tolerance == RELATIVE
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.int64])
+def test_masks_and_numbers_compare_too(dtype: Any) -> None:
+    assert compare(np.array([0, 1], dtype), np.array([0, 1], dtype)).holds
+    assert not compare(np.array([0, 1], dtype), np.array([1, 1], dtype)).holds
+
+
+Edit = Callable[[dict[str, np.ndarray]], object]
+
+
+class Spoiled:
+    """A tiny bundle whose files may be changed, and sealed again as a careful forger would."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def samples(self, edit: Edit) -> None:
+        bundle = open_bundle(self.path)
+        name = bundle.manifest.variants["onnx/fp32"].samples
+        arrays = bundle.arrays(name)
+        edit(arrays)
+        save_arrays(bundle.file(name), arrays)
+        seal(self.path, bundle.manifest)
+
+    def failed(self) -> list[Check]:
+        return [check for check in check_bundle(open_bundle(self.path), "onnx/fp32") if not check.passed]
+
+
+@pytest.fixture
+def spoiled(tmp_path: Path) -> Spoiled:
+    return Spoiled(write_tiny_bundle(tmp_path))
+
+
+def test_a_sound_bundle_passes(spoiled: Spoiled) -> None:
+    checks = check_bundle(open_bundle(spoiled.path), "onnx/fp32")
+    assert all(check.passed for check in checks)
+    assert [check.what for check in checks] == [
+        *(f"onnx/fp32 exit{i}_logits" for i in range(3)),
+        *(f"onnx/fp32 decisions at {name}" for name in ("full", "balanced", "fast")),
+    ]
+    require(checks)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda arrays: arrays["exit1_logits"].__iadd__(0.5),
+        lambda arrays: arrays.pop("exit1_logits"),
+        lambda arrays: arrays.update(exit1_logits=arrays["exit1_logits"][:1]),
+        lambda arrays: arrays.update(exit1_logits=np.array(["text"])),
+    ],
+)
+def test_other_logits_than_recorded_are_named(spoiled: Spoiled, edit: Edit) -> None:
+    spoiled.samples(edit)
+    assert [check.what for check in spoiled.failed()] == ["onnx/fp32 exit1_logits"]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda arrays: arrays["exit_fast"].__iadd__(1),
+        lambda arrays: arrays.pop("exit_fast"),
+        lambda arrays: arrays.update(exit_fast=arrays["exit_fast"][:1]),
+    ],
+)
+def test_other_decisions_than_recorded_are_named(spoiled: Spoiled, edit: Edit) -> None:
+    spoiled.samples(edit)
+    assert [check.what for check in spoiled.failed()] == ["onnx/fp32 decisions at fast"]
+
+
+def test_changed_thresholds_are_caught_by_the_decisions_they_make(spoiled: Spoiled) -> None:
+    document = json.loads((spoiled.path / "manifest.json").read_text())
+    document["variants"]["onnx/fp32"]["operating_points"]["fast"]["thresholds"] = [0.0, 0.0]
+    (spoiled.path / "manifest.json").write_text(json.dumps(document))
+    assert [check.what for check in spoiled.failed()] == ["onnx/fp32 decisions at fast"]
+
+
+def test_all_failures_are_listed_at_once() -> None:
+    with pytest.raises(VerificationError, match="first: 1\n  third: 3") as failed:
+        require([Check("first", False, "1"), Check("second", True, "2"), Check("third", False, "3")])
+    assert failed.value.exit_code == 4
+
+
+def test_one_graph_alone_is_compared_with_the_models_own_tensors(spoiled: Spoiled) -> None:
+    bundle: Bundle = open_bundle(spoiled.path)
+    component = bundle.manifest.components[0]
+    x = bundle.arrays(bundle.manifest.samples)
+    path = bundle.file(bundle.manifest.variants["onnx/fp32"].components[component.name].path)
+    graph = open_graph(path)
+    made = dict(zip(graph.outputs, graph.run({n: x[n] for n in graph.inputs}), strict=True))
+    assert component_parity(path, component.inputs, component.outputs, {**x, **made}).max_abs_error == 0
+    off = {name: array + 1 for name, array in made.items()}
+    assert not component_parity(path, component.inputs, component.outputs, {**x, **off}).holds

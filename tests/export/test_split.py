@@ -1,0 +1,153 @@
+"""Cutting a network changes nothing that it computes, whatever crosses the cuts."""
+
+import pytest
+import torch
+from networks import BUILDERS, Case, build
+from torch import Tensor, nn
+
+from eetool.errors import ArtefactError
+from eetool.export.split import Piece, batches_in, run_pieces, split, trace
+
+
+@pytest.fixture(scope="module", params=list(BUILDERS))
+def case(request: pytest.FixtureRequest) -> Case:
+    return build(request.param)
+
+
+@pytest.fixture(scope="module")
+def pieces(case: Case) -> list[Piece]:
+    return case.cut()
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7])
+def test_the_pieces_together_compute_what_the_network_computes(case: Case, pieces: list[Piece], batch: int) -> None:
+    arguments = case.arguments(batch)
+    made = run_pieces(pieces, arguments)
+    for name, expected in case.expected(arguments).items():
+        assert made[name].shape == expected.shape
+        assert torch.allclose(made[name], expected, atol=1e-6), name
+
+
+def test_what_a_piece_reads_was_made_before_and_only_once(case: Case, pieces: list[Piece]) -> None:
+    known = set(case.arguments(2))
+    for piece in pieces:
+        assert set(piece.inputs) <= known
+        assert not known & set(piece.outputs)
+        known |= set(piece.outputs)
+
+
+def test_nothing_is_made_that_nobody_reads(case: Case, pieces: list[Piece]) -> None:
+    answers = {name for pair in case.outputs for name in pair}
+    read = {name for piece in pieces for name in piece.inputs}
+    assert {name for piece in pieces for name in piece.outputs} <= read | answers
+
+
+def test_every_exit_has_a_piece_and_each_segment_lies_before_its_exit(case: Case, pieces: list[Piece]) -> None:
+    exits = [f"exit{i}" for i in range(case.net.n_exits)]
+    assert [piece.name for piece in pieces if piece.kind == "exit"] == exits
+    assert [p.name for p in pieces] == sorted((p.name for p in pieces), key=lambda n: (n[-1], n.startswith("exit")))
+
+
+def test_pieces_carry_the_weights_they_use_and_no_others(case: Case, pieces: list[Piece]) -> None:
+    carried = set()
+    for piece in pieces:
+        names = {name for name, _ in piece.module.named_parameters()}
+        assert names <= {node.target for node in piece.module.graph.nodes if node.op == "get_attr"}
+        carried |= names
+    assert carried == {f"net.{name}" for name, _ in case.net.named_parameters()}
+
+
+def test_weights_that_both_sides_use_are_on_both_sides() -> None:
+    seg0, _, exit1 = build("recurring").cut()
+    for piece in (seg0, exit1):
+        assert "net.net.backbone.cell.weight" in dict(piece.module.named_parameters())
+
+
+def wiring(name: str) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+    """What each piece reads and makes, temperatures and answers aside."""
+    return {
+        piece.name: tuple(
+            tuple(n for n in names if not n.startswith("exit")) for names in (piece.inputs, piece.outputs)
+        )
+        for piece in build(name).cut()
+    }
+
+
+def test_a_shortcut_crosses_beside_the_features() -> None:
+    assert wiring("residual") == {
+        "seg0": (("image",), ("seg0_out0", "seg0_out1")),
+        "exit0": (("seg0_out1",), ()),
+        "exit1": (("seg0_out0", "seg0_out1"), ()),
+    }
+
+
+def test_several_tensors_and_the_input_cross_several_boundaries() -> None:
+    assert wiring("kept apart") == {
+        "seg0": (("image",), ("seg0_out0", "seg0_out1")),
+        "exit0": (("seg0_out1",), ()),
+        "seg1": (("image", "seg0_out0", "seg0_out1"), ("seg1_out0", "seg1_out1")),
+        "exit1": (("seg1_out1",), ()),
+        "exit2": (("image", "seg0_out0", "seg1_out0", "seg1_out1"), ()),
+    }
+
+
+def test_an_exit_on_the_input_needs_no_segment_and_the_tail_reads_the_input_again() -> None:
+    assert wiring("from input") == {
+        "exit0": (("vector",), ()),
+        "seg1": (("vector",), ("seg1_out",)),
+        "exit1": (("seg1_out",), ()),
+        "exit2": (("vector", "seg1_out"), ()),
+    }
+
+
+def test_numbers_that_no_input_decides_do_not_cross() -> None:
+    assert wiring("constants")["seg0"] == (("vector",), ("seg0_out",))
+
+
+def test_a_mask_crosses_once_and_the_ids_stay_behind() -> None:
+    assert wiring("text") == {
+        "seg0": (("ids", "mask"), ("seg0_out0", "seg0_out1")),
+        "exit0": (("seg0_out1",), ()),
+        "exit1": (("seg0_out0", "seg0_out1"), ()),
+    }
+
+
+def test_the_batch_size_is_read_from_the_input_where_nothing_else_tells_it() -> None:
+    assert wiring("frames")["exit1"] == (("sequence", "seg0_out"), ())
+
+
+def test_a_network_without_exits_stays_in_one_piece() -> None:
+    assert wiring("no exits") == {"exit0": (("image",), ())}
+
+
+class Branching(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 1 if x.sum() > 0 else x - 1
+
+
+class FixedBatch(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.ones(2, 1)
+
+
+@pytest.mark.parametrize("net", [Branching(), FixedBatch()])
+def test_a_network_that_cannot_be_traced_is_refused_with_the_way_out(net: nn.Module) -> None:
+    with pytest.raises(ArtefactError, match=r"torch\.export cannot trace this network") as refused:
+        trace(net, (torch.randn(2, 3),), 1)
+    assert "must not branch on values" in (refused.value.hint or "")
+
+
+class Squared(nn.Module):
+    """Every example is compared with every other."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        pairs = (x[:, None] * x[None]).reshape(-1, x.shape[1])  # (N, D) -> (N N, D)
+        return pairs.sum(1), pairs.relu().reshape(x.shape[0], -1)
+
+
+def test_a_boundary_that_is_no_multiple_of_the_batch_is_refused() -> None:
+    pieces = split(trace(Squared(), (torch.randn(2, 3),), 1), ["x"], [["a"], ["b"]])
+    size = pieces[0].shapes["seg0_out"][0]
+    assert isinstance(size, torch.SymInt)
+    with pytest.raises(ArtefactError, match="no multiple of the batch"):
+        batches_in(size)
