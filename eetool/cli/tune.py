@@ -12,6 +12,8 @@ from eetool.cli.options import PATH, FiniteRange, data_option, force_option, out
 from eetool.errors import OutputError, UsageError
 from eetool.records import check_output
 
+_DEGENERATE = 0.99  # share of the inputs at one early exit from which on its gate decides nothing
+
 
 @verb
 @click.argument("model", type=PATH)
@@ -130,6 +132,8 @@ def _answer(output: Path, tuned: Any, max_accuracy_drop: float) -> Answer:
             f"No exit may be used: {e.n} examples cannot support a drop of {max_accuracy_drop} points. "
             "Allow more, or bring more held-out data."
         )
+    for name, point in tuned.operating_points.items():
+        text += _degenerate(name, point.expected.exit_shares)
     text.append(f"wrote {output}")
     document = {
         "output": str(output),
@@ -138,6 +142,16 @@ def _answer(output: Path, tuned: Any, max_accuracy_drop: float) -> Answer:
         "operating_points": tuned.operating_points,
     }
     return Answer("tune/1", document, text)
+
+
+def _degenerate(name: str, shares: tuple[float, ...]) -> list[str]:
+    """A line where an operating point is no early exit but a shorter static network."""
+    early = max(shares[:-1], default=0.0)
+    if early < _DEGENERATE:
+        return []
+    return [
+        f"note: at {name} nearly every input leaves at exit {shares.index(early)}; a net cut there would do as well"
+    ]
 
 
 command = tune
