@@ -40,6 +40,11 @@ class Bundle:
             raise UsageError(f"{self.path.name} has no variant {name!r}", f"It has: {there}.")
         return self.manifest.variants[name]
 
+    def recheck(self, relative: str) -> None:
+        """Raise BundleError where a file is no longer the one that was checked when the bundle was opened."""
+        record = self.manifest.files[relative]
+        _check_file(self.file(relative), relative, record.size_bytes, record.sha256, self.path)
+
     def arrays(self, relative: str) -> dict[str, np.ndarray]:
         """The arrays of one of the bundle's `.npz` files; raises BundleError where it cannot be read."""
         try:

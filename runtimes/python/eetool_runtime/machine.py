@@ -57,6 +57,12 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def resident_bytes(root: Path = _ROOT) -> Optional[int]:
+    """Memory of this process that lies in RAM, shared pages included; None where `/proc` does not say."""
+    said = _first_line(root / "proc/self/statm")  # in pages: size, resident, ...
+    return int(said.split()[1]) * os.sysconf("SC_PAGE_SIZE") if said else None
+
+
 def _cpu_model(root: Path) -> Optional[str]:
     """The processor's name from `/proc/cpuinfo`: `model name`, or on 32-bit ARM `Hardware`."""
     try:

@@ -25,6 +25,10 @@ def test_before_the_first_call_nothing_is_known() -> None:
         "mean_macs": None,
         "compute_saved": None,
         "latency_ms": None,
+        "latency_ms_sum": 0.0,
+        "ungated": 0,
+        "overruns": 0,
+        "drift": [None, None, None],
     }
 
 
