@@ -166,7 +166,11 @@ class Model:
             return self._guided(tensors, policy, start, deadline_ms, min_exit)
         seen = []
         for run, reads, makes, gate, macs in policy.steps:  # noqa: B007 - read behind the loop
-            tensors.update(zip(makes, run({name: tensors[name] for name in reads})))
+            feed = {}  # plain loops: a comprehension and update() take two to three times as long
+            for name in reads:
+                feed[name] = tensors[name]
+            for name, array in zip(makes, run(feed)):
+                tensors[name] = array
             if gate is not None:
                 confidence = tensors[gate.confidence].item()
                 seen.append((gate.exit_index, confidence))
