@@ -84,6 +84,11 @@ class Model:
         """Name of the operating point in use, or None after `use(threshold=...)`."""
         return self._policy.name
 
+    @property
+    def watch(self) -> Optional[Band]:
+        """The watchdog's band in use, see `use`."""
+        return self._policy.watch
+
     def use(
         self,
         operating_point: Optional[str] = None,
