@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,6 +46,8 @@ class Bundle:
 
     def arrays(self, relative: str) -> dict[str, np.ndarray]:
         """The arrays of one of the bundle's `.npz` files; raises BundleError where it cannot be read."""
+        import zipfile  # not needed to run a model, and slow to import
+
         try:
             with zipfile.ZipFile(self.file(relative)) as archive:
                 unpacked = sum(member.file_size for member in archive.infolist())
