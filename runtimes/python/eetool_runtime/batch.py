@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from .frozen import dataclass
 from .gate import Gate
 from .manifest import BATCH, Manifest, Variant
 from .policy import Step

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Union
 
 import numpy as np
 
 from .errors import BundleError, UsageError
+from .frozen import dataclass
 from .manifest import MAX_MANIFEST_BYTES, Manifest, Variant, parse_manifest
 
 MANIFEST = "manifest.json"
@@ -94,7 +93,9 @@ def _check_file(path: Path, relative: str, size_bytes: int, sha256: str, root: P
     found = _refuse_unless_plain(path, relative)
     if found != size_bytes:
         raise BundleError(f"{relative}: {found} bytes where the manifest says {size_bytes}", _COPY_AGAIN)
-    digest = hashlib.sha256()
+    from hashlib import sha256 as new_digest  # slow to import, and this is where the time may be spent
+
+    digest = new_digest()
     with _open(path, relative) as file:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)

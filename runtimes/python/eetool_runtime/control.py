@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Optional
 
 from .cascade import Model
 from .errors import UsageError
+from .frozen import dataclass
 
 Reading = Callable[[], Optional[float]]
 

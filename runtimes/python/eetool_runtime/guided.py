@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Callable, Optional
 
 from .gate import Gate
@@ -13,15 +12,17 @@ Walk = Callable[[Stretch], float]
 Clock = Callable[[], int]  # nanoseconds, never turned back
 
 
-@dataclass
 class Answer:
     """Where a call ended, what ran for it, and (exit, confidence) of the gates that tell of drift."""
 
-    gate: Gate
-    confidence: float
-    macs: int
-    seen: list[tuple[int, float]]
-    gated: bool = True
+    __slots__ = ("confidence", "gate", "gated", "macs", "seen")
+
+    def __init__(self, gate: Gate, confidence: float, macs: int, seen: list[tuple[int, float]]) -> None:
+        self.gate = gate
+        self.confidence = confidence
+        self.macs = macs
+        self.seen = seen
+        self.gated = True
 
 
 def guide(

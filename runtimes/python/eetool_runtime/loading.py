@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Optional, Union
 
@@ -15,6 +14,7 @@ from .backends import PRIVATE, Backend, Graph, Threads, backend_for
 from .bundle import Bundle, open_bundle
 from .cascade import Model
 from .errors import BundleError, EarlyExitError, UsageError
+from .frozen import dataclass
 from .machine import read_machine, usable_cores
 from .manifest import Component, Manifest, Measured, Tensor
 from .policy import Run

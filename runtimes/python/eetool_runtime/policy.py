@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Callable, Optional
 
 import numpy as np
 
 from .backends import Graph
 from .errors import UsageError
+from .frozen import dataclass
 from .gate import Gate, Stage, plan
 from .manifest import NEVER, Manifest
 from .stats import Stats

@@ -14,7 +14,6 @@ import itertools
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
@@ -25,6 +24,7 @@ from .backends.fake import FakeGraph, Tensors
 from .bundle import Bundle
 from .cascade import Model
 from .errors import UsageError
+from .frozen import dataclass
 from .manifest import (
     BATCH,
     SCHEMA_VERSION,
