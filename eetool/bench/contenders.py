@@ -11,10 +11,11 @@ from eetool.bench.race import Racer
 from eetool.errors import ArtefactError
 from eetool_runtime.backends import Graph, Threads, backend_for
 from eetool_runtime.bundle import Bundle, open_bundle
-from eetool_runtime.cascade import Model, softmax
+from eetool_runtime.cascade import Model
 from eetool_runtime.errors import BackendError, InputError
 from eetool_runtime.gate import plan, unsplit_macs
 from eetool_runtime.preprocess import normalise
+from eetool_runtime.result import softmax
 
 UNSPLIT = "unsplit"
 _REFERENCE_HINT = "It was exported with --no-reference; export it again without."

@@ -8,9 +8,10 @@ result.label, result.exit, result.confidence, result.latency_ms
 """
 
 from .bundle import Bundle, open_bundle
-from .cascade import Model, Result
+from .cascade import Model
 from .errors import EarlyExitError
 from .loading import load
+from .result import Result
 
 __version__ = "0.1.0"
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Union
 
 import numpy as np
 
 from .errors import BundleError, UsageError
+from .frozen import dataclass
 from .manifest import MAX_MANIFEST_BYTES, Manifest, Variant, parse_manifest
 
 MANIFEST = "manifest.json"
@@ -40,8 +38,15 @@ class Bundle:
             raise UsageError(f"{self.path.name} has no variant {name!r}", f"It has: {there}.")
         return self.manifest.variants[name]
 
+    def recheck(self, relative: str) -> None:
+        """Raise BundleError where a file is no longer the one that was checked when the bundle was opened."""
+        record = self.manifest.files[relative]
+        _check_file(self.file(relative), relative, record.size_bytes, record.sha256, self.path)
+
     def arrays(self, relative: str) -> dict[str, np.ndarray]:
         """The arrays of one of the bundle's `.npz` files; raises BundleError where it cannot be read."""
+        import zipfile  # not needed to run a model, and slow to import
+
         try:
             with zipfile.ZipFile(self.file(relative)) as archive:
                 unpacked = sum(member.file_size for member in archive.infolist())
@@ -88,7 +93,9 @@ def _check_file(path: Path, relative: str, size_bytes: int, sha256: str, root: P
     found = _refuse_unless_plain(path, relative)
     if found != size_bytes:
         raise BundleError(f"{relative}: {found} bytes where the manifest says {size_bytes}", _COPY_AGAIN)
-    digest = hashlib.sha256()
+    from hashlib import sha256 as new_digest  # slow to import, and this is where the time may be spent
+
+    digest = new_digest()
     with _open(path, relative) as file:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)

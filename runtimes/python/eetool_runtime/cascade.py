@@ -2,77 +2,62 @@
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 from collections.abc import Mapping
-from typing import Any, Optional, Union
+from typing import Any, Optional, Union, overload
 
 import numpy as np
 
 from .backends import Graph, Threads
+from .batch import can_compact, leave_in_groups
 from .bundle import Bundle
 from .errors import InputError, UsageError
-from .gate import Stage, plan, unsplit_macs
-from .manifest import OperatingPoint
-from .preprocess import check, check_together, finite, preprocess, share_symbols
+from .gate import Gate, unsplit_macs
+from .guided import Clock, guide
+from .machine import resident_bytes
+from .manifest import Expected, OperatingPoint
+from .pace import Pace
+from .policy import Band, Policy, Stretch, Thresholds
+from .preprocess import Raw, check, check_together, finite, preprocess_all, share_symbols
+from .result import Result
 from .stats import Stats
 
 Arrays = Union[np.ndarray, Mapping[str, np.ndarray]]
+Tensors = dict[str, np.ndarray]
 
-
-class Result:
-    """The answer to one input. `exit` counts from 0; the last one is the final exit."""
-
-    __slots__ = ("_labels", "_temperature", "confidence", "exit", "latency_ms", "logits")
-
-    def __init__(
-        self,
-        exit_index: int,
-        confidence: float,
-        logits: np.ndarray,
-        temperature: float,
-        labels: tuple[str, ...],
-        latency_ms: float,
-    ) -> None:
-        self.exit = exit_index
-        self.confidence = confidence
-        self.logits = logits
-        self.latency_ms = latency_ms
-        self._temperature = temperature
-        self._labels = labels
-
-    @property
-    def index(self) -> int:
-        """Number of the class with the largest logit."""
-        return int(self.logits.argmax())
-
-    @property
-    def label(self) -> str:
-        """Name of the class with the largest logit."""
-        return self._labels[self.index]
-
-    @property
-    def probabilities(self) -> np.ndarray:
-        """float32 (classes,): softmax of the logits over the exit's temperature."""
-        return softmax(self.logits / np.float32(self._temperature))
-
-    def __repr__(self) -> str:
-        return f"Result(label={self.label!r}, exit={self.exit}, confidence={self.confidence:.4f})"
+CUSTOM = "custom"  # what thresholds without a name are counted under
 
 
 class Model:
     """A loaded bundle. Calls may come from several threads at once."""
 
-    def __init__(self, bundle: Bundle, variant: str, graphs: Mapping[str, Graph], threads: Threads) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        variant: str,
+        graphs: Mapping[str, Graph],
+        threads: Threads,
+        *,
+        component_ms: Optional[Mapping[str, float]] = None,
+        clock: Clock = time.perf_counter_ns,
+    ) -> None:
+        """`component_ms`: median time of each component on this machine, where it is known."""
         self.bundle = bundle
         self.variant = variant
         self.threads = threads
         self._manifest = bundle.manifest
         self._graphs = graphs
+        self._clock = clock
+        self._pace = Pace(component_ms or {})
         self._fitted = bundle.manifest.variants[variant]
         self._temperatures = {
             e.temperature: np.array(t, np.float32) for e, t in zip(self._manifest.exits, self._fitted.temperatures)
         }
-        self._stats = Stats(len(self._manifest.exits))
+        self._labels = self._manifest.labels
+        self._stats: dict[str, Stats] = {}
+        self._turning = threading.Lock()
         self._first_input = self._manifest.inputs[0].name
         self._accepted: tuple[object, object] = (None, None)
         self._symbols_shared = share_symbols(self._manifest.inputs)
@@ -82,7 +67,7 @@ class Model:
     @property
     def labels(self) -> tuple[str, ...]:
         """Names of the classes, in the order of the logits."""
-        return self._manifest.labels
+        return self._labels
 
     @property
     def operating_points(self) -> dict[str, OperatingPoint]:
@@ -90,31 +75,41 @@ class Model:
         return dict(self._fitted.operating_points)
 
     @property
-    def thresholds(self) -> tuple[Optional[float], ...]:
+    def thresholds(self) -> Thresholds:
         """Thresholds in use, one per early exit; None never fires."""
-        return self._policy[1]
+        return self._policy.thresholds
 
     @property
     def operating_point(self) -> Optional[str]:
         """Name of the operating point in use, or None after `use(threshold=...)`."""
-        return self._policy[2]
+        return self._policy.name
+
+    @property
+    def watch(self) -> Optional[Band]:
+        """The watchdog's band in use, see `use`."""
+        return self._policy.watch
 
     def use(
         self,
         operating_point: Optional[str] = None,
         *,
-        threshold: Union[float, tuple[Optional[float], ...], None] = None,
+        threshold: Union[float, Thresholds, None] = None,
+        watch: Optional[Band] = None,
     ) -> None:
         """Move the knob: a named operating point, one threshold for every early exit, or one for each.
 
         Calls under way finish as they began.
 
+        Args:
+            watch: a watchdog: an input whose confidence lies in this band (low, high), bounds included, at an early
+                exit goes on to full depth, whether or not the gate there fires.
+
         Raises:
-            UsageError: the name is unknown, a threshold is out of range, or both or neither were given.
+            UsageError: the name is unknown, a number is out of range, or both or neither were given.
         """
         if (operating_point is None) == (threshold is None):
             raise UsageError("use() takes an operating point or a threshold")
-        thresholds: tuple[Optional[float], ...]
+        thresholds: Thresholds
         if operating_point is not None:
             points = self._fitted.operating_points
             if operating_point not in points:
@@ -126,53 +121,176 @@ class Model:
             thresholds = tuple(threshold)
         else:
             thresholds = (threshold,) * self._manifest.n_early_exits
-        # One assignment, so that a call in another thread sees the old policy or the new one.
-        self._policy = (plan(self._manifest, thresholds), thresholds, operating_point)
+        with self._turning:
+            # One assignment, so that a call in another thread sees the old policy or the new one.
+            self._policy = self._compile(operating_point, thresholds, watch)
 
-    def preprocess(self, raw: np.ndarray) -> np.ndarray:
-        """Raw pixels to the model's input; see `eetool_runtime.preprocess.preprocess`."""
-        return preprocess(raw, self._manifest.inputs[0])
+    def _compile(self, name: Optional[str], thresholds: Thresholds, watch: Optional[Band]) -> Policy:
+        """The policy, with the counters of its operating point; thresholds without a name start new ones."""
+        fresh = Stats(len(self._manifest.exits))
+        stats = fresh if name is None else self._stats.get(name, fresh)
+        policy = Policy(self._manifest, self._graphs, thresholds, name, watch, stats)
+        before: Optional[Policy] = getattr(self, "_policy", None)
+        if before is not None and (before.name, before.thresholds) == (name, thresholds):
+            policy.stats = before.stats
+        else:
+            stats.start_window()
+        self._stats[name or CUSTOM] = policy.stats
+        return policy
 
-    def __call__(self, inputs: Arrays) -> Result:
+    @overload
+    def preprocess(self, raw: Raw) -> np.ndarray: ...
+
+    @overload
+    def preprocess(self, raw: Mapping[str, Raw]) -> dict[str, np.ndarray]: ...
+
+    def preprocess(self, raw: Union[Raw, Mapping[str, Raw]]) -> Union[np.ndarray, dict[str, np.ndarray]]:
+        """Raw data to what the model takes, as the bundle says: one array, or `{input name: raw}` to the same.
+
+        An image is uint8 (H, W) or (H, W, C) of the model's size; see `eetool_runtime.preprocess.preprocess`.
+        """
+        return preprocess_all(raw, self._manifest.inputs)
+
+    def __call__(self, inputs: Arrays, *, deadline_ms: Optional[float] = None, min_exit: int = 0) -> Result:
         """Answer one input at batch 1.
 
         Args:
             inputs: one array, or `{input name: array}` where the model has several inputs.
+            deadline_ms: go no deeper than is sure enough to be done by then, counted from the beginning of this call.
+                The first exit is always run. Where no gate had fired, `result.gated` is False.
+            min_exit: do not leave before this exit; negative counts from the end, so -1 is full depth.
 
         Raises:
             InputError: a name, shape or dtype is off, or values are not finite.
+            UsageError: there is no such exit, or the deadline is no positive number.
         """
-        start = time.perf_counter_ns()
+        start = self._clock()
+        policy = self._policy
         tensors = self._bind(inputs)
-        for stage in self._policy[0]:
-            self._run(stage.component, tensors)
-            gate = stage.gate
+        if deadline_ms is not None or min_exit != 0 or policy.watch is not None:
+            return self._guided(tensors, policy, start, deadline_ms, min_exit)
+        seen = []
+        for run, reads, makes, gate, macs in policy.steps:  # noqa: B007 - read behind the loop
+            feed = {}  # plain loops: a comprehension and update() take two to three times as long
+            for name in reads:
+                feed[name] = tensors[name]
+            for name, array in zip(makes, run(feed)):
+                tensors[name] = array
             if gate is not None:
                 confidence = tensors[gate.confidence].item()
-                if confidence >= gate.threshold or gate.exit_index == self._manifest.n_early_exits:
-                    return self._finish(stage, tensors[gate.logits][0], confidence, start)
-        raise AssertionError("a plan ends with the final exit")
+                seen.append((gate.exit_index, confidence))
+                if confidence >= gate.threshold:
+                    break
+        # Behind the last step is the final exit: whatever its confidence, even NaN, the input leaves there.
+        assert gate is not None
+        latency_ms = (self._clock() - start) / 1e6
+        policy.stats.record(gate.exit_index, confidence, macs, latency_ms, seen)
+        return self._result(gate, confidence, tensors[gate.logits][0], latency_ms)
+
+    def _guided(
+        self, tensors: Tensors, policy: Policy, start: int, deadline_ms: Optional[float], min_exit: int
+    ) -> Result:
+        if deadline_ms is not None and not 0 < deadline_ms < math.inf:
+            raise UsageError(f"deadline_ms must be a positive number, not {deadline_ms!r}")
+        end = None if deadline_ms is None else start + round(deadline_ms * 1e6)
+
+        def walk(stretch: Stretch) -> float:
+            for run, reads, makes, _, _ in stretch.steps:
+                tensors.update(zip(makes, run({name: tensors[name] for name in reads})))
+            return float(tensors[stretch.gate.confidence].item())
+
+        found = guide(policy, walk, min_exit=min_exit, pace=self._pace, clock=self._clock, start=start, end=end)
+        latency_ms = (self._clock() - start) / 1e6
+        late = deadline_ms is not None and latency_ms > deadline_ms
+        gate, confidence = found.gate, found.confidence
+        policy.stats.record(gate.exit_index, confidence, found.macs, latency_ms, found.seen, found.gated, late)
+        return self._result(gate, confidence, tensors[gate.logits][0], latency_ms, found.gated)
+
+    def batch(self, inputs: Arrays) -> list[Result]:
+        """Answer many inputs at once, each leaving where it would leave alone; results in the order of the inputs.
+
+        What goes on behind an exit is compacted, so no component runs on inputs that have left. `latency_ms` is the
+        time from the beginning of the batch until the input left. Variants that run at one batch size only, and
+        policies with a watchdog, answer one by one.
+
+        Raises:
+            InputError: as `__call__` does.
+        """
+        start = self._clock()
+        policy = self._policy
+        tensors = self._check(inputs, any_batch=True)
+        n = len(tensors[self._first_input])
+        if policy.watch is not None or not can_compact(self._manifest, self._fitted):
+            names = [spec.name for spec in self._manifest.inputs]
+            return [self({name: tensors[name][i : i + 1] for name in names}) for i in range(n)]
+        results: list[Optional[Result]] = [None] * n
+        for left in leave_in_groups(policy.steps, tensors, n, self._manifest, self._fitted):
+            latency_ms = (self._clock() - start) / 1e6
+            for row, confidence, logits, seen in left.rows:
+                policy.stats.record(left.gate.exit_index, confidence, left.macs, latency_ms, seen)
+                results[row] = self._result(left.gate, confidence, logits, latency_ms)
+        return [result for result in results if result is not None]
 
     def every_exit(self, inputs: Arrays) -> list[tuple[np.ndarray, np.ndarray]]:
         """Logits (N, classes) and confidence (N,) of every exit, none skipped, for a batch of any size."""
         tensors = self._check(inputs, any_batch=True)
         for c in self._manifest.components:
-            self._run(c.name, tensors)
+            graph = self._graphs[c.name]
+            tensors.update(zip(graph.outputs, graph.run({name: tensors[name] for name in graph.inputs})))
         return [(tensors[e.logits], tensors[e.confidence]) for e in self._manifest.exits]
 
     def stats(self) -> dict[str, Any]:
-        """Exit counts, mean depth, compute saved and latency since loading; see `Stats.snapshot`."""
-        point = self._fitted.operating_points.get(self.operating_point or "")
-        figures = self._stats.snapshot(self._unsplit_macs, point.expected if point else None)
+        """How the model does at the operating point in use, and under `operating_points` at all it was used at.
+
+        See `Stats.snapshot` for the figures. Thresholds without a name are counted as `custom`, anew whenever they
+        change. Made of what JSON has; `prometheus()` says the same to Prometheus.
+        """
+        figures = {
+            name: stats.snapshot(self._unsplit_macs, self._expected(name)) for name, stats in list(self._stats.items())
+        }
         return {
-            **figures,
+            **figures[self.operating_point or CUSTOM],
             "operating_point": self.operating_point,
+            "model": self._manifest.name,
             "variant": self.variant,
             "threads": self.threads.count,
             "pool": self.threads.pool,
+            "operating_points": figures,
         }
 
-    def _bind(self, inputs: Arrays) -> dict[str, np.ndarray]:
+    def prometheus(self) -> str:
+        """`stats()` in the text format of Prometheus, version 0.0.4."""
+        from .prometheus import exposition
+
+        return exposition(self.stats())
+
+    def recent_ms(self, calls: int = 100) -> list[float]:
+        """Latencies of at most the last `calls` calls since the knob was moved; what a latency budget looks at."""
+        return self._policy.stats.recent_ms(calls)
+
+    def memory(self) -> dict[str, Any]:
+        """What the model takes: size of the graphs loaded and in all, and the memory of the whole process.
+
+        Returns:
+            `loaded` and `not_loaded` (component names), `loaded_bytes` and `total_bytes` (sizes of their files: an
+            engine needs that for the weights, and more for itself), and `process_bytes` (resident memory of this
+            process, whatever it is spent on; None where the system does not say).
+        """
+        sizes = {name: self._manifest.files[g.path].size_bytes for name, g in self._fitted.components.items()}
+        loaded = [name for name, graph in self._graphs.items() if getattr(graph, "loaded", True)]
+        return {
+            "loaded": loaded,
+            "not_loaded": [name for name in sizes if name not in loaded],
+            "loaded_bytes": sum(sizes[name] for name in loaded),
+            "total_bytes": sum(sizes.values()),
+            "process_bytes": resident_bytes(),
+        }
+
+    def _expected(self, point: str) -> Optional[Expected]:
+        found = self._fitted.operating_points.get(point)
+        return found.expected if found else None
+
+    def _bind(self, inputs: Arrays) -> Tensors:
         """Checked tensors by name. An array that looks like the last one that passed is only tested for NaN."""
         if isinstance(inputs, np.ndarray):
             if (inputs.shape, inputs.dtype) == self._accepted and finite(inputs):
@@ -182,7 +300,7 @@ class Model:
             return tensors
         return self._check(inputs, any_batch=False)
 
-    def _check(self, inputs: Arrays, any_batch: bool) -> dict[str, np.ndarray]:
+    def _check(self, inputs: Arrays, any_batch: bool) -> Tensors:
         specs = self._manifest.inputs
         if not isinstance(inputs, Mapping):
             if len(specs) > 1:
@@ -196,21 +314,8 @@ class Model:
         tensors.update(self._temperatures)
         return tensors
 
-    def _run(self, component: str, tensors: dict[str, np.ndarray]) -> None:
-        """Run one component on the tensors it reads and add those it makes, all by name."""
-        graph = self._graphs[component]
-        tensors.update(zip(graph.outputs, graph.run({name: tensors[name] for name in graph.inputs})))
-
-    def _finish(self, stage: Stage, logits: np.ndarray, confidence: float, start: int) -> Result:
-        assert stage.gate is not None
-        index = stage.gate.exit_index
-        latency_ms = (time.perf_counter_ns() - start) / 1e6
-        self._stats.record(index, confidence, stage.macs, latency_ms)
-        return Result(index, confidence, logits, self._fitted.temperatures[index], self.labels, latency_ms)
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Softmax over the last axis."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    total: np.ndarray = shifted / shifted.sum(axis=-1, keepdims=True)
-    return total
+    def _result(
+        self, gate: Gate, confidence: float, logits: np.ndarray, latency_ms: float, gated: bool = True
+    ) -> Result:
+        index = gate.exit_index
+        return Result(index, confidence, logits, self._fitted.temperatures[index], self._labels, latency_ms, gated)

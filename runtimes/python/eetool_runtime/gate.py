@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Optional
 
 from .errors import UsageError
+from .frozen import dataclass
 from .manifest import NEVER, Manifest
 
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Optional, Union
+
+import numpy as np
 
 from .backends import PRIVATE, Backend, Graph, Threads, backend_for
 from .bundle import Bundle, open_bundle
 from .cascade import Model
 from .errors import BundleError, EarlyExitError, UsageError
+from .frozen import dataclass
 from .machine import read_machine, usable_cores
-from .manifest import Component, Manifest, Tensor
+from .manifest import Component, Manifest, Measured, Tensor
+from .policy import Run
 
 _AUTO = "auto"
 _TEMPERATURE = Tensor("float32", ())
@@ -23,6 +30,7 @@ def load(
     pool: str = PRIVATE,
     backend: str = _AUTO,
     variant: str = _AUTO,
+    preload: bool = True,
 ) -> Model:
     """Open a bundle, check it, and load its components.
 
@@ -32,6 +40,8 @@ def load(
         pool: `private` or `process`, see `eetool_runtime.backends.Threads`.
         backend: `auto` or a graph format (`onnx`).
         variant: `auto` or one of the bundle's variants, such as `onnx/fp32`.
+        preload: False loads the components up to the first exit, and each of the others when an input first needs
+            it. That input waits for it; and what is wrong with the graph is raised there.
 
     Raises:
         BundleError: the bundle is damaged, hostile or of another version.
@@ -45,22 +55,91 @@ def load(
         raise UsageError(f"the variant {chosen} answers {files.batch} inputs at a time, not one")
     allotted = Threads(recorded_threads(bundle, chosen) if threads is None else threads, pool)
     said = _tensors(bundle.manifest, chosen)
-    graphs = {}
-    for component in bundle.manifest.components:
-        graph = opener.open(bundle.file(files.components[component.name].path), allotted)
-        _check_graph(component, graph, said)
-        graphs[component.name] = graph
-    return Model(bundle, chosen, graphs, next(iter(graphs.values())).threads)
+    first_exit = [c.name for c in bundle.manifest.components].index(bundle.manifest.exits[0].component)
+    graphs: dict[str, Graph] = {}
+    for position, component in enumerate(bundle.manifest.components):
+        opening = _Opening(bundle, files.components[component.name].path, component, opener, allotted, said)
+        at_once = preload or position <= first_exit
+        graphs[component.name] = opening() if at_once else LazyGraph(component, said, allotted, opening)
+    here = recorded(bundle, chosen)
+    got = next(iter(graphs.values())).threads
+    known = here.component_latency_ms if here is not None and here.threads == got.count else None
+    return Model(bundle, chosen, graphs, got, component_ms=known)
 
 
 def recorded_threads(bundle: Bundle, variant: str) -> int:
     """The thread count that was found best for `variant` on this very kind of machine, else 1."""
+    here = recorded(bundle, variant)
+    return min(here.threads, usable_cores()) if here is not None else 1
+
+
+def recorded(bundle: Bundle, variant: str) -> Optional[Measured]:
+    """What the bundle says of `variant` on this very kind of machine, if anything."""
     if bundle.manifest.devices:
         here = read_machine()
         for settings in bundle.manifest.devices.values():
             if settings.machine == (here.board or here.cpu) and variant in settings.variants:
-                return min(settings.variants[variant].threads, usable_cores())
-    return 1
+                return settings.variants[variant]
+    return None
+
+
+@dataclass(frozen=True)
+class _Opening:
+    """Opens the graph of one component, and sees that it is what the manifest says."""
+
+    bundle: Bundle
+    path: str
+    component: Component
+    backend: Backend
+    threads: Threads
+    said: dict[str, Tensor]
+
+    def __call__(self) -> Graph:
+        graph = self.backend.open(self.bundle.file(self.path), self.threads)
+        _check_graph(self.component, graph, self.said)
+        return graph
+
+    def late(self) -> Graph:
+        """The same, long after the bundle was checked."""
+        self.bundle.recheck(self.path)
+        return self()
+
+
+class LazyGraph:
+    """A graph that is opened when it is first run. Several threads may come first at once; one opens it."""
+
+    def __init__(self, component: Component, said: Mapping[str, Tensor], threads: Threads, opening: _Opening) -> None:
+        self.inputs: Mapping[str, Tensor] = {name: said[name] for name in component.inputs}
+        self.outputs: Mapping[str, Tensor] = {name: said[name] for name in component.outputs}
+        self.threads = threads
+        self._opening = opening
+        self._lock = threading.Lock()
+        self._run: Optional[Run] = None
+
+    @property
+    def loaded(self) -> bool:
+        """Whether it has been opened."""
+        return self._run is not None
+
+    def run(self, feed: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
+        """As `Graph.run`; raises what opening raises where it is opened now."""
+        return (self._run or self._open())(feed)
+
+    def _open(self) -> Run:
+        with self._lock:
+            if self._run is None:
+                graph = self._opening.late()
+                order, made = list(graph.outputs), list(self.outputs)
+                run, turns = graph.run, [order.index(name) for name in made]
+                in_order = turns == list(range(len(turns)))
+                self._run = run if in_order else partial(_turned, run, turns)
+            return self._run
+
+
+def _turned(run: Run, turns: Sequence[int], feed: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
+    """Outputs in the order of the manifest, where the graph's own is another."""
+    outputs = run(feed)
+    return [outputs[i] for i in turns]
 
 
 def _choose(bundle: Bundle, backend: str, variant: str) -> tuple[str, Backend]:

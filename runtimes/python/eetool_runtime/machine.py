@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
 import numpy as np
+
+from .frozen import dataclass
 
 _ROOT = Path("/")
 _CPUFREQ = "sys/devices/system/cpu/cpu0/cpufreq"
@@ -55,6 +56,12 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def resident_bytes(root: Path = _ROOT) -> Optional[int]:
+    """Memory of this process that lies in RAM, shared pages included; None where `/proc` does not say."""
+    said = _first_line(root / "proc/self/statm")  # in pages: size, resident, ...
+    return int(said.split()[1]) * os.sysconf("SC_PAGE_SIZE") if said else None
 
 
 def _cpu_model(root: Path) -> Optional[str]:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Optional, Union
 
 from .errors import BundleError
+from .frozen import dataclass
 from .records import decode, parse_json
 
 SCHEMA_VERSION = "1.0"

@@ -2,38 +2,113 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from typing import Any, Union, overload
 
 import numpy as np
 
 from .errors import InputError
 from .manifest import Input
 
+Raw = Union[np.ndarray, Sequence[Any]]
 
-def preprocess(raw: np.ndarray, spec: Input) -> np.ndarray:
-    """Pixels to the model's input at batch 1.
+_SMALL = 8192  # elements
 
-    Args:
-        raw: uint8 (H, W) or (H, W, C), of the height, width and channels that `spec` names.
 
-    Returns:
-        float32 (1, C, H, W): `(raw * scale - mean) / std`.
+@overload
+def preprocess_all(raw: Raw, specs: Sequence[Input]) -> np.ndarray: ...
+
+
+@overload
+def preprocess_all(raw: Mapping[str, Raw], specs: Sequence[Input]) -> dict[str, np.ndarray]: ...
+
+
+def preprocess_all(
+    raw: Union[Raw, Mapping[str, Raw]], specs: Sequence[Input]
+) -> Union[np.ndarray, dict[str, np.ndarray]]:
+    """Raw data to model inputs at batch 1, by name where the model has several inputs.
 
     Raises:
-        InputError: the bundle holds no preprocessing for this input, or `raw` has another dtype or shape.
+        InputError: a name is missing or unknown, or what stands under it does not fit.
+    """
+    if isinstance(raw, Mapping):
+        if set(raw) != {s.name for s in specs}:
+            raise InputError(f"expected inputs {[s.name for s in specs]}, found {sorted(map(str, raw))}")
+        return {s.name: preprocess(raw[s.name], s) for s in specs}
+    if len(specs) > 1:
+        raise InputError(f"the model has {len(specs)} inputs; give a dict with {[s.name for s in specs]}")
+    return preprocess(raw, specs[0])
+
+
+def preprocess(raw: Raw, spec: Input) -> np.ndarray:
+    """One raw input to the model's input at batch 1.
+
+    Where the bundle holds preprocessing, `raw` is an image: uint8 (H, W) or (H, W, C), channels last, of exactly the
+    height, width and channels that `spec` names; there is no resizing. It becomes float32 (1, C, H, W), by
+    `(raw * scale - mean) / std`, the same as in training.
+
+    Elsewhere `raw` is one finished input, with or without the batch dimension: an array of the right dtype, or a list
+    of numbers that fit it, such as ids.
+
+    Raises:
+        InputError: `raw` has another dtype or shape; the message says which is wanted.
     """
     if spec.preprocess is None:
-        raise InputError(f"input {spec.name!r}: the bundle holds no preprocessing; bring a finished {_form(spec)}")
-    _, channels, height, width = spec.shape
+        return _finished(raw, spec)
     pixels = np.asarray(raw)
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]  # (H, W) -> (H, W, 1)
+    _, channels, height, width = spec.shape
     if pixels.dtype != np.uint8 or pixels.shape != (height, width, channels):
         raise InputError(
             f"input {spec.name!r}: expected raw pixels uint8 ({height}, {width}, {channels}), "
-            f"found {np.asarray(raw).dtype} {np.asarray(raw).shape}"
+            f"found {np.asarray(raw).dtype} {np.asarray(raw).shape}",
+            _advice(pixels, spec),
         )
     return normalise(pixels.transpose(2, 0, 1)[None], spec)  # (H, W, C) -> (1, C, H, W)
+
+
+def _advice(pixels: np.ndarray, spec: Input) -> str:
+    """What to do about an image that does not fit."""
+    channels, height, width = spec.shape[1:]
+    if pixels.shape in ((channels, height, width), (1, channels, height, width)):
+        return "Channels come last: raw.transpose(1, 2, 0). What is finished already goes to model(x) as it is."
+    if pixels.ndim == 4:
+        return "Bring one image at a time; model.batch(xs) answers many inputs at once."
+    if pixels.dtype != np.uint8:
+        return "Raw pixels are uint8, from 0 to 255. What is normalised already goes to model(x) as it is."
+    if pixels.ndim == 3 and pixels.shape[2] != channels:
+        return f"The model looks at {channels} channels: convert grey, colour or transparency first."
+    return f"There is no resizing: bring the image to {width} x {height} as in training, for example with Pillow."
+
+
+def _finished(raw: Raw, spec: Input) -> np.ndarray:
+    """An array or list for an input without preprocessing, at batch 1."""
+    try:
+        array = np.asarray(raw)
+    except ValueError:
+        raise InputError(f"input {spec.name!r}: expected {_form(spec)}, found lists of different lengths") from None
+    if not isinstance(raw, np.ndarray):
+        array = _converted(array, spec)
+    if array.dtype != spec.dtype:
+        raise InputError(
+            f"input {spec.name!r}: the bundle holds no preprocessing; bring a finished {_form(spec)}, not {array.dtype}"
+        )
+    if array.ndim == len(spec.shape) - 1:
+        array = array[None]  # one input without a batch dimension -> (1, ...)
+    return check(array, spec)
+
+
+def _converted(numbers: np.ndarray, spec: Input) -> np.ndarray:
+    """Python's numbers in the dtype of `spec`: integers may become floats, and nothing may be lost otherwise."""
+    wanted = np.dtype(spec.dtype)
+    allowed = {"f": "iuf", "b": "b"}.get(wanted.kind, "iu")
+    if numbers.dtype.kind in allowed:
+        converted = numbers.astype(wanted)
+        if wanted.kind == "f" or np.array_equal(converted, numbers):
+            return converted
+    raise InputError(f"input {spec.name!r}: expected {_form(spec)}, found {numbers.dtype} {numbers.shape}")
 
 
 def normalise(pixels: np.ndarray, spec: Input) -> np.ndarray:
@@ -68,8 +143,13 @@ def check(array: object, spec: Input, *, any_batch: bool = False) -> np.ndarray:
 
 def finite(array: np.ndarray) -> bool:
     """Whether `array` holds neither NaN nor infinity; integers never do."""
-    # A sum is no faster, and warns where large values overflow; a dot product would wake the threads of a BLAS.
-    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+    if array.dtype.kind != "f":
+        return True
+    # A sum of squares that is finite proves it, at half the cost; one that overflows says nothing. Of small arrays
+    # only: a product of large ones would wake the threads of a BLAS.
+    if array.size <= _SMALL and math.isfinite(np.vdot(array, array)):
+        return True
+    return bool(np.logical_and.reduce(np.isfinite(array), axis=None))
 
 
 def share_symbols(specs: Sequence[Input]) -> bool:

@@ -6,7 +6,6 @@ Written here and not taken from a library because the device has numpy and nothi
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import reprlib
 import types
@@ -27,6 +26,8 @@ _quote.maxstring = _quote.maxother = 60
 
 def parse_json(text: str, refuse: Refuse) -> Any:
     """Parse `text`; duplicate keys, NaN, Infinity, endless integers and nesting raise `refuse(reason)`."""
+
+    import json  # only where there is something to parse
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: dict[str, Any] = {}

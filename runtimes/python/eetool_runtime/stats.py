@@ -1,45 +1,90 @@
-"""Counting what a model did: exits, depth, compute and latency."""
+"""Counting what a model did: exits, depth, compute, latency and confidence, apart for every operating point."""
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, Optional
 
 import numpy as np
 
-from .manifest import Expected
+from .manifest import Expected, Reached
 
-_RECENT_CALLS = 10_000
+_RECENT_CALLS = 10_000  # whose latencies are kept
+_WINDOW = 1_000  # whose confidences are kept
+_MIN_FOR_A_TEST = 30  # below, the mean of confidences is not near a normal distribution
 
 
 class Stats:
-    """Thread-safe counters of one model. `record` is on the hot path and does nothing but add."""
+    """Thread-safe counters of one model at one operating point.
+
+    `record` is on the hot path and only adds. Counts hold since loading; latencies and confidences are those of the
+    last calls since the model moved to this operating point, so that they speak of now.
+    """
 
     def __init__(self, n_exits: int) -> None:
         self._lock = threading.Lock()
         self._exits = [0] * n_exits
-        self._confidence = [0.0] * n_exits
         self._macs = 0
+        self._total_ms = 0.0
+        self._ungated = 0
+        self._overruns = 0
         self._latency_ms: deque[float] = deque(maxlen=_RECENT_CALLS)
+        self._window: deque[tuple[int, float, Sequence[tuple[int, float]]]] = deque(maxlen=_WINDOW)
 
-    def record(self, exit_index: int, confidence: float, macs: int, latency_ms: float) -> None:
-        """Count one call; `macs` are those of everything that ran."""
-        with self._lock:
-            self._exits[exit_index] += 1
-            self._confidence[exit_index] += confidence
-            self._macs += macs
-            self._latency_ms.append(latency_ms)
+    def record(
+        self,
+        exit_index: int,
+        confidence: float,
+        macs: int,
+        latency_ms: float,
+        seen: Sequence[tuple[int, float]] = (),
+        gated: bool = True,
+        overrun: bool = False,
+    ) -> None:
+        """Count one call.
 
-    def snapshot(self, unsplit_macs: int, expected: Optional[Expected]) -> dict[str, Any]:
-        """Figures since the model was loaded; shares, means and percentiles are null before the first call.
-
-        `latency_ms` covers the last 10,000 calls. `compute_saved` is 1 − mean MACs / MACs of the unsplit backbone.
-        `exit_shares_expected` are those of the operating point in use, on the split named in the bundle.
+        Args:
+            macs: of everything that ran.
+            seen: (exit, confidence) of the gates that this input reached by the thresholds alone.
+            gated: whether a gate decided, and not the clock.
+            overrun: whether it took longer than its deadline.
         """
         with self._lock:
-            counts, confidence = list(self._exits), list(self._confidence)
-            macs, latencies = self._macs, np.array(self._latency_ms)
+            self._exits[exit_index] += 1
+            self._macs += macs
+            self._total_ms += latency_ms
+            self._latency_ms.append(latency_ms)
+            self._window.append((exit_index, confidence, seen))
+            if not gated:
+                self._ungated += 1
+            if overrun:
+                self._overruns += 1
+
+    def start_window(self) -> None:
+        """Forget latencies and confidences, and keep the counts: the model comes back from another point."""
+        with self._lock:
+            self._latency_ms.clear()
+            self._window.clear()
+
+    def recent_ms(self, calls: int) -> list[float]:
+        """Latencies of at most the last `calls` calls at this point since the model moved to it."""
+        with self._lock:
+            return list(self._latency_ms)[-calls:]
+
+    def snapshot(self, unsplit_macs: int, expected: Optional[Expected]) -> dict[str, Any]:
+        """Figures at this operating point; shares, means and percentiles are null before the first call.
+
+        `latency_ms` covers the last 10,000 calls; `mean_confidence` (of the inputs that left at each exit) and
+        `drift` the last 1,000. `compute_saved` is 1 − mean MACs / MACs of the unsplit backbone. Expected figures are
+        those of the bundle, on the split named there.
+        """
+        with self._lock:
+            counts, macs, total_ms = list(self._exits), self._macs, self._total_ms
+            ungated, overruns = self._ungated, self._overruns
+            latencies, window = np.array(self._latency_ms), list(self._window)
         calls = sum(counts)
         return {
             "calls": calls,
@@ -47,11 +92,60 @@ class Stats:
             "exit_shares": [c / calls for c in counts] if calls else None,
             "exit_shares_expected": list(expected.exit_shares) if expected else None,
             "mean_exit_depth": sum(i * c for i, c in enumerate(counts)) / calls if calls else None,
-            "mean_confidence": [s / c if c else None for s, c in zip(confidence, counts)],
+            "mean_confidence": _mean_confidence(window, len(counts)),
             "mean_macs": macs / calls if calls else None,
             "compute_saved": 1 - macs / calls / unsplit_macs if calls and unsplit_macs else None,
-            "latency_ms": _percentiles(latencies) if calls else None,
+            "latency_ms": _percentiles(latencies) if len(latencies) else None,
+            "latency_ms_sum": total_ms,
+            "ungated": ungated,
+            "overruns": overruns,
+            "drift": drift([seen for _, _, seen in window], expected.reached) if expected else None,
         }
+
+
+def drift(
+    seen: Sequence[Sequence[tuple[int, float]]], expected: Sequence[Optional[Reached]]
+) -> list[Optional[dict[str, Any]]]:
+    """Welch's test, exit by exit: do the confidences seen have the mean that the bundle recorded?
+
+    Args:
+        seen: per call, (exit, confidence) of the gates that it reached.
+        expected: per exit, what the bundle says of the inputs that reach it.
+
+    Returns:
+        per exit `{n, mean, expected_mean, z, p}`, or None where fewer than 30 inputs reached it, the bundle has no
+        figures, or neither side varies. `p` is two-sided and of this exit alone: who watches k exits should compare
+        it with a level divided by k. It takes inputs for independent; the frames of one scene are not, and look
+        like more evidence than they are.
+    """
+    values: list[list[float]] = [[] for _ in expected]
+    for call in seen:
+        for exit_index, confidence in call:
+            values[exit_index].append(confidence)
+    return [_welch(np.array(v), r) if r is not None else None for v, r in zip(values, expected)]
+
+
+def _welch(values: np.ndarray, recorded: Reached) -> Optional[dict[str, Any]]:
+    values = values[np.isfinite(values)]
+    if len(values) < _MIN_FOR_A_TEST:
+        return None
+    mean, recorded_variance = float(values.mean()), recorded.confidence_std**2
+    variance = float(values.var(ddof=1)) / len(values) + recorded_variance / recorded.n
+    if variance == 0:
+        return None
+    z = (mean - recorded.confidence_mean) / math.sqrt(variance)
+    p = math.erfc(abs(z) / math.sqrt(2))
+    return {"n": len(values), "mean": mean, "expected_mean": recorded.confidence_mean, "z": z, "p": p}
+
+
+def _mean_confidence(
+    window: Sequence[tuple[int, float, Sequence[tuple[int, float]]]], n_exits: int
+) -> list[Optional[float]]:
+    sums, counts = [0.0] * n_exits, [0] * n_exits
+    for exit_index, confidence, _ in window:
+        sums[exit_index] += confidence
+        counts[exit_index] += 1
+    return [s / c if c else None for s, c in zip(sums, counts)]
 
 
 def _percentiles(latencies: np.ndarray) -> dict[str, float]:

@@ -13,8 +13,8 @@ from tiny import CLASSES, CONTRASTS, LABELS, POINTS, VARIANT, answers, image, le
 
 import eetool_runtime as ee
 from eetool_runtime.backends import Graph, Threads, open_graph
-from eetool_runtime.cascade import softmax
 from eetool_runtime.errors import InputError, UsageError
+from eetool_runtime.result import softmax
 
 IMAGES = [(label, contrast) for label in range(CLASSES) for contrast in CONTRASTS]
 X = np.concatenate([image(*pair) for pair in IMAGES])

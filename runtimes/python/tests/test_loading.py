@@ -172,7 +172,7 @@ def test_a_file_that_is_no_graph_is_named(tmp_path: Path) -> None:
 
     path = write_tiny_bundle(tmp_path, edit=edit)
     (path / "notes.onnx").touch()
-    with pytest.raises(BackendError, match=r"notes\.onnx: onnxruntime \S+ cannot load this graph"):
+    with pytest.raises(BackendError, match=r"notes\.onnx: cannot be read as an ONNX file"):
         ee.load(path)
 
 

@@ -12,7 +12,7 @@ from tiny import image, pixels
 
 from eetool_runtime.errors import InputError
 from eetool_runtime.manifest import Input, Preprocess
-from eetool_runtime.preprocess import check, check_together, normalise, preprocess, share_symbols
+from eetool_runtime.preprocess import check, check_together, normalise, preprocess, preprocess_all, share_symbols
 
 RULE = Preprocess(1 / 255, (0.5, 0.25, 0.0), (0.5, 0.25, 1.0))
 COLOUR = Input("image", "float32", ("batch", 3, 2, 4), RULE)
@@ -140,3 +140,48 @@ def test_a_symbol_stands_for_one_size(a: tuple[int, int], b: tuple[int, int], pr
     else:
         with pytest.raises(InputError, match=f"^{problem}$"):
             check_together(arrays, specs)
+
+
+@pytest.mark.parametrize(
+    ("raw", "hint"),
+    [
+        (np.zeros((3, 2, 4), np.uint8), "Channels come last"),
+        (np.zeros((1, 2, 4, 3), np.uint8), "one image at a time"),
+        (np.zeros((2, 4, 3), np.float32), "Raw pixels are uint8"),
+        (np.zeros((2, 4), np.uint8), "looks at 3 channels"),
+        (np.zeros((4, 8, 3), np.uint8), "There is no resizing: bring the image to 4 x 2"),
+    ],
+)
+def test_a_refused_image_comes_with_advice(raw: np.ndarray, hint: str) -> None:
+    with pytest.raises(InputError) as caught:
+        preprocess(raw, COLOUR)
+    assert hint in (caught.value.hint or "")
+
+
+def test_every_input_is_made_ready_by_name() -> None:
+    raw = {"image": np.zeros((2, 4, 3), np.uint8), "ids": [3, 1, 2]}
+    found = preprocess_all(raw, [COLOUR, TEXT])
+    np.testing.assert_array_equal(found["ids"], np.array([[3, 1, 2]], np.int64))
+    assert found["ids"].dtype == np.int64
+    assert found["image"].shape == (1, 3, 2, 4)
+    with pytest.raises(InputError, match=r"expected inputs \['image', 'ids'\], found \['image'\]"):
+        preprocess_all({"image": raw["image"]}, [COLOUR, TEXT])
+    with pytest.raises(InputError, match="the model has 2 inputs; give a dict"):
+        preprocess_all(raw["image"], [COLOUR, TEXT])
+    np.testing.assert_array_equal(preprocess_all([1.5, 2, 3], [BARE]), np.array([[1.5, 2, 3]], np.float32))
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ([1.5, 2.0], r"expected int64 \(batch, tokens\), found float64 \(2,\)"),
+        (["a", "b"], r"expected int64 \(batch, tokens\), found <U1 \(2,\)"),
+        ([[1], [2, 3]], "found lists of different lengths"),
+        (np.zeros(3, np.int32), r"bring a finished int64 \(batch, tokens\), not int32"),
+        ([[1, 2], [3, 4]], r"expected shape int64 \(batch, tokens\), found \(2, 2\)"),
+        ([], "expected int64"),
+    ],
+)
+def test_ids_of_another_form_are_refused(raw: Any, message: str) -> None:
+    with pytest.raises(InputError, match=f"^input 'ids': .*{message}"):
+        preprocess(raw, TEXT)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import threading
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eetool_runtime.manifest import Expected
-from eetool_runtime.stats import Stats
+from eetool_runtime.manifest import Expected, Reached
+from eetool_runtime.stats import Stats, drift
 
 EXPECTED = Expected("test", 10, 0.9, (0.5, 0.3, 0.2), 0.7, 100.0, (None, None, None))
 
@@ -25,6 +27,10 @@ def test_before_the_first_call_nothing_is_known() -> None:
         "mean_macs": None,
         "compute_saved": None,
         "latency_ms": None,
+        "latency_ms_sum": 0.0,
+        "ungated": 0,
+        "overruns": 0,
+        "drift": [None, None, None],
     }
 
 
@@ -84,3 +90,50 @@ def test_threads_lose_no_counts() -> None:
     for worker in workers:
         worker.join()
     assert stats.snapshot(1, None)["exit_counts"] == [8_000, 8_000]
+
+
+REACHED = (Reached(5000, 0.8, 0.1), None, Reached(400, 0.6, 0.2))
+
+
+def seen_by(rng: np.random.Generator, mean: float, n: int) -> list[list[tuple[int, float]]]:
+    return [[(0, float(value)), (2, 0.6)] for value in rng.normal(mean, 0.1, n)]
+
+
+def test_drift_is_welchs_test() -> None:
+    found = drift(seen_by(np.random.default_rng(1), 0.76, 200), REACHED)
+    assert found[1] is None
+    first = found[0]
+    assert first is not None
+    values = np.random.default_rng(1).normal(0.76, 0.1, 200)
+    wanted = (values.mean() - 0.8) / math.sqrt(values.var(ddof=1) / 200 + 0.01 / 5000)
+    assert first["z"] == pytest.approx(wanted)
+    assert first["p"] == pytest.approx(math.erfc(abs(wanted) / math.sqrt(2)))
+    assert (first["n"], first["expected_mean"]) == (200, 0.8)
+    assert first["p"] < 1e-5
+    assert found[2] is not None
+    assert (found[2]["z"], found[2]["p"]) == pytest.approx((0, 1))
+
+
+def test_without_drift_the_p_value_is_as_likely_to_be_small_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    ps = [drift(seen_by(rng, 0.8, 100), REACHED)[0]["p"] for _ in range(400)]  # type: ignore[index]
+    assert 0.02 < np.mean(np.array(ps) < 0.05) < 0.09
+    assert 0.4 < np.mean(ps) < 0.6
+
+
+def test_too_few_or_too_equal_confidences_are_no_evidence() -> None:
+    assert drift([[(0, 0.1 * (n % 2))] for n in range(29)], REACHED)[0] is None
+    assert drift([[(0, 0.1 * (n % 2))] for n in range(30)], REACHED)[0] is not None
+    assert drift([[(0, 0.5)]] * 100, (Reached(10, 0.5, 0.0),)) == [None]
+    assert drift([[(0, math.nan)]] * 100, REACHED)[0] is None
+
+
+def test_a_new_window_keeps_the_counts_and_forgets_the_rest() -> None:
+    stats = Stats(1)
+    for _ in range(40):
+        stats.record(0, 0.5, 1, 2.0, [(0, 0.5)])
+    stats.start_window()
+    found = stats.snapshot(1, None)
+    assert (found["calls"], found["latency_ms"], found["mean_confidence"]) == (40, None, [None])
+    assert found["latency_ms_sum"] == 80
+    assert stats.recent_ms(10) == []

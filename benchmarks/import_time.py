@@ -1,0 +1,62 @@
+"""What `import eetool_runtime` and loading a backend cost beside `import numpy, onnxruntime`: one JSON document.
+
+    python benchmarks/import_time.py
+
+Each import happens in a process of its own, in turns, and times itself. The first round is not counted: it fills the
+disk cache and a bytecode cache that all of them share.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+
+PLAIN = "import numpy, onnxruntime"
+RUNTIME = "import eetool_runtime; from eetool_runtime.backends import backend_for; backend_for('onnx')"
+BARE = "import eetool_runtime"
+TIMED = """
+import time
+start, busy = time.perf_counter(), time.process_time()
+{}
+print(time.perf_counter() - start, time.process_time() - busy)
+"""
+
+
+def main() -> int:
+    """Measure and print the document."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--runs", type=int, default=15, help="processes per import")
+    options = parser.parse_args()
+    subjects = {"plain": PLAIN, "runtime": RUNTIME, "bare": BARE}
+    with tempfile.TemporaryDirectory() as cache:
+        turns = [{name: once(text, cache) for name, text in subjects.items()} for _ in range(options.runs + 1)]
+    rounds = turns[1:]
+    document = {
+        "schema": "import_time/1",
+        "statements": subjects,
+        "median_ms": {name: statistics.median(r[name][0] for r in rounds) for name in subjects},
+        "median_cpu_ms": {name: statistics.median(r[name][1] for r in rounds) for name in subjects},
+        "ratio_runtime_to_plain": statistics.median(r["runtime"][0] / r["plain"][0] for r in rounds),
+        "ratio_of_cpu_time": statistics.median(r["runtime"][1] / r["plain"][1] for r in rounds),
+        "runs": options.runs,
+        "python": sys.version.split()[0],
+    }
+    print(json.dumps(document, indent=2))
+    return 0
+
+
+def once(statement: str, cache: str) -> tuple[float, float]:
+    """Milliseconds, and those of processor time, that `statement` takes in a new process."""
+    command = [sys.executable, "-c", TIMED.format(statement)]
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": cache}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    elapsed, busy = (1e3 * float(word) for word in done.stdout.split())
+    return elapsed, busy
+
+
+if __name__ == "__main__":
+    sys.exit(main())

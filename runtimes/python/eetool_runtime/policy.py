@@ -1,0 +1,117 @@
+"""The setting of the knob, compiled: which graphs are called with which tensors, and where gates stand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Callable, Optional
+
+import numpy as np
+
+from .backends import Graph
+from .errors import UsageError
+from .frozen import dataclass
+from .gate import Gate, Stage, plan
+from .manifest import NEVER, Manifest
+from .stats import Stats
+
+Thresholds = tuple[Optional[float], ...]
+Band = tuple[float, float]
+Run = Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]]
+
+# run, the tensors it reads, those it makes, the gate behind it, and the MACs of all that has run by then.
+# A plain tuple: unpacking it is the cheapest thing Python can do, and this happens for every component of every call.
+Step = tuple[Run, tuple[str, ...], tuple[str, ...], Optional[Gate], int]
+
+START = -1  # where a call begins, as an exit before exit 0
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """The way from one gate to the next: `steps` run, then `gate` decides. MACs are those of the stretch alone."""
+
+    after: int
+    gate: Gate
+    steps: tuple[Step, ...]
+    components: tuple[str, ...]
+    macs: int
+
+
+class Policy:
+    """Thresholds in use, and what follows from them. Never changed once made, so that calls may share it."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        graphs: Mapping[str, Graph],
+        thresholds: Thresholds,
+        name: Optional[str],
+        watch: Optional[Band],
+        stats: Stats,
+    ) -> None:
+        self.thresholds = thresholds
+        self.name = name
+        self.watch = _checked(watch)
+        self.stats = stats
+        self._manifest = manifest
+        self._graphs = graphs
+        self._ways: dict[tuple[int, bool], tuple[Stretch, ...]] = {}
+        self._stages = plan(manifest, thresholds)
+        self.steps = tuple(self._step(stage) for stage in self._stages)
+
+    def stretches(self, min_exit: int, anytime: bool) -> tuple[Stretch, ...]:
+        """The way through all gates from `min_exit` on.
+
+        Args:
+            min_exit: gates before this one do not stand; negative counts from the end, so -1 is full depth.
+            anytime: every exit from there on is computed, even where its gate cannot fire.
+
+        Raises:
+            UsageError: there is no such exit.
+        """
+        n = len(self._manifest.exits)
+        first = min_exit + n if min_exit < 0 else min_exit
+        if not 0 <= first < n:
+            raise UsageError(f"min_exit is {min_exit}; this model has the exits 0 to {n - 1}")
+        key = (first, anytime)
+        if key not in self._ways:
+            floor = NEVER if anytime else None
+            later = tuple(floor if t is None else t for t in self.thresholds[first:])
+            self._ways[key] = self._cut(plan(self._manifest, (None,) * first + later))
+        return self._ways[key]
+
+    def rest(self, exit_index: int) -> Stretch:
+        """From behind `exit_index` to the final exit, with no head in between that is not needed."""
+        component = self._manifest.exits[exit_index].component
+        order = [c.name for c in self._manifest.components]
+        last = self.stretches(len(self._manifest.exits) - 1, anytime=False)[-1]
+        left = [i for i, name in enumerate(last.components) if order.index(name) > order.index(component)]
+        macs = {c.name: c.macs for c in self._manifest.components}
+        components = tuple(last.components[i] for i in left)
+        steps = tuple(last.steps[i] for i in left)
+        return Stretch(exit_index, last.gate, steps, components, sum(macs[name] for name in components))
+
+    def _cut(self, stages: tuple[Stage, ...]) -> tuple[Stretch, ...]:
+        stretches, begun, paid, after = [], 0, 0, START
+        for i, stage in enumerate(stages):
+            if stage.gate is not None:
+                part = stages[begun : i + 1]
+                steps, names = tuple(self._step(s) for s in part), tuple(s.component for s in part)
+                stretches.append(Stretch(after, stage.gate, steps, names, stage.macs - paid))
+                begun, paid, after = i + 1, stage.macs, stage.gate.exit_index
+        return tuple(stretches)
+
+    def _step(self, stage: Stage) -> Step:
+        graph = self._graphs[stage.component]
+        return graph.run, tuple(graph.inputs), tuple(graph.outputs), stage.gate, stage.macs
+
+
+def _checked(watch: Optional[Band]) -> Optional[Band]:
+    if watch is None:
+        return None
+    try:
+        low, high = (float(bound) for bound in watch)
+    except (TypeError, ValueError):
+        low, high = 1.0, 0.0
+    if not 0 <= low <= high <= 1:
+        raise UsageError(f"watch is {watch!r}; a band (low, high) with 0 <= low <= high <= 1 is needed")
+    return low, high

@@ -1,0 +1,228 @@
+"""A model that says what a test wants to hear: for the tests of applications that embed the runtime.
+
+from eetool_runtime.testing import Say, scripted
+
+model = scripted([Say("cat", exit=0), Say("dog", exit=2, confidence=0.7)], labels=("cat", "dog"))
+assert model(x).label == "cat"
+
+No engine, no file and no bundle is needed; gates, thresholds, deadlines and statistics are the real ones.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Optional
+
+import numpy as np
+
+from .backends import Threads
+from .backends.fake import FakeGraph, Tensors
+from .bundle import Bundle
+from .cascade import Model
+from .errors import UsageError
+from .frozen import dataclass
+from .manifest import (
+    BATCH,
+    SCHEMA_VERSION,
+    Component,
+    Exit,
+    File,
+    GraphFile,
+    Input,
+    Manifest,
+    OperatingPoint,
+    Preprocess,
+    Tensor,
+    Variant,
+)
+
+VARIANT = "fake/fp32"
+_MACS = 1_000_000  # of every segment; heads have a hundredth
+_CARRIER = "script_number"
+_POINTS = {"full": None, "balanced": 0.8, "fast": 0.6}
+
+
+@dataclass(frozen=True)
+class Say:
+    """One answer: `confidence` from `exit` on, 0 before it. So the input leaves at `exit` where the thresholds allow
+    that, and deeper where they ask for more. Unless `logits` are given, the label gets 5 and the others 0."""
+
+    label: str
+    exit: int = 0
+    confidence: float = 0.95
+    logits: Optional[Sequence[float]] = None
+
+
+class FakeClock:
+    """Nanoseconds that pass only when told to: a clock for `scripted`."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+
+    def __call__(self) -> int:
+        """The time now."""
+        return self.now_ns
+
+    def advance_ms(self, milliseconds: float) -> None:
+        """Let time pass."""
+        self.now_ns += round(milliseconds * 1e6)
+
+
+def scripted(
+    script: Sequence[Say],
+    *,
+    like: Optional[Bundle] = None,
+    labels: Sequence[str] = (),
+    early_exits: int = 2,
+    input_shape: Sequence[int] = (3, 32, 32),
+    component_ms: Optional[Mapping[str, float]] = None,
+    clock: Optional[FakeClock] = None,
+) -> Model:
+    """A model that gives the answers of `script` one after the other, and then from the beginning again.
+
+    Args:
+        script: the answers. Calls from several threads each get one of their own.
+        like: a bundle whose inputs, labels, exits and operating points it should have; the next three are then unused.
+        labels: by default those that the script names.
+        early_exits: how many, at thresholds of 0.8 (`balanced`, the default point), 0.6 (`fast`) or none (`full`).
+        input_shape: of the one input, `input`, without the batch dimension; uint8 pixels are divided by 255.
+        component_ms: how long each of `seg0`, `exit0`, `seg1`, ... takes, on `clock`.
+        clock: the model's clock; time then passes only by `component_ms` and by hand.
+
+    Raises:
+        UsageError: the script is empty, or names a label or exit that the model does not have.
+    """
+    names = tuple(labels) or tuple(dict.fromkeys(say.label for say in script))
+    manifest = _like(like.manifest) if like is not None else _manifest(names, early_exits, tuple(input_shape))
+    play = _Play(tuple(script), manifest)
+    delays = dict(component_ms or {})
+    unknown = set(delays) - {c.name for c in manifest.components}
+    if unknown:
+        raise UsageError(f"component_ms: there is no component {sorted(unknown)[0]!r}")
+    if delays and clock is None:
+        raise UsageError("component_ms needs a clock=FakeClock() that it can pass on")
+
+    def graph(component: Component) -> FakeGraph:
+        said = _tensors(manifest)
+
+        def compute(feed: Tensors) -> Tensors:
+            if clock is not None:
+                clock.advance_ms(delays.get(component.name, 0.0))
+            return play.compute(component, feed)
+
+        inputs, outputs = ({name: said[name] for name in names} for names in (component.inputs, component.outputs))
+        return FakeGraph(inputs, outputs, compute, name=component.name)
+
+    graphs = {c.name: graph(c) for c in manifest.components}
+    bundle = Bundle(like.path if like is not None else Path("scripted.eebundle"), manifest)
+    return Model(bundle, VARIANT, graphs, Threads(), clock=clock or time.perf_counter_ns)
+
+
+class _Play:
+    """Which call gets which answer. The first segment draws a number per input, and the tensors carry it on."""
+
+    def __init__(self, script: tuple[Say, ...], manifest: Manifest) -> None:
+        if not script:
+            raise UsageError("the script is empty")
+        for say in script:
+            if say.label not in manifest.labels:
+                raise UsageError(f"the script says {say.label!r}; the labels are {', '.join(manifest.labels)}")
+            if not 0 <= say.exit < len(manifest.exits):
+                raise UsageError(f"the script says exit {say.exit}; the last one is {manifest.n_early_exits}")
+            if say.logits is not None and len(say.logits) != len(manifest.labels):
+                raise UsageError(f"the script gives {len(say.logits)} logits for {len(manifest.labels)} labels")
+        self._script = script
+        self._exits = {e.component: k for k, e in enumerate(manifest.exits)}
+        self._labels = manifest.labels
+        self._inputs = {i.name for i in manifest.inputs}
+        self._lock = threading.Lock()
+        self._numbers = itertools.cycle(range(len(script)))
+
+    def compute(self, component: Component, feed: Tensors) -> Tensors:
+        carried = [array for name, array in feed.items() if name.startswith(_CARRIER)]
+        if carried:
+            numbers = carried[0]
+        else:
+            rows = len(feed[next(iter(self._inputs & feed.keys()))])
+            with self._lock:
+                numbers = np.array([[next(self._numbers)] for _ in range(rows)], np.float32)
+        if component.name not in self._exits:
+            return {component.outputs[0]: numbers}
+        says = [self._script[int(number)] for number in numbers[:, 0]]
+        return {
+            component.outputs[0]: np.stack([self._logits(say) for say in says]),
+            component.outputs[1]: np.array([self._confidence(say, component.name) for say in says]),
+        }
+
+    def _logits(self, say: Say) -> np.ndarray:
+        if say.logits is not None:
+            return np.array(say.logits, np.float32)
+        return np.array([5.0 if label == say.label else 0.0 for label in self._labels], np.float32)
+
+    def _confidence(self, say: Say, component: str) -> float:
+        return say.confidence if self._exits[component] >= say.exit else 0.0
+
+
+def _manifest(labels: tuple[str, ...], early_exits: int, shape: tuple[int, ...]) -> Manifest:
+    image = Preprocess(1 / 255, (0.0,) * shape[0], (1.0,) * shape[0]) if len(shape) == 3 else None
+    points = {name: OperatingPoint((t,) * early_exits) for name, t in _POINTS.items()}
+    inputs = (Input("input", "float32", (BATCH, *shape), image),)
+    return _assemble("scripted", inputs, labels, early_exits, points, "balanced")
+
+
+def _like(m: Manifest) -> Manifest:
+    """The same from outside: its inputs, labels, exits and operating points, over a wiring of our own."""
+    fitted = next(iter(m.variants.values()))
+    points = fitted.operating_points
+    return _assemble(m.name, m.inputs, m.labels, m.n_early_exits, points, m.default_operating_point)
+
+
+def _assemble(
+    name: str,
+    inputs: tuple[Input, ...],
+    labels: tuple[str, ...],
+    early_exits: int,
+    points: Mapping[str, OperatingPoint],
+    default: str,
+) -> Manifest:
+    components: list[Component] = []
+    exits: list[Exit] = []
+    read = tuple(i.name for i in inputs)
+    for k in range(early_exits + 1):
+        components.append(Component(f"seg{k}", "segment", read, (f"{_CARRIER}{k}",), _MACS, 0))
+        read = (f"{_CARRIER}{k}",)
+        made = (f"exit{k}_logits", f"exit{k}_confidence")
+        components.append(Component(f"exit{k}", "exit", (*read, f"exit{k}_temperature"), made, _MACS // 100, 0))
+        exits.append(Exit(f"layer{k}" if k < early_exits else None, f"exit{k}", *made, f"exit{k}_temperature"))
+    tensors: dict[str, Tensor] = {}
+    for k in range(early_exits + 1):
+        tensors[f"{_CARRIER}{k}"] = Tensor("float32", (BATCH, 1))
+        tensors[f"exit{k}_logits"] = Tensor("float32", (BATCH, len(labels)))
+        tensors[f"exit{k}_confidence"] = Tensor("float32", (BATCH,))
+    graphs = {c.name: GraphFile(f"components/{c.name}.fake", "fp32", 0.0, 0.0) for c in components}
+    paths = [g.path for g in graphs.values()] + ["samples/inputs.npz", "samples/fake.npz"]
+    variant = Variant(graphs, (1.0,) * (early_exits + 1), dict(points), "samples/fake.npz", 0.0)
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        name=name,
+        inputs=inputs,
+        labels=labels,
+        tensors=tensors,
+        exits=tuple(exits),
+        components=tuple(components),
+        variants={VARIANT: variant},
+        score="scripted",
+        default_operating_point=default,
+        samples="samples/inputs.npz",
+        producer={},
+        files={path: File("0" * 64, 0) for path in paths},
+    )
+
+
+def _tensors(m: Manifest) -> dict[str, Tensor]:
+    temperatures = {e.temperature: Tensor("float32", ()) for e in m.exits}
+    return {**{i.name: Tensor(i.dtype, i.shape) for i in m.inputs}, **temperatures, **m.tensors}

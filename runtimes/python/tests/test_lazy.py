@@ -1,0 +1,71 @@
+"""Components that are loaded when they are needed, and what a model takes."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_cascade import X
+from tiny import image, write_tiny_bundle
+
+import eetool_runtime as ee
+from eetool_runtime.errors import BundleError
+from eetool_runtime.machine import resident_bytes
+
+
+def test_deep_components_wait_for_the_first_input_that_needs_them(tiny_bundle: Path) -> None:
+    eager, lazy = ee.load(tiny_bundle), ee.load(tiny_bundle, preload=False)
+    assert lazy.memory()["loaded"] == ["seg0", "exit0"]
+    assert lazy(image(0, 2.0)).exit == 0
+    assert lazy.memory()["not_loaded"] == ["seg1", "exit1", "exit2"]
+    assert lazy(image(0, 1.0)).exit == 1
+    assert lazy.memory()["not_loaded"] == ["exit2"]
+    for n in range(len(X)):
+        np.testing.assert_array_equal(lazy(X[n : n + 1]).logits, eager(X[n : n + 1]).logits)
+    found = lazy.memory()
+    assert found["not_loaded"] == []
+    assert found["loaded_bytes"] == found["total_bytes"] == eager.memory()["loaded_bytes"]
+
+
+@pytest.mark.parametrize("tweaks", [{"joined": True}, {"chained": True}, {"early_exits": 0}, {"ids": True}], ids=str)
+def test_every_wiring_can_be_lazy(tmp_path: Path, tweaks: dict[str, Any]) -> None:
+    path = write_tiny_bundle(tmp_path, **tweaks)
+    x: Any = {"input": image(1, 0.25), "ids": np.ones((1, 2), np.int64)} if "ids" in tweaks else image(1, 0.25)
+    np.testing.assert_array_equal(ee.load(path, preload=False)(x).logits, ee.load(path)(x).logits)
+
+
+def test_eight_threads_may_need_a_component_at_once(tiny_bundle: Path) -> None:
+    lazy, exits = ee.load(tiny_bundle, preload=False), []
+    workers = [threading.Thread(target=lambda: exits.append(lazy(image(0, 0.25)).exit)) for _ in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert exits == [2] * 8
+
+
+def test_a_file_that_was_changed_meanwhile_is_refused(tiny_bundle: Path) -> None:
+    lazy = ee.load(tiny_bundle, preload=False)
+    deep = tiny_bundle / "components/exit2/onnx-fp32/model.onnx"
+    deep.write_bytes(bytes(len(deep.read_bytes())))
+    assert lazy(image(0, 2.0)).exit == 0
+    with pytest.raises(BundleError, match="its SHA-256 is not the one in the manifest"):
+        lazy(image(0, 0.25))
+
+
+def test_memory_is_the_size_of_the_files_and_of_the_process(tiny_bundle: Path) -> None:
+    found = ee.load(tiny_bundle, preload=False).memory()
+    sizes = [p.stat().st_size for p in (tiny_bundle / "components").rglob("*.onnx")]
+    assert found["total_bytes"] == sum(sizes)
+    assert 0 < found["loaded_bytes"] < found["total_bytes"]
+    assert found["process_bytes"] is None or found["process_bytes"] > 10e6
+
+
+def test_resident_memory_is_read_in_pages(tmp_path: Path) -> None:
+    assert resident_bytes(tmp_path) is None
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/statm").write_text("9000 1200 700 1 0 500 0\n")
+    assert resident_bytes(tmp_path) in (1200 * 4096, 1200 * 16384, 1200 * 65536)

@@ -1,0 +1,121 @@
+"""Graphs that fetch their weights from another file are refused, wherever the reference hides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from eetool_runtime.backends import open_graph
+from eetool_runtime.backends.self_contained import refuse_side_files
+from eetool_runtime.errors import BackendError
+
+WEIGHTS = np.arange(4, dtype=np.float32)
+
+
+def outside(name: str) -> TensorProto:
+    """A tensor of four floats that lies in `side.bin`."""
+    tensor = TensorProto(name=name, dims=[4], data_type=TensorProto.FLOAT, data_location=TensorProto.EXTERNAL)
+    for key, text in (("location", "side.bin"), ("offset", "0"), ("length", "16")):
+        tensor.external_data.add(key=key, value=text)
+    return tensor
+
+
+def value(name: str) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, [4])
+
+
+def model(nodes: list[Any], weights: list[TensorProto]) -> onnx.ModelProto:
+    graph = helper.make_graph(nodes, "location", [value("x")], [value("y")], weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+def as_weight() -> onnx.ModelProto:
+    return model([helper.make_node("Add", ["x", "w"], ["y"])], [outside("w")])
+
+
+def as_attribute() -> onnx.ModelProto:
+    constant = helper.make_node("Constant", [], ["w"], value=outside("w"))
+    return model([constant, helper.make_node("Add", ["x", "w"], ["y"])], [])
+
+
+def in_a_branch() -> onnx.ModelProto:
+    branches = {
+        f"{name}_branch": helper.make_graph(
+            [helper.make_node("Add", ["x", "w"], ["z"])], name, [], [value("z")], [outside("w")]
+        )
+        for name in ("then", "else")
+    }
+    condition = numpy_helper.from_array(np.array(True), "c")
+    return model([helper.make_node("If", ["c"], ["y"], **branches)], [condition])
+
+
+@pytest.fixture
+def side_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)  # onnxruntime also looks in the working directory
+    (tmp_path / "side.bin").write_bytes(WEIGHTS.tobytes())
+    return tmp_path
+
+
+@pytest.mark.parametrize("make", [as_weight, as_attribute, in_a_branch])
+def test_weights_in_another_file_are_refused(side_file: Path, make: Any) -> None:
+    path = side_file / "model.onnx"
+    path.write_bytes(make().SerializeToString())
+    with pytest.raises(BackendError, match=r"model\.onnx: its weights lie in another file"):
+        open_graph(path)
+
+
+def test_onnxruntime_alone_would_have_read_them(side_file: Path) -> None:
+    path = side_file / "model.onnx"
+    path.write_bytes(as_weight().SerializeToString())
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    np.testing.assert_array_equal(session.run(None, {"x": WEIGHTS})[0], WEIGHTS * 2)
+
+
+def test_the_word_alone_is_no_reference(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    node = helper.make_node("Add", ["x", "w"], ["y"], name="location", doc_string="location: side.bin")
+    path.write_bytes(model([node], [numpy_helper.from_array(WEIGHTS, "w")]).SerializeToString())
+    assert b"location" in path.read_bytes()
+    np.testing.assert_array_equal(open_graph(path).run({"x": WEIGHTS})[0], WEIGHTS * 2)
+
+
+def test_a_number_written_at_length_is_no_hiding_place(tmp_path: Path) -> None:
+    data = as_weight().SerializeToString()
+    short, long = b"\x70\x01", b"\x70\x81\x00"  # data_location = 1, in one byte and in two
+    assert data.count(short) == 1
+    at = data.index(short)
+    tensor = outside("w").SerializeToString()
+    longer = tensor.replace(short, long)
+    path = tmp_path / "model.onnx"
+    assert at > 0
+    path.write_bytes(_field(7, _field(5, longer)))
+    with pytest.raises(BackendError, match="its weights lie in another file"):
+        refuse_side_files(path)
+
+
+def _field(number: int, body: bytes) -> bytes:
+    assert len(body) < 128 * 128
+    size = bytes([len(body)]) if len(body) < 128 else bytes([len(body) & 127 | 128, len(body) >> 7])
+    return bytes([number << 3 | 2]) + size + body
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "cannot be read as an ONNX file"),
+        (b"\x3a\x7flocation", "longer than the message"),
+        (b"\x3blocation", "unknown wire type"),
+        (b"\x0a\x08location\xff", "ends within a number"),
+    ],
+)
+def test_damaged_files_are_refused(tmp_path: Path, data: bytes, message: str) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(data)
+    with pytest.raises(BackendError, match=message):
+        refuse_side_files(path)
