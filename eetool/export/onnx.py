@@ -1,62 +1,54 @@
-"""Pieces and whole networks to ONNX files that old runtimes load: opset 18, IR version 8, one file, the same bytes."""
+"""Pieces to ONNX files that old runtimes load: opset 18, IR version 8, one file, the same bytes."""
 
-import io
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnxsim
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from eetool.errors import ArtefactError, VerificationError
+from eetool.export.plain import OPSET, make_plain
+from eetool.export.quiet import quiet
+from eetool.export.split import MAX_BATCH, Piece, Size, batches_in
 
-OPSET = 18  # with IR version 8 this loads on onnxruntime 1.14 and newer
-IR_VERSION = 8
 _NO_SIMPLIFY = "Export with --no-simplify."
 
 
-def export_onnx(
-    module: nn.Module,
-    inputs: Sequence[Tensor],
-    input_names: Sequence[str],
-    output_names: Sequence[str],
-    path: Path,
-    simplify: bool = True,
-) -> None:
-    """Write `module` as one ONNX file, with a dynamic first dimension in every input that is not a scalar.
+def export_onnx(piece: Piece, inputs: Sequence[Tensor], path: Path, simplify: bool = True) -> None:
+    """Write a component as one ONNX file whose batch size is dynamic.
+
+    Args:
+        inputs: what the component reads, at batch 2.
 
     Raises:
         ArtefactError: an operator has no ONNX form, or the graph cannot be simplified.
         VerificationError: the batch dimension came out fixed.
     """
-    model = _convert(module, tuple(inputs), list(input_names), list(output_names))
+    model = _convert(piece, tuple(inputs))
     if simplify:
-        model = _simplify(model, path.parent.parent.name)
-    _plain(model)
-    _check_batch(model, path.parent.parent.name)
+        model = _simplify(model, piece.name)
+    make_plain(model)
+    _check_batch(model, piece)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def _convert(
-    module: nn.Module, inputs: tuple[Tensor, ...], input_names: list[str], output_names: list[str]
-) -> onnx.ModelProto:
-    batch = torch.export.Dim("batch", min=1, max=1024)
-    dynamic = tuple({0: batch} if x.ndim else {} for x in inputs)
+def _convert(piece: Piece, inputs: tuple[Tensor, ...]) -> onnx.ModelProto:
     try:
-        with _quiet():
+        with quiet(), _one_registry():
             program = torch.onnx.export(
-                module,
+                piece.module,
                 inputs,
                 None,
                 dynamo=True,
-                dynamic_shapes=dynamic,
-                input_names=input_names,
-                output_names=output_names,
+                dynamic_shapes=_dynamic_shapes(piece),
+                input_names=list(piece.inputs),
+                output_names=list(piece.outputs),
                 opset_version=OPSET,
                 external_data=False,
                 verbose=False,
@@ -66,6 +58,41 @@ def _convert(
     assert program is not None
     model: onnx.ModelProto = program.model_proto
     return model
+
+
+@contextmanager
+def _one_registry() -> Iterator[None]:
+    """Let all conversions of the process share one table of operators.
+
+    torch.onnx.export builds it anew in every call, which takes more than a second, and has no way to be given one.
+    The class is private to torch: where a later version keeps it elsewhere, only the time is lost.
+    """
+    try:
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+    except ImportError:
+        yield
+        return
+    original = ONNXRegistry.__dict__["from_torchlib"]
+    ONNXRegistry.from_torchlib = staticmethod(functools.partial(_registry, original.__get__(None, ONNXRegistry)))
+    try:
+        yield
+    finally:
+        ONNXRegistry.from_torchlib = original
+
+
+@functools.cache
+def _registry(build: Callable[..., Any], **options: Any) -> Any:
+    return build(**options)
+
+
+def _dynamic_shapes(piece: Piece) -> tuple[dict[int, Any], ...]:
+    batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
+
+    def dimensions(shape: Sequence[Size]) -> dict[int, Any]:
+        factors = {i: batches_in(size) for i, size in enumerate(shape) if not isinstance(size, int)}
+        return {i: batch if factor == 1 else factor * batch for i, factor in factors.items()}
+
+    return tuple(dimensions(piece.shapes[name]) for name in piece.inputs)
 
 
 def _simplify(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
@@ -79,28 +106,11 @@ def _simplify(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     return simplified
 
 
-def _plain(model: onnx.ModelProto) -> None:
-    """Strip what depends on this machine or keeps old runtimes from loading the file."""
-    model.ir_version = IR_VERSION
-    model.producer_name, model.producer_version, model.doc_string = "eetool", "", ""
-    del model.metadata_props[:]
-    used = {node.domain for node in model.graph.node}
-    for unused in [o for o in model.opset_import if o.domain not in used and o.domain != ""]:
-        model.opset_import.remove(unused)
-    graph = model.graph
-    for item in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        item.doc_string = ""
-        del item.metadata_props[:]
-    versions = {o.version for o in model.opset_import if o.domain == ""}
-    if versions != {OPSET}:
-        raise ArtefactError(f"torch.onnx.export gave opset {sorted(versions)} where {OPSET} was asked for")
-
-
-def _check_batch(model: onnx.ModelProto, name: str) -> None:
+def _check_batch(model: onnx.ModelProto, piece: Piece) -> None:
     for value in (*model.graph.input, *model.graph.output):
-        shape = value.type.tensor_type.shape.dim
-        if shape and not shape[0].dim_param:
-            raise VerificationError(f"{name}: the batch dimension of {value.name!r} came out fixed")
+        for size, found in zip(piece.shapes[value.name], value.type.tensor_type.shape.dim, strict=True):
+            if isinstance(size, int) != (found.WhichOneof("value") == "dim_value"):
+                raise VerificationError(f"{piece.name}: the shape of {value.name!r} came out with another batch size")
 
 
 def _reason(error: BaseException) -> str:
@@ -108,16 +118,3 @@ def _reason(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter talks to stdout, to loggers and through warnings about its own internals."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)

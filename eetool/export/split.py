@@ -14,17 +14,36 @@ import torch
 from torch import Tensor, fx, nn
 
 from eetool.errors import ArtefactError
+from eetool.export.quiet import quiet
+
+MAX_BATCH = 1024
+_OTHER_TAP = "Move the exit to another tap."
+
+
+Size = int | torch.SymInt
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One component: `module(*inputs)` gives a tuple of `outputs`; both are tensor names."""
+    """One component: `module(*inputs)` gives a tuple of `outputs`; both are tensor names.
+
+    `shapes` has the traced shape of each of these tensors, in which the batch size is a symbol.
+    """
 
     name: str
     kind: str
     module: fx.GraphModule
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    shapes: dict[str, tuple[Size, ...]]
+
+
+def batches_in(size: torch.SymInt) -> int:
+    """How many times the batch size a symbolic `size` is: 1, or more where other dimensions were folded into it."""
+    factor, symbol = size.node.expr.as_coeff_Mul()
+    if not symbol.is_Symbol:
+        raise ArtefactError(f"a tensor between components has the size {size}, no multiple of the batch", _OTHER_TAP)
+    return int(factor)
 
 
 def trace(net: nn.Module, inputs: tuple[Tensor, ...], shared: int) -> fx.GraphModule:
@@ -35,17 +54,18 @@ def trace(net: nn.Module, inputs: tuple[Tensor, ...], shared: int) -> fx.GraphMo
     Raises:
         ArtefactError: torch.export cannot trace the network, or fixes its batch size.
     """
-    batch = torch.export.Dim("batch", min=1, max=1024)
+    batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
     dynamic = tuple({0: batch} if i < shared else None for i in range(len(inputs)))
     try:
-        program = torch.export.export(_Positional(net), inputs, dynamic_shapes=(dynamic,), strict=False)
+        with quiet():
+            program = torch.export.export(_Positional(net), inputs, dynamic_shapes=(dynamic,), strict=False)
+            if any(_mutates(node) for node in program.graph.nodes):
+                program = program.run_decompositions({})
     except Exception as error:  # torch.export raises many unrelated types; all of them mean the same to the user
         raise ArtefactError(
             f"torch.export cannot trace this network: {str(error).strip().splitlines()[0]}",
             "Its forward must not branch on values of its inputs, and must work at any batch size.",
         ) from error
-    if any(_mutates(node) for node in program.graph.nodes):
-        program = program.run_decompositions({})
     return program.module()
 
 
@@ -76,7 +96,7 @@ def split(graph: fx.GraphModule, input_names: Sequence[str], exits: Sequence[Seq
     Every node lands in one component, except those that no input reaches (constants, weights): each component that
     uses one has its own copy. A segment that would be empty is left out.
     """
-    flat = _output_nodes(graph)
+    flat = output_nodes(graph)
     outputs = dict(zip([n for names in exits for n in names], flat, strict=True))
     owners = _owners(graph, [[outputs[name] for name in names] for names in exits])
     names = _tensor_names(graph, input_names, outputs, owners)
@@ -99,7 +119,8 @@ def run_pieces(pieces: Sequence[Piece], inputs: Mapping[str, Tensor]) -> dict[st
     return tensors
 
 
-def _output_nodes(graph: fx.GraphModule) -> list[fx.Node]:
+def output_nodes(graph: fx.GraphModule) -> list[fx.Node]:
+    """What the graph returns, in order."""
     (result,) = next(node for node in reversed(graph.graph.nodes) if node.op == "output").args
     nodes: list[fx.Node] = []
     fx.node.map_arg(result, nodes.append)
@@ -121,7 +142,7 @@ def _owners(graph: fx.GraphModule, exits: Sequence[Sequence[fx.Node]]) -> dict[f
             depends.add(node)
     needed_by: dict[fx.Node, set[int]] = {}
     for index, outputs in enumerate(exits):
-        for node in _ancestors(outputs):
+        for node in ancestors(outputs):
             needed_by.setdefault(node, set()).add(index)
     owners = {}
     for node, indices in needed_by.items():
@@ -134,7 +155,8 @@ def _owners(graph: fx.GraphModule, exits: Sequence[Sequence[fx.Node]]) -> dict[f
     return owners
 
 
-def _ancestors(nodes: Iterable[fx.Node]) -> set[fx.Node]:
+def ancestors(nodes: Iterable[fx.Node]) -> set[fx.Node]:
+    """`nodes` and everything that they are computed from."""
     found: set[fx.Node] = set()
     waiting = list(nodes)
     while waiting:
@@ -186,14 +208,12 @@ def _extract(
     own = set(nodes)
     made = [n for n in nodes if n in names and (owners[n] == component)]
     reads = [n for n in graph.graph.nodes if n in names and n not in own and any(_reads(u, n, own) for u in n.users)]
-    cut = fx.Graph()
-    copies = {node: _placeholder(cut, node, names[node]) for node in reads}
-    copier = _Copier(cut, own, copies, reads)
-    results = tuple(copier.copy(node) for node in made)
-    cut.output(results)
-    cut.lint()
-    module = fx.GraphModule(graph, cut, class_name=component)
-    return Piece(component, kind, module, tuple(names[n] for n in reads), tuple(names[n] for n in made))
+    copier = _Copier(own, names, reads)
+    copier.cut.output(tuple(copier.copy(node) for node in made))
+    copier.cut.lint()
+    module = fx.GraphModule(graph, copier.cut, class_name=component)
+    shapes = {names[n]: tuple(n.meta["val"].shape) for n in (*copier.reads, *made)}
+    return Piece(component, kind, module, tuple(names[n] for n in copier.reads), tuple(names[n] for n in made), shapes)
 
 
 def _reads(user: fx.Node, source: fx.Node, own: set[fx.Node]) -> bool:
@@ -204,20 +224,21 @@ def _reads(user: fx.Node, source: fx.Node, own: set[fx.Node]) -> bool:
     return any(_reads(next_user, source, own) for next_user in user.users)
 
 
-def _placeholder(cut: fx.Graph, node: fx.Node, name: str) -> fx.Node:
-    placeholder = cut.placeholder(name.replace(".", "_").replace("-", "_"))
-    placeholder.meta["val"] = node.meta["val"]
-    return placeholder
-
-
 class _Copier:
-    """Copies nodes into a component, with the constants and batch sizes that they use."""
+    """Copies nodes into a component, with the constants and batch sizes that they use.
 
-    def __init__(self, cut: fx.Graph, own: set[fx.Node], copies: dict[fx.Node, fx.Node], reads: Sequence[fx.Node]):
-        self.cut = cut
+    Args:
+        own: nodes of the component.
+        names: of the tensors that it may read.
+        reads: nodes of the tensors that it does read; the inputs of the network may join them for their batch size.
+    """
+
+    def __init__(self, own: set[fx.Node], names: Mapping[fx.Node, str], reads: Sequence[fx.Node]) -> None:
+        self.cut = fx.Graph()
         self.own = own
-        self.copies = copies
+        self.names = names
         self.reads = list(reads)
+        self.copies = {node: self._placeholder(node) for node in reads}
 
     def copy(self, node: fx.Node) -> fx.Node:
         for needed in self._in_order(node):
@@ -253,12 +274,26 @@ class _Copier:
         return node.target is torch.ops.aten.sym_size.int and node.all_input_nodes[0] not in self.own
 
     def _size(self, node: fx.Node) -> fx.Node:
-        """Read the same symbolic size from a tensor that this component has anyway."""
+        """Read the same symbolic size from a tensor that this component has anyway, else from an input."""
         wanted = node.meta["val"]
-        for tensor in self.reads:
+        inputs = [n for n in self.names if n.op == "placeholder" and n not in self.reads]
+        for tensor in (*self.reads, *inputs):
             for dimension, size in enumerate(tensor.meta["val"].shape):
                 if not isinstance(size, int) and str(size) == str(wanted):
+                    if tensor not in self.copies:
+                        self._read_first(tensor)
                     copied = self.cut.call_function(torch.ops.aten.sym_size.int, (self.copies[tensor], dimension))
                     copied.meta["val"] = wanted
                     return copied
-        raise ArtefactError(f"the size {wanted} cannot be read inside one component", "Move the exit to another tap.")
+        raise ArtefactError(f"the size {wanted} cannot be read inside one component", _OTHER_TAP)
+
+    def _read_first(self, tensor: fx.Node) -> None:
+        """Read one more tensor, before all others because placeholders come first."""
+        with self.cut.inserting_before(next(iter(self.cut.nodes))):
+            self.copies[tensor] = self._placeholder(tensor)
+        self.reads.insert(0, tensor)
+
+    def _placeholder(self, node: fx.Node) -> fx.Node:
+        placeholder = self.cut.placeholder(self.names[node].replace(".", "_").replace("-", "_"))
+        placeholder.meta["val"] = node.meta["val"]
+        return placeholder
