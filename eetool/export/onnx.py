@@ -73,16 +73,17 @@ def _one_registry() -> Iterator[None]:
         yield
         return
     original = ONNXRegistry.__dict__["from_torchlib"]
-    ONNXRegistry.from_torchlib = staticmethod(functools.partial(_registry, original.__get__(None, ONNXRegistry)))
+    cached = functools.partial(_registry, original.__func__, ONNXRegistry)
+    ONNXRegistry.from_torchlib = staticmethod(cached)  # type: ignore[method-assign]
     try:
         yield
     finally:
-        ONNXRegistry.from_torchlib = original
+        ONNXRegistry.from_torchlib = original  # type: ignore[method-assign]
 
 
 @functools.cache
-def _registry(build: Callable[..., Any], **options: Any) -> Any:
-    return build(**options)
+def _registry(build: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    return build(*arguments, **options)
 
 
 def _dynamic_shapes(piece: Piece) -> tuple[dict[int, Any], ...]:

@@ -35,7 +35,11 @@ class Parity:
 
 
 def component_parity(
-    path: Path, inputs: Sequence[str], outputs: Sequence[str], cases: Sequence[Mapping[str, np.ndarray]], relative: float
+    path: Path,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    cases: Sequence[Mapping[str, np.ndarray]],
+    relative: float,
 ) -> Parity:
     """Run one graph alone on the model's own tensors and compare what it makes with the model's.
 

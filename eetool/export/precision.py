@@ -15,11 +15,12 @@ _RUNS, _SECONDS = 100, 0.15
 Cases = Sequence[Mapping[str, np.ndarray]]
 
 
-def reason_against(float_path: Path, int8_path: Path, cases: Cases) -> str | None:
+def reason_against(float_path: Path, int8_path: Path, cases: Cases, judge_speed: bool = True) -> str | None:
     """Why the float graph is the better one, or None where int8 is worth having.
 
     Args:
         cases: named tensors at batch 1, among them all that the graph reads and makes.
+        judge_speed: also measure both, interleaved, and refuse int8 where it is slower on this machine.
     """
     if int8_path.stat().st_size >= float_path.stat().st_size:
         return "its int8 file is no smaller"
@@ -29,6 +30,8 @@ def reason_against(float_path: Path, int8_path: Path, cases: Cases) -> str | Non
     loss = _loss(graphs["int8"], cases)
     if not loss <= MAX_LOSS:
         return f"int8 is off by {100 * loss:.0f} % (at most {100 * MAX_LOSS:.0f} % are allowed)"
+    if not judge_speed:
+        return None
     ratio = _time_ratio(graphs, cases[0])
     # In doubt int8, which is smaller: it has to be slower beyond the scatter of this machine to lose.
     return f"int8 takes {ratio.median:.2f} times as long here" if ratio.ci95[0] > _SLOWER else None

@@ -53,7 +53,9 @@ def quantize(jobs: Sequence[Job]) -> list[str | None]:
 def _load_feeds(path: str) -> list[dict[str, np.ndarray]]:
     with np.load(path, allow_pickle=False) as stacked:
         arrays = {name: stacked[name] for name in stacked.files}
-    return [{name: np.asarray(array[i]) for name, array in arrays.items()} for i in range(len(next(iter(arrays.values()))))]
+    count = len(next(iter(arrays.values())))
+    # A row of a vector is a numpy scalar, which no runtime takes for an array.
+    return [{name: np.asarray(array[i]) for name, array in arrays.items()} for i in range(count)]
 
 
 class _Reader:
@@ -75,6 +77,7 @@ def _onnx_static(job: Job) -> None:
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
+    from eetool.export.names import shorten_onnx
     from eetool.export.plain import make_plain
 
     feeds = _load_feeds(job.feeds)
@@ -93,6 +96,7 @@ def _onnx_static(job: Job) -> None:
     )
     prepared.unlink()
     model = onnx.load(job.target)
+    shorten_onnx(model)
     make_plain(model)  # the preprocessing adds opsets that old onnxruntimes refuse
     Path(job.target).write_bytes(model.SerializeToString(deterministic=True))
 
@@ -118,7 +122,7 @@ def _tflite_static(job: Job) -> None:
         made.update_quantization_recipe(".*", operation, algorithm_key=recipe.AlgorithmName.NO_QUANTIZE)
     _dynamic_classifiers(made)
     statistics = made.calibrate({"serving_default": _load_feeds(job.feeds)}, num_threads=1)
-    made.quantize(statistics).export_model(job.target, overwrite=True)
+    _save_tflite(made.quantize(statistics), job)
 
 
 def _tflite_dynamic(job: Job) -> None:
@@ -127,7 +131,14 @@ def _tflite_dynamic(job: Job) -> None:
 
     made = quantizer.Quantizer(job.source, recipe.dynamic_wi8_afp32())
     _dynamic_classifiers(made)
-    made.quantize().export_model(job.target, overwrite=True)
+    _save_tflite(made.quantize(), job)
+
+
+def _save_tflite(result: Any, job: Job) -> None:
+    from eetool.export.names import shorten_tflite
+
+    result.export_model(job.target, overwrite=True)
+    shorten_tflite(Path(job.target))
 
 
 def _dynamic_classifiers(made: Any) -> None:

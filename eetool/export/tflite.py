@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from eetool.errors import ArtefactError, MissingError
+from eetool.export.names import shorten_tflite
 from eetool.export.quiet import quiet
 from eetool.export.split import Piece
 
@@ -41,6 +42,7 @@ def export_tflite(piece: Piece, inputs: Sequence[Tensor], path: Path) -> None:
     try:
         with quiet(), _mute(), torch.no_grad():
             litert_torch.convert(_Named(piece).eval(), sample_kwargs=example).export(str(path))
+            shorten_tflite(path)
     except Exception as error:  # the converter raises whatever its many layers do
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ArtefactError(f"{piece.name}: litert-torch failed: {reason}") from error

@@ -70,7 +70,8 @@ def find_kinds(names: tuple[str, ...]) -> list[Kind]:
     """
     unknown = [name for name in names if name not in VARIANTS]
     if unknown or not names:
-        raise UsageError(f"unknown variant {unknown[0]!r}" if unknown else "no variant", f"Known: {', '.join(VARIANTS)}.")
+        problem = f"unknown variant {unknown[0]!r}" if unknown else "no variant was asked for"
+        raise UsageError(problem, f"Known variants: {', '.join(VARIANTS)}.")
     kinds = [kind for name, kind in VARIANTS.items() if name in names]
     if any(kind.format == TFLITE for kind in kinds):
         require_litert_torch()

@@ -45,6 +45,8 @@ class ExportOptions:
         simplify: run onnxsim over every ONNX graph.
         calibration: model inputs (n, ...) by name, to quantise with; by default the checkpoint's samples.
         labelled: the data that the model records, to fit the policy of int8 variants on their own answers.
+        judge_speed: whether a component that is slower in int8 on this machine stays float. Other processors judge
+            otherwise; without this the same input gives the same bytes.
     """
 
     variants: tuple[str, ...] = ("onnx/fp32",)
@@ -52,6 +54,7 @@ class ExportOptions:
     simplify: bool = True
     calibration: Mapping[str, np.ndarray] | None = None
     labelled: Source | None = None
+    judge_speed: bool = True
 
 
 def export_bundle(
@@ -134,7 +137,7 @@ class _Export:
         return graphs
 
     def _write_int8(self, kind: Kind, cases: Sequence[Arrays]) -> dict[str, m.GraphFile]:
-        """The first recipe that gives a graph worth having; where none does, the float graph serves this variant too."""
+        """Per place the first recipe that gives a graph worth having, else the float graph."""
         graphs, reasons = dict(self.made[kind.base.name]), {}
         waiting = dict(self.places)
         with tempfile.TemporaryDirectory() as scratch:
@@ -148,7 +151,9 @@ class _Export:
                 ]
                 for place, problem in zip(tuple(waiting), quantize(jobs), strict=True):
                     target = self.folder / kind.file(place)
-                    reason = problem or reason_against(self.folder / graphs[place].path, target, cases[-_JUDGED:])
+                    reason = problem or reason_against(
+                        self.folder / graphs[place].path, target, cases[-_JUDGED:], self.options.judge_speed
+                    )
                     if reason is None:
                         graphs[place] = self._int8_graph(kind, place, waiting.pop(place))
                     else:

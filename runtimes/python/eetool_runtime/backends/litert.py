@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ class LitertGraph:
         self.outputs = {name: _tensor(detail) for name, detail in runner.get_output_details().items()}
 
     def run(self, feed: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
+        """Outputs in the order of `outputs`; raises InputError or BackendError."""
         self._check(feed)
         with self._lock:
             try:
@@ -59,10 +61,11 @@ class LitertBackend:
     """Opens `.tflite` files with one signature. Their batch size is fixed."""
 
     name = _LIBRARY
-    version = str(getattr(_litert, "__version__", "unknown"))
+    version = metadata.version(_LIBRARY)
     suffix = "tflite"
 
     def open(self, path: Path, threads: Threads) -> LitertGraph:
+        """Load `path`, as the protocol says."""
         check_threads(threads)
         # The interpreter has no pool to share; with one thread there is nothing to share anyway.
         granted = Threads(threads.count, PRIVATE)
