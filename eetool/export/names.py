@@ -1,7 +1,5 @@
 """Short names for what happens inside a graph. In a small int8 graph long names weigh as much as the weights."""
 
-from pathlib import Path
-
 import onnx
 
 
@@ -23,19 +21,3 @@ def shorten_onnx(model: onnx.ModelProto) -> None:
     for item in graph.initializer:
         item.name = rename(item.name)
     del graph.value_info[:]  # runtimes infer shapes themselves
-
-
-def shorten_tflite(path: Path) -> None:
-    """Number the inner tensors of the file at `path`; those of its signature keep their names."""
-    import flatbuffers
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
-    for graph in model.subgraphs:
-        kept = {*graph.inputs, *graph.outputs}
-        for i, tensor in enumerate(graph.tensors):
-            if i not in kept:
-                tensor.name = f"t{i}".encode()
-    builder = flatbuffers.Builder(path.stat().st_size + 1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    path.write_bytes(builder.Output())

@@ -122,7 +122,7 @@ def _tflite_static(job: Job) -> None:
         made.update_quantization_recipe(".*", operation, algorithm_key=recipe.AlgorithmName.NO_QUANTIZE)
     _dynamic_classifiers(made)
     statistics = made.calibrate({"serving_default": _load_feeds(job.feeds)}, num_threads=1)
-    _save_tflite(made.quantize(statistics), job)
+    made.quantize(statistics).export_model(job.target, overwrite=True)
 
 
 def _tflite_dynamic(job: Job) -> None:
@@ -131,14 +131,7 @@ def _tflite_dynamic(job: Job) -> None:
 
     made = quantizer.Quantizer(job.source, recipe.dynamic_wi8_afp32())
     _dynamic_classifiers(made)
-    _save_tflite(made.quantize(), job)
-
-
-def _save_tflite(result: Any, job: Job) -> None:
-    from eetool.export.names import shorten_tflite
-
-    result.export_model(job.target, overwrite=True)
-    shorten_tflite(Path(job.target))
+    made.quantize().export_model(job.target, overwrite=True)
 
 
 def _dynamic_classifiers(made: Any) -> None:

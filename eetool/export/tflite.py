@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from eetool.errors import ArtefactError, MissingError
-from eetool.export.names import shorten_tflite
 from eetool.export.quiet import quiet
-from eetool.export.split import Piece
+from eetool.export.split import Piece, output_nodes
 
 
 def require_litert_torch() -> Any:
@@ -41,8 +40,9 @@ def export_tflite(piece: Piece, inputs: Sequence[Tensor], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with quiet(), _mute(), torch.no_grad():
-            litert_torch.convert(_Named(piece).eval(), sample_kwargs=example).export(str(path))
-            shorten_tflite(path)
+            # Without `enable_x64` token ids would come out as int32.
+            model = litert_torch.convert(_Named(piece).eval(), sample_kwargs=example, enable_x64=_has_int64(piece))
+            model.export(str(path))
     except Exception as error:  # the converter raises whatever its many layers do
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ArtefactError(f"{piece.name}: litert-torch failed: {reason}") from error
@@ -58,6 +58,15 @@ class _Named(nn.Module):
     def forward(self, **tensors: Tensor) -> dict[str, Tensor]:
         made = self.module(*(tensors[name] for name in self.inputs))
         return dict(zip(self.outputs, made, strict=True))
+
+
+# The converter names every tensor after the modules around it; in a small int8 file such names weigh as much as weights.
+_Named.__module__ = _Named.__qualname__ = "m"
+
+
+def _has_int64(piece: Piece) -> bool:
+    ends = [node for node in piece.module.graph.nodes if node.op == "placeholder"] + output_nodes(piece.module)
+    return any(node.meta["val"].dtype == torch.int64 for node in ends)
 
 
 @contextmanager

@@ -24,4 +24,4 @@ class Contract(torch.nn.Module):
 if __name__ == "__main__":
     example = {"x": torch.zeros(1, 3), "ids": torch.zeros(1, 2, dtype=torch.int64), "factor": torch.tensor(2.0)}
     GOLDEN.parent.mkdir(exist_ok=True)
-    litert_torch.convert(Contract().eval(), sample_kwargs=example).export(str(GOLDEN))
+    litert_torch.convert(Contract().eval(), sample_kwargs=example, enable_x64=True).export(str(GOLDEN))

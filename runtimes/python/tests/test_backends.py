@@ -17,6 +17,8 @@ from eetool_runtime.errors import BackendError, InputError, UsageError
 
 GOLDEN = Path(__file__).parent / "golden" / "contract.tflite"  # made by make_tflite.py
 
+HAS_LITERT = any(importlib.util.find_spec(library) for library in ("ai_edge_litert", "tflite_runtime"))
+
 GRAPH = """
 <ir_version: 8, opset_import: ["" : 18]>
 graph (float[batch, 3] x, int64[batch, 2] ids, float factor) => (float[batch, 3] scaled, float[batch] total)
@@ -39,14 +41,11 @@ class TestOnnx(BackendContract):
         write_graph(path)
 
 
+@pytest.mark.skipif(not HAS_LITERT, reason="neither ai-edge-litert nor tflite-runtime is installed")
 class TestLitert(BackendContract):
     batched = False
-
-    @pytest.fixture(autouse=True, scope="class")
-    def installed(self) -> None:
-        if not any(importlib.util.find_spec(library) for library in ("ai_edge_litert", "tflite_runtime")):
-            pytest.skip("neither ai-edge-litert nor tflite-runtime is installed")
-        type(self).backend = backend_for("tflite")
+    if HAS_LITERT:
+        backend = backend_for("tflite")
 
     def write(self, path: Path) -> None:
         shutil.copyfile(GOLDEN, path)
