@@ -72,13 +72,16 @@ def _one_registry() -> Iterator[None]:
     except ImportError:
         yield
         return
-    original = ONNXRegistry.__dict__["from_torchlib"]
+    original = ONNXRegistry.__dict__.get("from_torchlib")
+    if not isinstance(original, classmethod):
+        yield
+        return
     cached = functools.partial(_registry, original.__func__, ONNXRegistry)
     ONNXRegistry.from_torchlib = staticmethod(cached)  # type: ignore[method-assign]
     try:
         yield
     finally:
-        ONNXRegistry.from_torchlib = original  # type: ignore[method-assign]
+        ONNXRegistry.from_torchlib = original  # type: ignore[method-assign, assignment]
 
 
 @functools.cache

@@ -80,21 +80,19 @@ def _onnx_static(job: Job) -> None:
     from eetool.export.names import shorten_onnx
     from eetool.export.plain import make_plain
 
-    feeds = _load_feeds(job.feeds)
-    prepared = Path(job.target).with_suffix(".prepared")
-    quant_pre_process(job.source, str(prepared), skip_symbolic_shape=True)
+    prepared = f"{job.feeds}.onnx"  # beside the feeds, so that a failure leaves nothing in the bundle
+    quant_pre_process(job.source, prepared, skip_symbolic_shape=True)
     quantization.quantize_static(
-        str(prepared),
+        prepared,
         job.target,
-        _Reader(feeds),
+        _Reader(_load_feeds(job.feeds)),
         quant_format=quantization.QuantFormat.QDQ,
         per_channel=True,
         reduce_range=True,
         activation_type=quantization.QuantType.QUInt8,
         weight_type=quantization.QuantType.QInt8,
-        nodes_to_exclude=_after_scalars(onnx.load(str(prepared)).graph),
+        nodes_to_exclude=_after_scalars(onnx.load(prepared).graph),
     )
-    prepared.unlink()
     model = onnx.load(job.target)
     shorten_onnx(model)
     make_plain(model)  # the preprocessing adds opsets that old onnxruntimes refuse

@@ -60,7 +60,7 @@ class _Named(nn.Module):
         return dict(zip(self.outputs, made, strict=True))
 
 
-# The converter names every tensor after the modules around it; in a small int8 file such names weigh as much as weights.
+# The converter names every tensor after the modules around it, and in a small int8 file long names weigh.
 _Named.__module__ = _Named.__qualname__ = "m"
 
 

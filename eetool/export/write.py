@@ -1,6 +1,5 @@
 """A checkpoint to a bundle: trace, split, convert, prove, and only then give it its name."""
 
-import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,7 @@ from torch import Tensor
 from eetool import __version__
 from eetool.data.sources import Source
 from eetool.errors import UsageError, VerificationError
+from eetool.export.files import bundle_name, save_arrays, seal
 from eetool.export.network import exit_outputs, exit_temperature
 from eetool.export.parity import Parity, check_bundle, component_parity, expected_samples, require
 from eetool.export.plain import IR_VERSION, OPSET
@@ -25,7 +25,7 @@ from eetool.export.variants import FP32, INT8, Kind, find_kinds, write_graph
 from eetool.model.checkpoint import Checkpoint
 from eetool.model.macs import count_macs, count_parameters
 from eetool.progress import SILENT, Advance, Progress
-from eetool.records import canonical, sha256_file, write_directory
+from eetool.records import write_directory
 from eetool.tune.fit import tune_bundle
 from eetool_runtime import load, open_bundle
 from eetool_runtime import manifest as m
@@ -158,6 +158,7 @@ class _Export:
                         graphs[place] = self._int8_graph(kind, place, waiting.pop(place))
                     else:
                         target.unlink(missing_ok=True)
+                        target.parent.rmdir()
                         reasons[place] = reason
         for place in waiting:
             self.progress.note(f"{kind.name}: {place.split('/')[1]} stays fp32: {reasons[place]}")
@@ -245,28 +246,6 @@ class _Export:
             batch=kind.batch,
             references={name: graphs[_reference(name)].path for name in self.model.references},
         )
-
-
-def bundle_name(path: Path) -> str:
-    """Name of the bundle at `path`; what the names in a manifest may not hold becomes a hyphen."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", path.name.removesuffix(".eebundle"))
-    return plain.lstrip("._-")[:128] or "bundle"
-
-
-def seal(folder: Path, manifest: m.Manifest) -> m.Manifest:
-    """Write `manifest.json` with the size and SHA-256 of every file in `folder`; returns what was written."""
-    files = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "manifest.json"):
-        files[path.relative_to(folder).as_posix()] = m.File(sha256_file(path), path.stat().st_size)
-    sealed = replace(manifest, files=files)
-    (folder / "manifest.json").write_text(canonical(sealed), encoding="utf-8")
-    return sealed
-
-
-def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write an `.npz`; numpy stores no time in it, so the same arrays give the same bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, allow_pickle=False, **arrays)
 
 
 def _checked_calibration(

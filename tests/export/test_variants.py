@@ -193,7 +193,7 @@ def test_all_failures_are_listed_and_nothing_is_left(
 
 
 def test_a_bundle_whose_int8_answers_changed_does_not_verify(all_variants: Path, tmp_path: Path, cli: Cli) -> None:
-    from eetool.export.write import save_arrays, seal
+    from eetool.export.files import save_arrays, seal
 
     path = shutil.copytree(all_variants, tmp_path / "b.eebundle")
     bundle = open_bundle(path)
