@@ -47,10 +47,11 @@ class Traced:
         Where a network has several inputs they are calibrated together.
         """
         arguments = {**self.arguments, **{name: torch.from_numpy(array) for name, array in inputs.items()}}
-        return [_arrays(run_pieces(self.pieces, case), self._logits) for case in rows(arguments)]
+        return [_arrays(run_pieces(self.pieces, case), self.final_logits) for case in rows(arguments)]
 
     @property
-    def _logits(self) -> str:
+    def final_logits(self) -> str:
+        """Name of the logits of the final exit."""
         return exit_outputs(self.network.n_exits - 1)[0]
 
     def _run(self, arguments: Tensors) -> Arrays:
@@ -59,7 +60,7 @@ class Traced:
             outputs = self.network(*arguments.values())
         names = [name for i in range(self.network.n_exits) for name in exit_outputs(i)]
         tensors.update(zip(names, outputs, strict=True))
-        return _arrays(tensors, self._logits)
+        return _arrays(tensors, self.final_logits)
 
 
 def trace_model(checkpoint: Checkpoint, references: bool) -> Traced:
@@ -82,7 +83,7 @@ def trace_model(checkpoint: Checkpoint, references: bool) -> Traced:
     if references:  # with one exit there is nothing to cut, so each is one piece
         (unsplit,) = split(_without_exits(graph, len(inputs)), inputs, [[LOGITS]])
         (all_exits,) = split(graph, list(arguments), [[name for pair in exits for name in pair]])
-        made = {"unsplit": unsplit, "all_exits": all_exits}
+        made = {"all_exits": all_exits, "unsplit": unsplit}
     return Traced(network, policy, tuple(pieces), made, arguments)
 
 

@@ -4,8 +4,12 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx
+
 from eetool.errors import MissingError, UsageError
+from eetool.export.network import LOGITS
 from eetool.export.onnx import export_onnx
+from eetool.export.plain import cut_out
 from eetool.export.split import Piece
 from eetool.export.tflite import export_tflite, require_litert_torch
 from eetool.export.traced import Traced
@@ -81,8 +85,20 @@ def find_kinds(names: tuple[str, ...]) -> list[Kind]:
     return kinds
 
 
-def write_graph(kind: Kind, model: Traced, piece: Piece, path: Path, simplify: bool) -> None:
-    """Convert one piece of `model` to a float graph; raises as `export_onnx` and `export_tflite` do."""
+def write_graph(
+    kind: Kind, model: Traced, piece: Piece, path: Path, simplify: bool, all_exits: Path | None = None
+) -> None:
+    """Convert one piece of `model` to a float graph; raises as `export_onnx` and `export_tflite` do.
+
+    Args:
+        all_exits: where the graph of all exits lies already. An ONNX backbone is cut out of it, which saves the time
+            of converting it once more.
+    """
+    if kind.format == ONNX and all_exits is not None and piece.outputs == (LOGITS,):
+        whole = onnx.load(all_exits)
+        path.parent.mkdir(parents=True)
+        path.write_bytes(cut_out(whole, model.final_logits, LOGITS).SerializeToString(deterministic=True))
+        return
     # ONNX keeps a dynamic batch, and torch.export takes a batch of 1 for a constant.
     example = model.example(kind.batch or 2)
     inputs = [example[name] for name in piece.inputs]

@@ -127,9 +127,10 @@ class _Export:
     def _write_float(self, kind: Kind) -> dict[str, m.GraphFile]:
         cases = self.model.cases(kind.batch)
         graphs = {}
+        all_exits = self.folder / kind.file(_reference("all_exits")) if self.options.references else None
         for place, piece in self.places.items():
             path = kind.file(place)
-            write_graph(kind, self.model, piece, self.folder / path, self.options.simplify)
+            write_graph(kind, self.model, piece, self.folder / path, self.options.simplify, all_exits)
             assert kind.relative is not None
             parity = component_parity(self.folder / path, piece.inputs, piece.outputs, cases, kind.relative)
             graphs[place] = m.GraphFile(path, FP32, parity.max_abs_error, parity.tolerance)
