@@ -81,8 +81,8 @@ def _tune_checkpoint(path: Path, output: Path, source: Any, max_accuracy_drop: f
 def _tune_bundle(
     path: Path, output: Path, variant: str | None, source: Any, max_accuracy_drop: float, force: bool
 ) -> Any:
+    from eetool.export.files import bundle_name, save_arrays, seal
     from eetool.export.parity import expected_samples
-    from eetool.export.write import bundle_name, save_arrays, seal
     from eetool.records import write_directory
     from eetool.tune.fit import tune_bundle
     from eetool_runtime import load, open_bundle

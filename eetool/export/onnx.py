@@ -1,6 +1,8 @@
 """Pieces to ONNX files that old runtimes load: opset 18, IR version 8, one file, the same bytes."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,10 @@ import torch
 from torch import Tensor
 
 from eetool.errors import ArtefactError, VerificationError
+from eetool.export.plain import OPSET, make_plain
 from eetool.export.quiet import quiet
 from eetool.export.split import MAX_BATCH, Piece, Size, batches_in
 
-OPSET = 18  # with IR version 8 this loads on onnxruntime 1.14 and newer
-IR_VERSION = 8
 _NO_SIMPLIFY = "Export with --no-simplify."
 
 
@@ -31,7 +32,7 @@ def export_onnx(piece: Piece, inputs: Sequence[Tensor], path: Path, simplify: bo
     model = _convert(piece, tuple(inputs))
     if simplify:
         model = _simplify(model, piece.name)
-    _plain(model)
+    make_plain(model)
     _check_batch(model, piece)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
@@ -39,7 +40,7 @@ def export_onnx(piece: Piece, inputs: Sequence[Tensor], path: Path, simplify: bo
 
 def _convert(piece: Piece, inputs: tuple[Tensor, ...]) -> onnx.ModelProto:
     try:
-        with quiet():
+        with quiet(), _one_registry():
             program = torch.onnx.export(
                 piece.module,
                 inputs,
@@ -57,6 +58,35 @@ def _convert(piece: Piece, inputs: tuple[Tensor, ...]) -> onnx.ModelProto:
     assert program is not None
     model: onnx.ModelProto = program.model_proto
     return model
+
+
+@contextmanager
+def _one_registry() -> Iterator[None]:
+    """Let all conversions of the process share one table of operators.
+
+    torch.onnx.export builds it anew in every call, which takes more than a second, and has no way to be given one.
+    The class is private to torch: where a later version keeps it elsewhere, only the time is lost.
+    """
+    try:
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+    except ImportError:
+        yield
+        return
+    original = ONNXRegistry.__dict__.get("from_torchlib")
+    if not isinstance(original, classmethod):
+        yield
+        return
+    cached = functools.partial(_registry, original.__func__, ONNXRegistry)
+    ONNXRegistry.from_torchlib = staticmethod(cached)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        ONNXRegistry.from_torchlib = original  # type: ignore[method-assign, assignment]
+
+
+@functools.cache
+def _registry(build: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    return build(*arguments, **options)
 
 
 def _dynamic_shapes(piece: Piece) -> tuple[dict[int, Any], ...]:
@@ -78,23 +108,6 @@ def _simplify(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     if not same:
         raise ArtefactError(f"{name}: onnxsim changed what the graph computes", _NO_SIMPLIFY)
     return simplified
-
-
-def _plain(model: onnx.ModelProto) -> None:
-    """Strip what depends on this machine or keeps old runtimes from loading the file."""
-    model.ir_version = IR_VERSION
-    model.producer_name, model.producer_version, model.doc_string = "eetool", "", ""
-    del model.metadata_props[:]
-    used = {node.domain for node in model.graph.node}
-    for unused in [o for o in model.opset_import if o.domain not in used and o.domain != ""]:
-        model.opset_import.remove(unused)
-    graph = model.graph
-    for item in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        item.doc_string = ""
-        del item.metadata_props[:]
-    versions = {o.version for o in model.opset_import if o.domain == ""}
-    if versions != {OPSET}:
-        raise ArtefactError(f"torch.onnx.export gave opset {sorted(versions)} where {OPSET} was asked for")
 
 
 def _check_batch(model: onnx.ModelProto, piece: Piece) -> None:

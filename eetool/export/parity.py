@@ -12,7 +12,6 @@ from eetool_runtime import Bundle, Model, load
 from eetool_runtime.backends import open_graph
 from eetool_runtime.manifest import Manifest
 
-RELATIVE = 1e-4  # allowed error as a share of max(1, max |reference|)
 _LARGEST = float(np.finfo(np.float32).max)
 _ABSENT = np.empty(0)
 
@@ -21,7 +20,7 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Parity:
-    """Largest absolute error found, and the largest allowed: `RELATIVE × max(1, max |reference|)`."""
+    """Largest absolute error found, and the largest allowed: a share of max(1, max |reference|)."""
 
     max_abs_error: float
     tolerance: float
@@ -36,16 +35,27 @@ class Parity:
 
 
 def component_parity(
-    path: Path, inputs: Sequence[str], outputs: Sequence[str], tensors: Mapping[str, np.ndarray]
+    path: Path,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    cases: Sequence[Mapping[str, np.ndarray]],
+    relative: float,
 ) -> Parity:
-    """Run one graph alone on the model's own tensors and compare what it makes with the model's."""
+    """Run one graph alone on the model's own tensors and compare what it makes with the model's.
+
+    Args:
+        cases: named tensors, at any batch size that the graph runs at.
+        relative: allowed error as a share of max(1, max |reference|).
+    """
     graph = open_graph(path)
-    made = dict(zip(graph.outputs, graph.run({name: tensors[name] for name in inputs}), strict=True))
-    found = [compare(made[name], tensors[name]) for name in outputs]
+    found = []
+    for tensors in cases:
+        made = dict(zip(graph.outputs, graph.run({name: tensors[name] for name in inputs}), strict=True))
+        found += [compare(made[name], tensors[name], relative) for name in outputs]
     return max(found, key=lambda parity: parity.max_abs_error / parity.tolerance)
 
 
-def compare(made: np.ndarray, reference: np.ndarray, relative: float = RELATIVE) -> Parity:
+def compare(made: np.ndarray, reference: np.ndarray, relative: float) -> Parity:
     """Parity of one tensor; another shape or dtype, and NaN or infinity on one side, are the largest error there is."""
     if made.shape != reference.shape or made.dtype != reference.dtype:
         return Parity(_LARGEST, relative)
@@ -87,7 +97,10 @@ def check_bundle(bundle: Bundle, variant: str) -> list[Check]:
         taken = _decisions(model, name, inputs)
         recorded = expected.get(f"exit_{name}", _ABSENT)
         same = int((taken == recorded).sum()) if recorded.shape == taken.shape else 0
-        checks.append(Check(f"{variant} decisions at {name}", same == len(taken), f"{same} of {len(taken)} the same"))
+        # Where kernels may round differently, so may a decision on the edge.
+        may_differ = int(fitted.samples_tolerance * len(taken))
+        passed = same >= len(taken) - may_differ
+        checks.append(Check(f"{variant} decisions at {name}", passed, f"{same} of {len(taken)} the same"))
     return checks
 
 

@@ -96,7 +96,7 @@ def split(graph: fx.GraphModule, input_names: Sequence[str], exits: Sequence[Seq
     Every node lands in one component, except those that no input reaches (constants, weights): each component that
     uses one has its own copy. A segment that would be empty is left out.
     """
-    flat = _output_nodes(graph)
+    flat = output_nodes(graph)
     outputs = dict(zip([n for names in exits for n in names], flat, strict=True))
     owners = _owners(graph, [[outputs[name] for name in names] for names in exits])
     names = _tensor_names(graph, input_names, outputs, owners)
@@ -119,7 +119,8 @@ def run_pieces(pieces: Sequence[Piece], inputs: Mapping[str, Tensor]) -> dict[st
     return tensors
 
 
-def _output_nodes(graph: fx.GraphModule) -> list[fx.Node]:
+def output_nodes(graph: fx.GraphModule) -> list[fx.Node]:
+    """What the graph returns, in order."""
     (result,) = next(node for node in reversed(graph.graph.nodes) if node.op == "output").args
     nodes: list[fx.Node] = []
     fx.node.map_arg(result, nodes.append)
@@ -141,7 +142,7 @@ def _owners(graph: fx.GraphModule, exits: Sequence[Sequence[fx.Node]]) -> dict[f
             depends.add(node)
     needed_by: dict[fx.Node, set[int]] = {}
     for index, outputs in enumerate(exits):
-        for node in _ancestors(outputs):
+        for node in ancestors(outputs):
             needed_by.setdefault(node, set()).add(index)
     owners = {}
     for node, indices in needed_by.items():
@@ -154,7 +155,8 @@ def _owners(graph: fx.GraphModule, exits: Sequence[Sequence[fx.Node]]) -> dict[f
     return owners
 
 
-def _ancestors(nodes: Iterable[fx.Node]) -> set[fx.Node]:
+def ancestors(nodes: Iterable[fx.Node]) -> set[fx.Node]:
+    """`nodes` and everything that they are computed from."""
     found: set[fx.Node] = set()
     waiting = list(nodes)
     while waiting:

@@ -1,6 +1,6 @@
 """A checkpoint to a bundle: trace, split, convert, prove, and only then give it its name."""
 
-import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,30 +11,50 @@ import torch
 from torch import Tensor
 
 from eetool import __version__
-from eetool.errors import VerificationError
-from eetool.export.network import LOGITS, Scored, exit_outputs, exit_temperature
-from eetool.export.onnx import IR_VERSION, OPSET, export_onnx
-from eetool.export.parity import RELATIVE, Parity, check_bundle, component_parity, expected_samples, require
-from eetool.export.split import Piece, Size, batches_in, run_pieces, split, trace
-from eetool.model.checkpoint import Checkpoint, Policy
+from eetool.data.sources import Source
+from eetool.errors import UsageError, VerificationError
+from eetool.export.files import bundle_name, save_arrays, seal
+from eetool.export.network import exit_outputs, exit_temperature
+from eetool.export.parity import Parity, check_bundle, component_parity, expected_samples, require
+from eetool.export.plain import IR_VERSION, OPSET
+from eetool.export.precision import reason_against
+from eetool.export.quantize import Job, quantize, save_feeds
+from eetool.export.split import Piece, Size, batches_in
+from eetool.export.traced import Arrays, Traced, trace_model
+from eetool.export.variants import FP32, INT8, Kind, find_kinds, write_graph
+from eetool.model.checkpoint import Checkpoint
 from eetool.model.macs import count_macs, count_parameters
 from eetool.progress import SILENT, Advance, Progress
-from eetool.records import canonical, sha256_file, write_directory
+from eetool.records import write_directory
+from eetool.tune.fit import tune_bundle
+from eetool_runtime import load, open_bundle
 from eetool_runtime import manifest as m
-from eetool_runtime import open_bundle
+from eetool_runtime.preprocess import check
 
-VARIANT = "onnx/fp32"
-_FOLDER = VARIANT.replace("/", "-")
 _INPUT_SAMPLES = "samples/inputs.npz"
-_VARIANT_SAMPLES = f"samples/{_FOLDER}.npz"
+_JUDGED = 32  # calibration inputs on which int8 and float are compared
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """`references`: also write the graphs that `bench` compares with. `simplify`: run onnxsim over every graph."""
+    """What goes into a bundle.
 
+    Attributes:
+        variants: names of `VARIANTS`.
+        references: also write the graphs that `bench` compares with.
+        simplify: run onnxsim over every ONNX graph.
+        calibration: model inputs (n, ...) by name, to quantise with; by default the checkpoint's samples.
+        labelled: the data that the model records, to fit the policy of int8 variants on their own answers.
+        judge_speed: whether a component that is slower in int8 on this machine stays float. Other processors judge
+            otherwise; without this the same input gives the same bytes.
+    """
+
+    variants: tuple[str, ...] = ("onnx/fp32",)
     references: bool = True
     simplify: bool = True
+    calibration: Mapping[str, np.ndarray] | None = None
+    labelled: Source | None = None
+    judge_speed: bool = True
 
 
 def export_bundle(
@@ -42,121 +62,163 @@ def export_bundle(
 ) -> m.Manifest:
     """Write the bundle of `checkpoint` to `output`; on any failure nothing is left there.
 
-    The same checkpoint and the same libraries give the same bytes.
+    The same checkpoint and the same libraries give the same bytes, except that a component of an int8 variant stays
+    float where int8 was measured to be slower.
 
     Raises:
+        UsageError: there is no such variant, or the calibration inputs do not fit the model.
+        MissingError: a converter is not installed.
         ArtefactError: the network cannot be traced or converted.
         VerificationError: a component, an exit or a decision differs from the model's.
         OutputError: the place cannot be written to.
     """
-    network = Scored(checkpoint.build()).eval()
-    graphs = 2 * network.n_exits - 1 + 2 * options.references
-    with write_directory(output) as folder, progress("exporting", graphs + 2) as advance:
-        export = _Export(checkpoint, network, folder, options, advance)
+    kinds = find_kinds(options.variants)
+    calibration = _checked_calibration(checkpoint, options.calibration)
+    n_graphs = 2 * len(checkpoint.record.spec.taps) + 1 + 2 * options.references
+    total = 2 + n_graphs * len({kind.base.name for kind in kinds} | {kind.name for kind in kinds})
+    with write_directory(output) as folder, progress("exporting", total) as advance:
+        model = trace_model(checkpoint, options.references)
         advance(1)
-        export.write_components()
-        if options.references:
-            export.write_references()
-        manifest = export.write_manifest(bundle_name(output))
-        require(check_bundle(open_bundle(folder), VARIANT))
+        export = _Export(checkpoint, model, folder, options, progress, advance)
+        export.write_graphs(kinds, calibration)
+        manifest = export.write_manifest(kinds, bundle_name(output))
+        require([check for kind in kinds for check in check_bundle(open_bundle(folder), kind.name)])
         advance(1)
     return manifest
 
 
 @dataclass
 class _Export:
-    """One export under way.
-
-    `tensors` holds every named tensor for all samples, as the model itself computes them, `pair` for the first two of
-    them and `single` for the first.
-    """
+    """One export under way. `made` holds the graphs of every variant, components and references by their places."""
 
     checkpoint: Checkpoint
-    network: Scored
+    model: Traced
     folder: Path
     options: ExportOptions
+    progress: Progress
     advance: Advance
-    pieces: list[Piece] = field(init=False)
-    tensors: dict[str, Tensor] = field(init=False)
-    pair: dict[str, Tensor] = field(init=False)
-    single: dict[str, Tensor] = field(init=False)
-    parity: dict[str, Parity] = field(init=False, default_factory=dict)
-    references: dict[str, str] = field(init=False, default_factory=dict)
+    made: dict[str, dict[str, m.GraphFile]] = field(init=False, default_factory=dict)
 
-    def __post_init__(self) -> None:
-        arguments = _arguments(self.checkpoint, self.network.n_exits)
-        names = [exit_outputs(i) for i in range(self.network.n_exits)]
-        example = _first(arguments, 2)
-        graph = trace(self.network, tuple(example.values()), len(self.checkpoint.record.spec.inputs))
-        self.pieces = split(graph, list(arguments), names)
-        self.pair, self.single = run_pieces(self.pieces, example), run_pieces(self.pieces, _first(arguments, 1))
-        with torch.no_grad():
-            outputs = self.network(*arguments.values())
-        made = dict(zip([name for pair in names for name in pair], outputs, strict=True))
-        self.tensors = {**run_pieces(self.pieces, arguments), **made, LOGITS: outputs[-2]}
+    @property
+    def places(self) -> dict[str, Piece]:
+        """Every graph that a variant has, by its place in the bundle."""
+        components = {_component(piece.name): piece for piece in self.model.pieces}
+        return {**components, **{_reference(name): piece for name, piece in self.model.references.items()}}
 
-    def write_components(self) -> None:
-        """Convert every piece and prove it alone; all failures are collected before one error names them."""
-        for piece in self.pieces:
-            path = self.folder / _component_path(piece.name)
-            self._convert(piece, path)
-            self.parity[piece.name] = self._prove(piece, path)
-        _require_equal("components", self.parity)
+    def write_graphs(self, kinds: Sequence[Kind], calibration: Mapping[str, np.ndarray]) -> None:
+        """All float graphs, proved one by one; then the int8 graphs that are made from them."""
+        bases = {kind.base.name: kind.base for kind in kinds}
+        for base in bases.values():
+            self.made[base.name] = self._write_float(base)
+        failed = [
+            f"{graph.path}: {_parity(graph)}"
+            for graphs in self.made.values()
+            for graph in graphs.values()
+            if not _parity(graph).holds
+        ]
+        if failed:
+            raise VerificationError("graphs differ from the model:\n  " + "\n  ".join(failed))
+        quantised = [kind for kind in kinds if kind.precision == INT8]
+        cases = self.model.calibration(calibration) if quantised else []
+        for kind in quantised:
+            self.made[kind.name] = self._write_int8(kind, cases)
+        self._drop_unused(kinds)
 
-    def write_references(self) -> None:
-        """`unsplit`: the backbone as it is, without exits. `all_exits`: one graph that computes every exit.
+    def _write_float(self, kind: Kind) -> dict[str, m.GraphFile]:
+        cases = self.model.cases(kind.batch)
+        graphs = {}
+        all_exits = self.folder / kind.file(_reference("all_exits")) if self.options.references else None
+        for place, piece in self.places.items():
+            path = kind.file(place)
+            write_graph(kind, self.model, piece, self.folder / path, self.options.simplify, all_exits)
+            assert kind.relative is not None
+            parity = component_parity(self.folder / path, piece.inputs, piece.outputs, cases, kind.relative)
+            graphs[place] = m.GraphFile(path, FP32, parity.max_abs_error, parity.tolerance)
+            self.advance(1)
+        return graphs
 
-        They are proved as components are, because `bench` measures everything else against them.
-        """
-        inputs = [spec.name for spec in self.checkpoint.record.spec.inputs]
-        temperatures = [exit_temperature(i) for i in range(self.network.n_exits)]
-        outputs = [name for i in range(self.network.n_exits) for name in exit_outputs(i)]
-        found = {
-            "unsplit": self._write_reference("unsplit", self.network.net.backbone, inputs, len(inputs), [LOGITS]),
-            "all_exits": self._write_reference("all_exits", self.network, inputs + temperatures, len(inputs), outputs),
-        }
-        _require_equal("references", found)
+    def _write_int8(self, kind: Kind, cases: Sequence[Arrays]) -> dict[str, m.GraphFile]:
+        """Per place the first recipe that gives a graph worth having, else the float graph."""
+        graphs, reasons = dict(self.made[kind.base.name]), {}
+        waiting = dict(self.places)
+        with tempfile.TemporaryDirectory() as scratch:
+            feeds = {place: str(Path(scratch, f"{i}.npz")) for i, place in enumerate(waiting)}
+            for place, piece in waiting.items():
+                save_feeds(Path(feeds[place]), piece.inputs, cases)
+            for recipe in kind.recipes:
+                jobs = [
+                    Job(recipe, str(self.folder / graphs[p].path), str(self.folder / kind.file(p)), feeds[p])
+                    for p in waiting
+                ]
+                for place, problem in zip(tuple(waiting), quantize(jobs), strict=True):
+                    target = self.folder / kind.file(place)
+                    reason = problem or reason_against(
+                        self.folder / graphs[place].path, target, cases[-_JUDGED:], self.options.judge_speed
+                    )
+                    if reason is None:
+                        graphs[place] = self._int8_graph(kind, place, waiting.pop(place))
+                    else:
+                        target.unlink(missing_ok=True)
+                        target.parent.rmdir()
+                        reasons[place] = reason
+        for place in waiting:
+            self.progress.note(f"{kind.name}: {place.split('/')[1]} stays fp32: {reasons[place]}")
+        self.advance(len(self.places))
+        return graphs
 
-    def _write_reference(
-        self, name: str, network: torch.nn.Module, inputs: list[str], batched: int, outputs: list[str]
-    ) -> Parity:
-        graph = trace(network, tuple(self.pair[n] for n in inputs), batched)
-        (piece,) = split(graph, inputs, [outputs])  # with one exit there is nothing to cut
-        self.references[name] = f"reference/{name}/{_FOLDER}/model.onnx"
-        path = self.folder / self.references[name]
-        self._convert(piece, path)
-        return self._prove(piece, path)
+    def _int8_graph(self, kind: Kind, place: str, piece: Piece) -> m.GraphFile:
+        path = kind.file(place)
+        cases = self.model.cases(kind.batch)
+        # The model's own tensors are the reference; the error is recorded and not limited.
+        parity = component_parity(self.folder / path, piece.inputs, piece.outputs, cases, relative=1.0)
+        return m.GraphFile(path, INT8, parity.max_abs_error, None)
 
-    def _prove(self, piece: Piece, path: Path) -> Parity:
-        arrays = {name: self.tensors[name].numpy() for name in (*piece.inputs, *piece.outputs)}
-        return component_parity(path, piece.inputs, piece.outputs, arrays)
+    def _drop_unused(self, kinds: Sequence[Kind]) -> None:
+        """Float graphs that only served to make int8 ones."""
+        used = {self.folder / graph.path for kind in kinds for graph in self.made[kind.name].values()}
+        for path in self.folder.glob("*/*/*/model.*"):
+            if path not in used:
+                path.unlink()
+                path.parent.rmdir()
 
-    def write_manifest(self, name: str) -> m.Manifest:
-        """Write samples and manifest; the manifest comes last, because it holds the hash of everything else."""
-        manifest = self._manifest(name)
-        pairs = [exit_outputs(i) for i in range(self.network.n_exits)]
-        exits = [(self.tensors[a].numpy(), self.tensors[b].numpy()) for a, b in pairs]
-        inputs = {spec.name: self.tensors[spec.name].numpy() for spec in manifest.inputs}
-        save_arrays(self.folder / _INPUT_SAMPLES, inputs)
-        save_arrays(self.folder / _VARIANT_SAMPLES, expected_samples(manifest, VARIANT, exits))
+    def write_manifest(self, kinds: Sequence[Kind], name: str) -> m.Manifest:
+        """Write samples and manifest, and fit the policy of int8 variants; the manifest holds the hash of all else."""
+        manifest = self._manifest(kinds, name)
+        (case,) = self.model.cases(None)
+        pairs = [exit_outputs(i) for i in range(self.model.network.n_exits)]
+        exits = [(case[a], case[b]) for a, b in pairs]
+        save_arrays(self.folder / _INPUT_SAMPLES, {spec.name: case[spec.name] for spec in manifest.inputs})
+        for kind in kinds:
+            save_arrays(self.folder / kind.samples, expected_samples(manifest, kind.name, exits))
+        manifest = seal(self.folder, manifest)
+        for kind in kinds:
+            if kind.precision == INT8:
+                manifest = self._fit(kind, manifest)
+        return manifest
+
+    def _fit(self, kind: Kind, manifest: m.Manifest) -> m.Manifest:
+        """Fit the policy of an int8 variant on its own answers where that is possible, and record its answers."""
+        policy, source = self.checkpoint.record.policy, self.options.labelled
+        if policy is not None and source is not None:
+            default = manifest.default_operating_point
+            fitted, _ = tune_bundle(open_bundle(self.folder), kind.name, source, policy.max_accuracy_drop)
+            manifest = replace(fitted, default_operating_point=default)
+        seal(self.folder, manifest)
+        exits = load(self.folder, variant=kind.name).every_exit(open_bundle(self.folder).arrays(_INPUT_SAMPLES))
+        save_arrays(self.folder / kind.samples, expected_samples(manifest, kind.name, exits))
         return seal(self.folder, manifest)
 
-    def _convert(self, piece: Piece, path: Path) -> None:
-        export_onnx(piece, [self.pair[name] for name in piece.inputs], path, self.options.simplify)
-        self.advance(1)
-
-    def _manifest(self, name: str) -> m.Manifest:
-        record = self.checkpoint.record
-        policy = record.policy or untuned(self.network.n_exits)
+    def _manifest(self, kinds: Sequence[Kind], name: str) -> m.Manifest:
+        record, policy, single = self.checkpoint.record, self.model.policy, self.model.example(1)
         return m.Manifest(
             schema_version=m.SCHEMA_VERSION,
             name=name,
             inputs=record.spec.inputs,
             labels=record.spec.labels,
-            tensors={name: _tensor(self.single[name], p.shapes[name]) for p in self.pieces for name in p.outputs},
+            tensors={n: _tensor(single[n], piece.shapes[n]) for piece in self.model.pieces for n in piece.outputs},
             exits=tuple(self._exit(i, tap) for i, tap in enumerate((*record.spec.taps, None))),
-            components=tuple(self._component(piece) for piece in self.pieces),
-            variants={VARIANT: self._variant(policy)},
+            components=tuple(_describe(piece, single) for piece in self.model.pieces),
+            variants={kind.name: self._variant(kind) for kind in kinds},
             score=policy.score,
             default_operating_point="balanced" if "balanced" in policy.operating_points else "full",
             samples=_INPUT_SAMPLES,
@@ -168,77 +230,54 @@ class _Export:
 
     def _exit(self, index: int, tap: str | None) -> m.Exit:
         logits, confidence = exit_outputs(index)
-        owner = next(piece.name for piece in self.pieces if logits in piece.outputs)
+        owner = next(piece.name for piece in self.model.pieces if logits in piece.outputs)
         return m.Exit(tap, owner, logits, confidence, exit_temperature(index))
 
-    def _component(self, piece: Piece) -> m.Component:
-        macs = count_macs(piece.module, tuple(self.single[name] for name in piece.inputs))
-        return m.Component(piece.name, piece.kind, piece.inputs, piece.outputs, macs, count_parameters(piece.module))
-
-    def _variant(self, policy: Policy) -> m.Variant:
+    def _variant(self, kind: Kind) -> m.Variant:
+        graphs, policy = self.made[kind.name], self.model.policy
+        points = policy.operating_points
+        if kind.precision == INT8:  # these figures are not those of the float model
+            points = {name: m.OperatingPoint(point.thresholds) for name, point in points.items()}
         return m.Variant(
-            components={
-                name: m.GraphFile(_component_path(name), "fp32", parity.max_abs_error, parity.tolerance)
-                for name, parity in self.parity.items()
-            },
+            components={piece.name: graphs[_component(piece.name)] for piece in self.model.pieces},
             temperatures=policy.temperatures,
-            operating_points=policy.operating_points,
-            samples=_VARIANT_SAMPLES,
-            samples_tolerance=RELATIVE,
-            references=self.references,
+            operating_points=points,
+            samples=kind.samples,
+            samples_tolerance=kind.samples_tolerance,
+            batch=kind.batch,
+            references={name: graphs[_reference(name)].path for name in self.model.references},
         )
 
 
-def _require_equal(what: str, found: Mapping[str, Parity]) -> None:
-    failed = [f"{name}: {parity}" for name, parity in found.items() if not parity.holds]
-    if failed:
-        raise VerificationError(f"{what} differ from the model:\n  " + "\n  ".join(failed))
+def _checked_calibration(
+    checkpoint: Checkpoint, calibration: Mapping[str, np.ndarray] | None
+) -> Mapping[str, np.ndarray]:
+    specs = checkpoint.record.spec.inputs
+    if calibration is None:
+        return {spec.name: checkpoint.samples[spec.name].numpy() for spec in specs}
+    if set(calibration) != {spec.name for spec in specs}:
+        raise UsageError(f"calibration needs the inputs {[s.name for s in specs]}, found {sorted(calibration)}")
+    if len({len(array) for array in calibration.values()}) != 1:
+        raise UsageError("the calibration inputs are of different number")
+    return {spec.name: check(calibration[spec.name], spec, any_batch=True) for spec in specs}
 
 
-def bundle_name(path: Path) -> str:
-    """Name of the bundle at `path`; what the names in a manifest may not hold becomes a hyphen."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", path.name.removesuffix(".eebundle"))
-    return plain.strip("._-")[:128] or "bundle"
+def _component(name: str) -> str:
+    return f"components/{name}"
 
 
-def untuned(n_exits: int) -> Policy:
-    """The policy of a model that was never tuned: full depth."""
-    point = m.OperatingPoint((None,) * (n_exits - 1))
-    return Policy("max_softmax", (1.0,) * n_exits, {"full": point}, 0.0)
+def _reference(name: str) -> str:
+    return f"reference/{name}"
 
 
-def seal(folder: Path, manifest: m.Manifest) -> m.Manifest:
-    """Write `manifest.json` with the size and SHA-256 of every file in `folder`; returns what was written."""
-    files = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "manifest.json"):
-        files[path.relative_to(folder).as_posix()] = m.File(sha256_file(path), path.stat().st_size)
-    sealed = replace(manifest, files=files)
-    (folder / "manifest.json").write_text(canonical(sealed), encoding="utf-8")
-    return sealed
+def _describe(piece: Piece, single: Mapping[str, Tensor]) -> m.Component:
+    macs = count_macs(piece.module, tuple(single[name] for name in piece.inputs))
+    return m.Component(piece.name, piece.kind, piece.inputs, piece.outputs, macs, count_parameters(piece.module))
 
 
-def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write an `.npz`; numpy stores no time in it, so the same arrays give the same bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, allow_pickle=False, **arrays)
-
-
-def _arguments(checkpoint: Checkpoint, n_exits: int) -> dict[str, Tensor]:
-    """Arguments of the scored network by name: all samples, then the temperature of every exit."""
-    policy = checkpoint.record.policy or untuned(n_exits)
-    arguments = {spec.name: checkpoint.samples[spec.name] for spec in checkpoint.record.spec.inputs}
-    for i, temperature in enumerate(policy.temperatures):
-        arguments[exit_temperature(i)] = torch.tensor(temperature, dtype=torch.float32)
-    return arguments
-
-
-def _component_path(name: str) -> str:
-    return f"components/{name}/{_FOLDER}/model.onnx"
-
-
-def _first(arguments: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
-    """The first `count` samples of every argument; scalars are themselves."""
-    return {name: x[:count] if x.ndim else x for name, x in arguments.items()}
+def _parity(graph: m.GraphFile) -> Parity:
+    assert graph.tolerance is not None
+    return Parity(graph.max_abs_error, graph.tolerance)
 
 
 def _tensor(example: Tensor, shape: Sequence[Size]) -> m.Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 from eetool.data.sources import Source
 from eetool.data.splits import TEMPERATURE, THRESHOLD, recorded_split
 from eetool.tune.costs import Costs, component_costs
-from eetool.tune.policy import Labelled, Tuned, tune
+from eetool.tune.policy import BALANCED, Labelled, Tuned, tune
 from eetool_runtime import Bundle, load
 from eetool_runtime.manifest import Data, Manifest, Variant
 from eetool_runtime.preprocess import normalise
@@ -57,11 +57,14 @@ def tune_bundle(
     fitted: Variant = replace(
         manifest.variants[variant], temperatures=tuned.temperatures, operating_points=tuned.operating_points
     )
+    variants = {**manifest.variants, variant: fitted}
+    everywhere = all(BALANCED in v.operating_points for v in variants.values())
     return (
         replace(
             manifest,
-            variants={**manifest.variants, variant: fitted},
-            default_operating_point="balanced",
+            variants=variants,
+            # A default that another variant lacks would make the bundle unreadable.
+            default_operating_point=BALANCED if everywhere else manifest.default_operating_point,
             max_accuracy_drop=max_accuracy_drop,
         ),
         tuned,

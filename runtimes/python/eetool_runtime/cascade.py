@@ -234,6 +234,13 @@ class Model:
     def every_exit(self, inputs: Arrays) -> list[tuple[np.ndarray, np.ndarray]]:
         """Logits (N, classes) and confidence (N,) of every exit, none skipped, for a batch of any size."""
         tensors = self._check(inputs, any_batch=True)
+        if self._fitted.batch is None:
+            return self._every_exit(tensors)
+        rows = range(len(tensors[self._first_input]))
+        parts = [self._every_exit({n: t[i : i + 1] if t.ndim else t for n, t in tensors.items()}) for i in rows]
+        return [(np.concatenate([p[0] for p in e]), np.concatenate([p[1] for p in e])) for e in zip(*parts)]
+
+    def _every_exit(self, tensors: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
         for c in self._manifest.components:
             graph = self._graphs[c.name]
             tensors.update(zip(graph.outputs, graph.run({name: tensors[name] for name in graph.inputs})))

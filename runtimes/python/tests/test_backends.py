@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.util
+import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import onnx.parser
 import pytest
-from contract import FEED, BackendContract
+from contract import FEED, BackendContract, X
 
-from eetool_runtime.backends import backend_for, open_graph
-from eetool_runtime.errors import BackendError, UsageError
+from eetool_runtime.backends import Graph, backend_for, open_graph
+from eetool_runtime.errors import BackendError, InputError, UsageError
+
+GOLDEN = Path(__file__).parent / "golden" / "contract.tflite"  # made by make_tflite.py
+
+HAS_LITERT = any(importlib.util.find_spec(library) for library in ("ai_edge_litert", "tflite_runtime"))
 
 GRAPH = """
 <ir_version: 8, opset_import: ["" : 18]>
@@ -35,6 +41,23 @@ class TestOnnx(BackendContract):
         write_graph(path)
 
 
+@pytest.mark.skipif(not HAS_LITERT, reason="neither ai-edge-litert nor tflite-runtime is installed")
+class TestLitert(BackendContract):
+    batched = False
+    if HAS_LITERT:
+        backend = backend_for("tflite")
+
+    def write(self, path: Path) -> None:
+        shutil.copyfile(GOLDEN, path)
+
+    def test_a_graph_of_fixed_batch_refuses_others(self, graph: Graph) -> None:
+        with pytest.raises(InputError, match=r"model.tflite: input 'x' is float32 \(1, 3\), not float32 \(2, 3\)"):
+            graph.run({**FEED, "x": np.repeat(X, 2, 0)})
+
+    def test_it_says_which_library_it_is(self) -> None:
+        assert self.backend.name in ("ai-edge-litert", "tflite-runtime")
+
+
 def test_the_suffix_of_a_bare_graph_names_its_backend(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     write_graph(path)
@@ -45,12 +68,21 @@ def test_the_suffix_of_a_bare_graph_names_its_backend(tmp_path: Path) -> None:
 def test_an_unknown_format_is_named_with_those_there_are() -> None:
     with pytest.raises(UsageError, match="no backend runs 'pt' graphs") as caught:
         open_graph(Path("model.pt"))
-    assert caught.value.hint == "Known formats: onnx."
+    assert caught.value.hint == "Known formats: onnx, tflite."
 
 
-def test_a_missing_library_is_named_with_the_line_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # makes the import fail
-    monkeypatch.delitem(sys.modules, "eetool_runtime.backends.onnx")
-    with pytest.raises(BackendError, match="the onnx backend needs onnxruntime") as caught:
-        backend_for("onnx")
-    assert caught.value.hint == "pip install eetool-runtime[onnx]"
+@pytest.mark.parametrize(
+    ("graph_format", "module", "libraries"),
+    [("onnx", "onnx", ["onnxruntime"]), ("tflite", "litert", ["ai_edge_litert", "tflite_runtime"])],
+)
+def test_a_missing_library_is_named_with_the_line_that_installs_it(
+    graph_format: str, module: str, libraries: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for library in libraries:
+        monkeypatch.setitem(sys.modules, library, None)  # makes the import fail
+    monkeypatch.delitem(sys.modules, f"eetool_runtime.backends.{module}", raising=False)
+    with pytest.raises(
+        BackendError, match=f"the {graph_format} backend needs {libraries[0].replace('_', '-')}"
+    ) as caught:
+        backend_for(graph_format)
+    assert caught.value.hint == f"pip install eetool-runtime[{graph_format}]"

@@ -6,6 +6,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tiny import VARIANT, image, write_tiny_bundle
 
@@ -177,3 +178,15 @@ def test_a_file_that_is_no_graph_is_named(tmp_path: Path) -> None:
 
 
 EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def test_every_exit_of_a_fixed_batch_is_answered_one_by_one(tmp_path: Path) -> None:
+    def fix(document: dict[str, Any]) -> None:
+        document["variants"][VARIANT]["batch"] = 1
+
+    inputs = np.concatenate([image(0, 0.2), image(2, 1.0), image(1, 3.0)])
+    free = ee.load(write_tiny_bundle(tmp_path / "free")).every_exit(inputs)
+    fixed = ee.load(write_tiny_bundle(tmp_path / "fixed", edit=fix)).every_exit(inputs)
+    for (logits, confidence), (expected_logits, expected_confidence) in zip(fixed, free):
+        np.testing.assert_array_equal(logits, expected_logits)
+        np.testing.assert_array_equal(confidence, expected_confidence)

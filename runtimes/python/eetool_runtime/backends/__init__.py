@@ -10,11 +10,14 @@ from .base import PRIVATE, PROCESS, Backend, Graph, Threads
 
 __all__ = ["PRIVATE", "PROCESS", "Backend", "Graph", "Threads", "backend_for", "open_graph"]
 
-_BY_FORMAT = {"onnx": ("onnx", "onnxruntime", "pip install eetool-runtime[onnx]")}
+_BY_FORMAT = {
+    "onnx": ("onnx", "onnxruntime", "pip install eetool-runtime[onnx]"),
+    "tflite": ("litert", "ai-edge-litert or tflite-runtime", "pip install eetool-runtime[tflite]"),
+}
 
 
 def backend_for(graph_format: str) -> Backend:
-    """The installed backend that runs `graph_format` (`onnx`).
+    """The installed backend that runs `graph_format` (`onnx`, `tflite`).
 
     Raises:
         UsageError: no backend knows this format.

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ..errors import UsageError
 from ..frozen import dataclass
 from ..manifest import Tensor
 
@@ -26,6 +27,14 @@ class Threads:
 
     count: int = 1
     pool: str = PRIVATE
+
+
+def check_threads(threads: Threads) -> None:
+    """Raise UsageError where `threads` names an unknown pool, or less than one thread."""
+    if threads.pool not in (PRIVATE, PROCESS):
+        raise UsageError(f"unknown pool {threads.pool!r}", f"Known pools: {PRIVATE}, {PROCESS}.")
+    if threads.count < 1:
+        raise UsageError(f"threads must be at least 1, not {threads.count}")
 
 
 class Graph(Protocol):

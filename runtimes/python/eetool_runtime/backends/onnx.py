@@ -11,9 +11,9 @@ import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
-from ..errors import BackendError, InputError, UsageError
+from ..errors import BackendError, InputError
 from ..manifest import Tensor
-from .base import PRIVATE, PROCESS, Threads
+from .base import PRIVATE, PROCESS, Threads, check_threads
 from .self_contained import refuse_side_files
 
 _DTYPES = {
@@ -89,10 +89,7 @@ def _session_options(count: int, shared: bool) -> Any:
 def _uses_process_pool(threads: Threads) -> bool:
     """Set the pool of the process at its first use; True where this session has to draw from it."""
     global _pool_threads
-    if threads.pool not in (PRIVATE, PROCESS):
-        raise UsageError(f"unknown pool {threads.pool!r}", f"Known pools: {PRIVATE}, {PROCESS}.")
-    if threads.count < 1:
-        raise UsageError(f"threads must be at least 1, not {threads.count}")
+    check_threads(threads)
     with _pool_lock:
         if _pool_threads is None and threads.pool == PROCESS and threads.count > 1:
             if not hasattr(ort, "set_global_thread_pool_sizes"):

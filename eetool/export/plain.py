@@ -1,0 +1,59 @@
+"""ONNX files as they leave eetool: opset 18, IR version 8, nothing of this machine; without torch."""
+
+import onnx
+
+from eetool.errors import ArtefactError
+
+OPSET = 18  # with IR version 8 this loads on onnxruntime 1.14 and newer
+IR_VERSION = 8
+
+
+def make_plain(model: onnx.ModelProto) -> None:
+    """Strip what depends on this machine or keeps old runtimes from loading the file.
+
+    Raises:
+        ArtefactError: it has another opset.
+    """
+    model.ir_version = IR_VERSION
+    model.producer_name, model.producer_version, model.doc_string = "eetool", "", ""
+    del model.metadata_props[:]
+    used = {node.domain for node in model.graph.node}
+    for unused in [o for o in model.opset_import if o.domain not in used and o.domain != ""]:
+        model.opset_import.remove(unused)
+    graph = model.graph
+    for item in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        item.doc_string = ""
+        del item.metadata_props[:]
+    versions = {o.version for o in model.opset_import if o.domain == ""}
+    if versions != {OPSET}:
+        raise ArtefactError(f"the converter gave opset {sorted(versions)} where {OPSET} was asked for")
+
+
+def cut_out(model: onnx.ModelProto, tensor: str, name: str) -> onnx.ModelProto:
+    """The part of `model` that computes one of its outputs, `tensor`, which is then called `name`."""
+    needed, nodes = {tensor}, []
+    for node in reversed(model.graph.node):
+        if needed & set(node.output):
+            nodes.append(node)
+            needed.update(read for part in (node, *_inner_nodes(node)) for read in part.input)
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    graph = made.graph
+    del graph.node[:], graph.value_info[:]
+    graph.node.extend(reversed(nodes))
+    for items in (graph.input, graph.initializer):
+        for surplus in [item for item in items if item.name not in needed]:
+            items.remove(surplus)
+    for surplus in [item for item in graph.output if item.name != tensor]:
+        graph.output.remove(surplus)
+    graph.output[0].name = name
+    for node in graph.node:
+        node.input[:] = [name if read == tensor else read for read in node.input]
+        node.output[:] = [name if written == tensor else written for written in node.output]
+    return made
+
+
+def _inner_nodes(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """Nodes in the subgraphs of `node`, which read tensors from outside too."""
+    graphs = [g for a in node.attribute for g in (*([a.g] if a.HasField("g") else []), *a.graphs)]
+    return [inner for graph in graphs for child in graph.node for inner in (child, *_inner_nodes(child))]

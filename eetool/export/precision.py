@@ -1,0 +1,56 @@
+"""Whether a graph becomes int8: only where it is smaller, near enough to the float one, and not slower."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from eetool_runtime.backends import Graph, open_graph
+from eetool_runtime.timing import Spread, interleave, per_round, spread
+
+MAX_LOSS = 0.1  # error of a component's outputs, root mean square, as a share of the outputs' own
+_SLOWER = 1.02
+_RUNS, _SECONDS = 100, 0.15
+
+Cases = Sequence[Mapping[str, np.ndarray]]
+
+
+def reason_against(float_path: Path, int8_path: Path, cases: Cases, judge_speed: bool = True) -> str | None:
+    """Why the float graph is the better one, or None where int8 is worth having.
+
+    Args:
+        cases: named tensors at batch 1, among them all that the graph reads and makes.
+        judge_speed: also measure both, interleaved, and refuse int8 where it is slower on this machine.
+    """
+    if int8_path.stat().st_size >= float_path.stat().st_size:
+        return "its int8 file is no smaller"
+    graphs = {"fp32": open_graph(float_path), "int8": open_graph(int8_path)}
+    if graphs["int8"].outputs != graphs["fp32"].outputs or graphs["int8"].inputs != graphs["fp32"].inputs:
+        return "its tensors came out as something else than floats"
+    loss = _loss(graphs["int8"], cases)
+    if not loss <= MAX_LOSS:
+        return f"int8 is off by {100 * loss:.0f} % (at most {100 * MAX_LOSS:.0f} % are allowed)"
+    if not judge_speed:
+        return None
+    ratio = _time_ratio(graphs, cases[0])
+    # In doubt int8, which is smaller: it has to be slower beyond the scatter of this machine to lose.
+    return f"int8 takes {ratio.median:.2f} times as long here" if ratio.ci95[0] > _SLOWER else None
+
+
+def _loss(graph: Graph, cases: Cases) -> float:
+    errors = dict.fromkeys(graph.outputs, 0.0)
+    powers = dict.fromkeys(graph.outputs, 0.0)
+    for case in cases:
+        made = dict(zip(graph.outputs, graph.run({name: case[name] for name in graph.inputs}), strict=True))
+        for name, output in made.items():
+            reference = case[name].astype(np.float64)
+            errors[name] += float(((output - reference) ** 2).sum())
+            powers[name] += float((reference**2).sum())
+    return max(float(np.sqrt(errors[name] / (powers[name] or 1.0))) for name in errors)
+
+
+def _time_ratio(graphs: Mapping[str, Graph], case: Mapping[str, np.ndarray]) -> Spread:
+    feed = {name: case[name] for name in graphs["fp32"].inputs}
+    subjects = {key: lambda _, graph=graph: graph.run(feed) for key, graph in graphs.items()}
+    times = interleave(subjects, runs=_RUNS, min_seconds=_SECONDS, seed=0)
+    return spread(per_round(times["int8"]) / per_round(times["fp32"]))

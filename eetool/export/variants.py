@@ -1,0 +1,108 @@
+"""The variants that a bundle may have, and how each is written."""
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from eetool.errors import MissingError, UsageError
+from eetool.export.network import LOGITS
+from eetool.export.onnx import export_onnx
+from eetool.export.plain import cut_out
+from eetool.export.split import Piece
+from eetool.export.tflite import export_tflite, require_litert_torch
+from eetool.export.traced import Traced
+
+FP32, INT8 = "fp32", "int8"
+ONNX, TFLITE = "onnx", "tflite"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One format and precision.
+
+    `relative` is the error that a component may show, as a share of max(1, max |reference|); null where precision is
+    lost on purpose. `samples_tolerance` is the same for the logits of a finished bundle on another machine: integer
+    kernels round differently from one processor to the next. `recipes` are ways to quantise, the preferred one first.
+    """
+
+    format: str
+    precision: str
+    batch: int | None
+    relative: float | None
+    samples_tolerance: float
+    recipes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Such as `onnx/fp32`."""
+        return f"{self.format}/{self.precision}"
+
+    @property
+    def base(self) -> "Kind":
+        """The float variant that this one is made from; itself where it is float."""
+        return VARIANTS[f"{self.format}/{FP32}"]
+
+    def file(self, place: str) -> str:
+        """Path in the bundle of the graph at `place`, which is `components/NAME` or `reference/NAME`."""
+        return f"{place}/{self.format}-{self.precision}/model.{self.format}"
+
+    @property
+    def samples(self) -> str:
+        """Path in the bundle of this variant's answers to the samples."""
+        return f"samples/{self.format}-{self.precision}.npz"
+
+
+VARIANTS = {
+    kind.name: kind
+    for kind in (
+        Kind(ONNX, FP32, None, 1e-4, 1e-4),
+        Kind(ONNX, INT8, None, None, 0.1, ("onnx-static",)),
+        Kind(TFLITE, FP32, 1, 1e-3, 1e-3),
+        Kind(TFLITE, INT8, 1, None, 0.1, ("tflite-static", "tflite-dynamic")),
+    )
+}
+
+
+def find_kinds(names: tuple[str, ...]) -> list[Kind]:
+    """The kinds called `names`, in the order of `VARIANTS`, each once, with all that they need installed.
+
+    Raises:
+        UsageError: there is no such variant, or none was named.
+        MissingError: a converter is not installed; the hint is the line that installs it.
+    """
+    unknown = [name for name in names if name not in VARIANTS]
+    if unknown or not names:
+        problem = f"unknown variant {unknown[0]!r}" if unknown else "no variant was asked for"
+        raise UsageError(problem, f"Known variants: {', '.join(VARIANTS)}.")
+    kinds = [kind for name, kind in VARIANTS.items() if name in names]
+    if any(kind.format == TFLITE for kind in kinds):
+        require_litert_torch()
+        for library in ("ai_edge_litert", "ai_edge_quantizer"):
+            if importlib.util.find_spec(library) is None:
+                raise MissingError(f"the tflite format needs {library}", "pip install eetool[tflite]")
+    return kinds
+
+
+def write_graph(
+    kind: Kind, model: Traced, piece: Piece, path: Path, simplify: bool, all_exits: Path | None = None
+) -> None:
+    """Convert one piece of `model` to a float graph; raises as `export_onnx` and `export_tflite` do.
+
+    Args:
+        all_exits: where the graph of all exits lies already. An ONNX backbone is cut out of it, which saves the time
+            of converting it once more.
+    """
+    if kind.format == ONNX and all_exits is not None and piece.outputs == (LOGITS,):
+        whole = onnx.load(all_exits)
+        path.parent.mkdir(parents=True)
+        path.write_bytes(cut_out(whole, model.final_logits, LOGITS).SerializeToString(deterministic=True))
+        return
+    # ONNX keeps a dynamic batch, and torch.export takes a batch of 1 for a constant.
+    example = model.example(kind.batch or 2)
+    inputs = [example[name] for name in piece.inputs]
+    if kind.format == ONNX:
+        export_onnx(piece, inputs, path, simplify)
+    else:
+        export_tflite(piece, inputs, path)

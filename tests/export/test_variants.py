@@ -1,0 +1,207 @@
+"""One trained net through every variant: what comes out, how it is proved, and what the errors say."""
+
+import dataclasses
+import importlib.util
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from eetool.data.sources import Source
+from eetool.errors import MissingError, UsageError, VerificationError
+from eetool.export.variants import VARIANTS, find_kinds
+from eetool.export.write import ExportOptions, export_bundle
+from eetool.model.checkpoint import Checkpoint, load_checkpoint
+from eetool_runtime import Bundle, load, open_bundle
+
+Cli = Callable[..., Any]  # see tests/conftest.py
+HAS_TFLITE = all(importlib.util.find_spec(name) for name in ("litert_torch", "ai_edge_litert", "ai_edge_quantizer"))
+needs_tflite = pytest.mark.skipif(not HAS_TFLITE, reason="the extra eetool[tflite] is not installed")
+FORMATS = ["onnx", pytest.param("tflite", marks=needs_tflite)]
+NAMES = [name if name.startswith("onnx") else pytest.param(name, marks=needs_tflite) for name in VARIANTS]
+SPEED = "--no-judge-speed"  # so that no test hangs on how busy this machine is
+
+
+@pytest.fixture(scope="module")
+def all_variants(tuned: Path, tmp_path_factory: pytest.TempPathFactory, cli: Cli) -> Path:
+    """The tuned model in every variant that can be made here. Read only."""
+    path = tmp_path_factory.mktemp("variants") / "model.eebundle"
+    formats = ["--format", "onnx", *(["--format", "tflite"] if HAS_TFLITE else [])]
+    answered = cli(
+        "export", tuned, "-o", path, *formats, "--precision", "fp32", "--precision", "int8", SPEED, "--no-reference"
+    )
+    assert answered.code == 0, answered
+    return path
+
+
+@pytest.fixture(scope="module")
+def opened(all_variants: Path) -> Bundle:
+    return open_bundle(all_variants)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tuned: Path) -> Checkpoint:
+    return load_checkpoint(tuned)
+
+
+@pytest.mark.parametrize("graph_format", FORMATS)
+def test_float_components_are_within_tolerance_of_the_model(opened: Bundle, graph_format: str) -> None:
+    variant = opened.manifest.variants[f"{graph_format}/fp32"]
+    assert {graph.precision for graph in variant.components.values()} == {"fp32"}
+    for graph in variant.components.values():
+        assert graph.tolerance is not None
+        assert 0 < graph.max_abs_error <= graph.tolerance
+
+
+@pytest.mark.parametrize("graph_format", FORMATS)
+def test_int8_components_are_smaller_and_record_their_error_without_limit(opened: Bundle, graph_format: str) -> None:
+    manifest = opened.manifest
+    floats = manifest.variants[f"{graph_format}/fp32"].components
+    quantised = {n: g for n, g in manifest.variants[f"{graph_format}/int8"].components.items() if g.precision == "int8"}
+    assert {"seg0", "seg1", "exit2"} <= set(quantised)
+    for name, graph in quantised.items():
+        assert manifest.files[graph.path].size_bytes < manifest.files[floats[name].path].size_bytes
+        assert graph.tolerance is None
+        assert graph.max_abs_error > floats[name].max_abs_error
+
+
+@pytest.mark.parametrize("graph_format", FORMATS)
+def test_what_stays_float_is_the_same_file(opened: Bundle, graph_format: str) -> None:
+    floats = opened.manifest.variants[f"{graph_format}/fp32"].components
+    for name, graph in opened.manifest.variants[f"{graph_format}/int8"].components.items():
+        if graph.precision == "fp32":
+            assert graph == floats[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_variant_answers_labelled_images_about_as_the_model_does(
+    opened: Bundle, name: str, digits: Source, checkpoint: Checkpoint
+) -> None:
+    from eetool.train.fit import every_exit_logits
+
+    model, images = load(opened, variant=name), digits.images[:50]
+    inputs = np.concatenate([model.preprocess(image.transpose(1, 2, 0)) for image in images])
+    reference = [logits.numpy() for logits in every_exit_logits(checkpoint, images)]
+    for (logits, confidence), expected in zip(model.every_exit(inputs), reference, strict=True):
+        assert logits.shape == expected.shape
+        assert confidence.shape == (50,)
+        agreement = (logits.argmax(1) == expected.argmax(1)).mean()
+        assert agreement == 1 if name.endswith("fp32") else agreement >= 0.8
+        if name.endswith("fp32"):
+            assert np.abs(logits - expected).max() <= 1e-3 * max(1, np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_single_call_and_every_exit_agree_at_batch_1(opened: Bundle, name: str) -> None:
+    model = load(opened, variant=name)
+    inputs = opened.arrays(opened.manifest.samples)["input"]
+    every = model.every_exit(inputs)
+    for i in range(len(inputs)):
+        result = model(inputs[i : i + 1])
+        np.testing.assert_allclose(result.logits, every[result.exit][0][i], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("graph_format", FORMATS)
+def test_int8_has_a_policy_and_figures_of_its_own(opened: Bundle, graph_format: str) -> None:
+    floats, quantised = (opened.manifest.variants[f"{graph_format}/{p}"] for p in ("fp32", "int8"))
+    assert quantised.temperatures != floats.temperatures
+    assert set(quantised.operating_points) == set(floats.operating_points)
+    for point in quantised.operating_points.values():
+        assert point.expected is not None
+        assert point.expected.split == "threshold"
+
+
+def test_verify_repeats_the_proof_of_every_variant(all_variants: Path, cli: Cli) -> None:
+    document = cli("verify", all_variants, "--json").document
+    checked = {check["what"].split()[0] for check in document["checks"]}
+    assert checked == set(open_bundle(all_variants).manifest.variants)
+    assert document["skipped"] == {}
+
+
+@needs_tflite
+def test_verify_says_which_variants_it_had_to_skip(
+    all_variants: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("ai_edge_litert", "tflite_runtime"):
+        monkeypatch.setitem(sys.modules, module, None)  # makes the import fail
+    monkeypatch.delitem(sys.modules, "eetool_runtime.backends.litert", raising=False)
+    document = cli("verify", all_variants, "--json").document
+    assert set(document["skipped"]) == {"tflite/fp32", "tflite/int8"}
+    assert "pip install eetool-runtime[tflite]" in document["skipped"]["tflite/fp32"]
+    assert document["checks"]
+
+
+def test_int8_alone_leaves_no_float_graph_that_it_does_not_use(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = tmp_path / "b.eebundle"
+    manifest = export_bundle(checkpoint, path, ExportOptions(("onnx/int8",), references=False, judge_speed=False))
+    assert set(manifest.variants) == {"onnx/int8"}
+    used = {graph.path for graph in manifest.variants["onnx/int8"].components.values()}
+    found = {file.relative_to(path).as_posix() for file in path.glob("components/**/model.*")}
+    assert found == used
+    points = manifest.variants["onnx/int8"].operating_points
+    assert all(point.expected is None for point in points.values())  # nobody measured these graphs
+
+
+def test_calibration_inputs_of_another_shape_are_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    wrong = {"input": np.zeros((4, 3, 32, 32), np.float32)}
+    with pytest.raises(Exception, match=r"input 'input': expected shape .*found \(4, 3, 32, 32\)") as caught:
+        export_bundle(checkpoint, tmp_path / "b.eebundle", ExportOptions(("onnx/int8",), calibration=wrong))
+    assert caught.value.exit_code == 3  # type: ignore[attr-defined]
+    with pytest.raises(UsageError, match=r"calibration needs the inputs \['input'\], found \['x'\]"):
+        export_bundle(
+            checkpoint, tmp_path / "b.eebundle", ExportOptions(("onnx/int8",), calibration={"x": wrong["input"]})
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_calibration_data_is_a_usage_error(tuned: Path, tmp_path: Path, cli: Cli) -> None:
+    answered = cli("export", tuned, "-o", tmp_path / "b", "--precision", "int8", "--calibration-data", "noise")
+    assert (answered.code, list(tmp_path.iterdir())) == (2, [])
+    assert "unknown data source 'noise'" in answered.stderr
+
+
+def test_a_missing_extra_is_named_with_the_line_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "litert_torch", None)
+    with pytest.raises(MissingError, match="the tflite format needs litert-torch") as caught:
+        find_kinds(("onnx/fp32", "tflite/fp32"))
+    assert (caught.value.exit_code, caught.value.hint) == (5, "pip install eetool[tflite]")
+
+
+@pytest.mark.parametrize(("names", "said"), [(("onnx/fp16",), "unknown variant 'onnx/fp16'"), ((), "no variant")])
+def test_unknown_variants_are_refused_with_those_there_are(names: tuple[str, ...], said: str) -> None:
+    with pytest.raises(UsageError, match=said) as caught:
+        find_kinds(names)
+    assert "tflite/int8" in str(caught.value.hint)
+
+
+def test_all_failures_are_listed_and_nothing_is_left(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from eetool.export import variants
+
+    strict = dataclasses.replace(VARIANTS["onnx/fp32"], relative=1e-12)
+    monkeypatch.setitem(variants.VARIANTS, "onnx/fp32", strict)
+    with pytest.raises(VerificationError, match="graphs differ from the model") as caught:
+        export_bundle(checkpoint, tmp_path / "b.eebundle", ExportOptions(references=False))
+    for component in ("seg0", "exit0", "seg1", "exit1", "exit2"):
+        assert f"components/{component}/onnx-fp32/model.onnx: error" in caught.value.message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bundle_whose_int8_answers_changed_does_not_verify(all_variants: Path, tmp_path: Path, cli: Cli) -> None:
+    from eetool.export.files import save_arrays, seal
+
+    path = shutil.copytree(all_variants, tmp_path / "b.eebundle")
+    bundle = open_bundle(path)
+    name = bundle.manifest.variants["onnx/int8"].samples
+    arrays: dict[str, Any] = bundle.arrays(name)
+    arrays["exit2_logits"] = -arrays["exit2_logits"]
+    save_arrays(path / name, arrays)
+    seal(path, bundle.manifest)
+    answered = cli("verify", path)
+    assert answered.code == 4
+    assert "onnx/int8 exit2_logits" in answered.stderr
