@@ -8,6 +8,7 @@ and its operating points must give a plan. Prints one JSON document, and exits w
 """
 
 import argparse
+import copy
 import json
 import random
 import sys
@@ -28,7 +29,7 @@ from eetool_runtime.records import encode
 
 _GOLDEN = Path(__file__).parents[1] / "golden/manifest-1.0.json"
 _MAX_FOUND = 20  # enough to see what is wrong
-_SCALARS: tuple[Any, ...] = (
+_VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, -0.0, 1, -1, 2, 0.5, 2.0, 1e-7, 1e6, 1e300, -1e300, 5e-324, 1 << 31, 1 << 62, -(1 << 62)),
     *("", "a", "1.0", "1.1", "2.0", "01.0", "batch", "float32", "int64", "segment", "exit", "joined", "fp32", "int8"),
     *("../x", "/x", "a/../b", "a\\b", "a\x00b", "\x1b[2J", "\ud800", "\u202e", "é", "x" * 300, "onnx/fp32", "0" * 64),
@@ -81,7 +82,7 @@ def _damage_value(pick: random.Random, document: Any) -> None:
         document = document[key]
     action = pick.random()
     if action < 0.4:
-        document[key] = pick.choice(_SCALARS)
+        document[key] = copy.deepcopy(pick.choice(_VALUES))  # a later damage may change it
     elif action < 0.6:
         document[key] = _nearby(pick, document[key])
     elif action < 0.75:
@@ -89,7 +90,7 @@ def _damage_value(pick: random.Random, document: Any) -> None:
     elif action < 0.9:
         del document[key]
     elif isinstance(document, dict):
-        document[str(pick.choice(_SCALARS))] = document[key]
+        document[str(pick.choice(_VALUES))] = document[key]
     else:
         document.append(document[key])
 
