@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check clean
+.PHONY: demo test test-arm64 test-pythons check clean
 
 demo: $(INSTALLED)
 	PATH="$(abspath $(BIN)):$$PATH" sh examples/demo.sh demo
@@ -12,13 +12,21 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/pytest
 
+# The runtime on an emulated Raspberry Pi: as root, with debootstrap and qemu-user-static installed.
+test-arm64: $(INSTALLED)
+	$(BIN)/python tests/platforms/arm64.py
+
+# The runtime on every Python from 3.9 to 3.13 that is found, with old and new backends.
+test-pythons: $(INSTALLED)
+	$(BIN)/python tests/platforms/pythons.py
+
 check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo build
 
 $(INSTALLED): pyproject.toml runtimes/python/pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
