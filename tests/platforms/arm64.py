@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from commands import Missing, attempt, last_line, pip
 from decisions import SCRIPT, compare, prepare
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -43,10 +44,6 @@ os.execv(emulator, [emulator, "-cpu", "{CPU}", "-0", "/{PYTHON}", "/usr/bin/pyth
 """
 
 
-class Missing(Exception):
-    """Something this needs is not there; the message is one line for the user."""
-
-
 def main() -> int:
     """Build what is not there yet, run the tests, compare the decisions, print the document."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -58,6 +55,7 @@ def main() -> int:
     options = parser.parse_args()
     build = Path(os.environ.get("ARM64_ROOT") or REPOSITORY / "build/arm64").resolve()
     root = build / "root"
+    os.environ["PATH"] = f"{os.environ.get('PATH', '')}:/usr/sbin"
     try:
         require_tools()
         build_root(root)
@@ -75,7 +73,7 @@ def main() -> int:
 
 def require_tools() -> None:
     """Raise Missing unless this process can build a root and change into it."""
-    absent = [tool for tool in TOOLS if shutil.which(tool, path=f"{os.environ.get('PATH', '')}:/usr/sbin") is None]
+    absent = [tool for tool in TOOLS if shutil.which(tool) is None]
     if absent:
         raise Missing(f"{', '.join(absent)} not found; apt install debootstrap qemu-user-static")
     if os.geteuid() != 0:
@@ -89,17 +87,8 @@ def build_root(root: Path) -> None:
         return
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
-    attempt(
-        "Debian packages from " + MIRROR,
-        "debootstrap",
-        "--arch=arm64",
-        "--foreign",
-        "--variant=minbase",
-        "--include=python3,libstdc++6",
-        "bookworm",
-        root,
-        MIRROR,
-    )
+    first_stage = "debootstrap --arch=arm64 --foreign --variant=minbase --include=python3,libstdc++6 bookworm"
+    attempt(f"Debian packages from {MIRROR}", *first_stage.split(), root, MIRROR)
     for package in sorted((root / "var/cache/apt/archives").glob("*.deb")):
         attempt(package.name, "dpkg-deb", "-x", package, root)
         package.unlink()
@@ -120,22 +109,9 @@ def install(root: Path) -> None:
     wanted = " ".join(REQUIREMENTS) + "\n" + constraints.read_text()
     if not done.exists() or done.read_text() != wanted:
         shutil.rmtree(libraries, ignore_errors=True)
-        platforms = [word for name in PLATFORMS for word in ("--platform", f"{name}_aarch64")]
-        pip(
-            "aarch64 wheels",
-            "install",
-            "--target",
-            libraries,
-            "--only-binary=:all:",
-            "--python-version",
-            "3.11",
-            "--implementation",
-            "cp",
-            *platforms,
-            "--constraint",
-            constraints,
-            *REQUIREMENTS,
-        )
+        target = ["--only-binary=:all:", "--python-version=3.11", "--implementation=cp"]
+        target += [f"--platform={name}_aarch64" for name in PLATFORMS]
+        pip("aarch64 wheels", "install", "--target", libraries, *target, "--constraint", constraints, *REQUIREMENTS)
         done.write_text(wanted)
     wheels = root.with_name("wheels")
     shutil.rmtree(wheels, ignore_errors=True)
@@ -164,7 +140,7 @@ def run_tests(root: Path) -> dict[str, Any]:
         "/opt/tests/tests",
     )
     sys.stderr.write(done.stdout)
-    return {"ok": done.returncode == 0, "summary": done.stdout.strip().splitlines()[-1]}
+    return {"ok": done.returncode == 0, "summary": last_line(done.stdout)}
 
 
 def run_decisions(root: Path, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -179,7 +155,7 @@ def run_decisions(root: Path, folder: Path, options: argparse.Namespace) -> dict
     done = emulate(root, *(f"/opt/trial/{name}" for name in files))
     if done.returncode != 0:
         return {"ok": False, "error": done.stdout.strip()}
-    return compare(trial, place / "there.npz", json.loads(done.stdout.strip().splitlines()[-1]))
+    return compare(trial, place / "there.npz", json.loads(last_line(done.stdout)))
 
 
 def emulate(root: Path, *words: str) -> "subprocess.CompletedProcess[str]":
@@ -193,20 +169,6 @@ def emulate(root: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         ["chroot", str(root), f"/{PYTHON}", *words], env=paths, stdout=subprocess.PIPE, text=True, check=False
     )
-
-
-def pip(what: str, *words: object) -> None:
-    """Run this interpreter's pip."""
-    attempt(what, sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *words)
-
-
-def attempt(what: str, *words: object) -> None:
-    """Run a command that fetches or unpacks `what`; raise Missing with the end of what it said."""
-    command = [str(word) for word in words]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    if done.returncode != 0:
-        lines = done.stdout.strip().splitlines() or ["no message"]
-        raise Missing(f"{what} could not be had: {lines[-1]}")
 
 
 def write(path: Path, text: str) -> None:

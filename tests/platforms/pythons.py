@@ -9,7 +9,6 @@ Exits with 4 where a test fails or a decision differs, with 5 where no Python is
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from commands import Missing, ask, attempt, last_line, pip
 from decisions import SCRIPT, Trial, compare, prepare
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -36,14 +36,11 @@ LAST_WITH_NUMPY_1 = (1, 18)
 TFLITE_RUNTIME, LITERT = ("3.9", "3.10", "3.11"), ("3.10", "3.11", "3.12", "3.13")
 
 
-class Missing(Exception):
-    """Packages cannot be had; the message is one line for the user."""
-
-
 def main() -> int:
     """Test every pair, print the table and the document."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--only", action="append", choices=ONNXRUNTIMES, help="this Python; repeatable")
+    parser.add_argument("--onnxruntime", action="append", help=f"this release ('1.14', '{NEWEST}'); repeatable")
     parser.add_argument("--bundle", type=Path, help="by default a small one is trained and exported")
     parser.add_argument("--inputs", type=Path, help="an .npz with its input tensors; by default digits")
     parser.add_argument("--format", action="append", dest="formats", help="of the bundle made here; repeatable")
@@ -62,12 +59,13 @@ def main() -> int:
             wheel = build_wheel(folder)
             for version, python in pythons.items():
                 for release in ONNXRUNTIMES[version] if python else ():
-                    rows.append(test(folder, python, version, release, wheel, trial))
-                    sys.stderr.write(line(rows[-1]))
+                    if release in (options.onnxruntime or ONNXRUNTIMES[version]):
+                        rows.append(test(folder, python, version, release, wheel, trial))
+                        sys.stderr.write(line(rows[-1]))
         except Missing as missing:
             sys.stderr.write(f"test-pythons cannot run: {missing}\n")
             return 5
-    ok = all(row["ok"] for row in rows)
+    ok = bool(rows) and all(row["ok"] for row in rows)
     sys.stdout.write(json.dumps({"schema": "platforms/1", "ok": ok, "absent": absent, "rows": rows}, indent=2) + "\n")
     return 0 if ok else 4
 
@@ -85,28 +83,17 @@ def find_python(version: str) -> Path | None:
 
 def build_wheel(folder: Path) -> Path:
     """The runtime's own wheel: what is tested is what will be installed."""
-    pip = (sys.executable, "-m", "pip", "--quiet", "wheel", "--no-deps", "--no-build-isolation")
-    fetch("the runtime's wheel", *pip, "--wheel-dir", folder, RUNTIME)
+    pip("the runtime's wheel", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, RUNTIME)
     return next(folder.glob("eetool_runtime-*.whl"))
 
 
 def test(folder: Path, python: Path | None, version: str, release: str, wheel: Path, trial: Trial) -> dict[str, Any]:
     """One pair: the tests, then the decisions."""
     place = folder / f"{version}-{release}"
-    fetch(f"Python {version}", str(python), "-m", "venv", place)
+    attempt(f"Python {version}", str(python), "-m", "venv", place)
     inside = place / "bin/python"
     wanted = requirements(version, release)
-    fetch(
-        f"{' '.join(wanted)} for Python {version}",
-        inside,
-        "-m",
-        "pip",
-        "--quiet",
-        "install",
-        "--no-compile",
-        wheel,
-        *wanted,
-    )
+    pip(f"{' '.join(wanted)} for Python {version}", "install", wheel, *wanted, python=inside)
     shutil.copytree(RUNTIME / "tests", place / "runtime/tests")
     shutil.copy2(RUNTIME / "pyproject.toml", place / "runtime")
     tests = ask(place / "bin/pytest", "-q", "-p", "no:cacheprovider", cwd=place / "runtime")
@@ -133,27 +120,6 @@ def requirements(version: str, release: str) -> list[str]:
     if tuple(map(int, release.split("."))) > LAST_WITH_NUMPY_1:
         return [f"onnxruntime=={release}.*", *TOOLS]
     return [f"onnxruntime=={release}.*", "numpy<2", *TOOLS, *(["tflite-runtime"] if version in TFLITE_RUNTIME else [])]
-
-
-def fetch(what: str, *words: object) -> None:
-    """Run a command that fetches packages; raise Missing with the end of what it said."""
-    done = ask(*words)
-    if done.returncode != 0:
-        raise Missing(f"{what} could not be had: {last_line(done.stdout)}")
-
-
-def ask(*words: object, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    """Run a command; what it says on both streams is its stdout."""
-    command = [str(word) for word in words]
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    return subprocess.run(
-        command, cwd=cwd, env=clean, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
-
-
-def last_line(text: str) -> str:
-    """The last line that a command said."""
-    return (text.strip().splitlines() or ["no message"])[-1]
 
 
 def line(row: dict[str, Any]) -> str:
