@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # Waiting threads that spin make every test slow on a busy machine.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test check clean
+.PHONY: demo test test-arm64 test-pythons check clean
 
 demo: $(INSTALLED)
 	PATH="$(abspath $(BIN)):$$PATH" sh examples/demo.sh demo
@@ -15,13 +15,21 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/pytest
 
+# The runtime on an emulated Raspberry Pi: as root, with debootstrap and qemu-user-static installed.
+test-arm64: $(INSTALLED)
+	$(BIN)/python tests/platforms/arm64.py
+
+# The runtime on every Python from 3.9 to 3.13 that is found, with old and new backends.
+test-pythons: $(INSTALLED)
+	$(BIN)/python tests/platforms/pythons.py
+
 check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo build
 
 $(INSTALLED): pyproject.toml runtimes/python/pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

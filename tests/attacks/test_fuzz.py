@@ -1,8 +1,10 @@
 """Random damage to a sound manifest: it parses, or it is refused; nothing else ever happens."""
 
+import importlib
 import json
 import tempfile
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -75,3 +77,28 @@ def replace_somewhere(document: Any, data: st.DataObject) -> None:
 def test_every_length(size: int) -> None:
     with pytest.raises(BundleError):
         parse_manifest(TEXT[:size])
+
+
+@pytest.fixture
+def fuzzer(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    return importlib.import_module("fuzz_manifest")
+
+
+def test_the_fuzzer_finds_nothing_in_a_short_run(fuzzer: ModuleType) -> None:
+    document = fuzzer.fuzz(runs=2000, seed=1)
+    assert document["uncaught"] == []
+    assert document["runs"] == document["parsed"] + document["refused"] == 2000
+    assert document["parsed"] > 100  # it does not only make rubbish,
+    assert document["refused_at_places"] > 40  # and it comes to most of the rules
+
+
+def test_the_fuzzer_reports_what_it_finds(fuzzer: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    def careless(data: bytes) -> Any:
+        return json.loads(data)
+
+    monkeypatch.setattr(fuzzer, "parse_manifest", careless)
+    document = fuzzer.fuzz(runs=200, seed=1)
+    assert {"error", "where", "input"} == set(document["uncaught"][0])
+    assert any(item["error"].startswith("JSONDecodeError") for item in document["uncaught"])
+    assert fuzzer.fuzz(runs=200, seed=1) == document

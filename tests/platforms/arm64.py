@@ -1,0 +1,181 @@
+"""The runtime on aarch64, emulated: its own tests, and whether it decides as this machine does.
+
+    sudo make test-arm64            or    python tests/platforms/arm64.py [--bundle B --inputs X.npz]
+
+Unpacks a Debian bookworm arm64 root (debootstrap's first stage is enough), puts the aarch64 wheels and the runtime's
+own wheel into it, and runs Python there through qemu-user. The root is kept in $ARM64_ROOT (build/arm64) for the next
+time. Prints one JSON document. Exits with 4 where a test fails or a decision differs, with 5 where something is
+missing. This is about correctness: an emulated processor says nothing about speed, so no time is reported.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from commands import Missing, attempt, last_line, pip
+from decisions import SCRIPT, compare, prepare
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RUNTIME = REPOSITORY / "runtimes/python"
+MIRROR = "http://deb.debian.org/debian"
+QEMU = "qemu-aarch64-static"
+TOOLS = ("debootstrap", QEMU, "dpkg-deb")
+REQUIREMENTS = ("numpy", "onnxruntime", "ai-edge-litert", "onnx", "pytest", "hypothesis")
+PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_26", "manylinux2014")
+# The Cortex-A72 of a Raspberry Pi 4: what the emulator pretends to be, and what the libraries ask for.
+CPU = "cortex-a72"
+CPU_INFO = "processor\t: {core}\nFeatures\t: fp asimd evtstrm crc32 cpuid\nCPU implementer\t: 0x41\n" + (
+    "CPU architecture: 8\nCPU variant\t: 0x0\nCPU part\t: 0xd08\nCPU revision\t: 3\n\n"
+)
+CORES = 2
+# Python starts Python (several tests do); the kernel knows the emulator and not the emulated program.
+PYTHON = "opt/python"
+LAUNCHER = f"""#!/usr/bin/{QEMU} /usr/bin/python3
+import os
+import sys
+
+emulator = "/usr/bin/{QEMU}"
+os.execv(emulator, [emulator, "-cpu", "{CPU}", "-0", "/{PYTHON}", "/usr/bin/python3", *sys.argv[1:]])
+"""
+
+
+def main() -> int:
+    """Build what is not there yet, run the tests, compare the decisions, print the document."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--bundle", type=Path, help="by default a small one is trained and exported")
+    parser.add_argument("--inputs", type=Path, help="an .npz with its input tensors; by default digits")
+    parser.add_argument("--format", action="append", dest="formats", help="of the bundle made here; repeatable")
+    parser.add_argument("--count", type=int, default=1000, help="of inputs")
+    parser.add_argument("--tests", action=argparse.BooleanOptionalAction, default=True, help="run the runtime's tests")
+    options = parser.parse_args()
+    build = Path(os.environ.get("ARM64_ROOT") or REPOSITORY / "build/arm64").resolve()
+    root = build / "root"
+    os.environ["PATH"] = f"{os.environ.get('PATH', '')}:/usr/sbin"
+    try:
+        require_tools()
+        build_root(root)
+        install(root)
+    except Missing as missing:
+        sys.stderr.write(f"test-arm64 cannot run: {missing}\n")
+        return 5
+    tests = run_tests(root) if options.tests else None
+    decisions = run_decisions(root, build / "trial", options)
+    ok = decisions["ok"] and (tests is None or tests["ok"])
+    document = {"schema": "platforms/1", "ok": ok, "emulated": CPU, "tests": tests, "decisions": decisions}
+    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    return 0 if ok else 4
+
+
+def require_tools() -> None:
+    """Raise Missing unless this process can build a root and change into it."""
+    absent = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if absent:
+        raise Missing(f"{', '.join(absent)} not found; apt install debootstrap qemu-user-static")
+    if os.geteuid() != 0:
+        raise Missing("chroot needs root; run it with sudo")
+
+
+def build_root(root: Path) -> None:
+    """Unpack the packages of Debian arm64 with Python, unless that was done before."""
+    done = root.with_name("root.done")
+    if done.exists():
+        return
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir(parents=True)
+    first_stage = "debootstrap --arch=arm64 --foreign --variant=minbase --include=python3,libstdc++6 bookworm"
+    attempt(f"Debian packages from {MIRROR}", *first_stage.split(), root, MIRROR)
+    for package in sorted((root / "var/cache/apt/archives").glob("*.deb")):
+        attempt(package.name, "dpkg-deb", "-x", package, root)
+        package.unlink()
+    shutil.copy2(str(shutil.which(QEMU)), root / "usr/bin" / QEMU)
+    write(root / PYTHON, LAUNCHER)
+    (root / PYTHON).chmod(0o755)
+    # Nothing of this machine is mounted there. onnxruntime asks these files what the processor is.
+    write(root / "proc/cpuinfo", "".join(CPU_INFO.format(core=core) for core in range(CORES)))
+    for name in ("possible", "present"):
+        write(root / "sys/devices/system/cpu" / name, f"0-{CORES - 1}\n")
+    done.touch()
+
+
+def install(root: Path) -> None:
+    """The libraries, once per version of the constraints, and the runtime's own wheel, every time."""
+    libraries, done = root / "opt/libraries", root.with_name("libraries.done")
+    constraints = REPOSITORY / "constraints.txt"
+    wanted = " ".join(REQUIREMENTS) + "\n" + constraints.read_text()
+    if not done.exists() or done.read_text() != wanted:
+        shutil.rmtree(libraries, ignore_errors=True)
+        target = ["--only-binary=:all:", "--python-version=3.11", "--implementation=cp"]
+        target += [f"--platform={name}_aarch64" for name in PLATFORMS]
+        pip("aarch64 wheels", "install", "--target", libraries, *target, "--constraint", constraints, *REQUIREMENTS)
+        done.write_text(wanted)
+    wheels = root.with_name("wheels")
+    shutil.rmtree(wheels, ignore_errors=True)
+    pip("the runtime's wheel", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", wheels, RUNTIME)
+    shutil.rmtree(root / "opt/runtime", ignore_errors=True)
+    pip("the runtime's wheel", "install", "--no-deps", "--target", root / "opt/runtime", *wheels.glob("*.whl"))
+
+
+def run_tests(root: Path) -> dict[str, Any]:
+    """The runtime's tests, on the installed wheel and not on the source."""
+    place = root / "opt/tests"
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(RUNTIME / "tests", place / "tests")
+    shutil.copy2(RUNTIME / "pyproject.toml", place)
+    done = emulate(
+        root,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--rootdir",
+        "/opt/tests",
+        "-c",
+        "/opt/tests/pyproject.toml",
+        "/opt/tests/tests",
+    )
+    sys.stderr.write(done.stdout)
+    return {"ok": done.returncode == 0, "summary": last_line(done.stdout)}
+
+
+def run_decisions(root: Path, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Decide here and there with the same bundle, inputs and thresholds."""
+    trial = prepare(folder, options.bundle, options.inputs, options.formats or ["onnx"], options.count)
+    place = root / "opt/trial"
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(trial.bundle, place / trial.bundle.name)
+    for file in (SCRIPT, trial.inputs, trial.thresholds):
+        shutil.copy2(file, place)
+    files = (SCRIPT.name, trial.bundle.name, trial.inputs.name, trial.thresholds.name, "there.npz")
+    done = emulate(root, *(f"/opt/trial/{name}" for name in files))
+    if done.returncode != 0:
+        return {"ok": False, "error": done.stdout.strip()}
+    return compare(trial, place / "there.npz", json.loads(last_line(done.stdout)))
+
+
+def emulate(root: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    """Run the emulated Python."""
+    paths = {
+        "PATH": "/usr/sbin:/usr/bin",
+        "HOME": "/tmp",
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": "/opt/runtime:/opt/libraries",
+    }
+    return subprocess.run(
+        ["chroot", str(root), f"/{PYTHON}", *words], env=paths, stdout=subprocess.PIPE, text=True, check=False
+    )
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""Running the commands of others, and one line for the user where one of them cannot do its work."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+class Missing(Exception):
+    """Something this needs is not there; the message is one line for the user."""
+
+
+def attempt(what: str, *words: object) -> None:
+    """Run a command that fetches, builds or unpacks `what`; raise Missing with the end of what it said."""
+    done = ask(*words)
+    if done.returncode != 0:
+        raise Missing(f"{what} could not be had: {last_line(done.stdout)}")
+
+
+def pip(what: str, *words: object, python: object = sys.executable) -> None:
+    """Run the pip of an interpreter; raises as `attempt` does."""
+    attempt(what, python, "-m", "pip", "--quiet", "--disable-pip-version-check", *words)
+
+
+def ask(*words: object, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    """Run a command, without the paths of this Python; what it says on both streams is its stdout."""
+    command = [str(word) for word in words]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return subprocess.run(
+        command, cwd=cwd, env=clean, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+
+
+def last_line(text: str) -> str:
+    """The last line that a command said."""
+    return (text.strip().splitlines() or ["no message"])[-1]

@@ -1,0 +1,140 @@
+"""Whether two platforms decide alike: a real bundle, 1,000 real inputs, and thresholds that spread the exits.
+
+The thresholds are quantiles of the confidences, so that each exit answers about the same share of the inputs and many
+confidences lie close to a threshold: a harder test than the operating points that a user would choose.
+"""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import eetool_runtime as ee
+from eetool_runtime import open_bundle
+from eetool_runtime.manifest import Variant
+from eetool_runtime.preprocess import normalise
+
+SCRIPT = Path(__file__).with_name("decide.py")
+SAME_EXIT = 0.999  # at least, of fp32 variants
+_MODEL = ("resnet8", "--data", "digits", "--exits", "3", "--epochs", "1")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A bundle, the inputs and thresholds as files, and what this machine decides."""
+
+    bundle: Path
+    inputs: Path
+    thresholds: Path
+    decided: Path
+    ran: dict[str, Any]
+
+
+def prepare(folder: Path, bundle: Path | None, inputs: Path | None, formats: list[str], n: int) -> Trial:
+    """Make the bundle and the inputs that are not given, and decide here."""
+    folder.mkdir(parents=True, exist_ok=True)
+    bundle = (bundle or make_bundle(folder, formats)).resolve()
+    if inputs is None:
+        inputs = folder / "inputs.npz"
+        np.savez(inputs, **digits(bundle, n))  # type: ignore[arg-type]
+    inputs = inputs.resolve()
+    thresholds, decided = folder / "thresholds.json", folder / "here.npz"
+    thresholds.write_text(json.dumps(spread_thresholds(bundle, inputs)))
+    command = [sys.executable, str(SCRIPT), str(bundle), str(inputs), str(thresholds), str(decided)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return Trial(bundle, inputs, thresholds, decided, json.loads(done.stdout))
+
+
+def make_bundle(folder: Path, formats: list[str]) -> Path:
+    """A small network, trained for one epoch and exported by the command itself."""
+    model, bundle = folder / "model.pt", folder / "model.eebundle"
+    chosen = [word for graph_format in formats for word in ("--format", graph_format)]
+    for words in (["train", *_MODEL, "-o", str(model)], ["export", str(model), *chosen, "-o", str(bundle)]):
+        command = [sys.executable, "-m", "eetool", *words, "--force"]
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    return bundle
+
+
+def digits(bundle: Path, n: int) -> dict[str, np.ndarray]:
+    """The first `n` handwritten digits as this bundle wants them."""
+    from eetool.data.sources import load_source
+
+    spec = open_bundle(bundle).manifest.inputs[0]
+    return {spec.name: normalise(load_source("digits").images[:n], spec)}
+
+
+def spread_thresholds(bundle: Path, inputs: Path) -> dict[str, list[float]]:
+    """For each variant that runs here, thresholds with which every exit answers about the same share of the inputs."""
+    with np.load(inputs) as loaded:
+        arrays = dict(loaded)
+    found = {}
+    for name in open_bundle(bundle).manifest.variants:
+        try:
+            model = ee.load(bundle, variant=name, threads=1)
+        except ee.EarlyExitError as error:
+            sys.stderr.write(f"{name} does not run on this machine: {error.message}\n")
+            continue
+        found[name] = _spread(confidences(model, arrays))
+    return found
+
+
+def confidences(model: ee.Model, inputs: dict[str, np.ndarray]) -> np.ndarray:
+    """float32 (N, exits): of every exit, none skipped; each input alone, at batch 1."""
+    n = len(next(iter(inputs.values())))
+    answers = [model.every_exit({name: array[i : i + 1] for name, array in inputs.items()}) for i in range(n)]
+    return np.stack([np.concatenate([confidence for _, confidence in exits]) for exits in answers])
+
+
+def _spread(confidences: np.ndarray) -> list[float]:
+    """Thresholds of the early exits for confidences (N, exits): exit k takes 1/(exits − k) of those that reach it."""
+    n, exits = confidences.shape
+    left = np.ones(n, bool)
+    thresholds = []
+    for k in range(exits - 1):
+        threshold = float(np.quantile(confidences[left, k], 1 - 1 / (exits - k)))
+        thresholds.append(threshold)
+        left &= confidences[:, k] < threshold
+    return thresholds
+
+
+def compare(trial: Trial, decided: Path, ran: dict[str, Any]) -> dict[str, Any]:
+    """How far another platform's decisions are from this one's, variant by variant; `ok` where all fp32 ones hold."""
+    manifest = open_bundle(trial.bundle).manifest
+    variants = {}
+    with np.load(trial.decided) as here, np.load(decided) as there:
+        for name, what in ran["variants"].items():
+            if "not_run" in what or "not_run" in trial.ran["variants"][name]:
+                variants[name] = {**what, "ok": None}
+            else:
+                mine, theirs = (
+                    {k: data[f"{name}.{k}"] for k in ("exit", "confidence", "logits")} for data in (here, there)
+                )
+                variants[name] = {**what, **differences(mine, theirs, is_fp32(manifest.variants[name]))}
+    compared = [v["ok"] for v in variants.values() if v["ok"] is not None]
+    return {**ran, "variants": variants, "ok": bool(compared) and all(compared)}
+
+
+def differences(mine: dict[str, np.ndarray], theirs: dict[str, np.ndarray], limited: bool) -> dict[str, Any]:
+    """Figures of one variant; where precision is lost on purpose (`limited` is False) any share of exits is ok."""
+    same = mine["exit"] == theirs["exit"]
+    logits, others = mine["logits"][same], theirs["logits"][same]  # (N, classes), of the inputs that left together
+    error = float(np.abs(logits - others).max(initial=0.0))
+    return {
+        "inputs": len(same),
+        "same_exit": int(same.sum()),
+        "same_exit_and_class": int((logits.argmax(1) == others.argmax(1)).sum()),
+        "exit_counts": np.bincount(mine["exit"]).tolist(),
+        "max_abs_logit_error": error,
+        "max_relative_logit_error": error / max(1.0, float(np.abs(logits).max(initial=0.0))),
+        "max_abs_confidence_error": float(np.abs(mine["confidence"] - theirs["confidence"])[same].max(initial=0.0)),
+        "ok": bool(same.mean() >= SAME_EXIT) or not limited,
+    }
+
+
+def is_fp32(variant: Variant) -> bool:
+    """Whether every graph of the variant computes in full precision."""
+    return all(graph.precision == "fp32" for graph in variant.components.values())

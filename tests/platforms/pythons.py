@@ -1,0 +1,144 @@
+"""The runtime on every Python it supports: its tests on the oldest and newest backends, and whether they decide alike.
+
+    make test-pythons               or    python tests/platforms/pythons.py [--only 3.9 --only 3.13]
+
+Looks for Python 3.9 to 3.13 on the PATH and in ~/.pyenv, makes a throw-away virtual environment for each pair of
+Python and onnxruntime, and installs the runtime's own wheel there. A table goes to stderr, one JSON document to stdout.
+Exits with 4 where a test fails or a decision differs, with 5 where no Python is found or packages cannot be had.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from commands import Missing, ask, attempt, last_line, pip
+from decisions import SCRIPT, Trial, compare, prepare
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RUNTIME = REPOSITORY / "runtimes/python"
+NEWEST = "newest"
+# The oldest release with wheels for each Python; and those between that a bundle is promised to load on.
+ONNXRUNTIMES = {
+    "3.9": ("1.14", NEWEST),
+    "3.10": ("1.14", "1.16", NEWEST),
+    "3.11": ("1.14", "1.19", NEWEST),
+    "3.12": ("1.17", NEWEST),
+    "3.13": ("1.20", NEWEST),
+}
+TOOLS = ("onnx", "pytest", "hypothesis")
+LAST_WITH_NUMPY_1 = (1, 18)
+# tflite-runtime is of the time of numpy 1 and stops at Python 3.11; LiteRT begins at 3.10.
+TFLITE_RUNTIME, LITERT = ("3.9", "3.10", "3.11"), ("3.10", "3.11", "3.12", "3.13")
+
+
+def main() -> int:
+    """Test every pair, print the table and the document."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--only", action="append", choices=ONNXRUNTIMES, help="this Python; repeatable")
+    parser.add_argument("--onnxruntime", action="append", help=f"this release ('1.14', '{NEWEST}'); repeatable")
+    parser.add_argument("--bundle", type=Path, help="by default a small one is trained and exported")
+    parser.add_argument("--inputs", type=Path, help="an .npz with its input tensors; by default digits")
+    parser.add_argument("--format", action="append", dest="formats", help="of the bundle made here; repeatable")
+    parser.add_argument("--count", type=int, default=1000, help="of inputs")
+    options = parser.parse_args()
+    pythons = {version: find_python(version) for version in options.only or ONNXRUNTIMES}
+    absent = [version for version, python in pythons.items() if python is None]
+    if len(absent) == len(pythons):
+        sys.stderr.write(f"test-pythons cannot run: found no Python {', '.join(absent)}\n")
+        return 5
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        trial = prepare(folder / "trial", options.bundle, options.inputs, options.formats or ["onnx"], options.count)
+        try:
+            wheel = build_wheel(folder)
+            for version, python in pythons.items():
+                for release in ONNXRUNTIMES[version] if python else ():
+                    if release in (options.onnxruntime or ONNXRUNTIMES[version]):
+                        rows.append(test(folder, python, version, release, wheel, trial))
+                        sys.stderr.write(line(rows[-1]))
+        except Missing as missing:
+            sys.stderr.write(f"test-pythons cannot run: {missing}\n")
+            return 5
+    ok = bool(rows) and all(row["ok"] for row in rows)
+    sys.stdout.write(json.dumps({"schema": "platforms/1", "ok": ok, "absent": absent, "rows": rows}, indent=2) + "\n")
+    return 0 if ok else 4
+
+
+def find_python(version: str) -> Path | None:
+    """An interpreter of this version that starts (what lies on the PATH may be a launcher without one behind it)."""
+    on_path = shutil.which(f"python{version}")
+    places = [Path(on_path)] if on_path else []
+    places += sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python{version}"))
+    for place in places:
+        if subprocess.run([place, "-c", "import venv"], capture_output=True, check=False).returncode == 0:
+            return place
+    return None
+
+
+def build_wheel(folder: Path) -> Path:
+    """The runtime's own wheel: what is tested is what will be installed."""
+    pip("the runtime's wheel", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, RUNTIME)
+    return next(folder.glob("eetool_runtime-*.whl"))
+
+
+def test(folder: Path, python: Path | None, version: str, release: str, wheel: Path, trial: Trial) -> dict[str, Any]:
+    """One pair: the tests, then the decisions."""
+    place = folder / f"{version}-{release}"
+    attempt(f"Python {version}", str(python), "-m", "venv", place)
+    inside = place / "bin/python"
+    wanted = requirements(version, release)
+    pip(f"{' '.join(wanted)} for Python {version}", "install", wheel, *wanted, python=inside)
+    shutil.copytree(RUNTIME / "tests", place / "runtime/tests")
+    shutil.copy2(RUNTIME / "pyproject.toml", place / "runtime")
+    tests = ask(place / "bin/pytest", "-q", "-p", "no:cacheprovider", cwd=place / "runtime")
+    if tests.returncode != 0:
+        sys.stderr.write(tests.stdout)
+    files = (trial.bundle, trial.inputs, trial.thresholds, place / "there.npz")
+    decided = ask(inside, SCRIPT, *files, cwd=place)
+    row = {
+        "python": version,
+        "onnxruntime": release,
+        "tests": {"ok": tests.returncode == 0, "summary": last_line(tests.stdout)},
+        "decisions": compare(trial, files[-1], json.loads(last_line(decided.stdout)))
+        if decided.returncode == 0
+        else {"ok": False, "error": decided.stdout.strip()},
+    }
+    shutil.rmtree(place)
+    return {**row, "ok": row["tests"]["ok"] and row["decisions"]["ok"]}  # type: ignore[index]
+
+
+def requirements(version: str, release: str) -> list[str]:
+    """What goes with one release of onnxruntime: numpy of its time, and the TFLite engine of its time."""
+    if release == NEWEST:
+        return ["onnxruntime", *TOOLS, "ai-edge-litert" if version in LITERT else "tflite-runtime"]
+    if tuple(map(int, release.split("."))) > LAST_WITH_NUMPY_1:
+        return [f"onnxruntime=={release}.*", *TOOLS]
+    return [f"onnxruntime=={release}.*", "numpy<2", *TOOLS, *(["tflite-runtime"] if version in TFLITE_RUNTIME else [])]
+
+
+def line(row: dict[str, Any]) -> str:
+    """One row of the table."""
+    return f"Python {row['python']:<5} onnxruntime {row['onnxruntime']:<7} {row['tests']['summary']}; {said(row)}\n"
+
+
+def said(row: dict[str, Any]) -> str:
+    """The decisions of one row in words."""
+    if "error" in row["decisions"]:
+        return "no decisions"
+    parts = []
+    for name, v in row["decisions"]["variants"].items():
+        if v["ok"] is None:
+            parts.append(f"{name} not compared: {v.get('not_run', 'it does not run here')}")
+        else:
+            parts.append(f"{name} on {v['backend']} {v['version']}: {v['same_exit']} of {v['inputs']} at the same exit")
+    return ", ".join(parts)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
