@@ -34,12 +34,12 @@ def write(folder: Path, config: dict[str, Any]) -> Path:
 
 def test_text_goes_from_a_configuration_to_a_bundle_that_runs_without_it(tmp_path: Path) -> None:
     path = write(tmp_path, BERT)
-    made = attach(f"hf:{tmp_path}", (1, 8), 3, ExitPlan(2), seed=0)
+    made = attach(f"hf:{tmp_path}", (1, 8), 3, ExitPlan(1), seed=0)
     save_checkpoint(tmp_path / "model.pt", made)
     path.unlink()
     checkpoint = load_checkpoint(tmp_path / "model.pt")
     assert checkpoint.record.spec.backbone == "hf:bert"
-    assert checkpoint.record.spec.branches == ("cls", "cls")
+    assert checkpoint.record.spec.branches == ("cls",)
     assert (checkpoint.samples["attention_mask"] == 0).any()
     export_bundle(checkpoint, tmp_path / "b.eebundle", ExportOptions(references=False))
     model = load(tmp_path / "b.eebundle")

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from eetool.errors import ArtefactError, UsageError
+from eetool.errors import ArtefactError, MissingError, UsageError
 from eetool.model.references.record import Reference, Shape, float_input, library
 from eetool.records import read_text
 from eetool_runtime.manifest import BATCH, Input
@@ -52,6 +52,11 @@ def build(kind: str, inputs: tuple[Input, ...], classes: int, config: dict[str, 
     auto = getattr(_transformers(), _AUTO[_task(kind)])
     try:
         model: nn.Module = auto.from_config(made)
+    except ImportError as error:  # transformers imports a model's module when it is built, torchvision with some
+        reason = _first_line(error.__cause__ or error)
+        raise MissingError(
+            f"hf:{kind} needs a package that is missing or broken: {reason}", "Install it again."
+        ) from error
     except Exception as error:  # a configuration can be wrong in as many ways as there are models
         raise UsageError(f"hf:{kind} cannot be built from its configuration: {_first_line(error)}") from error
     names = tuple(i.name for i in inputs)
@@ -108,8 +113,15 @@ def _config(kind: str, overrides: dict[str, Any], classes: int | None) -> Any:
 
 def _plain(config: Any) -> dict[str, Any]:
     """What differs from the defaults of the model type, as JSON knows it; labels live in the checkpoint's record."""
-    text: str = config.to_json_string(use_diff=True)
-    return {key: value for key, value in json.loads(text).items() if key not in (*_NOT_KEPT, "model_type")}
+    defaults = _as_json(_transformers().AutoConfig.for_model(config.model_type))
+    differs = {key: value for key, value in _as_json(config).items() if key not in defaults or defaults[key] != value}
+    version = {"transformers_version": str(_transformers().__version__)}  # whose defaults they are
+    return {**{key: value for key, value in differs.items() if key not in _NOT_KEPT}, **version}
+
+
+def _as_json(config: Any) -> dict[str, Any]:
+    fields: dict[str, Any] = json.loads(config.to_json_string(use_diff=False))
+    return fields
 
 
 def _image_shape(config: Any) -> Shape:
@@ -175,5 +187,5 @@ def _show(shape: Shape) -> str:
     return "x".join(map(str, shape))
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
