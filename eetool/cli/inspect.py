@@ -12,15 +12,15 @@ from eetool.records import encode
 
 @verb
 @click.argument("model", type=PATH)
-@click.option("--input", "shape", type=SHAPE, default="1x3x32x32", help="Input shape for a built-in backbone.")
+@click.option("--input", "shape", type=SHAPE, default=None, help="Input shape of a model reference.  [the model's own]")
 @click.option(
-    "--classes", type=click.IntRange(2), default=10, show_default=True, help="Classes of a built-in backbone."
+    "--classes", type=click.IntRange(2), default=None, help="Classes of a model reference.  [the model's own]"
 )
-def inspect(model: Path, shape: tuple[int, ...], classes: int) -> Answer:
-    """Show what is inside MODEL: a bundle, a model.pt, or a built-in backbone and where exits could go."""
+def inspect(model: Path, shape: tuple[int, ...] | None, classes: int | None) -> Answer:
+    """Show what is inside MODEL: a bundle, a model.pt, or a model reference and where exits could go."""
     if model.is_dir() or model.suffix == ".eebundle":
         return _bundle(model)
-    if model.exists() or model.suffix:
+    if model.exists() or (model.suffix and ":" not in str(model)):
         return _checkpoint(model)
     return _backbone(str(model), shape, classes)
 
@@ -86,33 +86,44 @@ def _checkpoint(path: Path) -> Answer:
         f"trained: {record.training.recipe}, {record.training.epochs} epochs, seed {record.training.seed}",
         f"tuned: {', '.join(record.policy.operating_points) if record.policy else 'no'}",
     ]
-    taps = _taps(net.backbone, example_inputs(spec.inputs))
+    taps = _taps(net.backbone, example_inputs(spec.inputs), spec.taps)
     text.append(_tap_table(taps, dict(zip(spec.taps, range(len(spec.taps)), strict=True))))
     return Answer("inspect/1", {"kind": "model", "record": encode(record), "taps": encode(taps)}, text)
 
 
-def _backbone(reference: str, shape: tuple[int, ...], classes: int) -> Answer:
-    from eetool.model.backbones import build_backbone
-    from eetool.model.checkpoint import example_inputs
+def _backbone(model: str, shape: tuple[int, ...] | None, classes: int | None) -> Answer:
+    from eetool.model import references
     from eetool.model.macs import count_macs, count_parameters
-    from eetool_runtime.manifest import BATCH, Input
 
-    backbone = build_backbone(reference, shape, classes).eval()
-    example = example_inputs((Input("input", "float32", (BATCH, *shape[1:])),))
+    reference = references.resolve(model, shape, classes)
+    backbone = references.build(reference.backbone, reference.inputs, reference.classes, reference.config).eval()
+    references.try_out(backbone, reference)
+    example = references.zeros(reference.inputs)
     taps = _taps(backbone, example)
     macs, parameters = count_macs(backbone, example), count_parameters(backbone)
     text = [
-        f"{reference}: {macs / 1e6:.2f} M MACs, {parameters:,} parameters at {_shape(shape)}",
+        f"{reference.backbone}: {macs / 1e6:.2f} M MACs, {parameters:,} parameters, {reference.classes} classes",
+        *(f"input {i.name}: {i.dtype} {_shape(i.shape)}" for i in reference.inputs),
         _tap_table(taps, {}),
     ]
-    document = {"kind": "backbone", "macs": macs, "parameters": parameters, "taps": encode(taps)}
+    document = {
+        "kind": "backbone",
+        "model": reference.backbone,
+        "inputs": encode(reference.inputs),
+        "macs": macs,
+        "parameters": parameters,
+        "taps": encode(taps),
+    }
     return Answer("inspect/1", document, text)
 
 
-def _taps(backbone: Any, example: Any) -> Any:
-    from eetool.model.macs import measure_taps
+def _taps(backbone: Any, example: Any, used: tuple[str, ...] = ()) -> Any:
+    """Good places for exits, and those in use."""
+    from eetool.model.macs import listed_taps, measure_taps
 
-    return measure_taps(backbone, example)
+    good = {tap.name: tap for tap in listed_taps(measure_taps(backbone, example))}
+    good.update({tap.name: tap for tap in measure_taps(backbone, example, used)})
+    return sorted(good.values(), key=lambda tap: tap.macs)
 
 
 def _tap_table(taps: Any, exits: dict[str, int]) -> Any:

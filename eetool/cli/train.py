@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from eetool.cli.console import Answer, TerminalProgress, table, verb
-from eetool.cli.options import SHAPE, FiniteRange, data_option, force_option, output_option
+from eetool.cli.options import PATH, SHAPE, FiniteRange, data_option, force_option, output_option
 from eetool.errors import OutputError, UsageError
 from eetool.records import check_output
 
@@ -17,24 +17,28 @@ from eetool.records import check_output
 @output_option("Where the model goes.", default="model.pt")
 @click.option("--exits", type=click.IntRange(0), default=None, help="Early exits, placed by cumulative MACs.  [2]")
 @click.option("--at", "taps", default=None, metavar="TAP,TAP", help="Attach the exits to these modules instead.")
-@click.option("--branch", default=None, metavar="LAYERS", help="Layers of every exit, such as max2,conv3-64.")
+@click.option("--branch", default=None, metavar="LAYERS", help="Layers of every exit: max2,conv3-64, linear or cls.")
+@click.option("--weights", type=PATH, default=None, help="Begin with these: safetensors, or a state dict of torch.")
 @click.option("--recipe", type=click.Choice(["joint"]), default="joint", show_default=True)
 @click.option("--epochs", type=click.IntRange(0), default=25, show_default=True, help="0 attaches exits only.")
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
 @click.option("--learning-rate", type=FiniteRange(0, min_open=True), default=0.1, show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=None, help="Threads of torch; the result depends on them.")
-@click.option("--input", "shape", type=SHAPE, default=None, metavar="1x3x32x32", help="Input shape, without --data.")
-@click.option("--classes", type=click.IntRange(2), default=None, help="Number of classes, without --data.")
+@click.option(
+    "--input", "shape", type=SHAPE, default=None, metavar="1x3x32x32", help="Input shape (1x128: 128 tokens)."
+)
+@click.option("--classes", type=click.IntRange(2), default=None, help="Number of classes.")
 @click.option("--resume/--no-resume", default=False, help="Go on with an interrupted run.")
 @force_option
 def train(model: str, data: str | None, output: Path, force: bool, resume: bool, **options: Any) -> Answer:
     """Build MODEL, attach early exits, train them together.
 
-    MODEL is a built-in backbone: resnet8, resnet20, … resnet110.
+    MODEL is a built-in backbone (resnet20, densenet100-bc, vgg16, mobilenetv2, mobilenetv3-small, vit-tiny, …),
+    timm:NAME, torchvision:NAME, hf:TYPE or hf:config.json, or package.module:factory. --input and --classes are
+    those of the data, or else by default those of the model.
     """
     check_output(output, force)
-    from eetool.model.branches import DEFAULT
     from eetool.model.checkpoint import Training, save_checkpoint
     from eetool.train.fit import ExitPlan, attach, exit_accuracies, fit, use_threads
 
@@ -44,11 +48,13 @@ def train(model: str, data: str | None, output: Path, force: bool, resume: bool,
     if taps and options["exits"] not in (None, len(taps)):
         raise UsageError(f"--exits {options['exits']} contradicts --at with {len(taps)} taps", "Give one of them.")
     count = len(taps) if taps else 2 if options["exits"] is None else options["exits"]
-    plan = ExitPlan(count, options["branch"] or DEFAULT, taps)
+    plan = ExitPlan(count, options["branch"], taps)
     progress = TerminalProgress()
+    if data is None and options["epochs"]:
+        raise UsageError("there is no --data to train on", "--epochs 0 attaches exits and trains nothing.")
     if data is None or options["epochs"] == 0:
         shape, classes = _shape_and_classes(data, options)
-        checkpoint = attach(model, shape, classes, plan, options["seed"])
+        checkpoint = attach(model, shape, classes, plan, options["seed"], options["weights"])
         accuracies, n = None, 0
     else:
         from eetool.data.sources import load_source
@@ -60,7 +66,8 @@ def train(model: str, data: str | None, output: Path, force: bool, resume: bool,
         state = output.with_name(output.name + ".resume")
         if state.exists() and not (resume or force):
             raise OutputError(f"{state} holds an interrupted run", "--resume goes on with it, --force starts anew.")
-        checkpoint = _interruptible(lambda: fit(model, source, plan, settings, state, resume, progress), state)
+        weights = options["weights"]
+        checkpoint = _interruptible(lambda: fit(model, source, plan, settings, state, resume, progress, weights), state)
         accuracies, n = exit_accuracies(checkpoint, source)
     save_checkpoint(output, checkpoint)
     return _answer(output, checkpoint, accuracies, n)
@@ -75,15 +82,15 @@ def _interruptible(work: Any, state: Path) -> Any:
         raise
 
 
-def _shape_and_classes(data: str | None, options: dict[str, Any]) -> tuple[tuple[int, ...], int]:
-    if options["shape"] and options["classes"]:
-        return options["shape"], options["classes"]
-    if data is None:
-        raise UsageError("give --data to train on, or --epochs 0 with --input and --classes")
+def _shape_and_classes(data: str | None, options: dict[str, Any]) -> tuple[tuple[int, ...] | None, int | None]:
+    """What was asked for, then what the data says; the rest is up to the model."""
+    shape, classes = options["shape"], options["classes"]
+    if data is None or (shape and classes):
+        return shape, classes
     from eetool.data.sources import load_source
 
     source = load_source(data)
-    return (1, *source.images.shape[1:]), len(source.classes)
+    return shape or (1, *source.images.shape[1:]), classes or len(source.classes)
 
 
 def _answer(output: Path, checkpoint: Any, accuracies: list[float] | None, n: int) -> Answer:

@@ -1,19 +1,19 @@
-"""Silence around torch's exporters, which talk about their own internals to whoever listens."""
+"""Libraries that talk about their own internals while they trace: what they print is neither answer nor error."""
 
 import io
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No prints, no warnings and no log lines below errors; exceptions pass."""
+    """A block without warnings, loggers and prints; errors are raised and not printed."""
     level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from eetool.errors import ArtefactError
+from eetool.errors import ArtefactError, EarlyExitError
 from eetool.export.quiet import quiet
+from eetool.export.untraceable import untraceable
+from eetool.model.dataflow import one_by_one
 
 MAX_BATCH = 1024
 _OTHER_TAP = "Move the exit to another tap."
@@ -52,21 +54,43 @@ def trace(net: nn.Module, inputs: tuple[Tensor, ...], shared: int) -> fx.GraphMo
     `inputs` must have batch 2: torch.export turns a batch of 1 into a constant.
 
     Raises:
-        ArtefactError: torch.export cannot trace the network, or fixes its batch size.
+        ArtefactError: torch.export cannot trace the network, or fixes its batch size; names the module.
+        UsageError: a tap returns no tensor, or runs twice.
     """
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
     dynamic = tuple({0: batch} if i < shared else None for i in range(len(inputs)))
     try:
-        with quiet():
+        with one_by_one(), quiet():
             program = torch.export.export(_Positional(net), inputs, dynamic_shapes=(dynamic,), strict=False)
-            if any(_mutates(node) for node in program.graph.nodes):
-                program = program.run_decompositions({})
+    except EarlyExitError:  # a tap that is none
+        raise
     except Exception as error:  # torch.export raises many unrelated types; all of them mean the same to the user
-        raise ArtefactError(
-            f"torch.export cannot trace this network: {str(error).strip().splitlines()[0]}",
-            "Its forward must not branch on values of its inputs, and must work at any batch size.",
-        ) from error
-    return program.module()
+        raise untraceable(net, error) from error
+    with quiet():
+        if any(_mutates(node) for node in program.graph.nodes):
+            program = program.run_decompositions({})
+        graph = program.module()
+    _free_strides(graph)
+    return graph
+
+
+def _free_strides(graph: fx.GraphModule) -> None:
+    """Make the graph independent of the strides that tensors happened to have in this trace.
+
+    A view fits those strides and no others; and attention has others in each of its implementations, of which a
+    converter picks its own.
+    """
+    attention = torch.ops.aten.scaled_dot_product_attention.default
+    for node in graph.graph.find_nodes(op="call_function", target=torch.ops.aten.view.default):
+        node.target = torch.ops.aten.reshape.default
+    for node in graph.graph.find_nodes(op="call_function", target=attention):
+        with graph.graph.inserting_after(node):
+            copy = graph.graph.call_function(
+                torch.ops.aten.clone.default, (node,), {"memory_format": torch.contiguous_format}
+            )
+        copy.meta["val"] = node.meta["val"]
+        node.replace_all_uses_with(copy, delete_user_cb=lambda user, copy=copy: user is not copy)
+    graph.recompile()
 
 
 def _mutates(node: fx.Node) -> bool:
@@ -93,8 +117,8 @@ def split(graph: fx.GraphModule, input_names: Sequence[str], exits: Sequence[Seq
         input_names: names of its placeholders, in order.
         exits: names of each exit's outputs.
 
-    Every node lands in one component, except those that no input reaches (constants, weights): each component that
-    uses one has its own copy. A segment that would be empty is left out.
+    Every node lands in one component, except those that no value of an input reaches (constants, weights, masks of the
+    batch size alone): each component that uses one has its own copy. A segment that would be empty is left out.
     """
     flat = output_nodes(graph)
     outputs = dict(zip([n for names in exits for n in names], flat, strict=True))
@@ -135,9 +159,11 @@ def _is_data(node: fx.Node) -> bool:
 
 
 def _owners(graph: fx.GraphModule, exits: Sequence[Sequence[fx.Node]]) -> dict[fx.Node, str]:
-    """The component of every tensor that depends on an input."""
+    """The component of every tensor that depends on the values of an input, and not on its sizes alone."""
     depends: set[fx.Node] = set()
     for node in graph.graph.nodes:
+        if node.target is torch.ops.aten.sym_size.int:
+            continue
         if node.op == "placeholder" or any(n in depends for n in node.all_input_nodes):
             depends.add(node)
     needed_by: dict[fx.Node, set[int]] = {}

@@ -1,8 +1,10 @@
 """Exit branches: the layers between a tap and its logits, written as a short text.
 
 `max2,conv3-64` is a 2×2 max-pool, then a 3×3 convolution to 64 channels; global pooling and a linear classifier
-always follow, and `linear` is nothing but these. The alphabet follows what searched branches are made of
-(AEBNAS, arXiv 2512.10671; widths and layers are our choice, the paper's own list is not public).
+always follow, and `linear` is nothing but these. On tokens `linear` takes their mean and `cls` the first of them, the
+class token, both behind a layer normalisation, which intermediate features of transformers lack. The alphabet of
+convolutions follows what searched branches are made of (AEBNAS, arXiv 2512.10671; widths and layers are our choice,
+the paper's own list is not public).
 """
 
 import re
@@ -16,6 +18,7 @@ ALPHABET = ("conv1", "conv3", "sep3", "sep5", "max2", "avg2")
 MAX_DEPTH = 6
 DEFAULT = "max2,conv3-32,max2,conv3-64"
 LINEAR = "linear"
+CLASS_TOKEN = "cls"
 
 _TOKEN = re.compile(r"(?:(conv1|conv3|sep3|sep5)-([1-9][0-9]{0,3})|(max2|avg2))")
 
@@ -30,22 +33,25 @@ class Layer:
 
 @dataclass(frozen=True)
 class BranchSpec:
-    """Layers of a branch before global pooling and the classifier."""
+    """Layers of a branch before pooling and the classifier; `class_token` pools tokens by taking the first."""
 
     layers: tuple[Layer, ...]
+    class_token: bool = False
 
     @classmethod
     def parse(cls, text: str) -> "BranchSpec":
         """`max2,conv3-64` to a spec; raises UsageError for letters outside the alphabet."""
         if text == LINEAR:
             return cls(())
+        if text == CLASS_TOKEN:
+            return cls((), class_token=True)
         layers = []
         for token in text.split(","):
             match = _TOKEN.fullmatch(token)
             if match is None:
                 raise UsageError(
                     f"unknown branch layer {token!r} in {text!r}",
-                    f"Write {LINEAR}, or up to {MAX_DEPTH} of {', '.join(ALPHABET)}; convolutions as conv3-64.",
+                    f"Write {LINEAR}, {CLASS_TOKEN}, or up to {MAX_DEPTH} of {', '.join(ALPHABET)}, as in conv3-64.",
                 )
             kind, width, pool = match.groups()
             layers.append(Layer(kind or pool, int(width) if width else None))
@@ -54,13 +60,16 @@ class BranchSpec:
         return cls(tuple(layers))
 
     def __str__(self) -> str:
+        if self.class_token:
+            return CLASS_TOKEN
         return ",".join(f"{x.kind}-{x.width}" if x.width else x.kind for x in self.layers) or LINEAR
 
 
 class Branch(nn.Module):
     """Features at a tap to class logits.
 
-    Features may be (N, C, H, W), tokens (N, T, D), whose mean is taken, or (N, D). Only the first fit convolutions.
+    Features may be (N, C, H, W) or channels last (see `channels_last`), tokens (N, T, D), or (N, D). Only the first
+    two fit convolutions, only tokens a class token.
     """
 
     def __init__(self, spec: BranchSpec, feature_shape: tuple[int, ...], classes: int) -> None:
@@ -72,8 +81,14 @@ class Branch(nn.Module):
             raise UsageError(
                 f"branch {spec} needs (N, C, H, W); this tap gives {feature_shape}", "Use --branch linear."
             )
-        width = feature_shape[1] if self.rank == 4 else feature_shape[-1]
-        layers: list[nn.Module] = []
+        if spec.class_token and self.rank != 3:
+            raise UsageError(
+                f"branch {spec} needs tokens (N, T, D); this tap gives {feature_shape}", "Use --branch linear."
+            )
+        self.class_token = spec.class_token
+        self.channels_last = channels_last(feature_shape)
+        width = feature_shape[1] if self.rank == 4 and not self.channels_last else feature_shape[-1]
+        layers: list[nn.Module] = [nn.LayerNorm(width)] if self.rank == 3 else []
         for layer in spec.layers:
             layers.append(_build(layer, width))
             width = layer.width or width
@@ -82,13 +97,28 @@ class Branch(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, C, H, W), (N, T, D) or (N, D) -> logits (N, classes)."""
-        x = self.layers(features)
+        if self.class_token:
+            features = features[:, :1]  # (N, T, D) -> (N, 1, D)
+        x = features.permute(0, 3, 1, 2) if self.channels_last else features  # (N, H, W, C) -> (N, C, H, W)
+        x = self.layers(x)
         if self.rank == 4:
             x = x.mean((2, 3))  # (N, C, H, W) -> (N, C)
         elif self.rank == 3:
             x = x.mean(1)  # (N, T, D) -> (N, D)
         logits: Tensor = self.classifier(x)
         return logits
+
+
+def channels_last(feature_shape: tuple[int, ...]) -> bool:
+    """Whether features are (N, H, W, C), as some transformers have them: a square before, and no square behind."""
+    return len(feature_shape) == 4 and feature_shape[1] == feature_shape[2] != feature_shape[3]
+
+
+def default_branch(feature_shape: tuple[int, ...], class_token: bool) -> str:
+    """The branch for features of this shape, where none was asked for."""
+    if len(feature_shape) == 4:
+        return DEFAULT
+    return CLASS_TOKEN if class_token and len(feature_shape) == 3 else LINEAR
 
 
 def _build(layer: Layer, width: int) -> nn.Module:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from eetool.errors import ArtefactError
-from eetool.model.backbones import build_backbone
 from eetool.model.branches import Branch, BranchSpec
 from eetool.model.early_exit import EarlyExitNet, captured
+from eetool.model.references import build, zeros
 from eetool.records import write_atomic
 from eetool_runtime.manifest import DTYPES, Data, Input, OperatingPoint
 from eetool_runtime.records import Refuse, decode, encode, parse_json
@@ -22,13 +22,17 @@ FORMAT = "eetool-model/1"
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Enough to build the network again: a backbone reference and the exits on it, from shallow to deep."""
+    """Enough to build the network again: a backbone reference and the exits on it, from shallow to deep.
+
+    `config` is what the reference needs beside its name: what a transformers configuration says beyond its defaults.
+    """
 
     backbone: str
     inputs: tuple[Input, ...]
     labels: tuple[str, ...]
     taps: tuple[str, ...]
     branches: tuple[str, ...]
+    config: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ class Checkpoint:
 def build_net(spec: ModelSpec) -> EarlyExitNet:
     """The network of `spec` with fresh weights."""
     classes = len(spec.labels)
-    backbone = build_backbone(spec.backbone, spec.inputs[0].shape, classes)
+    backbone = build(spec.backbone, spec.inputs, classes, spec.config)
     with torch.no_grad(), captured(backbone.eval(), spec.taps) as features:
         backbone(*example_inputs(spec.inputs))
     exits = {
@@ -98,11 +102,8 @@ def build_net(spec: ModelSpec) -> EarlyExitNet:
 
 
 def example_inputs(inputs: tuple[Input, ...], batch: int = 1) -> tuple[Tensor, ...]:
-    """Zeros of the shapes that the inputs name, for tracing and counting."""
-    shapes = [[batch if isinstance(size, str) else size for size in spec.shape] for spec in inputs]
-    return tuple(
-        torch.zeros(shape, dtype=getattr(torch, spec.dtype)) for shape, spec in zip(shapes, inputs, strict=True)
-    )
+    """Valid inputs of the shapes that `inputs` name, for tracing and counting: zeros, and masks of ones."""
+    return zeros(inputs, batch)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

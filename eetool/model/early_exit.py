@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from eetool.errors import UsageError
 
+_STACKS = (nn.Sequential, nn.ModuleList)
+
 
 class EarlyExitNet(nn.Module):
     """A backbone whose module outputs at `taps` feed exits.
@@ -27,6 +29,11 @@ class EarlyExitNet(nn.Module):
         """Logits (N, classes) of every exit, the final one last. Nothing is skipped: this is for training."""
         with captured(self.backbone, self.taps) as features:
             final = self.backbone(*inputs)
+        if not isinstance(final, Tensor):
+            raise UsageError(
+                f"the backbone returns {type(final).__name__}, not one tensor of logits",
+                "Wrap it in a module that does.",
+            )
         return (*(head(features[tap]) for tap, head in zip(self.taps, self.exits, strict=True)), final)
 
 
@@ -35,7 +42,7 @@ def captured(backbone: nn.Module, taps: Sequence[str]) -> Iterator[dict[str, Ten
     """Collect what the modules named `taps` return while the backbone runs inside the block.
 
     Raises:
-        UsageError: a tap does not exist, returns something else than one tensor of floats, or runs more than once.
+        UsageError: a tap does not exist, does not return a tensor of floats (alone or first), or runs more than once.
     """
     features: dict[str, Tensor] = {}
 
@@ -43,10 +50,11 @@ def captured(backbone: nn.Module, taps: Sequence[str]) -> Iterator[dict[str, Ten
         def hook(module: nn.Module, arguments: Any, output: Any) -> None:
             if tap in features:
                 raise UsageError(f"tap {tap!r} runs more than once in one forward pass", "Tap a module that runs once.")
-            if not isinstance(output, Tensor) or not output.is_floating_point():
+            tensor = first_tensor(output)
+            if tensor is None:
                 found = output.dtype if isinstance(output, Tensor) else type(output).__name__
                 raise UsageError(f"tap {tap!r} returns {found}, not one tensor of floats", "Tap another module.")
-            features[tap] = output
+            features[tap] = tensor
 
         return hook
 
@@ -70,17 +78,27 @@ def find_tap(backbone: nn.Module, tap: str) -> nn.Module:
     return module
 
 
+def first_tensor(output: Any) -> Tensor | None:
+    """What an exit reads of a module's output: the tensor of floats that it is, or that comes first in it."""
+    if isinstance(output, (tuple, list)) and output:
+        output = output[0]
+    return output if isinstance(output, Tensor) and output.is_floating_point() else None
+
+
 def candidate_taps(backbone: nn.Module) -> tuple[str, ...]:
     """Names of the blocks a backbone is stacked from: the items of its outermost Sequentials and ModuleLists."""
-    names: list[str] = []
+    return tuple(name for name, level in stack_levels(backbone).items() if level == 0)
 
-    def visit(module: nn.Module, path: str, stacked: bool) -> None:
-        stack = isinstance(module, (nn.Sequential, nn.ModuleList))
-        if stacked and not stack:
-            names.append(path)
-            return
-        for name, child in module.named_children():
-            visit(child, f"{path}.{name}" if path else name, stack)
 
-    visit(backbone, "", False)
-    return tuple(names)
+def stack_levels(backbone: nn.Module) -> dict[str, int]:
+    """Every module inside by name: 0 for items of the outermost stacks, 1 for those of stacks inside them, else 2."""
+    modules = dict(backbone.named_modules(remove_duplicate=False))
+    levels: dict[str, int] = {}
+    inside: dict[str, bool] = {"": False}  # whether an item of a stack is this module or above it
+    for name, module in modules.items():
+        if name:
+            parent = name.rpartition(".")[0]
+            item = isinstance(modules[parent], _STACKS) and not isinstance(module, _STACKS)
+            levels[name] = (1 if inside[parent] else 0) if item else 2
+            inside[name] = inside[parent] or item
+    return levels

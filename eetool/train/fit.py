@@ -1,6 +1,5 @@
 """From a backbone reference to a checkpoint: build, place exits, train, take samples."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,34 +9,54 @@ import torch
 from eetool.data.sources import Source
 from eetool.data.splits import TEMPERATURE, THRESHOLD, TRAIN, split_record, split_source
 from eetool.errors import UsageError
-from eetool.model.backbones import build_backbone
+from eetool.model import references
+from eetool.model.branches import default_branch
 from eetool.model.checkpoint import Checkpoint, ModelSpec, Record, Training, build_net, example_inputs
 from eetool.model.macs import count_macs, measure_taps, order_taps, place_exits
+from eetool.model.pooling import reads_first_token
+from eetool.model.references import Reference
+from eetool.model.weights import load_weights
 from eetool.progress import SILENT, Progress
 from eetool.train.loop import Examples, train
 from eetool_runtime.manifest import Data, Input, Preprocess
 
 _SAMPLES = 32
+_FEWEST_SAMPLES = 4
+_SAMPLE_ELEMENTS = 1 << 20  # of all samples together, so that checkpoints and bundles stay small
 
 
 @dataclass(frozen=True)
 class ExitPlan:
-    """Where exits go: at named taps, or `count` of them by cumulative MACs; each with the branch `branch`."""
+    """Where exits go: at named taps, or `count` of them by cumulative MACs; each with the branch `branch`.
+
+    Without a branch every exit gets the one for its features.
+    """
 
     count: int
-    branch: str
+    branch: str | None = None
     taps: tuple[str, ...] = ()
 
 
-def make_spec(backbone: str, inputs: tuple[Input, ...], labels: tuple[str, ...], plan: ExitPlan) -> ModelSpec:
-    """The spec of `backbone` with exits by `plan`; raises UsageError where they do not fit."""
-    module = build_backbone(backbone, inputs[0].shape, len(labels)).eval()
+def make_spec(reference: Reference, inputs: tuple[Input, ...], labels: tuple[str, ...], plan: ExitPlan) -> ModelSpec:
+    """The spec of the backbone with exits by `plan`; raises UsageError where they do not fit."""
+    module = references.build(reference.backbone, inputs, len(labels), reference.config).eval()
+    references.try_out(module, reference)
     example = example_inputs(inputs)
+    measured = measure_taps(module, example)
     if plan.taps:
         taps = order_taps(module, example, plan.taps)
     else:
-        taps = place_exits(measure_taps(module, example), count_macs(module, example), plan.count)
-    return ModelSpec(backbone, inputs, labels, taps, (plan.branch,) * len(taps))
+        taps = place_exits(measured, count_macs(module, example), plan.count)
+    if plan.branch is None:
+        shapes = {tap.name: tap.shape for tap in measure_taps(module, example, taps)}
+        realistic = tuple(
+            references.samples(reference, 2, seed=0).values()
+        )  # of zeros a causal text model may read one
+        first = any(len(shape) == 3 for shape in shapes.values()) and reads_first_token(module, realistic, measured)
+        branches = tuple(default_branch(shapes[tap], first) for tap in taps)
+    else:
+        branches = (plan.branch,) * len(taps)
+    return ModelSpec(reference.backbone, inputs, labels, taps, branches, reference.config)
 
 
 def fit(
@@ -48,33 +67,51 @@ def fit(
     state_file: Path,
     resume: bool = False,
     progress: Progress = SILENT,
+    weights: Path | None = None,
 ) -> Checkpoint:
-    """Train `backbone` with exits on the train split of `source`.
+    """Train `backbone` with exits on the train split of `source`, from fresh weights or from those in a file.
 
     The same seed, machine and number of torch threads give the same checkpoint, bit for bit.
     """
     splits = split_source(source)
     examples = _examples(source, splits[TRAIN])
-    spec = make_spec(backbone, (_image_input(examples),), source.classes, plan)
+    shape = (1, *examples.images.shape[1:])
+    reference = references.resolve(backbone, shape, len(source.classes))
+    if len(reference.inputs) > 1 or reference.inputs[0].dtype != "float32":
+        raise UsageError(f"{backbone} does not take images, and {source.name} has nothing else", "Train it elsewhere.")
+    spec = make_spec(reference, (_image_input(reference.inputs[0].name, examples),), source.classes, plan)
     torch.manual_seed(settings.seed)
     net = build_net(spec)
+    if weights is not None:
+        load_weights(net.backbone, weights, len(source.classes))
     train(net, examples, settings, state_file, resume, progress)
     record = Record(spec, settings, Data(source.name, split_record(splits)))
     held_out = torch.from_numpy(source.images[splits[TEMPERATURE][:_SAMPLES]])
     return Checkpoint(record, net.state_dict(), {spec.inputs[0].name: examples.normalise(held_out)})
 
 
-def attach(backbone: str, shape: Sequence[int], classes: int, plan: ExitPlan, seed: int) -> Checkpoint:
-    """An early-exit model with fresh weights and no data; its samples are seeded noise."""
-    if len(shape) < 2 or classes < 2:
-        raise UsageError("an input shape with a batch dimension and at least two classes are needed")
-    inputs = (Input("input", "float32", ("batch", *shape[1:])),)
-    spec = make_spec(backbone, inputs, tuple(str(i) for i in range(classes)), plan)
+def attach(
+    backbone: str,
+    shape: tuple[int, ...] | None,
+    classes: int | None,
+    plan: ExitPlan,
+    seed: int,
+    weights: Path | None = None,
+) -> Checkpoint:
+    """An early-exit model without data, with fresh weights or those in a file; its samples are seeded noise.
+
+    A shape or a number of classes that is not given is the reference's own.
+    """
+    reference = references.resolve(backbone, shape, classes)
+    spec = make_spec(reference, reference.inputs, tuple(str(i) for i in range(reference.classes)), plan)
     torch.manual_seed(seed)
     net = build_net(spec)
-    noise = torch.randn(_SAMPLES, *shape[1:], generator=torch.Generator().manual_seed(seed))
+    if weights is not None:
+        load_weights(net.backbone, weights, reference.classes)
+    elements = sum(x.numel() for x in example_inputs(spec.inputs))
+    count = min(_SAMPLES, max(_FEWEST_SAMPLES, _SAMPLE_ELEMENTS // elements))
     settings = Training("none", 0, seed, 0, 0.0)
-    return Checkpoint(Record(spec, settings), net.state_dict(), {"input": noise})
+    return Checkpoint(Record(spec, settings), net.state_dict(), references.samples(reference, count, seed))
 
 
 def use_threads(count: int) -> None:
@@ -90,9 +127,9 @@ def _examples(source: Source, indices: np.ndarray) -> Examples:
     return Examples(images, torch.from_numpy(source.labels[indices]), mean, std, source.mirror)
 
 
-def _image_input(examples: Examples) -> Input:
+def _image_input(name: str, examples: Examples) -> Input:
     rule = Preprocess(1 / 255, tuple(examples.mean.tolist()), tuple(examples.std.tolist()))
-    return Input("input", "float32", ("batch", *examples.images.shape[1:]), rule)
+    return Input(name, "float32", ("batch", *examples.images.shape[1:]), rule)
 
 
 def exit_accuracies(checkpoint: Checkpoint, source: Source) -> tuple[list[float], int]:

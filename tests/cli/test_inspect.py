@@ -13,7 +13,9 @@ def test_a_backbone_shows_its_size_and_its_possible_taps(cli: Any) -> None:
     assert [tap["name"] for tap in taps] == [f"layer{i}.{j}" for i in (1, 2, 3) for j in range(3)]
     assert [tap["macs"] for tap in taps] == sorted(tap["macs"] for tap in taps)
     said = cli("inspect", "resnet20").stdout
-    assert said.startswith("resnet20: 40.55 M MACs, 269,722 parameters at 1x3x32x32")
+    assert said.startswith(
+        "resnet20: 40.55 M MACs, 269,722 parameters, 10 classes\ninput input: float32 batchx3x32x32\n"
+    )
     assert "1x32x16x16" in said
 
 

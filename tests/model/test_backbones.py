@@ -4,13 +4,26 @@ import pytest
 import torch
 
 from eetool.errors import UsageError
-from eetool.model.backbones import build_backbone
+from eetool.model.backbones import NAMES, build_backbone
 
 
-@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (1, 9, 11)])
-def test_an_image_of_any_size_gives_one_logit_per_class(shape: tuple[int, ...]) -> None:
-    backbone = build_backbone("resnet8", (1, *shape), 7)
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("resnet110", "densenet169", "densenet201")])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 12, 16)])
+def test_an_image_of_any_size_gives_one_logit_per_class(name: str, shape: tuple[int, ...]) -> None:
+    backbone = build_backbone(name, (1, *shape), 7).eval()
     assert backbone(torch.randn(2, *shape)).shape == (2, 7)
+
+
+def test_a_vit_needs_whole_patches() -> None:
+    with pytest.raises(UsageError, match="patches of 4×4"):
+        build_backbone("vit-tiny", (1, 3, 30, 32), 10)
+
+
+def test_large_images_are_halved_twice_more() -> None:
+    small, large = (build_backbone("mobilenetv3-small", (1, 3, side, side), 10) for side in (64, 65))
+    assert small.stem.conv.stride == (1, 1)
+    assert large.stem.conv.stride == (2, 2)
+    assert list(small.state_dict()) == list(large.state_dict()), "weights fit both"
 
 
 def test_weights_have_the_names_of_the_common_pretrained_files() -> None:
@@ -30,7 +43,13 @@ def test_the_shortcut_carries_the_signal_through_a_change_of_width() -> None:
     assert not y[:, 24:].any()
 
 
-@pytest.mark.parametrize("name", ["alexnet", "resnet", "resnet9", "resnet2", "resnet1208", "Resnet20", ""])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("alexnet", "resnet", "resnet9", "resnet2", "resnet1208", "Resnet20", ""),
+        *("densenet", "densenet41", "densenet102-bc", "vgg12", "mobilenetv1", "mobilenetv3", "vit-huge"),
+    ],
+)
 def test_unknown_names_are_refused(name: str) -> None:
     with pytest.raises(UsageError):
         build_backbone(name, (1, 3, 32, 32), 10)

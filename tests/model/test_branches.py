@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eetool.errors import UsageError
-from eetool.model.branches import ALPHABET, MAX_DEPTH, Branch, BranchSpec, Layer
+from eetool.model.branches import ALPHABET, DEFAULT, MAX_DEPTH, Branch, BranchSpec, Layer, default_branch
 from eetool.model.macs import count_macs, count_parameters
 
 POOLS = ("max2", "avg2")
@@ -14,7 +14,9 @@ layers = st.one_of(
     st.builds(Layer, st.sampled_from(POOLS), st.none()),
     st.builds(Layer, st.sampled_from([x for x in ALPHABET if x not in POOLS]), st.integers(1, 9999)),
 )
-specs = st.builds(BranchSpec, st.lists(layers, max_size=MAX_DEPTH).map(tuple))
+specs = st.one_of(
+    st.builds(BranchSpec, st.lists(layers, max_size=MAX_DEPTH).map(tuple)), st.just(BranchSpec((), class_token=True))
+)
 
 
 @given(specs)
@@ -53,6 +55,36 @@ def test_a_separable_convolution_costs_what_its_name_promises() -> None:
     features = torch.randn(1, 8, 10, 10)
     branch = Branch(BranchSpec.parse("sep3-16"), tuple(features.shape), classes=4)
     assert count_macs(branch.eval(), (features,)) == 8 * 9 * 100 + 8 * 16 * 100 + 16 * 4
+
+
+def test_a_class_token_is_the_first_of_the_tokens_and_alone_decides() -> None:
+    features = torch.randn(2, 5, 6)
+    branch = Branch(BranchSpec.parse("cls"), (2, 5, 6), classes=4)
+    others = torch.cat((features[:, :1], torch.randn(2, 4, 6)), 1)
+    assert torch.equal(branch(features), branch(others))
+    mean = Branch(BranchSpec.parse("linear"), (2, 5, 6), classes=4)
+    assert not torch.allclose(mean(features), mean(others))
+
+
+def test_channels_last_features_are_pooled_over_their_pixels() -> None:
+    features = torch.randn(2, 6, 6, 3)
+    branch = Branch(BranchSpec.parse("linear"), tuple(features.shape), classes=4)
+    assert torch.allclose(branch(features), branch.classifier(features.mean((1, 2))), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "class_token", "branch"),
+    [((1, 8, 4, 4), True, DEFAULT), ((1, 5, 8), True, "cls"), ((1, 5, 8), False, "linear"), ((1, 8), True, "linear")],
+)
+def test_the_default_branch_fits_the_features(shape: tuple[int, ...], class_token: bool, branch: str) -> None:
+    assert default_branch(shape, class_token) == branch
+    assert Branch(BranchSpec.parse(branch), shape, classes=4).eval()(torch.randn(shape)).shape == (1, 4)
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 4, 4), (2, 8)])
+def test_a_class_token_needs_tokens(shape: tuple[int, ...]) -> None:
+    with pytest.raises(UsageError, match="needs tokens"):
+        Branch(BranchSpec.parse("cls"), shape, classes=4)
 
 
 @pytest.mark.parametrize("shape", [(2, 5, 6), (2, 6)])

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from eetool.errors import UsageError
-from eetool.model.early_exit import EarlyExitNet, candidate_taps
+from eetool.model.early_exit import EarlyExitNet, candidate_taps, stack_levels
 
 
 class Backbone(nn.Module):
@@ -16,6 +16,7 @@ class Backbone(nn.Module):
         self.first = nn.Linear(4, 8)
         self.twice = nn.Tanh()
         self.pair = _Pair()
+        self.names = _Names()
         self.count = _Count()
         self.unused = nn.Linear(8, 8)
         self.classifier = nn.Linear(8, 3)
@@ -23,12 +24,18 @@ class Backbone(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.twice(self.twice(self.first(x)))
         left, right = self.pair(x)
+        self.names(x)
         return self.classifier(left + right + self.count(x))
 
 
 class _Pair(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return x, 2 * x
+
+
+class _Names(nn.Module):
+    def forward(self, x: Tensor) -> tuple[str, Tensor]:
+        return "x", x
 
 
 class _Count(nn.Module):
@@ -49,6 +56,18 @@ def test_an_exit_reads_what_its_tap_returns() -> None:
     assert torch.equal(early, head(backbone.first(x)))
 
 
+def test_an_exit_reads_the_first_of_what_its_tap_returns() -> None:
+    backbone, head, x = Backbone(), nn.Linear(8, 3), torch.randn(5, 4)
+    early, _ = EarlyExitNet(backbone, {"pair": head})(x)
+    left, _ = backbone.pair(backbone.twice(backbone.twice(backbone.first(x))))
+    assert torch.equal(early, head(left))
+
+
+def test_a_backbone_that_gives_no_logits_is_refused() -> None:
+    with pytest.raises(UsageError, match="the backbone returns tuple"):
+        EarlyExitNet(_Pair(), {})(torch.randn(5, 4))
+
+
 def test_an_exit_teaches_the_layers_before_its_tap_and_no_others() -> None:
     backbone = Backbone()
     early, _ = EarlyExitNet(backbone, {"first": nn.Linear(8, 3)})(torch.randn(5, 4))
@@ -63,7 +82,7 @@ def test_an_exit_teaches_the_layers_before_its_tap_and_no_others() -> None:
         ("second", "unknown tap 'second'"),
         ("", "unknown tap ''"),
         ("twice", "tap 'twice' runs more than once"),
-        ("pair", "tap 'pair' returns tuple, not one tensor"),
+        ("names", "tap 'names' returns tuple, not one tensor"),
         ("count", "tap 'count' returns torch.int64, not one tensor of floats"),
         ("unused", "tap 'unused' does not run"),
     ],
@@ -74,6 +93,15 @@ def test_what_is_no_tap_is_refused_by_name(tap: str, reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
         net(torch.randn(5, 4))
     assert not any(module._forward_hooks for module in backbone.modules()), "hooks stay behind"
+
+
+def test_modules_know_how_deep_in_stacks_they_lie() -> None:
+    block = nn.Module()
+    block.inner = nn.Sequential(nn.Linear(4, 4))
+    backbone = nn.Module()
+    backbone.stem, backbone.blocks = nn.Linear(4, 4), nn.ModuleList([block])
+    expected = {"stem": 2, "blocks": 2, "blocks.0": 0, "blocks.0.inner": 2, "blocks.0.inner.0": 1}
+    assert stack_levels(backbone) == expected
 
 
 def test_possible_taps_are_the_items_of_stacks_at_any_depth() -> None:

@@ -1,37 +1,9 @@
-"""Built-in backbones and how a model reference becomes a module."""
-
-import re
-from collections.abc import Sequence
+"""The CIFAR ResNets."""
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from eetool.errors import UsageError
-
-_RESNET = re.compile(r"resnet([0-9]{1,4})")
 _STAGE_WIDTHS = (16, 32, 64)
-
-
-def build_backbone(reference: str, shape: Sequence[int | str], classes: int) -> nn.Module:
-    """A backbone with fresh weights.
-
-    Args:
-        reference: `resnetD` with D = 6n + 2 (8, 20, 32, 44, 56, 110, ...), the CIFAR ResNets.
-        shape: of the input, with a batch dimension.
-
-    Raises:
-        UsageError: no such backbone, or it does not take such inputs.
-    """
-    match = _RESNET.fullmatch(reference)
-    if match is None:
-        raise UsageError(f"unknown model {reference!r}", "Built-in models: resnet8, resnet20, resnet32, … resnet110.")
-    depth = int(match[1])
-    if depth < 8 or depth > 1202 or (depth - 2) % 6:
-        raise UsageError(f"there is no {reference}: a CIFAR ResNet has 6n + 2 layers", "Such as resnet8 or resnet20.")
-    if len(shape) != 4:
-        found = "x".join(map(str, shape))
-        raise UsageError(f"{reference} takes images, not inputs of shape {found}", "Such as --input 1x3x32x32.")
-    return CifarResNet((depth - 2) // 6, int(shape[1]), classes)
 
 
 class CifarResNet(nn.Module):

@@ -1,0 +1,92 @@
+"""Built-in backbones by name: ours, short, with standard initialisation."""
+
+import re
+from collections.abc import Callable, Sequence
+
+from torch import nn
+
+from eetool.errors import UsageError
+from eetool.model.backbones.densenet import IMAGENET_BLOCKS, cifar_densenet, imagenet_densenet
+from eetool.model.backbones.layers import is_small
+from eetool.model.backbones.mobilenet import mobilenet_v2, mobilenet_v3
+from eetool.model.backbones.resnet import CifarResNet
+from eetool.model.backbones.vgg import CONVOLUTIONS, Vgg
+from eetool.model.backbones.vit import SIZES, Vit, patch_size
+
+NAMES = (
+    *("resnet8", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110"),
+    *("densenet40", "densenet100-bc", "densenet121", "densenet169", "densenet201"),
+    *("vgg11", "vgg13", "vgg16", "vgg19"),
+    *("mobilenetv2", "mobilenetv3-small", "mobilenetv3-large", "vit-tiny", "vit-small"),
+)
+
+Shape = tuple[int, ...]
+Builder = Callable[[re.Match[str], Shape, int], nn.Module]
+
+
+def build_backbone(reference: str, shape: Sequence[int | str], classes: int) -> nn.Module:
+    """A built-in backbone with fresh weights.
+
+    Args:
+        reference: one of `NAMES`, or another depth of the CIFAR ResNets (6n + 2) and DenseNets (3n + 4, `-bc` 6n + 4).
+        shape: of the input, with a batch dimension.
+
+    Raises:
+        UsageError: no such backbone, or it does not take such inputs.
+    """
+    found = next(((b, m) for pattern, b in _BUILDERS.items() if (m := re.fullmatch(pattern, reference))), None)
+    if found is None:
+        others = "timm:NAME, torchvision:NAME, hf:NAME_OR_CONFIG and package.module:factory"
+        raise UsageError(f"unknown model {reference!r}", f"Built-in models: {', '.join(NAMES)}; others: {others}.")
+    builder, match = found
+    sizes = shape[1:]
+    if len(sizes) != 3 or not all(isinstance(size, int) for size in sizes):
+        shown = "x".join(map(str, shape))
+        raise UsageError(f"{reference} takes images, not inputs of shape {shown}", "Such as --input 1x3x32x32.")
+    return builder(match, (1, *(int(size) for size in sizes)), classes)
+
+
+def _resnet(match: re.Match[str], shape: Shape, classes: int) -> nn.Module:
+    depth = int(match[1])
+    if depth < 8 or depth > 1202 or (depth - 2) % 6:
+        raise UsageError(f"there is no {match[0]}: a CIFAR ResNet has 6n + 2 layers", "Such as resnet8 or resnet20.")
+    return CifarResNet((depth - 2) // 6, shape[1], classes)
+
+
+def _densenet(match: re.Match[str], shape: Shape, classes: int) -> nn.Module:
+    depth, compressed = int(match[1]), match[2] is not None
+    if depth in IMAGENET_BLOCKS and not compressed:
+        return imagenet_densenet(depth, shape[1], classes, is_small(shape))
+    step = 6 if compressed else 3
+    if depth < 10 or depth > 250 or (depth - 4) % step:
+        known = ", ".join(f"densenet{depth}" for depth in IMAGENET_BLOCKS)
+        raise UsageError(
+            f"there is no {match[0]}: a CIFAR DenseNet has 3n + 4 layers, or 6n + 4 with -bc",
+            f"Such as densenet40, densenet100-bc, or one of {known}.",
+        )
+    return cifar_densenet(depth, compressed, shape[1], classes)
+
+
+def _vgg(match: re.Match[str], shape: Shape, classes: int) -> nn.Module:
+    if int(match[1]) not in CONVOLUTIONS:
+        raise UsageError(f"there is no {match[0]}", f"Depths of VGG: {', '.join(map(str, CONVOLUTIONS))}.")
+    return Vgg(int(match[1]), shape[1], classes)
+
+
+def _vit(match: re.Match[str], shape: Shape, classes: int) -> nn.Module:
+    side = patch_size(shape)
+    if any(size % side for size in shape[2:]):
+        raise UsageError(f"{match[0]} cuts images into patches of {side}×{side}", f"Give sizes divisible by {side}.")
+    return Vit(match[1], shape, classes)
+
+
+_BUILDERS: dict[str, Builder] = {
+    r"resnet([0-9]{1,4})": _resnet,
+    r"densenet([0-9]{1,3})(-bc)?": _densenet,
+    r"vgg([0-9]{1,2})": _vgg,
+    r"mobilenetv2": lambda match, shape, classes: mobilenet_v2(shape[1], classes, is_small(shape)),
+    r"mobilenetv3-(small|large)": lambda match, shape, classes: mobilenet_v3(
+        match[1], shape[1], classes, is_small(shape)
+    ),
+    rf"vit-({'|'.join(SIZES)})": _vit,
+}

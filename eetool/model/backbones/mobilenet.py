@@ -1,0 +1,144 @@
+"""MobileNetV2 (Sandler et al., arXiv 1801.04381) and MobileNetV3 (Howard et al., arXiv 1905.02244), width 1.0.
+
+Images of CIFAR's size skip the first two halvings, as usual there.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from eetool.model.backbones.layers import ConvNorm, divisible, initialise
+
+# Table 2 of the first paper: expansion, width, repeats, stride.
+_V2 = (
+    *((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2)),
+    *((6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)),
+)
+# Tables 1 and 2 of the second: kernel, expanded width, width, squeeze-and-excite, h-swish, stride.
+_V3 = {
+    "large": (
+        *((3, 16, 16, 0, 0, 1), (3, 64, 24, 0, 0, 2), (3, 72, 24, 0, 0, 1), (5, 72, 40, 1, 0, 2)),
+        *((5, 120, 40, 1, 0, 1), (5, 120, 40, 1, 0, 1), (3, 240, 80, 0, 1, 2), (3, 200, 80, 0, 1, 1)),
+        *((3, 184, 80, 0, 1, 1), (3, 184, 80, 0, 1, 1), (3, 480, 112, 1, 1, 1), (3, 672, 112, 1, 1, 1)),
+        *((5, 672, 160, 1, 1, 2), (5, 960, 160, 1, 1, 1), (5, 960, 160, 1, 1, 1)),
+    ),
+    "small": (
+        *((3, 16, 16, 1, 0, 2), (3, 72, 24, 0, 0, 2), (3, 88, 24, 0, 0, 1), (5, 96, 40, 1, 1, 2)),
+        *((5, 240, 40, 1, 1, 1), (5, 240, 40, 1, 1, 1), (5, 120, 48, 1, 1, 1), (5, 144, 48, 1, 1, 1)),
+        *((5, 288, 96, 1, 1, 2), (5, 576, 96, 1, 1, 1), (5, 576, 96, 1, 1, 1)),
+    ),
+}
+_V3_CLASSIFIER = {"large": 1280, "small": 1024}
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One inverted residual."""
+
+    size: int
+    expanded: int
+    width: int
+    squeeze: bool
+    activation: type[nn.Module]
+    stride: int
+
+
+class MobileNet(nn.Module):
+    """A stem, inverted residuals, a 1×1 convolution, global pooling and a classifier."""
+
+    def __init__(self, stem: ConvNorm, rows: list[_Row], last: ConvNorm, head: nn.Module) -> None:
+        super().__init__()
+        self.stem = stem
+        self.blocks = nn.Sequential()
+        width = stem.conv.out_channels
+        for row in rows:
+            self.blocks.append(_InvertedResidual(width, row))
+            width = row.width
+        self.last = last
+        self.classifier = head
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> logits (N, classes)."""
+        x = self.last(self.blocks(self.stem(x)))
+        logits: Tensor = self.classifier(x.mean((2, 3)))  # (N, C, H, W) -> (N, C) -> (N, classes)
+        return logits
+
+
+def mobilenet_v2(in_channels: int, classes: int, small: bool) -> MobileNet:
+    """MobileNetV2; at 224×224 and 1000 classes 3.50 M parameters."""
+    rows, width = [], 32
+    for expansion, out, repeats, stride in _V2:
+        for i in range(repeats):
+            rows.append(_Row(3, expansion * width, out, False, nn.ReLU6, stride if i == 0 else 1))
+            width = out
+    stem = ConvNorm(in_channels, 32, stride=2, activation=nn.ReLU6)
+    head = nn.Sequential(nn.Dropout(0.2), nn.Linear(1280, classes))
+    return MobileNet(*_at_size(stem, rows, small), ConvNorm(width, 1280, 1, activation=nn.ReLU6), _Head(head))
+
+
+def mobilenet_v3(kind: str, in_channels: int, classes: int, small: bool) -> MobileNet:
+    """MobileNetV3 `large` or `small`; at 224×224 and 1000 classes 5.48 and 2.54 M parameters."""
+    rows = [
+        _Row(size, expanded, width, bool(squeeze), nn.Hardswish if swish else nn.ReLU, stride)
+        for size, expanded, width, squeeze, swish, stride in _V3[kind]
+    ]
+    last_width = 6 * rows[-1].width
+    hidden = _V3_CLASSIFIER[kind]
+    stem = ConvNorm(in_channels, 16, stride=2, activation=nn.Hardswish)
+    last = ConvNorm(rows[-1].width, last_width, 1, activation=nn.Hardswish)
+    head = nn.Sequential(nn.Linear(last_width, hidden), nn.Hardswish(), nn.Dropout(0.2), nn.Linear(hidden, classes))
+    return MobileNet(*_at_size(stem, rows, small), last, _Head(head))
+
+
+def _at_size(stem: ConvNorm, rows: list[_Row], small: bool) -> tuple[ConvNorm, list[_Row]]:
+    """Without the first two halvings where the image is small."""
+    if not small:
+        return stem, rows
+    stem.conv.stride = (1, 1)
+    first = next(i for i, row in enumerate(rows) if row.stride == 2)
+    row = rows[first]
+    kept = _Row(row.size, row.expanded, row.width, row.squeeze, row.activation, 1)
+    return stem, [*rows[:first], kept, *rows[first + 1 :]]
+
+
+class _Head(nn.Module):
+    """The classifier as one block, so that no exit is placed inside it."""
+
+    def __init__(self, layers: nn.Sequential) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layers(x)
+        return y
+
+
+class _InvertedResidual(nn.Module):
+    def __init__(self, in_width: int, row: _Row) -> None:
+        super().__init__()
+        wider = row.expanded != in_width
+        self.expand = ConvNorm(in_width, row.expanded, 1, activation=row.activation) if wider else nn.Identity()
+        self.depthwise = ConvNorm(
+            row.expanded, row.expanded, row.size, row.stride, groups=row.expanded, activation=row.activation
+        )
+        self.squeeze = _SqueezeExcite(row.expanded) if row.squeeze else nn.Identity()
+        self.project = ConvNorm(row.expanded, row.width, 1, activation=nn.Identity)
+        self.residual = row.stride == 1 and in_width == row.width
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.project(self.squeeze(self.depthwise(self.expand(x))))
+        return x + y if self.residual else y
+
+
+class _SqueezeExcite(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        inner = divisible(width / 4)
+        self.layers = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Conv2d(width, inner, 1), nn.ReLU(), nn.Conv2d(inner, width, 1), nn.Hardsigmoid()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = x * self.layers(x)  # (N, C, H, W) × (N, C, 1, 1)
+        return y

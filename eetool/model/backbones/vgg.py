@@ -1,0 +1,33 @@
+"""VGG with batch normalisation for small images: convolutions as in Simonyan and Zisserman (arXiv 1409.1556), table 1,
+then global pooling and one linear classifier, the usual form on CIFAR.
+"""
+
+from torch import Tensor, nn
+
+from eetool.model.backbones.layers import ConvNorm, initialise
+
+_WIDTHS = (64, 128, 256, 512, 512)
+CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+
+
+class Vgg(nn.Module):
+    """Five stages; each ends by halving the image."""
+
+    def __init__(self, depth: int, in_channels: int, classes: int) -> None:
+        super().__init__()
+        self.stages = nn.Sequential()
+        width = in_channels
+        for stage_width, count in zip(_WIDTHS, CONVOLUTIONS[depth], strict=True):
+            stage = nn.Sequential()
+            for _ in range(count):
+                stage.append(ConvNorm(width, stage_width))
+                width = stage_width
+            stage.append(nn.MaxPool2d(2, ceil_mode=True))  # so that five of them fit an image of any size
+            self.stages.append(stage)
+        self.classifier = nn.Linear(width, classes)
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> logits (N, classes)."""
+        logits: Tensor = self.classifier(self.stages(x).mean((2, 3)))  # (N, 512, H, W) -> (N, 512) -> (N, classes)
+        return logits

@@ -1,0 +1,100 @@
+"""`package.module:factory`: a network of the user's own.
+
+The factory is called without arguments and returns a module, or a module and `{input name: example tensor}`. An
+example names the input and fixes its dtype and its shape but for the batch; integers are drawn below its maximum + 1.
+This runs code that is installed here or lies in the current directory; a checkpoint carries its name and never code.
+"""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eetool.errors import ArtefactError, UsageError
+from eetool.model.references.record import Reference, Shape, float_input
+from eetool_runtime.manifest import BATCH, DTYPES, Input
+
+_HINT = "A factory takes no arguments and returns a torch.nn.Module, or (module, {input name: example tensor})."
+
+
+def resolve(reference: str, shape: Shape | None, classes: int | None) -> Reference:
+    """Inputs and, where `classes` is not given, the number of classes are those of what the factory makes."""
+    module, examples = _make(reference)
+    limits: dict[str, int] = {}
+    if examples:
+        inputs = tuple(_input(name, example, reference) for name, example in examples.items())
+        limits = {n: int(x.max()) + 1 for n, x in examples.items() if not x.is_floating_point()}
+        if shape is not None and (len(inputs) > 1 or len(shape) != len(inputs[0].shape)):
+            raise UsageError(f"{reference} names its own inputs, and --input does not fit them", "Leave --input away.")
+        if shape is not None:
+            inputs = (Input(inputs[0].name, inputs[0].dtype, (BATCH, *shape[1:])),)
+    elif shape is None:
+        raise UsageError(f"{reference} does not say what its input is", "Give it as --input, such as 1x3x32x32.")
+    else:
+        inputs = float_input("input", shape)
+    return Reference(reference, inputs, classes or _classes(module, inputs, examples, reference), None, limits)
+
+
+def build(reference: str) -> nn.Module:
+    """What the factory makes."""
+    return _make(reference)[0]
+
+
+def _make(reference: str) -> tuple[nn.Module, dict[str, Tensor]]:
+    made = _call(reference)
+    module, examples = made if isinstance(made, tuple) and len(made) == 2 else (made, {})
+    if not isinstance(module, nn.Module):
+        raise UsageError(f"{reference} gives {type(module).__name__}, not a torch.nn.Module", _HINT)
+    if not isinstance(examples, dict) or not all(isinstance(x, Tensor) and x.ndim for x in examples.values()):
+        raise UsageError(f"{reference} gives examples that are not tensors by name", _HINT)
+    return module, examples
+
+
+def _call(reference: str) -> Any:
+    """Call the factory with the current directory importable, as for `python -m`."""
+    name, _, attribute = reference.partition(":")
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        factory = importlib.import_module(name)
+        for part in attribute.split("."):
+            factory = getattr(factory, part)
+        return factory()  # type: ignore[operator]
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise UsageError(
+                f"there is no module {error.name!r}", "It must be installed or lie in this folder."
+            ) from None
+        raise ArtefactError(f"{reference} failed: {error}", "Install what it needs.") from error
+    except AttributeError as error:
+        if error.name == attribute.rpartition(".")[2]:
+            raise UsageError(f"the module {name!r} has no {attribute!r}", _HINT) from None
+        raise ArtefactError(f"{reference} failed: {error}", _HINT) from error
+    except Exception as error:  # whatever the user's code raises
+        raise ArtefactError(f"{reference} failed: {type(error).__name__}: {error}", _HINT) from error
+    finally:
+        sys.path.remove(here)
+
+
+def _input(name: str, example: Tensor, reference: str) -> Input:
+    dtype = str(example.dtype).removeprefix("torch.")
+    if dtype not in DTYPES:
+        raise UsageError(f"{reference}: the input {name!r} has dtype {dtype}", f"A bundle knows {', '.join(DTYPES)}.")
+    return Input(name, dtype, (BATCH, *example.shape[1:]))
+
+
+def _classes(module: nn.Module, inputs: tuple[Input, ...], examples: dict[str, Tensor], reference: str) -> int:
+    from eetool.model.references import logits_of, zeros
+
+    arguments = tuple(examples.values()) or zeros(inputs)
+    try:
+        with torch.no_grad():
+            logits = logits_of(module.eval()(*arguments))
+    except Exception as error:  # whatever the user's code raises
+        raise UsageError(f"{reference} does not run: {type(error).__name__}: {error}", "Check --input.") from error
+    if logits is None or logits.ndim != 2:
+        raise UsageError(f"{reference} does not give logits (N, classes)", "A classifier does.")
+    return int(logits.shape[1])

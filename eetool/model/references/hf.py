@@ -1,0 +1,191 @@
+"""`hf:NAME_OR_CONFIG`: classifiers of the transformers library, built from a configuration and never from the network.
+
+The name is a model type (`hf:vit`, with its default configuration), a `config.json`, or a folder with one in it; what
+a file leaves out is the default of its `model_type`. The checkpoint holds what differs from the defaults.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from eetool.errors import ArtefactError, MissingError, UsageError
+from eetool.model.references.record import Reference, Shape, float_input, library
+from eetool.records import read_text
+from eetool_runtime.manifest import BATCH, Input
+from eetool_runtime.records import parse_json
+
+_TASKS = ("image", "text", "audio")
+_AUTO = {
+    "image": "AutoModelForImageClassification",
+    "text": "AutoModelForSequenceClassification",
+    "audio": "AutoModelForAudioClassification",
+}
+_MAPPINGS = {
+    "image": "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES",
+    "text": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
+    "audio": "MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES",
+}
+_NOT_KEPT = ("id2label", "label2id", "_name_or_path", "name_or_path", "architectures", "dtype", "torch_dtype")
+_TEXT_LENGTH = 128  # tokens
+_IMAGE_SIDE = 224  # pixels
+_AUDIO_LENGTH = 16000  # samples: a second at 16 kHz
+
+
+def resolve(name: str, shape: Shape | None, classes: int | None) -> Reference:
+    """Read the configuration, fit it to the shape and the classes, and name the inputs."""
+    kind, overrides = _read(name)
+    task = _task(kind)
+    config = _config(kind, overrides, classes)
+    if task == "image":
+        shape = shape or _image_shape(config)
+        config = _config(kind, {**overrides, **_image_size(config, shape)}, classes)
+    inputs, limits = _inputs(task, config, shape)
+    return Reference(f"hf:{kind}", inputs, classes or config.num_labels, _plain(config), limits)
+
+
+def build(kind: str, inputs: tuple[Input, ...], classes: int, config: dict[str, Any]) -> nn.Module:
+    """The classifier, called with its inputs in order and giving logits alone; names inside are the library's own."""
+    made = _config(kind, config, classes)
+    made.architectures = []  # with which transformers takes the first of several classifiers, and not with None
+    auto = getattr(_transformers(), _AUTO[_task(kind)])
+    try:
+        model: nn.Module = auto.from_config(made)
+    except ImportError as error:  # transformers imports a model's module when it is built, torchvision with some
+        reason = _first_line(error.__cause__ or error)
+        raise MissingError(
+            f"hf:{kind} needs a package that is missing or broken: {reason}", "Install it again."
+        ) from error
+    except Exception as error:  # a configuration can be wrong in as many ways as there are models
+        raise UsageError(f"hf:{kind} cannot be built from its configuration: {_first_line(error)}") from error
+    names = tuple(i.name for i in inputs)
+    model.register_forward_pre_hook(
+        lambda _, args, kwargs: ((), {**dict(zip(names, args, strict=False)), **kwargs}), with_kwargs=True
+    )
+    return model
+
+
+def _transformers() -> Any:
+    return library("transformers", "pip install transformers")
+
+
+def _read(name: str) -> tuple[str, dict[str, Any]]:
+    """Model type and configuration of `name`."""
+    path = Path(name)
+    if path.is_dir():
+        path = path / "config.json"
+    if path.suffix != ".json" and not path.exists():
+        return name, {}
+
+    def refuse(reason: str) -> ArtefactError:
+        return ArtefactError(f"{path}: {reason}", "A config.json of transformers names its model_type.")
+
+    overrides = parse_json(read_text(path), refuse)
+    kind = overrides.pop("model_type", None) if isinstance(overrides, dict) else None
+    if not isinstance(kind, str):
+        raise refuse("it names no model_type")
+    return kind, overrides
+
+
+def _task(kind: str) -> str:
+    """What `kind` classifies; raises UsageError where transformers has no classifier of it."""
+    _transformers()
+    auto = library("transformers.models.auto.modeling_auto", "pip install transformers")
+    for task in _TASKS:
+        if kind in getattr(auto, _MAPPINGS[task]):
+            return task
+    raise UsageError(
+        f"transformers has no image, text or audio classifier of type {kind!r}",
+        "Give a model type such as hf:vit or hf:bert, or the path of a config.json.",
+    )
+
+
+def _config(kind: str, overrides: dict[str, Any], classes: int | None) -> Any:
+    labels = {} if classes is None else {"num_labels": classes}
+    dropped = (*_NOT_KEPT, "transformers_version") if classes is not None else ("_name_or_path", "transformers_version")
+    kept = {key: value for key, value in overrides.items() if key not in dropped}
+    try:
+        return _transformers().AutoConfig.for_model(kind, **{**kept, **labels})
+    except Exception as error:  # configurations check themselves, each in its own way
+        raise UsageError(f"hf:{kind}: the configuration does not hold: {_first_line(error)}") from error
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    """What differs from the defaults of the model type, as JSON knows it; labels live in the checkpoint's record."""
+    defaults = _as_json(_transformers().AutoConfig.for_model(config.model_type))
+    differs = {key: value for key, value in _as_json(config).items() if key not in defaults or defaults[key] != value}
+    version = {"transformers_version": str(_transformers().__version__)}  # whose defaults they are
+    return {**{key: value for key, value in differs.items() if key not in _NOT_KEPT}, **version}
+
+
+def _as_json(config: Any) -> dict[str, Any]:
+    fields: dict[str, Any] = json.loads(config.to_json_string(use_diff=False))
+    return fields
+
+
+def _image_shape(config: Any) -> Shape:
+    side = getattr(config, "image_size", _IMAGE_SIDE) or _IMAGE_SIDE
+    height, width = side if isinstance(side, (list, tuple)) else (side, side)
+    return 1, getattr(config, "num_channels", 3), height, width
+
+
+def _image_size(config: Any, shape: Shape) -> dict[str, Any]:
+    """The fields of a configuration that follow from the input shape."""
+    if len(shape) != 4:
+        raise UsageError(
+            f"hf:{config.model_type} takes images, not inputs of shape {_show(shape)}", "Such as 1x3x224x224."
+        )
+    fields: dict[str, Any] = {}
+    if hasattr(config, "num_channels"):
+        fields["num_channels"] = shape[1]
+    if getattr(config, "image_size", None) is not None and tuple(_image_shape(config)[2:]) != shape[2:]:
+        fields["image_size"] = shape[2] if shape[2] == shape[3] else list(shape[2:])
+    return fields
+
+
+def _inputs(task: str, config: Any, shape: Shape | None) -> tuple[tuple[Input, ...], dict[str, int]]:
+    if task == "text":
+        return _text_inputs(config, shape)
+    if task == "image":
+        assert shape is not None
+        return float_input("pixel_values", shape), {}
+    bands = getattr(config, "num_mel_bins", None)
+    frames = getattr(config, "max_length", None) or getattr(config, "max_source_positions", 0) * 2
+    name = _main_input(config)
+    default: Shape = (1, _AUDIO_LENGTH)
+    if bands and frames:
+        default = (1, bands, frames) if name == "input_features" else (1, frames, bands)
+    return float_input(name, shape or default), {}
+
+
+def _main_input(config: Any) -> str:
+    auto = getattr(_transformers(), _AUTO["audio"])
+    name: str = auto._model_mapping[type(config)].main_input_name
+    return name
+
+
+def _text_inputs(config: Any, shape: Shape | None) -> tuple[tuple[Input, ...], dict[str, int]]:
+    text = config.get_text_config()
+    longest = getattr(text, "max_position_embeddings", None) or _TEXT_LENGTH
+    shape = shape or (1, min(_TEXT_LENGTH, longest))
+    if len(shape) != 2:
+        raise UsageError(
+            f"hf:{config.model_type} takes text as token ids, not inputs of shape {_show(shape)}",
+            "Give one sequence length, such as --input 1x128.",
+        )
+    if shape[1] > longest:
+        raise UsageError(
+            f"hf:{config.model_type} takes at most {longest} tokens, not {shape[1]}", "Give a shorter --input."
+        )
+    ids = Input("input_ids", "int64", (BATCH, shape[1]))
+    mask = Input("attention_mask", "int64", (BATCH, shape[1]))
+    return (ids, mask), {ids.name: text.vocab_size, mask.name: 2}
+
+
+def _show(shape: Shape) -> str:
+    return "x".join(map(str, shape))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

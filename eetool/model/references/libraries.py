@@ -1,0 +1,59 @@
+"""`timm:NAME` and `torchvision:NAME`: image models of two libraries, with fresh weights."""
+
+from typing import Any
+
+from torch import nn
+
+from eetool.errors import UsageError
+from eetool.model.references.record import Reference, Shape, float_input, library
+
+_IMAGENET_CLASSES = 1000
+_IMAGENET_SHAPE = (1, 3, 224, 224)
+_INSTALL = "pip install {}"
+
+
+def resolve_timm(name: str, shape: Shape | None, classes: int | None) -> Reference:
+    """An image model of timm; the shape is by default the one that it was made for."""
+    timm = _package("timm")
+    if not timm.is_model(name):
+        near = timm.list_models(f"*{name}*")[:8]
+        raise UsageError(f"timm has no model {name!r}", f"Near it: {', '.join(near)}." if near else None)
+    config = timm.get_pretrained_cfg(name)
+    made_for = (1, *config.input_size) if config is not None else _IMAGENET_SHAPE
+    return Reference(f"timm:{name}", float_input("input", shape or made_for), classes or _IMAGENET_CLASSES)
+
+
+def build_timm(name: str, shape: Shape, classes: int) -> nn.Module:
+    """The model at this input size, where its architecture depends on it."""
+    timm = _package("timm")
+    common = {"pretrained": False, "num_classes": classes, "in_chans": shape[1]}
+    try:
+        model: nn.Module = timm.create_model(name, **common, img_size=tuple(shape[2:]))
+    except TypeError:  # a convolutional model, which has no such argument
+        model = timm.create_model(name, **common)
+    return model
+
+
+def resolve_torchvision(name: str, shape: Shape | None, classes: int | None) -> Reference:
+    """A classification model of torchvision."""
+    models = _package("torchvision").models
+    known = models.list_models(module=models)
+    if name not in known:
+        near = [other for other in known if name in other][:8]
+        hint = f"Near it: {', '.join(near)}." if near else f"Such as torchvision:{known[0]}."
+        raise UsageError(f"torchvision has no classification model {name!r}", hint)
+    return Reference(
+        f"torchvision:{name}", float_input("input", shape or _IMAGENET_SHAPE), classes or _IMAGENET_CLASSES
+    )
+
+
+def build_torchvision(name: str, shape: Shape, classes: int) -> nn.Module:
+    """The model; some architectures depend on the size of the image."""
+    models = _package("torchvision").models
+    sized = {"image_size": shape[2]} if name.startswith("vit_") and len(shape) == 4 else {}
+    model: nn.Module = models.get_model(name, weights=None, num_classes=classes, **sized)
+    return model
+
+
+def _package(name: str) -> Any:
+    return library(name, _INSTALL.format(name))

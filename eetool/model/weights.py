@@ -1,0 +1,88 @@
+"""`--weights FILE`: the tensors of a backbone from safetensors or from a state dict, never as code."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eetool.errors import ArtefactError
+
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
+_COUNTERS = ".num_batches_tracked"  # older files lack them, and nothing computes with them
+_SHOWN = 6
+_HINT = "A safetensors file, or a state dict saved by torch.save, is needed."
+
+
+def load_weights(backbone: nn.Module, path: Path, classes: int) -> None:
+    """Load every tensor of `backbone` from `path`.
+
+    Raises:
+        ArtefactError: the file cannot be read, or its names or shapes differ: all differences are in the message.
+    """
+    expected = backbone.state_dict()
+    stored = _with_tied(read_tensors(path), expected)
+    missing = [name for name in expected if name not in stored and not name.endswith(_COUNTERS)]
+    unexpected = [name for name in stored if name not in expected]
+    other = [name for name in expected if name in stored and stored[name].shape != expected[name].shape]
+    if missing or unexpected or other:
+        shapes = [f"{n} {list(stored[n].shape)} where {list(expected[n].shape)} is needed" for n in other]
+        parts = [_list("missing", missing), _list("unexpected", unexpected), _list("of another shape", shapes)]
+        raise ArtefactError(
+            f"{path} does not fit the backbone:\n  " + "\n  ".join(filter(None, parts)),
+            _classifier_hint(stored, expected, other, classes) if not missing and not unexpected else None,
+        )
+    backbone.load_state_dict({name: stored.get(name, tensor) for name, tensor in expected.items()})
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors by name, freed from the wrappers that training scripts put around them."""
+    stored = _read(path)
+    for key in _WRAPPERS:
+        if isinstance(stored, dict) and isinstance(stored.get(key), dict):
+            stored = stored[key]
+    if not isinstance(stored, dict) or not stored or not all(isinstance(x, Tensor) for x in stored.values()):
+        raise ArtefactError(f"{path}: not a state dict: tensors by name", _HINT)
+    wrapped = all(str(name).startswith("module.") for name in stored)  # saved from inside DataParallel
+    return {str(name).removeprefix("module." if wrapped else ""): tensor for name, tensor in stored.items()}
+
+
+def _read(path: Path) -> Any:
+    try:
+        with path.open("rb") as file:
+            head = file.read(9)
+        if head[8:] == b"{":  # safetensors: the length of the header, and then the header, which is JSON
+            from safetensors.torch import load_file
+
+            tensors: dict[str, Tensor] = load_file(path)
+            return tensors
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ArtefactError(f"{path}: cannot be read: {error.strerror}") from None
+    except Exception as error:  # torch, zipfile and safetensors raise a dozen unrelated types
+        raise ArtefactError(f"{path}: holds no tensors that can be read safely", _HINT) from error
+
+
+def _with_tied(stored: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Some formats write a tensor that has two names once: give it both."""
+    places = {expected[name].data_ptr(): tensor for name, tensor in stored.items() if name in expected}
+    absent = {name: x.data_ptr() for name, x in expected.items() if name not in stored and x.numel()}
+    tied = {name: places[place] for name, place in absent.items() if place in places}
+    return {**stored, **tied}
+
+
+def _list(what: str, names: list[str]) -> str:
+    more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{what}: {', '.join(names[:_SHOWN])}{more}" if names else ""
+
+
+def _classifier_hint(
+    stored: dict[str, Tensor], expected: dict[str, Tensor], names: list[str], classes: int
+) -> str | None:
+    """Where nothing but the size of the classifier differs, the option that would make it fit."""
+    found = {stored[n].shape[0] if stored[n].ndim else 0 for n in names}
+    fits = all(
+        expected[n].ndim and expected[n].shape[0] == classes and stored[n].shape[1:] == expected[n].shape[1:]
+        for n in names
+    )
+    return f"It was made for {found.pop()} classes: give --classes of that size." if fits and len(found) == 1 else None

@@ -1,0 +1,169 @@
+"""MODEL arguments: what they stand for, what a checkpoint keeps of them, and what a broken library says."""
+
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from eetool.errors import ArtefactError, MissingError, UsageError
+from eetool.model import references
+from eetool.model.checkpoint import load_checkpoint, save_checkpoint
+from eetool.train.fit import ExitPlan, attach
+from eetool_runtime.manifest import Input
+
+FACTORIES = """
+import torch
+from torch import nn
+
+def image():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                         nn.Linear(4, 6))
+
+class Text(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(9, 4)
+        self.blocks = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+        self.head = nn.Linear(4, 3)
+    def forward(self, ids, mask):
+        x = self.embedding(ids)
+        for block in self.blocks:
+            x = block(x) * mask[..., None]
+        return {"logits": self.head(x[:, 0]), "hidden": x}
+
+def text():
+    return Text(), {"ids": torch.tensor([[0, 8, 3]]), "attention_mask": torch.tensor([[1, 1, 0]])}
+
+def number():
+    return 7
+
+def broken():
+    raise RuntimeError("no weights here")
+
+def wants_more(x):
+    return x
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current directory, with the user's module in it."""
+    (tmp_path / "user_networks.py").write_text(FACTORIES)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "user_networks", raising=False)
+    return tmp_path
+
+
+def test_a_built_in_has_the_usual_shape_unless_another_is_given() -> None:
+    assert references.resolve("resnet8").inputs == (Input("input", "float32", ("batch", 3, 32, 32)),)
+    found = references.resolve("resnet8", (1, 1, 8, 8), 3)
+    assert (found.inputs[0].shape, found.classes, found.config) == (("batch", 1, 8, 8), 3, None)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_factory_of_the_user_becomes_a_checkpoint_and_comes_back(tmp_path: Path) -> None:
+    made = attach("user_networks:image", (1, 3, 12, 12), None, ExitPlan(1), seed=0)
+    assert (made.record.spec.backbone, len(made.record.spec.labels)) == ("user_networks:image", 6)
+    save_checkpoint(tmp_path / "model.pt", made)
+    outputs = load_checkpoint(tmp_path / "model.pt").build()(made.samples["input"])
+    assert [x.shape for x in outputs] == [(32, 6), (32, 6)]
+
+
+@pytest.mark.usefixtures("here")
+def test_a_factory_may_name_its_inputs() -> None:
+    made = attach("user_networks:text", None, None, ExitPlan(1), seed=0)
+    assert [(i.name, i.dtype, i.shape) for i in made.record.spec.inputs] == [
+        ("ids", "int64", ("batch", 3)),
+        ("attention_mask", "int64", ("batch", 3)),
+    ]
+    assert made.samples["ids"].max() == 8, "ids below the largest example + 1"
+    mask = made.samples["attention_mask"]
+    assert set(mask.unique().tolist()) == {0, 1}
+    assert mask[:, 0].all(), "no mask hides everything"
+    assert made.record.spec.branches == ("cls",), "the classifier reads the first token"
+    assert all(isinstance(x, Tensor) for x in made.build()(*made.samples.values())), "logits out of a dictionary"
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("reference", "error", "reason"),
+    [
+        ("user_networks:none", UsageError, "has no 'none'"),
+        ("no_such_package.networks:make", UsageError, "no module 'no_such_package'"),
+        ("user_networks:number", UsageError, "gives int, not a torch.nn.Module"),
+        ("user_networks:broken", ArtefactError, "RuntimeError: no weights here"),
+        ("user_networks:wants_more", ArtefactError, "TypeError"),
+    ],
+)
+def test_factories_that_give_no_network_are_refused(reference: str, error: type[Exception], reason: str) -> None:
+    with pytest.raises(error, match=reason):
+        references.resolve(reference, (1, 3, 12, 12), 6)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_network_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"gives shape \(2, 6\) for a batch of 2, not logits of shape \(2, 5\)"):
+        attach("user_networks:image", (1, 3, 12, 12), 5, ExitPlan(0), seed=0)
+    with pytest.raises(UsageError, match="does not take input batchx1x12x12"):
+        attach("user_networks:image", (1, 1, 12, 12), 6, ExitPlan(0), seed=0)
+    with pytest.raises(UsageError, match="does not say what its input is"):
+        references.resolve("user_networks:image")
+
+
+def fake_timm() -> types.ModuleType:
+    """What the adapter uses of the library."""
+
+    class Convolutional(nn.Sequential):
+        def __init__(self, num_classes: int, in_chans: int, pretrained: bool) -> None:
+            assert not pretrained
+            pool = nn.AdaptiveAvgPool2d(1)
+            super().__init__(
+                nn.Conv2d(in_chans, 4, 3), nn.Conv2d(4, 4, 3), pool, nn.Flatten(), nn.Linear(4, num_classes)
+            )
+
+    module = types.ModuleType("timm")
+    module.is_model = lambda name: name == "tiny"  # type: ignore[attr-defined]
+    module.list_models = lambda pattern: ["tiny"]  # type: ignore[attr-defined]
+    module.get_pretrained_cfg = lambda name: types.SimpleNamespace(input_size=(3, 20, 20))  # type: ignore[attr-defined]
+    module.create_model = lambda name, **options: Convolutional(**options)  # type: ignore[attr-defined]
+    return module
+
+
+def test_a_library_s_model_takes_the_shape_and_classes_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", fake_timm())
+    assert references.resolve("timm:tiny").inputs[0].shape == ("batch", 3, 20, 20)
+    made = attach("timm:tiny", (1, 1, 9, 9), 4, ExitPlan(1), seed=0)
+    assert [x.shape for x in made.build()(made.samples["input"])] == [(32, 4), (32, 4)]
+    with pytest.raises(UsageError, match="timm has no model 'huge'"):
+        references.resolve("timm:huge")
+
+
+@pytest.mark.parametrize(
+    ("model", "package"), [("timm:x", "timm"), ("torchvision:x", "torchvision"), ("hf:vit", "transformers")]
+)
+def test_a_missing_library_is_named_with_the_line_that_installs_it(
+    model: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingError, match=package) as caught:
+        references.resolve(model)
+    assert caught.value.exit_code == 5
+    assert f"pip install {package}" in str(caught.value.hint)
+
+
+def test_a_broken_library_is_called_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "torchvision.py").write_text('raise RuntimeError("operator torchvision::nms does not exist")')
+    monkeypatch.delitem(sys.modules, "torchvision", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(MissingError, match="torchvision is broken: operator torchvision::nms does not exist"):
+        references.resolve("torchvision:resnet18")
+
+
+def test_logits_are_found_in_what_libraries_return() -> None:
+    logits = torch.zeros(1, 2)
+    for output in (logits, (logits, "more"), {"loss": None, "logits": logits}, types.SimpleNamespace(logits=logits)):
+        assert references.logits_of(output) is logits
+    assert references.logits_of({"scores": logits}) is None
