@@ -29,24 +29,45 @@ def export_onnx(
 ) -> None:
     """Write `module` as one ONNX file, with a dynamic first dimension in every input that is not a scalar.
 
-    Raises:
-        ArtefactError: an operator has no ONNX form, or the graph cannot be simplified.
-        VerificationError: the batch dimension came out fixed.
+    Raises as `to_onnx` does.
     """
-    model = _convert(module, tuple(inputs), list(input_names), list(output_names))
-    if simplify:
-        model = _simplify(model, path.parent.parent.name)
-    _plain(model)
-    _check_batch(model, path.parent.parent.name)
+    model = to_onnx(module, inputs, input_names, output_names, path.parent.parent.name, simplify)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
+def to_onnx(
+    module: nn.Module,
+    inputs: Sequence[Tensor],
+    input_names: Sequence[str],
+    output_names: Sequence[str],
+    name: str,
+    simplify: bool = True,
+    batched: bool = True,
+) -> onnx.ModelProto:
+    """`module` as an ONNX model that holds nothing of this machine; `name` is for messages.
+
+    With `batched`, the first dimension of every input that is not a scalar is dynamic, and `inputs` must have batch 2;
+    without it, every size is that of `inputs`.
+
+    Raises:
+        ArtefactError: an operator has no ONNX form, or the graph cannot be simplified.
+        VerificationError: the batch dimension came out fixed.
+    """
+    model = _convert(module, tuple(inputs), list(input_names), list(output_names), batched)
+    if simplify:
+        model = _simplify(model, name)
+    _plain(model)
+    if batched:
+        _check_batch(model, name)
+    return model
+
+
 def _convert(
-    module: nn.Module, inputs: tuple[Tensor, ...], input_names: list[str], output_names: list[str]
+    module: nn.Module, inputs: tuple[Tensor, ...], input_names: list[str], output_names: list[str], batched: bool
 ) -> onnx.ModelProto:
     batch = torch.export.Dim("batch", min=1, max=1024)
-    dynamic = tuple({0: batch} if x.ndim else {} for x in inputs)
+    dynamic = tuple({0: batch} if x.ndim else {} for x in inputs) if batched else None
     try:
         with _quiet():
             program = torch.onnx.export(
