@@ -12,6 +12,7 @@ from eetool.records import check_output
 
 if TYPE_CHECKING:
     from eetool.model.checkpoint import Checkpoint
+    from eetool_runtime.measurement import ThreadTimes
 
 
 @verb
@@ -26,6 +27,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="A bundle of components, or one ONNX file that leaves early by itself (docs/single-file.md).",
 )
+@click.option(
+    "--merge",
+    type=click.Choice(["none", "auto", "all"]),
+    default="none",
+    show_default=True,
+    help="Join exit heads with their segments: where --profile says that it pays, or everywhere.",
+)
+@click.option("--profile", type=PATH, help="What `eetool profile` measured on the bundle without joins; for auto.")
 @click.option("--simplify/--no-simplify", default=True, help="Run onnxsim over every graph.")
 @click.option("--reference/--no-reference", default=True, help="Carry the graphs that `bench` compares with.")
 @force_option
@@ -35,6 +44,8 @@ def export(
     formats: tuple[str, ...],
     precision: str,
     layout: str,
+    merge: str,
+    profile: Path | None,
     simplify: bool,
     reference: bool,
     force: bool,
@@ -42,7 +53,11 @@ def export(
     """Split MODEL, a model.pt, into components and write a bundle, each component proved equal to the model."""
     from eetool.model.checkpoint import load_checkpoint
 
+    if profile is not None and merge != "auto":
+        raise UsageError("--profile is what --merge auto decides by", "Give both, or neither.")
     if layout == "single":
+        if merge != "none":
+            raise UsageError("--layout single is one graph, so there is nothing to merge", "Leave out --merge.")
         return _single(model, output, simplify, force)
     target = output or model.with_suffix(".eebundle")
     checkpoint = load_checkpoint(model)
@@ -52,7 +67,8 @@ def export(
 
     progress = TerminalProgress()
     _warn_untuned(checkpoint, progress)
-    manifest = export_bundle(checkpoint, target, ExportOptions(reference, simplify), progress)
+    options = ExportOptions(reference, simplify, merge, _figures(profile))
+    manifest = export_bundle(checkpoint, target, options, progress)
     graphs = manifest.variants[VARIANT].components
     components: list[dict[str, Any]] = []
     for c in manifest.components:
@@ -85,6 +101,15 @@ def export(
         f"wrote {target}",
     ]
     return Answer("export/1", {"output": str(target), "variant": VARIANT, "components": components}, text)
+
+
+def _figures(profile: Path | None) -> "ThreadTimes | None":
+    if profile is None:
+        return None
+    from eetool.profile.host import SCHEMA, Profile
+    from eetool.records import read_record
+
+    return read_record(Profile, profile, SCHEMA).chosen
 
 
 def _single(model: Path, output: Path | None, simplify: bool, force: bool) -> Answer:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from eetool import __version__
 from eetool.errors import VerificationError
+from eetool.export.merge import NONE, account, merge
 from eetool.export.network import LOGITS, Scored, exit_outputs, exit_temperature
 from eetool.export.onnx import IR_VERSION, OPSET, export_onnx
 from eetool.export.parity import RELATIVE, Parity, check_bundle, component_parity, expected_samples, require
@@ -22,6 +23,7 @@ from eetool.progress import SILENT, Advance, Progress
 from eetool.records import canonical, sha256_file, write_directory
 from eetool_runtime import manifest as m
 from eetool_runtime import open_bundle
+from eetool_runtime.measurement import ThreadTimes
 
 VARIANT = "onnx/fp32"
 _FOLDER = VARIANT.replace("/", "-")
@@ -31,10 +33,15 @@ _VARIANT_SAMPLES = f"samples/{_FOLDER}.npz"
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """`references`: also write the graphs that `bench` compares with. `simplify`: run onnxsim over every graph."""
+    """`references`: also write the graphs that `bench` compares with. `simplify`: run onnxsim over every graph.
+
+    `merge`: `none`, `auto` or `all`; `figures`: what `auto` decides by. See `eetool.export.merge.merge`.
+    """
 
     references: bool = True
     simplify: bool = True
+    merge: str = NONE
+    figures: ThreadTimes | None = None
 
 
 def export_bundle(
@@ -53,6 +60,8 @@ def export_bundle(
     graphs = 2 * network.n_exits - 1 + 2 * options.references
     with write_directory(output) as folder, progress("exporting", graphs + 2) as advance:
         export = _Export(checkpoint, network, folder, options, advance)
+        for note in export.notes:
+            progress.note(note)
         advance(1)
         export.write_components()
         if options.references:
@@ -73,6 +82,7 @@ class _Export:
     options: ExportOptions
     advance: Advance
     pieces: list[Piece] = field(init=False)
+    notes: list[str] = field(init=False)
     tensors: dict[str, Tensor] = field(init=False)
     parity: dict[str, Parity] = field(init=False, default_factory=dict)
     references: dict[str, str] = field(init=False, default_factory=dict)
@@ -88,6 +98,13 @@ class _Export:
             outputs = self.network(*arguments.values())
         made = dict(zip([name for pair in names for name in pair], outputs, strict=True))
         self.tensors = {**run_pieces(self.pieces, arguments), **made}
+        self._merge()
+
+    def _merge(self) -> None:
+        policy = self.checkpoint.record.policy or untuned(self.network.n_exits)
+        examples = {name: self.rows(name, 1) for name in self.tensors}
+        point = policy.operating_points[default_point(policy)]
+        self.pieces, self.notes = merge(self.pieces, self.options.merge, point, self.options.figures, examples)
 
     def rows(self, name: str, count: int) -> Tensor:
         """The first `count` samples of a tensor; scalars are themselves."""
@@ -139,7 +156,7 @@ class _Export:
     def _manifest(self, name: str) -> m.Manifest:
         record = self.checkpoint.record
         policy = record.policy or untuned(self.network.n_exits)
-        return m.Manifest(
+        manifest = m.Manifest(
             schema_version=m.SCHEMA_VERSION,
             name=name,
             inputs=record.spec.inputs,
@@ -149,12 +166,15 @@ class _Export:
             components=tuple(self._component(piece) for piece in self.pieces),
             variants={VARIANT: self._variant(policy)},
             score=policy.score,
-            default_operating_point="balanced" if "balanced" in policy.operating_points else "full",
+            default_operating_point=default_point(policy),
             samples=_INPUT_SAMPLES,
             producer=_producer(),
             files={},
             max_accuracy_drop=record.policy.max_accuracy_drop if record.policy else None,
             data=record.data,
+        )
+        return account(
+            manifest, count_macs(self.network.net.backbone, tuple(self.rows(i.name, 1) for i in record.spec.inputs))
         )
 
     def _exit(self, index: int, tap: str | None) -> m.Exit:
@@ -184,6 +204,11 @@ def bundle_name(path: Path) -> str:
     """Name of the bundle at `path`; what the names in a manifest may not hold becomes a hyphen."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", path.name.removesuffix(".eebundle"))
     return plain.lstrip("._-")[:128] or "bundle"
+
+
+def default_point(policy: Policy) -> str:
+    """Name of the operating point that is in use after loading."""
+    return "balanced" if "balanced" in policy.operating_points else "full"
 
 
 def untuned(n_exits: int) -> Policy:
