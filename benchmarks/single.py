@@ -13,6 +13,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,26 +42,25 @@ def main() -> int:
     parser.add_argument("model", type=Path, help="a model.pt; with --child, the folder to measure")
     parser.add_argument("--runs", type=int, default=300)
     parser.add_argument("--min-seconds", type=float, default=10.0)
+    parser.add_argument(
+        "--cpu-time", action=argparse.BooleanOptionalAction, help="processor time, for a machine with other work to do"
+    )
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    protocol = {"runs": options.runs, "min_seconds": options.min_seconds, "cpu_time": bool(options.cpu_time)}
     if options.child:
-        folder = options.model
-        found = (
-            times(folder, options.runs, options.min_seconds)
-            if options.child == "times"
-            else memory(options.child, folder)
-        )
+        found = times(options.model, **protocol) if options.child == "times" else memory(options.child, options.model)
         print(json.dumps(encode(found)))
         return 0
     try:
-        print(json.dumps(encode(document(options.model, options.runs, options.min_seconds)), indent=2))
+        print(json.dumps(encode(document(options.model, protocol)), indent=2))
     except EarlyExitError as error:
         print(f"error: {error.message}", file=sys.stderr)
         return error.exit_code
     return 0
 
 
-def document(model: Path, runs: int, min_seconds: float) -> dict[str, Any]:
+def document(model: Path, protocol: dict[str, Any]) -> dict[str, Any]:
     """Everything that was measured."""
     from eetool.export.single import export_single
     from eetool.export.write import export_bundle
@@ -78,8 +78,9 @@ def document(model: Path, runs: int, min_seconds: float) -> dict[str, Any]:
             "schema": "single/1",
             "model": f"{spec.backbone}, {len(spec.taps)} early exits",
             "file_bytes": {"single": (folder / NESTED).stat().st_size, "components": sum(components)},
-            "latency": child("times", folder, runs, min_seconds),
-            "memory": {what: child(what, folder) for what in MEMORY_OF},
+            "protocol": protocol,
+            "latency": child("times", folder, protocol),
+            "memory": {what: child(what, folder, protocol) for what in MEMORY_OF},
             "machine": read_machine(BACKEND.name, BACKEND.version),
         }
 
@@ -101,23 +102,33 @@ def branches(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
                 yield from branches(attribute.g)
 
 
-def child(what: str, folder: Path, runs: int = 1, min_seconds: float = 0) -> Any:
+def child(what: str, folder: Path, protocol: dict[str, Any]) -> Any:
     """Measure in a process of its own, without torch in it."""
-    words = [str(folder), "--child", what, "--runs", str(runs), "--min-seconds", str(min_seconds)]
+    words = [
+        str(folder),
+        "--child",
+        what,
+        "--runs",
+        str(protocol["runs"]),
+        "--min-seconds",
+        str(protocol["min_seconds"]),
+    ]
+    words.append("--cpu-time" if protocol["cpu_time"] else "--no-cpu-time")
     made = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, check=False)
     if made.returncode:
         raise EarlyExitError(f"measuring {what} failed: {made.stderr.strip().splitlines()[-1]}")
     return json.loads(made.stdout)
 
 
-def times(folder: Path, runs: int, min_seconds: float) -> dict[str, Any]:
+def times(folder: Path, runs: int, min_seconds: float, cpu_time: bool) -> dict[str, Any]:
     """Latency of every subject, and ratios to the unsplit net and to the bundle's cascade."""
     m = open_bundle(folder / BUNDLE).manifest
     exits = range(len(m.exits))
     subjects: dict[str, Subject] = {"unsplit": subject("unsplit", folder), "all_exits": subject("all_exits", folder)}
     for what in ("bundle", "nested", "hoisted"):
         subjects.update({f"{what} at exit {i}": subject(what, folder, i) for i in exits})
-    measured = interleave(subjects, runs=runs, min_seconds=min_seconds, seed=0)
+    clock = time.process_time_ns if cpu_time else time.perf_counter_ns
+    measured = interleave(subjects, runs=runs, min_seconds=min_seconds, seed=0, clock=clock)
     rounds = {key: per_round(ns) for key, ns in measured.items()}
     pairs = [(f"{what} at exit {i}", f"bundle at exit {i}") for what in ("nested", "hoisted") for i in exits]
     pairs += [(f"{what} at exit {m.n_early_exits}", "unsplit") for what in ("bundle", "nested", "hoisted")]
