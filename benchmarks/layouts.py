@@ -1,11 +1,12 @@
-"""The single file beside the bundle it is equal to: latency at every exit, and memory. One JSON document on stdout.
+"""One model in all its layouts: latency at every exit, and memory. One JSON document on stdout.
 
-    python benchmarks/single.py model.pt
+    python benchmarks/layouts.py model.pt
 
-`nested` is what `export --layout single` writes, each weight in the branch that uses it; `hoisted` is the same graph
-with all weights at the top. Latencies are medians at batch 1 on one thread, interleaved in one process, in which every
-gate before the exit runs and does not fire. Memory is measured in a process per subject: resident set after loading
-and some full-depth calls, and its peak, less those of a process that loaded nothing.
+`bundle` has separate heads, `joined` is the bundle of `--merge all`. `nested` is what `export --layout single` writes,
+each weight in the branch that uses it; `hoisted` is the same graph with all weights at the top. Latencies are medians
+at batch 1 on one thread, interleaved in one process; every gate before the exit runs and does not fire. Memory is
+measured in a process per subject: resident set after loading and some full-depth calls, and its peak, less those of a
+process that loaded nothing.
 """
 
 import argparse
@@ -31,9 +32,10 @@ from eetool_runtime.measurement import leave_at
 from eetool_runtime.records import encode
 from eetool_runtime.timing import Subject, interleave, latency, per_round, spread
 
-BUNDLE, NESTED, HOISTED = "model.eebundle", "nested.onnx", "hoisted.onnx"
+BUNDLE, JOINED, NESTED, HOISTED = "bundle.eebundle", "joined.eebundle", "nested.onnx", "hoisted.onnx"
+LAYOUTS = ("bundle", "joined", "nested", "hoisted")
 NOTHING = "nothing"
-MEMORY_OF = (NOTHING, "unsplit", "all_exits", "bundle", "nested", "hoisted")
+MEMORY_OF = (NOTHING, "unsplit", "all_exits", *LAYOUTS)
 
 
 def main() -> int:
@@ -63,19 +65,20 @@ def main() -> int:
 def document(model: Path, protocol: dict[str, Any]) -> dict[str, Any]:
     """Everything that was measured."""
     from eetool.export.single import export_single
-    from eetool.export.write import export_bundle
+    from eetool.export.write import ExportOptions, export_bundle
     from eetool.model.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(model)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         export_bundle(checkpoint, folder / BUNDLE)
+        export_bundle(checkpoint, folder / JOINED, ExportOptions(references=False, merge="all"))
         export_single(checkpoint, folder / NESTED)
         (folder / HOISTED).write_bytes(hoisted(onnx.load(folder / NESTED)).SerializeToString(deterministic=True))
         components = [path.stat().st_size for path in (folder / BUNDLE / "components").rglob("*.onnx")]
         spec = checkpoint.record.spec
         return {
-            "schema": "single/1",
+            "schema": "layouts/1",
             "model": f"{spec.backbone}, {len(spec.taps)} early exits",
             "file_bytes": {"single": (folder / NESTED).stat().st_size, "components": sum(components)},
             "protocol": protocol,
@@ -125,13 +128,13 @@ def times(folder: Path, runs: int, min_seconds: float, cpu_time: bool) -> dict[s
     m = open_bundle(folder / BUNDLE).manifest
     exits = range(len(m.exits))
     subjects: dict[str, Subject] = {"unsplit": subject("unsplit", folder), "all_exits": subject("all_exits", folder)}
-    for what in ("bundle", "nested", "hoisted"):
+    for what in LAYOUTS:
         subjects.update({f"{what} at exit {i}": subject(what, folder, i) for i in exits})
     clock = time.process_time_ns if cpu_time else time.perf_counter_ns
     measured = interleave(subjects, runs=runs, min_seconds=min_seconds, seed=0, clock=clock)
     rounds = {key: per_round(ns) for key, ns in measured.items()}
-    pairs = [(f"{what} at exit {i}", f"bundle at exit {i}") for what in ("nested", "hoisted") for i in exits]
-    pairs += [(f"{what} at exit {m.n_early_exits}", "unsplit") for what in ("bundle", "nested", "hoisted")]
+    pairs = [(f"{what} at exit {i}", f"bundle at exit {i}") for what in LAYOUTS[1:] for i in exits]
+    pairs += [(f"{what} at exit {m.n_early_exits}", "unsplit") for what in LAYOUTS]
     return {
         "median_ms": {key: latency(ns).median for key, ns in measured.items()},
         "ratios": {f"{a} / {b}": spread(rounds[a] / rounds[b]) for a, b in pairs},
@@ -162,11 +165,11 @@ def subject(what: str, folder: Path, exit_index: int | None = None) -> Subject:
     thresholds = leave_at(m, m.n_early_exits if exit_index is None else exit_index)
     samples = bundle.arrays(m.samples)
     inputs = [{name: x[i : i + 1] for name, x in samples.items()} for i in range(8)]
-    if what == "bundle":
-        model = load(bundle, variant=variant)
+    if what in ("bundle", "joined"):
+        model = load(folder / f"{what}.eebundle", variant=variant)
         model.use(threshold=thresholds)
         return lambda number: model(inputs[number % 8])
-    if what in (NESTED.split(".")[0], HOISTED.split(".")[0]):
+    if what in LAYOUTS:
         limits = {
             f"exit{i}_threshold": np.array(NEVER if t is None else t, np.float32) for i, t in enumerate(thresholds)
         }
