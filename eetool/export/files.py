@@ -14,7 +14,7 @@ from eetool_runtime.manifest import File, Manifest
 def bundle_name(path: Path) -> str:
     """Name of the bundle at `path`; what the names in a manifest may not hold becomes a hyphen."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", path.name.removesuffix(".eebundle"))
-    return plain.lstrip("._-")[:128] or "bundle"
+    return plain.strip("._-")[:128] or "bundle"
 
 
 def seal(folder: Path, manifest: Manifest) -> Manifest:

@@ -28,7 +28,7 @@ def test_the_bundle_lies_beside_the_model_by_default(cli: Any, refused: Any, mod
     m = open_bundle(path).manifest
     assert exported.stderr == "", "there is nothing to tune without early exits"
     assert (exported.document["schema"], exported.document["output"]) == ("export/1", str(path))
-    (component,) = exported.document["components"]
+    (component,) = exported.document["variants"]["onnx/fp32"]
     assert component["size_bytes"] == m.files["components/exit0/onnx-fp32/model.onnx"].size_bytes
     assert component["max_abs_error"] <= component["tolerance"]
 
@@ -52,7 +52,7 @@ def test_what_cannot_be_proved_is_not_written(cli: Any, names: Any, model: Path)
     save_checkpoint(model, replace(checkpoint, state=broken))
     answered = cli("export", model, "--json")
     assert (answered.code, answered.document["ok"], answered.document["error"]["code"]) == (4, False, 4)
-    assert "components differ from the model:\n  exit0: error" in answered.document["error"]["message"]
+    assert "graphs differ from the model:\n  components/exit0/" in answered.document["error"]["message"]
     assert names(model.parent) == ["model.pt"]
 
 
@@ -63,7 +63,7 @@ def test_bad_input_is_told(refused: Any, model: Path) -> None:
     refused(3, "cannot be read: No such file", "export", model.with_name("nowhere.pt"))
     refused(3, "cannot be read: Is a directory", "export", model.parent)
     refused(2, "is not a folder", "export", model, "-o", model / "b.eebundle")
-    refused(2, "'int8' is not 'fp32'", "export", model, "--precision", "int8")
+    refused(2, "'fp8' is not one of", "export", model, "--precision", "fp8")
 
 
 def test_force_replaces_bundles_and_no_other_folders(refused: Any, names: Any, model: Path) -> None:
