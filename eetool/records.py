@@ -24,6 +24,7 @@ __all__ = [
     "sha256_file",
     "write_atomic",
     "write_directory",
+    "write_file",
 ]
 
 T = TypeVar("T")
@@ -92,10 +93,16 @@ def check_output(path: Path, force: bool, directory: bool = False) -> None:
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write so that `path` holds the old bytes or all of the new ones, whatever happens in between."""
+    with write_file(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextmanager
+def write_file(path: Path) -> Iterator[Path]:
+    """Yield an empty file that becomes `path` when the block ends well, and vanishes when it does not."""
     with _output_errors(path), _sibling(path, directory=False) as temporary:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
+        yield temporary
+        with temporary.open("r+b") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
 

@@ -2,22 +2,26 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from eetool.cli.console import Answer, TerminalProgress, table, verb
 from eetool.cli.options import PATH, force_option, output_option
-from eetool.errors import EarlyExitError
+from eetool.errors import EarlyExitError, UsageError
 from eetool.progress import Progress
 from eetool.records import check_output
+
+if TYPE_CHECKING:
+    from eetool.model.checkpoint import Checkpoint
+    from eetool_runtime.measurement import ThreadTimes
 
 _CALIBRATION = 256
 
 
 @verb
 @click.argument("model", type=PATH)
-@output_option("The bundle.  [MODEL with the suffix .eebundle]")
+@output_option("The bundle or file.  [MODEL with the suffix .eebundle, or .onnx for a single file]")
 @click.option(
     "--format", "formats", type=click.Choice(["onnx", "tflite"]), multiple=True, default=("onnx",), show_default=True
 )
@@ -38,6 +42,21 @@ _CALIBRATION = 256
 @click.option(
     "--judge-speed/--no-judge-speed", default=True, help="Keep a component fp32 where int8 is slower on this machine."
 )
+@click.option(
+    "--layout",
+    type=click.Choice(["segments", "single"]),
+    default="segments",
+    show_default=True,
+    help="A bundle of components, or one ONNX file that leaves early by itself (docs/single-file.md).",
+)
+@click.option(
+    "--merge",
+    type=click.Choice(["none", "auto", "all"]),
+    default="none",
+    show_default=True,
+    help="Join exit heads with their segments: where --profile says that it pays, or everywhere.",
+)
+@click.option("--profile", type=PATH, help="What `eetool profile` measured on the bundle without joins; for auto.")
 @click.option("--simplify/--no-simplify", default=True, help="Run onnxsim over every ONNX graph.")
 @click.option("--reference/--no-reference", default=True, help="Carry the graphs that `bench` compares with.")
 @force_option
@@ -48,6 +67,9 @@ def export(
     precisions: tuple[str, ...],
     calibration_data: str | None,
     judge_speed: bool,
+    layout: str,
+    merge: str,
+    profile: Path | None,
     simplify: bool,
     reference: bool,
     force: bool,
@@ -55,6 +77,12 @@ def export(
     """Split MODEL, a model.pt, into components and write a bundle, each component proved equal to the model."""
     from eetool.model.checkpoint import load_checkpoint
 
+    if profile is not None and merge != "auto":
+        raise UsageError("--profile is what --merge auto decides by", "Give both, or neither.")
+    variants = tuple(f"{f}/{p}" for f in formats for p in precisions)
+    if layout == "single":
+        _check_single(variants, merge)
+        return _single(model, output, simplify, force)
     target = output or model.with_suffix(".eebundle")
     checkpoint = load_checkpoint(model)
     check_output(target, force, directory=True)
@@ -62,11 +90,12 @@ def export(
     from eetool.export.write import ExportOptions, export_bundle
 
     progress = TerminalProgress()
-    if checkpoint.record.policy is None and checkpoint.record.spec.taps:
-        progress.note("warning: the model was never tuned, so the bundle has the operating point `full` only")
-    variants = tuple(f"{f}/{p}" for f in formats for p in precisions)
+    _warn_untuned(checkpoint, progress)
+    figures = _figures(profile)
     data = _calibration(checkpoint, calibration_data, progress) if "int8" in precisions else {}
-    options = ExportOptions(variants, reference, simplify, judge_speed=judge_speed, **data)
+    options = ExportOptions(
+        variants, reference, simplify, judge_speed=judge_speed, merge=merge, figures=figures, **data
+    )
     manifest = export_bundle(checkpoint, target, options, progress)
     found = {name: _components(manifest, name) for name in manifest.variants}
     text: list[Any] = [line for name, components in found.items() for line in (name, _table(components))]
@@ -125,6 +154,56 @@ def _table(components: list[dict[str, Any]]) -> Any:
 def _row(c: Mapping[str, Any]) -> tuple[str, ...]:
     macs, size = f"{c['macs'] / 1e6:.2f} M", f"{c['size_bytes'] / 1024:.0f} KiB"
     return (c["name"], c["precision"], macs, f"{c['parameters']:,}", size, f"{c['max_abs_error']:.1e}")
+
+
+def _figures(profile: Path | None) -> "ThreadTimes | None":
+    if profile is None:
+        return None
+    from eetool.profile.host import SCHEMA, Profile
+    from eetool.records import read_record
+
+    return read_record(Profile, profile, SCHEMA).chosen
+
+
+def _check_single(variants: tuple[str, ...], merge: str) -> None:
+    if merge != "none":
+        raise UsageError("--layout single is one graph, so there is nothing to merge", "Leave out --merge.")
+    if set(variants) != {"onnx/fp32"}:
+        raise UsageError("--layout single is one ONNX file in fp32", "Leave out --format and --precision.")
+
+
+def _single(model: Path, output: Path | None, simplify: bool, force: bool) -> Answer:
+    from eetool.model.checkpoint import load_checkpoint
+
+    target = output or model.with_suffix(".onnx")
+    if target.suffix != ".onnx":
+        raise UsageError(f"{target} does not end in .onnx, which a single file does", "Give -o NAME.onnx.")
+    checkpoint = load_checkpoint(model)
+    check_output(target, force)
+
+    from eetool.export.single import export_single
+
+    progress = TerminalProgress()
+    _warn_untuned(checkpoint, progress)
+    made = export_single(checkpoint, target, simplify, progress)
+    exits = [
+        {"exit": i, "max_abs_error": parity.max_abs_error, "tolerance": parity.tolerance}
+        for i, parity in enumerate(made.exits)
+    ]
+    text = [
+        table(
+            {"exit": "right", "largest error": "right"}, [(f"{e['exit']}", f"{e['max_abs_error']:.1e}") for e in exits]
+        ),
+        "every exit and decision proved equal to the model's",
+        f"wrote {target}, {made.size_bytes / 1024:.0f} KiB; its batch is 1, and its thresholds are inputs",
+    ]
+    document = {"output": str(target), "layout": "single", "size_bytes": made.size_bytes, "exits": exits}
+    return Answer("export/1", document, text)
+
+
+def _warn_untuned(checkpoint: "Checkpoint", progress: TerminalProgress) -> None:
+    if checkpoint.record.policy is None and checkpoint.record.spec.taps:
+        progress.note("warning: the model was never tuned, so there is the operating point `full` only")
 
 
 command = export

@@ -20,22 +20,30 @@ _NO_SIMPLIFY = "Export with --no-simplify."
 
 
 def export_onnx(piece: Piece, inputs: Sequence[Tensor], path: Path, simplify: bool = True) -> None:
-    """Write a component as one ONNX file whose batch size is dynamic.
+    """Write a component as one ONNX file; arguments and errors are those of `to_onnx`."""
+    model = to_onnx(piece, inputs, simplify)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def to_onnx(piece: Piece, inputs: Sequence[Tensor], simplify: bool = True) -> onnx.ModelProto:
+    """A component as an ONNX model that holds nothing of this machine.
+
+    Its batch size is dynamic where it is a symbol in `piece.shapes`; every other size is fixed.
 
     Args:
-        inputs: what the component reads, at batch 2.
+        inputs: what the component reads: at batch 2, or at its own size where that is fixed.
 
     Raises:
         ArtefactError: an operator has no ONNX form, or the graph cannot be simplified.
-        VerificationError: the batch dimension came out fixed.
+        VerificationError: the batch dimension came out fixed, or a fixed one did not.
     """
     model = _convert(piece, tuple(inputs))
     if simplify:
         model = _simplify(model, piece.name)
     make_plain(model)
     _check_batch(model, piece)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(model.SerializeToString(deterministic=True))
+    return model
 
 
 def _convert(piece: Piece, inputs: tuple[Tensor, ...]) -> onnx.ModelProto:

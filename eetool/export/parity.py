@@ -104,11 +104,11 @@ def check_bundle(bundle: Bundle, variant: str) -> list[Check]:
     return checks
 
 
-def require(checks: Sequence[Check]) -> None:
-    """Raise VerificationError with every failure in it, not only the first."""
+def require(checks: Sequence[Check], what: str = "the bundle") -> None:
+    """Raise VerificationError with every failure in it, not only the first; `what` was exported."""
     failed = [f"{check.what}: {check.found}" for check in checks if not check.passed]
     if failed:
-        raise VerificationError("the bundle does not compute what the model computes:\n  " + "\n  ".join(failed))
+        raise VerificationError(f"{what} does not compute what the model computes:\n  " + "\n  ".join(failed))
 
 
 def _decisions(model: Model, point: str, inputs: Arrays) -> np.ndarray:

@@ -51,7 +51,8 @@ def batches_in(size: torch.SymInt) -> int:
 def trace(net: nn.Module, inputs: tuple[Tensor, ...], shared: int) -> fx.GraphModule:
     """The graph of `net` with a dynamic batch dimension in its first `shared` inputs.
 
-    `inputs` must have batch 2: torch.export turns a batch of 1 into a constant.
+    `inputs` must have batch 2: torch.export turns a batch of 1 into a constant. With `shared` 0 that is what is wanted:
+    every size is fixed to that of `inputs`.
 
     Raises:
         ArtefactError: torch.export cannot trace the network, or fixes its batch size; names the module.

@@ -92,6 +92,11 @@ def untuned(n_exits: int) -> Policy:
     return Policy("max_softmax", (1.0,) * n_exits, {"full": OperatingPoint((None,) * (n_exits - 1))}, 0.0)
 
 
+def default_point(policy: Policy) -> str:
+    """Name of the operating point that is in use after loading."""
+    return "balanced" if "balanced" in policy.operating_points else "full"
+
+
 def rows(tensors: Mapping[str, Tensor]) -> list[Tensors]:
     """The samples one by one, each at batch 1; scalars go with every sample."""
     n = next(len(tensor) for tensor in tensors.values() if tensor.ndim)

@@ -14,13 +14,14 @@ from eetool import __version__
 from eetool.data.sources import Source
 from eetool.errors import UsageError, VerificationError
 from eetool.export.files import bundle_name, save_arrays, seal
+from eetool.export.merge import NONE, account, merge_model
 from eetool.export.network import exit_outputs, exit_temperature
 from eetool.export.parity import Parity, check_bundle, component_parity, expected_samples, require
 from eetool.export.plain import IR_VERSION, OPSET
 from eetool.export.precision import reason_against
 from eetool.export.quantize import Job, quantize, save_feeds
 from eetool.export.split import Piece, Size, batches_in
-from eetool.export.traced import Arrays, Traced, trace_model
+from eetool.export.traced import Arrays, Traced, default_point, trace_model
 from eetool.export.variants import FP32, INT8, Kind, find_kinds, write_graph
 from eetool.model.checkpoint import Checkpoint
 from eetool.model.macs import count_macs, count_parameters
@@ -29,6 +30,7 @@ from eetool.records import write_directory
 from eetool.tune.fit import tune_bundle
 from eetool_runtime import load, open_bundle
 from eetool_runtime import manifest as m
+from eetool_runtime.measurement import ThreadTimes
 from eetool_runtime.preprocess import check
 
 _INPUT_SAMPLES = "samples/inputs.npz"
@@ -47,6 +49,8 @@ class ExportOptions:
         labelled: the data that the model records, to fit the policy of int8 variants on their own answers.
         judge_speed: whether a component that is slower in int8 on this machine stays float. Other processors judge
             otherwise; without this the same input gives the same bytes.
+        merge: `none`, `auto` or `all`; see `eetool.export.merge.merge`.
+        figures: what `auto` decides by.
     """
 
     variants: tuple[str, ...] = ("onnx/fp32",)
@@ -55,6 +59,8 @@ class ExportOptions:
     calibration: Mapping[str, np.ndarray] | None = None
     labelled: Source | None = None
     judge_speed: bool = True
+    merge: str = NONE
+    figures: ThreadTimes | None = None
 
 
 def export_bundle(
@@ -68,7 +74,7 @@ def export_bundle(
     Raises:
         UsageError: there is no such variant, or the calibration inputs do not fit the model.
         MissingError: a converter is not installed.
-        ArtefactError: the network cannot be traced or converted.
+        ArtefactError: the network cannot be traced or converted, or the figures are of other components.
         VerificationError: a component, an exit or a decision differs from the model's.
         OutputError: the place cannot be written to.
     """
@@ -77,7 +83,7 @@ def export_bundle(
     n_graphs = 2 * len(checkpoint.record.spec.taps) + 1 + 2 * options.references
     total = 2 + n_graphs * len({kind.base.name for kind in kinds} | {kind.name for kind in kinds})
     with write_directory(output) as folder, progress("exporting", total) as advance:
-        model = trace_model(checkpoint, options.references)
+        model = merge_model(trace_model(checkpoint, options.references), options.merge, options.figures, progress)
         advance(1)
         export = _Export(checkpoint, model, folder, options, progress, advance)
         export.write_graphs(kinds, calibration)
@@ -210,7 +216,7 @@ class _Export:
 
     def _manifest(self, kinds: Sequence[Kind], name: str) -> m.Manifest:
         record, policy, single = self.checkpoint.record, self.model.policy, self.model.example(1)
-        return m.Manifest(
+        manifest = m.Manifest(
             schema_version=m.SCHEMA_VERSION,
             name=name,
             inputs=record.spec.inputs,
@@ -220,13 +226,15 @@ class _Export:
             components=tuple(_describe(piece, single) for piece in self.model.pieces),
             variants={kind.name: self._variant(kind) for kind in kinds},
             score=policy.score,
-            default_operating_point="balanced" if "balanced" in policy.operating_points else "full",
+            default_operating_point=default_point(policy),
             samples=_INPUT_SAMPLES,
             producer=_producer(),
             files={},
             max_accuracy_drop=record.policy.max_accuracy_drop if record.policy else None,
             data=record.data,
         )
+        inputs = tuple(single[spec.name] for spec in record.spec.inputs)
+        return account(manifest, count_macs(self.model.network.net.backbone, inputs))
 
     def _exit(self, index: int, tap: str | None) -> m.Exit:
         logits, confidence = exit_outputs(index)

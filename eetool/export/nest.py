@@ -1,0 +1,113 @@
+"""Components to one ONNX graph that skips what an early exit makes needless: nested `If`, one per early exit.
+
+    seg0, exit0, If(confidence >= threshold: exit 0, else: seg1, exit1, If(…: exit 1, else: …))
+
+`If` takes one branch for the whole batch, so the batch is 1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper
+
+LOGITS, EXIT, CONFIDENCE = OUTPUTS = ("logits", "exit", "confidence")
+# Protocol buffers nested deeper than 100 messages are refused by their own readers; every `If` adds three.
+MAX_EARLY_EXITS = 30
+
+
+def threshold_name(index: int) -> str:
+    """Name of the threshold of early exit `index`, a float32 scalar that must be given at every call."""
+    return f"exit{index}_threshold"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """All graphs up to one exit and with it, in running order, and the names of the exit's tensors."""
+
+    graphs: tuple[GraphProto, ...]
+    logits: str
+    confidence: str
+
+
+def isolate(graph: GraphProto, name: str, shared: frozenset[str], bound: dict[str, TensorProto]) -> GraphProto:
+    """A copy of `graph` in which every name but those in `shared` begins with `name/`.
+
+    Inputs that `bound` has a value for become constants.
+    """
+    copy = GraphProto()
+    copy.CopyFrom(graph)
+    del copy.value_info[:]
+    for i in reversed(range(len(copy.input))):
+        if copy.input[i].name in bound:
+            copy.initializer.append(bound[copy.input[i].name])
+            del copy.input[i]
+    _rename(copy, name, shared)
+    return copy
+
+
+def _rename(graph: GraphProto, prefix: str, shared: frozenset[str]) -> None:
+    def new(name: str) -> str:
+        return f"{prefix}/{name}" if name and name not in shared else name
+
+    sparse = [part for s in graph.sparse_initializer for part in (s.values, s.indices)]
+    for item in (*graph.input, *graph.output, *graph.value_info, *graph.initializer, *sparse):
+        item.name = new(item.name)
+    for node in graph.node:
+        node.name = new(node.name)
+        node.input[:] = [new(name) for name in node.input]
+        node.output[:] = [new(name) for name in node.output]
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs) if attribute.HasField("g") else attribute.graphs:
+                _rename(inner, prefix, shared)
+
+
+def nest(stages: Sequence[Stage], inputs: Sequence[ValueInfoProto], classes: int) -> GraphProto:
+    """One graph with the outputs `logits` (1, classes), `exit` int64 (1,) and `confidence` (1,).
+
+    It reads `inputs` and the threshold of every early exit; an exit is left at if its confidence is at least that.
+    """
+    thresholds = [
+        helper.make_tensor_value_info(threshold_name(i), TensorProto.FLOAT, []) for i in range(len(stages) - 1)
+    ]
+    return _from_exit(0, stages, [*inputs, *thresholds], classes, "")
+
+
+def _from_exit(
+    index: int, stages: Sequence[Stage], inputs: Sequence[ValueInfoProto], classes: int, prefix: str
+) -> GraphProto:
+    """The cascade from exit `index` on; `prefix` stands before the names of its outputs."""
+    stage = stages[index]
+    nodes = [node for graph in stage.graphs for node in graph.node]
+    weights = [weight for graph in stage.graphs for weight in graph.initializer]
+    sparse = [weight for graph in stage.graphs for weight in graph.sparse_initializer]
+    if index == len(stages) - 1:
+        nodes += _leave(index, stage, prefix)
+    else:
+        here, deeper = f"exit{index}/leave/", f"exit{index}/go_on/"
+        leave = helper.make_graph(_leave(index, stage, here), f"exit{index}_leave", [], _outputs(here, classes))
+        go_on = _from_exit(index + 1, stages, [], classes, deeper)
+        fires = f"exit{index}/fires"
+        nodes.append(
+            helper.make_node("GreaterOrEqual", [stage.confidence, threshold_name(index)], [fires], f"exit{index}/gate")
+        )
+        made = [prefix + name for name in OUTPUTS]
+        nodes.append(helper.make_node("If", [fires], made, f"exit{index}/if", then_branch=leave, else_branch=go_on))
+    outputs = _outputs(prefix, classes)
+    return helper.make_graph(nodes, f"from_exit{index}", inputs, outputs, weights, sparse_initializer=sparse)
+
+
+def _leave(index: int, stage: Stage, prefix: str) -> list[NodeProto]:
+    """What an exit answers. A branch of `If` may not return a tensor from outside itself, hence `Identity`."""
+    return [
+        helper.make_node("Identity", [stage.logits], [prefix + LOGITS], f"exit{index}/{LOGITS}"),
+        helper.make_node("Constant", [], [prefix + EXIT], f"exit{index}/{EXIT}", value_ints=[index]),
+        helper.make_node("Identity", [stage.confidence], [prefix + CONFIDENCE], f"exit{index}/{CONFIDENCE}"),
+    ]
+
+
+def _outputs(prefix: str, classes: int) -> list[ValueInfoProto]:
+    return [
+        helper.make_tensor_value_info(prefix + LOGITS, TensorProto.FLOAT, [1, classes]),
+        helper.make_tensor_value_info(prefix + EXIT, TensorProto.INT64, [1]),
+        helper.make_tensor_value_info(prefix + CONFIDENCE, TensorProto.FLOAT, [1]),
+    ]
