@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from .backends import Graph
 from .frozen import dataclass
 from .gate import Gate
 from .manifest import BATCH, Manifest, Variant
@@ -33,15 +34,25 @@ def can_compact(manifest: Manifest, variant: Variant) -> bool:
 
 
 def leave_in_groups(
-    steps: Sequence[Step], tensors: dict[str, np.ndarray], n: int, manifest: Manifest, variant: Variant
+    steps: Sequence[Step],
+    graphs: Sequence[Graph],
+    tensors: dict[str, np.ndarray],
+    n: int,
+    manifest: Manifest,
+    variant: Variant,
 ) -> Iterator[Left]:
-    """Run `steps` on `tensors` (`n` rows) and yield who leaves where, until none is left."""
+    """Run `steps` on `tensors` (`n` rows) and yield who leaves where, until none is left.
+
+    Args:
+        graphs: of all components, in the order of the manifest.
+    """
     made = {**manifest.tensors, **variant.tensors}
     axes = {name: t.shape.index(BATCH) for name, t in made.items() if BATCH in t.shape}
     axes.update({i.name: 0 for i in manifest.inputs})
     rows, seen = np.arange(n), [Seen() for _ in range(n)]
-    for position, (run, reads, makes, gate, macs) in enumerate(steps):
-        tensors.update(zip(makes, run({name: tensors[name] for name in reads})))
+    for position, (place, gate, macs) in enumerate(steps):
+        graph = graphs[place]
+        tensors.update(zip(graph.outputs, graph.run({name: tensors[name] for name in graph.inputs})))
         if gate is None:
             continue
         confidence, logits = tensors[gate.confidence], tensors[gate.logits]
@@ -56,6 +67,6 @@ def leave_in_groups(
             if not len(stays):
                 return
             rows = rows[stays]
-            needed = {name for step in steps[position + 1 :] for name in step[1]}
+            needed = {name for later, _, _ in steps[position + 1 :] for name in graphs[later].inputs}
             for name in needed & tensors.keys() & axes.keys():
                 tensors[name] = tensors[name].take(stays, axis=axes[name])

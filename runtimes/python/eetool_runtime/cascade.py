@@ -16,6 +16,7 @@ from .bundle import Bundle
 from .errors import InputError, UsageError
 from .gate import Gate, unsplit_macs
 from .guided import Clock, guide
+from .lane import Lane, Lanes
 from .machine import resident_bytes
 from .manifest import Expected, OperatingPoint
 from .pace import Pace
@@ -49,19 +50,21 @@ class Model:
         self.threads = threads
         self._manifest = bundle.manifest
         self._graphs = graphs
+        self._in_order = [graphs[c.name] for c in bundle.manifest.components]
         self._clock = clock
         self._pace = Pace(component_ms or {})
         self._fitted = bundle.manifest.variants[variant]
-        self._temperatures = {
+        self._temperatures: Tensors = {
             e.temperature: np.array(t, np.float32) for e, t in zip(self._manifest.exits, self._fitted.temperatures)
         }
         self._labels = self._manifest.labels
         self._stats: dict[str, Stats] = {}
         self._turning = threading.Lock()
         self._first_input = self._manifest.inputs[0].name
-        self._accepted: tuple[object, object] = (None, None)
+        self._accepted: Optional[tuple[tuple[int, ...], np.dtype]] = None
         self._symbols_shared = share_symbols(self._manifest.inputs)
         self._unsplit_macs = unsplit_macs(self._manifest)
+        self._lanes = Lanes(self._manifest, variant, self._in_order, self._temperatures)
         self.use(self._manifest.default_operating_point)
 
     @property
@@ -129,7 +132,7 @@ class Model:
         """The policy, with the counters of its operating point; thresholds without a name start new ones."""
         fresh = Stats(len(self._manifest.exits))
         stats = fresh if name is None else self._stats.get(name, fresh)
-        policy = Policy(self._manifest, self._graphs, thresholds, name, watch, stats)
+        policy = Policy(self._manifest, thresholds, name, watch, stats)
         before: Optional[Policy] = getattr(self, "_policy", None)
         if before is not None and (before.name, before.thresholds) == (name, thresholds):
             policy.stats = before.stats
@@ -166,16 +169,14 @@ class Model:
         """
         start = self._clock()
         policy = self._policy
-        tensors = self._bind(inputs)
+        accepted = self._accept(inputs)
+        lane = self._lanes.take()
+        lane.enter(accepted)
         if deadline_ms is not None or min_exit != 0 or policy.watch is not None:
-            return self._guided(tensors, policy, start, deadline_ms, min_exit)
-        seen = []
-        for run, reads, makes, gate, macs in policy.steps:  # noqa: B007 - read behind the loop
-            feed = {}  # plain loops: a comprehension and update() take two to three times as long
-            for name in reads:
-                feed[name] = tensors[name]
-            for name, array in zip(makes, run(feed)):
-                tensors[name] = array
+            return self._guided(lane, policy, start, deadline_ms, min_exit)
+        calls, tensors, seen = lane.calls, lane.tensors, []
+        for place, gate, macs in policy.steps:  # noqa: B007 - read behind the loop
+            calls[place]()
             if gate is not None:
                 confidence = tensors[gate.confidence].item()
                 seen.append((gate.exit_index, confidence))
@@ -183,28 +184,30 @@ class Model:
                     break
         # Behind the last step is the final exit: whatever its confidence, even NaN, the input leaves there.
         assert gate is not None
+        logits = tensors[gate.logits][0].copy()
+        self._lanes.give_back(lane)
         latency_ms = (self._clock() - start) / 1e6
         policy.stats.record(gate.exit_index, confidence, macs, latency_ms, seen)
-        return self._result(gate, confidence, tensors[gate.logits][0], latency_ms)
+        return self._result(gate, confidence, logits, latency_ms)
 
-    def _guided(
-        self, tensors: Tensors, policy: Policy, start: int, deadline_ms: Optional[float], min_exit: int
-    ) -> Result:
+    def _guided(self, lane: Lane, policy: Policy, start: int, deadline_ms: Optional[float], min_exit: int) -> Result:
         if deadline_ms is not None and not 0 < deadline_ms < math.inf:
             raise UsageError(f"deadline_ms must be a positive number, not {deadline_ms!r}")
         end = None if deadline_ms is None else start + round(deadline_ms * 1e6)
 
         def walk(stretch: Stretch) -> float:
-            for run, reads, makes, _, _ in stretch.steps:
-                tensors.update(zip(makes, run({name: tensors[name] for name in reads})))
-            return float(tensors[stretch.gate.confidence].item())
+            for place, _, _ in stretch.steps:
+                lane.calls[place]()
+            return float(lane.tensors[stretch.gate.confidence].item())
 
         found = guide(policy, walk, min_exit=min_exit, pace=self._pace, clock=self._clock, start=start, end=end)
+        logits = lane.tensors[found.gate.logits][0].copy()
+        self._lanes.give_back(lane)
         latency_ms = (self._clock() - start) / 1e6
         late = deadline_ms is not None and latency_ms > deadline_ms
         gate, confidence = found.gate, found.confidence
         policy.stats.record(gate.exit_index, confidence, found.macs, latency_ms, found.seen, found.gated, late)
-        return self._result(gate, confidence, tensors[gate.logits][0], latency_ms, found.gated)
+        return self._result(gate, confidence, logits, latency_ms, found.gated)
 
     def batch(self, inputs: Arrays) -> list[Result]:
         """Answer many inputs at once, each leaving where it would leave alone; results in the order of the inputs.
@@ -218,13 +221,13 @@ class Model:
         """
         start = self._clock()
         policy = self._policy
-        tensors = self._check(inputs, any_batch=True)
+        tensors = {**self._check(inputs, any_batch=True), **self._temperatures}
         n = len(tensors[self._first_input])
         if policy.watch is not None or not can_compact(self._manifest, self._fitted):
             names = [spec.name for spec in self._manifest.inputs]
             return [self({name: tensors[name][i : i + 1] for name in names}) for i in range(n)]
         results: list[Optional[Result]] = [None] * n
-        for left in leave_in_groups(policy.steps, tensors, n, self._manifest, self._fitted):
+        for left in leave_in_groups(policy.steps, self._in_order, tensors, n, self._manifest, self._fitted):
             latency_ms = (self._clock() - start) / 1e6
             for row, confidence, logits, seen in left.rows:
                 policy.stats.record(left.gate.exit_index, confidence, left.macs, latency_ms, seen)
@@ -233,7 +236,7 @@ class Model:
 
     def every_exit(self, inputs: Arrays) -> list[tuple[np.ndarray, np.ndarray]]:
         """Logits (N, classes) and confidence (N,) of every exit, none skipped, for a batch of any size."""
-        tensors = self._check(inputs, any_batch=True)
+        tensors = {**self._check(inputs, any_batch=True), **self._temperatures}
         if self._fitted.batch is None:
             return self._every_exit(tensors)
         rows = range(len(tensors[self._first_input]))
@@ -241,8 +244,7 @@ class Model:
         return [(np.concatenate([p[0] for p in e]), np.concatenate([p[1] for p in e])) for e in zip(*parts)]
 
     def _every_exit(self, tensors: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
-        for c in self._manifest.components:
-            graph = self._graphs[c.name]
+        for graph in self._in_order:
             tensors.update(zip(graph.outputs, graph.run({name: tensors[name] for name in graph.inputs})))
         return [(tensors[e.logits], tensors[e.confidence]) for e in self._manifest.exits]
 
@@ -297,15 +299,16 @@ class Model:
         found = self._fitted.operating_points.get(point)
         return found.expected if found else None
 
-    def _bind(self, inputs: Arrays) -> Tensors:
-        """Checked tensors by name. An array that looks like the last one that passed is only tested for NaN."""
-        if isinstance(inputs, np.ndarray):
-            if (inputs.shape, inputs.dtype) == self._accepted and finite(inputs):
-                return {self._first_input: inputs, **self._temperatures}
-            tensors = self._check(inputs, any_batch=False)
-            self._accepted = (inputs.shape, inputs.dtype)
-            return tensors
-        return self._check(inputs, any_batch=False)
+    def _accept(self, inputs: Arrays) -> Tensors:
+        """Checked inputs by name. An array that looks like the last one that passed is only tested for NaN."""
+        if not isinstance(inputs, np.ndarray):
+            return self._check(inputs, any_batch=False)
+        form = (inputs.shape, inputs.dtype)
+        if form == self._accepted and finite(inputs):
+            return {self._first_input: inputs}
+        tensors = self._check(inputs, any_batch=False)
+        self._accepted = form
+        return tensors
 
     def _check(self, inputs: Arrays, any_batch: bool) -> Tensors:
         specs = self._manifest.inputs
@@ -318,7 +321,6 @@ class Model:
         tensors = {s.name: check(inputs[s.name], s, any_batch=any_batch) for s in specs}
         if self._symbols_shared:
             check_together(tensors, specs)
-        tensors.update(self._temperatures)
         return tensors
 
     def _result(

@@ -5,19 +5,17 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Optional, Union
 
 import numpy as np
 
-from .backends import PRIVATE, Backend, Graph, Threads, backend_for
+from .backends import PRIVATE, Arrays, Backend, Bound, Graph, Threads, backend_for
 from .bundle import Bundle, open_bundle
 from .cascade import Model
 from .errors import BundleError, EarlyExitError, UsageError
 from .frozen import dataclass
 from .machine import read_machine, usable_cores
 from .manifest import Component, Manifest, Measured, Tensor
-from .policy import Run
 
 _AUTO = "auto"
 _TEMPERATURE = Tensor("float32", ())
@@ -114,32 +112,41 @@ class LazyGraph:
         self.threads = threads
         self._opening = opening
         self._lock = threading.Lock()
-        self._run: Optional[Run] = None
+        self._graph: Optional[Graph] = None
 
     @property
     def loaded(self) -> bool:
         """Whether it has been opened."""
-        return self._run is not None
+        return self._graph is not None
 
-    def run(self, feed: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
+    def run(self, feed: Arrays) -> Sequence[np.ndarray]:
         """As `Graph.run`; raises what opening raises where it is opened now."""
-        return (self._run or self._open())(feed)
+        graph = self._graph or self._open()
+        made = dict(zip(graph.outputs, graph.run(feed)))
+        return [made[name] for name in self.outputs]  # the graph's own order may be another than the manifest's
 
-    def _open(self) -> Run:
+    def bind(self, inputs: Arrays, outputs: Arrays) -> Bound:
+        """As `Graph.bind`, but the call may open the graph, and raise what that raises."""
+        reads = dict(inputs)
+        bound: list[Bound] = []
+
+        def call() -> None:
+            if not bound:
+                bound.append((self._graph or self._open()).bind(reads, outputs))
+            bound[0].call()
+
+        def read(name: str, array: np.ndarray) -> None:
+            reads[name] = array
+            if bound:
+                bound[0].read(name, array)
+
+        return Bound(call, read)
+
+    def _open(self) -> Graph:
         with self._lock:
-            if self._run is None:
-                graph = self._opening.late()
-                order, made = list(graph.outputs), list(self.outputs)
-                run, turns = graph.run, [order.index(name) for name in made]
-                in_order = turns == list(range(len(turns)))
-                self._run = run if in_order else partial(_turned, run, turns)
-            return self._run
-
-
-def _turned(run: Run, turns: Sequence[int], feed: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
-    """Outputs in the order of the manifest, where the graph's own is another."""
-    outputs = run(feed)
-    return [outputs[i] for i in turns]
+            if self._graph is None:
+                self._graph = self._opening.late()
+            return self._graph
 
 
 def _choose(bundle: Bundle, backend: str, variant: str) -> tuple[str, Backend]:

@@ -117,8 +117,11 @@ def _feed(graph: Graph, tensors: Tensors, name: str) -> Tensors:
 
 
 def _alone(graph: Graph, tensors: Sequence[Tensors], name: str) -> Subject:
-    run, feeds = graph.run, [_feed(graph, t, name) for t in tensors]
-    return lambda number: run(feeds[number % len(feeds)])
+    """Bound to its arrays as the cascade binds it, so that the two are called in the same way."""
+    feeds = [_feed(graph, t, name) for t in tensors]
+    made = dict(zip(graph.outputs, map(np.array, graph.run(feeds[0]))))  # nothing says the shapes of a reference
+    calls = [graph.bind({n: np.array(a, order="C") for n, a in feed.items()}, made).call for feed in feeds]
+    return lambda number: calls[number % len(calls)]()
 
 
 def _through(model: Model, thresholds: tuple[Optional[float], ...], inputs: Sequence[Tensors]) -> Subject:

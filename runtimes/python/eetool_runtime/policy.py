@@ -1,13 +1,9 @@
-"""The setting of the knob, compiled: which graphs are called with which tensors, and where gates stand."""
+"""The setting of the knob, compiled: which components run, and where gates stand."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Callable, Optional
+from typing import Optional
 
-import numpy as np
-
-from .backends import Graph
 from .errors import UsageError
 from .frozen import dataclass
 from .gate import Gate, Stage, plan
@@ -16,11 +12,10 @@ from .stats import Stats
 
 Thresholds = tuple[Optional[float], ...]
 Band = tuple[float, float]
-Run = Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]]
 
-# run, the tensors it reads, those it makes, the gate behind it, and the MACs of all that has run by then.
+# Which component runs, by its place in the manifest, the gate behind it, and the MACs of all that has run by then.
 # A plain tuple: unpacking it is the cheapest thing Python can do, and this happens for every component of every call.
-Step = tuple[Run, tuple[str, ...], tuple[str, ...], Optional[Gate], int]
+Step = tuple[int, Optional[Gate], int]
 
 START = -1  # where a call begins, as an exit before exit 0
 
@@ -42,7 +37,6 @@ class Policy:
     def __init__(
         self,
         manifest: Manifest,
-        graphs: Mapping[str, Graph],
         thresholds: Thresholds,
         name: Optional[str],
         watch: Optional[Band],
@@ -53,7 +47,7 @@ class Policy:
         self.watch = _checked(watch)
         self.stats = stats
         self._manifest = manifest
-        self._graphs = graphs
+        self._place = {c.name: place for place, c in enumerate(manifest.components)}
         self._ways: dict[tuple[int, bool], tuple[Stretch, ...]] = {}
         self._stages = plan(manifest, thresholds)
         self.steps = tuple(self._step(stage) for stage in self._stages)
@@ -101,8 +95,7 @@ class Policy:
         return tuple(stretches)
 
     def _step(self, stage: Stage) -> Step:
-        graph = self._graphs[stage.component]
-        return graph.run, tuple(graph.inputs), tuple(graph.outputs), stage.gate, stage.macs
+        return self._place[stage.component], stage.gate, stage.macs
 
 
 def _checked(watch: Optional[Band]) -> Optional[Band]:

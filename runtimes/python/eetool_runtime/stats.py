@@ -14,25 +14,30 @@ from .manifest import Expected, Reached
 
 _RECENT_CALLS = 10_000  # whose latencies are kept
 _WINDOW = 1_000  # whose confidences are kept
+_MANY = 500  # calls to count at once
 _MIN_FOR_A_TEST = 30  # below, the mean of confidences is not near a normal distribution
+
+# Exit, confidence, MACs, latency_ms, (exit, confidence) of the gates reached, whether a gate decided, whether late.
+_Call = tuple[int, float, int, float, Sequence[tuple[int, float]], bool, bool]
 
 
 class Stats:
     """Thread-safe counters of one model at one operating point.
 
-    `record` is on the hot path and only adds. Counts hold since loading; latencies and confidences are those of the
+    `record` is on the hot path and only notes. Counts hold since loading; latencies and confidences are those of the
     last calls since the model moved to this operating point, so that they speak of now.
     """
 
     def __init__(self, n_exits: int) -> None:
         self._lock = threading.Lock()
+        self._new: deque[_Call] = deque()  # recorded and not counted yet
         self._exits = [0] * n_exits
         self._macs = 0
         self._total_ms = 0.0
         self._ungated = 0
         self._overruns = 0
         self._latency_ms: deque[float] = deque(maxlen=_RECENT_CALLS)
-        self._window: deque[tuple[int, float, Sequence[tuple[int, float]]]] = deque(maxlen=_WINDOW)
+        self._window: deque[_Call] = deque(maxlen=_WINDOW)
 
     def record(
         self,
@@ -52,26 +57,36 @@ class Stats:
             gated: whether a gate decided, and not the clock.
             overrun: whether it took longer than its deadline.
         """
-        with self._lock:
+        # `append` is atomic, and a small part of what counting takes; that is done for many calls at once.
+        self._new.append((exit_index, confidence, macs, latency_ms, seen, gated, overrun))
+        if len(self._new) >= _MANY:
+            with self._lock:
+                self._count()
+
+    def _count(self) -> None:
+        """Count what was recorded; the lock is held."""
+        for _ in range(len(self._new)):
+            call = self._new.popleft()
+            exit_index, _, macs, latency_ms, _, gated, overrun = call
             self._exits[exit_index] += 1
             self._macs += macs
             self._total_ms += latency_ms
+            self._ungated += not gated
+            self._overruns += overrun
             self._latency_ms.append(latency_ms)
-            self._window.append((exit_index, confidence, seen))
-            if not gated:
-                self._ungated += 1
-            if overrun:
-                self._overruns += 1
+            self._window.append(call)
 
     def start_window(self) -> None:
         """Forget latencies and confidences, and keep the counts: the model comes back from another point."""
         with self._lock:
+            self._count()
             self._latency_ms.clear()
             self._window.clear()
 
     def recent_ms(self, calls: int) -> list[float]:
         """Latencies of at most the last `calls` calls at this point since the model moved to it."""
         with self._lock:
+            self._count()
             return list(self._latency_ms)[-calls:]
 
     def snapshot(self, unsplit_macs: int, expected: Optional[Expected]) -> dict[str, Any]:
@@ -82,6 +97,7 @@ class Stats:
         those of the bundle, on the split named there.
         """
         with self._lock:
+            self._count()
             counts, macs, total_ms = list(self._exits), self._macs, self._total_ms
             ungated, overruns = self._ungated, self._overruns
             latencies, window = np.array(self._latency_ms), list(self._window)
@@ -99,7 +115,7 @@ class Stats:
             "latency_ms_sum": total_ms,
             "ungated": ungated,
             "overruns": overruns,
-            "drift": drift([seen for _, _, seen in window], expected.reached) if expected else None,
+            "drift": drift([call[4] for call in window], expected.reached) if expected else None,
         }
 
 
@@ -138,11 +154,9 @@ def _welch(values: np.ndarray, recorded: Reached) -> Optional[dict[str, Any]]:
     return {"n": len(values), "mean": mean, "expected_mean": recorded.confidence_mean, "z": z, "p": p}
 
 
-def _mean_confidence(
-    window: Sequence[tuple[int, float, Sequence[tuple[int, float]]]], n_exits: int
-) -> list[Optional[float]]:
+def _mean_confidence(window: Sequence[_Call], n_exits: int) -> list[Optional[float]]:
     sums, counts = [0.0] * n_exits, [0] * n_exits
-    for exit_index, confidence, _ in window:
+    for exit_index, confidence, *_ in window:
         sums[exit_index] += confidence
         counts[exit_index] += 1
     return [s / c if c else None for s, c in zip(sums, counts)]

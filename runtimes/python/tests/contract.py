@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from eetool_runtime.backends import PRIVATE, PROCESS, Backend, Graph, Threads
+from eetool_runtime.backends import PRIVATE, PROCESS, Backend, Bound, Graph, Threads
 from eetool_runtime.errors import BackendError, InputError, UsageError
 
 X = np.array([[1.0, 2.0, 3.0]], np.float32)
@@ -123,6 +124,76 @@ class BackendContract:
         for worker in workers:
             worker.join()
         assert wrong == []
+
+    def test_a_bound_call_reads_and_writes_in_place(self, graph: Graph) -> None:
+        inputs = {name: array.copy() for name, array in FEED.items()}
+        outputs = {"total": np.zeros(1, np.float32), "scaled": np.zeros((1, 3), np.float32)}
+        call, read = graph.bind(inputs, outputs)
+        call()
+        np.testing.assert_array_equal(outputs["scaled"], [[2, 4, 6]])
+        inputs["x"][...], inputs["factor"][...] = X + 1, 10
+        call()
+        np.testing.assert_array_equal(outputs["scaled"], [[20, 30, 40]])
+        np.testing.assert_array_equal(outputs["total"], [9])
+        read("x", X * 2)
+        call()
+        np.testing.assert_array_equal(outputs["scaled"], [[20, 40, 60]])
+
+    def test_a_bound_call_outlives_everything_it_was_made_of(self, path: Path) -> None:
+        scaled = np.zeros((1, 3), np.float32)
+
+        def bound() -> Bound:
+            inputs = {name: array.copy() for name, array in FEED.items()}
+            made = self.backend.open(path, Threads()).bind(inputs, {"scaled": scaled, "total": np.zeros(1, np.float32)})
+            made.read("x", X.copy())
+            return made
+
+        call = bound().call
+        gc.collect()
+        litter = [np.full((1, 3), 7, np.float32) for _ in range(1000)]  # takes what was freed by mistake
+        call()
+        np.testing.assert_array_equal(scaled, [[2, 4, 6]])
+        assert len(litter) == 1000
+
+    def test_several_threads_may_each_bind_one_graph(self, graph: Graph) -> None:
+        wrong: list[object] = []
+
+        def work(number: int) -> None:
+            scaled = np.zeros((1, 3), np.float32)
+            call, _ = graph.bind({**FEED, "x": X * number}, {"scaled": scaled, "total": np.zeros(1, np.float32)})
+            for _ in range(200):
+                scaled[...] = 0
+                call()
+                if not np.array_equal(scaled, X * number * 2):
+                    wrong.append(scaled.copy())
+
+        workers = [threading.Thread(target=work, args=(n,)) for n in range(1, 9)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        assert wrong == []
+
+    @pytest.mark.parametrize(
+        ("inputs", "outputs"),
+        [
+            ({"x": X, "ids": IDS}, {}),
+            ({**FEED, "more": X}, {}),
+            ({**FEED, "x": X.astype(np.float64)}, {}),
+            ({**FEED, "x": X[:, :2]}, {}),
+            ({**FEED, "x": np.repeat(X, 2, 1)[:, ::2]}, {}),
+            (FEED, {"scaled": np.zeros((1, 4), np.float32)}),
+            (FEED, {"total": np.zeros(1, np.int64)}),
+            (FEED, {"more": X}),
+        ],
+        ids=["missing", "surplus", "dtype", "size", "stride", "output-size", "output-dtype", "output-surplus"],
+    )
+    def test_what_does_not_fit_cannot_be_bound(
+        self, graph: Graph, inputs: dict[str, np.ndarray], outputs: dict[str, np.ndarray]
+    ) -> None:
+        made = {"scaled": np.zeros((1, 3), np.float32), "total": np.zeros(1, np.float32)}
+        with pytest.raises(InputError, match=f"model.{self.backend.suffix}"):
+            graph.bind(inputs, {**made, **outputs})
 
     def test_threads_in_use_are_told(self, path: Path) -> None:
         assert self.backend.open(path, Threads(1, PRIVATE)).threads == Threads(1, PRIVATE)

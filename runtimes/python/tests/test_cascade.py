@@ -12,7 +12,7 @@ import pytest
 from tiny import CLASSES, CONTRASTS, LABELS, POINTS, VARIANT, answers, image, leaves_at, pixels, write_tiny_bundle
 
 import eetool_runtime as ee
-from eetool_runtime.backends import Graph, Threads, open_graph
+from eetool_runtime.backends import Bound, Graph, Threads, open_graph
 from eetool_runtime.errors import InputError, UsageError
 from eetool_runtime.result import softmax
 
@@ -35,6 +35,15 @@ class Recorded:
     def run(self, feed: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
         self._log.append(self._name)
         return self._graph.run(feed)
+
+    def bind(self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> Bound:
+        bound = self._graph.bind(inputs, outputs)
+
+        def call() -> None:
+            self._log.append(self._name)
+            bound.call()
+
+        return Bound(call, bound.read)
 
 
 def recorded(path: Path) -> tuple[ee.Model, list[str]]:

@@ -172,7 +172,7 @@ def test_confidences_behind_a_passed_gate_say_nothing_about_drift() -> None:
     model(X, min_exit=1)
     model.use("balanced", watch=(0.9, 1.0))
     model(X)
-    assert [seen for _, _, seen in model._policy.stats._window] == [[], [(0, 0.949999988079071)]]
+    assert [call[4] for call in model._policy.stats._new] == [[], [(0, 0.949999988079071)]]
 
 
 @pytest.mark.parametrize("tweaks", [{"joined": True}, {"chained": True}, {}], ids=str)

@@ -6,9 +6,9 @@ import importlib
 from pathlib import Path
 
 from ..errors import BackendError, UsageError
-from .base import PRIVATE, PROCESS, Backend, Graph, Threads
+from .base import PRIVATE, PROCESS, Arrays, Backend, Bound, Graph, Threads
 
-__all__ = ["PRIVATE", "PROCESS", "Backend", "Graph", "Threads", "backend_for", "open_graph"]
+__all__ = ["PRIVATE", "PROCESS", "Arrays", "Backend", "Bound", "Graph", "Threads", "backend_for", "open_graph"]
 
 _BY_FORMAT = {
     "onnx": ("onnx", "onnxruntime", "pip install eetool-runtime[onnx]"),

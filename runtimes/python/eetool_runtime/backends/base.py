@@ -4,16 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Callable, NamedTuple, Protocol
 
 import numpy as np
 
-from ..errors import UsageError
+from ..errors import InputError, UsageError
 from ..frozen import dataclass
 from ..manifest import Tensor
 
 PRIVATE = "private"
 PROCESS = "process"
+
+Arrays = Mapping[str, np.ndarray]
+
+
+class Bound(NamedTuple):
+    """A graph bound to arrays. One thread at a time may use it; several of one graph may run at once.
+
+    `call()` reads the inputs as they are by then and writes the outputs, with nothing made anew; it raises
+    BackendError where the graph fails. `read(name, array)` puts another array in the place of an input; it must be
+    C-contiguous, of the same dtype and shape, and is not copied.
+    """
+
+    call: Callable[[], None]
+    read: Callable[[str, np.ndarray], None]
 
 
 @dataclass(frozen=True)
@@ -44,13 +58,41 @@ class Graph(Protocol):
     outputs: Mapping[str, Tensor]
     threads: Threads
 
-    def run(self, feed: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
+    def run(self, feed: Arrays) -> Sequence[np.ndarray]:
         """Outputs in the order of `outputs`, each an array of its own. May be called from several threads at once.
 
         Raises:
             InputError: an array is missing, surplus, or of another dtype or shape.
             BackendError: the graph failed while it ran.
         """
+
+    def bind(self, inputs: Arrays, outputs: Arrays) -> Bound:
+        """The graph with arrays to read and to write, see `Bound`.
+
+        Raises:
+            InputError: an array is missing, surplus, not C-contiguous, or of another dtype or shape.
+        """
+
+
+def check_arrays(tensors: Mapping[str, Tensor], arrays: Arrays, where: str) -> None:
+    """Raise InputError where `arrays` are not what a call can be bound to; a symbol fits every size."""
+    if arrays.keys() != tensors.keys():
+        raise InputError(f"{where}: expected {sorted(tensors)}, found {sorted(arrays)}")
+    for name, want in tensors.items():
+        array = arrays[name]
+        if not fits(array, want):
+            raise InputError(f"{where}: {name!r} must be {want.dtype} {want.shape}, not {array.dtype} {array.shape}")
+        if not array.flags.c_contiguous:
+            raise InputError(f"{where}: {name!r} must be contiguous")
+
+
+def fits(array: np.ndarray, want: Tensor) -> bool:
+    """Whether `array` has this dtype and shape; a symbol fits every size."""
+    return (
+        array.dtype == want.dtype
+        and array.ndim == len(want.shape)
+        and all(isinstance(size, str) or size == found for size, found in zip(want.shape, array.shape))
+    )
 
 
 class Backend(Protocol):

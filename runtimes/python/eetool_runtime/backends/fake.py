@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import BackendError, InputError, UsageError
 from ..manifest import Tensor
-from .base import PRIVATE, PROCESS, Threads
+from .base import PRIVATE, PROCESS, Bound, Threads, check_arrays, fits
 
 Tensors = Mapping[str, np.ndarray]
 
@@ -37,7 +37,7 @@ class FakeGraph:
         if set(feed) != set(self.inputs):
             raise InputError(f"{self._name}: expected inputs {sorted(self.inputs)}, found {sorted(feed)}")
         for name, want in self.inputs.items():
-            if not _fits(feed[name], want):
+            if not fits(feed[name], want):
                 found = f"{feed[name].dtype} {feed[name].shape}"
                 raise InputError(f"{self._name}: {name!r} must be {want.dtype} {want.shape}, found {found}")
         try:
@@ -45,6 +45,18 @@ class FakeGraph:
             return [np.array(made[name], self.outputs[name].dtype) for name in self.outputs]
         except Exception as error:
             raise BackendError(f"{self._name}: {type(error).__name__}: {error}") from error
+
+    def bind(self, inputs: Tensors, outputs: Tensors) -> Bound:
+        """As the protocol says."""
+        check_arrays(self.inputs, inputs, self._name)
+        check_arrays(self.outputs, outputs, self._name)
+        reads = dict(inputs)
+
+        def call() -> None:
+            for name, array in zip(self.outputs, self.run(reads)):
+                np.copyto(outputs[name], array)
+
+        return Bound(call, reads.__setitem__)
 
 
 class FakeBackend:
@@ -69,11 +81,3 @@ class FakeBackend:
             raise BackendError(f"{path}: names no fake graph: {error!r}") from None
         got = Threads(threads.count, PRIVATE)
         return FakeGraph(graph.inputs, graph.outputs, graph._compute, got, str(path))
-
-
-def _fits(array: np.ndarray, want: Tensor) -> bool:
-    return (
-        array.dtype == want.dtype
-        and array.ndim == len(want.shape)
-        and all(isinstance(size, str) or size == found for size, found in zip(want.shape, array.shape))
-    )

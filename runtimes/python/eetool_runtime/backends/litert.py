@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from ..errors import BackendError, InputError
 from ..manifest import Tensor
-from .base import PRIVATE, Threads, check_threads
+from .base import PRIVATE, Arrays, Bound, Threads, check_arrays, check_threads
 
 try:
     from ai_edge_litert import interpreter as _litert
@@ -27,31 +28,50 @@ except ImportError:
 class LitertGraph:
     """One interpreter. It holds the tensors of a call, so calls from several threads take turns."""
 
-    def __init__(self, runner: Any, path: Path, threads: Threads) -> None:
-        self._runner = runner
+    def __init__(self, interpreter: Any, path: Path, threads: Threads) -> None:
+        self._interpreter = interpreter
         self._path = path
         self._lock = threading.Lock()
         self.threads = threads
-        self.inputs = {name: _tensor(detail) for name, detail in runner.get_input_details().items()}
-        self.outputs = {name: _tensor(detail) for name, detail in runner.get_output_details().items()}
+        runner = interpreter.get_signature_runner()
+        reads, makes = runner.get_input_details(), runner.get_output_details()
+        self.inputs = {name: _tensor(detail) for name, detail in reads.items()}
+        self.outputs = {name: _tensor(detail) for name, detail in makes.items()}
+        self._places = {name: detail["index"] for name, detail in reads.items()}
+        # Functions that give the interpreter's own memory. What they give must not be kept: it may move.
+        self._results = {name: interpreter.tensor(detail["index"]) for name, detail in makes.items()}
 
-    def run(self, feed: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
+    def run(self, feed: Arrays) -> Sequence[np.ndarray]:
         """Outputs in the order of `outputs`; raises InputError or BackendError."""
         self._check(feed)
+        outputs = {name: np.empty(cast("tuple[int, ...]", t.shape), t.dtype) for name, t in self.outputs.items()}
+        self._call(feed, outputs)
+        return list(outputs.values())
+
+    def bind(self, inputs: Arrays, outputs: Arrays) -> Bound:
+        """As the protocol says, but arrays are copied into the interpreter's memory and out of it."""
+        check_arrays(self.inputs, inputs, self._path.name)
+        check_arrays(self.outputs, outputs, self._path.name)
+        reads = dict(inputs)
+        return Bound(partial(self._call, reads, outputs), reads.__setitem__)
+
+    def _call(self, inputs: Arrays, outputs: Arrays) -> None:
         with self._lock:
+            for name, array in inputs.items():
+                self._interpreter.set_tensor(self._places[name], array)
             try:
-                found = self._runner(**feed)
+                self._interpreter.invoke()
             except (RuntimeError, ValueError) as error:
                 raise BackendError(f"{self._path.name}: {_LIBRARY} could not run this graph: {error}") from error
-        return [found[name] for name in self.outputs]
+            for name, array in outputs.items():
+                array[...] = self._results[name]()
 
-    def _check(self, feed: Mapping[str, np.ndarray]) -> None:
-        # The interpreter would resize itself to any shape it is given, and answer.
+    def _check(self, feed: Arrays) -> None:
         if feed.keys() != self.inputs.keys():
             raise InputError(f"{self._path.name}: expected inputs {sorted(self.inputs)}, found {sorted(feed)}")
         for name, spec in self.inputs.items():
             array = feed[name]
-            if array.dtype != spec.dtype or array.shape != spec.shape:
+            if array.dtype != spec.dtype or array.shape != spec.shape:  # numpy would stretch or convert it
                 raise InputError(
                     f"{self._path.name}: input {name!r} is {spec.dtype} {spec.shape}, not {array.dtype} {array.shape}"
                 )
@@ -72,10 +92,10 @@ class LitertBackend:
         try:
             data = Path(path).read_bytes()
             interpreter = _litert.Interpreter(model_content=data, num_threads=granted.count)
-            runner = interpreter.get_signature_runner()
+            interpreter.allocate_tensors()
+            return LitertGraph(interpreter, Path(path), granted)
         except (OSError, ValueError, RuntimeError) as error:
             raise BackendError(f"{path}: {_LIBRARY} cannot load this graph: {error}") from error
-        return LitertGraph(runner, Path(path), granted)
 
 
 def _tensor(detail: Mapping[str, Any]) -> Tensor:
