@@ -2,9 +2,12 @@
 
     python benchmarks/zoo.py [--variant onnx/fp32] [--only hf-bert]
 
-Networks are small and have random weights; each gets two early exits where eetool places them. A row gives the largest
-error as a share of what is allowed (1e-4 × max(1, max |reference|) for onnx/fp32) over all components, the seconds of
-the export, and the bytes of the components beside those of the weights. What fails is listed with its error.
+Networks are small and have random weights; each gets two early exits where eetool places them. `single` is the one file
+with nested `If`. A row gives the largest error as a share of what is allowed (1e-4 × max(1, max |reference|) for
+onnx/fp32 and single, 1e-3 for tflite/fp32) over all components, the seconds of the export, and the bytes of the
+components beside those of the weights. For bundles it also gives the share of the model's samples that leave at the
+same exit as in PyTorch, and of those the share with the same class, under thresholds that spread the samples over the
+exits: random weights make this harder than it is for a trained network. What fails is listed with its error.
 """
 
 import argparse
@@ -17,30 +20,36 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 from zoo_networks import NETWORKS, Network
 
 from eetool.errors import EarlyExitError
+from eetool.export.network import Scored
+from eetool.export.single import SingleFile, export_single
 from eetool.export.variants import VARIANTS
 from eetool.export.write import ExportOptions, export_bundle
 from eetool.model.checkpoint import Checkpoint
 from eetool.train.fit import ExitPlan, attach
+from eetool_runtime import load
 from eetool_runtime.manifest import Manifest
 
 _CLASSES = 10
 _EXITS = 2
+_SINGLE = "single"
+_COLUMNS = (*VARIANTS, _SINGLE)
 
 
 def main() -> int:
     """Export what the command line names and print the document."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--variant", action="append", choices=VARIANTS, help="by default all of them")
+    parser.add_argument("--variant", action="append", choices=_COLUMNS, help="by default all of them")
     parser.add_argument("--only", action="append", choices=list(NETWORKS), metavar="NETWORK", help="by default all")
     options = parser.parse_args()
     rows = []
     for name in options.only or NETWORKS:
-        for row in network_rows(name, NETWORKS[name], options.variant or VARIANTS):
+        for row in network_rows(name, NETWORKS[name], options.variant or _COLUMNS):
             print(f"{row['network']:20} {row['variant']:12} {row['error'] or 'ok'}", file=sys.stderr, flush=True)
             rows.append(row)
     failed = [f"{row['network']} {row['variant']}: {row['error']}" for row in rows if row["error"]]
@@ -82,14 +91,24 @@ def with_statistics(checkpoint: Checkpoint) -> Checkpoint:
 
 def export_row(name: str, network: Network, checkpoint: Checkpoint, variant: str) -> dict[str, Any]:
     """Export to a folder that is thrown away."""
-    options = ExportOptions((variant,), references=False)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         try:
-            manifest = export_bundle(checkpoint, Path(folder) / "zoo.eebundle", options)
+            found, seconds = export(checkpoint, Path(folder), variant, started)
         except Exception as error:
-            return row(name, network, variant, checkpoint, error=reason(error), seconds=time.perf_counter() - started)
-    return row(name, network, variant, checkpoint, manifest, time.perf_counter() - started)
+            return row(name, network, variant, checkpoint, time.perf_counter() - started, error=reason(error))
+    return row(name, network, variant, checkpoint, seconds, found)
+
+
+def export(checkpoint: Checkpoint, folder: Path, variant: str, started: float) -> tuple[dict[str, Any], float]:
+    """The figures of one column, and the seconds that its export took."""
+    if variant == _SINGLE:
+        single = export_single(checkpoint, folder / "zoo.onnx")
+        return of_single(single), time.perf_counter() - started
+    bundle = folder / "zoo.eebundle"
+    manifest = export_bundle(checkpoint, bundle, ExportOptions((variant,), references=False, judge_speed=False))
+    seconds = time.perf_counter() - started
+    return {**of_bundle(manifest, variant), **agreement(checkpoint, bundle)}, seconds
 
 
 def reason(error: Exception) -> str:
@@ -102,8 +121,8 @@ def row(
     network: Network,
     variant: str,
     checkpoint: Checkpoint | None = None,
-    manifest: Manifest | None = None,
     seconds: float | None = None,
+    figures: dict[str, Any] | None = None,
     error: str | None = None,
 ) -> dict[str, Any]:
     """What is known; the rest is null."""
@@ -117,15 +136,60 @@ def row(
         "branches": spec.branches if spec else None,
         "seconds": round(seconds, 1) if seconds is not None else None,
     }
-    return {**found, **(figures(manifest, variant) if manifest else {})}
+    return {**found, **(figures or {})}
 
 
-def figures(manifest: Manifest, variant: str) -> dict[str, Any]:
+def of_single(single: SingleFile) -> dict[str, Any]:
+    """Parity and size of a single file."""
+    return {
+        "max_abs_error": max(parity.max_abs_error for parity in single.exits),
+        "error_share_of_allowed": max(p.max_abs_error / p.tolerance for p in single.exits if p.tolerance),
+        "size_bytes": single.size_bytes,
+    }
+
+
+def agreement(checkpoint: Checkpoint, bundle: Path) -> dict[str, float]:
+    """Share of the samples that leave at the exit they leave at in PyTorch, and of those, that get the same class."""
+    net = Scored(checkpoint.build()).eval()
+    model = load(bundle)
+    with torch.no_grad():
+        outputs = net(*checkpoint.samples.values(), *(torch.tensor(1.0) for _ in range(net.n_exits)))
+    wanted = [array.numpy() for array in outputs]
+    answers = model.every_exit({name: array.numpy() for name, array in checkpoint.samples.items()})
+    here, there = np.stack(wanted[1::2], 1), np.stack([confidence for _, confidence in answers], 1)  # (N, exits)
+    thresholds = spread_thresholds(here)
+    mine, theirs = leaves_at(here, thresholds), leaves_at(there, thresholds)  # (N,)
+    same = np.flatnonzero(mine == theirs)
+    classes = [wanted[2 * mine[i]][i].argmax() == answers[mine[i]][0][i].argmax() for i in same]
+    return {"same_exit": len(same) / len(mine), "same_class": float(np.mean(classes)) if classes else 0.0}
+
+
+def spread_thresholds(confidences: np.ndarray) -> list[float]:
+    """Thresholds of the early exits for (N, exits): exit k takes 1/(exits − k) of those that reach it, half way to the
+    next, so that rounding decides nothing."""
+    left, thresholds = np.arange(len(confidences)), []
+    for k in range(confidences.shape[1] - 1):
+        order = np.sort(confidences[left, k])
+        cut = len(order) - max(1, len(order) // (confidences.shape[1] - k))
+        thresholds.append(float(order[max(cut - 1, 0) : cut + 1].mean()))
+        left = left[confidences[left, k] < thresholds[-1]]
+    return thresholds
+
+
+def leaves_at(confidences: np.ndarray, thresholds: list[float]) -> np.ndarray:
+    """(N, exits) to the exit of each."""
+    fires = confidences >= np.array([*thresholds, -np.inf])
+    exits: np.ndarray = fires.argmax(1)
+    return exits
+
+
+def of_bundle(manifest: Manifest, variant: str) -> dict[str, Any]:
     """Parity, sizes and boundaries of one variant."""
     graphs = manifest.variants[variant].components
     limited = [graph for graph in graphs.values() if graph.tolerance is not None]
     segments = [component for component in manifest.components if component.kind == "segment"]
     return {
+        "int8_components": sum(graph.precision == "int8" for graph in graphs.values()),
         "max_abs_error": max(graph.max_abs_error for graph in graphs.values()),
         "error_share_of_allowed": max((g.max_abs_error / g.tolerance for g in limited if g.tolerance), default=None),
         "size_bytes": sum(manifest.files[path].size_bytes for path in {graph.path for graph in graphs.values()}),

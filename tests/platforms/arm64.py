@@ -145,7 +145,7 @@ def run_tests(root: Path) -> dict[str, Any]:
 
 def run_decisions(root: Path, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Decide here and there with the same bundle, inputs and thresholds."""
-    trial = prepare(folder, options.bundle, options.inputs, options.formats or ["onnx"], options.count)
+    trial = prepare(folder, options.bundle, options.inputs, options.formats, options.count)
     place = root / "opt/trial"
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(trial.bundle, place / trial.bundle.name)

@@ -4,6 +4,7 @@ The thresholds are quantiles of the confidences, so that each exit answers about
 confidences lie close to a threshold: a harder test than the operating points that a user would choose.
 """
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -34,10 +35,14 @@ class Trial:
     ran: dict[str, Any]
 
 
-def prepare(folder: Path, bundle: Path | None, inputs: Path | None, formats: list[str], n: int) -> Trial:
-    """Make the bundle and the inputs that are not given, and decide here."""
+def prepare(folder: Path, bundle: Path | None, inputs: Path | None, formats: list[str] | None, n: int) -> Trial:
+    """Make the bundle and the inputs that are not given, and decide here.
+
+    Args:
+        formats: of the bundle made here; by default ONNX, and TFLite where eetool's extra for it is installed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    bundle = (bundle or make_bundle(folder, formats)).resolve()
+    bundle = (bundle or make_bundle(folder, formats or formats_here())).resolve()
     if inputs is None:
         inputs = folder / "inputs.npz"
         np.savez(inputs, **digits(bundle, n))  # type: ignore[arg-type]
@@ -49,10 +54,16 @@ def prepare(folder: Path, bundle: Path | None, inputs: Path | None, formats: lis
     return Trial(bundle, inputs, thresholds, decided, json.loads(done.stdout))
 
 
+def formats_here() -> list[str]:
+    """Graph formats that can be exported on this machine."""
+    return ["onnx", "tflite"] if importlib.util.find_spec("litert_torch") else ["onnx"]
+
+
 def make_bundle(folder: Path, formats: list[str]) -> Path:
-    """A small network, trained for one epoch and exported by the command itself."""
+    """A small network, trained for one epoch and exported by the command itself, in full precision and int8."""
     model, bundle = folder / "model.pt", folder / "model.eebundle"
     chosen = [word for graph_format in formats for word in ("--format", graph_format)]
+    chosen += ["--precision", "fp32", "--precision", "int8", "--calibration-data", "digits", "--no-judge-speed"]
     for words in (["train", *_MODEL, "-o", str(model)], ["export", str(model), *chosen, "-o", str(bundle)]):
         command = [sys.executable, "-m", "eetool", *words, "--force"]
         subprocess.run(command, stdout=subprocess.DEVNULL, check=True)

@@ -54,7 +54,7 @@ def main() -> int:
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        trial = prepare(folder / "trial", options.bundle, options.inputs, options.formats or ["onnx"], options.count)
+        trial = prepare(folder / "trial", options.bundle, options.inputs, options.formats, options.count)
         try:
             wheel = build_wheel(folder)
             for version, python in pythons.items():
