@@ -5,7 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from tiny import write_tiny_bundle
+
+# No test may depend on how fast a machine is; an emulated one is thirty times slower.
+settings.register_profile("eetool-runtime", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("eetool-runtime")
 
 
 @pytest.fixture
