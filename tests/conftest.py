@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -13,13 +14,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # small nets; two pools of torch 
 
 import click.testing
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from eetool.cli import main
 from eetool.data.sources import Source, load_source
 
 # No deadline, because a test must not fail on a busy machine; no randomness, because it must not fail on Tuesdays.
-settings.register_profile("eetool", deadline=None, derandomize=True, database=None)
+settings.register_profile(
+    "eetool", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("eetool")
 
 
@@ -68,6 +71,18 @@ def full_disk() -> Callable[[int], AbstractContextManager[None]]:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     return limited
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 128 KiB, which fills up as a real one does."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("a tmpfs cannot be mounted here")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 @pytest.fixture(scope="session")

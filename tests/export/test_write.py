@@ -204,6 +204,12 @@ def test_a_model_that_cannot_be_proved_is_not_exported(plain: Checkpoint, tmp_pa
     assert files_in(tmp_path) == []
 
 
+def test_a_disk_that_fills_up_is_an_output_error_and_leaves_nothing(plain: Checkpoint, small_disk: Path) -> None:
+    with pytest.raises(OutputError, match="No space left on device"):
+        export_bundle(plain, small_disk / "model.eebundle")
+    assert list(small_disk.iterdir()) == []
+
+
 def test_a_full_disk_is_an_output_error_and_leaves_nothing(
     plain: Checkpoint, tmp_path: Path, full_disk: FullDisk
 ) -> None:

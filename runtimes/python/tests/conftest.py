@@ -9,8 +9,10 @@ from hypothesis import HealthCheck, settings
 from tiny import write_tiny_bundle
 
 # No test may depend on how fast a machine is; an emulated one is thirty times slower.
-settings.register_profile("eetool-runtime", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("eetool-runtime")
+settings.register_profile(
+    "eetool", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("eetool")
 
 
 @pytest.fixture
