@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from eetool.cli.console import Answer, TerminalProgress, table, verb
 from eetool.cli.options import PATH, force_option, output_option
@@ -170,6 +171,11 @@ def _check_single(variants: tuple[str, ...], merge: str) -> None:
         raise UsageError("--layout single is one graph, so there is nothing to merge", "Leave out --merge.")
     if set(variants) != {"onnx/fp32"}:
         raise UsageError("--layout single is one ONNX file in fp32", "Leave out --format and --precision.")
+    source = click.get_current_context().get_parameter_source
+    for name in ("calibration_data", "judge_speed", "reference"):
+        if source(name) is ParameterSource.COMMANDLINE:
+            option = name.replace("_", "-")
+            raise UsageError(f"--layout single has no use for --{option}", f"Leave out --{option}.")
 
 
 def _single(model: Path, output: Path | None, simplify: bool, force: bool) -> Answer:
