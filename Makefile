@@ -1,6 +1,8 @@
 # Two commands do all the set-up: `make demo` and `make test`.
 PYTHON ?= python3
 VENV ?= .venv
+# With EXTRAS=dev,tflite the tests of the TFLite exporter run too: another gigabyte to install.
+EXTRAS ?= dev
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
@@ -33,5 +35,5 @@ clean:
 
 $(INSTALLED): pyproject.toml runtimes/python/pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt -e "runtimes/python[onnx]" -e ".[dev]"
+	$(BIN)/pip install --quiet --constraint constraints.txt -e "runtimes/python[onnx]" -e ".[$(EXTRAS)]"
 	touch $@
