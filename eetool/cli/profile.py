@@ -8,11 +8,11 @@ import click
 from eetool.cli.console import Answer, TerminalProgress, table, verb, write_answer
 from eetool.cli.figures import milliseconds
 from eetool.cli.options import PATH, FiniteRange, force_option, output_option
-from eetool.errors import ArtefactError, MissingError
+from eetool.errors import ArtefactError, MissingError, UsageError
 from eetool.records import check_output
 
 if TYPE_CHECKING:
-    from eetool.profile.host import Profile, Protocol
+    from eetool.profile.host import PowerOptions, Profile, Protocol
     from eetool_runtime.timing import Latency
 
 HOST = "host"
@@ -27,6 +27,10 @@ HOST = "host"
 @click.option("--runs", type=click.IntRange(1), default=300, show_default=True, help="Calls of everything, at least.")
 @click.option("--min-seconds", type=FiniteRange(0, 86400), default=3, show_default=True, help="Per count, at least.")
 @click.option("--variant", default="auto", show_default=True)
+@click.option("--power", metavar="METER", help="Measure energy too: pmic, hwmon, rapl, gpu, jetson, log:FILE, …")
+@click.option("--power-seconds", type=FiniteRange(0, min_open=True), help="One energy window.  [ten readings]")
+@click.option("--power-scope", type=click.Choice(["net", "gross"]), default="net", show_default=True)
+@click.option("--watts", type=FiniteRange(0, min_open=True), help="What the board draws; energy is then estimated.")
 @output_option("Where to write the JSON document.")
 @force_option
 def profile(
@@ -36,24 +40,33 @@ def profile(
     runs: int,
     min_seconds: float,
     variant: str,
+    power: str | None,
+    power_seconds: float | None,
+    power_scope: str,
+    watts: float | None,
     output: Path | None,
     force: bool,
 ) -> Answer:
     """Measure the bundle INPUT on this machine, or without INPUT say what is known of a device."""
-    from eetool.profile.host import Protocol
+    from eetool.profile.host import PowerOptions, Protocol
 
+    if power is not None and watts is not None:
+        raise UsageError("--power measures and --watts estimates: give one of them")
+    energy = PowerOptions(power, watts, power_seconds, power_scope)
     if output is not None:
         check_output(output, force)
     if input is None:
         answer = _this_machine() if device == HOST else _known(device)
     else:
-        answer = _measured(input, _name_of_this_machine(device), variant, threads, Protocol(runs, min_seconds))
+        answer = _measured(input, _name_of_this_machine(device), variant, threads, Protocol(runs, min_seconds), energy)
     if output is not None:
         write_answer(output, "profile", answer)
     return answer
 
 
-def _measured(path: Path, device: str, variant: str, threads: tuple[int, ...], protocol: "Protocol") -> Answer:
+def _measured(
+    path: Path, device: str, variant: str, threads: tuple[int, ...], protocol: "Protocol", power: "PowerOptions"
+) -> Answer:
     from eetool.profile.host import SCHEMA, candidate_threads, profile_host
     from eetool_runtime import open_bundle
     from eetool_runtime.machine import usable_cores
@@ -64,7 +77,7 @@ def _measured(path: Path, device: str, variant: str, threads: tuple[int, ...], p
     chosen = next(iter(bundle.manifest.variants)) if variant == "auto" else variant
     bundle.variant(chosen)
     counts = tuple(sorted(set(threads))) or candidate_threads(usable_cores())
-    found = profile_host(bundle, chosen, counts, protocol, TerminalProgress(), device)
+    found = profile_host(bundle, chosen, counts, protocol, TerminalProgress(), device, power)
     return Answer(SCHEMA, vars(found), _profile_text(found))
 
 
@@ -99,6 +112,25 @@ def _profile_text(p: "Profile") -> list[Any]:
         "The cascade, beside the sum of the components that ran",
         _cascade_table(p),
         *_overhead_lines(p),
+        *_energy_lines(p),
+    ]
+
+
+def _energy_lines(p: "Profile") -> list[Any]:
+    energy = p.energy
+    if energy is None:
+        return ["energy: not known; --power METER measures it, --watts W estimates it"]
+    figures = [(name, figure) for name, figure in energy.components.items()]
+    figures += [(f"leaving at {k}", figure) for k, figure in enumerate(energy.cascade)]
+    figures += [("heads skipped", energy.full), *energy.references.items()]
+    rows = [
+        (name, milliseconds(f.value), "–" if f.ci95 is None else f"{f.ci95[0]:.4g} to {f.ci95[1]:.4g}")
+        for name, f in figures
+    ]
+    idle = f", idle {energy.idle_w:.3g} W subtracted" if energy.idle_w is not None else ""
+    return [
+        f"Energy per inference, mJ, {energy.scope}, {energy.provenance} by {energy.meter}{idle}",
+        table({"what ran": "left", "mJ": "right", "95 %": "right"}, rows),
     ]
 
 

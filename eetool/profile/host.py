@@ -11,14 +11,18 @@ from eetool.profile.energy import UNKNOWN, Energy
 from eetool.progress import SILENT, Progress
 from eetool_runtime.backends import PROCESS
 from eetool_runtime.bundle import Bundle
+from eetool_runtime.energy import NET, estimate
 from eetool_runtime.machine import Machine
 from eetool_runtime.measure import MIN_SECONDS, RUNS, SEED
-from eetool_runtime.measurement import BundleId, Measurement, ThreadTimes
+from eetool_runtime.measurement import BundleId, EnergyTimes, Measurement, ThreadTimes
 from eetool_runtime.records import decode, parse_json
 
 SCHEMA = "profile/1"
 HOST = "host"
 MEASURED = "measured"
+
+# Meters that a library reads; the measuring process loads them by reference.
+METERS = {name: f"eetool.profile.zeus_meters:{name}" for name in ("gpu", "jetson")}
 
 # More threads must be worth it: what they take, other work on the device does not have.
 _WORTH_MORE_THREADS = 0.03
@@ -35,8 +39,31 @@ class Protocol:
 
 
 @dataclass(frozen=True)
+class PowerOptions:
+    """How to learn of energy: the name of a `meter`, or the `watts` of the board; see `docs/measuring.md`."""
+
+    meter: str | None = None
+    watts: float | None = None
+    window_s: float | None = None
+    scope: str = NET
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Options of `python -m eetool_runtime.measure`; none where nothing is to be learnt."""
+        if self.watts is not None:
+            return ("--watts", str(self.watts))
+        if self.meter in (None, "none"):
+            return ()
+        window = () if self.window_s is None else ("--power-seconds", str(self.window_s))
+        return ("--power", METERS.get(str(self.meter), str(self.meter)), "--power-scope", self.scope, *window)
+
+
+@dataclass(frozen=True)
 class Profile:
-    """The document `profile/1`. Every latency in it was measured on `machine`."""
+    """The document `profile/1`. Every latency in it was measured on `machine`.
+
+    `energy_mj` is per input, over the exits as `threads_chosen_by` says; `energy` has everything that was measured.
+    """
 
     device: str
     provenance: str
@@ -49,6 +76,7 @@ class Profile:
     thread_counts: tuple[ThreadTimes, ...]
     energy_mj: Energy
     machine: Machine
+    energy: EnergyTimes | None = None
 
     @property
     def chosen(self) -> ThreadTimes:
@@ -63,8 +91,11 @@ def profile_host(
     protocol: Protocol = Protocol(),
     progress: Progress = SILENT,
     device: str = HOST,
+    power: PowerOptions = PowerOptions(),
 ) -> Profile:
     """Measure `variant` with every count in `threads`, and choose among them; `device` is a name of this machine.
+
+    Energy is measured with the chosen count alone, since it takes far longer than latency.
 
     Raises:
         EarlyExitError: a child could not measure; the class says whose fault it is.
@@ -75,7 +106,9 @@ def profile_host(
             measured.append(measure_apart(bundle.path, variant, count, protocol))
             advance(1)
     times = tuple(m.times for m in measured)
-    chosen, reason = choose_threads(times, *_expected_shares(bundle, variant))
+    point, shares = _expected_shares(bundle, variant)
+    chosen, reason = choose_threads(times, point, shares)
+    energy = _energy(bundle, variant, next(t for t in times if t.threads == chosen), power, progress)
     first = measured[0]
     return Profile(
         device=device,
@@ -87,12 +120,47 @@ def profile_host(
         pool=next(t.pool for t in times if t.threads == chosen),
         protocol=protocol,
         thread_counts=times,
-        energy_mj=UNKNOWN,
+        energy_mj=mean_energy_mj(energy, shares),
         machine=first.machine,
+        energy=energy,
     )
 
 
-def measure_apart(path: Path, variant: str, threads: int, protocol: Protocol, pool: str = PROCESS) -> Measurement:
+def mean_energy_mj(energy: EnergyTimes | None, shares: Sequence[float] | None) -> Energy:
+    """Millijoules per input where `shares` of the inputs leave at each exit; without shares, at full depth."""
+    if energy is None:
+        return UNKNOWN
+    if shares is None:
+        value = energy.full.value
+    else:
+        values = [at.value for at in energy.cascade]
+        known = None not in values
+        value = sum(s * v for s, v in zip(shares, values, strict=True) if v is not None) if known else None
+    return UNKNOWN if value is None else Energy(value, energy.provenance, energy.scope)
+
+
+def _energy(
+    bundle: Bundle, variant: str, times: ThreadTimes, power: PowerOptions, progress: Progress
+) -> EnergyTimes | None:
+    if power.watts is not None:
+        return estimate(times, power.watts)
+    if not power.words:
+        return None
+    with progress(f"energy by {power.meter}", 1) as advance:
+        brief = Protocol(runs=1, min_seconds=0)
+        found = measure_apart(bundle.path, variant, times.threads, brief, power=power).energy
+        advance(1)
+    return found
+
+
+def measure_apart(
+    path: Path,
+    variant: str,
+    threads: int,
+    protocol: Protocol,
+    pool: str = PROCESS,
+    power: PowerOptions = PowerOptions(),
+) -> Measurement:
     """Measure in a process of its own, since the thread pool of a process can be set only once."""
     options = {
         "--variant": variant,
@@ -104,7 +172,7 @@ def measure_apart(path: Path, variant: str, threads: int, protocol: Protocol, po
     }
     words = [str(word) for pair in options.items() for word in pair]
     # -P: a file of the user's folder that is named like a module must not be imported in its place.
-    command = [sys.executable, "-P", "-m", "eetool_runtime.measure", str(path.absolute()), *words]
+    command = [sys.executable, "-P", "-m", "eetool_runtime.measure", str(path.absolute()), *words, *power.words]
     child = subprocess.run(command, capture_output=True, text=True, check=False)
     if child.returncode != 0:
         raise _failure(child.returncode, child.stderr, threads)
