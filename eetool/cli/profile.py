@@ -1,5 +1,6 @@
 """`eetool profile`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +13,22 @@ from eetool.errors import ArtefactError, MissingError, UsageError
 from eetool.records import check_output
 
 if TYPE_CHECKING:
-    from eetool.profile.host import PowerOptions, Profile, Protocol
+    from eetool.profile.host import Profile
+    from eetool.profile.options import PowerOptions, Protocol
+    from eetool_runtime.bundle import Bundle
     from eetool_runtime.timing import Latency
 
 HOST = "host"
+SSH = "ssh://"
 
 
 @verb
 @click.argument("input", type=PATH, required=False)
-@click.option("--device", default=HOST, show_default=True, help="host, or a name that `eetool devices` lists.")
+@click.option(
+    "--device", default=HOST, show_default=True, help="host, ssh://user@host[:port], or a name of `eetool devices`."
+)
+@click.option("--device-python", default="python3", show_default=True, help="With ssh://: the interpreter there.")
+@click.option("--ssh-option", multiple=True, metavar="KEY=VALUE", help="Given to `ssh -o`; repeatable.")
 @click.option(
     "--threads", type=click.IntRange(1), multiple=True, help="Counts to measure; repeatable.  [1 to all cores]"
 )
@@ -36,6 +44,8 @@ HOST = "host"
 def profile(
     input: Path | None,
     device: str,
+    device_python: str,
+    ssh_option: tuple[str, ...],
     threads: tuple[int, ...],
     runs: int,
     min_seconds: float,
@@ -48,17 +58,20 @@ def profile(
     force: bool,
 ) -> Answer:
     """Measure the bundle INPUT on this machine, or without INPUT say what is known of a device."""
-    from eetool.profile.host import PowerOptions, Protocol
+    from eetool.profile.options import PowerOptions, Protocol
 
     if power is not None and watts is not None:
         raise UsageError("--power measures and --watts estimates: give one of them")
     energy = PowerOptions(power, watts, power_seconds, power_scope)
     if output is not None:
         check_output(output, force)
-    if input is None:
+    protocol = Protocol(runs, min_seconds)
+    if device.startswith(SSH):
+        answer = _remote(input, device, variant, threads, protocol, energy, ssh_option, device_python)
+    elif input is None:
         answer = _this_machine() if device == HOST else _known(device)
     else:
-        answer = _measured(input, _name_of_this_machine(device), variant, threads, Protocol(runs, min_seconds), energy)
+        answer = _measured(input, _name_of_this_machine(device), variant, threads, protocol, energy)
     if output is not None:
         write_answer(output, "profile", answer)
     return answer
@@ -68,17 +81,49 @@ def _measured(
     path: Path, device: str, variant: str, threads: tuple[int, ...], protocol: "Protocol", power: "PowerOptions"
 ) -> Answer:
     from eetool.profile.host import SCHEMA, candidate_threads, profile_host
-    from eetool_runtime import open_bundle
     from eetool_runtime.machine import usable_cores
+
+    bundle, chosen = _bundle(path, variant)
+    counts = tuple(sorted(set(threads))) or candidate_threads(usable_cores())
+    found = profile_host(bundle, chosen, counts, protocol, TerminalProgress(), device, power)
+    return Answer(SCHEMA, vars(found), _profile_text(found))
+
+
+def _remote(
+    path: Path | None,
+    device: str,
+    variant: str,
+    threads: tuple[int, ...],
+    protocol: "Protocol",
+    power: "PowerOptions",
+    ssh_options: tuple[str, ...],
+    python: str,
+) -> Answer:
+    """Measure on another machine, which is called by the name of its board where eetool knows it."""
+    from eetool.profile.device import board_name
+    from eetool.profile.host import SCHEMA, candidate_threads, profile_host
+    from eetool.profile.remote import lease
+
+    if path is None:
+        raise UsageError("what is to be measured there?", "Give a bundle: eetool profile B --device ssh://…")
+    bundle, chosen = _bundle(path, variant)
+    with lease(device, bundle, ssh_options, python) as remote:
+        counts = tuple(sorted(set(threads))) or candidate_threads(remote.cores)
+        found = profile_host(bundle, chosen, counts, protocol, TerminalProgress(), device, power, remote.measure)
+    found = replace(found, device=board_name(found.machine.board) or device)
+    return Answer(SCHEMA, vars(found), _profile_text(found))
+
+
+def _bundle(path: Path, variant: str) -> "tuple[Bundle, str]":
+    """The bundle at `path`, and the variant of it that is meant."""
+    from eetool_runtime import open_bundle
 
     if path.is_file():
         raise ArtefactError(f"{path}: not a bundle", "Make one with `eetool export`; profile measures bundles.")
     bundle = open_bundle(path)
     chosen = next(iter(bundle.manifest.variants)) if variant == "auto" else variant
     bundle.variant(chosen)
-    counts = tuple(sorted(set(threads))) or candidate_threads(usable_cores())
-    found = profile_host(bundle, chosen, counts, protocol, TerminalProgress(), device, power)
-    return Answer(SCHEMA, vars(found), _profile_text(found))
+    return bundle, chosen
 
 
 def _name_of_this_machine(device: str) -> str:
@@ -94,8 +139,8 @@ def _name_of_this_machine(device: str) -> str:
     what = "has no latency table" if not known.table else "has a latency table that eetool cannot predict from yet"
     raise MissingError(
         f"this machine is no {known.name}, so no time measured here may be called that; and {known.name} {what}",
-        f"Copy the bundle to a {known.title} and run `python -m eetool_runtime.measure BUNDLE` there, "
-        "or leave out --device to measure here.",
+        f"Measure on a {known.title} with --device ssh://user@host, or there with "
+        "`python -m eetool_runtime.measure BUNDLE`; leave out --device to measure here.",
     )
 
 

@@ -105,11 +105,6 @@ def find_device(name: str) -> HwProfile:
     Raises:
         MissingError: there is none; the hint says what is near, and what there is.
     """
-    if name.startswith("ssh://"):
-        raise MissingError(
-            f"{name}: measuring over ssh is not there yet",
-            "Copy the bundle to the device and run `python -m eetool_runtime.measure BUNDLE` there.",
-        )
     profiles = known_devices()
     by_name = {word.lower(): profile for profile in profiles for word in (profile.name, *profile.aliases)}
     if name.lower() in by_name:
@@ -123,6 +118,11 @@ def find_device(name: str) -> HwProfile:
 def is_board(profile: HwProfile, board: str | None) -> bool:
     """Whether `board`, as a device tree names it, is this device: `Raspberry Pi 4 Model B Rev 1.4` is rpi4."""
     return board is not None and board.replace(" Plus", "+").startswith(profile.title)
+
+
+def board_name(board: str | None) -> str | None:
+    """Name of the device that `board`, as a device tree names it, is; None where it is none that eetool knows."""
+    return next((profile.name for profile in known_devices() if is_board(profile, board)), None)
 
 
 def read_profile(path: Path) -> HwProfile:

@@ -131,7 +131,8 @@ def test_profile_measures_a_bundle(bundle: Path, tmp_path: Path) -> None:
         (["{text}"], 3, "not a bundle"),
         (["--device", "rpi44"], 5, "unknown device 'rpi44'"),
         (["{bundle}", "--device", "rpi44"], 5, "unknown device 'rpi44'"),
-        (["{bundle}", "--device", "ssh://pi@board"], 5, "over ssh is not there yet"),
+        (["--device", "ssh://pi@board"], 2, "what is to be measured there?"),
+        (["{bundle}", "--device", "ssh://pi@-oProxyCommand=x"], 2, "is no address of a device"),
     ],
 )
 def test_profile_says_what_is_wrong(

@@ -14,7 +14,8 @@ from eetool.cli import cli
 from eetool.errors import MissingError
 from eetool.profile import zeus_meters
 from eetool.profile.energy import UNKNOWN, Energy
-from eetool.profile.host import METERS, PowerOptions, Protocol, mean_energy_mj, profile_host
+from eetool.profile.host import mean_energy_mj, profile_host
+from eetool.profile.options import METERS, PowerOptions, Protocol
 from eetool_runtime import open_bundle
 from eetool_runtime.energy import estimate
 from eetool_runtime.measure import measure_bundle
