@@ -10,7 +10,7 @@ import pytest
 
 from eetool.errors import ArtefactError, MissingError
 from eetool.profile import device
-from eetool.profile.device import document, find_device, is_board, known_devices, read_profile
+from eetool.profile.device import board_name, document, find_device, is_board, known_devices, read_profile
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "eetool/schemas/hw_profile-1.schema.json").read_text())
 
@@ -128,9 +128,10 @@ def test_the_plus_is_written_in_two_ways() -> None:
     assert not is_board(find_device("rpi3"), "Raspberry Pi 3 Model B Rev 1.2")
 
 
-def test_remote_devices_are_not_there_yet() -> None:
-    with pytest.raises(MissingError, match="over ssh is not there yet"):
-        find_device("ssh://pi@board")
+def test_a_board_has_the_name_of_its_profile() -> None:
+    assert board_name("Raspberry Pi 5 Model B Rev 1.0") == "rpi5"
+    assert board_name("Some other board") is None
+    assert board_name(None) is None
 
 
 def test_what_comes_with_eetool_is_sound() -> None:
