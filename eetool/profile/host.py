@@ -1,12 +1,10 @@
 """Profiles a bundle on this machine: one child process per thread count, one document."""
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from eetool.errors import ArtefactError, EarlyExitError, MissingError, UsageError
+from eetool.profile.child import run_measure
 from eetool.profile.energy import UNKNOWN, Energy
 from eetool.progress import SILENT, Progress
 from eetool_runtime.backends import PROCESS
@@ -14,7 +12,6 @@ from eetool_runtime.bundle import Bundle
 from eetool_runtime.machine import Machine
 from eetool_runtime.measure import MIN_SECONDS, RUNS, SEED
 from eetool_runtime.measurement import BundleId, Measurement, ThreadTimes
-from eetool_runtime.records import decode, parse_json
 
 SCHEMA = "profile/1"
 HOST = "host"
@@ -22,7 +19,6 @@ MEASURED = "measured"
 
 # More threads must be worth it: what they take, other work on the device does not have.
 _WORTH_MORE_THREADS = 0.03
-_ERRORS: dict[int, type[EarlyExitError]] = {2: UsageError, 3: ArtefactError, 5: MissingError}
 
 
 @dataclass(frozen=True)
@@ -102,17 +98,7 @@ def measure_apart(path: Path, variant: str, threads: int, protocol: Protocol, po
         "--min-seconds": protocol.min_seconds,
         "--seed": protocol.seed,
     }
-    words = [str(word) for pair in options.items() for word in pair]
-    # -P: a file of the user's folder that is named like a module must not be imported in its place.
-    command = [sys.executable, "-P", "-m", "eetool_runtime.measure", str(path.absolute()), *words]
-    child = subprocess.run(command, capture_output=True, text=True, check=False)
-    if child.returncode != 0:
-        raise _failure(child.returncode, child.stderr, threads)
-
-    def refuse(reason: str) -> EarlyExitError:
-        return EarlyExitError(f"the measuring process said something unexpected: {reason}")
-
-    return decode(Measurement, parse_json(child.stdout, refuse), refuse)
+    return run_measure(Measurement, path, options)
 
 
 def candidate_threads(cores: int) -> tuple[int, ...]:
@@ -146,10 +132,3 @@ def _expected_shares(bundle: Bundle, variant: str) -> tuple[str | None, tuple[fl
     name = bundle.manifest.default_operating_point
     expected = bundle.variant(variant).operating_points[name].expected
     return (None, None) if expected is None else (name, expected.exit_shares)
-
-
-def _failure(code: int, stderr: str, threads: int) -> EarlyExitError:
-    said = [line.strip() for line in stderr.splitlines() if line.strip()] or [f"the process ended with {code}"]
-    if code in _ERRORS and said[0].startswith("error: "):
-        return _ERRORS[code](said[0].removeprefix("error: "), said[1] if len(said) > 1 else None)
-    return EarlyExitError(f"measuring with {threads} threads failed: {said[-1]}")
