@@ -1,15 +1,19 @@
-"""Measures in a process of its own, since the thread pool of a process can be set only once."""
+"""Runs `python -m eetool_runtime.measure` in a process of its own: a process can set its thread pool only once."""
 
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol as Interface
+from typing import TypeVar
 
 from eetool.errors import ArtefactError, EarlyExitError, MissingError, UsageError
 from eetool.profile.options import NO_POWER, PowerOptions, Protocol
 from eetool_runtime.backends import PROCESS
 from eetool_runtime.measurement import Measurement
 from eetool_runtime.records import decode, parse_json
+
+T = TypeVar("T")
 
 _ERRORS: dict[int, type[EarlyExitError]] = {2: UsageError, 3: ArtefactError, 5: MissingError}
 
@@ -37,23 +41,28 @@ def measure_apart(
     pool: str = PROCESS,
     power: PowerOptions = NO_POWER,
 ) -> Measurement:
-    """Measure on this machine, in a process of its own.
+    """Measure a bundle on this machine. Raises as `run_measure`."""
+    return run_measure(Measurement, path, measure_options(variant, threads, protocol, pool), power.words)
+
+
+def run_measure(kind: type[T], path: Path, options: Mapping[str, object], more: Sequence[str] = ()) -> T:
+    """Measure `path` and read the document of type `kind` that comes out.
 
     Raises:
         EarlyExitError: the child could not measure; the class says whose fault it is.
     """
-    words = measure_words(variant, threads, protocol, pool, power)
+    words = [*as_words(options), *more]
     # -P: a file of the user's folder that is named like a module must not be imported in its place.
     command = [sys.executable, "-P", "-m", "eetool_runtime.measure", str(path.absolute()), *words]
     child = subprocess.run(command, capture_output=True, text=True, check=False)
     if child.returncode != 0:
-        raise failure(child.returncode, child.stderr, f"measuring with {threads} threads")
-    return read_measurement(child.stdout)
+        raise failure(child.returncode, child.stderr, f"measuring with {options['--threads']} threads")
+    return read_document(kind, child.stdout)
 
 
-def measure_words(variant: str, threads: int, protocol: Protocol, pool: str, power: PowerOptions) -> list[str]:
-    """Options of `python -m eetool_runtime.measure`."""
-    options = {
+def measure_options(variant: str, threads: int, protocol: Protocol, pool: str) -> dict[str, object]:
+    """Options of `python -m eetool_runtime.measure BUNDLE`."""
+    return {
         "--variant": variant,
         "--threads": threads,
         "--pool": pool,
@@ -61,16 +70,20 @@ def measure_words(variant: str, threads: int, protocol: Protocol, pool: str, pow
         "--min-seconds": protocol.min_seconds,
         "--seed": protocol.seed,
     }
-    return [*(str(word) for pair in options.items() for word in pair), *power.words]
 
 
-def read_measurement(text: str) -> Measurement:
+def as_words(options: Mapping[str, object]) -> list[str]:
+    """Options as the words of a command line."""
+    return [str(word) for pair in options.items() for word in pair]
+
+
+def read_document(kind: type[T], text: str) -> T:
     """The document of a child; raises EarlyExitError where it is something else."""
 
     def refuse(reason: str) -> EarlyExitError:
         return EarlyExitError(f"the measuring process said something unexpected: {reason}")
 
-    return decode(Measurement, parse_json(text, refuse), refuse)
+    return decode(kind, parse_json(text, refuse), refuse)
 
 
 def failure(code: int, stderr: str, doing: str) -> EarlyExitError:

@@ -103,6 +103,21 @@ def find_device(name: str) -> HwProfile:
     raise MissingError(f"unknown device {name!r}", f"{meant}Known devices: {there}.")
 
 
+def is_file(device: str) -> bool:
+    """Whether `device` names a hw profile on disk and not a known device."""
+    return device.endswith(".json")
+
+
+def device_of(device: str) -> HwProfile:
+    """The hw profile that `device` names: a file that ends in .json, or a known device.
+
+    Raises:
+        ArtefactError: the file is no hw profile.
+        MissingError: there is no such device.
+    """
+    return read_profile(Path(device)) if is_file(device) else find_device(device)
+
+
 def is_board(profile: HwProfile, board: str | None) -> bool:
     """Whether `board`, as a device tree names it, is this device: `Raspberry Pi 4 Model B Rev 1.4` is rpi4."""
     return board is not None and board.replace(" Plus", "+").startswith(profile.title)

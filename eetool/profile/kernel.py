@@ -7,15 +7,16 @@ The sizes a kind must have, and those it may have (absent means the value that s
       both       kernel_w=kernel, out_height and out_width = size / stride rounded up, activation=0
     linear       in_features out_features; rows=1 activation=0
     matmul       batch rows inner columns
-    pool         channels height width kernel; stride=1 kernel_w out_height out_width as above, activation=0
-    global_pool  channels height width
-    elementwise  elements; reads=elements, heavy=0 (1 with exp, erf, tanh, …)
-    layout       elements; reads=elements, blocked=0 (1 where tensors go into or out of blocks of channels)
-    norm         elements; channels=0 (of a batch normalisation; otherwise rows are normalised)
+    pool         channels height width kernel; stride=1 kernel_w out_height out_width as above, activation=0 blocked=0
+    global_pool  channels height width; blocked=0, reduced=0 (1 where it is a mean over axes)
+    elementwise  elements; reads=elements, heavy=0 (1 with exp, erf, tanh, …) blocked=0
+    layout       elements; reads=elements, blocked=0 (1 into blocks of channels, 2 out), strided=0 (1 transposed)
+    norm         elements; channels=0 (of a batch normalisation; otherwise rows are normalised), blocked=0
     softmax      rows columns
     other        elements; reads=elements
 
-`height` and `width` are those of the input. Everything is at batch 1; `rows` counts positions of a sequence.
+`blocked` is 1 where it works on tensors in blocks of channels. `height` and `width` are those of the input. Everything
+is at batch 1; `rows` counts positions of a sequence.
 """
 
 from collections.abc import Mapping
@@ -41,10 +42,11 @@ OPTIONAL: dict[str, dict[str, int]] = {
     "conv": {**_SLIDING, "groups": 1, "add": 0},
     "depthwise": {**_SLIDING, "multiplier": 1},
     "linear": {"rows": 1, "activation": 0},
-    "pool": _SLIDING,
-    "elementwise": {"reads": 0, "heavy": 0},
-    "layout": {"reads": 0, "blocked": 0},
-    "norm": {"channels": 0},
+    "pool": {**_SLIDING, "blocked": 0},
+    "global_pool": {"blocked": 0, "reduced": 0},
+    "elementwise": {"reads": 0, "heavy": 0, "blocked": 0},
+    "layout": {"reads": 0, "blocked": 0, "strided": 0},
+    "norm": {"channels": 0, "blocked": 0},
     "other": {"reads": 0},
 }
 KINDS = tuple(REQUIRED)

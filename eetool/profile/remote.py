@@ -19,7 +19,7 @@ from typing import IO, NoReturn
 
 import eetool_runtime
 from eetool.errors import EarlyExitError, MissingError, UsageError
-from eetool.profile.child import failure, measure_words, read_measurement
+from eetool.profile.child import as_words, failure, measure_options, read_document
 from eetool.profile.options import NO_POWER, PowerOptions, Protocol
 from eetool_runtime.backends import PROCESS
 from eetool_runtime.bundle import Bundle
@@ -116,7 +116,7 @@ class Remote:
             EarlyExitError: the device could not measure; the class says whose fault it is.
         """
         command = [self.python, "-B", "-m", "eetool_runtime.measure", path.name]
-        command += measure_words(variant, threads, protocol, pool, power)
+        command += [*as_words(measure_options(variant, threads, protocol, pool)), *power.words]
         done = subprocess.run(
             [*self.ssh, _script(_MEASURE, self.folder, *command)],
             stdin=subprocess.DEVNULL,
@@ -129,7 +129,7 @@ class Remote:
             _link_error(self.name, done.stderr, "broke")
         if done.returncode != 0:
             raise failure(done.returncode, done.stderr, f"measuring on {self.name} with {threads} threads")
-        return read_measurement(done.stdout)
+        return read_document(Measurement, done.stdout)
 
 
 @contextmanager

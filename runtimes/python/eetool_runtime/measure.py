@@ -2,7 +2,8 @@
 
     python -m eetool_runtime.measure model.eebundle --threads 2 --power hwmon
 
-prints one JSON document. Each thread count wants a process of its own, because the pool can be set only once.
+prints one JSON document. Each thread count wants a process of its own, because the pool can be set only once. In the
+place of a bundle a folder of probes (`probes.py`) may be given.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import hashlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Optional
+from pathlib import Path
+from typing import Any, Optional, Union
 
 import numpy as np
 
@@ -25,6 +27,7 @@ from .machine import read_machine
 from .manifest import Manifest
 from .measurement import COMPONENT, EXIT, FULL, REFERENCE, BundleId, Key, Measurement, leave_at, summarise
 from .power import METERS
+from .probes import PROBES, ProbeTimes, measure_probes
 from .records import encode
 from .timing import Subject, interleave
 
@@ -133,6 +136,13 @@ def _through(model: Model, thresholds: tuple[Optional[float], ...], inputs: Sequ
     return lambda number: model(inputs[number % len(inputs)])
 
 
+def _measured(path: Path, variant: Optional[str], options: dict[str, Any]) -> Union[Measurement, ProbeTimes]:
+    if (path / PROBES).is_file():
+        return measure_probes(path, **options)
+    bundle = open_bundle(path)
+    return measure_bundle(bundle, variant or next(iter(bundle.manifest.variants)), **options)
+
+
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """`python -m eetool_runtime.measure BUNDLE`: one JSON document on stdout, or a message and an exit code."""
     parser = argparse.ArgumentParser(prog="python -m eetool_runtime.measure", description="Measure a bundle.")
@@ -150,9 +160,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     options = vars(parser.parse_args(arguments))
     try:
         options["power"] = Power.of(*(options.pop(name) for name in ("power", "watts", "power_seconds", "power_scope")))
-        bundle = open_bundle(options.pop("bundle"))
-        variant = options.pop("variant") or next(iter(bundle.manifest.variants))
-        measured = measure_bundle(bundle, variant, **options)
+        measured = _measured(Path(options.pop("bundle")), options.pop("variant"), options)
     except EarlyExitError as error:
         sys.stderr.write(f"error: {error.message}\n" + (f"       {error.hint}\n" if error.hint else ""))
         return error.exit_code
