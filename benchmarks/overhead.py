@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from eetool.errors import EarlyExitError
-from eetool.profile.host import Protocol, measure_apart
+from eetool.profile.child import measure_apart
+from eetool.profile.options import Protocol
 from eetool_runtime import open_bundle
 from eetool_runtime.measurement import ThreadTimes
 from eetool_runtime.records import encode

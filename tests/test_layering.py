@@ -15,7 +15,7 @@ BACKENDS = "runtimes/python/eetool_runtime/backends/"
 # Where each package may be imported; a package that is not listed, such as numpy, may be imported anywhere.
 PLACES: dict[str, tuple[str, ...]] = {
     "torch": TORCH,
-    "onnx": ("eetool/export/", "eetool/bench/"),
+    "onnx": ("eetool/export/", "eetool/bench/", "eetool/profile/"),
     "onnxruntime": (BACKENDS, "eetool/export/quantize.py"),
     "ai_edge_litert": (BACKENDS,),
     "tflite_runtime": (BACKENDS,),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tiny import write_tiny_bundle
 
 from eetool.errors import ArtefactError
-from eetool.profile import device
+from eetool.profile import device, table
 from eetool.records import canonical
 from eetool_runtime import manifest
 from eetool_runtime.errors import BundleError
@@ -128,9 +128,9 @@ def test_devices_have_names_of_their_own() -> None:
 
 RECORDS = [
     (stem, value)
-    for stem, module in (("manifest-1.0", manifest), ("hw_profile-1", device))
+    for stem, module in (("manifest-1.0", manifest), ("hw_profile-1", device), ("hw_profile-1", table))
     for value in vars(module).values()
-    if dataclasses.is_dataclass(value) and value.__module__ == module.__name__
+    if dataclasses.is_dataclass(value) and value.__module__ == module.__name__ and value is not table.Table
 ]
 
 
@@ -270,7 +270,17 @@ def test_what_the_reader_reads_the_schema_allows(keys: tuple[Any, ...], value: A
         (("power", 0, "provenance"), "guessed"),
         (("table", 0, "kind"), "guessed"),
         (("table", 0, "median_ms"), GONE),
+        (("table", 0, "median_ms"), 1e9),
+        (("table", 0, "kernel"), "conv_bn_relu"),
+        (("table", 0, "source"), GONE),
+        (("table", 0, "energy", "energy_mj"), 0),
+        (("table", 0, "energy", "scope"), "socket"),
         (("table", 1, "cv_error"), GONE),
+        (("table", 1, "latency_ms"), GONE),
+        (("regressions", 0, "ms_per_mmac"), -1),
+        (("regressions", 0, "n"), 0),
+        (("compositions", 0, "dispatch_ms"), GONE),
+        (("compositions", 0, "channel_block"), 0),
         (("facts", "soc"), GONE),
         (("facts", "colour"), "green"),
         (("schema",), "hw_profile/2"),

@@ -22,6 +22,7 @@ VERBS = {
     "run": "Predict files or arrays with early exit.",
     "bench": "Compare early exit with static models by the clock.",
     "devices": "List the devices that eetool knows.",
+    "doctor": "Say whether this machine is able.",
 }
 
 

@@ -24,11 +24,15 @@ _UNLIMITED = 100_000  # columns
 
 @dataclass(frozen=True)
 class Answer:
-    """What a verb has to say: a document for programs, and lines or rich tables for people."""
+    """What a verb has to say: a document for programs, and lines or rich tables for people.
+
+    With a `problem` the answer is given all the same; the error follows, and so does its exit code.
+    """
 
     schema: str
     document: Mapping[str, Any]
     text: Sequence[Any]
+    problem: EarlyExitError | None = None
 
 
 class Group(click.Group):
@@ -61,14 +65,19 @@ def verb(function: Callable[..., Answer]) -> click.Command:
             click.echo(canonical(envelope(name, answer)), nl=False)
         else:
             show(answer.text)
+        if answer.problem is not None:
+            code = answer.problem.exit_code if as_json else _report(answer.problem, as_json=False, command=name)
+            click.get_current_context().exit(code)
 
     return click.command(name)(run)
 
 
 def envelope(command: str, answer: Answer) -> dict[str, Any]:
     """The document of an answer as `--json` prints it and `-o` writes it."""
-    head = {"eetool": __version__, "command": command, "schema": answer.schema, "ok": True}
-    return {**head, **encode(answer.document)}
+    problem = answer.problem
+    head = {"eetool": __version__, "command": command, "schema": answer.schema, "ok": problem is None}
+    error = {} if problem is None else {"error": _error(*_explain(problem))}
+    return {**head, **error, **encode(answer.document)}
 
 
 def write_answer(path: Path, command: str, answer: Answer) -> None:
@@ -91,12 +100,13 @@ def table(columns: Mapping[str, str], rows: Sequence[Sequence[str]]) -> Any:
     """A rich table; `columns` maps each heading to its justification."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for heading, justify in columns.items():
         made.add_column(heading, justify=justify)  # type: ignore[arg-type]
     for row in rows:
-        made.add_row(*row)
+        made.add_row(*(Text(cell) for cell in row))  # as it is: [brackets] are no markup here
     return made
 
 
@@ -129,12 +139,16 @@ def _report(error: Exception, as_json: bool, command: str | None) -> int:
     code, message, hint = _explain(error)
     if as_json:
         document = {"eetool": __version__, "command": command, "ok": False}
-        click.echo(json.dumps({**document, "error": {"code": code, "message": message, "hint": hint}}, indent=2))
+        click.echo(json.dumps({**document, "error": _error(code, message, hint)}, indent=2))
         return code
     click.echo(f"error: {message}", err=True)
     if hint:
         click.echo(f"       {hint}", err=True)
     return code
+
+
+def _error(code: int, message: str, hint: str | None) -> dict[str, Any]:
+    return {"code": code, "message": message, "hint": hint}
 
 
 def _explain(error: Exception) -> tuple[int, str, str | None]:

@@ -1,89 +1,190 @@
 """`eetool profile`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from eetool.cli.built import build_answer
 from eetool.cli.console import Answer, TerminalProgress, table, verb, write_answer
 from eetool.cli.figures import milliseconds
 from eetool.cli.options import PATH, FiniteRange, force_option, output_option
-from eetool.errors import ArtefactError, MissingError
+from eetool.cli.predicted import predicted
+from eetool.errors import ArtefactError, MissingError, UsageError
 from eetool.records import check_output
 
 if TYPE_CHECKING:
-    from eetool.profile.host import Profile, Protocol
+    from eetool.profile.host import Profile
+    from eetool.profile.options import PowerOptions, Protocol
+    from eetool_runtime.bundle import Bundle
     from eetool_runtime.timing import Latency
 
 HOST = "host"
+SSH = "ssh://"
 
 
 @verb
 @click.argument("input", type=PATH, required=False)
-@click.option("--device", default=HOST, show_default=True, help="host, or a name that `eetool devices` lists.")
+@click.option(
+    "--device",
+    default=HOST,
+    show_default=True,
+    help="host, ssh://user@host[:port], a name from `eetool devices`, or a hw profile.",
+)
+@click.option("--device-python", default="python3", show_default=True, help="With ssh://: the interpreter there.")
+@click.option("--ssh-option", multiple=True, metavar="KEY=VALUE", help="Given to `ssh -o`; repeatable.")
 @click.option(
     "--threads", type=click.IntRange(1), multiple=True, help="Counts to measure; repeatable.  [1 to all cores]"
 )
-@click.option("--runs", type=click.IntRange(1), default=300, show_default=True, help="Calls of everything, at least.")
+@click.option("--runs", type=click.IntRange(1), help="Calls of everything, at least.  [300; probes of a table: 50]")
 @click.option("--min-seconds", type=FiniteRange(0, 86400), default=3, show_default=True, help="Per count, at least.")
 @click.option("--variant", default="auto", show_default=True)
+@click.option("--power", metavar="METER", help="Measure energy too: pmic, hwmon, rapl, gpu, jetson, log:FILE, …")
+@click.option("--power-seconds", type=FiniteRange(0, min_open=True), help="One energy window.  [ten readings]")
+@click.option("--power-scope", type=click.Choice(["net", "gross"]), default="net", show_default=True)
+@click.option("--watts", type=FiniteRange(0, min_open=True), help="What the board draws; energy is then estimated.")
+@click.option("--build-table/--no-build-table", default=False, help="Measure a latency table of this machine.")
+@click.option("--probes", type=click.IntRange(8), default=960, show_default=True, help="Networks behind a table.")
+@click.option("--write-probes", type=PATH, metavar="DIR", help="Only write them, for another device to measure.")
+@click.option("--times", type=PATH, multiple=True, help="What that device's measuring printed; repeatable.")
+@click.option("--resume/--no-resume", default=False, help="Go on with an interrupted --build-table.")
+@click.option("--accept-unstable/--no-accept-unstable", default=False, help="Keep times that scatter, and say so.")
 @output_option("Where to write the JSON document.")
 @force_option
 def profile(
     input: Path | None,
     device: str,
+    device_python: str,
+    ssh_option: tuple[str, ...],
     threads: tuple[int, ...],
-    runs: int,
+    runs: int | None,
     min_seconds: float,
     variant: str,
+    power: str | None,
+    power_seconds: float | None,
+    power_scope: str,
+    watts: float | None,
+    build_table: bool,
+    probes: int,
+    write_probes: Path | None,
+    times: tuple[Path, ...],
+    resume: bool,
+    accept_unstable: bool,
     output: Path | None,
     force: bool,
 ) -> Answer:
-    """Measure the bundle INPUT on this machine, or without INPUT say what is known of a device."""
-    from eetool.profile.host import Protocol
+    """Measure the bundle INPUT on this machine, or predict INPUT (a bundle, checkpoint or ONNX file) for a device.
 
+    Without INPUT: say what is known of a device, or with --build-table measure a latency table.
+    """
+    from eetool.profile.options import PowerOptions, Protocol
+
+    if power is not None and watts is not None:
+        raise UsageError("--power measures and --watts estimates: give one of them")
+    energy = PowerOptions(power, watts, power_seconds, power_scope)
+    protocol = Protocol(runs or Protocol.runs, min_seconds)
     if output is not None:
-        check_output(output, force)
-    if input is None:
+        check_output(output, force or resume)
+    if build_table:
+        if input is not None or (output is None and write_probes is None):
+            raise UsageError("--build-table takes no INPUT and needs -o", "Such as --build-table -o my.json.")
+        answer = build_answer(device, threads, probes, runs, write_probes, times, output, resume, accept_unstable)
+    elif device.startswith(SSH):
+        answer = _remote(input, device, variant, threads, protocol, energy, ssh_option, device_python)
+    elif input is None:
         answer = _this_machine() if device == HOST else _known(device)
+    elif _is_measured(input, device):
+        answer = _measured(input, _this_name(device), variant, threads, protocol, energy)
     else:
-        answer = _measured(input, _name_of_this_machine(device), variant, threads, Protocol(runs, min_seconds))
+        answer = predicted(input, device, variant, threads)
     if output is not None:
         write_answer(output, "profile", answer)
     return answer
 
 
-def _measured(path: Path, device: str, variant: str, threads: tuple[int, ...], protocol: "Protocol") -> Answer:
+def _is_measured(path: Path, device: str) -> bool:
+    """A bundle on this machine is measured; everything else is predicted."""
+    from eetool.profile.device import find_device, is_board, is_file
+    from eetool_runtime.machine import read_machine
+
+    if device == HOST:
+        if path.suffix in (".onnx", ".pt") and path.is_file():
+            raise MissingError(
+                f"{path} would have to be predicted, and this machine has no latency table yet",
+                "`eetool profile --build-table -o my.json` makes one; then give --device my.json. "
+                "A bundle is measured without.",
+            )
+        return True
+    if is_file(device):
+        return False
+    known = find_device(device)
+    if is_board(known, read_machine().board):
+        return True
+    if not known.table and not known.regressions:
+        raise MissingError(
+            f"this machine is no {known.name}, so no time measured here may be called that; "
+            f"and {known.name} has no latency table to predict from",
+            f"Measure on a {known.title} with --device ssh://user@host, or there with "
+            "`python -m eetool_runtime.measure BUNDLE`; leave out --device to measure here.",
+        )
+    return False
+
+
+def _measured(
+    path: Path, device: str, variant: str, threads: tuple[int, ...], protocol: "Protocol", power: "PowerOptions"
+) -> Answer:
     from eetool.profile.host import SCHEMA, candidate_threads, profile_host
-    from eetool_runtime import open_bundle
     from eetool_runtime.machine import usable_cores
+
+    bundle, chosen = _bundle(path, variant)
+    counts = tuple(sorted(set(threads))) or candidate_threads(usable_cores())
+    found = profile_host(bundle, chosen, counts, protocol, TerminalProgress(), device, power)
+    return Answer(SCHEMA, vars(found), _profile_text(found))
+
+
+def _remote(
+    path: Path | None,
+    device: str,
+    variant: str,
+    threads: tuple[int, ...],
+    protocol: "Protocol",
+    power: "PowerOptions",
+    ssh_options: tuple[str, ...],
+    python: str,
+) -> Answer:
+    """Measure on another machine, which is called by the name of its board where eetool knows it."""
+    from eetool.profile.device import board_name
+    from eetool.profile.host import SCHEMA, candidate_threads, profile_host
+    from eetool.profile.remote import lease
+
+    if path is None:
+        raise UsageError("what is to be measured there?", "Give a bundle: eetool profile B --device ssh://…")
+    bundle, chosen = _bundle(path, variant)
+    with lease(device, bundle, ssh_options, python) as remote:
+        counts = tuple(sorted(set(threads))) or candidate_threads(remote.cores)
+        found = profile_host(bundle, chosen, counts, protocol, TerminalProgress(), device, power, remote.measure)
+    found = replace(found, device=board_name(found.machine.board) or device)
+    return Answer(SCHEMA, vars(found), _profile_text(found))
+
+
+def _bundle(path: Path, variant: str) -> "tuple[Bundle, str]":
+    """The bundle at `path`, and the variant of it that is meant."""
+    from eetool_runtime import open_bundle
 
     if path.is_file():
         raise ArtefactError(f"{path}: not a bundle", "Make one with `eetool export`; profile measures bundles.")
     bundle = open_bundle(path)
     chosen = next(iter(bundle.manifest.variants)) if variant == "auto" else variant
     bundle.variant(chosen)
-    counts = tuple(sorted(set(threads))) or candidate_threads(usable_cores())
-    found = profile_host(bundle, chosen, counts, protocol, TerminalProgress(), device)
-    return Answer(SCHEMA, vars(found), _profile_text(found))
+    return bundle, chosen
 
 
-def _name_of_this_machine(device: str) -> str:
-    """`device`, provided that it is the machine this runs on; otherwise MissingError says what there is instead."""
-    from eetool.profile.device import find_device, is_board
-    from eetool_runtime.machine import read_machine
+def _this_name(device: str) -> str:
+    """The name of this machine: host, or the device that it is."""
+    from eetool.profile.device import find_device
 
-    if device == HOST:
-        return HOST
-    known = find_device(device)
-    if is_board(known, read_machine().board):
-        return known.name
-    what = "has no latency table" if not known.table else "has a latency table that eetool cannot predict from yet"
-    raise MissingError(
-        f"this machine is no {known.name}, so no time measured here may be called that; and {known.name} {what}",
-        f"Copy the bundle to a {known.title} and run `python -m eetool_runtime.measure BUNDLE` there, "
-        "or leave out --device to measure here.",
-    )
+    return HOST if device == HOST else find_device(device).name
 
 
 def _profile_text(p: "Profile") -> list[Any]:
@@ -99,6 +200,25 @@ def _profile_text(p: "Profile") -> list[Any]:
         "The cascade, beside the sum of the components that ran",
         _cascade_table(p),
         *_overhead_lines(p),
+        *_energy_lines(p),
+    ]
+
+
+def _energy_lines(p: "Profile") -> list[Any]:
+    energy = p.energy
+    if energy is None:
+        return ["energy: not known; --power METER measures it, --watts W estimates it"]
+    figures = [(name, figure) for name, figure in energy.components.items()]
+    figures += [(f"leaving at {k}", figure) for k, figure in enumerate(energy.cascade)]
+    figures += [("heads skipped", energy.full), *energy.references.items()]
+    rows = [
+        (name, milliseconds(f.value), "–" if f.ci95 is None else f"{f.ci95[0]:.4g} to {f.ci95[1]:.4g}")
+        for name, f in figures
+    ]
+    idle = f", idle {energy.idle_w:.3g} W subtracted" if energy.idle_w is not None else ""
+    return [
+        f"Energy per inference, mJ, {energy.scope}, {energy.provenance} by {energy.meter}{idle}",
+        table({"what ran": "left", "mJ": "right", "95 %": "right"}, rows),
     ]
 
 
@@ -166,13 +286,13 @@ def _this_machine() -> Answer:
 
 
 def _known(device: str) -> Answer:
-    from eetool.profile.device import SCHEMA, document, find_device
+    from eetool.profile.device import SCHEMA, device_of, document
 
-    known = find_device(device)
+    known = device_of(device)
     facts = known.facts
     lines: list[Any] = [
         f"{known.name}: {known.title}",
-        f"{facts.soc}, {facts.cores} × {facts.cpu} at {facts.clock_mhz} MHz, {', '.join(facts.isa)}",
+        f"{facts.soc}, {facts.cores} × {facts.cpu} at {facts.clock_mhz or 'unknown'} MHz, {', '.join(facts.isa)}",
         f"memory: {', '.join(str(size) for size in facts.memory_mib)} MiB",
     ]
     if known.power:

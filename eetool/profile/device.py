@@ -7,24 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from eetool.errors import ArtefactError, MissingError
+from eetool.profile.table import SCOPES, Composition, Regression, Table, TableEntry, check_table
 from eetool.records import read_record
 from eetool_runtime.records import encode
 
 SCHEMA = "hw_profile/1"
 STATES = ("idle", "stress")
-SCOPES = ("board_gross", "board_net", "core_net")
 POWER_PROVENANCES = ("measured", "estimated")
-KINDS = ("measured", "fitted")
 
 
 @dataclass(frozen=True)
 class Facts:
-    """The hardware, as its makers describe it. `memory_mib` lists the sizes it is sold with."""
+    """The hardware, as its makers describe it. `memory_mib` lists the sizes it is sold with; a clock may be null."""
 
     soc: str
     cpu: str
     cores: int
-    clock_mhz: int
+    clock_mhz: int | None
     isa: tuple[str, ...]
     memory_mib: tuple[int, ...]
 
@@ -38,26 +37,6 @@ class Power:
     scope: str
     provenance: str
     source: str
-
-
-@dataclass(frozen=True)
-class TableEntry:
-    """Latency of one fused kernel: `measured` with count, median and spread, or `fitted` with n and its error.
-
-    `cv_error` is the cross-validated relative error of the fit.
-    """
-
-    kind: str
-    kernel: str
-    shape: dict[str, int]
-    precision: str
-    backend: str
-    threads: int
-    count: int | None = None
-    median_ms: float | None = None
-    spread_ms: float | None = None
-    n: int | None = None
-    cv_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -79,17 +58,26 @@ class HwProfile:
     facts: Facts
     power: tuple[Power, ...] = ()
     table: tuple[TableEntry, ...] = ()
+    regressions: tuple[Regression, ...] = ()
+    compositions: tuple[Composition, ...] = ()
     sources: tuple[Source, ...] = ()
 
     def entries(self, kind: str) -> int:
         """Number of entries of the latency table that are of this kind."""
         return sum(entry.kind == kind for entry in self.table)
 
+    @property
+    def latency(self) -> Table:
+        """All that a prediction stands on."""
+        ids = frozenset(source.id for source in self.sources)
+        return Table(self.table, self.regressions, self.compositions, ids)
+
 
 def document(profile: HwProfile) -> dict[str, Any]:
-    """JSON of a profile, without the figures that an entry's kind does not have."""
+    """JSON of a profile, without figures that an entry of its kind does not have, and without what is not known."""
     encoded: dict[str, Any] = encode(profile)
-    encoded["table"] = [{k: v for k, v in entry.items() if v is not None} for entry in encoded["table"]]
+    for part in ("table", "regressions", "compositions"):
+        encoded[part] = [{k: v for k, v in item.items() if v is not None} for item in encoded[part]]
     return encoded
 
 
@@ -105,11 +93,6 @@ def find_device(name: str) -> HwProfile:
     Raises:
         MissingError: there is none; the hint says what is near, and what there is.
     """
-    if name.startswith("ssh://"):
-        raise MissingError(
-            f"{name}: measuring over ssh is not there yet",
-            "Copy the bundle to the device and run `python -m eetool_runtime.measure BUNDLE` there.",
-        )
     profiles = known_devices()
     by_name = {word.lower(): profile for profile in profiles for word in (profile.name, *profile.aliases)}
     if name.lower() in by_name:
@@ -120,9 +103,29 @@ def find_device(name: str) -> HwProfile:
     raise MissingError(f"unknown device {name!r}", f"{meant}Known devices: {there}.")
 
 
+def is_file(device: str) -> bool:
+    """Whether `device` names a hw profile on disk and not a known device."""
+    return device.endswith(".json")
+
+
+def device_of(device: str) -> HwProfile:
+    """The hw profile that `device` names: a file that ends in .json, or a known device.
+
+    Raises:
+        ArtefactError: the file is no hw profile.
+        MissingError: there is no such device.
+    """
+    return read_profile(Path(device)) if is_file(device) else find_device(device)
+
+
 def is_board(profile: HwProfile, board: str | None) -> bool:
     """Whether `board`, as a device tree names it, is this device: `Raspberry Pi 4 Model B Rev 1.4` is rpi4."""
     return board is not None and board.replace(" Plus", "+").startswith(profile.title)
+
+
+def board_name(board: str | None) -> str | None:
+    """Name of the device that `board`, as a device tree names it, is; None where it is none that eetool knows."""
+    return next((profile.name for profile in known_devices() if is_board(profile, board)), None)
 
 
 def read_profile(path: Path) -> HwProfile:
@@ -136,18 +139,8 @@ def read_profile(path: Path) -> HwProfile:
         _one_of(power.provenance, POWER_PROVENANCES, f"{at}.provenance")
         _require(power.power_w > 0, f"{at}.power_w: must be positive")
         _require(power.source in sources, f"{at}.source: {power.source!r} is not among the sources")
-    for i, entry in enumerate(profile.table):
-        _check_entry(entry, f"{path}: table[{i}]")
+    check_table(profile.latency, str(path))
     return profile
-
-
-def _check_entry(entry: TableEntry, at: str) -> None:
-    _one_of(entry.kind, KINDS, f"{at}.kind")
-    measured, fitted = (entry.count, entry.median_ms, entry.spread_ms), (entry.n, entry.cv_error)
-    own, other = (measured, fitted) if entry.kind == "measured" else (fitted, measured)
-    _require(None not in own, f"{at}: a {entry.kind} entry lacks one of its figures")
-    _require(set(other) == {None}, f"{at}: a {entry.kind} entry holds a figure of the other kind")
-    _require(all(figure is None or figure >= 0 for figure in own), f"{at}: its figures cannot be negative")
 
 
 def _one_of(found: str, allowed: tuple[str, ...], at: str) -> None:

@@ -1,20 +1,16 @@
-"""Profiles a bundle on this machine: one child process per thread count, one document."""
+"""Profiles a bundle: one process per thread count, here or on a device, and one document of it all."""
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from eetool.errors import ArtefactError, EarlyExitError, MissingError, UsageError
+from eetool.profile.child import Measure, measure_apart
 from eetool.profile.energy import UNKNOWN, Energy
+from eetool.profile.options import NO_POWER, THOROUGH, PowerOptions, Protocol
 from eetool.progress import SILENT, Progress
-from eetool_runtime.backends import PROCESS
 from eetool_runtime.bundle import Bundle
+from eetool_runtime.energy import estimate
 from eetool_runtime.machine import Machine
-from eetool_runtime.measure import MIN_SECONDS, RUNS, SEED
-from eetool_runtime.measurement import BundleId, Measurement, ThreadTimes
-from eetool_runtime.records import decode, parse_json
+from eetool_runtime.measurement import BundleId, EnergyTimes, ThreadTimes
 
 SCHEMA = "profile/1"
 HOST = "host"
@@ -22,21 +18,14 @@ MEASURED = "measured"
 
 # More threads must be worth it: what they take, other work on the device does not have.
 _WORTH_MORE_THREADS = 0.03
-_ERRORS: dict[int, type[EarlyExitError]] = {2: UsageError, 3: ArtefactError, 5: MissingError}
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How long to measure; see `docs/measuring.md`. Both bounds hold per thread count."""
-
-    runs: int = RUNS
-    min_seconds: float = MIN_SECONDS
-    seed: int = SEED
 
 
 @dataclass(frozen=True)
 class Profile:
-    """The document `profile/1`. Every latency in it was measured on `machine`."""
+    """The document `profile/1`. Every latency in it was measured on `machine`.
+
+    `energy_mj` is per input, over the exits as `threads_chosen_by` says; `energy` has everything that was measured.
+    """
 
     device: str
     provenance: str
@@ -49,6 +38,7 @@ class Profile:
     thread_counts: tuple[ThreadTimes, ...]
     energy_mj: Energy
     machine: Machine
+    energy: EnergyTimes | None = None
 
     @property
     def chosen(self) -> ThreadTimes:
@@ -60,11 +50,17 @@ def profile_host(
     bundle: Bundle,
     variant: str,
     threads: Sequence[int],
-    protocol: Protocol = Protocol(),
+    protocol: Protocol = THOROUGH,
     progress: Progress = SILENT,
     device: str = HOST,
+    power: PowerOptions = NO_POWER,
+    measure: Measure = measure_apart,
 ) -> Profile:
-    """Measure `variant` with every count in `threads`, and choose among them; `device` is a name of this machine.
+    """Measure `variant` with every count in `threads`, and choose among them.
+
+    `device` is a name of the machine that `measure` measures on, by default this one.
+
+    Energy is measured with the chosen count alone, since it takes far longer than latency.
 
     Raises:
         EarlyExitError: a child could not measure; the class says whose fault it is.
@@ -72,10 +68,12 @@ def profile_host(
     measured = []
     with progress("measuring", len(threads)) as advance:
         for count in threads:
-            measured.append(measure_apart(bundle.path, variant, count, protocol))
+            measured.append(measure(bundle.path, variant, count, protocol))
             advance(1)
     times = tuple(m.times for m in measured)
-    chosen, reason = choose_threads(times, *_expected_shares(bundle, variant))
+    point, shares = _expected_shares(bundle, variant)
+    chosen, reason = choose_threads(times, point, shares)
+    energy = _energy(bundle, variant, next(t for t in times if t.threads == chosen), power, progress, measure)
     first = measured[0]
     return Profile(
         device=device,
@@ -87,32 +85,37 @@ def profile_host(
         pool=next(t.pool for t in times if t.threads == chosen),
         protocol=protocol,
         thread_counts=times,
-        energy_mj=UNKNOWN,
+        energy_mj=mean_energy_mj(energy, shares),
         machine=first.machine,
+        energy=energy,
     )
 
 
-def measure_apart(path: Path, variant: str, threads: int, protocol: Protocol, pool: str = PROCESS) -> Measurement:
-    """Measure in a process of its own, since the thread pool of a process can be set only once."""
-    options = {
-        "--variant": variant,
-        "--threads": threads,
-        "--pool": pool,
-        "--runs": protocol.runs,
-        "--min-seconds": protocol.min_seconds,
-        "--seed": protocol.seed,
-    }
-    words = [str(word) for pair in options.items() for word in pair]
-    # -P: a file of the user's folder that is named like a module must not be imported in its place.
-    command = [sys.executable, "-P", "-m", "eetool_runtime.measure", str(path.absolute()), *words]
-    child = subprocess.run(command, capture_output=True, text=True, check=False)
-    if child.returncode != 0:
-        raise _failure(child.returncode, child.stderr, threads)
+def mean_energy_mj(energy: EnergyTimes | None, shares: Sequence[float] | None) -> Energy:
+    """Millijoules per input where `shares` of the inputs leave at each exit; without shares, at full depth."""
+    if energy is None:
+        return UNKNOWN
+    if shares is None:
+        value = energy.full.value
+    else:
+        values = [at.value for at in energy.cascade]
+        known = None not in values
+        value = sum(s * v for s, v in zip(shares, values, strict=True) if v is not None) if known else None
+    return UNKNOWN if value is None else Energy(value, energy.provenance, energy.scope)
 
-    def refuse(reason: str) -> EarlyExitError:
-        return EarlyExitError(f"the measuring process said something unexpected: {reason}")
 
-    return decode(Measurement, parse_json(child.stdout, refuse), refuse)
+def _energy(
+    bundle: Bundle, variant: str, times: ThreadTimes, power: PowerOptions, progress: Progress, measure: Measure
+) -> EnergyTimes | None:
+    if power.watts is not None:
+        return estimate(times, power.watts)
+    if not power.words:
+        return None
+    with progress(f"energy by {power.meter}", 1) as advance:
+        brief = Protocol(runs=1, min_seconds=0)
+        found = measure(bundle.path, variant, times.threads, brief, power=power).energy
+        advance(1)
+    return found
 
 
 def candidate_threads(cores: int) -> tuple[int, ...]:
@@ -146,10 +149,3 @@ def _expected_shares(bundle: Bundle, variant: str) -> tuple[str | None, tuple[fl
     name = bundle.manifest.default_operating_point
     expected = bundle.variant(variant).operating_points[name].expected
     return (None, None) if expected is None else (name, expected.exit_shares)
-
-
-def _failure(code: int, stderr: str, threads: int) -> EarlyExitError:
-    said = [line.strip() for line in stderr.splitlines() if line.strip()] or [f"the process ended with {code}"]
-    if code in _ERRORS and said[0].startswith("error: "):
-        return _ERRORS[code](said[0].removeprefix("error: "), said[1] if len(said) > 1 else None)
-    return EarlyExitError(f"measuring with {threads} threads failed: {said[-1]}")

@@ -128,10 +128,12 @@ def test_profile_measures_a_bundle(bundle: Path, tmp_path: Path) -> None:
         (["{bundle}", "--variant", "onnx/int8"], 2, "has no variant"),
         (["{bundle}", "--threads", "0"], 2, "--threads"),
         (["{bundle}", "--min-seconds", "nan"], 2, "--min-seconds"),
-        (["{text}"], 3, "not a bundle"),
+        (["{text}"], 5, "this machine has no latency table yet"),
+        (["{text}", "--device", "nowhere.json"], 3, "nowhere.json: cannot be read"),
         (["--device", "rpi44"], 5, "unknown device 'rpi44'"),
         (["{bundle}", "--device", "rpi44"], 5, "unknown device 'rpi44'"),
-        (["{bundle}", "--device", "ssh://pi@board"], 5, "over ssh is not there yet"),
+        (["--device", "ssh://pi@board"], 2, "what is to be measured there?"),
+        (["{bundle}", "--device", "ssh://pi@-oProxyCommand=x"], 2, "is no address of a device"),
     ],
 )
 def test_profile_says_what_is_wrong(

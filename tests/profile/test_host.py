@@ -10,15 +10,15 @@ import pytest
 from tiny import VARIANT, write_tiny_bundle
 
 from eetool.errors import ArtefactError, EarlyExitError, UsageError
+from eetool.profile.child import measure_apart
 from eetool.profile.host import (
     SCHEMA,
     Profile,
-    Protocol,
     candidate_threads,
     choose_threads,
-    measure_apart,
     profile_host,
 )
+from eetool.profile.options import Protocol
 from eetool.records import read_record
 from eetool_runtime import open_bundle
 from eetool_runtime.measure import measure_bundle

@@ -5,7 +5,8 @@ EarlyExitError              the root; carries `exit_code` and an optional `hint`
 ├── BundleError         3   the bundle is damaged, hostile, or of another version
 ├── InputError          3   an array does not fit the model
 ├── VerificationError   4   the bundle does not compute what it was exported to compute
-└── BackendError        5   no installed backend opens this graph
+├── BackendError        5   no installed backend opens this graph
+└── MeterError          5   there is no power meter, or it cannot be read
 """
 
 from __future__ import annotations
@@ -50,5 +51,11 @@ class VerificationError(EarlyExitError):
 
 class BackendError(EarlyExitError):
     """No installed backend opens the graph, or the one asked for cannot run as asked."""
+
+    exit_code = 5
+
+
+class MeterError(EarlyExitError):
+    """There is no power meter, or it cannot be read: no energy is known, and none is made up."""
 
     exit_code = 5

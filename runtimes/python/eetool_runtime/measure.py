@@ -1,8 +1,9 @@
 """Measures a bundle: every component alone, the cascade at every exit, and the graphs it came from.
 
-    python -m eetool_runtime.measure model.eebundle --threads 2
+    python -m eetool_runtime.measure model.eebundle --threads 2 --power hwmon
 
-prints one JSON document. Each thread count wants a process of its own, because the pool can be set only once.
+prints one JSON document. Each thread count wants a process of its own, because the pool can be set only once. In the
+place of a bundle a folder of probes (`probes.py`) may be given.
 """
 
 from __future__ import annotations
@@ -12,17 +13,21 @@ import hashlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Optional
+from pathlib import Path
+from typing import Any, Optional, Union
 
 import numpy as np
 
 from .backends import PRIVATE, PROCESS, Backend, Graph, Threads, backend_for
 from .bundle import MANIFEST, Bundle, open_bundle
 from .cascade import Model
+from .energy import GROSS, NET, Power
 from .errors import BundleError, EarlyExitError, UsageError
 from .machine import read_machine
 from .manifest import Manifest
 from .measurement import COMPONENT, EXIT, FULL, REFERENCE, BundleId, Key, Measurement, leave_at, summarise
+from .power import METERS
+from .probes import PROBES, ProbeTimes, measure_probes
 from .records import encode
 from .timing import Subject, interleave
 
@@ -41,6 +46,7 @@ def measure_bundle(
     runs: int = RUNS,
     min_seconds: float = MIN_SECONDS,
     seed: int = SEED,
+    power: Optional[Power] = None,
 ) -> Measurement:
     """Measure one variant at batch 1 on the bundle's own samples.
 
@@ -48,20 +54,24 @@ def measure_bundle(
         runs: at least so many timed calls of every subject.
         min_seconds: at least so much measuring in all, warm-up not counted.
         seed: of the order in which subjects take turns.
+        power: how energy is measured, after the times; without it none is known.
 
     Raises:
         UsageError: the bundle has no such variant, or an argument is out of range.
         BundleError: the bundle has no samples, or a reference reads a tensor that the bundle does not make.
         BackendError: a graph cannot be opened, or this process has a pool of another size.
+        MeterError: the power meter failed.
     """
     if runs < 1 or not 0 <= min_seconds < float("inf"):
         raise UsageError("runs must be at least 1, and min-seconds a number that is not negative")
     files, opener = bundle.variant(variant).components, backend_for(variant.split("/")[0])
     graphs = {name: opener.open(bundle.file(f.path), Threads(threads, pool)) for name, f in files.items()}
     got = next(iter(graphs.values())).threads  # the pool may be another than was asked for
-    times = interleave(_subjects(bundle, variant, graphs, opener, got), runs=runs, min_seconds=min_seconds, seed=seed)
+    subjects = _subjects(bundle, variant, graphs, opener, got)
+    times = interleave(subjects, runs=runs, min_seconds=min_seconds, seed=seed)
     summary = summarise(bundle.manifest, got, times)
-    return Measurement(identify(bundle), variant, summary, read_machine(opener.name, opener.version))
+    energy = power.energy(subjects, summary, seed) if power is not None else None
+    return Measurement(identify(bundle), variant, summary, read_machine(opener.name, opener.version), energy)
 
 
 def identify(bundle: Bundle) -> BundleId:
@@ -129,6 +139,13 @@ def _through(model: Model, thresholds: tuple[Optional[float], ...], inputs: Sequ
     return lambda number: model(inputs[number % len(inputs)])
 
 
+def _measured(path: Path, variant: Optional[str], options: dict[str, Any]) -> Union[Measurement, ProbeTimes]:
+    if (path / PROBES).is_file():
+        return measure_probes(path, **options)
+    bundle = open_bundle(path)
+    return measure_bundle(bundle, variant or next(iter(bundle.manifest.variants)), **options)
+
+
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """`python -m eetool_runtime.measure BUNDLE`: one JSON document on stdout, or a message and an exit code."""
     parser = argparse.ArgumentParser(prog="python -m eetool_runtime.measure", description="Measure a bundle.")
@@ -139,11 +156,14 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--runs", type=int, default=RUNS, help="timed calls of every subject, at least")
     parser.add_argument("--min-seconds", type=float, default=MIN_SECONDS, help="time to measure, at least")
     parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--power", metavar="METER", help=f"measure energy too: {', '.join(METERS)}")
+    parser.add_argument("--power-seconds", type=float, help="length of one energy window; by default ten readings")
+    parser.add_argument("--power-scope", default=NET, choices=(NET, GROSS), help="idle power subtracted, or not")
+    parser.add_argument("--watts", type=float, help="without a meter: what the board draws; energy is then estimated")
     options = vars(parser.parse_args(arguments))
     try:
-        bundle = open_bundle(options.pop("bundle"))
-        variant = options.pop("variant") or next(iter(bundle.manifest.variants))
-        measured = measure_bundle(bundle, variant, **options)
+        options["power"] = Power.of(*(options.pop(name) for name in ("power", "watts", "power_seconds", "power_scope")))
+        measured = _measured(Path(options.pop("bundle")), options.pop("variant"), options)
     except EarlyExitError as error:
         sys.stderr.write(f"error: {error.message}\n" + (f"       {error.hint}\n" if error.hint else ""))
         return error.exit_code

@@ -80,6 +80,35 @@ class ThreadTimes:
 
 
 @dataclass(frozen=True)
+class EnergyFigure:
+    """Millijoules per inference and the 95 % interval of their mean; null where the meter could not resolve it."""
+
+    value: Optional[float]
+    ci95: Optional[tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class EnergyTimes:
+    """Energy of everything that was timed with one thread count, all of one `scope` and `provenance`.
+
+    `idle_w` is what was subtracted; null where nothing was. Components alone do not add up to the cascade exactly,
+    as with latency. `cascade` is by exit, `full` the full depth with heads skipped.
+    """
+
+    meter: str
+    scope: str
+    provenance: str
+    threads: int
+    idle_w: Optional[float]
+    window_s: Optional[float]
+    windows: int
+    components: dict[str, EnergyFigure]
+    cascade: tuple[EnergyFigure, ...]
+    full: EnergyFigure
+    references: dict[str, EnergyFigure]
+
+
+@dataclass(frozen=True)
 class BundleId:
     """Which bundle was measured: its manifest holds the hash of every other file."""
 
@@ -95,6 +124,7 @@ class Measurement:
     variant: str
     times: ThreadTimes
     machine: Machine
+    energy: Optional[EnergyTimes] = None
 
 
 def leave_at(m: Manifest, exit_index: int) -> tuple[Optional[float], ...]:

@@ -133,6 +133,39 @@ def test_main_says_what_is_wrong(
     assert err.startswith("error: ")
 
 
+def write_trace(path: Path) -> Path:
+    """Two watts all the time, for a minute."""
+    path.write_text("time,power_w\n" + "".join(f"{n / 1000:.3f},{2 + n % 2 / 100}\n" for n in range(60_000)))
+    return path
+
+
+def test_energy_comes_with_the_times(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    meter = f"replay:{write_trace(tmp_path / 'trace.csv')}"
+    options = ["--power", meter, "--power-seconds", "0.02", "--power-scope", "gross"]
+    assert main([str(tiny_bundle), *QUICK, *options]) == 0
+    measured = decode(Measurement, json.loads(capsys.readouterr().out), ValueError)
+    found = measured.energy
+    assert found is not None
+    assert (found.scope, found.provenance, found.meter) == ("board_gross", "measured", "replay:trace.csv")
+    assert set(found.components) == {c.name for c in measured.times.components}
+    assert len(found.cascade) == 3
+    assert set(found.references) == {"unsplit", "all_exits"}
+    assert found.full.value is not None
+
+
+def test_watts_estimate(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tiny_bundle), *QUICK, "--watts", "5"]) == 0
+    found = decode(Measurement, json.loads(capsys.readouterr().out), ValueError)
+    assert found.energy is not None
+    assert found.energy.full.value == pytest.approx(5 * found.times.full.median)
+
+
+def test_a_meter_that_is_not_there(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tiny_bundle), *QUICK, "--power", "log:/nowhere.csv"]) == 5
+    out, err = capsys.readouterr()
+    assert (out, err.startswith("error: /nowhere.csv")) == ("", True)
+
+
 def test_two_threads_draw_from_one_pool(tiny_bundle: Path) -> None:
     """In a process of its own, where the pool may be set."""
     command = [sys.executable, "-m", "eetool_runtime.measure", str(tiny_bundle), "--threads", "2", *QUICK]

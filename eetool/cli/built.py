@@ -1,0 +1,73 @@
+"""`eetool profile --build-table`: measure a latency table, or make one of what another device measured."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eetool.cli.console import Answer, TerminalProgress
+from eetool.errors import UsageError
+
+if TYPE_CHECKING:
+    from eetool.profile.device import HwProfile
+
+
+def build_answer(
+    device: str,
+    threads: tuple[int, ...],
+    probes: int,
+    runs: int | None,
+    write_probes: Path | None,
+    times: tuple[Path, ...],
+    output: Path | None,
+    resume: bool,
+    accept_unstable: bool,
+) -> Answer:
+    """Write probes, assemble what a device measured, or measure here; `device` names the profile."""
+    from itertools import islice
+
+    from eetool.profile import build
+    from eetool.profile.probes import nets
+    from eetool.profile.probes import write_probes as write
+
+    if write_probes is not None:
+        write(write_probes, list(islice(nets(), probes)))
+        said = f"{probes} probes in {write_probes}: copy the folder to the device, and run there"
+        command = f"python -m eetool_runtime.measure {write_probes.name} --runs {runs or 50} > times.json"
+        return Answer("probes/1", {"probes": probes}, [said, f"    {command}"])
+    assert output is not None  # the verb saw to it
+    if times:
+        documents = [build.read_times(path) for path in times]
+        counts = sorted({d.threads for d in documents})
+        tables = [build.assembled([d for d in documents if d.threads == count]) for count in counts]
+        made = build.profile_of(_name(device, output), tables, documents[0].machine)
+    else:
+        if device != "host":
+            raise UsageError(
+                f"--build-table measures this machine, which is not to be called {device}",
+                "Leave out --device; or give --write-probes DIR, measure them there, and give --times.",
+            )
+        plan = build.Plan(probes, runs or 50)
+        partial = output.with_name(f"{output.name}.partial")
+        counts = sorted(set(threads)) or [1]
+        made = build.build_profile(
+            _name(device, output), counts, plan, partial, TerminalProgress(), resume, accept_unstable
+        )
+    return _answer(made, output)
+
+
+def _answer(made: "HwProfile", output: Path) -> Answer:
+    from eetool.profile.device import SCHEMA, document
+
+    lines = [f"{output}: {len(made.table)} entries of {made.title}"]
+    lines += [
+        f"{c.backend} {c.precision}, {c.threads} threads: dispatch {c.dispatch_ms * 1e3:.1f} µs, whole probes left out "
+        f"of the table predicted within {c.cv_error:.1%} (median of {c.n})"
+        for c in made.compositions
+    ]
+    return Answer(SCHEMA, document(made), lines)
+
+
+def _name(device: str, output: Path) -> str:
+    """A name that hw profiles may have: that of the device, or of the file."""
+    plain = re.sub(r"[^a-z0-9-]+", "-", (output.stem if device == "host" else device).lower()).strip("-")
+    return plain[:64] or "host"

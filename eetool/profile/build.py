@@ -1,0 +1,195 @@
+"""Builds the latency table of this machine: draws networks, has them measured, and draws the next where it errs most.
+
+What has been measured is kept beside the output after every batch, so that an interrupted build can go on.
+"""
+
+import itertools
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from eetool.errors import ArtefactError, UnstableError
+from eetool.profile.assemble import is_steady, make_table
+from eetool.profile.book import Book
+from eetool.profile.child import run_measure
+from eetool.profile.device import Facts, HwProfile, Source
+from eetool.profile.kernel import FP32
+from eetool.profile.probes import ProbeNet, nets, parse_name, write_probes
+from eetool.profile.table import ONNXRUNTIME, Table
+from eetool.progress import SILENT, Progress
+from eetool.records import canonical, read_text, write_atomic
+from eetool_runtime.machine import Machine
+from eetool_runtime.probes import TIMES_SCHEMA, ProbeTime, ProbeTimes
+from eetool_runtime.records import decode, parse_json
+
+SOURCE = "measured-here"
+_BATCH = 32  # networks that are written, measured and thrown away together
+_SHARE_EVEN = 0.6  # of the networks drawn evenly; the rest are drawn where the table errs most
+_CANDIDATES = 3  # networks looked at for each that is chosen
+_TABLE_EVERY = 4  # batches between two tables to choose by
+_MOST_UNSTEADY = 0.5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much to measure: `probes` networks with `runs` timed calls each, per thread count."""
+
+    probes: int = 960
+    runs: int = 50
+    first_seed: int = 0
+
+
+def build_profile(
+    name: str,
+    threads: Sequence[int],
+    plan: Plan,
+    partial: Path,
+    progress: Progress = SILENT,
+    resume: bool = False,
+    accept_unstable: bool = False,
+) -> HwProfile:
+    """Measure and assemble the hw profile of this machine.
+
+    Args:
+        partial: the file that keeps what has been measured; removed at the end.
+        resume: go on with what `partial` holds.
+        accept_unstable: keep what scatters, and say so in the source.
+
+    Raises:
+        UnstableError: half of the networks scattered too much.
+        ArtefactError: `partial` is not what an earlier build left.
+    """
+    done = _read_partial(partial) if resume and partial.exists() else []
+    tables, unsteady = [], 0.0
+    with progress("measuring probes", plan.probes * len(threads)) as advance:
+        for count in threads:
+            of_count = [d for d in done if d.threads == count]
+            advance(sum(len(d.probes) for d in of_count))
+            while sum(len(d.probes) for d in of_count) < plan.probes:
+                batch = _next(of_count, plan)
+                of_count.append(measure_nets(batch, count, plan.runs))
+                done.append(of_count[-1])
+                write_atomic(partial, canonical(done).encode())
+                advance(len(batch))
+            unsteady = max(unsteady, _unsteady_share(of_count))
+            if unsteady > _MOST_UNSTEADY and not accept_unstable:
+                raise UnstableError(
+                    f"{unsteady:.0%} of the probes scattered too much with {count} threads",
+                    "Close what else runs and give --resume, or keep them with --accept-unstable.",
+                )
+            tables.append(assembled(of_count))
+    partial.unlink(missing_ok=True)
+    return profile_of(name, tables, done[0].machine, unsteady if accept_unstable else None)
+
+
+def measure_nets(chosen: Sequence[ProbeNet], threads: int, runs: int) -> ProbeTimes:
+    """Write, measure in a process of its own, and throw away; networks that scatter are measured once more."""
+    found = _measured_once(chosen, threads, runs)
+    again = [net for net, probe in zip(chosen, found.probes, strict=True) if not is_steady(probe)]
+    if not again:
+        return found
+    second = {probe.name: probe for probe in _measured_once(again, threads, runs).probes}
+    steadier = tuple(_steadier(probe, second.get(probe.name, probe)) for probe in found.probes)
+    return ProbeTimes(**{**vars(found), "probes": steadier})
+
+
+def _steadier(one: ProbeTime, other: ProbeTime) -> ProbeTime:
+    return min(one, other, key=lambda probe: probe.latency_ms.mad / probe.latency_ms.median)
+
+
+def _measured_once(chosen: Sequence[ProbeNet], threads: int, runs: int) -> ProbeTimes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "probes"
+        write_probes(path, chosen)
+        return run_measure(ProbeTimes, path, {"--threads": threads, "--runs": runs, "--min-seconds": 0})
+
+
+def _next(done: Sequence[ProbeTimes], plan: Plan) -> list[ProbeNet]:
+    """The next networks: first evenly, then those of which the table so far is least sure."""
+    seen = [net for d in done for probe in d.probes if (net := parse_name(probe.name)) is not None]
+    count = min(_BATCH, plan.probes - len(seen))
+    first = max((net.seed for net in seen), default=plan.first_seed - 1) + 1
+    if len(seen) < _SHARE_EVEN * plan.probes:
+        return list(itertools.islice(nets(first), count))
+    usable = done[: len(done) // _TABLE_EVERY * _TABLE_EVERY] or done  # the table need not be new every time
+    book = _book(tuple(usable))
+    candidates = list(itertools.islice(nets(first), _CANDIDATES * count))
+    doubts = [_doubt(net, book) for net in candidates]
+    return [candidates[i] for i in sorted(np.argsort(doubts)[-count:])]
+
+
+_books: dict[int, Book] = {}
+
+
+def _book(done: tuple[ProbeTimes, ...]) -> Book:
+    if len(done) not in _books:
+        _books.clear()
+        table = make_table(done, SOURCE)
+        _books[len(done)] = Book(table, "this machine", ONNXRUNTIME, FP32, done[0].threads)
+    return _books[len(done)]
+
+
+def _doubt(net: ProbeNet, book: Book) -> float:
+    """How unsure the table is of this network, as a share of its latency."""
+    priced = [book.latency(kernel) for kernel in net.kernels(book.composition.channel_block)]
+    total = sum(p.value for p in priced)
+    return sum(p.value * p.deviation for p in priced) / total
+
+
+def _unsteady_share(done: Sequence[ProbeTimes]) -> float:
+    probes = [probe for d in done for probe in d.probes]
+    return sum(not is_steady(probe) for probe in probes) / max(1, len(probes))
+
+
+def assembled(done: Sequence[ProbeTimes]) -> Table:
+    """The table of one thread count; raises UnstableError where too few probes can be used."""
+    try:
+        return make_table(done, SOURCE)
+    except ValueError as error:
+        raise UnstableError(f"no table can be made: {error}", "Measure more probes, on a quieter machine.") from None
+
+
+def profile_of(name: str, tables: Sequence[Table], machine: Machine, unsteady: float | None = None) -> HwProfile:
+    """The document: what the machine says of itself, and the tables of all thread counts."""
+    said = f"eetool profile --build-table on {machine.cpu or machine.architecture}, {machine.os}, "
+    said += f"{machine.backend} {machine.backend_version}, {time.strftime('%Y-%m-%d', time.gmtime())}"
+    if unsteady is not None:
+        said += f"; unstable accepted: {unsteady:.0%} of the probes scattered"
+    clock = round(machine.max_clock_mhz) if machine.max_clock_mhz else None
+    processor = machine.cpu or machine.architecture
+    facts = Facts(machine.board or processor, processor, machine.cores, clock, (machine.architecture,), ())
+    return HwProfile(
+        name=name,
+        title=machine.board or processor,
+        aliases=(),
+        facts=facts,
+        table=tuple(entry for table in tables for entry in table.entries),
+        compositions=tuple(composition for table in tables for composition in table.compositions),
+        sources=(Source(SOURCE, said, "measured by the user"),),
+    )
+
+
+def _read_partial(path: Path) -> list[ProbeTimes]:
+    def refuse(reason: str) -> ArtefactError:
+        return ArtefactError(f"{path}: {reason}", "It is not what an interrupted build leaves; delete it.")
+
+    value = parse_json(read_text(path), refuse)
+    if not isinstance(value, list):
+        raise refuse("expected a list")
+    return [decode(ProbeTimes, item, refuse) for item in value]
+
+
+def read_times(path: Path) -> ProbeTimes:
+    """What `python -m eetool_runtime.measure PROBES` printed on a device; raises ArtefactError where it is off."""
+
+    def refuse(reason: str) -> ArtefactError:
+        return ArtefactError(f"{path}: {reason}", "It should be what `python -m eetool_runtime.measure` printed.")
+
+    times = decode(ProbeTimes, parse_json(read_text(path), refuse), refuse)
+    if times.schema != TIMES_SCHEMA:
+        raise refuse(f"expected schema {TIMES_SCHEMA!r}, found {times.schema!r}")
+    return times

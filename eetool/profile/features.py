@@ -1,0 +1,131 @@
+"""What decides how long a kernel takes, as numbers that a regression can use."""
+
+import math
+
+import numpy as np
+
+from eetool.profile.kernel import Kernel, complete, work
+
+_ALIGNMENT = 4  # input channels that are no multiple of this keep a convolution out of blocks of channels
+
+
+def linear_terms(kernel: Kernel, channel_block: int) -> np.ndarray:
+    """(4,): 1, millions of MACs with channels rounded up to blocks, megabytes of tensors, megabytes of weights."""
+    done = work(kernel)
+    macs = done.macs * _rounding(kernel, channel_block)
+    moved = done.read_bytes + done.written_bytes
+    return np.array([1.0, macs / 1e6, moved / 1e6, done.weight_bytes / 1e6])
+
+
+def log_sizes(kernel: Kernel, channel_block: int) -> np.ndarray:
+    """(features,) of a kernel of this kind: logarithms of its sizes, and marks of what makes it another algorithm."""
+    s = complete(kernel.kind, kernel.shape)
+    make = _SIZES.get(kernel.kind)
+    if make is not None:
+        return np.array(make(s, channel_block), float)
+    return np.array([_log(value) for _, value in sorted(s.items())])
+
+
+_MARK = 3.0  # a mark is as far as a factor of eight in a size
+
+
+def _log(value: float) -> float:
+    return math.log2(max(value, 1))
+
+
+def _rounding(kernel: Kernel, block: int) -> float:
+    """How much work the rounding of channels up to blocks adds."""
+    if block == 1 or kernel.kind != "conv":
+        return 1.0
+    s = complete(kernel.kind, kernel.shape)
+    if not _in_blocks(s, block):
+        return 1.0
+    inner, out = s["in_channels"] // s["groups"], s["out_channels"]
+    inner_rounded = inner if inner < block else -(-inner // block) * block
+    return inner_rounded / inner * (-(-out // block) * block) / out
+
+
+def _in_blocks(s: dict[str, int], block: int) -> bool:
+    inner, out, groups = s["in_channels"] // s["groups"], s["out_channels"], s["groups"]
+    if groups == 1:
+        return inner < block or inner % _ALIGNMENT == 0
+    return out % block == 0 and inner % block == 0 and (out // groups) % block == 0
+
+
+def _conv(s: dict[str, int], block: int) -> list[float]:
+    inner, out, pixels = s["in_channels"] / s["groups"], s["out_channels"], s["out_height"] * s["out_width"]
+    area = s["kernel"] * s["kernel_w"]
+    in_blocks = block > 1 and _in_blocks(s, block)
+    fill = out / (4 * block) if block > 1 else out / 16  # sets of output channels that one pass computes
+    return [
+        _log(inner),
+        _log(out),
+        _log(s["out_height"]),
+        _log(s["out_width"]),
+        _log(area),
+        _log(s["groups"]),
+        2.0 * float(area == 1),
+        1.0 * float(s["stride"] > 1),
+        0.5 * s["activation"],
+        0.5 * s["add"],
+        _MARK * float(in_blocks),
+        _MARK * float(in_blocks and inner < block),
+        3.0 * (math.ceil(fill) - fill) / max(fill, 1.0),
+        0.7 * _log(pixels),
+    ]
+
+
+def _depthwise(s: dict[str, int], block: int) -> list[float]:
+    plain = s["channels"] * s["multiplier"] % block > 0
+    area = s["kernel"] * s["kernel_w"]
+    return [
+        *(_log(s["channels"]), _log(s["out_height"]), _log(s["out_width"]), _log(area)),
+        *(1.0 * float(s["stride"] > 1), 0.5 * s["activation"], _MARK * float(plain)),
+    ]
+
+
+def _linear(s: dict[str, int], block: int) -> list[float]:
+    return [_log(s["in_features"]), _log(s["out_features"]), _log(s["rows"]), 0.5 * s["activation"]]
+
+
+def _pool(s: dict[str, int], block: int) -> list[float]:
+    return [
+        *(_log(s["channels"]), _log(s["out_height"]), _log(s["out_width"]), _log(s["kernel"] * s["kernel_w"])),
+        *(1.0 * float(s["stride"] > 1), _MARK * s["blocked"]),
+    ]
+
+
+def _global_pool(s: dict[str, int], block: int) -> list[float]:
+    return [_log(s["channels"]), _log(s["height"] * s["width"]), _MARK * s["blocked"], _MARK * s["reduced"]]
+
+
+def _norm(s: dict[str, int], block: int) -> list[float]:
+    return [_log(s["elements"]), 0.5 * _log(s["channels"]), _MARK * (s["channels"] > 0), _MARK * s["blocked"]]
+
+
+def _elementwise(s: dict[str, int], block: int) -> list[float]:
+    share = s["reads"] / s["elements"]
+    marks = (share == 2, 1 < share < 2, share > 2, s["heavy"], s["blocked"])  # two tensors, a small one beside, a sum
+    return [_log(s["elements"]), _log(share) if share > 2 else 0.0, *(_MARK * float(mark) for mark in marks)]
+
+
+def _layout(s: dict[str, int], block: int) -> list[float]:
+    marks = (s["blocked"] == 1, s["blocked"] == 2, s["strided"] == 1)
+    return [_log(s["elements"]), _log(s["elements"] / s["reads"]), *(_MARK * float(mark) for mark in marks)]
+
+
+def _other(s: dict[str, int], block: int) -> list[float]:
+    return [_log(s["elements"]), _log(s["reads"])]
+
+
+_SIZES = {
+    "conv": _conv,
+    "depthwise": _depthwise,
+    "linear": _linear,
+    "pool": _pool,
+    "global_pool": _global_pool,
+    "norm": _norm,
+    "elementwise": _elementwise,
+    "layout": _layout,
+    "other": _other,
+}

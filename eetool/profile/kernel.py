@@ -1,0 +1,174 @@
+"""A fused kernel: what the runtime runs as one step, by kind and sizes, and the work that follows from them.
+
+The sizes a kind must have, and those it may have (absent means the value that stands behind it):
+
+    conv         in_channels out_channels height width kernel; stride=1 groups=1 add=0, and what both share
+    depthwise    channels height width kernel; stride=1 multiplier=1, and what both share
+      both       kernel_w=kernel, out_height and out_width = size / stride rounded up, activation=0
+    linear       in_features out_features; rows=1 activation=0
+    matmul       batch rows inner columns
+    pool         channels height width kernel; stride=1 kernel_w out_height out_width as above, activation=0 blocked=0
+    global_pool  channels height width; blocked=0, reduced=0 (1 where it is a mean over axes)
+    elementwise  elements; reads=elements, heavy=0 (1 with exp, erf, tanh, …) blocked=0
+    layout       elements; reads=elements, blocked=0 (1 into blocks of channels, 2 out), strided=0 (1 transposed)
+    norm         elements; channels=0 (of a batch normalisation; otherwise rows are normalised), blocked=0
+    softmax      rows columns
+    other        elements; reads=elements
+
+`blocked` is 1 where it works on tensors in blocks of channels. `height` and `width` are those of the input. Everything
+is at batch 1; `rows` counts positions of a sequence.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from eetool.errors import ArtefactError
+
+REQUIRED: dict[str, tuple[str, ...]] = {
+    "conv": ("in_channels", "out_channels", "height", "width", "kernel"),
+    "depthwise": ("channels", "height", "width", "kernel"),
+    "linear": ("in_features", "out_features"),
+    "matmul": ("batch", "rows", "inner", "columns"),
+    "pool": ("channels", "height", "width", "kernel"),
+    "global_pool": ("channels", "height", "width"),
+    "elementwise": ("elements",),
+    "layout": ("elements",),
+    "norm": ("elements",),
+    "softmax": ("rows", "columns"),
+    "other": ("elements",),
+}
+_SLIDING = {"stride": 1, "kernel_w": 0, "out_height": 0, "out_width": 0, "activation": 0}  # 0: follows from the others
+OPTIONAL: dict[str, dict[str, int]] = {
+    "conv": {**_SLIDING, "groups": 1, "add": 0},
+    "depthwise": {**_SLIDING, "multiplier": 1},
+    "linear": {"rows": 1, "activation": 0},
+    "pool": {**_SLIDING, "blocked": 0},
+    "global_pool": {"blocked": 0, "reduced": 0},
+    "elementwise": {"reads": 0, "heavy": 0, "blocked": 0},
+    "layout": {"reads": 0, "blocked": 0, "strided": 0},
+    "norm": {"channels": 0, "blocked": 0},
+    "other": {"reads": 0},
+}
+KINDS = tuple(REQUIRED)
+FP32, INT8 = "fp32", "int8"
+_BYTES = {FP32: 4, INT8: 1}
+
+Shape = Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One step of a graph. `name` is that of the node that gave it, `ops` the operators fused into it."""
+
+    kind: str
+    shape: dict[str, int]
+    precision: str = FP32
+    name: str = ""
+    ops: tuple[str, ...] = ()
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates; 0 for kinds that only move or compare numbers."""
+        return macs(self.kind, self.shape)
+
+    @property
+    def key(self) -> tuple[str, str, tuple[tuple[str, int], ...]]:
+        """What makes two kernels the same: kind, precision and the complete sizes, in one order."""
+        return self.kind, self.precision, tuple(sorted(complete(self.kind, self.shape).items()))
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a kernel has to do: multiply-accumulates, and bytes read, written, and held as weights."""
+
+    macs: float
+    read_bytes: float
+    written_bytes: float
+    weight_bytes: float
+
+    @property
+    def moved_bytes(self) -> float:
+        """All bytes that cross the memory once."""
+        return self.read_bytes + self.written_bytes + self.weight_bytes
+
+
+def complete(kind: str, shape: Shape) -> dict[str, int]:
+    """`shape` with every size that was left out.
+
+    Raises:
+        ArtefactError: the kind is unknown, or a size is missing, unknown or not positive.
+    """
+    check_shape(kind, shape, kind)
+    sizes = {**OPTIONAL.get(kind, {}), **shape}
+    if "kernel_w" in sizes:
+        sizes["kernel_w"] = sizes["kernel_w"] or sizes["kernel"]
+        for out, size in (("out_height", "height"), ("out_width", "width")):
+            sizes[out] = sizes[out] or -(-sizes[size] // sizes["stride"])
+    if "reads" in sizes:
+        sizes["reads"] = sizes["reads"] or sizes["elements"]
+    return sizes
+
+
+def check_shape(kind: str, shape: Shape, at: str) -> None:
+    """Raise ArtefactError, naming `at`, where the sizes do not fit the kind."""
+    if kind not in REQUIRED:
+        raise ArtefactError(f"{at}: unknown kernel {kind!r}", f"Known kernels: {', '.join(KINDS)}.")
+    missing = [name for name in REQUIRED[kind] if name not in shape]
+    if missing:
+        raise ArtefactError(f"{at}: a {kind} kernel needs the size {missing[0]!r}")
+    optional = OPTIONAL.get(kind, {})
+    for name, size in shape.items():
+        if name not in REQUIRED[kind] and name not in optional:
+            raise ArtefactError(f"{at}: a {kind} kernel has no size {name!r}")
+        if size < (0 if optional.get(name, 1) == 0 else 1):
+            raise ArtefactError(f"{at}: {name} of a {kind} kernel cannot be {size}")
+
+
+def macs(kind: str, shape: Shape) -> int:
+    """Multiply-accumulates of one run at batch 1."""
+    s = complete(kind, shape)
+    if kind == "conv":
+        taps = s["kernel"] * s["kernel_w"] * s["in_channels"] // s["groups"]
+        return s["out_channels"] * s["out_height"] * s["out_width"] * taps
+    if kind == "depthwise":
+        return s["channels"] * s["multiplier"] * s["out_height"] * s["out_width"] * s["kernel"] * s["kernel_w"]
+    if kind == "linear":
+        return s["rows"] * s["in_features"] * s["out_features"]
+    if kind == "matmul":
+        return s["batch"] * s["rows"] * s["inner"] * s["columns"]
+    return 0
+
+
+def work(kernel: Kernel) -> Work:
+    """MACs and bytes of a kernel."""
+    s = complete(kernel.kind, kernel.shape)
+    read, written, weights = _numbers(kernel.kind, s)
+    size = _BYTES[kernel.precision]
+    return Work(float(macs(kernel.kind, s)), read * size, written * size, weights * size)
+
+
+def _numbers(kind: str, s: Shape) -> tuple[int, int, int]:
+    """How many numbers are read, written and held as weights; `s` is complete."""
+    if kind == "conv":
+        out = s["out_channels"] * s["out_height"] * s["out_width"]
+        read = s["in_channels"] * s["height"] * s["width"] + s["add"] * out
+        return read, out, s["in_channels"] // s["groups"] * s["out_channels"] * s["kernel"] * s["kernel_w"]
+    if kind == "depthwise":
+        channels = s["channels"] * s["multiplier"]
+        out = channels * s["out_height"] * s["out_width"]
+        return s["channels"] * s["height"] * s["width"], out, channels * s["kernel"] * s["kernel_w"]
+    if kind == "linear":
+        weights = s["in_features"] * s["out_features"]
+        return s["rows"] * s["in_features"], s["rows"] * s["out_features"], weights
+    if kind == "matmul":
+        read = s["batch"] * s["inner"] * (s["rows"] + s["columns"])
+        return read, s["batch"] * s["rows"] * s["columns"], 0
+    if kind == "pool":
+        return s["channels"] * s["height"] * s["width"], s["channels"] * s["out_height"] * s["out_width"], 0
+    if kind == "global_pool":
+        return s["channels"] * s["height"] * s["width"], s["channels"], 0
+    if kind == "softmax":
+        return s["rows"] * s["columns"], s["rows"] * s["columns"], 0
+    if kind == "norm":
+        return s["elements"], s["elements"], 2 * s["channels"]
+    return s.get("reads", 0), s.get("elements", 0), 0

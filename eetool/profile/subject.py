@@ -1,0 +1,111 @@
+"""What is to be predicted: the graphs of a bundle, a checkpoint or one ONNX file, each as its fused kernels."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from eetool.errors import ArtefactError
+from eetool.profile.graph import read_graph
+from eetool.profile.kernel import FP32, INT8, Kernel
+from eetool.profile.kernels import kernels_of
+from eetool.profile.table import BACKENDS, LITERT
+from eetool_runtime import open_bundle
+from eetool_runtime.bundle import Bundle
+from eetool_runtime.manifest import Manifest
+
+GRAPH = "graph"
+ONNX_FP32 = "onnx/fp32"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Graphs by name with the kernels of each; `manifest` wires those of a bundle."""
+
+    name: str
+    variant: str
+    graphs: dict[str, list[Kernel]]
+    kinds: dict[str, str]
+    manifest: Manifest | None = None
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def backend(self) -> str:
+        """What would run it."""
+        return BACKENDS[self.variant.split("/")[0]]
+
+    @property
+    def precision(self) -> str:
+        """`fp32` or `int8`."""
+        return self.variant.split("/")[1]
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Bundle | Path]:
+    """A bundle, an ONNX file, or the bundle that a checkpoint makes, which lasts as long as the block.
+
+    Raises:
+        ArtefactError: it is none of these.
+    """
+    if path.is_dir():
+        yield open_bundle(path)
+    elif path.suffix == ".onnx":
+        yield path
+    elif path.suffix == ".pt":
+        from eetool.export.write import ExportOptions, export_bundle
+        from eetool.model.checkpoint import load_checkpoint
+
+        checkpoint = load_checkpoint(path)
+        with tempfile.TemporaryDirectory() as folder:
+            made = Path(folder) / f"{path.stem}.eebundle"
+            export_bundle(checkpoint, made, ExportOptions(references=False))
+            yield open_bundle(made)
+    else:
+        what = "is no bundle, checkpoint (.pt) or ONNX file (.onnx)" if path.exists() else "does not exist"
+        raise ArtefactError(f"{path}: {what}", "profile predicts bundles, checkpoints and ONNX files.")
+
+
+def variants_of(found: Bundle | Path) -> tuple[str, ...]:
+    """Variants that can be predicted: those of a bundle, or that of an ONNX file."""
+    if isinstance(found, Bundle):
+        return tuple(found.manifest.variants)
+    return (_variant_of_file(found),)
+
+
+def subject_of(found: Bundle | Path, variant: str, channel_block: int) -> Subject:
+    """The kernels of one variant.
+
+    Raises:
+        UsageError: the bundle has no such variant.
+        ArtefactError: a graph cannot be read; or the variant is TFLite, and the bundle holds no ONNX of it.
+    """
+    if isinstance(found, Path):
+        return Subject(found.name, variant, {found.name: _kernels(found, variant, channel_block)}, {found.name: GRAPH})
+    found.variant(variant)
+    m = found.manifest
+    read = variant if variant.startswith("onnx/") else f"onnx/{variant.split('/')[1]}"
+    warnings: tuple[str, ...] = ()
+    if read not in m.variants:
+        if ONNX_FP32 not in m.variants:
+            raise ArtefactError(
+                f"{found.path}: its {variant} graphs cannot be looked into, and it holds no ONNX of them",
+                "Export with --format onnx --format tflite.",
+            )
+        read, warnings = ONNX_FP32, (f"{variant} is predicted from the operators of {ONNX_FP32}",)
+    graphs = {
+        name: _kernels(found.file(file.path), variant, channel_block)
+        for name, file in m.variants[read].components.items()
+    }
+    kinds = {c.name: c.kind for c in m.components}
+    return Subject(m.name, variant, {c.name: graphs[c.name] for c in m.components}, kinds, m, warnings)
+
+
+def _kernels(path: Path, variant: str, channel_block: int) -> list[Kernel]:
+    sums = BACKENDS[variant.split("/")[0]] != LITERT
+    return kernels_of(read_graph(path), channel_block, sums)
+
+
+def _variant_of_file(path: Path) -> str:
+    quantised = any(node.op == "QuantizeLinear" for node in read_graph(path).nodes)
+    return f"onnx/{INT8 if quantised else FP32}"

@@ -1,0 +1,100 @@
+"""How long each kernel of a graph takes inside a run, as ONNX Runtime's own profiler says.
+
+The profiler counts whole microseconds and adds a few to every kernel; means over many runs undo the first, and a
+comparison with runs that are not traced the second.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from ..errors import BackendError
+from ..frozen import dataclass
+from .base import Threads
+from .onnx import _session_options, _uses_process_pool
+
+_EVENT = "_kernel_time"
+# A mean leaves out the fastest tenth of the runs and the slowest four, which tell of other work on the device.
+_FROM, _TO = 0.1, 0.6
+
+
+@dataclass(frozen=True)
+class NodeTime:
+    """One kernel of a graph: its name, operator, numbers in its first input and output, and its mean time.
+
+    `channels_out` is the second dimension of the output, which tells blocks of channels. `mean_us` leaves out the
+    fastest tenth and the slowest four tenths of `runs`.
+    """
+
+    name: str
+    op: str
+    elements_in: int
+    elements_out: int
+    channels_out: int
+    mean_us: float
+    runs: int
+
+
+class TracedGraph:
+    """A graph whose kernels are timed in every run. Slower than a plain one: take whole times from that."""
+
+    def __init__(self, path: Path, threads: Threads) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="eetool-trace-")
+        options = _session_options(threads.count, _uses_process_pool(threads))
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(self._folder.name) / "trace")
+        try:
+            self._session: Any = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises a dozen unrelated types
+            self._folder.cleanup()
+            raise BackendError(f"{path}: onnxruntime cannot load this graph: {error}") from error
+
+    def run(self, feed: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
+        """One traced run."""
+        outputs: Sequence[np.ndarray] = self._session.run(None, feed)
+        return outputs
+
+    def finish(self) -> tuple[NodeTime, ...]:
+        """Stop tracing; the kernels in the order in which they first ran. The graph cannot run afterwards."""
+        try:
+            events = json.loads(Path(self._session.end_profiling()).read_text(encoding="utf-8"))
+        finally:
+            del self._session
+            self._folder.cleanup()
+        first: dict[str, Any] = {}
+        times: dict[str, list[int]] = {}
+        for event in events:
+            name = event["name"]
+            if event.get("cat") == "Node" and name.endswith(_EVENT):
+                first.setdefault(name, event["args"])
+                times.setdefault(name, []).append(event["dur"])
+        return tuple(_node_time(name[: -len(_EVENT)], first[name], times[name]) for name in first)
+
+
+def _node_time(name: str, said: Mapping[str, Any], times_us: Sequence[int]) -> NodeTime:
+    read, written = _shape(said.get("input_type_shape")), _shape(said.get("output_type_shape"))
+    ordered = np.sort(times_us)
+    kept = ordered[int(len(ordered) * _FROM) : max(1, round(len(ordered) * _TO))]
+    channels = written[1] if len(written) > 1 else 1
+    return NodeTime(
+        name, str(said.get("op_name")), _product(read), _product(written), channels, float(kept.mean()), len(ordered)
+    )
+
+
+def _shape(tensors: Any) -> Sequence[int]:
+    """Sizes of the first of `[{"float": [1, 3, 32, 32]}, …]`."""
+    if not tensors:
+        return ()
+    sizes: Sequence[int] = next(iter(tensors[0].values()))
+    return sizes
+
+
+def _product(sizes: Sequence[int]) -> int:
+    return int(np.prod(sizes, dtype=np.int64))

@@ -1,0 +1,75 @@
+"""What every power meter must do. A meter's test class inherits these tests and says how its hardware is made."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from eetool_runtime.errors import MeterError
+from eetool_runtime.power import BOARD, CORE, ESTIMATED, MEASURED, Joules, Meter
+
+POWER_W = 4.0
+
+
+def work() -> None:
+    """Something that takes long enough for a few readings."""
+    time.sleep(0.06)
+
+
+class MeterContract:
+    """Subclasses give `meter`, of hardware that draws `POWER_W` all the time, and `break_it`."""
+
+    rail = BOARD
+    provenance = MEASURED
+    breakable = True
+
+    @pytest.fixture
+    def meter(self, tmp_path: Path) -> Meter:
+        raise NotImplementedError
+
+    def break_it(self, tmp_path: Path) -> None:
+        """Take the hardware away."""
+        raise NotImplementedError
+
+    def test_it_says_what_it_sees(self, meter: Meter) -> None:
+        assert meter.name
+        assert (meter.rail, meter.provenance) == (self.rail, self.provenance)
+        assert meter.rail in (BOARD, CORE)
+        assert meter.provenance in (MEASURED, ESTIMATED)
+        assert meter.interval_s > 0
+
+    def test_constant_power_gives_power_times_time(self, meter: Meter) -> None:
+        for _ in range(2):  # and again: no window leans on another
+            found = meter.around(work)
+            assert found.seconds >= 0.05
+            expected_j = self.expected_j(found)
+            assert found.energy_j == pytest.approx(expected_j, abs=4 * found.uncertainty_j + 0.02 * expected_j)
+            assert 0 <= found.uncertainty_j <= expected_j
+
+    power_w = POWER_W
+
+    def expected_j(self, found: Joules) -> float:
+        return self.power_w * found.seconds
+
+    def test_what_the_work_raises_comes_out(self, meter: Meter) -> None:
+        def failing() -> None:
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            meter.around(failing)
+        assert meter.around(work).energy_j > 0
+
+    def test_no_thread_is_left(self, meter: Meter) -> None:
+        before = threading.active_count()
+        meter.around(work)
+        assert threading.active_count() == before
+
+    def test_lost_hardware_is_an_error_and_never_zero(self, meter: Meter, tmp_path: Path) -> None:
+        if not self.breakable:
+            pytest.skip("a recording cannot be lost")
+        self.break_it(tmp_path)
+        with pytest.raises(MeterError):
+            meter.around(work)

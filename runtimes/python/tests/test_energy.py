@@ -1,0 +1,148 @@
+"""The energy protocol, on meters and clocks that are made up: what is subtracted, divided, and left null."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Callable, Optional
+
+import numpy as np
+import pytest
+from tiny import VARIANT
+
+from eetool_runtime import energy as energy_module
+from eetool_runtime import open_bundle
+from eetool_runtime.energy import GROSS, NET, Power, estimate, figure, measure_energy
+from eetool_runtime.errors import MeterError, UsageError
+from eetool_runtime.measure import measure_bundle
+from eetool_runtime.measurement import FULL, Key
+from eetool_runtime.power import BOARD, CORE, MEASURED, Joules
+
+IDLE_W, BUSY_W, CALL_S = 2.0, 5.0, 0.01
+
+
+class World:
+    """A machine in which time passes only by calls and by sleeping, and a meter that sees it all."""
+
+    name, provenance, interval_s = "world", MEASURED, 0.05
+
+    def __init__(self, rail: str = BOARD) -> None:
+        self.rail, self.now, self.energy_j, self.busy = rail, 0.0, 0.0, 0
+
+    def pass_time(self, seconds: float, power_w: float) -> None:
+        self.now += seconds
+        self.energy_j += seconds * power_w
+
+    def sleep(self, seconds: float) -> None:
+        self.pass_time(seconds, IDLE_W)
+
+    def call(self, cost: float) -> Callable[[int], None]:
+        return lambda number: self.pass_time(cost * CALL_S, BUSY_W)
+
+    def around(self, work: Callable[[], None]) -> Joules:
+        begin_s, begin_j = self.now, self.energy_j
+        work()
+        return Joules(self.energy_j - begin_j, 0.0, self.now - begin_s)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    made = World()
+    monkeypatch.setattr(energy_module.time, "monotonic", lambda: made.now)
+    return made
+
+
+def subjects(world: World) -> dict[Key, Callable[[int], None]]:
+    exits = {("exit", str(k)): world.call(k + 1.0) for k in range(3)}
+    return {("component", "seg0"): world.call(0.5), **exits, FULL: world.call(2.5)}
+
+
+def test_idle_is_subtracted_and_the_rest_shared_among_the_calls(world: World) -> None:
+    found = measure_energy(subjects(world), world, threads=1, window_s=1.0, sleep=world.sleep)
+    net_mj = (BUSY_W - IDLE_W) * CALL_S * 1e3
+    assert found.components["seg0"].value == pytest.approx(0.5 * net_mj)
+    assert [at.value for at in found.cascade] == pytest.approx([net_mj, 2 * net_mj, 3 * net_mj])
+    assert found.full.value == pytest.approx(2.5 * net_mj)
+    assert (found.scope, found.provenance, found.idle_w) == ("board_net", MEASURED, pytest.approx(IDLE_W))
+
+
+def test_gross_keeps_idle(world: World) -> None:
+    found = measure_energy(subjects(world), world, threads=1, window_s=1.0, scope=GROSS, sleep=world.sleep)
+    assert found.cascade[0].value == pytest.approx(BUSY_W * CALL_S * 1e3)
+    assert (found.scope, found.idle_w) == ("board_gross", None)
+
+
+def test_a_core_rail_is_net_or_nothing(world: World) -> None:
+    world.rail = CORE
+    assert measure_energy(subjects(world), world, threads=1, sleep=world.sleep).scope == "core_net"
+    with pytest.raises(UsageError, match="net"):
+        measure_energy(subjects(world), world, threads=1, scope=GROSS, sleep=world.sleep)
+
+
+def test_a_window_holds_ten_readings(world: World) -> None:
+    assert measure_energy(subjects(world), world, threads=1, sleep=world.sleep).window_s == pytest.approx(0.5)
+    world.interval_s = 1.0
+    assert measure_energy(subjects(world), world, threads=1, sleep=world.sleep).window_s == pytest.approx(10)
+
+
+def test_one_window_says_nothing_of_scatter(world: World) -> None:
+    with pytest.raises(UsageError, match="two windows"):
+        measure_energy(subjects(world), world, threads=1, windows=1, sleep=world.sleep)
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
+    """1,000 measurements of 5 windows: between 94 and 97 % of the 95 % intervals hold the true energy."""
+    draws = np.random.default_rng(7).normal(3.0, 0.2, (1000, 5))
+    covered = 0
+    for draw in draws:
+        low, high = figure(np.stack([draw, np.zeros(5)], axis=1)).ci95 or (9.0, 9.0)
+        covered += low <= 3.0 <= high
+    assert 940 <= covered <= 970
+
+
+def test_the_uncertainty_of_the_meter_widens_the_interval() -> None:
+    same = np.full(5, 3.0)
+    for uncertainty, value in ((0.1, 3.0), (3.0, None)):
+        found = figure(np.stack([same, np.full(5, uncertainty)], axis=1))
+        assert found.ci95 is not None
+        half = 2.78 * uncertainty / 5**0.5
+        assert found.ci95 == pytest.approx((3 - half, 3 + half))
+        assert found.value == value
+
+
+@pytest.mark.parametrize("mean", [0.0, -1.0, 0.1])
+def test_what_the_meter_cannot_resolve_is_null(mean: float) -> None:
+    values = mean + np.array([-0.2, -0.1, 0.0, 0.1, 0.2])
+    found = figure(np.stack([values, np.zeros(5)], axis=1))
+    assert found.value is None
+    assert found.ci95 is not None
+
+
+def test_watts_are_an_estimate(tiny_bundle: Path) -> None:
+    times = measure_bundle(open_bundle(tiny_bundle), VARIANT, runs=1, min_seconds=0).times
+    found = estimate(times, 5.0)
+    assert (found.provenance, found.scope, found.idle_w) == ("estimated", "board_gross", None)
+    assert found.full.value == pytest.approx(5.0 * times.full.median)
+    assert found.components.keys() == {c.name for c in times.components}
+    assert found.references["unsplit"].ci95 is None
+
+
+@pytest.mark.parametrize(
+    ("meter", "watts", "window_s"),
+    [
+        ("hwmon", 5.0, None),
+        (None, 0.0, None),
+        (None, float("nan"), None),
+        (None, float("inf"), None),
+        ("none", None, -1.0),
+    ],
+)
+def test_wrong_options(meter: Optional[str], watts: Optional[float], window_s: Optional[float]) -> None:
+    with pytest.raises(UsageError):
+        Power.of(meter, watts, window_s)
+
+
+def test_no_meter_is_no_energy() -> None:
+    assert Power.of(None, None) is None
+    assert Power.of("none", None) is None
+    with pytest.raises(MeterError):
+        Power.of("no.module:here", None, None, NET)
