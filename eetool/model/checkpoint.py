@@ -36,14 +36,51 @@ class ModelSpec:
 
 
 @dataclass(frozen=True)
+class LossOptions:
+    """What the loss of a recipe is made of.
+
+    Attributes:
+        exit_weights: of every exit's loss, the final one included; none are 1 each.
+        ramp: the weights of early exits rise during the run.
+        distill_share: what part of an exit's loss comes from a teacher, with answers softened by
+            `distill_temperature`.
+        teacher: name and hash of the network that teaches, beside the deepest exit.
+        teacher_views: how many versions of the augmented data the run repeats, 0 for no repetition.
+        survivors: where in the run, in [0, 1], exits begin to learn most from the examples that reach them.
+    """
+
+    label_smoothing: float = 0.0
+    exit_weights: tuple[float, ...] = ()
+    ramp: bool = False
+    distill_share: float = 0.5
+    distill_temperature: float = 3.0
+    teacher: str | None = None
+    teacher_views: int = 0
+    survivors: float | None = None
+
+
+@dataclass(frozen=True)
 class Training:
-    """How the weights came about."""
+    """How the weights came about.
+
+    Attributes:
+        hold_out: where the examples that are held out come from, see `eetool.data.splits.split_source`.
+        warm_up: share of the steps in which the learning rate rises to its peak.
+        precision: `fp32`, or `bf16` for multiplications only.
+        average: the weights are averaged over steps, exponentially, with this decay; 0 for the last weights.
+    """
 
     recipe: str
     epochs: int
     seed: int
     batch_size: int
     learning_rate: float
+    hold_out: str = "train"
+    warm_up: float = 0.15
+    weight_decay: float = 5e-4
+    precision: str = "fp32"
+    average: float = 0.0
+    loss: LossOptions = LossOptions()
 
 
 @dataclass(frozen=True)
