@@ -88,7 +88,7 @@ class _Run:
         teacher: Teacher | None,
         progress: Progress,
     ) -> None:
-        net.to(memory_format=torch.channels_last)  # an eighth faster on processors without bf16
+        _lay_out(net, torch.channels_last)  # an eighth faster on processors without bf16
         self.net, self.examples, self.settings = net, examples, settings
         self.teacher, self.progress = teacher, progress
         self.loss = make_loss(settings.recipe, settings.loss, depths)
@@ -168,7 +168,8 @@ class _Run:
         """Leave the network with its averaged weights, where they were asked for, in eval mode."""
         if self.average and self.settings.epochs:
             torch._foreach_copy_(_floats(self.net), self.average)
-        self.net.to(memory_format=torch.contiguous_format).eval()
+        _lay_out(self.net, torch.contiguous_format)
+        self.net.eval()
 
 
 class _Tally:
@@ -202,6 +203,10 @@ def one_cycle(position: float, warm_up: float = 0.15) -> float:
 def _floats(net: nn.Module) -> list[Tensor]:
     """Weights and running statistics, to be averaged; counters are not."""
     return [x for x in net.state_dict().values() if x.is_floating_point()]
+
+
+def _lay_out(net: nn.Module, order: torch.memory_format) -> None:
+    net.to(memory_format=order)  # type: ignore[call-overload]  # torch's own stubs leave this form out
 
 
 def _arithmetic(precision: str) -> AbstractContextManager[Any]:
