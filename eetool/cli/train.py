@@ -36,7 +36,9 @@ _IMAGENET = "0.485,0.456,0.406/0.229,0.224,0.225"
     metavar="M,M,M/S,S,S",
     help="Mean and deviation of pixels that the weights expect, or imagenet.  [those of the data]",
 )
-@click.option("--recipe", type=click.Choice(["joint", "distill"]), default="joint", show_default=True)
+@click.option(
+    "--recipe", type=click.Choice(["joint", "frozen", "confidence", "distill"]), default="joint", show_default=True
+)
 @click.option("--epochs", type=click.IntRange(0), default=25, show_default=True, help="0 attaches exits only.")
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
 @click.option("--learning-rate", type=FiniteRange(0, min_open=True), default=0.1, show_default=True)
@@ -64,6 +66,20 @@ _IMAGENET = "0.485,0.456,0.406/0.229,0.224,0.225"
     type=FiniteRange(0, 1),
     default=None,
     help="From this share of the run on, an exit learns most from examples that reach it.",
+)
+@click.option(
+    "--targets",
+    type=click.Choice(["labels", "backbone"]),
+    default="labels",
+    show_default=True,
+    help="What exits on a frozen backbone learn: labels, or its own answers.",
+)
+@click.option(
+    "--cost-weight",
+    type=FiniteRange(0),
+    default=0.5,
+    show_default=True,
+    help="Recipe confidence: what the backbone's whole cost is worth in the loss.",
 )
 @click.option(
     "--hold-out",
@@ -143,8 +159,10 @@ def _fit(
 def _settings(options: dict[str, Any]) -> Any:
     from eetool.model.checkpoint import LossOptions, Training
 
-    if options["recipe"] != "distill" and options["teacher"] is not None:
+    if options["recipe"] not in ("distill", "frozen") and options["teacher"] is not None:
         raise UsageError(f"the recipe {options['recipe']} learns from no --teacher", "Give --recipe distill.")
+    if options["targets"] == "backbone" and options["recipe"] not in ("frozen", "confidence"):
+        raise UsageError("--targets backbone needs a frozen backbone", "Give --recipe frozen or confidence.")
     if options["teacher_views"] and options["teacher"] is None:
         raise UsageError("--teacher-views without a --teacher", "Give one.")
     loss = LossOptions(
@@ -155,6 +173,8 @@ def _settings(options: dict[str, Any]) -> Any:
         distill_temperature=options["distill_temperature"],
         teacher_views=options["teacher_views"],
         survivors=options["survivors"],
+        targets=options["targets"],
+        cost_weight=options["cost_weight"],
     )
     same = ("recipe", "epochs", "seed", "batch_size", "learning_rate", "hold_out")
     more = ("warm_up", "weight_decay", "precision", "average")

@@ -25,6 +25,7 @@ class ModelSpec:
     """Enough to build the network again: a backbone reference and the exits on it, from shallow to deep.
 
     `config` is what the reference needs beside its name: what a transformers configuration says beyond its defaults.
+    With `learned_confidence` every early exit has a second head, which says how sure it is.
     """
 
     backbone: str
@@ -33,6 +34,7 @@ class ModelSpec:
     taps: tuple[str, ...]
     branches: tuple[str, ...]
     config: dict[str, Any] | None = None
+    learned_confidence: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class LossOptions:
         teacher: name and hash of the network that teaches, beside the deepest exit.
         teacher_views: how many versions of the augmented data the run repeats, 0 for no repetition.
         survivors: where in the run, in [0, 1], exits begin to learn most from the examples that reach them.
+        targets: `labels`, or `backbone`: a frozen backbone's own answers take their place.
+        cost_weight: λ of the recipe `confidence`, the price of the backbone's whole cost.
     """
 
     label_smoothing: float = 0.0
@@ -57,6 +61,8 @@ class LossOptions:
     teacher: str | None = None
     teacher_views: int = 0
     survivors: float | None = None
+    targets: str = "labels"
+    cost_weight: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -132,7 +138,7 @@ def build_net(spec: ModelSpec) -> EarlyExitNet:
     with torch.no_grad(), captured(backbone.eval(), spec.taps) as features:
         backbone(*example_inputs(spec.inputs))
     exits = {
-        tap: Branch(BranchSpec.parse(branch), tuple(features[tap].shape), classes)
+        tap: Branch(BranchSpec.parse(branch), tuple(features[tap].shape), classes, spec.learned_confidence)
         for tap, branch in zip(spec.taps, spec.branches, strict=True)
     }
     return EarlyExitNet(backbone.train(), exits)

@@ -19,6 +19,7 @@ from eetool.model.references import Reference
 from eetool.model.weights import load_weights
 from eetool.progress import SILENT, Progress
 from eetool.train.loop import Examples, train
+from eetool.train.recipes import FROZEN, Depth
 from eetool.train.teacher import load_teacher
 from eetool_runtime.manifest import Data, Input, Preprocess
 
@@ -93,6 +94,11 @@ def fit(
     if len(reference.inputs) > 1 or reference.inputs[0].dtype != "float32":
         raise UsageError(f"{backbone} does not take images, and {source.name} has nothing else", "Train it elsewhere.")
     spec = make_spec(reference, (_image_input(reference.inputs[0].name, examples),), source.classes, plan)
+    spec = replace(spec, learned_confidence=settings.recipe == "confidence")
+    if settings.recipe in FROZEN and not spec.taps:
+        raise UsageError(f"the recipe {settings.recipe} trains early exits, and there is none", "Give --exits.")
+    if settings.recipe in FROZEN and weights is None and settings.epochs:
+        raise UsageError(f"the recipe {settings.recipe} needs a trained backbone", "Give its --weights.")
     if settings.loss.exit_weights and len(settings.loss.exit_weights) != len(spec.taps) + 1:
         raise UsageError(
             f"{len(settings.loss.exit_weights)} exit weights for {len(spec.taps) + 1} exits", "The final exit has one."
@@ -112,11 +118,15 @@ def fit(
     return Checkpoint(record, net.state_dict(), {spec.inputs[0].name: examples.normalise(held_out)})
 
 
-def _depths(net: EarlyExitNet, spec: ModelSpec) -> list[float]:
-    """Share of the backbone's MACs in front of every exit, 1 for the final one."""
+def _depths(net: EarlyExitNet, spec: ModelSpec) -> list[Depth]:
+    """Of every exit, as shares of the backbone's MACs."""
     example = example_inputs(spec.inputs)
     whole = count_macs(net.backbone.eval(), example)
-    return [*(tap.macs / whole for tap in measure_taps(net.backbone, example, spec.taps)), 1.0]
+    taps = measure_taps(net.backbone, example, spec.taps)
+    heads = [count_macs(head, (torch.zeros(tap.shape),)) for tap, head in zip(taps, net.exits.eval(), strict=True)]
+    spent = [tap.macs + sum(heads[: i + 1]) for i, tap in enumerate(taps)]
+    early = [Depth(tap.macs / whole, cost / whole) for tap, cost in zip(taps, spent, strict=True)]
+    return [*early, Depth(1.0, 1.0 + sum(heads) / whole)]
 
 
 def attach(
@@ -175,10 +185,20 @@ def exit_accuracies(checkpoint: Checkpoint, source: Source) -> tuple[list[float]
 
 def every_exit_logits(checkpoint: Checkpoint, images: np.ndarray, batch: int = 256) -> list[torch.Tensor]:
     """Logits (N, classes) of every exit for uint8 images (N, C, H, W), by torch."""
+    return every_exit_answers(checkpoint, images, batch)[0]
+
+
+def every_exit_answers(
+    checkpoint: Checkpoint, images: np.ndarray, batch: int = 256
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Logits (N, classes) of every exit, and what confidence heads say (N,), for uint8 images (N, C, H, W)."""
     from eetool_runtime.preprocess import normalise
 
     net = checkpoint.build()
     inputs = torch.from_numpy(normalise(images, checkpoint.record.spec.inputs[0]))
     with torch.no_grad():
-        parts = [net(chunk) for chunk in torch.split(inputs, batch)]
-    return [torch.cat([part[i] for part in parts]) for i in range(len(net.taps) + 1)]
+        parts = [net.answers(chunk) for chunk in torch.split(inputs, batch)]
+    logits = [torch.cat(answers) for answers in zip(*(part[0] for part in parts), strict=True)]
+    heads = zip(*(part[1] for part in parts), strict=True)
+    learned = [torch.cat([x for x in said if x is not None]) for said in heads if said[0] is not None]
+    return logits, learned

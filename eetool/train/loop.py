@@ -17,7 +17,7 @@ from eetool.model.checkpoint import Training, load_tensors, serialise
 from eetool.model.early_exit import EarlyExitNet
 from eetool.progress import SILENT, Progress
 from eetool.records import encode, write_atomic
-from eetool.train.recipes import Lesson, make_loss
+from eetool.train.recipes import FROZEN, Depth, Lesson, make_loss
 from eetool.train.teacher import Teacher
 
 RESUME_FORMAT = "eetool-resume/1"
@@ -47,7 +47,7 @@ def train(
     state_file: Path,
     resume: bool,
     progress: Progress = SILENT,
-    depths: Sequence[float] | None = None,
+    depths: Sequence[Depth] | None = None,
     teacher: Teacher | None = None,
 ) -> None:
     """Train `net` in place.
@@ -56,14 +56,14 @@ def train(
     same weights as a run that was never interrupted. The file is removed at the end.
 
     Args:
-        depths: of every exit, its share of the backbone's MACs.
+        depths: of every exit, where recipes ask for it.
 
     Raises:
         DivergedError: the loss is NaN or infinite; `state_file` keeps the last good epoch.
         UsageError: `resume` with another network or other settings than those of the interrupted run.
         ArtefactError: `state_file` is damaged.
     """
-    run = _Run(net, examples, settings, depths or [1.0] * (len(net.taps) + 1), teacher, progress)
+    run = _Run(net, examples, settings, depths or [Depth(1.0, 1.0)] * (len(net.taps) + 1), teacher, progress)
     if not resume:
         state_file.unlink(missing_ok=True)
     first = run.restore(state_file) if resume else 0
@@ -84,7 +84,7 @@ class _Run:
         net: EarlyExitNet,
         examples: Examples,
         settings: Training,
-        depths: Sequence[float],
+        depths: Sequence[Depth],
         teacher: Teacher | None,
         progress: Progress,
     ) -> None:
@@ -92,8 +92,14 @@ class _Run:
         self.net, self.examples, self.settings = net, examples, settings
         self.teacher, self.progress = teacher, progress
         self.loss = make_loss(settings.recipe, settings.loss, depths)
+        self.frozen = settings.recipe in FROZEN
+        net.backbone.requires_grad_(not self.frozen)
         self.optimizer = torch.optim.SGD(
-            net.parameters(), lr=0.0, momentum=_MOMENTUM, nesterov=True, weight_decay=settings.weight_decay
+            [p for p in net.parameters() if p.requires_grad],
+            lr=0.0,
+            momentum=_MOMENTUM,
+            nesterov=True,
+            weight_decay=settings.weight_decay,
         )
         self.average = [x.clone() for x in _floats(net)] if settings.average else []
         self.steps = math.ceil(len(examples.labels) / settings.batch_size)
@@ -110,6 +116,8 @@ class _Run:
             generator.manual_seed(settings.seed * 1_000_003 + epoch % views)
         moves = draw(len(examples.labels), generator, examples.mirror)
         self.net.train()
+        if self.frozen:
+            self.net.backbone.eval()  # its normalisations keep the statistics that its weights were trained with
         tally = _Tally(len(self.net.taps) + 1)
         for step, chosen in enumerate(torch.split(order, settings.batch_size)):
             images = augment(examples.images.index_select(0, chosen), moves[chosen])
@@ -125,9 +133,10 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * one_cycle(lesson.position, self.settings.warm_up)
         with _arithmetic(self.settings.precision):
-            answers = self.net(inputs.contiguous(memory_format=torch.channels_last))  # (N, C, H, W), in another order
+            # (N, C, H, W), in another order
+            answers, learned = self.net.answers(inputs.contiguous(memory_format=torch.channels_last))
         logits = [x.float() for x in answers]
-        loss = self.loss(logits, lesson)
+        loss = self.loss(logits, [x.float() for x in learned if x is not None], lesson)
         if not math.isfinite(loss.item()):
             raise DivergedError(f"the loss became {loss.item()} in {where}", "Start anew with a lower --learning-rate.")
         self.optimizer.zero_grad(set_to_none=True)
@@ -169,6 +178,7 @@ class _Run:
         if self.average and self.settings.epochs:
             torch._foreach_copy_(_floats(self.net), self.average)
         _lay_out(self.net, torch.contiguous_format)
+        self.net.requires_grad_(True)
         self.net.eval()
 
 
