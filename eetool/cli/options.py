@@ -52,4 +52,6 @@ def force_option(function: F) -> F:
 
 def data_option(required: bool = True) -> Callable[[F], F]:
     """`--data SOURCE`."""
-    return click.option("--data", required=required, metavar="SOURCE", help="Data source: digits.")
+    return click.option(
+        "--data", required=required, metavar="SOURCE", help="digits, cifar10:DIR, cifar100:DIR, npz:FILE."
+    )

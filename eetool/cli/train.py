@@ -1,5 +1,7 @@
 """`eetool train`."""
 
+import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ from eetool.cli.options import PATH, SHAPE, FiniteRange, data_option, force_opti
 from eetool.errors import OutputError, UsageError
 from eetool.records import check_output
 
+_IMAGENET = "0.485,0.456,0.406/0.229,0.224,0.225"
+
 
 @verb
 @click.argument("model")
@@ -17,12 +21,73 @@ from eetool.records import check_output
 @output_option("Where the model goes.", default="model.pt")
 @click.option("--exits", type=click.IntRange(0), default=None, help="Early exits, placed by cumulative MACs.  [2]")
 @click.option("--at", "taps", default=None, metavar="TAP,TAP", help="Attach the exits to these modules instead.")
-@click.option("--branch", default=None, metavar="LAYERS", help="Layers of every exit: max2,conv3-64, linear or cls.")
+@click.option(
+    "--branch",
+    "branches",
+    multiple=True,
+    metavar="LAYERS",
+    help="Layers of every exit: max2,conv3-64, linear or cls. Given once per exit: of that one, from shallow to deep.",
+)
 @click.option("--weights", type=PATH, default=None, help="Begin with these: safetensors, or a state dict of torch.")
-@click.option("--recipe", type=click.Choice(["joint"]), default="joint", show_default=True)
+@click.option(
+    "--normalise",
+    "normalisation",
+    default=None,
+    metavar="M,M,M/S,S,S",
+    help="Mean and deviation of pixels that the weights expect, or imagenet.  [those of the data]",
+)
+@click.option(
+    "--recipe", type=click.Choice(["joint", "frozen", "confidence", "distill"]), default="joint", show_default=True
+)
 @click.option("--epochs", type=click.IntRange(0), default=25, show_default=True, help="0 attaches exits only.")
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
 @click.option("--learning-rate", type=FiniteRange(0, min_open=True), default=0.1, show_default=True)
+@click.option("--warm-up", type=FiniteRange(0, 0.9), default=0.15, show_default=True, help="Share of the run.")
+@click.option("--weight-decay", type=FiniteRange(0), default=5e-4, show_default=True)
+@click.option("--label-smoothing", type=FiniteRange(0, 0.9), default=0.0, show_default=True)
+@click.option(
+    "--average", type=FiniteRange(0, 0.99999), default=0.0, show_default=True, help="Decay of averaged weights."
+)
+@click.option("--mixed-precision", "precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@click.option("--exit-weights", default=None, metavar="W,W,…", help="Weights of the exits' losses.  [1 each]")
+@click.option("--ramp/--no-ramp", default=False, help="Weights of early exits rise to their share of the MACs.")
+@click.option("--distill-share", type=FiniteRange(0, 1), default=0.5, show_default=True, help="Of the loss of an exit.")
+@click.option("--distill-temperature", type=FiniteRange(0, min_open=True), default=3.0, show_default=True)
+@click.option("--teacher", type=PATH, default=None, help="A model.pt that teaches too, in the recipe distill.")
+@click.option(
+    "--teacher-views",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Repeat so many versions of the augmented data; the teacher answers each once. 0: no repetition.",
+)
+@click.option(
+    "--survivors",
+    type=FiniteRange(0, 1),
+    default=None,
+    help="From this share of the run on, an exit learns most from examples that reach it.",
+)
+@click.option(
+    "--targets",
+    type=click.Choice(["labels", "backbone"]),
+    default="labels",
+    show_default=True,
+    help="What exits on a frozen backbone learn: labels, or its own answers.",
+)
+@click.option(
+    "--cost-weight",
+    type=FiniteRange(0),
+    default=0.5,
+    show_default=True,
+    help="Recipe confidence: what the backbone's whole cost is worth in the loss.",
+)
+@click.option(
+    "--hold-out",
+    type=click.Choice(["train", "test"]),
+    default="train",
+    show_default=True,
+    help="What thresholds are fitted on comes out of these images; test is for weights that saw all training images.",
+)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=None, help="Threads of torch; the result depends on them.")
 @click.option(
@@ -39,38 +104,101 @@ def train(model: str, data: str | None, output: Path, force: bool, resume: bool,
     those of the data, or else by default those of the model.
     """
     check_output(output, force)
-    from eetool.model.checkpoint import Training, save_checkpoint
-    from eetool.train.fit import ExitPlan, attach, exit_accuracies, fit, use_threads
+    from eetool.model.checkpoint import save_checkpoint
+    from eetool.train.fit import attach, exit_accuracies, use_threads
 
     if options["threads"]:
         use_threads(options["threads"])
+    plan = _plan(options)
+    if data is None:
+        if options["epochs"]:
+            raise UsageError("there is no --data to train on", "--epochs 0 attaches exits and trains nothing.")
+        shape, classes = options["shape"], options["classes"]
+        checkpoint = attach(model, shape, classes, plan, options["seed"], options["weights"])
+        accuracies, n = None, 0
+    else:
+        checkpoint, source = _fit(model, data, plan, output, resume, force, options)
+        accuracies, n = exit_accuracies(checkpoint, source)
+    save_checkpoint(output, checkpoint)
+    return _answer(output, checkpoint, accuracies, n)
+
+
+def _plan(options: dict[str, Any]) -> Any:
+    from eetool.train.fit import ExitPlan
+
     taps = tuple(options["taps"].split(",")) if options["taps"] else ()
     if taps and options["exits"] not in (None, len(taps)):
         raise UsageError(f"--exits {options['exits']} contradicts --at with {len(taps)} taps", "Give one of them.")
     count = len(taps) if taps else 2 if options["exits"] is None else options["exits"]
-    plan = ExitPlan(count, options["branch"], taps)
-    progress = TerminalProgress()
-    if data is None and options["epochs"]:
-        raise UsageError("there is no --data to train on", "--epochs 0 attaches exits and trains nothing.")
-    if data is None or options["epochs"] == 0:
-        shape, classes = _shape_and_classes(data, options)
-        checkpoint = attach(model, shape, classes, plan, options["seed"], options["weights"])
-        accuracies, n = None, 0
-    else:
-        from eetool.data.sources import load_source
+    branches = options["branches"]
+    return ExitPlan(count, branches[0] if len(branches) == 1 else branches or None, taps)
 
-        source = load_source(data)
-        settings = Training(
-            options["recipe"], options["epochs"], options["seed"], options["batch_size"], options["learning_rate"]
-        )
-        state = output.with_name(output.name + ".resume")
-        if state.exists() and not (resume or force):
-            raise OutputError(f"{state} holds an interrupted run", "--resume goes on with it, --force starts anew.")
-        weights = options["weights"]
-        checkpoint = _interruptible(lambda: fit(model, source, plan, settings, state, resume, progress, weights), state)
-        accuracies, n = exit_accuracies(checkpoint, source)
-    save_checkpoint(output, checkpoint)
-    return _answer(output, checkpoint, accuracies, n)
+
+def _fit(
+    model: str, data: str, plan: Any, output: Path, resume: bool, force: bool, options: dict[str, Any]
+) -> tuple[Any, Any]:
+    """The trained checkpoint and the source it was trained on."""
+    from eetool.data.sources import load_source
+    from eetool.train.fit import fit
+
+    settings = _settings(options)
+    source = load_source(data)
+    found = ((1, *source.images.shape[1:]), len(source.classes))
+    for name, asked, given in zip(("--input", "--classes"), (options["shape"], options["classes"]), found, strict=True):
+        if asked not in (None, given):
+            raise UsageError(f"{name} contradicts {data}, which has {given}", f"Leave {name} out.")
+    state = output.with_name(output.name + ".resume")
+    if state.exists() and not (resume or force):
+        raise OutputError(f"{state} holds an interrupted run", "--resume goes on with it, --force starts anew.")
+    rule = _normalisation(options["normalisation"])
+    weights, teacher, progress = options["weights"], options["teacher"], TerminalProgress()
+    work = partial(fit, model, source, plan, settings, state, resume, progress, weights, rule, teacher)
+    return _interruptible(work, state), source
+
+
+def _settings(options: dict[str, Any]) -> Any:
+    from eetool.model.checkpoint import LossOptions, Training
+
+    if options["recipe"] not in ("distill", "frozen") and options["teacher"] is not None:
+        raise UsageError(f"the recipe {options['recipe']} learns from no --teacher", "Give --recipe distill.")
+    if options["targets"] == "backbone" and options["recipe"] not in ("frozen", "confidence"):
+        raise UsageError("--targets backbone needs a frozen backbone", "Give --recipe frozen or confidence.")
+    if options["teacher_views"] and options["teacher"] is None:
+        raise UsageError("--teacher-views without a --teacher", "Give one.")
+    loss = LossOptions(
+        label_smoothing=options["label_smoothing"],
+        exit_weights=_numbers("--exit-weights", options["exit_weights"]),
+        ramp=options["ramp"],
+        distill_share=options["distill_share"],
+        distill_temperature=options["distill_temperature"],
+        teacher_views=options["teacher_views"],
+        survivors=options["survivors"],
+        targets=options["targets"],
+        cost_weight=options["cost_weight"],
+    )
+    same = ("recipe", "epochs", "seed", "batch_size", "learning_rate", "hold_out")
+    more = ("warm_up", "weight_decay", "precision", "average")
+    return Training(**{name: options[name] for name in (*same, *more)}, loss=loss)
+
+
+def _numbers(option: str, text: str | None) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        numbers = (math.nan,)
+    if not all(math.isfinite(number) and number >= 0 for number in numbers):
+        raise UsageError(f"{option} {text!r} are not numbers from 0 up", "Such as 1,0.5,2.")
+    return numbers
+
+
+def _normalisation(text: str | None) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    if text is None:
+        return None
+    mean, _, deviation = (_IMAGENET if text == "imagenet" else text).partition("/")
+    rule = _numbers("--normalise", mean), _numbers("--normalise", deviation)
+    if not rule[0] or len(rule[0]) != len(rule[1]) or min(rule[1]) == 0:
+        raise UsageError(f"--normalise {text!r} is no mean and deviation per channel", f"Such as {_IMAGENET}.")
+    return rule
 
 
 def _interruptible(work: Any, state: Path) -> Any:
@@ -80,17 +208,6 @@ def _interruptible(work: Any, state: Path) -> Any:
         kept = "--resume goes on after the last whole epoch." if state.exists() else "No epoch was finished."
         click.echo(f"stopped; no model was written. {kept}", err=True)
         raise
-
-
-def _shape_and_classes(data: str | None, options: dict[str, Any]) -> tuple[tuple[int, ...] | None, int | None]:
-    """What was asked for, then what the data says; the rest is up to the model."""
-    shape, classes = options["shape"], options["classes"]
-    if data is None or (shape and classes):
-        return shape, classes
-    from eetool.data.sources import load_source
-
-    source = load_source(data)
-    return shape or (1, *source.images.shape[1:]), classes or len(source.classes)
 
 
 def _answer(output: Path, checkpoint: Any, accuracies: list[float] | None, n: int) -> Answer:

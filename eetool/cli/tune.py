@@ -26,10 +26,22 @@ _DEGENERATE = 0.99  # share of the inputs at one early exit from which on its ga
     show_default=True,
     help="Percentage points that `fast` may lose against full depth; `balanced` may lose half of it.",
 )
+@click.option(
+    "--score",
+    type=click.Choice(["max_softmax", "entropy", "margin", "learned", "patience"]),
+    default=None,
+    help="What gates go by.  [max_softmax, or learned where the model has it]",
+)
 @click.option("--variant", default=None, help="Variant of a bundle to fit.  [the first]")
 @force_option
 def tune(
-    model: Path, data: str, output: Path | None, max_accuracy_drop: float, variant: str | None, force: bool
+    model: Path,
+    data: str,
+    output: Path | None,
+    max_accuracy_drop: float,
+    score: str | None,
+    variant: str | None,
+    force: bool,
 ) -> Answer:
     """Fit temperatures, thresholds and operating points of MODEL, a model.pt or a bundle.
 
@@ -42,11 +54,15 @@ def tune(
         check_output(target, force, directory=model.is_dir())
     source = load_source(data)
     if model.is_dir():
+        if score is not None:
+            raise UsageError(
+                "the score is part of a bundle's graphs", "Tune its model.pt with --score and export that."
+            )
         tuned = _tune_bundle(model, target, variant, source, max_accuracy_drop, force)
     elif variant is not None:
         raise UsageError("--variant is for bundles; a model.pt has no variants yet")
     else:
-        tuned = _tune_checkpoint(model, target, source, max_accuracy_drop, force)
+        tuned = _tune_checkpoint(model, target, source, max_accuracy_drop, score, force)
     return _answer(target, tuned, max_accuracy_drop)
 
 
@@ -56,24 +72,33 @@ def _keep(path: Path, output: Path, tuned_before: bool, force: bool) -> None:
         raise OutputError(f"{path} was tuned before", "Give --force to replace its policy, or -o for another place.")
 
 
-def _tune_checkpoint(path: Path, output: Path, source: Any, max_accuracy_drop: float, force: bool) -> Any:
+def _tune_checkpoint(
+    path: Path, output: Path, source: Any, max_accuracy_drop: float, score: str | None, force: bool
+) -> Any:
     import numpy as np
+    import torch
 
     from eetool.model.checkpoint import Policy, load_checkpoint, save_checkpoint
-    from eetool.train.fit import every_exit_logits
+    from eetool.model.scores import LEARNED, MAX_SOFTMAX
+    from eetool.train.fit import every_exit_answers
     from eetool.tune.costs import model_macs
     from eetool.tune.fit import fit_policy
-    from eetool.tune.policy import SCORE
 
     checkpoint = load_checkpoint(path)
     _keep(path, output, checkpoint.record.policy is not None, force)
-    macs = model_macs(checkpoint.record.spec)
+    spec = checkpoint.record.spec
+    score = score or (LEARNED if spec.learned_confidence else MAX_SOFTMAX)
+    if score == LEARNED and not spec.learned_confidence:
+        raise UsageError("the model has no learned confidence", "Train it with --recipe confidence.")
+    macs = model_macs(spec, score)
 
-    def logits_of(images: Any) -> Any:
-        return np.stack([logits.numpy() for logits in every_exit_logits(checkpoint, images)])
+    def answers_of(images: Any) -> Any:
+        logits, said = every_exit_answers(checkpoint, images)
+        learned = np.stack([torch.sigmoid(x).numpy() for x in said]) if said else None
+        return np.stack([x.numpy() for x in logits]), learned
 
-    tuned = fit_policy(source, checkpoint.record.data, logits_of, macs, macs, max_accuracy_drop)
-    policy = Policy(SCORE, tuned.temperatures, tuned.operating_points, max_accuracy_drop)
+    tuned = fit_policy(source, checkpoint.record.data, answers_of, macs, macs, max_accuracy_drop, score)
+    policy = Policy(score, tuned.temperatures, tuned.operating_points, max_accuracy_drop)
     save_checkpoint(output, checkpoint.with_policy(policy))
     return tuned
 

@@ -1,13 +1,15 @@
 """Where examples come from. A source is plain arrays, so that benches read it without torch."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from eetool.errors import UsageError
+from eetool.errors import ArtefactError, UsageError
 
-NAMES = ("digits",)
+# The text in front of the colon, and what may stand behind it.
+NAMES = ("digits", "cifar10:DIR", "cifar100:DIR", "npz:FILE")
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,7 @@ class Source:
         images: uint8 (N, C, H, W).
         labels: int64 (N,), numbers of `classes`.
         mirror: whether a mirrored image keeps its label, so that training may flip it.
+        official_test: how many examples, the last ones, are the test set that the source came with.
     """
 
     name: str
@@ -25,17 +28,55 @@ class Source:
     labels: np.ndarray
     classes: tuple[str, ...]
     mirror: bool
+    official_test: int = 0
 
 
 def load_source(name: str) -> Source:
-    """The source called `name`; raises UsageError with the names there are."""
-    if name == "digits":
-        return _digits()
-    raise UsageError(f"unknown data source {name!r}", f"Known sources: {', '.join(NAMES)}.")
+    """The source called `name`, such as `digits` or `cifar10:DIR`.
+
+    Raises:
+        UsageError: there is no such source; names those that there are.
+        ArtefactError: its files are missing or damaged, or a label or a class is not what it should be.
+    """
+    kind, _, place = name.partition(":")
+    known = f"Known sources: {', '.join(NAMES)}."
+    if kind not in _READERS:
+        raise UsageError(f"unknown data source {name!r}", known)
+    if bool(place) != (kind not in _WITHOUT_PLACE):
+        wanted = "takes no path" if kind in _WITHOUT_PLACE else "needs the path of its files"
+        raise UsageError(f"the data source {name!r} {wanted}", known)
+    return checked(_READERS[kind](Path(place)))
 
 
-def _digits() -> Source:
+def checked(source: Source) -> Source:
+    """`source` itself; raises ArtefactError where its labels and classes cannot be learned from."""
+    if len(source.images) != len(source.labels):
+        raise ArtefactError(f"{source.name}: {len(source.images)} images and {len(source.labels)} labels")
+    if len(source.labels) == 0:
+        raise ArtefactError(f"{source.name}: holds no examples")
+    outside = np.flatnonzero((source.labels < 0) | (source.labels >= len(source.classes)))
+    if len(outside):
+        raise ArtefactError(
+            f"{source.name}: label {source.labels[outside[0]]} of example {outside[0]} is out of range: "
+            f"there are {len(source.classes)} classes",
+            f"Labels are the numbers 0 to {len(source.classes) - 1}; {len(outside)} are not.",
+        )
+    learned = source.labels[: len(source.labels) - source.official_test]
+    absent = [
+        c for c, n in zip(source.classes, np.bincount(learned, minlength=len(source.classes)), strict=True) if not n
+    ]
+    if absent:
+        raise ArtefactError(
+            f"{source.name}: no training example is of class {absent[0]!r}"
+            + (f" (and {len(absent) - 1} more)" if len(absent) > 1 else ""),
+            "A class without examples cannot be learned: leave it out of the classes.",
+        )
+    return source
+
+
+def _digits(place: Path) -> Source:
     """1,797 handwritten digits of 8×8 pixels and 17 grey levels (UCI, shipped with scikit-learn), brought to 32×32."""
+    from PIL import Image
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
@@ -48,3 +89,30 @@ def _digits() -> Source:
         classes=tuple(str(digit) for digit in range(10)),
         mirror=False,
     )
+
+
+def _cifar10(place: Path) -> Source:
+    from eetool.data.cifar import read_cifar10
+
+    return read_cifar10(place)
+
+
+def _cifar100(place: Path) -> Source:
+    from eetool.data.cifar import read_cifar100
+
+    return read_cifar100(place)
+
+
+def _npz(place: Path) -> Source:
+    from eetool.data.archive import read_archive
+
+    return read_archive(place)
+
+
+_READERS: dict[str, Callable[[Path], Source]] = {
+    "digits": _digits,
+    "cifar10": _cifar10,
+    "cifar100": _cifar100,
+    "npz": _npz,
+}
+_WITHOUT_PLACE = {"digits"}

@@ -1,9 +1,9 @@
 """The networks that are exported: the early-exit net with its confidences, and the references beside it."""
 
-import torch
 from torch import Tensor, nn
 
 from eetool.model.early_exit import EarlyExitNet
+from eetool.model.scores import MAX_SOFTMAX, confidence
 
 LOGITS = "logits"
 
@@ -24,8 +24,9 @@ class Scored(nn.Module):
     The temperature is an input and not a weight, so that `tune` can refit a bundle without exporting it again.
     """
 
-    def __init__(self, net: EarlyExitNet) -> None:
+    def __init__(self, net: EarlyExitNet, score: str = MAX_SOFTMAX) -> None:
         super().__init__()
+        self.score = score
         self.net = net
         self.n_exits = len(net.taps) + 1
 
@@ -33,6 +34,8 @@ class Scored(nn.Module):
         """(inputs …, one temperature per exit) -> (logits, confidence) of exit 0, of exit 1, …"""
         inputs, temperatures = arguments[: -self.n_exits], arguments[-self.n_exits :]
         outputs: list[Tensor] = []
-        for logits, temperature in zip(self.net(*inputs), temperatures, strict=True):
-            outputs += [logits, torch.softmax(logits / temperature, 1).amax(1)]  # (N, classes) -> (N,)
+        logits, learned = self.net.answers(*inputs)
+        for i, (temperature, own) in enumerate(zip(temperatures, learned, strict=True)):
+            sure = confidence(self.score, logits[: i + 1], temperature, self.n_exits - 1, own)
+            outputs += [logits[i], sure]  # (N, classes), (N,)
         return tuple(outputs)

@@ -58,8 +58,9 @@ def export_single(
         UsageError: the model has more early exits than one file can nest.
         OutputError: the place cannot be written to.
     """
-    network = Scored(checkpoint.build()).eval()
-    policy = checkpoint.record.policy or untuned(network.n_exits)
+    spec = checkpoint.record.spec
+    policy = checkpoint.record.policy or untuned(len(spec.taps) + 1, spec.learned_confidence)
+    network = Scored(checkpoint.build(), policy.score).eval()
     if network.n_exits - 1 > MAX_EARLY_EXITS:
         raise UsageError(f"one file can nest {MAX_EARLY_EXITS} early exits; this model has {network.n_exits - 1}")
     with progress("exporting", 2 * network.n_exits + 1) as advance:

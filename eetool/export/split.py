@@ -1,12 +1,13 @@
 """A torch.export graph with many outputs to components with named boundaries (docs/decisions/0001).
 
 The whole early-exit network is traced once. A node that only one exit needs belongs to that exit; a node that several
-need belongs to the segment of the shallowest of them. What crosses from one component to another is a tensor with a
-name, never an integer: sizes that depend on the batch are read again from a tensor inside each component.
+need belongs to the segment of the shallowest of them. Where an exit reads what an earlier one answers, it does so by
+that tensor's name, and the nodes behind it stay with the earlier exit. What crosses from one component to another is a
+tensor with a name, never an integer: sizes that depend on the batch are read again from a tensor inside each component.
 """
 
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -168,8 +169,10 @@ def _owners(graph: fx.GraphModule, exits: Sequence[Sequence[fx.Node]]) -> dict[f
         if node.op == "placeholder" or any(n in depends for n in node.all_input_nodes):
             depends.add(node)
     needed_by: dict[fx.Node, set[int]] = {}
+    answers = {node for outputs in exits for node in outputs}
     for index, outputs in enumerate(exits):
-        for node in ancestors(outputs):
+        # What another exit gives is read by its name, and need not be made for this one.
+        for node in ancestors(outputs, answers - set(outputs)):
             needed_by.setdefault(node, set()).add(index)
     owners = {}
     for node, indices in needed_by.items():
@@ -182,13 +185,13 @@ def _owners(graph: fx.GraphModule, exits: Sequence[Sequence[fx.Node]]) -> dict[f
     return owners
 
 
-def ancestors(nodes: Iterable[fx.Node]) -> set[fx.Node]:
-    """`nodes` and everything that they are computed from."""
+def ancestors(nodes: Iterable[fx.Node], given: Set[fx.Node] = frozenset()) -> set[fx.Node]:
+    """`nodes` and everything that they are computed from, but for what is `given`."""
     found: set[fx.Node] = set()
     waiting = list(nodes)
     while waiting:
         node = waiting.pop()
-        if node not in found:
+        if node not in found and node not in given:
             found.add(node)
             waiting.extend(node.all_input_nodes)
     return found

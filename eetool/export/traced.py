@@ -10,6 +10,7 @@ from torch import Tensor, fx
 from eetool.export.network import LOGITS, Scored, exit_outputs, exit_temperature
 from eetool.export.split import Piece, ancestors, output_nodes, run_pieces, split, trace
 from eetool.model.checkpoint import Checkpoint, Policy
+from eetool.model.scores import LEARNED, MAX_SOFTMAX
 from eetool_runtime.manifest import OperatingPoint
 
 Arrays = dict[str, np.ndarray]
@@ -69,8 +70,9 @@ def trace_model(checkpoint: Checkpoint, references: bool) -> Traced:
     Raises:
         ArtefactError: torch.export cannot trace the network.
     """
-    network = Scored(checkpoint.build()).eval()
-    policy = checkpoint.record.policy or untuned(network.n_exits)
+    spec = checkpoint.record.spec
+    policy = checkpoint.record.policy or untuned(len(spec.taps) + 1, spec.learned_confidence)
+    network = Scored(checkpoint.build(), policy.score).eval()
     arguments = {spec.name: checkpoint.samples[spec.name] for spec in checkpoint.record.spec.inputs}
     inputs = list(arguments)
     for i, temperature in enumerate(policy.temperatures):
@@ -87,9 +89,10 @@ def trace_model(checkpoint: Checkpoint, references: bool) -> Traced:
     return Traced(network, policy, tuple(pieces), made, arguments)
 
 
-def untuned(n_exits: int) -> Policy:
+def untuned(n_exits: int, learned_confidence: bool = False) -> Policy:
     """The policy of a model that was never tuned: full depth."""
-    return Policy("max_softmax", (1.0,) * n_exits, {"full": OperatingPoint((None,) * (n_exits - 1))}, 0.0)
+    score = LEARNED if learned_confidence else MAX_SOFTMAX
+    return Policy(score, (1.0,) * n_exits, {"full": OperatingPoint((None,) * (n_exits - 1))}, 0.0)
 
 
 def default_point(policy: Policy) -> str:

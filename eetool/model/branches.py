@@ -69,10 +69,13 @@ class Branch(nn.Module):
     """Features at a tap to class logits.
 
     Features may be (N, C, H, W) or channels last (see `channels_last`), tokens (N, T, D), or (N, D). Only the first
-    two fit convolutions, only tokens a class token.
+    two fit convolutions, only tokens a class token. With `learned_confidence` a second head beside the classifier says
+    how sure the exit is.
     """
 
-    def __init__(self, spec: BranchSpec, feature_shape: tuple[int, ...], classes: int) -> None:
+    def __init__(
+        self, spec: BranchSpec, feature_shape: tuple[int, ...], classes: int, learned_confidence: bool = False
+    ) -> None:
         super().__init__()
         self.rank = len(feature_shape)
         if self.rank not in (2, 3, 4):
@@ -94,9 +97,14 @@ class Branch(nn.Module):
             width = layer.width or width
         self.layers = nn.Sequential(*layers)
         self.classifier = nn.Linear(width, classes)
+        self.confidence = nn.Linear(width, 1) if learned_confidence else None
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, C, H, W), (N, T, D) or (N, D) -> logits (N, classes)."""
+        return self.answer(features)[0]
+
+    def answer(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Logits (N, classes), and what the confidence head says (N,) before its sigmoid, where there is one."""
         if self.class_token:
             features = features[:, :1]  # (N, T, D) -> (N, 1, D)
         x = features.permute(0, 3, 1, 2) if self.channels_last else features  # (N, H, W, C) -> (N, C, H, W)
@@ -105,8 +113,7 @@ class Branch(nn.Module):
             x = x.mean((2, 3))  # (N, C, H, W) -> (N, C)
         elif self.rank == 3:
             x = x.mean(1)  # (N, T, D) -> (N, D)
-        logits: Tensor = self.classifier(x)
-        return logits
+        return self.classifier(x), None if self.confidence is None else self.confidence(x)[:, 0]
 
 
 def channels_last(feature_shape: tuple[int, ...]) -> bool:

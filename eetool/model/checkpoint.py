@@ -25,6 +25,7 @@ class ModelSpec:
     """Enough to build the network again: a backbone reference and the exits on it, from shallow to deep.
 
     `config` is what the reference needs beside its name: what a transformers configuration says beyond its defaults.
+    With `learned_confidence` every early exit has a second head, which says how sure it is.
     """
 
     backbone: str
@@ -33,17 +34,59 @@ class ModelSpec:
     taps: tuple[str, ...]
     branches: tuple[str, ...]
     config: dict[str, Any] | None = None
+    learned_confidence: bool = False
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """What the loss of a recipe is made of.
+
+    Attributes:
+        exit_weights: of every exit's loss, the final one included; none are 1 each.
+        ramp: the weights of early exits rise during the run.
+        distill_share: what part of an exit's loss comes from a teacher, with answers softened by
+            `distill_temperature`.
+        teacher: name and hash of the network that teaches, beside the deepest exit.
+        teacher_views: how many versions of the augmented data the run repeats, 0 for no repetition.
+        survivors: where in the run, in [0, 1], exits begin to learn most from the examples that reach them.
+        targets: `labels`, or `backbone`: a frozen backbone's own answers take their place.
+        cost_weight: λ of the recipe `confidence`, the price of the backbone's whole cost.
+    """
+
+    label_smoothing: float = 0.0
+    exit_weights: tuple[float, ...] = ()
+    ramp: bool = False
+    distill_share: float = 0.5
+    distill_temperature: float = 3.0
+    teacher: str | None = None
+    teacher_views: int = 0
+    survivors: float | None = None
+    targets: str = "labels"
+    cost_weight: float = 0.5
 
 
 @dataclass(frozen=True)
 class Training:
-    """How the weights came about."""
+    """How the weights came about.
+
+    Attributes:
+        hold_out: where the examples that are held out come from, see `eetool.data.splits.split_source`.
+        warm_up: share of the steps in which the learning rate rises to its peak.
+        precision: `fp32`, or `bf16` for multiplications only.
+        average: the weights are averaged over steps, exponentially, with this decay; 0 for the last weights.
+    """
 
     recipe: str
     epochs: int
     seed: int
     batch_size: int
     learning_rate: float
+    hold_out: str = "train"
+    warm_up: float = 0.15
+    weight_decay: float = 5e-4
+    precision: str = "fp32"
+    average: float = 0.0
+    loss: LossOptions = LossOptions()
 
 
 @dataclass(frozen=True)
@@ -95,7 +138,7 @@ def build_net(spec: ModelSpec) -> EarlyExitNet:
     with torch.no_grad(), captured(backbone.eval(), spec.taps) as features:
         backbone(*example_inputs(spec.inputs))
     exits = {
-        tap: Branch(BranchSpec.parse(branch), tuple(features[tap].shape), classes)
+        tap: Branch(BranchSpec.parse(branch), tuple(features[tap].shape), classes, spec.learned_confidence)
         for tap, branch in zip(spec.taps, spec.branches, strict=True)
     }
     return EarlyExitNet(backbone.train(), exits)

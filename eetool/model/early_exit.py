@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from eetool.errors import UsageError
+from eetool.model.branches import Branch
 
 _STACKS = (nn.Sequential, nn.ModuleList)
 
@@ -27,6 +28,10 @@ class EarlyExitNet(nn.Module):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Logits (N, classes) of every exit, the final one last. Nothing is skipped: this is for training."""
+        return self.answers(*inputs)[0]
+
+    def answers(self, *inputs: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor | None, ...]]:
+        """Logits (N, classes) of every exit, and what each exit's confidence head says (N,), where it has one."""
         with captured(self.backbone, self.taps) as features:
             final = self.backbone(*inputs)
         if not isinstance(final, Tensor):
@@ -34,7 +39,12 @@ class EarlyExitNet(nn.Module):
                 f"the backbone returns {type(final).__name__}, not one tensor of logits",
                 "Wrap it in a module that does.",
             )
-        return (*(head(features[tap]) for tap, head in zip(self.taps, self.exits, strict=True)), final)
+        found = [_answer(head, features[tap]) for tap, head in zip(self.taps, self.exits, strict=True)]
+        return (*(logits for logits, _ in found), final), (*(sure for _, sure in found), None)
+
+
+def _answer(head: nn.Module, features: Tensor) -> tuple[Tensor, Tensor | None]:
+    return head.answer(features) if isinstance(head, Branch) else (head(features), None)
 
 
 @contextmanager

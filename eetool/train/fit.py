@@ -1,25 +1,29 @@
 """From a backbone reference to a checkpoint: build, place exits, train, take samples."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from eetool.data.sources import Source
-from eetool.data.splits import TEMPERATURE, THRESHOLD, TRAIN, split_record, split_source
+from eetool.data.splits import TEMPERATURE, THRESHOLD, TRAIN, recorded_split, split_record, split_source
 from eetool.errors import UsageError
 from eetool.model import references
 from eetool.model.branches import default_branch
 from eetool.model.checkpoint import Checkpoint, ModelSpec, Record, Training, build_net, example_inputs
+from eetool.model.early_exit import EarlyExitNet
 from eetool.model.macs import count_macs, measure_taps, order_taps, place_exits
 from eetool.model.pooling import reads_first_token
 from eetool.model.references import Reference
 from eetool.model.weights import load_weights
 from eetool.progress import SILENT, Progress
 from eetool.train.loop import Examples, train
+from eetool.train.recipes import FROZEN, Depth
+from eetool.train.teacher import load_teacher
 from eetool_runtime.manifest import Data, Input, Preprocess
 
+Normalisation = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation of each channel
 _SAMPLES = 32
 _FEWEST_SAMPLES = 4
 _SAMPLE_ELEMENTS = 1 << 20  # of all samples together, so that checkpoints and bundles stay small
@@ -27,13 +31,14 @@ _SAMPLE_ELEMENTS = 1 << 20  # of all samples together, so that checkpoints and b
 
 @dataclass(frozen=True)
 class ExitPlan:
-    """Where exits go: at named taps, or `count` of them by cumulative MACs; each with the branch `branch`.
+    """Where exits go: at named taps, or `count` of them by cumulative MACs; and their branches.
 
-    Without a branch every exit gets the one for its features.
+    `branch` is one for all, or one for each exit from shallow to deep; without it every exit gets the one for its
+    features.
     """
 
     count: int
-    branch: str | None = None
+    branch: str | tuple[str, ...] | None = None
     taps: tuple[str, ...] = ()
 
 
@@ -55,7 +60,9 @@ def make_spec(reference: Reference, inputs: tuple[Input, ...], labels: tuple[str
         first = any(len(shape) == 3 for shape in shapes.values()) and reads_first_token(module, realistic, measured)
         branches = tuple(default_branch(shapes[tap], first) for tap in taps)
     else:
-        branches = (plan.branch,) * len(taps)
+        branches = (plan.branch,) * len(taps) if isinstance(plan.branch, str) else plan.branch
+        if len(branches) != len(taps):
+            raise UsageError(f"{len(branches)} branches for {len(taps)} exits", "Give one for all, or one for each.")
     return ModelSpec(reference.backbone, inputs, labels, taps, branches, reference.config)
 
 
@@ -68,26 +75,58 @@ def fit(
     resume: bool = False,
     progress: Progress = SILENT,
     weights: Path | None = None,
+    normalisation: Normalisation | None = None,
+    teacher: Path | None = None,
 ) -> Checkpoint:
     """Train `backbone` with exits on the train split of `source`, from fresh weights or from those in a file.
 
     The same seed, machine and number of torch threads give the same checkpoint, bit for bit.
+
+    Args:
+        normalisation: mean and standard deviation of every channel, of pixels in [0, 1], that weights from elsewhere
+            expect; by default those of the training examples.
+        teacher: a model.pt whose final exit teaches.
     """
-    splits = split_source(source)
-    examples = _examples(source, splits[TRAIN])
+    splits = split_source(source, settings.hold_out)
+    examples = _examples(source, splits[TRAIN], normalisation)
     shape = (1, *examples.images.shape[1:])
     reference = references.resolve(backbone, shape, len(source.classes))
     if len(reference.inputs) > 1 or reference.inputs[0].dtype != "float32":
         raise UsageError(f"{backbone} does not take images, and {source.name} has nothing else", "Train it elsewhere.")
     spec = make_spec(reference, (_image_input(reference.inputs[0].name, examples),), source.classes, plan)
+    spec = replace(spec, learned_confidence=settings.recipe == "confidence")
+    if settings.recipe in FROZEN and not spec.taps:
+        raise UsageError(f"the recipe {settings.recipe} trains early exits, and there is none", "Give --exits.")
+    if settings.recipe in FROZEN and weights is None and settings.epochs:
+        raise UsageError(f"the recipe {settings.recipe} needs a trained backbone", "Give its --weights.")
+    if settings.loss.exit_weights and len(settings.loss.exit_weights) != len(spec.taps) + 1:
+        raise UsageError(
+            f"{len(settings.loss.exit_weights)} exit weights for {len(spec.taps) + 1} exits", "The final exit has one."
+        )
+    tutor = None
+    if teacher is not None:
+        name, make_tutor = load_teacher(teacher, spec.labels, shape[1:])
+        tutor = make_tutor(settings.loss.teacher_views, len(examples.labels))
+        settings = replace(settings, loss=replace(settings.loss, teacher=name))
     torch.manual_seed(settings.seed)
     net = build_net(spec)
     if weights is not None:
         load_weights(net.backbone, weights, len(source.classes))
-    train(net, examples, settings, state_file, resume, progress)
+    train(net, examples, settings, state_file, resume, progress, _depths(net, spec), tutor)
     record = Record(spec, settings, Data(source.name, split_record(splits)))
     held_out = torch.from_numpy(source.images[splits[TEMPERATURE][:_SAMPLES]])
     return Checkpoint(record, net.state_dict(), {spec.inputs[0].name: examples.normalise(held_out)})
+
+
+def _depths(net: EarlyExitNet, spec: ModelSpec) -> list[Depth]:
+    """Of every exit, as shares of the backbone's MACs."""
+    example = example_inputs(spec.inputs)
+    whole = count_macs(net.backbone.eval(), example)
+    taps = measure_taps(net.backbone, example, spec.taps)
+    heads = [count_macs(head, (torch.zeros(tap.shape),)) for tap, head in zip(taps, net.exits.eval(), strict=True)]
+    spent = [tap.macs + sum(heads[: i + 1]) for i, tap in enumerate(taps)]
+    early = [Depth(tap.macs / whole, cost / whole) for tap, cost in zip(taps, spent, strict=True)]
+    return [*early, Depth(1.0, 1.0 + sum(heads) / whole)]
 
 
 def attach(
@@ -119,11 +158,15 @@ def use_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
-def _examples(source: Source, indices: np.ndarray) -> Examples:
+def _examples(source: Source, indices: np.ndarray, normalisation: Normalisation | None) -> Examples:
     images = torch.from_numpy(source.images[indices])
-    pixels = images.float() / 255
-    mean = pixels.mean((0, 2, 3))  # (N, C, H, W) -> (C,)
-    std = pixels.std((0, 2, 3))
+    if normalisation is None:
+        pixels = images.float() / 255
+        mean, std = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3))  # (N, C, H, W) -> (C,)
+    else:
+        mean, std = (torch.tensor(values, dtype=torch.float32) for values in normalisation)
+        if not len(mean) == len(std) == images.shape[1]:
+            raise UsageError(f"a mean and a deviation for each of {images.shape[1]} channels are needed", None)
     return Examples(images, torch.from_numpy(source.labels[indices]), mean, std, source.mirror)
 
 
@@ -134,7 +177,7 @@ def _image_input(name: str, examples: Examples) -> Input:
 
 def exit_accuracies(checkpoint: Checkpoint, source: Source) -> tuple[list[float], int]:
     """Accuracy of every exit on the threshold split, and its size. The test split is for `bench` alone."""
-    indices = split_source(source)[THRESHOLD]
+    indices = recorded_split(source, THRESHOLD, checkpoint.record.data)
     labels = torch.from_numpy(source.labels[indices])
     logits = every_exit_logits(checkpoint, source.images[indices])
     return [float((x.argmax(1) == labels).float().mean()) for x in logits], len(indices)
@@ -142,10 +185,20 @@ def exit_accuracies(checkpoint: Checkpoint, source: Source) -> tuple[list[float]
 
 def every_exit_logits(checkpoint: Checkpoint, images: np.ndarray, batch: int = 256) -> list[torch.Tensor]:
     """Logits (N, classes) of every exit for uint8 images (N, C, H, W), by torch."""
+    return every_exit_answers(checkpoint, images, batch)[0]
+
+
+def every_exit_answers(
+    checkpoint: Checkpoint, images: np.ndarray, batch: int = 256
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Logits (N, classes) of every exit, and what confidence heads say (N,), for uint8 images (N, C, H, W)."""
     from eetool_runtime.preprocess import normalise
 
     net = checkpoint.build()
     inputs = torch.from_numpy(normalise(images, checkpoint.record.spec.inputs[0]))
     with torch.no_grad():
-        parts = [net(chunk) for chunk in torch.split(inputs, batch)]
-    return [torch.cat([part[i] for part in parts]) for i in range(len(net.taps) + 1)]
+        parts = [net.answers(chunk) for chunk in torch.split(inputs, batch)]
+    logits = [torch.cat(answers) for answers in zip(*(part[0] for part in parts), strict=True)]
+    heads = zip(*(part[1] for part in parts), strict=True)
+    learned = [torch.cat([x for x in said if x is not None]) for said in heads if said[0] is not None]
+    return logits, learned

@@ -8,6 +8,7 @@ import numpy as np
 from eetool.model.checkpoint import ModelSpec, build_net, example_inputs
 from eetool.model.early_exit import captured
 from eetool.model.macs import count_macs, measure_taps
+from eetool.model.scores import MAX_SOFTMAX, PATIENCE
 from eetool.tune.metrics import Thresholds
 from eetool_runtime.manifest import Manifest
 
@@ -16,15 +17,18 @@ from eetool_runtime.manifest import Manifest
 class Costs:
     """Cost of each part: `trunk[i]` from exit i − 1 to exit i (the last holds the classifier), `heads[i]` of exit i.
 
-    In MACs or milliseconds; a cost includes everything that ran, rejected exits too.
+    In MACs or milliseconds; a cost includes everything that ran, rejected exits too. `read_later` are the early exits
+    whose answers a later one reads, so that they run even where their gate never fires.
     """
 
     trunk: tuple[float, ...]
     heads: tuple[float, ...]
+    read_later: frozenset[int] = frozenset()
 
     def leaving(self, thresholds: Thresholds) -> np.ndarray:
         """Cost of an input that leaves at exit 0 … N; heads whose gate never fires are not run."""
-        heads = [h if t is not None else 0.0 for h, t in zip(self.heads, thresholds, strict=True)]
+        runs = [t is not None or i in self.read_later for i, t in enumerate(thresholds)]
+        heads = [h if r else 0.0 for h, r in zip(self.heads, runs, strict=True)]
         total: np.ndarray = np.cumsum(self.trunk) + np.cumsum([*heads, 0.0])
         return total
 
@@ -43,11 +47,14 @@ def component_costs(manifest: Manifest, cost: Mapping[str, float]) -> Costs:
             trunk[index] += cost[c.name]
         if c.name in owners:
             index = owners.index(c.name) + 1
-    return Costs(tuple(trunk), tuple(heads))
+    made = {c.name: c.outputs for c in manifest.components}
+    read = {name for c in manifest.components for name in c.inputs}
+    read_later = frozenset(i for i, owner in enumerate(owners[:-1]) if read & set(made[owner]))
+    return Costs(tuple(trunk), tuple(heads), read_later)
 
 
-def model_macs(spec: ModelSpec) -> Costs:
-    """MACs at batch 1 of each stretch of the backbone and of each early exit."""
+def model_macs(spec: ModelSpec, score: str = MAX_SOFTMAX) -> Costs:
+    """MACs at batch 1 of each stretch of the backbone and of each early exit, whose gates go by `score`."""
     net = build_net(spec).eval()
     example = example_inputs(spec.inputs)
     cumulative = [tap.macs for tap in measure_taps(net.backbone, example, spec.taps)]
@@ -56,4 +63,5 @@ def model_macs(spec: ModelSpec) -> Costs:
     with captured(net.backbone, spec.taps) as features:
         net.backbone(*example)
     heads = [count_macs(head, (features[tap],)) for tap, head in zip(spec.taps, net.exits, strict=True)]
-    return Costs(tuple(map(float, trunk)), tuple(map(float, heads)))
+    read_later = frozenset(range(len(heads))) if score == PATIENCE else frozenset()
+    return Costs(tuple(map(float, trunk)), tuple(map(float, heads)), read_later)

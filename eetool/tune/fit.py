@@ -13,22 +13,27 @@ from eetool_runtime import Bundle, load
 from eetool_runtime.manifest import Data, Manifest, Variant
 from eetool_runtime.preprocess import normalise
 
-Logits = Callable[[np.ndarray], np.ndarray]
+# uint8 images (n, C, H, W) to the logits of every exit (exits, n, classes) and learned confidences (early exits, n)
+Answers = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
 _BATCH = 64
 
 
 def fit_policy(
-    source: Source, data: Data | None, logits_of: Logits, costs: Costs, macs: Costs, max_accuracy_drop: float
+    source: Source,
+    data: Data | None,
+    answers_of: Answers,
+    costs: Costs,
+    macs: Costs,
+    max_accuracy_drop: float,
+    score: str,
 ) -> Tuned:
-    """Fit on the temperature and threshold splits of `source`, proved to be those that `data` records.
-
-    `logits_of` maps uint8 images (n, C, H, W) to the logits of every exit (exits, n, classes).
-    """
+    """Fit on the temperature and threshold splits of `source`, proved to be those that `data` records."""
     splits = []
     for name in (TEMPERATURE, THRESHOLD):
         indices = recorded_split(source, name, data)
-        splits.append(Labelled(logits_of(source.images[indices]), source.labels[indices]))
-    return tune(splits[0], splits[1], costs, macs, max_accuracy_drop)
+        logits, learned = answers_of(source.images[indices])
+        splits.append(Labelled(logits, source.labels[indices], learned))
+    return tune(splits[0], splits[1], costs, macs, max_accuracy_drop, score)
 
 
 def tune_bundle(
@@ -48,12 +53,16 @@ def tune_bundle(
     costs = component_costs(manifest, latency_ms) if latency_ms else macs
     model = load(bundle, variant=variant)
 
-    def logits_of(images: np.ndarray) -> np.ndarray:
+    def answers_of(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         inputs = normalise(images, manifest.inputs[0])
         parts = [model.every_exit(inputs[i : i + _BATCH]) for i in range(0, len(inputs), _BATCH)]
-        return np.stack([np.concatenate([p[i][0] for p in parts]) for i in range(len(manifest.exits))])
+        logits, sure = (
+            np.stack([np.concatenate([p[i][what] for p in parts]) for i in range(len(manifest.exits))])
+            for what in (0, 1)
+        )
+        return logits, sure[:-1]
 
-    tuned = fit_policy(source, manifest.data, logits_of, costs, macs, max_accuracy_drop)
+    tuned = fit_policy(source, manifest.data, answers_of, costs, macs, max_accuracy_drop, manifest.score)
     fitted: Variant = replace(
         manifest.variants[variant], temperatures=tuned.temperatures, operating_points=tuned.operating_points
     )

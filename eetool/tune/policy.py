@@ -5,24 +5,26 @@ from dataclasses import dataclass
 import numpy as np
 
 from eetool.data.splits import THRESHOLD
+from eetool.model.scores import MAX_SOFTMAX
 from eetool.tune.calibrate import fit_temperature
 from eetool.tune.costs import Costs
-from eetool.tune.metrics import Thresholds, exits_taken, softmax_confidence
+from eetool.tune.metrics import Thresholds, exits_taken
+from eetool.tune.scores import confidences
 from eetool.tune.thresholds import Problem, cheapest
 from eetool_runtime.manifest import Expected, OperatingPoint, Reached
 
 FULL, BALANCED, FAST = "full", "balanced", "fast"
-SCORE = "max_softmax"
 # What part of the accuracy drop that the user allows each point may spend.
 _SHARE_OF_DROP = {BALANCED: 0.5, FAST: 1.0}
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Logits of every exit (exits, n, classes) and labels int64 (n,) of one split."""
+    """Logits of every exit (exits, n, classes), labels int64 (n,) of one split, learned confidences (early, n)."""
 
     logits: np.ndarray
     labels: np.ndarray
+    learned: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,14 @@ class Tuned:
     operating_points: dict[str, OperatingPoint]
 
 
-def tune(temperature: Labelled, threshold: Labelled, costs: Costs, macs: Costs, max_accuracy_drop: float) -> Tuned:
+def tune(
+    temperature: Labelled,
+    threshold: Labelled,
+    costs: Costs,
+    macs: Costs,
+    max_accuracy_drop: float,
+    score: str = MAX_SOFTMAX,
+) -> Tuned:
     """Fit temperatures on one split and operating points on another.
 
     `full` never leaves early, `balanced` may lose half of `max_accuracy_drop` (percentage points), `fast` all of it.
@@ -41,13 +50,12 @@ def tune(temperature: Labelled, threshold: Labelled, costs: Costs, macs: Costs, 
     Args:
         costs: what the thresholds minimise.
         macs: MACs, for the figures that every operating point carries.
+        score: what gates go by, one of `eetool.model.scores.SCORES`.
     """
     temperatures = tuple(fit_temperature(logits, temperature.labels) for logits in temperature.logits)
-    confidences = np.stack(
-        [softmax_confidence(logits, t) for logits, t in zip(threshold.logits, temperatures, strict=True)]
-    )
     correct = threshold.logits.argmax(2) == threshold.labels  # (exits, n, classes) -> (exits, n)
-    problem = Problem(confidences, correct, costs)
+    sure = confidences(score, threshold.logits, temperatures, threshold.learned)
+    problem = Problem(sure, correct, costs)
     thresholds: dict[str, Thresholds] = {FULL: (None,) * problem.early}
     for name, share in _SHARE_OF_DROP.items():
         thresholds[name] = cheapest(problem, share * max_accuracy_drop)

@@ -47,7 +47,7 @@ def tiny_data(monkeypatch: pytest.MonkeyPatch) -> None:
         return Source("tiny", images, np.array([label for label, _ in pairs], np.int64), LABELS, mirror=False)
 
     monkeypatch.setattr("eetool.data.sources.load_source", load_source)
-    monkeypatch.setattr("eetool.data.splits.split_source", lambda source: {"test": INDICES})
+    monkeypatch.setattr("eetool.data.splits.split_source", lambda source, hold_out: {"test": INDICES})
 
 
 def test_bench_ends_in_the_verdict(bundle: Path) -> None:

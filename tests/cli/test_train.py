@@ -12,6 +12,7 @@ import torch
 
 from eetool.model.checkpoint import load_checkpoint
 from eetool.tune.costs import model_macs
+from eetool_runtime.manifest import Preprocess
 
 WITHOUT_DATA = ("--epochs", 0, "--input", "1x3x16x16", "--classes", 5)
 # Those of the `trained` fixture, so that the same bytes must come out.
@@ -42,6 +43,21 @@ def test_the_shape_of_the_data_serves_where_nothing_is_trained(cli: Any, tmp_pat
     assert answered.code == 0, answered
     spec = load_checkpoint(tmp_path / "m.pt").record.spec
     assert (spec.inputs[0].shape, len(spec.labels), spec.taps) == (("batch", 1, 32, 32), 10, ())
+
+
+def test_weights_from_elsewhere_keep_their_pixels_and_the_data_that_they_did_not_see(cli: Any, tmp_path: Path) -> None:
+    options = ("--data", "digits", "--epochs", 0, "--exits", 1, "--normalise", "0.25/0.5")
+    assert cli("train", "resnet8", *options, "-o", tmp_path / "m.pt").code == 0
+    record = load_checkpoint(tmp_path / "m.pt").record
+    assert record.spec.inputs[0].preprocess == Preprocess(1 / 255, (0.25,), (0.5,))
+    assert record.data is not None
+    assert record.data.splits["train"].n == 879
+
+
+def test_every_exit_may_have_a_branch_of_its_own(cli: Any, tmp_path: Path) -> None:
+    branches = ("--branch", "max2,conv3-8", "--branch", "linear")
+    assert cli("train", "resnet8", *WITHOUT_DATA, *branches, "-o", tmp_path / "m.pt").code == 0
+    assert load_checkpoint(tmp_path / "m.pt").record.spec.branches == ("max2,conv3-8", "linear")
 
 
 def test_the_same_seed_attaches_the_same_bytes(cli: Any, tmp_path: Path) -> None:
@@ -114,6 +130,18 @@ def test_threads_of_torch_are_those_asked_for(cli: Any, tmp_path: Path) -> None:
         ("is not in the range", ["resnet8", *WITHOUT_DATA, "--learning-rate", 0]),
         ("is not a finite number", ["resnet8", *WITHOUT_DATA, "--learning-rate", "nan"]),
         ("nothing to resume", ["resnet8", "--data", "digits", "--resume"]),
+        ("needs the path", ["resnet8", "--data", "cifar10"]),
+        ("learns from no --teacher", ["resnet8", "--data", "digits", "--teacher", "t.pt"]),
+        ("--teacher-views without", ["resnet8", "--data", "digits", "--recipe", "distill", "--teacher-views", 2]),
+        ("2 exit weights for 3 exits", ["resnet8", "--data", "digits", "--exit-weights", "1,1"]),
+        ("are not numbers", ["resnet8", "--data", "digits", "--exit-weights", "1,x"]),
+        ("are not numbers", ["resnet8", "--data", "digits", "--exit-weights", "1,-1,1"]),
+        ("no mean and deviation", ["resnet8", "--data", "digits", "--normalise", "0.5"]),
+        ("each of 1 channels", ["resnet8", "--data", "digits", "--normalise", "imagenet"]),
+        ("2 branches for 3 exits", ["resnet20", *WITHOUT_DATA, "--exits", 3, "--branch", "linear", "--branch", "max2"]),
+        ("--input contradicts digits", ["resnet8", "--data", "digits", "--input", "1x3x32x32"]),
+        ("--classes contradicts digits", ["resnet8", "--data", "digits", "--classes", 9]),
+        ("no test set of its own", ["resnet8", "--data", "digits", "--hold-out", "test"]),
     ],
 )
 def test_usage_errors_are_told_and_nothing_is_written(

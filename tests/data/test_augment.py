@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from eetool.data.augment import augment
+from eetool.data.augment import augment, draw
 
 IMAGES = torch.rand(200, 2, 5, 6, generator=torch.Generator().manual_seed(0)) + 1  # no pixel looks like padding
 SHIFTS = range(-4, 5)
 
 
 def augmented(mirror: bool, seed: int = 0) -> Tensor:
-    return augment(IMAGES, torch.Generator().manual_seed(seed), mirror)
+    return augment(IMAGES, draw(len(IMAGES), torch.Generator().manual_seed(seed), mirror))
 
 
 def shifted(image: Tensor, down: int, right: int) -> Tensor:
@@ -41,7 +41,8 @@ def test_every_image_is_itself_shifted_or_mirrored_where_that_is_allowed(mirror:
 
 
 def test_every_shift_is_drawn(digit_of_one: Tensor) -> None:
-    many = augment(digit_of_one.expand(2000, -1, -1, -1), torch.Generator().manual_seed(0), mirror=False)
+    moves = draw(2000, torch.Generator().manual_seed(0), mirror=False)
+    many = augment(digit_of_one.expand(2000, -1, -1, -1), moves)
     found = {tuple(image[0].nonzero()[0].tolist()) for image in many}
     assert found == {(row, column) for row in range(9) for column in range(9)}
 

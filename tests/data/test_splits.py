@@ -6,8 +6,17 @@ import numpy as np
 import pytest
 
 from eetool.data.sources import Source
-from eetool.data.splits import TEMPERATURE, TEST, THRESHOLD, TRAIN, recorded_split, split_record, split_source
-from eetool.errors import ArtefactError
+from eetool.data.splits import (
+    CERTIFICATE,
+    TEMPERATURE,
+    TEST,
+    THRESHOLD,
+    TRAIN,
+    recorded_split,
+    split_record,
+    split_source,
+)
+from eetool.errors import ArtefactError, UsageError
 from eetool_runtime.manifest import Data
 
 
@@ -72,5 +81,61 @@ def test_changed_examples_are_refused(digits: Source, recorded: Data) -> None:
 
 
 def test_an_unknown_split_is_refused(digits: Source, recorded: Data) -> None:
-    with pytest.raises(ArtefactError, match="'validation' split"):
+    with pytest.raises(ArtefactError, match="no 'validation' split"):
         recorded_split(digits, "validation", recorded)
+
+
+def labelled(training: int, test: int, classes: int = 10) -> Source:
+    """Images of one pixel, with an official test set."""
+    labels = np.arange(training + test) % classes
+    return Source(
+        "made", np.zeros((len(labels), 1, 1, 1), np.uint8), labels, tuple(map(str, range(classes))), False, test
+    )
+
+
+def sizes_of(splits: dict[str, np.ndarray]) -> dict[str, int]:
+    return {name: len(indices) for name, indices in splits.items()}
+
+
+def test_an_official_test_set_is_reported_on_whole_and_5000_training_images_are_held_out() -> None:
+    source = labelled(50_000, 10_000)
+    splits = split_source(source)
+    assert sizes_of(splits) == {CERTIFICATE: 2000, THRESHOLD: 2000, TEMPERATURE: 1000, TRAIN: 45_000, TEST: 10_000}
+    assert np.array_equal(splits[TEST], np.arange(50_000, 60_000))
+    assert np.array_equal(np.sort(np.concatenate(list(splits.values()))), np.arange(60_000))
+    for name in (CERTIFICATE, THRESHOLD, TEMPERATURE):
+        assert len(set(np.bincount(source.labels[splits[name]]))) == 1, "every class alike"
+
+
+def test_weights_that_saw_all_training_images_hold_out_half_of_the_test_set() -> None:
+    splits = split_source(labelled(50_000, 5_000), hold_out="test")
+    assert sizes_of(splits) == {TRAIN: 50_000, THRESHOLD: 1500, TEMPERATURE: 1000, TEST: 2500}
+    assert np.array_equal(np.sort(np.concatenate(list(splits.values()))), np.arange(55_000))
+    assert np.array_equal(splits[TRAIN], np.arange(50_000))
+
+
+def test_a_large_source_without_a_test_set_has_a_certificate_split() -> None:
+    splits = split_source(labelled(10_000, 0))
+    assert sizes_of(splits) == {TEST: 2000, CERTIFICATE: 400, THRESHOLD: 400, TEMPERATURE: 200, TRAIN: 7000}
+
+
+@pytest.mark.parametrize("hold_out", ["train", "test"])
+def test_the_hash_tells_where_held_out_examples_came_from(hold_out: str) -> None:
+    source = labelled(2000, 1000)
+    splits = split_source(source, hold_out)
+    recorded = Data("made", split_record(splits))
+    for name, indices in splits.items():
+        assert np.array_equal(recorded_split(source, name, recorded), indices)
+
+
+def test_without_an_official_test_set_nothing_can_be_held_out_of_it(digits: Source) -> None:
+    with pytest.raises(UsageError, match="no test set of its own"):
+        split_source(digits, hold_out="test")
+
+
+def test_too_few_examples_of_a_class_are_refused(digits: Source) -> None:
+    labels = digits.labels.copy()
+    labels[labels == 7] = 8
+    labels[0] = 7
+    with pytest.raises(ArtefactError, match="split would be empty or without a class"):
+        split_source(replace(digits, labels=labels))

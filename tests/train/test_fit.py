@@ -1,5 +1,6 @@
 """From a reference to a checkpoint."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from eetool.data.sources import Source
 from eetool.data.splits import TEMPERATURE, split_record, split_source
 from eetool.errors import UsageError
-from eetool.model.checkpoint import Training, load_checkpoint
+from eetool.model.checkpoint import Training, load_checkpoint, save_checkpoint
 from eetool.train.fit import ExitPlan, attach, every_exit_logits, exit_accuracies, fit
 from eetool_runtime.preprocess import normalise
 
@@ -87,3 +88,32 @@ def test_named_taps_become_exits_from_shallow_to_deep() -> None:
 def test_plans_that_do_not_fit_are_refused(plan: ExitPlan, reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
         attach("resnet8", (1, 3, 16, 16), 5, plan, seed=0)
+
+
+@pytest.fixture
+def weights(little: Source, tmp_path: Path) -> Path:
+    """A model.pt without exits, for a moment of training."""
+    checkpoint = fit("resnet8", little, ExitPlan(0), Training("joint", 1, 0, 64, 0.05), tmp_path / "state")
+    save_checkpoint(tmp_path / "backbone.pt", checkpoint)
+    return tmp_path / "backbone.pt"
+
+
+@pytest.mark.parametrize("recipe", ["frozen", "confidence"])
+def test_on_a_frozen_backbone_only_exits_learn(little: Source, weights: Path, tmp_path: Path, recipe: str) -> None:
+    settings = Training(recipe, 1, 3, 64, 0.05)
+    before = load_checkpoint(weights).state
+    after = fit("resnet8", little, ExitPlan(1, "conv1-8"), settings, tmp_path / "s", weights=weights).state
+    for name, tensor in before.items():
+        assert torch.equal(after[name], tensor), f"{name} changed, weights or statistics"
+    untouched = replace(settings, epochs=0)
+    fresh = fit("resnet8", little, ExitPlan(1, "conv1-8"), untouched, tmp_path / "s", weights=weights).state
+    assert not torch.equal(after["exits.0.classifier.weight"], fresh["exits.0.classifier.weight"])
+    assert ("exits.0.confidence.weight" in after) == (recipe == "confidence")
+
+
+def test_a_frozen_backbone_must_be_trained_and_have_exits(little: Source, weights: Path, tmp_path: Path) -> None:
+    settings = Training("frozen", 1, 3, 64, 0.05)
+    with pytest.raises(UsageError, match="needs a trained backbone"):
+        fit("resnet8", little, ExitPlan(1), settings, tmp_path / "s")
+    with pytest.raises(UsageError, match="there is none"):
+        fit("resnet8", little, ExitPlan(0), settings, tmp_path / "s", weights=weights)

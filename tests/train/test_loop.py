@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from eetool.data.sources import Source
 from eetool.errors import ArtefactError, DivergedError, UsageError
-from eetool.model.checkpoint import Training, save_checkpoint
+from eetool.model.checkpoint import LossOptions, Training, save_checkpoint
 from eetool.model.early_exit import EarlyExitNet
 from eetool.progress import SILENT, Advance, Progress
 from eetool.train.fit import ExitPlan, fit
 from eetool.train.loop import Examples, one_cycle, train
 
+ALL_OPTIONS = LossOptions(label_smoothing=0.1, ramp=True, survivors=0.5)
 SETTINGS = Training("joint", epochs=3, seed=5, batch_size=64, learning_rate=0.05)
 PLAN = ExitPlan(1, "linear")
 
@@ -87,6 +88,16 @@ def test_an_interrupted_run_ends_with_the_bytes_of_one_that_was_not(
     assert not run.state.exists()
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_with_every_option_an_interrupted_run_ends_in_the_same_way(run: Runs, precision: str) -> None:
+    settings = replace(SETTINGS, recipe="distill", average=0.9, precision=precision, loss=ALL_OPTIONS)
+    whole = run(settings)
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, progress=Steps(5))
+    assert run(settings, resume=True) == whole
+    assert run(replace(settings, average=0.0)) != whole
+
+
 class Witness(nn.Module):
     """Remembers what it was shown."""
 
@@ -99,14 +110,28 @@ class Witness(nn.Module):
         return self.linear(x.flatten(1))  # (N, 1, 4, 4) -> (N, 16) -> (N, 2)
 
 
-def test_no_two_epochs_show_the_same_batches(tmp_path: Path) -> None:
-    images = torch.arange(20 * 16, dtype=torch.uint8).reshape(20, 1, 4, 4)
-    examples = Examples(images, torch.arange(20) % 2, torch.zeros(1), torch.ones(1), mirror=False)
+def shown_in_three_epochs(loss: LossOptions, state: Path) -> list[Tensor]:
+    images = torch.randint(1, 256, (20, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    examples = Examples(images, torch.arange(20) % 2, torch.zeros(1), torch.ones(1), mirror=True)
     witness = Witness()
-    train(EarlyExitNet(witness, {}), examples, replace(SETTINGS, batch_size=20), tmp_path / "state", resume=False)
-    first, second, third = witness.seen
+    train(EarlyExitNet(witness, {}), examples, replace(SETTINGS, batch_size=20, loss=loss), state, resume=False)
+    return witness.seen
+
+
+def test_no_two_epochs_show_the_same_batches(tmp_path: Path) -> None:
+    first, second, third = (
+        batch.flatten(1).sort(0).values for batch in shown_in_three_epochs(LossOptions(), tmp_path / "s")
+    )
     assert not torch.equal(first, second)
     assert not torch.equal(second, third)
+
+
+def test_versions_of_the_data_come_again_in_another_order(tmp_path: Path) -> None:
+    seen = shown_in_three_epochs(LossOptions(teacher_views=2), tmp_path / "s")
+    first, second, third = (batch.flatten(1).sort(0).values for batch in seen)
+    assert torch.equal(first, third)
+    assert not torch.equal(seen[0], seen[2])
+    assert not torch.equal(first, second)
 
 
 def test_progress_counts_every_step_of_every_epoch(run: Runs) -> None:
@@ -173,3 +198,15 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_nothing() -> None:
     assert rates[peak] == 1
     assert rates[-1] < 1e-4
     assert rates == sorted(rates[:peak]) + sorted(rates[peak:], reverse=True)
+
+
+def test_averaged_weights_lie_between_those_of_the_steps(little: Source, tmp_path: Path) -> None:
+    """After two steps from w0 to w1 and w2 the average is a mix of the three, and running statistics are too."""
+    settings = replace(SETTINGS, epochs=1, batch_size=100)
+    last, mean = (fit("resnet8", little, PLAN, replace(settings, average=a), tmp_path / "s").state for a in (0.0, 0.5))
+    first = fit("resnet8", little, PLAN, replace(settings, epochs=0), tmp_path / "s").state
+    name = "backbone.bn1.running_mean"
+    moved, averaged = last[name] - first[name], mean[name] - first[name]
+    share = float((averaged * moved).sum() / (moved * moved).sum())
+    assert 0.5 < share < 1
+    assert torch.equal(last["backbone.bn1.num_batches_tracked"], mean["backbone.bn1.num_batches_tracked"])

@@ -9,12 +9,12 @@ from eetool.errors import UsageError
 from eetool.model.backbones.densenet import IMAGENET_BLOCKS, cifar_densenet, imagenet_densenet
 from eetool.model.backbones.layers import is_small
 from eetool.model.backbones.mobilenet import mobilenet_v2, mobilenet_v3
-from eetool.model.backbones.resnet import CifarResNet
+from eetool.model.backbones.resnet import CifarResNet, Stage, StagedResNet
 from eetool.model.backbones.vgg import CONVOLUTIONS, Vgg
 from eetool.model.backbones.vit import SIZES, Vit, patch_size
 
 NAMES = (
-    *("resnet8", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110"),
+    *("resnet8", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet-16x0-32x1-64x2s-128x2-256x2"),
     *("densenet40", "densenet100-bc", "densenet121", "densenet169", "densenet201"),
     *("vgg11", "vgg13", "vgg16", "vgg19"),
     *("mobilenetv2", "mobilenetv3-small", "mobilenetv3-large", "vit-tiny", "vit-small"),
@@ -28,7 +28,9 @@ def build_backbone(reference: str, shape: Sequence[int | str], classes: int) -> 
     """A built-in backbone with fresh weights.
 
     Args:
-        reference: one of `NAMES`, or another depth of the CIFAR ResNets (6n + 2) and DenseNets (3n + 4, `-bc` 6n + 4).
+        reference: one of `NAMES`, or another depth of the CIFAR ResNets (6n + 2) and DenseNets (3n + 4, `-bc` 6n + 4),
+            or a residual network by its stages, WIDTHxBLOCKS each: `resnet-16x0-32x1-64x2s-128x2`. The first stage
+            may be a stem without blocks; every further one halves the image, unless an `s` (same size) follows.
         shape: of the input, with a batch dimension.
 
     Raises:
@@ -51,6 +53,16 @@ def _resnet(match: re.Match[str], shape: Shape, classes: int) -> nn.Module:
     if depth < 8 or depth > 1202 or (depth - 2) % 6:
         raise UsageError(f"there is no {match[0]}: a CIFAR ResNet has 6n + 2 layers", "Such as resnet8 or resnet20.")
     return CifarResNet((depth - 2) // 6, shape[1], classes)
+
+
+def _staged_resnet(match: re.Match[str], shape: Shape, classes: int) -> nn.Module:
+    stages = []
+    for index, text in enumerate(match[1].split("-")[1:]):
+        width, blocks = map(int, text.rstrip("s").split("x"))
+        stages.append(Stage(width, blocks, 1 if index == 0 or text.endswith("s") else 2))
+    if any(stage.width < 1 for stage in stages) or any(stage.blocks < 1 for stage in stages[1:]):
+        raise UsageError(f"{match[0]} has a stage without blocks or width", "Only the first stage may have no block.")
+    return StagedResNet(stages, shape[1], classes)
 
 
 def _densenet(match: re.Match[str], shape: Shape, classes: int) -> nn.Module:
@@ -82,6 +94,7 @@ def _vit(match: re.Match[str], shape: Shape, classes: int) -> nn.Module:
 
 _BUILDERS: dict[str, Builder] = {
     r"resnet([0-9]{1,4})": _resnet,
+    r"resnet((?:-[0-9]{1,4}x[0-9]{1,3}s?)+)": _staged_resnet,
     r"densenet([0-9]{1,3})(-bc)?": _densenet,
     r"vgg([0-9]{1,2})": _vgg,
     r"mobilenetv2": lambda match, shape, classes: mobilenet_v2(shape[1], classes, is_small(shape)),

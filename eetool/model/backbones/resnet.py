@@ -1,7 +1,12 @@
-"""The CIFAR ResNets."""
+"""The CIFAR ResNets, and residual networks of any widths and depths."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.nn import functional
+
+from eetool.model.backbones.layers import ConvNorm, initialise
 
 _STAGE_WIDTHS = (16, 32, 64)
 
@@ -58,3 +63,60 @@ class _Block(nn.Module):
 def _stage(in_width: int, width: int, blocks: int, stride: int) -> nn.Sequential:
     first = _Block(in_width, width, stride)
     return nn.Sequential(first, *(_Block(width, width, 1) for _ in range(blocks - 1)))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Blocks of one width; the first of them takes every `stride`-th pixel."""
+
+    width: int
+    blocks: int
+    stride: int
+
+
+class StagedResNet(nn.Module):
+    """Residual network whose stages have any width and number of blocks, and halve the image or not.
+
+    Blocks are those of He et al. (arXiv 1512.03385) with 1×1 convolutions as shortcuts (their option B): inference
+    engines fold normalisations, sums and activations of such blocks into the convolutions.
+
+    Args:
+        stages: at least one; the first may have no block, and its width is then that of the stem alone.
+    """
+
+    def __init__(self, stages: Sequence[Stage], in_channels: int, classes: int) -> None:
+        super().__init__()
+        width = stages[0].width
+        self.stem = ConvNorm(in_channels, width)
+        self.stages = [f"stage{i}" for i, stage in enumerate(stages) if stage.blocks]
+        for name, stage in zip(self.stages, (stage for stage in stages if stage.blocks), strict=True):
+            first = _ProjectedBlock(width, stage.width, stage.stride)
+            others = (_ProjectedBlock(stage.width, stage.width, stride=1) for _ in range(stage.blocks - 1))
+            self.add_module(name, nn.Sequential(first, *others))
+            width = stage.width
+        self.classifier = nn.Linear(width, classes)
+        initialise(self)
+        for module in self.modules():
+            if isinstance(module, _ProjectedBlock):
+                nn.init.zeros_(module.norm.weight)  # every block begins as its shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> logits (N, classes)."""
+        x = self.stem(x)
+        for stage in self.stages:
+            x = self.get_submodule(stage)(x)
+        logits: Tensor = self.classifier(x.mean((2, 3)))  # (N, C, H, W) -> (N, C) -> (N, classes)
+        return logits
+
+
+class _ProjectedBlock(nn.Module):
+    def __init__(self, in_width: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.first = ConvNorm(in_width, width, stride=stride)
+        self.conv = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+        same = stride == 1 and in_width == width
+        self.shortcut = nn.Identity() if same else ConvNorm(in_width, width, 1, stride, activation=nn.Identity)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(self.norm(self.conv(self.first(x))) + self.shortcut(x))

@@ -1,0 +1,76 @@
+"""The official binary layout of CIFAR, from files made here."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eetool.data.sources import load_source
+from eetool.errors import ArtefactError
+
+PER_FILE = 20
+
+
+def records(seed: int, classes: int, label_bytes: int, n: int = PER_FILE) -> np.ndarray:
+    """uint8 (n, label bytes + 3072); the fine label is the last one."""
+    random = np.random.default_rng(seed)
+    pixels = random.integers(0, 256, (n, 3072), np.uint8)
+    fine = (np.arange(n) % classes).astype(np.uint8)[:, None]
+    return np.concatenate([fine // 2, fine, pixels][2 - label_bytes :], axis=1)
+
+
+@pytest.fixture
+def cifar10(tmp_path: Path) -> Path:
+    """The folder above the one with the files."""
+    folder = tmp_path / "cifar-10-batches-bin"
+    folder.mkdir()
+    for i in range(1, 6):
+        (folder / f"data_batch_{i}.bin").write_bytes(records(i, 4, 1).tobytes())
+    (folder / "test_batch.bin").write_bytes(records(6, 4, 1, n=8).tobytes())
+    (folder / "batches.meta.txt").write_text("ant\nbee\ncat\ndog\n\n")
+    return tmp_path
+
+
+def test_cifar10_is_read_in_the_order_of_its_files(cifar10: Path) -> None:
+    for place in (cifar10, cifar10 / "cifar-10-batches-bin"):
+        source = load_source(f"cifar10:{place}")
+        assert (source.name, source.classes, source.mirror) == ("cifar10", ("ant", "bee", "cat", "dog"), True)
+        assert (source.images.shape, source.images.dtype) == ((5 * PER_FILE + 8, 3, 32, 32), np.uint8)
+        assert source.official_test == 8
+        third = records(3, 4, 1)
+        assert np.array_equal(source.images[2 * PER_FILE].ravel(), third[0, 1:])
+        assert np.array_equal(source.labels[2 * PER_FILE : 3 * PER_FILE], third[:, 0])
+        assert np.array_equal(source.images[-1].ravel(), records(6, 4, 1, n=8)[-1, 1:])
+
+
+def test_cifar100_has_the_fine_labels(tmp_path: Path) -> None:
+    for name, seed in (("train", 1), ("test", 2)):
+        (tmp_path / f"{name}.bin").write_bytes(records(seed, 6, 2).tobytes())
+    (tmp_path / "fine_label_names.txt").write_text("a\nb\nc\nd\ne\nf\n")
+    source = load_source(f"cifar100:{tmp_path}")
+    assert (source.classes, source.official_test) == (tuple("abcdef"), PER_FILE)
+    assert np.array_equal(source.labels[:PER_FILE], np.arange(PER_FILE) % 6)
+    assert np.array_equal(source.images[0].ravel(), records(1, 6, 2)[0, 2:])
+
+
+def test_a_folder_without_cifar_is_refused_with_what_is_needed(tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError, match=r"neither data_batch_1\.bin nor cifar-10-batches-bin/data_batch_1\.bin"):
+        load_source(f"cifar10:{tmp_path}")
+
+
+@pytest.mark.parametrize("file", ["data_batch_4.bin", "test_batch.bin"])
+@pytest.mark.parametrize("kept", [None, 0, 3073 * 3 - 1])
+def test_a_missing_or_truncated_file_is_refused_by_name(cifar10: Path, file: str, kept: int | None) -> None:
+    path = cifar10 / "cifar-10-batches-bin" / file
+    path.write_bytes(path.read_bytes()[:kept]) if kept is not None else path.unlink()
+    with pytest.raises(ArtefactError, match=file):
+        load_source(f"cifar10:{cifar10}")
+
+
+def test_a_label_without_a_class_is_refused(cifar10: Path) -> None:
+    path = cifar10 / "cifar-10-batches-bin" / "data_batch_2.bin"
+    spoiled = records(2, 4, 1)
+    spoiled[7, 0] = 9
+    path.write_bytes(spoiled.tobytes())
+    with pytest.raises(ArtefactError, match=f"label 9 of example {PER_FILE + 7} is out of range: there are 4 classes"):
+        load_source(f"cifar10:{cifar10}")

@@ -1,0 +1,83 @@
+"""Gate scores: what an exported exit says is what thresholds are fitted on."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from eetool.data.sources import Source
+from eetool.data.splits import split_source
+from eetool.export.traced import trace_model
+from eetool.export.write import ExportOptions, export_bundle
+from eetool.model.checkpoint import Checkpoint, Policy, Training
+from eetool.model.scores import SCORES
+from eetool.train.fit import ExitPlan, every_exit_answers, fit
+from eetool.tune.costs import component_costs, model_macs
+from eetool.tune.scores import confidences
+from eetool_runtime import load
+from eetool_runtime.manifest import OperatingPoint
+from eetool_runtime.preprocess import normalise
+
+TEMPERATURES = (1.5, 0.7, 1.0)
+
+
+@pytest.fixture(scope="module")
+def little(digits: Source) -> Source:
+    return replace(digits, name="little", images=digits.images[:300, :, 1::4, 1::4], labels=digits.labels[:300])
+
+
+@pytest.fixture(scope="module")
+def checkpoint(little: Source, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """Two early exits with learned confidences, trained for a moment on a backbone trained for another."""
+    folder = tmp_path_factory.mktemp("scores")
+    plan, settings = ExitPlan(2, "linear"), Training("joint", 2, 0, 32, 0.05)
+    whole = fit("resnet8", little, plan, settings, folder / "state")
+    backbone = {n.removeprefix("backbone."): x for n, x in whole.state.items() if n.startswith("backbone.")}
+    torch.save(backbone, folder / "backbone.pt")
+    learning = replace(settings, recipe="confidence")
+    made = fit("resnet8", little, plan, learning, folder / "state", weights=folder / "backbone.pt")
+    for name in ("exits.0.classifier.bias", "exits.1.classifier.bias", "backbone.linear.bias"):
+        made.state[name][3] += 1  # so young, the exits agree on nothing; now and then they agree on a three
+    return made
+
+
+def tuned_for(checkpoint: Checkpoint, score: str) -> Checkpoint:
+    points = {"full": OperatingPoint((None, None)), "balanced": OperatingPoint((0.4, 0.6))}
+    return checkpoint.with_policy(Policy(score, TEMPERATURES, points, 1.0))
+
+
+def fitted_on(checkpoint: Checkpoint, images: np.ndarray, score: str) -> np.ndarray:
+    logits, said = every_exit_answers(checkpoint, images)
+    learned = torch.sigmoid(torch.stack(said)).numpy()
+    return confidences(score, torch.stack(logits).numpy(), TEMPERATURES, learned)
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_split_exits_say_what_thresholds_are_fitted_on(checkpoint: Checkpoint, little: Source, score: str) -> None:
+    images = little.images[split_source(little)["temperature"]]  # the samples of the checkpoint are these
+    expected = fitted_on(checkpoint, images, score)
+    tensors = trace_model(tuned_for(checkpoint, score), references=False).example(len(images))
+    found = np.stack([tensors[f"exit{i}_confidence"].numpy() for i in range(3)])
+    assert np.allclose(found, expected, atol=1e-4)
+    assert found.min() >= 0
+    assert found.max() <= 1 + 1e-6
+    assert len(np.unique(found.round(3))) > 1, "a score that says one thing of everything would pass too"
+
+
+@pytest.mark.parametrize("score", ["margin", "patience"])
+def test_a_bundle_carries_its_score(checkpoint: Checkpoint, little: Source, tmp_path: Path, score: str) -> None:
+    tuned = tuned_for(checkpoint, score)
+    export_bundle(tuned, tmp_path / "m.eebundle", ExportOptions(references=False))
+    model = load(tmp_path / "m.eebundle")
+    images = little.images[split_source(little)["test"]]
+    found = np.stack([sure for _, sure in model.every_exit(normalise(images, model.bundle.manifest.inputs[0]))])
+    assert model.bundle.manifest.score == score
+    assert np.allclose(found, fitted_on(tuned, images, score), atol=1e-4)
+
+    manifest = model.bundle.manifest
+    costs = component_costs(manifest, {c.name: float(c.macs) for c in manifest.components})
+    # Patience reads the answers of all exits before, so their heads run even where no gate can fire.
+    assert costs.read_later == model_macs(tuned.record.spec, score).read_later
+    assert costs.read_later == (frozenset({0, 1}) if score == "patience" else frozenset())
