@@ -116,7 +116,7 @@ def test(folder: Path, python: Path | None, version: str, release: str, wheel: P
 def requirements(version: str, release: str) -> list[str]:
     """What goes with one release of onnxruntime: numpy of its time, and the TFLite engine of its time."""
     if release == NEWEST:
-        return ["onnxruntime", *TOOLS, "ai-edge-litert" if version in LITERT else "tflite-runtime"]
+        return ["onnxruntime", *TOOLS, *(["ai-edge-litert"] if version in LITERT else ["tflite-runtime", "numpy<2"])]
     if tuple(map(int, release.split("."))) > LAST_WITH_NUMPY_1:
         return [f"onnxruntime=={release}.*", *TOOLS]
     return [f"onnxruntime=={release}.*", "numpy<2", *TOOLS, *(["tflite-runtime"] if version in TFLITE_RUNTIME else [])]

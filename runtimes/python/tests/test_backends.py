@@ -17,7 +17,10 @@ from eetool_runtime.errors import BackendError, InputError, UsageError
 
 GOLDEN = Path(__file__).parent / "golden" / "contract.tflite"  # made by make_tflite.py
 
-HAS_LITERT = any(importlib.util.find_spec(library) for library in ("ai_edge_litert", "tflite_runtime"))
+OLD_NUMPY = np.__version__.startswith("1.")
+HAS_LITERT = bool(
+    importlib.util.find_spec("ai_edge_litert") or (OLD_NUMPY and importlib.util.find_spec("tflite_runtime"))
+)
 
 GRAPH = """
 <ir_version: 8, opset_import: ["" : 18]>
@@ -86,3 +89,11 @@ def test_a_missing_library_is_named_with_the_line_that_installs_it(
     ) as caught:
         backend_for(graph_format)
     assert caught.value.hint == f"pip install eetool-runtime[{graph_format}]"
+
+
+def test_the_older_package_beside_a_newer_numpy_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
+    monkeypatch.setattr(np, "__version__", "2.1.0")
+    monkeypatch.delitem(sys.modules, "eetool_runtime.backends.litert", raising=False)
+    with pytest.raises(BackendError, match="tflite-runtime needs numpy 1, and numpy 2.1.0 is installed"):
+        backend_for("tflite")

@@ -20,6 +20,9 @@ try:
 
     _LIBRARY = "ai-edge-litert"
 except ImportError:
+    if not np.__version__.startswith("1."):
+        # It would crash at the first graph, and not here.
+        raise ImportError(f"tflite-runtime needs numpy 1, and numpy {np.__version__} is installed") from None
     from tflite_runtime import interpreter as _litert
 
     _LIBRARY = "tflite-runtime"
