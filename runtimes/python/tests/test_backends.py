@@ -95,5 +95,5 @@ def test_the_older_package_beside_a_newer_numpy_is_refused_at_once(monkeypatch: 
     monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
     monkeypatch.setattr(np, "__version__", "2.1.0")
     monkeypatch.delitem(sys.modules, "eetool_runtime.backends.litert", raising=False)
-    with pytest.raises(BackendError, match="tflite-runtime needs numpy 1, and numpy 2.1.0 is installed"):
+    with pytest.raises(BackendError, match=r"tflite-runtime needs numpy 1, and numpy 2\.1\.0 is installed"):
         backend_for("tflite")
