@@ -57,9 +57,9 @@ class OnnxGraph:
         check_arrays(self.inputs, inputs, str(self._path))
         check_arrays(self.outputs, outputs, str(self._path))
         binding, run = self._session.io_binding(), self._session.run_with_iobinding
-        kept = {**inputs, **outputs}  # the binding has their addresses, and does not keep them alive
+        kept = {**inputs, **outputs}  # the binding has addresses, and old releases do not keep the arrays alive
 
-        def call() -> None:
+        def call(kept: dict[str, np.ndarray] = kept) -> None:
             try:
                 run(binding)
             except Exception as error:  # onnxruntime raises a dozen unrelated types
