@@ -97,7 +97,9 @@ def profile(
     elif _is_measured(input, device):
         answer = _measured(input, _this_name(device), variant, threads, protocol, energy)
     else:
-        answer = predicted(input, device, variant, threads)
+        if power not in (None, "none"):
+            raise UsageError(f"--power measures, and {device} is predicted", "Leave it out, or estimate with --watts.")
+        answer = predicted(input, device, variant, threads, watts)
     if output is not None:
         write_answer(output, "profile", answer)
     return answer

@@ -165,7 +165,9 @@ class _Prices:
                 terms = np.array([linear_terms(e.as_kernel, self._block) for e in entries])
                 self._guess = fit_terms(terms, np.array([self._value(e) for e in entries]))
             else:
-                self._guess = np.median([self._prior(key) for key in self._regressions], axis=0)
+                # Of each the most: a median over a convolution, a pooling and a sum would have MACs for nothing.
+                priors = [prior for key in self._regressions if (prior := self._prior(key)) is not None]
+                self._guess = np.max(priors, axis=0)
         return self._guess
 
     def _value(self, entry: TableEntry) -> float:
