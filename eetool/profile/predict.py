@@ -137,7 +137,8 @@ class Predictor:
         )
 
     def _exit(self, index: int, ran: Sequence[GraphCost]) -> ExitCost:
-        total = sum(graph.latency_ms + self.book.composition.runtime_ms for graph in ran)
+        composition = self.book.composition
+        total = composition.call_ms + sum(graph.latency_ms + composition.runtime_ms for graph in ran)
         # What the table gets wrong of one component it gets wrong of the next.
         half = sum((graph.interval_ms[1] - graph.interval_ms[0]) / 2 for graph in ran)
         energy = add_energies([graph.energy_mj for graph in ran])
