@@ -288,29 +288,11 @@ def _this_machine() -> Answer:
 
 
 def _known(device: str) -> Answer:
+    from eetool.cli.devices import device_text
     from eetool.profile.device import SCHEMA, device_of, document
 
     known = device_of(device)
-    facts = known.facts
-    lines: list[Any] = [
-        f"{known.name}: {known.title}",
-        f"{facts.soc}, {facts.cores} × {facts.cpu} at {facts.clock_mhz or 'unknown'} MHz, {', '.join(facts.isa)}",
-        f"memory: {', '.join(str(size) for size in facts.memory_mib)} MiB",
-    ]
-    if known.power:
-        rows = [(p.state, f"{p.power_w:g} W", p.scope, p.provenance, p.source) for p in known.power]
-        lines.append(table(dict.fromkeys(("state", "power", "scope", "provenance", "source"), "left"), rows))
-    else:
-        lines.append("power: not known")
-    lines.append(_table_line(known.entries("measured"), known.entries("fitted")))
-    lines += [f"source {source.id}: {source.title} ({source.licence})" for source in known.sources]
-    return Answer(SCHEMA, document(known), lines)
-
-
-def _table_line(measured: int, fitted: int) -> str:
-    if measured + fitted == 0:
-        return "latency table: empty, so no latency can be predicted for this device"
-    return f"latency table: {measured} measured and {fitted} fitted entries"
+    return Answer(SCHEMA, document(known), device_text(known))
 
 
 command = profile
