@@ -14,6 +14,7 @@ from eetool.profile.build import Plan, build_profile, profile_of, read_times
 from eetool.profile.device import document, read_profile
 from eetool.profile.probes import ProbeNet, nets, parse_name, write_probes
 from eetool.records import canonical
+from eetool_runtime.machine import Condition
 from eetool_runtime.probes import ProbeTimes, measure_probes, read_probes
 
 PLAN = Plan(probes=15, runs=5)
@@ -87,6 +88,18 @@ def test_times_that_scatter_are_refused(tmp_path: Path, monkeypatch: pytest.Monk
         build_profile("b", [1], Plan(probes=8), tmp_path / "p")
     assert refused.value.exit_code == 7
     assert "--accept-unstable" in str(refused.value.hint)
+
+
+def test_a_throttled_device_is_refused(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hot = Condition("ondemand", 600.0, 85.0, True)
+
+    def measured(chosen: Sequence[ProbeNet], threads: int, runs: int) -> ProbeTimes:
+        return dataclasses.replace(bench(chosen, threads, runs), after=hot)
+
+    monkeypatch.setattr(build, "measure_nets", measured)
+    with pytest.raises(UnstableError, match=r"slowed down .* around 2 of 2 batches"):
+        build_profile("b", [1], Plan(probes=6), tmp_path / "p")
+    assert build_profile("b", [1], Plan(probes=6), tmp_path / "p", accept_unstable=True).table
 
 
 def test_a_partial_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
