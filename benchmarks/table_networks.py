@@ -16,7 +16,7 @@ from torch import nn
 
 from eetool.export.files import bundle_name
 from eetool.export.write import ExportOptions, export_bundle
-from eetool.profile.draw import Sketch, draw_channels, to_model
+from eetool.profile.sketch import Sketch, draw_channels, to_model
 from eetool.train.fit import ExitPlan, attach
 
 _CLASSES = 10

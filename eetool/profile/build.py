@@ -60,7 +60,7 @@ def build_profile(
         accept_unstable: keep what scatters, and say so in the source.
 
     Raises:
-        UnstableError: half of the networks scattered too much.
+        UnstableError: half of the networks scattered too much, or the device was throttled.
         ArtefactError: `partial` is not what an earlier build left.
     """
     done = _read_partial(partial) if resume and partial.exists() else []
@@ -76,6 +76,7 @@ def build_profile(
                 write_atomic(partial, canonical(done).encode())
                 advance(len(batch))
             unsteady = max(unsteady, _unsteady_share(of_count))
+            _refuse_throttled(of_count, accept_unstable)
             if unsteady > _MOST_UNSTEADY and not accept_unstable:
                 raise UnstableError(
                     f"{unsteady:.0%} of the probes scattered too much with {count} threads",
@@ -138,6 +139,15 @@ def _doubt(net: ProbeNet, book: Book) -> float:
     priced = [book.latency(kernel) for kernel in net.kernels(book.composition.channel_block)]
     total = sum(p.value for p in priced)
     return sum(p.value * p.deviation for p in priced) / total
+
+
+def _refuse_throttled(done: Sequence[ProbeTimes], accept_unstable: bool) -> None:
+    throttled = sum(bool(d.before.throttled or d.after.throttled) for d in done)
+    if throttled and not accept_unstable:
+        raise UnstableError(
+            f"the device was slowed down (heat or a weak supply) around {throttled} of {len(done)} batches",
+            "Cool it, use its own power supply and build again without --resume, or give --accept-unstable.",
+        )
 
 
 def _unsteady_share(done: Sequence[ProbeTimes]) -> float:

@@ -10,7 +10,7 @@ from eetool.profile.assemble import adding_up, make_table, matched, overheads
 from eetool.profile.attribute import channel_block, match
 from eetool.profile.kernel import Kernel, work
 from eetool.profile.probes import ProbeNet
-from eetool_runtime.machine import read_machine
+from eetool_runtime.machine import Condition, read_machine
 from eetool_runtime.probes import CascadeCost, KernelTime, ProbeTime, ProbeTimes
 from eetool_runtime.timing import Latency
 
@@ -38,8 +38,9 @@ def probe(net: ProbeNet, mad: float = 0.01, factor: float = 1.0) -> ProbeTime:
 
 
 def times(probes: Sequence[ProbeTime]) -> ProbeTimes:
+    cascade, calm = CascadeCost(0.004, 0.001), Condition("performance", 1500.0, 50.0, False)
     return ProbeTimes(
-        "probe_times/1", "onnx", "fp32", "onnxruntime", 1, CascadeCost(0.004, 0.001), tuple(probes), read_machine()
+        "probe_times/1", "onnx", "fp32", "onnxruntime", 1, cascade, tuple(probes), calm, calm, read_machine()
     )
 
 

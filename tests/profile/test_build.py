@@ -14,9 +14,10 @@ from eetool.profile.build import Plan, build_profile, profile_of, read_times
 from eetool.profile.device import document, read_profile
 from eetool.profile.probes import ProbeNet, nets, parse_name, write_probes
 from eetool.records import canonical
+from eetool_runtime.machine import Condition
 from eetool_runtime.probes import ProbeTimes, measure_probes, read_probes
 
-PLAN = Plan(probes=20, runs=5)
+PLAN = Plan(probes=15, runs=5)
 
 
 class Bench:
@@ -37,7 +38,7 @@ class Bench:
 def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
     made = Bench()
     monkeypatch.setattr(build, "measure_nets", made)
-    monkeypatch.setattr(build, "_BATCH", 7)
+    monkeypatch.setattr(build, "_BATCH", 5)
     return made
 
 
@@ -56,8 +57,8 @@ def test_a_profile_is_built_and_can_be_read_again(bench: Bench, tmp_path: Path) 
 def test_the_last_networks_are_those_of_which_the_table_is_unsure(bench: Bench, tmp_path: Path) -> None:
     build_profile("my-board", [1], PLAN, tmp_path / "p")
     seeds = [net.seed for net in bench.asked]
-    even = [net.seed for net, _ in zip(nets(), range(14), strict=False)]
-    assert seeds[:14] == even
+    even = [net.seed for net, _ in zip(nets(), range(10), strict=False)]
+    assert seeds[:10] == even
     assert max(seeds) > PLAN.probes - 1  # some were looked at and not chosen
 
 
@@ -76,7 +77,7 @@ def test_an_interrupted_build_goes_on(bench: Bench, tmp_path: Path, monkeypatch:
 
 
 def test_every_thread_count_has_its_own_entries(bench: Bench, tmp_path: Path) -> None:
-    made = build_profile("b", [1, 2], Plan(probes=14), tmp_path / "p")
+    made = build_profile("b", [1, 2], Plan(probes=6), tmp_path / "p")
     assert {entry.threads for entry in made.table} == {1, 2}
     assert [composition.threads for composition in made.compositions] == [1, 2]
 
@@ -87,6 +88,18 @@ def test_times_that_scatter_are_refused(tmp_path: Path, monkeypatch: pytest.Monk
         build_profile("b", [1], Plan(probes=8), tmp_path / "p")
     assert refused.value.exit_code == 7
     assert "--accept-unstable" in str(refused.value.hint)
+
+
+def test_a_throttled_device_is_refused(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hot = Condition("ondemand", 600.0, 85.0, True)
+
+    def measured(chosen: Sequence[ProbeNet], threads: int, runs: int) -> ProbeTimes:
+        return dataclasses.replace(bench(chosen, threads, runs), after=hot)
+
+    monkeypatch.setattr(build, "measure_nets", measured)
+    with pytest.raises(UnstableError, match=r"slowed down .* around 2 of 2 batches"):
+        build_profile("b", [1], Plan(probes=6), tmp_path / "p")
+    assert build_profile("b", [1], Plan(probes=6), tmp_path / "p", accept_unstable=True).table
 
 
 def test_a_partial_file_of_somebody_else_is_refused(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from .backends import PRIVATE, Graph, Threads, backend_for
 from .cascade import Model
 from .errors import BundleError
 from .frozen import dataclass
-from .machine import Machine, read_machine
+from .machine import Condition, Machine, read_condition, read_machine
 from .records import decode, parse_json
 from .testing import instant
 from .timing import Latency, Subject, interleave, latency
@@ -88,6 +88,8 @@ class ProbeTimes:
     threads: int
     cascade: CascadeCost
     probes: tuple[ProbeTime, ...]
+    before: Condition
+    after: Condition
     machine: Machine
 
 
@@ -126,6 +128,7 @@ def measure_probes(
     """
     probes = read_probes(folder)
     backend = backend_for(probes.format)
+    before = read_condition()
     times: list[ProbeTime] = []
     for first in range(0, len(probes.probes), _TOGETHER):
         some = probes.probes[first : first + _TOGETHER]
@@ -133,7 +136,16 @@ def measure_probes(
     machine = read_machine(backend.name, backend.version)
     cascade = cascade_cost()
     return ProbeTimes(
-        TIMES_SCHEMA, probes.format, probes.precision, backend.name, threads, cascade, tuple(times), machine
+        schema=TIMES_SCHEMA,
+        format=probes.format,
+        precision=probes.precision,
+        backend=backend.name,
+        threads=threads,
+        cascade=cascade,
+        probes=tuple(times),
+        before=before,
+        after=read_condition(),
+        machine=machine,
     )
 
 
