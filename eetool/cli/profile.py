@@ -89,7 +89,10 @@ def profile(
     if build_table:
         if input is not None or (output is None and write_probes is None):
             raise UsageError("--build-table takes no INPUT and needs -o", "Such as --build-table -o my.json.")
-        answer = build_answer(device, threads, probes, runs, write_probes, times, output, resume, accept_unstable)
+        reach = (ssh_option, device_python)
+        answer = build_answer(
+            device, threads, probes, runs, write_probes, times, output, resume, accept_unstable, *reach
+        )
     elif device.startswith(SSH):
         answer = _remote(input, device, variant, threads, protocol, energy, ssh_option, device_python)
     elif input is None:
