@@ -96,7 +96,9 @@ class Predictor:
     ) -> None:
         self.profile = profile
         self.book = Book(profile.latency, profile.name, backend, precision, threads)
-        self._watts, self._power_w = watts, board_power_w(profile, threads) if watts is None else watts
+        # Watts of the thread count that the latency is of, which may be another than was asked for.
+        self._watts = watts
+        self._power_w = board_power_w(profile, self.book.threads) if watts is None else watts
 
     @property
     def channel_block(self) -> int:
