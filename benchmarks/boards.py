@@ -4,19 +4,25 @@
 
 DIR holds `nasbench201_measured.npz`. Half of the cells were never looked at while the fit was developed; `untouched`
 fits on cells of the other half and reports on these. `all` draws from all cells and reports on the rest.
+`from_files` prices untouched networks, written as ONNX files, with the hw profiles that eetool ships.
 """
 
 import argparse
 import json
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nas201 import LITERT, NONE, ONNXRUNTIME, PARTS, Cells, answers, read_cells, table_of
+from nas201 import LITERT, NONE, ONNXRUNTIME, PARTS, Cells, answers, is_plain, network, read_cells, table_of
 from scipy.stats import spearmanr
 
+from eetool.profile.device import find_device
 from eetool.profile.fit import fit_costs
+from eetool.profile.predict import Predictor, predict
+from eetool.profile.subject import subject_of
+from eetool.profile.table import BACKENDS
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,20 @@ GOALS = (
 )
 
 
+# Device, variant, measured column, size of the image, classes.
+PRICED = (
+    ("rpi4", "tflite/fp32", "raspi4_cifar10_ms", (3, 32, 32), 10),
+    ("pixel3", "tflite/fp32", "pixel3_cifar10_ms", (3, 32, 32), 10),
+    *(
+        ("rpi5", variant, f"pi5_{runtime}_{dataset}_{unit}", shape, classes)
+        for variant, runtime in (("onnx/fp32", "onnx"), ("tflite/fp32", "litert"))
+        for dataset, shape, classes in (("cifar100", (3, 32, 32), 100), ("ninapro", (1, 16, 52), 18))
+        for unit in ("ms", "mj")
+    ),
+)
+FILES, MEDIAN_ERROR = 150, 0.12
+
+
 def main() -> None:
     """Print one JSON document."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -50,7 +70,8 @@ def main() -> None:
     results = [
         _against(goal, *((pi4, without_none, False) if goal.board == "rpi4" else (pi5, every, True))) for goal in GOALS
     ]
-    print(json.dumps({"benchmark": "boards", "parts": PARTS, "results": results}, indent=2))
+    files = [_from_files(*priced, pi4 if priced[0] in ("rpi4", "pixel3") else pi5) for priced in PRICED]
+    print(json.dumps({"benchmark": "boards", "parts": PARTS, "results": results, "from_files": files}, indent=2))
 
 
 def _against(goal: Goal, cells: Cells, eligible: np.ndarray, merges: bool) -> dict[str, Any]:
@@ -74,6 +95,34 @@ def _against(goal: Goal, cells: Cells, eligible: np.ndarray, merges: bool) -> di
         for f in found.values()
     )
     return {**vars(goal), "met": met, **{f"on_{name}": f for name, f in found.items()}}
+
+
+def _from_files(
+    device: str, variant: str, column: str, shape: tuple[int, int, int], classes: int, cells: Cells
+) -> dict[str, Any]:
+    import onnx
+
+    eligible = [i for i in np.where(~cells.developed_on)[0] if is_plain(cells.ops[i])]
+    chosen = np.random.default_rng(0).choice(eligible, FILES, replace=False)
+    graph_format, precision = variant.split("/")
+    predictor = Predictor(find_device(device), BACKENDS[graph_format], precision, 1)
+    predicted, inside = [], 0
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        for index in chosen:
+            onnx.save(network(cells.ops[index], shape, classes), path)
+            cost = predict(subject_of(path, variant, predictor.channel_block), predictor).graphs[0]
+            figure = cost.energy_mj.value if column.endswith("_mj") else cost.latency_ms
+            assert figure is not None
+            predicted.append(figure)
+            inside += cost.interval_ms[0] <= cells.columns[column][index] <= cost.interval_ms[1]
+    score = _score(np.array(predicted), cells.columns[column][chosen])
+    covered = {} if column.endswith("_mj") else {"inside_interval": round(inside / FILES, 4)}
+    return {
+        **{"device": device, "variant": variant, "column": column, "files": FILES, "goal": MEDIAN_ERROR},
+        **{"met": score["median_error"] <= MEDIAN_ERROR, **covered},
+        **{name: round(value, 4) for name, value in score.items()},
+    }
 
 
 def _score(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float]:

@@ -1,6 +1,9 @@
 """`eetool profile --build-table`: measure a latency table, or make one of what another device measured."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +11,7 @@ from eetool.cli.console import Answer, TerminalProgress
 from eetool.errors import UsageError
 
 if TYPE_CHECKING:
+    from eetool.profile.build import MeasureNets
     from eetool.profile.device import HwProfile
 
 
@@ -21,6 +25,8 @@ def build_answer(
     output: Path | None,
     resume: bool,
     accept_unstable: bool,
+    ssh_options: tuple[str, ...] = (),
+    python: str = "python3",
 ) -> Answer:
     """Write probes, assemble what a device measured, or measure here; `device` names the profile."""
     from itertools import islice
@@ -41,18 +47,33 @@ def build_answer(
         tables = [build.assembled([d for d in documents if d.threads == count]) for count in counts]
         made = build.profile_of(_name(device, output), tables, documents[0].machine)
     else:
-        if device != "host":
-            raise UsageError(
-                f"--build-table measures this machine, which is not to be called {device}",
-                "Leave out --device; or give --write-probes DIR, measure them there, and give --times.",
-            )
         plan = build.Plan(probes, runs or 50)
-        partial = output.with_name(f"{output.name}.partial")
+        kept = output.with_name(f"{output.name}.partial")
         counts = sorted(set(threads)) or [1]
-        made = build.build_profile(
-            _name(device, output), counts, plan, partial, TerminalProgress(), resume, accept_unstable
-        )
+        with _measuring(device, ssh_options, python) as measure:
+            made = build.build_profile(
+                _name("host", output), counts, plan, kept, TerminalProgress(), resume, accept_unstable, measure
+            )
     return _answer(made, output)
+
+
+@contextmanager
+def _measuring(device: str, ssh_options: tuple[str, ...], python: str) -> "Iterator[MeasureNets]":
+    """How probes are measured: on this machine, or on one that ssh reaches."""
+    from eetool.profile.build import measure_nets
+
+    if device.startswith("ssh://"):
+        from eetool.profile.remote import lease
+
+        with lease(device, None, ssh_options, python) as remote:
+            yield partial(measure_nets, run=remote.run_measure)
+    elif device == "host":
+        yield measure_nets
+    else:
+        raise UsageError(
+            f"--build-table measures this machine, which is not to be called {device}",
+            "Leave out --device, or give ssh://user@host; or --write-probes DIR, measure them there, and --times.",
+        )
 
 
 def _answer(made: "HwProfile", output: Path) -> Answer:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from eetool.profile.predict import Prediction
 
 
-def predicted(path: Path, device: str, variant: str, threads: tuple[int, ...]) -> Answer:
+def predicted(path: Path, device: str, variant: str, threads: tuple[int, ...], watts: float | None = None) -> Answer:
     """Predict a bundle, checkpoint or ONNX file; the first thread count counts, by default one thread."""
     from eetool.profile.device import device_of
     from eetool.profile.predict import SCHEMA, Predictor, predict
@@ -25,7 +25,7 @@ def predicted(path: Path, device: str, variant: str, threads: tuple[int, ...]) -
         fitting = [v for v in variants if BACKENDS[v.split("/")[0]] in held]
         chosen = variant if variant != "auto" else (fitting or list(variants))[0]
         backend, precision = BACKENDS.get(chosen.split("/")[0], chosen), chosen.split("/")[-1]
-        predictor = Predictor(profile, backend, precision, threads[0] if threads else 1)
+        predictor = Predictor(profile, backend, precision, threads[0] if threads else 1, watts)
         prediction = predict(subject_of(found, chosen, predictor.channel_block), predictor)
     return Answer(SCHEMA, vars(prediction), prediction_text(prediction))
 
@@ -97,4 +97,4 @@ def _interval(interval: tuple[float, ...]) -> str:
 
 
 def _energy(energy: "Energy") -> str:
-    return "not known" if energy.value is None else f"{energy.value:.3g} ({energy.scope})"
+    return "not known" if energy.value is None else f"{energy.value:.3g} ({energy.scope}, {energy.provenance})"

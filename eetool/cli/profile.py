@@ -89,7 +89,10 @@ def profile(
     if build_table:
         if input is not None or (output is None and write_probes is None):
             raise UsageError("--build-table takes no INPUT and needs -o", "Such as --build-table -o my.json.")
-        answer = build_answer(device, threads, probes, runs, write_probes, times, output, resume, accept_unstable)
+        reach = (ssh_option, device_python)
+        answer = build_answer(
+            device, threads, probes, runs, write_probes, times, output, resume, accept_unstable, *reach
+        )
     elif device.startswith(SSH):
         answer = _remote(input, device, variant, threads, protocol, energy, ssh_option, device_python)
     elif input is None:
@@ -97,7 +100,9 @@ def profile(
     elif _is_measured(input, device):
         answer = _measured(input, _this_name(device), variant, threads, protocol, energy)
     else:
-        answer = predicted(input, device, variant, threads)
+        if power not in (None, "none"):
+            raise UsageError(f"--power measures, and {device} is predicted", "Leave it out, or estimate with --watts.")
+        answer = predicted(input, device, variant, threads, watts)
     if output is not None:
         write_answer(output, "profile", answer)
     return answer
@@ -286,29 +291,11 @@ def _this_machine() -> Answer:
 
 
 def _known(device: str) -> Answer:
+    from eetool.cli.devices import device_text
     from eetool.profile.device import SCHEMA, device_of, document
 
     known = device_of(device)
-    facts = known.facts
-    lines: list[Any] = [
-        f"{known.name}: {known.title}",
-        f"{facts.soc}, {facts.cores} × {facts.cpu} at {facts.clock_mhz or 'unknown'} MHz, {', '.join(facts.isa)}",
-        f"memory: {', '.join(str(size) for size in facts.memory_mib)} MiB",
-    ]
-    if known.power:
-        rows = [(p.state, f"{p.power_w:g} W", p.scope, p.provenance, p.source) for p in known.power]
-        lines.append(table(dict.fromkeys(("state", "power", "scope", "provenance", "source"), "left"), rows))
-    else:
-        lines.append("power: not known")
-    lines.append(_table_line(known.entries("measured"), known.entries("fitted")))
-    lines += [f"source {source.id}: {source.title} ({source.licence})" for source in known.sources]
-    return Answer(SCHEMA, document(known), lines)
-
-
-def _table_line(measured: int, fitted: int) -> str:
-    if measured + fitted == 0:
-        return "latency table: empty, so no latency can be predicted for this device"
-    return f"latency table: {measured} measured and {fitted} fitted entries"
+    return Answer(SCHEMA, document(known), device_text(known))
 
 
 command = profile

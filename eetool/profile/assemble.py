@@ -7,7 +7,7 @@ a kernel includes the runtime's way from one kernel to the next.
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -126,8 +126,8 @@ def _entry(kernel: Kernel, times: Sequence[tuple[float, int]], backend: str, thr
     )
 
 
-def make_table(times: Sequence[ProbeTimes], source: str) -> Table:
-    """The table of one backend, precision and thread count.
+def make_table(times: Sequence[ProbeTimes], source: str, validate: bool = True) -> Table:
+    """The table of one backend, precision and thread count; without `validate` nobody says how well it does.
 
     Raises:
         ValueError: there is nothing to make it of.
@@ -148,26 +148,37 @@ def make_table(times: Sequence[ProbeTimes], source: str) -> Table:
         dispatch_ms=round(known.dispatch_ms, 7),
         n=len(used),
         cv_error=0.0,
+        call_ms=round(float(np.median([d.cascade.call_ms for d in times])), 7),
+        runtime_ms=round(float(np.median([d.cascade.component_ms for d in times])), 7),
         channel_block=block,
     )
     sources = frozenset({source})
-    error = _cross_validated(used, known, composition, sources)
-    composed = Composition(**{**vars(composition), "cv_error": round(error, 4)})
-    made = entries(used, known, backend, threads, source)
+    ratios = _cross_validated(used, known, composition, sources) if validate else np.ones(1)  # (n,)
+    error = float(np.median(np.abs(ratios / np.median(ratios) - 1)))
+    composed = replace(composition, cv_error=round(error, 4))
+    # What sums of kernels miss on average of whole networks (a mean over traces is no median) is put right here.
+    made = [_scaled(entry, 1 / float(np.median(ratios))) for entry in entries(used, known, backend, threads, source)]
     return Table(tuple(made), (), (composed,), sources)
+
+
+def _scaled(entry: TableEntry, factor: float) -> TableEntry:
+    assert entry.median_ms is not None
+    return replace(entry, median_ms=round(entry.median_ms * factor, 7))
 
 
 def _cross_validated(
     probes: Sequence[Matched], known: Overheads, composition: Composition, sources: frozenset[str]
-) -> float:
-    """Median relative error of whole probes, each predicted from a table that the probe had no part in."""
-    errors = []
+) -> np.ndarray:
+    """(n,) predicted / measured of whole probes, each predicted from a table that the probe had no part in."""
+    ratios = []
     for fold in range(_FOLDS):
         rest = [m for i, m in enumerate(probes) if i % _FOLDS != fold]
         made = entries(rest, known, composition.backend, composition.threads, composition.source)
         table = Table(tuple(made), (), (composition,), sources)
         book = Book(table, "probes", composition.backend, composition.precision, composition.threads)
-        for m in probes[fold::_FOLDS]:
-            total = composition.dispatch_ms + sum(book.latency(kernel).value for kernel, _ in m.pairs)
-            errors.append(abs(total / m.whole_ms - 1))
-    return float(np.median(errors))
+        held = probes[fold::_FOLDS]
+        ms = book.latencies([kernel for m in held for kernel, _ in m.pairs])
+        ends = np.cumsum([len(m.pairs) for m in held])
+        sums = [float(part.sum()) for part in np.split(ms, ends[:-1])]
+        ratios += [(composition.dispatch_ms + kernels) / m.whole_ms for kernels, m in zip(sums, held, strict=True)]
+    return np.array(ratios)

@@ -6,7 +6,7 @@ What has been measured is kept beside the output after every batch, so that an i
 import itertools
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,9 @@ from eetool.records import canonical, read_text, write_atomic
 from eetool_runtime.machine import Machine
 from eetool_runtime.probes import TIMES_SCHEMA, ProbeTime, ProbeTimes
 from eetool_runtime.records import decode, parse_json
+
+MeasureNets = Callable[[Sequence[ProbeNet], int, int], ProbeTimes]  # networks, threads, runs
+Run = Callable[[type[ProbeTimes], Path, dict[str, object]], ProbeTimes]  # as `run_measure`
 
 SOURCE = "measured-here"
 _BATCH = 32  # networks that are written, measured and thrown away together
@@ -51,8 +54,9 @@ def build_profile(
     progress: Progress = SILENT,
     resume: bool = False,
     accept_unstable: bool = False,
+    measure: MeasureNets | None = None,
 ) -> HwProfile:
-    """Measure and assemble the hw profile of this machine.
+    """Measure and assemble the hw profile of this machine, or of that on which `measure` measures.
 
     Args:
         partial: the file that keeps what has been measured; removed at the end.
@@ -60,10 +64,11 @@ def build_profile(
         accept_unstable: keep what scatters, and say so in the source.
 
     Raises:
-        UnstableError: half of the networks scattered too much.
+        UnstableError: half of the networks scattered too much, or the device was throttled.
         ArtefactError: `partial` is not what an earlier build left.
     """
     done = _read_partial(partial) if resume and partial.exists() else []
+    measure = measure or measure_nets
     tables, unsteady = [], 0.0
     with progress("measuring probes", plan.probes * len(threads)) as advance:
         for count in threads:
@@ -71,11 +76,12 @@ def build_profile(
             advance(sum(len(d.probes) for d in of_count))
             while sum(len(d.probes) for d in of_count) < plan.probes:
                 batch = _next(of_count, plan)
-                of_count.append(measure_nets(batch, count, plan.runs))
+                of_count.append(measure(batch, count, plan.runs))
                 done.append(of_count[-1])
                 write_atomic(partial, canonical(done).encode())
                 advance(len(batch))
             unsteady = max(unsteady, _unsteady_share(of_count))
+            _refuse_throttled(of_count, accept_unstable)
             if unsteady > _MOST_UNSTEADY and not accept_unstable:
                 raise UnstableError(
                     f"{unsteady:.0%} of the probes scattered too much with {count} threads",
@@ -86,13 +92,13 @@ def build_profile(
     return profile_of(name, tables, done[0].machine, unsteady if accept_unstable else None)
 
 
-def measure_nets(chosen: Sequence[ProbeNet], threads: int, runs: int) -> ProbeTimes:
-    """Write, measure in a process of its own, and throw away; networks that scatter are measured once more."""
-    found = _measured_once(chosen, threads, runs)
+def measure_nets(chosen: Sequence[ProbeNet], threads: int, runs: int, run: Run = run_measure) -> ProbeTimes:
+    """Write, measure by `run`, and throw away; networks that scatter are measured once more."""
+    found = _measured_once(chosen, threads, runs, run)
     again = [net for net, probe in zip(chosen, found.probes, strict=True) if not is_steady(probe)]
     if not again:
         return found
-    second = {probe.name: probe for probe in _measured_once(again, threads, runs).probes}
+    second = {probe.name: probe for probe in _measured_once(again, threads, runs, run).probes}
     steadier = tuple(_steadier(probe, second.get(probe.name, probe)) for probe in found.probes)
     return ProbeTimes(**{**vars(found), "probes": steadier})
 
@@ -101,11 +107,11 @@ def _steadier(one: ProbeTime, other: ProbeTime) -> ProbeTime:
     return min(one, other, key=lambda probe: probe.latency_ms.mad / probe.latency_ms.median)
 
 
-def _measured_once(chosen: Sequence[ProbeNet], threads: int, runs: int) -> ProbeTimes:
+def _measured_once(chosen: Sequence[ProbeNet], threads: int, runs: int, run: Run) -> ProbeTimes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "probes"
         write_probes(path, chosen)
-        return run_measure(ProbeTimes, path, {"--threads": threads, "--runs": runs, "--min-seconds": 0})
+        return run(ProbeTimes, path, {"--threads": threads, "--runs": runs, "--min-seconds": 0})
 
 
 def _next(done: Sequence[ProbeTimes], plan: Plan) -> list[ProbeNet]:
@@ -128,7 +134,7 @@ _books: dict[int, Book] = {}
 def _book(done: tuple[ProbeTimes, ...]) -> Book:
     if len(done) not in _books:
         _books.clear()
-        table = make_table(done, SOURCE)
+        table = make_table(done, SOURCE, validate=False)
         _books[len(done)] = Book(table, "this machine", ONNXRUNTIME, FP32, done[0].threads)
     return _books[len(done)]
 
@@ -138,6 +144,15 @@ def _doubt(net: ProbeNet, book: Book) -> float:
     priced = [book.latency(kernel) for kernel in net.kernels(book.composition.channel_block)]
     total = sum(p.value for p in priced)
     return sum(p.value * p.deviation for p in priced) / total
+
+
+def _refuse_throttled(done: Sequence[ProbeTimes], accept_unstable: bool) -> None:
+    throttled = sum(bool(d.before.throttled or d.after.throttled) for d in done)
+    if throttled and not accept_unstable:
+        raise UnstableError(
+            f"the device was slowed down (heat or a weak supply) around {throttled} of {len(done)} batches",
+            "Cool it, use its own power supply and build again without --resume, or give --accept-unstable.",
+        )
 
 
 def _unsteady_share(done: Sequence[ProbeTimes]) -> float:

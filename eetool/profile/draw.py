@@ -1,109 +1,18 @@
-"""Small random networks as ONNX graphs: what a device times to make its latency table.
+"""Small random networks for images: what a device times to make its latency table.
 
 Kernels are timed inside networks and not alone, because a kernel that is repeated finds its weights and its input in
-a nearer cache than it would in a network. Each operator is named after the step it belongs to (`s12.conv`), so that
-the times of a trace find their way back.
+a nearer cache than it would in a network.
 """
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
+
+from eetool.profile.sketch import INPUT, Sketch, draw_channels
 
 MAX_MACS = 60e6  # of one network: a slow board still runs it in a second or so
 _MAX_WEIGHTS = 1.5e6  # of one operator
 _SIDES = (64, 56, 48, 40, 32, 28, 24, 16, 14, 12, 8, 7, 6, 4)
-
-
-@dataclass
-class Sketch:
-    """A graph that grows: nodes, weights, and the sizes of the tensor that the next block reads."""
-
-    rng: np.random.Generator
-    nodes: list[Any] = field(default_factory=list)
-    weights: dict[str, np.ndarray] = field(default_factory=dict)
-    macs: float = 0.0
-    steps: int = 0
-    tensor: str = "x"
-    channels: int = 3
-    height: int = 32
-    width: int = 32
-
-    def step(self) -> str:
-        """A name for the next step."""
-        self.steps += 1
-        return f"s{self.steps}"
-
-    def add(self, op: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
-        """Append an operator with one output, which has its name; returns that."""
-        from onnx import helper
-
-        self.nodes.append(helper.make_node(op, list(inputs), [name], name=name, **attributes))
-        return name
-
-    def weight(self, name: str, *shape: int) -> str:
-        """A random weight, scaled so that numbers neither vanish nor explode."""
-        fan = math.prod(shape[1:]) or 1
-        self.weights[name] = (self.rng.standard_normal(shape) / math.sqrt(fan)).astype(np.float32)
-        return name
-
-    def constant(self, name: str, value: Any) -> str:
-        """A constant such as sizes or bounds."""
-        self.weights[name] = np.asarray(value)
-        return name
-
-    def conv(
-        self, tensor: str, out: int, kernel: int = 3, stride: int = 1, groups: int = 1, act: str = "", of: int = 0
-    ) -> str:
-        """Convolution, with an activation by name; `of` are its input channels (those of the sketch where 0)."""
-        name, channels = self.step(), of or self.channels
-        w = self.weight(f"{name}.w", out, channels // groups, kernel, kernel)
-        b = self.weight(f"{name}.b", out)
-        pads, strides = [kernel // 2] * 4, [stride, stride]
-        if kernel == stride:  # patches
-            pads = [0] * 4
-        shape = {"kernel_shape": [kernel, kernel], "strides": strides, "pads": pads, "group": groups}
-        made = self.add("Conv", [tensor, w, b], f"{name}.conv", **shape)
-        height, width = -(-self.height // stride), -(-self.width // stride)
-        self.macs += out * height * width * channels // groups * kernel * kernel
-        return self.activate(made, name, act)
-
-    def activate(self, tensor: str, name: str, act: str) -> str:
-        """An activation as a part of the step `name`."""
-        if not act:
-            return tensor
-        if act == "Clip":
-            bounds = [self.constant(f"{name}.lo", np.float32(0)), self.constant(f"{name}.hi", np.float32(6))]
-            return self.add("Clip", [tensor, *bounds], f"{name}.act")
-        return self.add(act, [tensor], f"{name}.act")
-
-    def shrink(self, stride: int) -> None:
-        """Follow a stride."""
-        self.height, self.width = -(-self.height // stride), -(-self.width // stride)
-
-    def linear(self, tensor: str, inner: int, out: int, name: str) -> str:
-        """Gemm of a row (1, inner)."""
-        self.macs += inner * out
-        w, b = self.weight(f"{name}.w", out, inner), self.weight(f"{name}.b", out)
-        return self.add("Gemm", [tensor, w, b], f"{name}.gemm", transB=1)
-
-    def chance(self, share: float) -> bool:
-        """True in this share of the cases."""
-        return bool(self.rng.random() < share)
-
-    def pick(self, options: Sequence[Any]) -> Any:
-        """One of them."""
-        return options[int(self.rng.integers(len(options)))]
-
-
-def draw_channels(sketch: Sketch, low: float = 8, high: float = 512) -> int:
-    """Channels: mostly multiples of 8, as networks have them, some of 4, a few odd."""
-    value = math.exp(sketch.rng.uniform(math.log(low), math.log(high)))
-    unit = sketch.pick([16, 8, 8, 8, 8, 4, 4, 2, 1])
-    rounded: int = unit * max(1, round(value / unit))
-    return rounded
 
 
 def _widened(sketch: Sketch, low: float = 0.5, high: float = 2.5) -> int:
@@ -273,7 +182,7 @@ def draw_images(seed: int, family: str) -> Sketch:
         s.channels, s.height = draw_channels(s, 8, 256), s.pick(_SIDES)
         s.width = s.height
     start = (s.channels, s.height, s.width)
-    s.weights[_INPUT] = np.array((1, *start))
+    s.weights[INPUT] = np.array((1, *start))
     if s.channels <= 3:
         out, (kernel, stride) = draw_channels(s, 8, 64), s.pick([(3, 1), (3, 1), (3, 1), (3, 2), (7, 2), (5, 1)])
         s.tensor = s.conv(s.tensor, out, kernel, stride, act=s.pick(["Relu", "Clip", ""]))
@@ -307,88 +216,3 @@ def _head(s: Sketch) -> None:
         s.tensor = s.add("Softmax", [s.tensor], f"{s.step()}.softmax", axis=-1)
         axes = s.constant(f"{s.step()}.axes", np.array([1], np.int64))
         s.tensor = s.add("ReduceMax", [s.tensor, axes], axes.replace(".axes", ".max"), keepdims=0)
-
-
-_INPUT = ""  # the entry of a sketch's weights that holds the sizes of its input
-
-
-def draw_tokens(seed: int) -> Sketch:
-    """A transformer's blocks over a sequence, operator by operator as exporters write them."""
-    s = Sketch(np.random.default_rng((seed, 99)))
-    heads = s.pick([2, 3, 4, 6])
-    width = heads * s.pick([16, 32, 32, 48, 64, 64])
-    rows = s.pick([16, 17, 32, 49, 64, 65, 65, 96, 128, 197])
-    s.weights[_INPUT] = np.array((1, rows, width))
-    for _ in range(s.pick([1, 2, 3])):
-        s.tensor = _attention(s, s.tensor, rows, width, heads)
-        s.tensor = _feed_forward(s, s.tensor, rows, width, width * s.pick([1, 2, 4, 4]))
-        if s.macs > 2 * MAX_MACS:
-            break
-    name = s.step()
-    token = s.add("Gather", [s.tensor, s.constant(f"{name}.at", np.array(0))], f"{name}.gather", axis=1)
-    s.tensor = s.linear(token, width, s.pick([2, 10, 100]), s.step())
-    return s
-
-
-def _rows_normalised(s: Sketch, tensor: str, width: int) -> str:
-    name = s.step()
-    parts = [s.constant(f"{name}.{part}", np.ones(width, np.float32)) for part in ("w", "b")]
-    return s.add("LayerNormalization", [tensor, *parts], f"{name}.norm", axis=-1)
-
-
-def _rows_linear(s: Sketch, tensor: str, rows: int, inner: int, out: int) -> str:
-    name = s.step()
-    s.macs += rows * inner * out
-    made = s.add("MatMul", [tensor, s.weight(f"{name}.w", inner, out)], f"{name}.matmul")
-    if s.chance(0.5):
-        made = s.add("Add", [made, s.weight(f"{name}.b", out)], f"{s.step()}.bias")
-    return made
-
-
-def _attention(s: Sketch, tensor: str, rows: int, width: int, heads: int) -> str:
-    size = width // heads
-    inside = _rows_normalised(s, tensor, width)
-    parts = []
-    for part in range(3):
-        made = _rows_linear(s, inside, rows, width, width)
-        name = s.step()
-        shape = s.constant(f"{name}.shape", np.array([0, rows, heads, size], np.int64))
-        split = s.add("Reshape", [made, shape], f"{name}.view")
-        perm = [0, 2, 3, 1] if part == 1 else [0, 2, 1, 3]  # (1, T, H, D) -> (1, H, D, T) or (1, H, T, D)
-        parts.append(s.add("Transpose", [split], f"{s.step()}.transpose", perm=perm))
-    s.macs += 2 * rows * rows * width
-    scores = s.add("MatMul", parts[:2], f"{s.step()}.scores")
-    scores = s.add("Softmax", [scores], f"{s.step()}.softmax", axis=-1)
-    mixed = s.add("MatMul", [scores, parts[2]], f"{s.step()}.mixed")
-    back = s.add("Transpose", [mixed], f"{s.step()}.transpose", perm=[0, 2, 1, 3])
-    name = s.step()
-    joined = s.add("Reshape", [back, s.constant(f"{name}.shape", np.array([0, rows, width], np.int64))], f"{name}.view")
-    made = _rows_linear(s, joined, rows, width, width)
-    return s.add("Add", [tensor, made], f"{s.step()}.add")
-
-
-def _feed_forward(s: Sketch, tensor: str, rows: int, width: int, hidden: int) -> str:
-    inside = _rows_linear(s, _rows_normalised(s, tensor, width), rows, width, hidden)
-    scaled = s.add("Div", [inside, s.constant(f"{s.step()}.root", np.float32(math.sqrt(2)))], f"{s.step()}.div")
-    erf = s.add("Erf", [scaled], f"{s.step()}.erf")
-    more = s.add("Add", [erf, s.constant(f"{s.step()}.one", np.float32(1))], f"{s.step()}.plus")
-    half = s.add("Mul", [more, s.constant(f"{s.step()}.half", np.float32(0.5))], f"{s.step()}.half")
-    gelu = s.add("Mul", [inside, half], f"{s.step()}.gelu")
-    return s.add("Add", [tensor, _rows_linear(s, gelu, rows, hidden, width)], f"{s.step()}.add")
-
-
-def to_model(sketch: Sketch) -> Any:
-    """The `onnx.ModelProto` of a sketch, for onnxruntime 1.14 and newer."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    weights = dict(sketch.weights)
-    # The batch is a symbol, as in what eetool exports: some fusions depend on it.
-    shape: list[str | int | None] = ["batch", *(int(size) for size in weights.pop(_INPUT)[1:])]
-    graph = helper.make_graph(
-        sketch.nodes,
-        "probe",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(sketch.tensor, TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(value, name) for name, value in weights.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8, producer_name="eetool")

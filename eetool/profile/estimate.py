@@ -72,6 +72,14 @@ class Estimator:
         spread = self._amplitude**2 * unexplained + self._noise**2 + (_FAR * unexplained) ** 2
         return Estimate(max(sum_of_terms, 1e-9) * float(np.exp(correction)), float(np.sqrt(spread)), 1 - unexplained)
 
+    def values(self, kernels: Sequence[Kernel]) -> np.ndarray:
+        """(n,) the values alone, for many kernels at a time."""
+        sizes = np.array([log_sizes(kernel, self._block) for kernel in kernels])  # (n, features)
+        sums = np.array([linear_terms(kernel, self._block) for kernel in kernels]) @ self._coefficients
+        corrections = _covariance(sizes, self._near, self._length) @ self._weights
+        found: np.ndarray = np.maximum(sums, 1e-9) * np.exp(self._centre + corrections)
+        return found
+
     def _choose(self, uncertain: np.ndarray) -> tuple[float, float, float]:
         """Length, noise and error with which entries are best told from the others."""
         if len(self._missed) < _FEW:

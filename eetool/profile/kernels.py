@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from eetool.profile.fuse import INTO_BLOCKS, OUT_OF_BLOCKS, Step, fuse
-from eetool.profile.graph import Graph, read_graph
+from eetool.profile.graph import Graph, read_graph, without_repeats
 from eetool.profile.kernel import FP32, INT8, Kernel
 
 _LIGHT = (
@@ -48,9 +48,15 @@ def detect(path: Path, channel_block: int = 1) -> list[Kernel]:
     return kernels_of(read_graph(path), channel_block)
 
 
-def kernels_of(graph: Graph, channel_block: int = 1, sums: bool = True) -> list[Kernel]:
-    """The same for a graph that has been read; `sums`: whether the runtime melts sums into convolutions."""
-    return [_kernel(step, graph) for step in fuse(graph, channel_block, sums)]
+def kernels_of(graph: Graph, channel_block: int = 1, sums: bool = True, repeats: bool = False) -> list[Kernel]:
+    """The same for a graph that has been read.
+
+    Args:
+        sums: whether the runtime melts sums into convolutions.
+        repeats: whether equal operators on equal tensors are computed every time, which few runtimes do.
+    """
+    steps = fuse(graph if repeats else without_repeats(graph), channel_block, sums)
+    return [_kernel(step, graph) for step in steps]
 
 
 def _kernel(step: Step, graph: Graph) -> Kernel:

@@ -9,6 +9,7 @@ from eetool.profile.energy import UNKNOWN, Energy
 from eetool.profile.kernel import Kernel
 from eetool.profile.kernels import named_unknown, total_macs
 from eetool.profile.subject import Subject
+from eetool.profile.watts import board_power_w, estimated
 from eetool_runtime.gate import plan
 from eetool_runtime.manifest import Manifest, OperatingPoint
 from eetool_runtime.measurement import that_run
@@ -83,13 +84,21 @@ class Prediction:
 class Predictor:
     """Predicts for one device, backend, precision and thread count.
 
+    `watts` is what the board draws: energy is then estimated from it, else from the table, else from the watts that
+    were published of the device.
+
     Raises:
         MissingError: the device has no table.
     """
 
-    def __init__(self, profile: HwProfile, backend: str, precision: str, threads: int) -> None:
+    def __init__(
+        self, profile: HwProfile, backend: str, precision: str, threads: int, watts: float | None = None
+    ) -> None:
         self.profile = profile
         self.book = Book(profile.latency, profile.name, backend, precision, threads)
+        # Watts of the thread count that the latency is of, which may be another than was asked for.
+        self._watts = watts
+        self._power_w = board_power_w(profile, self.book.threads) if watts is None else watts
 
     @property
     def channel_block(self) -> int:
@@ -110,16 +119,16 @@ class Predictor:
             kernels=len(kernels),
             latency_ms=total,
             interval_ms=_interval(total, deviation),
-            energy_mj=self._energy(kernels),
+            energy_mj=self._energy(kernels, total),
             measured_share=measured / total if total > 0 else 0.0,
             unknown_operators=tuple(named_unknown(list(kernels))),
         )
 
-    def _energy(self, kernels: Sequence[Kernel]) -> Energy:
+    def _energy(self, kernels: Sequence[Kernel], latency_ms: float) -> Energy:
         scope, dispatch_mj = self.book.scope, self.book.composition.dispatch_mj
         priced = [self.book.energy(kernel) for kernel in kernels]
-        if scope is None or any(p is None for p in priced):
-            return UNKNOWN
+        if self._watts is not None or scope is None or any(p is None for p in priced):
+            return estimated(self._power_w, latency_ms)
         return Energy((dispatch_mj or 0.0) + sum(p.value for p in priced if p is not None), PREDICTED, scope)
 
     def exits(self, manifest: Manifest, graphs: Mapping[str, GraphCost]) -> tuple[ExitCost, ...]:
@@ -130,7 +139,8 @@ class Predictor:
         )
 
     def _exit(self, index: int, ran: Sequence[GraphCost]) -> ExitCost:
-        total = sum(graph.latency_ms + self.book.composition.runtime_ms for graph in ran)
+        composition = self.book.composition
+        total = composition.call_ms + sum(graph.latency_ms + composition.runtime_ms for graph in ran)
         # What the table gets wrong of one component it gets wrong of the next.
         half = sum((graph.interval_ms[1] - graph.interval_ms[0]) / 2 for graph in ran)
         energy = add_energies([graph.energy_mj for graph in ran])

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eetool.profile.draw import FAMILIES, draw_images, draw_tokens, to_model
+from eetool.profile.draw import FAMILIES, draw_images
+from eetool.profile.draw_tokens import draw_tokens
 from eetool.profile.graph import of_model
 from eetool.profile.kernel import FP32, Kernel
 from eetool.profile.kernels import kernels_of
+from eetool.profile.sketch import to_model
 from eetool.records import canonical, write_directory
 from eetool_runtime.probes import PROBES, SCHEMA, Probe, Probes
 

@@ -11,11 +11,11 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO, NoReturn, TypeVar
 
 import eetool_runtime
 from eetool.errors import EarlyExitError, MissingError, UsageError
@@ -24,6 +24,8 @@ from eetool.profile.options import NO_POWER, PowerOptions, Protocol
 from eetool_runtime.backends import PROCESS
 from eetool_runtime.bundle import Bundle
 from eetool_runtime.measurement import Measurement
+
+T = TypeVar("T")
 
 SCHEME = "ssh://"
 _ADDRESS = re.compile(r"ssh://(?:([\w.][\w.-]*)@)?(\[[0-9a-fA-F:.]+\]|[\w.][\w.-]*)(?::(\d{1,5}))?/?")
@@ -45,11 +47,15 @@ cores=$(cd "$d" && "$2" -B -c "from eetool_runtime.machine import usable_cores a
 echo "ready $d $cores"
 cat >/dev/null
 """
-# $1: the directory; the rest is the command. Its process id lies there for as long as it runs.
+# $1: the directory; $2: size of an archive to unpack there first, or 0; $3: what of it to remove at the end; the rest
+# is the command. Its process id lies there for as long as it runs.
 _MEASURE = r"""
-d=$1; shift; cd "$d" || exit 1
+d=$1; n=$2; sent=$3; shift 3; cd "$d" || exit 1
+if [ "$n" != 0 ]; then head -c "$n" | tar -xf - || exit 71; fi
 "$@" </dev/null & p=$!
-echo $p >$p.pid; wait $p; code=$?; rm -f $p.pid; exit $code
+echo $p >$p.pid; wait $p; code=$?; rm -f $p.pid
+if [ "$n" != 0 ]; then rm -rf "$sent"; fi
+exit $code
 """
 _READY = re.compile(r"ready (/[\w./-]+) (\d+)\s*")
 _HINTS = (
@@ -115,11 +121,27 @@ class Remote:
             MissingError: the link broke.
             EarlyExitError: the device could not measure; the class says whose fault it is.
         """
-        command = [self.python, "-B", "-m", "eetool_runtime.measure", path.name]
-        command += [*as_words(measure_options(variant, threads, protocol, pool)), *power.words]
+        return self._run(
+            Measurement, path, [*as_words(measure_options(variant, threads, protocol, pool)), *power.words]
+        )
+
+    def run_measure(self, kind: type[T], path: Path, options: Mapping[str, object]) -> T:
+        """As `eetool.profile.child.run_measure`: `path`, a folder here, is sent there for as long as it takes.
+
+        Raises:
+            MissingError: the link broke, or there is no room.
+            EarlyExitError: the device could not measure; the class says whose fault it is.
+        """
+        with tempfile.TemporaryFile() as archive:
+            return self._run(kind, path, as_words(options), archive, _pack(archive, path))
+
+    def _run(
+        self, kind: type[T], path: Path, words: Sequence[str], archive: IO[bytes] | None = None, size: int = 0
+    ) -> T:
+        command = [self.python, "-B", "-m", "eetool_runtime.measure", path.name, *words]
         done = subprocess.run(
-            [*self.ssh, _script(_MEASURE, self.folder, *command)],
-            stdin=subprocess.DEVNULL,
+            [*self.ssh, _script(_MEASURE, self.folder, str(size), path.name, *command)],
+            stdin=archive or subprocess.DEVNULL,
             capture_output=True,
             text=True,
             errors="replace",
@@ -127,14 +149,16 @@ class Remote:
         )
         if done.returncode == _LINK_LOST:
             _link_error(self.name, done.stderr, "broke")
+        if size and done.returncode == _NO_DISK:
+            _lease_error(self.name, done.returncode, done.stderr, self.python)
         if done.returncode != 0:
-            raise failure(done.returncode, done.stderr, f"measuring on {self.name} with {threads} threads")
-        return read_document(Measurement, done.stdout)
+            raise failure(done.returncode, done.stderr, f"measuring on {self.name}")
+        return read_document(kind, done.stdout)
 
 
 @contextmanager
-def lease(device: str, bundle: Bundle, options: Sequence[str] = (), python: str = "python3") -> Iterator[Remote]:
-    """Put the runtime and `bundle` on a device, and take them away again at the end, however the block ends.
+def lease(device: str, bundle: Bundle | None, options: Sequence[str] = (), python: str = "python3") -> Iterator[Remote]:
+    """Put the runtime, and a bundle, on a device, and take them away again at the end, however the block ends.
 
     Args:
         device: `ssh://user@host:port`.
@@ -151,7 +175,7 @@ def lease(device: str, bundle: Bundle, options: Sequence[str] = (), python: str 
     ssh = ("ssh", "-T", *(word for option in (*_OPTIONS, *options) for word in ("-o", option)), *address.words)
     name = address.host
     with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as archive:
-        size = _pack(archive, bundle)
+        size = _pack(archive, Path(eetool_runtime.__file__).parent, *([] if bundle is None else [bundle.path]))
         holder = subprocess.Popen(
             [*ssh, _script(_LEASE, str(size), python)],
             stdin=subprocess.PIPE,
@@ -173,20 +197,20 @@ def lease(device: str, bundle: Bundle, options: Sequence[str] = (), python: str 
             _close(holder)
 
 
-def _pack(archive: IO[bytes], bundle: Bundle) -> int:
-    """Write the runtime and the bundle as a tar; returns its size in bytes."""
-    runtime = Path(eetool_runtime.__file__).parent
+def _pack(archive: IO[bytes], *folders: Path) -> int:
+    """Write folders as a tar, without what Python left in them; returns its size in bytes."""
     with tarfile.open(fileobj=archive, mode="w") as tar:
-        for path in sorted(runtime.rglob("*.py")):
-            tar.add(path, f"{runtime.name}/{path.relative_to(runtime).as_posix()}", recursive=False, filter=_plain)
-        tar.add(bundle.path, bundle.path.name, filter=_plain)
+        for folder in folders:
+            tar.add(folder, folder.name, filter=_plain)
     size = archive.tell()
     archive.seek(0)
     return size
 
 
-def _plain(info: tarfile.TarInfo) -> tarfile.TarInfo:
+def _plain(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
     """Nobody there needs to know whose files these are here."""
+    if info.name.endswith("__pycache__"):
+        return None
     info.uid = info.gid = info.mtime = 0
     info.uname = info.gname = ""
     info.mode = 0o755 if info.isdir() else 0o644

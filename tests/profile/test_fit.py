@@ -36,6 +36,21 @@ def test_no_part_costs_less_than_nothing(columns: np.ndarray) -> None:
     assert np.all(fit_costs(columns, measured) >= 0)
 
 
+def test_what_is_known_to_cost_more_does(columns: np.ndarray) -> None:
+    least = np.array([0.0, 0.0, 0.0, 0.1])
+    found = fit_costs(columns, columns @ COSTS, at_least=least)
+    assert found[3] == pytest.approx(0.1)
+    np.testing.assert_allclose(found[1:3], COSTS[1:3], atol=0.1)
+
+
+def test_whole_groups_are_left_out(columns: np.ndarray) -> None:
+    """One group costs twice as much: only leaving it out shows that nothing else told so."""
+    group = np.arange(len(columns)) % 10 == 0
+    measured = columns @ COSTS * np.where(group, 2.0, 1.0)
+    errors = held_out_errors(columns, measured, group)
+    np.testing.assert_allclose(errors[group], -0.5, atol=1e-3)
+
+
 @pytest.mark.parametrize("bad", [0.0, -1.0, float("nan")])
 def test_measurements_must_be_positive(columns: np.ndarray, bad: float) -> None:
     measured = columns @ COSTS

@@ -17,6 +17,7 @@ from tiny import VARIANT, write_tiny_bundle
 
 from eetool.cli import cli
 from eetool.errors import EarlyExitError, MissingError, UsageError
+from eetool.profile.device import read_profile
 from eetool.profile.options import PowerOptions, Protocol
 from eetool.profile.remote import Address, lease, parse_address
 from eetool_runtime import Bundle, open_bundle
@@ -86,6 +87,20 @@ def test_the_command(server: Server, bundle: Bundle) -> None:
     assert result.exit_code == 0, result.stderr
     document = json.loads(result.stdout)
     assert (document["device"], document["provenance"]) == (server.device, "measured")
+    assert server.left_behind == []
+
+
+@real
+def test_a_table_is_built_there(server: Server, tmp_path: Path) -> None:
+    options = [word for option in server.options for word in ("--ssh-option", option)]
+    there = ["--device", server.device, "--device-python", sys.executable, *options]
+    out = tmp_path / "board.json"
+    build = ["--build-table", "--probes", "8", "--runs", "10", "--accept-unstable", "-o", str(out)]
+    result = CliRunner().invoke(cli, ["profile", *build, *there])
+    assert result.exit_code == 0, result.stderr
+    made = read_profile(out)
+    assert made.name == "board"
+    assert made.entries("measured") > 0
     assert server.left_behind == []
 
 

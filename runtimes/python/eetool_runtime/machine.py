@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from pathlib import Path
 from typing import Optional
 
@@ -13,6 +14,9 @@ from .frozen import dataclass
 
 _ROOT = Path("/")
 _CPUFREQ = "sys/devices/system/cpu/cpu0/cpufreq"
+_TEMPERATURE = "sys/class/thermal/thermal_zone0/temp"  # in thousandths of a degree
+_THROTTLED = "sys/devices/platform/soc/soc:firmware/get_throttled"  # of a Raspberry Pi: flags in hexadecimal
+_NOW = 0xF  # under-voltage, capped clock, throttled, soft temperature limit; the same 16 bits up: since it was started
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,31 @@ class Machine:
     governor: Optional[str]
     clock_mhz: Optional[float]
     max_clock_mhz: Optional[float]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What changes while one measures. `throttled` is true where the board says that it is slowed down right now."""
+
+    governor: Optional[str]
+    clock_mhz: Optional[float]
+    temperature_c: Optional[float]
+    throttled: Optional[bool]
+
+
+def read_condition(root: Path = _ROOT) -> Condition:
+    """The state that this machine is in now; `root` is where `sys` lies."""
+    degrees, flags = _first_line(root / _TEMPERATURE), _first_line(root / _THROTTLED)
+    return Condition(
+        governor=_first_line(root / _CPUFREQ / "scaling_governor"),
+        clock_mhz=_megahertz(root / _CPUFREQ / "scaling_cur_freq"),
+        temperature_c=int(degrees) / 1000 if degrees is not None and degrees.lstrip("-").isdecimal() else None,
+        throttled=bool(int(flags, 16) & _NOW) if flags is not None and _is_hexadecimal(flags) else None,
+    )
+
+
+def _is_hexadecimal(text: str) -> bool:
+    return re.fullmatch(r"(0x)?[0-9a-fA-F]{1,8}", text) is not None
 
 
 def read_machine(backend: Optional[str] = None, backend_version: Optional[str] = None, root: Path = _ROOT) -> Machine:

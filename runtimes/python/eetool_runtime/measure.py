@@ -141,6 +141,8 @@ def _through(model: Model, thresholds: tuple[Optional[float], ...], inputs: Sequ
 
 def _measured(path: Path, variant: Optional[str], options: dict[str, Any]) -> Union[Measurement, ProbeTimes]:
     if (path / PROBES).is_file():
+        if options.pop("power") is not None:
+            raise UsageError("probes are timed, and their energy is not measured", "Leave out --power and --watts.")
         return measure_probes(path, **options)
     bundle = open_bundle(path)
     return measure_bundle(bundle, variant or next(iter(bundle.manifest.variants)), **options)

@@ -7,21 +7,25 @@ latency table from the document that comes out.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
 
 from .backends import PRIVATE, Graph, Threads, backend_for
+from .cascade import Model
 from .errors import BundleError
 from .frozen import dataclass
-from .machine import Machine, read_machine
+from .machine import Condition, Machine, read_condition, read_machine
 from .records import decode, parse_json
+from .testing import instant
 from .timing import Latency, Subject, interleave, latency
 
 PROBES = "probes.json"
 SCHEMA = "probes/1"
 TIMES_SCHEMA = "probe_times/1"
+_EARLY_EXITS = (0, 3)
 _TOGETHER = 8  # graphs that take turns; more would keep too many in memory
 
 
@@ -66,6 +70,14 @@ class ProbeTime:
 
 
 @dataclass(frozen=True)
+class CascadeCost:
+    """What the runtime adds to the graphs: to every call, and to every component that runs in it."""
+
+    call_ms: float
+    component_ms: float
+
+
+@dataclass(frozen=True)
 class ProbeTimes:
     """The document `probe_times/1`."""
 
@@ -74,7 +86,10 @@ class ProbeTimes:
     precision: str
     backend: str
     threads: int
+    cascade: CascadeCost
     probes: tuple[ProbeTime, ...]
+    before: Condition
+    after: Condition
     machine: Machine
 
 
@@ -113,12 +128,41 @@ def measure_probes(
     """
     probes = read_probes(folder)
     backend = backend_for(probes.format)
+    before = read_condition()
     times: list[ProbeTime] = []
     for first in range(0, len(probes.probes), _TOGETHER):
         some = probes.probes[first : first + _TOGETHER]
         times += _together(folder, some, probes.format, Threads(threads, pool), runs, min_seconds, seed + first)
     machine = read_machine(backend.name, backend.version)
-    return ProbeTimes(TIMES_SCHEMA, probes.format, probes.precision, backend.name, threads, tuple(times), machine)
+    cascade = cascade_cost()
+    return ProbeTimes(
+        schema=TIMES_SCHEMA,
+        format=probes.format,
+        precision=probes.precision,
+        backend=backend.name,
+        threads=threads,
+        cascade=cascade,
+        probes=tuple(times),
+        before=before,
+        after=read_condition(),
+        machine=machine,
+    )
+
+
+def cascade_cost(runs: int = 200) -> CascadeCost:
+    """Time cascades whose graphs take no time, a short one and a long one."""
+    models = {exits: instant(exits) for exits in _EARLY_EXITS}
+    x = np.zeros((1, 3, 32, 32), np.float32)
+    subjects: dict[int, Subject] = {exits: partial(_answer, model, x) for exits, model in models.items()}
+    times = interleave(subjects, runs=runs, min_seconds=0, seed=0)
+    short, long = (latency(times[exits]).median for exits in _EARLY_EXITS)
+    count = [len(models[exits].bundle.manifest.components) for exits in _EARLY_EXITS]
+    component_ms = max(0.0, (long - short) / (count[1] - count[0]))
+    return CascadeCost(max(0.0, short - count[0] * component_ms), component_ms)
+
+
+def _answer(model: Model, x: np.ndarray, number: int) -> object:
+    return model(x)
 
 
 def _together(

@@ -14,9 +14,9 @@ from eetool_runtime.power import BOARD, CORE, ESTIMATED, MEASURED, Joules, Meter
 POWER_W = 4.0
 
 
-def work() -> None:
+def work(seconds: float = 0.06) -> None:
     """Something that takes long enough for a few readings."""
-    time.sleep(0.06)
+    time.sleep(seconds)
 
 
 class MeterContract:
@@ -25,6 +25,10 @@ class MeterContract:
     rail = BOARD
     provenance = MEASURED
     breakable = True
+    work_s = 0.06
+
+    def work(self) -> None:
+        work(self.work_s)
 
     @pytest.fixture
     def meter(self, tmp_path: Path) -> Meter:
@@ -43,7 +47,7 @@ class MeterContract:
 
     def test_constant_power_gives_power_times_time(self, meter: Meter) -> None:
         for _ in range(2):  # and again: no window leans on another
-            found = meter.around(work)
+            found = meter.around(self.work)
             assert found.seconds >= 0.05
             expected_j = self.expected_j(found)
             assert found.energy_j == pytest.approx(expected_j, abs=4 * found.uncertainty_j + 0.02 * expected_j)
@@ -60,11 +64,11 @@ class MeterContract:
 
         with pytest.raises(ZeroDivisionError):
             meter.around(failing)
-        assert meter.around(work).energy_j > 0
+        assert meter.around(self.work).energy_j > 0
 
     def test_no_thread_is_left(self, meter: Meter) -> None:
         before = threading.active_count()
-        meter.around(work)
+        meter.around(self.work)
         assert threading.active_count() == before
 
     def test_lost_hardware_is_an_error_and_never_zero(self, meter: Meter, tmp_path: Path) -> None:
@@ -72,4 +76,4 @@ class MeterContract:
             pytest.skip("a recording cannot be lost")
         self.break_it(tmp_path)
         with pytest.raises(MeterError):
-            meter.around(work)
+            meter.around(self.work)

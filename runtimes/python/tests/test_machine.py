@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from eetool_runtime.machine import read_machine, usable_cores
+from eetool_runtime.machine import Condition, read_condition, read_machine, usable_cores
 
 PI = "processor\t: 0\nBogoMIPS\t: 108.00\nHardware\t: BCM2711\nModel\t\t: Raspberry Pi 4 Model B Rev 1.4\n"
 CPUFREQ = "sys/devices/system/cpu/cpu0/cpufreq"
@@ -45,3 +45,16 @@ def test_what_cannot_be_read_is_null(tmp_path: Path) -> None:
     assert machine.cores == usable_cores() >= 1
     assert machine.architecture
     assert machine.python
+
+
+def test_the_condition_of_a_board(tmp_path: Path) -> None:
+    flags = "sys/devices/platform/soc/soc:firmware/get_throttled"
+    files = {
+        f"{CPUFREQ}/scaling_governor": "performance\n",
+        f"{CPUFREQ}/scaling_cur_freq": "1500000\n",
+        "sys/class/thermal/thermal_zone0/temp": "61250\n",
+        flags: "50000\n",  # it was slowed down, and is not now
+    }
+    assert read_condition(write(tmp_path, files)) == Condition("performance", 1500.0, 61.25, False)
+    assert read_condition(write(tmp_path, {flags: "50005\n"})).throttled is True
+    assert read_condition(tmp_path / "nothing") == Condition(None, None, None, None)

@@ -45,6 +45,7 @@ def write_ina(root: Path, name: str = "ina226", number: int = 0, **files: str) -
 
 class TestPmic(MeterContract):
     rail = CORE
+    work_s = 0.3  # each reading is a process, and the machine may be busy
 
     @pytest.fixture
     def meter(self, tmp_path: Path) -> Meter:
