@@ -32,7 +32,7 @@ def build_answer(
     if write_probes is not None:
         write(write_probes, list(islice(nets(), probes)))
         said = f"{probes} probes in {write_probes}: copy the folder to the device, and run there"
-        command = f"python -m eetool_runtime.measure {write_probes.name} --runs {runs or 50} > times.json"
+        command = f"python -m eetool_runtime.measure {write_probes.name} --runs {runs or build.RUNS} > times.json"
         return Answer("probes/1", {"probes": probes}, [said, f"    {command}"])
     assert output is not None  # the verb saw to it
     if times:
@@ -46,7 +46,7 @@ def build_answer(
                 f"--build-table measures this machine, which is not to be called {device}",
                 "Leave out --device; or give --write-probes DIR, measure them there, and give --times.",
             )
-        plan = build.Plan(probes, runs or 50)
+        plan = build.Plan(probes, runs or build.RUNS)
         partial = output.with_name(f"{output.name}.partial")
         counts = sorted(set(threads)) or [1]
         made = build.build_profile(
