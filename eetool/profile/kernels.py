@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from eetool.profile.fuse import INTO_BLOCKS, OUT_OF_BLOCKS, Step, fuse
 from eetool.profile.graph import Graph, read_graph
@@ -193,6 +192,3 @@ def named_unknown(kernels: list[Kernel]) -> list[str]:
 def total_macs(kernels: list[Kernel]) -> int:
     """Multiply-accumulates of all kernels."""
     return sum(kernel.macs for kernel in kernels)
-
-
-__all__: list[Any] = ["detect", "kernels_of", "named_unknown", "total_macs"]
