@@ -30,7 +30,7 @@ HOST = "host"
 @click.option("--min-seconds", type=FiniteRange(0, 86400), default=3, show_default=True, help="Per count, at least.")
 @click.option("--variant", default="auto", show_default=True)
 @click.option("--build-table/--no-build-table", default=False, help="Measure a latency table of this machine.")
-@click.option("--probes", type=click.IntRange(8), default=1600, show_default=True, help="Networks behind a table.")
+@click.option("--probes", type=click.IntRange(8), default=1200, show_default=True, help="Networks behind a table.")
 @click.option("--write-probes", type=PATH, metavar="DIR", help="Only write them, for another device to measure.")
 @click.option("--times", type=PATH, multiple=True, help="What that device's measuring printed; repeatable.")
 @click.option("--resume/--no-resume", default=False, help="Go on with an interrupted --build-table.")

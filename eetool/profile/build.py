@@ -27,7 +27,7 @@ from eetool_runtime.probes import TIMES_SCHEMA, ProbeTime, ProbeTimes
 from eetool_runtime.records import decode, parse_json
 
 SOURCE = "measured-here"
-PROBES, RUNS = 1600, 30  # more networks tell more than more calls of each
+PROBES, RUNS = 1200, 30  # more networks tell more than more calls of each
 _BATCH = 32  # networks that are written, measured and thrown away together
 _SHARE_EVEN = 0.6  # of the networks drawn evenly; the rest are drawn where the table errs most
 _CANDIDATES = 3  # networks looked at for each that is chosen

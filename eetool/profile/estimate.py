@@ -58,6 +58,7 @@ class Estimator:
         self._centre = float(np.median(self._missed))
         self._amplitude = max(float(np.std(self._missed - self._centre)), 0.05)
         self._length, self._noise, self.cv_error = self._choose(np.sqrt(known))
+        self._honest = self._calibrated()
 
     def __call__(self, kernel: Kernel) -> Estimate:
         """Estimate one kernel of this kind."""
@@ -70,7 +71,7 @@ class Estimator:
         missed = self._missed[some] - self._centre
         weights, correction = np.linalg.solve(covariance, np.stack((near, missed), axis=1)).T
         unexplained = max(0.0, 1.0 - float(near @ weights))
-        spread = self._amplitude**2 * unexplained + self._noise**2 + (_FAR * unexplained) ** 2
+        spread = self._honest**2 * (self._amplitude**2 * unexplained + self._noise**2) + (_FAR * unexplained) ** 2
         value = sum_of_terms * float(np.exp(self._centre + near @ correction))
         return Estimate(value, float(np.sqrt(spread)), 1 - unexplained)
 
@@ -94,6 +95,22 @@ class Estimator:
                 errors = _left_out(covariance, missed, (noise**2 + self._uncertain[some] ** 2) / self._amplitude**2)
                 best = min(best, (float(weight @ np.minimum(np.abs(errors), 1.0)), length, noise))
         return best[1], best[2], best[0]
+
+    def _calibrated(self) -> float:
+        """How much larger errors are than the process expects of itself; at least 1."""
+        if len(self._missed) < _FEW:
+            return 1.0
+        some = _spread_out(len(self._missed), _MAX_CHOOSING)
+        covariance = _covariance(self._near[some], self._near[some], self._length)
+        noise = (self._noise**2 + self._uncertain[some] ** 2) / self._amplitude**2
+        errors = _left_out(covariance, self._missed[some] - self._centre, noise)
+        return max(1.0, 1.4826 * float(np.median(np.abs(errors) / self._amplitude / _expected(covariance, noise))))
+
+
+def _expected(covariance: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """Deviations (n,) that the errors of `_left_out` should have, in units of the amplitude."""
+    deviations: np.ndarray = np.sqrt(1 / np.diag(np.linalg.inv(covariance + np.diag(noise + 1e-6))))
+    return deviations
 
 
 def fit_terms(terms: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from eetool.records import canonical, write_directory
 from eetool_runtime.probes import PROBES, SCHEMA, Probe, Probes
 
 TOKENS = "tokens"
-# Of seven networks one is a transformer: there are fewer kernels to tell apart.
+# Of eight networks one is a transformer: there are fewer kernels to tell apart.
 _ORDER = (*FAMILIES, "mixed", TOKENS)
 
 
