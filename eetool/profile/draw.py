@@ -160,7 +160,8 @@ def _grouped(s: Sketch) -> None:
     width = max(1, s.channels // groups // s.pick([1, 1, 8])) * groups
     if width != s.channels:
         s.tensor, s.channels = s.conv(s.tensor, width, 1, act="Relu"), width
-    s.tensor = s.conv(s.tensor, width, 3, 1, groups, act="Relu")
+    for _ in range(s.pick([1, 2])):
+        s.tensor = s.conv(s.tensor, width, s.pick([1, 3]), 1, groups, act=s.pick(["Relu", ""]))
 
 
 def _wide(s: Sketch) -> None:
@@ -178,7 +179,7 @@ def _wide(s: Sketch) -> None:
 Block = Callable[[Sketch], None]
 WIDE = "wide"
 FAMILIES: dict[str, tuple[Block, ...]] = {
-    "plain": (_plain, _plain, _plain, _pooling),
+    "plain": (_plain, _plain, _plain, _grouped, _pooling),
     "residual": (_residual, _residual, _residual, _plain),
     "inverted": (_inverted,),
     "dense": (_dense,),
