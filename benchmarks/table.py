@@ -39,6 +39,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--table", type=Path, help="a hw profile of this machine; by default one is built")
     parser.add_argument("--set", action="append", choices=SETS, help="by default held-out")
+    parser.add_argument("--networks", type=Path, help="folder that keeps the exported networks for another run")
     parser.add_argument("--runs", type=int, default=60)
     parser.add_argument("--cascade", action="store_true")
     options = parser.parse_args()
@@ -48,7 +49,7 @@ def main() -> int:
         profile = read_profile(table)
         document: dict[str, Any] = {"schema": "table/1", "entries": len(profile.table), "load_before": before}
         for which in options.set or ["held-out"]:
-            paths = list(write_networks(which, Path(folder)))
+            paths = list(write_networks(which, options.networks or Path(folder)))
             document[which] = compared(profile, paths, options.runs)
         if options.cascade:
             document["cascades"] = [cascade(table, model, exits, Path(folder)) for model, exits in _CASCADES]

@@ -9,7 +9,7 @@ import numpy as np
 
 from eetool.bench.race import Racer
 from eetool.errors import ArtefactError
-from eetool_runtime.backends import Bound, Graph, Threads, backend_for
+from eetool_runtime.backends import Bound, Graph, Threads, backend_for, bind_to
 from eetool_runtime.bundle import Bundle, open_bundle
 from eetool_runtime.cascade import Model
 from eetool_runtime.errors import BackendError, InputError
@@ -113,10 +113,8 @@ class Static:
 
     def _bind(self) -> tuple[str, Bound, np.ndarray]:
         name = next(iter(self._graph.inputs))
-        feed = {name: self._inputs[0]}
-        made = dict(zip(self._graph.outputs, map(np.array, self._graph.run(feed)), strict=True))
-        logits = made["logits"] if "logits" in made else next(iter(made.values()))
-        return name, self._graph.bind(feed, made), logits
+        bound, made = bind_to(self._graph, {name: self._inputs[0]})
+        return name, bound, made["logits"] if "logits" in made else next(iter(made.values()))
 
 
 def ready(bundle: Bundle, images: np.ndarray) -> list[np.ndarray]:

@@ -38,7 +38,7 @@ def build_answer(
     if write_probes is not None:
         write(write_probes, list(islice(nets(), probes)))
         said = f"{probes} probes in {write_probes}: copy the folder to the device, and run there"
-        command = f"python -m eetool_runtime.measure {write_probes.name} --runs {runs or 50} > times.json"
+        command = f"python -m eetool_runtime.measure {write_probes.name} --runs {runs or build.RUNS} > times.json"
         return Answer("probes/1", {"probes": probes}, [said, f"    {command}"])
     assert output is not None  # the verb saw to it
     if times:
@@ -47,7 +47,7 @@ def build_answer(
         tables = [build.assembled([d for d in documents if d.threads == count]) for count in counts]
         made = build.profile_of(_name(device, output), tables, documents[0].machine)
     else:
-        plan = build.Plan(probes, runs or 50)
+        plan = build.Plan(probes, runs or build.RUNS)
         kept = output.with_name(f"{output.name}.partial")
         counts = sorted(set(threads)) or [1]
         with _measuring(device, ssh_options, python) as measure:

@@ -37,7 +37,7 @@ SSH = "ssh://"
 @click.option(
     "--threads", type=click.IntRange(1), multiple=True, help="Counts to measure; repeatable.  [1 to all cores]"
 )
-@click.option("--runs", type=click.IntRange(1), help="Calls of everything, at least.  [300; probes of a table: 50]")
+@click.option("--runs", type=click.IntRange(1), help="Calls of everything, at least.  [300; probes of a table: 30]")
 @click.option("--min-seconds", type=FiniteRange(0, 86400), default=3, show_default=True, help="Per count, at least.")
 @click.option("--variant", default="auto", show_default=True)
 @click.option("--power", metavar="METER", help="Measure energy too: pmic, hwmon, rapl, gpu, jetson, log:FILE, …")
@@ -45,7 +45,7 @@ SSH = "ssh://"
 @click.option("--power-scope", type=click.Choice(["net", "gross"]), default="net", show_default=True)
 @click.option("--watts", type=FiniteRange(0, min_open=True), help="What the board draws; energy is then estimated.")
 @click.option("--build-table/--no-build-table", default=False, help="Measure a latency table of this machine.")
-@click.option("--probes", type=click.IntRange(8), default=960, show_default=True, help="Networks behind a table.")
+@click.option("--probes", type=click.IntRange(8), default=1200, show_default=True, help="Networks behind a table.")
 @click.option("--write-probes", type=PATH, metavar="DIR", help="Only write them, for another device to measure.")
 @click.option("--times", type=PATH, multiple=True, help="What that device's measuring printed; repeatable.")
 @click.option("--resume/--no-resume", default=False, help="Go on with an interrupted --build-table.")

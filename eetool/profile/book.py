@@ -21,6 +21,7 @@ from eetool.profile.table import MEASURED, Composition, Regression, Table, Table
 ENTRY, INTERPOLATED, REGRESSION, GUESSED = "entry", "interpolated", "regression", "guessed"
 _NEAR = 0.5  # from here on an estimate is called interpolated
 _GUESS = 0.7  # relative deviation of what other kinds say of a kernel
+_RESOLUTION_MS = 4e-4  # what a trace can tell of a kernel, overheads taken off
 _UNKNOWN = 0.5  # added for operators that nobody knows
 _OTHER_BACKEND, _OTHER_THREADS, _OTHER_PRECISION = 0.4, 0.3, 0.5
 
@@ -79,10 +80,6 @@ class Book:
         """Milliseconds of a kernel."""
         return self._doubted(self._latency(kernel), kernel)
 
-    def latencies(self, kernels: Sequence[Kernel]) -> np.ndarray:
-        """(n,) milliseconds of many kernels, without how sure they are: much faster than one by one."""
-        return self._latency.values(kernels)
-
     def energy(self, kernel: Kernel) -> Priced | None:
         """Millijoules of a kernel; None where the table holds no energies."""
         return None if self._energy is None else self._doubted(self._energy(kernel), kernel)
@@ -125,10 +122,17 @@ class _Prices:
         for entry in entries:
             self._of_kind[entry.kernel, entry.precision].append(entry)
         self._exact = {e.as_kernel.key: e for group in self._of_kind.values() for e in group}
+        self._known: dict[object, Priced] = {}
         self._estimators: dict[tuple[str, str], Estimator] = {}
         self._guess: np.ndarray | None = None
 
     def __call__(self, kernel: Kernel) -> Priced:
+        """The price of a kernel, looked up only once: networks repeat themselves."""
+        if kernel.key not in self._known:
+            self._known[kernel.key] = self._price(kernel)
+        return self._known[kernel.key]
+
+    def _price(self, kernel: Kernel) -> Priced:
         entry = self._exact.get(kernel.key)
         if entry is not None:
             return Priced(self._value(entry), _deviation(entry), ENTRY, entry.kind == MEASURED)
@@ -141,19 +145,6 @@ class _Prices:
                 deviation = float(np.hypot(max(regression.cv_error, 0.02), doubt))
                 return Priced(self._regressed(regression, kernel), deviation, REGRESSION, False)
         return Priced(max(float(self._terms() @ linear_terms(kernel, self._block)), 1e-9), _GUESS, GUESSED, False)
-
-    def values(self, kernels: Sequence[Kernel]) -> np.ndarray:
-        """The values of many kernels, those with the same estimator together."""
-        found = np.zeros(len(kernels))
-        groups: dict[tuple[str, str], list[int]] = defaultdict(list)
-        for index, kernel in enumerate(kernels):
-            if kernel.key in self._exact or not self._of_kind.get((kernel.kind, kernel.precision)):
-                found[index] = self(kernel).value
-            else:
-                groups[kernel.kind, kernel.precision].append(index)
-        for key, indices in groups.items():
-            found[indices] = self._estimator(*key).values([kernels[i] for i in indices])
-        return found
 
     def _estimator(self, kind: str, precision: str) -> Estimator:
         key = kind, precision
@@ -208,7 +199,8 @@ def _priced(estimate: Estimate, doubt: float) -> Priced:
 def _deviation(entry: TableEntry) -> float:
     """Relative standard deviation of an entry."""
     if entry.kind == MEASURED:
-        return 1.4826 * (entry.spread_ms or 0.0) / max(entry.ms, 1e-9)  # of the MAD, were the times normal
+        scatter = 1.4826 * (entry.spread_ms or 0.0)  # of the MAD, were the times normal
+        return float(np.hypot(scatter, _RESOLUTION_MS)) / max(entry.ms, _RESOLUTION_MS)
     return max(entry.cv_error or 0.0, 0.01)
 
 

@@ -30,6 +30,7 @@ MeasureNets = Callable[[Sequence[ProbeNet], int, int], ProbeTimes]  # networks, 
 Run = Callable[[type[ProbeTimes], Path, dict[str, object]], ProbeTimes]  # as `run_measure`
 
 SOURCE = "measured-here"
+PROBES, RUNS = 1200, 30  # more networks tell more than more calls of each
 _BATCH = 32  # networks that are written, measured and thrown away together
 _SHARE_EVEN = 0.6  # of the networks drawn evenly; the rest are drawn where the table errs most
 _CANDIDATES = 3  # networks looked at for each that is chosen
@@ -41,8 +42,8 @@ _MOST_UNSTEADY = 0.5
 class Plan:
     """How much to measure: `probes` networks with `runs` timed calls each, per thread count."""
 
-    probes: int = 960
-    runs: int = 50
+    probes: int = PROBES
+    runs: int = RUNS
     first_seed: int = 0
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from eetool.profile.sketch import INPUT, Sketch, draw_channels
 
 MAX_MACS = 60e6  # of one network: a slow board still runs it in a second or so
-_MAX_WEIGHTS = 1.5e6  # of one operator
+_MAX_WEIGHTS, _MOST_WEIGHTS = 1.5e6, 2.7e6  # of one operator, and where weights are what matters
 _SIDES = (64, 56, 48, 40, 32, 28, 24, 16, 14, 12, 8, 7, 6, 4)
 
 
@@ -160,15 +160,30 @@ def _grouped(s: Sketch) -> None:
     width = max(1, s.channels // groups // s.pick([1, 1, 8])) * groups
     if width != s.channels:
         s.tensor, s.channels = s.conv(s.tensor, width, 1, act="Relu"), width
-    s.tensor = s.conv(s.tensor, width, 3, 1, groups, act="Relu")
+    for _ in range(s.pick([1, 2])):
+        s.tensor = s.conv(s.tensor, width, s.pick([1, 3]), 1, groups, act=s.pick(["Relu", ""]))
+
+
+def _wide(s: Sketch) -> None:
+    """A convolution with more weights than pixels, as at the end of large networks."""
+    kernel = s.pick([3, 3, 3, 1])
+    top = max(64.0, min(640.0, _MOST_WEIGHTS / (kernel**2 * s.channels)))
+    out = draw_channels(s, min(96.0, top), top)
+    s.tensor, s.channels = s.conv(s.tensor, out, kernel, act="Relu"), out
+    if s.height >= 4 and s.chance(0.2):
+        shape = {"kernel_shape": [2, 2], "strides": [2, 2]}
+        s.tensor = s.add("MaxPool", [s.tensor], f"{s.step()}.pool", **shape)
+        s.height, s.width = s.height // 2, s.width // 2
 
 
 Block = Callable[[Sketch], None]
+WIDE = "wide"
 FAMILIES: dict[str, tuple[Block, ...]] = {
-    "plain": (_plain, _plain, _plain, _pooling),
+    "plain": (_plain, _plain, _plain, _grouped, _pooling),
     "residual": (_residual, _residual, _residual, _plain),
     "inverted": (_inverted,),
     "dense": (_dense,),
+    WIDE: (_wide, _wide, _wide, _inverted),
     "mixed": (_plain, _residual, _inverted, _dense, _pooling, _grouped),
 }
 
@@ -181,6 +196,9 @@ def draw_images(seed: int, family: str) -> Sketch:
     if s.chance(0.25):  # what a segment reads is what another one wrote
         s.channels, s.height = draw_channels(s, 8, 256), s.pick(_SIDES)
         s.width = s.height
+    if family == WIDE:
+        s.channels, s.height = draw_channels(s, 96, 512), s.pick((2, 3, 4, 4, 6, 7, 8, 8, 14))
+        s.width = s.height
     start = (s.channels, s.height, s.width)
     s.weights[INPUT] = np.array((1, *start))
     if s.channels <= 3:
@@ -189,12 +207,18 @@ def draw_images(seed: int, family: str) -> Sketch:
         s.channels = out
         s.shrink(stride)
     aim = MAX_MACS * 10 ** s.rng.uniform(-1.8, 0)
+    # Large weights are found in large networks, where they never lie in a near cache when their turn comes.
+    enough = 10 ** s.rng.uniform(6, 7) if family == WIDE else 0.0
     for _ in range(24):
-        if s.macs > aim:
+        if s.macs > (5 * MAX_MACS if family == WIDE else aim) or (family == WIDE and _weights(s) > enough):
             break
         s.pick(FAMILIES[family])(s)
     _head(s)
     return s
+
+
+def _weights(s: Sketch) -> int:
+    return sum(value.size for value in s.weights.values())
 
 
 def _head(s: Sketch) -> None:

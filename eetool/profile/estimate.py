@@ -15,10 +15,10 @@ from scipy.optimize import nnls
 from eetool.profile.features import linear_terms, log_sizes
 from eetool.profile.kernel import Kernel
 
-_MAX_POINTS = 2000  # entries of one kind that the process looks at: its effort grows with the third power
+_NEIGHBOURS = 200  # entries that one estimate looks at: the effort grows with the third power
 _MAX_CHOOSING = 500  # entries by which lengths and noise are chosen
-_LENGTHS = (1.6, 2.5, 4.0, 6.5, 10.0)  # in factors of two of a size
-_NOISES = (0.01, 0.03, 0.06, 0.12)
+_LENGTHS = (2.5, 4.0, 6.5, 10.0, 16.0)  # in factors of two of a size
+_NOISES = (0.01, 0.02, 0.04, 0.08)
 _FAR = 0.35  # relative uncertainty of the sum alone, before anything is known better
 _FEW = 6  # entries below which lengths are not chosen but taken from the middle
 
@@ -50,55 +50,67 @@ class Estimator:
         prior: np.ndarray | None = None,
     ) -> None:
         self._block = channel_block
-        chosen = _spread_out(len(kernels), _MAX_POINTS)
-        kernels, known = [kernels[i] for i in chosen], np.array(values, float)[chosen]
-        noise = np.array(uncertain, float)[chosen]
+        known, self._uncertain = np.array(values, float), np.array(uncertain, float)
         terms = np.array([linear_terms(kernel, channel_block) for kernel in kernels])  # (n, 4)
         self._coefficients = fit_terms(terms, known) if prior is None else prior
         self._near = np.array([log_sizes(kernel, channel_block) for kernel in kernels])  # (n, features)
         self._missed = np.log(known / np.maximum(terms @ self._coefficients, 1e-9))  # (n,)
         self._centre = float(np.median(self._missed))
         self._amplitude = max(float(np.std(self._missed - self._centre)), 0.05)
-        self._length, self._noise, self.cv_error = self._choose(noise)
-        self._solve(noise)
+        self._length, self._noise, self.cv_error = self._choose(np.sqrt(known))
+        self._honest = self._calibrated()
 
     def __call__(self, kernel: Kernel) -> Estimate:
         """Estimate one kernel of this kind."""
         sizes = log_sizes(kernel, self._block)[None]  # (1, features)
-        sum_of_terms = float(linear_terms(kernel, self._block) @ self._coefficients)
-        near = _covariance(sizes, self._near, self._length)[0]  # (n,)
-        correction = self._centre + float(near @ self._weights)
-        unexplained = max(0.0, 1.0 - float(near @ self._inverse @ near))
-        spread = self._amplitude**2 * unexplained + self._noise**2 + (_FAR * unexplained) ** 2
-        return Estimate(max(sum_of_terms, 1e-9) * float(np.exp(correction)), float(np.sqrt(spread)), 1 - unexplained)
+        sum_of_terms = max(float(linear_terms(kernel, self._block) @ self._coefficients), 1e-9)
+        some = self._nearest(sizes)
+        share = np.diag((self._noise**2 + self._uncertain[some] ** 2) / self._amplitude**2 + 1e-6)
+        covariance = _covariance(self._near[some], self._near[some], self._length) + share
+        near = _covariance(sizes, self._near[some], self._length)[0]  # (neighbours,)
+        missed = self._missed[some] - self._centre
+        weights, correction = np.linalg.solve(covariance, np.stack((near, missed), axis=1)).T
+        unexplained = max(0.0, 1.0 - float(near @ weights))
+        spread = self._honest**2 * (self._amplitude**2 * unexplained + self._noise**2) + (_FAR * unexplained) ** 2
+        value = sum_of_terms * float(np.exp(self._centre + near @ correction))
+        return Estimate(value, float(np.sqrt(spread)), 1 - unexplained)
 
-    def values(self, kernels: Sequence[Kernel]) -> np.ndarray:
-        """(n,) the values alone, for many kernels at a time."""
-        sizes = np.array([log_sizes(kernel, self._block) for kernel in kernels])  # (n, features)
-        sums = np.array([linear_terms(kernel, self._block) for kernel in kernels]) @ self._coefficients
-        corrections = _covariance(sizes, self._near, self._length) @ self._weights
-        found: np.ndarray = np.maximum(sums, 1e-9) * np.exp(self._centre + corrections)
-        return found
+    def _nearest(self, sizes: np.ndarray) -> np.ndarray:
+        """Indices of the entries that decide: what lies behind them says next to nothing more."""
+        if len(self._near) <= _NEIGHBOURS:
+            return np.arange(len(self._near))
+        distance = ((self._near - sizes) ** 2).sum(1)
+        return np.argpartition(distance, _NEIGHBOURS)[:_NEIGHBOURS]
 
-    def _choose(self, uncertain: np.ndarray) -> tuple[float, float, float]:
-        """Length, noise and error with which entries are best told from the others."""
+    def _choose(self, matters: np.ndarray) -> tuple[float, float, float]:
+        """Length, noise and error with which entries are best told from the others; the dear ones matter most."""
         if len(self._missed) < _FEW:
             return 4.0, _NOISES[1], max(self._amplitude, 0.1)
         best = (np.inf, 4.0, _NOISES[1])
         some = _spread_out(len(self._missed), _MAX_CHOOSING)
-        missed = self._missed[some] - self._centre
+        missed, weight = self._missed[some] - self._centre, matters[some] / matters[some].sum()
         for length in _LENGTHS:
             covariance = _covariance(self._near[some], self._near[some], length)
             for noise in _NOISES:
-                errors = _left_out(covariance, missed, (noise**2 + uncertain[some] ** 2) / self._amplitude**2)
-                best = min(best, (float(np.mean(np.minimum(np.abs(errors), 1.0))), length, noise))
+                errors = _left_out(covariance, missed, (noise**2 + self._uncertain[some] ** 2) / self._amplitude**2)
+                best = min(best, (float(weight @ np.minimum(np.abs(errors), 1.0)), length, noise))
         return best[1], best[2], best[0]
 
-    def _solve(self, uncertain: np.ndarray) -> None:
-        share = (self._noise**2 + uncertain**2) / self._amplitude**2
-        covariance = _covariance(self._near, self._near, self._length) + np.diag(share + 1e-6)
-        self._inverse = np.linalg.inv(covariance)  # (n, n), kept: every estimate asks it how near it is
-        self._weights = self._inverse @ (self._missed - self._centre)
+    def _calibrated(self) -> float:
+        """How much larger errors are than the process expects of itself; at least 1."""
+        if len(self._missed) < _FEW:
+            return 1.0
+        some = _spread_out(len(self._missed), _MAX_CHOOSING)
+        covariance = _covariance(self._near[some], self._near[some], self._length)
+        noise = (self._noise**2 + self._uncertain[some] ** 2) / self._amplitude**2
+        errors = _left_out(covariance, self._missed[some] - self._centre, noise)
+        return max(1.0, 1.4826 * float(np.median(np.abs(errors) / self._amplitude / _expected(covariance, noise))))
+
+
+def _expected(covariance: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """Deviations (n,) that the errors of `_left_out` should have, in units of the amplitude."""
+    deviations: np.ndarray = np.sqrt(1 / np.diag(np.linalg.inv(covariance + np.diag(noise + 1e-6))))
+    return deviations
 
 
 def fit_terms(terms: np.ndarray, values: np.ndarray) -> np.ndarray:

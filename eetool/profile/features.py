@@ -26,6 +26,7 @@ def log_sizes(kernel: Kernel, channel_block: int) -> np.ndarray:
     return np.array([_log(value) for _, value in sorted(s.items())])
 
 
+_SETS = 4  # blocks of output channels that one pass of a convolution in blocks computes
 _MARK = 3.0  # a mark is as far as a factor of eight in a size
 
 
@@ -53,10 +54,10 @@ def _in_blocks(s: dict[str, int], block: int) -> bool:
 
 
 def _conv(s: dict[str, int], block: int) -> list[float]:
-    inner, out, pixels = s["in_channels"] / s["groups"], s["out_channels"], s["out_height"] * s["out_width"]
+    inner, out, pixels = s["in_channels"] // s["groups"], s["out_channels"], s["out_height"] * s["out_width"]
     area = s["kernel"] * s["kernel_w"]
     in_blocks = block > 1 and _in_blocks(s, block)
-    fill = out / (4 * block) if block > 1 else out / 16  # sets of output channels that one pass computes
+    sets = -(-out // block) % _SETS  # blocks of output channels left over for the last pass
     return [
         _log(inner),
         _log(out),
@@ -70,9 +71,22 @@ def _conv(s: dict[str, int], block: int) -> list[float]:
         0.5 * s["add"],
         _MARK * float(in_blocks),
         _MARK * float(in_blocks and inner < block),
-        3.0 * (math.ceil(fill) - fill) / max(fill, 1.0),
+        *(2.0 * float(in_blocks and sets == left) for left in range(1, _SETS)),
+        *(2.0 * math.log2(-(-size // block) * block / size) if in_blocks else 0.0 for size in (inner, out)),
+        2.0 * math.log2(_row_steps(s) / s["out_width"]),
         0.7 * _log(pixels),
     ]
+
+
+def _row_steps(s: dict[str, int]) -> float:
+    """Pixels of a row of the output, those counted three times that a kernel in blocks computes one by one.
+
+    These are the ones near the edges, whose window reaches beyond the input, and what three do not divide.
+    """
+    pad, stride = s["kernel_w"] // 2, s["stride"]
+    beyond = (s["out_width"] - 1) * stride + s["kernel_w"] - pad - s["width"]
+    edges = min(-(-pad // stride) + max(0, -(-beyond // stride)), s["out_width"])
+    return 3 * (edges + -(-(s["out_width"] - edges) // 3))
 
 
 def _depthwise(s: dict[str, int], block: int) -> list[float]:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from eetool.profile.fuse import INTO_BLOCKS, OUT_OF_BLOCKS, Step, fuse
 from eetool.profile.graph import Graph, read_graph, without_repeats
@@ -148,8 +147,14 @@ def _copy(step: Step, graph: Graph) -> tuple[str, Sizes]:
     written = sum(graph.size(name) for name in step.node.outputs if name)
     blocked = {INTO_BLOCKS: 1, OUT_OF_BLOCKS: 2}.get(step.node.op, 0)
     reads = min(written, sum(graph.size(name) for name in step.reads))
-    strided = int(step.node.op in _STRIDED)
+    strided = int(step.node.op in _STRIDED and not _keeps_runs(step))
     return "layout", {"elements": written, "reads": max(reads, 1), "blocked": blocked, "strided": strided}
+
+
+def _keeps_runs(step: Step) -> bool:
+    """A transposition that leaves the last axis where it is copies whole runs of numbers."""
+    perm = list(step.node.attributes.get("perm", ()))
+    return perm[-1:] == [len(perm) - 1]
 
 
 def _view(step: Step, graph: Graph) -> tuple[str, Sizes]:
@@ -199,6 +204,3 @@ def named_unknown(kernels: list[Kernel]) -> list[str]:
 def total_macs(kernels: list[Kernel]) -> int:
     """Multiply-accumulates of all kernels."""
     return sum(kernel.macs for kernel in kernels)
-
-
-__all__: list[Any] = ["detect", "kernels_of", "named_unknown", "total_macs"]

@@ -110,7 +110,8 @@ class Predictor:
         composition = self.book.composition
         priced = [self.book.latency(kernel) for kernel in kernels]
         total = composition.dispatch_ms + sum(p.value + composition.step_ms for p in priced)
-        deviation = _together([p.value * p.deviation for p in priced], composition.cv_error * total)
+        common = 1.4826 * composition.cv_error * total  # of a median error, were errors normal
+        deviation = _together([p.value * p.deviation for p in priced], common)
         measured = sum(p.value + composition.step_ms for p in priced if p.measured)
         return GraphCost(
             name=name,

@@ -1,5 +1,6 @@
 """Folders of probe graphs: written here, measured by `python -m eetool_runtime.measure FOLDER` on the device."""
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from eetool.records import canonical, write_directory
 from eetool_runtime.probes import PROBES, SCHEMA, Probe, Probes
 
 TOKENS = "tokens"
-# Of seven networks one is a transformer: there are fewer kernels to tell apart.
+# Of eight networks one is a transformer: there are fewer kernels to tell apart.
 _ORDER = (*FAMILIES, "mixed", TOKENS)
 
 
@@ -38,7 +39,13 @@ class ProbeNet:
 
     def kernels(self, channel_block: int) -> list[Kernel]:
         """Its kernels on a device with such blocks."""
-        return kernels_of(of_model(self.model(), self.name), channel_block)
+        return list(_kernels(self, channel_block))
+
+
+@functools.cache
+def _kernels(net: ProbeNet, channel_block: int) -> tuple[Kernel, ...]:
+    # Asked for again with every table of a build; to draw a network takes tens of milliseconds.
+    return tuple(kernels_of(of_model(net.model(), net.name), channel_block))
 
 
 def nets(first_seed: int = 0) -> Iterator[ProbeNet]:

@@ -18,7 +18,7 @@ from typing import Any, Optional, Union
 
 import numpy as np
 
-from .backends import PRIVATE, PROCESS, Backend, Graph, Threads, backend_for
+from .backends import PRIVATE, PROCESS, Backend, Graph, Threads, backend_for, bind_to
 from .bundle import MANIFEST, Bundle, open_bundle
 from .cascade import Model
 from .energy import GROSS, NET, Power
@@ -128,9 +128,7 @@ def _feed(graph: Graph, tensors: Tensors, name: str) -> Tensors:
 
 def _alone(graph: Graph, tensors: Sequence[Tensors], name: str) -> Subject:
     """Bound to its arrays as the cascade binds it, so that the two are called in the same way."""
-    feeds = [_feed(graph, t, name) for t in tensors]
-    made = dict(zip(graph.outputs, map(np.array, graph.run(feeds[0]))))  # nothing says the shapes of a reference
-    calls = [graph.bind({n: np.array(a, order="C") for n, a in feed.items()}, made).call for feed in feeds]
+    calls = [bind_to(graph, _feed(graph, t, name))[0].call for t in tensors]
     return lambda number: calls[number % len(calls)]()
 
 

@@ -13,7 +13,7 @@ from typing import Any, Optional
 
 import numpy as np
 
-from .backends import PRIVATE, Graph, Threads, backend_for
+from .backends import PRIVATE, Graph, Threads, backend_for, bind_to
 from .cascade import Model
 from .errors import BundleError
 from .frozen import dataclass
@@ -176,11 +176,11 @@ def _together(
         path = folder / probe.path
         graph = backend.open(path, threads)
         feed = _feed(graph, draw)
-        subjects["whole", probe.name] = _call(graph, feed)
+        subjects["whole", probe.name] = _bound(graph, feed)
         tracer = _tracer(graph_format, path, graph.threads)
         if tracer is not None:
             traced[probe.name] = tracer
-            subjects["traced", probe.name] = _call(tracer, feed)
+            subjects["traced", probe.name] = partial(_traced, tracer, feed)
     times = interleave(subjects, runs=runs, min_seconds=seconds, seed=seed)
     found = []
     for probe in probes:
@@ -198,9 +198,14 @@ def _tracer(graph_format: str, path: Path, threads: Threads) -> Optional[Any]:
     return TracedGraph(path, threads)
 
 
-def _call(graph: Any, feed: Mapping[str, np.ndarray]) -> Subject:
-    run = graph.run
-    return lambda number: run(feed)
+def _bound(graph: Graph, feed: Mapping[str, np.ndarray]) -> Subject:
+    """Called as a model calls its graphs."""
+    call = bind_to(graph, feed)[0].call
+    return lambda number: call()
+
+
+def _traced(tracer: Any, feed: Mapping[str, np.ndarray], number: int) -> object:
+    return tracer.run(feed)
 
 
 def _feed(graph: Graph, draw: np.random.Generator) -> dict[str, np.ndarray]:

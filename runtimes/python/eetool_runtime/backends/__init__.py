@@ -6,9 +6,22 @@ import importlib
 from pathlib import Path
 
 from ..errors import BackendError, UsageError
+import numpy as np
+
 from .base import PRIVATE, PROCESS, Arrays, Backend, Bound, Graph, Threads
 
-__all__ = ["PRIVATE", "PROCESS", "Arrays", "Backend", "Bound", "Graph", "Threads", "backend_for", "open_graph"]
+__all__ = [
+    "PRIVATE",
+    "PROCESS",
+    "Arrays",
+    "Backend",
+    "Bound",
+    "Graph",
+    "Threads",
+    "backend_for",
+    "bind_to",
+    "open_graph",
+]
 
 _BY_FORMAT = {
     "onnx": ("onnx", "onnxruntime", "pip install eetool-runtime[onnx]"),
@@ -31,6 +44,13 @@ def backend_for(graph_format: str) -> Backend:
     except ImportError as error:
         raise BackendError(f"the {graph_format} backend needs {library}: {error}", install) from None
     return backend
+
+
+def bind_to(graph: Graph, feed: Arrays) -> tuple[Bound, dict[str, np.ndarray]]:
+    """Bind `graph` to `feed`, and to new arrays of the shapes that it makes of it; returns those by name too."""
+    inputs = {name: np.array(array, order="C") for name, array in feed.items()}
+    outputs = dict(zip(graph.outputs, map(np.array, graph.run(inputs))))
+    return graph.bind(inputs, outputs), outputs
 
 
 def open_graph(path: Path, threads: Threads = Threads()) -> Graph:  # noqa: B008 - frozen, so safe to share
