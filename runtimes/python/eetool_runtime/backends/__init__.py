@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-from ..errors import BackendError, UsageError
 import numpy as np
 
+from ..errors import BackendError, UsageError
 from .base import PRIVATE, PROCESS, Arrays, Backend, Bound, Graph, Threads
 
 __all__ = [
