@@ -27,6 +27,13 @@ _DEGENERATE = 0.99  # share of the inputs at one early exit from which on its ga
     help="Percentage points that `fast` may lose against full depth; `balanced` may lose half of it.",
 )
 @click.option(
+    "--certify",
+    type=FiniteRange(0, 1, min_open=True, max_open=True),
+    default=None,
+    metavar="P",
+    help="Also make a point `certified`: with probability P its drop is no larger on new data.",
+)
+@click.option(
     "--score",
     type=click.Choice(["max_softmax", "entropy", "margin", "learned", "patience"]),
     default=None,
@@ -39,6 +46,7 @@ def tune(
     data: str,
     output: Path | None,
     max_accuracy_drop: float,
+    certify: float | None,
     score: str | None,
     variant: str | None,
     force: bool,
@@ -58,11 +66,11 @@ def tune(
             raise UsageError(
                 "the score is part of a bundle's graphs", "Tune its model.pt with --score and export that."
             )
-        tuned = _tune_bundle(model, target, variant, source, max_accuracy_drop, force)
+        tuned = _tune_bundle(model, target, variant, source, max_accuracy_drop, certify, force)
     elif variant is not None:
         raise UsageError("--variant is for bundles; a model.pt has no variants yet")
     else:
-        tuned = _tune_checkpoint(model, target, source, max_accuracy_drop, score, force)
+        tuned = _tune_checkpoint(model, target, source, max_accuracy_drop, certify, score, force)
     return _answer(target, tuned, max_accuracy_drop)
 
 
@@ -73,7 +81,13 @@ def _keep(path: Path, output: Path, tuned_before: bool, force: bool) -> None:
 
 
 def _tune_checkpoint(
-    path: Path, output: Path, source: Any, max_accuracy_drop: float, score: str | None, force: bool
+    path: Path,
+    output: Path,
+    source: Any,
+    max_accuracy_drop: float,
+    certify: float | None,
+    score: str | None,
+    force: bool,
 ) -> Any:
     import numpy as np
     import torch
@@ -82,7 +96,7 @@ def _tune_checkpoint(
     from eetool.model.scores import LEARNED, MAX_SOFTMAX
     from eetool.train.fit import every_exit_answers
     from eetool.tune.costs import model_macs
-    from eetool.tune.fit import fit_policy
+    from eetool.tune.fit import Aims, fit_policy
 
     checkpoint = load_checkpoint(path)
     _keep(path, output, checkpoint.record.policy is not None, force)
@@ -97,14 +111,20 @@ def _tune_checkpoint(
         learned = np.stack([torch.sigmoid(x).numpy() for x in said]) if said else None
         return np.stack([x.numpy() for x in logits]), learned
 
-    tuned = fit_policy(source, checkpoint.record.data, answers_of, macs, macs, max_accuracy_drop, score)
+    tuned = fit_policy(source, checkpoint.record.data, answers_of, macs, macs, Aims(max_accuracy_drop, certify), score)
     policy = Policy(score, tuned.temperatures, tuned.operating_points, max_accuracy_drop)
     save_checkpoint(output, checkpoint.with_policy(policy))
     return tuned
 
 
 def _tune_bundle(
-    path: Path, output: Path, variant: str | None, source: Any, max_accuracy_drop: float, force: bool
+    path: Path,
+    output: Path,
+    variant: str | None,
+    source: Any,
+    max_accuracy_drop: float,
+    certify: float | None,
+    force: bool,
 ) -> Any:
     from eetool.export.files import bundle_name, save_arrays, seal
     from eetool.export.parity import expected_samples
@@ -115,7 +135,7 @@ def _tune_bundle(
     bundle = open_bundle(path)
     name = variant or next(iter(bundle.manifest.variants))
     _keep(path, output, len(bundle.variant(name).operating_points) > 1, force)
-    manifest, tuned = tune_bundle(bundle, name, source, max_accuracy_drop)
+    manifest, tuned = tune_bundle(bundle, name, source, max_accuracy_drop, certify=certify)
     with write_directory(output) as folder:
         for relative in bundle.manifest.files:
             (folder / relative).parent.mkdir(parents=True, exist_ok=True)
@@ -158,6 +178,8 @@ def _answer(output: Path, tuned: Any, max_accuracy_drop: float) -> Answer:
             "Allow more, or bring more held-out data."
         )
     for name, point in tuned.operating_points.items():
+        if point.certificate is not None:
+            text.append(_promise(name, point.certificate))
         text += _degenerate(name, point.expected.exit_shares)
     text.append(f"wrote {output}")
     document = {
@@ -167,6 +189,13 @@ def _answer(output: Path, tuned: Any, max_accuracy_drop: float) -> Answer:
         "operating_points": tuned.operating_points,
     }
     return Answer("tune/1", document, text)
+
+
+def _promise(name: str, c: Any) -> str:
+    return (
+        f"{name}: on new data at most {c.max_accuracy_drop} points below full depth, with probability {c.confidence} "
+        f"(of {c.n} examples {c.worse} became wrong, {c.better} right; p = {c.p_value:.3g})"
+    )
 
 
 def _degenerate(name: str, shares: tuple[float, ...]) -> list[str]:
