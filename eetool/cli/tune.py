@@ -33,6 +33,7 @@ _DEGENERATE = 0.99  # share of the inputs at one early exit from which on its ga
     metavar="P",
     help="Also make a point `certified`: with probability P its drop is no larger on new data.",
 )
+@click.option("--drops", default=None, metavar="D,D,…", help="One more operating point for each accuracy drop.")
 @click.option(
     "--score",
     type=click.Choice(["max_softmax", "entropy", "margin", "learned", "patience"]),
@@ -47,6 +48,7 @@ def tune(
     output: Path | None,
     max_accuracy_drop: float,
     certify: float | None,
+    drops: str | None,
     score: str | None,
     variant: str | None,
     force: bool,
@@ -60,18 +62,31 @@ def tune(
     target = output or model
     if target != model:
         check_output(target, force, directory=model.is_dir())
+    from eetool.tune.fit import Aims
+
+    aims = Aims(max_accuracy_drop, certify, _drops(drops))
     source = load_source(data)
     if model.is_dir():
         if score is not None:
             raise UsageError(
                 "the score is part of a bundle's graphs", "Tune its model.pt with --score and export that."
             )
-        tuned = _tune_bundle(model, target, variant, source, max_accuracy_drop, certify, force)
+        tuned = _tune_bundle(model, target, variant, source, aims, force)
     elif variant is not None:
         raise UsageError("--variant is for bundles; a model.pt has no variants yet")
     else:
-        tuned = _tune_checkpoint(model, target, source, max_accuracy_drop, certify, score, force)
+        tuned = _tune_checkpoint(model, target, source, aims, score, force)
     return _answer(target, tuned, max_accuracy_drop)
+
+
+def _drops(text: str | None) -> tuple[float, ...]:
+    try:
+        drops = tuple(float(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        drops = (-1.0,)
+    if not all(0 <= drop <= 100 for drop in drops):
+        raise UsageError(f"--drops {text!r} are not percentage points", "Such as 0.5,1,2.")
+    return drops
 
 
 def _keep(path: Path, output: Path, tuned_before: bool, force: bool) -> None:
@@ -84,8 +99,7 @@ def _tune_checkpoint(
     path: Path,
     output: Path,
     source: Any,
-    max_accuracy_drop: float,
-    certify: float | None,
+    aims: Any,
     score: str | None,
     force: bool,
 ) -> Any:
@@ -96,7 +110,7 @@ def _tune_checkpoint(
     from eetool.model.scores import LEARNED, MAX_SOFTMAX
     from eetool.train.fit import every_exit_answers
     from eetool.tune.costs import model_macs
-    from eetool.tune.fit import Aims, fit_policy
+    from eetool.tune.fit import fit_policy
 
     checkpoint = load_checkpoint(path)
     _keep(path, output, checkpoint.record.policy is not None, force)
@@ -111,8 +125,8 @@ def _tune_checkpoint(
         learned = np.stack([torch.sigmoid(x).numpy() for x in said]) if said else None
         return np.stack([x.numpy() for x in logits]), learned
 
-    tuned = fit_policy(source, checkpoint.record.data, answers_of, macs, macs, Aims(max_accuracy_drop, certify), score)
-    policy = Policy(score, tuned.temperatures, tuned.operating_points, max_accuracy_drop)
+    tuned = fit_policy(source, checkpoint.record.data, answers_of, macs, macs, aims, score)
+    policy = Policy(score, tuned.temperatures, tuned.operating_points, aims.max_accuracy_drop)
     save_checkpoint(output, checkpoint.with_policy(policy))
     return tuned
 
@@ -122,8 +136,7 @@ def _tune_bundle(
     output: Path,
     variant: str | None,
     source: Any,
-    max_accuracy_drop: float,
-    certify: float | None,
+    aims: Any,
     force: bool,
 ) -> Any:
     from eetool.export.files import bundle_name, save_arrays, seal
@@ -135,7 +148,7 @@ def _tune_bundle(
     bundle = open_bundle(path)
     name = variant or next(iter(bundle.manifest.variants))
     _keep(path, output, len(bundle.variant(name).operating_points) > 1, force)
-    manifest, tuned = tune_bundle(bundle, name, source, max_accuracy_drop, certify=certify)
+    manifest, tuned = tune_bundle(bundle, name, source, aims)
     with write_directory(output) as folder:
         for relative in bundle.manifest.files:
             (folder / relative).parent.mkdir(parents=True, exist_ok=True)

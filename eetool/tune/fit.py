@@ -9,7 +9,7 @@ from eetool.data.sources import Source
 from eetool.data.splits import CERTIFICATE, TEMPERATURE, THRESHOLD, recorded_split
 from eetool.model.scores import MAX_SOFTMAX
 from eetool.tune.costs import Costs, component_costs
-from eetool.tune.policy import BALANCED, CERTIFIED, Labelled, Promise, Tuned, certified_point, tune
+from eetool.tune.policy import BALANCED, CERTIFIED, Labelled, Promise, Tuned, certified_point, drop_points, tune
 from eetool_runtime import Bundle, load
 from eetool_runtime.manifest import Data, Manifest, Variant
 from eetool_runtime.preprocess import normalise
@@ -21,10 +21,11 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class Aims:
-    """What a policy is to keep to: see `eetool.tune.policy.tune` and, for `certify`, a confidence, `Promise`."""
+    """What a policy is to keep to: see `eetool.tune.policy.tune`, `drop_points`, and, for `certify`, `Promise`."""
 
     max_accuracy_drop: float
     certify: float | None = None
+    drops: tuple[float, ...] = ()
 
 
 def fit_policy(
@@ -51,27 +52,27 @@ def fit_policy(
     held = answered(CERTIFICATE) if aims.certify is not None else None
     threshold = answered(THRESHOLD)
     tuned = tune(answered(TEMPERATURE), threshold, costs, macs, aims.max_accuracy_drop, score)
-    if held is None or aims.certify is None:
-        return tuned
-    promise = Promise(aims.max_accuracy_drop, aims.certify)
-    point = certified_point(tuned, threshold, held, costs, macs, promise, score)
-    return replace(tuned, operating_points={**tuned.operating_points, CERTIFIED: point})
+    more = drop_points(tuned, threshold, costs, macs, aims.drops, score)
+    if held is not None and aims.certify is not None:
+        promise = Promise(aims.max_accuracy_drop, aims.certify)
+        more[CERTIFIED] = certified_point(tuned, threshold, held, costs, macs, promise, score)
+    return replace(tuned, operating_points={**tuned.operating_points, **more})
 
 
 def tune_bundle(
     bundle: Bundle,
     variant: str,
     source: Source,
-    max_accuracy_drop: float,
+    aims: Aims | float,
     latency_ms: Mapping[str, float] | None = None,
-    certify: float | None = None,
 ) -> tuple[Manifest, Tuned]:
     """The manifest of `bundle` with a policy fitted on the outputs of one of its variants.
 
     Args:
         latency_ms: milliseconds of each component, to minimise latency; by default MACs are minimised.
-        certify: also make the point `certified`, whose drop holds on new data with this probability.
+        aims: a number alone is the accuracy drop.
     """
+    aims = aims if isinstance(aims, Aims) else Aims(aims)
     manifest = bundle.manifest
     macs = component_costs(manifest, {c.name: float(c.macs) for c in manifest.components})
     costs = component_costs(manifest, latency_ms) if latency_ms else macs
@@ -86,7 +87,7 @@ def tune_bundle(
         )
         return logits, sure[:-1]
 
-    tuned = fit_policy(source, manifest.data, answers_of, costs, macs, Aims(max_accuracy_drop, certify), manifest.score)
+    tuned = fit_policy(source, manifest.data, answers_of, costs, macs, aims, manifest.score)
     fitted: Variant = replace(
         manifest.variants[variant], temperatures=tuned.temperatures, operating_points=tuned.operating_points
     )
@@ -98,7 +99,7 @@ def tune_bundle(
             variants=variants,
             # A default that another variant lacks would make the bundle unreadable.
             default_operating_point=BALANCED if everywhere else manifest.default_operating_point,
-            max_accuracy_drop=max_accuracy_drop,
+            max_accuracy_drop=aims.max_accuracy_drop,
         ),
         tuned,
     )

@@ -1,5 +1,6 @@
 """From logits on two splits to a policy: temperatures, then operating points with their expected figures."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,12 +65,21 @@ def tune(
         score: what gates go by, one of `eetool.model.scores.SCORES`.
     """
     temperatures = tuple(fit_temperature(logits, temperature.labels) for logits in temperature.logits)
-    problem = _problem(temperatures, threshold, costs, score)
+    problem = problem_of(temperatures, threshold, costs, score)
     thresholds: dict[str, Thresholds] = {FULL: (None,) * problem.early}
     for name, share in _SHARE_OF_DROP.items():
         thresholds[name] = cheapest(problem, share * max_accuracy_drop)
     points = {name: OperatingPoint(t, _expected(problem, macs, t)) for name, t in thresholds.items()}
     return Tuned(temperatures, points)
+
+
+def drop_points(
+    tuned: Tuned, threshold: Labelled, costs: Costs, macs: Costs, drops: Sequence[float], score: str = MAX_SOFTMAX
+) -> dict[str, OperatingPoint]:
+    """One more operating point for each accuracy drop, in percentage points: `drop-0.5`, …"""
+    problem = problem_of(tuned.temperatures, threshold, costs, score)
+    chosen = {f"drop-{drop:g}": cheapest(problem, drop) for drop in drops}
+    return {name: OperatingPoint(t, _expected(problem, macs, t)) for name, t in chosen.items()}
 
 
 def certified_point(
@@ -86,8 +96,8 @@ def certified_point(
     Raises:
         BudgetError: the examples cannot support the promise; says how many probably would.
     """
-    candidates = path(_problem(tuned.temperatures, threshold, costs, score), promise.max_accuracy_drop, _CANDIDATES)
-    problem = _problem(tuned.temperatures, held, costs, score)
+    candidates = path(problem_of(tuned.temperatures, threshold, costs, score), promise.max_accuracy_drop, _CANDIDATES)
+    problem = problem_of(tuned.temperatures, held, costs, score)
     found = certify(problem, candidates, promise.max_accuracy_drop, promise.confidence)
     if found.thresholds is None:
         more = f"About {found.n_needed} would" if found.n_needed else "Nor would more of the same kind"
@@ -99,7 +109,8 @@ def certified_point(
     return OperatingPoint(found.thresholds, _expected(problem, macs, found.thresholds, CERTIFICATE), found.certificate)
 
 
-def _problem(temperatures: tuple[float, ...], split: Labelled, costs: Costs, score: str) -> Problem:
+def problem_of(temperatures: tuple[float, ...], split: Labelled, costs: Costs, score: str) -> Problem:
+    """What thresholds are chosen or judged on: confidences and correctness of one split."""
     correct = split.logits.argmax(2) == split.labels  # (exits, n, classes) -> (exits, n)
     return Problem(confidences(score, split.logits, temperatures, split.learned), correct, costs)
 
