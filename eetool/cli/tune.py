@@ -8,11 +8,10 @@ from typing import Any
 import click
 
 from eetool.cli.console import Answer, table, verb
+from eetool.cli.figures import percent
 from eetool.cli.options import PATH, FiniteRange, data_option, force_option, output_option
 from eetool.errors import OutputError, UsageError
 from eetool.records import check_output
-
-_DEGENERATE = 0.99  # share of the inputs at one early exit from which on its gate decides nothing
 
 
 @verb
@@ -183,6 +182,8 @@ def _answer(output: Path, tuned: Any, max_accuracy_drop: float) -> Answer:
     e = tuned.operating_points["full"].expected
     text: list[Any] = [
         table(columns, rows),
+        "what exits are worth to the inputs that reach them at balanced, in %:",
+        _exits(tuned.diagnoses["balanced"]),
         f"fitted on {e.n} examples (split {e.split}); `eetool bench` measures on others",
     ]
     if all(t is None for t in tuned.operating_points["fast"].thresholds):
@@ -193,13 +194,15 @@ def _answer(output: Path, tuned: Any, max_accuracy_drop: float) -> Answer:
     for name, point in tuned.operating_points.items():
         if point.certificate is not None:
             text.append(_promise(name, point.certificate))
-        text += _degenerate(name, point.expected.exit_shares)
+    for name, diagnosis in tuned.diagnoses.items():
+        text += _degenerate(name, diagnosis)
     text.append(f"wrote {output}")
     document = {
         "output": str(output),
         "max_accuracy_drop": max_accuracy_drop,
         "temperatures": tuned.temperatures,
         "operating_points": tuned.operating_points,
+        "diagnoses": tuned.diagnoses,
     }
     return Answer("tune/1", document, text)
 
@@ -211,14 +214,21 @@ def _promise(name: str, c: Any) -> str:
     )
 
 
-def _degenerate(name: str, shares: tuple[float, ...]) -> list[str]:
+def _degenerate(name: str, diagnosis: Any) -> list[str]:
     """A line where an operating point is no early exit but a shorter static network."""
-    early = max(shares[:-1], default=0.0)
-    if early < _DEGENERATE:
+    if diagnosis.degenerate_exit is None:
         return []
-    return [
-        f"note: at {name} nearly every input leaves at exit {shares.index(early)}; a net cut there would do as well"
+    where = diagnosis.degenerate_exit
+    return [f"note: at {name} nearly every input leaves at exit {where}; a net cut there would do as well"]
+
+
+def _exits(diagnosis: Any) -> Any:
+    columns = dict.fromkeys(("exit", "reached by", "accuracy", "ECE", "AUROC", "leave"), "right")
+    rows = [
+        (str(i), str(e.n), percent(e.accuracy, 2), percent(e.calibration_error), percent(e.auroc), str(e.leave))
+        for i, e in enumerate(diagnosis.exits)
     ]
+    return table(columns, rows)
 
 
 command = tune

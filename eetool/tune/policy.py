@@ -11,6 +11,7 @@ from eetool.model.scores import MAX_SOFTMAX
 from eetool.tune.calibrate import fit_temperature
 from eetool.tune.certify import certify
 from eetool.tune.costs import Costs
+from eetool.tune.diagnose import Diagnosis, diagnose
 from eetool.tune.metrics import Thresholds, exits_taken
 from eetool.tune.scores import confidences
 from eetool.tune.thresholds import Problem, cheapest, path
@@ -41,10 +42,11 @@ class Promise:
 
 @dataclass(frozen=True)
 class Tuned:
-    """Temperatures and operating points, `full` first."""
+    """Temperatures, operating points, `full` first, and what exits are worth at each, on the threshold split."""
 
     temperatures: tuple[float, ...]
     operating_points: dict[str, OperatingPoint]
+    diagnoses: dict[str, Diagnosis]
 
 
 def tune(
@@ -70,7 +72,7 @@ def tune(
     for name, share in _SHARE_OF_DROP.items():
         thresholds[name] = cheapest(problem, share * max_accuracy_drop)
     points = {name: OperatingPoint(t, _expected(problem, macs, t)) for name, t in thresholds.items()}
-    return Tuned(temperatures, points)
+    return Tuned(temperatures, points, {name: diagnose(problem, t) for name, t in thresholds.items()})
 
 
 def drop_points(
