@@ -19,7 +19,7 @@ from eetool.data.splits import TRAIN, recorded_split
 from eetool.errors import BudgetError
 from eetool.model.checkpoint import load_checkpoint
 from eetool.model.scores import LEARNED, MAX_SOFTMAX
-from eetool.train.fit import every_exit_answers
+from eetool.train.fit import answer_arrays
 from eetool.tune.costs import Costs, model_macs
 from eetool.tune.metrics import Thresholds
 from eetool.tune.policy import FULL, Labelled, Promise, Tuned, certified_point, problem_of, tune
@@ -72,10 +72,10 @@ def answers(model: Path, data: str, cache: Path | None) -> Labelled:
             )
     checkpoint, source = load_checkpoint(model), load_source(data)
     chosen = np.setdiff1d(np.arange(len(source.labels)), recorded_split(source, TRAIN, checkpoint.record.data))
-    logits, said = every_exit_answers(checkpoint, source.images[chosen])
-    arrays = {"logits": np.stack([x.numpy() for x in logits]), "labels": source.labels[chosen]}
-    if said:
-        arrays["learned"] = np.stack([x.sigmoid().numpy() for x in said])
+    logits, learned = answer_arrays(checkpoint, source.images[chosen])
+    arrays = {"logits": logits, "labels": source.labels[chosen]}
+    if learned is not None:
+        arrays["learned"] = learned
     if cache is not None:
         np.savez(cache, **arrays)  # type: ignore[arg-type]
     return Labelled(arrays["logits"], arrays["labels"], arrays.get("learned"))

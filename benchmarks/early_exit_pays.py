@@ -23,7 +23,7 @@ import numpy as np
 from eetool.data.sources import load_source
 from eetool.data.splits import TEMPERATURE, TEST, THRESHOLD, recorded_split
 from eetool.model.checkpoint import load_checkpoint
-from eetool.train.fit import every_exit_answers
+from eetool.train.fit import answer_arrays
 from eetool.tune.calibrate import fit_temperature
 from eetool.tune.costs import model_macs
 from eetool.tune.scores import confidences
@@ -175,10 +175,8 @@ def agreement(bench: Bench, model: Path, score: str) -> dict[str, Any]:
     checkpoint, source = load_checkpoint(model), load_source(bench.data)
     costs = model_macs(checkpoint.record.spec, score)
 
-    def answered(split: str) -> tuple[Any, Any]:
-        images = source.images[recorded_split(source, split, checkpoint.record.data)]
-        logits, said = every_exit_answers(checkpoint, images)
-        return np.stack([x.numpy() for x in logits]), np.stack([x.sigmoid().numpy() for x in said])
+    def answered(split: str) -> tuple[np.ndarray, np.ndarray | None]:
+        return answer_arrays(checkpoint, source.images[recorded_split(source, split, checkpoint.record.data)])
 
     logits, _ = answered(TEMPERATURE)
     temperatures = [fit_temperature(x, logits[-1].argmax(1)) for x in logits]

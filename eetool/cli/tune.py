@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,12 +103,9 @@ def _tune_checkpoint(
     score: str | None,
     force: bool,
 ) -> Any:
-    import numpy as np
-    import torch
-
     from eetool.model.checkpoint import Policy, load_checkpoint, save_checkpoint
     from eetool.model.scores import LEARNED, MAX_SOFTMAX
-    from eetool.train.fit import every_exit_answers
+    from eetool.train.fit import answer_arrays
     from eetool.tune.costs import model_macs
     from eetool.tune.fit import fit_policy
 
@@ -119,11 +117,7 @@ def _tune_checkpoint(
         raise UsageError("the model has no learned confidence", "Train it with --recipe confidence.")
     macs = model_macs(spec, score)
 
-    def answers_of(images: Any) -> Any:
-        logits, said = every_exit_answers(checkpoint, images)
-        learned = np.stack([torch.sigmoid(x).numpy() for x in said]) if said else None
-        return np.stack([x.numpy() for x in logits]), learned
-
+    answers_of = partial(answer_arrays, checkpoint)
     tuned = fit_policy(source, checkpoint.record.data, answers_of, macs, macs, aims, score)
     policy = Policy(score, tuned.temperatures, tuned.operating_points, aims.max_accuracy_drop)
     save_checkpoint(output, checkpoint.with_policy(policy))
