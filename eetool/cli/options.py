@@ -52,6 +52,5 @@ def force_option(function: F) -> F:
 
 def data_option(required: bool = True) -> Callable[[F], F]:
     """`--data SOURCE`."""
-    return click.option(
-        "--data", required=required, metavar="SOURCE", help="digits, cifar10:DIR, cifar100:DIR, npz:FILE."
-    )
+    known = "digits, cifar10:DIR, cifar100:DIR, svhn:DIR, folder:DIR, npz:FILE."
+    return click.option("--data", required=required, metavar="SOURCE", help=known)

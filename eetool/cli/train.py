@@ -51,6 +51,7 @@ _IMAGENET = "0.485,0.456,0.406/0.229,0.224,0.225"
 @click.option("--mixed-precision", "precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
 @click.option("--exit-weights", default=None, metavar="W,W,…", help="Weights of the exits' losses.  [1 each]")
 @click.option("--ramp/--no-ramp", default=False, help="Weights of early exits rise to their share of the MACs.")
+@click.option("--gradient-scaling/--no-gradient-scaling", default=False, help="Shared layers follow a mean of exits.")
 @click.option("--distill-share", type=FiniteRange(0, 1), default=0.5, show_default=True, help="Of the loss of an exit.")
 @click.option("--distill-temperature", type=FiniteRange(0, min_open=True), default=3.0, show_default=True)
 @click.option("--teacher", type=PATH, default=None, help="A model.pt that teaches too, in the recipe distill.")
@@ -169,6 +170,7 @@ def _settings(options: dict[str, Any]) -> Any:
         label_smoothing=options["label_smoothing"],
         exit_weights=_numbers("--exit-weights", options["exit_weights"]),
         ramp=options["ramp"],
+        gradient_scaling=options["gradient_scaling"],
         distill_share=options["distill_share"],
         distill_temperature=options["distill_temperature"],
         teacher_views=options["teacher_views"],

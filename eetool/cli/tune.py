@@ -2,17 +2,17 @@
 
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from eetool.cli.console import Answer, table, verb
+from eetool.cli.figures import percent
 from eetool.cli.options import PATH, FiniteRange, data_option, force_option, output_option
 from eetool.errors import OutputError, UsageError
 from eetool.records import check_output
-
-_DEGENERATE = 0.99  # share of the inputs at one early exit from which on its gate decides nothing
 
 
 @verb
@@ -27,6 +27,14 @@ _DEGENERATE = 0.99  # share of the inputs at one early exit from which on its ga
     help="Percentage points that `fast` may lose against full depth; `balanced` may lose half of it.",
 )
 @click.option(
+    "--certify",
+    type=FiniteRange(0, 1, min_open=True, max_open=True),
+    default=None,
+    metavar="P",
+    help="Also make a point `certified`: with probability P its drop is no larger on new data.",
+)
+@click.option("--drops", default=None, metavar="D,D,…", help="One more operating point for each accuracy drop.")
+@click.option(
     "--score",
     type=click.Choice(["max_softmax", "entropy", "margin", "learned", "patience"]),
     default=None,
@@ -39,6 +47,8 @@ def tune(
     data: str,
     output: Path | None,
     max_accuracy_drop: float,
+    certify: float | None,
+    drops: str | None,
     score: str | None,
     variant: str | None,
     force: bool,
@@ -52,18 +62,31 @@ def tune(
     target = output or model
     if target != model:
         check_output(target, force, directory=model.is_dir())
+    from eetool.tune.fit import Aims
+
+    aims = Aims(max_accuracy_drop, certify, _drops(drops))
     source = load_source(data)
     if model.is_dir():
         if score is not None:
             raise UsageError(
                 "the score is part of a bundle's graphs", "Tune its model.pt with --score and export that."
             )
-        tuned = _tune_bundle(model, target, variant, source, max_accuracy_drop, force)
+        tuned = _tune_bundle(model, target, variant, source, aims, force)
     elif variant is not None:
         raise UsageError("--variant is for bundles; a model.pt has no variants yet")
     else:
-        tuned = _tune_checkpoint(model, target, source, max_accuracy_drop, score, force)
+        tuned = _tune_checkpoint(model, target, source, aims, score, force)
     return _answer(target, tuned, max_accuracy_drop)
+
+
+def _drops(text: str | None) -> tuple[float, ...]:
+    try:
+        drops = tuple(float(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        drops = (-1.0,)
+    if not all(0 <= drop <= 100 for drop in drops):
+        raise UsageError(f"--drops {text!r} are not percentage points", "Such as 0.5,1,2.")
+    return drops
 
 
 def _keep(path: Path, output: Path, tuned_before: bool, force: bool) -> None:
@@ -73,14 +96,16 @@ def _keep(path: Path, output: Path, tuned_before: bool, force: bool) -> None:
 
 
 def _tune_checkpoint(
-    path: Path, output: Path, source: Any, max_accuracy_drop: float, score: str | None, force: bool
+    path: Path,
+    output: Path,
+    source: Any,
+    aims: Any,
+    score: str | None,
+    force: bool,
 ) -> Any:
-    import numpy as np
-    import torch
-
     from eetool.model.checkpoint import Policy, load_checkpoint, save_checkpoint
     from eetool.model.scores import LEARNED, MAX_SOFTMAX
-    from eetool.train.fit import every_exit_answers
+    from eetool.train.fit import answer_arrays
     from eetool.tune.costs import model_macs
     from eetool.tune.fit import fit_policy
 
@@ -92,19 +117,20 @@ def _tune_checkpoint(
         raise UsageError("the model has no learned confidence", "Train it with --recipe confidence.")
     macs = model_macs(spec, score)
 
-    def answers_of(images: Any) -> Any:
-        logits, said = every_exit_answers(checkpoint, images)
-        learned = np.stack([torch.sigmoid(x).numpy() for x in said]) if said else None
-        return np.stack([x.numpy() for x in logits]), learned
-
-    tuned = fit_policy(source, checkpoint.record.data, answers_of, macs, macs, max_accuracy_drop, score)
-    policy = Policy(score, tuned.temperatures, tuned.operating_points, max_accuracy_drop)
+    answers_of = partial(answer_arrays, checkpoint)
+    tuned = fit_policy(source, checkpoint.record.data, answers_of, macs, macs, aims, score)
+    policy = Policy(score, tuned.temperatures, tuned.operating_points, aims.max_accuracy_drop)
     save_checkpoint(output, checkpoint.with_policy(policy))
     return tuned
 
 
 def _tune_bundle(
-    path: Path, output: Path, variant: str | None, source: Any, max_accuracy_drop: float, force: bool
+    path: Path,
+    output: Path,
+    variant: str | None,
+    source: Any,
+    aims: Any,
+    force: bool,
 ) -> Any:
     from eetool.export.files import bundle_name, save_arrays, seal
     from eetool.export.parity import expected_samples
@@ -115,7 +141,7 @@ def _tune_bundle(
     bundle = open_bundle(path)
     name = variant or next(iter(bundle.manifest.variants))
     _keep(path, output, len(bundle.variant(name).operating_points) > 1, force)
-    manifest, tuned = tune_bundle(bundle, name, source, max_accuracy_drop)
+    manifest, tuned = tune_bundle(bundle, name, source, aims)
     with write_directory(output) as folder:
         for relative in bundle.manifest.files:
             (folder / relative).parent.mkdir(parents=True, exist_ok=True)
@@ -150,6 +176,8 @@ def _answer(output: Path, tuned: Any, max_accuracy_drop: float) -> Answer:
     e = tuned.operating_points["full"].expected
     text: list[Any] = [
         table(columns, rows),
+        "what exits are worth to the inputs that reach them at balanced, in %:",
+        _exits(tuned.diagnoses["balanced"]),
         f"fitted on {e.n} examples (split {e.split}); `eetool bench` measures on others",
     ]
     if all(t is None for t in tuned.operating_points["fast"].thresholds):
@@ -158,25 +186,43 @@ def _answer(output: Path, tuned: Any, max_accuracy_drop: float) -> Answer:
             "Allow more, or bring more held-out data."
         )
     for name, point in tuned.operating_points.items():
-        text += _degenerate(name, point.expected.exit_shares)
+        if point.certificate is not None:
+            text.append(_promise(name, point.certificate))
+    for name, diagnosis in tuned.diagnoses.items():
+        text += _degenerate(name, diagnosis)
     text.append(f"wrote {output}")
     document = {
         "output": str(output),
         "max_accuracy_drop": max_accuracy_drop,
         "temperatures": tuned.temperatures,
         "operating_points": tuned.operating_points,
+        "diagnoses": tuned.diagnoses,
     }
     return Answer("tune/1", document, text)
 
 
-def _degenerate(name: str, shares: tuple[float, ...]) -> list[str]:
+def _promise(name: str, c: Any) -> str:
+    return (
+        f"{name}: on new data at most {c.max_accuracy_drop} points below full depth, with probability {c.confidence} "
+        f"(of {c.n} examples {c.worse} became wrong, {c.better} right; p = {c.p_value:.3g})"
+    )
+
+
+def _degenerate(name: str, diagnosis: Any) -> list[str]:
     """A line where an operating point is no early exit but a shorter static network."""
-    early = max(shares[:-1], default=0.0)
-    if early < _DEGENERATE:
+    if diagnosis.degenerate_exit is None:
         return []
-    return [
-        f"note: at {name} nearly every input leaves at exit {shares.index(early)}; a net cut there would do as well"
+    where = diagnosis.degenerate_exit
+    return [f"note: at {name} nearly every input leaves at exit {where}; a net cut there would do as well"]
+
+
+def _exits(diagnosis: Any) -> Any:
+    columns = dict.fromkeys(("exit", "reached by", "accuracy", "ECE", "AUROC", "leave"), "right")
+    rows = [
+        (str(i), str(e.n), percent(e.accuracy, 2), percent(e.calibration_error), percent(e.auroc), str(e.leave))
+        for i, e in enumerate(diagnosis.exits)
     ]
+    return table(columns, rows)
 
 
 command = tune

@@ -9,7 +9,7 @@ import numpy as np
 from eetool.errors import ArtefactError, UsageError
 
 # The text in front of the colon, and what may stand behind it.
-NAMES = ("digits", "cifar10:DIR", "cifar100:DIR", "npz:FILE")
+NAMES = ("digits", "cifar10:DIR", "cifar100:DIR", "svhn:DIR", "folder:DIR", "npz:FILE")
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,18 @@ def _cifar100(place: Path) -> Source:
     return read_cifar100(place)
 
 
+def _svhn(place: Path) -> Source:
+    from eetool.data.svhn import read_svhn
+
+    return read_svhn(place)
+
+
+def _folder(place: Path) -> Source:
+    from eetool.data.folder import read_folder
+
+    return read_folder(place)
+
+
 def _npz(place: Path) -> Source:
     from eetool.data.archive import read_archive
 
@@ -113,6 +125,8 @@ _READERS: dict[str, Callable[[Path], Source]] = {
     "digits": _digits,
     "cifar10": _cifar10,
     "cifar100": _cifar100,
+    "svhn": _svhn,
+    "folder": _folder,
     "npz": _npz,
 }
 _WITHOUT_PLACE = {"digits"}

@@ -245,7 +245,8 @@ class _Export:
         graphs, policy = self.made[kind.name], self.model.policy
         points = policy.operating_points
         if kind.precision == INT8:  # these figures are not those of the float model
-            points = {name: m.OperatingPoint(point.thresholds) for name, point in points.items()}
+            kept = {name: point for name, point in points.items() if point.certificate is None}
+            points = {name: m.OperatingPoint(point.thresholds) for name, point in kept.items()}
         return m.Variant(
             components={piece.name: graphs[_component(piece.name)] for piece in self.model.pieces},
             temperatures=policy.temperatures,

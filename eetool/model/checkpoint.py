@@ -51,6 +51,7 @@ class LossOptions:
         survivors: where in the run, in [0, 1], exits begin to learn most from the examples that reach them.
         targets: `labels`, or `backbone`: a frozen backbone's own answers take their place.
         cost_weight: λ of the recipe `confidence`, the price of the backbone's whole cost.
+        gradient_scaling: shared layers are led by a mean over exits, see `eetool.train.equilibrium`.
     """
 
     label_smoothing: float = 0.0
@@ -63,6 +64,7 @@ class LossOptions:
     survivors: float | None = None
     targets: str = "labels"
     cost_weight: float = 0.5
+    gradient_scaling: bool = False
 
 
 @dataclass(frozen=True)

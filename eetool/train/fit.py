@@ -188,6 +188,12 @@ def every_exit_logits(checkpoint: Checkpoint, images: np.ndarray, batch: int = 2
     return every_exit_answers(checkpoint, images, batch)[0]
 
 
+def answer_arrays(checkpoint: Checkpoint, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Logits (exits, n, classes) and learned confidences (early exits, n) in [0, 1], for uint8 images (n, C, H, W)."""
+    logits, said = every_exit_answers(checkpoint, images)
+    return torch.stack(logits).numpy(), torch.stack(said).sigmoid().numpy() if said else None
+
+
 def every_exit_answers(
     checkpoint: Checkpoint, images: np.ndarray, batch: int = 256
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:

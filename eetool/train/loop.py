@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from eetool.model.checkpoint import Training, load_tensors, serialise
 from eetool.model.early_exit import EarlyExitNet
 from eetool.progress import SILENT, Progress
 from eetool.records import encode, write_atomic
+from eetool.train.equilibrium import equilibrium
 from eetool.train.recipes import FROZEN, Depth, Lesson, make_loss
 from eetool.train.teacher import Teacher
 
@@ -132,7 +133,8 @@ class _Run:
     def _step(self, inputs: Tensor, lesson: Lesson, where: str, tally: "_Tally") -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * one_cycle(lesson.position, self.settings.warm_up)
-        with _arithmetic(self.settings.precision):
+        even = equilibrium(self.net) if self.settings.loss.gradient_scaling else nullcontext()
+        with _arithmetic(self.settings.precision), even:
             # (N, C, H, W), in another order
             answers, learned = self.net.answers(inputs.contiguous(memory_format=torch.channels_last))
         logits = [x.float() for x in answers]

@@ -1,14 +1,15 @@
 """`tune` for a checkpoint and for a finished bundle: the same fit on logits from torch or from the runtime."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from eetool.data.sources import Source
-from eetool.data.splits import TEMPERATURE, THRESHOLD, recorded_split
+from eetool.data.splits import CERTIFICATE, TEMPERATURE, THRESHOLD, recorded_split
+from eetool.model.scores import MAX_SOFTMAX
 from eetool.tune.costs import Costs, component_costs
-from eetool.tune.policy import BALANCED, Labelled, Tuned, tune
+from eetool.tune.policy import BALANCED, CERTIFIED, Labelled, Promise, Tuned, certified_point, drop_points, tune
 from eetool_runtime import Bundle, load
 from eetool_runtime.manifest import Data, Manifest, Variant
 from eetool_runtime.preprocess import normalise
@@ -18,36 +19,60 @@ Answers = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
 _BATCH = 64
 
 
+@dataclass(frozen=True)
+class Aims:
+    """What a policy is to keep to: see `eetool.tune.policy.tune`, `drop_points`, and, for `certify`, `Promise`."""
+
+    max_accuracy_drop: float
+    certify: float | None = None
+    drops: tuple[float, ...] = ()
+
+
 def fit_policy(
     source: Source,
     data: Data | None,
     answers_of: Answers,
     costs: Costs,
     macs: Costs,
-    max_accuracy_drop: float,
-    score: str,
+    aims: Aims,
+    score: str = MAX_SOFTMAX,
 ) -> Tuned:
-    """Fit on the temperature and threshold splits of `source`, proved to be those that `data` records."""
-    splits = []
-    for name in (TEMPERATURE, THRESHOLD):
-        indices = recorded_split(source, name, data)
+    """Fit on the temperature and threshold splits of `source`, proved to be those that `data` records.
+
+    Raises:
+        ArtefactError: the model records no such data, or no certificate split where a certificate is asked for.
+        BudgetError: the certificate split cannot support the promise.
+    """
+
+    def answered(split: str) -> Labelled:
+        indices = recorded_split(source, split, data)
         logits, learned = answers_of(source.images[indices])
-        splits.append(Labelled(logits, source.labels[indices], learned))
-    return tune(splits[0], splits[1], costs, macs, max_accuracy_drop, score)
+        return Labelled(logits, source.labels[indices], learned)
+
+    held = answered(CERTIFICATE) if aims.certify is not None else None
+    threshold = answered(THRESHOLD)
+    tuned = tune(answered(TEMPERATURE), threshold, costs, macs, aims.max_accuracy_drop, score)
+    more = drop_points(tuned, threshold, costs, macs, aims.drops, score)
+    if held is not None and aims.certify is not None:
+        promise = Promise(aims.max_accuracy_drop, aims.certify)
+        more[CERTIFIED] = certified_point(tuned, threshold, held, costs, macs, promise, score)
+    return replace(tuned, operating_points={**tuned.operating_points, **more})
 
 
 def tune_bundle(
     bundle: Bundle,
     variant: str,
     source: Source,
-    max_accuracy_drop: float,
+    aims: Aims | float,
     latency_ms: Mapping[str, float] | None = None,
 ) -> tuple[Manifest, Tuned]:
     """The manifest of `bundle` with a policy fitted on the outputs of one of its variants.
 
     Args:
         latency_ms: milliseconds of each component, to minimise latency; by default MACs are minimised.
+        aims: a number alone is the accuracy drop.
     """
+    aims = aims if isinstance(aims, Aims) else Aims(aims)
     manifest = bundle.manifest
     macs = component_costs(manifest, {c.name: float(c.macs) for c in manifest.components})
     costs = component_costs(manifest, latency_ms) if latency_ms else macs
@@ -62,7 +87,7 @@ def tune_bundle(
         )
         return logits, sure[:-1]
 
-    tuned = fit_policy(source, manifest.data, answers_of, costs, macs, max_accuracy_drop, manifest.score)
+    tuned = fit_policy(source, manifest.data, answers_of, costs, macs, aims, manifest.score)
     fitted: Variant = replace(
         manifest.variants[variant], temperatures=tuned.temperatures, operating_points=tuned.operating_points
     )
@@ -74,7 +99,7 @@ def tune_bundle(
             variants=variants,
             # A default that another variant lacks would make the bundle unreadable.
             default_operating_point=BALANCED if everywhere else manifest.default_operating_point,
-            max_accuracy_drop=max_accuracy_drop,
+            max_accuracy_drop=aims.max_accuracy_drop,
         ),
         tuned,
     )

@@ -1,21 +1,26 @@
 """From logits on two splits to a policy: temperatures, then operating points with their expected figures."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from eetool.data.splits import THRESHOLD
+from eetool.data.splits import CERTIFICATE, THRESHOLD
+from eetool.errors import BudgetError
 from eetool.model.scores import MAX_SOFTMAX
 from eetool.tune.calibrate import fit_temperature
+from eetool.tune.certify import certify
 from eetool.tune.costs import Costs
+from eetool.tune.diagnose import Diagnosis, diagnose
 from eetool.tune.metrics import Thresholds, exits_taken
 from eetool.tune.scores import confidences
-from eetool.tune.thresholds import Problem, cheapest
+from eetool.tune.thresholds import Problem, cheapest, path
 from eetool_runtime.manifest import Expected, OperatingPoint, Reached
 
-FULL, BALANCED, FAST = "full", "balanced", "fast"
+FULL, BALANCED, FAST, CERTIFIED = "full", "balanced", "fast", "certified"
 # What part of the accuracy drop that the user allows each point may spend.
 _SHARE_OF_DROP = {BALANCED: 0.5, FAST: 1.0}
+_CANDIDATES = 32  # thresholds that a certificate is tried for
 
 
 @dataclass(frozen=True)
@@ -28,11 +33,20 @@ class Labelled:
 
 
 @dataclass(frozen=True)
+class Promise:
+    """An accuracy drop, in percentage points, that is to hold on new data with probability `confidence`."""
+
+    max_accuracy_drop: float
+    confidence: float
+
+
+@dataclass(frozen=True)
 class Tuned:
-    """Temperatures and operating points, `full` first."""
+    """Temperatures, operating points, `full` first, and what exits are worth at each, on the threshold split."""
 
     temperatures: tuple[float, ...]
     operating_points: dict[str, OperatingPoint]
+    diagnoses: dict[str, Diagnosis]
 
 
 def tune(
@@ -53,22 +67,62 @@ def tune(
         score: what gates go by, one of `eetool.model.scores.SCORES`.
     """
     temperatures = tuple(fit_temperature(logits, temperature.labels) for logits in temperature.logits)
-    correct = threshold.logits.argmax(2) == threshold.labels  # (exits, n, classes) -> (exits, n)
-    sure = confidences(score, threshold.logits, temperatures, threshold.learned)
-    problem = Problem(sure, correct, costs)
+    problem = problem_of(temperatures, threshold, costs, score)
     thresholds: dict[str, Thresholds] = {FULL: (None,) * problem.early}
     for name, share in _SHARE_OF_DROP.items():
         thresholds[name] = cheapest(problem, share * max_accuracy_drop)
     points = {name: OperatingPoint(t, _expected(problem, macs, t)) for name, t in thresholds.items()}
-    return Tuned(temperatures, points)
+    return Tuned(temperatures, points, {name: diagnose(problem, t) for name, t in thresholds.items()})
 
 
-def _expected(problem: Problem, macs: Costs, thresholds: Thresholds) -> Expected:
+def drop_points(
+    tuned: Tuned, threshold: Labelled, costs: Costs, macs: Costs, drops: Sequence[float], score: str = MAX_SOFTMAX
+) -> dict[str, OperatingPoint]:
+    """One more operating point for each accuracy drop, in percentage points: `drop-0.5`, …"""
+    problem = problem_of(tuned.temperatures, threshold, costs, score)
+    chosen = {f"drop-{drop:g}": cheapest(problem, drop) for drop in drops}
+    return {name: OperatingPoint(t, _expected(problem, macs, t)) for name, t in chosen.items()}
+
+
+def certified_point(
+    tuned: Tuned,
+    threshold: Labelled,
+    held: Labelled,
+    costs: Costs,
+    macs: Costs,
+    promise: Promise,
+    score: str = MAX_SOFTMAX,
+) -> OperatingPoint:
+    """The cheapest thresholds found that keep `promise`, proved on the split `held`; its figures are of that split.
+
+    Raises:
+        BudgetError: the examples cannot support the promise; says how many probably would.
+    """
+    candidates = path(problem_of(tuned.temperatures, threshold, costs, score), promise.max_accuracy_drop, _CANDIDATES)
+    problem = problem_of(tuned.temperatures, held, costs, score)
+    found = certify(problem, candidates, promise.max_accuracy_drop, promise.confidence)
+    if found.thresholds is None:
+        more = f"About {found.n_needed} would" if found.n_needed else "Nor would more of the same kind"
+        raise BudgetError(
+            f"{problem.n} examples cannot prove a drop of at most {promise.max_accuracy_drop} points with probability "
+            f"{promise.confidence} for any early exit",
+            f"{more}, as far as these examples tell. Or promise less.",
+        )
+    return OperatingPoint(found.thresholds, _expected(problem, macs, found.thresholds, CERTIFICATE), found.certificate)
+
+
+def problem_of(temperatures: tuple[float, ...], split: Labelled, costs: Costs, score: str) -> Problem:
+    """What thresholds are chosen or judged on: confidences and correctness of one split."""
+    correct = split.logits.argmax(2) == split.labels  # (exits, n, classes) -> (exits, n)
+    return Problem(confidences(score, split.logits, temperatures, split.learned), correct, costs)
+
+
+def _expected(problem: Problem, macs: Costs, thresholds: Thresholds, split: str = THRESHOLD) -> Expected:
     taken = exits_taken(problem.confidences, thresholds)
     exits = len(problem.confidences)
     counts = np.bincount(taken, minlength=exits)
     return Expected(
-        split=THRESHOLD,
+        split=split,
         n=problem.n,
         accuracy=float(problem.correct[taken, np.arange(problem.n)].mean()),
         exit_shares=tuple((counts / problem.n).tolist()),

@@ -110,3 +110,28 @@ def test_a_model_without_data_cannot_be_tuned(cli: Any, refused: Any, tmp_path: 
     options = ("--epochs", 0, "--input", "1x1x32x32", "--classes", 10)
     assert cli("train", "resnet8", *options, "-o", tmp_path / "m.pt").code == 0
     refused(3, "records no data", "tune", tmp_path / "m.pt", *DIGITS)
+
+
+def test_a_certificate_needs_a_split_of_its_own(refused: Any, trained: Path, tmp_path: Path) -> None:
+    arguments = ("tune", trained, "--data", "digits", "--certify", 0.95, "-o", tmp_path / "m.pt")
+    refused(3, "records no 'certificate' split", *arguments)
+    assert not (tmp_path / "m.pt").exists()
+
+
+def test_a_score_that_a_model_cannot_give_is_refused(refused: Any, trained: Path, bundle: Path, tmp_path: Path) -> None:
+    out = ("--data", "digits", "-o", tmp_path / "out")
+    refused(2, "no learned confidence", "tune", trained, *out, "--score", "learned")
+    refused(2, "part of a bundle's graphs", "tune", bundle, *out, "--score", "entropy")
+
+
+def test_any_score_may_guide_the_gates(cli: Any, trained: Path, tmp_path: Path) -> None:
+    found = {}
+    for score in ("max_softmax", "margin"):
+        path = tmp_path / score
+        options = ("--data", "digits", "--max-accuracy-drop", 4, "--score", score)
+        assert cli("tune", trained, *options, "-o", path).code == 0
+        policy = load_checkpoint(path).record.policy
+        assert policy is not None
+        assert policy.score == score
+        found[score] = policy.operating_points["fast"].thresholds
+    assert found["max_softmax"] != found["margin"]

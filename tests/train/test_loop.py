@@ -17,7 +17,7 @@ from eetool.progress import SILENT, Advance, Progress
 from eetool.train.fit import ExitPlan, fit
 from eetool.train.loop import Examples, one_cycle, train
 
-ALL_OPTIONS = LossOptions(label_smoothing=0.1, ramp=True, survivors=0.5)
+ALL_OPTIONS = LossOptions(label_smoothing=0.1, ramp=True, survivors=0.5, gradient_scaling=True)
 SETTINGS = Training("joint", epochs=3, seed=5, batch_size=64, learning_rate=0.05)
 PLAN = ExitPlan(1, "linear")
 

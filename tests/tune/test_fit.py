@@ -54,7 +54,7 @@ def test_confidences_of_the_graphs_are_those_that_thresholds_were_fitted_on(mode
 
 
 def test_fitting_the_bundle_finds_what_was_found_on_the_model(bundle: Path, tuned: Path, digits: Source) -> None:
-    _, found = tune_bundle(open_bundle(bundle), "onnx/fp32", digits, max_accuracy_drop=4)
+    _, found = tune_bundle(open_bundle(bundle), "onnx/fp32", digits, 4)
     policy = load_checkpoint(tuned).record.policy
     assert policy is not None
     assert found.temperatures == pytest.approx(policy.temperatures, rel=1e-3)
@@ -69,11 +69,11 @@ def test_fitting_the_bundle_finds_what_was_found_on_the_model(bundle: Path, tune
 def test_latencies_may_decide_instead_of_macs(bundle: Path, digits: Source) -> None:
     opened = open_bundle(bundle)
     dear_heads = {c.name: 0.01 for c in opened.manifest.components} | {"exit0": 100.0, "exit1": 100.0}
-    _, found = tune_bundle(opened, "onnx/fp32", digits, max_accuracy_drop=4, latency_ms=dear_heads)
+    _, found = tune_bundle(opened, "onnx/fp32", digits, 4, latency_ms=dear_heads)
     assert found.operating_points["fast"].thresholds == (None, None), "no exit is worth its head"
     assert found.operating_points["fast"].expected == found.operating_points["full"].expected
 
 
 def test_a_bundle_of_other_data_is_refused(bundle: Path, digits: Source) -> None:
     with pytest.raises(ArtefactError, match="trained on 'digits', not on 'letters'"):
-        tune_bundle(open_bundle(bundle), "onnx/fp32", replace(digits, name="letters"), max_accuracy_drop=4)
+        tune_bundle(open_bundle(bundle), "onnx/fp32", replace(digits, name="letters"), 4)

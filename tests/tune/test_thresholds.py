@@ -1,5 +1,7 @@
 """Thresholds: never more errors than allowed, never dearer than the obvious choices."""
 
+from itertools import pairwise, product
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from eetool.tune.costs import Costs
 from eetool.tune.metrics import Thresholds
-from eetool.tune.thresholds import Problem, cheapest
+from eetool.tune.thresholds import Problem, _value, cheapest, front, most_accurate
 
 
 def problem(seed: int, n: int, early: int) -> Problem:
@@ -73,3 +75,70 @@ def test_a_split_too_small_for_the_drop_keeps_full_depth() -> None:
     harmless = Problem(confidences, np.ones((2, 98), bool), Costs((1, 100), (1,)))
     assert cheapest(harmless, max_accuracy_drop=1) == (None,)
     assert cheapest(harmless, max_accuracy_drop=2) != (None,)
+
+
+small = st.builds(problem, st.integers(0, 2**32 - 1), st.integers(4, 9), st.integers(2, 3))
+
+
+def every_choice(p: Problem) -> list[Thresholds]:
+    return list(product(*(list(map(_value, p.vary((None,) * p.early, i)[0])) for i in range(p.early))))
+
+
+@given(problems, st.data())
+def test_varying_one_threshold_tells_what_each_value_comes_to(p: Problem, data: st.DataObject) -> None:
+    if not p.early:
+        return
+    index = data.draw(st.integers(0, p.early - 1))
+    held = tuple(data.draw(st.one_of(st.none(), st.floats(0, 1))) for _ in range(p.early))
+    for value, cost, errors in zip(*p.vary(held, index), strict=True):
+        changed = (*held[:index], _value(value), *held[index + 1 :])
+        assert p.evaluate(changed) == pytest.approx((cost, errors))
+
+
+def test_nearly_always_nothing_at_all_is_better() -> None:
+    """Against every combination of thresholds there is, on problems small enough to try them all."""
+    exact = 0
+    for seed in range(60):
+        p = problem(seed, 8, 2 + seed % 2)
+        least = min(everything_allowed(p, 30, every_choice(p)))
+        found = p.evaluate(cheapest(p, 30))[0]
+        exact += found <= least + 1e-9
+    assert exact >= 57
+
+
+@given(small, st.floats(0, 1))
+def test_the_most_accurate_keeps_to_its_budget_and_beats_every_shared_threshold(p: Problem, share: float) -> None:
+    cheap, dear = min(p.evaluate(c)[0] for c in every_choice(p)), p.evaluate((None,) * p.early)[0]
+    budget = cheap + share * max(dear - cheap, 0)
+    cost, errors = p.evaluate(most_accurate(p, budget))
+    assert cost <= budget + 1e-9
+    for value in np.unique(p.confidences):
+        other, mistakes = p.evaluate((float(value),) * p.early)
+        assert other > budget or errors <= mistakes
+
+
+def test_without_room_for_any_choice_the_cheapest_is_taken() -> None:
+    p = problem(3, 8, 2)
+    assert p.evaluate(most_accurate(p, 0.0))[0] == pytest.approx(
+        min(p.evaluate(c)[0] for c in every_choice(p)), rel=0.05
+    )
+
+
+@given(problems)
+def test_along_the_front_every_step_is_cheaper_and_makes_more_errors(p: Problem) -> None:
+    figures = [p.evaluate(choice) for choice in front(p)]
+    for (dear, few), (cheap, many) in pairwise(figures):
+        assert cheap < dear
+        assert many > few
+
+
+def test_two_gates_beat_a_shared_threshold_where_they_are_not_alike() -> None:
+    """An exit that is sure of everything, and one whose word counts: one number cannot serve both."""
+    random = np.random.default_rng(0)
+    n = 1000
+    loud = np.stack([random.uniform(0.9, 1, n), random.uniform(0, 1, n), np.ones(n)]).astype(np.float32)
+    correct = np.stack([random.random(n) < 0.5, loud[1] > 0.3, np.ones(n, bool)])
+    p = Problem(loud, correct, Costs((1.0, 1.0, 10.0), (0.1, 0.1)))
+    found = p.evaluate(cheapest(p, 2))[0]
+    shared: list[Thresholds] = [(float(value),) * 2 for value in np.unique(p.confidences)]
+    assert found < 0.6 * min(everything_allowed(p, 2, shared), default=p.evaluate((None, None))[0])

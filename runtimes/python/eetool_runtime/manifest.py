@@ -123,11 +123,30 @@ class Expected:
 
 
 @dataclass(frozen=True)
+class Certificate:
+    """A promise about new data: with probability `confidence` the accuracy drop against full depth is no larger than
+    `max_accuracy_drop` percentage points.
+
+    It rests on `n` examples of the split `certificate`, of which `worse` were answered wrongly by the cascade alone,
+    `better` by full depth alone; `p_value` is what came of them by `method`.
+    """
+
+    method: str
+    confidence: float
+    max_accuracy_drop: float
+    n: int
+    worse: int
+    better: int
+    p_value: float
+
+
+@dataclass(frozen=True)
 class OperatingPoint:
     """One threshold per early exit; null never fires."""
 
     thresholds: tuple[Optional[float], ...]
     expected: Optional[Expected] = None
+    certificate: Optional[Certificate] = None
 
 
 @dataclass(frozen=True)
@@ -402,6 +421,8 @@ def _check_policy(m: Manifest, where: str, v: Variant) -> None:
             _require(t is None or 0 <= t <= NEVER, f"{at}.thresholds: {t} does not lie in [0, {NEVER}]")
         if point.expected is not None:
             _check_expected(m, f"{at}.expected", point.expected)
+        if point.certificate is not None:
+            _check_certificate(f"{at}.certificate", point.certificate)
 
 
 def _check_expected(m: Manifest, where: str, e: Expected) -> None:
@@ -415,6 +436,13 @@ def _check_expected(m: Manifest, where: str, e: Expected) -> None:
     for r in e.reached:
         sound = r is None or (0 < r.n <= e.n and 0 <= r.confidence_mean <= 1 and 0 <= r.confidence_std <= 1)
         _require(sound, f"{where}.reached: a number is out of range")
+
+
+def _check_certificate(where: str, c: Certificate) -> None:
+    _require(_TEXT.fullmatch(c.method) is not None, f"{where}.method: 1 to 256 characters are needed")
+    _require(0 < c.confidence < 1 and 0 <= c.max_accuracy_drop <= 100, f"{where}: the promise is out of range")
+    sound = min(c.worse, c.better) >= 0 and c.n > 0 and c.worse + c.better <= c.n and 0 <= c.p_value <= 1
+    _require(sound, f"{where}: a number is out of range")
 
 
 def _check_data(m: Manifest) -> None:

@@ -1,0 +1,153 @@
+"""Reads the python version of CIFAR without running it.
+
+A pickle is a program. This reader walks over its opcodes and knows only those that dictionaries, lists, numbers, text,
+bytes and byte arrays of numpy are made of; it imports nothing and calls nothing that a file names.
+"""
+
+import pickletools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eetool.errors import ArtefactError
+
+_MARK = object()
+_ARRAY, _DTYPE, _BYTES = "array", "dtype", "bytes"  # what the only known names make
+_NAMES = {
+    "numpy.core.multiarray _reconstruct": _ARRAY,
+    "numpy._core.multiarray _reconstruct": _ARRAY,
+    "numpy ndarray": "ndarray",
+    "numpy dtype": _DTYPE,
+    "_codecs encode": _BYTES,
+}
+_VALUES = {"BININT", "BININT1", "BININT2", "LONG1", "BINUNICODE", "SHORT_BINUNICODE", "BINBYTES", "SHORT_BINBYTES"}
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+_FEW = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+
+
+class _Array:
+    """An array that is being put together."""
+
+    def __init__(self) -> None:
+        self.value: np.ndarray | None = None
+
+
+def read_pickled(path: Path) -> dict[str, Any]:
+    """The dictionary in `path`, with text for keys.
+
+    Raises:
+        ArtefactError: the file cannot be read, is no pickle, or holds anything else than plain data and byte arrays.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ArtefactError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        found = _Reader().read(data)
+    except _ForeignError as error:
+        raise ArtefactError(f"{path}: holds {error}, which CIFAR's files do not; it was not run") from None
+    except Exception as error:  # a damaged stack of opcodes ends in any type
+        raise ArtefactError(f"{path}: not a readable file of CIFAR's python version: {error}") from None
+    if not isinstance(found, dict):
+        raise ArtefactError(f"{path}: holds no dictionary")
+    return {_text(key): _plain(value) for key, value in found.items()}
+
+
+class _ForeignError(Exception):
+    """Something that only code could make."""
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self.stack: list[Any] = []
+        self.memo: dict[int, Any] = {}
+        self.does: dict[str, Callable[[], None]] = {
+            "MARK": lambda: self.stack.append(_MARK),
+            "EMPTY_DICT": lambda: self.stack.append({}),
+            "EMPTY_LIST": lambda: self.stack.append([]),
+            "EMPTY_TUPLE": lambda: self.stack.append(()),
+            "TUPLE": lambda: self.stack.append(tuple(self._to_mark())),
+            "LIST": lambda: self.stack.append(self._to_mark()),
+            "DICT": lambda: self.stack.append(_pairs(self._to_mark())),
+            "APPEND": lambda: self._extend([self.stack.pop()]),
+            "APPENDS": lambda: self._extend(self._to_mark()),
+            "SETITEM": lambda: self._update([self.stack.pop(-2), self.stack.pop()]),
+            "SETITEMS": lambda: self._update(self._to_mark()),
+            "REDUCE": self._reduce,
+            "BUILD": self._build,
+            "MEMOIZE": lambda: self.memo.update({len(self.memo): self.stack[-1]}),
+        }
+
+    def read(self, data: bytes) -> Any:
+        for opcode, argument, _ in pickletools.genops(data):
+            name = opcode.name
+            if name in self.does:
+                self.does[name]()
+            elif name in ("PROTO", "FRAME"):
+                continue
+            elif name == "STOP":
+                return self.stack.pop()
+            elif name in _VALUES:
+                self.stack.append(argument)
+            elif name in ("BINSTRING", "SHORT_BINSTRING"):  # bytes of Python 2
+                self.stack.append(str(argument).encode("latin-1"))
+            elif name in _CONSTANTS:
+                self.stack.append(_CONSTANTS[name])
+            elif name in _FEW:
+                self.stack[-_FEW[name] :] = [tuple(self.stack[-_FEW[name] :])]
+            elif name in ("BINPUT", "LONG_BINPUT"):
+                self.memo[int(str(argument))] = self.stack[-1]
+            elif name in ("BINGET", "LONG_BINGET"):
+                self.stack.append(self.memo[int(str(argument))])
+            elif name == "GLOBAL" and argument in _NAMES:
+                self.stack.append(_NAMES[argument])
+            else:
+                raise _ForeignError(f"{name} {argument}" if name == "GLOBAL" else name)
+        raise ValueError("it has no end")
+
+    def _to_mark(self) -> list[Any]:
+        place = max(i for i, item in enumerate(self.stack) if item is _MARK)
+        items = self.stack[place + 1 :]
+        del self.stack[place:]
+        return items
+
+    def _extend(self, items: list[Any]) -> None:
+        self.stack[-1].extend(items)
+
+    def _update(self, items: list[Any]) -> None:
+        self.stack[-1].update(_pairs(items))
+
+    def _reduce(self) -> None:
+        arguments, kind = self.stack.pop(), self.stack.pop()
+        if kind == _ARRAY:
+            self.stack.append(_Array())
+        elif kind == _BYTES:
+            self.stack.append(arguments[0].encode("latin-1"))
+        elif kind == _DTYPE and _text(arguments[0]) in ("u1", "uint8"):
+            self.stack.append(_DTYPE)
+        else:
+            raise _ForeignError("an object")
+
+    def _build(self) -> None:
+        state, target = self.stack.pop(), self.stack[-1]
+        if isinstance(target, _Array):
+            _, shape, dtype, fortran, raw = state
+            if dtype != _DTYPE or not isinstance(raw, bytes):
+                raise _ForeignError("an array of something else than bytes")
+            target.value = np.frombuffer(raw, np.uint8).reshape(shape, order="F" if fortran else "C")
+        elif target != _DTYPE:
+            raise _ForeignError("an object")
+
+
+def _pairs(items: list[Any]) -> dict[Any, Any]:
+    return dict(zip(items[::2], items[1::2], strict=True))
+
+
+def _text(value: Any) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+
+
+def _plain(value: Any) -> Any:
+    return value.value if isinstance(value, _Array) else value

@@ -1,0 +1,55 @@
+"""Gradient scaling, so that many exits do not shout down the layers that they share.
+
+Without it the gradient at a layer grows with the number of exits behind it. Here, at the tap of exit i with k exits
+still to come, this one included, the exit's own gradient counts 1/k and that of all deeper ones (k − 1)/k: the shared
+layers are led by a mean over exits and not by a sum (gradient equilibrium, Li et al., arXiv 1908.06294).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor
+
+from eetool.errors import UsageError
+from eetool.model.early_exit import EarlyExitNet, find_tap
+
+
+@contextmanager
+def equilibrium(net: EarlyExitNet) -> Iterator[None]:
+    """Scale gradients at every tap of `net` inside the block; outputs stay as they are."""
+    handles = []
+    for index, (tap, head) in enumerate(zip(net.taps, net.exits, strict=True)):
+        ahead = len(net.taps) + 1 - index
+        handles.append(find_tap(net.backbone, tap).register_forward_hook(_deeper((ahead - 1) / ahead, tap)))
+        # What flows back from the exit passes through the tap's scale too.
+        handles.append(_before(head, 1 / (ahead - 1)))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def scaled(x: Tensor, factor: float) -> Tensor:
+    """`x` itself, through which gradients flow back `factor` times as large."""
+    if not x.requires_grad:
+        return x
+    view = x.view_as(x)
+    view.register_hook(lambda gradient: gradient * factor)  # type: ignore[no-untyped-call]
+    return view
+
+
+def _deeper(factor: float, tap: str) -> Any:
+    def hook(module: Any, arguments: Any, output: Any) -> Tensor:
+        if not isinstance(output, Tensor):
+            raise UsageError(f"tap {tap!r} returns no tensor, so its gradient cannot be scaled", "Tap another module.")
+        return scaled(output, factor)
+
+    return hook
+
+
+def _before(head: Any, factor: float) -> Any:
+    """Scale what flows back out of a head, whose `answer` is called past the hooks of `forward`."""
+    first = head.layers if hasattr(head, "layers") else head
+    return first.register_forward_pre_hook(lambda module, inputs: (scaled(inputs[0], factor), *inputs[1:]))
