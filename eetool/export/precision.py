@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from eetool_runtime.backends import Graph, open_graph
+from eetool_runtime.errors import BackendError
 from eetool_runtime.timing import Spread, interleave, per_round, spread
 
 MAX_LOSS = 0.1  # error of a component's outputs, root mean square, as a share of the outputs' own
@@ -24,7 +25,10 @@ def reason_against(float_path: Path, int8_path: Path, cases: Cases, judge_speed:
     """
     if int8_path.stat().st_size >= float_path.stat().st_size:
         return "its int8 file is no smaller"
-    graphs = {"fp32": open_graph(float_path), "int8": open_graph(int8_path)}
+    try:
+        graphs = {"fp32": open_graph(float_path), "int8": open_graph(int8_path)}
+    except BackendError as error:
+        return f"its int8 file does not load: {error.message}"
     if graphs["int8"].outputs != graphs["fp32"].outputs or graphs["int8"].inputs != graphs["fp32"].inputs:
         return "its tensors came out as something else than floats"
     loss = _loss(graphs["int8"], cases)

@@ -39,6 +39,14 @@ def test_what_is_no_smaller_is_refused(exact: Path, tmp_path: Path) -> None:
     assert reason_against(exact, made, CASES, judge_speed=False) == "its int8 file is no smaller"
 
 
+def test_what_a_converter_spoiled_is_refused(exact: Path, tmp_path: Path) -> None:
+    made = tmp_path / "q.onnx"
+    made.write_bytes(b"no graph")
+    reason = reason_against(exact, made, CASES, judge_speed=False)
+    assert reason is not None
+    assert reason.startswith("its int8 file does not load: ")
+
+
 @pytest.mark.parametrize(("factor", "loss"), [(2.5, "25 %"), (-2.0, "200 %")])
 def test_what_is_too_far_off_is_refused(exact: Path, tmp_path: Path, factor: float, loss: str) -> None:
     reason = reason_against(exact, graph(tmp_path / "q.onnx", factor), CASES, judge_speed=False)
