@@ -231,7 +231,10 @@ def _pmic(command: str, board: bool) -> Meter:
         raise MeterError(f"{command} is not there, so no PMIC can be read", "It comes with Raspberry Pi OS; Pi 5 only.")
 
     def read_w() -> float:
-        said = subprocess.run([command, "pmic_read_adc"], capture_output=True, text=True, check=False)
+        try:
+            said = subprocess.run([command, "pmic_read_adc"], capture_output=True, text=True, check=False)
+        except OSError as error:
+            raise MeterError(f"{command} cannot be started: {error}") from None
         found = {(rail, unit): float(value) for rail, unit, value in _PMIC_LINE.findall(said.stdout)}
         rails = {
             rail: found[rail, "A"] * found[rail, "V"] for rail, unit in found if unit == "A" and (rail, "V") in found
