@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -18,6 +19,9 @@ from hypothesis import HealthCheck, settings
 
 from eetool.cli import main
 from eetool.data.sources import Source, load_source
+
+# A job in a shell's background begins with Ctrl-C ignored, and so would every child that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadline, because a test must not fail on a busy machine; no randomness, because it must not fail on Tuesdays.
 settings.register_profile(
