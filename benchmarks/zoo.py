@@ -37,6 +37,7 @@ from eetool_runtime.manifest import Manifest
 
 _CLASSES = 10
 _EXITS = 2
+_ALIVE = 0.01  # least variation of an exit's logits over the samples, as a share of their size
 _SINGLE = "single"
 _COLUMNS = (*VARIANTS, _SINGLE)
 
@@ -86,6 +87,9 @@ def with_statistics(checkpoint: Checkpoint) -> Checkpoint:
             module.train().momentum = None  # of this batch alone
     with torch.no_grad():
         net(*checkpoint.samples.values())
+        for index, logits in enumerate(net.eval()(*checkpoint.samples.values())):  # (N, classes)
+            if logits.std(0).mean() < _ALIVE * logits.square().mean().sqrt():
+                raise ValueError(f"exit {index} answers the same to every sample, so parity would show nothing")
     return dataclasses.replace(checkpoint, state=net.state_dict())
 
 

@@ -35,7 +35,12 @@ NETWORKS = {
     },
     "hf-resnet": _hf("resnet", (1, 3, 32, 32), embedding_size=16, layer_type="basic", **_STAGES),
     "hf-efficientnet": _hf(
-        "efficientnet", image_size=32, width_coefficient=0.25, depth_coefficient=0.4, hidden_dim=320
+        "efficientnet",
+        image_size=32,
+        width_coefficient=0.25,
+        depth_coefficient=0.4,
+        hidden_dim=320,
+        initializer_range=0.3,  # with its default of 0.02 nothing arrives at the end
     ),
     "hf-convnext": _hf("convnext", image_size=32, patch_size=2, **_STAGES),
     "hf-swin": _hf(
@@ -49,6 +54,7 @@ NETWORKS = {
         hidden_sizes=[24, 32, 40],
         neck_hidden_sizes=[8, 16, 24, 32, 40, 48, 64],
         num_attention_heads=2,
+        initializer_range=0.1,
     ),
     "hf-bert": _hf("bert", (1, 16), **_TRANSFORMER, **_TEXT),
     "hf-distilbert": _hf("distilbert", (1, 16), dim=32, n_layers=4, n_heads=2, hidden_dim=64, **_TEXT),
