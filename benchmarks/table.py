@@ -27,8 +27,8 @@ from eetool.profile.device import HwProfile, read_profile
 from eetool.profile.predict import Predictor, predict
 from eetool.profile.subject import opened, subject_of, variants_of
 from eetool.profile.table import ONNXRUNTIME
+from eetool_measure.timing import Subject, bind_to, interleave, latency
 from eetool_runtime.backends import Threads, open_graph
-from eetool_runtime.timing import Subject, interleave, latency
 
 _TOGETHER = 6
 _CASCADES = (("resnet20", 3), ("mobilenetv2", 2), ("vgg11", 2))
@@ -107,7 +107,8 @@ def measured(paths: Sequence[Path], runs: int, seed: int) -> np.ndarray:
             name, spec = next(iter(graph.inputs.items()))
             shape = tuple(size if isinstance(size, int) else 1 for size in spec.shape)
             feed = {name: np.random.default_rng(index).standard_normal(shape).astype(np.float32)}
-            subjects[index] = lambda number, run=graph.run, feed=feed: run(feed)  # type: ignore[misc]
+            call = bind_to(graph, feed)[0].call  # as a model calls its graphs
+            subjects[index] = lambda number, call=call: call()  # type: ignore[misc]
         times = interleave(subjects, runs=runs, min_seconds=0, seed=seed)
         found += [latency(times[index]).median for index in subjects]
     return np.array(found)

@@ -17,8 +17,8 @@ from eetool.records import check_output
 if TYPE_CHECKING:
     from eetool.profile.host import Profile
     from eetool.profile.options import PowerOptions, Protocol
+    from eetool_measure.timing import Latency
     from eetool_runtime.bundle import Bundle
-    from eetool_runtime.timing import Latency
 
 HOST = "host"
 SSH = "ssh://"
@@ -111,7 +111,7 @@ def profile(
 def _is_measured(path: Path, device: str) -> bool:
     """A bundle on this machine is measured; everything else is predicted."""
     from eetool.profile.device import find_device, is_board, is_file
-    from eetool_runtime.machine import read_machine
+    from eetool_measure.machine import read_machine
 
     if device == HOST:
         if path.suffix in (".onnx", ".pt") and path.is_file():
@@ -131,7 +131,7 @@ def _is_measured(path: Path, device: str) -> bool:
             f"this machine is no {known.name}, so no time measured here may be called that; "
             f"and {known.name} has no latency table to predict from",
             f"Measure on a {known.title} with --device ssh://user@host, or there with "
-            "`python -m eetool_runtime.measure BUNDLE`; leave out --device to measure here.",
+            "`python -m eetool_measure BUNDLE`; leave out --device to measure here.",
         )
     return False
 
@@ -281,8 +281,8 @@ def _overhead_lines(p: "Profile") -> list[str]:
 
 
 def _this_machine() -> Answer:
+    from eetool_measure.machine import read_machine
     from eetool_runtime.backends import backend_for
-    from eetool_runtime.machine import read_machine
 
     backend = backend_for("onnx")
     machine = read_machine(backend.name, backend.version)

@@ -7,10 +7,10 @@ from eetool.profile.child import Measure, measure_apart
 from eetool.profile.energy import UNKNOWN, Energy
 from eetool.profile.options import NO_POWER, THOROUGH, PowerOptions, Protocol
 from eetool.progress import SILENT, Progress
+from eetool_measure.energy import estimate
+from eetool_measure.machine import Machine
+from eetool_measure.measurement import BundleId, EnergyTimes, ThreadTimes
 from eetool_runtime.bundle import Bundle
-from eetool_runtime.energy import estimate
-from eetool_runtime.machine import Machine
-from eetool_runtime.measurement import BundleId, EnergyTimes, ThreadTimes
 
 SCHEMA = "profile/1"
 HOST = "host"

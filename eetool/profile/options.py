@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from eetool_runtime.energy import NET
-from eetool_runtime.measure import MIN_SECONDS, RUNS, SEED
+from eetool_measure.bundles import MIN_SECONDS, RUNS, SEED
+from eetool_measure.energy import NET
 
 # Meters that a library reads; the measuring process loads them by reference.
 METERS = {name: f"eetool.profile.zeus_meters:{name}" for name in ("gpu", "jetson")}
@@ -29,7 +29,7 @@ class PowerOptions:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Options of `python -m eetool_runtime.measure`; none where nothing is to be learnt."""
+        """Options of `python -m eetool_measure`; none where nothing is to be learnt."""
         if self.watts is not None:
             return ("--watts", str(self.watts))
         if self.meter in (None, "none"):

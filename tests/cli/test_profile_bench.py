@@ -163,7 +163,7 @@ def test_a_time_measured_here_is_never_called_by_another_name(bundle: Path, some
     result = run("profile", bundle, "--device", "board1")
     assert result.exit_code == 5
     assert "this machine is no board1" in result.stderr
-    assert "eetool_runtime.measure" in result.stderr
+    assert "eetool_measure" in result.stderr
 
 
 def test_what_is_known_of_a_board(some_board: None) -> None:

@@ -16,10 +16,10 @@ from eetool.profile import zeus_meters
 from eetool.profile.energy import UNKNOWN, Energy
 from eetool.profile.host import mean_energy_mj, profile_host
 from eetool.profile.options import METERS, PowerOptions, Protocol
+from eetool_measure.bundles import measure_bundle
+from eetool_measure.energy import estimate
+from eetool_measure.measurement import EnergyFigure, EnergyTimes
 from eetool_runtime import open_bundle
-from eetool_runtime.energy import estimate
-from eetool_runtime.measure import measure_bundle
-from eetool_runtime.measurement import EnergyFigure, EnergyTimes
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["--threads", "1", "--runs", "10", "--min-seconds", "0"]

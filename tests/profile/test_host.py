@@ -20,10 +20,10 @@ from eetool.profile.host import (
 )
 from eetool.profile.options import Protocol
 from eetool.records import read_record
+from eetool_measure.bundles import measure_bundle
+from eetool_measure.measurement import ThreadTimes
+from eetool_measure.records import encode
 from eetool_runtime import open_bundle
-from eetool_runtime.measure import measure_bundle
-from eetool_runtime.measurement import ThreadTimes
-from eetool_runtime.records import encode
 
 ROOT = Path(__file__).parents[2]
 QUICK = Protocol(runs=10, min_seconds=0)
