@@ -176,7 +176,7 @@ def lease(device: str, bundle: Bundle | None, options: Sequence[str] = (), pytho
     ssh = ("ssh", "-T", *(word for option in (*_OPTIONS, *options) for word in ("-o", option)), *address.words)
     name = address.host
     with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as archive:
-        packages = [Path(package.__file__).parent for package in (eetool_runtime, eetool_measure)]
+        packages = [Path(package.__path__[0]) for package in (eetool_runtime, eetool_measure)]
         size = _pack(archive, *packages, *([] if bundle is None else [bundle.path]))
         holder = subprocess.Popen(
             [*ssh, _script(_LEASE, str(size), python)],

@@ -151,7 +151,8 @@ class Model:
 
         An image is uint8 (H, W) or (H, W, C) of the model's size; see `eetool_runtime.preprocess.preprocess`.
         """
-        return preprocess_all(raw, self._manifest.inputs)
+        finished: Union[np.ndarray, dict[str, np.ndarray]] = preprocess_all(raw, self._manifest.inputs)
+        return finished
 
     def __call__(self, inputs: Arrays, *, deadline_ms: Optional[float] = None, min_exit: int = 0) -> Result:
         """Answer one input at batch 1.
