@@ -62,7 +62,7 @@ def run_measure(kind: type[T], path: Path, options: Mapping[str, object], more: 
 
 def measure_options(variant: str, threads: int, protocol: Protocol, pool: str) -> dict[str, object]:
     """Options of `python -m eetool_measure BUNDLE`."""
-    return {
+    options: dict[str, object] = {
         "--variant": variant,
         "--threads": threads,
         "--pool": pool,
@@ -70,6 +70,7 @@ def measure_options(variant: str, threads: int, protocol: Protocol, pool: str) -
         "--min-seconds": protocol.min_seconds,
         "--seed": protocol.seed,
     }
+    return options if protocol.sustained_s is None else {**options, "--sustained-seconds": protocol.sustained_s}
 
 
 def as_words(options: Mapping[str, object]) -> list[str]:

@@ -11,11 +11,15 @@ METERS = {name: f"eetool.profile.zeus_meters:{name}" for name in ("gpu", "jetson
 
 @dataclass(frozen=True)
 class Protocol:
-    """How long to measure; see `docs/measuring.md`. Both bounds hold per thread count."""
+    """How long to measure; see `docs/measuring.md`. Both bounds hold per thread count.
+
+    `sustained_s`: seconds in which the model is then called without a pause, with the chosen thread count.
+    """
 
     runs: int = RUNS
     min_seconds: float = MIN_SECONDS
     seed: int = SEED
+    sustained_s: float | None = None
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--power", metavar="METER", help=f"measure energy too: {', '.join(METERS)}")
     parser.add_argument("--power-seconds", type=float, help="length of one energy window; by default ten readings")
     parser.add_argument("--power-scope", default=NET, choices=(NET, GROSS), help="idle power subtracted, or not")
+    parser.add_argument("--sustained-seconds", type=float, help="then call the model for so long without a pause")
     parser.add_argument("--watts", type=float, help="without a meter: what the board draws; energy is then estimated")
     options = vars(parser.parse_args(arguments))
     try:
@@ -55,6 +56,8 @@ def _measured(path: Path, variant: Optional[str], options: dict[str, Any]) -> Un
     if (path / PROBES).is_file():
         if options.pop("power") is not None:
             raise UsageError("probes are timed, and their energy is not measured", "Leave out --power and --watts.")
+        if options.pop("sustained_seconds") is not None:
+            raise UsageError("--sustained-seconds is for bundles, and this is a folder of probes")
         return measure_probes(path, **options)
     bundle = open_bundle(path)
     return measure_bundle(bundle, variant or next(iter(bundle.manifest.variants)), **options)

@@ -14,10 +14,13 @@ from eetool_runtime.cascade import Model
 from eetool_runtime.errors import BundleError, UsageError
 from eetool_runtime.manifest import Manifest
 
+from .condition import read_condition
 from .energy import Power
 from .machine import read_machine
 from .measurement import COMPONENT, EXIT, FULL, REFERENCE, BundleId, Key, Measurement, leave_at, summarise
-from .timing import Subject, bind_to, interleave
+from .steadiness import Steadiness, doubt, drift, until_sure
+from .sustained import Sustained, sustain
+from .timing import Subject, bind_to
 
 RUNS, MIN_SECONDS, SEED = 300, 3.0, 0
 _MAX_SAMPLES = 16
@@ -35,6 +38,7 @@ def measure_bundle(
     min_seconds: float = MIN_SECONDS,
     seed: int = SEED,
     power: Optional[Power] = None,
+    sustained_seconds: Optional[float] = None,
 ) -> Measurement:
     """Measure one variant at batch 1 on the bundle's own samples.
 
@@ -43,6 +47,7 @@ def measure_bundle(
         min_seconds: at least so much measuring in all, warm-up not counted.
         seed: of the order in which subjects take turns.
         power: how energy is measured, after the times; without it none is known.
+        sustained_seconds: at the end, call the model for so long without a pause, at its default operating point.
 
     Raises:
         UsageError: the bundle has no such variant, or an argument is out of range.
@@ -56,10 +61,23 @@ def measure_bundle(
     graphs = {name: opener.open(bundle.file(f.path), Threads(threads, pool)) for name, f in files.items()}
     got = next(iter(graphs.values())).threads  # the pool may be another than was asked for
     subjects = _subjects(bundle, variant, graphs, opener, got)
-    times = interleave(subjects, runs=runs, min_seconds=min_seconds, seed=seed)
+    before = read_condition()
+    times = until_sure(subjects, runs=runs, min_seconds=min_seconds, seed=seed)
+    steadiness = Steadiness(doubt(times), drift(times), before, read_condition())
     summary = summarise(bundle.manifest, got, times)
     energy = power.energy(subjects, summary, seed) if power is not None else None
-    return Measurement(identify(bundle), variant, summary, read_machine(opener.name, opener.version), energy)
+    sustained = _sustained(bundle, variant, graphs, got, sustained_seconds) if sustained_seconds is not None else None
+    machine = read_machine(opener.name, opener.version)
+    return Measurement(identify(bundle), variant, summary, machine, steadiness, energy, sustained)
+
+
+def _sustained(
+    bundle: Bundle, variant: str, graphs: Mapping[str, Graph], threads: Threads, seconds: float
+) -> Sustained:
+    """The model as an application has it: its default operating point, one sample after the other."""
+    model, inputs = Model(bundle, variant, graphs, threads), _sample_inputs(bundle)
+    point = bundle.manifest.default_operating_point
+    return sustain(lambda number: model(inputs[number % len(inputs)]), point, seconds)
 
 
 def identify(bundle: Bundle) -> BundleId:

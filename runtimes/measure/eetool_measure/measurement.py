@@ -13,6 +13,8 @@ from eetool_runtime.manifest import NEVER, Manifest
 from eetool_runtime.policy import plan
 
 from .machine import Machine
+from .steadiness import Steadiness
+from .sustained import Sustained
 from .timing import Latency, Spread, latency, per_round, spread
 
 Key = tuple[str, str]  # what kind of subject was timed, and which one
@@ -125,7 +127,9 @@ class Measurement:
     variant: str
     times: ThreadTimes
     machine: Machine
+    steadiness: Steadiness
     energy: Optional[EnergyTimes] = None
+    sustained: Optional[Sustained] = None
 
 
 def leave_at(m: Manifest, exit_index: int) -> tuple[Optional[float], ...]:
