@@ -13,7 +13,7 @@ import numpy as np
 from .backends import Graph, Threads
 from .batch import can_compact, leave_in_groups
 from .bundle import Bundle
-from .errors import InputError, UsageError
+from .errors import BackendError, EarlyExitError, InputError, UsageError
 from .guided import Clock, guide
 from .lane import Lane, Lanes
 from .machine import resident_bytes
@@ -165,23 +165,29 @@ class Model:
 
         Raises:
             InputError: a name, shape or dtype is off, or values are not finite.
+            BackendError: a graph failed while it ran.
             UsageError: there is no such exit, or the deadline is no positive number.
         """
         start = self._clock()
         policy = self._policy
         accepted = self._accept(inputs)
         lane = self._lanes.take()
-        lane.enter(accepted)
-        if deadline_ms is not None or min_exit != 0 or policy.watch is not None:
-            return self._guided(lane, policy, start, deadline_ms, min_exit)
-        calls, tensors, seen = lane.calls, lane.tensors, []
-        for place, gate, macs in policy.steps:  # noqa: B007 - read behind the loop
-            calls[place]()
-            if gate is not None:
-                confidence = tensors[gate.confidence].item()
-                seen.append((gate.exit_index, confidence))
-                if confidence >= gate.threshold:
-                    break
+        try:
+            lane.enter(accepted)
+            if deadline_ms is not None or min_exit != 0 or policy.watch is not None:
+                return self._guided(lane, policy, start, deadline_ms, min_exit)
+            calls, tensors, seen = lane.calls, lane.tensors, []
+            for place, gate, macs in policy.steps:  # noqa: B007 - read behind the loop
+                calls[place]()
+                if gate is not None:
+                    confidence = tensors[gate.confidence].item()
+                    seen.append((gate.exit_index, confidence))
+                    if confidence >= gate.threshold:
+                        break
+        except EarlyExitError:
+            raise
+        except Exception as error:  # engines raise a dozen unrelated types
+            raise BackendError(f"{self.bundle.path.name}: {self.variant} could not run: {error}") from error
         # Behind the last step is the final exit: whatever its confidence, even NaN, the input leaves there.
         assert gate is not None
         logits = tensors[gate.logits][0].copy()
