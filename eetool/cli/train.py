@@ -43,6 +43,7 @@ _IMAGENET = "0.485,0.456,0.406/0.229,0.224,0.225"
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
 @click.option("--learning-rate", type=FiniteRange(0, min_open=True), default=0.1, show_default=True)
 @click.option("--warm-up", type=FiniteRange(0, 0.9), default=0.15, show_default=True, help="Share of the run.")
+@click.option("--optimizer", type=click.Choice(["sgd", "adamw"]), default="sgd", show_default=True)
 @click.option("--weight-decay", type=FiniteRange(0), default=5e-4, show_default=True)
 @click.option("--label-smoothing", type=FiniteRange(0, 0.9), default=0.0, show_default=True)
 @click.option(
@@ -100,9 +101,9 @@ _IMAGENET = "0.485,0.456,0.406/0.229,0.224,0.225"
 def train(model: str, data: str | None, output: Path, force: bool, resume: bool, **options: Any) -> Answer:
     """Build MODEL, attach early exits, train them together.
 
-    MODEL is a built-in backbone (resnet20, densenet100-bc, vgg16, mobilenetv2, mobilenetv3-small, vit-tiny, …),
-    timm:NAME, torchvision:NAME, hf:TYPE or hf:config.json, or package.module:factory. --input and --classes are
-    those of the data, or else by default those of the model.
+    MODEL is a built-in backbone (resnet20, densenet100-bc, vgg16, mobilenetv2, mobilenetv3-small, vit-tiny, …;
+    for features mlp-256x3 and tcresnet8; for texts text-tiny), timm:NAME, torchvision:NAME, hf:TYPE or hf:config.json,
+    or package.module:factory. --input and --classes are those of the data, or else by default those of the model.
     """
     check_output(output, force)
     from eetool.model.checkpoint import save_checkpoint
@@ -143,7 +144,7 @@ def _fit(
     from eetool.train.fit import fit
 
     settings = _settings(options)
-    source = load_source(data)
+    source = load_source(data, TerminalProgress())
     found = ((1, *source.images.shape[1:]), len(source.classes))
     for name, asked, given in zip(("--input", "--classes"), (options["shape"], options["classes"]), found, strict=True):
         if asked not in (None, given):
@@ -179,7 +180,7 @@ def _settings(options: dict[str, Any]) -> Any:
         cost_weight=options["cost_weight"],
     )
     same = ("recipe", "epochs", "seed", "batch_size", "learning_rate", "hold_out")
-    more = ("warm_up", "weight_decay", "precision", "average")
+    more = ("warm_up", "weight_decay", "precision", "average", "optimizer")
     return Training(**{name: options[name] for name in (*same, *more)}, loss=loss)
 
 

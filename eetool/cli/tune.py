@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from eetool.cli.console import Answer, table, verb
+from eetool.cli.console import Answer, TerminalProgress, table, verb
 from eetool.cli.figures import percent
 from eetool.cli.options import PATH, FiniteRange, data_option, force_option, output_option
 from eetool.errors import OutputError, UsageError
@@ -65,7 +65,7 @@ def tune(
     from eetool.tune.fit import Aims
 
     aims = Aims(max_accuracy_drop, certify, _drops(drops))
-    source = load_source(data)
+    source = load_source(data, TerminalProgress())
     if model.is_dir():
         if score is not None:
             raise UsageError(

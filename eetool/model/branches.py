@@ -118,7 +118,9 @@ class Branch(nn.Module):
 
 def channels_last(feature_shape: tuple[int, ...]) -> bool:
     """Whether features are (N, H, W, C), as some transformers have them: a square before, and no square behind."""
-    return len(feature_shape) == 4 and feature_shape[1] == feature_shape[2] != feature_shape[3]
+    if len(feature_shape) != 4 or feature_shape[3] == 1:  # one channel is no layer's output: it is a second size of 1
+        return False
+    return feature_shape[1] == feature_shape[2] != feature_shape[3]
 
 
 def default_branch(feature_shape: tuple[int, ...], class_token: bool) -> str:

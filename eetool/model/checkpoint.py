@@ -76,6 +76,7 @@ class Training:
         warm_up: share of the steps in which the learning rate rises to its peak.
         precision: `fp32`, or `bf16` for multiplications only.
         average: the weights are averaged over steps, exponentially, with this decay; 0 for the last weights.
+        optimizer: `sgd` with momentum, or `adamw`, which transformers need.
     """
 
     recipe: str
@@ -88,6 +89,7 @@ class Training:
     weight_decay: float = 5e-4
     precision: str = "fp32"
     average: float = 0.0
+    optimizer: str = "sgd"
     loss: LossOptions = LossOptions()
 
 

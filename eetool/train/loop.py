@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eetool.data.augment import augment, draw
+from eetool.data.augment import Moves, augment, draw
 from eetool.errors import DivergedError, UsageError
 from eetool.model.checkpoint import Training, load_tensors, serialise
 from eetool.model.early_exit import EarlyExitNet
@@ -28,17 +28,28 @@ _LONG_EPOCH_SECONDS = 10  # from which on every epoch is told
 
 @dataclass(frozen=True)
 class Examples:
-    """Training examples: uint8 (N, C, H, W) with int64 labels (N,), and the mean and std (C,) of pixels in [0, 1]."""
+    """Training examples with int64 labels (N,).
+
+    They are images uint8 (N, C, H, W), with the mean and std (C,) of pixels in [0, 1]; or finished inputs (N, …), which
+    are neither moved nor normalised.
+    """
 
     images: Tensor
     labels: Tensor
-    mean: Tensor
-    std: Tensor
+    mean: Tensor | None
+    std: Tensor | None
     mirror: bool
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 (N, C, H, W) to float32 of the same shape, as the runtime's preprocessing does."""
+        if self.mean is None or self.std is None:
+            return images
         return (images.float() / 255 - self.mean[:, None, None]) / self.std[:, None, None]
+
+    def batch(self, chosen: Tensor, moves: Moves) -> Tensor:
+        """The examples `chosen` (n,), moved by theirs of `moves` where they are images."""
+        images = self.images.index_select(0, chosen)
+        return images if self.mean is None else augment(images, moves[chosen])
 
 
 def train(
@@ -95,13 +106,7 @@ class _Run:
         self.loss = make_loss(settings.recipe, settings.loss, depths)
         self.frozen = settings.recipe in FROZEN
         net.backbone.requires_grad_(not self.frozen)
-        self.optimizer = torch.optim.SGD(
-            [p for p in net.parameters() if p.requires_grad],
-            lr=0.0,
-            momentum=_MOMENTUM,
-            nesterov=True,
-            weight_decay=settings.weight_decay,
-        )
+        self.optimizer = _optimizer([p for p in net.parameters() if p.requires_grad], settings)
         self.average = [x.clone() for x in _floats(net)] if settings.average else []
         self.steps = math.ceil(len(examples.labels) / settings.batch_size)
         self.header = {"settings": encode(settings), "taps": list(net.taps), "examples": len(examples.labels)}
@@ -121,7 +126,7 @@ class _Run:
             self.net.backbone.eval()  # its normalisations keep the statistics that its weights were trained with
         tally = _Tally(len(self.net.taps) + 1)
         for step, chosen in enumerate(torch.split(order, settings.batch_size)):
-            images = augment(examples.images.index_select(0, chosen), moves[chosen])
+            images = examples.batch(chosen, moves)
             answers = self.teacher(images, chosen, epoch) if self.teacher else None
             position = (epoch * self.steps + step) / (settings.epochs * self.steps)
             lesson = Lesson(examples.labels[chosen], position, answers)
@@ -135,8 +140,9 @@ class _Run:
             group["lr"] = self.settings.learning_rate * one_cycle(lesson.position, self.settings.warm_up)
         even = equilibrium(self.net) if self.settings.loss.gradient_scaling else nullcontext()
         with _arithmetic(self.settings.precision), even:
-            # (N, C, H, W), in another order
-            answers, learned = self.net.answers(inputs.contiguous(memory_format=torch.channels_last))
+            if inputs.ndim == 4:
+                inputs = inputs.contiguous(memory_format=torch.channels_last)  # (N, C, H, W), in another order
+            answers, learned = self.net.answers(inputs)
         logits = [x.float() for x in answers]
         loss = self.loss(logits, [x.float() for x in learned if x is not None], lesson)
         if not math.isfinite(loss.item()):
@@ -210,6 +216,13 @@ def one_cycle(position: float, warm_up: float = 0.15) -> float:
     if position < warm_up:
         return 0.1 + 0.9 * position / warm_up
     return 0.5 * (1 + math.cos(math.pi * (position - warm_up) / (1 - warm_up)))
+
+
+def _optimizer(parameters: list[nn.Parameter], settings: Training) -> torch.optim.Optimizer:
+    """The learning rate is set before every step."""
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, lr=0.0, weight_decay=settings.weight_decay)
+    return torch.optim.SGD(parameters, lr=0.0, momentum=_MOMENTUM, nesterov=True, weight_decay=settings.weight_decay)
 
 
 def _floats(net: nn.Module) -> list[Tensor]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from eetool.data.inputs import model_inputs
 from eetool.data.sources import Source
 from eetool.data.splits import CERTIFICATE, TEMPERATURE, THRESHOLD, recorded_split
 from eetool.model.scores import MAX_SOFTMAX
@@ -12,9 +13,8 @@ from eetool.tune.costs import Costs, component_costs
 from eetool.tune.policy import BALANCED, CERTIFIED, Labelled, Promise, Tuned, certified_point, drop_points, tune
 from eetool_runtime import Bundle, load
 from eetool_runtime.manifest import Data, Manifest, Variant
-from eetool_runtime.preprocess import normalise
 
-# uint8 images (n, C, H, W) to the logits of every exit (exits, n, classes) and learned confidences (early exits, n)
+# examples (n, …) of a source to the logits of every exit (exits, n, classes) and learned confidences (early exits, n)
 Answers = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
 _BATCH = 64
 
@@ -79,7 +79,7 @@ def tune_bundle(
     model = load(bundle, variant=variant)
 
     def answers_of(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        inputs = normalise(images, manifest.inputs[0])
+        inputs = model_inputs(images, manifest.inputs[0])
         parts = [model.every_exit(inputs[i : i + _BATCH]) for i in range(0, len(inputs), _BATCH)]
         logits, sure = (
             np.stack([np.concatenate([p[i][what] for p in parts]) for i in range(len(manifest.exits))])

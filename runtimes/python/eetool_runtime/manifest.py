@@ -55,13 +55,21 @@ class Preprocess:
 
 
 @dataclass(frozen=True)
+class Text:
+    """Text to token ids, see `eetool_runtime.words`: word i of `vocabulary` has the id i + 3."""
+
+    vocabulary: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Input:
-    """A model input; `preprocess` is null where the caller brings finished tensors."""
+    """A model input, made from an image or from a text; both null where the caller brings finished tensors."""
 
     name: str
     dtype: str
     shape: tuple[Union[int, str], ...]
     preprocess: Optional[Preprocess] = None
+    text: Optional[Text] = None
 
 
 @dataclass(frozen=True)
@@ -303,7 +311,8 @@ def _check_names(m: Manifest) -> None:
 
 
 def _check_texts(m: Manifest) -> None:
-    texts = [*m.labels, *m.producer, *m.producer.values(), *(e.tap for e in m.exits if e.tap is not None)]
+    texts = [word for i in m.inputs if i.text is not None for word in i.text.vocabulary]
+    texts += [*m.labels, *m.producer, *m.producer.values(), *(e.tap for e in m.exits if e.tap is not None)]
     texts += [*m.devices, *(d.machine for d in m.devices.values())]
     texts += [p.expected.split for v in m.variants.values() for p in v.operating_points.values() if p.expected]
     if m.data is not None:
@@ -330,6 +339,8 @@ def _check_shapes(m: Manifest) -> None:
         _require(item.shape[0] == BATCH, f"inputs.{item.name}.shape: the first dimension must be {BATCH!r}")
         if item.preprocess is not None:
             _check_preprocess(f"inputs.{item.name}", item, item.preprocess)
+        if item.text is not None:
+            _check_text(f"inputs.{item.name}", item, item.text)
 
 
 def _check_preprocess(where: str, item: Input, rule: Preprocess) -> None:
@@ -338,6 +349,12 @@ def _check_preprocess(where: str, item: Input, rule: Preprocess) -> None:
     widths = {len(rule.mean), len(rule.std)}
     _require(widths == {item.shape[1]}, f"{where}.preprocess: one mean and one std per channel is needed")
     _require(all(_divides(s) for s in rule.std), f"{where}.preprocess.std: must lie in [1e-6, 1e6]")
+
+
+def _check_text(where: str, item: Input, rule: Text) -> None:
+    ids = len(item.shape) == 2 and isinstance(item.shape[1], int) and item.dtype == "int64"
+    _require(ids and item.preprocess is None, f"{where}.text: needs int64 (batch, tokens) and no preprocess")
+    _require(len(set(rule.vocabulary)) == len(rule.vocabulary), f"{where}.text.vocabulary: words must differ")
 
 
 def _divides(number: float) -> bool:
