@@ -105,7 +105,7 @@ def on_rest(
     tuned: Tuned, rest: Labelled, costs: Costs, score: str, thresholds: Thresholds
 ) -> tuple[float, float, float]:
     """Drop in points, its standard error, and cost as a share of full depth."""
-    problem = problem_of(tuned.temperatures, rest, costs, score)
+    problem = problem_of(tuned.calibration, rest, costs, score)
     worse, better = problem.changes(thresholds)
     drop = (worse - better) / problem.n
     error = np.sqrt(max((worse + better) / problem.n - drop**2, 0) / problem.n)

@@ -40,6 +40,12 @@ from eetool.records import check_output
     default=None,
     help="What gates go by.  [max_softmax, or learned where the model has it]",
 )
+@click.option(
+    "--calibration",
+    type=click.Choice(["temperature", "platt"]),
+    default=None,
+    help="What makes confidences mean what they say.  [temperature, or what a bundle has]",
+)
 @click.option("--variant", default=None, help="Variant of a bundle to fit.  [the first]")
 @force_option
 def tune(
@@ -50,6 +56,7 @@ def tune(
     certify: float | None,
     drops: str | None,
     score: str | None,
+    calibration: str | None,
     variant: str | None,
     force: bool,
 ) -> Answer:
@@ -64,7 +71,7 @@ def tune(
         check_output(target, force, directory=model.is_dir())
     from eetool.tune.fit import Aims
 
-    aims = Aims(max_accuracy_drop, certify, _drops(drops))
+    aims = Aims(max_accuracy_drop, certify, _drops(drops), calibration)
     source = load_source(data, TerminalProgress())
     if model.is_dir():
         if score is not None:
@@ -119,7 +126,10 @@ def _tune_checkpoint(
 
     answers_of = partial(answer_arrays, checkpoint)
     tuned = fit_policy(source, checkpoint.record.data, answers_of, macs, macs, aims, score)
-    policy = Policy(score, tuned.temperatures, tuned.operating_points, aims.max_accuracy_drop)
+    found = tuned.calibration
+    policy = Policy(
+        score, found.temperatures, tuned.operating_points, aims.max_accuracy_drop, found.slopes, found.offsets
+    )
     save_checkpoint(output, checkpoint.with_policy(policy))
     return tuned
 
@@ -194,7 +204,8 @@ def _answer(output: Path, tuned: Any, max_accuracy_drop: float) -> Answer:
     document = {
         "output": str(output),
         "max_accuracy_drop": max_accuracy_drop,
-        "temperatures": tuned.temperatures,
+        "calibration": tuned.calibration.method,
+        **vars(tuned.calibration),
         "operating_points": tuned.operating_points,
         "diagnoses": tuned.diagnoses,
     }

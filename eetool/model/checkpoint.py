@@ -95,12 +95,16 @@ class Training:
 
 @dataclass(frozen=True)
 class Policy:
-    """What `tune` found: a temperature per exit, and thresholds per operating point."""
+    """What `tune` found: a temperature per exit, with Platt's calibration a slope and an offset per exit, and
+    thresholds per operating point.
+    """
 
     score: str
     temperatures: tuple[float, ...]
     operating_points: dict[str, OperatingPoint]
     max_accuracy_drop: float
+    slopes: tuple[float, ...] = ()
+    offsets: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -214,6 +218,8 @@ def _check(checkpoint: Checkpoint, refuse: Refuse) -> None:
         raise refuse("an input has an unknown dtype")
     if len(spec.branches) != len(spec.taps) or (policy and len(policy.temperatures) != len(spec.taps) + 1):
         raise refuse("it has more or fewer branches or temperatures than exits")
+    if policy and {len(policy.slopes), len(policy.offsets)} not in ({0}, {len(policy.temperatures)}):
+        raise refuse("it has more or fewer slopes or offsets than exits")
 
 
 def _text(record: Record) -> str:

@@ -8,7 +8,10 @@ import numpy as np
 from eetool.data.inputs import model_inputs
 from eetool.data.sources import Source
 from eetool.data.splits import CERTIFICATE, TEMPERATURE, THRESHOLD, recorded_split
+from eetool.errors import UsageError
 from eetool.model.scores import MAX_SOFTMAX
+from eetool.tune.calibrate import PLATT, Calibration
+from eetool.tune.calibrate import TEMPERATURE as TEMPERATURE_SCALING
 from eetool.tune.costs import Costs, component_costs
 from eetool.tune.policy import BALANCED, CERTIFIED, Labelled, Promise, Tuned, certified_point, drop_points, tune
 from eetool_runtime import Bundle, load
@@ -21,11 +24,15 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class Aims:
-    """What a policy is to keep to: see `eetool.tune.policy.tune`, `drop_points`, and, for `certify`, `Promise`."""
+    """What a policy is to keep to: see `eetool.tune.policy.tune`, `drop_points`, and, for `certify`, `Promise`.
+
+    `calibration` is the method; null for that of the model, if it was tuned before.
+    """
 
     max_accuracy_drop: float
     certify: float | None = None
     drops: tuple[float, ...] = ()
+    calibration: str | None = None
 
 
 def fit_policy(
@@ -51,7 +58,8 @@ def fit_policy(
 
     held = answered(CERTIFICATE) if aims.certify is not None else None
     threshold = answered(THRESHOLD)
-    tuned = tune(answered(TEMPERATURE), threshold, costs, macs, aims.max_accuracy_drop, score)
+    method = aims.calibration or TEMPERATURE_SCALING
+    tuned = tune(answered(TEMPERATURE), threshold, costs, macs, aims.max_accuracy_drop, score, method)
     more = drop_points(tuned, threshold, costs, macs, aims.drops, score)
     if held is not None and aims.certify is not None:
         promise = Promise(aims.max_accuracy_drop, aims.certify)
@@ -71,9 +79,20 @@ def tune_bundle(
     Args:
         latency_ms: milliseconds of each component, to minimise latency; by default MACs are minimised.
         aims: a number alone is the accuracy drop.
+
+    Raises:
+        UsageError: Platt's calibration is asked for, and the graphs have no inputs for it, or the other way round.
     """
     aims = aims if isinstance(aims, Aims) else Aims(aims)
     manifest = bundle.manifest
+    method = PLATT if manifest.exits[0].slope is not None else TEMPERATURE_SCALING
+    if aims.calibration not in (None, method):
+        raise UsageError(
+            f"the calibration of a bundle is part of its graphs, and this one's is {method}",
+            "Tune its model.pt with --calibration and export that.",
+        )
+    aims, before = replace(aims, calibration=method), manifest.variants[variant]
+    calibrated = Calibration(before.temperatures, before.slopes, before.offsets)
     macs = component_costs(manifest, {c.name: float(c.macs) for c in manifest.components})
     costs = component_costs(manifest, latency_ms) if latency_ms else macs
     model = load(bundle, variant=variant)
@@ -85,11 +104,15 @@ def tune_bundle(
             np.stack([np.concatenate([p[i][what] for p in parts]) for i in range(len(manifest.exits))])
             for what in (0, 1)
         )
-        return logits, sure[:-1]
+        return logits, calibrated.undo(sure[:-1]) if calibrated.slopes else sure[:-1]
 
     tuned = fit_policy(source, manifest.data, answers_of, costs, macs, aims, manifest.score)
     fitted: Variant = replace(
-        manifest.variants[variant], temperatures=tuned.temperatures, operating_points=tuned.operating_points
+        before,
+        temperatures=tuned.calibration.temperatures,
+        slopes=tuned.calibration.slopes,
+        offsets=tuned.calibration.offsets,
+        operating_points=tuned.operating_points,
     )
     variants = {**manifest.variants, variant: fitted}
     everywhere = all(BALANCED in v.operating_points for v in variants.values())

@@ -8,12 +8,12 @@ import numpy as np
 from eetool.data.splits import CERTIFICATE, THRESHOLD
 from eetool.errors import BudgetError
 from eetool.model.scores import MAX_SOFTMAX
-from eetool.tune.calibrate import fit_temperature
+from eetool.tune.calibrate import PLATT, TEMPERATURE, Calibration, fit_platt, fit_temperature
 from eetool.tune.certify import certify
 from eetool.tune.costs import Costs
 from eetool.tune.diagnose import Diagnosis, diagnose
 from eetool.tune.metrics import Thresholds, exits_taken
-from eetool.tune.scores import confidences
+from eetool.tune.scores import calibrated, log_odds
 from eetool.tune.thresholds import Problem, cheapest, path
 from eetool_runtime.manifest import Expected, OperatingPoint, Reached
 
@@ -42,9 +42,9 @@ class Promise:
 
 @dataclass(frozen=True)
 class Tuned:
-    """Temperatures, operating points, `full` first, and what exits are worth at each, on the threshold split."""
+    """Calibration, operating points, `full` first, and what exits are worth at each, on the threshold split."""
 
-    temperatures: tuple[float, ...]
+    calibration: Calibration
     operating_points: dict[str, OperatingPoint]
     diagnoses: dict[str, Diagnosis]
 
@@ -56,6 +56,7 @@ def tune(
     macs: Costs,
     max_accuracy_drop: float,
     score: str = MAX_SOFTMAX,
+    method: str = TEMPERATURE,
 ) -> Tuned:
     """Fit temperatures on one split and operating points on another.
 
@@ -65,21 +66,33 @@ def tune(
         costs: what the thresholds minimise.
         macs: MACs, for the figures that every operating point carries.
         score: what gates go by, one of `eetool.model.scores.SCORES`.
+        method: how confidences are calibrated, one of `eetool.tune.calibrate.METHODS`.
     """
-    temperatures = tuple(fit_temperature(logits, temperature.labels) for logits in temperature.logits)
-    problem = problem_of(temperatures, threshold, costs, score)
+    calibration = calibrate(temperature, score, method)
+    problem = problem_of(calibration, threshold, costs, score)
     thresholds: dict[str, Thresholds] = {FULL: (None,) * problem.early}
     for name, share in _SHARE_OF_DROP.items():
         thresholds[name] = cheapest(problem, share * max_accuracy_drop)
     points = {name: OperatingPoint(t, _expected(problem, macs, t)) for name, t in thresholds.items()}
-    return Tuned(temperatures, points, {name: diagnose(problem, t) for name, t in thresholds.items()})
+    return Tuned(calibration, points, {name: diagnose(problem, t) for name, t in thresholds.items()})
+
+
+def calibrate(split: Labelled, score: str, method: str = TEMPERATURE) -> Calibration:
+    """Temperatures of all exits, and with Platt's method slopes and offsets, fitted on one split."""
+    temperatures = tuple(fit_temperature(logits, split.labels) for logits in split.logits)
+    if method != PLATT:
+        return Calibration(temperatures)
+    odds = log_odds(score, split.logits, temperatures, split.learned)
+    right = split.logits.argmax(2) == split.labels  # (exits, n, classes) -> (exits, n)
+    fitted = [fit_platt(one, correct) for one, correct in zip(odds, right, strict=True)]
+    return Calibration(temperatures, tuple(slope for slope, _ in fitted), tuple(offset for _, offset in fitted))
 
 
 def drop_points(
     tuned: Tuned, threshold: Labelled, costs: Costs, macs: Costs, drops: Sequence[float], score: str = MAX_SOFTMAX
 ) -> dict[str, OperatingPoint]:
     """One more operating point for each accuracy drop, in percentage points: `drop-0.5`, …"""
-    problem = problem_of(tuned.temperatures, threshold, costs, score)
+    problem = problem_of(tuned.calibration, threshold, costs, score)
     chosen = {f"drop-{drop:g}": cheapest(problem, drop) for drop in drops}
     return {name: OperatingPoint(t, _expected(problem, macs, t)) for name, t in chosen.items()}
 
@@ -98,8 +111,8 @@ def certified_point(
     Raises:
         BudgetError: the examples cannot support the promise; says how many probably would.
     """
-    candidates = path(problem_of(tuned.temperatures, threshold, costs, score), promise.max_accuracy_drop, _CANDIDATES)
-    problem = problem_of(tuned.temperatures, held, costs, score)
+    candidates = path(problem_of(tuned.calibration, threshold, costs, score), promise.max_accuracy_drop, _CANDIDATES)
+    problem = problem_of(tuned.calibration, held, costs, score)
     found = certify(problem, candidates, promise.max_accuracy_drop, promise.confidence)
     if found.thresholds is None:
         more = f"About {found.n_needed} would" if found.n_needed else "Nor would more of the same kind"
@@ -111,10 +124,10 @@ def certified_point(
     return OperatingPoint(found.thresholds, _expected(problem, macs, found.thresholds, CERTIFICATE), found.certificate)
 
 
-def problem_of(temperatures: tuple[float, ...], split: Labelled, costs: Costs, score: str) -> Problem:
+def problem_of(calibration: Calibration, split: Labelled, costs: Costs, score: str) -> Problem:
     """What thresholds are chosen or judged on: confidences and correctness of one split."""
     correct = split.logits.argmax(2) == split.labels  # (exits, n, classes) -> (exits, n)
-    return Problem(confidences(score, split.logits, temperatures, split.learned), correct, costs)
+    return Problem(calibrated(score, split.logits, calibration, split.learned), correct, costs)
 
 
 def _expected(problem: Problem, macs: Costs, thresholds: Thresholds, split: str = THRESHOLD) -> Expected:

@@ -135,3 +135,25 @@ def test_any_score_may_guide_the_gates(cli: Any, trained: Path, tmp_path: Path) 
         assert policy.score == score
         found[score] = policy.operating_points["fast"].thresholds
     assert found["max_softmax"] != found["margin"]
+
+
+def test_platts_calibration_lives_in_the_bundle_and_can_be_fitted_again(
+    cli: Any, refused: Any, trained: Path, bundle: Path, tmp_path: Path
+) -> None:
+    path, made, again = tmp_path / "m.pt", tmp_path / "m.eebundle", tmp_path / "again.eebundle"
+    options = (*DIGITS, "--max-accuracy-drop", 4)
+    assert cli("tune", trained, *options, "--calibration", "platt", "-o", path).code == 0
+    policy = load_checkpoint(path).record.policy
+    assert policy is not None
+    assert len(policy.slopes) == len(policy.offsets) == 3
+    assert cli("export", path, "--no-reference", "-o", made).code == 0
+    assert cli("verify", made).code == 0
+    answered = cli("tune", made, *options, "-o", again, "--json")
+    assert answered.code == 0, answered
+    assert cli("verify", again).code == 0
+    assert answered.document["slopes"] == pytest.approx(policy.slopes, rel=0.02)
+    assert answered.document["offsets"] == pytest.approx(policy.offsets, abs=0.02)
+    fitted = open_bundle(again).manifest.variants["onnx/fp32"]
+    assert list(fitted.slopes) == answered.document["slopes"]
+    for source, method in ((made, "temperature"), (bundle, "platt")):
+        refused(2, "part of its graphs", "tune", source, *DIGITS, "--calibration", method, "-o", tmp_path / "no")

@@ -57,7 +57,7 @@ def test_fitting_the_bundle_finds_what_was_found_on_the_model(bundle: Path, tune
     _, found = tune_bundle(open_bundle(bundle), "onnx/fp32", digits, 4)
     policy = load_checkpoint(tuned).record.policy
     assert policy is not None
-    assert found.temperatures == pytest.approx(policy.temperatures, rel=1e-3)
+    assert found.calibration.temperatures == pytest.approx(policy.temperatures, rel=1e-3)
     for name, point in policy.operating_points.items():
         a, b = found.operating_points[name].expected, point.expected
         assert a

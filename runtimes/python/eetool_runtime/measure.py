@@ -24,7 +24,7 @@ from .cascade import Model
 from .energy import GROSS, NET, Power
 from .errors import BundleError, EarlyExitError, UsageError
 from .machine import read_machine
-from .manifest import Manifest
+from .manifest import Manifest, Variant, scalars
 from .measurement import COMPONENT, EXIT, FULL, REFERENCE, BundleId, Key, Measurement, leave_at, summarise
 from .power import METERS
 from .probes import PROBES, ProbeTimes, measure_probes
@@ -86,7 +86,7 @@ def _subjects(
     """What is to be timed, each as a function of the number of the call."""
     m, fitted = bundle.manifest, bundle.variant(variant)
     inputs = _sample_inputs(bundle)
-    tensors = [_carry(m, fitted.temperatures, graphs, x) for x in inputs]
+    tensors = [_carry(m, fitted, graphs, x) for x in inputs]
     subjects: dict[Key, Subject] = {}
     for c in m.components:
         subjects[COMPONENT, c.name] = _alone(graphs[c.name], tensors, c.name)
@@ -109,10 +109,10 @@ def _sample_inputs(bundle: Bundle) -> list[Tensors]:
     return [{i.name: arrays[i.name][n : n + 1] for i in bundle.manifest.inputs} for n in range(count)]
 
 
-def _carry(m: Manifest, temperatures: Sequence[float], graphs: Mapping[str, Graph], inputs: Tensors) -> Tensors:
+def _carry(m: Manifest, fitted: Variant, graphs: Mapping[str, Graph], inputs: Tensors) -> Tensors:
     """Every tensor that the components make of one input, so that each can be timed on what it really reads."""
     tensors = dict(inputs)
-    tensors.update({e.temperature: np.array(t, np.float32) for e, t in zip(m.exits, temperatures)})
+    tensors.update({name: np.array(value, np.float32) for name, value in scalars(m, fitted).items()})
     for c in m.components:
         graph = graphs[c.name]
         tensors.update(zip(graph.outputs, graph.run(_feed(graph, tensors, c.name))))
