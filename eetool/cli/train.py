@@ -28,6 +28,8 @@ _IMAGENET = "0.485,0.456,0.406/0.229,0.224,0.225"
     metavar="LAYERS",
     help="Layers of every exit: max2,conv3-64, linear or cls. Given once per exit: of that one, from shallow to deep.",
 )
+@click.option("--cascade/--no-cascade", default=False, help="Every exit reads the answer of the one before.")
+@click.option("--ensemble/--no-ensemble", default=False, help="Every exit answers together with those before.")
 @click.option("--weights", type=PATH, default=None, help="Begin with these: safetensors, or a state dict of torch.")
 @click.option(
     "--normalise",
@@ -133,7 +135,10 @@ def _plan(options: dict[str, Any]) -> Any:
         raise UsageError(f"--exits {options['exits']} contradicts --at with {len(taps)} taps", "Give one of them.")
     count = len(taps) if taps else 2 if options["exits"] is None else options["exits"]
     branches = options["branches"]
-    return ExitPlan(count, branches[0] if len(branches) == 1 else branches or None, taps)
+    if options["ensemble"] and options["recipe"] == "confidence":
+        raise UsageError("--ensemble has nothing to learn in the recipe confidence", "Give another --recipe.")
+    branch = branches[0] if len(branches) == 1 else branches or None
+    return ExitPlan(count, branch, taps, options["cascade"], options["ensemble"])
 
 
 def _fit(

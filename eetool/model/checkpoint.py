@@ -12,6 +12,7 @@ from torch import Tensor
 from eetool.errors import ArtefactError
 from eetool.model.branches import Branch, BranchSpec
 from eetool.model.early_exit import EarlyExitNet, captured
+from eetool.model.ensemble import Ensemble
 from eetool.model.references import build, zeros
 from eetool.records import write_atomic
 from eetool_runtime.manifest import DTYPES, Data, Input, OperatingPoint
@@ -25,7 +26,8 @@ class ModelSpec:
     """Enough to build the network again: a backbone reference and the exits on it, from shallow to deep.
 
     `config` is what the reference needs beside its name: what a transformers configuration says beyond its defaults.
-    With `learned_confidence` every early exit has a second head, which says how sure it is.
+    With `learned_confidence` every early exit has a second head, which says how sure it is. With `cascade` an exit's
+    classifier reads the answer of the exit before; with `ensemble` it answers together with it.
     """
 
     backbone: str
@@ -35,6 +37,8 @@ class ModelSpec:
     branches: tuple[str, ...]
     config: dict[str, Any] | None = None
     learned_confidence: bool = False
+    cascade: bool = False
+    ensemble: bool = False
 
 
 @dataclass(frozen=True)
@@ -146,10 +150,17 @@ def build_net(spec: ModelSpec) -> EarlyExitNet:
     with torch.no_grad(), captured(backbone.eval(), spec.taps) as features:
         backbone(*example_inputs(spec.inputs))
     exits = {
-        tap: Branch(BranchSpec.parse(branch), tuple(features[tap].shape), classes, spec.learned_confidence)
-        for tap, branch in zip(spec.taps, spec.branches, strict=True)
+        tap: Branch(
+            BranchSpec.parse(branch),
+            tuple(features[tap].shape),
+            classes,
+            spec.learned_confidence,
+            reads_answer=spec.cascade and index > 0,
+        )
+        for index, (tap, branch) in enumerate(zip(spec.taps, spec.branches, strict=True))
     }
-    return EarlyExitNet(backbone.train(), exits)
+    ensembles = [Ensemble(classes) for _ in spec.taps[1:]] if spec.ensemble else []
+    return EarlyExitNet(backbone.train(), exits, ensembles)
 
 
 def example_inputs(inputs: tuple[Input, ...], batch: int = 1) -> tuple[Tensor, ...]:

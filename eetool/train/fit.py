@@ -36,12 +36,14 @@ class ExitPlan:
     """Where exits go: at named taps, or `count` of them by cumulative MACs; and their branches.
 
     `branch` is one for all, or one for each exit from shallow to deep; without it every exit gets the one for its
-    features.
+    features. `cascade` and `ensemble` are those of the spec.
     """
 
     count: int
     branch: str | tuple[str, ...] | None = None
     taps: tuple[str, ...] = ()
+    cascade: bool = False
+    ensemble: bool = False
 
 
 def make_spec(reference: Reference, inputs: tuple[Input, ...], labels: tuple[str, ...], plan: ExitPlan) -> ModelSpec:
@@ -65,7 +67,8 @@ def make_spec(reference: Reference, inputs: tuple[Input, ...], labels: tuple[str
         branches = (plan.branch,) * len(taps) if isinstance(plan.branch, str) else plan.branch
         if len(branches) != len(taps):
             raise UsageError(f"{len(branches)} branches for {len(taps)} exits", "Give one for all, or one for each.")
-    return ModelSpec(reference.backbone, inputs, labels, taps, branches, reference.config)
+    together = {"cascade": plan.cascade, "ensemble": plan.ensemble}
+    return ModelSpec(reference.backbone, inputs, labels, taps, branches, reference.config, **together)
 
 
 def fit(

@@ -142,9 +142,11 @@ class _Run:
         with _arithmetic(self.settings.precision), even:
             if inputs.ndim == 4:
                 inputs = inputs.contiguous(memory_format=torch.channels_last)  # (N, C, H, W), in another order
-            answers, learned = self.net.answers(inputs)
-        logits = [x.float() for x in answers]
-        loss = self.loss(logits, [x.float() for x in learned if x is not None], lesson)
+            found = self.net.run(inputs)
+        logits = [x.float() for x in found.logits]
+        loss = self.loss([x.float() for x in found.own], [x.float() for x in found.learned if x is not None], lesson)
+        if self.net.ensembles:  # what exits say alone is given here: this teaches nothing but how to weigh it
+            loss = loss + self.loss([logits[0].detach(), *logits[1:-1], logits[-1].detach()], (), lesson)
         if not math.isfinite(loss.item()):
             raise DivergedError(f"the loss became {loss.item()} in {where}", "Start anew with a lower --learning-rate.")
         self.optimizer.zero_grad(set_to_none=True)
