@@ -51,7 +51,10 @@ _IMAGENET = "0.485,0.456,0.406/0.229,0.224,0.225"
 @click.option(
     "--average", type=FiniteRange(0, 0.99999), default=0.0, show_default=True, help="Decay of averaged weights."
 )
-@click.option("--mixed-precision", "precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@click.option("--torch-device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps. Several: torchrun.")
+@click.option(
+    "--mixed-precision", "precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32", show_default=True
+)
 @click.option("--exit-weights", default=None, metavar="W,W,…", help="Weights of the exits' losses.  [1 each]")
 @click.option("--ramp/--no-ramp", default=False, help="Weights of early exits rise to their share of the MACs.")
 @click.option("--gradient-scaling/--no-gradient-scaling", default=False, help="Shared layers follow a mean of exits.")
@@ -185,7 +188,7 @@ def _settings(options: dict[str, Any]) -> Any:
         cost_weight=options["cost_weight"],
     )
     same = ("recipe", "epochs", "seed", "batch_size", "learning_rate", "hold_out")
-    more = ("warm_up", "weight_decay", "precision", "average", "optimizer")
+    more = ("warm_up", "weight_decay", "precision", "average", "optimizer", "torch_device")
     return Training(**{name: options[name] for name in (*same, *more)}, loss=loss)
 
 

@@ -78,9 +78,10 @@ class Training:
     Attributes:
         hold_out: where the examples that are held out come from, see `eetool.data.splits.split_source`.
         warm_up: share of the steps in which the learning rate rises to its peak.
-        precision: `fp32`, or `bf16` for multiplications only.
+        precision: `fp32`, or `bf16` or `fp16` for multiplications only.
         average: the weights are averaged over steps, exponentially, with this decay; 0 for the last weights.
         optimizer: `sgd` with momentum, or `adamw`, which transformers need.
+        torch_device: where it was trained: `cpu`, `cuda`, …
     """
 
     recipe: str
@@ -94,6 +95,7 @@ class Training:
     precision: str = "fp32"
     average: float = 0.0
     optimizer: str = "sgd"
+    torch_device: str = "cpu"
     loss: LossOptions = LossOptions()
 
 

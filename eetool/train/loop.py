@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from eetool.model.checkpoint import Training, load_tensors, serialise
 from eetool.model.early_exit import EarlyExitNet
 from eetool.progress import SILENT, Progress
 from eetool.records import encode, write_atomic
+from eetool.train.engine import Engine, engine_for
 from eetool.train.equilibrium import equilibrium
 from eetool.train.recipes import FROZEN, Depth, Lesson, make_loss
 from eetool.train.teacher import Teacher
@@ -75,16 +76,21 @@ def train(
         UsageError: `resume` with another network or other settings than those of the interrupted run.
         ArtefactError: `state_file` is damaged.
     """
-    run = _Run(net, examples, settings, depths or [Depth(1.0, 1.0)] * (len(net.taps) + 1), teacher, progress)
-    if not resume:
+    engine = engine_for(settings)
+    progress = progress if engine.is_main else SILENT
+    run = _Run(net, examples, settings, depths or [Depth(1.0, 1.0)] * (len(net.taps) + 1), teacher, progress, engine)
+    if not resume and engine.is_main:
         state_file.unlink(missing_ok=True)
     first = run.restore(state_file) if resume else 0
     with progress("training", settings.epochs * run.steps) as advance:
         advance(first * run.steps)
         for epoch in range(first, settings.epochs):
             run.epoch(epoch, advance)
-            write_atomic(state_file, serialise(run.state(epoch + 1)))
+            if engine.is_main:
+                write_atomic(state_file, serialise(run.state(epoch + 1)))
     run.finish()
+    if not engine.is_main:
+        raise SystemExit(0)  # the first process goes on alone
     state_file.unlink(missing_ok=True)
 
 
@@ -99,14 +105,18 @@ class _Run:
         depths: Sequence[Depth],
         teacher: Teacher | None,
         progress: Progress,
+        engine: Engine,
     ) -> None:
         _lay_out(net, torch.channels_last)  # an eighth faster on processors without bf16
         self.net, self.examples, self.settings = net, examples, settings
-        self.teacher, self.progress = teacher, progress
+        self.teacher, self.progress, self.engine = teacher, progress, engine
+        if teacher is not None:
+            teacher.to(engine.device)
         self.loss = make_loss(settings.recipe, settings.loss, depths)
         self.frozen = settings.recipe in FROZEN
         net.backbone.requires_grad_(not self.frozen)
-        self.optimizer = _optimizer([p for p in net.parameters() if p.requires_grad], settings)
+        parameters = [p for p in net.parameters() if p.requires_grad]
+        self.run, self.optimizer = engine.prepare(net, _optimizer(parameters, settings))
         self.average = [x.clone() for x in _floats(net)] if settings.average else []
         self.steps = math.ceil(len(examples.labels) / settings.batch_size)
         self.header = {"settings": encode(settings), "taps": list(net.taps), "examples": len(examples.labels)}
@@ -126,6 +136,7 @@ class _Run:
             self.net.backbone.eval()  # its normalisations keep the statistics that its weights were trained with
         tally = _Tally(len(self.net.taps) + 1)
         for step, chosen in enumerate(torch.split(order, settings.batch_size)):
+            chosen = self.engine.share(chosen)
             images = examples.batch(chosen, moves)
             answers = self.teacher(images, chosen, epoch) if self.teacher else None
             position = (epoch * self.steps + step) / (settings.epochs * self.steps)
@@ -139,24 +150,26 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * one_cycle(lesson.position, self.settings.warm_up)
         even = equilibrium(self.net) if self.settings.loss.gradient_scaling else nullcontext()
-        with _arithmetic(self.settings.precision), even:
+        inputs, lesson = inputs.to(self.engine.device), lesson.to(self.engine.device)
+        with self.engine.arithmetic(), even:
             if inputs.ndim == 4:
                 inputs = inputs.contiguous(memory_format=torch.channels_last)  # (N, C, H, W), in another order
-            found = self.net.run(inputs)
+            found = self.run(inputs)
         logits = [x.float() for x in found.logits]
         loss = self.loss([x.float() for x in found.own], [x.float() for x in found.learned if x is not None], lesson)
         if self.net.ensembles:  # what exits say alone is given here: this teaches nothing but how to weigh it
             loss = loss + self.loss([logits[0].detach(), *logits[1:-1], logits[-1].detach()], (), lesson)
-        if not math.isfinite(loss.item()):
-            raise DivergedError(f"the loss became {loss.item()} in {where}", "Start anew with a lower --learning-rate.")
+        value = self.engine.mean(loss)
+        if not math.isfinite(value):
+            raise DivergedError(f"the loss became {value} in {where}", "Start anew with a lower --learning-rate.")
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        self.engine.backward(loss)
         self.optimizer.step()
         if self.average:
             done = lesson.position * self.settings.epochs * self.steps
             decay = min(self.settings.average, (1 + done) / (10 + done))  # forgets the fresh weights soon
             torch._foreach_lerp_(self.average, _floats(self.net), 1 - decay)
-        tally.add(loss.item(), logits, lesson.labels)
+        tally.add(value, logits, lesson.labels)
 
     def state(self, epochs: int) -> dict[str, Any]:
         """All that is needed to go on after `epochs` epochs."""
@@ -176,7 +189,7 @@ class _Run:
         try:
             self.net.load_state_dict(stored["net"])
             self.optimizer.load_state_dict(stored["optimizer"])
-            self.average = stored["average"]
+            self.average = [x.to(self.engine.device) for x in stored["average"]]
             return int(stored["epoch"])
         except (RuntimeError, ValueError, KeyError, TypeError):
             raise UsageError(
@@ -184,9 +197,11 @@ class _Run:
             ) from None
 
     def finish(self) -> None:
-        """Leave the network with its averaged weights, where they were asked for, in eval mode."""
+        """Leave the network with its averaged weights, where they were asked for, in eval mode, on this processor."""
+        self.engine.close()
         if self.average and self.settings.epochs:
             torch._foreach_copy_(_floats(self.net), self.average)
+        self.net.to("cpu")
         _lay_out(self.net, torch.contiguous_format)
         self.net.requires_grad_(True)
         self.net.eval()
@@ -234,7 +249,3 @@ def _floats(net: nn.Module) -> list[Tensor]:
 
 def _lay_out(net: nn.Module, order: torch.memory_format) -> None:
     net.to(memory_format=order)  # type: ignore[call-overload]  # torch's own stubs leave this form out
-
-
-def _arithmetic(precision: str) -> AbstractContextManager[Any]:
-    return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
