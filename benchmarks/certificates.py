@@ -42,6 +42,8 @@ def main() -> None:
     score = LEARNED if record.spec.learned_confidence else MAX_SOFTMAX
     held = answers(options.model, options.data, options.cache)
     costs = model_macs(record.spec, score)
+    if sum(options.sizes) >= len(held.labels):  # of fewer images the same parts, and half of them to look at
+        options.sizes = [size * len(held.labels) // (2 * sum(options.sizes)) for size in options.sizes]
     random = np.random.default_rng(0)
     deals = [random.permutation(len(held.labels)) for _ in range(options.splits)]
     found = {

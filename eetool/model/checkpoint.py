@@ -19,6 +19,7 @@ from eetool_runtime.manifest import DTYPES, Data, Input, OperatingPoint
 from eetool_runtime.records import Refuse, decode, encode, parse_json
 
 FORMAT = "eetool-model/1"
+_MAX_REASON = 300  # characters
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,9 @@ class Checkpoint:
         try:
             net.load_state_dict(self.state)
         except RuntimeError as error:
-            raise ArtefactError(f"the tensors do not fit {self.record.spec.backbone}: {error}") from None
+            reason = " ".join(str(error).split())  # torch lists every tensor, on lines of its own
+            shown = reason if len(reason) <= _MAX_REASON else reason[:_MAX_REASON] + "…"
+            raise ArtefactError(f"the tensors do not fit {self.record.spec.backbone}: {shown}") from None
         return net.eval()
 
     def with_policy(self, policy: Policy) -> "Checkpoint":

@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,7 @@ def train(
     if not resume and engine.is_main:
         state_file.unlink(missing_ok=True)
     first = run.restore(state_file) if resume else 0
-    with progress("training", settings.epochs * run.steps) as advance:
+    with progress("training", settings.epochs * run.steps) as advance, _kept(state_file):
         advance(first * run.steps)
         for epoch in range(first, settings.epochs):
             run.epoch(epoch, advance)
@@ -92,6 +92,18 @@ def train(
     if not engine.is_main:
         raise SystemExit(0)  # the first process goes on alone
     state_file.unlink(missing_ok=True)
+
+
+@contextmanager
+def _kept(state_file: Path) -> Iterator[None]:
+    """Say what there still is where a run diverges after a whole epoch."""
+    try:
+        yield
+    except DivergedError as error:
+        if not state_file.exists():
+            raise
+        hint = f"The last whole epoch is kept: --weights {state_file} begins from it, with a lower --learning-rate."
+        raise DivergedError(error.message, hint) from None
 
 
 class _Run:

@@ -13,7 +13,19 @@ from eetool.model.scores import MAX_SOFTMAX
 from eetool.tune.calibrate import PLATT, Calibration
 from eetool.tune.calibrate import TEMPERATURE as TEMPERATURE_SCALING
 from eetool.tune.costs import Costs, component_costs
-from eetool.tune.policy import BALANCED, CERTIFIED, Labelled, Promise, Tuned, certified_point, drop_points, tune
+from eetool.tune.policy import (
+    BALANCED,
+    BUDGET,
+    CERTIFIED,
+    Budget,
+    Labelled,
+    Promise,
+    Tuned,
+    budget_point,
+    certified_point,
+    drop_points,
+    tune,
+)
 from eetool_runtime import Bundle, load
 from eetool_runtime.manifest import Data, Manifest, Variant
 
@@ -24,7 +36,7 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class Aims:
-    """What a policy is to keep to: see `eetool.tune.policy.tune`, `drop_points`, and, for `certify`, `Promise`.
+    """What a policy is to keep to: see `tune`, `drop_points`, `budget_point` and `Promise` in `eetool.tune.policy`.
 
     `calibration` is the method; null for that of the model, if it was tuned before.
     """
@@ -32,6 +44,7 @@ class Aims:
     max_accuracy_drop: float
     certify: float | None = None
     drops: tuple[float, ...] = ()
+    budget: Budget | None = None
     calibration: str | None = None
 
 
@@ -61,6 +74,8 @@ def fit_policy(
     method = aims.calibration or TEMPERATURE_SCALING
     tuned = tune(answered(TEMPERATURE), threshold, costs, macs, aims.max_accuracy_drop, score, method)
     more = drop_points(tuned, threshold, costs, macs, aims.drops, score)
+    if aims.budget is not None:
+        more[BUDGET] = budget_point(tuned, threshold, costs, macs, aims.budget, aims.max_accuracy_drop, score)
     if held is not None and aims.certify is not None:
         promise = Promise(aims.max_accuracy_drop, aims.certify)
         more[CERTIFIED] = certified_point(tuned, threshold, held, costs, macs, promise, score)
@@ -72,12 +87,12 @@ def tune_bundle(
     variant: str,
     source: Source,
     aims: Aims | float,
-    latency_ms: Mapping[str, float] | None = None,
+    priced: Mapping[str, float] | None = None,
 ) -> tuple[Manifest, Tuned]:
     """The manifest of `bundle` with a policy fitted on the outputs of one of its variants.
 
     Args:
-        latency_ms: milliseconds of each component, to minimise latency; by default MACs are minimised.
+        priced: milliseconds or millijoules of each component, to minimise these; by default MACs are minimised.
         aims: a number alone is the accuracy drop.
 
     Raises:
@@ -94,7 +109,7 @@ def tune_bundle(
     aims, before = replace(aims, calibration=method), manifest.variants[variant]
     calibrated = Calibration(before.temperatures, before.slopes, before.offsets)
     macs = component_costs(manifest, {c.name: float(c.macs) for c in manifest.components})
-    costs = component_costs(manifest, latency_ms) if latency_ms else macs
+    costs = component_costs(manifest, priced) if priced else macs
     model = load(bundle, variant=variant)
 
     def answers_of(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

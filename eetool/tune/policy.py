@@ -14,13 +14,14 @@ from eetool.tune.costs import Costs
 from eetool.tune.diagnose import Diagnosis, diagnose
 from eetool.tune.metrics import Thresholds, exits_taken
 from eetool.tune.scores import calibrated, log_odds
-from eetool.tune.thresholds import Problem, cheapest, path
+from eetool.tune.thresholds import Problem, cheapest, most_accurate, path
 from eetool_runtime.manifest import Expected, OperatingPoint, Reached
 
-FULL, BALANCED, FAST, CERTIFIED = "full", "balanced", "fast", "certified"
+FULL, BALANCED, FAST, CERTIFIED, BUDGET = "full", "balanced", "fast", "certified", "budget"
 # What part of the accuracy drop that the user allows each point may spend.
 _SHARE_OF_DROP = {BALANCED: 0.5, FAST: 1.0}
 _CANDIDATES = 32  # thresholds that a certificate is tried for
+_ROUNDING = 1 + 1e-9
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,14 @@ class Promise:
 
     max_accuracy_drop: float
     confidence: float
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The most that an input may cost in the mean, in `unit`: `latency_ms` or `energy_mj`."""
+
+    unit: str
+    most: float
 
 
 @dataclass(frozen=True)
@@ -122,6 +131,50 @@ def certified_point(
             f"{more}, as far as these examples tell. Or promise less.",
         )
     return OperatingPoint(found.thresholds, _expected(problem, macs, found.thresholds, CERTIFICATE), found.certificate)
+
+
+def budget_point(
+    tuned: Tuned,
+    threshold: Labelled,
+    costs: Costs,
+    macs: Costs,
+    budget: Budget,
+    max_accuracy_drop: float,
+    score: str = MAX_SOFTMAX,
+) -> OperatingPoint:
+    """The fewest errors at a mean cost of at most `budget`, and no more of them than `max_accuracy_drop` allows.
+
+    Raises:
+        BudgetError: no thresholds keep both; names the nearest that keep one of them.
+    """
+    problem = problem_of(tuned.calibration, threshold, costs, score)
+    chosen = most_accurate(problem, budget.most)
+    cost, errors = problem.evaluate(chosen)
+    full = problem.evaluate(tuned.operating_points[FULL].thresholds)[0]
+    if cost > budget.most * _ROUNDING:
+        raise BudgetError(
+            f"no thresholds bring the mean {budget.unit} down to {budget.most:g}; the nearest is {cost:.4g} "
+            f"(full depth {full:.4g}) and loses {100 * errors / problem.n:.2f} points",
+            "Allow more, or train a smaller model or an earlier exit.",
+        )
+    allowed = problem.allowed_errors(max_accuracy_drop)
+    if errors > max(allowed, 0):
+        nearest = problem.evaluate(tuned.operating_points[FAST].thresholds)[0]
+        raise BudgetError(
+            f"a mean {budget.unit} of {budget.most:g} costs {100 * errors / problem.n:.2f} points of accuracy, where "
+            f"{max_accuracy_drop:g} are allowed; the nearest within them is {nearest:.4g} (full depth {full:.4g})",
+            "Allow more of either: --max-accuracy-drop, or the budget.",
+        )
+    return OperatingPoint(chosen, _expected(problem, macs, chosen))
+
+
+def mean_costs(tuned: Tuned, costs: Costs) -> dict[str, float]:
+    """Mean cost of an input at every operating point, by its expected shares."""
+    return {
+        name: float(np.dot(point.expected.exit_shares, costs.leaving(point.thresholds)))
+        for name, point in tuned.operating_points.items()
+        if point.expected is not None
+    }
 
 
 def problem_of(calibration: Calibration, split: Labelled, costs: Costs, score: str) -> Problem:
