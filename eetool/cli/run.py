@@ -24,7 +24,7 @@ def run(
     threshold: float | None,
     threads: int | None,
 ) -> Answer:
-    """Predict INPUTS (images, or .npy arrays with one input or a batch) with early exit."""
+    """Predict INPUTS with early exit: images, .npy arrays with one input or a batch, .txt files of texts."""
     from eetool.data.files import read_inputs
     from eetool_runtime import load
 

@@ -17,7 +17,7 @@ from .errors import BackendError, EarlyExitError, InputError, UsageError
 from .guided import Clock, guide
 from .lane import Lane, Lanes
 from .machine import resident_bytes
-from .manifest import Expected, OperatingPoint
+from .manifest import Expected, OperatingPoint, scalars
 from .pace import Pace
 from .policy import Band, Gate, Policy, Stretch, Thresholds, unsplit_macs
 from .preprocess import Raw, check, check_together, finite, preprocess_all, share_symbols
@@ -53,8 +53,8 @@ class Model:
         self._clock = clock
         self._pace = Pace(component_ms or {})
         self._fitted = bundle.manifest.variants[variant]
-        self._temperatures: Tensors = {
-            e.temperature: np.array(t, np.float32) for e, t in zip(self._manifest.exits, self._fitted.temperatures)
+        self._scalars: Tensors = {
+            name: np.array(value, np.float32) for name, value in scalars(self._manifest, self._fitted).items()
         }
         self._labels = self._manifest.labels
         self._stats: dict[str, Stats] = {}
@@ -63,7 +63,7 @@ class Model:
         self._accepted: Optional[tuple[tuple[int, ...], np.dtype]] = None
         self._symbols_shared = share_symbols(self._manifest.inputs)
         self._unsplit_macs = unsplit_macs(self._manifest)
-        self._lanes = Lanes(self._manifest, variant, self._in_order, self._temperatures)
+        self._lanes = Lanes(self._manifest, variant, self._in_order, self._scalars)
         self.use(self._manifest.default_operating_point)
 
     @property
@@ -226,7 +226,7 @@ class Model:
         """
         start = self._clock()
         policy = self._policy
-        tensors = {**self._check(inputs, any_batch=True), **self._temperatures}
+        tensors = {**self._check(inputs, any_batch=True), **self._scalars}
         n = len(tensors[self._first_input])
         if policy.watch is not None or not can_compact(self._manifest, self._fitted):
             names = [spec.name for spec in self._manifest.inputs]
@@ -241,7 +241,7 @@ class Model:
 
     def every_exit(self, inputs: Arrays) -> list[tuple[np.ndarray, np.ndarray]]:
         """Logits (N, classes) and confidence (N,) of every exit, none skipped, for a batch of any size."""
-        tensors = {**self._check(inputs, any_batch=True), **self._temperatures}
+        tensors = {**self._check(inputs, any_batch=True), **self._scalars}
         if self._fitted.batch is None:
             return self._every_exit(tensors)
         rows = range(len(tensors[self._first_input]))
