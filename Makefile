@@ -9,13 +9,18 @@ INSTALLED := $(VENV)/.installed
 # Waiting threads that spin make every test slow on a busy machine.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test test-arm64 test-pythons check clean
+.PHONY: demo docs test test-arm64 test-pythons check clean
 
 demo: $(INSTALLED)
 	PATH="$(abspath $(BIN)):$$PATH" sh examples/demo.sh demo
 
 test: $(INSTALLED)
 	$(BIN)/pytest
+
+# The site, into build/docs; a warning is an error, and so is a link inside it that leads nowhere.
+docs: $(INSTALLED)
+	$(BIN)/pip install --quiet --constraint constraints.txt -e ".[docs]"
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs build/docs
 
 # The runtime on an emulated Raspberry Pi: as root, with debootstrap and qemu-user-static installed.
 test-arm64: $(INSTALLED)

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from eetool.bench.contenders import UNSPLIT, Contender, Outcome, distinct, of_bundle, of_static, ready
+from eetool.bench.exits import ExitFigures, exit_figures
 from eetool.bench.points import Point, Run, make_point
 from eetool.bench.race import race
 from eetool.bench.verdict import Standing, Verdict, judge, ratio_interval
 from eetool.data.sources import Source
 from eetool.data.splits import split_record
 from eetool.errors import ArtefactError, UsageError
-from eetool.progress import SILENT, Progress
+from eetool.progress import SILENT, Advance, Progress
 from eetool_measure.machine import Machine, read_machine
 from eetool_runtime.backends import backend_for
 from eetool_runtime.cascade import Model
@@ -36,7 +37,7 @@ class DataUsed:
 
 @dataclass(frozen=True)
 class Bench:
-    """The document `bench/1`. `max_accuracy_drop` is in percentage points."""
+    """The document `bench/1`. `max_accuracy_drop` is in percentage points; `labels` are the names of the classes."""
 
     points: tuple[Point, ...]
     verdict: Verdict
@@ -49,6 +50,8 @@ class Bench:
     max_accuracy_drop: float
     data: DataUsed
     machine: Machine
+    labels: tuple[str, ...] = ()
+    exits: tuple[ExitFigures, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,8 @@ def compare(
     Returns:
         points in the order of the contenders, the verdict, and the passes that were timed.
     """
-    outcomes = [_explain(contender, len(labels)) for contender in contenders]
+    with progress("answers before the clock runs", len(contenders)) as advance:
+        outcomes = [_explain(contender, len(labels), advance) for contender in contenders]
     times_ns = race(
         contenders,
         len(labels),
@@ -155,10 +159,16 @@ def bench_bundle(
         max_accuracy_drop=rules.max_accuracy_drop,
         data=DataUsed(source.name, split, len(indices), split_record({split: indices})[split].sha256),
         machine=read_machine(backend.name, backend.version),
+        labels=manifest.labels,
+        exits=exit_figures(
+            model, inputs, source.labels[indices], indices, model.operating_points[rules.judged].thresholds, progress
+        ),
     )
 
 
-def _explain(contender: Contender, images: int) -> list[Outcome]:
+def _explain(contender: Contender, images: int, advance: Advance) -> list[Outcome]:
     """Every answer, before the clock runs; it also warms the contender up."""
     contender.prepare()
-    return [contender.explain(image) for image in range(images)]
+    said = [contender.explain(image) for image in range(images)]
+    advance(1)
+    return said

@@ -29,6 +29,7 @@ class Point:
         mean_macs: of everything that ran; null where it is not known.
         compute_saved: 1 − mean MACs / MACs of the unsplit backbone.
         ece: expected calibration error, 15 bins.
+        exits_by_class: images of each class that left at each exit, (classes, exits); null for static nets.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Point:
     mean_macs: float | None
     compute_saved: float | None
     ece: float
+    exits_by_class: tuple[tuple[int, ...], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,15 @@ def make_point(run: Run, unsplit: Run, labels: np.ndarray, n_exits: int) -> Poin
         mean_macs=run.mean_macs,
         compute_saved=_saved(run.mean_macs, unsplit.mean_macs),
         ece=expected_calibration_error(confidence, right),
+        exits_by_class=_by_class(exits, labels, (len(run.outcomes[0].probabilities), n_exits)) if exits else None,
     )
 
 
 def _saved(mean_macs: float | None, unsplit_macs: float | None) -> float | None:
     return 1 - mean_macs / unsplit_macs if mean_macs is not None and unsplit_macs else None
+
+
+def _by_class(exits: Sequence[int], labels: np.ndarray, shape: tuple[int, int]) -> tuple[tuple[int, ...], ...]:
+    counts = np.zeros(shape, np.int64)  # (classes, exits)
+    np.add.at(counts, (labels, np.array(exits)), 1)
+    return tuple(tuple(row) for row in counts.tolist())

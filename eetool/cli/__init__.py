@@ -21,8 +21,10 @@ VERBS = {
     "profile": "Measure or look up latency and energy on a device.",
     "run": "Predict files or arrays with early exit.",
     "bench": "Compare early exit with static models by the clock.",
+    "report": "Make one page of what the other commands found.",
     "devices": "List the devices that eetool knows.",
     "doctor": "Say whether this machine is able.",
+    "completion": "Print what makes a shell complete eetool's words.",
 }
 
 

@@ -7,7 +7,7 @@ import click
 
 from eetool.cli.console import Answer, TerminalProgress, table, verb, write_answer
 from eetool.cli.figures import milliseconds, percent, shares
-from eetool.cli.options import PATH, FiniteRange, data_option, force_option, output_option
+from eetool.cli.options import BUNDLE, MODEL, FiniteRange, data_option, force_option, output_option
 from eetool.records import check_output
 
 if TYPE_CHECKING:
@@ -17,11 +17,11 @@ _LEGEND = "agree: with unsplit, in %; ratio: mean ms / that of unsplit; saved: M
 
 
 @verb
-@click.argument("bundle", type=PATH)
+@click.argument("bundle", type=BUNDLE)
 @data_option()
 @click.option("--variant", default="auto", show_default=True)
 @click.option(
-    "--against", type=PATH, multiple=True, help="A static net to hold against it: .onnx or bundle; repeatable."
+    "--against", type=MODEL, multiple=True, help="A static net to hold against it: .onnx or bundle; repeatable."
 )
 @click.option(
     "--threads", type=click.IntRange(1), default=None, help="[what the bundle recorded for this machine, or 1]"

@@ -1,4 +1,7 @@
-"""What all verbs share: answers on stdout, everything else on stderr, errors as messages with exit codes."""
+"""What all verbs share: answers on stdout, everything else on stderr, errors as messages with exit codes.
+
+Nothing heavy is imported before it is needed: `eetool --help` and shell completion must not wait.
+"""
 
 import functools
 import json
@@ -9,17 +12,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from eetool import __version__
-from eetool.errors import EarlyExitError
-from eetool.progress import Advance
-from eetool.records import canonical, encode, write_atomic
+
+if TYPE_CHECKING:
+    from eetool.errors import EarlyExitError
+    from eetool.progress import Advance
 
 INTERRUPTED = 130
 _UNLIMITED = 100_000  # columns
+_LOUDNESS = "eetool.loudness"
+QUIET, NORMAL, VERBOSE = -1, 0, 1
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,7 @@ class Answer:
     schema: str
     document: Mapping[str, Any]
     text: Sequence[Any]
-    problem: EarlyExitError | None = None
+    problem: "EarlyExitError | None" = None
 
 
 class Group(click.Group):
@@ -44,9 +51,9 @@ class Group(click.Group):
         try:
             code = super().main(argv, *rest, **extra)
         except Exception as error:
-            code = _report(
-                error, as_json="--json" in argv, command=next((a for a in argv if not a.startswith("-")), None)
-            )
+            command = next((a for a in argv if not a.startswith("-")), None)
+            loud = bool({"--verbose", "-v"} & set(argv))
+            code = _report(error, "--json" in argv, command, loud)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             code = INTERRUPTED
@@ -54,26 +61,36 @@ class Group(click.Group):
 
 
 def verb(function: Callable[..., Answer]) -> click.Command:
-    """Make a click command of `function`: its name, its docstring, `--json`, and the printing of its answer."""
+    """Make a click command of `function`: its name, its docstring, what all verbs take, the printing of its answer."""
     name = function.__name__
 
     @click.option("--json/--no-json", "as_json", default=False, help="Print one JSON document.")
+    @click.option("-q", "--quiet/--no-quiet", default=False, help="No progress and no notes; errors only.")
+    @click.option("-v", "--verbose/--no-verbose", default=False, help="Say how long each step took.")
     @functools.wraps(function)
-    def run(*args: Any, as_json: bool, **kwargs: Any) -> None:
+    def run(*args: Any, as_json: bool, quiet: bool, verbose: bool, **kwargs: Any) -> None:
+        if quiet and verbose:
+            raise click.UsageError("--quiet or --verbose, not both")
+        context = click.get_current_context()
+        context.meta[_LOUDNESS] = QUIET if quiet else VERBOSE if verbose else NORMAL
         answer = function(*args, **kwargs)
         if as_json:
+            from eetool.records import canonical
+
             click.echo(canonical(envelope(name, answer)), nl=False)
         else:
             show(answer.text)
         if answer.problem is not None:
             code = answer.problem.exit_code if as_json else _report(answer.problem, as_json=False, command=name)
-            click.get_current_context().exit(code)
+            context.exit(code)
 
     return click.command(name)(run)
 
 
 def envelope(command: str, answer: Answer) -> dict[str, Any]:
     """The document of an answer as `--json` prints it and `-o` writes it."""
+    from eetool.records import encode
+
     problem = answer.problem
     head = {"eetool": __version__, "command": command, "schema": answer.schema, "ok": problem is None}
     error = {} if problem is None else {"error": _error(*_explain(problem))}
@@ -82,6 +99,8 @@ def envelope(command: str, answer: Answer) -> dict[str, Any]:
 
 def write_answer(path: Path, command: str, answer: Answer) -> None:
     """Write the document of an answer to `path`."""
+    from eetool.records import canonical, write_atomic
+
     write_atomic(path, canonical(envelope(command, answer)).encode())
 
 
@@ -111,11 +130,26 @@ def table(columns: Mapping[str, str], rows: Sequence[Sequence[str]]) -> Any:
 
 
 class TerminalProgress:
-    """Bars with the time left on a terminal; elsewhere nothing but notes. Everything goes to stderr."""
+    """Bars with the time left on a terminal; elsewhere nothing but notes. Everything goes to stderr.
+
+    --quiet silences both; --verbose adds a line with the time that each block of work took.
+    """
+
+    def __init__(self) -> None:
+        context = click.get_current_context(silent=True)
+        self._loudness: int = context.meta.get(_LOUDNESS, NORMAL) if context is not None else NORMAL
 
     @contextmanager
-    def __call__(self, what: str, total: int) -> Iterator[Advance]:
-        if not sys.stderr.isatty():
+    def __call__(self, what: str, total: int) -> "Iterator[Advance]":
+        begin = monotonic()
+        with self._bar(what, total) as advance:
+            yield advance
+        if self._loudness == VERBOSE:
+            click.echo(f"{what}: {total} in {monotonic() - begin:.1f} s", err=True)
+
+    @contextmanager
+    def _bar(self, what: str, total: int) -> "Iterator[Advance]":
+        if self._loudness == QUIET or not sys.stderr.isatty():
             yield lambda steps: None
             return
         from rich import progress
@@ -132,11 +166,12 @@ class TerminalProgress:
             yield lambda steps: bar.advance(task, steps)
 
     def note(self, line: str) -> None:
-        click.echo(line, err=True)
+        if self._loudness != QUIET:
+            click.echo(line, err=True)
 
 
-def _report(error: Exception, as_json: bool, command: str | None) -> int:
-    code, message, hint = _explain(error)
+def _report(error: Exception, as_json: bool, command: str | None, loud: bool = False) -> int:
+    code, message, hint = _explain(error, loud)
     if as_json:
         document = {"eetool": __version__, "command": command, "ok": False}
         click.echo(json.dumps({**document, "error": _error(code, message, hint)}, indent=2))
@@ -151,8 +186,10 @@ def _error(code: int, message: str, hint: str | None) -> dict[str, Any]:
     return {"code": code, "message": message, "hint": hint}
 
 
-def _explain(error: Exception) -> tuple[int, str, str | None]:
+def _explain(error: Exception, loud: bool = False) -> tuple[int, str, str | None]:
     """Exit code, message and hint of any exception."""
+    from eetool.errors import EarlyExitError
+
     if isinstance(error, EarlyExitError):
         return error.exit_code, error.message, error.hint
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
@@ -164,7 +201,7 @@ def _explain(error: Exception) -> tuple[int, str, str | None]:
         return error.exit_code, error.format_message(), None
     if isinstance(error, click.Abort):
         return INTERRUPTED, "interrupted", None
-    if os.environ.get("EETOOL_TRACEBACK"):
+    if loud or os.environ.get("EETOOL_TRACEBACK"):
         traceback.print_exc()
-    hint = "This is a fault of eetool, not yours. EETOOL_TRACEBACK=1 shows where it happened; please report it."
+    hint = "This is a fault of eetool, not yours. --verbose shows where it happened; please report it."
     return 1, f"unexpected {type(error).__name__}: {error}", hint

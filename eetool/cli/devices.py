@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from eetool.cli.complete import complete_device
 from eetool.cli.console import Answer, table, verb
 from eetool.cli.figures import milliseconds
 
@@ -15,7 +16,7 @@ _MOST_ENTRIES = 40  # of a table that somebody measured there are thousands; --j
 
 
 @verb
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_device)
 def devices(name: str | None) -> Answer:
     """List the devices that eetool knows, or all that is known of the device or hw profile NAME."""
     if name is not None:

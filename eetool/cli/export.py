@@ -8,7 +8,7 @@ import click
 from click.core import ParameterSource
 
 from eetool.cli.console import Answer, TerminalProgress, table, verb
-from eetool.cli.options import PATH, force_option, output_option
+from eetool.cli.options import MODEL, PATH, force_option, output_option
 from eetool.errors import EarlyExitError, MissingError, UsageError
 from eetool.progress import Progress
 from eetool.records import check_output
@@ -21,7 +21,7 @@ _CALIBRATION = 256
 
 
 @verb
-@click.argument("model", type=PATH)
+@click.argument("model", type=MODEL)
 @output_option("The bundle or file.  [MODEL with the suffix .eebundle, or .onnx for a single file]")
 @click.option(
     "--format", "formats", type=click.Choice(["onnx", "tflite"]), multiple=True, default=("onnx",), show_default=True

@@ -6,12 +6,12 @@ from typing import Any
 import click
 
 from eetool.cli.console import Answer, table, verb
-from eetool.cli.options import PATH, SHAPE
+from eetool.cli.options import MODEL, SHAPE
 from eetool.records import encode
 
 
 @verb
-@click.argument("model", type=PATH)
+@click.argument("model", type=MODEL)
 @click.option("--input", "shape", type=SHAPE, default=None, help="Input shape of a model reference.  [the model's own]")
 @click.option(
     "--classes", type=click.IntRange(2), default=None, help="Classes of a model reference.  [the model's own]"

@@ -9,10 +9,14 @@ from typing import Any, TypeVar
 
 import click
 
+from eetool.cli.complete import ArtefactPath
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Paths are checked by the code that opens them, which says more than "does not exist" and exits with 3.
 PATH = click.Path(path_type=Path)
+BUNDLE = ArtefactPath()
+MODEL = ArtefactPath(".pt", ".onnx")
 
 
 class ShapeType(click.ParamType[Any]):

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eetool.cli.built import build_answer
+from eetool.cli.complete import complete_device
 from eetool.cli.console import Answer, TerminalProgress, table, verb, write_answer
 from eetool.cli.figures import milliseconds
-from eetool.cli.options import DURATION, PATH, FiniteRange, force_option, output_option
+from eetool.cli.options import DURATION, MODEL, PATH, FiniteRange, force_option, output_option
 from eetool.cli.predicted import predicted
 from eetool.errors import ArtefactError, MissingError, UsageError
 from eetool.records import check_output
@@ -25,11 +26,12 @@ SSH = "ssh://"
 
 
 @verb
-@click.argument("input", type=PATH, required=False)
+@click.argument("input", type=MODEL, required=False)
 @click.option(
     "--device",
     default=HOST,
     show_default=True,
+    shell_complete=complete_device,
     help="host, ssh://user@host[:port], a name from `eetool devices`, or a hw profile.",
 )
 @click.option("--device-python", default="python3", show_default=True, help="With ssh://: the interpreter there.")

@@ -1,16 +1,20 @@
 """`eetool run`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from eetool.cli.console import Answer, table, verb
-from eetool.cli.options import PATH
+from eetool.cli.console import Answer, TerminalProgress, table, verb
+from eetool.cli.options import BUNDLE, PATH
 from eetool.errors import UsageError
+
+if TYPE_CHECKING:
+    from eetool_runtime import Model
 
 
 @verb
-@click.argument("bundle", type=PATH)
+@click.argument("bundle", type=BUNDLE)
 @click.argument("inputs", type=PATH, nargs=-1, required=True)
 @click.option("--variant", default="auto", show_default=True)
 @click.option("--operating-point", default=None, help="Where the thresholds come from.  [the bundle's default]")
@@ -25,7 +29,6 @@ def run(
     threads: int | None,
 ) -> Answer:
     """Predict INPUTS with early exit: images, .npy arrays with one input or a batch, .txt files of texts."""
-    from eetool.data.files import read_inputs
     from eetool_runtime import load
 
     if operating_point is not None and threshold is not None:
@@ -33,23 +36,11 @@ def run(
     model = load(bundle, variant=variant, threads=threads, pool="process")
     if operating_point is not None or threshold is not None:
         model.use(operating_point, threshold=threshold)
-    results = []
-    for path in inputs:
-        arrays = read_inputs(path, model)
-        for i, array in enumerate(arrays):
-            name = str(path) if len(arrays) == 1 else f"{path}[{i}]"
-            result = model(array)
-            results.append(
-                {
-                    "input": name,
-                    "label": result.label,
-                    "index": result.index,
-                    "exit": result.exit,
-                    "confidence": result.confidence,
-                    "probabilities": result.probabilities.tolist(),
-                    "latency_ms": result.latency_ms,
-                }
-            )
+    results: list[dict[str, Any]] = []
+    with TerminalProgress()("files", len(inputs)) as advance:
+        for path in inputs:
+            results += _answers(path, model)
+            advance(1)
     rows = [
         (str(r["input"]), str(r["label"]), f"{r['confidence']:.4f}", str(r["exit"]), f"{r['latency_ms']:.3f} ms")
         for r in results
@@ -62,6 +53,25 @@ def run(
         f"compute saved {100 * stats['compute_saved']:.0f} %",
     ]
     return Answer("run/1", {"results": results, "stats": stats}, text)
+
+
+def _answers(path: Path, model: "Model") -> list[dict[str, Any]]:
+    from eetool.data.files import read_inputs
+
+    arrays = read_inputs(path, model)
+    names = [str(path) if len(arrays) == 1 else f"{path}[{i}]" for i in range(len(arrays))]
+    return [
+        {
+            "input": name,
+            "label": result.label,
+            "index": result.index,
+            "exit": result.exit,
+            "confidence": result.confidence,
+            "probabilities": result.probabilities.tolist(),
+            "latency_ms": result.latency_ms,
+        }
+        for name, result in ((name, model(array)) for name, array in zip(names, arrays, strict=True))
+    ]
 
 
 command = run

@@ -10,13 +10,13 @@ import click
 
 from eetool.cli.console import Answer, TerminalProgress, table, verb
 from eetool.cli.figures import percent
-from eetool.cli.options import PATH, FiniteRange, data_option, force_option, output_option
+from eetool.cli.options import MODEL, PATH, FiniteRange, data_option, force_option, output_option
 from eetool.errors import ArtefactError, OutputError, UsageError
 from eetool.records import check_output
 
 
 @verb
-@click.argument("model", type=PATH)
+@click.argument("model", type=MODEL)
 @data_option()
 @output_option("Where the result goes.  [MODEL itself, if it was not tuned before]")
 @click.option(

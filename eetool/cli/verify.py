@@ -4,13 +4,13 @@ from pathlib import Path
 
 import click
 
-from eetool.cli.console import Answer, verb
-from eetool.cli.options import PATH
+from eetool.cli.console import Answer, TerminalProgress, verb
+from eetool.cli.options import BUNDLE
 from eetool.errors import MissingError, VerificationError
 
 
 @verb
-@click.argument("bundle", type=PATH)
+@click.argument("bundle", type=BUNDLE)
 def verify(bundle: Path) -> Answer:
     """Check the hashes of BUNDLE and repeat its parity proof on its samples, without torch.
 
@@ -23,13 +23,15 @@ def verify(bundle: Path) -> Answer:
 
     opened = open_bundle(bundle)
     checks, skipped = [], {}
-    for variant in opened.manifest.variants:
-        try:
-            backend_for(variant.split("/")[0])
-        except (BackendError, UsageError) as error:
-            skipped[variant] = f"{error.message} ({error.hint})" if error.hint else error.message
-            continue
-        checks += check_bundle(opened, variant)
+    with TerminalProgress()("variants", len(opened.manifest.variants)) as advance:
+        for variant in opened.manifest.variants:
+            try:
+                backend_for(variant.split("/")[0])
+            except (BackendError, UsageError) as error:
+                skipped[variant] = f"{error.message} ({error.hint})" if error.hint else error.message
+            else:
+                checks += check_bundle(opened, variant)
+            advance(1)
     failed = [f"{check.what}: {check.found}" for check in checks if not check.passed]
     if failed:
         raise VerificationError(f"{bundle} does not compute what it records:\n  " + "\n  ".join(failed))

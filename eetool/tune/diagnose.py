@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
 
-from eetool.tune.metrics import Thresholds, exits_taken, expected_calibration_error
+from eetool.tune.metrics import Thresholds, auroc, exits_taken, expected_calibration_error
 from eetool.tune.thresholds import Problem
 
 _DEGENERATE = 0.99  # share of the inputs at one early exit from which on its gate decides nothing
@@ -44,15 +43,6 @@ def diagnose(problem: Problem, thresholds: Thresholds) -> Diagnosis:
     degenerate = early if problem.early and shares[early] >= _DEGENERATE else None
     exits = tuple(_exit(problem, taken, i) for i in range(len(problem.confidences)))
     return Diagnosis(exits, float(abs((left * np.log2(left)).sum())), degenerate)
-
-
-def auroc(confidence: np.ndarray, correct: np.ndarray) -> float | None:
-    """Probability that a right answer is surer than a wrong one, ties counting half; null without both kinds."""
-    right, wrong = int(correct.sum()), int((~correct).sum())
-    if not right or not wrong:
-        return None
-    ranks = rankdata(confidence)
-    return float((ranks[correct].sum() - right * (right + 1) / 2) / (right * wrong))
 
 
 def _exit(problem: Problem, taken: np.ndarray, index: int) -> ExitDiagnosis:

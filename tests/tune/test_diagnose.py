@@ -5,7 +5,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from eetool.tune.costs import Costs
-from eetool.tune.diagnose import auroc, diagnose
+from eetool.tune.diagnose import diagnose
+from eetool.tune.metrics import auroc
 from eetool.tune.thresholds import Problem
 
 SURE = np.array([[0.9, 0.8, 0.7, 0.2], [0.5, 0.6, 0.4, 0.95], [1, 1, 1, 1]], np.float32)

@@ -1,0 +1,148 @@
+"""The documentation: every block of commands or Python runs, as it stands there, and help and reference are one."""
+
+import contextlib
+import importlib.util
+import io
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+# Run by tests of their own.
+ELSEWHERE = {"embedding.md": "runtimes/python/tests/test_embedding.py"}
+EXAMPLES = sorted((ROOT / "examples").glob("*/README.md"))  # each in a copy of its own folder
+_BLOCK = re.compile(r"^(?P<fence>`{3,})(?P<language>\w*)[^\n]*\n(?P<code>.*?)^(?P=fence)$", re.DOTALL | re.MULTILINE)
+_NOT_RUN = re.compile(r"\*Not run in the tests: (?P<reason>[^*]+)\.\*\s*\Z")
+
+
+class Block:
+    """A fenced block, with its language and, where it says that it is not run, why."""
+
+    def __init__(self, page: Path, match: re.Match[str], text: str) -> None:
+        self.language, self.code = match["language"], match["code"]
+        self.where = f"{page.relative_to(ROOT)}, line {text.count(chr(10), 0, match.start()) + 1}"
+        excuse = _NOT_RUN.search(text[: match.start()])
+        self.excuse = excuse["reason"] if excuse else None
+
+
+def blocks(page: Path) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    return [Block(page, match, text) for match in _BLOCK.finditer(text)]
+
+
+def pages() -> list[Path]:
+    """Every page with something to run, the tutorial first: the others go on with what it makes."""
+    found = [DOCS / "tutorial.md", *sorted(DOCS.rglob("*.md")), ROOT / "README.md", *EXAMPLES]
+    own = [p for p in dict.fromkeys(found) if p.name not in ELSEWHERE]
+    return [p for p in own if any(b.language in ("sh", "python") for b in blocks(p))]
+
+
+class Workshop:
+    """A folder in which the blocks of all pages run."""
+
+    def __init__(self, folder: Path, cli: Callable[..., Any]) -> None:
+        self.folder, self._cli = folder, cli
+
+    def run(self, page: Path) -> None:
+        names: dict[str, Any] = {"image": np.zeros((32, 32), np.uint8)}
+        with contextlib.chdir(self.folder):
+            for block in blocks(page):
+                if block.excuse is None and block.language == "sh":
+                    self._commands(block)
+                elif block.excuse is None and block.language == "python":
+                    self._python(block, names)
+
+    def _commands(self, block: Block) -> None:
+        for line in block.code.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if not words:
+                continue
+            assert words[0] in ("eetool", "python"), f"{block.where}: cannot run {words[0]!r}; say why it is not run"
+            if words[0] == "eetool":
+                answered = self._cli(*words[1:])
+                assert answered.code == 0, f"{block.where}: {line}\n{answered}"
+            else:
+                subprocess.run([sys.executable, *words[1:]], check=True, capture_output=True)
+
+    def _python(self, block: Block, names: dict[str, Any]) -> None:
+        first = re.match(r"# (\w+\.py)\n", block.code)
+        if first:
+            Path(first[1]).write_text(block.code, encoding="utf-8")
+            return
+        with contextlib.redirect_stdout(io.StringIO()):
+            exec(compile(block.code, block.where, "exec"), names)  # noqa: S102 - our own text
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory, cli: Callable[..., Any]) -> Iterator[Workshop]:
+    """Where the tutorial has been worked through."""
+    pytest.importorskip("vl_convert", reason="the extra report is not installed")
+    made = Workshop(tmp_path_factory.mktemp("workshop"), cli)
+    made.run(DOCS / "tutorial.md")
+    yield made
+    sys.modules.pop("mynet", None)
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.parent.name if page in EXAMPLES else page.stem)
+def test_every_block_runs(workshop: Workshop, cli: Callable[..., Any], tmp_path: Path, page: Path) -> None:
+    if page in EXAMPLES:
+        workshop = Workshop(Path(shutil.copytree(page.parent, tmp_path / page.parent.name)), cli)
+    if page.name != "tutorial.md":
+        workshop.run(page)
+    assert any(workshop.folder.glob("*.eebundle"))
+
+
+def test_what_is_not_run_says_why() -> None:
+    excuses = [(block.where, block.excuse) for page in pages() for block in blocks(page) if block.excuse]
+    assert excuses
+    assert all(re.match(r"(needs|takes|they run)\b", reason) for _, reason in excuses), excuses
+
+
+def test_elsewhere_is_somewhere() -> None:
+    for name, test in ELSEWHERE.items():
+        assert name in (ROOT / test).read_text(encoding="utf-8")
+
+
+def test_the_reference_of_the_commands_is_what_help_says() -> None:
+    spec = importlib.util.spec_from_file_location("write_cli_reference", ROOT / "tools/write_cli_reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    said = (DOCS / "cli.md").read_text(encoding="utf-8")
+    assert said == tool.text(), "run python tools/write_cli_reference.py"
+
+
+def test_options_that_pages_name_exist(cli: Callable[..., Any]) -> None:
+    """Also in blocks that are not run."""
+    for page in [*sorted(DOCS.rglob("*.md")), ROOT / "README.md", *EXAMPLES]:
+        for block in blocks(page):
+            for line in block.code.replace("\\\n", " ").splitlines() if block.language == "sh" else ():
+                for verb, options in _named(line):
+                    known = cli(verb, "--help").stdout
+                    assert all(re.search(rf"(?<![\w-]){o}(?![\w-])", known) for o in options), f"{block.where}: {line}"
+
+
+def _named(line: str) -> Iterator[tuple[str, list[str]]]:
+    for call in re.findall(r"(?:^|\s)eetool ([^&|;>]+)", line):
+        words = shlex.split(call, comments=True)
+        yield words[0], [word for word in words[1:] if re.fullmatch(r"-\w|--[\w-]+", word)]
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    for name in ("sphinx", "myst_parser", "furo"):
+        pytest.importorskip(name, reason="the extra docs is not installed")
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", str(DOCS), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C.UTF-8"})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "cli.html").is_file()

@@ -1,0 +1,243 @@
+"""The report: what it says of documents whose figures are known, and what it refuses."""
+
+import dataclasses
+import html
+import json
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eetool.report.documents import Material, read_material
+from eetool.report.figures import figures
+from eetool.report.html import page
+from eetool.report.knob import fitting_profile, knob, settings, start
+from eetool.report.parts import RUNTIME, time_rows
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+class Words(HTMLParser):
+    """The words of a page in their order, and every address that it would load from."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.loads: list[str] = []
+        self._quiet = 0
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._quiet += tag in ("script", "style", "title")
+        self.loads += [value or "" for name, value in attrs if name in ("src", "href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        self._quiet -= tag in ("script", "style", "title")
+
+    def handle_data(self, data: str) -> None:
+        if not self._quiet and data.strip():
+            self.words.append(data.strip())
+
+
+@pytest.fixture
+def material() -> Material:
+    return read_material([GOLDEN / "bench-1.json", GOLDEN / "profile-1.json"])
+
+
+def test_the_verdict_is_read_first(reported: Any) -> None:
+    verdict = json.loads(reported.bench.read_text())["verdict"]
+    words = Words(reported.page.read_text()).words
+    assert words[0] == ("Early exit pays" if verdict["pays"] else "Early exit does not pay")
+    assert verdict["text"].casefold().endswith(words[1].casefold())
+
+
+def test_the_page_holds_all_it_needs(reported: Any) -> None:
+    loads = Words(reported.page.read_text()).loads
+    assert loads
+    assert all(load.startswith("data:") for load in loads)
+    assert reported.document["size_bytes"] == reported.page.stat().st_size
+
+
+def test_the_page_shows_what_the_documents_say(reported: Any) -> None:
+    bench = json.loads(reported.bench.read_text())
+    shown = " ".join(Words(reported.page.read_text()).words)
+    for point in bench["points"]:
+        assert point["name"] in shown
+        assert f"{100 * point['accuracy']:.2f} %" in shown
+        assert f"{point['latency_ms']['mean']:.3g} ms" in shown
+    assert "estimated, board_gross" in shown
+    assert "rpi4, onnx/fp32, 1 thread" in shown
+    assert bench["data"]["sha256"][:12] in shown
+    for example in bench["exits"][0]["easiest"]:
+        assert f"#{example['index']}" in shown
+    images = re.findall(r'<img src="data:image/png;base64,', reported.page.read_text())
+    assert len(images) == sum(len(e["easiest"]) + len(e["hardest"]) for e in bench["exits"])
+
+
+def test_every_axis_has_a_unit(reported: Any) -> None:
+    made = read_material(reported.documents)
+    found = settings(made)
+    charts = figures(made, found, start(made, knob(found)))
+    assert {"front-latency", "front-energy", "exit-shares", "class-shares", "reliability-0", "time"} <= {
+        chart.name for chart in charts
+    }
+    for chart in charts:
+        titles = [e["title"] for e in _encodings(chart.spec) if e.get("type") == "quantitative" and e.get("title")]
+        assert titles, chart.name
+        assert all(re.search(r"\((%|ms|mJ|million)\)$", title) for title in titles), titles
+
+
+def _encodings(value: Any) -> Iterator[dict[str, Any]]:
+    """Encodings of x and y anywhere in a specification."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if name in ("x", "y") and isinstance(inner, dict):
+                yield inner
+            yield from _encodings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _encodings(inner)
+
+
+def test_figures_are_files_for_papers(reported: Any) -> None:
+    names = {path.name for path in reported.figures.iterdir()}
+    assert names == {f"{name}{suffix}" for name in reported.document["charts"] for suffix in (".svg", ".png")}
+    assert (reported.figures / "front-latency.png").read_bytes().startswith(b"\x89PNG")
+    drawing = (reported.figures / "front-latency.svg").read_text()
+    assert "currentColor" not in drawing
+    assert "mean latency (ms)" in drawing
+    assert "unsplit" in drawing
+
+
+def test_the_knob_goes_from_costly_to_cheap(material: Material) -> None:
+    positions = knob(settings(material))
+    assert [s.name for s in positions] == ["full", "balanced", "fast"]
+    assert start(material, positions) == "balanced"
+
+
+def test_energy_is_that_of_the_exits_by_their_shares(material: Material) -> None:
+    assert material.profile is not None
+    assert material.bench is not None
+    energy = material.profile.energy
+    assert energy is not None
+    # The golden profile chose 2 threads and the golden bench had 1: their figures are not mixed.
+    assert {s.energy_mj.value for s in settings(material)} == {None}
+    material.bench = dataclasses.replace(material.bench, threads=2)
+    found = {s.name: s for s in settings(material)}
+    shares = found["fast"].exit_shares or ()
+    by_exit = [e.value or 0.0 for e in energy.cascade]
+    assert found["fast"].energy_mj.value == pytest.approx(sum(s * e for s, e in zip(shares, by_exit, strict=True)))
+    assert found["full"].energy_mj.value == energy.full.value
+    assert found["unsplit"].energy_mj.value == energy.references["unsplit"].value
+    assert found["resnet8.onnx"].energy_mj.value is None
+    assert found["fast"].energy_mj.scope == "board_gross"
+
+
+def test_the_time_of_a_mean_input_is_that_of_what_ran(material: Material) -> None:
+    found = settings(material)
+    rows = time_rows(material, found)
+    assert material.profile is not None
+    times = next(t for t in material.profile.thread_counts if t.threads == 1)
+    for s in (s for s in found if s.exit_shares is not None):
+        mean = sum(row.mean_ms for row in rows if row.point == s.name)
+        by_exit = sum(
+            share * at.latency_ms.median for share, at in zip(s.exit_shares or (), times.cascade, strict=True)
+        )
+        assert mean == pytest.approx(times.full.median if s.name == "full" else by_exit)
+    full = {row.part: row.mean_ms for row in rows if row.point == "full"}
+    assert full["exit0"] == full["exit1"] == 0
+    assert full["seg0"] == times.components[0].latency_ms.median
+    assert full[RUNTIME] > 0
+
+
+def test_a_profile_of_something_else_is_not_mixed_in(material: Material) -> None:
+    assert material.profile is not None
+    assert fitting_profile(material) is material.profile
+    material.profile = dataclasses.replace(material.profile, variant="onnx/int8")
+    assert fitting_profile(material) is None
+    assert time_rows(material, settings(material)) == []
+
+
+def test_a_bundle_alone_shows_what_is_expected(cli: Any, reported: Any, tmp_path: Path) -> None:
+    answered = cli("report", reported.bundle, "-o", tmp_path / "r.html", "--json")
+    assert answered.code == 0, answered
+    assert answered.document["charts"] == ["front-macs", "exit-shares"]
+    words = Words((tmp_path / "r.html").read_text()).words
+    assert words[0] == "No verdict yet"
+    assert "nothing here was measured by the clock" in " ".join(words)
+
+
+def test_names_cannot_break_the_page(material: Material) -> None:
+    pytest.importorskip("vl_convert", reason="the extra report is not installed")
+    evil = "</script><b onload=x>\"'&"
+    assert material.bench is not None
+    point = dataclasses.replace(material.bench.points[1], name=evil)
+    material.bench = dataclasses.replace(material.bench, points=(material.bench.points[0], point), bundle=evil)
+    material.profile = None
+    found = settings(material)
+    text = page(material, found, knob(found), evil, figures(material, found, evil), {})
+    assert evil not in text
+    assert html.escape(evil) in text
+    embedded = re.search(r'id="report">(.*?)</script>', text, re.DOTALL)
+    assert embedded is not None
+    assert json.loads(embedded[1])["points"][0]["name"] == evil
+
+
+def refused(cli: Any, code: int, words: str, *arguments: object) -> None:
+    answered = cli("report", *arguments)
+    assert (answered.code, words in answered.stderr) == (code, True), answered
+
+
+def test_what_a_report_refuses(cli: Any, tmp_path: Path) -> None:
+    bench, page_ = GOLDEN / "bench-1.json", tmp_path / "r.html"
+    refused(cli, 2, "is a second bench, and a report shows one", bench, bench, "-o", page_)
+    refused(cli, 3, "cannot be read", tmp_path / "absent.json", "-o", page_)
+    refused(cli, 3, "a report has no use for schema 'hw_profile/1'", GOLDEN / "hw_profile-1.json", "-o", page_)
+    failed = tmp_path / "failed.json"
+    failed.write_text('{"eetool": "0", "command": "bench", "ok": false, "error": {}}')
+    refused(cli, 3, "is the answer of a command that failed", failed, "-o", page_)
+    (tmp_path / "list.json").write_text("[]")
+    refused(cli, 3, "no use for schema None", tmp_path / "list.json", "-o", page_)
+    refused(cli, 2, "--data shows the examples that a bench names", GOLDEN / "profile-1.json", "--data", "digits")
+    page_.write_text("mine")
+    refused(cli, 2, "exists already", bench, "-o", page_)
+    assert page_.read_text() == "mine"
+
+
+def test_pictures_are_those_of_the_benched_examples(cli: Any, reported: Any, tmp_path: Path) -> None:
+    document = json.loads(reported.bench.read_text())
+    document["exits"][0]["easiest"][0]["label"] = (document["exits"][0]["easiest"][0]["label"] + 1) % 10
+    other = tmp_path / "bench.json"
+    other.write_text(json.dumps(document))
+    refused(cli, 3, "is not the one that was benched", other, "--data", "digits", "-o", tmp_path / "r.html")
+    document["data"]["source"] = "cifar10"
+    other.write_text(json.dumps(document))
+    refused(cli, 3, "the bench is of 'cifar10', not of 'digits'", other, "--data", "digits", "-o", tmp_path / "r.html")
+
+
+def test_without_the_library_it_says_what_to_install(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vl_convert", None)
+    answered = cli("report", GOLDEN / "bench-1.json", "-o", tmp_path / "r.html")
+    assert answered.code == 5
+    assert 'pip install "eetool[report]"' in answered.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_train_and_tune_documents_are_read(cli: Any, tuned: Path, tmp_path: Path) -> None:
+    pytest.importorskip("vl_convert", reason="the extra report is not installed")
+    model = shutil.copy(tuned, tmp_path / "model.pt")
+    answered = cli("tune", model, "--data", "digits", "--max-accuracy-drop", 4, "--force", "--json")
+    (tmp_path / "tune.json").write_text(answered.stdout)
+    answered = cli("train", "resnet8", "--data", "digits", "--epochs", 0, "-o", tmp_path / "new.pt", "--json")
+    assert answered.code == 0, answered
+    (tmp_path / "train.json").write_text(answered.stdout)
+    answered = cli("report", tmp_path / "tune.json", tmp_path / "train.json", "-o", tmp_path / "r.html")
+    assert answered.code == 0, answered
+    words = " ".join(Words((tmp_path / "r.html").read_text()).words)
+    assert "MACs to leave" in words
+    assert "balanced" in words

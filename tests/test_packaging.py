@@ -1,0 +1,86 @@
+"""Both distributions build, install into an environment of their own, and work from another folder."""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import eetool
+import eetool_runtime
+
+ROOT = Path(__file__).parents[1]
+RUNTIME = ROOT / "runtimes/python"
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Wheels and sdists of both; each wheel is built from its sdist."""
+    for name in ("build", "hatchling"):
+        pytest.importorskip(name, reason=f"{name} is not installed")
+    folder = tmp_path_factory.mktemp("dist")
+    for place in (ROOT, RUNTIME):
+        command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(place)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def python(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of a fresh environment with both wheels; what they depend on is borrowed from this one."""
+    folder = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    made = folder / "bin/python"
+    wheels = [str(path) for path in dist.glob("*.whl")]
+    pip = [sys.executable, "-m", "pip", "--python", str(made), "install", "--quiet", "--no-deps", "--no-index", *wheels]
+    done = subprocess.run(pip, capture_output=True, text=True, check=False)
+    if "No module named pip" in done.stderr:
+        pytest.skip("pip is not installed")
+    assert done.returncode == 0, done.stderr
+    # A path in a .pth file: packages of it are found, but none of its own .pth files, so no editable install of ours.
+    site = next(folder.glob("lib/python*/site-packages"))
+    borrowed = [path for path in sys.path if path.endswith("-packages")] or [sysconfig.get_paths()["purelib"]]
+    (site / "borrowed.pth").write_text("\n".join(borrowed))
+    return made
+
+
+def run(python: Path, folder: Path, *arguments: object) -> str:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [str(python), *map(str, arguments)]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_wheels_and_sdists_hold_what_they_need(dist: Path) -> None:
+    assert len(list(dist.iterdir())) == 4
+    (wheel,) = dist.glob("eetool-*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    data = ["py.typed", "hw_profiles/rpi4.json", "schemas/bench-1.schema.json"]
+    data += ["report/page.html", "report/page.css", "report/page.js"]
+    assert {f"eetool/{name}" for name in data} <= names
+    assert {name.split("/")[0] for name in names} == {"eetool", f"eetool-{eetool.__version__}.dist-info"}
+    (wheel,) = dist.glob("eetool_runtime-*.whl")
+    assert "eetool_runtime/py.typed" in zipfile.ZipFile(wheel).namelist()
+    for sdist in dist.glob("*.tar.gz"):
+        with tarfile.open(sdist) as archive:
+            inside = {name.partition("/")[2] for name in archive.getnames()}
+        assert {"pyproject.toml", "README.md", "LICENSE"} <= inside
+        assert not any(name.startswith(("tests/", "docs/", "benchmarks/")) for name in inside)
+
+
+def test_what_is_installed_works_from_another_folder(python: Path, bundle: Path, tmp_path: Path) -> None:
+    program = "import eetool, eetool_runtime as r; print(eetool.__file__, r.__file__, sep='\\n')"
+    places = run(python, tmp_path, "-c", program).split()
+    assert all(Path(place).is_relative_to(python.parents[1]) for place in places)
+    versions = "from importlib.metadata import version as v; print(v('eetool'), v('eetool-runtime'))"
+    assert run(python, tmp_path, "-c", versions).split() == [eetool.__version__, eetool_runtime.__version__]
+    devices = json.loads(run(python, tmp_path, "-m", "eetool", "devices", "--json"))["devices"]
+    assert "rpi4" in {device["name"] for device in devices}
+    assert "is what it says" in run(python, tmp_path, python.with_name("eetool"), "verify", bundle)

@@ -1,0 +1,47 @@
+"""Writes docs/cli.md, the reference of all commands, from what `--help` says.
+
+python tools/write_cli_reference.py
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from eetool.cli import VERBS, cli
+
+PAGE = Path(__file__).parents[1] / "docs/cli.md"
+_WIDTH = 80
+_HEAD = """# Commands
+
+This page is what `--help` says, written by `python tools/write_cli_reference.py`; a test holds the two together.
+
+Results go to stdout, everything else to stderr. `--json` prints one document. Nothing is overwritten without `--force`.
+"""
+
+
+def text() -> str:
+    """The whole page."""
+    return _HEAD + "".join(_sections())
+
+
+def _sections() -> Iterator[str]:
+    top = click.Context(cli, info_name="eetool", terminal_width=_WIDTH)
+    yield f"\n## eetool\n\n```text\n{cli.get_help(top)}\n```\n"
+    for name in VERBS:
+        command = cli.get_command(top, name)
+        assert command is not None
+        context = click.Context(command, info_name=name, parent=top, terminal_width=_WIDTH)
+        yield f"\n## eetool {name}\n\n```text\n{command.get_help(context)}\n```\n"
+
+
+def main() -> int:
+    """Write the page."""
+    PAGE.write_text(text(), encoding="utf-8")
+    print(f"wrote {PAGE}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
