@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eetool_measure.measurement import CascadeTime, ComponentTime, ThreadTimes
-
 from eetool.report.documents import Material
 from eetool.report.knob import FULL, Setting, fitting_profile
+from eetool_measure.measurement import CascadeTime, ComponentTime, ThreadTimes
 
 SEGMENT, HEAD, RUNTIME = "segment", "exit head", "gates and dispatch"
 
