@@ -23,7 +23,7 @@ from eetool.train.loop import Examples, train
 from eetool.train.recipes import FROZEN, Depth
 from eetool.train.teacher import load_teacher
 from eetool_runtime.manifest import Data, Input, Preprocess, Text
-from eetool_runtime.words import SPECIAL
+from eetool_runtime.preprocess import SPECIAL
 
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation of each channel
 _SAMPLES = 32
