@@ -38,7 +38,7 @@ check: $(INSTALLED)
 clean:
 	rm -rf $(VENV) demo build
 
-$(INSTALLED): pyproject.toml runtimes/python/pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml runtimes/python/pyproject.toml runtimes/measure/pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt -e "runtimes/python[onnx]" -e ".[$(EXTRAS)]"
+	$(BIN)/pip install --quiet --constraint constraints.txt -e "runtimes/python[onnx]" -e runtimes/measure -e ".[$(EXTRAS)]"
 	touch $@

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 import eetool_runtime as ee
+from eetool_measure.machine import read_machine
+from eetool_measure.records import encode
 from eetool_runtime.backends import open_graph
-from eetool_runtime.machine import read_machine
 from eetool_runtime.manifest import NEVER
-from eetool_runtime.records import encode
 
 SHARES = (0.4, 0.6, 0.8, 1.0, 1.2)  # of the median at full depth
 

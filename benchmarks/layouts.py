@@ -23,14 +23,14 @@ import numpy as np
 import onnx
 
 from eetool.errors import EarlyExitError
+from eetool_measure.machine import read_machine
+from eetool_measure.measurement import leave_at
+from eetool_measure.records import encode
+from eetool_measure.timing import Subject, interleave, latency, per_round, spread
 from eetool_runtime import load, open_bundle
 from eetool_runtime.backends import Threads, open_graph
 from eetool_runtime.backends.onnx import BACKEND
-from eetool_runtime.machine import read_machine
 from eetool_runtime.manifest import NEVER
-from eetool_runtime.measurement import leave_at
-from eetool_runtime.records import encode
-from eetool_runtime.timing import Subject, interleave, latency, per_round, spread
 
 BUNDLE, JOINED, NESTED, HOISTED = "bundle.eebundle", "joined.eebundle", "nested.onnx", "hoisted.onnx"
 LAYOUTS = ("bundle", "joined", "nested", "hoisted")

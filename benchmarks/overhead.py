@@ -15,10 +15,10 @@ from typing import Any
 from eetool.errors import EarlyExitError
 from eetool.profile.child import measure_apart
 from eetool.profile.options import Protocol
+from eetool_measure.measurement import ThreadTimes
+from eetool_measure.records import encode
+from eetool_measure.timing import Latency
 from eetool_runtime import open_bundle
-from eetool_runtime.measurement import ThreadTimes
-from eetool_runtime.records import encode
-from eetool_runtime.timing import Latency
 
 THREADS = (1, 2)
 

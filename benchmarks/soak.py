@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 import eetool_runtime as ee
-from eetool_runtime.machine import read_machine
-from eetool_runtime.records import encode
+from eetool_measure.machine import read_machine
+from eetool_measure.records import encode
 
 MAX_GROWTH = 0.01
 

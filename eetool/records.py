@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from eetool.errors import ArtefactError, OutputError
+from eetool_measure.records import encode
 from eetool_runtime.bundle import MANIFEST
-from eetool_runtime.records import decode, encode, parse_json
+from eetool_runtime.records import decode, parse_json
 
 __all__ = [
     "canonical",

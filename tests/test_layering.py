@@ -8,21 +8,23 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = (ROOT / "eetool", ROOT / "runtimes/python/eetool_runtime")
+RUNTIME, MEASURE = "runtimes/python/eetool_runtime/", "runtimes/measure/eetool_measure/"
+PACKAGES = (ROOT / "eetool", ROOT / RUNTIME, ROOT / MEASURE)
 
 TORCH = tuple(f"eetool/{wing}/" for wing in ("model", "data", "train", "tune", "export", "search"))
-BACKENDS = "runtimes/python/eetool_runtime/backends/"
+BACKENDS = f"{RUNTIME}backends/"
 # Where each package may be imported; a package that is not listed, such as numpy, may be imported anywhere.
 PLACES: dict[str, tuple[str, ...]] = {
     "torch": TORCH,
     "onnx": ("eetool/export/", "eetool/bench/", "eetool/profile/"),
-    "onnxruntime": (BACKENDS, "eetool/export/quantize.py"),
+    "onnxruntime": (BACKENDS, "eetool/export/quantize.py", f"{MEASURE}trace.py"),
     "ai_edge_litert": (BACKENDS,),
     "tflite_runtime": (BACKENDS,),
     "click": ("eetool/cli/",),
     "rich": ("eetool/cli/",),
     "eetool.cli": ("eetool/cli/", "eetool/__main__.py"),
     "eetool": ("eetool/",),
+    "eetool_measure": ("eetool/", MEASURE),
     **dict.fromkeys(("pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"), ()),
 }
 
@@ -62,6 +64,7 @@ def test_everything_is_imported_where_it_belongs() -> None:
         ("eetool/export/write.py", "import click.core"),
         ("eetool/model/checkpoint.py", "import pickle as p"),
         ("runtimes/python/eetool_runtime/cascade.py", "import onnxruntime"),
+        ("runtimes/python/eetool_runtime/cascade.py", "from eetool_measure.timing import latency"),
         ("runtimes/python/eetool_runtime/backends/onnx.py", "from eetool.errors import ArtefactError"),
         ("eetool/bench/race.py", "from eetool.cli import console"),
     ],
@@ -70,11 +73,20 @@ def test_a_planted_violation_is_found(path: str, source: str) -> None:
     assert violations(path, source) != []
 
 
+def foreign(source: str) -> set[str]:
+    return {name.split(".")[0] for name in imports(ast.parse(source))} - sys.stdlib_module_names
+
+
 def test_the_runtime_needs_numpy_and_nothing_else() -> None:
     for path, source in sources():
-        if path.startswith("runtimes/") and not path.startswith(BACKENDS):
-            foreign = {name.split(".")[0] for name in imports(ast.parse(source))} - sys.stdlib_module_names
-            assert foreign <= {"numpy"}, path
+        if path.startswith(RUNTIME) and not path.startswith(BACKENDS):
+            assert foreign(source) <= {"numpy"}, path
+
+
+def test_the_instruments_need_numpy_and_the_runtime() -> None:
+    for path, source in sources():
+        if path.startswith(MEASURE) and not path.endswith("trace.py"):
+            assert foreign(source) <= {"numpy", "eetool_runtime"}, path
 
 
 def test_nobody_prints() -> None:

@@ -15,9 +15,9 @@ from eetool.data.sources import Source
 from eetool.data.splits import split_record
 from eetool.errors import ArtefactError, UsageError
 from eetool.progress import SILENT, Advance, Progress
+from eetool_measure.machine import Machine, read_machine
 from eetool_runtime.backends import backend_for
 from eetool_runtime.cascade import Model
-from eetool_runtime.machine import Machine, read_machine
 
 SCHEMA = "bench/1"
 PASSES, MIN_SECONDS, SEED = 7, 3.0, 0

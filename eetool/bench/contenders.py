@@ -9,11 +9,12 @@ import numpy as np
 
 from eetool.bench.race import Racer
 from eetool.errors import ArtefactError
-from eetool_runtime.backends import Bound, Graph, Threads, backend_for, bind_to
+from eetool_measure.timing import bind_to
+from eetool_runtime.backends import Bound, Graph, Threads, backend_for
 from eetool_runtime.bundle import Bundle, open_bundle
 from eetool_runtime.cascade import Model
 from eetool_runtime.errors import BackendError, InputError
-from eetool_runtime.gate import plan, unsplit_macs
+from eetool_runtime.policy import plan, unsplit_macs
 from eetool_runtime.preprocess import normalise
 from eetool_runtime.result import softmax
 

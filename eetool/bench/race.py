@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from eetool.progress import SILENT, Progress
-from eetool_runtime.timing import Clock, quiet
+from eetool_measure.timing import Clock, quiet
 
 BLOCK = 20  # images that one racer answers before the next takes its turn
 

@@ -38,7 +38,7 @@ def build_answer(
     if write_probes is not None:
         write(write_probes, list(islice(nets(), probes)))
         said = f"{probes} probes in {write_probes}: copy the folder to the device, and run there"
-        command = f"python -m eetool_runtime.measure {write_probes.name} --runs {runs or build.RUNS} > times.json"
+        command = f"python -m eetool_measure {write_probes.name} --runs {runs or build.RUNS} > times.json"
         return Answer("probes/1", {"probes": probes}, [said, f"    {command}"])
     assert output is not None  # the verb saw to it
     if times:

@@ -29,7 +29,7 @@ def devices(name: str | None) -> Answer:
 
 def _all() -> Answer:
     from eetool.profile.device import known_devices
-    from eetool_runtime.machine import read_machine
+    from eetool_measure.machine import read_machine
 
     machine, known = read_machine(), known_devices()
     listed = [

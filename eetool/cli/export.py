@@ -15,7 +15,7 @@ from eetool.records import check_output
 
 if TYPE_CHECKING:
     from eetool.model.checkpoint import Checkpoint
-    from eetool_runtime.measurement import ThreadTimes
+    from eetool_measure.measurement import ThreadTimes
 
 _CALIBRATION = 256
 

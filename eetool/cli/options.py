@@ -1,8 +1,10 @@
 """Options and parameter types that several verbs share."""
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import click
@@ -32,6 +34,24 @@ class ShapeType(click.ParamType[Any]):
 
 
 SHAPE = ShapeType()
+
+
+class DurationType(click.ParamType[Any]):
+    """`90s`, `30m` or `1h` to seconds; a bare number is seconds."""
+
+    name = "time"
+    _UNITS = MappingProxyType({"s": 1.0, "m": 60.0, "h": 3600.0})
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", str(value))
+        if match is None or float(match[1]) == 0:
+            self.fail(f"{value!r} is no time such as 90s, 30m or 1h", param, ctx)
+        return float(match[1]) * self._UNITS[match[2] or "s"]
+
+
+DURATION = DurationType()
 
 
 class FiniteRange(click.FloatRange):

@@ -10,7 +10,7 @@ from eetool.cli.built import build_answer
 from eetool.cli.complete import complete_device
 from eetool.cli.console import Answer, TerminalProgress, table, verb, write_answer
 from eetool.cli.figures import milliseconds
-from eetool.cli.options import MODEL, PATH, FiniteRange, force_option, output_option
+from eetool.cli.options import DURATION, MODEL, PATH, FiniteRange, force_option, output_option
 from eetool.cli.predicted import predicted
 from eetool.errors import ArtefactError, MissingError, UsageError
 from eetool.records import check_output
@@ -18,8 +18,8 @@ from eetool.records import check_output
 if TYPE_CHECKING:
     from eetool.profile.host import Profile
     from eetool.profile.options import PowerOptions, Protocol
+    from eetool_measure.timing import Latency
     from eetool_runtime.bundle import Bundle
-    from eetool_runtime.timing import Latency
 
 HOST = "host"
 SSH = "ssh://"
@@ -46,6 +46,7 @@ SSH = "ssh://"
 @click.option("--power-seconds", type=FiniteRange(0, min_open=True), help="One energy window.  [ten readings]")
 @click.option("--power-scope", type=click.Choice(["net", "gross"]), default="net", show_default=True)
 @click.option("--watts", type=FiniteRange(0, min_open=True), help="What the board draws; energy is then estimated.")
+@click.option("--sustained", type=DURATION, help="Then call it for so long without a pause: 90s, 30m.")
 @click.option("--build-table/--no-build-table", default=False, help="Measure a latency table of this machine.")
 @click.option("--probes", type=click.IntRange(8), default=1200, show_default=True, help="Networks behind a table.")
 @click.option("--write-probes", type=PATH, metavar="DIR", help="Only write them, for another device to measure.")
@@ -67,6 +68,7 @@ def profile(
     power_seconds: float | None,
     power_scope: str,
     watts: float | None,
+    sustained: float | None,
     build_table: bool,
     probes: int,
     write_probes: Path | None,
@@ -85,7 +87,7 @@ def profile(
     if power is not None and watts is not None:
         raise UsageError("--power measures and --watts estimates: give one of them")
     energy = PowerOptions(power, watts, power_seconds, power_scope)
-    protocol = Protocol(runs or Protocol.runs, min_seconds)
+    protocol = Protocol(runs or Protocol.runs, min_seconds, sustained_s=sustained)
     if output is not None:
         check_output(output, force or resume)
     if build_table:
@@ -96,14 +98,16 @@ def profile(
             device, threads, probes, runs, write_probes, times, output, resume, accept_unstable, *reach
         )
     elif device.startswith(SSH):
-        answer = _remote(input, device, variant, threads, protocol, energy, ssh_option, device_python)
+        answer = _remote(input, device, variant, threads, protocol, energy, ssh_option, device_python, accept_unstable)
     elif input is None:
         answer = _this_machine() if device == HOST else _known(device)
     elif _is_measured(input, device):
-        answer = _measured(input, _this_name(device), variant, threads, protocol, energy)
+        answer = _measured(input, _this_name(device), variant, threads, protocol, energy, accept_unstable)
     else:
         if power not in (None, "none"):
             raise UsageError(f"--power measures, and {device} is predicted", "Leave it out, or estimate with --watts.")
+        if sustained is not None:
+            raise UsageError(f"--sustained measures, and {device} is predicted", "Leave it out.")
         answer = predicted(input, device, variant, threads, watts)
     if output is not None:
         write_answer(output, "profile", answer)
@@ -113,7 +117,7 @@ def profile(
 def _is_measured(path: Path, device: str) -> bool:
     """A bundle on this machine is measured; everything else is predicted."""
     from eetool.profile.device import find_device, is_board, is_file
-    from eetool_runtime.machine import read_machine
+    from eetool_measure.machine import read_machine
 
     if device == HOST:
         if path.suffix in (".onnx", ".pt") and path.is_file():
@@ -133,20 +137,28 @@ def _is_measured(path: Path, device: str) -> bool:
             f"this machine is no {known.name}, so no time measured here may be called that; "
             f"and {known.name} has no latency table to predict from",
             f"Measure on a {known.title} with --device ssh://user@host, or there with "
-            "`python -m eetool_runtime.measure BUNDLE`; leave out --device to measure here.",
+            "`python -m eetool_measure BUNDLE`; leave out --device to measure here.",
         )
     return False
 
 
 def _measured(
-    path: Path, device: str, variant: str, threads: tuple[int, ...], protocol: "Protocol", power: "PowerOptions"
+    path: Path,
+    device: str,
+    variant: str,
+    threads: tuple[int, ...],
+    protocol: "Protocol",
+    power: "PowerOptions",
+    accept_unstable: bool,
 ) -> Answer:
     from eetool.profile.host import SCHEMA, candidate_threads, profile_host
     from eetool_runtime.machine import usable_cores
 
     bundle, chosen = _bundle(path, variant)
     counts = tuple(sorted(set(threads))) or candidate_threads(usable_cores())
-    found = profile_host(bundle, chosen, counts, protocol, TerminalProgress(), device, power)
+    found = profile_host(
+        bundle, chosen, counts, protocol, TerminalProgress(), device, power, accept_unstable=accept_unstable
+    )
     return Answer(SCHEMA, vars(found), _profile_text(found))
 
 
@@ -159,6 +171,7 @@ def _remote(
     power: "PowerOptions",
     ssh_options: tuple[str, ...],
     python: str,
+    accept_unstable: bool,
 ) -> Answer:
     """Measure on another machine, which is called by the name of its board where eetool knows it."""
     from eetool.profile.device import board_name
@@ -170,7 +183,9 @@ def _remote(
     bundle, chosen = _bundle(path, variant)
     with lease(device, bundle, ssh_options, python) as remote:
         counts = tuple(sorted(set(threads))) or candidate_threads(remote.cores)
-        found = profile_host(bundle, chosen, counts, protocol, TerminalProgress(), device, power, remote.measure)
+        found = profile_host(
+            bundle, chosen, counts, protocol, TerminalProgress(), device, power, remote.measure, accept_unstable
+        )
     found = replace(found, device=board_name(found.machine.board) or device)
     return Answer(SCHEMA, vars(found), _profile_text(found))
 
@@ -208,6 +223,22 @@ def _profile_text(p: "Profile") -> list[Any]:
         _cascade_table(p),
         *_overhead_lines(p),
         *_energy_lines(p),
+        *_sustained_lines(p),
+        *(f"unstable, and accepted: {reason}" for reason in p.unstable),
+    ]
+
+
+def _sustained_lines(p: "Profile") -> list[str]:
+    s = p.sustained
+    if s is None:
+        return []
+    first, last = s.windows[0], s.windows[-1]
+    hot = f", {last.condition.temperature_c:.0f} °C" if last.condition.temperature_c is not None else ""
+    slowed = ", slowed down by the board" if any(w.condition.throttled for w in s.windows) else ""
+    at_first, at_last = milliseconds(first.latency_ms.median), milliseconds(last.latency_ms.median)
+    return [
+        f"Called for {s.seconds:g} s at {s.operating_point}: median {at_first} ms at first, "
+        f"{at_last} ms at last ({s.slowdown:+.1%}){hot}{slowed}"
     ]
 
 
@@ -283,8 +314,8 @@ def _overhead_lines(p: "Profile") -> list[str]:
 
 
 def _this_machine() -> Answer:
+    from eetool_measure.machine import read_machine
     from eetool_runtime.backends import backend_for
-    from eetool_runtime.machine import read_machine
 
     backend = backend_for("onnx")
     machine = read_machine(backend.name, backend.version)

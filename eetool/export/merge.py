@@ -12,9 +12,9 @@ from eetool.export.split import Piece
 from eetool.export.traced import Traced, default_point
 from eetool.model.macs import count_macs
 from eetool.progress import Progress
-from eetool_runtime.gate import plan
+from eetool_measure.measurement import ThreadTimes
 from eetool_runtime.manifest import Expected, Manifest, OperatingPoint
-from eetool_runtime.measurement import ThreadTimes
+from eetool_runtime.policy import plan
 
 NONE, AUTO, ALL = MODES = ("none", "auto", "all")
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from eetool_measure.timing import Spread, interleave, per_round, spread
 from eetool_runtime.backends import Graph, open_graph
 from eetool_runtime.errors import BackendError
-from eetool_runtime.timing import Spread, interleave, per_round, spread
 
 MAX_LOSS = 0.1  # error of a component's outputs, root mean square, as a share of the outputs' own
 _SLOWER = 1.02

@@ -28,9 +28,9 @@ from eetool.model.macs import count_macs, count_parameters
 from eetool.progress import SILENT, Advance, Progress
 from eetool.records import write_directory
 from eetool.tune.fit import tune_bundle
+from eetool_measure.measurement import ThreadTimes
 from eetool_runtime import load, open_bundle
 from eetool_runtime import manifest as m
-from eetool_runtime.measurement import ThreadTimes
 from eetool_runtime.preprocess import check
 
 _INPUT_SAMPLES = "samples/inputs.npz"

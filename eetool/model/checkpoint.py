@@ -14,8 +14,9 @@ from eetool.model.branches import Branch, BranchSpec
 from eetool.model.early_exit import EarlyExitNet, captured
 from eetool.model.references import build, zeros
 from eetool.records import write_atomic
+from eetool_measure.records import encode
 from eetool_runtime.manifest import DTYPES, Data, Input, OperatingPoint
-from eetool_runtime.records import Refuse, decode, encode, parse_json
+from eetool_runtime.records import Refuse, decode, parse_json
 
 FORMAT = "eetool-model/1"
 

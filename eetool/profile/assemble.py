@@ -16,7 +16,7 @@ from eetool.profile.book import Book
 from eetool.profile.kernel import Kernel
 from eetool.profile.probes import parse_name
 from eetool.profile.table import BACKENDS, MEASURED, Composition, Table, TableEntry
-from eetool_runtime.probes import KernelTime, ProbeTime, ProbeTimes
+from eetool_measure.probes import KernelTime, ProbeTime, ProbeTimes
 
 # A probe is not used where its whole calls scatter more than this, as a share of their median,
 STEADY = 0.05

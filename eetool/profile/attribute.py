@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from eetool.profile.fuse import INTO_BLOCKS, OUT_OF_BLOCKS
 from eetool.profile.kernel import Kernel
-from eetool_runtime.probes import KernelTime, ProbeTime
+from eetool_measure.probes import KernelTime, ProbeTime
 
 _STEP = re.compile(r"s[0-9]+(?=\.)")
 

@@ -22,8 +22,8 @@ from eetool.profile.probes import ProbeNet, nets, parse_name, write_probes
 from eetool.profile.table import ONNXRUNTIME, Table
 from eetool.progress import SILENT, Progress
 from eetool.records import canonical, read_text, write_atomic
-from eetool_runtime.machine import Machine
-from eetool_runtime.probes import TIMES_SCHEMA, ProbeTime, ProbeTimes
+from eetool_measure.machine import Machine
+from eetool_measure.probes import TIMES_SCHEMA, ProbeTime, ProbeTimes
 from eetool_runtime.records import decode, parse_json
 
 MeasureNets = Callable[[Sequence[ProbeNet], int, int], ProbeTimes]  # networks, threads, runs
@@ -200,10 +200,10 @@ def _read_partial(path: Path) -> list[ProbeTimes]:
 
 
 def read_times(path: Path) -> ProbeTimes:
-    """What `python -m eetool_runtime.measure PROBES` printed on a device; raises ArtefactError where it is off."""
+    """What `python -m eetool_measure PROBES` printed on a device; raises ArtefactError where it is off."""
 
     def refuse(reason: str) -> ArtefactError:
-        return ArtefactError(f"{path}: {reason}", "It should be what `python -m eetool_runtime.measure` printed.")
+        return ArtefactError(f"{path}: {reason}", "It should be what `python -m eetool_measure` printed.")
 
     times = decode(ProbeTimes, parse_json(read_text(path), refuse), refuse)
     if times.schema != TIMES_SCHEMA:

@@ -1,4 +1,4 @@
-"""Runs `python -m eetool_runtime.measure` in a process of its own: a process can set its thread pool only once."""
+"""Runs `python -m eetool_measure` in a process of its own: a process can set its thread pool only once."""
 
 import subprocess
 import sys
@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from eetool.errors import ArtefactError, EarlyExitError, MissingError, UsageError
 from eetool.profile.options import NO_POWER, PowerOptions, Protocol
+from eetool_measure.measurement import Measurement
 from eetool_runtime.backends import PROCESS
-from eetool_runtime.measurement import Measurement
 from eetool_runtime.records import decode, parse_json
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ class Measure(Interface):
         pool: str = PROCESS,
         power: PowerOptions = NO_POWER,
     ) -> Measurement:
-        """What `python -m eetool_runtime.measure` says of the bundle at `path`."""
+        """What `python -m eetool_measure` says of the bundle at `path`."""
 
 
 def measure_apart(
@@ -53,7 +53,7 @@ def run_measure(kind: type[T], path: Path, options: Mapping[str, object], more: 
     """
     words = [*as_words(options), *more]
     # -P: a file of the user's folder that is named like a module must not be imported in its place.
-    command = [sys.executable, "-P", "-m", "eetool_runtime.measure", str(path.absolute()), *words]
+    command = [sys.executable, "-P", "-m", "eetool_measure", str(path.absolute()), *words]
     child = subprocess.run(command, capture_output=True, text=True, check=False)
     if child.returncode != 0:
         raise failure(child.returncode, child.stderr, f"measuring with {options['--threads']} threads")
@@ -61,8 +61,8 @@ def run_measure(kind: type[T], path: Path, options: Mapping[str, object], more: 
 
 
 def measure_options(variant: str, threads: int, protocol: Protocol, pool: str) -> dict[str, object]:
-    """Options of `python -m eetool_runtime.measure BUNDLE`."""
-    return {
+    """Options of `python -m eetool_measure BUNDLE`."""
+    options: dict[str, object] = {
         "--variant": variant,
         "--threads": threads,
         "--pool": pool,
@@ -70,6 +70,7 @@ def measure_options(variant: str, threads: int, protocol: Protocol, pool: str) -
         "--min-seconds": protocol.min_seconds,
         "--seed": protocol.seed,
     }
+    return options if protocol.sustained_s is None else {**options, "--sustained-seconds": protocol.sustained_s}
 
 
 def as_words(options: Mapping[str, object]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from eetool.errors import ArtefactError, MissingError
 from eetool.profile.table import SCOPES, Composition, Regression, Table, TableEntry, check_table
 from eetool.records import read_record
-from eetool_runtime.records import encode
+from eetool_measure.records import encode
 
 SCHEMA = "hw_profile/1"
 STATES = ("idle", "stress")

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import eetool
 import eetool_runtime
+from eetool_measure.machine import Machine, read_machine
+from eetool_measure.power import find_meter
 from eetool_runtime.errors import EarlyExitError
-from eetool_runtime.machine import Machine, read_machine
-from eetool_runtime.power import find_meter
 
 SCHEMA = "doctor/1"
 _PATIENCE_S = 120  # the first import of torch from a slow card takes a while

@@ -1,16 +1,19 @@
 """Profiles a bundle: one process per thread count, here or on a device, and one document of it all."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from eetool.errors import UnstableError
 from eetool.profile.child import Measure, measure_apart
 from eetool.profile.energy import UNKNOWN, Energy
 from eetool.profile.options import NO_POWER, THOROUGH, PowerOptions, Protocol
 from eetool.progress import SILENT, Progress
+from eetool_measure.energy import estimate
+from eetool_measure.machine import Machine
+from eetool_measure.measurement import BundleId, EnergyTimes, ThreadTimes
+from eetool_measure.steadiness import Steadiness
+from eetool_measure.sustained import Sustained
 from eetool_runtime.bundle import Bundle
-from eetool_runtime.energy import estimate
-from eetool_runtime.machine import Machine
-from eetool_runtime.measurement import BundleId, EnergyTimes, ThreadTimes
 
 SCHEMA = "profile/1"
 HOST = "host"
@@ -18,6 +21,7 @@ MEASURED = "measured"
 
 # More threads must be worth it: what they take, other work on the device does not have.
 _WORTH_MORE_THREADS = 0.03
+_BRIEF = Protocol(runs=1, min_seconds=0)
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class Profile:
     """The document `profile/1`. Every latency in it was measured on `machine`.
 
     `energy_mj` is per input, over the exits as `threads_chosen_by` says; `energy` has everything that was measured.
+    `steadiness` is that of the chosen thread count, `unstable` why it should not be believed, if that was accepted.
     """
 
     device: str
@@ -38,7 +43,10 @@ class Profile:
     thread_counts: tuple[ThreadTimes, ...]
     energy_mj: Energy
     machine: Machine
+    steadiness: Steadiness
+    unstable: tuple[str, ...] = ()
     energy: EnergyTimes | None = None
+    sustained: Sustained | None = None
 
     @property
     def chosen(self) -> ThreadTimes:
@@ -55,26 +63,34 @@ def profile_host(
     device: str = HOST,
     power: PowerOptions = NO_POWER,
     measure: Measure = measure_apart,
+    accept_unstable: bool = False,
 ) -> Profile:
     """Measure `variant` with every count in `threads`, and choose among them.
 
     `device` is a name of the machine that `measure` measures on, by default this one.
 
-    Energy is measured with the chosen count alone, since it takes far longer than latency.
+    Energy and what is held out (`Protocol.sustained_s`) are measured with the chosen count alone: they take far longer.
 
     Raises:
+        UnstableError: the times of the chosen count scatter, drift, or are those of a board that was slowed down.
         EarlyExitError: a child could not measure; the class says whose fault it is.
     """
     measured = []
     with progress("measuring", len(threads)) as advance:
         for count in threads:
-            measured.append(measure(bundle.path, variant, count, protocol))
+            measured.append(measure(bundle.path, variant, count, replace(protocol, sustained_s=None)))
             advance(1)
     times = tuple(m.times for m in measured)
     point, shares = _expected_shares(bundle, variant)
     chosen, reason = choose_threads(times, point, shares)
-    energy = _energy(bundle, variant, next(t for t in times if t.threads == chosen), power, progress, measure)
-    first = measured[0]
+    first = next(m for m in measured if m.times.threads == chosen)
+    reasons = first.steadiness.reasons
+    if reasons and not accept_unstable:
+        raise UnstableError(
+            f"{bundle.path.name}, threads {chosen}: {'; '.join(reasons)}",
+            "Close what else runs, cool the board or measure longer; --accept-unstable keeps the times and says so.",
+        )
+    energy = _energy(bundle, variant, first.times, power, progress, measure)
     return Profile(
         device=device,
         provenance=MEASURED,
@@ -82,12 +98,15 @@ def profile_host(
         variant=variant,
         threads=chosen,
         threads_chosen_by=reason,
-        pool=next(t.pool for t in times if t.threads == chosen),
+        pool=first.times.pool,
         protocol=protocol,
         thread_counts=times,
         energy_mj=mean_energy_mj(energy, shares),
         machine=first.machine,
+        steadiness=first.steadiness,
+        unstable=reasons,
         energy=energy,
+        sustained=_sustained(bundle, variant, chosen, protocol.sustained_s, progress, measure),
     )
 
 
@@ -112,8 +131,18 @@ def _energy(
     if not power.words:
         return None
     with progress(f"energy by {power.meter}", 1) as advance:
-        brief = Protocol(runs=1, min_seconds=0)
-        found = measure(bundle.path, variant, times.threads, brief, power=power).energy
+        found = measure(bundle.path, variant, times.threads, _BRIEF, power=power).energy
+        advance(1)
+    return found
+
+
+def _sustained(
+    bundle: Bundle, variant: str, threads: int, seconds: float | None, progress: Progress, measure: Measure
+) -> Sustained | None:
+    if seconds is None:
+        return None
+    with progress(f"calling it for {seconds:g} s", 1) as advance:
+        found = measure(bundle.path, variant, threads, replace(_BRIEF, sustained_s=seconds)).sustained
         advance(1)
     return found
 

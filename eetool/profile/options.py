@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from eetool_runtime.energy import NET
-from eetool_runtime.measure import MIN_SECONDS, RUNS, SEED
+from eetool_measure.bundles import MIN_SECONDS, RUNS, SEED
+from eetool_measure.energy import NET
 
 # Meters that a library reads; the measuring process loads them by reference.
 METERS = {name: f"eetool.profile.zeus_meters:{name}" for name in ("gpu", "jetson")}
@@ -11,11 +11,15 @@ METERS = {name: f"eetool.profile.zeus_meters:{name}" for name in ("gpu", "jetson
 
 @dataclass(frozen=True)
 class Protocol:
-    """How long to measure; see `docs/measuring.md`. Both bounds hold per thread count."""
+    """How long to measure; see `docs/measuring.md`. Both bounds hold per thread count.
+
+    `sustained_s`: seconds in which the model is then called without a pause, with the chosen thread count.
+    """
 
     runs: int = RUNS
     min_seconds: float = MIN_SECONDS
     seed: int = SEED
+    sustained_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class PowerOptions:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Options of `python -m eetool_runtime.measure`; none where nothing is to be learnt."""
+        """Options of `python -m eetool_measure`; none where nothing is to be learnt."""
         if self.watts is not None:
             return ("--watts", str(self.watts))
         if self.meter in (None, "none"):

@@ -10,9 +10,9 @@ from eetool.profile.kernel import Kernel
 from eetool.profile.kernels import named_unknown, total_macs
 from eetool.profile.subject import Subject
 from eetool.profile.watts import board_power_w, estimated
-from eetool_runtime.gate import plan
+from eetool_measure.measurement import that_run
 from eetool_runtime.manifest import Manifest, OperatingPoint
-from eetool_runtime.measurement import that_run
+from eetool_runtime.policy import plan
 
 SCHEMA = "predict/1"
 PREDICTED = "predicted"

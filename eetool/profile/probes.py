@@ -1,4 +1,4 @@
-"""Folders of probe graphs: written here, measured by `python -m eetool_runtime.measure FOLDER` on the device."""
+"""Folders of probe graphs: written here, measured by `python -m eetool_measure FOLDER` on the device."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from eetool.profile.kernel import FP32, Kernel
 from eetool.profile.kernels import kernels_of
 from eetool.profile.sketch import to_model
 from eetool.records import canonical, write_directory
-from eetool_runtime.probes import PROBES, SCHEMA, Probe, Probes
+from eetool_measure.probes import PROBES, SCHEMA, Probe, Probes
 
 TOKENS = "tokens"
 # Of eight networks one is a transformer: there are fewer kernels to tell apart.

@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NoReturn, TypeVar
 
+import eetool_measure
 import eetool_runtime
 from eetool.errors import EarlyExitError, MissingError, UsageError
 from eetool.profile.child import as_words, failure, measure_options, read_document
 from eetool.profile.options import NO_POWER, PowerOptions, Protocol
+from eetool_measure.measurement import Measurement
 from eetool_runtime.backends import PROCESS
 from eetool_runtime.bundle import Bundle
-from eetool_runtime.measurement import Measurement
 
 T = TypeVar("T")
 
@@ -138,7 +139,7 @@ class Remote:
     def _run(
         self, kind: type[T], path: Path, words: Sequence[str], archive: IO[bytes] | None = None, size: int = 0
     ) -> T:
-        command = [self.python, "-B", "-m", "eetool_runtime.measure", path.name, *words]
+        command = [self.python, "-B", "-m", "eetool_measure", path.name, *words]
         done = subprocess.run(
             [*self.ssh, _script(_MEASURE, self.folder, str(size), path.name, *command)],
             stdin=archive or subprocess.DEVNULL,
@@ -175,7 +176,8 @@ def lease(device: str, bundle: Bundle | None, options: Sequence[str] = (), pytho
     ssh = ("ssh", "-T", *(word for option in (*_OPTIONS, *options) for word in ("-o", option)), *address.words)
     name = address.host
     with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as archive:
-        size = _pack(archive, Path(eetool_runtime.__file__).parent, *([] if bundle is None else [bundle.path]))
+        packages = [Path(package.__path__[0]) for package in (eetool_runtime, eetool_measure)]
+        size = _pack(archive, *packages, *([] if bundle is None else [bundle.path]))
         holder = subprocess.Popen(
             [*ssh, _script(_LEASE, str(size), python)],
             stdin=subprocess.PIPE,

@@ -14,8 +14,8 @@ from eetool.profile.host import Profile
 from eetool.profile.predict import SCHEMA as PREDICT
 from eetool.profile.predict import Prediction
 from eetool.records import decode, read_text
+from eetool_measure.machine import Machine
 from eetool_runtime.bundle import MANIFEST, Bundle, open_bundle
-from eetool_runtime.machine import Machine
 from eetool_runtime.manifest import OperatingPoint
 from eetool_runtime.records import parse_json
 

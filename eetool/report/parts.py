@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from eetool.report.documents import Material
 from eetool.report.knob import FULL, Setting, fitting_profile
-from eetool_runtime.measurement import CascadeTime, ComponentTime, ThreadTimes
+from eetool_measure.measurement import CascadeTime, ComponentTime, ThreadTimes
 
 SEGMENT, HEAD, RUNTIME = "segment", "exit head", "gates and dispatch"
 

@@ -8,7 +8,7 @@ from eetool.report.documents import Material
 from eetool.report.knob import Setting
 from eetool.report.theme import exit_name
 from eetool.report.words import energy, energy_note, milliseconds, percent, shown, threads
-from eetool_runtime.machine import Machine
+from eetool_measure.machine import Machine
 
 _TILES = {
     "accuracy": "Accuracy",

@@ -12,8 +12,8 @@ from eetool.bench.compare import SCHEMA, Bench, Rules, bench_bundle, rules_for
 from eetool.data.sources import Source
 from eetool.errors import ArtefactError, UsageError
 from eetool.records import read_record
+from eetool_measure.records import encode
 from eetool_runtime import Model, load
-from eetool_runtime.records import encode
 
 ROOT = Path(__file__).parents[2]
 QUICK = Rules("balanced", 1.0, passes=2, min_seconds=0)

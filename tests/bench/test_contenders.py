@@ -10,6 +10,7 @@ from eetool.bench.contenders import distinct, of_bundle, of_static, ready
 from eetool.data.sources import Source
 from eetool.errors import ArtefactError
 from eetool_runtime import Model, load
+from eetool_runtime.policy import plan
 
 
 @pytest.fixture
@@ -40,8 +41,9 @@ def test_points_share_one_model(model: Model, source: Source) -> None:
 def test_a_point_knows_the_macs_of_its_exits(model: Model, source: Source) -> None:
     _, full, balanced, _ = of_bundle(model, ready(model.bundle, source.images))
     manifest = model.bundle.manifest
-    assert balanced.macs == {k: manifest.macs_to(k) for k in range(3)}
-    assert full.macs == {2: manifest.macs_to(2, frozenset({"exit0", "exit1"}))}
+    every = [stage.macs for stage in plan(manifest, (0.5, 0.5)) if stage.gate is not None]
+    assert balanced.macs == dict(enumerate(every))
+    assert full.macs == {2: plan(manifest, (None, None))[-1].macs}
 
 
 def test_logits_are_found_by_name(model: Model, source: Source, write_net) -> None:  # type: ignore[no-untyped-def]

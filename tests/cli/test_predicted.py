@@ -12,7 +12,7 @@ from tiny import write_tiny_bundle
 
 from eetool.profile.device import document
 from eetool.records import canonical
-from eetool_runtime.measure import main as measure
+from eetool_measure.__main__ import main as measure
 
 SCHEMAS = Path(__file__).parents[2] / "eetool/schemas"
 

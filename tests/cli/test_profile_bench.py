@@ -163,7 +163,7 @@ def test_a_time_measured_here_is_never_called_by_another_name(bundle: Path, some
     result = run("profile", bundle, "--device", "board1")
     assert result.exit_code == 5
     assert "this machine is no board1" in result.stderr
-    assert "eetool_runtime.measure" in result.stderr
+    assert "eetool_measure" in result.stderr
 
 
 def test_what_is_known_of_a_board(some_board: None) -> None:
@@ -193,3 +193,12 @@ def some_board(monkeypatch: pytest.MonkeyPatch) -> None:
         sources=(device.Source("paper", "A paper", "CC-BY-4.0"),),
     )
     monkeypatch.setattr(device, "known_devices", lambda: (board,))
+
+
+def test_profile_for_as_long_as_asked_for(bundle: Path) -> None:
+    result = run("profile", bundle, *QUICK_PROFILE, "--sustained", "0.2s", "--accept-unstable")
+    assert result.exit_code == 0
+    assert "Called for 0.2 s at " in result.stdout
+    for bad in ("0s", "soon", "-1m", "1d"):
+        assert run("profile", bundle, *QUICK_PROFILE, "--sustained", bad).exit_code == 2
+    assert run("profile", bundle, "--device", "rpi4", "--sustained", "1s").exit_code == 2

@@ -18,10 +18,10 @@ from eetool.model.early_exit import EarlyExitNet
 from eetool.model.macs import count_macs, count_parameters
 from eetool.profile.host import Profile
 from eetool.records import read_record
+from eetool_measure.measurement import ThreadTimes
+from eetool_measure.timing import Spread
 from eetool_runtime import Bundle, load, open_bundle
 from eetool_runtime.manifest import Expected, OperatingPoint
-from eetool_runtime.measurement import ThreadTimes
-from eetool_runtime.timing import Spread
 
 GOLDEN = Path(__file__).parents[1] / "golden/profile-1.json"
 

@@ -62,7 +62,7 @@ def test_speed_is_judged_by_the_interval_and_not_by_the_median(
     exact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from eetool.export import precision
-    from eetool_runtime.timing import Spread
+    from eetool_measure.timing import Spread
 
     made = graph(tmp_path / "q.onnx", 2.0)
     monkeypatch.setattr(precision, "_time_ratio", lambda graphs, case: Spread(1.5, (1.4, 1.6)))

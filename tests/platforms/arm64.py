@@ -2,10 +2,11 @@
 
     sudo make test-arm64            or    python tests/platforms/arm64.py [--bundle B --inputs X.npz]
 
-Unpacks a Debian bookworm arm64 root (debootstrap's first stage is enough), puts the aarch64 wheels and the runtime's
-own wheel into it, and runs Python there through qemu-user. The root is kept in $ARM64_ROOT (build/arm64) for the next
-time. Prints one JSON document. Exits with 4 where a test fails or a decision differs, with 5 where something is
-missing. This is about correctness: an emulated processor says nothing about speed, so no time is reported.
+Unpacks a Debian bookworm arm64 root (debootstrap's first stage is enough), puts the aarch64 wheels and those of the
+runtime and the instruments into it, and runs Python there through qemu-user. The root is kept in $ARM64_ROOT
+(build/arm64) for the next time. Prints one JSON document. Exits with 4 where a test fails or a decision differs, with
+5 where something is missing. This is about correctness: an emulated processor says nothing about speed, so no time is
+reported.
 """
 
 import argparse
@@ -17,11 +18,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from commands import Missing, attempt, last_line, pip
+from commands import DISTRIBUTIONS, REPOSITORY, Missing, attempt, copy_tests, last_line, pip
 from decisions import SCRIPT, compare, prepare
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-RUNTIME = REPOSITORY / "runtimes/python"
 MIRROR = "http://deb.debian.org/debian"
 QEMU = "qemu-aarch64-static"
 TOOLS = ("debootstrap", QEMU, "dpkg-deb")
@@ -103,7 +102,7 @@ def build_root(root: Path) -> None:
 
 
 def install(root: Path) -> None:
-    """The libraries, once per version of the constraints, and the runtime's own wheel, every time."""
+    """The libraries, once per version of the constraints, and our own wheels, every time."""
     libraries, done = root / "opt/libraries", root.with_name("libraries.done")
     constraints = REPOSITORY / "constraints.txt"
     wanted = " ".join(REQUIREMENTS) + "\n" + constraints.read_text()
@@ -115,17 +114,16 @@ def install(root: Path) -> None:
         done.write_text(wanted)
     wheels = root.with_name("wheels")
     shutil.rmtree(wheels, ignore_errors=True)
-    pip("the runtime's wheel", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", wheels, RUNTIME)
+    pip("our wheels", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", wheels, *DISTRIBUTIONS)
     shutil.rmtree(root / "opt/runtime", ignore_errors=True)
-    pip("the runtime's wheel", "install", "--no-deps", "--target", root / "opt/runtime", *wheels.glob("*.whl"))
+    pip("our wheels", "install", "--no-deps", "--target", root / "opt/runtime", *wheels.glob("*.whl"))
 
 
 def run_tests(root: Path) -> dict[str, Any]:
-    """The runtime's tests, on the installed wheel and not on the source."""
+    """The tests of the runtime and the instruments, on the installed wheels and not on the source."""
     place = root / "opt/tests"
     shutil.rmtree(place, ignore_errors=True)
-    shutil.copytree(RUNTIME / "tests", place / "tests")
-    shutil.copy2(RUNTIME / "pyproject.toml", place)
+    copy_tests(place)
     done = emulate(
         root,
         "-m",

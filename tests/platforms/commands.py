@@ -1,9 +1,13 @@
 """Running the commands of others, and one line for the user where one of them cannot do its work."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RUNTIME, MEASURE = DISTRIBUTIONS = REPOSITORY / "runtimes/python", REPOSITORY / "runtimes/measure"
 
 
 class Missing(Exception):
@@ -29,6 +33,15 @@ def ask(*words: object, cwd: Path | None = None) -> "subprocess.CompletedProcess
     return subprocess.run(
         command, cwd=cwd, env=clean, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
+
+
+def copy_tests(place: Path) -> None:
+    """The tests of both distributions in one folder, where the source is not."""
+    shutil.copytree(RUNTIME / "tests", place / "tests")
+    shutil.copytree(
+        MEASURE / "tests", place / "tests", dirs_exist_ok=True, ignore=shutil.ignore_patterns("conftest.py")
+    )
+    shutil.copy2(RUNTIME / "pyproject.toml", place)
 
 
 def last_line(text: str) -> str:

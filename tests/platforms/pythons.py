@@ -3,8 +3,9 @@
     make test-pythons               or    python tests/platforms/pythons.py [--only 3.9 --only 3.13]
 
 Looks for Python 3.9 to 3.13 on the PATH and in ~/.pyenv, makes a throw-away virtual environment for each pair of
-Python and onnxruntime, and installs the runtime's own wheel there. A table goes to stderr, one JSON document to stdout.
-Exits with 4 where a test fails or a decision differs, with 5 where no Python is found or packages cannot be had.
+Python and onnxruntime, and installs the wheels of the runtime and the instruments there. A table goes to stderr, one
+JSON document to stdout. Exits with 4 where a test fails or a decision differs, with 5 where no Python is found or
+packages cannot be had.
 """
 
 import argparse
@@ -16,11 +17,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from commands import Missing, ask, attempt, last_line, pip
+from commands import DISTRIBUTIONS, Missing, ask, attempt, copy_tests, last_line, pip
 from decisions import SCRIPT, Trial, compare, prepare
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-RUNTIME = REPOSITORY / "runtimes/python"
 NEWEST = "newest"
 # The oldest release with wheels for each Python; and those between that a bundle is promised to load on.
 ONNXRUNTIMES = {
@@ -56,11 +55,11 @@ def main() -> int:
         folder = Path(temporary)
         trial = prepare(folder / "trial", options.bundle, options.inputs, options.formats, options.count)
         try:
-            wheel = build_wheel(folder)
+            wheels = build_wheels(folder)
             for version, python in pythons.items():
                 for release in ONNXRUNTIMES[version] if python else ():
                     if release in (options.onnxruntime or ONNXRUNTIMES[version]):
-                        rows.append(test(folder, python, version, release, wheel, trial))
+                        rows.append(test(folder, python, version, release, wheels, trial))
                         sys.stderr.write(line(rows[-1]))
         except Missing as missing:
             sys.stderr.write(f"test-pythons cannot run: {missing}\n")
@@ -81,21 +80,22 @@ def find_python(version: str) -> Path | None:
     return None
 
 
-def build_wheel(folder: Path) -> Path:
-    """The runtime's own wheel: what is tested is what will be installed."""
-    pip("the runtime's wheel", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, RUNTIME)
-    return next(folder.glob("eetool_runtime-*.whl"))
+def build_wheels(folder: Path) -> list[Path]:
+    """Our own wheels: what is tested is what will be installed."""
+    pip("our wheels", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, *DISTRIBUTIONS)
+    return sorted(folder.glob("eetool_*.whl"))
 
 
-def test(folder: Path, python: Path | None, version: str, release: str, wheel: Path, trial: Trial) -> dict[str, Any]:
+def test(
+    folder: Path, python: Path | None, version: str, release: str, wheels: list[Path], trial: Trial
+) -> dict[str, Any]:
     """One pair: the tests, then the decisions."""
     place = folder / f"{version}-{release}"
     attempt(f"Python {version}", str(python), "-m", "venv", place)
     inside = place / "bin/python"
     wanted = requirements(version, release)
-    pip(f"{' '.join(wanted)} for Python {version}", "install", wheel, *wanted, python=inside)
-    shutil.copytree(RUNTIME / "tests", place / "runtime/tests")
-    shutil.copy2(RUNTIME / "pyproject.toml", place / "runtime")
+    pip(f"{' '.join(wanted)} for Python {version}", "install", *wheels, *wanted, python=inside)
+    copy_tests(place / "runtime")
     tests = ask(place / "bin/pytest", "-q", "-p", "no:cacheprovider", cwd=place / "runtime")
     if tests.returncode != 0:
         sys.stderr.write(tests.stdout)

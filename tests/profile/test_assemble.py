@@ -10,9 +10,11 @@ from eetool.profile.assemble import adding_up, make_table, matched, overheads
 from eetool.profile.attribute import channel_block, match
 from eetool.profile.kernel import Kernel, work
 from eetool.profile.probes import ProbeNet
-from eetool_runtime.machine import Condition, read_machine
-from eetool_runtime.probes import CascadeCost, KernelTime, ProbeTime, ProbeTimes
-from eetool_runtime.timing import Latency
+from eetool_measure.condition import Condition
+from eetool_measure.dispatch import CascadeCost
+from eetool_measure.machine import read_machine
+from eetool_measure.probes import KernelTime, ProbeTime, ProbeTimes
+from eetool_measure.timing import Latency
 
 DISPATCH_US, NOTING_US = 8.0, 3.0
 

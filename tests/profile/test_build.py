@@ -14,8 +14,8 @@ from eetool.profile.build import Plan, build_profile, profile_of, read_times
 from eetool.profile.device import document, read_profile
 from eetool.profile.probes import ProbeNet, nets, parse_name, write_probes
 from eetool.records import canonical
-from eetool_runtime.machine import Condition
-from eetool_runtime.probes import ProbeTimes, measure_probes, read_probes
+from eetool_measure.condition import Condition
+from eetool_measure.probes import ProbeTimes, measure_probes, read_probes
 
 PLAN = Plan(probes=15, runs=5)
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from eetool.cli import cli
 from eetool.profile import doctor
 from eetool.profile.doctor import Check, Doctor, examine, notes, probe
-from eetool_runtime.machine import Machine, read_machine
+from eetool_measure.machine import Machine, read_machine
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "eetool/schemas/doctor-1.schema.json").read_text())
 

@@ -4,12 +4,13 @@ import json
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
 from tiny import VARIANT, write_tiny_bundle
 
-from eetool.errors import ArtefactError, EarlyExitError, UsageError
+from eetool.errors import ArtefactError, EarlyExitError, UnstableError, UsageError
 from eetool.profile.child import measure_apart
 from eetool.profile.host import (
     SCHEMA,
@@ -20,10 +21,10 @@ from eetool.profile.host import (
 )
 from eetool.profile.options import Protocol
 from eetool.records import read_record
+from eetool_measure.bundles import measure_bundle
+from eetool_measure.measurement import Measurement, ThreadTimes
+from eetool_measure.records import encode
 from eetool_runtime import open_bundle
-from eetool_runtime.measure import measure_bundle
-from eetool_runtime.measurement import ThreadTimes
-from eetool_runtime.records import encode
 
 ROOT = Path(__file__).parents[2]
 QUICK = Protocol(runs=10, min_seconds=0)
@@ -132,3 +133,28 @@ def test_the_golden_document_reads() -> None:
     )
     assert [t.threads for t in found.thread_counts] == [1, 2]
     assert len(found.chosen.cascade) == 3
+
+
+def shaky(path: Path, variant: str, threads: int, protocol: Protocol, *rest: Any, **more: Any) -> Measurement:
+    """Measures, and says that the times of two threads scatter."""
+    found = measure_apart(path, variant, threads, protocol, *rest, **more)
+    steadiness = replace(found.steadiness, ci95_share=0.2 if threads == 2 else 0.0, drift=0.0)
+    return replace(found, steadiness=steadiness)
+
+
+def test_times_that_scatter_are_refused(bundle: Path) -> None:
+    with pytest.raises(UnstableError, match=r"threads 2: a median is known to ±20% only") as caught:
+        profile_host(open_bundle(bundle), VARIANT, (2,), QUICK, measure=shaky)
+    assert caught.value.exit_code == 7
+    accepted = profile_host(open_bundle(bundle), VARIANT, (2,), QUICK, measure=shaky, accept_unstable=True)
+    assert accepted.unstable == ("a median is known to ±20% only",)
+    assert profile_host(open_bundle(bundle), VARIANT, (1,), QUICK, measure=shaky).unstable == ()
+
+
+def test_what_is_held_out_is_measured_with_the_chosen_count(bundle: Path) -> None:
+    found = profile_host(open_bundle(bundle), VARIANT, (1,), replace(QUICK, sustained_s=0.5), accept_unstable=True)
+    assert found.sustained is not None
+    assert found.sustained.operating_point == open_bundle(bundle).manifest.default_operating_point
+    assert found.sustained.windows[0].latency_ms.runs > 0
+    document = {"eetool": "0", "command": "profile", "schema": SCHEMA, "ok": True, **encode(found)}
+    jsonschema.validate(document, json.loads((ROOT / "eetool/schemas/profile-1.schema.json").read_text()))

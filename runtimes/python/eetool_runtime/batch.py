@@ -8,9 +8,8 @@ import numpy as np
 
 from .backends import Graph
 from .frozen import dataclass
-from .gate import Gate
 from .manifest import BATCH, Manifest, Variant
-from .policy import Step
+from .policy import Gate, Step
 
 Seen = list[tuple[int, float]]
 
@@ -41,11 +40,7 @@ def leave_in_groups(
     manifest: Manifest,
     variant: Variant,
 ) -> Iterator[Left]:
-    """Run `steps` on `tensors` (`n` rows) and yield who leaves where, until none is left.
-
-    Args:
-        graphs: of all components, in the order of the manifest.
-    """
+    """Run `steps` on `tensors` (`n` rows) and yield who leaves where; `graphs` in the order of the manifest."""
     made = {**manifest.tensors, **variant.tensors}
     axes = {name: t.shape.index(BATCH) for name, t in made.items() if BATCH in t.shape}
     axes.update({i.name: 0 for i in manifest.inputs})

@@ -14,13 +14,12 @@ from .backends import Graph, Threads
 from .batch import can_compact, leave_in_groups
 from .bundle import Bundle
 from .errors import InputError, UsageError
-from .gate import Gate, unsplit_macs
 from .guided import Clock, guide
 from .lane import Lane, Lanes
 from .machine import resident_bytes
 from .manifest import Expected, OperatingPoint
 from .pace import Pace
-from .policy import Band, Policy, Stretch, Thresholds
+from .policy import Band, Gate, Policy, Stretch, Thresholds, unsplit_macs
 from .preprocess import Raw, check, check_together, finite, preprocess_all, share_symbols
 from .result import Result
 from .stats import Stats
@@ -152,7 +151,8 @@ class Model:
 
         An image is uint8 (H, W) or (H, W, C) of the model's size; see `eetool_runtime.preprocess.preprocess`.
         """
-        return preprocess_all(raw, self._manifest.inputs)
+        finished: Union[np.ndarray, dict[str, np.ndarray]] = preprocess_all(raw, self._manifest.inputs)
+        return finished
 
     def __call__(self, inputs: Arrays, *, deadline_ms: Optional[float] = None, min_exit: int = 0) -> Result:
         """Answer one input at batch 1.
@@ -212,9 +212,8 @@ class Model:
     def batch(self, inputs: Arrays) -> list[Result]:
         """Answer many inputs at once, each leaving where it would leave alone; results in the order of the inputs.
 
-        What goes on behind an exit is compacted, so no component runs on inputs that have left. `latency_ms` is the
-        time from the beginning of the batch until the input left. Variants that run at one batch size only, and
-        policies with a watchdog, answer one by one.
+        Behind an exit only those run on that have not left. `latency_ms` is the time from the beginning of the batch
+        until the input left. Variants of one batch size, and policies with a watchdog, answer one by one.
 
         Raises:
             InputError: as `__call__` does.
@@ -252,7 +251,7 @@ class Model:
         """How the model does at the operating point in use, and under `operating_points` at all it was used at.
 
         See `Stats.snapshot` for the figures. Thresholds without a name are counted as `custom`, anew whenever they
-        change. Made of what JSON has; `prometheus()` says the same to Prometheus.
+        change. Plain JSON; `prometheus()` says the same to Prometheus.
         """
         figures = {
             name: stats.snapshot(self._unsplit_macs, self._expected(name)) for name, stats in list(self._stats.items())
@@ -278,12 +277,9 @@ class Model:
         return self._policy.stats.recent_ms(calls)
 
     def memory(self) -> dict[str, Any]:
-        """What the model takes: size of the graphs loaded and in all, and the memory of the whole process.
-
-        Returns:
-            `loaded` and `not_loaded` (component names), `loaded_bytes` and `total_bytes` (sizes of their files: an
-            engine needs that for the weights, and more for itself), and `process_bytes` (resident memory of this
-            process, whatever it is spent on; None where the system does not say).
+        """What the model takes: `loaded` and `not_loaded` (component names), `loaded_bytes` and `total_bytes` (sizes of
+        their files; an engine needs that and more), and `process_bytes` (resident memory of this process, whatever it
+        is spent on; None where the system does not say).
         """
         sizes = {name: self._manifest.files[g.path].size_bytes for name, g in self._fitted.components.items()}
         loaded = [name for name, graph in self._graphs.items() if getattr(graph, "loaded", True)]

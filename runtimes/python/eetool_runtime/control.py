@@ -1,13 +1,15 @@
 """Moves a model along its operating points as the device gets hot, its battery low, or its answers late.
 
-from eetool_runtime.control import Governor, Rule, battery_percent, latency_ms, temperature_c
+Example::
 
-governor = Governor(model, [
-    Rule("temperature", temperature_c, tighten=75, relax=68),
-    Rule("battery", battery_percent, tighten=20, relax=30),
-    Rule("latency", latency_ms(model), tighten=12, relax=8),
-])
-governor.update()  # every second or so, from wherever the application likes; nothing runs by itself
+    from eetool_runtime.control import Governor, Rule, battery_percent, latency_ms, temperature_c
+
+    governor = Governor(model, [
+        Rule("temperature", temperature_c, tighten=75, relax=68),
+        Rule("battery", battery_percent, tighten=20, relax=30),
+        Rule("latency", latency_ms(model), tighten=12, relax=8),
+    ])
+    governor.update()  # every second or so, from wherever the application likes; nothing runs by itself
 """
 
 from __future__ import annotations
@@ -20,10 +22,10 @@ from typing import Callable, Optional
 from .cascade import Model
 from .errors import UsageError
 from .frozen import dataclass
+from .machine import ROOT, first_line
 
 Reading = Callable[[], Optional[float]]
 
-_ROOT = Path("/")
 _ENOUGH_CALLS = 20  # for a percentile that means something
 
 
@@ -31,8 +33,7 @@ _ENOUGH_CALLS = 20  # for a percentile that means something
 class Rule:
     """When to save and when to stop saving. `tighten` above `relax`: much is bad (heat); below: little is (charge).
 
-    Between the two nothing moves: that is the hysteresis. A reading of None, from a sensor that is not there, has no
-    say.
+    Between the two nothing moves: that is the hysteresis. A reading of None, where there is no sensor, has no say.
     """
 
     name: str
@@ -69,10 +70,7 @@ class Governor:
         """Begins where the model is, or at the first of `points` where it is at none of them.
 
         Args:
-            model: whose knob is moved.
-            rules: what is looked at.
-            points: from the most careful to the fastest; by default all, by their expected MACs, those without a
-                figure left out.
+            points: from the most careful to the fastest; by default all with a figure, by their expected MACs.
             hold_s: seconds between two moves, at least: heat and percentiles follow late.
             clock: seconds, never turned back.
 
@@ -122,18 +120,18 @@ def latency_ms(model: Model, *, share: float = 0.9, calls: int = 100) -> Reading
     return read
 
 
-def temperature_c(root: Path = _ROOT) -> Optional[float]:
+def temperature_c(root: Path = ROOT) -> Optional[float]:
     """Degrees Celsius of the hottest thermal zone, or None where the kernel knows none."""
     readings = [_number(path) for path in (root / "sys/class/thermal").glob("thermal_zone*/temp")]
     known = [value / 1000 for value in readings if value is not None]
     return max(known) if known else None
 
 
-def battery_percent(root: Path = _ROOT) -> Optional[float]:
+def battery_percent(root: Path = ROOT) -> Optional[float]:
     """Charge of the emptiest battery that is being discharged; None without a battery, or on mains power."""
     known = []
     for folder in (root / "sys/class/power_supply").glob("*"):
-        if _text(folder / "type") == "Battery" and _text(folder / "status") == "Discharging":
+        if first_line(folder / "type") == "Battery" and first_line(folder / "status") == "Discharging":
             known.append(_number(folder / "capacity"))
     return min((value for value in known if value is not None), default=None)
 
@@ -145,13 +143,6 @@ def _by_cost(model: Model) -> tuple[str, ...]:
 
 def _number(path: Path) -> Optional[float]:
     try:
-        return float(_text(path) or "")
+        return float(first_line(path) or "")
     except ValueError:
-        return None
-
-
-def _text(path: Path) -> Optional[str]:
-    try:
-        return path.read_text(encoding="ascii", errors="replace").strip()
-    except OSError:
         return None

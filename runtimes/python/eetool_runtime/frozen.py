@@ -1,8 +1,7 @@
 """`@dataclass(frozen=True)` at a tenth of the import time.
 
-The library's decorator writes and compiles six functions for every class. The thirty records of this package then take
-longer to import than all the rest of it, on a device that may be started for a single answer. Here the six are
-written once, for all classes. Type checkers are told that it is the library's own.
+The library's decorator compiles six functions for every class, and a device may be started for a single answer. Here
+the six are written once, for all classes.
 """
 
 from __future__ import annotations

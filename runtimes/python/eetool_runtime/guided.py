@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Callable, Optional
 
-from .gate import Gate
 from .pace import Pace
-from .policy import Policy, Stretch
+from .policy import Gate, Policy, Stretch
 
 Walk = Callable[[Stretch], float]
 Clock = Callable[[], int]  # nanoseconds, never turned back
@@ -28,13 +27,9 @@ class Answer:
 def guide(
     policy: Policy, walk: Walk, *, min_exit: int, pace: Pace, clock: Clock, start: int, end: Optional[int]
 ) -> Answer:
-    """Run a call to its end.
+    """Run a call that began at `start` to its end, before `end` if there is one, both in nanoseconds of `clock`.
 
-    Args:
-        walk: runs a stretch and returns the confidence at its gate.
-        min_exit: the first exit whose gate stands.
-        start: when the call began, in the nanoseconds of `clock`.
-        end: its deadline, likewise; None for no hurry.
+    `walk` runs a stretch and returns the confidence at its gate; `min_exit` is the first exit whose gate stands.
     """
     stretches = policy.stretches(min_exit, anytime=end is not None)
     final = stretches[-1].gate.exit_index

@@ -27,9 +27,8 @@ class Lane:
 class Lanes:
     """The lanes of a model: as many as it ever had calls at once, each given back when its call is over.
 
-    Where the manifest says every size, arrays are made once and graphs are bound to them: a component's output lies
-    where the next one reads it, and nothing is allocated on the way. Where sizes depend on the input, as the length
-    of a text does, every call makes its arrays anew.
+    Where the manifest says every size, arrays are made once and graphs bound to them: an output lies where the next
+    component reads it. Where sizes depend on the input, as the length of a text does, every call makes its arrays anew.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ from .bundle import Bundle, open_bundle
 from .cascade import Model
 from .errors import BundleError, EarlyExitError, UsageError
 from .frozen import dataclass
-from .machine import read_machine, usable_cores
+from .machine import board_name, cpu_name, usable_cores
 from .manifest import Component, Manifest, Measured, Tensor
 
 _AUTO = "auto"
@@ -38,8 +38,8 @@ def load(
         pool: `private` or `process`, see `eetool_runtime.backends.Threads`.
         backend: `auto` or a graph format (`onnx`).
         variant: `auto` or one of the bundle's variants, such as `onnx/fp32`.
-        preload: False loads the components up to the first exit, and each of the others when an input first needs
-            it. That input waits for it; and what is wrong with the graph is raised there.
+        preload: False loads the components behind the first exit when an input first needs them; that input waits,
+            and what is wrong with a graph is raised there.
 
     Raises:
         BundleError: the bundle is damaged, hostile or of another version.
@@ -74,9 +74,9 @@ def recorded_threads(bundle: Bundle, variant: str) -> int:
 def recorded(bundle: Bundle, variant: str) -> Optional[Measured]:
     """What the bundle says of `variant` on this very kind of machine, if anything."""
     if bundle.manifest.devices:
-        here = read_machine()
+        here = board_name() or cpu_name()
         for settings in bundle.manifest.devices.values():
-            if settings.machine == (here.board or here.cpu) and variant in settings.variants:
+            if settings.machine == here and variant in settings.variants:
                 return settings.variants[variant]
     return None
 

@@ -235,17 +235,6 @@ class Manifest:
         """Exits before the final one; also the index of the final exit."""
         return len(self.exits) - 1
 
-    def macs_to(self, exit_index: int, skipped: frozenset[str] = frozenset()) -> int:
-        """MACs of everything that ran for an input leaving at `exit_index`, less the components in `skipped`."""
-        last = self.exits[exit_index].component
-        total = 0
-        for component in self.components:
-            if component.name not in skipped:
-                total += component.macs
-            if component.name == last:
-                break
-        return total
-
 
 def parse_manifest(data: bytes) -> Manifest:
     """Bytes of `manifest.json` to a checked `Manifest`.

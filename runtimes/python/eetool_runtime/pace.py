@@ -20,9 +20,8 @@ _FADE = 0.998  # per call that an estimate stopped: half after 350, so that one 
 class Pace:
     """Nanoseconds per stretch, on the safe side.
 
-    The 95th percentile of the last 100 times that a stretch was run under a deadline. Before there are 8: the medians
-    that the bundle recorded for this machine, with a margin of one half; without those, what the call has done so far,
-    by MACs, with the same margin.
+    The 95th percentile of the last 100 times under a deadline. Before there are 8: the medians that the bundle
+    recorded for this machine, or else the pace of the call so far by MACs, with a margin of one half.
     """
 
     def __init__(self, component_ms: Mapping[str, float]) -> None:

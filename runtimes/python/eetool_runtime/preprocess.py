@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Union, overload
+from typing import Any, Union
 
 import numpy as np
 
@@ -16,22 +16,8 @@ Raw = Union[np.ndarray, Sequence[Any]]
 _SMALL = 8192  # elements
 
 
-@overload
-def preprocess_all(raw: Raw, specs: Sequence[Input]) -> np.ndarray: ...
-
-
-@overload
-def preprocess_all(raw: Mapping[str, Raw], specs: Sequence[Input]) -> dict[str, np.ndarray]: ...
-
-
-def preprocess_all(
-    raw: Union[Raw, Mapping[str, Raw]], specs: Sequence[Input]
-) -> Union[np.ndarray, dict[str, np.ndarray]]:
-    """Raw data to model inputs at batch 1, by name where the model has several inputs.
-
-    Raises:
-        InputError: a name is missing or unknown, or what stands under it does not fit.
-    """
+def preprocess_all(raw: Union[Raw, Mapping[str, Raw]], specs: Sequence[Input]) -> Any:
+    """Raw data to model inputs at batch 1, by name where the model has several; raises InputError."""
     if isinstance(raw, Mapping):
         if set(raw) != {s.name for s in specs}:
             raise InputError(f"expected inputs {[s.name for s in specs]}, found {sorted(map(str, raw))}")

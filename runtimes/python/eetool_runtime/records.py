@@ -1,6 +1,6 @@
 """JSON to frozen dataclasses, strictly: unknown keys, wrong types and non-finite numbers are refused, by path.
 
-Written here and not taken from a library because the device has numpy and nothing else.
+Not taken from a library: a device has numpy and nothing else.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Refuse = Callable[[str], Exception]
 
 # `int | None` has its own type from Python 3.10 on.
 _UNIONS = (Union, getattr(types, "UnionType", Union))
-_MAX_DIGITS = 18  # so that every integer fits 64 bits, and nobody waits for the conversion of a million digits
+_MAX_DIGITS = 18  # every integer fits 64 bits, and nobody waits for a million digits
 
 # Refusals quote what they found; unlike repr() this stays short and survives values that are nested very deeply.
 _quote = reprlib.Repr()
@@ -57,17 +57,6 @@ def decode(cls: type[T], value: Any, refuse: Refuse, *, ignore_unknown: bool = F
     """Build the dataclass `cls` from parsed JSON, or raise `refuse("field.path: what was wrong")`."""
     decoded: T = _decode(cls, value, "", refuse, ignore_unknown)
     return decoded
-
-
-def encode(value: Any) -> Any:
-    """The inverse of `decode`: dataclasses and tuples to plain dicts and lists."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {key: encode(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [encode(item) for item in value]
-    return value
 
 
 @cache

@@ -49,13 +49,8 @@ class Stats:
         gated: bool = True,
         overrun: bool = False,
     ) -> None:
-        """Count one call.
-
-        Args:
-            macs: of everything that ran.
-            seen: (exit, confidence) of the gates that this input reached by the thresholds alone.
-            gated: whether a gate decided, and not the clock.
-            overrun: whether it took longer than its deadline.
+        """Count one call: `macs` of everything that ran, `seen` (exit, confidence) of the gates that it reached by the
+        thresholds alone, whether a gate decided and not the clock, whether it overran its deadline.
         """
         # `append` is atomic, and a small part of what counting takes; that is done for many calls at once.
         self._new.append((exit_index, confidence, macs, latency_ms, seen, gated, overrun))
@@ -92,9 +87,8 @@ class Stats:
     def snapshot(self, unsplit_macs: int, expected: Optional[Expected]) -> dict[str, Any]:
         """Figures at this operating point; shares, means and percentiles are null before the first call.
 
-        `latency_ms` covers the last 10,000 calls; `mean_confidence` (of the inputs that left at each exit) and
-        `drift` the last 1,000. `compute_saved` is 1 − mean MACs / MACs of the unsplit backbone. Expected figures are
-        those of the bundle, on the split named there.
+        `latency_ms` covers the last 10,000 calls; `mean_confidence` (of those that left at each exit) and `drift` the
+        last 1,000. `compute_saved` is 1 − mean MACs / MACs of the unsplit backbone.
         """
         with self._lock:
             self._count()
@@ -130,9 +124,8 @@ def drift(
 
     Returns:
         per exit `{n, mean, expected_mean, z, p}`, or None where fewer than 30 inputs reached it, the bundle has no
-        figures, or neither side varies. `p` is two-sided and of this exit alone: who watches k exits should compare
-        it with a level divided by k. It takes inputs for independent; the frames of one scene are not, and look
-        like more evidence than they are.
+        figures, or neither side varies. `p` is two-sided and of this exit alone: with k exits, divide the level by
+        k. It takes inputs for independent; the frames of one scene are not.
     """
     values: list[list[float]] = [[] for _ in expected]
     for call in seen:

@@ -15,19 +15,18 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Optional
+from typing import Callable, Optional
 
 import numpy as np
 
 from .backends import Bound, Threads
-from .backends.fake import FakeGraph, Tensors
+from .backends.base import check_arrays, fits
 from .bundle import Bundle
 from .cascade import Model
-from .errors import UsageError
+from .errors import BackendError, InputError, UsageError
 from .frozen import dataclass
 from .manifest import (
     BATCH,
-    NEVER,
     SCHEMA_VERSION,
     Component,
     Exit,
@@ -40,6 +39,8 @@ from .manifest import (
     Tensor,
     Variant,
 )
+
+Tensors = Mapping[str, np.ndarray]
 
 VARIANT = "fake/fp32"
 _MACS = 1_000_000  # of every segment; heads have a hundredth
@@ -87,9 +88,9 @@ def scripted(
 
     Args:
         script: the answers. Calls from several threads each get one of their own.
-        like: a bundle whose inputs, labels, exits and operating points it should have; the next three are then unused.
+        like: a bundle whose inputs, labels, exits and points it should have; the next three are then unused.
         labels: by default those that the script names.
-        early_exits: how many, at thresholds of 0.8 (`balanced`, the default point), 0.6 (`fast`) or none (`full`).
+        early_exits: how many, at 0.8 (`balanced`, the default point), 0.6 (`fast`) or none (`full`).
         input_shape: of the one input, `input`, without the batch dimension; uint8 pixels are divided by 255.
         component_ms: how long each of `seg0`, `exit0`, `seg1`, ... takes, on `clock`.
         clock: the model's clock; time then passes only by `component_ms` and by hand.
@@ -123,37 +124,48 @@ def scripted(
     return Model(bundle, VARIANT, graphs, Threads(), clock=clock or time.perf_counter_ns)
 
 
-def instant(early_exits: int) -> Model:
-    """A model whose graphs take no time and whose gates never fire: what is left is the cost of the runtime itself."""
-    manifest = _manifest(("a", "b"), early_exits, (3, 32, 32))
-    said = _tensors(manifest)
+class FakeGraph:
+    """`compute` takes the inputs by name and returns the outputs by name; what goes in and comes out is checked."""
 
-    def graph(component: Component) -> _Instant:
-        inputs, outputs = ({n: said[n] for n in names} for names in (component.inputs, component.outputs))
-        return _Instant(inputs, outputs)
-
-    model = Model(
-        Bundle(Path("instant.eebundle"), manifest), VARIANT, {c.name: graph(c) for c in manifest.components}, Threads()
-    )
-    model.use(threshold=(NEVER,) * early_exits)
-    return model
-
-
-class _Instant:
-    """A graph that answers zeros, made beforehand."""
-
-    threads = Threads()
-
-    def __init__(self, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> None:
-        self.inputs, self.outputs = inputs, outputs
-        shapes = [tuple(size if isinstance(size, int) else 1 for size in spec.shape) for spec in outputs.values()]
-        self._zeros = [np.zeros(shape, spec.dtype) for shape, spec in zip(shapes, outputs.values())]
+    def __init__(
+        self,
+        inputs: Mapping[str, Tensor],
+        outputs: Mapping[str, Tensor],
+        compute: Callable[[Tensors], Tensors],
+        threads: Threads = Threads(),  # noqa: B008 - frozen, so safe to share
+        name: str = "fake graph",
+    ) -> None:
+        self.inputs = inputs
+        self.outputs = outputs
+        self.threads = threads
+        self._compute = compute
+        self._name = name
 
     def run(self, feed: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
-        return self._zeros
+        """Outputs in the order of `outputs`; raises InputError, or BackendError where the function fails."""
+        if set(feed) != set(self.inputs):
+            raise InputError(f"{self._name}: expected inputs {sorted(self.inputs)}, found {sorted(feed)}")
+        for name, want in self.inputs.items():
+            if not fits(feed[name], want):
+                found = f"{feed[name].dtype} {feed[name].shape}"
+                raise InputError(f"{self._name}: {name!r} must be {want.dtype} {want.shape}, found {found}")
+        try:
+            made = self._compute(feed)
+            return [np.array(made[name], self.outputs[name].dtype) for name in self.outputs]
+        except Exception as error:
+            raise BackendError(f"{self._name}: {type(error).__name__}: {error}") from error
 
-    def bind(self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> Bound:
-        return Bound(lambda: None, lambda name, array: None)  # a lane's arrays begin as zeros
+    def bind(self, inputs: Tensors, outputs: Tensors) -> Bound:
+        """As the protocol says."""
+        check_arrays(self.inputs, inputs, self._name)
+        check_arrays(self.outputs, outputs, self._name)
+        reads = dict(inputs)
+
+        def call() -> None:
+            for name, array in zip(self.outputs, self.run(reads)):
+                np.copyto(outputs[name], array)
+
+        return Bound(call, reads.__setitem__)
 
 
 class _Play:

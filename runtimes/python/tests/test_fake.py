@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,9 @@ from tiny import LABELS, POINTS, image
 
 import eetool_runtime as ee
 from eetool_runtime.backends import PRIVATE, PROCESS, Threads
-from eetool_runtime.backends.fake import FakeBackend, FakeGraph
 from eetool_runtime.errors import BackendError, InputError, UsageError
 from eetool_runtime.manifest import Tensor
-from eetool_runtime.testing import FakeClock, Say, scripted
+from eetool_runtime.testing import FakeClock, FakeGraph, Say, scripted
 
 X = np.zeros((1, 3, 32, 32), np.float32)
 CAT, DOG = Say("cat", exit=0), Say("dog", exit=2, confidence=0.7)
@@ -24,6 +24,30 @@ CAT, DOG = Say("cat", exit=0), Say("dog", exit=2, confidence=0.7)
 
 def scaled_and_total(feed: Any) -> dict[str, np.ndarray]:
     return {"scaled": feed["x"] * feed["factor"], "total": feed["ids"].sum(1)}
+
+
+class FakeBackend:
+    """Opens `.fake` files, which hold nothing but the name of one of `graphs`."""
+
+    name = "fake"
+    version = "1"
+    suffix = "fake"
+
+    def __init__(self, graphs: Mapping[str, FakeGraph]) -> None:
+        self._graphs = graphs
+
+    def open(self, path: Path, threads: Threads) -> FakeGraph:
+        """The graph that the file at `path` names, as the protocol says."""
+        if threads.pool not in (PRIVATE, PROCESS):
+            raise UsageError(f"unknown pool {threads.pool!r}", f"Known pools: {PRIVATE}, {PROCESS}.")
+        if threads.count < 1:
+            raise UsageError(f"threads must be at least 1, not {threads.count}")
+        try:
+            graph = self._graphs[path.read_text(encoding="utf-8")]
+        except (OSError, UnicodeDecodeError, KeyError) as error:
+            raise BackendError(f"{path}: names no fake graph: {error!r}") from None
+        got = Threads(threads.count, PRIVATE)
+        return FakeGraph(graph.inputs, graph.outputs, graph._compute, got, str(path))
 
 
 class TestFake(BackendContract):

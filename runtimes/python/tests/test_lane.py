@@ -11,10 +11,10 @@ import pytest
 from tiny import image
 
 import eetool_runtime as ee
-from eetool_runtime.backends.fake import FakeGraph
 from eetool_runtime.errors import BackendError
 from eetool_runtime.lane import Lanes
 from eetool_runtime.manifest import Input, Tensor
+from eetool_runtime.testing import FakeGraph
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from tiny import VARIANT, image, write_tiny_bundle
 import eetool_runtime as ee
 from eetool_runtime import loading
 from eetool_runtime.errors import BackendError, BundleError, UsageError
-from eetool_runtime.machine import Machine, read_machine, usable_cores
+from eetool_runtime.machine import board_name, cpu_name, usable_cores
 
 SEGMENT = ["variants", VARIANT, "components", "seg0", "path"]
 
@@ -81,11 +81,6 @@ def test_threads_asked_for_are_had(tiny_bundle: Path, threads: int) -> None:
     assert model(image(0, 2.0)).exit == 0
 
 
-def machine(**facts: Any) -> Machine:
-    values = dict.fromkeys(Machine.__dataclass_fields__)
-    return Machine(**{**values, **facts})
-
-
 @pytest.mark.parametrize(
     ("here", "threads"),
     [
@@ -103,7 +98,8 @@ def test_the_recorded_thread_count_is_used_on_that_kind_of_machine_only(
             measured = {"threads": count, "component_latency_ms": {}}
             document["devices"][name] = {"machine": title, "variants": {VARIANT: measured}}
 
-    monkeypatch.setattr(loading, "read_machine", lambda: machine(**here))
+    monkeypatch.setattr(loading, "board_name", lambda: here.get("board"))
+    monkeypatch.setattr(loading, "cpu_name", lambda: here.get("cpu"))
     monkeypatch.setattr(loading, "usable_cores", lambda: 8)
     bundle = ee.open_bundle(write_tiny_bundle(tmp_path, edit=record))
     assert loading.recorded_threads(bundle, VARIANT) == threads
@@ -112,13 +108,13 @@ def test_the_recorded_thread_count_is_used_on_that_kind_of_machine_only(
 
 
 def test_the_machine_under_test_can_be_found_again(tmp_path: Path) -> None:
-    here = read_machine()
-    if not (here.board or here.cpu):
+    here = board_name() or cpu_name()
+    if not here:
         pytest.skip("this machine has no name")
 
     def record(document: dict[str, Any]) -> None:
         measured = {"threads": 2, "component_latency_ms": {}}
-        document["devices"]["host"] = {"machine": here.board or here.cpu, "variants": {VARIANT: measured}}
+        document["devices"]["host"] = {"machine": here, "variants": {VARIANT: measured}}
 
     path = write_tiny_bundle(tmp_path, edit=record)
     assert ee.load(path).stats()["threads"] == min(2, usable_cores())

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from tiny import write_tiny_bundle
 
+from eetool_measure.records import encode
 from eetool_runtime.errors import BundleError
 from eetool_runtime.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
-from eetool_runtime.records import encode
+from eetool_runtime.policy import plan
 
 FULL = ("variants", "onnx/fp32", "operating_points", "full")
 POINT = ("variants", "onnx/fp32", "operating_points", "balanced")
@@ -63,8 +64,8 @@ def test_reading_and_writing_give_the_same_document(document: dict[str, Any]) ->
 
 def test_cost_is_cumulative(document: dict[str, Any]) -> None:
     manifest = parse(document)
-    assert [manifest.macs_to(k) for k in range(3)] == [160, 320, 336]
-    assert manifest.macs_to(2, skipped=frozenset({"exit0", "exit1"})) == 304
+    assert [stage.macs for stage in plan(manifest, (0.5, 0.5)) if stage.gate is not None] == [160, 320, 336]
+    assert plan(manifest, (None, None))[-1].macs == 304
 
 
 RULES: list[tuple[str, tuple[Any, ...], Any, str]] = [

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eetool_runtime.records import decode, encode, parse_json
+from eetool_measure.records import encode
+from eetool_runtime.records import decode, parse_json
 
 
 class RefusedError(Exception):

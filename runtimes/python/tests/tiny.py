@@ -18,6 +18,7 @@ from typing import Any, Callable, Optional
 import numpy as np
 from tiny_graphs import CLASSES, join, make_parts, make_references, sight_of, tensor_types
 
+from eetool_measure.records import encode
 from eetool_runtime.manifest import (
     SCHEMA_VERSION,
     Certificate,
@@ -35,7 +36,6 @@ from eetool_runtime.manifest import (
     Split,
     Variant,
 )
-from eetool_runtime.records import encode
 
 LABELS = ("top", "upper", "lower", "bottom")
 VARIANT = "onnx/fp32"

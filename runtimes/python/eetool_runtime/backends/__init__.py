@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-import numpy as np
-
 from ..errors import BackendError, UsageError
 from .base import PRIVATE, PROCESS, Arrays, Backend, Bound, Graph, Threads
 
@@ -19,7 +17,6 @@ __all__ = [
     "Graph",
     "Threads",
     "backend_for",
-    "bind_to",
     "open_graph",
 ]
 
@@ -44,13 +41,6 @@ def backend_for(graph_format: str) -> Backend:
     except ImportError as error:
         raise BackendError(f"the {graph_format} backend needs {library}: {error}", install) from None
     return backend
-
-
-def bind_to(graph: Graph, feed: Arrays) -> tuple[Bound, dict[str, np.ndarray]]:
-    """Bind `graph` to `feed`, and to new arrays of the shapes that it makes of it; returns those by name too."""
-    inputs = {name: np.array(array, order="C") for name, array in feed.items()}
-    outputs = dict(zip(graph.outputs, map(np.array, graph.run(inputs))))
-    return graph.bind(inputs, outputs), outputs
 
 
 def open_graph(path: Path, threads: Threads = Threads()) -> Graph:  # noqa: B008 - frozen, so safe to share

@@ -34,9 +34,8 @@ class Bound(NamedTuple):
 class Threads:
     """How many threads a graph may use, and whose pool they come from.
 
-    `private`: each graph has its own pool, idle threads do not spin, and nothing else in the process notices.
-    `process`: all graphs share one pool, which is faster with more than one thread; it is set once per process, and
-    from then on the host application's own sessions must ask for it too.
+    `private`: each graph has its own, whose idle threads do not spin. `process`: all graphs share one, which is faster
+    with more than one thread; it is set once, and then the host application's own sessions must ask for it too.
     """
 
     count: int = 1

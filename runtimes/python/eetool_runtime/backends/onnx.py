@@ -85,8 +85,7 @@ class OnnxBackend:
 
     def open(self, path: Path, threads: Threads) -> OnnxGraph:
         """Load `path`, as the protocol says."""
-        shared = _uses_process_pool(threads)
-        options = _session_options(threads.count, shared)
+        options, shared = session_options(threads)
         refuse_side_files(path)
         try:
             session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -95,17 +94,22 @@ class OnnxBackend:
         return OnnxGraph(session, path, Threads(threads.count, PROCESS if shared else PRIVATE))
 
 
-def _session_options(count: int, shared: bool) -> Any:
-    options = ort.SessionOptions()
+def session_options(threads: Threads) -> tuple[Any, bool]:
+    """How every session here is opened, and whether it draws from the pool of the process.
+
+    Raises:
+        BackendError: the process has a pool of another size.
+    """
+    shared, options = _uses_process_pool(threads), ort.SessionOptions()
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     if shared:
         options.use_per_session_threads = False
     else:
-        options.intra_op_num_threads = count
+        options.intra_op_num_threads = threads.count
         # A spinning pool per graph makes the graphs of one cascade fight for the cores (onnxruntime #17011).
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return options
+    return options, shared
 
 
 def _uses_process_pool(threads: Threads) -> bool:
@@ -124,11 +128,6 @@ def _uses_process_pool(threads: Threads) -> bool:
                 "Load every model of the process with the same thread count, or use pool='private' from the start.",
             )
     return _pool_threads is not None
-
-
-def process_pool_threads() -> Optional[int]:
-    """Size of the pool that all sessions of this process share, or None while each has its own."""
-    return _pool_threads
 
 
 def _tensor(value: Any) -> Tensor:

@@ -1,7 +1,7 @@
 """Refuses ONNX files whose weights lie in other files, which no hash of the bundle covers.
 
-onnxruntime follows such references, from the folder of the graph or, for a graph given as bytes, from wherever the
-process happens to be. So the file is looked through first, without the onnx package, which a device does not have.
+onnxruntime follows such references. So the file is looked through first, without the onnx package, which a device
+does not have.
 """
 
 from __future__ import annotations

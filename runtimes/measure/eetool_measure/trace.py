@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from ..errors import BackendError
-from ..frozen import dataclass
-from .base import Threads
-from .onnx import _session_options, _uses_process_pool
+from eetool_runtime.backends import Threads
+from eetool_runtime.backends.onnx import session_options
+from eetool_runtime.errors import BackendError
+from eetool_runtime.frozen import dataclass
 
 _EVENT = "_kernel_time"
 # A mean leaves out the fastest tenth of the runs and the slowest four, which tell of other work on the device.
@@ -47,7 +47,7 @@ class TracedGraph:
 
     def __init__(self, path: Path, threads: Threads) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="eetool-trace-")
-        options = _session_options(threads.count, _uses_process_pool(threads))
+        options, _ = session_options(threads)
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(self._folder.name) / "trace")
         try:

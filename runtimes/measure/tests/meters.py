@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from eetool_measure.power import BOARD, CORE, ESTIMATED, MEASURED, Joules, Meter
 from eetool_runtime.errors import MeterError
-from eetool_runtime.power import BOARD, CORE, ESTIMATED, MEASURED, Joules, Meter
 
 POWER_W = 4.0
 

@@ -13,19 +13,19 @@ from typing import Any, Optional
 
 import numpy as np
 
-from .backends import PRIVATE, Graph, Threads, backend_for, bind_to
-from .cascade import Model
-from .errors import BundleError
-from .frozen import dataclass
-from .machine import Condition, Machine, read_condition, read_machine
-from .records import decode, parse_json
-from .testing import instant
-from .timing import Latency, Subject, interleave, latency
+from eetool_runtime.backends import PRIVATE, Graph, Threads, backend_for
+from eetool_runtime.errors import BundleError
+from eetool_runtime.frozen import dataclass
+from eetool_runtime.records import decode, parse_json
+
+from .condition import Condition, read_condition
+from .dispatch import CascadeCost, cascade_cost
+from .machine import Machine, read_machine
+from .timing import Latency, Subject, bind_to, interleave, latency
 
 PROBES = "probes.json"
 SCHEMA = "probes/1"
 TIMES_SCHEMA = "probe_times/1"
-_EARLY_EXITS = (0, 3)
 _TOGETHER = 8  # graphs that take turns; more would keep too many in memory
 
 
@@ -67,14 +67,6 @@ class ProbeTime:
     name: str
     latency_ms: Latency
     kernels: tuple[KernelTime, ...]
-
-
-@dataclass(frozen=True)
-class CascadeCost:
-    """What the runtime adds to the graphs: to every call, and to every component that runs in it."""
-
-    call_ms: float
-    component_ms: float
 
 
 @dataclass(frozen=True)
@@ -149,22 +141,6 @@ def measure_probes(
     )
 
 
-def cascade_cost(runs: int = 200) -> CascadeCost:
-    """Time cascades whose graphs take no time, a short one and a long one."""
-    models = {exits: instant(exits) for exits in _EARLY_EXITS}
-    x = np.zeros((1, 3, 32, 32), np.float32)
-    subjects: dict[int, Subject] = {exits: partial(_answer, model, x) for exits, model in models.items()}
-    times = interleave(subjects, runs=runs, min_seconds=0, seed=0)
-    short, long = (latency(times[exits]).median for exits in _EARLY_EXITS)
-    count = [len(models[exits].bundle.manifest.components) for exits in _EARLY_EXITS]
-    component_ms = max(0.0, (long - short) / (count[1] - count[0]))
-    return CascadeCost(max(0.0, short - count[0] * component_ms), component_ms)
-
-
-def _answer(model: Model, x: np.ndarray, number: int) -> object:
-    return model(x)
-
-
 def _together(
     folder: Path, probes: Sequence[Probe], graph_format: str, threads: Threads, runs: int, seconds: float, seed: int
 ) -> list[ProbeTime]:
@@ -193,7 +169,7 @@ def _together(
 def _tracer(graph_format: str, path: Path, threads: Threads) -> Optional[Any]:
     if graph_format != "onnx":
         return None
-    from .backends.onnx_trace import TracedGraph
+    from .trace import TracedGraph
 
     return TracedGraph(path, threads)
 

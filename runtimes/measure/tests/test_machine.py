@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from eetool_runtime.machine import Condition, read_condition, read_machine, usable_cores
+from eetool_measure.condition import Condition, read_condition
+from eetool_measure.machine import read_machine
+from eetool_runtime.machine import usable_cores
 
 PI = "processor\t: 0\nBogoMIPS\t: 108.00\nHardware\t: BCM2711\nModel\t\t: Raspberry Pi 4 Model B Rev 1.4\n"
 CPUFREQ = "sys/devices/system/cpu/cpu0/cpufreq"

@@ -8,10 +8,13 @@ from typing import Optional
 
 import numpy as np
 
-from .backends import Threads
-from .gate import plan
+from eetool_runtime.backends import Threads
+from eetool_runtime.manifest import NEVER, Manifest
+from eetool_runtime.policy import plan
+
 from .machine import Machine
-from .manifest import NEVER, Manifest
+from .steadiness import Steadiness
+from .sustained import Sustained
 from .timing import Latency, Spread, latency, per_round, spread
 
 Key = tuple[str, str]  # what kind of subject was timed, and which one
@@ -118,13 +121,15 @@ class BundleId:
 
 @dataclass(frozen=True)
 class Measurement:
-    """The document that `python -m eetool_runtime.measure` prints."""
+    """The document that `python -m eetool_measure` prints."""
 
     bundle: BundleId
     variant: str
     times: ThreadTimes
     machine: Machine
+    steadiness: Steadiness
     energy: Optional[EnergyTimes] = None
+    sustained: Optional[Sustained] = None
 
 
 def leave_at(m: Manifest, exit_index: int) -> tuple[Optional[float], ...]:

@@ -17,6 +17,8 @@ from typing import Callable, TypeVar
 
 import numpy as np
 
+from eetool_runtime.backends import Arrays, Bound, Graph
+
 Key = TypeVar("Key")
 Subject = Callable[[int], object]  # called with the number of the call, so that it can cycle through inputs
 Clock = Callable[[], int]  # nanoseconds
@@ -24,6 +26,13 @@ Clock = Callable[[], int]  # nanoseconds
 BLOCK = 10
 _WARM_UP_CALLS = 20
 _WARM_UP_SHARE = 0.1  # of the measuring time; a clock frequency needs time, not calls, to settle
+
+
+def bind_to(graph: Graph, feed: Arrays) -> tuple[Bound, dict[str, np.ndarray]]:
+    """Bind `graph` to `feed`, and to new arrays of the shapes that it makes of it; returns those by name too."""
+    inputs = {name: np.array(array, order="C") for name, array in feed.items()}
+    outputs = dict(zip(graph.outputs, map(np.array, graph.run(inputs))))
+    return graph.bind(inputs, outputs), outputs
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,15 @@ import onnxruntime
 import pytest
 from tiny import VARIANT, write_tiny_bundle
 
+from eetool_measure.__main__ import main
+from eetool_measure.bundles import measure_bundle
+from eetool_measure.measurement import Key, Measurement, leave_at, summarise, that_run
+from eetool_measure.records import encode
+from eetool_measure.timing import BLOCK
 from eetool_runtime import Bundle, load, open_bundle
 from eetool_runtime.backends import Threads
 from eetool_runtime.errors import BundleError, UsageError
-from eetool_runtime.measure import main, measure_bundle
-from eetool_runtime.measurement import Key, Measurement, leave_at, summarise, that_run
-from eetool_runtime.records import decode, encode
-from eetool_runtime.timing import BLOCK
+from eetool_runtime.records import decode
 
 QUICK = ["--runs", "10", "--min-seconds", "0"]
 
@@ -167,7 +169,7 @@ def test_a_meter_that_is_not_there(tiny_bundle: Path, capsys: pytest.CaptureFixt
 
 def test_two_threads_draw_from_one_pool(tiny_bundle: Path) -> None:
     """In a process of its own, where the pool may be set."""
-    command = [sys.executable, "-m", "eetool_runtime.measure", str(tiny_bundle), "--threads", "2", *QUICK]
+    command = [sys.executable, "-m", "eetool_measure", str(tiny_bundle), "--threads", "2", *QUICK]
     child = subprocess.run(command, capture_output=True, text=True, check=True)
     times = decode(Measurement, json.loads(child.stdout), ValueError).times
     shared = hasattr(onnxruntime, "set_global_thread_pool_sizes")
@@ -175,7 +177,7 @@ def test_two_threads_draw_from_one_pool(tiny_bundle: Path) -> None:
 
 
 def test_nothing_of_the_workstation_is_imported(tiny_bundle: Path) -> None:
-    code = "import sys, eetool_runtime.measure as m; m.main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
+    code = "import sys, eetool_measure.__main__ as m; m.main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
     command = [sys.executable, "-c", code, str(tiny_bundle), *QUICK]
     child = subprocess.run(command, capture_output=True, text=True, check=True)
     assert not {"torch", "onnx", "click", "rich", "scipy", "eetool"} & set(child.stderr.split())

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eetool_runtime.timing import BLOCK, interleave, latency, per_round, spread
+from eetool_measure.timing import BLOCK, interleave, latency, per_round, spread
 
 
 class Bench:

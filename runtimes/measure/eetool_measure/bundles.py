@@ -1,35 +1,26 @@
-"""Measures a bundle: every component alone, the cascade at every exit, and the graphs it came from.
-
-    python -m eetool_runtime.measure model.eebundle --threads 2 --power hwmon
-
-prints one JSON document. Each thread count wants a process of its own, because the pool can be set only once. In the
-place of a bundle a folder of probes (`probes.py`) may be given.
-"""
+"""Measures a bundle: every component alone, the cascade at every exit, and the graphs it came from."""
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import json
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Optional
 
 import numpy as np
 
-from .backends import PRIVATE, PROCESS, Backend, Graph, Threads, backend_for, bind_to
-from .bundle import MANIFEST, Bundle, open_bundle
-from .cascade import Model
-from .energy import GROSS, NET, Power
-from .errors import BundleError, EarlyExitError, UsageError
+from eetool_runtime.backends import PROCESS, Backend, Graph, Threads, backend_for
+from eetool_runtime.bundle import MANIFEST, Bundle
+from eetool_runtime.cascade import Model
+from eetool_runtime.errors import BundleError, UsageError
+from eetool_runtime.manifest import Manifest
+
+from .condition import read_condition
+from .energy import Power
 from .machine import read_machine
-from .manifest import Manifest
 from .measurement import COMPONENT, EXIT, FULL, REFERENCE, BundleId, Key, Measurement, leave_at, summarise
-from .power import METERS
-from .probes import PROBES, ProbeTimes, measure_probes
-from .records import encode
-from .timing import Subject, interleave
+from .steadiness import Steadiness, doubt, drift, until_sure
+from .sustained import Sustained, sustain
+from .timing import Subject, bind_to
 
 RUNS, MIN_SECONDS, SEED = 300, 3.0, 0
 _MAX_SAMPLES = 16
@@ -47,6 +38,7 @@ def measure_bundle(
     min_seconds: float = MIN_SECONDS,
     seed: int = SEED,
     power: Optional[Power] = None,
+    sustained_seconds: Optional[float] = None,
 ) -> Measurement:
     """Measure one variant at batch 1 on the bundle's own samples.
 
@@ -55,6 +47,7 @@ def measure_bundle(
         min_seconds: at least so much measuring in all, warm-up not counted.
         seed: of the order in which subjects take turns.
         power: how energy is measured, after the times; without it none is known.
+        sustained_seconds: at the end, call the model for so long without a pause, at its default operating point.
 
     Raises:
         UsageError: the bundle has no such variant, or an argument is out of range.
@@ -68,10 +61,23 @@ def measure_bundle(
     graphs = {name: opener.open(bundle.file(f.path), Threads(threads, pool)) for name, f in files.items()}
     got = next(iter(graphs.values())).threads  # the pool may be another than was asked for
     subjects = _subjects(bundle, variant, graphs, opener, got)
-    times = interleave(subjects, runs=runs, min_seconds=min_seconds, seed=seed)
+    before = read_condition()
+    times = until_sure(subjects, runs=runs, min_seconds=min_seconds, seed=seed)
+    steadiness = Steadiness(doubt(times), drift(times), before, read_condition())
     summary = summarise(bundle.manifest, got, times)
     energy = power.energy(subjects, summary, seed) if power is not None else None
-    return Measurement(identify(bundle), variant, summary, read_machine(opener.name, opener.version), energy)
+    sustained = _sustained(bundle, variant, graphs, got, sustained_seconds) if sustained_seconds is not None else None
+    machine = read_machine(opener.name, opener.version)
+    return Measurement(identify(bundle), variant, summary, machine, steadiness, energy, sustained)
+
+
+def _sustained(
+    bundle: Bundle, variant: str, graphs: Mapping[str, Graph], threads: Threads, seconds: float
+) -> Sustained:
+    """The model as an application has it: its default operating point, one sample after the other."""
+    model, inputs = Model(bundle, variant, graphs, threads), _sample_inputs(bundle)
+    point = bundle.manifest.default_operating_point
+    return sustain(lambda number: model(inputs[number % len(inputs)]), point, seconds)
 
 
 def identify(bundle: Bundle) -> BundleId:
@@ -135,41 +141,3 @@ def _alone(graph: Graph, tensors: Sequence[Tensors], name: str) -> Subject:
 def _through(model: Model, thresholds: tuple[Optional[float], ...], inputs: Sequence[Tensors]) -> Subject:
     model.use(threshold=thresholds)
     return lambda number: model(inputs[number % len(inputs)])
-
-
-def _measured(path: Path, variant: Optional[str], options: dict[str, Any]) -> Union[Measurement, ProbeTimes]:
-    if (path / PROBES).is_file():
-        if options.pop("power") is not None:
-            raise UsageError("probes are timed, and their energy is not measured", "Leave out --power and --watts.")
-        return measure_probes(path, **options)
-    bundle = open_bundle(path)
-    return measure_bundle(bundle, variant or next(iter(bundle.manifest.variants)), **options)
-
-
-def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """`python -m eetool_runtime.measure BUNDLE`: one JSON document on stdout, or a message and an exit code."""
-    parser = argparse.ArgumentParser(prog="python -m eetool_runtime.measure", description="Measure a bundle.")
-    parser.add_argument("bundle")
-    parser.add_argument("--variant", help="such as onnx/fp32; by default the bundle's first")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--pool", default=PROCESS, help=f"{PRIVATE} or {PROCESS}")
-    parser.add_argument("--runs", type=int, default=RUNS, help="timed calls of every subject, at least")
-    parser.add_argument("--min-seconds", type=float, default=MIN_SECONDS, help="time to measure, at least")
-    parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--power", metavar="METER", help=f"measure energy too: {', '.join(METERS)}")
-    parser.add_argument("--power-seconds", type=float, help="length of one energy window; by default ten readings")
-    parser.add_argument("--power-scope", default=NET, choices=(NET, GROSS), help="idle power subtracted, or not")
-    parser.add_argument("--watts", type=float, help="without a meter: what the board draws; energy is then estimated")
-    options = vars(parser.parse_args(arguments))
-    try:
-        options["power"] = Power.of(*(options.pop(name) for name in ("power", "watts", "power_seconds", "power_scope")))
-        measured = _measured(Path(options.pop("bundle")), options.pop("variant"), options)
-    except EarlyExitError as error:
-        sys.stderr.write(f"error: {error.message}\n" + (f"       {error.hint}\n" if error.hint else ""))
-        return error.exit_code
-    sys.stdout.write(json.dumps(encode(measured), indent=2) + "\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

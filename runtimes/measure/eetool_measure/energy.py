@@ -13,8 +13,9 @@ from typing import Any, Callable, Optional
 
 import numpy as np
 
-from .errors import UsageError
-from .frozen import dataclass
+from eetool_runtime.errors import UsageError
+from eetool_runtime.frozen import dataclass
+
 from .measurement import COMPONENT, EXIT, FULL, REFERENCE, EnergyFigure, EnergyTimes, Key, ThreadTimes
 from .power import BOARD, CORE, ESTIMATED, Joules, Meter, find_meter
 from .timing import Subject, quiet

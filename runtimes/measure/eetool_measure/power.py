@@ -20,8 +20,8 @@ from typing import Callable, Optional, Protocol
 
 import numpy as np
 
-from .errors import MeterError, UsageError
-from .frozen import dataclass
+from eetool_runtime.errors import MeterError, UsageError
+from eetool_runtime.frozen import dataclass
 
 BOARD, CORE = "board", "core"  # what a meter sees: everything the supply feeds, or the processor's rail alone
 MEASURED, ESTIMATED = "measured", "estimated"

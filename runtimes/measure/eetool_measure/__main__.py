@@ -1,0 +1,67 @@
+"""`python -m eetool_measure`: measures a bundle or a folder of probes, and prints one JSON document.
+
+    python -m eetool_measure model.eebundle --threads 2 --power hwmon
+
+Each thread count wants a process of its own, because the pool can be set only once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Optional, Union
+
+from eetool_runtime.backends import PRIVATE, PROCESS
+from eetool_runtime.bundle import open_bundle
+from eetool_runtime.errors import EarlyExitError, UsageError
+
+from .bundles import MIN_SECONDS, RUNS, SEED, measure_bundle
+from .energy import GROSS, NET, Power
+from .measurement import Measurement
+from .power import METERS
+from .probes import PROBES, ProbeTimes, measure_probes
+from .records import encode
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """`python -m eetool_measure BUNDLE`: one JSON document on stdout, or a message and an exit code."""
+    parser = argparse.ArgumentParser(prog="python -m eetool_measure", description="Measure a bundle.")
+    parser.add_argument("bundle")
+    parser.add_argument("--variant", help="such as onnx/fp32; by default the bundle's first")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--pool", default=PROCESS, help=f"{PRIVATE} or {PROCESS}")
+    parser.add_argument("--runs", type=int, default=RUNS, help="timed calls of every subject, at least")
+    parser.add_argument("--min-seconds", type=float, default=MIN_SECONDS, help="time to measure, at least")
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--power", metavar="METER", help=f"measure energy too: {', '.join(METERS)}")
+    parser.add_argument("--power-seconds", type=float, help="length of one energy window; by default ten readings")
+    parser.add_argument("--power-scope", default=NET, choices=(NET, GROSS), help="idle power subtracted, or not")
+    parser.add_argument("--sustained-seconds", type=float, help="then call the model for so long without a pause")
+    parser.add_argument("--watts", type=float, help="without a meter: what the board draws; energy is then estimated")
+    options = vars(parser.parse_args(arguments))
+    try:
+        options["power"] = Power.of(*(options.pop(name) for name in ("power", "watts", "power_seconds", "power_scope")))
+        measured = _measured(Path(options.pop("bundle")), options.pop("variant"), options)
+    except EarlyExitError as error:
+        sys.stderr.write(f"error: {error.message}\n" + (f"       {error.hint}\n" if error.hint else ""))
+        return error.exit_code
+    sys.stdout.write(json.dumps(encode(measured), indent=2) + "\n")
+    return 0
+
+
+def _measured(path: Path, variant: Optional[str], options: dict[str, Any]) -> Union[Measurement, ProbeTimes]:
+    if (path / PROBES).is_file():
+        if options.pop("power") is not None:
+            raise UsageError("probes are timed, and their energy is not measured", "Leave out --power and --watts.")
+        if options.pop("sustained_seconds") is not None:
+            raise UsageError("--sustained-seconds is for bundles, and this is a folder of probes")
+        return measure_probes(path, **options)
+    bundle = open_bundle(path)
+    return measure_bundle(bundle, variant or next(iter(bundle.manifest.variants)), **options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

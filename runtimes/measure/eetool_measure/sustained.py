@@ -1,0 +1,74 @@
+"""What a device holds out: the model in a closed loop for minutes, because a small board gets slow when it gets hot."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from eetool_runtime.errors import UsageError
+from eetool_runtime.frozen import dataclass
+
+from .condition import Condition, read_condition
+from .timing import Clock, Latency, Subject, latency, quiet
+
+_WINDOWS = 60
+_LEAST_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of the loop that began `at_s` seconds after the first call, and the machine at its end."""
+
+    at_s: float
+    latency_ms: Latency
+    condition: Condition
+
+
+@dataclass(frozen=True)
+class Sustained:
+    """`slowdown` is the median of the last tenth of the windows over that of the first, less 1."""
+
+    seconds: float
+    operating_point: str
+    slowdown: float
+    windows: tuple[Window, ...]
+
+
+def sustain(
+    subject: Subject,
+    operating_point: str,
+    seconds: float,
+    *,
+    clock: Clock = time.perf_counter_ns,
+    condition: Callable[[], Condition] = read_condition,
+) -> Sustained:
+    """Call `subject` without a pause for `seconds`, in 60 windows of at least a second each.
+
+    Raises:
+        UsageError: `seconds` is no positive number.
+    """
+    if not 0 < seconds < float("inf"):
+        raise UsageError(f"a sustained measurement needs a positive time, not {seconds!r} s")
+    window_ns = max(_LEAST_SECONDS, seconds / _WINDOWS) * 1e9
+    windows: list[Window] = []
+    number = 0
+    with quiet():
+        begin = clock()
+        while clock() - begin < seconds * 1e9:
+            at = clock()
+            times: list[int] = []
+            while not times or clock() - at < window_ns:
+                start = clock()
+                subject(number)
+                times.append(clock() - start)
+                number += 1
+            windows.append(Window((at - begin) / 1e9, latency(np.array(times)), condition()))
+    medians = [window.latency_ms.median for window in windows]
+    return Sustained(seconds, operating_point, _slowdown(medians), tuple(windows))
+
+
+def _slowdown(medians: Sequence[float]) -> float:
+    tenth = max(1, len(medians) // 10)
+    return float(np.median(medians[-tenth:]) / np.median(medians[:tenth]) - 1)

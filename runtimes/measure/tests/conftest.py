@@ -1,0 +1,13 @@
+"""The tiny bundle of the runtime's tests (`runtimes/python/tests/tiny.py`), for every test here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny import write_tiny_bundle
+
+
+@pytest.fixture
+def tiny_bundle(tmp_path: Path) -> Path:
+    return write_tiny_bundle(tmp_path)

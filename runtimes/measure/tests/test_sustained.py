@@ -1,0 +1,41 @@
+"""Calling a model for long, on a clock that the model turns."""
+
+from __future__ import annotations
+
+import pytest
+
+from eetool_measure.condition import Condition
+from eetool_measure.sustained import sustain
+from eetool_runtime.errors import UsageError
+
+COOL, HOT = Condition(None, None, 50.0, False), Condition(None, None, 85.0, True)
+
+
+class Board:
+    """Answers in 100 ms, and in 150 ms once it has run for a minute."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+
+    def call(self, number: int) -> None:
+        self.now_ns += 100_000_000 if self.now_ns < 60e9 else 150_000_000
+
+    def condition(self) -> Condition:
+        return COOL if self.now_ns < 60e9 else HOT
+
+
+def test_a_board_that_gets_hot() -> None:
+    board = Board()
+    found = sustain(board.call, "fast", 120, clock=lambda: board.now_ns, condition=board.condition)
+    assert (found.operating_point, found.seconds) == ("fast", 120)
+    assert found.slowdown == pytest.approx(0.5)
+    assert 50 <= len(found.windows) <= 60
+    assert [w.at_s for w in found.windows] == sorted(w.at_s for w in found.windows)
+    assert (found.windows[0].condition, found.windows[-1].condition) == (COOL, HOT)
+    assert sum(w.latency_ms.runs for w in found.windows) == pytest.approx(600 + 400, abs=10)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan")])
+def test_a_time_that_is_none(seconds: float) -> None:
+    with pytest.raises(UsageError, match="a positive time"):
+        sustain(lambda number: None, "full", seconds)
