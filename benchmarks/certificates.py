@@ -42,6 +42,8 @@ def main() -> None:
     score = LEARNED if record.spec.learned_confidence else MAX_SOFTMAX
     held = answers(options.model, options.data, options.cache)
     costs = model_macs(record.spec, score)
+    if sum(options.sizes) >= len(held.labels):  # of fewer images the same parts, and half of them to look at
+        options.sizes = [size * len(held.labels) // (2 * sum(options.sizes)) for size in options.sizes]
     random = np.random.default_rng(0)
     deals = [random.permutation(len(held.labels)) for _ in range(options.splits)]
     found = {
@@ -105,7 +107,7 @@ def on_rest(
     tuned: Tuned, rest: Labelled, costs: Costs, score: str, thresholds: Thresholds
 ) -> tuple[float, float, float]:
     """Drop in points, its standard error, and cost as a share of full depth."""
-    problem = problem_of(tuned.temperatures, rest, costs, score)
+    problem = problem_of(tuned.calibration, rest, costs, score)
     worse, better = problem.changes(thresholds)
     drop = (worse - better) / problem.n
     error = np.sqrt(max((worse + better) / problem.n - drop**2, 0) / problem.n)

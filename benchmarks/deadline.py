@@ -23,7 +23,7 @@ import eetool_runtime as ee
 from eetool_measure.machine import read_machine
 from eetool_measure.records import encode
 from eetool_runtime.backends import open_graph
-from eetool_runtime.manifest import NEVER
+from eetool_runtime.manifest import NEVER, scalars
 
 SHARES = (0.4, 0.6, 0.8, 1.0, 1.2)  # of the median at full depth
 
@@ -111,8 +111,7 @@ class Alone:
     def __init__(self, model: ee.Model, x: dict[str, np.ndarray]) -> None:
         m, fitted = model.bundle.manifest, model.bundle.variant(model.variant)
         tensors = dict(x)
-        for e, temperature in zip(m.exits, fitted.temperatures, strict=True):
-            tensors[e.temperature] = np.array(temperature, np.float32)
+        tensors.update({name: np.array(value, np.float32) for name, value in scalars(m, fitted).items()})
         self._steps = []
         for c in m.components:
             graph = open_graph(model.bundle.file(fitted.components[c.name].path))

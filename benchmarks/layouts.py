@@ -30,7 +30,7 @@ from eetool_measure.timing import Subject, interleave, latency, per_round, sprea
 from eetool_runtime import load, open_bundle
 from eetool_runtime.backends import Threads, open_graph
 from eetool_runtime.backends.onnx import BACKEND
-from eetool_runtime.manifest import NEVER
+from eetool_runtime.manifest import NEVER, scalars
 
 BUNDLE, JOINED, NESTED, HOISTED = "bundle.eebundle", "joined.eebundle", "nested.onnx", "hoisted.onnx"
 LAYOUTS = ("bundle", "joined", "nested", "hoisted")
@@ -176,9 +176,9 @@ def subject(what: str, folder: Path, exit_index: int | None = None) -> Subject:
         path, feeds = folder / f"{what}.onnx", [x | limits for x in inputs]
     else:
         path = bundle.file(m.variants[variant].references[what])
-        temperatures = m.variants[variant].temperatures if what == "all_exits" else ()
-        scalars = {e.temperature: np.array(t, np.float32) for e, t in zip(m.exits, temperatures, strict=False)}
-        feeds = [x | scalars for x in inputs]
+        values = scalars(m, m.variants[variant]) if what == "all_exits" else {}
+        bound = {name: np.array(value, np.float32) for name, value in values.items()}
+        feeds = [x | bound for x in inputs]
     run = open_graph(path, Threads()).run
     return lambda number: run(feeds[number % 8])
 

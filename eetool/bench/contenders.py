@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from eetool.bench.race import Racer
+from eetool.data.inputs import model_inputs
 from eetool.errors import ArtefactError
 from eetool_measure.timing import bind_to
 from eetool_runtime.backends import Bound, Graph, Threads, backend_for
@@ -15,7 +16,6 @@ from eetool_runtime.bundle import Bundle, open_bundle
 from eetool_runtime.cascade import Model
 from eetool_runtime.errors import BackendError, InputError
 from eetool_runtime.policy import plan, unsplit_macs
-from eetool_runtime.preprocess import normalise
 from eetool_runtime.result import softmax
 
 UNSPLIT = "unsplit"
@@ -119,20 +119,18 @@ class Static:
 
 
 def ready(bundle: Bundle, images: np.ndarray) -> list[np.ndarray]:
-    """uint8 (N, C, H, W) to N inputs of `bundle` at batch 1, made now so that the clock does not see it.
+    """Examples (N, …) of a source to N inputs of `bundle` at batch 1, made now so that the clock does not see it.
 
     Raises:
-        ArtefactError: the bundle does not take one image of this shape.
+        ArtefactError: the bundle does not take one example of this kind and shape.
     """
     specs = bundle.manifest.inputs
-    wanted = specs[0].shape[1:]
-    fits = len(wanted) == 3 and all(
-        isinstance(want, str) or want == size for want, size in zip(wanted, images.shape[1:], strict=True)
-    )
-    if len(specs) != 1 or not fits:
-        found = ", ".join(str(size) for size in images.shape[1:])
-        raise ArtefactError(f"{bundle.path}: its input is not one image of shape ({found})")
-    inputs = normalise(images, specs[0])
+    if len(specs) != 1:
+        raise ArtefactError(f"{bundle.path}: it has {len(specs)} inputs, where one is all that it would get")
+    try:
+        inputs = model_inputs(images, specs[0])
+    except ArtefactError as error:
+        raise ArtefactError(f"{bundle.path}: {error.message}", error.hint) from None
     return [inputs[i : i + 1] for i in range(len(inputs))]
 
 

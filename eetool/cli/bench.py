@@ -61,7 +61,7 @@ def bench(
         check_output(output, force)
     model = load(bundle, threads=threads, pool="process", variant=variant)
     rules = rules_for(model, operating_point, max_accuracy_drop, passes, min_seconds, seed)
-    source = load_source(data)
+    source = load_source(data, TerminalProgress())
     indices = recorded_split(source, TEST, model.bundle.manifest.data)
     found = bench_bundle(model, source, indices, TEST, against, rules, TerminalProgress())
     answer = Answer(SCHEMA, vars(found), [_header(found), _table(found), _LEGEND, "", found.verdict.text])

@@ -9,7 +9,7 @@ from click.core import ParameterSource
 
 from eetool.cli.console import Answer, TerminalProgress, table, verb
 from eetool.cli.options import MODEL, PATH, force_option, output_option
-from eetool.errors import EarlyExitError, UsageError
+from eetool.errors import EarlyExitError, MissingError, UsageError
 from eetool.progress import Progress
 from eetool.records import check_output
 
@@ -108,13 +108,16 @@ def export(
 
 def _calibration(checkpoint: Any, name: str | None, progress: Progress) -> dict[str, Any]:
     """Options of `export_bundle` that say what int8 is calibrated and its policy fitted with."""
-    from eetool.data.sources import load_source
+    from eetool.data.sources import at_hand, load_source
     from eetool.data.splits import TRAIN, recorded_split, split_source
-    from eetool.export.calibration import model_inputs, spread_over
+    from eetool.export.calibration import calibration_inputs, spread_over
 
     record = checkpoint.record
+    wanted = name or (record.data.source if record.data else "")
     try:
-        source = load_source(name or (record.data.source if record.data else ""))
+        if name is None and not at_hand(wanted):
+            raise MissingError(f"{wanted} would have to be downloaded")
+        source = load_source(wanted, progress)
     except EarlyExitError:
         if name is not None:
             raise
@@ -127,7 +130,7 @@ def _calibration(checkpoint: Any, name: str | None, progress: Progress) -> dict[
         train, labelled = split_source(source)[TRAIN], None
         progress.note(f"warning: the model does not record {source.name!r}, so int8 variants keep the float policy")
     chosen = spread_over(train, _CALIBRATION)
-    return {"calibration": model_inputs(source.images[chosen], record.spec.inputs), "labelled": labelled}
+    return {"calibration": calibration_inputs(source.images[chosen], record.spec.inputs), "labelled": labelled}
 
 
 def _components(manifest: Any, variant: str) -> list[dict[str, Any]]:

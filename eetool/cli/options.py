@@ -76,5 +76,5 @@ def force_option(function: F) -> F:
 
 def data_option(required: bool = True) -> Callable[[F], F]:
     """`--data SOURCE`."""
-    known = "digits, cifar10:DIR, cifar100:DIR, svhn:DIR, folder:DIR, npz:FILE."
+    known = "digits; cifar10, cifar100, svhn (downloaded, or with :DIR); folder:DIR, npz:FILE, tsv:FILE or tsv:DIR."
     return click.option("--data", required=required, metavar="SOURCE", help=known)

@@ -52,7 +52,13 @@ SSH = "ssh://"
 @click.option("--write-probes", type=PATH, metavar="DIR", help="Only write them, for another device to measure.")
 @click.option("--times", type=PATH, multiple=True, help="What that device's measuring printed; repeatable.")
 @click.option("--resume/--no-resume", default=False, help="Go on with an interrupted --build-table.")
-@click.option("--accept-unstable/--no-accept-unstable", default=False, help="Keep times that scatter, and say so.")
+@click.option(
+    "--accept-unstable/--no-accept-unstable",
+    default=False,
+    envvar="EETOOL_ACCEPT_UNSTABLE",
+    show_envvar=True,
+    help="Keep times that scatter, and say so.",
+)
 @output_option("Where to write the JSON document.")
 @force_option
 def profile(

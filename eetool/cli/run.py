@@ -28,7 +28,7 @@ def run(
     threshold: float | None,
     threads: int | None,
 ) -> Answer:
-    """Predict INPUTS (images, or .npy arrays with one input or a batch) with early exit."""
+    """Predict INPUTS with early exit: images, .npy arrays with one input or a batch, .txt files of texts."""
     from eetool_runtime import load
 
     if operating_point is not None and threshold is not None:

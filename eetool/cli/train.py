@@ -28,6 +28,8 @@ _IMAGENET = "0.485,0.456,0.406/0.229,0.224,0.225"
     metavar="LAYERS",
     help="Layers of every exit: max2,conv3-64, linear or cls. Given once per exit: of that one, from shallow to deep.",
 )
+@click.option("--cascade/--no-cascade", default=False, help="Every exit reads the answer of the one before.")
+@click.option("--ensemble/--no-ensemble", default=False, help="Every exit answers together with those before.")
 @click.option("--weights", type=PATH, default=None, help="Begin with these: safetensors, or a state dict of torch.")
 @click.option(
     "--normalise",
@@ -43,12 +45,16 @@ _IMAGENET = "0.485,0.456,0.406/0.229,0.224,0.225"
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
 @click.option("--learning-rate", type=FiniteRange(0, min_open=True), default=0.1, show_default=True)
 @click.option("--warm-up", type=FiniteRange(0, 0.9), default=0.15, show_default=True, help="Share of the run.")
+@click.option("--optimizer", type=click.Choice(["sgd", "adamw"]), default="sgd", show_default=True)
 @click.option("--weight-decay", type=FiniteRange(0), default=5e-4, show_default=True)
 @click.option("--label-smoothing", type=FiniteRange(0, 0.9), default=0.0, show_default=True)
 @click.option(
     "--average", type=FiniteRange(0, 0.99999), default=0.0, show_default=True, help="Decay of averaged weights."
 )
-@click.option("--mixed-precision", "precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@click.option("--torch-device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps. Several: torchrun.")
+@click.option(
+    "--mixed-precision", "precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32", show_default=True
+)
 @click.option("--exit-weights", default=None, metavar="W,W,…", help="Weights of the exits' losses.  [1 each]")
 @click.option("--ramp/--no-ramp", default=False, help="Weights of early exits rise to their share of the MACs.")
 @click.option("--gradient-scaling/--no-gradient-scaling", default=False, help="Shared layers follow a mean of exits.")
@@ -100,9 +106,9 @@ _IMAGENET = "0.485,0.456,0.406/0.229,0.224,0.225"
 def train(model: str, data: str | None, output: Path, force: bool, resume: bool, **options: Any) -> Answer:
     """Build MODEL, attach early exits, train them together.
 
-    MODEL is a built-in backbone (resnet20, densenet100-bc, vgg16, mobilenetv2, mobilenetv3-small, vit-tiny, …),
-    timm:NAME, torchvision:NAME, hf:TYPE or hf:config.json, or package.module:factory. --input and --classes are
-    those of the data, or else by default those of the model.
+    MODEL is a built-in backbone (resnet20, densenet100-bc, vgg16, mobilenetv2, mobilenetv3-small, vit-tiny, …;
+    for features mlp-256x3 and tcresnet8; for texts text-tiny), timm:NAME, torchvision:NAME, hf:TYPE or hf:config.json,
+    or package.module:factory. --input and --classes are those of the data, or else by default those of the model.
     """
     check_output(output, force)
     from eetool.model.checkpoint import save_checkpoint
@@ -132,7 +138,10 @@ def _plan(options: dict[str, Any]) -> Any:
         raise UsageError(f"--exits {options['exits']} contradicts --at with {len(taps)} taps", "Give one of them.")
     count = len(taps) if taps else 2 if options["exits"] is None else options["exits"]
     branches = options["branches"]
-    return ExitPlan(count, branches[0] if len(branches) == 1 else branches or None, taps)
+    if options["ensemble"] and options["recipe"] == "confidence":
+        raise UsageError("--ensemble has nothing to learn in the recipe confidence", "Give another --recipe.")
+    branch = branches[0] if len(branches) == 1 else branches or None
+    return ExitPlan(count, branch, taps, options["cascade"], options["ensemble"])
 
 
 def _fit(
@@ -143,7 +152,7 @@ def _fit(
     from eetool.train.fit import fit
 
     settings = _settings(options)
-    source = load_source(data)
+    source = load_source(data, TerminalProgress())
     found = ((1, *source.images.shape[1:]), len(source.classes))
     for name, asked, given in zip(("--input", "--classes"), (options["shape"], options["classes"]), found, strict=True):
         if asked not in (None, given):
@@ -179,7 +188,7 @@ def _settings(options: dict[str, Any]) -> Any:
         cost_weight=options["cost_weight"],
     )
     same = ("recipe", "epochs", "seed", "batch_size", "learning_rate", "hold_out")
-    more = ("warm_up", "weight_decay", "precision", "average")
+    more = ("warm_up", "weight_decay", "precision", "average", "optimizer", "torch_device")
     return Training(**{name: options[name] for name in (*same, *more)}, loss=loss)
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from eetool.cli.console import Answer, table, verb
+from eetool.cli.console import Answer, TerminalProgress, table, verb
 from eetool.cli.figures import percent
-from eetool.cli.options import MODEL, FiniteRange, data_option, force_option, output_option
-from eetool.errors import OutputError, UsageError
+from eetool.cli.options import MODEL, PATH, FiniteRange, data_option, force_option, output_option
+from eetool.errors import ArtefactError, OutputError, UsageError
 from eetool.records import check_output
 
 
@@ -33,12 +33,22 @@ from eetool.records import check_output
     metavar="P",
     help="Also make a point `certified`: with probability P its drop is no larger on new data.",
 )
+@click.option("--max-latency-ms", type=FiniteRange(0, min_open=True), default=None, help="Mean over inputs; see below.")
+@click.option("--max-energy-mj", type=FiniteRange(0, min_open=True), default=None, help="Mean over inputs; see below.")
+@click.option("--device", default=None, metavar="NAME", help="Minimise what its hw profile predicts, and not MACs.")
+@click.option("--profile", type=PATH, default=None, help="Minimise what `eetool profile` measured, and not MACs.")
 @click.option("--drops", default=None, metavar="D,D,…", help="One more operating point for each accuracy drop.")
 @click.option(
     "--score",
     type=click.Choice(["max_softmax", "entropy", "margin", "learned", "patience"]),
     default=None,
     help="What gates go by.  [max_softmax, or learned where the model has it]",
+)
+@click.option(
+    "--calibration",
+    type=click.Choice(["temperature", "platt"]),
+    default=None,
+    help="What makes confidences mean what they say.  [temperature, or what a bundle has]",
 )
 @click.option("--variant", default=None, help="Variant of a bundle to fit.  [the first]")
 @force_option
@@ -48,14 +58,22 @@ def tune(
     output: Path | None,
     max_accuracy_drop: float,
     certify: float | None,
+    max_latency_ms: float | None,
+    max_energy_mj: float | None,
+    device: str | None,
+    profile: Path | None,
     drops: str | None,
     score: str | None,
+    calibration: str | None,
     variant: str | None,
     force: bool,
 ) -> Answer:
     """Fit temperatures, thresholds and operating points of MODEL, a model.pt or a bundle.
 
     Temperatures and thresholds are fitted on splits of their own, which neither training nor `bench` ever sees.
+
+    With --device or --profile thresholds minimise latency on that device, or energy with --max-energy-mj. A budget adds
+    the operating point `budget`, the most accurate that keeps it.
     """
     from eetool.data.sources import load_source
 
@@ -64,19 +82,57 @@ def tune(
         check_output(target, force, directory=model.is_dir())
     from eetool.tune.fit import Aims
 
-    aims = Aims(max_accuracy_drop, certify, _drops(drops))
-    source = load_source(data)
+    budget = _budget(max_latency_ms, max_energy_mj, device, profile)
+    aims = Aims(max_accuracy_drop, certify, _drops(drops), budget, calibration)
+    unit = budget.unit if budget else "latency_ms"
+    prices = partial(_priced, model, device, profile, unit) if device or profile else _nothing
+    source = load_source(data, TerminalProgress())
     if model.is_dir():
         if score is not None:
             raise UsageError(
                 "the score is part of a bundle's graphs", "Tune its model.pt with --score and export that."
             )
-        tuned = _tune_bundle(model, target, variant, source, aims, force)
+        tuned, costs = _tune_bundle(model, target, variant, source, aims, prices, force)
     elif variant is not None:
         raise UsageError("--variant is for bundles; a model.pt has no variants yet")
     else:
-        tuned = _tune_checkpoint(model, target, source, aims, score, force)
-    return _answer(target, tuned, max_accuracy_drop)
+        tuned, costs = _tune_checkpoint(model, target, source, aims, score, prices, force)
+    return _answer(target, tuned, max_accuracy_drop, costs)
+
+
+def _budget(latency_ms: float | None, energy_mj: float | None, device: str | None, profile: Path | None) -> Any:
+    from eetool.tune.policy import Budget
+
+    if device is not None and profile is not None:
+        raise UsageError("--device predicts and --profile was measured", "Give one of them.")
+    if latency_ms is not None and energy_mj is not None:
+        raise UsageError("thresholds minimise one cost", "Give --max-latency-ms or --max-energy-mj.")
+    if latency_ms is None and energy_mj is None:
+        return None
+    if device is None and profile is None:
+        raise UsageError("a budget of which device?", "Give --device NAME, or --profile p.json.")
+    return Budget("latency_ms", latency_ms) if latency_ms is not None else Budget("energy_mj", energy_mj or 0.0)
+
+
+def _priced(model: Path, device: str | None, profile: Path | None, unit: str, variant: str = "onnx/fp32") -> Any:
+    """What the components of a model.pt or a bundle cost."""
+    from eetool.profile.host import SCHEMA, Profile
+    from eetool.profile.subject import opened
+    from eetool.records import read_record
+    from eetool.tune.devices import measured, predicted
+
+    if device is not None:
+        return predicted(model, device, variant, unit)
+    assert profile is not None
+    document = read_record(Profile, profile, SCHEMA)
+    if document.variant != variant:
+        raise ArtefactError(f"{profile}: is of the variant {document.variant}, not of {variant}", "Give --variant.")
+    with opened(model) as bundle:
+        return measured(document, profile, bundle.manifest, unit)  # type: ignore[union-attr]  # a model makes a bundle
+
+
+def _nothing(variant: str = "onnx/fp32") -> None:
+    """Without a device MACs are minimised."""
 
 
 def _drops(text: str | None) -> tuple[float, ...]:
@@ -101,13 +157,15 @@ def _tune_checkpoint(
     source: Any,
     aims: Any,
     score: str | None,
+    prices: Any,
     force: bool,
-) -> Any:
+) -> tuple[Any, Any]:
     from eetool.model.checkpoint import Policy, load_checkpoint, save_checkpoint
     from eetool.model.scores import LEARNED, MAX_SOFTMAX
     from eetool.train.fit import answer_arrays
     from eetool.tune.costs import model_macs
     from eetool.tune.fit import fit_policy
+    from eetool.tune.policy import mean_costs
 
     checkpoint = load_checkpoint(path)
     _keep(path, output, checkpoint.record.policy is not None, force)
@@ -116,12 +174,16 @@ def _tune_checkpoint(
     if score == LEARNED and not spec.learned_confidence:
         raise UsageError("the model has no learned confidence", "Train it with --recipe confidence.")
     macs = model_macs(spec, score)
-
+    priced = prices()
+    costs = priced.costs(macs) if priced else macs
     answers_of = partial(answer_arrays, checkpoint)
-    tuned = fit_policy(source, checkpoint.record.data, answers_of, macs, macs, aims, score)
-    policy = Policy(score, tuned.temperatures, tuned.operating_points, aims.max_accuracy_drop)
+    tuned = fit_policy(source, checkpoint.record.data, answers_of, costs, macs, aims, score)
+    found = tuned.calibration
+    policy = Policy(
+        score, found.temperatures, tuned.operating_points, aims.max_accuracy_drop, found.slopes, found.offsets
+    )
     save_checkpoint(output, checkpoint.with_policy(policy))
-    return tuned
+    return tuned, (priced, mean_costs(tuned, costs)) if priced else None
 
 
 def _tune_bundle(
@@ -130,18 +192,24 @@ def _tune_bundle(
     variant: str | None,
     source: Any,
     aims: Any,
+    prices: Any,
     force: bool,
-) -> Any:
+) -> tuple[Any, Any]:
     from eetool.export.files import bundle_name, save_arrays, seal
     from eetool.export.parity import expected_samples
     from eetool.records import write_directory
+    from eetool.tune.costs import component_costs
     from eetool.tune.fit import tune_bundle
+    from eetool.tune.policy import mean_costs
     from eetool_runtime import load, open_bundle
 
     bundle = open_bundle(path)
     name = variant or next(iter(bundle.manifest.variants))
     _keep(path, output, len(bundle.variant(name).operating_points) > 1, force)
-    manifest, tuned = tune_bundle(bundle, name, source, aims)
+    priced = prices(variant=name)
+    manifest, tuned = tune_bundle(bundle, name, source, aims, priced.components if priced else None)
+    if priced and priced.settings is not None:
+        manifest = replace(manifest, devices=_with_settings(manifest.devices, priced, name))
     with write_directory(output) as folder:
         for relative in bundle.manifest.files:
             (folder / relative).parent.mkdir(parents=True, exist_ok=True)
@@ -150,10 +218,21 @@ def _tune_bundle(
         exits = load(folder, variant=name).every_exit(bundle.arrays(manifest.samples))
         save_arrays(folder / manifest.variants[name].samples, expected_samples(manifest, name, exits))
         seal(folder, replace(manifest, name=bundle_name(output)))
-    return tuned
+    return tuned, (priced, mean_costs(tuned, component_costs(manifest, priced.components))) if priced else None
 
 
-def _answer(output: Path, tuned: Any, max_accuracy_drop: float) -> Answer:
+def _with_settings(devices: Any, priced: Any, variant: str) -> dict[str, Any]:
+    """What was measured on a device, beside what is known of it already."""
+    from eetool_runtime.manifest import DeviceSettings
+
+    machine, measured = priced.settings
+    before = devices.get(priced.device)
+    kept = before.variants if before is not None and before.machine == machine else {}
+    return {**devices, priced.device: DeviceSettings(machine, {**kept, variant: measured})}
+
+
+def _answer(output: Path, tuned: Any, max_accuracy_drop: float, costs: Any = None) -> Answer:
+    priced, means = costs or (None, {})
     rows = []
     for name, point in tuned.operating_points.items():
         e = point.expected
@@ -163,6 +242,7 @@ def _answer(output: Path, tuned: Any, max_accuracy_drop: float) -> Answer:
                 "  ".join("never" if t is None else f"{t:.4f}" for t in point.thresholds),
                 f"{100 * e.accuracy:.2f} %",
                 f"{e.mean_macs / 1e6:.2f} M",
+                *([f"{means[name]:.4g}"] if priced else []),
                 "  ".join(f"{100 * share:.0f} %" for share in e.exit_shares),
             )
         )
@@ -171,6 +251,7 @@ def _answer(output: Path, tuned: Any, max_accuracy_drop: float) -> Answer:
         "thresholds": "left",
         "accuracy": "right",
         "mean MACs": "right",
+        **({f"mean {priced.unit}": "right"} if priced else {}),
         "leave at exit 0, 1, …": "left",
     }
     e = tuned.operating_points["full"].expected
@@ -180,6 +261,9 @@ def _answer(output: Path, tuned: Any, max_accuracy_drop: float) -> Answer:
         _exits(tuned.diagnoses["balanced"]),
         f"fitted on {e.n} examples (split {e.split}); `eetool bench` measures on others",
     ]
+    if priced:
+        scope = f", {priced.scope}" if priced.scope else ""
+        text.append(f"{priced.unit} on {priced.device}: {priced.provenance}{scope}; thresholds minimise it")
     if all(t is None for t in tuned.operating_points["fast"].thresholds):
         text.append(
             f"No exit may be used: {e.n} examples cannot support a drop of {max_accuracy_drop} points. "
@@ -194,11 +278,20 @@ def _answer(output: Path, tuned: Any, max_accuracy_drop: float) -> Answer:
     document = {
         "output": str(output),
         "max_accuracy_drop": max_accuracy_drop,
-        "temperatures": tuned.temperatures,
+        "calibration": tuned.calibration.method,
+        **vars(tuned.calibration),
         "operating_points": tuned.operating_points,
+        "cost": _cost_document(priced, means),
         "diagnoses": tuned.diagnoses,
     }
     return Answer("tune/1", document, text)
+
+
+def _cost_document(priced: Any, means: dict[str, float]) -> dict[str, Any] | None:
+    if priced is None:
+        return None
+    same = {name: getattr(priced, name) for name in ("device", "unit", "provenance", "scope")}
+    return {**same, "means": means}
 
 
 def _promise(name: str, c: Any) -> str:

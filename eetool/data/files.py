@@ -1,4 +1,4 @@
-"""Input files of `run`: images and arrays."""
+"""Input files of `run`: images, arrays and texts."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from eetool.errors import ArtefactError
+from eetool.records import read_text
 from eetool_runtime import Model
 from eetool_runtime.manifest import Input
 from eetool_runtime.preprocess import normalise
@@ -15,7 +16,8 @@ def read_inputs(path: Path, model: Model) -> list[np.ndarray]:
     """Model inputs at batch 1 from one file.
 
     An image is brought to the model's channels and size, then preprocessed. An `.npy` holds one input or a batch of
-    them: uint8 (…, C, H, W) is preprocessed, any other dtype is taken as it is and checked by the model.
+    them: uint8 (…, C, H, W) is preprocessed, any other dtype is taken as it is and checked by the model. A `.txt` holds
+    one text per line.
 
     Raises:
         ArtefactError: the file is missing, no image or array, or holds arrays of another shape.
@@ -23,6 +25,8 @@ def read_inputs(path: Path, model: Model) -> list[np.ndarray]:
     spec = model.bundle.manifest.inputs[0]
     if path.suffix.lower() == ".npy":
         return _array(path, spec)
+    if path.suffix.lower() == ".txt":
+        return [model.preprocess(line) for line in read_text(path).splitlines() if line.strip()]
     return [model.preprocess(_image(path, spec))]
 
 

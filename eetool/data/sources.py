@@ -7,20 +7,23 @@ from pathlib import Path
 import numpy as np
 
 from eetool.errors import ArtefactError, UsageError
+from eetool.progress import SILENT, Progress
 
 # The text in front of the colon, and what may stand behind it.
-NAMES = ("digits", "cifar10:DIR", "cifar100:DIR", "svhn:DIR", "folder:DIR", "npz:FILE")
+NAMES = ("digits", "cifar10[:DIR]", "cifar100[:DIR]", "svhn[:DIR]", "folder:DIR", "npz:FILE", "tsv:FILE|DIR")
 
 
 @dataclass(frozen=True)
 class Source:
-    """Labelled images.
+    """Labelled images, or what else a network takes.
 
     Attributes:
-        images: uint8 (N, C, H, W).
+        images: uint8 (N, C, H, W), which training may move and normalises; or finished inputs: features float32
+            (N, D), (N, T, D) or (N, C, H, W), or token ids int64 (N, T) of texts.
         labels: int64 (N,), numbers of `classes`.
         mirror: whether a mirrored image keeps its label, so that training may flip it.
         official_test: how many examples, the last ones, are the test set that the source came with.
+        vocabulary: of texts, the words that have ids of their own.
     """
 
     name: str
@@ -29,23 +32,44 @@ class Source:
     classes: tuple[str, ...]
     mirror: bool
     official_test: int = 0
+    vocabulary: tuple[str, ...] = ()
+
+    @property
+    def are_pixels(self) -> bool:
+        """Whether the examples are images as cameras give them, and no finished inputs."""
+        return self.images.dtype == np.uint8
 
 
-def load_source(name: str) -> Source:
-    """The source called `name`, such as `digits` or `cifar10:DIR`.
+def load_source(name: str, progress: Progress = SILENT) -> Source:
+    """The source called `name`, such as `digits` or `cifar10:DIR`; `cifar10` alone is downloaded where it has to be.
 
     Raises:
         UsageError: there is no such source; names those that there are.
         ArtefactError: its files are missing or damaged, or a label or a class is not what it should be.
+        MissingError: a download needs a package that is not installed.
     """
     kind, _, place = name.partition(":")
     known = f"Known sources: {', '.join(NAMES)}."
     if kind not in _READERS:
         raise UsageError(f"unknown data source {name!r}", known)
-    if bool(place) != (kind not in _WITHOUT_PLACE):
-        wanted = "takes no path" if kind in _WITHOUT_PLACE else "needs the path of its files"
-        raise UsageError(f"the data source {name!r} {wanted}", known)
+    if place and kind in _WITHOUT_PLACE:
+        raise UsageError(f"the data source {name!r} takes no path", known)
+    if not place and (name not in (*_WITHOUT_PLACE, *_DOWNLOADED)):
+        raise UsageError(f"the data source {name!r} needs the path of its files", known)
+    if name in _DOWNLOADED:
+        from eetool.data.download import official
+
+        return checked(_READERS[kind](official(kind, progress)))
     return checked(_READERS[kind](Path(place)))
+
+
+def at_hand(name: str) -> bool:
+    """Whether loading `name` needs no download."""
+    if name not in _DOWNLOADED:
+        return True
+    from eetool.data.download import is_there
+
+    return is_there(name)
 
 
 def checked(source: Source) -> Source:
@@ -121,6 +145,12 @@ def _npz(place: Path) -> Source:
     return read_archive(place)
 
 
+def _tsv(place: Path) -> Source:
+    from eetool.data.text import read_texts
+
+    return read_texts(place)
+
+
 _READERS: dict[str, Callable[[Path], Source]] = {
     "digits": _digits,
     "cifar10": _cifar10,
@@ -128,5 +158,7 @@ _READERS: dict[str, Callable[[Path], Source]] = {
     "svhn": _svhn,
     "folder": _folder,
     "npz": _npz,
+    "tsv": _tsv,
 }
 _WITHOUT_PLACE = {"digits"}
+_DOWNLOADED = {"cifar10", "cifar100", "svhn"}

@@ -1,27 +1,24 @@
-"""Inputs to quantise with: images of a data source, brought to the form that the model reads."""
+"""Inputs to quantise with: examples of a data source, brought to the form that the model reads."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
+from eetool.data.inputs import model_inputs
 from eetool.errors import UsageError
 from eetool_runtime.manifest import Input
-from eetool_runtime.preprocess import normalise
 
 
-def model_inputs(images: np.ndarray, inputs: Sequence[Input]) -> dict[str, np.ndarray]:
-    """uint8 images (n, C, H, W) to the one input of the model, by its name.
+def calibration_inputs(examples: np.ndarray, inputs: Sequence[Input]) -> dict[str, np.ndarray]:
+    """Examples (n, …) of a source to the one input of the model, by its name.
 
     Raises:
-        UsageError: the model has several inputs, no preprocessing, or reads images of another size.
+        UsageError: the model has several inputs.
+        ArtefactError: it reads inputs of another kind or size.
     """
-    spec = inputs[0]
-    if len(inputs) > 1 or spec.preprocess is None:
-        raise UsageError("the model reads something else than images, so image data cannot calibrate it")
-    if images.shape[1:] != spec.shape[1:]:
-        found, wanted = ("x".join(map(str, shape[1:])) for shape in (images.shape, spec.shape))
-        raise UsageError(f"the calibration images are {found}, and the model reads {wanted}")
-    return {spec.name: normalise(images, spec)}
+    if len(inputs) > 1:
+        raise UsageError("the model reads several inputs, so this data cannot calibrate it")
+    return {inputs[0].name: model_inputs(examples, inputs[0])}
 
 
 def spread_over(indices: np.ndarray, count: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from onnx import ModelProto, helper, numpy_helper
 
 from eetool.errors import ArtefactError, EarlyExitError, UsageError
 from eetool.export.nest import CONFIDENCE, EXIT, LOGITS, MAX_EARLY_EXITS, OUTPUTS, Stage, isolate, nest, threshold_name
-from eetool.export.network import Scored, exit_outputs, exit_temperature
+from eetool.export.network import Scored, exit_outputs, scalar_inputs
 from eetool.export.onnx import to_onnx
 from eetool.export.parity import Check, Parity, compare, require
 from eetool.export.plain import IR_VERSION
@@ -60,7 +60,7 @@ def export_single(
     """
     spec = checkpoint.record.spec
     policy = checkpoint.record.policy or untuned(len(spec.taps) + 1, spec.learned_confidence)
-    network = Scored(checkpoint.build(), policy.score).eval()
+    network = Scored(checkpoint.build(), policy.score, bool(policy.slopes)).eval()
     if network.n_exits - 1 > MAX_EARLY_EXITS:
         raise UsageError(f"one file can nest {MAX_EARLY_EXITS} early exits; this model has {network.n_exits - 1}")
     with progress("exporting", 2 * network.n_exits + 1) as advance:
@@ -102,10 +102,7 @@ def assemble(
     if taken:
         raise ArtefactError(f"the model has an input named {min(taken)!r}, which the single file needs itself")
     shared = frozenset(inputs.union(*(piece.outputs for piece in pieces)))
-    bound = {
-        exit_temperature(i): numpy_helper.from_array(np.array(t, np.float32), exit_temperature(i))
-        for i, t in enumerate(policy.temperatures)
-    }
+    bound = {name: numpy_helper.from_array(x.numpy(), name) for name, x in scalar_inputs(policy).items()}
     graphs = [isolate(m.graph, piece.name, shared, bound) for piece, m in zip(pieces, models, strict=True)]
     graph = nest(_stages(pieces, graphs, n_exits), _inputs(checkpoint), len(spec.labels))
     graph.name = "early_exit"
@@ -120,7 +117,7 @@ def assemble(
 def _pieces(checkpoint: Checkpoint, network: Scored, policy: Policy) -> tuple[list[Piece], dict[str, torch.Tensor]]:
     """The components at batch 1, and an example of every tensor that one of them reads or makes."""
     example = {spec.name: checkpoint.samples[spec.name][:1] for spec in checkpoint.record.spec.inputs}
-    example |= {exit_temperature(i): torch.tensor(t, dtype=torch.float32) for i, t in enumerate(policy.temperatures)}
+    example |= scalar_inputs(policy)
     graph = trace(network, tuple(example.values()), shared=0)
     pieces = split(graph, list(example), [exit_outputs(i) for i in range(network.n_exits)])
     return pieces, run_pieces(pieces, example)
@@ -178,9 +175,8 @@ def _serialise(model: ModelProto) -> bytes:
 def _prove(path: Path, checkpoint: Checkpoint, network: Scored, policy: Policy) -> tuple[Parity, ...]:
     """Run the file at every exit and every operating point on every sample, and compare it with the model."""
     inputs = {spec.name: checkpoint.samples[spec.name] for spec in checkpoint.record.spec.inputs}
-    temperatures = [torch.tensor(t, dtype=torch.float32) for t in policy.temperatures]
     with torch.no_grad():
-        outputs = [x.numpy() for x in network(*inputs.values(), *temperatures)]
+        outputs = [x.numpy() for x in network(*inputs.values(), *scalar_inputs(policy).values())]
     exits = list(zip(outputs[::2], outputs[1::2], strict=True))
     try:
         graph = backend_for("onnx").open(path, Threads())

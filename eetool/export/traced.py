@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from eetool.export.network import LOGITS, Scored, exit_outputs, exit_temperature
+from eetool.export.network import LOGITS, Scored, exit_outputs, scalar_inputs
 from eetool.export.split import Piece, ancestors, output_nodes, run_pieces, split, trace
 from eetool.model.checkpoint import Checkpoint, Policy
 from eetool.model.scores import LEARNED, MAX_SOFTMAX
@@ -72,11 +72,10 @@ def trace_model(checkpoint: Checkpoint, references: bool) -> Traced:
     """
     spec = checkpoint.record.spec
     policy = checkpoint.record.policy or untuned(len(spec.taps) + 1, spec.learned_confidence)
-    network = Scored(checkpoint.build(), policy.score).eval()
+    network = Scored(checkpoint.build(), policy.score, bool(policy.slopes)).eval()
     arguments = {spec.name: checkpoint.samples[spec.name] for spec in checkpoint.record.spec.inputs}
     inputs = list(arguments)
-    for i, temperature in enumerate(policy.temperatures):
-        arguments[exit_temperature(i)] = torch.tensor(temperature, dtype=torch.float32)
+    arguments |= scalar_inputs(policy)
     # torch.export takes a batch of 1 for a constant, so the example has 2.
     graph = trace(network, tuple(_first(arguments, 2).values()), len(inputs))
     exits = [exit_outputs(i) for i in range(network.n_exits)]

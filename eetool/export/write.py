@@ -15,7 +15,7 @@ from eetool.data.sources import Source
 from eetool.errors import UsageError, VerificationError
 from eetool.export.files import bundle_name, save_arrays, seal
 from eetool.export.merge import NONE, account, merge_model
-from eetool.export.network import exit_outputs, exit_temperature
+from eetool.export.network import exit_outputs, exit_platt, exit_temperature
 from eetool.export.parity import Parity, check_bundle, component_parity, expected_samples, require
 from eetool.export.plain import IR_VERSION, OPSET
 from eetool.export.precision import reason_against
@@ -239,7 +239,8 @@ class _Export:
     def _exit(self, index: int, tap: str | None) -> m.Exit:
         logits, confidence = exit_outputs(index)
         owner = next(piece.name for piece in self.model.pieces if logits in piece.outputs)
-        return m.Exit(tap, owner, logits, confidence, exit_temperature(index))
+        platt = exit_platt(index) if self.model.policy.slopes else (None, None)
+        return m.Exit(tap, owner, logits, confidence, exit_temperature(index), *platt)
 
     def _variant(self, kind: Kind) -> m.Variant:
         graphs, policy = self.made[kind.name], self.model.policy
@@ -255,6 +256,8 @@ class _Export:
             samples_tolerance=kind.samples_tolerance,
             batch=kind.batch,
             references={name: graphs[_reference(name)].path for name in self.model.references},
+            slopes=policy.slopes,
+            offsets=policy.offsets,
         )
 
 

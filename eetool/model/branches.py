@@ -10,6 +10,7 @@ the paper's own list is not public).
 import re
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from eetool.errors import UsageError
@@ -70,11 +71,17 @@ class Branch(nn.Module):
 
     Features may be (N, C, H, W) or channels last (see `channels_last`), tokens (N, T, D), or (N, D). Only the first
     two fit convolutions, only tokens a class token. With `learned_confidence` a second head beside the classifier says
-    how sure the exit is.
+    how sure the exit is. With `reads_answer` the classifier also sees the probabilities of the exit before (the cascade
+    connections of Zero Time Waste, arXiv 2106.05409).
     """
 
     def __init__(
-        self, spec: BranchSpec, feature_shape: tuple[int, ...], classes: int, learned_confidence: bool = False
+        self,
+        spec: BranchSpec,
+        feature_shape: tuple[int, ...],
+        classes: int,
+        learned_confidence: bool = False,
+        reads_answer: bool = False,
     ) -> None:
         super().__init__()
         self.rank = len(feature_shape)
@@ -96,15 +103,20 @@ class Branch(nn.Module):
             layers.append(_build(layer, width))
             width = layer.width or width
         self.layers = nn.Sequential(*layers)
-        self.classifier = nn.Linear(width, classes)
+        self.reads_answer = reads_answer
+        self.classifier = nn.Linear(width + classes * reads_answer, classes)
         self.confidence = nn.Linear(width, 1) if learned_confidence else None
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, C, H, W), (N, T, D) or (N, D) -> logits (N, classes)."""
         return self.answer(features)[0]
 
-    def answer(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Logits (N, classes), and what the confidence head says (N,) before its sigmoid, where there is one."""
+    def answer(self, features: Tensor, before: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Logits (N, classes), and what the confidence head says (N,) before its sigmoid, where there is one.
+
+        Args:
+            before: logits (N, classes) of the exit before, for a branch that reads them; zeros where not given.
+        """
         if self.class_token:
             features = features[:, :1]  # (N, T, D) -> (N, 1, D)
         x = features.permute(0, 3, 1, 2) if self.channels_last else features  # (N, H, W, C) -> (N, C, H, W)
@@ -113,12 +125,18 @@ class Branch(nn.Module):
             x = x.mean((2, 3))  # (N, C, H, W) -> (N, C)
         elif self.rank == 3:
             x = x.mean(1)  # (N, T, D) -> (N, D)
-        return self.classifier(x), None if self.confidence is None else self.confidence(x)[:, 0]
+        sure = None if self.confidence is None else self.confidence(x)[:, 0]
+        if self.reads_answer:
+            before = x.new_zeros(len(x), self.classifier.out_features) if before is None else before
+            x = torch.cat((x, torch.softmax(before, 1)), 1)  # (N, C), (N, classes) -> (N, C + classes)
+        return self.classifier(x), sure
 
 
 def channels_last(feature_shape: tuple[int, ...]) -> bool:
     """Whether features are (N, H, W, C), as some transformers have them: a square before, and no square behind."""
-    return len(feature_shape) == 4 and feature_shape[1] == feature_shape[2] != feature_shape[3]
+    if len(feature_shape) != 4 or feature_shape[3] == 1:  # one channel is no layer's output: it is a second size of 1
+        return False
+    return feature_shape[1] == feature_shape[2] != feature_shape[3]
 
 
 def default_branch(feature_shape: tuple[int, ...], class_token: bool) -> str:

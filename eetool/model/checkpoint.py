@@ -12,6 +12,7 @@ from torch import Tensor
 from eetool.errors import ArtefactError
 from eetool.model.branches import Branch, BranchSpec
 from eetool.model.early_exit import EarlyExitNet, captured
+from eetool.model.ensemble import Ensemble
 from eetool.model.references import build, zeros
 from eetool.records import write_atomic
 from eetool_measure.records import encode
@@ -19,6 +20,7 @@ from eetool_runtime.manifest import DTYPES, Data, Input, OperatingPoint
 from eetool_runtime.records import Refuse, decode, parse_json
 
 FORMAT = "eetool-model/1"
+_MAX_REASON = 300  # characters
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class ModelSpec:
     """Enough to build the network again: a backbone reference and the exits on it, from shallow to deep.
 
     `config` is what the reference needs beside its name: what a transformers configuration says beyond its defaults.
-    With `learned_confidence` every early exit has a second head, which says how sure it is.
+    With `learned_confidence` every early exit has a second head, which says how sure it is. With `cascade` an exit's
+    classifier reads the answer of the exit before; with `ensemble` it answers together with it.
     """
 
     backbone: str
@@ -36,6 +39,8 @@ class ModelSpec:
     branches: tuple[str, ...]
     config: dict[str, Any] | None = None
     learned_confidence: bool = False
+    cascade: bool = False
+    ensemble: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,8 +80,10 @@ class Training:
     Attributes:
         hold_out: where the examples that are held out come from, see `eetool.data.splits.split_source`.
         warm_up: share of the steps in which the learning rate rises to its peak.
-        precision: `fp32`, or `bf16` for multiplications only.
+        precision: `fp32`, or `bf16` or `fp16` for multiplications only.
         average: the weights are averaged over steps, exponentially, with this decay; 0 for the last weights.
+        optimizer: `sgd` with momentum, or `adamw`, which transformers need.
+        torch_device: where it was trained: `cpu`, `cuda`, …
     """
 
     recipe: str
@@ -89,17 +96,23 @@ class Training:
     weight_decay: float = 5e-4
     precision: str = "fp32"
     average: float = 0.0
+    optimizer: str = "sgd"
+    torch_device: str = "cpu"
     loss: LossOptions = LossOptions()
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What `tune` found: a temperature per exit, and thresholds per operating point."""
+    """What `tune` found: a temperature per exit, with Platt's calibration a slope and an offset per exit, and
+    thresholds per operating point.
+    """
 
     score: str
     temperatures: tuple[float, ...]
     operating_points: dict[str, OperatingPoint]
     max_accuracy_drop: float
+    slopes: tuple[float, ...] = ()
+    offsets: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -126,7 +139,9 @@ class Checkpoint:
         try:
             net.load_state_dict(self.state)
         except RuntimeError as error:
-            raise ArtefactError(f"the tensors do not fit {self.record.spec.backbone}: {error}") from None
+            reason = " ".join(str(error).split())  # torch lists every tensor, on lines of its own
+            shown = reason if len(reason) <= _MAX_REASON else reason[:_MAX_REASON] + "…"
+            raise ArtefactError(f"the tensors do not fit {self.record.spec.backbone}: {shown}") from None
         return net.eval()
 
     def with_policy(self, policy: Policy) -> "Checkpoint":
@@ -141,10 +156,17 @@ def build_net(spec: ModelSpec) -> EarlyExitNet:
     with torch.no_grad(), captured(backbone.eval(), spec.taps) as features:
         backbone(*example_inputs(spec.inputs))
     exits = {
-        tap: Branch(BranchSpec.parse(branch), tuple(features[tap].shape), classes, spec.learned_confidence)
-        for tap, branch in zip(spec.taps, spec.branches, strict=True)
+        tap: Branch(
+            BranchSpec.parse(branch),
+            tuple(features[tap].shape),
+            classes,
+            spec.learned_confidence,
+            reads_answer=spec.cascade and index > 0,
+        )
+        for index, (tap, branch) in enumerate(zip(spec.taps, spec.branches, strict=True))
     }
-    return EarlyExitNet(backbone.train(), exits)
+    ensembles = [Ensemble(classes) for _ in spec.taps[1:]] if spec.ensemble else []
+    return EarlyExitNet(backbone.train(), exits, ensembles)
 
 
 def example_inputs(inputs: tuple[Input, ...], batch: int = 1) -> tuple[Tensor, ...]:
@@ -213,6 +235,8 @@ def _check(checkpoint: Checkpoint, refuse: Refuse) -> None:
         raise refuse("an input has an unknown dtype")
     if len(spec.branches) != len(spec.taps) or (policy and len(policy.temperatures) != len(spec.taps) + 1):
         raise refuse("it has more or fewer branches or temperatures than exits")
+    if policy and {len(policy.slopes), len(policy.offsets)} not in ({0}, {len(policy.temperatures)}):
+        raise refuse("it has more or fewer slopes or offsets than exits")
 
 
 def _text(record: Record) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,19 +13,36 @@ from eetool.model.branches import Branch
 _STACKS = (nn.Sequential, nn.ModuleList)
 
 
+@dataclass(frozen=True)
+class Answers:
+    """Of every exit, the final one last: `logits` (N, classes), and what confidence heads say (N,), where there are.
+
+    `own` are the logits of early exits before an ensemble, and of the final exit, which is in none: it answers as the
+    backbone does.
+    """
+
+    logits: tuple[Tensor, ...]
+    learned: tuple[Tensor | None, ...]
+    own: tuple[Tensor, ...]
+
+
 class EarlyExitNet(nn.Module):
     """A backbone whose module outputs at `taps` feed exits.
 
     Args:
         backbone: any module that maps its inputs to logits (N, classes).
         exits: tap (a dotted module name) to the exit there, from shallow to deep.
+        ensembles: one for every early exit but the first, or none at all: see `eetool.model.ensemble`.
     """
 
-    def __init__(self, backbone: nn.Module, exits: Mapping[str, nn.Module]) -> None:
+    def __init__(
+        self, backbone: nn.Module, exits: Mapping[str, nn.Module], ensembles: Sequence[nn.Module] = ()
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.taps = tuple(exits)
         self.exits = nn.ModuleList(exits.values())
+        self.ensembles = nn.ModuleList(ensembles)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Logits (N, classes) of every exit, the final one last. Nothing is skipped: this is for training."""
@@ -32,6 +50,11 @@ class EarlyExitNet(nn.Module):
 
     def answers(self, *inputs: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor | None, ...]]:
         """Logits (N, classes) of every exit, and what each exit's confidence head says (N,), where it has one."""
+        found = self.run(*inputs)
+        return found.logits, found.learned
+
+    def run(self, *inputs: Tensor) -> Answers:
+        """All that there is to say. While training, no gradient flows from an exit into those whose answer it reads."""
         with captured(self.backbone, self.taps) as features:
             final = self.backbone(*inputs)
         if not isinstance(final, Tensor):
@@ -39,12 +62,22 @@ class EarlyExitNet(nn.Module):
                 f"the backbone returns {type(final).__name__}, not one tensor of logits",
                 "Wrap it in a module that does.",
             )
-        found = [_answer(head, features[tap]) for tap, head in zip(self.taps, self.exits, strict=True)]
-        return (*(logits for logits, _ in found), final), (*(sure for _, sure in found), None)
+        logits, learned, own = list[Tensor](), list[Tensor | None](), list[Tensor]()
+        for index, (tap, head) in enumerate(zip(self.taps, self.exits, strict=True)):
+            before = self._read(logits[-1]) if logits else None
+            alone, sure = _answer(head, features[tap], before)
+            together = self.ensembles and before is not None
+            logits.append(self.ensembles[index - 1](self._read(alone), before) if together else alone)
+            learned.append(sure)
+            own.append(alone)
+        return Answers((*logits, final), (*learned, None), (*own, final))
+
+    def _read(self, logits: Tensor) -> Tensor:
+        return logits.detach() if self.training else logits
 
 
-def _answer(head: nn.Module, features: Tensor) -> tuple[Tensor, Tensor | None]:
-    return head.answer(features) if isinstance(head, Branch) else (head(features), None)
+def _answer(head: nn.Module, features: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    return head.answer(features, before) if isinstance(head, Branch) else (head(features), None)
 
 
 @contextmanager

@@ -16,7 +16,18 @@ MAX_SOFTMAX, ENTROPY, MARGIN, LEARNED, PATIENCE = "max_softmax", "entropy", "mar
 SCORES = (MAX_SOFTMAX, ENTROPY, MARGIN, LEARNED, PATIENCE)
 
 
-def confidence(score: str, logits: Sequence[Tensor], temperature: Tensor, early: int, learned: Tensor | None) -> Tensor:
+_EDGE = 1e-5  # how near to 0 and 1 log-odds are told apart, of scores that have none of their own
+LEAST = 1e-30  # the smallest probability that counts
+
+
+def confidence(
+    score: str,
+    logits: Sequence[Tensor],
+    temperature: Tensor,
+    early: int,
+    learned: Tensor | None,
+    platt: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
     """Confidence (N,) of the exit whose logits come last in `logits`, behind those of all exits before it.
 
     Args:
@@ -24,7 +35,11 @@ def confidence(score: str, logits: Sequence[Tensor], temperature: Tensor, early:
         early: number of early exits.
         learned: what the exit's own confidence head says (N,), before the sigmoid. An exit without one (the final one)
             falls back on the largest probability.
+        platt: slope and offset, scalars: the confidence is then sigmoid(slope · log-odds + offset) (Platt, 1999).
     """
+    if platt is not None:
+        slope, offset = platt
+        return torch.sigmoid(slope * _log_odds(score, logits, temperature, early, learned) + offset)
     if score == LEARNED and learned is not None:
         return torch.sigmoid(learned)
     if score == PATIENCE:
@@ -38,6 +53,18 @@ def confidence(score: str, logits: Sequence[Tensor], temperature: Tensor, early:
         best = probabilities.topk(2, 1).values  # (N, 2)
         return best[:, 0] - best[:, 1]
     return probabilities.amax(1)
+
+
+def _log_odds(score: str, logits: Sequence[Tensor], temperature: Tensor, early: int, learned: Tensor | None) -> Tensor:
+    """log(c / (1 − c)) of the confidence c, without subtracting from 1 what float32 has rounded to 1."""
+    if score == LEARNED and learned is not None:
+        return learned
+    if score in (ENTROPY, MARGIN, PATIENCE):
+        sure = confidence(score, logits, temperature, early, learned).clamp(_EDGE, 1 - _EDGE)
+        return torch.log(sure) - torch.log(1 - sure)
+    probabilities = torch.softmax(logits[-1] / temperature, 1)
+    ordered = probabilities.topk(probabilities.shape[1], 1).values  # (N, classes)
+    return torch.log(ordered[:, 0]) - torch.log(ordered[:, 1:].sum(1).clamp_min(LEAST))
 
 
 def _patience(logits: Sequence[Tensor], early: int) -> Tensor:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from eetool.errors import ArtefactError
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
-_BACKBONE = "backbone."  # of the tensors of a model.pt, those to take
+_OURS = (("state", "record"), ("net", "run"))  # where the tensors of a model.pt are, and of a model.pt.resume
+_BACKBONE = "backbone."  # of these the ones to take
 _COUNTERS = ".num_batches_tracked"  # older files lack them, and nothing computes with them
 _SHOWN = 6
 _HINT = "A safetensors file, a state dict saved by torch.save, or a model.pt is needed."
@@ -39,9 +40,10 @@ def load_weights(backbone: nn.Module, path: Path, classes: int) -> None:
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Tensors by name, freed from the wrappers that training scripts put around them."""
     stored = _read(path)
-    if isinstance(stored, dict) and isinstance(stored.get("state"), dict) and "record" in stored:  # a model.pt
-        inside = {name: x for name, x in stored["state"].items() if name.startswith(_BACKBONE)}
-        stored = {name.removeprefix(_BACKBONE): x for name, x in inside.items()}
+    for key, beside in _OURS:
+        if isinstance(stored, dict) and isinstance(stored.get(key), dict) and beside in stored:
+            inside = {name: x for name, x in stored[key].items() if name.startswith(_BACKBONE)}
+            stored = {name.removeprefix(_BACKBONE): x for name, x in inside.items()}
     for key in _WRAPPERS:
         if isinstance(stored, dict) and isinstance(stored.get(key), dict):
             stored = stored[key]

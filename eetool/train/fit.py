@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from eetool.data.inputs import model_inputs
 from eetool.data.sources import Source
 from eetool.data.splits import TEMPERATURE, THRESHOLD, TRAIN, recorded_split, split_record, split_source
 from eetool.errors import UsageError
@@ -21,7 +22,8 @@ from eetool.progress import SILENT, Progress
 from eetool.train.loop import Examples, train
 from eetool.train.recipes import FROZEN, Depth
 from eetool.train.teacher import load_teacher
-from eetool_runtime.manifest import Data, Input, Preprocess
+from eetool_runtime.manifest import Data, Input, Preprocess, Text
+from eetool_runtime.words import SPECIAL
 
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation of each channel
 _SAMPLES = 32
@@ -34,12 +36,14 @@ class ExitPlan:
     """Where exits go: at named taps, or `count` of them by cumulative MACs; and their branches.
 
     `branch` is one for all, or one for each exit from shallow to deep; without it every exit gets the one for its
-    features.
+    features. `cascade` and `ensemble` are those of the spec.
     """
 
     count: int
     branch: str | tuple[str, ...] | None = None
     taps: tuple[str, ...] = ()
+    cascade: bool = False
+    ensemble: bool = False
 
 
 def make_spec(reference: Reference, inputs: tuple[Input, ...], labels: tuple[str, ...], plan: ExitPlan) -> ModelSpec:
@@ -63,7 +67,8 @@ def make_spec(reference: Reference, inputs: tuple[Input, ...], labels: tuple[str
         branches = (plan.branch,) * len(taps) if isinstance(plan.branch, str) else plan.branch
         if len(branches) != len(taps):
             raise UsageError(f"{len(branches)} branches for {len(taps)} exits", "Give one for all, or one for each.")
-    return ModelSpec(reference.backbone, inputs, labels, taps, branches, reference.config)
+    together = {"cascade": plan.cascade, "ensemble": plan.ensemble}
+    return ModelSpec(reference.backbone, inputs, labels, taps, branches, reference.config, **together)
 
 
 def fit(
@@ -90,10 +95,9 @@ def fit(
     splits = split_source(source, settings.hold_out)
     examples = _examples(source, splits[TRAIN], normalisation)
     shape = (1, *examples.images.shape[1:])
-    reference = references.resolve(backbone, shape, len(source.classes))
-    if len(reference.inputs) > 1 or reference.inputs[0].dtype != "float32":
-        raise UsageError(f"{backbone} does not take images, and {source.name} has nothing else", "Train it elsewhere.")
-    spec = make_spec(reference, (_image_input(reference.inputs[0].name, examples),), source.classes, plan)
+    ids = len(source.vocabulary) + SPECIAL if source.vocabulary else None
+    reference = references.resolve(backbone, shape, len(source.classes), ids)
+    spec = make_spec(reference, (_input(reference, source, examples),), source.classes, plan)
     spec = replace(spec, learned_confidence=settings.recipe == "confidence")
     if settings.recipe in FROZEN and not spec.taps:
         raise UsageError(f"the recipe {settings.recipe} trains early exits, and there is none", "Give --exits.")
@@ -159,7 +163,11 @@ def use_threads(count: int) -> None:
 
 
 def _examples(source: Source, indices: np.ndarray, normalisation: Normalisation | None) -> Examples:
-    images = torch.from_numpy(source.images[indices])
+    images, labels = (torch.from_numpy(array[indices]) for array in (source.images, source.labels))
+    if not source.are_pixels:
+        if normalisation is not None:
+            raise UsageError(f"{source.name} has no pixels to normalise", None)
+        return Examples(images, labels, None, None, mirror=False)
     if normalisation is None:
         pixels = images.float() / 255
         mean, std = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3))  # (N, C, H, W) -> (C,)
@@ -167,12 +175,20 @@ def _examples(source: Source, indices: np.ndarray, normalisation: Normalisation 
         mean, std = (torch.tensor(values, dtype=torch.float32) for values in normalisation)
         if not len(mean) == len(std) == images.shape[1]:
             raise UsageError(f"a mean and a deviation for each of {images.shape[1]} channels are needed", None)
-    return Examples(images, torch.from_numpy(source.labels[indices]), mean, std, source.mirror)
+    return Examples(images, labels, mean, std, source.mirror)
 
 
-def _image_input(name: str, examples: Examples) -> Input:
-    rule = Preprocess(1 / 255, tuple(examples.mean.tolist()), tuple(examples.std.tolist()))
-    return Input(name, "float32", ("batch", *examples.images.shape[1:]), rule)
+def _input(reference: Reference, source: Source, examples: Examples) -> Input:
+    """The one input of the model, with what makes it of an image or a text."""
+    name, dtype = reference.inputs[0].name, reference.inputs[0].dtype
+    if len(reference.inputs) > 1 or (dtype == "float32") != (examples.images.dtype != torch.int64):
+        found = "images" if source.are_pixels else "texts" if source.vocabulary else "features"
+        raise UsageError(f"{reference.backbone} does not take {found}, and {source.name} has nothing else", None)
+    shape = ("batch", *examples.images.shape[1:])
+    if examples.mean is not None and examples.std is not None:
+        mean, std = tuple(examples.mean.tolist()), tuple(examples.std.tolist())
+        return Input(name, dtype, shape, Preprocess(1 / 255, mean, std))
+    return Input(name, dtype, shape, text=Text(source.vocabulary) if source.vocabulary else None)
 
 
 def exit_accuracies(checkpoint: Checkpoint, source: Source) -> tuple[list[float], int]:
@@ -184,12 +200,12 @@ def exit_accuracies(checkpoint: Checkpoint, source: Source) -> tuple[list[float]
 
 
 def every_exit_logits(checkpoint: Checkpoint, images: np.ndarray, batch: int = 256) -> list[torch.Tensor]:
-    """Logits (N, classes) of every exit for uint8 images (N, C, H, W), by torch."""
+    """Logits (N, classes) of every exit for examples (N, …) of a source, by torch."""
     return every_exit_answers(checkpoint, images, batch)[0]
 
 
 def answer_arrays(checkpoint: Checkpoint, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Logits (exits, n, classes) and learned confidences (early exits, n) in [0, 1], for uint8 images (n, C, H, W)."""
+    """Logits (exits, n, classes) and learned confidences (early exits, n) in [0, 1], for examples (n, …)."""
     logits, said = every_exit_answers(checkpoint, images)
     return torch.stack(logits).numpy(), torch.stack(said).sigmoid().numpy() if said else None
 
@@ -197,11 +213,9 @@ def answer_arrays(checkpoint: Checkpoint, images: np.ndarray) -> tuple[np.ndarra
 def every_exit_answers(
     checkpoint: Checkpoint, images: np.ndarray, batch: int = 256
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Logits (N, classes) of every exit, and what confidence heads say (N,), for uint8 images (N, C, H, W)."""
-    from eetool_runtime.preprocess import normalise
-
+    """Logits (N, classes) of every exit, and what confidence heads say (N,), for examples (N, …) of a source."""
     net = checkpoint.build()
-    inputs = torch.from_numpy(normalise(images, checkpoint.record.spec.inputs[0]))
+    inputs = torch.from_numpy(model_inputs(images, checkpoint.record.spec.inputs[0]))
     with torch.no_grad():
         parts = [net.answers(chunk) for chunk in torch.split(inputs, batch)]
     logits = [torch.cat(answers) for answers in zip(*(part[0] for part in parts), strict=True)]

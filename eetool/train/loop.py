@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eetool.data.augment import augment, draw
+from eetool.data.augment import Moves, augment, draw
 from eetool.errors import DivergedError, UsageError
 from eetool.model.checkpoint import Training, load_tensors, serialise
 from eetool.model.early_exit import EarlyExitNet
 from eetool.progress import SILENT, Progress
 from eetool.records import encode, write_atomic
+from eetool.train.engine import Engine, engine_for
 from eetool.train.equilibrium import equilibrium
 from eetool.train.recipes import FROZEN, Depth, Lesson, make_loss
 from eetool.train.teacher import Teacher
@@ -28,17 +29,28 @@ _LONG_EPOCH_SECONDS = 10  # from which on every epoch is told
 
 @dataclass(frozen=True)
 class Examples:
-    """Training examples: uint8 (N, C, H, W) with int64 labels (N,), and the mean and std (C,) of pixels in [0, 1]."""
+    """Training examples with int64 labels (N,).
+
+    They are images uint8 (N, C, H, W), with the mean and std (C,) of pixels in [0, 1]; or finished inputs (N, …), which
+    are neither moved nor normalised.
+    """
 
     images: Tensor
     labels: Tensor
-    mean: Tensor
-    std: Tensor
+    mean: Tensor | None
+    std: Tensor | None
     mirror: bool
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 (N, C, H, W) to float32 of the same shape, as the runtime's preprocessing does."""
+        if self.mean is None or self.std is None:
+            return images
         return (images.float() / 255 - self.mean[:, None, None]) / self.std[:, None, None]
+
+    def batch(self, chosen: Tensor, moves: Moves) -> Tensor:
+        """The examples `chosen` (n,), moved by theirs of `moves` where they are images."""
+        images = self.images.index_select(0, chosen)
+        return images if self.mean is None else augment(images, moves[chosen])
 
 
 def train(
@@ -64,17 +76,34 @@ def train(
         UsageError: `resume` with another network or other settings than those of the interrupted run.
         ArtefactError: `state_file` is damaged.
     """
-    run = _Run(net, examples, settings, depths or [Depth(1.0, 1.0)] * (len(net.taps) + 1), teacher, progress)
-    if not resume:
+    engine = engine_for(settings)
+    progress = progress if engine.is_main else SILENT
+    run = _Run(net, examples, settings, depths or [Depth(1.0, 1.0)] * (len(net.taps) + 1), teacher, progress, engine)
+    if not resume and engine.is_main:
         state_file.unlink(missing_ok=True)
     first = run.restore(state_file) if resume else 0
-    with progress("training", settings.epochs * run.steps) as advance:
+    with progress("training", settings.epochs * run.steps) as advance, _kept(state_file):
         advance(first * run.steps)
         for epoch in range(first, settings.epochs):
             run.epoch(epoch, advance)
-            write_atomic(state_file, serialise(run.state(epoch + 1)))
+            if engine.is_main:
+                write_atomic(state_file, serialise(run.state(epoch + 1)))
     run.finish()
+    if not engine.is_main:
+        raise SystemExit(0)  # the first process goes on alone
     state_file.unlink(missing_ok=True)
+
+
+@contextmanager
+def _kept(state_file: Path) -> Iterator[None]:
+    """Say what there still is where a run diverges after a whole epoch."""
+    try:
+        yield
+    except DivergedError as error:
+        if not state_file.exists():
+            raise
+        hint = f"The last whole epoch is kept: --weights {state_file} begins from it, with a lower --learning-rate."
+        raise DivergedError(error.message, hint) from None
 
 
 class _Run:
@@ -88,20 +117,18 @@ class _Run:
         depths: Sequence[Depth],
         teacher: Teacher | None,
         progress: Progress,
+        engine: Engine,
     ) -> None:
         _lay_out(net, torch.channels_last)  # an eighth faster on processors without bf16
         self.net, self.examples, self.settings = net, examples, settings
-        self.teacher, self.progress = teacher, progress
+        self.teacher, self.progress, self.engine = teacher, progress, engine
+        if teacher is not None:
+            teacher.to(engine.device)
         self.loss = make_loss(settings.recipe, settings.loss, depths)
         self.frozen = settings.recipe in FROZEN
         net.backbone.requires_grad_(not self.frozen)
-        self.optimizer = torch.optim.SGD(
-            [p for p in net.parameters() if p.requires_grad],
-            lr=0.0,
-            momentum=_MOMENTUM,
-            nesterov=True,
-            weight_decay=settings.weight_decay,
-        )
+        parameters = [p for p in net.parameters() if p.requires_grad]
+        self.run, self.optimizer = engine.prepare(net, _optimizer(parameters, settings))
         self.average = [x.clone() for x in _floats(net)] if settings.average else []
         self.steps = math.ceil(len(examples.labels) / settings.batch_size)
         self.header = {"settings": encode(settings), "taps": list(net.taps), "examples": len(examples.labels)}
@@ -121,7 +148,8 @@ class _Run:
             self.net.backbone.eval()  # its normalisations keep the statistics that its weights were trained with
         tally = _Tally(len(self.net.taps) + 1)
         for step, chosen in enumerate(torch.split(order, settings.batch_size)):
-            images = augment(examples.images.index_select(0, chosen), moves[chosen])
+            chosen = self.engine.share(chosen)
+            images = examples.batch(chosen, moves)
             answers = self.teacher(images, chosen, epoch) if self.teacher else None
             position = (epoch * self.steps + step) / (settings.epochs * self.steps)
             lesson = Lesson(examples.labels[chosen], position, answers)
@@ -134,21 +162,26 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * one_cycle(lesson.position, self.settings.warm_up)
         even = equilibrium(self.net) if self.settings.loss.gradient_scaling else nullcontext()
-        with _arithmetic(self.settings.precision), even:
-            # (N, C, H, W), in another order
-            answers, learned = self.net.answers(inputs.contiguous(memory_format=torch.channels_last))
-        logits = [x.float() for x in answers]
-        loss = self.loss(logits, [x.float() for x in learned if x is not None], lesson)
-        if not math.isfinite(loss.item()):
-            raise DivergedError(f"the loss became {loss.item()} in {where}", "Start anew with a lower --learning-rate.")
+        inputs, lesson = inputs.to(self.engine.device), lesson.to(self.engine.device)
+        with self.engine.arithmetic(), even:
+            if inputs.ndim == 4:
+                inputs = inputs.contiguous(memory_format=torch.channels_last)  # (N, C, H, W), in another order
+            found = self.run(inputs)
+        logits = [x.float() for x in found.logits]
+        loss = self.loss([x.float() for x in found.own], [x.float() for x in found.learned if x is not None], lesson)
+        if self.net.ensembles:  # what exits say alone is given here: this teaches nothing but how to weigh it
+            loss = loss + self.loss([logits[0].detach(), *logits[1:-1], logits[-1].detach()], (), lesson)
+        value = self.engine.mean(loss)
+        if not math.isfinite(value):
+            raise DivergedError(f"the loss became {value} in {where}", "Start anew with a lower --learning-rate.")
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        self.engine.backward(loss)
         self.optimizer.step()
         if self.average:
             done = lesson.position * self.settings.epochs * self.steps
             decay = min(self.settings.average, (1 + done) / (10 + done))  # forgets the fresh weights soon
             torch._foreach_lerp_(self.average, _floats(self.net), 1 - decay)
-        tally.add(loss.item(), logits, lesson.labels)
+        tally.add(value, logits, lesson.labels)
 
     def state(self, epochs: int) -> dict[str, Any]:
         """All that is needed to go on after `epochs` epochs."""
@@ -168,7 +201,7 @@ class _Run:
         try:
             self.net.load_state_dict(stored["net"])
             self.optimizer.load_state_dict(stored["optimizer"])
-            self.average = stored["average"]
+            self.average = [x.to(self.engine.device) for x in stored["average"]]
             return int(stored["epoch"])
         except (RuntimeError, ValueError, KeyError, TypeError):
             raise UsageError(
@@ -176,9 +209,11 @@ class _Run:
             ) from None
 
     def finish(self) -> None:
-        """Leave the network with its averaged weights, where they were asked for, in eval mode."""
+        """Leave the network with its averaged weights, where they were asked for, in eval mode, on this processor."""
+        self.engine.close()
         if self.average and self.settings.epochs:
             torch._foreach_copy_(_floats(self.net), self.average)
+        self.net.to("cpu")
         _lay_out(self.net, torch.contiguous_format)
         self.net.requires_grad_(True)
         self.net.eval()
@@ -212,6 +247,13 @@ def one_cycle(position: float, warm_up: float = 0.15) -> float:
     return 0.5 * (1 + math.cos(math.pi * (position - warm_up) / (1 - warm_up)))
 
 
+def _optimizer(parameters: list[nn.Parameter], settings: Training) -> torch.optim.Optimizer:
+    """The learning rate is set before every step."""
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, lr=0.0, weight_decay=settings.weight_decay)
+    return torch.optim.SGD(parameters, lr=0.0, momentum=_MOMENTUM, nesterov=True, weight_decay=settings.weight_decay)
+
+
 def _floats(net: nn.Module) -> list[Tensor]:
     """Weights and running statistics, to be averaged; counters are not."""
     return [x for x in net.state_dict().values() if x.is_floating_point()]
@@ -219,7 +261,3 @@ def _floats(net: nn.Module) -> list[Tensor]:
 
 def _lay_out(net: nn.Module, order: torch.memory_format) -> None:
     net.to(memory_format=order)  # type: ignore[call-overload]  # torch's own stubs leave this form out
-
-
-def _arithmetic(precision: str) -> AbstractContextManager[Any]:
-    return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")

@@ -23,6 +23,11 @@ class Lesson:
     position: float = 0.0
     teacher: Tensor | None = None
 
+    def to(self, device: torch.device) -> "Lesson":
+        """The same on another torch device."""
+        teacher = None if self.teacher is None else self.teacher.to(device)
+        return Lesson(self.labels.to(device), self.position, teacher)
+
 
 @dataclass(frozen=True)
 class Depth:

@@ -26,7 +26,7 @@ class Teacher:
         rule = spec.preprocess
         self._scale = rule.scale
         self._mean, self._std = (torch.tensor(x)[:, None, None] for x in (rule.mean, rule.std))
-        self._views = views
+        self._views, self.device = views, torch.device("cpu")
         # NaN: not yet asked. After an interruption the answers are simply asked for again.
         self._answers = torch.full((views, examples, classes), torch.nan)
 
@@ -40,9 +40,15 @@ class Teacher:
         return known[chosen]
 
     def _answer(self, images: Tensor) -> Tensor:
+        inputs = (images.float() * self._scale - self._mean) / self._std
         with torch.no_grad():
-            logits: Tensor = self.net((images.float() * self._scale - self._mean) / self._std).float()
+            logits: Tensor = self.net(inputs.to(self.device)).float().cpu()
         return logits
+
+    def to(self, device: torch.device) -> None:
+        """Answer from another torch device."""
+        self.net.to(device)
+        self.device = device
 
 
 def load_teacher(

@@ -1,10 +1,42 @@
-"""Temperatures: one scalar per exit that makes its confidences mean what they say."""
+"""Calibration: one number per exit, or three, that make its confidences mean what they say."""
+
+from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
+from scipy.optimize import minimize, minimize_scalar
+from scipy.special import expit, log_softmax
 
+TEMPERATURE, PLATT = "temperature", "platt"
+METHODS = (TEMPERATURE, PLATT)
 _LOG_RANGE = (np.log(0.05), np.log(20.0))
+_SLOPES, _OFFSETS = (0.01, 100.0), (-100.0, 100.0)  # a slope is positive, so that the order of inputs stays
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A temperature per exit, and with Platt's method a slope and an offset per exit too."""
+
+    temperatures: tuple[float, ...]
+    slopes: tuple[float, ...] = ()
+    offsets: tuple[float, ...] = ()
+
+    @property
+    def method(self) -> str:
+        """`temperature` or `platt`."""
+        return PLATT if self.slopes else TEMPERATURE
+
+    def apply(self, odds: np.ndarray) -> np.ndarray:
+        """Log-odds (exits, n) of the scores to confidences, by Platt's method."""
+        slopes, offsets = (np.array(values)[:, None] for values in (self.slopes, self.offsets))
+        sure: np.ndarray = expit(slopes * odds + offsets)
+        return sure
+
+    def undo(self, confidences: np.ndarray) -> np.ndarray:
+        """Confidences (exits, n) of the first exits, made by Platt's method, to what they were before it."""
+        inside = np.clip(confidences.astype(np.float64), 1e-7, 1 - 1e-7)
+        slopes, offsets = (np.array(values)[: len(inside), None] for values in (self.slopes, self.offsets))
+        before: np.ndarray = expit((np.log(inside / (1 - inside)) - offsets) / slopes)
+        return before
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -28,3 +60,27 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
     found = minimize_scalar(cross_entropy, bounds=_LOG_RANGE, method="bounded", options={"xatol": 1e-4})
     return float(np.round(np.exp(found.x), 6))
+
+
+def fit_platt(odds: np.ndarray, correct: np.ndarray) -> tuple[float, float]:
+    """Slope and offset that make sigmoid(slope · odds + offset) the probability of being right (Platt, 1999).
+
+    Targets are Platt's own: (right + 1) / (right + 2) and 1 / (wrong + 2), so that an exit without an error on the
+    split is not infinitely sure.
+
+    Args:
+        odds: (n,) log-odds of an exit's score.
+        correct: bool (n,), whether its answers are right.
+    """
+    right = int(correct.sum())
+    targets = np.where(correct, (right + 1) / (right + 2), 1 / (len(correct) - right + 2))
+
+    def cross_entropy(numbers: np.ndarray) -> tuple[float, np.ndarray]:
+        z = numbers[0] * odds + numbers[1]
+        residual = (expit(z) - targets) / len(z)
+        value = float((np.logaddexp(0, z) - targets * z).mean())
+        return value, np.array([(residual * odds).sum(), residual.sum()])
+
+    found = minimize(cross_entropy, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B", bounds=(_SLOPES, _OFFSETS))
+    slope, offset = np.round(found.x, 6).tolist()
+    return slope, offset

@@ -17,17 +17,22 @@ from eetool_runtime.manifest import Manifest
 class Costs:
     """Cost of each part: `trunk[i]` from exit i − 1 to exit i (the last holds the classifier), `heads[i]` of exit i.
 
-    In MACs or milliseconds; a cost includes everything that ran, rejected exits too. `read_later` are the early exits
-    whose answers a later one reads, so that they run even where their gate never fires.
+    In MACs or milliseconds; a cost includes everything that ran, rejected exits too. A head whose gate never fires runs
+    all the same where something that runs reads what it makes: `read_later` are the early exits that a part reads which
+    always runs, `reads[i]` those that the head of exit i reads (none at all where that is empty).
     """
 
     trunk: tuple[float, ...]
     heads: tuple[float, ...]
     read_later: frozenset[int] = frozenset()
+    reads: tuple[frozenset[int], ...] = ()
 
     def leaving(self, thresholds: Thresholds) -> np.ndarray:
-        """Cost of an input that leaves at exit 0 … N; heads whose gate never fires are not run."""
+        """Cost of an input that leaves at exit 0 … N; heads that nothing needs are not run."""
         runs = [t is not None or i in self.read_later for i, t in enumerate(thresholds)]
+        for later in reversed(range(len(self.reads))):
+            for earlier in self.reads[later] if runs[later] else ():
+                runs[earlier] = True
         heads = [h if r else 0.0 for h, r in zip(self.heads, runs, strict=True)]
         total: np.ndarray = np.cumsum(self.trunk) + np.cumsum([*heads, 0.0])
         return total
@@ -47,10 +52,13 @@ def component_costs(manifest: Manifest, cost: Mapping[str, float]) -> Costs:
             trunk[index] += cost[c.name]
         if c.name in owners:
             index = owners.index(c.name) + 1
-    made = {c.name: c.outputs for c in manifest.components}
-    read = {name for c in manifest.components for name in c.inputs}
-    read_later = frozenset(i for i, owner in enumerate(owners[:-1]) if read & set(made[owner]))
-    return Costs(tuple(trunk), tuple(heads), read_later)
+    made = {name: c.name for c in manifest.components for name in c.outputs}
+    early = {owner: i for i, owner in enumerate(owners[:-1])}
+    read = {c.name: frozenset(early[made[n]] for n in c.inputs if made.get(n) in early) for c in manifest.components}
+    gated = [owner for owner in early if kinds[owner] == "exit"]
+    read_later = frozenset().union(*(read[c.name] for c in manifest.components if c.name not in gated))
+    reads = tuple(read[owner] if owner in gated else frozenset() for owner in early)
+    return Costs(tuple(trunk), tuple(heads), read_later, reads if any(reads) else ())
 
 
 def model_macs(spec: ModelSpec, score: str = MAX_SOFTMAX) -> Costs:
@@ -63,5 +71,9 @@ def model_macs(spec: ModelSpec, score: str = MAX_SOFTMAX) -> Costs:
     with captured(net.backbone, spec.taps) as features:
         net.backbone(*example)
     heads = [count_macs(head, (features[tap],)) for tap, head in zip(spec.taps, net.exits, strict=True)]
-    read_later = frozenset(range(len(heads))) if score == PATIENCE else frozenset()
-    return Costs(tuple(map(float, trunk)), tuple(map(float, heads)), read_later)
+    read_later, reads = frozenset[int](), list[frozenset[int]]()
+    if score == PATIENCE:
+        read_later, reads = frozenset(range(len(heads))), [frozenset(range(i)) for i in range(len(heads))]
+    elif spec.cascade or spec.ensemble:
+        reads = [frozenset(range(max(i - 1, 0), i)) for i in range(len(heads))]
+    return Costs(tuple(map(float, trunk)), tuple(map(float, heads)), read_later, tuple(reads) if any(reads) else ())

@@ -5,27 +5,47 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from eetool.data.inputs import model_inputs
 from eetool.data.sources import Source
 from eetool.data.splits import CERTIFICATE, TEMPERATURE, THRESHOLD, recorded_split
+from eetool.errors import UsageError
 from eetool.model.scores import MAX_SOFTMAX
+from eetool.tune.calibrate import PLATT, Calibration
+from eetool.tune.calibrate import TEMPERATURE as TEMPERATURE_SCALING
 from eetool.tune.costs import Costs, component_costs
-from eetool.tune.policy import BALANCED, CERTIFIED, Labelled, Promise, Tuned, certified_point, drop_points, tune
+from eetool.tune.policy import (
+    BALANCED,
+    BUDGET,
+    CERTIFIED,
+    Budget,
+    Labelled,
+    Promise,
+    Tuned,
+    budget_point,
+    certified_point,
+    drop_points,
+    tune,
+)
 from eetool_runtime import Bundle, load
 from eetool_runtime.manifest import Data, Manifest, Variant
-from eetool_runtime.preprocess import normalise
 
-# uint8 images (n, C, H, W) to the logits of every exit (exits, n, classes) and learned confidences (early exits, n)
+# examples (n, …) of a source to the logits of every exit (exits, n, classes) and learned confidences (early exits, n)
 Answers = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
 _BATCH = 64
 
 
 @dataclass(frozen=True)
 class Aims:
-    """What a policy is to keep to: see `eetool.tune.policy.tune`, `drop_points`, and, for `certify`, `Promise`."""
+    """What a policy is to keep to: see `tune`, `drop_points`, `budget_point` and `Promise` in `eetool.tune.policy`.
+
+    `calibration` is the method; null for that of the model, if it was tuned before.
+    """
 
     max_accuracy_drop: float
     certify: float | None = None
     drops: tuple[float, ...] = ()
+    budget: Budget | None = None
+    calibration: str | None = None
 
 
 def fit_policy(
@@ -51,8 +71,11 @@ def fit_policy(
 
     held = answered(CERTIFICATE) if aims.certify is not None else None
     threshold = answered(THRESHOLD)
-    tuned = tune(answered(TEMPERATURE), threshold, costs, macs, aims.max_accuracy_drop, score)
+    method = aims.calibration or TEMPERATURE_SCALING
+    tuned = tune(answered(TEMPERATURE), threshold, costs, macs, aims.max_accuracy_drop, score, method)
     more = drop_points(tuned, threshold, costs, macs, aims.drops, score)
+    if aims.budget is not None:
+        more[BUDGET] = budget_point(tuned, threshold, costs, macs, aims.budget, aims.max_accuracy_drop, score)
     if held is not None and aims.certify is not None:
         promise = Promise(aims.max_accuracy_drop, aims.certify)
         more[CERTIFIED] = certified_point(tuned, threshold, held, costs, macs, promise, score)
@@ -64,32 +87,47 @@ def tune_bundle(
     variant: str,
     source: Source,
     aims: Aims | float,
-    latency_ms: Mapping[str, float] | None = None,
+    priced: Mapping[str, float] | None = None,
 ) -> tuple[Manifest, Tuned]:
     """The manifest of `bundle` with a policy fitted on the outputs of one of its variants.
 
     Args:
-        latency_ms: milliseconds of each component, to minimise latency; by default MACs are minimised.
+        priced: milliseconds or millijoules of each component, to minimise these; by default MACs are minimised.
         aims: a number alone is the accuracy drop.
+
+    Raises:
+        UsageError: Platt's calibration is asked for, and the graphs have no inputs for it, or the other way round.
     """
     aims = aims if isinstance(aims, Aims) else Aims(aims)
     manifest = bundle.manifest
+    method = PLATT if manifest.exits[0].slope is not None else TEMPERATURE_SCALING
+    if aims.calibration not in (None, method):
+        raise UsageError(
+            f"the calibration of a bundle is part of its graphs, and this one's is {method}",
+            "Tune its model.pt with --calibration and export that.",
+        )
+    aims, before = replace(aims, calibration=method), manifest.variants[variant]
+    calibrated = Calibration(before.temperatures, before.slopes, before.offsets)
     macs = component_costs(manifest, {c.name: float(c.macs) for c in manifest.components})
-    costs = component_costs(manifest, latency_ms) if latency_ms else macs
+    costs = component_costs(manifest, priced) if priced else macs
     model = load(bundle, variant=variant)
 
     def answers_of(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        inputs = normalise(images, manifest.inputs[0])
+        inputs = model_inputs(images, manifest.inputs[0])
         parts = [model.every_exit(inputs[i : i + _BATCH]) for i in range(0, len(inputs), _BATCH)]
         logits, sure = (
             np.stack([np.concatenate([p[i][what] for p in parts]) for i in range(len(manifest.exits))])
             for what in (0, 1)
         )
-        return logits, sure[:-1]
+        return logits, calibrated.undo(sure[:-1]) if calibrated.slopes else sure[:-1]
 
     tuned = fit_policy(source, manifest.data, answers_of, costs, macs, aims, manifest.score)
     fitted: Variant = replace(
-        manifest.variants[variant], temperatures=tuned.temperatures, operating_points=tuned.operating_points
+        before,
+        temperatures=tuned.calibration.temperatures,
+        slopes=tuned.calibration.slopes,
+        offsets=tuned.calibration.offsets,
+        operating_points=tuned.operating_points,
     )
     variants = {**manifest.variants, variant: fitted}
     everywhere = all(BALANCED in v.operating_points for v in variants.values())

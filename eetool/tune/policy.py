@@ -8,19 +8,20 @@ import numpy as np
 from eetool.data.splits import CERTIFICATE, THRESHOLD
 from eetool.errors import BudgetError
 from eetool.model.scores import MAX_SOFTMAX
-from eetool.tune.calibrate import fit_temperature
+from eetool.tune.calibrate import PLATT, TEMPERATURE, Calibration, fit_platt, fit_temperature
 from eetool.tune.certify import certify
 from eetool.tune.costs import Costs
 from eetool.tune.diagnose import Diagnosis, diagnose
 from eetool.tune.metrics import Thresholds, exits_taken
-from eetool.tune.scores import confidences
-from eetool.tune.thresholds import Problem, cheapest, path
+from eetool.tune.scores import calibrated, log_odds
+from eetool.tune.thresholds import Problem, cheapest, most_accurate, path
 from eetool_runtime.manifest import Expected, OperatingPoint, Reached
 
-FULL, BALANCED, FAST, CERTIFIED = "full", "balanced", "fast", "certified"
+FULL, BALANCED, FAST, CERTIFIED, BUDGET = "full", "balanced", "fast", "certified", "budget"
 # What part of the accuracy drop that the user allows each point may spend.
 _SHARE_OF_DROP = {BALANCED: 0.5, FAST: 1.0}
 _CANDIDATES = 32  # thresholds that a certificate is tried for
+_ROUNDING = 1 + 1e-9
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,18 @@ class Promise:
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """Temperatures, operating points, `full` first, and what exits are worth at each, on the threshold split."""
+class Budget:
+    """The most that an input may cost in the mean, in `unit`: `latency_ms` or `energy_mj`."""
 
-    temperatures: tuple[float, ...]
+    unit: str
+    most: float
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Calibration, operating points, `full` first, and what exits are worth at each, on the threshold split."""
+
+    calibration: Calibration
     operating_points: dict[str, OperatingPoint]
     diagnoses: dict[str, Diagnosis]
 
@@ -56,6 +65,7 @@ def tune(
     macs: Costs,
     max_accuracy_drop: float,
     score: str = MAX_SOFTMAX,
+    method: str = TEMPERATURE,
 ) -> Tuned:
     """Fit temperatures on one split and operating points on another.
 
@@ -65,21 +75,33 @@ def tune(
         costs: what the thresholds minimise.
         macs: MACs, for the figures that every operating point carries.
         score: what gates go by, one of `eetool.model.scores.SCORES`.
+        method: how confidences are calibrated, one of `eetool.tune.calibrate.METHODS`.
     """
-    temperatures = tuple(fit_temperature(logits, temperature.labels) for logits in temperature.logits)
-    problem = problem_of(temperatures, threshold, costs, score)
+    calibration = calibrate(temperature, score, method)
+    problem = problem_of(calibration, threshold, costs, score)
     thresholds: dict[str, Thresholds] = {FULL: (None,) * problem.early}
     for name, share in _SHARE_OF_DROP.items():
         thresholds[name] = cheapest(problem, share * max_accuracy_drop)
     points = {name: OperatingPoint(t, _expected(problem, macs, t)) for name, t in thresholds.items()}
-    return Tuned(temperatures, points, {name: diagnose(problem, t) for name, t in thresholds.items()})
+    return Tuned(calibration, points, {name: diagnose(problem, t) for name, t in thresholds.items()})
+
+
+def calibrate(split: Labelled, score: str, method: str = TEMPERATURE) -> Calibration:
+    """Temperatures of all exits, and with Platt's method slopes and offsets, fitted on one split."""
+    temperatures = tuple(fit_temperature(logits, split.labels) for logits in split.logits)
+    if method != PLATT:
+        return Calibration(temperatures)
+    odds = log_odds(score, split.logits, temperatures, split.learned)
+    right = split.logits.argmax(2) == split.labels  # (exits, n, classes) -> (exits, n)
+    fitted = [fit_platt(one, correct) for one, correct in zip(odds, right, strict=True)]
+    return Calibration(temperatures, tuple(slope for slope, _ in fitted), tuple(offset for _, offset in fitted))
 
 
 def drop_points(
     tuned: Tuned, threshold: Labelled, costs: Costs, macs: Costs, drops: Sequence[float], score: str = MAX_SOFTMAX
 ) -> dict[str, OperatingPoint]:
     """One more operating point for each accuracy drop, in percentage points: `drop-0.5`, …"""
-    problem = problem_of(tuned.temperatures, threshold, costs, score)
+    problem = problem_of(tuned.calibration, threshold, costs, score)
     chosen = {f"drop-{drop:g}": cheapest(problem, drop) for drop in drops}
     return {name: OperatingPoint(t, _expected(problem, macs, t)) for name, t in chosen.items()}
 
@@ -98,8 +120,8 @@ def certified_point(
     Raises:
         BudgetError: the examples cannot support the promise; says how many probably would.
     """
-    candidates = path(problem_of(tuned.temperatures, threshold, costs, score), promise.max_accuracy_drop, _CANDIDATES)
-    problem = problem_of(tuned.temperatures, held, costs, score)
+    candidates = path(problem_of(tuned.calibration, threshold, costs, score), promise.max_accuracy_drop, _CANDIDATES)
+    problem = problem_of(tuned.calibration, held, costs, score)
     found = certify(problem, candidates, promise.max_accuracy_drop, promise.confidence)
     if found.thresholds is None:
         more = f"About {found.n_needed} would" if found.n_needed else "Nor would more of the same kind"
@@ -111,10 +133,54 @@ def certified_point(
     return OperatingPoint(found.thresholds, _expected(problem, macs, found.thresholds, CERTIFICATE), found.certificate)
 
 
-def problem_of(temperatures: tuple[float, ...], split: Labelled, costs: Costs, score: str) -> Problem:
+def budget_point(
+    tuned: Tuned,
+    threshold: Labelled,
+    costs: Costs,
+    macs: Costs,
+    budget: Budget,
+    max_accuracy_drop: float,
+    score: str = MAX_SOFTMAX,
+) -> OperatingPoint:
+    """The fewest errors at a mean cost of at most `budget`, and no more of them than `max_accuracy_drop` allows.
+
+    Raises:
+        BudgetError: no thresholds keep both; names the nearest that keep one of them.
+    """
+    problem = problem_of(tuned.calibration, threshold, costs, score)
+    chosen = most_accurate(problem, budget.most)
+    cost, errors = problem.evaluate(chosen)
+    full = problem.evaluate(tuned.operating_points[FULL].thresholds)[0]
+    if cost > budget.most * _ROUNDING:
+        raise BudgetError(
+            f"no thresholds bring the mean {budget.unit} down to {budget.most:g}; the nearest is {cost:.4g} "
+            f"(full depth {full:.4g}) and loses {100 * errors / problem.n:.2f} points",
+            "Allow more, or train a smaller model or an earlier exit.",
+        )
+    allowed = problem.allowed_errors(max_accuracy_drop)
+    if errors > max(allowed, 0):
+        nearest = problem.evaluate(tuned.operating_points[FAST].thresholds)[0]
+        raise BudgetError(
+            f"a mean {budget.unit} of {budget.most:g} costs {100 * errors / problem.n:.2f} points of accuracy, where "
+            f"{max_accuracy_drop:g} are allowed; the nearest within them is {nearest:.4g} (full depth {full:.4g})",
+            "Allow more of either: --max-accuracy-drop, or the budget.",
+        )
+    return OperatingPoint(chosen, _expected(problem, macs, chosen))
+
+
+def mean_costs(tuned: Tuned, costs: Costs) -> dict[str, float]:
+    """Mean cost of an input at every operating point, by its expected shares."""
+    return {
+        name: float(np.dot(point.expected.exit_shares, costs.leaving(point.thresholds)))
+        for name, point in tuned.operating_points.items()
+        if point.expected is not None
+    }
+
+
+def problem_of(calibration: Calibration, split: Labelled, costs: Costs, score: str) -> Problem:
     """What thresholds are chosen or judged on: confidences and correctness of one split."""
     correct = split.logits.argmax(2) == split.labels  # (exits, n, classes) -> (exits, n)
-    return Problem(confidences(score, split.logits, temperatures, split.learned), correct, costs)
+    return Problem(calibrated(score, split.logits, calibration, split.learned), correct, costs)
 
 
 def _expected(problem: Problem, macs: Costs, thresholds: Thresholds, split: str = THRESHOLD) -> Expected:

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import log_softmax
+from scipy.special import log_softmax, logsumexp
 
-from eetool.model.scores import ENTROPY, LEARNED, MARGIN, PATIENCE
+from eetool.model.scores import ENTROPY, LEARNED, LEAST, MARGIN, PATIENCE
+from eetool.tune.calibrate import Calibration
 from eetool.tune.metrics import softmax_confidence
+
+_EDGE = 1e-5  # as in eetool.model.scores
 
 
 def confidences(
@@ -30,6 +33,34 @@ def confidences(
         assert learned is not None
         found = [*learned, found[-1]]  # the final exit has no head of its own
     return np.stack(found).astype(np.float32)
+
+
+def calibrated(
+    score: str, logits: np.ndarray, calibration: Calibration, learned: np.ndarray | None = None
+) -> np.ndarray:
+    """The same, float32 (exits, n), with Platt's method where `calibration` has it."""
+    if not calibration.slopes:
+        return confidences(score, logits, calibration.temperatures, learned)
+    return calibration.apply(log_odds(score, logits, calibration.temperatures, learned)).astype(np.float32)
+
+
+def log_odds(
+    score: str, logits: np.ndarray, temperatures: Sequence[float], learned: np.ndarray | None = None
+) -> np.ndarray:
+    """log(c / (1 − c)) of the confidences c, float64 (exits, n)."""
+    sure = confidences(score, logits, temperatures, learned).astype(np.float64)
+    inside = np.clip(sure, _EDGE, 1 - _EDGE)
+    odds: np.ndarray = np.log(inside) - np.log(1 - inside)
+    if score in (ENTROPY, MARGIN, PATIENCE):
+        return odds
+    for i, (x, t) in enumerate(zip(logits, temperatures, strict=True)):
+        if score != LEARNED or i == len(logits) - 1:
+            logs = np.sort(log_softmax(x.astype(np.float64) / t, axis=1), axis=1)
+            odds[i] = logs[:, -1] - np.maximum(logsumexp(logs[:, :-1], axis=1), np.log(LEAST))
+        else:
+            tight = np.clip(sure[i], 1e-7, 1 - 1e-7)
+            odds[i] = np.log(tight / (1 - tight))
+    return odds
 
 
 def _certainty(logits: np.ndarray, temperature: float) -> np.ndarray:

@@ -130,7 +130,7 @@ def test_threads_of_torch_are_those_asked_for(cli: Any, tmp_path: Path) -> None:
         ("is not in the range", ["resnet8", *WITHOUT_DATA, "--learning-rate", 0]),
         ("is not a finite number", ["resnet8", *WITHOUT_DATA, "--learning-rate", "nan"]),
         ("nothing to resume", ["resnet8", "--data", "digits", "--resume"]),
-        ("needs the path", ["resnet8", "--data", "cifar10"]),
+        ("needs the path", ["resnet8", "--data", "folder"]),
         ("learns from no --teacher", ["resnet8", "--data", "digits", "--teacher", "t.pt"]),
         ("--teacher-views without", ["resnet8", "--data", "digits", "--recipe", "distill", "--teacher-views", 2]),
         ("2 exit weights for 3 exits", ["resnet8", "--data", "digits", "--exit-weights", "1,1"]),

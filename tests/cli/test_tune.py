@@ -135,3 +135,78 @@ def test_any_score_may_guide_the_gates(cli: Any, trained: Path, tmp_path: Path) 
         assert policy.score == score
         found[score] = policy.operating_points["fast"].thresholds
     assert found["max_softmax"] != found["margin"]
+
+
+def test_platts_calibration_lives_in_the_bundle_and_can_be_fitted_again(
+    cli: Any, refused: Any, trained: Path, bundle: Path, tmp_path: Path
+) -> None:
+    path, made, again = tmp_path / "m.pt", tmp_path / "m.eebundle", tmp_path / "again.eebundle"
+    options = (*DIGITS, "--max-accuracy-drop", 4)
+    assert cli("tune", trained, *options, "--calibration", "platt", "-o", path).code == 0
+    policy = load_checkpoint(path).record.policy
+    assert policy is not None
+    assert len(policy.slopes) == len(policy.offsets) == 3
+    assert cli("export", path, "--no-reference", "-o", made).code == 0
+    assert cli("verify", made).code == 0
+    answered = cli("tune", made, *options, "-o", again, "--json")
+    assert answered.code == 0, answered
+    assert cli("verify", again).code == 0
+    assert answered.document["slopes"] == pytest.approx(policy.slopes, rel=0.02)
+    assert answered.document["offsets"] == pytest.approx(policy.offsets, abs=0.02)
+    fitted = open_bundle(again).manifest.variants["onnx/fp32"]
+    assert list(fitted.slopes) == answered.document["slopes"]
+    for source, method in ((made, "temperature"), (bundle, "platt")):
+        refused(2, "part of its graphs", "tune", source, *DIGITS, "--calibration", method, "-o", tmp_path / "no")
+
+
+def test_a_budget_makes_a_point_of_its_own(cli: Any, tuned: Path, tmp_path: Path) -> None:
+    options = (*DIGITS, "--max-accuracy-drop", 4, "--device", "rpi4", "--json", "--force")
+    free = cli("tune", tuned, *options, "-o", tmp_path / "free.pt").document
+    assert (free["cost"]["device"], free["cost"]["unit"]) == ("rpi4", "latency_ms")
+    assert free["cost"]["provenance"] == "predicted"
+    means = free["cost"]["means"]
+    assert means["fast"] <= means["balanced"] < means["full"]
+    between = (means["fast"] + means["full"]) / 2
+    kept = cli("tune", tuned, *options, "--max-latency-ms", between, "-o", tmp_path / "kept.pt").document
+    assert kept["cost"]["means"]["budget"] <= between
+    points = kept["operating_points"]
+    assert points["fast"]["expected"]["accuracy"] <= points["budget"]["expected"]["accuracy"]
+
+
+def test_a_budget_that_nothing_keeps_ends_with_the_nearest(refused: Any, bundle: Path, tmp_path: Path) -> None:
+    options = (*DIGITS, "--device", "rpi4", "-o", tmp_path / "no.eebundle")
+    refused(6, "the nearest is", "tune", bundle, *options, "--max-latency-ms", 1e-6)
+    strict = ("--max-accuracy-drop", 0.4, "--max-latency-ms", 3)
+    refused(6, "the nearest within them is", "tune", bundle, *options, *strict)
+    assert not (tmp_path / "no.eebundle").exists()
+
+
+def test_a_measured_profile_decides_and_is_kept_in_the_bundle(
+    cli: Any, refused: Any, bundle: Path, tmp_path: Path
+) -> None:
+    path, out = tmp_path / "p.json", tmp_path / "out.eebundle"
+    quick = ("--runs", 5, "--min-seconds", 0, "--threads", 1)
+    assert cli("profile", bundle, *quick, "-o", path).code == 0
+    answered = cli("tune", bundle, *DIGITS, "--max-accuracy-drop", 4, "--profile", path, "-o", out, "--json")
+    assert answered.code == 0, answered
+    assert answered.document["cost"]["provenance"] == "measured"
+    (settings,) = open_bundle(out).manifest.devices.values()
+    assert settings.variants["onnx/fp32"].threads == 1
+    assert cli("verify", out).code == 0
+    refused(5, "no energy", "tune", bundle, *DIGITS, "--profile", path, "--max-energy-mj", 1, "-o", tmp_path / "no")
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "arguments"),
+    [
+        (2, "a budget of which device", ["--max-latency-ms", 1]),
+        (2, "one cost", ["--max-latency-ms", 1, "--max-energy-mj", 1, "--device", "rpi4"]),
+        (2, "was measured", ["--device", "rpi4", "--profile", "p.json"]),
+        (5, "toaster", ["--device", "toaster"]),
+        (3, "cannot be read", ["--profile", "nowhere.json"]),
+    ],
+)
+def test_budgets_that_make_no_sense(
+    refused: Any, tuned: Path, tmp_path: Path, code: int, words: str, arguments: list[object]
+) -> None:
+    refused(code, words, "tune", tuned, *DIGITS, *arguments, "-o", tmp_path / "no.pt")

@@ -29,7 +29,7 @@ def test_an_unknown_source_is_refused_with_the_known_ones() -> None:
     assert "digits" in (refused.value.hint or "")
 
 
-@pytest.mark.parametrize("name", ["cifar10", "cifar10:", "npz", "digits:somewhere"])
+@pytest.mark.parametrize("name", ["folder", "cifar10:", "npz", "digits:somewhere"])
 def test_a_path_is_asked_for_where_it_is_needed_and_nowhere_else(name: str) -> None:
     with pytest.raises(UsageError, match=r"needs the path|takes no path"):
         load_source(name)

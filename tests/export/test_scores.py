@@ -14,13 +14,15 @@ from eetool.export.write import ExportOptions, export_bundle
 from eetool.model.checkpoint import Checkpoint, Policy, Training
 from eetool.model.scores import SCORES
 from eetool.train.fit import ExitPlan, every_exit_answers, fit
+from eetool.tune.calibrate import Calibration
 from eetool.tune.costs import component_costs, model_macs
-from eetool.tune.scores import confidences
+from eetool.tune.scores import calibrated, confidences
 from eetool_runtime import load
 from eetool_runtime.manifest import OperatingPoint
 from eetool_runtime.preprocess import normalise
 
 TEMPERATURES = (1.5, 0.7, 1.0)
+PLATT = Calibration(TEMPERATURES, (0.6, 1.7, 0.9), (0.5, -0.4, 0.1))
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +83,44 @@ def test_a_bundle_carries_its_score(checkpoint: Checkpoint, little: Source, tmp_
     # Patience reads the answers of all exits before, so their heads run even where no gate can fire.
     assert costs.read_later == model_macs(tuned.record.spec, score).read_later
     assert costs.read_later == (frozenset({0, 1}) if score == "patience" else frozenset())
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_with_platts_calibration_too(checkpoint: Checkpoint, little: Source, score: str) -> None:
+    tuned = with_platt(checkpoint, score)
+    images = little.images[split_source(little)["temperature"]]
+    logits, said = every_exit_answers(checkpoint, images)
+    learned = torch.sigmoid(torch.stack(said)).numpy()
+    expected = calibrated(score, torch.stack(logits).numpy(), PLATT, learned)
+    tensors = trace_model(tuned, references=False).example(len(images))
+    found = np.stack([tensors[f"exit{i}_confidence"].numpy() for i in range(3)])
+    assert np.allclose(found, expected, atol=1e-4)
+    plain = confidences(score, torch.stack(logits).numpy(), TEMPERATURES, learned)
+    for before, after in zip(plain, found, strict=True):  # a gate may say the same with another threshold
+        order = np.argsort(before, kind="stable")
+        assert (np.diff(after[order]) >= -1e-4).all()
+
+
+def with_platt(checkpoint: Checkpoint, score: str) -> Checkpoint:
+    tuned = tuned_for(checkpoint, score)
+    policy = tuned.record.policy
+    assert policy is not None
+    return tuned.with_policy(replace(policy, slopes=PLATT.slopes, offsets=PLATT.offsets))
+
+
+def test_slopes_and_offsets_come_from_the_manifest(checkpoint: Checkpoint, little: Source, tmp_path: Path) -> None:
+    export_bundle(with_platt(checkpoint, "max_softmax"), tmp_path / "m.eebundle", ExportOptions(references=False))
+    model = load(tmp_path / "m.eebundle")
+    manifest = model.bundle.manifest
+    assert manifest.exits[1].scalars == ("exit1_temperature", "exit1_slope", "exit1_offset")
+    assert (manifest.variants["onnx/fp32"].slopes, manifest.variants["onnx/fp32"].offsets) == (
+        PLATT.slopes,
+        PLATT.offsets,
+    )
+    x = normalise(little.images[:30], manifest.inputs[0])
+    exits = model.every_exit(x)
+    logits = np.stack([found for found, _ in exits])
+    for (_, sure), expected in zip(exits, calibrated("max_softmax", logits, PLATT), strict=True):
+        assert np.allclose(sure, expected, atol=1e-5)
+    # One by one, through the bound graphs.
+    assert [model(x[i : i + 1], min_exit=-1).confidence for i in range(5)] == pytest.approx(exits[-1][1][:5], abs=1e-5)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import softmax
+from scipy.special import expit, softmax
 
-from eetool.tune.calibrate import fit_temperature
+from eetool.tune.calibrate import Calibration, fit_platt, fit_temperature
 
 
 def overconfident(temperature: float, n: int = 4000, classes: int = 5) -> tuple[np.ndarray, np.ndarray]:
@@ -42,3 +42,32 @@ def test_an_exit_that_knows_nothing_gets_confidences_near_chance() -> None:
     logits, labels = random.normal(0, 5, (500, 4)), random.integers(0, 4, 500)
     confidence = softmax(logits / fit_temperature(logits, labels), axis=1).max(1)
     assert confidence.mean() < 0.4
+
+
+def test_known_slopes_and_offsets_are_found() -> None:
+    random = np.random.default_rng(0)
+    odds = random.normal(1, 2, 20_000)
+    for slope, offset in ((0.5, 0.0), (1.5, -1.0), (0.2, 2.0)):
+        correct = random.random(len(odds)) < expit(slope * odds + offset)
+        assert fit_platt(odds, correct) == pytest.approx((slope, offset), abs=0.06)
+
+
+def test_an_exit_without_an_error_is_not_infinitely_sure() -> None:
+    odds = np.random.default_rng(0).normal(5, 1, 200)
+    slope, offset = fit_platt(odds, np.ones(200, bool))
+    assert expit(slope * odds + offset).mean() == pytest.approx(201 / 202, abs=1e-3)
+
+
+def test_platt_keeps_the_order_even_of_a_score_that_is_worth_nothing() -> None:
+    odds = np.linspace(-3, 3, 100)
+    slope, offset = fit_platt(odds, odds < 0)  # the surer, the more wrong
+    assert slope > 0
+    assert abs(expit(slope * odds + offset) - 0.5).max() < 0.1
+
+
+def test_what_platt_made_of_confidences_can_be_undone() -> None:
+    calibration = Calibration((1.0, 1.0, 1.0), (0.5, 2.0, 1.0), (1.0, -1.0, 0.0))
+    before = np.random.default_rng(0).uniform(0.05, 0.95, (3, 50))
+    made = calibration.apply(np.log(before / (1 - before)))
+    assert np.allclose(calibration.undo(made[:2]), before[:2])
+    assert (calibration.method, Calibration((1.0,)).method) == ("platt", "temperature")

@@ -57,7 +57,7 @@ def test_fitting_the_bundle_finds_what_was_found_on_the_model(bundle: Path, tune
     _, found = tune_bundle(open_bundle(bundle), "onnx/fp32", digits, 4)
     policy = load_checkpoint(tuned).record.policy
     assert policy is not None
-    assert found.temperatures == pytest.approx(policy.temperatures, rel=1e-3)
+    assert found.calibration.temperatures == pytest.approx(policy.temperatures, rel=1e-3)
     for name, point in policy.operating_points.items():
         a, b = found.operating_points[name].expected, point.expected
         assert a
@@ -69,7 +69,7 @@ def test_fitting_the_bundle_finds_what_was_found_on_the_model(bundle: Path, tune
 def test_latencies_may_decide_instead_of_macs(bundle: Path, digits: Source) -> None:
     opened = open_bundle(bundle)
     dear_heads = {c.name: 0.01 for c in opened.manifest.components} | {"exit0": 100.0, "exit1": 100.0}
-    _, found = tune_bundle(opened, "onnx/fp32", digits, 4, latency_ms=dear_heads)
+    _, found = tune_bundle(opened, "onnx/fp32", digits, 4, priced=dear_heads)
     assert found.operating_points["fast"].thresholds == (None, None), "no exit is worth its head"
     assert found.operating_points["fast"].expected == found.operating_points["full"].expected
 

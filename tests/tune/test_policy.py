@@ -26,8 +26,8 @@ def tuned() -> Tuned:
 
 
 def test_there_is_one_temperature_per_exit(tuned: Tuned) -> None:
-    assert len(tuned.temperatures) == EXITS
-    assert all(t > 0 for t in tuned.temperatures)
+    assert len(tuned.calibration.temperatures) == EXITS
+    assert all(t > 0 for t in tuned.calibration.temperatures)
 
 
 def test_full_comes_first_and_never_leaves_early(tuned: Tuned) -> None:
@@ -57,7 +57,7 @@ def test_expected_figures_are_those_of_a_cascade_run_by_hand(tuned: Tuned) -> No
         right, macs, depths, reached = 0, 0.0, [], [[], [], []]
         for j, label in enumerate(split.labels):
             for i in range(EXITS):
-                scaled = split.logits[i, j] / tuned.temperatures[i]
+                scaled = split.logits[i, j] / tuned.calibration.temperatures[i]
                 confidence = float(np.exp(scaled - scaled.max()).max() / np.exp(scaled - scaled.max()).sum())
                 reached[i].append(confidence)
                 macs += MACS.trunk[i] + (heads[i] if i < EXITS - 1 else 0)

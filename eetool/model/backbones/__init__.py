@@ -2,50 +2,98 @@
 
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import nn
 
 from eetool.errors import UsageError
 from eetool.model.backbones.densenet import IMAGENET_BLOCKS, cifar_densenet, imagenet_densenet
 from eetool.model.backbones.layers import is_small
+from eetool.model.backbones.mlp import Mlp, fits
 from eetool.model.backbones.mobilenet import mobilenet_v2, mobilenet_v3
 from eetool.model.backbones.resnet import CifarResNet, Stage, StagedResNet
+from eetool.model.backbones.tcresnet import STAGES, TcResNet
+from eetool.model.backbones.text import SIZES as TEXT_SIZES
+from eetool.model.backbones.text import TextEncoder
 from eetool.model.backbones.vgg import CONVOLUTIONS, Vgg
 from eetool.model.backbones.vit import SIZES, Vit, patch_size
 
+# Of images; of features: vectors, and sequences of frames; and of texts.
 NAMES = (
     *("resnet8", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet-16x0-32x1-64x2s-128x2-256x2"),
     *("densenet40", "densenet100-bc", "densenet121", "densenet169", "densenet201"),
     *("vgg11", "vgg13", "vgg16", "vgg19"),
     *("mobilenetv2", "mobilenetv3-small", "mobilenetv3-large", "vit-tiny", "vit-small"),
 )
+OF_FEATURES = ("mlp-256x3", *(f"tcresnet{depth}" for depth in STAGES))
+OF_TEXTS = tuple(f"text-{size}" for size in TEXT_SIZES)
+VOCABULARY = "vocabulary"  # in the configuration of a text model: how many ids there are
 
 Shape = tuple[int, ...]
 Builder = Callable[[re.Match[str], Shape, int], nn.Module]
 
 
-def build_backbone(reference: str, shape: Sequence[int | str], classes: int) -> nn.Module:
+def build_backbone(
+    reference: str, shape: Sequence[int | str], classes: int, config: dict[str, Any] | None = None
+) -> nn.Module:
     """A built-in backbone with fresh weights.
 
     Args:
         reference: one of `NAMES`, or another depth of the CIFAR ResNets (6n + 2) and DenseNets (3n + 4, `-bc` 6n + 4),
             or a residual network by its stages, WIDTHxBLOCKS each: `resnet-16x0-32x1-64x2s-128x2`. The first stage
             may be a stem without blocks; every further one halves the image, unless an `s` (same size) follows.
+            Or one of `OF_FEATURES`, `mlp-WIDTHxDEPTH` of any size, or of `OF_TEXTS`.
         shape: of the input, with a batch dimension.
+        config: of a text model, how many token ids there are.
 
     Raises:
         UsageError: no such backbone, or it does not take such inputs.
     """
+    sizes = shape[1:]
+    other = _of_others(reference, sizes, classes, config or {})
+    if other is not None:
+        return other
     found = next(((b, m) for pattern, b in _BUILDERS.items() if (m := re.fullmatch(pattern, reference))), None)
     if found is None:
         others = "timm:NAME, torchvision:NAME, hf:NAME_OR_CONFIG and package.module:factory"
-        raise UsageError(f"unknown model {reference!r}", f"Built-in models: {', '.join(NAMES)}; others: {others}.")
+        known = ", ".join((*NAMES, *OF_FEATURES, *OF_TEXTS))
+        raise UsageError(f"unknown model {reference!r}", f"Built-in models: {known}; others: {others}.")
     builder, match = found
-    sizes = shape[1:]
     if len(sizes) != 3 or not all(isinstance(size, int) for size in sizes):
         shown = "x".join(map(str, shape))
         raise UsageError(f"{reference} takes images, not inputs of shape {shown}", "Such as --input 1x3x32x32.")
     return builder(match, (1, *(int(size) for size in sizes)), classes)
+
+
+def is_text(reference: str) -> bool:
+    """Whether a built-in backbone reads token ids."""
+    return reference in OF_TEXTS
+
+
+def _of_others(reference: str, sizes: Sequence[int | str], classes: int, config: dict[str, Any]) -> nn.Module | None:
+    """A backbone that reads something else than images, where `reference` names one."""
+    mlp, frames = (
+        re.fullmatch(r"mlp-([0-9]{1,4})x([0-9]{1,2})", reference),
+        re.fullmatch(r"tcresnet([0-9]+)", reference),
+    )
+    if mlp and fits(int(mlp[1]), int(mlp[2])):
+        (features,) = _sizes(reference, sizes, 1, "vectors of features", "1x64")
+        return Mlp(int(mlp[1]), int(mlp[2]), features, classes)
+    if frames and int(frames[1]) in STAGES:
+        _, bands = _sizes(reference, sizes, 2, "sequences (frames, bands)", "1x61x40")
+        return TcResNet(int(frames[1]), bands, classes)
+    if is_text(reference):
+        (length,) = _sizes(reference, sizes, 1, "token ids", "1x64")
+        return TextEncoder(reference.removeprefix("text-"), int(config[VOCABULARY]), length, classes)
+    return None
+
+
+def _sizes(reference: str, sizes: Sequence[int | str], count: int, what: str, example: str) -> list[int]:
+    found = [size for size in sizes if isinstance(size, int)]
+    if len(sizes) != count or len(found) != count:
+        shown = "x".join(str(size) for size in sizes)
+        raise UsageError(f"{reference} takes {what}, not inputs of shape {shown}", f"Such as --input {example}.")
+    return found
 
 
 def _resnet(match: re.Match[str], shape: Shape, classes: int) -> nn.Module:

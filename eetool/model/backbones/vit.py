@@ -19,7 +19,7 @@ class Vit(nn.Module):
         self.patches = nn.Conv2d(shape[1], width, patch, stride=patch)
         self.class_token = nn.Parameter(torch.zeros(1, 1, width))
         self.positions = nn.Parameter(torch.zeros(1, 1 + (shape[2] // patch) * (shape[3] // patch), width))
-        self.blocks = nn.Sequential(*(_Block(width, heads) for _ in range(_DEPTH)))
+        self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(_DEPTH)))
         self.norm = nn.LayerNorm(width)
         self.classifier = nn.Linear(width, classes)
         for weights in (self.class_token, self.positions):
@@ -43,7 +43,9 @@ def patch_size(shape: tuple[int, ...]) -> int:
     return 16 if min(shape[2:]) >= 128 else 4
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
+    """Attention and a hidden layer, each behind a normalisation and beside a shortcut."""
+
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
@@ -54,15 +56,15 @@ class _Block(nn.Module):
         self.hidden = nn.Linear(width, _HIDDEN * width)
         self.output = nn.Linear(_HIDDEN * width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, T, D) -> (N, T, D)."""
-        x = x + self._attend(self.norm1(x))
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(N, T, D) -> (N, T, D); `mask` (N, 1, 1, T) is added to what a token thinks of the others."""
+        x = x + self._attend(self.norm1(x), mask)
         y: Tensor = x + self.output(functional.gelu(self.hidden(self.norm2(x))))
         return y
 
-    def _attend(self, x: Tensor) -> Tensor:
+    def _attend(self, x: Tensor, mask: Tensor | None) -> Tensor:
         parts = self.queries_keys_values(x).unflatten(2, (3, self.heads, -1))  # (N, T, 3D) -> (N, T, 3, heads, d)
         q, k, v = parts.permute(2, 0, 3, 1, 4).unbind(0)  # three of (N, heads, T, d)
-        mixed = functional.scaled_dot_product_attention(q, k, v)
+        mixed = functional.scaled_dot_product_attention(q, k, v, mask)
         joined: Tensor = self.projection(mixed.transpose(1, 2).flatten(2))  # (N, heads, T, d) -> (N, T, D)
         return joined

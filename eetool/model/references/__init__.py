@@ -11,19 +11,25 @@ import torch
 from torch import Tensor, nn
 
 from eetool.errors import EarlyExitError, UsageError
-from eetool.model.backbones import build_backbone
+from eetool.model.backbones import VOCABULARY, build_backbone, is_text
 from eetool.model.references import factory, hf, libraries
 from eetool.model.references.record import Reference, Shape, float_input
-from eetool_runtime.manifest import Input
+from eetool_runtime.manifest import BATCH, Input
 
 __all__ = ["Reference", "build", "logits_of", "resolve", "samples", "try_out", "zeros"]
 
 _BUILT_IN_SHAPE = (1, 3, 32, 32)
 _BUILT_IN_CLASSES = 10
+_TEXT_SHAPE, _TEXT_IDS = (1, 64), 8192
 
 
-def resolve(model: str, shape: Shape | None = None, classes: int | None = None) -> Reference:
+def resolve(
+    model: str, shape: Shape | None = None, classes: int | None = None, vocabulary: int | None = None
+) -> Reference:
     """What `model` stands for. What is not given is what the reference itself says, or the usual.
+
+    Args:
+        vocabulary: of a built-in text model, how many token ids there are.
 
     Raises:
         UsageError: there is no such model, or it does not take inputs of this shape.
@@ -31,6 +37,10 @@ def resolve(model: str, shape: Shape | None = None, classes: int | None = None) 
         ArtefactError: its configuration cannot be read, or the factory failed.
     """
     scheme, colon, name = model.partition(":")
+    if is_text(model):
+        ids, (_, *sizes) = vocabulary or _TEXT_IDS, shape or _TEXT_SHAPE
+        reads = (Input("input_ids", "int64", (BATCH, *sizes)),)
+        return Reference(model, reads, classes or 2, {VOCABULARY: ids}, {reads[0].name: ids})
     if not colon:
         inputs = float_input("input", shape or _BUILT_IN_SHAPE)
         return Reference(model, inputs, classes or _BUILT_IN_CLASSES)
@@ -48,7 +58,7 @@ def build(backbone: str, inputs: tuple[Input, ...], classes: int, config: dict[s
     scheme, colon, name = backbone.partition(":")
     shape = (1, *(int(size) for size in inputs[0].shape[1:]))
     if not colon:
-        return build_backbone(backbone, inputs[0].shape, classes)
+        return build_backbone(backbone, inputs[0].shape, classes, config)
     if scheme == "hf":
         model = hf.build(name, inputs, classes, config or {})
     elif scheme == "timm":

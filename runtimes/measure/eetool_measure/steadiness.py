@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from time import perf_counter_ns
 from typing import TypeVar
 
@@ -25,8 +25,8 @@ _AGAIN = 2  # times that a measurement may be made longer
 class Steadiness:
     """How steady a measurement was.
 
-    `ci95_share` is half the 95 % interval of the median, as a share of it, of the least sure subject. `drift` is how
-    much slower (above 0) or faster the last third of the rounds was than the first, of all subjects together.
+    `ci95_share` is half the 95 % interval of the median, as a share of it, of the least sure way through the model.
+    `drift` is how much slower (above 0) or faster the last third of the rounds was than the first, of all together.
     """
 
     ci95_share: float
@@ -48,12 +48,18 @@ class Steadiness:
 
 
 def until_sure(
-    subjects: Mapping[Key, Subject], *, runs: int, min_seconds: float, seed: int, clock: Clock = perf_counter_ns
+    subjects: Mapping[Key, Subject],
+    watched: Collection[Key],
+    *,
+    runs: int,
+    min_seconds: float,
+    seed: int,
+    clock: Clock = perf_counter_ns,
 ) -> dict[Key, np.ndarray]:
-    """As `timing.interleave`, and once or twice more where `doubt` is above `PRECISION` by then."""
+    """As `timing.interleave`, and once or twice more where `doubt` of those `watched` is above `PRECISION` by then."""
     times = interleave(subjects, runs=runs, min_seconds=min_seconds, seed=seed, clock=clock)
     for again in range(1, _AGAIN + 1):
-        if doubt(times) <= PRECISION:
+        if doubt({key: times[key] for key in watched}) <= PRECISION:
             break
         more = interleave(subjects, runs=runs, min_seconds=min_seconds, seed=seed + again, clock=clock)
         times = {key: np.concatenate([taken, more[key]]) for key, taken in times.items()}

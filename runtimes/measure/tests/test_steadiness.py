@@ -60,5 +60,5 @@ def test_what_is_not_sure_is_measured_again_twice_at_most(costs: list[int], time
         now[0] += costs[calls[0] // (BLOCK + 1) % len(costs)] * 1000
         calls[0] += 1
 
-    found = until_sure({"a": subject}, runs=200, min_seconds=0, seed=0, clock=lambda: now[0])
+    found = until_sure({"a": subject}, ["a"], runs=200, min_seconds=0, seed=0, clock=lambda: now[0])
     assert found["a"].shape == (20 * times, BLOCK)

@@ -13,11 +13,11 @@ import numpy as np
 from .backends import Graph, Threads
 from .batch import can_compact, leave_in_groups
 from .bundle import Bundle
-from .errors import InputError, UsageError
+from .errors import BackendError, EarlyExitError, InputError, UsageError
 from .guided import Clock, guide
 from .lane import Lane, Lanes
 from .machine import resident_bytes
-from .manifest import Expected, OperatingPoint
+from .manifest import Expected, OperatingPoint, scalars
 from .pace import Pace
 from .policy import Band, Gate, Policy, Stretch, Thresholds, unsplit_macs
 from .preprocess import Raw, check, check_together, finite, preprocess_all, share_symbols
@@ -53,8 +53,8 @@ class Model:
         self._clock = clock
         self._pace = Pace(component_ms or {})
         self._fitted = bundle.manifest.variants[variant]
-        self._temperatures: Tensors = {
-            e.temperature: np.array(t, np.float32) for e, t in zip(self._manifest.exits, self._fitted.temperatures)
+        self._scalars: Tensors = {
+            name: np.array(value, np.float32) for name, value in scalars(self._manifest, self._fitted).items()
         }
         self._labels = self._manifest.labels
         self._stats: dict[str, Stats] = {}
@@ -63,7 +63,7 @@ class Model:
         self._accepted: Optional[tuple[tuple[int, ...], np.dtype]] = None
         self._symbols_shared = share_symbols(self._manifest.inputs)
         self._unsplit_macs = unsplit_macs(self._manifest)
-        self._lanes = Lanes(self._manifest, variant, self._in_order, self._temperatures)
+        self._lanes = Lanes(self._manifest, variant, self._in_order, self._scalars)
         self.use(self._manifest.default_operating_point)
 
     @property
@@ -165,23 +165,29 @@ class Model:
 
         Raises:
             InputError: a name, shape or dtype is off, or values are not finite.
+            BackendError: a graph failed while it ran.
             UsageError: there is no such exit, or the deadline is no positive number.
         """
         start = self._clock()
         policy = self._policy
         accepted = self._accept(inputs)
         lane = self._lanes.take()
-        lane.enter(accepted)
-        if deadline_ms is not None or min_exit != 0 or policy.watch is not None:
-            return self._guided(lane, policy, start, deadline_ms, min_exit)
-        calls, tensors, seen = lane.calls, lane.tensors, []
-        for place, gate, macs in policy.steps:  # noqa: B007 - read behind the loop
-            calls[place]()
-            if gate is not None:
-                confidence = tensors[gate.confidence].item()
-                seen.append((gate.exit_index, confidence))
-                if confidence >= gate.threshold:
-                    break
+        try:
+            lane.enter(accepted)
+            if deadline_ms is not None or min_exit != 0 or policy.watch is not None:
+                return self._guided(lane, policy, start, deadline_ms, min_exit)
+            calls, tensors, seen = lane.calls, lane.tensors, []
+            for place, gate, macs in policy.steps:  # noqa: B007 - read behind the loop
+                calls[place]()
+                if gate is not None:
+                    confidence = tensors[gate.confidence].item()
+                    seen.append((gate.exit_index, confidence))
+                    if confidence >= gate.threshold:
+                        break
+        except EarlyExitError:
+            raise
+        except Exception as error:  # engines raise a dozen unrelated types
+            raise BackendError(f"{self.bundle.path.name}: {self.variant} could not run: {error}") from error
         # Behind the last step is the final exit: whatever its confidence, even NaN, the input leaves there.
         assert gate is not None
         logits = tensors[gate.logits][0].copy()
@@ -220,7 +226,7 @@ class Model:
         """
         start = self._clock()
         policy = self._policy
-        tensors = {**self._check(inputs, any_batch=True), **self._temperatures}
+        tensors = {**self._check(inputs, any_batch=True), **self._scalars}
         n = len(tensors[self._first_input])
         if policy.watch is not None or not can_compact(self._manifest, self._fitted):
             names = [spec.name for spec in self._manifest.inputs]
@@ -235,7 +241,7 @@ class Model:
 
     def every_exit(self, inputs: Arrays) -> list[tuple[np.ndarray, np.ndarray]]:
         """Logits (N, classes) and confidence (N,) of every exit, none skipped, for a batch of any size."""
-        tensors = {**self._check(inputs, any_batch=True), **self._temperatures}
+        tensors = {**self._check(inputs, any_batch=True), **self._scalars}
         if self._fitted.batch is None:
             return self._every_exit(tensors)
         rows = range(len(tensors[self._first_input]))

@@ -18,7 +18,7 @@ from .machine import board_name, cpu_name, usable_cores
 from .manifest import Component, Manifest, Measured, Tensor
 
 _AUTO = "auto"
-_TEMPERATURE = Tensor("float32", ())
+_SCALAR = Tensor("float32", ())
 
 
 def load(
@@ -173,7 +173,7 @@ def _choose(bundle: Bundle, backend: str, variant: str) -> tuple[str, Backend]:
 def _tensors(m: Manifest, variant: str) -> dict[str, Tensor]:
     """Type of every tensor that a graph of `variant` may read or make."""
     known = {i.name: Tensor(i.dtype, i.shape) for i in m.inputs}
-    known.update({e.temperature: _TEMPERATURE for e in m.exits})
+    known.update({name: _SCALAR for e in m.exits for name in e.scalars})
     return {**known, **m.tensors, **m.variants[variant].tensors}
 
 

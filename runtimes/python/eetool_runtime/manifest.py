@@ -55,24 +55,42 @@ class Preprocess:
 
 
 @dataclass(frozen=True)
+class Text:
+    """Text to token ids, see `eetool_runtime.words`: word i of `vocabulary` has the id i + 3."""
+
+    vocabulary: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Input:
-    """A model input; `preprocess` is null where the caller brings finished tensors."""
+    """A model input, made from an image or from a text; both null where the caller brings finished tensors."""
 
     name: str
     dtype: str
     shape: tuple[Union[int, str], ...]
     preprocess: Optional[Preprocess] = None
+    text: Optional[Text] = None
 
 
 @dataclass(frozen=True)
 class Exit:
-    """One exit: the tap it sits on (null for the final exit) and the names of its tensors."""
+    """One exit: the tap it sits on (null for the final exit) and the names of its tensors.
+
+    `temperature` is a scalar input; with Platt's calibration `slope` and `offset` are two more.
+    """
 
     tap: Optional[str]
     component: str
     logits: str
     confidence: str
     temperature: str
+    slope: Optional[str] = None
+    offset: Optional[str] = None
+
+    @property
+    def scalars(self) -> tuple[str, ...]:
+        """Names of all its scalar inputs."""
+        return tuple(name for name in (self.temperature, self.slope, self.offset) if name is not None)
 
 
 @dataclass(frozen=True)
@@ -166,6 +184,8 @@ class Variant:
     batch: Optional[int] = None
     tensors: dict[str, Tensor] = field(default_factory=dict)
     references: dict[str, str] = field(default_factory=dict)
+    slopes: tuple[float, ...] = ()
+    offsets: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -236,6 +256,14 @@ class Manifest:
         return len(self.exits) - 1
 
 
+def scalars(m: Manifest, variant: Variant) -> dict[str, float]:
+    """What is bound to every scalar input: temperatures, and slopes and offsets where exits have them."""
+    values = [variant.temperatures]
+    if m.exits[0].slope is not None:
+        values += [variant.slopes, variant.offsets]
+    return {name: value for e, *found in zip(m.exits, *values) for name, value in zip(e.scalars, found)}
+
+
 def parse_manifest(data: bytes) -> Manifest:
     """Bytes of `manifest.json` to a checked `Manifest`.
 
@@ -283,7 +311,7 @@ def _require(holds: bool, reason: str) -> None:
 
 def _check_names(m: Manifest) -> None:
     names = [m.name, m.score, *m.tensors]
-    names += [c.name for c in m.components] + [i.name for i in m.inputs] + [e.temperature for e in m.exits]
+    names += [c.name for c in m.components] + [i.name for i in m.inputs] + [name for e in m.exits for name in e.scalars]
     names += [key for v in m.variants.values() for key in (*v.operating_points, *v.references)]
     for name in names:
         _require(_NAME.fullmatch(name) is not None, f"{name!r} is not a name (letters, digits, '.', '_', '-')")
@@ -292,7 +320,8 @@ def _check_names(m: Manifest) -> None:
 
 
 def _check_texts(m: Manifest) -> None:
-    texts = [*m.labels, *m.producer, *m.producer.values(), *(e.tap for e in m.exits if e.tap is not None)]
+    texts = [word for i in m.inputs if i.text is not None for word in i.text.vocabulary]
+    texts += [*m.labels, *m.producer, *m.producer.values(), *(e.tap for e in m.exits if e.tap is not None)]
     texts += [*m.devices, *(d.machine for d in m.devices.values())]
     texts += [p.expected.split for v in m.variants.values() for p in v.operating_points.values() if p.expected]
     if m.data is not None:
@@ -319,6 +348,8 @@ def _check_shapes(m: Manifest) -> None:
         _require(item.shape[0] == BATCH, f"inputs.{item.name}.shape: the first dimension must be {BATCH!r}")
         if item.preprocess is not None:
             _check_preprocess(f"inputs.{item.name}", item, item.preprocess)
+        if item.text is not None:
+            _check_text(f"inputs.{item.name}", item, item.text)
 
 
 def _check_preprocess(where: str, item: Input, rule: Preprocess) -> None:
@@ -329,6 +360,12 @@ def _check_preprocess(where: str, item: Input, rule: Preprocess) -> None:
     _require(all(_divides(s) for s in rule.std), f"{where}.preprocess.std: must lie in [1e-6, 1e6]")
 
 
+def _check_text(where: str, item: Input, rule: Text) -> None:
+    ids = len(item.shape) == 2 and isinstance(item.shape[1], int) and item.dtype == "int64"
+    _require(ids and item.preprocess is None, f"{where}.text: needs int64 (batch, tokens) and no preprocess")
+    _require(len(set(rule.vocabulary)) == len(rule.vocabulary), f"{where}.text.vocabulary: words must differ")
+
+
 def _divides(number: float) -> bool:
     return 1 / _MAX_SCALE <= number <= _MAX_SCALE
 
@@ -336,8 +373,11 @@ def _divides(number: float) -> bool:
 def _check_wiring(m: Manifest) -> None:
     _require(len(m.inputs) > 0, "inputs: at least one is needed")
     _require(len(m.exits) > 0, "exits: at least the final one is needed")
-    known = {i.name for i in m.inputs} | {e.temperature for e in m.exits}
-    _require(len(known) == len(m.inputs) + len(m.exits), "inputs and temperatures: names must differ")
+    calibrated = {(e.slope is not None, e.offset is not None) for e in m.exits}
+    _require(calibrated in ({(False, False)}, {(True, True)}), "exits: all or none have a slope and an offset")
+    given = [i.name for i in m.inputs] + [name for e in m.exits for name in e.scalars]
+    known = set(given)
+    _require(len(known) == len(given), "inputs and temperatures: names must differ")
     made: set[str] = set()
     for c in m.components:
         where = f"components.{c.name}"
@@ -401,6 +441,11 @@ def _check_variants(m: Manifest) -> None:
 def _check_policy(m: Manifest, where: str, v: Variant) -> None:
     _require(len(v.temperatures) == len(m.exits), f"{where}.temperatures: one per exit is needed")
     _require(all(_divides(t) for t in v.temperatures), f"{where}.temperatures: must lie in [1e-6, 1e6]")
+    wanted = len(m.exits) if m.exits[0].slope is not None else 0
+    for name, values in (("slopes", v.slopes), ("offsets", v.offsets)):
+        _require(len(values) == wanted, f"{where}.{name}: one per exit that has one is needed")
+    _require(all(_divides(s) for s in v.slopes), f"{where}.slopes: must lie in [1e-6, 1e6]")
+    _require(all(abs(o) <= _MAX_SCALE for o in v.offsets), f"{where}.offsets: must lie in [-1e6, 1e6]")
     default = m.default_operating_point
     _require(default in v.operating_points, f"{where}.operating_points: the default {default!r} is missing")
     for name, point in v.operating_points.items():

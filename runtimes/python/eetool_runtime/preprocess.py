@@ -11,7 +11,7 @@ import numpy as np
 from .errors import InputError
 from .manifest import Input
 
-Raw = Union[np.ndarray, Sequence[Any]]
+Raw = Union[np.ndarray, Sequence[Any], str]
 
 _SMALL = 8192  # elements
 
@@ -34,12 +34,18 @@ def preprocess(raw: Raw, spec: Input) -> np.ndarray:
     height, width and channels that `spec` names; there is no resizing. It becomes float32 (1, C, H, W), by
     `(raw * scale - mean) / std`, the same as in training.
 
+    Where the bundle holds a vocabulary, `raw` may be a text, which becomes token ids int64 (1, tokens).
+
     Elsewhere `raw` is one finished input, with or without the batch dimension: an array of the right dtype, or a list
     of numbers that fit it, such as ids.
 
     Raises:
         InputError: `raw` has another dtype or shape; the message says which is wanted.
     """
+    if isinstance(raw, str) and spec.text is not None:
+        from .words import token_ids  # only where there are words
+
+        return token_ids([raw], spec.text.vocabulary, int(spec.shape[1]))
     if spec.preprocess is None:
         return _finished(raw, spec)
     pixels = np.asarray(raw)

@@ -13,7 +13,7 @@ from tiny import CLASSES, CONTRASTS, LABELS, POINTS, VARIANT, answers, image, le
 
 import eetool_runtime as ee
 from eetool_runtime.backends import Bound, Graph, Threads, open_graph
-from eetool_runtime.errors import InputError, UsageError
+from eetool_runtime.errors import BackendError, InputError, UsageError
 from eetool_runtime.result import softmax
 
 IMAGES = [(label, contrast) for label in range(CLASSES) for contrast in CONTRASTS]
@@ -307,3 +307,18 @@ def test_the_knob_may_be_turned_while_calls_are_under_way(model: ee.Model) -> No
 
 def test_softmax_of_large_logits() -> None:
     np.testing.assert_allclose(softmax(np.array([[1e4, 1e4], [0.0, -1e4]])), [[0.5, 0.5], [1, 0]])
+
+
+def test_an_engine_that_fails_is_a_backend_error(tiny_bundle: Path) -> None:
+    """What engines raise is a dozen types of their own."""
+
+    def fail() -> None:
+        raise ArithmeticError("no memory")
+
+    model = ee.load(tiny_bundle)
+    lane = model._lanes.take()
+    lane.calls[0] = fail
+    model._lanes.give_back(lane)
+    with pytest.raises(BackendError, match=r"onnx/fp32 could not run: no memory"):
+        model(image(0, 2.0))
+    assert model(image(0, 2.0)).exit == 0  # the next call takes a lane of its own

@@ -1,0 +1,53 @@
+"""Texts to token ids."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eetool_runtime.errors import InputError
+from eetool_runtime.manifest import Input, Text
+from eetool_runtime.preprocess import preprocess
+from eetool_runtime.words import PADDING, START, UNKNOWN, token_ids, words_of
+
+VOCABULARY = ("the", "film", "'", "s", "fine", ".")
+SPEC = Input("input_ids", "int64", ("batch", 8), text=Text(VOCABULARY))
+
+
+def test_words_and_signs_are_told_apart() -> None:
+    assert words_of("The  film's FINE-ish, 10/10…") == [
+        *("the", "film", "'", "s", "fine", "-", "ish", ",", "10", "/", "10", "…"),
+    ]
+    assert words_of("Ünïcode mögen_wir 漢字!") == ["ünïcode", "mögen_wir", "漢字", "!"]
+    assert words_of(" \t\n") == []
+
+
+def test_a_text_becomes_ids_of_the_length_of_the_input() -> None:
+    found = preprocess("The film's a fine", SPEC)
+    assert found.dtype == np.int64
+    assert found.tolist() == [[START, 3, 4, 5, 6, UNKNOWN, 7, PADDING]]
+
+
+def test_what_is_too_long_is_cut_off() -> None:
+    assert token_ids(["fine " * 50], VOCABULARY, 4).tolist() == [[START, 7, 7, 7]]
+
+
+@given(st.lists(st.text(), min_size=1, max_size=4))
+def test_any_text_gives_ids_that_the_model_knows(texts: list[str]) -> None:
+    ids = token_ids(texts, VOCABULARY, 6)
+    assert ids.shape == (len(texts), 6)
+    assert (ids[:, 0] == START).all()
+    assert ids.min() >= 0
+    assert ids.max() < len(VOCABULARY) + 3
+
+
+def test_ids_may_be_given_as_they_are() -> None:
+    ids = np.array([[2, 3, 4, 0, 0, 0, 0, 0]], np.int64)
+    np.testing.assert_array_equal(preprocess(ids, SPEC), ids)
+
+
+def test_a_model_without_a_vocabulary_takes_no_text() -> None:
+    with pytest.raises(InputError, match="expected int64"):
+        preprocess("fine", Input("input_ids", "int64", ("batch", 8)))

@@ -1,0 +1,104 @@
+"""Data and checkpoints that are not what they should be: told with the place and the way out, and nothing is left."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from eetool.model.checkpoint import load_checkpoint
+
+QUICK = ("--epochs", 1, "--exits", 1, "--branch", "linear", "--batch-size", 64)
+
+
+def images(path: Path, side: int = 8, n: int = 200, **changes: Any) -> str:
+    """Images of two classes, one of them brighter."""
+    labels = np.arange(n) % 2
+    pixels = np.random.default_rng(0).integers(0, 128, (n, 1, side, side), np.uint8) + 100 * labels[:, None, None, None]
+    np.savez(path, **{"images": pixels.astype(np.uint8), "labels": labels, **changes})
+    return f"npz:{path}"
+
+
+@pytest.fixture
+def model(cli: Any, tmp_path: Path) -> Path:
+    path = tmp_path / "m.pt"
+    assert cli("train", "resnet8", "--data", images(tmp_path / "mine.npz"), *QUICK, "-o", path).code == 0
+    return path
+
+
+@pytest.mark.parametrize(
+    ("words", "changes"),
+    [
+        (
+            "label 7 of example 3 is out of range",
+            {"labels": np.where(np.arange(200) == 3, 7, np.arange(200) % 2), "classes": ["0", "1"]},
+        ),
+        ("no training example is of class '1'", {"labels": np.zeros(200, int), "classes": ["0", "1"]}),
+        ("would be empty or without a class", {"n": 6}),
+        ("would be empty or without a class", {"labels": np.minimum(np.arange(200), 1)}),
+        ("holds no examples", {"n": 0}),
+    ],
+)
+def test_labels_that_cannot_be_learned_from(
+    refused: Any, names: Any, tmp_path: Path, words: str, changes: dict[str, Any]
+) -> None:
+    data = images(tmp_path / "mine.npz", **changes)
+    refused(3, words, "train", "resnet8", "--data", data, "-o", tmp_path / "m.pt")
+    assert names(tmp_path) == ["mine.npz"]
+
+
+def test_a_run_that_diverges_late_keeps_its_last_whole_epoch(
+    refused: Any, cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from eetool.train import loop
+
+    data, path = images(tmp_path / "mine.npz"), tmp_path / "m.pt"
+    schedule = loop.one_cycle
+    # The schedule breaks in the second of two epochs.
+    monkeypatch.setattr(loop, "one_cycle", lambda at, warm_up: 1e30 if at >= 0.5 else schedule(at, warm_up))
+    options = ("--data", data, "--epochs", 2, "--exits", 0, "--batch-size", 32)
+    kept = tmp_path / "m.pt.resume"
+    refused(1, "in epoch 2, step 2", "train", "resnet8", *options, "--force", "-o", path)
+    said = cli("train", "resnet8", *options, "--resume", "-o", path)
+    assert f"--weights {kept}" in said.stderr
+    assert (kept.exists(), path.exists()) == (True, False)
+
+    monkeypatch.undo()
+    answered = cli("train", "resnet8", *options, "--weights", kept, "--learning-rate", 0.01, "--force", "-o", path)
+    assert answered.code == 0, answered
+    assert load_checkpoint(path).record.training.learning_rate == 0.01
+    assert not kept.exists()
+
+
+@pytest.mark.parametrize("command", ["tune", "bench"])
+def test_images_of_another_size(refused: Any, cli: Any, model: Path, tmp_path: Path, command: str) -> None:
+    what = model
+    if command == "bench":
+        what = tmp_path / "m.eebundle"
+        assert cli("export", model, "-o", what).code == 0
+    larger = images(tmp_path / "mine.npz", side=12)  # the same labels, so the same splits
+    out = ("-o", tmp_path / "out.pt") if command == "tune" else ()
+    refused(3, "takes images of 1x8x8, and the data has uint8 of 1x12x12", command, what, "--data", larger, *out)
+
+
+def test_weights_of_another_architecture(refused: Any, names: Any, model: Path, tmp_path: Path) -> None:
+    data = images(tmp_path / "mine.npz")
+    refused(3, "missing: layer1.1.conv1.weight", "train", "resnet20", "--data", data, "--weights", model, "-o", "no.pt")
+    options = ("--data", images(tmp_path / "three.npz", labels=np.arange(200) % 3), "--weights", model)
+    refused(3, "of another shape: linear.weight", "train", "resnet8", *options, "-o", tmp_path / "no.pt")
+    assert names(tmp_path) == ["m.pt", "mine.npz", "three.npz"]
+
+
+def test_a_checkpoint_whose_tensors_are_of_another_architecture(refused: Any, model: Path, tmp_path: Path) -> None:
+    stored = torch.load(model, weights_only=True)
+    other = tmp_path / "other.pt"
+    torch.save({**stored, "record": stored["record"].replace('"resnet8"', '"resnet20"')}, other)
+    refused(3, "the tensors do not fit resnet20", "tune", other, "--data", images(tmp_path / "mine.npz"))
+    refused(3, "the tensors do not fit resnet20", "export", other, "-o", tmp_path / "no.eebundle")
+
+
+def test_a_run_of_another_architecture_is_not_gone_on_with(refused: Any, tmp_path: Path) -> None:
+    (tmp_path / "m.pt.resume").write_bytes(b"")
+    data = images(tmp_path / "mine.npz")
+    refused(3, "damaged", "train", "resnet8", "--data", data, *QUICK, "--resume", "-o", tmp_path / "m.pt")

@@ -1,0 +1,107 @@
+"""Zero Time Waste: exits that read and weigh the answers of those before them (arXiv 2106.05409)."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from eetool.data.sources import Source
+from eetool.export.write import ExportOptions, export_bundle
+from eetool.model.checkpoint import Checkpoint, Training, build_net
+from eetool.model.ensemble import Ensemble
+from eetool.train.fit import ExitPlan, attach, every_exit_logits, fit
+from eetool.tune.costs import component_costs, model_macs
+from eetool.tune.scores import confidences
+from eetool_runtime import load
+from eetool_runtime.policy import plan
+from eetool_runtime.preprocess import normalise
+
+BOTH = ExitPlan(3, "linear", cascade=True, ensemble=True)
+
+
+@pytest.fixture(scope="module")
+def little(digits: Source) -> Source:
+    return replace(digits, name="little", images=digits.images[:300, :, 1::4, 1::4], labels=digits.labels[:300])
+
+
+@pytest.fixture(scope="module")
+def checkpoint(little: Source, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    return fit("resnet20", little, BOTH, Training("joint", 3, 0, 32, 0.05), tmp_path_factory.mktemp("ztw") / "state")
+
+
+def test_an_ensemble_is_a_product_of_powers_of_probabilities() -> None:
+    torch.manual_seed(0)
+    ensemble = Ensemble(5)
+    ensemble.bias.data.normal_()
+    own, before = torch.randn(2, 7, 5)
+    powers = [float(torch.nn.functional.softplus(x.detach())) for x in (ensemble.own, ensemble.before)]
+    assert powers == pytest.approx([1.0, 0.5])
+    product = own.softmax(1) ** powers[0] * before.softmax(1) ** powers[1] * ensemble.bias.exp()
+    expected = product / product.sum(1, keepdim=True)
+    assert torch.allclose(ensemble(own, before).softmax(1), expected, atol=1e-6)
+
+
+def test_no_gradient_flows_into_exits_that_are_read() -> None:
+    net = build_net(attach("resnet20", (1, 1, 8, 8), 3, BOTH, seed=0).record.spec).train()
+    found = net.run(torch.randn(4, 1, 8, 8))
+    found.own[1].sum().backward(retain_graph=True)
+    assert net.exits[0].classifier.weight.grad is None, "the cascade is read, not taught"
+    found.logits[2].sum().backward()
+    assert net.exits[2].classifier.weight.grad is None, "an ensemble learns to weigh, and exits to answer"
+    assert all(p.grad is not None for p in net.ensembles[1].parameters())
+    assert net.ensembles[0].bias.grad is None
+
+
+def test_exits_read_what_the_one_before_answers() -> None:
+    spec = attach("resnet20", (1, 1, 8, 8), 3, replace(BOTH, ensemble=False), seed=0).record.spec
+    net = build_net(spec).eval()
+    x = torch.randn(2, 1, 8, 8)
+    before = net(x)
+    net.exits[0].classifier.bias.data[1] += 5
+    after = net(x)
+    assert [not torch.equal(a, b) for a, b in zip(before, after, strict=True)] == [True, True, True, False]
+
+
+@pytest.mark.parametrize("option", ["cascade", "ensemble"])
+def test_each_option_trains_alone_and_adds_only_its_own(little: Source, tmp_path: Path, option: str) -> None:
+    plain = ExitPlan(2, "linear")
+    made, without = (
+        fit("resnet8", little, p, Training("joint", 1, 0, 64, 0.05), tmp_path / "s")
+        for p in (replace(plain, **{option: True}), plain)
+    )
+    assert made.record.spec == replace(without.record.spec, **{option: True})
+    same = {name for name, x in made.state.items() if name in without.state and x.shape == without.state[name].shape}
+    if option == "cascade":
+        assert set(without.state) - same == {"exits.1.classifier.weight"}
+    else:
+        assert set(made.state) - same == {f"ensembles.0.{name}" for name in ("own", "before", "bias")}
+        assert torch.equal(made.state["backbone.conv1.weight"], without.state["backbone.conv1.weight"])
+
+
+def test_a_bundle_answers_as_the_model_does(checkpoint: Checkpoint, little: Source, tmp_path: Path) -> None:
+    export_bundle(checkpoint, tmp_path / "m.eebundle", ExportOptions(references=False))
+    model = load(tmp_path / "m.eebundle")
+    manifest = model.bundle.manifest
+    inputs = {c.name: c.inputs for c in manifest.components}
+    assert "exit0_logits" in inputs["exit1"], "by its name"
+    assert "exit1_logits" in inputs["exit2"]
+    images = little.images[:40]
+    expected = every_exit_logits(checkpoint, images)
+    exits = model.every_exit(normalise(images, manifest.inputs[0]))
+    for (logits, sure), wanted in zip(exits, expected, strict=True):
+        assert np.allclose(logits, wanted.numpy(), atol=1e-4)
+        assert np.allclose(sure, confidences("max_softmax", logits[None], [1.0])[0], atol=1e-5)
+
+
+def test_a_head_that_is_read_is_paid_for_only_where_its_reader_runs(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    costs = model_macs(checkpoint.record.spec)
+    assert costs.reads == (frozenset(), frozenset({0}), frozenset({1}))
+    export_bundle(checkpoint, tmp_path / "m.eebundle", ExportOptions(references=False))
+    manifest = load(tmp_path / "m.eebundle").bundle.manifest
+    assert component_costs(manifest, {c.name: float(c.macs) for c in manifest.components}) == costs
+    for thresholds in [(None, None, None), (0.5, None, None), (None, 0.5, None), (None, None, 0.5), (0.5, 0.5, 0.5)]:
+        stages = {s.gate.exit_index: s.macs for s in plan(manifest, thresholds) if s.gate is not None}
+        charged = costs.leaving(thresholds)
+        assert {i: charged[i] for i in stages} == stages
