@@ -1,4 +1,4 @@
-"""Both distributions build, install into an environment of their own, and work from another folder."""
+"""All distributions build, install into an environment of their own, and work from another folder."""
 
 import json
 import os
@@ -15,16 +15,16 @@ import eetool
 import eetool_runtime
 
 ROOT = Path(__file__).parents[1]
-RUNTIME = ROOT / "runtimes/python"
+PLACES = (ROOT, ROOT / "runtimes/python", ROOT / "runtimes/measure")
 
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Wheels and sdists of both; each wheel is built from its sdist."""
+    """Wheels and sdists of all; each wheel is built from its sdist."""
     for name in ("build", "hatchling"):
         pytest.importorskip(name, reason=f"{name} is not installed")
     folder = tmp_path_factory.mktemp("dist")
-    for place in (ROOT, RUNTIME):
+    for place in PLACES:
         command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(place)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -33,7 +33,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def python(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of a fresh environment with both wheels; what they depend on is borrowed from this one."""
+    """The interpreter of a fresh environment with all wheels; what they depend on is borrowed from this one."""
     folder = tmp_path_factory.mktemp("environment")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     made = folder / "bin/python"
@@ -59,15 +59,16 @@ def run(python: Path, folder: Path, *arguments: object) -> str:
 
 
 def test_wheels_and_sdists_hold_what_they_need(dist: Path) -> None:
-    assert len(list(dist.iterdir())) == 4
+    assert len(list(dist.iterdir())) == 2 * len(PLACES)
     (wheel,) = dist.glob("eetool-*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     data = ["py.typed", "hw_profiles/rpi4.json", "schemas/bench-1.schema.json"]
     data += ["report/page.html", "report/page.css", "report/page.js"]
     assert {f"eetool/{name}" for name in data} <= names
     assert {name.split("/")[0] for name in names} == {"eetool", f"eetool-{eetool.__version__}.dist-info"}
-    (wheel,) = dist.glob("eetool_runtime-*.whl")
-    assert "eetool_runtime/py.typed" in zipfile.ZipFile(wheel).namelist()
+    for name in ("eetool_runtime", "eetool_measure"):
+        (wheel,) = dist.glob(f"{name}-*.whl")
+        assert f"{name}/py.typed" in zipfile.ZipFile(wheel).namelist()
     for sdist in dist.glob("*.tar.gz"):
         with tarfile.open(sdist) as archive:
             inside = {name.partition("/")[2] for name in archive.getnames()}

@@ -27,7 +27,7 @@ def text() -> str:
 
 
 def _sections() -> Iterator[str]:
-    top = click.Context(cli, info_name="eetool", terminal_width=_WIDTH)
+    top = click.Context(cli, info_name="eetool", terminal_width=_WIDTH, **cli.context_settings)
     yield f"\n## eetool\n\n```text\n{cli.get_help(top)}\n```\n"
     for name in VERBS:
         command = cli.get_command(top, name)

@@ -221,7 +221,7 @@ def _times(material: Material, found: Sequence[Setting], start: str) -> Iterator
     values = [{"point": r.point, "part": r.part, "kind": r.kind, "call": r.call_ms, "mean": r.mean_ms} for r in rows]
     kinds = ["segment", "exit head", "gates and dispatch"]
     y = {"field": "part", "sort": None, "title": None}
-    color = {"field": "kind", "scale": {"domain": kinds, "range": [BLUE, VERMILION, GREEN]}, "legend": {}}
+    color = {"field": "kind", "scale": {"domain": kinds, "range": [BLUE, VERMILION, GREEN]}, "legend": None}
     layers: list[Spec] = [
         {
             "mark": {"type": "bar", "color": "transparent", "stroke": "currentColor", "tooltip": True},
@@ -236,7 +236,8 @@ def _times(material: Material, found: Sequence[Setting], start: str) -> Iterator
     more = {"transform": [HERE], "params": point_parameter(start)}
     spec = chart("milliseconds of every component", height, values, layers, **more)
     caption = (
-        "Outline: median of one call. Filled: what it adds to the mean input, since not every input gets that far; "
+        "Segments are blue, exit heads orange. Outline: median of one call. Filled: what it adds to the mean input, "
+        "since not every input gets that far; "
         "the filled bars add up to about the mean latency at the knob's operating point."
     )
     yield Figure("time", "time", "Where the time goes", caption, spec)

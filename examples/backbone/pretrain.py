@@ -12,7 +12,7 @@ from wide_net import make
 from eetool.data.sources import load_source
 from eetool.data.splits import TRAIN, split_source
 
-EPOCHS, BATCH = 8, 64
+EPOCHS, BATCH = 5, 64
 
 
 def main() -> int:

@@ -33,7 +33,7 @@ def reported(cli: Callable[..., Any], bundle: Path, tmp_path_factory: pytest.Tem
     quick = ("--min-seconds", 0)
     commands: list[tuple[object, ...]] = [
         ("bench", bundle, "--data", "digits", "--against", bundle, "--passes", 1, *quick, "-o", bench),
-        ("profile", bundle, "--threads", 1, "--runs", 20, *quick, "--watts", 3, "-o", profile),
+        ("profile", bundle, "--threads", 1, "--runs", 20, *quick, "--watts", 3, "--accept-unstable", "-o", profile),
         ("profile", bundle, "--device", "rpi4", "-o", predicted),
     ]
     for command in commands:
