@@ -39,6 +39,13 @@ from eetool.records import check_output
 @click.option("--profile", type=PATH, default=None, help="Minimise what `eetool profile` measured, and not MACs.")
 @click.option("--drops", default=None, metavar="D,D,…", help="One more operating point for each accuracy drop.")
 @click.option(
+    "--standard-errors",
+    type=FiniteRange(0, 10),
+    default=1.0,
+    show_default=True,
+    help="By how many of its own a drop on the split stays below the limit, so that it holds on new data too.",
+)
+@click.option(
     "--score",
     type=click.Choice(["max_softmax", "entropy", "margin", "learned", "patience"]),
     default=None,
@@ -63,6 +70,7 @@ def tune(
     device: str | None,
     profile: Path | None,
     drops: str | None,
+    standard_errors: float,
     score: str | None,
     calibration: str | None,
     variant: str | None,
@@ -83,7 +91,7 @@ def tune(
     from eetool.tune.fit import Aims
 
     budget = _budget(max_latency_ms, max_energy_mj, device, profile)
-    aims = Aims(max_accuracy_drop, certify, _drops(drops), budget, calibration)
+    aims = Aims(max_accuracy_drop, certify, _drops(drops), budget, calibration, standard_errors)
     unit = budget.unit if budget else "latency_ms"
     prices = partial(_priced, model, device, profile, unit) if device or profile else _nothing
     source = load_source(data, TerminalProgress())
