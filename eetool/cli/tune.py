@@ -177,7 +177,7 @@ def _tune_checkpoint(
     priced = prices()
     costs = priced.costs(macs) if priced else macs
     answers_of = partial(answer_arrays, checkpoint)
-    tuned = fit_policy(source, checkpoint.record.data, answers_of, costs, macs, aims, score)
+    tuned = fit_policy(source, checkpoint.record.data, answers_of, costs, macs, aims, score, TerminalProgress())
     found = tuned.calibration
     policy = Policy(
         score, found.temperatures, tuned.operating_points, aims.max_accuracy_drop, found.slopes, found.offsets
@@ -207,7 +207,7 @@ def _tune_bundle(
     name = variant or next(iter(bundle.manifest.variants))
     _keep(path, output, len(bundle.variant(name).operating_points) > 1, force)
     priced = prices(variant=name)
-    manifest, tuned = tune_bundle(bundle, name, source, aims, priced.components if priced else None)
+    manifest, tuned = tune_bundle(bundle, name, source, aims, priced.components if priced else None, TerminalProgress())
     if priced and priced.settings is not None:
         manifest = replace(manifest, devices=_with_settings(manifest.devices, priced, name))
     with write_directory(output) as folder:
