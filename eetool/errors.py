@@ -5,13 +5,13 @@ eetool_runtime.EarlyExitError    carries `exit_code` and an optional `hint`
 ├── UsageError             2     the command or call itself is off (the runtime's own class)
 │   └── OutputError        2     the output exists already or cannot be written
 ├── ArtefactError          3     an input file is missing, damaged, or not what it should be
-├── VerificationError      4     parity or a hash does not hold (the runtime's own class)
+├── VerificationError      4     parity or a hash does not hold
 ├── MissingError           5     an extra, a backend or a device is not there
 ├── BudgetError            6     no candidate meets the budget
 └── UnstableError          7     a measurement was rejected as unstable
 """
 
-from eetool_runtime.errors import EarlyExitError, UsageError, VerificationError
+from eetool_runtime.errors import EarlyExitError, UsageError
 
 __all__ = [
     "ArtefactError",
@@ -50,6 +50,12 @@ class BudgetError(EarlyExitError):
     """No candidate meets the budget."""
 
     exit_code = 6
+
+
+class VerificationError(EarlyExitError):
+    """A graph gives other numbers than those recorded when it was exported."""
+
+    exit_code = 4
 
 
 class UnstableError(EarlyExitError):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import eetool
+import eetool_measure
 import eetool_runtime
 
 ROOT = Path(__file__).parents[1]
@@ -80,8 +81,11 @@ def test_what_is_installed_works_from_another_folder(python: Path, bundle: Path,
     program = "import eetool, eetool_runtime as r; print(eetool.__file__, r.__file__, sep='\\n')"
     places = run(python, tmp_path, "-c", program).split()
     assert all(Path(place).is_relative_to(python.parents[1]) for place in places)
-    versions = "from importlib.metadata import version as v; print(v('eetool'), v('eetool-runtime'))"
-    assert run(python, tmp_path, "-c", versions).split() == [eetool.__version__, eetool_runtime.__version__]
+    names = ("eetool", "eetool-runtime", "eetool-measure")
+    versions = f"from importlib.metadata import version; print(*map(version, {names}))"
+    ours = [package.__version__ for package in (eetool, eetool_runtime, eetool_measure)]
+    assert run(python, tmp_path, "-c", versions).split() == ours
+    assert len(set(ours)) == 1
     devices = json.loads(run(python, tmp_path, "-m", "eetool", "devices", "--json"))["devices"]
     assert "rpi4" in {device["name"] for device in devices}
     assert "is what it says" in run(python, tmp_path, python.with_name("eetool"), "verify", bundle)

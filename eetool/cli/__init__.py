@@ -18,6 +18,7 @@ VERBS = {
     "export": "Split a model into components and write a proved bundle.",
     "verify": "Check a bundle's hashes and repeat its parity proof.",
     "inspect": "Show what is inside a bundle or a model.",
+    "search": "Search an architecture for a device and a budget.",
     "profile": "Measure or look up latency and energy on a device.",
     "run": "Predict files or arrays with early exit.",
     "bench": "Compare early exit with static models by the clock.",

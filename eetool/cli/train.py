@@ -16,7 +16,9 @@ _IMAGENET = "0.485,0.456,0.406/0.229,0.224,0.225"
 
 
 @verb
-@click.argument("model")
+@click.argument("model", required=False)
+@click.option("--from", "front", type=PATH, default=None, help="Train what a search found: search.front.json.")
+@click.option("--pick", default="knee", show_default=True, metavar="knee|ID", help="Which candidate of --from.")
 @data_option(required=False)
 @output_option("Where the model goes.", default="model.pt")
 @click.option("--exits", type=click.IntRange(0), default=None, help="Early exits, placed by cumulative MACs.  [2]")
@@ -103,7 +105,7 @@ _IMAGENET = "0.485,0.456,0.406/0.229,0.224,0.225"
 @click.option("--classes", type=click.IntRange(2), default=None, help="Number of classes.")
 @click.option("--resume/--no-resume", default=False, help="Go on with an interrupted run.")
 @force_option
-def train(model: str, data: str | None, output: Path, force: bool, resume: bool, **options: Any) -> Answer:
+def train(model: str | None, data: str | None, output: Path, force: bool, resume: bool, **options: Any) -> Answer:
     """Build MODEL, attach early exits, train them together.
 
     MODEL is a built-in backbone (resnet20, densenet100-bc, vgg16, mobilenetv2, mobilenetv3-small, vit-tiny, …;
@@ -116,18 +118,34 @@ def train(model: str, data: str | None, output: Path, force: bool, resume: bool,
 
     if options["threads"]:
         use_threads(options["threads"])
-    plan = _plan(options)
+    model, plan, config = _network(model, options)
     if data is None:
         if options["epochs"]:
             raise UsageError("there is no --data to train on", "--epochs 0 attaches exits and trains nothing.")
         shape, classes = options["shape"], options["classes"]
-        checkpoint = attach(model, shape, classes, plan, options["seed"], options["weights"])
+        checkpoint = attach(model, shape, classes, plan, options["seed"], options["weights"], config)
         accuracies, n = None, 0
     else:
-        checkpoint, source = _fit(model, data, plan, output, resume, force, options)
+        checkpoint, source = _fit(model, data, plan, output, resume, force, options, config)
         accuracies, n = exit_accuracies(checkpoint, source)
     save_checkpoint(output, checkpoint)
     return _answer(output, checkpoint, accuracies, n)
+
+
+def _network(model: str | None, options: dict[str, Any]) -> tuple[str, Any, dict[str, Any] | None]:
+    """The backbone, where its exits go, and its arguments, as given or as a search found them."""
+    if (model is None) == (options["front"] is None):
+        raise UsageError("train takes either MODEL or --from search.front.json", "Give one of them.")
+    if model is not None:
+        return model, _plan(options), None
+    from eetool.search.result import pick, read_front
+    from eetool.train.fit import ExitPlan
+
+    if options["exits"] is not None or options["taps"] or options["branches"]:
+        raise UsageError("--from says where exits are and what they are", "Leave --exits, --at and --branch away.")
+    found = pick(read_front(options["front"]), options["pick"])
+    click.echo(f"candidate {found.id}: its gates go by {found.score} (eetool tune --score {found.score})", err=True)
+    return found.backbone, ExitPlan(len(found.taps), found.branches or None, found.taps), found.config
 
 
 def _plan(options: dict[str, Any]) -> Any:
@@ -145,7 +163,14 @@ def _plan(options: dict[str, Any]) -> Any:
 
 
 def _fit(
-    model: str, data: str, plan: Any, output: Path, resume: bool, force: bool, options: dict[str, Any]
+    model: str,
+    data: str,
+    plan: Any,
+    output: Path,
+    resume: bool,
+    force: bool,
+    options: dict[str, Any],
+    config: dict[str, Any] | None = None,
 ) -> tuple[Any, Any]:
     """The trained checkpoint and the source it was trained on."""
     from eetool.data.sources import load_source
@@ -162,7 +187,7 @@ def _fit(
         raise OutputError(f"{state} holds an interrupted run", "--resume goes on with it, --force starts anew.")
     rule = _normalisation(options["normalisation"])
     weights, teacher, progress = options["weights"], options["teacher"], TerminalProgress()
-    work = partial(fit, model, source, plan, settings, state, resume, progress, weights, rule, teacher)
+    work = partial(fit, model, source, plan, settings, state, resume, progress, weights, rule, teacher, config)
     return _interruptible(work, state), source
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from eetool.data.sources import Source, checked
 from eetool.data.splits import TRAIN, split_source
 from eetool.errors import ArtefactError
-from eetool_runtime.words import SPECIAL, token_ids, words_of
+from eetool_runtime.preprocess import SPECIAL, token_ids, words_of
 
 MOST_WORDS = 8192 - SPECIAL
 _LONGEST_WORD = 64  # characters
@@ -29,7 +29,7 @@ _HINT = (
 
 
 def read_texts(place: Path) -> Source:
-    """Texts as token ids (see `eetool_runtime.words`), of one length for all; labels are numbers or names.
+    """Texts as token ids (see `eetool_runtime.preprocess`), of one length for all; labels are numbers or names.
 
     Of a folder, `train.tsv` is for training, and `dev.tsv`, or else `test.tsv`, is the official test set.
     """

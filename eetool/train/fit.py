@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from eetool.train.loop import Examples, train
 from eetool.train.recipes import FROZEN, Depth
 from eetool.train.teacher import load_teacher
 from eetool_runtime.manifest import Data, Input, Preprocess, Text
-from eetool_runtime.words import SPECIAL
+from eetool_runtime.preprocess import SPECIAL
 
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation of each channel
 _SAMPLES = 32
@@ -82,6 +83,7 @@ def fit(
     weights: Path | None = None,
     normalisation: Normalisation | None = None,
     teacher: Path | None = None,
+    config: dict[str, Any] | None = None,
 ) -> Checkpoint:
     """Train `backbone` with exits on the train split of `source`, from fresh weights or from those in a file.
 
@@ -91,12 +93,13 @@ def fit(
         normalisation: mean and standard deviation of every channel, of pixels in [0, 1], that weights from elsewhere
             expect; by default those of the training examples.
         teacher: a model.pt whose final exit teaches.
+        config: arguments of a `package.module:factory`, as a search found them.
     """
     splits = split_source(source, settings.hold_out)
     examples = _examples(source, splits[TRAIN], normalisation)
     shape = (1, *examples.images.shape[1:])
     ids = len(source.vocabulary) + SPECIAL if source.vocabulary else None
-    reference = references.resolve(backbone, shape, len(source.classes), ids)
+    reference = _with_config(references.resolve(backbone, shape, len(source.classes), ids), config)
     spec = make_spec(reference, (_input(reference, source, examples),), source.classes, plan)
     spec = replace(spec, learned_confidence=settings.recipe == "confidence")
     if settings.recipe in FROZEN and not spec.taps:
@@ -140,12 +143,13 @@ def attach(
     plan: ExitPlan,
     seed: int,
     weights: Path | None = None,
+    config: dict[str, Any] | None = None,
 ) -> Checkpoint:
     """An early-exit model without data, with fresh weights or those in a file; its samples are seeded noise.
 
     A shape or a number of classes that is not given is the reference's own.
     """
-    reference = references.resolve(backbone, shape, classes)
+    reference = _with_config(references.resolve(backbone, shape, classes), config)
     spec = make_spec(reference, reference.inputs, tuple(str(i) for i in range(reference.classes)), plan)
     torch.manual_seed(seed)
     net = build_net(spec)
@@ -155,6 +159,10 @@ def attach(
     count = min(_SAMPLES, max(_FEWEST_SAMPLES, _SAMPLE_ELEMENTS // elements))
     settings = Training("none", 0, seed, 0, 0.0)
     return Checkpoint(Record(spec, settings), net.state_dict(), references.samples(reference, count, seed))
+
+
+def _with_config(reference: Reference, config: dict[str, Any] | None) -> Reference:
+    return reference if config is None else replace(reference, config=config)
 
 
 def use_threads(count: int) -> None:

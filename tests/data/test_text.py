@@ -9,7 +9,7 @@ from eetool.data.sources import load_source
 from eetool.data.splits import TRAIN, split_source
 from eetool.data.text import build_vocabulary
 from eetool.errors import ArtefactError
-from eetool_runtime.words import START, UNKNOWN
+from eetool_runtime.preprocess import START, UNKNOWN
 
 
 def table(rows: list[tuple[str, str]], head: str = "sentence\tlabel") -> str:

@@ -4,13 +4,15 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import nn
+from torch.nn import functional
 
 from eetool.errors import UsageError
 from eetool.model.backbones.densenet import IMAGENET_BLOCKS, cifar_densenet, imagenet_densenet
 from eetool.model.backbones.layers import is_small
 from eetool.model.backbones.mlp import Mlp, fits
-from eetool.model.backbones.mobilenet import mobilenet_v2, mobilenet_v3
+from eetool.model.backbones.mobilenet import STAGED, mobilenet_v2, mobilenet_v3, staged_mobilenet
 from eetool.model.backbones.resnet import CifarResNet, Stage, StagedResNet
 from eetool.model.backbones.tcresnet import STAGES, TcResNet
 from eetool.model.backbones.text import SIZES as TEXT_SIZES
@@ -42,7 +44,8 @@ def build_backbone(
         reference: one of `NAMES`, or another depth of the CIFAR ResNets (6n + 2) and DenseNets (3n + 4, `-bc` 6n + 4),
             or a residual network by its stages, WIDTHxBLOCKS each: `resnet-16x0-32x1-64x2s-128x2`. The first stage
             may be a stem without blocks; every further one halves the image, unless an `s` (same size) follows.
-            Or one of `OF_FEATURES`, `mlp-WIDTHxDEPTH` of any size, or of `OF_TEXTS`.
+            Or a mobile network as searches write it, see `staged_mobilenet`; or one of `OF_FEATURES`, `mlp-WIDTHxDEPTH`
+            of any size, or of `OF_TEXTS`. A name of images may end with `@24`: they are then brought to 24×24 first.
         shape: of the input, with a batch dimension.
         config: of a text model, how many token ids there are.
 
@@ -53,7 +56,10 @@ def build_backbone(
     other = _of_others(reference, sizes, classes, config or {})
     if other is not None:
         return other
-    found = next(((b, m) for pattern, b in _BUILDERS.items() if (m := re.fullmatch(pattern, reference))), None)
+    name, sized, side = reference.partition("@")
+    found = next(((b, m) for pattern, b in _BUILDERS.items() if (m := re.fullmatch(pattern, name))), None)
+    if sized and not re.fullmatch("[1-9][0-9]{0,3}", side):
+        raise UsageError(f"{reference} does not say to what size images are to be brought", f"Such as {name}@24.")
     if found is None:
         others = "timm:NAME, torchvision:NAME, hf:NAME_OR_CONFIG and package.module:factory"
         known = ", ".join((*NAMES, *OF_FEATURES, *OF_TEXTS))
@@ -62,7 +68,21 @@ def build_backbone(
     if len(sizes) != 3 or not all(isinstance(size, int) for size in sizes):
         shown = "x".join(map(str, shape))
         raise UsageError(f"{reference} takes images, not inputs of shape {shown}", "Such as --input 1x3x32x32.")
-    return builder(match, (1, *(int(size) for size in sizes)), classes)
+    height, width = (int(side), int(side)) if sized else (int(sizes[1]), int(sizes[2]))
+    backbone = builder(match, (1, int(sizes[0]), height, width), classes)
+    if (height, width) != tuple(sizes[1:]):
+        backbone.register_forward_pre_hook(_Resize((height, width)))
+    return backbone
+
+
+class _Resize:
+    """Brings images (N, C, H, W) to another size before the network sees them: a part of the graph, and of its cost."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.size = size
+
+    def __call__(self, module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (functional.interpolate(arguments[0], self.size, mode="bilinear", align_corners=False),)
 
 
 def is_text(reference: str) -> bool:
@@ -149,5 +169,6 @@ _BUILDERS: dict[str, Builder] = {
     r"mobilenetv3-(small|large)": lambda match, shape, classes: mobilenet_v3(
         match[1], shape[1], classes, is_small(shape)
     ),
+    STAGED: lambda match, shape, classes: staged_mobilenet(match, shape[1], classes),
     rf"vit-({'|'.join(SIZES)})": _vit,
 }

@@ -1,8 +1,10 @@
 """MobileNetV2 (Sandler et al., arXiv 1801.04381) and MobileNetV3 (Howard et al., arXiv 1905.02244), width 1.0.
 
-Images of CIFAR's size skip the first two halvings, as usual there.
+Images of CIFAR's size skip the first two halvings, as usual there. `mbv3-…` is a MobileNetV3 of any widths, depths,
+kernels and expansions, as searches find it, with the strides that it names.
 """
 
+import re
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -100,6 +102,61 @@ def _at_size(stem: ConvNorm, rows: list[_Row], small: bool) -> tuple[ConvNorm, l
     row = rows[first]
     kept = _Row(row.size, row.expanded, row.width, row.squeeze, row.activation, 1)
     return stem, [*rows[:first], kept, *rows[first + 1 :]]
+
+
+_STAGE = r"-[1-9][0-9]{0,3}[rh]s?[12](?:\.[357]e[1-9])+"
+STAGED = rf"mbv3-([1-9][0-9]{{0,3}})x([12])((?:{_STAGE})+)-([1-9][0-9]{{0,3}})x([1-9][0-9]{{0,3}})"
+
+
+class StagedMobileNet(nn.Module):
+    """MobileNetV3 whose blocks are grouped in stages, `stage0.0`, …, so that a shallower one has the same names."""
+
+    def __init__(self, stem: ConvNorm, stages: list[list[_Row]], last_width: int, hidden: int, classes: int) -> None:
+        super().__init__()
+        self.stem = stem
+        self.stages = [f"stage{i}" for i in range(len(stages))]
+        width = stem.conv.out_channels
+        for name, rows in zip(self.stages, stages, strict=True):
+            blocks = nn.Sequential()
+            for row in rows:
+                blocks.append(_InvertedResidual(width, row))
+                width = row.width
+            self.add_module(name, blocks)
+        self.last = ConvNorm(width, last_width, 1, activation=nn.Hardswish)
+        hidden_layer = nn.Linear(last_width, hidden)
+        self.classifier = _Head(
+            nn.Sequential(hidden_layer, nn.Hardswish(), nn.Dropout(0.1), nn.Linear(hidden, classes))
+        )
+        initialise(self)
+        nn.init.kaiming_normal_(hidden_layer.weight)  # with small weights narrow networks hardly begin
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> logits (N, classes)."""
+        x = self.stem(x)
+        for stage in self.stages:
+            x = self.get_submodule(stage)(x)
+        logits: Tensor = self.classifier(self.last(x).mean((2, 3)))  # (N, C, H, W) -> (N, C) -> (N, classes)
+        return logits
+
+
+def staged_mobilenet(match: re.Match[str], in_channels: int, classes: int) -> StagedMobileNet:
+    """The network of a text that matches `STAGED`: `mbv3-16x2-24r1.3e3.5e4-40hs2.5e6.3e4-288x256`.
+
+    First the width and stride of the stem; then a stage each: width, `r` ReLU or `h` h-swish, `s` squeeze-and-excite,
+    stride, and of every block its kernel and expansion; last the widths of the two layers of the head.
+    """
+    stem = ConvNorm(in_channels, int(match[1]), stride=int(match[2]), activation=nn.Hardswish)
+    width, stages = int(match[1]), []
+    for text in match[3].split("-")[1:]:
+        head, *blocks = text.split(".")
+        out, activation = int(re.split("[rh]", head)[0]), nn.Hardswish if "h" in head else nn.ReLU
+        rows = []
+        for i, (size, _, expansion) in enumerate(blocks):
+            expanded = divisible(width * int(expansion))
+            rows.append(_Row(int(size), expanded, out, "s" in head, activation, int(head[-1]) if i == 0 else 1))
+            width = out
+        stages.append(rows)
+    return StagedMobileNet(stem, stages, int(match[4]), int(match[5]), classes)
 
 
 class _Head(nn.Module):

@@ -1,6 +1,6 @@
 """Small transformer encoders for texts, trained from scratch (Vaswani et al., arXiv 1706.03762, normalised before).
 
-They read token ids as `eetool_runtime.words` makes them: id 0 is padding, which nothing attends to, and every text
+They read token ids as `eetool_runtime.preprocess` makes them: id 0 is padding, which nothing attends to, and every text
 begins with the start token, which is classified.
 """
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from eetool.model.backbones.vit import Block
-from eetool_runtime.words import PADDING
+from eetool_runtime.preprocess import PADDING
 
 _IGNORED = -100.0  # added to the score of a padding token: finite, so that a text of nothing but padding is no NaN
 SIZES = {"tiny": (64, 2, 4), "small": (128, 4, 6)}  # width, heads, blocks

@@ -66,7 +66,7 @@ def build(backbone: str, inputs: tuple[Input, ...], classes: int, config: dict[s
     elif scheme == "torchvision":
         model = libraries.build_torchvision(name, shape, classes)
     else:
-        model = factory.build(backbone)
+        model = factory.build(backbone, config or {})
     model.register_forward_hook(_logits_only)
     return model
 

@@ -1,13 +1,16 @@
 """`package.module:factory`: a network of the user's own.
 
-The factory is called without arguments and returns a module, or a module and `{input name: example tensor}`. An
-example names the input and fixes its dtype and its shape but for the batch; integers are drawn below its maximum + 1.
+The factory is called without arguments (or with those that a search found, by name) and returns a module, or a module
+and `{input name: example tensor}`. An example names the input and fixes its dtype and its shape but for the batch;
+integers are drawn below its maximum + 1.
 This runs code that is installed here or lies in the current directory; a checkpoint carries its name and never code.
 """
 
 import importlib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -38,13 +41,13 @@ def resolve(reference: str, shape: Shape | None, classes: int | None) -> Referen
     return Reference(reference, inputs, classes or _classes(module, inputs, examples, reference), None, limits)
 
 
-def build(reference: str) -> nn.Module:
-    """What the factory makes."""
-    return _make(reference)[0]
+def build(reference: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """What the factory makes of `arguments`."""
+    return _make(reference, arguments)[0]
 
 
-def _make(reference: str) -> tuple[nn.Module, dict[str, Tensor]]:
-    made = _call(reference)
+def _make(reference: str, arguments: Mapping[str, Any] = MappingProxyType({})) -> tuple[nn.Module, dict[str, Tensor]]:
+    made = _call(reference, arguments)
     module, examples = made if isinstance(made, tuple) and len(made) == 2 else (made, {})
     if not isinstance(module, nn.Module):
         raise UsageError(f"{reference} gives {type(module).__name__}, not a torch.nn.Module", _HINT)
@@ -53,7 +56,7 @@ def _make(reference: str) -> tuple[nn.Module, dict[str, Tensor]]:
     return module, examples
 
 
-def _call(reference: str) -> Any:
+def _call(reference: str, arguments: Mapping[str, Any]) -> Any:
     """Call the factory with the current directory importable, as for `python -m`."""
     name, _, attribute = reference.partition(":")
     here = str(Path.cwd())
@@ -62,7 +65,7 @@ def _call(reference: str) -> Any:
         factory = importlib.import_module(name)
         for part in attribute.split("."):
             factory = getattr(factory, part)
-        return factory()  # type: ignore[operator]
+        return factory(**arguments)  # type: ignore[operator]
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise UsageError(

@@ -20,8 +20,10 @@ from typing import Callable, Optional, Protocol
 
 import numpy as np
 
-from eetool_runtime.errors import MeterError, UsageError
+from eetool_runtime.errors import UsageError
 from eetool_runtime.frozen import dataclass
+
+from .errors import MeterError
 
 BOARD, CORE = "board", "core"  # what a meter sees: everything the supply feeds, or the processor's rail alone
 MEASURED, ESTIMATED = "measured", "estimated"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from eetool_measure.errors import MeterError
 from eetool_measure.power import BOARD, CORE, ESTIMATED, MEASURED, Joules, Meter
-from eetool_runtime.errors import MeterError
 
 POWER_W = 4.0
 

@@ -12,10 +12,11 @@ from tiny import VARIANT
 from eetool_measure import energy as energy_module
 from eetool_measure.bundles import measure_bundle
 from eetool_measure.energy import GROSS, NET, Power, estimate, figure, measure_energy
+from eetool_measure.errors import MeterError
 from eetool_measure.measurement import FULL, Key
 from eetool_measure.power import BOARD, CORE, MEASURED, Joules
 from eetool_runtime import open_bundle
-from eetool_runtime.errors import MeterError, UsageError
+from eetool_runtime.errors import UsageError
 
 IDLE_W, BUSY_W, CALL_S = 2.0, 5.0, 0.01
 

@@ -15,8 +15,9 @@ from typing import Callable
 import pytest
 from meters import POWER_W, MeterContract, work
 
+from eetool_measure.errors import MeterError
 from eetool_measure.power import BOARD, CORE, ESTIMATED, Counter, Joules, Meter, Sampled, Trace, find_meter, integrate
-from eetool_runtime.errors import MeterError, UsageError
+from eetool_runtime.errors import UsageError
 
 PMIC = """   3V7_WL_SW_A current(0)=0.10000000A
    VDD_CORE_A current(7)=5.00000000A

@@ -14,11 +14,10 @@ from .backends import Graph, Threads
 from .batch import can_compact, leave_in_groups
 from .bundle import Bundle
 from .errors import BackendError, EarlyExitError, InputError, UsageError
-from .guided import Clock, guide
+from .guided import Clock, Pace, guide
 from .lane import Lane, Lanes
 from .machine import resident_bytes
 from .manifest import Expected, OperatingPoint, scalars
-from .pace import Pace
 from .policy import Band, Gate, Policy, Stretch, Thresholds, unsplit_macs
 from .preprocess import Raw, check, check_together, finite, preprocess_all, share_symbols
 from .result import Result

@@ -4,9 +4,7 @@ EarlyExitError              the root; carries `exit_code` and an optional `hint`
 ├── UsageError          2   an unknown operating point, variant, pool, ...
 ├── BundleError         3   the bundle is damaged, hostile, or of another version
 ├── InputError          3   an array does not fit the model
-├── VerificationError   4   the bundle does not compute what it was exported to compute
-├── BackendError        5   no installed backend opens this graph
-└── MeterError          5   there is no power meter, or it cannot be read
+└── BackendError        5   no installed backend opens this graph
 """
 
 from __future__ import annotations
@@ -43,19 +41,7 @@ class InputError(EarlyExitError):
     exit_code = 3
 
 
-class VerificationError(EarlyExitError):
-    """A graph gives other numbers than those recorded when it was exported."""
-
-    exit_code = 4
-
-
 class BackendError(EarlyExitError):
     """No installed backend opens the graph, or the one asked for cannot run as asked."""
-
-    exit_code = 5
-
-
-class MeterError(EarlyExitError):
-    """There is no power meter, or it cannot be read: no energy is known, and none is made up."""
 
     exit_code = 5

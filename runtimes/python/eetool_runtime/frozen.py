@@ -35,7 +35,7 @@ def _init(self: Any, *values: Any, **named: Any) -> None:
     found = dict(zip(fields, values))
     for name, value in named.items():
         if name not in fields or name in found:
-            raise TypeError(f"{kind}: {name!r} is {'given twice' if name in found else 'no field'}")
+            raise TypeError(f"{kind}: {name!r} is no field, or given twice")
         found[name] = value
     for name, field in fields.items():
         if name not in found:

@@ -33,11 +33,10 @@ def load(
     """Open a bundle, check it, and load its components.
 
     Args:
-        path: the bundle directory, or a `Bundle` that is open already.
-        threads: threads per graph; by default what the bundle recorded for this machine, else 1.
+        threads: per graph; by default what the bundle recorded for this machine, else 1.
         pool: `private` or `process`, see `eetool_runtime.backends.Threads`.
         backend: `auto` or a graph format (`onnx`).
-        variant: `auto` or one of the bundle's variants, such as `onnx/fp32`.
+        variant: `auto` or one of the bundle's, such as `onnx/fp32`.
         preload: False loads the components behind the first exit when an input first needs them; that input waits,
             and what is wrong with a graph is raised there.
 

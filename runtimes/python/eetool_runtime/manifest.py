@@ -34,7 +34,7 @@ _MAX_PATH = 240
 _MAX_ELEMENTS = 1 << 31
 _MAX_FILE_BYTES = 1 << 31  # what the graph formats themselves can hold
 _MAX_THREADS = 1024
-_MAX_SCALE = 1e6  # temperatures and deviations lie between its inverse and itself, so float32 can divide by them
+_MAX_SCALE = 1e6  # of temperatures and deviations, its inverse the least: float32 can divide by them
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Preprocess:
 
 @dataclass(frozen=True)
 class Text:
-    """Text to token ids, see `eetool_runtime.words`: word i of `vocabulary` has the id i + 3."""
+    """Text to token ids, see `preprocess.token_ids`: word i of `vocabulary` has the id i + 3."""
 
     vocabulary: tuple[str, ...]
 
@@ -107,10 +107,7 @@ class Component:
 
 @dataclass(frozen=True)
 class GraphFile:
-    """One component in one variant, and how far it was from the model when it was exported.
-
-    `tolerance` is null where the conversion loses precision on purpose: its error is recorded and not limited.
-    """
+    """One component in one variant, and how far it was from the model; `tolerance` is null where it may be far."""
 
     path: str
     precision: str
@@ -142,11 +139,9 @@ class Expected:
 
 @dataclass(frozen=True)
 class Certificate:
-    """A promise about new data: with probability `confidence` the accuracy drop against full depth is no larger than
-    `max_accuracy_drop` percentage points.
+    """A promise: with probability `confidence` new data loses no more than `max_accuracy_drop` points by leaving early.
 
-    It rests on `n` examples of the split `certificate`, of which `worse` were answered wrongly by the cascade alone,
-    `better` by full depth alone; `p_value` is what came of them by `method`.
+    Of `n` examples the cascade alone answered `worse` wrongly, full depth alone `better`.
     """
 
     method: str
@@ -171,9 +166,7 @@ class OperatingPoint:
 class Variant:
     """One format and precision of every component, with the policy fitted on exactly these graphs.
 
-    Its own answers to the samples are recorded; `samples_tolerance` is the error, as a share of max(1, max |logits|),
-    that another machine may show. `batch` is null where any batch size runs. `tensors` holds those that look otherwise
-    than in the manifest's own `tensors`, such as channels last between TFLite graphs.
+    `batch` is null where any batch size runs. `tensors` holds those that look otherwise than in the manifest's own.
     """
 
     components: dict[str, GraphFile]
@@ -198,7 +191,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Data:
-    """The data the figures stand on, so that a later run can prove that it uses the same split."""
+    """The data that the figures stand on."""
 
     source: str
     splits: dict[str, Split]
@@ -206,7 +199,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Measured:
-    """One variant on one device: the thread count to use there and the median time of each component."""
+    """One variant on one device: the thread count to use there, and medians."""
 
     threads: int
     component_latency_ms: dict[str, float]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Union
 
@@ -13,7 +14,11 @@ from .manifest import Input
 
 Raw = Union[np.ndarray, Sequence[Any], str]
 
+PADDING, UNKNOWN, START = 0, 1, 2
+SPECIAL = 3  # ids before that of the first word
+
 _SMALL = 8192  # elements
+_WORD = re.compile(r"\w+|[^\w\s]")
 
 
 def preprocess_all(raw: Union[Raw, Mapping[str, Raw]], specs: Sequence[Input]) -> Any:
@@ -30,21 +35,15 @@ def preprocess_all(raw: Union[Raw, Mapping[str, Raw]], specs: Sequence[Input]) -
 def preprocess(raw: Raw, spec: Input) -> np.ndarray:
     """One raw input to the model's input at batch 1.
 
-    Where the bundle holds preprocessing, `raw` is an image: uint8 (H, W) or (H, W, C), channels last, of exactly the
-    height, width and channels that `spec` names; there is no resizing. It becomes float32 (1, C, H, W), by
-    `(raw * scale - mean) / std`, the same as in training.
-
-    Where the bundle holds a vocabulary, `raw` may be a text, which becomes token ids int64 (1, tokens).
-
-    Elsewhere `raw` is one finished input, with or without the batch dimension: an array of the right dtype, or a list
-    of numbers that fit it, such as ids.
+    Where the bundle holds preprocessing, `raw` is an image: uint8 (H, W) or (H, W, C) of exactly the size that `spec`
+    names. It becomes float32 (1, C, H, W), by `(raw * scale - mean) / std`, as in training. Where it holds a
+    vocabulary, `raw` may be a text, which becomes token ids int64 (1, tokens). Elsewhere `raw` is one finished input,
+    with or without the batch dimension: an array of the right dtype, or a list of numbers that fit it.
 
     Raises:
         InputError: `raw` has another dtype or shape; the message says which is wanted.
     """
     if isinstance(raw, str) and spec.text is not None:
-        from .words import token_ids  # only where there are words
-
         return token_ids([raw], spec.text.vocabulary, int(spec.shape[1]))
     if spec.preprocess is None:
         return _finished(raw, spec)
@@ -59,6 +58,25 @@ def preprocess(raw: Raw, spec: Input) -> np.ndarray:
             _advice(pixels, spec),
         )
     return normalise(pixels.transpose(2, 0, 1)[None], spec)  # (H, W, C) -> (1, C, H, W)
+
+
+def words_of(text: str) -> list[str]:
+    """Lower-case words: runs of letters, digits and underscores; every other sign is one too."""
+    return _WORD.findall(text.lower())
+
+
+def token_ids(texts: Sequence[str], vocabulary: Sequence[str], length: int) -> np.ndarray:
+    """int64 (n, length): the start, the words (id = place in `vocabulary` + 3, 1 where it is unknown), then padding.
+
+    What does not fit is cut off.
+    """
+    known = {word: index + SPECIAL for index, word in enumerate(vocabulary)}
+    ids = np.full((len(texts), length), PADDING, np.int64)
+    ids[:, 0] = START
+    for row, text in zip(ids, texts):
+        found = [known.get(word, UNKNOWN) for word in words_of(text)[: length - 1]]
+        row[1 : 1 + len(found)] = found
+    return ids
 
 
 def _advice(pixels: np.ndarray, spec: Input) -> str:

@@ -24,8 +24,7 @@ _Call = tuple[int, float, int, float, Sequence[tuple[int, float]], bool, bool]
 class Stats:
     """Thread-safe counters of one model at one operating point.
 
-    `record` is on the hot path and only notes. Counts hold since loading; latencies and confidences are those of the
-    last calls since the model moved to this operating point, so that they speak of now.
+    Counts hold since loading; latencies and confidences are those of the last calls since the model moved here.
     """
 
     def __init__(self, n_exits: int) -> None:

@@ -5,7 +5,7 @@ from eetool_runtime.testing import Say, scripted
 model = scripted([Say("cat", exit=0), Say("dog", exit=2, confidence=0.7)], labels=("cat", "dog"))
 assert model(x).label == "cat"
 
-No engine, no file and no bundle is needed; gates, thresholds, deadlines and statistics are the real ones.
+It needs no engine and no file; gates, thresholds, deadlines and statistics are the real ones.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from tiny import VARIANT, image, write_tiny_bundle
 import eetool_runtime as ee
 from eetool_runtime import loading
 from eetool_runtime.errors import UsageError
-from eetool_runtime.pace import Pace
+from eetool_runtime.guided import Pace
 from eetool_runtime.policy import START
 from eetool_runtime.testing import FakeClock, Say, scripted
 

@@ -55,9 +55,7 @@ def test_errors_have_one_root_and_an_exit_code_each() -> None:
         "UsageError": 2,
         "BundleError": 3,
         "InputError": 3,
-        "VerificationError": 4,
         "BackendError": 5,
-        "MeterError": 5,
     }
     assert all(issubclass(c, errors.EarlyExitError) for c in classes)
     for name, code in codes.items():

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from eetool_runtime.errors import InputError
 from eetool_runtime.manifest import Input, Text
-from eetool_runtime.preprocess import preprocess
-from eetool_runtime.words import PADDING, START, UNKNOWN, token_ids, words_of
+from eetool_runtime.preprocess import PADDING, START, UNKNOWN, preprocess, token_ids, words_of
 
 VOCABULARY = ("the", "film", "'", "s", "fine", ".")
 SPEC = Input("input_ids", "int64", ("batch", 8), text=Text(VOCABULARY))

@@ -1,0 +1,182 @@
+"""One candidate from genes to figures: weights inherited, branches trained, thresholds tuned, cost predicted."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import nn
+
+from eetool.model.branches import Branch
+from eetool.model.checkpoint import ModelSpec, build_net
+from eetool.model.early_exit import EarlyExitNet, captured
+from eetool.model.references import build
+from eetool.model.scores import LEARNED
+from eetool.model.supernet import Supernet, recalibrate
+from eetool.search.data import Part, SearchData
+from eetool.search.fixed import adaptive_branches
+from eetool.search.heads import CostGoal, Features, answers, train_branches
+from eetool.search.price import ENERGY, LATENCY, MACS, Price, Pricer, costs_of
+from eetool.search.result import MIN_ACCURACY, Candidate, Figures
+from eetool.search.space import Genome, Network, Space, key_of
+from eetool.search.thresholds import RULES, Cut
+from eetool.tune.calibrate import Calibration, fit_temperature
+from eetool.tune.metrics import Thresholds, exits_taken
+from eetool.tune.policy import Labelled, problem_of
+from eetool.tune.thresholds import Problem
+
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How candidates are trained and judged.
+
+    Attributes:
+        objective: `macs`, `latency_ms` or `energy_mj`, the mean over inputs of all that ran.
+        limits: by name of a figure the most it may be; `min_accuracy` the least.
+        thresholds: rule by which thresholds are found, one of `eetool.search.thresholds.RULES`.
+        learned: exits have confidence heads, trained as in NACHOS, and gates go by them.
+        max_accuracy_drop: points that tuned thresholds may lose against full depth.
+        examples, epochs: training images, and passes over their features, for the branches.
+        calibration: batches for statistics of batch normalisations.
+    """
+
+    objective: str = MACS
+    limits: Mapping[str, float] = field(default_factory=dict)
+    thresholds: str = "tuned"
+    learned: bool = False
+    max_accuracy_drop: float = 1.0
+    examples: int = 2048
+    epochs: int = 4
+    calibration: int = 4
+    device: str = ""
+    seed: int = 0
+
+
+class Evaluator:
+    """Evaluates genomes of one space; the same genome gives the same figures, whatever was evaluated before."""
+
+    def __init__(self, space: Space, supernet: Supernet, data: SearchData, pricer: Pricer, setting: Setting) -> None:
+        self.space, self.supernet, self.data, self.pricer, self.setting = space, supernet, data, pricer, setting
+
+    def __call__(self, genome: Genome) -> Candidate:
+        """Everything about one genome, in seconds."""
+        key, clock = key_of(genome), _Clock()
+        network = self.space.network(genome)
+        torch.manual_seed(_seed(key, self.setting.seed))
+        net, spec = self._build(network)
+        self.supernet.hand_down(net.backbone)
+        recalibrate(net.backbone, self.data.batches(self.setting.calibration, _BATCH))
+        clock.lap("weights")
+        score = LEARNED if self.setting.learned and spec.taps else network.score
+        price = self.pricer(spec, net, score)
+        costs = costs_of(price, self.setting.objective, self.setting.device)
+        clock.lap("price")
+        parts = {name: _features(net, getattr(self.data, name)) for name in ("branches", *_HELD_OUT)}
+        clock.lap("features")
+        branches = [branch for branch in net.exits if isinstance(branch, Branch)]
+        limit = self.setting.limits.get(self.setting.objective)
+        goal = CostGoal(tuple(costs.leaving((0.0,) * len(branches)).tolist()), limit) if self.setting.learned else None
+        seed = _seed(key, self.setting.seed)
+        train_branches(branches, parts["branches"], self.setting.epochs, _BATCH // 2, seed, goal)
+        clock.lap("branches")
+        held = {name: _labelled(branches, parts[name]) for name in _HELD_OUT}
+        temperatures = self._temperatures(held["temperature"])
+        calibration = Calibration(temperatures)
+        problem = problem_of(calibration, held["threshold"], costs, score)
+        cut = Cut(limit, self.setting.limits.get(MIN_ACCURACY), self.setting.max_accuracy_drop, network.thresholds)
+        thresholds = RULES[self.setting.thresholds](problem, cut)
+        clock.lap("thresholds")
+        figures = _figures(problem_of(calibration, held["judge"], costs, score), thresholds, price)
+        return Candidate(
+            id=key[:12],
+            encoding=genome,
+            backbone=network.backbone,
+            config=network.config,
+            taps=spec.taps,
+            branches=spec.branches,
+            score=score,
+            temperatures=temperatures,
+            thresholds=thresholds,
+            figures=figures,
+            seconds=clock.laps,
+        )
+
+    def _build(self, network: Network) -> tuple[EarlyExitNet, ModelSpec]:
+        branches = network.branches
+        if branches is None:
+            classes = len(self.data.classes)
+            backbone = build(network.backbone, self.data.inputs, classes, network.config)
+            branches = adaptive_branches(backbone, self.data.inputs, network.taps, classes)
+        learned = self.setting.learned and bool(network.taps)
+        spec = ModelSpec(
+            *(network.backbone, self.data.inputs, self.data.classes, network.taps, branches, network.config, learned)
+        )
+        return build_net(spec).eval(), spec
+
+    def _temperatures(self, split: Labelled) -> tuple[float, ...]:
+        """Fitted where thresholds are tuned; the methods that do without get raw scores."""
+        if self.setting.thresholds != "tuned":
+            return (1.0,) * len(split.logits)
+        return tuple(fit_temperature(logits, split.labels) for logits in split.logits)
+
+
+_HELD_OUT = ("temperature", "threshold", "judge")
+
+
+class _Clock:
+    """Seconds between laps."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name], self._last = round(now - self._last, 4), now
+
+
+def _seed(key: str, seed: int) -> int:
+    return (int(key[:12], 16) + seed) % 2**31
+
+
+@torch.no_grad()
+def _features(net: EarlyExitNet, part: Part) -> Features:
+    found: list[list[torch.Tensor]] = []
+    for images in torch.split(part.images, _BATCH):
+        with captured(net.backbone, net.taps) as at:
+            final = net.backbone(images)
+        found.append([*(at[tap] for tap in net.taps), final])
+    *taps, final = (torch.cat(chunks) for chunks in zip(*found, strict=True))
+    return Features(tuple(taps), final, part.labels)
+
+
+def _labelled(branches: list[Branch], features: Features) -> Labelled:
+    logits, learned = answers(branches, features)
+    return Labelled(logits.numpy(), features.labels.numpy(), None if learned is None else learned.numpy())
+
+
+def _figures(problem: Problem, thresholds: Thresholds, price: Price) -> Figures:
+    taken = exits_taken(problem.confidences, thresholds)
+    leaving = {name: costs.leaving(thresholds) for name, costs in price.costs.items()}
+    mean = {name: float(cost[taken].mean()) for name, cost in leaving.items()}
+    return Figures(
+        accuracy=float(problem.correct[taken, np.arange(problem.n)].mean()),
+        n=problem.n,
+        exit_shares=tuple((np.bincount(taken, minlength=len(problem.confidences)) / problem.n).tolist()),
+        macs=mean[MACS],
+        latency_ms=mean.get(LATENCY),
+        energy_mj=mean.get(ENERGY),
+        worst_macs=float(leaving[MACS][-1]),
+        worst_latency_ms=float(leaving[LATENCY][-1]) if LATENCY in leaving else None,
+        parameters=price.parameters,
+        peak_memory_bytes=price.peak_memory_bytes,
+    )
+
+
+def largest_network(space: Space, data: SearchData) -> nn.Module:
+    """The backbone that holds the weights of all others, with fresh weights."""
+    network = space.network(space.largest())
+    return build(network.backbone, data.inputs, len(data.classes), network.config)

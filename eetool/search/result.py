@@ -1,0 +1,184 @@
+"""What a search found: candidates with their figures, the front of them, and `search.front.json`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eetool.errors import BudgetError, UsageError
+from eetool.records import read_record
+from eetool.search import pareto
+from eetool_runtime.manifest import Data
+
+SCHEMA = "search/1"
+KNEE = "knee"
+MIN_ACCURACY = "min_accuracy"
+LIMITS = (
+    *("macs", "latency_ms", "energy_mj", "worst_macs", "worst_latency_ms", "parameters", "peak_memory_bytes"),
+    MIN_ACCURACY,
+)
+Value = int | float | str
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of one candidate, on the judge part; costs are means over its inputs, with every rejected branch charged.
+
+    `worst_…` is full depth with every gate that can fire. What is not known is null.
+    """
+
+    accuracy: float
+    n: int
+    exit_shares: tuple[float, ...]
+    macs: float
+    latency_ms: float | None
+    energy_mj: float | None
+    worst_macs: float
+    worst_latency_ms: float | None
+    parameters: int
+    peak_memory_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A candidate: its genes, the network that they stand for, its gates, and what was found of it.
+
+    `seconds` says where the time of its evaluation went.
+    """
+
+    id: str
+    encoding: dict[str, Value]
+    backbone: str
+    config: dict[str, Any] | None
+    taps: tuple[str, ...]
+    branches: tuple[str, ...]
+    score: str
+    temperatures: tuple[float, ...]
+    thresholds: tuple[float | None, ...]
+    figures: Figures
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class SpaceName:
+    """The space as the method searched it."""
+
+    name: str
+    hash: str
+
+
+@dataclass(frozen=True)
+class Front:
+    """The document `search/1`: every candidate on the front that keeps to the limits, by its cost.
+
+    Attributes:
+        objective: whose mean over inputs is on the front beside accuracy.
+        provenance: of each figure: accuracies are `measured` on the judge part, costs are `predicted` or `estimated`.
+        reference: error and cost that the hypervolume reaches up to.
+        knee: id of the candidate at the bend of the front.
+        evaluated, feasible: candidates in all, and those that keep to the limits.
+    """
+
+    study: str
+    space: SpaceName
+    algorithm: str
+    seed: int
+    data: Data
+    objective: str
+    device: str | None
+    backend: str | None
+    precision: str | None
+    threads: int | None
+    limits: dict[str, float]
+    provenance: dict[str, str | None]
+    evaluated: int
+    feasible: int
+    reference: tuple[float, ...]
+    hypervolume: float
+    knee: str
+    front: tuple[Candidate, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def figure(candidate: Candidate, name: str) -> float | None:
+    """A figure by the name of its limit."""
+    value = getattr(candidate.figures, "accuracy" if name == MIN_ACCURACY else name)
+    return None if value is None else float(value)
+
+
+def excess(candidate: Candidate, limits: Mapping[str, float]) -> float:
+    """By what share limits are exceeded, added up; 0 where the candidate keeps to all of them."""
+    return sum(_over(candidate, name, limit) for name, limit in limits.items())
+
+
+def _over(candidate: Candidate, name: str, limit: float) -> float:
+    value = figure(candidate, name)
+    if value is None:
+        return 0.0
+    if name == MIN_ACCURACY:
+        return max(0.0, (limit - value) / limit) if limit > 0 else 0.0
+    return max(0.0, value / limit - 1)
+
+
+def points(candidates: Sequence[Candidate], objective: str) -> np.ndarray:
+    """Error and cost (n, 2)."""
+    found = [(1 - c.figures.accuracy, figure(c, objective) or 0.0) for c in candidates]
+    return np.array(found, dtype=float).reshape(-1, 2)
+
+
+def front_of(candidates: Sequence[Candidate], objective: str, limits: Mapping[str, float]) -> list[Candidate]:
+    """The candidates that keep to the limits and that no other such one beats in both, the cheapest first.
+
+    Raises:
+        BudgetError: there is none; names the limit that binds, and the nearest figure that was reached.
+    """
+    feasible = [c for c in candidates if excess(c, limits) == 0]
+    if not feasible:
+        raise BudgetError(*_infeasible(candidates, limits))
+    return [feasible[i] for i in pareto.front(points(feasible, objective))]
+
+
+def _infeasible(candidates: Sequence[Candidate], limits: Mapping[str, float]) -> tuple[str, str]:
+    """The limit that binds is the one that fewest candidates keep to, and of these the one missed by most."""
+    if not candidates:
+        return "no candidate was evaluated", "Give more --trials."
+
+    def kept(name: str) -> tuple[int, float]:
+        over = [_over(c, name, limits[name]) for c in candidates]
+        return sum(o == 0 for o in over), -min(over)
+
+    binding = min(limits, key=kept)
+    alone, _ = kept(binding)
+    nearest = min(candidates, key=lambda c: _over(c, binding, limits[binding]))
+    option = binding if binding == MIN_ACCURACY else f"max_{binding}"
+    option = f"--{option.replace('_', '-')}"
+    reached = figure(nearest, binding)
+    message = f"none of {len(candidates)} candidates meets the budget: {option} {limits[binding]:g} binds"
+    if alone:
+        best = min(candidates, key=lambda c: excess(c, limits))
+        others = ", ".join(f"{name} {figure(best, name):g}" for name in limits)
+        return f"{message}, together with the other limits", f"The nearest candidate has {others}."
+    return message, f"The nearest that was reached is {reached:.6g}."
+
+
+def pick(front: Front, which: str) -> Candidate:
+    """The candidate at the knee, or the one whose id begins with `which`; raises UsageError where there is none."""
+    wanted = front.knee if which == KNEE else which
+    found = [c for c in front.front if c.id.startswith(wanted)]
+    if len(found) != 1:
+        known = ", ".join(c.id for c in front.front)
+        raise UsageError(f"{len(found)} candidates of the front have an id like {which!r}", f"Its ids: {known}.")
+    return found[0]
+
+
+def within(front: Front, limits: Mapping[str, float]) -> Candidate:
+    """The most accurate candidate of the front that keeps to further limits; raises BudgetError where none does."""
+    kept = front_of(front.front, front.objective, limits)
+    return max(kept, key=lambda c: c.figures.accuracy)
+
+
+def read_front(path: Path) -> Front:
+    """Read `search.front.json`; raises ArtefactError where it is none."""
+    return read_record(Front, path, SCHEMA)

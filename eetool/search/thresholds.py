@@ -1,0 +1,75 @@
+"""How the methods find a candidate's thresholds, each on the threshold split, which figures are never taken from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from eetool.tune.metrics import Thresholds
+from eetool.tune.thresholds import Problem, cheapest, most_accurate
+
+FIXED = 0.8
+_GRID = (0.1, 0.2, 0.3, 0.5, 0.6, 0.7, 0.8)  # NACHOS'
+_FIRST_AT_LEAST, _LEAST, _STEP = 0.7, 0.11, 0.1
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What thresholds are to keep to: the most that the mean cost may be, the least accuracy, in [0, 1], the points
+    that may be lost against full depth; and thresholds that were searched as genes.
+    """
+
+    max_cost: float | None = None
+    min_accuracy: float | None = None
+    max_accuracy_drop: float = 1.0
+    genes: Thresholds | None = None
+
+
+def tuned(problem: Problem, cut: Cut) -> Thresholds:
+    """Adaptive tuning: the cheapest that lose no more than allowed; where these miss the limit, the most accurate that
+    keep to it (after the adaptive threshold tuning of AEBNAS, arXiv 2512.10671).
+    """
+    choice = cheapest(problem, cut.max_accuracy_drop)
+    if cut.max_cost is not None and problem.evaluate(choice)[0] > cut.max_cost:
+        return most_accurate(problem, cut.max_cost)
+    return choice
+
+
+def shared(problem: Problem, cut: Cut) -> Thresholds:
+    """One threshold for all exits, the first never below 0.7, then lowered from the deepest exit backwards until the
+    limit is kept (NACHOS, arXiv 2401.13330). A lowering that costs too much accuracy is taken back, and costs hold
+    rejected branches, both different from the published code.
+    """
+    if not problem.early:
+        return ()
+    choices = [(max(value, _FIRST_AT_LEAST), *(value,) * (problem.early - 1)) for value in _GRID]
+    best: Thresholds = min(choices, key=lambda choice: problem.evaluate(choice)[1])
+    for index in reversed(range(problem.early)):
+        while cut.max_cost is not None and problem.evaluate(best)[0] > cut.max_cost and (best[index] or 0) > _LEAST:
+            lower = (*best[:index], round((best[index] or 0) - _STEP, 6), *best[index + 1 :])
+            if cut.min_accuracy is not None and _accuracy(problem, lower) < cut.min_accuracy:
+                break
+            best = lower
+    return best
+
+
+def genes(problem: Problem, cut: Cut) -> Thresholds:
+    """Those of the genome (EDANAS)."""
+    assert cut.genes is not None  # the space has threshold genes
+    return cut.genes
+
+
+def fixed(problem: Problem, cut: Cut) -> Thresholds:
+    """The same for every exit of every candidate."""
+    return (FIXED,) * problem.early
+
+
+RULES: dict[str, Callable[[Problem, Cut], Thresholds]] = {
+    "tuned": tuned,
+    "shared": shared,
+    "genes": genes,
+    "fixed": fixed,
+}
+
+
+def _accuracy(problem: Problem, choice: Thresholds) -> float:
+    full = float(problem.correct[-1].mean())
+    return full - problem.evaluate(choice)[1] / problem.n

@@ -1,0 +1,162 @@
+"""`eetool search`, from a space to a bundle."""
+
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SPACE = ("--space", "small_spaces:mobile", "--data", "digits")
+QUICK = ("--trials", 12, "--supernet-epochs", 6, "--batch-size", 32, "--examples", 200, "--epochs", 2)
+
+
+@pytest.fixture(scope="module")
+def found(cli: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A front for rpi4. Read only."""
+    path = tmp_path_factory.mktemp("search") / "search.front.json"
+    answered = cli("search", *SPACE, *QUICK, "--device", "rpi4", "-o", path)
+    assert answered.code == 0, answered
+    assert "knee" in answered.stdout
+    return path
+
+
+def options(found: Path) -> tuple[object, ...]:
+    """The same search with the supernet that is there."""
+    return (*SPACE, *QUICK, "--device", "rpi4", "--supernet", found.with_name("search.front.json.supernet.pt"))
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def timeless(path: Path) -> Any:
+    document = read(path)
+    for candidate in document["front"]:
+        candidate.pop("seconds")
+    return document
+
+
+def test_the_front_keeps_to_its_schema(found: Path) -> None:
+    schema = read(ROOT / "eetool/schemas/search-1.schema.json")
+    document = read(found)
+    jsonschema.Draft202012Validator(schema).validate(document)
+    assert document["device"] == "rpi4"
+    assert document["provenance"]["latency_ms"] == "predicted"
+    assert document["evaluated"] == 12
+    costs = [c["figures"]["latency_ms"] for c in document["front"]]
+    accuracies = [c["figures"]["accuracy"] for c in document["front"]]
+    assert costs == sorted(costs)
+    assert accuracies == sorted(accuracies)
+    assert document["hypervolume"] > 0
+    assert document["knee"] in [c["id"] for c in document["front"]]
+
+
+def test_the_same_seed_gives_the_same_front(cli: Callable[..., Any], found: Path, tmp_path: Path) -> None:
+    """And a search that was interrupted and resumed does: the second half of its trials is taken out of its study."""
+    again = tmp_path / "again.json"
+    assert cli("search", *options(found), "-o", again).code == 0
+    assert timeless(again) == timeless(found)
+    refused = cli("search", *options(found), "-o", tmp_path / "again.json")
+    assert refused.code == 2
+    again.unlink()
+    refused = cli("search", *options(found), "-o", again)
+    assert refused.code == 2
+    assert "--resume" in refused.stderr
+    with sqlite3.connect(tmp_path / "again.json.study.db") as database:
+        database.execute("UPDATE trials SET state = 'FAIL' WHERE number >= 5")
+    database.close()
+    assert cli("search", *options(found), "-o", again, "--resume").code == 0
+    assert timeless(again) == timeless(found)
+
+
+def test_what_was_found_is_trained_tuned_and_exported(cli: Callable[..., Any], found: Path, tmp_path: Path) -> None:
+    """One path from the search to the device; and the prediction is that of the bundle."""
+    front = read(found)
+    chosen = max(front["front"], key=lambda c: len(c["taps"]))
+    model, bundle = tmp_path / "model.pt", tmp_path / "model.eebundle"
+    said = cli("train", "--from", found, "--pick", chosen["id"], "--data", "digits", "--epochs", 1, "-o", model)
+    assert said.code == 0, said
+    assert chosen["score"] in said.stderr
+    assert cli("tune", model, "--data", "digits", "--score", chosen["score"]).code == 0
+    assert cli("export", model, "-o", bundle, "--no-reference").code == 0
+    manifest = read(bundle / "manifest.json")
+    assert manifest["score"] == chosen["score"]
+    assert [e["tap"] for e in manifest["exits"]] == [*chosen["taps"], None]
+    predicted = cli("profile", bundle, "--device", "rpi4", "--json").document
+    worst = chosen["figures"]["worst_latency_ms"]
+    if None not in chosen["thresholds"]:
+        assert predicted["exits"][-1]["latency_ms"] == pytest.approx(worst)
+
+
+def test_the_knee_is_trained_without_asking(cli: Callable[..., Any], found: Path, tmp_path: Path) -> None:
+    said = cli("train", "--from", found, "--data", "digits", "--epochs", 0, "-o", tmp_path / "model.pt", "--json")
+    assert said.code == 0, said
+    knee = read(found)["knee"]
+    candidate = next(c for c in read(found)["front"] if c["id"] == knee)
+    assert said.document["model"] == candidate["backbone"]
+
+
+def test_a_backbone_of_the_user_s_own(cli: Callable[..., Any], tmp_path: Path) -> None:
+    path, model = tmp_path / "own.json", tmp_path / "model.pt"
+    own = ("--space", "small_spaces:own", "--data", "digits", "--trials", 6, "--supernet-epochs", 1, "--epochs", 1)
+    said = cli("search", *own, "--examples", 64, "--algorithm", "nsga2", "--max-parameters", 1e6, "-o", path, "--json")
+    assert said.code == 0, said
+    assert said.document == read(path)
+    assert said.document["device"] is None
+    assert said.document["objective"] == "macs"
+    assert cli("train", "--from", path, "--data", "digits", "--epochs", 0, "-o", model).code == 0
+    config = next(c["config"] for c in said.document["front"] if c["id"] == said.document["knee"])
+    assert set(config) == {"depth", "width"}
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "arguments"),
+    [
+        (2, "unknown search space", ("--space", "mobile", "--data", "digits")),
+        (2, "latency_ms is not known without a device", (*SPACE, "--max-latency-ms", 3)),
+        (5, "unknown device", (*SPACE, "--device", "rpi44")),
+        (2, "--storage", (*SPACE, *QUICK, "--storage", "nowhere")),
+    ],
+)
+def test_what_cannot_be_searched(
+    refused: Callable[..., None], tmp_path: Path, code: int, words: str, arguments: tuple[object, ...]
+) -> None:
+    refused(code, words, "search", *arguments, "-o", tmp_path / "front.json", "--supernet", tmp_path / "supernet.pt")
+
+
+def test_an_impossible_budget(cli: Callable[..., Any], found: Path, tmp_path: Path) -> None:
+    said = cli("search", *options(found), "--max-latency-ms", 1e-3, "-o", tmp_path / "front.json", "--json")
+    assert said.code == 6
+    assert "--max-latency-ms 0.001 binds" in said.document["error"]["message"]
+    assert "nearest" in said.document["error"]["hint"]
+    assert not (tmp_path / "front.json").exists()
+
+
+def test_a_study_of_another_space(cli: Callable[..., Any], found: Path, tmp_path: Path) -> None:
+    storage = ("--storage", f"sqlite:///{found}.study.db")
+    said = cli("search", "--space", "small_spaces:own", "--data", "digits", *QUICK, *storage, "-o", tmp_path / "x.json")
+    assert said.code == 2
+    assert "of another space" in said.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "arguments"),
+    [
+        (2, "either MODEL or --from", ()),
+        (2, "either MODEL or --from", ("resnet8", "--from", "FRONT")),
+        (2, "Leave --exits", ("--from", "FRONT", "--exits", 2)),
+        (2, "have an id like", ("--from", "FRONT", "--pick", "nothing")),
+        (3, "nowhere.json", ("--from", "nowhere.json")),
+    ],
+)
+def test_what_cannot_be_trained(
+    cli: Callable[..., Any], found: Path, tmp_path: Path, code: int, words: str, arguments: tuple[object, ...]
+) -> None:
+    given = [found if a == "FRONT" else a for a in arguments]
+    said = cli("train", *given, "--data", "digits", "-o", tmp_path / "model.pt")
+    assert said.code == code, said
+    assert words in said.stderr

@@ -1,0 +1,173 @@
+"""One candidate: figures that follow from its genes, thresholds from a split of their own, all costs charged."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import small_spaces
+import torch
+
+from eetool.data.sources import Source
+from eetool.data.splits import TEST, TRAIN, split_record, split_source
+from eetool.errors import BudgetError
+from eetool.model.branches import Branch, BranchSpec
+from eetool.model.references import build
+from eetool.model.references.record import float_input
+from eetool.model.supernet import Supernet
+from eetool.profile.device import find_device
+from eetool.profile.predict import Predictor
+from eetool.search.algorithms import METHODS
+from eetool.search.data import SearchData, search_data
+from eetool.search.evaluate import Evaluator, Setting, largest_network
+from eetool.search.fixed import adaptive_branches
+from eetool.search.heads import CostGoal, Features, learned_loss, train_branches
+from eetool.search.price import Pricer
+from eetool.search.result import Candidate, front_of
+from eetool.search.thresholds import Cut, shared, tuned
+from eetool.tune.costs import Costs
+from eetool.tune.thresholds import Problem
+
+
+@pytest.fixture(scope="module")
+def data(digits: Source) -> SearchData:
+    return search_data(digits, 200)
+
+
+@pytest.fixture(scope="module")
+def evaluators(data: SearchData) -> dict[str, Evaluator]:
+    whole = small_spaces.mobile()
+    torch.manual_seed(0)
+    supernet = Supernet(largest_network(whole, data)).eval()
+    pricer = Pricer(Predictor(find_device("rpi4"), "onnxruntime", "fp32", 1))
+    made = {}
+    for name in ("aebnas", "nachos", "edanas"):
+        method = METHODS[name]
+        setting = Setting("latency_ms", {}, method.thresholds, method.learned, epochs=2)
+        made[name] = Evaluator(method.space(whole), supernet, data, pricer, setting)
+    return made
+
+
+@pytest.mark.parametrize("name", ["aebnas", "nachos", "edanas"])
+def test_the_same_genome_has_the_same_figures(evaluators: dict[str, Evaluator], name: str) -> None:
+    evaluator = evaluators[name]
+    first = evaluator(evaluator.space.largest())
+    evaluator(evaluator.space.smallest())
+    again = evaluator(evaluator.space.largest())
+    assert replace(first, seconds={}) == replace(again, seconds={})
+    assert set(first.seconds) == {"weights", "price", "features", "branches", "thresholds"}
+
+
+def test_figures_hang_together(evaluators: dict[str, Evaluator]) -> None:
+    found = evaluators["aebnas"](evaluators["aebnas"].space.largest())
+    figures = found.figures
+    assert sum(figures.exit_shares) == pytest.approx(1)
+    assert len(figures.exit_shares) == len(found.thresholds) + 1 == len(found.temperatures) == 2
+    assert figures.worst_latency_ms is not None
+    assert figures.latency_ms is not None
+    assert figures.latency_ms <= figures.worst_latency_ms
+    assert figures.macs <= figures.worst_macs
+    static = evaluators["aebnas"](evaluators["aebnas"].space.smallest())
+    assert static.taps == static.thresholds == ()
+    assert static.figures.latency_ms == pytest.approx(static.figures.worst_latency_ms)
+
+
+def test_methods_gate_as_their_papers_do(evaluators: dict[str, Evaluator]) -> None:
+    nachos = evaluators["nachos"](evaluators["nachos"].space.largest())
+    assert nachos.score == "learned"
+    assert nachos.branches[0].endswith("conv3-32,conv3-64,conv3-128")
+    assert nachos.temperatures == (1.0, 1.0)
+    edanas = evaluators["edanas"](evaluators["edanas"].space.smallest())
+    assert edanas.score == "margin"
+    assert edanas.thresholds == (0.1,)
+
+
+def test_the_test_split_is_never_seen(digits: Source, data: SearchData) -> None:
+    splits = split_source(digits)
+    assert data.record.splits[TEST] == split_record(splits)[TEST]
+    seen = {image.tobytes() for image in digits.images[splits[TRAIN]]}
+    learned = {image.numpy().tobytes() for image in data.learn.images}
+    assert learned < seen
+    assert len(data.learn.labels) + len(data.judge.labels) == len(splits[TRAIN])
+    judged = {image.numpy().tobytes() for image in data.judge.images}
+    taught = {image.numpy().tobytes() for image in data.branches.images}
+    assert not judged & taught
+    assert len(data.branches.labels) == 200
+
+
+def problem(seed: int = 0) -> Problem:
+    rng = np.random.default_rng(seed)
+    correct = rng.random((3, 400)) < np.array([0.7, 0.8, 0.9])[:, None]
+    sure = np.clip(0.5 * correct + 0.5 * rng.random((3, 400)), 0, 1).astype(np.float32)
+    return Problem(sure, correct, Costs((1.0, 1.0, 1.0), (0.2, 0.2)))
+
+
+def test_tuned_thresholds_keep_to_the_limit_where_they_can() -> None:
+    p = problem()
+    free = tuned(p, Cut(None, None, 2.0))
+    cost, errors = p.evaluate(free)
+    assert errors <= p.allowed_errors(2.0)
+    held = tuned(p, Cut(0.8 * cost, None, 2.0))
+    assert p.evaluate(held)[0] <= 0.8 * cost
+    assert p.evaluate(held)[1] >= errors
+    assert tuned(p, Cut(10.0, None, 2.0)) == free
+
+
+def test_nachos_repairs_from_the_deepest_exit() -> None:
+    p = problem()
+    free = shared(p, Cut())
+    assert free[0] is not None
+    assert free[0] >= 0.7
+    limit = 0.97 * p.evaluate(free)[0]
+    held = shared(p, Cut(limit))
+    assert p.evaluate(held)[0] <= limit
+    assert held[1] is not None
+    assert free[1] is not None
+    assert held[1] < free[1]
+    accuracy = p.correct[-1].mean() - p.evaluate(free)[1] / p.n
+    kept = shared(p, Cut(limit, min_accuracy=float(accuracy)))  # a lowering that costs too much is taken back
+    assert p.correct[-1].mean() - p.evaluate(kept)[1] / p.n >= accuracy
+    assert p.evaluate(kept)[1] < p.evaluate(held)[1] or kept == held
+
+
+def test_the_cost_in_nachos_loss_has_a_gradient() -> None:
+    logits = [torch.randn(16, 4) for _ in range(3)]
+    sure = [torch.zeros(16, requires_grad=True) for _ in range(2)]
+    labels = torch.randint(0, 4, (16,))
+    for limit, pulled in ((1.0, True), (100.0, False)):
+        goal = CostGoal((1.0, 5.0, 9.0), limit)
+        with_cost = learned_loss(logits, sure, labels, goal)
+        without = learned_loss(logits, sure, labels, CostGoal((1.0, 5.0, 9.0), None))
+        (gradient,) = torch.autograd.grad(with_cost - without, sure[:1])
+        assert bool((gradient < 0).all()) == pulled  # surer at the first exit is cheaper
+
+
+def test_branches_learn_on_cached_features() -> None:
+    torch.manual_seed(0)
+    labels = torch.randint(0, 3, (256,))
+    x = torch.randn(256, 4, 6, 6) + labels[:, None, None, None].float()
+    features = Features((x,), torch.zeros(256, 3), labels)
+    branch = Branch(BranchSpec.parse("conv3-8"), (1, 4, 6, 6), 3).eval()
+    before = (branch(x).argmax(1) == labels).float().mean()
+    train_branches([branch], features, 15, 32, seed=1)
+    assert (branch(x).argmax(1) == labels).float().mean() > max(0.8, float(before))
+
+
+def test_fixed_branches_pool_until_leaving_is_cheaper() -> None:
+    inputs = float_input("x", (1, 3, 32, 32))
+    backbone = build("mbv3-16x2-24r1.3e2.3e2-40hs2.3e2.3e2-96x64", inputs, 10)
+    made = adaptive_branches(backbone, inputs, ("stage0.1", "stage1.1"), 10)
+    assert [text.count("max2") for text in made] == [2, 2]
+    wide = build("mbv3-16x1-128r1.3e4.3e4-160hs2.5e4.5e4-960x1280", inputs, 10)
+    assert adaptive_branches(wide, inputs, ("stage0.0",), 10)[0].count("max2") == 0
+    assert adaptive_branches(backbone, inputs, (), 10) == ()
+
+
+def test_an_impossible_budget_names_what_binds(evaluators: dict[str, Evaluator]) -> None:
+    found: list[Candidate] = [evaluators["aebnas"](g) for g in (evaluators["aebnas"].space.smallest(),)]
+    macs = found[0].figures.macs
+    with pytest.raises(BudgetError, match="--max-macs 10 binds") as caught:
+        front_of(found, "macs", {"macs": 10.0, "latency_ms": 1000.0})
+    assert f"{macs:.6g}" in str(caught.value.hint)
+    with pytest.raises(BudgetError, match="--min-accuracy"):
+        front_of(found, "macs", {"macs": 1e12, "min_accuracy": 1.0})
+    assert front_of(found, "macs", {"macs": 2 * macs}) == found
