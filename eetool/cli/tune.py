@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from eetool.cli.complete import complete_device
 from eetool.cli.console import Answer, TerminalProgress, table, verb
 from eetool.cli.figures import percent
 from eetool.cli.options import MODEL, PATH, FiniteRange, data_option, force_option, output_option
@@ -35,7 +36,13 @@ from eetool.records import check_output
 )
 @click.option("--max-latency-ms", type=FiniteRange(0, min_open=True), default=None, help="Mean over inputs; see below.")
 @click.option("--max-energy-mj", type=FiniteRange(0, min_open=True), default=None, help="Mean over inputs; see below.")
-@click.option("--device", default=None, metavar="NAME", help="Minimise what its hw profile predicts, and not MACs.")
+@click.option(
+    "--device",
+    default=None,
+    metavar="NAME",
+    shell_complete=complete_device,
+    help="Minimise what its hw profile predicts, and not MACs.",
+)
 @click.option("--profile", type=PATH, default=None, help="Minimise what `eetool profile` measured, and not MACs.")
 @click.option("--drops", default=None, metavar="D,D,…", help="One more operating point for each accuracy drop.")
 @click.option(

@@ -15,8 +15,9 @@ import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
-MODULES = ("argparse", "ast", "configparser", "datetime", "difflib", "doctest", "inspect", "logging/__init__", "pathlib")
-MODULES += ("pdb", "random", "shutil", "socket", "statistics", "subprocess", "tarfile", "textwrap", "threading", "typing")
+MODULES = ("argparse", "ast", "configparser", "datetime", "difflib", "doctest", "inspect", "logging/__init__")
+MODULES += ("pathlib", "pdb", "random", "shutil", "socket", "statistics", "subprocess", "tarfile", "textwrap")
+MODULES += ("threading", "typing")
 PER_CLASS, LEAST_CHARACTERS = 1500, 12
 
 
