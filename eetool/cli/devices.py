@@ -1,5 +1,6 @@
 """`eetool devices`."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,11 @@ if TYPE_CHECKING:
     from eetool.profile.device import HwProfile
     from eetool.profile.table import Regression, TableEntry
 
+# A constant, then by million MACs and by megabyte, of time and of energy.
+_PRICES = {
+    "kernel": "left",
+    **dict.fromkeys(("ms", "ms/MMAC", "ms/MB", "mJ", "mJ/MMAC", "mJ/MB", "n", "error"), "right"),
+}
 _MOST_ENTRIES = 40  # of a table that somebody measured there are thousands; --json has all
 
 
@@ -44,19 +50,13 @@ def _all() -> Answer:
         }
         for d in known
     ]
-    rows = [("host", f"this machine: {machine.cpu or machine.architecture}", "measured on demand", "", "–")]
-    rows += [
-        (
-            d.name,
-            d.title,
-            what_is_known(d),
-            "; ".join(_conditions(c) for c in d.compositions),
-            ", ".join(sorted({p.state for p in d.power})) or "–",
-        )
-        for d in known
+    rows = [(d.name, d.title, what_is_known(d), ", ".join(sorted({p.state for p in d.power})) or "–") for d in known]
+    text = [
+        f"host: this machine, {machine.cpu or machine.architecture}, measured on demand",
+        table(dict.fromkeys(("device", "what it is", "latency table", "power"), "left"), rows),
+        "`eetool devices NAME` says for which backend, precision and threads",
     ]
-    columns = dict.fromkeys(("device", "what it is", "latency", "of", "power figures"), "left")
-    return Answer("devices/1", {"machine": machine, "devices": listed}, [table(columns, rows)])
+    return Answer("devices/1", {"machine": machine, "devices": listed}, text)
 
 
 def what_is_known(known: "HwProfile") -> str:
@@ -90,14 +90,18 @@ def _latency_lines(known: "HwProfile") -> list[Any]:
     if not known.table and not known.regressions:
         return ["latency table: empty, so no latency can be predicted for this device"]
     lines: list[Any] = [f"latency table: {what_is_known(known)}"]
-    if known.table:
-        rows = [_entry_row(entry) for entry in known.table[:_MOST_ENTRIES]]
-        lines.append(table(dict.fromkeys(("kernel", "sizes", "of", "kind", "ms", "how sure", "source"), "left"), rows))
-        if len(known.table) > _MOST_ENTRIES:
-            lines.append(f"… and {len(known.table) - _MOST_ENTRIES} more; --json has all of them")
-    if known.regressions:
-        headings = ("kernel", "of", "kind", "ms", "energy", "how sure", "source")
-        lines.append(table(dict.fromkeys(headings, "left"), [_regression_row(r) for r in known.regressions]))
+    shown = known.table[:_MOST_ENTRIES]
+    for (conditions, kind, source), entries in _grouped(shown):
+        lines.append(f"{conditions}, {kind}, source {source}")
+        lines.append(
+            table(dict.fromkeys(("kernel", "sizes", "ms", "how sure"), "left"), list(map(_entry_row, entries)))
+        )
+    if len(known.table) > len(shown):
+        lines.append(f"… and {len(known.table) - len(shown)} more; --json has all of them")
+    for (conditions, kind, source), regressions in _grouped(known.regressions):
+        scopes = sorted({r.energy.scope for r in regressions if r.energy is not None})
+        lines.append(f"{conditions}, {kind}, source {source}; energy: {', '.join(scopes) or 'not known'}")
+        lines.append(table(_PRICES, list(map(_regression_row, regressions))))
     lines += [
         f"whole graphs, {_conditions(c)}: {milliseconds(c.dispatch_ms)} ms a call; "
         + (f"error ±{c.cv_error:.1%} on {c.n} networks left out" if c.n else "compared with no whole network")
@@ -106,27 +110,28 @@ def _latency_lines(known: "HwProfile") -> list[Any]:
     return lines
 
 
+def _grouped(items: Sequence[Any]) -> list[tuple[tuple[str, str, str], list[Any]]]:
+    """Items by what they are of, fitted or measured, and their source."""
+    groups: dict[tuple[str, str, str], list[Any]] = {}
+    for item in items:
+        groups.setdefault((_conditions(item), getattr(item, "kind", "fitted"), item.source), []).append(item)
+    return list(groups.items())
+
+
 def _entry_row(entry: "TableEntry") -> tuple[str, ...]:
     if entry.kind == "measured":
         sure = f"median of {entry.count}, spread {milliseconds(entry.spread_ms)}"
     else:
-        sure = f"{entry.n} measurements, cross-validated ±{entry.cv_error:.1%}"
+        sure = f"{entry.n} measurements, ±{entry.cv_error:.1%}"
     sizes = " ".join(f"{name}={value}" for name, value in entry.shape.items())
-    return entry.kernel, sizes, _conditions(entry), entry.kind, milliseconds(entry.ms), sure, entry.source
+    return entry.kernel, sizes, milliseconds(entry.ms), sure
 
 
 def _regression_row(r: "Regression") -> tuple[str, ...]:
-    ms = _terms((r.constant_ms, ""), (r.ms_per_mmac, "/M MACs"), (r.ms_per_mb, "/MB"))
-    energy = "–"
-    if r.energy is not None:
-        e = r.energy
-        terms = _terms((e.constant_mj, ""), (e.mj_per_mmac, "/M MACs"), (e.mj_per_mb, "/MB"))
-        energy = f"{terms} mJ, {e.scope}"
-    return r.kernel, _conditions(r), "fitted", ms, energy, f"{r.n} networks, ±{r.cv_error:.1%}", r.source
-
-
-def _terms(*terms: tuple[float, str]) -> str:
-    return " + ".join(f"{value:g}{unit}" for value, unit in terms if value)
+    prices: list[float | None] = [r.constant_ms, r.ms_per_mmac, r.ms_per_mb]
+    e = r.energy
+    prices += [e.constant_mj, e.mj_per_mmac, e.mj_per_mb] if e is not None else [None] * 3
+    return r.kernel, *("–" if p is None else f"{p:.3g}" for p in prices), str(r.n), f"±{r.cv_error:.0%}"
 
 
 def _conditions(item: Any) -> str:

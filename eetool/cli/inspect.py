@@ -35,8 +35,8 @@ def _bundle(path: Path) -> Answer:
     rows = [
         (
             c.name,
-            ", ".join(c.inputs),
-            ", ".join(c.outputs),
+            "\n".join(c.inputs),
+            "\n".join(c.outputs),
             f"{c.macs / 1e6:.2f} M",
             f"{c.parameters:,}",
         )

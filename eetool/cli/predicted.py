@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eetool.cli.console import Answer, table
-from eetool.cli.figures import milliseconds
+from eetool.cli.figures import milliseconds, shares
 
 if TYPE_CHECKING:
     from eetool.profile.energy import Energy
@@ -38,6 +38,8 @@ def prediction_text(p: "Prediction") -> list[Any]:
         *(f"warning: {warning}" for warning in p.warnings),
         "",
         _graph_table(p),
+        "measured: share of the ms that rests on measured entries of exactly these kernels",
+        *_energies(p),
     ]
     if p.exits:
         lines.append("Leaving at each exit, everything that ran")
@@ -57,31 +59,33 @@ def _graph_table(p: "Prediction") -> Any:
             _interval(graph.interval_ms),
             _energy(graph.energy_mj),
             f"{graph.measured_share:.0%}",
-            p.provenance,
         )
         for graph in p.graphs
     ]
-    right = ("MACs (M)", "ms", f"{p.confidence:.0%} interval", "mJ", "on measured entries")
-    return table({"component": "left", **dict.fromkeys(right, "right"), "provenance": "left"}, rows)
+    right = ("MACs (M)", "ms", f"{p.confidence:.0%} interval", "mJ", "measured")
+    return table({"component": "left", **dict.fromkeys(right, "right")}, rows)
 
 
 def _exit_table(p: "Prediction") -> Any:
     rows = [
         (
-            str(at.exit), f"{at.macs / 1e6:.2f}", milliseconds(at.latency_ms), _interval(at.interval_ms),
-            _energy(at.energy_mj), p.provenance,
+            str(at.exit),
+            f"{at.macs / 1e6:.2f}",
+            milliseconds(at.latency_ms),
+            _interval(at.interval_ms),
+            _energy(at.energy_mj),
         )
         for at in p.exits
-    ]  # fmt: skip
+    ]
     right = ("exit", "MACs (M)", "ms", f"{p.confidence:.0%} interval", "mJ")
-    return table({**dict.fromkeys(right, "right"), "provenance": "left"}, rows)
+    return table(dict.fromkeys(right, "right"), rows)
 
 
 def _mean_table(p: "Prediction") -> Any:
     rows = [
         (
             mean.operating_point,
-            " / ".join(f"{share:.0%}" for share in mean.exit_shares),
+            shares(mean.exit_shares),
             milliseconds(mean.latency_ms),
             _interval(mean.interval_ms),
             _energy(mean.energy_mj),
@@ -89,7 +93,7 @@ def _mean_table(p: "Prediction") -> Any:
         for mean in p.means
     ]
     right = ("ms", f"{p.confidence:.0%} interval", "mJ")
-    return table({"operating point": "left", "exit shares": "right", **dict.fromkeys(right, "right")}, rows)
+    return table({"operating point": "left", "exits %": "right", **dict.fromkeys(right, "right")}, rows)
 
 
 def _interval(interval: tuple[float, ...]) -> str:
@@ -97,4 +101,11 @@ def _interval(interval: tuple[float, ...]) -> str:
 
 
 def _energy(energy: "Energy") -> str:
-    return "not known" if energy.value is None else f"{energy.value:.3g} ({energy.scope}, {energy.provenance})"
+    return "not known" if energy.value is None else f"{energy.value:.3g}"
+
+
+def _energies(p: "Prediction") -> list[str]:
+    kinds = sorted(
+        {f"{g.energy_mj.scope}, {g.energy_mj.provenance}" for g in p.graphs if g.energy_mj.value is not None}
+    )
+    return [f"mJ: {kind}" for kind in kinds]

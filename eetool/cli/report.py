@@ -47,9 +47,9 @@ def report(documents: tuple[Path, ...], output: Path, data: str | None, figures:
     if data is not None:
         if material.bench is None:
             raise UsageError("--data shows the examples that a bench names, and none was given")
-        from eetool.report.pictures import thumbnails
+        from eetool.report.pictures import looks
 
-        pictures = thumbnails(data, material.bench)
+        pictures = looks(data, material.bench)
     text = page(material, found, positions, begin, charts, pictures)
     write_atomic(output, text.encode())
     written = _files(charts, figures)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from eetool.cli.complete import complete_device
 from eetool.cli.console import Answer, TerminalProgress, table, verb, write_answer
 from eetool.cli.figures import milliseconds, percent, shares
 from eetool.cli.options import PATH, FiniteRange, data_option, force_option, output_option
@@ -35,7 +36,12 @@ def _limit_options(function: Any) -> Any:
 @verb
 @click.option("--space", required=True, help="mobilenetv3-cifar, mobilenetv3, resnet, or package.module:space.")
 @data_option()
-@click.option("--device", default=None, help="Whose latency and energy count: rpi4, or a hw profile.json.")
+@click.option(
+    "--device",
+    default=None,
+    shell_complete=complete_device,
+    help="Whose latency and energy count: rpi4, or a hw profile.json.",
+)
 @click.option(
     "--objective",
     type=click.Choice(["latency_ms", "energy_mj", "macs"]),

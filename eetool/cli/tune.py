@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from eetool.cli.complete import complete_device
 from eetool.cli.console import Answer, TerminalProgress, table, verb
 from eetool.cli.figures import percent
 from eetool.cli.options import MODEL, PATH, FiniteRange, data_option, force_option, output_option
@@ -35,7 +36,13 @@ from eetool.records import check_output
 )
 @click.option("--max-latency-ms", type=FiniteRange(0, min_open=True), default=None, help="Mean over inputs; see below.")
 @click.option("--max-energy-mj", type=FiniteRange(0, min_open=True), default=None, help="Mean over inputs; see below.")
-@click.option("--device", default=None, metavar="NAME", help="Minimise what its hw profile predicts, and not MACs.")
+@click.option(
+    "--device",
+    default=None,
+    metavar="NAME",
+    shell_complete=complete_device,
+    help="Minimise what its hw profile predicts, and not MACs.",
+)
 @click.option("--profile", type=PATH, default=None, help="Minimise what `eetool profile` measured, and not MACs.")
 @click.option("--drops", default=None, metavar="D,D,…", help="One more operating point for each accuracy drop.")
 @click.option(
@@ -185,7 +192,7 @@ def _tune_checkpoint(
     priced = prices()
     costs = priced.costs(macs) if priced else macs
     answers_of = partial(answer_arrays, checkpoint)
-    tuned = fit_policy(source, checkpoint.record.data, answers_of, costs, macs, aims, score)
+    tuned = fit_policy(source, checkpoint.record.data, answers_of, costs, macs, aims, score, TerminalProgress())
     found = tuned.calibration
     policy = Policy(
         score, found.temperatures, tuned.operating_points, aims.max_accuracy_drop, found.slopes, found.offsets
@@ -215,7 +222,7 @@ def _tune_bundle(
     name = variant or next(iter(bundle.manifest.variants))
     _keep(path, output, len(bundle.variant(name).operating_points) > 1, force)
     priced = prices(variant=name)
-    manifest, tuned = tune_bundle(bundle, name, source, aims, priced.components if priced else None)
+    manifest, tuned = tune_bundle(bundle, name, source, aims, priced.components if priced else None, TerminalProgress())
     if priced and priced.settings is not None:
         manifest = replace(manifest, devices=_with_settings(manifest.devices, priced, name))
     with write_directory(output) as folder:

@@ -6,6 +6,7 @@ from html import escape
 from eetool.bench.exits import Example
 from eetool.report.documents import Material
 from eetool.report.knob import Setting
+from eetool.report.pictures import IMAGE
 from eetool.report.theme import exit_name
 from eetool.report.words import energy, energy_note, milliseconds, percent, shown, threads
 from eetool_measure.machine import Machine
@@ -96,10 +97,17 @@ def _strip(chosen: Iterable[Example], labels: Sequence[str], pictures: Mapping[i
     items = []
     for e in chosen:
         label, answer = escape(labels[e.label]), escape(labels[e.answer])
-        image = f'<img src="{pictures[e.index]}" alt="example {e.index}: {label}">' if e.index in pictures else ""
+        look = pictures.get(e.index, "")
+        image = (
+            f'<img src="{look}" alt="example {e.index}: {label}">'
+            if look.startswith(IMAGE)
+            else f"<q>{escape(look)}</q>"
+        )
+        image = image if look else ""
         said = label if e.label == e.answer else f'<span class="wrong">{answer}, not {label}</span>'
         items.append(f"<li>{image}{said}<br>{100 * e.confidence:.0f} %, #{e.index}</li>")
-    return f'<ul class="strip">{"".join(items)}</ul>'
+    texts = any(not look.startswith(IMAGE) for look in pictures.values())
+    return f'<ul class="strip{" texts" * texts}">{"".join(items)}</ul>'
 
 
 def predictions(material: Material) -> str:

@@ -10,6 +10,7 @@ from eetool.data.sources import Source
 from eetool.data.splits import CERTIFICATE, TEMPERATURE, THRESHOLD, recorded_split
 from eetool.errors import UsageError
 from eetool.model.scores import MAX_SOFTMAX
+from eetool.progress import SILENT, Advance, Progress
 from eetool.tune.calibrate import PLATT, Calibration
 from eetool.tune.calibrate import TEMPERATURE as TEMPERATURE_SCALING
 from eetool.tune.costs import Costs, component_costs
@@ -32,6 +33,7 @@ from eetool_runtime.manifest import Data, Manifest, Variant
 # examples (n, …) of a source to the logits of every exit (exits, n, classes) and learned confidences (early exits, n)
 Answers = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
 _BATCH = 64
+_PIECE = 4 * _BATCH  # examples between two steps of the progress
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ def fit_policy(
     macs: Costs,
     aims: Aims,
     score: str = MAX_SOFTMAX,
+    progress: Progress = SILENT,
 ) -> Tuned:
     """Fit on the temperature and threshold splits of `source`, proved to be those that `data` records.
 
@@ -68,7 +71,8 @@ def fit_policy(
 
     def answered(split: str) -> Labelled:
         indices = recorded_split(source, split, data)
-        logits, learned = answers_of(source.images[indices])
+        with progress(f"answers, {split} split", len(indices)) as advance:
+            logits, learned = _in_pieces(answers_of, source.images[indices], advance)
         return Labelled(logits, source.labels[indices], learned)
 
     held = answered(CERTIFICATE) if aims.certify is not None else None
@@ -86,12 +90,24 @@ def fit_policy(
     return replace(tuned, operating_points={**tuned.operating_points, **more})
 
 
+def _in_pieces(answers_of: Answers, examples: np.ndarray, advance: Advance) -> tuple[np.ndarray, np.ndarray | None]:
+    """All answers at once, though they come in pieces."""
+    logits, learned = [], []
+    for i in range(0, len(examples), _PIECE):
+        answers, sure = answers_of(examples[i : i + _PIECE])
+        logits.append(answers)
+        learned += [] if sure is None else [sure]
+        advance(answers.shape[1])
+    return np.concatenate(logits, 1), np.concatenate(learned, 1) if learned else None
+
+
 def tune_bundle(
     bundle: Bundle,
     variant: str,
     source: Source,
     aims: Aims | float,
     priced: Mapping[str, float] | None = None,
+    progress: Progress = SILENT,
 ) -> tuple[Manifest, Tuned]:
     """The manifest of `bundle` with a policy fitted on the outputs of one of its variants.
 
@@ -125,7 +141,7 @@ def tune_bundle(
         )
         return logits, calibrated.undo(sure[:-1]) if calibrated.slopes else sure[:-1]
 
-    tuned = fit_policy(source, manifest.data, answers_of, costs, macs, aims, manifest.score)
+    tuned = fit_policy(source, manifest.data, answers_of, costs, macs, aims, manifest.score, progress)
     fitted: Variant = replace(
         before,
         temperatures=tuned.calibration.temperatures,

@@ -1,5 +1,6 @@
 """What a terminal gets: loudness, completion, and nothing that has to be waited for."""
 
+import io
 import os
 import subprocess
 import sys
@@ -7,8 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
+
+from eetool.bench.compare import Bench
+from eetool.cli import console
+from eetool.cli.bench import _table as bench_table
+from eetool.cli.profile import _profile_text as profile_text
+from eetool.profile.host import Profile
+from eetool.records import read_record
 
 ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests/golden"
 
 
 def completions(folder: Path, *words: str) -> list[str]:
@@ -76,3 +86,52 @@ print(*({"numpy", "torch", "rich", "eetool_runtime"} & sys.modules.keys()), file
 """
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert done.stderr.split() == []
+
+
+def tables(monkeypatch: pytest.MonkeyPatch, act: Any) -> list[Any]:
+    """The rich tables that are shown while `act` runs."""
+    shown: list[Any] = []
+    monkeypatch.setattr(console, "show", lambda text: shown.extend(item for item in text if not isinstance(item, str)))
+    act()
+    return shown
+
+
+def width(table: Any) -> int:
+    """Columns of the terminal that a table takes without folding a cell."""
+    wide = io.StringIO()
+    Console(file=wide, width=1000).print(table)
+    return max(len(line.rstrip()) for line in wide.getvalue().splitlines())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("devices",),
+        ("devices", "rpi5"),
+        ("inspect", "bundle"),
+        ("inspect", "trained"),
+        ("profile", "bundle", "--device", "rpi4"),
+        ("profile", "bundle", "--device", "rpi5"),
+    ],
+    ids=" ".join,
+)
+def test_tables_fit_80_columns(
+    arguments: tuple[str, ...], cli: Any, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    words = [request.getfixturevalue(w) if w in ("bundle", "trained") else w for w in arguments]
+    shown = tables(monkeypatch, lambda: cli(*words))
+    assert shown
+    assert [width(table) for table in shown if width(table) > 80] == []
+
+
+def test_tables_of_measurements_fit_80_columns() -> None:
+    bench = read_record(Bench, GOLDEN / "bench-1.json", "bench/1")
+    profile = read_record(Profile, GOLDEN / "profile-1.json", "profile/1")
+    shown = [bench_table(bench), *(item for item in profile_text(profile) if not isinstance(item, str))]
+    assert len(shown) >= 5
+    assert max(width(table) for table in shown) <= 80
+
+
+def test_tune_says_how_far_it_is(cli: Any, trained: Path, tmp_path: Path) -> None:
+    said = cli("tune", trained, "--data", "digits", "-o", tmp_path / "t.pt", "--verbose").stderr
+    assert "answers, threshold split: " in said

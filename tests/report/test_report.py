@@ -11,8 +11,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from eetool.data.sources import Source
+from eetool.report import pictures
 from eetool.report.documents import Material, read_material
 from eetool.report.figures import figures
 from eetool.report.html import page
@@ -241,3 +244,28 @@ def test_train_and_tune_documents_are_read(cli: Any, tuned: Path, tmp_path: Path
     words = " ".join(Words((tmp_path / "r.html").read_text()).words)
     assert "MACs to leave" in words
     assert "balanced" in words
+
+
+def test_a_search_shows_its_front_and_its_history(cli: Any, tmp_path: Path) -> None:
+    pytest.importorskip("vl_convert", reason="the extra report is not installed")
+    document = json.loads((GOLDEN / "search-1.json").read_text())
+    answered = cli("report", GOLDEN / "search-1.json", "-o", tmp_path / "front.html", "--json")
+    assert answered.code == 0, answered
+    assert answered.document["charts"] == ["search-front"]
+    words = " ".join(Words((tmp_path / "front.html").read_text()).words)
+    assert f"{len(document['front'])} of {document['evaluated']} candidates" in words
+    assert "Costs are predicted for rpi4." in words
+    document["history"] = [{"evaluated": n, "hypervolume": 0.01 * n} for n in range(1, 13)]
+    (tmp_path / "search.json").write_text(json.dumps(document))
+    answered = cli("report", tmp_path / "search.json", "-o", tmp_path / "history.html", "--json")
+    assert answered.document["charts"] == ["search-front", "search-history"]
+
+
+def test_texts_and_features_can_be_looked_at() -> None:
+    labels, names = np.zeros(2, np.int64), ("no", "yes")
+    ids = np.array([[2, 3, 4, 1, 0, 0]] * 2)
+    texts = Source("tsv:x", ids, labels, names, mirror=False, vocabulary=("good", "<film>"))
+    assert pictures._look(texts, ids[0]) == "good <film> …"
+    sound = Source("npz:x", np.ones((2, 61, 40), np.float32), labels, names, mirror=False)
+    for example in (sound.images[0], np.arange(12, dtype=np.float32), np.zeros((3, 4, 4), np.float32)):
+        assert pictures._look(sound, example).startswith(pictures.IMAGE)
