@@ -92,8 +92,7 @@ def search(space: str, data: str, output: Path, force: bool, resume: bool, **opt
     """
     check_output(output, force or resume)
     beside = output.with_name(output.name + ".study.db")
-    storage = options["storage"]
-    if storage is None and beside.exists() and not resume:
+    if options["storage"] is None and beside.exists() and not resume:
         if not force:
             raise OutputError(f"{beside} holds a study", "--resume goes on with it, --force starts anew.")
         beside.unlink()
@@ -101,19 +100,21 @@ def search(space: str, data: str, output: Path, force: bool, resume: bool, **opt
     from eetool.search.run import Search
     from eetool.search.shrink import Shrinking
     from eetool.search.spaces import load_space
+    from eetool.search.study import PULSE, Storage
     from eetool.train.fit import use_threads
 
     if options["threads"]:
         use_threads(options["threads"])
     progress = TerminalProgress()
     found = Search(load_source(data), load_space(space), _target(options), _options(options))
+    storage = Storage(options["storage"] or f"sqlite:///{beside.absolute()}", PULSE, progress)
     path = options["supernet"] or output.with_name(output.name + ".supernet.pt")
     shrinking = Shrinking(*(options[n] for n in ("supernet_epochs", "batch_size", "learning_rate", "seed")))
     try:
         digest = found.prepare(path, shrinking, options["weights"], progress, options["torch_device"])
         if not options["trials"]:
             return Answer("supernet/1", {"supernet": str(path), "sha256": digest}, [f"wrote {path}"])
-        candidates = found.run(storage or f"sqlite:///{beside.absolute()}", options["study"], digest, progress=progress)
+        candidates = found.run(storage, options["study"], digest, progress)
     except KeyboardInterrupt:
         click.echo("stopped; --resume goes on, and repeats no candidate that is complete.", err=True)
         raise

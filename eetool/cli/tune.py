@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from eetool.cli.complete import complete_device
-from eetool.cli.console import Answer, TerminalProgress, table, verb
-from eetool.cli.figures import percent
+from eetool.cli.console import Answer, TerminalProgress, verb
 from eetool.cli.options import MODEL, PATH, FiniteRange, data_option, force_option, output_option
+from eetool.cli.tuned import tuned_answer
 from eetool.errors import ArtefactError, OutputError, UsageError
 from eetool.records import check_output
 
@@ -46,6 +46,13 @@ from eetool.records import check_output
 @click.option("--profile", type=PATH, default=None, help="Minimise what `eetool profile` measured, and not MACs.")
 @click.option("--drops", default=None, metavar="D,D,…", help="One more operating point for each accuracy drop.")
 @click.option(
+    "--standard-errors",
+    type=FiniteRange(0, 10),
+    default=1.0,
+    show_default=True,
+    help="By how many of its own a drop on the split stays below the limit, so that it holds on new data too.",
+)
+@click.option(
     "--score",
     type=click.Choice(["max_softmax", "entropy", "margin", "learned", "patience"]),
     default=None,
@@ -70,6 +77,7 @@ def tune(
     device: str | None,
     profile: Path | None,
     drops: str | None,
+    standard_errors: float,
     score: str | None,
     calibration: str | None,
     variant: str | None,
@@ -90,7 +98,7 @@ def tune(
     from eetool.tune.fit import Aims
 
     budget = _budget(max_latency_ms, max_energy_mj, device, profile)
-    aims = Aims(max_accuracy_drop, certify, _drops(drops), budget, calibration)
+    aims = Aims(max_accuracy_drop, certify, _drops(drops), budget, calibration, standard_errors)
     unit = budget.unit if budget else "latency_ms"
     prices = partial(_priced, model, device, profile, unit) if device or profile else _nothing
     source = load_source(data, TerminalProgress())
@@ -104,7 +112,7 @@ def tune(
         raise UsageError("--variant is for bundles; a model.pt has no variants yet")
     else:
         tuned, costs = _tune_checkpoint(model, target, source, aims, score, prices, force)
-    return _answer(target, tuned, max_accuracy_drop, costs)
+    return tuned_answer(target, tuned, max_accuracy_drop, costs)
 
 
 def _budget(latency_ms: float | None, energy_mj: float | None, device: str | None, profile: Path | None) -> Any:
@@ -236,93 +244,6 @@ def _with_settings(devices: Any, priced: Any, variant: str) -> dict[str, Any]:
     before = devices.get(priced.device)
     kept = before.variants if before is not None and before.machine == machine else {}
     return {**devices, priced.device: DeviceSettings(machine, {**kept, variant: measured})}
-
-
-def _answer(output: Path, tuned: Any, max_accuracy_drop: float, costs: Any = None) -> Answer:
-    priced, means = costs or (None, {})
-    rows = []
-    for name, point in tuned.operating_points.items():
-        e = point.expected
-        rows.append(
-            (
-                name,
-                "  ".join("never" if t is None else f"{t:.4f}" for t in point.thresholds),
-                f"{100 * e.accuracy:.2f} %",
-                f"{e.mean_macs / 1e6:.2f} M",
-                *([f"{means[name]:.4g}"] if priced else []),
-                "  ".join(f"{100 * share:.0f} %" for share in e.exit_shares),
-            )
-        )
-    columns = {
-        "point": "left",
-        "thresholds": "left",
-        "accuracy": "right",
-        "mean MACs": "right",
-        **({f"mean {priced.unit}": "right"} if priced else {}),
-        "leave at exit 0, 1, …": "left",
-    }
-    e = tuned.operating_points["full"].expected
-    text: list[Any] = [
-        table(columns, rows),
-        "what exits are worth to the inputs that reach them at balanced, in %:",
-        _exits(tuned.diagnoses["balanced"]),
-        f"fitted on {e.n} examples (split {e.split}); `eetool bench` measures on others",
-    ]
-    if priced:
-        scope = f", {priced.scope}" if priced.scope else ""
-        text.append(f"{priced.unit} on {priced.device}: {priced.provenance}{scope}; thresholds minimise it")
-    if all(t is None for t in tuned.operating_points["fast"].thresholds):
-        text.append(
-            f"No exit may be used: {e.n} examples cannot support a drop of {max_accuracy_drop} points. "
-            "Allow more, or bring more held-out data."
-        )
-    for name, point in tuned.operating_points.items():
-        if point.certificate is not None:
-            text.append(_promise(name, point.certificate))
-    for name, diagnosis in tuned.diagnoses.items():
-        text += _degenerate(name, diagnosis)
-    text.append(f"wrote {output}")
-    document = {
-        "output": str(output),
-        "max_accuracy_drop": max_accuracy_drop,
-        "calibration": tuned.calibration.method,
-        **vars(tuned.calibration),
-        "operating_points": tuned.operating_points,
-        "cost": _cost_document(priced, means),
-        "diagnoses": tuned.diagnoses,
-    }
-    return Answer("tune/1", document, text)
-
-
-def _cost_document(priced: Any, means: dict[str, float]) -> dict[str, Any] | None:
-    if priced is None:
-        return None
-    same = {name: getattr(priced, name) for name in ("device", "unit", "provenance", "scope")}
-    return {**same, "means": means}
-
-
-def _promise(name: str, c: Any) -> str:
-    return (
-        f"{name}: on new data at most {c.max_accuracy_drop} points below full depth, with probability {c.confidence} "
-        f"(of {c.n} examples {c.worse} became wrong, {c.better} right; p = {c.p_value:.3g})"
-    )
-
-
-def _degenerate(name: str, diagnosis: Any) -> list[str]:
-    """A line where an operating point is no early exit but a shorter static network."""
-    if diagnosis.degenerate_exit is None:
-        return []
-    where = diagnosis.degenerate_exit
-    return [f"note: at {name} nearly every input leaves at exit {where}; a net cut there would do as well"]
-
-
-def _exits(diagnosis: Any) -> Any:
-    columns = dict.fromkeys(("exit", "reached by", "accuracy", "ECE", "AUROC", "leave"), "right")
-    rows = [
-        (str(i), str(e.n), percent(e.accuracy, 2), percent(e.calibration_error), percent(e.auroc), str(e.leave))
-        for i, e in enumerate(diagnosis.exits)
-    ]
-    return table(columns, rows)
 
 
 command = tune

@@ -18,7 +18,7 @@ from eetool.train.loop import Examples
 from eetool_runtime.manifest import Data, Input, Preprocess
 
 JUDGE = "judge"
-_JUDGE_SHARE, _MOST_JUDGES = 0.2, 5000
+_JUDGE_SHARE, _MOST_JUDGES = 0.2, 2500
 _SEED = 0
 
 

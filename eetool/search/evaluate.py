@@ -27,6 +27,7 @@ from eetool.tune.policy import Labelled, problem_of
 from eetool.tune.thresholds import Problem
 
 _BATCH = 256
+_FORWARD = 64  # images at a time: more of them leave the cache between layers, and take half as long again
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class Evaluator:
         price = self.pricer(spec, net, score)
         costs = costs_of(price, self.setting.objective, self.setting.device)
         clock.lap("price")
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave this form out
         parts = {name: _features(net, getattr(self.data, name)) for name in ("branches", *_HELD_OUT)}
         clock.lap("features")
         branches = [branch for branch in net.exits if isinstance(branch, Branch)]
@@ -145,7 +147,7 @@ def _seed(key: str, seed: int) -> int:
 @torch.no_grad()
 def _features(net: EarlyExitNet, part: Part) -> Features:
     found: list[list[torch.Tensor]] = []
-    for images in torch.split(part.images, _BATCH):
+    for images in torch.split(part.images.contiguous(memory_format=torch.channels_last), _FORWARD):
         with captured(net.backbone, net.taps) as at:
             final = net.backbone(images)
         found.append([*(at[tap] for tap in net.taps), final])

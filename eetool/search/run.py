@@ -26,7 +26,7 @@ from eetool.search.price import ENERGY, LATENCY, MACS, OBJECTIVES, Pricer
 from eetool.search.result import LIMITS, Candidate, Front, SpaceName, excess, front_of, points
 from eetool.search.shrink import Shrinking, load_supernet, save_supernet, train_supernet
 from eetool.search.space import Space
-from eetool.search.study import PULSE, Pulse, Storage, Study
+from eetool.search.study import Storage, Study
 
 _ONNXRUNTIME = "onnxruntime"  # preferred, where the table of a device knows it
 
@@ -139,11 +139,8 @@ class Search:
         )
         return Evaluator(self.space, self.supernet, self.data, self.pricer, setting)
 
-    def run(
-        self, url: str, study: str, supernet_sha256: str, pulse: Pulse = PULSE, progress: Progress = SILENT
-    ) -> list[Candidate]:
+    def run(self, storage: Storage, study: str, supernet_sha256: str, progress: Progress = SILENT) -> list[Candidate]:
         """Take part in a study until it is complete; returns all of its candidates."""
-        storage = Storage(url, pulse, progress)
         o = self.options
         shared = Study(storage, study, self.space, self.terms(supernet_sha256))
         planner = self.method.planner(self.space, o.seed, o.trials)

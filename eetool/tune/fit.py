@@ -40,7 +40,8 @@ _PIECE = 4 * _BATCH  # examples between two steps of the progress
 class Aims:
     """What a policy is to keep to: see `tune`, `drop_points`, `budget_point` and `Promise` in `eetool.tune.policy`.
 
-    `calibration` is the method; null for that of the model, if it was tuned before.
+    `calibration` is the method; null for that of the model, if it was tuned before. `standard_errors` is by how many a
+    drop on the split stays below its limit.
     """
 
     max_accuracy_drop: float
@@ -48,6 +49,7 @@ class Aims:
     drops: tuple[float, ...] = ()
     budget: Budget | None = None
     calibration: str | None = None
+    standard_errors: float = 1.0
 
 
 def fit_policy(
@@ -76,8 +78,10 @@ def fit_policy(
     held = answered(CERTIFICATE) if aims.certify is not None else None
     threshold = answered(THRESHOLD)
     method = aims.calibration or TEMPERATURE_SCALING
-    tuned = tune(answered(TEMPERATURE), threshold, costs, macs, aims.max_accuracy_drop, score, method)
-    more = drop_points(tuned, threshold, costs, macs, aims.drops, score)
+    tuned = tune(
+        answered(TEMPERATURE), threshold, costs, macs, aims.max_accuracy_drop, score, method, aims.standard_errors
+    )
+    more = drop_points(tuned, threshold, costs, macs, aims.drops, score, aims.standard_errors)
     if aims.budget is not None:
         more[BUDGET] = budget_point(tuned, threshold, costs, macs, aims.budget, aims.max_accuracy_drop, score)
     if held is not None and aims.certify is not None:

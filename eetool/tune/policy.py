@@ -14,7 +14,7 @@ from eetool.tune.costs import Costs
 from eetool.tune.diagnose import Diagnosis, diagnose
 from eetool.tune.metrics import Thresholds, exits_taken
 from eetool.tune.scores import calibrated, log_odds
-from eetool.tune.thresholds import Problem, cheapest, most_accurate, path
+from eetool.tune.thresholds import Problem, cautious, most_accurate, path
 from eetool_runtime.manifest import Expected, OperatingPoint, Reached
 
 FULL, BALANCED, FAST, CERTIFIED, BUDGET = "full", "balanced", "fast", "certified", "budget"
@@ -66,6 +66,7 @@ def tune(
     max_accuracy_drop: float,
     score: str = MAX_SOFTMAX,
     method: str = TEMPERATURE,
+    standard_errors: float = 0.0,
 ) -> Tuned:
     """Fit temperatures on one split and operating points on another.
 
@@ -76,12 +77,13 @@ def tune(
         macs: MACs, for the figures that every operating point carries.
         score: what gates go by, one of `eetool.model.scores.SCORES`.
         method: how confidences are calibrated, one of `eetool.tune.calibrate.METHODS`.
+        standard_errors: by how many a drop on the split must stay below the limit.
     """
     calibration = calibrate(temperature, score, method)
     problem = problem_of(calibration, threshold, costs, score)
     thresholds: dict[str, Thresholds] = {FULL: (None,) * problem.early}
     for name, share in _SHARE_OF_DROP.items():
-        thresholds[name] = cheapest(problem, share * max_accuracy_drop)
+        thresholds[name] = cautious(problem, share * max_accuracy_drop, standard_errors)
     points = {name: OperatingPoint(t, _expected(problem, macs, t)) for name, t in thresholds.items()}
     return Tuned(calibration, points, {name: diagnose(problem, t) for name, t in thresholds.items()})
 
@@ -98,11 +100,17 @@ def calibrate(split: Labelled, score: str, method: str = TEMPERATURE) -> Calibra
 
 
 def drop_points(
-    tuned: Tuned, threshold: Labelled, costs: Costs, macs: Costs, drops: Sequence[float], score: str = MAX_SOFTMAX
+    tuned: Tuned,
+    threshold: Labelled,
+    costs: Costs,
+    macs: Costs,
+    drops: Sequence[float],
+    score: str = MAX_SOFTMAX,
+    standard_errors: float = 0.0,
 ) -> dict[str, OperatingPoint]:
     """One more operating point for each accuracy drop, in percentage points: `drop-0.5`, …"""
     problem = problem_of(tuned.calibration, threshold, costs, score)
-    chosen = {f"drop-{drop:g}": cheapest(problem, drop) for drop in drops}
+    chosen = {f"drop-{drop:g}": cautious(problem, drop, standard_errors) for drop in drops}
     return {name: OperatingPoint(t, _expected(problem, macs, t)) for name, t in chosen.items()}
 
 

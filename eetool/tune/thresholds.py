@@ -17,6 +17,7 @@ from eetool.tune.metrics import Thresholds, exits_taken
 
 _PRICES = 48  # of an error, from worthless to prohibitive
 _ROUNDS = 30
+_CAUTIOUS_ROUNDS = 2
 _GRID = 24  # values of one threshold for each of which the best of another is looked for
 
 # (mean costs, errors) of many choices to the index of the best of them
@@ -62,6 +63,12 @@ class Problem:
         right = self.correct[exits_taken(self.confidences, thresholds), np.arange(self.n)]
         return int((self.correct[-1] & ~right).sum()), int((right & ~self.correct[-1]).sum())
 
+    def standard_error(self, thresholds: Thresholds) -> float:
+        """Of the drop on the split, in percentage points."""
+        worse, better = self.changes(thresholds)
+        variance = (worse + better) / self.n - ((worse - better) / self.n) ** 2
+        return 100 * float(np.sqrt(max(variance, 0.0) / self.n))
+
     def vary(self, thresholds: Thresholds, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Every value of one threshold that makes a difference, with what comes of it.
 
@@ -99,6 +106,25 @@ def cheapest(problem: Problem, max_accuracy_drop: float) -> Thresholds:
     if allowed < 0:
         return (None,) * problem.early
     return _search(problem, lambda costs, errors: int(np.lexsort((errors, costs, errors > allowed))[0]))
+
+
+def cautious(problem: Problem, max_accuracy_drop: float, standard_errors: float) -> Thresholds:
+    """As `cheapest`, but the drop on the split and so many of its standard errors together stay within the limit.
+
+    The search picks what happens to look good on the split, so what is just allowed there loses more on new data
+    (docs/decisions/0016). A standard error is that of a mean of n paired differences, 1, 0 or −1 each.
+    """
+    full: Thresholds = (None,) * problem.early
+    tried, aim = [full], max_accuracy_drop
+    for _ in range(1 + _CAUTIOUS_ROUNDS * (standard_errors > 0)):
+        tried.append(cheapest(problem, aim))
+        # What is safer changes less, so its own standard error is mostly smaller than the one that it makes room for.
+        aim = max(max_accuracy_drop - standard_errors * problem.standard_error(tried[-1]), 0.0)
+
+    def spent(choice: Thresholds) -> float:
+        return 100 * problem.evaluate(choice)[1] / problem.n + standard_errors * problem.standard_error(choice)
+
+    return min((c for c in tried if c == full or spent(c) <= max_accuracy_drop), key=lambda c: problem.evaluate(c)[0])
 
 
 def most_accurate(problem: Problem, max_cost: float) -> Thresholds:

@@ -74,7 +74,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def worker(server: Server, trials: int, seconds: float, log: Path) -> subprocess.Popen[str]:
-    path = os.pathsep.join((str(HERE), str(ROOT), str(ROOT / "runtimes/python")))
+    path = os.pathsep.join(map(str, (HERE, ROOT, ROOT / "runtimes/python", ROOT / "runtimes/measure")))
     command = [sys.executable, str(HERE / "fake_work.py"), server.url, str(trials), str(seconds), str(log)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, text=True, env={**os.environ, "PYTHONPATH": path}, **pipes)  # type: ignore[call-overload,no-any-return]

@@ -4,12 +4,12 @@ from itertools import pairwise, product
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eetool.tune.costs import Costs
 from eetool.tune.metrics import Thresholds
-from eetool.tune.thresholds import Problem, _value, cheapest, front, most_accurate
+from eetool.tune.thresholds import Problem, _value, cautious, cheapest, front, most_accurate
 
 
 def problem(seed: int, n: int, early: int) -> Problem:
@@ -52,6 +52,25 @@ def test_with_one_early_exit_nothing_is_cheaper(p: Problem, drop: float) -> None
     cost, _ = p.evaluate(cheapest(p, drop))
     anything: list[Thresholds] = [(float(value),) for value in np.unique(p.confidences[0])]
     assert all(cost <= other + 1e-9 for other in everything_allowed(p, drop, anything))
+
+
+@settings(max_examples=30)  # a cautious search is three searches
+@given(problems, drops, st.floats(0, 3))
+def test_caution_leaves_room_for_standard_errors(p: Problem, drop: float, spare: float) -> None:
+    choice = cautious(p, drop, spare)
+    cost, errors = p.evaluate(choice)
+    if choice != (None,) * p.early:
+        worse, better = p.changes(choice)
+        differences = np.repeat([1.0, -1.0, 0.0], [worse, better, p.n - worse - better])
+        assert 100 * (differences.mean() + spare * differences.std() / np.sqrt(p.n)) <= drop + 1e-9
+    assert cost >= p.evaluate(cheapest(p, drop))[0] - 1e-9
+    assert errors <= max(0, p.allowed_errors(drop))
+
+
+@settings(max_examples=30)
+@given(problems, drops)
+def test_without_caution_nothing_changes(p: Problem, drop: float) -> None:
+    assert p.evaluate(cautious(p, drop, 0.0)) == p.evaluate(cheapest(p, drop))
 
 
 @given(problems, drops)

@@ -1,0 +1,227 @@
+"""Searches side by side: what each method finds, what each part of AEBNAS is worth, and what a search costs.
+
+    python benchmarks/search.py --data cifar10:DIR --folder results [--trials N] [--seeds 3] [--parts compare,ablation]
+
+Every search has as many evaluations, the same supernet and the same reference point, fixed beforehand: half of the
+answers wrong, and the largest network without exits. Fronts are scored anew on the test split. Studies, supernet and
+scores stay in --folder: run the same line again to go on after an interruption. Prints one JSON document.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from eetool.data.sources import Source, load_source
+from eetool.data.splits import TEST, split_source
+from eetool.profile.device import device_of
+from eetool.records import decode, encode, parse_json, write_atomic
+from eetool.search import pareto
+from eetool.search.data import Part
+from eetool.search.evaluate import Evaluator
+from eetool.search.price import LATENCY, MACS
+from eetool.search.result import Candidate, figure, front_of, points
+from eetool.search.run import Options, Search, Target
+from eetool.search.shrink import Shrinking
+from eetool.search.spaces import load_space
+from eetool.search.study import PULSE, Storage
+
+METHODS = ("aebnas", "nachos", "edanas", "random")
+ARMS = {(b, t): f"branches {b}, thresholds {t}" for b in ("searched", "fixed") for t in ("tuned", "fixed")}
+PARTS = ("compare", "ablation", "objectives", "workers")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Candidates of one search on the judge part, and its front on the test split."""
+
+    found: list[Candidate]
+    front: list[Candidate]
+
+
+def main() -> None:
+    """Run what was asked for and print what was found."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--space", default="mobilenetv3-cifar")
+    parser.add_argument("--device", default="rpi4")
+    parser.add_argument("--trials", type=int, default=180)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--supernet-epochs", type=int, default=60)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--examples", type=int, default=2048)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--max-latency-ms", type=float, default=None, help="of the part objectives")
+    parser.add_argument("--worker-trials", type=int, default=24)
+    parser.add_argument("--parts", default=",".join(PARTS))
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    bench = Bench(options, load_source(options.data))
+    document: dict[str, Any] = {name: value for name, value in vars(options).items() if name != "folder"}
+    document["reference"] = dict(zip(("error", "latency_ms"), bench.reference(LATENCY), strict=True))
+    for part in options.parts.split(","):
+        document[part] = getattr(bench, part)()
+    print(json.dumps(document, indent=2))
+
+
+class Bench:
+    """Searches that share a folder, a supernet and a reference point."""
+
+    def __init__(self, options: argparse.Namespace, source: Source) -> None:
+        self.o, self.source = options, source
+        self.target = Target(device_of(options.device))
+        self.supernet = options.folder / "supernet.pt"
+
+    def options(self, seed: int, **more: Any) -> Options:
+        """Of one search."""
+        return Options(trials=self.o.trials, seed=seed, examples=self.o.examples, epochs=self.o.epochs, **more)
+
+    def reference(self, objective: str) -> tuple[float, float]:
+        """Fixed before any search: half of the answers wrong, and the largest network without exits."""
+        return self.search(self.options(0, objective=objective)).reference()
+
+    def search(self, options: Options) -> Search:
+        """One search, not begun."""
+        return Search(self.source, load_space(self.o.space), self.target, options)
+
+    def scored(self, label: str, options: Options) -> Scored:
+        """A search taken to its end, or what an earlier run of this program left of it."""
+        path = self.o.folder / f"{label.replace(' ', '-')}-{options.seed}.json"
+        if path.exists():
+            kept = parse_json(path.read_text(), ValueError)
+            read = {name: [decode(Candidate, c, ValueError) for c in kept[name]] for name in ("found", "front")}
+            return Scored(**read)
+        search = self.search(options)
+        digest = search.prepare(self.supernet, Shrinking(self.o.supernet_epochs, self.o.batch_size))
+        storage = Storage(f"sqlite:///{(self.o.folder / 'studies.db').absolute()}", PULSE)
+        found = search.run(storage, f"{label} {options.seed}", digest)
+        best = front_of(found, search.objective, options.limits)
+        again = self.on_test(search)
+        made = Scored(found, [again(candidate.encoding) for candidate in best])
+        write_atomic(path, json.dumps(encode({"found": made.found, "front": made.front})).encode())
+        return made
+
+    def on_test(self, search: Search) -> Evaluator:
+        """The same evaluation, judged on the test split."""
+        indices = split_source(self.source)[TEST]
+        images = search.data.learn.normalise(torch.from_numpy(self.source.images[indices]))
+        evaluator = search.evaluator()
+        evaluator.data = replace(search.data, judge=Part(images, torch.from_numpy(self.source.labels[indices])))
+        return evaluator
+
+    def compare(self) -> dict[str, Any]:
+        """Hypervolume (accuracy × mean latency) of every method, on the test split, and against aebnas."""
+        area = {m: [self.area(self.scored(m, self.options(s, algorithm=m))) for s in self.seeds()] for m in METHODS}
+        rows = {m: {"hypervolume": areas, **_spread(areas)} for m, areas in area.items()}
+        for m in METHODS[1:]:
+            rows[m]["aebnas_is_times"] = [a / b if b else None for a, b in zip(area["aebnas"], area[m], strict=True)]
+        cost = {m: self.cost(self.scored(m, self.options(0, algorithm=m)).found) for m in METHODS}
+        return {"methods": rows, "seconds_per_candidate": cost}
+
+    def ablation(self) -> dict[str, Any]:
+        """Four arms; what each part adds to the area by itself, and both together; and the paper's claim in MACs."""
+        fronts = {
+            arm: [self.scored(label, self.options(s, branches=arm[0], thresholds=arm[1])) for s in self.seeds()]
+            for arm, label in ARMS.items()
+        }
+        area = {arm: [self.area(scored) for scored in found] for arm, found in fronts.items()}
+        both, neither = np.mean(area["searched", "tuned"]), np.mean(area["fixed", "fixed"])
+        gain = float(both - neither)
+        alone = {"branches": ("searched", "fixed"), "thresholds": ("fixed", "tuned")}
+        claim = [
+            _gains(searched.front, fixed.front)
+            for searched, fixed in zip(fronts["searched", "tuned"], fronts["fixed", "tuned"], strict=True)
+        ]
+        return {
+            "arms": {label: {"hypervolume": area[arm], **_spread(area[arm])} for arm, label in ARMS.items()},
+            "gain_of_both": gain,
+            "share_of_gain_alone": {
+                name: float(np.mean(area[arm]) - neither) / gain if gain else None for name, arm in alone.items()
+            },
+            "accuracy_gained_by_searched_branches_at_no_more_macs": claim,
+        }
+
+    def objectives(self) -> dict[str, Any]:
+        """Of a search for latency and one for MACs, the most accurate that keeps to a latency limit, on the test."""
+        limit = self.o.max_latency_ms or 0.25 * self.reference(LATENCY)[1]
+        found: dict[str, list[Any]] = {LATENCY: [], MACS: []}
+        for seed in self.seeds():
+            for objective, rows in found.items():
+                scored = self.scored(f"for {objective}", self.options(seed, objective=objective))
+                kept = [c for c in scored.found if (figure(c, LATENCY) or 0) <= limit]
+                best = max(kept, key=lambda c: c.figures.accuracy, default=None)
+                search = self.search(self.options(seed, objective=objective))
+                search.prepare(self.supernet, Shrinking(self.o.supernet_epochs, self.o.batch_size))
+                rows.append(None if best is None else asdict(self.on_test(search)(best.encoding).figures))
+        return {"max_latency_ms": limit, **found}
+
+    def workers(self) -> dict[str, Any]:
+        """Evaluations per hour of 1, 2 and 4 workers on this machine, from the first candidate to the last."""
+        return {str(count): self.pace(count) for count in (1, 2, 4)}
+
+    def pace(self, count: int) -> float:
+        """Evaluations per hour, one thread each."""
+        search = self.search(self.options(0))
+        search.prepare(self.supernet, Shrinking(self.o.supernet_epochs, self.o.batch_size))
+        database = self.o.folder / f"workers-{count}.db"
+        database.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "eetool", "search", "--space", self.o.space, "--data", self.o.data]
+        command += ["--device", self.o.device, "--trials", str(self.o.worker_trials), "--algorithm", "random"]
+        command += ["--supernet", str(self.supernet), "--storage", f"sqlite:///{database.absolute()}", "--threads", "1"]
+        command += ["--examples", str(self.o.examples), "--epochs", str(self.o.epochs), "--force"]
+        outputs = [self.o.folder / f"workers-{count}-{i}.json" for i in range(count)]
+        started = [subprocess.Popen([*command, "-o", str(path)], stdout=subprocess.DEVNULL) for path in outputs]
+        if any(process.wait() for process in started):
+            raise SystemExit("a worker failed")
+        trials = list(_finished(database))
+        seconds = (max(end for _, end in trials) - min(start for start, _ in trials)).total_seconds()
+        return round(3600 * len(trials) / seconds, 1)
+
+    def seeds(self) -> range:
+        """Of every search."""
+        return range(self.o.seeds)
+
+    def area(self, scored: Scored) -> float:
+        """Hypervolume of a front on the test split."""
+        return pareto.hypervolume(points(scored.front, LATENCY), self.reference(LATENCY))
+
+    @staticmethod
+    def cost(found: list[Candidate]) -> dict[str, float]:
+        """Mean seconds of a candidate, in all and by part."""
+        parts = {name: float(np.mean([c.seconds[name] for c in found])) for name in found[0].seconds}
+        return {"all": sum(parts.values()), **parts}
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    return {"mean": float(np.mean(values)), "deviation": float(np.std(values))}
+
+
+def _gains(searched: list[Candidate], fixed: list[Candidate]) -> dict[str, float | int | None]:
+    """At the MACs of every candidate with fixed branches, how much more accurate the best with searched ones is."""
+    gains = []
+    for candidate in fixed:
+        rivals = [c.figures.accuracy for c in searched if c.figures.macs <= candidate.figures.macs]
+        if rivals:
+            gains.append(max(rivals) - candidate.figures.accuracy)
+    mean = float(np.mean(gains)) if gains else None
+    return {"compared": len(gains), "of": len(fixed), "mean": mean, "better": sum(g > 0 for g in gains)}
+
+
+def _finished(database: Path) -> Iterator[tuple[Any, Any]]:
+    import optuna
+
+    for trial in optuna.load_study(study_name="search", storage=f"sqlite:///{database.absolute()}").trials:
+        if trial.state == optuna.trial.TrialState.COMPLETE:
+            yield trial.datetime_start, trial.datetime_complete
+
+
+if __name__ == "__main__":
+    main()
