@@ -169,13 +169,13 @@ def _class_shares(material: Material, found: Sequence[Setting], start: str) -> I
         transform=[HERE], params=point_parameter(start),
     )  # fmt: skip
     which = "" if len(shown) == len(labels) else f" The {len(shown)} of {len(labels)} classes that differ most."
-    caption = f"Sorted by how many leave at exit 0 at {start}; follows the knob.{which}"
+    caption = f"Sorted by how many leave early at {start}; follows the knob.{which}"
     yield Figure("class-shares", "classes", "Where each class leaves", caption, spec)
 
 
 def _telling_classes(counts: Sequence[Sequence[int]]) -> list[int]:
-    """Numbers of the classes, most of whose inputs leave at exit 0 first; of many the two ends."""
-    order = sorted(range(len(counts)), key=lambda c: -counts[c][0] / max(sum(counts[c]), 1))
+    """Numbers of the classes, those whose inputs leave early first; of many the two ends."""
+    order = sorted(range(len(counts)), key=lambda c: counts[c][-1] / max(sum(counts[c]), 1))
     half = _MOST_CLASSES // 2
     return order if len(order) <= _MOST_CLASSES else [*order[:half], *order[-half:]]
 

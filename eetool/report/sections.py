@@ -130,7 +130,7 @@ def predictions(material: Material) -> str:
         parts.append(f"<div>{title}{_table(heads, rows)}{notes}</div>")
     if not parts:
         return ""
-    return f'<section id="predictions"><h2>Predicted for devices</h2><div class="two">{"".join(parts)}</div></section>'
+    return f'<section id="predictions"><h2>Predicted for devices</h2>{"".join(parts)}</section>'
 
 
 def training(material: Material) -> str:
