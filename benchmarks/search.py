@@ -34,7 +34,8 @@ from eetool.search.spaces import load_space
 from eetool.search.study import PULSE, Storage
 
 METHODS = ("aebnas", "nachos", "edanas", "random")
-ARMS = {(b, t): f"branches {b}, thresholds {t}" for b in ("searched", "fixed") for t in ("tuned", "fixed")}
+ARMS = {(b, t): f"branches {b} thresholds {t}" for b in ("searched", "fixed") for t in ("tuned", "fixed")}
+ARMS["searched", "tuned"] = METHODS[0]  # the method itself
 PARTS = ("compare", "ablation", "objectives", "workers")
 
 
@@ -135,7 +136,8 @@ class Bench:
         area = {arm: [self.area(scored) for scored in found] for arm, found in fronts.items()}
         both, neither = np.mean(area["searched", "tuned"]), np.mean(area["fixed", "fixed"])
         gain = float(both - neither)
-        alone = {"branches": ("searched", "fixed"), "thresholds": ("fixed", "tuned")}
+        arms = {"branches": ("searched", "fixed"), "thresholds": ("fixed", "tuned")}
+        alone = {name: float(np.mean(area[arm]) - neither) for name, arm in arms.items()}
         claim = [
             _gains(searched.front, fixed.front)
             for searched, fixed in zip(fronts["searched", "tuned"], fronts["fixed", "tuned"], strict=True)
@@ -143,15 +145,14 @@ class Bench:
         return {
             "arms": {label: {"hypervolume": area[arm], **_spread(area[arm])} for arm, label in ARMS.items()},
             "gain_of_both": gain,
-            "share_of_gain_alone": {
-                name: float(np.mean(area[arm]) - neither) / gain if gain else None for name, arm in alone.items()
-            },
+            "gain_alone": alone,
+            "share_of_gain_alone": {name: one / gain if gain > 0 else None for name, one in alone.items()},
             "accuracy_gained_by_searched_branches_at_no_more_macs": claim,
         }
 
     def objectives(self) -> dict[str, Any]:
         """Of a search for latency and one for MACs, the most accurate that keeps to a latency limit, on the test."""
-        limit = self.o.max_latency_ms or 0.25 * self.reference(LATENCY)[1]
+        limit = self.o.max_latency_ms or 0.5 * self.reference(LATENCY)[1]
         found: dict[str, list[Any]] = {LATENCY: [], MACS: []}
         for seed in self.seeds():
             for objective, rows in found.items():

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from eetool.errors import MissingError
 from eetool.model.branches import Branch
 from eetool.model.checkpoint import ModelSpec, build_net
 from eetool.model.early_exit import EarlyExitNet, captured
@@ -18,7 +19,7 @@ from eetool.search.data import Part, SearchData
 from eetool.search.fixed import adaptive_branches
 from eetool.search.heads import CostGoal, Features, answers, train_branches
 from eetool.search.price import ENERGY, LATENCY, MACS, Price, Pricer, costs_of
-from eetool.search.result import MIN_ACCURACY, Candidate, Figures
+from eetool.search.result import MIN_ACCURACY, Candidate, Figures, figure
 from eetool.search.space import Genome, Network, Space, key_of
 from eetool.search.thresholds import RULES, Cut
 from eetool.tune.calibrate import Calibration, fit_temperature
@@ -40,7 +41,7 @@ class Setting:
         thresholds: rule by which thresholds are found, one of `eetool.search.thresholds.RULES`.
         learned: exits have confidence heads, trained as in NACHOS, and gates go by them.
         max_accuracy_drop: points that tuned thresholds may lose against full depth.
-        examples, epochs: training images, and passes over their features, for the branches.
+        epochs: passes over the features that branches learn from.
         calibration: batches for statistics of batch normalisations.
     """
 
@@ -49,7 +50,6 @@ class Setting:
     thresholds: str = "tuned"
     learned: bool = False
     max_accuracy_drop: float = 1.0
-    examples: int = 2048
     epochs: int = 4
     calibration: int = 4
     device: str = ""
@@ -63,7 +63,11 @@ class Evaluator:
         self.space, self.supernet, self.data, self.pricer, self.setting = space, supernet, data, pricer, setting
 
     def __call__(self, genome: Genome) -> Candidate:
-        """Everything about one genome, in seconds."""
+        """Everything about one genome, in seconds.
+
+        Raises:
+            MissingError: the objective, or a figure that is limited, is not known for this network and device.
+        """
         key, clock = key_of(genome), _Clock()
         network = self.space.network(genome)
         torch.manual_seed(_seed(key, self.setting.seed))
@@ -92,7 +96,7 @@ class Evaluator:
         thresholds = RULES[self.setting.thresholds](problem, cut)
         clock.lap("thresholds")
         figures = _figures(problem_of(calibration, held["judge"], costs, score), thresholds, price)
-        return Candidate(
+        candidate = Candidate(
             id=key[:12],
             encoding=genome,
             backbone=network.backbone,
@@ -105,6 +109,16 @@ class Evaluator:
             figures=figures,
             seconds=clock.laps,
         )
+        self._check(candidate)
+        return candidate
+
+    def _check(self, candidate: Candidate) -> None:
+        unknown = [name for name in self.setting.limits if figure(candidate, name) is None]
+        if unknown:
+            raise MissingError(
+                f"{unknown[0]} of {candidate.backbone} is not known, so a limit on it cannot be kept",
+                "Leave that limit away, or give a --device whose table knows it.",
+            )
 
     def _build(self, network: Network) -> tuple[EarlyExitNet, ModelSpec]:
         branches = network.branches

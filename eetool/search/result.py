@@ -76,6 +76,7 @@ class Front:
     Attributes:
         objective: whose mean over inputs is on the front beside accuracy.
         provenance: of each figure: accuracies are `measured` on the judge part, costs are `predicted` or `estimated`.
+        energy_scope: what energies cover; null where they are not known.
         reference: error and cost that the hypervolume reaches up to.
         knee: id of the candidate at the bend of the front.
         evaluated, feasible: candidates in all, and those that keep to the limits.
@@ -93,6 +94,7 @@ class Front:
     threads: int | None
     limits: dict[str, float]
     provenance: dict[str, str | None]
+    energy_scope: str | None
     evaluated: int
     feasible: int
     reference: tuple[float, ...]

@@ -14,6 +14,7 @@ from eetool.errors import UsageError
 from eetool.model.ofa import load_ofa
 from eetool.model.supernet import Supernet
 from eetool.profile.device import HwProfile
+from eetool.profile.energy import UNKNOWN, Energy
 from eetool.profile.predict import PREDICTED
 from eetool.profile.predict import Predictor as DevicePredictor
 from eetool.progress import SILENT, Progress
@@ -197,6 +198,7 @@ class Search:
             threads=book.threads if book else None,
             limits=dict(o.limits),
             provenance=self._provenance(),
+            energy_scope=self._energy().scope,
             evaluated=len(candidates),
             feasible=feasible,
             reference=reference,
@@ -207,16 +209,16 @@ class Search:
         )
 
     def _provenance(self) -> dict[str, str | None]:
-        energy = None
-        if self.predictor is not None:
-            cost = self.predictor.graph("none", [])
-            energy = cost.energy_mj.provenance
         return {
             "accuracy": "measured",
             "macs": "counted",
             LATENCY: PREDICTED if self.predictor is not None else None,
-            ENERGY: energy,
+            ENERGY: self._energy().provenance,
         }
+
+    def _energy(self) -> Energy:
+        """Of nothing: where energies come from, and what they cover."""
+        return UNKNOWN if self.predictor is None else self.predictor.graph("nothing", []).energy_mj
 
 
 def _known_backend(profile: HwProfile) -> str:

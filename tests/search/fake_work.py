@@ -19,6 +19,7 @@ from eetool.search.study import Pulse, Storage, Study
 
 OBJECTIVE, LIMITS = "macs", {"macs": 40.0}
 PULSE = Pulse(beat=1, silence=4, patience=60)
+PATIENT = Pulse(beat=1, silence=20, patience=120)  # on a busy machine a living process may not run for seconds
 SPACE = small_spaces.mobile()
 TERMS = {"space": SPACE.hash, "seed": 0, "objective": OBJECTIVE, "limits": LIMITS}
 
@@ -36,11 +37,11 @@ def candidate(genome: Genome) -> Candidate:
 
 
 def take_part(
-    url: str, trials: int, evaluate: Callable[[Genome], Any] = candidate, name: str = "shared", seed: int = 0
+    url: str, trials: int, evaluate: Callable[[Genome], Any] = candidate, name: str = "shared", pulse: Pulse = PULSE
 ) -> list[Candidate]:
     """One worker of a study."""
-    study = Study(Storage(url, PULSE), name, SPACE, TERMS)
-    return study.work(METHODS["random"].planner(SPACE, seed, trials), evaluate, trials, OBJECTIVE, LIMITS)
+    study = Study(Storage(url, pulse), name, SPACE, TERMS)
+    return study.work(METHODS["random"].planner(SPACE, 0, trials), evaluate, trials, OBJECTIVE, LIMITS)
 
 
 def main() -> None:
@@ -52,7 +53,7 @@ def main() -> None:
         time.sleep(seconds)
         return candidate(genome)
 
-    found = take_part(url, trials, slow)
+    found = take_part(url, trials, slow, pulse=PATIENT)
     sys.stdout.write("\n".join(c.id for c in found))
 
 

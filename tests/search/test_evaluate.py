@@ -9,7 +9,7 @@ import torch
 
 from eetool.data.sources import Source
 from eetool.data.splits import TEST, TRAIN, split_record, split_source
-from eetool.errors import BudgetError
+from eetool.errors import BudgetError, MissingError
 from eetool.model.branches import Branch, BranchSpec
 from eetool.model.references import build
 from eetool.model.references.record import float_input
@@ -79,6 +79,18 @@ def test_methods_gate_as_their_papers_do(evaluators: dict[str, Evaluator]) -> No
     edanas = evaluators["edanas"](evaluators["edanas"].space.smallest())
     assert edanas.score == "margin"
     assert edanas.thresholds == (0.1,)
+
+
+def test_a_limit_on_what_is_not_known_cannot_be_kept(evaluators: dict[str, Evaluator]) -> None:
+    known = evaluators["aebnas"]
+    setting = Setting("macs", {"energy_mj": 1.0}, epochs=0)
+    blind = Evaluator(known.space, known.supernet, known.data, Pricer(), setting)
+    with pytest.raises(MissingError, match=r"energy_mj of .* is not known"):
+        blind(known.space.smallest())
+    with pytest.raises(MissingError, match="latency_ms"):
+        Evaluator(known.space, known.supernet, known.data, Pricer(), replace(setting, objective="latency_ms"))(
+            known.space.smallest()
+        )
 
 
 def test_the_test_split_is_never_seen(digits: Source, data: SearchData) -> None:
