@@ -38,7 +38,7 @@ def config(ink: str = INK) -> Spec:
         "view": {"stroke": None},
         "axis": {
             **quiet, "domainColor": ink, "tickColor": ink, "gridColor": ink, "gridOpacity": 0.15, "tickCount": 5,
-            "labelOverlap": "greedy",
+            "labelOverlap": "greedy", "labelSeparation": 20,
         },
         "legend": {
             **quiet, "orient": "bottom", "columns": 3, "labelLimit": 110, "title": None, "symbolStrokeWidth": 2,
