@@ -17,7 +17,7 @@ from eetool.tune.metrics import Thresholds, exits_taken
 
 _PRICES = 48  # of an error, from worthless to prohibitive
 _ROUNDS = 30
-_CAUTIOUS_ROUNDS = 2
+_GRID_SHARED, _GRID_ONE = 200, 100  # choices that a cautious search looks at, of all thresholds and of one
 _GRID = 24  # values of one threshold for each of which the best of another is looked for
 
 # (mean costs, errors) of many choices to the index of the best of them
@@ -115,16 +115,25 @@ def cautious(problem: Problem, max_accuracy_drop: float, standard_errors: float)
     (docs/decisions/0016). A standard error is that of a mean of n paired differences, 1, 0 or −1 each.
     """
     full: Thresholds = (None,) * problem.early
-    tried, aim = [full], max_accuracy_drop
-    for _ in range(1 + _CAUTIOUS_ROUNDS * (standard_errors > 0)):
-        tried.append(cheapest(problem, aim))
-        # What is safer changes less, so its own standard error is mostly smaller than the one that it makes room for.
-        aim = max(max_accuracy_drop - standard_errors * problem.standard_error(tried[-1]), 0.0)
+    best = cheapest(problem, max_accuracy_drop)
+    if standard_errors == 0 or best == full:
+        return best
+    allowed = problem.allowed_errors(max_accuracy_drop)
 
-    def spent(choice: Thresholds) -> float:
-        return 100 * problem.evaluate(choice)[1] / problem.n + standard_errors * problem.standard_error(choice)
+    def kept(choice: Thresholds) -> bool:
+        errors = problem.evaluate(choice)[1]
+        room = max_accuracy_drop - standard_errors * problem.standard_error(choice)
+        return errors <= allowed and 100 * errors / problem.n <= room
 
-    return min((c for c in tried if c == full or spent(c) <= max_accuracy_drop), key=lambda c: problem.evaluate(c)[0])
+    shared = list(_shared(problem))
+    tried = [best, *_along_prices(problem), *shared[:: 1 + len(shared) // _GRID_SHARED]]
+    best = min([full, *filter(kept, tried)], key=lambda choice: problem.evaluate(choice)[0])
+    for index in (*range(problem.early), *range(problem.early)):
+        values = problem.vary(best, index)[0]
+        some = values[np.unique(np.linspace(0, len(values) - 1, _GRID_ONE).astype(int))]
+        near = [best, *filter(kept, (_with(best, index, _value(value)) for value in some))]
+        best = min(near, key=lambda choice: problem.evaluate(choice)[0])
+    return best
 
 
 def most_accurate(problem: Problem, max_cost: float) -> Thresholds:
