@@ -35,7 +35,7 @@ def test_a_bundle_shows_its_wiring_and_its_operating_points(cli: Any, bundle: Pa
     assert document["kind"] == "bundle"
     assert document["manifest"]["schema_version"] == "1.0"
     said = cli("inspect", bundle).stdout
-    for words in ("2 early exits", "seg0", "exit0_temperature, seg0_out", "balanced (default)", "data: digits"):
+    for words in ("2 early exits", "seg0", "exit0_temperature", "seg0_out", "balanced (default)", "data: digits"):
         assert words in said
 
 
