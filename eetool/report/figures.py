@@ -159,7 +159,7 @@ def _class_shares(material: Material, found: Sequence[Setting], start: str) -> I
                 "field": "inputs", "type": "quantitative", "aggregate": "sum", "stack": "normalize",
                 "title": "inputs of the class (%)", "axis": {"labelExpr": "round(datum.value * 100)"},
             },
-            "y": {"field": "class", "sort": None, "title": None, "axis": {"labelLimit": 110}},
+            "y": {"field": "class", "sort": None, "title": None, "axis": {"labelLimit": 110, "labelSeparation": 0}},
             "color": {"field": "exit", "scale": exit_scale(n), "sort": None, "legend": {}},
             "order": {"field": "order"},
         },
