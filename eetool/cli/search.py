@@ -137,18 +137,9 @@ def _options(options: dict[str, Any]) -> Any:
     limits = {name: options[f"max_{name}"] for name in _LIMITS if options[f"max_{name}"] is not None}
     if options["min_accuracy"] is not None:
         limits["min_accuracy"] = options["min_accuracy"] / 100
-    same = (
-        "algorithm",
-        "trials",
-        "seed",
-        "objective",
-        "branches",
-        "thresholds",
-        "max_accuracy_drop",
-        "examples",
-        "epochs",
-    )
-    return Options(**{name: options[name] for name in (*same, "examples", "epochs")}, limits=limits)
+    same = ("algorithm", "trials", "seed", "objective", "branches", "thresholds")
+    same += ("max_accuracy_drop", "examples", "epochs")
+    return Options(**{name: options[name] for name in same}, limits=limits)
 
 
 def _answer(front: "Front", output: Path, evaluated: int, asked: int) -> Answer:
@@ -161,15 +152,16 @@ def _answer(front: "Front", output: Path, evaluated: int, asked: int) -> Answer:
             milliseconds(c.figures.energy_mj),
             f"{c.figures.parameters / 1e6:.2f}",
             shares(c.figures.exit_shares),
-            " ".join(c.branches) or "none",
         )
         for c in front.front
     ]
     right = ("acc %", "MACs (M)", "ms", "mJ", "weights (M)", "exits %")
+    knee = next(c for c in front.front if c.id == front.knee)
     where = f"predicted for {front.device}, " if front.device else ""
     text: list[Any] = [
         f"{front.evaluated} candidates of {front.space.name}, {front.feasible} within the limits; the front:",
-        table({"id": "left", **dict.fromkeys(right, "right"), "branches": "left"}, rows),
+        table({"id": "left", **dict.fromkeys(right, "right")}, rows),
+        f"branches at the knee: {' '.join(knee.branches) or 'none'}",
         f"{where}means over {front.front[0].figures.n} images of the training split that no weight or threshold saw",
         *(f"warning: {warning}" for warning in front.warnings),
         *([f"the space has no more than {evaluated} networks"] if evaluated < asked else []),

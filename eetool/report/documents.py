@@ -73,15 +73,21 @@ class Found:
 
 @dataclass(frozen=True)
 class Progressed:
-    """How far a search had come after so many candidates; `hypervolume` grows."""
+    """One evaluation of a search, and how far it had come with it; `hypervolume` grows."""
 
     evaluated: int
+    id: str
+    accuracy: float
+    macs: float
+    latency_ms: float | None
+    energy_mj: float | None
+    feasible: bool
     hypervolume: float
 
 
 @dataclass(frozen=True)
 class Search:
-    """What a report reads of `search/1`. `objective` is the cost that was searched by; `history` may be absent."""
+    """What a report reads of `search/1`. `objective` is the cost that was searched by; `history`: not in early ones."""
 
     algorithm: str
     objective: str

@@ -70,6 +70,23 @@ class SpaceName:
 
 
 @dataclass(frozen=True)
+class Step:
+    """One evaluation of a search, in the order of its slots: what came out, and how far the front had come with it.
+
+    `feasible` says whether the candidate keeps to the limits; `hypervolume` is that of all that do, up to this one.
+    """
+
+    evaluated: int
+    id: str
+    accuracy: float
+    macs: float
+    latency_ms: float | None
+    energy_mj: float | None
+    feasible: bool
+    hypervolume: float
+
+
+@dataclass(frozen=True)
 class Front:
     """The document `search/1`: every candidate on the front that keeps to the limits, by its cost.
 
@@ -80,6 +97,7 @@ class Front:
         reference: error and cost that the hypervolume reaches up to.
         knee: id of the candidate at the bend of the front.
         evaluated, feasible: candidates in all, and those that keep to the limits.
+        history: every evaluation; nothing in documents older than it.
     """
 
     study: str
@@ -102,6 +120,7 @@ class Front:
     knee: str
     front: tuple[Candidate, ...]
     warnings: tuple[str, ...] = ()
+    history: tuple[Step, ...] = ()
 
 
 def figure(candidate: Candidate, name: str) -> float | None:
@@ -140,6 +159,24 @@ def front_of(candidates: Sequence[Candidate], objective: str, limits: Mapping[st
     if not feasible:
         raise BudgetError(*_infeasible(candidates, limits))
     return [feasible[i] for i in pareto.front(points(feasible, objective))]
+
+
+def history_of(
+    candidates: Sequence[Candidate], objective: str, limits: Mapping[str, float], reference: Sequence[float]
+) -> tuple[Step, ...]:
+    """One step per candidate, in their order; hypervolumes reach up to `reference`, an error and a cost."""
+    kept: list[Candidate] = []
+    steps = []
+    for evaluated, candidate in enumerate(candidates, 1):
+        feasible = excess(candidate, limits) == 0
+        if feasible:
+            kept.append(candidate)
+        area = pareto.hypervolume(points(kept, objective), reference)
+        f = candidate.figures
+        steps.append(
+            Step(evaluated, candidate.id, f.accuracy, f.macs, f.latency_ms, f.energy_mj, feasible, hypervolume=area)
+        )
+    return tuple(steps)
 
 
 def _infeasible(candidates: Sequence[Candidate], limits: Mapping[str, float]) -> tuple[str, str]:

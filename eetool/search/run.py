@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from eetool.data.sources import Source
@@ -24,7 +23,7 @@ from eetool.search.algorithms import Method, find_method
 from eetool.search.data import JUDGE, SearchData, search_data
 from eetool.search.evaluate import Evaluator, Setting, largest_network
 from eetool.search.price import ENERGY, LATENCY, MACS, OBJECTIVES, Pricer
-from eetool.search.result import LIMITS, Candidate, Front, SpaceName, excess, front_of, points
+from eetool.search.result import LIMITS, Candidate, Front, SpaceName, front_of, history_of, points
 from eetool.search.shrink import Shrinking, load_supernet, save_supernet, train_supernet
 from eetool.search.space import Space
 from eetool.search.study import Storage, Study
@@ -183,8 +182,8 @@ class Search:
         best = front_of(candidates, self.objective, o.limits)
         reference = self.reference()
         place = points(best, self.objective)
+        history = history_of(candidates, self.objective, o.limits, reference)
         book = None if self.predictor is None else self.predictor.book
-        feasible = sum(excess(candidate, o.limits) == 0 for candidate in candidates)
         return Front(
             study=study,
             space=SpaceName(self.space.name, self.space.hash),
@@ -200,12 +199,13 @@ class Search:
             provenance=self._provenance(),
             energy_scope=self._energy().scope,
             evaluated=len(candidates),
-            feasible=feasible,
+            feasible=sum(step.feasible for step in history),
             reference=reference,
-            hypervolume=pareto.hypervolume(np.array(place), reference),
+            hypervolume=history[-1].hypervolume,
             knee=best[pareto.knee(place)].id,
             front=tuple(best),
             warnings=tuple(book.warnings) if book else (),
+            history=history,
         )
 
     def _provenance(self) -> dict[str, str | None]:

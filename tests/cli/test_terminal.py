@@ -14,8 +14,10 @@ from eetool.bench.compare import Bench
 from eetool.cli import console
 from eetool.cli.bench import _table as bench_table
 from eetool.cli.profile import _profile_text as profile_text
+from eetool.cli.search import _answer as search_answer
 from eetool.profile.host import Profile
 from eetool.records import read_record
+from eetool.search.result import read_front
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests/golden"
@@ -127,8 +129,10 @@ def test_tables_fit_80_columns(
 def test_tables_of_measurements_fit_80_columns() -> None:
     bench = read_record(Bench, GOLDEN / "bench-1.json", "bench/1")
     profile = read_record(Profile, GOLDEN / "profile-1.json", "profile/1")
-    shown = [bench_table(bench), *(item for item in profile_text(profile) if not isinstance(item, str))]
-    assert len(shown) >= 5
+    found = search_answer(read_front(GOLDEN / "search-1.json"), Path("front.json"), 12, 12)
+    texts = (*profile_text(profile), *found.text)
+    shown = [bench_table(bench), *(item for item in texts if not isinstance(item, str))]
+    assert len(shown) >= 6
     assert max(width(table) for table in shown) <= 80
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,11 +17,13 @@ import pytest
 
 from eetool.data.sources import Source
 from eetool.report import pictures
-from eetool.report.documents import Material, read_material
+from eetool.report.documents import Material, Search, read_material
 from eetool.report.figures import figures
 from eetool.report.html import page
 from eetool.report.knob import fitting_profile, knob, settings, start
 from eetool.report.parts import RUNTIME, time_rows
+from eetool.report.searched import search_figures
+from eetool_runtime.records import decode
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -251,14 +254,25 @@ def test_a_search_shows_its_front_and_its_history(cli: Any, tmp_path: Path) -> N
     document = json.loads((GOLDEN / "search-1.json").read_text())
     answered = cli("report", GOLDEN / "search-1.json", "-o", tmp_path / "front.html", "--json")
     assert answered.code == 0, answered
-    assert answered.document["charts"] == ["search-front"]
+    assert answered.document["charts"] == ["search-front", "search-history"]
     words = " ".join(Words((tmp_path / "front.html").read_text()).words)
     assert f"{len(document['front'])} of {document['evaluated']} candidates" in words
     assert "Costs are predicted for rpi4." in words
-    document["history"] = [{"evaluated": n, "hypervolume": 0.01 * n} for n in range(1, 13)]
-    (tmp_path / "search.json").write_text(json.dumps(document))
-    answered = cli("report", tmp_path / "search.json", "-o", tmp_path / "history.html", "--json")
-    assert answered.document["charts"] == ["search-front", "search-history"]
+    del document["history"]  # an early document
+    (tmp_path / "early.json").write_text(json.dumps(document))
+    answered = cli("report", tmp_path / "early.json", "-o", tmp_path / "early.html", "--json")
+    assert answered.document["charts"] == ["search-front"]
+
+
+def test_the_front_of_a_search_stands_among_all_that_was_tried() -> None:
+    document = json.loads((GOLDEN / "search-1.json").read_text())
+    document["history"][1]["feasible"] = False
+    search = decode(Search, document, AssertionError, ignore_unknown=True)
+    front, history = search_figures(search)
+    kinds = Counter(value["kind"] for value in front.spec["data"]["values"])
+    assert kinds == {"on the front": 4, "tried": 7, "over a limit": 1}
+    areas = [value["hypervolume"] for value in history.spec["data"]["values"]]
+    assert areas == [step["hypervolume"] for step in document["history"]]
 
 
 def test_texts_and_features_can_be_looked_at() -> None:

@@ -1,12 +1,14 @@
 """What is asked of a front: the knee, an id, the best in a budget."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from eetool.errors import ArtefactError, BudgetError, UsageError
-from eetool.search.result import Front, excess, pick, read_front, within
+from eetool.search import pareto
+from eetool.search.result import Candidate, Front, excess, front_of, history_of, pick, points, read_front, within
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -18,7 +20,8 @@ def front() -> Front:
 
 def test_candidates_are_picked_by_knee_and_by_id(front: Front) -> None:
     cheapest, best = front.front[0], front.front[-1]
-    assert pick(front, "knee").id == front.knee == best.id
+    assert pick(front, "knee").id == front.knee
+    assert pick(front, best.id) == best
     assert pick(front, cheapest.id[:4]) == cheapest
     for which in ("", "nothing"):
         with pytest.raises(UsageError, match="have an id like"):
@@ -43,6 +46,37 @@ def test_excess_adds_up_over_limits(front: Front) -> None:
     assert excess(candidate, {"min_accuracy": accuracy}) == pytest.approx(0.5)
     unknown = replace(candidate, figures=replace(candidate.figures, energy_mj=None))
     assert excess(unknown, {"energy_mj": 1e-9}) == 0
+
+
+def test_the_history_says_when_the_front_grew(front: Front) -> None:
+    a, b, c, d = front.front
+    limits = {"macs": c.figures.macs}
+    steps = history_of((d, b, a, b, c), "latency_ms", limits, front.reference)
+    assert [step.evaluated for step in steps] == [1, 2, 3, 4, 5]
+    assert [step.id for step in steps] == [x.id for x in (d, b, a, b, c)]
+    assert [step.feasible for step in steps] == [False, True, True, True, True]
+    assert [step.latency_ms for step in steps] == [x.figures.latency_ms for x in (d, b, a, b, c)]
+    areas = [step.hypervolume for step in steps]
+    assert areas[0] == 0 < areas[1] < areas[2] == areas[3] < areas[4]
+
+    def area(kept: list[Candidate]) -> float:
+        return pareto.hypervolume(points(kept, "latency_ms"), front.reference)
+
+    assert areas[-1] == area([a, b, c]) == area(front_of((a, b, c, d), "latency_ms", limits))
+
+
+def test_the_golden_s_history_is_of_its_front(front: Front) -> None:
+    assert len(front.history) == front.evaluated
+    assert sum(step.feasible for step in front.history) == front.feasible
+    assert front.history[-1].hypervolume == front.hypervolume
+    assert {c.id for c in front.front} <= {step.id for step in front.history}
+
+
+def test_a_front_without_history_is_read(front: Front, tmp_path: Path) -> None:
+    document = json.loads((GOLDEN / "search-1.json").read_text())
+    del document["history"]
+    (tmp_path / "early.json").write_text(json.dumps(document))
+    assert read_front(tmp_path / "early.json") == replace(front, history=())
 
 
 def test_another_document_is_no_front() -> None:
