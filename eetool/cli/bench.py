@@ -8,7 +8,6 @@ import click
 from eetool.cli.console import Answer, TerminalProgress, table, verb, write_answer
 from eetool.cli.figures import milliseconds, percent, shares
 from eetool.cli.options import BUNDLE, MODEL, FiniteRange, data_option, force_option, output_option
-from eetool.records import check_output
 
 if TYPE_CHECKING:
     from eetool.bench.compare import Bench
@@ -55,6 +54,7 @@ def bench(
     from eetool.bench.compare import SCHEMA, bench_bundle, rules_for
     from eetool.data.sources import load_source
     from eetool.data.splits import TEST, recorded_split
+    from eetool.records import check_output
     from eetool_runtime import load
 
     if output is not None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eetool.cli.console import Answer, TerminalProgress
-from eetool.errors import UsageError
 
 if TYPE_CHECKING:
     from eetool.profile.build import MeasureNets
@@ -60,6 +59,7 @@ def build_answer(
 @contextmanager
 def _measuring(device: str, ssh_options: tuple[str, ...], python: str) -> "Iterator[MeasureNets]":
     """How probes are measured: on this machine, or on one that ssh reaches."""
+    from eetool.errors import UsageError
     from eetool.profile.build import measure_nets
 
     if device.startswith("ssh://"):

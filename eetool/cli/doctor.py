@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, Any
 
 from eetool.cli.console import Answer, table, verb
-from eetool.errors import MissingError
 
 if TYPE_CHECKING:
     from eetool.profile.doctor import Check, Doctor
@@ -12,6 +11,7 @@ if TYPE_CHECKING:
 @verb
 def doctor() -> Answer:
     """Say whether this machine is able: backends, torch, extras, and what would disturb a measurement."""
+    from eetool.errors import MissingError
     from eetool.profile.doctor import SCHEMA, examine
 
     found = examine()

@@ -9,9 +9,7 @@ from click.core import ParameterSource
 
 from eetool.cli.console import Answer, TerminalProgress, table, verb
 from eetool.cli.options import MODEL, PATH, force_option, output_option
-from eetool.errors import EarlyExitError, MissingError, UsageError
 from eetool.progress import Progress
-from eetool.records import check_output
 
 if TYPE_CHECKING:
     from eetool.model.checkpoint import Checkpoint
@@ -76,7 +74,9 @@ def export(
     force: bool,
 ) -> Answer:
     """Split MODEL, a model.pt, into components and write a bundle, each component proved equal to the model."""
+    from eetool.errors import UsageError
     from eetool.model.checkpoint import load_checkpoint
+    from eetool.records import check_output
 
     if profile is not None and merge != "auto":
         raise UsageError("--profile is what --merge auto decides by", "Give both, or neither.")
@@ -110,6 +110,7 @@ def _calibration(checkpoint: Any, name: str | None, progress: Progress) -> dict[
     """Options of `export_bundle` that say what int8 is calibrated and its policy fitted with."""
     from eetool.data.sources import at_hand, load_source
     from eetool.data.splits import TRAIN, recorded_split, split_source
+    from eetool.errors import EarlyExitError, MissingError
     from eetool.export.calibration import calibration_inputs, spread_over
 
     record = checkpoint.record
@@ -170,6 +171,8 @@ def _figures(profile: Path | None) -> "ThreadTimes | None":
 
 
 def _check_single(variants: tuple[str, ...], merge: str) -> None:
+    from eetool.errors import UsageError
+
     if merge != "none":
         raise UsageError("--layout single is one graph, so there is nothing to merge", "Leave out --merge.")
     if set(variants) != {"onnx/fp32"}:
@@ -182,7 +185,9 @@ def _check_single(variants: tuple[str, ...], merge: str) -> None:
 
 
 def _single(model: Path, output: Path | None, simplify: bool, force: bool) -> Answer:
+    from eetool.errors import UsageError
     from eetool.model.checkpoint import load_checkpoint
+    from eetool.records import check_output
 
     target = output or model.with_suffix(".onnx")
     if target.suffix != ".onnx":

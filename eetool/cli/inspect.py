@@ -7,7 +7,6 @@ import click
 
 from eetool.cli.console import Answer, table, verb
 from eetool.cli.options import MODEL, SHAPE
-from eetool.records import encode
 
 
 @verb
@@ -26,6 +25,7 @@ def inspect(model: Path, shape: tuple[int, ...] | None, classes: int | None) -> 
 
 
 def _bundle(path: Path) -> Answer:
+    from eetool.records import encode
     from eetool_runtime import open_bundle
 
     m = open_bundle(path).manifest
@@ -75,6 +75,7 @@ def _points(variant: Any, default: str) -> Any:
 def _checkpoint(path: Path) -> Answer:
     from eetool.model.checkpoint import example_inputs, load_checkpoint
     from eetool.model.macs import count_parameters
+    from eetool.records import encode
 
     checkpoint = load_checkpoint(path)
     record = checkpoint.record
@@ -94,6 +95,7 @@ def _checkpoint(path: Path) -> Answer:
 def _backbone(model: str, shape: tuple[int, ...] | None, classes: int | None) -> Answer:
     from eetool.model import references
     from eetool.model.macs import count_macs, count_parameters
+    from eetool.records import encode
 
     reference = references.resolve(model, shape, classes)
     backbone = references.build(reference.backbone, reference.inputs, reference.classes, reference.config).eval()

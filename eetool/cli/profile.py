@@ -12,8 +12,6 @@ from eetool.cli.console import Answer, TerminalProgress, table, verb, write_answ
 from eetool.cli.figures import milliseconds
 from eetool.cli.options import DURATION, MODEL, PATH, FiniteRange, force_option, output_option
 from eetool.cli.predicted import predicted
-from eetool.errors import ArtefactError, MissingError, UsageError
-from eetool.records import check_output
 
 if TYPE_CHECKING:
     from eetool.profile.host import Profile
@@ -88,7 +86,9 @@ def profile(
 
     Without INPUT: say what is known of a device, or with --build-table measure a latency table.
     """
+    from eetool.errors import UsageError
     from eetool.profile.options import PowerOptions, Protocol
+    from eetool.records import check_output
 
     if power is not None and watts is not None:
         raise UsageError("--power measures and --watts estimates: give one of them")
@@ -122,6 +122,7 @@ def profile(
 
 def _is_measured(path: Path, device: str) -> bool:
     """A bundle on this machine is measured; everything else is predicted."""
+    from eetool.errors import MissingError
     from eetool.profile.device import find_device, is_board, is_file
     from eetool_measure.machine import read_machine
 
@@ -180,6 +181,7 @@ def _remote(
     accept_unstable: bool,
 ) -> Answer:
     """Measure on another machine, which is called by the name of its board where eetool knows it."""
+    from eetool.errors import UsageError
     from eetool.profile.device import board_name
     from eetool.profile.host import SCHEMA, candidate_threads, profile_host
     from eetool.profile.remote import lease
@@ -198,6 +200,7 @@ def _remote(
 
 def _bundle(path: Path, variant: str) -> "tuple[Bundle, str]":
     """The bundle at `path`, and the variant of it that is meant."""
+    from eetool.errors import ArtefactError
     from eetool_runtime import open_bundle
 
     if path.is_file():

@@ -9,8 +9,6 @@ import click
 from eetool.cli.complete import ArtefactPath
 from eetool.cli.console import Answer, verb
 from eetool.cli.options import PATH, data_option, force_option, output_option
-from eetool.errors import OutputError, UsageError
-from eetool.records import check_output, write_atomic
 
 if TYPE_CHECKING:
     from eetool.report.figure import Figure
@@ -28,6 +26,8 @@ def report(documents: tuple[Path, ...], output: Path, data: str | None, figures:
     The page works offline and from a file. With --data, the source that was benched, it shows easy and hard inputs
     as pictures.
     """
+    from eetool.errors import OutputError, UsageError
+    from eetool.records import check_output, write_atomic
     from eetool.report.documents import read_material
     from eetool.report.figures import figures as draw
     from eetool.report.html import page

@@ -7,7 +7,6 @@ import click
 
 from eetool.cli.console import Answer, TerminalProgress, table, verb
 from eetool.cli.options import BUNDLE, PATH
-from eetool.errors import UsageError
 
 if TYPE_CHECKING:
     from eetool_runtime import Model
@@ -29,6 +28,7 @@ def run(
     threads: int | None,
 ) -> Answer:
     """Predict INPUTS with early exit: images, .npy arrays with one input or a batch, .txt files of texts."""
+    from eetool.errors import UsageError
     from eetool_runtime import load
 
     if operating_point is not None and threshold is not None:

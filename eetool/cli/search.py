@@ -9,8 +9,6 @@ from eetool.cli.complete import complete_device
 from eetool.cli.console import Answer, TerminalProgress, table, verb, write_answer
 from eetool.cli.figures import milliseconds, percent, shares
 from eetool.cli.options import PATH, FiniteRange, data_option, force_option, output_option
-from eetool.errors import OutputError
-from eetool.records import check_output
 
 if TYPE_CHECKING:
     from eetool.search.result import Front
@@ -90,6 +88,9 @@ def search(space: str, data: str, output: Path, force: bool, resume: bool, **opt
     thresholds tuned on a split of their own, and their cost on the device is predicted from its table, with every
     rejected branch charged. `eetool train --from search.front.json --pick knee` trains what was found.
     """
+    from eetool.errors import OutputError
+    from eetool.records import check_output
+
     check_output(output, force or resume)
     beside = output.with_name(output.name + ".study.db")
     if options["storage"] is None and beside.exists() and not resume:
@@ -137,8 +138,10 @@ def _options(options: dict[str, Any]) -> Any:
     limits = {name: options[f"max_{name}"] for name in _LIMITS if options[f"max_{name}"] is not None}
     if options["min_accuracy"] is not None:
         limits["min_accuracy"] = options["min_accuracy"] / 100
-    same = ("algorithm", "trials", "seed", "objective", "branches", "thresholds")
-    same += ("max_accuracy_drop", "examples", "epochs")
+    same = [
+        *("algorithm", "trials", "seed", "objective", "branches", "thresholds"),
+        *("max_accuracy_drop", "examples", "epochs"),
+    ]
     return Options(**{name: options[name] for name in same}, limits=limits)
 
 

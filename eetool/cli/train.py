@@ -9,8 +9,6 @@ import click
 
 from eetool.cli.console import Answer, TerminalProgress, table, verb
 from eetool.cli.options import PATH, SHAPE, FiniteRange, data_option, force_option, output_option
-from eetool.errors import OutputError, UsageError
-from eetool.records import check_output
 
 _IMAGENET = "0.485,0.456,0.406/0.229,0.224,0.225"
 
@@ -112,6 +110,9 @@ def train(model: str | None, data: str | None, output: Path, force: bool, resume
     for features mlp-256x3 and tcresnet8; for texts text-tiny), timm:NAME, torchvision:NAME, hf:TYPE or hf:config.json,
     or package.module:factory. --input and --classes are those of the data, or else by default those of the model.
     """
+    from eetool.errors import UsageError
+    from eetool.records import check_output
+
     check_output(output, force)
     from eetool.model.checkpoint import save_checkpoint
     from eetool.train.fit import attach, exit_accuracies, use_threads
@@ -134,6 +135,8 @@ def train(model: str | None, data: str | None, output: Path, force: bool, resume
 
 def _network(model: str | None, options: dict[str, Any]) -> tuple[str, Any, dict[str, Any] | None]:
     """The backbone, where its exits go, and its arguments, as given or as a search found them."""
+    from eetool.errors import UsageError
+
     if (model is None) == (options["front"] is None):
         raise UsageError("train takes either MODEL or --from search.front.json", "Give one of them.")
     if model is not None:
@@ -149,6 +152,7 @@ def _network(model: str | None, options: dict[str, Any]) -> tuple[str, Any, dict
 
 
 def _plan(options: dict[str, Any]) -> Any:
+    from eetool.errors import UsageError
     from eetool.train.fit import ExitPlan
 
     taps = tuple(options["taps"].split(",")) if options["taps"] else ()
@@ -174,6 +178,7 @@ def _fit(
 ) -> tuple[Any, Any]:
     """The trained checkpoint and the source it was trained on."""
     from eetool.data.sources import load_source
+    from eetool.errors import OutputError, UsageError
     from eetool.train.fit import fit
 
     settings = _settings(options)
@@ -192,6 +197,7 @@ def _fit(
 
 
 def _settings(options: dict[str, Any]) -> Any:
+    from eetool.errors import UsageError
     from eetool.model.checkpoint import LossOptions, Training
 
     if options["recipe"] not in ("distill", "frozen") and options["teacher"] is not None:
@@ -218,6 +224,8 @@ def _settings(options: dict[str, Any]) -> Any:
 
 
 def _numbers(option: str, text: str | None) -> tuple[float, ...]:
+    from eetool.errors import UsageError
+
     try:
         numbers = tuple(float(part) for part in text.split(",")) if text else ()
     except ValueError:
@@ -228,6 +236,8 @@ def _numbers(option: str, text: str | None) -> tuple[float, ...]:
 
 
 def _normalisation(text: str | None) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    from eetool.errors import UsageError
+
     if text is None:
         return None
     mean, _, deviation = (_IMAGENET if text == "imagenet" else text).partition("/")

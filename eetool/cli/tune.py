@@ -12,8 +12,6 @@ from eetool.cli.complete import complete_device
 from eetool.cli.console import Answer, TerminalProgress, verb
 from eetool.cli.options import MODEL, PATH, FiniteRange, data_option, force_option, output_option
 from eetool.cli.tuned import tuned_answer
-from eetool.errors import ArtefactError, OutputError, UsageError
-from eetool.records import check_output
 
 
 @verb
@@ -91,6 +89,8 @@ def tune(
     the operating point `budget`, the most accurate that keeps it.
     """
     from eetool.data.sources import load_source
+    from eetool.errors import UsageError
+    from eetool.records import check_output
 
     target = output or model
     if target != model:
@@ -116,6 +116,7 @@ def tune(
 
 
 def _budget(latency_ms: float | None, energy_mj: float | None, device: str | None, profile: Path | None) -> Any:
+    from eetool.errors import UsageError
     from eetool.tune.policy import Budget
 
     if device is not None and profile is not None:
@@ -131,6 +132,7 @@ def _budget(latency_ms: float | None, energy_mj: float | None, device: str | Non
 
 def _priced(model: Path, device: str | None, profile: Path | None, unit: str, variant: str = "onnx/fp32") -> Any:
     """What the components of a model.pt or a bundle cost."""
+    from eetool.errors import ArtefactError
     from eetool.profile.host import SCHEMA, Profile
     from eetool.profile.subject import opened
     from eetool.records import read_record
@@ -151,6 +153,8 @@ def _nothing(variant: str = "onnx/fp32") -> None:
 
 
 def _drops(text: str | None) -> tuple[float, ...]:
+    from eetool.errors import UsageError
+
     try:
         drops = tuple(float(part) for part in text.split(",")) if text else ()
     except ValueError:
@@ -162,6 +166,8 @@ def _drops(text: str | None) -> tuple[float, ...]:
 
 def _keep(path: Path, output: Path, tuned_before: bool, force: bool) -> None:
     """Tuning in place adds to a file; only where it would replace an earlier policy does it need --force."""
+    from eetool.errors import OutputError
+
     if output == path and tuned_before and not force:
         raise OutputError(f"{path} was tuned before", "Give --force to replace its policy, or -o for another place.")
 
@@ -175,6 +181,7 @@ def _tune_checkpoint(
     prices: Any,
     force: bool,
 ) -> tuple[Any, Any]:
+    from eetool.errors import UsageError
     from eetool.model.checkpoint import Policy, load_checkpoint, save_checkpoint
     from eetool.model.scores import LEARNED, MAX_SOFTMAX
     from eetool.train.fit import answer_arrays

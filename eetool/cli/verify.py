@@ -6,7 +6,6 @@ import click
 
 from eetool.cli.console import Answer, TerminalProgress, verb
 from eetool.cli.options import BUNDLE
-from eetool.errors import MissingError, VerificationError
 
 
 @verb
@@ -16,6 +15,7 @@ def verify(bundle: Path) -> Answer:
 
     Variants without an installed backend are skipped, and named.
     """
+    from eetool.errors import MissingError, VerificationError
     from eetool.export.parity import check_bundle
     from eetool_runtime import open_bundle
     from eetool_runtime.backends import backend_for

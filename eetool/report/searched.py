@@ -76,7 +76,7 @@ def _kinds(tried: Sequence[Spec]) -> Spec:
     kinds = [_FRONT, *(kind for kind in (_KEPT, _OVER) if any(value["kind"] == kind for value in tried))]
     scale = {"domain": kinds, "range": [BLUE if kind == _FRONT else GREY for kind in kinds]}
     shapes = {"domain": kinds, "range": [_SHAPES[kind] for kind in kinds]}
-    legend = {"legend": {}} if tried else {"legend": None}
+    legend: Spec = {"legend": {} if tried else None}
     return {
         "color": {"field": "kind", "type": "nominal", "scale": scale, **legend},
         "shape": {"field": "kind", "type": "nominal", "scale": shapes, **legend},

@@ -77,14 +77,16 @@ def test_quiet_keeps_warnings_to_itself(cli: Any, trained: Path, tmp_path: Path)
 
 
 def test_help_waits_for_nothing() -> None:
+    """Neither that of eetool nor that of any verb."""
     program = """
 import sys
-from eetool.cli import main
-try:
-    main(["--help"])
-except SystemExit as exit:
-    assert exit.code == 0
-print(*({"numpy", "torch", "rich", "eetool_runtime"} & sys.modules.keys()), file=sys.stderr)
+from eetool.cli import VERBS, main
+for words in ([], *([verb] for verb in VERBS)):
+    try:
+        main([*words, "--help"])
+    except SystemExit as exit:
+        assert exit.code == 0
+    print(*({"numpy", "torch", "rich", "eetool_runtime", "eetool_measure"} & sys.modules.keys()), file=sys.stderr)
 """
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert done.stderr.split() == []
