@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from threading import Event, Thread
 from typing import Protocol
 
 Advance = Callable[[int], None]
@@ -30,3 +31,24 @@ class Silent:
 
 
 SILENT = Silent()
+
+
+@contextmanager
+def by_the_clock(progress: Progress, what: str, seconds: float) -> Iterator[None]:
+    """A block of work that takes so many seconds by itself: each of them is a step."""
+    total, done = max(1, round(seconds)), Event()
+    with progress(what, total) as advance:
+
+        def tick() -> None:
+            for _ in range(total):
+                if done.wait(1):
+                    return
+                advance(1)
+
+        clock = Thread(target=tick, daemon=True)
+        clock.start()
+        try:
+            yield
+        finally:
+            done.set()
+            clock.join()

@@ -64,7 +64,9 @@ def bench(
     source = load_source(data, TerminalProgress())
     indices = recorded_split(source, TEST, model.bundle.manifest.data)
     found = bench_bundle(model, source, indices, TEST, against, rules, TerminalProgress())
-    answer = Answer(SCHEMA, vars(found), [_header(found), _table(found), _LEGEND, "", found.verdict.text])
+    answer = Answer(
+        SCHEMA, vars(found), [_header(found), _table(found), _LEGEND, *_exits(found), "", found.verdict.text]
+    )
     if output is not None:
         write_answer(output, "bench", answer)
     return answer
@@ -72,7 +74,7 @@ def bench(
 
 def _header(b: "Bench") -> str:
     threads = f"{b.threads} thread" + "s" * (b.threads > 1)
-    return f"{b.bundle} {b.variant}, {b.data.n} images of {b.data.source}, batch 1, {threads}, {b.passes} passes"
+    return f"{b.bundle} {b.variant}, {b.data.n} examples of {b.data.source}, batch 1, {threads}, {b.passes} passes"
 
 
 def _table(b: "Bench") -> object:
@@ -93,6 +95,13 @@ def _table(b: "Bench") -> object:
         for p in b.points
     ]
     return table(columns, rows)
+
+
+def _exits(b: "Bench") -> list[str]:
+    """What every exit would be worth were it the only one."""
+    if len(b.exits) < 2:
+        return []
+    return [f"exit 0, 1, … alone: acc % {' / '.join(percent(e.accuracy, 2) for e in b.exits)}"]
 
 
 command = bench

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from eetool.cli.complete import ArtefactPath
-from eetool.cli.console import Answer, verb
+from eetool.cli.console import Answer, TerminalProgress, verb
 from eetool.cli.options import PATH, data_option, force_option, output_option
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _files(charts: "Sequence[Figure]", folder: Path | None) -> list[Path]:
     from eetool.report.files import write_figures
 
     folder.mkdir(parents=True, exist_ok=True)
-    return write_figures(charts, folder)
+    return write_figures(charts, folder, TerminalProgress())
 
 
 command = report

@@ -165,7 +165,7 @@ def _answer(front: "Front", output: Path, evaluated: int, asked: int) -> Answer:
         f"{front.evaluated} candidates of {front.space.name}, {front.feasible} within the limits; the front:",
         table({"id": "left", **dict.fromkeys(right, "right")}, rows),
         f"branches at the knee: {' '.join(knee.branches) or 'none'}",
-        f"{where}means over {front.front[0].figures.n} images of the training split that no weight or threshold saw",
+        f"{where}means over {front.front[0].figures.n} examples of the training split that no weight or threshold saw",
         *(f"warning: {warning}" for warning in front.warnings),
         *([f"the space has no more than {evaluated} networks"] if evaluated < asked else []),
         f"wrote {output}",

@@ -128,7 +128,7 @@ def train(model: str | None, data: str | None, output: Path, force: bool, resume
         accuracies, n = None, 0
     else:
         checkpoint, source = _fit(model, data, plan, output, resume, force, options, config)
-        accuracies, n = exit_accuracies(checkpoint, source)
+        accuracies, n = exit_accuracies(checkpoint, source, TerminalProgress())
     save_checkpoint(output, checkpoint)
     return _answer(output, checkpoint, accuracies, n)
 

@@ -7,7 +7,7 @@ from eetool.errors import UnstableError
 from eetool.profile.child import Measure, measure_apart
 from eetool.profile.energy import UNKNOWN, Energy
 from eetool.profile.options import NO_POWER, THOROUGH, PowerOptions, Protocol
-from eetool.progress import SILENT, Progress
+from eetool.progress import SILENT, Progress, by_the_clock
 from eetool_measure.energy import estimate
 from eetool_measure.machine import Machine
 from eetool_measure.measurement import BundleId, EnergyTimes, ThreadTimes
@@ -141,10 +141,8 @@ def _sustained(
 ) -> Sustained | None:
     if seconds is None:
         return None
-    with progress(f"calling it for {seconds:g} s", 1) as advance:
-        found = measure(bundle.path, variant, threads, replace(_BRIEF, sustained_s=seconds)).sustained
-        advance(1)
-    return found
+    with by_the_clock(progress, f"calling it for {seconds:g} s", seconds):
+        return measure(bundle.path, variant, threads, replace(_BRIEF, sustained_s=seconds)).sustained
 
 
 def candidate_threads(cores: int) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from eetool.errors import MissingError
+from eetool.progress import SILENT, Progress
 from eetool.records import write_atomic
 from eetool.report.figure import Figure
 from eetool.report.html import MISSING, VEGA_LITE
@@ -15,21 +16,23 @@ _INK = "#1b1f24"
 _PNG_SCALE = 3.0
 
 
-def write_figures(charts: Sequence[Figure], folder: Path) -> list[Path]:
+def write_figures(charts: Sequence[Figure], folder: Path, progress: Progress = SILENT) -> list[Path]:
     """Write NAME.svg and NAME.png of every chart into `folder`, as they look where the knob stands at first."""
     try:
         import vl_convert
     except ImportError:
         raise MissingError(*MISSING) from None
     written = []
-    for chart in charts:
-        spec = printable(chart)
-        svg: str = vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE)
-        png: bytes = vl_convert.vegalite_to_png(spec, vl_version=VEGA_LITE, scale=_PNG_SCALE)
-        for suffix, data in ((".svg", svg.encode()), (".png", png)):
-            path = folder / f"{chart.name}{suffix}"
-            write_atomic(path, data)
-            written.append(path)
+    with progress("figures", len(charts)) as advance:
+        for chart in charts:
+            spec = printable(chart)
+            svg: str = vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE)
+            png: bytes = vl_convert.vegalite_to_png(spec, vl_version=VEGA_LITE, scale=_PNG_SCALE)
+            for suffix, data in ((".svg", svg.encode()), (".png", png)):
+                path = folder / f"{chart.name}{suffix}"
+                write_atomic(path, data)
+                written.append(path)
+            advance(1)
     return written
 
 

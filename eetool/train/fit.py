@@ -19,7 +19,7 @@ from eetool.model.macs import count_macs, measure_taps, order_taps, place_exits
 from eetool.model.pooling import reads_first_token
 from eetool.model.references import Reference
 from eetool.model.weights import load_weights
-from eetool.progress import SILENT, Progress
+from eetool.progress import SILENT, Advance, Progress
 from eetool.train.loop import Examples, train
 from eetool.train.recipes import FROZEN, Depth
 from eetool.train.teacher import load_teacher
@@ -199,11 +199,12 @@ def _input(reference: Reference, source: Source, examples: Examples) -> Input:
     return Input(name, dtype, shape, text=Text(source.vocabulary) if source.vocabulary else None)
 
 
-def exit_accuracies(checkpoint: Checkpoint, source: Source) -> tuple[list[float], int]:
+def exit_accuracies(checkpoint: Checkpoint, source: Source, progress: Progress = SILENT) -> tuple[list[float], int]:
     """Accuracy of every exit on the threshold split, and its size. The test split is for `bench` alone."""
     indices = recorded_split(source, THRESHOLD, checkpoint.record.data)
     labels = torch.from_numpy(source.labels[indices])
-    logits = every_exit_logits(checkpoint, source.images[indices])
+    with progress(f"answers, {THRESHOLD} split", len(indices)) as advance:
+        logits, _ = every_exit_answers(checkpoint, source.images[indices], advance=advance)
     return [float((x.argmax(1) == labels).float().mean()) for x in logits], len(indices)
 
 
@@ -219,13 +220,16 @@ def answer_arrays(checkpoint: Checkpoint, images: np.ndarray) -> tuple[np.ndarra
 
 
 def every_exit_answers(
-    checkpoint: Checkpoint, images: np.ndarray, batch: int = 256
+    checkpoint: Checkpoint, images: np.ndarray, batch: int = 256, advance: Advance = lambda steps: None
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """Logits (N, classes) of every exit, and what confidence heads say (N,), for examples (N, …) of a source."""
     net = checkpoint.build()
     inputs = torch.from_numpy(model_inputs(images, checkpoint.record.spec.inputs[0]))
+    parts = []
     with torch.no_grad():
-        parts = [net.answers(chunk) for chunk in torch.split(inputs, batch)]
+        for chunk in torch.split(inputs, batch):
+            parts.append(net.answers(chunk))
+            advance(len(chunk))
     logits = [torch.cat(answers) for answers in zip(*(part[0] for part in parts), strict=True)]
     heads = zip(*(part[1] for part in parts), strict=True)
     learned = [torch.cat([x for x in said if x is not None]) for said in heads if said[0] is not None]

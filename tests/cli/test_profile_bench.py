@@ -54,7 +54,7 @@ def test_bench_ends_in_the_verdict(bundle: Path) -> None:
     result = run("bench", bundle, "--data", "tiny", *QUICK_BENCH)
     assert result.exit_code == 0, result.stderr
     lines = result.stdout.rstrip().splitlines()
-    assert lines[0] == "tiny onnx/fp32, 64 images of tiny, batch 1, 1 thread, 2 passes"
+    assert lines[0] == "tiny onnx/fp32, 64 examples of tiny, batch 1, 1 thread, 2 passes"
     assert lines[-1].startswith("Early exit ")
     for name in ("unsplit", "full", "balanced", "fast"):
         assert any(line.strip().startswith(name) for line in lines)

@@ -1,0 +1,42 @@
+"""An early-exit encoder of texts, from a file of them to a verdict: every command, and what it says.
+
+    python classify.py lines.tsv --epochs 2 --drop 2
+    python classify.py SST-2                     # a folder with train.tsv and dev.tsv
+
+The deepest exit teaches the others. What is learned goes into a folder of the data's name.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+RECIPE = ("--exits", "3", "--recipe", "distill", "--optimizer", "adamw", "--learning-rate", "0.001")
+RECIPE += ("--weight-decay", "0.05", "--average", "0.999", "--batch-size", "64", "--threads", "1", "--seed", "0")
+
+
+def main() -> int:
+    """Train, tune, export and bench."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("data", type=Path, help="a .tsv file, or a folder with train.tsv and dev.tsv")
+    parser.add_argument("--epochs", default="6")
+    parser.add_argument("--drop", default="0.5", help="percentage points of accuracy that may be lost")
+    parser.add_argument("--passes", default="3", help="over the test texts, by the clock")
+    options = parser.parse_args()
+    folder = Path(f"{options.data.stem}-model")
+    folder.mkdir(exist_ok=True)
+    model, bundle = str(folder / "model.pt"), str(folder / "model.eebundle")
+    data = ("--data", f"tsv:{options.data}")
+    for words in (
+        ("train", "text-tiny", *data, *RECIPE, "--epochs", options.epochs, "-o", model),
+        ("tune", model, *data, "--max-accuracy-drop", options.drop),
+        ("export", model, "-o", bundle),
+        ("bench", bundle, *data, "--passes", options.passes, "-o", str(folder / "bench.json")),
+    ):
+        print("$ eetool", *words, flush=True)
+        subprocess.run([sys.executable, "-m", "eetool", *words], check=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

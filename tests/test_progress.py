@@ -1,0 +1,43 @@
+"""Work that reports where it is."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from eetool.progress import Advance, by_the_clock
+
+
+class Counted:
+    """Writes down what is begun, and every step."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[str, int]] = []
+        self.steps, self.stepped = 0, threading.Event()
+
+    @contextmanager
+    def __call__(self, what: str, total: int) -> Iterator[Advance]:
+        self.begun.append((what, total))
+        yield self._add
+
+    def _add(self, steps: int) -> None:
+        self.steps += steps
+        self.stepped.set()
+
+    def note(self, line: str) -> None:
+        raise AssertionError(line)
+
+
+def test_what_takes_its_time_advances_by_the_second() -> None:
+    counted, threads = Counted(), threading.active_count()
+    with by_the_clock(counted, "waiting", 30.4):
+        assert counted.stepped.wait(300)
+    assert counted.begun == [("waiting", 30)]
+    assert 1 <= counted.steps <= 30
+    assert threading.active_count() == threads
+
+
+def test_what_is_over_at_once_takes_no_second() -> None:
+    counted = Counted()
+    with by_the_clock(counted, "waiting", 0):
+        pass
+    assert (counted.begun, counted.steps) == ([("waiting", 1)], 0)
