@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 # With EXTRAS=dev,tflite the tests of the TFLite exporter run too: another gigabyte to install.
 EXTRAS ?= dev
+# Processes that the tests are dealt to.
+WORKERS ?= 2
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
@@ -15,7 +17,7 @@ demo: $(INSTALLED)
 	PATH="$(abspath $(BIN)):$$PATH" sh examples/demo.sh demo
 
 test: $(INSTALLED)
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 # The site, into build/docs; a warning is an error, and so is a link inside it that leads nowhere.
 docs: $(INSTALLED)

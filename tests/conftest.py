@@ -1,5 +1,6 @@
 """One small model, taken through the whole chain once, for every test that looks at what comes out."""
 
+import fcntl
 import json
 import os
 import resource
@@ -95,32 +96,54 @@ def digits() -> Source:
     return load_source("digits")
 
 
+Once = Callable[[str, Callable[[Path], None]], Path]
+
+
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """`once(name, make)` is a folder that `make` filled, once per test run, though it run in several processes."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # each worker has a folder of its own in there
+
+    def made(name: str, make: Callable[[Path], None]) -> Path:
+        folder = base / f"once-{name}"
+        with (base / f"once-{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed
+            if not folder.exists():
+                unfinished = base / f"once-{name}-{os.getpid()}"
+                unfinished.mkdir()
+                make(unfinished)
+                unfinished.rename(folder)
+        return folder
+
+    return made
+
+
+def _did(*arguments: object) -> None:
+    answered = run_cli(*arguments)
+    assert answered.code == 0, answered
+
+
+@pytest.fixture(scope="session")
+def trained(once: Once) -> Path:
     """resnet8 with two early exits after a few epochs: good enough that easy digits leave early. Read only."""
-    path = tmp_path_factory.mktemp("trained") / "model.pt"
     options = ("--exits", 2, "--branch", "linear", "--epochs", 4, "--batch-size", 64)
-    answered = run_cli("train", "resnet8", "--data", "digits", *options, "-o", path)
-    assert answered.code == 0, answered
-    return path
+    command = ("train", "resnet8", "--data", "digits", *options, "-o")
+    return once("trained", lambda folder: _did(*command, folder / "model.pt")) / "model.pt"
 
 
 @pytest.fixture(scope="session")
-def tuned(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tuned(trained: Path, once: Once) -> Path:
     """The trained model with operating points. Read only."""
-    path = tmp_path_factory.mktemp("tuned") / "model.pt"
-    answered = run_cli("tune", trained, "--data", "digits", "--max-accuracy-drop", 4, "-o", path)
-    assert answered.code == 0, answered
-    return path
+    command = ("tune", trained, "--data", "digits", "--max-accuracy-drop", 4, "-o")
+    return once("tuned", lambda folder: _did(*command, folder / "model.pt")) / "model.pt"
 
 
 @pytest.fixture(scope="session")
-def bundle(tuned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle(tuned: Path, once: Once) -> Path:
     """The bundle of the tuned model, with references. Read only."""
-    path = tmp_path_factory.mktemp("bundle") / "model.eebundle"
-    answered = run_cli("export", tuned, "-o", path)
-    assert answered.code == 0, answered
-    return path
+    return once("bundle", lambda folder: _did("export", tuned, "-o", folder / "model.eebundle")) / "model.eebundle"
 
 
 @pytest.fixture

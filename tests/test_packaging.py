@@ -7,6 +7,7 @@ import sys
 import sysconfig
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,16 +21,18 @@ PLACES = (ROOT, ROOT / "runtimes/python", ROOT / "runtimes/measure")
 
 
 @pytest.fixture(scope="module")
-def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def dist(once: Callable[..., Path]) -> Path:
     """Wheels and sdists of all; each wheel is built from its sdist."""
     for name in ("build", "hatchling"):
         pytest.importorskip(name, reason=f"{name} is not installed")
-    folder = tmp_path_factory.mktemp("dist")
-    for place in PLACES:
-        command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(place)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+
+    def build(folder: Path) -> None:
+        for place in PLACES:
+            command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(place)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stdout + done.stderr
+
+    return once("dist", build)
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,10 @@ The deepest exit teaches the others. What is learned goes into a folder of the d
 """
 
 import argparse
-import subprocess
 import sys
 from pathlib import Path
+
+from eetool.cli import main as eetool
 
 RECIPE = ("--exits", "3", "--recipe", "distill", "--optimizer", "adamw", "--learning-rate", "0.001")
 RECIPE += ("--weight-decay", "0.05", "--average", "0.999", "--batch-size", "64", "--threads", "1", "--seed", "0")
@@ -34,7 +35,11 @@ def main() -> int:
         ("bench", bundle, *data, "--passes", options.passes, "-o", str(folder / "bench.json")),
     ):
         print("$ eetool", *words, flush=True)
-        subprocess.run([sys.executable, "-m", "eetool", *words], check=True)
+        try:
+            eetool(words)
+        except SystemExit as done:  # as every command ends
+            if done.code:
+                return int(done.code)
     return 0
 
 

@@ -15,13 +15,15 @@ QUICK = ("--trials", 12, "--supernet-epochs", 6, "--batch-size", 32, "--examples
 
 
 @pytest.fixture(scope="module")
-def found(cli: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def found(cli: Callable[..., Any], once: Callable[..., Path]) -> Path:
     """A front for rpi4. Read only."""
-    path = tmp_path_factory.mktemp("search") / "search.front.json"
-    answered = cli("search", *SPACE, *QUICK, "--device", "rpi4", "-o", path)
-    assert answered.code == 0, answered
-    assert "knee" in answered.stdout
-    return path
+
+    def search(folder: Path) -> None:
+        answered = cli("search", *SPACE, *QUICK, "--device", "rpi4", "-o", folder / "search.front.json")
+        assert answered.code == 0, answered
+        assert "knee" in answered.stdout
+
+    return once("search", search) / "search.front.json"
 
 
 def options(found: Path) -> tuple[object, ...]:

@@ -86,12 +86,12 @@ class Workshop:
 
 
 @pytest.fixture(scope="session")
-def workshop(tmp_path_factory: pytest.TempPathFactory, cli: Callable[..., Any]) -> Iterator[Workshop]:
+def workshop(once: Callable[..., Path], tmp_path_factory: Any, cli: Callable[..., Any]) -> Iterator[Workshop]:
     """Where the tutorial has been worked through."""
     pytest.importorskip("vl_convert", reason="the extra report is not installed")
-    made = Workshop(tmp_path_factory.mktemp("workshop"), cli)
-    made.run(DOCS / "tutorial.md")
-    yield made
+    done = once("tutorial", lambda folder: Workshop(folder, cli).run(DOCS / "tutorial.md"))
+    sys.modules.pop("mynet", None)  # that of the folder where it was done
+    yield Workshop(Path(shutil.copytree(done, tmp_path_factory.mktemp("workshop") / "tutorial")), cli)
     sys.modules.pop("mynet", None)
 
 

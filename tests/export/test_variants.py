@@ -27,15 +27,16 @@ SPEED = "--no-judge-speed"  # so that no test hangs on how busy this machine is
 
 
 @pytest.fixture(scope="module")
-def all_variants(tuned: Path, tmp_path_factory: pytest.TempPathFactory, cli: Cli) -> Path:
+def all_variants(tuned: Path, once: Callable[..., Path], cli: Cli) -> Path:
     """The tuned model in every variant that can be made here. Read only."""
-    path = tmp_path_factory.mktemp("variants") / "model.eebundle"
     formats = ["--format", "onnx", *(["--format", "tflite"] if HAS_TFLITE else [])]
-    answered = cli(
-        "export", tuned, "-o", path, *formats, "--precision", "fp32", "--precision", "int8", SPEED, "--no-reference"
-    )
-    assert answered.code == 0, answered
-    return path
+    options = (*formats, "--precision", "fp32", "--precision", "int8", SPEED, "--no-reference")
+
+    def export(folder: Path) -> None:
+        answered = cli("export", tuned, "-o", folder / "model.eebundle", *options)
+        assert answered.code == 0, answered
+
+    return once("variants", export) / "model.eebundle"
 
 
 @pytest.fixture(scope="module")
