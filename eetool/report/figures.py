@@ -17,6 +17,7 @@ from eetool.report.theme import (
     VERMILION,
     Spec,
     chart,
+    every_name,
     exit_name,
     exit_scale,
     point_parameter,
@@ -106,7 +107,7 @@ def _exit_shares(found: Sequence[Setting], start: str) -> Iterator[Figure]:
         return
     n = max(len(s.exit_shares or ()) for s in found)
     x = quantity("share", "inputs that leave here (%)", (0, 100))
-    y = {"field": "exit", "sort": None, "title": None}
+    y = every_name("exit")
     layers: list[Spec] = [
         {
             "mark": {"type": "bar", "color": BLUE},
@@ -159,7 +160,7 @@ def _class_shares(material: Material, found: Sequence[Setting], start: str) -> I
                 "field": "inputs", "type": "quantitative", "aggregate": "sum", "stack": "normalize",
                 "title": "inputs of the class (%)", "axis": {"labelExpr": "round(datum.value * 100)"},
             },
-            "y": {"field": "class", "sort": None, "title": None, "axis": {"labelLimit": 110, "labelSeparation": 0}},
+            "y": every_name("class"),
             "color": {"field": "exit", "scale": exit_scale(n), "sort": None, "legend": {}},
             "order": {"field": "order"},
         },
@@ -220,7 +221,7 @@ def _times(material: Material, found: Sequence[Setting], start: str) -> Iterator
         return
     values = [{"point": r.point, "part": r.part, "kind": r.kind, "call": r.call_ms, "mean": r.mean_ms} for r in rows]
     kinds = ["segment", "exit head", "gates and dispatch"]
-    y = {"field": "part", "sort": None, "title": None}
+    y = every_name("part")
     color = {"field": "kind", "scale": {"domain": kinds, "range": [BLUE, VERMILION, GREEN]}, "legend": None}
     layers: list[Spec] = [
         {
@@ -236,8 +237,8 @@ def _times(material: Material, found: Sequence[Setting], start: str) -> Iterator
     more = {"transform": [HERE], "params": point_parameter(start)}
     spec = chart("milliseconds of every component", height, values, layers, **more)
     caption = (
-        "Segments are blue, exit heads orange. Outline: median of one call. Filled: what it adds to the mean input, "
-        "since not every input gets that far; "
-        "the filled bars add up to about the mean latency at the knob's operating point."
+        "Segments are blue, exit heads orange, gates and dispatch green. Outline: median of one call. Filled: what it "
+        "adds to the mean input, since not every input gets that far; the filled bars add up to about the mean latency "
+        "at the knob's operating point."
     )
     yield Figure("time", "time", "Where the time goes", caption, spec)

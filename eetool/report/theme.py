@@ -71,6 +71,11 @@ def quantity(name: str, title: str, domain: Sequence[float] | None = None, zero:
     return {"field": name, "type": "quantitative", "title": title, "scale": scale}
 
 
+def every_name(field: str) -> Spec:
+    """Encoding of names along an axis, in the order of the data; none of them is left out."""
+    return {"field": field, "sort": None, "title": None, "axis": {"labelLimit": 110, "labelOverlap": False}}
+
+
 def point_parameter(start: str) -> list[Spec]:
     """The signal `point`, which the knob sets: the name of an operating point."""
     return [{"name": "point", "value": start}]

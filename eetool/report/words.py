@@ -53,12 +53,16 @@ def shown(s: Setting, material: Material) -> dict[str, str]:
 
 def milliseconds(value: float | None) -> str:
     """Three digits and the unit."""
-    return UNKNOWN if value is None else f"{value:.3g} ms" if value < 100 else f"{value:.0f} ms"
+    return UNKNOWN if value is None else f"{_digits(value)} ms"
 
 
 def energy(value: Energy) -> str:
     """Three digits and the unit."""
-    return UNKNOWN if value.value is None else f"{value.value:.3g} mJ"
+    return UNKNOWN if value.value is None else f"{_digits(value.value)} mJ"
+
+
+def _digits(value: float) -> str:
+    return f"{value:#.3g}" if value < 100 else f"{value:.0f}"
 
 
 def energy_note(value: Energy) -> str:

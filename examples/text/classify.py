@@ -3,7 +3,7 @@
     python classify.py lines.tsv --epochs 2 --drop 2
     python classify.py SST-2                     # a folder with train.tsv and dev.tsv
 
-The deepest exit teaches the others. What is learned goes into a folder of the data's name.
+The deepest exit teaches the others. What is made is called after the data: lines.pt, lines.eebundle, lines.json.
 """
 
 import argparse
@@ -24,15 +24,14 @@ def main() -> int:
     parser.add_argument("--drop", default="0.5", help="percentage points of accuracy that may be lost")
     parser.add_argument("--passes", default="3", help="over the test texts, by the clock")
     options = parser.parse_args()
-    folder = Path(f"{options.data.stem}-model")
-    folder.mkdir(exist_ok=True)
-    model, bundle = str(folder / "model.pt"), str(folder / "model.eebundle")
+    name = options.data.stem
+    model, bundle = f"{name}.pt", f"{name}.eebundle"
     data = ("--data", f"tsv:{options.data}")
     for words in (
         ("train", "text-tiny", *data, *RECIPE, "--epochs", options.epochs, "-o", model),
         ("tune", model, *data, "--max-accuracy-drop", options.drop),
         ("export", model, "-o", bundle),
-        ("bench", bundle, *data, "--passes", options.passes, "-o", str(folder / "bench.json")),
+        ("bench", bundle, *data, "--passes", options.passes, "-o", f"{name}.json"),
     ):
         print("$ eetool", *words, flush=True)
         try:

@@ -106,6 +106,8 @@ def test_it_draws_alone_and_nothing_overlaps(browser: Any, reported: Any, width:
         assert (box["width"] > 150, box["height"] > 40) == (True, True), name
         words = opened.page.locator(f"#figure-{name} svg text").all_text_contents()
         assert any(re.search(r"\((%|ms|mJ|million)\)$", word) for word in words), (name, words)
+    parts = opened.page.locator("#figure-time svg .role-axis-label text").all_text_contents()
+    assert {"seg0", "exit0", "seg1", "exit1", "exit2"} <= set(parts)
     assert opened.page.evaluate(OVERLAPS) == []
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
     # The verdict is seen without scrolling.
@@ -123,8 +125,8 @@ def test_the_knob_moves_everything_at_once(browser: Any, reported: Any) -> None:
         opened.turn(place)
         point = points[opened.text("#shown-name")]
         assert opened.text("#shown-accuracy") == f"{100 * point['accuracy']:.2f} %"
-        assert opened.text("#shown-mean") == f"{point['latency_ms']['mean']:.3g} ms"
-        assert opened.text("#shown-p99") == f"{point['latency_ms']['p99']:.3g} ms"
+        assert opened.text("#shown-mean") == f"{point['latency_ms']['mean']:#.3g} ms"
+        assert opened.text("#shown-p99") == f"{point['latency_ms']['p99']:#.3g} ms"
         assert opened.text("#shown-energy").endswith(" mJ")
         assert opened.text("tr.here td:first-child") == point["name"]
         drawn = [opened.page.inner_html(f"#figure-{name}") for name in ("exit-shares", "class-shares", "time")]
