@@ -73,7 +73,7 @@ def quantity(name: str, title: str, domain: Sequence[float] | None = None, zero:
 
 def every_name(field: str) -> Spec:
     """Encoding of names along an axis, in the order of the data; none of them is left out."""
-    return {"field": field, "sort": None, "title": None, "axis": {"labelLimit": 110, "labelOverlap": False}}
+    return {"field": field, "sort": None, "title": None, "axis": {"labelLimit": 130, "labelOverlap": False}}
 
 
 def point_parameter(start: str) -> list[Spec]:
