@@ -20,7 +20,7 @@ def main() -> int:
     """Train, tune, export and bench."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("data", type=Path, help="a .tsv file, or a folder with train.tsv and dev.tsv")
-    parser.add_argument("--epochs", default="6")
+    parser.add_argument("--epochs", default="3")
     parser.add_argument("--drop", default="0.5", help="percentage points of accuracy that may be lost")
     parser.add_argument("--passes", default="3", help="over the test texts, by the clock")
     options = parser.parse_args()
