@@ -35,12 +35,14 @@ def _text(found: "Doctor") -> list[Any]:
         (extra, ", ".join(f"{name} {version or '–'}" for name, version in names.items()))
         for extra, names in found.packages.items()
     ]
+    broken = [check for check in found.checks if not check.ok]
     settings = ", ".join(f"{name}={value}" for name, value in found.settings.items() if value is not None)
     return [
         ", ".join(f"{name} {version}" for name, version in found.versions.items()),
         *(f"{name}: {value or 'not readable'}" for name, value in machine.items()),
         f"thread settings: {settings or 'none in the environment'}",
         table({"tried": "left", "": "left", "what": "left"}, [_row(check) for check in found.checks]),
+        *(f"{check.name}: {check.problem}" + (f" ({check.hint})" if check.hint else "") for check in broken),
         table({"extra": "left", "packages": "left"}, packages),
         *(f"note: {note}" for note in found.notes),
     ]
@@ -50,7 +52,7 @@ def _row(check: "Check") -> tuple[str, str, str]:
     if check.ok:
         return check.name, "ok", f"{check.version}" + (f", {check.threads} threads" if check.threads else "")
     state = "missing" if check.needed else "not there"
-    return check.name, state, f"{check.problem}" + (f" ({check.hint})" if check.hint else "")
+    return check.name, state, "see below"
 
 
 command = doctor

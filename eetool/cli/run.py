@@ -47,9 +47,10 @@ def run(
     ]
     columns = {"input": "left", "label": "left", "confidence": "right", "exit": "right", "latency": "right"}
     stats = model.stats()
+    count = f"{stats['calls']} input" + "s" * (stats["calls"] != 1)
     text = [
         table(columns, rows),
-        f"{stats['calls']} inputs, mean exit depth {stats['mean_exit_depth']:.2f} of {len(stats['exit_counts']) - 1}, "
+        f"{count}, mean exit depth {stats['mean_exit_depth']:.2f} of {len(stats['exit_counts']) - 1}, "
         f"compute saved {100 * stats['compute_saved']:.0f} %",
     ]
     return Answer("run/1", {"results": results, "stats": stats}, text)

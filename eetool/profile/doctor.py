@@ -19,7 +19,7 @@ import eetool
 import eetool_runtime
 from eetool_measure.machine import Machine, read_machine
 from eetool_measure.power import find_meter
-from eetool_runtime.errors import EarlyExitError
+from eetool_runtime.errors import BackendError, EarlyExitError
 
 SCHEMA = "doctor/1"
 _PATIENCE_S = 120  # the first import of torch from a slow card takes a while
@@ -29,6 +29,8 @@ _SETTINGS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OMP_PROC_BIND", "MKL_NUM_THR
 _EXTRAS = {
     "tflite": ("litert_torch", "ai_edge_litert", "ai_edge_quantizer"),
     "gpu": ("accelerate",),
+    "search": ("optuna", "psycopg"),
+    "report": ("vl_convert",),
     "power": ("zeus",),
     "models": ("timm", "torchvision", "transformers"),
 }
@@ -124,7 +126,8 @@ def probe(name: str, code: str, arguments: Sequence[str], needed: bool, install:
             name, needed, False, problem=f"it was killed by {signal.Signals(-done.returncode).name}", hint=install
         )
     lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"it ended with {done.returncode}"]
-    return Check(name, needed, False, problem=lines[-1].removeprefix("error: "), hint=install)
+    problem = lines[-1].removeprefix("error: ").removeprefix(f"{BackendError.__module__}.BackendError: ")
+    return Check(name, needed, False, problem=problem, hint=install)
 
 
 def notes(machine: Machine) -> tuple[str, ...]:
@@ -150,8 +153,9 @@ def _version(module: str) -> str | None:
         return None
     try:
         return importlib.metadata.version(module)
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
+    except importlib.metadata.PackageNotFoundError:  # it is called otherwise than its module
+        names = importlib.metadata.packages_distributions().get(module)
+        return importlib.metadata.version(names[0]) if names else "unknown"
 
 
 def _readable(meter: str) -> bool:

@@ -110,6 +110,7 @@ def width(table: Any) -> int:
 @pytest.mark.parametrize(
     "arguments",
     [
+        ("doctor",),
         ("devices",),
         ("devices", "rpi5"),
         ("inspect", "bundle"),
