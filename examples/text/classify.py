@@ -13,16 +13,16 @@ from pathlib import Path
 from eetool.cli import main as eetool
 
 RECIPE = ("--exits", "3", "--recipe", "distill", "--optimizer", "adamw", "--learning-rate", "0.001")
-RECIPE += ("--weight-decay", "0.05", "--average", "0.999", "--batch-size", "64", "--threads", "1", "--seed", "0")
+RECIPE += ("--batch-size", "64", "--threads", "1", "--seed", "0")
 
 
 def main() -> int:
     """Train, tune, export and bench."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("data", type=Path, help="a .tsv file, or a folder with train.tsv and dev.tsv")
-    parser.add_argument("--epochs", default="3")
+    parser.add_argument("--epochs", default="1")
     parser.add_argument("--drop", default="0.5", help="percentage points of accuracy that may be lost")
-    parser.add_argument("--passes", default="3", help="over the test texts, by the clock")
+    parser.add_argument("--passes", default="7", help="over the test texts, by the clock")
     options = parser.parse_args()
     name = options.data.stem
     model, bundle = f"{name}.pt", f"{name}.eebundle"
