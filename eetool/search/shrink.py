@@ -24,11 +24,12 @@ from eetool.model.supernet import Supernet
 from eetool.progress import SILENT, Progress
 from eetool.records import write_atomic
 from eetool.search.data import SearchData
-from eetool.search.space import Genome, Space
+from eetool.search.space import Genome, Space, key_of
 from eetool.train.loop import one_cycle
 
 FORMAT, RESUME_FORMAT = "eetool-supernet/1", "eetool-supernet-resume/1"
 _RANDOM_NETWORKS = 2  # beside the largest and the smallest
+_SHAPES = 512  # networks whose build is kept
 _MOMENTUM, _WEIGHT_DECAY, _CLIP = 0.9, 1e-4, 5.0
 
 
@@ -61,14 +62,15 @@ def train_supernet(
         ArtefactError: `state_file` is damaged.
     """
     place = device or torch.device("cpu")
-    run = _Run(supernet.to(place), space, data, settings, place)
+    # channels last: a fifth faster on processors
+    run = _Run(supernet.to(place, memory_format=torch.channels_last), space, data, settings, place)
     first = run.restore(state_file) if resume and state_file.exists() else 0
     with progress("training the supernet", settings.epochs * run.steps) as advance:
         advance(first * run.steps)
         for epoch in range(first, settings.epochs):
             run.epoch(epoch, advance)
             write_atomic(state_file, serialise(run.state(epoch + 1)))
-    supernet.to("cpu").eval()
+    supernet.to("cpu", memory_format=torch.contiguous_format).eval()
     state_file.unlink(missing_ok=True)
 
 
@@ -87,6 +89,7 @@ class _Run:
         self.steps = math.ceil(len(data.learn.labels) / settings.batch_size)
         told = [space.backbones.hash, data.name, len(data.learn.labels), settings.epochs, settings.batch_size]
         self.header = json.dumps([*told, settings.learning_rate, settings.seed])
+        self._shapes: dict[str, nn.Module] = {}
 
     def epoch(self, epoch: int, advance: Any) -> None:
         """One pass, whose randomness depends on the seed and the epoch alone."""
@@ -121,11 +124,19 @@ class _Run:
         self.optimizer.step()
 
     def _shape(self, genome: Genome) -> nn.Module:
-        """The backbone of a genome without memory for its weights, to which those of the supernet are lent."""
-        made = self.space.make(genome)
-        with torch.device("meta"):
-            network = build(made.reference, self.data.inputs, len(self.data.classes), made.config)
-        return network.train()
+        """The backbone of a genome without memory for its weights, to which those of the supernet are lent.
+
+        Building one takes as long as a tenth of a step, and the smallest is asked for in every step.
+        """
+        key = key_of(genome)
+        if key not in self._shapes:
+            if len(self._shapes) >= _SHAPES:
+                self._shapes.clear()
+            made = self.space.make(genome)
+            with torch.device("meta"):
+                network = build(made.reference, self.data.inputs, len(self.data.classes), made.config)
+            self._shapes[key] = network.train()
+        return self._shapes[key]
 
     def _allowed(self, position: float) -> Space:
         """The space whose later phases still have their largest choice alone."""

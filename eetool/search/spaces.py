@@ -90,9 +90,11 @@ def mobilenetv3_cifar() -> Space:
 
 
 def resnet() -> Space:
-    """Residual networks for images of 32×32 pixels: widths and depths of three stages, and the resolution."""
+    """Residual networks for images of 32×32 pixels, of one to some thirty million MACs: widths and depths of three
+    stages, and the resolution.
+    """
     genes = [Gene("resolution", (24, 28, 32))]
-    for s, widths in enumerate(((24, 32, 40), (32, 48, 64), (48, 64, 96))):
+    for s, widths in enumerate(((16, 24, 32), (24, 40, 64), (32, 64, 96))):
         genes.append(Gene(f"stage{s}.depth", (1, 2, 3), phase=_DEPTH))
         genes.append(Gene(f"stage{s}.width", widths, phase=_WIDTH))
     return make_space("resnet", genes, _resnet, positions=(1, 1))
