@@ -59,7 +59,7 @@ class Model:
         self._stats: dict[str, Stats] = {}
         self._turning = threading.Lock()
         self._first_input = self._manifest.inputs[0].name
-        self._accepted: Optional[tuple[tuple[int, ...], np.dtype]] = None
+        self._accepted: list[tuple[str, tuple[int, ...], np.dtype]] = []
         self._symbols_shared = share_symbols(self._manifest.inputs)
         self._unsplit_macs = unsplit_macs(self._manifest)
         self._lanes = Lanes(self._manifest, variant, self._in_order, self._scalars)
@@ -301,15 +301,19 @@ class Model:
         return found.expected if found else None
 
     def _accept(self, inputs: Arrays) -> Tensors:
-        """Checked inputs by name. An array that looks like the last one that passed is only tested for NaN."""
-        if not isinstance(inputs, np.ndarray):
-            return self._check(inputs, any_batch=False)
-        form = (inputs.shape, inputs.dtype)
-        if form == self._accepted and finite(inputs):
-            return {self._first_input: inputs}
-        tensors = self._check(inputs, any_batch=False)
-        self._accepted = form
-        return tensors
+        """Checked inputs by name. Arrays that look like the last ones that passed are only tested for NaN."""
+        tensors = {self._first_input: inputs} if type(inputs) is np.ndarray else inputs
+        known = self._accepted
+        if known and type(tensors) is dict and len(tensors) == len(known):
+            for name, shape, dtype in known:
+                array = tensors.get(name)
+                if type(array) is not np.ndarray or array.shape != shape or array.dtype != dtype or not finite(array):
+                    break
+            else:
+                return tensors
+        checked = self._check(inputs, any_batch=False)
+        self._accepted = [(name, array.shape, array.dtype) for name, array in checked.items()]
+        return checked
 
     def _check(self, inputs: Arrays, any_batch: bool) -> Tensors:
         specs = self._manifest.inputs
