@@ -15,10 +15,9 @@ from .cascade import Model
 from .errors import BundleError, EarlyExitError, UsageError
 from .frozen import dataclass
 from .machine import board_name, cpu_name, usable_cores
-from .manifest import Component, Manifest, Measured, Tensor
+from .manifest import Component, Measured, Tensor, all_tensors, form
 
 _AUTO = "auto"
-_SCALAR = Tensor("float32", ())
 _LITTLE_MACS = 200_000  # done before a second thread is awake
 
 
@@ -66,7 +65,7 @@ def open_graphs(
 
     With pools of their own, components of few MACs get one thread. `preload` and errors as in `load`.
     """
-    m, files, said = bundle.manifest, bundle.variant(variant).components, _tensors(bundle.manifest, variant)
+    m, files, said = bundle.manifest, bundle.variant(variant).components, all_tensors(bundle.manifest, variant)
     first_exit = [c.name for c in m.components].index(m.exits[0].component)
     graphs: dict[str, Graph] = {}
     for position, c in enumerate(m.components):
@@ -188,13 +187,6 @@ def _choose(bundle: Bundle, backend: str, variant: str) -> tuple[str, Backend]:
     raise problem
 
 
-def _tensors(m: Manifest, variant: str) -> dict[str, Tensor]:
-    """Type of every tensor that a graph of `variant` may read or make."""
-    known = {i.name: Tensor(i.dtype, i.shape) for i in m.inputs}
-    known.update({name: _SCALAR for e in m.exits for name in e.scalars})
-    return {**known, **m.tensors, **m.variants[variant].tensors}
-
-
 def _check_graph(component: Component, graph: Graph, said: dict[str, Tensor]) -> None:
     """Raise BundleError where the graph does not read and make the tensors that the manifest says."""
     for what, names, found in (
@@ -208,8 +200,8 @@ def _check_graph(component: Component, graph: Graph, said: dict[str, Tensor]) ->
         for name in names:
             if not _agree(said[name], found[name]):
                 raise BundleError(
-                    f"{component.name}: {name!r} is {_form(found[name])} in the graph; "
-                    f"the manifest says {_form(said[name])}"
+                    f"{component.name}: {name!r} is {form(found[name])} in the graph; "
+                    f"the manifest says {form(said[name])}"
                 )
 
 
@@ -220,7 +212,3 @@ def _agree(said: Tensor, found: Tensor) -> bool:
         and len(said.shape) == len(found.shape)
         and all(a == b or isinstance(a, str) or isinstance(b, str) for a, b in zip(said.shape, found.shape))
     )
-
-
-def _form(tensor: Tensor) -> str:
-    return f"{tensor.dtype} ({', '.join(str(size) for size in tensor.shape)})"
