@@ -2,25 +2,40 @@
 
     python benchmarks/overhead.py model.eebundle
 
-Milliseconds are medians over all runs; ratios and microseconds are medians over the rounds of the measurement, each
-with its 95 % interval. Everything of one thread count was measured interleaved in one process (docs/measuring.md).
+All subjects of a thread count take turns in one process (docs/measuring.md), and ratios are formed round by round.
+Where a process happens to get its memory moves such a ratio by a percent, so there are several: of every figure, the
+median of each process and the median of those.
+
+`in_turn` are the bare calls of all components, one after the other on the arrays of a cascade, without the runtime:
+over one graph that computes all exits, that is what the split costs, and the cascade over it what the runtime adds.
+The sum of the components, each timed alone, is less than either where a component alone keeps its caches.
 """
 
 import argparse
 import json
+import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from eetool.errors import EarlyExitError
-from eetool.profile.child import measure_apart
-from eetool.profile.options import Protocol
-from eetool_measure.measurement import ThreadTimes
+import numpy as np
+
+from eetool_measure.bundles import MIN_SECONDS, RUNS, graphs_and_subjects
+from eetool_measure.machine import read_machine
+from eetool_measure.measurement import COMPONENT, EXIT, FULL, REFERENCE, that_run
 from eetool_measure.records import encode
-from eetool_measure.timing import Latency
-from eetool_runtime import open_bundle
+from eetool_measure.timing import interleave, per_round, translated
+from eetool_runtime import EarlyExitError, open_bundle
+from eetool_runtime.backends import PROCESS, Threads, backend_for
+from eetool_runtime.lane import Lanes
+from eetool_runtime.manifest import Manifest, scalars
 
 THREADS = (1, 2)
+ALLOWED_RATIO, ALLOWED_US = 1.03, 12  # for leaving at an exit: of its components' sum, and for each of them
+
+Rounds = dict[str, np.ndarray]  # milliseconds per round, by subject
 
 
 def main() -> int:
@@ -28,66 +43,116 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--variant", help="by default the bundle's first")
-    parser.add_argument("--runs", type=int, default=Protocol.runs, help="of everything, at least")
-    parser.add_argument("--min-seconds", type=float, default=10.0, help="per thread count, at least")
+    parser.add_argument("--runs", type=int, default=RUNS, help="of everything in a process, at least")
+    parser.add_argument("--min-seconds", type=float, default=2 * MIN_SECONDS, help="per process, at least")
+    parser.add_argument("--processes", type=int, default=3, help="per thread count")
+    parser.add_argument("--threads", type=int, nargs="+", default=THREADS)
+    parser.add_argument("--child", type=int, metavar="THREADS", help=argparse.SUPPRESS)
     options = parser.parse_args()
     try:
-        variant = options.variant or next(iter(open_bundle(options.bundle).manifest.variants))
-        protocol = Protocol(options.runs, options.min_seconds)
-        measured = [measure_apart(options.bundle, variant, threads, protocol) for threads in THREADS]
+        m = open_bundle(options.bundle).manifest
+        variant = options.variant or next(iter(m.variants))
+        if options.child is not None:
+            print(json.dumps(measure(options.bundle, variant, options.child, options.runs, options.min_seconds)))
+            return 0
     except EarlyExitError as error:
         print(f"error: {error.message}", file=sys.stderr)
         return error.exit_code
+    found = []
+    for threads in options.threads:
+        children = [
+            subprocess.run([sys.executable, "-P", *sys.argv, "--child", str(threads)], stdout=subprocess.PIPE)
+            for _ in range(options.processes)
+        ]
+        if any(child.returncode for child in children):
+            return max(child.returncode for child in children)
+        found.append({"threads": threads, **figures(m, [json.loads(child.stdout) for child in children])})
+    backend = backend_for(variant.split("/")[0])
     document = {
-        "schema": "overhead/1",
-        "bundle": measured[0].bundle,
+        "schema": "overhead/2",
+        "bundle": m.name,
         "variant": variant,
-        "protocol": protocol,
-        "threads": [overhead(m.times) for m in measured],
-        "machine": measured[0].machine,
+        "processes": options.processes,
+        "threads": found,
+        "machine": encode(read_machine(backend.name, backend.version)),
     }
-    print(json.dumps(encode(document), indent=2))
+    print(json.dumps(document, indent=2))
     return 0
 
 
-def overhead(times: ThreadTimes) -> dict[str, Any]:
+def measure(path: Path, variant: str, threads: int, runs: int, min_seconds: float) -> dict[str, Any]:
+    """Milliseconds per round of every subject, and the pool that the graphs got."""
+    bundle = open_bundle(path)
+    graphs, subjects, inputs = graphs_and_subjects(bundle, variant, Threads(threads, PROCESS))
+    m = bundle.manifest
+    constants = {name: np.array(v, np.float32) for name, v in scalars(m, bundle.variant(variant)).items()}
+    lane = Lanes(m, variant, list(graphs.values()), constants).take()
+    lane.enter(inputs[0])
+    calls = [translated(call) for call in lane.calls]
+    subjects["in_turn", ""] = lambda _: [call() for call in calls]
+    times = interleave(subjects, runs=runs, min_seconds=min_seconds, seed=0)
+    rounds = {" ".join(key).strip(): per_round(taken).tolist() for key, taken in times.items()}
+    return {"pool": next(iter(graphs.values())).threads.pool, "rounds": rounds}
+
+
+def figures(m: Manifest, processes: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The figures of one thread count, with what the split costs apart from what the runtime adds."""
-    full_depth, found = times.cascade[-1], times.overhead
+    rounds = [{name: np.array(taken) for name, taken in p["rounds"].items()} for p in processes]
+    unsplit, all_exits = f"{REFERENCE} unsplit", f"{REFERENCE} all_exits"
+    cascade, count = f"{EXIT} {m.n_early_exits}", len(m.components)
+
+    def ratio(above: str, below: str) -> dict[str, Any] | None:
+        return across([r[above] / r[below] for r in rounds]) if below in rounds[0] else None
+
+    def each_us(above: str, below: str) -> dict[str, Any] | None:
+        return across([(r[above] - r[below]) / count * 1e3 for r in rounds]) if below in rounds[0] else None
+
+    for r in rounds:
+        r["sum"] = alone(r, [c.name for c in m.components])
     return {
-        "threads": times.threads,
-        "pool": times.pool,
-        "unsplit_ms": _median(times.references.unsplit),
-        "all_exits_ms": _median(times.references.all_exits),
-        "components_sum_ms": full_depth.components_sum_ms,
-        "cascade_full_depth_ms": full_depth.latency_ms.median,
-        "cascade_full_depth_heads_skipped_ms": times.full.median,
+        "pool": processes[0]["pool"],
+        "ms": {name: across([r[name] for r in rounds]) for name in rounds[0]},
         "ratios": {
-            "split: components / all_exits": found.components_to_all_exits,
-            "runtime: cascade / components": found.cascade_to_components,
-            "both: cascade / all_exits": found.cascade_to_all_exits,
-            "cascade / unsplit": found.cascade_to_unsplit,
-            "cascade with heads skipped / unsplit": found.full_to_unsplit,
+            "split: in turn / all exits": ratio("in_turn", all_exits),
+            "runtime: cascade / in turn": ratio(cascade, "in_turn"),
+            "both: cascade / all exits": ratio(cascade, all_exits),
+            "components alone / all exits": ratio("sum", all_exits),
+            "cascade with heads skipped / unsplit": ratio(FULL[0], unsplit),
         },
-        "dispatch_us_per_component": {
-            "split": found.split_us_per_component,
-            "runtime": full_depth.runtime_us_per_component,
+        "us_per_component": {
+            "split: in turn - all exits": each_us("in_turn", all_exits),
+            "runtime: cascade - in turn": each_us(cascade, "in_turn"),
+            "cascade - components alone": each_us(cascade, "sum"),
         },
-        "exits": [
-            {
-                "exit": at.exit,
-                "cascade_ms": at.latency_ms.median,
-                "components_sum_ms": at.components_sum_ms,
-                "ratio": at.ratio,
-                "runtime_us_per_component": at.runtime_us_per_component,
-            }
-            for at in times.cascade
-        ],
-        "components_ms": {c.name: c.latency_ms.median for c in times.components},
+        "exits": [leaving(m, index, rounds) for index in range(len(m.exits))],
     }
 
 
-def _median(latency: Latency | None) -> float | None:
-    return latency.median if latency is not None else None
+def leaving(m: Manifest, index: int, rounds: Sequence[Rounds]) -> dict[str, Any]:
+    """The cascade that leaves at an exit beside its components alone, and the share of what is allowed."""
+    names, cascade = that_run(m, index), f"{EXIT} {index}"
+    sums = [alone(r, names) for r in rounds]
+    allowed = [ALLOWED_RATIO * s + ALLOWED_US * len(names) / 1e3 for s in sums]
+    return {
+        "exit": index,
+        "cascade / components alone": across([r[cascade] / s for r, s in zip(rounds, sums, strict=True)]),
+        "cascade / allowed": across([r[cascade] / a for r, a in zip(rounds, allowed, strict=True)]),
+        "cascade - components, us each": across(
+            [(r[cascade] - s) / len(names) * 1e3 for r, s in zip(rounds, sums, strict=True)]
+        ),
+    }
+
+
+def alone(rounds: Rounds, names: Sequence[str]) -> np.ndarray:
+    """Milliseconds per round of components, each timed alone."""
+    total: np.ndarray = np.sum([rounds[f"{COMPONENT} {name}"] for name in names], axis=0)
+    return total
+
+
+def across(processes: Sequence[np.ndarray]) -> dict[str, Any]:
+    """The median over the rounds of each process, and the median of those."""
+    each = [float(np.median(values)) for values in processes]
+    return {"median": round(median(each), 5), "processes": [round(value, 5) for value in each]}
 
 
 if __name__ == "__main__":

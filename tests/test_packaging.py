@@ -17,6 +17,7 @@ import eetool_measure
 import eetool_runtime
 
 ROOT = Path(__file__).parents[1]
+MAX_RUNTIME_BYTES = 60_000  # see docs/decisions/0020
 PLACES = (ROOT, ROOT / "runtimes/python", ROOT / "runtimes/measure")
 
 
@@ -73,6 +74,8 @@ def test_wheels_and_sdists_hold_what_they_need(dist: Path) -> None:
     for name in ("eetool_runtime", "eetool_measure"):
         (wheel,) = dist.glob(f"{name}-*.whl")
         assert f"{name}/py.typed" in zipfile.ZipFile(wheel).namelist()
+    (wheel,) = dist.glob("eetool_runtime-*.whl")
+    assert wheel.stat().st_size <= MAX_RUNTIME_BYTES
     for sdist in dist.glob("*.tar.gz"):
         with tarfile.open(sdist) as archive:
             inside = {name.partition("/")[2] for name in archive.getnames()}

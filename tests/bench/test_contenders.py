@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import onnx.parser
 import pytest
 from tiny import CLASSES, write_tiny_bundle
 
@@ -10,6 +11,7 @@ from eetool.bench.contenders import distinct, of_bundle, of_static, ready
 from eetool.data.sources import Source
 from eetool.errors import ArtefactError
 from eetool_runtime import Model, load
+from eetool_runtime.errors import BackendError
 from eetool_runtime.policy import plan
 
 
@@ -53,6 +55,28 @@ def test_logits_are_found_by_name(model: Model, source: Source, write_net) -> No
     assert [net.answer(i) for i in range(64)] == right.tolist()
     assert net.name == "net.onnx"
     assert net.macs is None
+
+
+def test_an_engine_that_fails_on_a_later_image_is_named(model: Model, source: Source, tmp_path: Path) -> None:
+    """A graph that looks its answer up in a table, where bright images have no place."""
+    path = tmp_path / "net.onnx"
+    path.write_bytes(
+        onnx.parser.parse_model("""<ir_version: 8, opset_import: ["" : 18]>
+        net (float[batch, 1, 4, 4] image) => (float[batch, k] logits) {
+            brightest = ReduceMax <keepdims = 0> (image)
+            place = Cast <to = 7> (brightest)
+            table = Constant <value = float[1,4] {1, 0, 0, 0}> ()
+            zero = Constant <value = int64[1] {0}> ()
+            rows = Unsqueeze (place, zero)
+            logits = Gather <axis = 0> (table, rows)
+        }""").SerializeToString()
+    )
+    dark, bright = np.zeros((1, 1, 4, 4), np.float32), np.full((1, 1, 4, 4), 9, np.float32)
+    net = of_static(path, model, source.images, [dark, bright])
+    assert net.answer(0) == 0
+    with pytest.raises(BackendError, match=r"could not run: .*indices"):
+        net.answer(1)
+    assert net.answer(0) == 0
 
 
 @pytest.mark.parametrize(

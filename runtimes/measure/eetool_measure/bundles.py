@@ -8,10 +8,11 @@ from typing import Optional
 
 import numpy as np
 
-from eetool_runtime.backends import PROCESS, Backend, Graph, Threads, backend_for
+from eetool_runtime.backends import PROCESS, Graph, Threads, backend_for
 from eetool_runtime.bundle import MANIFEST, Bundle
 from eetool_runtime.cascade import Model
 from eetool_runtime.errors import BundleError, UsageError
+from eetool_runtime.loading import open_graphs
 from eetool_runtime.manifest import Manifest, Variant, scalars
 
 from .condition import read_condition
@@ -19,8 +20,8 @@ from .energy import Power
 from .machine import read_machine
 from .measurement import COMPONENT, EXIT, FULL, REFERENCE, BundleId, Key, Measurement, leave_at, summarise
 from .steadiness import Steadiness, doubt, drift, until_sure
-from .sustained import Sustained, sustain
-from .timing import Subject, bind_to
+from .sustained import sustain
+from .timing import Subject, translated
 
 RUNS, MIN_SECONDS, SEED = 300, 3.0, 0
 _MAX_SAMPLES = 16
@@ -52,15 +53,14 @@ def measure_bundle(
     Raises:
         UsageError: the bundle has no such variant, or an argument is out of range.
         BundleError: the bundle has no samples, or a reference reads a tensor that the bundle does not make.
-        BackendError: a graph cannot be opened, or this process has a pool of another size.
+        BackendError: a graph cannot be opened or run, or this process has a pool of another size.
         MeterError: the power meter failed.
     """
     if runs < 1 or not 0 <= min_seconds < float("inf"):
         raise UsageError("runs must be at least 1, and min-seconds a number that is not negative")
-    files, opener = bundle.variant(variant).components, backend_for(variant.split("/")[0])
-    graphs = {name: opener.open(bundle.file(f.path), Threads(threads, pool)) for name, f in files.items()}
+    graphs, subjects, inputs = graphs_and_subjects(bundle, variant, Threads(threads, pool))
+    opener = backend_for(variant.split("/")[0])
     got = next(iter(graphs.values())).threads  # the pool may be another than was asked for
-    subjects = _subjects(bundle, variant, graphs, opener, got)
     before = read_condition()
     through = [key for key in subjects if key[0] in (EXIT, FULL[0])]  # a part of microseconds may scatter as it likes
     times = until_sure(subjects, through, runs=runs, min_seconds=min_seconds, seed=seed)
@@ -68,18 +68,13 @@ def measure_bundle(
     steadiness = Steadiness(doubt(whole), drift(whole), before, read_condition())
     summary = summarise(bundle.manifest, got, times)
     energy = power.energy(subjects, summary, seed) if power is not None else None
-    sustained = _sustained(bundle, variant, graphs, got, sustained_seconds) if sustained_seconds is not None else None
+    sustained = None
+    if sustained_seconds is not None:
+        # The model as an application has it: its default operating point, one sample after the other.
+        model, point = Model(bundle, variant, graphs, got), bundle.manifest.default_operating_point
+        sustained = sustain(lambda number: model(inputs[number % len(inputs)]), point, sustained_seconds)
     machine = read_machine(opener.name, opener.version)
     return Measurement(identify(bundle), variant, summary, machine, steadiness, energy, sustained)
-
-
-def _sustained(
-    bundle: Bundle, variant: str, graphs: Mapping[str, Graph], threads: Threads, seconds: float
-) -> Sustained:
-    """The model as an application has it: its default operating point, one sample after the other."""
-    model, inputs = Model(bundle, variant, graphs, threads), _sample_inputs(bundle)
-    point = bundle.manifest.default_operating_point
-    return sustain(lambda number: model(inputs[number % len(inputs)]), point, seconds)
 
 
 def identify(bundle: Bundle) -> BundleId:
@@ -88,11 +83,16 @@ def identify(bundle: Bundle) -> BundleId:
     return BundleId(bundle.manifest.name, digest)
 
 
-def _subjects(
-    bundle: Bundle, variant: str, graphs: Mapping[str, Graph], opener: Backend, threads: Threads
-) -> dict[Key, Subject]:
-    """What is to be timed, each as a function of the number of the call."""
-    m, fitted = bundle.manifest, bundle.variant(variant)
+def graphs_and_subjects(
+    bundle: Bundle, variant: str, threads: Threads
+) -> tuple[dict[str, Graph], dict[Key, Subject], list[Tensors]]:
+    """The opened components, what is to be timed, each as a function of the number of the call, and the inputs.
+
+    Raises as `measure_bundle`.
+    """
+    m, fitted, opener = bundle.manifest, bundle.variant(variant), backend_for(variant.split("/")[0])
+    graphs = open_graphs(bundle, variant, opener, threads)
+    threads = next(iter(graphs.values())).threads
     inputs = _sample_inputs(bundle)
     tensors = [_carry(m, fitted, graphs, x) for x in inputs]
     subjects: dict[Key, Subject] = {}
@@ -104,7 +104,7 @@ def _subjects(
     subjects[FULL] = _through(Model(bundle, variant, graphs, threads), skip_all, inputs)
     for name, path in fitted.references.items():
         subjects[REFERENCE, name] = _alone(opener.open(bundle.file(path), threads), tensors, path)
-    return subjects
+    return graphs, subjects, inputs
 
 
 def _sample_inputs(bundle: Bundle) -> list[Tensors]:
@@ -135,11 +135,15 @@ def _feed(graph: Graph, tensors: Tensors, name: str) -> Tensors:
 
 
 def _alone(graph: Graph, tensors: Sequence[Tensors], name: str) -> Subject:
-    """Bound to its arrays as the cascade binds it, so that the two are called in the same way."""
-    calls = [bind_to(graph, _feed(graph, t, name))[0].call for t in tensors]
+    """Bound as the cascade binds it, and like it with one array per output: both are called in the same way."""
+    feeds = [{n: np.asarray(a, order="C") for n, a in _feed(graph, t, name).items()} for t in tensors]
+    outputs = dict(zip(graph.outputs, map(np.array, graph.run(feeds[0]))))
+    calls = [translated(graph.bind(feed, outputs).call) for feed in feeds]
     return lambda number: calls[number % len(calls)]()
 
 
 def _through(model: Model, thresholds: tuple[Optional[float], ...], inputs: Sequence[Tensors]) -> Subject:
+    """As an application calls it: with an array, or a dictionary where there are several inputs."""
     model.use(threshold=thresholds)
-    return lambda number: model(inputs[number % len(inputs)])
+    asked = [x if len(x) > 1 else next(iter(x.values())) for x in inputs]
+    return lambda number: model(asked[number % len(asked)])

@@ -18,6 +18,7 @@ from typing import Callable, TypeVar
 import numpy as np
 
 from eetool_runtime.backends import Arrays, Bound, Graph
+from eetool_runtime.errors import BackendError, EarlyExitError
 
 Key = TypeVar("Key")
 Subject = Callable[[int], object]  # called with the number of the call, so that it can cycle through inputs
@@ -29,10 +30,28 @@ _WARM_UP_SHARE = 0.1  # of the measuring time; a clock frequency needs time, not
 
 
 def bind_to(graph: Graph, feed: Arrays) -> tuple[Bound, dict[str, np.ndarray]]:
-    """Bind `graph` to `feed`, and to new arrays of the shapes that it makes of it; returns those by name too."""
+    """Bind `graph` to a copy of `feed`, and to new arrays of the shapes that it makes of it; returns those by name too.
+
+    The call raises BackendError where the engine fails.
+    """
     inputs = {name: np.array(array, order="C") for name, array in feed.items()}
     outputs = dict(zip(graph.outputs, map(np.array, graph.run(inputs))))
-    return graph.bind(inputs, outputs), outputs
+    bound = graph.bind(inputs, outputs)
+    return Bound(translated(bound.call), bound.read), outputs
+
+
+def translated(call: Callable[[], None]) -> Callable[[], None]:
+    """The bound `call`, with a BackendError for whatever its engine raises."""
+
+    def translated_call() -> None:
+        try:
+            call()
+        except EarlyExitError:
+            raise
+        except Exception as error:  # engines raise a dozen unrelated types
+            raise BackendError(f"a graph could not run: {error}") from error
+
+    return translated_call
 
 
 @dataclass(frozen=True)

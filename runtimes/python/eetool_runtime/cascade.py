@@ -13,13 +13,13 @@ import numpy as np
 from .backends import Graph, Threads
 from .batch import can_compact, leave_in_groups
 from .bundle import Bundle
-from .errors import BackendError, EarlyExitError, InputError, UsageError
+from .errors import BackendError, EarlyExitError, UsageError
 from .guided import Clock, Pace, guide
 from .lane import Lane, Lanes
 from .machine import resident_bytes
-from .manifest import Expected, OperatingPoint, scalars
+from .manifest import OperatingPoint, scalars
 from .policy import Band, Gate, Policy, Stretch, Thresholds, unsplit_macs
-from .preprocess import Raw, check, check_together, finite, preprocess_all, share_symbols
+from .preprocess import Raw, by_name, check, check_together, finite, preprocess_all, share_symbols
 from .result import Result
 from .stats import Stats
 
@@ -59,7 +59,7 @@ class Model:
         self._stats: dict[str, Stats] = {}
         self._turning = threading.Lock()
         self._first_input = self._manifest.inputs[0].name
-        self._accepted: Optional[tuple[tuple[int, ...], np.dtype]] = None
+        self._accepted: list[tuple[str, tuple[int, ...], np.dtype]] = []
         self._symbols_shared = share_symbols(self._manifest.inputs)
         self._unsplit_macs = unsplit_macs(self._manifest)
         self._lanes = Lanes(self._manifest, variant, self._in_order, self._scalars)
@@ -258,9 +258,10 @@ class Model:
         See `Stats.snapshot` for the figures. Thresholds without a name are counted as `custom`, anew whenever they
         change. Plain JSON; `prometheus()` says the same to Prometheus.
         """
-        figures = {
-            name: stats.snapshot(self._unsplit_macs, self._expected(name)) for name, stats in list(self._stats.items())
-        }
+        points, figures = self._fitted.operating_points, {}
+        for name, stats in list(self._stats.items()):
+            expected = points[name].expected if name in points else None
+            figures[name] = stats.snapshot(self._unsplit_macs, expected)
         return {
             **figures[self.operating_point or CUSTOM],
             "operating_point": self.operating_point,
@@ -296,30 +297,25 @@ class Model:
             "process_bytes": resident_bytes(),
         }
 
-    def _expected(self, point: str) -> Optional[Expected]:
-        found = self._fitted.operating_points.get(point)
-        return found.expected if found else None
-
     def _accept(self, inputs: Arrays) -> Tensors:
-        """Checked inputs by name. An array that looks like the last one that passed is only tested for NaN."""
-        if not isinstance(inputs, np.ndarray):
-            return self._check(inputs, any_batch=False)
-        form = (inputs.shape, inputs.dtype)
-        if form == self._accepted and finite(inputs):
-            return {self._first_input: inputs}
-        tensors = self._check(inputs, any_batch=False)
-        self._accepted = form
-        return tensors
+        """Checked inputs by name. Arrays that look like the last ones that passed are only tested for NaN."""
+        tensors = {self._first_input: inputs} if type(inputs) is np.ndarray else inputs
+        known = self._accepted
+        if known and type(tensors) is dict and len(tensors) == len(known):
+            for name, shape, dtype in known:
+                array = tensors.get(name)
+                if type(array) is not np.ndarray or array.shape != shape or array.dtype != dtype or not finite(array):
+                    break
+            else:
+                return tensors
+        checked = self._check(inputs, any_batch=False)
+        self._accepted = [(name, array.shape, array.dtype) for name, array in checked.items()]
+        return checked
 
     def _check(self, inputs: Arrays, any_batch: bool) -> Tensors:
         specs = self._manifest.inputs
-        if not isinstance(inputs, Mapping):
-            if len(specs) > 1:
-                raise InputError(f"the model has {len(specs)} inputs; give a dict with {[s.name for s in specs]}")
-            inputs = {specs[0].name: inputs}
-        if set(inputs) != {s.name for s in specs}:
-            raise InputError(f"expected inputs {[s.name for s in specs]}, found {sorted(map(str, inputs))}")
-        tensors = {s.name: check(inputs[s.name], s, any_batch=any_batch) for s in specs}
+        given = by_name(inputs, specs)
+        tensors = {s.name: check(given[s.name], s, any_batch=any_batch) for s in specs}
         if self._symbols_shared:
             check_together(tensors, specs)
         return tensors

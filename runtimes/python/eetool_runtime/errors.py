@@ -1,10 +1,6 @@
-"""Everything this package raises, as a tree (exit codes are those of the `eetool` command):
+"""Everything this package raises, with the exit code that the `eetool` command makes of it.
 
-EarlyExitError              the root; carries `exit_code` and an optional `hint`
-├── UsageError          2   an unknown operating point, variant, pool, ...
-├── BundleError         3   the bundle is damaged, hostile, or of another version
-├── InputError          3   an array does not fit the model
-└── BackendError        5   no installed backend opens this graph
+EarlyExitError 1, and below it UsageError 2, BundleError 3, InputError 3, BackendError 5.
 """
 
 from __future__ import annotations

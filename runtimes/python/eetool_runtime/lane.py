@@ -8,7 +8,7 @@ from typing import Any, Callable
 import numpy as np
 
 from .backends import Graph
-from .manifest import BATCH, Manifest, Tensor
+from .manifest import BATCH, Manifest, all_tensors
 
 Enter = Callable[[Mapping[str, np.ndarray]], None]
 
@@ -42,8 +42,7 @@ class Lanes:
         self._graphs = graphs
         self._inputs = {i.name for i in manifest.inputs}
         self._constants = constants
-        known = {i.name: Tensor(i.dtype, i.shape) for i in manifest.inputs}
-        tensors = {**known, **manifest.tensors, **manifest.variants[variant].tensors}
+        tensors = all_tensors(manifest, variant)
         shapes = {name: tuple(1 if size == BATCH else size for size in t.shape) for name, t in tensors.items()}
         self._fixed = all(isinstance(size, int) for shape in shapes.values() for size in shape)
         self._forms: list[tuple[str, Any, str]] = [(name, shapes[name], t.dtype) for name, t in tensors.items()]

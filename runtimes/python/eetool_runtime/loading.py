@@ -15,10 +15,10 @@ from .cascade import Model
 from .errors import BundleError, EarlyExitError, UsageError
 from .frozen import dataclass
 from .machine import board_name, cpu_name, usable_cores
-from .manifest import Component, Manifest, Measured, Tensor
+from .manifest import Component, Measured, Tensor, all_tensors, form
 
 _AUTO = "auto"
-_SCALAR = Tensor("float32", ())
+_LITTLE_MACS = 200_000  # done before a second thread is awake
 
 
 def load(
@@ -50,18 +50,31 @@ def load(
     files = bundle.variant(chosen)
     if files.batch not in (None, 1):
         raise UsageError(f"the variant {chosen} answers {files.batch} inputs at a time, not one")
-    allotted = Threads(recorded_threads(bundle, chosen) if threads is None else threads, pool)
-    said = _tensors(bundle.manifest, chosen)
-    first_exit = [c.name for c in bundle.manifest.components].index(bundle.manifest.exits[0].component)
-    graphs: dict[str, Graph] = {}
-    for position, component in enumerate(bundle.manifest.components):
-        opening = _Opening(bundle, files.components[component.name].path, component, opener, allotted, said)
-        at_once = preload or position <= first_exit
-        graphs[component.name] = opening() if at_once else LazyGraph(component, said, allotted, opening)
+    wanted = Threads(recorded_threads(bundle, chosen) if threads is None else threads, pool)
+    graphs = open_graphs(bundle, chosen, opener, wanted, preload)
     here = recorded(bundle, chosen)
     got = next(iter(graphs.values())).threads
     known = here.component_latency_ms if here is not None and here.threads == got.count else None
     return Model(bundle, chosen, graphs, got, component_ms=known)
+
+
+def open_graphs(
+    bundle: Bundle, variant: str, opener: Backend, threads: Threads, preload: bool = True
+) -> dict[str, Graph]:
+    """The graphs of a variant by component, in the order of the manifest; the first one's threads are the model's.
+
+    With pools of their own, components of few MACs get one thread. `preload` and errors as in `load`.
+    """
+    m, files, said = bundle.manifest, bundle.variant(variant).components, all_tensors(bundle.manifest, variant)
+    first_exit = [c.name for c in m.components].index(m.exits[0].component)
+    graphs: dict[str, Graph] = {}
+    for position, c in enumerate(m.components):
+        at_once = preload or position <= first_exit
+        little = at_once and position > 0 and threads.pool == PRIVATE and c.macs < _LITTLE_MACS
+        opening = _Opening(bundle, files[c.name].path, c, opener, Threads() if little else threads, said)
+        graphs[c.name] = opening() if at_once else LazyGraph(c, said, threads, opening)
+        threads = graphs[m.components[0].name].threads
+    return graphs
 
 
 def recorded_threads(bundle: Bundle, variant: str) -> int:
@@ -126,18 +139,23 @@ class LazyGraph:
 
     def bind(self, inputs: Arrays, outputs: Arrays) -> Bound:
         """As `Graph.bind`, but the call may open the graph, and raise what that raises."""
-        reads = dict(inputs)
+        given: dict[str, np.ndarray] = {}
         bound: list[Bound] = []
 
         def call() -> None:
             if not bound:
-                bound.append((self._graph or self._open()).bind(reads, outputs))
+                graph = (self._graph or self._open()).bind(inputs, outputs)
+                for name, array in given.items():
+                    graph.read(name, array)
+                given.clear()
+                bound.append(graph)
             bound[0].call()
 
         def read(name: str, array: np.ndarray) -> None:
-            reads[name] = array
             if bound:
                 bound[0].read(name, array)
+            else:
+                given[name] = array
 
         return Bound(call, read)
 
@@ -169,13 +187,6 @@ def _choose(bundle: Bundle, backend: str, variant: str) -> tuple[str, Backend]:
     raise problem
 
 
-def _tensors(m: Manifest, variant: str) -> dict[str, Tensor]:
-    """Type of every tensor that a graph of `variant` may read or make."""
-    known = {i.name: Tensor(i.dtype, i.shape) for i in m.inputs}
-    known.update({name: _SCALAR for e in m.exits for name in e.scalars})
-    return {**known, **m.tensors, **m.variants[variant].tensors}
-
-
 def _check_graph(component: Component, graph: Graph, said: dict[str, Tensor]) -> None:
     """Raise BundleError where the graph does not read and make the tensors that the manifest says."""
     for what, names, found in (
@@ -189,8 +200,8 @@ def _check_graph(component: Component, graph: Graph, said: dict[str, Tensor]) ->
         for name in names:
             if not _agree(said[name], found[name]):
                 raise BundleError(
-                    f"{component.name}: {name!r} is {_form(found[name])} in the graph; "
-                    f"the manifest says {_form(said[name])}"
+                    f"{component.name}: {name!r} is {form(found[name])} in the graph; "
+                    f"the manifest says {form(said[name])}"
                 )
 
 
@@ -201,7 +212,3 @@ def _agree(said: Tensor, found: Tensor) -> bool:
         and len(said.shape) == len(found.shape)
         and all(a == b or isinstance(a, str) or isinstance(b, str) for a, b in zip(said.shape, found.shape))
     )
-
-
-def _form(tensor: Tensor) -> str:
-    return f"{tensor.dtype} ({', '.join(str(size) for size in tensor.shape)})"

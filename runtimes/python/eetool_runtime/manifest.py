@@ -257,6 +257,18 @@ def scalars(m: Manifest, variant: Variant) -> dict[str, float]:
     return {name: value for e, *found in zip(m.exits, *values) for name, value in zip(e.scalars, found)}
 
 
+def all_tensors(m: Manifest, variant: str) -> dict[str, Tensor]:
+    """Every tensor that a graph of `variant` may read or make."""
+    known = {i.name: Tensor(i.dtype, i.shape) for i in m.inputs}
+    known.update({name: Tensor("float32", ()) for e in m.exits for name in e.scalars})
+    return {**known, **m.tensors, **m.variants[variant].tensors}
+
+
+def form(tensor: Union[Input, Tensor]) -> str:
+    """A tensor in words: `float32 (batch, 3, 32, 32)`."""
+    return f"{tensor.dtype} ({', '.join(str(size) for size in tensor.shape)})"
+
+
 def parse_manifest(data: bytes) -> Manifest:
     """Bytes of `manifest.json` to a checked `Manifest`.
 

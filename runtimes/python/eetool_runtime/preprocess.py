@@ -10,7 +10,7 @@ from typing import Any, Union
 import numpy as np
 
 from .errors import InputError
-from .manifest import Input
+from .manifest import Input, form
 
 Raw = Union[np.ndarray, Sequence[Any], str]
 
@@ -23,13 +23,21 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 
 def preprocess_all(raw: Union[Raw, Mapping[str, Raw]], specs: Sequence[Input]) -> Any:
     """Raw data to model inputs at batch 1, by name where the model has several; raises InputError."""
-    if isinstance(raw, Mapping):
-        if set(raw) != {s.name for s in specs}:
-            raise InputError(f"expected inputs {[s.name for s in specs]}, found {sorted(map(str, raw))}")
-        return {s.name: preprocess(raw[s.name], s) for s in specs}
-    if len(specs) > 1:
-        raise InputError(f"the model has {len(specs)} inputs; give a dict with {[s.name for s in specs]}")
-    return preprocess(raw, specs[0])
+    given = by_name(raw, specs)
+    finished = {s.name: preprocess(given[s.name], s) for s in specs}
+    return finished if isinstance(raw, Mapping) else finished[specs[0].name]
+
+
+def by_name(given: Any, specs: Sequence[Input]) -> Mapping[str, Any]:
+    """What was given for each input; a single input may come without its name. Raises InputError."""
+    names = [s.name for s in specs]
+    if not isinstance(given, Mapping):
+        if len(names) > 1:
+            raise InputError(f"the model has {len(names)} inputs; give a dict with {names}")
+        return {names[0]: given}
+    if set(given) != set(names):
+        raise InputError(f"expected inputs {names}, found {sorted(map(str, given))}")
+    return given
 
 
 def preprocess(raw: Raw, spec: Input) -> np.ndarray:
@@ -98,12 +106,12 @@ def _finished(raw: Raw, spec: Input) -> np.ndarray:
     try:
         array = np.asarray(raw)
     except ValueError:
-        raise InputError(f"input {spec.name!r}: expected {_form(spec)}, found lists of different lengths") from None
+        raise InputError(f"input {spec.name!r}: expected {form(spec)}, found lists of different lengths") from None
     if not isinstance(raw, np.ndarray):
         array = _converted(array, spec)
     if array.dtype != spec.dtype:
         raise InputError(
-            f"input {spec.name!r}: the bundle holds no preprocessing; bring a finished {_form(spec)}, not {array.dtype}"
+            f"input {spec.name!r}: the bundle holds no preprocessing; bring a finished {form(spec)}, not {array.dtype}"
         )
     if array.ndim == len(spec.shape) - 1:
         array = array[None]  # one input without a batch dimension -> (1, ...)
@@ -118,14 +126,14 @@ def _converted(numbers: np.ndarray, spec: Input) -> np.ndarray:
         converted = numbers.astype(wanted)
         if wanted.kind == "f" or np.array_equal(converted, numbers):
             return converted
-    raise InputError(f"input {spec.name!r}: expected {_form(spec)}, found {numbers.dtype} {numbers.shape}")
+    raise InputError(f"input {spec.name!r}: expected {form(spec)}, found {numbers.dtype} {numbers.shape}")
 
 
 def normalise(pixels: np.ndarray, spec: Input) -> np.ndarray:
     """uint8 (N, C, H, W) to float32 of the same shape, by the scale, mean and std of `spec`."""
     rule = spec.preprocess
     if rule is None:
-        raise InputError(f"input {spec.name!r}: the bundle holds no preprocessing; bring a finished {_form(spec)}")
+        raise InputError(f"input {spec.name!r}: the bundle holds no preprocessing; bring a finished {form(spec)}")
     mean = np.array(rule.mean, np.float32).reshape(1, -1, 1, 1)  # (C,) -> (1, C, 1, 1)
     std = np.array(rule.std, np.float32).reshape(1, -1, 1, 1)  # (C,) -> (1, C, 1, 1)
     return np.ascontiguousarray((pixels.astype(np.float32) * np.float32(rule.scale) - mean) / std)
@@ -138,14 +146,14 @@ def check(array: object, spec: Input, *, any_batch: bool = False) -> np.ndarray:
     a gate fed with them would answer nonsense with high confidence.
     """
     if not isinstance(array, np.ndarray):
-        raise InputError(f"input {spec.name!r}: expected a numpy array {_form(spec)}, found {type(array).__name__}")
+        raise InputError(f"input {spec.name!r}: expected a numpy array {form(spec)}, found {type(array).__name__}")
     if array.dtype != spec.dtype:
         raise InputError(
             f"input {spec.name!r}: expected {spec.dtype}, found {array.dtype}",
             "model.preprocess(raw) turns uint8 pixels into the model's input." if array.dtype == np.uint8 else None,
         )
     if not _fits(array.shape, spec, any_batch):
-        raise InputError(f"input {spec.name!r}: expected shape {_form(spec)}, found {array.shape}")
+        raise InputError(f"input {spec.name!r}: expected shape {form(spec)}, found {array.shape}")
     if not finite(array):
         raise InputError(f"input {spec.name!r}: holds NaN or infinite values")
     return array
@@ -184,7 +192,3 @@ def _fits(shape: tuple[int, ...], spec: Input, any_batch: bool) -> bool:
     if any(isinstance(want, int) and want != got for want, got in zip(spec.shape, shape)):
         return False
     return any_batch or shape[0] == 1
-
-
-def _form(spec: Input) -> str:
-    return f"{spec.dtype} ({', '.join(str(size) for size in spec.shape)})"

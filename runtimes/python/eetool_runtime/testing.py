@@ -20,10 +20,10 @@ from typing import Callable, Optional
 import numpy as np
 
 from .backends import Bound, Threads
-from .backends.base import check_arrays, fits
+from .backends.base import check_arrays
 from .bundle import Bundle
 from .cascade import Model
-from .errors import BackendError, InputError, UsageError
+from .errors import BackendError, UsageError
 from .frozen import dataclass
 from .manifest import (
     BATCH,
@@ -38,6 +38,7 @@ from .manifest import (
     Preprocess,
     Tensor,
     Variant,
+    all_tensors,
 )
 
 Tensors = Mapping[str, np.ndarray]
@@ -109,7 +110,7 @@ def scripted(
         raise UsageError("component_ms needs a clock=FakeClock() that it can pass on")
 
     def graph(component: Component) -> FakeGraph:
-        said = _tensors(manifest)
+        said = all_tensors(manifest, VARIANT)
 
         def compute(feed: Tensors) -> Tensors:
             if clock is not None:
@@ -143,12 +144,7 @@ class FakeGraph:
 
     def run(self, feed: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
         """Outputs in the order of `outputs`; raises InputError, or BackendError where the function fails."""
-        if set(feed) != set(self.inputs):
-            raise InputError(f"{self._name}: expected inputs {sorted(self.inputs)}, found {sorted(feed)}")
-        for name, want in self.inputs.items():
-            if not fits(feed[name], want):
-                found = f"{feed[name].dtype} {feed[name].shape}"
-                raise InputError(f"{self._name}: {name!r} must be {want.dtype} {want.shape}, found {found}")
+        check_arrays(self.inputs, {name: np.asarray(array, order="C") for name, array in feed.items()}, self._name)
         try:
             made = self._compute(feed)
             return [np.array(made[name], self.outputs[name].dtype) for name in self.outputs]
@@ -267,8 +263,3 @@ def _assemble(
         producer={},
         files={path: File("0" * 64, 0) for path in paths},
     )
-
-
-def _tensors(m: Manifest) -> dict[str, Tensor]:
-    temperatures = {e.temperature: Tensor("float32", ()) for e in m.exits}
-    return {**{i.name: Tensor(i.dtype, i.shape) for i in m.inputs}, **temperatures, **m.tensors}

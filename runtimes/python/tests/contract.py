@@ -140,6 +140,16 @@ class BackendContract:
         call()
         np.testing.assert_array_equal(outputs["scaled"], [[20, 40, 60]])
 
+    def test_arrays_that_are_read_are_left_alone(self, graph: Graph) -> None:
+        asked, scaled = [X * n for n in range(3)], np.zeros((1, 3), np.float32)
+        call, read = graph.bind({**FEED, "x": X.copy()}, {"scaled": scaled, "total": np.zeros(1, np.float32)})
+        for n in (2, 0, 1, 2):
+            read("x", asked[n])
+            call()
+            np.testing.assert_array_equal(scaled, X * n * 2)
+        for n, array in enumerate(asked):
+            np.testing.assert_array_equal(array, X * n)
+
     def test_a_bound_call_keeps_its_arrays_alive(self, path: Path) -> None:
         inputs = {name: array.copy() for name, array in FEED.items()}
         outputs = {"scaled": np.zeros((1, 3), np.float32), "total": np.zeros(1, np.float32)}

@@ -54,7 +54,7 @@ class TestLitert(BackendContract):
         shutil.copyfile(GOLDEN, path)
 
     def test_a_graph_of_fixed_batch_refuses_others(self, graph: Graph) -> None:
-        with pytest.raises(InputError, match=r"model.tflite: input 'x' is float32 \(1, 3\), not float32 \(2, 3\)"):
+        with pytest.raises(InputError, match=r"model.tflite: 'x' must be float32 \(1, 3\), not float32 \(2, 3\)"):
             graph.run({**FEED, "x": np.repeat(X, 2, 0)})
 
     def test_it_says_which_library_it_is(self) -> None:

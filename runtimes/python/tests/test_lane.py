@@ -96,7 +96,7 @@ def test_sizes_that_only_the_input_knows(size: Any, lengths: tuple[int, ...]) ->
     x, y = Tensor("float32", ("batch", size)), Tensor("float32", ("batch", size))
     graph = FakeGraph({"x": x}, {"y": y}, lambda tensors: {"y": tensors["x"] * 2})
     variants = {"fake/fp32": SimpleNamespace(tensors={"y": y})}
-    manifest: Any = SimpleNamespace(inputs=(Input("x", "float32", x.shape),), tensors={}, variants=variants)
+    manifest: Any = SimpleNamespace(inputs=(Input("x", "float32", x.shape),), exits=(), tensors={}, variants=variants)
     lane = Lanes(manifest, "fake/fp32", [graph], {}).take()
     for length in lengths:
         lane.enter({"x": np.ones((1, length), np.float32)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,12 @@ from test_cascade import X
 from tiny import image, write_tiny_bundle
 
 import eetool_runtime as ee
+from eetool_runtime.backends import Threads
 from eetool_runtime.errors import BundleError
+from eetool_runtime.loading import LazyGraph
 from eetool_runtime.machine import resident_bytes
+from eetool_runtime.manifest import Tensor
+from eetool_runtime.testing import FakeGraph
 
 
 def test_deep_components_wait_for_the_first_input_that_needs_them(tiny_bundle: Path) -> None:
@@ -35,6 +40,25 @@ def test_every_wiring_can_be_lazy(tmp_path: Path, tweaks: dict[str, Any]) -> Non
     path = write_tiny_bundle(tmp_path, **tweaks)
     x: Any = {"input": image(1, 0.25), "ids": np.ones((1, 2), np.int64)} if "ids" in tweaks else image(1, 0.25)
     np.testing.assert_array_equal(ee.load(path, preload=False)(x).logits, ee.load(path)(x).logits)
+
+
+@pytest.mark.parametrize("preload", [True, False])
+def test_inputs_that_a_deep_component_reads_are_left_alone(tmp_path: Path, preload: bool) -> None:
+    said = Tensor("float32", (1, 3))
+    graph = FakeGraph({"x": said}, {"y": said}, lambda tensors: {"y": tensors["x"] * 2})
+    opening: Any = SimpleNamespace(late=lambda: graph)
+    component: Any = SimpleNamespace(inputs=("x",), outputs=("y",))
+    lazy = LazyGraph(component, {"x": said, "y": said}, Threads(), opening)
+    if preload:
+        lazy.run({"x": np.zeros((1, 3), np.float32)})
+    own, y = np.zeros((1, 3), np.float32), np.zeros((1, 3), np.float32)
+    call, read = lazy.bind({"x": own}, {"y": y})
+    asked = [np.full((1, 3), n, np.float32) for n in range(3)]
+    for n, array in enumerate(asked):
+        read("x", array)
+        call()
+        assert (y == 2 * n).all()
+    assert [array[0, 0] for array in asked] == [0, 1, 2]
 
 
 def test_eight_threads_may_need_a_component_at_once(tiny_bundle: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tiny import VARIANT, image, write_tiny_bundle
 
 import eetool_runtime as ee
 from eetool_runtime import loading
+from eetool_runtime.backends import Threads, backend_for
 from eetool_runtime.errors import BackendError, BundleError, UsageError
 from eetool_runtime.machine import board_name, cpu_name, usable_cores
 
@@ -21,6 +23,19 @@ SEGMENT = ["variants", VARIANT, "components", "seg0", "path"]
 def test_a_path_a_string_and_an_open_bundle_load(tiny_bundle: Path) -> None:
     for source in (tiny_bundle, str(tiny_bundle), ee.open_bundle(tiny_bundle)):
         assert ee.load(source)(image(0, 2.0)).exit == 0
+
+
+def test_a_head_of_few_macs_has_one_thread(tiny_bundle: Path) -> None:
+    bundle = ee.open_bundle(tiny_bundle)
+
+    def threads(of_heads: int) -> list[int]:
+        parts = [replace(c, macs=of_heads if "exit" in c.name else 10**6) for c in bundle.manifest.components]
+        other = ee.Bundle(bundle.path, replace(bundle.manifest, components=tuple(parts)))
+        graphs = loading.open_graphs(other, VARIANT, backend_for("onnx"), Threads(2))
+        return [graph.threads.count for graph in graphs.values()]
+
+    assert threads(of_heads=1000) == [2, 1, 2, 1, 1]
+    assert threads(of_heads=10**6) == [2] * 5
 
 
 @pytest.mark.parametrize("choice", [{"backend": "onnx"}, {"variant": VARIANT}, {"backend": "onnx", "variant": VARIANT}])

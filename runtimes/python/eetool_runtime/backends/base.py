@@ -22,8 +22,8 @@ class Bound(NamedTuple):
     """A graph bound to arrays. One thread at a time may use it; several of one graph may run at once.
 
     `call()` reads the inputs as they are by then and writes the outputs, with nothing made anew; where the graph
-    fails it raises what the engine raises. `read(name, array)` puts another array in the place of an input; it must be
-    C-contiguous, of the same dtype and shape, and is not copied.
+    fails it raises what the engine raises. `read(name, array)` has an input read from another array, C-contiguous
+    and of the same dtype and shape, which takes the place of the old one or is copied into it, whichever is faster.
     """
 
     call: Callable[[], None]

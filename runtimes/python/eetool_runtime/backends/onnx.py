@@ -26,6 +26,7 @@ _DTYPES = {
     "tensor(bool)": "bool",
 }
 _OPTIONS = ort.RunOptions()
+_SMALL = 1 << 16  # bytes, which are copied in less time than they are bound
 _pool_lock = threading.Lock()
 _pool_threads: Optional[int] = None
 
@@ -64,12 +65,18 @@ class OnnxGraph:
         call: Any = partial(self._session._sess.run_with_iobinding, binding._iobinding, _OPTIONS)
         call.kept = kept
 
-        def read(name: str, array: np.ndarray) -> None:
-            binding.bind_cpu_input(name, array)
+        def bind(name: str, array: np.ndarray) -> None:
+            binding._iobinding.bind_input(name, array)
             kept[name] = array
 
+        def read(name: str, array: np.ndarray) -> None:
+            if array.nbytes > _SMALL:
+                bind(name, array)
+            else:
+                inputs[name][...] = array
+
         for name, array in inputs.items():
-            read(name, array)
+            bind(name, array)
         for name, array in outputs.items():
             binding.bind_ortvalue_output(name, ort.OrtValue.ortvalue_from_numpy(array))
         return Bound(call, read)
