@@ -124,7 +124,7 @@ def measure_probes(
     times: list[ProbeTime] = []
     for first in range(0, len(probes.probes), _TOGETHER):
         some = probes.probes[first : first + _TOGETHER]
-        times += _together(folder, some, probes.format, Threads(threads, pool), runs, min_seconds, seed + first)
+        times += _together(folder, some, probes, Threads(threads, pool), runs, min_seconds, seed + first)
     machine = read_machine(backend.name, backend.version)
     cascade = cascade_cost()
     return ProbeTimes(
@@ -142,10 +142,10 @@ def measure_probes(
 
 
 def _together(
-    folder: Path, probes: Sequence[Probe], graph_format: str, threads: Threads, runs: int, seconds: float, seed: int
+    folder: Path, probes: Sequence[Probe], said: Probes, threads: Threads, runs: int, seconds: float, seed: int
 ) -> list[ProbeTime]:
-    """Measure a few graphs in turns, each whole and, where the backend can, traced."""
-    backend, draw = backend_for(graph_format), np.random.default_rng(seed)
+    """Measure a few graphs in turns, each whole and, where that tells anything, traced."""
+    backend, draw = backend_for(said.format), np.random.default_rng(seed)
     subjects: dict[tuple[str, str], Subject] = {}
     traced: dict[str, Any] = {}
     for probe in probes:
@@ -153,7 +153,7 @@ def _together(
         graph = backend.open(path, threads)
         feed = _feed(graph, draw)
         subjects["whole", probe.name] = _bound(graph, feed)
-        tracer = _tracer(graph_format, path, graph.threads)
+        tracer = _tracer(said, path, graph.threads)
         if tracer is not None:
             traced[probe.name] = tracer
             subjects["traced", probe.name] = partial(_traced, tracer, feed)
@@ -166,8 +166,9 @@ def _together(
     return found
 
 
-def _tracer(graph_format: str, path: Path, threads: Threads) -> Optional[Any]:
-    if graph_format != "onnx":
+def _tracer(said: Probes, path: Path, threads: Threads) -> Optional[Any]:
+    """ONNX Runtime can trace. What it makes of int8 graphs has other names than the graph, which nobody could match."""
+    if (said.format, said.precision) != ("onnx", "fp32"):
         return None
     from .trace import TracedGraph
 
