@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from eetool.profile.assemble_sums import make_sums_table
 from eetool.profile.attribute import channel_block, match
 from eetool.profile.book import Book
 from eetool.profile.kernel import Kernel
-from eetool.profile.assemble_sums import make_sums_table
 from eetool.profile.probe_graphs import ProbeKind, kernels_in
 from eetool.profile.probes import parse_name
 from eetool.profile.steady import is_steady
@@ -61,7 +61,11 @@ def matched(times: Sequence[ProbeTimes], block: int) -> list[Matched]:
     for document in times:
         for probe in document.probes:
             net = parse_name(probe.name)
-            pairs = match(kernels_in(net, ProbeKind(), block), probe.kernels) if net is not None and is_steady(probe) else None
+            pairs = (
+                match(kernels_in(net, ProbeKind(), block), probe.kernels)
+                if net is not None and is_steady(probe)
+                else None
+            )
             if pairs is not None:
                 found.append(Matched(probe, tuple(pairs)))
     return found

@@ -182,6 +182,14 @@ def assembled(done: Sequence[ProbeTimes]) -> Table:
         raise UnstableError(f"no table can be made: {error}", "Measure more probes, on a quieter machine.") from None
 
 
+def tables_of(documents: Sequence[ProbeTimes]) -> list[Table]:
+    """The tables of what devices measured: one for each format, precision and thread count, float ones first."""
+    found: dict[tuple[str, str, int], list[ProbeTimes]] = {}
+    for document in documents:
+        found.setdefault((document.precision, document.format, document.threads), []).append(document)
+    return [assembled(found[key]) for key in sorted(found)]
+
+
 def profile_of(name: str, tables: Sequence[Table], machine: Machine, unsteady: float | None = None) -> HwProfile:
     """The document: what the machine says of itself, and the tables of all thread counts."""
     said = f"eetool profile --build-table on {machine.cpu or machine.architecture}, {machine.os}, "

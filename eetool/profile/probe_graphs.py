@@ -53,7 +53,7 @@ class ProbeKind:
 _structures: dict[tuple[ProbeNet, ProbeKind], Graph | TfliteGraph] = {}
 
 
-def write_probes(folder: Path, chosen: Sequence[ProbeNet], kind: ProbeKind = ProbeKind()) -> list[ProbeNet]:  # noqa: B008
+def write_probes(folder: Path, chosen: Sequence[ProbeNet], kind: ProbeKind = ProbeKind()) -> list[ProbeNet]:
     """Write a folder of probes; returns those that could be written, which int8 sometimes cannot.
 
     Raises:

@@ -19,9 +19,9 @@ from eetool.profile.features import linear_terms, log_sizes
 from eetool.profile.fit import fit_costs
 from eetool.profile.kernel import Kernel
 
-_LENGTHS = (4.0, 8.0, 16.0)  # in factors of two of a size
-_AMPLITUDES = (0.2, 0.4, 0.8)
-_NOISES = (0.01, 0.02, 0.04)
+_LENGTHS = (6.5, 13.0)  # in factors of two of a size
+_AMPLITUDES = (0.1, 0.2, 0.4)
+_NOISES = (0.01, 0.02)
 _OWN = 0.05  # share of the variance that a kernel has for itself
 _STEPS = 4
 _LEAST_MS = 1e-4

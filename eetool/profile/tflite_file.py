@@ -87,7 +87,7 @@ class TfliteFile:
         code = self._s.OperatorCodeT()
         code.builtinCode = getattr(self._s.BuiltinOperator, op)
         code.deprecatedBuiltinCode = min(code.builtinCode, 127)
-        code.version = _OP_VERSIONS.get(op, 1)
+        code.version = 1
         return code
 
     def _signature(self, name: str, reads: int, made: int) -> Any:
@@ -100,6 +100,3 @@ class TfliteFile:
         entry = self._s.TensorMapT()
         entry.name, entry.tensorIndex = name.encode(), index
         return entry
-
-
-_OP_VERSIONS = {"FULLY_CONNECTED": 1, "CONV_2D": 1, "DEPTHWISE_CONV_2D": 1}

@@ -58,6 +58,15 @@ def schema() -> Any:
         raise MissingError(f"TFLite files need ai-edge-litert: {error}", "pip install eetool[tflite]") from None
 
 
+def can_read_tflite() -> bool:
+    """Whether the schema is installed."""
+    try:
+        schema()
+    except MissingError:
+        return False
+    return True
+
+
 def read_tflite(path: Path) -> TfliteGraph:
     """Read a TFLite file.
 
@@ -93,8 +102,7 @@ def _graph(model: Any, s: Any) -> TfliteGraph:
         for t in graph.tensors
     )
     operations = tuple(
-        Operation(codes[o.opcodeIndex], _ints(o.inputs), _ints(o.outputs), _options(o))
-        for o in graph.operators
+        Operation(codes[o.opcodeIndex], _ints(o.inputs), _ints(o.outputs), _options(o)) for o in graph.operators
     )
     return TfliteGraph(operations, tensors, _ints(graph.outputs))
 

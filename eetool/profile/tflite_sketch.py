@@ -41,7 +41,7 @@ class _Writer:
         return self._sketch.weights[name]
 
     def _is_image(self, name: str) -> bool:
-        return name in self._last or len(self._shape(name)) == 4 and len(self._file.shapes[self._begin]) == 4
+        return name in self._last or (len(self._shape(name)) == 4 and len(self._file.shapes[self._begin]) == 4)
 
     def _shape(self, name: str) -> tuple[int, ...]:
         """Sizes with channels first."""
@@ -70,7 +70,9 @@ class _Writer:
     def _reshaped(self, tensor: int, shape: Any) -> int:
         sizes = [int(size) for size in shape]
         options = {"newShape": np.array(sizes, np.int32)}
-        return self._file.add("RESHAPE", [tensor, self._file.constant(np.array(sizes))], sizes, "ReshapeOptions", **options)
+        return self._file.add(
+            "RESHAPE", [tensor, self._file.constant(np.array(sizes))], sizes, "ReshapeOptions", **options
+        )
 
     def _padded(self, tensor: int, pads: Any, op: str = "PAD") -> int:
         shape = [size + sum(pad) for size, pad in zip(self._file.shapes[tensor], pads, strict=True)]
@@ -112,7 +114,9 @@ class _Writer:
 
     def _binary(self, op: str, left: int, right: int) -> int:
         shape = np.broadcast_shapes(self._file.shapes[left], self._file.shapes[right])
-        return self._file.add(op, [left, right], shape, {"ADD": "AddOptions", "MUL": "MulOptions", "SUB": "SubOptions"}[op])
+        return self._file.add(
+            op, [left, right], shape, {"ADD": "AddOptions", "MUL": "MulOptions", "SUB": "SubOptions"}[op]
+        )
 
     def arithmetic(self, node: Any, a: dict[str, Any]) -> None:
         name, output = node.input[0], node.output[0]
