@@ -8,7 +8,7 @@ from eetool.profile.device import HwProfile
 from eetool.profile.energy import UNKNOWN, Energy
 from eetool.profile.kernel import Kernel
 from eetool.profile.kernels import named_unknown, total_macs
-from eetool.profile.subject import Subject
+from eetool.profile.subject import WAY, Subject
 from eetool.profile.watts import board_power_w, estimated
 from eetool_measure.measurement import that_run
 from eetool_runtime.manifest import Manifest, OperatingPoint
@@ -167,6 +167,11 @@ def predict(subject: Subject, predictor: Predictor) -> Prediction:
     graphs = {name: predictor.graph(name, kernels, subject.kinds[name]) for name, kernels in subject.graphs.items()}
     exits: tuple[ExitCost, ...] = ()
     means: tuple[MeanCost, ...] = ()
+    if WAY in subject.kinds.values():
+        exits = tuple(
+            ExitCost(index, cost.macs, cost.latency_ms, cost.interval_ms, cost.energy_mj)
+            for index, cost in enumerate(graphs.values())
+        )
     if subject.manifest is not None:
         exits = predictor.exits(subject.manifest, graphs)
         points = subject.manifest.variants[subject.variant].operating_points

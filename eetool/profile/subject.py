@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from eetool.errors import ArtefactError
-from eetool.profile.graph import read_graph
+from eetool.profile.graph import read_graph, read_ways
 from eetool.profile.kernel import FP32, INT8, Kernel
 from eetool.profile.kernels import kernels_of
 from eetool.profile.table import BACKENDS, LITERT
@@ -18,6 +18,7 @@ from eetool_runtime.bundle import Bundle
 from eetool_runtime.manifest import Manifest
 
 GRAPH = "graph"
+WAY = "leaving at"  # of a file that leaves early by itself: everything until an exit
 ONNX_FP32 = "onnx/fp32"
 
 
@@ -83,7 +84,7 @@ def subject_of(found: Bundle | Path, variant: str, channel_block: int) -> Subjec
         ArtefactError: a graph cannot be read; or the variant is TFLite, and the bundle holds no ONNX of it.
     """
     if isinstance(found, Path):
-        return Subject(found.name, variant, {found.name: _kernels(found, variant, channel_block)}, {found.name: GRAPH})
+        return _of_file(found, variant, channel_block)
     found.variant(variant)
     m = found.manifest
     read, warnings = _readable(found, variant)
@@ -93,6 +94,13 @@ def subject_of(found: Bundle | Path, variant: str, channel_block: int) -> Subjec
     }
     kinds = {c.name: c.kind for c in m.components}
     return Subject(m.name, variant, {c.name: graphs[c.name] for c in m.components}, kinds, m, warnings)
+
+
+def _of_file(path: Path, variant: str, channel_block: int) -> Subject:
+    """One graph; or, where it leaves early by itself, all that runs until each exit."""
+    ways = {f"{WAY} {index}": kernels_of(graph, channel_block) for index, graph in enumerate(read_ways(path))}
+    graphs = ways or {path.name: _kernels(path, variant, channel_block)}
+    return Subject(path.name, variant, graphs, dict.fromkeys(graphs, WAY if ways else GRAPH))
 
 
 def _readable(bundle: Bundle, variant: str) -> tuple[str, tuple[str, ...]]:

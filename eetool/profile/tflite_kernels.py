@@ -10,6 +10,7 @@ from eetool.profile.kernel import FP32, INT8, Kernel
 from eetool.profile.tflite_graph import Operation, Tensor, TfliteGraph
 
 _HEAVY = ("LOGISTIC", "TANH", "EXP", "GELU", "RSQRT", "SQRT", "POW", "ELU", "LOG", "SIN", "COS")
+_HEAVY_IN_INT8 = ("HARD_SWISH",)  # XNNPACK has it for floats only
 _LIGHT = (
     *("ADD", "SUB", "MUL", "DIV", "SQUARED_DIFFERENCE", "MAXIMUM", "MINIMUM", "NEG", "ABS", "SQUARE", "FLOOR", "CEIL"),
     *("RELU", "RELU6", "RELU_N1_TO_1", "LEAKY_RELU", "PRELU", "HARD_SWISH", "QUANTIZE", "DEQUANTIZE", "CAST", "ROUND"),
@@ -125,7 +126,8 @@ def _softmax(o: Operation, reads: Sequence[Tensor], written: Tensor) -> tuple[st
 
 def _elementwise(o: Operation, reads: Sequence[Tensor], written: Tensor) -> tuple[str, Sizes]:
     total = sum(tensor.size for tensor in reads)
-    return "elementwise", {"elements": written.size, "reads": max(total, 1), "heavy": int(o.op in _HEAVY)}
+    heavy = o.op in _HEAVY or (o.op in _HEAVY_IN_INT8 and written.int8)
+    return "elementwise", {"elements": written.size, "reads": max(total, 1), "heavy": int(heavy)}
 
 
 def _copy(o: Operation, reads: Sequence[Tensor], written: Tensor) -> tuple[str, Sizes]:

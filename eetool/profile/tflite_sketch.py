@@ -63,7 +63,8 @@ class _Writer:
     def _transposed(self, tensor: int, perm: tuple[int, ...]) -> int:
         shape = self._file.shapes[tensor]
         turned = [shape[axis] for axis in perm]
-        if [size for size in shape if size > 1] == [size for size in turned if size > 1]:
+        moving = [axis for axis in perm if shape[axis] > 1]
+        if moving == sorted(moving):
             return self._reshaped(tensor, turned)
         return self._file.add("TRANSPOSE", [tensor, self._file.constant(np.array(perm))], turned, "TransposeOptions")
 
@@ -228,7 +229,7 @@ class _Writer:
     def layer_norm(self, node: Any, a: dict[str, Any]) -> None:
         tensor, file = self._plain(node.input[0]), self._file
         shape = file.shapes[tensor]  # (1, T, D)
-        rows, axes, wide = [shape[1]], file.constant(np.array([2])), [1, shape[1], 1]
+        rows, axes, wide = [shape[1]], file.constant(np.array([0, 2])), [1, shape[1], 1]
         mean = file.add("MEAN", [tensor, axes], rows, "ReducerOptions")
         apart = [tensor, self._reshaped(mean, wide)]
         squares = file.add("SQUARED_DIFFERENCE", apart, shape, "SquaredDifferenceOptions")
@@ -237,7 +238,9 @@ class _Writer:
         root = file.add("RSQRT", [above], rows)
         shift = self._binary("SUB", file.constant(np.array(0, np.float32)), self._binary("MUL", mean, root))
         scaled = self._binary("MUL", tensor, self._reshaped(root, wide))
-        self._first[node.output[0]] = self._binary("ADD", scaled, self._reshaped(shift, wide))
+        centred = self._binary("ADD", scaled, self._reshaped(shift, wide))
+        weights, bias = (file.constant(self._weight(name)) for name in node.input[1:])
+        self._first[node.output[0]] = self._binary("ADD", self._binary("MUL", centred, weights), bias)
 
     def reshape(self, node: Any, a: dict[str, Any]) -> None:
         tensor, sizes = self._plain(node.input[0]), self._weight(node.input[1])

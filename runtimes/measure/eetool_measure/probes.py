@@ -21,7 +21,7 @@ from eetool_runtime.records import decode, parse_json
 from .condition import Condition, read_condition
 from .dispatch import CascadeCost, cascade_cost
 from .machine import Machine, read_machine
-from .timing import Latency, Subject, bind_to, interleave, latency
+from .timing import Latency, Subject, bind_to, interleave, latency, take_turns
 
 PROBES = "probes.json"
 SCHEMA = "probes/1"
@@ -62,11 +62,15 @@ class KernelTime:
 
 @dataclass(frozen=True)
 class ProbeTime:
-    """One probe: whole calls of its graph, and its kernels (none where the backend cannot trace)."""
+    """One probe: whole calls of its graph, and its kernels (none where the backend cannot trace).
+
+    `in_turn_ms` is the median of calls before each of which other graphs have run, and taken the caches.
+    """
 
     name: str
     latency_ms: Latency
     kernels: tuple[KernelTime, ...]
+    in_turn_ms: Optional[float] = None
 
 
 @dataclass(frozen=True)
@@ -158,11 +162,13 @@ def _together(
             traced[probe.name] = tracer
             subjects["traced", probe.name] = partial(_traced, tracer, feed)
     times = interleave(subjects, runs=runs, min_seconds=seconds, seed=seed)
+    in_turn = take_turns({probe.name: subjects["whole", probe.name] for probe in probes}, runs)
     found = []
     for probe in probes:
         nodes = traced[probe.name].finish() if probe.name in traced else ()
         kernels = tuple(KernelTime(**vars(node)) for node in nodes)
-        found.append(ProbeTime(probe.name, latency(times["whole", probe.name]), kernels))
+        whole = latency(times["whole", probe.name])
+        found.append(ProbeTime(probe.name, whole, kernels, in_turn.get(probe.name)))
     return found
 
 
