@@ -19,6 +19,7 @@ from eetool.profile.probe_graphs import ProbeKind, kernels_in
 from eetool.profile.probes import parse_name
 from eetool.profile.steady import is_steady
 from eetool.profile.table import BACKENDS, MEASURED, Composition, Table, TableEntry
+from eetool.profile.turns import turn_costs
 from eetool_measure.probes import KernelTime, ProbeTime, ProbeTimes
 
 # A probe is not used where its kernels do not add up to its whole calls.
@@ -143,6 +144,7 @@ def make_table(times: Sequence[ProbeTimes], source: str, validate: bool = True) 
         raise ValueError(f"only {len(steady)} probes could be used")
     known = overheads(steady)
     used = adding_up(steady, known)
+    turn_ms, turn_ms_per_mb = turn_costs(times, ProbeKind())
     composition = Composition(
         precision=first.precision,
         backend=backend,
@@ -154,6 +156,8 @@ def make_table(times: Sequence[ProbeTimes], source: str, validate: bool = True) 
         call_ms=round(float(np.median([d.cascade.call_ms for d in times])), 7),
         runtime_ms=round(float(np.median([d.cascade.component_ms for d in times])), 7),
         channel_block=block,
+        turn_ms=turn_ms,
+        turn_ms_per_mb=turn_ms_per_mb,
     )
     sources = frozenset({source})
     ratios = _cross_validated(used, known, composition, sources) if validate else np.ones(1)  # (n,)

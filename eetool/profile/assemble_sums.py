@@ -13,6 +13,7 @@ from eetool.profile.probes import ProbeNet, parse_name
 from eetool.profile.steady import is_steady
 from eetool.profile.sums import Part, Parts, take_apart
 from eetool.profile.table import BACKENDS, FITTED, Composition, Table, TableEntry
+from eetool.profile.turns import turn_costs
 from eetool_measure.probes import ProbeTimes
 
 _FOLDS = 4
@@ -27,6 +28,8 @@ class Conditions:
     source: str
     call_ms: float
     runtime_ms: float
+    turn_ms: float = 0.0
+    turn_ms_per_mb: float = 0.0
 
 
 def make_sums_table(times: Sequence[ProbeTimes], source: str, validate: bool = True) -> Table:
@@ -39,7 +42,7 @@ def make_sums_table(times: Sequence[ProbeTimes], source: str, validate: bool = T
     kind = ProbeKind(first.format, first.precision)
     call_ms = float(np.median([d.cascade.call_ms for d in times]))
     runtime_ms = float(np.median([d.cascade.component_ms for d in times]))
-    known = Conditions(kind, first.threads, source, call_ms, runtime_ms)
+    known = Conditions(kind, first.threads, source, call_ms, runtime_ms, *turn_costs(times, kind))
     networks, whole_ms = _steady(times, kind)
     if len(networks) < _FOLDS:
         raise ValueError(f"only {len(networks)} probes could be used")
@@ -93,6 +96,8 @@ def _table(parts: Parts, known: Conditions, count: int, error: float) -> Table:
         cv_error=round(error, 4),
         call_ms=round(known.call_ms, 7),
         runtime_ms=round(known.runtime_ms, 7),
+        turn_ms=known.turn_ms,
+        turn_ms_per_mb=known.turn_ms_per_mb,
     )
     entries = tuple(_entry(part, known) for part in parts.parts)
     return Table(entries, (), (composition,), frozenset({known.source}))

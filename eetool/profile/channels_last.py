@@ -1,7 +1,8 @@
 """What ONNX Runtime does to int8 graphs: quantised convolutions keep their tensors with the channels last.
 
 Found as in `fuse.py`, with onnxruntime 1.32. A transposition stands where such a tensor is entered and where something
-reads it that knows nothing of it; sums, poolings and concatenations in int8 between convolutions work on it as it is.
+reads it that knows nothing of it; what works number by number, and sums, poolings and concatenations in int8, take it
+as it is.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from eetool.profile.graph import Graph, Node
 
 _ENTERS = ("Conv",)
 _PASSES = ("Add", "Mul", "Concat", "MaxPool", "AveragePool", "GlobalAveragePool", "Sigmoid", "LeakyRelu")
+_ANY = ("QuantizeLinear", "DequantizeLinear", "HardSigmoid", "HardSwish", "Relu", "Clip", "Sigmoid", "Tanh", "Elu")
 
 
 def channels_last(graph: Graph, steps: Sequence[Step]) -> list[Step]:
@@ -22,7 +24,9 @@ def channels_last(graph: Graph, steps: Sequence[Step]) -> list[Step]:
     for step in steps:
         inside = [name for name in step.reads if name in last]
         enters = step.int8 and step.node.op in _ENTERS and len(graph.shapes.get(step.written, ())) == 4
-        passes = step.int8 and step.node.op in _PASSES and len(inside) == len(step.reads) > 0
+        passes = len(inside) == len(step.reads) > 0 and (
+            step.node.op in _ANY or (step.int8 and step.node.op in _PASSES)
+        )
         if enters:
             outside = [name for name in step.reads if name not in last and name not in entered]
             made += [_transposed(name) for name in outside]

@@ -94,7 +94,7 @@ def test_int8_groups_become_one_kernel(tmp_path: Path) -> None:
 
     kernels = detect(save(model(text, {"w": (4, 8, 1, 1)}, s=np.float32(1), z=np.uint8(0)), tmp_path / "net.onnx"))
     assert [(k.kind, k.precision) for k in kernels] == [
-        ("elementwise", "int8"), ("layout", "int8"), ("conv", "int8"), ("layout", "int8"), ("elementwise", "int8"),
+        ("elementwise", "int8"), ("layout", "int8"), ("conv", "int8"), ("elementwise", "int8"), ("layout", "int8"),
     ]  # fmt: skip
     assert kernels[2].shape["activation"] == 1
 

@@ -64,13 +64,14 @@ class KernelTime:
 class ProbeTime:
     """One probe: whole calls of its graph, and its kernels (none where the backend cannot trace).
 
-    `in_turn_ms` is the median of calls before each of which other graphs have run, and taken the caches.
+    `in_turn_ms` is the median of calls before each of which the probe named by `in_turn_with` ran once.
     """
 
     name: str
     latency_ms: Latency
     kernels: tuple[KernelTime, ...]
     in_turn_ms: Optional[float] = None
+    in_turn_with: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -162,13 +163,22 @@ def _together(
             traced[probe.name] = tracer
             subjects["traced", probe.name] = partial(_traced, tracer, feed)
     times = interleave(subjects, runs=runs, min_seconds=seconds, seed=seed)
-    in_turn = take_turns({probe.name: subjects["whole", probe.name] for probe in probes}, runs)
+    in_turn = _pairs([(probe.name, subjects["whole", probe.name]) for probe in probes], runs)
     found = []
     for probe in probes:
         nodes = traced[probe.name].finish() if probe.name in traced else ()
         kernels = tuple(KernelTime(**vars(node)) for node in nodes)
         whole = latency(times["whole", probe.name])
-        found.append(ProbeTime(probe.name, whole, kernels, in_turn.get(probe.name)))
+        found.append(ProbeTime(probe.name, whole, kernels, *in_turn.get(probe.name, (None, None))))
+    return found
+
+
+def _pairs(subjects: Sequence[tuple[str, Subject]], runs: int) -> dict[str, tuple[float, str]]:
+    """Median milliseconds of each in turn with its neighbour, and who that is; of an odd last one nothing."""
+    found = {}
+    for (one, call_one), (other, call_other) in zip(subjects[::2], subjects[1::2]):
+        times = take_turns({one: call_one, other: call_other}, runs)
+        found.update({one: (times[one], other), other: (times[other], one)})
     return found
 
 
