@@ -98,7 +98,8 @@ def subject_of(found: Bundle | Path, variant: str, channel_block: int) -> Subjec
 
 def _of_file(path: Path, variant: str, channel_block: int) -> Subject:
     """One graph; or, where it leaves early by itself, all that runs until each exit."""
-    ways = {f"{WAY} {index}": kernels_of(graph, channel_block) for index, graph in enumerate(read_ways(path))}
+    nested = [] if path.suffix == ".tflite" else read_ways(path)
+    ways = {f"{WAY} {index}": kernels_of(graph, channel_block) for index, graph in enumerate(nested)}
     graphs = ways or {path.name: _kernels(path, variant, channel_block)}
     return Subject(path.name, variant, graphs, dict.fromkeys(graphs, WAY if ways else GRAPH))
 
