@@ -1,6 +1,6 @@
 """Predicted against measured on this machine: one JSON document on stdout.
 
-    python benchmarks/table.py [--table my.json] [--set development] [--set held-out] [--cascade]
+    python benchmarks/table.py [--table my.json] [--set development] [--set held-out] [--variant onnx/int8] [--cascade]
 
 Takes a hw profile made by `eetool profile --build-table`, or builds one. Networks that are not in it are predicted,
 and measured in the same run, twice, some time apart. The smaller of the two medians counts, as it holds less of other
@@ -22,13 +22,14 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
-from table_networks import SETS, write_networks
+from table_networks import SETS, write_networks, write_variants
 
 from eetool.profile.child import run_measure
 from eetool.profile.device import HwProfile, read_profile
 from eetool.profile.predict import Predictor, predict
-from eetool.profile.subject import opened, subject_of, variants_of
-from eetool.profile.table import ONNXRUNTIME
+from eetool.profile.probe_graphs import ProbeKind
+from eetool.profile.subject import subject_of
+from eetool.profile.table import BACKENDS
 from eetool.records import canonical
 from eetool_measure.probes import PROBES, SCHEMA, Probe, Probes, ProbeTimes
 
@@ -41,6 +42,10 @@ def main() -> int:
     parser.add_argument("--table", type=Path, help="a hw profile of this machine; by default one is built")
     parser.add_argument("--set", action="append", choices=SETS, help="by default held-out")
     parser.add_argument("--networks", type=Path, help="folder that keeps the exported networks for another run")
+    parser.add_argument("--seeds", type=int, nargs=2, metavar=("FROM", "TO"), help="of the random networks")
+    parser.add_argument(
+        "--variant", action="append", default=[], help="onnx/int8, tflite/fp32 or tflite/int8; repeatable"
+    )
     parser.add_argument("--runs", type=int, default=60)
     parser.add_argument("--cascade", action="store_true")
     options = parser.parse_args()
@@ -49,9 +54,14 @@ def main() -> int:
         table = options.table or built(Path(folder))
         profile = read_profile(table)
         document: dict[str, Any] = {"schema": "table/1", "entries": len(profile.table), "load_before": before}
-        for which in options.set or ["held-out"]:
-            paths = list(write_networks(which, options.networks or Path(folder)))
-            document[which] = compared(profile, paths, options.runs)
+        seeds = range(*options.seeds) if options.seeds else ()
+        for which in options.set or ([] if options.variant or options.cascade else ["held-out"]):
+            paths = list(write_networks(which, options.networks or Path(folder), seeds))
+            document[which] = compared(profile, paths, ProbeKind(), options.runs)
+        for variant in options.variant:
+            kind = ProbeKind(*variant.split("/"))
+            paths = list(write_variants(Path(folder), kind, seeds or range(200, 208)))
+            document[variant] = compared(profile, paths, kind, options.runs)
         if options.cascade:
             document["cascades"] = [cascade(table, model, exits, Path(folder)) for model, exits in _CASCADES]
     document["load_after"] = os.getloadavg()
@@ -66,15 +76,12 @@ def built(folder: Path) -> Path:
     return path
 
 
-def compared(profile: HwProfile, paths: Sequence[Path], runs: int) -> dict[str, Any]:
+def compared(profile: HwProfile, paths: Sequence[Path], kind: ProbeKind, runs: int) -> dict[str, Any]:
     """Figures of one set of networks."""
-    predictor = Predictor(profile, ONNXRUNTIME, "fp32", 1)
-    predicted = []
-    for path in paths:
-        with opened(path) as found:
-            subject = subject_of(found, variants_of(found)[0], predictor.channel_block)
-        predicted.append(predict(subject, predictor).graphs[0])
-    first, second = measured(paths, runs), measured(paths, runs)  # (n,) ms each
+    predictor = Predictor(profile, BACKENDS[kind.format], kind.precision, 1)
+    subjects = [subject_of(path, kind.name, predictor.channel_block) for path in paths]
+    predicted = [predict(subject, predictor).graphs[0] for subject in subjects]
+    first, second = measured(paths, kind, runs), measured(paths, kind, runs)  # (n,) ms each
     real = np.minimum(first, second)
     guess = np.array([cost.latency_ms for cost in predicted])
     inside = [low <= ms <= high for (low, high), ms in zip((c.interval_ms for c in predicted), real, strict=True)]
@@ -90,6 +97,7 @@ def compared(profile: HwProfile, paths: Sequence[Path], runs: int) -> dict[str, 
         "median_error": float(np.median(np.abs(guess / real - 1))),
         "spearman": float(spearmanr(guess, real).statistic),
         "inside_interval": float(np.mean(inside)),
+        "warnings": predictor.book.warnings,
         "run_to_run": {
             "median": float(np.median(np.maximum(first, second) / real - 1)),
             "within_10_percent": float(np.mean(np.maximum(first, second) / real - 1 <= 0.10)),
@@ -98,7 +106,7 @@ def compared(profile: HwProfile, paths: Sequence[Path], runs: int) -> dict[str, 
     }
 
 
-def measured(paths: Sequence[Path], runs: int) -> np.ndarray:
+def measured(paths: Sequence[Path], kind: ProbeKind, runs: int) -> np.ndarray:
     """(n,) median milliseconds, a few networks taking turns, in a process of its own as probes are.
 
     In this one, which torch has filled, the same graphs take up to 15 % longer: their weights lie in scattered pages.
@@ -107,7 +115,7 @@ def measured(paths: Sequence[Path], runs: int) -> np.ndarray:
         for path in paths:
             shutil.copy2(path, temporary)
         probes = tuple(Probe(path.stem, path.name) for path in paths)
-        (Path(temporary) / PROBES).write_text(canonical(Probes(SCHEMA, "onnx", "fp32", probes)))
+        (Path(temporary) / PROBES).write_text(canonical(Probes(SCHEMA, kind.format, kind.precision, probes)))
         options = {"--threads": 1, "--runs": runs, "--min-seconds": 0}
         times = run_measure(ProbeTimes, Path(temporary), options)
     return np.array([probe.latency_ms.median for probe in times.probes])

@@ -6,7 +6,7 @@
 import contextlib
 import io
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,15 @@ import torch
 from torch import nn
 
 from eetool.export.files import bundle_name
+from eetool.export.quantize import Job, quantize, save_feeds
 from eetool.export.write import ExportOptions, export_bundle
+from eetool.profile.kernel import INT8
+from eetool.profile.probe_graphs import TFLITE, ProbeKind
 from eetool.profile.sketch import Sketch, draw_channels, to_model
+from eetool.profile.tflite_sketch import to_tflite
 from eetool.train.fit import ExitPlan, attach
+from eetool_runtime.backends import open_graph
+from eetool_runtime.errors import BackendError
 
 _CLASSES = 10
 _BUILT_IN = {
@@ -36,19 +42,52 @@ _SEEDS = {"development": range(0, 5), "held-out": range(200, 205)}
 SETS = tuple(_BUILT_IN)
 
 
-def write_networks(which: str, folder: Path) -> Iterator[Path]:
-    """Write the networks of a set as ONNX files, those that are not there already; each yielded as it is done."""
+def write_networks(which: str, folder: Path, seeds: Sequence[int] = ()) -> Iterator[Path]:
+    """Write the networks of a set as ONNX files, those that are not there already; each yielded as it is done.
+
+    `seeds` are those of the random ones, by default the set's own.
+    """
     for name, side in _BUILT_IN[which]:
         path = folder / f"{name}-{side}.onnx"
         if not path.exists():
             _built_in(name, side, path)
         yield path
     for family, draw in FAMILIES.items():
-        for seed in _SEEDS[which]:
+        for seed in seeds or _SEEDS[which]:
             path = folder / f"{family}-{seed}.onnx"
             if not path.exists():
                 onnx.save(to_model(draw(seed)), str(path))
             yield path
+
+
+def write_variants(folder: Path, kind: ProbeKind, seeds: Sequence[int]) -> Iterator[Path]:
+    """The random networks in another format or precision. A family's network that cannot be quantised is left out."""
+    sources, jobs = [], []
+    for family, draw in FAMILIES.items():
+        for seed in seeds:
+            sketch = draw(seed)
+            path = folder / f"{family}-{seed}-{kind.precision}.{kind.format}"
+            data = to_tflite(sketch) if kind.format == TFLITE else to_model(sketch).SerializeToString()
+            source = path.with_suffix(".float") if kind.precision == INT8 else path
+            source.write_bytes(data)
+            sources.append(path)
+            if kind.precision == INT8:
+                feeds, shape = path.with_suffix(".npz"), tuple(int(size) for size in sketch.weights[""])
+                save_feeds(feeds, ["x"], [{"x": np.random.default_rng(seed).standard_normal(shape).astype(np.float32)}])
+                jobs.append(Job(f"{kind.format}-static", str(source), str(path), str(feeds)))
+    refused = {job.target for job, reason in zip(jobs, quantize(jobs), strict=True) if reason} if jobs else set()
+    for path in sources:
+        if str(path) not in refused and loads(path):
+            yield path
+
+
+def loads(path: Path) -> bool:
+    """Whether the backend takes the file, which of a quantised TFLite graph is not certain."""
+    try:
+        open_graph(path)
+    except BackendError:
+        return False
+    return True
 
 
 def _built_in(name: str, side: int, path: Path) -> None:

@@ -1,7 +1,7 @@
 """`eetool profile --build-table`: measure a latency table, or make one of what another device measured."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from eetool.cli.console import Answer, TerminalProgress
 if TYPE_CHECKING:
     from eetool.profile.build import MeasureNets
     from eetool.profile.device import HwProfile
+    from eetool.profile.probe_graphs import ProbeKind
 
 
 def build_answer(
@@ -26,27 +27,22 @@ def build_answer(
     accept_unstable: bool,
     ssh_options: tuple[str, ...] = (),
     python: str = "python3",
+    formats: tuple[str, ...] = (),
+    precisions: tuple[str, ...] = (),
 ) -> Answer:
     """Write probes, assemble what a device measured, or measure here; `device` names the profile."""
-    from itertools import islice
-
     from eetool.profile import build
-    from eetool.profile.probes import nets
-    from eetool.profile.probes import write_probes as write
+    from eetool.profile.probe_graphs import probe_kinds
 
+    kinds = probe_kinds(formats, precisions)
     if write_probes is not None:
-        write(write_probes, list(islice(nets(), probes)))
-        said = f"{probes} probes in {write_probes}: copy the folder to the device, and run there"
-        command = f"python -m eetool_measure {write_probes.name} --runs {runs or build.RUNS} > times.json"
-        return Answer("probes/1", {"probes": probes}, [said, f"    {command}"])
+        return _written(write_probes, kinds, probes, runs or build.RUNS)
     assert output is not None  # the verb saw to it
     if times:
         documents = [build.read_times(path) for path in times]
-        counts = sorted({d.threads for d in documents})
-        tables = [build.assembled([d for d in documents if d.threads == count]) for count in counts]
-        made = build.profile_of(_name(device, output), tables, documents[0].machine)
+        made = build.profile_of(_name(device, output), build.tables_of(documents), documents[0].machine)
     else:
-        plan = build.Plan(probes, runs or build.RUNS)
+        plan = build.Plan(probes, runs or build.RUNS, kinds=tuple(kinds))
         kept = output.with_name(f"{output.name}.partial")
         counts = sorted(set(threads)) or [1]
         with _measuring(device, ssh_options, python) as measure:
@@ -54,6 +50,28 @@ def build_answer(
                 _name("host", output), counts, plan, kept, TerminalProgress(), resume, accept_unstable, measure
             )
     return _answer(made, output)
+
+
+def _written(folder: Path, kinds: "Sequence[ProbeKind]", probes: int, runs: int) -> Answer:
+    """Probes of one kind in `folder`, of several each in a folder of its own inside."""
+    from itertools import islice
+
+    from eetool.profile.probe_graphs import write_probes
+    from eetool.profile.probes import nets
+
+    chosen, counts, lines = list(islice(nets(), probes)), {}, []
+    if len(kinds) > 1:
+        folder.mkdir(parents=True)
+    for kind in kinds:
+        inside = folder if len(kinds) == 1 else folder / kind.name.replace("/", "-")
+        counts[kind.name] = len(write_probes(inside, chosen, kind))
+        lines.append(
+            f"{counts[kind.name]} {kind.name} probes in {inside}: copy the folder to the device, and run there"
+        )
+        lines.append(
+            f"    python -m eetool_measure {inside.name} --runs {runs} > times-{kind.name.replace('/', '-')}.json"
+        )
+    return Answer("probes/1", {"probes": counts}, lines)
 
 
 @contextmanager

@@ -46,6 +46,8 @@ SSH = "ssh://"
 @click.option("--watts", type=FiniteRange(0, min_open=True), help="What the board draws; energy is then estimated.")
 @click.option("--sustained", type=DURATION, help="Then call it for so long without a pause: 90s, 30m.")
 @click.option("--build-table/--no-build-table", default=False, help="Measure a latency table of this machine.")
+@click.option("--format", "formats", multiple=True, help="Of its probes: onnx, tflite; repeatable.  [onnx]")
+@click.option("--precision", "precisions", multiple=True, help="Of its probes: fp32, int8; repeatable.  [fp32]")
 @click.option("--probes", type=click.IntRange(8), default=1200, show_default=True, help="Networks behind a table.")
 @click.option("--write-probes", type=PATH, metavar="DIR", help="Only write them, for another device to measure.")
 @click.option("--times", type=PATH, multiple=True, help="What that device's measuring printed; repeatable.")
@@ -74,6 +76,8 @@ def profile(
     watts: float | None,
     sustained: float | None,
     build_table: bool,
+    formats: tuple[str, ...],
+    precisions: tuple[str, ...],
     probes: int,
     write_probes: Path | None,
     times: tuple[Path, ...],
@@ -99,9 +103,9 @@ def profile(
     if build_table:
         if input is not None or (output is None and write_probes is None):
             raise UsageError("--build-table takes no INPUT and needs -o", "Such as --build-table -o my.json.")
-        reach = (ssh_option, device_python)
+        reach, kinds = (ssh_option, device_python), (formats, precisions)
         answer = build_answer(
-            device, threads, probes, runs, write_probes, times, output, resume, accept_unstable, *reach
+            device, threads, probes, runs, write_probes, times, output, resume, accept_unstable, *reach, *kinds
         )
     elif device.startswith(SSH):
         answer = _remote(input, device, variant, threads, protocol, energy, ssh_option, device_python, accept_unstable)

@@ -11,16 +11,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from eetool.profile.assemble_sums import make_sums_table
 from eetool.profile.attribute import channel_block, match
 from eetool.profile.book import Book
 from eetool.profile.kernel import Kernel
+from eetool.profile.probe_graphs import ProbeKind, kernels_in
 from eetool.profile.probes import parse_name
+from eetool.profile.steady import is_steady
 from eetool.profile.table import BACKENDS, MEASURED, Composition, Table, TableEntry
+from eetool.profile.turns import turn_costs
 from eetool_measure.probes import KernelTime, ProbeTime, ProbeTimes
 
-# A probe is not used where its whole calls scatter more than this, as a share of their median,
-STEADY = 0.05
-# or where its kernels do not add up to it.
+# A probe is not used where its kernels do not add up to its whole calls.
 _ADDS_UP = 0.15
 _LEAST_MS = 1e-4
 _ROUNDS = 8
@@ -54,18 +56,17 @@ class Overheads:
     noting_ms: float
 
 
-def is_steady(probe: ProbeTime) -> bool:
-    """Whether whole calls took alike."""
-    return probe.latency_ms.mad <= STEADY * probe.latency_ms.median
-
-
 def matched(times: Sequence[ProbeTimes], block: int) -> list[Matched]:
     """The steady probes whose kernels are those that the runtime ran."""
     found = []
     for document in times:
         for probe in document.probes:
             net = parse_name(probe.name)
-            pairs = match(net.kernels(block), probe.kernels) if net is not None and is_steady(probe) else None
+            pairs = (
+                match(kernels_in(net, ProbeKind(), block), probe.kernels)
+                if net is not None and is_steady(probe)
+                else None
+            )
             if pairs is not None:
                 found.append(Matched(probe, tuple(pairs)))
     return found
@@ -134,6 +135,8 @@ def make_table(times: Sequence[ProbeTimes], source: str, validate: bool = True) 
         ValueError: there is nothing to make it of.
     """
     first = times[0]
+    if not ProbeKind(first.format, first.precision).traced:
+        return make_sums_table(times, source, validate)
     backend, threads = BACKENDS[first.format], first.threads
     block = channel_block(probe for document in times for probe in document.probes)
     steady = matched(times, block)
@@ -141,6 +144,7 @@ def make_table(times: Sequence[ProbeTimes], source: str, validate: bool = True) 
         raise ValueError(f"only {len(steady)} probes could be used")
     known = overheads(steady)
     used = adding_up(steady, known)
+    turn_ms, turn_ms_per_mb = turn_costs(times, ProbeKind())
     composition = Composition(
         precision=first.precision,
         backend=backend,
@@ -152,6 +156,8 @@ def make_table(times: Sequence[ProbeTimes], source: str, validate: bool = True) 
         call_ms=round(float(np.median([d.cascade.call_ms for d in times])), 7),
         runtime_ms=round(float(np.median([d.cascade.component_ms for d in times])), 7),
         channel_block=block,
+        turn_ms=turn_ms,
+        turn_ms_per_mb=turn_ms_per_mb,
     )
     sources = frozenset({source})
     ratios = _cross_validated(used, known, composition, sources) if validate else np.ones(1)  # (n,)

@@ -7,7 +7,7 @@ answered from the nearest it does hold, with wider intervals and a warning.
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -92,7 +92,9 @@ class Book:
         fitting = [c for c in known if self._fits(c)]
         exact = [c for c in fitting if c.precision == self.precision]
         if exact or fitting:
-            return (exact or fitting)[0]
+            # Probes in int8 do not show the blocks that float kernels of such a graph work in.
+            block = max(c.channel_block for c in fitting)
+            return replace((exact or fitting)[0], channel_block=block)
         return Composition(self.precision, self.backend, self.threads, "", 0.0, 0, 0.1)
 
     def _energy_prices(self) -> "_Prices | None":

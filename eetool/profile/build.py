@@ -7,26 +7,28 @@ import itertools
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from eetool.errors import ArtefactError, UnstableError
-from eetool.profile.assemble import is_steady, make_table
+from eetool.errors import ArtefactError, EarlyExitError, UnstableError
+from eetool.profile.assemble import make_table
 from eetool.profile.book import Book
 from eetool.profile.child import run_measure
 from eetool.profile.device import Facts, HwProfile, Source
 from eetool.profile.kernel import FP32
-from eetool.profile.probes import ProbeNet, nets, parse_name, write_probes
-from eetool.profile.table import ONNXRUNTIME, Table
+from eetool.profile.probe_graphs import ProbeKind, kernels_in, write_probes
+from eetool.profile.probes import ProbeNet, nets, parse_name
+from eetool.profile.steady import is_steady
+from eetool.profile.table import BACKENDS, Table, TableEntry
 from eetool.progress import SILENT, Progress
 from eetool.records import canonical, read_text, write_atomic
 from eetool_measure.machine import Machine
 from eetool_measure.probes import TIMES_SCHEMA, ProbeTime, ProbeTimes
 from eetool_runtime.records import decode, parse_json
 
-MeasureNets = Callable[[Sequence[ProbeNet], int, int], ProbeTimes]  # networks, threads, runs
+MeasureNets = Callable[[Sequence[ProbeNet], ProbeKind, int, int], ProbeTimes]  # networks, kind, threads, runs
 Run = Callable[[type[ProbeTimes], Path, dict[str, object]], ProbeTimes]  # as `run_measure`
 
 SOURCE = "measured-here"
@@ -40,11 +42,12 @@ _MOST_UNSTEADY = 0.5
 
 @dataclass(frozen=True)
 class Plan:
-    """How much to measure: `probes` networks with `runs` timed calls each, per thread count."""
+    """How much to measure: `probes` networks with `runs` timed calls each, per kind of probe and thread count."""
 
     probes: int = PROBES
     runs: int = RUNS
     first_seed: int = 0
+    kinds: tuple[ProbeKind, ...] = (ProbeKind(),)
 
 
 def build_profile(
@@ -71,35 +74,39 @@ def build_profile(
     done = _read_partial(partial) if resume and partial.exists() else []
     measure = measure or measure_nets
     tables, unsteady = [], 0.0
-    with progress("measuring probes", plan.probes * len(threads)) as advance:
-        for count in threads:
-            of_count = [d for d in done if d.threads == count]
+    with progress("measuring probes", plan.probes * len(threads) * len(plan.kinds)) as advance:
+        for kind, count in itertools.product(plan.kinds, threads):
+            of_count = [d for d in done if (ProbeKind(d.format, d.precision), d.threads) == (kind, count)]
             advance(sum(len(d.probes) for d in of_count))
             while sum(len(d.probes) for d in of_count) < plan.probes:
-                batch = _next(of_count, plan)
-                of_count.append(measure(batch, count, plan.runs))
+                batch = _next(of_count, kind, plan)
+                of_count.append(measure(batch, kind, count, plan.runs))
                 done.append(of_count[-1])
                 write_atomic(partial, canonical(done).encode())
                 advance(len(batch))
-            unsteady = max(unsteady, _unsteady_share(of_count))
+            share = _unsteady_share(of_count)
             _refuse_throttled(of_count, accept_unstable)
-            if unsteady > _MOST_UNSTEADY and not accept_unstable:
+            if share > _MOST_UNSTEADY and not accept_unstable:
                 raise UnstableError(
-                    f"{unsteady:.0%} of the probes scattered too much with {count} threads",
+                    f"{share:.0%} of the {kind.name} probes scattered too much with {count} threads",
                     "Close what else runs and give --resume, or keep them with --accept-unstable.",
                 )
+            unsteady = max(unsteady, share)
             tables.append(assembled(of_count))
     partial.unlink(missing_ok=True)
     return profile_of(name, tables, done[0].machine, unsteady if accept_unstable else None)
 
 
-def measure_nets(chosen: Sequence[ProbeNet], threads: int, runs: int, run: Run = run_measure) -> ProbeTimes:
+def measure_nets(
+    chosen: Sequence[ProbeNet], kind: ProbeKind, threads: int, runs: int, run: Run = run_measure
+) -> ProbeTimes:
     """Write, measure by `run`, and throw away; networks that scatter are measured once more."""
-    found = _measured_once(chosen, threads, runs, run)
-    again = [net for net, probe in zip(chosen, found.probes, strict=True) if not is_steady(probe)]
+    found = _measured_once(chosen, kind, threads, runs, run)
+    scattering = {probe.name for probe in found.probes if not is_steady(probe)}
+    again = [net for net in chosen if net.name in scattering]
     if not again:
         return found
-    second = {probe.name: probe for probe in _measured_once(again, threads, runs, run).probes}
+    second = {probe.name: probe for probe in _measured_once(again, kind, threads, runs, run).probes}
     steadier = tuple(_steadier(probe, second.get(probe.name, probe)) for probe in found.probes)
     return ProbeTimes(**{**vars(found), "probes": steadier})
 
@@ -108,14 +115,15 @@ def _steadier(one: ProbeTime, other: ProbeTime) -> ProbeTime:
     return min(one, other, key=lambda probe: probe.latency_ms.mad / probe.latency_ms.median)
 
 
-def _measured_once(chosen: Sequence[ProbeNet], threads: int, runs: int, run: Run) -> ProbeTimes:
+def _measured_once(chosen: Sequence[ProbeNet], kind: ProbeKind, threads: int, runs: int, run: Run) -> ProbeTimes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "probes"
-        write_probes(path, chosen)
+        if not write_probes(path, chosen, kind):
+            raise EarlyExitError(f"none of {len(chosen)} networks could be written as {kind.name}")
         return run(ProbeTimes, path, {"--threads": threads, "--runs": runs, "--min-seconds": 0})
 
 
-def _next(done: Sequence[ProbeTimes], plan: Plan) -> list[ProbeNet]:
+def _next(done: Sequence[ProbeTimes], kind: ProbeKind, plan: Plan) -> list[ProbeNet]:
     """The next networks: first evenly, then those of which the table so far is least sure."""
     seen = [net for d in done for probe in d.probes if (net := parse_name(probe.name)) is not None]
     count = min(_BATCH, plan.probes - len(seen))
@@ -123,26 +131,31 @@ def _next(done: Sequence[ProbeTimes], plan: Plan) -> list[ProbeNet]:
     if len(seen) < _SHARE_EVEN * plan.probes:
         return list(itertools.islice(nets(first), count))
     usable = done[: len(done) // _TABLE_EVERY * _TABLE_EVERY] or done  # the table need not be new every time
-    book = _book(tuple(usable))
+    book = _book(kind, tuple(usable))
     candidates = list(itertools.islice(nets(first), _CANDIDATES * count))
-    doubts = [_doubt(net, book) for net in candidates]
+    doubts = [_doubt(net, kind, book) for net in candidates]
     return [candidates[i] for i in sorted(np.argsort(doubts)[-count:])]
 
 
-_books: dict[int, Book] = {}
+_books: dict[tuple[ProbeKind, int, int], Book] = {}
 
 
-def _book(done: tuple[ProbeTimes, ...]) -> Book:
-    if len(done) not in _books:
+def _book(kind: ProbeKind, done: tuple[ProbeTimes, ...]) -> Book:
+    key = kind, done[0].threads, len(done)
+    if key not in _books:
         _books.clear()
         table = make_table(done, SOURCE, validate=False)
-        _books[len(done)] = Book(table, "this machine", ONNXRUNTIME, FP32, done[0].threads)
-    return _books[len(done)]
+        _books[key] = Book(table, "this machine", BACKENDS[kind.format], kind.precision, done[0].threads)
+    return _books[key]
 
 
-def _doubt(net: ProbeNet, book: Book) -> float:
-    """How unsure the table is of this network, as a share of its latency."""
-    priced = [book.latency(kernel) for kernel in net.kernels(book.composition.channel_block)]
+def _doubt(net: ProbeNet, kind: ProbeKind, book: Book) -> float:
+    """How unsure the table is of this network, as a share of its latency.
+
+    To quantise a network takes long: of those in int8 the float one is looked at, as if all of it were.
+    """
+    kernels = kernels_in(net, replace(kind, precision=FP32), book.composition.channel_block)
+    priced = [book.latency(replace(kernel, precision=kind.precision)) for kernel in kernels]
     total = sum(p.value for p in priced)
     return sum(p.value * p.deviation for p in priced) / total
 
@@ -169,6 +182,14 @@ def assembled(done: Sequence[ProbeTimes]) -> Table:
         raise UnstableError(f"no table can be made: {error}", "Measure more probes, on a quieter machine.") from None
 
 
+def tables_of(documents: Sequence[ProbeTimes]) -> list[Table]:
+    """The tables of what devices measured: one for each format, precision and thread count, float ones first."""
+    found: dict[tuple[str, str, int], list[ProbeTimes]] = {}
+    for document in documents:
+        found.setdefault((document.precision, document.format, document.threads), []).append(document)
+    return [assembled(found[key]) for key in sorted(found)]
+
+
 def profile_of(name: str, tables: Sequence[Table], machine: Machine, unsteady: float | None = None) -> HwProfile:
     """The document: what the machine says of itself, and the tables of all thread counts."""
     said = f"eetool profile --build-table on {machine.cpu or machine.architecture}, {machine.os}, "
@@ -183,10 +204,18 @@ def profile_of(name: str, tables: Sequence[Table], machine: Machine, unsteady: f
         title=machine.board or processor,
         aliases=(),
         facts=facts,
-        table=tuple(entry for table in tables for entry in table.entries),
+        table=_joined(tables),
         compositions=tuple(composition for table in tables for composition in table.compositions),
         sources=(Source(SOURCE, said, "measured by the user"),),
     )
+
+
+def _joined(tables: Sequence[Table]) -> tuple[TableEntry, ...]:
+    """Entries of all tables; a kernel that two tell of, as a float one in an int8 graph, has that of the first."""
+    found: dict[object, TableEntry] = {}
+    for entry in (entry for table in tables for entry in table.entries):
+        found.setdefault((*entry.as_kernel.key, entry.backend, entry.threads), entry)
+    return tuple(found.values())
 
 
 def _read_partial(path: Path) -> list[ProbeTimes]:

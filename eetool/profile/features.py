@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from eetool.profile.kernel import Kernel, complete, work
+from eetool.profile.kernel import FP32, Kernel, complete, work
 
 _ALIGNMENT = 4  # input channels that are no multiple of this keep a convolution out of blocks of channels
 
@@ -12,7 +12,7 @@ _ALIGNMENT = 4  # input channels that are no multiple of this keep a convolution
 def linear_terms(kernel: Kernel, channel_block: int) -> np.ndarray:
     """(4,): 1, millions of MACs with channels rounded up to blocks, megabytes of tensors, megabytes of weights."""
     done = work(kernel)
-    macs = done.macs * _rounding(kernel, channel_block)
+    macs = done.macs * _rounding(kernel, _block_of(kernel, channel_block))
     moved = done.read_bytes + done.written_bytes
     return np.array([1.0, macs / 1e6, moved / 1e6, done.weight_bytes / 1e6])
 
@@ -22,8 +22,13 @@ def log_sizes(kernel: Kernel, channel_block: int) -> np.ndarray:
     s = complete(kernel.kind, kernel.shape)
     make = _SIZES.get(kernel.kind)
     if make is not None:
-        return np.array(make(s, channel_block), float)
+        return np.array(make(s, _block_of(kernel, channel_block)), float)
     return np.array([_log(value) for _, value in sorted(s.items())])
+
+
+def _block_of(kernel: Kernel, channel_block: int) -> int:
+    """Kernels in int8 know no blocks of channels."""
+    return channel_block if kernel.precision == FP32 else 1
 
 
 _SETS = 4  # blocks of output channels that one pass of a convolution in blocks computes

@@ -18,6 +18,11 @@ _POOLS = ("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool")
 _INPUT_ALIGNMENT = 4  # a convolution's input channels must be a multiple of this to be put into blocks
 INTO_BLOCKS, OUT_OF_BLOCKS = "ReorderInput", "ReorderOutput"
 _QUANTIZE, _DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+# What the runtime has in int8; the rest of a quantised graph (padding, means over axes) stays float between the two.
+_IN_INT8 = (
+    *("Conv", "MatMul", "Gemm", "Add", "Mul", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Softmax"),
+    *("Sigmoid", "LeakyRelu", "Reshape", "Transpose", "Flatten", "Slice", "Squeeze", "Unsqueeze", "Gather", "Split"),
+)
 
 
 @dataclass
@@ -117,7 +122,7 @@ def _quantised(graph: Graph, steps: list[Step]) -> list[Step]:
     readers = {name: step for step in steps for name in step.reads}
     melted: set[int] = set()
     for step in steps:
-        if step.node.op in (_QUANTIZE, _DEQUANTIZE) or not step.reads or not all(r in makers for r in step.reads):
+        if step.node.op not in _IN_INT8 or not step.reads or not all(r in makers for r in step.reads):
             continue
         after = readers.get(step.output)
         if after is not None and after.node.op in ACTIVATIONS and counts[step.output] == 1:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from eetool.errors import ArtefactError
+from eetool.profile.nested import ways_through
 
 Shape = tuple[int, ...]
 _DEFAULT_DOMAINS = ("", "ai.onnx")
@@ -59,6 +60,16 @@ def read_graph(path: Path) -> Graph:
     Raises:
         ArtefactError: it is missing, no ONNX file, or an input has an unknown size besides its batch.
     """
+    return of_model(load(path), str(path))
+
+
+def read_ways(path: Path) -> list[Graph]:
+    """The same for a file that leaves early by itself: one graph per exit; none where it has no `If`."""
+    return [of_model(way, str(path)) for way in ways_through(load(path))]
+
+
+def load(path: Path) -> Any:
+    """The `onnx.ModelProto` at `path`; raises ArtefactError where there is none."""
     import onnx
 
     try:
@@ -69,7 +80,7 @@ def read_graph(path: Path) -> Graph:
         raise ArtefactError(f"{path}: cannot be read as an ONNX file: {_first_line(error)}") from None
     if not model.graph.node:
         raise ArtefactError(f"{path}: holds no operators", "profile predicts ONNX files, bundles and checkpoints.")
-    return of_model(model, str(path))
+    return model
 
 
 def of_model(model: Any, where: str) -> Graph:

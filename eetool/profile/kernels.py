@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+from eetool.profile.channels_last import channels_last
 from eetool.profile.fuse import INTO_BLOCKS, OUT_OF_BLOCKS, Step, fuse
 from eetool.profile.graph import Graph, read_graph, without_repeats
 from eetool.profile.kernel import FP32, INT8, Kernel
@@ -55,6 +56,7 @@ def kernels_of(graph: Graph, channel_block: int = 1, sums: bool = True, repeats:
         repeats: whether equal operators on equal tensors are computed every time, which few runtimes do.
     """
     steps = fuse(graph if repeats else without_repeats(graph), channel_block, sums)
+    steps = channels_last(graph, steps)
     return [_kernel(step, graph) for step in steps]
 
 

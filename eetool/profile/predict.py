@@ -8,7 +8,8 @@ from eetool.profile.device import HwProfile
 from eetool.profile.energy import UNKNOWN, Energy
 from eetool.profile.kernel import Kernel
 from eetool.profile.kernels import named_unknown, total_macs
-from eetool.profile.subject import Subject
+from eetool.profile.subject import WAY, Subject
+from eetool.profile.turns import driven_out_mb, weight_mb
 from eetool.profile.watts import board_power_w, estimated
 from eetool_measure.measurement import that_run
 from eetool_runtime.manifest import Manifest, OperatingPoint
@@ -27,6 +28,7 @@ class GraphCost:
 
     Attributes:
         measured_share: share of the latency that rests on measured entries of exactly these kernels.
+        weight_mb: megabytes of weights, which graphs that run in turn drive out of the caches.
         unknown_operators: those that nobody knows, priced by the bytes they move.
     """
 
@@ -39,6 +41,7 @@ class GraphCost:
     energy_mj: Energy
     measured_share: float
     unknown_operators: tuple[str, ...]
+    weight_mb: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,7 @@ class Predictor:
             energy_mj=self._energy(kernels, total),
             measured_share=measured / total if total > 0 else 0.0,
             unknown_operators=tuple(named_unknown(list(kernels))),
+            weight_mb=weight_mb(kernels),
         )
 
     def _energy(self, kernels: Sequence[Kernel], latency_ms: float) -> Energy:
@@ -142,10 +146,19 @@ class Predictor:
     def _exit(self, index: int, ran: Sequence[GraphCost]) -> ExitCost:
         composition = self.book.composition
         total = composition.call_ms + sum(graph.latency_ms + composition.runtime_ms for graph in ran)
+        total += self._turns_ms([graph.weight_mb for graph in ran])
         # What the table gets wrong of one component it gets wrong of the next.
         half = sum((graph.interval_ms[1] - graph.interval_ms[0]) / 2 for graph in ran)
         energy = add_energies([graph.energy_mj for graph in ran])
         return ExitCost(index, sum(graph.macs for graph in ran), total, (max(0.0, total - half), total + half), energy)
+
+    def _turns_ms(self, weights_mb: Sequence[float]) -> float:
+        """What graphs that run one after the other cost more than each alone: they take each other's caches."""
+        if len(weights_mb) < 2:
+            return 0.0
+        composition, total = self.book.composition, sum(weights_mb)
+        driven_out = sum(driven_out_mb(own, total - own) for own in weights_mb)
+        return (composition.turn_ms or 0.0) * len(weights_mb) + (composition.turn_ms_per_mb or 0.0) * driven_out
 
     def mean(self, manifest: Manifest, point: str, policy: OperatingPoint, graphs: Mapping[str, GraphCost]) -> MeanCost:
         """Mean over the inputs that an operating point was fitted on; heads whose gate never fires do not run."""
@@ -167,6 +180,11 @@ def predict(subject: Subject, predictor: Predictor) -> Prediction:
     graphs = {name: predictor.graph(name, kernels, subject.kinds[name]) for name, kernels in subject.graphs.items()}
     exits: tuple[ExitCost, ...] = ()
     means: tuple[MeanCost, ...] = ()
+    if WAY in subject.kinds.values():
+        exits = tuple(
+            ExitCost(index, cost.macs, cost.latency_ms, cost.interval_ms, cost.energy_mj)
+            for index, cost in enumerate(graphs.values())
+        )
     if subject.manifest is not None:
         exits = predictor.exits(subject.manifest, graphs)
         points = subject.manifest.variants[subject.variant].operating_points

@@ -7,15 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from eetool.errors import ArtefactError
-from eetool.profile.graph import read_graph
+from eetool.profile.graph import read_graph, read_ways
 from eetool.profile.kernel import FP32, INT8, Kernel
 from eetool.profile.kernels import kernels_of
 from eetool.profile.table import BACKENDS, LITERT
+from eetool.profile.tflite_graph import can_read_tflite, read_tflite
+from eetool.profile.tflite_kernels import tflite_kernels
 from eetool_runtime import open_bundle
 from eetool_runtime.bundle import Bundle
 from eetool_runtime.manifest import Manifest
 
 GRAPH = "graph"
+WAY = "leaving at"  # of a file that leaves early by itself: everything until an exit
 ONNX_FP32 = "onnx/fp32"
 
 
@@ -81,18 +84,10 @@ def subject_of(found: Bundle | Path, variant: str, channel_block: int) -> Subjec
         ArtefactError: a graph cannot be read; or the variant is TFLite, and the bundle holds no ONNX of it.
     """
     if isinstance(found, Path):
-        return Subject(found.name, variant, {found.name: _kernels(found, variant, channel_block)}, {found.name: GRAPH})
+        return _of_file(found, variant, channel_block)
     found.variant(variant)
     m = found.manifest
-    read = variant if variant.startswith("onnx/") else f"onnx/{variant.split('/')[1]}"
-    warnings: tuple[str, ...] = ()
-    if read not in m.variants:
-        if ONNX_FP32 not in m.variants:
-            raise ArtefactError(
-                f"{found.path}: its {variant} graphs cannot be looked into, and it holds no ONNX of them",
-                "Export with --format onnx --format tflite.",
-            )
-        read, warnings = ONNX_FP32, (f"{variant} is predicted from the operators of {ONNX_FP32}",)
+    read, warnings = _readable(found, variant)
     graphs = {
         name: _kernels(found.file(file.path), variant, channel_block)
         for name, file in m.variants[read].components.items()
@@ -101,7 +96,36 @@ def subject_of(found: Bundle | Path, variant: str, channel_block: int) -> Subjec
     return Subject(m.name, variant, {c.name: graphs[c.name] for c in m.components}, kinds, m, warnings)
 
 
+def _of_file(path: Path, variant: str, channel_block: int) -> Subject:
+    """One graph; or, where it leaves early by itself, all that runs until each exit."""
+    nested = [] if path.suffix == ".tflite" else read_ways(path)
+    ways = {f"{WAY} {index}": kernels_of(graph, channel_block) for index, graph in enumerate(nested)}
+    graphs = ways or {path.name: _kernels(path, variant, channel_block)}
+    return Subject(path.name, variant, graphs, dict.fromkeys(graphs, WAY if ways else GRAPH))
+
+
+def _readable(bundle: Bundle, variant: str) -> tuple[str, tuple[str, ...]]:
+    """The variant whose files are looked into, and what to say where it is another one.
+
+    TFLite files need a library of the extra `tflite`; without it the operators of ONNX files stand for them.
+    """
+    if variant.startswith("onnx/") or can_read_tflite():
+        return variant, ()
+    variants = bundle.manifest.variants
+    same = f"onnx/{variant.split('/')[1]}"
+    if same in variants:
+        return same, (f"{variant} is predicted from the operators of {same}: pip install eetool[tflite]",)
+    if ONNX_FP32 not in variants:
+        raise ArtefactError(
+            f"{bundle.path}: its {variant} graphs cannot be looked into, and it holds no ONNX of them",
+            "pip install eetool[tflite], or export with --format onnx --format tflite.",
+        )
+    return ONNX_FP32, (f"{variant} is predicted from the operators of {ONNX_FP32}: pip install eetool[tflite]",)
+
+
 def _kernels(path: Path, variant: str, channel_block: int) -> list[Kernel]:
+    if path.suffix == ".tflite":
+        return tflite_kernels(read_tflite(path))
     sums = BACKENDS[variant.split("/")[0]] != LITERT
     return kernels_of(read_graph(path), channel_block, sums)
 

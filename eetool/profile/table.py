@@ -122,6 +122,8 @@ class Composition:
         dispatch_ms: one call of one graph, whatever is in it.
         step_ms: what every kernel costs besides its own time.
         call_ms, runtime_ms: what the cascade adds to every call, and to every component that runs in it.
+        turn_ms, turn_ms_per_mb: what a graph costs more after another one ran: every call, and per megabyte of weights
+            that the other drove out of the caches, no more than it has itself; absent where nobody measured.
         channel_block: channels per block where convolutions keep their tensors in blocks of channels; 1 where not.
         dispatch_mj: energy of one call of one graph, of the scope of the entries; absent where not known.
         n, cv_error: how many whole graphs were compared with the sum of their kernels, and the cross-validated
@@ -140,6 +142,8 @@ class Composition:
     runtime_ms: float = 0.0
     channel_block: int = 1
     dispatch_mj: float | None = None
+    turn_ms: float | None = None
+    turn_ms_per_mb: float | None = None
 
 
 @dataclass(frozen=True)
@@ -199,7 +203,8 @@ def _check_regression(r: Regression, at: str, sources: frozenset[str]) -> None:
 
 def _check_composition(c: Composition, at: str, sources: frozenset[str]) -> None:
     _check_conditions(c, at, sources)
-    for figure in (c.dispatch_ms, c.step_ms, c.call_ms, c.runtime_ms, c.cv_error, float(c.n), c.dispatch_mj or 0.0):
+    figures = (c.dispatch_ms, c.step_ms, c.call_ms, c.runtime_ms, c.turn_ms or 0.0, c.turn_ms_per_mb or 0.0)
+    for figure in (*figures, c.cv_error, float(c.n), c.dispatch_mj or 0.0):
         _number(figure, at)
     _require(c.channel_block >= 1, f"{at}.channel_block: must be at least 1")
 

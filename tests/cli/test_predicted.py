@@ -67,6 +67,15 @@ def test_bad_tables_are_refused(cli: Any, board: Path, net: Path, tmp_path: Path
     assert (said.code, message in said.stderr) == (3, True), said
 
 
+def test_probes_of_several_kinds_lie_side_by_side(cli: Any, tmp_path: Path) -> None:
+    probes = tmp_path / "probes"
+    options = ("--precision", "fp32", "--precision", "int8", "--probes", 8, "--write-probes", probes, "--json")
+    said = cli("profile", "--build-table", *options)
+    assert (said.code, json.loads(said.stdout)["probes"]) == (0, {"onnx/fp32": 8, "onnx/int8": 8}), said
+    for name in ("onnx-fp32", "onnx-int8"):
+        assert json.loads((probes / name / "probes.json").read_text())["precision"] == name[-4:]
+
+
 def test_another_device_measures_what_was_written_here(
     cli: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -91,6 +100,8 @@ def test_another_device_measures_what_was_written_here(
         (["--build-table"], 2, "--build-table takes no INPUT and needs -o"),
         (["--build-table", "--device", "rpi4", "-o", "{out}"], 2, "is not to be called rpi4"),
         (["--build-table", "--times", "{out}", "-o", "{out}"], 3, "cannot be read"),
+        (["--build-table", "--format", "coreml", "-o", "{out}"], 2, "unknown 'coreml'"),
+        (["--build-table", "--precision", "fp16", "-o", "{out}"], 2, "unknown 'fp16'"),
     ],
 )
 def test_building_says_what_is_wrong(cli: Any, tmp_path: Path, arguments: list[str], code: int, message: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 from eetool.profile.assemble import adding_up, make_table, matched, overheads
 from eetool.profile.attribute import channel_block, match
 from eetool.profile.kernel import Kernel, work
+from eetool.profile.probe_graphs import ProbeKind, kernels_in
 from eetool.profile.probes import ProbeNet
 from eetool_measure.condition import Condition
 from eetool_measure.dispatch import CascadeCost
@@ -26,7 +27,7 @@ def true_us(kernel: Kernel) -> float:
 
 def traced(net: ProbeNet, block: int = 8) -> list[KernelTime]:
     times = []
-    for kernel in net.kernels(block):
+    for kernel in kernels_in(net, ProbeKind(), block):
         op, name = kernel.ops[0], kernel.name
         elements = kernel.shape.get("elements", 1)
         us = true_us(kernel) + NOTING_US
@@ -35,7 +36,7 @@ def traced(net: ProbeNet, block: int = 8) -> list[KernelTime]:
 
 
 def probe(net: ProbeNet, mad: float = 0.01, factor: float = 1.0) -> ProbeTime:
-    whole_ms = factor * (DISPATCH_US + sum(true_us(kernel) for kernel in net.kernels(8))) / 1e3
+    whole_ms = factor * (DISPATCH_US + sum(true_us(kernel) for kernel in kernels_in(net, ProbeKind(), 8))) / 1e3
     return ProbeTime(net.name, Latency(whole_ms, whole_ms, whole_ms, mad * whole_ms, 50), tuple(traced(net)))
 
 
@@ -56,7 +57,7 @@ def probes() -> list[ProbeTime]:
 
 def test_every_kernel_finds_its_time() -> None:
     for net in NETS[:5]:
-        kernels, given = net.kernels(8), traced(net)
+        kernels, given = kernels_in(net, ProbeKind(), 8), traced(net)
         pairs = match(kernels, given[::-1])
         assert pairs is not None
         for kernel, timed in pairs:

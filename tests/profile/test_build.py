@@ -12,7 +12,8 @@ from eetool.errors import ArtefactError, UnstableError
 from eetool.profile import build
 from eetool.profile.build import Plan, build_profile, profile_of, read_times
 from eetool.profile.device import document, read_profile
-from eetool.profile.probes import ProbeNet, nets, parse_name, write_probes
+from eetool.profile.probe_graphs import ProbeKind, write_probes
+from eetool.profile.probes import ProbeNet, nets, parse_name
 from eetool.records import canonical
 from eetool_measure.condition import Condition
 from eetool_measure.probes import ProbeTimes, measure_probes, read_probes
@@ -26,7 +27,7 @@ class Bench:
     def __init__(self, mad: float = 0.01, stop_after: int = 99) -> None:
         self.mad, self.left, self.asked = mad, stop_after, list[ProbeNet]()
 
-    def __call__(self, chosen: Sequence[ProbeNet], threads: int, runs: int) -> ProbeTimes:
+    def __call__(self, chosen: Sequence[ProbeNet], kind: ProbeKind, threads: int, runs: int) -> ProbeTimes:
         if self.left == 0:
             raise KeyboardInterrupt
         self.left -= 1
@@ -84,7 +85,7 @@ def test_every_thread_count_has_its_own_entries(bench: Bench, tmp_path: Path) ->
 
 def test_times_that_scatter_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "measure_nets", Bench(mad=0.5))
-    with pytest.raises(UnstableError, match="100% of the probes scattered") as refused:
+    with pytest.raises(UnstableError, match="100% of the onnx/fp32 probes scattered") as refused:
         build_profile("b", [1], Plan(probes=8), tmp_path / "p")
     assert refused.value.exit_code == 7
     assert "--accept-unstable" in str(refused.value.hint)
@@ -93,8 +94,8 @@ def test_times_that_scatter_are_refused(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_throttled_device_is_refused(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hot = Condition("ondemand", 600.0, 85.0, True)
 
-    def measured(chosen: Sequence[ProbeNet], threads: int, runs: int) -> ProbeTimes:
-        return dataclasses.replace(bench(chosen, threads, runs), after=hot)
+    def measured(chosen: Sequence[ProbeNet], kind: ProbeKind, threads: int, runs: int) -> ProbeTimes:
+        return dataclasses.replace(bench(chosen, kind, threads, runs), after=hot)
 
     monkeypatch.setattr(build, "measure_nets", measured)
     with pytest.raises(UnstableError, match=r"slowed down .* around 2 of 2 batches"):

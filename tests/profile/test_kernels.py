@@ -11,6 +11,7 @@ from eetool.profile.fuse import fuse
 from eetool.profile.graph import of_model, read_graph
 from eetool.profile.kernel import complete
 from eetool.profile.kernels import detect, kernels_of, named_unknown, total_macs
+from eetool.profile.probe_graphs import ProbeKind, kernels_in, write_probes
 from eetool.profile.probes import ProbeNet
 
 HEAD = '<ir_version: 8, opset_import: ["" : 18, "my.own" : 1]>'
@@ -93,9 +94,19 @@ def test_int8_groups_become_one_kernel(tmp_path: Path) -> None:
 
     kernels = detect(save(model(text, {"w": (4, 8, 1, 1)}, s=np.float32(1), z=np.uint8(0)), tmp_path / "net.onnx"))
     assert [(k.kind, k.precision) for k in kernels] == [
-        ("elementwise", "int8"), ("conv", "int8"), ("elementwise", "int8"),
+        ("elementwise", "int8"), ("layout", "int8"), ("conv", "int8"), ("elementwise", "int8"), ("layout", "int8"),
     ]  # fmt: skip
-    assert kernels[1].shape["activation"] == 1
+    assert kernels[2].shape["activation"] == 1
+
+
+def test_int8_convolutions_keep_channels_last_as_the_runtime_does(tmp_path: Path) -> None:
+    kind = ProbeKind("onnx", "int8")
+    write_probes(tmp_path / "probes", [ProbeNet("plain", 0), ProbeNet("residual", 1)], kind)
+    for net in (ProbeNet("plain", 0), ProbeNet("residual", 1)):
+        runs = optimised(tmp_path / "probes" / f"{net.name}.onnx", tmp_path)
+        found = Counter(kernel.ops[0] for kernel in kernels_in(net, kind))
+        assert found["Transpose"] == sum(node.op_type == "Transpose" for node in runs.graph.node)
+        assert found["Conv"] == sum(node.op_type == "QLinearConv" for node in runs.graph.node)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from eetool_runtime.records import decode, parse_json
 from .condition import Condition, read_condition
 from .dispatch import CascadeCost, cascade_cost
 from .machine import Machine, read_machine
-from .timing import Latency, Subject, bind_to, interleave, latency
+from .timing import Latency, Subject, bind_to, interleave, latency, take_turns
 
 PROBES = "probes.json"
 SCHEMA = "probes/1"
@@ -62,11 +62,16 @@ class KernelTime:
 
 @dataclass(frozen=True)
 class ProbeTime:
-    """One probe: whole calls of its graph, and its kernels (none where the backend cannot trace)."""
+    """One probe: whole calls of its graph, and its kernels (none where the backend cannot trace).
+
+    `in_turn_ms` is the median of calls before each of which the probe named by `in_turn_with` ran once.
+    """
 
     name: str
     latency_ms: Latency
     kernels: tuple[KernelTime, ...]
+    in_turn_ms: Optional[float] = None
+    in_turn_with: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,7 @@ def measure_probes(
     times: list[ProbeTime] = []
     for first in range(0, len(probes.probes), _TOGETHER):
         some = probes.probes[first : first + _TOGETHER]
-        times += _together(folder, some, probes.format, Threads(threads, pool), runs, min_seconds, seed + first)
+        times += _together(folder, some, probes, Threads(threads, pool), runs, min_seconds, seed + first)
     machine = read_machine(backend.name, backend.version)
     cascade = cascade_cost()
     return ProbeTimes(
@@ -142,10 +147,10 @@ def measure_probes(
 
 
 def _together(
-    folder: Path, probes: Sequence[Probe], graph_format: str, threads: Threads, runs: int, seconds: float, seed: int
+    folder: Path, probes: Sequence[Probe], said: Probes, threads: Threads, runs: int, seconds: float, seed: int
 ) -> list[ProbeTime]:
-    """Measure a few graphs in turns, each whole and, where the backend can, traced."""
-    backend, draw = backend_for(graph_format), np.random.default_rng(seed)
+    """Measure a few graphs in turns, each whole and, where that tells anything, traced."""
+    backend, draw = backend_for(said.format), np.random.default_rng(seed)
     subjects: dict[tuple[str, str], Subject] = {}
     traced: dict[str, Any] = {}
     for probe in probes:
@@ -153,21 +158,33 @@ def _together(
         graph = backend.open(path, threads)
         feed = _feed(graph, draw)
         subjects["whole", probe.name] = _bound(graph, feed)
-        tracer = _tracer(graph_format, path, graph.threads)
+        tracer = _tracer(said, path, graph.threads)
         if tracer is not None:
             traced[probe.name] = tracer
             subjects["traced", probe.name] = partial(_traced, tracer, feed)
     times = interleave(subjects, runs=runs, min_seconds=seconds, seed=seed)
+    in_turn = _pairs([(probe.name, subjects["whole", probe.name]) for probe in probes], runs)
     found = []
     for probe in probes:
         nodes = traced[probe.name].finish() if probe.name in traced else ()
         kernels = tuple(KernelTime(**vars(node)) for node in nodes)
-        found.append(ProbeTime(probe.name, latency(times["whole", probe.name]), kernels))
+        whole = latency(times["whole", probe.name])
+        found.append(ProbeTime(probe.name, whole, kernels, *in_turn.get(probe.name, (None, None))))
     return found
 
 
-def _tracer(graph_format: str, path: Path, threads: Threads) -> Optional[Any]:
-    if graph_format != "onnx":
+def _pairs(subjects: Sequence[tuple[str, Subject]], runs: int) -> dict[str, tuple[float, str]]:
+    """Median milliseconds of each in turn with its neighbour, and who that is; of an odd last one nothing."""
+    found = {}
+    for (one, call_one), (other, call_other) in zip(subjects[::2], subjects[1::2]):
+        times = take_turns({one: call_one, other: call_other}, runs)
+        found.update({one: (times[one], other), other: (times[other], one)})
+    return found
+
+
+def _tracer(said: Probes, path: Path, threads: Threads) -> Optional[Any]:
+    """ONNX Runtime can trace. What it makes of int8 graphs has other names than the graph, which nobody could match."""
+    if (said.format, said.precision) != ("onnx", "fp32"):
         return None
     from .trace import TracedGraph
 

@@ -101,6 +101,18 @@ def interleave(
     return {key: np.array(rows, np.int64) for key, rows in blocks.items()}
 
 
+def take_turns(subjects: Mapping[str, Subject], runs: int, clock: Clock = time.perf_counter_ns) -> dict[str, float]:
+    """Median milliseconds of calls that find the caches as the other subjects left them."""
+    times: dict[str, list[int]] = {name: [] for name in subjects}
+    with quiet():
+        for number in range(runs):
+            for name, subject in subjects.items():
+                start = clock()
+                subject(number)
+                times[name].append(clock() - start)
+    return {name: float(np.median(taken)) / 1e6 for name, taken in times.items()}
+
+
 def latency(times_ns: np.ndarray) -> Latency:
     """Summary of nanoseconds of any shape."""
     times_ms = np.asarray(times_ns).reshape(-1) / 1e6

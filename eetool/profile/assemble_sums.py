@@ -1,0 +1,118 @@
+"""From times of whole probes to a latency table, where no trace says what a kernel took."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from eetool.errors import ArtefactError
+from eetool.profile.book import Book
+from eetool.profile.kernel import Kernel
+from eetool.profile.probe_graphs import ProbeKind, kernels_in, look_into
+from eetool.profile.probes import ProbeNet, parse_name
+from eetool.profile.steady import is_steady
+from eetool.profile.sums import Part, Parts, take_apart
+from eetool.profile.table import BACKENDS, FITTED, Composition, Table, TableEntry
+from eetool.profile.turns import turn_costs
+from eetool_measure.probes import ProbeTimes
+
+_FOLDS = 4
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a table holds for, and where its figures come from."""
+
+    kind: ProbeKind
+    threads: int
+    source: str
+    call_ms: float
+    runtime_ms: float
+    turn_ms: float = 0.0
+    turn_ms_per_mb: float = 0.0
+
+
+def make_sums_table(times: Sequence[ProbeTimes], source: str, validate: bool = True) -> Table:
+    """The table of one backend, precision and thread count from whole calls alone.
+
+    Raises:
+        ValueError: there is nothing to make it of.
+    """
+    first = times[0]
+    kind = ProbeKind(first.format, first.precision)
+    call_ms = float(np.median([d.cascade.call_ms for d in times]))
+    runtime_ms = float(np.median([d.cascade.component_ms for d in times]))
+    known = Conditions(kind, first.threads, source, call_ms, runtime_ms, *turn_costs(times, kind))
+    networks, whole_ms = _steady(times, kind)
+    if len(networks) < _FOLDS:
+        raise ValueError(f"only {len(networks)} probes could be used")
+    ratios = _left_out(networks, whole_ms, known) if validate else np.ones(1)  # (n,)
+    error = float(np.median(np.abs(ratios / np.median(ratios) - 1)))
+    return _table(take_apart(networks, whole_ms), known, len(networks), error)
+
+
+def _steady(times: Sequence[ProbeTimes], kind: ProbeKind) -> tuple[list[list[Kernel]], np.ndarray]:
+    """Kernels of the probes that took alike from call to call, and what they took, (n,) ms."""
+    found: dict[ProbeNet, float] = {}
+    for document in times:
+        for probe in document.probes:
+            net = parse_name(probe.name)
+            if net is not None and is_steady(probe):
+                found[net] = probe.latency_ms.median
+    look_into(list(found), kind)
+    networks, whole_ms = [], []
+    for net, ms in found.items():
+        try:
+            networks.append(kernels_in(net, kind))
+        except ArtefactError:  # it was written elsewhere, by libraries that could
+            continue
+        whole_ms.append(ms)
+    return networks, np.array(whole_ms)
+
+
+def _left_out(networks: Sequence[list[Kernel]], whole_ms: np.ndarray, known: Conditions) -> np.ndarray:
+    """(n,) predicted / measured, each network predicted from a table that it had no part in."""
+    ratios = np.empty(len(networks))
+    for fold in range(_FOLDS):
+        test = np.arange(fold, len(networks), _FOLDS)
+        rest = np.setdiff1d(np.arange(len(networks)), test)
+        parts = take_apart([networks[i] for i in rest.tolist()], whole_ms[rest])
+        table = _table(parts, known, len(rest), 0.0)
+        book = Book(table, "probes", BACKENDS[known.kind.format], known.kind.precision, known.threads)
+        for i in test.tolist():
+            total = parts.dispatch_ms + sum(book.latency(kernel).value for kernel in networks[i])
+            ratios[i] = total / whole_ms[i]
+    return ratios
+
+
+def _table(parts: Parts, known: Conditions, count: int, error: float) -> Table:
+    composition = Composition(
+        precision=known.kind.precision,
+        backend=BACKENDS[known.kind.format],
+        threads=known.threads,
+        source=known.source,
+        dispatch_ms=round(parts.dispatch_ms, 7),
+        n=count,
+        cv_error=round(error, 4),
+        call_ms=round(known.call_ms, 7),
+        runtime_ms=round(known.runtime_ms, 7),
+        turn_ms=known.turn_ms,
+        turn_ms_per_mb=known.turn_ms_per_mb,
+    )
+    entries = tuple(_entry(part, known) for part in parts.parts)
+    return Table(entries, (), (composition,), frozenset({known.source}))
+
+
+def _entry(part: Part, known: Conditions) -> TableEntry:
+    return TableEntry(
+        kind=FITTED,
+        kernel=part.kernel.kind,
+        shape=dict(part.kernel.shape),
+        precision=part.kernel.precision,
+        backend=BACKENDS[known.kind.format],
+        threads=known.threads,
+        source=known.source,
+        latency_ms=round(part.ms, 7),
+        n=part.networks,
+        cv_error=round(part.deviation, 4),
+    )

@@ -1,0 +1,45 @@
+"""What ONNX Runtime does to int8 graphs: quantised convolutions keep their tensors with the channels last.
+
+Found as in `fuse.py`, with onnxruntime 1.32. A transposition stands where such a tensor is entered and where something
+reads it that knows nothing of it; what works number by number, and sums, poolings and concatenations in int8, take it
+as it is.
+"""
+
+from collections.abc import Sequence
+
+from eetool.profile.fuse import Step
+from eetool.profile.graph import Graph, Node
+
+_ENTERS = ("Conv",)
+_PASSES = ("Add", "Mul", "Concat", "MaxPool", "AveragePool", "GlobalAveragePool", "Sigmoid", "LeakyRelu")
+_ANY = ("QuantizeLinear", "DequantizeLinear", "HardSigmoid", "HardSwish", "Relu", "Clip", "Sigmoid", "Tanh", "Elu")
+
+
+def channels_last(graph: Graph, steps: Sequence[Step]) -> list[Step]:
+    """The steps with the transpositions that the runtime puts between them; nothing changes without int8."""
+    last: set[str] = set()  # tensors that are kept with the channels last
+    entered: set[str] = set()
+    left: set[str] = set()
+    made: list[Step] = []
+    for step in steps:
+        inside = [name for name in step.reads if name in last]
+        enters = step.int8 and step.node.op in _ENTERS and len(graph.shapes.get(step.written, ())) == 4
+        passes = len(inside) == len(step.reads) > 0 and (
+            step.node.op in _ANY or (step.int8 and step.node.op in _PASSES)
+        )
+        if enters:
+            outside = [name for name in step.reads if name not in last and name not in entered]
+            made += [_transposed(name) for name in outside]
+            entered.update(outside)
+        elif not passes:
+            made += [_transposed(name) for name in inside if name not in left]
+            left.update(inside)
+        if enters or passes:
+            last.add(step.output)
+        made.append(step)
+    return made + [_transposed(name) for name in graph.outputs if name in last and name not in left]
+
+
+def _transposed(tensor: str) -> Step:
+    node = Node("Transpose", f"{tensor} Transpose", [tensor], [tensor], {})
+    return Step(node, ["Transpose"], [tensor], tensor, int8=True)
