@@ -95,7 +95,7 @@ def _row_steps(s: dict[str, int]) -> float:
 
 
 def _depthwise(s: dict[str, int], block: int) -> list[float]:
-    plain = s["channels"] * s["multiplier"] % block > 0
+    plain = block > 1 and s["channels"] * s["multiplier"] % _ALIGNMENT > 0
     area = s["kernel"] * s["kernel_w"]
     return [
         *(_log(s["channels"]), _log(s["out_height"]), _log(s["out_width"]), _log(area)),

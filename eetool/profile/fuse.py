@@ -262,7 +262,7 @@ def _conv_in_blocks(step: Step, graph: Graph, block: int) -> bool:
     if groups == 1:
         return per_group < block or per_group % _INPUT_ALIGNMENT == 0
     if per_group == 1 and out == groups:
-        return out % block == 0
+        return out % _INPUT_ALIGNMENT == 0  # channels are rounded up to whole blocks
     return out % block == 0 and per_group % block == 0 and (out // groups) % block == 0
 
 

@@ -46,6 +46,17 @@ def test_steps_of_random_networks_are_those_that_the_runtime_runs(tmp_path: Path
     assert ours(path, block) == found
 
 
+@pytest.mark.parametrize("width", [12, 15, 16])
+def test_depthwise_channels_are_rounded_up_to_blocks_where_they_can_be(tmp_path: Path, block: int, width: int) -> None:
+    text = f"""{HEAD} g (float[1,3,8,8] x) => (float[1,{width},8,8] y) {{
+        a = Conv <pads = [1, 1, 1, 1]> (x, w)
+        y = Conv <pads = [1, 1, 1, 1], group = {width}> (a, v)
+    }}"""
+    net = model(text, {"w": (width, 3, 3, 3), "v": (width, 1, 3, 3)})
+    path = save(net, tmp_path / "net.onnx")
+    assert ours(path, block) == counted(optimised(path, tmp_path))
+
+
 def test_kernels_have_the_sizes_of_the_file(tmp_path: Path) -> None:
     kernels = detect(save(model(), tmp_path / "net.onnx"))
     assert [k.kind for k in kernels] == [
