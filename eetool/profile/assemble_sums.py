@@ -16,7 +16,7 @@ from eetool.profile.table import BACKENDS, FITTED, Composition, Table, TableEntr
 from eetool.profile.turns import turn_costs
 from eetool_measure.probes import ProbeTimes
 
-_FOLDS = 4
+_FEWEST = 4  # probes
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,16 @@ def make_sums_table(times: Sequence[ProbeTimes], source: str, validate: bool = T
     call_ms = float(np.median([d.cascade.call_ms for d in times]))
     runtime_ms = float(np.median([d.cascade.component_ms for d in times]))
     known = Conditions(kind, first.threads, source, call_ms, runtime_ms, *turn_costs(times, kind))
-    networks, whole_ms = _steady(times, kind)
-    if len(networks) < _FOLDS:
+    families, networks, whole_ms = _steady(times, kind)
+    if len(networks) < _FEWEST:
         raise ValueError(f"only {len(networks)} probes could be used")
-    ratios = _left_out(networks, whole_ms, known) if validate else np.ones(1)  # (n,)
+    ratios = _left_out(families, networks, whole_ms, known) if validate else np.ones(1)  # (n,)
     error = float(np.median(np.abs(ratios / np.median(ratios) - 1)))
     return _table(take_apart(networks, whole_ms), known, len(networks), error)
 
 
-def _steady(times: Sequence[ProbeTimes], kind: ProbeKind) -> tuple[list[list[Kernel]], np.ndarray]:
-    """Kernels of the probes that took alike from call to call, and what they took, (n,) ms."""
+def _steady(times: Sequence[ProbeTimes], kind: ProbeKind) -> tuple[list[str], list[list[Kernel]], np.ndarray]:
+    """Families and kernels of the probes that took alike from call to call, and what they took, (n,) ms."""
     found: dict[ProbeNet, float] = {}
     for document in times:
         for probe in document.probes:
@@ -60,21 +60,27 @@ def _steady(times: Sequence[ProbeTimes], kind: ProbeKind) -> tuple[list[list[Ker
             if net is not None and is_steady(probe):
                 found[net] = probe.latency_ms.median
     look_into(list(found), kind)
-    networks, whole_ms = [], []
+    families, networks, whole_ms = [], [], []
     for net, ms in found.items():
         try:
             networks.append(kernels_in(net, kind))
         except ArtefactError:  # it was written elsewhere, by libraries that could
             continue
+        families.append(net.family)
         whole_ms.append(ms)
-    return networks, np.array(whole_ms)
+    return families, networks, np.array(whole_ms)
 
 
-def _left_out(networks: Sequence[list[Kernel]], whole_ms: np.ndarray, known: Conditions) -> np.ndarray:
-    """(n,) predicted / measured, each network predicted from a table that it had no part in."""
+def _left_out(
+    families: Sequence[str], networks: Sequence[list[Kernel]], whole_ms: np.ndarray, known: Conditions
+) -> np.ndarray:
+    """(n,) predicted / measured, each network predicted from a table without any of its family.
+
+    A user's network is of no family of probes: beside its likes each would look far better known than that one is.
+    """
     ratios = np.empty(len(networks))
-    for fold in range(_FOLDS):
-        test = np.arange(fold, len(networks), _FOLDS)
+    for family in sorted(set(families)):
+        test = np.flatnonzero([name == family for name in families])
         rest = np.setdiff1d(np.arange(len(networks)), test)
         parts = take_apart([networks[i] for i in rest.tolist()], whole_ms[rest])
         table = _table(parts, known, len(rest), 0.0)
