@@ -38,7 +38,8 @@ def config(ink: str = INK) -> Spec:
         "view": {"stroke": None},
         "axis": {
             **quiet, "domainColor": ink, "tickColor": ink, "gridColor": ink, "gridOpacity": 0.15, "tickCount": 5,
-            "labelOverlap": "greedy", "labelSeparation": 20,
+            # Pushed inwards at both ends of an axis, labels would meet their neighbours on narrow screens.
+            "labelOverlap": "greedy", "labelSeparation": 20, "labelFlush": False,
         },
         "legend": {
             **quiet, "orient": "bottom", "columns": 3, "labelLimit": 110, "title": None, "symbolStrokeWidth": 2,
