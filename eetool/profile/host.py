@@ -76,10 +76,10 @@ def profile_host(
         EarlyExitError: a child could not measure; the class says whose fault it is.
     """
     measured = []
-    with progress("measuring", len(threads)) as advance:
-        for count in threads:
+    for count in threads:
+        said = f"measuring, {count} thread" + "s" * (count > 1)
+        with by_the_clock(progress, said, protocol.min_seconds):  # it goes on where the times are not sure by then
             measured.append(measure(bundle.path, variant, count, replace(protocol, sustained_s=None)))
-            advance(1)
     times = tuple(m.times for m in measured)
     point, shares = _expected_shares(bundle, variant)
     chosen, reason = choose_threads(times, point, shares)
