@@ -21,6 +21,8 @@ _FEWEST_AT_RANDOM, _MOST_AT_RANDOM = 4, 100
 _TRIES = 50  # to find a candidate that was not evaluated yet
 _EDANAS_THRESHOLDS = (0.1, 0.2, NEVER)
 
+Admits = Callable[[Genome], bool]
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -45,13 +47,15 @@ class Method:
 
     Attributes:
         thresholds, learned: see `eetool.search.evaluate.Setting`.
-        planner: from the space, the seed and the number of evaluations.
+        planner: from the space, the seed, the number of evaluations, and which genomes may be planned.
+        screened: only networks are planned whose exits can pay, see `eetool.search.evaluate.Evaluator.can_pay`.
     """
 
     space: Callable[[Space], Space]
     thresholds: str
     learned: bool
-    planner: Callable[[Space, int, int], Planner]
+    planner: Callable[[Space, int, int, Admits], Planner]
+    screened: bool = True
 
 
 class SurrogatePlanner:
@@ -62,8 +66,8 @@ class SurrogatePlanner:
     whose cost is furthest from all that is on the front or taken already.
     """
 
-    def __init__(self, space: Space, seed: int, trials: int) -> None:
-        self.space, self.seed = space, seed
+    def __init__(self, space: Space, seed: int, trials: int, admits: Admits) -> None:
+        self.space, self.seed, self.admits = space, seed, admits
         first = round(trials * _SHARE_AT_RANDOM)
         self.first = min(trials, max(_FEWEST_AT_RANDOM, min(_MOST_AT_RANDOM, first)))
 
@@ -89,15 +93,27 @@ class SurrogatePlanner:
 
         found = evolve(self.space, start, objectives, rng, lambda genomes: excess(features(self.space, genomes)))
         seen = {key_of(outcome.genome) for outcome in archive}
-        fresh = [genome for genome in found if key_of(genome) not in seen]
+        fresh = [genome for genome in found if key_of(genome) not in seen and self.admits(genome)]
         chosen = _spread(fresh, objectives(fresh)[1], figures[1], _BATCH) if fresh else []
-        return [*chosen, *_unseen(self.space, rng, seen | set(map(key_of, chosen)), _BATCH - len(chosen))]
+        return [*chosen, *self._unseen(rng, seen | set(map(key_of, chosen)), _BATCH - len(chosen))]
 
     def _at_random(self) -> list[Genome]:
         """The largest and the smallest network, and random ones."""
-        ends = list({key_of(g): g for g in (self.space.smallest(), self.space.largest())}.values())[: self.first]
+        ends = {key_of(g): g for g in (self.space.smallest(), self.space.largest()) if self.admits(g)}
+        begun = list(ends.values())[: self.first]
         rng = np.random.default_rng([self.seed, 0])
-        return [*ends, *_unseen(self.space, rng, set(map(key_of, ends)), self.first - len(ends))]
+        return [*begun, *self._unseen(rng, set(ends), self.first - len(begun))]
+
+    def _unseen(self, rng: np.random.Generator, seen: set[str], count: int) -> list[Genome]:
+        """Up to `count` random genomes that may be planned and are not in `seen` nor twice among themselves."""
+        found: dict[str, Genome] = {}
+        for _ in range(_TRIES * max(count, 0)):
+            if len(found) == count:
+                break
+            genome = self.space.sample(rng)
+            if key_of(genome) not in seen | found.keys() and self.admits(genome):
+                found[key_of(genome)] = genome
+        return list(found.values())
 
     def _predictor(self, x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
         if np.ptp(y) == 0:
@@ -110,11 +126,11 @@ class SamplerPlanner:
     and from what it was told, so nothing of it has to be stored.
     """
 
-    def __init__(self, space: Space, sampler: Any) -> None:
+    def __init__(self, space: Space, sampler: Any, admits: Admits) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self.space = space
+        self.space, self.admits = space, admits
         self.study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
         self.asked: list[tuple[Any, Genome]] = []
         self.told = 0
@@ -134,10 +150,10 @@ class SamplerPlanner:
         from optuna.trial import TrialState
 
         seen, before = {key_of(genome) for _, genome in self.asked}, len(self.asked)
-        for _ in range(_TRIES):
+        for _ in range(_TRIES * _BATCH):
             trial = self.study.ask()
             genome = self.space.genome([trial.suggest_int(g.name, 0, len(g.choices) - 1) for g in self.space.genes])
-            if key_of(genome) in seen:
+            if key_of(genome) in seen or not self.admits(genome):
                 self.study.tell(trial, state=TrialState.PRUNED)
                 continue
             seen.add(key_of(genome))
@@ -158,20 +174,8 @@ def _sampler(name: str, seed: int, trials: int) -> Any:
     return optuna.samplers.RandomSampler(seed=seed)
 
 
-def _with_sampler(name: str) -> Callable[[Space, int, int], Planner]:
-    return lambda space, seed, trials: SamplerPlanner(space, _sampler(name, seed, trials))
-
-
-def _unseen(space: Space, rng: np.random.Generator, seen: set[str], count: int) -> list[Genome]:
-    """Up to `count` random genomes that are not in `seen` nor twice among themselves."""
-    found: dict[str, Genome] = {}
-    for _ in range(_TRIES * max(count, 0)):
-        if len(found) == count:
-            break
-        genome = space.sample(rng)
-        if key_of(genome) not in seen:
-            found.setdefault(key_of(genome), genome)
-    return list(found.values())
+def _with_sampler(name: str) -> Callable[[Space, int, int, Admits], Planner]:
+    return lambda space, seed, trials, admits: SamplerPlanner(space, _sampler(name, seed, trials), admits)
 
 
 def _spread(genomes: Sequence[Genome], costs: np.ndarray, known: np.ndarray, count: int) -> list[Genome]:
@@ -210,9 +214,9 @@ METHODS: dict[str, Method] = {
     # candidate. Its surrogate loop is not public; here it is that of NACHOS, which it extends.
     "aebnas": Method(_whole, "tuned", False, SurrogatePlanner),
     # NACHOS (arXiv 2401.13330): backbone and the presence of exits; learned confidences.
-    "nachos": Method(_nachos, "shared", True, SurrogatePlanner),
+    "nachos": Method(_nachos, "shared", True, SurrogatePlanner, screened=False),
     # EDANAS (Gambella and Roveri, 2023): backbone and thresholds as genes, positions fixed.
-    "edanas": Method(_edanas, "genes", False, SurrogatePlanner),
+    "edanas": Method(_edanas, "genes", False, SurrogatePlanner, screened=False),
     # NSGA-II (Deb et al. 2002), TPE (Bergstra et al. 2011; several objectives: arXiv 2001.02492), chance.
     "nsga2": Method(_whole, "tuned", False, _with_sampler("nsga2")),
     "tpe": Method(_whole, "tuned", False, _with_sampler("tpe")),

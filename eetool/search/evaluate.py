@@ -28,6 +28,7 @@ from eetool.tune.policy import Labelled, problem_of
 from eetool.tune.thresholds import Problem
 
 _BATCH = 256
+_BRANCH_BATCH = 32  # branches see few examples: small batches make more steps of them
 _FORWARD = 64  # images at a time: more of them leave the cache between layers, and take half as long again
 
 
@@ -86,7 +87,7 @@ class Evaluator:
         limit = self.setting.limits.get(self.setting.objective)
         goal = CostGoal(tuple(costs.leaving((0.0,) * len(branches)).tolist()), limit) if self.setting.learned else None
         seed = _seed(key, self.setting.seed)
-        train_branches(branches, parts["branches"], self.setting.epochs, _BATCH // 2, seed, goal)
+        train_branches(branches, parts["branches"], self.setting.epochs, _BRANCH_BATCH, seed, goal)
         clock.lap("branches")
         held = {name: _labelled(branches, parts[name]) for name in _HELD_OUT}
         temperatures = self._temperatures(held["temperature"])
@@ -111,6 +112,17 @@ class Evaluator:
         )
         self._check(candidate)
         return candidate
+
+    def can_pay(self, genome: Genome) -> bool:
+        """Whether at each exit leaving costs less than going on to the next one: where not, no threshold can make this
+        exit save anything. It is the rule by which NACHOS makes its branches, here for those that are searched.
+        """
+        network = self.space.network(genome)
+        net, spec = self._build(network)
+        costs = costs_of(self.pricer(spec, net, network.score), self.setting.objective, self.setting.device)
+        heads = (*costs.heads, 0.0)[1:]
+        following = [trunk + head for trunk, head in zip(costs.trunk[1:], heads, strict=True)]
+        return all(head < on for head, on in zip(costs.heads, following, strict=True))
 
     def _check(self, candidate: Candidate) -> None:
         unknown = [name for name in self.setting.limits if figure(candidate, name) is None]

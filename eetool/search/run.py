@@ -143,8 +143,10 @@ class Search:
         """Take part in a study until it is complete; returns all of its candidates."""
         o = self.options
         shared = Study(storage, study, self.space, self.terms(supernet_sha256))
-        planner = self.method.planner(self.space, o.seed, o.trials)
-        return shared.work(planner, self.evaluator(), o.trials, self.objective, o.limits, progress)
+        evaluator = self.evaluator()
+        admits = evaluator.can_pay if self.method.screened else lambda genome: True
+        planner = self.method.planner(self.space, o.seed, o.trials, admits)
+        return shared.work(planner, evaluator, o.trials, self.objective, o.limits, progress)
 
     def terms(self, supernet_sha256: str) -> dict[str, Any]:
         """What all workers of a study have to have in common."""

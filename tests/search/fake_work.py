@@ -41,7 +41,9 @@ def take_part(
 ) -> list[Candidate]:
     """One worker of a study."""
     study = Study(Storage(url, pulse), name, SPACE, TERMS)
-    return study.work(METHODS["random"].planner(SPACE, 0, trials), evaluate, trials, OBJECTIVE, LIMITS)
+    return study.work(
+        METHODS["random"].planner(SPACE, 0, trials, lambda genome: True), evaluate, trials, OBJECTIVE, LIMITS
+    )
 
 
 def main() -> None:

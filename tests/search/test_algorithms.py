@@ -30,6 +30,10 @@ def landscape(space: Space) -> Callable[[Genome], Outcome]:
     return judge
 
 
+def anything(genome: Genome) -> bool:
+    return True
+
+
 def searched(planner: Planner, judge: Callable[[Genome], Outcome], trials: int) -> list[Outcome]:
     archive: list[Outcome] = []
     while len(archive) < trials and (plan := planner.plan(archive)[: trials - len(archive)]):
@@ -41,22 +45,31 @@ def searched(planner: Planner, judge: Callable[[Genome], Outcome], trials: int) 
 def test_plans_follow_from_the_seed_and_from_what_was_found(name: str) -> None:
     space = METHODS[name].space(small_spaces.mobile())
     judge = landscape(space)
-    whole = searched(METHODS[name].planner(space, 3, 30), judge, 30)
+    whole = searched(METHODS[name].planner(space, 3, 30, anything), judge, 30)
     assert len({key_of(outcome.genome) for outcome in whole}) == len(whole)
     for cut in (20,):  # another process goes on in the middle
-        planner = METHODS[name].planner(space, 3, 30)
+        planner = METHODS[name].planner(space, 3, 30, anything)
         archive = whole[:cut]
         while len(archive) < len(whole):
             archive = archive + [judge(genome) for genome in planner.plan(archive)]
         assert archive[: len(whole)] == whole
-    assert METHODS[name].planner(space, 4, 30).plan([]) != [outcome.genome for outcome in whole[:17]]
+    assert METHODS[name].planner(space, 4, 30, anything).plan([]) != [outcome.genome for outcome in whole[:17]]
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_space_comes_to_its_end(name: str) -> None:
     space = METHODS[name].space(small_spaces.one())
-    found = searched(METHODS[name].planner(space, 0, 20), landscape(space), 20)
+    found = searched(METHODS[name].planner(space, 0, 20, anything), landscape(space), 20)
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("name", ["aebnas", "nsga2", "random", "tpe"])
+def test_what_is_not_admitted_is_not_planned(name: str) -> None:
+    space = METHODS[name].space(small_spaces.mobile())
+    planner = METHODS[name].planner(space, 3, 30, lambda genome: genome["exit0.position"] == 1)
+    found = searched(planner, landscape(space), 30)
+    assert len(found) == 30
+    assert all(outcome.genome["exit0.position"] == 1 for outcome in found)
 
 
 def test_the_surrogate_is_better_than_chance() -> None:
@@ -64,7 +77,7 @@ def test_the_surrogate_is_better_than_chance() -> None:
     judge = landscape(space)
     area = {}
     for name in ("aebnas", "random"):
-        found = searched(METHODS[name].planner(space, 0, 60), judge, 60)
+        found = searched(METHODS[name].planner(space, 0, 60, anything), judge, 60)
         kept = np.array([[o.error, o.cost] for o in found if o.excess == 0])
         area[name] = pareto.hypervolume(kept, (1.0, 6.0))
     assert area["aebnas"] > 1.02 * area["random"]

@@ -174,6 +174,18 @@ def test_fixed_branches_pool_until_leaving_is_cheaper() -> None:
     assert adaptive_branches(backbone, inputs, (), 10) == ()
 
 
+def test_an_exit_that_costs_more_than_what_follows_cannot_pay(evaluators: dict[str, Evaluator]) -> None:
+    evaluator = evaluators["aebnas"]
+    assert evaluator.can_pay(evaluator.space.smallest())  # it has no exit
+    cheap = {**evaluator.space.largest(), "exit0.depth": 0}
+    dear = {**cheap, "exit0.depth": 3} | {f"exit0.layer{i}": "conv3" for i in range(3)}
+    dear |= {f"exit0.layer{i}.width": 16 for i in range(3)}
+    for genome, pays in ((cheap, True), (dear, False)):
+        network = evaluator.space.express(genome)
+        assert evaluator.can_pay(network) == pays
+    assert evaluator(network).figures.exit_shares[0] == 0  # tuned thresholds let nothing leave there
+
+
 def test_an_impossible_budget_names_what_binds(evaluators: dict[str, Evaluator]) -> None:
     found: list[Candidate] = [evaluators["aebnas"](g) for g in (evaluators["aebnas"].space.smallest(),)]
     macs = found[0].figures.macs

@@ -83,7 +83,7 @@ def test_a_silent_worker_s_trial_is_repeated(whole: list[str], url: str) -> None
     """Its trial runs for ever and nobody beats for it: it died before its first beat, or after."""
     first, second = _open(url), _open(url)
     for number, study in enumerate((first, second)):
-        genome = METHODS["random"].planner(study.space, 0, TRIALS).plan([])[number]
+        genome = METHODS["random"].planner(study.space, 0, TRIALS, lambda genome: True).plan([])[number]
         study._put_up(number, genome)
         trial = study.study.ask()
         if number:
@@ -92,7 +92,7 @@ def test_a_silent_worker_s_trial_is_repeated(whole: list[str], url: str) -> None
 
 
 def test_a_candidate_that_kills_its_workers_is_named(url: str) -> None:
-    first = METHODS["random"].planner(small_spaces.mobile(), 0, TRIALS).plan([])[0]
+    first = METHODS["random"].planner(small_spaces.mobile(), 0, TRIALS, lambda genome: True).plan([])[0]
 
     def deadly(genome: Genome) -> object:
         if genome == first:
