@@ -106,6 +106,27 @@ def test_the_single_call_and_every_exit_agree_at_batch_1(opened: Bundle, name: s
         np.testing.assert_allclose(result.logits, every[result.exit][0][i], rtol=0, atol=1e-4)
 
 
+@needs_tflite
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("preload", [True, False])
+def test_tflite_graphs_that_share_an_interpreter_answer_as_they_do_apart(
+    opened: Bundle, precision: str, preload: bool
+) -> None:
+    inputs = opened.arrays(opened.manifest.samples)["input"]
+    apart, joined = (
+        load(opened, variant=f"tflite/{precision}", threads=1, pool=pool, preload=preload)
+        for pool in ("private", "process")
+    )
+    for model, interpreters in ((apart, len(opened.manifest.components)), (joined, 1)):
+        model.use("full")
+        if preload:
+            assert len({id(graph._interpreter) for graph in model._graphs.values()}) == interpreters  # type: ignore[attr-defined]
+    assert joined.memory()["loaded"] == apart.memory()["loaded"]
+    for here, there in zip(apart.every_exit(inputs), joined.every_exit(inputs), strict=True):
+        np.testing.assert_array_equal(here[0], there[0])
+        np.testing.assert_array_equal(here[1], there[1])
+
+
 @pytest.mark.parametrize("graph_format", FORMATS)
 def test_int8_has_a_policy_and_figures_of_its_own(opened: Bundle, graph_format: str) -> None:
     floats, quantised = (opened.manifest.variants[f"{graph_format}/{p}"] for p in ("fp32", "int8"))

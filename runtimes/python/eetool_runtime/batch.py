@@ -7,20 +7,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from .backends import Graph
-from .frozen import dataclass
 from .manifest import BATCH, Manifest, Variant
 from .policy import Gate, Step
 
 Seen = list[tuple[int, float]]
-
-
-@dataclass(frozen=True)
-class Left:
-    """Those that left at one gate: (row, confidence, logits (classes,), confidences seen) of each, and their MACs."""
-
-    gate: Gate
-    macs: int
-    rows: list[tuple[int, float, np.ndarray, Seen]]
+# Who left at one gate: the gate, the MACs of each, and (row, confidence, logits (classes,), confidences seen) of each.
+Left = tuple[Gate, int, list[tuple[int, float, np.ndarray, Seen]]]
 
 
 def can_compact(manifest: Manifest, variant: Variant) -> bool:
@@ -45,7 +37,7 @@ def leave_in_groups(
     axes = {name: t.shape.index(BATCH) for name, t in made.items() if BATCH in t.shape}
     axes.update({i.name: 0 for i in manifest.inputs})
     rows, seen = np.arange(n), [Seen() for _ in range(n)]
-    for position, (place, gate, macs) in enumerate(steps):
+    for position, (place, gate, macs, _) in enumerate(steps):
         graph = graphs[place]
         tensors.update(zip(graph.outputs, graph.run({name: tensors[name] for name in graph.inputs})))
         if gate is None:
@@ -57,11 +49,11 @@ def leave_in_groups(
         leaves = np.full(len(rows), True) if last else confidence.astype(np.float64) >= gate.threshold
         if leaves.any():
             here = np.flatnonzero(leaves).tolist()
-            yield Left(gate, macs, [(int(rows[i]), confidence[i].item(), logits[i], seen[rows[i]]) for i in here])
+            yield gate, macs, [(int(rows[i]), confidence[i].item(), logits[i], seen[rows[i]]) for i in here]
             stays = np.flatnonzero(~leaves)
             if not len(stays):
                 return
             rows = rows[stays]
-            needed = {name for later, _, _ in steps[position + 1 :] for name in graphs[later].inputs}
+            needed = {name for later in steps[position + 1 :] for name in graphs[later.place].inputs}
             for name in needed & tensors.keys() & axes.keys():
                 tensors[name] = tensors[name].take(stays, axis=axes[name])

@@ -176,7 +176,7 @@ class Model:
             if deadline_ms is not None or min_exit != 0 or policy.watch is not None:
                 return self._guided(lane, policy, start, deadline_ms, min_exit)
             calls, tensors, seen = lane.calls, lane.tensors, []
-            for place, gate, macs in policy.steps:  # noqa: B007 - read behind the loop
+            for place, gate, macs, _ in policy.steps:  # noqa: B007 - read behind the loop
                 calls[place]()
                 if gate is not None:
                     confidence = tensors[gate.confidence].item()
@@ -201,8 +201,8 @@ class Model:
         end = None if deadline_ms is None else start + round(deadline_ms * 1e6)
 
         def walk(stretch: Stretch) -> float:
-            for place, _, _ in stretch.steps:
-                lane.calls[place]()
+            for step in stretch.steps:
+                lane.calls[step.place]()
             return float(lane.tensors[stretch.gate.confidence].item())
 
         found = guide(policy, walk, min_exit=min_exit, pace=self._pace, clock=self._clock, start=start, end=end)
@@ -231,11 +231,11 @@ class Model:
             names = [spec.name for spec in self._manifest.inputs]
             return [self({name: tensors[name][i : i + 1] for name in names}) for i in range(n)]
         results: list[Optional[Result]] = [None] * n
-        for left in leave_in_groups(policy.steps, self._in_order, tensors, n, self._manifest, self._fitted):
+        for gate, macs, rows in leave_in_groups(policy.steps, self._in_order, tensors, n, self._manifest, self._fitted):
             latency_ms = (self._clock() - start) / 1e6
-            for row, confidence, logits, seen in left.rows:
-                policy.stats.record(left.gate.exit_index, confidence, left.macs, latency_ms, seen)
-                results[row] = self._result(left.gate, confidence, logits, latency_ms)
+            for row, confidence, logits, seen in rows:
+                policy.stats.record(gate.exit_index, confidence, macs, latency_ms, seen)
+                results[row] = self._result(gate, confidence, logits, latency_ms)
         return [result for result in results if result is not None]
 
     def every_exit(self, inputs: Arrays) -> list[tuple[np.ndarray, np.ndarray]]:

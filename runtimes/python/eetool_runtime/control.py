@@ -1,15 +1,6 @@
 """Moves a model along its operating points as the device gets hot, its battery low, or its answers late.
 
-Example::
-
-    from eetool_runtime.control import Governor, Rule, battery_percent, latency_ms, temperature_c
-
-    governor = Governor(model, [
-        Rule("temperature", temperature_c, tighten=75, relax=68),
-        Rule("battery", battery_percent, tighten=20, relax=30),
-        Rule("latency", latency_ms(model), tighten=12, relax=8),
-    ])
-    governor.update()  # every second or so, from wherever the application likes; nothing runs by itself
+Nothing runs by itself: the application calls `Governor.update` every second or so. docs/embedding.md has an example.
 """
 
 from __future__ import annotations

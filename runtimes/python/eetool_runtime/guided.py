@@ -104,8 +104,9 @@ class Pace:
             return False
 
     def _guess(self, stretch: Stretch, spent_ns: int, spent_macs: int) -> float:
-        if all(name in self._component_ms for name in stretch.components):
-            return _MARGIN * 1e6 * sum(self._component_ms[name] for name in stretch.components)
+        names = [step.component for step in stretch.steps]
+        if self._component_ms.keys() >= set(names):
+            return _MARGIN * 1e6 * sum(self._component_ms[name] for name in names)
         share = stretch.macs / spent_macs if spent_macs else 1.0
         return _MARGIN * spent_ns * share
 

@@ -68,8 +68,10 @@ def open_graphs(
     m, files, said = bundle.manifest, bundle.variant(variant).components, all_tensors(bundle.manifest, variant)
     first_exit = [c.name for c in m.components].index(m.exits[0].component)
     graphs: dict[str, Graph] = {}
+    soon = len(m.components) if preload else first_exit + 1
+    opener = opener.together([bundle.file(files[c.name].path) for c in m.components[:soon]], threads)
     for position, c in enumerate(m.components):
-        at_once = preload or position <= first_exit
+        at_once = position < soon
         little = at_once and position > 0 and threads.pool == PRIVATE and c.macs < _LITTLE_MACS
         opening = _Opening(bundle, files[c.name].path, c, opener, Threads() if little else threads, said)
         graphs[c.name] = opening() if at_once else LazyGraph(c, said, threads, opening)

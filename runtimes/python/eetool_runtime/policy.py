@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Real
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 from .errors import UsageError
 from .frozen import dataclass
@@ -25,18 +25,16 @@ class Gate:
     confidence: str
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One component to run, the gate behind it if there is one, and the MACs of all that has run by then."""
+class Step(NamedTuple):
+    """One component to run, by its place in the manifest, the gate behind it, and the MACs of all that has run by then.
 
-    component: str
+    A tuple, as it is unpacked for every component of every call.
+    """
+
+    place: int
     gate: Optional[Gate]
     macs: int
-
-
-# Which component runs, by its place in the manifest, the gate behind it, and the MACs of all that has run by then.
-# A plain tuple, as it is unpacked for every component of every call.
-Step = tuple[int, Optional[Gate], int]
+    component: str
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,6 @@ class Stretch:
     after: int
     gate: Gate
     steps: tuple[Step, ...]
-    components: tuple[str, ...]
     macs: int
 
 
@@ -66,10 +63,8 @@ class Policy:
         self.watch = _checked(watch)
         self.stats = stats
         self._manifest = manifest
-        self._place = {c.name: place for place, c in enumerate(manifest.components)}
         self._ways: dict[tuple[int, bool], tuple[Stretch, ...]] = {}
-        self._stages = plan(manifest, thresholds)
-        self.steps = tuple(self._step(stage) for stage in self._stages)
+        self.steps = plan(manifest, thresholds)
 
     def stretches(self, min_exit: int, anytime: bool) -> tuple[Stretch, ...]:
         """The way through all gates from `min_exit` on.
@@ -89,32 +84,25 @@ class Policy:
         if key not in self._ways:
             floor = NEVER if anytime else None
             later = tuple(floor if t is None else t for t in self.thresholds[first:])
-            self._ways[key] = self._cut(plan(self._manifest, (None,) * first + later))
+            self._ways[key] = _cut(plan(self._manifest, (None,) * first + later))
         return self._ways[key]
 
     def rest(self, exit_index: int) -> Stretch:
         """From behind `exit_index` to the final exit, with no head in between that is not needed."""
-        component = self._manifest.exits[exit_index].component
-        order = [c.name for c in self._manifest.components]
+        components = self._manifest.components
         last = self.stretches(len(self._manifest.exits) - 1, anytime=False)[-1]
-        left = [i for i, name in enumerate(last.components) if order.index(name) > order.index(component)]
-        macs = {c.name: c.macs for c in self._manifest.components}
-        components = tuple(last.components[i] for i in left)
-        steps = tuple(last.steps[i] for i in left)
-        return Stretch(exit_index, last.gate, steps, components, sum(macs[name] for name in components))
+        place = [c.name for c in components].index(self._manifest.exits[exit_index].component)
+        steps = tuple(step for step in last.steps if step.place > place)
+        return Stretch(exit_index, last.gate, steps, sum(components[step.place].macs for step in steps))
 
-    def _cut(self, stages: tuple[Stage, ...]) -> tuple[Stretch, ...]:
-        stretches, begun, paid, after = [], 0, 0, START
-        for i, stage in enumerate(stages):
-            if stage.gate is not None:
-                part = stages[begun : i + 1]
-                steps, names = tuple(self._step(s) for s in part), tuple(s.component for s in part)
-                stretches.append(Stretch(after, stage.gate, steps, names, stage.macs - paid))
-                begun, paid, after = i + 1, stage.macs, stage.gate.exit_index
-        return tuple(stretches)
 
-    def _step(self, stage: Stage) -> Step:
-        return self._place[stage.component], stage.gate, stage.macs
+def _cut(steps: tuple[Step, ...]) -> tuple[Stretch, ...]:
+    stretches, begun, paid, after = [], 0, 0, START
+    for i, step in enumerate(steps):
+        if step.gate is not None:
+            stretches.append(Stretch(after, step.gate, steps[begun : i + 1], step.macs - paid))
+            begun, paid, after = i + 1, step.macs, step.gate.exit_index
+    return tuple(stretches)
 
 
 def _checked(watch: Optional[Band]) -> Optional[Band]:
@@ -129,8 +117,8 @@ def _checked(watch: Optional[Band]) -> Optional[Band]:
     return low, high
 
 
-def plan(manifest: Manifest, thresholds: tuple[Optional[float], ...]) -> tuple[Stage, ...]:
-    """The stages to run under `thresholds` (one per early exit; None never fires).
+def plan(manifest: Manifest, thresholds: tuple[Optional[float], ...]) -> tuple[Step, ...]:
+    """What to run under `thresholds` (one per early exit; None never fires).
 
     An exit whose threshold is None is skipped, unless something that does run reads what it makes. A number above 1
     does not fire either, but its exit is computed.
@@ -148,12 +136,12 @@ def plan(manifest: Manifest, thresholds: tuple[Optional[float], ...]) -> tuple[S
         if t is not None:
             gates[e.component] = Gate(index, float(t), e.logits, e.confidence)
     needed = _needed(manifest, set(gates))
-    stages, macs = [], 0
-    for c in manifest.components:
+    steps, macs = [], 0
+    for place, c in enumerate(manifest.components):
         if c.name in needed:
             macs += c.macs
-            stages.append(Stage(c.name, gates.get(c.name), macs))
-    return tuple(stages)
+            steps.append(Step(place, gates.get(c.name), macs, c.name))
+    return tuple(steps)
 
 
 def _in_range(threshold: Any) -> bool:

@@ -1,11 +1,7 @@
 """A model that says what a test wants to hear: for the tests of applications that embed the runtime.
 
-from eetool_runtime.testing import Say, scripted
-
-model = scripted([Say("cat", exit=0), Say("dog", exit=2, confidence=0.7)], labels=("cat", "dog"))
-assert model(x).label == "cat"
-
-It needs no engine and no file; gates, thresholds, deadlines and statistics are the real ones.
+It needs no engine and no file; gates, thresholds, deadlines and statistics are the real ones. docs/embedding.md has an
+example.
 """
 
 from __future__ import annotations
@@ -213,38 +209,32 @@ def _manifest(labels: tuple[str, ...], early_exits: int, shape: tuple[int, ...])
     image = Preprocess(1 / 255, (0.0,) * shape[0], (1.0,) * shape[0]) if len(shape) == 3 else None
     points = {name: OperatingPoint((t,) * early_exits) for name, t in _POINTS.items()}
     inputs = (Input("input", "float32", (BATCH, *shape), image),)
-    return _assemble("scripted", inputs, labels, early_exits, points, "balanced")
+    return _assemble("scripted", inputs, labels, points, "balanced")
 
 
 def _like(m: Manifest) -> Manifest:
     """The same from outside: its inputs, labels, exits and operating points, over a wiring of our own."""
-    fitted = next(iter(m.variants.values()))
-    points = fitted.operating_points
-    return _assemble(m.name, m.inputs, m.labels, m.n_early_exits, points, m.default_operating_point)
+    points = next(iter(m.variants.values())).operating_points
+    return _assemble(m.name, m.inputs, m.labels, points, m.default_operating_point)
 
 
 def _assemble(
-    name: str,
-    inputs: tuple[Input, ...],
-    labels: tuple[str, ...],
-    early_exits: int,
-    points: Mapping[str, OperatingPoint],
-    default: str,
+    name: str, inputs: tuple[Input, ...], labels: tuple[str, ...], points: Mapping[str, OperatingPoint], default: str
 ) -> Manifest:
+    early_exits = len(points[default].thresholds)
     components: list[Component] = []
     exits: list[Exit] = []
+    tensors: dict[str, Tensor] = {}
     read = tuple(i.name for i in inputs)
     for k in range(early_exits + 1):
         components.append(Component(f"seg{k}", "segment", read, (f"{_CARRIER}{k}",), _MACS, 0))
         read = (f"{_CARRIER}{k}",)
         made = (f"exit{k}_logits", f"exit{k}_confidence")
         components.append(Component(f"exit{k}", "exit", (*read, f"exit{k}_temperature"), made, _MACS // 100, 0))
-        exits.append(Exit(f"layer{k}" if k < early_exits else None, f"exit{k}", *made, f"exit{k}_temperature"))
-    tensors: dict[str, Tensor] = {}
-    for k in range(early_exits + 1):
         tensors[f"{_CARRIER}{k}"] = Tensor("float32", (BATCH, 1))
-        tensors[f"exit{k}_logits"] = Tensor("float32", (BATCH, len(labels)))
-        tensors[f"exit{k}_confidence"] = Tensor("float32", (BATCH,))
+        tensors[made[0]] = Tensor("float32", (BATCH, len(labels)))
+        tensors[made[1]] = Tensor("float32", (BATCH,))
+        exits.append(Exit(f"layer{k}" if k < early_exits else None, f"exit{k}", *made, f"exit{k}_temperature"))
     graphs = {c.name: GraphFile(f"components/{c.name}.fake", "fp32", 0.0, 0.0) for c in components}
     paths = [g.path for g in graphs.values()] + ["samples/inputs.npz", "samples/fake.npz"]
     variant = Variant(graphs, (1.0,) * (early_exits + 1), dict(points), "samples/fake.npz", 0.0)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import sys
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +14,17 @@ import onnx.parser
 import pytest
 from contract import FEED, BackendContract, X
 
-from eetool_runtime.backends import Graph, backend_for, open_graph
+from eetool_runtime.backends import PROCESS, Graph, Threads, backend_for, open_graph
 from eetool_runtime.errors import BackendError, InputError, UsageError
 
-GOLDEN = Path(__file__).parent / "golden" / "contract.tflite"  # made by make_tflite.py
+GOLDEN = Path(__file__).parent / "golden"  # made by make_tflite.py
 
 OLD_NUMPY = np.__version__.startswith("1.")
 HAS_LITERT = bool(
     importlib.util.find_spec("ai_edge_litert") or (OLD_NUMPY and importlib.util.find_spec("tflite_runtime"))
+)
+JOINS = bool(
+    importlib.util.find_spec("ai_edge_litert") and importlib.util.find_spec("ai_edge_litert.schema_py_generated")
 )
 
 GRAPH = """
@@ -51,7 +56,7 @@ class TestLitert(BackendContract):
         backend = backend_for("tflite")
 
     def write(self, path: Path) -> None:
-        shutil.copyfile(GOLDEN, path)
+        shutil.copyfile(GOLDEN / "contract.tflite", path)
 
     def test_a_graph_of_fixed_batch_refuses_others(self, graph: Graph) -> None:
         with pytest.raises(InputError, match=r"model.tflite: 'x' must be float32 \(1, 3\), not float32 \(2, 3\)"):
@@ -59,6 +64,67 @@ class TestLitert(BackendContract):
 
     def test_it_says_which_library_it_is(self) -> None:
         assert self.backend.name in ("ai-edge-litert", "tflite-runtime")
+
+
+class Joined:
+    """The backend as a model of two components has it: the second one of two graphs in one interpreter."""
+
+    def __init__(self) -> None:
+        self._alone = backend_for("tflite")
+        self.name, self.version, self.suffix = self._alone.name, self._alone.version, self._alone.suffix
+
+    def open(self, path: Path, threads: Threads) -> Graph:
+        paths = [GOLDEN / "weighted.tflite", path]
+        return self._alone.together(paths, Threads(threads.count, PROCESS)).open(path, threads)
+
+    def together(self, paths: Sequence[Path], threads: Threads) -> Joined:
+        return self
+
+
+@pytest.mark.skipif(not JOINS, reason="ai-edge-litert with the schema of its files is not installed")
+class TestJoinedLitert(TestLitert):
+    if JOINS:
+        backend = Joined()
+
+    def test_graphs_of_one_model_share_an_interpreter(self) -> None:
+        paths = [GOLDEN / "contract.tflite", GOLDEN / "weighted.tflite"]
+        for threads, shared in ((Threads(1), False), (Threads(1, PROCESS), True), (Threads(2), True)):
+            joined = backend_for("tflite").together(paths, threads)
+            plain, weighted = (joined.open(path, threads) for path in paths)
+            assert (plain._interpreter is weighted._interpreter) is shared  # type: ignore[attr-defined]
+            for _ in range(2):
+                np.testing.assert_array_equal(plain.run(FEED)[0], [[2, 4, 6]])
+                np.testing.assert_array_equal(weighted.run(FEED)[0], [[2, 40, 600]])
+                np.testing.assert_array_equal(weighted.run({**FEED, "x": -X})[0], [[0, 0, 0]])
+
+    def test_a_bad_file_is_named_and_the_others_are_opened_alone(self, path: Path, tmp_path: Path) -> None:
+        bad = tmp_path / "bad.tflite"
+        bad.write_bytes(path.read_bytes()[:-200])
+        joined = backend_for("tflite").together([path, bad], Threads(2))
+        assert len(joined.open(path, Threads(2)).run(FEED)) == 2
+        with pytest.raises(BackendError, match=r"bad\.tflite"):
+            joined.open(bad, Threads(2))
+
+    def test_calls_of_two_graphs_take_turns(self) -> None:
+        paths, wrong = [GOLDEN / "contract.tflite", GOLDEN / "weighted.tflite"], []
+        joined = backend_for("tflite").together(paths, Threads(2))
+
+        def work(graph: Graph, expected: list[float]) -> None:
+            for number in range(1, 300):
+                found = graph.run({**FEED, "x": X * number})[0]
+                if not np.array_equal(found, np.array([expected], np.float32) * number):
+                    wrong.append(found)
+
+        graphs = [joined.open(path, Threads(2)) for path in paths]
+        workers = [
+            threading.Thread(target=work, args=(graph, expected))
+            for graph, expected in zip(graphs * 2, [[2, 4, 6], [2, 40, 600]] * 2)
+        ]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        assert wrong == []
 
 
 def test_the_suffix_of_a_bare_graph_names_its_backend(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from eetool_runtime.backends import open_graph
-from eetool_runtime.backends.self_contained import refuse_side_files
+from eetool_runtime.backends.onnx import refuse_side_files
 from eetool_runtime.errors import BackendError
 
 WEIGHTS = np.arange(4, dtype=np.float32)

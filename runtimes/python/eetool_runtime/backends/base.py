@@ -79,19 +79,12 @@ def check_arrays(tensors: Mapping[str, Tensor], arrays: Arrays, where: str) -> N
         raise InputError(f"{where}: expected {sorted(tensors)}, found {sorted(arrays)}")
     for name, want in tensors.items():
         array = arrays[name]
-        if not fits(array, want):
+        sizes = zip(want.shape, array.shape)
+        known = array.dtype == want.dtype and array.ndim == len(want.shape)
+        if not known or any(isinstance(size, int) and size != found for size, found in sizes):
             raise InputError(f"{where}: {name!r} must be {want.dtype} {want.shape}, not {array.dtype} {array.shape}")
         if not array.flags.c_contiguous:
             raise InputError(f"{where}: {name!r} must be contiguous")
-
-
-def fits(array: np.ndarray, want: Tensor) -> bool:
-    """Whether `array` has this dtype and shape; a symbol fits every size."""
-    return (
-        array.dtype == want.dtype
-        and array.ndim == len(want.shape)
-        and all(isinstance(size, str) or size == found for size, found in zip(want.shape, array.shape))
-    )
 
 
 class Backend(Protocol):
@@ -108,3 +101,6 @@ class Backend(Protocol):
             BackendError: it cannot be loaded, or this process cannot give it such threads.
             UsageError: `threads` names an unknown pool, or less than one thread.
         """
+
+    def together(self, paths: Sequence[Path], threads: Threads) -> Backend:
+        """A backend for these files of one model, whose graphs may share what is faster shared; it may be itself."""
