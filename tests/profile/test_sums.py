@@ -39,7 +39,7 @@ def test_kernels_are_found_in_sums() -> None:
     found = take_apart(networks, np.array([whole_ms(kernels) for kernels in networks]))
     dear = [part for part in found.parts if true_ms(part.kernel) > 0.05]
     ratios = np.array([part.ms / true_ms(part.kernel) for part in dear])
-    assert np.median(np.abs(ratios - 1)) < 0.05
+    assert np.median(np.abs(ratios - 1)) < 0.1
     assert found.parts[0].networks >= 1
     again = {part.kernel.key: part.ms for part in found.parts}
     sums = [found.dispatch_ms + sum(again[k.key] for k in kernels) for kernels in networks]

@@ -107,7 +107,8 @@ def test_what_the_interpreter_runs_is_told_from_what_xnnpack_runs(precision: str
     pytest.importorskip("ai_edge_quantizer")
     kind = ProbeKind("tflite", precision)
     seen: Counter[str] = Counter()
-    for net in write_probes(tmp_path / "probes", NETS, kind):
+    more = [ProbeNet("plain", 69), ProbeNet("residual", 42), ProbeNet("branched", 40)]
+    for net in write_probes(tmp_path / "probes", [*NETS, *more], kind):
         marked = [k for k in kernels_in(net, kind) if k.shape.get("form") == INTERPRETED]
         told = Counter(kernel.ops[-1] for kernel in marked)
         assert told == left_out(tmp_path / "probes" / f"{net.name}.tflite"), net.name
