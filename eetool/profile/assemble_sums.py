@@ -11,7 +11,7 @@ from eetool.profile.kernel import Kernel
 from eetool.profile.probe_graphs import ProbeKind, kernels_in, look_into
 from eetool.profile.probes import ProbeNet, parse_name
 from eetool.profile.steady import is_steady
-from eetool.profile.sums import Part, Parts, take_apart
+from eetool.profile.sums import Part, Parts, Settings, take_apart
 from eetool.profile.table import BACKENDS, FITTED, Composition, Table, TableEntry
 from eetool.profile.turns import turn_costs
 from eetool_measure.probes import ProbeTimes
@@ -46,9 +46,13 @@ def make_sums_table(times: Sequence[ProbeTimes], source: str, validate: bool = T
     families, networks, whole_ms = _steady(times, kind)
     if len(networks) < _FEWEST:
         raise ValueError(f"only {len(networks)} probes could be used")
-    ratios = _left_out(families, networks, whole_ms, known) if validate else np.ones(1)  # (n,)
+    parts = take_apart(networks, whole_ms)
+    families, networks = [families[i] for i in parts.kept], [networks[i] for i in parts.kept]
+    ratios = (
+        _left_out(families, networks, whole_ms[list(parts.kept)], known, parts.settings) if validate else np.ones(1)
+    )
     error = float(np.median(np.abs(ratios / np.median(ratios) - 1)))
-    return _table(take_apart(networks, whole_ms), known, len(networks), error)
+    return _table(parts, known, len(networks), error)
 
 
 def _steady(times: Sequence[ProbeTimes], kind: ProbeKind) -> tuple[list[str], list[list[Kernel]], np.ndarray]:
@@ -72,7 +76,11 @@ def _steady(times: Sequence[ProbeTimes], kind: ProbeKind) -> tuple[list[str], li
 
 
 def _left_out(
-    families: Sequence[str], networks: Sequence[list[Kernel]], whole_ms: np.ndarray, known: Conditions
+    families: Sequence[str],
+    networks: Sequence[list[Kernel]],
+    whole_ms: np.ndarray,
+    known: Conditions,
+    settings: Settings,
 ) -> np.ndarray:
     """(n,) predicted / measured, each network predicted from a table without any of its family.
 
@@ -82,7 +90,7 @@ def _left_out(
     for family in sorted(set(families)):
         test = np.flatnonzero([name == family for name in families])
         rest = np.setdiff1d(np.arange(len(networks)), test)
-        parts = take_apart([networks[i] for i in rest.tolist()], whole_ms[rest])
+        parts = take_apart([networks[i] for i in rest.tolist()], whole_ms[rest], settings=settings)
         table = _table(parts, known, len(rest), 0.0)
         book = Book(table, "probes", BACKENDS[known.kind.format], known.kind.precision, known.threads)
         for i in test.tolist():

@@ -23,6 +23,7 @@ _NEAR = 0.5  # from here on an estimate is called interpolated
 _GUESS = 0.7  # relative deviation of what other kinds say of a kernel
 _RESOLUTION_MS = 4e-4  # what a trace can tell of a kernel, overheads taken off
 _UNKNOWN = 0.5  # added for operators that nobody knows
+_ANY_FORM, _OTHER_FORM = -1, 0.5
 _OTHER_BACKEND, _OTHER_THREADS, _OTHER_PRECISION = 0.4, 0.3, 0.5
 
 
@@ -121,11 +122,13 @@ class _Prices:
     ) -> None:
         self._block, self._energy, self._regressions = channel_block, energy, regressions
         self._of_kind: dict[tuple[str, str], list[TableEntry]] = defaultdict(list)
+        self._of_form: dict[tuple[str, str, int], list[TableEntry]] = defaultdict(list)
         for entry in entries:
             self._of_kind[entry.kernel, entry.precision].append(entry)
+            self._of_form[entry.kernel, entry.precision, entry.shape.get("form", 0)].append(entry)
         self._exact = {e.as_kernel.key: e for group in self._of_kind.values() for e in group}
         self._known: dict[object, Priced] = {}
-        self._estimators: dict[tuple[str, str], Estimator] = {}
+        self._estimators: dict[tuple[str, str, int], Estimator] = {}
         self._guess: np.ndarray | None = None
 
     def __call__(self, kernel: Kernel) -> Priced:
@@ -142,19 +145,23 @@ class _Prices:
             doubt = 0.0 if precision == kernel.precision else _OTHER_PRECISION
             regression = self._regressions.get((kernel.kind, precision))
             if self._of_kind.get((kernel.kind, precision)):
-                return _priced(self._estimator(kernel.kind, precision)(kernel), doubt)
+                form = kernel.shape.get("form", 0)
+                if not self._of_form.get((kernel.kind, precision, form)):
+                    form, doubt = _ANY_FORM, float(np.hypot(doubt, _OTHER_FORM))
+                return _priced(self._estimator(kernel.kind, precision, form)(kernel), doubt)
             if regression is not None:
                 deviation = float(np.hypot(max(regression.cv_error, 0.02), doubt))
                 return Priced(self._regressed(regression, kernel), deviation, REGRESSION, False)
         return Priced(max(float(self._terms() @ linear_terms(kernel, self._block)), 1e-9), _GUESS, GUESSED, False)
 
-    def _estimator(self, kind: str, precision: str) -> Estimator:
-        key = kind, precision
+    def _estimator(self, kind: str, precision: str, form: int) -> Estimator:
+        """Of the entries of one form, or of all of the kind where the table holds none of that form."""
+        key = kind, precision, form
         if key not in self._estimators:
-            group = self._of_kind[key]
+            group = self._of_kind[kind, precision] if form == _ANY_FORM else self._of_form[key]
             kernels, values = [e.as_kernel for e in group], [self._value(e) for e in group]
             self._estimators[key] = Estimator(
-                kernels, values, [_deviation(e) for e in group], self._block, self._prior(key)
+                kernels, values, [_deviation(e) for e in group], self._block, self._prior((kind, precision))
             )
         return self._estimators[key]
 

@@ -28,6 +28,11 @@ from eetool_measure.machine import Machine
 from eetool_measure.probes import TIMES_SCHEMA, ProbeTime, ProbeTimes
 from eetool_runtime.records import decode, parse_json
 
+
+class NothingWrittenError(EarlyExitError):
+    """None of some networks could be written, as one of twenty in int8 cannot be."""
+
+
 MeasureNets = Callable[[Sequence[ProbeNet], ProbeKind, int, int], ProbeTimes]  # networks, kind, threads, runs
 Run = Callable[[type[ProbeTimes], Path, dict[str, object]], ProbeTimes]  # as `run_measure`
 
@@ -38,6 +43,7 @@ _SHARE_EVEN = 0.6  # of the networks drawn evenly; the rest are drawn where the 
 _CANDIDATES = 3  # networks looked at for each that is chosen
 _TABLE_EVERY = 4  # batches between two tables to choose by
 _MOST_UNSTEADY = 0.5
+_MOST_FAILURES = 5  # batches of which nothing could be written
 
 
 @dataclass(frozen=True)
@@ -78,9 +84,17 @@ def build_profile(
         for kind, count in itertools.product(plan.kinds, threads):
             of_count = [d for d in done if (ProbeKind(d.format, d.precision), d.threads) == (kind, count)]
             advance(sum(len(d.probes) for d in of_count))
+            first, failures = plan.first_seed, 0
             while sum(len(d.probes) for d in of_count) < plan.probes:
-                batch = _next(of_count, kind, plan)
-                of_count.append(measure(batch, kind, count, plan.runs))
+                batch = _next(of_count, kind, plan, first)
+                first = batch[-1].seed + 1
+                try:
+                    of_count.append(measure(batch, kind, count, plan.runs))
+                except NothingWrittenError:
+                    failures += 1
+                    if failures >= _MOST_FAILURES:
+                        raise
+                    continue
                 done.append(of_count[-1])
                 write_atomic(partial, canonical(done).encode())
                 advance(len(batch))
@@ -119,15 +133,16 @@ def _measured_once(chosen: Sequence[ProbeNet], kind: ProbeKind, threads: int, ru
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "probes"
         if not write_probes(path, chosen, kind):
-            raise EarlyExitError(f"none of {len(chosen)} networks could be written as {kind.name}")
+            raise NothingWrittenError(f"none of {len(chosen)} networks could be written as {kind.name}")
         return run(ProbeTimes, path, {"--threads": threads, "--runs": runs, "--min-seconds": 0})
 
 
-def _next(done: Sequence[ProbeTimes], kind: ProbeKind, plan: Plan) -> list[ProbeNet]:
-    """The next networks: first evenly, then those of which the table so far is least sure."""
+def _next(done: Sequence[ProbeTimes], kind: ProbeKind, plan: Plan, least: int) -> list[ProbeNet]:
+    """The next networks, with seeds from `least`: first evenly, then those of which the table so far is least sure."""
     seen = [net for d in done for probe in d.probes if (net := parse_name(probe.name)) is not None]
     count = min(_BATCH, plan.probes - len(seen))
-    first = max((net.seed for net in seen), default=plan.first_seed - 1) + 1
+    first = max((net.seed + 1 for net in seen), default=least)
+    first = max(first, least)
     if len(seen) < _SHARE_EVEN * plan.probes:
         return list(itertools.islice(nets(first), count))
     usable = done[: len(done) // _TABLE_EVERY * _TABLE_EVERY] or done  # the table need not be new every time

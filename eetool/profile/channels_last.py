@@ -11,8 +11,31 @@ from eetool.profile.fuse import Step
 from eetool.profile.graph import Graph, Node
 
 _ENTERS = ("Conv",)
-_PASSES = ("Add", "Mul", "Concat", "MaxPool", "AveragePool", "GlobalAveragePool", "Sigmoid", "LeakyRelu")
-_ANY = ("QuantizeLinear", "DequantizeLinear", "HardSigmoid", "HardSwish", "Relu", "Clip", "Sigmoid", "Tanh", "Elu")
+_PASSES = (
+    "Add",
+    "Mul",
+    "Concat",
+    "MaxPool",
+    "AveragePool",
+    "GlobalAveragePool",
+    "Sigmoid",
+    "LeakyRelu",
+    "Split",
+    "Slice",
+)
+_ANY = (
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "HardSigmoid",
+    "HardSwish",
+    "Relu",
+    "Clip",
+    "Sigmoid",
+    "Tanh",
+    "Elu",
+    "Resize",
+    "Pad",
+)
 
 
 def channels_last(graph: Graph, steps: Sequence[Step]) -> list[Step]:
@@ -25,7 +48,7 @@ def channels_last(graph: Graph, steps: Sequence[Step]) -> list[Step]:
         inside = [name for name in step.reads if name in last]
         enters = step.int8 and step.node.op in _ENTERS and len(graph.shapes.get(step.written, ())) == 4
         passes = len(inside) == len(step.reads) > 0 and (
-            step.node.op in _ANY or (step.int8 and step.node.op in _PASSES)
+            step.node.op in _ANY or (step.int8 and step.node.op in _PASSES) or _keeps_axes(step)
         )
         if enters:
             outside = [name for name in step.reads if name not in last and name not in entered]
@@ -35,9 +58,14 @@ def channels_last(graph: Graph, steps: Sequence[Step]) -> list[Step]:
             made += [_transposed(name) for name in inside if name not in left]
             left.update(inside)
         if enters or passes:
-            last.add(step.output)
+            last.update((step.output, *step.others))
         made.append(step)
     return made + [_transposed(name) for name in graph.outputs if name in last and name not in left]
+
+
+def _keeps_axes(step: Step) -> bool:
+    """A mean over axes can be taken over others where it leaves them in their place."""
+    return step.node.op == "ReduceMean" and bool(step.node.attributes.get("keepdims", 1))
 
 
 def _transposed(tensor: str) -> Step:

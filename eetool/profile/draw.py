@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from eetool.profile.draw_mobile import branched, gated, grouped, separable
 from eetool.profile.sketch import INPUT, Sketch, draw_channels
 
 MAX_MACS = 60e6  # of one network: a slow board still runs it in a second or so
@@ -186,7 +187,10 @@ FAMILIES: dict[str, tuple[Block, ...]] = {
     "inverted": (_inverted,),
     "dense": (_dense,),
     WIDE: (_wide, _wide, _wide, _inverted),
-    "mixed": (_plain, _residual, _inverted, _dense, _pooling, _grouped),
+    "separable": (separable, separable, separable, _plain),
+    "grouped": (grouped, grouped, grouped, _plain),
+    "branched": (branched, branched, branched, _pooling),
+    "mixed": (_plain, _residual, _inverted, _dense, _pooling, _grouped, separable, grouped, branched, gated),
 }
 
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from eetool.profile.kernel import FP32, Kernel, complete, work
+from eetool.profile.kernel import FP32, INT8, Kernel, complete, work
 
 _ALIGNMENT = 4  # input channels that are no multiple of this keep a convolution out of blocks of channels
 
@@ -26,12 +26,25 @@ def log_sizes(kernel: Kernel, channel_block: int) -> np.ndarray:
     return np.array([_log(value) for _, value in sorted(s.items())])
 
 
+def family(kernel: Kernel) -> tuple[object, ...]:
+    """Kernels of one family obey the same sum of terms: kind, precision, and all that makes it another algorithm."""
+    s = complete(kernel.kind, kernel.shape)
+    marks = [s.get(name, 0) for name in ("form", "heavy", "strided", "blocked", "reduced")]
+    if kernel.kind == "conv":
+        marks += [int(s["groups"] > 1), int(s["kernel"] * s["kernel_w"] == 1)]
+    if kernel.kind == "depthwise" and kernel.precision == INT8 and not s["form"]:
+        marks.append(int(s["channels"] % _VECTOR > 0))
+    return kernel.kind, kernel.precision, *marks
+
+
 def _block_of(kernel: Kernel, channel_block: int) -> int:
     """Kernels in int8 know no blocks of channels."""
     return channel_block if kernel.precision == FP32 else 1
 
 
 _SETS = 4  # blocks of output channels that one pass of a convolution in blocks computes
+_LONG_RUN = 8.0  # from 256 neighbours on it does not matter how many more
+_VECTOR, _ONE_BY_ONE = 16, 8.0  # channels of a vector in int8, and how much slower the channels left over are
 _MARK = 3.0  # a mark is as far as a factor of eight in a size
 
 
@@ -60,6 +73,7 @@ def _in_blocks(s: dict[str, int], block: int) -> bool:
 
 def _conv(s: dict[str, int], block: int) -> list[float]:
     inner, out, pixels = s["in_channels"] // s["groups"], s["out_channels"], s["out_height"] * s["out_width"]
+    groups = s["groups"]
     area = s["kernel"] * s["kernel_w"]
     in_blocks = block > 1 and _in_blocks(s, block)
     sets = -(-out // block) % _SETS  # blocks of output channels left over for the last pass
@@ -80,6 +94,10 @@ def _conv(s: dict[str, int], block: int) -> list[float]:
         *(2.0 * math.log2(-(-size // block) * block / size) if in_blocks else 0.0 for size in (inner, out)),
         2.0 * math.log2(_row_steps(s) / s["out_width"]),
         0.7 * _log(pixels),
+        *(
+            2.0 * math.log2(-(-out // groups // wide) * wide / (out / groups)) if block == 1 else 0.0
+            for wide in (8, 16)
+        ),
     ]
 
 
@@ -100,6 +118,7 @@ def _depthwise(s: dict[str, int], block: int) -> list[float]:
     return [
         *(_log(s["channels"]), _log(s["out_height"]), _log(s["out_width"]), _log(area)),
         *(1.0 * float(s["stride"] > 1), 0.5 * s["activation"], _MARK * float(plain)),
+        0.0 if block > 1 or s["form"] else 2.0 * math.log2(1 + _ONE_BY_ONE * (s["channels"] % _VECTOR) / s["channels"]),
     ]
 
 
@@ -130,7 +149,8 @@ def _elementwise(s: dict[str, int], block: int) -> list[float]:
 
 def _layout(s: dict[str, int], block: int) -> list[float]:
     marks = (s["blocked"] == 1, s["blocked"] == 2, s["strided"] == 1)
-    return [_log(s["elements"]), _log(s["elements"] / s["reads"]), *(_MARK * float(mark) for mark in marks)]
+    sizes = [_log(s["elements"]), _log(s["elements"] / s["reads"]), *(_MARK * float(mark) for mark in marks)]
+    return [*sizes, min(_log(s["run"]), _LONG_RUN)]
 
 
 def _other(s: dict[str, int], block: int) -> list[float]:

@@ -38,9 +38,11 @@ class Step:
     int8: bool = False
     blocked: bool = False
     written: str = field(default="")  # what its own operator makes, which has the sizes
+    others: list[str] = field(default_factory=list)  # what a node makes besides, as one that splits
 
     def __post_init__(self) -> None:
         self.written = self.written or self.output
+        self.others = list(self.node.outputs[1:])
 
 
 def fuse(graph: Graph, channel_block: int = 1, sums: bool = True) -> list[Step]:
@@ -131,14 +133,21 @@ def _quantised(graph: Graph, steps: list[Step]) -> list[Step]:
             clip = None
         if after is None or after.node.op != _QUANTIZE or counts[clip.output if clip else step.output] != 1:
             continue
+        if not all(_is_quantised(readers.get(name), counts.get(name, 0)) for name in step.others):
+            continue
+        rest = [readers[name] for name in step.others]
         step.int8, step.activation = True, step.activation or clip is not None
         step.reads = [makers[name].reads[0] for name in step.reads]
         step.ops += [part.node.op for part in (clip, after) if part]
-        step.output = after.output
-        melted.update(id(part) for part in (clip, after) if part)
+        step.output, step.others = after.output, [part.output for part in rest]
+        melted.update(id(part) for part in (clip, after, *rest) if part)
     left = [step for step in steps if id(step) not in melted]
     wanted = {name for step in left for name in step.reads} | set(graph.outputs)
     return [step for step in left if step.node.op != _DEQUANTIZE or step.output in wanted]
+
+
+def _is_quantised(reader: Step | None, count: int) -> bool:
+    return reader is not None and reader.node.op == _QUANTIZE and count == 1
 
 
 def _sums_melted(graph: Graph, steps: list[Step]) -> list[Step]:
@@ -251,7 +260,17 @@ def _works_in_blocks(step: Step, graph: Graph, block: int, inside: bool) -> bool
     if node.op == "Concat":
         sizes = [graph.shapes.get(name, (0, 0))[1] for name in step.reads]
         return inside and node.attributes.get("axis") == 1 and all(size % block == 0 for size in sizes)
+    if node.op == "Resize":
+        return inside and _grows_whole_times(node, graph)
     return inside and node.op in (*_LATE_ACTIVATIONS, "BatchNormalization")
+
+
+def _grows_whole_times(node: Node, graph: Graph) -> bool:
+    """Resizing that the runtime has in blocks: the sides some whole times as large."""
+    before, after = graph.shapes.get(node.inputs[0], ()), graph.shapes.get(node.output, ())
+    return len(before) == len(after) == 4 and all(
+        large % small == 0 for small, large in zip(before, after, strict=True)
+    )
 
 
 def _conv_in_blocks(step: Step, graph: Graph, block: int) -> bool:

@@ -10,13 +10,15 @@ The sizes a kind must have, and those it may have (absent means the value that s
     pool         channels height width kernel; stride=1 kernel_w out_height out_width as above, activation=0 blocked=0
     global_pool  channels height width; blocked=0, reduced=0 (1 where it is a mean over axes)
     elementwise  elements; reads=elements, heavy=0 (1 with exp, erf, tanh, …) blocked=0
-    layout       elements; reads=elements, blocked=0 (1 into blocks of channels, 2 out), strided=0 (1 transposed)
+    layout       elements; reads=elements, blocked=0 (1 into blocks of channels, 2 out), strided=0 (1 transposed),
+                 run=0 (how many numbers stay neighbours in memory; 0: unknown)
     norm         elements; channels=0 (of a batch normalisation; otherwise rows are normalised), blocked=0
     softmax      rows columns
     other        elements; reads=elements
 
 `blocked` is 1 where it works on tensors in blocks of channels. `height` and `width` are those of the input. Everything
-is at batch 1; `rows` counts positions of a sequence.
+is at batch 1; `rows` counts positions of a sequence. All but `other` may have form=0: which of several algorithms the
+runtime has for the kind (`FORMS`), whose times tell nothing of each other.
 """
 
 from collections.abc import Mapping
@@ -39,16 +41,22 @@ REQUIRED: dict[str, tuple[str, ...]] = {
 }
 _SLIDING = {"stride": 1, "kernel_w": 0, "out_height": 0, "out_width": 0, "activation": 0}  # 0: follows from the others
 OPTIONAL: dict[str, dict[str, int]] = {
-    "conv": {**_SLIDING, "groups": 1, "add": 0},
-    "depthwise": {**_SLIDING, "multiplier": 1},
-    "linear": {"rows": 1, "activation": 0},
-    "pool": {**_SLIDING, "blocked": 0},
-    "global_pool": {"blocked": 0, "reduced": 0},
-    "elementwise": {"reads": 0, "heavy": 0, "blocked": 0},
-    "layout": {"reads": 0, "blocked": 0, "strided": 0},
-    "norm": {"channels": 0, "blocked": 0},
+    "conv": {**_SLIDING, "groups": 1, "add": 0, "form": 0},
+    "depthwise": {**_SLIDING, "multiplier": 1, "form": 0},
+    "linear": {"rows": 1, "activation": 0, "form": 0},
+    "matmul": {"form": 0},
+    "pool": {**_SLIDING, "blocked": 0, "form": 0},
+    "global_pool": {"blocked": 0, "reduced": 0, "form": 0},
+    "elementwise": {"reads": 0, "heavy": 0, "blocked": 0, "form": 0},
+    "layout": {"reads": 0, "blocked": 0, "strided": 0, "run": 0, "form": 0},
+    "norm": {"channels": 0, "blocked": 0, "form": 0},
+    "softmax": {"form": 0},
     "other": {"reads": 0},
 }
+# Run by the interpreter and not by XNNPACK; a window of more taps than there are depthwise kernels for; a mean where
+# others take the maximum; between float and int8; a copy side by side, out of, or into something larger; resized.
+FORMS = ("usual", "interpreted", "large_window", "average", "converted", "joined", "cut", "padded", "resized")
+USUAL, INTERPRETED, LARGE_WINDOW, AVERAGE, CONVERTED, JOINED, CUT, PADDED, RESIZED = range(len(FORMS))
 KINDS = tuple(REQUIRED)
 FP32, INT8 = "fp32", "int8"
 _BYTES = {FP32: 4, INT8: 1}

@@ -7,7 +7,7 @@ from pathlib import Path
 from eetool.profile.channels_last import channels_last
 from eetool.profile.fuse import INTO_BLOCKS, OUT_OF_BLOCKS, Step, fuse
 from eetool.profile.graph import Graph, read_graph, without_repeats
-from eetool.profile.kernel import FP32, INT8, Kernel
+from eetool.profile.kernel import AVERAGE, CONVERTED, CUT, FP32, INT8, JOINED, Kernel
 
 _LIGHT = (
     *("Add", "Sub", "Mul", "Div", "Neg", "Abs", "Relu", "LeakyRelu", "PRelu", "Clip", "Min", "Max", "Where", "Sqrt"),
@@ -31,6 +31,11 @@ _ROW_NORMS = (
     *("LayerNormalization", "InstanceNormalization", "GroupNormalization", "RMSNormalization", "LpNormalization"),
     *("com.microsoft.SkipLayerNormalization", "SimplifiedLayerNormalization"),
 )
+
+_FORMS_IN_INT8 = {
+    **{"QuantizeLinear": CONVERTED, "DequantizeLinear": CONVERTED, "AveragePool": AVERAGE, "Concat": JOINED},
+    **{"Split": CUT, "Slice": CUT},
+}
 
 Sizes = dict[str, int]
 
@@ -64,6 +69,8 @@ def _kernel(step: Step, graph: Graph) -> Kernel:
     op = step.node.op
     kind, shape = _BY_OP.get(op, _other)(step, graph)
     precision = INT8 if step.int8 or op in ("QuantizeLinear", "DequantizeLinear") else FP32
+    if precision == INT8 and op in _FORMS_IN_INT8:
+        shape = {**shape, "form": _FORMS_IN_INT8[op]}
     return Kernel(kind, shape, precision, step.node.name, tuple(step.ops))
 
 

@@ -39,6 +39,15 @@ class Sketch:
         self.nodes.append(helper.make_node(op, list(inputs), [name], name=name, **attributes))
         return name
 
+    def halves(self, tensor: str) -> tuple[str, str]:
+        """The first and the second half of the channels."""
+        from onnx import helper
+
+        name = f"{self.step()}.split"
+        made = f"{name}.0", f"{name}.1"
+        self.nodes.append(helper.make_node("Split", [tensor], made, name=name, axis=1, num_outputs=2))
+        return made
+
     def weight(self, name: str, *shape: int) -> str:
         """A random weight, scaled so that numbers neither vanish nor explode."""
         fan = math.prod(shape[1:]) or 1

@@ -1,4 +1,4 @@
-"""A TFLite file as operators with known sizes; weights are not looked at.
+"""A TFLite file as operators with known sizes; of what it stores only axes and strides are looked at.
 
 The schema's classes come with LiteRT (extra `tflite`). Nothing is run here.
 """
@@ -9,18 +9,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from eetool.errors import ArtefactError, MissingError
 
 _INT8_TYPES = ("INT8", "UINT8")
+_SHORT = 32  # bytes of a row of axes or strides
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """Sizes of a tensor, whether it holds 8-bit numbers, and whether it is stored in the file."""
+    """Sizes of a tensor, whether it holds 8-bit numbers, and whether it is stored in the file.
+
+    `values` are those of a short row of whole numbers that is stored, such as axes; empty otherwise.
+    """
 
     shape: tuple[int, ...]
     int8: bool
     constant: bool
+    values: tuple[int, ...] = ()
 
     @property
     def size(self) -> int:
@@ -97,14 +104,18 @@ def _graph(model: Any, s: Any) -> TfliteGraph:
     names = _names(s.BuiltinOperator)
     codes = [names[max(c.builtinCode, c.deprecatedBuiltinCode)] for c in model.operatorCodes]
     graph, types = model.subgraphs[0], _names(s.TensorType)
-    tensors = tuple(
-        Tensor(_ints(t.shape), types[t.type] in _INT8_TYPES, model.buffers[t.buffer].data is not None)
-        for t in graph.tensors
-    )
+    tensors = tuple(_tensor(t, types[t.type], model.buffers[t.buffer].data) for t in graph.tensors)
     operations = tuple(
         Operation(codes[o.opcodeIndex], _ints(o.inputs), _ints(o.outputs), _options(o)) for o in graph.operators
     )
     return TfliteGraph(operations, tensors, _ints(graph.outputs))
+
+
+def _tensor(tensor: Any, kind: str, data: Any) -> Tensor:
+    shape = _ints(tensor.shape)
+    short = data is not None and kind == "INT32" and len(shape) == 1 and len(data) <= _SHORT
+    values = _ints(np.frombuffer(bytes(data), np.int32).tolist()) if short else ()
+    return Tensor(shape, kind in _INT8_TYPES, data is not None, values)
 
 
 def _options(operator: Any) -> dict[str, Any]:

@@ -1,16 +1,39 @@
 """From a TFLite file to the kernels that LiteRT runs for it on a processor, through XNNPACK.
 
 The converter has fused activations already, and weights lie where they are wanted, so little is left to be melted:
-XNNPACK takes constant padding into the convolution that follows. Reshapes move nothing, or next to nothing.
+XNNPACK takes constant padding into the convolution that follows. Reshapes move nothing, or next to nothing. What
+XNNPACK does not take (found by giving it each operator alone, ai-edge-litert 2.3) the interpreter runs, several times
+slower, and what lies before and behind it becomes two graphs.
 """
 
 from collections.abc import Callable, Sequence
 
-from eetool.profile.kernel import FP32, INT8, Kernel
+from eetool.profile.kernel import (
+    AVERAGE,
+    CONVERTED,
+    CUT,
+    FP32,
+    INT8,
+    INTERPRETED,
+    JOINED,
+    LARGE_WINDOW,
+    PADDED,
+    RESIZED,
+    USUAL,
+    Kernel,
+)
 from eetool.profile.tflite_graph import Operation, Tensor, TfliteGraph
 
+_LEFT_OUT = (
+    *("PADV2", "MIRROR_PAD", "RESIZE_NEAREST_NEIGHBOR", "GATHER", "GATHER_ND", "TILE", "REVERSE_V2", "ONE_HOT", "FILL"),
+    *("PACK", "UNPACK", "CAST", "POW", "LOG", "ARG_MAX", "ARG_MIN", "SELECT", "EQUAL", "LESS", "GREATER", "RANGE"),
+)
+_LEFT_OUT_IN_INT8 = (
+    *("RELU", "HARD_SWISH", "GELU", "RSQRT", "SQRT", "SQUARED_DIFFERENCE", "MAXIMUM", "AVERAGE_POOL_2D"),
+    "BATCH_MATMUL",
+)
+_LARGEST_WINDOW = 25  # taps of a depthwise convolution for which XNNPACK has a kernel
 _HEAVY = ("LOGISTIC", "TANH", "EXP", "GELU", "RSQRT", "SQRT", "POW", "ELU", "LOG", "SIN", "COS")
-_HEAVY_IN_INT8 = ("HARD_SWISH",)  # XNNPACK has it for floats only
 _LIGHT = (
     *("ADD", "SUB", "MUL", "DIV", "SQUARED_DIFFERENCE", "MAXIMUM", "MINIMUM", "NEG", "ABS", "SQUARE", "FLOOR", "CEIL"),
     *("RELU", "RELU6", "RELU_N1_TO_1", "LEAKY_RELU", "PRELU", "HARD_SWISH", "QUANTIZE", "DEQUANTIZE", "CAST", "ROUND"),
@@ -65,7 +88,23 @@ def _kernel(
 ) -> Kernel:
     kind, shape = _BY_OP.get(operation.op, _other)(operation, reads, writes[0])
     precision = INT8 if any(tensor.int8 for tensor in (*reads, *writes)) else FP32
+    form = INTERPRETED if _is_left_out(operation, reads, writes[0]) else _FORMS.get(operation.op, USUAL)
+    if form != USUAL and kind != "other" and not _is_view(kind, shape):
+        shape = {**shape, "form": form}
     return Kernel(kind, shape, precision, name, ops)
+
+
+def _is_left_out(o: Operation, reads: Sequence[Tensor], written: Tensor) -> bool:
+    """Whether the interpreter runs it."""
+    if o.op == "STRIDED_SLICE":
+        return any(stride != 1 for stride in reads[3].values)
+    if written.int8 and o.op in ("ADD", "SUB"):  # scales of single numbers lie too far from those of the rest
+        return any(tensor.constant and tensor.size == 1 for tensor in reads)
+    return o.op in _LEFT_OUT or (written.int8 and o.op in _LEFT_OUT_IN_INT8)
+
+
+def _is_view(kind: str, shape: Sizes) -> bool:
+    return kind == "layout" and shape["elements"] == 1
 
 
 def _conv(o: Operation, reads: Sequence[Tensor], written: Tensor) -> tuple[str, Sizes]:
@@ -78,7 +117,8 @@ def _conv(o: Operation, reads: Sequence[Tensor], written: Tensor) -> tuple[str, 
 def _depthwise(o: Operation, reads: Sequence[Tensor], written: Tensor) -> tuple[str, Sizes]:
     read, weights = reads[0].shape, reads[1].shape  # (1, H, W, C) and (1, kernel, kernel, out)
     sizes = {"channels": read[3], "multiplier": weights[3] // read[3]}
-    return "depthwise", {**sizes, **_window(o, read, written.shape, weights[1:3])}
+    form = LARGE_WINDOW if weights[1] * weights[2] > _LARGEST_WINDOW else USUAL
+    return "depthwise", {**sizes, **_window(o, read, written.shape, weights[1:3]), "form": form}
 
 
 def _window(o: Operation, read: Sequence[int], written: Sequence[int], kernel: Sequence[int]) -> Sizes:
@@ -126,14 +166,27 @@ def _softmax(o: Operation, reads: Sequence[Tensor], written: Tensor) -> tuple[st
 
 def _elementwise(o: Operation, reads: Sequence[Tensor], written: Tensor) -> tuple[str, Sizes]:
     total = sum(tensor.size for tensor in reads)
-    heavy = o.op in _HEAVY or (o.op in _HEAVY_IN_INT8 and written.int8)
-    return "elementwise", {"elements": written.size, "reads": max(total, 1), "heavy": int(heavy)}
+    return "elementwise", {"elements": written.size, "reads": max(total, 1), "heavy": int(o.op in _HEAVY)}
 
 
 def _copy(o: Operation, reads: Sequence[Tensor], written: Tensor) -> tuple[str, Sizes]:
-    total = sum(tensor.size for tensor in reads if not tensor.constant)
-    strided = int(o.op in _STRIDED)
-    return "layout", {"elements": written.size, "reads": max(1, min(written.size, total)), "strided": strided}
+    sources = [tensor for tensor in reads if not tensor.constant]
+    total, run = sum(tensor.size for tensor in sources), _run(o, reads, written)
+    sizes = {"elements": written.size, "reads": max(1, min(written.size, total)), "run": run}
+    return "layout", {**sizes, "strided": int(o.op in _STRIDED and run == 1)}
+
+
+def _run(o: Operation, reads: Sequence[Tensor], written: Tensor) -> int:
+    """How many numbers stay neighbours: those of the axes that a transposition leaves last, else the least row."""
+    if o.op == "TRANSPOSE":
+        kept, perm = 1, reads[1].values
+        for axis in reversed(range(len(perm))):
+            if perm[axis] != axis:
+                break
+            kept *= written.shape[axis]
+        return kept
+    rows = [tensor.shape[-1] for tensor in (*reads, written) if not tensor.constant and tensor.shape]
+    return max(1, min(rows, default=1))
 
 
 def _view(o: Operation, reads: Sequence[Tensor], written: Tensor) -> tuple[str, Sizes]:
@@ -144,6 +197,12 @@ def _other(o: Operation, reads: Sequence[Tensor], written: Tensor) -> tuple[str,
     return "other", {"elements": written.size, "reads": max(1, sum(tensor.size for tensor in reads))}
 
 
+_FORMS = {
+    **dict.fromkeys(("QUANTIZE", "DEQUANTIZE"), CONVERTED),
+    **dict.fromkeys(("CONCATENATION", "BROADCAST_TO"), JOINED),
+    **dict.fromkeys(("SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V"), CUT),
+    **{"AVERAGE_POOL_2D": AVERAGE, "PAD": PADDED, "RESIZE_BILINEAR": RESIZED},
+}
 _BY_OP: dict[str, Callable[[Operation, Sequence[Tensor], Tensor], tuple[str, Sizes]]] = {
     **dict.fromkeys((*_LIGHT, *_HEAVY), _elementwise),
     **dict.fromkeys(_COPIES, _copy),

@@ -15,7 +15,14 @@ from eetool.profile.tflite_file import TfliteFile
 
 _SAME, _VALID = 0, 1
 _FUSED = {"Relu": "RELU", "Clip": "RELU6", "HardSigmoid": "RELU6"}
-_ALONE = {"Relu": "RELU", "Clip": "RELU6", "HardSwish": "HARD_SWISH", "Sigmoid": "LOGISTIC", "HardSigmoid": "RELU6"}
+_ALONE = {
+    "Tanh": "TANH",
+    "Relu": "RELU",
+    "Clip": "RELU6",
+    "HardSwish": "HARD_SWISH",
+    "Sigmoid": "LOGISTIC",
+    "HardSigmoid": "RELU6",
+}
 _PARTS_OF_GELU = (".div", ".erf", ".plus", ".half")
 _TO_LAST, _TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 
@@ -205,6 +212,25 @@ class _Writer:
         tensor, axes = self._plain(node.input[0]), self._file.constant(np.array([1]))
         self._first[node.output[0]] = self._file.add("REDUCE_MAX", [tensor, axes], [1], "ReducerOptions")
 
+    def halves(self, node: Any, a: dict[str, Any]) -> None:
+        tensor = self._image(node.input[0])
+        shape = list(self._file.shapes[tensor])
+        shape[3] //= 2
+        for first, name in zip((0, shape[3]), node.output, strict=True):
+            bounds = [self._file.constant(np.array(part)) for part in ([0, 0, 0, first], shape)]
+            self._last[name] = self._file.add("SLICE", [tensor, *bounds], shape, "SliceOptions")
+
+    def resize(self, node: Any, a: dict[str, Any]) -> None:
+        tensor, scales = self._image(node.input[0]), self._weight(node.input[2])
+        n, height, width, channels = self._file.shapes[tensor]
+        sides = [int(height * scales[2]), int(width * scales[3])]
+        op, options = "RESIZE_NEAREST_NEIGHBOR", "ResizeNearestNeighborOptions"
+        if a["mode"] == b"linear":
+            op, options = "RESIZE_BILINEAR", "ResizeBilinearOptions"
+        half = {"halfPixelCenters": a["coordinate_transformation_mode"] == b"half_pixel"}
+        reads, shape = [tensor, self._file.constant(np.array(sides))], [n, *sides, channels]
+        self._last[node.output[0]] = self._file.add(op, reads, shape, options, **half)
+
     def slice(self, node: Any, a: dict[str, Any]) -> None:
         tensor, stride = self._image(node.input[0]), int(self._weight(node.input[4])[0])
         for axis in (1, 2):  # the converter cuts one axis after the other
@@ -279,6 +305,8 @@ _BY_OP: dict[str, Callable[[_Writer, Any, dict[str, Any]], None]] = {
     "Softmax": _Writer.softmax,
     "ReduceMax": _Writer.highest,
     "Slice": _Writer.slice,
+    "Split": _Writer.halves,
+    "Resize": _Writer.resize,
     "Pad": _Writer.pad,
     "BatchNormalization": _Writer.batch_norm,
     "LayerNormalization": _Writer.layer_norm,

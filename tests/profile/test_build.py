@@ -10,7 +10,7 @@ from test_assemble import probe, times
 
 from eetool.errors import ArtefactError, UnstableError
 from eetool.profile import build
-from eetool.profile.build import Plan, build_profile, profile_of, read_times
+from eetool.profile.build import NothingWrittenError, Plan, build_profile, profile_of, read_times
 from eetool.profile.device import document, read_profile
 from eetool.profile.probe_graphs import ProbeKind, write_probes
 from eetool.profile.probes import ProbeNet, nets, parse_name
@@ -137,3 +137,24 @@ def test_a_profile_says_where_it_was_measured() -> None:
     said = profile_of("b", [], made.machine, 0.25).sources[0].title
     assert "eetool profile --build-table" in said
     assert "unstable accepted: 25% of the probes scattered" in said
+
+
+def test_a_batch_of_which_nothing_can_be_written_is_passed_over(bench: Bench, tmp_path: Path) -> None:
+    refused: list[ProbeNet] = []
+
+    def measured(chosen: Sequence[ProbeNet], kind: ProbeKind, threads: int, runs: int) -> ProbeTimes:
+        if not refused:
+            refused.extend(chosen)
+            raise NothingWrittenError("none")
+        return bench(chosen, kind, threads, runs)
+
+    build_profile("my-board", [1], PLAN, tmp_path / "p", measure=measured)
+    assert len(bench.asked) == PLAN.probes
+    assert refused
+    assert not set(refused) & set(bench.asked)
+
+    def never(chosen: Sequence[ProbeNet], kind: ProbeKind, threads: int, runs: int) -> ProbeTimes:
+        raise NothingWrittenError("none of them could be written")
+
+    with pytest.raises(NothingWrittenError, match="could be written"):
+        build_profile("my-board", [1], PLAN, tmp_path / "q", measure=never)

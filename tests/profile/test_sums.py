@@ -1,6 +1,7 @@
 """Networks taken apart: costs of kernels from nothing but sums of them."""
 
 import dataclasses
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ def true_ms(kernel: Kernel) -> float:
     return 5e-4 + (done.macs / 2e7 + done.moved_bytes / 2e7) / faster
 
 
-CHOSEN = [net for net, _ in zip(nets(), range(64), strict=False)]
+CHOSEN = [net for net, _ in zip(nets(), range(96), strict=False)]
 
 
 def whole_ms(kernels: list[Kernel]) -> float:
@@ -38,7 +39,7 @@ def test_kernels_are_found_in_sums() -> None:
     found = take_apart(networks, np.array([whole_ms(kernels) for kernels in networks]))
     dear = [part for part in found.parts if true_ms(part.kernel) > 0.05]
     ratios = np.array([part.ms / true_ms(part.kernel) for part in dear])
-    assert np.median(np.abs(ratios - 1)) < 0.05
+    assert np.median(np.abs(ratios - 1)) < 0.1
     assert found.parts[0].networks >= 1
     again = {part.kernel.key: part.ms for part in found.parts}
     sums = [found.dispatch_ms + sum(again[k.key] for k in kernels) for kernels in networks]
@@ -67,3 +68,16 @@ def test_a_table_of_int8_says_that_its_entries_are_fitted() -> None:
     kernels = kernels_in(ProbeNet("plain", 800), kind)
     guess = table.compositions[0].dispatch_ms + sum(book.latency(kernel).value for kernel in kernels)
     assert guess == pytest.approx(whole_ms(kernels), rel=0.5)
+
+
+def test_a_network_measured_beside_other_work_is_not_believed() -> None:
+    networks = [kernels_in(net, ProbeKind(), 8) for net in CHOSEN]
+    real = np.array([whole_ms(kernels) for kernels in networks])
+    scattered = real * np.random.default_rng(0).normal(1, 0.01, len(real))
+    families = Counter(net.family for net in CHOSEN)
+    disturbed = next(number for number, net in enumerate(CHOSEN) if net.family == "residual" and number > 20)
+    assert families["residual"] > 4
+    scattered[disturbed] *= 1.8
+    found = take_apart(networks, scattered)
+    assert disturbed not in found.kept
+    assert len(found.kept) > 0.9 * len(networks)

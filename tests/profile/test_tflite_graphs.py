@@ -8,7 +8,7 @@ import onnxruntime as ort
 import pytest
 
 from eetool.errors import ArtefactError
-from eetool.profile.kernel import FP32, INT8
+from eetool.profile.kernel import FP32, INT8, INTERPRETED, LARGE_WINDOW
 from eetool.profile.probe_graphs import ProbeKind, kernels_in, write_probes
 from eetool.profile.probes import ProbeNet, nets
 from eetool.profile.sketch import INPUT, to_model
@@ -79,3 +79,45 @@ def test_files_that_are_refused(tmp_path: Path) -> None:
     assert tflite_kernels(parse_tflite(whole, "whole"))
     with pytest.raises(ArtefactError, match="cannot be read as a TFLite file"):
         parse_tflite(whole[:400], "cut")
+
+
+def left_out(path: Path) -> Counter[str]:
+    """Names of the operators of a file that LiteRT does not give to XNNPACK."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(path), num_threads=1)
+    interpreter.allocate_tensors()
+    operators = interpreter._get_ops_details()
+    delegated = [o for o in operators if o["op_name"] == "DELEGATE"]
+    inside = {int(index) for o in delegated for index in o["outputs"]}
+    makers = {int(i): o for o in operators if o["op_name"] != "DELEGATE" for i in o["outputs"]}
+    ahead = [int(index) for o in delegated for index in o["inputs"]]
+    ahead += [tensor["index"] for tensor in interpreter.get_output_details()]
+    found = {}
+    while ahead:
+        index = ahead.pop()
+        if index in makers and index not in inside and makers[index]["index"] not in found:
+            found[makers[index]["index"]] = makers[index]["op_name"]
+            ahead += [int(i) for i in makers[index]["inputs"] if i >= 0]
+    return Counter(found.values())
+
+
+@pytest.mark.parametrize("precision", [FP32, INT8])
+def test_what_the_interpreter_runs_is_told_from_what_xnnpack_runs(precision: str, tmp_path: Path) -> None:
+    pytest.importorskip("ai_edge_quantizer")
+    kind = ProbeKind("tflite", precision)
+    seen: Counter[str] = Counter()
+    more = [ProbeNet("plain", 69), ProbeNet("residual", 42), ProbeNet("branched", 40)]
+    for net in write_probes(tmp_path / "probes", [*NETS, *more], kind):
+        marked = [k for k in kernels_in(net, kind) if k.shape.get("form") == INTERPRETED]
+        told = Counter(kernel.ops[-1] for kernel in marked)
+        assert told == left_out(tmp_path / "probes" / f"{net.name}.tflite"), net.name
+        seen += told
+    assert seen
+
+
+def test_windows_that_xnnpack_has_no_kernel_for_have_a_form_of_their_own() -> None:
+    windows = [k for seed in range(5, 60, 11) for k in kernels_in(ProbeNet("separable", seed), ProbeKind("tflite"))]
+    depthwise = [k for k in windows if k.kind == "depthwise"]
+    assert {k.shape["kernel"] > 5 for k in depthwise} == {True, False}
+    assert all((k.shape["form"] == LARGE_WINDOW) == (k.shape["kernel"] > 5) for k in depthwise)
