@@ -5,6 +5,7 @@ docs/decisions/0015 says why accelerate.
 """
 
 import os
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -18,6 +19,7 @@ from eetool.model.early_exit import Answers, EarlyExitNet
 
 CPU = "cpu"
 _KINDS = (CPU, "cuda", "mps")
+_LETTING_GO_SECONDS = 0.5
 _PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 Run = Callable[[Tensor], Answers]
@@ -99,6 +101,9 @@ class Accelerated(Engine):
     def close(self) -> None:
         """Leave the group of processes."""
         self._accelerator.wait_for_everyone()
+        # Gloo's threads take the interpreter's lock to let go of their last tensors; the group's end waits for these
+        # threads and holds that lock (github.com/pytorch/pytorch/issues/56297). Asleep we do not hold it.
+        time.sleep(_LETTING_GO_SECONDS)
         self._accelerator.end_training()
 
 
