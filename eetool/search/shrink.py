@@ -3,10 +3,15 @@
 Every step trains the largest network on the labels, and the smallest and a few random ones on the largest's answers
 (universally slimmable networks, arXiv 1903.05134). In the first third of the run random networks differ in kernels
 alone, then in depths too, then in everything (Once-for-All's order, arXiv 1908.09791).
+
+A linear exit at every place where a candidate may have one learns along (deep supervision, arXiv 1409.5185) and is
+thrown away at the end: features that were made for the last layer alone are worth little to branches, and candidates
+would be judged by networks unlike those that full training, which is joint, makes of them.
 """
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +24,7 @@ from torch.nn import functional
 from eetool.data.augment import augment, draw
 from eetool.errors import ArtefactError, DivergedError, UsageError
 from eetool.model.checkpoint import load_tensors, serialise
+from eetool.model.early_exit import captured
 from eetool.model.references import build
 from eetool.model.supernet import Supernet
 from eetool.progress import SILENT, Progress
@@ -27,7 +33,7 @@ from eetool.search.data import SearchData
 from eetool.search.space import Genome, Space, key_of
 from eetool.train.loop import lay_out, one_cycle
 
-FORMAT, RESUME_FORMAT = "eetool-supernet/1", "eetool-supernet-resume/1"
+FORMAT, RESUME_FORMAT = "eetool-supernet/1", "eetool-supernet-resume/2"
 _RANDOM_NETWORKS = 2  # beside the largest and the smallest
 _SHAPES = 512  # networks whose build is kept
 _MOMENTUM, _WEIGHT_DECAY, _CLIP = 0.9, 1e-4, 5.0
@@ -41,6 +47,7 @@ class Shrinking:
     batch_size: int = 128
     learning_rate: float = 0.1
     seed: int = 0
+    exit_weight: float = 0.3  # of the loss at each place for an exit, beside the last layer's
 
 
 def train_supernet(
@@ -74,6 +81,37 @@ def train_supernet(
     state_file.unlink(missing_ok=True)
 
 
+class _Exits(nn.Module):
+    """A linear exit behind the mean over pixels, for every place of a space; smaller networks read leading channels."""
+
+    def __init__(self, supernet: Supernet, space: Space, data: SearchData) -> None:
+        super().__init__()
+        self.space = space
+        taps = self.taps(space.largest())
+        with torch.no_grad(), captured(supernet.network.eval(), taps) as at:
+            supernet(data.learn.normalise(data.learn.images[:1]))
+        self.heads = nn.ModuleList(nn.Linear(_width(at[tap]), len(data.classes)) for tap in taps)
+
+    def taps(self, genome: Genome) -> tuple[str, ...]:
+        """The deepest tap of every place."""
+        return tuple(choices[0] for choices in self.space.make(genome).sites)
+
+    def loss(self, features: Sequence[Tensor], target: Tensor) -> Tensor:
+        """Sum over places, of features (N, C, H, W) or (N, T, C) each, the first place first."""
+        means = [x.mean((2, 3)) if x.ndim == 4 else x.mean(1) for x in features]
+        logits = [_classify(head, mean) for head, mean in zip(self.heads, means, strict=False)]  # fewer where smaller
+        return sum((functional.cross_entropy(each, target) for each in logits), target.new_zeros(()))
+
+
+def _classify(head: nn.Module, mean: Tensor) -> Tensor:
+    weight, bias = head.get_parameter("weight"), head.get_parameter("bias")
+    return functional.linear(mean, weight[:, : mean.shape[1]], bias)
+
+
+def _width(features: Tensor) -> int:
+    return features.shape[1 if features.ndim == 4 else -1]
+
+
 class _Run:
     """One training run under way."""
 
@@ -82,13 +120,15 @@ class _Run:
     ) -> None:
         self.supernet, self.space, self.data, self.settings, self.device = supernet, space, data, settings, device
         self.backbones = space.backbones
-        decay = [p for p in supernet.parameters() if p.ndim > 1]
-        plain = [p for p in supernet.parameters() if p.ndim <= 1]
+        self.exits = _Exits(supernet, self.backbones, data).to(device)
+        self.parameters = [*supernet.parameters(), *self.exits.parameters()]
+        decay = [p for p in self.parameters if p.ndim > 1]
+        plain = [p for p in self.parameters if p.ndim <= 1]
         groups = [{"params": decay, "weight_decay": _WEIGHT_DECAY}, {"params": plain, "weight_decay": 0.0}]
         self.optimizer = torch.optim.SGD(groups, lr=0.0, momentum=_MOMENTUM, nesterov=True)
         self.steps = math.ceil(len(data.learn.labels) / settings.batch_size)
         told = [space.backbones.hash, data.name, len(data.learn.labels), settings.epochs, settings.batch_size]
-        self.header = json.dumps([*told, settings.learning_rate, settings.seed])
+        self.header = json.dumps([*told, settings.learning_rate, settings.seed, settings.exit_weight])
         self._shapes: dict[str, nn.Module] = {}
 
     def epoch(self, epoch: int, advance: Any) -> None:
@@ -111,17 +151,23 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * one_cycle(position)
         self.optimizer.zero_grad(set_to_none=True)
-        logits = self.supernet(images)
-        loss = functional.cross_entropy(logits, labels)
+        logits, loss = self._answer(self.supernet.network, self.backbones.largest(), images, labels)
         if not math.isfinite(loss.item()):
             raise DivergedError(f"the loss of the supernet became {loss.item()}", "Give a lower learning rate.")
         loss.backward()  # type: ignore[no-untyped-call]
         target = torch.softmax(logits.detach(), 1)
         for genome in (self._smallest(position), *(self._random(position, rng) for _ in range(_RANDOM_NETWORKS))):
-            answer = self.supernet.run(self._shape(genome), images)
-            functional.cross_entropy(answer, target).backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.supernet.parameters(), _CLIP)
+            self._answer(self._shape(genome), genome, images, target)[1].backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.parameters, _CLIP)
         self.optimizer.step()
+
+    def _answer(self, shape: nn.Module, genome: Genome, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (N, classes) of a genome's network, and its loss with that of the exits."""
+        taps = self.exits.taps(genome)
+        with captured(shape, taps) as at:
+            logits = self.supernet.run(shape, images)
+        loss = functional.cross_entropy(logits, target)
+        return logits, loss + self.settings.exit_weight * self.exits.loss([at[tap] for tap in taps], target)
 
     def _shape(self, genome: Genome) -> nn.Module:
         """The backbone of a genome without memory for its weights, to which those of the supernet are lent.
@@ -152,7 +198,8 @@ class _Run:
 
     def state(self, epochs: int) -> dict[str, Any]:
         """All that is needed to go on after `epochs` epochs."""
-        tensors = {"net": self.supernet.state_dict(), "optimizer": self.optimizer.state_dict()}
+        tensors = {"net": self.supernet.state_dict(), "exits": self.exits.state_dict()}
+        tensors |= {"optimizer": self.optimizer.state_dict()}
         return {"format": RESUME_FORMAT, "run": self.header, "epoch": epochs, **tensors}
 
     def restore(self, path: Path) -> int:
@@ -163,6 +210,7 @@ class _Run:
                 f"{path} holds an interrupted supernet of other settings, data or space", "Repeat them, or remove it."
             )
         self.supernet.load_state_dict(stored["net"])
+        self.exits.load_state_dict(stored["exits"])
         self.optimizer.load_state_dict(stored["optimizer"])
         return int(stored["epoch"])
 
