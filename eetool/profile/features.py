@@ -1,10 +1,11 @@
 """What decides how long a kernel takes, as numbers that a regression can use."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
-from eetool.profile.kernel import FP32, INT8, Kernel, complete, work
+from eetool.profile.kernel import FP32, INT8, MELTED, NO_ACTIVATION, PASS, Kernel, complete, work
 
 _ALIGNMENT = 4  # input channels that are no multiple of this keep a convolution out of blocks of channels
 
@@ -13,7 +14,7 @@ def linear_terms(kernel: Kernel, channel_block: int) -> np.ndarray:
     """(4,): 1, millions of MACs with channels rounded up to blocks, megabytes of tensors, megabytes of weights."""
     done = work(kernel)
     macs = done.macs * _rounding(kernel, _block_of(kernel, channel_block))
-    moved = done.read_bytes + done.written_bytes
+    moved = done.read_bytes + done.written_bytes * (1 + _has_pass(kernel.shape))
     return np.array([1.0, macs / 1e6, moved / 1e6, done.weight_bytes / 1e6])
 
 
@@ -86,7 +87,7 @@ def _conv(s: dict[str, int], block: int) -> list[float]:
         _log(s["groups"]),
         2.0 * float(area == 1),
         1.0 * float(s["stride"] > 1),
-        0.5 * s["activation"],
+        *_activated(s),
         0.5 * s["add"],
         _MARK * float(in_blocks),
         _MARK * float(in_blocks and inner < block),
@@ -99,6 +100,14 @@ def _conv(s: dict[str, int], block: int) -> list[float]:
             for wide in (8, 16)
         ),
     ]
+
+
+def _activated(s: Mapping[str, int]) -> tuple[float, float]:
+    return 0.5 * float(s["activation"] > NO_ACTIVATION), float(max(0, s["activation"] - MELTED))
+
+
+def _has_pass(shape: Mapping[str, int]) -> bool:
+    return shape.get("activation", NO_ACTIVATION) >= PASS
 
 
 def _row_steps(s: dict[str, int]) -> float:
@@ -117,7 +126,7 @@ def _depthwise(s: dict[str, int], block: int) -> list[float]:
     area = s["kernel"] * s["kernel_w"]
     return [
         *(_log(s["channels"]), _log(s["out_height"]), _log(s["out_width"]), _log(area)),
-        *(1.0 * float(s["stride"] > 1), 0.5 * s["activation"], _MARK * float(plain)),
+        *(1.0 * float(s["stride"] > 1), *_activated(s), _MARK * float(plain)),
         0.0 if block > 1 or s["form"] else 2.0 * math.log2(1 + _ONE_BY_ONE * (s["channels"] % _VECTOR) / s["channels"]),
     ]
 

@@ -16,6 +16,7 @@ The sizes a kind must have, and those it may have (absent means the value that s
     softmax      rows columns
     other        elements; reads=elements
 
+`activation` is 1 where it is a part of the kernel, 2 where it goes over the output once more, 3 with exponentials.
 `blocked` is 1 where it works on tensors in blocks of channels. `height` and `width` are those of the input. Everything
 is at batch 1; `rows` counts positions of a sequence. All but `other` may have form=0: which of several algorithms the
 runtime has for the kind (`FORMS`), whose times tell nothing of each other.
@@ -56,6 +57,8 @@ OPTIONAL: dict[str, dict[str, int]] = {
 # Run by the interpreter and not by XNNPACK; a window of more taps than there are depthwise kernels for; a mean where
 # others take the maximum; between float and int8; a copy side by side, out of, or into something larger; resized.
 FORMS = ("usual", "interpreted", "large_window", "average", "converted", "joined", "cut", "padded", "resized")
+# Activations of a convolution: none, a part of it, or a pass of its own over the output, without or with exponentials.
+NO_ACTIVATION, MELTED, PASS, EXPONENTIAL_PASS = range(4)
 USUAL, INTERPRETED, LARGE_WINDOW, AVERAGE, CONVERTED, JOINED, CUT, PADDED, RESIZED = range(len(FORMS))
 KINDS = tuple(REQUIRED)
 FP32, INT8 = "fp32", "int8"

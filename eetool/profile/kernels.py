@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from eetool.profile.channels_last import channels_last
-from eetool.profile.fuse import INTO_BLOCKS, OUT_OF_BLOCKS, Step, fuse
+from eetool.profile.fuse import ACTIVATIONS, INTO_BLOCKS, OUT_OF_BLOCKS, Step, fuse
 from eetool.profile.graph import Graph, read_graph, without_repeats
-from eetool.profile.kernel import AVERAGE, CONVERTED, CUT, FP32, INT8, JOINED, Kernel
+from eetool.profile.kernel import AVERAGE, CONVERTED, CUT, EXPONENTIAL_PASS, FP32, INT8, JOINED, PASS, Kernel
 
 _LIGHT = (
     *("Add", "Sub", "Mul", "Div", "Neg", "Abs", "Relu", "LeakyRelu", "PRelu", "Clip", "Min", "Max", "Where", "Sqrt"),
@@ -85,13 +85,21 @@ def _conv(step: Step, graph: Graph) -> tuple[str, Sizes]:
     groups, channels = int(step.node.attributes.get("group", 1)), read[1]
     common = {
         **{"height": height, "width": width, "kernel": kernel[0], "kernel_w": kernel[1]},
-        **{"stride": int(max(step.node.attributes.get("strides", [1]))), "activation": int(step.activation)},
+        **{"stride": int(max(step.node.attributes.get("strides", [1]))), "activation": _activation(step)},
         **{"out_height": out_height, "out_width": out_width},
     }
     if groups > 1 and groups == channels and not step.added:
         return "depthwise", {"channels": channels, "multiplier": weights[0] // channels, **common}
     sizes = {"in_channels": channels, "out_channels": weights[0], "groups": groups, "add": int(step.added)}
     return "conv", {**sizes, **common}
+
+
+def _activation(step: Step) -> int:
+    """0 for none. In blocks nothing but Relu is a part of the convolution: others go over what it wrote once more."""
+    melted = [op for op in step.ops if op in ACTIVATIONS]
+    if not step.blocked or not melted or melted[-1] == "Relu":
+        return int(step.activation)
+    return EXPONENTIAL_PASS if melted[-1] in ("Sigmoid", "Tanh") else PASS
 
 
 def _sides(shape: tuple[int, ...], flat: bool) -> tuple[int, int]:

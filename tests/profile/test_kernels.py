@@ -4,12 +4,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from onnx_graphs import NETWORK, channel_block, counted, model, optimised, save
+from onnx_graphs import CONV, NETWORK, channel_block, counted, model, optimised, save
 
 from eetool.errors import ArtefactError
 from eetool.profile.fuse import fuse
 from eetool.profile.graph import of_model, read_graph
-from eetool.profile.kernel import complete
+from eetool.profile.kernel import EXPONENTIAL_PASS, MELTED, PASS, complete
 from eetool.profile.kernels import detect, kernels_of, named_unknown, total_macs
 from eetool.profile.probe_graphs import ProbeKind, kernels_in, write_probes
 from eetool.profile.probes import ProbeNet
@@ -135,3 +135,18 @@ def test_files_that_are_refused(tmp_path: Path, content: bytes | None, message: 
         path.write_bytes(content)
     with pytest.raises(ArtefactError, match=message):
         detect(path)
+
+
+@pytest.mark.parametrize(
+    ("activation", "alone", "in_blocks"),
+    [("Relu (c)", MELTED, MELTED), ("Clip (c, low, high)", MELTED, PASS), ("Sigmoid (c)", MELTED, EXPONENTIAL_PASS)],
+)
+def test_in_blocks_an_activation_but_relu_is_a_pass_of_its_own(activation: str, alone: int, in_blocks: int) -> None:
+    text = (
+        '<ir_version: 8, opset_import: ["" : 18]> one (float[1,16,8,8] x) => (float[1,16,8,8] y) '
+        f"{{ c = Conv {CONV} (x, w) y = {activation} }}"
+    )
+    graph = of_model(model(text, {"w": (16, 16, 3, 3)}), "one")
+    for block, expected in ((1, alone), (8, in_blocks)):
+        (conv,) = (kernel for kernel in kernels_of(graph, block) if kernel.kind == "conv")
+        assert conv.shape["activation"] == expected
