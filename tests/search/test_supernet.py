@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from eetool.data.sources import Source
 from eetool.errors import ArtefactError, UsageError
+from eetool.model.checkpoint import load_tensors
+from eetool.model.early_exit import captured
 from eetool.model.ofa import load_ofa
 from eetool.model.references import build
 from eetool.model.references.record import float_input
@@ -19,7 +21,7 @@ from eetool.model.supernet import Supernet, recalibrate
 from eetool.progress import Advance, Progress
 from eetool.search.data import SearchData, search_data
 from eetool.search.evaluate import largest_network
-from eetool.search.shrink import Shrinking, load_supernet, save_supernet, train_supernet
+from eetool.search.shrink import RESUME_FORMAT, Shrinking, load_supernet, save_supernet, train_supernet
 from eetool.search.space import Genome, Space
 from eetool.search.spaces import mobilenetv3, mobilenetv3_cifar, resnet
 
@@ -157,6 +159,29 @@ def test_training_helps_small_networks_too(data: SearchData, tmp_path: Path) -> 
         with torch.no_grad():
             right = (candidate(data.judge.images).argmax(1) == data.judge.labels).float().mean()
         assert right > 0.25, genome  # chance is 0.1
+
+
+def test_linear_exits_learn_along_for_networks_of_all_sizes(data: SearchData, tmp_path: Path) -> None:
+    space = small_spaces.mobile()
+    torch.manual_seed(0)
+    supernet = Supernet(largest_network(space, data))
+    settings, steps = Shrinking(epochs=7, batch_size=64, learning_rate=0.3), -(-len(data.learn.labels) // 64)
+    with pytest.raises(KeyboardInterrupt):
+        train_supernet(supernet, space, data, settings, tmp_path / "state", progress=_Stops(6 * steps + 1))
+    stored = load_tensors(tmp_path / "state", RESUME_FORMAT)
+    supernet.load_state_dict(stored["net"])
+    for genome in (space.smallest(), space.largest()):
+        made = space.network(genome)
+        candidate = build(made.backbone, data.inputs, 10, made.config)
+        supernet.hand_down(candidate)
+        recalibrate(candidate, data.batches(2, 64))
+        for place, taps in enumerate(space.make(genome).sites):
+            with torch.no_grad(), captured(candidate, taps[:1]) as at:
+                candidate(data.judge.images)
+            means = at[taps[0]].mean((2, 3))  # (n, C, H, W) -> (n, C)
+            weight, bias = (stored["exits"][f"heads.{place}.{part}"] for part in ("weight", "bias"))
+            answers = (means @ weight[:, : means.shape[1]].T + bias).argmax(1)
+            assert (answers == data.judge.labels).float().mean() > 0.25, (genome, place)  # chance is 0.1
 
 
 def test_a_supernet_is_of_one_space_and_of_its_data(data: SearchData, tmp_path: Path) -> None:
