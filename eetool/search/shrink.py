@@ -90,16 +90,16 @@ class _Exits(nn.Module):
         taps = self.taps(space.largest())
         with torch.no_grad(), captured(supernet.network.eval(), taps) as at:
             supernet(data.learn.normalise(data.learn.images[:1]))
-        self.heads = nn.ModuleList(nn.Linear(_width(at[tap]), len(data.classes)) for tap in taps)
+        self.heads = nn.ModuleList(nn.Linear(_mean(at[tap]).shape[1], len(data.classes)) for tap in taps)
 
     def taps(self, genome: Genome) -> tuple[str, ...]:
         """The deepest tap of every place."""
         return tuple(choices[0] for choices in self.space.make(genome).sites)
 
     def loss(self, features: Sequence[Tensor], target: Tensor) -> Tensor:
-        """Sum over places, of features (N, C, H, W) or (N, T, C) each, the first place first."""
-        means = [x.mean((2, 3)) if x.ndim == 4 else x.mean(1) for x in features]
-        logits = [_classify(head, mean) for head, mean in zip(self.heads, means, strict=False)]  # fewer where smaller
+        """Sum over places, of features (N, C, H, W), (N, T, C) or (N, C) each, the first place first."""
+        places = zip(self.heads, features, strict=False)  # a smaller network may have fewer
+        logits = [_classify(head, _mean(x)) for head, x in places]
         return sum((functional.cross_entropy(each, target) for each in logits), target.new_zeros(()))
 
 
@@ -108,8 +108,9 @@ def _classify(head: nn.Module, mean: Tensor) -> Tensor:
     return functional.linear(mean, weight[:, : mean.shape[1]], bias)
 
 
-def _width(features: Tensor) -> int:
-    return features.shape[1 if features.ndim == 4 else -1]
+def _mean(features: Tensor) -> Tensor:
+    """Over pixels or tokens: (N, C)."""
+    return features.mean((2, 3)) if features.ndim == 4 else features.mean(1) if features.ndim == 3 else features
 
 
 class _Run:
@@ -198,9 +199,9 @@ class _Run:
 
     def state(self, epochs: int) -> dict[str, Any]:
         """All that is needed to go on after `epochs` epochs."""
-        tensors = {"net": self.supernet.state_dict(), "exits": self.exits.state_dict()}
-        tensors |= {"optimizer": self.optimizer.state_dict()}
-        return {"format": RESUME_FORMAT, "run": self.header, "epoch": epochs, **tensors}
+        learned = {"net": self.supernet.state_dict(), "exits": self.exits.state_dict()}
+        told = {"format": RESUME_FORMAT, "run": self.header, "epoch": epochs}
+        return {**told, **learned, "optimizer": self.optimizer.state_dict()}
 
     def restore(self, path: Path) -> int:
         """Load the state of an interrupted run; returns the number of epochs that it finished."""
