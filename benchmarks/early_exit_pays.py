@@ -1,14 +1,16 @@
 """Does early exit pay, by the clock, against static networks? Every experiment from a data path, resumable.
 
     python benchmarks/early_exit_pays.py --data cifar10:DIR --out FOLDER [--weights FOLDER] [--only ARM …]
+    python benchmarks/early_exit_pays.py --data cifar10:DIR --out FOLDER --train-only [--jobs N] [--torch-device cuda]
     python benchmarks/early_exit_pays.py --data cifar10:DIR --out FOLDER --report summary.md
 
 --data is cifar10, cifar100 or svhn, each with or without :DIR, or any other source of 3×32×32 images. Each arm is a row
 of `eetool` commands whose outputs lie in FOLDER; what is there already is not made again, and an interrupted training
 goes on. --weights holds pretrained CIFAR ResNets (`*_resnet20.safetensors` and so on): these saw all training images,
 so thresholds are fitted on half of the test set. Without --weights the static family is trained here, with the budget
-of everything else, and training images are held out. Prints one JSON document, which also lies in FOLDER/results.json;
---report writes what it holds as Markdown and runs nothing.
+of everything else, and training images are held out. --train-only makes the models and stops, --jobs of them at a time:
+train on a machine with a GPU, take FOLDER to the one whose clock counts, and repeat the line there without it. Prints
+one JSON document, which also lies in FOLDER/results.json; --report writes what it holds as Markdown and runs nothing.
 """
 
 import argparse
@@ -17,7 +19,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,18 +42,30 @@ STATIC = ("resnet20", "resnet32", "resnet44", "resnet56")
 DEEPEST = "resnet56"
 DROPS = "0.1,0.25,0.5,0.75,1,1.5,2,2.5,3,4,5"
 AGREEMENTS = (97.15, 93.62)  # of PTEENet's own table, in percent
-# Shared trunk at 16×16 pixels; the first exit has a small network of its own, later ones less and less.
-NETWORK = "resnet-16x0-32x1-64x2s-128x2-256x2"
-TAPS = "stage1.0,stage2.0,stage3.0"
-STRONG = ("max2,conv3-64,conv3-64,max2,conv3-128,conv3-128", "max2,conv3-128,max2,conv3-256", "max2,conv3-192")
-# Static networks of the same architecture: narrower and shallower.
+# A shallow trunk whose first exit has a small network of its own, and a deep end that few inputs need to pay for.
+NETWORK = "resnet-16x0-32x1-64x2s-128x1s-256x2"
+TAPS = "stage1.0,stage2.0,stage2.1,stage3.0"
+STRONG = (
+    "max2,conv3-64,conv3-64,max2,conv3-128,conv3-128",
+    "max2,conv3-96,max2,conv3-192",
+    "max2,conv3-128,max2,conv3-256",
+    "max2,conv3-192,max2,conv3-256",
+)
+WEIGHTS = "0.6,0.6,0.7,0.8,1"
+# Static networks of the same architecture: shallower and narrower; beside them the whole one without exits.
 OWN_FAMILY = (
     "resnet-16x0-32x1-64x1-128x1",
-    "resnet-16x0-32x1-48x1s-96x1-192x1",
-    "resnet-16x0-32x1-64x1s-128x1-256x1",
+    "resnet-16x0-32x1-64x1s-128x1",
+    "resnet-16x0-32x1-64x2s-128x2",
+    "resnet-16x0-24x1-48x2s-96x1s-192x2",
     NETWORK,
 )
-SMALL = "max2,conv3-32,max2,conv3-64"
+# What branches are compared on: smaller, as there are six of them.
+COMPARED = "resnet-16x0-32x1-64x2s-128x2"
+COMPARED_TAPS = "stage1.0,stage2.0,stage2.1"
+KINDS = {"strong": STRONG[:3], "linear": ("linear",) * 3}
+# On the frozen ResNet: how many exits, and of what.
+FROZEN = {"frozen": (7, "max2,conv3-32,max2,conv3-64"), "frozen-strong": (4, "max2,conv3-32,max2,conv3-64,conv3-64")}
 SEEDS = 3
 
 
@@ -70,6 +86,10 @@ class Bench:
     out: Path
     weights: Path | None
     epochs: int
+    batch_size: int
+    learning_rate: float
+    precision: str
+    erase: int
     threads: int
     teacher: bool
     torch_device: str
@@ -91,17 +111,20 @@ class Bench:
 
     def budget(self, epochs: int) -> tuple[object, ...]:
         """What every training has."""
-        device = ("--threads", self.threads, "--torch-device", self.torch_device)
-        return ("--data", self.data, "--epochs", epochs, "--batch-size", 128, *device)
+        device = ("--threads", self.threads, "--torch-device", self.torch_device, "--mixed-precision", self.precision)
+        steps = ("--epochs", epochs, "--batch-size", self.batch_size, "--learning-rate", self.learning_rate)
+        return ("--data", self.data, "--erase", self.erase, *steps, *device)
 
-    def train(self, output: str, network: str, *options: object) -> Path:
-        """Train a network on the data, with the budget that all of them have."""
+    def train(self, output: str, network: str, *options: object, share: float = 1) -> Path:
+        """Train a network on the data, with the budget that all of them have, or a `share` of its epochs."""
         more = ("--teacher", self.a_teacher(), "--teacher-views", 8, "--distill-share", 0.3) if self.teacher else ()
-        return self.run(output, "train", network, "--recipe", "distill", *self.budget(self.epochs), *more, *options)
+        budget = self.budget(max(1, round(share * self.epochs)))
+        return self.run(output, "train", network, "--recipe", "distill", *budget, *more, *options)
 
     def trained(self, name: str) -> Path:
         """A static network of the field, trained here without a teacher."""
-        return self.run(f"{name}.pt", "train", name, "--recipe", "joint", *self.budget(self.epochs), "--exits", 0)
+        budget = self.budget(max(1, self.epochs // 3))
+        return self.run(f"{name}.pt", "train", name, "--recipe", "joint", *budget, "--exits", 0)
 
     def backbone(self, name: str) -> Backbone:
         """A network to put exits on: pretrained where there are weights, else trained here."""
@@ -166,22 +189,38 @@ class Bench:
 
 
 def frozen(bench: Bench) -> dict[str, Any]:
-    """Seven small branches on the deepest ResNet, which stays as it is."""
-    model = on(bench, bench.backbone(DEEPEST), "frozen", "frozen")
-    return bench.judged(model, bench.static(), "--max-accuracy-drop", 0.5)
+    """Many small branches on the deepest ResNet, which stays as it is, and fewer that are stronger."""
+    judged = {model.stem: model for model in frozen_networks(bench)}
+    return {name: bench.judged(m, bench.static(), "--max-accuracy-drop", 0.5) for name, m in judged.items()}
+
+
+def frozen_networks(bench: Bench) -> list[Path]:
+    """One of each kind."""
+    backbone = bench.backbone(DEEPEST)
+    return [on(bench, backbone, name, "frozen", *exits) for name, exits in FROZEN.items()]
 
 
 def confidence(bench: Bench) -> dict[str, Any]:
     """PTEENet: learned confidences with the backbone's own answers for targets, and max softmax on the same nets."""
     found = {}
-    for name in (DEEPEST, bench.densenet, bench.vgg):
-        backbone = bench.backbone(name)
-        model = on(bench, backbone, f"confidence-{name}", "confidence", "--targets", "backbone")
+    for name in confidence_backbones(bench):
+        model = confidence_network(bench, name)
         found[name] = {
             "learned": bench.judged(model, bench.static() if name == DEEPEST else [], "--score", "learned"),
             "agreement": {score: agreement(bench, model, score) for score in ("learned", "max_softmax")},
         }
     return found
+
+
+def confidence_backbones(bench: Bench) -> tuple[str, ...]:
+    """One of each family."""
+    return DEEPEST, bench.densenet, bench.vgg
+
+
+def confidence_network(bench: Bench, name: str) -> Path:
+    """The backbone `name` with exits that learn how sure they are."""
+    backbone, exits = bench.backbone(name), FROZEN["frozen"]
+    return on(bench, backbone, f"confidence-{name}", "confidence", *exits, "--targets", "backbone")
 
 
 def dominates(bench: Bench) -> dict[str, Any]:
@@ -191,21 +230,25 @@ def dominates(bench: Bench) -> dict[str, Any]:
 
 def own_family(bench: Bench) -> dict[str, Any]:
     """The same network against static ones of its own architecture, with the same budget."""
-    nets = [bench.train(f"static-{i}.pt", network, "--exits", 0) for i, network in enumerate(OWN_FAMILY)]
+    nets = [own_static(bench, i) for i in range(len(OWN_FAMILY))]
     bundles = [bench.run(f"{net.stem}.eebundle", "export", net) for net in nets]
     return bench.raced("own-family", bench.bundled(main_network(bench))[1], bundles)
 
 
+def own_static(bench: Bench, index: int) -> Path:
+    """One of the static networks of the main network's architecture."""
+    return bench.train(f"static-{index}.pt", OWN_FAMILY[index], "--exits", 0)
+
+
 def branch_strength(bench: Bench) -> dict[str, Any]:
     """Strong branches and linear ones at equal training budget, three seeds each (AEBNAS's claim)."""
-    found: dict[str, Any] = {}
-    for kind, branches in (("strong", STRONG), ("linear", ("linear",) * len(STRONG))):
-        given = [part for branch in branches for part in ("--branch", branch)]
-        models = [
-            bench.train(f"{kind}-{seed}.pt", NETWORK, "--at", TAPS, *given, "--seed", seed) for seed in range(SEEDS)
-        ]
-        found[kind] = [bench.judged(model, []) for model in models]
-    return found
+    return {kind: [bench.judged(compared(bench, kind, seed), []) for seed in range(SEEDS)] for kind in KINDS}
+
+
+def compared(bench: Bench, kind: str, seed: int) -> Path:
+    """The smaller network with branches of a kind."""
+    given = [part for branch in KINDS[kind] for part in ("--branch", branch)]
+    return bench.train(f"{kind}-{seed}.pt", COMPARED, "--at", COMPARED_TAPS, *given, "--seed", seed, share=0.3)
 
 
 def certificates(bench: Bench) -> dict[str, Any]:
@@ -224,13 +267,13 @@ def certificates(bench: Bench) -> dict[str, Any]:
 def main_network(bench: Bench) -> Path:
     """The network made for exits."""
     branches = [part for branch in STRONG for part in ("--branch", branch)]
-    return bench.train("main.pt", NETWORK, "--at", TAPS, *branches, "--exit-weights", "0.7,0.7,0.8,1")
+    return bench.train("main.pt", NETWORK, "--at", TAPS, *branches, "--exit-weights", WEIGHTS)
 
 
-def on(bench: Bench, backbone: Backbone, stem: str, recipe: str, *options: object) -> Path:
+def on(bench: Bench, backbone: Backbone, stem: str, recipe: str, exits: int, branch: str, *options: object) -> Path:
     """A backbone as it is, with trained exits on it."""
-    budget = bench.budget(max(1, bench.epochs // 4))
-    given = ("--weights", backbone.weights, *backbone.options, "--exits", 7, "--branch", SMALL, "--recipe", recipe)
+    budget = bench.budget(max(1, bench.epochs // 5))
+    given = ("--weights", backbone.weights, *backbone.options, "--exits", exits, "--branch", branch, "--recipe", recipe)
     return bench.run(f"{stem}.pt", "train", backbone.name, *budget, *given, *options)
 
 
@@ -298,6 +341,28 @@ ARMS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "branch-strength": branch_strength,
     "certificates": certificates,
 }
+# The longest first.
+MODELS: dict[str, Callable[[Bench], list[Callable[[], object]]]] = {
+    "dominates": lambda bench: [partial(main_network, bench)],
+    "confidence": lambda bench: [
+        partial(confidence_network, bench, name) for name in confidence_backbones(bench)[::-1]
+    ],
+    "own-family": lambda bench: [partial(own_static, bench, i) for i in reversed(range(len(OWN_FAMILY)))],
+    "frozen": lambda bench: [partial(frozen_networks, bench)],
+    "branch-strength": lambda bench: [partial(compared, bench, k, s) for k in KINDS for s in range(SEEDS)],
+    "certificates": lambda bench: [],  # of the main network
+}
+
+
+def train_all(bench: Bench, arms: list[str], jobs: int) -> None:
+    """Make the models of the arms, `jobs` at a time; raises the first error when all others are done."""
+    bench.backbone(DEEPEST)  # several of them need it
+    if bench.teacher:
+        bench.a_teacher()
+    with ThreadPoolExecutor(jobs) as pool:
+        begun = [pool.submit(make) for arm in MODELS if arm in arms for make in MODELS[arm](bench)]
+    for each in begun:
+        each.result()
 
 
 def main() -> None:
@@ -308,6 +373,10 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=None)
     parser.add_argument("--only", action="append", choices=list(ARMS), default=None)
     parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--learning-rate", type=float, default=0.1)
+    parser.add_argument("--mixed-precision", dest="precision", default="fp32")
+    parser.add_argument("--erase", type=int, default=0, help="side of the square that is erased in training images")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--teacher", action=argparse.BooleanOptionalAction, default=False)
     parser.add_argument("--torch-device", default="cpu")
@@ -315,15 +384,21 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one pass over the images, to see that everything runs")
     parser.add_argument("--densenet", default="densenet40")
     parser.add_argument("--vgg", default="vgg11")
+    parser.add_argument("--train-only", action="store_true", help="make the models and stop")
+    parser.add_argument("--jobs", type=int, default=1, help="with --train-only: how many trainings at a time")
     parser.add_argument("--report", type=Path, default=None, help="write what there is as Markdown")
     options = vars(parser.parse_args())
     only, target = options.pop("only"), options.pop("report")
+    train_only, jobs = options.pop("train_only"), options.pop("jobs")
     bench = Bench(**options)
     bench.out.mkdir(parents=True, exist_ok=True)
     results = bench.out / "results.json"
     found = json.loads(results.read_text(encoding="utf-8")) if results.exists() else {}
     if target is not None:
         target.write_text(report(bench.data.partition(":")[0], found), encoding="utf-8")
+        return
+    if train_only:
+        train_all(bench, list(only or ARMS), jobs)
         return
     for arm in only or ARMS:
         found[arm] = ARMS[arm](bench)

@@ -21,7 +21,7 @@ def report(data: str, found: dict[str, Any]) -> str:
 
 def _where(found: dict[str, Any]) -> dict[str, Any]:
     """Of the first race that there is."""
-    races = [arm for arm in found.values() if "points" in arm]
+    races = [arm for arm in found.values() if "points" in arm] + list(found.get("frozen", {}).values())
     return {"n": races[0]["n"], "machine": races[0]["machine"]} if races else {"n": 0, "machine": "nothing yet"}
 
 
@@ -40,6 +40,13 @@ def _race(race: dict[str, Any]) -> list[str]:
     ]
     headings = ("net", "accuracy %", "drop (95 %)", "mean ms", "/ unsplit", "left at each exit")
     return [*_table(headings, rows), "", f"The verdict of `eetool bench`: {race['verdict']}"]
+
+
+def _races(arm: dict[str, Any]) -> list[str]:
+    parts = []
+    for name, race in arm.items():
+        parts += [f"{name}:", "", *_race(race), ""]
+    return parts[:-1]
 
 
 def _dominance(race: dict[str, Any]) -> list[str]:
@@ -121,7 +128,7 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 _ARMS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     "dominates": ("A network made for exits against the static family", _dominance),
     "own-family": ("The same network against static ones of its own architecture", _dominance),
-    "frozen": ("Exits on a backbone that stays as it is", _race),
+    "frozen": ("Exits on a backbone that stays as it is", _races),
     "confidence": ("Learned confidences (PTEENet)", _confidence),
     "branch-strength": ("Strong branches against linear ones, equal budget, several seeds", _strength),
     "certificates": ("Certificates", _certificates),

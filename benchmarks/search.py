@@ -37,7 +37,7 @@ METHODS = ("aebnas", "nachos", "edanas", "random")
 ARMS = {(b, t): f"branches {b} thresholds {t}" for b in ("searched", "fixed") for t in ("tuned", "fixed")}
 ARMS["searched", "tuned"] = METHODS[0]  # the method itself
 LIMITS = (0.15, 0.3, 0.5)  # of the latency of the largest network, for the part objectives
-PARTS = ("compare", "ablation", "objectives", "workers")
+PARTS = ("train", "compare", "ablation", "objectives", "workers")
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--supernet-epochs", type=int, default=60)
     parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--torch-device", default="cpu", help="where the supernet is trained")
     parser.add_argument("--examples", type=int, default=2048)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--max-latency-ms", type=float, default=None, help="of the part objectives")
@@ -94,6 +95,15 @@ class Bench:
         """One search, not begun."""
         return Search(self.source, load_space(self.o.space), self.target, options)
 
+    def train(self) -> dict[str, Any]:
+        """The supernet, which all other parts need, by itself: on a machine with a GPU, say."""
+        return {"epochs": self.o.supernet_epochs, "sha256": self.prepare(self.search(self.options(0)))}
+
+    def prepare(self, search: Search) -> str:
+        """See `Search.prepare`."""
+        shrinking = Shrinking(self.o.supernet_epochs, self.o.batch_size)
+        return search.prepare(self.supernet, shrinking, device=self.o.torch_device)
+
     def scored(self, label: str, options: Options) -> Scored:
         """A search taken to its end, or what an earlier run of this program left of it."""
         path = self.o.folder / f"{label.replace(' ', '-')}-{options.seed}.json"
@@ -102,7 +112,7 @@ class Bench:
             read = {name: [decode(Candidate, c, ValueError) for c in kept[name]] for name in ("found", "front")}
             return Scored(**read)
         search = self.search(options)
-        digest = search.prepare(self.supernet, Shrinking(self.o.supernet_epochs, self.o.batch_size))
+        digest = self.prepare(search)
         storage = Storage(f"sqlite:///{(self.o.folder / 'studies.db').absolute()}", PULSE)
         found = search.run(storage, f"{label} {options.seed}", digest)
         best = front_of(found, search.objective, options.limits)
@@ -159,7 +169,7 @@ class Bench:
         rows: list[dict[str, Any]] = []
         for seed in self.seeds():
             search = self.search(self.options(seed))
-            search.prepare(self.supernet, Shrinking(self.o.supernet_epochs, self.o.batch_size))
+            self.prepare(search)
             on_test = self.on_test(search)
             found = {o: self.scored(label, self.options(seed, objective=o)).found for o, label in labels.items()}
             for limit in limits:
@@ -175,7 +185,7 @@ class Bench:
     def pace(self, count: int) -> float:
         """Evaluations per hour, one thread each."""
         search = self.search(self.options(0))
-        search.prepare(self.supernet, Shrinking(self.o.supernet_epochs, self.o.batch_size))
+        self.prepare(search)
         database = self.o.folder / f"workers-{count}.db"
         database.unlink(missing_ok=True)
         command = [sys.executable, "-m", "eetool", "search", "--space", self.o.space, "--data", self.o.data]

@@ -51,6 +51,9 @@ _IMAGENET = "0.485,0.456,0.406/0.229,0.224,0.225"
 @click.option(
     "--average", type=FiniteRange(0, 0.99999), default=0.0, show_default=True, help="Decay of averaged weights."
 )
+@click.option(
+    "--erase", type=click.IntRange(0), default=0, show_default=True, help="Erase such a square of every image."
+)
 @click.option("--torch-device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps. Several: torchrun.")
 @click.option(
     "--mixed-precision", "precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32", show_default=True
@@ -219,7 +222,7 @@ def _settings(options: dict[str, Any]) -> Any:
         cost_weight=options["cost_weight"],
     )
     same = ("recipe", "epochs", "seed", "batch_size", "learning_rate", "hold_out")
-    more = ("warm_up", "weight_decay", "precision", "average", "optimizer", "torch_device")
+    more = ("warm_up", "weight_decay", "precision", "average", "optimizer", "torch_device", "erase")
     return Training(**{name: options[name] for name in (*same, *more)}, loss=loss)
 
 

@@ -84,6 +84,7 @@ class Training:
         average: the weights are averaged over steps, exponentially, with this decay; 0 for the last weights.
         optimizer: `sgd` with momentum, or `adamw`, which transformers need.
         torch_device: where it was trained: `cpu`, `cuda`, …
+        erase: side in pixels of the square that was erased in every image; 0 for none.
     """
 
     recipe: str
@@ -98,6 +99,7 @@ class Training:
     average: float = 0.0
     optimizer: str = "sgd"
     torch_device: str = "cpu"
+    erase: int = 0
     loss: LossOptions = LossOptions()
 
 

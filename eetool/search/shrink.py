@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from eetool.data.augment import augment, draw
+from eetool.data.augment import draw
 from eetool.errors import ArtefactError, DivergedError, UsageError
 from eetool.model.checkpoint import load_tensors, serialise
 from eetool.model.early_exit import captured
@@ -84,13 +84,13 @@ def train_supernet(
 class _Exits(nn.Module):
     """A linear exit behind the mean over pixels, for every place of a space; smaller networks read leading channels."""
 
-    def __init__(self, supernet: Supernet, space: Space, data: SearchData) -> None:
+    def __init__(self, supernet: Supernet, space: Space, images: Tensor, classes: int) -> None:
         super().__init__()
         self.space = space
         taps = self.taps(space.largest())
         with torch.no_grad(), captured(supernet.network.eval(), taps) as at:
-            supernet(data.learn.normalise(data.learn.images[:1]))
-        self.heads = nn.ModuleList(nn.Linear(_mean(at[tap]).shape[1], len(data.classes)) for tap in taps)
+            supernet(images)
+        self.heads = nn.ModuleList(nn.Linear(_mean(at[tap]).shape[1], classes) for tap in taps)
 
     def taps(self, genome: Genome) -> tuple[str, ...]:
         """The deepest tap of every place."""
@@ -120,8 +120,10 @@ class _Run:
         self, supernet: Supernet, space: Space, data: SearchData, settings: Shrinking, device: torch.device
     ) -> None:
         self.supernet, self.space, self.data, self.settings, self.device = supernet, space, data, settings, device
+        self.learn = data.learn.to(device)
         self.backbones = space.backbones
-        self.exits = _Exits(supernet, self.backbones, data).to(device)
+        example = self.learn.normalise(self.learn.images[:1])
+        self.exits = _Exits(supernet, self.backbones, example, len(data.classes)).to(device)
         self.parameters = [*supernet.parameters(), *self.exits.parameters()]
         decay = [p for p in self.parameters if p.ndim > 1]
         plain = [p for p in self.parameters if p.ndim <= 1]
@@ -134,18 +136,18 @@ class _Run:
 
     def epoch(self, epoch: int, advance: Any) -> None:
         """One pass, whose randomness depends on the seed and the epoch alone."""
-        examples, settings = self.data.learn, self.settings
+        examples, settings = self.learn, self.settings
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
         torch.manual_seed(settings.seed * 1_000_003 + epoch)
         rng = np.random.default_rng([settings.seed, epoch])
         order = torch.randperm(len(examples.labels), generator=generator)
-        moves = draw(len(examples.labels), generator, examples.mirror)
+        moves = draw(examples.images, generator, examples.mirror).to(self.device)
         self.supernet.train()
-        for step, chosen in enumerate(torch.split(order, settings.batch_size)):
+        for step, chosen in enumerate(torch.split(order.to(self.device), settings.batch_size)):
             position = (epoch * self.steps + step) / (settings.epochs * self.steps)
             if len(chosen) > 1:  # batch normalisation needs two
-                images = examples.normalise(augment(examples.images[chosen], moves[chosen])).to(self.device)
-                self._step(images, examples.labels[chosen].to(self.device), position, rng)
+                images = examples.normalise(examples.batch(chosen, moves))
+                self._step(images, examples.labels[chosen], position, rng)
             advance(1)
 
     def _step(self, images: Tensor, labels: Tensor, position: float, rng: np.random.Generator) -> None:

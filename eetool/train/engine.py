@@ -20,6 +20,7 @@ from eetool.model.early_exit import Answers, EarlyExitNet
 CPU = "cpu"
 _KINDS = (CPU, "cuda", "mps")
 _LETTING_GO_SECONDS = 0.5
+_EXAMPLES_SHARE = 0.2  # of the free memory of a GPU
 _PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 Run = Callable[[Tensor], Answers]
@@ -42,6 +43,10 @@ class Engine:
     def prepare(self, net: EarlyExitNet, optimizer: torch.optim.Optimizer) -> tuple[Run, torch.optim.Optimizer]:
         """What runs `net`, which is moved to the device, and the optimizer to step with."""
         return net.run, optimizer
+
+    def home(self, size: int) -> torch.device:
+        """Where `size` bytes of examples are kept while the network learns from them."""
+        return torch.device(CPU)
 
     def arithmetic(self) -> AbstractContextManager[Any]:
         """The block in which `net` runs."""
@@ -80,11 +85,19 @@ class Accelerated(Engine):
         self._accelerator = Accelerator(cpu=kind == CPU, mixed_precision=_PRECISIONS[precision])
         self.device = self._accelerator.device
         self.index, self.processes = self._accelerator.process_index, self._accelerator.num_processes
+        torch.backends.cudnn.benchmark = True  # shapes are the same in all steps but the last of an epoch
 
     def prepare(self, net: EarlyExitNet, optimizer: torch.optim.Optimizer) -> tuple[Run, torch.optim.Optimizer]:
         """See `Engine.prepare`; gradients are averaged over the processes."""
         whole, prepared = self._accelerator.prepare(_Whole(net), optimizer)
         return lambda inputs: Answers(*whole(inputs)), prepared
+
+    def home(self, size: int) -> torch.device:
+        """With the network, where they leave it most of the memory: moving images then costs next to nothing."""
+        if self.device.type != "cuda":
+            return torch.device(CPU)
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return self.device if size <= free * _EXAMPLES_SHARE else torch.device(CPU)
 
     def arithmetic(self) -> AbstractContextManager[Any]:
         """What was prepared brings its own."""

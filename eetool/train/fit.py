@@ -115,6 +115,8 @@ def fit(
         name, make_tutor = load_teacher(teacher, spec.labels, shape[1:])
         tutor = make_tutor(settings.loss.teacher_views, len(examples.labels))
         settings = replace(settings, loss=replace(settings.loss, teacher=name))
+    if settings.erase and examples.mean is None:
+        raise UsageError(f"{source.name} has no pixels to erase", "Leave --erase out.")
     torch.manual_seed(settings.seed)
     net = build_net(spec)
     if weights is not None:

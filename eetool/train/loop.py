@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,16 @@ class Examples:
         if self.mean is None or self.std is None:
             return images
         return (images.float() / 255 - self.mean[:, None, None]) / self.std[:, None, None]
+
+    @property
+    def device(self) -> torch.device:
+        """Where they lie."""
+        return self.images.device
+
+    def to(self, device: torch.device) -> "Examples":
+        """The same on another torch device."""
+        mean, std = (None if x is None else x.to(device) for x in (self.mean, self.std))
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device), mean=mean, std=std)
 
     def batch(self, chosen: Tensor, moves: Moves) -> Tensor:
         """The examples `chosen` (n,), moved by theirs of `moves` where they are images."""
@@ -120,7 +130,8 @@ class _Run:
         engine: Engine,
     ) -> None:
         lay_out(net, torch.channels_last)  # an eighth faster on processors without bf16
-        self.net, self.examples, self.settings = net, examples, settings
+        self.net, self.settings = net, settings
+        self.examples = examples.to(engine.home(examples.images.nbytes))
         self.teacher, self.progress, self.engine = teacher, progress, engine
         if teacher is not None:
             teacher.to(engine.device)
@@ -142,12 +153,12 @@ class _Run:
         views = settings.loss.teacher_views
         if views:  # the teacher has seen this version of the examples before
             generator.manual_seed(settings.seed * 1_000_003 + epoch % views)
-        moves = draw(len(examples.labels), generator, examples.mirror)
+        moves = draw(examples.images, generator, examples.mirror, settings.erase).to(examples.device)
         self.net.train()
         if self.frozen:
             self.net.backbone.eval()  # its normalisations keep the statistics that its weights were trained with
         tally = _Tally(len(self.net.taps) + 1)
-        for step, chosen in enumerate(torch.split(order, settings.batch_size)):
+        for step, chosen in enumerate(torch.split(order.to(examples.device), settings.batch_size)):
             chosen = self.engine.share(chosen)
             images = examples.batch(chosen, moves)
             answers = self.teacher(images, chosen, epoch) if self.teacher else None

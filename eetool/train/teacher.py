@@ -34,20 +34,21 @@ class Teacher:
         """Logits (n, classes) for uint8 `images` (n, C, H, W), the augmented examples `chosen` (n,) of this epoch."""
         if not self._views:
             return self._answer(images)
-        known = self._answers[epoch % self._views]
+        known, chosen = self._answers[epoch % self._views], chosen.to(self.device)
         if known[chosen].isnan().any():
             known[chosen] = self._answer(images)
         return known[chosen]
 
     def _answer(self, images: Tensor) -> Tensor:
-        inputs = (images.float() * self._scale - self._mean) / self._std
+        inputs = (images.to(self.device).float() * self._scale - self._mean) / self._std
         with torch.no_grad():
-            logits: Tensor = self.net(inputs.to(self.device)).float().cpu()
+            logits: Tensor = self.net(inputs).float()
         return logits
 
     def to(self, device: torch.device) -> None:
         """Answer from another torch device."""
         self.net.to(device)
+        self._mean, self._std, self._answers = (x.to(device) for x in (self._mean, self._std, self._answers))
         self.device = device
 
 

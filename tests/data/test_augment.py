@@ -1,5 +1,7 @@
 """Augmentation moves pixels and does nothing else."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -11,7 +13,7 @@ SHIFTS = range(-4, 5)
 
 
 def augmented(mirror: bool, seed: int = 0) -> Tensor:
-    return augment(IMAGES, draw(len(IMAGES), torch.Generator().manual_seed(seed), mirror))
+    return augment(IMAGES, draw(IMAGES, torch.Generator().manual_seed(seed), mirror))
 
 
 def shifted(image: Tensor, down: int, right: int) -> Tensor:
@@ -41,8 +43,8 @@ def test_every_image_is_itself_shifted_or_mirrored_where_that_is_allowed(mirror:
 
 
 def test_every_shift_is_drawn(digit_of_one: Tensor) -> None:
-    moves = draw(2000, torch.Generator().manual_seed(0), mirror=False)
-    many = augment(digit_of_one.expand(2000, -1, -1, -1), moves)
+    digits = digit_of_one.expand(2000, -1, -1, -1)
+    many = augment(digits, draw(digits, torch.Generator().manual_seed(0), mirror=False))
     found = {tuple(image[0].nonzero()[0].tolist()) for image in many}
     assert found == {(row, column) for row in range(9) for column in range(9)}
 
@@ -63,3 +65,32 @@ def test_the_images_given_stay_as_they_are() -> None:
     before = IMAGES.clone()
     assert augmented(True).shape == IMAGES.shape
     assert torch.equal(IMAGES, before)
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 20])
+def test_a_square_is_erased_that_may_reach_over_an_edge(side: int) -> None:
+    ones = torch.ones(3000, 2, 5, 6)
+    moves = draw(ones, torch.Generator().manual_seed(0), mirror=False, erase=side)
+    still = torch.full_like(moves.shifts, 4)
+    after = augment(ones, replace(moves, shifts=still))
+    middles = set()
+    for image, (row, column) in zip(after, moves.erased.tolist(), strict=True):  # type: ignore[union-attr]
+        expected = torch.ones(2, 5, 6)
+        top, left = row - side // 2, column - side // 2
+        expected[:, max(top, 0) : top + side, max(left, 0) : left + side] = 0
+        assert torch.equal(image, expected)
+        middles.add((row, column))
+    assert len(middles) == 30
+
+
+def test_erasing_changes_no_other_move() -> None:
+    plain, erasing = (draw(IMAGES, torch.Generator().manual_seed(5), True, erase) for erase in (0, 3))
+    assert plain.erased is None
+    assert torch.equal(plain.shifts, erasing.shifts)
+    assert torch.equal(plain.mirrored, erasing.mirrored)
+
+
+def test_moves_of_some_images_are_theirs() -> None:
+    moves = draw(IMAGES, torch.Generator().manual_seed(5), True, erase=2)
+    chosen = torch.tensor([7, 3, 100])
+    assert torch.equal(augment(IMAGES[chosen], moves[chosen]), augment(IMAGES, moves)[chosen])
