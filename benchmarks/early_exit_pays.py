@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from in_front import MIDDLE, InFront, join, three, two
 from pays_report import report
 
 from eetool.data.sources import load_source
@@ -36,7 +37,7 @@ from eetool.tune.calibrate import Calibration, fit_temperature
 from eetool.tune.costs import model_macs
 from eetool.tune.metrics import Thresholds
 from eetool.tune.policy import Labelled, problem_of
-from eetool.tune.thresholds import Problem, cheapest
+from eetool.tune.thresholds import Problem, cautious
 
 STATIC = ("resnet20", "resnet32", "resnet44", "resnet56")
 DEEPEST = "resnet56"
@@ -61,9 +62,9 @@ OWN_FAMILY = (
     NETWORK,
 )
 # What branches are compared on: smaller, as there are six of them.
-COMPARED = "resnet-16x0-32x1-64x2s-128x2"
-COMPARED_TAPS = "stage1.0,stage2.0,stage2.1"
-KINDS = {"strong": STRONG[:3], "linear": ("linear",) * 3}
+COMPARED = "resnet-16x0-32x1-64x1-128x1"
+COMPARED_TAPS = "stage1.0,stage2.0"
+KINDS = {"strong": STRONG[:2], "linear": ("linear",) * 2}
 # On the frozen ResNet: how many exits, and of what.
 FROZEN = {"frozen": (7, "max2,conv3-32,max2,conv3-64"), "frozen-strong": (4, "max2,conv3-32,max2,conv3-64,conv3-64")}
 SEEDS = 3
@@ -106,7 +107,9 @@ class Bench:
             if path.with_name(path.name + ".resume").exists():
                 command.append("--resume")
             print("+", " ".join(command[2:]), file=sys.stderr)
-            subprocess.run(command, check=True, stdout=sys.stderr, env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"})
+            found = os.pathsep.join(filter(None, (str(Path(__file__).parent), os.environ.get("PYTHONPATH"))))
+            environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": found}
+            subprocess.run(command, check=True, stdout=sys.stderr, env=environment)
         return path
 
     def budget(self, epochs: int) -> tuple[object, ...]:
@@ -143,15 +146,15 @@ class Bench:
 
     def static(self) -> list[Path]:
         """Bundles of the static family."""
-        made = []
-        for name in STATIC:
-            backbone = self.backbone(name)
-            model = backbone.weights
-            if model.suffix != ".pt":
-                options = ("--weights", model, *backbone.options, "--epochs", 0, "--exits", 0)
-                model = self.run(f"{name}-pretrained.pt", "train", name, "--data", self.data, *options)
-            made.append(self.run(f"{name}.eebundle", "export", model))
-        return made
+        return [self.run(f"{name}.eebundle", "export", self.whole(name)) for name in STATIC]
+
+    def whole(self, name: str) -> Path:
+        """A static network of the field as a model.pt without exits."""
+        backbone = self.backbone(name)
+        if backbone.weights.suffix == ".pt":
+            return backbone.weights
+        options = ("--weights", backbone.weights, *backbone.options, "--epochs", 0, "--exits", 0)
+        return self.run(f"{name}-pretrained.pt", "train", name, "--data", self.data, *options)
 
     def judged(self, model: Path, against: list[Path], *tuning: object) -> dict[str, Any]:
         """Tune, export and race a model; the document of `eetool bench`, with intervals of the drops."""
@@ -220,12 +223,30 @@ def confidence_backbones(bench: Bench) -> tuple[str, ...]:
 def confidence_network(bench: Bench, name: str) -> Path:
     """The backbone `name` with exits that learn how sure they are."""
     backbone, exits = bench.backbone(name), FROZEN["frozen"]
-    return on(bench, backbone, f"confidence-{name}", "confidence", *exits, "--targets", "backbone")
+    learning = ("--optimizer", "adamw", "--learning-rate", 0.001, "--cost-weight", 1)  # the paper's way, and a price
+    return on(bench, backbone, f"confidence-{name}", "confidence", *exits, "--targets", "backbone", *learning)
 
 
 def dominates(bench: Bench) -> dict[str, Any]:
     """A network made for exits against the static family."""
     return bench.judged(main_network(bench), bench.static())
+
+
+def in_front(bench: Bench) -> dict[str, Any]:
+    """The smallest static network trained here in front of the deepest ResNet, and ResNet-20 between them."""
+    rivals = [*bench.static(), bench.run("static-0.eebundle", "export", own_static(bench, 0))]
+    return {make.__name__: bench.judged(fronted(bench, make), rivals) for make in (two, three)}
+
+
+def fronted(bench: Bench, make: Callable[[], InFront]) -> Path:
+    """Small networks in front; an epoch for the linear exits that read ten logits each."""
+    backbone, together = bench.backbone(DEEPEST), bench.out / f"{make.__name__}.safetensors"
+    front = [own_static(bench, 0), bench.whole(MIDDLE)][: len(make().front)]
+    if not together.exists():
+        join(make, front, bench.whole(DEEPEST), together)
+    taps = ",".join(f"front.{i}" for i in range(len(front)))
+    given = ("--weights", together, *backbone.options, "--at", taps, "--branch", "linear", "--recipe", "frozen")
+    return bench.run(f"{make.__name__}.pt", "train", f"in_front:{make.__name__}", *bench.budget(1), *given)
 
 
 def own_family(bench: Bench) -> dict[str, Any]:
@@ -248,7 +269,7 @@ def branch_strength(bench: Bench) -> dict[str, Any]:
 def compared(bench: Bench, kind: str, seed: int) -> Path:
     """The smaller network with branches of a kind."""
     given = [part for branch in KINDS[kind] for part in ("--branch", branch)]
-    return bench.train(f"{kind}-{seed}.pt", COMPARED, "--at", COMPARED_TAPS, *given, "--seed", seed, share=0.3)
+    return bench.train(f"{kind}-{seed}.pt", COMPARED, "--at", COMPARED_TAPS, *given, "--seed", seed, share=0.2)
 
 
 def certificates(bench: Bench) -> dict[str, Any]:
@@ -301,7 +322,7 @@ def agreement(bench: Bench, model: Path, score: str) -> dict[str, Any]:
     fitted, tested = (problem_of(calibration, split, costs, score) for split in splits[1:])
     found = {}
     for target in AGREEMENTS:
-        cost, errors = tested.evaluate(cheapest(fitted, 100 - target))
+        cost, errors = tested.evaluate(cautious(fitted, 100 - target, standard_errors=1))
         share = cost / float(sum(costs.trunk))
         found[f"{target}"] = {"agreement": 100 * (1 - errors / tested.n), "mean_macs_over_backbone": share}
     return found
@@ -335,6 +356,7 @@ def summary(document: dict[str, Any]) -> dict[str, Any]:
 
 ARMS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "dominates": dominates,
+    "in-front": in_front,
     "frozen": frozen,
     "confidence": confidence,
     "own-family": own_family,
@@ -350,6 +372,7 @@ MODELS: dict[str, Callable[[Bench], list[Callable[[], object]]]] = {
     "own-family": lambda bench: [partial(own_static, bench, i) for i in reversed(range(len(OWN_FAMILY)))],
     "frozen": lambda bench: [partial(frozen_networks, bench)],
     "branch-strength": lambda bench: [partial(compared, bench, k, s) for k in KINDS for s in range(SEEDS)],
+    "in-front": lambda bench: [],  # of static ones
     "certificates": lambda bench: [],  # of the main network
 }
 

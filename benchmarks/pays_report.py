@@ -21,7 +21,9 @@ def report(data: str, found: dict[str, Any]) -> str:
 
 def _where(found: dict[str, Any]) -> dict[str, Any]:
     """Of the first race that there is."""
-    races = [arm for arm in found.values() if "points" in arm] + list(found.get("frozen", {}).values())
+    races = [arm for arm in found.values() if "points" in arm] + [
+        race for name in ("frozen", "in-front") for race in found.get(name, {}).values()
+    ]
     return {"n": races[0]["n"], "machine": races[0]["machine"]} if races else {"n": 0, "machine": "nothing yet"}
 
 
@@ -43,10 +45,11 @@ def _race(race: dict[str, Any]) -> list[str]:
 
 
 def _races(arm: dict[str, Any]) -> list[str]:
-    parts = []
-    for name, race in arm.items():
-        parts += [f"{name}:", "", *_race(race), ""]
-    return parts[:-1]
+    return [line for name, race in arm.items() for line in (f"{name}:", "", *_race(race), "")][:-1]
+
+
+def _dominances(arm: dict[str, Any]) -> list[str]:
+    return [line for name, race in arm.items() for line in (f"{name}:", "", *_dominance(race), "")][:-1]
 
 
 def _dominance(race: dict[str, Any]) -> list[str]:
@@ -127,6 +130,7 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 _ARMS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     "dominates": ("A network made for exits against the static family", _dominance),
+    "in-front": ("Small networks in front of ResNet-56", _dominances),
     "own-family": ("The same network against static ones of its own architecture", _dominance),
     "frozen": ("Exits on a backbone that stays as it is", _races),
     "confidence": ("Learned confidences (PTEENet)", _confidence),

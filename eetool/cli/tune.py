@@ -48,7 +48,7 @@ from eetool.cli.tuned import tuned_answer
     type=FiniteRange(0, 10),
     default=1.0,
     show_default=True,
-    help="By how many of its own a drop on the split stays below the limit, so that it holds on new data too.",
+    help="Room for luck: so many standard errors of a drop, times the root of the number of thresholds.",
 )
 @click.option(
     "--score",

@@ -234,20 +234,21 @@ class _Tally:
     """What an epoch came to: mean loss, and the share that every exit had right while learning."""
 
     def __init__(self, exits: int) -> None:
-        self._start, self._n, self._loss, self._right = time.monotonic(), 0, 0.0, [0] * exits
+        self._start, self._n, self._loss = time.monotonic(), 0, 0.0
+        self._right = torch.zeros(exits, dtype=torch.int64)
 
     def add(self, loss: float, logits: Sequence[Tensor], labels: Tensor) -> None:
         self._n += len(labels)
         self._loss += loss * len(labels)
-        for i, x in enumerate(logits):
-            self._right[i] += int((x.argmax(1) == labels).sum())
+        right = torch.stack([(x.argmax(1) == labels).sum() for x in logits])
+        self._right = self._right.to(right.device) + right  # a GPU is not waited for
 
     @property
     def seconds(self) -> float:
         return time.monotonic() - self._start
 
     def __str__(self) -> str:
-        right = " / ".join(f"{100 * r / self._n:.1f}" for r in self._right)
+        right = " / ".join(f"{100 * r / self._n:.1f}" for r in self._right.tolist())
         return f"loss {self._loss / self._n:.3f}, right while learning {right} %, {self.seconds:.0f} s"
 
 

@@ -13,6 +13,7 @@ RECIPES = ("joint", "frozen", "confidence", "distill")
 FROZEN = ("frozen", "confidence")  # only the early exits learn
 _RAMP_FROM = 0.01
 _LEAST = 1e-12
+_CLASSES_ALONE = 0.3  # what class heads learn by themselves, beside what confidences make of them
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,9 @@ def confidence_loss(
 
     From the final exit backwards, with h the confidence of exit i, y its probabilities and c its cost:
     ŷ_i = h y_i + (1 − h) ŷ_{i+1} and ĉ_i = h c_i + (1 − h) ĉ_{i+1}; the loss is the mean over all early exits of
-    −log ŷ_i[target] + λ ĉ_i. Different from the paper, c_i is all that ran, rejected exits included.
+    −log ŷ_i[target] + λ ĉ_i. Different from the paper, c_i is all that ran, rejected exits included; and every class
+    head learns the targets by itself too. Without that an untrained exit is soon believed no more, learns nothing from
+    then on, and stays at chance: the final exit, whose own answers are the targets, is always right.
     """
     targets = _targets(logits, lesson, options)[:, None]  # (N, 1)
     likelihood = torch.softmax(logits[-1].detach(), 1).gather(1, targets)[:, 0]  # of the target, (N,)
@@ -101,7 +104,8 @@ def confidence_loss(
         likelihood = h * torch.softmax(logits[i], 1).gather(1, targets)[:, 0] + (1 - h) * likelihood
         cost = h * costs[i] + (1 - h) * cost
         losses.append((options.cost_weight * cost - likelihood.clamp_min(_LEAST).log()).mean())
-    return torch.stack(losses).mean()
+    alone = [functional.cross_entropy(x, targets[:, 0]) for x in logits[: len(sure)]]
+    return torch.stack(losses).mean() + _CLASSES_ALONE * torch.stack(alone).mean()
 
 
 def _targets(logits: Sequence[Tensor], lesson: Lesson, options: LossOptions) -> Tensor:

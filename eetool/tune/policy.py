@@ -77,7 +77,7 @@ def tune(
         macs: MACs, for the figures that every operating point carries.
         score: what gates go by, one of `eetool.model.scores.SCORES`.
         method: how confidences are calibrated, one of `eetool.tune.calibrate.METHODS`.
-        standard_errors: by how many a drop on the split must stay below the limit.
+        standard_errors: how much room a drop on the split leaves, see `eetool.tune.thresholds.cautious`.
     """
     calibration = calibrate(temperature, score, method)
     problem = problem_of(calibration, threshold, costs, score)

@@ -109,24 +109,25 @@ def cheapest(problem: Problem, max_accuracy_drop: float) -> Thresholds:
 
 
 def cautious(problem: Problem, max_accuracy_drop: float, standard_errors: float) -> Thresholds:
-    """As `cheapest`, but the drop on the split and so many of its standard errors together stay within the limit.
+    """As `cheapest`, but the drop on the split and some of its standard errors together stay within the limit.
 
-    The search picks what happens to look good on the split, so what is just allowed there loses more on new data
-    (docs/decisions/0016). A standard error is that of a mean of n paired differences, 1, 0 or −1 each.
+    The search picks what happens to look good on the split, so what is just allowed there loses more on new data, and
+    every threshold of its own is one more chance to be lucky: the room is `standard_errors` times the square root of
+    how many different thresholds there are (docs/decisions/0016). So gates share one threshold until it pays that they
+    do not. A standard error is that of a mean of n paired differences, 1, 0 or −1 each.
     """
-    full: Thresholds = (None,) * problem.early
-    best = cheapest(problem, max_accuracy_drop)
-    if standard_errors == 0 or best == full:
-        return best
     allowed = problem.allowed_errors(max_accuracy_drop)
+    if standard_errors == 0 or allowed < 0 or not problem.early:
+        return cheapest(problem, max_accuracy_drop)
+    full: Thresholds = (None,) * problem.early
 
     def kept(choice: Thresholds) -> bool:
-        errors = problem.evaluate(choice)[1]
-        room = max_accuracy_drop - standard_errors * problem.standard_error(choice)
-        return errors <= allowed and 100 * errors / problem.n <= room
+        errors, free = problem.evaluate(choice)[1], len(set(choice) - {None})
+        room = standard_errors * np.sqrt(free) * problem.standard_error(choice)
+        return errors <= allowed and bool(100 * errors / problem.n + room <= max_accuracy_drop)
 
     shared = list(_shared(problem))
-    tried = [best, *_along_prices(problem), *shared[:: 1 + len(shared) // _GRID_SHARED]]
+    tried = [*_along_prices(problem), *shared[:: 1 + len(shared) // _GRID_SHARED]]
     best = min([full, *filter(kept, tried)], key=lambda choice: problem.evaluate(choice)[0])
     for index in (*range(problem.early), *range(problem.early)):
         values = problem.vary(best, index)[0]

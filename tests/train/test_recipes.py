@@ -107,7 +107,7 @@ def test_survival_is_right_where_nothing_survives() -> None:
     assert not survival([certain] * 3).isnan().any()
 
 
-def test_the_confidence_loss_is_the_recursion_of_the_paper() -> None:
+def test_the_confidence_loss_is_the_recursion_of_the_paper_and_classes_alone() -> None:
     logits = [x.detach() for x in some_logits()]
     sure = [torch.tensor([0.3, -1.0, 2.0, 0.0, 0.5, -0.5]), torch.tensor([1.0, 0.0, -2.0, 0.7, -0.1, 3.0])]
     costs, price = [0.3, 0.6, 1.1], 0.7
@@ -122,7 +122,17 @@ def test_the_confidence_loss_is_the_recursion_of_the_paper() -> None:
                 paid += stays * leaves * costs[i]
                 stays *= 1 - leaves
             total += (-math.log(mixed) + price * paid) / len(LESSON.labels) / 2
-    assert float(loss) == pytest.approx(total, rel=1e-5)
+    alone = [torch.nn.functional.cross_entropy(x, LESSON.labels) for x in logits[:2]]
+    assert float(loss) == pytest.approx(total + 0.3 * float(sum(alone)) / 2, rel=1e-5)
+
+
+def test_an_exit_that_is_not_believed_learns_its_classes_all_the_same() -> None:
+    labels = torch.arange(6) % 3
+    early, sure = torch.zeros(6, 3, requires_grad=True), torch.full((6,), -20.0)
+    final = 50 * torch.nn.functional.one_hot(labels, 3).float()
+    confidence_loss([early, final], [sure], Lesson(labels), [0.2, 1.0], LossOptions()).backward()
+    assert early.grad is not None
+    assert bool((early.grad[torch.arange(6), labels] < -1e-3).all())
 
 
 def test_the_price_of_compute_pushes_confidences_up_and_being_wrong_pushes_them_down() -> None:

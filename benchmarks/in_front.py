@@ -1,0 +1,78 @@
+"""Small networks in front of a large one that stays as it is: what each says alone is an early exit.
+
+Every network reads the image anew, so nothing of any has to change (big/little networks, Park et al., CODES+ISSS 2015;
+IDK cascades, arXiv 1706.00885). `eetool train in_front:two --at front.0 --branch linear --weights FILE`, with a FILE
+that `join` wrote; `in_front:three` has one more.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from eetool.model.backbones import build_backbone
+from eetool.model.checkpoint import Checkpoint, load_checkpoint
+
+LITTLE, MIDDLE, BIG = "resnet-16x0-32x1-64x1-128x1", "resnet20", "resnet56"
+_SHAPE, _CLASSES = (1, 3, 32, 32), 10
+
+
+class InFront(nn.Module):
+    """Networks in `front` are tapped for their logits; `scales` and `shifts` make the pixels they expect of those that
+    `big` does.
+    """
+
+    scales: Tensor
+    shifts: Tensor
+
+    def __init__(self, front: Sequence[nn.Module], big: nn.Module) -> None:
+        super().__init__()
+        self.front, self.big = nn.ModuleList(front), big
+        self.register_buffer("scales", torch.ones(len(front), 3, 1, 1))
+        self.register_buffer("shifts", torch.zeros(len(front), 3, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, 32, 32) -> logits (N, 10) of the large network."""
+        for small, scale, shift in zip(self.front, self.scales, self.shifts, strict=True):
+            small(x * scale + shift)
+        logits: Tensor = self.big(x)
+        return logits
+
+
+def two() -> InFront:
+    """Fresh weights, which those of a file replace."""
+    return _made(LITTLE)
+
+
+def three() -> InFront:
+    """See `two`."""
+    return _made(LITTLE, MIDDLE)
+
+
+def _made(*front: str) -> InFront:
+    *small, large = (build_backbone(name, _SHAPE, _CLASSES) for name in (*front, BIG))
+    return InFront(small, large)
+
+
+def join(make: Callable[[], InFront], front: Sequence[Path], big: Path, target: Path) -> None:
+    """Weights of what `make` makes, out of the model.pt of its networks."""
+    net, large = make(), load_checkpoint(big)
+    net.big.load_state_dict(large.build().backbone.state_dict())
+    big_mean, big_std = _statistics(large)
+    for i, path in enumerate(front):
+        small = load_checkpoint(path)
+        net.front[i].load_state_dict(small.build().backbone.state_dict())
+        mean, std = _statistics(small)
+        net.scales[i].copy_(big_std / std)
+        net.shifts[i].copy_((big_mean - mean) / std)
+    save_file(net.state_dict(), target)
+
+
+def _statistics(checkpoint: Checkpoint) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (3, 1, 1) of the pixels that it expects."""
+    rule = checkpoint.record.spec.inputs[0].preprocess
+    assert rule is not None
+    mean, std = (torch.tensor(values)[:, None, None] for values in (rule.mean, rule.std))
+    return mean, std
