@@ -14,7 +14,7 @@ from eetool.tune.costs import Costs
 from eetool.tune.diagnose import Diagnosis, diagnose
 from eetool.tune.metrics import Thresholds, exits_taken
 from eetool.tune.scores import calibrated, log_odds
-from eetool.tune.thresholds import Problem, cautious, most_accurate, path
+from eetool.tune.thresholds import Problem, cautious_each, most_accurate, path
 from eetool_runtime.manifest import Expected, OperatingPoint, Reached
 
 FULL, BALANCED, FAST, CERTIFIED, BUDGET = "full", "balanced", "fast", "certified", "budget"
@@ -82,8 +82,9 @@ def tune(
     calibration = calibrate(temperature, score, method)
     problem = problem_of(calibration, threshold, costs, score)
     thresholds: dict[str, Thresholds] = {FULL: (None,) * problem.early}
-    for name, share in _SHARE_OF_DROP.items():
-        thresholds[name] = cautious(problem, share * max_accuracy_drop, standard_errors)
+    drops = {name: share * max_accuracy_drop for name, share in _SHARE_OF_DROP.items()}
+    found = cautious_each(problem, drops.values(), standard_errors)
+    thresholds |= {name: found[drop] for name, drop in drops.items()}
     points = {name: OperatingPoint(t, _expected(problem, macs, t)) for name, t in thresholds.items()}
     return Tuned(calibration, points, {name: diagnose(problem, t) for name, t in thresholds.items()})
 
@@ -110,8 +111,8 @@ def drop_points(
 ) -> dict[str, OperatingPoint]:
     """One more operating point for each accuracy drop, in percentage points: `drop-0.5`, …"""
     problem = problem_of(tuned.calibration, threshold, costs, score)
-    chosen = {f"drop-{drop:g}": cautious(problem, drop, standard_errors) for drop in drops}
-    return {name: OperatingPoint(t, _expected(problem, macs, t)) for name, t in chosen.items()}
+    found = cautious_each(problem, drops, standard_errors)
+    return {f"drop-{drop:g}": OperatingPoint(found[drop], _expected(problem, macs, found[drop])) for drop in drops}
 
 
 def certified_point(

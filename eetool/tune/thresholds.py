@@ -6,7 +6,7 @@ so the best value of one is exact. The search takes one after the other along a 
 spend. Gates are not independent: what a gate decides on is what the gates before it let pass.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import permutations
 
@@ -135,6 +135,15 @@ def cautious(problem: Problem, max_accuracy_drop: float, standard_errors: float)
         near = [best, *filter(kept, (_with(best, index, _value(value)) for value in some))]
         best = min(near, key=lambda choice: problem.evaluate(choice)[0])
     return best
+
+
+def cautious_each(problem: Problem, drops: Iterable[float], standard_errors: float) -> dict[float, Thresholds]:
+    """What `cautious` finds for each drop. A larger one is never dearer: it allows what a smaller one does."""
+    found: dict[float, Thresholds] = {}
+    for drop in sorted(set(drops)):
+        tried = [cautious(problem, drop, standard_errors), *found.values()]
+        found[drop] = min(tried, key=lambda choice: problem.evaluate(choice)[0])
+    return found
 
 
 def most_accurate(problem: Problem, max_cost: float) -> Thresholds:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from eetool.data.sources import Source
+from eetool.data.sources import Source, load_source
 from eetool.data.splits import TEMPERATURE, split_record, split_source
 from eetool.errors import UsageError
 from eetool.model.checkpoint import Training, load_checkpoint, save_checkpoint
@@ -117,3 +117,11 @@ def test_a_frozen_backbone_must_be_trained_and_have_exits(little: Source, weight
         fit("resnet8", little, ExitPlan(1), settings, tmp_path / "s")
     with pytest.raises(UsageError, match="there is none"):
         fit("resnet8", little, ExitPlan(0), settings, tmp_path / "s", weights=weights)
+
+
+def test_only_pixels_are_erased(tmp_path: Path) -> None:
+    features = tmp_path / "features.npz"
+    np.savez(features, features=np.zeros((40, 4), np.float32), labels=np.arange(40) % 2)
+    settings = Training("joint", 1, 0, 8, 0.1, erase=2)
+    with pytest.raises(UsageError, match="no pixels to erase"):
+        fit("mlp-8x1", load_source(f"npz:{features}"), ExitPlan(0), settings, tmp_path / "state")

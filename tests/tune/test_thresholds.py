@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from eetool.tune.costs import Costs
 from eetool.tune.metrics import Thresholds
-from eetool.tune.thresholds import Problem, _value, cautious, cheapest, front, most_accurate
+from eetool.tune.thresholds import Problem, _value, cautious, cautious_each, cheapest, front, most_accurate
 
 
 def problem(seed: int, n: int, early: int) -> Problem:
@@ -66,6 +66,15 @@ def test_caution_leaves_room_for_standard_errors(p: Problem, drop: float, spare:
         assert 100 * (differences.mean() + room) <= drop + 1e-9
     assert cost >= p.evaluate(cheapest(p, drop))[0] - 1e-9
     assert errors <= max(0, p.allowed_errors(drop))
+
+
+@settings(max_examples=30)
+@given(problems, drops, st.floats(0.1, 3))
+def test_a_larger_drop_is_never_dearer(p: Problem, drop: float, spare: float) -> None:
+    allowed = (drop, 2 * drop, 4 * drop)
+    found = cautious_each(p, allowed, spare)
+    costs = [p.evaluate(found[each])[0] for each in allowed]
+    assert costs == sorted(costs, reverse=True)
 
 
 @settings(max_examples=30)
