@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from in_front import MIDDLE, InFront, join, three, two
+from in_front import CLASSES, MIDDLE, InFront, join, three, two
 from pays_report import report
 
 from eetool.data.sources import load_source
@@ -234,6 +234,8 @@ def dominates(bench: Bench) -> dict[str, Any]:
 
 def in_front(bench: Bench) -> dict[str, Any]:
     """The smallest static network trained here in front of the deepest ResNet, and ResNet-20 between them."""
+    if len(load_source(bench.data).classes) != CLASSES:
+        raise SystemExit(f"the arm in-front is for data of {CLASSES} classes: name the others with --only")
     rivals = [*bench.static(), bench.run("static-0.eebundle", "export", own_static(bench, 0))]
     return {make.__name__: bench.judged(fronted(bench, make), rivals) for make in (two, three)}
 
@@ -364,7 +366,7 @@ ARMS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "certificates": certificates,
 }
 # The longest first.
-MODELS: dict[str, Callable[[Bench], list[Callable[[], object]]]] = {
+MODELS: dict[str, Callable[[Bench], list[partial[Any]]]] = {
     "dominates": lambda bench: [partial(main_network, bench)],
     "confidence": lambda bench: [
         partial(confidence_network, bench, name) for name in confidence_backbones(bench)[::-1]
@@ -372,7 +374,7 @@ MODELS: dict[str, Callable[[Bench], list[Callable[[], object]]]] = {
     "own-family": lambda bench: [partial(own_static, bench, i) for i in reversed(range(len(OWN_FAMILY)))],
     "frozen": lambda bench: [partial(frozen_networks, bench)],
     "branch-strength": lambda bench: [partial(compared, bench, k, s) for k in KINDS for s in range(SEEDS)],
-    "in-front": lambda bench: [],  # of static ones
+    "in-front": lambda bench: [partial(own_static, bench, 0)],
     "certificates": lambda bench: [],  # of the main network
 }
 
@@ -382,8 +384,9 @@ def train_all(bench: Bench, arms: list[str], jobs: int) -> None:
     bench.backbone(DEEPEST)  # several of them need it
     if bench.teacher:
         bench.a_teacher()
-    with ThreadPoolExecutor(jobs) as pool:
-        begun = [pool.submit(make) for arm in MODELS if arm in arms for make in MODELS[arm](bench)]
+    wanted = [make for arm in MODELS if arm in arms for make in MODELS[arm](bench)]
+    with ThreadPoolExecutor(jobs) as pool:  # arms may share a model
+        begun = [pool.submit(make) for make in {(make.func, make.args): make for make in wanted}.values()]
     for each in begun:
         each.result()
 

@@ -16,7 +16,7 @@ from eetool.model.backbones import build_backbone
 from eetool.model.checkpoint import Checkpoint, load_checkpoint
 
 LITTLE, MIDDLE, BIG = "resnet-16x0-32x1-64x1-128x1", "resnet20", "resnet56"
-_SHAPE, _CLASSES = (1, 3, 32, 32), 10
+_SHAPE, CLASSES = (1, 3, 32, 32), 10
 
 
 class InFront(nn.Module):
@@ -52,7 +52,7 @@ def three() -> InFront:
 
 
 def _made(*front: str) -> InFront:
-    *small, large = (build_backbone(name, _SHAPE, _CLASSES) for name in (*front, BIG))
+    *small, large = (build_backbone(name, _SHAPE, CLASSES) for name in (*front, BIG))
     return InFront(small, large)
 
 

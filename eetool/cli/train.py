@@ -52,7 +52,7 @@ _IMAGENET = "0.485,0.456,0.406/0.229,0.224,0.225"
     "--average", type=FiniteRange(0, 0.99999), default=0.0, show_default=True, help="Decay of averaged weights."
 )
 @click.option(
-    "--erase", type=click.IntRange(0), default=0, show_default=True, help="Erase such a square of every image."
+    "--erase", type=click.IntRange(0), default=0, show_default=True, help="Side of a square erased in images: pixels."
 )
 @click.option("--torch-device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps. Several: torchrun.")
 @click.option(
