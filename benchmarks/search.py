@@ -27,7 +27,7 @@ from eetool.search import pareto
 from eetool.search.data import Part
 from eetool.search.evaluate import Evaluator
 from eetool.search.price import LATENCY, MACS
-from eetool.search.result import Candidate, figure, front_of, points
+from eetool.search.result import Candidate, Evaluated, figure, front_of, points
 from eetool.search.run import Options, Search, Target
 from eetool.search.shrink import Shrinking
 from eetool.search.spaces import load_space
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--supernet-epochs", type=int, default=60)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--torch-device", default="cpu", help="where the supernet is trained")
-    parser.add_argument("--examples", type=int, default=2048)
+    parser.add_argument("--examples", type=int, default=8192)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--max-latency-ms", type=float, default=None, help="of the part objectives")
     parser.add_argument("--worker-trials", type=int, default=24)
@@ -109,19 +109,25 @@ class Bench:
         path = self.o.folder / f"{label.replace(' ', '-')}-{options.seed}.json"
         if path.exists():
             kept = parse_json(path.read_text(), ValueError)
-            read = {name: [decode(Candidate, c, ValueError) for c in kept[name]] for name in ("found", "front")}
-            return Scored(**read)
+            found, front = ([decode(Evaluated, c, ValueError) for c in kept[name]] for name in ("found", "front"))
+            return Scored(list(found), list(front))
         search = self.search(options)
         digest = self.prepare(search)
         storage = Storage(f"sqlite:///{(self.o.folder / 'studies.db').absolute()}", PULSE)
-        found = search.run(storage, f"{label} {options.seed}", digest)
-        best = front_of(found, search.objective, options.limits)
-        again = self.on_test(search)
-        made = Scored(found, [again(candidate.encoding) for candidate in best])
+        evaluated = search.run(storage, f"{label} {options.seed}", digest)
+        best = front_of(evaluated, search.objective, options.limits)
+        made = Scored(evaluated, list(self.on_test(search, best)))
         write_atomic(path, json.dumps(encode({"found": made.found, "front": made.front})).encode())
         return made
 
-    def on_test(self, search: Search) -> Evaluator:
+    def on_test(self, search: Search, chosen: list[Candidate]) -> Iterator[Candidate]:
+        """The same networks at the same operating points, judged on the test split."""
+        ids, networks = {c.id for c in chosen}, {c.id.partition("@")[0]: c.encoding for c in chosen}
+        evaluator = self.test_evaluator(search)
+        for encoding in networks.values():
+            yield from (point for point in evaluator(encoding).points() if point.id in ids)
+
+    def test_evaluator(self, search: Search) -> Evaluator:
         """The same evaluation, judged on the test split."""
         indices = split_source(self.source)[TEST]
         images = search.data.learn.normalise(torch.from_numpy(self.source.images[indices]))
@@ -170,11 +176,13 @@ class Bench:
         for seed in self.seeds():
             search = self.search(self.options(seed))
             self.prepare(search)
-            on_test = self.on_test(search)
             found = {o: self.scored(label, self.options(seed, objective=o)).found for o, label in labels.items()}
             for limit in limits:
                 best = {objective: _most_accurate(candidates, limit) for objective, candidates in found.items()}
-                told = {o: None if c is None else asdict(on_test(c.encoding).figures) for o, c in best.items()}
+                told = {
+                    objective: None if c is None else asdict(next(self.on_test(search, [c])).figures)
+                    for objective, c in best.items()
+                }
                 rows.append({"seed": seed, "max_latency_ms": limit, **told})
         return {"rows": rows, "latency_minus_macs_accuracy": _differences(rows)}
 
@@ -232,7 +240,8 @@ def _gains(searched: list[Candidate], fixed: list[Candidate]) -> dict[str, float
 
 def _most_accurate(found: list[Candidate], max_latency_ms: float) -> Candidate | None:
     """On the judge part, of those that keep to the limit."""
-    kept = [c for c in found if (figure(c, LATENCY) or 0) <= max_latency_ms]
+    every = [point for candidate in found for point in candidate.points()]
+    kept = [c for c in every if (figure(c, LATENCY) or 0) <= max_latency_ms]
     return max(kept, key=lambda c: c.figures.accuracy, default=None)
 
 

@@ -72,7 +72,7 @@ def _limit_options(function: Any) -> Any:
 @click.option("--batch-size", type=click.IntRange(2), default=64, show_default=True, help="Of the supernet.")
 @click.option("--weights", type=PATH, default=None, help="Begin the supernet with Once-for-All's MobileNetV3.")
 @click.option("--learning-rate", type=_POSITIVE, default=0.1, show_default=True, help="Of the supernet.")
-@click.option("--examples", type=click.IntRange(32), default=2048, show_default=True, help="Images for branches.")
+@click.option("--examples", type=click.IntRange(32), default=8192, show_default=True, help="Images for branches.")
 @click.option("--epochs", type=click.IntRange(0), default=4, show_default=True, help="Of branches, on cached features.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=None, help="Threads of torch; the result depends on them.")

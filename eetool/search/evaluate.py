@@ -18,10 +18,10 @@ from eetool.model.supernet import Supernet, recalibrate
 from eetool.search.data import Part, SearchData
 from eetool.search.fixed import adaptive_branches
 from eetool.search.heads import CostGoal, Features, answers, train_branches
-from eetool.search.price import ENERGY, LATENCY, MACS, Price, Pricer, costs_of
-from eetool.search.result import MIN_ACCURACY, Candidate, Figures, figure
+from eetool.search.price import ENERGY, LATENCY, MACS, Price, Pricer, costs_of, least_figures
+from eetool.search.result import MIN_ACCURACY, Candidate, Evaluated, Figures, Point, figure
 from eetool.search.space import Genome, Network, Space, key_of
-from eetool.search.thresholds import RULES, Cut
+from eetool.search.thresholds import FURTHER, RULES, Cut
 from eetool.tune.calibrate import Calibration, fit_temperature
 from eetool.tune.metrics import Thresholds, exits_taken
 from eetool.tune.policy import Labelled, problem_of
@@ -63,7 +63,7 @@ class Evaluator:
     def __init__(self, space: Space, supernet: Supernet, data: SearchData, pricer: Pricer, setting: Setting) -> None:
         self.space, self.supernet, self.data, self.pricer, self.setting = space, supernet, data, pricer, setting
 
-    def __call__(self, genome: Genome) -> Candidate:
+    def __call__(self, genome: Genome) -> Evaluated:
         """Everything about one genome, in seconds.
 
         Raises:
@@ -96,8 +96,10 @@ class Evaluator:
         cut = Cut(limit, self.setting.limits.get(MIN_ACCURACY), self.setting.max_accuracy_drop, network.thresholds)
         thresholds = RULES[self.setting.thresholds](problem, cut)
         clock.lap("thresholds")
-        figures = _figures(problem_of(calibration, held["judge"], costs, score), thresholds, price)
-        candidate = Candidate(
+        further = FURTHER[self.setting.thresholds](problem, cut)
+        judged = problem_of(calibration, held["judge"], costs, score)
+        others = {name: choice for name, choice in further.items() if choice != thresholds}
+        candidate = Evaluated(
             id=key[:12],
             encoding=genome,
             backbone=network.backbone,
@@ -107,8 +109,9 @@ class Evaluator:
             score=score,
             temperatures=temperatures,
             thresholds=thresholds,
-            figures=figures,
+            figures=_figures(judged, thresholds, price),
             seconds=clock.laps,
+            others=tuple(Point(name, choice, _figures(judged, choice, price)) for name, choice in others.items()),
         )
         self._check(candidate)
         return candidate
@@ -123,6 +126,13 @@ class Evaluator:
         heads = (*costs.heads, 0.0)[1:]
         following = [trunk + head for trunk, head in zip(costs.trunk[1:], heads, strict=True)]
         return all(head < on for head, on in zip(costs.heads, following, strict=True))
+
+    def can_keep(self, genome: Genome) -> bool:
+        """Whether some thresholds could keep to all limits on cost, whatever is learned."""
+        network = self.space.network(genome)
+        net, spec = self._build(network)
+        least = least_figures(self.pricer(spec, net, network.score))
+        return all(least.get(name, 0.0) <= limit for name, limit in self.setting.limits.items())
 
     def _check(self, candidate: Candidate) -> None:
         unknown = [name for name in self.setting.limits if figure(candidate, name) is None]

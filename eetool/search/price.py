@@ -116,6 +116,22 @@ def costs_of(price: Price, objective: str, device: str) -> Costs:
     return price.costs[objective]
 
 
+def least_figures(price: Price) -> dict[str, float]:
+    """What no thresholds get below, by the name of the limit: means are at least what the cheapest way out costs, and
+    full depth at least what it costs without a gate.
+    """
+    means = {name: _cheapest_way_out(costs) for name, costs in price.costs.items()}
+    worst = {f"worst_{name}": float(sum(price.costs[name].trunk)) for name in (MACS, LATENCY) if name in price.costs}
+    memory = {} if price.peak_memory_bytes is None else {"peak_memory_bytes": float(price.peak_memory_bytes)}
+    return {**means, **worst, **memory, "parameters": float(price.parameters)}
+
+
+def _cheapest_way_out(costs: Costs) -> float:
+    early = len(costs.heads)
+    choices = [tuple(0.0 if i == exit_ else None for i in range(early)) for exit_ in range(early + 1)]
+    return min(float(costs.leaving(choice)[i]) for i, choice in enumerate(choices))
+
+
 def _arranged(cost: Mapping[str, float], early: int) -> Costs:
     """Costs of `seg0`, `exit0`, … by exit; the final exit holds the tail of the backbone."""
     trunk = [cost.get(f"seg{i}", 0.0) for i in range(early)]

@@ -1,7 +1,7 @@
 """What a search found: candidates with their figures, the front of them, and `search.front.json`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,35 @@ class Candidate:
     figures: Figures
     seconds: dict[str, float]
 
+    def points(self) -> list["Candidate"]:
+        """Every operating point of the network, as a candidate of its own."""
+        return [self]
+
+
+@dataclass(frozen=True)
+class Point:
+    """Other thresholds of a candidate's network, and what comes of them."""
+
+    name: str
+    thresholds: tuple[float | None, ...]
+    figures: Figures
+
+
+@dataclass(frozen=True)
+class Evaluated(Candidate):
+    """A candidate as its evaluation leaves it: `others` are further operating points of the same trained network."""
+
+    others: tuple[Point, ...] = ()
+
+    def points(self) -> list[Candidate]:
+        """Every operating point; the id of a further one is the candidate's with the point's name: `…@full`."""
+        own = {field.name: getattr(self, field.name) for field in fields(Candidate)}
+        further = [
+            {"id": f"{self.id}@{point.name}", "thresholds": point.thresholds, "figures": point.figures}
+            for point in self.others
+        ]
+        return [Candidate(**{**own, **changed}) for changed in ({}, *further)]
+
 
 @dataclass(frozen=True)
 class SpaceName:
@@ -73,7 +102,8 @@ class SpaceName:
 class Step:
     """One evaluation of a search, in the order of its slots: what came out, and how far the front had come with it.
 
-    `feasible` says whether the candidate keeps to the limits; `hypervolume` is that of all that do, up to this one.
+    `feasible` says whether an operating point of the candidate keeps to the limits; `hypervolume` is that of all that
+    do, up to this one.
     """
 
     evaluated: int
@@ -88,7 +118,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Front:
-    """The document `search/1`: every candidate on the front that keeps to the limits, by its cost.
+    """The document `search/1`: every operating point on the front that keeps to the limits, by its cost.
 
     Attributes:
         objective: whose mean over inputs is on the front beside accuracy.
@@ -150,12 +180,13 @@ def points(candidates: Sequence[Candidate], objective: str) -> np.ndarray:
 
 
 def front_of(candidates: Sequence[Candidate], objective: str, limits: Mapping[str, float]) -> list[Candidate]:
-    """The candidates that keep to the limits and that no other such one beats in both, the cheapest first.
+    """The operating points that keep to the limits and that no other such one beats in both, the cheapest first.
 
     Raises:
         BudgetError: there is none; names the limit that binds, and the nearest figure that was reached.
     """
-    feasible = [c for c in candidates if excess(c, limits) == 0]
+    every = [point for candidate in candidates for point in candidate.points()]
+    feasible = [point for point in every if excess(point, limits) == 0]
     if not feasible:
         raise BudgetError(*_infeasible(candidates, limits))
     return [feasible[i] for i in pareto.front(points(feasible, objective))]
@@ -168,10 +199,9 @@ def history_of(
     kept: list[Candidate] = []
     steps = []
     for evaluated, candidate in enumerate(candidates, 1):
-        feasible = excess(candidate, limits) == 0
-        if feasible:
-            kept.append(candidate)
-        area = pareto.hypervolume(points(kept, objective), reference)
+        keeping = [point for point in candidate.points() if excess(point, limits) == 0]
+        kept += keeping
+        area, feasible = pareto.hypervolume(points(kept, objective), reference), bool(keeping)
         f = candidate.figures
         steps.append(
             Step(evaluated, candidate.id, f.accuracy, f.macs, f.latency_ms, f.energy_mj, feasible, hypervolume=area)
@@ -203,10 +233,12 @@ def _infeasible(candidates: Sequence[Candidate], limits: Mapping[str, float]) ->
 
 
 def pick(front: Front, which: str) -> Candidate:
-    """The candidate at the knee, or the one whose id begins with `which`; raises UsageError where there is none."""
+    """The candidate at the knee, or the one whose id begins with `which`, of several operating points of one network
+    the cheapest; raises UsageError where there is none.
+    """
     wanted = front.knee if which == KNEE else which
-    found = [c for c in front.front if c.id.startswith(wanted)]
-    if len(found) != 1:
+    found = [c for c in front.front if c.id == wanted] or [c for c in front.front if c.id.startswith(wanted)]
+    if len({c.id.partition("@")[0] for c in found}) != 1:
         known = ", ".join(c.id for c in front.front)
         raise UsageError(f"{len(found)} candidates of the front have an id like {which!r}", f"Its ids: {known}.")
     return found[0]

@@ -1,7 +1,7 @@
 """A whole search: data, supernet, device, study, front. What `eetool search` does, for programs."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from eetool.search.evaluate import Evaluator, Setting, largest_network
 from eetool.search.price import ENERGY, LATENCY, MACS, OBJECTIVES, Pricer
 from eetool.search.result import LIMITS, Candidate, Front, SpaceName, front_of, history_of, points
 from eetool.search.shrink import Shrinking, load_supernet, save_supernet, train_supernet
-from eetool.search.space import Space
+from eetool.search.space import Genome, Space
 from eetool.search.study import Storage, Study
 
 _ONNXRUNTIME = "onnxruntime"  # preferred, where the table of a device knows it
@@ -63,7 +63,7 @@ class Options:
     branches: str = "searched"
     thresholds: str = "tuned"
     max_accuracy_drop: float = 1.0
-    examples: int = 2048
+    examples: int = 8192
     epochs: int = 4
     reference: tuple[float, float] | None = None
 
@@ -144,9 +144,17 @@ class Search:
         o = self.options
         shared = Study(storage, study, self.space, self.terms(supernet_sha256))
         evaluator = self.evaluator()
-        admits = evaluator.can_pay if self.method.screened else lambda genome: True
+        admits = self._screen(evaluator) if self.method.screened else lambda genome: True
         planner = self.method.planner(self.space, o.seed, o.trials, admits)
         return shared.work(planner, evaluator, o.trials, self.objective, o.limits, progress)
+
+    def _screen(self, evaluator: Evaluator) -> Callable[[Genome], bool]:
+        """Which genomes are worth an evaluation: limits are looked at where the smallest network can keep to them, and
+        otherwise it is evaluation that shows how far the nearest is from them.
+        """
+        if not evaluator.can_keep(self.space.smallest()):
+            return evaluator.can_pay
+        return lambda genome: evaluator.can_pay(genome) and evaluator.can_keep(genome)
 
     def terms(self, supernet_sha256: str) -> dict[str, Any]:
         """What all workers of a study have to have in common."""

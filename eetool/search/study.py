@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from eetool.errors import ArtefactError, EarlyExitError, MissingError, UsageError
 from eetool.progress import SILENT, Progress
 from eetool.search.algorithms import Outcome, Planner
-from eetool.search.result import Candidate, excess, figure
+from eetool.search.result import Candidate, Evaluated, excess, figure
 from eetool.search.space import Genome, Space, key_of
 from eetool_measure.records import encode
 from eetool_runtime.records import decode
@@ -214,7 +214,7 @@ class Study:
         def refuse(reason: str) -> EarlyExitError:
             return ArtefactError(f"trial {trial.number} of the study {self.name!r}: {reason}")
 
-        return decode(Candidate, json.loads(trial.user_attrs[_FOUND]), refuse)
+        return decode(Evaluated, json.loads(trial.user_attrs[_FOUND]), refuse)
 
     def _board(self) -> "_Board":
         return _Board(self.storage.patiently(lambda: self.study.get_trials(deepcopy=False)))

@@ -1,13 +1,16 @@
 """How the methods find a candidate's thresholds, each on the threshold split, which figures are never taken from."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from eetool.tune.metrics import Thresholds
+from eetool.tune.metrics import Thresholds, exits_taken
 from eetool.tune.thresholds import Problem, cheapest, most_accurate
 
 FIXED = 0.8
 _GRID = (0.1, 0.2, 0.3, 0.5, 0.6, 0.7, 0.8)  # NACHOS'
+_SHARES = (0.25, 0.5)  # of the allowed drop, at further operating points
+_STANDARD_ERRORS = 2  # of a mean cost, below its limit
 _FIRST_AT_LEAST, _LEAST, _STEP = 0.7, 0.11, 0.1
 
 
@@ -25,12 +28,14 @@ class Cut:
 
 def tuned(problem: Problem, cut: Cut) -> Thresholds:
     """Adaptive tuning: the cheapest that lose no more than allowed; where these miss the limit, the most accurate that
-    keep to it (after the adaptive threshold tuning of AEBNAS, arXiv 2512.10671).
+    keep to it (after the adaptive threshold tuning of AEBNAS, arXiv 2512.10671), with room for what other inputs cost:
+    just at the limit, half of all candidates would be found over it by their judges.
     """
     choice = cheapest(problem, cut.max_accuracy_drop)
-    if cut.max_cost is not None and problem.evaluate(choice)[0] > cut.max_cost:
-        return most_accurate(problem, cut.max_cost)
-    return choice
+    if cut.max_cost is None or problem.evaluate(choice)[0] <= cut.max_cost:
+        return choice
+    room = _STANDARD_ERRORS * _standard_error_of_cost(problem, most_accurate(problem, cut.max_cost))
+    return most_accurate(problem, cut.max_cost - room)
 
 
 def shared(problem: Problem, cut: Cut) -> Thresholds:
@@ -68,6 +73,32 @@ RULES: dict[str, Callable[[Problem, Cut], Thresholds]] = {
     "genes": genes,
     "fixed": fixed,
 }
+
+
+def full_and_between(problem: Problem, cut: Cut) -> dict[str, Thresholds]:
+    """Full depth, and the cheapest that lose a part of what is allowed: to choose again costs nothing, and a network
+    whose gates lose a point is beaten by a smaller one that loses none.
+    """
+    full: Thresholds = (None,) * problem.early
+    drops = [share * cut.max_accuracy_drop for share in _SHARES]
+    return {"full": full, **{f"{drop:g}": cheapest(problem, drop) for drop in drops}}
+
+
+def nothing_else(problem: Problem, cut: Cut) -> dict[str, Thresholds]:
+    """A method whose thresholds are not tuned has one operating point for a network."""
+    return {}
+
+
+# Operating points of the same network beside that of the rule, by name.
+FURTHER: Mapping[str, Callable[[Problem, Cut], dict[str, Thresholds]]] = {
+    **dict.fromkeys(RULES, nothing_else),
+    "tuned": full_and_between,
+}
+
+
+def _standard_error_of_cost(problem: Problem, choice: Thresholds) -> float:
+    costs = problem.costs.leaving(choice)[exits_taken(problem.confidences, choice)]
+    return float(costs.std() / math.sqrt(problem.n))
 
 
 def _accuracy(problem: Problem, choice: Thresholds) -> float:

@@ -21,10 +21,11 @@ from eetool.search.data import SearchData, search_data
 from eetool.search.evaluate import Evaluator, Setting, largest_network
 from eetool.search.fixed import adaptive_branches
 from eetool.search.heads import CostGoal, Features, learned_loss, train_branches
-from eetool.search.price import Pricer
-from eetool.search.result import Candidate, front_of
+from eetool.search.price import Pricer, least_figures
+from eetool.search.result import Candidate, figure, front_of
 from eetool.search.thresholds import Cut, shared, tuned
 from eetool.tune.costs import Costs
+from eetool.tune.metrics import exits_taken
 from eetool.tune.thresholds import Problem
 
 
@@ -69,6 +70,40 @@ def test_figures_hang_together(evaluators: dict[str, Evaluator]) -> None:
     static = evaluators["aebnas"](evaluators["aebnas"].space.smallest())
     assert static.taps == static.thresholds == ()
     assert static.figures.latency_ms == pytest.approx(static.figures.worst_latency_ms)
+
+
+def test_a_network_has_operating_points_up_to_full_depth(evaluators: dict[str, Evaluator]) -> None:
+    evaluator = evaluators["aebnas"]
+    found = evaluator(evaluator.space.largest())
+    own, *others = found.points()
+    assert (own.id, own.thresholds, own.figures) == (found.id, found.thresholds, found.figures)
+    assert others  # the branch is good enough to let something leave
+    assert f"{found.id}@full" in {point.id for point in others}
+    for point in others:
+        assert (point.encoding, point.branches, point.temperatures) == (own.encoding, own.branches, own.temperatures)
+        assert point.thresholds != own.thresholds
+        assert point.figures.parameters == own.figures.parameters
+    full = next(point for point in others if point.id.endswith("@full"))
+    assert full.figures.exit_shares[-1] == 1
+    assert all(t is None for t in full.thresholds)
+    for name in ("nachos", "edanas"):
+        evaluator = evaluators[name]
+        assert len(evaluator(evaluator.space.largest()).points()) == 1
+
+
+def test_no_thresholds_get_below_the_least_figures(evaluators: dict[str, Evaluator]) -> None:
+    evaluator = evaluators["aebnas"]
+    genome = evaluator.space.largest()
+    found = evaluator(genome)
+    net, spec = evaluator._build(evaluator.space.network(genome))
+    least = least_figures(evaluator.pricer(spec, net, found.score))
+    for point in found.points():
+        assert all(value <= (figure(point, name) or 0) * (1 + 1e-9) for name, value in least.items())
+    for name, value in least.items():
+        for share, keeps in ((1.001, True), (0.999, False)):
+            limited = replace(evaluator.setting, limits={name: share * value})
+            asked = Evaluator(evaluator.space, evaluator.supernet, evaluator.data, evaluator.pricer, limited)
+            assert asked.can_keep(genome) == keeps, name
 
 
 def test_methods_gate_as_their_papers_do(evaluators: dict[str, Evaluator]) -> None:
@@ -119,7 +154,8 @@ def test_tuned_thresholds_keep_to_the_limit_where_they_can() -> None:
     cost, errors = p.evaluate(free)
     assert errors <= p.allowed_errors(2.0)
     held = tuned(p, Cut(0.8 * cost, None, 2.0))
-    assert p.evaluate(held)[0] <= 0.8 * cost
+    spent = p.costs.leaving(held)[exits_taken(p.confidences, held)]
+    assert spent.mean() + 1.9 * spent.std() / np.sqrt(p.n) <= 0.8 * cost  # other inputs will cost something else
     assert p.evaluate(held)[1] >= errors
     assert tuned(p, Cut(10.0, None, 2.0)) == free
 
@@ -194,4 +230,4 @@ def test_an_impossible_budget_names_what_binds(evaluators: dict[str, Evaluator])
     assert f"{macs:.6g}" in str(caught.value.hint)
     with pytest.raises(BudgetError, match="--min-accuracy"):
         front_of(found, "macs", {"macs": 1e12, "min_accuracy": 1.0})
-    assert front_of(found, "macs", {"macs": 2 * macs}) == found
+    assert [c.id for c in front_of(found, "macs", {"macs": 2 * macs})] == [c.id for c in found]

@@ -8,7 +8,19 @@ import pytest
 
 from eetool.errors import ArtefactError, BudgetError, UsageError
 from eetool.search import pareto
-from eetool.search.result import Candidate, Front, excess, front_of, history_of, pick, points, read_front, within
+from eetool.search.result import (
+    Candidate,
+    Evaluated,
+    Front,
+    Point,
+    excess,
+    front_of,
+    history_of,
+    pick,
+    points,
+    read_front,
+    within,
+)
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -63,6 +75,32 @@ def test_the_history_says_when_the_front_grew(front: Front) -> None:
         return pareto.hypervolume(points(kept, "latency_ms"), front.reference)
 
     assert areas[-1] == area([a, b, c]) == area(front_of((a, b, c, d), "latency_ms", limits))
+
+
+def _evaluated(candidate: Candidate, name: str, accuracy: float, latency_ms: float) -> Evaluated:
+    figures = replace(candidate.figures, accuracy=accuracy, latency_ms=latency_ms)
+    return Evaluated(**vars(candidate), others=(Point(name, (None,) * len(candidate.thresholds), figures),))
+
+
+def test_every_operating_point_may_be_on_the_front(front: Front) -> None:
+    cheapest = front.front[0]
+    latency_ms = cheapest.figures.latency_ms or 0.0
+    better = _evaluated(cheapest, "full", cheapest.figures.accuracy + 0.01, 2 * latency_ms)
+    worse = _evaluated(cheapest, "full", cheapest.figures.accuracy - 0.01, 2 * latency_ms)
+    assert [c.id for c in front_of([better], "latency_ms", {})] == [cheapest.id, f"{cheapest.id}@full"]
+    assert front_of([worse], "latency_ms", {}) == [cheapest]
+    (step,) = history_of([better], "latency_ms", {"min_accuracy": cheapest.figures.accuracy + 0.005}, front.reference)
+    assert (step.id, step.accuracy, step.feasible) == (cheapest.id, cheapest.figures.accuracy, True)
+    (only,) = front_of([better], "latency_ms", {"min_accuracy": cheapest.figures.accuracy + 0.005})
+    assert only.figures.latency_ms == 2 * latency_ms
+
+
+def test_a_network_is_picked_by_any_of_its_operating_points(front: Front) -> None:
+    cheapest, *rest = front.front
+    full = replace(cheapest, id=f"{cheapest.id}@full")
+    several = replace(front, front=(cheapest, full, *rest))
+    assert pick(several, cheapest.id) == pick(several, cheapest.id[:4]) == cheapest
+    assert pick(several, full.id) == full
 
 
 def test_the_golden_s_history_is_of_its_front(front: Front) -> None:
