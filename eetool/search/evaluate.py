@@ -23,6 +23,7 @@ from eetool.search.result import MIN_ACCURACY, Candidate, Evaluated, Figures, Po
 from eetool.search.space import Genome, Network, Space, key_of
 from eetool.search.thresholds import FURTHER, RULES, Cut
 from eetool.tune.calibrate import Calibration, fit_temperature
+from eetool.tune.costs import Costs
 from eetool.tune.metrics import Thresholds, exits_taken
 from eetool.tune.policy import Labelled, problem_of
 from eetool.tune.thresholds import Problem
@@ -80,6 +81,30 @@ class Evaluator:
         price = self.pricer(spec, net, score)
         costs = costs_of(price, self.setting.objective, self.setting.device)
         clock.lap("price")
+        held = self._learned(net, costs, key, clock)
+        calibration = Calibration(self._temperatures(held["temperature"]))
+        own, others = self._thresholds(problem_of(calibration, held["threshold"], costs, score), network)
+        judged = problem_of(calibration, held["judge"], costs, score)
+        clock.lap("thresholds")
+        candidate = Evaluated(
+            id=key[:12],
+            encoding=genome,
+            backbone=network.backbone,
+            config=network.config,
+            taps=spec.taps,
+            branches=spec.branches,
+            score=score,
+            temperatures=calibration.temperatures,
+            thresholds=own,
+            figures=_figures(judged, own, price),
+            seconds=clock.laps,
+            others=tuple(Point(name, choice, _figures(judged, choice, price)) for name, choice in others.items()),
+        )
+        self._check(candidate)
+        return candidate
+
+    def _learned(self, net: EarlyExitNet, costs: Costs, key: str, clock: "_Clock") -> dict[str, Labelled]:
+        """What the exits answer to the splits that are held out, after their branches were trained."""
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave this form out
         parts = {name: _features(net, getattr(self.data, name)) for name in ("branches", *_HELD_OUT)}
         clock.lap("features")
@@ -89,50 +114,33 @@ class Evaluator:
         seed = _seed(key, self.setting.seed)
         train_branches(branches, parts["branches"], self.setting.epochs, _BRANCH_BATCH, seed, goal)
         clock.lap("branches")
-        held = {name: _labelled(branches, parts[name]) for name in _HELD_OUT}
-        temperatures = self._temperatures(held["temperature"])
-        calibration = Calibration(temperatures)
-        problem = problem_of(calibration, held["threshold"], costs, score)
-        cut = Cut(limit, self.setting.limits.get(MIN_ACCURACY), self.setting.max_accuracy_drop, network.thresholds)
-        thresholds = RULES[self.setting.thresholds](problem, cut)
-        clock.lap("thresholds")
-        further = FURTHER[self.setting.thresholds](problem, cut)
-        judged = problem_of(calibration, held["judge"], costs, score)
-        others = {name: choice for name, choice in further.items() if choice != thresholds}
-        candidate = Evaluated(
-            id=key[:12],
-            encoding=genome,
-            backbone=network.backbone,
-            config=network.config,
-            taps=spec.taps,
-            branches=spec.branches,
-            score=score,
-            temperatures=temperatures,
-            thresholds=thresholds,
-            figures=_figures(judged, thresholds, price),
-            seconds=clock.laps,
-            others=tuple(Point(name, choice, _figures(judged, choice, price)) for name, choice in others.items()),
-        )
-        self._check(candidate)
-        return candidate
+        return {name: _labelled(branches, parts[name]) for name in _HELD_OUT}
+
+    def _thresholds(self, problem: Problem, network: Network) -> tuple[Thresholds, dict[str, Thresholds]]:
+        """Those of the method's rule, and others by the names of their operating points."""
+        limits, rule, drop = self.setting.limits, self.setting.thresholds, self.setting.max_accuracy_drop
+        cut = Cut(limits.get(self.setting.objective), limits.get(MIN_ACCURACY), drop, network.thresholds)
+        own = RULES[rule](problem, cut)
+        return own, {name: choice for name, choice in FURTHER[rule](problem, cut).items() if choice != own}
 
     def can_pay(self, genome: Genome) -> bool:
         """Whether at each exit leaving costs less than going on to the next one: where not, no threshold can make this
         exit save anything. It is the rule by which NACHOS makes its branches, here for those that are searched.
         """
-        network = self.space.network(genome)
-        net, spec = self._build(network)
-        costs = costs_of(self.pricer(spec, net, network.score), self.setting.objective, self.setting.device)
+        costs = costs_of(self._price(genome), self.setting.objective, self.setting.device)
         heads = (*costs.heads, 0.0)[1:]
         following = [trunk + head for trunk, head in zip(costs.trunk[1:], heads, strict=True)]
         return all(head < on for head, on in zip(costs.heads, following, strict=True))
 
     def can_keep(self, genome: Genome) -> bool:
         """Whether some thresholds could keep to all limits on cost, whatever is learned."""
+        least = least_figures(self._price(genome))
+        return all(least.get(name, 0.0) <= limit for name, limit in self.setting.limits.items())
+
+    def _price(self, genome: Genome) -> Price:
         network = self.space.network(genome)
         net, spec = self._build(network)
-        least = least_figures(self.pricer(spec, net, network.score))
-        return all(least.get(name, 0.0) <= limit for name, limit in self.setting.limits.items())
+        return self.pricer(spec, net, network.score)
 
     def _check(self, candidate: Candidate) -> None:
         unknown = [name for name in self.setting.limits if figure(candidate, name) is None]
