@@ -116,18 +116,11 @@ class Bench:
         storage = Storage(f"sqlite:///{(self.o.folder / 'studies.db').absolute()}", PULSE)
         evaluated = search.run(storage, f"{label} {options.seed}", digest)
         best = front_of(evaluated, search.objective, options.limits)
-        made = Scored(evaluated, list(self.on_test(search, best)))
+        made = Scored(evaluated, list(_again(self.on_test(search), best)))
         write_atomic(path, json.dumps(encode({"found": made.found, "front": made.front})).encode())
         return made
 
-    def on_test(self, search: Search, chosen: list[Candidate]) -> Iterator[Candidate]:
-        """The same networks at the same operating points, judged on the test split."""
-        ids, networks = {c.id for c in chosen}, {c.id.partition("@")[0]: c.encoding for c in chosen}
-        evaluator = self.test_evaluator(search)
-        for encoding in networks.values():
-            yield from (point for point in evaluator(encoding).points() if point.id in ids)
-
-    def test_evaluator(self, search: Search) -> Evaluator:
+    def on_test(self, search: Search) -> Evaluator:
         """The same evaluation, judged on the test split."""
         indices = split_source(self.source)[TEST]
         images = search.data.learn.normalise(torch.from_numpy(self.source.images[indices]))
@@ -176,11 +169,12 @@ class Bench:
         for seed in self.seeds():
             search = self.search(self.options(seed))
             self.prepare(search)
+            on_test = self.on_test(search)
             found = {o: self.scored(label, self.options(seed, objective=o)).found for o, label in labels.items()}
             for limit in limits:
                 best = {objective: _most_accurate(candidates, limit) for objective, candidates in found.items()}
                 told = {
-                    objective: None if c is None else asdict(next(self.on_test(search, [c])).figures)
+                    objective: None if c is None else asdict(next(_again(on_test, [c])).figures)
                     for objective, c in best.items()
                 }
                 rows.append({"seed": seed, "max_latency_ms": limit, **told})
@@ -225,6 +219,13 @@ class Bench:
 
 def _spread(values: list[float]) -> dict[str, float]:
     return {"mean": float(np.mean(values)), "deviation": float(np.std(values))}
+
+
+def _again(evaluator: Evaluator, chosen: list[Candidate]) -> Iterator[Candidate]:
+    """The same networks at the same operating points."""
+    ids, networks = {c.id for c in chosen}, {c.id.partition("@")[0]: c.encoding for c in chosen}
+    for encoding in networks.values():
+        yield from (point for point in evaluator(encoding).points() if point.id in ids)
 
 
 def _gains(searched: list[Candidate], fixed: list[Candidate]) -> dict[str, float | int | None]:

@@ -23,8 +23,8 @@ def search_figures(search: Search | None) -> Iterator[Figure]:
     cost = search.objective if search.objective in _COSTS else "macs"
     where = f" Costs are predicted for {search.device}." if search.device is not None else ""
     caption = (
-        f"{len(search.front)} of {search.evaluated} candidates ({search.feasible} keep to the limits) that no other "
-        f"beats, by {search.algorithm}. Circled: the bend of the front.{where}"
+        f"{len(search.front)} operating points of {search.evaluated} candidates ({search.feasible} keep to the limits) "
+        f"that no other beats, by {search.algorithm}. Circled: the bend of the front.{where}"
     )
     yield Figure("search-front", "search", "The front", caption, _front(search, cost))
     if search.history:

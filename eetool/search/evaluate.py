@@ -21,7 +21,7 @@ from eetool.search.heads import CostGoal, Features, answers, train_branches
 from eetool.search.price import ENERGY, LATENCY, MACS, Price, Pricer, costs_of, least_figures
 from eetool.search.result import MIN_ACCURACY, Candidate, Evaluated, Figures, Point, figure
 from eetool.search.space import Genome, Network, Space, key_of
-from eetool.search.thresholds import FURTHER, RULES, Cut
+from eetool.search.thresholds import RULES, TUNED, Cut, full_and_between
 from eetool.tune.calibrate import Calibration, fit_temperature
 from eetool.tune.costs import Costs
 from eetool.tune.metrics import Thresholds, exits_taken
@@ -121,26 +121,28 @@ class Evaluator:
         limits, rule, drop = self.setting.limits, self.setting.thresholds, self.setting.max_accuracy_drop
         cut = Cut(limits.get(self.setting.objective), limits.get(MIN_ACCURACY), drop, network.thresholds)
         own = RULES[rule](problem, cut)
-        return own, {name: choice for name, choice in FURTHER[rule](problem, cut).items() if choice != own}
+        further = full_and_between(problem, cut) if rule == TUNED else {}
+        return own, {name: choice for name, choice in further.items() if choice != own}
 
-    def can_pay(self, genome: Genome) -> bool:
+    def price(self, genome: Genome) -> Price:
+        """What the network of a genome costs; milliseconds, as nothing is learned."""
+        network = self.space.network(genome)
+        net, spec = self._build(network)
+        return self.pricer(spec, net, network.score)
+
+    def can_pay(self, price: Price) -> bool:
         """Whether at each exit leaving costs less than going on to the next one: where not, no threshold can make this
         exit save anything. It is the rule by which NACHOS makes its branches, here for those that are searched.
         """
-        costs = costs_of(self._price(genome), self.setting.objective, self.setting.device)
+        costs = costs_of(price, self.setting.objective, self.setting.device)
         heads = (*costs.heads, 0.0)[1:]
         following = [trunk + head for trunk, head in zip(costs.trunk[1:], heads, strict=True)]
         return all(head < on for head, on in zip(costs.heads, following, strict=True))
 
-    def can_keep(self, genome: Genome) -> bool:
+    def can_keep(self, price: Price) -> bool:
         """Whether some thresholds could keep to all limits on cost, whatever is learned."""
-        least = least_figures(self._price(genome))
+        least = least_figures(price)
         return all(least.get(name, 0.0) <= limit for name, limit in self.setting.limits.items())
-
-    def _price(self, genome: Genome) -> Price:
-        network = self.space.network(genome)
-        net, spec = self._build(network)
-        return self.pricer(spec, net, network.score)
 
     def _check(self, candidate: Candidate) -> None:
         unknown = [name for name in self.setting.limits if figure(candidate, name) is None]
@@ -164,7 +166,7 @@ class Evaluator:
 
     def _temperatures(self, split: Labelled) -> tuple[float, ...]:
         """Fitted where thresholds are tuned; the methods that do without get raw scores."""
-        if self.setting.thresholds != "tuned":
+        if self.setting.thresholds != TUNED:
             return (1.0,) * len(split.logits)
         return tuple(fit_temperature(logits, split.labels) for logits in split.logits)
 

@@ -188,7 +188,7 @@ def front_of(candidates: Sequence[Candidate], objective: str, limits: Mapping[st
     every = [point for candidate in candidates for point in candidate.points()]
     feasible = [point for point in every if excess(point, limits) == 0]
     if not feasible:
-        raise BudgetError(*_infeasible(candidates, limits))
+        raise BudgetError(*_infeasible(every, len(candidates), limits))
     return [feasible[i] for i in pareto.front(points(feasible, objective))]
 
 
@@ -209,24 +209,26 @@ def history_of(
     return tuple(steps)
 
 
-def _infeasible(candidates: Sequence[Candidate], limits: Mapping[str, float]) -> tuple[str, str]:
-    """The limit that binds is the one that fewest candidates keep to, and of these the one missed by most."""
-    if not candidates:
+def _infeasible(every: Sequence[Candidate], count: int, limits: Mapping[str, float]) -> tuple[str, str]:
+    """Of all operating points of `count` candidates. The limit that binds is the one that fewest of them keep to, and
+    of these the one missed by most.
+    """
+    if not every:
         return "no candidate was evaluated", "Give more --trials."
 
     def kept(name: str) -> tuple[int, float]:
-        over = [_over(c, name, limits[name]) for c in candidates]
+        over = [_over(c, name, limits[name]) for c in every]
         return sum(o == 0 for o in over), -min(over)
 
     binding = min(limits, key=kept)
     alone, _ = kept(binding)
-    nearest = min(candidates, key=lambda c: _over(c, binding, limits[binding]))
+    nearest = min(every, key=lambda c: _over(c, binding, limits[binding]))
     option = binding if binding == MIN_ACCURACY else f"max_{binding}"
     option = f"--{option.replace('_', '-')}"
     reached = figure(nearest, binding)
-    message = f"none of {len(candidates)} candidates meets the budget: {option} {limits[binding]:g} binds"
+    message = f"none of {count} candidates meets the budget: {option} {limits[binding]:g} binds"
     if alone:
-        best = min(candidates, key=lambda c: excess(c, limits))
+        best = min(every, key=lambda c: excess(c, limits))
         others = ", ".join(f"{name} {figure(best, name):g}" for name in limits)
         return f"{message}, together with the other limits", f"The nearest candidate has {others}."
     return message, f"The nearest that was reached is {reached:.6g}."

@@ -152,9 +152,13 @@ class Search:
         """Which genomes are worth an evaluation: limits are looked at where the smallest network can keep to them, and
         otherwise it is evaluation that shows how far the nearest is from them.
         """
-        if not evaluator.can_keep(self.space.smallest()):
-            return evaluator.can_pay
-        return lambda genome: evaluator.can_pay(genome) and evaluator.can_keep(genome)
+        hopeless = not evaluator.can_keep(evaluator.price(self.space.smallest()))
+
+        def admits(genome: Genome) -> bool:
+            price = evaluator.price(genome)
+            return evaluator.can_pay(price) and (hopeless or evaluator.can_keep(price))
+
+        return admits
 
     def terms(self, supernet_sha256: str) -> dict[str, Any]:
         """What all workers of a study have to have in common."""

@@ -1,12 +1,13 @@
 """How the methods find a candidate's thresholds, each on the threshold split, which figures are never taken from."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from eetool.tune.metrics import Thresholds, exits_taken
 from eetool.tune.thresholds import Problem, cheapest, most_accurate
 
+TUNED = "tuned"
 FIXED = 0.8
 _GRID = (0.1, 0.2, 0.3, 0.5, 0.6, 0.7, 0.8)  # NACHOS'
 _SHARES = (0.25, 0.5)  # of the allowed drop, at further operating points
@@ -68,7 +69,7 @@ def fixed(problem: Problem, cut: Cut) -> Thresholds:
 
 
 RULES: dict[str, Callable[[Problem, Cut], Thresholds]] = {
-    "tuned": tuned,
+    TUNED: tuned,
     "shared": shared,
     "genes": genes,
     "fixed": fixed,
@@ -81,19 +82,9 @@ def full_and_between(problem: Problem, cut: Cut) -> dict[str, Thresholds]:
     """
     full: Thresholds = (None,) * problem.early
     drops = [share * cut.max_accuracy_drop for share in _SHARES]
-    return {"full": full, **{f"{drop:g}": cheapest(problem, drop) for drop in drops}}
-
-
-def nothing_else(problem: Problem, cut: Cut) -> dict[str, Thresholds]:
-    """A method whose thresholds are not tuned has one operating point for a network."""
-    return {}
-
-
-# Operating points of the same network beside that of the rule, by name.
-FURTHER: Mapping[str, Callable[[Problem, Cut], dict[str, Thresholds]]] = {
-    **dict.fromkeys(RULES, nothing_else),
-    "tuned": full_and_between,
-}
+    found = {"full": full, **{f"{drop:g}": cheapest(problem, drop) for drop in drops}}
+    names = {choice: name for name, choice in reversed(found.items())}  # of equal choices the first
+    return {name: choice for name, choice in found.items() if names[choice] == name}
 
 
 def _standard_error_of_cost(problem: Problem, choice: Thresholds) -> float:

@@ -256,7 +256,7 @@ def test_a_search_shows_its_front_and_its_history(cli: Any, tmp_path: Path) -> N
     assert answered.code == 0, answered
     assert answered.document["charts"] == ["search-front", "search-history"]
     words = " ".join(Words((tmp_path / "front.html").read_text()).words)
-    assert f"{len(document['front'])} of {document['evaluated']} candidates" in words
+    assert f"{len(document['front'])} operating points of {document['evaluated']} candidates" in words
     assert "Costs are predicted for rpi4." in words
     del document["history"]  # an early document
     (tmp_path / "early.json").write_text(json.dumps(document))

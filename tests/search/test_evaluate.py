@@ -23,6 +23,8 @@ from eetool.search.fixed import adaptive_branches
 from eetool.search.heads import CostGoal, Features, learned_loss, train_branches
 from eetool.search.price import Pricer, least_figures
 from eetool.search.result import Candidate, figure, front_of
+from eetool.search.run import Options, Search, Target
+from eetool.search.space import Genome, Space
 from eetool.search.thresholds import Cut, shared, tuned
 from eetool.tune.costs import Costs
 from eetool.tune.metrics import exits_taken
@@ -95,15 +97,28 @@ def test_no_thresholds_get_below_the_least_figures(evaluators: dict[str, Evaluat
     evaluator = evaluators["aebnas"]
     genome = evaluator.space.largest()
     found = evaluator(genome)
-    net, spec = evaluator._build(evaluator.space.network(genome))
-    least = least_figures(evaluator.pricer(spec, net, found.score))
+    least = least_figures(evaluator.price(genome))
     for point in found.points():
         assert all(value <= (figure(point, name) or 0) * (1 + 1e-9) for name, value in least.items())
     for name, value in least.items():
         for share, keeps in ((1.001, True), (0.999, False)):
             limited = replace(evaluator.setting, limits={name: share * value})
             asked = Evaluator(evaluator.space, evaluator.supernet, evaluator.data, evaluator.pricer, limited)
-            assert asked.can_keep(genome) == keeps, name
+            assert asked.can_keep(asked.price(genome)) == keeps, name
+
+
+def test_limits_screen_genomes_unless_even_the_smallest_is_over_them(digits: Source) -> None:
+    space = small_spaces.mobile()
+    sizes = [Search(digits, space, Target(), Options(examples=50)).evaluator().price(g).parameters for g in ends(space)]
+    for limit, admitted in ((sizes[0], (True, False)), (sizes[1], (True, True)), (sizes[0] - 1, (True, True))):
+        search = Search(digits, space, Target(), Options(examples=50, limits={"parameters": limit}))
+        screen = search._screen(search.evaluator())
+        assert tuple(map(screen, ends(space))) == admitted, limit
+
+
+def ends(space: Space) -> tuple[Genome, Genome]:
+    """The smallest network and the largest, whose exit has no layers, so that it can pay."""
+    return space.smallest(), space.express({**space.largest(), "exit0.depth": 0})
 
 
 def test_methods_gate_as_their_papers_do(evaluators: dict[str, Evaluator]) -> None:
@@ -212,13 +227,13 @@ def test_fixed_branches_pool_until_leaving_is_cheaper() -> None:
 
 def test_an_exit_that_costs_more_than_what_follows_cannot_pay(evaluators: dict[str, Evaluator]) -> None:
     evaluator = evaluators["aebnas"]
-    assert evaluator.can_pay(evaluator.space.smallest())  # it has no exit
+    assert evaluator.can_pay(evaluator.price(evaluator.space.smallest()))  # it has no exit
     cheap = {**evaluator.space.largest(), "exit0.depth": 0}
     dear = {**cheap, "exit0.depth": 3} | {f"exit0.layer{i}": "conv3" for i in range(3)}
     dear |= {f"exit0.layer{i}.width": 16 for i in range(3)}
     for genome, pays in ((cheap, True), (dear, False)):
         network = evaluator.space.express(genome)
-        assert evaluator.can_pay(network) == pays
+        assert evaluator.can_pay(evaluator.price(network)) == pays
     assert evaluator(network).figures.exit_shares[0] == 0  # tuned thresholds let nothing leave there
 
 

@@ -120,3 +120,11 @@ def test_a_front_without_history_is_read(front: Front, tmp_path: Path) -> None:
 def test_another_document_is_no_front() -> None:
     with pytest.raises(ArtefactError, match="search/1"):
         read_front(GOLDEN / "bench-1.json")
+
+
+def test_what_an_impossible_budget_calls_nearest_is_any_operating_point(front: Front) -> None:
+    cheapest = front.front[0]
+    better = _evaluated(cheapest, "full", cheapest.figures.accuracy + 0.01, 2 * (cheapest.figures.latency_ms or 0.0))
+    with pytest.raises(BudgetError, match="none of 1 candidates") as caught:
+        front_of([better], "latency_ms", {"min_accuracy": cheapest.figures.accuracy + 0.02})
+    assert f"{cheapest.figures.accuracy + 0.01:.6g}" in str(caught.value.hint)
