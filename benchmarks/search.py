@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--torch-device", default="cpu", help="where the supernet is trained")
     parser.add_argument("--examples", type=int, default=8192)
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--fine-tune", type=int, default=0, help="epochs of each candidate's own weights")
     parser.add_argument("--max-latency-ms", type=float, default=None, help="of the part objectives")
     parser.add_argument("--worker-trials", type=int, default=24)
     parser.add_argument("--parts", default=",".join(PARTS))
@@ -85,7 +86,8 @@ class Bench:
 
     def options(self, seed: int, **more: Any) -> Options:
         """Of one search."""
-        return Options(trials=self.o.trials, seed=seed, examples=self.o.examples, epochs=self.o.epochs, **more)
+        learning = {"examples": self.o.examples, "epochs": self.o.epochs, "fine_tune": self.o.fine_tune}
+        return Options(trials=self.o.trials, seed=seed, **learning, **more)
 
     def reference(self, objective: str) -> tuple[float, float]:
         """Fixed before any search: half of the answers wrong, and the largest network without exits."""
@@ -193,7 +195,8 @@ class Bench:
         command = [sys.executable, "-m", "eetool", "search", "--space", self.o.space, "--data", self.o.data]
         command += ["--device", self.o.device, "--trials", str(self.o.worker_trials), "--algorithm", "random"]
         command += ["--supernet", str(self.supernet), "--storage", f"sqlite:///{database.absolute()}", "--threads", "1"]
-        command += ["--examples", str(self.o.examples), "--epochs", str(self.o.epochs), "--force"]
+        command += ["--examples", str(self.o.examples), "--epochs", str(self.o.epochs)]
+        command += ["--fine-tune", str(self.o.fine_tune), "--force"]
         outputs = [self.o.folder / f"workers-{count}-{i}.json" for i in range(count)]
         started = [subprocess.Popen([*command, "-o", str(path)], stdout=subprocess.DEVNULL) for path in outputs]
         if any(process.wait() for process in started):

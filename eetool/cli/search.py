@@ -74,6 +74,14 @@ def _limit_options(function: Any) -> Any:
 @click.option("--learning-rate", type=_POSITIVE, default=0.1, show_default=True, help="Of the supernet.")
 @click.option("--examples", type=click.IntRange(32), default=8192, show_default=True, help="Images for branches.")
 @click.option("--epochs", type=click.IntRange(0), default=4, show_default=True, help="Of branches, on cached features.")
+@click.option(
+    "--fine-tune",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="EPOCHS",
+    help="Of each candidate's own weights, branches included; better choices, for minutes instead of seconds.",
+)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=None, help="Threads of torch; the result depends on them.")
 @click.option("--device-threads", type=click.IntRange(1), default=1, show_default=True, help="Threads on the device.")
@@ -140,7 +148,7 @@ def _options(options: dict[str, Any]) -> Any:
         limits["min_accuracy"] = options["min_accuracy"] / 100
     same = [
         *("algorithm", "trials", "seed", "objective", "branches", "thresholds"),
-        *("max_accuracy_drop", "examples", "epochs"),
+        *("max_accuracy_drop", "examples", "epochs", "fine_tune"),
     ]
     return Options(**{name: options[name] for name in same}, limits=limits)
 

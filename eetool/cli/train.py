@@ -30,7 +30,12 @@ _IMAGENET = "0.485,0.456,0.406/0.229,0.224,0.225"
 )
 @click.option("--cascade/--no-cascade", default=False, help="Every exit reads the answer of the one before.")
 @click.option("--ensemble/--no-ensemble", default=False, help="Every exit answers together with those before.")
-@click.option("--weights", type=PATH, default=None, help="Begin with these: safetensors, or a state dict of torch.")
+@click.option(
+    "--weights",
+    type=PATH,
+    default=None,
+    help="Begin with these: safetensors, a state dict of torch, or a model.pt, whose exits come along where they fit.",
+)
 @click.option(
     "--normalise",
     "normalisation",

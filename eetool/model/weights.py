@@ -1,5 +1,9 @@
-"""`--weights FILE`: the tensors of a backbone from safetensors or from a state dict, never as code."""
+"""`--weights FILE`: the tensors of a backbone from safetensors or from a state dict, never as code.
 
+From files of our own the exits come along, where the new network has the same ones.
+"""
+
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from eetool.errors import ArtefactError
+from eetool.model.early_exit import EarlyExitNet
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _OURS = (("state", "record"), ("net", "run"))  # where the tensors of a model.pt are, and of a model.pt.resume
 _BACKBONE = "backbone."  # of these the ones to take
+_CONFIDENCE = "confidence."  # the head of an exit that other recipes do without
 _COUNTERS = ".num_batches_tracked"  # older files lack them, and nothing computes with them
 _SHOWN = 6
 _HINT = "A safetensors file, a state dict saved by torch.save, or a model.pt is needed."
@@ -35,6 +41,41 @@ def load_weights(backbone: nn.Module, path: Path, classes: int) -> None:
             _classifier_hint(stored, expected, other, classes) if not missing and not unexpected else None,
         )
     backbone.load_state_dict({name: stored.get(name, tensor) for name, tensor in expected.items()})
+
+
+def load_exits(net: EarlyExitNet, path: Path) -> int:
+    """Begin with the exits of a model.pt, or of what an interrupted run left, at the same taps and of the same layers.
+
+    A confidence head is taken where both have one.
+
+    Returns:
+        How many exits were taken; other files have none.
+    """
+    taps, state = _our_exits(_read(path))
+    taken = 0
+    for tap, branch in zip(net.taps, net.exits, strict=True):
+        prefix = f"exits.{taps.index(tap)}." if tap in taps else None
+        own = branch.state_dict()
+        stored = {n.removeprefix(prefix): x for n, x in state.items() if n.startswith(prefix)} if prefix else {}
+        if stored and _shapes(stored) == _shapes(own):
+            branch.load_state_dict({name: stored.get(name, tensor) for name, tensor in own.items()})
+            taken += 1
+    return taken
+
+
+def _our_exits(stored: Any) -> tuple[list[str], dict[str, Tensor]]:
+    """Names of the taps in a file of ours, and all tensors; nothing of other files."""
+    try:
+        if "record" in stored:
+            return list(json.loads(stored["record"])["spec"]["taps"]), stored["state"]
+        return list(stored["run"]["taps"]), stored["net"]
+    except (KeyError, TypeError, ValueError):
+        return [], {}
+
+
+def _shapes(state: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Of an exit's tensors, but those of its confidence head."""
+    return {name: tuple(tensor.shape) for name, tensor in state.items() if not name.startswith(_CONFIDENCE)}
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

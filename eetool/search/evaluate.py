@@ -16,6 +16,7 @@ from eetool.model.references import build
 from eetool.model.scores import LEARNED
 from eetool.model.supernet import Supernet, recalibrate
 from eetool.search.data import Part, SearchData
+from eetool.search.fine_tune import fine_tune
 from eetool.search.fixed import adaptive_branches
 from eetool.search.heads import CostGoal, Features, answers, train_branches
 from eetool.search.price import ENERGY, LATENCY, MACS, Price, Pricer, costs_of, least_figures
@@ -44,6 +45,7 @@ class Setting:
         learned: exits have confidence heads, trained as in NACHOS, and gates go by them.
         max_accuracy_drop: points that tuned thresholds may lose against full depth.
         epochs: passes over the features that branches learn from.
+        fine_tune: epochs that backbone and branches are trained together before; 0 leaves weights as inherited.
         calibration: batches for statistics of batch normalisations.
     """
 
@@ -53,6 +55,7 @@ class Setting:
     learned: bool = False
     max_accuracy_drop: float = 1.0
     epochs: int = 4
+    fine_tune: int = 0
     calibration: int = 4
     device: str = ""
     seed: int = 0
@@ -74,8 +77,7 @@ class Evaluator:
         network = self.space.network(genome)
         torch.manual_seed(_seed(key, self.setting.seed))
         net, spec = self._build(network)
-        self.supernet.hand_down(net.backbone)
-        recalibrate(net.backbone, self.data.batches(self.setting.calibration, _BATCH))
+        self._inherit(net, key)
         clock.lap("weights")
         score = LEARNED if self.setting.learned and spec.taps else network.score
         price = self.pricer(spec, net, score)
@@ -103,6 +105,14 @@ class Evaluator:
         self._check(candidate)
         return candidate
 
+    def _inherit(self, net: EarlyExitNet, key: str) -> None:
+        """Shared weights, made the candidate's own."""
+        self.supernet.hand_down(net.backbone)
+        if self.setting.fine_tune:
+            fine_tune(net, self.data.learn, self.setting.fine_tune, _seed(key, self.setting.seed))
+        else:
+            recalibrate(net.backbone, self.data.batches(self.setting.calibration, _BATCH))
+
     def _learned(self, net: EarlyExitNet, costs: Costs, key: str, clock: "_Clock") -> dict[str, Labelled]:
         """What the exits answer to the splits that are held out, after their branches were trained."""
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave this form out
@@ -112,7 +122,8 @@ class Evaluator:
         limit = self.setting.limits.get(self.setting.objective)
         goal = CostGoal(tuple(costs.leaving((0.0,) * len(branches)).tolist()), limit) if self.setting.learned else None
         seed = _seed(key, self.setting.seed)
-        train_branches(branches, parts["branches"], self.setting.epochs, _BRANCH_BATCH, seed, goal)
+        if goal is not None or not self.setting.fine_tune:  # else they have learned with the backbone
+            train_branches(branches, parts["branches"], self.setting.epochs, _BRANCH_BATCH, seed, goal)
         clock.lap("branches")
         return {name: _labelled(branches, parts[name]) for name in _HELD_OUT}
 

@@ -65,6 +65,7 @@ class Options:
     max_accuracy_drop: float = 1.0
     examples: int = 8192
     epochs: int = 4
+    fine_tune: int = 0
     reference: tuple[float, float] | None = None
 
 
@@ -134,6 +135,7 @@ class Search:
             learned=self.method.learned,
             max_accuracy_drop=o.max_accuracy_drop,
             epochs=o.epochs,
+            fine_tune=o.fine_tune,
             device=self.target.profile.name if self.target.profile else "",
             seed=o.seed,
         )
@@ -173,7 +175,7 @@ class Search:
             "conditions": [self.target.backend, self.target.threads, self.target.watts],
             "limits": dict(o.limits),
             "arms": [o.branches, o.thresholds],
-            "training": [o.examples, o.epochs, o.max_accuracy_drop],
+            "training": [o.examples, o.epochs, o.fine_tune, o.max_accuracy_drop],
             "trials": o.trials,
             "seed": o.seed,
         }

@@ -18,7 +18,7 @@ from eetool.model.early_exit import EarlyExitNet
 from eetool.model.macs import count_macs, measure_taps, order_taps, place_exits
 from eetool.model.pooling import reads_first_token
 from eetool.model.references import Reference
-from eetool.model.weights import load_weights
+from eetool.model.weights import load_exits, load_weights
 from eetool.progress import SILENT, Advance, Progress
 from eetool.train.loop import Examples, train
 from eetool.train.recipes import FROZEN, Depth
@@ -87,6 +87,8 @@ def fit(
 ) -> Checkpoint:
     """Train `backbone` with exits on the train split of `source`, from fresh weights or from those in a file.
 
+    Exits begin with those of a model.pt, too, at the same taps and of the same layers.
+
     The same seed, machine and number of torch threads give the same checkpoint, bit for bit.
 
     Args:
@@ -121,10 +123,17 @@ def fit(
     net = build_net(spec)
     if weights is not None:
         load_weights(net.backbone, weights, len(source.classes))
+        _begin_exits(net, weights, progress)
     train(net, examples, settings, state_file, resume, progress, _depths(net, spec), tutor)
     record = Record(spec, settings, Data(source.name, split_record(splits)))
     held_out = torch.from_numpy(source.images[splits[TEMPERATURE][:_SAMPLES]])
     return Checkpoint(record, net.state_dict(), {spec.inputs[0].name: examples.normalise(held_out)})
+
+
+def _begin_exits(net: EarlyExitNet, weights: Path, progress: Progress) -> None:
+    taken = load_exits(net, weights)
+    if taken:
+        progress.note(f"{taken} of {len(net.taps)} early exits begin with those of {weights}")
 
 
 def _depths(net: EarlyExitNet, spec: ModelSpec) -> list[Depth]:
@@ -157,6 +166,7 @@ def attach(
     net = build_net(spec)
     if weights is not None:
         load_weights(net.backbone, weights, reference.classes)
+        load_exits(net, weights)
     elements = sum(x.numel() for x in example_inputs(spec.inputs))
     count = min(_SAMPLES, max(_FEWEST_SAMPLES, _SAMPLE_ELEMENTS // elements))
     settings = Training("none", 0, seed, 0, 0.0)

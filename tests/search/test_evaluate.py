@@ -74,6 +74,19 @@ def test_figures_hang_together(evaluators: dict[str, Evaluator]) -> None:
     assert static.figures.latency_ms == pytest.approx(static.figures.worst_latency_ms)
 
 
+@pytest.mark.parametrize("name", ["aebnas", "nachos"])
+def test_fine_tuned_candidates_are_better_than_what_they_inherit(evaluators: dict[str, Evaluator], name: str) -> None:
+    inherits = evaluators[name]
+    tuning = replace(inherits.setting, fine_tune=12)
+    tunes = Evaluator(inherits.space, inherits.supernet, inherits.data, inherits.pricer, tuning)
+    genome = inherits.space.largest()
+    shared = {key: value.clone() for key, value in inherits.supernet.state_dict().items()}
+    found = tunes(genome)
+    assert found.figures.accuracy > inherits(genome).figures.accuracy + 0.2  # the supernet has fresh weights
+    assert replace(found, seconds={}) == replace(tunes(genome), seconds={})
+    assert all(torch.equal(value, shared[key]) for key, value in inherits.supernet.state_dict().items())
+
+
 def test_a_network_has_operating_points_up_to_full_depth(evaluators: dict[str, Evaluator]) -> None:
     evaluator = evaluators["aebnas"]
     found = evaluator(evaluator.space.largest())

@@ -111,6 +111,24 @@ def test_on_a_frozen_backbone_only_exits_learn(little: Source, weights: Path, tm
     assert ("exits.0.confidence.weight" in after) == (recipe == "confidence")
 
 
+def test_exits_of_a_model_come_along_where_they_fit(little: Source, weights: Path, tmp_path: Path) -> None:
+    settings, plan = Training("frozen", 1, 3, 64, 0.05), ExitPlan(2, ("conv1-8", "linear"))
+    first = fit("resnet8", little, plan, settings, tmp_path / "s", weights=weights)
+    save_checkpoint(tmp_path / "first.pt", first)
+
+    def begin(plan: ExitPlan, recipe: str) -> dict[str, torch.Tensor]:
+        settings = Training(recipe, 0, 4, 64, 0.05)
+        return fit("resnet8", little, plan, settings, tmp_path / "s", weights=tmp_path / "first.pt").state
+
+    same = begin(plan, "confidence")
+    assert all(torch.equal(same[name], tensor) for name, tensor in first.state.items())
+    assert set(same) - set(first.state) == {f"exits.{i}.confidence.{x}" for i in (0, 1) for x in ("weight", "bias")}
+    # Another branch at the first tap, no exit at the second: nothing fits, and exits begin afresh.
+    alone = ExitPlan(1, "conv1-4", first.record.spec.taps[:1])
+    fresh = fit("resnet8", little, alone, Training("frozen", 0, 4, 64, 0.05), tmp_path / "s", weights=weights).state
+    assert all(torch.equal(tensor, fresh[name]) for name, tensor in begin(alone, "frozen").items())
+
+
 def test_a_frozen_backbone_must_be_trained_and_have_exits(little: Source, weights: Path, tmp_path: Path) -> None:
     settings = Training("frozen", 1, 3, 64, 0.05)
     with pytest.raises(UsageError, match="needs a trained backbone"):

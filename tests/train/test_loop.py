@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from eetool.data.sources import Source
 from eetool.errors import ArtefactError, DivergedError, UsageError
-from eetool.model.checkpoint import LossOptions, Training, save_checkpoint
+from eetool.model.checkpoint import LossOptions, Training, load_tensors, save_checkpoint
 from eetool.model.early_exit import EarlyExitNet
 from eetool.progress import SILENT, Advance, Progress
 from eetool.train.fit import ExitPlan, fit
-from eetool.train.loop import Examples, one_cycle, train
+from eetool.train.loop import RESUME_FORMAT, Examples, one_cycle, train
 
 ALL_OPTIONS = LossOptions(label_smoothing=0.1, ramp=True, survivors=0.5, gradient_scaling=True)
 SETTINGS = Training("joint", epochs=3, seed=5, batch_size=64, learning_rate=0.05)
@@ -184,6 +184,13 @@ def test_divergence_stops_with_a_message_and_keeps_the_last_good_epoch(run: Runs
         run(resume=True)
     assert "--learning-rate" in (diverged.value.hint or "")
     assert run.state.read_bytes() == kept
+
+
+def test_what_is_kept_can_be_begun_from(run: Runs, tmp_path: Path) -> None:
+    run.interrupted(after_steps=4)
+    kept = load_tensors(run.state, RESUME_FORMAT)["net"]
+    again = fit("resnet8", run.source, PLAN, replace(SETTINGS, epochs=0), tmp_path / "other", weights=run.state)
+    assert all(torch.equal(tensor, again.state[name]) for name, tensor in kept.items())
 
 
 def test_too_high_a_learning_rate_diverges(run: Runs) -> None:

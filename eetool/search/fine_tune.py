@@ -1,0 +1,26 @@
+"""A candidate's own weights: what it inherited, trained further for a few epochs with its branches.
+
+Shared weights serve networks unevenly: small ones inherit about the same accuracy, whatever full training would make of
+them. NACHOS and EDANAS therefore train every candidate (arXiv 2401.13330), which costs epochs instead of seconds.
+"""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from eetool.model.checkpoint import Training
+from eetool.model.early_exit import EarlyExitNet
+from eetool.train.loop import Examples, train
+
+_BATCH = 128
+_LEARNING_RATE = 0.05  # below that of training from scratch, so that what was inherited is kept
+
+
+def fine_tune(net: EarlyExitNet, examples: Examples, epochs: int, seed: int) -> None:
+    """Train backbone and class heads of all exits jointly, in place; eval mode afterwards.
+
+    Raises:
+        DivergedError: the loss is no number any more.
+    """
+    settings = Training("joint", epochs, seed, min(_BATCH, len(examples.labels)), _LEARNING_RATE)
+    with TemporaryDirectory() as folder:  # an interrupted candidate is evaluated anew: its state is not kept
+        train(net, examples, settings, Path(folder, "state"), resume=False)
