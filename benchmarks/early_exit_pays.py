@@ -18,7 +18,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from in_front import CLASSES, MIDDLE, InFront, join, three, two
+from in_front import CLASSES, LARGER, LITTLE, MIDDLE, InFront, join, own, three, two
 from pays_report import report
 
 from eetool.data.sources import load_source
@@ -55,9 +55,9 @@ STRONG = (
 WEIGHTS = "0.6,0.6,0.7,0.8,1"
 # Static networks of the same architecture: shallower and narrower; beside them the whole one without exits.
 OWN_FAMILY = (
-    "resnet-16x0-32x1-64x1-128x1",
+    LITTLE,
     "resnet-16x0-32x1-64x1s-128x1",
-    "resnet-16x0-32x1-64x2s-128x2",
+    LARGER,
     "resnet-16x0-24x1-48x2s-96x1s-192x2",
     NETWORK,
 )
@@ -234,28 +234,49 @@ def dominates(bench: Bench) -> dict[str, Any]:
 
 def in_front(bench: Bench) -> dict[str, Any]:
     """The smallest static network trained here in front of the deepest ResNet, and ResNet-20 between them."""
+    for_ten_classes(bench)
+    rivals = [*bench.static(), *own_bundles(bench, (0,))]
+    big, little = bench.backbone(DEEPEST), own_static(bench, 0)
+    nets = {two: [little], three: [little, bench.whole(MIDDLE)]}
+    joined = {make: fronted(bench, make, [*front, bench.whole(DEEPEST)], big.options) for make, front in nets.items()}
+    return {make.__name__: bench.judged(model, rivals) for make, model in joined.items()}
+
+
+def own_in_front(bench: Bench) -> dict[str, Any]:
+    """Two static networks of the main network's architecture, one in front of the other, against their family."""
+    for_ten_classes(bench)
+    family = (0, 1, OWN_FAMILY.index(LARGER))
+    nets = [own_static(bench, index) for index in (family[0], family[-1])]
+    rivals = [*bench.static(), *own_bundles(bench, family)]
+    return bench.judged(fronted(bench, own, nets, ("--hold-out", "train")), rivals)
+
+
+def for_ten_classes(bench: Bench) -> None:
+    """What `in_front` can be joined for."""
     if len(load_source(bench.data).classes) != CLASSES:
-        raise SystemExit(f"the arm in-front is for data of {CLASSES} classes: name the others with --only")
-    rivals = [*bench.static(), bench.run("static-0.eebundle", "export", own_static(bench, 0))]
-    return {make.__name__: bench.judged(fronted(bench, make), rivals) for make in (two, three)}
+        raise SystemExit(f"networks in front are for data of {CLASSES} classes: name the other arms with --only")
 
 
-def fronted(bench: Bench, make: Callable[[], InFront]) -> Path:
-    """Small networks in front; an epoch for the linear exits that read ten logits each."""
-    backbone, together = bench.backbone(DEEPEST), bench.out / f"{make.__name__}.safetensors"
-    front = [own_static(bench, 0), bench.whole(MIDDLE)][: len(make().front)]
+def fronted(bench: Bench, make: Callable[[], InFront], nets: list[Path], options: tuple[object, ...]) -> Path:
+    """Networks in front of the last of `nets`; an epoch for the linear exits that read ten logits each."""
+    *front, big = nets
+    together = bench.out / f"{make.__name__}.safetensors"
     if not together.exists():
-        join(make, front, bench.whole(DEEPEST), together)
+        join(make, front, big, together)
     taps = ",".join(f"front.{i}" for i in range(len(front)))
-    given = ("--weights", together, *backbone.options, "--at", taps, "--branch", "linear", "--recipe", "frozen")
+    given = ("--weights", together, *options, "--at", taps, "--branch", "linear", "--recipe", "frozen")
     return bench.run(f"{make.__name__}.pt", "train", f"in_front:{make.__name__}", *bench.budget(1), *given)
 
 
 def own_family(bench: Bench) -> dict[str, Any]:
     """The same network against static ones of its own architecture, with the same budget."""
-    nets = [own_static(bench, i) for i in range(len(OWN_FAMILY))]
-    bundles = [bench.run(f"{net.stem}.eebundle", "export", net) for net in nets]
+    bundles = own_bundles(bench, range(len(OWN_FAMILY)))
     return bench.raced("own-family", bench.bundled(main_network(bench))[1], bundles)
+
+
+def own_bundles(bench: Bench, which: Iterable[int]) -> list[Path]:
+    """Static networks of the main network's architecture, ready to race."""
+    return [bench.run(f"static-{i}.eebundle", "export", own_static(bench, i)) for i in which]
 
 
 def own_static(bench: Bench, index: int) -> Path:
@@ -359,6 +380,7 @@ def summary(document: dict[str, Any]) -> dict[str, Any]:
 ARMS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "dominates": dominates,
     "in-front": in_front,
+    "own-in-front": own_in_front,
     "frozen": frozen,
     "confidence": confidence,
     "own-family": own_family,
@@ -375,6 +397,7 @@ MODELS: dict[str, Callable[[Bench], list[partial[Any]]]] = {
     "frozen": lambda bench: [partial(frozen_networks, bench)],
     "branch-strength": lambda bench: [partial(compared, bench, k, s) for k in KINDS for s in range(SEEDS)],
     "in-front": lambda bench: [partial(own_static, bench, 0)],
+    "own-in-front": lambda bench: [partial(own_static, bench, i) for i in (2, 1, 0)],
     "certificates": lambda bench: [],  # of the main network
 }
 

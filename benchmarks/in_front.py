@@ -2,7 +2,7 @@
 
 Every network reads the image anew, so nothing of any has to change (big/little networks, Park et al., CODES+ISSS 2015;
 IDK cascades, arXiv 1706.00885). `eetool train in_front:two --at front.0 --branch linear --weights FILE`, with a FILE
-that `join` wrote; `in_front:three` has one more.
+that `join` wrote; `in_front:three` has one more, `in_front:own` two networks of one family.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +16,7 @@ from eetool.model.backbones import build_backbone
 from eetool.model.checkpoint import Checkpoint, load_checkpoint
 
 LITTLE, MIDDLE, BIG = "resnet-16x0-32x1-64x1-128x1", "resnet20", "resnet56"
+LARGER = "resnet-16x0-32x1-64x2s-128x2"  # of the same family as LITTLE
 _SHAPE, CLASSES = (1, 3, 32, 32), 10
 
 
@@ -43,16 +44,21 @@ class InFront(nn.Module):
 
 def two() -> InFront:
     """Fresh weights, which those of a file replace."""
-    return _made(LITTLE)
+    return _made(LITTLE, BIG)
 
 
 def three() -> InFront:
     """See `two`."""
-    return _made(LITTLE, MIDDLE)
+    return _made(LITTLE, MIDDLE, BIG)
 
 
-def _made(*front: str) -> InFront:
-    *small, large = (build_backbone(name, _SHAPE, CLASSES) for name in (*front, BIG))
+def own() -> InFront:
+    """See `two`."""
+    return _made(LITTLE, LARGER)
+
+
+def _made(*names: str) -> InFront:
+    *small, large = (build_backbone(name, _SHAPE, CLASSES) for name in names)
     return InFront(small, large)
 
 

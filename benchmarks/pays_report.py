@@ -131,6 +131,7 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 _ARMS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     "dominates": ("A network made for exits against the static family", _dominance),
     "in-front": ("Small networks in front of ResNet-56", _dominances),
+    "own-in-front": ("One network of an architecture in front of another, against its family", _dominance),
     "own-family": ("The same network against static ones of its own architecture", _dominance),
     "frozen": ("Exits on a backbone that stays as it is", _races),
     "confidence": ("Learned confidences (PTEENet)", _confidence),

@@ -175,7 +175,11 @@ def _answer(front: "Front", output: Path, evaluated: int, asked: int) -> Answer:
         f"branches at the knee: {' '.join(knee.branches) or 'none'}",
         f"{where}means over {front.front[0].figures.n} examples of the training split that no weight or threshold saw",
         *(f"warning: {warning}" for warning in front.warnings),
-        *([f"the space has no more than {evaluated} networks"] if evaluated < asked else []),
+        *(
+            [f"no more than {evaluated} networks were found that the space has and the limits admit"]
+            if evaluated < asked
+            else []
+        ),
         f"wrote {output}",
     ]
     return Answer("search/1", vars(front), text)

@@ -6,6 +6,7 @@ generation that is not complete; so one worker or many, interrupted or not, eval
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,7 +19,9 @@ from eetool.search.surrogate import choose, evolve, features
 _BATCH = 8  # candidates per generation
 _SHARE_AT_RANDOM = 5 / 9  # of all evaluations, before predictors are fitted: 100 of 180 in NACHOS
 _FEWEST_AT_RANDOM, _MOST_AT_RANDOM = 4, 100
-_TRIES = 50  # to find a candidate that was not evaluated yet
+_PATIENCE = (
+    1000  # draws in a row that bring nothing new, before a space, or what limits leave of it, counts as searched
+)
 _EDANAS_THRESHOLDS = (0.1, 0.2, NEVER)
 
 Admits = Callable[[Genome], bool]
@@ -38,7 +41,7 @@ class Planner(Protocol):
     """Plans candidates."""
 
     def plan(self, archive: Sequence[Outcome]) -> list[Genome]:
-        """The next candidates, none of which is in `archive`; nothing where the space has no others."""
+        """The next candidates, none of which is in `archive`; nothing where no others were found."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,10 @@ class SurrogatePlanner:
 
     def plan(self, archive: Sequence[Outcome]) -> list[Genome]:
         """See `Planner`."""
-        if len(archive) < self.first:
-            return self._at_random()[len(archive) :]
-        begun = self.first + (len(archive) - self.first) // _BATCH * _BATCH
+        first = len(self._at_random)  # fewer than were wanted, where limits admit few
+        if len(archive) < first or not self.space.genes:
+            return self._at_random[len(archive) :]
+        begun = first + (len(archive) - first) // _BATCH * _BATCH
         return self._generation(archive[:begun])[len(archive) - begun :]
 
     def _generation(self, archive: Sequence[Outcome]) -> list[Genome]:
@@ -97,6 +101,7 @@ class SurrogatePlanner:
         chosen = _spread(fresh, objectives(fresh)[1], figures[1], _BATCH) if fresh else []
         return [*chosen, *self._unseen(rng, seen | set(map(key_of, chosen)), _BATCH - len(chosen))]
 
+    @cached_property
     def _at_random(self) -> list[Genome]:
         """The largest and the smallest network, and random ones."""
         ends = {key_of(g): g for g in (self.space.smallest(), self.space.largest()) if self.admits(g)}
@@ -107,12 +112,11 @@ class SurrogatePlanner:
     def _unseen(self, rng: np.random.Generator, seen: set[str], count: int) -> list[Genome]:
         """Up to `count` random genomes that may be planned and are not in `seen` nor twice among themselves."""
         found: dict[str, Genome] = {}
-        for _ in range(_TRIES * max(count, 0)):
-            if len(found) == count:
-                break
-            genome = self.space.sample(rng)
+        idle = 0
+        while len(found) < count and idle < _PATIENCE:
+            genome, idle = self.space.sample(rng), idle + 1
             if key_of(genome) not in seen | found.keys() and self.admits(genome):
-                found[key_of(genome)] = genome
+                found[key_of(genome)], idle = genome, 0
         return list(found.values())
 
     def _predictor(self, x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
@@ -150,16 +154,16 @@ class SamplerPlanner:
         from optuna.trial import TrialState
 
         seen, before = {key_of(genome) for _, genome in self.asked}, len(self.asked)
-        for _ in range(_TRIES * _BATCH):
-            trial = self.study.ask()
+        idle = 0
+        while len(self.asked) < before + _BATCH and idle < _PATIENCE:
+            trial, idle = self.study.ask(), idle + 1
             genome = self.space.genome([trial.suggest_int(g.name, 0, len(g.choices) - 1) for g in self.space.genes])
             if key_of(genome) in seen or not self.admits(genome):
                 self.study.tell(trial, state=TrialState.PRUNED)
                 continue
             seen.add(key_of(genome))
             self.asked.append((trial, genome))
-            if len(self.asked) == before + _BATCH:
-                break
+            idle = 0
         return len(self.asked) > before
 
 

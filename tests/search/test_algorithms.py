@@ -72,6 +72,22 @@ def test_what_is_not_admitted_is_not_planned(name: str) -> None:
     assert all(outcome.genome["exit0.position"] == 1 for outcome in found)
 
 
+def test_where_few_are_admitted_they_are_found() -> None:
+    space = small_spaces.mobile()
+    few = {"resolution": 12, "depth": 1, "kernel": 3, "expansion": 2, "exit0.depth": 3}  # one in 128
+    planner = METHODS["aebnas"].planner(space, 0, 9, lambda genome: few.items() <= genome.items())
+    assert len(planner.plan([])) == 5
+
+
+def test_generations_follow_a_beginning_that_found_too_few() -> None:
+    space, admitted = small_spaces.mobile(), iter([True] * 4)
+    planner = METHODS["aebnas"].planner(space, 0, 30, lambda genome: next(admitted, False))
+    begun = planner.plan([])
+    assert len(begun) == 4
+    admitted = iter([True] * 100)
+    assert len(planner.plan([landscape(space)(genome) for genome in begun])) == 8
+
+
 def test_the_surrogate_is_better_than_chance() -> None:
     space = resnet()
     judge = landscape(space)
