@@ -13,6 +13,8 @@ from eetool.cli.console import Answer, TerminalProgress, verb
 from eetool.cli.options import MODEL, PATH, FiniteRange, data_option, force_option, output_option
 from eetool.cli.tuned import tuned_answer
 
+_MACS, _LATENCY = "macs", "latency_ms"
+
 
 @verb
 @click.argument("model", type=MODEL)
@@ -32,6 +34,7 @@ from eetool.cli.tuned import tuned_answer
     metavar="P",
     help="Also make a point `certified`: with probability P its drop is no larger on new data.",
 )
+@click.option("--max-macs", type=FiniteRange(0, min_open=True), default=None, help="Mean over inputs; see below.")
 @click.option("--max-latency-ms", type=FiniteRange(0, min_open=True), default=None, help="Mean over inputs; see below.")
 @click.option("--max-energy-mj", type=FiniteRange(0, min_open=True), default=None, help="Mean over inputs; see below.")
 @click.option(
@@ -70,6 +73,7 @@ def tune(
     output: Path | None,
     max_accuracy_drop: float,
     certify: float | None,
+    max_macs: float | None,
     max_latency_ms: float | None,
     max_energy_mj: float | None,
     device: str | None,
@@ -85,8 +89,8 @@ def tune(
 
     Temperatures and thresholds are fitted on splits of their own, which neither training nor `bench` ever sees.
 
-    With --device or --profile thresholds minimise latency on that device, or energy with --max-energy-mj. A budget adds
-    the operating point `budget`, the most accurate that keeps it.
+    With --device or --profile thresholds minimise latency on that device, or energy with --max-energy-mj. A budget, of
+    MACs without a device, adds the operating point `budget`, the most accurate that keeps it.
     """
     from eetool.data.sources import load_source
     from eetool.errors import UsageError
@@ -97,9 +101,9 @@ def tune(
         check_output(target, force, directory=model.is_dir())
     from eetool.tune.fit import Aims
 
-    budget = _budget(max_latency_ms, max_energy_mj, device, profile)
+    budget = _budget({_MACS: max_macs, _LATENCY: max_latency_ms, "energy_mj": max_energy_mj}, device, profile)
     aims = Aims(max_accuracy_drop, certify, _drops(drops), budget, calibration, standard_errors)
-    unit = budget.unit if budget else "latency_ms"
+    unit = budget.unit if budget else _LATENCY
     prices = partial(_priced, model, device, profile, unit) if device or profile else _nothing
     source = load_source(data, TerminalProgress())
     if model.is_dir():
@@ -115,19 +119,24 @@ def tune(
     return tuned_answer(target, tuned, max_accuracy_drop, costs)
 
 
-def _budget(latency_ms: float | None, energy_mj: float | None, device: str | None, profile: Path | None) -> Any:
+def _budget(limits: dict[str, float | None], device: str | None, profile: Path | None) -> Any:
     from eetool.errors import UsageError
     from eetool.tune.policy import Budget
 
+    given = {unit: most for unit, most in limits.items() if most is not None}
     if device is not None and profile is not None:
         raise UsageError("--device predicts and --profile was measured", "Give one of them.")
-    if latency_ms is not None and energy_mj is not None:
-        raise UsageError("thresholds minimise one cost", "Give --max-latency-ms or --max-energy-mj.")
-    if latency_ms is None and energy_mj is None:
-        return None
-    if device is None and profile is None:
-        raise UsageError("a budget of which device?", "Give --device NAME, or --profile p.json.")
-    return Budget("latency_ms", latency_ms) if latency_ms is not None else Budget("energy_mj", energy_mj or 0.0)
+    if len(given) > 1:
+        raise UsageError(
+            "thresholds minimise one cost", "Give one of --max-macs, --max-latency-ms, --max-energy-mj."
+        )
+    for unit, most in given.items():
+        if unit == _MACS and (device or profile):
+            raise UsageError("thresholds minimise one cost", "Give --max-macs without a device, or --max-latency-ms.")
+        if unit != _MACS and device is None and profile is None:
+            raise UsageError("a budget of which device?", "Give --device NAME, or --profile p.json.")
+        return Budget(unit, most)
+    return None
 
 
 def _priced(model: Path, device: str | None, profile: Path | None, unit: str, variant: str = "onnx/fp32") -> Any:

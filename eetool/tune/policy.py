@@ -43,7 +43,7 @@ class Promise:
 
 @dataclass(frozen=True)
 class Budget:
-    """The most that an input may cost in the mean, in `unit`: `latency_ms` or `energy_mj`."""
+    """The most that an input may cost in the mean, in `unit`: `macs`, `latency_ms` or `energy_mj`."""
 
     unit: str
     most: float

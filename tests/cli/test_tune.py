@@ -173,6 +173,17 @@ def test_a_budget_makes_a_point_of_its_own(cli: Any, tuned: Path, tmp_path: Path
     assert points["fast"]["expected"]["accuracy"] <= points["budget"]["expected"]["accuracy"]
 
 
+def test_a_budget_of_macs_needs_no_device(cli: Any, refused: Any, tuned: Path, tmp_path: Path) -> None:
+    options = (*DIGITS, "--max-accuracy-drop", 4, "--json", "--force")
+    free = cli("tune", tuned, *options, "-o", tmp_path / "free.pt").document["operating_points"]
+    macs = {name: point["expected"]["mean_macs"] for name, point in free.items()}
+    between = (macs["fast"] + macs["full"]) / 2
+    kept = cli("tune", tuned, *options, "--max-macs", between, "-o", tmp_path / "kept.pt").document["operating_points"]
+    assert kept["budget"]["expected"]["mean_macs"] <= between
+    assert kept["budget"]["expected"]["accuracy"] >= free["fast"]["expected"]["accuracy"]
+    refused(6, "bring the mean macs down to 1;", "tune", tuned, *DIGITS, "--max-macs", 1, "-o", tmp_path / "no.pt")
+
+
 def test_a_budget_that_nothing_keeps_ends_with_the_nearest(refused: Any, bundle: Path, tmp_path: Path) -> None:
     options = (*DIGITS, "--device", "rpi4", "-o", tmp_path / "no.eebundle")
     refused(6, "the nearest is", "tune", bundle, *options, "--max-latency-ms", 1e-6)
@@ -201,6 +212,7 @@ def test_a_measured_profile_decides_and_is_kept_in_the_bundle(
     [
         (2, "a budget of which device", ["--max-latency-ms", 1]),
         (2, "one cost", ["--max-latency-ms", 1, "--max-energy-mj", 1, "--device", "rpi4"]),
+        (2, "one cost", ["--max-macs", 1e6, "--device", "rpi4"]),
         (2, "was measured", ["--device", "rpi4", "--profile", "p.json"]),
         (5, "toaster", ["--device", "toaster"]),
         (3, "cannot be read", ["--profile", "nowhere.json"]),
