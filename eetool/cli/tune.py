@@ -127,9 +127,7 @@ def _budget(limits: dict[str, float | None], device: str | None, profile: Path |
     if device is not None and profile is not None:
         raise UsageError("--device predicts and --profile was measured", "Give one of them.")
     if len(given) > 1:
-        raise UsageError(
-            "thresholds minimise one cost", "Give one of --max-macs, --max-latency-ms, --max-energy-mj."
-        )
+        raise UsageError("thresholds minimise one cost", "Give one of --max-macs, --max-latency-ms, --max-energy-mj.")
     for unit, most in given.items():
         if unit == _MACS and (device or profile):
             raise UsageError("thresholds minimise one cost", "Give --max-macs without a device, or --max-latency-ms.")

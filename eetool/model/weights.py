@@ -66,10 +66,11 @@ def load_exits(net: EarlyExitNet, path: Path) -> int:
 def _our_exits(stored: Any) -> tuple[list[str], dict[str, Tensor]]:
     """Names of the taps in a file of ours, and all tensors; nothing of other files."""
     try:
-        if "record" in stored:
-            return list(json.loads(stored["record"])["spec"]["taps"]), stored["state"]
-        return list(stored["run"]["taps"]), stored["net"]
-    except (KeyError, TypeError, ValueError):
+        ours = "record" in stored
+        taps = json.loads(stored["record"])["spec"]["taps"] if ours else stored["run"]["taps"]
+        state = stored["state" if ours else "net"]
+        return list(taps), {name: x for name, x in state.items() if isinstance(x, Tensor)}
+    except (AttributeError, KeyError, TypeError, ValueError):
         return [], {}
 
 

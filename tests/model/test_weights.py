@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from eetool.errors import ArtefactError
 from eetool.model.backbones import build_backbone
-from eetool.model.weights import load_weights
+from eetool.model.early_exit import EarlyExitNet
+from eetool.model.weights import load_exits, load_weights
 
 SHAPE = (1, 3, 32, 32)
 
@@ -80,6 +81,25 @@ def test_a_classifier_of_another_size_says_which(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match=r"linear.weight \[100, 64\] where \[10, 64\] is needed") as caught:
         load_weights(resnet8(), tmp_path / "w.pth", 10)
     assert caught.value.hint == "It was made for 100 classes: give --classes of that size."
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {"weight": torch.zeros(2)},
+        {"record": "{}", "state": {}},
+        {"record": "not JSON", "state": {}},
+        {"record": torch.zeros(1), "state": 3},
+        {"run": {"taps": 5}, "net": {}},
+        {"run": {"taps": ["stem"]}, "net": {"exits.0.classifier.weight": 1, "exits.0.classifier.bias": torch.zeros(9)}},
+    ],
+)
+def test_files_without_exits_that_fit_leave_them_as_they_are(tmp_path: Path, stored: Any) -> None:
+    net = EarlyExitNet(nn.Sequential(nn.Linear(2, 10)), {"stem": nn.Linear(2, 10)})
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    torch.save(stored, tmp_path / "w.pth")
+    assert load_exits(net, tmp_path / "w.pth") == 0
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
 
 
 def test_files_without_tensors_are_refused(tmp_path: Path) -> None:
