@@ -20,7 +20,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -193,14 +193,13 @@ class Bench:
 
 def frozen(bench: Bench) -> dict[str, Any]:
     """Many small branches on the deepest ResNet, which stays as it is, and fewer that are stronger."""
-    judged = {model.stem: model for model in frozen_networks(bench)}
+    judged = {name: frozen_network(bench, name) for name in FROZEN}
     return {name: bench.judged(m, bench.static(), "--max-accuracy-drop", 0.5) for name, m in judged.items()}
 
 
-def frozen_networks(bench: Bench) -> list[Path]:
+def frozen_network(bench: Bench, name: str) -> Path:
     """One of each kind."""
-    backbone = bench.backbone(DEEPEST)
-    return [on(bench, backbone, name, "frozen", *exits) for name, exits in FROZEN.items()]
+    return on(bench, bench.backbone(DEEPEST), name, "frozen", *FROZEN[name])
 
 
 def confidence(bench: Bench) -> dict[str, Any]:
@@ -221,8 +220,10 @@ def confidence_backbones(bench: Bench) -> tuple[str, ...]:
 
 
 def confidence_network(bench: Bench, name: str) -> Path:
-    """The backbone `name` with exits that learn how sure they are."""
+    """The backbone `name` with exits that learn how sure they are; on the deepest ResNet those of the arm `frozen`."""
     backbone, exits = bench.backbone(name), FROZEN["frozen"]
+    if name == DEEPEST:
+        backbone = replace(backbone, weights=frozen_network(bench, "frozen"))
     learning = ("--optimizer", "adamw", "--learning-rate", 0.001, "--cost-weight", 1)  # the paper's way, and a price
     return on(bench, backbone, f"confidence-{name}", "confidence", *exits, "--targets", "backbone", *learning)
 
@@ -394,7 +395,7 @@ MODELS: dict[str, Callable[[Bench], list[partial[Any]]]] = {
         partial(confidence_network, bench, name) for name in confidence_backbones(bench)[::-1]
     ],
     "own-family": lambda bench: [partial(own_static, bench, i) for i in reversed(range(len(OWN_FAMILY)))],
-    "frozen": lambda bench: [partial(frozen_networks, bench)],
+    "frozen": lambda bench: [partial(frozen_network, bench, name) for name in FROZEN],
     "branch-strength": lambda bench: [partial(compared, bench, k, s) for k in KINDS for s in range(SEEDS)],
     "in-front": lambda bench: [partial(own_static, bench, 0)],
     "own-in-front": lambda bench: [partial(own_static, bench, i) for i in (2, 1, 0)],
@@ -405,6 +406,8 @@ MODELS: dict[str, Callable[[Bench], list[partial[Any]]]] = {
 def train_all(bench: Bench, arms: list[str], jobs: int) -> None:
     """Make the models of the arms, `jobs` at a time; raises the first error when all others are done."""
     bench.backbone(DEEPEST)  # several of them need it
+    if "confidence" in arms:
+        frozen_network(bench, "frozen")  # whose exits it begins with
     if bench.teacher:
         bench.a_teacher()
     wanted = [make for arm in MODELS if arm in arms for make in MODELS[arm](bench)]
