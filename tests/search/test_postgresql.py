@@ -98,7 +98,7 @@ def test_three_workers_one_of_which_is_killed(server: Server, tmp_path: Path) ->
         for process in workers:
             process.kill()
             process.communicate()
-    assert [process.returncode for process in workers[1:]] == [0, 0], found
+    assert [process.returncode for process in workers[1:]] == [0, 0], "\n".join(said for _, said in found)
     assert [out.split() for out, _ in found] == [expected] * 2
     counts = Counter(line for log in logs for line in lines(log))
     lost = lines(logs[0])[-1]
