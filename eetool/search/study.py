@@ -148,10 +148,12 @@ class Study:
 
     def _agree(self, terms: Mapping[str, Any]) -> None:
         wanted = json.loads(json.dumps(encode(dict(terms))))
-        text = self.storage.patiently(lambda: self.study.user_attrs.get(_TERMS))
-        if text is None:
-            if self.storage.patiently(lambda: self.study.get_trials(deepcopy=False)):
+        text = self._terms()
+        if text is None and self.storage.patiently(lambda: self.study.get_trials(deepcopy=False)):
+            text = self._terms()  # a worker that began at the same time has set them, and put up trials
+            if text is None:
                 raise UsageError(f"the study {self.name!r} is not of eetool", "Give another --study.")
+        if text is None:
             self.storage.patiently(lambda: self.study.set_user_attr(_TERMS, json.dumps(wanted)))
             return
         held = json.loads(text)
@@ -162,6 +164,11 @@ class Study:
                 f"the study {self.name!r} in {self.storage.shown} is of another {other[0]} ({shown})",
                 "Repeat its options, or give another --study.",
             )
+
+    def _terms(self) -> str | None:
+        """Those that are held, as JSON."""
+        text: str | None = self.storage.patiently(lambda: self.study.user_attrs.get(_TERMS))
+        return text
 
     def work(
         self,

@@ -43,6 +43,20 @@ def test_one_worker_evaluates_every_candidate_once(whole: list[str], url: str) -
     assert take_part(url, TRIALS, lambda genome: pytest.fail("it was complete")) == found
 
 
+def test_a_worker_that_begins_beside_another_sees_its_terms(url: str) -> None:
+    class Late(Study):
+        """Looks for the terms just before another worker sets them and puts up trials."""
+
+        looks = 0
+
+        def _terms(self) -> str | None:
+            self.looks += 1
+            return super()._terms() if self.looks > 1 else None
+
+    take_part(url, TRIALS)
+    assert Late(Storage(url, PULSE), "shared", small_spaces.mobile(), TERMS).looks == 2
+
+
 @pytest.mark.parametrize("cut", [1, 9, 14])
 def test_interrupted_and_resumed_equals_uninterrupted(whole: list[str], url: str, cut: int) -> None:
     calls = 0
