@@ -61,6 +61,7 @@ OWN_FAMILY = (
     "resnet-16x0-24x1-48x2s-96x1s-192x2",
     NETWORK,
 )
+UP_TO_LARGER = (0, 1, 2)  # of this family
 # What branches are compared on: smaller, as there are six of them.
 COMPARED = "resnet-16x0-32x1-64x1-128x1"
 COMPARED_TAPS = "stage1.0,stage2.0"
@@ -246,9 +247,8 @@ def in_front(bench: Bench) -> dict[str, Any]:
 def own_in_front(bench: Bench) -> dict[str, Any]:
     """Two static networks of the main network's architecture, one in front of the other, against their family."""
     for_ten_classes(bench)
-    family = (0, 1, OWN_FAMILY.index(LARGER))
-    nets = [own_static(bench, index) for index in (family[0], family[-1])]
-    rivals = [*bench.static(), *own_bundles(bench, family)]
+    nets = [own_static(bench, OWN_FAMILY.index(name)) for name in (LITTLE, LARGER)]
+    rivals = [*bench.static(), *own_bundles(bench, UP_TO_LARGER)]
     return bench.judged(fronted(bench, own, nets, ("--hold-out", "train")), rivals)
 
 
@@ -398,7 +398,7 @@ MODELS: dict[str, Callable[[Bench], list[partial[Any]]]] = {
     "frozen": lambda bench: [partial(frozen_network, bench, name) for name in FROZEN],
     "branch-strength": lambda bench: [partial(compared, bench, k, s) for k in KINDS for s in range(SEEDS)],
     "in-front": lambda bench: [partial(own_static, bench, 0)],
-    "own-in-front": lambda bench: [partial(own_static, bench, i) for i in (2, 1, 0)],
+    "own-in-front": lambda bench: [partial(own_static, bench, i) for i in reversed(UP_TO_LARGER)],
     "certificates": lambda bench: [],  # of the main network
 }
 

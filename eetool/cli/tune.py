@@ -128,13 +128,14 @@ def _budget(limits: dict[str, float | None], device: str | None, profile: Path |
         raise UsageError("--device predicts and --profile was measured", "Give one of them.")
     if len(given) > 1:
         raise UsageError("thresholds minimise one cost", "Give one of --max-macs, --max-latency-ms, --max-energy-mj.")
-    for unit, most in given.items():
-        if unit == _MACS and (device or profile):
-            raise UsageError("thresholds minimise one cost", "Give --max-macs without a device, or --max-latency-ms.")
-        if unit != _MACS and device is None and profile is None:
-            raise UsageError("a budget of which device?", "Give --device NAME, or --profile p.json.")
-        return Budget(unit, most)
-    return None
+    if not given:
+        return None
+    ((unit, most),) = given.items()
+    if unit == _MACS and (device or profile):
+        raise UsageError("thresholds minimise one cost", "Give --max-macs without a device, or --max-latency-ms.")
+    if unit != _MACS and device is None and profile is None:
+        raise UsageError("a budget of which device?", "Give --device NAME, or --profile p.json.")
+    return Budget(unit, most)
 
 
 def _priced(model: Path, device: str | None, profile: Path | None, unit: str, variant: str = "onnx/fp32") -> Any:

@@ -4,6 +4,7 @@ From files of our own the exits come along, where the new network has the same o
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,30 @@ _SHOWN = 6
 _HINT = "A safetensors file, a state dict saved by torch.save, or a model.pt is needed."
 
 
-def load_weights(backbone: nn.Module, path: Path, classes: int) -> None:
-    """Load every tensor of `backbone` from `path`.
+def load_weights(net: EarlyExitNet, path: Path, classes: int) -> int:
+    """Load every tensor of the backbone from `path`; and, from a model.pt or what an interrupted run left of one, the
+    exits at the same taps and of the same layers. A confidence head is taken where both have one.
+
+    Returns:
+        How many exits were taken.
 
     Raises:
-        ArtefactError: the file cannot be read, or its names or shapes differ: all differences are in the message.
+        ArtefactError: the file cannot be read, or the names or shapes of the backbone's tensors differ: all
+            differences are in the message.
     """
+    stored = _read(path)
+    _load_backbone(net.backbone, _tensors(stored, path), path, classes)
+    return _load_exits(net, *_our_exits(stored))
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a backbone by name, freed from the wrappers that training scripts put around them."""
+    return _tensors(_read(path), path)
+
+
+def _load_backbone(backbone: nn.Module, stored: dict[str, Tensor], path: Path, classes: int) -> None:
     expected = backbone.state_dict()
-    stored = _with_tied(read_tensors(path), expected)
+    stored = _with_tied(stored, expected)
     missing = [name for name in expected if name not in stored and not name.endswith(_COUNTERS)]
     unexpected = [name for name in stored if name not in expected]
     other = [name for name in expected if name in stored and stored[name].shape != expected[name].shape]
@@ -43,15 +60,7 @@ def load_weights(backbone: nn.Module, path: Path, classes: int) -> None:
     backbone.load_state_dict({name: stored.get(name, tensor) for name, tensor in expected.items()})
 
 
-def load_exits(net: EarlyExitNet, path: Path) -> int:
-    """Begin with the exits of a model.pt, or of what an interrupted run left, at the same taps and of the same layers.
-
-    A confidence head is taken where both have one.
-
-    Returns:
-        How many exits were taken; other files have none.
-    """
-    taps, state = _our_exits(_read(path))
+def _load_exits(net: EarlyExitNet, taps: Sequence[str], state: dict[str, Tensor]) -> int:
     taken = 0
     for tap, branch in zip(net.taps, net.exits, strict=True):
         prefix = f"exits.{taps.index(tap)}." if tap in taps else None
@@ -64,7 +73,7 @@ def load_exits(net: EarlyExitNet, path: Path) -> int:
 
 
 def _our_exits(stored: Any) -> tuple[list[str], dict[str, Tensor]]:
-    """Names of the taps in a file of ours, and all tensors; nothing of other files."""
+    """Names of the taps in a file of ours, and its tensors; nothing of other files."""
     try:
         ours = "record" in stored
         taps = json.loads(stored["record"])["spec"]["taps"] if ours else stored["run"]["taps"]
@@ -79,9 +88,7 @@ def _shapes(state: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in state.items() if not name.startswith(_CONFIDENCE)}
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors by name, freed from the wrappers that training scripts put around them."""
-    stored = _read(path)
+def _tensors(stored: Any, path: Path) -> dict[str, Tensor]:
     for key, beside in _OURS:
         if isinstance(stored, dict) and isinstance(stored.get(key), dict) and beside in stored:
             inside = {name: x for name, x in stored[key].items() if name.startswith(_BACKBONE)}

@@ -7,12 +7,14 @@ them. NACHOS and EDANAS therefore train every candidate (arXiv 2401.13330), whic
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from eetool.errors import DivergedError
 from eetool.model.checkpoint import Training
 from eetool.model.early_exit import EarlyExitNet
 from eetool.train.loop import Examples, train
 
 _BATCH = 128
 _LEARNING_RATE = 0.05  # below that of training from scratch, so that what was inherited is kept
+_HINT = "Leave --fine-tune away, or train the supernet for longer: its weights are what candidates begin with."
 
 
 def fine_tune(net: EarlyExitNet, examples: Examples, epochs: int, seed: int) -> None:
@@ -23,4 +25,7 @@ def fine_tune(net: EarlyExitNet, examples: Examples, epochs: int, seed: int) -> 
     """
     settings = Training("joint", epochs, seed, min(_BATCH, len(examples.labels)), _LEARNING_RATE)
     with TemporaryDirectory() as folder:  # an interrupted candidate is evaluated anew: its state is not kept
-        train(net, examples, settings, Path(folder, "state"), resume=False)
+        try:
+            train(net, examples, settings, Path(folder, "state"), resume=False)
+        except DivergedError as error:
+            raise DivergedError(f"fine-tuning a candidate: {error.message}", _HINT) from None

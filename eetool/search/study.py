@@ -181,7 +181,7 @@ class Study:
     ) -> list[Candidate]:
         """Evaluate until `trials` candidates are complete, by whichever worker; returns them by their slots.
 
-        Fewer come back where the space has no more networks.
+        Fewer come back where the planner finds no more networks.
         """
         with progress("evaluating candidates", trials) as advance:
             shown = 0

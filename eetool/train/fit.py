@@ -18,7 +18,7 @@ from eetool.model.early_exit import EarlyExitNet
 from eetool.model.macs import count_macs, measure_taps, order_taps, place_exits
 from eetool.model.pooling import reads_first_token
 from eetool.model.references import Reference
-from eetool.model.weights import load_exits, load_weights
+from eetool.model.weights import load_weights
 from eetool.progress import SILENT, Advance, Progress
 from eetool.train.loop import Examples, train
 from eetool.train.recipes import FROZEN, Depth
@@ -122,18 +122,13 @@ def fit(
     torch.manual_seed(settings.seed)
     net = build_net(spec)
     if weights is not None:
-        load_weights(net.backbone, weights, len(source.classes))
-        _begin_exits(net, weights, progress)
+        taken = load_weights(net, weights, len(source.classes))
+        if taken:
+            progress.note(f"{taken} of {len(net.taps)} early exits begin with those of {weights}")
     train(net, examples, settings, state_file, resume, progress, _depths(net, spec), tutor)
     record = Record(spec, settings, Data(source.name, split_record(splits)))
     held_out = torch.from_numpy(source.images[splits[TEMPERATURE][:_SAMPLES]])
     return Checkpoint(record, net.state_dict(), {spec.inputs[0].name: examples.normalise(held_out)})
-
-
-def _begin_exits(net: EarlyExitNet, weights: Path, progress: Progress) -> None:
-    taken = load_exits(net, weights)
-    if taken:
-        progress.note(f"{taken} of {len(net.taps)} early exits begin with those of {weights}")
 
 
 def _depths(net: EarlyExitNet, spec: ModelSpec) -> list[Depth]:
@@ -165,8 +160,7 @@ def attach(
     torch.manual_seed(seed)
     net = build_net(spec)
     if weights is not None:
-        load_weights(net.backbone, weights, reference.classes)
-        load_exits(net, weights)
+        load_weights(net, weights, reference.classes)
     elements = sum(x.numel() for x in example_inputs(spec.inputs))
     count = min(_SAMPLES, max(_FEWEST_SAMPLES, _SAMPLE_ELEMENTS // elements))
     settings = Training("none", 0, seed, 0, 0.0)

@@ -159,6 +159,9 @@ class _Run:
             self.net.backbone.eval()  # its normalisations keep the statistics that its weights were trained with
         tally = _Tally(len(self.net.taps) + 1)
         for step, chosen in enumerate(torch.split(order.to(examples.device), settings.batch_size)):
+            if len(chosen) == 1 < settings.batch_size:  # left over, another one each epoch: normalisations need two
+                advance(1)
+                continue
             chosen = self.engine.share(chosen)
             images = examples.batch(chosen, moves)
             answers = self.teacher(images, chosen, epoch) if self.teacher else None

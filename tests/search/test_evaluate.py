@@ -9,7 +9,7 @@ import torch
 
 from eetool.data.sources import Source
 from eetool.data.splits import TEST, TRAIN, split_record, split_source
-from eetool.errors import BudgetError, MissingError
+from eetool.errors import BudgetError, DivergedError, MissingError
 from eetool.model.branches import Branch, BranchSpec
 from eetool.model.references import build
 from eetool.model.references.record import float_input
@@ -85,6 +85,16 @@ def test_fine_tuned_candidates_are_better_than_what_they_inherit(evaluators: dic
     assert found.figures.accuracy > inherits(genome).figures.accuracy + 0.2  # the supernet has fresh weights
     assert replace(found, seconds={}) == replace(tunes(genome), seconds={})
     assert all(torch.equal(value, shared[key]) for key, value in inherits.supernet.state_dict().items())
+
+
+def test_fine_tuning_that_diverges_says_what_to_do(evaluators: dict[str, Evaluator]) -> None:
+    known = evaluators["aebnas"]
+    learn = replace(known.data.learn, std=torch.zeros(1))  # every pixel becomes infinite, or no number
+    data, tuning = replace(known.data, learn=learn), replace(known.setting, fine_tune=1)
+    broken = Evaluator(known.space, known.supernet, data, known.pricer, tuning)
+    with pytest.raises(DivergedError, match="fine-tuning a candidate: the loss became") as diverged:
+        broken(known.space.smallest())
+    assert "--fine-tune" in str(diverged.value.hint)
 
 
 def test_a_network_has_operating_points_up_to_full_depth(evaluators: dict[str, Evaluator]) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from eetool.data.sources import Source
+from eetool.data.splits import TRAIN, split_source
 from eetool.errors import ArtefactError, DivergedError, UsageError
 from eetool.model.checkpoint import LossOptions, Training, load_tensors, save_checkpoint
 from eetool.model.early_exit import EarlyExitNet
@@ -191,6 +192,14 @@ def test_what_is_kept_can_be_begun_from(run: Runs, tmp_path: Path) -> None:
     kept = load_tensors(run.state, RESUME_FORMAT)["net"]
     again = fit("resnet8", run.source, PLAN, replace(SETTINGS, epochs=0), tmp_path / "other", weights=run.state)
     assert all(torch.equal(tensor, again.state[name]) for name, tensor in kept.items())
+
+
+def test_one_example_left_over_is_no_batch(run: Runs) -> None:
+    count = len(split_source(run.source)[TRAIN])
+    plan = ExitPlan(1, "max2,max2,conv3-8", ("layer2",))  # its normalisation sees a single pixel
+    steps = Steps()
+    run(replace(SETTINGS, epochs=1, batch_size=count - 1), plan, progress=steps)
+    assert steps.done == steps.total == 2
 
 
 def test_too_high_a_learning_rate_diverges(run: Runs) -> None:
