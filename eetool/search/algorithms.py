@@ -19,9 +19,7 @@ from eetool.search.surrogate import choose, evolve, features
 _BATCH = 8  # candidates per generation
 _SHARE_AT_RANDOM = 5 / 9  # of all evaluations, before predictors are fitted: 100 of 180 in NACHOS
 _FEWEST_AT_RANDOM, _MOST_AT_RANDOM = 4, 100
-_PATIENCE = (
-    1000  # draws in a row that bring nothing new, before a space, or what limits leave of it, counts as searched
-)
+_PATIENCE = 1000  # draws in a row that bring nothing new, before what limits leave of a space counts as searched
 _EDANAS_THRESHOLDS = (0.1, 0.2, NEVER)
 
 Admits = Callable[[Genome], bool]
