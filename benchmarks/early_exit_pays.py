@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from in_front import CLASSES, LARGER, LITTLE, MIDDLE, InFront, join, own, three, two
+from in_front import CLASSES, LARGER, LARGEST, LITTLE, MIDDLE, InFront, join, own, three, together, two
 from pays_report import report
 
 from eetool.data.sources import load_source
@@ -44,7 +44,7 @@ DEEPEST = "resnet56"
 DROPS = "0.1,0.25,0.5,0.75,1,1.5,2,2.5,3,4,5"
 AGREEMENTS = (97.15, 93.62)  # of PTEENet's own table, in percent
 # A shallow trunk whose first exit has a small network of its own, and a deep end that few inputs need to pay for.
-NETWORK = "resnet-16x0-32x1-64x2s-128x1s-256x2"
+NETWORK = LARGEST
 TAPS = "stage1.0,stage2.0,stage2.1,stage3.0"
 STRONG = (
     "max2,conv3-64,conv3-64,max2,conv3-128,conv3-128",
@@ -61,7 +61,6 @@ OWN_FAMILY = (
     "resnet-16x0-24x1-48x2s-96x1s-192x2",
     NETWORK,
 )
-UP_TO_LARGER = (0, 1, 2)  # of this family
 # What branches are compared on: smaller, as there are six of them.
 COMPARED = "resnet-16x0-32x1-64x1-128x1"
 COMPARED_TAPS = "stage1.0,stage2.0"
@@ -245,11 +244,15 @@ def in_front(bench: Bench) -> dict[str, Any]:
 
 
 def own_in_front(bench: Bench) -> dict[str, Any]:
-    """Two static networks of the main network's architecture, one in front of the other, against their family."""
+    """Static networks of the main network's architecture, one in front of the other, against their family: two of
+    them, and three that answer together.
+    """
     for_ten_classes(bench)
-    nets = [own_static(bench, OWN_FAMILY.index(name)) for name in (LITTLE, LARGER)]
-    rivals = [*bench.static(), *own_bundles(bench, UP_TO_LARGER)]
-    return bench.judged(fronted(bench, own, nets, ("--hold-out", "train")), rivals)
+    little, larger, largest = (own_static(bench, OWN_FAMILY.index(name)) for name in (LITTLE, LARGER, LARGEST))
+    rivals = [*bench.static(), *own_bundles(bench, range(len(OWN_FAMILY)))]
+    nets = {own: [little, larger], together: [little, larger, largest]}
+    joined = {make: fronted(bench, make, these, ("--hold-out", "train")) for make, these in nets.items()}
+    return {make.__name__: bench.judged(model, rivals) for make, model in joined.items()}
 
 
 def for_ten_classes(bench: Bench) -> None:
@@ -264,7 +267,7 @@ def fronted(bench: Bench, make: Callable[[], InFront], nets: list[Path], options
     together = bench.out / f"{make.__name__}.safetensors"
     if not together.exists():
         join(make, front, big, together)
-    taps = ",".join(f"front.{i}" for i in range(len(front)))
+    taps = ",".join(f"said.{i}" for i in range(len(front)))
     given = ("--weights", together, *options, "--at", taps, "--branch", "linear", "--recipe", "frozen")
     return bench.run(f"{make.__name__}.pt", "train", f"in_front:{make.__name__}", *bench.budget(1), *given)
 
@@ -398,7 +401,7 @@ MODELS: dict[str, Callable[[Bench], list[partial[Any]]]] = {
     "frozen": lambda bench: [partial(frozen_network, bench, name) for name in FROZEN],
     "branch-strength": lambda bench: [partial(compared, bench, k, s) for k in KINDS for s in range(SEEDS)],
     "in-front": lambda bench: [partial(own_static, bench, 0)],
-    "own-in-front": lambda bench: [partial(own_static, bench, i) for i in reversed(UP_TO_LARGER)],
+    "own-in-front": lambda bench: [partial(own_static, bench, i) for i in reversed(range(len(OWN_FAMILY)))],
     "certificates": lambda bench: [],  # of the main network
 }
 

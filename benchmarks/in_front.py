@@ -1,8 +1,10 @@
 """Small networks in front of a large one that stays as it is: what each says alone is an early exit.
 
 Every network reads the image anew, so nothing of any has to change (big/little networks, Park et al., CODES+ISSS 2015;
-IDK cascades, arXiv 1706.00885). `eetool train in_front:two --at front.0 --branch linear --weights FILE`, with a FILE
-that `join` wrote; `in_front:three` has one more, `in_front:own` two networks of one family.
+IDK cascades, arXiv 1706.00885). `eetool train in_front:two --at said.0 --branch linear --weights FILE`, with a FILE
+that `join` wrote; `in_front:three` has one more, `in_front:own` two networks of one family. In `in_front:together`,
+three of one family, each adds half of what those before it said: networks that were trained apart are wrong about
+different images, and together they are right about more (deep ensembles, arXiv 1612.01474).
 """
 
 from collections.abc import Callable, Sequence
@@ -16,30 +18,35 @@ from eetool.model.backbones import build_backbone
 from eetool.model.checkpoint import Checkpoint, load_checkpoint
 
 LITTLE, MIDDLE, BIG = "resnet-16x0-32x1-64x1-128x1", "resnet20", "resnet56"
-LARGER = "resnet-16x0-32x1-64x2s-128x2"  # of the same family as LITTLE
+LARGER, LARGEST = "resnet-16x0-32x1-64x2s-128x2", "resnet-16x0-32x1-64x2s-128x1s-256x2"  # of the family of LITTLE
 _SHAPE, CLASSES = (1, 3, 32, 32), 10
 
 
 class InFront(nn.Module):
-    """Networks in `front` are tapped for their logits; `scales` and `shifts` make the pixels they expect of those that
-    `big` does.
+    """What is `said` with every network in `front` is tapped: its logits, and `earlier` times what was said before.
+
+    `scales` and `shifts` make the pixels that they expect of those that `big` does.
     """
 
     scales: Tensor
     shifts: Tensor
 
-    def __init__(self, front: Sequence[nn.Module], big: nn.Module) -> None:
+    def __init__(self, front: Sequence[nn.Module], big: nn.Module, earlier: float = 0.0) -> None:
         super().__init__()
-        self.front, self.big = nn.ModuleList(front), big
+        self.front, self.big, self.earlier = nn.ModuleList(front), big, earlier
+        self.said = nn.ModuleList(nn.Identity() for _ in front)
         self.register_buffer("scales", torch.ones(len(front), 3, 1, 1))
         self.register_buffer("shifts", torch.zeros(len(front), 3, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, 32, 32) -> logits (N, 10) of the large network."""
-        for small, scale, shift in zip(self.front, self.scales, self.shifts, strict=True):
-            small(x * scale + shift)
-        logits: Tensor = self.big(x)
-        return logits
+        """(N, 3, 32, 32) -> logits (N, 10) of the large network, or of all together."""
+        said = None
+        for small, tap, scale, shift in zip(self.front, self.said, self.scales, self.shifts, strict=True):
+            said = tap(self._with(small(x * scale + shift), said))
+        return self._with(self.big(x), said)
+
+    def _with(self, logits: Tensor, said: Tensor | None) -> Tensor:
+        return logits + self.earlier * said if self.earlier and said is not None else logits
 
 
 def two() -> InFront:
@@ -57,9 +64,14 @@ def own() -> InFront:
     return _made(LITTLE, LARGER)
 
 
-def _made(*names: str) -> InFront:
+def together() -> InFront:
+    """See `two`."""
+    return _made(LITTLE, LARGER, LARGEST, earlier=0.5)
+
+
+def _made(*names: str, earlier: float = 0.0) -> InFront:
     *small, large = (build_backbone(name, _SHAPE, CLASSES) for name in names)
-    return InFront(small, large)
+    return InFront(small, large, earlier)
 
 
 def join(make: Callable[[], InFront], front: Sequence[Path], big: Path, target: Path) -> None:

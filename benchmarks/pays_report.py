@@ -22,7 +22,7 @@ def report(data: str, found: dict[str, Any]) -> str:
 def _where(found: dict[str, Any]) -> dict[str, Any]:
     """Of the first race that there is."""
     races = [arm for arm in found.values() if "points" in arm] + [
-        race for name in ("frozen", "in-front") for race in found.get(name, {}).values()
+        race for name in ("frozen", "in-front", "own-in-front") for race in found.get(name, {}).values()
     ]
     return {"n": races[0]["n"], "machine": races[0]["machine"]} if races else {"n": 0, "machine": "nothing yet"}
 
@@ -131,7 +131,7 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 _ARMS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     "dominates": ("A network made for exits against the static family", _dominance),
     "in-front": ("Small networks in front of ResNet-56", _dominances),
-    "own-in-front": ("One network of an architecture in front of another, against its family", _dominance),
+    "own-in-front": ("Networks of an architecture in front of others, against their family", _dominances),
     "own-family": ("The same network against static ones of its own architecture", _dominance),
     "frozen": ("Exits on a backbone that stays as it is", _races),
     "confidence": ("Learned confidences (PTEENet)", _confidence),

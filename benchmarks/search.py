@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--supernet-epochs", type=int, default=60)
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--torch-device", default="cpu", help="where the supernet is trained")
+    parser.add_argument("--torch-device", default="cpu", help="where torch trains")
     parser.add_argument("--examples", type=int, default=8192)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--fine-tune", type=int, default=0, help="epochs of each candidate's own weights")
@@ -86,7 +86,7 @@ class Bench:
 
     def options(self, seed: int, **more: Any) -> Options:
         """Of one search."""
-        learning = {"examples": self.o.examples, "epochs": self.o.epochs, "fine_tune": self.o.fine_tune}
+        learning = {name: getattr(self.o, name) for name in ("examples", "epochs", "fine_tune", "torch_device")}
         return Options(trials=self.o.trials, seed=seed, **learning, **more)
 
     def reference(self, objective: str) -> tuple[float, float]:
@@ -104,7 +104,7 @@ class Bench:
     def prepare(self, search: Search) -> str:
         """See `Search.prepare`."""
         shrinking = Shrinking(self.o.supernet_epochs, self.o.batch_size)
-        return search.prepare(self.supernet, shrinking, device=self.o.torch_device)
+        return search.prepare(self.supernet, shrinking)
 
     def scored(self, label: str, options: Options) -> Scored:
         """A search taken to its end, or what an earlier run of this program left of it."""

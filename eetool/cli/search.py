@@ -86,7 +86,7 @@ def _limit_options(function: Any) -> Any:
 @click.option("--threads", type=click.IntRange(1), default=None, help="Threads of torch; the result depends on them.")
 @click.option("--device-threads", type=click.IntRange(1), default=1, show_default=True, help="Threads on the device.")
 @click.option("--watts", type=_POSITIVE, default=None, help="What the device draws; energy is estimated from it.")
-@click.option("--torch-device", default="cpu", show_default=True, metavar="DEVICE", help="Of supernet training.")
+@click.option("--torch-device", default="cpu", show_default=True, metavar="DEVICE", help="Where torch trains.")
 @output_option("Where the front goes.", default="search.front.json")
 @force_option
 def search(space: str, data: str, output: Path, force: bool, resume: bool, **options: Any) -> Answer:
@@ -120,7 +120,7 @@ def search(space: str, data: str, output: Path, force: bool, resume: bool, **opt
     path = options["supernet"] or output.with_name(output.name + ".supernet.pt")
     shrinking = Shrinking(*(options[n] for n in ("supernet_epochs", "batch_size", "learning_rate", "seed")))
     try:
-        digest = found.prepare(path, shrinking, options["weights"], progress, options["torch_device"])
+        digest = found.prepare(path, shrinking, options["weights"], progress)
         if not options["trials"]:
             return Answer("supernet/1", {"supernet": str(path), "sha256": digest}, [f"wrote {path}"])
         candidates = found.run(storage, options["study"], digest, progress)
@@ -148,7 +148,7 @@ def _options(options: dict[str, Any]) -> Any:
         limits["min_accuracy"] = options["min_accuracy"] / 100
     same = [
         *("algorithm", "trials", "seed", "objective", "branches", "thresholds"),
-        *("max_accuracy_drop", "examples", "epochs", "fine_tune"),
+        *("max_accuracy_drop", "examples", "epochs", "fine_tune", "torch_device"),
     ]
     return Options(**{name: options[name] for name in same}, limits=limits)
 

@@ -62,9 +62,10 @@ class Method:
 class SurrogatePlanner:
     """MSuNAS' loop (arXiv 2007.10396) as CNAS, EDANAS and NACHOS run it, see `eetool.search.surrogate`.
 
-    First random candidates; then, again and again, predictors of error, cost and excess are chosen and fitted, NSGA-II
-    runs on them from the front on, and of its last population those new candidates are taken, one after the other,
-    whose cost is furthest from all that is on the front or taken already.
+    First random candidates, every second one with branches by rule, which are good: so a search of branches begins
+    where methods with fixed ones stay. Then, again and again, predictors of error, cost and excess are chosen and
+    fitted, NSGA-II runs on them from the front on, and of its last population those new candidates are taken, one after
+    the other, whose cost is furthest from all that is on the front or taken already.
     """
 
     def __init__(self, space: Space, seed: int, trials: int, admits: Admits) -> None:
@@ -101,18 +102,20 @@ class SurrogatePlanner:
 
     @cached_property
     def _at_random(self) -> list[Genome]:
-        """The largest and the smallest network, and random ones."""
+        """The largest and the smallest network, and random ones, every second of them with branches by rule."""
         ends = {key_of(g): g for g in (self.space.smallest(), self.space.largest()) if self.admits(g)}
         begun = list(ends.values())[: self.first]
         rng = np.random.default_rng([self.seed, 0])
-        return [*begun, *self._unseen(rng, set(ends), self.first - len(begun))]
+        return [*begun, *self._unseen(rng, set(ends), self.first - len(begun), half_by_rule=True)]
 
-    def _unseen(self, rng: np.random.Generator, seen: set[str], count: int) -> list[Genome]:
+    def _unseen(self, rng: np.random.Generator, seen: set[str], count: int, half_by_rule: bool = False) -> list[Genome]:
         """Up to `count` random genomes that may be planned and are not in `seen` nor twice among themselves."""
         found: dict[str, Genome] = {}
-        idle = 0
+        idle = drawn = 0
         while len(found) < count and idle < _PATIENCE:
-            genome, idle = self.space.sample(rng), idle + 1
+            genome, idle, drawn = self.space.sample(rng), idle + 1, drawn + 1
+            if half_by_rule and drawn % 2 == 0:
+                genome = self.space.with_adaptive(genome)
             if key_of(genome) not in seen | found.keys() and self.admits(genome):
                 found[key_of(genome)], idle = genome, 0
         return list(found.values())

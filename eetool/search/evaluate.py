@@ -23,6 +23,7 @@ from eetool.search.price import ENERGY, LATENCY, MACS, Price, Pricer, costs_of, 
 from eetool.search.result import MIN_ACCURACY, Candidate, Evaluated, Figures, Point, figure
 from eetool.search.space import Genome, Network, Space, key_of
 from eetool.search.thresholds import RULES, TUNED, Cut, full_and_between
+from eetool.train.engine import CPU
 from eetool.tune.calibrate import Calibration, fit_temperature
 from eetool.tune.costs import Costs
 from eetool.tune.metrics import Thresholds, exits_taken
@@ -47,6 +48,7 @@ class Setting:
         epochs: passes over the features that branches learn from.
         fine_tune: epochs that backbone and branches are trained together before; 0 leaves weights as inherited.
         calibration: batches for statistics of batch normalisations.
+        torch_device: where `fine_tune` trains.
     """
 
     objective: str = MACS
@@ -59,6 +61,7 @@ class Setting:
     calibration: int = 4
     device: str = ""
     seed: int = 0
+    torch_device: str = CPU
 
 
 class Evaluator:
@@ -109,7 +112,8 @@ class Evaluator:
         """Shared weights, made the candidate's own."""
         self.supernet.hand_down(net.backbone)
         if self.setting.fine_tune:
-            fine_tune(net, self.data.learn, self.setting.fine_tune, _seed(key, self.setting.seed))
+            seed, epochs = _seed(key, self.setting.seed), self.setting.fine_tune
+            fine_tune(net, self.data.learn, epochs, seed, self.setting.torch_device)
         else:
             recalibrate(net.backbone, self.data.batches(self.setting.calibration, _BATCH))
 
@@ -164,16 +168,20 @@ class Evaluator:
             )
 
     def _build(self, network: Network) -> tuple[EarlyExitNet, ModelSpec]:
-        branches = network.branches
-        if branches is None:
-            classes = len(self.data.classes)
-            backbone = build(network.backbone, self.data.inputs, classes, network.config)
-            branches = adaptive_branches(backbone, self.data.inputs, network.taps, classes)
+        branches = tuple(own or given for own, given in zip(network.branches, self._by_rule(network), strict=True))
         learned = self.setting.learned and bool(network.taps)
         spec = ModelSpec(
             *(network.backbone, self.data.inputs, self.data.classes, network.taps, branches, network.config, learned)
         )
         return build_net(spec).eval(), spec
+
+    def _by_rule(self, network: Network) -> tuple[str, ...]:
+        """A branch for every exit; nothing where none is asked for."""
+        if None not in network.branches:
+            return ("",) * len(network.branches)
+        classes = len(self.data.classes)
+        backbone = build(network.backbone, self.data.inputs, classes, network.config)
+        return adaptive_branches(backbone, self.data.inputs, network.taps, classes)
 
     def _temperatures(self, split: Labelled) -> tuple[float, ...]:
         """Fitted where thresholds are tuned; the methods that do without get raw scores."""

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from eetool.errors import DivergedError
 from eetool.model.checkpoint import Training
 from eetool.model.early_exit import EarlyExitNet
+from eetool.train.engine import CPU
 from eetool.train.loop import Examples, train
 
 _BATCH = 128
@@ -17,13 +18,15 @@ _LEARNING_RATE = 0.05  # below that of training from scratch, so that what was i
 _HINT = "Leave --fine-tune away, or train the supernet for longer: its weights are what candidates begin with."
 
 
-def fine_tune(net: EarlyExitNet, examples: Examples, epochs: int, seed: int) -> None:
-    """Train backbone and class heads of all exits jointly, in place; eval mode afterwards.
+def fine_tune(net: EarlyExitNet, examples: Examples, epochs: int, seed: int, torch_device: str = CPU) -> None:
+    """Train backbone and class heads of all exits jointly on a device, in place; afterwards on the CPU, in eval mode.
 
     Raises:
         DivergedError: the loss is no number any more.
+        MissingError: there is no such device, or the package that it needs.
     """
-    settings = Training("joint", epochs, seed, min(_BATCH, len(examples.labels)), _LEARNING_RATE)
+    batch = min(_BATCH, len(examples.labels))
+    settings = Training("joint", epochs, seed, batch, _LEARNING_RATE, torch_device=torch_device)
     with TemporaryDirectory() as folder:  # an interrupted candidate is evaluated anew: its state is not kept
         try:
             train(net, examples, settings, Path(folder, "state"), resume=False)

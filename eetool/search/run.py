@@ -27,6 +27,7 @@ from eetool.search.result import LIMITS, Candidate, Front, SpaceName, front_of, 
 from eetool.search.shrink import Shrinking, load_supernet, save_supernet, train_supernet
 from eetool.search.space import Genome, Space
 from eetool.search.study import Storage, Study
+from eetool.train.engine import CPU
 
 _ONNXRUNTIME = "onnxruntime"  # preferred, where the table of a device knows it
 
@@ -52,6 +53,7 @@ class Options:
         objective: `macs`, `latency_ms` or `energy_mj`; null is latency where there is a device, else MACs.
         limits: see `eetool.search.result.LIMITS`; `min_accuracy` in [0, 1].
         branches, thresholds: `fixed` are the arms of AEBNAS' ablation.
+        torch_device: where the supernet is trained, and candidates are fine-tuned.
         reference: error and cost that the hypervolume reaches up to; by default 0.5 and full depth of the largest.
     """
 
@@ -66,6 +68,7 @@ class Options:
     examples: int = 8192
     epochs: int = 4
     fine_tune: int = 0
+    torch_device: str = CPU
     reference: tuple[float, float] | None = None
 
 
@@ -102,12 +105,7 @@ class Search:
             raise UsageError(f"{needs[0]} is not known without a device", "Give --device, or search for macs.")
 
     def prepare(
-        self,
-        path: Path,
-        shrinking: Shrinking,
-        weights: Path | None = None,
-        progress: Progress = SILENT,
-        device: str = "cpu",
+        self, path: Path, shrinking: Shrinking, weights: Path | None = None, progress: Progress = SILENT
     ) -> str:
         """Load the supernet from `path`, or train it, from `weights` of Once-for-All where given, and write it there.
 
@@ -120,7 +118,7 @@ class Search:
             if weights is not None:
                 load_ofa(self.supernet, weights)
             state = path.with_name(path.name + ".resume")
-            place = _torch_device(device)
+            place = _torch_device(self.options.torch_device)
             train_supernet(self.supernet, self.whole, self.data, shrinking, state, True, progress, place)
             save_supernet(path, self.supernet, self.whole, self.data, shrinking)
         return sha256_file(path)
@@ -136,6 +134,7 @@ class Search:
             max_accuracy_drop=o.max_accuracy_drop,
             epochs=o.epochs,
             fine_tune=o.fine_tune,
+            torch_device=o.torch_device,
             device=self.target.profile.name if self.target.profile else "",
             seed=o.seed,
         )

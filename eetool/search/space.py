@@ -1,8 +1,9 @@
 """Search spaces: genes, which of them count, and the network that their values describe.
 
 A gene counts where its condition on earlier genes holds; only genes that count are part of an encoding. So there is one
-encoding for each network, its hash tells networks apart, and an invalid network cannot be written down: a layer beyond
-a branch's depth, or an exit behind the end of its stage, has no gene.
+encoding for each network (but for a rule's branch, which genes may write down as well), its hash tells networks apart,
+and an invalid network cannot be written down: a layer beyond a branch's depth, or an exit behind the end of its stage,
+has no gene.
 """
 
 import hashlib
@@ -24,6 +25,7 @@ BACKBONE, EXITS, BRANCHES, GATE, THRESHOLDS = "backbone", "exits", "branches", "
 MAX_BRANCH_DEPTH = 3
 BRANCH_WIDTHS = (32, 64, 128)
 SCORE = "score"
+ADAPTIVE = "adaptive"  # in place of a branch's depth: its layers by NACHOS' rule, see `eetool.search.fixed`
 NEVER = 2.0  # a threshold that no confidence reaches
 _POOLS = ("max2", "avg2")
 _CONVOLUTIONS = tuple(kind for kind in ALPHABET if kind not in _POOLS)
@@ -66,12 +68,12 @@ class Backbone:
 
 @dataclass(frozen=True)
 class Network:
-    """A candidate as it can be built. `branches` is null where a rule makes them and not genes, like `thresholds`."""
+    """A candidate as it can be built. A branch is null where a rule makes it, and `thresholds` where they are tuned."""
 
     backbone: str
     config: dict[str, Any] | None
     taps: tuple[str, ...]
-    branches: tuple[str, ...] | None
+    branches: tuple[str | None, ...]
     score: str
     thresholds: tuple[float | None, ...] | None = None
 
@@ -163,6 +165,10 @@ class Space:
         """Every gene has its first choice."""
         return self.genome(np.zeros(len(self.genes), np.int64))
 
+    def with_adaptive(self, genome: Genome) -> Genome:
+        """The same genome with all branches by rule, where the space has branches."""
+        return self.express({**genome, **{g.name: ADAPTIVE for g in self.genes if ADAPTIVE in g.choices}})
+
     def without(self, *groups: str) -> "Space":
         """The space without the genes of these groups."""
         return replace(self, genes=tuple(gene for gene in self.genes if gene.group not in groups))
@@ -188,13 +194,12 @@ class Space:
         made = self.make({g.name: genome[g.name] for g in self.genes if g.group == BACKBONE and g.name in genome})
         names = {gene.name for gene in self.genes}
         on = [(i, int(p)) for i in range(len(made.sites)) if (p := genome.get(_position(i), 0))]
-        searched = any(gene.group == BRANCHES for gene in self.genes)
         thresholds = any(gene.group == THRESHOLDS for gene in self.genes)
         return Network(
             backbone=made.reference,
             config=made.config,
             taps=tuple(made.sites[i][p - 1] for i, p in on),
-            branches=tuple(_branch(genome, i) for i, _ in on) if searched else None,
+            branches=tuple(_branch(genome, i) for i, _ in on),
             score=str(genome.get(SCORE, MAX_SOFTMAX)) if SCORE in names else MAX_SOFTMAX,
             thresholds=tuple(_threshold(genome, i) for i, _ in on) if thresholds else None,
         )
@@ -217,7 +222,7 @@ def make_space(
 
     Every exit may be absent (position 0) or at one of its site's taps, counted from the deepest. A branch has up to
     three layers of the alphabet of `eetool.model.branches`, after what AEBNAS searches (arXiv 2512.10671, whose own
-    list is not public).
+    list is not public), or those of a rule: so whatever is found with fixed branches is in the space.
 
     Args:
         backbone: genes of the backbone; what is larger comes last.
@@ -236,7 +241,7 @@ def make_space(
 
 def _branch_genes(index: int, on: tuple[Value, ...], widths: tuple[int, ...]) -> list[Gene]:
     depth = f"exit{index}.depth"
-    genes = [Gene(depth, tuple(range(MAX_BRANCH_DEPTH + 1)), ((_position(index), on),), BRANCHES)]
+    genes = [Gene(depth, (*range(MAX_BRANCH_DEPTH + 1), ADAPTIVE), ((_position(index), on),), BRANCHES)]
     for layer in range(MAX_BRANCH_DEPTH):
         kind = f"exit{index}.layer{layer}"
         deeper = tuple(range(layer + 1, MAX_BRANCH_DEPTH + 1))
@@ -245,10 +250,13 @@ def _branch_genes(index: int, on: tuple[Value, ...], widths: tuple[int, ...]) ->
     return genes
 
 
-def _branch(genome: Genome, index: int) -> str:
+def _branch(genome: Genome, index: int) -> str | None:
     """The text of a branch, as in `eetool.model.branches`."""
+    depth = genome.get(f"exit{index}.depth", ADAPTIVE)  # without genes of branches a rule makes all of them
+    if depth == ADAPTIVE:
+        return None
     layers = []
-    for layer in range(int(genome[f"exit{index}.depth"])):
+    for layer in range(int(depth)):
         kind = f"exit{index}.layer{layer}"
         width = genome.get(f"{kind}.width")
         layers.append(str(genome[kind]) if width is None else f"{genome[kind]}-{width}")

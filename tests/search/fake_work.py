@@ -31,7 +31,14 @@ def candidate(genome: Genome) -> Candidate:
     figures = Figures(1 - 0.5 / (1 + cost) - 0.1 * noise, 10, (1.0,), cost, None, None, cost, None, 1, None)
     network = SPACE.network(genome)
     return Candidate(
-        *(key_of(genome)[:12], genome, network.backbone, None, network.taps, network.branches or ()),
+        *(
+            key_of(genome)[:12],
+            genome,
+            network.backbone,
+            None,
+            network.taps,
+            tuple(b or "by rule" for b in network.branches),
+        ),
         *(network.score, (1.0,), (), figures, {}),
     )
 

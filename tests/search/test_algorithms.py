@@ -10,7 +10,7 @@ from eetool.errors import UsageError
 from eetool.search import pareto
 from eetool.search.algorithms import METHODS, Outcome, Planner, find_method
 from eetool.search.space import Genome, Space, key_of
-from eetool.search.spaces import resnet
+from eetool.search.spaces import mobilenetv3_cifar, resnet
 from eetool.search.surrogate import KINDS, choose, evolve, features, penalised
 
 ALL = sorted(METHODS)
@@ -74,9 +74,17 @@ def test_what_is_not_admitted_is_not_planned(name: str) -> None:
 
 def test_where_few_are_admitted_they_are_found() -> None:
     space = small_spaces.mobile()
-    few = {"resolution": 12, "depth": 1, "kernel": 3, "expansion": 2, "exit0.depth": 3}  # one in 128
+    few = {"resolution": 12, "depth": 1, "kernel": 3, "expansion": 2, "exit0.depth": 3}  # one in 320
     planner = METHODS["aebnas"].planner(space, 0, 9, lambda genome: few.items() <= genome.items())
     assert len(planner.plan([])) == 5
+
+
+def test_a_search_of_branches_begins_with_those_of_a_rule() -> None:
+    space = mobilenetv3_cifar()
+    *begun, _ = METHODS["aebnas"].planner(space, 0, 72, anything).plan([])
+    branches = [space.network(genome).branches for genome in begun[2:]]  # the smallest and the largest come first
+    ruled = [all(branch is None for branch in one) for one in branches if one]
+    assert 0.4 < sum(ruled) / len(ruled) < 0.7
 
 
 def test_generations_follow_a_beginning_that_found_too_few() -> None:

@@ -25,6 +25,7 @@ from eetool.search.price import Pricer, least_figures
 from eetool.search.result import Candidate, figure, front_of
 from eetool.search.run import Options, Search, Target
 from eetool.search.space import Genome, Space
+from eetool.search.spaces import load_space
 from eetool.search.thresholds import Cut, shared, tuned
 from eetool.tune.costs import Costs
 from eetool.tune.metrics import exits_taken
@@ -99,7 +100,7 @@ def test_fine_tuning_that_diverges_says_what_to_do(evaluators: dict[str, Evaluat
 
 def test_a_network_has_operating_points_up_to_full_depth(evaluators: dict[str, Evaluator]) -> None:
     evaluator = evaluators["aebnas"]
-    found = evaluator(evaluator.space.largest())
+    found = evaluator(ends(evaluator.space)[1])
     own, *others = found.points()
     assert (own.id, own.thresholds, own.figures) == (found.id, found.thresholds, found.figures)
     assert others  # the branch is good enough to let something leave
@@ -152,6 +153,16 @@ def test_methods_gate_as_their_papers_do(evaluators: dict[str, Evaluator]) -> No
     edanas = evaluators["edanas"](evaluators["edanas"].space.smallest())
     assert edanas.score == "margin"
     assert edanas.thresholds == (0.1,)
+
+
+def test_genes_may_leave_a_branch_to_the_rule(evaluators: dict[str, Evaluator]) -> None:
+    space, whole = evaluators["aebnas"].space, load_space("resnet")
+    assert (
+        evaluators["aebnas"](space.largest()).branches
+        == evaluators["nachos"](evaluators["nachos"].space.largest()).branches
+    )
+    own = {"exit1.depth": 1, "exit1.layer0": "max2"}
+    assert whole.network(whole.express({**whole.largest(), **own})).branches == (None, "max2")
 
 
 def test_a_limit_on_what_is_not_known_cannot_be_kept(evaluators: dict[str, Evaluator]) -> None:
