@@ -10,7 +10,8 @@ goes on. --weights holds pretrained CIFAR ResNets (`*_resnet20.safetensors` and 
 so thresholds are fitted on half of the test set. Without --weights the static family is trained here, with the budget
 of everything else, and training images are held out. --train-only makes the models and stops, --jobs of them at a time:
 train on a machine with a GPU, take FOLDER to the one whose clock counts, and repeat the line there without it. Prints
-one JSON document, which also lies in FOLDER/results.json; --report writes what it holds as Markdown and runs nothing.
+one JSON document, which also lies in FOLDER/results.json; --report writes what it holds as Markdown, and a page and
+charts (SVG, PNG) of every race to FOLDER/charts, and runs nothing else.
 """
 
 import argparse
@@ -406,6 +407,15 @@ MODELS: dict[str, Callable[[Bench], list[partial[Any]]]] = {
 }
 
 
+def charts(bench: Bench) -> None:
+    """Of every race, what `eetool report` draws."""
+    for race in sorted(bench.out.glob("*-bench.json")):
+        folder = bench.out / "charts" / race.stem.removesuffix("-bench")
+        folder.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "eetool", "report", str(race), "-o", str(folder / "report.html"), "--force"]
+        subprocess.run([*command, "--figures", str(folder)], check=True, stdout=sys.stderr)
+
+
 def train_all(bench: Bench, arms: list[str], jobs: int) -> None:
     """Make the models of the arms, `jobs` at a time; raises the first error when all others are done."""
     bench.backbone(DEEPEST)  # several of them need it
@@ -451,6 +461,7 @@ def main() -> None:
     found = json.loads(results.read_text(encoding="utf-8")) if results.exists() else {}
     if target is not None:
         target.write_text(report(bench.data.partition(":")[0], found), encoding="utf-8")
+        charts(bench)
         return
     if train_only:
         train_all(bench, list(only or ARMS), jobs)

@@ -168,20 +168,22 @@ class Evaluator:
             )
 
     def _build(self, network: Network) -> tuple[EarlyExitNet, ModelSpec]:
-        branches = tuple(own or given for own, given in zip(network.branches, self._by_rule(network), strict=True))
+        branches = self._branches(network)
         learned = self.setting.learned and bool(network.taps)
         spec = ModelSpec(
             *(network.backbone, self.data.inputs, self.data.classes, network.taps, branches, network.config, learned)
         )
         return build_net(spec).eval(), spec
 
-    def _by_rule(self, network: Network) -> tuple[str, ...]:
-        """A branch for every exit; nothing where none is asked for."""
-        if None not in network.branches:
-            return ("",) * len(network.branches)
+    def _branches(self, network: Network) -> tuple[str, ...]:
+        """Those that genes describe, and where they do not, by the rule."""
+        own = tuple(branch for branch in network.branches if branch is not None)
+        if len(own) == len(network.branches):
+            return own
         classes = len(self.data.classes)
         backbone = build(network.backbone, self.data.inputs, classes, network.config)
-        return adaptive_branches(backbone, self.data.inputs, network.taps, classes)
+        ruled = adaptive_branches(backbone, self.data.inputs, network.taps, classes)
+        return tuple(branch or given for branch, given in zip(network.branches, ruled, strict=True))
 
     def _temperatures(self, split: Labelled) -> tuple[float, ...]:
         """Fitted where thresholds are tuned; the methods that do without get raw scores."""

@@ -30,15 +30,9 @@ def candidate(genome: Genome) -> Candidate:
     noise = np.random.default_rng(int(key_of(genome)[:8], 16)).random()
     figures = Figures(1 - 0.5 / (1 + cost) - 0.1 * noise, 10, (1.0,), cost, None, None, cost, None, 1, None)
     network = SPACE.network(genome)
+    branches = tuple(branch or "by rule" for branch in network.branches)
     return Candidate(
-        *(
-            key_of(genome)[:12],
-            genome,
-            network.backbone,
-            None,
-            network.taps,
-            tuple(b or "by rule" for b in network.branches),
-        ),
+        *(key_of(genome)[:12], genome, network.backbone, None, network.taps, branches),
         *(network.score, (1.0,), (), figures, {}),
     )
 

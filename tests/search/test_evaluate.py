@@ -9,7 +9,7 @@ import torch
 
 from eetool.data.sources import Source
 from eetool.data.splits import TEST, TRAIN, split_record, split_source
-from eetool.errors import BudgetError, DivergedError, MissingError
+from eetool.errors import BudgetError, DivergedError, MissingError, UsageError
 from eetool.model.branches import Branch, BranchSpec
 from eetool.model.references import build
 from eetool.model.references.record import float_input
@@ -96,6 +96,13 @@ def test_fine_tuning_that_diverges_says_what_to_do(evaluators: dict[str, Evaluat
     with pytest.raises(DivergedError, match="fine-tuning a candidate: the loss became") as diverged:
         broken(known.space.smallest())
     assert "--fine-tune" in str(diverged.value.hint)
+
+
+def test_fine_tuning_goes_where_torch_is_told_to(evaluators: dict[str, Evaluator]) -> None:
+    known = evaluators["aebnas"]
+    tuning = replace(known.setting, fine_tune=1, torch_device="gpu")
+    with pytest.raises(UsageError, match="unknown torch device 'gpu'"):
+        Evaluator(known.space, known.supernet, known.data, known.pricer, tuning)(known.space.smallest())
 
 
 def test_a_network_has_operating_points_up_to_full_depth(evaluators: dict[str, Evaluator]) -> None:
