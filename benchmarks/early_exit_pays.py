@@ -265,11 +265,11 @@ def for_ten_classes(bench: Bench) -> None:
 def fronted(bench: Bench, make: Callable[[], InFront], nets: list[Path], options: tuple[object, ...]) -> Path:
     """Networks in front of the last of `nets`; an epoch for the linear exits that read ten logits each."""
     *front, big = nets
-    together = bench.out / f"{make.__name__}.safetensors"
-    if not together.exists():
-        join(make, front, big, together)
+    weights = bench.out / f"{make.__name__}.safetensors"
+    if not weights.exists():
+        join(make, front, big, weights)
     taps = ",".join(f"said.{i}" for i in range(len(front)))
-    given = ("--weights", together, *options, "--at", taps, "--branch", "linear", "--recipe", "frozen")
+    given = ("--weights", weights, *options, "--at", taps, "--branch", "linear", "--recipe", "frozen")
     return bench.run(f"{make.__name__}.pt", "train", f"in_front:{make.__name__}", *bench.budget(1), *given)
 
 
