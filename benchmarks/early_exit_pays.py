@@ -276,7 +276,7 @@ def fronted(bench: Bench, make: Callable[[], InFront], nets: list[Path], options
 def own_family(bench: Bench) -> dict[str, Any]:
     """The same network against static ones of its own architecture, with the same budget."""
     bundles = own_bundles(bench, range(len(OWN_FAMILY)))
-    return bench.raced("own-family", bench.bundled(main_network(bench))[1], bundles)
+    return bench.raced("own-family-bench", bench.bundled(main_network(bench))[1], bundles)
 
 
 def own_bundles(bench: Bench, which: Iterable[int]) -> list[Path]:

@@ -62,10 +62,10 @@ class Method:
 class SurrogatePlanner:
     """MSuNAS' loop (arXiv 2007.10396) as CNAS, EDANAS and NACHOS run it, see `eetool.search.surrogate`.
 
-    First random candidates, every second one with branches by rule, which are good: so a search of branches begins
-    where methods with fixed ones stay. Then, again and again, predictors of error, cost and excess are chosen and
-    fitted, NSGA-II runs on them from the front on, and of its last population those new candidates are taken, one after
-    the other, whose cost is furthest from all that is on the front or taken already.
+    First random candidates, every second one with branches by rule, so that a search of branches begins where methods
+    with fixed ones stay. Then, again and again, predictors of error, cost and excess are chosen and fitted, NSGA-II
+    runs on them from the front on, and of its last population those new candidates are taken, one after the other,
+    whose cost is furthest from all that is on the front or taken already.
     """
 
     def __init__(self, space: Space, seed: int, trials: int, admits: Admits) -> None:

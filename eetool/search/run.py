@@ -76,7 +76,7 @@ class Search:
     """Everything that evaluating candidates needs, made once.
 
     Raises:
-        UsageError: an unknown algorithm, objective or limit, or one that needs a device.
+        UsageError: an unknown algorithm, objective or limit, or one that needs a device; torch has no such device here.
     """
 
     def __init__(self, source: Source, space: Space, target: Target, options: Options) -> None:
@@ -85,6 +85,7 @@ class Search:
         self.whole, self.space = space, self.method.space(space)
         self.objective = options.objective or (LATENCY if target.profile else MACS)
         self._check()
+        self.place = _torch_device(options.torch_device)
         self.data: SearchData = search_data(source, options.examples)
         torch.manual_seed(options.seed)
         self.supernet = Supernet(largest_network(space, self.data))
@@ -118,8 +119,7 @@ class Search:
             if weights is not None:
                 load_ofa(self.supernet, weights)
             state = path.with_name(path.name + ".resume")
-            place = _torch_device(self.options.torch_device)
-            train_supernet(self.supernet, self.whole, self.data, shrinking, state, True, progress, place)
+            train_supernet(self.supernet, self.whole, self.data, shrinking, state, True, progress, self.place)
             save_supernet(path, self.supernet, self.whole, self.data, shrinking)
         return sha256_file(path)
 

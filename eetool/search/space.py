@@ -222,7 +222,7 @@ def make_space(
 
     Every exit may be absent (position 0) or at one of its site's taps, counted from the deepest. A branch has up to
     three layers of the alphabet of `eetool.model.branches`, after what AEBNAS searches (arXiv 2512.10671, whose own
-    list is not public), or those of a rule: so whatever is found with fixed branches is in the space.
+    list is not public), or those of NACHOS' rule.
 
     Args:
         backbone: genes of the backbone; what is larger comes last.
@@ -251,7 +251,7 @@ def _branch_genes(index: int, on: tuple[Value, ...], widths: tuple[int, ...]) ->
 
 
 def _branch(genome: Genome, index: int) -> str | None:
-    """The text of a branch, as in `eetool.model.branches`."""
+    """The text of a branch, as in `eetool.model.branches`; nothing where the rule makes it."""
     depth = genome.get(f"exit{index}.depth", ADAPTIVE)  # without genes of branches a rule makes all of them
     if depth == ADAPTIVE:
         return None

@@ -122,6 +122,7 @@ def test_a_backbone_of_the_user_s_own(cli: Callable[..., Any], tmp_path: Path) -
         (2, "latency_ms is not known without a device", (*SPACE, "--max-latency-ms", 3)),
         (5, "unknown device", (*SPACE, "--device", "rpi44")),
         (2, "--storage", (*SPACE, *QUICK, "--storage", "nowhere")),
+        (2, "torch has no device 'gpu' here", (*SPACE, "--fine-tune", 1, "--torch-device", "gpu")),
     ],
 )
 def test_what_cannot_be_searched(
