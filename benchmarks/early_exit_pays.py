@@ -392,6 +392,7 @@ ARMS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "branch-strength": branch_strength,
     "certificates": certificates,
 }
+FOR_TEN_CLASSES = ("in-front", "own-in-front")
 # The longest first.
 MODELS: dict[str, Callable[[Bench], list[partial[Any]]]] = {
     "dominates": lambda bench: [partial(main_network, bench)],
@@ -405,6 +406,14 @@ MODELS: dict[str, Callable[[Bench], list[partial[Any]]]] = {
     "own-in-front": lambda bench: [partial(own_static, bench, i) for i in reversed(range(len(OWN_FAMILY)))],
     "certificates": lambda bench: [],  # of the main network
 }
+
+
+def usual_arms(data: str) -> list[str]:
+    """All that can be run on the data."""
+    if len(load_source(data).classes) == CLASSES:
+        return list(ARMS)
+    print(f"left out, for data of {CLASSES} classes: {', '.join(FOR_TEN_CLASSES)}", file=sys.stderr)
+    return [arm for arm in ARMS if arm not in FOR_TEN_CLASSES]
 
 
 def charts(bench: Bench) -> None:
@@ -463,10 +472,11 @@ def main() -> None:
         target.write_text(report(bench.data.partition(":")[0], found), encoding="utf-8")
         charts(bench)
         return
+    arms = only or usual_arms(bench.data)
     if train_only:
-        train_all(bench, list(only or ARMS), jobs)
+        train_all(bench, arms, jobs)
         return
-    for arm in only or ARMS:
+    for arm in arms:
         found[arm] = ARMS[arm](bench)
         results.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(found, indent=2))
