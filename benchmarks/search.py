@@ -3,8 +3,9 @@
     python benchmarks/search.py --data cifar10:DIR --folder results [--trials N] [--seeds 3] [--parts compare,ablation]
 
 Every search has as many evaluations, the same supernet and the same reference point, fixed beforehand: half of the
-answers wrong, and the largest network without exits. Fronts are scored anew on the test split. Studies, supernet and
-scores stay in --folder: run the same line again to go on after an interruption. Prints one JSON document.
+answers wrong, and the largest network without exits. Fronts are scored anew on the test split, as the networks that
+were trained for the search. Studies, supernet and scores stay in --folder: run the same line again to go on after an
+interruption. Prints one JSON document.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from eetool.search.price import LATENCY, MACS
 from eetool.search.result import Candidate, Evaluated, figure, front_of, points
 from eetool.search.run import Options, Search, Target
 from eetool.search.shrink import Shrinking
+from eetool.search.space import Genome, Space
 from eetool.search.spaces import load_space
 from eetool.search.study import PULSE, Storage
 
@@ -42,10 +44,53 @@ PARTS = ("train", "compare", "ablation", "objectives", "workers")
 
 @dataclass(frozen=True)
 class Scored:
-    """Candidates of one search on the judge part, and its front on the test split."""
+    """Candidates of one search for an objective, on the judge part, and the same on the test split."""
 
-    found: list[Candidate]
-    front: list[Candidate]
+    objective: str
+    found: list[Evaluated]
+    tested: list[Evaluated]
+
+    @property
+    def front(self) -> list[Candidate]:
+        """What is on the front on the judge part, as it does on the test split."""
+        return [self.on_test(point) for point in front_of(self.found, self.objective, {})]
+
+    def on_test(self, chosen: Candidate) -> Candidate:
+        """An operating point on the test split."""
+        return next(point for candidate in self.tested for point in candidate.points() if point.id == chosen.id)
+
+
+class TestedEvaluator(Evaluator):
+    """Writes into a folder what every candidate does on the test split, which a search does not see."""
+
+    def __init__(self, base: Evaluator, test: Part, folder: Path) -> None:
+        super().__init__(base.space, base.supernet, base.data, base.pricer, base.setting)
+        self.test, self.folder = test, folder
+
+    def __call__(self, genome: Genome) -> Evaluated:
+        """See `Evaluator`."""
+        candidate, tested = self.judged(genome, (self.data.judge, self.test))
+        write_atomic(self.folder / f"{candidate.id}.json", json.dumps(encode(tested)).encode())
+        return candidate
+
+    def tested(self, candidate: Candidate) -> Evaluated:
+        """A candidate of the search on the test split."""
+        return decode(Evaluated, parse_json((self.folder / f"{candidate.id}.json").read_text(), ValueError), ValueError)
+
+
+class TestedSearch(Search):
+    """A search whose candidates are tested, too, into a folder of its own."""
+
+    def __init__(self, source: Source, space: Space, target: Target, options: Options, folder: Path) -> None:
+        super().__init__(source, space, target, options)
+        folder.mkdir(exist_ok=True)
+        indices = split_source(source)[TEST]
+        images = self.data.learn.normalise(torch.from_numpy(source.images[indices]))
+        self.test, self.folder = Part(images, torch.from_numpy(source.labels[indices])), folder
+
+    def evaluator(self) -> TestedEvaluator:
+        """See `Search`."""
+        return TestedEvaluator(super().evaluator(), self.test, self.folder)
 
 
 def main() -> None:
@@ -108,27 +153,18 @@ class Bench:
 
     def scored(self, label: str, options: Options) -> Scored:
         """A search taken to its end, or what an earlier run of this program left of it."""
-        path = self.o.folder / f"{label.replace(' ', '-')}-{options.seed}.json"
-        if path.exists():
-            kept = parse_json(path.read_text(), ValueError)
-            found, front = ([decode(Evaluated, c, ValueError) for c in kept[name]] for name in ("found", "front"))
-            return Scored(list(found), list(front))
-        search = self.search(options)
-        digest = self.prepare(search)
-        storage = Storage(f"sqlite:///{(self.o.folder / 'studies.db').absolute()}", PULSE)
-        evaluated = search.run(storage, f"{label} {options.seed}", digest)
-        best = front_of(evaluated, search.objective, options.limits)
-        made = Scored(evaluated, list(_again(self.on_test(search), best)))
-        write_atomic(path, json.dumps(encode({"found": made.found, "front": made.front})).encode())
-        return made
-
-    def on_test(self, search: Search) -> Evaluator:
-        """The same evaluation, judged on the test split."""
-        indices = split_source(self.source)[TEST]
-        images = search.data.learn.normalise(torch.from_numpy(self.source.images[indices]))
-        evaluator = search.evaluator()
-        evaluator.data = replace(search.data, judge=Part(images, torch.from_numpy(self.source.labels[indices])))
-        return evaluator
+        folder = self.o.folder / f"{label.replace(' ', '-')}-{options.seed}"
+        path = folder.with_suffix(".json")
+        if not path.exists():
+            search = TestedSearch(self.source, load_space(self.o.space), self.target, options, folder)
+            digest = self.prepare(search)
+            storage = Storage(f"sqlite:///{(self.o.folder / 'studies.db').absolute()}", PULSE)
+            found = search.run(storage, f"{label} {options.seed}", digest)
+            tested = [search.evaluator().tested(candidate) for candidate in found]
+            write_atomic(path, json.dumps(encode({"found": found, "tested": tested})).encode())
+        kept = parse_json(path.read_text(), ValueError)
+        found, tested = ([decode(Evaluated, c, ValueError) for c in kept[name]] for name in ("found", "tested"))
+        return Scored(options.objective or LATENCY, found, tested)
 
     def compare(self) -> dict[str, Any]:
         """Hypervolume (accuracy × mean latency) of every method, on the test split, and against aebnas."""
@@ -169,16 +205,12 @@ class Bench:
         labels = {LATENCY: METHODS[0], MACS: f"for {MACS}"}  # aebnas itself is a search for latency
         rows: list[dict[str, Any]] = []
         for seed in self.seeds():
-            search = self.search(self.options(seed))
-            self.prepare(search)
-            on_test = self.on_test(search)
-            found = {o: self.scored(label, self.options(seed, objective=o)).found for o, label in labels.items()}
+            scored = {o: self.scored(label, self.options(seed, objective=o)) for o, label in labels.items()}
             for limit in limits:
-                best = {objective: _most_accurate(candidates, limit) for objective, candidates in found.items()}
-                told = {
-                    objective: None if c is None else asdict(next(_again(on_test, [c])).figures)
-                    for objective, c in best.items()
-                }
+                told = {}
+                for objective, one in scored.items():
+                    best = _most_accurate(one.found, limit)
+                    told[objective] = None if best is None else asdict(one.on_test(best).figures)
                 rows.append({"seed": seed, "max_latency_ms": limit, **told})
         return {"rows": rows, "latency_minus_macs_accuracy": _differences(rows)}
 
@@ -214,7 +246,7 @@ class Bench:
         return pareto.hypervolume(points(scored.front, LATENCY), self.reference(LATENCY))
 
     @staticmethod
-    def cost(found: list[Candidate]) -> dict[str, float]:
+    def cost(found: list[Evaluated]) -> dict[str, float]:
         """Mean seconds of a candidate, in all and by part."""
         parts = {name: float(np.mean([c.seconds[name] for c in found])) for name in found[0].seconds}
         return {"all": sum(parts.values()), **parts}
@@ -222,13 +254,6 @@ class Bench:
 
 def _spread(values: list[float]) -> dict[str, float]:
     return {"mean": float(np.mean(values)), "deviation": float(np.std(values))}
-
-
-def _again(evaluator: Evaluator, chosen: list[Candidate]) -> Iterator[Candidate]:
-    """The same networks at the same operating points."""
-    ids, networks = {c.id for c in chosen}, {c.id.partition("@")[0]: c.encoding for c in chosen}
-    for encoding in networks.values():
-        yield from (point for point in evaluator(encoding).points() if point.id in ids)
 
 
 def _gains(searched: list[Candidate], fixed: list[Candidate]) -> dict[str, float | int | None]:
@@ -242,7 +267,7 @@ def _gains(searched: list[Candidate], fixed: list[Candidate]) -> dict[str, float
     return {"compared": len(gains), "of": len(fixed), "mean": mean, "better": sum(g > 0 for g in gains)}
 
 
-def _most_accurate(found: list[Candidate], max_latency_ms: float) -> Candidate | None:
+def _most_accurate(found: list[Evaluated], max_latency_ms: float) -> Candidate | None:
     """On the judge part, of those that keep to the limit."""
     every = [point for candidate in found for point in candidate.points()]
     kept = [c for c in every if (figure(c, LATENCY) or 0) <= max_latency_ms]

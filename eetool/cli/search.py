@@ -87,7 +87,7 @@ def _limit_options(function: Any) -> Any:
 @click.option("--device-threads", type=click.IntRange(1), default=1, show_default=True, help="Threads on the device.")
 @click.option("--watts", type=_POSITIVE, default=None, help="What the device draws; energy is estimated from it.")
 @click.option(
-    "--torch-device", default="cpu", show_default=True, metavar="DEVICE", help="Of the supernet and --fine-tune."
+    "--torch-device", default="cpu", show_default=True, metavar="DEVICE", help="Where supernet and candidates learn."
 )
 @output_option("Where the front goes.", default="search.front.json")
 @force_option

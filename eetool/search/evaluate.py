@@ -1,7 +1,7 @@
 """One candidate from genes to figures: weights inherited, branches trained, thresholds tuned, cost predicted."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -48,7 +48,7 @@ class Setting:
         epochs: passes over the features that branches learn from.
         fine_tune: epochs that backbone and branches are trained together before; 0 leaves weights as inherited.
         calibration: batches for statistics of batch normalisations.
-        torch_device: where `fine_tune` trains.
+        torch_device: where `fine_tune` trains, features are computed and branches learn.
     """
 
     objective: str = MACS
@@ -71,7 +71,11 @@ class Evaluator:
         self.space, self.supernet, self.data, self.pricer, self.setting = space, supernet, data, pricer, setting
 
     def __call__(self, genome: Genome) -> Evaluated:
-        """Everything about one genome, in seconds.
+        """Everything about one genome, in seconds; see `judged`."""
+        return self.judged(genome, (self.data.judge,))[0]
+
+    def judged(self, genome: Genome, parts: Sequence[Part]) -> list[Evaluated]:
+        """The candidate of a genome, trained once, with its figures on each of `parts`.
 
         Raises:
             MissingError: the objective, or a figure that is limited, is not known for this network and device.
@@ -86,27 +90,32 @@ class Evaluator:
         price = self.pricer(spec, net, score)
         costs = costs_of(price, self.setting.objective, self.setting.device)
         clock.lap("price")
-        held = self._learned(net, costs, key, clock)
-        calibration = Calibration(self._temperatures(held["temperature"]))
-        own, others = self._thresholds(problem_of(calibration, held["threshold"], costs, score), network)
-        judged = problem_of(calibration, held["judge"], costs, score)
+        held_out = (self.data.temperature, self.data.threshold, *parts)
+        temperature, threshold, *judges = self._learned(net, costs, key, clock, held_out)
+        calibration = Calibration(self._temperatures(temperature))
+        own, others = self._thresholds(problem_of(calibration, threshold, costs, score), network)
         clock.lap("thresholds")
-        candidate = Evaluated(
-            id=key[:12],
-            encoding=genome,
-            backbone=network.backbone,
-            config=network.config,
-            taps=spec.taps,
-            branches=spec.branches,
-            score=score,
-            temperatures=calibration.temperatures,
-            thresholds=own,
-            figures=_figures(judged, own, price),
-            seconds=clock.laps,
-            others=tuple(Point(name, choice, _figures(judged, choice, price)) for name, choice in others.items()),
-        )
-        self._check(candidate)
-        return candidate
+
+        def on(judge: Labelled) -> Evaluated:
+            problem = problem_of(calibration, judge, costs, score)
+            return Evaluated(
+                id=key[:12],
+                encoding=genome,
+                backbone=network.backbone,
+                config=network.config,
+                taps=spec.taps,
+                branches=spec.branches,
+                score=score,
+                temperatures=calibration.temperatures,
+                thresholds=own,
+                figures=_figures(problem, own, price),
+                seconds=clock.laps,
+                others=tuple(Point(name, choice, _figures(problem, choice, price)) for name, choice in others.items()),
+            )
+
+        candidates = [on(judge) for judge in judges]
+        self._check(candidates[0])
+        return candidates
 
     def _inherit(self, net: EarlyExitNet, key: str) -> None:
         """Shared weights, made the candidate's own."""
@@ -117,19 +126,22 @@ class Evaluator:
         else:
             recalibrate(net.backbone, self.data.batches(self.setting.calibration, _BATCH))
 
-    def _learned(self, net: EarlyExitNet, costs: Costs, key: str, clock: "_Clock") -> dict[str, Labelled]:
-        """What the exits answer to the splits that are held out, after their branches were trained."""
-        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave this form out
-        parts = {name: _features(net, getattr(self.data, name)) for name in ("branches", *_HELD_OUT)}
+    def _learned(
+        self, net: EarlyExitNet, costs: Costs, key: str, clock: "_Clock", held_out: Sequence[Part]
+    ) -> list[Labelled]:
+        """What the exits answer to the parts that are held out, after their branches were trained."""
+        device = torch.device(self.setting.torch_device)
+        net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave it out
+        learn, *seen = [_features(net, part, device) for part in (self.data.branches, *held_out)]
         clock.lap("features")
         branches = [branch for branch in net.exits if isinstance(branch, Branch)]
         limit = self.setting.limits.get(self.setting.objective)
         goal = CostGoal(tuple(costs.leaving((0.0,) * len(branches)).tolist()), limit) if self.setting.learned else None
         seed = _seed(key, self.setting.seed)
         if goal is not None or not self.setting.fine_tune:  # else they have learned with the backbone
-            train_branches(branches, parts["branches"], self.setting.epochs, _BRANCH_BATCH, seed, goal)
+            train_branches(branches, learn, self.setting.epochs, _BRANCH_BATCH, seed, goal)
         clock.lap("branches")
-        return {name: _labelled(branches, parts[name]) for name in _HELD_OUT}
+        return [_labelled(branches, features) for features in seen]
 
     def _thresholds(self, problem: Problem, network: Network) -> tuple[Thresholds, dict[str, Thresholds]]:
         """Those of the method's rule, and others by the names of their operating points."""
@@ -192,9 +204,6 @@ class Evaluator:
         return tuple(fit_temperature(logits, split.labels) for logits in split.logits)
 
 
-_HELD_OUT = ("temperature", "threshold", "judge")
-
-
 class _Clock:
     """Seconds between laps."""
 
@@ -212,19 +221,20 @@ def _seed(key: str, seed: int) -> int:
 
 
 @torch.no_grad()
-def _features(net: EarlyExitNet, part: Part) -> Features:
+def _features(net: EarlyExitNet, part: Part, device: torch.device) -> Features:
     found: list[list[torch.Tensor]] = []
     for images in torch.split(part.images.contiguous(memory_format=torch.channels_last), _FORWARD):
         with captured(net.backbone, net.taps) as at:
-            final = net.backbone(images)
+            final = net.backbone(images.to(device))
         found.append([*(at[tap] for tap in net.taps), final])
     *taps, final = (torch.cat(chunks) for chunks in zip(*found, strict=True))
-    return Features(tuple(taps), final, part.labels)
+    return Features(tuple(taps), final, part.labels.to(device))
 
 
 def _labelled(branches: list[Branch], features: Features) -> Labelled:
     logits, learned = answers(branches, features)
-    return Labelled(logits.numpy(), features.labels.numpy(), None if learned is None else learned.numpy())
+    sure = None if learned is None else learned.cpu().numpy()
+    return Labelled(logits.cpu().numpy(), features.labels.cpu().numpy(), sure)
 
 
 def _figures(problem: Problem, thresholds: Thresholds, price: Price) -> Figures:

@@ -49,7 +49,8 @@ def train_branches(
         branch.train()
     for epoch in range(epochs):
         support = _support(branches, features) if goal is not None and 2 * epoch >= epochs else None
-        for chosen in torch.split(torch.randperm(len(features.labels), generator=generator), batch):
+        order = torch.randperm(len(features.labels), generator=generator).to(features.labels.device)
+        for chosen in torch.split(order, batch):
             if len(chosen) < 2:  # batch normalisation needs two
                 continue
             answers = [branch.answer(x[chosen]) for branch, x in zip(branches, features.taps, strict=True)]
@@ -92,7 +93,7 @@ def learned_loss(
         weight = torch.where(right > 0, 0.5 / share_right, 0.5 / (1 - share_right))
         loss = loss + functional.binary_cross_entropy_with_logits(said, right, weight=weight)
     if goal.limit is not None:
-        leaving = torch.tensor(goal.leaving)
+        leaving = torch.tensor(goal.leaving, device=share.device)
         over = torch.relu((share * leaving[:, None]).sum(0).mean() - goal.limit)
         loss = loss + over / max(abs(goal.leaving[-1] - goal.limit), 1e-6 * goal.leaving[-1])
     if support is not None:

@@ -53,7 +53,7 @@ class Options:
         objective: `macs`, `latency_ms` or `energy_mj`; null is latency where there is a device, else MACs.
         limits: see `eetool.search.result.LIMITS`; `min_accuracy` in [0, 1].
         branches, thresholds: `fixed` are the arms of AEBNAS' ablation.
-        torch_device: where the supernet is trained, and candidates are fine-tuned.
+        torch_device: where the supernet and candidates learn.
         reference: error and cost that the hypervolume reaches up to; by default 0.5 and full depth of the largest.
     """
 

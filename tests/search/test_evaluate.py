@@ -61,6 +61,18 @@ def test_the_same_genome_has_the_same_figures(evaluators: dict[str, Evaluator], 
     assert set(first.seconds) == {"weights", "price", "features", "branches", "thresholds"}
 
 
+@pytest.mark.parametrize("name", ["aebnas", "nachos", "edanas"])
+def test_one_training_can_be_judged_on_several_parts(evaluators: dict[str, Evaluator], name: str) -> None:
+    evaluator = evaluators[name]
+    data, genome = evaluator.data, evaluator.space.largest()
+    first, second = evaluator.judged(genome, (data.judge, data.threshold))
+    assert replace(first, seconds={}) == replace(evaluator(genome), seconds={})
+    assert (first.figures.n, second.figures.n) == (len(data.judge.labels), len(data.threshold.labels))
+    assert [p.thresholds for p in first.points()] == [p.thresholds for p in second.points()]
+    assert first.figures.accuracy != second.figures.accuracy
+    assert first.figures.worst_macs == second.figures.worst_macs
+
+
 def test_figures_hang_together(evaluators: dict[str, Evaluator]) -> None:
     found = evaluators["aebnas"](evaluators["aebnas"].space.largest())
     figures = found.figures
