@@ -8,7 +8,8 @@ median of each process and the median of those.
 
 `in_turn` are the bare calls of all components, one after the other on the arrays of a cascade, without the runtime:
 over one graph that computes all exits, that is what the split costs, and the cascade over it what the runtime adds.
-The sum of the components, each timed alone, is less than either where a component alone keeps its caches.
+`least K` is what no runtime can leave out that leaves at exit K: it looks for NaN in the input, hands it over and calls
+in turn. The sum of the components, each timed alone, is less than either where a component alone keeps its caches.
 """
 
 import argparse
@@ -26,11 +27,12 @@ from eetool_measure.bundles import MIN_SECONDS, RUNS, graphs_and_subjects
 from eetool_measure.machine import read_machine
 from eetool_measure.measurement import COMPONENT, EXIT, FULL, REFERENCE, that_run
 from eetool_measure.records import encode
-from eetool_measure.timing import interleave, per_round, translated
+from eetool_measure.timing import Subject, interleave, per_round, translated
 from eetool_runtime import EarlyExitError, open_bundle
 from eetool_runtime.backends import PROCESS, Threads, backend_for
 from eetool_runtime.lane import Lanes
 from eetool_runtime.manifest import Manifest, scalars
+from eetool_runtime.preprocess import finite
 
 THREADS = (1, 2)
 ALLOWED_RATIO, ALLOWED_US = 1.03, 12  # for leaving at an exit: of its components' sum, and for each of them
@@ -88,8 +90,24 @@ def measure(path: Path, variant: str, threads: int, runs: int, min_seconds: floa
     constants = {name: np.array(v, np.float32) for name, v in scalars(m, bundle.variant(variant)).items()}
     lane = Lanes(m, variant, list(graphs.values()), constants).take()
     lane.enter(inputs[0])
-    calls = [translated(call) for call in lane.calls]
-    subjects["in_turn", ""] = lambda _: [call() for call in calls]
+    calls = {c.name: translated(call) for c, call in zip(m.components, lane.calls, strict=True)}
+
+    def least(index: int) -> Subject:
+        taken = [calls[name] for name in that_run(m, index)]
+
+        def call_in_turn(number: int) -> None:
+            given = inputs[number % len(inputs)]
+            if not all(map(finite, given.values())):
+                raise SystemExit("a sample input holds NaN")
+            lane.enter(given)
+            for call in taken:
+                call()
+
+        return call_in_turn
+
+    subjects["in_turn", ""] = lambda _: [call() for call in calls.values()]
+    for index in range(len(m.exits)):
+        subjects["least", str(index)] = least(index)
     times = interleave(subjects, runs=runs, min_seconds=min_seconds, seed=0)
     rounds = {" ".join(key).strip(): per_round(taken).tolist() for key, taken in times.items()}
     return {"pool": next(iter(graphs.values())).threads.pool, "rounds": rounds}
@@ -99,7 +117,7 @@ def figures(m: Manifest, processes: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The figures of one thread count, with what the split costs apart from what the runtime adds."""
     rounds = [{name: np.array(taken) for name, taken in p["rounds"].items()} for p in processes]
     unsplit, all_exits = f"{REFERENCE} unsplit", f"{REFERENCE} all_exits"
-    cascade, count = f"{EXIT} {m.n_early_exits}", len(m.components)
+    cascade, least, count = f"{EXIT} {m.n_early_exits}", f"least {m.n_early_exits}", len(m.components)
 
     def ratio(above: str, below: str) -> dict[str, Any] | None:
         return across([r[above] / r[below] for r in rounds]) if below in rounds[0] else None
@@ -114,7 +132,9 @@ def figures(m: Manifest, processes: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "ms": {name: across([r[name] for r in rounds]) for name in rounds[0]},
         "ratios": {
             "split: in turn / all exits": ratio("in_turn", all_exits),
+            "least: checked, handed over, in turn / all exits": ratio(least, all_exits),
             "runtime: cascade / in turn": ratio(cascade, "in_turn"),
+            "runtime: cascade / least": ratio(cascade, least),
             "both: cascade / all exits": ratio(cascade, all_exits),
             "components alone / all exits": ratio("sum", all_exits),
             "cascade with heads skipped / unsplit": ratio(FULL[0], unsplit),
@@ -137,6 +157,7 @@ def leaving(m: Manifest, index: int, rounds: Sequence[Rounds]) -> dict[str, Any]
         "exit": index,
         "cascade / components alone": across([r[cascade] / s for r, s in zip(rounds, sums, strict=True)]),
         "cascade / allowed": across([r[cascade] / a for r, a in zip(rounds, allowed, strict=True)]),
+        "least / allowed": across([r[f"least {index}"] / a for r, a in zip(rounds, allowed, strict=True)]),
         "cascade - components, us each": across(
             [(r[cascade] - s) / len(names) * 1e3 for r, s in zip(rounds, sums, strict=True)]
         ),
