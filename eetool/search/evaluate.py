@@ -65,7 +65,10 @@ class Setting:
 
 
 class Evaluator:
-    """Evaluates genomes of one space; the same genome gives the same figures, whatever was evaluated before."""
+    """Evaluates genomes of one space; the same genome gives the same figures, whatever was evaluated before.
+
+    On a GPU they are the same but for the order of its sums.
+    """
 
     def __init__(self, space: Space, supernet: Supernet, data: SearchData, pricer: Pricer, setting: Setting) -> None:
         self.space, self.supernet, self.data, self.pricer, self.setting = space, supernet, data, pricer, setting
