@@ -26,9 +26,15 @@ def test_one_document_for_one_and_two_threads(tmp_path: Path) -> None:
         parts = [ms[f"component {name}"] for name in ("seg0", "exit0", "seg1", "exit1", "exit2")]
         assert ms["sum"] == pytest.approx(sum(parts), rel=0.5)  # medians of sums are not sums of medians
         assert {"in_turn", "exit 2", "full", "reference unsplit", "reference all_exits"} < set(ms)
-        split, runtime, both = list(found["ratios"].values())[:3]
-        for one, two, all_of_it in zip(split["processes"], runtime["processes"], both["processes"], strict=True):
-            assert one * two == pytest.approx(all_of_it, rel=0.5)
+        assert {"least 0", "least 1", "least 2"} < set(ms)
+        ratios = {name: figure["processes"] for name, figure in found["ratios"].items()}
+        both = ratios["both: cascade / all exits"]
+        for below, above in (
+            ("split: in turn / all exits", "runtime: cascade / in turn"),
+            ("least: checked, handed over, in turn / all exits", "runtime: cascade / least"),
+        ):
+            for one, two, all_of_it in zip(ratios[below], ratios[above], both, strict=True):
+                assert one * two == pytest.approx(all_of_it, rel=0.5)
         assert [at["exit"] for at in found["exits"]] == [0, 1, 2]
         for at in found["exits"]:
             low, high = sorted(at["cascade / components alone"]["processes"])
