@@ -160,7 +160,8 @@ class Bench:
             digest = self.prepare(search)
             storage = Storage(f"sqlite:///{(self.o.folder / 'studies.db').absolute()}", PULSE)
             found = search.run(storage, f"{label} {options.seed}", digest)
-            tested = [search.evaluator().tested(candidate) for candidate in found]
+            evaluator = search.evaluator()
+            tested = [evaluator.tested(candidate) for candidate in found]
             write_atomic(path, json.dumps(encode({"found": found, "tested": tested})).encode())
         kept = parse_json(path.read_text(), ValueError)
         found, tested = ([decode(Evaluated, c, ValueError) for c in kept[name]] for name in ("found", "tested"))
@@ -228,7 +229,7 @@ class Bench:
         command += ["--device", self.o.device, "--trials", str(self.o.worker_trials), "--algorithm", "random"]
         command += ["--supernet", str(self.supernet), "--storage", f"sqlite:///{database.absolute()}", "--threads", "1"]
         command += ["--examples", str(self.o.examples), "--epochs", str(self.o.epochs)]
-        command += ["--fine-tune", str(self.o.fine_tune), "--force"]
+        command += ["--fine-tune", str(self.o.fine_tune), "--torch-device", self.o.torch_device, "--force"]
         outputs = [self.o.folder / f"workers-{count}-{i}.json" for i in range(count)]
         started = [subprocess.Popen([*command, "-o", str(path)], stdout=subprocess.DEVNULL) for path in outputs]
         if any(process.wait() for process in started):

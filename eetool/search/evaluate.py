@@ -135,14 +135,15 @@ class Evaluator:
         """What the exits answer to the parts that are held out, after their branches were trained."""
         device = torch.device(self.setting.torch_device)
         net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave it out
-        learn, *seen = [_features(net, part, device) for part in (self.data.branches, *held_out)]
-        clock.lap("features")
         branches = [branch for branch in net.exits if isinstance(branch, Branch)]
         limit = self.setting.limits.get(self.setting.objective)
         goal = CostGoal(tuple(costs.leaving((0.0,) * len(branches)).tolist()), limit) if self.setting.learned else None
-        seed = _seed(key, self.setting.seed)
-        if goal is not None or not self.setting.fine_tune:  # else they have learned with the backbone
-            train_branches(branches, learn, self.setting.epochs, _BRANCH_BATCH, seed, goal)
+        teach = bool(branches) and (goal is not None or not self.setting.fine_tune)  # or they have learned already
+        learn = _features(net, self.data.branches, device) if teach else None
+        seen = [_features(net, part, device) for part in held_out]
+        clock.lap("features")
+        if learn is not None:
+            train_branches(branches, learn, self.setting.epochs, _BRANCH_BATCH, _seed(key, self.setting.seed), goal)
         clock.lap("branches")
         return [_labelled(branches, features) for features in seen]
 

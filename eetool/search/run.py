@@ -27,7 +27,7 @@ from eetool.search.result import LIMITS, Candidate, Front, SpaceName, front_of, 
 from eetool.search.shrink import Shrinking, load_supernet, save_supernet, train_supernet
 from eetool.search.space import Genome, Space
 from eetool.search.study import Storage, Study
-from eetool.train.engine import CPU
+from eetool.train.engine import CPU, find_torch_device
 
 _ONNXRUNTIME = "onnxruntime"  # preferred, where the table of a device knows it
 
@@ -76,7 +76,8 @@ class Search:
     """Everything that evaluating candidates needs, made once.
 
     Raises:
-        UsageError: an unknown algorithm, objective or limit, or one that needs a device; torch has no such device here.
+        UsageError: an unknown algorithm, objective, limit or kind of torch device, or one that needs a --device.
+        MissingError: the torch device is not there.
     """
 
     def __init__(self, source: Source, space: Space, target: Target, options: Options) -> None:
@@ -85,7 +86,7 @@ class Search:
         self.whole, self.space = space, self.method.space(space)
         self.objective = options.objective or (LATENCY if target.profile else MACS)
         self._check()
-        self.place = _torch_device(options.torch_device)
+        self.place = find_torch_device(options.torch_device)
         self.data: SearchData = search_data(source, options.examples)
         torch.manual_seed(options.seed)
         self.supernet = Supernet(largest_network(space, self.data))
@@ -239,15 +240,6 @@ class Search:
 def _known_backend(profile: HwProfile) -> str:
     held = sorted({e.backend for e in profile.table} | {r.backend for r in profile.regressions})
     return _ONNXRUNTIME if _ONNXRUNTIME in held or not held else held[0]
-
-
-def _torch_device(name: str) -> torch.device:
-    try:
-        torch.zeros(1, device=name)
-        return torch.device(name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"torch has no device {name!r} here: {reason}", "cpu is always there.") from None
 
 
 def _hash(profile: HwProfile) -> str:

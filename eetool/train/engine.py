@@ -132,25 +132,35 @@ class _Whole(nn.Module):
         return found.logits, found.learned, found.own
 
 
+def find_torch_device(name: str) -> torch.device:
+    """The device called `cpu`, `cuda`, `cuda:1` or `mps`.
+
+    Raises:
+        UsageError: there is no such kind of device.
+        MissingError: it is not there.
+    """
+    kind, colon, number = name.partition(":")
+    if kind not in _KINDS or (colon and not (kind == "cuda" and number.isdecimal())):
+        raise UsageError(f"unknown torch device {name!r}", "Known: cpu, cuda, cuda:1, …, mps.")
+    there = torch.backends.mps.is_available() if kind == "mps" else kind == CPU
+    if not (there or (kind == "cuda" and torch.cuda.device_count() > int(number or 0))):
+        raise MissingError(f"there is no torch device {name!r} here", "--torch-device cpu always is.")
+    return torch.device(name)
+
+
 def engine_for(settings: Training) -> Engine:
-    """What `settings` ask for: `cpu`, `cuda`, `cuda:1` or `mps`; one process of several where torchrun started it.
+    """On the device that `settings` ask for; one process of several where torchrun started it.
 
     Raises:
         UsageError: there is no such kind of device, or it has no such arithmetic.
         MissingError: it is not there, or accelerate is not.
     """
-    kind, colon, number = settings.torch_device.partition(":")
-    if kind not in _KINDS or (colon and not (kind == "cuda" and number.isdecimal())):
-        raise UsageError(f"unknown torch device {settings.torch_device!r}", "Known: cpu, cuda, cuda:1, …, mps.")
+    place = find_torch_device(settings.torch_device)
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    if kind == CPU and settings.precision == "fp16":
+    if place.type == CPU and settings.precision == "fp16":
         raise UsageError("processors do not train in fp16", "Give --mixed-precision bf16.")
-    if kind == "cuda" and torch.cuda.device_count() <= int(number or 0):
-        raise MissingError(f"there is no torch device {settings.torch_device!r} here", "--torch-device cpu always is.")
-    if kind == "mps" and not torch.backends.mps.is_available():
-        raise MissingError("there is no torch device 'mps' here", "--torch-device cpu always is.")
-    if kind == CPU and not several:
+    if place.type == CPU and not several:
         return Engine(settings.precision)
-    if number:
-        torch.cuda.set_device(int(number))
-    return Accelerated(kind, settings.precision)
+    if place.index is not None:
+        torch.cuda.set_device(place)
+    return Accelerated(place.type, settings.precision)

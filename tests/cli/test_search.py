@@ -122,7 +122,9 @@ def test_a_backbone_of_the_user_s_own(cli: Callable[..., Any], tmp_path: Path) -
         (2, "latency_ms is not known without a device", (*SPACE, "--max-latency-ms", 3)),
         (5, "unknown device", (*SPACE, "--device", "rpi44")),
         (2, "--storage", (*SPACE, *QUICK, "--storage", "nowhere")),
-        (2, "torch has no device 'gpu' here", (*SPACE, "--fine-tune", 1, "--torch-device", "gpu")),
+        (2, "unknown torch device 'gpu'", (*SPACE, "--fine-tune", 1, "--torch-device", "gpu")),
+        (2, "unknown torch device 'meta'", (*SPACE, "--torch-device", "meta")),
+        (5, "there is no torch device 'cuda:99' here", (*SPACE, "--torch-device", "cuda:99")),
     ],
 )
 def test_what_cannot_be_searched(
