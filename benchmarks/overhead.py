@@ -88,7 +88,9 @@ def measure(path: Path, variant: str, threads: int, runs: int, min_seconds: floa
     graphs, subjects, inputs = graphs_and_subjects(bundle, variant, Threads(threads, PROCESS))
     m = bundle.manifest
     constants = {name: np.array(v, np.float32) for name, v in scalars(m, bundle.variant(variant)).items()}
-    lane = Lanes(m, variant, list(graphs.values()), constants).take()
+    lanes = Lanes(m, variant, list(graphs.values()), constants)
+    lane = lanes.take()
+    lanes.give_back(lane)  # the cascade's lanes are of the same graphs, and nothing runs beside another here
     lane.enter(inputs[0])
     calls = {c.name: translated(call) for c, call in zip(m.components, lane.calls, strict=True)}
 

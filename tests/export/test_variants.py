@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import shutil
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from eetool.errors import MissingError, UsageError, VerificationError
 from eetool.export.variants import VARIANTS, find_kinds
 from eetool.export.write import ExportOptions, export_bundle
 from eetool.model.checkpoint import Checkpoint, load_checkpoint
-from eetool_runtime import Bundle, load, open_bundle
+from eetool_runtime import Bundle, Result, load, open_bundle
+from eetool_runtime.errors import BackendError
 
 Cli = Callable[..., Any]  # see tests/conftest.py
 HAS_TFLITE = all(importlib.util.find_spec(name) for name in ("litert_torch", "ai_edge_litert", "ai_edge_quantizer"))
@@ -120,11 +122,42 @@ def test_tflite_graphs_that_share_an_interpreter_answer_as_they_do_apart(
     for model, interpreters in ((apart, len(opened.manifest.components)), (joined, 1)):
         model.use("full")
         if preload:
-            assert len({id(graph._interpreter) for graph in model._graphs.values()}) == interpreters  # type: ignore[attr-defined]
+            assert len({id(graph.group) for graph in model._graphs.values()}) == interpreters  # type: ignore[attr-defined]
     assert joined.memory()["loaded"] == apart.memory()["loaded"]
     for here, there in zip(apart.every_exit(inputs), joined.every_exit(inputs), strict=True):
         np.testing.assert_array_equal(here[0], there[0])
         np.testing.assert_array_equal(here[1], there[1])
+    for point in ("fast", "full"):
+        apart.use(point)
+        joined.use(point)
+        for i in range(len(inputs)):
+            here, there = apart(inputs[i : i + 1]), joined(inputs[i : i + 1])
+            assert (here.exit, here.confidence) == (there.exit, there.confidence)
+            np.testing.assert_array_equal(here.logits, there.logits)
+    anytime = joined(inputs[:1], deadline_ms=1e6)
+    np.testing.assert_array_equal(anytime.logits, joined(inputs[:1]).logits)
+
+
+@needs_tflite
+def test_a_shared_interpreter_is_given_back_whatever_happens(opened: Bundle) -> None:
+    model, x = load(opened, variant="tflite/fp32", pool="process"), opened.arrays(opened.manifest.samples)["input"][:1]
+
+    def fail() -> None:
+        raise ArithmeticError("no memory")
+
+    lane = model._lanes.take()
+    sound, lane.calls[0] = lane.calls[0], fail
+    model._lanes.give_back(lane)
+    with pytest.raises(BackendError, match="no memory"):
+        model(x)
+    lane.calls[0] = sound
+    with pytest.raises(UsageError):
+        model(x, min_exit=9)
+    answers: list[Result] = []
+    worker = threading.Thread(target=lambda: answers.append(model(x)), daemon=True)
+    worker.start()
+    worker.join(60)
+    assert [a.exit for a in answers] == [model(x).exit]
 
 
 @pytest.mark.parametrize("graph_format", FORMATS)

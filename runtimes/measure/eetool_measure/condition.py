@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import Optional
 
-from eetool_runtime.frozen import dataclass
 from eetool_runtime.machine import ROOT, first_line
+from eetool_runtime.records import dataclass
 
 from .machine import CPUFREQ, megahertz
 

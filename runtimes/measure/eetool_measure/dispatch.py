@@ -9,8 +9,8 @@ import numpy as np
 
 from eetool_runtime.backends import Bound, Threads
 from eetool_runtime.cascade import Model
-from eetool_runtime.frozen import dataclass
 from eetool_runtime.manifest import NEVER, Tensor
+from eetool_runtime.records import dataclass
 from eetool_runtime.testing import VARIANT, Say, scripted
 
 from .timing import Subject, interleave, latency

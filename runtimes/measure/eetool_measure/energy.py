@@ -14,7 +14,7 @@ from typing import Any, Callable, Optional
 import numpy as np
 
 from eetool_runtime.errors import UsageError
-from eetool_runtime.frozen import dataclass
+from eetool_runtime.records import dataclass
 
 from .measurement import COMPONENT, EXIT, FULL, REFERENCE, EnergyFigure, EnergyTimes, Key, ThreadTimes
 from .power import BOARD, CORE, ESTIMATED, Joules, Meter, find_meter

@@ -8,8 +8,8 @@ from typing import Optional
 
 import numpy as np
 
-from eetool_runtime.frozen import dataclass
 from eetool_runtime.machine import ROOT, board_name, cpu_name, first_line, usable_cores
+from eetool_runtime.records import dataclass
 
 CPUFREQ = "sys/devices/system/cpu/cpu0/cpufreq"
 

@@ -21,7 +21,7 @@ from typing import Callable, Optional, Protocol
 import numpy as np
 
 from eetool_runtime.errors import UsageError
-from eetool_runtime.frozen import dataclass
+from eetool_runtime.records import dataclass
 
 from .errors import MeterError
 

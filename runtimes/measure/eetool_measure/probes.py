@@ -15,8 +15,7 @@ import numpy as np
 
 from eetool_runtime.backends import PRIVATE, Graph, Threads, backend_for
 from eetool_runtime.errors import BundleError
-from eetool_runtime.frozen import dataclass
-from eetool_runtime.records import decode, parse_json
+from eetool_runtime.records import dataclass, decode, parse_json
 
 from .condition import Condition, read_condition
 from .dispatch import CascadeCost, cascade_cost

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from eetool_runtime.frozen import dataclass
+from eetool_runtime.records import dataclass
 
 from .condition import Condition
 from .timing import Clock, Subject, interleave, per_round, spread

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from eetool_runtime.errors import UsageError
-from eetool_runtime.frozen import dataclass
+from eetool_runtime.records import dataclass
 
 from .condition import Condition, read_condition
 from .timing import Clock, Latency, Subject, latency, quiet

@@ -18,7 +18,7 @@ import onnxruntime as ort
 from eetool_runtime.backends import Threads
 from eetool_runtime.backends.onnx import session_options
 from eetool_runtime.errors import BackendError
-from eetool_runtime.frozen import dataclass
+from eetool_runtime.records import dataclass
 
 _EVENT = "_kernel_time"
 # A mean leaves out the fastest tenth of the runs and the slowest four, which tell of other work on the device.

@@ -12,8 +12,8 @@ from typing import BinaryIO, Union
 import numpy as np
 
 from .errors import BundleError, UsageError
-from .frozen import dataclass
 from .manifest import MAX_MANIFEST_BYTES, Manifest, Variant, parse_manifest
+from .records import dataclass
 
 MANIFEST = "manifest.json"
 _MAX_UNPACKED_BYTES = 1 << 28  # of samples: a few inputs, not a zip bomb

@@ -10,18 +10,18 @@ from typing import Any, Optional, Union, overload
 
 import numpy as np
 
-from .backends import Graph, Threads
+from .backends.base import Graph, Lane, Threads
 from .batch import can_compact, leave_in_groups
 from .bundle import Bundle
 from .errors import BackendError, EarlyExitError, UsageError
 from .guided import Clock, Pace, guide
-from .lane import Lane, Lanes
+from .lane import Lanes
 from .machine import resident_bytes
 from .manifest import OperatingPoint, scalars
 from .policy import Band, Gate, Policy, Stretch, Thresholds, unsplit_macs
 from .preprocess import Raw, by_name, check, check_together, finite, preprocess_all, share_symbols
 from .result import Result
-from .stats import Stats
+from .stats import Stats, exposition
 
 Arrays = Union[np.ndarray, Mapping[str, np.ndarray]]
 Tensors = dict[str, np.ndarray]
@@ -175,22 +175,23 @@ class Model:
             lane.enter(accepted)
             if deadline_ms is not None or min_exit != 0 or policy.watch is not None:
                 return self._guided(lane, policy, start, deadline_ms, min_exit)
-            calls, tensors, seen = lane.calls, lane.tensors, []
+            (read, calls, _), seen = lane, []
             for place, gate, macs, _ in policy.steps:  # noqa: B007 - read behind the loop
                 calls[place]()
                 if gate is not None:
-                    confidence = tensors[gate.confidence].item()
+                    confidence = read(gate.confidence).item()
                     seen.append((gate.exit_index, confidence))
                     if confidence >= gate.threshold:
                         break
+            # Behind the last step is the final exit: whatever its confidence, even NaN, the input leaves there.
+            assert gate is not None
+            logits = read(gate.logits)[0].copy()
         except EarlyExitError:
             raise
         except Exception as error:  # engines raise a dozen unrelated types
             raise BackendError(f"{self.bundle.path.name}: {self.variant} could not run: {error}") from error
-        # Behind the last step is the final exit: whatever its confidence, even NaN, the input leaves there.
-        assert gate is not None
-        logits = tensors[gate.logits][0].copy()
-        self._lanes.give_back(lane)
+        finally:
+            self._lanes.give_back(lane)
         latency_ms = (self._clock() - start) / 1e6
         policy.stats.record(gate.exit_index, confidence, macs, latency_ms, seen)
         return self._result(gate, confidence, logits, latency_ms)
@@ -203,11 +204,10 @@ class Model:
         def walk(stretch: Stretch) -> float:
             for step in stretch.steps:
                 lane.calls[step.place]()
-            return float(lane.tensors[stretch.gate.confidence].item())
+            return float(lane.read(stretch.gate.confidence).item())
 
         found = guide(policy, walk, min_exit=min_exit, pace=self._pace, clock=self._clock, start=start, end=end)
-        logits = lane.tensors[found.gate.logits][0].copy()
-        self._lanes.give_back(lane)
+        logits = lane.read(found.gate.logits)[0].copy()
         latency_ms = (self._clock() - start) / 1e6
         late = deadline_ms is not None and latency_ms > deadline_ms
         gate, confidence = found.gate, found.confidence
@@ -274,8 +274,6 @@ class Model:
 
     def prometheus(self) -> str:
         """`stats()` in the text format of Prometheus, version 0.0.4."""
-        from .prometheus import exposition
-
         return exposition(self.stats())
 
     def recent_ms(self, calls: int = 100) -> list[float]:
@@ -284,8 +282,7 @@ class Model:
 
     def memory(self) -> dict[str, Any]:
         """What the model takes: `loaded` and `not_loaded` (component names), `loaded_bytes` and `total_bytes` (sizes of
-        their files; an engine needs that and more), and `process_bytes` (resident memory of this process, whatever it
-        is spent on; None where the system does not say).
+        their files; engines need more), and `process_bytes` (resident memory of this process; None where unknown).
         """
         sizes = {name: self._manifest.files[g.path].size_bytes for name, g in self._fitted.components.items()}
         loaded = [name for name, graph in self._graphs.items() if getattr(graph, "loaded", True)]

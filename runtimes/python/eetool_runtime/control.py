@@ -12,8 +12,8 @@ from typing import Callable, Optional
 
 from .cascade import Model
 from .errors import UsageError
-from .frozen import dataclass
 from .machine import ROOT, first_line
+from .records import dataclass
 
 Reading = Callable[[], Optional[float]]
 

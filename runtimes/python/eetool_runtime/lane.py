@@ -1,34 +1,22 @@
-"""What one call at a time works in: arrays for every tensor, and for every component a call on those arrays."""
+"""The lanes of a model, with arrays for every tensor where graphs do not keep them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 import numpy as np
 
-from .backends import Graph
+from .backends.base import Graph, Group, Lane
 from .manifest import BATCH, Manifest, all_tensors
-
-Enter = Callable[[Mapping[str, np.ndarray]], None]
-
-
-class Lane:
-    """`enter` begins a call with input arrays, which are not copied; `calls[i]` then runs component i on `tensors`."""
-
-    __slots__ = ("calls", "enter", "tensors")
-
-    def __init__(self, tensors: dict[str, np.ndarray], calls: list[Callable[[], None]], enter: Enter) -> None:
-        self.tensors = tensors
-        self.calls = calls
-        self.enter = enter
 
 
 class Lanes:
     """The lanes of a model: as many as it ever had calls at once, each given back when its call is over.
 
     Where the manifest says every size, arrays are made once and graphs bound to them: an output lies where the next
-    component reads it. Where sizes depend on the input, as the length of a text does, every call makes its arrays anew.
+    component reads it. Graphs of a group keep tensors among them, and there is one lane, for one call after the other.
+    Where sizes depend on the input, as the length of a text does, every call makes its arrays anew.
     """
 
     def __init__(
@@ -46,18 +34,23 @@ class Lanes:
         shapes = {name: tuple(1 if size == BATCH else size for size in t.shape) for name, t in tensors.items()}
         self._fixed = all(isinstance(size, int) for shape in shapes.values() for size in shape)
         self._forms: list[tuple[str, Any, str]] = [(name, shapes[name], t.dtype) for name, t in tensors.items()]
-        self._free: list[Lane] = []
+        self._group = _group(graphs) if self._fixed else None
+        self._free = [self._group.lane(graphs, constants)] if self._group is not None else []
 
     def take(self) -> Lane:
-        """One that no other call is in. `list.pop` is atomic."""
+        """One that no other call is in; it has to be given back. `list.pop` is atomic."""
+        if self._group is not None:
+            self._group.lock.acquire()
         try:
             return self._free.pop()
         except IndexError:
             return self._bound() if self._fixed else self._loose()
 
     def give_back(self, lane: Lane) -> None:
-        """The call is over; what it left in `tensors` may be written over. A lane that failed is better dropped."""
+        """The call is over; what it left may be written over."""
         self._free.append(lane)
+        if self._group is not None:
+            self._group.lock.release()
 
     def _bound(self) -> Lane:
         tensors = {name: np.zeros(shape, dtype) for name, shape, dtype in self._forms}
@@ -70,11 +63,17 @@ class Lanes:
                 array = inputs[name]
                 read(name, array if array.flags.c_contiguous else array.copy())
 
-        return Lane(tensors, [b.call for b in bound], enter)
+        return Lane(tensors.__getitem__, [b.call for b in bound], enter)
 
     def _loose(self) -> Lane:
         tensors = dict(self._constants)
-        return Lane(tensors, [_anew(graph, tensors) for graph in self._graphs], tensors.update)
+        return Lane(tensors.__getitem__, [_anew(graph, tensors) for graph in self._graphs], tensors.update)
+
+
+def _group(graphs: Sequence[Graph]) -> Optional[Group]:
+    """The group that all of `graphs` are of, if there is one."""
+    group: Optional[Group] = getattr(graphs[0], "group", None)
+    return group if all(getattr(graph, "group", None) is group for graph in graphs) else None
 
 
 def _anew(graph: Graph, tensors: dict[str, np.ndarray]) -> Callable[[], None]:

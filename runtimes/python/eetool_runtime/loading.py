@@ -13,9 +13,9 @@ from .backends import PRIVATE, Arrays, Backend, Bound, Graph, Threads, backend_f
 from .bundle import Bundle, open_bundle
 from .cascade import Model
 from .errors import BundleError, EarlyExitError, UsageError
-from .frozen import dataclass
 from .machine import board_name, cpu_name, usable_cores
 from .manifest import Component, Measured, Tensor, all_tensors, form
+from .records import dataclass
 
 _AUTO = "auto"
 _LITTLE_MACS = 200_000  # done before a second thread is awake

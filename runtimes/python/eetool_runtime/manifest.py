@@ -11,8 +11,7 @@ from dataclasses import field
 from typing import Optional, Union
 
 from .errors import BundleError
-from .frozen import dataclass
-from .records import decode, parse_json
+from .records import dataclass, decode, parse_json
 
 SCHEMA_VERSION = "1.0"
 MAX_MANIFEST_BYTES = 1 << 20

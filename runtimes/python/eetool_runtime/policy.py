@@ -6,8 +6,8 @@ from numbers import Real
 from typing import Any, NamedTuple, Optional
 
 from .errors import UsageError
-from .frozen import dataclass
 from .manifest import NEVER, Manifest
+from .records import dataclass
 from .stats import Stats
 
 Thresholds = tuple[Optional[float], ...]

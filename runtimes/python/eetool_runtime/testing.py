@@ -20,7 +20,6 @@ from .backends.base import check_arrays
 from .bundle import Bundle
 from .cascade import Model
 from .errors import BackendError, UsageError
-from .frozen import dataclass
 from .manifest import (
     BATCH,
     SCHEMA_VERSION,
@@ -36,6 +35,7 @@ from .manifest import (
     Variant,
     all_tensors,
 )
+from .records import dataclass
 
 Tensors = Mapping[str, np.ndarray]
 

@@ -33,9 +33,22 @@ class Weighted(torch.nn.Module):
         return {"scaled": torch.relu(tensors["x"] @ self.table) * tensors["factor"], "total": total}
 
 
+class Answer(torch.nn.Module):
+    """Reads what the others make, and one of their inputs."""
+
+    def forward(self, **tensors: torch.Tensor) -> dict[str, torch.Tensor]:
+        logits = torch.relu(tensors["scaled"] - tensors["total"][:, None] + tensors["factor"])
+        return {"logits": logits, "confidence": logits.sum(1)}  # (1, 3), (1,)
+
+
 if __name__ == "__main__":
     example = {"x": torch.zeros(1, 3), "ids": torch.zeros(1, 2, dtype=torch.int64), "factor": torch.tensor(2.0)}
     GOLDEN.mkdir(exist_ok=True)
-    for name, module in (("contract", Contract()), ("weighted", Weighted())):
-        made = litert_torch.convert(module.eval(), sample_kwargs=example, enable_x64=True)
-        made.export(str(GOLDEN / f"{name}.tflite"))
+    made = {"scaled": torch.zeros(1, 3), "total": torch.zeros(1), "factor": torch.tensor(2.0)}
+    for name, module, inputs in (
+        ("contract", Contract(), example),
+        ("weighted", Weighted(), example),
+        ("answer", Answer(), made),
+    ):
+        converted = litert_torch.convert(module.eval(), sample_kwargs=inputs, enable_x64=True)
+        converted.export(str(GOLDEN / f"{name}.tflite"))

@@ -91,7 +91,7 @@ class TestJoinedLitert(TestLitert):
         for threads, shared in ((Threads(1), False), (Threads(1, PROCESS), True), (Threads(2), True)):
             joined = backend_for("tflite").together(paths, threads)
             plain, weighted = (joined.open(path, threads) for path in paths)
-            assert (plain._interpreter is weighted._interpreter) is shared  # type: ignore[attr-defined]
+            assert (plain.group is weighted.group) is shared  # type: ignore[attr-defined]
             for _ in range(2):
                 np.testing.assert_array_equal(plain.run(FEED)[0], [[2, 4, 6]])
                 np.testing.assert_array_equal(weighted.run(FEED)[0], [[2, 40, 600]])

@@ -1,4 +1,4 @@
-"""Lanes: bound where every size is known, made anew where it is not, and never shared by two calls."""
+"""Lanes: bound where every size is known, made anew where it is not, one for all calls where graphs are a group."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from contract import FEED, X
+from test_backends import GOLDEN, JOINS
 from tiny import image
 
 import eetool_runtime as ee
+from eetool_runtime.backends import PROCESS, Graph, Threads, backend_for
 from eetool_runtime.errors import BackendError
 from eetool_runtime.lane import Lanes
 from eetool_runtime.manifest import Input, Tensor
@@ -58,7 +61,7 @@ def test_an_input_in_strides_is_read_rightly(model: ee.Model) -> None:
     np.testing.assert_array_equal(model(strided).logits, model(x).logits)
 
 
-def test_a_call_that_fails_costs_its_lane_and_nothing_else(model: ee.Model) -> None:
+def test_a_call_that_fails_costs_nothing_else(model: ee.Model) -> None:
     lane = lanes_of(model).take()
     lanes_of(model).give_back(lane)
 
@@ -70,7 +73,7 @@ def test_a_call_that_fails_costs_its_lane_and_nothing_else(model: ee.Model) -> N
         model(image(0, 2.0))
     lane.calls[0] = sound
     assert model(image(0, 2.0)).exit == 0
-    assert lanes_of(model).take() is not lane
+    assert lanes_of(model).take() is lane
 
 
 def test_calls_from_many_threads_take_a_lane_each(model: ee.Model) -> None:
@@ -101,4 +104,83 @@ def test_sizes_that_only_the_input_knows(size: Any, lengths: tuple[int, ...]) ->
     for length in lengths:
         lane.enter({"x": np.ones((1, length), np.float32)})
         lane.calls[0]()
-        np.testing.assert_array_equal(lane.tensors["y"], np.full((1, length), 2.0))
+        np.testing.assert_array_equal(lane.read("y"), np.full((1, length), 2.0))
+
+
+class TestGroup:
+    """Two LiteRT graphs in one interpreter: the second reads what the first makes."""
+
+    pytestmark = pytest.mark.skipif(not JOINS, reason="ai-edge-litert with the schema of its files is not installed")
+
+    @pytest.fixture
+    def graphs(self) -> list[Graph]:
+        paths = [GOLDEN / "contract.tflite", GOLDEN / "answer.tflite"]
+        joined = backend_for("tflite").together(paths, Threads(1, PROCESS))
+        return [joined.open(path, Threads()) for path in paths]
+
+    def lanes(self, graphs: list[Graph], factor: float = 2.0) -> Lanes:
+        described = {**graphs[0].inputs, **graphs[0].outputs, **graphs[1].outputs}
+        inputs = tuple(Input(name, described[name].dtype, described[name].shape) for name in ("x", "ids"))
+        made = {name: described[name] for name in ("scaled", "total", "logits", "confidence")}
+        variants = {"tflite/fp32": SimpleNamespace(tensors=made)}
+        manifest: Any = SimpleNamespace(inputs=inputs, exits=(), tensors={}, variants=variants)
+        return Lanes(manifest, "tflite/fp32", graphs, {"factor": np.array(factor, np.float32)})
+
+    def answer(self, lanes: Lanes, x: np.ndarray) -> list[np.ndarray]:
+        lane = lanes.take()
+        try:
+            lane.enter({"x": x, "ids": FEED["ids"]})
+            for call in lane.calls:
+                call()
+            return [lane.read(name).copy() for name in ("scaled", "logits", "confidence")]
+        finally:
+            lanes.give_back(lane)
+
+    def expect(self, found: list[np.ndarray], x: np.ndarray, factor: float = 2.0) -> None:
+        logits = np.maximum(x * factor - FEED["ids"].sum() + factor, 0)
+        for array, wanted in zip(found, (x * factor, logits, logits.sum(1)), strict=True):
+            np.testing.assert_array_equal(array, wanted)
+
+    def test_what_one_makes_another_reads(self, graphs: list[Graph]) -> None:
+        lanes = self.lanes(graphs)
+        for x in (X, X * 4, -X, np.repeat(X * 5, 2, 1)[:, ::2]):
+            self.expect(self.answer(lanes, x), x)
+
+    def test_others_leave_no_trace(self, graphs: list[Graph]) -> None:
+        """Graphs run alone, and models with other temperatures, use the same interpreter."""
+        lanes, others = self.lanes(graphs), self.lanes(graphs, 3.0)
+        for n in range(4, 7):
+            self.expect(self.answer(lanes, X * n), X * n)
+            self.expect(self.answer(others, X * n), X * n, 3.0)
+            graphs[0].run({**FEED, "factor": np.array(7, np.float32)})
+            self.expect(self.answer(others, X * n), X * n, 3.0)
+            graphs[1].run({"scaled": X, "total": np.zeros(1, np.float32), "factor": np.array(7, np.float32)})
+            self.expect(self.answer(lanes, X * n), X * n)
+
+    def test_calls_from_many_threads_take_turns(self, graphs: list[Graph]) -> None:
+        lanes, others, problems = self.lanes(graphs), self.lanes(graphs, 3.0), []
+
+        def work(lanes: Lanes, factor: float, number: int) -> None:
+            try:
+                for _ in range(200):
+                    self.expect(self.answer(lanes, X * number), X * number, factor)
+            except AssertionError as problem:
+                problems.append(problem)
+
+        workers = [
+            threading.Thread(target=work, args=(used, factor, number))
+            for number in range(1, 5)
+            for used, factor in ((lanes, 2.0), (others, 3.0))
+        ]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        assert problems == []
+
+    def test_a_graph_apart_from_the_others_makes_no_group(self, graphs: list[Graph]) -> None:
+        alone = backend_for("tflite").open(GOLDEN / "answer.tflite", Threads())
+        lanes = self.lanes([graphs[0], alone])
+        self.expect(self.answer(lanes, X * 4), X * 4)
+        first, second = lanes.take(), lanes.take()  # nobody waits
+        assert first is not second

@@ -1,17 +1,22 @@
-"""Counters: what was recorded is what is reported."""
+"""Counters: what was recorded is what is reported, also to Prometheus, through a parser of its grammar."""
 
 from __future__ import annotations
 
+import json
 import math
+import re
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny import image
 
+import eetool_runtime as ee
 from eetool_runtime.manifest import Expected, Reached
-from eetool_runtime.stats import Stats, drift
+from eetool_runtime.stats import Stats, drift, exposition
 
 EXPECTED = Expected("test", 10, 0.9, (0.5, 0.3, 0.2), 0.7, 100.0, (None, None, None))
 
@@ -137,3 +142,112 @@ def test_a_new_window_keeps_the_counts_and_forgets_the_rest() -> None:
     assert (found["calls"], found["latency_ms"], found["mean_confidence"]) == (40, None, [None])
     assert found["latency_ms_sum"] == 80
     assert stats.recent_ms(10) == []
+
+
+_SAMPLE = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)\{((?:[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\["\\n])*",?)*)\} (\S+)')
+_LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
+_ESCAPES = {"\\\\": "\\", '\\"': '"', "\\n": "\n"}
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def parse(text: str) -> tuple[Samples, dict[str, str]]:
+    """Samples and the type of each family; fails where the text breaks a rule of the format."""
+    assert text.endswith("\n")
+    samples: Samples = {}
+    types: dict[str, str] = {}
+    helped: set[str] = set()
+    family = ""
+    for line in text.splitlines():
+        if line.startswith("# HELP "):
+            family = line.split(" ", 3)[2]
+            assert family not in helped
+            helped.add(family)
+        elif line.startswith("# TYPE "):
+            name, kind = line.split(" ")[2:]
+            assert name == family
+            assert name not in types
+            assert kind in ("counter", "gauge", "summary")
+            types[name] = kind
+        else:
+            match = _SAMPLE.fullmatch(line)
+            assert match, line
+            suffixes = ("", "_sum", "_count") if types[family] == "summary" else ("",)
+            assert match[1] in [family + suffix for suffix in suffixes]
+            labels = [(k, re.sub(r"\\.", lambda m: _ESCAPES[m[0]], v)) for k, v in _LABEL.findall(match[2])]
+            key = (match[1], frozenset(labels))
+            assert key not in samples
+            samples[key] = float(match[3])
+    assert helped == set(types)
+    return samples, types
+
+
+def value(samples: Samples, name: str, **labels: object) -> float:
+    wanted = {(key, str(text)) for key, text in labels.items()}
+    (found,) = [v for (n, have), v in samples.items() if n == name and wanted <= have]
+    return found
+
+
+@pytest.fixture
+def model(tiny_bundle: Path) -> ee.Model:
+    model = ee.load(tiny_bundle)
+    for n in range(40):
+        model(image(n % 4, (2.0, 1.0)[n % 2]))
+    model.use("fast")
+    model(image(0, 2.0))
+    return model
+
+
+def test_the_text_says_what_stats_say(model: ee.Model) -> None:
+    samples, types = parse(model.prometheus())
+    points = model.stats()["operating_points"]
+    for point in ("balanced", "fast"):
+        for index, count in enumerate(points[point]["exit_counts"]):
+            assert value(samples, "eetool_exits_total", operating_point=point, exit=index) == count
+        assert value(samples, "eetool_latency_ms_count", operating_point=point) == points[point]["calls"]
+        assert value(samples, "eetool_compute_saved_ratio", operating_point=point) == points[point]["compute_saved"]
+    p99 = value(samples, "eetool_latency_ms", operating_point="fast", quantile=0.99)
+    assert p99 == points["fast"]["latency_ms"]["p99"]
+    assert value(samples, "eetool_info", operating_point="fast", pool="private", threads=1) == 1
+    assert types["eetool_latency_ms"] == "summary"
+    assert types["eetool_exits_total"] == "counter"
+
+
+def test_a_model_without_calls_has_something_to_say_too(tiny_bundle: Path) -> None:
+    samples, types = parse(ee.load(tiny_bundle).prometheus())
+    assert value(samples, "eetool_exits_total", exit=0) == 0
+    assert "eetool_compute_saved_ratio" not in types
+
+
+def test_labels_are_escaped(model: ee.Model) -> None:
+    odd = 'a "quoted" \\ back\nline'
+    samples, _ = parse(exposition({**model.stats(), "model": odd}))
+    assert all(dict(labels)["model"] == odd for _, labels in samples)
+
+
+def test_points_are_kept_apart_and_custom_thresholds_begin_anew(model: ee.Model) -> None:
+    found = model.stats()
+    assert (found["operating_point"], found["calls"]) == ("fast", 1)
+    assert found["operating_points"]["balanced"]["calls"] == 40
+    model.use("balanced")
+    model(image(0, 2.0))
+    back = model.stats()
+    assert (back["calls"], back["latency_ms_sum"] > 0) == (41, True)
+    assert len(model.recent_ms()) == 1
+    for threshold in (0.5, 0.5, 0.7):
+        model.use(threshold=threshold)
+        model(image(0, 2.0))
+    assert model.stats()["calls"] == 1
+    assert set(model.stats()["operating_points"]) == {"balanced", "fast", "custom"}
+
+
+def test_drift_stands_in_stats_which_are_json(model: ee.Model) -> None:
+    model.use("balanced")
+    for n in range(40):
+        model(image(n % 4, 2.0))
+    found = json.loads(json.dumps(model.stats(), allow_nan=False))
+    assert found["drift"][0]["n"] == 40
+    assert found["drift"][0]["mean"] > found["drift"][0]["expected_mean"]
+    assert 0 <= found["drift"][0]["p"] < 1
+    samples, _ = parse(model.prometheus())
+    assert value(samples, "eetool_confidence_drift_z", exit=0, operating_point="balanced") == found["drift"][0]["z"]

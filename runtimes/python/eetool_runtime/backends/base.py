@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Callable, NamedTuple, Protocol
+from typing import Any, Callable, NamedTuple, Protocol
 
 import numpy as np
 
 from ..errors import InputError, UsageError
-from ..frozen import dataclass
 from ..manifest import Tensor
+from ..records import dataclass
 
 PRIVATE = "private"
 PROCESS = "process"
@@ -48,6 +49,27 @@ def check_threads(threads: Threads) -> None:
         raise UsageError(f"unknown pool {threads.pool!r}", f"Known pools: {PRIVATE}, {PROCESS}.")
     if threads.count < 1:
         raise UsageError(f"threads must be at least 1, not {threads.count}")
+
+
+class Lane(NamedTuple):
+    """What one call at a time works in. `enter(inputs)` begins it with arrays, which are not copied; `calls[i]()` then
+    runs component i; `read(name)` is what a tensor holds by then, good until the next component runs.
+    """
+
+    read: Callable[[str], np.ndarray]
+    calls: Sequence[Callable[[], None]]
+    enter: Callable[[Arrays], None]
+
+
+class Group(Protocol):
+    """Graphs of one model, their `group`, that keep the tensors of a call among them. So calls take turns: each holds
+    `lock` from before it enters a lane until it has read the answer.
+    """
+
+    lock: threading.Lock
+
+    def lane(self, graphs: Sequence[Any], constants: Arrays) -> Lane:
+        """A lane of `graphs` in the order they run; `constants` are inputs that stay the same."""
 
 
 class Graph(Protocol):

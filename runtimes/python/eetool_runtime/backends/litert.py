@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from ..errors import BackendError
 from ..manifest import Tensor
-from .base import Arrays, Bound, Threads, check_arrays, check_threads
+from .base import Arrays, Bound, Lane, Threads, check_arrays, check_threads
 
 try:
     from ai_edge_litert import interpreter as _litert
@@ -28,49 +28,91 @@ except ImportError:
     _LIBRARY = "tflite-runtime"
 
 
-class LitertGraph:
-    """A signature of an interpreter, which holds the tensors of a call: calls from several threads take turns."""
+class LitertGroup:
+    """The graphs of one interpreter, which holds the tensors of a call: calls from several threads take turns."""
 
-    def __init__(self, interpreter: Any, lock: threading.Lock, path: Path, threads: Threads, key: Any = None) -> None:
-        self._interpreter = interpreter
-        self._engine = interpreter._interpreter  # its wrapper would take a microsecond per call
+    def __init__(self, data: bytes, threads: int) -> None:
+        self.interpreter = _litert.Interpreter(model_content=data, num_threads=threads)
+        self.interpreter.allocate_tensors()
+        self.engine = self.interpreter._interpreter  # its wrapper would take a microsecond per call
+        self.lock = threading.Lock()
+        self.entered: object = None  # by whom: the constants are theirs
+
+    def lane(self, graphs: Sequence[LitertGraph], constants: Arrays) -> Lane:
+        """As the protocol says: a tensor is copied once, from where it is made to where it is read."""
+        engine, calls = self.engine, []
+        given: dict[str, np.ndarray] = {}
+        made: dict[str, tuple[int, int]] = {}
+        fixed: list[tuple[int, np.ndarray, int]] = []
+        for g in graphs:
+            fixed += [(place, constants[name], g.subgraph) for name, place in g.places.items() if name in constants]
+            inside = [(place, *made[name]) for name, place in g.places.items() if name in made]
+            outside = [(place, name) for name, place in g.places.items() if name not in {**constants, **made}]
+            calls.append(partial(g.call, given, outside, inside))
+            made.update((name, (place, g.subgraph)) for name, place in g.results.items())
+
+        def enter(inputs: Arrays) -> None:
+            given.update(inputs)
+            if self.entered is not given:
+                for constant in fixed:
+                    engine.SetTensor(*constant)
+                self.entered = given
+
+        return Lane(lambda name: engine.tensor(engine, *made[name]), calls, enter)
+
+
+class LitertGraph:
+    """A signature of an interpreter."""
+
+    def __init__(self, group: LitertGroup, path: Path, threads: Threads, key: Any = None) -> None:
+        self.group = group
         self._path = path
-        self._lock = lock
         self.threads = threads
-        runner = interpreter.get_signature_runner(key)
-        self._subgraph = runner._subgraph_index
-        self._engine.AllocateTensors(self._subgraph)
+        runner = group.interpreter.get_signature_runner(key)
+        self.subgraph = runner._subgraph_index
+        group.engine.AllocateTensors(self.subgraph)
         reads, makes = runner.get_input_details(), runner.get_output_details()
         self.inputs = {name: _tensor(detail) for name, detail in reads.items()}
         self.outputs = {name: _tensor(detail) for name, detail in makes.items()}
-        self._places = {name: detail["index"] for name, detail in reads.items()}
-        self._results = {name: detail["index"] for name, detail in makes.items()}
+        self.places = {name: detail["index"] for name, detail in reads.items()}
+        self.results = {name: detail["index"] for name, detail in makes.items()}
 
     def run(self, feed: Arrays) -> Sequence[np.ndarray]:
         """Outputs in the order of `outputs`; raises InputError or BackendError."""
-        outputs = {name: np.empty(cast("tuple[int, ...]", t.shape), t.dtype) for name, t in self.outputs.items()}
-        self.bind({name: np.asarray(array, order="C") for name, array in feed.items()}, outputs).call()
-        return list(outputs.values())
+        given, lane = {name: np.asarray(array, order="C") for name, array in feed.items()}, self.group.lane([self], {})
+        check_arrays(self.inputs, given, self._path.name)
+        with self.group.lock:
+            lane.enter(given)
+            lane.calls[0]()
+            return [lane.read(name).copy() for name in self.outputs]
 
     def bind(self, inputs: Arrays, outputs: Arrays) -> Bound:
         """As the protocol says, but arrays are copied into the interpreter's memory and out of it."""
         check_arrays(self.inputs, inputs, self._path.name)
         check_arrays(self.outputs, outputs, self._path.name)
-        reads = dict(inputs)
-        return Bound(partial(self._call, reads, outputs), reads.__setitem__)
+        given, lane = dict(inputs), self.group.lane([self], {})
 
-    def _call(self, inputs: Arrays, outputs: Arrays) -> None:
-        engine, subgraph, places, results = self._engine, self._subgraph, self._places, self._results
-        with self._lock:
-            for name, array in inputs.items():
-                engine.SetTensor(places[name], array, subgraph)
-            try:
-                engine.Invoke(subgraph)
-            except (RuntimeError, ValueError) as error:
-                raise BackendError(f"{self._path.name}: {_LIBRARY} could not run this graph: {error}") from error
-            for name, array in outputs.items():
-                # The interpreter's own memory: it may move, so what shows it must not be kept.
-                array[...] = engine.tensor(engine, results[name], subgraph)
+        def call() -> None:
+            with self.group.lock:
+                lane.enter(given)
+                lane.calls[0]()
+                for name, array in outputs.items():
+                    array[...] = lane.read(name)
+
+        return Bound(call, given.__setitem__)
+
+    def call(self, given: Arrays, outside: Iterable[tuple[int, str]], inside: Iterable[tuple[int, int, int]]) -> None:
+        """Run on arrays that were `given`, and on tensors of the group by (place, where it was made, subgraph)."""
+        engine, subgraph = self.group.engine, self.subgraph
+        for place, name in outside:
+            engine.SetTensor(place, given[name], subgraph)
+        for place, result, maker in inside:
+            # What `tensor` shows is the interpreter's own memory, which may move, so it must not be kept.
+            engine.SetTensor(place, engine.tensor(engine, result, maker), subgraph)
+        try:
+            engine.Invoke(subgraph)
+        except (RuntimeError, ValueError) as error:
+            raise BackendError(f"{self._path.name}: {_LIBRARY} could not run this graph: {error}") from error
 
 
 class LitertBackend:
@@ -89,9 +131,8 @@ class LitertBackend:
         if path in self._joined:
             return self._joined[path]
         try:
-            interpreter = _interpreter(Path(path).read_bytes(), threads.count)
             # It has no pool to share with others; with one thread there is nothing to share anyway.
-            return LitertGraph(interpreter, threading.Lock(), Path(path), Threads(threads.count))
+            return LitertGraph(LitertGroup(path.read_bytes(), threads.count), path, Threads(threads.count))
         except (OSError, ValueError, RuntimeError) as error:
             raise BackendError(f"{path}: {_LIBRARY} cannot load this graph: {error}") from error
 
@@ -103,17 +144,10 @@ class LitertBackend:
         if threads == Threads():
             return self
         try:
-            interpreter = _interpreter(_join(paths), threads.count)
-            lock, granted = threading.Lock(), Threads(threads.count)
-            return LitertBackend({p: LitertGraph(interpreter, lock, p, granted, str(p)) for p in paths})
+            group, granted = LitertGroup(_join(paths), threads.count), Threads(threads.count)
+            return LitertBackend({p: LitertGraph(group, p, granted, str(p)) for p in paths})
         except Exception:  # an older library, or a bad file, of which `open` will say what it is
             return self
-
-
-def _interpreter(data: bytes, threads: int) -> Any:
-    interpreter = _litert.Interpreter(model_content=data, num_threads=threads)
-    interpreter.allocate_tensors()
-    return interpreter
 
 
 def _join(paths: Sequence[Path]) -> bytes:
