@@ -21,6 +21,7 @@ import numpy as np
 import eetool_runtime as ee
 from eetool_measure.machine import read_machine
 from eetool_measure.records import encode
+from eetool_runtime.backends import PRIVATE
 
 MAX_GROWTH = 0.01
 
@@ -92,12 +93,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--variant", default="auto")
+    parser.add_argument("--pool", default=PRIVATE, help="of threads; process: LiteRT's graphs share an interpreter")
     parser.add_argument("--calls", type=int, default=1_000_000)
     parser.add_argument("--threads", type=int, default=8)
     parser.add_argument("--calls-per-thread", type=int, default=10_000)
     options = parser.parse_args()
     try:
-        model = ee.load(options.bundle, variant=options.variant)
+        model = ee.load(options.bundle, variant=options.variant, pool=options.pool)
     except ee.EarlyExitError as error:
         print(f"error: {error.message}", file=sys.stderr)
         return error.exit_code
@@ -112,6 +114,7 @@ def main() -> int:
         "ok": sound,
         "bundle": model.bundle.manifest.name,
         "variant": model.variant,
+        "pool": options.pool,
         **figures,
         "machine": read_machine(),
     }

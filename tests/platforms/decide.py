@@ -4,8 +4,8 @@
 
 THRESHOLDS is `{variant: [one per early exit]}`. For each variant OUTPUT gets, of the exit where each input left,
 `VARIANT.exit` int64 (N,), `VARIANT.confidence` float64 (N,) and `VARIANT.logits` float32 (N, classes). Prints one JSON
-document that says what ran: `{variant: backend and version, or why it did not run}`. Needs the runtime, numpy and
-Python 3.9.
+document that says what ran: `{variant: backend and version, or why it did not run}`, and whether the model decides the
+same with `pool="process"`, where LiteRT's graphs share an interpreter. Needs the runtime, numpy and Python 3.9.
 """
 
 from __future__ import annotations
@@ -45,10 +45,14 @@ def main(bundle: str, inputs: str, thresholds: str, output: str) -> None:
         except ee.EarlyExitError as error:
             ran[variant] = {"not_run": error.message}
             continue
+        sharing = ee.load(bundle, variant=variant, threads=1, pool="process")
         model.use(threshold=tuple(policy))
+        sharing.use(threshold=tuple(policy))
+        decided, shared = decide(model, arrays), decide(sharing, arrays)
+        agree = all(np.array_equal(decided[name], shared[name]) for name in decided)
         backend = backend_for(variant.split("/")[0])
-        ran[variant] = {"backend": backend.name, "version": backend.version}
-        found.update({f"{variant}.{name}": array for name, array in decide(model, arrays).items()})
+        ran[variant] = {"backend": backend.name, "version": backend.version, "pools_agree": agree}
+        found.update({f"{variant}.{name}": array for name, array in decided.items()})
     np.savez(output, **found)  # type: ignore[arg-type]
     facts = {"architecture": platform.machine(), "python": platform.python_version(), "numpy": np.__version__}
     sys.stdout.write(json.dumps({**facts, "variants": ran}) + "\n")
