@@ -40,6 +40,8 @@ def config(ink: str = INK) -> Spec:
             **quiet, "domainColor": ink, "tickColor": ink, "gridColor": ink, "gridOpacity": 0.15, "tickCount": 5,
             # Pushed inwards at both ends of an axis, labels would meet their neighbours on narrow screens.
             "labelOverlap": "greedy", "labelSeparation": 20, "labelFlush": False,
+            # So far from the axis that the first labels of both do not meet in the corner.
+            "labelPadding": 5,
         },
         "legend": {
             **quiet, "orient": "bottom", "columns": 3, "labelLimit": 110, "title": None, "symbolStrokeWidth": 2,

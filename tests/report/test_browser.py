@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from eetool.report.theme import chart, quantity
+
 WIDTHS = (1280, 390)
 # What overlaps, sticks out or cannot be read, by the boxes of elements and of texts in charts.
 OVERLAPS = """
@@ -113,6 +115,17 @@ def test_it_draws_alone_and_nothing_overlaps(browser: Any, reported: Any, width:
     # The verdict is seen without scrolling.
     heading = opened.page.locator("h1").bounding_box()
     assert heading["y"] < 100
+
+
+def test_labels_do_not_meet_where_both_axes_begin_with_one(browser: Any) -> None:
+    vl_convert = pytest.importorskip("vl_convert", reason="vl-convert is not installed")
+    encoding = {"x": quantity("x", "x (ms)"), "y": quantity("y", "y (%)", domain=(75, 95))}
+    drawn = chart("a corner", 200, [{"x": 0.0, "y": 75}, {"x": 0.04, "y": 95}], [{"mark": "point"}], encoding=encoding)
+    page = browser.new_page()
+    page.set_content(f'<div class="chart">{vl_convert.vegalite_to_svg({**drawn, "width": 400})}</div>')
+    words = page.locator("svg text").all_text_contents()
+    assert {"0.00", "75"} <= set(words)
+    assert page.evaluate(OVERLAPS) == []
 
 
 def test_the_knob_moves_everything_at_once(browser: Any, reported: Any) -> None:

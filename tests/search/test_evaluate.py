@@ -80,7 +80,7 @@ def test_figures_hang_together(evaluators: dict[str, Evaluator]) -> None:
     assert len(figures.exit_shares) == len(found.thresholds) + 1 == len(found.temperatures) == 2
     assert figures.worst_latency_ms is not None
     assert figures.latency_ms is not None
-    assert figures.latency_ms <= figures.worst_latency_ms
+    assert figures.latency_ms <= figures.worst_latency_ms * (1 + 1e-12)  # where all run to the end, but for rounding
     assert figures.macs <= figures.worst_macs
     static = evaluators["aebnas"](evaluators["aebnas"].space.smallest())
     assert static.taps == static.thresholds == ()
