@@ -1,4 +1,4 @@
-"""The lanes of a model, with arrays for every tensor where graphs do not keep them."""
+"""The lanes of a model, with arrays for every tensor where no group keeps them."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import threading
 import weakref
 from pathlib import Path
@@ -12,6 +13,11 @@ import pytest
 
 from eetool_runtime.backends import PRIVATE, PROCESS, Backend, Graph, Threads
 from eetool_runtime.errors import BackendError, InputError, UsageError
+
+GOLDEN = Path(__file__).parent / "golden"  # graphs made by make_tflite.py
+JOINS = bool(
+    importlib.util.find_spec("ai_edge_litert") and importlib.util.find_spec("ai_edge_litert.schema_py_generated")
+)
 
 X = np.array([[1.0, 2.0, 3.0]], np.float32)
 IDS = np.array([[4, 5]], np.int64)

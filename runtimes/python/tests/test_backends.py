@@ -12,19 +12,14 @@ from pathlib import Path
 import numpy as np
 import onnx.parser
 import pytest
-from contract import FEED, BackendContract, X
+from contract import FEED, GOLDEN, JOINS, BackendContract, X
 
 from eetool_runtime.backends import PROCESS, Graph, Threads, backend_for, open_graph
 from eetool_runtime.errors import BackendError, InputError, UsageError
 
-GOLDEN = Path(__file__).parent / "golden"  # made by make_tflite.py
-
 OLD_NUMPY = np.__version__.startswith("1.")
 HAS_LITERT = bool(
     importlib.util.find_spec("ai_edge_litert") or (OLD_NUMPY and importlib.util.find_spec("tflite_runtime"))
-)
-JOINS = bool(
-    importlib.util.find_spec("ai_edge_litert") and importlib.util.find_spec("ai_edge_litert.schema_py_generated")
 )
 
 GRAPH = """

@@ -43,12 +43,13 @@ class LitertGroup:
         engine, calls = self.engine, []
         given: dict[str, np.ndarray] = {}
         made: dict[str, tuple[int, int]] = {}
+        shapes = {name: tensor.shape for g in graphs for name, tensor in g.outputs.items()}
         fixed: list[tuple[int, np.ndarray, int]] = []
         for g in graphs:
             fixed += [(place, constants[name], g.subgraph) for name, place in g.places.items() if name in constants]
             inside = [(place, *made[name]) for name, place in g.places.items() if name in made]
             outside = [(place, name) for name, place in g.places.items() if name not in {**constants, **made}]
-            calls.append(partial(g.call, given, outside, inside))
+            calls.append(partial(self._call, g.name, g.subgraph, given, outside, inside))
             made.update((name, (place, g.subgraph)) for name, place in g.results.items())
 
         def enter(inputs: Arrays) -> None:
@@ -58,7 +59,33 @@ class LitertGroup:
                     engine.SetTensor(*constant)
                 self.entered = given
 
-        return Lane(lambda name: engine.tensor(engine, *made[name]), calls, enter)
+        def read(name: str) -> np.ndarray:
+            array: np.ndarray = engine.tensor(engine, *made[name])
+            if array.shape != shapes[name]:  # a size that depends on values
+                raise BackendError(f"{name!r} is {array.shape}, not {shapes[name]}")
+            return array
+
+        return Lane(read, calls, enter)
+
+    def _call(
+        self,
+        name: str,
+        subgraph: int,
+        given: Arrays,
+        outside: Iterable[tuple[int, str]],
+        inside: Iterable[tuple[int, int, int]],
+    ) -> None:
+        """Run a graph on what was `given` and on tensors of the group: (place, where it was made, subgraph) each."""
+        engine = self.engine
+        for place, tensor in outside:
+            engine.SetTensor(place, given[tensor], subgraph)
+        for place, result, maker in inside:
+            # `tensor` shows the interpreter's own memory, which may move: not to be kept.
+            engine.SetTensor(place, engine.tensor(engine, result, maker), subgraph)
+        try:
+            engine.Invoke(subgraph)
+        except (RuntimeError, ValueError) as error:
+            raise BackendError(f"{name}: {_LIBRARY} could not run this graph: {error}") from error
 
 
 class LitertGraph:
@@ -66,7 +93,7 @@ class LitertGraph:
 
     def __init__(self, group: LitertGroup, path: Path, threads: Threads, key: Any = None) -> None:
         self.group = group
-        self._path = path
+        self.name = path.name
         self.threads = threads
         runner = group.interpreter.get_signature_runner(key)
         self.subgraph = runner._subgraph_index
@@ -76,43 +103,33 @@ class LitertGraph:
         self.outputs = {name: _tensor(detail) for name, detail in makes.items()}
         self.places = {name: detail["index"] for name, detail in reads.items()}
         self.results = {name: detail["index"] for name, detail in makes.items()}
+        self._lane = group.lane([self], {})
 
     def run(self, feed: Arrays) -> Sequence[np.ndarray]:
         """Outputs in the order of `outputs`; raises InputError or BackendError."""
-        given, lane = {name: np.asarray(array, order="C") for name, array in feed.items()}, self.group.lane([self], {})
-        check_arrays(self.inputs, given, self._path.name)
+        given = {name: np.asarray(array, order="C") for name, array in feed.items()}
+        check_arrays(self.inputs, given, self.name)
         with self.group.lock:
-            lane.enter(given)
-            lane.calls[0]()
-            return [lane.read(name).copy() for name in self.outputs]
+            self._run(given)
+            return [self._lane.read(name).copy() for name in self.outputs]
 
     def bind(self, inputs: Arrays, outputs: Arrays) -> Bound:
         """As the protocol says, but arrays are copied into the interpreter's memory and out of it."""
-        check_arrays(self.inputs, inputs, self._path.name)
-        check_arrays(self.outputs, outputs, self._path.name)
-        given, lane = dict(inputs), self.group.lane([self], {})
+        check_arrays(self.inputs, inputs, self.name)
+        check_arrays(self.outputs, outputs, self.name)
+        given = dict(inputs)
 
         def call() -> None:
             with self.group.lock:
-                lane.enter(given)
-                lane.calls[0]()
+                self._run(given)
                 for name, array in outputs.items():
-                    array[...] = lane.read(name)
+                    array[...] = self._lane.read(name)
 
         return Bound(call, given.__setitem__)
 
-    def call(self, given: Arrays, outside: Iterable[tuple[int, str]], inside: Iterable[tuple[int, int, int]]) -> None:
-        """Run on arrays that were `given`, and on tensors of the group by (place, where it was made, subgraph)."""
-        engine, subgraph = self.group.engine, self.subgraph
-        for place, name in outside:
-            engine.SetTensor(place, given[name], subgraph)
-        for place, result, maker in inside:
-            # What `tensor` shows is the interpreter's own memory, which may move, so it must not be kept.
-            engine.SetTensor(place, engine.tensor(engine, result, maker), subgraph)
-        try:
-            engine.Invoke(subgraph)
-        except (RuntimeError, ValueError) as error:
-            raise BackendError(f"{self._path.name}: {_LIBRARY} could not run this graph: {error}") from error
+    def _run(self, given: Arrays) -> None:
+        self._lane.enter(given)
+        self._lane.calls[0]()
 
 
 class LitertBackend:
