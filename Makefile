@@ -1,7 +1,7 @@
 # Two commands do all the set-up: `make demo` and `make test`.
 PYTHON ?= python3
 VENV ?= .venv
-# With EXTRAS=dev,tflite the tests of the TFLite exporter run too: another gigabyte to install.
+# With EXTRAS=dev,tflite,examples the tests of the TFLite exporter and the camera run too: another gigabyte to install.
 EXTRAS ?= dev
 # Processes that the tests are dealt to.
 WORKERS ?= 2

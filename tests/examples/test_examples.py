@@ -51,7 +51,7 @@ def test_the_camera_says_that_opencv_is_missing(
 
 
 def test_the_camera_labels_the_frames_of_a_video(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cv2 = pytest.importorskip("cv2")
+    cv2 = pytest.importorskip("cv2", reason="the extra eetool[examples] is not installed")
     video = tmp_path / "rows.avi"
     writer = cv2.VideoWriter(str(video), cv2.VideoWriter_fourcc(*"MJPG"), 10, (128, 96))
     assert writer.isOpened()
