@@ -17,6 +17,7 @@ import onnxruntime as ort
 
 from eetool_runtime.backends import Threads
 from eetool_runtime.backends.onnx import session_options
+from eetool_runtime.backends.side_files import refuse_onnx_side_files
 from eetool_runtime.errors import BackendError
 from eetool_runtime.records import dataclass
 
@@ -46,6 +47,7 @@ class TracedGraph:
     """A graph whose kernels are timed in every run. Slower than a plain one: take whole times from that."""
 
     def __init__(self, path: Path, threads: Threads) -> None:
+        refuse_onnx_side_files(path)
         self._folder = tempfile.TemporaryDirectory(prefix="eetool-trace-")
         options, _ = session_options(threads)
         options.enable_profiling = True

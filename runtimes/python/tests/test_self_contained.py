@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from eetool_runtime.backends import open_graph
-from eetool_runtime.backends.onnx import refuse_side_files
+from eetool_runtime.backends.side_files import refuse_onnx_side_files
 from eetool_runtime.errors import BackendError
 
 WEIGHTS = np.arange(4, dtype=np.float32)
@@ -97,7 +97,7 @@ def test_a_number_written_at_length_is_no_hiding_place(tmp_path: Path) -> None:
     assert at > 0
     path.write_bytes(_field(7, _field(5, longer)))
     with pytest.raises(BackendError, match="its weights lie in another file"):
-        refuse_side_files(path)
+        refuse_onnx_side_files(path)
 
 
 def _field(number: int, body: bytes) -> bytes:
@@ -119,4 +119,4 @@ def test_damaged_files_are_refused(tmp_path: Path, data: bytes, message: str) ->
     path = tmp_path / "model.onnx"
     path.write_bytes(data)
     with pytest.raises(BackendError, match=message):
-        refuse_side_files(path)
+        refuse_onnx_side_files(path)

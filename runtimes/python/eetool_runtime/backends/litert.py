@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import BackendError
 from ..manifest import Tensor
 from .base import Arrays, Bound, Lane, Threads, check_arrays, check_threads
+from .side_files import refuse_tflite_side_files
 
 try:
     from ai_edge_litert import interpreter as _litert
@@ -149,7 +150,9 @@ class LitertBackend:
             return self._joined[path]
         try:
             # It has no pool to share with others; with one thread there is nothing to share anyway.
-            return LitertGraph(LitertGroup(path.read_bytes(), threads.count), path, Threads(threads.count))
+            data = path.read_bytes()
+            refuse_tflite_side_files(path, data)
+            return LitertGraph(LitertGroup(data, threads.count), path, Threads(threads.count))
         except (OSError, ValueError, RuntimeError) as error:
             raise BackendError(f"{path}: {_LIBRARY} cannot load this graph: {error}") from error
 
@@ -181,6 +184,7 @@ def _join(paths: Sequence[Path]) -> bytes:
     whole.version, whole.buffers, whole.operatorCodes, whole.subgraphs, whole.signatureDefs = 3, [], [], [], []
     for path in paths:
         data = path.read_bytes()
+        refuse_tflite_side_files(path, data)
         _litert.Interpreter(model_content=data)  # refuses a flatbuffer that is unsound or unfolds without end
         model = ModelT.InitFromObj(Model.GetRootAs(data))
         (graph,), (signature,) = model.subgraphs, model.signatureDefs

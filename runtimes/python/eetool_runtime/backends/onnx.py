@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import mmap
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Optional
@@ -16,23 +15,10 @@ from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 from ..errors import BackendError, InputError
 from ..manifest import Tensor
 from .base import PRIVATE, PROCESS, Arrays, Bound, Threads, check_arrays, check_threads
+from .side_files import refuse_onnx_side_files
 
 _OPTIONS = ort.RunOptions()
 _SMALL = 1 << 16  # bytes, which are copied in less time than they are bound
-# Where tensors lie in onnx.proto, and with them references to files: message -> field number -> the message inside.
-_INSIDE = {
-    "model": {7: "graph", 20: "training", 25: "function"},
-    "training": {1: "graph", 2: "graph"},
-    "function": {7: "node", 11: "attribute"},
-    "graph": {1: "node", 5: "tensor", 15: "sparse"},
-    "node": {5: "attribute"},
-    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
-    "sparse": {1: "tensor", 2: "tensor"},
-    "tensor": {},
-}
-_EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # fields of a tensor
-_KEY = b"location"  # of every reference to a file; a graph without this word needs no closer look
-_MAX_NESTING = 64
 _pool_lock = threading.Lock()
 _pool_threads: Optional[int] = None
 
@@ -98,7 +84,7 @@ class OnnxBackend:
     def open(self, path: Path, threads: Threads) -> OnnxGraph:
         """Load `path`, as the protocol says."""
         options, shared = session_options(threads)
-        refuse_side_files(path)
+        refuse_onnx_side_files(path)
         try:
             session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises a dozen unrelated types
@@ -151,64 +137,6 @@ def _tensor(value: Any) -> Tensor:
     shape = tuple(size if size is not None else "any" for size in value.shape)
     dtype = value.type[len("tensor(") : -1]
     return Tensor("float32" if dtype == "float" else dtype, shape)
-
-
-def refuse_side_files(path: Path) -> None:
-    """Raise BackendError where a tensor of the ONNX file at `path` lies in another file, or it cannot be read.
-
-    onnxruntime would follow such a reference, and no hash of a bundle covers what it finds.
-    """
-    try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            if data.find(_KEY) >= 0 and _refers(data, "model", 0, len(data), 0):
-                raise BackendError(
-                    f"{path}: its weights lie in another file, which a bundle's hashes do not cover",
-                    "Save the graph in one file: onnx.save_model(model, path, save_as_external_data=False).",
-                )
-    except (OSError, ValueError) as error:  # ValueError: an empty file
-        raise BackendError(f"{path}: cannot be read as an ONNX file: {error}") from None
-
-
-def _refers(data: mmap.mmap, message: str, begin: int, end: int, depth: int) -> bool:
-    if depth > _MAX_NESTING:
-        raise ValueError("graphs are nested too deeply")
-    for number, start, stop, value in _fields(data, begin, end):
-        if message == "tensor":
-            if number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value != 0):
-                return True
-        elif number in _INSIDE[message] and _refers(data, _INSIDE[message][number], start, stop, depth + 1):
-            return True
-    return False
-
-
-def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """Field number, extent and value of the fields of a protobuf message; those with an extent have the value 0."""
-    while at < end:
-        tag, at = _varint(data, at, end)
-        number, kind = tag >> 3, tag & 7
-        if kind == 0:
-            value, at = _varint(data, at, end)
-            yield number, at, at, value
-        elif kind == 2:
-            size, at = _varint(data, at, end)
-            if size > end - at:
-                raise ValueError("a field is longer than the message around it")
-            yield number, at, at + size, 0
-            at += size
-        elif kind in (1, 5):
-            at += 8 if kind == 1 else 4
-        else:
-            raise ValueError(f"unknown wire type {kind}")
-
-
-def _varint(data: mmap.mmap, at: int, end: int) -> tuple[int, int]:
-    value = shift = 0
-    while at < end and shift < 70:
-        byte = data[at]
-        value, at, shift = value | (byte & 127) << shift, at + 1, shift + 7
-        if byte < 128:
-            return value, at
-    raise ValueError("it ends within a number")
 
 
 BACKEND = OnnxBackend()

@@ -1,0 +1,117 @@
+"""Protocol buffers and flatbuffers, read where they lie: numbers, sizes and offsets follow the rules or are refused."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from eetool_runtime import protobuf
+from eetool_runtime.flatbuffer import Flatbuffer
+from eetool_runtime.protobuf import BYTES, FIXED32, FIXED64, VARINT, fields
+
+
+def read(data: bytes) -> list[tuple[int, int, int, int]]:
+    return list(fields(data, 0, len(data)))
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (b"", []),
+        (b"\x08\x05", [(1, VARINT, 5, 2)]),
+        (b"\x0a\x02ab", [(1, BYTES, 2, 4)]),
+        (b"\x09" + bytes(8) + b"\x0d" + bytes(4), [(1, FIXED64, 1, 9), (1, FIXED32, 10, 14)]),
+        (b"\x88\x80\x80\x80\x00\x05", [(1, VARINT, 5, 6)]),
+        (b"\xf8\xff\xff\xff\x0f\x05", [((1 << 29) - 1, VARINT, 5, 6)]),
+        (b"\x08" + b"\xff" * 9 + b"\x01", [(1, VARINT, (1 << 64) - 1, 11)]),
+        (b"\x0a\x82\x80\x80\x80\x00ab", [(1, BYTES, 6, 8)]),
+    ],
+)
+def test_fields_sound_message_is_read(data: bytes, found: list[tuple[int, int, int, int]]) -> None:
+    assert read(data) == found
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"\x88\x80\x80\x80\x10\x05", "more than 32 bits"),
+        (b"\x88\x80\x80\x80\x80\x00\x05", "more bytes than 32 bits need"),
+        (b"\x08" + b"\xff" * 9 + b"\x02", "more than 64 bits"),
+        (b"\x08" + b"\x80" * 10 + b"\x00", "more bytes than 64 bits need"),
+        (b"\x0a\x80\x80\x80\x80\x08", "more than 31 bits"),
+        (b"\x0a\x80\x80\x80\x80\x80\x00", "more bytes than 31 bits need"),
+        (b"\x00\x05", "the number 0"),
+        (b"\x0b\x0c", "unknown wire type 3"),
+        (b"\x0c", "unknown wire type 4"),
+        (b"\x0e", "unknown wire type 6"),
+        (b"\x0f", "unknown wire type 7"),
+        (b"\x0a\x03ab", "longer than the message"),
+        (b"\x09" + bytes(7), "longer than the message"),
+        (b"\x0d" + bytes(3), "longer than the message"),
+        (b"\x08", "ends within a number"),
+        (b"\x88", "ends within a number"),
+        (b"\x08\x80", "ends within a number"),
+    ],
+)
+def test_fields_unsound_message_is_refused(data: bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read(data)
+
+
+def test_fields_end_is_the_messages_and_not_the_files() -> None:
+    with pytest.raises(ValueError, match="longer than the message"):
+        list(protobuf.fields(b"\x0a\x03abcd", 0, 4))
+
+
+def flat(*entries: int, tail: bytes = b"") -> bytes:
+    """A flatbuffer whose root has these offsets of fields, and `tail` behind it."""
+    fields_size = 4 + 2 * len(entries)
+    table = 4 + fields_size
+    return struct.pack(f"<IHH{len(entries)}Hi", table, fields_size, 4, *entries, table - 4) + tail
+
+
+def test_flatbuffer_sound_table_is_read() -> None:
+    vector = struct.pack("<II", 4, 2) + struct.pack("<II", 0, 0)
+    root = Flatbuffer(flat(4, 0, 4, tail=vector)).root()
+    assert (root.uint32(0), root.uint64(0), root.uint32(1), root.uint32(7)) == (4, (2 << 32) + 4, 0, 0)
+    assert (root.length(0), root.length(1)) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "out of the file"),
+        (b"\xff\xff\xff\xff", "out of the file"),
+        (struct.pack("<Ii", 4, 1000), "out of the file"),
+        (struct.pack("<Ii", 4, -1000), "out of the file"),
+        (struct.pack("<IHHi", 8, 5, 4, 4), "odd size"),
+    ],
+)
+def test_flatbuffer_root_outside_is_refused(data: bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Flatbuffer(data).root()
+
+
+def test_flatbuffer_fields_outside_are_refused() -> None:
+    root = Flatbuffer(flat(9000, 4, tail=struct.pack("<I", 1 << 31))).root()
+    for read_field in (root.uint32, root.uint64, root.length, lambda index: list(root.tables(index))):
+        with pytest.raises(ValueError, match="out of the file"):
+            read_field(0)
+    for read_field in (root.length, lambda index: list(root.tables(index))):
+        with pytest.raises(ValueError, match="out of the file"):
+            read_field(1)
+
+
+def test_flatbuffer_tables_that_unfold_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eetool_runtime.flatbuffer._MAX_TABLES", 100)
+    for count, refused in ((99, False), (100, True)):
+        behind = 4 * count  # from the first offset to the table that all of them lead to
+        offsets = b"".join(struct.pack("<I", behind - 4 * i + 4) for i in range(count))
+        shared = struct.pack("<HHi", 4, 4, 4)
+        root = Flatbuffer(flat(4, tail=struct.pack("<II", 4, count) + offsets + shared)).root()
+        if refused:
+            with pytest.raises(ValueError, match="too many tables"):
+                list(root.tables(0))
+        else:
+            assert len(list(root.tables(0))) == count
