@@ -24,7 +24,7 @@ from eetool.profile.child import as_words, failure, measure_options, read_docume
 from eetool.profile.options import NO_POWER, PowerOptions, Protocol
 from eetool_measure.measurement import Measurement
 from eetool_runtime.backends import PROCESS
-from eetool_runtime.bundle import Bundle
+from eetool_runtime.bundle import MANIFEST, Bundle
 
 T = TypeVar("T")
 
@@ -32,6 +32,8 @@ SCHEME = "ssh://"
 _ADDRESS = re.compile(r"ssh://(?:([\w.][\w.-]*)@)?(\[[0-9a-fA-F:.]+\]|[\w.][\w.-]*)(?::(\d{1,5}))?/?")
 _LINK_LOST = 255  # what ssh itself returns where it could not do its part
 _NO_DISK, _NO_PYTHON, _NO_NUMPY = 71, 72, 73
+# What is measured has names of ours there. Its own may be an option's, or a module's: Python looks there first.
+_BUNDLE, _SENT = "bundle.eebundle", "sent.probes"
 # BatchMode: a question that nobody can answer must not wait for ever. A dead link is noticed within a minute.
 _OPTIONS = ("BatchMode=yes", "ConnectTimeout=15", "ServerAliveInterval=15", "ServerAliveCountMax=3")
 
@@ -116,15 +118,14 @@ class Remote:
         pool: str = PROCESS,
         power: PowerOptions = NO_POWER,
     ) -> Measurement:
-        """As `eetool.profile.child.measure_apart`, on the device; `path` only gives the bundle's name.
+        """As `eetool.profile.child.measure_apart`, on the device, of the bundle that lies there; `path` is not used.
 
         Raises:
             MissingError: the link broke.
             EarlyExitError: the device could not measure; the class says whose fault it is.
         """
-        return self._run(
-            Measurement, path, [*as_words(measure_options(variant, threads, protocol, pool)), *power.words]
-        )
+        words = [*as_words(measure_options(variant, threads, protocol, pool)), *power.words]
+        return self._run(Measurement, _BUNDLE, words)
 
     def run_measure(self, kind: type[T], path: Path, options: Mapping[str, object]) -> T:
         """As `eetool.profile.child.run_measure`: `path`, a folder here, is sent there for as long as it takes.
@@ -134,14 +135,15 @@ class Remote:
             EarlyExitError: the device could not measure; the class says whose fault it is.
         """
         with tempfile.TemporaryFile() as archive:
-            return self._run(kind, path, as_words(options), archive, _pack(archive, path))
+            size = _pack(archive, {_SENT: path.resolve()})
+            return self._run(kind, _SENT, as_words(options), archive, size)
 
     def _run(
-        self, kind: type[T], path: Path, words: Sequence[str], archive: IO[bytes] | None = None, size: int = 0
+        self, kind: type[T], subject: str, words: Sequence[str], archive: IO[bytes] | None = None, size: int = 0
     ) -> T:
-        command = [self.python, "-B", "-m", "eetool_measure", path.name, *words]
+        command = [self.python, "-B", "-m", "eetool_measure", subject, *words]
         done = subprocess.run(
-            [*self.ssh, _script(_MEASURE, self.folder, str(size), path.name, *command)],
+            [*self.ssh, _script(_MEASURE, self.folder, str(size), subject, *command)],
             stdin=archive or subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -176,8 +178,8 @@ def lease(device: str, bundle: Bundle | None, options: Sequence[str] = (), pytho
     ssh = ("ssh", "-T", *(word for option in (*_OPTIONS, *options) for word in ("-o", option)), *address.words)
     name = address.host
     with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as archive:
-        packages = [Path(package.__path__[0]) for package in (eetool_runtime, eetool_measure)]
-        size = _pack(archive, *packages, *([] if bundle is None else [bundle.path]))
+        packages = {package.__name__: Path(package.__path__[0]) for package in (eetool_runtime, eetool_measure)}
+        size = _pack(archive, {**packages, **({} if bundle is None else _listed(bundle))})
         holder = subprocess.Popen(
             [*ssh, _script(_LEASE, str(size), python)],
             stdin=subprocess.PIPE,
@@ -199,11 +201,16 @@ def lease(device: str, bundle: Bundle | None, options: Sequence[str] = (), pytho
             _close(holder)
 
 
-def _pack(archive: IO[bytes], *folders: Path) -> int:
-    """Write folders as a tar, without what Python left in them; returns its size in bytes."""
+def _listed(bundle: Bundle) -> dict[str, Path]:
+    """The files of a bundle that its manifest lists, by their names there; what else lies in its folder stays here."""
+    return {f"{_BUNDLE}/{name}": bundle.file(name) for name in (MANIFEST, *bundle.manifest.files)}
+
+
+def _pack(archive: IO[bytes], places: Mapping[str, Path]) -> int:
+    """Write files and folders as a tar, by their names in it, without what Python left there; its size in bytes."""
     with tarfile.open(fileobj=archive, mode="w") as tar:
-        for folder in folders:
-            tar.add(folder, folder.name, filter=_plain)
+        for name, place in places.items():
+            tar.add(place, name, filter=_plain)
     size = archive.tell()
     archive.seek(0)
     return size

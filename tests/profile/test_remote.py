@@ -121,6 +121,51 @@ def test_a_failure_here_leaves_nothing_there(server: Server, bundle: Bundle) -> 
     assert server.left_behind == []
 
 
+def like_an_option(bundle: Path) -> Path:
+    return bundle.rename(bundle.with_name("-x.eebundle"))
+
+
+def over_a_link(bundle: Path) -> Path:
+    link = bundle.with_name("link.eebundle")
+    link.symlink_to(bundle)
+    return link
+
+
+def from_within(bundle: Path) -> Path:
+    os.chdir(bundle)
+    return Path()
+
+
+@real
+@pytest.mark.parametrize("make", [like_an_option, over_a_link, from_within])
+def test_lease_bundle_of_any_name_is_copied_and_measured(
+    server: Server, bundle: Bundle, make: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(bundle.path.parent)  # and back at the end
+    named = open_bundle(make(bundle.path))
+    with lease(server.device, named, server.options, sys.executable) as remote:
+        (folder,) = server.left_behind
+        there = {path.name for path in folder.iterdir()}
+        assert there == {"bundle.eebundle", "eetool_measure", "eetool_runtime"}
+        assert not any(path.is_symlink() for path in folder.rglob("*"))
+        assert remote.measure(named.path, VARIANT, 1, QUICK).bundle.name == "tiny"
+    assert server.left_behind == []
+
+
+@real
+def test_lease_bundle_named_like_a_module_is_never_imported(server: Server, bundle: Bundle, tmp_path: Path) -> None:
+    module = bundle.path.rename(tmp_path / "numpy")
+    (module / "__init__.py").write_text(f"open({str(tmp_path / 'pwned')!r}, 'w')")
+    (module / "secret").symlink_to("/etc/hostname")
+    with lease(server.device, open_bundle(module), server.options, sys.executable) as remote:
+        assert remote.measure(module, VARIANT, 1, QUICK).bundle.name == "tiny"
+        (folder,) = server.left_behind
+        sent = {path.relative_to(folder).as_posix() for path in (folder / "bundle.eebundle").rglob("*")}
+    files = {"manifest.json", *bundle.manifest.files}
+    assert {name for name in sent if "." in name.rpartition("/")[2]} == {f"bundle.eebundle/{name}" for name in files}
+    assert not (tmp_path / "pwned").exists()
+
+
 def without_numpy(folder: Path) -> str:
     """A Python that finds no packages."""
     path = folder / "bare-python"
