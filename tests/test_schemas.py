@@ -181,6 +181,8 @@ BROKEN: list[tuple[tuple[Any, ...], Any]] = [
     (("variants",), {}),
     (("variants", "onnx"), {}),
     ((*VARIANT, "batch"), 0),
+    ((*VARIANT, "samples_tolerance"), -1e-4),
+    ((*VARIANT, "samples_tolerance"), 1e30),
     ((*VARIANT, "temperatures", 0), 0.0),
     ((*VARIANT, "components", "seg0", "tolerance"), -1e-4),
     ((*POINT, "thresholds", 0), -0.1),
@@ -207,6 +209,7 @@ BETWEEN_FIELDS: list[tuple[tuple[Any, ...], Any]] = [
     ((*POINT, "thresholds"), [0.5]),
     ((*POINT, "expected", "exit_shares"), [0.5, 0.5, 0.5]),
     (("samples",), "other.npz"),
+    ((*VARIANT, "samples_tolerance"), 0.1),
     (("tensors", "spare"), {"dtype": "float32", "shape": [1]}),
 ]
 

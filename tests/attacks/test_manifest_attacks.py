@@ -125,7 +125,7 @@ TEXTS: dict[str, tuple[Callable[[str], bytes], str]] = {
     ),
     "NaN threshold": (lambda text: text.replace("0.8,", "NaN,", 1).encode(), "NaN is not a JSON number"),
     "infinite threshold": (lambda text: text.replace("0.8,", "Infinity,", 1).encode(), "Infinity is not a JSON number"),
-    "number beyond float": (lambda text: text.replace("0.8,", "1e999,", 1).encode(), "a finite number, found inf"),
+    "number beyond float": (lambda text: text.replace("0.8,", "1e999,", 1).encode(), "the number '1e999' is too large"),
     "integer without end": (
         lambda text: text.replace('"macs": 144', '"macs": ' + "9" * 500_000, 1).encode(),
         "the integer 999999999999999999… is too long",

@@ -19,6 +19,7 @@ from eetool.export.write import ExportOptions, export_bundle
 from eetool.model.checkpoint import Checkpoint, load_checkpoint
 from eetool_runtime import Bundle, Result, load, open_bundle
 from eetool_runtime.errors import BackendError
+from eetool_runtime.manifest import MAX_SAMPLES_TOLERANCES
 
 Cli = Callable[..., Any]  # see tests/conftest.py
 HAS_TFLITE = all(importlib.util.find_spec(name) for name in ("litert_torch", "ai_edge_litert", "ai_edge_quantizer"))
@@ -26,6 +27,13 @@ needs_tflite = pytest.mark.skipif(not HAS_TFLITE, reason="the extra eetool[tflit
 FORMATS = ["onnx", pytest.param("tflite", marks=needs_tflite)]
 NAMES = [name if name.startswith("onnx") else pytest.param(name, marks=needs_tflite) for name in VARIANTS]
 SPEED = "--no-judge-speed"  # so that no test hangs on how busy this machine is
+
+
+def test_kinds_largest_samples_tolerance_is_what_the_reader_allows() -> None:
+    for precision, most in MAX_SAMPLES_TOLERANCES.items():
+        kinds = [kind for kind in VARIANTS.values() if kind.precision == precision]
+        assert max(kind.samples_tolerance for kind in kinds) == most
+    assert {kind.precision for kind in VARIANTS.values()} == set(MAX_SAMPLES_TOLERANCES)
 
 
 @pytest.fixture(scope="module")

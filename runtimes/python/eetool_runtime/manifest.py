@@ -18,6 +18,7 @@ MAX_MANIFEST_BYTES = 1 << 20
 DTYPES = ("float32", "int64", "int32", "uint8", "int8", "bool")
 KINDS = ("segment", "exit", "joined")
 PRECISIONS = ("fp32", "int8")
+MAX_SAMPLES_TOLERANCES = {"fp32": 1e-3, "int8": 0.1}  # by precision; no export writes more
 NEVER = 2.0  # the threshold of a gate that cannot fire: confidences end at 1.0
 
 BATCH = "batch"  # the symbol of the first dimension of every input, of all logits and of all confidences
@@ -428,7 +429,8 @@ def _check_variants(m: Manifest) -> None:
     for key, v in m.variants.items():
         where = f"variants.{key}"
         _require(set(v.components) == names, f"{where}.components: must name every component and nothing else")
-        _require(v.samples_tolerance >= 0, f"{where}.samples_tolerance: cannot be negative")
+        most = MAX_SAMPLES_TOLERANCES.get(key.split("/")[1], max(MAX_SAMPLES_TOLERANCES.values()))
+        _require(0 <= v.samples_tolerance <= most, f"{where}.samples_tolerance: must lie in [0, {most}]")
         _require(v.batch is None or v.batch > 0, f"{where}.batch: must be positive or null")
         for name in v.tensors:
             free = name in m.tensors and name not in answers

@@ -82,7 +82,7 @@ _METHODS = {
 
 
 def parse_json(text: str, refuse: Refuse) -> Any:
-    """Parse `text`; duplicate keys, NaN, Infinity, endless integers and nesting raise `refuse(reason)`."""
+    """Parse `text`; duplicate keys, numbers beyond float, endless integers and nesting raise `refuse(reason)`."""
 
     import json  # only where there is something to parse
 
@@ -99,11 +99,19 @@ def parse_json(text: str, refuse: Refuse) -> Any:
             raise refuse(f"the integer {digits[:_MAX_DIGITS]}… is too long")
         return int(digits)
 
+    def fraction(digits: str) -> float:
+        number = float(digits)
+        if math.isinf(number):  # refused here: nobody looks into fields that are unknown
+            raise refuse(f"the number {_quote.repr(digits)} is too large")
+        return number
+
     def constant(name: str) -> Any:
         raise refuse(f"{name} is not a JSON number")
 
     try:
-        return json.loads(text, object_pairs_hook=unique, parse_int=integer, parse_constant=constant)
+        return json.loads(
+            text, object_pairs_hook=unique, parse_int=integer, parse_float=fraction, parse_constant=constant
+        )
     except RecursionError:
         raise refuse("it is nested too deeply") from None
     except ValueError as error:

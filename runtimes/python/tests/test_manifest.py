@@ -135,7 +135,9 @@ RULES: list[tuple[str, tuple[Any, ...], Any, str]] = [
     ("error", (*VARIANT, "components", "seg0", "max_abs_error"), -1, "errors cannot be negative"),
     ("tolerance", (*VARIANT, "components", "seg0", "tolerance"), -1, "errors cannot be negative"),
     ("precision", (*VARIANT, "components", "seg0", "precision"), "fp8", "precision: unknown 'fp8'"),
-    ("samples' tolerance", (*VARIANT, "samples_tolerance"), -1, "samples_tolerance: cannot be negative"),
+    ("samples' tolerance", (*VARIANT, "samples_tolerance"), -1, r"samples_tolerance: must lie in \[0, 0\.001\]"),
+    ("samples' tolerance for all", (*VARIANT, "samples_tolerance"), 1e30, r"tolerance: must lie in \[0, 0\.001\]"),
+    ("samples' tolerance of int8", (*VARIANT, "samples_tolerance"), 0.1, r"tolerance: must lie in \[0, 0\.001\]"),
     ("format", (*VARIANT, "components", "seg0", "path"), "a.tflite", "'a.tflite' is no onnx file"),
     ("reference's format", (*VARIANT, "references", "unsplit"), "a.txt", "'a.txt' is no onnx file"),
     ("temperatures", (*VARIANT, "temperatures"), [1.0], r"temperatures: one per exit is needed"),
@@ -222,6 +224,26 @@ def test_a_newer_minor_version_may_have_unknown_fields_and_nothing_else(document
     assert parse(newer).schema_version == "1.7"
     assert "exits[0].tap: missing field" in refusal(put(newer, ("exits", 0, "tap"), GONE))
     assert "exits[0].colour: unknown field" in refusal({**newer, "schema_version": "1.0"})
+
+
+@pytest.mark.parametrize("keys", [("extra",), ("exits", 0, "extra")])
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "1" * 400 + ".0"])
+def test_newer_minor_version_unknown_number_that_overflows_is_refused(
+    document: dict[str, Any], keys: tuple[Any, ...], number: str
+) -> None:
+    newer = json.dumps(put({**document, "schema_version": "1.1"}, keys, "NUMBER"))
+    with pytest.raises(BundleError, match=r"the number .* is too large"):
+        parse_manifest(newer.replace('"NUMBER"', number).encode())
+
+
+def test_samples_tolerance_of_int8_goes_up_to_a_tenth(document: dict[str, Any]) -> None:
+    whole = {name: {**document, "variants": {}} for name in ("most", "more")}
+    for name, tolerance in (("most", 0.1), ("more", 0.1001)):
+        variant = {**document["variants"]["onnx/fp32"], "samples_tolerance": tolerance}
+        whole[name]["variants"] = {"onnx/int8": variant}
+        whole[name]["devices"] = {}
+    assert parse(whole["most"]).variants["onnx/int8"].samples_tolerance == 0.1
+    assert "variants.onnx/int8.samples_tolerance: must lie in [0, 0.1]" in refusal(whole["more"])
 
 
 @pytest.mark.parametrize(

@@ -180,8 +180,8 @@ def test_numbers_that_are_not_finite_are_refused(value: float) -> None:
 
 
 def test_an_exponent_beyond_float_is_refused() -> None:
-    with pytest.raises(RefusedError, match=r"^number: expected a finite number, found inf$"):
-        build(put(SAMPLE, ("number",), read("1e999")))
+    with pytest.raises(RefusedError, match=r"^the number '1e999' is too large$"):
+        read("1e999")
 
 
 @pytest.mark.parametrize("depth", [10, 300, 600, 800, 900, 930, 950, 970, 980, 990, 1000, 3000])
