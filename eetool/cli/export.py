@@ -8,7 +8,7 @@ import click
 from click.core import ParameterSource
 
 from eetool.cli.console import Answer, TerminalProgress, table, verb
-from eetool.cli.options import MODEL, PATH, force_option, output_option
+from eetool.cli.options import MODEL, PATH, force_option, named_option, output_option
 from eetool.progress import Progress
 
 if TYPE_CHECKING:
@@ -58,9 +58,11 @@ _CALIBRATION = 256
 @click.option("--profile", type=PATH, help="What `eetool profile` measured on the bundle without joins; for auto.")
 @click.option("--simplify/--no-simplify", default=True, help="Run onnxsim over every ONNX graph.")
 @click.option("--reference/--no-reference", default=True, help="Carry the graphs that `bench` compares with.")
+@named_option
 @force_option
 def export(
     model: Path,
+    named: tuple[str, ...],
     output: Path | None,
     formats: tuple[str, ...],
     precisions: tuple[str, ...],
@@ -83,9 +85,9 @@ def export(
     variants = tuple(f"{f}/{p}" for f in formats for p in precisions)
     if layout == "single":
         _check_single(variants, merge)
-        return _single(model, output, simplify, force)
+        return _single(model, named, output, simplify, force)
     target = output or model.with_suffix(".eebundle")
-    checkpoint = load_checkpoint(model)
+    checkpoint = load_checkpoint(model, named)
     check_output(target, force, directory=True)
 
     from eetool.export.write import ExportOptions, export_bundle
@@ -184,7 +186,7 @@ def _check_single(variants: tuple[str, ...], merge: str) -> None:
             raise UsageError(f"--layout single has no use for --{option}", f"Leave out --{option}.")
 
 
-def _single(model: Path, output: Path | None, simplify: bool, force: bool) -> Answer:
+def _single(model: Path, named: tuple[str, ...], output: Path | None, simplify: bool, force: bool) -> Answer:
     from eetool.errors import UsageError
     from eetool.model.checkpoint import load_checkpoint
     from eetool.records import check_output
@@ -192,7 +194,7 @@ def _single(model: Path, output: Path | None, simplify: bool, force: bool) -> An
     target = output or model.with_suffix(".onnx")
     if target.suffix != ".onnx":
         raise UsageError(f"{target} does not end in .onnx, which a single file does", "Give -o NAME.onnx.")
-    checkpoint = load_checkpoint(model)
+    checkpoint = load_checkpoint(model, named)
     check_output(target, force)
 
     from eetool.export.single import export_single

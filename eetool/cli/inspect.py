@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from eetool.cli.console import Answer, table, verb
-from eetool.cli.options import MODEL, SHAPE
+from eetool.cli.options import MODEL, SHAPE, named_option
 
 
 @verb
@@ -15,12 +15,13 @@ from eetool.cli.options import MODEL, SHAPE
 @click.option(
     "--classes", type=click.IntRange(2), default=None, help="Classes of a model reference.  [the model's own]"
 )
-def inspect(model: Path, shape: tuple[int, ...] | None, classes: int | None) -> Answer:
+@named_option
+def inspect(model: Path, shape: tuple[int, ...] | None, classes: int | None, named: tuple[str, ...]) -> Answer:
     """Show what is inside MODEL: a bundle, a model.pt, or a model reference and where exits could go."""
     if model.is_dir() or model.suffix == ".eebundle":
         return _bundle(model)
     if model.exists() or (model.suffix and ":" not in str(model)):
-        return _checkpoint(model)
+        return _checkpoint(model, named)
     return _backbone(str(model), shape, classes)
 
 
@@ -72,12 +73,12 @@ def _points(variant: Any, default: str) -> Any:
     return table({"point": "left", "thresholds": "left", "accuracy": "right", "leave at exit 0, 1, …": "left"}, rows)
 
 
-def _checkpoint(path: Path) -> Answer:
+def _checkpoint(path: Path, named: tuple[str, ...]) -> Answer:
     from eetool.model.checkpoint import example_inputs, load_checkpoint
     from eetool.model.macs import count_parameters
     from eetool.records import encode
 
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_checkpoint(path, named)
     record = checkpoint.record
     net = checkpoint.build()
     spec = record.spec

@@ -74,6 +74,12 @@ def force_option(function: F) -> F:
     return click.option("--force/--no-force", default=False, help="Replace an existing output.")(function)
 
 
+def named_option(function: F) -> F:
+    """`--model REFERENCE`: the user vouches for code that a file names."""
+    text = "Your own code that a model.pt or a front is made of: package.module:factory; it is run."
+    return click.option("--model", "named", multiple=True, metavar="REFERENCE", help=text)(function)
+
+
 def data_option(required: bool = True) -> Callable[[F], F]:
     """`--data SOURCE`."""
     known = "digits; cifar10, cifar100, svhn (downloaded, or with :DIR); folder:DIR, npz:FILE, tsv:FILE or tsv:DIR."

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from eetool.profile.predict import Prediction
 
 
-def predicted(path: Path, device: str, variant: str, threads: tuple[int, ...], watts: float | None = None) -> Answer:
+def predicted(
+    path: Path, device: str, variant: str, threads: tuple[int, ...], watts: float | None, named: tuple[str, ...]
+) -> Answer:
     """Predict a bundle, checkpoint or ONNX file; the first thread count counts, by default one thread."""
     from eetool.profile.device import device_of
     from eetool.profile.predict import SCHEMA, Predictor, predict
@@ -19,7 +21,7 @@ def predicted(path: Path, device: str, variant: str, threads: tuple[int, ...], w
     from eetool.profile.table import BACKENDS
 
     profile = device_of(device)
-    with opened(path) as found:
+    with opened(path, named) as found:
         variants = variants_of(found)
         held = {e.backend for e in profile.table} | {r.backend for r in profile.regressions}
         fitting = [v for v in variants if BACKENDS[v.split("/")[0]] in held]

@@ -10,7 +10,7 @@ from eetool.cli.built import build_answer
 from eetool.cli.complete import complete_device
 from eetool.cli.console import Answer, TerminalProgress, table, verb, write_answer
 from eetool.cli.figures import milliseconds
-from eetool.cli.options import DURATION, MODEL, PATH, FiniteRange, force_option, output_option
+from eetool.cli.options import DURATION, MODEL, PATH, FiniteRange, force_option, named_option, output_option
 from eetool.cli.predicted import predicted
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ SSH = "ssh://"
     help="Keep times that scatter, and say so.",
 )
 @output_option("Where to write the JSON document.")
+@named_option
 @force_option
 def profile(
     input: Path | None,
@@ -84,6 +85,7 @@ def profile(
     resume: bool,
     accept_unstable: bool,
     output: Path | None,
+    named: tuple[str, ...],
     force: bool,
 ) -> Answer:
     """Measure the bundle INPUT on this machine, or predict INPUT (a bundle, checkpoint or ONNX file) for a device.
@@ -118,7 +120,7 @@ def profile(
             raise UsageError(f"--power measures, and {device} is predicted", "Leave it out, or estimate with --watts.")
         if sustained is not None:
             raise UsageError(f"--sustained measures, and {device} is predicted", "Leave it out.")
-        answer = predicted(input, device, variant, threads, watts)
+        answer = predicted(input, device, variant, threads, watts, named)
     if output is not None:
         write_answer(output, "profile", answer)
     return answer

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from eetool.cli.console import Answer, TerminalProgress, table, verb
-from eetool.cli.options import PATH, SHAPE, FiniteRange, data_option, force_option, output_option
+from eetool.cli.options import PATH, SHAPE, FiniteRange, data_option, force_option, named_option, output_option
 
 _IMAGENET = "0.485,0.456,0.406/0.229,0.224,0.225"
 
@@ -110,6 +110,7 @@ _IMAGENET = "0.485,0.456,0.406/0.229,0.224,0.225"
 )
 @click.option("--classes", type=click.IntRange(2), default=None, help="Number of classes.")
 @click.option("--resume/--no-resume", default=False, help="Go on with an interrupted run.")
+@named_option
 @force_option
 def train(model: str | None, data: str | None, output: Path, force: bool, resume: bool, **options: Any) -> Answer:
     """Build MODEL, attach early exits, train them together.
@@ -149,14 +150,15 @@ def _network(model: str | None, options: dict[str, Any]) -> tuple[str, Any, dict
         raise UsageError("train takes either MODEL or --from search.front.json", "Give one of them.")
     if model is not None:
         return model, _plan(options), None
-    from eetool.search.result import pick, read_front
+    from eetool.search.result import pick, read_front, trusted
     from eetool.train.fit import ExitPlan
 
     if options["exits"] is not None or options["taps"] or options["branches"]:
         raise UsageError("--from says where exits are and what they are", "Leave --exits, --at and --branch away.")
     found = pick(read_front(options["front"]), options["pick"])
+    model, config = trusted(found, options["named"], str(options["front"]))
     click.echo(f"candidate {found.id}: its gates go by {found.score} (eetool tune --score {found.score})", err=True)
-    return found.backbone, ExitPlan(len(found.taps), found.branches or None, found.taps), found.config
+    return model, ExitPlan(len(found.taps), found.branches or None, found.taps), config
 
 
 def _plan(options: dict[str, Any]) -> Any:
@@ -200,7 +202,8 @@ def _fit(
         raise OutputError(f"{state} holds an interrupted run", "--resume goes on with it, --force starts anew.")
     rule = _normalisation(options["normalisation"])
     weights, teacher, progress = options["weights"], options["teacher"], TerminalProgress()
-    work = partial(fit, model, source, plan, settings, state, resume, progress, weights, rule, teacher, config)
+    vouched = {"teacher": teacher, "config": config, "named": options["named"]}
+    work = partial(fit, model, source, plan, settings, state, resume, progress, weights, rule, **vouched)
     return _interruptible(work, state), source
 
 

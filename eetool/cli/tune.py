@@ -10,7 +10,7 @@ import click
 
 from eetool.cli.complete import complete_device
 from eetool.cli.console import Answer, TerminalProgress, verb
-from eetool.cli.options import MODEL, PATH, FiniteRange, data_option, force_option, output_option
+from eetool.cli.options import MODEL, PATH, FiniteRange, data_option, force_option, named_option, output_option
 from eetool.cli.tuned import tuned_answer
 
 _MACS, _LATENCY = "macs", "latency_ms"
@@ -66,9 +66,11 @@ _MACS, _LATENCY = "macs", "latency_ms"
     help="What makes confidences mean what they say.  [temperature, or what a bundle has]",
 )
 @click.option("--variant", default=None, help="Variant of a bundle to fit.  [the first]")
+@named_option
 @force_option
 def tune(
     model: Path,
+    named: tuple[str, ...],
     data: str,
     output: Path | None,
     max_accuracy_drop: float,
@@ -104,7 +106,7 @@ def tune(
     budget = _budget({_MACS: max_macs, _LATENCY: max_latency_ms, "energy_mj": max_energy_mj}, device, profile)
     aims = Aims(max_accuracy_drop, certify, _drops(drops), budget, calibration, standard_errors)
     unit = budget.unit if budget else _LATENCY
-    prices = partial(_priced, model, device, profile, unit) if device or profile else _nothing
+    prices = partial(_priced, model, named, device, profile, unit) if device or profile else _nothing
     source = load_source(data, TerminalProgress())
     if model.is_dir():
         if score is not None:
@@ -115,7 +117,7 @@ def tune(
     elif variant is not None:
         raise UsageError("--variant is for bundles; a model.pt has no variants yet")
     else:
-        tuned, costs = _tune_checkpoint(model, target, source, aims, score, prices, force)
+        tuned, costs = _tune_checkpoint(model, named, target, source, aims, score, prices, force)
     return tuned_answer(target, tuned, max_accuracy_drop, costs)
 
 
@@ -138,7 +140,14 @@ def _budget(limits: dict[str, float | None], device: str | None, profile: Path |
     return Budget(unit, most)
 
 
-def _priced(model: Path, device: str | None, profile: Path | None, unit: str, variant: str = "onnx/fp32") -> Any:
+def _priced(
+    model: Path,
+    named: tuple[str, ...],
+    device: str | None,
+    profile: Path | None,
+    unit: str,
+    variant: str = "onnx/fp32",
+) -> Any:
     """What the components of a model.pt or a bundle cost."""
     from eetool.errors import ArtefactError
     from eetool.profile.host import SCHEMA, Profile
@@ -147,12 +156,12 @@ def _priced(model: Path, device: str | None, profile: Path | None, unit: str, va
     from eetool.tune.devices import measured, predicted
 
     if device is not None:
-        return predicted(model, device, variant, unit)
+        return predicted(model, device, variant, unit, named)
     assert profile is not None
     document = read_record(Profile, profile, SCHEMA)
     if document.variant != variant:
         raise ArtefactError(f"{profile}: is of the variant {document.variant}, not of {variant}", "Give --variant.")
-    with opened(model) as bundle:
+    with opened(model, named) as bundle:
         return measured(document, profile, bundle.manifest, unit)  # type: ignore[union-attr]  # a model makes a bundle
 
 
@@ -182,6 +191,7 @@ def _keep(path: Path, output: Path, tuned_before: bool, force: bool) -> None:
 
 def _tune_checkpoint(
     path: Path,
+    named: tuple[str, ...],
     output: Path,
     source: Any,
     aims: Any,
@@ -197,7 +207,7 @@ def _tune_checkpoint(
     from eetool.tune.fit import fit_policy
     from eetool.tune.policy import mean_costs
 
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_checkpoint(path, named)
     _keep(path, output, checkpoint.record.policy is not None, force)
     spec = checkpoint.record.spec
     score = score or (LEARNED if spec.learned_confidence else MAX_SOFTMAX)

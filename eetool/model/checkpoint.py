@@ -2,25 +2,31 @@
 
 import io
 import json
+import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from eetool.errors import ArtefactError
 from eetool.model.branches import Branch, BranchSpec
+from eetool.model.checkpoint_rules import check
 from eetool.model.early_exit import EarlyExitNet, captured
 from eetool.model.ensemble import Ensemble
 from eetool.model.references import build, zeros
+from eetool.model.references.size import TooLargeError, check_size
+from eetool.model.references.vet import sized_by_name, vet
 from eetool.records import write_atomic
 from eetool_measure.records import encode
-from eetool_runtime.manifest import DTYPES, Data, Input, OperatingPoint
+from eetool_runtime.manifest import Data, Input, OperatingPoint
 from eetool_runtime.records import Refuse, decode, parse_json
 
 FORMAT = "eetool-model/1"
 _MAX_REASON = 300  # characters
+_MAX_EXIT_PARAMETERS = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -157,18 +163,24 @@ def build_net(spec: ModelSpec) -> EarlyExitNet:
     backbone = build(spec.backbone, spec.inputs, classes, spec.config)
     with torch.no_grad(), captured(backbone.eval(), spec.taps) as features:
         backbone(*example_inputs(spec.inputs))
-    exits = {
+    shapes = {tap: tuple(features[tap].shape) for tap in spec.taps}
+    check_size(lambda: nn.ModuleList(_exits(spec, shapes).values()), _MAX_EXIT_PARAMETERS)
+    ensembles = [Ensemble(classes) for _ in spec.taps[1:]] if spec.ensemble else []
+    return EarlyExitNet(backbone.train(), _exits(spec, shapes), ensembles)
+
+
+def _exits(spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, nn.Module]:
+    """The exits by tap, for features of these shapes."""
+    return {
         tap: Branch(
             BranchSpec.parse(branch),
-            tuple(features[tap].shape),
-            classes,
+            shapes[tap],
+            len(spec.labels),
             spec.learned_confidence,
             reads_answer=spec.cascade and index > 0,
         )
         for index, (tap, branch) in enumerate(zip(spec.taps, spec.branches, strict=True))
     }
-    ensembles = [Ensemble(classes) for _ in spec.taps[1:]] if spec.ensemble else []
-    return EarlyExitNet(backbone.train(), exits, ensembles)
 
 
 def example_inputs(inputs: tuple[Input, ...], batch: int = 1) -> tuple[Tensor, ...]:
@@ -181,11 +193,15 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     write_atomic(path, serialise({"format": FORMAT, "record": _text(checkpoint.record), **_tensors(checkpoint)}))
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a model.pt.
+def load_checkpoint(path: Path, named: Sequence[str] = ()) -> Checkpoint:
+    """Read a model.pt. It may come from a stranger: nothing of it is run, and it gets no more memory than its size.
+
+    Args:
+        named: the factories that may be imported and called, as the user has named them. The file has no say in it.
 
     Raises:
         ArtefactError: the file is missing, not a checkpoint of eetool, of another version, or damaged.
+        UsageError: its network comes from a factory that is not among `named`.
     """
     stored = load_tensors(path, FORMAT)
 
@@ -196,7 +212,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if not isinstance(text, str) or not all(_are_tensors(stored.get(key)) for key in ("state", "samples")):
         raise refuse("its record or its tensors are missing")
     checkpoint = Checkpoint(decode(Record, parse_json(text, refuse), refuse), stored["state"], stored["samples"])
-    _check(checkpoint, refuse)
+    check(checkpoint, refuse)
+    spec = checkpoint.record.spec
+    vet(spec.backbone, spec.config, named, str(path), refuse)
+    _check_size(checkpoint, refuse)
     return checkpoint
 
 
@@ -210,7 +229,9 @@ def serialise(value: dict[str, Any]) -> bytes:
 def load_tensors(path: Path, form: str) -> dict[str, Any]:
     """A dictionary saved by `serialise` whose `format` is `form`; raises ArtefactError otherwise."""
     try:
-        stored = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
+        data = path.read_bytes()
+        _refuse_inflated(data)
+        stored = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except OSError as error:
         raise ArtefactError(f"{path}: cannot be read: {error.strerror}", "`eetool train` makes a model.pt.") from None
     except Exception:  # torch and zipfile raise a dozen unrelated types for a file that is none of theirs
@@ -224,21 +245,28 @@ def load_tensors(path: Path, form: str) -> dict[str, Any]:
     return tensors
 
 
+def _refuse_inflated(data: bytes) -> None:
+    """Raise ValueError where an archive claims to hold more than it has bytes: torch packs nothing."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if sum(item.file_size for item in archive.infolist()) > len(data):
+            raise ValueError("packed")
+
+
 def _are_tensors(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
 
 
-def _check(checkpoint: Checkpoint, refuse: Refuse) -> None:
-    """What the types of a record cannot say."""
-    spec, policy = checkpoint.record.spec, checkpoint.record.policy
-    if not spec.inputs or {i.name for i in spec.inputs} != set(checkpoint.samples):
-        raise refuse("its inputs and its samples differ")
-    if any(i.dtype not in DTYPES for i in spec.inputs):
-        raise refuse("an input has an unknown dtype")
-    if len(spec.branches) != len(spec.taps) or (policy and len(policy.temperatures) != len(spec.taps) + 1):
-        raise refuse("it has more or fewer branches or temperatures than exits")
-    if policy and {len(policy.slopes), len(policy.offsets)} not in ({0}, {len(policy.temperatures)}):
-        raise refuse("it has more or fewer slopes or offsets than exits")
+def _check_size(checkpoint: Checkpoint, refuse: Refuse) -> None:
+    """Refuse a network that is larger than the tensors of its file, before there is memory for it."""
+    spec, state = checkpoint.record.spec, checkpoint.state
+    if not sized_by_name(spec.backbone):
+        return
+    # Twice, and some: libraries replace parameters while they build.
+    most = 2 * sum(tensor.numel() for tensor in state.values()) + (1 << 16), 2 * len(state) + 1000
+    try:
+        check_size(lambda: build(spec.backbone, spec.inputs, len(spec.labels), spec.config), *most)
+    except TooLargeError:
+        raise refuse(f"its tensors do not fit {spec.backbone}") from None
 
 
 def _text(record: Record) -> str:

@@ -1,7 +1,7 @@
 """What is to be predicted: the graphs of a bundle, a checkpoint or one ONNX file, each as its fused kernels."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,11 +45,15 @@ class Subject:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Bundle | Path]:
+def opened(path: Path, named: Sequence[str] = ()) -> Iterator[Bundle | Path]:
     """A bundle, an ONNX file, or the bundle that a checkpoint makes, which lasts as long as the block.
+
+    Args:
+        named: see `eetool.model.checkpoint.load_checkpoint`.
 
     Raises:
         ArtefactError: it is none of these.
+        UsageError: a checkpoint needs a factory that is not named.
     """
     if path.is_dir():
         yield open_bundle(path)
@@ -59,7 +63,7 @@ def opened(path: Path) -> Iterator[Bundle | Path]:
         from eetool.export.write import ExportOptions, export_bundle
         from eetool.model.checkpoint import load_checkpoint
 
-        checkpoint = load_checkpoint(path)
+        checkpoint = load_checkpoint(path, named)
         with tempfile.TemporaryDirectory() as folder:
             made = Path(folder) / f"{path.stem}.eebundle"
             export_bundle(checkpoint, made, ExportOptions(references=False))

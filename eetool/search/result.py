@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from eetool.errors import BudgetError, UsageError
+from eetool.errors import ArtefactError, BudgetError, UsageError
 from eetool.records import read_record
 from eetool.search import pareto
 from eetool_runtime.manifest import Data
@@ -244,6 +244,31 @@ def pick(front: Front, which: str) -> Candidate:
         known = ", ".join(c.id for c in front.front)
         raise UsageError(f"{len(found)} candidates of the front have an id like {which!r}", f"Its ids: {known}.")
     return found[0]
+
+
+def trusted(candidate: Candidate, named: Sequence[str], where: str) -> tuple[str, dict[str, Any] | None]:
+    """Return the reference of a candidate from a file and its configuration, fit for `eetool.train.fit.fit`.
+
+    Args:
+        named: factories that may be imported, as the user has named them.
+        where: the file, for messages.
+
+    Raises:
+        ArtefactError: the reference is none that a search writes.
+        UsageError: it is a factory that is not among `named`.
+    """
+    from eetool.model.references.vet import vet
+    from eetool.model.references.written import is_factory, write_factory
+
+    def refuse(reason: str) -> ArtefactError:
+        return ArtefactError(f"{where}: {reason}", "Make it again with `eetool search`.")
+
+    vet(candidate.backbone, candidate.config, named, where, refuse)
+    if is_factory(candidate.backbone):
+        return write_factory(candidate.backbone, candidate.config), None
+    if candidate.backbone.startswith("hf:"):
+        return candidate.backbone, candidate.config or {}
+    return candidate.backbone, candidate.config
 
 
 def within(front: Front, limits: Mapping[str, float]) -> Candidate:

@@ -1,5 +1,6 @@
 """From a backbone reference to a checkpoint: build, place exits, train, take samples."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from eetool.model.early_exit import EarlyExitNet
 from eetool.model.macs import count_macs, measure_taps, order_taps, place_exits
 from eetool.model.pooling import reads_first_token
 from eetool.model.references import Reference
+from eetool.model.references.size import check_size
+from eetool.model.references.vet import sized_by_name
 from eetool.model.weights import load_weights
 from eetool.progress import SILENT, Advance, Progress
 from eetool.train.loop import Examples, train
@@ -49,6 +52,8 @@ class ExitPlan:
 
 def make_spec(reference: Reference, inputs: tuple[Input, ...], labels: tuple[str, ...], plan: ExitPlan) -> ModelSpec:
     """The spec of the backbone with exits by `plan`; raises UsageError where they do not fit."""
+    if sized_by_name(reference.backbone):
+        check_size(lambda: references.build(reference.backbone, inputs, len(labels), reference.config))
     module = references.build(reference.backbone, inputs, len(labels), reference.config).eval()
     references.try_out(module, reference)
     example = example_inputs(inputs)
@@ -84,6 +89,7 @@ def fit(
     normalisation: Normalisation | None = None,
     teacher: Path | None = None,
     config: dict[str, Any] | None = None,
+    named: Sequence[str] = (),
 ) -> Checkpoint:
     """Train `backbone` with exits on the train split of `source`, from fresh weights or from those in a file.
 
@@ -95,13 +101,14 @@ def fit(
         normalisation: mean and standard deviation of every channel, of pixels in [0, 1], that weights from elsewhere
             expect; by default those of the training examples.
         teacher: a model.pt whose final exit teaches.
-        config: arguments of a `package.module:factory`, as a search found them.
+        config: of a network that a search found: what it needs beside its name.
+        named: factories that the teacher may be made of, see `eetool.model.checkpoint.load_checkpoint`.
     """
     splits = split_source(source, settings.hold_out)
     examples = _examples(source, splits[TRAIN], normalisation)
     shape = (1, *examples.images.shape[1:])
     ids = len(source.vocabulary) + SPECIAL if source.vocabulary else None
-    reference = _with_config(references.resolve(backbone, shape, len(source.classes), ids), config)
+    reference = references.resolve(backbone, shape, len(source.classes), ids, config)
     spec = make_spec(reference, (_input(reference, source, examples),), source.classes, plan)
     spec = replace(spec, learned_confidence=settings.recipe == "confidence")
     if settings.recipe in FROZEN and not spec.taps:
@@ -114,7 +121,7 @@ def fit(
         )
     tutor = None
     if teacher is not None:
-        name, make_tutor = load_teacher(teacher, spec.labels, shape[1:])
+        name, make_tutor = load_teacher(teacher, spec.labels, shape[1:], named)
         tutor = make_tutor(settings.loss.teacher_views, len(examples.labels))
         settings = replace(settings, loss=replace(settings.loss, teacher=name))
     if settings.erase and examples.mean is None:
@@ -155,7 +162,7 @@ def attach(
 
     A shape or a number of classes that is not given is the reference's own.
     """
-    reference = _with_config(references.resolve(backbone, shape, classes), config)
+    reference = references.resolve(backbone, shape, classes, config=config)
     spec = make_spec(reference, reference.inputs, tuple(str(i) for i in range(reference.classes)), plan)
     torch.manual_seed(seed)
     net = build_net(spec)
@@ -165,10 +172,6 @@ def attach(
     count = min(_SAMPLES, max(_FEWEST_SAMPLES, _SAMPLE_ELEMENTS // elements))
     settings = Training("none", 0, seed, 0, 0.0)
     return Checkpoint(Record(spec, settings), net.state_dict(), references.samples(reference, count, seed))
-
-
-def _with_config(reference: Reference, config: dict[str, Any] | None) -> Reference:
-    return reference if config is None else replace(reference, config=config)
 
 
 def use_threads(count: int) -> None:

@@ -1,6 +1,6 @@
 """A teacher: a finished network whose answers others learn from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -53,15 +53,15 @@ class Teacher:
 
 
 def load_teacher(
-    path: Path, labels: tuple[str, ...], shape: tuple[int, ...]
+    path: Path, labels: tuple[str, ...], shape: tuple[int, ...], named: Sequence[str] = ()
 ) -> tuple[str, Callable[[int, int], Teacher]]:
     """What names the teacher in a record, and a maker that takes the numbers of views and of examples.
 
     Raises:
         ArtefactError: `path` is no model.pt.
-        UsageError: it was made for other classes or other inputs.
+        UsageError: it needs a factory that is not `named`, or was made for other classes or other inputs.
     """
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_checkpoint(path, named)
     spec = checkpoint.record.spec
     if spec.labels != labels:
         raise UsageError(f"the teacher {path} knows other classes than the data has", "Train it on the same data.")

@@ -1,5 +1,6 @@
 """What components cost on a device: predicted by its hw profile, or measured there by `eetool profile`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,7 +39,9 @@ class Priced:
         return replace(found, read_later=like.read_later, reads=like.reads)
 
 
-def predicted(path: Path, device: str, variant: str = ONNX_FP32, unit: str = LATENCY) -> Priced:
+def predicted(
+    path: Path, device: str, variant: str = ONNX_FP32, unit: str = LATENCY, named: Sequence[str] = ()
+) -> Priced:
     """What the hw profile of `device` says of a bundle, or of the bundle that a checkpoint makes; one thread.
 
     Raises:
@@ -47,7 +50,7 @@ def predicted(path: Path, device: str, variant: str = ONNX_FP32, unit: str = LAT
     profile = device_of(device)
     graph_format, precision = variant.split("/")[0], variant.split("/")[-1]
     predictor = Predictor(profile, BACKENDS[graph_format], precision, threads=1)
-    with opened(path) as found:
+    with opened(path, named) as found:
         subject = subject_of(found, variant, predictor.channel_block)
         if subject.manifest is None:
             raise ArtefactError(f"{path}: neither a model.pt nor a bundle", "tune takes these two.")
@@ -69,7 +72,9 @@ def predicted(path: Path, device: str, variant: str = ONNX_FP32, unit: str = LAT
     return Priced(profile.name, unit, PREDICTED, None, milliseconds, manifest)
 
 
-def measured(profile: Profile, where: Path, manifest: Manifest, unit: str = LATENCY) -> Priced:
+def measured(
+    profile: Profile, where: Path, manifest: Manifest, unit: str = LATENCY, named: Sequence[str] = ()
+) -> Priced:
     """What was measured of a bundle with these components.
 
     Raises:

@@ -8,18 +8,17 @@ and its operating points must give a plan. Prints one JSON document, and exits w
 """
 
 import argparse
-import copy
 import json
 import random
 import sys
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from damage import damaged
 from tiny import write_tiny_bundle
 
 from eetool_measure.records import encode
@@ -29,16 +28,6 @@ from eetool_runtime.policy import plan
 
 _GOLDEN = Path(__file__).parents[1] / "golden/manifest-1.0.json"
 _MAX_FOUND = 20  # enough to see what is wrong
-_VALUES: tuple[Any, ...] = (
-    *(None, True, False, 0, -0.0, 1, -1, 2, 0.5, 2.0, 1e-7, 1e6, 1e300, -1e300, 5e-324, 1 << 31, 1 << 62, -(1 << 62)),
-    *("", "a", "1.0", "1.1", "2.0", "01.0", "batch", "float32", "int64", "segment", "exit", "joined", "fp32", "int8"),
-    *("../x", "/x", "a/../b", "a\\b", "a\x00b", "\x1b[2J", "\ud800", "\u202e", "é", "x" * 300, "onnx/fp32", "0" * 64),
-    *([], {}, [[]], [None], {"": 0}, {"\ud800": 0}, [0.0] * 9, ["batch"]),
-)
-_TOKENS = (
-    *(b"{", b"}", b"[", b"]", b'"', b",", b":", b"\\", b"\\u0000", b"\\ud800", b"\x00", b"\xff", b"\xef\xbb\xbf"),
-    *(b"NaN", b"-Infinity", b"1e999", b"-1", b"9" * 30, b"0x1", b"null", b"true", b"[" * 5000, b'{"a":' * 5000),
-)
 
 
 def seeds() -> list[bytes]:
@@ -53,76 +42,6 @@ def seeds() -> list[bytes]:
         made = [write_tiny_bundle(Path(folder), **form) for form in forms]
         texts = [(path / "manifest.json").read_bytes() for path in made]
     return [*texts, _GOLDEN.read_bytes()]
-
-
-def damaged(pick: random.Random, texts: list[bytes]) -> bytes:
-    """One of `texts` with one to four damages, of its values or of its bytes, sometimes of both."""
-    text = pick.choice(texts)
-    kind = pick.random()
-    if kind < 0.7:
-        document = json.loads(text)
-        for _ in range(pick.choice((1, 1, 1, 2, 3, 4))):
-            _damage_value(pick, document)
-        text = json.dumps(document, ensure_ascii=pick.random() < 0.5).encode("utf-8", "surrogatepass")
-    if kind > 0.6:
-        for _ in range(pick.choice((1, 1, 1, 2, 3, 4))):
-            text = _damage_bytes(pick, text, texts)
-    return text
-
-
-def _damage_value(pick: random.Random, document: Any) -> None:
-    """Walk down to a random place and change what stands there."""
-    while True:
-        keys = list(document) if isinstance(document, dict) else list(range(len(document)))
-        if not keys:
-            return
-        key = pick.choice(keys)
-        if not isinstance(document[key], (dict, list)) or pick.random() < 0.15:
-            break
-        document = document[key]
-    action = pick.random()
-    if action < 0.4:
-        document[key] = copy.deepcopy(pick.choice(_VALUES))  # a later damage may change it
-    elif action < 0.6:
-        document[key] = _nearby(pick, document[key])
-    elif action < 0.75:
-        document[key], document[keys[0]] = document[keys[0]], document[key]
-    elif action < 0.9:
-        del document[key]
-    elif isinstance(document, dict):
-        document[str(pick.choice(_VALUES))] = document[key]
-    else:
-        document.append(document[key])
-
-
-def _nearby(pick: random.Random, value: Any) -> Any:
-    """A value of the same type that may still be sound, so that the damage reaches the later rules."""
-    if isinstance(value, bool):
-        return not value
-    if isinstance(value, int):
-        return value + pick.choice((-1, 1, 1000))
-    if isinstance(value, float):
-        return value * pick.choice((-1.0, 0.5, 2.0)) + pick.choice((0.0, 1e-9, 1.0))
-    if isinstance(value, str):
-        place = pick.randint(0, len(value))
-        return value[:place] + pick.choice(("", "0", "x", "/", "é")) + value[place + pick.randint(0, 1) :]
-    return value
-
-
-def _damage_bytes(pick: random.Random, text: bytes, texts: list[bytes]) -> bytes:
-    start = pick.randint(0, len(text))
-    stop = min(len(text), start + pick.randint(0, 40))
-    new: Callable[[], bytes] = pick.choice(
-        (
-            lambda: b"",
-            lambda: pick.choice(_TOKENS),
-            lambda: pick.randbytes(pick.randint(1, 8)),
-            lambda: text[start:stop] * 2,
-            lambda: pick.choice(texts)[start : start + pick.randint(0, 200)],
-        )
-    )
-    changed = text[:start] + new() + text[stop:]
-    return changed[: pick.randint(0, len(changed))] if pick.random() < 0.05 else changed
 
 
 def judge(data: bytes) -> str:

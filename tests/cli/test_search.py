@@ -110,9 +110,16 @@ def test_a_backbone_of_the_user_s_own(cli: Callable[..., Any], tmp_path: Path) -
     assert said.document == read(path)
     assert said.document["device"] is None
     assert said.document["objective"] == "macs"
-    assert cli("train", "--from", path, "--data", "digits", "--epochs", 0, "-o", model).code == 0
     config = next(c["config"] for c in said.document["front"] if c["id"] == said.document["knee"])
     assert set(config) == {"depth", "width"}
+    train = ("train", "--from", path, "--data", "digits", "--epochs", 0, "-o", model)
+    written = f"small_spaces:Plain(width={config['width']}, depth={config['depth']})"
+    for named in ((), ("--model", "small_spaces:Plain")):
+        refused = cli(*train, *named)
+        assert (refused.code, "--model 'small_spaces:Plain(" in refused.stderr) == (2, True), refused
+    assert cli(*train, "--model", written).code == 0
+    assert cli("inspect", model).code == 2
+    assert cli("inspect", model, "--model", written).code == 0
 
 
 @pytest.mark.parametrize(

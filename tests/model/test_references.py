@@ -68,7 +68,7 @@ def test_a_factory_of_the_user_becomes_a_checkpoint_and_comes_back(tmp_path: Pat
     made = attach("user_networks:image", (1, 3, 12, 12), None, ExitPlan(1), seed=0)
     assert (made.record.spec.backbone, len(made.record.spec.labels)) == ("user_networks:image", 6)
     save_checkpoint(tmp_path / "model.pt", made)
-    outputs = load_checkpoint(tmp_path / "model.pt").build()(made.samples["input"])
+    outputs = load_checkpoint(tmp_path / "model.pt", ["user_networks:image"]).build()(made.samples["input"])
     assert [x.shape for x in outputs] == [(32, 6), (32, 6)]
 
 

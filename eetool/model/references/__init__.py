@@ -24,12 +24,18 @@ _TEXT_SHAPE, _TEXT_IDS = (1, 64), 8192
 
 
 def resolve(
-    model: str, shape: Shape | None = None, classes: int | None = None, vocabulary: int | None = None
+    model: str,
+    shape: Shape | None = None,
+    classes: int | None = None,
+    vocabulary: int | None = None,
+    config: dict[str, Any] | None = None,
 ) -> Reference:
     """What `model` stands for. What is not given is what the reference itself says, or the usual.
 
     Args:
         vocabulary: of a built-in text model, how many token ids there are.
+        config: what a search says of a name: of `hf:TYPE` what differs from its defaults, and no file is read; of a
+            built-in text model its vocabulary.
 
     Raises:
         UsageError: there is no such model, or it does not take inputs of this shape.
@@ -38,14 +44,15 @@ def resolve(
     """
     scheme, colon, name = model.partition(":")
     if is_text(model):
-        ids, (_, *sizes) = vocabulary or _TEXT_IDS, shape or _TEXT_SHAPE
+        ids = vocabulary or (config or {}).get(VOCABULARY) or _TEXT_IDS
+        _, *sizes = shape or _TEXT_SHAPE
         reads = (Input("input_ids", "int64", (BATCH, *sizes)),)
         return Reference(model, reads, classes or 2, {VOCABULARY: ids}, {reads[0].name: ids})
     if not colon:
         inputs = float_input("input", shape or _BUILT_IN_SHAPE)
         return Reference(model, inputs, classes or _BUILT_IN_CLASSES)
     if scheme == "hf":
-        return hf.resolve(name, shape, classes)
+        return hf.resolve(name, shape, classes, config)
     if scheme == "timm":
         return libraries.resolve_timm(name, shape, classes)
     if scheme == "torchvision":

@@ -1,16 +1,16 @@
 """`package.module:factory`: a network of the user's own.
 
-The factory is called without arguments (or with those that a search found, by name) and returns a module, or a module
-and `{input name: example tensor}`. An example names the input and fixes its dtype and its shape but for the batch;
-integers are drawn below its maximum + 1.
-This runs code that is installed here or lies in the current directory; a checkpoint carries its name and never code.
+The factory is called without arguments, or with those that the user writes: `package.module:factory(width=8)`. It
+returns a module, or a module and `{input name: example tensor}`. An example names the input and fixes its dtype and its
+shape but for the batch; integers are drawn below its maximum + 1.
+This runs code that is installed here or lies in the current directory. A checkpoint carries its name and never code,
+and the name is followed only where the user repeats it: see `eetool.model.references.vet`.
 """
 
 import importlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -18,14 +18,16 @@ from torch import Tensor, nn
 
 from eetool.errors import ArtefactError, UsageError
 from eetool.model.references.record import Reference, Shape, float_input
+from eetool.model.references.written import parse_factory
 from eetool_runtime.manifest import BATCH, DTYPES, Input
 
-_HINT = "A factory takes no arguments and returns a torch.nn.Module, or (module, {input name: example tensor})."
+_HINT = "A factory returns a torch.nn.Module, or (module, {input name: example tensor})."
 
 
 def resolve(reference: str, shape: Shape | None, classes: int | None) -> Reference:
-    """Inputs and, where `classes` is not given, the number of classes are those of what the factory makes."""
-    module, examples = _make(reference)
+    """Call what the user wrote. Inputs, and `classes` where it is not given, are those of what it makes."""
+    written, (reference, arguments) = reference, parse_factory(reference)
+    module, examples = _make(reference, arguments)
     limits: dict[str, int] = {}
     if examples:
         inputs = tuple(_input(name, example, reference) for name, example in examples.items())
@@ -38,15 +40,16 @@ def resolve(reference: str, shape: Shape | None, classes: int | None) -> Referen
         raise UsageError(f"{reference} does not say what its input is", "Give it as --input, such as 1x3x32x32.")
     else:
         inputs = float_input("input", shape)
-    return Reference(reference, inputs, classes or _classes(module, inputs, examples, reference), None, limits)
+    classes = classes or _classes(module, inputs, examples, written)
+    return Reference(reference, inputs, classes, arguments or None, limits)
 
 
 def build(reference: str, arguments: Mapping[str, Any]) -> nn.Module:
-    """What the factory makes of `arguments`."""
+    """Return what the factory makes of `arguments`, which the user has written or repeated."""
     return _make(reference, arguments)[0]
 
 
-def _make(reference: str, arguments: Mapping[str, Any] = MappingProxyType({})) -> tuple[nn.Module, dict[str, Tensor]]:
+def _make(reference: str, arguments: Mapping[str, Any]) -> tuple[nn.Module, dict[str, Tensor]]:
     made = _call(reference, arguments)
     module, examples = made if isinstance(made, tuple) and len(made) == 2 else (made, {})
     if not isinstance(module, nn.Module):

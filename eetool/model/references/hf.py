@@ -5,12 +5,14 @@ a file leaves out is the default of its `model_type`. The checkpoint holds what 
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from eetool.errors import ArtefactError, MissingError, UsageError
+from eetool.errors import ArtefactError, EarlyExitError, MissingError, UsageError
+from eetool.model.references import closed
 from eetool.model.references.record import Reference, Shape, float_input, library
 from eetool.records import read_text
 from eetool_runtime.manifest import BATCH, Input
@@ -27,22 +29,38 @@ _MAPPINGS = {
     "text": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
     "audio": "MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES",
 }
-_NOT_KEPT = ("id2label", "label2id", "_name_or_path", "name_or_path", "architectures", "dtype", "torch_dtype")
+_NOT_KEPT = (
+    *("id2label", "label2id", "_name_or_path", "name_or_path", "architectures", "dtype", "torch_dtype"),
+    "task_specific_params",
+)
+_VERSION = "transformers_version"
 _TEXT_LENGTH = 128  # tokens
 _IMAGE_SIDE = 224  # pixels
 _AUDIO_LENGTH = 16000  # samples: a second at 16 kHz
 
 
-def resolve(name: str, shape: Shape | None, classes: int | None) -> Reference:
-    """Read the configuration, fit it to the shape and the classes, and name the inputs."""
-    kind, overrides = _read(name)
+def resolve(name: str, shape: Shape | None, classes: int | None, config: dict[str, Any] | None = None) -> Reference:
+    """Read the configuration where none is given, fit it to the shape and the classes, and name the inputs."""
+    kind, overrides = _read(name) if config is None else (name, config)
     task = _task(kind)
-    config = _config(kind, overrides, classes)
+    made = _config(kind, overrides, classes)
     if task == "image":
-        shape = shape or _image_shape(config)
-        config = _config(kind, {**overrides, **_image_size(config, shape)}, classes)
-    inputs, limits = _inputs(task, config, shape)
-    return Reference(f"hf:{kind}", inputs, classes or config.num_labels, _plain(config), limits)
+        shape = shape or _image_shape(made)
+        made = _config(kind, {**overrides, **_image_size(made, shape)}, classes)
+    inputs, limits = _inputs(task, made, shape)
+    plain = _plain(made)
+    vet(kind, plain, lambda reason: UsageError(reason, "A model.pt keeps numbers and words of a configuration only."))
+    return Reference(f"hf:{kind}", inputs, classes or made.num_labels, plain, limits)
+
+
+def vet(kind: str, config: dict[str, Any], refuse: Callable[[str], Exception]) -> None:
+    """Check a configuration that stands in a file: fields that the type has, each with a plain value of its kind.
+
+    Words are names, never paths or addresses: nothing is read from a disk or a network for them.
+    """
+    _task(kind)
+    config = {key: value for key, value in config.items() if key != _VERSION}
+    closed.check(config, _as_json(_transformers().AutoConfig.for_model(kind)), f"hf:{kind}", refuse)
 
 
 def build(kind: str, inputs: tuple[Input, ...], classes: int, config: dict[str, Any]) -> nn.Module:
@@ -57,6 +75,8 @@ def build(kind: str, inputs: tuple[Input, ...], classes: int, config: dict[str, 
         raise MissingError(
             f"hf:{kind} needs a package that is missing or broken: {reason}", "Install it again."
         ) from error
+    except EarlyExitError:
+        raise
     except Exception as error:  # a configuration can be wrong in as many ways as there are models
         raise UsageError(f"hf:{kind} cannot be built from its configuration: {_first_line(error)}") from error
     names = tuple(i.name for i in inputs)
@@ -103,7 +123,7 @@ def _task(kind: str) -> str:
 
 def _config(kind: str, overrides: dict[str, Any], classes: int | None) -> Any:
     labels = {} if classes is None else {"num_labels": classes}
-    dropped = (*_NOT_KEPT, "transformers_version") if classes is not None else ("_name_or_path", "transformers_version")
+    dropped = (*_NOT_KEPT, _VERSION) if classes is not None else ("_name_or_path", _VERSION)
     kept = {key: value for key, value in overrides.items() if key not in dropped}
     try:
         return _transformers().AutoConfig.for_model(kind, **{**kept, **labels})
@@ -114,8 +134,8 @@ def _config(kind: str, overrides: dict[str, Any], classes: int | None) -> Any:
 def _plain(config: Any) -> dict[str, Any]:
     """What differs from the defaults of the model type, as JSON knows it; labels live in the checkpoint's record."""
     defaults = _as_json(_transformers().AutoConfig.for_model(config.model_type))
-    differs = {key: value for key, value in _as_json(config).items() if key not in defaults or defaults[key] != value}
-    version = {"transformers_version": str(_transformers().__version__)}  # whose defaults they are
+    differs = {key: value for key, value in _as_json(config).items() if key in defaults and defaults[key] != value}
+    version = {_VERSION: str(_transformers().__version__)}  # whose defaults they are
     return {**{key: value for key, value in differs.items() if key not in _NOT_KEPT}, **version}
 
 

@@ -34,6 +34,11 @@ def build_timm(name: str, shape: Shape, classes: int) -> nn.Module:
     return model
 
 
+def vet(scheme: str, name: str) -> None:
+    """Raise UsageError where the library has no model of that name, such as one that would be downloaded."""
+    resolve_timm(name, None, None) if scheme == "timm" else resolve_torchvision(name, None, None)
+
+
 def resolve_torchvision(name: str, shape: Shape | None, classes: int | None) -> Reference:
     """A classification model of torchvision."""
     models = _package("torchvision").models

@@ -1,0 +1,99 @@
+"""What the types of a checkpoint cannot say: rules between its record and its tensors."""
+
+import math
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from eetool.model.branches import BranchSpec
+from eetool.model.scores import LEARNED, SCORES
+from eetool_runtime.manifest import BATCH, DTYPES, NEVER, Input
+from eetool_runtime.records import Refuse
+
+if TYPE_CHECKING:
+    from eetool.model.checkpoint import Checkpoint, ModelSpec, Policy
+
+FULL = "full"
+_MAX_ELEMENTS = 1 << 26  # of one input at batch 1
+_MAX_DIMENSIONS = 8
+_MAX_SCALE = 1e6  # of temperatures, as in a bundle
+
+
+def check(checkpoint: "Checkpoint", refuse: Refuse) -> None:
+    """Raise what `refuse` makes of the first rule that does not hold."""
+    spec, policy = checkpoint.record.spec, checkpoint.record.policy
+    _check_tensors(checkpoint.state, refuse)
+    _check_tensors(checkpoint.samples, refuse)
+    _check_inputs(spec, checkpoint.samples, refuse)
+    if len(spec.branches) != len(spec.taps) or (policy and len(policy.temperatures) != len(spec.taps) + 1):
+        raise refuse("it has more or fewer branches or temperatures than exits")
+    if len(set(spec.taps)) != len(spec.taps):
+        raise refuse("two exits are at one tap")
+    if not spec.labels:
+        raise refuse("it has no labels")
+    for branch in spec.branches:
+        BranchSpec.parse(branch)
+    if policy:
+        _check_policy(policy, spec, refuse)
+
+
+def _check_tensors(tensors: dict[str, Tensor], refuse: Refuse) -> None:
+    """Refuse tensors that are larger than what holds them, or that hold no plain numbers."""
+    for tensor in tensors.values():
+        if tensor.is_sparse or tensor.is_quantized or tensor.is_nested or tensor.device.type != "cpu":
+            raise refuse("a tensor is not plain")
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise refuse("a tensor is larger than what the file holds of it")
+
+
+def _check_inputs(spec: "ModelSpec", samples: dict[str, Tensor], refuse: Refuse) -> None:
+    names = [i.name for i in spec.inputs]
+    if not names or len(set(names)) != len(names) or set(names) != set(samples):
+        raise refuse("its inputs and its samples differ")
+    for item in spec.inputs:
+        if item.dtype not in DTYPES:
+            raise refuse("an input has an unknown dtype")
+        if not _is_shape(item):
+            raise refuse("an input has no shape such as (batch, 3, 32, 32), or a very large one")
+        found = samples[item.name]
+        if str(found.dtype) != f"torch.{item.dtype}" or tuple(found.shape[1:]) != item.shape[1:] or not len(found):
+            raise refuse("its inputs and its samples differ")
+        if item.preprocess is not None and not _fits(item):
+            raise refuse("an input needs one mean and one deviation for each channel")
+
+
+def _is_shape(item: Input) -> bool:
+    first, *sizes = item.shape or (None,)
+    whole = [size for size in sizes if isinstance(size, int) and size > 0]
+    fits = 0 < len(whole) == len(sizes) < _MAX_DIMENSIONS
+    return first == BATCH and fits and math.prod(whole) <= _MAX_ELEMENTS
+
+
+def _fits(item: Input) -> bool:
+    rule = item.preprocess
+    assert rule is not None
+    channels = item.shape[1] if len(item.shape) == 4 and item.dtype == "float32" else None
+    return len(rule.mean) == len(rule.std) == channels and all(_divides(value) for value in rule.std)
+
+
+def _check_policy(policy: "Policy", spec: "ModelSpec", refuse: Refuse) -> None:
+    """Refuse what no bundle may hold, before anything is traced."""
+    if {len(policy.slopes), len(policy.offsets)} not in ({0}, {len(policy.temperatures)}):
+        raise refuse("it has more or fewer slopes or offsets than exits")
+    if policy.score not in SCORES or (policy.score == LEARNED and not spec.learned_confidence):
+        raise refuse(f"its gates go by a score that it does not have: {policy.score!r}")
+    if not all(_divides(value) for value in (*policy.temperatures, *policy.slopes)):
+        raise refuse("a temperature or a slope does not lie in [1e-6, 1e6]")
+    if not all(abs(value) <= _MAX_SCALE for value in policy.offsets):
+        raise refuse("an offset does not lie in [-1e6, 1e6]")
+    if FULL not in policy.operating_points:
+        raise refuse("its policy has no operating point `full`")
+    for point in policy.operating_points.values():
+        if len(point.thresholds) != len(spec.taps):
+            raise refuse("an operating point has more or fewer thresholds than early exits")
+        if not all(t is None or 0 <= t <= NEVER for t in point.thresholds):
+            raise refuse(f"a threshold does not lie in [0, {NEVER:g}]")
+
+
+def _divides(value: float) -> bool:
+    return 1 / _MAX_SCALE <= value <= _MAX_SCALE

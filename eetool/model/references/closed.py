@@ -1,0 +1,46 @@
+"""A closed schema from defaults: a value fits where a default of the same name has its kind."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+MAX_NUMBER = 1 << 20
+MAX_ITEMS = 1024
+_MAX_DEPTH = 3
+_WORD = re.compile(r"[A-Za-z0-9_.-]{0,64}")  # neither a path nor an address
+_NEVER = ("auto_map", "attn_implementation", "experts_implementation", "quantization_config", "model_args")
+
+Refuse = Callable[[str], Exception]
+
+
+def check(values: dict[str, Any], defaults: dict[str, Any], where: str, refuse: Refuse) -> None:
+    """Raise what `refuse` makes where a field has no default, or a value is not plain or not of its default's kind."""
+    for key, value in values.items():
+        if key in defaults and defaults[key] == value:
+            continue
+        if key not in defaults or key.startswith("_") or key in _NEVER:
+            raise refuse(f"{where} has no field {key!r}" if key.isprintable() else f"{where} has no such field")
+        default, place = defaults[key], f"{where}: {key}"
+        if isinstance(value, dict) and isinstance(default, dict):
+            check(value, default, place, refuse)
+        elif not _is_plain(value) or not _is_alike(value, default):
+            raise refuse(f"{place} is not what a file may set it to")
+
+
+def _is_plain(value: Any, depth: int = 0) -> bool:
+    if isinstance(value, list):
+        return depth < _MAX_DEPTH and len(value) <= MAX_ITEMS and all(_is_plain(item, depth + 1) for item in value)
+    if isinstance(value, str):
+        return _WORD.fullmatch(value) is not None
+    return value is None or (isinstance(value, (bool, int, float)) and abs(value) <= MAX_NUMBER)
+
+
+def _is_alike(value: Any, default: Any) -> bool:
+    """Return whether both are words, switches, or numbers and lists of them; nothing is known of null."""
+    return value is None or default is None or _kind(value) == _kind(default)
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, (bool, str, dict)):
+        return type(value).__name__
+    return "numbers"  # one for all, or a list with one for each

@@ -1,0 +1,46 @@
+"""`package.module:factory`, and `package.module:factory(width=8)`: how a factory is written on the command line."""
+
+import ast
+import re
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from eetool.errors import UsageError
+
+_LIBRARIES = ("hf", "timm", "torchvision")
+_DOTTED = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
+_FACTORY = re.compile(rf"({_DOTTED}:{_DOTTED})(?:\((.*)\))?", re.ASCII | re.DOTALL)
+_HINT = "Write package.module:factory, or with arguments package.module:factory(width=8)."
+
+
+def is_factory(model: str) -> bool:
+    """Return whether `model` stands for code of the user: neither a built-in name nor one of a library."""
+    scheme, colon, _ = model.partition(":")
+    return bool(colon) and scheme not in _LIBRARIES
+
+
+def parse_factory(model: str) -> tuple[str, dict[str, Any]]:
+    """Return `package.module:factory` and its arguments; raises UsageError where `model` is written otherwise."""
+    match = _FACTORY.fullmatch(model)
+    if match is None:
+        raise UsageError(f"{model!r} names no factory", _HINT)
+    try:
+        call = ast.parse(f"f({match[2] or ''})", mode="eval").body
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
+            raise ValueError("arguments have names")
+        return match[1], {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        raise UsageError(f"{model!r}: its arguments are no plain values by name", _HINT) from None
+
+
+def write_factory(name: str, arguments: Mapping[str, Any] | None) -> str:
+    """Return what `parse_factory` reads."""
+    if not arguments:
+        return name
+    return f"{name}({', '.join(f'{key}={value!r}' for key, value in arguments.items())})"
+
+
+def quoted(model: str) -> str:
+    """Return `model` as a shell takes it; anything that a terminal would obey is escaped."""
+    return shlex.quote(model if model.isprintable() else ascii(model))
