@@ -3,6 +3,7 @@
 import math
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from eetool.model.branches import BranchSpec
@@ -40,7 +41,8 @@ def check(checkpoint: "Checkpoint", refuse: Refuse) -> None:
 def _check_tensors(tensors: dict[str, Tensor], refuse: Refuse) -> None:
     """Refuse tensors that are larger than what holds them, or that hold no plain numbers."""
     for tensor in tensors.values():
-        if tensor.is_sparse or tensor.is_quantized or tensor.is_nested or tensor.device.type != "cpu":
+        odd = tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested or tensor.is_complex()
+        if odd or tensor.device.type != "cpu":
             raise refuse("a tensor is not plain")
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise refuse("a tensor is larger than what the file holds of it")

@@ -128,6 +128,8 @@ def fit(
         raise UsageError(f"{source.name} has no pixels to erase", "Leave --erase out.")
     torch.manual_seed(settings.seed)
     net = build_net(spec)
+    if not any(parameter.numel() for parameter in net.parameters()):
+        raise UsageError(f"{reference.backbone} has no weights, so nothing can be trained", "Give another MODEL.")
     if weights is not None:
         taken = load_weights(net, weights, len(source.classes))
         if taken:
@@ -141,7 +143,7 @@ def fit(
 def _depths(net: EarlyExitNet, spec: ModelSpec) -> list[Depth]:
     """Of every exit, as shares of the backbone's MACs."""
     example = example_inputs(spec.inputs)
-    whole = count_macs(net.backbone.eval(), example)
+    whole = count_macs(net.backbone.eval(), example) or 1  # a network without MACs has no exits either
     taps = measure_taps(net.backbone, example, spec.taps)
     heads = [count_macs(head, (torch.zeros(tap.shape),)) for tap, head in zip(taps, net.exits.eval(), strict=True)]
     spent = [tap.macs + sum(heads[: i + 1]) for i, tap in enumerate(taps)]

@@ -209,6 +209,8 @@ def _best_few(problem: Problem, choices: list[Thresholds], pick: Pick, count: in
 def _along_prices(problem: Problem) -> Iterator[Thresholds]:
     """The best choices found where an error has a price, for prices over a wide range."""
     scale = float(problem.costs.leaving((0.0,) * problem.early).max()) * problem.n  # of one error per example
+    if not scale:
+        return  # where nothing costs anything there is no price to pay
     choice: Thresholds = (None,) * problem.early
     for price in np.geomspace(1e3 * scale, 1e-4 * scale / problem.n, _PRICES) / problem.n:
 

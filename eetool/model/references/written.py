@@ -29,7 +29,10 @@ def parse_factory(model: str) -> tuple[str, dict[str, Any]]:
         call = ast.parse(f"f({match[2] or ''})", mode="eval").body
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
             raise ValueError("arguments have names")
-        return match[1], {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+        arguments = {word.arg: ast.literal_eval(word.value) for word in call.keywords if word.arg}
+        if len(arguments) < len(call.keywords):
+            raise ValueError("every argument has a name of its own")
+        return match[1], arguments
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         raise UsageError(f"{model!r}: its arguments are no plain values by name", _HINT) from None
 
