@@ -3,7 +3,8 @@
     python tests/attacks/audited.py < commands.json
 
 `commands.json` is a list of lists of arguments. Each gives an object with `code`, `stderr`, and `seen`: the audit
-events of processes, of connections, of modules and code from the working folder, and of files opened outside allowed places.
+events of processes, of connections, of modules and code from the working folder, and of files that were opened
+outside allowed places.
 """
 
 import contextlib
