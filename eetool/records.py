@@ -1,9 +1,12 @@
 """Records on disk: canonical JSON, atomic writes, hashes. Nothing is overwritten unless the caller says so."""
 
+import errno
 import hashlib
+import io
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +23,7 @@ __all__ = [
     "check_output",
     "decode",
     "encode",
+    "open_regular",
     "read_record",
     "read_text",
     "sha256_file",
@@ -59,16 +63,28 @@ def read_record(cls: type[T], path: Path, schema: str) -> T:
 def read_text(path: Path) -> str:
     """Text of a file; raises ArtefactError where it is missing, unreadable or not UTF-8."""
     try:
-        return path.read_text(encoding="utf-8")
+        with open_regular(path) as opened, io.TextIOWrapper(opened, encoding="utf-8") as file:
+            return file.read()
     except UnicodeDecodeError:
         raise ArtefactError(f"{path}: not a text file") from None
     except OSError as error:
         raise ArtefactError(f"{path}: cannot be read: {error.strerror}") from None
 
 
+def open_regular(path: Path) -> io.BufferedReader:
+    """Open a file for reading, as `path.open("rb")` does; a pipe, a socket or a device raises OSError.
+
+    Opening one of these may wait for ever, and reading it may never end.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # of a folder, open() says itself what it is
+        raise OSError(errno.EINVAL, "not a regular file (a pipe, a socket or a device)", str(path))
+    return path.open("rb")
+
+
 def sha256_file(path: Path) -> str:
     """Hexadecimal SHA-256 of a file."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

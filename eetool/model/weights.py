@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from eetool.errors import ArtefactError
 from eetool.model.early_exit import EarlyExitNet
+from eetool.records import open_regular
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _OURS = (("state", "record"), ("net", "run"))  # where the tensors of a model.pt are, and of a model.pt.resume
@@ -104,7 +105,7 @@ def _tensors(stored: Any, path: Path) -> dict[str, Tensor]:
 
 def _read(path: Path) -> Any:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(9)
         if head[8:] == b"{":  # safetensors: the length of the header, and then the header, which is JSON
             from safetensors.torch import load_file

@@ -7,6 +7,7 @@ from typing import Any
 
 from eetool.errors import ArtefactError
 from eetool.profile.nested import ways_through
+from eetool.records import open_regular
 
 Shape = tuple[int, ...]
 _DEFAULT_DOMAINS = ("", "ai.onnx")
@@ -73,10 +74,13 @@ def load(path: Path) -> Any:
     import onnx
 
     try:
-        model = onnx.load(str(path), load_external_data=False)
+        with open_regular(path) as file:
+            model = onnx.load(file, load_external_data=False)
     except FileNotFoundError:
         raise ArtefactError(f"{path}: does not exist") from None
-    except Exception as error:  # protobuf's own types, and whatever the operating system says
+    except OSError as error:
+        raise ArtefactError(f"{path}: cannot be read: {error.strerror}") from None
+    except Exception as error:  # protobuf's own types
         raise ArtefactError(f"{path}: cannot be read as an ONNX file: {_first_line(error)}") from None
     if not model.graph.node:
         raise ArtefactError(f"{path}: holds no operators", "profile predicts ONNX files, bundles and checkpoints.")

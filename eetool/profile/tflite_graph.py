@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from eetool.errors import ArtefactError, MissingError
+from eetool.records import open_regular
 
 _INT8_TYPES = ("INT8", "UINT8")
 _SHORT = 32  # bytes of a row of axes or strides
@@ -82,7 +83,8 @@ def read_tflite(path: Path) -> TfliteGraph:
         MissingError: LiteRT is not installed.
     """
     try:
-        data = path.read_bytes()
+        with open_regular(path) as file:
+            data = file.read()
     except OSError as error:
         raise ArtefactError(f"{path}: cannot be read: {error.strerror}") from None
     return parse_tflite(data, str(path))
