@@ -25,6 +25,8 @@ BATCH = "batch"  # the symbol of the first dimension of every input, of all logi
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,256}")  # nothing that a terminal would obey
+NAME_RULE = "letters, digits, '.', '_', '-'"
+TEXT_RULE = "1 to 256 characters, no control characters"
 _VARIANT = re.compile(r"[a-z0-9]+/[a-z0-9]+(-[a-z0-9]+)*")
 _PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -269,6 +271,16 @@ def form(tensor: Union[Input, Tensor]) -> str:
     return f"{tensor.dtype} ({', '.join(str(size) for size in tensor.shape)})"
 
 
+def is_name(value: str) -> bool:
+    """Return whether a manifest may call a tensor, an input or an operating point so."""
+    return _NAME.fullmatch(value) is not None
+
+
+def is_text(value: str) -> bool:
+    """Return whether a manifest may hold this label, word, tap or name of data."""
+    return _TEXT.fullmatch(value) is not None
+
+
 def parse_manifest(data: bytes) -> Manifest:
     """Bytes of `manifest.json` to a checked `Manifest`.
 
@@ -319,7 +331,7 @@ def _check_names(m: Manifest) -> None:
     names += [c.name for c in m.components] + [i.name for i in m.inputs] + [name for e in m.exits for name in e.scalars]
     names += [key for v in m.variants.values() for key in (*v.operating_points, *v.references)]
     for name in names:
-        _require(_NAME.fullmatch(name) is not None, f"{name!r} is not a name (letters, digits, '.', '_', '-')")
+        _require(is_name(name), f"{name!r} is not a name ({NAME_RULE})")
     for variant in m.variants:
         _require(_VARIANT.fullmatch(variant) is not None, f"variants: {variant!r} is not FORMAT/PRECISION")
 
@@ -332,7 +344,7 @@ def _check_texts(m: Manifest) -> None:
     if m.data is not None:
         texts += [m.data.source, *m.data.splits]
     for text in texts:
-        _require(_TEXT.fullmatch(text) is not None, f"{text!r}: 1 to 256 characters are needed, no control characters")
+        _require(is_text(text), f"{text!r} is not a text ({TEXT_RULE})")
 
 
 def _check_shapes(m: Manifest) -> None:
