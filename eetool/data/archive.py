@@ -1,11 +1,17 @@
 """`npz:FILE`: images or features of the user's own, as arrays of numpy."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from eetool.data.arrays import read_npz
+from eetool.data.labels import numbered_classes, whole_labels
+from eetool.data.names import shown
+from eetool.data.reasons import reason
 from eetool.data.sources import Source
 from eetool.errors import ArtefactError
+from eetool.records import open_regular
 
 _HINT = (
     "An archive of numpy.savez is needed: images uint8 (N, C, H, W), or features of floats (N, D), (N, T, D) or "
@@ -13,6 +19,25 @@ _HINT = (
     "(names)."
 )
 _IMAGES, _FEATURES = "images", "features"
+_CLASSES = "classes"
+_WANTED = {f"{prefix}{name}" for prefix in ("", "test_") for name in (_IMAGES, _FEATURES, "labels")} | {_CLASSES}
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class _Archive:
+    """An archive: the names of all that is in it, and the arrays that mean something."""
+
+    place: Path
+    names: list[str]
+    arrays: dict[str, np.ndarray]
+
+    def array(self, name: str) -> np.ndarray:
+        if name not in self.arrays:
+            found = ", ".join(shown(known) for known in sorted(self.names)[:_SHOWN])
+            more = f" and {len(self.names) - _SHOWN} more" if len(self.names) > _SHOWN else ""
+            raise ArtefactError(f"{self.place}: the array {name!r} is missing; found {found}{more}", _HINT)
+        return self.arrays[name]
 
 
 def read_archive(place: Path) -> Source:
@@ -20,45 +45,55 @@ def read_archive(place: Path) -> Source:
 
     Images are never mirrored: whether that keeps a label, only their owner knows.
     """
-    arrays = _arrays(place)
-    kind = _FEATURES if _FEATURES in arrays else _IMAGES
-    examples, labels = _pair(place, arrays, kind, "")
-    test = 0
-    if f"test_{kind}" in arrays:
-        more, test_labels = _pair(place, arrays, kind, "test_")
+    archive = _read(place)
+    kind = _FEATURES if _FEATURES in archive.arrays else _IMAGES
+    examples, labels = _pair(archive, kind, "")
+    test, learned = 0, labels
+    if f"test_{kind}" in archive.arrays:
+        more, test_labels = _pair(archive, kind, "test_")
         if more.shape[1:] != examples.shape[1:]:
             raise ArtefactError(f"{place}: test_{kind} are {more.shape[1:]}, {kind} {examples.shape[1:]}", _HINT)
         test = len(more)
         examples, labels = np.concatenate([examples, more]), np.concatenate([labels, test_labels])
-    classes = arrays.get("classes")
-    names = tuple(map(str, classes if classes is not None else range(int(labels.max(initial=0)) + 1)))
+    names = _names(archive) if _CLASSES in archive.arrays else numbered_classes(f"{place}: labels", learned)
     return Source(f"npz:{place.name}", examples, labels, names, mirror=False, official_test=test)
 
 
-def _arrays(place: Path) -> dict[str, np.ndarray]:
+def _read(place: Path) -> _Archive:
     try:
-        with place.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+        with open_regular(place) as file:
+            return _Archive(place, *read_npz(file, _WANTED))
     except OSError as error:
-        raise ArtefactError(f"{place}: cannot be read: {error.strerror or error}", _HINT) from None
+        raise ArtefactError(f"{place}: cannot be read: {reason(error)}", _HINT) from None
     except Exception as error:  # numpy and zipfile raise whatever a damaged file brings to light
-        raise ArtefactError(f"{place}: not a readable .npz file: {error}", _HINT) from None
+        raise ArtefactError(f"{place}: not a readable .npz file: {reason(error)}", _HINT) from None
 
 
-def _pair(place: Path, arrays: dict[str, np.ndarray], kind: str, prefix: str) -> tuple[np.ndarray, np.ndarray]:
-    for name in (f"{prefix}{kind}", f"{prefix}labels"):
-        if name not in arrays:
-            raise ArtefactError(f"{place}: the array {name!r} is missing; found {', '.join(sorted(arrays))}", _HINT)
-    examples, labels = arrays[f"{prefix}{kind}"], arrays[f"{prefix}labels"]
+def _names(archive: _Archive) -> tuple[str, ...]:
+    """Names of the classes; whole numbers are names, too."""
+    names = archive.arrays[_CLASSES]
+    if names.ndim != 1 or names.dtype.kind not in "Uiu":
+        raise ArtefactError(f"{archive.place}: classes are {names.dtype} {names.shape}, not texts (classes,)", _HINT)
+    if len(names) > len(archive.array("labels")):
+        raise ArtefactError(
+            f"{archive.place}: {len(names)} classes and {len(archive.array('labels'))} labels",
+            "Every class needs an example: leave the others out of the classes.",
+        )
+    try:
+        return tuple(map(str, names))
+    except (ValueError, SystemError):  # numbers beyond the last character
+        raise ArtefactError(f"{archive.place}: a name in classes is no text of Unicode", _HINT) from None
+
+
+def _pair(archive: _Archive, kind: str, prefix: str) -> tuple[np.ndarray, np.ndarray]:
+    place, examples, labels = archive.place, archive.array(f"{prefix}{kind}"), archive.array(f"{prefix}labels")
     if kind == _IMAGES and (examples.dtype != np.uint8 or examples.ndim != 4):
         raise ArtefactError(
             f"{place}: {prefix}images are {examples.dtype} {examples.shape}, not uint8 (N, C, H, W)", _HINT
         )
     if kind == _FEATURES:
         examples = _features(place, f"{prefix}features", examples)
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise ArtefactError(f"{place}: {prefix}labels are {labels.dtype} {labels.shape}, not integers (N,)", _HINT)
-    return examples, labels.astype(np.int64)
+    return examples, whole_labels(f"{place}: {prefix}labels", labels)
 
 
 def _features(place: Path, name: str, array: np.ndarray) -> np.ndarray:

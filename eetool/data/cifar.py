@@ -10,11 +10,14 @@ from typing import NoReturn
 
 import numpy as np
 
-from eetool.data.pickled import read_pickled
+from eetool.data.pickled import read_bytes, read_pickled
 from eetool.data.sources import Source
 from eetool.errors import ArtefactError
+from eetool.records import open_regular
 
 _PIXELS = 3 * 32 * 32
+_MOST_LABEL = 255  # of the binary layout, whose labels are bytes
+_MOST_NAMES_BYTES = 1 << 20
 
 
 def read_cifar10(place: Path) -> Source:
@@ -51,12 +54,14 @@ def _missing(place: Path, usual: str) -> NoReturn:
 
 def _read_pickled(name: str, training: Sequence[Path], test: Path, names: Path, kind: str) -> Source:
     parts = [_batch(path, f"{kind}labels") for path in (*training, test)]
-    classes = read_pickled(names).get(f"{kind}label_names", ())
+    classes = read_pickled(names).get(f"{kind}label_names")
+    if not isinstance(classes, list) or not all(isinstance(name, (str, bytes)) for name in classes):
+        raise ArtefactError(f"{names}: the names of the classes are missing", "Unpack the archive again.")
     return Source(
         name=name,
         images=np.concatenate([images for images, _ in parts]),
         labels=np.concatenate([labels for _, labels in parts]),
-        classes=tuple(c.decode("latin-1") if isinstance(c, bytes) else str(c) for c in classes),
+        classes=tuple(c.decode("latin-1") if isinstance(c, bytes) else c for c in classes),
         mirror=True,
         official_test=len(parts[-1][1]),
     )
@@ -68,8 +73,10 @@ def _batch(path: Path, key: str) -> tuple[np.ndarray, np.ndarray]:
     data, labels = stored.get("data"), stored.get(key)
     if not isinstance(data, np.ndarray) or data.ndim != 2 or data.shape[1] != _PIXELS or not isinstance(labels, list):
         raise ArtefactError(f"{path}: 'data' (n, {_PIXELS}) or {key!r} is missing", "Unpack the archive again.")
-    if len(labels) != len(data) or not all(isinstance(label, int) for label in labels):
+    if len(labels) != len(data):
         raise ArtefactError(f"{path}: {len(labels)} labels for {len(data)} images", "Unpack the archive again.")
+    if not all(isinstance(label, int) and 0 <= label <= _MOST_LABEL for label in labels):
+        raise ArtefactError(f"{path}: its labels are no numbers from 0 to {_MOST_LABEL}", "Unpack the archive again.")
     return data.reshape(-1, 3, 32, 32), np.array(labels, np.int64)
 
 
@@ -90,10 +97,7 @@ def _read(name: str, training: Sequence[Path], test: Path, names: Path, label_by
 def _records(path: Path, label_bytes: int) -> np.ndarray:
     """uint8 (n, label bytes + 3072) of one file."""
     size = label_bytes + _PIXELS
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise ArtefactError(f"{path}: cannot be read: {error.strerror}") from None
+    data = np.frombuffer(read_bytes(path), np.uint8)
     if len(data) == 0 or len(data) % size:
         raise ArtefactError(
             f"{path}: {len(data)} bytes are no whole number of records of {size} bytes", "Copy or unpack it again."
@@ -103,7 +107,8 @@ def _records(path: Path, label_bytes: int) -> np.ndarray:
 
 def _classes(names: Path) -> tuple[str, ...]:
     try:
-        lines = names.read_text(encoding="ascii").split()
+        with open_regular(names) as file:
+            lines = file.read(_MOST_NAMES_BYTES).decode("ascii").split()
     except (OSError, UnicodeDecodeError):
         raise ArtefactError(f"{names}: the file with the names of the classes cannot be read") from None
     return tuple(lines)

@@ -3,13 +3,17 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
+from eetool.data.arrays import read_npy
+from eetool.data.images import converted, open_image
+from eetool.data.reasons import reason
 from eetool.errors import ArtefactError
-from eetool.records import read_text
+from eetool.records import open_regular, read_text
 from eetool_runtime import Model
 from eetool_runtime.manifest import Input
 from eetool_runtime.preprocess import normalise
+
+_ARCHIVE = b"PK"  # how a zip file begins
 
 
 def read_inputs(path: Path, model: Model) -> list[np.ndarray]:
@@ -32,12 +36,13 @@ def read_inputs(path: Path, model: Model) -> list[np.ndarray]:
 
 def _array(path: Path, spec: Input) -> list[np.ndarray]:
     try:
-        with path.open("rb") as file:
-            array = np.load(file, allow_pickle=False)
+        with open_regular(path) as file:
+            if file.peek(len(_ARCHIVE)).startswith(_ARCHIVE):
+                raise ValueError("an archive, not one array")
+            array = read_npy(file)
     except Exception as error:  # numpy raises whatever a damaged header brings to light
-        raise ArtefactError(f"{path}: not a readable .npy file: {error}") from None
-    if not isinstance(array, np.ndarray):
-        raise ArtefactError(f"{path}: an archive, not one array", "Give an .npy file.")
+        hint = "Give an array of numpy.save."
+        raise ArtefactError(f"{path}: not a readable .npy file: {reason(error)}", hint) from None
     found = array.shape
     if array.ndim == len(spec.shape) - 1:
         array = array[None]  # one input without a batch dimension -> (1, …)
@@ -54,12 +59,5 @@ def _image(path: Path, spec: Input) -> np.ndarray:
     if spec.preprocess is None or len(spec.shape) != 4:
         raise ArtefactError(f"{path}: this model has no preprocessing for images", "Give an .npy file.")
     _, channels, height, width = spec.shape
-    try:
-        with Image.open(path) as image:
-            pixels = image.convert("L" if channels == 1 else "RGB").resize((int(width), int(height)))
-            return np.asarray(pixels)
-    except UnidentifiedImageError:
-        raise ArtefactError(f"{path}: neither an image nor an .npy file") from None
-    except Exception as error:  # PIL raises a dozen unrelated types for a damaged file
-        reason = getattr(error, "strerror", None) or error
-        raise ArtefactError(f"{path}: cannot be read: {reason}") from None
+    image = converted(open_image(path), "L" if channels == 1 else "RGB", path)
+    return np.asarray(image.resize((int(width), int(height))))

@@ -4,12 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from eetool.data.images import SUFFIXES, converted, open_image
 from eetool.data.sources import Source
 from eetool.errors import ArtefactError
 
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".gif", ".webp", ".tif", ".tiff"}
 _TRAIN, _TEST = "train", "test"
 _HINT = "DIR/CLASS/image.png, or DIR/train/CLASS/image.png beside DIR/test/CLASS/image.png; all images of one size."
 
@@ -43,12 +42,12 @@ def _classes(place: Path) -> tuple[str, ...]:
 def _images(folder: Path) -> Iterator[Path]:
     """The images of one class in a fixed order; a class that a part lacks has none."""
     entries = sorted(folder.iterdir()) if folder.is_dir() else []
-    yield from (path for path in entries if path.suffix.lower() in _SUFFIXES)
+    yield from (path for path in entries if path.suffix.lower() in SUFFIXES)
 
 
 def _read(paths: list[Path]) -> np.ndarray:
     """uint8 (N, C, H, W)."""
-    images = [_open(path) for path in paths]
+    images = [open_image(path) for path in paths]
     odd = next((i for i, image in enumerate(images) if image.size != images[0].size), None)
     if odd is not None:
         sizes = ["×".join(map(str, images[i].size)) for i in (odd, 0)]
@@ -56,16 +55,5 @@ def _read(paths: list[Path]) -> np.ndarray:
             f"{paths[odd]}: {sizes[0]} pixels, where {paths[0]} has {sizes[1]}", "Bring all to one size."
         )
     mode = "L" if all(image.mode in ("L", "1", "I;16") for image in images) else "RGB"
-    arrays = np.stack([np.asarray(image.convert(mode)) for image in images])
+    arrays = np.stack([np.asarray(converted(image, mode, path)) for image, path in zip(images, paths, strict=True)])
     return arrays[:, None] if mode == "L" else np.ascontiguousarray(arrays.transpose(0, 3, 1, 2))  # -> (N, C, H, W)
-
-
-def _open(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image.copy()
-    except Exception as error:  # Pillow raises a dozen unrelated types for a damaged file
-        raise ArtefactError(
-            f"{path}: cannot be read as an image: {getattr(error, 'strerror', None) or error}"
-        ) from None

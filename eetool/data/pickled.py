@@ -1,9 +1,11 @@
 """Reads the python version of CIFAR without running it.
 
 A pickle is a program. This reader walks over its opcodes and knows only those that dictionaries, lists, numbers, text,
-bytes and byte arrays of numpy are made of; it imports nothing and calls nothing that a file names.
+bytes and byte arrays of numpy are made of; it imports nothing and calls nothing that a file names. Nor does it walk
+through what it built: tuples of tuples that share their parts would be as good as endless.
 """
 
+import os
 import pickletools
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from eetool.data.names import shown
+from eetool.data.reasons import reason
 from eetool.errors import ArtefactError
+from eetool.records import open_regular
 
-_MARK = object()
+_MOST_BYTES = 1 << 29  # three times the largest official file
+_MOST_STEPS = 2_000_000  # opcodes, eight times those of the largest
 _ARRAY, _DTYPE, _BYTES = "array", "dtype", "bytes"  # what the only known names make
 _NAMES = {
     "numpy.core.multiarray _reconstruct": _ARRAY,
@@ -34,6 +40,18 @@ class _Array:
         self.value: np.ndarray | None = None
 
 
+def read_bytes(path: Path) -> bytes:
+    """Return what one file of CIFAR holds; raises ArtefactError where it cannot be read, or is larger than any."""
+    try:
+        with open_regular(path) as file:
+            size_bytes = os.fstat(file.fileno()).st_size
+            if size_bytes > _MOST_BYTES:
+                raise ArtefactError(f"{path}: {size_bytes} bytes; no file of CIFAR has more than {_MOST_BYTES}")
+            return file.read()
+    except OSError as error:
+        raise ArtefactError(f"{path}: cannot be read: {reason(error)}") from None
+
+
 def read_pickled(path: Path) -> dict[str, Any]:
     """The dictionary in `path`, with text for keys.
 
@@ -41,18 +59,16 @@ def read_pickled(path: Path) -> dict[str, Any]:
         ArtefactError: the file cannot be read, is no pickle, or holds anything else than plain data and byte arrays.
     """
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ArtefactError(f"{path}: cannot be read: {error.strerror}") from None
-    try:
-        found = _Reader().read(data)
+        found = _Reader().read(read_bytes(path))
+    except ArtefactError:
+        raise
     except _ForeignError as error:
         raise ArtefactError(f"{path}: holds {error}, which CIFAR's files do not; it was not run") from None
     except Exception as error:  # a damaged stack of opcodes ends in any type
-        raise ArtefactError(f"{path}: not a readable file of CIFAR's python version: {error}") from None
+        raise ArtefactError(f"{path}: not a readable file of CIFAR's python version: {reason(error)}") from None
     if not isinstance(found, dict):
         raise ArtefactError(f"{path}: holds no dictionary")
-    return {_text(key): _plain(value) for key, value in found.items()}
+    return {_text(key): value.value if isinstance(value, _Array) else value for key, value in found.items()}
 
 
 class _ForeignError(Exception):
@@ -62,9 +78,11 @@ class _ForeignError(Exception):
 class _Reader:
     def __init__(self) -> None:
         self.stack: list[Any] = []
+        self.marks: list[int] = []  # places in the stack
+        self.encoded_bytes = 0
         self.memo: dict[int, Any] = {}
         self.does: dict[str, Callable[[], None]] = {
-            "MARK": lambda: self.stack.append(_MARK),
+            "MARK": lambda: self.marks.append(len(self.stack)),
             "EMPTY_DICT": lambda: self.stack.append({}),
             "EMPTY_LIST": lambda: self.stack.append([]),
             "EMPTY_TUPLE": lambda: self.stack.append(()),
@@ -81,8 +99,10 @@ class _Reader:
         }
 
     def read(self, data: bytes) -> Any:
-        for opcode, argument, _ in pickletools.genops(data):
+        for steps, (opcode, argument, _) in enumerate(pickletools.genops(data)):
             name = opcode.name
+            if steps >= _MOST_STEPS:
+                raise _ForeignError(f"more than {_MOST_STEPS} steps")
             if name in self.does:
                 self.does[name]()
             elif name in ("PROTO", "FRAME"):
@@ -104,12 +124,12 @@ class _Reader:
             elif name == "GLOBAL" and argument in _NAMES:
                 self.stack.append(_NAMES[argument])
             else:
-                raise _ForeignError(f"{name} {argument}" if name == "GLOBAL" else name)
+                raise _ForeignError(f"{name} {shown(str(argument))}" if name == "GLOBAL" else name)
         raise ValueError("it has no end")
 
     def _to_mark(self) -> list[Any]:
-        place = max(i for i, item in enumerate(self.stack) if item is _MARK)
-        items = self.stack[place + 1 :]
+        place = self.marks.pop()
+        items = self.stack[place:]
         del self.stack[place:]
         return items
 
@@ -124,11 +144,17 @@ class _Reader:
         if kind == _ARRAY:
             self.stack.append(_Array())
         elif kind == _BYTES:
-            self.stack.append(arguments[0].encode("latin-1"))
+            self.stack.append(self._encode(arguments[0]))
         elif kind == _DTYPE and _text(arguments[0]) in ("u1", "uint8"):
             self.stack.append(_DTYPE)
         else:
             raise _ForeignError("an object")
+
+    def _encode(self, text: str) -> bytes:
+        self.encoded_bytes += len(text)  # the same text may be encoded again and again
+        if self.encoded_bytes > _MOST_BYTES:
+            raise _ForeignError(f"more than {_MOST_BYTES} bytes")
+        return text.encode("latin-1")
 
     def _build(self) -> None:
         state, target = self.stack.pop(), self.stack[-1]
@@ -142,12 +168,12 @@ class _Reader:
 
 
 def _pairs(items: list[Any]) -> dict[Any, Any]:
+    if not all(isinstance(key, (str, bytes)) for key in items[::2]):
+        raise _ForeignError("a key that is no text")  # and to hash it may take for ever
     return dict(zip(items[::2], items[1::2], strict=True))
 
 
 def _text(value: Any) -> str:
-    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
-
-
-def _plain(value: Any) -> Any:
-    return value.value if isinstance(value, _Array) else value
+    if not isinstance(value, (str, bytes)):
+        raise _ForeignError("something else than a text")
+    return value.decode("latin-1") if isinstance(value, bytes) else value

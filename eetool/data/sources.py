@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from eetool.data.names import check_names
 from eetool.errors import ArtefactError, UsageError
 from eetool.progress import SILENT, Progress
 
@@ -73,11 +74,14 @@ def at_hand(name: str) -> bool:
 
 
 def checked(source: Source) -> Source:
-    """`source` itself; raises ArtefactError where its labels and classes cannot be learned from."""
+    """Return `source`; raises ArtefactError where it cannot be learned from, or no bundle could hold its names."""
+    check_names(source.name, source.classes, source.vocabulary)
     if len(source.images) != len(source.labels):
         raise ArtefactError(f"{source.name}: {len(source.images)} images and {len(source.labels)} labels")
     if len(source.labels) == 0:
         raise ArtefactError(f"{source.name}: holds no examples")
+    if 0 in source.images.shape:
+        raise ArtefactError(f"{source.name}: its examples of the shape {source.images.shape[1:]} hold nothing")
     outside = np.flatnonzero((source.labels < 0) | (source.labels >= len(source.classes)))
     if len(outside):
         raise ArtefactError(

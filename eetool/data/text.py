@@ -5,15 +5,19 @@ the files, and a model that was trained on them goes with them.
 """
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from eetool.data.names import fitting, shown
+from eetool.data.reasons import reason
 from eetool.data.sources import Source, checked
 from eetool.data.splits import TRAIN, split_source
 from eetool.errors import ArtefactError
+from eetool.records import open_regular
 from eetool_runtime.preprocess import SPECIAL, token_ids, words_of
 
 MOST_WORDS = 8192 - SPECIAL
@@ -51,21 +55,24 @@ def read_texts(place: Path) -> Source:
 
 
 def build_vocabulary(texts: Sequence[str]) -> tuple[str, ...]:
-    """The most frequent words that come at least twice, the most frequent first, equals by the alphabet."""
+    """Return the most frequent words that come at least twice, the most frequent first, equals by the alphabet.
+
+    A word that no bundle can hold is an unknown one.
+    """
     counts = Counter(word for text in texts for word in words_of(text) if len(word) <= _LONGEST_WORD)
     known = sorted((-count, word) for word, count in counts.items() if count > 1)
-    return tuple(word for _, word in known[:MOST_WORDS])
+    return fitting(word for _, word in known)[:MOST_WORDS]
 
 
 def _rows(path: Path) -> Iterator[tuple[str, str]]:
     """Text and label of every line."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with open_regular(path) as opened, io.TextIOWrapper(opened, encoding="utf-8", newline="") as file:
             lines = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
             names = next(lines, [])
             text = next((names.index(name) for name in _TEXT_COLUMNS if name in names), None)
             if text is None or _LABEL_COLUMN not in names:
-                raise ArtefactError(f"{path}: its first line names the columns {names}", _HINT)
+                raise ArtefactError(f"{path}: its first line names the columns {shown(', '.join(names))}", _HINT)
             label = names.index(_LABEL_COLUMN)
             for row in lines:
                 if len(row) != len(names):
@@ -74,9 +81,9 @@ def _rows(path: Path) -> Iterator[tuple[str, str]]:
                     )
                 yield row[text], row[label].strip()
     except OSError as error:
-        raise ArtefactError(f"{path}: cannot be read: {error.strerror}", _HINT) from None
+        raise ArtefactError(f"{path}: cannot be read: {reason(error)}", _HINT) from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ArtefactError(f"{path}: not a text file with tabs: {error}", _HINT) from None
+        raise ArtefactError(f"{path}: not a text file with tabs: {reason(error)}", _HINT) from None
 
 
 def _labels(texts: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
@@ -85,4 +92,5 @@ def _labels(texts: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
         numbers = np.array([int(text) for text in texts], np.int64)
         return tuple(str(i) for i in range(int(numbers.max()) + 1)), numbers
     names = tuple(sorted(set(texts)))
-    return names, np.array([names.index(text) for text in texts], np.int64)
+    numbers_of = {name: number for number, name in enumerate(names)}
+    return names, np.array([numbers_of[text] for text in texts], np.int64)

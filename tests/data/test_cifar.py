@@ -138,3 +138,18 @@ def test_a_damaged_pickle_is_refused(python_layout: Path, content: bytes) -> Non
     (python_layout / "cifar-10-batches-py" / "data_batch_3").write_bytes(content)
     with pytest.raises(ArtefactError, match="data_batch_3"):
         load_source(f"cifar10:{python_layout}")
+
+
+def test_pickled_labels_and_names_of_another_kind_are_refused(python_layout: Path) -> None:
+    folder = python_layout / "cifar-10-batches-py"
+    data = records(3, 4, 1)
+    sound = python2_batch(data[:, 1:], data[:, 0].tolist())
+    for label in (b"J\xff\xff\xff\xff", b"J\x00\x00\x00\x7f", b"\x8a\x0a" + b"\x7f" * 10, b"N", b"U\x01x"):
+        (folder / "data_batch_3").write_bytes(sound.replace(b"](K\x00", b"](" + label))
+        with pytest.raises(ArtefactError, match="data_batch_3: its labels are no numbers from 0 to 255"):
+            load_source(f"cifar10:{python_layout}")
+    (folder / "data_batch_3").write_bytes(sound)
+    for names in (b"K\x05", b"](K\x01K\x02e", b"N"):
+        (folder / "batches.meta").write_bytes(b"\x80\x02}(" + short(b"label_names") + names + b"u.")
+        with pytest.raises(ArtefactError, match=r"batches\.meta: the names of the classes are missing"):
+            load_source(f"cifar10:{python_layout}")

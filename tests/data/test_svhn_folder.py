@@ -46,6 +46,21 @@ def test_a_mat_file_of_something_else_is_refused(svhn: Path) -> None:
         load_source(f"svhn:{svhn}")
 
 
+@pytest.mark.parametrize("kind", [np.float64, np.int32])
+def test_labels_of_svhn_may_be_whole_numbers_of_any_type(svhn: Path, kind: type) -> None:
+    pixels, labels = np.zeros((32, 32, 3, 20), np.uint8), np.arange(20) % 10 + 1
+    savemat(svhn / "train_32x32.mat", {"X": pixels, "y": labels.astype(kind)})
+    assert load_source(f"svhn:{svhn}").labels.tolist()[:10] == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]
+
+
+@pytest.mark.parametrize("label", [1.5, np.nan, 1e300, 1j, "x", -1, 11, 5 * 10**8, 2**64 - 1])
+def test_other_labels_of_svhn_are_refused(svhn: Path, label: object) -> None:
+    pixels, labels = np.zeros((32, 32, 3, 20), np.uint8), np.full(20, label)
+    savemat(svhn / "train_32x32.mat", {"X": pixels, "y": labels})
+    with pytest.raises(ArtefactError, match=r"not integers|is out of range|no real numbers"):
+        load_source(f"svhn:{svhn}")
+
+
 def put(path: Path, shade: int, mode: str = "RGB", size: tuple[int, int] = (6, 5)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, size, shade if mode == "L" else (shade, 1, 2)).save(path)

@@ -91,3 +91,10 @@ def test_other_files_are_refused(tmp_path: Path, content: str | bytes | None, wo
 def test_a_folder_without_its_files_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match=r"train\.tsv: cannot be read"):
         load_source(f"tsv:{tmp_path}")
+
+
+def test_as_many_labels_as_texts_are_read_at_once_and_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.tsv"
+    path.write_text(table([("a film", f"label {i}") for i in range(100_000)]))
+    with pytest.raises(ArtefactError, match="longer than a bundle can hold"):
+        load_source(f"tsv:{path}")

@@ -1,0 +1,64 @@
+"""Arrays of numpy from files of any origin: what a header declares is checked before anything is allocated."""
+
+import math
+import os
+import zipfile
+from collections.abc import Container
+from typing import IO, BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy
+
+_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # those of numpy.savez
+_SUFFIX = ".npy"
+_MOST_MEMBERS = 1_000
+_FREE_BYTES = 1 << 30  # an archive may unpack to this whatever its size,
+_MOST_RATIO = 100  # and beyond that to so many times its size; a bomb has 1,000
+
+
+def read_npy(file: BinaryIO) -> np.ndarray:
+    """Return the array in an open `.npy` file; raises ValueError where it holds anything else, or less."""
+    return _array(file, os.fstat(file.fileno()).st_size)
+
+
+def read_npz(file: BinaryIO, wanted: Container[str]) -> tuple[list[str], dict[str, np.ndarray]]:
+    """Return the names of all arrays in an open `.npz` file, and the `wanted` ones of them.
+
+    Raises:
+        ValueError: an array is damaged, or unpacks to more than an honest one would.
+        zipfile.BadZipFile: it is no archive; zipfile raises other types, too, for damaged ones.
+    """
+    with zipfile.ZipFile(file) as archive:
+        if len(archive.infolist()) > _MOST_MEMBERS:
+            raise ValueError(f"it holds {len(archive.infolist())} members; at most {_MOST_MEMBERS} are allowed")
+        members = {m.filename.removesuffix(_SUFFIX): m for m in archive.infolist() if m.filename.endswith(_SUFFIX)}
+        chosen = {name: member for name, member in members.items() if name in wanted}
+        unpacked = sum(member.file_size for member in chosen.values())
+        most = max(_FREE_BYTES, _MOST_RATIO * os.fstat(file.fileno()).st_size)
+        if unpacked > most:
+            raise ValueError(f"it unpacks to {unpacked} bytes; at most {most} are allowed for its size")
+        return list(members), {name: _member(archive, member) for name, member in chosen.items()}
+
+
+def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    if member.compress_type not in _METHODS:
+        raise ValueError(f"{member.filename!r} is compressed in a way that numpy does not use")
+    with archive.open(member) as file:
+        return _array(file, member.file_size)
+
+
+def _array(file: IO[bytes], size_bytes: int) -> np.ndarray:
+    """Return the one array in `file`, which is of `size_bytes`."""
+    version = npy.read_magic(file)
+    if version not in _HEADERS:
+        raise ValueError(f"its version {version} is not one of numpy's for plain arrays")
+    shape, _, dtype = _HEADERS[version](file)
+    if dtype.hasobject or dtype.itemsize == 0:
+        raise ValueError(f"it holds {dtype}, and no plain numbers or texts")
+    declared, there = math.prod(shape) * dtype.itemsize, size_bytes - file.tell()
+    if min(shape, default=0) < 0 or declared > there:
+        raise ValueError(f"its header declares the shape {shape}, of {declared} bytes, and {there} are there")
+    file.seek(0)
+    array: np.ndarray = npy.read_array(file, allow_pickle=False)
+    return array

@@ -1,0 +1,49 @@
+"""Image files, read by Pillow: of a closed list of formats, and of a bounded size."""
+
+import logging
+import warnings
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from eetool.data.reasons import reason
+from eetool.errors import ArtefactError
+from eetool.records import open_regular
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".gif", ".webp", ".tif", ".tiff"}
+# Of others, such as EPS, Pillow would start a program to read them; a name says nothing about the format inside.
+FORMATS = ("PNG", "JPEG", "BMP", "PPM", "GIF", "WEBP", "TIFF")
+# What Pillow logs about damaged files would stand beside our own error.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+
+def open_image(path: Path) -> Image.Image:
+    """Return the first picture in the file at `path`, decoded.
+
+    Raises:
+        ArtefactError: the file is missing, no regular file, no image of these formats, cut off, or too large.
+    """
+    try:
+        with warnings.catch_warnings(), open_regular(path) as file:
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)  # over Image.MAX_IMAGE_PIXELS
+            with Image.open(file, formats=FORMATS) as image:
+                image.load()
+                return image.copy()
+    except UnidentifiedImageError:
+        raise ArtefactError(f"{path}: cannot be read as an image: it is none of {', '.join(FORMATS)}") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        most = Image.MAX_IMAGE_PIXELS
+        raise ArtefactError(f"{path}: an image of more than {most} pixels", "Make it smaller.") from None
+    except Exception as error:  # Pillow raises a dozen unrelated types for a damaged file
+        raise ArtefactError(
+            f"{path}: cannot be read as an image: {reason(error)}", "Copy it again, or leave it out."
+        ) from None
+
+
+def converted(image: Image.Image, mode: str, path: Path) -> Image.Image:
+    """Return `image`, which came from `path`, in another mode; raises ArtefactError where Pillow knows no way."""
+    try:
+        return image.convert(mode)
+    except ValueError as error:
+        raise ArtefactError(f"{path}: {reason(error)}", "Save it as RGB or grey.") from None
