@@ -19,7 +19,7 @@ from eetool.model.ensemble import Ensemble
 from eetool.model.references import build, zeros
 from eetool.model.references.size import TooLargeError, check_size
 from eetool.model.references.vet import sized_by_name, vet
-from eetool.records import write_atomic
+from eetool.records import open_regular, write_atomic
 from eetool_measure.records import encode
 from eetool_runtime.manifest import Data, Input, OperatingPoint
 from eetool_runtime.records import Refuse, decode, parse_json
@@ -47,6 +47,12 @@ class ModelSpec:
     learned_confidence: bool = False
     cascade: bool = False
     ensemble: bool = False
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Labels, taps and words, which a bundle will hold."""
+        words = [word for i in self.inputs if i.text is not None for word in i.text.vocabulary]
+        return (*self.labels, *self.taps, *words)
 
 
 @dataclass(frozen=True)
@@ -229,7 +235,8 @@ def serialise(value: dict[str, Any]) -> bytes:
 def load_tensors(path: Path, form: str) -> dict[str, Any]:
     """A dictionary saved by `serialise` whose `format` is `form`; raises ArtefactError otherwise."""
     try:
-        data = path.read_bytes()
+        with open_regular(path) as file:
+            data = file.read()
         _refuse_inflated(data)
         stored = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except OSError as error:

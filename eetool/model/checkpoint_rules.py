@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from eetool.data.names import unfit
 from eetool.model.branches import BranchSpec
 from eetool.model.scores import LEARNED, SCORES
 from eetool_runtime.manifest import BATCH, DTYPES, NEVER, Input
 from eetool_runtime.records import Refuse
 
 if TYPE_CHECKING:
-    from eetool.model.checkpoint import Checkpoint, ModelSpec, Policy
+    from eetool.model.checkpoint import Checkpoint, ModelSpec, Policy, Record
 
 FULL = "full"
 _MAX_ELEMENTS = 1 << 26  # of one input at batch 1
@@ -26,6 +27,9 @@ def check(checkpoint: "Checkpoint", refuse: Refuse) -> None:
     _check_tensors(checkpoint.state, refuse)
     _check_tensors(checkpoint.samples, refuse)
     _check_inputs(spec, checkpoint.samples, refuse)
+    complaint = _unfit(checkpoint.record)
+    if complaint is not None:
+        raise refuse(complaint)
     if len(spec.branches) != len(spec.taps) or (policy and len(policy.temperatures) != len(spec.taps) + 1):
         raise refuse("it has more or fewer branches or temperatures than exits")
     if len(set(spec.taps)) != len(spec.taps):
@@ -99,3 +103,13 @@ def _check_policy(policy: "Policy", spec: "ModelSpec", refuse: Refuse) -> None:
 
 def _divides(value: float) -> bool:
     return 1 / _MAX_SCALE <= value <= _MAX_SCALE
+
+
+def _unfit(record: "Record") -> str | None:
+    """Return what is wrong with a name in the record that a bundle could not hold."""
+    texts, names = list(record.spec.texts), [i.name for i in record.spec.inputs]
+    if record.data is not None:
+        texts += [record.data.source, *record.data.splits]
+    if record.policy is not None:
+        names += [record.policy.score, *record.policy.operating_points]
+    return unfit(texts, names)

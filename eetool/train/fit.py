@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from eetool.data.inputs import model_inputs
+from eetool.data.names import unfit
 from eetool.data.sources import Source
 from eetool.data.splits import TEMPERATURE, THRESHOLD, TRAIN, recorded_split, split_record, split_source
 from eetool.errors import UsageError
@@ -74,7 +75,11 @@ def make_spec(reference: Reference, inputs: tuple[Input, ...], labels: tuple[str
         if len(branches) != len(taps):
             raise UsageError(f"{len(branches)} branches for {len(taps)} exits", "Give one for all, or one for each.")
     together = {"cascade": plan.cascade, "ensemble": plan.ensemble}
-    return ModelSpec(reference.backbone, inputs, labels, taps, branches, reference.config, **together)
+    spec = ModelSpec(reference.backbone, inputs, labels, taps, branches, reference.config, **together)
+    complaint = unfit(spec.texts, [i.name for i in inputs])
+    if complaint is not None:
+        raise UsageError(f"{reference.backbone}: {complaint}", "Give it another name in the network or its factory.")
+    return spec
 
 
 def fit(

@@ -38,6 +38,9 @@ def model(cli: Any, tmp_path: Path) -> Path:
         ("would be empty or without a class", {"n": 6}),
         ("would be empty or without a class", {"labels": np.minimum(np.arange(200), 1)}),
         ("holds no examples", {"n": 0}),
+        ("label 500000000 of example 3 is out of range", {"labels": np.where(np.arange(200) == 3, 5 * 10**8, 0)}),
+        (r"the name of class 1, 'b\x1b[2J', fits no bundle", {"classes": ["a", "b\x1b[2J"]}),
+        ("the name of class 0, '', fits no bundle", {"classes": ["", "b"]}),
     ],
 )
 def test_labels_that_cannot_be_learned_from(
@@ -102,3 +105,37 @@ def test_a_run_of_another_architecture_is_not_gone_on_with(refused: Any, tmp_pat
     (tmp_path / "m.pt.resume").write_bytes(b"")
     data = images(tmp_path / "mine.npz")
     refused(3, "damaged", "train", "resnet8", "--data", data, *QUICK, "--resume", "-o", tmp_path / "m.pt")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('"labels": ["0", "1"]', r'"labels": ["0", "\u001b[2J"]', r"'\x1b[2J' is no label"),
+        ('"labels": ["0", "1"]', r'"labels": ["0", "\ud800"]', r"'\ud800' is no label"),
+        ('"labels": ["0", "1"]', '"labels": ["0", ""]', "'' is no label"),
+        ('"source": "npz:mine.npz"', f'"source": "{"x" * 300}"', "(300 characters) is no label"),
+        ('"train":', r'"\u0007":', r"'\x07' is no label"),
+    ],
+)
+def test_a_checkpoint_with_a_name_that_no_bundle_holds(
+    refused: Any, model: Path, tmp_path: Path, old: str, new: str, words: str
+) -> None:
+    stored = torch.load(model, weights_only=True)
+    other = tmp_path / "other.pt"
+    assert old in stored["record"]
+    torch.save({**stored, "record": stored["record"].replace(old, new)}, other)
+    refused(3, words, "tune", other, "--data", f"npz:{tmp_path / 'mine.npz'}")
+
+
+def test_an_input_of_an_own_network_with_a_name_that_no_bundle_holds(
+    refused: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "oddly_named.py").write_text(
+        "import torch\n"
+        "def net():\n"
+        "    layers = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 8), torch.nn.Linear(8, 2))\n"
+        "    return layers, {'my input': torch.zeros(1, 1, 8, 8)}\n"
+    )
+    data = images(tmp_path / "mine.npz")
+    refused(2, "'my input' is no name", "train", "oddly_named:net", "--data", data, *QUICK, "-o", tmp_path / "m.pt")
