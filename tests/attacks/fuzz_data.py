@@ -1,0 +1,255 @@
+"""A seeded fuzzer for the readers of data: whatever is damaged, it is read or refused; nothing else happens.
+
+    PYTHONPATH=.:runtimes/python:runtimes/measure python tests/attacks/fuzz_data.py --runs 100000
+
+Sound archives, arrays, tables, images and files of CIFAR and SVHN are damaged as bytes and as values, and read as the
+commands read them. A reading that asks for too much memory or takes too long counts as found, not as refused. Prints
+one JSON document, and exits with 1 if anything was found.
+"""
+
+import argparse
+import io
+import json
+import random
+import resource
+import signal
+import sys
+import tempfile
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from scipy.io import savemat
+
+from eetool.data.arrays import read_npy
+from eetool.data.images import FORMATS, converted, open_image
+from eetool.data.pickled import read_pickled
+from eetool.data.reasons import reason
+from eetool.data.sources import load_source
+from eetool.errors import ArtefactError, EarlyExitError
+
+_MAX_FOUND = 20  # enough to see what is wrong
+_BOUND_S = 20  # of one reading, which takes a few milliseconds
+_BOUND_BYTES = 8 << 30  # of all memory that the process may ask for
+_PICKLE_PARTS = (
+    *(b"(", b"]", b"}", b")", b"\x85", b"\x86", b"\x87", b"a", b"e", b"s", b"u", b"t", b"l", b"d", b"R", b"b", b"."),
+    *(b"q\x00", b"h\x00", b"q\x01", b"h\x01", b"h\x02", b"\x94", b"N", b"\x88", b"K\x07", b"J\xff\xff\xff\x7f"),
+    *(
+        b"cnumpy\nndarray\n",
+        b"c_codecs\nencode\n",
+        b"cos\nsystem\n",
+        b"\x8a\xff",
+        b"U\x02u1",
+        b"h\x00h\x00\x86q\x00" * 40,
+    ),
+)
+_TEXT_PARTS = (b"\t", b"\n", b"\r", b'"', b"\x00", b"\x1b[2J", b"\xff", b"0", b"9999", b"-1", b"\xd9\xa3", b"x" * 400)
+_LABELS: tuple[Any, ...] = (0, 1, 2, 39, 40, 41, -1, 5 * 10**8, 2**31, 2**63 - 1, 2**63, 2**64 - 1)
+_NAMES = ("a", "", "é", "\x1b[2J", "x" * 300, "\u202e", "0", "\ud800")
+
+Made = tuple[str, bytes]  # name of the file, and what is in it
+
+
+def pickled(pick: random.Random) -> Made:
+    """A dictionary as CIFAR's python files hold it, with opcodes put in, left out and repeated."""
+    array = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
+    dtype = b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    parts = [b"\x80\x02", b"}", b"q\x00", b"(", b"U\x06labels", b"]", b"(", *[b"K\x01"] * 3, b"e", b"U\x04data", array]
+    parts += [b"(", b"K\x01", b"K\x02", b"K\x03", b"\x86", dtype, b"\x89", b"U\x06abcdef", b"t", b"b", b"u", b"."]
+    for _ in range(pick.choice((0, 1, 1, 2, 4, 8))):
+        place = pick.randrange(len(parts))
+        parts[place : place + pick.randint(0, 2)] = pick.choices((*_PICKLE_PARTS, *parts), k=pick.randint(0, 3))
+    return "batch", b"".join(parts)
+
+
+def archive(pick: random.Random) -> Made:
+    """An .npz whose arrays may have other shapes, types, labels and names, and whose bytes may be damaged."""
+    n = pick.choice((40, 40, 40, 3, 1, 0))
+    labels: np.ndarray = np.arange(n) % 2
+    arrays: dict[str, np.ndarray] = {"images": np.zeros((n, 1, 4, 4), np.uint8), "labels": labels}
+    if pick.random() < 0.3:
+        arrays["features"] = np.zeros((n, 5), pick.choice(("f2", "f4", "f8")))
+    if pick.random() < 0.3:
+        arrays |= {"test_images": np.ones((4, 1, 4, 4), np.uint8), "test_labels": np.arange(4) % 2}
+    if pick.random() < 0.4:
+        arrays["classes"] = np.array(pick.choices(_NAMES[:-1], k=pick.choice((2, 2, 2, 0, 50))))
+    for _ in range(pick.choice((0, 0, 1, 1, 3))):
+        _change_array(pick, arrays)
+    file = io.BytesIO()
+    pick.choice((np.savez, np.savez_compressed))(file, **arrays)
+    return "a.npz", file.getvalue()
+
+
+def _change_array(pick: random.Random, arrays: dict[str, np.ndarray]) -> None:
+    name = pick.choice(list(arrays))
+    array = arrays[name]
+    if pick.random() < 0.5 and "labels" in name and array.size:
+        value = pick.choice(_LABELS)
+        wide = array.astype(np.uint64 if value >= 2**63 else np.int64).copy() if array.dtype.kind in "iu" else array
+        if wide.dtype.kind in "iu":
+            wide.flat[pick.randrange(wide.size)] = np.array(value, wide.dtype) if value >= 0 else 0
+            arrays[name] = wide if value >= 0 else wide.astype(np.int64) - 1
+        return
+    changes: tuple[Callable[[], np.ndarray], ...] = (
+        lambda: array[None],
+        lambda: array[:1] if array.ndim else array,
+        lambda: array[..., :0] if array.ndim else array,
+        lambda: np.asarray(array.astype("U5") if array.dtype.kind not in "VM" else array),
+        lambda: np.zeros(array.shape, pick.choice(("f4", "u8", "i1", "?", "c8", "M8[s]", "V3", "S4", "U0"))),
+        lambda: np.full(array.shape, pick.choice((np.nan, np.inf, 1e300))),
+        lambda: np.array(7),
+    )
+    arrays[name] = pick.choice(changes)()
+
+
+def one_array(pick: random.Random) -> Made:
+    """An .npy whose header may say something else than what follows."""
+    file = io.BytesIO()
+    np.save(file, np.zeros(pick.choice(((1, 1, 4, 4), (4,), ())), pick.choice(("f4", "u1", "i8"))))
+    data = file.getvalue()
+    for old, new in ((b"(1,", b"(9" + b"9" * pick.randint(0, 20) + b","), (b"<f4", b"<U0"), (b"False", b"True ")):
+        if pick.random() < 0.3:
+            data = data.replace(old, new)
+    return "a.npy", data
+
+
+def table(pick: random.Random) -> Made:
+    """A table of texts and labels with odd signs and labels."""
+    rows = [f"a {'fine' if i % 2 else 'dull'} film , the {i}th\t{i % 2}" for i in range(60)]
+    data = "\n".join(["sentence\tlabel", *rows, ""]).encode()
+    for _ in range(pick.choice((0, 1, 1, 2, 4))):
+        place = pick.randint(0, len(data))
+        data = data[:place] + pick.choice(_TEXT_PARTS) * pick.choice((1, 1, 3)) + data[place + pick.randint(0, 2) :]
+    return "t.tsv", data
+
+
+def picture(pick: random.Random) -> Made:
+    """An image of a known format or of another one."""
+    mode = pick.choice(("L", "RGB", "RGB", "1"))
+    image = Image.new(mode, (pick.choice((1, 8, 8, 64)), 8), pick.randint(0, 1))
+    file = io.BytesIO()
+    image.save(file, pick.choice((*FORMATS, "ICO", "PCX", "EPS" if mode != "1" else "TGA")))
+    return "p.png", file.getvalue()
+
+
+def matrix(pick: random.Random) -> Made:
+    """A .mat file as SVHN's are, with labels of other kinds."""
+    file = io.BytesIO()
+    labels = (np.arange(20) % 10 + 1)[:, None].astype(pick.choice(("u1", "i8", "f8", "c16")))
+    if pick.random() < 0.3:
+        labels = np.full(pick.choice(((20, 1), (5, 1))), pick.choice((np.nan, 1.5, 1e300, -1, "x")))
+    savemat(file, {"X": np.zeros((32, 32, 3, 20), np.uint8), "y": labels}, do_compression=pick.random() < 0.5)
+    return "train_32x32.mat", file.getvalue()
+
+
+def _read_array(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            read_npy(file)
+    except Exception as error:  # as `eetool.data.files` does
+        raise ArtefactError(f"{path}: {reason(error)}") from None
+
+
+def _read_svhn(path: Path) -> None:
+    (path.parent / "test_32x32.mat").write_bytes(path.read_bytes())
+    load_source(f"svhn:{path.parent}")
+
+
+_KINDS: dict[str, tuple[Callable[[random.Random], Made], Callable[[Path], object]]] = {
+    "pickled": (pickled, read_pickled),
+    "archive": (archive, lambda path: load_source(f"npz:{path}")),
+    "array": (one_array, _read_array),
+    "table": (table, lambda path: load_source(f"tsv:{path}")),
+    "picture": (picture, lambda path: converted(open_image(path), "RGB", path)),
+    "matrix": (matrix, _read_svhn),
+}
+
+
+def damaged(pick: random.Random, data: bytes) -> bytes:
+    """Bytes changed, cut, repeated or moved, or nothing of that."""
+    for _ in range(pick.choice((0, 0, 1, 1, 2, 5))):
+        start = pick.randint(0, len(data))
+        stop = min(len(data), start + pick.randint(0, 40))
+        new: bytes = pick.choice(
+            (b"", pick.randbytes(pick.randint(1, 8)), data[start:stop] * 2, b"\xff" * 4, b"\0" * 8)
+        )
+        data = data[:start] + new + data[pick.choice((start, stop, start + len(new))) :]
+    return data[: pick.randint(0, len(data))] if pick.random() < 0.05 else data
+
+
+@contextmanager
+def bounded() -> Iterator[None]:
+    """Raise TimeoutError in a block that takes too long."""
+
+    def late(*_: object) -> None:
+        raise AssertionError(f"it took more than {_BOUND_S} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(_BOUND_S)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def judge(read: Callable[[Path], object], path: Path) -> str:
+    """`read`, or `refused`. Raises whatever must never happen."""
+    try:
+        with bounded():
+            read(path)
+    except EarlyExitError as refused:
+        if isinstance(refused.__context__, (MemoryError, AssertionError)):
+            raise refused.__context__ from None
+        said = refused.message.replace(str(path.parent), "")
+        if not (said.isprintable() and len(said) < 700):
+            raise AssertionError(f"not fit to be shown: {said[:2000]!r}") from None
+        return "refused"
+    return "read"
+
+
+def fuzz(runs: int, seed: int) -> dict[str, Any]:
+    """Damage and judge `runs` files; the same `seed` gives the same ones."""
+    pick = random.Random(seed)
+    counts: Counter[str] = Counter()
+    found: list[dict[str, str]] = []
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for _ in range(runs):
+            kind = pick.choice(list(_KINDS))
+            make, read = _KINDS[kind]
+            name, sound = make(pick)
+            path = Path(folder) / name
+            path.write_bytes(damaged(pick, sound) if pick.random() < 0.6 else sound)
+            try:
+                counts[f"{kind} {judge(read, path)}"] += 1
+            except Exception as error:  # the very thing that is looked for
+                where = "".join(traceback.format_tb(error.__traceback__)[-2:]).strip()
+                data = repr(path.read_bytes()[:4000])
+                found.append({"kind": kind, "error": f"{type(error).__name__}: {error}", "where": where, "input": data})
+                if len(found) == _MAX_FOUND:
+                    break
+    done = dict(sorted(counts.items()))
+    return {"schema": "fuzz/1", "seed": seed, "runs": counts.total() + len(found), "outcomes": done, "uncaught": found}
+
+
+def main() -> int:
+    """Fuzz as the command line says and print the document."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--runs", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    resource.setrlimit(resource.RLIMIT_AS, (_BOUND_BYTES, _BOUND_BYTES))
+    document = fuzz(options.runs, options.seed)
+    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    return 1 if document["uncaught"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,311 @@
+"""Hostile data: files that never end, that unpack to everything, that are something else than their names say."""
+
+import importlib
+import io
+import os
+import socket
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import EpsImagePlugin, Image
+from tiny import write_tiny_bundle
+
+import eetool.data.arrays
+from eetool.data.files import read_inputs
+from eetool.data.images import FORMATS, converted, open_image
+from eetool.data.pickled import read_pickled
+from eetool.data.sources import load_source
+from eetool.errors import ArtefactError
+from eetool.model.checkpoint import load_checkpoint
+from eetool.model.weights import read_tensors
+from eetool.profile.graph import read_graph
+from eetool.profile.tflite_graph import read_tflite
+from eetool.records import read_text, sha256_file
+from eetool_runtime import load
+
+IMAGES, LABELS = np.zeros((40, 1, 4, 4), np.uint8), np.arange(40) % 2
+
+
+@pytest.fixture
+def fuzzer(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    return importlib.import_module("fuzz_data")
+
+
+@pytest.fixture
+def bounded(fuzzer: ModuleType) -> Iterator[None]:
+    """A test that would wait for ever fails."""
+    with fuzzer.bounded():
+        yield
+
+
+def listen(path: Path) -> None:
+    here = Path.cwd()
+    os.chdir(path.parent)  # the names of sockets must be short
+    try:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(path.name)
+    finally:
+        os.chdir(here)
+
+
+NOT_REGULAR: dict[str, tuple[Callable[[Path], object], str]] = {
+    "pipe": (os.mkfifo, "not a regular file"),
+    "socket": (listen, "not a regular file"),
+    "device": (lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
+    "folder": (Path.mkdir, "Is a directory"),
+    "link to nothing": (lambda path: path.symlink_to("nothing"), "No such file"),
+}
+CIFAR = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
+
+
+def read_binary_cifar(path: Path) -> None:
+    """Read `path` as the last file of CIFAR-10."""
+    for name in CIFAR[:-1]:
+        (path.parent / name).write_bytes(bytes(3073))
+    path.rename(path.parent / CIFAR[-1])
+    load_source(f"cifar10:{path.parent}")
+
+
+READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "image": ("a.png", open_image),
+    "folder of images": ("a.png", lambda path: load_source(f"folder:{path.parents[1]}")),
+    "archive": ("a.npz", lambda path: load_source(f"npz:{path}")),
+    "pickled CIFAR": ("batch", read_pickled),
+    "binary CIFAR": ("b", read_binary_cifar),
+    "SVHN": ("train_32x32.mat", lambda path: load_source(f"svhn:{path.parent}")),
+    "text": ("a.json", read_text),
+    "hash": ("a.bin", sha256_file),
+    "checkpoint": ("a.pt", load_checkpoint),
+    "weights": ("a.safetensors", read_tensors),
+    "ONNX": ("a.onnx", read_graph),
+    "TFLite": ("a.tflite", read_tflite),
+}
+
+
+@pytest.mark.usefixtures("bounded")
+@pytest.mark.parametrize(("make", "words"), list(NOT_REGULAR.values()), ids=list(NOT_REGULAR))
+@pytest.mark.parametrize(("name", "read"), list(READERS.values()), ids=list(READERS))
+def test_readers_of_something_else_than_a_regular_file_refuse_it(
+    tmp_path: Path, name: str, read: Callable[[Path], object], make: Callable[[Path], object], words: str
+) -> None:
+    path = tmp_path / "class" / name
+    path.parent.mkdir()
+    make(path)
+    with pytest.raises((ArtefactError, OSError)) as caught:
+        read(path)
+    assert words in str(caught.value) or (words == "No such file" and "does not exist" in str(caught.value))
+
+
+@pytest.mark.usefixtures("bounded")
+@pytest.mark.parametrize("name", ["a.tsv", "train.tsv"])
+def test_a_table_that_is_a_pipe_is_refused(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    place = tmp_path if name == "train.tsv" else tmp_path / name
+    with pytest.raises(ArtefactError, match=rf"{name}: cannot be read: not a regular file"):
+        load_source(f"tsv:{place}")
+
+
+@pytest.mark.usefixtures("bounded")
+@pytest.mark.parametrize("name", ["a.png", "a.npy", "a.txt"])
+def test_an_input_that_is_a_pipe_is_refused(tmp_path: Path, name: str) -> None:
+    model = load(write_tiny_bundle(tmp_path))
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ArtefactError, match=rf"{name}: .*not a regular file"):
+        read_inputs(tmp_path / name, model)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_open_image_of_every_known_format_reads_it_whatever_its_name(tmp_path: Path, form: str) -> None:
+    Image.new("RGB", (6, 5), (200, 200, 200)).save(tmp_path / "a.png", form)
+    assert open_image(tmp_path / "a.png").size == (6, 5)
+
+
+def test_open_image_of_eps_refuses_it_and_starts_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was started"))
+    Image.new("RGB", (6, 5)).save(tmp_path / "a.png", "EPS")
+    with pytest.raises(ArtefactError, match=r"a\.png: cannot be read as an image: it is none of PNG"):
+        open_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("side", [9_500, 40_000], ids=["warned about", "refused by Pillow"])
+def test_open_image_of_too_many_pixels_refuses_it(tmp_path: Path, side: int) -> None:
+    header = struct.pack(">II5B", side, side, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    parts = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks]
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    with pytest.raises(ArtefactError, match=r"a\.png: an image of more than \d+ pixels"):
+        open_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP", "GIF", "TIFF", "PPM"])
+def test_open_image_that_is_cut_off_names_the_file(tmp_path: Path, form: str) -> None:
+    Image.effect_noise((64, 64), 50).save(tmp_path / "a.png", form)
+    data = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(data[: len(data) // 2])
+    with pytest.raises(ArtefactError, match=r"a\.png: cannot be read as an image"):
+        open_image(tmp_path / "a.png")
+
+
+def test_an_image_that_cannot_be_brought_to_grey_is_refused_by_name(tmp_path: Path) -> None:
+    Image.new("LAB", (6, 5)).save(tmp_path / "a.tif")
+    with pytest.raises(ArtefactError, match=r"a\.tif: conversion from LAB to RGB not supported"):
+        converted(open_image(tmp_path / "a.tif"), "L", tmp_path / "a.tif")
+
+
+def saved(path: Path, **arrays: Any) -> Path:
+    np.savez_compressed(path, **{"images": IMAGES, "labels": LABELS, **arrays})
+    return path
+
+
+def test_an_archive_of_too_many_members_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.npz")
+    with zipfile.ZipFile(path, "a") as archive:
+        for i in range(1_000):
+            archive.writestr(f"{i}.npy", b"")
+    with pytest.raises(ArtefactError, match="it holds 1002 members; at most 1000 are allowed"):
+        load_source(f"npz:{path}")
+
+
+def test_only_the_arrays_that_are_wanted_are_read_from_an_archive(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.npz")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("notes.npy", b"no array at all")
+    assert len(load_source(f"npz:{path}").labels) == 40
+
+
+def test_an_archive_that_unpacks_to_far_more_than_its_size_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(tmp_path / "a.npz", images=np.zeros((40, 1, 200, 200), np.uint8))
+    assert len(load_source(f"npz:{path}").labels) == 40, "a small one may"
+    monkeypatch.setattr(eetool.data.arrays, "_FREE_BYTES", 1 << 16)
+    with pytest.raises(ArtefactError, match=r"it unpacks to \d+ bytes; at most \d+ are allowed for its size"):
+        load_source(f"npz:{path}")
+
+
+@pytest.mark.parametrize("shape", ["(9999999999999,)", "(-1,)", "(40, 9999999)"])
+def test_an_array_whose_header_declares_more_than_is_there_is_refused(tmp_path: Path, shape: str) -> None:
+    fields = f"{{'descr': '<i8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    array = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(fields)) + fields.encode() + bytes(320)
+    path = saved(tmp_path / "a.npz")
+    with zipfile.ZipFile(path) as archive:
+        images = archive.read("images.npy")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("images.npy", images)
+        archive.writestr("labels.npy", array)
+    with pytest.raises(ArtefactError, match="its header declares the shape"):
+        load_source(f"npz:{path}")
+
+
+@pytest.mark.parametrize("label", [5 * 10**8, 2**40, np.iinfo(np.int64).max])
+def test_one_label_of_a_giant_number_is_refused_before_anything_is_made(tmp_path: Path, label: int) -> None:
+    labels = LABELS.copy()
+    labels[3] = label
+    for more in ({}, {"classes": ["a", "b"]}):
+        path = saved(tmp_path / "a.npz", labels=labels, **more)
+        with pytest.raises(ArtefactError, match=rf"label {label} of example 3 is out of range: there are"):
+            load_source(f"npz:{path}")
+
+
+def test_labels_beyond_int64_are_refused_with_their_value(tmp_path: Path) -> None:
+    labels = LABELS.astype(np.uint64)
+    labels[3] = 2**64 - 1
+    path = saved(tmp_path / "a.npz", labels=labels)
+    with pytest.raises(ArtefactError, match="label 18446744073709551615 of example 3 is out of range"):
+        load_source(f"npz:{path}")
+
+
+@pytest.mark.parametrize(
+    ("classes", "words"),
+    [
+        (np.array("ab"), "not texts"),
+        (np.zeros((2, 2), int), "not texts"),
+        (np.array([1.5, 2.5]), "not texts"),
+        (np.array([b"a", b"b"]), "not texts"),
+        (np.arange(100), "100 classes and 40 labels"),
+        (np.frombuffer(b"\xff\xff\xff\x7f" * 2, "<U1"), "no text of Unicode"),
+    ],
+)
+def test_classes_of_another_kind_are_refused(tmp_path: Path, classes: np.ndarray, words: str) -> None:
+    path = saved(tmp_path / "a.npz", classes=classes)
+    with pytest.raises(ArtefactError, match=words):
+        load_source(f"npz:{path}")
+
+
+def test_images_without_pixels_are_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.npz", images=np.zeros((40, 1, 0, 4), np.uint8))
+    with pytest.raises(ArtefactError, match="hold nothing"):
+        load_source(f"npz:{path}")
+
+
+SHARED = b")" + b"q\x00h\x00\x86" * 40  # a tuple of two tuples of two tuples …: 2 ** 40 parts
+
+
+@pytest.mark.usefixtures("bounded")
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\x80\x02}" + SHARED + b"K\x01s.", "a key that is no text"),
+        (b"\x80\x02cnumpy\ndtype\n" + SHARED + b"\x85R.", "something else than a text"),
+        (b"\x80\x02" + SHARED + b".", "holds no dictionary"),
+        (b"\x80\x02}" + b"N0" * 3 + b".", "holds POP"),
+        (b"\x80\x02" + b"N" * 2_000_001 + b".", "holds more than 2000000 steps"),
+        (b"\x80\x02" + b"N" * 300_000 + b"(l" * 300_000 + b".", "holds no dictionary"),
+        (b"\x80\x02" + b"(" * 1_000_000 + b"t" * 900_000 + b".", "holds no dictionary"),
+    ],
+    ids=["key", "dtype", "alone", "opcode", "steps", "marks", "depth"],
+)
+def test_a_pickle_that_takes_for_ever_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "batch").write_bytes(content)
+    with pytest.raises(ArtefactError, match=words):
+        read_pickled(tmp_path / "batch")
+
+
+def test_a_pickle_that_makes_the_same_bytes_again_and_again_is_refused(tmp_path: Path) -> None:
+    text = b"X" + struct.pack("<I", 1 << 22) + b"x" * (1 << 22)
+    again = b"c_codecs\nencode\nh\x00\x85R"
+    (tmp_path / "batch").write_bytes(b"\x80\x02" + text + b"q\x00" + again * 200 + b".")
+    with pytest.raises(ArtefactError, match=r"holds more than \d+ bytes"):
+        read_pickled(tmp_path / "batch")
+
+
+def test_a_file_of_cifar_of_a_terabyte_is_refused(tmp_path: Path) -> None:
+    for name in CIFAR:
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(1 << 40)
+    with pytest.raises(ArtefactError, match=r"data_batch_1\.bin: 1099511627776 bytes; no file of CIFAR"):
+        load_source(f"cifar10:{tmp_path}")
+
+
+def test_the_fuzzer_of_data_finds_nothing_in_a_short_run(fuzzer: ModuleType) -> None:
+    document = fuzzer.fuzz(runs=600, seed=1)
+    assert document["uncaught"] == []
+    assert document["runs"] == sum(document["outcomes"].values()) == 600
+    assert len(document["outcomes"]) == 12, "every kind is read at times, and at times refused"
+
+
+def test_the_fuzzer_of_data_reports_what_it_finds(fuzzer: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    def careless(path: Path) -> object:
+        return np.load(io.BytesIO(path.read_bytes()))
+
+    monkeypatch.setitem(fuzzer._KINDS, "archive", (fuzzer.archive, careless))
+    assert {item["kind"] for item in fuzzer.fuzz(runs=200, seed=1)["uncaught"]} == {"archive"}
+
+
+def test_the_fuzzer_of_data_does_not_take_a_lack_of_memory_for_a_refusal(fuzzer: ModuleType, tmp_path: Path) -> None:
+    def greedy(path: Path) -> None:
+        try:
+            raise MemoryError
+        except Exception:
+            raise ArtefactError("damaged") from None
+
+    with pytest.raises(MemoryError):
+        fuzzer.judge(greedy, tmp_path / "a")
