@@ -27,7 +27,7 @@ def test_load_source_with_a_class_in_an_archive_that_no_bundle_holds_refuses_it(
     with pytest.raises(ArtefactError, match=r"npz:a\.npz: the name of class 1, '.* fits no bundle") as caught:
         load_source(saved(tmp_path / "a.npz", ["a", name]))
     assert caught.value.message.isprintable()
-    assert caught.value.hint == "Rename the class: 1 to 256 characters, no control characters."
+    assert caught.value.hint == "Rename the class: 1 to 256 characters are needed, no control characters."
 
 
 @pytest.mark.parametrize("name", [b"\x1b[2J", b"\xff", b"a\nb"])

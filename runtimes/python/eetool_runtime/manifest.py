@@ -26,7 +26,7 @@ BATCH = "batch"  # the symbol of the first dimension of every input, of all logi
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,256}")  # nothing that a terminal would obey
 NAME_RULE = "letters, digits, '.', '_', '-'"
-TEXT_RULE = "1 to 256 characters, no control characters"
+TEXT_RULE = "1 to 256 characters are needed, no control characters"
 _VARIANT = re.compile(r"[a-z0-9]+/[a-z0-9]+(-[a-z0-9]+)*")
 _PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -344,7 +344,7 @@ def _check_texts(m: Manifest) -> None:
     if m.data is not None:
         texts += [m.data.source, *m.data.splits]
     for text in texts:
-        _require(is_text(text), f"{text!r} is not a text ({TEXT_RULE})")
+        _require(is_text(text), f"{text!r}: {TEXT_RULE}")
 
 
 def _check_shapes(m: Manifest) -> None:
