@@ -36,9 +36,8 @@ def open_image(path: Path) -> Image.Image:
         most = Image.MAX_IMAGE_PIXELS
         raise ArtefactError(f"{path}: an image of more than {most} pixels", "Make it smaller.") from None
     except Exception as error:  # Pillow raises a dozen unrelated types for a damaged file
-        raise ArtefactError(
-            f"{path}: cannot be read as an image: {reason(error)}", "Copy it again, or leave it out."
-        ) from None
+        what = "cannot be read" if getattr(error, "strerror", None) else "cannot be read as an image"
+        raise ArtefactError(f"{path}: {what}: {reason(error)}", "Copy it again, or leave it out.") from None
 
 
 def converted(image: Image.Image, mode: str, path: Path) -> Image.Image:

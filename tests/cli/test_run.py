@@ -104,7 +104,7 @@ def test_arrays_that_do_not_fit_are_refused(
         (3, "does not exist", ["nowhere.eebundle", "BATCH"]),
         (3, "nowhere.npy: not a readable .npy file", ["BUNDLE", "nowhere.npy"]),
         (3, "nowhere.png: cannot be read: No such file", ["BUNDLE", "nowhere.png"]),
-        (3, "neither an image nor an .npy file", ["BUNDLE", __file__]),
+        (3, "cannot be read as an image: it is none of PNG", ["BUNDLE", __file__]),
     ],
 )
 def test_bad_calls_are_told(
