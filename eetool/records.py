@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from eetool.errors import ArtefactError, OutputError
+from eetool.text import visible_json
 from eetool_measure.records import encode
 from eetool_runtime.bundle import MANIFEST
 from eetool_runtime.records import decode, parse_json
@@ -33,11 +34,12 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+_LONGEST_PREFIX = 240  # bytes of a name
 
 
 def canonical(value: Any) -> str:
     """JSON text of a record: two spaces, keys in the order of the dataclass, one newline at the end."""
-    return json.dumps(encode(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return visible_json(json.dumps(encode(value), indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 def read_record(cls: type[T], path: Path, schema: str) -> T:
@@ -93,19 +95,26 @@ def check_output(path: Path, force: bool, directory: bool = False) -> None:
 
     With `force` a file replaces a plain file, and a directory a bundle: nobody meant to lose anything else.
     """
+    folder = path.absolute().parent
+    try:
+        _check_replaced(path, force, directory)
+        if not folder.is_dir():
+            raise OutputError(f"{folder} is not a folder", "Create it first, or give -o for another place.")
+    except OSError as error:  # a name that is too long, a folder that may not be looked into
+        raise OutputError(f"{path} cannot be written: {error.strerror}", "Give -o for another place.") from None
+    try:  # permissions are not all there is: the system administrator cannot write to a read-only disk either
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written to: {error.strerror}", "Give -o for another place.") from None
+
+
+def _check_replaced(path: Path, force: bool, directory: bool) -> None:
     if path.exists() and not force:
         raise OutputError(f"{path} exists already", "Give --force to replace it, or -o for another place.")
     if directory and path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file():
         raise OutputError(f"{path} is a folder and not a bundle, so it is not replaced", "Give -o for another place.")
     if not directory and path.exists() and not path.is_file():
         raise OutputError(f"{path} is not a plain file, so it is not replaced", "Give -o for another place.")
-    folder = path.absolute().parent
-    if not folder.is_dir():
-        raise OutputError(f"{folder} is not a folder", "Create it first, or give -o for another place.")
-    try:  # permissions are not all there is: the system administrator cannot write to a read-only disk either
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written to: {error.strerror}", "Give -o for another place.") from None
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -144,7 +153,8 @@ def write_directory(path: Path) -> Iterator[Path]:
 @contextmanager
 def _sibling(path: Path, directory: bool) -> Iterator[Path]:
     """A temporary name beside `path` (a rename works only within one file system), removed at the end."""
-    prefix = f".{path.name}."
+    # Bytes, not characters, have a limit: 255 of them, with what tempfile adds.
+    prefix = os.fsdecode(os.fsencode(f".{path.name}")[:_LONGEST_PREFIX]) + "."
     if directory:
         temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=path.absolute().parent))
         temporary.chmod(0o755)

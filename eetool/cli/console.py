@@ -3,6 +3,7 @@
 Nothing heavy is imported before it is needed: `eetool --help` and shell completion must not wait.
 """
 
+import errno
 import functools
 import json
 import os
@@ -18,14 +19,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eetool import __version__
+from eetool.cli.streams import LostOutput, legible, prepare
 
 if TYPE_CHECKING:
     from eetool.errors import EarlyExitError
     from eetool.progress import Advance
 
 INTERRUPTED = 130
+READER_GONE = 141  # as a shell reports a program that SIGPIPE ended: `eetool devices | head -1`
 _UNLIMITED = 100_000  # columns
 _LOUDNESS = "eetool.loudness"
+# What a file or a disk refuses is no fault of eetool: 3 for what was to be read, 2 for what was to be written.
+_OF_THE_PLACE = {
+    **dict.fromkeys((errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.EIO), 3),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG), 2),
+}
 QUIET, NORMAL, VERBOSE = -1, 0, 1
 
 
@@ -42,22 +50,39 @@ class Answer:
     problem: "EarlyExitError | None" = None
 
 
-class Group(click.Group):
+class Command(click.Command):
+    """A command whose help can be read on every terminal."""
+
+    def get_help(self, ctx: click.Context) -> str:
+        return legible(super().get_help(ctx))
+
+
+class Group(Command, click.Group):
     """A group that turns every error into a message, or with --json into a document, and an exit code."""
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
+        prepare()
         argv = list(sys.argv[1:] if args is None else args)
         extra["standalone_mode"] = False
         try:
-            code = super().main(argv, *rest, **extra)
+            code = self._run(argv, *rest, **extra)
+            sys.stdout.flush()
+        except LostOutput as lost:
+            code = _report_lost(lost.error)
+        sys.exit(code if isinstance(code, int) else 0)
+
+    def _run(self, argv: list[str], *rest: Any, **extra: Any) -> Any:
+        try:
+            return super().main(argv, *rest, **extra)
+        except LostOutput:
+            raise
         except Exception as error:
             command = next((a for a in argv if not a.startswith("-")), None)
             loud = bool({"--verbose", "-v"} & set(argv))
-            code = _report(error, "--json" in argv, command, loud)
+            return _report(error, "--json" in argv, command, loud)
         except KeyboardInterrupt:
-            click.echo("interrupted", err=True)
-            code = INTERRUPTED
-        sys.exit(code if isinstance(code, int) else 0)
+            say("interrupted")
+            return INTERRUPTED
 
 
 def verb(function: Callable[..., Answer]) -> click.Command:
@@ -71,20 +96,30 @@ def verb(function: Callable[..., Answer]) -> click.Command:
     def run(*args: Any, as_json: bool, quiet: bool, verbose: bool, **kwargs: Any) -> None:
         if quiet and verbose:
             raise click.UsageError("--quiet or --verbose, not both")
+        _check_folder()
         context = click.get_current_context()
         context.meta[_LOUDNESS] = QUIET if quiet else VERBOSE if verbose else NORMAL
         answer = function(*args, **kwargs)
         if as_json:
             from eetool.records import canonical
 
-            click.echo(canonical(envelope(name, answer)), nl=False)
+            _print_json(canonical(envelope(name, answer)))
         else:
             show(answer.text)
         if answer.problem is not None:
             code = answer.problem.exit_code if as_json else _report(answer.problem, as_json=False, command=name)
             context.exit(code)
 
-    return click.command(name)(run)
+    return click.command(name, cls=Command)(run)
+
+
+def _check_folder() -> None:
+    try:
+        Path.cwd()
+    except OSError as error:
+        from eetool.errors import UsageError
+
+        raise UsageError(f"the working folder: {error.strerror}", "Change to a folder that exists.") from None
 
 
 def envelope(command: str, answer: Answer) -> dict[str, Any]:
@@ -104,6 +139,11 @@ def write_answer(path: Path, command: str, answer: Answer) -> None:
     write_atomic(path, canonical(envelope(command, answer)).encode())
 
 
+def say(line: str) -> None:
+    """Print a line on stderr."""
+    click.echo(legible(line, sys.stderr), err=True)
+
+
 def show(text: Sequence[Any]) -> None:
     """Print lines and rich tables on stdout."""
     from rich.console import Console
@@ -112,7 +152,7 @@ def show(text: Sequence[Any]) -> None:
     width = None if sys.stdout.isatty() else _UNLIMITED
     console = Console(highlight=False, width=width)
     for item in text:
-        console.print(item, markup=False) if isinstance(item, str) else console.print(item)
+        console.print(legible(item), markup=False) if isinstance(item, str) else console.print(item)
 
 
 def table(columns: Mapping[str, str], rows: Sequence[Sequence[str]]) -> Any:
@@ -123,10 +163,14 @@ def table(columns: Mapping[str, str], rows: Sequence[Sequence[str]]) -> Any:
 
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for heading, justify in columns.items():
-        made.add_column(heading, justify=justify)  # type: ignore[arg-type]
+        made.add_column(_cell(heading), justify=justify)  # type: ignore[arg-type]
     for row in rows:
-        made.add_row(*(Text(cell) for cell in row))  # as it is: [brackets] are no markup here
+        made.add_row(*(Text(_cell(cell)) for cell in row))  # [brackets] are no markup here
     return made
+
+
+def _cell(text: str) -> str:
+    return legible(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 class TerminalProgress:
@@ -145,7 +189,7 @@ class TerminalProgress:
         with self._bar(what, total) as advance:
             yield advance
         if self._loudness == VERBOSE:
-            click.echo(f"{what}: {total} in {monotonic() - begin:.1f} s", err=True)
+            say(f"{what}: {total} in {monotonic() - begin:.1f} s")
 
     @contextmanager
     def _bar(self, what: str, total: int) -> "Iterator[Advance]":
@@ -153,6 +197,7 @@ class TerminalProgress:
             yield lambda steps: None
             return
         from rich import progress
+        from rich.markup import escape
 
         columns = [
             progress.TextColumn("{task.description}"),
@@ -162,24 +207,41 @@ class TerminalProgress:
         ]
         console = progress.Console(stderr=True)  # type: ignore[attr-defined]
         with progress.Progress(*columns, console=console, transient=True) as bar:
-            task = bar.add_task(what, total=total)
+            task = bar.add_task(escape(legible(what, sys.stderr)), total=total)
             yield lambda steps: bar.advance(task, steps)
 
     def note(self, line: str) -> None:
         if self._loudness != QUIET:
-            click.echo(line, err=True)
+            say(line)
 
 
 def _report(error: Exception, as_json: bool, command: str | None, loud: bool = False) -> int:
     code, message, hint = _explain(error, loud)
     if as_json:
         document = {"eetool": __version__, "command": command, "ok": False}
-        click.echo(json.dumps({**document, "error": _error(code, message, hint)}, indent=2))
+        _print_json(json.dumps({**document, "error": _error(code, message, hint)}, indent=2) + "\n")
         return code
-    click.echo(f"error: {message}", err=True)
+    say(f"error: {message}")
     if hint:
-        click.echo(f"       {hint}", err=True)
+        say(f"       {hint}")
     return code
+
+
+def _report_lost(error: OSError) -> int:
+    if error.errno == errno.EPIPE:
+        return READER_GONE
+    reason = "it is closed" if error.errno == errno.EBADF else error.strerror
+    say(f"error: standard output cannot be written: {reason}")
+    return 2
+
+
+def _print_json(text: str) -> None:
+    """Print a document; where stdout has not all of its characters, with JSON's escapes for them."""
+    try:
+        text.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        text = json.dumps(json.loads(text), indent=2) + "\n"
+    click.echo(text, nl=False)
 
 
 def _error(code: int, message: str, hint: str | None) -> dict[str, Any]:
@@ -201,7 +263,9 @@ def _explain(error: Exception, loud: bool = False) -> tuple[int, str, str | None
         return error.exit_code, error.format_message(), None
     if isinstance(error, click.Abort):
         return INTERRUPTED, "interrupted", None
+    if isinstance(error, OSError) and error.filename is not None and error.errno in _OF_THE_PLACE:
+        return _OF_THE_PLACE[error.errno], f"{os.fsdecode(error.filename)}: {error.strerror}", None
     if loud or os.environ.get("EETOOL_TRACEBACK"):
-        traceback.print_exc()
+        say(traceback.format_exc().rstrip())
     hint = "This is a fault of eetool, not yours. --verbose shows where it happened; please report it."
     return 1, f"unexpected {type(error).__name__}: {error}", hint

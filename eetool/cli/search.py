@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eetool.cli.complete import complete_device
-from eetool.cli.console import Answer, TerminalProgress, table, verb, write_answer
+from eetool.cli.console import Answer, TerminalProgress, say, table, verb, write_answer
 from eetool.cli.figures import milliseconds, percent, shares
 from eetool.cli.options import PATH, FiniteRange, data_option, force_option, output_option
 
@@ -127,7 +127,7 @@ def search(space: str, data: str, output: Path, force: bool, resume: bool, **opt
             return Answer("supernet/1", {"supernet": str(path), "sha256": digest}, [f"wrote {path}"])
         candidates = found.run(storage, options["study"], digest, progress)
     except KeyboardInterrupt:
-        click.echo("stopped; --resume goes on, and repeats no candidate that is complete.", err=True)
+        say("stopped; --resume goes on, and repeats no candidate that is complete.")
         raise
     answer = _answer(found.front(candidates, options["study"]), output, len(candidates), options["trials"])
     write_answer(output, "search", answer)

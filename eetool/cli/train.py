@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from eetool.cli.console import Answer, TerminalProgress, table, verb
+from eetool.cli.console import Answer, TerminalProgress, say, table, verb
 from eetool.cli.options import PATH, SHAPE, FiniteRange, data_option, force_option, named_option, output_option
 
 _IMAGENET = "0.485,0.456,0.406/0.229,0.224,0.225"
@@ -157,7 +157,7 @@ def _network(model: str | None, options: dict[str, Any]) -> tuple[str, Any, dict
         raise UsageError("--from says where exits are and what they are", "Leave --exits, --at and --branch away.")
     found = pick(read_front(options["front"]), options["pick"])
     model, config = trusted(found, options["named"], str(options["front"]))
-    click.echo(f"candidate {found.id}: its gates go by {found.score} (eetool tune --score {found.score})", err=True)
+    say(f"candidate {found.id}: its gates go by {found.score} (eetool tune --score {found.score})")
     return model, ExitPlan(len(found.taps), found.branches or None, found.taps), config
 
 
@@ -263,7 +263,7 @@ def _interruptible(work: Any, state: Path) -> Any:
         return work()
     except KeyboardInterrupt:
         kept = "--resume goes on after the last whole epoch." if state.exists() else "No epoch was finished."
-        click.echo(f"stopped; no model was written. {kept}", err=True)
+        say(f"stopped; no model was written. {kept}")
         raise
 
 

@@ -22,8 +22,9 @@ _SMALL = 1 << 16  # bytes, which are copied in less time than they are bound
 _pool_lock = threading.Lock()
 _pool_threads: Optional[int] = None
 
-# Errors only: the default level prints a line for every constant it folds.
-ort.set_default_logger_severity(3)
+# Nothing but what ends the process: every error is raised as well, and a line of the log would bring names of a graph
+# to the terminal as they are.
+ort.set_default_logger_severity(4)
 
 
 class OnnxGraph:
@@ -84,6 +85,8 @@ class OnnxBackend:
     def open(self, path: Path, threads: Threads) -> OnnxGraph:
         """Load `path`, as the protocol says."""
         options, shared = session_options(threads)
+        if not _is_utf8(path):
+            raise BackendError(f"{path}: onnxruntime opens no file whose path is not UTF-8", "Give it another name.")
         refuse_onnx_side_files(path)
         try:
             session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -94,6 +97,14 @@ class OnnxBackend:
     def together(self, paths: Sequence[Path], threads: Threads) -> OnnxBackend:
         """Itself: its graphs share a pool of the process."""
         return self
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def session_options(threads: Threads) -> tuple[Any, bool]:

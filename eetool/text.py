@@ -1,0 +1,37 @@
+"""Text that may be shown: what a terminal, a browser or an SVG file would obey or refuse stands there as an escape."""
+
+import json
+import re
+from typing import Any
+
+# Control characters but tab and newline; marks that reverse or break lines; halves of surrogate pairs; no characters.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
+)
+
+
+def visible(text: str) -> str:
+    """Return `text` with every character that is not seen, or that acts, as an escape such as \\x1b."""
+    return _UNSEEN.sub(lambda match: escape(match[0]), text)
+
+
+def visible_in(value: Any) -> Any:
+    """Return parsed JSON with every string visible, keys too."""
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, list):
+        return [visible_in(item) for item in value]
+    if isinstance(value, dict):
+        return {visible(key): visible_in(item) for key, item in value.items()}
+    return value
+
+
+def escape(character: str) -> str:
+    """Return the escape of one character as Python writes it: \\xNN, \\uNNNN or \\UNNNNNNNN."""
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def visible_json(text: str) -> str:
+    """Return JSON text with the same characters as JSON's own escapes, so that its values stay what they are."""
+    return _UNSEEN.sub(lambda match: json.dumps(match[0])[1:-1], text)

@@ -1,0 +1,263 @@
+"""What terminals, pipes and disks do to a command: names that act, streams that are gone, full, or not UTF-8."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click.testing
+import pytest
+
+from eetool.cli import console
+from eetool.cli.console import Answer, Group, TerminalProgress, show, table, verb
+from eetool.errors import ArtefactError
+from eetool.records import canonical, write_atomic
+from eetool.text import visible
+
+TITLE = "\x1b]0;taken\x07"  # changes the title of a terminal
+ACTING = [chr(c) for c in (*range(9), *range(11, 32), *range(127, 160), 0x202E, 0x2066, 0x200F, 0xD800, 0xDCFF)]
+WRITING = (["devices"], ["devices", "--json"], ["--help"], ["train", "--help"], ["--version"])
+FAILING_JSON = ["devices", "nosuch", "--json"]
+ASCII = {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+
+
+def eetool(*arguments: object, shell: str = 'exec "$@"', **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own, through a shell that may do something to its streams first."""
+    command = [sys.executable, "-m", "eetool", *map(str, arguments)]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    return subprocess.run(["sh", "-c", shell, "sh", *command], check=False, errors="surrogateescape", **streams)
+
+
+@pytest.mark.parametrize("arguments", [*WRITING, FAILING_JSON], ids=" ".join)
+def test_command_whose_reader_is_gone_ends_quietly(arguments: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = eetool(*arguments, stdout=writing)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (console.READER_GONE, "")
+
+
+@pytest.mark.parametrize("arguments", [*WRITING, FAILING_JSON], ids=" ".join)
+@pytest.mark.parametrize(("to", "reason"), [("/dev/full", "No space left on device"), ("&-", "it is closed")])
+def test_command_that_cannot_write_stdout_says_so(arguments: list[str], to: str, reason: str) -> None:
+    done = eetool(*arguments, shell=f'exec "$@" >{to}')
+    assert done.stderr == f"error: standard output cannot be written: {reason}\n"
+    assert done.returncode == 2
+
+
+@pytest.mark.parametrize("to", ["/dev/full", "&-"])
+def test_command_without_stderr_does_its_work(to: str) -> None:
+    assert eetool("devices", "rpi4", shell=f'exec "$@" 2>{to}').stdout.startswith("rpi4: ")
+    assert eetool("devices", "nosuch", shell=f'exec "$@" 2>{to}').returncode == 5
+    assert eetool("devices", "nosuch", shell=f'exec "$@" 2>{to} >&-').returncode == 5
+
+
+@pytest.mark.parametrize("arguments", [("inspect", "x"), ("devices",), ("report", "x.json")], ids=" ".join)
+def test_command_in_a_deleted_folder_says_so(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    done = eetool(*arguments, shell=f'rmdir "{gone}"; exec "$@"', cwd=gone)
+    assert done.stderr.startswith("error: the working folder: No such file or directory\n")
+    assert done.returncode == 2
+
+
+def test_ascii_terminal_gets_plain_signs(bundle: Path, trained: Path) -> None:
+    calls: list[tuple[object, ...]] = [
+        ("--help",),
+        ("train", "--help"),
+        ("devices", "rpi4"),
+        ("inspect", bundle),
+        ("inspect", trained),
+        ("inspect", trained, "--json"),
+        ("profile", bundle, "--device", "rpi4"),
+    ]
+    environment = {**os.environ, **ASCII}
+    for arguments in calls:
+        done = eetool(*arguments, env=environment)
+        assert (done.returncode, (done.stdout + done.stderr).isascii()) == (0, True), (arguments, done)
+    shown = eetool("devices", "rpi4", env=environment).stdout
+    assert "4 x Arm" in shown
+    assert "+/-17%" in shown
+
+
+def test_ascii_terminal_gets_json_with_the_same_values(trained: Path, tmp_path: Path) -> None:
+    name = tmp_path / "é×.pt"
+    name.symlink_to(trained)
+    texts = [
+        eetool("inspect", name, "--json", env={**os.environ, "PYTHONUTF8": "1", "PYTHONIOENCODING": encoding}).stdout
+        for encoding in ("ascii", "utf-8")
+    ]
+    assert [text.isascii() for text in texts] == [True, False]
+    assert json.loads(texts[0]) == json.loads(texts[1])
+
+
+def test_path_that_is_not_utf8_is_read_or_refused(bundle: Path, trained: Path, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"a\xff\x1b[31m")
+    folder.mkdir()
+    (folder / "m.eebundle").symlink_to(bundle)
+    (folder / "m.pt").symlink_to(trained)
+    for name in ("m.eebundle", "m.pt"):
+        done = eetool("inspect", folder / name)
+        assert (done.returncode, "\x1b" in done.stdout + done.stderr) == (0, False), done
+    (folder / "p.json").symlink_to(folder / "nowhere")
+    returned = eetool("profile", folder / "m.eebundle", "--device", "rpi4", "-o", folder / "out.json", "--json")
+    assert returned.returncode == 0, returned
+    assert json.loads(returned.stdout.encode("utf-8")) == json.loads((folder / "out.json").read_text("utf-8"))
+    done = eetool("verify", folder / "m.eebundle")
+    assert done.returncode == 5
+    assert "onnxruntime opens no file whose path is not UTF-8" in done.stderr
+    assert "a\\udcff\\x1b[31m" in done.stderr
+
+
+LONG = "n" * 300
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("inspect", LONG),
+        ("verify", LONG),
+        ("run", LONG, "x.npy"),
+        ("bench", LONG, "--data", "digits"),
+        ("profile", LONG),
+        ("tune", LONG, "--data", "digits"),
+        ("export", LONG),
+        ("report", LONG),
+        ("train", "resnet8", "--data", f"folder:{LONG}"),
+        ("train", "resnet8", "--data", f"tsv:{LONG}"),
+        ("train", "resnet8", "--data", f"cifar10:{LONG}"),
+    ],
+    ids=lambda words: " ".join(word[:8] for word in words),
+)
+def test_input_whose_name_is_too_long_is_a_bad_artefact(arguments: tuple[str, ...], refused: Any) -> None:
+    refused(3, "File name too long", *arguments)
+
+
+def test_output_whose_name_is_too_long_is_refused_at_once(refused: Any, bundle: Path, trained: Path) -> None:
+    refused(2, "File name too long", "train", "resnet8", "--data", "digits", "-o", LONG)
+    refused(2, "File name too long", "tune", trained, "--data", "digits", "-o", LONG)
+    refused(2, "File name too long", "export", trained, "-o", LONG)
+    refused(2, "File name too long", "profile", bundle, "--device", "rpi4", "-o", LONG)
+    refused(2, "File name too long", "search", "--space", "resnet", "--data", "digits", "--device", "rpi4", "-o", LONG)
+
+
+def test_name_of_255_bytes_can_be_written(tmp_path: Path) -> None:
+    path = tmp_path / ("é" * 127 + "n")
+    write_atomic(path, b"all of it")
+    assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"all of it"]
+
+
+@pytest.mark.parametrize("character", ACTING, ids=ascii)
+def test_character_that_acts_is_shown_as_an_escape(character: str) -> None:
+    assert visible(f"a{character}b") == f"a{ascii(character)[1:-1]}b".replace("\\r", "\\x0d")
+    value = {f"k{character}": [f"a{character}b"]}
+    text = canonical(value)
+    assert character not in text
+    assert json.loads(text) == value
+
+
+def test_text_that_does_not_act_stays() -> None:
+    assert visible("a\tb\n× … é 日本 👩‍🔬") == "a\tb\n× … é 日本 👩‍🔬"
+
+
+def shown_by(act: Callable[[], Answer]) -> click.testing.Result:
+    group = Group("small")
+    group.add_command(verb(act))
+    return click.testing.CliRunner().invoke(group, [act.__name__])
+
+
+def test_names_in_answers_errors_and_notes_do_not_act() -> None:
+    def act() -> Answer:
+        """Act."""
+        TerminalProgress().note(f"note {TITLE}")
+        heading = {f"h{TITLE}": "left"}
+        texts = [f"line {TITLE}", table(heading, [[f"cell {TITLE}\nerror: forged"]])]
+        return Answer("act/1", {}, texts, ArtefactError(f"broken {TITLE}", f"mend {TITLE}"))
+
+    done = shown_by(act)
+    escaped = visible(TITLE)
+    for words in ("line ", "h", "cell "):
+        assert words + escaped in done.stdout
+    for words in ("note ", "broken ", "mend "):
+        assert words + escaped in done.stderr
+    assert TITLE[0] not in done.stdout + done.stderr
+    assert not any(line.startswith("error: forged") for line in done.stdout.splitlines())
+
+
+def test_usage_errors_and_tracebacks_do_not_act(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EETOOL_TRACEBACK", "1")
+    unknown = cli("devices", f"--{TITLE}")
+    assert (unknown.code, TITLE[0] in unknown.stderr) == (2, False)
+
+    def act() -> Answer:
+        """Act."""
+        raise RuntimeError(TITLE)
+
+    failed = shown_by(act)
+    assert failed.exit_code == 1
+    assert f"RuntimeError: {visible(TITLE)}" in failed.stderr
+    assert TITLE[0] not in failed.stderr
+
+
+def test_warnings_and_bars_on_a_terminal_do_not_act() -> None:
+    program = f"""
+import warnings
+from eetool.cli.console import Answer, Group, TerminalProgress, table, verb
+@verb
+def act():
+    warnings.warn({TITLE!r})
+    with TerminalProgress()("bar [red]" + {TITLE!r}, 3) as advance:
+        advance(2)
+    return Answer("act/1", {{}}, [table({{"h": "left"}}, [[{TITLE!r}]])])
+group = Group("small")
+group.add_command(act)
+group(["act"])
+"""
+    ours, theirs = os.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+    done = subprocess.run([sys.executable, "-c", program], check=False, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            shown += os.read(ours, 100_000)
+        except OSError:  # the other end is closed, and all of it was read
+            break
+    os.close(ours)
+    assert done.returncode == 0, shown
+    assert TITLE.encode() not in shown
+    assert shown.count(visible(TITLE).encode()) >= 3
+    assert b"bar [red]" in shown
+
+
+def test_show_leaves_newlines_of_lines_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    show([f"a\nb{TITLE}"])
+    assert capsys.readouterr().out == f"a\nb{visible(TITLE)}\n"
+
+
+def test_names_of_a_graph_do_not_act_where_the_engine_fails(tmp_path: Path) -> None:
+    program = f"""
+import sys
+from pathlib import Path
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+from eetool_runtime.backends import open_graph
+from eetool_runtime.errors import BackendError
+node = helper.make_node("Reshape", ["x", "shape"], ["y"], name={TITLE!r})
+x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N"]) for name in "xy")
+shape = helper.make_tensor("shape", TensorProto.INT64, [1], [5])
+graph = helper.make_graph([node], "g", [x], [y], [shape])
+onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), sys.argv[1])
+try:
+    open_graph(Path(sys.argv[1])).run({{"x": np.zeros(3, np.float32)}})
+except BackendError as error:
+    sys.exit("Reshape" not in error.message)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "g.onnx")], check=False, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
