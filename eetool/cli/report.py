@@ -30,8 +30,8 @@ def report(documents: tuple[Path, ...], output: Path, data: str | None, figures:
     from eetool.records import check_output, write_atomic
     from eetool.report.documents import read_material
     from eetool.report.figures import figures as draw
-    from eetool.report.html import page
     from eetool.report.knob import knob, settings, start
+    from eetool.report.page import page
 
     check_output(output, force)
     if figures is not None and figures.exists() and not figures.is_dir():

@@ -14,6 +14,7 @@ from eetool.profile.host import Profile
 from eetool.profile.predict import SCHEMA as PREDICT
 from eetool.profile.predict import Prediction
 from eetool.records import decode, read_text
+from eetool.text import visible, visible_in
 from eetool_measure.machine import Machine
 from eetool_runtime.bundle import MANIFEST, Bundle, open_bundle
 from eetool_runtime.manifest import OperatingPoint
@@ -169,7 +170,7 @@ def _read_document(path: Path, found: Material) -> None:
         )
 
     text = read_text(path)
-    document = parse_json(text, refuse)
+    document = visible_in(parse_json(text, refuse))
     schema = document.get("schema") if isinstance(document, dict) else None
     if isinstance(document, dict) and document.get("ok") is False:
         raise refuse("is the answer of a command that failed")
@@ -186,7 +187,7 @@ def _read_document(path: Path, found: Material) -> None:
         raise refuse(f"a report has no use for schema {schema!r}")
     made_by = f"eetool {document.get('eetool')} {document.get('command')}"
     sha256 = hashlib.sha256(text.encode()).hexdigest()
-    found.origins.append(Origin(path.name, str(schema), made_by, sha256, getattr(read, "machine", None)))
+    found.origins.append(Origin(visible(path.name), str(schema), made_by, sha256, getattr(read, "machine", None)))
 
 
 def _set(found: Material, name: str, value: Any, path: Path) -> None:
@@ -199,4 +200,4 @@ def _origin_of_bundle(path: Path, bundle: Bundle | None) -> Origin:
     assert bundle is not None  # it was just opened
     sha256 = hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()
     made_by = ", ".join(f"{name} {version}" for name, version in bundle.manifest.producer.items())
-    return Origin(path.name, BUNDLE, made_by, sha256)
+    return Origin(visible(path.name), BUNDLE, made_by, sha256)

@@ -8,7 +8,7 @@ from eetool.errors import MissingError
 from eetool.progress import SILENT, Progress
 from eetool.records import write_atomic
 from eetool.report.figure import Figure
-from eetool.report.html import MISSING, VEGA_LITE
+from eetool.report.page import MISSING, VEGA_LITE
 from eetool.report.theme import config
 
 _WIDTH = 460  # points; half of it is a column of a two-column paper

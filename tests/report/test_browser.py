@@ -2,8 +2,6 @@
 
 import json
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,19 +53,6 @@ CONTRAST = """
   return least;
 }
 """
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    system = next((path for name in ("chromium", "google-chrome", "chrome") if (path := shutil.which(name))), None)
-    with playwright.sync_playwright() as driver:
-        try:
-            launched = driver.chromium.launch(executable_path=system, args=["--no-sandbox"])
-        except playwright.Error:
-            pytest.skip("no Chromium is installed")
-        yield launched
-        launched.close()
 
 
 class Opened:

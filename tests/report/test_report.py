@@ -1,7 +1,6 @@
 """The report: what it says of documents whose figures are known, and what it refuses."""
 
 import dataclasses
-import html
 import json
 import re
 import shutil
@@ -19,7 +18,6 @@ from eetool.data.sources import Source
 from eetool.report import pictures
 from eetool.report.documents import Material, Search, read_material
 from eetool.report.figures import figures
-from eetool.report.html import page
 from eetool.report.knob import fitting_profile, knob, settings, start
 from eetool.report.parts import RUNTIME, time_rows
 from eetool.report.searched import search_figures
@@ -176,22 +174,6 @@ def test_a_bundle_alone_shows_what_is_expected(cli: Any, reported: Any, tmp_path
     words = Words((tmp_path / "r.html").read_text()).words
     assert words[0] == "No verdict yet"
     assert "nothing here was measured by the clock" in " ".join(words)
-
-
-def test_names_cannot_break_the_page(material: Material) -> None:
-    pytest.importorskip("vl_convert", reason="the extra report is not installed")
-    evil = "</script><b onload=x>\"'&"
-    assert material.bench is not None
-    point = dataclasses.replace(material.bench.points[1], name=evil)
-    material.bench = dataclasses.replace(material.bench, points=(material.bench.points[0], point), bundle=evil)
-    material.profile = None
-    found = settings(material)
-    text = page(material, found, knob(found), evil, figures(material, found, evil), {})
-    assert evil not in text
-    assert html.escape(evil) in text
-    embedded = re.search(r'id="report">(.*?)</script>', text, re.DOTALL)
-    assert embedded is not None
-    assert json.loads(embedded[1])["points"][0]["name"] == evil
 
 
 def refused(cli: Any, code: int, words: str, *arguments: object) -> None:
