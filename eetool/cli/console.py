@@ -163,14 +163,10 @@ def table(columns: Mapping[str, str], rows: Sequence[Sequence[str]]) -> Any:
 
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for heading, justify in columns.items():
-        made.add_column(_cell(heading), justify=justify)  # type: ignore[arg-type]
+        made.add_column(legible(heading), justify=justify)  # type: ignore[arg-type]
     for row in rows:
-        made.add_row(*(Text(_cell(cell)) for cell in row))  # [brackets] are no markup here
+        made.add_row(*(Text(legible(cell)) for cell in row))  # [brackets] are no markup here
     return made
-
-
-def _cell(text: str) -> str:
-    return legible(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 class TerminalProgress:

@@ -26,7 +26,7 @@ def report(documents: tuple[Path, ...], output: Path, data: str | None, figures:
     The page works offline and from a file. With --data, the source that was benched, it shows easy and hard inputs
     as pictures.
     """
-    from eetool.errors import OutputError, UsageError
+    from eetool.errors import UsageError
     from eetool.records import check_output, write_atomic
     from eetool.report.documents import read_material
     from eetool.report.figures import figures as draw
@@ -34,8 +34,8 @@ def report(documents: tuple[Path, ...], output: Path, data: str | None, figures:
     from eetool.report.page import page
 
     check_output(output, force)
-    if figures is not None and figures.exists() and not figures.is_dir():
-        raise OutputError(f"{figures} is not a folder", "Give --figures another place.")
+    if figures is not None:
+        _check_folder(figures)
     material = read_material(documents)
     found = settings(material)
     positions = knob(found)
@@ -63,6 +63,17 @@ def report(documents: tuple[Path, ...], output: Path, data: str | None, figures:
         "figures": [str(path) for path in written],
     }
     return Answer("report/1", document, lines)
+
+
+def _check_folder(folder: Path) -> None:
+    from eetool.errors import OutputError
+
+    try:
+        usable, reason = folder.is_dir() or not folder.exists(), "not a folder"
+    except OSError as error:
+        usable, reason = False, error.strerror or str(error)
+    if not usable:
+        raise OutputError(f"{folder} cannot be the folder of the figures: {reason}", "Give --figures another place.")
 
 
 def _files(charts: "Sequence[Figure]", folder: Path | None) -> list[Path]:

@@ -83,15 +83,27 @@ def test_ascii_terminal_gets_plain_signs(bundle: Path, trained: Path) -> None:
     assert "+/-17%" in shown
 
 
-def test_ascii_terminal_gets_json_with_the_same_values(trained: Path, tmp_path: Path) -> None:
-    name = tmp_path / "é×.pt"
-    name.symlink_to(trained)
+def test_ascii_terminal_gets_json_with_the_same_values() -> None:
+    program = """
+from eetool.cli.console import Answer, Group, verb
+@verb
+def act():
+    return Answer("act/1", {"name": "é×日"}, [])
+group = Group("small")
+group.add_command(act)
+group(["act", "--json"])
+"""
     texts = [
-        eetool("inspect", name, "--json", env={**os.environ, "PYTHONUTF8": "1", "PYTHONIOENCODING": encoding}).stdout
+        subprocess.run(
+            [sys.executable, "-c", program],
+            check=True,
+            capture_output=True,
+            env={**os.environ, "PYTHONUTF8": "1", "PYTHONIOENCODING": encoding},
+        ).stdout.decode()
         for encoding in ("ascii", "utf-8")
     ]
     assert [text.isascii() for text in texts] == [True, False]
-    assert json.loads(texts[0]) == json.loads(texts[1])
+    assert [json.loads(text)["name"] for text in texts] == ["é×日"] * 2
 
 
 def test_path_that_is_not_utf8_is_read_or_refused(bundle: Path, trained: Path, tmp_path: Path) -> None:
@@ -140,6 +152,7 @@ def test_output_whose_name_is_too_long_is_refused_at_once(refused: Any, bundle: 
     refused(2, "File name too long", "train", "resnet8", "--data", "digits", "-o", LONG)
     refused(2, "File name too long", "tune", trained, "--data", "digits", "-o", LONG)
     refused(2, "File name too long", "export", trained, "-o", LONG)
+    refused(2, "File name too long", "report", bundle, "-o", trained.parent / "r.html", "--figures", LONG)
     refused(2, "File name too long", "profile", bundle, "--device", "rpi4", "-o", LONG)
     refused(2, "File name too long", "search", "--space", "resnet", "--data", "digits", "--device", "rpi4", "-o", LONG)
 
