@@ -116,7 +116,7 @@ def _tflite_static(job: Job) -> None:
     made = quantizer.Quantizer(job.source, recipe.static_wi8_ai8())
     name = recipe.TFLOperationName
     # Boundaries stay float. The temperature may be refitted, and confidences need more than 256 steps.
-    for operation in (name.INPUT, name.OUTPUT, name.DIV, name.SOFTMAX):
+    for operation in (name.INPUT, name.OUTPUT, name.SUB, name.DIV, name.SOFTMAX):
         made.update_quantization_recipe(".*", operation, algorithm_key=recipe.AlgorithmName.NO_QUANTIZE)
     _dynamic_classifiers(made)
     statistics = made.calibrate({"serving_default": _load_feeds(job.feeds)}, num_threads=1)

@@ -44,15 +44,20 @@ def confidence(
         return torch.sigmoid(learned)
     if score == PATIENCE:
         return _patience(logits, early)
-    scaled = logits[-1] / temperature  # (N, classes)
+    scaled = _scaled(logits[-1], temperature)
     if score == ENTROPY:
-        logs = torch.log_softmax(scaled, 1)
+        logs = torch.log_softmax(scaled, 1).clamp_min(math.log(LEAST))  # 0 times minus infinity is no number
         return 1 + (logs.exp() * logs).sum(1) / math.log(scaled.shape[1])
     probabilities = torch.softmax(scaled, 1)
     if score == MARGIN:
         best = probabilities.topk(2, 1).values  # (N, 2)
         return best[:, 0] - best[:, 1]
     return probabilities.amax(1)
+
+
+def _scaled(logits: Tensor, temperature: Tensor) -> Tensor:
+    """(N, classes), of which 0 is the largest: what overflows, however small the temperature, has the probability 0."""
+    return (logits - logits.amax(1, keepdim=True)) / temperature
 
 
 def _log_odds(score: str, logits: Sequence[Tensor], temperature: Tensor, early: int, learned: Tensor | None) -> Tensor:
@@ -62,7 +67,7 @@ def _log_odds(score: str, logits: Sequence[Tensor], temperature: Tensor, early: 
     if score in (ENTROPY, MARGIN, PATIENCE):
         sure = confidence(score, logits, temperature, early, learned).clamp(_EDGE, 1 - _EDGE)
         return torch.log(sure) - torch.log(1 - sure)
-    probabilities = torch.softmax(logits[-1] / temperature, 1)
+    probabilities = torch.softmax(_scaled(logits[-1], temperature), 1)
     ordered = probabilities.topk(probabilities.shape[1], 1).values  # (N, classes)
     return torch.log(ordered[:, 0]) - torch.log(ordered[:, 1:].sum(1).clamp_min(LEAST))
 

@@ -4,15 +4,15 @@ import numpy as np
 from scipy.stats import rankdata
 
 from eetool_runtime.manifest import NEVER
+from eetool_runtime.result import softmax
 
 Thresholds = tuple[float | None, ...]
 
 
 def softmax_confidence(logits: np.ndarray, temperature: float) -> np.ndarray:
     """The score `max_softmax`: largest probability of softmax(logits / temperature). (N, classes) -> float32 (N,)."""
-    scaled = (logits / np.float32(temperature)).astype(np.float32)
-    exponents = np.exp(scaled - scaled.max(1, keepdims=True))
-    confidence: np.ndarray = exponents.max(1) / exponents.sum(1)
+    probabilities = softmax(logits.astype(np.float32, copy=False), temperature)
+    confidence: np.ndarray = probabilities.max(1)
     return confidence
 
 

@@ -12,7 +12,7 @@ from eetool.data.splits import split_source
 from eetool.export.traced import trace_model
 from eetool.export.write import ExportOptions, export_bundle
 from eetool.model.checkpoint import Checkpoint, Policy, Training
-from eetool.model.scores import SCORES
+from eetool.model.scores import SCORES, confidence
 from eetool.train.fit import ExitPlan, every_exit_answers, fit
 from eetool.tune.calibrate import Calibration
 from eetool.tune.costs import component_costs, model_macs
@@ -99,6 +99,46 @@ def test_with_platts_calibration_too(checkpoint: Checkpoint, little: Source, sco
     for before, after in zip(plain, found, strict=True):  # a gate may say the same with another threshold
         order = np.argsort(before, kind="stable")
         assert (np.diff(after[order]) >= -1e-4).all()
+
+
+EXTREME = np.array(
+    [[3e38, -3e38, 0, 1], [3e38, 3e38, -3e38, 2e38], [-3e38, -1e38, -2e38, -3e38], [1e38, 0, 0, 0], [4, 3, 2, 1]],
+    np.float32,
+)
+
+
+@pytest.mark.parametrize("platt", [None, (0.6, 0.5)], ids=["plain", "platt"])
+@pytest.mark.parametrize("temperature", [1e-6, 0.7, 1e6])
+@pytest.mark.parametrize("score", SCORES)
+def test_confidence_of_finite_logits_is_finite_however_large(
+    score: str, temperature: float, platt: tuple[float, float] | None
+) -> None:
+    """They and their differences overflow over a small temperature; the largest logit is taken off first."""
+    scalars = None if platt is None else (torch.tensor(platt[0]), torch.tensor(platt[1]))
+    logits = torch.tensor(EXTREME)
+    found = confidence(score, [logits], torch.tensor(temperature), 1, torch.tensor([3e38, -3e38, 0, 1, 2]), scalars)
+    assert torch.isfinite(found).all()
+    assert found.min() >= -1e-6
+    assert found.max() <= 1 + 1e-6
+    if platt is None and score not in ("learned", "patience"):
+        wanted = confidences(score, EXTREME[None], [temperature])[0]
+        assert np.allclose(found.numpy(), wanted, atol=1e-5)
+
+
+def test_exported_graph_of_finite_logits_that_overflow_says_a_finite_confidence(
+    checkpoint: Checkpoint, little: Source, tmp_path: Path
+) -> None:
+    state = {name: tensor.clone() for name, tensor in checkpoint.state.items()}
+    for name in ("exits.0.classifier", "exits.1.classifier", "backbone.linear"):
+        state[f"{name}.bias"].copy_(torch.tensor([3e38, -3e38] * 5))
+    tuned = tuned_for(replace(checkpoint, state=state), "max_softmax")
+    export_bundle(tuned, tmp_path / "m.eebundle", ExportOptions(references=False))
+    model = load(tmp_path / "m.eebundle")
+    x = normalise(little.images[:1], model.bundle.manifest.inputs[0])
+    for logits, sure in model.every_exit(x):
+        assert np.isfinite(logits).all()
+        assert sure == pytest.approx(0.2)  # five classes share the maximum
+    assert model(x).probabilities.max() == pytest.approx(0.2)
 
 
 def with_platt(checkpoint: Checkpoint, score: str) -> Checkpoint:

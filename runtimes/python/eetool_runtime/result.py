@@ -44,15 +44,17 @@ class Result:
     @property
     def probabilities(self) -> np.ndarray:
         """float32 (classes,): softmax of the logits over the exit's temperature."""
-        return softmax(self.logits / np.float32(self._temperature))
+        return softmax(self.logits, self._temperature)
 
     def __repr__(self) -> str:
         flag = "" if self.gated else ", gated=False"
         return f"Result(label={self.label!r}, exit={self.exit}, confidence={self.confidence:.4f}{flag})"
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Softmax over the last axis."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    total: np.ndarray = shifted / shifted.sum(axis=-1, keepdims=True)
+def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """Softmax of logits / temperature over the last axis."""
+    # The largest is taken off first: then nothing but differences can overflow, to what has the probability 0.
+    with np.errstate(all="ignore"):
+        powers = np.exp((logits - logits.max(axis=-1, keepdims=True)) / logits.dtype.type(temperature))
+    total: np.ndarray = powers / powers.sum(axis=-1, keepdims=True)
     return total

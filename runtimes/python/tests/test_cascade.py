@@ -309,6 +309,17 @@ def test_softmax_of_large_logits() -> None:
     np.testing.assert_allclose(softmax(np.array([[1e4, 1e4], [0.0, -1e4]])), [[0.5, 0.5], [1, 0]])
 
 
+@pytest.mark.parametrize("temperature", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("logits", [(3e38, -3e38, 0), (3e38, 3e38, 2e38), (-3e38, -1e38, -2e38), (0, 1e-38, 5)])
+def test_probabilities_of_finite_logits_are_those_of_float64(temperature: float, logits: tuple[float, ...]) -> None:
+    """Over a small temperature, finite logits and their differences overflow."""
+    found = ee.Result(0, 1.0, np.array(logits, np.float32), temperature, ("a", "b", "c"), 1.0).probabilities
+    exact = np.array(logits, np.float64) / temperature
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, softmax(exact), atol=1e-6)
+    assert found.sum() == pytest.approx(1)
+
+
 def test_an_engine_that_fails_is_a_backend_error(tiny_bundle: Path) -> None:
     """What engines raise is a dozen types of their own."""
 
