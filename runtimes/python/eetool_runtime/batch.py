@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from .backends import Graph
+from .component import run_component
 from .manifest import BATCH, Manifest, Variant
 from .policy import Gate, Step
 
@@ -39,7 +40,7 @@ def leave_in_groups(
     rows, seen = np.arange(n), [Seen() for _ in range(n)]
     for position, (place, gate, macs, _) in enumerate(steps):
         graph = graphs[place]
-        tensors.update(zip(graph.outputs, graph.run({name: tensors[name] for name in graph.inputs})))
+        run_component(graph, tensors, made, len(rows))
         if gate is None:
             continue
         confidence, logits = tensors[gate.confidence], tensors[gate.logits]

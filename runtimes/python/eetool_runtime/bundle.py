@@ -12,6 +12,7 @@ from typing import BinaryIO, Union
 import numpy as np
 
 from .errors import BundleError, UsageError
+from .given import shown
 from .manifest import MAX_MANIFEST_BYTES, Manifest, Variant, parse_manifest
 from .records import dataclass
 
@@ -28,31 +29,40 @@ class Bundle:
     manifest: Manifest
 
     def file(self, relative: str) -> Path:
-        """Where a file of the bundle lies, from its name in the manifest."""
+        """Where a file of the bundle lies, from its name in the manifest; raises UsageError where that is no text."""
+        if not isinstance(relative, str):
+            raise UsageError(f"a file is named by a text, not {shown(relative)}")
         return self.path.joinpath(*relative.split("/"))
 
     def variant(self, name: str) -> Variant:
         """The variant called `name`; raises UsageError with the names there are."""
-        if name not in self.manifest.variants:
+        if not isinstance(name, str) or name not in self.manifest.variants:
             there = ", ".join(self.manifest.variants)
-            raise UsageError(f"{self.path.name} has no variant {name!r}", f"It has: {there}.")
+            raise UsageError(f"{self.path.name} has no variant {shown(name)}", f"It has: {there}.")
         return self.manifest.variants[name]
 
     def recheck(self, relative: str) -> None:
-        """Raise BundleError where a file is no longer the one that was checked when the bundle was opened."""
+        """Raise BundleError where a file is no longer the one that was checked when the bundle was opened.
+
+        Also raises UsageError where the manifest has no file of that name.
+        """
+        path = self.file(relative)
+        if relative not in self.manifest.files:
+            raise UsageError(f"{self.path.name} has no file {shown(relative)}")
         record = self.manifest.files[relative]
-        _check_file(self.file(relative), relative, record.size_bytes, record.sha256, self.path)
+        _check_file(path, relative, record.size_bytes, record.sha256, self.path)
 
     def arrays(self, relative: str) -> dict[str, np.ndarray]:
         """The arrays of one of the bundle's `.npz` files; raises BundleError where it cannot be read."""
+        path = self.file(relative)
         import zipfile  # not needed to run a model, and slow to import
 
         try:
-            with zipfile.ZipFile(self.file(relative)) as archive:
+            with zipfile.ZipFile(path) as archive:
                 unpacked = sum(member.file_size for member in archive.infolist())
             if unpacked > _MAX_UNPACKED_BYTES:
                 raise ValueError(f"{unpacked} bytes unpacked; at most {_MAX_UNPACKED_BYTES} are allowed")
-            with np.load(self.file(relative), allow_pickle=False) as loaded:
+            with np.load(path, allow_pickle=False) as loaded:
                 arrays = {name: loaded[name] for name in loaded.files}
             if not all(isinstance(array, np.ndarray) for array in arrays.values()):
                 raise ValueError("it holds something else than arrays")
@@ -66,10 +76,18 @@ def open_bundle(path: Union[str, os.PathLike[str]]) -> Bundle:
 
     Raises:
         BundleError: it is not there, not a directory, its manifest is refused, or a file's size or hash is off.
+        UsageError: `path` is no path.
     """
-    root = Path(path)
-    if not root.is_dir():
-        found = "is not a directory" if root.exists() else "does not exist"
+    try:
+        root = Path(path)
+    except TypeError:
+        raise UsageError(f"the path of a bundle is a text or a Path, not {shown(path)}") from None
+    try:
+        is_folder, exists = root.is_dir(), root.exists()
+    except (OSError, ValueError) as error:  # a name that no file can have, or a folder that may not be looked into
+        raise BundleError(f"{root}: cannot be read: {error}") from None
+    if not is_folder:
+        found = "is not a directory" if exists else "does not exist"
         raise BundleError(f"{root}: {found}", "A bundle is a directory NAME.eebundle made by `eetool export`.")
     manifest = parse_manifest(_read_manifest(root / MANIFEST))
     bundle = Bundle(root, manifest)

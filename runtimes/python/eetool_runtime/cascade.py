@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Optional, Union, overload
 
 import numpy as np
@@ -13,11 +14,14 @@ import numpy as np
 from .backends.base import Graph, Lane, Threads
 from .batch import can_compact, leave_in_groups
 from .bundle import Bundle
+from .component import run_component
 from .errors import BackendError, EarlyExitError, UsageError
+from .fork import Origin
+from .given import real, shown, whole
 from .guided import Clock, Pace, guide
 from .lane import Lanes
 from .machine import resident_bytes
-from .manifest import OperatingPoint, scalars
+from .manifest import OperatingPoint, all_tensors, scalars
 from .policy import Band, Gate, Policy, Stretch, Thresholds, unsplit_macs
 from .preprocess import Raw, by_name, check, check_together, finite, preprocess_all, share_symbols
 from .result import Result
@@ -27,10 +31,14 @@ Arrays = Union[np.ndarray, Mapping[str, np.ndarray]]
 Tensors = dict[str, np.ndarray]
 
 CUSTOM = "custom"  # what thresholds without a name are counted under
+_LONGEST_NS = 10**18  # of a deadline, 30 years
 
 
 class Model:
-    """A loaded bundle. Calls may come from several threads at once."""
+    """A loaded bundle. Calls may come from several threads at once.
+
+    It belongs to the process that loaded it. In a child forked since, calls, `use` and figures raise BackendError.
+    """
 
     def __init__(
         self,
@@ -58,6 +66,8 @@ class Model:
         self._labels = self._manifest.labels
         self._stats: dict[str, Stats] = {}
         self._turning = threading.Lock()
+        self._origin = Origin()
+        self._said = all_tensors(self._manifest, variant)
         self._first_input = self._manifest.inputs[0].name
         self._accepted: list[tuple[str, tuple[int, ...], np.dtype]] = []
         self._symbols_shared = share_symbols(self._manifest.inputs)
@@ -90,6 +100,12 @@ class Model:
         """The watchdog's band in use, see `use`."""
         return self._policy.watch
 
+    @property
+    def setting(self) -> tuple[Optional[str], Optional[Band]]:
+        """`operating_point` and `watch` of one moment, where another thread may be in `use`."""
+        policy = self._policy
+        return policy.name, policy.watch
+
     def use(
         self,
         operating_point: Optional[str] = None,
@@ -108,14 +124,15 @@ class Model:
         Raises:
             UsageError: the name is unknown, a number is out of range, or both or neither were given.
         """
+        self._origin.check()
         if (operating_point is None) == (threshold is None):
             raise UsageError("use() takes an operating point or a threshold")
         thresholds: Thresholds
         if operating_point is not None:
             points = self._fitted.operating_points
-            if operating_point not in points:
+            if not isinstance(operating_point, str) or operating_point not in points:
                 raise UsageError(
-                    f"unknown operating point {operating_point!r}", f"This bundle has: {', '.join(points)}."
+                    f"unknown operating point {shown(operating_point)}", f"This bundle has: {', '.join(points)}."
                 )
             thresholds = points[operating_point].thresholds
         elif isinstance(threshold, (tuple, list)):
@@ -168,12 +185,13 @@ class Model:
             UsageError: there is no such exit, or the deadline is no positive number.
         """
         start = self._clock()
+        self._origin.check()
         policy = self._policy
         accepted = self._accept(inputs)
         lane = self._lanes.take()
         try:
             lane.enter(accepted)
-            if deadline_ms is not None or min_exit != 0 or policy.watch is not None:
+            if deadline_ms is not None or type(min_exit) is not int or min_exit or policy.watch is not None:
                 return self._guided(lane, policy, start, deadline_ms, min_exit)
             (read, calls, _), seen = lane, []
             for place, gate, macs, _ in policy.steps:  # noqa: B007 - read behind the loop
@@ -189,7 +207,7 @@ class Model:
         except EarlyExitError:
             raise
         except Exception as error:  # engines raise a dozen unrelated types
-            raise BackendError(f"{self.bundle.path.name}: {self.variant} could not run: {error}") from error
+            raise self._failed(error) from error
         finally:
             self._lanes.give_back(lane)
         latency_ms = (self._clock() - start) / 1e6
@@ -197,9 +215,8 @@ class Model:
         return self._result(gate, confidence, logits, latency_ms)
 
     def _guided(self, lane: Lane, policy: Policy, start: int, deadline_ms: Optional[float], min_exit: int) -> Result:
-        if deadline_ms is not None and not 0 < deadline_ms < math.inf:
-            raise UsageError(f"deadline_ms must be a positive number, not {deadline_ms!r}")
-        end = None if deadline_ms is None else start + round(deadline_ms * 1e6)
+        limit_ms = None if deadline_ms is None else _positive(deadline_ms)
+        end = None if limit_ms is None else start + round(min(limit_ms * 1e6, _LONGEST_NS))
 
         def walk(stretch: Stretch) -> float:
             for step in stretch.steps:
@@ -209,7 +226,7 @@ class Model:
         found = guide(policy, walk, min_exit=min_exit, pace=self._pace, clock=self._clock, start=start, end=end)
         logits = lane.read(found.gate.logits)[0].copy()
         latency_ms = (self._clock() - start) / 1e6
-        late = deadline_ms is not None and latency_ms > deadline_ms
+        late = limit_ms is not None and latency_ms > limit_ms
         gate, confidence = found.gate, found.confidence
         policy.stats.record(gate.exit_index, confidence, found.macs, latency_ms, found.seen, found.gated, late)
         return self._result(gate, confidence, logits, latency_ms, found.gated)
@@ -224,12 +241,26 @@ class Model:
             InputError: as `__call__` does.
         """
         start = self._clock()
+        self._origin.check()
         policy = self._policy
-        tensors = {**self._check(inputs, any_batch=True), **self._scalars}
+        tensors = self._check(inputs, any_batch=True)
         n = len(tensors[self._first_input])
-        if policy.watch is not None or not can_compact(self._manifest, self._fitted):
-            names = [spec.name for spec in self._manifest.inputs]
-            return [self({name: tensors[name][i : i + 1] for name in names}) for i in range(n)]
+        with self._running():
+            if policy.watch is None and can_compact(self._manifest, self._fitted):
+                return self._in_groups(policy, start, {**tensors, **self._scalars}, n)
+            return [self._alone(policy, {name: t[i : i + 1] for name, t in tensors.items()}) for i in range(n)]
+
+    def _alone(self, policy: Policy, tensors: Tensors) -> Result:
+        """One input of a batch, by the policy that the batch began with."""
+        start = self._clock()
+        lane = self._lanes.take()
+        try:
+            lane.enter(tensors)
+            return self._guided(lane, policy, start, None, 0)
+        finally:
+            self._lanes.give_back(lane)
+
+    def _in_groups(self, policy: Policy, start: int, tensors: Tensors, n: int) -> list[Result]:
         results: list[Optional[Result]] = [None] * n
         for gate, macs, rows in leave_in_groups(policy.steps, self._in_order, tensors, n, self._manifest, self._fitted):
             latency_ms = (self._clock() - start) / 1e6
@@ -240,16 +271,19 @@ class Model:
 
     def every_exit(self, inputs: Arrays) -> list[tuple[np.ndarray, np.ndarray]]:
         """Logits (N, classes) and confidence (N,) of every exit, none skipped, for a batch of any size."""
-        tensors = {**self._check(inputs, any_batch=True), **self._scalars}
-        if self._fitted.batch is None:
-            return self._every_exit(tensors)
-        rows = range(len(tensors[self._first_input]))
-        parts = [self._every_exit({n: t[i : i + 1] if t.ndim else t for n, t in tensors.items()}) for i in rows]
+        self._origin.check()
+        tensors = self._check(inputs, any_batch=True)
+        n = len(tensors[self._first_input])
+        with self._running():
+            if self._fitted.batch is None:
+                return self._every_exit(tensors, n)
+            parts = [self._every_exit({name: t[i : i + 1] for name, t in tensors.items()}, 1) for i in range(n)]
         return [(np.concatenate([p[0] for p in e]), np.concatenate([p[1] for p in e])) for e in zip(*parts)]
 
-    def _every_exit(self, tensors: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+    def _every_exit(self, inputs: Tensors, rows: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        tensors = {**inputs, **self._scalars}
         for graph in self._in_order:
-            tensors.update(zip(graph.outputs, graph.run({name: tensors[name] for name in graph.inputs})))
+            run_component(graph, tensors, self._said, rows)
         return [(tensors[e.logits], tensors[e.confidence]) for e in self._manifest.exits]
 
     def stats(self) -> dict[str, Any]:
@@ -258,13 +292,16 @@ class Model:
         See `Stats.snapshot` for the figures. Thresholds without a name are counted as `custom`, anew whenever they
         change. Plain JSON; `prometheus()` says the same to Prometheus.
         """
+        self._origin.check()
+        policy = self._policy  # read once: another thread may turn the knob meanwhile
+        here = policy.name or CUSTOM
         points, figures = self._fitted.operating_points, {}
-        for name, stats in list(self._stats.items()):
+        for name, stats in {**self._stats, here: policy.stats}.items():
             expected = points[name].expected if name in points else None
             figures[name] = stats.snapshot(self._unsplit_macs, expected)
         return {
-            **figures[self.operating_point or CUSTOM],
-            "operating_point": self.operating_point,
+            **figures[here],
+            "operating_point": policy.name,
             "model": self._manifest.name,
             "variant": self.variant,
             "threads": self.threads.count,
@@ -277,8 +314,16 @@ class Model:
         return exposition(self.stats())
 
     def recent_ms(self, calls: int = 100) -> list[float]:
-        """Latencies of at most the last `calls` calls since the knob was moved; what a latency budget looks at."""
-        return self._policy.stats.recent_ms(calls)
+        """Latencies of at most the last `calls` calls since the knob was moved; what a latency budget looks at.
+
+        Raises:
+            UsageError: `calls` is no positive integer.
+        """
+        self._origin.check()
+        count = whole(calls)
+        if count is None or count < 1:
+            raise UsageError(f"calls must be a positive integer, not {shown(calls)}")
+        return self._policy.stats.recent_ms(count)
 
     def memory(self) -> dict[str, Any]:
         """What the model takes: `loaded` and `not_loaded` (component names), `loaded_bytes` and `total_bytes` (sizes of
@@ -293,6 +338,19 @@ class Model:
             "total_bytes": sum(sizes.values()),
             "process_bytes": resident_bytes(),
         }
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        """What engines raise becomes a BackendError."""
+        try:
+            yield
+        except EarlyExitError:
+            raise
+        except Exception as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> BackendError:
+        return BackendError(f"{self.bundle.path.name}: {self.variant} could not run: {error}")
 
     def _accept(self, inputs: Arrays) -> Tensors:
         """Checked inputs by name. Arrays that look like the last ones that passed are only tested for NaN."""
@@ -322,3 +380,10 @@ class Model:
     ) -> Result:
         index = gate.exit_index
         return Result(index, confidence, logits, self._fitted.temperatures[index], self._labels, latency_ms, gated)
+
+
+def _positive(deadline_ms: object) -> float:
+    found = real(deadline_ms)
+    if found is None or not 0 < found < math.inf:
+        raise UsageError(f"deadline_ms must be a positive number, not {shown(deadline_ms)}")
+    return found

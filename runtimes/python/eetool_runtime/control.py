@@ -83,7 +83,7 @@ class Governor:
 
     def update(self) -> str:
         """Look at the rules once, move if they say so, and return the operating point in use."""
-        here = self._model.operating_point
+        here, watch = self._model.setting
         at = self.points.index(here) if here in self.points else 0
         now = self._clock()
         if self._moved_s is not None and now - self._moved_s < self._hold_s:
@@ -96,7 +96,7 @@ class Governor:
             step = -1
         target = min(max(at + step, 0), len(self.points) - 1)
         if self.points[target] != here:
-            self._model.use(self.points[target], watch=self._model.watch)
+            self._model.use(self.points[target], watch=watch)
             self._moved_s = now
         return self.points[target]
 

@@ -7,8 +7,10 @@ from typing import Any, Callable, Optional
 
 import numpy as np
 
-from .backends.base import Graph, Group, Lane
-from .manifest import BATCH, Manifest, all_tensors
+from .backends.base import Bound, Graph, Group, Lane
+from .component import run_component
+from .errors import BackendError, EarlyExitError
+from .manifest import BATCH, Manifest, Tensor, all_tensors
 
 
 class Lanes:
@@ -30,7 +32,7 @@ class Lanes:
         self._graphs = graphs
         self._inputs = {i.name for i in manifest.inputs}
         self._constants = constants
-        tensors = all_tensors(manifest, variant)
+        self._said = tensors = all_tensors(manifest, variant)
         shapes = {name: tuple(1 if size == BATCH else size for size in t.shape) for name, t in tensors.items()}
         self._fixed = all(isinstance(size, int) for shape in shapes.values() for size in shape)
         self._forms: list[tuple[str, Any, str]] = [(name, shapes[name], t.dtype) for name, t in tensors.items()]
@@ -55,7 +57,7 @@ class Lanes:
     def _bound(self) -> Lane:
         tensors = {name: np.zeros(shape, dtype) for name, shape, dtype in self._forms}
         tensors.update(self._constants)
-        bound = [g.bind({n: tensors[n] for n in g.inputs}, {n: tensors[n] for n in g.outputs}) for g in self._graphs]
+        bound = [_bind(graph, tensors) for graph in self._graphs]
         readers = [(name, b.read) for g, b in zip(self._graphs, bound) for name in g.inputs if name in self._inputs]
 
         def enter(inputs: Mapping[str, np.ndarray]) -> None:
@@ -67,7 +69,7 @@ class Lanes:
 
     def _loose(self) -> Lane:
         tensors = dict(self._constants)
-        return Lane(tensors.__getitem__, [_anew(graph, tensors) for graph in self._graphs], tensors.update)
+        return Lane(tensors.__getitem__, [_anew(graph, tensors, self._said) for graph in self._graphs], tensors.update)
 
 
 def _group(graphs: Sequence[Graph]) -> Optional[Group]:
@@ -76,10 +78,14 @@ def _group(graphs: Sequence[Graph]) -> Optional[Group]:
     return group if all(getattr(graph, "group", None) is group for graph in graphs) else None
 
 
-def _anew(graph: Graph, tensors: dict[str, np.ndarray]) -> Callable[[], None]:
-    run, reads, makes = graph.run, tuple(graph.inputs), tuple(graph.outputs)
+def _bind(graph: Graph, tensors: Mapping[str, np.ndarray]) -> Bound:
+    try:
+        return graph.bind({n: tensors[n] for n in graph.inputs}, {n: tensors[n] for n in graph.outputs})
+    except EarlyExitError:
+        raise
+    except Exception as error:  # engines raise a dozen unrelated types
+        raise BackendError(f"a graph cannot be bound to arrays: {error}") from error
 
-    def call() -> None:
-        tensors.update(zip(makes, run({name: tensors[name] for name in reads})))
 
-    return call
+def _anew(graph: Graph, tensors: dict[str, np.ndarray], said: Mapping[str, Tensor]) -> Callable[[], None]:
+    return lambda: run_component(graph, tensors, said, rows=1)

@@ -13,6 +13,7 @@ from .backends import PRIVATE, Arrays, Backend, Bound, Graph, Threads, backend_f
 from .bundle import Bundle, open_bundle
 from .cascade import Model
 from .errors import BundleError, EarlyExitError, UsageError
+from .given import shown, whole
 from .machine import board_name, cpu_name, usable_cores
 from .manifest import Component, Measured, Tensor, all_tensors, form
 from .records import dataclass
@@ -30,7 +31,7 @@ def load(
     variant: str = _AUTO,
     preload: bool = True,
 ) -> Model:
-    """Open a bundle, check it, and load its components.
+    """Open a bundle, check it, and load its components, in and for this process: a child forked later loads its own.
 
     Args:
         threads: per graph; by default what the bundle recorded for this machine, else 1.
@@ -43,19 +44,33 @@ def load(
     Raises:
         BundleError: the bundle is damaged, hostile or of another version.
         BackendError: no installed backend opens its graphs.
-        UsageError: the bundle has no such variant.
+        UsageError: the bundle has no such variant, or an argument is of another type.
     """
+    count = _check_arguments(threads, pool, backend, variant, preload)
     bundle = path if isinstance(path, Bundle) else open_bundle(path)
     chosen, opener = _choose(bundle, backend, variant)
     files = bundle.variant(chosen)
     if files.batch not in (None, 1):
         raise UsageError(f"the variant {chosen} answers {files.batch} inputs at a time, not one")
-    wanted = Threads(recorded_threads(bundle, chosen) if threads is None else threads, pool)
+    wanted = Threads(recorded_threads(bundle, chosen) if count is None else count, pool)
     graphs = open_graphs(bundle, chosen, opener, wanted, preload)
     here = recorded(bundle, chosen)
     got = next(iter(graphs.values())).threads
     known = here.component_latency_ms if here is not None and here.threads == got.count else None
     return Model(bundle, chosen, graphs, got, component_ms=known)
+
+
+def _check_arguments(threads: object, pool: object, backend: object, variant: object, preload: object) -> Optional[int]:
+    """The number of threads, if one was given; raises UsageError where an argument of `load` is of another type."""
+    for name, value in (("pool", pool), ("backend", backend), ("variant", variant)):
+        if not isinstance(value, str):
+            raise UsageError(f"{name} must be a text, not {shown(value)}")
+    if whole(preload) not in (0, 1):
+        raise UsageError(f"preload must be True or False, not {shown(preload)}")
+    count = whole(threads)
+    if threads is not None and count is None:
+        raise UsageError(f"threads must be an integer, not {shown(threads)}")
+    return count
 
 
 def open_graphs(

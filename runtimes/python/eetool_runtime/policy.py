@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from numbers import Real
-from typing import Any, NamedTuple, Optional
+from typing import NamedTuple, Optional
 
 from .errors import UsageError
+from .given import real, shown, whole
 from .manifest import NEVER, Manifest
 from .records import dataclass
 from .stats import Stats
@@ -77,9 +77,10 @@ class Policy:
             UsageError: there is no such exit.
         """
         n = len(self._manifest.exits)
-        first = min_exit + n if min_exit < 0 else min_exit
-        if not 0 <= first < n:
-            raise UsageError(f"min_exit is {min_exit}; this model has the exits 0 to {n - 1}")
+        asked = whole(min_exit)
+        if asked is None or not -n <= asked < n:
+            raise UsageError(f"min_exit is {shown(min_exit)}; this model has the exits 0 to {n - 1}")
+        first = asked % n
         key = (first, anytime)
         if key not in self._ways:
             floor = NEVER if anytime else None
@@ -109,11 +110,11 @@ def _checked(watch: Optional[Band]) -> Optional[Band]:
     if watch is None:
         return None
     try:
-        low, high = (float(bound) for bound in watch)
+        low, high = (real(bound) for bound in watch)
     except (TypeError, ValueError):
-        low, high = 1.0, 0.0
-    if not 0 <= low <= high <= 1:
-        raise UsageError(f"watch is {watch!r}; a band (low, high) with 0 <= low <= high <= 1 is needed")
+        low = high = None
+    if low is None or high is None or not 0 <= low <= high <= 1:
+        raise UsageError(f"watch is {shown(watch)}; a band (low, high) with 0 <= low <= high <= 1 is needed")
     return low, high
 
 
@@ -129,8 +130,8 @@ def plan(manifest: Manifest, thresholds: tuple[Optional[float], ...]) -> tuple[S
     if len(thresholds) != manifest.n_early_exits:
         raise UsageError(f"{len(thresholds)} thresholds given; the model has {manifest.n_early_exits} early exits")
     for t in thresholds:
-        if t is not None and not _in_range(t):
-            raise UsageError(f"threshold {t!r} is out of range", "Confidences lie in [0, 1]; None never fires.")
+        if t is not None and not _in_range(real(t)):
+            raise UsageError(f"threshold {shown(t)} is out of range", "Confidences lie in [0, 1]; None never fires.")
     gates = {}
     for index, (e, t) in enumerate(zip(manifest.exits, (*thresholds, 0.0))):
         if t is not None:
@@ -144,8 +145,8 @@ def plan(manifest: Manifest, thresholds: tuple[Optional[float], ...]) -> tuple[S
     return tuple(steps)
 
 
-def _in_range(threshold: Any) -> bool:
-    return isinstance(threshold, Real) and 0.0 <= float(threshold) <= NEVER  # NaN fails this test too
+def _in_range(threshold: Optional[float]) -> bool:
+    return threshold is not None and 0.0 <= threshold <= NEVER  # NaN fails this test too
 
 
 def unsplit_macs(manifest: Manifest) -> int:

@@ -10,6 +10,7 @@ from typing import Any, Union
 import numpy as np
 
 from .errors import InputError
+from .given import shown
 from .manifest import Input, form
 
 Raw = Union[np.ndarray, Sequence[Any], str]
@@ -36,7 +37,8 @@ def by_name(given: Any, specs: Sequence[Input]) -> Mapping[str, Any]:
             raise InputError(f"the model has {len(names)} inputs; give a dict with {names}")
         return {names[0]: given}
     if set(given) != set(names):
-        raise InputError(f"expected inputs {names}, found {sorted(map(str, given))}")
+        found = sorted(name if isinstance(name, str) else shown(name) for name in given)
+        raise InputError(f"expected inputs {names}, found {found}")
     return given
 
 
@@ -55,14 +57,14 @@ def preprocess(raw: Raw, spec: Input) -> np.ndarray:
         return token_ids([raw], spec.text.vocabulary, int(spec.shape[1]))
     if spec.preprocess is None:
         return _finished(raw, spec)
-    pixels = np.asarray(raw)
+    pixels = found = _array(raw, spec)
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]  # (H, W) -> (H, W, 1)
     _, channels, height, width = spec.shape
     if pixels.dtype != np.uint8 or pixels.shape != (height, width, channels):
         raise InputError(
             f"input {spec.name!r}: expected raw pixels uint8 ({height}, {width}, {channels}), "
-            f"found {np.asarray(raw).dtype} {np.asarray(raw).shape}",
+            f"found {found.dtype} {found.shape}",
             _advice(pixels, spec),
         )
     return normalise(pixels.transpose(2, 0, 1)[None], spec)  # (H, W, C) -> (1, C, H, W)
@@ -103,10 +105,7 @@ def _advice(pixels: np.ndarray, spec: Input) -> str:
 
 def _finished(raw: Raw, spec: Input) -> np.ndarray:
     """An array or list for an input without preprocessing, at batch 1."""
-    try:
-        array = np.asarray(raw)
-    except ValueError:
-        raise InputError(f"input {spec.name!r}: expected {form(spec)}, found lists of different lengths") from None
+    array = _array(raw, spec)
     if not isinstance(raw, np.ndarray):
         array = _converted(array, spec)
     if array.dtype != spec.dtype:
@@ -118,12 +117,24 @@ def _finished(raw: Raw, spec: Input) -> np.ndarray:
     return check(array, spec)
 
 
+def _array(raw: Raw, spec: Input) -> np.ndarray:
+    """An array of what was given; InputError where numpy makes none of it."""
+    try:
+        return np.asarray(raw)
+    except ValueError:
+        found = "lists of different lengths"
+    except Exception as error:  # whatever the object itself raises
+        found = f"{type(raw).__name__} ({error})"
+    raise InputError(f"input {spec.name!r}: expected {form(spec)}, found {found}")
+
+
 def _converted(numbers: np.ndarray, spec: Input) -> np.ndarray:
     """Python's numbers in the dtype of `spec`: integers may become floats, and nothing may be lost otherwise."""
     wanted = np.dtype(spec.dtype)
     allowed = {"f": "iuf", "b": "b"}.get(wanted.kind, "iu")
     if numbers.dtype.kind in allowed:
-        converted = numbers.astype(wanted)
+        with np.errstate(over="ignore"):  # becomes infinite, which is refused
+            converted = numbers.astype(wanted)
         if wanted.kind == "f" or np.array_equal(converted, numbers):
             return converted
     raise InputError(f"input {spec.name!r}: expected {form(spec)}, found {numbers.dtype} {numbers.shape}")

@@ -153,8 +153,9 @@ def _welch(values: np.ndarray, recorded: Reached) -> Optional[dict[str, Any]]:
 def _mean_confidence(window: Sequence[_Call], n_exits: int) -> list[Optional[float]]:
     sums, counts = [0.0] * n_exits, [0] * n_exits
     for exit_index, confidence, *_ in window:
-        sums[exit_index] += confidence
-        counts[exit_index] += 1
+        if math.isfinite(confidence):  # a graph may make NaN, which JSON has no word for
+            sums[exit_index] += confidence
+            counts[exit_index] += 1
     return [s / c if c else None for s, c in zip(sums, counts)]
 
 

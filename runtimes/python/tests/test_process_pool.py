@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,24 +16,33 @@ HAS_POOL = hasattr(onnxruntime, "set_global_thread_pool_sizes")
 needs_pool = pytest.mark.skipif(not HAS_POOL, reason="needs onnxruntime 1.32")
 
 PROGRAM = """
-import json, sys
+import json, os, sys, warnings
 import numpy as np
 import eetool_runtime as ee
 
 x = np.zeros((1, 1, 4, 4), np.float32)
+warnings.simplefilter('ignore')  # of Python 3.12, that a process with threads forks
 for options in json.loads(sys.argv[2]):
+    if options == "fork":
+        sys.stdout.flush()
+        if child := os.fork():
+            os.waitpid(child, 0)
+            break
+        continue
     try:
         model = ee.load(sys.argv[1], **options)
         figures = (model(x), model.stats())[1]
         print(json.dumps([figures["threads"], figures["pool"], figures["calls"]]))
     except ee.EarlyExitError as error:
         print(json.dumps([type(error).__name__, error.message, error.hint]))
+sys.stdout.flush()
+os._exit(0)  # onnxruntime 1.32 waits for threads of its own when a forked child exits
 """
 SHARED = {"threads": 2, "pool": "process"}
 
 
-def in_a_process(bundle: Path, *loads: dict[str, Any]) -> list[Any]:
-    """Load the bundle with each of these options in turn: threads, pool and calls, or the error."""
+def in_a_process(bundle: Path, *loads: Any) -> list[Any]:
+    """Load the bundle with each of these options, behind "fork" in a child: threads, pool, calls, or the error."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(bundle), json.dumps(loads)], capture_output=True, text=True, check=False
     )
@@ -52,6 +62,18 @@ def test_another_count_is_refused(tiny_bundle: Path) -> None:
     assert kind == "BackendError"
     assert message == "this process has one pool of 2 threads, so 3 cannot be had"
     assert "pool='private' from the start" in hint
+
+
+@needs_pool
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_pool_in_a_forked_child_is_refused_whatever_is_loaded(tiny_bundle: Path) -> None:
+    first, *others = in_a_process(tiny_bundle, SHARED, "fork", SHARED, {"threads": 1}, {"threads": 2})
+    assert first == [2, "process", 1]
+    assert len(others) == 3
+    for kind, message, hint in others:
+        assert kind == "BackendError"
+        assert message.startswith("onnxruntime's pool of the process was made before this process was forked")
+        assert "spawn" in hint
 
 
 @needs_pool

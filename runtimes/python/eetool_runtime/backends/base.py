@@ -10,11 +10,13 @@ from typing import Any, Callable, NamedTuple, Protocol
 import numpy as np
 
 from ..errors import InputError, UsageError
+from ..given import shown, whole
 from ..manifest import Tensor
 from ..records import dataclass
 
 PRIVATE = "private"
 PROCESS = "process"
+MAX_THREADS = 1024  # as in a manifest
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -44,11 +46,14 @@ class Threads:
 
 
 def check_threads(threads: Threads) -> None:
-    """Raise UsageError where `threads` names an unknown pool, or less than one thread."""
-    if threads.pool not in (PRIVATE, PROCESS):
-        raise UsageError(f"unknown pool {threads.pool!r}", f"Known pools: {PRIVATE}, {PROCESS}.")
-    if threads.count < 1:
-        raise UsageError(f"threads must be at least 1, not {threads.count}")
+    """Raise UsageError where `threads` names an unknown pool, or no possible number of threads."""
+    if not isinstance(threads.pool, str) or threads.pool not in (PRIVATE, PROCESS):
+        raise UsageError(f"unknown pool {shown(threads.pool)}", f"Known pools: {PRIVATE}, {PROCESS}.")
+    count = whole(threads.count)
+    if count is None or count < 1:
+        raise UsageError(f"threads must be at least 1, not {shown(threads.count)}")
+    if count > MAX_THREADS:
+        raise UsageError(f"threads must be at most {MAX_THREADS}, not {shown(count)}")
 
 
 class Lane(NamedTuple):

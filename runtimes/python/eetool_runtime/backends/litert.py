@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import fork
 from ..errors import BackendError
 from ..manifest import Tensor
 from .base import Arrays, Bound, Lane, Threads, check_arrays, check_threads
@@ -38,6 +39,7 @@ class LitertGroup:
         self.engine = self.interpreter._interpreter  # its wrapper would take a microsecond per call
         self.lock = threading.Lock()
         self.entered: object = None  # by whom: the constants are theirs
+        self.origin = fork.Origin()
 
     def lane(self, graphs: Sequence[LitertGraph], constants: Arrays) -> Lane:
         """As the protocol says: a tensor is copied once, from where it is made to where it is read."""
@@ -110,6 +112,7 @@ class LitertGraph:
         """Outputs in the order of `outputs`; raises InputError or BackendError."""
         given = {name: np.asarray(array, order="C") for name, array in feed.items()}
         check_arrays(self.inputs, given, self.name)
+        self.group.origin.check()
         with self.group.lock:
             self._run(given)
             return [self._lane.read(name).copy() for name in self.outputs]
@@ -121,6 +124,7 @@ class LitertGraph:
         given = dict(inputs)
 
         def call() -> None:
+            self.group.origin.check()
             with self.group.lock:
                 self._run(given)
                 for name, array in outputs.items():
@@ -153,7 +157,9 @@ class LitertBackend:
             data = path.read_bytes()
             refuse_tflite_side_files(path, data)
             return LitertGraph(LitertGroup(data, threads.count), path, Threads(threads.count))
-        except (OSError, ValueError, RuntimeError) as error:
+        except BackendError:
+            raise
+        except Exception as error:  # a damaged file raises whatever it meets
             raise BackendError(f"{path}: {_LIBRARY} cannot load this graph: {error}") from error
 
     def together(self, paths: Sequence[Path], threads: Threads) -> LitertBackend:

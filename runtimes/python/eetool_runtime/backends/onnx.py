@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
 from functools import partial
@@ -12,6 +13,7 @@ import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
+from .. import fork
 from ..errors import BackendError, InputError
 from ..manifest import Tensor
 from .base import PRIVATE, PROCESS, Arrays, Bound, Threads, check_arrays, check_threads
@@ -19,8 +21,15 @@ from .side_files import refuse_onnx_side_files
 
 _OPTIONS = ort.RunOptions()
 _SMALL = 1 << 16  # bytes, which are copied in less time than they are bound
+_POOL_MADE = "onnxruntime's pool of the process was made"
+_POOL_HINT = "Fork before anything is loaded with pool='process', or start workers with multiprocessing's `spawn`."
 _pool_lock = threading.Lock()
 _pool_threads: Optional[int] = None
+_pool_origin: Optional[fork.Origin] = None
+if hasattr(os, "register_at_fork"):  # a child must not find it held by a thread that it does not have
+    os.register_at_fork(
+        before=_pool_lock.acquire, after_in_parent=_pool_lock.release, after_in_child=_pool_lock.release
+    )
 
 # Nothing but what ends the process: every error is raised as well, and a line of the log would bring names of a graph
 # to the terminal as they are.
@@ -37,9 +46,12 @@ class OnnxGraph:
         self.inputs = {value.name: _tensor(value) for value in session.get_inputs()}
         self.outputs = {value.name: _tensor(value) for value in session.get_outputs()}
         self._output_names = list(self.outputs)
+        self._origin = fork.Origin()
+        fork.keep(session)
 
     def run(self, feed: Arrays) -> Sequence[np.ndarray]:
         """Outputs in the order of `outputs`; raises InputError or BackendError."""
+        self._origin.check()
         try:
             outputs: Sequence[np.ndarray] = self._session.run(self._output_names, feed)
         except Exception as error:  # onnxruntime raises a dozen unrelated types
@@ -90,9 +102,9 @@ class OnnxBackend:
         refuse_onnx_side_files(path)
         try:
             session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            return OnnxGraph(session, path, Threads(threads.count, PROCESS if shared else PRIVATE))
         except Exception as error:  # onnxruntime raises a dozen unrelated types
             raise BackendError(f"{path}: onnxruntime {self.version} cannot load this graph: {error}") from error
-        return OnnxGraph(session, path, Threads(threads.count, PROCESS if shared else PRIVATE))
 
     def together(self, paths: Sequence[Path], threads: Threads) -> OnnxBackend:
         """Itself: its graphs share a pool of the process."""
@@ -111,7 +123,7 @@ def session_options(threads: Threads) -> tuple[Any, bool]:
     """How every session here is opened, and whether it draws from the pool of the process.
 
     Raises:
-        BackendError: the process has a pool of another size.
+        BackendError: the process has a pool of another size, or was forked from one that has a pool.
     """
     shared, options = _uses_process_pool(threads), ort.SessionOptions()
     options.inter_op_num_threads = 1
@@ -127,20 +139,22 @@ def session_options(threads: Threads) -> tuple[Any, bool]:
 
 def _uses_process_pool(threads: Threads) -> bool:
     """Set the pool of the process at its first use; True where this session has to draw from it."""
-    global _pool_threads
+    global _pool_threads, _pool_origin
     check_threads(threads)
     with _pool_lock:
+        if _pool_origin is not None:
+            _pool_origin.check()
         if _pool_threads is None and threads.pool == PROCESS and threads.count > 1:
             if not hasattr(ort, "set_global_thread_pool_sizes"):
                 return False  # before onnxruntime 1.32: private pools that do not spin
             ort.set_global_thread_pool_sizes(threads.count, 1)
-            _pool_threads = threads.count
+            _pool_threads, _pool_origin = threads.count, fork.Origin(_POOL_MADE, _POOL_HINT)
         if _pool_threads is not None and _pool_threads != threads.count:
             raise BackendError(
                 f"this process has one pool of {_pool_threads} threads, so {threads.count} cannot be had",
                 "Load every model of the process with the same thread count, or use pool='private' from the start.",
             )
-    return _pool_threads is not None
+        return _pool_threads is not None
 
 
 def _tensor(value: Any) -> Tensor:

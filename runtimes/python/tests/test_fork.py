@@ -1,0 +1,128 @@
+"""A model in a child that was forked: refused at once, whatever its other threads did; a new one works there."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import write_tiny_bundle
+from tiny_litert import write_litert_bundle
+
+from eetool_runtime.testing import Say, scripted
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+HAS_LITERT = any(map(importlib.util.find_spec, ("ai_edge_litert", "tflite_runtime")))
+LITERT = pytest.param(write_litert_bundle, marks=pytest.mark.skipif(not HAS_LITERT, reason="LiteRT is not installed"))
+
+# Forks while other threads are in calls, `use` and `stats`, and prints what each child says. A child that hangs is
+# ended by its own alarm, which Python need not be awake for.
+PROGRAM = """
+import json, os, signal, sys, threading, warnings
+import numpy as np
+import eetool_runtime as ee
+
+warnings.simplefilter("ignore")  # of Python 3.12, that a process with threads forks
+path, threads, action, children = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+bundle = ee.open_bundle(path)
+model = ee.load(bundle, threads=threads)
+x = bundle.arrays(bundle.manifest.samples)
+x = {name: array[:1] for name, array in x.items()}
+begun, over = threading.Semaphore(0), False
+
+def work(call):
+    call()
+    begun.release()
+    while not over:
+        call()
+
+def tell(call):
+    try:
+        call()
+        return "answered"
+    except Exception as error:
+        return f"{type(error).__name__}: {error} {getattr(error, 'hint', None)}"
+
+def act():
+    global model
+    calls = {
+        "call": lambda: model(x), "batch": lambda: model.batch(x), "every_exit": lambda: model.every_exit(x),
+        "limited": lambda: model(x, deadline_ms=100), "use": lambda: model.use("full"), "stats": lambda: model.stats(),
+        "prometheus": lambda: model.prometheus(), "recent_ms": lambda: model.recent_ms(),
+    }
+    if action == "refuse":
+        return [tell(call) for call in calls.values()]
+    if action == "load":
+        model = ee.load(bundle, threads=threads)  # which drops the parent's
+        return [tell(call) for call in calls.values()]
+
+busy = [lambda: model(x), lambda: model.use("full"), model.stats][: int(sys.argv[5])]
+workers = [threading.Thread(target=work, args=(call,)) for call in busy]
+for worker in workers:
+    worker.start()
+for _ in workers:
+    begun.acquire()
+said = []
+for _ in range(children):
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(60)
+        os.write(write, json.dumps(act()).encode())
+        os._exit(0)
+    os.close(write)
+    with open(read) as file:
+        said.append(json.loads(file.read() or '"it hung"'))
+    os.waitpid(child, 0)
+over = True
+for worker in workers:
+    worker.join()
+print(json.dumps([said, tell(lambda: model(x))]))
+"""
+
+
+def children_say(bundle: Path, threads: int, action: str, busy: int = 3, children: int = 10) -> list[Any]:
+    """What each child says of each kind of call, forked beside `busy` threads; the parent has to go on answering."""
+    command = [sys.executable, "-c", PROGRAM, str(bundle), *map(str, (threads, action, children, busy))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    said, parent = json.loads(done.stdout)
+    assert parent == "answered"
+    assert len(said) == children
+    return list(said)
+
+
+@pytest.mark.parametrize("write", [write_tiny_bundle, LITERT], ids=["onnx", "litert"])
+def test_model_in_a_forked_child_refuses_every_call(tmp_path: Path, write: Any) -> None:
+    for answers in children_say(write(tmp_path), 1, "refuse"):
+        assert len(answers) == 8
+        for answer in answers:
+            assert answer.startswith("BackendError: this model was loaded before this process was forked")
+            assert "Load it in every worker, after the fork" in answer
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("write", [write_tiny_bundle, LITERT], ids=["onnx", "litert"])
+def test_model_loaded_after_the_fork_answers(tmp_path: Path, write: Any, threads: int) -> None:
+    for answers in children_say(write(tmp_path), threads, "load"):
+        assert answers == ["answered"] * 8
+
+
+def test_model_of_two_threads_dropped_in_a_forked_child_does_not_wait_for_them(tmp_path: Path) -> None:
+    """Without a call under way nothing else keeps the parent's model alive in the child."""
+    for answers in children_say(write_tiny_bundle(tmp_path), 2, "load", busy=0):
+        assert answers == ["answered"] * 8
+
+
+def test_scripted_model_in_a_forked_child_refuses_too() -> None:
+    model = scripted([Say("cat")])
+    model._origin._forks -= 1  # as if this were a child
+    for call in (model.stats, model.prometheus, lambda: model.use("full"), lambda: model.batch([])):
+        with pytest.raises(Exception, match="loaded before this process was forked"):
+            call()
