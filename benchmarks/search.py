@@ -33,7 +33,7 @@ from eetool.search.run import Options, Search, Target
 from eetool.search.shrink import Shrinking
 from eetool.search.space import Genome, Space
 from eetool.search.spaces import load_space
-from eetool.search.study import PULSE, Storage
+from eetool.search.storage import PULSE, Storage
 
 METHODS = ("aebnas", "nachos", "edanas", "random")
 ARMS = {(b, t): f"branches {b} thresholds {t}" for b in ("searched", "fixed") for t in ("tuned", "fixed")}
@@ -70,7 +70,7 @@ class TestedEvaluator(Evaluator):
     def __call__(self, genome: Genome) -> Evaluated:
         """See `Evaluator`."""
         candidate, tested = self.judged(genome, (self.data.judge, self.test))
-        write_atomic(self.folder / f"{candidate.id}.json", json.dumps(encode(tested)).encode())
+        write_atomic(self.folder / f"{candidate.id}.json", json.dumps(encode(tested)).encode(), force=True)
         return candidate
 
     def tested(self, candidate: Candidate) -> Evaluated:

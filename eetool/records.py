@@ -5,16 +5,16 @@ import hashlib
 import io
 import json
 import os
-import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from eetool.errors import ArtefactError, OutputError
+from eetool.renames import exchange, rename_new
 from eetool.text import visible_json
+from eetool.workspace import clear_leftovers, move_aside, workspace
 from eetool_measure.records import encode
 from eetool_runtime.bundle import MANIFEST
 from eetool_runtime.records import decode, parse_json
@@ -24,6 +24,7 @@ __all__ = [
     "check_output",
     "decode",
     "encode",
+    "identity",
     "open_regular",
     "read_record",
     "read_text",
@@ -93,83 +94,110 @@ def sha256_file(path: Path) -> str:
 def check_output(path: Path, force: bool, directory: bool = False) -> None:
     """Raise OutputError now, before long work, where the result could not be written later.
 
-    With `force` a file replaces a plain file, and a directory a bundle: nobody meant to lose anything else.
+    With `force` a file replaces a plain file, and a directory a bundle: nobody meant to lose anything else. What was
+    left by runs that were killed is cleared.
     """
     folder = path.absolute().parent
-    try:
-        _check_replaced(path, force, directory)
+    with _output_errors(path):  # a name that is too long, a folder that may not be looked into
+        clear_leftovers(path)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            path.lstat()
+            _refuse_taken(path, path, force, directory)
         if not folder.is_dir():
-            raise OutputError(f"{folder} is not a folder", "Create it first, or give -o for another place.")
-    except OSError as error:  # a name that is too long, a folder that may not be looked into
-        raise OutputError(f"{path} cannot be written: {error.strerror}", "Give -o for another place.") from None
+            raise OutputError(f"{folder} is not a folder", "Create it first, or give another place.")
     try:  # permissions are not all there is: the system administrator cannot write to a read-only disk either
-        tempfile.TemporaryFile(dir=folder).close()
+        with workspace(path):
+            pass
     except OSError as error:
-        raise OutputError(f"{folder} cannot be written to: {error.strerror}", "Give -o for another place.") from None
+        raise OutputError(f"{folder} cannot be written to: {error.strerror}", "Give another place.") from None
 
 
-def _check_replaced(path: Path, force: bool, directory: bool) -> None:
-    if path.exists() and not force:
-        raise OutputError(f"{path} exists already", "Give --force to replace it, or -o for another place.")
-    if directory and path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file():
-        raise OutputError(f"{path} is a folder and not a bundle, so it is not replaced", "Give -o for another place.")
-    if not directory and path.exists() and not path.is_file():
-        raise OutputError(f"{path} is not a plain file, so it is not replaced", "Give -o for another place.")
+def identity(path: Path) -> tuple[int, ...] | None:
+    """Return what tells a file or bundle from one that took its place; None where there is none."""
+    try:
+        held = (path / MANIFEST if path.is_dir() else path).stat()
+    except FileNotFoundError:
+        return None
+    return held.st_dev, held.st_ino, held.st_mtime_ns, held.st_size
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write so that `path` holds the old bytes or all of the new ones, whatever happens in between."""
-    with write_file(path) as temporary:
+def write_atomic(path: Path, data: bytes, force: bool = False) -> None:
+    """Write so that `path` holds the old bytes or all of the new ones, whatever happens in between.
+
+    Raises:
+        OutputError: it exists and `force` was not given, or it cannot be written.
+    """
+    with write_file(path, force) as temporary:
         temporary.write_bytes(data)
 
 
 @contextmanager
-def write_file(path: Path) -> Iterator[Path]:
-    """Yield an empty file that becomes `path` when the block ends well, and vanishes when it does not."""
-    with _output_errors(path), _sibling(path, directory=False) as temporary:
-        yield temporary
-        with temporary.open("r+b") as file:
+def write_file(path: Path, force: bool = False) -> Iterator[Path]:
+    """Yield an empty file that becomes `path` when the block ends well, and vanishes when it does not.
+
+    Raises:
+        OutputError: it exists by then and `force` was not given, or it cannot be written.
+    """
+    with _output_errors(path), workspace(path) as folder:
+        new = folder / "new"
+        new.touch()
+        new.chmod(0o644)
+        yield new
+        with new.open("r+b") as file:
             os.fsync(file.fileno())
-        temporary.replace(path)
+        _publish(new, path, force, directory=False)
 
 
 @contextmanager
-def write_directory(path: Path) -> Iterator[Path]:
-    """Yield an empty directory that becomes `path` when the block ends well, and vanishes when it does not."""
-    with _output_errors(path), _sibling(path, directory=True) as temporary:
-        yield temporary
-        if path.exists():
-            with _sibling(path, directory=True) as aside:
-                path.replace(aside / "old")
-                try:
-                    temporary.replace(path)
-                except BaseException:
-                    (aside / "old").replace(path)
-                    raise
-        else:
-            temporary.replace(path)
+def write_directory(path: Path, force: bool = False) -> Iterator[Path]:
+    """Yield an empty directory that becomes `path` when the block ends well, and vanishes when it does not.
+
+    Raises:
+        OutputError: it exists by then and `force` was not given, it is a folder and no bundle, or it cannot be
+            written.
+    """
+    with _output_errors(path), workspace(path) as folder:
+        new = folder / "new"
+        new.mkdir()
+        new.chmod(0o755)
+        yield new
+        _publish(new, path, force, directory=True)
 
 
-@contextmanager
-def _sibling(path: Path, directory: bool) -> Iterator[Path]:
-    """A temporary name beside `path` (a rename works only within one file system), removed at the end."""
-    # Bytes, not characters, have a limit: 255 of them, with what tempfile adds.
-    prefix = os.fsdecode(os.fsencode(f".{path.name}")[:_LONGEST_PREFIX]) + "."
-    if directory:
-        temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=path.absolute().parent))
-        temporary.chmod(0o755)
-    else:
-        handle, name = tempfile.mkstemp(prefix=prefix, dir=path.absolute().parent)
-        os.close(handle)
-        temporary = Path(name)
-        temporary.chmod(0o644)
+def _publish(new: Path, path: Path, force: bool, directory: bool) -> None:
+    """Give what was made its name. What has that name by now is looked at again: the work may have taken hours."""
     try:
-        yield temporary
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
+        rename_new(new, path)
+    except FileExistsError:
+        _refuse_taken(path, path, force, directory)
+        if directory:
+            _swap(new, path)
         else:
-            temporary.unlink(missing_ok=True)
+            new.replace(path)
+
+
+def _swap(new: Path, path: Path) -> None:
+    """Put a directory in the place of what is there, and look at that once more when nobody can reach it."""
+    if exchange(new, path):
+        try:
+            _refuse_taken(new, path, force=True, directory=True)
+        except OutputError:
+            exchange(new, path)
+            raise
+    else:  # the end of the workspace puts the old one back where the new one did not take its place
+        _refuse_taken(move_aside(path, new.parent), path, force=True, directory=True)
+        rename_new(new, path)
+
+
+def _refuse_taken(held: Path, path: Path, force: bool, directory: bool) -> None:
+    """Raise OutputError unless `held`, which has or had the name `path`, may be replaced."""
+    if not force:
+        raise OutputError(f"{path} exists already", "Give --force to replace it, or another place.")
+    if directory and held.is_dir():
+        if not (held / MANIFEST).is_file() and any(held.iterdir()):
+            raise OutputError(f"{path} is a folder and not a bundle, so it is not replaced", "Give another place.")
+    elif held.exists() and not held.is_file():
+        raise OutputError(f"{path} is not a plain file, so it is not replaced", "Give another place.")
 
 
 @contextmanager

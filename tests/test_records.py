@@ -1,12 +1,15 @@
 """Files of records: all or nothing, never by accident, and the same bytes every time."""
 
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from eetool import records, renames
 from eetool.errors import ArtefactError, OutputError
 from eetool.records import (
     canonical,
@@ -16,6 +19,7 @@ from eetool.records import (
     sha256_file,
     write_atomic,
     write_directory,
+    write_file,
 )
 
 FullDisk = Callable[[int], AbstractContextManager[None]]
@@ -29,7 +33,7 @@ class TestWriteAtomic:
     def test_replaces_the_old_bytes(self, tmp_path: Path) -> None:
         path = tmp_path / "file"
         write_atomic(path, b"old")
-        write_atomic(path, b"new")
+        write_atomic(path, b"new", force=True)
         assert path.read_bytes() == b"new"
         assert names(tmp_path) == ["file"]
 
@@ -41,7 +45,7 @@ class TestWriteAtomic:
         path = tmp_path / "file"
         path.write_bytes(b"old")
         with full_disk(4096), pytest.raises(OutputError, match="file could not be written: File too large"):
-            write_atomic(path, bytes(100_000))
+            write_atomic(path, bytes(100_000), force=True)
         assert path.read_bytes() == b"old"
         assert names(tmp_path) == ["file"]
 
@@ -62,19 +66,20 @@ class TestWriteDirectory:
     def old(self, tmp_path: Path) -> Path:
         path = tmp_path / "made"
         path.mkdir()
+        (path / "manifest.json").write_text("{}")
         (path / "old").write_text("precious")
         return path
 
     def test_replaces_a_directory_as_a_whole(self, old: Path) -> None:
-        with write_directory(old) as folder:
+        with write_directory(old, force=True) as folder:
             (folder / "new").touch()
-            assert names(old) == ["old"]
+            assert names(old) == ["manifest.json", "old"]
         assert names(old) == ["new"]
         assert names(old.parent) == ["made"]
 
     def test_replaces_a_file(self, tmp_path: Path) -> None:
         (tmp_path / "made").touch()
-        with write_directory(tmp_path / "made"):
+        with write_directory(tmp_path / "made", force=True):
             pass
         assert (tmp_path / "made").is_dir()
         assert names(tmp_path) == ["made"]
@@ -86,10 +91,10 @@ class TestWriteDirectory:
             (folder / "deep" / "file").touch()
             raise error
 
-        with pytest.raises(error), write_directory(old) as folder:
+        with pytest.raises(error), write_directory(old, force=True) as folder:
             fail(folder)
         assert names(old.parent) == ["made"]
-        assert names(old) == ["old"]
+        assert names(old) == ["manifest.json", "old"]
 
     def test_leaves_nothing_behind_when_the_disk_is_full(self, tmp_path: Path, full_disk: FullDisk) -> None:
         refused = pytest.raises(OutputError, match="made could not be written: File too large")
@@ -98,10 +103,92 @@ class TestWriteDirectory:
         assert names(tmp_path) == []
 
     def test_puts_the_old_directory_back_when_the_new_one_cannot_take_its_place(self, old: Path) -> None:
-        with pytest.raises(OutputError), write_directory(old) as folder:
+        with pytest.raises(OutputError), write_directory(old, force=True) as folder:
             folder.rmdir()
-        assert names(old) == ["old"]
+        assert names(old) == ["manifest.json", "old"]
         assert names(old.parent) == ["made"]
+
+
+class TestPublishing:
+    """What came to be during the work is looked at when the result gets its name."""
+
+    @pytest.fixture(params=["renameat2", "portable"], autouse=True)
+    def _both_ways(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+        if request.param == "portable":
+            monkeypatch.setattr(renames, "_system_call", lambda: None)
+
+    def test_write_file_where_a_file_came_to_be_keeps_it(self, tmp_path: Path) -> None:
+        path = tmp_path / "file"
+        with pytest.raises(OutputError, match="file exists already") as refused, write_file(path):
+            path.write_bytes(b"theirs")
+        assert refused.value.exit_code == 2
+        assert path.read_bytes() == b"theirs"
+        assert names(tmp_path) == ["file"]
+
+    def test_write_file_where_a_folder_came_to_be_keeps_it_even_with_force(self, tmp_path: Path) -> None:
+        with pytest.raises(OutputError, match="not a plain file"), write_file(tmp_path / "made", force=True):
+            (tmp_path / "made" / "deep").mkdir(parents=True)
+        assert names(tmp_path / "made") == ["deep"]
+
+    def test_write_directory_where_a_folder_came_to_be_keeps_it(self, tmp_path: Path) -> None:
+        path = tmp_path / "made"
+        with pytest.raises(OutputError, match="exists already"), write_directory(path):
+            path.mkdir()
+        assert names(path) == []
+        assert names(tmp_path) == ["made"]
+
+    def test_write_directory_where_a_full_folder_came_to_be_keeps_it_even_with_force(self, tmp_path: Path) -> None:
+        path = tmp_path / "made"
+        with pytest.raises(OutputError, match="not a bundle"), write_directory(path, force=True):
+            (path / "wedding.jpg").mkdir(parents=True)
+        assert names(path) == ["wedding.jpg"]
+        assert names(tmp_path) == ["made"]
+
+    def test_write_directory_where_a_bundle_stops_being_one_at_the_last_moment_keeps_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path, looks = tmp_path / "made", list[Any]()
+        look = records._refuse_taken
+
+        def then_changed(*arguments: Any, **named: Any) -> None:
+            look(*arguments, **named)
+            if not looks:
+                (path / "manifest.json").rename(path / "wedding.jpg")
+            looks.append(arguments)
+
+        path.mkdir()
+        (path / "manifest.json").touch()
+        monkeypatch.setattr(records, "_refuse_taken", then_changed)
+        with pytest.raises(OutputError, match="not a bundle"), write_directory(path, force=True):
+            pass
+        assert names(path) == ["wedding.jpg"]
+        assert names(tmp_path) == ["made"]
+
+    def test_two_writers_of_one_file_leave_the_first_result(self, tmp_path: Path) -> None:
+        path = tmp_path / "file"
+        with pytest.raises(OutputError, match="exists already"), write_file(path):
+            write_atomic(path, b"first")
+        assert path.read_bytes() == b"first"
+
+    def test_many_writers_of_one_directory_leave_one_result(self, tmp_path: Path) -> None:
+        path, refused, begin = tmp_path / "made", list[int](), threading.Barrier(8)
+
+        def write(number: int) -> None:
+            try:
+                with write_directory(path) as new:
+                    (new / "number").write_text(str(number))
+                    begin.wait()
+            except OutputError:
+                refused.append(number)
+
+        threads = [threading.Thread(target=write, args=(n,)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(refused) == 7
+        assert int((path / "number").read_text()) not in refused
+        assert names(tmp_path) == ["made"]
 
 
 class TestCheckOutput:
@@ -126,6 +213,15 @@ class TestCheckOutput:
         for path in (tmp_path, Path("/dev/null")):
             with pytest.raises(OutputError, match="not a plain file"):
                 check_output(path, force=True)
+
+    def test_a_bundle_never_replaces_a_device(self) -> None:
+        with pytest.raises(OutputError, match="not a plain file"):
+            check_output(Path("/dev/null"), force=True, directory=True)
+
+    def test_a_link_to_nothing_counts_as_an_output(self, tmp_path: Path) -> None:
+        (tmp_path / "link").symlink_to("nowhere")
+        with pytest.raises(OutputError, match="exists already"):
+            check_output(tmp_path / "link", force=False)
 
     def test_a_bundle_replaces_only_a_bundle_or_what_holds_nothing(self, tmp_path: Path) -> None:
         folder = tmp_path / "photos"

@@ -227,7 +227,7 @@ def _write(path: Path, fitted: list[Fitted], sources: list[Source]) -> None:
         compositions=tuple(composition for _, composition in fitted),
         sources=(*kept, *sources),
     )
-    write_atomic(path, canonical({"schema": SCHEMA, **document(made)}).encode())
+    write_atomic(path, canonical({"schema": SCHEMA, **document(made)}).encode(), force=True)
     _check(path, made)
 
 

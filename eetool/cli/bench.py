@@ -68,7 +68,7 @@ def bench(
         SCHEMA, vars(found), [_header(found), _table(found), _LEGEND, *_exits(found), "", found.verdict.text]
     )
     if output is not None:
-        write_answer(output, "bench", answer)
+        write_answer(output, "bench", answer, force)
     return answer
 
 

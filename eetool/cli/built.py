@@ -29,6 +29,7 @@ def build_answer(
     python: str = "python3",
     formats: tuple[str, ...] = (),
     precisions: tuple[str, ...] = (),
+    force: bool = False,
 ) -> Answer:
     """Write probes, assemble what a device measured, or measure here; `device` names the profile."""
     from eetool.profile import build
@@ -36,7 +37,7 @@ def build_answer(
 
     kinds = probe_kinds(formats, precisions)
     if write_probes is not None:
-        return _written(write_probes, kinds, probes, runs or build.RUNS)
+        return _written(write_probes, kinds, probes, runs or build.RUNS, force)
     assert output is not None  # the verb saw to it
     if times:
         documents = [build.read_times(path) for path in times]
@@ -44,33 +45,48 @@ def build_answer(
     else:
         plan = build.Plan(probes, runs or build.RUNS, kinds=tuple(kinds))
         kept = output.with_name(f"{output.name}.partial")
+        _refuse_kept(kept, resume or force)
         counts = sorted(set(threads)) or [1]
         with _measuring(device, ssh_options, python) as measure:
             made = build.build_profile(
-                _name("host", output), counts, plan, kept, TerminalProgress(), resume, accept_unstable, measure
+                _name("host", output), counts, plan, kept, TerminalProgress(), resume, accept_unstable, measure, force
             )
     return _answer(made, output)
 
 
-def _written(folder: Path, kinds: "Sequence[ProbeKind]", probes: int, runs: int) -> Answer:
+def _refuse_kept(partial: Path, wanted: bool) -> None:
+    from eetool.errors import OutputError
+    from eetool.workspace import clear_leftovers
+
+    clear_leftovers(partial)
+    if partial.exists() and not wanted:
+        raise OutputError(
+            f"{partial} holds an interrupted measurement", "--resume goes on with it, --force starts anew."
+        )
+
+
+def _written(folder: Path, kinds: "Sequence[ProbeKind]", probes: int, runs: int, force: bool) -> Answer:
     """Probes of one kind in `folder`, of several each in a folder of its own inside."""
     from itertools import islice
 
     from eetool.profile.probe_graphs import write_probes
     from eetool.profile.probes import nets
+    from eetool.records import check_output, write_directory
 
-    chosen, counts, lines = list(islice(nets(), probes)), {}, []
-    if len(kinds) > 1:
-        folder.mkdir(parents=True)
-    for kind in kinds:
-        inside = folder if len(kinds) == 1 else folder / kind.name.replace("/", "-")
-        counts[kind.name] = len(write_probes(inside, chosen, kind))
+    check_output(folder, force, directory=True)
+    chosen, lines = list(islice(nets(), probes)), []
+    inner = [kind.name.replace("/", "-") for kind in kinds]
+    if len(kinds) == 1:
+        counts = {kinds[0].name: len(write_probes(folder, chosen, kinds[0], force))}
+    else:
+        with write_directory(folder, force) as made:
+            counts = {k.name: len(write_probes(made / i, chosen, k)) for k, i in zip(kinds, inner, strict=True)}
+    for kind, name in zip(kinds, inner, strict=True):
+        inside = folder if len(kinds) == 1 else folder / name
         lines.append(
             f"{counts[kind.name]} {kind.name} probes in {inside}: copy the folder to the device, and run there"
         )
-        lines.append(
-            f"    python -m eetool_measure {inside.name} --runs {runs} > times-{kind.name.replace('/', '-')}.json"
-        )
+        lines.append(f"    python -m eetool_measure {inside.name} --runs {runs} > times-{name}.json")
     return Answer("probes/1", {"probes": counts}, lines)
 
 

@@ -132,11 +132,11 @@ def envelope(command: str, answer: Answer) -> dict[str, Any]:
     return {**head, **error, **encode(answer.document)}
 
 
-def write_answer(path: Path, command: str, answer: Answer) -> None:
+def write_answer(path: Path, command: str, answer: Answer, force: bool) -> None:
     """Write the document of an answer to `path`."""
     from eetool.records import canonical, write_atomic
 
-    write_atomic(path, canonical(envelope(command, answer)).encode())
+    write_atomic(path, canonical(envelope(command, answer)).encode(), force)
 
 
 def say(line: str) -> None:

@@ -99,7 +99,7 @@ def export(
     options = ExportOptions(
         variants, reference, simplify, judge_speed=judge_speed, merge=merge, figures=figures, **data
     )
-    manifest = export_bundle(checkpoint, target, options, progress)
+    manifest = export_bundle(checkpoint, target, options, progress, force)
     found = {name: _components(manifest, name) for name in manifest.variants}
     text: list[Any] = [line for name, components in found.items() for line in (name, _table(components))]
     if "fp32" in precisions:
@@ -201,7 +201,7 @@ def _single(model: Path, named: tuple[str, ...], output: Path | None, simplify: 
 
     progress = TerminalProgress()
     _warn_untuned(checkpoint, progress)
-    made = export_single(checkpoint, target, simplify, progress)
+    made = export_single(checkpoint, target, simplify, progress, force)
     exits = [
         {"exit": i, "max_abs_error": parity.max_abs_error, "tolerance": parity.tolerance}
         for i, parity in enumerate(made.exits)

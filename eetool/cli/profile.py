@@ -101,13 +101,13 @@ def profile(
     energy = PowerOptions(power, watts, power_seconds, power_scope)
     protocol = Protocol(runs or Protocol.runs, min_seconds, sustained_s=sustained)
     if output is not None:
-        check_output(output, force or resume)
+        check_output(output, force)
     if build_table:
         if input is not None or (output is None and write_probes is None):
             raise UsageError("--build-table takes no INPUT and needs -o", "Such as --build-table -o my.json.")
         reach, kinds = (ssh_option, device_python), (formats, precisions)
         answer = build_answer(
-            device, threads, probes, runs, write_probes, times, output, resume, accept_unstable, *reach, *kinds
+            device, threads, probes, runs, write_probes, times, output, resume, accept_unstable, *reach, *kinds, force
         )
     elif device.startswith(SSH):
         answer = _remote(input, device, variant, threads, protocol, energy, ssh_option, device_python, accept_unstable)
@@ -122,7 +122,7 @@ def profile(
             raise UsageError(f"--sustained measures, and {device} is predicted", "Leave it out.")
         answer = predicted(input, device, variant, threads, watts, named)
     if output is not None:
-        write_answer(output, "profile", answer)
+        write_answer(output, "profile", answer, force)
     return answer
 
 

@@ -51,8 +51,8 @@ def report(documents: tuple[Path, ...], output: Path, data: str | None, figures:
 
         pictures = looks(data, material.bench)
     text = page(material, found, positions, begin, charts, pictures)
-    write_atomic(output, text.encode())
-    written = _files(charts, figures)
+    written = _files(charts, figures, force)
+    write_atomic(output, text.encode(), force)
     size = output.stat().st_size
     lines = [f"wrote {output}, {size / 1e6:.1f} MB, {len(charts)} charts"]
     lines += [f"wrote {len(written)} files in {figures}"] if figures is not None else []
@@ -76,13 +76,13 @@ def _check_folder(folder: Path) -> None:
         raise OutputError(f"{folder} cannot be the folder of the figures: {reason}", "Give --figures another place.")
 
 
-def _files(charts: "Sequence[Figure]", folder: Path | None) -> list[Path]:
+def _files(charts: "Sequence[Figure]", folder: Path | None, force: bool) -> list[Path]:
     if folder is None:
         return []
     from eetool.report.files import write_figures
 
     folder.mkdir(parents=True, exist_ok=True)
-    return write_figures(charts, folder, TerminalProgress())
+    return write_figures(charts, folder, force, TerminalProgress())
 
 
 command = report

@@ -1,5 +1,6 @@
 """`eetool search`."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,40 +99,49 @@ def search(space: str, data: str, output: Path, force: bool, resume: bool, **opt
     thresholds tuned on a split of their own, and their cost on the device is predicted from its table, with every
     rejected branch charged. `eetool train --from search.front.json --pick knee` trains what was found.
     """
-    from eetool.errors import OutputError
     from eetool.records import check_output
 
-    check_output(output, force or resume)
+    check_output(output, force)
     beside = output.with_name(output.name + ".study.db")
-    if options["storage"] is None and beside.exists() and not resume:
-        if not force:
-            raise OutputError(f"{beside} holds a study", "--resume goes on with it, --force starts anew.")
-        beside.unlink()
+    if options["storage"] is None:
+        _refuse_study(beside, resume or force)
     from eetool.data.sources import load_source
     from eetool.search.run import Search
     from eetool.search.shrink import Shrinking
     from eetool.search.spaces import load_space
-    from eetool.search.study import PULSE, Storage
+    from eetool.search.storage import PULSE, Storage, begun_anew
     from eetool.train.fit import use_threads
 
     if options["threads"]:
         use_threads(options["threads"])
     progress = TerminalProgress()
     found = Search(load_source(data), load_space(space), _target(options), _options(options))
-    storage = Storage(options["storage"] or f"sqlite:///{beside.absolute()}", PULSE, progress)
+    shared = Storage(options["storage"], PULSE, progress) if options["storage"] else None
     path = options["supernet"] or output.with_name(output.name + ".supernet.pt")
     shrinking = Shrinking(*(options[n] for n in ("supernet_epochs", "batch_size", "learning_rate", "seed")))
     try:
         digest = found.prepare(path, shrinking, options["weights"], progress)
         if not options["trials"]:
             return Answer("supernet/1", {"supernet": str(path), "sha256": digest}, [f"wrote {path}"])
-        candidates = found.run(storage, options["study"], digest, progress)
+        anew = force and not resume and shared is None
+        with begun_anew(beside) if anew else nullcontext():
+            storage = shared or Storage(f"sqlite:///{beside.absolute()}", PULSE, progress)
+            candidates = found.run(storage, options["study"], digest, progress)
     except KeyboardInterrupt:
         say("stopped; --resume goes on, and repeats no candidate that is complete.")
         raise
     answer = _answer(found.front(candidates, options["study"]), output, len(candidates), options["trials"])
-    write_answer(output, "search", answer)
+    write_answer(output, "search", answer, force)
     return answer
+
+
+def _refuse_study(beside: Path, wanted: bool) -> None:
+    from eetool.errors import OutputError
+    from eetool.workspace import clear_leftovers
+
+    clear_leftovers(beside)  # a run that was killed may have moved a study aside
+    if beside.exists() and not wanted:
+        raise OutputError(f"{beside} holds a study", "--resume goes on with it, --force starts anew.")
 
 
 def _target(options: dict[str, Any]) -> Any:

@@ -121,8 +121,11 @@ def train(model: str | None, data: str | None, output: Path, force: bool, resume
     """
     from eetool.errors import UsageError
     from eetool.records import check_output
+    from eetool.workspace import clear_leftovers
 
     check_output(output, force)
+    state = output.with_name(output.name + ".resume")
+    clear_leftovers(state)
     from eetool.model.checkpoint import save_checkpoint
     from eetool.train.fit import attach, exit_accuracies, use_threads
 
@@ -136,9 +139,9 @@ def train(model: str | None, data: str | None, output: Path, force: bool, resume
         checkpoint = attach(model, shape, classes, plan, options["seed"], options["weights"], config)
         accuracies, n = None, 0
     else:
-        checkpoint, source = _fit(model, data, plan, output, resume, force, options, config)
+        checkpoint, source = _fit(model, data, plan, state, resume, force, options, config)
         accuracies, n = exit_accuracies(checkpoint, source, TerminalProgress())
-    save_checkpoint(output, checkpoint)
+    save_checkpoint(output, checkpoint, force)
     return _answer(output, checkpoint, accuracies, n)
 
 
@@ -180,7 +183,7 @@ def _fit(
     model: str,
     data: str,
     plan: Any,
-    output: Path,
+    state: Path,
     resume: bool,
     force: bool,
     options: dict[str, Any],
@@ -197,7 +200,6 @@ def _fit(
     for name, asked, given in zip(("--input", "--classes"), (options["shape"], options["classes"]), found, strict=True):
         if asked not in (None, given):
             raise UsageError(f"{name} contradicts {data}, which has {given}", f"Leave {name} out.")
-    state = output.with_name(output.name + ".resume")
     if state.exists() and not (resume or force):
         raise OutputError(f"{state} holds an interrupted run", "--resume goes on with it, --force starts anew.")
     rule = _normalisation(options["normalisation"])

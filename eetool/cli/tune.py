@@ -99,8 +99,7 @@ def tune(
     from eetool.records import check_output
 
     target = output or model
-    if target != model:
-        check_output(target, force, directory=model.is_dir())
+    check_output(target, force or target == model, directory=model.is_dir())
     from eetool.tune.fit import Aims
 
     budget = _budget({_MACS: max_macs, _LATENCY: max_latency_ms, "energy_mj": max_energy_mj}, device, profile)
@@ -189,6 +188,19 @@ def _keep(path: Path, output: Path, tuned_before: bool, force: bool) -> None:
         raise OutputError(f"{path} was tuned before", "Give --force to replace its policy, or -o for another place.")
 
 
+def _may_replace(path: Path, output: Path, read: tuple[int, ...] | None, force: bool) -> bool:
+    """Whether the result may replace `output`: in place the file that was read, and none that took its place."""
+    from eetool.errors import OutputError
+    from eetool.records import identity
+
+    if output != path or force:
+        return force
+    now = identity(path)
+    if now not in (read, None):
+        raise OutputError(f"{path} was changed by another program during the work", "Tune what it is now.")
+    return now is not None
+
+
 def _tune_checkpoint(
     path: Path,
     named: tuple[str, ...],
@@ -202,11 +214,13 @@ def _tune_checkpoint(
     from eetool.errors import UsageError
     from eetool.model.checkpoint import Policy, load_checkpoint, save_checkpoint
     from eetool.model.scores import LEARNED, MAX_SOFTMAX
+    from eetool.records import identity
     from eetool.train.fit import answer_arrays
     from eetool.tune.costs import model_macs
     from eetool.tune.fit import fit_policy
     from eetool.tune.policy import mean_costs
 
+    read = identity(path)
     checkpoint = load_checkpoint(path, named)
     _keep(path, output, checkpoint.record.policy is not None, force)
     spec = checkpoint.record.spec
@@ -222,7 +236,7 @@ def _tune_checkpoint(
     policy = Policy(
         score, found.temperatures, tuned.operating_points, aims.max_accuracy_drop, found.slopes, found.offsets
     )
-    save_checkpoint(output, checkpoint.with_policy(policy))
+    save_checkpoint(output, checkpoint.with_policy(policy), _may_replace(path, output, read, force))
     return tuned, (priced, mean_costs(tuned, costs)) if priced else None
 
 
@@ -237,20 +251,21 @@ def _tune_bundle(
 ) -> tuple[Any, Any]:
     from eetool.export.files import bundle_name, save_arrays, seal
     from eetool.export.parity import expected_samples
-    from eetool.records import write_directory
+    from eetool.records import identity, write_directory
     from eetool.tune.costs import component_costs
     from eetool.tune.fit import tune_bundle
     from eetool.tune.policy import mean_costs
     from eetool_runtime import load, open_bundle
 
     bundle = open_bundle(path)
+    read = identity(path)
     name = variant or next(iter(bundle.manifest.variants))
     _keep(path, output, len(bundle.variant(name).operating_points) > 1, force)
     priced = prices(variant=name)
     manifest, tuned = tune_bundle(bundle, name, source, aims, priced.components if priced else None, TerminalProgress())
     if priced and priced.settings is not None:
         manifest = replace(manifest, devices=_with_settings(manifest.devices, priced, name))
-    with write_directory(output) as folder:
+    with write_directory(output, _may_replace(path, output, read, force)) as folder:
         for relative in bundle.manifest.files:
             (folder / relative).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(bundle.file(relative), folder / relative)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eetool.errors import ArtefactError, MissingError
+from eetool.errors import ArtefactError, MissingError, OutputError
 from eetool.progress import SILENT, Advance, Progress
 from eetool.records import write_directory
 
@@ -78,9 +78,13 @@ def fetch(archive: Archive, place: Path, progress: Progress = SILENT) -> Path:
     file = _download(archive, place, progress)
     if archive.folder is None:
         return file
-    with write_directory(target) as folder:
-        _unpack(file, archive.folder, folder)
-    file.unlink()
+    try:
+        with write_directory(target) as folder:
+            _unpack(file, archive.folder, folder)
+    except OutputError:
+        if not target.is_dir():  # else another run was faster
+            raise
+    file.unlink(missing_ok=True)
     return target
 
 

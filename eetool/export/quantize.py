@@ -7,7 +7,6 @@ quantiser opens; and both quantisers talk more than a command line should.
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from eetool.errors import EarlyExitError
+from eetool.workspace import scratch
 
 Feeds = Sequence[Mapping[str, np.ndarray]]
 
@@ -37,8 +37,8 @@ def save_feeds(path: Path, names: Sequence[str], cases: Feeds) -> None:
 
 def quantize(jobs: Sequence[Job]) -> list[str | None]:
     """Do all jobs in one child process; for each, None or the reason why it could not be done."""
-    with tempfile.TemporaryDirectory() as folder:
-        order, answer = Path(folder, "jobs.json"), Path(folder, "answer.json")
+    with scratch() as folder:
+        order, answer = folder / "jobs.json", folder / "answer.json"
         order.write_text(json.dumps([asdict(job) for job in jobs]), encoding="utf-8")
         # -P: a file of the user's folder that is named like a module must not be imported in its place.
         command = [sys.executable, "-P", "-m", "eetool.export.quantize", str(order), str(answer)]

@@ -45,7 +45,11 @@ class SingleFile:
 
 
 def export_single(
-    checkpoint: Checkpoint, output: Path, simplify: bool = True, progress: Progress = SILENT
+    checkpoint: Checkpoint,
+    output: Path,
+    simplify: bool = True,
+    progress: Progress = SILENT,
+    force: bool = False,
 ) -> SingleFile:
     """Write `checkpoint` as one ONNX file; on any failure nothing is left there.
 
@@ -56,7 +60,7 @@ def export_single(
         ArtefactError: the network cannot be traced or converted, or is too large for one file.
         VerificationError: an exit or a decision differs from the model's.
         UsageError: the model has more early exits than one file can nest.
-        OutputError: the place cannot be written to.
+        OutputError: the file exists and `force` was not given, or the place cannot be written to.
     """
     spec = checkpoint.record.spec
     policy = checkpoint.record.policy or untuned(len(spec.taps) + 1, spec.learned_confidence)
@@ -72,7 +76,7 @@ def export_single(
             advance(1)
         model = assemble(pieces, models, checkpoint, policy)
         data = _serialise(model)
-        with write_file(output) as temporary:
+        with write_file(output, force) as temporary:
             temporary.write_bytes(data)
             parities = _prove(temporary, checkpoint, network, policy)
         advance(1)

@@ -1,6 +1,5 @@
 """A checkpoint to a bundle: trace, split, convert, prove, and only then give it its name."""
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from eetool.model.macs import count_macs, count_parameters
 from eetool.progress import SILENT, Advance, Progress
 from eetool.records import write_directory
 from eetool.tune.fit import tune_bundle
+from eetool.workspace import scratch
 from eetool_measure.measurement import ThreadTimes
 from eetool_runtime import load, open_bundle
 from eetool_runtime import manifest as m
@@ -64,7 +64,11 @@ class ExportOptions:
 
 
 def export_bundle(
-    checkpoint: Checkpoint, output: Path, options: ExportOptions = ExportOptions(), progress: Progress = SILENT
+    checkpoint: Checkpoint,
+    output: Path,
+    options: ExportOptions = ExportOptions(),
+    progress: Progress = SILENT,
+    force: bool = False,
 ) -> m.Manifest:
     """Write the bundle of `checkpoint` to `output`; on any failure nothing is left there.
 
@@ -76,13 +80,13 @@ def export_bundle(
         MissingError: a converter is not installed.
         ArtefactError: the network cannot be traced or converted, or the figures are of other components.
         VerificationError: a component, an exit or a decision differs from the model's.
-        OutputError: the place cannot be written to.
+        OutputError: the bundle exists and `force` was not given, or the place cannot be written to.
     """
     kinds = find_kinds(options.variants)
     calibration = _checked_calibration(checkpoint, options.calibration)
     n_graphs = 2 * len(checkpoint.record.spec.taps) + 1 + 2 * options.references
     total = 2 + n_graphs * len({kind.base.name for kind in kinds} | {kind.name for kind in kinds})
-    with write_directory(output) as folder, progress("exporting", total) as advance:
+    with write_directory(output, force) as folder, progress("exporting", total) as advance:
         model = merge_model(trace_model(checkpoint, options.references), options.merge, options.figures, progress)
         advance(1)
         export = _Export(checkpoint, model, folder, options, progress, advance)
@@ -147,8 +151,8 @@ class _Export:
         """Per place the first recipe that gives a graph worth having, else the float graph."""
         graphs, reasons = dict(self.made[kind.base.name]), {}
         waiting = dict(self.places)
-        with tempfile.TemporaryDirectory() as scratch:
-            feeds = {place: str(Path(scratch, f"{i}.npz")) for i, place in enumerate(waiting)}
+        with scratch() as temporary:
+            feeds = {place: str(temporary / f"{i}.npz") for i, place in enumerate(waiting)}
             for place, piece in waiting.items():
                 save_feeds(Path(feeds[place]), piece.inputs, cases)
             for recipe in kind.recipes:

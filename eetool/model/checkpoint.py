@@ -194,9 +194,14 @@ def example_inputs(inputs: tuple[Input, ...], batch: int = 1) -> tuple[Tensor, .
     return zeros(inputs, batch)
 
 
-def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write atomically. The same checkpoint gives the same bytes: it is serialised to memory first."""
-    write_atomic(path, serialise({"format": FORMAT, "record": _text(checkpoint.record), **_tensors(checkpoint)}))
+def save_checkpoint(path: Path, checkpoint: Checkpoint, force: bool = False) -> None:
+    """Write atomically. The same checkpoint gives the same bytes: it is serialised to memory first.
+
+    Raises:
+        OutputError: the file exists and `force` was not given, or it cannot be written.
+    """
+    data = serialise({"format": FORMAT, "record": _text(checkpoint.record), **_tensors(checkpoint)})
+    write_atomic(path, data, force)
 
 
 def load_checkpoint(path: Path, named: Sequence[str] = ()) -> Checkpoint:

@@ -4,7 +4,6 @@ What has been measured is kept beside the output after every batch, so that an i
 """
 
 import itertools
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from eetool.profile.steady import is_steady
 from eetool.profile.table import BACKENDS, Table, TableEntry
 from eetool.progress import SILENT, Progress
 from eetool.records import canonical, read_text, write_atomic
+from eetool.workspace import scratch
 from eetool_measure.machine import Machine
 from eetool_measure.probes import TIMES_SCHEMA, ProbeTime, ProbeTimes
 from eetool_runtime.records import decode, parse_json
@@ -65,6 +65,7 @@ def build_profile(
     resume: bool = False,
     accept_unstable: bool = False,
     measure: MeasureNets | None = None,
+    force: bool = False,
 ) -> HwProfile:
     """Measure and assemble the hw profile of this machine, or of that on which `measure` measures.
 
@@ -72,12 +73,15 @@ def build_profile(
         partial: the file that keeps what has been measured; removed at the end.
         resume: go on with what `partial` holds.
         accept_unstable: keep what scatters, and say so in the source.
+        force: replace a `partial` that there is, and begin anew.
 
     Raises:
         UnstableError: half of the networks scattered too much, or the device was throttled.
         ArtefactError: `partial` is not what an earlier build left.
+        OutputError: `partial` exists, and neither `resume` nor `force` was given.
     """
     done = _read_partial(partial) if resume and partial.exists() else []
+    kept = resume or force
     measure = measure or measure_nets
     tables, unsteady = [], 0.0
     with progress("measuring probes", plan.probes * len(threads) * len(plan.kinds)) as advance:
@@ -96,7 +100,8 @@ def build_profile(
                         raise
                     continue
                 done.append(of_count[-1])
-                write_atomic(partial, canonical(done).encode())
+                write_atomic(partial, canonical(done).encode(), force=kept)
+                kept = True
                 advance(len(batch))
             share = _unsteady_share(of_count)
             _refuse_throttled(of_count, accept_unstable)
@@ -130,8 +135,8 @@ def _steadier(one: ProbeTime, other: ProbeTime) -> ProbeTime:
 
 
 def _measured_once(chosen: Sequence[ProbeNet], kind: ProbeKind, threads: int, runs: int, run: Run) -> ProbeTimes:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "probes"
+    with scratch() as folder:
+        path = folder / "probes"
         if not write_probes(path, chosen, kind):
             raise NothingWrittenError(f"none of {len(chosen)} networks could be written as {kind.name}")
         return run(ProbeTimes, path, {"--threads": threads, "--runs": runs, "--min-seconds": 0})

@@ -6,7 +6,6 @@ look into.
 """
 
 import functools
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from eetool.profile.tflite_graph import TfliteGraph, read_tflite
 from eetool.profile.tflite_kernels import tflite_kernels
 from eetool.profile.tflite_sketch import to_tflite
 from eetool.records import canonical, write_directory
+from eetool.workspace import scratch
 from eetool_measure.probes import PROBES, SCHEMA, Probe, Probes
 from eetool_runtime.backends import open_graph
 from eetool_runtime.errors import BackendError
@@ -53,14 +53,16 @@ class ProbeKind:
 _structures: dict[tuple[ProbeNet, ProbeKind], Graph | TfliteGraph] = {}
 
 
-def write_probes(folder: Path, chosen: Sequence[ProbeNet], kind: ProbeKind = ProbeKind()) -> list[ProbeNet]:
+def write_probes(
+    folder: Path, chosen: Sequence[ProbeNet], kind: ProbeKind = ProbeKind(), force: bool = False
+) -> list[ProbeNet]:
     """Write a folder of probes; returns those that could be written, which int8 sometimes cannot.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: it exists, or cannot be written; with `force` an empty folder or a file is replaced.
         MissingError: a library of the extra `tflite` is not installed.
     """
-    with write_directory(folder) as temporary:
+    with write_directory(folder, force) as temporary:
         written = _write_graphs(temporary, chosen, kind)
         probes = tuple(Probe(net.name, _file(net, kind)) for net in written)
         document = Probes(SCHEMA, kind.format, kind.precision, probes)
@@ -77,8 +79,8 @@ def look_into(nets: Sequence[ProbeNet], kind: ProbeKind) -> None:
         for net in unknown:
             _structures[net, kind] = of_model(net.model(), net.name)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        _write_graphs(Path(folder), unknown, kind)
+    with scratch() as folder:
+        _write_graphs(folder, unknown, kind)
 
 
 def kernels_in(net: ProbeNet, kind: ProbeKind, channel_block: int = 1) -> list[Kernel]:
@@ -115,10 +117,10 @@ def _write_graphs(folder: Path, chosen: Sequence[ProbeNet], kind: ProbeKind) -> 
 
 
 def _quantised(folder: Path, chosen: Sequence[ProbeNet], kind: ProbeKind) -> list[ProbeNet]:
-    with tempfile.TemporaryDirectory() as temporary:
+    with scratch() as temporary:
         jobs = []
         for net in chosen:
-            source, feeds = Path(temporary, f"{net.name}.float"), Path(temporary, f"{net.name}.npz")
+            source, feeds = temporary / f"{net.name}.float", temporary / f"{net.name}.npz"
             sketch = net.sketch()
             source.write_bytes(_bytes(sketch, kind.format))
             shape = tuple(int(size) for size in sketch.weights[INPUT])

@@ -1,6 +1,5 @@
 """What is to be predicted: the graphs of a bundle, a checkpoint or one ONNX file, each as its fused kernels."""
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from eetool.profile.kernels import kernels_of
 from eetool.profile.table import BACKENDS, LITERT
 from eetool.profile.tflite_graph import can_read_tflite, read_tflite
 from eetool.profile.tflite_kernels import tflite_kernels
+from eetool.workspace import scratch
 from eetool_runtime import open_bundle
 from eetool_runtime.bundle import Bundle
 from eetool_runtime.manifest import Manifest
@@ -64,8 +64,8 @@ def opened(path: Path, named: Sequence[str] = ()) -> Iterator[Bundle | Path]:
         from eetool.model.checkpoint import load_checkpoint
 
         checkpoint = load_checkpoint(path, named)
-        with tempfile.TemporaryDirectory() as folder:
-            made = Path(folder) / f"{path.stem}.eebundle"
+        with scratch() as folder:
+            made = folder / f"{path.stem}.eebundle"
             export_bundle(checkpoint, made, ExportOptions(references=False))
             yield open_bundle(made)
     else:

@@ -4,14 +4,12 @@ Shared weights serve networks unevenly: small ones inherit about the same accura
 them. NACHOS and EDANAS therefore train every candidate (arXiv 2401.13330), which costs epochs instead of seconds.
 """
 
-from pathlib import Path
-from tempfile import TemporaryDirectory
-
 from eetool.errors import DivergedError
 from eetool.model.checkpoint import Training
 from eetool.model.early_exit import EarlyExitNet
 from eetool.train.engine import CPU
 from eetool.train.loop import Examples, train
+from eetool.workspace import scratch
 
 _BATCH = 128
 _LEARNING_RATE = 0.05  # below that of training from scratch, so that what was inherited is kept
@@ -27,8 +25,8 @@ def fine_tune(net: EarlyExitNet, examples: Examples, epochs: int, seed: int, tor
     """
     batch = min(_BATCH, len(examples.labels))
     settings = Training("joint", epochs, seed, batch, _LEARNING_RATE, torch_device=torch_device)
-    with TemporaryDirectory() as folder:  # an interrupted candidate is evaluated anew: its state is not kept
+    with scratch() as folder:  # an interrupted candidate is evaluated anew: its state is not kept
         try:
-            train(net, examples, settings, Path(folder, "state"), resume=False)
+            train(net, examples, settings, folder / "state", resume=False)
         except DivergedError as error:
             raise DivergedError(f"fine-tuning a candidate: {error.message}", _HINT) from None

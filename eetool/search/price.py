@@ -1,9 +1,7 @@
 """What a candidate costs on a device, from its table, with every rejected branch, gate and dispatch charged."""
 
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from eetool.errors import MissingError
 from eetool.export.network import Scored
@@ -17,6 +15,7 @@ from eetool.profile.predict import GraphCost, Predictor
 from eetool.profile.table import LITERT
 from eetool.search.record import Recorded, UnknownOperator, record
 from eetool.tune.costs import Costs, component_costs
+from eetool.workspace import scratch
 from eetool_runtime.manifest import OperatingPoint
 
 MACS, LATENCY, ENERGY = "macs", "latency_ms", "energy_mj"
@@ -70,8 +69,8 @@ class Pricer:
         policy = Policy(score, (1.0,) * exits, {"full": OperatingPoint((None,) * (exits - 1))}, 0.0)
         samples = dict(zip((i.name for i in spec.inputs), example_inputs(spec.inputs, 2), strict=True))
         checkpoint = Checkpoint(Record(spec, Training("none", 0, 0, 0, 0.0), None, policy), net.state_dict(), samples)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "candidate.eebundle"
+        with scratch() as folder:
+            path = folder / "candidate.eebundle"
             manifest = export_bundle(checkpoint, path, ExportOptions(references=False))
             if self._predictor is None:
                 macs = component_costs(manifest, {c.name: float(c.macs) for c in manifest.components})

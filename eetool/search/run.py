@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from eetool.data.sources import Source
-from eetool.errors import UsageError
+from eetool.errors import OutputError, UsageError
 from eetool.model.ofa import load_ofa
 from eetool.model.supernet import Supernet
 from eetool.profile.device import HwProfile
@@ -26,8 +26,10 @@ from eetool.search.price import ENERGY, LATENCY, MACS, OBJECTIVES, Pricer
 from eetool.search.result import LIMITS, Candidate, Front, SpaceName, front_of, history_of, points
 from eetool.search.shrink import Shrinking, load_supernet, save_supernet, train_supernet
 from eetool.search.space import Genome, Space
-from eetool.search.study import Storage, Study
+from eetool.search.storage import Storage
+from eetool.search.study import Study
 from eetool.train.engine import CPU, find_torch_device
+from eetool.workspace import clear_leftovers
 
 _ONNXRUNTIME = "onnxruntime"  # preferred, where the table of a device knows it
 
@@ -114,15 +116,26 @@ class Search:
         Returns:
             SHA-256 of the file.
         """
+        clear_leftovers(path)
+        state = path.with_name(path.name + ".resume")
+        clear_leftovers(state)
         if path.exists():
             load_supernet(path, self.supernet, self.whole, self.data)
         else:
             if weights is not None:
                 load_ofa(self.supernet, weights)
-            state = path.with_name(path.name + ".resume")
             train_supernet(self.supernet, self.whole, self.data, shrinking, state, True, progress, self.place)
-            save_supernet(path, self.supernet, self.whole, self.data, shrinking)
+            self._keep(path, shrinking)
         return sha256_file(path)
+
+    def _keep(self, path: Path, shrinking: Shrinking) -> None:
+        """Write the supernet, or take the one that another worker wrote meanwhile: all of a study share one file."""
+        try:
+            save_supernet(path, self.supernet, self.whole, self.data, shrinking)
+        except OutputError:
+            if not path.exists():
+                raise
+            load_supernet(path, self.supernet, self.whole, self.data)
 
     def evaluator(self) -> Evaluator:
         """What turns a genome into a candidate."""

@@ -76,7 +76,7 @@ def train_supernet(
         advance(first * run.steps)
         for epoch in range(first, settings.epochs):
             run.epoch(epoch, advance)
-            write_atomic(state_file, serialise(run.state(epoch + 1)))
+            write_atomic(state_file, serialise(run.state(epoch + 1)), force=True)  # workers of one study make the same
     lay_out(supernet.to("cpu").eval(), torch.contiguous_format)
     state_file.unlink(missing_ok=True)
 

@@ -12,118 +12,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-from eetool.errors import ArtefactError, EarlyExitError, MissingError, UsageError
+from eetool.errors import ArtefactError, EarlyExitError, UsageError
 from eetool.progress import SILENT, Progress
 from eetool.search.algorithms import Outcome, Planner
 from eetool.search.result import Candidate, Evaluated, excess, figure
 from eetool.search.space import Genome, Space, key_of
+from eetool.search.storage import Storage
 from eetool_measure.records import encode
 from eetool_runtime.records import decode
 
-T = TypeVar("T")
 _SLOT, _GENOME, _FOUND, _TERMS, _BEAT = "slot", "genome", "candidate", "terms", "beat"
 _ATTEMPTS = 5  # that a candidate may kill its worker
 _POLL_SECONDS = 0.3
 _LONGEST_LOOK_SECONDS = 1.0
-_OPENINGS = 4
-_LONGEST_PAUSE_SECONDS = 30.0
-
-
-@dataclass(frozen=True)
-class Pulse:
-    """How often a worker says that it lives, after what silence its trial is another's, and for how long a storage
-    that does not answer is waited for; in seconds.
-    """
-
-    beat: int = 10
-    silence: int = 40
-    patience: float = 3600.0
-
-
-PULSE = Pulse()
-
-
-class Storage:
-    """A database with studies; operations are repeated while it is away."""
-
-    def __init__(self, url: str, pulse: Pulse, progress: Progress = SILENT) -> None:
-        try:
-            import optuna
-            import sqlalchemy.exc
-        except ModuleNotFoundError as error:
-            raise MissingError(f"the package {error.name} is not installed", 'pip install "eetool[search]"') from None
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self.pulse, self.progress, self.shown = pulse, progress, _without_password(url)
-        self._lost: tuple[type[Exception], ...] = (
-            *(optuna.exceptions.StorageInternalError, sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError),
-            *(sqlalchemy.exc.PendingRollbackError, sqlalchemy.exc.InternalError),
-        )
-        self.database = self._opened(url)
-
-    def _opened(self, url: str) -> Any:
-        import optuna
-        import sqlalchemy.exc
-
-        options: dict[str, Any] = {"pool_pre_ping": True}
-        if url.startswith("sqlite:"):
-            options["connect_args"] = {"timeout": 120}  # several workers of one machine take turns
-        for scheme in ("postgresql://", "postgres://"):
-            if url.startswith(scheme):
-                url = "postgresql+psycopg://" + url.removeprefix(scheme)
-        try:
-            for attempt in range(_OPENINGS):
-                try:
-                    storage = optuna.storages.RDBStorage(url, engine_kwargs=options)
-                    break
-                except sqlalchemy.exc.DBAPIError:  # workers that begin together make the same tables
-                    if attempt + 1 == _OPENINGS:
-                        raise
-                    time.sleep(_POLL_SECONDS * (attempt + 1))
-            if url.startswith("sqlite:"):
-                _take_turns(storage.engine)
-            return storage
-        except ImportError as error:
-            raise MissingError(
-                f"the database of {self.shown} needs a driver: {_line(error)}", 'pip install "eetool[search]"'
-            ) from None
-        except (sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError, ValueError) as error:
-            raise UsageError(
-                f"--storage {self.shown}: {_line(error)}", "Such as postgresql://user@host/name."
-            ) from None
-        except (sqlalchemy.exc.SQLAlchemyError, RuntimeError) as error:
-            raise ArtefactError(
-                f"the storage {self.shown} cannot be opened: {_line(error)}", "Does the server run, and the name exist?"
-            ) from None
-
-    def patiently(self, call: Callable[[], T]) -> T:
-        """The answer of `call`, repeated while the storage is away.
-
-        Raises:
-            ArtefactError: it stayed away for longer than the patience.
-        """
-        since, pause = time.monotonic(), 0.5
-        while True:
-            try:
-                answer = call()
-            except self._lost as error:
-                away = time.monotonic() - since
-                if away > self.pulse.patience:
-                    raise ArtefactError(
-                        f"the storage {self.shown} has been away for {away:.0f} s: {_line(error)}",
-                        "Bring it back and start the worker again; nothing that was stored is lost.",
-                    ) from None
-                if pause <= 1:
-                    self.progress.note(f"the storage {self.shown} does not answer; waiting for it")
-                time.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-            else:
-                if pause > 1:
-                    self.progress.note(f"the storage {self.shown} is back")
-                return answer
 
 
 class Study:
@@ -161,7 +65,7 @@ class Study:
         if other:
             shown = "; ".join(f"{name}: {_brief(held.get(name))}, not {_brief(wanted[name])}" for name in other)
             raise UsageError(
-                f"the study {self.name!r} in {self.storage.shown} is of another {other[0]} ({shown})",
+                f"the study {self.name!r} in {self.storage.address} is of another {other[0]} ({shown})",
                 "Repeat its options, or give another --study.",
             )
 
@@ -362,35 +266,6 @@ def _alive(storage: Storage, trial_id: int) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-
-
-def _take_turns(engine: Any) -> None:
-    """Let every transaction of SQLite lock the database from its beginning.
-
-    Elsewhere a worker locks the row of the trial that it takes; SQLite has no such lock, and two workers that look at
-    the same moment would both take it.
-    """
-    import sqlalchemy
-
-    def leave_begin_to_us(connection: Any, record: Any) -> None:
-        connection.isolation_level = None
-
-    def begin(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    sqlalchemy.event.listen(engine, "connect", leave_begin_to_us)
-    sqlalchemy.event.listen(engine, "begin", begin)
-    engine.dispose()
-
-
-def _without_password(url: str) -> str:
-    import re
-
-    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:…@", url)
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _brief(value: Any) -> str:

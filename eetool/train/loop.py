@@ -97,7 +97,7 @@ def train(
         for epoch in range(first, settings.epochs):
             run.epoch(epoch, advance)
             if engine.is_main:
-                write_atomic(state_file, serialise(run.state(epoch + 1)))
+                write_atomic(state_file, serialise(run.state(epoch + 1)), force=resume or epoch > first)
     run.finish()
     if not engine.is_main:
         raise SystemExit(0)  # the first process goes on alone

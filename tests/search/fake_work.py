@@ -15,7 +15,8 @@ import small_spaces
 from eetool.search.algorithms import METHODS
 from eetool.search.result import Candidate, Figures
 from eetool.search.space import Genome, key_of
-from eetool.search.study import Pulse, Storage, Study
+from eetool.search.storage import Pulse, Storage
+from eetool.search.study import Study
 
 OBJECTIVE, LIMITS = "macs", {"macs": 40.0}
 PULSE = Pulse(beat=1, silence=4, patience=60)

@@ -3,7 +3,6 @@
 import json
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,8 @@ from fake_work import PULSE, TERMS, candidate, take_part
 from eetool.errors import ArtefactError, UsageError
 from eetool.search.algorithms import METHODS
 from eetool.search.space import Genome
-from eetool.search.study import Pulse, Storage, Study
+from eetool.search.storage import Storage
+from eetool.search.study import Study
 
 TRIALS = 20
 
@@ -139,51 +139,5 @@ def test_studies_of_one_storage_are_apart(whole: list[str], url: str) -> None:
     assert [c.id for c in take_part(url, TRIALS, name="another")] == whole
 
 
-def test_a_storage_that_goes_away_is_waited_for(whole: list[str], url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sqlalchemy.exc import OperationalError
-
-    storage, notes = Storage(url, PULSE), list[str]()
-    monkeypatch.setattr(storage, "progress", _Notes(notes))
-    answers = iter([False, False, True])
-
-    def answer() -> str:
-        if not next(answers):
-            raise OperationalError("SELECT 1", {}, Exception("server closed the connection"))
-        return "back"
-
-    assert storage.patiently(answer) == "back"
-    assert "does not answer" in notes[0]
-    assert "is back" in notes[-1]
-
-    def gone() -> None:
-        raise OperationalError("SELECT 1", {}, Exception("server closed the connection"))
-
-    storage.pulse = Pulse(patience=0.1)
-    with pytest.raises(ArtefactError, match="has been away"):
-        storage.patiently(gone)
-
-
-@pytest.mark.parametrize(
-    ("bad", "error", "words"),
-    [
-        ("nonsense", UsageError, "nonsense"),
-        ("nosuch://host/x", UsageError, "nosuch"),
-        ("sqlite:////no/such/folder/x.db", ArtefactError, "cannot be opened"),
-        ("postgresql://user:secret@127.0.0.1:1/x", ArtefactError, "user:…@127"),
-    ],
-)
-def test_a_storage_that_is_none_is_refused(bad: str, error: type[Exception], words: str) -> None:
-    with pytest.raises(error, match=words) as caught:
-        Storage(bad, PULSE)
-    assert "secret" not in str(caught.value)
-
-
 def _open(url: str) -> Study:
     return Study(Storage(url, PULSE), "shared", small_spaces.mobile(), TERMS)
-
-
-class _Notes:
-    """A progress that keeps what it is told."""
-
-    def __init__(self, lines: list[str]) -> None:
-        self.note: Callable[[str], None] = lines.append

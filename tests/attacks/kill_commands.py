@@ -1,0 +1,287 @@
+"""Kills commands at random moments: whatever the moment, nothing is torn, and the next run leaves nothing over.
+
+    PYTHONPATH=runtimes/python:tests/search python tests/attacks/kill_commands.py --kills 50
+
+Every second kill comes after a random time, every other at a random step of the file system, where files are half
+written. Every second run has an old output and --force. After each kill the output is whole, or absent where there
+was none before. After every 25th a run ends well, and only what it should leave is there.
+Prints one JSON document, and exits with 1 if anything else happened.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # a forked child has no other threads than its own
+
+from eetool.cli import main as eetool
+from eetool.model.checkpoint import load_checkpoint, load_tensors
+from eetool.search.result import read_front
+from eetool.search.shrink import FORMAT
+from eetool.search.shrink import RESUME_FORMAT as SUPERNET_RESUME
+from eetool.train.loop import RESUME_FORMAT
+from eetool_runtime import load
+
+_KILLS_BETWEEN = 25  # runs that are let end
+_LOADED = ("onnx", "onnxruntime", "optuna.storages", "sqlalchemy.dialects.sqlite", "torch.onnx", "torch._dynamo")
+_OURS = tuple(
+    f"eetool.{n}" for n in ("train.fit", "tune.fit", "export.write", "search.run", "search.storage", "report.html")
+)
+_STEPS = {"open", "os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir", "os.chmod", "os.scandir"}
+_TRAINED = "resnet8 --data digits --exits 1 --branch linear --batch-size 256"
+_SEARCH = "--trials 3 --supernet-epochs 1 --batch-size 64 --examples 64 --epochs 1 --algorithm random"
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command, what it writes, and how each of those files shows that it is whole; the output comes first."""
+
+    arguments: Sequence[str]
+    checks: dict[str, Callable[[Path], object]]
+    passing: tuple[str, ...] = ()  # files that an interrupted run is resumed from, and a whole one may leave
+    left: tuple[str, ...] = ()  # of those, what a whole run leaves
+
+    @property
+    def output(self) -> str:
+        return next(iter(self.checks))
+
+
+def _ends(*endings: bytes) -> Callable[[Path], object]:
+    def check(path: Path) -> None:
+        if not path.read_bytes().rstrip().endswith(endings):
+            raise ValueError("it has no end")
+
+    return check
+
+
+def _drawn(folder: Path) -> None:
+    for path in (path for path in folder.iterdir() if path.is_file()):
+        _ends(b"</svg>", b"IEND\xaeB`\x82")(path)
+
+
+def _study(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        if database.execute("PRAGMA integrity_check").fetchone() != ("ok",):
+            raise ValueError("the database is damaged")
+
+
+def _tuned(path: Path) -> None:
+    if load_checkpoint(path).record.policy is None:
+        raise ValueError("it is not tuned")
+
+
+def commands(model: Path, tuned: Path, bundle: Path) -> dict[str, Command]:
+    """Those that are killed; they read what was made before."""
+    front = "search.front.json"
+    supernet, study = f"{front}.supernet.pt", f"{front}.study.db"
+    return {
+        "train": Command(
+            f"train {_TRAINED} --epochs 2 -o {model.name}".split(),
+            {model.name: load_checkpoint, f"{model.name}.resume": lambda path: load_tensors(path, RESUME_FORMAT)},
+            (f"{model.name}.resume",),
+        ),
+        "tune": Command(["tune", str(model), "--data", "digits", "-o", "tuned.pt"], {"tuned.pt": _tuned}),
+        "export": Command(["export", str(tuned), "-o", "made.eebundle"], {"made.eebundle": load}),
+        "search": Command(
+            f"search --space small_spaces:mobile --data digits {_SEARCH} -o {front}".split(),
+            {
+                front: read_front,
+                supernet: lambda path: load_tensors(path, FORMAT),
+                f"{supernet}.resume": lambda path: load_tensors(path, SUPERNET_RESUME),
+                study: _study,
+            },
+            (study,),
+            (supernet, study),
+        ),
+        "report": Command(
+            ["report", str(bundle), "-o", "report.html", "--figures", "figures"],
+            {"report.html": _ends(b"</html>"), "figures": _drawn},
+            left=("figures",),
+        ),
+    }
+
+
+def run(arguments: Sequence[str], folder: Path, seconds: float | None = None, steps: int | None = None) -> int:
+    """Run a command in a child that is killed after some seconds or steps of the file system; its exit code."""
+    child = os.fork()
+    if child == 0:
+        _be_the_command(arguments, folder, steps)
+    if seconds is not None:
+        time.sleep(seconds)
+        os.kill(child, signal.SIGKILL)  # it is not waited for yet, so the number is still its own
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _be_the_command(arguments: Sequence[str], folder: Path, steps: int | None) -> None:
+    code = 70
+    try:
+        os.chdir(folder)
+        with (folder.parent / "said").open("w") as said:
+            os.dup2(said.fileno(), 1)
+            os.dup2(said.fileno(), 2)
+        counted = _count_steps(str(folder), steps)
+        try:
+            eetool(list(arguments))
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else 1
+        (folder.parent / "steps").write_text(str(counted[0]))
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+def _count_steps(folder: str, last: int | None) -> list[int]:
+    """Count the steps of the file system in `folder`; at the last the process kills itself."""
+    counted = [0]
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in _STEPS and arguments and str(arguments[0]).startswith(folder):
+            counted[0] += 1
+            if counted[0] == last:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+    return counted
+
+
+@dataclass
+class Attack:
+    """One command under attack, in a folder of its own."""
+
+    command: Command
+    folder: Path
+    rng: random.Random
+    seconds: float = 0.0
+    steps: int = 0
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("killed", "ended", "whole_runs"), 0))
+    faults: list[str] = field(default_factory=list)
+
+    def go(self, kills: int) -> None:
+        """Let it end once, to know how long it takes; then kill it."""
+        self.let_end("at first")
+        for number in range(kills):
+            self.kill(number)
+            if (number + 1) % _KILLS_BETWEEN == 0 or number + 1 == kills:
+                self.let_end(f"after kill {number}")
+
+    def kill(self, number: int) -> None:
+        """Run and kill once, and look at what is there."""
+        forced = number // 2 % 2 == 1
+        output = self.folder / self.command.output
+        options = ["--force"] if forced else self.cleared()
+        existed = os.path.lexists(output)
+        arguments = [*self.command.arguments, *options]
+        if number % 2:
+            code = run(arguments, self.folder, steps=self.rng.randint(1, max(self.steps, 1)))
+        else:
+            code = run(arguments, self.folder, seconds=self.rng.uniform(0, self.seconds))
+        where = f"kill {number} of {' '.join(arguments)}"
+        if code not in (0, -signal.SIGKILL):
+            self.faults.append(f"{where}: ended with {code}: {(self.folder.parent / 'said').read_text()[-300:]}")
+        self.counts["killed" if code else "ended"] += 1
+        if (existed or code == 0) and not output.exists():
+            self.faults.append(f"{where}: the output is gone")
+        self.look(where)
+
+    def cleared(self) -> list[str]:
+        """Options for a run without --force, which finds no output, but perhaps what an interrupted run left."""
+        resumed = any((self.folder / name).exists() for name in self.command.passing)
+        for name in self.command.checks:
+            if name not in self.command.passing and (name == self.command.output or not resumed):
+                _remove(self.folder / name)
+        return ["--resume"] if resumed else []
+
+    def look(self, where: str) -> None:
+        """Everything that has its name is whole."""
+        for name, check in self.command.checks.items():
+            path = self.folder / name
+            if path.exists():
+                try:
+                    check(path)
+                except Exception as error:
+                    self.faults.append(f"{where}: {name} is torn: {type(error).__name__}: {error}")
+
+    def let_end(self, where: str) -> None:
+        """A run that nobody kills: it ends well and leaves nothing over."""
+        begin = time.monotonic()
+        code = run([*self.command.arguments, "--force"], self.folder)
+        self.seconds = max(self.seconds, time.monotonic() - begin)
+        self.counts["whole_runs"] += 1
+        if code != 0:
+            self.faults.append(f"{where}: ended with {code}: {(self.folder.parent / 'said').read_text()[-300:]}")
+            return
+        self.steps = max(self.steps, int((self.folder.parent / "steps").read_text()))
+        self.look(where)
+        found = {path.name for path in self.folder.iterdir()} ^ {self.command.output, *self.command.left}
+        found |= {str(path) for path in self.folder.rglob(".*")}
+        found |= {
+            path.name for path in Path(tempfile.gettempdir()).iterdir() if path.name.startswith((".eetool", "tmp"))
+        }
+        if found:
+            self.faults.append(f"{where}: left over or missing: {sorted(found)}")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def prepare(folder: Path) -> dict[str, Command]:
+    """Make what the commands read."""
+    model, tuned, bundle = folder / "model.pt", folder / "in.pt", folder / "in.eebundle"
+    made = (
+        f"train {_TRAINED} --epochs 1 -o {model}",
+        f"tune {model} --data digits -o {tuned}",
+        f"export {tuned} -o {bundle}",
+    )
+    for line in made:
+        if run(line.split(), folder) != 0:
+            sys.exit((folder.parent / "said").read_text())
+    return commands(model, tuned, bundle)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=50, help="of each command")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", action="append", help="this command; repeatable")
+    options = parser.parse_args()
+    document: dict[str, Any] = {"seed": options.seed}
+    for module in (*_LOADED, *_OURS):
+        importlib.import_module(module)  # once, and not in every child
+    with tempfile.TemporaryDirectory() as name:
+        base = Path(name)
+        temporary = base / "tmp"
+        for folder in (temporary, base / "inputs"):
+            folder.mkdir()
+        tempfile.tempdir = os.environ["TMPDIR"] = str(temporary)
+        for verb, command in prepare(base / "inputs").items():
+            if options.only and verb not in options.only:
+                continue
+            (base / verb).mkdir()
+            attack = Attack(command, base / verb, random.Random(f"{options.seed} {verb}"))
+            attack.go(options.kills)
+            document[verb] = {**attack.counts, "steps": attack.steps, "faults": attack.faults}
+        tempfile.tempdir = None
+    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    sys.exit(any(found["faults"] for found in document.values() if isinstance(found, dict)))
+
+
+if __name__ == "__main__":
+    main()
