@@ -35,6 +35,8 @@ from eetool.search.shrink import RESUME_FORMAT as SUPERNET_RESUME
 from eetool.train.loop import RESUME_FORMAT
 from eetool_runtime import load
 
+_POLL_SECONDS = 0.005
+_MOST_TRIES = 3  # for every kill, since some runs end before theirs
 _KILLS_BETWEEN = 25  # runs that are let end
 _LOADED = ("onnx", "onnxruntime", "optuna.storages", "sqlalchemy.dialects.sqlite", "torch.onnx", "torch._dynamo")
 _OURS = tuple(
@@ -119,10 +121,15 @@ def run(arguments: Sequence[str], folder: Path, seconds: float | None = None, st
     child = os.fork()
     if child == 0:
         _be_the_command(arguments, folder, steps)
-    if seconds is not None:
-        time.sleep(seconds)
-        os.kill(child, signal.SIGKILL)  # it is not waited for yet, so the number is still its own
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    ends = None if seconds is None else time.monotonic() + seconds
+    while True:
+        ended, status = os.waitpid(child, 0 if ends is None else os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        if ends is not None and time.monotonic() > ends:
+            os.kill(child, signal.SIGKILL)  # it is not waited for yet, so the number is still its own
+            ends = None
+        time.sleep(_POLL_SECONDS)
 
 
 def _be_the_command(arguments: Sequence[str], folder: Path, steps: int | None) -> None:
@@ -173,10 +180,13 @@ class Attack:
     def go(self, kills: int) -> None:
         """Let it end once, to know how long it takes; then kill it."""
         self.let_end("at first")
-        for number in range(kills):
+        for number in range(_MOST_TRIES * kills):
             self.kill(number)
-            if (number + 1) % _KILLS_BETWEEN == 0 or number + 1 == kills:
+            killed = self.counts["killed"]
+            if killed == kills or (number + 1) % _KILLS_BETWEEN == 0:
                 self.let_end(f"after kill {number}")
+            if killed == kills:
+                break
 
     def kill(self, number: int) -> None:
         """Run and kill once, and look at what is there."""
@@ -189,6 +199,7 @@ class Attack:
             code = run(arguments, self.folder, steps=self.rng.randint(1, max(self.steps, 1)))
         else:
             code = run(arguments, self.folder, seconds=self.rng.uniform(0, self.seconds))
+            self.seconds *= 1.0 if code else 0.8  # what it takes when nothing is loaded for the first time
         where = f"kill {number} of {' '.join(arguments)}"
         if code not in (0, -signal.SIGKILL):
             self.faults.append(f"{where}: ended with {code}: {(self.folder.parent / 'said').read_text()[-300:]}")

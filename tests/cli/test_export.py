@@ -49,7 +49,7 @@ def test_an_untuned_model_is_exported_with_a_warning(cli: Any, tmp_path: Path) -
 def test_what_cannot_be_proved_is_not_written(cli: Any, names: Any, model: Path) -> None:
     checkpoint = load_checkpoint(model)
     broken = {**checkpoint.state, "backbone.linear.bias": torch.full((3,), torch.nan)}
-    save_checkpoint(model, replace(checkpoint, state=broken))
+    save_checkpoint(model, replace(checkpoint, state=broken), force=True)
     answered = cli("export", model, "--json")
     assert (answered.code, answered.document["ok"], answered.document["error"]["code"]) == (4, False, 4)
     assert "graphs differ from the model:\n  components/exit0/" in answered.document["error"]["message"]

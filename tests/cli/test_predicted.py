@@ -76,6 +76,22 @@ def test_probes_of_several_kinds_lie_side_by_side(cli: Any, tmp_path: Path) -> N
         assert json.loads((probes / name / "probes.json").read_text())["precision"] == name[-4:]
 
 
+def test_probes_never_replace_a_folder(cli: Any, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "wedding.jpg").touch()
+    for more in ((), ("--force",), ("--precision", "fp32", "--precision", "int8", "--force")):
+        said = cli("profile", "--build-table", "--probes", 8, "--write-probes", tmp_path / "photos", *more)
+        assert (said.code, "photos" in said.stderr) == (2, True), said
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["wedding.jpg"]
+
+
+def test_a_table_begun_before_is_not_lost(cli: Any, tmp_path: Path) -> None:
+    (tmp_path / "my.json.partial").write_text("precious")
+    said = cli("profile", "--build-table", "--probes", 8, "-o", tmp_path / "my.json")
+    assert (said.code, "--resume goes on" in said.stderr) == (2, True), said
+    assert (tmp_path / "my.json.partial").read_text() == "precious"
+
+
 def test_another_device_measures_what_was_written_here(
     cli: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

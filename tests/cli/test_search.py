@@ -9,6 +9,8 @@ from typing import Any
 import jsonschema
 import pytest
 
+from eetool.errors import UsageError
+
 ROOT = Path(__file__).parents[2]
 SPACE = ("--space", "small_spaces:mobile", "--data", "digits")
 QUICK = ("--trials", 12, "--supernet-epochs", 6, "--batch-size", 32, "--examples", 200, "--epochs", 2)
@@ -73,6 +75,50 @@ def test_the_same_seed_gives_the_same_front(cli: Callable[..., Any], found: Path
     database.close()
     assert cli("search", *options(found), "-o", again, "--resume").code == 0
     assert timeless(again) == timeless(found)
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments"),
+    [
+        (2, ("--space", "mobile", "--data", "digits")),
+        (2, ("--space", "small_spaces:mobile", "--data", "digit")),
+        (5, (*SPACE, "--device", "rpi44")),
+        (2, (*SPACE, "--max-latency-ms", 3)),
+        (2, (*SPACE, "--torch-device", "gpu")),
+    ],
+)
+def test_a_typo_beside_force_costs_no_study(
+    cli: Callable[..., Any], tmp_path: Path, code: int, arguments: tuple[object, ...]
+) -> None:
+    study = tmp_path / "front.json.study.db"
+    study.write_text("precious")
+    said = cli("search", *arguments, "--force", "-o", tmp_path / "front.json")
+    assert said.code == code, said
+    assert study.read_text() == "precious"
+    assert [path.name for path in tmp_path.iterdir()] == [study.name]
+
+
+def test_a_forced_search_that_fails_at_once_brings_the_study_back(
+    cli: Callable[..., Any], found: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from eetool.search.run import Search
+
+    def fail(*_: object) -> None:
+        raise UsageError("the space makes no network")
+
+    study = tmp_path / "front.json.study.db"
+    study.write_text("precious")
+    monkeypatch.setattr(Search, "run", fail)
+    assert cli("search", *options(found), "--force", "-o", tmp_path / "front.json").code == 2
+    assert study.read_text() == "precious"
+    assert [path.name for path in tmp_path.iterdir()] == [study.name]
+
+
+def test_force_deletes_no_study_of_a_shared_storage(cli: Callable[..., Any], found: Path, tmp_path: Path) -> None:
+    shared = ("--storage", f"sqlite:///{found}.study.db", "--force", "--json")
+    said = cli("search", *options(found), *shared, "-o", tmp_path / "front.json")
+    assert said.code == 0, said
+    assert timeless(tmp_path / "front.json") == timeless(found)  # seconds apart, the very candidates
 
 
 def test_what_was_found_is_trained_tuned_and_exported(cli: Callable[..., Any], found: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from eetool.model.checkpoint import load_checkpoint
+from eetool.train import fit
 from eetool.tune.costs import model_macs
 from eetool_runtime.manifest import Preprocess
 
@@ -168,6 +169,19 @@ def test_places_that_cannot_be_written_to_are_refused_before_any_work(
     force = ["--force"] if place == "." else []
     refused(2, words, "train", "resnet8", *WITHOUT_DATA, "-o", tmp_path / place, *force)
     assert (tmp_path / "old").read_text() == "precious"
+
+
+def test_what_came_to_be_during_the_work_is_kept(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, attached = tmp_path / "m.pt", fit.attach
+
+    def slowly(*arguments: Any) -> Any:
+        path.write_text("theirs")
+        return attached(*arguments)
+
+    monkeypatch.setattr(fit, "attach", slowly)
+    said = cli("train", "resnet8", *WITHOUT_DATA, "-o", path)
+    assert (said.code, "m.pt exists already" in said.stderr) == (2, True), said
+    assert path.read_text() == "theirs"
 
 
 def test_force_replaces_a_model(cli: Any, tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_a_truncated_file_is_refused(
     checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory, share: float
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "truncated.pt"
-    save_checkpoint(path, checkpoint)
+    save_checkpoint(path, checkpoint, force=True)
     os.truncate(path, int(share * path.stat().st_size))
     with pytest.raises(ArtefactError, match="damaged"):
         load_checkpoint(path)
@@ -130,7 +130,7 @@ def test_a_record_that_contradicts_itself_is_refused(checkpoint: Checkpoint, tmp
         "inputs and its samples": replace(record, spec=replace(spec, inputs=())),
         "unknown dtype": replace(record, spec=replace(spec, inputs=(odd_input,))),
     }.items():
-        save_checkpoint(tmp_path / "model.pt", replace(checkpoint, record=wrong))
+        save_checkpoint(tmp_path / "model.pt", replace(checkpoint, record=wrong), force=True)
         with pytest.raises(ArtefactError, match=reason):
             load_checkpoint(tmp_path / "model.pt")
 

@@ -15,9 +15,12 @@ import numpy as np
 import pytest
 
 from eetool.data.sources import Source
+from eetool.errors import OutputError
 from eetool.report import pictures
 from eetool.report.documents import Material, Search, read_material
+from eetool.report.figure import Figure
 from eetool.report.figures import figures
+from eetool.report.files import write_figures
 from eetool.report.knob import fitting_profile, knob, settings, start
 from eetool.report.parts import RUNTIME, time_rows
 from eetool.report.searched import search_figures
@@ -116,6 +119,16 @@ def test_figures_are_files_for_papers(reported: Any) -> None:
     assert "currentColor" not in drawing
     assert "mean latency (ms)" in drawing
     assert "unsplit" in drawing
+
+
+def test_figures_that_exist_are_kept_unless_forced(tmp_path: Path) -> None:
+    charts = [Figure("front-latency", "", "", "", {"mark": "point", "data": {"values": []}})]
+    (tmp_path / "front-latency.png").write_text("old")
+    with pytest.raises(OutputError, match=r"front-latency\.png exists already"):
+        write_figures(charts, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["front-latency.png"]
+    write_figures(charts, tmp_path, force=True)
+    assert (tmp_path / "front-latency.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_knob_goes_from_costly_to_cheap(material: Material) -> None:

@@ -1,0 +1,44 @@
+"""Kills of every command, a few; `kill_commands.py` by itself does many."""
+
+import importlib
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+_PROGRAM = Path(__file__).with_name("kill_commands.py")
+_ROOT = Path(__file__).parents[2]
+_PLACES = (".", "runtimes/python", "runtimes/measure", "tests/search")
+
+
+def test_kill_commands_with_two_kills_each_finds_nothing() -> None:
+    paths = [str(_ROOT / place) for place in _PLACES]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    command = [sys.executable, str(_PROGRAM), "--kills", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    document = json.loads(done.stdout)
+    assert set(document) == {"seed", "train", "tune", "export", "search", "report"}
+    assert {found["killed"] for name, found in document.items() if name != "seed"} == {2}
+
+
+@pytest.fixture
+def program(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(_PROGRAM.parent)
+    return importlib.import_module("kill_commands")
+
+
+def test_kill_commands_sees_what_is_torn(program: ModuleType, tmp_path: Path) -> None:
+    command = program.commands(tmp_path, tmp_path, tmp_path)["report"]
+    attack = program.Attack(command, tmp_path, random.Random(0))
+    (tmp_path / "report.html").write_text("<html></html>\n")
+    attack.look("a kill")
+    assert attack.faults == []
+    (tmp_path / "report.html").write_text("<html></ht")
+    attack.look("a kill")
+    assert attack.faults == ["a kill: report.html is torn: ValueError: it has no end"]
