@@ -1,9 +1,11 @@
 """Working folders: gone with their process, or with the next run after it; never while it lives."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -97,7 +99,7 @@ def test_workspace_of_another_output_is_left_alone(tmp_path: Path) -> None:
 
 def test_workspace_without_a_lock_yet_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another run takes a new folder for a leftover in the moment before it is locked."""
-    make, made = workspace.tempfile.mkdtemp, list[str]()
+    make, made = tempfile.mkdtemp, list[str]()
 
     def cleared_at_once(**options: object) -> str:
         made.append(make(**options))
@@ -105,7 +107,7 @@ def test_workspace_without_a_lock_yet_is_made_again(tmp_path: Path, monkeypatch:
             workspace.clear_leftovers(tmp_path / "made")
         return made[-1]
 
-    monkeypatch.setattr(workspace.tempfile, "mkdtemp", cleared_at_once)
+    monkeypatch.setattr(tempfile, "mkdtemp", cleared_at_once)
     with workspace.workspace(tmp_path / "made") as folder:
         assert folder == Path(made[1])
     assert names(tmp_path) == []
@@ -118,7 +120,7 @@ def test_workspace_where_there_are_no_locks_works_and_is_left_alone(
         raise OSError(95, os.strerror(95))
 
     left = left_by_a_killed_run(tmp_path / "made")
-    monkeypatch.setattr(workspace.fcntl, "flock", unsupported)
+    monkeypatch.setattr(fcntl, "flock", unsupported)
     write_atomic(tmp_path / "made", b"")
     assert names(tmp_path) == [left, "made"]
 

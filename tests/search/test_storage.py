@@ -97,11 +97,16 @@ def _another_file(storage: Any, path: Path) -> None:
     ],
 )
 def test_a_storage_that_breaks_during_the_work_ends_it_at_once(
-    path: Path, attack: Callable[[Any, Path], None], error: type[EarlyExitError], words: str
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    attack: Callable[[Any, Path], None],
+    error: type[EarlyExitError],
+    words: str,
 ) -> None:
     url, notes = f"sqlite:///{path}", list[str]()
     take_part(url, 3)
-    storage = Storage(url, PULSE, _Notes(notes))
+    storage = Storage(url, PULSE)
+    monkeypatch.setattr(storage, "progress", _Notes(notes))
     study = Study(storage, "shared", SPACE, TERMS)
     attack(storage, path)
     with pytest.raises(error, match=words):
@@ -124,7 +129,7 @@ def test_a_storage_on_a_full_disk_is_refused_at_once(small_disk: Path) -> None:
 def test_a_storage_that_another_worker_locks_is_waited_for(path: Path) -> None:
     """A lock is no damage, however long it lasts."""
     error = sqlite3.OperationalError("database is locked")
-    error.sqlite_errorcode = sqlite3.SQLITE_BUSY  # type: ignore[misc]  # as the module itself sets it
+    error.sqlite_errorcode = sqlite3.SQLITE_BUSY  # as the module itself sets it
     storage = Storage(f"sqlite:///{path}", Pulse(patience=0.1))
 
     def locked() -> None:
