@@ -185,7 +185,7 @@ def _refuse_throttled(done: Sequence[ProbeTimes], accept_unstable: bool) -> None
     if throttled and not accept_unstable:
         raise UnstableError(
             f"the device was slowed down (heat or a weak supply) around {throttled} of {len(done)} batches",
-            "Cool it, use its own power supply and build again without --resume, or give --accept-unstable.",
+            "Cool it, use its own power supply and build anew with --force, or give --accept-unstable.",
         )
 
 

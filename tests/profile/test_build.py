@@ -100,7 +100,7 @@ def test_a_throttled_device_is_refused(bench: Bench, tmp_path: Path, monkeypatch
     monkeypatch.setattr(build, "measure_nets", measured)
     with pytest.raises(UnstableError, match=r"slowed down .* around 2 of 2 batches"):
         build_profile("b", [1], Plan(probes=6), tmp_path / "p")
-    assert build_profile("b", [1], Plan(probes=6), tmp_path / "p", accept_unstable=True).table
+    assert build_profile("b", [1], Plan(probes=6), tmp_path / "p", accept_unstable=True, force=True).table
 
 
 def test_a_partial_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
