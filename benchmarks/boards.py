@@ -18,11 +18,11 @@ import numpy as np
 from nas201 import LITERT, NONE, ONNXRUNTIME, PARTS, Cells, answers, is_plain, network, read_cells, table_of
 from scipy.stats import spearmanr
 
-from eetool.profile.device import find_device
-from eetool.profile.fit import fit_costs
-from eetool.profile.predict import Predictor, predict
-from eetool.profile.subject import subject_of
-from eetool.profile.table import BACKENDS
+from eetool.latency.table.hw_profile import find_device
+from eetool.latency.build.robust_nnls import fit_costs
+from eetool.latency.estimate.predictor import Predictor, predict
+from eetool.latency.estimate.prediction_target import subject_of
+from eetool.latency.table.table import BACKENDS
 
 
 @dataclass(frozen=True)

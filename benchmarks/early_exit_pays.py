@@ -30,15 +30,15 @@ import numpy as np
 from in_front import CLASSES, LARGER, LARGEST, LITTLE, MIDDLE, InFront, join, own, three, together, two
 from pays_report import report
 
-from eetool.data.sources import load_source
+from eetool.data.registry import load_source
 from eetool.data.splits import TEMPERATURE, TEST, THRESHOLD, recorded_split
 from eetool.model.checkpoint import load_checkpoint
-from eetool.train.fit import answer_arrays
-from eetool.tune.calibrate import Calibration, fit_temperature
-from eetool.tune.costs import model_macs
-from eetool.tune.metrics import Thresholds
-from eetool.tune.policy import Labelled, problem_of
-from eetool.tune.thresholds import Problem, cautious
+from eetool.train.pipeline import answer_arrays
+from eetool.tune.calibration import Calibration, fit_temperature
+from eetool.tune.exit_costs import model_macs
+from eetool.metrics import Thresholds
+from eetool.tune.operating_points import Labelled, problem_of
+from eetool.tune.threshold_search import Problem, cautious
 
 STATIC = ("resnet20", "resnet32", "resnet44", "resnet56")
 DEEPEST = "resnet56"

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from eetool.model.backbones import build_backbone
+from eetool.model.backbones.registry import build_backbone
 from eetool.model.checkpoint import Checkpoint, load_checkpoint
 
 LITTLE, MIDDLE, BIG = "resnet-16x0-32x1-64x1-128x1", "resnet20", "resnet56"

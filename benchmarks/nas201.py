@@ -85,7 +85,7 @@ def parts(ops: np.ndarray, runtime: str, merges: bool) -> list[int]:
 
 
 def table_of(cells: np.ndarray, runtime: str, merges: bool) -> np.ndarray:
-    """(n, 5) columns for `eetool.profile.fit.fit_costs`."""
+    """(n, 5) columns for `eetool.latency.build.robust_nnls.fit_costs`."""
     return np.array([parts(ops, runtime, merges) for ops in cells], float)
 
 

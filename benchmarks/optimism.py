@@ -15,10 +15,10 @@ import numpy as np
 from certificates import answers, on_rest, summary, take
 
 from eetool.model.checkpoint import load_checkpoint
-from eetool.model.scores import LEARNED, MAX_SOFTMAX
-from eetool.tune.costs import model_macs
-from eetool.tune.policy import problem_of, tune
-from eetool.tune.thresholds import cautious
+from eetool.model.gate_scores import LEARNED, MAX_SOFTMAX
+from eetool.tune.exit_costs import model_macs
+from eetool.tune.operating_points import problem_of, tune
+from eetool.tune.threshold_search import cautious
 
 DROPS, SPARE = (0.5, 1.0, 2.0), (0.0, 0.5, 1.0)
 

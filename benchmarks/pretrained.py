@@ -19,8 +19,8 @@ import torch
 from safetensors.torch import load_file
 
 from eetool.export.variants import VARIANTS
-from eetool.export.write import ExportOptions, export_bundle
-from eetool.model.backbones import build_backbone
+from eetool.export.bundle_export import ExportOptions, export_bundle
+from eetool.model.backbones.registry import build_backbone
 from eetool.model.checkpoint import Checkpoint, ModelSpec, Record, Training, build_net, example_inputs
 from eetool.model.macs import count_macs, measure_taps, place_exits
 from eetool_runtime import Bundle, load, open_bundle

@@ -20,20 +20,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from eetool.data.sources import Source, load_source
+from eetool.data.registry import Source, load_source
 from eetool.data.splits import TEST, split_source
-from eetool.profile.device import device_of
+from eetool.latency.table.hw_profile import device_of
 from eetool.records import decode, encode, parse_json, write_atomic
-from eetool.search import pareto
-from eetool.search.data import Part
-from eetool.search.evaluate import Evaluator
-from eetool.search.price import LATENCY, MACS
-from eetool.search.result import Candidate, Evaluated, figure, front_of, points
-from eetool.search.run import Options, Search, Target
-from eetool.search.shrink import Shrinking
-from eetool.search.space import Genome, Space
-from eetool.search.spaces import load_space
-from eetool.search.storage import PULSE, Storage
+from eetool.search.methods import pareto
+from eetool.search.evaluation.splits import Part
+from eetool.search.evaluation.evaluator import Evaluator
+from eetool.search.evaluation.cost_estimation import LATENCY, MACS
+from eetool.search.search_results import Candidate, Evaluated, figure, front_of, points
+from eetool.search.search import Options, Search, Target
+from eetool.search.supernet_training import Shrinking
+from eetool.search.space.space import Genome, Space
+from eetool.search.space.builtin_spaces import load_space
+from eetool.search.study.storage import PULSE, Storage
 
 METHODS = ("aebnas", "nachos", "edanas", "random")
 ARMS = {(b, t): f"branches {b} thresholds {t}" for b in ("searched", "fixed") for t in ("tuned", "fixed")}

@@ -24,14 +24,14 @@ import numpy as np
 from scipy.stats import spearmanr
 from table_networks import SETS, write_networks, write_variants
 
-from eetool.profile.child import run_measure
-from eetool.profile.device import HwProfile, read_profile
-from eetool.profile.predict import Predictor, predict
-from eetool.profile.probe_graphs import ProbeKind
-from eetool.profile.subject import subject_of
-from eetool.profile.table import BACKENDS
+from eetool.profile.local_runner import run_measure
+from eetool.latency.table.hw_profile import HwProfile, read_profile
+from eetool.latency.estimate.predictor import Predictor, predict
+from eetool.latency.probes.probe_files import ProbeKind
+from eetool.latency.estimate.prediction_target import subject_of
+from eetool.latency.table.table import BACKENDS
 from eetool.records import canonical
-from eetool_measure.probes import PROBES, SCHEMA, Probe, Probes, ProbeTimes
+from eetool_measure.probe_timing import PROBES, SCHEMA, Probe, Probes, ProbeTimes
 
 _CASCADES = (("resnet20", 3), ("mobilenetv2", 2), ("vgg11", 2))
 

@@ -26,12 +26,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from zoo_networks import NETWORKS, Network
 
 from eetool.errors import EarlyExitError
-from eetool.export.network import Scored
-from eetool.export.single import SingleFile, export_single
+from eetool.export.scored_network import Scored
+from eetool.export.single_file.export import SingleFile, export_single
 from eetool.export.variants import VARIANTS
-from eetool.export.write import ExportOptions, export_bundle
+from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.model.checkpoint import Checkpoint
-from eetool.train.fit import ExitPlan, attach
+from eetool.train.pipeline import ExitPlan, attach
 from eetool_runtime import load
 from eetool_runtime.manifest import Manifest
 

@@ -1,6 +1,6 @@
 """`python -m eetool`."""
 
-from eetool.cli import main
+from eetool.cli.app import main
 
 if __name__ == "__main__":
     main()

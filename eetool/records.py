@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from eetool.errors import ArtefactError, OutputError
-from eetool.renames import exchange, rename_new
-from eetool.text import visible_json
+from eetool.atomic_rename import exchange, rename_new
+from eetool.printable_text import visible_json
 from eetool.workspace import clear_leftovers, move_aside, workspace
 from eetool_measure.records import encode
 from eetool_runtime.bundle import MANIFEST

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-from eetool.renames import rename_new
+from eetool.atomic_rename import rename_new
 
 _LOCK, _OLD, _GONE = "lock", "old", "gone"
 _RANDOM_LETTERS = 8  # that tempfile adds

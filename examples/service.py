@@ -17,7 +17,7 @@ from itertools import cycle
 from pathlib import Path
 
 import eetool_runtime as ee
-from eetool_runtime.control import Governor, Rule, battery_percent, latency_ms, temperature_c
+from eetool_runtime.governor import Governor, Rule, battery_percent, latency_ms, temperature_c
 
 
 def main(arguments: "list[str] | None" = None) -> int:

@@ -19,8 +19,8 @@ import click.testing
 import pytest
 from hypothesis import HealthCheck, settings
 
-from eetool.cli import main
-from eetool.data.sources import Source, load_source
+from eetool.cli.app import main
+from eetool.data.registry import Source, load_source
 
 # A job in a shell's background begins with Ctrl-C ignored, and so would every child that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -17,7 +17,7 @@ BACKENDS = f"{RUNTIME}backends/"
 PLACES: dict[str, tuple[str, ...]] = {
     "torch": TORCH,
     "onnx": ("eetool/export/", "eetool/bench/", "eetool/profile/"),
-    "onnxruntime": (BACKENDS, "eetool/export/quantize.py", f"{MEASURE}trace.py"),
+    "onnxruntime": (BACKENDS, "eetool/graphs/quantize.py", f"{MEASURE}trace.py"),
     "ai_edge_litert": (BACKENDS,),
     "tflite_runtime": (BACKENDS,),
     "click": ("eetool/cli/",),
@@ -59,14 +59,14 @@ def test_everything_is_imported_where_it_belongs() -> None:
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("eetool/profile/host.py", "import torch"),
-        ("eetool/cli/train.py", "def f():\n    from torch import nn"),
-        ("eetool/export/write.py", "import click.core"),
+        ("eetool/profile/profiler.py", "import torch"),
+        ("eetool/cli/commands/train.py", "def f():\n    from torch import nn"),
+        ("eetool/export/bundle_export.py", "import click.core"),
         ("eetool/model/checkpoint.py", "import pickle as p"),
-        ("runtimes/python/eetool_runtime/cascade.py", "import onnxruntime"),
-        ("runtimes/python/eetool_runtime/cascade.py", "from eetool_measure.timing import latency"),
+        ("runtimes/python/eetool_runtime/model.py", "import onnxruntime"),
+        ("runtimes/python/eetool_runtime/model.py", "from eetool_measure.timing import latency"),
         ("runtimes/python/eetool_runtime/backends/onnx.py", "from eetool.errors import ArtefactError"),
-        ("eetool/bench/race.py", "from eetool.cli import console"),
+        ("eetool/bench/interleaved_timing.py", "from eetool.cli import console"),
     ],
 )
 def test_a_planted_violation_is_found(path: str, source: str) -> None:

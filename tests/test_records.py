@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from eetool import records, renames
+from eetool import records, atomic_rename
 from eetool.errors import ArtefactError, OutputError
 from eetool.records import (
     canonical,
@@ -115,7 +115,7 @@ class TestPublishing:
     @pytest.fixture(params=["renameat2", "portable"], autouse=True)
     def _both_ways(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
         if request.param == "portable":
-            monkeypatch.setattr(renames, "_system_call", lambda: None)
+            monkeypatch.setattr(atomic_rename, "_system_call", lambda: None)
 
     def test_write_file_where_a_file_came_to_be_keeps_it(self, tmp_path: Path) -> None:
         path = tmp_path / "file"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tiny import write_tiny_bundle
 
 from eetool.errors import ArtefactError
-from eetool.profile import device, table
+from eetool.latency.table import hw_profile, table
 from eetool.records import canonical
 from eetool_runtime import manifest
 from eetool_runtime.errors import BundleError
@@ -108,27 +108,27 @@ def test_every_tiny_bundle_keeps_to_the_schema(tmp_path: Path, tweaks: dict[str,
 
 def test_the_golden_hw_profile_is_read_and_written_byte_by_byte() -> None:
     path = GOLDEN / "hw_profile-1.json"
-    written = canonical({"schema": device.SCHEMA, **device.document(device.read_profile(path))})
+    written = canonical({"schema": hw_profile.SCHEMA, **hw_profile.document(hw_profile.read_profile(path))})
     assert written.encode() == path.read_bytes()
 
 
 @pytest.mark.parametrize("path", HW_PROFILES, ids=lambda path: path.stem)
 def test_a_hw_profile_keeps_to_the_schema_and_is_read(path: Path) -> None:
     jsonschema.Draft202012Validator(schema("hw_profile-1")).validate(load(path))
-    profile = device.read_profile(path)
+    profile = hw_profile.read_profile(path)
     assert profile.name == path.stem
     assert all(power.power_w > 0 for power in profile.power)
 
 
 def test_devices_have_names_of_their_own() -> None:
-    names = [name for profile in device.known_devices() for name in (profile.name, *profile.aliases)]
+    names = [name for profile in hw_profile.known_devices() for name in (profile.name, *profile.aliases)]
     assert len(set(names)) == len(names)
     assert {"rpi5", "rpi4", "rpi3", "rpi-zero2w", "pixel3"} <= set(names)
 
 
 RECORDS = [
     (stem, value)
-    for stem, module in (("manifest-1.0", manifest), ("hw_profile-1", device), ("hw_profile-1", table))
+    for stem, module in (("manifest-1.0", manifest), ("hw_profile-1", hw_profile), ("hw_profile-1", table))
     for value in vars(module).values()
     if dataclasses.is_dataclass(value) and value.__module__ == module.__name__ and value is not table.Table
 ]
@@ -295,4 +295,4 @@ def test_hw_profile_reader_and_schema_refuse_the_same(tmp_path: Path, keys: tupl
     path = tmp_path / "device.json"
     path.write_text(json.dumps(document), encoding="utf-8")
     with pytest.raises(ArtefactError):
-        device.read_profile(path)
+        hw_profile.read_profile(path)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from eetool import renames, workspace
+from eetool import atomic_rename, workspace
 from eetool.errors import OutputError
 from eetool.records import check_output, write_atomic, write_directory
 
@@ -183,15 +183,15 @@ class TestRenameNew:
     @pytest.fixture(autouse=True)
     def _way(self, portable: bool, monkeypatch: pytest.MonkeyPatch) -> None:
         if portable:
-            monkeypatch.setattr(renames, "_system_call", lambda: None)
+            monkeypatch.setattr(atomic_rename, "_system_call", lambda: None)
 
     def test_rename_new_of_a_file_replaces_nothing(self, tmp_path: Path) -> None:
         (tmp_path / "one").write_text("one")
-        renames.rename_new(tmp_path / "one", tmp_path / "two")
+        atomic_rename.rename_new(tmp_path / "one", tmp_path / "two")
         assert names(tmp_path) == ["two"]
         (tmp_path / "one").write_text("1")
         with pytest.raises(FileExistsError):
-            renames.rename_new(tmp_path / "one", tmp_path / "two")
+            atomic_rename.rename_new(tmp_path / "one", tmp_path / "two")
         assert (tmp_path / "two").read_text() == "one"
 
     def test_rename_new_of_a_file_works_without_links(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,11 +203,11 @@ class TestRenameNew:
 
     def test_rename_new_of_a_folder_replaces_nothing(self, tmp_path: Path) -> None:
         (tmp_path / "one" / "inside").mkdir(parents=True)
-        renames.rename_new(tmp_path / "one", tmp_path / "two")
+        atomic_rename.rename_new(tmp_path / "one", tmp_path / "two")
         assert names(tmp_path / "two") == ["inside"]
         for taken in ("empty", "two"):
             (tmp_path / taken).mkdir(exist_ok=True)
             (tmp_path / "one").mkdir(exist_ok=True)
             with pytest.raises(FileExistsError):
-                renames.rename_new(tmp_path / "one", tmp_path / taken)
+                atomic_rename.rename_new(tmp_path / "one", tmp_path / taken)
         assert names(tmp_path) == ["empty", "one", "two"]

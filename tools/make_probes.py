@@ -11,7 +11,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from eetool.export.quiet import quiet
+from eetool.export.suppress_output import quiet
 
 
 def write_onnx(path: Path) -> None:

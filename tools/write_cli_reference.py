@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from eetool.cli import VERBS, cli
+from eetool.cli.app import VERBS, cli
 
 PAGE = Path(__file__).parents[1] / "docs/cli.md"
 _WIDTH = 80

@@ -7,15 +7,15 @@ from typing import Protocol
 
 import numpy as np
 
-from eetool.bench.race import Racer
-from eetool.data.inputs import model_inputs
+from eetool.bench.interleaved_timing import Racer
+from eetool.data.model_inputs import model_inputs
 from eetool.errors import ArtefactError
 from eetool_measure.timing import bind_to
 from eetool_runtime.backends import Bound, Graph, Threads, backend_for
 from eetool_runtime.bundle import Bundle, open_bundle
-from eetool_runtime.cascade import Model
+from eetool_runtime.model import Model
 from eetool_runtime.errors import BackendError, InputError
-from eetool_runtime.policy import plan, unsplit_macs
+from eetool_runtime.execution_plan import plan, unsplit_macs
 from eetool_runtime.result import softmax
 
 UNSPLIT = "unsplit"

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from eetool.cli.complete import ArtefactPath
+from eetool.cli.shell_completion import ArtefactPath
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -7,7 +7,7 @@ import sys
 import warnings
 from typing import Any, TextIO
 
-from eetool.text import escape, visible
+from eetool.printable_text import escape, visible
 
 _HANDLER = "eetool.plain"
 # How a terminal without these signs gets them; all others become escapes.

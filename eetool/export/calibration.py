@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eetool.data.inputs import model_inputs
+from eetool.data.model_inputs import model_inputs
 from eetool.errors import UsageError
 from eetool_runtime.manifest import Input
 

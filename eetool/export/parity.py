@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from eetool.errors import VerificationError
-from eetool.tune.metrics import exits_taken
+from eetool.metrics import exits_taken
 from eetool_runtime import Bundle, Model, load
 from eetool_runtime.backends import open_graph
 from eetool_runtime.manifest import Manifest

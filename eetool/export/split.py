@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from eetool.errors import ArtefactError, EarlyExitError
-from eetool.export.quiet import quiet
-from eetool.export.untraceable import untraceable
+from eetool.export.suppress_output import quiet
+from eetool.export.trace_errors import untraceable
 from eetool.model.dataflow import one_by_one
 
 MAX_BATCH = 1024

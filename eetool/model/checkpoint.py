@@ -16,9 +16,9 @@ from eetool.model.branches import Branch, BranchSpec
 from eetool.model.checkpoint_rules import check
 from eetool.model.early_exit import EarlyExitNet, captured
 from eetool.model.ensemble import Ensemble
-from eetool.model.references import build, zeros
-from eetool.model.references.size import TooLargeError, check_size
-from eetool.model.references.vet import sized_by_name, vet
+from eetool.model.references.resolve import build, zeros
+from eetool.model.references.size_check import TooLargeError, check_size
+from eetool.model.references.reference_check import sized_by_name, vet
 from eetool.records import open_regular, write_atomic
 from eetool_measure.records import encode
 from eetool_runtime.manifest import Data, Input, OperatingPoint
@@ -69,7 +69,7 @@ class LossOptions:
         survivors: where in the run, in [0, 1], exits begin to learn most from the examples that reach them.
         targets: `labels`, or `backbone`: a frozen backbone's own answers take their place.
         cost_weight: λ of the recipe `confidence`, the price of the backbone's whole cost.
-        gradient_scaling: shared layers are led by a mean over exits, see `eetool.train.equilibrium`.
+        gradient_scaling: shared layers are led by a mean over exits, see `eetool.train.gradient_scaling`.
     """
 
     label_smoothing: float = 0.0

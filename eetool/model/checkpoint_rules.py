@@ -8,7 +8,7 @@ from torch import Tensor
 
 from eetool.data.names import unfit
 from eetool.model.branches import BranchSpec
-from eetool.model.scores import LEARNED, SCORES
+from eetool.model.gate_scores import LEARNED, SCORES
 from eetool_runtime.manifest import BATCH, DTYPES, NEVER, Input
 from eetool_runtime.records import Refuse
 

@@ -4,7 +4,7 @@ RAPL, the Pi 5's PMIC and the INA chips are read by the runtime itself, which ne
 """
 
 from eetool.errors import MissingError
-from eetool_measure.power import BOARD, Counter, Meter
+from eetool_measure.meters.hardware import BOARD, Counter, Meter
 
 _MILLI = 1e-3
 _INSTALL = "pip install eetool[power]"

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from eetool.profile.predict import Prediction
-from eetool.report.documents import Material
-from eetool.report.knob import Setting
-from eetool.report.pictures import IMAGE
-from eetool.report.theme import exit_name
-from eetool.report.words import energy, energy_note, milliseconds, percent, shown, threads
+from eetool.latency.estimate.predictor import Prediction
+from eetool.report.inputs import Material
+from eetool.report.operating_points import Setting
+from eetool.report.thumbnails import IMAGE
+from eetool.report.chart_theme import exit_name
+from eetool.report.formatting import energy, energy_note, milliseconds, percent, shown, threads
 from eetool_measure.machine import Machine
 from eetool_runtime.manifest import Certificate
 

@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from wide_net import make
 
-from eetool.data.sources import load_source
+from eetool.data.registry import load_source
 from eetool.data.splits import TRAIN, split_source
 
 EPOCHS, BATCH = 5, 64

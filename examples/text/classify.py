@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from eetool.cli import main as eetool
+from eetool.cli.app import main as eetool
 
 RECIPE = ("--exits", "3", "--recipe", "distill", "--optimizer", "adamw", "--learning-rate", "0.001")
 RECIPE += ("--batch-size", "64", "--threads", "1", "--seed", "0")

@@ -51,7 +51,7 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _run(arguments: list[str]) -> dict[str, Any]:
-    from eetool.cli import main
+    from eetool.cli.app import main
 
     _seen.clear()
     before = set(sys.modules)

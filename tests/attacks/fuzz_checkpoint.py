@@ -26,10 +26,10 @@ from damage import VALUES, damaged
 from eetool.errors import EarlyExitError
 from eetool.model.branches import LINEAR
 from eetool.model.checkpoint import load_checkpoint, save_checkpoint
-from eetool.model.scores import MAX_SOFTMAX
-from eetool.search.result import pick, read_front, trusted
-from eetool.train.fit import ExitPlan, attach
-from eetool.tune.costs import model_macs
+from eetool.model.gate_scores import MAX_SOFTMAX
+from eetool.search.search_results import pick, read_front, trusted
+from eetool.train.pipeline import ExitPlan, attach
+from eetool.tune.exit_costs import model_macs
 
 _GOLDEN = Path(__file__).parents[1] / "golden/search-1.json"
 _MAX_FOUND = 20

@@ -27,11 +27,11 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
-from eetool.data.arrays import read_npy
-from eetool.data.images import FORMATS, converted, open_image
-from eetool.data.pickled import read_pickled
+from eetool.data.readers.numpy_arrays import read_npy
+from eetool.data.readers.image_files import FORMATS, converted, open_image
+from eetool.data.readers.cifar_pickle import read_pickled
 from eetool.data.reasons import reason
-from eetool.data.sources import load_source
+from eetool.data.registry import load_source
 from eetool.errors import ArtefactError, EarlyExitError
 
 _MAX_FOUND = 20  # enough to see what is wrong
@@ -152,7 +152,7 @@ def _read_array(path: Path) -> None:
     try:
         with path.open("rb") as file:
             read_npy(file)
-    except Exception as error:  # as `eetool.data.files` does
+    except Exception as error:  # as `eetool.data.input_files` does
         raise ArtefactError(f"{path}: {reason(error)}") from None
 
 

@@ -27,12 +27,12 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # a forked child has no other threads than its own
 
-from eetool.cli import main as eetool
+from eetool.cli.app import main as eetool
 from eetool.model.checkpoint import load_checkpoint, load_tensors
-from eetool.search.result import read_front
-from eetool.search.shrink import FORMAT
-from eetool.search.shrink import RESUME_FORMAT as SUPERNET_RESUME
-from eetool.train.loop import RESUME_FORMAT
+from eetool.search.search_results import read_front
+from eetool.search.supernet_training import FORMAT
+from eetool.search.supernet_training import RESUME_FORMAT as SUPERNET_RESUME
+from eetool.train.training_loop import RESUME_FORMAT
 from eetool_runtime import load
 
 _POLL_SECONDS = 0.005

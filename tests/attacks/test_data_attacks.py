@@ -17,16 +17,16 @@ import pytest
 from PIL import EpsImagePlugin, Image
 from tiny import write_tiny_bundle
 
-import eetool.data.arrays
-from eetool.data.files import read_inputs
-from eetool.data.images import FORMATS, converted, open_image
-from eetool.data.pickled import read_pickled
-from eetool.data.sources import load_source
+import eetool.data.readers.numpy_arrays
+from eetool.data.input_files import read_inputs
+from eetool.data.readers.image_files import FORMATS, converted, open_image
+from eetool.data.readers.cifar_pickle import read_pickled
+from eetool.data.registry import load_source
 from eetool.errors import ArtefactError
 from eetool.model.checkpoint import load_checkpoint
 from eetool.model.weights import read_tensors
-from eetool.profile.graph import read_graph
-from eetool.profile.tflite_graph import read_tflite
+from eetool.graphs.onnx_graph import read_graph
+from eetool.graphs.tflite_graph import read_tflite
 from eetool.records import read_text, sha256_file
 from eetool_runtime import load
 
@@ -186,7 +186,7 @@ def test_an_archive_that_unpacks_to_far_more_than_its_size_is_refused(
 ) -> None:
     path = saved(tmp_path / "a.npz", images=np.zeros((40, 1, 200, 200), np.uint8))
     assert len(load_source(f"npz:{path}").labels) == 40, "a small one may"
-    monkeypatch.setattr(eetool.data.arrays, "_FREE_BYTES", 1 << 16)
+    monkeypatch.setattr(eetool.data.readers.numpy_arrays, "_FREE_BYTES", 1 << 16)
     with pytest.raises(ArtefactError, match=r"it unpacks to \d+ bytes; at most \d+ are allowed for its size"):
         load_source(f"npz:{path}")
 

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from tiny import write_tiny_bundle
 
 import eetool_runtime as ee
-from eetool_measure.trace import TracedGraph
+from eetool_measure.kernel_trace import TracedGraph
 from eetool_runtime.backends import Threads, side_files
 from eetool_runtime.backends.side_files import ONNX_MESSAGES, onnx_refers
 from eetool_runtime.errors import BackendError

@@ -8,11 +8,11 @@ import pytest
 from tiny import CLASSES, write_tiny_bundle
 
 from eetool.bench.contenders import distinct, of_bundle, of_static, ready
-from eetool.data.sources import Source
+from eetool.data.registry import Source
 from eetool.errors import ArtefactError
 from eetool_runtime import Model, load
 from eetool_runtime.errors import BackendError
-from eetool_runtime.policy import plan
+from eetool_runtime.execution_plan import plan
 
 
 @pytest.fixture

@@ -54,12 +54,12 @@ def test_labels_that_cannot_be_learned_from(
 def test_a_run_that_diverges_late_keeps_its_last_whole_epoch(
     refused: Any, cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from eetool.train import loop
+    from eetool.train import training_loop
 
     data, path = images(tmp_path / "mine.npz"), tmp_path / "m.pt"
-    schedule = loop.one_cycle
+    schedule = training_loop.one_cycle
     # The schedule breaks in the second of two epochs.
-    monkeypatch.setattr(loop, "one_cycle", lambda at, warm_up: 1e30 if at >= 0.5 else schedule(at, warm_up))
+    monkeypatch.setattr(training_loop, "one_cycle", lambda at, warm_up: 1e30 if at >= 0.5 else schedule(at, warm_up))
     options = ("--data", data, "--epochs", 2, "--exits", 0, "--batch-size", 32)
     kept = tmp_path / "m.pt.resume"
     refused(1, "in epoch 2, step 2", "train", "resnet8", *options, "--force", "-o", path)

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 from tiny import CLASSES, LABELS, pixels, write_tiny_bundle
 
-from eetool.cli import cli
-from eetool.data.sources import Source
+from eetool.cli.app import cli
+from eetool.data.registry import Source
 from eetool.data.splits import split_record
 from eetool.errors import UsageError
 from eetool_runtime.manifest import Data
@@ -46,7 +46,7 @@ def tiny_data(monkeypatch: pytest.MonkeyPatch) -> None:
         images = np.stack([pixels(*pair)[None] for pair in pairs])
         return Source("tiny", images, np.array([label for label, _ in pairs], np.int64), LABELS, mirror=False)
 
-    monkeypatch.setattr("eetool.data.sources.load_source", load_source)
+    monkeypatch.setattr("eetool.data.registry.load_source", load_source)
     monkeypatch.setattr("eetool.data.splits.split_source", lambda source, hold_out: {"test": INDICES})
 
 
@@ -181,18 +181,18 @@ def test_what_is_known_of_a_board(some_board: None) -> None:
 
 @pytest.fixture
 def some_board(monkeypatch: pytest.MonkeyPatch) -> None:
-    from eetool.profile import device
+    from eetool.latency.table import hw_profile
 
-    board = device.HwProfile(
+    board = hw_profile.HwProfile(
         name="board1",
         title="Board One",
         aliases=("first-board",),
-        facts=device.Facts("SoC", "Cortex-A72", 4, 1500, ("armv8-a",), (1024,)),
-        power=(device.Power("idle", 2.5, "board_gross", "measured", "paper"),),
+        facts=hw_profile.Facts("SoC", "Cortex-A72", 4, 1500, ("armv8-a",), (1024,)),
+        power=(hw_profile.Power("idle", 2.5, "board_gross", "measured", "paper"),),
         table=(),
-        sources=(device.Source("paper", "A paper", "CC-BY-4.0"),),
+        sources=(hw_profile.Source("paper", "A paper", "CC-BY-4.0"),),
     )
-    monkeypatch.setattr(device, "known_devices", lambda: (board,))
+    monkeypatch.setattr(hw_profile, "known_devices", lambda: (board,))
 
 
 def test_profile_for_as_long_as_asked_for(bundle: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import save_file
 
-from eetool.model.backbones import build_backbone
+from eetool.model.backbones.registry import build_backbone
 from eetool.model.checkpoint import load_checkpoint
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eetool.data.sources import Source
+from eetool.data.registry import Source
 from eetool.data.splits import TEST, split_source
-from eetool.tune.metrics import exits_taken
+from eetool.metrics import exits_taken
 from eetool_runtime import load
 
 

@@ -101,7 +101,7 @@ def test_a_typo_beside_force_costs_no_study(
 def test_a_forced_search_that_fails_at_once_brings_the_study_back(
     cli: Callable[..., Any], found: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from eetool.search.run import Search
+    from eetool.search.search import Search
 
     def fail(*_: object) -> None:
         raise UsageError("the space makes no network")

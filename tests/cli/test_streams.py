@@ -11,11 +11,11 @@ from typing import Any
 import click.testing
 import pytest
 
-from eetool.cli import console
-from eetool.cli.console import Answer, Group, TerminalProgress, show, table, verb
+from eetool.cli import output
+from eetool.cli.output import Answer, Group, TerminalProgress, show, table, verb
 from eetool.errors import ArtefactError
 from eetool.records import canonical, write_atomic
-from eetool.text import visible
+from eetool.printable_text import visible
 
 TITLE = "\x1b]0;taken\x07"  # changes the title of a terminal
 ACTING = [chr(c) for c in (*range(9), *range(11, 32), *range(127, 160), 0x202E, 0x2066, 0x200F, 0xD800, 0xDCFF)]
@@ -37,7 +37,7 @@ def test_command_whose_reader_is_gone_ends_quietly(arguments: list[str]) -> None
     os.close(reading)
     done = eetool(*arguments, stdout=writing)
     os.close(writing)
-    assert (done.returncode, done.stderr) == (console.READER_GONE, "")
+    assert (done.returncode, done.stderr) == (output.READER_GONE, "")
 
 
 @pytest.mark.parametrize("arguments", [*WRITING, FAILING_JSON], ids=" ".join)
@@ -85,7 +85,7 @@ def test_ascii_terminal_gets_plain_signs(bundle: Path, trained: Path) -> None:
 
 def test_ascii_terminal_gets_json_with_the_same_values() -> None:
     program = """
-from eetool.cli.console import Answer, Group, verb
+from eetool.cli.output import Answer, Group, verb
 @verb
 def act():
     return Answer("act/1", {"name": "é×日"}, [])
@@ -218,7 +218,7 @@ def test_usage_errors_and_tracebacks_do_not_act(cli: Any, monkeypatch: pytest.Mo
 def test_warnings_and_bars_on_a_terminal_do_not_act() -> None:
     program = f"""
 import warnings
-from eetool.cli.console import Answer, Group, TerminalProgress, table, verb
+from eetool.cli.output import Answer, Group, TerminalProgress, table, verb
 @verb
 def act():
     warnings.warn({TITLE!r})

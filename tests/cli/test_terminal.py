@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from eetool.bench.compare import Bench
-from eetool.cli import console
-from eetool.cli.bench import _table as bench_table
-from eetool.cli.profile import _profile_text as profile_text
-from eetool.cli.search import _answer as search_answer
-from eetool.profile.host import Profile
+from eetool.bench.benchmark import Bench
+from eetool.cli import output
+from eetool.cli.commands.bench import _table as bench_table
+from eetool.cli.commands.profile import _profile_text as profile_text
+from eetool.cli.commands.search import _answer as search_answer
+from eetool.profile.profiler import Profile
 from eetool.records import read_record
-from eetool.search.result import read_front
+from eetool.search.search_results import read_front
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests/golden"
@@ -95,7 +95,7 @@ for words in ([], *([verb] for verb in VERBS)):
 def tables(monkeypatch: pytest.MonkeyPatch, act: Any) -> list[Any]:
     """The rich tables that are shown while `act` runs."""
     shown: list[Any] = []
-    monkeypatch.setattr(console, "show", lambda text: shown.extend(item for item in text if not isinstance(item, str)))
+    monkeypatch.setattr(output, "show", lambda text: shown.extend(item for item in text if not isinstance(item, str)))
     act()
     return shown
 

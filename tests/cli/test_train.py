@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from eetool.model.checkpoint import load_checkpoint
-from eetool.train import fit
-from eetool.tune.costs import model_macs
+from eetool.train import pipeline
+from eetool.tune.exit_costs import model_macs
 from eetool_runtime.manifest import Preprocess
 
 WITHOUT_DATA = ("--epochs", 0, "--input", "1x3x16x16", "--classes", 5)
@@ -172,13 +172,13 @@ def test_places_that_cannot_be_written_to_are_refused_before_any_work(
 
 
 def test_what_came_to_be_during_the_work_is_kept(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, attached = tmp_path / "m.pt", fit.attach
+    path, attached = tmp_path / "m.pt", pipeline.attach
 
     def slowly(*arguments: Any) -> Any:
         path.write_text("theirs")
         return attached(*arguments)
 
-    monkeypatch.setattr(fit, "attach", slowly)
+    monkeypatch.setattr(pipeline, "attach", slowly)
     said = cli("train", "resnet8", *WITHOUT_DATA, "-o", path)
     assert (said.code, "m.pt exists already" in said.stderr) == (2, True), said
     assert path.read_text() == "theirs"

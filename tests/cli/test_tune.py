@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from eetool.model.checkpoint import load_checkpoint
-from eetool.tune import fit
+from eetool.tune import fit_policy
 from eetool_runtime import open_bundle
 
 DIGITS = ("--data", "digits")
@@ -35,13 +35,13 @@ def test_a_model_is_tuned_in_place_once(cli: Any, names: Any, refused: Any, mode
 def test_a_model_that_another_replaced_meanwhile_is_kept(
     cli: Any, names: Any, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fitted = fit.fit_policy
+    fitted = fit_policy.fit_policy
 
     def slowly(*arguments: Any) -> Any:
         model.write_text("theirs")
         return fitted(*arguments)
 
-    monkeypatch.setattr(fit, "fit_policy", slowly)
+    monkeypatch.setattr(fit_policy, "fit_policy", slowly)
     said = cli("tune", model, *DIGITS)
     assert (said.code, "was changed by another program" in said.stderr) == (2, True), said
     assert model.read_text() == "theirs"

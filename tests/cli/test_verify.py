@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from eetool.export.files import seal
+from eetool.export.bundle_files import seal
 from eetool_runtime import open_bundle
 
 HEAD = "components/exit1/onnx-fp32/model.onnx"

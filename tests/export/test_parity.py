@@ -10,7 +10,7 @@ import pytest
 from tiny import write_tiny_bundle
 
 from eetool.errors import VerificationError
-from eetool.export.files import save_arrays, seal
+from eetool.export.bundle_files import save_arrays, seal
 from eetool.export.parity import Check, check_bundle, compare, component_parity, require
 from eetool_runtime import Bundle, open_bundle
 from eetool_runtime.backends import open_graph

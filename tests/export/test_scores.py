@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from eetool.data.sources import Source
+from eetool.data.registry import Source
 from eetool.data.splits import split_source
-from eetool.export.traced import trace_model
-from eetool.export.write import ExportOptions, export_bundle
+from eetool.export.traced_model import trace_model
+from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.model.checkpoint import Checkpoint, Policy, Training
-from eetool.model.scores import SCORES, confidence
-from eetool.train.fit import ExitPlan, every_exit_answers, fit
-from eetool.tune.calibrate import Calibration
-from eetool.tune.costs import component_costs, model_macs
-from eetool.tune.scores import calibrated, confidences
+from eetool.model.gate_scores import SCORES, confidence
+from eetool.train.pipeline import ExitPlan, every_exit_answers, fit
+from eetool.tune.calibration import Calibration
+from eetool.tune.exit_costs import component_costs, model_macs
+from eetool.tune.gate_scores import calibrated, confidences
 from eetool_runtime import load
 from eetool_runtime.manifest import OperatingPoint
 from eetool_runtime.preprocess import normalise

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from networks import BUILDERS, Case, build
+from tests.helpers.networks import BUILDERS, Case, build
 from torch import Tensor, nn
 
 from eetool.errors import ArtefactError

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eetool.data.sources import Source
+from eetool.data.registry import Source
 from eetool.errors import MissingError, UsageError, VerificationError
 from eetool.export.variants import VARIANTS, find_kinds
-from eetool.export.write import ExportOptions, export_bundle
+from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.model.checkpoint import Checkpoint, load_checkpoint
 from eetool_runtime import Bundle, Result, load, open_bundle
 from eetool_runtime.errors import BackendError
@@ -92,7 +92,7 @@ def test_what_stays_float_is_the_same_file(opened: Bundle, graph_format: str) ->
 def test_every_variant_answers_labelled_images_about_as_the_model_does(
     opened: Bundle, name: str, digits: Source, checkpoint: Checkpoint
 ) -> None:
-    from eetool.train.fit import every_exit_logits
+    from eetool.train.pipeline import every_exit_logits
 
     model, images = load(opened, variant=name), digits.images[:50]
     inputs = np.concatenate([model.preprocess(image.transpose(1, 2, 0)) for image in images])
@@ -256,7 +256,7 @@ def test_all_failures_are_listed_and_nothing_is_left(
 
 
 def test_a_bundle_whose_int8_answers_changed_does_not_verify(all_variants: Path, tmp_path: Path, cli: Cli) -> None:
-    from eetool.export.files import save_arrays, seal
+    from eetool.export.bundle_files import save_arrays, seal
 
     path = shutil.copytree(all_variants, tmp_path / "b.eebundle")
     bundle = open_bundle(path)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from eetool.errors import ArtefactError, UsageError
-from eetool.export.network import Scored, exit_outputs, exit_temperature
+from eetool.export.scored_network import Scored, exit_outputs, exit_temperature
 from eetool.export.split import Piece, run_pieces, split, trace
 from eetool.model.branches import LINEAR, Branch, BranchSpec
 from eetool.model.early_exit import EarlyExitNet, captured

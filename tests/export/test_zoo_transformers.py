@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from eetool.errors import ArtefactError, UsageError
-from eetool.export.write import ExportOptions, export_bundle
-from eetool.model import references
+from eetool.export.bundle_export import ExportOptions, export_bundle
+from eetool.model.references import resolve
 from eetool.model.checkpoint import load_checkpoint, save_checkpoint
-from eetool.train.fit import ExitPlan, attach
+from eetool.train.pipeline import ExitPlan, attach
 from eetool_runtime import load
 
 pytest.importorskip("transformers", reason="an optional package")
@@ -58,7 +58,7 @@ def test_windows_of_attention_are_split(tmp_path: Path) -> None:
 
 def test_the_record_of_a_model_is_plain_and_small(tmp_path: Path) -> None:
     labels = {"id2label": {str(i): "x" for i in range(3)}}
-    found = references.resolve(f"hf:{write(tmp_path, {**BERT, **labels})}")
+    found = resolve.resolve(f"hf:{write(tmp_path, {**BERT, **labels})}")
     assert found.classes == 3
     assert found.config is not None
     assert set(found.config) <= {*BERT, "transformers_version"}
@@ -66,7 +66,7 @@ def test_the_record_of_a_model_is_plain_and_small(tmp_path: Path) -> None:
 
 
 def test_an_image_model_is_made_for_the_size_asked_for() -> None:
-    found = references.resolve("hf:vit", (1, 1, 64, 64), 5)
+    found = resolve.resolve("hf:vit", (1, 1, 64, 64), 5)
     assert found.config is not None
     assert (found.config["image_size"], found.config["num_channels"]) == (64, 1)
 
@@ -85,4 +85,4 @@ def test_configurations_that_do_not_fit_are_refused(
     config: dict[str, Any], shape: tuple[int, ...] | None, error: type[Exception], reason: str, tmp_path: Path
 ) -> None:
     with pytest.raises(error, match=reason):
-        references.resolve(f"hf:{write(tmp_path, config)}", shape, 3)
+        resolve.resolve(f"hf:{write(tmp_path, config)}", shape, 3)

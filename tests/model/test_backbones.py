@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from eetool.errors import UsageError
-from eetool.model.backbones import NAMES, build_backbone
+from eetool.model.backbones.registry import NAMES, build_backbone
 from eetool.model.early_exit import candidate_taps, captured
 
 

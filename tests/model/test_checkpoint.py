@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from eetool.errors import ArtefactError
 from eetool.model.branches import LINEAR
 from eetool.model.checkpoint import FORMAT, Checkpoint, Policy, load_checkpoint, save_checkpoint, serialise
-from eetool.train.fit import ExitPlan, attach
+from eetool.train.pipeline import ExitPlan, attach
 from eetool_runtime.manifest import Data, Expected, OperatingPoint, Reached, Split
 
 POLICY = Policy(

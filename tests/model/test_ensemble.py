@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from eetool.data.sources import Source
-from eetool.export.write import ExportOptions, export_bundle
+from eetool.data.registry import Source
+from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.model.checkpoint import Checkpoint, Training, build_net
 from eetool.model.ensemble import Ensemble
-from eetool.train.fit import ExitPlan, attach, every_exit_logits, fit
-from eetool.tune.costs import component_costs, model_macs
-from eetool.tune.scores import confidences
+from eetool.train.pipeline import ExitPlan, attach, every_exit_logits, fit
+from eetool.tune.exit_costs import component_costs, model_macs
+from eetool.tune.gate_scores import confidences
 from eetool_runtime import load
-from eetool_runtime.policy import plan
+from eetool_runtime.execution_plan import plan
 from eetool_runtime.preprocess import normalise
 
 BOTH = ExitPlan(3, "linear", cascade=True, ensemble=True)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from eetool.errors import UsageError
-from eetool.model.backbones import build_backbone
+from eetool.model.backbones.registry import build_backbone
 from eetool.model.macs import Tap, count_macs, count_parameters, listed_taps, measure_taps, order_taps, place_exits
 
 IMAGE = (torch.zeros(1, 8, 10, 10),)

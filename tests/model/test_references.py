@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from eetool.errors import ArtefactError, MissingError, UsageError
-from eetool.model import references
+from eetool.model.references import resolve
 from eetool.model.checkpoint import load_checkpoint, save_checkpoint
-from eetool.train.fit import ExitPlan, attach
+from eetool.train.pipeline import ExitPlan, attach
 from eetool_runtime.manifest import Input
 
 FACTORIES = """
@@ -58,8 +58,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_built_in_has_the_usual_shape_unless_another_is_given() -> None:
-    assert references.resolve("resnet8").inputs == (Input("input", "float32", ("batch", 3, 32, 32)),)
-    found = references.resolve("resnet8", (1, 1, 8, 8), 3)
+    assert resolve.resolve("resnet8").inputs == (Input("input", "float32", ("batch", 3, 32, 32)),)
+    found = resolve.resolve("resnet8", (1, 1, 8, 8), 3)
     assert (found.inputs[0].shape, found.classes, found.config) == (("batch", 1, 8, 8), 3, None)
 
 
@@ -100,7 +100,7 @@ def test_a_factory_may_name_its_inputs() -> None:
 )
 def test_factories_that_give_no_network_are_refused(reference: str, error: type[Exception], reason: str) -> None:
     with pytest.raises(error, match=reason):
-        references.resolve(reference, (1, 3, 12, 12), 6)
+        resolve.resolve(reference, (1, 3, 12, 12), 6)
 
 
 @pytest.mark.usefixtures("here")
@@ -110,7 +110,7 @@ def test_a_network_that_does_not_fit_is_refused() -> None:
     with pytest.raises(UsageError, match="does not take input batchx1x12x12"):
         attach("user_networks:image", (1, 1, 12, 12), 6, ExitPlan(0), seed=0)
     with pytest.raises(UsageError, match="does not say what its input is"):
-        references.resolve("user_networks:image")
+        resolve.resolve("user_networks:image")
 
 
 def fake_timm() -> types.ModuleType:
@@ -134,11 +134,11 @@ def fake_timm() -> types.ModuleType:
 
 def test_a_library_s_model_takes_the_shape_and_classes_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", fake_timm())
-    assert references.resolve("timm:tiny").inputs[0].shape == ("batch", 3, 20, 20)
+    assert resolve.resolve("timm:tiny").inputs[0].shape == ("batch", 3, 20, 20)
     made = attach("timm:tiny", (1, 1, 9, 9), 4, ExitPlan(1), seed=0)
     assert [x.shape for x in made.build()(made.samples["input"])] == [(32, 4), (32, 4)]
     with pytest.raises(UsageError, match="timm has no model 'huge'"):
-        references.resolve("timm:huge")
+        resolve.resolve("timm:huge")
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_missing_library_is_named_with_the_line_that_installs_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingError, match=package) as caught:
-        references.resolve(model)
+        resolve.resolve(model)
     assert caught.value.exit_code == 5
     assert f"pip install {package}" in str(caught.value.hint)
 
@@ -159,11 +159,11 @@ def test_a_broken_library_is_called_broken(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.delitem(sys.modules, "torchvision", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(MissingError, match="torchvision is broken: operator torchvision::nms does not exist"):
-        references.resolve("torchvision:resnet18")
+        resolve.resolve("torchvision:resnet18")
 
 
 def test_logits_are_found_in_what_libraries_return() -> None:
     logits = torch.zeros(1, 2)
     for output in (logits, (logits, "more"), {"loss": None, "logits": logits}, types.SimpleNamespace(logits=logits)):
-        assert references.logits_of(output) is logits
-    assert references.logits_of({"scores": logits}) is None
+        assert resolve.logits_of(output) is logits
+    assert resolve.logits_of({"scores": logits}) is None

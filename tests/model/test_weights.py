@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from eetool.errors import ArtefactError
-from eetool.model.backbones import build_backbone
+from eetool.model.backbones.registry import build_backbone
 from eetool.model.early_exit import EarlyExitNet
 from eetool.model.weights import load_weights as load_into
 

@@ -72,7 +72,7 @@ def make_bundle(folder: Path, formats: list[str]) -> Path:
 
 def digits(bundle: Path, n: int) -> dict[str, np.ndarray]:
     """The first `n` handwritten digits as this bundle wants them."""
-    from eetool.data.sources import load_source
+    from eetool.data.registry import load_source
 
     spec = open_bundle(bundle).manifest.inputs[0]
     return {spec.name: normalise(load_source("digits").images[:n], spec)}

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from eetool.report.documents import read_material
-from eetool.report.figures import figures
-from eetool.report.knob import knob, settings, start
+from eetool.report.inputs import read_material
+from eetool.report.model_charts import figures
+from eetool.report.operating_points import knob, settings, start
 from eetool.report.page import page
-from eetool.report.pictures import IMAGE
+from eetool.report.thumbnails import IMAGE
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from eetool.report.theme import chart, quantity
+from eetool.report.chart_theme import chart, quantity
 
 WIDTHS = (1280, 390)
 # What overlaps, sticks out or cannot be read, by the boxes of elements and of texts in charts.

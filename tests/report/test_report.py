@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eetool.data.sources import Source
+from eetool.data.registry import Source
 from eetool.errors import OutputError
-from eetool.report import pictures
-from eetool.report.documents import Material, Search, read_material
-from eetool.report.figure import Figure
-from eetool.report.figures import figures
-from eetool.report.files import write_figures
-from eetool.report.knob import fitting_profile, knob, settings, start
-from eetool.report.parts import RUNTIME, time_rows
-from eetool.report.searched import search_figures
+from eetool.report import thumbnails
+from eetool.report.inputs import Material, Search, read_material
+from eetool.report.chart import Figure
+from eetool.report.model_charts import figures
+from eetool.report.chart_files import write_figures
+from eetool.report.operating_points import fitting_profile, knob, settings, start
+from eetool.report.time_breakdown import RUNTIME, time_rows
+from eetool.report.search_charts import search_figures
 from eetool_runtime.records import decode
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -274,7 +274,7 @@ def test_texts_and_features_can_be_looked_at() -> None:
     labels, names = np.zeros(2, np.int64), ("no", "yes")
     ids = np.array([[2, 3, 4, 1, 0, 0]] * 2)
     texts = Source("tsv:x", ids, labels, names, mirror=False, vocabulary=("good", "<film>"))
-    assert pictures._look(texts, ids[0]) == "good <film> …"
+    assert thumbnails._look(texts, ids[0]) == "good <film> …"
     sound = Source("npz:x", np.ones((2, 61, 40), np.float32), labels, names, mirror=False)
     for example in (sound.images[0], np.arange(12, dtype=np.float32), np.zeros((3, 4, 4), np.float32)):
-        assert pictures._look(sound, example).startswith(pictures.IMAGE)
+        assert thumbnails._look(sound, example).startswith(thumbnails.IMAGE)

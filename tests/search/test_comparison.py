@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from eetool.data.sources import load_source
+from eetool.data.registry import load_source
 from eetool.data.splits import TEST, split_source
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks/search.py"

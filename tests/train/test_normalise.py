@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from eetool.train.loop import Examples
+from eetool.train.training_loop import Examples
 from eetool_runtime.manifest import Input, Preprocess
 from eetool_runtime.preprocess import preprocess
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from eetool.data.sources import Source
+from eetool.data.registry import Source
 from eetool.errors import UsageError
 from eetool.model.checkpoint import Training, save_checkpoint
-from eetool.train.fit import ExitPlan, fit
+from eetool.train.pipeline import ExitPlan, fit
 from eetool.train.teacher import Teacher, load_teacher
 from eetool_runtime.manifest import Input, Preprocess
 

@@ -4,7 +4,7 @@ The factory is called without arguments, or with those that the user writes: `pa
 returns a module, or a module and `{input name: example tensor}`. An example names the input and fixes its dtype and its
 shape but for the batch; integers are drawn below its maximum + 1.
 This runs code that is installed here or lies in the current directory. A checkpoint carries its name and never code,
-and the name is followed only where the user repeats it: see `eetool.model.references.vet`.
+and the name is followed only where the user repeats it: see `eetool.model.references.reference_check`.
 """
 
 import importlib
@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from eetool.errors import ArtefactError, UsageError
-from eetool.model.references.record import Reference, Shape, float_input
-from eetool.model.references.written import parse_factory
+from eetool.model.references.reference import Reference, Shape, float_input
+from eetool.model.references.factory_call import parse_factory
 from eetool_runtime.manifest import BATCH, DTYPES, Input
 
 _HINT = "A factory returns a torch.nn.Module, or (module, {input name: example tensor})."
@@ -93,7 +93,7 @@ def _input(name: str, example: Tensor, reference: str) -> Input:
 
 
 def _classes(module: nn.Module, inputs: tuple[Input, ...], examples: dict[str, Tensor], reference: str) -> int:
-    from eetool.model.references import logits_of, zeros
+    from eetool.model.references.resolve import logits_of, zeros
 
     arguments = tuple(examples.values()) or zeros(inputs)
     try:

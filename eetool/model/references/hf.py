@@ -12,8 +12,8 @@ from typing import Any
 from torch import nn
 
 from eetool.errors import ArtefactError, EarlyExitError, MissingError, UsageError
-from eetool.model.references import closed
-from eetool.model.references.record import Reference, Shape, float_input, library
+from eetool.model.references import hf_schema
+from eetool.model.references.reference import Reference, Shape, float_input, library
 from eetool.records import read_text
 from eetool_runtime.manifest import BATCH, Input
 from eetool_runtime.records import parse_json
@@ -60,7 +60,7 @@ def vet(kind: str, config: dict[str, Any], refuse: Callable[[str], Exception]) -
     """
     _task(kind)
     config = {key: value for key, value in config.items() if key != _VERSION}
-    closed.check(config, _as_json(_transformers().AutoConfig.for_model(kind)), f"hf:{kind}", refuse)
+    hf_schema.check(config, _as_json(_transformers().AutoConfig.for_model(kind)), f"hf:{kind}", refuse)
 
 
 def build(kind: str, inputs: tuple[Input, ...], classes: int, config: dict[str, Any]) -> nn.Module:

@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 
 from eetool.errors import UsageError
-from eetool.model.references.record import Reference, Shape, float_input, library
+from eetool.model.references.reference import Reference, Shape, float_input, library
 
 _IMAGENET_CLASSES = 1000
 _IMAGENET_SHAPE = (1, 3, 224, 224)

@@ -18,11 +18,11 @@ from eetool_runtime.backends import PRIVATE, PROCESS
 from eetool_runtime.bundle import open_bundle
 from eetool_runtime.errors import EarlyExitError, UsageError
 
-from .bundles import MIN_SECONDS, RUNS, SEED, measure_bundle
+from .bundle_timing import MIN_SECONDS, RUNS, SEED, measure_bundle
 from .energy import GROSS, NET, Power
-from .measurement import Measurement
-from .power import METERS
-from .probes import PROBES, ProbeTimes, measure_probes
+from .results import Measurement
+from .meters.hardware import METERS
+from .probe_timing import PROBES, ProbeTimes, measure_probes
 from .records import encode
 
 

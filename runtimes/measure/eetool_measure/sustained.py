@@ -10,7 +10,7 @@ import numpy as np
 from eetool_runtime.errors import UsageError
 from eetool_runtime.records import dataclass
 
-from .condition import Condition, read_condition
+from .machine_state import Condition, read_condition
 from .timing import Clock, Latency, Subject, latency, quiet
 
 _WINDOWS = 60

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from eetool_measure.errors import MeterError
-from eetool_measure.power import BOARD, CORE, ESTIMATED, MEASURED, Joules, Meter
+from eetool_measure.meters.hardware import BOARD, CORE, ESTIMATED, MEASURED, Joules, Meter
 
 POWER_W = 4.0
 

@@ -10,11 +10,11 @@ import pytest
 from tiny import VARIANT
 
 from eetool_measure import energy as energy_module
-from eetool_measure.bundles import measure_bundle
+from eetool_measure.bundle_timing import measure_bundle
 from eetool_measure.energy import GROSS, NET, Power, estimate, figure, measure_energy
 from eetool_measure.errors import MeterError
-from eetool_measure.measurement import FULL, Key
-from eetool_measure.power import BOARD, CORE, MEASURED, Joules
+from eetool_measure.results import FULL, Key
+from eetool_measure.meters.hardware import BOARD, CORE, MEASURED, Joules
 from eetool_runtime import open_bundle
 from eetool_runtime.errors import UsageError
 

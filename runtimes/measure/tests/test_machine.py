@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from eetool_measure.condition import Condition, read_condition
+from eetool_measure.machine_state import Condition, read_condition
 from eetool_measure.machine import read_machine
 from eetool_runtime.machine import usable_cores
 

@@ -15,8 +15,8 @@ import pytest
 from tiny import VARIANT, write_tiny_bundle
 
 from eetool_measure.__main__ import main
-from eetool_measure.bundles import measure_bundle
-from eetool_measure.measurement import Key, Measurement, leave_at, summarise, that_run
+from eetool_measure.bundle_timing import measure_bundle
+from eetool_measure.results import Key, Measurement, leave_at, summarise, that_run
 from eetool_measure.records import encode
 from eetool_measure.timing import BLOCK
 from eetool_runtime import Bundle, load, open_bundle

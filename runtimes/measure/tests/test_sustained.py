@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from eetool_measure.condition import Condition
+from eetool_measure.machine_state import Condition
 from eetool_measure.sustained import sustain
 from eetool_runtime.errors import UsageError
 

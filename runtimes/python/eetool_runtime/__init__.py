@@ -8,7 +8,7 @@ result.label, result.exit, result.confidence, result.latency_ms
 """
 
 from .bundle import Bundle, open_bundle
-from .cascade import Model
+from .model import Model
 from .errors import EarlyExitError
 from .loading import load
 from .result import Result

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from .backends import Graph
-from .component import run_component
+from .component_call import run_component
 from .manifest import BATCH, Manifest, Variant
-from .policy import Gate, Step
+from .execution_plan import Gate, Step
 
 Seen = list[tuple[int, float]]
 # Who left at one gate: the gate, the MACs of each, and (row, confidence, logits (classes,), confidences seen) of each.

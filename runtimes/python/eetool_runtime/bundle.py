@@ -12,7 +12,7 @@ from typing import BinaryIO, Union
 import numpy as np
 
 from .errors import BundleError, UsageError
-from .given import shown
+from .argument_checks import shown
 from .manifest import MAX_MANIFEST_BYTES, Manifest, Variant, parse_manifest
 from .records import dataclass
 

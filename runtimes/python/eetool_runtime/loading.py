@@ -11,9 +11,9 @@ import numpy as np
 
 from .backends import PRIVATE, Arrays, Backend, Bound, Graph, Threads, backend_for
 from .bundle import Bundle, open_bundle
-from .cascade import Model
+from .model import Model
 from .errors import BundleError, EarlyExitError, UsageError
-from .given import shown, whole
+from .argument_checks import shown, whole
 from .machine import board_name, cpu_name, usable_cores
 from .manifest import Component, Measured, Tensor, all_tensors, form
 from .records import dataclass

@@ -10,7 +10,7 @@ from typing import Any, Union
 import numpy as np
 
 from .errors import InputError
-from .given import shown
+from .argument_checks import shown
 from .manifest import Input, form
 
 Raw = Union[np.ndarray, Sequence[Any], str]

@@ -18,7 +18,7 @@ import numpy as np
 from .backends import Bound, Threads
 from .backends.base import check_arrays
 from .bundle import Bundle
-from .cascade import Model
+from .model import Model
 from .errors import BackendError, UsageError
 from .manifest import (
     BATCH,

@@ -10,7 +10,7 @@ from typing import Any, Callable, NamedTuple, Protocol
 import numpy as np
 
 from ..errors import InputError, UsageError
-from ..given import shown, whole
+from ..argument_checks import shown, whole
 from ..manifest import Tensor
 from ..records import dataclass
 

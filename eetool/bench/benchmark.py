@@ -1,0 +1,174 @@
+"""The comparison: every contender's answers and its time on the same images, and the document made of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from eetool.bench.contenders import UNSPLIT, Contender, Outcome, distinct, of_bundle, of_static, ready
+from eetool.bench.exit_metrics import ExitFigures, exit_figures
+from eetool.bench.results import Point, Run, make_point
+from eetool.bench.interleaved_timing import race
+from eetool.bench.verdict import Standing, Verdict, judge, ratio_interval
+from eetool.data.registry import Source
+from eetool.data.splits import split_record
+from eetool.errors import ArtefactError, UsageError
+from eetool.progress import SILENT, Advance, Progress
+from eetool_measure.machine import Machine, read_machine
+from eetool_runtime.backends import backend_for
+from eetool_runtime.model import Model
+
+SCHEMA = "bench/1"
+PASSES, MIN_SECONDS, SEED = 7, 3.0, 0
+MAX_ACCURACY_DROP = 1.0  # percentage points, where neither the user nor the bundle names a limit
+_FULL = "full"
+
+
+@dataclass(frozen=True)
+class DataUsed:
+    """Which examples were answered: `sha256` is that of the split's sorted int64 little-endian indices."""
+
+    source: str
+    split: str
+    n: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The document `bench/1`. `max_accuracy_drop` is in percentage points; `labels` are the names of the classes."""
+
+    points: tuple[Point, ...]
+    verdict: Verdict
+    bundle: str
+    variant: str
+    threads: int
+    pool: str
+    passes: int
+    seed: int
+    max_accuracy_drop: float
+    data: DataUsed
+    machine: Machine
+    labels: tuple[str, ...] = ()
+    exits: tuple[ExitFigures, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is judged, and how long to measure: at least so many passes and so many seconds."""
+
+    judged: str
+    max_accuracy_drop: float
+    passes: int = PASSES
+    min_seconds: float = MIN_SECONDS
+    seed: int = SEED
+
+
+def rules_for(
+    model: Model, judged: str | None, max_accuracy_drop: float | None, passes: int, min_seconds: float, seed: int
+) -> Rules:
+    """Fill in what the user left open: the bundle's default operating point (`full` last of all) and its limit.
+
+    Raises:
+        UsageError: the bundle has no operating point called `judged`.
+    """
+    points = model.operating_points
+    if judged is not None and judged not in points:
+        raise UsageError(f"unknown operating point {judged!r}", f"This bundle has: {', '.join(points)}.")
+    default = model.bundle.manifest.default_operating_point
+    choices = [default, *points]
+    recorded = model.bundle.manifest.max_accuracy_drop
+    limit = max_accuracy_drop if max_accuracy_drop is not None else recorded
+    return Rules(
+        judged=judged or next((name for name in choices if name != _FULL), _FULL),
+        max_accuracy_drop=MAX_ACCURACY_DROP if limit is None else limit,
+        passes=passes,
+        min_seconds=min_seconds,
+        seed=seed,
+    )
+
+
+def compare(
+    contenders: Sequence[Contender], labels: np.ndarray, n_exits: int, rules: Rules, progress: Progress = SILENT
+) -> tuple[tuple[Point, ...], Verdict, int]:
+    """Let `contenders` answer and race, and judge one of them.
+
+    Args:
+        contenders: the first is the unsplit backbone; each holds the same N images.
+        labels: int64 (N,), their right classes.
+        n_exits: exits of the cascades, the final one included.
+
+    Returns:
+        points in the order of the contenders, the verdict, and the passes that were timed.
+    """
+    with progress("answers before the clock runs", len(contenders)) as advance:
+        outcomes = [_explain(contender, len(labels), advance) for contender in contenders]
+    times_ns = race(
+        contenders,
+        len(labels),
+        passes=rules.passes,
+        min_seconds=rules.min_seconds,
+        seed=rules.seed,
+        progress=progress,
+    )
+    runs = [
+        Run(contender, said, np.median(times_ns[contender.name], axis=0) / 1e6)  # (passes, N) -> (N,)
+        for contender, said in zip(contenders, outcomes, strict=True)
+    ]
+    points = tuple(make_point(run, runs[0], labels, n_exits) for run in runs)
+    judged = next(run for run in runs if run.contender.name == rules.judged)
+    interval = ratio_interval(judged.latency_ms, runs[0].latency_ms, rules.seed)
+    standing = {p.name: Standing(p.name, p.accuracy, p.latency_ms.mean) for p in points}
+    against = [standing[p.name] for p in points[1:] if p.exit_shares is None]
+    verdict = judge(standing[rules.judged], standing[UNSPLIT], against, interval, rules.max_accuracy_drop)
+    return points, verdict, len(times_ns[UNSPLIT])
+
+
+def bench_bundle(
+    model: Model,
+    source: Source,
+    indices: np.ndarray,
+    split: str,
+    against: Sequence[Path],
+    rules: Rules,
+    progress: Progress = SILENT,
+) -> Bench:
+    """Compare `model` on the images of `source` at `indices`, which are its split called `split`.
+
+    Raises:
+        ArtefactError: the bundle has no unsplit reference, takes other images, or a net of `against` does not fit.
+    """
+    manifest, images = model.bundle.manifest, source.images[indices]
+    if source.classes != manifest.labels:
+        raise ArtefactError(f"{model.bundle.path}: knows other classes than {source.name!r}")
+    inputs = ready(model.bundle, images)
+    nets = [of_static(path, model, images, inputs) for path in against]
+    contenders = distinct([*of_bundle(model, inputs), *nets])
+    points, verdict, passes = compare(contenders, source.labels[indices], len(manifest.exits), rules, progress)
+    backend = backend_for(model.variant.split("/")[0])
+    return Bench(
+        points=points,
+        verdict=verdict,
+        bundle=manifest.name,
+        variant=model.variant,
+        threads=model.threads.count,
+        pool=model.threads.pool,
+        passes=passes,
+        seed=rules.seed,
+        max_accuracy_drop=rules.max_accuracy_drop,
+        data=DataUsed(source.name, split, len(indices), split_record({split: indices})[split].sha256),
+        machine=read_machine(backend.name, backend.version),
+        labels=manifest.labels,
+        exits=exit_figures(
+            model, inputs, source.labels[indices], indices, model.operating_points[rules.judged].thresholds, progress
+        ),
+    )
+
+
+def _explain(contender: Contender, images: int, advance: Advance) -> list[Outcome]:
+    """Every answer, before the clock runs; it also warms the contender up."""
+    contender.prepare()
+    said = [contender.explain(image) for image in range(images)]
+    advance(1)
+    return said

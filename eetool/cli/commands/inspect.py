@@ -1,0 +1,155 @@
+"""`eetool inspect`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from eetool.cli.output import Answer, table, verb
+from eetool.cli.options import MODEL, SHAPE, named_option
+
+
+@verb
+@click.argument("model", type=MODEL)
+@click.option("--input", "shape", type=SHAPE, default=None, help="Input shape of a model reference.  [the model's own]")
+@click.option(
+    "--classes", type=click.IntRange(2), default=None, help="Classes of a model reference.  [the model's own]"
+)
+@named_option
+def inspect(model: Path, shape: tuple[int, ...] | None, classes: int | None, named: tuple[str, ...]) -> Answer:
+    """Show what is inside MODEL: a bundle, a model.pt, or a model reference and where exits could go."""
+    if model.is_dir() or model.suffix == ".eebundle":
+        return _bundle(model)
+    if model.exists() or (model.suffix and ":" not in str(model)):
+        return _checkpoint(model, named)
+    return _backbone(str(model), shape, classes)
+
+
+def _bundle(path: Path) -> Answer:
+    from eetool.records import encode
+    from eetool_runtime import open_bundle
+
+    m = open_bundle(path).manifest
+    early = [e.component for e in m.exits[:-1]]
+    text: list[Any] = [f"{path}: {len(m.exits) - 1} early exits, {len(m.labels)} classes, schema {m.schema_version}"]
+    text += [f"input {i.name}: {i.dtype} {_shape(i.shape)}" for i in m.inputs]
+    rows = [
+        (
+            c.name,
+            "\n".join(c.inputs),
+            "\n".join(c.outputs),
+            f"{c.macs / 1e6:.2f} M",
+            f"{c.parameters:,}",
+        )
+        for c in m.components
+    ]
+    columns = {"component": "left", "reads": "left", "makes": "left", "MACs": "right", "parameters": "right"}
+    text.append(table(columns, rows))
+    for name, variant in m.variants.items():
+        used = {g.path for g in variant.components.values()}
+        size = sum(m.files[p].size_bytes for p in used)
+        text.append(f"variant {name}: {size / 1024:.0f} KiB, temperatures {_numbers(variant.temperatures)}")
+        text.append(_points(variant, m.default_operating_point))
+    if early:
+        text.append("accuracy and shares were expected on the split that thresholds were fitted on")
+    if m.data:
+        text.append(f"data: {m.data.source}, " + ", ".join(f"{k} {s.n}" for k, s in m.data.splits.items()))
+    text.append("made by " + ", ".join(f"{k} {v}" for k, v in m.producer.items()))
+    return Answer("inspect/1", {"kind": "bundle", "manifest": encode(m)}, text)
+
+
+def _points(variant: Any, default: str) -> Any:
+    rows = []
+    for name, point in variant.operating_points.items():
+        e = point.expected
+        rows.append(
+            (
+                f"{name} (default)" if name == default else name,
+                _numbers(point.thresholds),
+                f"{100 * e.accuracy:.2f} %" if e else "–",
+                "  ".join(f"{100 * share:.0f} %" for share in e.exit_shares) if e else "–",
+            )
+        )
+    return table({"point": "left", "thresholds": "left", "accuracy": "right", "leave at exit 0, 1, …": "left"}, rows)
+
+
+def _checkpoint(path: Path, named: tuple[str, ...]) -> Answer:
+    from eetool.model.checkpoint import example_inputs, load_checkpoint
+    from eetool.model.macs import count_parameters
+    from eetool.records import encode
+
+    checkpoint = load_checkpoint(path, named)
+    record = checkpoint.record
+    net = checkpoint.build()
+    spec = record.spec
+    text: list[Any] = [
+        f"{path}: {spec.backbone}, {len(spec.taps)} early exits, {len(spec.labels)} classes, "
+        f"{count_parameters(net):,} parameters",
+        f"trained: {record.training.recipe}, {record.training.epochs} epochs, seed {record.training.seed}",
+        f"tuned: {', '.join(record.policy.operating_points) if record.policy else 'no'}",
+    ]
+    taps = _taps(net.backbone, example_inputs(spec.inputs), spec.taps)
+    text.append(_tap_table(taps, dict(zip(spec.taps, range(len(spec.taps)), strict=True))))
+    return Answer("inspect/1", {"kind": "model", "record": encode(record), "taps": encode(taps)}, text)
+
+
+def _backbone(model: str, shape: tuple[int, ...] | None, classes: int | None) -> Answer:
+    from eetool.model.references import resolve
+    from eetool.model.macs import count_macs, count_parameters
+    from eetool.records import encode
+
+    reference = resolve.resolve(model, shape, classes)
+    backbone = resolve.build(reference.backbone, reference.inputs, reference.classes, reference.config).eval()
+    resolve.try_out(backbone, reference)
+    example = resolve.zeros(reference.inputs)
+    taps = _taps(backbone, example)
+    macs, parameters = count_macs(backbone, example), count_parameters(backbone)
+    text = [
+        f"{reference.backbone}: {macs / 1e6:.2f} M MACs, {parameters:,} parameters, {reference.classes} classes",
+        *(f"input {i.name}: {i.dtype} {_shape(i.shape)}" for i in reference.inputs),
+        _tap_table(taps, {}),
+    ]
+    document = {
+        "kind": "backbone",
+        "model": reference.backbone,
+        "inputs": encode(reference.inputs),
+        "macs": macs,
+        "parameters": parameters,
+        "taps": encode(taps),
+    }
+    return Answer("inspect/1", document, text)
+
+
+def _taps(backbone: Any, example: Any, used: tuple[str, ...] = ()) -> Any:
+    """Good places for exits, and those in use."""
+    from eetool.model.macs import listed_taps, measure_taps
+
+    good = {tap.name: tap for tap in listed_taps(measure_taps(backbone, example))}
+    good.update({tap.name: tap for tap in measure_taps(backbone, example, used)})
+    return sorted(good.values(), key=lambda tap: tap.macs)
+
+
+def _tap_table(taps: Any, exits: dict[str, int]) -> Any:
+    rows = [
+        (
+            t.name,
+            _shape(t.shape),
+            f"{t.macs / 1e6:.2f} M",
+            f"{t.parameters:,}",
+            f"exit {exits[t.name]}" if t.name in exits else "",
+        )
+        for t in taps
+    ]
+    columns = {"tap": "left", "shape": "left", "MACs so far": "right", "parameters so far": "right", "": "left"}
+    return table(columns, rows)
+
+
+def _shape(shape: tuple[Any, ...]) -> str:
+    return "x".join(str(size) for size in shape)
+
+
+def _numbers(values: tuple[float | None, ...]) -> str:
+    return "  ".join("never" if v is None else f"{v:.4f}" for v in values) or "–"
+
+
+command = inspect

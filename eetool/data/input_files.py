@@ -1,0 +1,63 @@
+"""Input files of `run`: images, arrays and texts."""
+
+from pathlib import Path
+
+import numpy as np
+
+from eetool.data.readers.numpy_arrays import read_npy
+from eetool.data.readers.image_files import converted, open_image
+from eetool.data.reasons import reason
+from eetool.errors import ArtefactError
+from eetool.records import open_regular, read_text
+from eetool_runtime import Model
+from eetool_runtime.manifest import Input
+from eetool_runtime.preprocess import normalise
+
+_ARCHIVE = b"PK"  # how a zip file begins
+
+
+def read_inputs(path: Path, model: Model) -> list[np.ndarray]:
+    """Model inputs at batch 1 from one file.
+
+    An image is brought to the model's channels and size, then preprocessed. An `.npy` holds one input or a batch of
+    them: uint8 (…, C, H, W) is preprocessed, any other dtype is taken as it is and checked by the model. A `.txt` holds
+    one text per line.
+
+    Raises:
+        ArtefactError: the file is missing, no image or array, or holds arrays of another shape.
+    """
+    spec = model.bundle.manifest.inputs[0]
+    if path.suffix.lower() == ".npy":
+        return _array(path, spec)
+    if path.suffix.lower() == ".txt":
+        return [model.preprocess(line) for line in read_text(path).splitlines() if line.strip()]
+    return [model.preprocess(_image(path, spec))]
+
+
+def _array(path: Path, spec: Input) -> list[np.ndarray]:
+    try:
+        with open_regular(path) as file:
+            if file.peek(len(_ARCHIVE)).startswith(_ARCHIVE):
+                raise ValueError("an archive, not one array")
+            array = read_npy(file)
+    except Exception as error:  # numpy raises whatever a damaged header brings to light
+        hint = "Give an array of numpy.save."
+        raise ArtefactError(f"{path}: not a readable .npy file: {reason(error)}", hint) from None
+    found = array.shape
+    if array.ndim == len(spec.shape) - 1:
+        array = array[None]  # one input without a batch dimension -> (1, …)
+    wanted = ", ".join(str(size) for size in spec.shape)
+    if array.ndim != len(spec.shape) or array.shape[1:] != spec.shape[1:] or len(array) == 0:
+        raise ArtefactError(f"{path}: expected shape ({wanted}) for input {spec.name!r}, found {found}")
+    if array.dtype == np.uint8 and spec.dtype != "uint8":
+        array = normalise(array, spec)
+    return [array[i : i + 1] for i in range(len(array))]
+
+
+def _image(path: Path, spec: Input) -> np.ndarray:
+    """uint8 (H, W) or (H, W, 3) of the model's size."""
+    if spec.preprocess is None or len(spec.shape) != 4:
+        raise ArtefactError(f"{path}: this model has no preprocessing for images", "Give an .npy file.")
+    _, channels, height, width = spec.shape
+    image = converted(open_image(path), "L" if channels == 1 else "RGB", path)
+    return np.asarray(image.resize((int(width), int(height))))

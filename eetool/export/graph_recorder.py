@@ -1,0 +1,249 @@
+"""A network as the graphs that an export would make of it, recorded from one forward pass: milliseconds, not seconds.
+
+Operators are written down under their ONNX names with their sizes, and dealt to components by the rule of the exporter
+(docs/decisions/0001): what one exit alone needs is that exit's, what several need belongs to the segment of the
+shallowest. `eetool.profile` then fuses and prices these graphs like files.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from eetool.export.scored_network import Scored
+from eetool.model.dataflow import one_by_one
+from eetool.graphs.onnx_graph import Graph, Node
+
+Attributes = dict[str, Any]
+
+
+class UnknownOperator(Exception):
+    """An operator whose ONNX form is not known here: the network has to be exported to be priced."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Component graphs in running order, `seg0`, `exit0`, …; the final exit holds the tail of the backbone.
+
+    `peak_memory_bytes` is the most that weights and living activations take together, at batch 1 in fp32.
+    """
+
+    graphs: dict[str, Graph]
+    peak_memory_bytes: int
+
+
+def record(network: Scored, inputs: tuple[Tensor, ...]) -> Recorded:
+    """Record one forward pass of an early-exit network in eval mode; `inputs` are of batch 1.
+
+    Raises:
+        UnknownOperator: see there.
+    """
+    temperatures = tuple(torch.ones(()) for _ in range(network.n_exits))
+    recorder = _Recorder((*inputs, *temperatures))
+    with torch.no_grad(), one_by_one(), recorder:
+        outputs = network(*inputs, *temperatures)
+    ends = [recorder.name(tensor) for tensor in outputs]
+    exits = [ends[2 * i : 2 * i + 2] for i in range(network.n_exits)]
+    weights = sum(x.numel() * x.element_size() for x in network.parameters())
+    return Recorded(_components(recorder, exits), weights + _peak(recorder, ends))
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Writes down every operator that depends on an input. Tensors stay alive, so that none is taken for another."""
+
+    def __init__(self, inputs: Sequence[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.nodes: list[Node] = []
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.constants: set[str] = set()
+        self._names: dict[int, str] = {}
+        self._makers: dict[str, Node] = {}
+        self._alive: list[Tensor] = []
+        self.inputs = [self._call(tensor, f"input{i}") for i, tensor in enumerate(inputs)]
+
+    def name(self, tensor: Tensor) -> str:
+        """Of a tensor that depends on the inputs."""
+        return self._names[id(tensor)]
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        read = [x for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        if any(id(x) in self._names for x in read):
+            result = made[0] if isinstance(made, (tuple, list)) else made
+            if isinstance(result, Tensor) and (func._schema.is_mutable or id(result) not in self._names):
+                self._write(func, args, kwargs or {}, result)
+        return made
+
+    def _write(self, func: Any, args: Any, kwargs: Any, result: Tensor) -> None:
+        operator = func._overloadpacket.__name__
+        if func._schema.is_mutable:  # in place, `relu_`: the tensor goes by another name from here on
+            operator = operator.removesuffix("_")
+        form = _FORMS.get(operator)
+        if form is None:
+            raise UnknownOperator(operator)
+        op, tensors, attributes = form(args, kwargs)
+        inputs = [self._operand(x) for x in tensors]
+        before = self._makers.get(inputs[0]) if op == "Slice" else None
+        if before is not None and before.op == "Slice":  # exporters cut all sides at once
+            inputs = before.inputs
+        output = self._call(result, f"t{len(self.nodes)}")
+        self.nodes.append(Node(op, output, inputs, [output], attributes))
+        self._makers[output] = self.nodes[-1]
+
+    def _operand(self, x: Any) -> str:
+        """A tensor of data, or a constant: a weight, or a number."""
+        if not isinstance(x, Tensor):
+            x = torch.tensor(x)
+        if id(x) not in self._names:
+            name = f"w{len(self.constants)}"
+            self.constants.add(name)
+            self.shapes[name] = tuple(x.shape)
+            return name
+        return self._names[id(x)]
+
+    def _call(self, tensor: Tensor, name: str) -> str:
+        self._alive.append(tensor)
+        self._names[id(tensor)] = name
+        self.shapes[name] = tuple(tensor.shape)
+        return name
+
+
+def _components(recorder: _Recorder, exits: Sequence[Sequence[str]]) -> dict[str, Graph]:
+    """One graph per component. A node that no exit needs is in none."""
+    makers = {node.output: node for node in recorder.nodes}
+    needed: dict[str, set[int]] = {}
+    for i, outputs in enumerate(exits):
+        left = list(outputs)
+        while left:
+            tensor = left.pop()
+            if tensor in makers and i not in needed.setdefault(tensor, set()):
+                needed[tensor].add(i)
+                left.extend(makers[tensor].inputs)
+    owners = {tensor: _owner(by) for tensor, by in needed.items()}
+    graphs = {}
+    for name in [part for i in range(len(exits)) for part in (f"seg{i}", f"exit{i}")]:
+        nodes = [node for node in recorder.nodes if owners.get(node.output) == name]
+        if nodes:
+            made = {node.output for node in nodes}
+            read = {x for node in nodes for x in node.inputs if x not in made and x not in recorder.constants}
+            later = {x for node in recorder.nodes if owners.get(node.output) != name for x in node.inputs}
+            ends = {tensor for outputs in exits for tensor in outputs}
+            outputs = tuple(tensor for tensor in made if tensor in later | ends)
+            graphs[name] = Graph(
+                nodes, tuple(sorted(read)), tuple(sorted(outputs)), recorder.shapes, frozenset(recorder.constants)
+            )
+    return graphs
+
+
+def _owner(exits: set[int]) -> str:
+    return f"exit{min(exits)}" if len(exits) == 1 else f"seg{min(exits)}"
+
+
+def _peak(recorder: _Recorder, kept: Sequence[str]) -> int:
+    """Most bytes of activations that are alive at once, were each freed after it is read for the last time."""
+    last = {name: i for i, node in enumerate(recorder.nodes) for name in node.inputs}
+    last.update(dict.fromkeys(kept, len(recorder.nodes)))
+    alive = sum(_bytes(recorder.shapes[name]) for name in recorder.inputs)
+    peak = alive
+    for i, node in enumerate(recorder.nodes):
+        if node.op in _VIEWS:
+            continue
+        alive += _bytes(recorder.shapes[node.output])
+        peak = max(peak, alive)
+        done = {name for name in node.inputs if last.get(name) == i and name not in recorder.constants}
+        alive -= sum(_bytes(recorder.shapes[name]) for name in done)
+    return peak
+
+
+def _bytes(shape: tuple[int, ...]) -> int:
+    count = 4
+    for size in shape:
+        count *= size
+    return count
+
+
+# What an operator of torch is in ONNX: its name there, the tensors that it reads, and attributes that matter for cost.
+_Form = Callable[[Sequence[Any], Mapping[str, Any]], tuple[str, list[Any], Attributes]]
+
+
+def _plain(op: str, count: int = 1) -> _Form:
+    """The first `count` arguments, tensors, numbers or axes, are what it reads."""
+    return lambda args, kwargs: (op, list(args[:count]), {})
+
+
+def _convolution(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[str, list[Any], Attributes]:
+    x, weight, bias, strides, pads, dilations, transposed, _, groups = args
+    if transposed or x.ndim not in (3, 4):
+        raise UnknownOperator("convolution")
+    shape = {"strides": list(strides), "pads": list(pads), "dilations": list(dilations), "group": groups}
+    return "Conv", [tensor for tensor in (x, weight, bias) if tensor is not None], shape
+
+
+def _pooling(op: str) -> _Form:
+    def form(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[str, list[Any], Attributes]:
+        kernel = list(args[1]) * (2 if len(args[1]) == 1 else 1)
+        strides = list(args[2]) if len(args) > 2 and args[2] else kernel
+        place = 5 if op == "MaxPool" else 4
+        rounds_up = args[place] if len(args) > place else False
+        return op, [args[0]], {"kernel_shape": kernel, "strides": strides, "ceil_mode": int(rounds_up)}
+
+    return form
+
+
+def _addmm(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[str, list[Any], Attributes]:
+    bias, x, weight = args[:3]
+    return "Gemm", [x, weight, bias], {}
+
+
+def _softmax(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[str, list[Any], Attributes]:
+    return "Softmax", [args[0]], {"axis": int(args[1])}
+
+
+def _concat(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[str, list[Any], Attributes]:
+    return "Concat", list(args[0]), {"axis": int(args[1]) if len(args) > 1 else 0}
+
+
+_VIEWS = ("Reshape", "Identity")
+_FORMS: dict[str, _Form] = {
+    "convolution": _convolution,
+    "addmm": _addmm,
+    "mm": _plain("MatMul", 2),
+    "max_pool2d_with_indices": _pooling("MaxPool"),
+    "avg_pool2d": _pooling("AveragePool"),
+    "_softmax": _softmax,
+    "_log_softmax": lambda args, kwargs: ("LogSoftmax", [args[0]], {"axis": int(args[1])}),
+    "cat": _concat,
+    "native_batch_norm": _plain("BatchNormalization", 5),
+    "_native_batch_norm_legit_no_training": _plain("BatchNormalization", 5),
+    "native_layer_norm": _plain("LayerNormalization"),
+    "relu": _plain("Relu"),
+    "hardtanh": _plain("Clip"),
+    "clamp": _plain("Clip"),
+    "hardswish": _plain("HardSwish"),
+    "hardsigmoid": _plain("HardSigmoid"),
+    "sigmoid": _plain("Sigmoid"),
+    "silu": _plain("Swish"),
+    "gelu": _plain("Gelu"),
+    "exp": _plain("Exp"),
+    "tanh": _plain("Tanh"),
+    "add": _plain("Add", 2),
+    "sub": _plain("Sub", 2),
+    "rsub": _plain("Sub", 2),
+    "mul": _plain("Mul", 2),
+    "div": _plain("Div", 2),
+    "mean": _plain("ReduceMean", 2),
+    "sum": _plain("ReduceSum", 2),
+    "amax": _plain("ReduceMax", 2),
+    "topk": _plain("TopK", 2),
+    "upsample_bilinear2d": _plain("Resize"),
+    "constant_pad_nd": _plain("Pad"),
+    "slice": _plain("Slice"),
+    "select": _plain("Gather"),
+    "permute": lambda args, kwargs: ("Transpose", [args[0]], {"perm": list(args[1])}),
+    **dict.fromkeys(("view", "_unsafe_view", "reshape", "unsqueeze", "squeeze", "expand"), _plain("Reshape")),
+    **dict.fromkeys(("alias", "detach", "clone", "_to_copy"), _plain("Identity")),
+}

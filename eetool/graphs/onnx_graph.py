@@ -1,0 +1,191 @@
+"""An ONNX file as nodes with known sizes: batch 1, constants told apart from data. Weights are not looked at."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from eetool.errors import ArtefactError
+from eetool.graphs.onnx_exit_paths import ways_through
+from eetool.records import open_regular
+
+Shape = tuple[int, ...]
+_DEFAULT_DOMAINS = ("", "ai.onnx")
+
+
+@dataclass
+class Node:
+    """One operator. `inputs` and `outputs` are names of tensors, "" where an optional one is left out."""
+
+    op: str
+    name: str
+    inputs: list[str]
+    outputs: list[str]
+    attributes: dict[str, Any]
+
+    @property
+    def output(self) -> str:
+        """Its first output."""
+        return self.outputs[0]
+
+
+@dataclass
+class Graph:
+    """Nodes in an order in which they can run; `constants` are tensors that depend on no input."""
+
+    nodes: list[Node]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    shapes: Mapping[str, Shape]
+    constants: frozenset[str]
+
+    def size(self, tensor: str) -> int:
+        """Numbers in a tensor; at least 1."""
+        count = 1
+        for size in self.shapes.get(tensor, ()):
+            count *= size
+        return max(count, 1)
+
+    def uses(self) -> dict[str, list[Node]]:
+        """Which nodes read each tensor."""
+        found: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            for name in node.inputs:
+                found.setdefault(name, []).append(node)
+        return found
+
+
+def read_graph(path: Path) -> Graph:
+    """Read an ONNX file at batch 1.
+
+    Raises:
+        ArtefactError: it is missing, no ONNX file, or an input has an unknown size besides its batch.
+    """
+    return of_model(load(path), str(path))
+
+
+def read_ways(path: Path) -> list[Graph]:
+    """The same for a file that leaves early by itself: one graph per exit; none where it has no `If`."""
+    return [of_model(way, str(path)) for way in ways_through(load(path))]
+
+
+def load(path: Path) -> Any:
+    """The `onnx.ModelProto` at `path`; raises ArtefactError where there is none."""
+    import onnx
+
+    try:
+        with open_regular(path) as file:
+            model = onnx.load(file, load_external_data=False)
+    except FileNotFoundError:
+        raise ArtefactError(f"{path}: does not exist") from None
+    except OSError as error:
+        raise ArtefactError(f"{path}: cannot be read: {error.strerror}") from None
+    except Exception as error:  # protobuf's own types
+        raise ArtefactError(f"{path}: cannot be read as an ONNX file: {_first_line(error)}") from None
+    if not model.graph.node:
+        raise ArtefactError(f"{path}: holds no operators", "profile predicts ONNX files, bundles and checkpoints.")
+    return model
+
+
+def of_model(model: Any, where: str) -> Graph:
+    """The graph of an `onnx.ModelProto`; `where` names it in errors. The model is changed."""
+    _fix_batch(model, where)
+    shapes = _infer_shapes(model)
+    constants = {tensor.name for tensor in model.graph.initializer}
+    nodes = []
+    for proto in model.graph.node:
+        node = _node(proto)
+        if node.op == "Constant" or (node.inputs and all(name in constants or not name for name in node.inputs)):
+            constants.update(node.outputs)
+        else:
+            nodes.append(node)
+    inputs = tuple(value.name for value in model.graph.input if value.name not in constants)
+    outputs = tuple(value.name for value in model.graph.output)
+    return Graph(nodes, inputs, outputs, shapes, frozenset(constants))
+
+
+def without_repeats(graph: Graph) -> Graph:
+    """The same graph with equal operators on equal tensors once, as runtimes compute them.
+
+    onnxruntime 1.32 does so at its default level; on a Raspberry Pi 5 the times of NAS-Bench-201 cells show it too,
+    with ONNX Runtime and with LiteRT.
+    """
+    first: dict[tuple[str, ...], str] = {}
+    same: dict[str, str] = {}
+    nodes = []
+    for node in graph.nodes:
+        inputs = [same.get(name, name) for name in node.inputs]
+        key = (node.op, *inputs, repr(sorted(node.attributes.items())))
+        if key in first and inputs and len(node.outputs) == 1 and node.output not in graph.outputs:
+            same[node.output] = first[key]
+        else:
+            first.setdefault(key, node.output)
+            nodes.append(replace(node, inputs=inputs))
+    return replace(graph, nodes=nodes)
+
+
+def _fix_batch(model: Any, where: str) -> None:
+    known = {tensor.name for tensor in model.graph.initializer}
+    for value in model.graph.input:
+        if value.name in known:
+            continue
+        for index, dim in enumerate(value.type.tensor_type.shape.dim):
+            if dim.WhichOneof("value") != "dim_value" or dim.dim_value < 1:
+                if index > 0:
+                    raise ArtefactError(f"{where}: input {value.name!r} has no fixed size in dimension {index}")
+                dim.dim_value = 1
+    del model.graph.value_info[:]
+    for value in model.graph.output:
+        value.type.tensor_type.ClearField("shape")
+
+
+def _infer_shapes(model: Any) -> dict[str, Shape]:
+    """Sizes of all tensors; the outputs of an operator that nobody knows get the sizes of its first input."""
+    import onnx
+
+    for _ in range(len(model.graph.node)):
+        try:
+            inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        except Exception as error:  # types of onnx's own
+            raise ArtefactError(f"the graph contradicts itself: {_first_line(error)}") from None
+        shapes = _known(inferred.graph)
+        node = next((n for n in model.graph.node if _unknown(n, shapes)), None)
+        if node is None:
+            return shapes
+        for name in node.output:
+            sizes = shapes[node.input[0]]
+            model.graph.value_info.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, sizes))
+    return shapes
+
+
+def _known(graph: Any) -> dict[str, Shape]:
+    shapes: dict[str, Shape] = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        if value.type.tensor_type.HasField("shape"):
+            dims = value.type.tensor_type.shape.dim
+            if all(dim.WhichOneof("value") == "dim_value" for dim in dims):
+                shapes[value.name] = tuple(dim.dim_value for dim in dims)
+    return shapes
+
+
+def _unknown(node: Any, shapes: Mapping[str, Shape]) -> bool:
+    if not node.input or node.input[0] not in shapes:
+        return False
+    return any(name and name not in shapes for name in node.output)
+
+
+def _node(proto: Any) -> Node:
+    import onnx
+
+    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in proto.attribute}
+    op = proto.op_type if proto.domain in _DEFAULT_DOMAINS else f"{proto.domain}.{proto.op_type}"
+    return Node(op, proto.name or proto.output[0], list(proto.input), list(proto.output), attributes)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def data_inputs(node: Node, constants: Iterable[str]) -> list[str]:
+    """Tensors that a node reads and that depend on the graph's inputs."""
+    return [name for name in node.inputs if name and name not in constants]

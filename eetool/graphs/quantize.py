@@ -1,0 +1,167 @@
+"""int8 graphs by calibration, made in a process of their own.
+
+Once a process has a shared thread pool (`eetool_runtime.backends`), onnxruntime refuses the sessions that its own
+quantiser opens; and both quantisers talk more than a command line should.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eetool.errors import EarlyExitError
+from eetool.workspace import scratch
+
+Feeds = Sequence[Mapping[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Quantise the graph at `source` to `target`; `feeds` is an .npz with its inputs (n, …), each input at batch 1."""
+
+    recipe: str
+    source: str
+    target: str
+    feeds: str
+
+
+def save_feeds(path: Path, names: Sequence[str], cases: Feeds) -> None:
+    """Write what the graph with the inputs `names` reads in each case."""
+    np.savez(path, allow_pickle=False, **{name: np.stack([case[name] for case in cases]) for name in names})
+
+
+def quantize(jobs: Sequence[Job]) -> list[str | None]:
+    """Do all jobs in one child process; for each, None or the reason why it could not be done."""
+    with scratch() as folder:
+        order, answer = folder / "jobs.json", folder / "answer.json"
+        order.write_text(json.dumps([asdict(job) for job in jobs]), encoding="utf-8")
+        # -P: a file of the user's folder that is named like a module must not be imported in its place.
+        command = [sys.executable, "-P", "-m", "eetool.graphs.quantize", str(order), str(answer)]
+        child = subprocess.run(command, capture_output=True, text=True, check=False)
+        if not answer.exists():
+            said = child.stderr.strip().splitlines() or [f"it ended with {child.returncode}"]
+            raise EarlyExitError(f"the quantising process failed: {said[-1]}")
+        reasons: list[str | None] = json.loads(answer.read_text(encoding="utf-8"))
+    return reasons
+
+
+def _load_feeds(path: str) -> list[dict[str, np.ndarray]]:
+    with np.load(path, allow_pickle=False) as stacked:
+        arrays = {name: stacked[name] for name in stacked.files}
+    count = len(next(iter(arrays.values())))
+    # A row of a vector is a numpy scalar, which no runtime takes for an array.
+    return [{name: np.asarray(array[i]) for name, array in arrays.items()} for i in range(count)]
+
+
+class _Reader:
+    """Feeds as onnxruntime wants them: one by one, then None."""
+
+    def __init__(self, feeds: Feeds) -> None:
+        self._feeds: Iterator[Mapping[str, np.ndarray]] = iter(feeds)
+
+    def get_next(self) -> Mapping[str, np.ndarray] | None:
+        return next(self._feeds, None)
+
+
+def _onnx_static(job: Job) -> None:
+    """QDQ with unsigned activations and signed weights per channel: fast on x86, and right on Arm.
+
+    Weights have 7 bits: with 8 the sums overflow on x86 processors without VNNI, and a bundle goes anywhere.
+    """
+    import onnx
+    from onnxruntime import quantization
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    from eetool.graphs.onnx_rename import shorten_onnx
+    from eetool.graphs.onnx_normalize import make_plain
+
+    prepared = f"{job.feeds}.onnx"  # beside the feeds, so that a failure leaves nothing in the bundle
+    quant_pre_process(job.source, prepared, skip_symbolic_shape=True)
+    quantization.quantize_static(
+        prepared,
+        job.target,
+        _Reader(_load_feeds(job.feeds)),
+        quant_format=quantization.QuantFormat.QDQ,
+        per_channel=True,
+        reduce_range=True,
+        activation_type=quantization.QuantType.QUInt8,
+        weight_type=quantization.QuantType.QInt8,
+        nodes_to_exclude=_after_scalars(onnx.load(prepared).graph),
+    )
+    model = onnx.load(job.target)
+    shorten_onnx(model)
+    make_plain(model)  # the preprocessing adds opsets that old onnxruntimes refuse
+    Path(job.target).write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _after_scalars(graph: Any) -> list[str]:
+    """Nodes that a scalar input reaches: the temperature may be refitted, and confidences need more than 256 steps."""
+    reached = {value.name for value in graph.input if not value.type.tensor_type.shape.dim}
+    found = []
+    for node in graph.node:
+        if reached & set(node.input):
+            reached.update(node.output)
+            found.append(node.name)
+    return found
+
+
+def _tflite_static(job: Job) -> None:
+    from ai_edge_quantizer import quantizer, recipe
+
+    made = quantizer.Quantizer(job.source, recipe.static_wi8_ai8())
+    name = recipe.TFLOperationName
+    # Boundaries stay float. The temperature may be refitted, and confidences need more than 256 steps.
+    for operation in (name.INPUT, name.OUTPUT, name.SUB, name.DIV, name.SOFTMAX):
+        made.update_quantization_recipe(".*", operation, algorithm_key=recipe.AlgorithmName.NO_QUANTIZE)
+    _dynamic_classifiers(made)
+    statistics = made.calibrate({"serving_default": _load_feeds(job.feeds)}, num_threads=1)
+    made.quantize(statistics).export_model(job.target, overwrite=True)
+
+
+def _tflite_dynamic(job: Job) -> None:
+    """int8 weights, activations quantised as they come: for networks whose activations spread too far for one scale."""
+    from ai_edge_quantizer import quantizer, recipe
+
+    made = quantizer.Quantizer(job.source, recipe.dynamic_wi8_afp32())
+    _dynamic_classifiers(made)
+    made.quantize().export_model(job.target, overwrite=True)
+
+
+def _dynamic_classifiers(made: Any) -> None:
+    """Fully connected layers make float, logits among them, with one scale per weight tensor.
+
+    With one scale per channel tflite-runtime 2.14 answers wrongly, without a word.
+    """
+    from ai_edge_quantizer import qtyping, recipe
+
+    weights = qtyping.TensorQuantizationConfig(8, symmetric=True, granularity=qtyping.QuantGranularity.TENSORWISE)
+    config = qtyping.OpQuantizationConfig(
+        weight_tensor_config=weights, compute_precision=qtyping.ComputePrecision.INTEGER
+    )
+    made.update_quantization_recipe(".*", recipe.TFLOperationName.FULLY_CONNECTED, op_config=config)
+
+
+_RECIPES = {"onnx-static": _onnx_static, "tflite-static": _tflite_static, "tflite-dynamic": _tflite_dynamic}
+
+
+def main(order: str, answer: str) -> None:
+    """Do the jobs in the file `order` and write to `answer` what became of each."""
+    reasons: list[str | None] = []
+    for fields in json.loads(Path(order).read_text(encoding="utf-8")):
+        job = Job(**fields)
+        Path(job.target).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _RECIPES[job.recipe](job)
+            reasons.append(None)
+        except Exception as error:  # each quantiser raises whatever it meets; the component then stays float
+            reasons.append((str(error).strip().splitlines() or [type(error).__name__])[0])
+    Path(answer).write_text(json.dumps(reasons), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,132 @@
+"""From times of whole probes to a latency table, where no trace says what a kernel took."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from eetool.errors import ArtefactError
+from eetool.latency.table.kernel_costs import Book
+from eetool.latency.kernels.kernel import Kernel
+from eetool.latency.probes.probe_files import ProbeKind, kernels_in, look_into
+from eetool.latency.probes.probe_network import ProbeNet, parse_name
+from eetool.latency.build.stability import is_steady
+from eetool.latency.build.kernel_decomposition import Part, Parts, Settings, take_apart
+from eetool.latency.table.table import BACKENDS, FITTED, Composition, Table, TableEntry
+from eetool.latency.build.cache_penalty import turn_costs
+from eetool_measure.probe_timing import ProbeTimes
+
+_FEWEST = 4  # probes
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a table holds for, and where its figures come from."""
+
+    kind: ProbeKind
+    threads: int
+    source: str
+    call_ms: float
+    runtime_ms: float
+    turn_ms: float = 0.0
+    turn_ms_per_mb: float = 0.0
+
+
+def make_sums_table(times: Sequence[ProbeTimes], source: str, validate: bool = True) -> Table:
+    """The table of one backend, precision and thread count from whole calls alone.
+
+    Raises:
+        ValueError: there is nothing to make it of.
+    """
+    first = times[0]
+    kind = ProbeKind(first.format, first.precision)
+    call_ms = float(np.median([d.cascade.call_ms for d in times]))
+    runtime_ms = float(np.median([d.cascade.component_ms for d in times]))
+    known = Conditions(kind, first.threads, source, call_ms, runtime_ms, *turn_costs(times, kind))
+    families, networks, whole_ms = _steady(times, kind)
+    if len(networks) < _FEWEST:
+        raise ValueError(f"only {len(networks)} probes could be used")
+    parts = take_apart(networks, whole_ms)
+    families, networks = [families[i] for i in parts.kept], [networks[i] for i in parts.kept]
+    ratios = (
+        _left_out(families, networks, whole_ms[list(parts.kept)], known, parts.settings) if validate else np.ones(1)
+    )
+    error = float(np.median(np.abs(ratios / np.median(ratios) - 1)))
+    return _table(parts, known, len(networks), error)
+
+
+def _steady(times: Sequence[ProbeTimes], kind: ProbeKind) -> tuple[list[str], list[list[Kernel]], np.ndarray]:
+    """Families and kernels of the probes that took alike from call to call, and what they took, (n,) ms."""
+    found: dict[ProbeNet, float] = {}
+    for document in times:
+        for probe in document.probes:
+            net = parse_name(probe.name)
+            if net is not None and is_steady(probe):
+                found[net] = probe.latency_ms.median
+    look_into(list(found), kind)
+    families, networks, whole_ms = [], [], []
+    for net, ms in found.items():
+        try:
+            networks.append(kernels_in(net, kind))
+        except ArtefactError:  # it was written elsewhere, by libraries that could
+            continue
+        families.append(net.family)
+        whole_ms.append(ms)
+    return families, networks, np.array(whole_ms)
+
+
+def _left_out(
+    families: Sequence[str],
+    networks: Sequence[list[Kernel]],
+    whole_ms: np.ndarray,
+    known: Conditions,
+    settings: Settings,
+) -> np.ndarray:
+    """(n,) predicted / measured, each network predicted from a table without any of its family.
+
+    A user's network is of no family of probes: beside its likes each would look far better known than that one is.
+    """
+    ratios = np.empty(len(networks))
+    for family in sorted(set(families)):
+        test = np.flatnonzero([name == family for name in families])
+        rest = np.setdiff1d(np.arange(len(networks)), test)
+        parts = take_apart([networks[i] for i in rest.tolist()], whole_ms[rest], settings=settings)
+        table = _table(parts, known, len(rest), 0.0)
+        book = Book(table, "probes", BACKENDS[known.kind.format], known.kind.precision, known.threads)
+        for i in test.tolist():
+            total = parts.dispatch_ms + sum(book.latency(kernel).value for kernel in networks[i])
+            ratios[i] = total / whole_ms[i]
+    return ratios
+
+
+def _table(parts: Parts, known: Conditions, count: int, error: float) -> Table:
+    composition = Composition(
+        precision=known.kind.precision,
+        backend=BACKENDS[known.kind.format],
+        threads=known.threads,
+        source=known.source,
+        dispatch_ms=round(parts.dispatch_ms, 7),
+        n=count,
+        cv_error=round(error, 4),
+        call_ms=round(known.call_ms, 7),
+        runtime_ms=round(known.runtime_ms, 7),
+        turn_ms=known.turn_ms,
+        turn_ms_per_mb=known.turn_ms_per_mb,
+    )
+    entries = tuple(_entry(part, known) for part in parts.parts)
+    return Table(entries, (), (composition,), frozenset({known.source}))
+
+
+def _entry(part: Part, known: Conditions) -> TableEntry:
+    return TableEntry(
+        kind=FITTED,
+        kernel=part.kernel.kind,
+        shape=dict(part.kernel.shape),
+        precision=part.kernel.precision,
+        backend=BACKENDS[known.kind.format],
+        threads=known.threads,
+        source=known.source,
+        latency_ms=round(part.ms, 7),
+        n=part.networks,
+        cv_error=round(part.deviation, 4),
+    )

@@ -1,0 +1,223 @@
+"""From an ONNX file to the fused kernels that the runtime runs for it, each with its kind and sizes."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from eetool.latency.kernels.onnx_int8_layout import channels_last
+from eetool.latency.kernels.onnx_fusion import ACTIVATIONS, INTO_BLOCKS, OUT_OF_BLOCKS, Step, fuse
+from eetool.graphs.onnx_graph import Graph, read_graph, without_repeats
+from eetool.latency.kernels.kernel import AVERAGE, CONVERTED, CUT, EXPONENTIAL_PASS, FP32, INT8, JOINED, PASS, Kernel
+
+_LIGHT = (
+    *("Add", "Sub", "Mul", "Div", "Neg", "Abs", "Relu", "LeakyRelu", "PRelu", "Clip", "Min", "Max", "Where", "Sqrt"),
+    *("HardSigmoid", "HardSwish", "Reciprocal", "Floor", "Ceil", "Round", "Sign", "Not", "And", "Or", "Equal", "Cast"),
+    *("Greater", "Less", "GreaterOrEqual", "LessOrEqual", "QuantizeLinear", "DequantizeLinear", "Sum", "Mean"),
+    *("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ArgMax"),
+    *("ArgMin", "CumSum", "Mod", "BitShift", "Xor", "IsNaN", "ReduceProd", "TopK"),
+)
+_HEAVY = (
+    *("Exp", "Log", "Erf", "Tanh", "Sigmoid", "Softplus", "Softsign", "Elu", "Selu", "Gelu", "Pow", "Sin", "Cos"),
+    *("Mish", "Swish", "com.microsoft.Gelu", "com.microsoft.FastGelu", "com.microsoft.QuickGelu", "ReduceLogSumExp"),
+)
+_COPIES = (
+    *("Transpose", "Concat", "Slice", "Pad", "Split", "Gather", "GatherElements", "GatherND", "Expand", "Tile"),
+    *("Resize", "Upsample", "DepthToSpace", "SpaceToDepth", "ScatterElements", "ScatterND", "ConstantOfShape"),
+    *("Range", "OneHot", "Trilu"),
+)
+_STRIDED = ("Transpose", "DepthToSpace", "SpaceToDepth")  # neighbours in memory do not stay neighbours
+_VIEWS = ("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Shape", "Size", "Identity", "Dropout")
+_ROW_NORMS = (
+    *("LayerNormalization", "InstanceNormalization", "GroupNormalization", "RMSNormalization", "LpNormalization"),
+    *("com.microsoft.SkipLayerNormalization", "SimplifiedLayerNormalization"),
+)
+
+_FORMS_IN_INT8 = {
+    **{"QuantizeLinear": CONVERTED, "DequantizeLinear": CONVERTED, "AveragePool": AVERAGE, "Concat": JOINED},
+    **{"Split": CUT, "Slice": CUT},
+}
+
+Sizes = dict[str, int]
+
+
+def detect(path: Path, channel_block: int = 1) -> list[Kernel]:
+    """The kernels of an ONNX file at batch 1, in the order in which they run.
+
+    Args:
+        channel_block: channels per block where the device's runtime keeps tensors of convolutions in blocks; 1 where
+            it does not. A device's table says so (`Composition.channel_block`).
+
+    Raises:
+        ArtefactError: the file is missing, no ONNX file, or its sizes are not known.
+    """
+    return kernels_of(read_graph(path), channel_block)
+
+
+def kernels_of(graph: Graph, channel_block: int = 1, sums: bool = True, repeats: bool = False) -> list[Kernel]:
+    """The same for a graph that has been read.
+
+    Args:
+        sums: whether the runtime melts sums into convolutions.
+        repeats: whether equal operators on equal tensors are computed every time, which few runtimes do.
+    """
+    steps = fuse(graph if repeats else without_repeats(graph), channel_block, sums)
+    steps = channels_last(graph, steps)
+    return [_kernel(step, graph) for step in steps]
+
+
+def _kernel(step: Step, graph: Graph) -> Kernel:
+    op = step.node.op
+    kind, shape = _BY_OP.get(op, _other)(step, graph)
+    precision = INT8 if step.int8 or op in ("QuantizeLinear", "DequantizeLinear") else FP32
+    if precision == INT8 and op in _FORMS_IN_INT8:
+        shape = {**shape, "form": _FORMS_IN_INT8[op]}
+    return Kernel(kind, shape, precision, step.node.name, tuple(step.ops))
+
+
+def _conv(step: Step, graph: Graph) -> tuple[str, Sizes]:
+    read, weights = graph.shapes.get(step.reads[0], ()), graph.shapes.get(step.node.inputs[1], ())
+    written = graph.shapes.get(step.written, ())
+    if len(weights) not in (3, 4) or len(read) != len(weights) or len(written) != len(weights):
+        return _other(step, graph)
+    flat = len(weights) == 3  # in one dimension: images of one line
+    (height, width), (out_height, out_width) = (_sides(read, flat), _sides(written, flat))
+    kernel = (1, weights[2]) if flat else weights[2:]
+    groups, channels = int(step.node.attributes.get("group", 1)), read[1]
+    common = {
+        **{"height": height, "width": width, "kernel": kernel[0], "kernel_w": kernel[1]},
+        **{"stride": int(max(step.node.attributes.get("strides", [1]))), "activation": _activation(step)},
+        **{"out_height": out_height, "out_width": out_width},
+    }
+    if groups > 1 and groups == channels and not step.added:
+        return "depthwise", {"channels": channels, "multiplier": weights[0] // channels, **common}
+    sizes = {"in_channels": channels, "out_channels": weights[0], "groups": groups, "add": int(step.added)}
+    return "conv", {**sizes, **common}
+
+
+def _activation(step: Step) -> int:
+    """0 for none. In blocks nothing but Relu is a part of the convolution: others go over what it wrote once more."""
+    melted = [op for op in step.ops if op in ACTIVATIONS]
+    if not step.blocked or not melted or melted[-1] == "Relu":
+        return int(step.activation)
+    return EXPONENTIAL_PASS if melted[-1] in ("Sigmoid", "Tanh") else PASS
+
+
+def _sides(shape: tuple[int, ...], flat: bool) -> tuple[int, int]:
+    return (1, shape[2]) if flat else (shape[2], shape[3])
+
+
+def _product(step: Step, graph: Graph) -> tuple[str, Sizes]:
+    left, right = graph.shapes.get(step.node.inputs[0], ()), graph.shapes.get(step.node.inputs[1], ())
+    if step.node.inputs[1] in graph.constants and len(right) == 2:
+        inner = right[1] if step.node.attributes.get("transB", 0) else right[0]
+        rows = max(1, graph.size(step.node.inputs[0]) // inner)
+        features = graph.size(step.node.inputs[1]) // inner
+        return "linear", _linear(inner, features, rows, step.activation)
+    if len(left) < 2 or len(right) < 2:
+        return _other(step, graph)
+    out = graph.shapes.get(step.written, ())
+    batch = math.prod(out[:-2]) if len(out) >= 2 else 1
+    return "matmul", {"batch": max(1, batch), "rows": left[-2], "inner": left[-1], "columns": right[-1]}
+
+
+def _linear(inner: int, features: int, rows: int, activation: bool) -> Sizes:
+    return {"in_features": inner, "out_features": features, "rows": rows, "activation": int(activation)}
+
+
+def _pool(step: Step, graph: Graph) -> tuple[str, Sizes]:
+    read, written = graph.shapes.get(step.reads[0], ()), graph.shapes.get(step.written, ())
+    if len(read) not in (3, 4) or len(written) != len(read):
+        return _other(step, graph)
+    flat = len(read) == 3
+    kernel = [1, *step.node.attributes["kernel_shape"]][-2:]
+    (height, width), (out_height, out_width) = _sides(read, flat), _sides(written, flat)
+    return "pool", {
+        **{"channels": read[1], "height": height, "width": width, "kernel": int(kernel[0]), "kernel_w": int(kernel[1])},
+        **{"stride": int(max(step.node.attributes.get("strides", [1]))), "blocked": int(step.blocked)},
+        **{"out_height": out_height, "out_width": out_width},
+    }
+
+
+def _global_pool(step: Step, graph: Graph) -> tuple[str, Sizes]:
+    read = graph.shapes.get(step.reads[0], ())
+    height, width = _sides(read, len(read) == 3) if len(read) in (3, 4) else (1, graph.size(step.reads[0]))
+    channels = read[1] if len(read) in (3, 4) else 1
+    marks = {"blocked": int(step.blocked), "reduced": int(step.node.op.startswith("Reduce"))}
+    return "global_pool", {"channels": channels, "height": height, "width": width, **marks}
+
+
+def _mean(step: Step, graph: Graph) -> tuple[str, Sizes]:
+    """A mean over both sides of an image is what networks call global pooling."""
+    read, written = graph.shapes.get(step.reads[0], ()), graph.size(step.written)
+    if len(read) == 4 and written == read[0] * read[1]:
+        return _global_pool(step, graph)
+    return _elementwise(step, graph)
+
+
+def _elementwise(step: Step, graph: Graph) -> tuple[str, Sizes]:
+    reads = sum(graph.size(name) for name in step.node.inputs if name)
+    marks = {"heavy": int(step.node.op in _HEAVY), "blocked": int(step.blocked)}
+    return "elementwise", {"elements": graph.size(step.written), "reads": max(reads, 1), **marks}
+
+
+def _copy(step: Step, graph: Graph) -> tuple[str, Sizes]:
+    written = sum(graph.size(name) for name in step.node.outputs if name)
+    blocked = {INTO_BLOCKS: 1, OUT_OF_BLOCKS: 2}.get(step.node.op, 0)
+    reads = min(written, sum(graph.size(name) for name in step.reads))
+    strided = int(step.node.op in _STRIDED and not _keeps_runs(step))
+    return "layout", {"elements": written, "reads": max(reads, 1), "blocked": blocked, "strided": strided}
+
+
+def _keeps_runs(step: Step) -> bool:
+    """A transposition that leaves the last axis where it is copies whole runs of numbers."""
+    perm = list(step.node.attributes.get("perm", ()))
+    return perm[-1:] == [len(perm) - 1]
+
+
+def _view(step: Step, graph: Graph) -> tuple[str, Sizes]:
+    return "layout", {"elements": 1, "reads": 1}
+
+
+def _batch_norm(step: Step, graph: Graph) -> tuple[str, Sizes]:
+    read = graph.shapes.get(step.reads[0], (1, 1))
+    channels = read[1] if len(read) > 1 else 1
+    return "norm", {"elements": graph.size(step.reads[0]), "channels": channels, "blocked": int(step.blocked)}
+
+
+def _row_norm(step: Step, graph: Graph) -> tuple[str, Sizes]:
+    return "norm", {"elements": graph.size(step.reads[0]), "channels": 0}
+
+
+def _softmax(step: Step, graph: Graph) -> tuple[str, Sizes]:
+    columns = (graph.shapes.get(step.reads[0]) or (1,))[step.node.attributes.get("axis", -1)]
+    return "softmax", {"rows": max(1, graph.size(step.reads[0]) // max(columns, 1)), "columns": max(columns, 1)}
+
+
+def _other(step: Step, graph: Graph) -> tuple[str, Sizes]:
+    reads = sum(graph.size(name) for name in step.node.inputs if name)
+    return "other", {"elements": graph.size(step.written), "reads": max(reads, 1)}
+
+
+_BY_OP: dict[str, Callable[[Step, Graph], tuple[str, Sizes]]] = {
+    **dict.fromkeys((*_LIGHT, *_HEAVY), _elementwise),
+    **dict.fromkeys((*_COPIES, INTO_BLOCKS, OUT_OF_BLOCKS), _copy),
+    **dict.fromkeys(_VIEWS, _view),
+    **dict.fromkeys(_ROW_NORMS, _row_norm),
+    **dict.fromkeys(("MaxPool", "AveragePool", "LpPool"), _pool),
+    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool"), _global_pool),
+    **dict.fromkeys(("MatMul", "Gemm"), _product),
+    **dict.fromkeys(("Softmax", "LogSoftmax"), _softmax),
+    "Conv": _conv,
+    "ReduceMean": _mean,
+    "BatchNormalization": _batch_norm,
+}
+
+
+def named_unknown(kernels: list[Kernel]) -> list[str]:
+    """Operators that only `other` could be said of, each once."""
+    return sorted({kernel.ops[0] for kernel in kernels if kernel.kind == "other" and kernel.ops})
+
+
+def total_macs(kernels: list[Kernel]) -> int:
+    """Multiply-accumulates of all kernels."""
+    return sum(kernel.macs for kernel in kernels)

@@ -1,0 +1,311 @@
+"""What ONNX Runtime makes of a graph before it runs it: operators fused, tensors put into blocks of channels.
+
+Found by comparing files with what onnxruntime 1.32 writes to `optimized_model_filepath`. Two things happen. Operators
+melt into the one before them: batch normalisation and padding into a convolution, an activation into a convolution or
+a Gemm, a scale into a product of matrices. And on processors with vector units of 256 bits or more, convolutions,
+poolings and what lies between them work on tensors in blocks of 8 or 16 channels; where others read such a tensor, or
+write one that a convolution reads, a kernel that only reorders stands in between, and a sum can melt into a
+convolution only where both sides are in blocks.
+"""
+
+from dataclasses import dataclass, field
+
+from eetool.graphs.onnx_graph import Graph, Node, data_inputs
+
+ACTIVATIONS = ("Relu", "LeakyRelu", "Sigmoid", "Tanh", "Clip", "HardSigmoid", "HardSwish")
+_LATE_ACTIVATIONS = ("Relu", "Sigmoid", "Tanh")  # those that melt into a convolution together with a sum
+_POOLS = ("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool")
+_INPUT_ALIGNMENT = 4  # a convolution's input channels must be a multiple of this to be put into blocks
+INTO_BLOCKS, OUT_OF_BLOCKS = "ReorderInput", "ReorderOutput"
+_QUANTIZE, _DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+# What the runtime has in int8; the rest of a quantised graph (padding, means over axes) stays float between the two.
+_IN_INT8 = (
+    *("Conv", "MatMul", "Gemm", "Add", "Mul", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Softmax"),
+    *("Sigmoid", "LeakyRelu", "Reshape", "Transpose", "Flatten", "Slice", "Squeeze", "Unsqueeze", "Gather", "Split"),
+)
+
+
+@dataclass
+class Step:
+    """A node and what was fused into it. `reads` are data tensors; `output` is what the last of its operators makes."""
+
+    node: Node
+    ops: list[str]
+    reads: list[str]
+    output: str
+    activation: bool = False
+    added: bool = False
+    int8: bool = False
+    blocked: bool = False
+    written: str = field(default="")  # what its own operator makes, which has the sizes
+    others: list[str] = field(default_factory=list)  # what a node makes besides, as one that splits
+
+    def __post_init__(self) -> None:
+        self.written = self.written or self.output
+        self.others = list(self.node.outputs[1:])
+
+
+def fuse(graph: Graph, channel_block: int = 1, sums: bool = True) -> list[Step]:
+    """The steps that the runtime runs for `graph`.
+
+    Args:
+        channel_block: with more than 1, tensors of convolutions go through blocks of so many channels.
+        sums: whether a sum melts into the convolution before it, which LiteRT does not do.
+    """
+    steps = _quantised(graph, _melted(graph))
+    if channel_block > 1:
+        steps = _in_blocks(graph, steps, channel_block)
+    return _sums_melted(graph, steps) if sums else steps
+
+
+def _melted(graph: Graph) -> list[Step]:
+    """Fusions that every processor gets."""
+    steps: list[Step] = []
+    by_output: dict[str, Step] = {}
+    uses = _use_counts(graph)
+    for node in graph.nodes:
+        reads = data_inputs(node, graph.constants)
+        before = by_output.get(reads[0]) if reads and uses[reads[0]] == 1 else None
+        if before is not None and _melts_into(node, before, graph):
+            before.ops.append(node.op)
+            before.activation |= node.op in ACTIVATIONS
+            before.output = node.output
+            by_output[before.output] = before
+            continue
+        step = Step(node, [node.op], list(reads), node.output)
+        for index, name in enumerate(reads):
+            earlier = by_output.get(name) if uses[name] == 1 else None
+            if earlier is not None and _melts_forward(earlier, step, graph):
+                steps.remove(earlier)
+                step.ops, step.reads[index] = [*earlier.ops, *step.ops], earlier.reads[0]
+        steps.append(step)
+        by_output[step.output] = step
+    return steps
+
+
+def _melts_into(node: Node, before: Step, graph: Graph) -> bool:
+    """Whether `node` becomes part of the step that makes its input."""
+    if node.op in ("Dropout", "Identity"):
+        return True
+    kind = before.node.op
+    if node.op == "BatchNormalization":
+        return kind == "Conv" and before.ops[-1] in ("Conv", "Pad") and before.output == before.written
+    only_constants = all(not name or name in graph.constants for name in node.inputs[1:])
+    if node.op in ACTIVATIONS and only_constants and not before.activation:
+        return kind == "Conv" or (kind == "Gemm" and node.op != "Clip" and node.op != "HardSwish")
+    return False
+
+
+def _melts_forward(before: Step, step: Step, graph: Graph) -> bool:
+    """Whether the step before becomes part of this one: padding of a convolution, scale of a product."""
+    if step.node.op == "Conv":
+        return (
+            before.node.op == "Pad"
+            and before.node.attributes.get("mode", b"constant") == b"constant"
+            and (_pads_sides_only(before, graph))
+        )
+    if step.node.op == "MatMul" and before.node.op in ("Mul", "Div"):
+        scale = [name for name in before.node.inputs if name in graph.constants]
+        return len(scale) == 1 and graph.size(scale[0]) == 1
+    return False
+
+
+def _pads_sides_only(pad: Step, graph: Graph) -> bool:
+    before, after = graph.shapes.get(pad.reads[0]), graph.shapes.get(pad.output)
+    return before is not None and after is not None and before[:2] == after[:2]
+
+
+def _quantised(graph: Graph, steps: list[Step]) -> list[Step]:
+    """DequantizeLinear, operator and QuantizeLinear become one step in int8, as the runtime's QDQ fusion makes them."""
+    makers = {step.output: step for step in steps if step.node.op == _DEQUANTIZE}
+    if not makers:
+        return steps
+    counts = _read_counts(steps, graph)
+    readers = {name: step for step in steps for name in step.reads}
+    melted: set[int] = set()
+    for step in steps:
+        if step.node.op not in _IN_INT8 or not step.reads or not all(r in makers for r in step.reads):
+            continue
+        after = readers.get(step.output)
+        if after is not None and after.node.op in ACTIVATIONS and counts[step.output] == 1:
+            clip, after = after, readers.get(after.output)
+        else:
+            clip = None
+        if after is None or after.node.op != _QUANTIZE or counts[clip.output if clip else step.output] != 1:
+            continue
+        if not all(_is_quantised(readers.get(name), counts.get(name, 0)) for name in step.others):
+            continue
+        rest = [readers[name] for name in step.others]
+        step.int8, step.activation = True, step.activation or clip is not None
+        step.reads = [makers[name].reads[0] for name in step.reads]
+        step.ops += [part.node.op for part in (clip, after) if part]
+        step.output, step.others = after.output, [part.output for part in rest]
+        melted.update(id(part) for part in (clip, after, *rest) if part)
+    left = [step for step in steps if id(step) not in melted]
+    wanted = {name for step in left for name in step.reads} | set(graph.outputs)
+    return [step for step in left if step.node.op != _DEQUANTIZE or step.output in wanted]
+
+
+def _is_quantised(reader: Step | None, count: int) -> bool:
+    return reader is not None and reader.node.op == _QUANTIZE and count == 1
+
+
+def _sums_melted(graph: Graph, steps: list[Step]) -> list[Step]:
+    """Convolution + Add + activation, where tensors have kept their plain layout."""
+    counts = _read_counts(steps, graph)
+    by_output = {step.output: step for step in steps if not step.blocked}
+    kept: list[Step] = []
+    for step in steps:
+        conv = None if step.blocked else _addable(step, by_output, counts, graph)
+        if conv is None:
+            late = by_output.get(step.reads[0]) if step.node.op in ACTIVATIONS and not step.blocked else None
+            if late is not None and late.added and not late.activation and counts[step.reads[0]] == 1:
+                late.activation, late.output = True, step.output
+                late.ops.append(step.node.op)
+                by_output[step.output] = late
+            else:
+                kept.append(step)
+            continue
+        kept.remove(conv)
+        _add(conv, step)
+        kept.append(conv)  # it now waits for the other term
+        by_output[conv.output] = conv
+    return kept
+
+
+def _addable(step: Step, by_output: dict[str, Step], counts: dict[str, int], graph: Graph) -> Step | None:
+    """The convolution that can take this sum in: read once, nothing fused after it, terms of equal size."""
+    if step.node.op != "Add" or len(step.reads) != 2 or step.int8:
+        return None
+    if graph.shapes.get(step.reads[0]) != graph.shapes.get(step.reads[1]):
+        return None
+    for name in step.reads:
+        conv = by_output.get(name)
+        free = conv is not None and conv.node.op == "Conv" and not conv.activation and not conv.added and not conv.int8
+        if free and counts[name] == 1:
+            return conv
+    return None
+
+
+def _add(conv: Step, total: Step) -> None:
+    conv.reads += [name for name in total.reads if name != conv.output]
+    conv.added, conv.output = True, total.output
+    conv.ops.append("Add")
+
+
+def _in_blocks(graph: Graph, steps: list[Step], block: int) -> list[Step]:
+    """Follow the tensors through blocks of channels, and put reorder steps where they enter and leave them."""
+    counts = _read_counts(steps, graph)
+    makers: dict[str, Step] = {}  # of tensors in blocks
+    entered: set[str] = set()
+    left: set[str] = set()
+    made: list[Step] = []
+    for step in steps:
+        inside = [name for name in step.reads if name in makers]
+        if _fused_in_blocks(step, makers, counts, graph, made):
+            continue
+        if _works_in_blocks(step, graph, block, len(inside) == len(step.reads) > 0):
+            if _reads_plain_input(step, graph, block):
+                made += [_reorder(name, OUT_OF_BLOCKS) for name in inside if name not in left]
+                left.update(inside)
+            else:
+                plain = [name for name in step.reads if name not in makers and name not in entered]
+                made += [_reorder(name, INTO_BLOCKS) for name in plain]
+                entered.update(plain)
+            step.blocked = True
+            makers[step.output] = step
+        else:
+            made += [_reorder(name, OUT_OF_BLOCKS) for name in inside if name not in left]
+            left.update(inside)
+        made.append(step)
+    return made + [_reorder(name, OUT_OF_BLOCKS) for name in graph.outputs if name in makers and name not in left]
+
+
+def _fused_in_blocks(
+    step: Step, makers: dict[str, Step], counts: dict[str, int], graph: Graph, made: list[Step]
+) -> bool:
+    """Let a sum or an activation melt into the convolution in blocks that makes its input."""
+    if not step.reads or not all(name in makers for name in step.reads):
+        return False
+    conv = _addable(step, makers, counts, graph)
+    if conv is not None:
+        made.remove(conv)
+        _add(conv, step)
+        made.append(conv)
+        makers[conv.output] = conv
+        return True
+    before = makers[step.reads[0]]
+    late = step.node.op in _LATE_ACTIVATIONS and before.node.op in ("Conv", "BatchNormalization")
+    if late and not before.activation and counts[step.reads[0]] == 1:
+        before.activation, before.output = True, step.output
+        before.ops.append(step.node.op)
+        makers[step.output] = before
+        return True
+    return False
+
+
+def _works_in_blocks(step: Step, graph: Graph, block: int, inside: bool) -> bool:
+    """Whether the step works on blocks; `inside`: all that it reads is in blocks already."""
+    node, channels = step.node, graph.shapes.get(step.reads[0] if step.reads else "", (0, 0))[1:2]
+    if step.int8 or not channels or len(graph.shapes.get(step.written, ())) != 4:
+        return False
+    if node.op == "Conv":
+        return _conv_in_blocks(step, graph, block)
+    if node.op in _POOLS:
+        rounds_up = node.op == "AveragePool" and node.attributes.get("ceil_mode", 0)
+        enters = inside or not node.op.startswith("Global")
+        return enters and channels[0] % block == 0 and not rounds_up and len(node.outputs) == 1
+    if node.op in ("Add", "Mul"):
+        return inside and len({graph.shapes.get(name) for name in step.reads}) == 1 and len(step.reads) == 2
+    if node.op == "Concat":
+        sizes = [graph.shapes.get(name, (0, 0))[1] for name in step.reads]
+        return inside and node.attributes.get("axis") == 1 and all(size % block == 0 for size in sizes)
+    if node.op == "Resize":
+        return inside and _grows_whole_times(node, graph)
+    return inside and node.op in (*_LATE_ACTIVATIONS, "BatchNormalization")
+
+
+def _grows_whole_times(node: Node, graph: Graph) -> bool:
+    """Resizing that the runtime has in blocks: the sides some whole times as large."""
+    before, after = graph.shapes.get(node.inputs[0], ()), graph.shapes.get(node.output, ())
+    return len(before) == len(after) == 4 and all(
+        large % small == 0 for small, large in zip(before, after, strict=True)
+    )
+
+
+def _conv_in_blocks(step: Step, graph: Graph, block: int) -> bool:
+    weights = graph.shapes.get(step.node.inputs[1], ())
+    if len(weights) != 4 or step.node.inputs[1] not in graph.constants:
+        return False
+    out, per_group, groups = weights[0], weights[1], step.node.attributes.get("group", 1)
+    if groups == 1:
+        return per_group < block or per_group % _INPUT_ALIGNMENT == 0
+    if per_group == 1 and out == groups:
+        return out % _INPUT_ALIGNMENT == 0  # channels are rounded up to whole blocks
+    return out % block == 0 and per_group % block == 0 and (out // groups) % block == 0
+
+
+def _reads_plain_input(step: Step, graph: Graph, block: int) -> bool:
+    """A convolution with few input channels reads the plain layout."""
+    if step.node.op != "Conv" or step.node.attributes.get("group", 1) != 1:
+        return False
+    return graph.shapes[step.node.inputs[1]][1] < block
+
+
+def _reorder(tensor: str, op: str) -> Step:
+    return Step(Node(op, f"{tensor} {op}", [tensor], [tensor], {}), [op], [tensor], tensor)
+
+
+def _use_counts(graph: Graph) -> dict[str, int]:
+    counts = {name: len(nodes) for name, nodes in graph.uses().items()}
+    for name in graph.outputs:
+        counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+def _read_counts(steps: list[Step], graph: Graph) -> dict[str, int]:
+    counts: dict[str, int] = dict.fromkeys(graph.outputs, 1)
+    for step in steps:
+        for name in step.reads:
+            counts[name] = counts.get(name, 0) + 1
+    return counts

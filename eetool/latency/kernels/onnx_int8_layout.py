@@ -1,0 +1,73 @@
+"""What ONNX Runtime does to int8 graphs: quantised convolutions keep their tensors with the channels last.
+
+Found as in `fuse.py`, with onnxruntime 1.32. A transposition stands where such a tensor is entered and where something
+reads it that knows nothing of it; what works number by number, and sums, poolings and concatenations in int8, take it
+as it is.
+"""
+
+from collections.abc import Sequence
+
+from eetool.latency.kernels.onnx_fusion import Step
+from eetool.graphs.onnx_graph import Graph, Node
+
+_ENTERS = ("Conv",)
+_PASSES = (
+    "Add",
+    "Mul",
+    "Concat",
+    "MaxPool",
+    "AveragePool",
+    "GlobalAveragePool",
+    "Sigmoid",
+    "LeakyRelu",
+    "Split",
+    "Slice",
+)
+_ANY = (
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "HardSigmoid",
+    "HardSwish",
+    "Relu",
+    "Clip",
+    "Sigmoid",
+    "Tanh",
+    "Elu",
+    "Resize",
+    "Pad",
+)
+
+
+def channels_last(graph: Graph, steps: Sequence[Step]) -> list[Step]:
+    """The steps with the transpositions that the runtime puts between them; nothing changes without int8."""
+    last: set[str] = set()  # tensors that are kept with the channels last
+    entered: set[str] = set()
+    left: set[str] = set()
+    made: list[Step] = []
+    for step in steps:
+        inside = [name for name in step.reads if name in last]
+        enters = step.int8 and step.node.op in _ENTERS and len(graph.shapes.get(step.written, ())) == 4
+        passes = len(inside) == len(step.reads) > 0 and (
+            step.node.op in _ANY or (step.int8 and step.node.op in _PASSES) or _keeps_axes(step)
+        )
+        if enters:
+            outside = [name for name in step.reads if name not in last and name not in entered]
+            made += [_transposed(name) for name in outside]
+            entered.update(outside)
+        elif not passes:
+            made += [_transposed(name) for name in inside if name not in left]
+            left.update(inside)
+        if enters or passes:
+            last.update((step.output, *step.others))
+        made.append(step)
+    return made + [_transposed(name) for name in graph.outputs if name in last and name not in left]
+
+
+def _keeps_axes(step: Step) -> bool:
+    """A mean over axes can be taken over others where it leaves them in their place."""
+    return step.node.op == "ReduceMean" and bool(step.node.attributes.get("keepdims", 1))
+
+
+def _transposed(tensor: str) -> Step:
+    node = Node("Transpose", f"{tensor} Transpose", [tensor], [tensor], {})
+    return Step(node, ["Transpose"], [tensor], tensor, int8=True)

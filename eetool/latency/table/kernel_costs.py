@@ -1,0 +1,229 @@
+"""The part of a latency table that answers for one backend and thread count: what a kernel costs, and how sure that is.
+
+Exact entry, then interpolation between entries of the kind (`estimate.py`), then the regression of the kind, then what
+all kinds together say of a kernel's MACs and bytes. What the table does not hold for the conditions asked for is
+answered from the nearest it does hold, with wider intervals and a warning.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from eetool.errors import MissingError
+from eetool.latency.table.interpolation import Estimate, Estimator, fit_terms
+from eetool.latency.kernels.features import linear_terms
+from eetool.latency.kernels.kernel import FP32, INT8, Kernel
+from eetool.latency.table.table import MEASURED, Composition, Regression, Table, TableEntry
+
+ENTRY, INTERPOLATED, REGRESSION, GUESSED = "entry", "interpolated", "regression", "guessed"
+_NEAR = 0.5  # from here on an estimate is called interpolated
+_GUESS = 0.7  # relative deviation of what other kinds say of a kernel
+_RESOLUTION_MS = 4e-4  # what a trace can tell of a kernel, overheads taken off
+_UNKNOWN = 0.5  # added for operators that nobody knows
+_ANY_FORM, _OTHER_FORM = -1, 0.5
+_OTHER_BACKEND, _OTHER_THREADS, _OTHER_PRECISION = 0.4, 0.3, 0.5
+
+
+@dataclass(frozen=True)
+class Priced:
+    """A kernel's cost in milliseconds or millijoules, its relative standard deviation, and what it rests on."""
+
+    value: float
+    deviation: float
+    basis: str
+    measured: bool
+
+
+class _Conditioned(Protocol):
+    @property
+    def precision(self) -> str: ...
+    @property
+    def backend(self) -> str: ...
+    @property
+    def threads(self) -> int: ...
+
+
+class Book:
+    """Answers for `backend`, `precision` and `threads` from `table`; `warnings` say what had to be put in their place.
+
+    Raises:
+        MissingError: the table is empty.
+    """
+
+    def __init__(self, table: Table, device: str, backend: str, precision: str, threads: int) -> None:
+        if not table.entries and not table.regressions:
+            raise MissingError(
+                f"{device} has no latency table, so nothing can be predicted for it",
+                "`eetool devices` lists which have one; `eetool profile --build-table` makes one on the device.",
+            )
+        have = {(i.backend, i.precision, i.threads) for i in table.entries}
+        have |= {(i.backend, i.precision, i.threads) for i in table.regressions}
+        found = min(have, key=lambda c: (c[0] != backend, c[1] != precision, abs(c[2] - threads), c))
+        self.backend, self.precision, self.threads = found
+        self.warnings, self._doubt = _substituted(device, (backend, precision, threads), found)
+        self.composition = self._composition(table.compositions)
+        self._entries = [e for e in table.entries if self._fits(e)]
+        self._regressions = {(r.kernel, r.precision): r for r in table.regressions if self._fits(r)}
+        self._latency = _Prices(self._entries, self._regressions, self.composition.channel_block, energy=False)
+        self._energy = self._energy_prices()
+
+    @property
+    def scope(self) -> str | None:
+        """What energies of this table cover; None where it holds none."""
+        scopes = [e.energy.scope for e in self._entries if e.energy]
+        scopes += [r.energy.scope for r in self._regressions.values() if r.energy]
+        return scopes[0] if scopes else None
+
+    def latency(self, kernel: Kernel) -> Priced:
+        """Milliseconds of a kernel."""
+        return self._doubted(self._latency(kernel), kernel)
+
+    def energy(self, kernel: Kernel) -> Priced | None:
+        """Millijoules of a kernel; None where the table holds no energies."""
+        return None if self._energy is None else self._doubted(self._energy(kernel), kernel)
+
+    def _fits(self, item: _Conditioned) -> bool:
+        """Entries of both precisions count: a graph in int8 has kernels in fp32 too."""
+        return (item.backend, item.threads) == (self.backend, self.threads)
+
+    def _composition(self, known: Sequence[Composition]) -> Composition:
+        fitting = [c for c in known if self._fits(c)]
+        exact = [c for c in fitting if c.precision == self.precision]
+        if exact or fitting:
+            # Probes in int8 do not show the blocks that float kernels of such a graph work in.
+            block = max(c.channel_block for c in fitting)
+            return replace((exact or fitting)[0], channel_block=block)
+        return Composition(self.precision, self.backend, self.threads, "", 0.0, 0, 0.1)
+
+    def _energy_prices(self) -> "_Prices | None":
+        entries = [e for e in self._entries if e.energy]
+        regressions = {key: r for key, r in self._regressions.items() if r.energy}
+        if not entries and not regressions:
+            return None
+        return _Prices(entries, regressions, self.composition.channel_block, energy=True)
+
+    def _doubted(self, priced: Priced, kernel: Kernel) -> Priced:
+        doubt = self._doubt + (_UNKNOWN if kernel.kind == "other" else 0.0)
+        return Priced(priced.value, float(np.hypot(priced.deviation, doubt)), priced.basis, priced.measured)
+
+
+class _Prices:
+    """Prices of one quantity, estimators made when a kind is first asked for."""
+
+    def __init__(
+        self,
+        entries: Iterable[TableEntry],
+        regressions: dict[tuple[str, str], Regression],
+        channel_block: int,
+        energy: bool,
+    ) -> None:
+        self._block, self._energy, self._regressions = channel_block, energy, regressions
+        self._of_kind: dict[tuple[str, str], list[TableEntry]] = defaultdict(list)
+        self._of_form: dict[tuple[str, str, int], list[TableEntry]] = defaultdict(list)
+        for entry in entries:
+            self._of_kind[entry.kernel, entry.precision].append(entry)
+            self._of_form[entry.kernel, entry.precision, entry.shape.get("form", 0)].append(entry)
+        self._exact = {e.as_kernel.key: e for group in self._of_kind.values() for e in group}
+        self._known: dict[object, Priced] = {}
+        self._estimators: dict[tuple[str, str, int], Estimator] = {}
+        self._guess: np.ndarray | None = None
+
+    def __call__(self, kernel: Kernel) -> Priced:
+        """The price of a kernel, looked up only once: networks repeat themselves."""
+        if kernel.key not in self._known:
+            self._known[kernel.key] = self._price(kernel)
+        return self._known[kernel.key]
+
+    def _price(self, kernel: Kernel) -> Priced:
+        entry = self._exact.get(kernel.key)
+        if entry is not None:
+            return Priced(self._value(entry), _deviation(entry), ENTRY, entry.kind == MEASURED)
+        for precision in (kernel.precision, INT8 if kernel.precision == FP32 else FP32):
+            doubt = 0.0 if precision == kernel.precision else _OTHER_PRECISION
+            regression = self._regressions.get((kernel.kind, precision))
+            if self._of_kind.get((kernel.kind, precision)):
+                form = kernel.shape.get("form", 0)
+                if not self._of_form.get((kernel.kind, precision, form)):
+                    form, doubt = _ANY_FORM, float(np.hypot(doubt, _OTHER_FORM))
+                return _priced(self._estimator(kernel.kind, precision, form)(kernel), doubt)
+            if regression is not None:
+                deviation = float(np.hypot(max(regression.cv_error, 0.02), doubt))
+                return Priced(self._regressed(regression, kernel), deviation, REGRESSION, False)
+        return Priced(max(float(self._terms() @ linear_terms(kernel, self._block)), 1e-9), _GUESS, GUESSED, False)
+
+    def _estimator(self, kind: str, precision: str, form: int) -> Estimator:
+        """Of the entries of one form, or of all of the kind where the table holds none of that form."""
+        key = kind, precision, form
+        if key not in self._estimators:
+            group = self._of_kind[kind, precision] if form == _ANY_FORM else self._of_form[key]
+            kernels, values = [e.as_kernel for e in group], [self._value(e) for e in group]
+            self._estimators[key] = Estimator(
+                kernels, values, [_deviation(e) for e in group], self._block, self._prior((kind, precision))
+            )
+        return self._estimators[key]
+
+    def _prior(self, key: tuple[str, str]) -> np.ndarray | None:
+        r = self._regressions.get(key)
+        if r is None:
+            return None
+        if self._energy:
+            assert r.energy is not None  # only those with energy were given
+            return np.array([r.energy.constant_mj, r.energy.mj_per_mmac, r.energy.mj_per_mb, r.energy.mj_per_mb])
+        return np.array([r.constant_ms, r.ms_per_mmac, r.ms_per_mb, r.ms_per_mb])
+
+    def _terms(self) -> np.ndarray:
+        """Coefficients of MACs and bytes that all kinds share."""
+        if self._guess is None:
+            entries = [e for group in self._of_kind.values() for e in group]
+            if entries:
+                terms = np.array([linear_terms(e.as_kernel, self._block) for e in entries])
+                self._guess = fit_terms(terms, np.array([self._value(e) for e in entries]))
+            else:
+                # Of each the most: a median over a convolution, a pooling and a sum would have MACs for nothing.
+                priors = [prior for key in self._regressions if (prior := self._prior(key)) is not None]
+                self._guess = np.max(priors, axis=0)
+        return self._guess
+
+    def _value(self, entry: TableEntry) -> float:
+        if not self._energy:
+            return max(entry.ms, 1e-6)
+        assert entry.energy is not None  # only those with energy were given
+        return entry.energy.energy_mj
+
+    def _regressed(self, regression: Regression, kernel: Kernel) -> float:
+        if not self._energy:
+            return regression.ms(kernel)
+        assert regression.energy is not None
+        return regression.energy.mj(kernel)
+
+
+def _priced(estimate: Estimate, doubt: float) -> Priced:
+    basis = INTERPOLATED if estimate.nearness >= _NEAR else REGRESSION
+    return Priced(estimate.value, float(np.hypot(estimate.deviation, doubt)), basis, False)
+
+
+def _deviation(entry: TableEntry) -> float:
+    """Relative standard deviation of an entry."""
+    if entry.kind == MEASURED:
+        scatter = 1.4826 * (entry.spread_ms or 0.0)  # of the MAD, were the times normal
+        return float(np.hypot(scatter, _RESOLUTION_MS)) / max(entry.ms, _RESOLUTION_MS)
+    return max(entry.cv_error or 0.0, 0.01)
+
+
+def _substituted(
+    device: str, asked: tuple[str, str, int], found: tuple[str, str, int]
+) -> tuple[tuple[str, ...], float]:
+    """Warnings, and the relative deviation to add, where the table holds other conditions than were asked for."""
+    warnings, doubt = [], 0.0
+    for what, wanted, held, added in (
+        ("backend", asked[0], found[0], _OTHER_BACKEND),
+        ("precision", asked[1], found[1], _OTHER_PRECISION),
+        ("threads", asked[2], found[2], _OTHER_THREADS),
+    ):
+        if wanted != held:
+            warnings.append(f"the table of {device} has no {what} {wanted}: predicted from {what} {held}")
+            doubt = float(np.hypot(doubt, added))
+    return tuple(warnings), doubt

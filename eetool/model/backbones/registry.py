@@ -1,0 +1,174 @@
+"""Built-in backbones by name: ours, short, with standard initialisation."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from eetool.errors import UsageError
+from eetool.model.backbones.densenet import IMAGENET_BLOCKS, cifar_densenet, imagenet_densenet
+from eetool.model.backbones.layers import is_small
+from eetool.model.backbones.mlp import Mlp, fits
+from eetool.model.backbones.mobilenet import STAGED, mobilenet_v2, mobilenet_v3, staged_mobilenet
+from eetool.model.backbones.resnet import CifarResNet, Stage, StagedResNet
+from eetool.model.backbones.tcresnet import STAGES, TcResNet
+from eetool.model.backbones.text import SIZES as TEXT_SIZES
+from eetool.model.backbones.text import TextEncoder
+from eetool.model.backbones.vgg import CONVOLUTIONS, Vgg
+from eetool.model.backbones.vit import SIZES, Vit, patch_size
+
+# Of images; of features: vectors, and sequences of frames; and of texts.
+NAMES = (
+    *("resnet8", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet-16x0-32x1-64x2s-128x2-256x2"),
+    *("densenet40", "densenet100-bc", "densenet121", "densenet169", "densenet201"),
+    *("vgg11", "vgg13", "vgg16", "vgg19"),
+    *("mobilenetv2", "mobilenetv3-small", "mobilenetv3-large", "vit-tiny", "vit-small"),
+)
+OF_FEATURES = ("mlp-256x3", *(f"tcresnet{depth}" for depth in STAGES))
+OF_TEXTS = tuple(f"text-{size}" for size in TEXT_SIZES)
+VOCABULARY = "vocabulary"  # in the configuration of a text model: how many ids there are
+
+Shape = tuple[int, ...]
+Builder = Callable[[re.Match[str], Shape, int], nn.Module]
+
+
+def build_backbone(
+    reference: str, shape: Sequence[int | str], classes: int, config: dict[str, Any] | None = None
+) -> nn.Module:
+    """A built-in backbone with fresh weights.
+
+    Args:
+        reference: one of `NAMES`, or another depth of the CIFAR ResNets (6n + 2) and DenseNets (3n + 4, `-bc` 6n + 4),
+            or a residual network by its stages, WIDTHxBLOCKS each: `resnet-16x0-32x1-64x2s-128x2`. The first stage
+            may be a stem without blocks; every further one halves the image, unless an `s` (same size) follows.
+            Or a mobile network as searches write it, see `staged_mobilenet`; or one of `OF_FEATURES`, `mlp-WIDTHxDEPTH`
+            of any size, or of `OF_TEXTS`. A name of images may end with `@24`: they are then brought to 24×24 first.
+        shape: of the input, with a batch dimension.
+        config: of a text model, how many token ids there are.
+
+    Raises:
+        UsageError: no such backbone, or it does not take such inputs.
+    """
+    sizes = shape[1:]
+    other = _of_others(reference, sizes, classes, config or {})
+    if other is not None:
+        return other
+    name, sized, side = reference.partition("@")
+    found = next(((b, m) for pattern, b in _BUILDERS.items() if (m := re.fullmatch(pattern, name))), None)
+    if sized and not re.fullmatch("[1-9][0-9]{0,3}", side):
+        raise UsageError(f"{reference} does not say to what size images are to be brought", f"Such as {name}@24.")
+    if found is None:
+        others = "timm:NAME, torchvision:NAME, hf:NAME_OR_CONFIG and package.module:factory"
+        known = ", ".join((*NAMES, *OF_FEATURES, *OF_TEXTS))
+        raise UsageError(f"unknown model {reference!r}", f"Built-in models: {known}; others: {others}.")
+    builder, match = found
+    if len(sizes) != 3 or not all(isinstance(size, int) for size in sizes):
+        shown = "x".join(map(str, shape))
+        raise UsageError(f"{reference} takes images, not inputs of shape {shown}", "Such as --input 1x3x32x32.")
+    height, width = (int(side), int(side)) if sized else (int(sizes[1]), int(sizes[2]))
+    backbone = builder(match, (1, int(sizes[0]), height, width), classes)
+    if (height, width) != tuple(sizes[1:]):
+        backbone.register_forward_pre_hook(_Resize((height, width)))
+    return backbone
+
+
+class _Resize:
+    """Brings images (N, C, H, W) to another size before the network sees them: a part of the graph, and of its cost."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.size = size
+
+    def __call__(self, module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (functional.interpolate(arguments[0], self.size, mode="bilinear", align_corners=False),)
+
+
+def is_text(reference: str) -> bool:
+    """Whether a built-in backbone reads token ids."""
+    return reference in OF_TEXTS
+
+
+def _of_others(reference: str, sizes: Sequence[int | str], classes: int, config: dict[str, Any]) -> nn.Module | None:
+    """A backbone that reads something else than images, where `reference` names one."""
+    mlp, frames = (
+        re.fullmatch(r"mlp-([0-9]{1,4})x([0-9]{1,2})", reference),
+        re.fullmatch(r"tcresnet([0-9]+)", reference),
+    )
+    if mlp and fits(int(mlp[1]), int(mlp[2])):
+        (features,) = _sizes(reference, sizes, 1, "vectors of features", "1x64")
+        return Mlp(int(mlp[1]), int(mlp[2]), features, classes)
+    if frames and int(frames[1]) in STAGES:
+        _, bands = _sizes(reference, sizes, 2, "sequences (frames, bands)", "1x61x40")
+        return TcResNet(int(frames[1]), bands, classes)
+    if is_text(reference):
+        (length,) = _sizes(reference, sizes, 1, "token ids", "1x64")
+        return TextEncoder(reference.removeprefix("text-"), int(config[VOCABULARY]), length, classes)
+    return None
+
+
+def _sizes(reference: str, sizes: Sequence[int | str], count: int, what: str, example: str) -> list[int]:
+    found = [size for size in sizes if isinstance(size, int)]
+    if len(sizes) != count or len(found) != count:
+        shown = "x".join(str(size) for size in sizes)
+        raise UsageError(f"{reference} takes {what}, not inputs of shape {shown}", f"Such as --input {example}.")
+    return found
+
+
+def _resnet(match: re.Match[str], shape: Shape, classes: int) -> nn.Module:
+    depth = int(match[1])
+    if depth < 8 or depth > 1202 or (depth - 2) % 6:
+        raise UsageError(f"there is no {match[0]}: a CIFAR ResNet has 6n + 2 layers", "Such as resnet8 or resnet20.")
+    return CifarResNet((depth - 2) // 6, shape[1], classes)
+
+
+def _staged_resnet(match: re.Match[str], shape: Shape, classes: int) -> nn.Module:
+    stages = []
+    for index, text in enumerate(match[1].split("-")[1:]):
+        width, blocks = map(int, text.rstrip("s").split("x"))
+        stages.append(Stage(width, blocks, 1 if index == 0 or text.endswith("s") else 2))
+    if any(stage.width < 1 for stage in stages) or any(stage.blocks < 1 for stage in stages[1:]):
+        raise UsageError(f"{match[0]} has a stage without blocks or width", "Only the first stage may have no block.")
+    return StagedResNet(stages, shape[1], classes)
+
+
+def _densenet(match: re.Match[str], shape: Shape, classes: int) -> nn.Module:
+    depth, compressed = int(match[1]), match[2] is not None
+    if depth in IMAGENET_BLOCKS and not compressed:
+        return imagenet_densenet(depth, shape[1], classes, is_small(shape))
+    step = 6 if compressed else 3
+    if depth < 10 or depth > 250 or (depth - 4) % step:
+        known = ", ".join(f"densenet{depth}" for depth in IMAGENET_BLOCKS)
+        raise UsageError(
+            f"there is no {match[0]}: a CIFAR DenseNet has 3n + 4 layers, or 6n + 4 with -bc",
+            f"Such as densenet40, densenet100-bc, or one of {known}.",
+        )
+    return cifar_densenet(depth, compressed, shape[1], classes)
+
+
+def _vgg(match: re.Match[str], shape: Shape, classes: int) -> nn.Module:
+    if int(match[1]) not in CONVOLUTIONS:
+        raise UsageError(f"there is no {match[0]}", f"Depths of VGG: {', '.join(map(str, CONVOLUTIONS))}.")
+    return Vgg(int(match[1]), shape[1], classes)
+
+
+def _vit(match: re.Match[str], shape: Shape, classes: int) -> nn.Module:
+    side = patch_size(shape)
+    if any(size % side for size in shape[2:]):
+        raise UsageError(f"{match[0]} cuts images into patches of {side}×{side}", f"Give sizes divisible by {side}.")
+    return Vit(match[1], shape, classes)
+
+
+_BUILDERS: dict[str, Builder] = {
+    r"resnet([0-9]{1,4})": _resnet,
+    r"resnet((?:-[0-9]{1,4}x[0-9]{1,3}s?)+)": _staged_resnet,
+    r"densenet([0-9]{1,3})(-bc)?": _densenet,
+    r"vgg([0-9]{1,2})": _vgg,
+    r"mobilenetv2": lambda match, shape, classes: mobilenet_v2(shape[1], classes, is_small(shape)),
+    r"mobilenetv3-(small|large)": lambda match, shape, classes: mobilenet_v3(
+        match[1], shape[1], classes, is_small(shape)
+    ),
+    STAGED: lambda match, shape, classes: staged_mobilenet(match, shape[1], classes),
+    rf"vit-({'|'.join(SIZES)})": _vit,
+}

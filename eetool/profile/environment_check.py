@@ -1,0 +1,166 @@
+"""Is this machine able: backends and torch, each tried in a process of its own, and what else matters to a measurement.
+
+A library built for another processor dies of an illegal instruction. In a process of its own that is a finding.
+"""
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import eetool
+import eetool_runtime
+from eetool_measure.machine import Machine, read_machine
+from eetool_measure.meters.hardware import find_meter
+from eetool_runtime.errors import BackendError, EarlyExitError
+
+SCHEMA = "doctor/1"
+_PATIENCE_S = 120  # the first import of torch from a slow card takes a while
+_PROBES = Path(__file__).parent / "probes"
+_METERS = ("pmic", "hwmon", "rapl")
+_SETTINGS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OMP_PROC_BIND", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_EXTRAS = {
+    "tflite": ("litert_torch", "ai_edge_litert", "ai_edge_quantizer"),
+    "gpu": ("accelerate",),
+    "search": ("optuna", "psycopg"),
+    "report": ("vl_convert",),
+    "power": ("zeus",),
+    "models": ("timm", "torchvision", "transformers"),
+}
+
+# relu(conv3x3(ones)) with weights of 0.5 over 3 channels is 27 halves everywhere.
+_BACKEND = """
+import json, sys, numpy as np
+from pathlib import Path
+from eetool_runtime.backends import backend_for, open_graph
+path = Path(sys.argv[1])
+(out,) = open_graph(path).run({"x": np.ones((1, 3, 8, 8), np.float32)})
+if out.shape != (1, 4, 6, 6) or abs(out - 13.5).max() > 1e-4:
+    sys.exit(f"error: it computes wrongly: {out.reshape(-1)[:3].tolist()} and not 13.5")
+backend = backend_for(path.suffix[1:])
+print(json.dumps({"version": f"{backend.name} {backend.version}", "threads": None}))
+"""
+_TORCH = """
+import json, os, torch
+if (torch.ones(8, 8) @ torch.ones(8, 8))[0, 0].item() != 8:
+    raise SystemExit("error: it computes wrongly")
+print(json.dumps({"version": f"torch {torch.__version__}", "threads": torch.get_num_threads()}))
+"""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One library that was tried: what it is, or why it does not work and what to do."""
+
+    name: str
+    needed: bool
+    ok: bool
+    version: str | None = None
+    threads: int | None = None
+    problem: str | None = None
+    hint: str | None = None
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """The document `doctor/1`. `packages` maps each extra to its packages' versions, null where not installed."""
+
+    versions: dict[str, str]
+    machine: Machine
+    checks: tuple[Check, ...]
+    packages: dict[str, dict[str, str | None]]
+    meters: tuple[str, ...]
+    settings: dict[str, str | None]
+    ssh: bool
+    notes: tuple[str, ...]
+
+    @property
+    def missing(self) -> tuple[Check, ...]:
+        """What is needed and does not work."""
+        return tuple(check for check in self.checks if check.needed and not check.ok)
+
+
+def examine() -> Doctor:
+    """Try everything. Nothing here raises for what it finds."""
+    machine = read_machine()
+    return Doctor(
+        versions={"eetool": eetool.__version__, "eetool-runtime": eetool_runtime.__version__},
+        machine=machine,
+        checks=(
+            probe("onnx backend", _BACKEND, (str(_PROBES / "probe.onnx"),), True, "pip install eetool-runtime[onnx]"),
+            probe("tflite backend", _BACKEND, (str(_PROBES / "probe.tflite"),), False, "pip install eetool[tflite]"),
+            probe("torch", _TORCH, (), True, "pip install torch"),
+        ),
+        packages={extra: {name: _version(name) for name in names} for extra, names in _EXTRAS.items()},
+        meters=tuple(name for name in _METERS if _readable(name)),
+        settings={name: os.environ.get(name) for name in _SETTINGS},
+        ssh=shutil.which("ssh") is not None,
+        notes=notes(machine),
+    )
+
+
+def probe(name: str, code: str, arguments: Sequence[str], needed: bool, install: str) -> Check:
+    """Run `code` in a process of its own, which prints a version and a thread count as JSON."""
+    command = [sys.executable, "-P", "-c", code, *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False)
+    except subprocess.TimeoutExpired:
+        return Check(name, needed, False, problem=f"gave no answer in {_PATIENCE_S} s")
+    if done.returncode == 0:
+        said = json.loads(done.stdout)
+        return Check(name, needed, True, said["version"], said["threads"])
+    if done.returncode == -signal.SIGILL:
+        problem = "an illegal instruction: it was built for a newer processor than this one"
+        return Check(
+            name, needed, False, problem=problem, hint="Install an older version, or a build for this machine."
+        )
+    if done.returncode < 0:
+        return Check(
+            name, needed, False, problem=f"it was killed by {signal.Signals(-done.returncode).name}", hint=install
+        )
+    lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"it ended with {done.returncode}"]
+    problem = lines[-1].removeprefix("error: ").removeprefix(f"{BackendError.__module__}.BackendError: ")
+    return Check(name, needed, False, problem=problem, hint=install)
+
+
+def notes(machine: Machine) -> tuple[str, ...]:
+    """What would disturb a measurement on this machine."""
+    found = []
+    if machine.governor not in (None, "performance"):
+        found.append(
+            f"the frequency governor is {machine.governor!r}: for steady times, "
+            "`echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor`"
+        )
+    low = machine.clock_mhz is not None and machine.max_clock_mhz is not None
+    if low and (machine.clock_mhz or 0) < 0.9 * (machine.max_clock_mhz or 0):
+        found.append(f"the clock is at {machine.clock_mhz:.0f} of {machine.max_clock_mhz:.0f} MHz")
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load > 0.5 * machine.cores:
+        found.append(f"other work is running: a load of {load:.1f} on {machine.cores} cores")
+    return tuple(found)
+
+
+def _version(module: str) -> str | None:
+    """Version of an installed package, found without importing it."""
+    if importlib.util.find_spec(module) is None:
+        return None
+    try:
+        return importlib.metadata.version(module)
+    except importlib.metadata.PackageNotFoundError:  # it is called otherwise than its module
+        names = importlib.metadata.packages_distributions().get(module)
+        return importlib.metadata.version(names[0]) if names else "unknown"
+
+
+def _readable(meter: str) -> bool:
+    try:
+        find_meter(meter)
+    except EarlyExitError as error:
+        return error.exit_code == 2  # there are several, and one must be named
+    return True

@@ -1,0 +1,281 @@
+"""Measures a bundle on another machine with the system's OpenSSH: runtime and bundle go there, JSON comes back.
+
+One ssh session is the *lease*: it unpacks everything into a new directory and then waits for its input to end. When it
+does, because the work is over, the user pressed Ctrl-C, or the link broke, the shell at the other end stops what
+still runs there and removes the directory. Each measurement is a session of its own beside it.
+"""
+
+import re
+import shlex
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, NoReturn, TypeVar
+
+import eetool_measure
+import eetool_runtime
+from eetool.errors import EarlyExitError, MissingError, UsageError
+from eetool.profile.local_runner import as_words, failure, measure_options, read_document
+from eetool.profile.protocol import NO_POWER, PowerOptions, Protocol
+from eetool_measure.results import Measurement
+from eetool_runtime.backends import PROCESS
+from eetool_runtime.bundle import MANIFEST, Bundle
+
+T = TypeVar("T")
+
+SCHEME = "ssh://"
+_ADDRESS = re.compile(r"ssh://(?:([\w.][\w.-]*)@)?(\[[0-9a-fA-F:.]+\]|[\w.][\w.-]*)(?::(\d{1,5}))?/?")
+_LINK_LOST = 255  # what ssh itself returns where it could not do its part
+_NO_DISK, _NO_PYTHON, _NO_NUMPY = 71, 72, 73
+# What is measured has names of ours there. Its own may be an option's, or a module's: Python looks there first.
+_BUNDLE, _SENT = "bundle.eebundle", "sent.probes"
+# BatchMode: a question that nobody can answer must not wait for ever. A dead link is noticed within a minute.
+_OPTIONS = ("BatchMode=yes", "ConnectTimeout=15", "ServerAliveInterval=15", "ServerAliveCountMax=3")
+
+# No single quotes: the whole is quoted for whatever shell the user has there. $1: size of the archive, $2: Python.
+_LEASE = r"""
+say() { echo "eetool: $1" >&2; }
+command -v "$2" >/dev/null || { say "no $2"; exit 72; }
+d=$(mktemp -d "${TMPDIR:-/tmp}/eetool.XXXXXXXX") || exit 71
+finish() { for p in "$d"/*.pid; do [ -e "$p" ] && kill "$(cat "$p")" 2>/dev/null; done; rm -rf "$d"; }
+trap finish EXIT
+trap "exit 129" HUP INT TERM PIPE
+head -c "$1" | tar -xf - -C "$d" || exit 71
+cores=$(cd "$d" && "$2" -B -c "from eetool_runtime.machine import usable_cores as n; print(n())") || exit 73
+echo "ready $d $cores"
+cat >/dev/null
+"""
+# $1: the directory; $2: size of an archive to unpack there first, or 0; $3: what of it to remove at the end; the rest
+# is the command. Its process id lies there for as long as it runs.
+_MEASURE = r"""
+d=$1; n=$2; sent=$3; shift 3; cd "$d" || exit 1
+if [ "$n" != 0 ]; then head -c "$n" | tar -xf - || exit 71; fi
+"$@" </dev/null & p=$!
+echo $p >$p.pid; wait $p; code=$?; rm -f $p.pid
+if [ "$n" != 0 ]; then rm -rf "$sent"; fi
+exit $code
+"""
+_READY = re.compile(r"ready (/[\w./-]+) (\d+)\s*")
+_HINTS = (
+    ("Host key verification failed", "Connect once by hand with `ssh {host}`, compare the fingerprint, and accept it."),
+    (
+        "Permission denied",
+        "No password can be asked for here: give the device your key, such as with ssh-copy-id {host}.",
+    ),
+    ("Could not resolve", "Check the name; `ssh {host}` must work."),
+)
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where to connect. Whatever is not said here comes from the user's own ssh configuration."""
+
+    host: str
+    user: str | None = None
+    port: int | None = None
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Arguments of `ssh`."""
+        port = () if self.port is None else ("-p", str(self.port))
+        user = () if self.user is None else ("-l", self.user)
+        return (*port, *user, "--", self.host)
+
+
+def parse_address(text: str) -> Address:
+    """`ssh://[user@]host[:port]`.
+
+    Raises:
+        UsageError: it has another form.
+    """
+    match = _ADDRESS.fullmatch(text)
+    if match is None or int(match[3] or 1) not in range(1, 65536):
+        raise UsageError(f"{text!r} is no address of a device", "It should be ssh://user@host or ssh://user@host:port.")
+    return Address(match[2].strip("[]"), match[1], int(match[3]) if match[3] else None)
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A device that holds a bundle for as long as the lease lasts. `cores` are those a process may use there."""
+
+    ssh: tuple[str, ...]
+    folder: str
+    cores: int
+    python: str
+    name: str
+
+    def measure(
+        self,
+        path: Path,
+        variant: str,
+        threads: int,
+        protocol: Protocol,
+        pool: str = PROCESS,
+        power: PowerOptions = NO_POWER,
+    ) -> Measurement:
+        """As `eetool.profile.local_runner.measure_apart`, on the device, of the bundle that lies there; `path` is not used.
+
+        Raises:
+            MissingError: the link broke.
+            EarlyExitError: the device could not measure; the class says whose fault it is.
+        """
+        words = [*as_words(measure_options(variant, threads, protocol, pool)), *power.words]
+        return self._run(Measurement, _BUNDLE, words)
+
+    def run_measure(self, kind: type[T], path: Path, options: Mapping[str, object]) -> T:
+        """As `eetool.profile.local_runner.run_measure`: `path`, a folder here, is sent there for as long as it takes.
+
+        Raises:
+            MissingError: the link broke, or there is no room.
+            EarlyExitError: the device could not measure; the class says whose fault it is.
+        """
+        with tempfile.TemporaryFile() as archive:
+            size = _pack(archive, {_SENT: path.resolve()})
+            return self._run(kind, _SENT, as_words(options), archive, size)
+
+    def _run(
+        self, kind: type[T], subject: str, words: Sequence[str], archive: IO[bytes] | None = None, size: int = 0
+    ) -> T:
+        command = [self.python, "-B", "-m", "eetool_measure", subject, *words]
+        done = subprocess.run(
+            [*self.ssh, _script(_MEASURE, self.folder, str(size), subject, *command)],
+            stdin=archive or subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if done.returncode == _LINK_LOST:
+            _link_error(self.name, done.stderr, "broke")
+        if size and done.returncode == _NO_DISK:
+            _lease_error(self.name, done.returncode, done.stderr, self.python)
+        if done.returncode != 0:
+            raise failure(done.returncode, done.stderr, f"measuring on {self.name}")
+        return read_document(kind, done.stdout)
+
+
+@contextmanager
+def lease(device: str, bundle: Bundle | None, options: Sequence[str] = (), python: str = "python3") -> Iterator[Remote]:
+    """Put the runtime, and a bundle, on a device, and take them away again at the end, however the block ends.
+
+    Args:
+        device: `ssh://user@host:port`.
+        options: for `ssh -o`, such as `IdentityFile=…`.
+        python: the interpreter there, which needs numpy and a backend.
+
+    Raises:
+        UsageError: `device` is no address.
+        MissingError: no ssh here; no link; no Python, numpy or room there.
+    """
+    address = parse_address(device)
+    if shutil.which("ssh") is None:
+        raise MissingError("ssh is not installed here", "apt install openssh-client, or what your system calls it.")
+    ssh = ("ssh", "-T", *(word for option in (*_OPTIONS, *options) for word in ("-o", option)), *address.words)
+    name = address.host
+    with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as archive:
+        packages = {package.__name__: Path(package.__path__[0]) for package in (eetool_runtime, eetool_measure)}
+        size = _pack(archive, {**packages, **({} if bundle is None else _listed(bundle))})
+        holder = subprocess.Popen(
+            [*ssh, _script(_LEASE, str(size), python)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,  # Ctrl-C is for us: closing its input lets the other end clean up
+        )
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        try:
+            _send(archive, holder.stdin)
+            ready = _READY.fullmatch(holder.stdout.readline().decode(errors="replace"))
+            if ready is None:
+                code = holder.wait(timeout=60)
+                errors.seek(0)
+                _lease_error(name, code, errors.read().decode(errors="replace"), python)
+            yield Remote(ssh, ready[1], int(ready[2]), python, name)
+        finally:
+            _close(holder)
+
+
+def _listed(bundle: Bundle) -> dict[str, Path]:
+    """The files of a bundle that its manifest lists, by their names there; what else lies in its folder stays here."""
+    return {f"{_BUNDLE}/{name}": bundle.file(name) for name in (MANIFEST, *bundle.manifest.files)}
+
+
+def _pack(archive: IO[bytes], places: Mapping[str, Path]) -> int:
+    """Write files and folders as a tar, by their names in it, without what Python left there; its size in bytes."""
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for name, place in places.items():
+            tar.add(place, name, filter=_plain)
+    size = archive.tell()
+    archive.seek(0)
+    return size
+
+
+def _plain(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    """Nobody there needs to know whose files these are here."""
+    if info.name.endswith("__pycache__"):
+        return None
+    info.uid = info.gid = info.mtime = 0
+    info.uname = info.gname = ""
+    info.mode = 0o755 if info.isdir() else 0o644
+    return info
+
+
+def _send(archive: IO[bytes], to: IO[bytes]) -> None:
+    with suppress(BrokenPipeError):  # the other end has given up, and says why
+        shutil.copyfileobj(archive, to)
+        to.flush()
+
+
+def _close(holder: "subprocess.Popen[bytes]") -> None:
+    assert holder.stdin is not None
+    with suppress(BrokenPipeError):
+        holder.stdin.close()
+    try:
+        holder.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        holder.kill()
+        holder.wait()
+    assert holder.stdout is not None
+    holder.stdout.close()
+
+
+def _script(script: str, *arguments: str) -> str:
+    return shlex.join(["sh", "-c", script, "eetool", *arguments])
+
+
+def _lease_error(name: str, code: int, said: str, python: str) -> NoReturn:
+    last = _last_line(said)
+    if code == _NO_PYTHON:
+        raise MissingError(
+            f"{name}: there is no {python}", "Install Python 3.9 or newer there, or give --device-python."
+        )
+    if code == _NO_NUMPY:
+        hint = f"On the device: {python} -m pip install numpy onnxruntime; --device-python names another interpreter."
+        raise MissingError(f"{name}: the runtime does not start there: {last}", hint)
+    if code == _NO_DISK:
+        hint = "Make room in its temporary folder, or set TMPDIR there."
+        raise MissingError(f"{name}: the bundle could not be copied there: {last}", hint)
+    if code == _LINK_LOST:
+        _link_error(name, said, "could not be made")
+    raise EarlyExitError(f"{name}: the device answered {code}: {last}")
+
+
+def _link_error(name: str, said: str, what: str) -> NoReturn:
+    hints = [hint.format(host=name) for words, hint in _HINTS if words in said]
+    raise MissingError(
+        f"{name}: the connection {what}: {_last_line(said)}",
+        hints[0]
+        if hints
+        else "Nothing is left on the device once it notices. `ssh` to it must work without questions.",
+    )
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "it said nothing"

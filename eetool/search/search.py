@@ -1,0 +1,262 @@
+"""A whole search: data, supernet, device, study, front. What `eetool search` does, for programs."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from eetool.data.registry import Source
+from eetool.errors import OutputError, UsageError
+from eetool.model.ofa_weights import load_ofa
+from eetool.model.supernet import Supernet
+from eetool.latency.table.hw_profile import HwProfile
+from eetool.latency.estimate.energy import UNKNOWN, Energy
+from eetool.latency.estimate.predictor import PREDICTED
+from eetool.latency.estimate.predictor import Predictor as DevicePredictor
+from eetool.progress import SILENT, Progress
+from eetool.records import sha256_file
+from eetool.search.methods import pareto
+from eetool.search.methods.methods import Method, find_method
+from eetool.search.evaluation.splits import JUDGE, SearchData, search_data
+from eetool.search.evaluation.evaluator import Evaluator, Setting, largest_network
+from eetool.search.evaluation.cost_estimation import ENERGY, LATENCY, MACS, OBJECTIVES, Pricer
+from eetool.search.search_results import LIMITS, Candidate, Front, SpaceName, front_of, history_of, points
+from eetool.search.supernet_training import Shrinking, load_supernet, save_supernet, train_supernet
+from eetool.search.space.space import Genome, Space
+from eetool.search.study.storage import Storage
+from eetool.search.study.study import Study
+from eetool.train.torch_devices import CPU, find_torch_device
+from eetool.workspace import clear_leftovers
+
+_ONNXRUNTIME = "onnxruntime"  # preferred, where the table of a device knows it
+
+
+@dataclass(frozen=True)
+class Target:
+    """A device and the conditions that its table is asked for; without a device MACs are all that is known.
+
+    Without a `backend` it is ONNX Runtime, or what else the table is of.
+    """
+
+    profile: HwProfile | None = None
+    backend: str | None = None
+    threads: int = 1
+    watts: float | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is searched for, and how.
+
+    Attributes:
+        objective: `macs`, `latency_ms` or `energy_mj`; null is latency where there is a device, else MACs.
+        limits: see `eetool.search.search_results.LIMITS`; `min_accuracy` in [0, 1].
+        branches, thresholds: `fixed` are the arms of AEBNAS' ablation.
+        torch_device: where the supernet and candidates learn.
+        reference: error and cost that the hypervolume reaches up to; by default 0.5 and full depth of the largest.
+    """
+
+    algorithm: str = "aebnas"
+    trials: int = 60
+    seed: int = 0
+    objective: str | None = None
+    limits: Mapping[str, float] = field(default_factory=dict)
+    branches: str = "searched"
+    thresholds: str = "tuned"
+    max_accuracy_drop: float = 1.0
+    examples: int = 8192
+    epochs: int = 4
+    fine_tune: int = 0
+    torch_device: str = CPU
+    reference: tuple[float, float] | None = None
+
+
+class Search:
+    """Everything that evaluating candidates needs, made once.
+
+    Raises:
+        UsageError: an unknown algorithm, objective, limit or kind of torch device, or one that needs a --device.
+        MissingError: the torch device is not there.
+    """
+
+    def __init__(self, source: Source, space: Space, target: Target, options: Options) -> None:
+        self.options, self.target = options, target
+        self.method: Method = find_method(options.algorithm, options.branches, options.thresholds)
+        self.whole, self.space = space, self.method.space(space)
+        self.objective = options.objective or (LATENCY if target.profile else MACS)
+        self._check()
+        self.place = find_torch_device(options.torch_device)
+        self.data: SearchData = search_data(source, options.examples)
+        torch.manual_seed(options.seed)
+        self.supernet = Supernet(largest_network(space, self.data))
+        predictor = None
+        if target.profile is not None:
+            backend = target.backend or _known_backend(target.profile)
+            predictor = DevicePredictor(target.profile, backend, "fp32", target.threads, target.watts)
+        self.predictor = predictor
+        self.pricer = Pricer(predictor)
+
+    def _check(self) -> None:
+        limits = self.options.limits
+        unknown = [name for name in limits if name not in LIMITS]
+        if self.objective not in OBJECTIVES or unknown:
+            raise UsageError(f"unknown figure {unknown[0] if unknown else self.objective!r}", f"Known: {LIMITS}.")
+        needs = [name for name in (*limits, self.objective) if "latency" in name or "energy" in name]
+        if needs and self.target.profile is None:
+            raise UsageError(f"{needs[0]} is not known without a device", "Give --device, or search for macs.")
+
+    def prepare(
+        self, path: Path, shrinking: Shrinking, weights: Path | None = None, progress: Progress = SILENT
+    ) -> str:
+        """Load the supernet from `path`, or train it, from `weights` of Once-for-All where given, and write it there.
+
+        Returns:
+            SHA-256 of the file.
+        """
+        clear_leftovers(path)
+        state = path.with_name(path.name + ".resume")
+        clear_leftovers(state)
+        if path.exists():
+            load_supernet(path, self.supernet, self.whole, self.data)
+        else:
+            if weights is not None:
+                load_ofa(self.supernet, weights)
+            train_supernet(self.supernet, self.whole, self.data, shrinking, state, True, progress, self.place)
+            self._keep(path, shrinking)
+        return sha256_file(path)
+
+    def _keep(self, path: Path, shrinking: Shrinking) -> None:
+        """Write the supernet, or take the one that another worker wrote meanwhile: all of a study share one file."""
+        try:
+            save_supernet(path, self.supernet, self.whole, self.data, shrinking)
+        except OutputError:
+            if not path.exists():
+                raise
+            load_supernet(path, self.supernet, self.whole, self.data)
+
+    def evaluator(self) -> Evaluator:
+        """What turns a genome into a candidate."""
+        o = self.options
+        setting = Setting(
+            objective=self.objective,
+            limits=o.limits,
+            thresholds=self.method.thresholds,
+            learned=self.method.learned,
+            max_accuracy_drop=o.max_accuracy_drop,
+            epochs=o.epochs,
+            fine_tune=o.fine_tune,
+            torch_device=o.torch_device,
+            device=self.target.profile.name if self.target.profile else "",
+            seed=o.seed,
+        )
+        return Evaluator(self.space, self.supernet, self.data, self.pricer, setting)
+
+    def run(self, storage: Storage, study: str, supernet_sha256: str, progress: Progress = SILENT) -> list[Candidate]:
+        """Take part in a study until it is complete; returns all of its candidates."""
+        o = self.options
+        shared = Study(storage, study, self.space, self.terms(supernet_sha256))
+        evaluator = self.evaluator()
+        admits = self._screen(evaluator) if self.method.screened else lambda genome: True
+        planner = self.method.planner(self.space, o.seed, o.trials, admits)
+        return shared.work(planner, evaluator, o.trials, self.objective, o.limits, progress)
+
+    def _screen(self, evaluator: Evaluator) -> Callable[[Genome], bool]:
+        """Which genomes are worth an evaluation: limits are looked at where the smallest network can keep to them, and
+        otherwise it is evaluation that shows how far the nearest is from them.
+        """
+        hopeless = not evaluator.can_keep(evaluator.price(self.space.smallest()))
+
+        def admits(genome: Genome) -> bool:
+            price = evaluator.price(genome)
+            return evaluator.can_pay(price) and (hopeless or evaluator.can_keep(price))
+
+        return admits
+
+    def terms(self, supernet_sha256: str) -> dict[str, Any]:
+        """What all workers of a study have to have in common."""
+        o, profile = self.options, self.target.profile
+        return {
+            "space": f"{self.space.name} {self.space.hash[:16]}",
+            "data": f"{self.data.name} {self.data.record.splits[JUDGE].sha256[:16]}",
+            "supernet": supernet_sha256[:16],
+            "algorithm": o.algorithm,
+            "objective": self.objective,
+            "device": None if profile is None else f"{profile.name} {_hash(profile)}",
+            "conditions": [self.target.backend, self.target.threads, self.target.watts],
+            "limits": dict(o.limits),
+            "arms": [o.branches, o.thresholds],
+            "training": [o.examples, o.epochs, o.fine_tune, o.max_accuracy_drop],
+            "trials": o.trials,
+            "seed": o.seed,
+        }
+
+    def reference(self) -> tuple[float, float]:
+        """Error and cost that hypervolumes reach up to: by default half, and the largest network without exits."""
+        if self.options.reference is not None:
+            return self.options.reference
+        from eetool.model.checkpoint import ModelSpec, build_net
+        from eetool.model.gate_scores import MAX_SOFTMAX
+
+        network = self.whole.network(self.whole.largest())
+        spec = ModelSpec(network.backbone, self.data.inputs, self.data.classes, (), (), network.config)
+        price = self.pricer(spec, build_net(spec).eval(), MAX_SOFTMAX)
+        return 0.5, float(price.costs[self.objective].leaving(())[-1])
+
+    def front(self, candidates: list[Candidate], study: str) -> Front:
+        """The document; raises BudgetError where no candidate keeps to the limits."""
+        o, profile = self.options, self.target.profile
+        best = front_of(candidates, self.objective, o.limits)
+        reference = self.reference()
+        place = points(best, self.objective)
+        history = history_of(candidates, self.objective, o.limits, reference)
+        book = None if self.predictor is None else self.predictor.book
+        return Front(
+            study=study,
+            space=SpaceName(self.space.name, self.space.hash),
+            algorithm=o.algorithm,
+            seed=o.seed,
+            data=self.data.record,
+            objective=self.objective,
+            device=profile.name if profile else None,
+            backend=book.backend if book else None,
+            precision=book.precision if book else None,
+            threads=book.threads if book else None,
+            limits=dict(o.limits),
+            provenance=self._provenance(),
+            energy_scope=self._energy().scope,
+            evaluated=len(candidates),
+            feasible=sum(step.feasible for step in history),
+            reference=reference,
+            hypervolume=history[-1].hypervolume,
+            knee=best[pareto.knee(place)].id,
+            front=tuple(best),
+            warnings=tuple(book.warnings) if book else (),
+            history=history,
+        )
+
+    def _provenance(self) -> dict[str, str | None]:
+        return {
+            "accuracy": "measured",
+            "macs": "counted",
+            LATENCY: PREDICTED if self.predictor is not None else None,
+            ENERGY: self._energy().provenance,
+        }
+
+    def _energy(self) -> Energy:
+        """Of nothing: where energies come from, and what they cover."""
+        return UNKNOWN if self.predictor is None else self.predictor.graph("nothing", []).energy_mj
+
+
+def _known_backend(profile: HwProfile) -> str:
+    held = sorted({e.backend for e in profile.table} | {r.backend for r in profile.regressions})
+    return _ONNXRUNTIME if _ONNXRUNTIME in held or not held else held[0]
+
+
+def _hash(profile: HwProfile) -> str:
+    from eetool.latency.table.hw_profile import document
+    from eetool.records import canonical
+
+    return hashlib.sha256(canonical(document(profile)).encode()).hexdigest()[:16]

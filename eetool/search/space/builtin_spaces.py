@@ -1,0 +1,139 @@
+"""The spaces that come with eetool, and `package.module:space` for those of the user's own."""
+
+import functools
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from eetool.errors import UsageError
+from eetool.model.backbones.layers import divisible
+from eetool.search.space.space import Backbone, Gene, Genome, Space, make_space
+
+_KERNEL, _DEPTH, _WIDTH = 0, 1, 2  # phases of progressive shrinking, in the order of Once-for-All (arXiv 1908.09791)
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """A stage of a mobile network: width and stride, with squeeze-and-excite, with h-swish."""
+
+    width: int
+    stride: int
+    squeeze: bool
+    swish: bool
+
+
+@dataclass(frozen=True)
+class _Mobile:
+    """What is fixed of a mobile network: stem (width, stride), first block's width, stages, head (widths)."""
+
+    stem: tuple[int, int]
+    first: int | None
+    stages: tuple[_Stage, ...]
+    head: tuple[int, int]
+
+    def __call__(self, genome: Genome) -> Backbone:
+        def scaled(width: int) -> int:
+            return divisible(width * float(genome["width"]))
+
+        parts = [f"{scaled(self.stem[0])}x{self.stem[1]}"]
+        if self.first is not None:
+            parts.append(f"{scaled(self.first)}r1.3e1")
+        sites = []
+        for s, stage in enumerate(self.stages):
+            depth = int(genome[f"stage{s}.depth"])
+            blocks = (f"stage{s}.block{b}" for b in range(depth))
+            shape = "".join(f".{genome[f'{block}.kernel']}e{genome[f'{block}.expansion']}" for block in blocks)
+            marks = ("h" if stage.swish else "r") + ("s" if stage.squeeze else "")
+            parts.append(f"{scaled(stage.width)}{marks}{stage.stride}{shape}")
+            place = s + (self.first is not None)
+            sites.append((f"stage{place}.{depth - 1}", f"stage{place}.{depth - 2}"))
+        parts.append(f"{scaled(self.head[0])}x{scaled(self.head[1])}")
+        return Backbone(f"mbv3-{'-'.join(parts)}@{genome['resolution']}", tuple(sites[:-1]))
+
+
+def _mobile_space(
+    name: str, fixed: _Mobile, sides: tuple[int, ...], kernels: tuple[int, ...], expansions: tuple[int, ...]
+) -> Space:
+    genes = [Gene("resolution", sides), Gene("width", (0.5, 0.75, 1.0), phase=_WIDTH)]
+    for s in range(len(fixed.stages)):
+        depth = Gene(f"stage{s}.depth", (2, 3, 4), phase=_DEPTH)
+        genes.append(depth)
+        for b in range(4):
+            when = () if b < 2 else ((depth.name, tuple(d for d in depth.choices if int(d) > b)),)
+            genes.append(Gene(f"stage{s}.block{b}.kernel", kernels, when, phase=_KERNEL))
+            genes.append(Gene(f"stage{s}.block{b}.expansion", expansions, when, phase=_WIDTH))
+    return make_space(name, genes, fixed, positions=(2,) * (len(fixed.stages) - 1))
+
+
+def mobilenetv3() -> Space:
+    """The space of Once-for-All's MobileNetV3 (arXiv 1908.09791): depth 2–4, kernel 3–7, expansion 3–6, per block; and
+    a width beside them. Strides are those for ImageNet: an image of 32×32 pixels ends as a single one.
+    """
+    stages = (
+        *(_Stage(24, 2, False, False), _Stage(40, 2, True, False), _Stage(80, 2, False, True)),
+        *(_Stage(112, 1, True, True), _Stage(160, 2, True, True)),
+    )
+    fixed = _Mobile((16, 2), 16, stages, (960, 1280))
+    return _mobile_space("mobilenetv3", fixed, (128, 160, 192, 224), (3, 5, 7), (3, 4, 6))
+
+
+def mobilenetv3_cifar() -> Space:
+    """The same kind of network for images of 32×32 pixels and a few million MACs: four stages that end at 4×4."""
+    stages = (
+        *(_Stage(24, 1, False, False), _Stage(40, 2, True, False)),
+        *(_Stage(64, 1, False, True), _Stage(96, 2, True, True)),
+    )
+    fixed = _Mobile((16, 2), None, stages, (288, 256))
+    return _mobile_space("mobilenetv3-cifar", fixed, (24, 28, 32), (3, 5), (2, 3, 4))
+
+
+def resnet() -> Space:
+    """Residual networks for images of 32×32 pixels, of one to some thirty million MACs: widths and depths of three
+    stages, and the resolution.
+    """
+    genes = [Gene("resolution", (24, 28, 32))]
+    for s, widths in enumerate(((16, 24, 32), (24, 40, 64), (32, 64, 96))):
+        genes.append(Gene(f"stage{s}.depth", (1, 2, 3), phase=_DEPTH))
+        genes.append(Gene(f"stage{s}.width", widths, phase=_WIDTH))
+    return make_space("resnet", genes, _resnet, positions=(1, 1))
+
+
+def _resnet(genome: Genome) -> Backbone:
+    depths = [int(genome[f"stage{s}.depth"]) for s in range(3)]
+    stages = "".join(f"-{genome[f'stage{s}.width']}x{depth}" for s, depth in enumerate(depths))
+    sites = tuple((f"stage{s + 1}.{depth - 1}",) for s, depth in enumerate(depths))
+    return Backbone(f"resnet-16x0{stages}@{genome['resolution']}", sites[:-1])
+
+
+SPACES: dict[str, Callable[[], Space]] = {
+    "mobilenetv3": mobilenetv3,
+    "mobilenetv3-cifar": mobilenetv3_cifar,
+    "resnet": resnet,
+}
+
+
+def load_space(name: str) -> Space:
+    """The space called `name`, or the one that `package.module:space` is or returns; raises UsageError otherwise."""
+    if name in SPACES:
+        return SPACES[name]()
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        known = f"Known spaces: {', '.join(SPACES)}; your own is package.module:space."
+        raise UsageError(f"unknown search space {name!r}", known)
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        found = functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
+        space = found() if callable(found) and not isinstance(found, Space) else found
+    except Exception as error:  # whatever the user's code raises
+        raise UsageError(
+            f"the space {name} cannot be loaded: {type(error).__name__}: {error}",
+            "It names a Space, or a function without arguments that makes one (eetool.search.space.space.make_space).",
+        ) from error
+    finally:
+        sys.path.remove(here)
+    if not isinstance(space, Space):
+        raise UsageError(f"{name} is {type(space).__name__}, not a Space", "eetool.search.space.space.make_space makes one.")
+    return space

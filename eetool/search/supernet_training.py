@@ -1,0 +1,245 @@
+"""Training of a supernet: the sandwich rule, in-place distillation, and progressive shrinking; seeded and resumable.
+
+Every step trains the largest network on the labels, and the smallest and a few random ones on the largest's answers
+(universally slimmable networks, arXiv 1903.05134). In the first third of the run random networks differ in kernels
+alone, then in depths too, then in everything (Once-for-All's order, arXiv 1908.09791).
+
+A linear exit at every place where a candidate may have one learns along (deep supervision, arXiv 1409.5185) and is
+thrown away at the end: features that were made for the last layer alone are worth little to branches, and candidates
+would be judged by networks unlike those that full training, which is joint, makes of them.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from eetool.data.augmentation import draw
+from eetool.errors import ArtefactError, DivergedError, UsageError
+from eetool.model.checkpoint import load_tensors, serialise
+from eetool.model.early_exit import captured
+from eetool.model.references.resolve import build
+from eetool.model.supernet import Supernet
+from eetool.progress import SILENT, Progress
+from eetool.records import write_atomic
+from eetool.search.evaluation.splits import SearchData
+from eetool.search.space.space import Genome, Space, key_of
+from eetool.train.training_loop import lay_out, one_cycle
+
+FORMAT, RESUME_FORMAT = "eetool-supernet/1", "eetool-supernet-resume/2"
+_RANDOM_NETWORKS = 2  # beside the largest and the smallest
+_SHAPES = 512  # networks whose build is kept
+_MOMENTUM, _WEIGHT_DECAY, _CLIP = 0.9, 1e-4, 5.0
+
+
+@dataclass(frozen=True)
+class Shrinking:
+    """How a supernet is trained."""
+
+    epochs: int
+    batch_size: int = 128
+    learning_rate: float = 0.1
+    seed: int = 0
+    exit_weight: float = 0.3  # of the loss at each place for an exit, beside the last layer's
+
+
+def train_supernet(
+    supernet: Supernet,
+    space: Space,
+    data: SearchData,
+    settings: Shrinking,
+    state_file: Path,
+    resume: bool = False,
+    progress: Progress = SILENT,
+    device: torch.device | None = None,
+) -> None:
+    """Train in place. After every epoch the state goes to `state_file`, which is removed at the end; `resume` goes on
+    from there, where it exists, to the same weights as a run that was never interrupted.
+
+    Raises:
+        DivergedError: the loss is no number any more.
+        UsageError: `resume` with other settings, data or space.
+        ArtefactError: `state_file` is damaged.
+    """
+    place = device or torch.device("cpu")
+    lay_out(supernet, torch.channels_last)
+    run = _Run(supernet.to(place), space, data, settings, place)
+    first = run.restore(state_file) if resume and state_file.exists() else 0
+    with progress("training the supernet", settings.epochs * run.steps) as advance:
+        advance(first * run.steps)
+        for epoch in range(first, settings.epochs):
+            run.epoch(epoch, advance)
+            write_atomic(state_file, serialise(run.state(epoch + 1)), force=True)  # workers of one study make the same
+    lay_out(supernet.to("cpu").eval(), torch.contiguous_format)
+    state_file.unlink(missing_ok=True)
+
+
+class _Exits(nn.Module):
+    """A linear exit behind the mean over pixels, for every place of a space; smaller networks read leading channels."""
+
+    def __init__(self, supernet: Supernet, space: Space, images: Tensor, classes: int) -> None:
+        super().__init__()
+        self.space = space
+        taps = self.taps(space.largest())
+        with torch.no_grad(), captured(supernet.network.eval(), taps) as at:
+            supernet(images)
+        self.heads = nn.ModuleList(nn.Linear(_mean(at[tap]).shape[1], classes) for tap in taps)
+
+    def taps(self, genome: Genome) -> tuple[str, ...]:
+        """The deepest tap of every place."""
+        return tuple(choices[0] for choices in self.space.make(genome).sites)
+
+    def loss(self, features: Sequence[Tensor], target: Tensor) -> Tensor:
+        """Sum over places, of features (N, C, H, W), (N, T, C) or (N, C) each, the first place first."""
+        places = zip(self.heads, features, strict=False)  # a smaller network may have fewer
+        logits = [_classify(head, _mean(x)) for head, x in places]
+        return sum((functional.cross_entropy(each, target) for each in logits), target.new_zeros(()))
+
+
+def _classify(head: nn.Module, mean: Tensor) -> Tensor:
+    weight, bias = head.get_parameter("weight"), head.get_parameter("bias")
+    return functional.linear(mean, weight[:, : mean.shape[1]], bias)
+
+
+def _mean(features: Tensor) -> Tensor:
+    """Over pixels or tokens: (N, C)."""
+    return features.mean((2, 3)) if features.ndim == 4 else features.mean(1) if features.ndim == 3 else features
+
+
+class _Run:
+    """One training run under way."""
+
+    def __init__(
+        self, supernet: Supernet, space: Space, data: SearchData, settings: Shrinking, device: torch.device
+    ) -> None:
+        self.supernet, self.space, self.data, self.settings, self.device = supernet, space, data, settings, device
+        self.learn = data.learn.to(device)
+        self.backbones = space.backbones
+        example = self.learn.normalise(self.learn.images[:1])
+        self.exits = _Exits(supernet, self.backbones, example, len(data.classes)).to(device)
+        self.parameters = [*supernet.parameters(), *self.exits.parameters()]
+        decay = [p for p in self.parameters if p.ndim > 1]
+        plain = [p for p in self.parameters if p.ndim <= 1]
+        groups = [{"params": decay, "weight_decay": _WEIGHT_DECAY}, {"params": plain, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.SGD(groups, lr=0.0, momentum=_MOMENTUM, nesterov=True)
+        self.steps = math.ceil(len(data.learn.labels) / settings.batch_size)
+        told = [space.backbones.hash, data.name, len(data.learn.labels), settings.epochs, settings.batch_size]
+        self.header = json.dumps([*told, settings.learning_rate, settings.seed, settings.exit_weight])
+        self._shapes: dict[str, nn.Module] = {}
+
+    def epoch(self, epoch: int, advance: Any) -> None:
+        """One pass, whose randomness depends on the seed and the epoch alone."""
+        examples, settings = self.learn, self.settings
+        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
+        torch.manual_seed(settings.seed * 1_000_003 + epoch)
+        rng = np.random.default_rng([settings.seed, epoch])
+        order = torch.randperm(len(examples.labels), generator=generator)
+        moves = draw(examples.images, generator, examples.mirror).to(self.device)
+        self.supernet.train()
+        for step, chosen in enumerate(torch.split(order.to(self.device), settings.batch_size)):
+            position = (epoch * self.steps + step) / (settings.epochs * self.steps)
+            if len(chosen) > 1:  # batch normalisation needs two
+                images = examples.normalise(examples.batch(chosen, moves))
+                self._step(images, examples.labels[chosen], position, rng)
+            advance(1)
+
+    def _step(self, images: Tensor, labels: Tensor, position: float, rng: np.random.Generator) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * one_cycle(position)
+        self.optimizer.zero_grad(set_to_none=True)
+        logits, loss = self._answer(self.supernet.network, self.backbones.largest(), images, labels)
+        if not math.isfinite(loss.item()):
+            raise DivergedError(f"the loss of the supernet became {loss.item()}", "Give a lower learning rate.")
+        loss.backward()  # type: ignore[no-untyped-call]
+        target = torch.softmax(logits.detach(), 1)
+        for genome in (self._smallest(position), *(self._random(position, rng) for _ in range(_RANDOM_NETWORKS))):
+            self._answer(self._shape(genome), genome, images, target)[1].backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.parameters, _CLIP)
+        self.optimizer.step()
+
+    def _answer(self, shape: nn.Module, genome: Genome, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (N, classes) of a genome's network, and its loss with that of the exits."""
+        taps = self.exits.taps(genome)
+        with captured(shape, taps) as at:
+            logits = self.supernet.run(shape, images)
+        loss = functional.cross_entropy(logits, target)
+        return logits, loss + self.settings.exit_weight * self.exits.loss([at[tap] for tap in taps], target)
+
+    def _shape(self, genome: Genome) -> nn.Module:
+        """The backbone of a genome without memory for its weights, to which those of the supernet are lent.
+
+        Building one takes as long as a tenth of a step, and the smallest is asked for in every step.
+        """
+        key = key_of(genome)
+        if key not in self._shapes:
+            if len(self._shapes) >= _SHAPES:
+                self._shapes.clear()
+            made = self.space.make(genome)
+            with torch.device("meta"):
+                network = build(made.reference, self.data.inputs, len(self.data.classes), made.config)
+            self._shapes[key] = network.train()
+        return self._shapes[key]
+
+    def _allowed(self, position: float) -> Space:
+        """The space whose later phases still have their largest choice alone."""
+        phases = 1 + max((gene.phase for gene in self.backbones.genes), default=0)
+        late = {g.name: g.choices[-1:] for g in self.backbones.genes if g.phase > position * phases}
+        return self.backbones.only(late)
+
+    def _random(self, position: float, rng: np.random.Generator) -> Genome:
+        return self._allowed(position).sample(rng)
+
+    def _smallest(self, position: float) -> Genome:
+        return self._allowed(position).smallest()
+
+    def state(self, epochs: int) -> dict[str, Any]:
+        """All that is needed to go on after `epochs` epochs."""
+        learned = {"net": self.supernet.state_dict(), "exits": self.exits.state_dict()}
+        told = {"format": RESUME_FORMAT, "run": self.header, "epoch": epochs}
+        return {**told, **learned, "optimizer": self.optimizer.state_dict()}
+
+    def restore(self, path: Path) -> int:
+        """Load the state of an interrupted run; returns the number of epochs that it finished."""
+        stored = load_tensors(path, RESUME_FORMAT)
+        if stored.get("run") != self.header:
+            raise UsageError(
+                f"{path} holds an interrupted supernet of other settings, data or space", "Repeat them, or remove it."
+            )
+        self.supernet.load_state_dict(stored["net"])
+        self.exits.load_state_dict(stored["exits"])
+        self.optimizer.load_state_dict(stored["optimizer"])
+        return int(stored["epoch"])
+
+
+def save_supernet(path: Path, supernet: Supernet, space: Space, data: SearchData, settings: Shrinking | None) -> None:
+    """Write atomically; the same supernet gives the same bytes."""
+    record = {"space": space.backbones.hash, "data": data.name, "classes": len(data.classes)}
+    told = vars(settings) if settings is not None else None
+    text = json.dumps({**record, "training": told})
+    write_atomic(path, serialise({"format": FORMAT, "record": text, "state": supernet.state_dict()}))
+
+
+def load_supernet(path: Path, supernet: Supernet, space: Space, data: SearchData) -> None:
+    """Fill `supernet` from a file; raises ArtefactError where it is none, or of another space or data."""
+    stored = load_tensors(path, FORMAT)
+    try:
+        record = json.loads(stored["record"])
+        held = [record[name] for name in ("space", "data", "classes")]
+    except (KeyError, TypeError, ValueError):
+        raise ArtefactError(f"{path}: its record is damaged", "Remove it; it is trained anew.") from None
+    if held != [space.backbones.hash, data.name, len(data.classes)]:
+        raise ArtefactError(
+            f"{path} is a supernet of another space or of other data", "Name another file with --supernet."
+        )
+    try:
+        supernet.load_state_dict(stored["state"])
+    except (KeyError, RuntimeError) as error:
+        raise ArtefactError(f"{path}: its tensors do not fit the space: {error}", "Name another file.") from None
+    supernet.eval()

@@ -1,0 +1,252 @@
+"""From a backbone reference to a checkpoint: build, place exits, train, take samples."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from eetool.data.model_inputs import model_inputs
+from eetool.data.names import unfit
+from eetool.data.registry import Source
+from eetool.data.splits import TEMPERATURE, THRESHOLD, TRAIN, recorded_split, split_record, split_source
+from eetool.errors import UsageError
+from eetool.model.references import resolve
+from eetool.model.branches import default_branch
+from eetool.model.checkpoint import Checkpoint, ModelSpec, Record, Training, build_net, example_inputs
+from eetool.model.early_exit import EarlyExitNet
+from eetool.model.macs import count_macs, measure_taps, order_taps, place_exits
+from eetool.model.pooling import reads_first_token
+from eetool.model.references.resolve import Reference
+from eetool.model.references.size_check import check_size
+from eetool.model.references.reference_check import sized_by_name
+from eetool.model.weights import load_weights
+from eetool.progress import SILENT, Advance, Progress
+from eetool.train.training_loop import Examples, train
+from eetool.train.losses import FROZEN, Depth
+from eetool.train.teacher import load_teacher
+from eetool_runtime.manifest import Data, Input, Preprocess, Text
+from eetool_runtime.preprocess import SPECIAL
+
+Normalisation = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation of each channel
+_SAMPLES = 32
+_FEWEST_SAMPLES = 4
+_SAMPLE_ELEMENTS = 1 << 20  # of all samples together, so that checkpoints and bundles stay small
+
+
+@dataclass(frozen=True)
+class ExitPlan:
+    """Where exits go: at named taps, or `count` of them by cumulative MACs; and their branches.
+
+    `branch` is one for all, or one for each exit from shallow to deep; without it every exit gets the one for its
+    features. `cascade` and `ensemble` are those of the spec.
+    """
+
+    count: int
+    branch: str | tuple[str, ...] | None = None
+    taps: tuple[str, ...] = ()
+    cascade: bool = False
+    ensemble: bool = False
+
+
+def make_spec(reference: Reference, inputs: tuple[Input, ...], labels: tuple[str, ...], plan: ExitPlan) -> ModelSpec:
+    """The spec of the backbone with exits by `plan`; raises UsageError where they do not fit."""
+    if sized_by_name(reference.backbone):
+        check_size(lambda: resolve.build(reference.backbone, inputs, len(labels), reference.config))
+    module = resolve.build(reference.backbone, inputs, len(labels), reference.config).eval()
+    resolve.try_out(module, reference)
+    example = example_inputs(inputs)
+    measured = measure_taps(module, example)
+    if plan.taps:
+        taps = order_taps(module, example, plan.taps)
+    else:
+        taps = place_exits(measured, count_macs(module, example), plan.count)
+    if plan.branch is None:
+        shapes = {tap.name: tap.shape for tap in measure_taps(module, example, taps)}
+        realistic = tuple(
+            resolve.samples(reference, 2, seed=0).values()
+        )  # of zeros a causal text model may read one
+        first = any(len(shape) == 3 for shape in shapes.values()) and reads_first_token(module, realistic, measured)
+        branches = tuple(default_branch(shapes[tap], first) for tap in taps)
+    else:
+        branches = (plan.branch,) * len(taps) if isinstance(plan.branch, str) else plan.branch
+        if len(branches) != len(taps):
+            raise UsageError(f"{len(branches)} branches for {len(taps)} exits", "Give one for all, or one for each.")
+    together = {"cascade": plan.cascade, "ensemble": plan.ensemble}
+    spec = ModelSpec(reference.backbone, inputs, labels, taps, branches, reference.config, **together)
+    complaint = unfit(spec.texts, [i.name for i in inputs])
+    if complaint is not None:
+        raise UsageError(f"{reference.backbone}: {complaint}", "Give it another name in the network or its factory.")
+    return spec
+
+
+def fit(
+    backbone: str,
+    source: Source,
+    plan: ExitPlan,
+    settings: Training,
+    state_file: Path,
+    resume: bool = False,
+    progress: Progress = SILENT,
+    weights: Path | None = None,
+    normalisation: Normalisation | None = None,
+    teacher: Path | None = None,
+    config: dict[str, Any] | None = None,
+    named: Sequence[str] = (),
+) -> Checkpoint:
+    """Train `backbone` with exits on the train split of `source`, from fresh weights or from those in a file.
+
+    Exits begin with those of a model.pt, too, at the same taps and of the same layers.
+
+    The same seed, machine and number of torch threads give the same checkpoint, bit for bit.
+
+    Args:
+        normalisation: mean and standard deviation of every channel, of pixels in [0, 1], that weights from elsewhere
+            expect; by default those of the training examples.
+        teacher: a model.pt whose final exit teaches.
+        config: of a network that a search found: what it needs beside its name.
+        named: factories that the teacher may be made of, see `eetool.model.checkpoint.load_checkpoint`.
+    """
+    splits = split_source(source, settings.hold_out)
+    examples = _examples(source, splits[TRAIN], normalisation)
+    shape = (1, *examples.images.shape[1:])
+    ids = len(source.vocabulary) + SPECIAL if source.vocabulary else None
+    reference = resolve.resolve(backbone, shape, len(source.classes), ids, config)
+    spec = make_spec(reference, (_input(reference, source, examples),), source.classes, plan)
+    spec = replace(spec, learned_confidence=settings.recipe == "confidence")
+    if settings.recipe in FROZEN and not spec.taps:
+        raise UsageError(f"the recipe {settings.recipe} trains early exits, and there is none", "Give --exits.")
+    if settings.recipe in FROZEN and weights is None and settings.epochs:
+        raise UsageError(f"the recipe {settings.recipe} needs a trained backbone", "Give its --weights.")
+    if settings.loss.exit_weights and len(settings.loss.exit_weights) != len(spec.taps) + 1:
+        raise UsageError(
+            f"{len(settings.loss.exit_weights)} exit weights for {len(spec.taps) + 1} exits", "The final exit has one."
+        )
+    tutor = None
+    if teacher is not None:
+        name, make_tutor = load_teacher(teacher, spec.labels, shape[1:], named)
+        tutor = make_tutor(settings.loss.teacher_views, len(examples.labels))
+        settings = replace(settings, loss=replace(settings.loss, teacher=name))
+    if settings.erase and examples.mean is None:
+        raise UsageError(f"{source.name} has no pixels to erase", "Leave --erase out.")
+    torch.manual_seed(settings.seed)
+    net = build_net(spec)
+    if not any(parameter.numel() for parameter in net.parameters()):
+        raise UsageError(f"{reference.backbone} has no weights, so nothing can be trained", "Give another MODEL.")
+    if weights is not None:
+        taken = load_weights(net, weights, len(source.classes))
+        if taken:
+            progress.note(f"{taken} of {len(net.taps)} early exits begin with those of {weights}")
+    train(net, examples, settings, state_file, resume, progress, _depths(net, spec), tutor)
+    record = Record(spec, settings, Data(source.name, split_record(splits)))
+    held_out = torch.from_numpy(source.images[splits[TEMPERATURE][:_SAMPLES]])
+    return Checkpoint(record, net.state_dict(), {spec.inputs[0].name: examples.normalise(held_out)})
+
+
+def _depths(net: EarlyExitNet, spec: ModelSpec) -> list[Depth]:
+    """Of every exit, as shares of the backbone's MACs."""
+    example = example_inputs(spec.inputs)
+    whole = count_macs(net.backbone.eval(), example) or 1  # a network without MACs has no exits either
+    taps = measure_taps(net.backbone, example, spec.taps)
+    heads = [count_macs(head, (torch.zeros(tap.shape),)) for tap, head in zip(taps, net.exits.eval(), strict=True)]
+    spent = [tap.macs + sum(heads[: i + 1]) for i, tap in enumerate(taps)]
+    early = [Depth(tap.macs / whole, cost / whole) for tap, cost in zip(taps, spent, strict=True)]
+    return [*early, Depth(1.0, 1.0 + sum(heads) / whole)]
+
+
+def attach(
+    backbone: str,
+    shape: tuple[int, ...] | None,
+    classes: int | None,
+    plan: ExitPlan,
+    seed: int,
+    weights: Path | None = None,
+    config: dict[str, Any] | None = None,
+) -> Checkpoint:
+    """An early-exit model without data, with fresh weights or those in a file; its samples are seeded noise.
+
+    A shape or a number of classes that is not given is the reference's own.
+    """
+    reference = resolve.resolve(backbone, shape, classes, config=config)
+    spec = make_spec(reference, reference.inputs, tuple(str(i) for i in range(reference.classes)), plan)
+    torch.manual_seed(seed)
+    net = build_net(spec)
+    if weights is not None:
+        load_weights(net, weights, reference.classes)
+    elements = sum(x.numel() for x in example_inputs(spec.inputs))
+    count = min(_SAMPLES, max(_FEWEST_SAMPLES, _SAMPLE_ELEMENTS // elements))
+    settings = Training("none", 0, seed, 0, 0.0)
+    return Checkpoint(Record(spec, settings), net.state_dict(), resolve.samples(reference, count, seed))
+
+
+def use_threads(count: int) -> None:
+    """Train with `count` threads; the weights depend on it, because sums are then taken in another order."""
+    torch.set_num_threads(count)
+
+
+def _examples(source: Source, indices: np.ndarray, normalisation: Normalisation | None) -> Examples:
+    images, labels = (torch.from_numpy(array[indices]) for array in (source.images, source.labels))
+    if not source.are_pixels:
+        if normalisation is not None:
+            raise UsageError(f"{source.name} has no pixels to normalise", None)
+        return Examples(images, labels, None, None, mirror=False)
+    if normalisation is None:
+        pixels = images.float() / 255
+        mean, std = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3))  # (N, C, H, W) -> (C,)
+    else:
+        mean, std = (torch.tensor(values, dtype=torch.float32) for values in normalisation)
+        if not len(mean) == len(std) == images.shape[1]:
+            raise UsageError(f"a mean and a deviation for each of {images.shape[1]} channels are needed", None)
+    return Examples(images, labels, mean, std, source.mirror)
+
+
+def _input(reference: Reference, source: Source, examples: Examples) -> Input:
+    """The one input of the model, with what makes it of an image or a text."""
+    name, dtype = reference.inputs[0].name, reference.inputs[0].dtype
+    if len(reference.inputs) > 1 or (dtype == "float32") != (examples.images.dtype != torch.int64):
+        found = "images" if source.are_pixels else "texts" if source.vocabulary else "features"
+        raise UsageError(f"{reference.backbone} does not take {found}, and {source.name} has nothing else", None)
+    shape = ("batch", *examples.images.shape[1:])
+    if examples.mean is not None and examples.std is not None:
+        mean, std = tuple(examples.mean.tolist()), tuple(examples.std.tolist())
+        return Input(name, dtype, shape, Preprocess(1 / 255, mean, std))
+    return Input(name, dtype, shape, text=Text(source.vocabulary) if source.vocabulary else None)
+
+
+def exit_accuracies(checkpoint: Checkpoint, source: Source, progress: Progress = SILENT) -> tuple[list[float], int]:
+    """Accuracy of every exit on the threshold split, and its size. The test split is for `bench` alone."""
+    indices = recorded_split(source, THRESHOLD, checkpoint.record.data)
+    labels = torch.from_numpy(source.labels[indices])
+    with progress(f"answers, {THRESHOLD} split", len(indices)) as advance:
+        logits, _ = every_exit_answers(checkpoint, source.images[indices], advance=advance)
+    return [float((x.argmax(1) == labels).float().mean()) for x in logits], len(indices)
+
+
+def every_exit_logits(checkpoint: Checkpoint, images: np.ndarray, batch: int = 256) -> list[torch.Tensor]:
+    """Logits (N, classes) of every exit for examples (N, …) of a source, by torch."""
+    return every_exit_answers(checkpoint, images, batch)[0]
+
+
+def answer_arrays(checkpoint: Checkpoint, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Logits (exits, n, classes) and learned confidences (early exits, n) in [0, 1], for examples (n, …)."""
+    logits, said = every_exit_answers(checkpoint, images)
+    return torch.stack(logits).numpy(), torch.stack(said).sigmoid().numpy() if said else None
+
+
+def every_exit_answers(
+    checkpoint: Checkpoint, images: np.ndarray, batch: int = 256, advance: Advance = lambda steps: None
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Logits (N, classes) of every exit, and what confidence heads say (N,), for examples (N, …) of a source."""
+    net = checkpoint.build()
+    inputs = torch.from_numpy(model_inputs(images, checkpoint.record.spec.inputs[0]))
+    parts = []
+    with torch.no_grad():
+        for chunk in torch.split(inputs, batch):
+            parts.append(net.answers(chunk))
+            advance(len(chunk))
+    logits = [torch.cat(answers) for answers in zip(*(part[0] for part in parts), strict=True)]
+    heads = zip(*(part[1] for part in parts), strict=True)
+    learned = [torch.cat([x for x in said if x is not None]) for said in heads if said[0] is not None]
+    return logits, learned

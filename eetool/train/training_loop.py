@@ -1,0 +1,279 @@
+"""The one training loop: seeded, resumable, and the same numbers whether or not it was interrupted."""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eetool.data.augmentation import Moves, augment, draw
+from eetool.errors import DivergedError, UsageError
+from eetool.model.checkpoint import Training, load_tensors, serialise
+from eetool.model.early_exit import EarlyExitNet
+from eetool.progress import SILENT, Progress
+from eetool.records import encode, write_atomic
+from eetool.train.torch_devices import Engine, engine_for
+from eetool.train.gradient_scaling import equilibrium
+from eetool.train.losses import FROZEN, Depth, Lesson, make_loss
+from eetool.train.teacher import Teacher
+
+RESUME_FORMAT = "eetool-resume/1"
+_MOMENTUM = 0.9
+_LONG_EPOCH_SECONDS = 10  # from which on every epoch is told
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Training examples with int64 labels (N,).
+
+    They are images uint8 (N, C, H, W), with the mean and std (C,) of pixels in [0, 1]; or finished inputs (N, …), which
+    are neither moved nor normalised.
+    """
+
+    images: Tensor
+    labels: Tensor
+    mean: Tensor | None
+    std: Tensor | None
+    mirror: bool
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """uint8 (N, C, H, W) to float32 of the same shape, as the runtime's preprocessing does."""
+        if self.mean is None or self.std is None:
+            return images
+        return (images.float() / 255 - self.mean[:, None, None]) / self.std[:, None, None]
+
+    @property
+    def device(self) -> torch.device:
+        """Where they lie."""
+        return self.images.device
+
+    def to(self, device: torch.device) -> "Examples":
+        """The same on another torch device."""
+        mean, std = (None if x is None else x.to(device) for x in (self.mean, self.std))
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device), mean=mean, std=std)
+
+    def batch(self, chosen: Tensor, moves: Moves) -> Tensor:
+        """The examples `chosen` (n,), moved by theirs of `moves` where they are images."""
+        images = self.images.index_select(0, chosen)
+        return images if self.mean is None else augment(images, moves[chosen])
+
+
+def train(
+    net: EarlyExitNet,
+    examples: Examples,
+    settings: Training,
+    state_file: Path,
+    resume: bool,
+    progress: Progress = SILENT,
+    depths: Sequence[Depth] | None = None,
+    teacher: Teacher | None = None,
+) -> None:
+    """Train `net` in place.
+
+    After every epoch the whole state goes to `state_file`, atomically; `resume` goes on from there and ends with the
+    same weights as a run that was never interrupted. The file is removed at the end.
+
+    Args:
+        depths: of every exit, where recipes ask for it.
+
+    Raises:
+        DivergedError: the loss is NaN or infinite; `state_file` keeps the last good epoch.
+        UsageError: `resume` with another network or other settings than those of the interrupted run.
+        ArtefactError: `state_file` is damaged.
+    """
+    engine = engine_for(settings)
+    progress = progress if engine.is_main else SILENT
+    run = _Run(net, examples, settings, depths or [Depth(1.0, 1.0)] * (len(net.taps) + 1), teacher, progress, engine)
+    if not resume and engine.is_main:
+        state_file.unlink(missing_ok=True)
+    first = run.restore(state_file) if resume else 0
+    with progress("training", settings.epochs * run.steps) as advance, _kept(state_file):
+        advance(first * run.steps)
+        for epoch in range(first, settings.epochs):
+            run.epoch(epoch, advance)
+            if engine.is_main:
+                write_atomic(state_file, serialise(run.state(epoch + 1)), force=resume or epoch > first)
+    run.finish()
+    if not engine.is_main:
+        raise SystemExit(0)  # the first process goes on alone
+    state_file.unlink(missing_ok=True)
+
+
+@contextmanager
+def _kept(state_file: Path) -> Iterator[None]:
+    """Say what there still is where a run diverges after a whole epoch."""
+    try:
+        yield
+    except DivergedError as error:
+        if not state_file.exists():
+            raise
+        hint = f"The last whole epoch is kept: --weights {state_file} begins from it, with a lower --learning-rate."
+        raise DivergedError(error.message, hint) from None
+
+
+class _Run:
+    """One training run under way."""
+
+    def __init__(
+        self,
+        net: EarlyExitNet,
+        examples: Examples,
+        settings: Training,
+        depths: Sequence[Depth],
+        teacher: Teacher | None,
+        progress: Progress,
+        engine: Engine,
+    ) -> None:
+        lay_out(net, torch.channels_last)  # an eighth faster on processors without bf16
+        self.net, self.settings = net, settings
+        self.examples = examples.to(engine.home(examples.images.nbytes))
+        self.teacher, self.progress, self.engine = teacher, progress, engine
+        if teacher is not None:
+            teacher.to(engine.device)
+        self.loss = make_loss(settings.recipe, settings.loss, depths)
+        self.frozen = settings.recipe in FROZEN
+        net.backbone.requires_grad_(not self.frozen)
+        parameters = [p for p in net.parameters() if p.requires_grad]
+        self.run, self.optimizer = engine.prepare(net, _optimizer(parameters, settings))
+        self.average = [x.clone() for x in _floats(net)] if settings.average else []
+        self.steps = math.ceil(len(examples.labels) / settings.batch_size)
+        self.header = {"settings": encode(settings), "taps": list(net.taps), "examples": len(examples.labels)}
+
+    def epoch(self, epoch: int, advance: Any) -> None:
+        """One pass over the examples, whose randomness depends on the seed and the epoch alone."""
+        settings, examples = self.settings, self.examples
+        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
+        torch.manual_seed(settings.seed * 1_000_003 + epoch)
+        order = torch.randperm(len(examples.labels), generator=generator)
+        views = settings.loss.teacher_views
+        if views:  # the teacher has seen this version of the examples before
+            generator.manual_seed(settings.seed * 1_000_003 + epoch % views)
+        moves = draw(examples.images, generator, examples.mirror, settings.erase).to(examples.device)
+        self.net.train()
+        if self.frozen:
+            self.net.backbone.eval()  # its normalisations keep the statistics that its weights were trained with
+        tally = _Tally(len(self.net.taps) + 1)
+        for step, chosen in enumerate(torch.split(order.to(examples.device), settings.batch_size)):
+            if len(chosen) == 1 < settings.batch_size:  # left over, another one each epoch: normalisations need two
+                advance(1)
+                continue
+            chosen = self.engine.share(chosen)
+            images = examples.batch(chosen, moves)
+            answers = self.teacher(images, chosen, epoch) if self.teacher else None
+            position = (epoch * self.steps + step) / (settings.epochs * self.steps)
+            lesson = Lesson(examples.labels[chosen], position, answers)
+            self._step(examples.normalise(images), lesson, f"epoch {epoch + 1}, step {step + 1}", tally)
+            advance(1)
+        if tally.seconds > _LONG_EPOCH_SECONDS:
+            self.progress.note(f"epoch {epoch + 1} of {settings.epochs}: {tally}")
+
+    def _step(self, inputs: Tensor, lesson: Lesson, where: str, tally: "_Tally") -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * one_cycle(lesson.position, self.settings.warm_up)
+        even = equilibrium(self.net) if self.settings.loss.gradient_scaling else nullcontext()
+        inputs, lesson = inputs.to(self.engine.device), lesson.to(self.engine.device)
+        with self.engine.arithmetic(), even:
+            if inputs.ndim == 4:
+                inputs = inputs.contiguous(memory_format=torch.channels_last)  # (N, C, H, W), in another order
+            found = self.run(inputs)
+        logits = [x.float() for x in found.logits]
+        loss = self.loss([x.float() for x in found.own], [x.float() for x in found.learned if x is not None], lesson)
+        if self.net.ensembles:  # what exits say alone is given here: this teaches nothing but how to weigh it
+            loss = loss + self.loss([logits[0].detach(), *logits[1:-1], logits[-1].detach()], (), lesson)
+        value = self.engine.mean(loss)
+        if not math.isfinite(value):
+            raise DivergedError(f"the loss became {value} in {where}", "Start anew with a lower --learning-rate.")
+        self.optimizer.zero_grad(set_to_none=True)
+        self.engine.backward(loss)
+        self.optimizer.step()
+        if self.average:
+            done = lesson.position * self.settings.epochs * self.steps
+            decay = min(self.settings.average, (1 + done) / (10 + done))  # forgets the fresh weights soon
+            torch._foreach_lerp_(self.average, _floats(self.net), 1 - decay)
+        tally.add(value, logits, lesson.labels)
+
+    def state(self, epochs: int) -> dict[str, Any]:
+        """All that is needed to go on after `epochs` epochs."""
+        head = {"format": RESUME_FORMAT, "run": self.header, "epoch": epochs}
+        tensors = {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), "average": self.average}
+        return {**head, **tensors}
+
+    def restore(self, path: Path) -> int:
+        """Load the state of an interrupted run; returns the number of epochs that it finished."""
+        if not path.exists():
+            raise UsageError(f"there is nothing to resume: {path} does not exist", "Start without --resume.")
+        stored = load_tensors(path, RESUME_FORMAT)
+        if stored.get("run") != self.header:
+            raise UsageError(
+                f"the interrupted run in {path} had other settings: {stored.get('run')}", "Repeat them, or start anew."
+            )
+        try:
+            self.net.load_state_dict(stored["net"])
+            self.optimizer.load_state_dict(stored["optimizer"])
+            self.average = [x.to(self.engine.device) for x in stored["average"]]
+            return int(stored["epoch"])
+        except (RuntimeError, ValueError, KeyError, TypeError):
+            raise UsageError(
+                f"the interrupted run in {path} trained another network", "Start without --resume."
+            ) from None
+
+    def finish(self) -> None:
+        """Leave the network with its averaged weights, where they were asked for, in eval mode, on this processor."""
+        self.engine.close()
+        if self.average and self.settings.epochs:
+            torch._foreach_copy_(_floats(self.net), self.average)
+        self.net.to("cpu")
+        lay_out(self.net, torch.contiguous_format)
+        self.net.requires_grad_(True)
+        self.net.eval()
+
+
+class _Tally:
+    """What an epoch came to: mean loss, and the share that every exit had right while learning."""
+
+    def __init__(self, exits: int) -> None:
+        self._start, self._n, self._loss = time.monotonic(), 0, 0.0
+        self._right = torch.zeros(exits, dtype=torch.int64)
+
+    def add(self, loss: float, logits: Sequence[Tensor], labels: Tensor) -> None:
+        self._n += len(labels)
+        self._loss += loss * len(labels)
+        right = torch.stack([(x.argmax(1) == labels).sum() for x in logits])
+        self._right = self._right.to(right.device) + right  # a GPU is not waited for
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._start
+
+    def __str__(self) -> str:
+        right = " / ".join(f"{100 * r / self._n:.1f}" for r in self._right.tolist())
+        return f"loss {self._loss / self._n:.3f}, right while learning {right} %, {self.seconds:.0f} s"
+
+
+def one_cycle(position: float, warm_up: float = 0.15) -> float:
+    """Learning rate at `position` in [0, 1) of the run, as a share of its peak: a linear rise, then a half cosine."""
+    if position < warm_up:
+        return 0.1 + 0.9 * position / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (position - warm_up) / (1 - warm_up)))
+
+
+def _optimizer(parameters: list[nn.Parameter], settings: Training) -> torch.optim.Optimizer:
+    """The learning rate is set before every step."""
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, lr=0.0, weight_decay=settings.weight_decay)
+    return torch.optim.SGD(parameters, lr=0.0, momentum=_MOMENTUM, nesterov=True, weight_decay=settings.weight_decay)
+
+
+def _floats(net: nn.Module) -> list[Tensor]:
+    """Weights and running statistics, to be averaged; counters are not."""
+    return [x for x in net.state_dict().values() if x.is_floating_point()]
+
+
+def lay_out(net: nn.Module, order: torch.memory_format) -> None:
+    """Put a network's weights into this order of memory; processors convolve faster with channels last."""
+    net.to(memory_format=order)  # type: ignore[call-overload]  # torch's own stubs leave this form out

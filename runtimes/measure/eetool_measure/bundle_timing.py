@@ -1,0 +1,149 @@
+"""Measures a bundle: every component alone, the cascade at every exit, and the graphs it came from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Optional
+
+import numpy as np
+
+from eetool_runtime.backends import PROCESS, Graph, Threads, backend_for
+from eetool_runtime.bundle import MANIFEST, Bundle
+from eetool_runtime.model import Model
+from eetool_runtime.errors import BundleError, UsageError
+from eetool_runtime.loading import open_graphs
+from eetool_runtime.manifest import Manifest, Variant, scalars
+
+from .machine_state import read_condition
+from .energy import Power
+from .machine import read_machine
+from .results import COMPONENT, EXIT, FULL, REFERENCE, BundleId, Key, Measurement, leave_at, summarise
+from .stability import Steadiness, doubt, drift, until_sure
+from .sustained import sustain
+from .timing import Subject, translated
+
+RUNS, MIN_SECONDS, SEED = 300, 3.0, 0
+_MAX_SAMPLES = 16
+
+Tensors = dict[str, np.ndarray]
+
+
+def measure_bundle(
+    bundle: Bundle,
+    variant: str,
+    *,
+    threads: int = 1,
+    pool: str = PROCESS,
+    runs: int = RUNS,
+    min_seconds: float = MIN_SECONDS,
+    seed: int = SEED,
+    power: Optional[Power] = None,
+    sustained_seconds: Optional[float] = None,
+) -> Measurement:
+    """Measure one variant at batch 1 on the bundle's own samples.
+
+    Args:
+        runs: at least so many timed calls of every subject.
+        min_seconds: at least so much measuring in all, warm-up not counted.
+        seed: of the order in which subjects take turns.
+        power: how energy is measured, after the times; without it none is known.
+        sustained_seconds: at the end, call the model for so long without a pause, at its default operating point.
+
+    Raises:
+        UsageError: the bundle has no such variant, or an argument is out of range.
+        BundleError: the bundle has no samples, or a reference reads a tensor that the bundle does not make.
+        BackendError: a graph cannot be opened or run, or this process has a pool of another size.
+        MeterError: the power meter failed.
+    """
+    if runs < 1 or not 0 <= min_seconds < float("inf"):
+        raise UsageError("runs must be at least 1, and min-seconds a number that is not negative")
+    graphs, subjects, inputs = graphs_and_subjects(bundle, variant, Threads(threads, pool))
+    opener = backend_for(variant.split("/")[0])
+    got = next(iter(graphs.values())).threads  # the pool may be another than was asked for
+    before = read_condition()
+    through = [key for key in subjects if key[0] in (EXIT, FULL[0])]  # a part of microseconds may scatter as it likes
+    times = until_sure(subjects, through, runs=runs, min_seconds=min_seconds, seed=seed)
+    whole = {key: times[key] for key in through}
+    steadiness = Steadiness(doubt(whole), drift(whole), before, read_condition())
+    summary = summarise(bundle.manifest, got, times)
+    energy = power.energy(subjects, summary, seed) if power is not None else None
+    sustained = None
+    if sustained_seconds is not None:
+        # The model as an application has it: its default operating point, one sample after the other.
+        model, point = Model(bundle, variant, graphs, got), bundle.manifest.default_operating_point
+        sustained = sustain(lambda number: model(inputs[number % len(inputs)]), point, sustained_seconds)
+    machine = read_machine(opener.name, opener.version)
+    return Measurement(identify(bundle), variant, summary, machine, steadiness, energy, sustained)
+
+
+def identify(bundle: Bundle) -> BundleId:
+    """Name and hash of a bundle, as documents about it carry them."""
+    digest = hashlib.sha256(bundle.file(MANIFEST).read_bytes()).hexdigest()
+    return BundleId(bundle.manifest.name, digest)
+
+
+def graphs_and_subjects(
+    bundle: Bundle, variant: str, threads: Threads
+) -> tuple[dict[str, Graph], dict[Key, Subject], list[Tensors]]:
+    """The opened components, what is to be timed, each as a function of the number of the call, and the inputs.
+
+    Raises as `measure_bundle`.
+    """
+    m, fitted, opener = bundle.manifest, bundle.variant(variant), backend_for(variant.split("/")[0])
+    graphs = open_graphs(bundle, variant, opener, threads)
+    threads = next(iter(graphs.values())).threads
+    inputs = _sample_inputs(bundle)
+    tensors = [_carry(m, fitted, graphs, x) for x in inputs]
+    subjects: dict[Key, Subject] = {}
+    for c in m.components:
+        subjects[COMPONENT, c.name] = _alone(graphs[c.name], tensors, c.name)
+    for index in range(len(m.exits)):
+        subjects[EXIT, str(index)] = _through(Model(bundle, variant, graphs, threads), leave_at(m, index), inputs)
+    skip_all = (None,) * m.n_early_exits
+    subjects[FULL] = _through(Model(bundle, variant, graphs, threads), skip_all, inputs)
+    for name, path in fitted.references.items():
+        subjects[REFERENCE, name] = _alone(opener.open(bundle.file(path), threads), tensors, path)
+    return graphs, subjects, inputs
+
+
+def _sample_inputs(bundle: Bundle) -> list[Tensors]:
+    """The bundle's sample inputs, one dictionary with arrays of batch 1 per sample."""
+    arrays = bundle.arrays(bundle.manifest.samples)
+    missing = [i.name for i in bundle.manifest.inputs if i.name not in arrays or len(arrays[i.name]) == 0]
+    if missing:
+        raise BundleError(f"{bundle.manifest.samples}: holds no samples of the input {missing[0]!r}")
+    count = min(_MAX_SAMPLES, *(len(arrays[i.name]) for i in bundle.manifest.inputs))
+    return [{i.name: arrays[i.name][n : n + 1] for i in bundle.manifest.inputs} for n in range(count)]
+
+
+def _carry(m: Manifest, fitted: Variant, graphs: Mapping[str, Graph], inputs: Tensors) -> Tensors:
+    """Every tensor that the components make of one input, so that each can be timed on what it really reads."""
+    tensors = dict(inputs)
+    tensors.update({name: np.array(value, np.float32) for name, value in scalars(m, fitted).items()})
+    for c in m.components:
+        graph = graphs[c.name]
+        tensors.update(zip(graph.outputs, graph.run(_feed(graph, tensors, c.name))))
+    return tensors
+
+
+def _feed(graph: Graph, tensors: Tensors, name: str) -> Tensors:
+    missing = [wanted for wanted in graph.inputs if wanted not in tensors]
+    if missing:
+        raise BundleError(f"{name}: its graph reads {missing[0]!r}, which the bundle does not make")
+    return {wanted: tensors[wanted] for wanted in graph.inputs}
+
+
+def _alone(graph: Graph, tensors: Sequence[Tensors], name: str) -> Subject:
+    """Bound as the cascade binds it, and like it with one array per output: both are called in the same way."""
+    feeds = [{n: np.asarray(a, order="C") for n, a in _feed(graph, t, name).items()} for t in tensors]
+    outputs = dict(zip(graph.outputs, map(np.array, graph.run(feeds[0]))))
+    calls = [translated(graph.bind(feed, outputs).call) for feed in feeds]
+    return lambda number: calls[number % len(calls)]()
+
+
+def _through(model: Model, thresholds: tuple[Optional[float], ...], inputs: Sequence[Tensors]) -> Subject:
+    """As an application calls it: with an array, or a dictionary where there are several inputs."""
+    model.use(threshold=thresholds)
+    asked = [x if len(x) > 1 else next(iter(x.values())) for x in inputs]
+    return lambda number: model(asked[number % len(asked)])

@@ -1,0 +1,64 @@
+"""When a measurement may be believed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eetool_measure.machine_state import Condition
+from eetool_measure.stability import MOST_DOUBT, Steadiness, doubt, drift, until_sure
+from eetool_measure.timing import BLOCK
+
+COOL = Condition(None, None, None, None)
+HOT = Condition(None, None, 85.0, True)
+
+
+def rounds(*medians_ms: float) -> np.ndarray:
+    """(rounds, BLOCK) nanoseconds, all calls of a round alike."""
+    return np.repeat(np.array(medians_ms)[:, None] * 1e6, BLOCK, axis=1)
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (Steadiness(0.01, 0.02, COOL, COOL), None),
+        (Steadiness(0.2, 0.0, COOL, COOL), "a median is known to ±20% only"),
+        (Steadiness(0.01, 0.3, COOL, COOL), "times drifted by +30% while it lasted"),
+        (Steadiness(0.01, -0.3, COOL, COOL), "times drifted by -30% while it lasted"),
+        (Steadiness(0.01, 0.0, COOL, HOT), "the board was slowed down by heat or a weak supply"),
+    ],
+)
+def test_reasons(found: Steadiness, reason: Any) -> None:
+    assert found.reasons == (() if reason is None else (reason,))
+
+
+def test_times_that_are_alike_leave_no_doubt() -> None:
+    same = {"a": rounds(*[2.0] * 30), "b": rounds(*[5.0] * 30)}
+    assert doubt(same) == drift(same) == 0.0
+
+
+def test_the_least_sure_subject_counts() -> None:
+    wild = np.random.default_rng(0).uniform(1, 3, 30)
+    assert doubt({"calm": rounds(*[2.0] * 30), "wild": rounds(*wild)}) == doubt({"wild": rounds(*wild)}) > MOST_DOUBT
+
+
+@given(st.floats(0.5, 2.0))
+def test_drift_is_the_last_third_over_the_first(factor: float) -> None:
+    assert drift({"a": rounds(*[1.0] * 10, *[1.2] * 10, *[factor] * 10)}) == pytest.approx(factor - 1)
+
+
+@pytest.mark.parametrize(("costs", "times"), [([10] * 100, 1), ([10, 30] * 3000, 3)])
+def test_what_is_not_sure_is_measured_again_twice_at_most(costs: list[int], times: int) -> None:
+    """A clock that a subject turns: always by the same, or by turns, block for block."""
+    now, calls = [0], [0]
+
+    def subject(number: int) -> None:
+        now[0] += costs[calls[0] // (BLOCK + 1) % len(costs)] * 1000
+        calls[0] += 1
+
+    found = until_sure({"a": subject}, ["a"], runs=200, min_seconds=0, seed=0, clock=lambda: now[0])
+    assert found["a"].shape == (20 * times, BLOCK)

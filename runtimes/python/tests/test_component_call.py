@@ -1,0 +1,109 @@
+"""What a graph makes is held to the manifest, whichever call runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Callable
+
+import numpy as np
+import onnx.parser
+import pytest
+from tiny import VARIANT, image, write_tiny_bundle
+
+import eetool_runtime as ee
+from eetool_runtime.backends import Threads, open_graph
+from eetool_runtime.component_call import run_component
+from eetool_runtime.errors import BackendError
+from eetool_runtime.manifest import Tensor
+from eetool_runtime.testing import FakeGraph
+
+X = np.concatenate([image(0, 2.0)] * 3)
+TWENTY = """wide = Concat <axis = 1> (rows, rows, rows, rows, rows)
+    numbers = Constant <value = int64[20] {{{zeros}}}> ()
+    all = Equal (numbers, numbers)
+    exit0_logits = Compress <axis = 1> (wide, all)
+    exit0_confidence = Identity (largest)""".format(zeros=", ".join("0" * 20))
+NONE_LEFT = "exit0_logits = Identity (rows)\nnone = Less (largest, least)\nexit0_confidence = Compress (largest, none)"
+ONE_MORE = "exit0_logits = Concat <axis = 0> (rows, rows)\nexit0_confidence = Identity (largest)"
+# Its sizes have names, which a manifest's sizes go with; so only what it makes shows that it lies.
+LIAR = """<ir_version: 8, opset_import: ["" : 18]>
+exit0 (float[batch,1,4,4] features0, float exit0_temperature)
+=> (float[any,wide] exit0_logits, float[n] exit0_confidence)
+{{
+    axes = Constant <value = int64[2] {{1, 3}}> ()
+    rows = ReduceMean <keepdims = 0> (features0, axes)
+    class_axis = Constant <value = int64[1] {{1}}> ()
+    highest = ReduceMax <keepdims = 0> (rows, class_axis)
+    largest = Div (highest, exit0_temperature)
+    least = Constant <value_float = 0.0> ()
+    {nodes}
+}}"""
+
+CALLS: dict[str, Callable[[ee.Model], object]] = {
+    "call": lambda model: model(X[:1]),
+    "deadline_ms": lambda model: model(X[:1], deadline_ms=1e6),
+    "batch": lambda model: model.batch(X),
+    "every_exit": lambda model: model.every_exit(X),
+}
+
+
+def lying(folder: Path, nodes: str, **tweaks: Any) -> ee.Model:
+    """The tiny model with another graph for its first exit."""
+    sound = ee.load(write_tiny_bundle(folder, **tweaks))
+    sound.use(threshold=0.5)
+    path = folder / "liar.onnx"
+    path.write_bytes(onnx.parser.parse_model(LIAR.format(nodes=nodes)).SerializeToString())
+    model = ee.Model(sound.bundle, VARIANT, {**sound._graphs, "exit0": open_graph(path)}, Threads())
+    model.use(threshold=0.5)
+    return model
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+@pytest.mark.parametrize("nodes", [TWENTY, NONE_LEFT, ONE_MORE], ids=["20 logits", "no confidence", "a row too many"])
+def test_graph_that_makes_another_shape_than_the_manifest_says_is_refused(
+    tmp_path: Path, nodes: str, call: Callable[[ee.Model], object]
+) -> None:
+    with pytest.raises(BackendError, match=r"exit0_(logits|confidence)|[Ss]hape"):
+        call(lying(tmp_path, nodes))
+
+
+@pytest.mark.parametrize("fixed", [False, True], ids=["any batch", "batch 1"])
+def test_every_exit_of_a_graph_that_lies_names_the_tensor(tmp_path: Path, fixed: bool) -> None:
+    def fix(document: dict[str, Any]) -> None:
+        document["variants"][VARIANT]["batch"] = 1 if fixed else None
+
+    rows = 1 if fixed else 3
+    message = (
+        rf"'exit0_logits' is float32 \({rows}, 20\), not float32 \(batch, 4\); {rows} inputs were answered together"
+    )
+    with pytest.raises(BackendError, match=message):
+        lying(tmp_path, TWENTY, edit=fix).every_exit(X)
+
+
+def made(shape: tuple[int, ...], said: tuple[Any, ...], rows: int, dtype: str = "float32") -> np.ndarray:
+    """What `run_component` adds where a graph makes `shape` and the manifest says `said`."""
+    tensors: dict[str, np.ndarray] = {}
+    graph = FakeGraph({}, {"y": Tensor(dtype, said)}, lambda _: {"y": np.zeros(shape)})
+    run_component(graph, tensors, {"y": Tensor("float32", said)}, rows)
+    return tensors["y"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"), [((3, 4), ("batch", 4)), ((3, 7), ("batch", "tokens")), ((), ()), ((7, 3), ("tokens", "batch"))]
+)
+def test_run_component_shape_that_fits_is_added(shape: tuple[int, ...], said: tuple[Any, ...]) -> None:
+    assert made(shape, said, rows=3).shape == shape
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [((2, 4), ("batch", 4)), ((3, 5), ("batch", 4)), ((3,), ("batch", 4)), ((3, 4, 1), ("batch", 4)), ((1,), ())],
+)
+def test_run_component_shape_that_does_not_fit_is_refused(shape: tuple[int, ...], said: tuple[Any, ...]) -> None:
+    with pytest.raises(BackendError, match="'y' is float32"):
+        made(shape, said, rows=3)
+
+
+def test_run_component_other_dtype_is_refused() -> None:
+    with pytest.raises(BackendError, match="'y' is float64"):
+        made((3,), ("batch",), rows=3, dtype="float64")

@@ -1,0 +1,170 @@
+"""Another thread turns the knob at the worst moment: what a call says is of one policy, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+import numpy as np
+import pytest
+from contract import JOINS
+from tiny import image, write_tiny_bundle
+from tiny_litert import write_litert_bundle
+
+import eetool_runtime as ee
+from eetool_runtime.governor import Governor, Rule
+from eetool_runtime.stats import Stats, exposition
+
+THREADS, ROUNDS = 16, 150
+
+
+@pytest.fixture
+def model(tiny_bundle: Path) -> ee.Model:
+    return ee.load(tiny_bundle)
+
+
+def turn_within_stats(model: ee.Model, monkeypatch: pytest.MonkeyPatch, turn: Callable[[], None]) -> None:
+    """Have the first snapshot that is taken turn the knob, as another thread may at that moment."""
+    snapshot, turns = Stats.snapshot, [turn]
+
+    def turning(self: Stats, *arguments: Any) -> dict[str, Any]:
+        if turns:
+            turns.pop()()
+        return snapshot(self, *arguments)
+
+    monkeypatch.setattr(Stats, "snapshot", turning)
+
+
+def test_stats_beside_use_of_a_new_point_is_of_one_policy(model: ee.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    model(image(0, 2.0))
+    turn_within_stats(model, monkeypatch, lambda: model.use("full"))
+    found = model.stats()
+    assert (found["operating_point"], found["calls"]) == ("balanced", 1)
+    assert model.operating_point == "full"
+    assert model.stats()["calls"] == 0
+
+
+def test_stats_beside_use_of_other_thresholds_keeps_its_own_figures(
+    model: ee.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model.use(threshold=0.6)
+    model(image(0, 2.0))
+    turn_within_stats(model, monkeypatch, lambda: model.use(threshold=0.7))
+    found = model.stats()
+    assert (found["operating_point"], found["calls"]) == (None, 1)
+    assert found["operating_points"]["custom"]["calls"] == 1
+
+
+def test_prometheus_beside_use_names_the_point_of_its_figures(model: ee.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    turn_within_stats(model, monkeypatch, lambda: model.use("full"))
+    assert 'operating_point="balanced"} 1.0' in model.prometheus()
+
+
+def test_batch_with_a_watchdog_beside_use_finishes_as_it_began(tiny_bundle: Path) -> None:
+    loaded = ee.load(tiny_bundle)
+    ticks = 0
+
+    def clock() -> int:
+        nonlocal ticks
+        ticks += 1
+        if ticks == 4:  # the second row is under way
+            model.use("fast")
+        return time.perf_counter_ns()
+
+    model = ee.Model(loaded.bundle, loaded.variant, loaded._graphs, loaded.threads, clock=clock)
+    model.use("full", watch=(0.0, 0.0))
+    ticks = 0
+    assert [result.exit for result in model.batch(np.concatenate([image(0, 2.0)] * 3))] == [2, 2, 2]
+    assert (model.operating_point, model.stats()["operating_points"]["full"]["calls"]) == ("fast", 3)
+
+
+def test_governor_beside_use_keeps_the_watchdog_of_the_point_that_it_leaves(model: ee.Model) -> None:
+    def read() -> Optional[float]:
+        model.use("fast", watch=(0.1, 0.2))  # another thread, after the governor looked where the model is
+        return 100.0
+
+    governor = Governor(model, [Rule("heat", read, 90, 80)], points=("full", "balanced", "fast"))
+    model.use("full", watch=(0.5, 0.6))
+    governor.update()
+    assert (model.operating_point, model.watch) in (("balanced", (0.5, 0.6)), ("fast", (0.1, 0.2)))
+
+
+def everything_at_once(model: ee.Model, x: dict[str, np.ndarray]) -> None:
+    """Sixteen threads make every call in random order; no call fails, and each answer is counted once."""
+    answered, failed = [0] * THREADS, []
+    points = list(model.operating_points)
+    twice = {name: np.concatenate([array, array]) for name, array in x.items()}
+
+    def read(text: str) -> int:
+        assert text.startswith("# HELP")
+        return 0
+
+    def count(figures: dict[str, Any]) -> int:
+        json.dumps(figures, allow_nan=False)
+        assert figures["exit_counts"] == figures["operating_points"][figures["operating_point"]]["exit_counts"]
+        return 0
+
+    kinds: list[Callable[[random.Random], int]] = [
+        lambda draw: model(x, min_exit=draw.choice((0, -1))).exit * 0 + 1,
+        lambda draw: model(x, deadline_ms=draw.choice((0.01, 100))).exit * 0 + 1,
+        lambda draw: len(model.batch(twice)),
+        lambda draw: len(model.every_exit(twice)) * 0,
+        lambda draw: model.use(draw.choice(points), watch=draw.choice((None, (0.4, 0.6)))) or 0,
+        lambda draw: count(model.stats()),
+        lambda draw: read(model.prometheus()),
+        lambda draw: len(model.recent_ms()) * 0,
+    ]
+
+    def work(number: int) -> None:
+        draw = random.Random(number)
+        try:
+            for _ in range(ROUNDS):
+                answered[number] += draw.choice(kinds)(draw)
+        except Exception as error:
+            failed.append(error)
+
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(THREADS)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert failed == []
+    assert min(answered) > 0
+    assert sum(point["calls"] for point in model.stats()["operating_points"].values()) == sum(answered)
+
+
+@pytest.mark.parametrize("ids", [False, True], ids=["bound", "loose"])
+def test_sixteen_threads_of_onnx_fail_in_no_call_and_count_exactly(tmp_path: Path, ids: bool) -> None:
+    x = {"input": image(0, 1.0), **({"ids": np.ones((1, 2), np.int64)} if ids else {})}
+    everything_at_once(ee.load(write_tiny_bundle(tmp_path, ids=ids)), x)
+
+
+@pytest.mark.skipif(not JOINS, reason="ai-edge-litert is not installed")
+@pytest.mark.parametrize("pool", ["private", "process"])
+def test_sixteen_threads_of_litert_fail_in_no_call_and_count_exactly(tmp_path: Path, pool: str) -> None:
+    model = ee.load(write_litert_bundle(tmp_path), pool=pool)
+    samples = model.bundle.arrays(model.bundle.manifest.samples)
+    everything_at_once(model, samples)
+
+
+def test_stats_of_confidences_that_are_no_numbers_is_still_json() -> None:
+    stats = Stats(2)
+    for confidence in (float("nan"), 0.5, float("inf"), -float("inf")):
+        stats.record(0, confidence, 1, 1.0, [(0, confidence)])
+    stats.record(1, float("nan"), 1, 1.0)
+    found = stats.snapshot(10, None)
+    json.dumps(found, allow_nan=False)
+    assert found["mean_confidence"] == [0.5, None]
+    assert found["exit_counts"] == [4, 1]
+
+
+def test_stats_after_an_input_that_overflows_is_json_and_prometheus_has_no_nan(model: ee.Model) -> None:
+    """Its own graphs make NaN of it; this bundle divides before the maximum is taken off."""
+    model(np.full((1, 1, 4, 4), 3e38, np.float32))
+    found = model.stats()
+    json.dumps(found, allow_nan=False)
+    assert "nan" not in exposition(found).lower()

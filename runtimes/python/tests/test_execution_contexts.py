@@ -1,0 +1,219 @@
+"""Lanes: bound where every size is known, made anew where it is not, one for all calls where graphs are a group."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from contract import FEED, GOLDEN, JOINS, X
+from tiny import image
+
+import eetool_runtime as ee
+from eetool_runtime.backends import PROCESS, Graph, Threads, backend_for
+from eetool_runtime.errors import BackendError
+from eetool_runtime.execution_contexts import Lanes
+from eetool_runtime.manifest import Input, Tensor
+from eetool_runtime.testing import FakeGraph
+
+
+@pytest.fixture
+def model(tiny_bundle: Any) -> ee.Model:
+    return ee.load(tiny_bundle)
+
+
+def lanes_of(model: ee.Model) -> Lanes:
+    return model._lanes
+
+
+def test_a_lane_is_used_again(model: ee.Model) -> None:
+    first = lanes_of(model).take()
+    lanes_of(model).give_back(first)
+    model(image(0, 2.0))
+    assert lanes_of(model).take() is first
+    assert lanes_of(model).take() is not first  # it is in use
+
+
+def test_answers_do_not_change_when_their_lane_is_used_again(model: ee.Model) -> None:
+    first = model(image(0, 2.0))
+    logits = first.logits.copy()
+    other = model(image(1, 2.0))
+    np.testing.assert_array_equal(first.logits, logits)
+    assert not np.array_equal(first.logits, other.logits)
+
+
+def test_inputs_are_read_where_they_are_and_left_alone(model: ee.Model) -> None:
+    x = image(0, 2.0)
+    kept = x.copy()
+    model(x)
+    np.testing.assert_array_equal(x, kept)
+    x[...] = image(1, 2.0)  # the same memory, another image
+    np.testing.assert_array_equal(model(x).logits, model(image(1, 2.0)).logits)
+
+
+def test_an_input_in_strides_is_read_rightly(model: ee.Model) -> None:
+    x = image(0, 2.0)
+    strided = np.repeat(x, 2, axis=-1)[..., ::2]
+    assert not strided.flags.c_contiguous
+    np.testing.assert_array_equal(model(strided).logits, model(x).logits)
+
+
+def test_a_call_that_fails_costs_nothing_else(model: ee.Model) -> None:
+    lane = lanes_of(model).take()
+    lanes_of(model).give_back(lane)
+
+    def broken() -> None:
+        raise BackendError("out of order")
+
+    sound, lane.calls[0] = lane.calls[0], broken
+    with pytest.raises(BackendError, match="out of order"):
+        model(image(0, 2.0))
+    lane.calls[0] = sound
+    assert model(image(0, 2.0)).exit == 0
+    assert lanes_of(model).take() is lane
+
+
+def test_calls_from_many_threads_take_a_lane_each(model: ee.Model) -> None:
+    wanted = {c: model(image(0, c)).logits for c in (0.25, 1.0, 2.0)}
+    wrong: list[float] = []
+
+    def work(contrast: float) -> None:
+        for _ in range(100):
+            if not np.array_equal(model(image(0, contrast)).logits, wanted[contrast]):
+                wrong.append(contrast)
+
+    workers = [threading.Thread(target=work, args=(c,)) for c in wanted for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert wrong == []
+    assert 1 <= len(lanes_of(model)._free) <= len(workers)
+
+
+@pytest.mark.parametrize(("size", "lengths"), [("length", (3, 5)), (3, (3, 3))], ids=["any", "fixed"])
+def test_sizes_that_only_the_input_knows(size: Any, lengths: tuple[int, ...]) -> None:
+    x, y = Tensor("float32", ("batch", size)), Tensor("float32", ("batch", size))
+    graph = FakeGraph({"x": x}, {"y": y}, lambda tensors: {"y": tensors["x"] * 2})
+    variants = {"fake/fp32": SimpleNamespace(tensors={"y": y})}
+    manifest: Any = SimpleNamespace(inputs=(Input("x", "float32", x.shape),), exits=(), tensors={}, variants=variants)
+    lane = Lanes(manifest, "fake/fp32", [graph], {}).take()
+    for length in lengths:
+        lane.enter({"x": np.ones((1, length), np.float32)})
+        lane.calls[0]()
+        np.testing.assert_array_equal(lane.read("y"), np.full((1, length), 2.0))
+
+
+class TestGroup:
+    """Two LiteRT graphs in one interpreter: the second reads what the first makes."""
+
+    pytestmark = pytest.mark.skipif(not JOINS, reason="ai-edge-litert with the schema of its files is not installed")
+
+    @pytest.fixture
+    def graphs(self) -> list[Graph]:
+        paths = [GOLDEN / "contract.tflite", GOLDEN / "answer.tflite"]
+        joined = backend_for("tflite").together(paths, Threads(1, PROCESS))
+        return [joined.open(path, Threads()) for path in paths]
+
+    def lanes(self, graphs: list[Graph], factor: float = 2.0) -> Lanes:
+        described = {**graphs[0].inputs, **graphs[0].outputs, **graphs[1].outputs}
+        inputs = tuple(Input(name, described[name].dtype, described[name].shape) for name in ("x", "ids"))
+        made = {name: described[name] for name in ("scaled", "total", "logits", "confidence")}
+        variants = {"tflite/fp32": SimpleNamespace(tensors=made)}
+        manifest: Any = SimpleNamespace(inputs=inputs, exits=(), tensors={}, variants=variants)
+        return Lanes(manifest, "tflite/fp32", graphs, {"factor": np.array(factor, np.float32)})
+
+    def answer(self, lanes: Lanes, x: np.ndarray) -> list[np.ndarray]:
+        lane = lanes.take()
+        try:
+            lane.enter({"x": x, "ids": FEED["ids"]})
+            for call in lane.calls:
+                call()
+            return [lane.read(name).copy() for name in ("scaled", "logits", "confidence")]
+        finally:
+            lanes.give_back(lane)
+
+    def alone(self, lanes: Lanes, x: np.ndarray) -> np.ndarray:
+        """What the first graph makes of `x`."""
+        lane = lanes.take()
+        try:
+            lane.enter({"x": x, "ids": FEED["ids"]})
+            lane.calls[0]()
+            return lane.read("scaled").copy()
+        finally:
+            lanes.give_back(lane)
+
+    def expect(self, found: list[np.ndarray], x: np.ndarray, factor: float = 2.0) -> None:
+        logits = np.maximum(x * factor - FEED["ids"].sum() + factor, 0)
+        for array, wanted in zip(found, (x * factor, logits, logits.sum(1))):
+            np.testing.assert_array_equal(array, wanted)
+
+    def test_what_one_makes_another_reads(self, graphs: list[Graph]) -> None:
+        lanes = self.lanes(graphs)
+        for x in (X, X * 4, -X, np.repeat(X * 5, 2, 1)[:, ::2]):
+            self.expect(self.answer(lanes, x), x)
+
+    def test_others_leave_no_trace(self, graphs: list[Graph]) -> None:
+        """Graphs run alone, and models with other temperatures, use the same interpreter."""
+        lanes, others = self.lanes(graphs), self.lanes(graphs, 3.0)
+        for n in range(4, 7):
+            self.expect(self.answer(lanes, X * n), X * n)
+            self.expect(self.answer(others, X * n), X * n, 3.0)
+            graphs[0].run({**FEED, "factor": np.array(7, np.float32)})
+            self.expect(self.answer(others, X * n), X * n, 3.0)
+            graphs[1].run({"scaled": X, "total": np.zeros(1, np.float32), "factor": np.array(7, np.float32)})
+            self.expect(self.answer(lanes, X * n), X * n)
+
+    def test_calls_from_many_threads_take_turns(self, graphs: list[Graph]) -> None:
+        lanes, others, problems = self.lanes(graphs), self.lanes(graphs, 3.0), []
+
+        def work(lanes: Lanes, factor: float, number: int) -> None:
+            try:
+                for _ in range(200):
+                    self.expect(self.answer(lanes, X * number), X * number, factor)
+            except AssertionError as problem:
+                problems.append(problem)
+
+        workers = [
+            threading.Thread(target=work, args=(used, factor, number))
+            for number in range(1, 5)
+            for used, factor in ((lanes, 2.0), (others, 3.0))
+        ]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        assert problems == []
+
+    def test_sizes_that_the_file_does_not_say_are_refused(self, graphs: list[Graph]) -> None:
+        first: Any = graphs[0]
+        first.group.engine.ResizeInputTensor(first.places["x"], np.array([2, 3], np.int32), False, first.subgraph)
+        first.group.engine.AllocateTensors(first.subgraph)
+        lanes = self.lanes(graphs)
+        with pytest.raises(BackendError, match=r"'scaled' is \(2, 3\), not \(1, 3\)"):
+            self.alone(lanes, np.repeat(X, 2, 0))
+        with pytest.raises(ValueError, match="Dimension mismatch"):  # which a model makes a BackendError of
+            self.answer(lanes, np.repeat(X, 2, 0))
+
+    def test_what_is_dropped_is_freed_at_once(self, graphs: list[Graph]) -> None:
+        lanes = self.lanes(graphs)
+        self.answer(lanes, X)
+        group = weakref.ref(graphs[0].group)  # type: ignore[attr-defined]
+        gc.disable()
+        try:
+            graphs.clear()
+            del lanes
+            assert group() is None
+        finally:
+            gc.enable()
+
+    def test_a_graph_apart_from_the_others_makes_no_group(self, graphs: list[Graph]) -> None:
+        alone = backend_for("tflite").open(GOLDEN / "answer.tflite", Threads())
+        lanes = self.lanes([graphs[0], alone])
+        self.expect(self.answer(lanes, X * 4), X * 4)
+        first, second = lanes.take(), lanes.take()  # nobody waits
+        assert first is not second

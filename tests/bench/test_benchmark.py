@@ -1,0 +1,126 @@
+"""The comparison on the tiny bundle, whose answers are known without any graph."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+from tiny import POINTS, answers, image, leaves_at, write_tiny_bundle
+
+from eetool.bench.benchmark import SCHEMA, Bench, Rules, bench_bundle, rules_for
+from eetool.data.registry import Source
+from eetool.errors import ArtefactError, UsageError
+from eetool.records import read_record
+from eetool_measure.records import encode
+from eetool_runtime import Model, load
+
+ROOT = Path(__file__).parents[2]
+QUICK = Rules("balanced", 1.0, passes=2, min_seconds=0)
+
+
+@pytest.fixture
+def model(bundle: Path) -> Model:
+    return load(bundle)
+
+
+def compare(model: Model, source: Source, against: tuple[Path, ...] = (), rules: Rules = QUICK) -> Bench:
+    return bench_bundle(model, source, np.arange(len(source.labels)), "test", against, rules)
+
+
+def test_figures_are_those_of_the_answers(model: Model, source: Source) -> None:
+    found = {p.name: p for p in compare(model, source).points}
+    x = np.concatenate([image(i % 4, contrast) for contrast in np.linspace(0.25, 4, 16) for i in range(4)])
+    exits = answers(np.round(x * 32) / 32)
+    said = np.stack([logits.argmax(1) for logits, _ in exits])  # (exits, images)
+    for name, threshold in POINTS.items():
+        left = leaves_at([confidence for _, confidence in exits], threshold)
+        classes = said[left, np.arange(len(left))]
+        assert found[name].accuracy == pytest.approx((classes == source.labels).mean())
+        assert found[name].agreement == pytest.approx((classes == said[-1]).mean())
+        assert found[name].exit_shares == pytest.approx([(left == k).mean() for k in range(3)])
+        assert found[name].mean_exit_depth == pytest.approx(left.mean())
+    assert found["unsplit"].accuracy == found["full"].accuracy
+    assert (found["unsplit"].exit_shares, found["unsplit"].mean_exit_depth) == (None, None)
+    assert {p.n for p in found.values()} == {64}
+
+
+def test_costs_are_those_of_everything_that_ran(model: Model, source: Source) -> None:
+    found = {p.name: p for p in compare(model, source).points}
+    assert found["full"].compute_saved == found["unsplit"].compute_saved == 0
+    fast = load(model.bundle)
+    fast.use("fast")
+    for raw in source.images:
+        fast(fast.preprocess(raw[0]))
+    assert found["fast"].mean_macs == pytest.approx(fast.stats()["mean_macs"])
+    assert found["fast"].compute_saved == pytest.approx(fast.stats()["compute_saved"])
+
+
+def test_the_document_keeps_its_schema_and_comes_back(model: Model, source: Source, write_net, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    net = write_net()
+    found = compare(model, source, against=(net, net))
+    assert [p.name for p in found.points][-2:] == ["net.onnx", "net.onnx (2)"]
+    assert found.passes == 2
+    assert all(p.energy_mj.value is None for p in found.points)
+    document = {"eetool": "0", "command": "bench", "schema": SCHEMA, "ok": True, **encode(found)}
+    jsonschema.validate(document, json.loads((ROOT / "eetool/schemas/bench-1.schema.json").read_text()))
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps(document))
+    assert read_record(Bench, path, SCHEMA) == found
+
+
+def test_the_verdict_is_on_the_point_asked_for(model: Model, source: Source) -> None:
+    found = compare(model, source, rules=Rules("fast", 100.0, passes=2, min_seconds=0))
+    points = {p.name: p for p in found.points}
+    assert found.verdict.point == "fast"
+    ratio = points["fast"].latency_ms.mean / points["unsplit"].latency_ms.mean
+    assert found.verdict.latency_ratio == pytest.approx(ratio)
+    low, high = found.verdict.latency_ratio_ci95
+    assert low <= ratio <= high
+
+
+def test_other_classes_are_refused(model: Model, source: Source) -> None:
+    other = Source("other", source.images, source.labels, ("a", "b", "c", "d"), mirror=False)
+    with pytest.raises(ArtefactError, match="other classes than 'other'"):
+        compare(model, other)
+
+
+@pytest.mark.parametrize(
+    ("fields", "asked", "judged"),
+    [
+        ({}, None, "balanced"),
+        ({}, "fast", "fast"),
+        ({}, "full", "full"),
+        ({"default_operating_point": "full"}, None, "balanced"),
+    ],
+)
+def test_which_point_is_judged(tmp_path: Path, fields: dict[str, str], asked: str | None, judged: str) -> None:
+    model = load(write_tiny_bundle(tmp_path, **fields))
+    assert rules_for(model, asked, None, 5, 0, 0).judged == judged
+
+
+def test_an_untuned_bundle_is_judged_at_full(tmp_path: Path) -> None:
+    def untune(document) -> None:  # type: ignore[no-untyped-def]
+        points = document["variants"]["onnx/fp32"]["operating_points"]
+        document["variants"]["onnx/fp32"]["operating_points"] = {"full": points["full"]}
+        document["default_operating_point"], document["max_accuracy_drop"] = "full", None
+
+    rules = rules_for(load(write_tiny_bundle(tmp_path, edit=untune)), None, None, 5, 0, 0)
+    assert (rules.judged, rules.max_accuracy_drop) == ("full", 1.0)
+
+
+def test_the_limit_is_the_users_or_the_bundles(model: Model) -> None:
+    assert rules_for(model, None, None, 5, 0, 0).max_accuracy_drop == 0.5
+    assert rules_for(model, None, 0.0, 5, 0, 0).max_accuracy_drop == 0.0
+    with pytest.raises(UsageError, match="unknown operating point 'slow'"):
+        rules_for(model, "slow", None, 5, 0, 0)
+
+
+def test_the_golden_document_reads() -> None:
+    path = ROOT / "tests/golden/bench-1.json"
+    found = read_record(Bench, path, SCHEMA)
+    jsonschema.validate(
+        json.loads(path.read_text()), json.loads((ROOT / "eetool/schemas/bench-1.schema.json").read_text())
+    )
+    assert [p.name for p in found.points] == ["unsplit", "full", "balanced", "fast", "resnet8.onnx"]
+    assert not found.verdict.pays

@@ -1,0 +1,103 @@
+"""The race, on a clock that the racers turn themselves."""
+
+import numpy as np
+import pytest
+
+from eetool.bench.interleaved_timing import BLOCK, race
+
+
+class Track:
+    """A clock in nanoseconds, and the log of who answered what; the machine may slow down meanwhile."""
+
+    def __init__(self, slowdown_per_second: float = 0.0) -> None:
+        self.now = 0.0
+        self.log: list[tuple[str, int]] = []
+        self.prepared: list[tuple[str, int]] = []
+        self.slowdown_per_second = slowdown_per_second
+
+    def clock(self) -> int:
+        return int(self.now)
+
+
+class Runner:
+    def __init__(self, name: str, track: Track, cost_ns: float = 1000.0) -> None:
+        self.name = name
+        self._track = track
+        self._cost_ns = cost_ns
+
+    def prepare(self) -> None:
+        self._track.prepared.append((self.name, len(self._track.log)))
+
+    def answer(self, image: int) -> None:
+        self._track.log.append((self.name, image))
+        cost = self._cost_ns * (1 + image / 100)  # every image has a time of its own
+        self._track.now += cost * (1 + self._track.slowdown_per_second * self._track.now / 1e9)
+
+
+def go(track: Track, racers: list[Runner], images: int, passes: int = 1, min_seconds: float = 0.0, seed: int = 0):  # type: ignore[no-untyped-def]
+    return race(racers, images, passes=passes, min_seconds=min_seconds, seed=seed, clock=track.clock)
+
+
+def turns(track: Track, images: int) -> list[tuple[str, list[int]]]:
+    """Who took a turn, and which images were counted."""
+    starts = [at for _, at in track.prepared]
+    return [
+        (track.log[start][0], [image for _, image in track.log[start + 1 : end]])
+        for start, end in zip(starts, [*starts[1:], len(track.log)], strict=True)
+    ]
+
+
+def test_each_time_belongs_to_its_image() -> None:
+    track = Track()
+    times = go(track, [Runner("a", track), Runner("b", track, 5000)], images=50, passes=3)
+    expected = 1000 * (1 + np.arange(50) / 100)
+    assert times["a"].shape == (3, 50)
+    assert times["a"] == pytest.approx(np.tile(expected, (3, 1)), abs=1)
+    assert times["b"] == pytest.approx(np.tile(5 * expected, (3, 1)), abs=1)
+
+
+def test_racers_take_turns_on_the_same_blocks() -> None:
+    track = Track()
+    names = ["a", "b", "c"]
+    go(track, [Runner(name, track) for name in names], images=3 * BLOCK + 7, passes=4)
+    taken = turns(track, 3 * BLOCK + 7)
+    groups = [taken[i : i + 3] for i in range(0, len(taken), 3)]
+    assert len(groups) == 4 * 4
+    for group in groups:
+        assert sorted(name for name, _ in group) == names
+        assert len({tuple(images) for _, images in group}) == 1, "all answer the same block"
+        assert 0 < len(group[0][1]) <= BLOCK
+    assert len({tuple(name for name, _ in group) for group in groups}) > 2, "the order is drawn anew"
+
+
+def test_every_pass_answers_every_image_once_in_another_order() -> None:
+    track = Track()
+    go(track, [Runner("a", track)], images=45, passes=3)
+    answered = [image for _, images in turns(track, 45) for image in images]
+    passes = [answered[i : i + 45] for i in range(0, 135, 45)]
+    assert all(sorted(one) == list(range(45)) for one in passes)
+    assert passes[0] != passes[1] != passes[2]
+
+
+def test_the_seed_alone_decides_the_order() -> None:
+    logs = []
+    for seed in (1, 1, 2):
+        track = Track()
+        go(track, [Runner("a", track), Runner("b", track)], images=30, seed=seed)
+        logs.append(track.log)
+    assert logs[0] == logs[1] != logs[2]
+
+
+def test_goes_on_until_the_seconds_are_over() -> None:
+    track = Track()
+    times = go(track, [Runner("a", track, 1e6)], images=10, passes=2, min_seconds=0.1)
+    assert len(times["a"]) > 2
+    assert track.now >= 1e8
+
+
+def test_a_drifting_machine_does_not_bend_ratios() -> None:
+    track = Track(slowdown_per_second=3)
+    times = go(track, [Runner("one", track, 1e4), Runner("two", track, 2e4)], images=100, passes=60)
+    assert times["one"][-1].mean() > 1.5 * times["one"][0].mean()
+    medians = {name: np.median(rows, axis=0).mean() for name, rows in times.items()}
+    assert medians["two"] / medians["one"] == pytest.approx(2, rel=0.02)

@@ -1,0 +1,100 @@
+"""Texts from tables: what is read, what becomes of it, what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eetool.data.registry import load_source
+from eetool.data.splits import TRAIN, split_source
+from eetool.data.readers.tsv_text import build_vocabulary
+from eetool.errors import ArtefactError
+from eetool_runtime.preprocess import START, UNKNOWN
+
+
+def table(rows: list[tuple[str, str]], head: str = "sentence\tlabel") -> str:
+    return "\n".join([head, *(f"{text}\t{label}" for text, label in rows)]) + "\n"
+
+
+ROWS = [(f'a {"fine" if i % 2 else "dull"} film , the "{i}th', str(i % 2)) for i in range(60)]
+
+
+@pytest.fixture
+def reviews(tmp_path: Path) -> Path:
+    path = tmp_path / "reviews.tsv"
+    path.write_text(table(ROWS), encoding="utf-8")
+    return path
+
+
+def test_texts_become_ids_of_words_seen_in_training(reviews: Path) -> None:
+    source = load_source(f"tsv:{reviews}")
+    assert (source.name, source.classes, source.official_test) == ("tsv:reviews.tsv", ("0", "1"), 0)
+    assert source.images.dtype == np.int64
+    assert np.array_equal(source.labels, np.arange(60) % 2)
+    assert set(source.vocabulary) == {"a", "fine", "dull", "film", ",", "the", '"'}, "words that come once are unknown"
+    place = {word: i + 3 for i, word in enumerate(source.vocabulary)}
+    words = ["a", "dull", "film", ",", "the", '"']
+    assert source.images[0].tolist() == [START, *(place[word] for word in words), UNKNOWN]
+
+
+def test_the_vocabulary_knows_nothing_of_held_out_texts(reviews: Path) -> None:
+    source = load_source(f"tsv:{reviews}")
+    held_out = next(i for i in range(60) if i not in split_source(source)[TRAIN])
+    rows = [(text + " surprise surprise" * (i == held_out), label) for i, (text, label) in enumerate(ROWS)]
+    reviews.write_text(table(rows), encoding="utf-8")
+    again = load_source(f"tsv:{reviews}")
+    assert again.vocabulary == source.vocabulary
+    assert np.array_equal(again.images, source.images), "and so is the length"
+
+
+def test_a_folder_brings_its_own_test_set(tmp_path: Path) -> None:
+    (tmp_path / "train.tsv").write_text(table(ROWS, "text\tlabel"))
+    (tmp_path / "dev.tsv").write_text(table([("a fine film", "1"), ("dull", "0")]))
+    source = load_source(f"tsv:{tmp_path}")
+    assert (len(source.labels), source.official_test) == (62, 2)
+    assert source.images[-1, 2:].tolist() == [0] * (source.images.shape[1] - 2), "short texts are padded"
+
+
+def test_labels_may_be_names(tmp_path: Path) -> None:
+    path = tmp_path / "named.tsv"
+    path.write_text(table([(text, "good" if label == "1" else "bad") for text, label in ROWS]))
+    source = load_source(f"tsv:{path}")
+    assert source.classes == ("bad", "good")
+    assert np.array_equal(source.labels, np.arange(60) % 2)
+
+
+def test_the_vocabulary_is_in_the_order_of_frequency() -> None:
+    assert build_vocabulary(["b a b", "c C a b", "once"]) == ("b", "a", "c")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "cannot be read"),
+        ("", "its first line names the columns"),
+        ("text,label\na,1\n", "its first line names the columns"),
+        ("sentence\tlabel\n", "holds no examples"),
+        ("sentence\tlabel\nno label\n", "line 2 has 1 columns, not 2"),
+        (table([("a", "0"), ("b", "2")]), "no training example is of class '1'"),
+        (table([("a", "0"), ("b", "1")]), "would be empty or without a class"),
+        (b"sentence\tlabel\n\xff\t1\n", "not a text file"),
+    ],
+)
+def test_other_files_are_refused(tmp_path: Path, content: str | bytes | None, words: str) -> None:
+    path = tmp_path / "t.tsv"
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ArtefactError, match=words):
+        load_source(f"tsv:{path}")
+
+
+def test_a_folder_without_its_files_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError, match=r"train\.tsv: cannot be read"):
+        load_source(f"tsv:{tmp_path}")
+
+
+def test_as_many_labels_as_texts_are_read_at_once_and_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.tsv"
+    path.write_text(table([("a film", f"label {i}") for i in range(100_000)]))
+    with pytest.raises(ArtefactError, match="longer than a bundle can hold"):
+        load_source(f"tsv:{path}")

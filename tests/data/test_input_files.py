@@ -1,0 +1,83 @@
+"""Input files: images and arrays become what the model takes, and anything else is refused by name."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny import image, pixels, write_tiny_bundle
+
+from eetool.data.input_files import read_inputs
+from eetool.errors import ArtefactError
+from eetool_runtime import Model, load
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return load(write_tiny_bundle(tmp_path_factory.mktemp("tiny")))
+
+
+def saved(path: Path, array: np.ndarray) -> Path:
+    np.save(path, array)
+    return path
+
+
+def test_an_image_is_preprocessed(model: Model, tmp_path: Path) -> None:
+    Image.fromarray(pixels(2, 1.0)).save(tmp_path / "a.png")
+    (array,) = read_inputs(tmp_path / "a.png", model)
+    assert np.array_equal(array, image(2, 1.0))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "1", "I;16"])
+def test_an_image_of_any_mode_and_size_is_brought_to_the_models(model: Model, tmp_path: Path, mode: str) -> None:
+    Image.new(mode, (9, 5)).save(tmp_path / "a.png")
+    (array,) = read_inputs(tmp_path / "a.png", model)
+    assert (array.shape, array.dtype) == ((1, 1, 4, 4), np.float32)
+
+
+def test_an_array_may_hold_one_input_or_a_batch(model: Model, tmp_path: Path) -> None:
+    batch = np.concatenate([image(0, 1.0), image(1, 2.0)])
+    one, two = read_inputs(saved(tmp_path / "batch.npy", batch), model)
+    assert np.array_equal(one, batch[:1])
+    assert np.array_equal(two, batch[1:])
+    (alone,) = read_inputs(saved(tmp_path / "one.npy", batch[0]), model)
+    assert np.array_equal(alone, one)
+
+
+def test_an_array_of_pixels_is_preprocessed_as_an_image_is(model: Model, tmp_path: Path) -> None:
+    (array,) = read_inputs(saved(tmp_path / "a.npy", pixels(3, 2.0)[None]), model)
+    assert np.array_equal(array, image(3, 2.0))
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (1, 5, 4), (3, 4, 4), (0, 1, 4, 4), (2, 1, 4, 4, 1), ()])
+def test_an_array_of_another_shape_is_refused(model: Model, tmp_path: Path, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ArtefactError, match=r"a.npy: expected shape \(batch, 1, 4, 4\) for input 'input', found"):
+        read_inputs(saved(tmp_path / "a.npy", np.zeros(shape, np.float32)), model)
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.png", "a"])
+@pytest.mark.parametrize(
+    "content", [None, b"", b"text", b"PK\x03\x04", b"\x89PNG\r\n\x1a\n\x00\x00", b"\x93NUMPY\x01\x00"]
+)
+def test_a_missing_or_damaged_file_is_refused(model: Model, tmp_path: Path, name: str, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(ArtefactError, match=name):
+        read_inputs(tmp_path / name, model)
+
+
+def test_a_truncated_image_is_refused(model: Model, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.effect_noise((64, 64), 50).save(path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ArtefactError, match=r"a\.png: cannot be read"):
+        read_inputs(path, model)
+
+
+def test_an_archive_and_an_array_of_objects_are_refused(model: Model, tmp_path: Path) -> None:
+    with (tmp_path / "zip.npy").open("wb") as file:
+        np.savez(file, a=np.zeros(3))
+    with pytest.raises(ArtefactError, match="an archive"):
+        read_inputs(tmp_path / "zip.npy", model)
+    with pytest.raises(ArtefactError, match="not a readable"):
+        read_inputs(saved(tmp_path / "objects.npy", np.array([{}, []], dtype=object)), model)

@@ -1,0 +1,35 @@
+"""Sources: what the arrays hold."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from eetool.data.registry import Source, load_source
+from eetool.errors import UsageError
+
+
+def test_digits_are_all_there_as_grey_images_of_32_by_32(digits: Source) -> None:
+    assert (digits.images.shape, digits.images.dtype) == ((1797, 1, 32, 32), np.uint8)
+    assert (digits.images.min(), digits.images.max()) == (0, 255)
+    assert not digits.mirror, "a mirrored 2 is no 2"
+
+
+def test_digits_keep_their_labels_and_their_look(digits: Source) -> None:
+    small, labels = load_digits(return_X_y=True)
+    assert np.array_equal(digits.labels, labels)
+    assert digits.labels.dtype == np.int64
+    assert digits.classes == tuple("0123456789")
+    shrunk = digits.images.reshape(-1, 8, 4, 8, 4).mean((2, 4))
+    assert np.corrcoef(shrunk.ravel(), small.ravel())[0, 1] > 0.95
+
+
+def test_an_unknown_source_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UsageError, match="unknown data source 'mnist'") as refused:
+        load_source("mnist")
+    assert "digits" in (refused.value.hint or "")
+
+
+@pytest.mark.parametrize("name", ["folder", "cifar10:", "npz", "digits:somewhere"])
+def test_a_path_is_asked_for_where_it_is_needed_and_nowhere_else(name: str) -> None:
+    with pytest.raises(UsageError, match=r"needs the path|takes no path"):
+        load_source(name)

@@ -1,0 +1,245 @@
+"""Bundles: complete, proved, small, the same bytes every time, and never half of one."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from eetool.errors import EarlyExitError, OutputError, VerificationError
+from eetool.export.bundle_files import bundle_name, seal
+from eetool.export.scored_network import exit_outputs
+from eetool.export.bundle_export import ExportOptions, export_bundle
+from eetool.model.checkpoint import Checkpoint, load_checkpoint
+from eetool.model.macs import count_macs
+from eetool.progress import Advance
+from eetool.records import sha256_file
+from eetool.train.pipeline import ExitPlan, attach
+from eetool_runtime import Bundle, load, open_bundle
+from eetool_runtime.backends import open_graph
+
+FullDisk = Callable[[int], AbstractContextManager[None]]
+VARIANT = "onnx/fp32"
+NO_REFERENCES = ExportOptions(references=False)
+
+
+@pytest.fixture(scope="module")
+def opened(bundle: Path) -> Bundle:
+    return open_bundle(bundle)
+
+
+@pytest.fixture(scope="module")
+def plain() -> Checkpoint:
+    """A small model without early exits: one graph, which is what exporting costs by."""
+    return attach("resnet8", (1, 1, 8, 8), 3, ExitPlan(0, "linear"), seed=0)
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def test_the_folder_holds_what_the_manifest_lists_and_nothing_else(bundle: Path, opened: Bundle) -> None:
+    assert files_in(bundle) == sorted(["manifest.json", *opened.manifest.files])
+    assert files_in(bundle) == [
+        *(f"components/{name}/onnx-fp32/model.onnx" for name in ("exit0", "exit1", "exit2", "seg0", "seg1")),
+        "manifest.json",
+        *(f"reference/{name}/onnx-fp32/model.onnx" for name in ("all_exits", "unsplit")),
+        "samples/inputs.npz",
+        "samples/onnx-fp32.npz",
+    ]
+    assert list(bundle.parent.iterdir()) == [bundle]
+
+
+def test_sizes_and_hashes_are_those_of_the_files(bundle: Path, opened: Bundle) -> None:
+    for relative, file in opened.manifest.files.items():
+        assert (file.sha256, file.size_bytes) == (sha256_file(bundle / relative), (bundle / relative).stat().st_size)
+
+
+def test_it_records_the_model_it_came_from(opened: Bundle, tuned: Path) -> None:
+    record, m = load_checkpoint(tuned).record, opened.manifest
+    assert (m.name, m.inputs, m.labels, m.data) == ("model", record.spec.inputs, record.spec.labels, record.data)
+    assert tuple(e.tap for e in m.exits) == (*record.spec.taps, None)
+    assert record.policy is not None
+    variant = m.variants[VARIANT]
+    assert (variant.temperatures, variant.operating_points) == (
+        record.policy.temperatures,
+        record.policy.operating_points,
+    )
+    assert m.default_operating_point == "balanced"
+    assert m.producer["opset"] == "18"
+
+
+def test_components_are_not_much_larger_than_their_weights(opened: Bundle) -> None:
+    m = opened.manifest
+    weights = sum(4 * c.parameters for c in m.components)
+    size = sum(m.files[g.path].size_bytes for g in m.variants[VARIANT].components.values())
+    assert weights < size <= 1.05 * weights + 300_000
+    for c in m.components:  # the bound leaves room, so that each component is held to a tighter one
+        assert m.files[m.variants[VARIANT].components[c.name].path].size_bytes <= 1.05 * 4 * c.parameters + 20_000
+
+
+def test_macs_and_parameters_of_all_components_are_those_of_the_model(opened: Bundle, tuned: Path) -> None:
+    net = load_checkpoint(tuned).build()
+    assert sum(c.macs for c in opened.manifest.components) == count_macs(net, (torch.zeros(1, 1, 32, 32),))
+    assert sum(c.parameters for c in opened.manifest.components) == sum(p.numel() for p in net.parameters())
+
+
+def test_components_are_wired_by_name_in_running_order(opened: Bundle) -> None:
+    assert [(c.name, c.kind, c.inputs, c.outputs) for c in opened.manifest.components] == [
+        ("seg0", "segment", ("input",), ("seg0_out",)),
+        ("exit0", "exit", ("exit0_temperature", "seg0_out"), ("exit0_logits", "exit0_confidence")),
+        ("seg1", "segment", ("seg0_out",), ("seg1_out",)),
+        ("exit1", "exit", ("exit1_temperature", "seg1_out"), ("exit1_logits", "exit1_confidence")),
+        ("exit2", "exit", ("exit2_temperature", "seg1_out"), ("exit2_logits", "exit2_confidence")),
+    ]
+
+
+def test_every_component_was_proved_within_its_tolerance(opened: Bundle) -> None:
+    for graph in opened.manifest.variants[VARIANT].components.values():
+        assert 0 <= graph.max_abs_error <= graph.tolerance
+        assert graph.tolerance >= 1e-4
+
+
+def test_the_bundle_answers_as_the_model_does(opened: Bundle, tuned: Path) -> None:
+    checkpoint = load_checkpoint(tuned)
+    x = checkpoint.samples["input"]
+    with torch.no_grad():
+        expected = checkpoint.build()(x)
+    for (logits, _), reference in zip(load(opened).every_exit(x.numpy()), expected, strict=True):
+        assert np.allclose(logits, reference.numpy(), atol=1e-4 * max(1, float(reference.abs().max())))
+
+
+def test_references_are_the_backbone_alone_and_all_exits_in_one_graph(opened: Bundle) -> None:
+    variant, x = opened.manifest.variants[VARIANT], opened.arrays(opened.manifest.samples)
+    answers = [array for pair in load(opened).every_exit(x) for array in pair]
+    unsplit, all_exits = (open_graph(opened.file(variant.references[name])) for name in ("unsplit", "all_exits"))
+    (logits,) = unsplit.run(x)
+    assert np.allclose(logits, answers[-2], atol=1e-4)
+    for e, temperature in zip(opened.manifest.exits, variant.temperatures, strict=True):
+        x[e.temperature] = np.array(temperature, np.float32)
+    made = dict(zip(all_exits.outputs, all_exits.run(x), strict=True))
+    for i, answer in enumerate(answers):
+        assert np.allclose(made[exit_outputs(i // 2)[i % 2]], answer, atol=1e-4)
+
+
+def test_the_temperature_is_an_input_so_that_a_bundle_can_be_tuned_again(opened: Bundle) -> None:
+    head = open_graph(opened.file(opened.manifest.variants[VARIANT].components["exit0"].path))
+    assert head.inputs["exit0_temperature"].shape == ()
+    features = np.random.default_rng(0).random((3, *head.inputs["seg0_out"].shape[1:]), np.float32)
+    names = list(head.outputs)
+    cold, hot = (
+        dict(zip(names, head.run({"seg0_out": features, "exit0_temperature": np.array(t, np.float32)}), strict=True))
+        for t in (0.5, 5.0)
+    )
+    assert np.array_equal(cold["exit0_logits"], hot["exit0_logits"])
+    assert (cold["exit0_confidence"] > hot["exit0_confidence"]).all()
+
+
+def test_no_file_tells_where_it_was_made(bundle: Path) -> None:
+    places = {str(Path.home()), str(Path.cwd()), str(Path(torch.__file__).parent), sys.prefix, str(bundle.parent)}
+    for path in bundle.rglob("*"):
+        content = path.read_bytes() if path.is_file() else b""
+        assert not [place for place in places if place.encode() in content], path
+
+
+def test_another_process_writes_the_same_bytes_and_without_references_on_request(
+    bundle: Path, tuned: Path, tmp_path: Path
+) -> None:
+    again = tmp_path / bundle.name
+    command = [sys.executable, "-m", "eetool", "export", str(tuned), "-o", str(again), "--no-reference"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stderr == "", "other people's warnings are not for the user"
+    kept = [name for name in files_in(bundle) if not name.startswith("reference/")]
+    assert files_in(again) == kept
+    for name in kept:
+        if name != "manifest.json":  # which lists the references, or does not
+            assert (again / name).read_bytes() == (bundle / name).read_bytes(), name
+    assert open_bundle(again).manifest.variants[VARIANT].references == {}
+
+
+def test_an_untuned_model_gets_full_depth_only_and_one_without_exits_works(plain: Checkpoint, tmp_path: Path) -> None:
+    manifest = export_bundle(plain, tmp_path / "plain.eebundle", NO_REFERENCES)
+    model = load(tmp_path / "plain.eebundle")
+    assert list(model.operating_points) == ["full"]
+    assert [c.name for c in manifest.components] == ["exit0"]
+    assert model(plain.samples["input"][:1].numpy()).exit == 0
+
+
+class CtrlC:
+    """Progress whose user loses patience while the first graph is being written."""
+
+    @contextmanager
+    def __call__(self, what: str, total: int) -> Iterator[Advance]:
+        self.steps = 0
+        yield self.advance
+
+    def advance(self, steps: int) -> None:
+        self.steps += steps
+        if self.steps == 2:
+            raise KeyboardInterrupt
+
+    def note(self, line: str) -> None:
+        raise AssertionError(line)
+
+
+def test_an_interrupted_export_leaves_the_old_bundle_and_nothing_else(plain: Checkpoint, tmp_path: Path) -> None:
+    path = tmp_path / "plain.eebundle"
+    path.mkdir()
+    (path / "manifest.json").write_text("old")
+    with pytest.raises(KeyboardInterrupt):
+        export_bundle(plain, path, NO_REFERENCES, CtrlC())
+    assert files_in(tmp_path) == ["plain.eebundle/manifest.json"]
+
+
+def test_a_model_that_cannot_be_proved_is_not_exported(plain: Checkpoint, tmp_path: Path) -> None:
+    state = {**plain.state, "backbone.linear.bias": torch.tensor([0.0, float("nan"), 0.0])}
+    with pytest.raises(VerificationError, match="graphs differ from the model:\n  components/exit0/"):
+        export_bundle(replace(plain, state=state), tmp_path / "plain.eebundle", NO_REFERENCES)
+    assert files_in(tmp_path) == []
+
+
+def test_a_disk_that_fills_up_is_an_output_error_and_leaves_nothing(plain: Checkpoint, small_disk: Path) -> None:
+    with pytest.raises(OutputError, match="No space left on device"):
+        export_bundle(plain, small_disk / "model.eebundle")
+    assert list(small_disk.iterdir()) == []
+
+
+def test_a_full_disk_is_an_output_error_and_leaves_nothing(
+    plain: Checkpoint, tmp_path: Path, full_disk: FullDisk
+) -> None:
+    with full_disk(100_000), pytest.raises(OutputError, match="could not be written: File too large"):
+        export_bundle(plain, tmp_path / "plain.eebundle", NO_REFERENCES)
+    assert files_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("model.eebundle", "model"),
+        ("other", "other"),
+        ("my model (2).eebundle", "my-model-2"),
+        (".hidden.eebundle", "hidden"),
+        ("ünï.eebundle", "n"),
+        ("模型.eebundle", "bundle"),
+        ("x" * 200 + ".eebundle", "x" * 128),
+    ],
+)
+def test_any_file_name_gives_a_name_that_manifests_allow(path: str, name: str) -> None:
+    assert bundle_name(Path("somewhere") / path) == name
+    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", name)
+
+
+def test_a_sealed_folder_opens_and_a_changed_one_does_not(spoilable: Path) -> None:
+    before = open_bundle(spoilable).manifest
+    path = spoilable / "components/exit0/onnx-fp32/model.onnx"
+    path.write_bytes(path.read_bytes() + b"\0")
+    with pytest.raises(EarlyExitError, match="bytes where the manifest says"):
+        open_bundle(spoilable)
+    seal(spoilable, before)
+    assert open_bundle(spoilable).manifest.files != before.files

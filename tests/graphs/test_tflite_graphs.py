@@ -1,0 +1,123 @@
+"""TFLite probes answer as their ONNX form does, and kernels are found in what the exporter's converter would write."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from eetool.errors import ArtefactError
+from eetool.latency.kernels.kernel import FP32, INT8, INTERPRETED, LARGE_WINDOW
+from eetool.latency.probes.probe_files import ProbeKind, kernels_in, write_probes
+from eetool.latency.probes.probe_network import ProbeNet, nets
+from eetool.latency.probes.onnx_builder import INPUT, to_model
+from eetool.graphs.tflite_graph import parse_tflite, read_tflite
+from eetool.latency.kernels.from_tflite import tflite_kernels
+from eetool.latency.probes.onnx_to_tflite import to_tflite
+from eetool_measure.probe_timing import measure_probes
+from eetool_runtime.backends import open_graph
+
+pytest.importorskip("ai_edge_litert")
+
+NETS = [net for net, _ in zip(nets(), range(16), strict=False)]
+
+
+@pytest.mark.parametrize("net", NETS, ids=lambda net: net.name)
+def test_both_formats_compute_the_same(net: ProbeNet, tmp_path: Path) -> None:
+    sketch = net.sketch()
+    path = tmp_path / "net.tflite"
+    path.write_bytes(to_tflite(sketch))
+    x = np.random.default_rng(0).standard_normal(tuple(sketch.weights[INPUT])).astype(np.float32)
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    want = ort.InferenceSession(to_model(sketch).SerializeToString(), options).run(None, {"x": x})[0]
+    (got,) = open_graph(path).run({"x": x})
+    if not any(node.op_type == "HardSigmoid" for node in sketch.nodes):  # of TFLite it is another line through 0
+        assert np.abs(got.reshape(want.shape) - want).max() <= 1e-3 * max(1, np.abs(want).max())
+
+
+def test_kernels_are_those_of_the_network() -> None:
+    net = ProbeNet("inverted", 2)
+    float_kernels = kernels_in(net, ProbeKind("tflite", FP32))
+    of_onnx = kernels_in(net, ProbeKind())
+    assert {kernel.precision for kernel in float_kernels} == {FP32}
+    for kind in ("depthwise", "linear"):
+        macs = [sum(k.macs for k in kernels if k.kind == kind) for kernels in (float_kernels, of_onnx)]
+        assert macs[0] == macs[1]
+    assert sum(k.macs for k in float_kernels) == sum(k.macs for k in of_onnx)
+    assert not [kernel for kernel in float_kernels if kernel.kind == "other"]
+
+
+def test_padding_melts_into_the_convolution_behind_it() -> None:
+    padded = [k for seed in range(24) for k in kernels_in(ProbeNet("plain", seed * 8), ProbeKind("tflite", FP32))]
+    melted = [k for k in padded if k.ops == ("PAD", "CONV_2D")]
+    assert melted
+    assert all(k.shape["out_height"] == -(-k.shape["height"] // k.shape["stride"]) for k in melted)
+
+
+@pytest.mark.parametrize("kind", [ProbeKind("onnx", INT8), ProbeKind("tflite", INT8), ProbeKind("tflite", FP32)])
+def test_probes_of_every_kind_are_measured_by_the_runtime_alone(kind: ProbeKind, tmp_path: Path) -> None:
+    pytest.importorskip("ai_edge_quantizer")
+    chosen = [ProbeNet("plain", 0), ProbeNet("residual", 1)]
+    assert write_probes(tmp_path / "probes", chosen, kind) == chosen
+    found = measure_probes(tmp_path / "probes", runs=1)
+    assert (found.format, found.precision) == (kind.format, kind.precision)
+    assert all(probe.latency_ms.median > 0 and not probe.kernels for probe in found.probes)
+    count = Counter(kernel.precision for net in chosen for kernel in kernels_in(net, kind))
+    assert (count[INT8] > count[FP32]) == (kind.precision == INT8)
+
+
+def test_files_that_are_refused(tmp_path: Path) -> None:
+    for name, content in (("empty.tflite", b""), ("text.tflite", b"what is this, and why?")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ArtefactError, match="is no TFLite file"):
+            read_tflite(tmp_path / name)
+    with pytest.raises(ArtefactError, match="cannot be read"):
+        read_tflite(tmp_path / "missing.tflite")
+    whole = to_tflite(ProbeNet("plain", 0).sketch())
+    assert tflite_kernels(parse_tflite(whole, "whole"))
+    with pytest.raises(ArtefactError, match="cannot be read as a TFLite file"):
+        parse_tflite(whole[:400], "cut")
+
+
+def left_out(path: Path) -> Counter[str]:
+    """Names of the operators of a file that LiteRT does not give to XNNPACK."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(path), num_threads=1)
+    interpreter.allocate_tensors()
+    operators = interpreter._get_ops_details()
+    delegated = [o for o in operators if o["op_name"] == "DELEGATE"]
+    inside = {int(index) for o in delegated for index in o["outputs"]}
+    makers = {int(i): o for o in operators if o["op_name"] != "DELEGATE" for i in o["outputs"]}
+    ahead = [int(index) for o in delegated for index in o["inputs"]]
+    ahead += [tensor["index"] for tensor in interpreter.get_output_details()]
+    found = {}
+    while ahead:
+        index = ahead.pop()
+        if index in makers and index not in inside and makers[index]["index"] not in found:
+            found[makers[index]["index"]] = makers[index]["op_name"]
+            ahead += [int(i) for i in makers[index]["inputs"] if i >= 0]
+    return Counter(found.values())
+
+
+@pytest.mark.parametrize("precision", [FP32, INT8])
+def test_what_the_interpreter_runs_is_told_from_what_xnnpack_runs(precision: str, tmp_path: Path) -> None:
+    pytest.importorskip("ai_edge_quantizer")
+    kind = ProbeKind("tflite", precision)
+    seen: Counter[str] = Counter()
+    more = [ProbeNet("plain", 69), ProbeNet("residual", 42), ProbeNet("branched", 40)]
+    for net in write_probes(tmp_path / "probes", [*NETS, *more], kind):
+        marked = [k for k in kernels_in(net, kind) if k.shape.get("form") == INTERPRETED]
+        told = Counter(kernel.ops[-1] for kernel in marked)
+        assert told == left_out(tmp_path / "probes" / f"{net.name}.tflite"), net.name
+        seen += told
+    assert seen
+
+
+def test_windows_that_xnnpack_has_no_kernel_for_have_a_form_of_their_own() -> None:
+    windows = [k for seed in range(5, 60, 11) for k in kernels_in(ProbeNet("separable", seed), ProbeKind("tflite"))]
+    depthwise = [k for k in windows if k.kind == "depthwise"]
+    assert {k.shape["kernel"] > 5 for k in depthwise} == {True, False}
+    assert all((k.shape["form"] == LARGE_WINDOW) == (k.shape["kernel"] > 5) for k in depthwise)

@@ -1,0 +1,65 @@
+"""A worker whose candidates cost nothing: their figures follow from their genes. Also a program, to be killed.
+
+python fake_work.py URL TRIALS SECONDS-PER-CANDIDATE LOG
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tests.helpers import small_spaces
+
+from eetool.search.methods.methods import METHODS
+from eetool.search.search_results import Candidate, Figures
+from eetool.search.space.space import Genome, key_of
+from eetool.search.study.storage import Pulse, Storage
+from eetool.search.study.study import Study
+
+OBJECTIVE, LIMITS = "macs", {"macs": 40.0}
+PULSE = Pulse(beat=1, silence=4, patience=60)
+PATIENT = Pulse(beat=1, silence=20, patience=120)  # on a busy machine a living process may not run for seconds
+SPACE = small_spaces.mobile()
+TERMS = {"space": SPACE.hash, "seed": 0, "objective": OBJECTIVE, "limits": LIMITS}
+
+
+def candidate(genome: Genome) -> Candidate:
+    """Cost is the sum of the choices, error what is left of it."""
+    cost = float(SPACE.vector(genome).sum())
+    noise = np.random.default_rng(int(key_of(genome)[:8], 16)).random()
+    figures = Figures(1 - 0.5 / (1 + cost) - 0.1 * noise, 10, (1.0,), cost, None, None, cost, None, 1, None)
+    network = SPACE.network(genome)
+    branches = tuple(branch or "by rule" for branch in network.branches)
+    return Candidate(
+        *(key_of(genome)[:12], genome, network.backbone, None, network.taps, branches),
+        *(network.score, (1.0,), (), figures, {}),
+    )
+
+
+def take_part(
+    url: str, trials: int, evaluate: Callable[[Genome], Any] = candidate, name: str = "shared", pulse: Pulse = PULSE
+) -> list[Candidate]:
+    """One worker of a study."""
+    study = Study(Storage(url, pulse), name, SPACE, TERMS)
+    return study.work(
+        METHODS["random"].planner(SPACE, 0, trials, lambda genome: True), evaluate, trials, OBJECTIVE, LIMITS
+    )
+
+
+def main() -> None:
+    url, trials, seconds, log = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), Path(sys.argv[4])
+
+    def slow(genome: Genome) -> Candidate:
+        with log.open("a") as file:
+            file.write(f"{key_of(genome)[:12]}\n")
+        time.sleep(seconds)
+        return candidate(genome)
+
+    found = take_part(url, trials, slow, pulse=PATIENT)
+    sys.stdout.write("\n".join(c.id for c in found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Spaces so small that a search takes seconds; `cli` names them as a user would: small_spaces:mobile."""
+
+from torch import nn
+
+from eetool.search.space.space import Backbone, Gene, Genome, Space, make_space
+
+
+def mobile() -> Space:
+    """Two stages at 8×8 and 4×4 pixels or less, one place for an exit."""
+    genes = [
+        Gene("resolution", (12, 16)),
+        Gene("depth", (1, 2), phase=1),
+        Gene("kernel", (3, 5)),
+        Gene("expansion", (2, 3), phase=2),
+        Gene("kernel1", (3, 5), (("depth", (2,)),)),
+    ]
+    return make_space("small-mobile", genes, _mobile, positions=(1,), widths=(8, 16))
+
+
+def _mobile(genome: Genome) -> Backbone:
+    first = f".{genome['kernel']}e{genome['expansion']}"
+    second = f".{genome['kernel1']}e2" if genome["depth"] == 2 else ""
+    reference = f"mbv3-8x1-16r2{first}{second}-24hs2.3e{genome['expansion']}-64x64@{genome['resolution']}"
+    return Backbone(reference, ((f"stage0.{int(genome['depth']) - 1}",),))
+
+
+def own() -> Space:
+    """Over a backbone of the user's own."""
+    genes = [Gene("depth", (1, 2)), Gene("width", (4, 8))]
+    return make_space("own", genes, _own, positions=(2,), widths=(8,), scores=("max_softmax",))
+
+
+def _own(genome: Genome) -> Backbone:
+    taps = ("body.1", "body.0") if genome["depth"] == 2 else ("body.0", "body.0")
+    return Backbone("small_spaces:Plain", (taps,), dict(genome))
+
+
+class Plain(nn.Module):
+    """A network that is no built-in one."""
+
+    def __init__(self, depth: int = 1, width: int = 4) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, width, 3, 4, 1)
+        blocks = [nn.Sequential(nn.Conv2d(width, width, 3, 2, 1), nn.BatchNorm2d(width), nn.ReLU(inplace=True))]
+        blocks += [nn.Sequential(nn.Conv2d(width, width, 3, 1, 1), nn.ReLU()) for _ in range(depth - 1)]
+        self.body = nn.Sequential(*blocks)
+        self.head = nn.Linear(width, 10)
+
+    def forward(self, x):  # type: ignore[no-untyped-def]
+        return self.head(self.body(self.stem(x)).mean((2, 3)))
+
+
+def one() -> Space:
+    """A single network."""
+    return make_space("one", [], lambda genome: Backbone("resnet8@8", ()), positions=())

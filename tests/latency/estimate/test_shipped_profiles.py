@@ -1,0 +1,178 @@
+"""The hw profiles that come with eetool: what they answer, for what, and how they say that they do not know."""
+
+import importlib.util
+import json
+import math
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import onnx
+import onnxruntime
+import pytest
+from click.testing import CliRunner
+
+from eetool.cli.app import cli
+from eetool.latency.table.hw_profile import find_device, known_devices
+from eetool.graphs.onnx_graph import of_model
+from eetool.latency.kernels.from_onnx import kernels_of, total_macs
+from eetool.latency.estimate.predictor import GraphCost, Predictor
+from eetool.latency.table.table import LITERT, ONNXRUNTIME
+from eetool.latency.estimate.power_model import board_power_w
+
+BOARDS = ("pixel3", "rpi-zero2w", "rpi3", "rpi4", "rpi5")
+
+
+@pytest.fixture(scope="module")
+def nas201() -> ModuleType:
+    """`benchmarks/nas201.py`, which no package holds."""
+    path = Path(__file__).parents[3] / "benchmarks/nas201.py"
+    spec = importlib.util.spec_from_file_location("nas201", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["nas201"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def heavy(nas201: ModuleType) -> onnx.ModelProto:
+    """The NAS-Bench-201 network with 3×3 convolutions everywhere."""
+    made: onnx.ModelProto = nas201.network([3] * 6)
+    return made
+
+
+def cost(model: onnx.ModelProto, device: str, backend: str, threads: int = 1, precision: str = "fp32") -> GraphCost:
+    kernels = kernels_of(of_model(onnx.ModelProto.FromString(model.SerializeToString()), "net"), sums=backend != LITERT)
+    return Predictor(find_device(device), backend, precision, threads).graph("net", kernels)
+
+
+def test_the_benchmarks_network_is_the_published_one(heavy: onnx.ModelProto) -> None:
+    """220.12 million MACs and 1.53 million parameters, by NAS-Bench-201's own count."""
+    kernels = kernels_of(of_model(onnx.ModelProto.FromString(heavy.SerializeToString()), "net"))
+    assert total_macs(kernels) / 1e6 == pytest.approx(220.12, rel=0.01)
+    parameters = sum(math.prod(weights.dims) for weights in heavy.graph.initializer)
+    assert parameters / 1e6 == pytest.approx(1.53, rel=0.01)
+    session = onnxruntime.InferenceSession(heavy.SerializeToString(), providers=["CPUExecutionProvider"])
+    assert session.get_outputs()[0].shape == [1, 10]
+
+
+@pytest.mark.parametrize(
+    ("ops", "onnx_ran", "litert_ran"),
+    [
+        ([3, 3, 3, 3, 3, 3], [3, 3, 3, 3, 3, 3], [3, 3, 3, 3, 3, 3]),
+        ([3, 1, 3, 1, 0, 0], [3, 1, 3, 1, 0, 0], [0, 0, 0, 1, 0, 0]),  # what does not reach the output
+        ([0, 1, 4, 1, 3, 4], [0, 1, 4, 1, 3, 4], [0, 1, 0, 1, 3, 4]),  # a mean of nothing, a convolution of nothing
+    ],
+)
+def test_what_runs_of_a_cell(nas201: ModuleType, ops: list[int], onnx_ran: list[int], litert_ran: list[int]) -> None:
+    assert nas201.ran(ops, "onnx") == onnx_ran
+    assert nas201.ran(ops, "litert") == litert_ran
+
+
+def test_parts_of_a_cell(nas201: ModuleType) -> None:
+    """Two poolings of the input are one where they are merged; three terms at the output are two sums."""
+    assert nas201.parts([2, 4, 3, 4, 1, 1], "litert", merges=False) == [1, 1, 1, 2, 3]
+    assert nas201.parts([2, 4, 3, 4, 1, 1], "litert", merges=True) == [1, 1, 1, 1, 3]
+
+
+def test_equal_operators_on_equal_tensors_run_once(nas201: ModuleType) -> None:
+    model = nas201.network([4, 4, 4, 4, 4, 4])  # per cell: poolings of nodes 0, 0, 1, 0, 1 and 2
+    once = kernels_of(of_model(onnx.ModelProto.FromString(model.SerializeToString()), "net"))
+    every = kernels_of(of_model(onnx.ModelProto.FromString(model.SerializeToString()), "net"), repeats=True)
+    assert sum(kernel.kind == "pool" for kernel in once) == 15 * 3 + 2
+    assert sum(kernel.kind == "pool" for kernel in every) == 15 * 6 + 2
+
+
+@pytest.mark.parametrize("device", BOARDS)
+def test_every_board_prices_a_network_it_was_fitted_for(device: str, heavy: onnx.ModelProto) -> None:
+    found = cost(heavy, device, LITERT)
+    low, high = found.interval_ms
+    assert 0 < low < found.latency_ms < high < 2 * found.latency_ms
+    assert found.unknown_operators == ()
+
+
+def test_slower_boards_are_slower(heavy: onnx.ModelProto) -> None:
+    times = [cost(heavy, device, LITERT).latency_ms for device in ("rpi5", "rpi4", "rpi3", "rpi-zero2w")]
+    assert times == sorted(times)
+
+
+def test_energy_has_the_scope_of_what_was_measured(heavy: onnx.ModelProto) -> None:
+    for backend in (ONNXRUNTIME, LITERT):
+        energy = cost(heavy, "rpi5", backend).energy_mj
+        assert (energy.provenance, energy.scope) == ("predicted", "core_net")
+        assert energy.value is not None
+    energy = cost(heavy, "rpi4", LITERT).energy_mj
+    assert (energy.provenance, energy.scope) == ("estimated", "board_gross")
+    assert cost(heavy, "pixel3", LITERT).energy_mj.value is None  # nobody published its watts
+
+
+@pytest.mark.parametrize("asked", [(ONNXRUNTIME, "fp32", 1), (LITERT, "int8", 1), (LITERT, "fp32", 4)])
+def test_what_a_board_does_not_hold_is_doubted(heavy: onnx.ModelProto, asked: tuple[str, str, int]) -> None:
+    held, (backend, precision, threads) = cost(heavy, "rpi4", LITERT), asked
+    doubted = cost(heavy, "rpi4", backend, threads, precision)
+    assert doubted.interval_ms[1] / doubted.latency_ms > held.interval_ms[1] / held.latency_ms
+    assert Predictor(find_device("rpi4"), *asked).book.warnings
+
+
+def test_published_watts_make_a_line_over_the_threads() -> None:
+    rpi4 = find_device("rpi4")
+    assert board_power_w(rpi4, 4) == 5.0
+    assert board_power_w(rpi4, 1) == pytest.approx(1.6 + 3.4 / 4)
+    assert board_power_w(find_device("pixel3"), 1) is None
+
+
+def test_watts_of_the_user_come_first(heavy: onnx.ModelProto) -> None:
+    kernels = kernels_of(of_model(onnx.ModelProto.FromString(heavy.SerializeToString()), "net"), sums=False)
+    found = Predictor(find_device("rpi5"), LITERT, "fp32", 1, watts=4.0).graph("net", kernels)
+    assert found.energy_mj.value == pytest.approx(4.0 * found.latency_ms)
+    assert (found.energy_mj.provenance, found.energy_mj.scope) == ("estimated", "board_gross")
+
+
+def test_no_rows_are_shipped_and_every_fit_says_how_good_it_is() -> None:
+    for profile in known_devices():
+        assert all(entry.kind == "fitted" for entry in profile.table)
+        assert len(profile.regressions) <= 6
+        for fit in (*profile.regressions, *profile.compositions):
+            assert fit.n >= 4
+            assert 0 < fit.cv_error < 0.5
+
+
+@pytest.mark.parametrize("device", BOARDS)
+def test_devices_tells_all_about_one(device: str) -> None:
+    result = CliRunner().invoke(cli, ["devices", device])
+    assert result.exit_code == 0, result.stderr
+    for said in ("conv", "fitted", "networks left out", "whole graphs, litert fp32, 1 thread", "source hw-nas-bench"):
+        assert said in result.stdout
+    document = json.loads(CliRunner().invoke(cli, ["devices", device, "--json"]).stdout)
+    assert (document["schema"], document["name"]) == ("hw_profile/1", device)
+
+
+def test_devices_tells_entries_of_both_kinds(tmp_path: Path) -> None:
+    golden = Path(__file__).parents[2] / "golden/hw_profile-1.json"
+    result = CliRunner().invoke(cli, ["devices", str(golden)])
+    assert result.exit_code == 0, result.stderr
+    kinds = {entry["kind"] for entry in json.loads(golden.read_text())["table"]}
+    assert kinds == {"measured", "fitted"}
+    assert "median of" in result.stdout
+    assert "measurements, ±" in result.stdout
+
+
+def test_devices_does_not_know_everything() -> None:
+    result = CliRunner().invoke(cli, ["devices", "rpi44"])
+    assert result.exit_code == 5
+    assert "Did you mean rpi4" in result.stderr
+
+
+def test_a_file_is_priced_by_the_command(heavy: onnx.ModelProto, tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    onnx.save(heavy, path)
+    result = CliRunner().invoke(cli, ["profile", str(path), "--device", "rpi4", "--variant", "tflite/fp32", "--json"])
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert document["graphs"][0]["energy_mj"]["provenance"] == "estimated"
+    assert document["warnings"] == []
+    result = CliRunner().invoke(cli, ["profile", str(path), "--device", "rpi4", "--power", "hwmon"])
+    assert result.exit_code == 2
+    assert "is predicted" in result.stderr

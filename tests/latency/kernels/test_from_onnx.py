@@ -1,0 +1,152 @@
+"""The fused kernels of a file: those that the installed runtime really runs, with their sizes."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from tests.helpers.onnx_graphs import CONV, NETWORK, channel_block, counted, model, optimised, save
+
+from eetool.errors import ArtefactError
+from eetool.latency.kernels.onnx_fusion import fuse
+from eetool.graphs.onnx_graph import of_model, read_graph
+from eetool.latency.kernels.kernel import EXPONENTIAL_PASS, MELTED, PASS, complete
+from eetool.latency.kernels.from_onnx import detect, kernels_of, named_unknown, total_macs
+from eetool.latency.probes.probe_files import ProbeKind, kernels_in, write_probes
+from eetool.latency.probes.probe_network import ProbeNet
+
+HEAD = '<ir_version: 8, opset_import: ["" : 18, "my.own" : 1]>'
+
+
+@pytest.fixture(scope="module")
+def block(tmp_path_factory: pytest.TempPathFactory) -> int:
+    return channel_block(tmp_path_factory.mktemp("block"))
+
+
+def ours(path: Path, block: int) -> Counter[str]:
+    def named(step: object) -> str:
+        op, blocked = step.node.op, step.blocked  # type: ignore[attr-defined]
+        if op == "Conv" or (op == "BatchNormalization" and blocked):
+            return "Conv" + ":act" * step.activation + ":add" * step.added  # type: ignore[attr-defined]
+        return str(op)
+
+    return Counter(named(step) for step in fuse(read_graph(path), block))
+
+
+def test_steps_are_those_that_the_runtime_runs(tmp_path: Path, block: int) -> None:
+    path = save(model(), tmp_path / "net.onnx")
+    assert ours(path, block) == counted(optimised(path, tmp_path))
+
+
+@pytest.mark.parametrize("net", [ProbeNet("residual", 8), ProbeNet("inverted", 2), ProbeNet("dense", 3)], ids=str)
+def test_steps_of_random_networks_are_those_that_the_runtime_runs(tmp_path: Path, block: int, net: ProbeNet) -> None:
+    path = save(net.model(), tmp_path / "net.onnx")
+    found = counted(optimised(path, tmp_path))
+    # Products with an activation have another name there, and are Gemm here.
+    found["Gemm"] += found.pop("FusedGemm", 0)
+    assert ours(path, block) == found
+
+
+@pytest.mark.parametrize("width", [12, 15, 16])
+def test_depthwise_channels_are_rounded_up_to_blocks_where_they_can_be(tmp_path: Path, block: int, width: int) -> None:
+    text = f"""{HEAD} g (float[1,3,8,8] x) => (float[1,{width},8,8] y) {{
+        a = Conv <pads = [1, 1, 1, 1]> (x, w)
+        y = Conv <pads = [1, 1, 1, 1], group = {width}> (a, v)
+    }}"""
+    net = model(text, {"w": (width, 3, 3, 3), "v": (width, 1, 3, 3)})
+    path = save(net, tmp_path / "net.onnx")
+    assert ours(path, block) == counted(optimised(path, tmp_path))
+
+
+def test_kernels_have_the_sizes_of_the_file(tmp_path: Path) -> None:
+    kernels = detect(save(model(), tmp_path / "net.onnx"))
+    assert [k.kind for k in kernels] == [
+        *("conv", "conv", "conv", "depthwise", "pool", "conv", "layout", "norm", "elementwise", "conv"),
+        *("global_pool", "linear"),
+    ]
+    assert kernels[0].ops == ("Conv", "BatchNormalization", "Relu")
+    summed = complete("conv", kernels[2].shape)
+    assert (summed["in_channels"], summed["height"], summed["add"], summed["activation"]) == (16, 16, 1, 1)
+    assert kernels[4].shape["out_height"] == 8
+    assert kernels[-1].shape == {"in_features": 8, "out_features": 10, "rows": 1, "activation": 0}
+    convs = 256 * 9 * (16 * 3 + 16 * 16 * 2 + 16) + 64 * (12 * 16 + 8 * 28 * 9)
+    assert total_macs(kernels) == convs + 80
+
+
+def test_blocks_of_channels_bring_reorders() -> None:
+    kernels = kernels_of(of_model(model(), "net"), 8)
+    assert [k.shape["blocked"] for k in kernels if k.kind == "layout" and k.shape.get("blocked")] == [2, 2, 1, 2]
+    assert sum(k.kind == "layout" and k.shape.get("blocked", 0) > 0 for k in kernels_of(of_model(model(), "net"))) == 0
+
+
+def test_litert_keeps_sums_apart() -> None:
+    assert [k.kind for k in kernels_of(of_model(model(), "net"), 1, sums=False)].count("elementwise") == 3
+
+
+def test_an_unknown_operator_is_named_and_the_rest_goes_on(tmp_path: Path) -> None:
+    text = f"""{HEAD} g (float[batch,4,8,8] x) => (float[batch,4,8,8] y) {{
+        a = my.own.Twist (x)
+        y = Relu (a)
+    }}"""
+    kernels = detect(save(model(text), tmp_path / "net.onnx"))
+    assert named_unknown(kernels) == ["my.own.Twist"]
+    assert [(k.kind, k.shape["elements"]) for k in kernels] == [("other", 256), ("elementwise", 256)]
+
+
+def test_int8_groups_become_one_kernel(tmp_path: Path) -> None:
+    text = f"""{HEAD} g (float[batch,8,8,8] x) => (float[batch,4,8,8] y) {{
+        q = QuantizeLinear (x, s, z)
+        d = DequantizeLinear (q, s, z)
+        c = Conv <kernel_shape=[1,1]> (d, w)
+        r = Relu (c)
+        p = QuantizeLinear (r, s, z)
+        y = DequantizeLinear (p, s, z)
+    }}"""
+    import numpy as np
+
+    kernels = detect(save(model(text, {"w": (4, 8, 1, 1)}, s=np.float32(1), z=np.uint8(0)), tmp_path / "net.onnx"))
+    assert [(k.kind, k.precision) for k in kernels] == [
+        ("elementwise", "int8"), ("layout", "int8"), ("conv", "int8"), ("elementwise", "int8"), ("layout", "int8"),
+    ]  # fmt: skip
+    assert kernels[2].shape["activation"] == 1
+
+
+def test_int8_convolutions_keep_channels_last_as_the_runtime_does(tmp_path: Path) -> None:
+    kind = ProbeKind("onnx", "int8")
+    write_probes(tmp_path / "probes", [ProbeNet("plain", 0), ProbeNet("residual", 1)], kind)
+    for net in (ProbeNet("plain", 0), ProbeNet("residual", 1)):
+        runs = optimised(tmp_path / "probes" / f"{net.name}.onnx", tmp_path)
+        found = Counter(kernel.ops[0] for kernel in kernels_in(net, kind))
+        assert found["Transpose"] == sum(node.op_type == "Transpose" for node in runs.graph.node)
+        assert found["Conv"] == sum(node.op_type == "QLinearConv" for node in runs.graph.node)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "does not exist"),
+        (b"", "holds no operators"),
+        (b"\xff\xff\xff", "cannot be read as an ONNX file"),
+        (model(NETWORK.replace("batch,3,16,16", "batch,3,H,16")).SerializeToString(), "no fixed size in dimension 2"),
+    ],
+)
+def test_files_that_are_refused(tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = tmp_path / "net.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ArtefactError, match=message):
+        detect(path)
+
+
+@pytest.mark.parametrize(
+    ("activation", "alone", "in_blocks"),
+    [("Relu (c)", MELTED, MELTED), ("Clip (c, low, high)", MELTED, PASS), ("Sigmoid (c)", MELTED, EXPONENTIAL_PASS)],
+)
+def test_in_blocks_an_activation_but_relu_is_a_pass_of_its_own(activation: str, alone: int, in_blocks: int) -> None:
+    text = (
+        '<ir_version: 8, opset_import: ["" : 18]> one (float[1,16,8,8] x) => (float[1,16,8,8] y) '
+        f"{{ c = Conv {CONV} (x, w) y = {activation} }}"
+    )
+    graph = of_model(model(text, {"w": (16, 16, 3, 3)}), "one")
+    for block, expected in ((1, alone), (8, in_blocks)):
+        (conv,) = (kernel for kernel in kernels_of(graph, block) if kernel.kind == "conv")
+        assert conv.shape["activation"] == expected

@@ -1,0 +1,272 @@
+"""Measuring over ssh, against a real server on loopback: what comes back, what is left, and what can go wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from tests.helpers.sshd import AVAILABLE, Server, serve
+from tiny import VARIANT, write_tiny_bundle
+
+from eetool.cli.app import cli
+from eetool.errors import EarlyExitError, MissingError, UsageError
+from eetool.latency.table.hw_profile import read_profile
+from eetool.profile.protocol import PowerOptions, Protocol
+from eetool.profile.ssh_runner import Address, lease, parse_address
+from eetool_runtime import Bundle, open_bundle
+
+QUICK = Protocol(10, 0)
+real = pytest.mark.skipif(not AVAILABLE, reason="no OpenSSH server here: apt install openssh-server")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serve(tmp_path_factory.mktemp("sshd")) as running:
+        yield running
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    return open_bundle(write_tiny_bundle(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("ssh://pi@raspberrypi.local", Address("raspberrypi.local", "pi", None)),
+        ("ssh://board:2222", Address("board", None, 2222)),
+        ("ssh://pi@[fe80::1]:22/", Address("fe80::1", "pi", 22)),
+    ],
+)
+def test_addresses(text: str, address: Address) -> None:
+    assert parse_address(text) == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ssh://",
+        "ssh://-oProxyCommand=touch",
+        "ssh://a b",
+        "ssh://-l@host",
+        "ssh://h:0",
+        "ssh://h:65536",
+        "ssh://h;id",
+        "scp://h",
+    ],
+)
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(UsageError, match="no address of a device"):
+        parse_address(text)
+
+
+@real
+def test_a_measurement_comes_back_and_nothing_is_left(server: Server, bundle: Bundle) -> None:
+    with lease(server.device, bundle, server.options, sys.executable) as remote:
+        assert remote.cores >= 1
+        assert len(server.left_behind) == 1
+        found = remote.measure(bundle.path, VARIANT, 1, QUICK, power=PowerOptions(watts=5.0))
+    assert found.bundle.name == "tiny"
+    assert found.energy is not None
+    assert server.left_behind == []
+
+
+@real
+def test_the_command(server: Server, bundle: Bundle) -> None:
+    options = [word for option in server.options for word in ("--ssh-option", option)]
+    quick = ["--threads", "1", "--runs", "10", "--min-seconds", "0", "--json"]
+    arguments = ["--device", server.device, "--device-python", sys.executable, *options, *quick]
+    result = CliRunner().invoke(cli, ["profile", str(bundle.path), *arguments])
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert (document["device"], document["provenance"]) == (server.device, "measured")
+    assert server.left_behind == []
+
+
+@real
+def test_a_table_is_built_there(server: Server, tmp_path: Path) -> None:
+    options = [word for option in server.options for word in ("--ssh-option", option)]
+    there = ["--device", server.device, "--device-python", sys.executable, *options]
+    out = tmp_path / "board.json"
+    build = ["--build-table", "--probes", "8", "--runs", "10", "--accept-unstable", "-o", str(out)]
+    result = CliRunner().invoke(cli, ["profile", *build, *there])
+    assert result.exit_code == 0, result.stderr
+    made = read_profile(out)
+    assert made.name == "board"
+    assert made.entries("measured") > 0
+    assert server.left_behind == []
+
+
+@real
+def test_an_error_there_is_told_as_here_and_nothing_is_left(server: Server, bundle: Bundle) -> None:
+    with (
+        pytest.raises(MissingError, match=r"/nowhere\.csv: cannot be read"),
+        lease(server.device, bundle, server.options, sys.executable) as remote,
+    ):
+        remote.measure(bundle.path, VARIANT, 1, QUICK, power=PowerOptions("log:/nowhere.csv"))
+    assert server.left_behind == []
+
+
+@real
+def test_a_failure_here_leaves_nothing_there(server: Server, bundle: Bundle) -> None:
+    with pytest.raises(ZeroDivisionError), lease(server.device, bundle, server.options, sys.executable):
+        raise ZeroDivisionError
+    assert server.left_behind == []
+
+
+def like_an_option(bundle: Path) -> Path:
+    return bundle.rename(bundle.with_name("-x.eebundle"))
+
+
+def over_a_link(bundle: Path) -> Path:
+    link = bundle.with_name("link.eebundle")
+    link.symlink_to(bundle)
+    return link
+
+
+def from_within(bundle: Path) -> Path:
+    os.chdir(bundle)
+    return Path()
+
+
+@real
+@pytest.mark.parametrize("make", [like_an_option, over_a_link, from_within])
+def test_lease_bundle_of_any_name_is_copied_and_measured(
+    server: Server, bundle: Bundle, make: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(bundle.path.parent)  # and back at the end
+    named = open_bundle(make(bundle.path))
+    with lease(server.device, named, server.options, sys.executable) as remote:
+        (folder,) = server.left_behind
+        there = {path.name for path in folder.iterdir()}
+        assert there == {"bundle.eebundle", "eetool_measure", "eetool_runtime"}
+        assert not any(path.is_symlink() for path in folder.rglob("*"))
+        assert remote.measure(named.path, VARIANT, 1, QUICK).bundle.name == "tiny"
+    assert server.left_behind == []
+
+
+@real
+def test_lease_bundle_named_like_a_module_is_never_imported(server: Server, bundle: Bundle, tmp_path: Path) -> None:
+    module = bundle.path.rename(tmp_path / "numpy")
+    (module / "__init__.py").write_text(f"open({str(tmp_path / 'pwned')!r}, 'w')")
+    (module / "secret").symlink_to("/etc/hostname")
+    with lease(server.device, open_bundle(module), server.options, sys.executable) as remote:
+        assert remote.measure(module, VARIANT, 1, QUICK).bundle.name == "tiny"
+        (folder,) = server.left_behind
+        sent = {path.relative_to(folder).as_posix() for path in (folder / "bundle.eebundle").rglob("*")}
+    files = {"manifest.json", *bundle.manifest.files}
+    assert {name for name in sent if "." in name.rpartition("/")[2]} == {f"bundle.eebundle/{name}" for name in files}
+    assert not (tmp_path / "pwned").exists()
+
+
+def without_numpy(folder: Path) -> str:
+    """A Python that finds no packages."""
+    path = folder / "bare-python"
+    path.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    path.chmod(0o755)
+    return str(path)
+
+
+@real
+def test_what_is_missing_there(server: Server, bundle: Bundle, tmp_path: Path) -> None:
+    for python, said, hint in (
+        ("no-such-python", "there is no no-such-python", "--device-python"),
+        (without_numpy(tmp_path), "No module named 'numpy'", "-m pip install numpy onnxruntime"),
+    ):
+        with pytest.raises(MissingError, match=said) as missing, lease(server.device, bundle, server.options, python):
+            pass
+        assert hint in (missing.value.hint or "")
+    assert server.left_behind == []
+
+
+@real
+def test_nobody_is_asked_and_nobody_is_trusted_unseen(server: Server, bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "stranger"], check=True)
+    key, only, hosts = server.options
+    for options, said, hint in (
+        (
+            (key, only, f"UserKnownHostsFile={tmp_path / 'empty'}", "GlobalKnownHostsFile=none"),
+            "Host key",
+            "fingerprint",
+        ),
+        ((f"IdentityFile={tmp_path / 'stranger'}", only, hosts), "Permission denied", "ssh-copy-id"),
+    ):
+        with pytest.raises(MissingError, match=said) as refused, lease(server.device, bundle, options, sys.executable):
+            pass
+        assert hint in (refused.value.hint or "")
+
+
+@real
+def test_nobody_listens(bundle: Bundle) -> None:
+    with pytest.raises(MissingError, match="connection could not be made"), lease("ssh://127.0.0.1:9", bundle):
+        pass
+
+
+@real
+def test_a_full_disk(bundle: Bundle, tmp_path: Path) -> None:
+    """No file there may grow beyond a few kilobytes."""
+    (tmp_path / "sshd").mkdir()
+    limit = "ForceCommand trap '' XFSZ; ulimit -f 1; eval \"$SSH_ORIGINAL_COMMAND\""
+    with serve(tmp_path / "sshd", limit) as small:
+        with (
+            pytest.raises(MissingError, match="could not be copied there"),
+            lease(small.device, bundle, small.options, sys.executable),
+        ):
+            pass
+        assert small.left_behind == []
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("waited for half a minute in vain")
+
+
+@real
+def test_a_broken_link(server: Server, bundle: Bundle) -> None:
+    def cut() -> None:
+        wait_for(lambda: any(p.suffix == ".pid" for folder in server.left_behind for p in folder.iterdir()))
+        server.break_links()
+
+    with lease(server.device, bundle, server.options, sys.executable) as remote:
+        cutter = threading.Thread(target=cut)
+        cutter.start()
+        with pytest.raises(MissingError, match="the connection broke"):
+            remote.measure(bundle.path, VARIANT, 1, Protocol(1, 600))
+        cutter.join()
+    wait_for(lambda: server.left_behind == [])
+
+
+@real
+def test_ctrl_c(server: Server, bundle: Bundle) -> None:
+    options = [word for option in server.options for word in ("--ssh-option", option)]
+    arguments = ["--device", server.device, "--device-python", sys.executable, "--min-seconds", "600", *options]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "eetool", "profile", bundle.path, "--threads", "1", *arguments],
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    )
+    wait_for(lambda: any(p.suffix == ".pid" for folder in server.left_behind for p in folder.iterdir()))
+    os.killpg(child.pid, signal.SIGINT)  # as a terminal does: to the whole group
+    _, said = child.communicate(timeout=60)
+    assert (child.returncode, said.strip().splitlines()[-1]) == (130, "error: interrupted")
+    assert server.left_behind == []
+
+
+def test_no_ssh_here(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingError, match="ssh is not installed") as missing, lease("ssh://board", bundle):
+        pass
+    assert isinstance(missing.value, EarlyExitError)
+    assert missing.value.exit_code == 5

@@ -1,0 +1,158 @@
+"""Planners: the same whoever asks, no candidate twice, and better than chance where there is something to learn."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from tests.helpers import small_spaces
+
+from eetool.errors import UsageError
+from eetool.search.methods import pareto
+from eetool.search.methods.methods import METHODS, Outcome, Planner, find_method
+from eetool.search.space.space import Genome, Space, key_of
+from eetool.search.space.builtin_spaces import mobilenetv3_cifar, resnet
+from eetool.search.methods.surrogates import KINDS, choose, evolve, features, penalised
+
+ALL = sorted(METHODS)
+
+
+def landscape(space: Space) -> Callable[[Genome], Outcome]:
+    """Costs grow with every choice, errors shrink with those of some genes alone."""
+    weights = np.random.default_rng(1).uniform(0.2, 1, len(space.genes))
+    useful = np.random.default_rng(2).random(len(space.genes)) < 0.3
+
+    def judge(genome: Genome) -> Outcome:
+        place = space.vector(genome) / np.maximum(space.sizes - 1, 1)
+        cost = 1 + float(weights @ place)
+        error = 0.9 - 0.8 * float(place[useful] @ weights[useful]) / max(float(weights[useful].sum()), 1e-9)
+        return Outcome(genome, error, cost, max(0.0, cost / 6 - 1))
+
+    return judge
+
+
+def anything(genome: Genome) -> bool:
+    return True
+
+
+def searched(planner: Planner, judge: Callable[[Genome], Outcome], trials: int) -> list[Outcome]:
+    archive: list[Outcome] = []
+    while len(archive) < trials and (plan := planner.plan(archive)[: trials - len(archive)]):
+        archive += [judge(genome) for genome in plan]
+    return archive
+
+
+@pytest.mark.parametrize("name", ["aebnas", "nsga2", "random", "tpe"])  # the planner of the others is that of aebnas
+def test_plans_follow_from_the_seed_and_from_what_was_found(name: str) -> None:
+    space = METHODS[name].space(small_spaces.mobile())
+    judge = landscape(space)
+    whole = searched(METHODS[name].planner(space, 3, 30, anything), judge, 30)
+    assert len({key_of(outcome.genome) for outcome in whole}) == len(whole)
+    for cut in (20,):  # another process goes on in the middle
+        planner = METHODS[name].planner(space, 3, 30, anything)
+        archive = whole[:cut]
+        while len(archive) < len(whole):
+            archive = archive + [judge(genome) for genome in planner.plan(archive)]
+        assert archive[: len(whole)] == whole
+    assert METHODS[name].planner(space, 4, 30, anything).plan([]) != [outcome.genome for outcome in whole[:17]]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_space_comes_to_its_end(name: str) -> None:
+    space = METHODS[name].space(small_spaces.one())
+    found = searched(METHODS[name].planner(space, 0, 20, anything), landscape(space), 20)
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("name", ["aebnas", "nsga2", "random", "tpe"])
+def test_what_is_not_admitted_is_not_planned(name: str) -> None:
+    space = METHODS[name].space(small_spaces.mobile())
+    planner = METHODS[name].planner(space, 3, 30, lambda genome: genome["exit0.position"] == 1)
+    found = searched(planner, landscape(space), 30)
+    assert len(found) == 30
+    assert all(outcome.genome["exit0.position"] == 1 for outcome in found)
+
+
+def test_where_few_are_admitted_they_are_found() -> None:
+    space = small_spaces.mobile()
+    few = {"resolution": 12, "depth": 1, "kernel": 3, "expansion": 2, "exit0.depth": 3}  # one in 320
+    planner = METHODS["aebnas"].planner(space, 0, 9, lambda genome: few.items() <= genome.items())
+    assert len(planner.plan([])) == 5
+
+
+def test_a_search_of_branches_begins_with_those_of_a_rule() -> None:
+    space = mobilenetv3_cifar()
+    *begun, _ = METHODS["aebnas"].planner(space, 0, 72, anything).plan([])
+    branches = [space.network(genome).branches for genome in begun[2:]]  # the smallest and the largest come first
+    ruled = [all(branch is None for branch in one) for one in branches if one]
+    assert 0.4 < sum(ruled) / len(ruled) < 0.7
+
+
+def test_generations_follow_a_beginning_that_found_too_few() -> None:
+    space, admitted = small_spaces.mobile(), iter([True] * 4)
+    planner = METHODS["aebnas"].planner(space, 0, 30, lambda genome: next(admitted, False))
+    begun = planner.plan([])
+    assert len(begun) == 4
+    admitted = iter([True] * 100)
+    assert len(planner.plan([landscape(space)(genome) for genome in begun])) == 8
+
+
+def test_the_surrogate_is_better_than_chance() -> None:
+    space = resnet()
+    judge = landscape(space)
+    area = {}
+    for name in ("aebnas", "random"):
+        found = searched(METHODS[name].planner(space, 0, 60, anything), judge, 60)
+        kept = np.array([[o.error, o.cost] for o in found if o.excess == 0])
+        area[name] = pareto.hypervolume(kept, (1.0, 6.0))
+    assert area["aebnas"] > 1.02 * area["random"]
+
+
+def test_constraints_take_over_while_nobody_keeps_to_them() -> None:
+    cost, excess = np.array([3.0, 2.0, 1.0]), np.array([0.1, 0.2, 0.3])
+    assert penalised(cost, excess).argmin() == 0  # nobody is feasible: the least excess
+    assert penalised(cost, np.zeros(3)).argmin() == 2  # everybody is: the least cost
+    mixed = penalised(cost, np.array([0.0, 0.0, 0.3]))
+    assert mixed.argmin() == 1
+
+
+def test_switching_takes_the_predictor_that_ranks_best() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.random((60, 5))
+    y = x @ np.array([1.0, -2.0, 0.5, 0.0, 3.0])
+    chosen = choose(x, y, 0)
+    assert chosen.kind in ("rbf", "mlp")  # trees cannot draw a straight line
+    assert chosen.score > 0.9
+    new = rng.random((20, 5))
+    assert np.abs(chosen.predict(new) - new @ np.array([1.0, -2.0, 0.5, 0.0, 3.0])).max() < 0.2
+    steps = (x[:, 0] > 0.5).astype(float) + 2 * (x[:, 3] > 0.3)
+    for kind, fit in KINDS.items():
+        assert np.isfinite(fit(x, steps, 0)(new)).all(), kind
+
+
+def test_features_tell_idle_genes_apart() -> None:
+    space = small_spaces.mobile()
+    shallow, deep = space.smallest(), space.largest()
+    table = features(space, [shallow, deep])
+    assert table.shape[0] == 2
+    assert (table[0] != table[1]).any()
+    assert table.min() == 0
+    assert table.max() == 1
+
+
+def test_evolution_goes_where_it_is_told() -> None:
+    space = small_spaces.mobile()
+
+    def objectives(genomes: list[Genome]) -> tuple[np.ndarray, np.ndarray]:
+        small = np.array([space.vector(genome).sum() for genome in genomes], dtype=float)
+        return small, small
+
+    best = evolve(space, [], objectives, np.random.default_rng(0), lambda genomes: np.zeros(len(genomes)))  # type: ignore[arg-type]
+    assert space.vector(best[0]).sum() == 0
+
+
+def test_unknown_methods_are_refused() -> None:
+    with pytest.raises(UsageError, match="unknown algorithm"):
+        find_method("magic")
+    fixed = find_method("aebnas", branches="fixed", thresholds="fixed")
+    assert fixed.thresholds == "fixed"
+    assert not any(gene.group == "branches" for gene in fixed.space(small_spaces.mobile()).genes)

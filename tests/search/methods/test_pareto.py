@@ -1,0 +1,51 @@
+"""Fronts, their area and their knee, against the plain definitions."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from eetool.search.methods import pareto
+
+clouds = arrays.arrays(float, st.tuples(st.integers(1, 25), st.just(2)), elements=st.integers(0, 9).map(float))
+
+
+def dominated(points: np.ndarray, i: int) -> bool:
+    return any((p <= points[i]).all() and (p < points[i]).any() for p in points)
+
+
+@given(clouds)
+def test_the_front_is_what_nothing_dominates(points: np.ndarray) -> None:
+    found = pareto.front(points)
+    assert not any(dominated(points, i) for i in found)
+    free = {tuple(points[i]) for i in range(len(points)) if not dominated(points, i)}
+    assert {tuple(p) for p in points[found]} == free
+    assert len(found) == len(free)
+    assert (np.diff(points[found, 1]) > 0).all()
+
+
+@given(clouds)
+def test_ranks_peel_fronts_off(points: np.ndarray) -> None:
+    rank = pareto.ranks(points)
+    left = points
+    for r in range(rank.max() + 1):
+        assert {tuple(p) for p in points[rank == r]} == {tuple(p) for p in left[pareto.front(left)]}
+        left = points[rank > r]
+
+
+@given(clouds)
+def test_the_hypervolume_is_the_area_that_is_dominated(points: np.ndarray) -> None:
+    cells = sum(bool(((points[:, 0] <= x) & (points[:, 1] <= y)).any()) for x in range(8) for y in range(8))
+    assert pareto.hypervolume(points, (8.0, 8.0)) == pytest.approx(cells)
+
+
+def test_the_knee_is_where_the_front_bends() -> None:
+    assert pareto.knee(np.array([[0.9, 1.0], [0.3, 2.0], [0.2, 8.0], [0.1, 9.0]])) == 1
+    assert pareto.knee(np.array([[0.5, 3.0]])) == 0
+
+
+def test_crowding_prefers_the_ends_and_empty_places() -> None:
+    distance = pareto.crowding(np.array([[4.0, 0.0], [3.0, 1.0], [2.9, 1.1], [0.0, 4.0]]))
+    assert np.isinf(distance[[0, 3]]).all()
+    assert distance[2] > distance[1]

@@ -1,0 +1,130 @@
+"""Genes to networks and back: one encoding for each network, and none for a network that cannot be."""
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from tests.helpers import small_spaces
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eetool.errors import UsageError
+from eetool.model.branches import BranchSpec
+from eetool.model.early_exit import candidate_taps
+from eetool.model.references.resolve import build
+from eetool.model.references.reference import float_input
+from eetool.search.methods.methods import METHODS
+from eetool.search.space.space import Gene, Genome, Space, key_of
+from eetool.search.space.builtin_spaces import SPACES, load_space
+
+MAKERS: list[Callable[[], Space]] = [*SPACES.values(), small_spaces.mobile, small_spaces.own, small_spaces.one]
+spaces = st.sampled_from([make() for make in MAKERS])
+
+
+@st.composite
+def genomes(draw: st.DrawFn) -> tuple[Space, Genome]:
+    space = METHODS[draw(st.sampled_from(sorted(METHODS)))].space(draw(spaces))
+    seed = draw(st.integers(0, 2**32 - 1))
+    return space, space.sample(np.random.default_rng(seed))
+
+
+@given(genomes())
+def test_an_encoding_survives_json(drawn: tuple[Space, Genome]) -> None:
+    space, genome = drawn
+    read = space.parse(json.loads(json.dumps(genome)))
+    assert read == genome
+    assert list(read) == list(genome)
+    assert key_of(read) == key_of(genome)
+
+
+@given(genomes())
+def test_there_is_one_encoding_for_each_network(drawn: tuple[Space, Genome]) -> None:
+    space, genome = drawn
+    assert space.genome(space.vector(genome)) == genome
+    idle = {gene.name: gene.choices[-1] for gene in space.genes if gene.name not in genome}
+    assert space.express({**genome, **idle}) == genome
+
+
+@given(genomes())
+def test_every_genome_describes_a_valid_network(drawn: tuple[Space, Genome]) -> None:
+    space, genome = drawn
+    network = space.network(genome)
+    side = 224 if space.name == "mobilenetv3" else 32
+    channels = 1 if space.name in ("own", "small-mobile") else 3
+    with torch.device("meta"):
+        backbone = build(network.backbone, float_input("x", (1, channels, side, side)), 10, network.config)
+    assert set(network.taps) <= set(candidate_taps(backbone)) | {"body.0", "body.1"}
+    assert len(set(network.taps)) == len(network.taps)
+    assert len(network.branches) == len(network.taps)
+    for branch in filter(None, network.branches):  # the others are made by a rule
+        assert str(BranchSpec.parse(branch)) == branch
+        assert len(BranchSpec.parse(branch).layers) <= 3
+    if network.thresholds is not None:
+        assert len(network.thresholds) == len(network.taps)
+
+
+def test_other_networks_have_other_keys() -> None:
+    space = small_spaces.mobile()
+    rng = np.random.default_rng(0)
+    drawn = [space.sample(rng) for _ in range(300)]
+    networks = {str(space.network(genome)) for genome in drawn}
+    assert len({key_of(genome) for genome in drawn}) == len(networks) > 100
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"colour": 3}, "no gene 'colour'"),
+        ({"kernels": 3}, "no gene 'kernels'"),
+        ({"kernel": 7}, "'kernel' cannot be 7"),
+        ({"kernel": True}, "'kernel' cannot be True"),
+        ({"kernel": None}, "'kernel' is missing"),
+        ({"depth": 1}, "'kernel1' does not count"),
+        ({"exit0.depth": 1, "exit0.layer0": "max2", "exit0.layer2": "max2"}, "does not count"),
+    ],
+)
+def test_what_is_no_encoding_is_refused(change: dict[str, object], words: str) -> None:
+    space = small_spaces.mobile()
+    genome: dict[str, object] = dict(space.largest())
+    genome.update(change)
+    with pytest.raises(UsageError, match=words):
+        space.parse({name: value for name, value in genome.items() if value is not None})
+    with pytest.raises(UsageError, match="object of genes"):
+        space.parse([1, 2])
+
+
+def test_a_gene_depends_on_genes_before_it() -> None:
+    with pytest.raises(UsageError, match="no earlier gene"):
+        Space("off", (Gene("a", (1, 2), (("b", (1,)),)), Gene("b", (1, 2))), small_spaces.own().make)
+    with pytest.raises(UsageError, match="stands twice"):
+        Space("off", (Gene("a", (1, 2)), Gene("a", (1, 2))), small_spaces.own().make)
+
+
+def test_spaces_are_found_by_name() -> None:
+    assert load_space("small_spaces:own").hash == small_spaces.own().hash
+    for name, words in (
+        ("mobilenet", "Known spaces"),
+        ("small_spaces:nothing", "cannot be loaded"),
+        ("no_such_module:space", "cannot be loaded"),
+        ("small_spaces:Plain", "not a Space"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            load_space(name)
+        assert words in f"{caught.value} {caught.value.hint}"
+
+
+def test_methods_search_what_their_papers_do() -> None:
+    whole = load_space("mobilenetv3")
+    groups = {name: {gene.group for gene in method.space(whole).genes} for name, method in METHODS.items()}
+    assert groups["aebnas"] == {"backbone", "exits", "branches", "gate"}
+    assert groups["nachos"] == {"backbone", "exits"}
+    assert groups["edanas"] == {"backbone", "exits", "gate", "thresholds"}
+    edanas = METHODS["edanas"].space(whole)
+    network = edanas.network(edanas.smallest())
+    assert len(network.taps) == 4
+    assert network.branches == (None,) * 4
+    assert network.score == "margin"
+    assert network.thresholds == (0.1,) * 4
+    assert edanas.network(edanas.largest()).thresholds == (None,) * 4

@@ -1,0 +1,143 @@
+"""Studies in the embedded storage: whoever works and whatever happens, the same candidates, each once."""
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from tests.helpers import small_spaces
+from tests.helpers.fake_work import PULSE, TERMS, candidate, take_part
+
+from eetool.errors import ArtefactError, UsageError
+from eetool.search.methods.methods import METHODS
+from eetool.search.space.space import Genome
+from eetool.search.study.storage import Storage
+from eetool.search.study.study import Study
+
+TRIALS = 20
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'study.db'}"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Ids of a study that one worker did in one go."""
+    found = take_part(f"sqlite:///{tmp_path_factory.mktemp('whole') / 'study.db'}", TRIALS)
+    return [c.id for c in found]
+
+
+def test_one_worker_evaluates_every_candidate_once(whole: list[str], url: str) -> None:
+    calls: list[str] = []
+
+    def counted(genome: Genome) -> object:
+        calls.append(json.dumps(genome))
+        return candidate(genome)
+
+    found = take_part(url, TRIALS, counted)
+    assert [c.id for c in found] == whole
+    assert len(calls) == len(set(calls)) == len(set(whole)) == TRIALS
+    assert take_part(url, TRIALS, lambda genome: pytest.fail("it was complete")) == found
+
+
+def test_a_worker_that_begins_beside_another_sees_its_terms(url: str) -> None:
+    class Late(Study):
+        """Looks for the terms just before another worker sets them and puts up trials."""
+
+        looks = 0
+
+        def _terms(self) -> str | None:
+            self.looks += 1
+            return super()._terms() if self.looks > 1 else None
+
+    take_part(url, TRIALS)
+    assert Late(Storage(url, PULSE), "shared", small_spaces.mobile(), TERMS).looks == 2
+
+
+@pytest.mark.parametrize("cut", [1, 9, 14])
+def test_interrupted_and_resumed_equals_uninterrupted(whole: list[str], url: str, cut: int) -> None:
+    calls = 0
+
+    def interrupted(genome: Genome) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == cut:
+            raise KeyboardInterrupt
+        return candidate(genome)
+
+    with pytest.raises(KeyboardInterrupt):
+        take_part(url, TRIALS, interrupted)
+    assert [c.id for c in take_part(url, TRIALS)] == whole
+
+
+def test_several_workers_find_what_one_finds(whole: list[str], url: str) -> None:
+    calls: list[str] = []
+
+    def slow(genome: Genome) -> object:
+        calls.append(json.dumps(genome))
+        time.sleep(0.02)
+        return candidate(genome)
+
+    found: list[list[str]] = []
+    workers = [
+        threading.Thread(target=lambda: found.append([c.id for c in take_part(url, TRIALS, slow)])) for _ in "123"
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert found == [whole] * 3
+    assert len(calls) == len(set(calls)) == TRIALS
+
+
+def test_a_silent_worker_s_trial_is_repeated(whole: list[str], url: str) -> None:
+    """Its trial runs for ever and nobody beats for it: it died before its first beat, or after."""
+    first, second = _open(url), _open(url)
+    for number, study in enumerate((first, second)):
+        genome = METHODS["random"].planner(study.space, 0, TRIALS, lambda genome: True).plan([])[number]
+        study._put_up(number, genome)
+        trial = study.study.ask()
+        if number:
+            trial.set_user_attr("beat", 3)
+    assert [c.id for c in take_part(url, TRIALS)] == whole
+
+
+def test_a_candidate_that_kills_its_workers_is_named(url: str) -> None:
+    first = METHODS["random"].planner(small_spaces.mobile(), 0, TRIALS, lambda genome: True).plan([])[0]
+
+    def deadly(genome: Genome) -> object:
+        if genome == first:
+            raise MemoryError
+        return candidate(genome)
+
+    for _ in range(5):
+        with pytest.raises(MemoryError):
+            take_part(url, TRIALS, deadly)
+    with pytest.raises(ArtefactError, match="failed 5 workers"):
+        take_part(url, TRIALS, deadly)
+
+
+@pytest.mark.parametrize(
+    ("terms", "words"),
+    [
+        ({"space": "another"}, "of another space"),
+        ({"seed": 7}, "of another seed"),
+        ({"limits": {}}, "of another limits"),
+    ],
+)
+def test_a_study_of_other_terms_is_refused(url: str, terms: dict[str, object], words: str) -> None:
+    _open(url)
+    with pytest.raises(UsageError, match=words):
+        Study(Storage(url, PULSE), "shared", small_spaces.mobile(), {**TERMS, **terms})
+
+
+def test_studies_of_one_storage_are_apart(whole: list[str], url: str) -> None:
+    take_part(url, 3)
+    assert [c.id for c in take_part(url, TRIALS, name="another")] == whole
+
+
+def _open(url: str) -> Study:
+    return Study(Storage(url, PULSE), "shared", small_spaces.mobile(), TERMS)

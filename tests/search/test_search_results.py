@@ -1,0 +1,130 @@
+"""What is asked of a front: the knee, an id, the best in a budget."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from eetool.errors import ArtefactError, BudgetError, UsageError
+from eetool.search.methods import pareto
+from eetool.search.search_results import (
+    Candidate,
+    Evaluated,
+    Front,
+    Point,
+    excess,
+    front_of,
+    history_of,
+    pick,
+    points,
+    read_front,
+    within,
+)
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+@pytest.fixture
+def front() -> Front:
+    return read_front(GOLDEN / "search-1.json")
+
+
+def test_candidates_are_picked_by_knee_and_by_id(front: Front) -> None:
+    cheapest, best = front.front[0], front.front[-1]
+    assert pick(front, "knee").id == front.knee
+    assert pick(front, best.id) == best
+    assert pick(front, cheapest.id[:4]) == cheapest
+    for which in ("", "nothing"):
+        with pytest.raises(UsageError, match="have an id like"):
+            pick(front, which)
+
+
+def test_a_budget_takes_the_most_accurate_that_keeps_to_it(front: Front) -> None:
+    cheapest, best = front.front[0], front.front[-1]
+    assert cheapest.figures.latency_ms is not None
+    assert within(front, {}) == best
+    assert within(front, {"latency_ms": cheapest.figures.latency_ms}) == cheapest
+    with pytest.raises(BudgetError, match="--max-latency-ms"):
+        within(front, {"latency_ms": 0.5 * cheapest.figures.latency_ms})
+
+
+def test_excess_adds_up_over_limits(front: Front) -> None:
+    candidate = front.front[0]
+    half = {"macs": candidate.figures.macs / 2, "parameters": candidate.figures.parameters / 3}
+    assert excess(candidate, half) == pytest.approx(1 + 2)
+    assert excess(candidate, {"macs": candidate.figures.macs}) == 0
+    accuracy = 2 * candidate.figures.accuracy
+    assert excess(candidate, {"min_accuracy": accuracy}) == pytest.approx(0.5)
+    unknown = replace(candidate, figures=replace(candidate.figures, energy_mj=None))
+    assert excess(unknown, {"energy_mj": 1e-9}) == 0
+
+
+def test_the_history_says_when_the_front_grew(front: Front) -> None:
+    a, b, c, d = front.front
+    limits = {"macs": c.figures.macs}
+    steps = history_of((d, b, a, b, c), "latency_ms", limits, front.reference)
+    assert [step.evaluated for step in steps] == [1, 2, 3, 4, 5]
+    assert [step.id for step in steps] == [x.id for x in (d, b, a, b, c)]
+    assert [step.feasible for step in steps] == [False, True, True, True, True]
+    assert [step.latency_ms for step in steps] == [x.figures.latency_ms for x in (d, b, a, b, c)]
+    areas = [step.hypervolume for step in steps]
+    assert areas[0] == 0 < areas[1] < areas[2] == areas[3] < areas[4]
+
+    def area(kept: list[Candidate]) -> float:
+        return pareto.hypervolume(points(kept, "latency_ms"), front.reference)
+
+    assert areas[-1] == area([a, b, c]) == area(front_of((a, b, c, d), "latency_ms", limits))
+
+
+def _evaluated(candidate: Candidate, name: str, accuracy: float, latency_ms: float) -> Evaluated:
+    figures = replace(candidate.figures, accuracy=accuracy, latency_ms=latency_ms)
+    return Evaluated(**vars(candidate), others=(Point(name, (None,) * len(candidate.thresholds), figures),))
+
+
+def test_every_operating_point_may_be_on_the_front(front: Front) -> None:
+    cheapest = front.front[0]
+    latency_ms = cheapest.figures.latency_ms or 0.0
+    better = _evaluated(cheapest, "full", cheapest.figures.accuracy + 0.01, 2 * latency_ms)
+    worse = _evaluated(cheapest, "full", cheapest.figures.accuracy - 0.01, 2 * latency_ms)
+    assert [c.id for c in front_of([better], "latency_ms", {})] == [cheapest.id, f"{cheapest.id}@full"]
+    assert front_of([worse], "latency_ms", {}) == [cheapest]
+    (step,) = history_of([better], "latency_ms", {"min_accuracy": cheapest.figures.accuracy + 0.005}, front.reference)
+    assert (step.id, step.accuracy, step.feasible) == (cheapest.id, cheapest.figures.accuracy, True)
+    (only,) = front_of([better], "latency_ms", {"min_accuracy": cheapest.figures.accuracy + 0.005})
+    assert only.figures.latency_ms == 2 * latency_ms
+
+
+def test_a_network_is_picked_by_any_of_its_operating_points(front: Front) -> None:
+    cheapest, *rest = front.front
+    full = replace(cheapest, id=f"{cheapest.id}@full")
+    several = replace(front, front=(cheapest, full, *rest))
+    assert pick(several, cheapest.id) == pick(several, cheapest.id[:4]) == cheapest
+    assert pick(several, full.id) == full
+
+
+def test_the_golden_s_history_is_of_its_front(front: Front) -> None:
+    assert len(front.history) == front.evaluated
+    assert sum(step.feasible for step in front.history) == front.feasible
+    assert front.history[-1].hypervolume == front.hypervolume
+    assert {c.id for c in front.front} <= {step.id for step in front.history}
+
+
+def test_a_front_without_history_is_read(front: Front, tmp_path: Path) -> None:
+    document = json.loads((GOLDEN / "search-1.json").read_text())
+    del document["history"]
+    (tmp_path / "early.json").write_text(json.dumps(document))
+    assert read_front(tmp_path / "early.json") == replace(front, history=())
+
+
+def test_another_document_is_no_front() -> None:
+    with pytest.raises(ArtefactError, match="search/1"):
+        read_front(GOLDEN / "bench-1.json")
+
+
+def test_what_an_impossible_budget_calls_nearest_is_any_operating_point(front: Front) -> None:
+    cheapest = front.front[0]
+    better = _evaluated(cheapest, "full", cheapest.figures.accuracy + 0.01, 2 * (cheapest.figures.latency_ms or 0.0))
+    with pytest.raises(BudgetError, match="none of 1 candidates") as caught:
+        front_of([better], "latency_ms", {"min_accuracy": cheapest.figures.accuracy + 0.02})
+    assert f"{cheapest.figures.accuracy + 0.01:.6g}" in str(caught.value.hint)

@@ -1,0 +1,72 @@
+"""Where training runs: this processor without a library, and accelerate in several processes."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from eetool.errors import MissingError, UsageError
+from eetool.model.checkpoint import Training, load_checkpoint
+from eetool.train.torch_devices import Engine, engine_for
+
+SETTINGS = Training("joint", 1, 0, 64, 0.05)
+
+
+def test_the_processor_needs_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    engine = engine_for(SETTINGS)
+    assert (type(engine), engine.is_main, engine.device) == (Engine, True, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "changes"),
+    [
+        (UsageError, "unknown torch device 'gpu'", {"torch_device": "gpu"}),
+        (UsageError, "unknown torch device 'cpu:1'", {"torch_device": "cpu:1"}),
+        (UsageError, "do not train in fp16", {"precision": "fp16"}),
+        (MissingError, "no torch device 'cuda:7'", {"torch_device": "cuda:7"}),
+    ],
+)
+def test_what_is_not_there_is_refused(error: type[Exception], words: str, changes: dict[str, Any]) -> None:
+    with pytest.raises(error, match=words):
+        engine_for(replace(SETTINGS, **changes))
+
+
+def test_without_accelerate_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(MissingError, match="accelerate is not installed") as refused:
+        engine_for(SETTINGS)
+    assert "eetool[gpu]" in (refused.value.hint or "")
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 8])
+def test_processes_share_a_batch_and_get_as_many(n: int) -> None:
+    engines = [Engine("fp32") for _ in range(3)]
+    for index, engine in enumerate(engines):
+        engine.index, engine.processes = index, 3
+    shares = [engine.share(torch.arange(n)) for engine in engines]
+    assert len({len(share) for share in shares}) == 1
+    assert set(torch.cat(shares).tolist()) == set(range(n))
+
+
+def test_two_processes_train_one_model(tmp_path: Path) -> None:
+    """Started by torchrun on this processor, as they would be on two GPUs."""
+    pytest.importorskip("accelerate")
+    path = tmp_path / "m.pt"
+    options = ("--data", "digits", "--epochs", 1, "--exits", 1, "--branch", "linear", "--batch-size", 64, "-o", path)
+    train = ("-m", "eetool", "train", "resnet8", *options)
+    run = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, *train)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NO_PROXY": "127.0.0.1"}
+    done = subprocess.run(
+        [sys.executable, *map(str, run)], capture_output=True, text=True, env=environment, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("wrote") == 1, "one process speaks"
+    assert load_checkpoint(path).record.training == replace(SETTINGS, learning_rate=0.1)
+    assert [p.name for p in tmp_path.iterdir()] == ["m.pt"]

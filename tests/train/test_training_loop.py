@@ -1,0 +1,228 @@
+"""The training loop: the same bytes from the same seed, interrupted or not."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from eetool.data.registry import Source
+from eetool.data.splits import TRAIN, split_source
+from eetool.errors import ArtefactError, DivergedError, UsageError
+from eetool.model.checkpoint import LossOptions, Training, load_tensors, save_checkpoint
+from eetool.model.early_exit import EarlyExitNet
+from eetool.progress import SILENT, Advance, Progress
+from eetool.train.pipeline import ExitPlan, fit
+from eetool.train.training_loop import RESUME_FORMAT, Examples, one_cycle, train
+
+ALL_OPTIONS = LossOptions(label_smoothing=0.1, ramp=True, survivors=0.5, gradient_scaling=True)
+SETTINGS = Training("joint", epochs=3, seed=5, batch_size=64, learning_rate=0.05)
+PLAN = ExitPlan(1, "linear")
+
+
+class Steps:
+    """Counts what is reported, and presses Ctrl-C when `stop` steps are done."""
+
+    def __init__(self, stop: int | None = None) -> None:
+        self.done, self.total, self.stop = 0, 0, stop
+
+    @contextmanager
+    def __call__(self, what: str, total: int) -> Iterator[Advance]:
+        self.total = total
+        yield self.advance
+
+    def advance(self, steps: int) -> None:
+        self.done += steps
+        if self.done == self.stop:
+            raise KeyboardInterrupt
+
+    def note(self, line: str) -> None:
+        raise AssertionError(line)
+
+
+class Runs:
+    """Trains into a folder of its own; what it gives is the bytes of the model.pt."""
+
+    def __init__(self, source: Source, folder: Path) -> None:
+        self.source, self.folder = source, folder
+        self.state = folder / "state"
+
+    def __call__(
+        self, settings: Training = SETTINGS, plan: ExitPlan = PLAN, resume: bool = False, progress: Progress = SILENT
+    ) -> bytes:
+        checkpoint = fit("resnet8", self.source, plan, settings, self.state, resume, progress)
+        save_checkpoint(self.folder / "model.pt", checkpoint)
+        return (self.folder / "model.pt").read_bytes()
+
+    def interrupted(self, after_steps: int) -> None:
+        with pytest.raises(KeyboardInterrupt):
+            self(progress=Steps(after_steps))
+
+
+@pytest.fixture
+def run(little: Source, tmp_path: Path) -> Runs:
+    return Runs(little, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(little: Source, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return Runs(little, tmp_path_factory.mktemp("uninterrupted"))()
+
+
+def test_the_same_seed_gives_the_same_bytes(run: Runs, uninterrupted: bytes) -> None:
+    torch.rand(3)  # what was drawn before does not matter
+    assert run() == uninterrupted
+    assert run(replace(SETTINGS, seed=6)) != uninterrupted
+
+
+@pytest.mark.parametrize("steps", [4, 7, 8])
+def test_an_interrupted_run_ends_with_the_bytes_of_one_that_was_not(
+    run: Runs, uninterrupted: bytes, steps: int
+) -> None:
+    run.interrupted(after_steps=steps)
+    assert run.state.exists()
+    assert not (run.folder / "model.pt").exists()
+    assert run(resume=True) == uninterrupted
+    assert not run.state.exists()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_with_every_option_an_interrupted_run_ends_in_the_same_way(run: Runs, precision: str) -> None:
+    settings = replace(SETTINGS, recipe="distill", average=0.9, precision=precision, loss=ALL_OPTIONS)
+    whole = run(settings)
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, progress=Steps(5))
+    assert run(settings, resume=True) == whole
+    assert run(replace(settings, average=0.0)) != whole
+
+
+class Witness(nn.Module):
+    """Remembers what it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.seen = nn.Linear(16, 2), list[Tensor]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.append(x)
+        return self.linear(x.flatten(1))  # (N, 1, 4, 4) -> (N, 16) -> (N, 2)
+
+
+def shown_in_three_epochs(loss: LossOptions, state: Path) -> list[Tensor]:
+    images = torch.randint(1, 256, (20, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    examples = Examples(images, torch.arange(20) % 2, torch.zeros(1), torch.ones(1), mirror=True)
+    witness = Witness()
+    train(EarlyExitNet(witness, {}), examples, replace(SETTINGS, batch_size=20, loss=loss), state, resume=False)
+    return witness.seen
+
+
+def test_no_two_epochs_show_the_same_batches(tmp_path: Path) -> None:
+    first, second, third = (
+        batch.flatten(1).sort(0).values for batch in shown_in_three_epochs(LossOptions(), tmp_path / "s")
+    )
+    assert not torch.equal(first, second)
+    assert not torch.equal(second, third)
+
+
+def test_versions_of_the_data_come_again_in_another_order(tmp_path: Path) -> None:
+    seen = shown_in_three_epochs(LossOptions(teacher_views=2), tmp_path / "s")
+    first, second, third = (batch.flatten(1).sort(0).values for batch in seen)
+    assert torch.equal(first, third)
+    assert not torch.equal(seen[0], seen[2])
+    assert not torch.equal(first, second)
+
+
+def test_progress_counts_every_step_of_every_epoch(run: Runs) -> None:
+    whole, rest = Steps(), Steps()
+    run(progress=whole)
+    assert whole.done == whole.total == 3 * 3  # 146 examples, 64 at a time
+    run.interrupted(after_steps=5)
+    run(resume=True, progress=rest)
+    assert rest.done == rest.total
+
+
+def test_without_a_whole_epoch_there_is_nothing_to_resume(run: Runs) -> None:
+    run.interrupted(after_steps=2)
+    assert not run.state.exists()
+    with pytest.raises(UsageError, match="nothing to resume"):
+        run(resume=True)
+
+
+def test_a_new_run_forgets_the_interrupted_one(run: Runs) -> None:
+    run.interrupted(after_steps=4)
+    run.interrupted(after_steps=2)
+    assert not run.state.exists()
+
+
+def test_resuming_with_other_settings_is_refused(run: Runs) -> None:
+    run.interrupted(after_steps=4)
+    kept = run.state.read_bytes()
+    for changed in (replace(SETTINGS, epochs=9), replace(SETTINGS, seed=6), replace(SETTINGS, learning_rate=0.1)):
+        with pytest.raises(UsageError, match="had other settings"):
+            run(changed, resume=True)
+    with pytest.raises(UsageError, match="had other settings"):
+        run(plan=ExitPlan(2, "linear"), resume=True)
+    with pytest.raises(UsageError, match="trained another network"):
+        run(plan=ExitPlan(1, "conv1-8"), resume=True)
+    assert run.state.read_bytes() == kept
+
+
+def test_a_damaged_state_is_refused(run: Runs) -> None:
+    run.interrupted(after_steps=4)
+    run.state.write_bytes(run.state.read_bytes()[:-100])
+    with pytest.raises(ArtefactError, match="damaged"):
+        run(resume=True)
+
+
+def test_divergence_stops_with_a_message_and_keeps_the_last_good_epoch(run: Runs) -> None:
+    run.interrupted(after_steps=4)
+    kept = run.state.read_bytes()
+    run.source = replace(run.source, images=run.source.images * 0)  # no deviation: every pixel becomes NaN
+    with pytest.raises(DivergedError, match="the loss became nan in epoch 2, step 1") as diverged:
+        run(resume=True)
+    assert "--learning-rate" in (diverged.value.hint or "")
+    assert run.state.read_bytes() == kept
+
+
+def test_what_is_kept_can_be_begun_from(run: Runs, tmp_path: Path) -> None:
+    run.interrupted(after_steps=4)
+    kept = load_tensors(run.state, RESUME_FORMAT)["net"]
+    again = fit("resnet8", run.source, PLAN, replace(SETTINGS, epochs=0), tmp_path / "other", weights=run.state)
+    assert all(torch.equal(tensor, again.state[name]) for name, tensor in kept.items())
+
+
+def test_one_example_left_over_is_no_batch(run: Runs) -> None:
+    count = len(split_source(run.source)[TRAIN])
+    plan = ExitPlan(1, "max2,max2,conv3-8", ("layer2",))  # its normalisation sees a single pixel
+    steps = Steps()
+    run(replace(SETTINGS, epochs=1, batch_size=count - 1), plan, progress=steps)
+    assert steps.done == steps.total == 2
+
+
+def test_too_high_a_learning_rate_diverges(run: Runs) -> None:
+    with pytest.raises(DivergedError, match="the loss became"):
+        run(replace(SETTINGS, learning_rate=1e30))
+
+
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_nothing() -> None:
+    rates = [one_cycle(i / 1000) for i in range(1000)]
+    peak = rates.index(max(rates))
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[peak] == 1
+    assert rates[-1] < 1e-4
+    assert rates == sorted(rates[:peak]) + sorted(rates[peak:], reverse=True)
+
+
+def test_averaged_weights_lie_between_those_of_the_steps(little: Source, tmp_path: Path) -> None:
+    """After two steps from w0 to w1 and w2 the average is a mix of the three, and running statistics are too."""
+    settings = replace(SETTINGS, epochs=1, batch_size=100)
+    last, mean = (fit("resnet8", little, PLAN, replace(settings, average=a), tmp_path / "s").state for a in (0.0, 0.5))
+    first = fit("resnet8", little, PLAN, replace(settings, epochs=0), tmp_path / "s").state
+    name = "backbone.bn1.running_mean"
+    moved, averaged = last[name] - first[name], mean[name] - first[name]
+    share = float((averaged * moved).sum() / (moved * moved).sum())
+    assert 0.5 < share < 1
+    assert torch.equal(last["backbone.bn1.num_batches_tracked"], mean["backbone.bn1.num_batches_tracked"])

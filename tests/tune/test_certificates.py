@@ -1,0 +1,123 @@
+"""Certificates: the promise is exact, is kept, and is refused where the data cannot support it."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from scipy.stats import multinomial
+
+from eetool.errors import BudgetError
+from eetool.tune.certificates import certify, examples_needed, p_value
+from eetool.tune.exit_costs import Costs
+from eetool.metrics import Thresholds
+from eetool.tune.operating_points import Labelled, Promise, certified_point, tune
+from eetool.tune.threshold_search import Problem, path
+
+COSTS = Costs((1.0, 9.0), (0.5,))
+
+
+@pytest.mark.parametrize("risk", [0.05, 0.2])
+def test_in_no_world_with_a_larger_drop_is_the_p_value_small_too_often(risk: float) -> None:
+    """Every outcome of 30 inputs with its exact probability, in worlds whose drop is `risk` or more."""
+    n = 30
+    outcomes = [(i, j) for i in range(n + 1) for j in range(n + 1 - i)]
+    values = np.array([p_value(i, j, n, risk) for i, j in outcomes])
+    for drop, better in product((risk, risk + 0.1), (0.0, 0.01, 0.05, 0.15, 0.3)):
+        shares = [drop + better, better, 1 - drop - 2 * better]
+        chances = np.array([multinomial.pmf([i, j, n - i - j], n, shares) for i, j in outcomes])
+        assert chances.sum() == pytest.approx(1)
+        for level in (0.01, 0.05, 0.1, 0.3):
+            assert chances[values <= level].sum() <= level
+
+
+def test_without_any_better_input_it_is_the_binomial_test_and_the_price_of_the_unknown() -> None:
+    assert p_value(0, 0, 300, 0.01) == pytest.approx(0.99**300, abs=0.005)
+    assert p_value(0, 0, 300, 0.01) >= 0.99**300
+
+
+def test_more_harm_speaks_less_for_the_cascade_and_more_data_speak_more() -> None:
+    values = [p_value(worse, 5, 1000, 0.02) for worse in range(0, 30, 3)]
+    assert values == sorted(values)
+    assert p_value(25, 5, 1000, 0.02) == 1.0
+    assert p_value(10, 5, 2000, 0.02) < p_value(5, 2, 1000, 0.02)
+
+
+def drawn(random: np.random.Generator, n: int, worse: float) -> Problem:
+    """One early exit that never helps: the lower the threshold, the more it harms, up to a share `worse`."""
+    sure = random.random((1, n)).astype(np.float32)
+    harmed = random.random(n) < worse
+    correct = np.stack([~harmed, np.ones(n, bool)])
+    return Problem(np.concatenate([sure, np.ones((1, n), np.float32)]), correct, COSTS)
+
+
+CANDIDATES: list[Thresholds] = [(float(t),) for t in np.linspace(0.95, 0.05, 10)]
+
+
+def test_the_promise_is_broken_in_no_more_than_the_promised_share() -> None:
+    """Leaving at threshold t harms 0.06 (1 − t) of all inputs; a drop of 2 points is promised with 90 %."""
+    random = np.random.default_rng(1)
+    broken = certified = 0
+    for _ in range(400):
+        found = certify(drawn(random, 600, 0.06), CANDIDATES, 2.0, 0.9)
+        if found.thresholds is not None and found.thresholds[0] is not None:
+            certified += 1
+            broken += 0.06 * (1 - found.thresholds[0]) > 0.02
+    assert certified > 300, "a test that never certifies anything would keep every promise"
+    assert 0.02 * 400 < broken <= 0.1 * 400 + 2 * np.sqrt(0.1 * 0.9 * 400)
+
+
+def test_the_cheapest_before_the_first_failure_is_certified() -> None:
+    p = drawn(np.random.default_rng(2), 2000, 0.03)
+    found = certify(p, CANDIDATES, 2.0, 0.95)
+    assert found.thresholds is not None
+    assert found.certificate is not None
+    place = CANDIDATES.index(found.thresholds)
+    values = [p_value(*p.changes(c), p.n, 0.02) for c in CANDIDATES]
+    assert max(values[: place + 1]) <= 0.05 < values[place + 1]
+    assert found.certificate.p_value == values[place]
+    assert (found.certificate.worse, found.certificate.better) == p.changes(found.thresholds)
+
+
+def test_what_too_few_examples_would_need_is_told_and_is_enough() -> None:
+    p = drawn(np.random.default_rng(3), 150, 0.0)
+    found = certify(p, CANDIDATES, 1.0, 0.95)
+    assert (found.thresholds, found.certificate) == (None, None)
+    assert found.n_needed is not None
+    assert 298 <= found.n_needed < 450  # 0.99^298 = 0.05
+    assert certify(drawn(np.random.default_rng(4), found.n_needed, 0.0), CANDIDATES, 1.0, 0.95).thresholds is not None
+
+
+def test_no_number_of_examples_would_prove_what_is_not_so() -> None:
+    assert examples_needed(30, 0, 1000, risk=0.02, error=0.05) is None
+
+
+def test_full_depth_alone_is_never_certified() -> None:
+    assert certify(drawn(np.random.default_rng(0), 5000, 0.0), [(None,)], 1.0, 0.95).thresholds is None
+
+
+def test_candidates_go_from_the_safest_to_the_cheapest() -> None:
+    p = drawn(np.random.default_rng(5), 1000, 0.2)
+    figures = [p.evaluate(choice) for choice in path(p, 5.0, 12)]
+    assert len(figures) > 5
+    assert [errors for _, errors in figures] == sorted(errors for _, errors in figures)
+    assert [cost for cost, _ in figures] == sorted((cost for cost, _ in figures), reverse=True)
+    assert figures[-1][1] <= 50
+
+
+def labelled(seed: int, n: int) -> Labelled:
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 4, n)
+    signal = np.eye(4)[labels] * random.uniform(0, 8, (n, 1)) * np.arange(1, 3)[:, None, None]
+    return Labelled((signal + random.normal(0, 1, (2, n, 4))).astype(np.float32), labels)
+
+
+def test_a_certified_point_saves_and_a_small_split_is_refused_with_the_number_that_would_do() -> None:
+    tuned = tune(labelled(1, 500), labelled(2, 1500), COSTS, COSTS, max_accuracy_drop=4)
+    point = certified_point(tuned, labelled(2, 1500), labelled(3, 1500), COSTS, COSTS, Promise(4, 0.95))
+    assert point.certificate is not None
+    assert point.expected is not None
+    assert (point.expected.split, point.expected.n) == ("certificate", 1500)
+    assert point.expected.mean_macs < COSTS.leaving((None,))[-1]
+    with pytest.raises(BudgetError, match="30 examples cannot prove a drop of at most 4") as refused:
+        certified_point(tuned, labelled(2, 1500), labelled(3, 30), COSTS, COSTS, Promise(4, 0.95))
+    assert "would, as far as these examples tell" in (refused.value.hint or "")

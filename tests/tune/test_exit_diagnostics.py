@@ -1,0 +1,39 @@
+"""Diagnoses of exits, against their definition."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from eetool.tune.exit_costs import Costs
+from eetool.tune.exit_diagnostics import diagnose
+from eetool.metrics import auroc
+from eetool.tune.threshold_search import Problem
+
+SURE = np.array([[0.9, 0.8, 0.7, 0.2], [0.5, 0.6, 0.4, 0.95], [1, 1, 1, 1]], np.float32)
+RIGHT = np.array([[1, 0, 1, 0], [1, 1, 0, 1], [1, 1, 1, 1]], bool)
+PROBLEM = Problem(SURE, RIGHT, Costs((1, 1, 1), (1, 1)))
+
+
+def test_auroc_is_the_area_under_the_curve() -> None:
+    random = np.random.default_rng(0)
+    confidence, correct = random.random(200).round(1), random.random(200) < 0.7
+    assert auroc(confidence, correct) == pytest.approx(roc_auc_score(correct, confidence))
+    assert auroc(confidence, np.ones(200, bool)) is None
+
+
+def test_an_exit_is_judged_by_those_that_reach_it() -> None:
+    found = diagnose(PROBLEM, (0.75, 0.9))
+    assert [e.n for e in found.exits] == [4, 2, 1]
+    assert [e.leave for e in found.exits] == [2, 1, 1]
+    assert [e.accuracy for e in found.exits] == [0.5, 0.5, 1.0]
+    assert found.exits[0].auroc == pytest.approx(3 / 4)
+    assert found.exits[1].auroc == 1.0
+    assert found.exit_entropy_bits == pytest.approx(1.5)
+    assert found.degenerate_exit is None
+
+
+def test_a_gate_that_decides_nothing_is_named() -> None:
+    everyone = diagnose(PROBLEM, (None, 0.1))
+    assert (everyone.degenerate_exit, everyone.exit_entropy_bits) == (1, 0.0)
+    assert everyone.exits[2].accuracy is None
+    assert diagnose(PROBLEM, (None, None)).degenerate_exit is None, "full depth is meant to be so"

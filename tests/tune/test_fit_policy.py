@@ -1,0 +1,79 @@
+"""What was fitted on a model holds in the runtime, and can be fitted again on its bundle."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eetool.data.registry import Source
+from eetool.data.splits import TEST, THRESHOLD, split_source
+from eetool.errors import ArtefactError
+from eetool.model.checkpoint import load_checkpoint
+from eetool.tune.fit_policy import tune_bundle
+from eetool.metrics import exits_taken, softmax_confidence
+from eetool_runtime import Model, load, open_bundle
+from eetool_runtime.preprocess import normalise
+
+
+@pytest.fixture(scope="module")
+def model(bundle: Path) -> Model:
+    return load(bundle)
+
+
+def inputs(model: Model, source: Source, split: str) -> np.ndarray:
+    return normalise(source.images[split_source(source)[split]], model.bundle.manifest.inputs[0])
+
+
+def test_the_runtime_leaves_where_the_cached_confidences_say(model: Model, digits: Source) -> None:
+    x = inputs(model, digits, TEST)[:100]
+    confidences = np.stack([confidence for _, confidence in model.every_exit(x)])
+    for name, point in model.operating_points.items():
+        model.use(name)
+        taken = [model(x[i : i + 1]).exit for i in range(len(x))]
+        assert taken == exits_taken(confidences, point.thresholds).tolist()
+    assert len(set(taken)) > 1, "at `fast`, not every digit leaves at the same exit"
+
+
+def test_the_runtime_meets_the_expected_figures_on_the_split_they_were_found_on(model: Model, digits: Source) -> None:
+    labels = digits.labels[split_source(digits)[THRESHOLD]]
+    exits = model.every_exit(inputs(model, digits, THRESHOLD))
+    answers = np.stack([logits.argmax(1) for logits, _ in exits])
+    for point in model.operating_points.values():
+        taken = exits_taken(np.stack([confidence for _, confidence in exits]), point.thresholds)
+        assert point.expected is not None
+        assert (answers[taken, np.arange(len(taken))] == labels).mean() == pytest.approx(point.expected.accuracy)
+        assert np.bincount(taken, minlength=3) / len(taken) == pytest.approx(point.expected.exit_shares)
+
+
+def test_confidences_of_the_graphs_are_those_that_thresholds_were_fitted_on(model: Model, digits: Source) -> None:
+    exits = model.every_exit(inputs(model, digits, TEST)[:50])
+    temperatures = model.bundle.manifest.variants[model.variant].temperatures
+    for (logits, confidence), temperature in zip(exits, temperatures, strict=True):
+        assert np.allclose(softmax_confidence(logits, temperature), confidence, atol=1e-5)
+
+
+def test_fitting_the_bundle_finds_what_was_found_on_the_model(bundle: Path, tuned: Path, digits: Source) -> None:
+    _, found = tune_bundle(open_bundle(bundle), "onnx/fp32", digits, 4)
+    policy = load_checkpoint(tuned).record.policy
+    assert policy is not None
+    assert found.calibration.temperatures == pytest.approx(policy.temperatures, rel=1e-3)
+    for name, point in policy.operating_points.items():
+        a, b = found.operating_points[name].expected, point.expected
+        assert a
+        assert b
+        assert a.accuracy == pytest.approx(b.accuracy)
+        assert a.exit_shares == pytest.approx(b.exit_shares)
+
+
+def test_latencies_may_decide_instead_of_macs(bundle: Path, digits: Source) -> None:
+    opened = open_bundle(bundle)
+    dear_heads = {c.name: 0.01 for c in opened.manifest.components} | {"exit0": 100.0, "exit1": 100.0}
+    _, found = tune_bundle(opened, "onnx/fp32", digits, 4, priced=dear_heads)
+    assert found.operating_points["fast"].thresholds == (None, None), "no exit is worth its head"
+    assert found.operating_points["fast"].expected == found.operating_points["full"].expected
+
+
+def test_a_bundle_of_other_data_is_refused(bundle: Path, digits: Source) -> None:
+    with pytest.raises(ArtefactError, match="trained on 'digits', not on 'letters'"):
+        tune_bundle(open_bundle(bundle), "onnx/fp32", replace(digits, name="letters"), 4)

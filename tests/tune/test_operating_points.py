@@ -1,0 +1,87 @@
+"""From logits to operating points, with figures that are what they say."""
+
+import numpy as np
+import pytest
+
+from eetool.tune.exit_costs import Costs
+from eetool.tune.operating_points import Labelled, Tuned, tune
+from eetool_runtime.manifest import NEVER
+
+EXITS, CLASSES = 3, 4
+MACS = Costs((1000.0, 500.0, 500.0), (10.0, 10.0))
+
+
+def labelled(seed: int, n: int = 400) -> Labelled:
+    """Logits that point to the label, more clearly the deeper the exit and the easier the example."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, CLASSES, n)
+    signal = np.eye(CLASSES)[labels] * random.uniform(0, 8, (n, 1))
+    depth = np.arange(1, EXITS + 1)[:, None, None]
+    return Labelled((signal * depth + random.normal(0, 2, (EXITS, n, CLASSES))).astype(np.float32), labels)
+
+
+@pytest.fixture(scope="module")
+def tuned() -> Tuned:
+    return tune(labelled(1), labelled(2), MACS, MACS, max_accuracy_drop=4)
+
+
+def test_there_is_one_temperature_per_exit(tuned: Tuned) -> None:
+    assert len(tuned.calibration.temperatures) == EXITS
+    assert all(t > 0 for t in tuned.calibration.temperatures)
+
+
+def test_full_comes_first_and_never_leaves_early(tuned: Tuned) -> None:
+    assert list(tuned.operating_points) == ["full", "balanced", "fast"]
+    full = tuned.operating_points["full"]
+    assert full.thresholds == (None, None)
+    assert full.expected is not None
+    assert full.expected.exit_shares == (0, 0, 1)
+    assert full.expected.mean_macs == 2000, "heads that never fire do not run"
+
+
+def test_accuracy_falls_by_no_more_than_was_allowed_and_buys_compute(tuned: Tuned) -> None:
+    full, balanced, fast = (point.expected for point in tuned.operating_points.values())
+    assert full
+    assert balanced
+    assert fast
+    assert full.accuracy - balanced.accuracy <= 0.02
+    assert full.accuracy - fast.accuracy <= 0.04
+    assert fast.mean_macs <= balanced.mean_macs < full.mean_macs
+
+
+def test_expected_figures_are_those_of_a_cascade_run_by_hand(tuned: Tuned) -> None:
+    split = labelled(2)
+    for point in tuned.operating_points.values():
+        limits = [NEVER if t is None else t for t in point.thresholds]
+        heads = [0.0 if t is None else h for t, h in zip(point.thresholds, MACS.heads, strict=True)]
+        right, macs, depths, reached = 0, 0.0, [], [[], [], []]
+        for j, label in enumerate(split.labels):
+            for i in range(EXITS):
+                scaled = split.logits[i, j] / tuned.calibration.temperatures[i]
+                confidence = float(np.exp(scaled - scaled.max()).max() / np.exp(scaled - scaled.max()).sum())
+                reached[i].append(confidence)
+                macs += MACS.trunk[i] + (heads[i] if i < EXITS - 1 else 0)
+                if i == EXITS - 1 or confidence >= limits[i]:
+                    right += split.logits[i, j].argmax() == label
+                    depths.append(i)
+                    break
+        n, expected = len(split.labels), point.expected
+        assert expected is not None
+        assert (expected.split, expected.n) == ("threshold", n)
+        assert expected.accuracy == pytest.approx(right / n)
+        assert expected.exit_shares == pytest.approx([depths.count(i) / n for i in range(EXITS)])
+        assert expected.mean_exit_depth == pytest.approx(np.mean(depths))
+        assert expected.mean_macs == pytest.approx(macs / n)
+        for figures, confidences in zip(expected.reached, reached, strict=True):
+            assert (figures.n if figures else 0) == len(confidences)
+            assert figures is None or figures.confidence_mean == pytest.approx(np.mean(confidences), abs=1e-5)
+            assert figures is None or figures.confidence_std == pytest.approx(np.std(confidences), abs=1e-5)
+
+
+def test_an_exit_that_is_never_reached_has_no_figures() -> None:
+    sure = Labelled(np.zeros((2, 300, 2), np.float32), np.zeros(300, np.int64))
+    sure.logits[:, :, 0] = 5
+    fast = tune(sure, sure, Costs((1, 1), (0,)), Costs((1, 1), (0,)), max_accuracy_drop=2).operating_points["fast"]
+    assert fast.expected is not None
+    assert fast.expected.exit_shares == (1, 0)
+    assert fast.expected.reached[1] is None
