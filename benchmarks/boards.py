@@ -18,10 +18,10 @@ import numpy as np
 from nas201 import LITERT, NONE, ONNXRUNTIME, PARTS, Cells, answers, is_plain, network, read_cells, table_of
 from scipy.stats import spearmanr
 
-from eetool.latency.table.hw_profile import find_device
 from eetool.latency.build.robust_nnls import fit_costs
-from eetool.latency.estimate.predictor import Predictor, predict
 from eetool.latency.estimate.prediction_target import subject_of
+from eetool.latency.estimate.predictor import Predictor, predict
+from eetool.latency.table.hw_profile import find_device
 from eetool.latency.table.table import BACKENDS
 
 

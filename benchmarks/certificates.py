@@ -19,11 +19,11 @@ import numpy as np
 from eetool.data.registry import load_source
 from eetool.data.splits import TRAIN, recorded_split
 from eetool.errors import BudgetError
+from eetool.metrics import Thresholds
 from eetool.model.checkpoint import load_checkpoint
 from eetool.model.gate_scores import LEARNED, MAX_SOFTMAX
 from eetool.train.pipeline import answer_arrays
 from eetool.tune.exit_costs import Costs, model_macs
-from eetool.metrics import Thresholds
 from eetool.tune.operating_points import FULL, Labelled, Promise, Tuned, certified_point, problem_of, tune
 
 PROMISES = (1.0, 2.0, 3.0)

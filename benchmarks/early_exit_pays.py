@@ -32,11 +32,11 @@ from pays_report import report
 
 from eetool.data.registry import load_source
 from eetool.data.splits import TEMPERATURE, TEST, THRESHOLD, recorded_split
+from eetool.metrics import Thresholds
 from eetool.model.checkpoint import load_checkpoint
 from eetool.train.pipeline import answer_arrays
 from eetool.tune.calibration import Calibration, fit_temperature
 from eetool.tune.exit_costs import model_macs
-from eetool.metrics import Thresholds
 from eetool.tune.operating_points import Labelled, problem_of
 from eetool.tune.threshold_search import Problem, cautious
 

@@ -24,8 +24,8 @@ import onnx
 
 from eetool.errors import EarlyExitError
 from eetool_measure.machine import read_machine
-from eetool_measure.results import leave_at
 from eetool_measure.records import encode
+from eetool_measure.results import leave_at
 from eetool_measure.timing import Subject, interleave, latency, per_round, spread
 from eetool_runtime import load, open_bundle
 from eetool_runtime.backends import Threads, open_graph
@@ -64,8 +64,8 @@ def main() -> int:
 
 def document(model: Path, protocol: dict[str, Any]) -> dict[str, Any]:
     """Everything that was measured."""
-    from eetool.export.single_file.export import export_single
     from eetool.export.bundle_export import ExportOptions, export_bundle
+    from eetool.export.single_file.export import export_single
     from eetool.model.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(model)

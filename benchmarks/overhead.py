@@ -25,8 +25,8 @@ import numpy as np
 
 from eetool_measure.bundle_timing import MIN_SECONDS, RUNS, graphs_and_subjects
 from eetool_measure.machine import read_machine
-from eetool_measure.results import COMPONENT, EXIT, FULL, REFERENCE, that_run
 from eetool_measure.records import encode
+from eetool_measure.results import COMPONENT, EXIT, FULL, REFERENCE, that_run
 from eetool_measure.timing import Subject, interleave, per_round, translated
 from eetool_runtime import EarlyExitError, open_bundle
 from eetool_runtime.backends import PROCESS, Threads, backend_for

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from eetool.export.variants import VARIANTS
 from eetool.export.bundle_export import ExportOptions, export_bundle
+from eetool.export.variants import VARIANTS
 from eetool.model.backbones.registry import build_backbone
 from eetool.model.checkpoint import Checkpoint, ModelSpec, Record, Training, build_net, example_inputs
 from eetool.model.macs import count_macs, measure_taps, place_exits

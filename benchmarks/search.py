@@ -24,16 +24,16 @@ from eetool.data.registry import Source, load_source
 from eetool.data.splits import TEST, split_source
 from eetool.latency.table.hw_profile import device_of
 from eetool.records import decode, encode, parse_json, write_atomic
-from eetool.search.methods import pareto
-from eetool.search.evaluation.splits import Part
-from eetool.search.evaluation.evaluator import Evaluator
 from eetool.search.evaluation.cost_estimation import LATENCY, MACS
-from eetool.search.search_results import Candidate, Evaluated, figure, front_of, points
+from eetool.search.evaluation.evaluator import Evaluator
+from eetool.search.evaluation.splits import Part
+from eetool.search.methods import pareto
 from eetool.search.search import Options, Search, Target
-from eetool.search.supernet_training import Shrinking
-from eetool.search.space.space import Genome, Space
+from eetool.search.search_results import Candidate, Evaluated, figure, front_of, points
 from eetool.search.space.builtin_spaces import load_space
+from eetool.search.space.space import Genome, Space
 from eetool.search.study.storage import PULSE, Storage
+from eetool.search.supernet_training import Shrinking
 
 METHODS = ("aebnas", "nachos", "edanas", "random")
 ARMS = {(b, t): f"branches {b} thresholds {t}" for b in ("searched", "fixed") for t in ("tuned", "fixed")}

@@ -24,12 +24,12 @@ import numpy as np
 from scipy.stats import spearmanr
 from table_networks import SETS, write_networks, write_variants
 
-from eetool.profile.local_runner import run_measure
-from eetool.latency.table.hw_profile import HwProfile, read_profile
+from eetool.latency.estimate.prediction_target import subject_of
 from eetool.latency.estimate.predictor import Predictor, predict
 from eetool.latency.probes.probe_files import ProbeKind
-from eetool.latency.estimate.prediction_target import subject_of
+from eetool.latency.table.hw_profile import HwProfile, read_profile
 from eetool.latency.table.table import BACKENDS
+from eetool.profile.local_runner import run_measure
 from eetool.records import canonical
 from eetool_measure.probe_timing import PROBES, SCHEMA, Probe, Probes, ProbeTimes
 

@@ -14,13 +14,13 @@ import onnx
 import torch
 from torch import nn
 
+from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.export.bundle_files import bundle_name
 from eetool.graphs.quantize import Job, quantize, save_feeds
-from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.latency.kernels.kernel import INT8
-from eetool.latency.probes.probe_files import TFLITE, ProbeKind
 from eetool.latency.probes.onnx_builder import Sketch, draw_channels, to_model
 from eetool.latency.probes.onnx_to_tflite import to_tflite
+from eetool.latency.probes.probe_files import TFLITE, ProbeKind
 from eetool.train.pipeline import ExitPlan, attach
 from eetool_runtime.backends import open_graph
 from eetool_runtime.errors import BackendError

@@ -26,10 +26,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from zoo_networks import NETWORKS, Network
 
 from eetool.errors import EarlyExitError
+from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.export.scored_network import Scored
 from eetool.export.single_file.export import SingleFile, export_single
 from eetool.export.variants import VARIANTS
-from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.model.checkpoint import Checkpoint
 from eetool.train.pipeline import ExitPlan, attach
 from eetool_runtime import load

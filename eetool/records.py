@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from eetool.errors import ArtefactError, OutputError
 from eetool.atomic_rename import exchange, rename_new
+from eetool.errors import ArtefactError, OutputError
 from eetool.printable_text import visible_json
 from eetool.workspace import clear_leftovers, move_aside, workspace
 from eetool_measure.records import encode

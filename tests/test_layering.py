@@ -17,7 +17,7 @@ BACKENDS = f"{RUNTIME}backends/"
 PLACES: dict[str, tuple[str, ...]] = {
     "torch": TORCH,
     "onnx": ("eetool/export/", "eetool/bench/", "eetool/profile/"),
-    "onnxruntime": (BACKENDS, "eetool/graphs/quantize.py", f"{MEASURE}trace.py"),
+    "onnxruntime": (BACKENDS, "eetool/graphs/quantize.py", f"{MEASURE}kernel_trace.py"),
     "ai_edge_litert": (BACKENDS,),
     "tflite_runtime": (BACKENDS,),
     "click": ("eetool/cli/",),
@@ -85,7 +85,7 @@ def test_the_runtime_needs_numpy_and_nothing_else() -> None:
 
 def test_the_instruments_need_numpy_and_the_runtime() -> None:
     for path, source in sources():
-        if path.startswith(MEASURE) and not path.endswith("trace.py"):
+        if path.startswith(MEASURE) and not path.endswith("kernel_trace.py"):
             assert foreign(source) <= {"numpy", "eetool_runtime"}, path
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from eetool import records, atomic_rename
+from eetool import atomic_rename, records
 from eetool.errors import ArtefactError, OutputError
 from eetool.records import (
     canonical,

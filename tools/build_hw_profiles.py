@@ -17,11 +17,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from nas201 import CONV3, Cells, is_plain, network, read_cells
 
-from eetool.latency.table.hw_profile import SCHEMA, HwProfile, Source, document, read_profile
-from eetool.latency.build.robust_nnls import fit_costs, held_out_errors, relative_deviation
 from eetool.graphs.onnx_graph import of_model
-from eetool.latency.kernels.kernel import FP32, work
+from eetool.latency.build.robust_nnls import fit_costs, held_out_errors, relative_deviation
 from eetool.latency.kernels.from_onnx import kernels_of
+from eetool.latency.kernels.kernel import FP32, work
+from eetool.latency.table.hw_profile import SCHEMA, HwProfile, Source, document, read_profile
 from eetool.latency.table.table import LITERT, ONNXRUNTIME, Composition, Regression, RegressionEnergy
 from eetool.records import canonical, write_atomic
 

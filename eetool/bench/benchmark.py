@@ -8,8 +8,8 @@ import numpy as np
 
 from eetool.bench.contenders import UNSPLIT, Contender, Outcome, distinct, of_bundle, of_static, ready
 from eetool.bench.exit_metrics import ExitFigures, exit_figures
-from eetool.bench.results import Point, Run, make_point
 from eetool.bench.interleaved_timing import race
+from eetool.bench.results import Point, Run, make_point
 from eetool.bench.verdict import Standing, Verdict, judge, ratio_interval
 from eetool.data.registry import Source
 from eetool.data.splits import split_record

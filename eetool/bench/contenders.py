@@ -13,9 +13,9 @@ from eetool.errors import ArtefactError
 from eetool_measure.timing import bind_to
 from eetool_runtime.backends import Bound, Graph, Threads, backend_for
 from eetool_runtime.bundle import Bundle, open_bundle
-from eetool_runtime.model import Model
 from eetool_runtime.errors import BackendError, InputError
 from eetool_runtime.execution_plan import plan, unsplit_macs
+from eetool_runtime.model import Model
 from eetool_runtime.result import softmax
 
 UNSPLIT = "unsplit"

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eetool.progress import SILENT, Progress
 from eetool.metrics import Thresholds, auroc, exits_taken, expected_calibration_error, reliability_bins
+from eetool.progress import SILENT, Progress
 from eetool_runtime.model import Arrays, Model
 
 SHOWN = 6  # easiest and hardest examples of an exit that are named

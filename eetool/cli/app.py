@@ -38,7 +38,7 @@ class LazyGroup(Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        module = importlib.import_module(f"eetool.cli.{cmd_name}")
+        module = importlib.import_module(f"eetool.cli.commands.{cmd_name}")
         command: click.Command = module.command
         return command
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eetool.cli.output import Answer, table
 from eetool.cli.number_format import milliseconds, shares
+from eetool.cli.output import Answer, table
 
 if TYPE_CHECKING:
     from eetool.latency.estimate.energy import Energy
@@ -15,9 +15,9 @@ def predicted(
     path: Path, device: str, variant: str, threads: tuple[int, ...], watts: float | None, named: tuple[str, ...]
 ) -> Answer:
     """Predict a bundle, checkpoint or ONNX file; the first thread count counts, by default one thread."""
-    from eetool.latency.table.hw_profile import device_of
-    from eetool.latency.estimate.predictor import SCHEMA, Predictor, predict
     from eetool.latency.estimate.prediction_target import opened, subject_of, variants_of
+    from eetool.latency.estimate.predictor import SCHEMA, Predictor, predict
+    from eetool.latency.table.hw_profile import device_of
     from eetool.latency.table.table import BACKENDS
 
     profile = device_of(device)

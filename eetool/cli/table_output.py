@@ -11,8 +11,8 @@ from eetool.cli.output import Answer, TerminalProgress
 
 if TYPE_CHECKING:
     from eetool.latency.build.build_table import MeasureNets
-    from eetool.latency.table.hw_profile import HwProfile
     from eetool.latency.probes.probe_files import ProbeKind
+    from eetool.latency.table.hw_profile import HwProfile
 
 
 def build_answer(

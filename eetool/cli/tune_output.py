@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from eetool.cli.output import Answer, table
 from eetool.cli.number_format import percent
+from eetool.cli.output import Answer, table
 
 
 def tuned_answer(output: Path, tuned: Any, max_accuracy_drop: float, costs: Any = None) -> Answer:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from eetool.data.readers.numpy_arrays import read_npy
 from eetool.data.readers.image_files import converted, open_image
+from eetool.data.readers.numpy_arrays import read_npy
 from eetool.data.reasons import reason
 from eetool.errors import ArtefactError
 from eetool.records import open_regular, read_text

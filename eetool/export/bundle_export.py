@@ -13,15 +13,15 @@ from eetool import __version__
 from eetool.data.registry import Source
 from eetool.errors import UsageError, VerificationError
 from eetool.export.bundle_files import bundle_name, save_arrays, seal
-from eetool.export.merge_heads import NONE, account, merge_model
-from eetool.export.scored_network import exit_outputs, exit_platt, exit_temperature
-from eetool.export.parity import Parity, check_bundle, component_parity, expected_samples, require
-from eetool.graphs.onnx_normalize import IR_VERSION, OPSET
 from eetool.export.int8_selection import reason_against
-from eetool.graphs.quantize import Job, quantize, save_feeds
+from eetool.export.merge_heads import NONE, account, merge_model
+from eetool.export.parity import Parity, check_bundle, component_parity, expected_samples, require
+from eetool.export.scored_network import exit_outputs, exit_platt, exit_temperature
 from eetool.export.split import Piece, Size, batches_in
 from eetool.export.traced_model import Arrays, Traced, default_point, trace_model
 from eetool.export.variants import FP32, INT8, Kind, find_kinds, write_graph
+from eetool.graphs.onnx_normalize import IR_VERSION, OPSET
+from eetool.graphs.quantize import Job, quantize, save_feeds
 from eetool.model.checkpoint import Checkpoint
 from eetool.model.macs import count_macs, count_parameters
 from eetool.progress import SILENT, Advance, Progress

@@ -15,8 +15,8 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from eetool.export.scored_network import Scored
-from eetool.model.dataflow import one_by_one
 from eetool.graphs.onnx_graph import Graph, Node
+from eetool.model.dataflow import one_by_one
 
 Attributes = dict[str, Any]
 

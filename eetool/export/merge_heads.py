@@ -13,8 +13,8 @@ from eetool.export.traced_model import Traced, default_point
 from eetool.model.macs import count_macs
 from eetool.progress import Progress
 from eetool_measure.results import ThreadTimes
-from eetool_runtime.manifest import Expected, Manifest, OperatingPoint
 from eetool_runtime.execution_plan import plan
+from eetool_runtime.manifest import Expected, Manifest, OperatingPoint
 
 NONE, AUTO, ALL = MODES = ("none", "auto", "all")
 

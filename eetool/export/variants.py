@@ -7,12 +7,12 @@ from pathlib import Path
 import onnx
 
 from eetool.errors import MissingError, UsageError
-from eetool.export.scored_network import LOGITS
 from eetool.export.converters.to_onnx import export_onnx
-from eetool.graphs.onnx_normalize import cut_out
-from eetool.export.split import Piece
 from eetool.export.converters.to_tflite import export_tflite, require_litert_torch
+from eetool.export.scored_network import LOGITS
+from eetool.export.split import Piece
 from eetool.export.traced_model import Traced
+from eetool.graphs.onnx_normalize import cut_out
 
 FP32, INT8 = "fp32", "int8"
 ONNX, TFLITE = "onnx", "tflite"

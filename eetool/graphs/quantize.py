@@ -77,8 +77,8 @@ def _onnx_static(job: Job) -> None:
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    from eetool.graphs.onnx_rename import shorten_onnx
     from eetool.graphs.onnx_normalize import make_plain
+    from eetool.graphs.onnx_rename import shorten_onnx
 
     prepared = f"{job.feeds}.onnx"  # beside the feeds, so that a failure leaves nothing in the bundle
     quant_pre_process(job.source, prepared, skip_symbolic_shape=True)

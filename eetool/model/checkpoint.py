@@ -16,9 +16,9 @@ from eetool.model.branches import Branch, BranchSpec
 from eetool.model.checkpoint_rules import check
 from eetool.model.early_exit import EarlyExitNet, captured
 from eetool.model.ensemble import Ensemble
+from eetool.model.references.reference_check import sized_by_name, vet
 from eetool.model.references.resolve import build, zeros
 from eetool.model.references.size_check import TooLargeError, check_size
-from eetool.model.references.reference_check import sized_by_name, vet
 from eetool.records import open_regular, write_atomic
 from eetool_measure.records import encode
 from eetool_runtime.manifest import Data, Input, OperatingPoint

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from eetool.errors import UnstableError
-from eetool.profile.local_runner import Measure, measure_apart
 from eetool.latency.estimate.energy import UNKNOWN, Energy
+from eetool.profile.local_runner import Measure, measure_apart
 from eetool.profile.protocol import NO_POWER, THOROUGH, PowerOptions, Protocol
 from eetool.progress import SILENT, Progress, by_the_clock
 from eetool_measure.energy import estimate

@@ -8,8 +8,8 @@ from eetool.errors import MissingError
 from eetool.progress import SILENT, Progress
 from eetool.records import check_output, write_atomic
 from eetool.report.chart import Figure
-from eetool.report.page import MISSING, VEGA_LITE
 from eetool.report.chart_theme import config
+from eetool.report.page import MISSING, VEGA_LITE
 
 _SUFFIXES = (".svg", ".png")
 _WIDTH = 460  # points; half of it is a column of a two-column paper

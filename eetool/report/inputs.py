@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 from eetool.bench.benchmark import SCHEMA as BENCH
 from eetool.bench.benchmark import Bench
 from eetool.errors import ArtefactError, UsageError
-from eetool.profile.profiler import SCHEMA as PROFILE
-from eetool.profile.profiler import Profile
 from eetool.latency.estimate.predictor import SCHEMA as PREDICT
 from eetool.latency.estimate.predictor import Prediction
-from eetool.records import decode, read_text
 from eetool.printable_text import visible, visible_in
+from eetool.profile.profiler import SCHEMA as PROFILE
+from eetool.profile.profiler import Profile
+from eetool.records import decode, read_text
 from eetool_measure.machine import Machine
 from eetool_runtime.bundle import MANIFEST, Bundle, open_bundle
 from eetool_runtime.manifest import OperatingPoint

@@ -3,11 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from eetool.bench.exit_metrics import ExitFigures
-from eetool.report.inputs import Material
 from eetool.report.chart import Figure
-from eetool.report.operating_points import Setting
-from eetool.report.time_breakdown import time_rows
-from eetool.report.search_charts import search_figures
 from eetool.report.chart_theme import (
     BLUE,
     GREEN,
@@ -23,6 +19,10 @@ from eetool.report.chart_theme import (
     point_parameter,
     quantity,
 )
+from eetool.report.inputs import Material
+from eetool.report.operating_points import Setting
+from eetool.report.search_charts import search_figures
+from eetool.report.time_breakdown import time_rows
 
 _MOST_CLASSES = 24
 

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 
 from eetool import __version__
 from eetool.errors import MissingError
-from eetool.report.inputs import Material
 from eetool.report.chart import Figure
+from eetool.report.formatting import shown, verdict_words
+from eetool.report.inputs import Material
 from eetool.report.operating_points import Setting
 from eetool.report.sections import certificates, examples, machines, nets, origins, predictions, training
-from eetool.report.formatting import shown, verdict_words
 
 VEGA_LITE = "6.1"
 MISSING = (

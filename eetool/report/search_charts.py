@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-from eetool.report.inputs import FoundFigures, Progressed, Search
 from eetool.report.chart import Figure
 from eetool.report.chart_theme import BLUE, GREY, Spec, chart, quantity
+from eetool.report.inputs import FoundFigures, Progressed, Search
 
 _COSTS = {
     "macs": "mean MACs of everything that ran (million)",

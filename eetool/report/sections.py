@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from eetool.latency.estimate.predictor import Prediction
+from eetool.report.chart_theme import exit_name
+from eetool.report.formatting import energy, energy_note, milliseconds, percent, shown, threads
 from eetool.report.inputs import Material
 from eetool.report.operating_points import Setting
 from eetool.report.thumbnails import IMAGE
-from eetool.report.chart_theme import exit_name
-from eetool.report.formatting import energy, energy_note, milliseconds, percent, shown, threads
 from eetool_measure.machine import Machine
 from eetool_runtime.manifest import Certificate
 

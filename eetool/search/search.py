@@ -10,24 +10,24 @@ import torch
 
 from eetool.data.registry import Source
 from eetool.errors import OutputError, UsageError
-from eetool.model.ofa_weights import load_ofa
-from eetool.model.supernet import Supernet
-from eetool.latency.table.hw_profile import HwProfile
 from eetool.latency.estimate.energy import UNKNOWN, Energy
 from eetool.latency.estimate.predictor import PREDICTED
 from eetool.latency.estimate.predictor import Predictor as DevicePredictor
+from eetool.latency.table.hw_profile import HwProfile
+from eetool.model.ofa_weights import load_ofa
+from eetool.model.supernet import Supernet
 from eetool.progress import SILENT, Progress
 from eetool.records import sha256_file
+from eetool.search.evaluation.cost_estimation import ENERGY, LATENCY, MACS, OBJECTIVES, Pricer
+from eetool.search.evaluation.evaluator import Evaluator, Setting, largest_network
+from eetool.search.evaluation.splits import JUDGE, SearchData, search_data
 from eetool.search.methods import pareto
 from eetool.search.methods.methods import Method, find_method
-from eetool.search.evaluation.splits import JUDGE, SearchData, search_data
-from eetool.search.evaluation.evaluator import Evaluator, Setting, largest_network
-from eetool.search.evaluation.cost_estimation import ENERGY, LATENCY, MACS, OBJECTIVES, Pricer
 from eetool.search.search_results import LIMITS, Candidate, Front, SpaceName, front_of, history_of, points
-from eetool.search.supernet_training import Shrinking, load_supernet, save_supernet, train_supernet
 from eetool.search.space.space import Genome, Space
 from eetool.search.study.storage import Storage
 from eetool.search.study.study import Study
+from eetool.search.supernet_training import Shrinking, load_supernet, save_supernet, train_supernet
 from eetool.train.torch_devices import CPU, find_torch_device
 from eetool.workspace import clear_leftovers
 

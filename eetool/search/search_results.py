@@ -257,8 +257,8 @@ def trusted(candidate: Candidate, named: Sequence[str], where: str) -> tuple[str
         ArtefactError: the reference is none that a search writes.
         UsageError: it is a factory that is not among `named`.
     """
-    from eetool.model.references.reference_check import vet
     from eetool.model.references.factory_call import is_factory, write_factory
+    from eetool.model.references.reference_check import vet
 
     def refuse(reason: str) -> ArtefactError:
         return ArtefactError(f"{where}: {reason}", "Make it again with `eetool search`.")

@@ -13,20 +13,20 @@ from eetool.data.names import unfit
 from eetool.data.registry import Source
 from eetool.data.splits import TEMPERATURE, THRESHOLD, TRAIN, recorded_split, split_record, split_source
 from eetool.errors import UsageError
-from eetool.model.references import resolve
 from eetool.model.branches import default_branch
 from eetool.model.checkpoint import Checkpoint, ModelSpec, Record, Training, build_net, example_inputs
 from eetool.model.early_exit import EarlyExitNet
 from eetool.model.macs import count_macs, measure_taps, order_taps, place_exits
 from eetool.model.pooling import reads_first_token
+from eetool.model.references import resolve
+from eetool.model.references.reference_check import sized_by_name
 from eetool.model.references.resolve import Reference
 from eetool.model.references.size_check import check_size
-from eetool.model.references.reference_check import sized_by_name
 from eetool.model.weights import load_weights
 from eetool.progress import SILENT, Advance, Progress
-from eetool.train.training_loop import Examples, train
 from eetool.train.losses import FROZEN, Depth
 from eetool.train.teacher import load_teacher
+from eetool.train.training_loop import Examples, train
 from eetool_runtime.manifest import Data, Input, Preprocess, Text
 from eetool_runtime.preprocess import SPECIAL
 
@@ -65,9 +65,7 @@ def make_spec(reference: Reference, inputs: tuple[Input, ...], labels: tuple[str
         taps = place_exits(measured, count_macs(module, example), plan.count)
     if plan.branch is None:
         shapes = {tap.name: tap.shape for tap in measure_taps(module, example, taps)}
-        realistic = tuple(
-            resolve.samples(reference, 2, seed=0).values()
-        )  # of zeros a causal text model may read one
+        realistic = tuple(resolve.samples(reference, 2, seed=0).values())  # of zeros a causal text model may read one
         first = any(len(shape) == 3 for shape in shapes.values()) and reads_first_token(module, realistic, measured)
         branches = tuple(default_branch(shapes[tap], first) for tap in taps)
     else:

@@ -17,10 +17,10 @@ from eetool.model.checkpoint import Training, load_tensors, serialise
 from eetool.model.early_exit import EarlyExitNet
 from eetool.progress import SILENT, Progress
 from eetool.records import encode, write_atomic
-from eetool.train.torch_devices import Engine, engine_for
 from eetool.train.gradient_scaling import equilibrium
 from eetool.train.losses import FROZEN, Depth, Lesson, make_loss
 from eetool.train.teacher import Teacher
+from eetool.train.torch_devices import Engine, engine_for
 
 RESUME_FORMAT = "eetool-resume/1"
 _MOMENTUM = 0.9

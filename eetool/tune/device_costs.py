@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eetool.errors import ArtefactError, MissingError
-from eetool.latency.table.hw_profile import device_of
-from eetool.profile.profiler import Profile
-from eetool.latency.estimate.predictor import PREDICTED, Predictor
 from eetool.latency.estimate.prediction_target import opened, subject_of
+from eetool.latency.estimate.predictor import PREDICTED, Predictor
+from eetool.latency.table.hw_profile import device_of
 from eetool.latency.table.table import BACKENDS
+from eetool.profile.profiler import Profile
 from eetool.tune.exit_costs import Costs, component_costs
 from eetool_runtime.manifest import Manifest, Measured
 

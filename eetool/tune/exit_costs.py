@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eetool.metrics import Thresholds
 from eetool.model.checkpoint import ModelSpec, build_net, example_inputs
 from eetool.model.early_exit import captured
-from eetool.model.macs import count_macs, measure_taps
 from eetool.model.gate_scores import MAX_SOFTMAX, PATIENCE
-from eetool.metrics import Thresholds
+from eetool.model.macs import count_macs, measure_taps
 from eetool_runtime.manifest import Manifest
 
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import log_softmax, logsumexp
 
+from eetool.metrics import softmax_confidence
 from eetool.model.gate_scores import ENTROPY, LEARNED, LEAST, MARGIN, PATIENCE
 from eetool.tune.calibration import Calibration
-from eetool.metrics import softmax_confidence
 
 _EDGE = 1e-5  # as in eetool.model.gate_scores
 

@@ -7,12 +7,12 @@ import numpy as np
 
 from eetool.data.splits import CERTIFICATE, THRESHOLD
 from eetool.errors import BudgetError
+from eetool.metrics import Thresholds, exits_taken
 from eetool.model.gate_scores import MAX_SOFTMAX
 from eetool.tune.calibration import PLATT, TEMPERATURE, Calibration, fit_platt, fit_temperature
 from eetool.tune.certificates import certify
 from eetool.tune.exit_costs import Costs
 from eetool.tune.exit_diagnostics import Diagnosis, diagnose
-from eetool.metrics import Thresholds, exits_taken
 from eetool.tune.gate_scores import calibrated, log_odds
 from eetool.tune.threshold_search import Problem, cautious_each, most_accurate, path
 from eetool_runtime.manifest import Expected, OperatingPoint, Reached

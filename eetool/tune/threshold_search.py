@@ -12,8 +12,8 @@ from itertools import permutations
 
 import numpy as np
 
-from eetool.tune.exit_costs import Costs
 from eetool.metrics import Thresholds, exits_taken
+from eetool.tune.exit_costs import Costs
 
 _PRICES = 48  # of an error, from worthless to prohibitive
 _ROUNDS = 30

@@ -27,9 +27,9 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
-from eetool.data.readers.numpy_arrays import read_npy
-from eetool.data.readers.image_files import FORMATS, converted, open_image
 from eetool.data.readers.cifar_pickle import read_pickled
+from eetool.data.readers.image_files import FORMATS, converted, open_image
+from eetool.data.readers.numpy_arrays import read_npy
 from eetool.data.reasons import reason
 from eetool.data.registry import load_source
 from eetool.errors import ArtefactError, EarlyExitError

@@ -23,8 +23,8 @@ from tiny import write_tiny_bundle
 
 from eetool_measure.records import encode
 from eetool_runtime.errors import BundleError
-from eetool_runtime.manifest import parse_manifest
 from eetool_runtime.execution_plan import plan
+from eetool_runtime.manifest import parse_manifest
 
 _GOLDEN = Path(__file__).parents[1] / "golden/manifest-1.0.json"
 _MAX_FOUND = 20  # enough to see what is wrong

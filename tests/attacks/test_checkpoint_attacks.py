@@ -16,8 +16,8 @@ import torch
 from eetool.errors import ArtefactError, UsageError
 from eetool.model.branches import LINEAR
 from eetool.model.checkpoint import Checkpoint, Policy, load_checkpoint, save_checkpoint
-from eetool.model.references.size_check import TooLargeError, at_most, check_size
 from eetool.model.references.factory_call import parse_factory, write_factory
+from eetool.model.references.size_check import TooLargeError, at_most, check_size
 from eetool.search.search_results import pick, read_front, trusted
 from eetool.train.pipeline import ExitPlan, attach
 from eetool_runtime.manifest import OperatingPoint

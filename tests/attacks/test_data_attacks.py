@@ -19,14 +19,14 @@ from tiny import write_tiny_bundle
 
 import eetool.data.readers.numpy_arrays
 from eetool.data.input_files import read_inputs
-from eetool.data.readers.image_files import FORMATS, converted, open_image
 from eetool.data.readers.cifar_pickle import read_pickled
+from eetool.data.readers.image_files import FORMATS, converted, open_image
 from eetool.data.registry import load_source
 from eetool.errors import ArtefactError
-from eetool.model.checkpoint import load_checkpoint
-from eetool.model.weights import read_tensors
 from eetool.graphs.onnx_graph import read_graph
 from eetool.graphs.tflite_graph import read_tflite
+from eetool.model.checkpoint import load_checkpoint
+from eetool.model.weights import read_tensors
 from eetool.records import read_text, sha256_file
 from eetool_runtime import load
 

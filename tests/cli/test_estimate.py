@@ -6,13 +6,13 @@ from typing import Any
 
 import jsonschema
 import pytest
-from tests.helpers.onnx_graphs import model, save
 from test_predict import profile, table
 from tiny import write_tiny_bundle
 
 from eetool.latency.table.hw_profile import document
 from eetool.records import canonical
 from eetool_measure.__main__ import main as measure
+from tests.helpers.onnx_graphs import model, save
 
 SCHEMAS = Path(__file__).parents[2] / "eetool/schemas"
 

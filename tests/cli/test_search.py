@@ -12,7 +12,7 @@ import pytest
 from eetool.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
-SPACE = ("--space", "small_spaces:mobile", "--data", "digits")
+SPACE = ("--space", "tests.helpers.small_spaces:mobile", "--data", "digits")
 QUICK = ("--trials", 12, "--supernet-epochs", 6, "--batch-size", 32, "--examples", 200, "--epochs", 2)
 
 
@@ -81,7 +81,7 @@ def test_the_same_seed_gives_the_same_front(cli: Callable[..., Any], found: Path
     ("code", "arguments"),
     [
         (2, ("--space", "mobile", "--data", "digits")),
-        (2, ("--space", "small_spaces:mobile", "--data", "digit")),
+        (2, ("--space", "tests.helpers.small_spaces:mobile", "--data", "digit")),
         (5, (*SPACE, "--device", "rpi44")),
         (2, (*SPACE, "--max-latency-ms", 3)),
         (2, (*SPACE, "--torch-device", "gpu")),
@@ -150,7 +150,18 @@ def test_the_knee_is_trained_without_asking(cli: Callable[..., Any], found: Path
 
 def test_a_backbone_of_the_user_s_own(cli: Callable[..., Any], tmp_path: Path) -> None:
     path, model = tmp_path / "own.json", tmp_path / "model.pt"
-    own = ("--space", "small_spaces:own", "--data", "digits", "--trials", 6, "--supernet-epochs", 1, "--epochs", 1)
+    own = (
+        "--space",
+        "tests.helpers.small_spaces:own",
+        "--data",
+        "digits",
+        "--trials",
+        6,
+        "--supernet-epochs",
+        1,
+        "--epochs",
+        1,
+    )
     said = cli("search", *own, "--examples", 64, "--algorithm", "nsga2", "--max-parameters", 1e6, "-o", path, "--json")
     assert said.code == 0, said
     assert said.document == read(path)
@@ -159,10 +170,10 @@ def test_a_backbone_of_the_user_s_own(cli: Callable[..., Any], tmp_path: Path) -
     config = next(c["config"] for c in said.document["front"] if c["id"] == said.document["knee"])
     assert set(config) == {"depth", "width"}
     train = ("train", "--from", path, "--data", "digits", "--epochs", 0, "-o", model)
-    written = f"small_spaces:Plain(width={config['width']}, depth={config['depth']})"
-    for named in ((), ("--model", "small_spaces:Plain")):
+    written = f"tests.helpers.small_spaces:Plain(width={config['width']}, depth={config['depth']})"
+    for named in ((), ("--model", "tests.helpers.small_spaces:Plain")):
         refused = cli(*train, *named)
-        assert (refused.code, "--model 'small_spaces:Plain(" in refused.stderr) == (2, True), refused
+        assert (refused.code, "--model 'tests.helpers.small_spaces:Plain(" in refused.stderr) == (2, True), refused
     assert cli(*train, "--model", written).code == 0
     assert cli("inspect", model).code == 2
     assert cli("inspect", model, "--model", written).code == 0
@@ -196,7 +207,17 @@ def test_an_impossible_budget(cli: Callable[..., Any], found: Path, tmp_path: Pa
 
 def test_a_study_of_another_space(cli: Callable[..., Any], found: Path, tmp_path: Path) -> None:
     storage = ("--storage", f"sqlite:///{found}.study.db")
-    said = cli("search", "--space", "small_spaces:own", "--data", "digits", *QUICK, *storage, "-o", tmp_path / "x.json")
+    said = cli(
+        "search",
+        "--space",
+        "tests.helpers.small_spaces:own",
+        "--data",
+        "digits",
+        *QUICK,
+        *storage,
+        "-o",
+        tmp_path / "x.json",
+    )
     assert said.code == 2
     assert "of another space" in said.stderr
 

@@ -14,8 +14,8 @@ import pytest
 from eetool.cli import output
 from eetool.cli.output import Answer, Group, TerminalProgress, show, table, verb
 from eetool.errors import ArtefactError
-from eetool.records import canonical, write_atomic
 from eetool.printable_text import visible
+from eetool.records import canonical, write_atomic
 
 TITLE = "\x1b]0;taken\x07"  # changes the title of a terminal
 ACTING = [chr(c) for c in (*range(9), *range(11, 32), *range(127, 160), 0x202E, 0x2066, 0x200F, 0xD800, 0xDCFF)]

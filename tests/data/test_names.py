@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from eetool.data.names import MOST_WORD_BYTES, fitting, unfit, word_bytes
-from eetool.data.registry import load_source
 from eetool.data.readers.tsv_text import build_vocabulary
+from eetool.data.registry import load_source
 from eetool.errors import ArtefactError
 from eetool_runtime.manifest import is_text
 

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from eetool.errors import EarlyExitError, OutputError, VerificationError
+from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.export.bundle_files import bundle_name, seal
 from eetool.export.scored_network import exit_outputs
-from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.model.checkpoint import Checkpoint, load_checkpoint
 from eetool.model.macs import count_macs
 from eetool.progress import Advance

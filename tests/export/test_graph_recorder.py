@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from eetool.errors import MissingError
+from eetool.export.graph_recorder import UnknownOperator, record
 from eetool.export.scored_network import Scored
+from eetool.latency.estimate.predictor import Predictor
+from eetool.latency.table.hw_profile import find_device
 from eetool.model.checkpoint import ModelSpec, build_net
 from eetool.model.early_exit import EarlyExitNet
-from eetool.latency.table.hw_profile import find_device
-from eetool.latency.estimate.predictor import Predictor
 from eetool.search.evaluation.cost_estimation import ENERGY, LATENCY, MACS, Pricer, costs_of
-from eetool.export.graph_recorder import UnknownOperator, record
 from eetool.tune.exit_costs import model_macs
 from eetool_runtime.manifest import Input
 

@@ -9,8 +9,8 @@ import torch
 
 from eetool.data.registry import Source
 from eetool.data.splits import split_source
-from eetool.export.traced_model import trace_model
 from eetool.export.bundle_export import ExportOptions, export_bundle
+from eetool.export.traced_model import trace_model
 from eetool.model.checkpoint import Checkpoint, Policy, Training
 from eetool.model.gate_scores import SCORES, confidence
 from eetool.train.pipeline import ExitPlan, every_exit_answers, fit

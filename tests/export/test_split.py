@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from tests.helpers.networks import BUILDERS, Case, build
 from torch import Tensor, nn
 
 from eetool.errors import ArtefactError
 from eetool.export.split import Piece, batches_in, run_pieces, split, trace
+from tests.helpers.networks import BUILDERS, Case, build
 
 
 @pytest.fixture(scope="module", params=list(BUILDERS))

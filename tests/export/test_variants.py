@@ -14,8 +14,8 @@ import pytest
 
 from eetool.data.registry import Source
 from eetool.errors import MissingError, UsageError, VerificationError
-from eetool.export.variants import VARIANTS, find_kinds
 from eetool.export.bundle_export import ExportOptions, export_bundle
+from eetool.export.variants import VARIANTS, find_kinds
 from eetool.model.checkpoint import Checkpoint, load_checkpoint
 from eetool_runtime import Bundle, Result, load, open_bundle
 from eetool_runtime.errors import BackendError

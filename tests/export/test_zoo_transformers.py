@@ -10,8 +10,8 @@ import torch
 
 from eetool.errors import ArtefactError, UsageError
 from eetool.export.bundle_export import ExportOptions, export_bundle
-from eetool.model.references import resolve
 from eetool.model.checkpoint import load_checkpoint, save_checkpoint
+from eetool.model.references import resolve
 from eetool.train.pipeline import ExitPlan, attach
 from eetool_runtime import load
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from tests.helpers.onnx_graphs import model, save
 from test_predict import predictor as a_predictor
 
 from eetool.export.single_file.nested_if import Stage, nest
-from eetool.latency.estimate.predictor import predict
 from eetool.latency.estimate.prediction_target import subject_of
+from eetool.latency.estimate.predictor import predict
+from tests.helpers.onnx_graphs import model, save
 
 STAGE = """<ir_version: 8, opset_import: ["" : 18]>
 stage (float[1,16,8,8] {before})

@@ -5,8 +5,8 @@ import onnx
 import onnx.parser
 from onnx.reference import ReferenceEvaluator
 
-from eetool.graphs.onnx_rename import shorten_onnx
 from eetool.graphs.onnx_normalize import cut_out
+from eetool.graphs.onnx_rename import shorten_onnx
 
 TEXT = """<ir_version: 8, opset_import: ["" : 18]>
 g (float[batch, 2] x, float t) => (float[batch, 2] first, float[batch, 2] last, float[batch, 2] scaled)

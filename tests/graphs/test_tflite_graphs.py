@@ -8,13 +8,13 @@ import onnxruntime as ort
 import pytest
 
 from eetool.errors import ArtefactError
-from eetool.latency.kernels.kernel import FP32, INT8, INTERPRETED, LARGE_WINDOW
-from eetool.latency.probes.probe_files import ProbeKind, kernels_in, write_probes
-from eetool.latency.probes.probe_network import ProbeNet, nets
-from eetool.latency.probes.onnx_builder import INPUT, to_model
 from eetool.graphs.tflite_graph import parse_tflite, read_tflite
 from eetool.latency.kernels.from_tflite import tflite_kernels
+from eetool.latency.kernels.kernel import FP32, INT8, INTERPRETED, LARGE_WINDOW
+from eetool.latency.probes.onnx_builder import INPUT, to_model
 from eetool.latency.probes.onnx_to_tflite import to_tflite
+from eetool.latency.probes.probe_files import ProbeKind, kernels_in, write_probes
+from eetool.latency.probes.probe_network import ProbeNet, nets
 from eetool_measure.probe_timing import measure_probes
 from eetool_runtime.backends import open_graph
 

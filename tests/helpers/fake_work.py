@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tests.helpers import small_spaces
 
 from eetool.search.methods.methods import METHODS
 from eetool.search.search_results import Candidate, Figures
 from eetool.search.space.space import Genome, key_of
 from eetool.search.study.storage import Pulse, Storage
 from eetool.search.study.study import Study
+from tests.helpers import small_spaces
 
 OBJECTIVE, LIMITS = "macs", {"macs": 40.0}
 PULSE = Pulse(beat=1, silence=4, patience=60)

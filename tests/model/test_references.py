@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from eetool.errors import ArtefactError, MissingError, UsageError
-from eetool.model.references import resolve
 from eetool.model.checkpoint import load_checkpoint, save_checkpoint
+from eetool.model.references import resolve
 from eetool.train.pipeline import ExitPlan, attach
 from eetool_runtime.manifest import Input
 

@@ -22,8 +22,8 @@ from eetool.profile.profiler import (
 from eetool.profile.protocol import Protocol
 from eetool.records import read_record
 from eetool_measure.bundle_timing import measure_bundle
-from eetool_measure.results import Measurement, ThreadTimes
 from eetool_measure.records import encode
+from eetool_measure.results import Measurement, ThreadTimes
 from eetool_runtime import open_bundle
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from tests.helpers.sshd import AVAILABLE, Server, serve
 from tiny import VARIANT, write_tiny_bundle
 
 from eetool.cli.app import cli
@@ -21,6 +20,7 @@ from eetool.latency.table.hw_profile import read_profile
 from eetool.profile.protocol import PowerOptions, Protocol
 from eetool.profile.ssh_runner import Address, lease, parse_address
 from eetool_runtime import Bundle, open_bundle
+from tests.helpers.sshd import AVAILABLE, Server, serve
 
 QUICK = Protocol(10, 0)
 real = pytest.mark.skipif(not AVAILABLE, reason="no OpenSSH server here: apt install openssh-server")

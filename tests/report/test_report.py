@@ -17,13 +17,13 @@ import pytest
 from eetool.data.registry import Source
 from eetool.errors import OutputError
 from eetool.report import thumbnails
-from eetool.report.inputs import Material, Search, read_material
 from eetool.report.chart import Figure
-from eetool.report.model_charts import figures
 from eetool.report.chart_files import write_figures
+from eetool.report.inputs import Material, Search, read_material
+from eetool.report.model_charts import figures
 from eetool.report.operating_points import fitting_profile, knob, settings, start
-from eetool.report.time_breakdown import RUNTIME, time_rows
 from eetool.report.search_charts import search_figures
+from eetool.report.time_breakdown import RUNTIME, time_rows
 from eetool_runtime.records import decode
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.helpers import small_spaces
 import torch
 from torch import Tensor, nn
 
@@ -15,15 +14,16 @@ from eetool.errors import ArtefactError, UsageError
 from eetool.model.checkpoint import load_tensors
 from eetool.model.early_exit import captured
 from eetool.model.ofa_weights import load_ofa
-from eetool.model.references.resolve import build
 from eetool.model.references.reference import float_input
+from eetool.model.references.resolve import build
 from eetool.model.supernet import Supernet, recalibrate
 from eetool.progress import Advance, Progress
-from eetool.search.evaluation.splits import SearchData, search_data
 from eetool.search.evaluation.evaluator import largest_network
-from eetool.search.supernet_training import RESUME_FORMAT, Shrinking, load_supernet, save_supernet, train_supernet
-from eetool.search.space.space import Genome, Space
+from eetool.search.evaluation.splits import SearchData, search_data
 from eetool.search.space.builtin_spaces import mobilenetv3, mobilenetv3_cifar, resnet
+from eetool.search.space.space import Genome, Space
+from eetool.search.supernet_training import RESUME_FORMAT, Shrinking, load_supernet, save_supernet, train_supernet
+from tests.helpers import small_spaces
 
 INPUTS = float_input("x", (1, 3, 32, 32))
 

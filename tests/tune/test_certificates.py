@@ -7,9 +7,9 @@ import pytest
 from scipy.stats import multinomial
 
 from eetool.errors import BudgetError
+from eetool.metrics import Thresholds
 from eetool.tune.certificates import certify, examples_needed, p_value
 from eetool.tune.exit_costs import Costs
-from eetool.metrics import Thresholds
 from eetool.tune.operating_points import Labelled, Promise, certified_point, tune
 from eetool.tune.threshold_search import Problem, path
 

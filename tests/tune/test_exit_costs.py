@@ -10,8 +10,8 @@ from tiny import write_tiny_bundle
 from eetool.model.checkpoint import load_checkpoint
 from eetool.tune.exit_costs import Costs, component_costs, model_macs
 from eetool_runtime import open_bundle
-from eetool_runtime.manifest import Manifest
 from eetool_runtime.execution_plan import plan
+from eetool_runtime.manifest import Manifest
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from eetool.metrics import auroc
 from eetool.tune.exit_costs import Costs
 from eetool.tune.exit_diagnostics import diagnose
-from eetool.metrics import auroc
 from eetool.tune.threshold_search import Problem
 
 SURE = np.array([[0.9, 0.8, 0.7, 0.2], [0.5, 0.6, 0.4, 0.95], [1, 1, 1, 1]], np.float32)

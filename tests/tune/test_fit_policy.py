@@ -9,9 +9,9 @@ import pytest
 from eetool.data.registry import Source
 from eetool.data.splits import TEST, THRESHOLD, split_source
 from eetool.errors import ArtefactError
+from eetool.metrics import exits_taken, softmax_confidence
 from eetool.model.checkpoint import load_checkpoint
 from eetool.tune.fit_policy import tune_bundle
-from eetool.metrics import exits_taken, softmax_confidence
 from eetool_runtime import Model, load, open_bundle
 from eetool_runtime.preprocess import normalise
 

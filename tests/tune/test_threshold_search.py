@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eetool.tune.exit_costs import Costs
 from eetool.metrics import Thresholds
+from eetool.tune.exit_costs import Costs
 from eetool.tune.threshold_search import Problem, _value, cautious, cautious_each, cheapest, front, most_accurate
 
 

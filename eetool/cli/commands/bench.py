@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eetool.cli.output import Answer, TerminalProgress, table, verb, write_answer
 from eetool.cli.number_format import milliseconds, percent, shares
 from eetool.cli.options import BUNDLE, MODEL, FiniteRange, data_option, force_option, output_option
+from eetool.cli.output import Answer, TerminalProgress, table, verb, write_answer
 
 if TYPE_CHECKING:
     from eetool.bench.benchmark import Bench

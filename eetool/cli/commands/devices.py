@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eetool.cli.shell_completion import complete_device
-from eetool.cli.output import Answer, table, verb
 from eetool.cli.number_format import milliseconds
+from eetool.cli.output import Answer, table, verb
+from eetool.cli.shell_completion import complete_device
 
 if TYPE_CHECKING:
     from eetool.latency.table.hw_profile import HwProfile

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from eetool.cli.output import Answer, TerminalProgress, table, verb
 from eetool.cli.options import MODEL, PATH, force_option, named_option, output_option
+from eetool.cli.output import Answer, TerminalProgress, table, verb
 from eetool.progress import Progress
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from eetool.cli.output import Answer, table, verb
 from eetool.cli.options import MODEL, SHAPE, named_option
+from eetool.cli.output import Answer, table, verb
 
 
 @verb
@@ -94,8 +94,8 @@ def _checkpoint(path: Path, named: tuple[str, ...]) -> Answer:
 
 
 def _backbone(model: str, shape: tuple[int, ...] | None, classes: int | None) -> Answer:
-    from eetool.model.references import resolve
     from eetool.model.macs import count_macs, count_parameters
+    from eetool.model.references import resolve
     from eetool.records import encode
 
     reference = resolve.resolve(model, shape, classes)

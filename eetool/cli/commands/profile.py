@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eetool.cli.table_output import build_answer
-from eetool.cli.shell_completion import complete_device
-from eetool.cli.output import Answer, TerminalProgress, table, verb, write_answer
+from eetool.cli.estimate_output import predicted
 from eetool.cli.number_format import milliseconds
 from eetool.cli.options import DURATION, MODEL, PATH, FiniteRange, force_option, named_option, output_option
-from eetool.cli.estimate_output import predicted
+from eetool.cli.output import Answer, TerminalProgress, table, verb, write_answer
+from eetool.cli.shell_completion import complete_device
+from eetool.cli.table_output import build_answer
 
 if TYPE_CHECKING:
     from eetool.profile.profiler import Profile

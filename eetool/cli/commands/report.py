@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eetool.cli.shell_completion import ArtefactPath
-from eetool.cli.output import Answer, TerminalProgress, verb
 from eetool.cli.options import PATH, data_option, force_option, output_option
+from eetool.cli.output import Answer, TerminalProgress, verb
+from eetool.cli.shell_completion import ArtefactPath
 
 if TYPE_CHECKING:
     from eetool.report.chart import Figure

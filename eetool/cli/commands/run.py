@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eetool.cli.output import Answer, TerminalProgress, table, verb
 from eetool.cli.options import BUNDLE, PATH
+from eetool.cli.output import Answer, TerminalProgress, table, verb
 
 if TYPE_CHECKING:
     from eetool_runtime import Model

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eetool.cli.shell_completion import complete_device
-from eetool.cli.output import Answer, TerminalProgress, say, table, verb, write_answer
 from eetool.cli.number_format import milliseconds, percent, shares
 from eetool.cli.options import PATH, FiniteRange, data_option, force_option, output_option
+from eetool.cli.output import Answer, TerminalProgress, say, table, verb, write_answer
+from eetool.cli.shell_completion import complete_device
 
 if TYPE_CHECKING:
     from eetool.search.search_results import Front
@@ -107,9 +107,9 @@ def search(space: str, data: str, output: Path, force: bool, resume: bool, **opt
         _refuse_study(beside, resume or force)
     from eetool.data.registry import load_source
     from eetool.search.search import Search
-    from eetool.search.supernet_training import Shrinking
     from eetool.search.space.builtin_spaces import load_space
     from eetool.search.study.storage import PULSE, Storage, begun_anew
+    from eetool.search.supernet_training import Shrinking
     from eetool.train.pipeline import use_threads
 
     if options["threads"]:

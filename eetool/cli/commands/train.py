@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from eetool.cli.output import Answer, TerminalProgress, say, table, verb
 from eetool.cli.options import PATH, SHAPE, FiniteRange, data_option, force_option, named_option, output_option
+from eetool.cli.output import Answer, TerminalProgress, say, table, verb
 
 _IMAGENET = "0.485,0.456,0.406/0.229,0.224,0.225"
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from eetool.cli.shell_completion import complete_device
-from eetool.cli.output import Answer, TerminalProgress, verb
 from eetool.cli.options import MODEL, PATH, FiniteRange, data_option, force_option, named_option, output_option
+from eetool.cli.output import Answer, TerminalProgress, verb
+from eetool.cli.shell_completion import complete_device
 from eetool.cli.tune_output import tuned_answer
 
 _MACS, _LATENCY = "macs", "latency_ms"
@@ -149,8 +149,8 @@ def _priced(
 ) -> Any:
     """What the components of a model.pt or a bundle cost."""
     from eetool.errors import ArtefactError
-    from eetool.profile.profiler import SCHEMA, Profile
     from eetool.latency.estimate.prediction_target import opened
+    from eetool.profile.profiler import SCHEMA, Profile
     from eetool.records import read_record
     from eetool.tune.device_costs import measured, predicted
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from eetool.cli.output import Answer, TerminalProgress, verb
 from eetool.cli.options import BUNDLE
+from eetool.cli.output import Answer, TerminalProgress, verb
 
 
 @verb

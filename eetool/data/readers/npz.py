@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from eetool.data.readers.numpy_arrays import read_npz
 from eetool.data.labels import numbered_classes, whole_labels
 from eetool.data.names import shown
+from eetool.data.readers.numpy_arrays import read_npz
 from eetool.data.reasons import reason
 from eetool.data.registry import Source
 from eetool.errors import ArtefactError

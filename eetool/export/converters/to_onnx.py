@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from eetool.errors import ArtefactError, VerificationError
-from eetool.graphs.onnx_normalize import OPSET, make_plain
-from eetool.export.suppress_output import quiet
 from eetool.export.split import MAX_BATCH, Piece, Size, batches_in
+from eetool.export.suppress_output import quiet
+from eetool.graphs.onnx_normalize import OPSET, make_plain
 
 _NO_SIMPLIFY = "Export with --no-simplify."
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from eetool.errors import ArtefactError, MissingError
-from eetool.export.suppress_output import quiet
 from eetool.export.split import Piece, output_nodes
+from eetool.export.suppress_output import quiet
 
 
 def require_litert_torch() -> Any:

@@ -15,18 +15,28 @@ import torch
 from onnx import ModelProto, helper, numpy_helper
 
 from eetool.errors import ArtefactError, EarlyExitError, UsageError
-from eetool.export.single_file.nested_if import CONFIDENCE, EXIT, LOGITS, MAX_EARLY_EXITS, OUTPUTS, Stage, isolate, nest, threshold_name
-from eetool.export.scored_network import Scored, exit_outputs, scalar_inputs
 from eetool.export.converters.to_onnx import to_onnx
 from eetool.export.parity import Check, Parity, compare, require
-from eetool.graphs.onnx_normalize import IR_VERSION
+from eetool.export.scored_network import Scored, exit_outputs, scalar_inputs
+from eetool.export.single_file.nested_if import (
+    CONFIDENCE,
+    EXIT,
+    LOGITS,
+    MAX_EARLY_EXITS,
+    OUTPUTS,
+    Stage,
+    isolate,
+    nest,
+    threshold_name,
+)
 from eetool.export.split import Piece, run_pieces, split, trace
 from eetool.export.traced_model import untuned
 from eetool.export.variants import VARIANTS
+from eetool.graphs.onnx_normalize import IR_VERSION
+from eetool.metrics import Thresholds, exits_taken
 from eetool.model.checkpoint import Checkpoint, Policy
 from eetool.progress import SILENT, Progress
 from eetool.records import encode, write_file
-from eetool.metrics import Thresholds, exits_taken
 from eetool_runtime.backends import Graph, Threads, backend_for
 from eetool_runtime.manifest import NEVER
 

@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from eetool.errors import ArtefactError, EarlyExitError, UnstableError
+from eetool.latency.build.stability import is_steady
 from eetool.latency.build.table_from_traces import make_table
-from eetool.latency.table.kernel_costs import Book
-from eetool.profile.local_runner import run_measure
-from eetool.latency.table.hw_profile import Facts, HwProfile, Source
 from eetool.latency.kernels.kernel import FP32
 from eetool.latency.probes.probe_files import ProbeKind, kernels_in, write_probes
 from eetool.latency.probes.probe_network import ProbeNet, nets, parse_name
-from eetool.latency.build.stability import is_steady
+from eetool.latency.table.hw_profile import Facts, HwProfile, Source
+from eetool.latency.table.kernel_costs import Book
 from eetool.latency.table.table import BACKENDS, Table, TableEntry
+from eetool.profile.local_runner import run_measure
 from eetool.progress import SILENT, Progress
 from eetool.records import canonical, read_text, write_atomic
 from eetool.workspace import scratch

@@ -10,10 +10,10 @@ import numpy as np
 from scipy.optimize import nnls
 
 from eetool.errors import ArtefactError
+from eetool.latency.build.stability import is_steady
 from eetool.latency.kernels.kernel import Kernel, work
 from eetool.latency.probes.probe_files import ProbeKind, kernels_in
 from eetool.latency.probes.probe_network import parse_name
-from eetool.latency.build.stability import is_steady
 from eetool_measure.probe_timing import ProbeTimes
 
 _DELTA = 0.02  # of a whole call; beyond it differences count linearly

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from eetool.latency.kernels.features import family, linear_terms, log_sizes
 from eetool.latency.build.robust_nnls import fit_costs
+from eetool.latency.kernels.features import family, linear_terms, log_sizes
 from eetool.latency.kernels.kernel import Kernel
 
 _LENGTHS = (6.5, 13.0)  # in factors of two of a size

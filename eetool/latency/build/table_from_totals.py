@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from eetool.errors import ArtefactError
-from eetool.latency.table.kernel_costs import Book
+from eetool.latency.build.cache_penalty import turn_costs
+from eetool.latency.build.kernel_decomposition import Part, Parts, Settings, take_apart
+from eetool.latency.build.stability import is_steady
 from eetool.latency.kernels.kernel import Kernel
 from eetool.latency.probes.probe_files import ProbeKind, kernels_in, look_into
 from eetool.latency.probes.probe_network import ProbeNet, parse_name
-from eetool.latency.build.stability import is_steady
-from eetool.latency.build.kernel_decomposition import Part, Parts, Settings, take_apart
+from eetool.latency.table.kernel_costs import Book
 from eetool.latency.table.table import BACKENDS, FITTED, Composition, Table, TableEntry
-from eetool.latency.build.cache_penalty import turn_costs
 from eetool_measure.probe_timing import ProbeTimes
 
 _FEWEST = 4  # probes

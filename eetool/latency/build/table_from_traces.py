@@ -11,15 +11,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from eetool.latency.build.cache_penalty import turn_costs
+from eetool.latency.build.stability import is_steady
 from eetool.latency.build.table_from_totals import make_sums_table
 from eetool.latency.build.trace_matching import channel_block, match
-from eetool.latency.table.kernel_costs import Book
 from eetool.latency.kernels.kernel import Kernel
 from eetool.latency.probes.probe_files import ProbeKind, kernels_in
 from eetool.latency.probes.probe_network import parse_name
-from eetool.latency.build.stability import is_steady
+from eetool.latency.table.kernel_costs import Book
 from eetool.latency.table.table import BACKENDS, MEASURED, Composition, Table, TableEntry
-from eetool.latency.build.cache_penalty import turn_costs
 from eetool_measure.probe_timing import KernelTime, ProbeTime, ProbeTimes
 
 # A probe is not used where its kernels do not add up to its whole calls.

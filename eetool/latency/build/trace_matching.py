@@ -4,8 +4,8 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from eetool.latency.kernels.onnx_fusion import INTO_BLOCKS, OUT_OF_BLOCKS
 from eetool.latency.kernels.kernel import Kernel
+from eetool.latency.kernels.onnx_fusion import INTO_BLOCKS, OUT_OF_BLOCKS
 from eetool_measure.probe_timing import KernelTime, ProbeTime
 
 _STEP = re.compile(r"s[0-9]+(?=\.)")

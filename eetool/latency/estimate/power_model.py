@@ -1,7 +1,7 @@
 """Energy from a power model, where nobody measured any: watts of the whole board times time."""
 
-from eetool.latency.table.hw_profile import HwProfile
 from eetool.latency.estimate.energy import UNKNOWN, Energy
+from eetool.latency.table.hw_profile import HwProfile
 
 ESTIMATED, BOARD_GROSS = "estimated", "board_gross"
 

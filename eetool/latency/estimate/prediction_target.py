@@ -7,11 +7,11 @@ from pathlib import Path
 
 from eetool.errors import ArtefactError
 from eetool.graphs.onnx_graph import read_graph, read_ways
-from eetool.latency.kernels.kernel import FP32, INT8, Kernel
-from eetool.latency.kernels.from_onnx import kernels_of
-from eetool.latency.table.table import BACKENDS, LITERT
 from eetool.graphs.tflite_graph import can_read_tflite, read_tflite
+from eetool.latency.kernels.from_onnx import kernels_of
 from eetool.latency.kernels.from_tflite import tflite_kernels
+from eetool.latency.kernels.kernel import FP32, INT8, Kernel
+from eetool.latency.table.table import BACKENDS, LITERT
 from eetool.workspace import scratch
 from eetool_runtime import open_bundle
 from eetool_runtime.bundle import Bundle

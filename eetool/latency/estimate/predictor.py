@@ -3,17 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from eetool.latency.table.kernel_costs import Book
-from eetool.latency.table.hw_profile import HwProfile
-from eetool.latency.estimate.energy import UNKNOWN, Energy
-from eetool.latency.kernels.kernel import Kernel
-from eetool.latency.kernels.from_onnx import named_unknown, total_macs
-from eetool.latency.estimate.prediction_target import WAY, Subject
 from eetool.latency.build.cache_penalty import driven_out_mb, weight_mb
+from eetool.latency.estimate.energy import UNKNOWN, Energy
 from eetool.latency.estimate.power_model import board_power_w, estimated
+from eetool.latency.estimate.prediction_target import WAY, Subject
+from eetool.latency.kernels.from_onnx import named_unknown, total_macs
+from eetool.latency.kernels.kernel import Kernel
+from eetool.latency.table.hw_profile import HwProfile
+from eetool.latency.table.kernel_costs import Book
 from eetool_measure.results import that_run
-from eetool_runtime.manifest import Manifest, OperatingPoint
 from eetool_runtime.execution_plan import plan
+from eetool_runtime.manifest import Manifest, OperatingPoint
 
 SCHEMA = "predict/1"
 PREDICTED = "predicted"

@@ -8,6 +8,7 @@ slower, and what lies before and behind it becomes two graphs.
 
 from collections.abc import Callable, Sequence
 
+from eetool.graphs.tflite_graph import Operation, Tensor, TfliteGraph
 from eetool.latency.kernels.kernel import (
     AVERAGE,
     CONVERTED,
@@ -22,7 +23,6 @@ from eetool.latency.kernels.kernel import (
     USUAL,
     Kernel,
 )
-from eetool.graphs.tflite_graph import Operation, Tensor, TfliteGraph
 
 _LEFT_OUT = (
     *("PADV2", "MIRROR_PAD", "RESIZE_NEAREST_NEIGHBOR", "GATHER", "GATHER_ND", "TILE", "REVERSE_V2", "ONE_HOT", "FILL"),

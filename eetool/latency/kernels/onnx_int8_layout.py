@@ -7,8 +7,8 @@ as it is.
 
 from collections.abc import Sequence
 
-from eetool.latency.kernels.onnx_fusion import Step
 from eetool.graphs.onnx_graph import Graph, Node
+from eetool.latency.kernels.onnx_fusion import Step
 
 _ENTERS = ("Conv",)
 _PASSES = (

@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from eetool.errors import ArtefactError, UsageError
-from eetool.graphs.quantize import Job, quantize, save_feeds
 from eetool.graphs.onnx_graph import Graph, of_model, read_graph
-from eetool.latency.kernels.kernel import FP32, INT8, Kernel
-from eetool.latency.kernels.from_onnx import kernels_of
-from eetool.latency.probes.probe_network import ProbeNet
-from eetool.latency.probes.onnx_builder import INPUT, Sketch, to_model
+from eetool.graphs.quantize import Job, quantize, save_feeds
 from eetool.graphs.tflite_graph import TfliteGraph, read_tflite
+from eetool.latency.kernels.from_onnx import kernels_of
 from eetool.latency.kernels.from_tflite import tflite_kernels
+from eetool.latency.kernels.kernel import FP32, INT8, Kernel
+from eetool.latency.probes.onnx_builder import INPUT, Sketch, to_model
 from eetool.latency.probes.onnx_to_tflite import to_tflite
+from eetool.latency.probes.probe_network import ProbeNet
 from eetool.records import canonical, write_directory
 from eetool.workspace import scratch
 from eetool_measure.probe_timing import PROBES, SCHEMA, Probe, Probes

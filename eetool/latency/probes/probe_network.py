@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from eetool.latency.probes.image_networks import FAMILIES, draw_images
-from eetool.latency.probes.transformer_networks import draw_tokens
 from eetool.latency.probes.onnx_builder import Sketch, to_model
+from eetool.latency.probes.transformer_networks import draw_tokens
 
 TOKENS = "tokens"
 # Of eight networks one is a transformer: there are fewer kernels to tell apart.

@@ -13,9 +13,9 @@ from typing import Protocol
 import numpy as np
 
 from eetool.errors import MissingError
-from eetool.latency.table.interpolation import Estimate, Estimator, fit_terms
 from eetool.latency.kernels.features import linear_terms
 from eetool.latency.kernels.kernel import FP32, INT8, Kernel
+from eetool.latency.table.interpolation import Estimate, Estimator, fit_terms
 from eetool.latency.table.table import MEASURED, Composition, Regression, Table, TableEntry
 
 ENTRY, INTERPOLATED, REGRESSION, GUESSED = "entry", "interpolated", "regression", "guessed"

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from eetool.errors import ArtefactError, UsageError
-from eetool.model.references.reference import Reference, Shape, float_input
 from eetool.model.references.factory_call import parse_factory
+from eetool.model.references.reference import Reference, Shape, float_input
 from eetool_runtime.manifest import BATCH, DTYPES, Input
 
 _HINT = "A factory returns a torch.nn.Module, or (module, {input name: example tensor})."

@@ -4,16 +4,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from eetool.errors import MissingError
+from eetool.export.graph_recorder import Recorded, UnknownOperator, record
 from eetool.export.scored_network import Scored
+from eetool.graphs.onnx_graph import read_graph
+from eetool.latency.estimate.energy import Energy
+from eetool.latency.estimate.predictor import GraphCost, Predictor
+from eetool.latency.kernels.from_onnx import kernels_of, total_macs
+from eetool.latency.table.table import LITERT
 from eetool.model.checkpoint import Checkpoint, ModelSpec, Policy, Record, Training, example_inputs
 from eetool.model.early_exit import EarlyExitNet
 from eetool.model.macs import count_parameters
-from eetool.latency.estimate.energy import Energy
-from eetool.graphs.onnx_graph import read_graph
-from eetool.latency.kernels.from_onnx import kernels_of, total_macs
-from eetool.latency.estimate.predictor import GraphCost, Predictor
-from eetool.latency.table.table import LITERT
-from eetool.export.graph_recorder import Recorded, UnknownOperator, record
 from eetool.tune.exit_costs import Costs, component_costs
 from eetool.workspace import scratch
 from eetool_runtime.manifest import OperatingPoint

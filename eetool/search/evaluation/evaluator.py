@@ -9,24 +9,24 @@ import torch
 from torch import nn
 
 from eetool.errors import MissingError
+from eetool.metrics import Thresholds, exits_taken
 from eetool.model.branches import Branch
 from eetool.model.checkpoint import ModelSpec, build_net
 from eetool.model.early_exit import EarlyExitNet, captured
-from eetool.model.references.resolve import build
 from eetool.model.gate_scores import LEARNED
+from eetool.model.references.resolve import build
 from eetool.model.supernet import Supernet, recalibrate
-from eetool.search.evaluation.splits import Part, SearchData
-from eetool.search.evaluation.fine_tuning import fine_tune
 from eetool.search.evaluation.adaptive_branches import adaptive_branches
 from eetool.search.evaluation.branch_training import CostGoal, Features, answers, train_branches
 from eetool.search.evaluation.cost_estimation import ENERGY, LATENCY, MACS, Price, Pricer, costs_of, least_figures
+from eetool.search.evaluation.fine_tuning import fine_tune
+from eetool.search.evaluation.splits import Part, SearchData
+from eetool.search.evaluation.threshold_rules import RULES, TUNED, Cut, full_and_between
 from eetool.search.search_results import MIN_ACCURACY, Candidate, Evaluated, Figures, Point, figure
 from eetool.search.space.space import Genome, Network, Space, key_of
-from eetool.search.evaluation.threshold_rules import RULES, TUNED, Cut, full_and_between
 from eetool.train.torch_devices import CPU
 from eetool.tune.calibration import Calibration, fit_temperature
 from eetool.tune.exit_costs import Costs
-from eetool.metrics import Thresholds, exits_taken
 from eetool.tune.operating_points import Labelled, problem_of
 from eetool.tune.threshold_search import Problem
 

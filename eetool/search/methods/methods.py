@@ -13,8 +13,8 @@ import numpy as np
 
 from eetool.errors import UsageError
 from eetool.model.gate_scores import MARGIN
-from eetool.search.space.space import BRANCHES, EXITS, GATE, NEVER, SCORE, Genome, Space, key_of
 from eetool.search.methods.surrogates import choose, evolve, features
+from eetool.search.space.space import BRANCHES, EXITS, GATE, NEVER, SCORE, Genome, Space, key_of
 
 _BATCH = 8  # candidates per generation
 _SHARE_AT_RANDOM = 5 / 9  # of all evaluations, before predictors are fitted: 100 of 180 in NACHOS

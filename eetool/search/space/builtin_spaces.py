@@ -135,5 +135,7 @@ def load_space(name: str) -> Space:
     finally:
         sys.path.remove(here)
     if not isinstance(space, Space):
-        raise UsageError(f"{name} is {type(space).__name__}, not a Space", "eetool.search.space.space.make_space makes one.")
+        raise UsageError(
+            f"{name} is {type(space).__name__}, not a Space", "eetool.search.space.space.make_space makes one."
+        )
     return space

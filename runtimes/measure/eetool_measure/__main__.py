@@ -20,10 +20,10 @@ from eetool_runtime.errors import EarlyExitError, UsageError
 
 from .bundle_timing import MIN_SECONDS, RUNS, SEED, measure_bundle
 from .energy import GROSS, NET, Power
-from .results import Measurement
 from .meters.hardware import METERS
 from .probe_timing import PROBES, ProbeTimes, measure_probes
 from .records import encode
+from .results import Measurement
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:

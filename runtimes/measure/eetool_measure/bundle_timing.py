@@ -10,14 +10,14 @@ import numpy as np
 
 from eetool_runtime.backends import PROCESS, Graph, Threads, backend_for
 from eetool_runtime.bundle import MANIFEST, Bundle
-from eetool_runtime.model import Model
 from eetool_runtime.errors import BundleError, UsageError
 from eetool_runtime.loading import open_graphs
 from eetool_runtime.manifest import Manifest, Variant, scalars
+from eetool_runtime.model import Model
 
-from .machine_state import read_condition
 from .energy import Power
 from .machine import read_machine
+from .machine_state import read_condition
 from .results import COMPONENT, EXIT, FULL, REFERENCE, BundleId, Key, Measurement, leave_at, summarise
 from .stability import Steadiness, doubt, drift, until_sure
 from .sustained import sustain

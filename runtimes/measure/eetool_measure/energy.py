@@ -16,8 +16,8 @@ import numpy as np
 from eetool_runtime.errors import UsageError
 from eetool_runtime.records import dataclass
 
-from .results import COMPONENT, EXIT, FULL, REFERENCE, EnergyFigure, EnergyTimes, Key, ThreadTimes
 from .meters.hardware import BOARD, CORE, ESTIMATED, Joules, Meter, find_meter
+from .results import COMPONENT, EXIT, FULL, REFERENCE, EnergyFigure, EnergyTimes, Key, ThreadTimes
 from .timing import Subject, quiet
 
 NET, GROSS = "net", "gross"

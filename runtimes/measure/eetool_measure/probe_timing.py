@@ -17,9 +17,9 @@ from eetool_runtime.backends import PRIVATE, Graph, Threads, backend_for
 from eetool_runtime.errors import BundleError
 from eetool_runtime.records import dataclass, decode, parse_json
 
+from .machine import Machine, read_machine
 from .machine_state import Condition, read_condition
 from .runtime_overhead import CascadeCost, cascade_cost
-from .machine import Machine, read_machine
 from .timing import Latency, Subject, bind_to, interleave, latency, take_turns
 
 PROBES = "probes.json"

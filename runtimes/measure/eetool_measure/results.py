@@ -9,8 +9,8 @@ from typing import Optional
 import numpy as np
 
 from eetool_runtime.backends import Threads
-from eetool_runtime.manifest import NEVER, Manifest
 from eetool_runtime.execution_plan import plan
+from eetool_runtime.manifest import NEVER, Manifest
 
 from .machine import Machine
 from .stability import Steadiness

@@ -8,8 +8,8 @@ from functools import partial
 import numpy as np
 
 from eetool_runtime.backends import Bound, Threads
-from eetool_runtime.model import Model
 from eetool_runtime.manifest import NEVER, Tensor
+from eetool_runtime.model import Model
 from eetool_runtime.records import dataclass
 from eetool_runtime.testing import VARIANT, Say, scripted
 

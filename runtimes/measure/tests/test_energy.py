@@ -13,8 +13,8 @@ from eetool_measure import energy as energy_module
 from eetool_measure.bundle_timing import measure_bundle
 from eetool_measure.energy import GROSS, NET, Power, estimate, figure, measure_energy
 from eetool_measure.errors import MeterError
-from eetool_measure.results import FULL, Key
 from eetool_measure.meters.hardware import BOARD, CORE, MEASURED, Joules
+from eetool_measure.results import FULL, Key
 from eetool_runtime import open_bundle
 from eetool_runtime.errors import UsageError
 

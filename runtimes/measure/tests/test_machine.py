@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from eetool_measure.machine_state import Condition, read_condition
 from eetool_measure.machine import read_machine
+from eetool_measure.machine_state import Condition, read_condition
 from eetool_runtime.machine import usable_cores
 
 PI = "processor\t: 0\nBogoMIPS\t: 108.00\nHardware\t: BCM2711\nModel\t\t: Raspberry Pi 4 Model B Rev 1.4\n"

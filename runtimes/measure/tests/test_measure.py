@@ -16,8 +16,8 @@ from tiny import VARIANT, write_tiny_bundle
 
 from eetool_measure.__main__ import main
 from eetool_measure.bundle_timing import measure_bundle
-from eetool_measure.results import Key, Measurement, leave_at, summarise, that_run
 from eetool_measure.records import encode
+from eetool_measure.results import Key, Measurement, leave_at, summarise, that_run
 from eetool_measure.timing import BLOCK
 from eetool_runtime import Bundle, load, open_bundle
 from eetool_runtime.backends import Threads

@@ -16,7 +16,18 @@ import pytest
 from meters import POWER_W, MeterContract, work
 
 from eetool_measure.errors import MeterError
-from eetool_measure.meters.hardware import BOARD, CORE, ESTIMATED, Counter, Joules, Meter, Sampled, Trace, find_meter, integrate
+from eetool_measure.meters.hardware import (
+    BOARD,
+    CORE,
+    ESTIMATED,
+    Counter,
+    Joules,
+    Meter,
+    Sampled,
+    Trace,
+    find_meter,
+    integrate,
+)
 from eetool_runtime.errors import UsageError
 
 PMIC = """   3V7_WL_SW_A current(0)=0.10000000A

@@ -8,9 +8,9 @@ result.label, result.exit, result.confidence, result.latency_ms
 """
 
 from .bundle import Bundle, open_bundle
-from .model import Model
 from .errors import EarlyExitError
 from .loading import load
+from .model import Model
 from .result import Result
 
 __version__ = "0.1.0"

@@ -8,8 +8,8 @@ import numpy as np
 
 from .backends import Graph
 from .component_call import run_component
-from .manifest import BATCH, Manifest, Variant
 from .execution_plan import Gate, Step
+from .manifest import BATCH, Manifest, Variant
 
 Seen = list[tuple[int, float]]
 # Who left at one gate: the gate, the MACs of each, and (row, confidence, logits (classes,), confidences seen) of each.

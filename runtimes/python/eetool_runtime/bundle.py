@@ -11,8 +11,8 @@ from typing import BinaryIO, Union
 
 import numpy as np
 
-from .errors import BundleError, UsageError
 from .argument_checks import shown
+from .errors import BundleError, UsageError
 from .manifest import MAX_MANIFEST_BYTES, Manifest, Variant, parse_manifest
 from .records import dataclass
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, Optional
 
-from .errors import UsageError
 from .argument_checks import real, shown, whole
+from .errors import UsageError
 from .manifest import NEVER, Manifest
 from .records import dataclass
 from .stats import Stats

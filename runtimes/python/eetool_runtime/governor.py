@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Callable, Optional
 
-from .model import Model
 from .errors import UsageError
 from .machine import ROOT, first_line
+from .model import Model
 from .records import dataclass
 
 Reading = Callable[[], Optional[float]]

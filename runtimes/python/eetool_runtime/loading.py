@@ -9,13 +9,13 @@ from typing import Optional, Union
 
 import numpy as np
 
+from .argument_checks import shown, whole
 from .backends import PRIVATE, Arrays, Backend, Bound, Graph, Threads, backend_for
 from .bundle import Bundle, open_bundle
-from .model import Model
 from .errors import BundleError, EarlyExitError, UsageError
-from .argument_checks import shown, whole
 from .machine import board_name, cpu_name, usable_cores
 from .manifest import Component, Measured, Tensor, all_tensors, form
+from .model import Model
 from .records import dataclass
 
 _AUTO = "auto"

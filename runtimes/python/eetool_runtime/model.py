@@ -11,18 +11,18 @@ from typing import Any, Optional, Union, overload
 
 import numpy as np
 
+from .argument_checks import real, shown, whole
 from .backends.base import Graph, Lane, Threads
 from .batch import can_compact, leave_in_groups
 from .bundle import Bundle
 from .component_call import run_component
-from .errors import BackendError, EarlyExitError, UsageError
-from .fork_guard import Origin
-from .argument_checks import real, shown, whole
 from .deadline import Clock, Pace, guide
+from .errors import BackendError, EarlyExitError, UsageError
 from .execution_contexts import Lanes
+from .execution_plan import Band, Gate, Policy, Stretch, Thresholds, unsplit_macs
+from .fork_guard import Origin
 from .machine import resident_bytes
 from .manifest import OperatingPoint, all_tensors, scalars
-from .execution_plan import Band, Gate, Policy, Stretch, Thresholds, unsplit_macs
 from .preprocess import Raw, by_name, check, check_together, finite, preprocess_all, share_symbols
 from .result import Result
 from .stats import Stats, exposition

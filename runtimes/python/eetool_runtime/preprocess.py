@@ -9,8 +9,8 @@ from typing import Any, Union
 
 import numpy as np
 
-from .errors import InputError
 from .argument_checks import shown
+from .errors import InputError
 from .manifest import Input, form
 
 Raw = Union[np.ndarray, Sequence[Any], str]

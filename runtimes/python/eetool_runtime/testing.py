@@ -18,7 +18,6 @@ import numpy as np
 from .backends import Bound, Threads
 from .backends.base import check_arrays
 from .bundle import Bundle
-from .model import Model
 from .errors import BackendError, UsageError
 from .manifest import (
     BATCH,
@@ -35,6 +34,7 @@ from .manifest import (
     Variant,
     all_tensors,
 )
+from .model import Model
 from .records import dataclass
 
 Tensors = Mapping[str, np.ndarray]

@@ -11,8 +11,8 @@ from tiny import VARIANT, image, write_tiny_bundle
 
 import eetool_runtime as ee
 from eetool_runtime import loading
-from eetool_runtime.errors import UsageError
 from eetool_runtime.deadline import Pace
+from eetool_runtime.errors import UsageError
 from eetool_runtime.execution_plan import START
 from eetool_runtime.testing import FakeClock, Say, scripted
 

@@ -13,8 +13,8 @@ from tiny import write_tiny_bundle
 
 from eetool_runtime import open_bundle
 from eetool_runtime.errors import UsageError
-from eetool_runtime.manifest import NEVER, Manifest
 from eetool_runtime.execution_plan import plan, unsplit_macs
+from eetool_runtime.manifest import NEVER, Manifest
 
 thresholds = st.none() | st.floats(0, 2)
 

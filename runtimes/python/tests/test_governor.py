@@ -11,8 +11,8 @@ import pytest
 from tiny import write_tiny_bundle
 
 import eetool_runtime as ee
-from eetool_runtime.governor import Governor, Rule, battery_percent, latency_ms, temperature_c
 from eetool_runtime.errors import UsageError
+from eetool_runtime.governor import Governor, Rule, battery_percent, latency_ms, temperature_c
 from eetool_runtime.testing import FakeClock, Say, scripted
 
 X = np.zeros((1, 3, 32, 32), np.float32)

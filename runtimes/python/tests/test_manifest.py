@@ -12,8 +12,8 @@ from tiny import write_tiny_bundle
 
 from eetool_measure.records import encode
 from eetool_runtime.errors import BundleError
-from eetool_runtime.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from eetool_runtime.execution_plan import plan
+from eetool_runtime.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 
 FULL = ("variants", "onnx/fp32", "operating_points", "full")
 POINT = ("variants", "onnx/fp32", "operating_points", "balanced")

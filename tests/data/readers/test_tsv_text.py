@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from eetool.data.readers.tsv_text import build_vocabulary
 from eetool.data.registry import load_source
 from eetool.data.splits import TRAIN, split_source
-from eetool.data.readers.tsv_text import build_vocabulary
 from eetool.errors import ArtefactError
 from eetool_runtime.preprocess import START, UNKNOWN
 

@@ -8,12 +8,12 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from tests.helpers.networks import Case, build
 
 from eetool.errors import ArtefactError
 from eetool.export.converters.to_onnx import export_onnx
 from eetool.export.split import Piece, run_pieces
 from eetool_runtime.backends import open_graph
+from tests.helpers.networks import Case, build
 
 
 class Exported:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from eetool.errors import ArtefactError, EarlyExitError, OutputError, UsageError, VerificationError
 from eetool.export.single_file import export as exporter
-from eetool.export.single_file.nested_if import MAX_EARLY_EXITS, Stage, isolate, nest, threshold_name
 from eetool.export.single_file.export import export_single, never_or, run_single
+from eetool.export.single_file.nested_if import MAX_EARLY_EXITS, Stage, isolate, nest, threshold_name
 from eetool.model.checkpoint import Checkpoint, Policy, save_checkpoint
 from eetool.train.pipeline import ExitPlan, attach
 from eetool_runtime import load

@@ -11,9 +11,9 @@ from test_assemble import probe, times
 from eetool.errors import ArtefactError, UnstableError
 from eetool.latency.build import build_table
 from eetool.latency.build.build_table import NothingWrittenError, Plan, build_profile, profile_of, read_times
-from eetool.latency.table.hw_profile import document, read_profile
 from eetool.latency.probes.probe_files import ProbeKind, write_probes
 from eetool.latency.probes.probe_network import ProbeNet, nets, parse_name
+from eetool.latency.table.hw_profile import document, read_profile
 from eetool.records import canonical
 from eetool_measure.machine_state import Condition
 from eetool_measure.probe_timing import ProbeTimes, measure_probes, read_probes

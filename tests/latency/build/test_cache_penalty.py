@@ -6,9 +6,9 @@ import pytest
 from test_assemble import NETS, probe, times
 from test_predict import COMPOSITION, conv, profile, table
 
+from eetool.latency.build.cache_penalty import turn_costs, weight_mb
 from eetool.latency.estimate.predictor import Predictor
 from eetool.latency.probes.probe_files import ProbeKind, kernels_in
-from eetool.latency.build.cache_penalty import turn_costs, weight_mb
 
 TURN_MS, PER_MB = 0.006, 0.03
 

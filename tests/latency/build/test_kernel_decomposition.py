@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from test_assemble import times
 
+from eetool.latency.build.kernel_decomposition import take_apart
 from eetool.latency.build.table_from_traces import make_table
-from eetool.latency.table.kernel_costs import Book
 from eetool.latency.kernels.kernel import INT8, Kernel, work
 from eetool.latency.probes.probe_files import ProbeKind, kernels_in
 from eetool.latency.probes.probe_network import ProbeNet, nets
-from eetool.latency.build.kernel_decomposition import take_apart
+from eetool.latency.table.kernel_costs import Book
 from eetool.latency.table.table import FITTED, ONNXRUNTIME
 from eetool_measure.probe_timing import ProbeTime
 from eetool_measure.timing import Latency

@@ -11,10 +11,10 @@ from eetool.latency.build.trace_matching import channel_block, match
 from eetool.latency.kernels.kernel import Kernel, work
 from eetool.latency.probes.probe_files import ProbeKind, kernels_in
 from eetool.latency.probes.probe_network import ProbeNet
-from eetool_measure.machine_state import Condition
-from eetool_measure.runtime_overhead import CascadeCost
 from eetool_measure.machine import read_machine
+from eetool_measure.machine_state import Condition
 from eetool_measure.probe_timing import KernelTime, ProbeTime, ProbeTimes
+from eetool_measure.runtime_overhead import CascadeCost
 from eetool_measure.timing import Latency
 
 DISPATCH_US, NOTING_US = 8.0, 3.0

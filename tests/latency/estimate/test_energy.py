@@ -12,8 +12,8 @@ from tiny import VARIANT, write_tiny_bundle
 
 from eetool.cli.app import cli
 from eetool.errors import MissingError
-from eetool.profile import zeus_meters
 from eetool.latency.estimate.energy import UNKNOWN, Energy
+from eetool.profile import zeus_meters
 from eetool.profile.profiler import mean_energy_mj, profile_host
 from eetool.profile.protocol import METERS, PowerOptions, Protocol
 from eetool_measure.bundle_timing import measure_bundle

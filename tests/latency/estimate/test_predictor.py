@@ -9,18 +9,18 @@ import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.helpers.onnx_graphs import model, save
 from tiny import write_tiny_bundle
 
 from eetool.errors import ArtefactError, MissingError, UsageError
-from eetool.latency.table.kernel_costs import ENTRY, GUESSED, INTERPOLATED, REGRESSION, Book
+from eetool.latency.estimate.prediction_target import opened, subject_of, variants_of
+from eetool.latency.estimate.predictor import Predictor, predict
+from eetool.latency.kernels.kernel import Kernel, work
 from eetool.latency.table.hw_profile import Facts, HwProfile, Source
 from eetool.latency.table.interpolation import Estimator
-from eetool.latency.kernels.kernel import Kernel, work
-from eetool.latency.estimate.predictor import Predictor, predict
-from eetool.latency.estimate.prediction_target import opened, subject_of, variants_of
+from eetool.latency.table.kernel_costs import ENTRY, GUESSED, INTERPOLATED, REGRESSION, Book
 from eetool.latency.table.table import Composition, KernelEnergy, Regression, RegressionEnergy, Table, TableEntry
 from eetool.records import canonical
+from tests.helpers.onnx_graphs import model, save
 
 ROOT = Path(__file__).parents[3]
 FACTS = Facts("soc", "cpu", 4, None, (), ())

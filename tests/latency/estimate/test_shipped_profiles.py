@@ -13,12 +13,12 @@ import pytest
 from click.testing import CliRunner
 
 from eetool.cli.app import cli
-from eetool.latency.table.hw_profile import find_device, known_devices
 from eetool.graphs.onnx_graph import of_model
-from eetool.latency.kernels.from_onnx import kernels_of, total_macs
-from eetool.latency.estimate.predictor import GraphCost, Predictor
-from eetool.latency.table.table import LITERT, ONNXRUNTIME
 from eetool.latency.estimate.power_model import board_power_w
+from eetool.latency.estimate.predictor import GraphCost, Predictor
+from eetool.latency.kernels.from_onnx import kernels_of, total_macs
+from eetool.latency.table.hw_profile import find_device, known_devices
+from eetool.latency.table.table import LITERT, ONNXRUNTIME
 
 BOARDS = ("pixel3", "rpi-zero2w", "rpi3", "rpi4", "rpi5")
 

@@ -4,15 +4,15 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.helpers.onnx_graphs import CONV, NETWORK, channel_block, counted, model, optimised, save
 
 from eetool.errors import ArtefactError
-from eetool.latency.kernels.onnx_fusion import fuse
 from eetool.graphs.onnx_graph import of_model, read_graph
-from eetool.latency.kernels.kernel import EXPONENTIAL_PASS, MELTED, PASS, complete
 from eetool.latency.kernels.from_onnx import detect, kernels_of, named_unknown, total_macs
+from eetool.latency.kernels.kernel import EXPONENTIAL_PASS, MELTED, PASS, complete
+from eetool.latency.kernels.onnx_fusion import fuse
 from eetool.latency.probes.probe_files import ProbeKind, kernels_in, write_probes
 from eetool.latency.probes.probe_network import ProbeNet
+from tests.helpers.onnx_graphs import CONV, NETWORK, channel_block, counted, model, optimised, save
 
 HEAD = '<ir_version: 8, opset_import: ["" : 18, "my.own" : 1]>'
 

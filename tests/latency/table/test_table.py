@@ -8,7 +8,15 @@ import pytest
 
 from eetool.errors import ArtefactError
 from eetool.latency.kernels.kernel import Kernel
-from eetool.latency.table.table import Composition, KernelEnergy, Regression, RegressionEnergy, Table, TableEntry, check_table
+from eetool.latency.table.table import (
+    Composition,
+    KernelEnergy,
+    Regression,
+    RegressionEnergy,
+    Table,
+    TableEntry,
+    check_table,
+)
 
 ENTRY = TableEntry("measured", "linear", {"in_features": 4, "out_features": 2}, "fp32", "litert", 1, "lab", 5, 0.5, 0.1)
 FITTED = dataclasses.replace(

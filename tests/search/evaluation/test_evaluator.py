@@ -4,32 +4,32 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.helpers import small_spaces
 import torch
 
 from eetool.data.registry import Source
 from eetool.data.splits import TEST, TRAIN, split_record, split_source
 from eetool.errors import BudgetError, DivergedError, MissingError, UsageError
-from eetool.model.branches import Branch, BranchSpec
-from eetool.model.references.resolve import build
-from eetool.model.references.reference import float_input
-from eetool.model.supernet import Supernet
-from eetool.latency.table.hw_profile import find_device
 from eetool.latency.estimate.predictor import Predictor
-from eetool.search.methods.methods import METHODS
-from eetool.search.evaluation.splits import SearchData, search_data
-from eetool.search.evaluation.evaluator import Evaluator, Setting, largest_network
+from eetool.latency.table.hw_profile import find_device
+from eetool.metrics import exits_taken
+from eetool.model.branches import Branch, BranchSpec
+from eetool.model.references.reference import float_input
+from eetool.model.references.resolve import build
+from eetool.model.supernet import Supernet
 from eetool.search.evaluation.adaptive_branches import adaptive_branches
 from eetool.search.evaluation.branch_training import CostGoal, Features, learned_loss, train_branches
 from eetool.search.evaluation.cost_estimation import Pricer, least_figures
-from eetool.search.search_results import Candidate, figure, front_of
-from eetool.search.search import Options, Search, Target
-from eetool.search.space.space import Genome, Space
-from eetool.search.space.builtin_spaces import load_space
+from eetool.search.evaluation.evaluator import Evaluator, Setting, largest_network
+from eetool.search.evaluation.splits import SearchData, search_data
 from eetool.search.evaluation.threshold_rules import Cut, shared, tuned
+from eetool.search.methods.methods import METHODS
+from eetool.search.search import Options, Search, Target
+from eetool.search.search_results import Candidate, figure, front_of
+from eetool.search.space.builtin_spaces import load_space
+from eetool.search.space.space import Genome, Space
 from eetool.tune.exit_costs import Costs
-from eetool.metrics import exits_taken
 from eetool.tune.threshold_search import Problem
+from tests.helpers import small_spaces
 
 
 @pytest.fixture(scope="module")

@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from tests.helpers import small_spaces
 
 from eetool.errors import UsageError
 from eetool.search.methods import pareto
 from eetool.search.methods.methods import METHODS, Outcome, Planner, find_method
-from eetool.search.space.space import Genome, Space, key_of
-from eetool.search.space.builtin_spaces import mobilenetv3_cifar, resnet
 from eetool.search.methods.surrogates import KINDS, choose, evolve, features, penalised
+from eetool.search.space.builtin_spaces import mobilenetv3_cifar, resnet
+from eetool.search.space.space import Genome, Space, key_of
+from tests.helpers import small_spaces
 
 ALL = sorted(METHODS)
 

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from tests.helpers import small_spaces
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,11 +12,12 @@ from hypothesis import strategies as st
 from eetool.errors import UsageError
 from eetool.model.branches import BranchSpec
 from eetool.model.early_exit import candidate_taps
-from eetool.model.references.resolve import build
 from eetool.model.references.reference import float_input
+from eetool.model.references.resolve import build
 from eetool.search.methods.methods import METHODS
-from eetool.search.space.space import Gene, Genome, Space, key_of
 from eetool.search.space.builtin_spaces import SPACES, load_space
+from eetool.search.space.space import Gene, Genome, Space, key_of
+from tests.helpers import small_spaces
 
 MAKERS: list[Callable[[], Space]] = [*SPACES.values(), small_spaces.mobile, small_spaces.own, small_spaces.one]
 spaces = st.sampled_from([make() for make in MAKERS])
@@ -103,12 +103,12 @@ def test_a_gene_depends_on_genes_before_it() -> None:
 
 
 def test_spaces_are_found_by_name() -> None:
-    assert load_space("small_spaces:own").hash == small_spaces.own().hash
+    assert load_space("tests.helpers.small_spaces:own").hash == small_spaces.own().hash
     for name, words in (
         ("mobilenet", "Known spaces"),
-        ("small_spaces:nothing", "cannot be loaded"),
+        ("tests.helpers.small_spaces:nothing", "cannot be loaded"),
         ("no_such_module:space", "cannot be loaded"),
-        ("small_spaces:Plain", "not a Space"),
+        ("tests.helpers.small_spaces:Plain", "not a Space"),
     ):
         with pytest.raises(UsageError) as caught:
             load_space(name)

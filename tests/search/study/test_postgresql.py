@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.helpers.fake_work import take_part
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+ROOT = HERE.parents[2]
 TRIALS = 18
 _USER = "postgres"  # the server refuses to run as root
 
@@ -75,7 +76,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def worker(server: Server, trials: int, seconds: float, log: Path) -> subprocess.Popen[str]:
     path = os.pathsep.join(map(str, (HERE, ROOT, ROOT / "runtimes/python", ROOT / "runtimes/measure")))
-    command = [sys.executable, str(HERE / "fake_work.py"), server.url, str(trials), str(seconds), str(log)]
+    command = [
+        sys.executable,
+        str(ROOT / "tests/helpers/fake_work.py"),
+        server.url,
+        str(trials),
+        str(seconds),
+        str(log),
+    ]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, text=True, env={**os.environ, "PYTHONPATH": path}, **pipes)  # type: ignore[call-overload,no-any-return]
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import sqlalchemy
-from tests.helpers.fake_work import PULSE, SPACE, TERMS, take_part
 
 from eetool.errors import ArtefactError, EarlyExitError, OutputError, UsageError
 from eetool.search.study.storage import Pulse, Storage, begun_anew
 from eetool.search.study.study import Study
+from tests.helpers.fake_work import PULSE, SPACE, TERMS, take_part
 
 
 @pytest.fixture

@@ -6,14 +6,14 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.helpers import small_spaces
-from tests.helpers.fake_work import PULSE, TERMS, candidate, take_part
 
 from eetool.errors import ArtefactError, UsageError
 from eetool.search.methods.methods import METHODS
 from eetool.search.space.space import Genome
 from eetool.search.study.storage import Storage
 from eetool.search.study.study import Study
+from tests.helpers import small_spaces
+from tests.helpers.fake_work import PULSE, TERMS, candidate, take_part
 
 TRIALS = 20
 

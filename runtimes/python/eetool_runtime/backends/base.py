@@ -9,8 +9,8 @@ from typing import Any, Callable, NamedTuple, Protocol
 
 import numpy as np
 
-from ..errors import InputError, UsageError
 from ..argument_checks import shown, whole
+from ..errors import InputError, UsageError
 from ..manifest import Tensor
 from ..records import dataclass
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import fork
+from .. import fork_guard
 from ..errors import BackendError
 from ..manifest import Tensor
 from .base import Arrays, Bound, Lane, Threads, check_arrays, check_threads
@@ -39,7 +39,7 @@ class LitertGroup:
         self.engine = self.interpreter._interpreter  # its wrapper would take a microsecond per call
         self.lock = threading.Lock()
         self.entered: object = None  # by whom: the constants are theirs
-        self.origin = fork.Origin()
+        self.origin = fork_guard.Origin()
 
     def lane(self, graphs: Sequence[LitertGraph], constants: Arrays) -> Lane:
         """As the protocol says: a tensor is copied once, from where it is made to where it is read."""

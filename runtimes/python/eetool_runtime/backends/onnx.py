@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
-from .. import fork
+from .. import fork_guard
 from ..errors import BackendError, InputError
 from ..manifest import Tensor
 from .base import PRIVATE, PROCESS, Arrays, Bound, Threads, check_arrays, check_threads
@@ -25,7 +25,7 @@ _POOL_MADE = "onnxruntime's pool of the process was made"
 _POOL_HINT = "Fork before anything is loaded with pool='process', or start workers with multiprocessing's `spawn`."
 _pool_lock = threading.Lock()
 _pool_threads: Optional[int] = None
-_pool_origin: Optional[fork.Origin] = None
+_pool_origin: Optional[fork_guard.Origin] = None
 if hasattr(os, "register_at_fork"):  # a child must not find it held by a thread that it does not have
     os.register_at_fork(
         before=_pool_lock.acquire, after_in_parent=_pool_lock.release, after_in_child=_pool_lock.release
@@ -46,8 +46,8 @@ class OnnxGraph:
         self.inputs = {value.name: _tensor(value) for value in session.get_inputs()}
         self.outputs = {value.name: _tensor(value) for value in session.get_outputs()}
         self._output_names = list(self.outputs)
-        self._origin = fork.Origin()
-        fork.keep(session)
+        self._origin = fork_guard.Origin()
+        fork_guard.keep(session)
 
     def run(self, feed: Arrays) -> Sequence[np.ndarray]:
         """Outputs in the order of `outputs`; raises InputError or BackendError."""
@@ -148,7 +148,7 @@ def _uses_process_pool(threads: Threads) -> bool:
             if not hasattr(ort, "set_global_thread_pool_sizes"):
                 return False  # before onnxruntime 1.32: private pools that do not spin
             ort.set_global_thread_pool_sizes(threads.count, 1)
-            _pool_threads, _pool_origin = threads.count, fork.Origin(_POOL_MADE, _POOL_HINT)
+            _pool_threads, _pool_origin = threads.count, fork_guard.Origin(_POOL_MADE, _POOL_HINT)
         if _pool_threads is not None and _pool_threads != threads.count:
             raise BackendError(
                 f"this process has one pool of {_pool_threads} threads, so {threads.count} cannot be had",
