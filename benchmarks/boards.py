@@ -19,7 +19,7 @@ from nas201 import LITERT, NONE, ONNXRUNTIME, PARTS, Cells, answers, is_plain, n
 from scipy.stats import spearmanr
 
 from eetool.latency.build.robust_nnls import fit_costs
-from eetool.latency.estimate.prediction_target import subject_of
+from eetool.latency.estimate.prediction_target import target_of_variant
 from eetool.latency.estimate.predictor import Predictor, predict
 from eetool.latency.table.hw_profile import find_device
 from eetool.latency.table.table import BACKENDS
@@ -111,7 +111,7 @@ def _from_files(
         path = Path(folder) / "network.onnx"
         for index in chosen:
             onnx.save(network(cells.ops[index], shape, classes), path)
-            cost = predict(subject_of(path, variant, predictor.channel_block), predictor).graphs[0]
+            cost = predict(target_of_variant(path, variant, predictor.channel_block), predictor).graphs[0]
             figure = cost.energy_mj.value if column.endswith("_mj") else cost.latency_ms
             assert figure is not None
             predicted.append(figure)

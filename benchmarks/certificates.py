@@ -23,8 +23,16 @@ from eetool.metrics import Thresholds
 from eetool.model.checkpoint import load_checkpoint
 from eetool.model.gate_scores import LEARNED, MAX_SOFTMAX
 from eetool.train.pipeline import answer_arrays
-from eetool.tune.exit_costs import Costs, model_macs
-from eetool.tune.operating_points import FULL, Labelled, Promise, Tuned, certified_point, problem_of, tune
+from eetool.tune.exit_costs import CascadeCosts, model_macs
+from eetool.tune.operating_points import (
+    FULL,
+    CertificateGoal,
+    LabelledLogits,
+    TuningResult,
+    certified_point,
+    fit_operating_points,
+    threshold_problem,
+)
 
 PROMISES = (1.0, 2.0, 3.0)
 SIZES = {"temperature": 1000, "threshold": 2000, "certificate": 2000}
@@ -48,7 +56,10 @@ def main() -> None:
     deals = [random.integers(0, len(held.labels), sum(options.sizes)) for _ in range(options.splits)]
     found = {
         f"{promise:g}": judge(
-            [one(held, deal, options.sizes, costs, Promise(promise, options.confidence), score) for deal in deals],
+            [
+                one(held, deal, options.sizes, costs, CertificateGoal(promise, options.confidence), score)
+                for deal in deals
+            ],
             promise,
         )
         for promise in PROMISES
@@ -65,11 +76,11 @@ def main() -> None:
     print(json.dumps(document, indent=2))
 
 
-def answers(model: Path, data: str, cache: Path | None) -> Labelled:
+def answers(model: Path, data: str, cache: Path | None) -> LabelledLogits:
     """Answers of every exit to all images that the model was not trained on."""
     if cache is not None and cache.exists():
         with np.load(cache) as stored:
-            return Labelled(
+            return LabelledLogits(
                 stored["logits"], stored["labels"], stored["learned"] if "learned" in stored.files else None
             )
     checkpoint, source = load_checkpoint(model), load_source(data)
@@ -80,15 +91,15 @@ def answers(model: Path, data: str, cache: Path | None) -> Labelled:
         arrays["learned"] = learned
     if cache is not None:
         np.savez(cache, **arrays)  # type: ignore[arg-type]
-    return Labelled(arrays["logits"], arrays["labels"], arrays.get("learned"))
+    return LabelledLogits(arrays["logits"], arrays["labels"], arrays.get("learned"))
 
 
 def one(
-    held: Labelled, deal: np.ndarray, sizes: list[int], costs: Costs, promise: Promise, score: str
+    held: LabelledLogits, deal: np.ndarray, sizes: list[int], costs: CascadeCosts, promise: CertificateGoal, score: str
 ) -> dict[str, Any]:
     """One deal: the certified choice and the uncertified one of the same split, and what both do to all images."""
     temperature, threshold, certificate = (take(held, part) for part in np.split(deal, np.cumsum(sizes)[:-1]))
-    tuned = tune(temperature, threshold, costs, costs, promise.max_accuracy_drop, score)
+    tuned = fit_operating_points(temperature, threshold, costs, costs, promise.max_accuracy_drop, score)
     plain = in_truth(tuned, held, costs, score, tuned.operating_points["fast"].thresholds)
     try:
         point = certified_point(tuned, threshold, certificate, costs, costs, promise, score)
@@ -97,15 +108,17 @@ def one(
     return {"refused": False, "plain": plain, "certified": in_truth(tuned, held, costs, score, point.thresholds)}
 
 
-def take(held: Labelled, chosen: np.ndarray) -> Labelled:
+def take(held: LabelledLogits, chosen: np.ndarray) -> LabelledLogits:
     """The examples `chosen`."""
     learned = None if held.learned is None else held.learned[:, chosen]
-    return Labelled(held.logits[:, chosen], held.labels[chosen], learned)
+    return LabelledLogits(held.logits[:, chosen], held.labels[chosen], learned)
 
 
-def in_truth(tuned: Tuned, world: Labelled, costs: Costs, score: str, thresholds: Thresholds) -> tuple[float, float]:
+def in_truth(
+    tuned: TuningResult, world: LabelledLogits, costs: CascadeCosts, score: str, thresholds: Thresholds
+) -> tuple[float, float]:
     """Drop in points, and cost as a share of full depth."""
-    problem = problem_of(tuned.calibration, world, costs, score)
+    problem = threshold_problem(tuned.calibration, world, costs, score)
     worse, better = problem.changes(thresholds)
     full = problem.evaluate(tuned.operating_points[FULL].thresholds)[0]
     return 100 * (worse - better) / problem.n, problem.evaluate(thresholds)[0] / full

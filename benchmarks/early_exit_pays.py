@@ -37,8 +37,8 @@ from eetool.model.checkpoint import load_checkpoint
 from eetool.train.pipeline import answer_arrays
 from eetool.tune.calibration import Calibration, fit_temperature
 from eetool.tune.exit_costs import model_macs
-from eetool.tune.operating_points import Labelled, problem_of
-from eetool.tune.threshold_search import Problem, cautious
+from eetool.tune.operating_points import LabelledLogits, threshold_problem
+from eetool.tune.threshold_search import ThresholdProblem, cheapest_with_margin
 
 STATIC = ("resnet20", "resnet32", "resnet44", "resnet56")
 DEEPEST = "resnet56"
@@ -188,7 +188,7 @@ class Bench:
         assert policy is not None
         calibration = Calibration(policy.temperatures, policy.slopes, policy.offsets)
         costs = model_macs(checkpoint.record.spec, policy.score)
-        problem = problem_of(calibration, answered(tuned, self.data, TEST), costs, policy.score)
+        problem = threshold_problem(calibration, answered(tuned, self.data, TEST), costs, policy.score)
         return {name: paired_drop(problem, point.thresholds) for name, point in policy.operating_points.items()}
 
 
@@ -326,15 +326,15 @@ def on(bench: Bench, backbone: Backbone, stem: str, recipe: str, exits: int, bra
     return bench.run(f"{stem}.pt", "train", backbone.name, *budget, *given, *options)
 
 
-def answered(model: Path, data: str, split: str) -> Labelled:
+def answered(model: Path, data: str, split: str) -> LabelledLogits:
     """What the exits of `model` answer to a split of the data."""
     checkpoint, source = load_checkpoint(model), load_source(data)
     indices = recorded_split(source, split, checkpoint.record.data)
     logits, learned = answer_arrays(checkpoint, source.images[indices])
-    return Labelled(logits, source.labels[indices], learned)
+    return LabelledLogits(logits, source.labels[indices], learned)
 
 
-def paired_drop(problem: Problem, thresholds: Thresholds) -> list[float]:
+def paired_drop(problem: ThresholdProblem, thresholds: Thresholds) -> list[float]:
     """The drop in points, and the two ends of its interval."""
     worse, better = problem.changes(thresholds)
     drop = (worse - better) / problem.n
@@ -347,18 +347,18 @@ def agreement(bench: Bench, model: Path, score: str) -> dict[str, Any]:
     costs = model_macs(load_checkpoint(model).record.spec, score)
     splits = [as_labelled_by_the_backbone(answered(model, bench.data, s)) for s in (TEMPERATURE, THRESHOLD, TEST)]
     calibration = Calibration(tuple(fit_temperature(x, splits[0].labels) for x in splits[0].logits))
-    fitted, tested = (problem_of(calibration, split, costs, score) for split in splits[1:])
+    fitted, tested = (threshold_problem(calibration, split, costs, score) for split in splits[1:])
     found = {}
     for target in AGREEMENTS:
-        cost, errors = tested.evaluate(cautious(fitted, 100 - target, standard_errors=1))
+        cost, errors = tested.evaluate(cheapest_with_margin(fitted, 100 - target, standard_errors=1))
         share = cost / float(sum(costs.trunk))
         found[f"{target}"] = {"agreement": 100 * (1 - errors / tested.n), "mean_macs_over_backbone": share}
     return found
 
 
-def as_labelled_by_the_backbone(split: Labelled) -> Labelled:
+def as_labelled_by_the_backbone(split: LabelledLogits) -> LabelledLogits:
     """The final exit is right about everything."""
-    return Labelled(split.logits, split.logits[-1].argmax(1), split.learned)
+    return LabelledLogits(split.logits, split.logits[-1].argmax(1), split.learned)
 
 
 def summary(document: dict[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ import onnx
 from eetool.errors import EarlyExitError
 from eetool_measure.machine import read_machine
 from eetool_measure.records import encode
-from eetool_measure.results import leave_at
+from eetool_measure.results import thresholds_to_leave_at
 from eetool_measure.timing import Subject, interleave, latency, per_round, spread
 from eetool_runtime import load, open_bundle
 from eetool_runtime.backends import Threads, open_graph
@@ -162,7 +162,7 @@ def subject(what: str, folder: Path, exit_index: int | None = None) -> Subject:
     bundle = open_bundle(folder / BUNDLE)
     m = bundle.manifest
     variant = next(iter(m.variants))
-    thresholds = leave_at(m, m.n_early_exits if exit_index is None else exit_index)
+    thresholds = thresholds_to_leave_at(m, m.n_early_exits if exit_index is None else exit_index)
     samples = bundle.arrays(m.samples)
     inputs = [{name: x[i : i + 1] for name, x in samples.items()} for i in range(8)]
     if what in ("bundle", "joined"):

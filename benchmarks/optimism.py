@@ -17,8 +17,8 @@ from certificates import answers, on_rest, summary, take
 from eetool.model.checkpoint import load_checkpoint
 from eetool.model.gate_scores import LEARNED, MAX_SOFTMAX
 from eetool.tune.exit_costs import model_macs
-from eetool.tune.operating_points import problem_of, tune
-from eetool.tune.threshold_search import cautious
+from eetool.tune.operating_points import fit_operating_points, threshold_problem
+from eetool.tune.threshold_search import cheapest_with_margin
 
 DROPS, SPARE = (0.5, 1.0, 2.0), (0.0, 0.5, 1.0)
 
@@ -41,11 +41,11 @@ def main() -> None:
     for _ in range(options.deals):
         deal = np.split(random.permutation(len(held.labels)), np.cumsum(options.sizes))
         temperature, threshold, rest = (take(held, part) for part in deal)
-        tuned = tune(temperature, threshold, costs, costs, 0.0, score)
-        problem = problem_of(tuned.calibration, threshold, costs, score)
+        tuned = fit_operating_points(temperature, threshold, costs, costs, 0.0, score)
+        problem = threshold_problem(tuned.calibration, threshold, costs, score)
         for drop in DROPS:
             for spare in SPARE:
-                thresholds = cautious(problem, drop, spare)
+                thresholds = cheapest_with_margin(problem, drop, spare)
                 found.setdefault((drop, spare), []).append(on_rest(tuned, rest, costs, score, thresholds))
                 fitted.setdefault((drop, spare), []).append(100 * problem.evaluate(thresholds)[1] / problem.n)
     rows = [

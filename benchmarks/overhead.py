@@ -26,13 +26,13 @@ import numpy as np
 from eetool_measure.bundle_timing import MIN_SECONDS, RUNS, graphs_and_subjects
 from eetool_measure.machine import read_machine
 from eetool_measure.records import encode
-from eetool_measure.results import COMPONENT, EXIT, FULL, REFERENCE, that_run
-from eetool_measure.timing import Subject, interleave, per_round, translated
+from eetool_measure.results import COMPONENT, EXIT, FULL, REFERENCE, components_run
+from eetool_measure.timing import Subject, interleave, per_round, translate_errors
 from eetool_runtime import EarlyExitError, open_bundle
 from eetool_runtime.backends import PROCESS, Threads, backend_for
-from eetool_runtime.execution_contexts import Lanes
+from eetool_runtime.execution_contexts import ContextPool
 from eetool_runtime.manifest import Manifest, scalars
-from eetool_runtime.preprocess import finite
+from eetool_runtime.preprocess import is_finite
 
 THREADS = (1, 2)
 ALLOWED_RATIO, ALLOWED_US = 1.03, 12  # for leaving at an exit: of its components' sum, and for each of them
@@ -88,18 +88,18 @@ def measure(path: Path, variant: str, threads: int, runs: int, min_seconds: floa
     graphs, subjects, inputs = graphs_and_subjects(bundle, variant, Threads(threads, PROCESS))
     m = bundle.manifest
     constants = {name: np.array(v, np.float32) for name, v in scalars(m, bundle.variant(variant)).items()}
-    lanes = Lanes(m, variant, list(graphs.values()), constants)
+    lanes = ContextPool(m, variant, list(graphs.values()), constants)
     lane = lanes.take()
     lanes.give_back(lane)  # the cascade's lanes are of the same graphs, and nothing runs beside another here
     lane.enter(inputs[0])
-    calls = {c.name: translated(call) for c, call in zip(m.components, lane.calls, strict=True)}
+    calls = {c.name: translate_errors(call) for c, call in zip(m.components, lane.calls, strict=True)}
 
     def least(index: int) -> Subject:
-        taken = [calls[name] for name in that_run(m, index)]
+        taken = [calls[name] for name in components_run(m, index)]
 
         def call_in_turn(number: int) -> None:
             given = inputs[number % len(inputs)]
-            if not all(map(finite, given.values())):
+            if not all(map(is_finite, given.values())):
                 raise SystemExit("a sample input holds NaN")
             lane.enter(given)
             for call in taken:
@@ -152,7 +152,7 @@ def figures(m: Manifest, processes: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def leaving(m: Manifest, index: int, rounds: Sequence[Rounds]) -> dict[str, Any]:
     """The cascade that leaves at an exit beside its components alone, and the share of what is allowed."""
-    names, cascade = that_run(m, index), f"{EXIT} {index}"
+    names, cascade = components_run(m, index), f"{EXIT} {index}"
     sums = [alone(r, names) for r in rounds]
     allowed = [ALLOWED_RATIO * s + ALLOWED_US * len(names) / 1e3 for s in sums]
     return {

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.export.variants import VARIANTS
 from eetool.model.backbones.registry import build_backbone
-from eetool.model.checkpoint import Checkpoint, ModelSpec, Record, Training, build_net, example_inputs
+from eetool.model.checkpoint import Checkpoint, CheckpointRecord, ModelSpec, TrainingSettings, build_net, example_inputs
 from eetool.model.macs import count_macs, measure_taps, place_exits
 from eetool_runtime import Bundle, load, open_bundle
 from eetool_runtime.manifest import Input, Preprocess, Variant
@@ -96,7 +96,7 @@ def pretrained(weights: Path, samples: np.ndarray) -> Checkpoint:
     spec = ModelSpec(match[0], (INPUT,), LABELS, taps, ("linear",) * EXITS)
     net = build_net(spec)
     net.backbone.load_state_dict(load_file(weights))
-    record = Record(spec, Training("frozen", 0, 0, 1, 0.1))
+    record = CheckpointRecord(spec, TrainingSettings("frozen", 0, 0, 1, 0.1))
     return Checkpoint(record, net.state_dict(), {"input": torch.from_numpy(samples)})
 
 

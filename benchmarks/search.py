@@ -22,18 +22,18 @@ import torch
 
 from eetool.data.registry import Source, load_source
 from eetool.data.splits import TEST, split_source
-from eetool.latency.table.hw_profile import device_of
+from eetool.latency.table.hw_profile import load_device
 from eetool.records import decode, encode, parse_json, write_atomic
 from eetool.search.evaluation.cost_estimation import LATENCY, MACS
 from eetool.search.evaluation.evaluator import Evaluator
-from eetool.search.evaluation.splits import Part
+from eetool.search.evaluation.splits import SplitPart
 from eetool.search.methods import pareto
-from eetool.search.search import Options, Search, Target
-from eetool.search.search_results import Candidate, Evaluated, figure, front_of, points
+from eetool.search.search import Search, SearchOptions, SearchTarget
+from eetool.search.search_results import Candidate, EvaluatedCandidate, figure_value, front_of, objective_points
 from eetool.search.space.builtin_spaces import load_space
 from eetool.search.space.space import Genome, Space
 from eetool.search.study.storage import PULSE, Storage
-from eetool.search.supernet_training import Shrinking
+from eetool.search.supernet_training import SupernetTraining
 
 METHODS = ("aebnas", "nachos", "edanas", "random")
 ARMS = {(b, t): f"branches {b} thresholds {t}" for b in ("searched", "fixed") for t in ("tuned", "fixed")}
@@ -47,8 +47,8 @@ class Scored:
     """Candidates of one search for an objective, on the judge part, and the same on the test split."""
 
     objective: str
-    found: list[Evaluated]
-    tested: list[Evaluated]
+    found: list[EvaluatedCandidate]
+    tested: list[EvaluatedCandidate]
 
     @property
     def front(self) -> list[Candidate]:
@@ -63,30 +63,34 @@ class Scored:
 class TestedEvaluator(Evaluator):
     """Writes into a folder what every candidate does on the test split, which a search does not see."""
 
-    def __init__(self, base: Evaluator, test: Part, folder: Path) -> None:
+    def __init__(self, base: Evaluator, test: SplitPart, folder: Path) -> None:
         super().__init__(base.space, base.supernet, base.data, base.pricer, base.setting)
         self.test, self.folder = test, folder
 
-    def __call__(self, genome: Genome) -> Evaluated:
+    def __call__(self, genome: Genome) -> EvaluatedCandidate:
         """See `Evaluator`."""
         candidate, tested = self.judged(genome, (self.data.judge, self.test))
         write_atomic(self.folder / f"{candidate.id}.json", json.dumps(encode(tested)).encode(), force=True)
         return candidate
 
-    def tested(self, candidate: Candidate) -> Evaluated:
+    def tested(self, candidate: Candidate) -> EvaluatedCandidate:
         """A candidate of the search on the test split."""
-        return decode(Evaluated, parse_json((self.folder / f"{candidate.id}.json").read_text(), ValueError), ValueError)
+        return decode(
+            EvaluatedCandidate, parse_json((self.folder / f"{candidate.id}.json").read_text(), ValueError), ValueError
+        )
 
 
 class TestedSearch(Search):
     """A search whose candidates are tested, too, into a folder of its own."""
 
-    def __init__(self, source: Source, space: Space, target: Target, options: Options, folder: Path) -> None:
+    def __init__(
+        self, source: Source, space: Space, target: SearchTarget, options: SearchOptions, folder: Path
+    ) -> None:
         super().__init__(source, space, target, options)
         folder.mkdir(exist_ok=True)
         indices = split_source(source)[TEST]
         images = self.data.learn.normalise(torch.from_numpy(source.images[indices]))
-        self.test, self.folder = Part(images, torch.from_numpy(source.labels[indices])), folder
+        self.test, self.folder = SplitPart(images, torch.from_numpy(source.labels[indices])), folder
 
     def evaluator(self) -> TestedEvaluator:
         """See `Search`."""
@@ -126,19 +130,19 @@ class Bench:
 
     def __init__(self, options: argparse.Namespace, source: Source) -> None:
         self.o, self.source = options, source
-        self.target = Target(device_of(options.device))
+        self.target = SearchTarget(load_device(options.device))
         self.supernet = options.folder / "supernet.pt"
 
-    def options(self, seed: int, **more: Any) -> Options:
+    def options(self, seed: int, **more: Any) -> SearchOptions:
         """Of one search."""
         learning = {name: getattr(self.o, name) for name in ("examples", "epochs", "fine_tune", "torch_device")}
-        return Options(trials=self.o.trials, seed=seed, **learning, **more)
+        return SearchOptions(trials=self.o.trials, seed=seed, **learning, **more)
 
     def reference(self, objective: str) -> tuple[float, float]:
         """Fixed before any search: half of the answers wrong, and the largest network without exits."""
         return self.search(self.options(0, objective=objective)).reference()
 
-    def search(self, options: Options) -> Search:
+    def search(self, options: SearchOptions) -> Search:
         """One search, not begun."""
         return Search(self.source, load_space(self.o.space), self.target, options)
 
@@ -148,10 +152,10 @@ class Bench:
 
     def prepare(self, search: Search) -> str:
         """See `Search.prepare`."""
-        shrinking = Shrinking(self.o.supernet_epochs, self.o.batch_size)
+        shrinking = SupernetTraining(self.o.supernet_epochs, self.o.batch_size)
         return search.prepare(self.supernet, shrinking)
 
-    def scored(self, label: str, options: Options) -> Scored:
+    def scored(self, label: str, options: SearchOptions) -> Scored:
         """A search taken to its end, or what an earlier run of this program left of it."""
         folder = self.o.folder / f"{label.replace(' ', '-')}-{options.seed}"
         path = folder.with_suffix(".json")
@@ -164,7 +168,9 @@ class Bench:
             tested = [evaluator.tested(candidate) for candidate in found]
             write_atomic(path, json.dumps(encode({"found": found, "tested": tested})).encode())
         kept = parse_json(path.read_text(), ValueError)
-        found, tested = ([decode(Evaluated, c, ValueError) for c in kept[name]] for name in ("found", "tested"))
+        found, tested = (
+            [decode(EvaluatedCandidate, c, ValueError) for c in kept[name]] for name in ("found", "tested")
+        )
         return Scored(options.objective or LATENCY, found, tested)
 
     def compare(self) -> dict[str, Any]:
@@ -244,10 +250,10 @@ class Bench:
 
     def area(self, scored: Scored) -> float:
         """Hypervolume of a front on the test split."""
-        return pareto.hypervolume(points(scored.front, LATENCY), self.reference(LATENCY))
+        return pareto.hypervolume(objective_points(scored.front, LATENCY), self.reference(LATENCY))
 
     @staticmethod
-    def cost(found: list[Evaluated]) -> dict[str, float]:
+    def cost(found: list[EvaluatedCandidate]) -> dict[str, float]:
         """Mean seconds of a candidate, in all and by part."""
         parts = {name: float(np.mean([c.seconds[name] for c in found])) for name in found[0].seconds}
         return {"all": sum(parts.values()), **parts}
@@ -268,10 +274,10 @@ def _gains(searched: list[Candidate], fixed: list[Candidate]) -> dict[str, float
     return {"compared": len(gains), "of": len(fixed), "mean": mean, "better": sum(g > 0 for g in gains)}
 
 
-def _most_accurate(found: list[Evaluated], max_latency_ms: float) -> Candidate | None:
+def _most_accurate(found: list[EvaluatedCandidate], max_latency_ms: float) -> Candidate | None:
     """On the judge part, of those that keep to the limit."""
     every = [point for candidate in found for point in candidate.points()]
-    kept = [c for c in every if (figure(c, LATENCY) or 0) <= max_latency_ms]
+    kept = [c for c in every if (figure_value(c, LATENCY) or 0) <= max_latency_ms]
     return max(kept, key=lambda c: c.figures.accuracy, default=None)
 
 

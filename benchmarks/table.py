@@ -24,7 +24,7 @@ import numpy as np
 from scipy.stats import spearmanr
 from table_networks import SETS, write_networks, write_variants
 
-from eetool.latency.estimate.prediction_target import subject_of
+from eetool.latency.estimate.prediction_target import target_of_variant
 from eetool.latency.estimate.predictor import Predictor, predict
 from eetool.latency.probes.probe_files import ProbeKind
 from eetool.latency.table.hw_profile import HwProfile, read_profile
@@ -79,7 +79,7 @@ def built(folder: Path) -> Path:
 def compared(profile: HwProfile, paths: Sequence[Path], kind: ProbeKind, runs: int) -> dict[str, Any]:
     """Figures of one set of networks."""
     predictor = Predictor(profile, BACKENDS[kind.format], kind.precision, 1)
-    subjects = [subject_of(path, kind.name, predictor.channel_block) for path in paths]
+    subjects = [target_of_variant(path, kind.name, predictor.channel_block) for path in paths]
     predicted = [predict(subject, predictor).graphs[0] for subject in subjects]
     first, second = measured(paths, kind, runs), measured(paths, kind, runs)  # (n,) ms each
     real = np.minimum(first, second)

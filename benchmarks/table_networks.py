@@ -16,12 +16,12 @@ from torch import nn
 
 from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.export.bundle_files import bundle_name
-from eetool.graphs.quantize import Job, quantize, save_feeds
+from eetool.graphs.quantize import QuantizationJob, quantize, save_feeds
 from eetool.latency.kernels.kernel import INT8
-from eetool.latency.probes.onnx_builder import Sketch, draw_channels, to_model
-from eetool.latency.probes.onnx_to_tflite import to_tflite
+from eetool.latency.probes.onnx_builder import OnnxBuilder, draw_channels, to_model
+from eetool.latency.probes.onnx_to_tflite import convert_to_tflite
 from eetool.latency.probes.probe_files import TFLITE, ProbeKind
-from eetool.train.pipeline import ExitPlan, attach
+from eetool.train.pipeline import ExitPlan, attach_exits
 from eetool_runtime.backends import open_graph
 from eetool_runtime.errors import BackendError
 
@@ -67,14 +67,14 @@ def write_variants(folder: Path, kind: ProbeKind, seeds: Sequence[int]) -> Itera
         for seed in seeds:
             sketch = draw(seed)
             path = folder / f"{family}-{seed}-{kind.precision}.{kind.format}"
-            data = to_tflite(sketch) if kind.format == TFLITE else to_model(sketch).SerializeToString()
+            data = convert_to_tflite(sketch) if kind.format == TFLITE else to_model(sketch).SerializeToString()
             source = path.with_suffix(".float") if kind.precision == INT8 else path
             source.write_bytes(data)
             sources.append(path)
             if kind.precision == INT8:
                 feeds, shape = path.with_suffix(".npz"), tuple(int(size) for size in sketch.weights[""])
                 save_feeds(feeds, ["x"], [{"x": np.random.default_rng(seed).standard_normal(shape).astype(np.float32)}])
-                jobs.append(Job(f"{kind.format}-static", str(source), str(path), str(feeds)))
+                jobs.append(QuantizationJob(f"{kind.format}-static", str(source), str(path), str(feeds)))
     refused = {job.target for job, reason in zip(jobs, quantize(jobs), strict=True) if reason} if jobs else set()
     for path in sources:
         if str(path) not in refused and loads(path):
@@ -93,7 +93,7 @@ def loads(path: Path) -> bool:
 def _built_in(name: str, side: int, path: Path) -> None:
     """The unsplit backbone, as `eetool export` writes it for comparison."""
     shape = (1, 3, side, side)
-    checkpoint = attach(name, shape, _CLASSES, ExitPlan(1), seed=0)
+    checkpoint = attach_exits(name, shape, _CLASSES, ExitPlan(1), seed=0)
     net = checkpoint.build()
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -107,8 +107,8 @@ def _built_in(name: str, side: int, path: Path) -> None:
         path.write_bytes((bundle / manifest.variants["onnx/fp32"].references["unsplit"]).read_bytes())
 
 
-def _begin(seed: int, family: int) -> Sketch:
-    s = Sketch(np.random.default_rng((seed, 1000 + family)))
+def _begin(seed: int, family: int) -> OnnxBuilder:
+    s = OnnxBuilder(np.random.default_rng((seed, 1000 + family)))
     s.height = s.width = s.pick((32, 32, 48, 64))
     s.weights[""] = np.array((1, 3, s.height, s.width))
     out, stride = draw_channels(s, 16, 48), 2 if s.height > 40 else 1
@@ -118,19 +118,19 @@ def _begin(seed: int, family: int) -> Sketch:
     return s
 
 
-def _pool(s: Sketch) -> None:
+def _pool(s: OnnxBuilder) -> None:
     s.tensor = s.add("MaxPool", [s.tensor], f"{s.step()}.pool", kernel_shape=[2, 2], strides=[2, 2])
     s.height, s.width = s.height // 2, s.width // 2
 
 
-def _end(s: Sketch) -> Sketch:
+def _end(s: OnnxBuilder) -> OnnxBuilder:
     pooled = s.add("GlobalAveragePool", [s.tensor], f"{s.step()}.pool")
     row = s.add("Flatten", [pooled], f"{s.step()}.flat")
     s.tensor = s.linear(row, s.channels, s.pick((10, 100)), s.step())
     return s
 
 
-def fire(seed: int) -> Sketch:
+def fire(seed: int) -> OnnxBuilder:
     """Squeeze, then expand with two sizes of kernels side by side (SqueezeNet, arXiv 1602.07360)."""
     s = _begin(seed, 0)
     for index in range(s.pick((4, 6, 8))):
@@ -144,7 +144,7 @@ def fire(seed: int) -> Sketch:
     return _end(s)
 
 
-def inception(seed: int) -> Sketch:
+def inception(seed: int) -> OnnxBuilder:
     """Four branches of different depth (Inception, arXiv 1409.4842)."""
     s = _begin(seed, 1)
     for index in range(s.pick((3, 4, 5))):
@@ -163,7 +163,7 @@ def inception(seed: int) -> Sketch:
     return _end(s)
 
 
-def shuffle(seed: int) -> Sketch:
+def shuffle(seed: int) -> OnnxBuilder:
     """Grouped convolutions with shuffled channels between them (ShuffleNet, arXiv 1707.01083)."""
     s = _begin(seed, 2)
     groups = s.pick((2, 4))
@@ -186,9 +186,9 @@ def shuffle(seed: int) -> Sketch:
     return _end(s)
 
 
-def conv_mixer(seed: int) -> Sketch:
+def conv_mixer(seed: int) -> OnnxBuilder:
     """Patches, then depthwise and pointwise convolutions at one size (ConvMixer, arXiv 2201.09792)."""
-    s = Sketch(np.random.default_rng((seed, 1003)))
+    s = OnnxBuilder(np.random.default_rng((seed, 1003)))
     side, patch = s.pick((32, 64)), s.pick((2, 4))
     s.height = s.width = side
     s.weights[""] = np.array((1, 3, side, side))
@@ -204,6 +204,6 @@ def conv_mixer(seed: int) -> Sketch:
     return _end(s)
 
 
-FAMILIES: dict[str, Callable[[int], Sketch]] = {
+FAMILIES: dict[str, Callable[[int], OnnxBuilder]] = {
     "fire": fire, "inception": inception, "shuffle": shuffle, "conv-mixer": conv_mixer,
 }  # fmt: skip

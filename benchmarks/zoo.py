@@ -27,11 +27,11 @@ from zoo_networks import NETWORKS, Network
 
 from eetool.errors import EarlyExitError
 from eetool.export.bundle_export import ExportOptions, export_bundle
-from eetool.export.scored_network import Scored
+from eetool.export.scored_network import ScoredNetwork
 from eetool.export.single_file.export import SingleFile, export_single
 from eetool.export.variants import VARIANTS
 from eetool.model.checkpoint import Checkpoint
-from eetool.train.pipeline import ExitPlan, attach
+from eetool.train.pipeline import ExitPlan, attach_exits
 from eetool_runtime import load
 from eetool_runtime.manifest import Manifest
 
@@ -72,11 +72,11 @@ def build(network: Network) -> Checkpoint:
     """The network with its exits and random weights."""
     plan = ExitPlan(_EXITS)
     if network.config is None:
-        return with_statistics(attach(network.reference, network.shape, _CLASSES, plan, seed=0))
+        return with_statistics(attach_exits(network.reference, network.shape, _CLASSES, plan, seed=0))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.json"
         path.write_text(json.dumps(network.config), encoding="utf-8")
-        return with_statistics(attach(f"hf:{path}", network.shape, _CLASSES, plan, seed=0))
+        return with_statistics(attach_exits(f"hf:{path}", network.shape, _CLASSES, plan, seed=0))
 
 
 def with_statistics(checkpoint: Checkpoint) -> Checkpoint:
@@ -154,7 +154,7 @@ def of_single(single: SingleFile) -> dict[str, Any]:
 
 def agreement(checkpoint: Checkpoint, bundle: Path) -> dict[str, float]:
     """Share of the samples that leave at the exit they leave at in PyTorch, and of those, that get the same class."""
-    net = Scored(checkpoint.build()).eval()
+    net = ScoredNetwork(checkpoint.build()).eval()
     model = load(bundle)
     with torch.no_grad():
         outputs = net(*checkpoint.samples.values(), *(torch.tensor(1.0) for _ in range(net.n_exits)))

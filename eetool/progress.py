@@ -34,7 +34,7 @@ SILENT = Silent()
 
 
 @contextmanager
-def by_the_clock(progress: Progress, what: str, seconds: float) -> Iterator[None]:
+def report_elapsed(progress: Progress, what: str, seconds: float) -> Iterator[None]:
     """A block of work that takes so many seconds by itself: each of them is a step."""
     total, done = max(1, round(seconds)), Event()
     with progress(what, total) as advance:

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from eetool.progress import Advance, by_the_clock
+from eetool.progress import Advance, report_elapsed
 
 
 class Counted:
@@ -29,7 +29,7 @@ class Counted:
 
 def test_what_takes_its_time_advances_by_the_second() -> None:
     counted, threads = Counted(), threading.active_count()
-    with by_the_clock(counted, "waiting", 30.4):
+    with report_elapsed(counted, "waiting", 30.4):
         assert counted.stepped.wait(300)
     assert counted.begun == [("waiting", 30)]
     assert 1 <= counted.steps <= 30
@@ -38,6 +38,6 @@ def test_what_takes_its_time_advances_by_the_second() -> None:
 
 def test_what_is_over_at_once_takes_no_second() -> None:
     counted = Counted()
-    with by_the_clock(counted, "waiting", 0):
+    with report_elapsed(counted, "waiting", 0):
         pass
     assert (counted.begun, counted.steps) == ([("waiting", 1)], 0)

@@ -17,11 +17,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from nas201 import CONV3, Cells, is_plain, network, read_cells
 
-from eetool.graphs.onnx_graph import of_model
+from eetool.graphs.onnx_graph import graph_from_model
 from eetool.latency.build.robust_nnls import fit_costs, held_out_errors, relative_deviation
-from eetool.latency.kernels.from_onnx import kernels_of
+from eetool.latency.kernels.from_onnx import kernels_from_graph
 from eetool.latency.kernels.kernel import FP32, work
-from eetool.latency.table.hw_profile import SCHEMA, HwProfile, Source, document, read_profile
+from eetool.latency.table.hw_profile import SCHEMA, FigureSource, HwProfile, profile_document, read_profile
 from eetool.latency.table.table import LITERT, ONNXRUNTIME, Composition, Regression, RegressionEnergy
 from eetool.records import canonical, write_atomic
 
@@ -33,25 +33,25 @@ COLUMNS = ("call", "conv mmac", "conv mb", "pool mb", "elementwise mb")
 KINDS = ("conv", "pool", "elementwise")
 ELEMENTWISE = KINDS.index("elementwise")
 
-HELP = Source(
+HELP = FigureSource(
     "hw-nas-bench",
     "HW-NAS-Bench (Li et al., 2021, arXiv 2103.10584) through HELP (Lee et al., 2021, arXiv 2106.08630): NAS-Bench-201 "
     "on CIFAR-10, TFLite, one measurement per network; the thread count is not stated, TFLite's default is one",
     "MIT",
 )
-HW_360 = Source(
+HW_360 = FigureSource(
     "hw-nas-bench-360",
     "HW-NAS-Bench-360: NAS-Bench-201 on CIFAR-100 and NinaPro, one thread, medians of 40 runs, energy of VDD_CORE less "
     "idle; coefficients fitted to it, none of its rows",
     "none stated",
 )
-XNNPACK = Source(
+XNNPACK = FigureSource(
     "xnnpack",
     "google/XNNPACK README @ 0085ae3628ee7dc042342df5a4e98ebdb55a806c: four MobileNets, fp32, several threads; their "
     "median ratio to the Raspberry Pi 4, whose table is scaled by it",
     "BSD-3-Clause",
 )
-NCNN = Source(
+NCNN = FigureSource(
     "ncnn",
     "Tencent/ncnn benchmark/README @ a4d2ea1d4422c9e849f166fd7a4aefb52f942f6a: fp32 networks, one thread; their median "
     "ratio to the Raspberry Pi 3 B+, whose table is scaled by it",
@@ -113,9 +113,9 @@ def _networks(
     chosen = np.random.default_rng(0).choice(plain, NETWORKS, replace=False)
     rows = []
     for index in chosen:
-        graph = of_model(network(cells.ops[index], *SIZES[dataset]), dataset)
+        graph = graph_from_model(network(cells.ops[index], *SIZES[dataset]), dataset)
         totals = dict.fromkeys(COLUMNS, 0.0) | {"call": 1.0}
-        for kernel in kernels_of(graph, sums=sums, repeats=repeats):
+        for kernel in kernels_from_graph(graph, sums=sums, repeats=repeats):
             for measure, amount in (("mmac", kernel.macs), ("mb", work(kernel).moved_bytes)):
                 if f"{kernel.kind} {measure}" in totals:
                     totals[f"{kernel.kind} {measure}"] += amount / 1e6
@@ -217,7 +217,7 @@ def _ncnn_ratios(runs: list[dict], slower: str, faster: str) -> np.ndarray:  # t
     return np.array([by_board[slower][n][2] / by_board[faster][n][2] for n in both])
 
 
-def _write(path: Path, fitted: list[Fitted], sources: list[Source]) -> None:
+def _write(path: Path, fitted: list[Fitted], sources: list[FigureSource]) -> None:
     """Put the tables into the profile, and keep what else it knows."""
     known = read_profile(path)
     kept = tuple(s for s in known.sources if s.id not in {HELP.id, HW_360.id, XNNPACK.id, NCNN.id})
@@ -227,7 +227,7 @@ def _write(path: Path, fitted: list[Fitted], sources: list[Source]) -> None:
         compositions=tuple(composition for _, composition in fitted),
         sources=(*kept, *sources),
     )
-    write_atomic(path, canonical({"schema": SCHEMA, **document(made)}).encode(), force=True)
+    write_atomic(path, canonical({"schema": SCHEMA, **profile_document(made)}).encode(), force=True)
     _check(path, made)
 
 

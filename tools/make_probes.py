@@ -11,7 +11,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from eetool.export.suppress_output import quiet
+from eetool.export.suppress_output import suppress_output
 
 
 def write_onnx(path: Path) -> None:
@@ -38,7 +38,7 @@ def write_tflite(path: Path) -> None:
         def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
             return {"y": torch.relu(self.conv(x))}
 
-    with quiet():
+    with suppress_output():
         litert_torch.convert(Probe().eval(), sample_kwargs={"x": torch.zeros(1, 3, 8, 8)}).export(str(path))
 
 

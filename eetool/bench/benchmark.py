@@ -6,11 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
-from eetool.bench.contenders import UNSPLIT, Contender, Outcome, distinct, of_bundle, of_static, ready
+from eetool.bench.contenders import (
+    UNSPLIT,
+    Contender,
+    ModelAnswer,
+    bench_inputs,
+    bundle_contenders,
+    static_contender,
+    with_unique_names,
+)
 from eetool.bench.exit_metrics import ExitFigures, exit_figures
-from eetool.bench.interleaved_timing import race
-from eetool.bench.results import Point, Run, make_point
-from eetool.bench.verdict import Standing, Verdict, judge, ratio_interval
+from eetool.bench.interleaved_timing import time_interleaved
+from eetool.bench.results import BenchRow, ContenderRun, make_row
+from eetool.bench.verdict import ContenderSummary, Verdict, decide_verdict, ratio_interval
 from eetool.data.registry import Source
 from eetool.data.splits import split_record
 from eetool.errors import ArtefactError, UsageError
@@ -39,7 +47,7 @@ class DataUsed:
 class Bench:
     """The document `bench/1`. `max_accuracy_drop` is in percentage points; `labels` are the names of the classes."""
 
-    points: tuple[Point, ...]
+    points: tuple[BenchRow, ...]
     verdict: Verdict
     bundle: str
     variant: str
@@ -55,7 +63,7 @@ class Bench:
 
 
 @dataclass(frozen=True)
-class Rules:
+class BenchRules:
     """What is judged, and how long to measure: at least so many passes and so many seconds."""
 
     judged: str
@@ -65,9 +73,9 @@ class Rules:
     seed: int = SEED
 
 
-def rules_for(
+def complete_rules(
     model: Model, judged: str | None, max_accuracy_drop: float | None, passes: int, min_seconds: float, seed: int
-) -> Rules:
+) -> BenchRules:
     """Fill in what the user left open: the bundle's default operating point (`full` last of all) and its limit.
 
     Raises:
@@ -80,7 +88,7 @@ def rules_for(
     choices = [default, *points]
     recorded = model.bundle.manifest.max_accuracy_drop
     limit = max_accuracy_drop if max_accuracy_drop is not None else recorded
-    return Rules(
+    return BenchRules(
         judged=judged or next((name for name in choices if name != _FULL), _FULL),
         max_accuracy_drop=MAX_ACCURACY_DROP if limit is None else limit,
         passes=passes,
@@ -89,9 +97,9 @@ def rules_for(
     )
 
 
-def compare(
-    contenders: Sequence[Contender], labels: np.ndarray, n_exits: int, rules: Rules, progress: Progress = SILENT
-) -> tuple[tuple[Point, ...], Verdict, int]:
+def compare_contenders(
+    contenders: Sequence[Contender], labels: np.ndarray, n_exits: int, rules: BenchRules, progress: Progress = SILENT
+) -> tuple[tuple[BenchRow, ...], Verdict, int]:
     """Let `contenders` answer and race, and judge one of them.
 
     Args:
@@ -104,7 +112,7 @@ def compare(
     """
     with progress("answers before the clock runs", len(contenders)) as advance:
         outcomes = [_explain(contender, len(labels), advance) for contender in contenders]
-    times_ns = race(
+    times_ns = time_interleaved(
         contenders,
         len(labels),
         passes=rules.passes,
@@ -113,15 +121,15 @@ def compare(
         progress=progress,
     )
     runs = [
-        Run(contender, said, np.median(times_ns[contender.name], axis=0) / 1e6)  # (passes, N) -> (N,)
+        ContenderRun(contender, said, np.median(times_ns[contender.name], axis=0) / 1e6)  # (passes, N) -> (N,)
         for contender, said in zip(contenders, outcomes, strict=True)
     ]
-    points = tuple(make_point(run, runs[0], labels, n_exits) for run in runs)
+    points = tuple(make_row(run, runs[0], labels, n_exits) for run in runs)
     judged = next(run for run in runs if run.contender.name == rules.judged)
     interval = ratio_interval(judged.latency_ms, runs[0].latency_ms, rules.seed)
-    standing = {p.name: Standing(p.name, p.accuracy, p.latency_ms.mean) for p in points}
+    standing = {p.name: ContenderSummary(p.name, p.accuracy, p.latency_ms.mean) for p in points}
     against = [standing[p.name] for p in points[1:] if p.exit_shares is None]
-    verdict = judge(standing[rules.judged], standing[UNSPLIT], against, interval, rules.max_accuracy_drop)
+    verdict = decide_verdict(standing[rules.judged], standing[UNSPLIT], against, interval, rules.max_accuracy_drop)
     return points, verdict, len(times_ns[UNSPLIT])
 
 
@@ -131,7 +139,7 @@ def bench_bundle(
     indices: np.ndarray,
     split: str,
     against: Sequence[Path],
-    rules: Rules,
+    rules: BenchRules,
     progress: Progress = SILENT,
 ) -> Bench:
     """Compare `model` on the images of `source` at `indices`, which are its split called `split`.
@@ -142,10 +150,12 @@ def bench_bundle(
     manifest, images = model.bundle.manifest, source.images[indices]
     if source.classes != manifest.labels:
         raise ArtefactError(f"{model.bundle.path}: knows other classes than {source.name!r}")
-    inputs = ready(model.bundle, images)
-    nets = [of_static(path, model, images, inputs) for path in against]
-    contenders = distinct([*of_bundle(model, inputs), *nets])
-    points, verdict, passes = compare(contenders, source.labels[indices], len(manifest.exits), rules, progress)
+    inputs = bench_inputs(model.bundle, images)
+    nets = [static_contender(path, model, images, inputs) for path in against]
+    contenders = with_unique_names([*bundle_contenders(model, inputs), *nets])
+    points, verdict, passes = compare_contenders(
+        contenders, source.labels[indices], len(manifest.exits), rules, progress
+    )
     backend = backend_for(model.variant.split("/")[0])
     return Bench(
         points=points,
@@ -166,7 +176,7 @@ def bench_bundle(
     )
 
 
-def _explain(contender: Contender, images: int, advance: Advance) -> list[Outcome]:
+def _explain(contender: Contender, images: int, advance: Advance) -> list[ModelAnswer]:
     """Every answer, before the clock runs; it also warms the contender up."""
     contender.prepare()
     said = [contender.explain(image) for image in range(images)]

@@ -7,14 +7,14 @@ from typing import Protocol
 
 import numpy as np
 
-from eetool.bench.interleaved_timing import Racer
+from eetool.bench.interleaved_timing import TimedModel
 from eetool.data.model_inputs import model_inputs
 from eetool.errors import ArtefactError
 from eetool_measure.timing import bind_to
-from eetool_runtime.backends import Bound, Graph, Threads, backend_for
+from eetool_runtime.backends import BoundCall, Graph, Threads, backend_for
 from eetool_runtime.bundle import Bundle, open_bundle
 from eetool_runtime.errors import BackendError, InputError
-from eetool_runtime.execution_plan import plan, unsplit_macs
+from eetool_runtime.execution_plan import plan_steps, unsplit_macs
 from eetool_runtime.model import Model
 from eetool_runtime.result import softmax
 
@@ -23,14 +23,14 @@ _REFERENCE_HINT = "It was exported with --no-reference; export it again without.
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ModelAnswer:
     """What a contender says of one image; `exit` is None for a static net."""
 
     probabilities: np.ndarray  # (classes,)
     exit: int | None
 
 
-class Contender(Racer, Protocol):
+class Contender(TimedModel, Protocol):
     """A racer that can also say what it answered.
 
     `macs` maps each exit an input may leave at (None for a static net) to the MACs of all that ran for it; it is None
@@ -39,18 +39,18 @@ class Contender(Racer, Protocol):
 
     macs: Mapping[int | None, int] | None
 
-    def explain(self, image: int) -> Outcome:
+    def explain(self, image: int) -> ModelAnswer:
         """Answer with all that there is to say; not timed."""
 
 
-class Cascade:
+class CascadeContender:
     """A loaded bundle at one of its operating points. Contenders may share one model."""
 
     def __init__(self, model: Model, point: str, inputs: Sequence[np.ndarray]) -> None:
         self.name = point
         self._model = model
         self._inputs = inputs
-        stages = plan(model.bundle.manifest, model.operating_points[point].thresholds)
+        stages = plan_steps(model.bundle.manifest, model.operating_points[point].thresholds)
         self.macs: Mapping[int | None, int] | None = {
             stage.gate.exit_index: stage.macs for stage in stages if stage.gate is not None
         }
@@ -63,13 +63,13 @@ class Cascade:
         """The class, by early exit."""
         return self._model(self._inputs[image]).index
 
-    def explain(self, image: int) -> Outcome:
+    def explain(self, image: int) -> ModelAnswer:
         """The same call with all that it says."""
         result = self._model(self._inputs[image])
-        return Outcome(result.probabilities, result.exit)
+        return ModelAnswer(result.probabilities, result.exit)
 
 
-class Static:
+class StaticContender:
     """A plain graph with one input whose logits are the output called `logits`, else its first."""
 
     def __init__(
@@ -79,7 +79,7 @@ class Static:
         self.macs: Mapping[int | None, int] | None = None if macs is None else {None: macs}
         self._graph = graph
         self._inputs = inputs
-        self._bound: tuple[str, Bound, np.ndarray] | None = None
+        self._bound: tuple[str, BoundCall, np.ndarray] | None = None
         self._temperature = np.float32(temperature)
 
     def prepare(self) -> None:
@@ -89,9 +89,9 @@ class Static:
         """The class with the largest logit."""
         return int(self._logits(image).argmax())
 
-    def explain(self, image: int) -> Outcome:
+    def explain(self, image: int) -> ModelAnswer:
         """The same call, with probabilities."""
-        return Outcome(softmax(self._logits(image)[0] / self._temperature), None)
+        return ModelAnswer(softmax(self._logits(image)[0] / self._temperature), None)
 
     def check(self, classes: int, where: str) -> None:
         """Run the first image; raises ArtefactError unless one finite logit per class comes back."""
@@ -112,13 +112,13 @@ class Static:
         bound.call()
         return logits
 
-    def _bind(self) -> tuple[str, Bound, np.ndarray]:
+    def _bind(self) -> tuple[str, BoundCall, np.ndarray]:
         name = next(iter(self._graph.inputs))
         bound, made = bind_to(self._graph, {name: self._inputs[0]})
         return name, bound, made["logits"] if "logits" in made else next(iter(made.values()))
 
 
-def ready(bundle: Bundle, images: np.ndarray) -> list[np.ndarray]:
+def bench_inputs(bundle: Bundle, images: np.ndarray) -> list[np.ndarray]:
     """Examples (N, …) of a source to N inputs of `bundle` at batch 1, made now so that the clock does not see it.
 
     Raises:
@@ -134,7 +134,7 @@ def ready(bundle: Bundle, images: np.ndarray) -> list[np.ndarray]:
     return [inputs[i : i + 1] for i in range(len(inputs))]
 
 
-def distinct(contenders: Sequence[Contender]) -> list[Contender]:
+def with_unique_names(contenders: Sequence[Contender]) -> list[Contender]:
     """The same contenders, those whose name is taken renamed: `net.onnx`, `net.onnx (2)`."""
     taken: set[str] = set()
     for contender in contenders:
@@ -146,18 +146,18 @@ def distinct(contenders: Sequence[Contender]) -> list[Contender]:
     return list(contenders)
 
 
-def of_bundle(model: Model, inputs: Sequence[np.ndarray]) -> list[Contender]:
+def bundle_contenders(model: Model, inputs: Sequence[np.ndarray]) -> list[Contender]:
     """The unsplit backbone, then every operating point.
 
     Raises:
         ArtefactError: the bundle has no unsplit reference.
     """
     unsplit = _reference(model.bundle, model.variant, UNSPLIT, inputs, model.threads)
-    points: list[Contender] = [Cascade(model, point, inputs) for point in model.operating_points]
+    points: list[Contender] = [CascadeContender(model, point, inputs) for point in model.operating_points]
     return [unsplit, *points]
 
 
-def of_static(path: Path, model: Model, images: np.ndarray, inputs: Sequence[np.ndarray]) -> Contender:
+def static_contender(path: Path, model: Model, images: np.ndarray, inputs: Sequence[np.ndarray]) -> Contender:
     """A net to hold against `model`: an ONNX file, fed as the bundle is, or another bundle's unsplit backbone.
 
     Args:
@@ -177,7 +177,7 @@ def of_static(path: Path, model: Model, images: np.ndarray, inputs: Sequence[np.
     except BackendError as error:
         raise ArtefactError(error.message, f"{path.name} is no ONNX file, or needs another onnxruntime.") from None
     _check_input(graph, inputs[0], str(path))
-    net = Static(path.name, graph, inputs)
+    net = StaticContender(path.name, graph, inputs)
     net.check(len(model.labels), str(path))
     return net
 
@@ -187,7 +187,7 @@ def _other_bundle(bundle: Bundle, model: Model, images: np.ndarray) -> Contender
         raise ArtefactError(f"{bundle.path}: knows other classes than {model.bundle.path.name}")
     variants = bundle.manifest.variants
     variant = model.variant if model.variant in variants else next(iter(variants))
-    inputs = ready(bundle, images)
+    inputs = bench_inputs(bundle, images)
     return _reference(bundle, variant, bundle.path.name, inputs, model.threads)
 
 
@@ -199,7 +199,7 @@ def _reference(bundle: Bundle, variant: str, name: str, inputs: Sequence[np.ndar
     graph = backend_for(variant.split("/")[0]).open(bundle.file(path), threads)
     where = f"{bundle.path}: {path}"
     _check_input(graph, inputs[0], where)
-    net = Static(name, graph, inputs, fitted.temperatures[-1], unsplit_macs(bundle.manifest))
+    net = StaticContender(name, graph, inputs, fitted.temperatures[-1], unsplit_macs(bundle.manifest))
     net.check(len(bundle.manifest.labels), where)
     return net
 

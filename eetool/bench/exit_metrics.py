@@ -22,7 +22,7 @@ class ReliabilityBin:
 
 
 @dataclass(frozen=True)
-class Example:
+class ExampleAnswer:
     """One image, by its `index` in the data source; `label` and `answer` are numbers of classes."""
 
     index: int
@@ -47,8 +47,8 @@ class ExitFigures:
     ece: float
     auroc: float | None
     reliability: tuple[ReliabilityBin, ...]
-    easiest: tuple[Example, ...]
-    hardest: tuple[Example, ...]
+    easiest: tuple[ExampleAnswer, ...]
+    hardest: tuple[ExampleAnswer, ...]
 
 
 def exit_figures(
@@ -90,7 +90,7 @@ def _figures(
     right = said == labels
     here = np.flatnonzero(left)
     order = here[np.argsort(-sure[here], kind="stable")]
-    examples = [Example(int(indices[i]), int(labels[i]), int(said[i]), float(sure[i])) for i in order]
+    examples = [ExampleAnswer(int(indices[i]), int(labels[i]), int(said[i]), float(sure[i])) for i in order]
     half = (len(examples) + 1) // 2
     return ExitFigures(
         exit=k,

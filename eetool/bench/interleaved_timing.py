@@ -7,12 +7,12 @@ from typing import Protocol
 import numpy as np
 
 from eetool.progress import SILENT, Progress
-from eetool_measure.timing import Clock, quiet
+from eetool_measure.timing import Clock, without_garbage_collection
 
 BLOCK = 20  # images that one racer answers before the next takes its turn
 
 
-class Racer(Protocol):
+class TimedModel(Protocol):
     """Something that answers images by their number."""
 
     name: str
@@ -24,8 +24,8 @@ class Racer(Protocol):
         """What is timed: from an input that lies ready to the class."""
 
 
-def race(
-    racers: Sequence[Racer],
+def time_interleaved(
+    racers: Sequence[TimedModel],
     images: int,
     *,
     passes: int,
@@ -44,7 +44,7 @@ def race(
     """
     draw = np.random.default_rng(seed)
     rows: dict[str, list[np.ndarray]] = {racer.name: [] for racer in racers}
-    with quiet(), progress("passes over the test split", passes) as advance:
+    with without_garbage_collection(), progress("passes over the test split", passes) as advance:
         begin, done = clock(), 0
         while done < passes or clock() - begin < min_seconds * 1e9:
             for name, times in _one_pass(racers, draw.permutation(images), draw, clock).items():
@@ -55,7 +55,7 @@ def race(
 
 
 def _one_pass(
-    racers: Sequence[Racer], order: np.ndarray, draw: np.random.Generator, clock: Clock
+    racers: Sequence[TimedModel], order: np.ndarray, draw: np.random.Generator, clock: Clock
 ) -> dict[str, np.ndarray]:
     times = {racer.name: np.empty(len(order), np.int64) for racer in racers}
     for start in range(0, len(order), BLOCK):
@@ -65,7 +65,7 @@ def _one_pass(
     return times
 
 
-def _take_turn(racer: Racer, block: Sequence[int], clock: Clock) -> list[int]:
+def _take_turn(racer: TimedModel, block: Sequence[int], clock: Clock) -> list[int]:
     racer.prepare()
     answer = racer.answer
     answer(block[-1])

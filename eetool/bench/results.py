@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eetool.bench.contenders import Contender, Outcome
+from eetool.bench.contenders import Contender, ModelAnswer
 from eetool.latency.estimate.energy import UNKNOWN, Energy
 from eetool.metrics import expected_calibration_error
 
 
 @dataclass(frozen=True)
-class PointLatency:
+class LatencySummary:
     """Milliseconds over the images; the time of an image is the median of its passes."""
 
     mean: float
@@ -20,7 +20,7 @@ class PointLatency:
 
 
 @dataclass(frozen=True)
-class Point:
+class BenchRow:
     """Figures of one contender on `n` images.
 
     Attributes:
@@ -36,7 +36,7 @@ class Point:
     accuracy: float
     agreement: float
     n: int
-    latency_ms: PointLatency
+    latency_ms: LatencySummary
     energy_mj: Energy
     exit_shares: tuple[float, ...] | None
     mean_exit_depth: float | None
@@ -47,11 +47,11 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Run:
+class ContenderRun:
     """A contender with its answers to N images and the time of each, (N,) milliseconds."""
 
     contender: Contender
-    outcomes: Sequence[Outcome]
+    outcomes: Sequence[ModelAnswer]
     latency_ms: np.ndarray
 
     @property
@@ -66,18 +66,18 @@ class Run:
         return None if macs is None else float(np.mean([macs[o.exit] for o in self.outcomes]))
 
 
-def make_point(run: Run, unsplit: Run, labels: np.ndarray, n_exits: int) -> Point:
+def make_row(run: ContenderRun, unsplit: ContenderRun, labels: np.ndarray, n_exits: int) -> BenchRow:
     """Figures of `run` against the right `labels`, int64 (N,), and against what `unsplit` says."""
     right = run.classes == labels
     confidence = np.array([float(o.probabilities.max()) for o in run.outcomes])
     exits = [o.exit for o in run.outcomes if o.exit is not None]
     p50, p99 = (float(value) for value in np.percentile(run.latency_ms, (50, 99)))
-    return Point(
+    return BenchRow(
         name=run.contender.name,
         accuracy=float(right.mean()),
         agreement=float((run.classes == unsplit.classes).mean()),
         n=len(labels),
-        latency_ms=PointLatency(float(run.latency_ms.mean()), p50, p99),
+        latency_ms=LatencySummary(float(run.latency_ms.mean()), p50, p99),
         energy_mj=UNKNOWN,
         exit_shares=tuple((np.bincount(exits, minlength=n_exits) / len(exits)).tolist()) if exits else None,
         mean_exit_depth=float(np.mean(exits)) if exits else None,

@@ -24,7 +24,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Standing:
+class ContenderSummary:
     """What the verdict needs to know of a contender; `accuracy` lies in [0, 1]."""
 
     name: str
@@ -32,10 +32,10 @@ class Standing:
     latency_ms: float
 
 
-def judge(
-    point: Standing,
-    unsplit: Standing,
-    against: Sequence[Standing],
+def decide_verdict(
+    point: ContenderSummary,
+    unsplit: ContenderSummary,
+    against: Sequence[ContenderSummary],
     ratio_ci95: tuple[float, float],
     max_accuracy_drop: float,
 ) -> Verdict:
@@ -80,11 +80,11 @@ def ratio_interval(point_ms: np.ndarray, unsplit_ms: np.ndarray, seed: int) -> t
     return float(low), float(high)
 
 
-def _beats(net: Standing, point: Standing) -> bool:
+def _beats(net: ContenderSummary, point: ContenderSummary) -> bool:
     return net.accuracy >= point.accuracy - _ROUNDING and net.latency_ms <= point.latency_ms
 
 
-def _and_against(against: Sequence[Standing]) -> str:
+def _and_against(against: Sequence[ContenderSummary]) -> str:
     if not against:
         return ""
     if len(against) == 1:

@@ -6,7 +6,7 @@ import os
 import click
 
 from eetool import __version__
-from eetool.cli.output import Group
+from eetool.cli.output import ErrorHandlingGroup
 
 # Threads of torch that wait by spinning fight over the cores as soon as anything else runs: on a busy two-core machine
 # an epoch took 50 s with the default and 12 s with this. It must be set before torch is loaded.
@@ -29,7 +29,7 @@ VERBS = {
 }
 
 
-class LazyGroup(Group):
+class LazyGroup(ErrorHandlingGroup):
     """Lists the verbs without importing them: `eetool --help` must not wait for torch."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

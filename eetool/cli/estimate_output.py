@@ -4,32 +4,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eetool.cli.number_format import milliseconds, shares
-from eetool.cli.output import Answer, table
+from eetool.cli.output import CommandResult, table
 
 if TYPE_CHECKING:
     from eetool.latency.estimate.energy import Energy
     from eetool.latency.estimate.predictor import Prediction
 
 
-def predicted(
+def estimate_result(
     path: Path, device: str, variant: str, threads: tuple[int, ...], watts: float | None, named: tuple[str, ...]
-) -> Answer:
+) -> CommandResult:
     """Predict a bundle, checkpoint or ONNX file; the first thread count counts, by default one thread."""
-    from eetool.latency.estimate.prediction_target import opened, subject_of, variants_of
+    from eetool.latency.estimate.prediction_target import open_target, predictable_variants, target_of_variant
     from eetool.latency.estimate.predictor import SCHEMA, Predictor, predict
-    from eetool.latency.table.hw_profile import device_of
+    from eetool.latency.table.hw_profile import load_device
     from eetool.latency.table.table import BACKENDS
 
-    profile = device_of(device)
-    with opened(path, named) as found:
-        variants = variants_of(found)
+    profile = load_device(device)
+    with open_target(path, named) as found:
+        variants = predictable_variants(found)
         held = {e.backend for e in profile.table} | {r.backend for r in profile.regressions}
         fitting = [v for v in variants if BACKENDS[v.split("/")[0]] in held]
         chosen = variant if variant != "auto" else (fitting or list(variants))[0]
         backend, precision = BACKENDS.get(chosen.split("/")[0], chosen), chosen.split("/")[-1]
         predictor = Predictor(profile, backend, precision, threads[0] if threads else 1, watts)
-        prediction = predict(subject_of(found, chosen, predictor.channel_block), predictor)
-    return Answer(SCHEMA, vars(prediction), prediction_text(prediction))
+        prediction = predict(target_of_variant(found, chosen, predictor.channel_block), predictor)
+    return CommandResult(SCHEMA, vars(prediction), prediction_text(prediction))
 
 
 def prediction_text(p: "Prediction") -> list[Any]:

@@ -38,7 +38,7 @@ QUIET, NORMAL, VERBOSE = -1, 0, 1
 
 
 @dataclass(frozen=True)
-class Answer:
+class CommandResult:
     """What a verb has to say: a document for programs, and lines or rich tables for people.
 
     With a `problem` the answer is given all the same; the error follows, and so does its exit code.
@@ -57,7 +57,7 @@ class Command(click.Command):
         return legible(super().get_help(ctx))
 
 
-class Group(Command, click.Group):
+class ErrorHandlingGroup(Command, click.Group):
     """A group that turns every error into a message, or with --json into a document, and an exit code."""
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
@@ -85,7 +85,7 @@ class Group(Command, click.Group):
             return INTERRUPTED
 
 
-def verb(function: Callable[..., Answer]) -> click.Command:
+def verb(function: Callable[..., CommandResult]) -> click.Command:
     """Make a click command of `function`: its name, its docstring, what all verbs take, the printing of its answer."""
     name = function.__name__
 
@@ -105,7 +105,7 @@ def verb(function: Callable[..., Answer]) -> click.Command:
 
             _print_json(canonical(envelope(name, answer)))
         else:
-            show(answer.text)
+            print_lines(answer.text)
         if answer.problem is not None:
             code = answer.problem.exit_code if as_json else _report(answer.problem, as_json=False, command=name)
             context.exit(code)
@@ -122,7 +122,7 @@ def _check_folder() -> None:
         raise UsageError(f"the working folder: {error.strerror}", "Change to a folder that exists.") from None
 
 
-def envelope(command: str, answer: Answer) -> dict[str, Any]:
+def envelope(command: str, answer: CommandResult) -> dict[str, Any]:
     """The document of an answer as `--json` prints it and `-o` writes it."""
     from eetool.records import encode
 
@@ -132,7 +132,7 @@ def envelope(command: str, answer: Answer) -> dict[str, Any]:
     return {**head, **error, **encode(answer.document)}
 
 
-def write_answer(path: Path, command: str, answer: Answer, force: bool) -> None:
+def write_result(path: Path, command: str, answer: CommandResult, force: bool) -> None:
     """Write the document of an answer to `path`."""
     from eetool.records import canonical, write_atomic
 
@@ -144,7 +144,7 @@ def say(line: str) -> None:
     click.echo(legible(line, sys.stderr), err=True)
 
 
-def show(text: Sequence[Any]) -> None:
+def print_lines(text: Sequence[Any]) -> None:
     """Print lines and rich tables on stdout."""
     from rich.console import Console
 

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eetool.cli.output import Answer, TerminalProgress
+from eetool.cli.output import CommandResult, TerminalProgress
 
 if TYPE_CHECKING:
     from eetool.latency.build.build_table import MeasureNets
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from eetool.latency.table.hw_profile import HwProfile
 
 
-def build_answer(
+def build_table_result(
     device: str,
     threads: tuple[int, ...],
     probes: int,
@@ -30,7 +30,7 @@ def build_answer(
     formats: tuple[str, ...] = (),
     precisions: tuple[str, ...] = (),
     force: bool = False,
-) -> Answer:
+) -> CommandResult:
     """Write probes, assemble what a device measured, or measure here; `device` names the profile."""
     from eetool.latency.build import build_table
     from eetool.latency.probes.probe_files import probe_kinds
@@ -41,9 +41,11 @@ def build_answer(
     assert output is not None  # the verb saw to it
     if times:
         documents = [build_table.read_times(path) for path in times]
-        made = build_table.profile_of(_name(device, output), build_table.tables_of(documents), documents[0].machine)
+        made = build_table.make_hw_profile(
+            _name(device, output), build_table.assemble_tables(documents), documents[0].machine
+        )
     else:
-        plan = build_table.Plan(probes, runs or build_table.RUNS, kinds=tuple(kinds))
+        plan = build_table.BuildPlan(probes, runs or build_table.RUNS, kinds=tuple(kinds))
         kept = output.with_name(f"{output.name}.partial")
         _refuse_kept(kept, resume or force)
         counts = sorted(set(threads)) or [1]
@@ -65,16 +67,16 @@ def _refuse_kept(partial: Path, wanted: bool) -> None:
         )
 
 
-def _written(folder: Path, kinds: "Sequence[ProbeKind]", probes: int, runs: int, force: bool) -> Answer:
+def _written(folder: Path, kinds: "Sequence[ProbeKind]", probes: int, runs: int, force: bool) -> CommandResult:
     """Probes of one kind in `folder`, of several each in a folder of its own inside."""
     from itertools import islice
 
     from eetool.latency.probes.probe_files import write_probes
-    from eetool.latency.probes.probe_network import nets
+    from eetool.latency.probes.probe_network import probe_networks
     from eetool.records import check_output, write_directory
 
     check_output(folder, force, directory=True)
-    chosen, lines = list(islice(nets(), probes)), []
+    chosen, lines = list(islice(probe_networks(), probes)), []
     inner = [kind.name.replace("/", "-") for kind in kinds]
     if len(kinds) == 1:
         counts = {kinds[0].name: len(write_probes(folder, chosen, kinds[0], force))}
@@ -87,22 +89,22 @@ def _written(folder: Path, kinds: "Sequence[ProbeKind]", probes: int, runs: int,
             f"{counts[kind.name]} {kind.name} probes in {inside}: copy the folder to the device, and run there"
         )
         lines.append(f"    python -m eetool_measure {inside.name} --runs {runs} > times-{name}.json")
-    return Answer("probes/1", {"probes": counts}, lines)
+    return CommandResult("probes/1", {"probes": counts}, lines)
 
 
 @contextmanager
 def _measuring(device: str, ssh_options: tuple[str, ...], python: str) -> "Iterator[MeasureNets]":
     """How probes are measured: on this machine, or on one that ssh reaches."""
     from eetool.errors import UsageError
-    from eetool.latency.build.build_table import measure_nets
+    from eetool.latency.build.build_table import measure_probe_networks
 
     if device.startswith("ssh://"):
-        from eetool.profile.ssh_runner import lease
+        from eetool.profile.ssh_runner import lease_device
 
-        with lease(device, None, ssh_options, python) as remote:
-            yield partial(measure_nets, run=remote.run_measure)
+        with lease_device(device, None, ssh_options, python) as remote:
+            yield partial(measure_probe_networks, run=remote.run_measure)
     elif device == "host":
-        yield measure_nets
+        yield measure_probe_networks
     else:
         raise UsageError(
             f"--build-table measures this machine, which is not to be called {device}",
@@ -110,8 +112,8 @@ def _measuring(device: str, ssh_options: tuple[str, ...], python: str) -> "Itera
         )
 
 
-def _answer(made: "HwProfile", output: Path) -> Answer:
-    from eetool.latency.table.hw_profile import SCHEMA, document
+def _answer(made: "HwProfile", output: Path) -> CommandResult:
+    from eetool.latency.table.hw_profile import SCHEMA, profile_document
 
     lines = [f"{output}: {len(made.table)} entries of {made.title}"]
     lines += [
@@ -119,7 +121,7 @@ def _answer(made: "HwProfile", output: Path) -> Answer:
         f"of the table predicted within {c.cv_error:.1%} (median of {c.n})"
         for c in made.compositions
     ]
-    return Answer(SCHEMA, document(made), lines)
+    return CommandResult(SCHEMA, profile_document(made), lines)
 
 
 def _name(device: str, output: Path) -> str:

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from eetool.cli.number_format import percent
-from eetool.cli.output import Answer, table
+from eetool.cli.output import CommandResult, table
 
 
-def tuned_answer(output: Path, tuned: Any, max_accuracy_drop: float, costs: Any = None) -> Answer:
+def tune_result(output: Path, tuned: Any, max_accuracy_drop: float, costs: Any = None) -> CommandResult:
     """The answer; `costs` are what components cost on a device and the mean at every point, where one was given."""
     priced, means = costs or (None, {})
     rows = []
@@ -61,7 +61,7 @@ def tuned_answer(output: Path, tuned: Any, max_accuracy_drop: float, costs: Any 
         "cost": _cost_document(priced, means),
         "diagnoses": tuned.diagnoses,
     }
-    return Answer("tune/1", document, text)
+    return CommandResult("tune/1", document, text)
 
 
 def _cost_document(priced: Any, means: dict[str, float]) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ _PAD = 4
 
 
 @dataclass(frozen=True)
-class Moves:
+class AugmentationDraw:
     """What happens to each of N images.
 
     `shifts` int64 (N, 2) down and right in [0, 8], `mirrored` bool (N,), and where a square of `side` pixels is erased
@@ -22,17 +22,17 @@ class Moves:
     erased: Tensor | None = None
     side: int = 0
 
-    def __getitem__(self, chosen: Tensor) -> "Moves":
+    def __getitem__(self, chosen: Tensor) -> "AugmentationDraw":
         erased = None if self.erased is None else self.erased[chosen]
-        return Moves(self.shifts[chosen], self.mirrored[chosen], erased, self.side)
+        return AugmentationDraw(self.shifts[chosen], self.mirrored[chosen], erased, self.side)
 
-    def to(self, device: torch.device) -> "Moves":
+    def to(self, device: torch.device) -> "AugmentationDraw":
         """The same on another torch device."""
         erased = None if self.erased is None else self.erased.to(device)
-        return Moves(self.shifts.to(device), self.mirrored.to(device), erased, self.side)
+        return AugmentationDraw(self.shifts.to(device), self.mirrored.to(device), erased, self.side)
 
 
-def draw(images: Tensor, generator: torch.Generator, mirror: bool, erase: int = 0) -> Moves:
+def draw_augmentation(images: Tensor, generator: torch.Generator, mirror: bool, erase: int = 0) -> AugmentationDraw:
     """Moves of `images` (N, C, H, W); half of them are mirrored where that is allowed.
 
     Args:
@@ -42,12 +42,12 @@ def draw(images: Tensor, generator: torch.Generator, mirror: bool, erase: int = 
     shifts = torch.randint(0, 2 * _PAD + 1, (n, 2), generator=generator)
     mirrored = torch.rand(n, generator=generator) < 0.5 if mirror else torch.zeros(n, dtype=torch.bool)
     if not erase:
-        return Moves(shifts, mirrored)
+        return AugmentationDraw(shifts, mirrored)
     middles = [torch.randint(0, size, (n,), generator=generator) for size in images.shape[2:]]
-    return Moves(shifts, mirrored, torch.stack(middles, 1), erase)
+    return AugmentationDraw(shifts, mirrored, torch.stack(middles, 1), erase)
 
 
-def augment(images: Tensor, moves: Moves) -> Tensor:
+def augment(images: Tensor, moves: AugmentationDraw) -> Tensor:
     """Shift by up to 4 pixels each way over a ground of zeros, mirror where `moves` say so, erase a square.
 
     Shifts and mirrors are the standard CIFAR augmentation (He et al., arXiv 1512.03385), the square is Cutout's, whose

@@ -58,22 +58,22 @@ def load_source(name: str, progress: Progress = SILENT) -> Source:
     if not place and (name not in (*_WITHOUT_PLACE, *_DOWNLOADED)):
         raise UsageError(f"the data source {name!r} needs the path of its files", known)
     if name in _DOWNLOADED:
-        from eetool.data.readers.download import official
+        from eetool.data.readers.download import official_files
 
-        return checked(_READERS[kind](official(kind, progress)))
-    return checked(_READERS[kind](Path(place)))
+        return validate_source(_READERS[kind](official_files(kind, progress)))
+    return validate_source(_READERS[kind](Path(place)))
 
 
-def at_hand(name: str) -> bool:
+def is_local(name: str) -> bool:
     """Whether loading `name` needs no download."""
     if name not in _DOWNLOADED:
         return True
-    from eetool.data.readers.download import is_there
+    from eetool.data.readers.download import is_downloaded
 
-    return is_there(name)
+    return is_downloaded(name)
 
 
-def checked(source: Source) -> Source:
+def validate_source(source: Source) -> Source:
     """Return `source`; raises ArtefactError where it cannot be learned from, or no bundle could hold its names."""
     check_names(source.name, source.classes, source.vocabulary)
     if len(source.images) != len(source.labels):
@@ -138,21 +138,21 @@ def _svhn(place: Path) -> Source:
 
 
 def _folder(place: Path) -> Source:
-    from eetool.data.readers.image_folder import read_folder
+    from eetool.data.readers.image_folder import read_image_folder
 
-    return read_folder(place)
+    return read_image_folder(place)
 
 
 def _npz(place: Path) -> Source:
-    from eetool.data.readers.npz import read_archive
+    from eetool.data.readers.npz import read_npz
 
-    return read_archive(place)
+    return read_npz(place)
 
 
 def _tsv(place: Path) -> Source:
-    from eetool.data.readers.tsv_text import read_texts
+    from eetool.data.readers.tsv_text import read_tsv_texts
 
-    return read_texts(place)
+    return read_tsv_texts(place)
 
 
 _READERS: dict[str, Callable[[Path], Source]] = {

@@ -17,7 +17,7 @@ def bundle_name(path: Path) -> str:
     return plain.strip("._-")[:128] or "bundle"
 
 
-def seal(folder: Path, manifest: Manifest) -> Manifest:
+def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     """Write `manifest.json` with the size and SHA-256 of every file in `folder`; returns what was written."""
     files = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "manifest.json"):

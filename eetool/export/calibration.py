@@ -21,7 +21,7 @@ def calibration_inputs(examples: np.ndarray, inputs: Sequence[Input]) -> dict[st
     return {inputs[0].name: model_inputs(examples, inputs[0])}
 
 
-def spread_over(indices: np.ndarray, count: int) -> np.ndarray:
+def evenly_spaced(indices: np.ndarray, count: int) -> np.ndarray:
     """At most `count` of `indices`, evenly spread."""
     places = np.linspace(0, len(indices) - 1, min(count, len(indices))).astype(int)
     chosen: np.ndarray = indices[places]

@@ -14,42 +14,42 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from eetool.export.scored_network import Scored
-from eetool.graphs.onnx_graph import Graph, Node
-from eetool.model.dataflow import one_by_one
+from eetool.export.scored_network import ScoredNetwork
+from eetool.graphs.onnx_graph import GraphNode, SizedGraph
+from eetool.model.dataflow import without_fused_layers
 
 Attributes = dict[str, Any]
 
 
-class UnknownOperator(Exception):
+class UnknownOperatorError(Exception):
     """An operator whose ONNX form is not known here: the network has to be exported to be priced."""
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedGraphs:
     """Component graphs in running order, `seg0`, `exit0`, …; the final exit holds the tail of the backbone.
 
     `peak_memory_bytes` is the most that weights and living activations take together, at batch 1 in fp32.
     """
 
-    graphs: dict[str, Graph]
+    graphs: dict[str, SizedGraph]
     peak_memory_bytes: int
 
 
-def record(network: Scored, inputs: tuple[Tensor, ...]) -> Recorded:
+def record_graphs(network: ScoredNetwork, inputs: tuple[Tensor, ...]) -> RecordedGraphs:
     """Record one forward pass of an early-exit network in eval mode; `inputs` are of batch 1.
 
     Raises:
-        UnknownOperator: see there.
+        UnknownOperatorError: see there.
     """
     temperatures = tuple(torch.ones(()) for _ in range(network.n_exits))
     recorder = _Recorder((*inputs, *temperatures))
-    with torch.no_grad(), one_by_one(), recorder:
+    with torch.no_grad(), without_fused_layers(), recorder:
         outputs = network(*inputs, *temperatures)
     ends = [recorder.name(tensor) for tensor in outputs]
     exits = [ends[2 * i : 2 * i + 2] for i in range(network.n_exits)]
     weights = sum(x.numel() * x.element_size() for x in network.parameters())
-    return Recorded(_components(recorder, exits), weights + _peak(recorder, ends))
+    return RecordedGraphs(_components(recorder, exits), weights + _peak(recorder, ends))
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -57,11 +57,11 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self, inputs: Sequence[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.nodes: list[Node] = []
+        self.nodes: list[GraphNode] = []
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.constants: set[str] = set()
         self._names: dict[int, str] = {}
-        self._makers: dict[str, Node] = {}
+        self._makers: dict[str, GraphNode] = {}
         self._alive: list[Tensor] = []
         self.inputs = [self._call(tensor, f"input{i}") for i, tensor in enumerate(inputs)]
 
@@ -84,14 +84,14 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             operator = operator.removesuffix("_")
         form = _FORMS.get(operator)
         if form is None:
-            raise UnknownOperator(operator)
+            raise UnknownOperatorError(operator)
         op, tensors, attributes = form(args, kwargs)
         inputs = [self._operand(x) for x in tensors]
         before = self._makers.get(inputs[0]) if op == "Slice" else None
         if before is not None and before.op == "Slice":  # exporters cut all sides at once
             inputs = before.inputs
         output = self._call(result, f"t{len(self.nodes)}")
-        self.nodes.append(Node(op, output, inputs, [output], attributes))
+        self.nodes.append(GraphNode(op, output, inputs, [output], attributes))
         self._makers[output] = self.nodes[-1]
 
     def _operand(self, x: Any) -> str:
@@ -112,7 +112,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return name
 
 
-def _components(recorder: _Recorder, exits: Sequence[Sequence[str]]) -> dict[str, Graph]:
+def _components(recorder: _Recorder, exits: Sequence[Sequence[str]]) -> dict[str, SizedGraph]:
     """One graph per component. A node that no exit needs is in none."""
     makers = {node.output: node for node in recorder.nodes}
     needed: dict[str, set[int]] = {}
@@ -133,7 +133,7 @@ def _components(recorder: _Recorder, exits: Sequence[Sequence[str]]) -> dict[str
             later = {x for node in recorder.nodes if owners.get(node.output) != name for x in node.inputs}
             ends = {tensor for outputs in exits for tensor in outputs}
             outputs = tuple(tensor for tensor in made if tensor in later | ends)
-            graphs[name] = Graph(
+            graphs[name] = SizedGraph(
                 nodes, tuple(sorted(read)), tuple(sorted(outputs)), recorder.shapes, frozenset(recorder.constants)
             )
     return graphs
@@ -178,7 +178,7 @@ def _plain(op: str, count: int = 1) -> _Form:
 def _convolution(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[str, list[Any], Attributes]:
     x, weight, bias, strides, pads, dilations, transposed, _, groups = args
     if transposed or x.ndim not in (3, 4):
-        raise UnknownOperator("convolution")
+        raise UnknownOperatorError("convolution")
     shape = {"strides": list(strides), "pads": list(pads), "dilations": list(dilations), "group": groups}
     return "Conv", [tensor for tensor in (x, weight, bias) if tensor is not None], shape
 

@@ -16,7 +16,7 @@ _RUNS, _SECONDS = 100, 0.15
 Cases = Sequence[Mapping[str, np.ndarray]]
 
 
-def reason_against(float_path: Path, int8_path: Path, cases: Cases, judge_speed: bool = True) -> str | None:
+def reason_to_keep_float(float_path: Path, int8_path: Path, cases: Cases, judge_speed: bool = True) -> str | None:
     """Why the float graph is the better one, or None where int8 is worth having.
 
     Args:

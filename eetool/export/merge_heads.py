@@ -8,33 +8,33 @@ from typing import Any
 from torch import Tensor, fx
 
 from eetool.errors import ArtefactError
-from eetool.export.split import Piece
-from eetool.export.traced_model import Traced, default_point
+from eetool.export.split import ComponentModule
+from eetool.export.traced_model import TracedModel, default_operating_point
 from eetool.model.macs import count_macs
 from eetool.progress import Progress
 from eetool_measure.results import ThreadTimes
-from eetool_runtime.execution_plan import plan
+from eetool_runtime.execution_plan import plan_steps
 from eetool_runtime.manifest import Expected, Manifest, OperatingPoint
 
 NONE, AUTO, ALL = MODES = ("none", "auto", "all")
 
 
-def merge_model(model: Traced, mode: str, figures: ThreadTimes | None, progress: Progress) -> Traced:
+def merge_model(model: TracedModel, mode: str, figures: ThreadTimes | None, progress: Progress) -> TracedModel:
     """`model` with joined pieces, as `merge` decides at its default operating point; notes go to `progress`."""
-    point = model.policy.operating_points[default_point(model.policy)]
-    pieces, notes = merge(model.pieces, mode, point, figures, model.example(1))
+    point = model.policy.operating_points[default_operating_point(model.policy)]
+    pieces, notes = merge_heads(model.pieces, mode, point, figures, model.example(1))
     for note in notes:
         progress.note(note)
     return replace(model, pieces=tuple(pieces))
 
 
-def merge(
-    pieces: Sequence[Piece],
+def merge_heads(
+    pieces: Sequence[ComponentModule],
     mode: str,
     point: OperatingPoint | None = None,
     figures: ThreadTimes | None = None,
     tensors: Mapping[str, Tensor] | None = None,
-) -> tuple[list[Piece], list[str]]:
+) -> tuple[list[ComponentModule], list[str]]:
     """Join early exits' heads with the segments before them; returns the pieces, and notes for the user.
 
     `none` joins nothing and `all` joins every head that stands directly behind a segment. `auto` joins the head of
@@ -75,7 +75,7 @@ def merge(
     return _join_all(pieces, heads), notes
 
 
-def account(manifest: Manifest, unsplit_macs: int) -> Manifest:
+def recount_macs(manifest: Manifest, unsplit_macs: int) -> Manifest:
     """`manifest` with its figures in MACs put right where heads are joined: these run though no gate stands on them."""
     if all(c.kind != "joined" for c in manifest.components):
         return manifest
@@ -89,24 +89,24 @@ def account(manifest: Manifest, unsplit_macs: int) -> Manifest:
 def _charged(manifest: Manifest, point: OperatingPoint) -> OperatingPoint:
     if point.expected is None:
         return point
-    macs = {s.gate.exit_index: s.macs for s in plan(manifest, point.thresholds) if s.gate is not None}
+    macs = {s.gate.exit_index: s.macs for s in plan_steps(manifest, point.thresholds) if s.gate is not None}
     shares = enumerate(point.expected.exit_shares)
     mean = sum(share * macs[k] for k, share in shares if share > 0)
     return replace(point, expected=replace(point.expected, mean_macs=float(mean)))
 
 
-def _follows_its_segment(pieces: Sequence[Piece], index: int) -> bool:
+def _follows_its_segment(pieces: Sequence[ComponentModule], index: int) -> bool:
     """Whether the piece is an early exit's head directly behind a segment; the final exit holds its tail already."""
     early_head = pieces[index].kind == "exit" and index < len(pieces) - 1
     return early_head and index > 0 and pieces[index - 1].kind == "segment"
 
 
-def _exit_index(pieces: Sequence[Piece], index: int) -> int:
+def _exit_index(pieces: Sequence[ComponentModule], index: int) -> int:
     return sum(piece.kind == "exit" for piece in pieces[:index])
 
 
-def _join_all(pieces: Sequence[Piece], heads: Collection[int]) -> list[Piece]:
-    made: list[Piece] = []
+def _join_all(pieces: Sequence[ComponentModule], heads: Collection[int]) -> list[ComponentModule]:
+    made: list[ComponentModule] = []
     for i, piece in enumerate(pieces):
         if i in heads:
             later = {name for other in pieces[i + 1 :] for name in other.inputs}
@@ -116,7 +116,7 @@ def _join_all(pieces: Sequence[Piece], heads: Collection[int]) -> list[Piece]:
     return made
 
 
-def _join(segment: Piece, head: Piece, read_later: Collection[str]) -> Piece:
+def _join(segment: ComponentModule, head: ComponentModule, read_later: Collection[str]) -> ComponentModule:
     """Both in one graph. What only the head read of the segment is no output any more."""
     graph = fx.Graph()
     tensors: dict[str, fx.Node] = {}
@@ -137,7 +137,7 @@ def _join(segment: Piece, head: Piece, read_later: Collection[str]) -> Piece:
     weights = {**_weights(segment.module), **_weights(head.module)}  # cut from one network, so equal names are one
     module = fx.GraphModule(weights, graph, class_name=segment.name)
     shapes = {**segment.shapes, **head.shapes}
-    return Piece(segment.name, "joined", module, tuple(inputs), tuple(outputs), shapes)
+    return ComponentModule(segment.name, "joined", module, tuple(inputs), tuple(outputs), shapes)
 
 
 def _weights(module: fx.GraphModule) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def _weights(module: fx.GraphModule) -> dict[str, Any]:
     return {target: operator.attrgetter(target)(module) for target in sorted(targets)}
 
 
-def _check_same(pieces: Sequence[Piece], figures: ThreadTimes, tensors: Mapping[str, Tensor]) -> None:
+def _check_same(pieces: Sequence[ComponentModule], figures: ThreadTimes, tensors: Mapping[str, Tensor]) -> None:
     macs = {p.name: count_macs(p.module, tuple(tensors[name] for name in p.inputs)) for p in pieces}
     measured = {c.name: c.macs for c in figures.components}
     if measured != macs:
@@ -166,7 +166,7 @@ def _pays(k: int, point: OperatingPoint, expected: Expected, figures: ThreadTime
     return reach * gate * _dispatch_ms(figures) > reach * (1 - gate) * _alone_ms(figures, head)
 
 
-def _hopeless(pieces: Sequence[Piece], expected: Expected, figures: ThreadTimes) -> list[str]:
+def _hopeless(pieces: Sequence[ComponentModule], expected: Expected, figures: ThreadTimes) -> list[str]:
     """A note for every early exit that cannot save what its head costs."""
     heads = [piece.name for piece in pieces if piece.kind == "exit"][:-1]
     through = figures.cascade[-1].latency_ms.median

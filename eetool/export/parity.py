@@ -51,11 +51,11 @@ def component_parity(
     found = []
     for tensors in cases:
         made = dict(zip(graph.outputs, graph.run({name: tensors[name] for name in inputs}), strict=True))
-        found += [compare(made[name], tensors[name], relative) for name in outputs]
+        found += [compare_tensors(made[name], tensors[name], relative) for name in outputs]
     return max(found, key=lambda parity: parity.max_abs_error / parity.tolerance)
 
 
-def compare(made: np.ndarray, reference: np.ndarray, relative: float) -> Parity:
+def compare_tensors(made: np.ndarray, reference: np.ndarray, relative: float) -> Parity:
     """Parity of one tensor; another shape or dtype, and NaN or infinity on one side, are the largest error there is."""
     if made.shape != reference.shape or made.dtype != reference.dtype:
         return Parity(_LARGEST, relative)
@@ -75,7 +75,7 @@ def expected_samples(manifest: Manifest, variant: str, exits: Sequence[tuple[np.
 
 
 @dataclass(frozen=True)
-class Check:
+class ParityCheck:
     """One thing that was compared."""
 
     what: str
@@ -83,7 +83,7 @@ class Check:
     found: str
 
 
-def check_bundle(bundle: Bundle, variant: str) -> list[Check]:
+def check_bundle(bundle: Bundle, variant: str) -> list[ParityCheck]:
     """Run a bundle on its own samples and compare it with what they record; needs no torch."""
     model = load(bundle, variant=variant)
     inputs = bundle.arrays(bundle.manifest.samples)
@@ -91,8 +91,8 @@ def check_bundle(bundle: Bundle, variant: str) -> list[Check]:
     expected = bundle.arrays(fitted.samples)
     checks = []
     for e, (logits, _) in zip(bundle.manifest.exits, model.every_exit(inputs), strict=True):
-        parity = compare(logits, expected.get(e.logits, _ABSENT), fitted.samples_tolerance)
-        checks.append(Check(f"{variant} {e.logits}", parity.holds, str(parity)))
+        parity = compare_tensors(logits, expected.get(e.logits, _ABSENT), fitted.samples_tolerance)
+        checks.append(ParityCheck(f"{variant} {e.logits}", parity.holds, str(parity)))
     for name in model.operating_points:
         taken = _decisions(model, name, inputs)
         recorded = expected.get(f"exit_{name}", _ABSENT)
@@ -100,11 +100,11 @@ def check_bundle(bundle: Bundle, variant: str) -> list[Check]:
         # Where kernels may round differently, so may a decision on the edge.
         may_differ = int(fitted.samples_tolerance * len(taken))
         passed = same >= len(taken) - may_differ
-        checks.append(Check(f"{variant} decisions at {name}", passed, f"{same} of {len(taken)} the same"))
+        checks.append(ParityCheck(f"{variant} decisions at {name}", passed, f"{same} of {len(taken)} the same"))
     return checks
 
 
-def require(checks: Sequence[Check], what: str = "the bundle") -> None:
+def require_parity(checks: Sequence[ParityCheck], what: str = "the bundle") -> None:
     """Raise VerificationError with every failure in it, not only the first; `what` was exported."""
     failed = [f"{check.what}: {check.found}" for check in checks if not check.passed]
     if failed:

@@ -10,32 +10,32 @@ from eetool.model.gate_scores import MAX_SOFTMAX, confidence
 LOGITS = "logits"
 
 
-def exit_outputs(index: int) -> tuple[str, str]:
+def exit_output_names(index: int) -> tuple[str, str]:
     """Names of an exit's outputs: its logits (N, classes) and its confidence (N,)."""
     return f"exit{index}_logits", f"exit{index}_confidence"
 
 
-def exit_temperature(index: int) -> str:
+def temperature_name(index: int) -> str:
     """Name of an exit's temperature, a float32 scalar that the runtime binds from the manifest."""
     return f"exit{index}_temperature"
 
 
-def exit_platt(index: int) -> tuple[str, str]:
+def platt_names(index: int) -> tuple[str, str]:
     """Names of an exit's slope and offset, two more such scalars where the policy has them."""
     return f"exit{index}_slope", f"exit{index}_offset"
 
 
 def scalar_inputs(policy: Policy) -> dict[str, Tensor]:
-    """What the exits read beside activations, in the order in which `Scored` takes it: exit by exit."""
+    """What the exits read beside activations, in the order in which `ScoredNetwork` takes it: exit by exit."""
     found = {}
     for i, temperature in enumerate(policy.temperatures):
-        found[exit_temperature(i)] = temperature
+        found[temperature_name(i)] = temperature
         if policy.slopes:
-            found.update(zip(exit_platt(i), (policy.slopes[i], policy.offsets[i]), strict=True))
+            found.update(zip(platt_names(i), (policy.slopes[i], policy.offsets[i]), strict=True))
     return {name: torch.tensor(value, dtype=torch.float32) for name, value in found.items()}
 
 
-class Scored(nn.Module):
+class ScoredNetwork(nn.Module):
     """An early-exit net that also computes each exit's confidence, so that a runtime compares two floats and no more.
 
     The temperature is an input and not a weight, so that `tune` can refit a bundle without exporting it again; with

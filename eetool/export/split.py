@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from eetool.errors import ArtefactError, EarlyExitError
-from eetool.export.suppress_output import quiet
-from eetool.export.trace_errors import untraceable
-from eetool.model.dataflow import one_by_one
+from eetool.export.suppress_output import suppress_output
+from eetool.export.trace_errors import trace_error
+from eetool.model.dataflow import without_fused_layers
 
 MAX_BATCH = 1024
 _OTHER_TAP = "Move the exit to another tap."
@@ -27,7 +27,7 @@ Size = int | torch.SymInt
 
 
 @dataclass(frozen=True)
-class Piece:
+class ComponentModule:
     """One component: `module(*inputs)` gives a tuple of `outputs`; both are tensor names.
 
     `shapes` has the traced shape of each of these tensors, in which the batch size is a symbol.
@@ -41,7 +41,7 @@ class Piece:
     shapes: dict[str, tuple[Size, ...]]
 
 
-def batches_in(size: torch.SymInt) -> int:
+def batch_multiple(size: torch.SymInt) -> int:
     """How many times the batch size a symbolic `size` is: 1, or more where other dimensions were folded into it."""
     factor, symbol = size.node.expr.as_coeff_Mul()
     if not symbol.is_Symbol:
@@ -49,7 +49,7 @@ def batches_in(size: torch.SymInt) -> int:
     return int(factor)
 
 
-def trace(net: nn.Module, inputs: tuple[Tensor, ...], shared: int) -> fx.GraphModule:
+def trace_network(net: nn.Module, inputs: tuple[Tensor, ...], shared: int) -> fx.GraphModule:
     """The graph of `net` with a dynamic batch dimension in its first `shared` inputs.
 
     `inputs` must have batch 2: torch.export turns a batch of 1 into a constant. With `shared` 0 that is what is wanted:
@@ -62,13 +62,13 @@ def trace(net: nn.Module, inputs: tuple[Tensor, ...], shared: int) -> fx.GraphMo
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
     dynamic = tuple({0: batch} if i < shared else None for i in range(len(inputs)))
     try:
-        with one_by_one(), quiet():
+        with without_fused_layers(), suppress_output():
             program = torch.export.export(_Positional(net), inputs, dynamic_shapes=(dynamic,), strict=False)
     except EarlyExitError:  # a tap that is none
         raise
     except Exception as error:  # torch.export raises many unrelated types; all of them mean the same to the user
-        raise untraceable(net, error) from error
-    with quiet():
+        raise trace_error(net, error) from error
+    with suppress_output():
         if any(_mutates(node) for node in program.graph.nodes):
             program = program.run_decompositions({})
         graph = program.module()
@@ -111,7 +111,9 @@ class _Positional(nn.Module):
         return self.net(*inputs)
 
 
-def split(graph: fx.GraphModule, input_names: Sequence[str], exits: Sequence[Sequence[str]]) -> list[Piece]:
+def split_graph(
+    graph: fx.GraphModule, input_names: Sequence[str], exits: Sequence[Sequence[str]]
+) -> list[ComponentModule]:
     """Cut `graph` into segments and exits, in running order: seg0, exit0, seg1, exit1, …, exitN.
 
     Args:
@@ -136,7 +138,7 @@ def split(graph: fx.GraphModule, input_names: Sequence[str], exits: Sequence[Seq
     return pieces
 
 
-def run_pieces(pieces: Sequence[Piece], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def run_components(pieces: Sequence[ComponentModule], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Run every piece in torch; returns all tensors by name, the inputs among them."""
     tensors = dict(inputs)
     with torch.no_grad():
@@ -234,7 +236,7 @@ def _extract(
     nodes: Sequence[fx.Node],
     owners: Mapping[fx.Node, str],
     names: Mapping[fx.Node, str],
-) -> Piece:
+) -> ComponentModule:
     own = set(nodes)
     made = [n for n in nodes if n in names and (owners[n] == component)]
     reads = [n for n in graph.graph.nodes if n in names and n not in own and any(_reads(u, n, own) for u in n.users)]
@@ -243,7 +245,9 @@ def _extract(
     copier.cut.lint()
     module = fx.GraphModule(graph, copier.cut, class_name=component)
     shapes = {names[n]: tuple(n.meta["val"].shape) for n in (*copier.reads, *made)}
-    return Piece(component, kind, module, tuple(names[n] for n in copier.reads), tuple(names[n] for n in made), shapes)
+    return ComponentModule(
+        component, kind, module, tuple(names[n] for n in copier.reads), tuple(names[n] for n in made), shapes
+    )
 
 
 def _reads(user: fx.Node, source: fx.Node, own: set[fx.Node]) -> bool:

@@ -8,7 +8,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def suppress_output() -> Iterator[None]:
     """A block without warnings, loggers and prints; errors are raised and not printed."""
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)

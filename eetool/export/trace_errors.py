@@ -18,7 +18,7 @@ _BATCH = "It fixes the batch size: use x.shape[0] and not a number, and no Pytho
 _OTHER = "Its forward must consist of torch operations, work at any batch size, and branch on no values of its inputs."
 
 
-def untraceable(net: nn.Module, error: Exception) -> ArtefactError:
+def trace_error(net: nn.Module, error: Exception) -> ArtefactError:
     """The error that torch.export raised on `net`, in the terms of its author."""
     reason = _first_line(error)
     text = f"{type(error).__name__} {error}"

@@ -10,16 +10,16 @@ from eetool.errors import MissingError, UsageError
 from eetool.export.converters.to_onnx import export_onnx
 from eetool.export.converters.to_tflite import export_tflite, require_litert_torch
 from eetool.export.scored_network import LOGITS
-from eetool.export.split import Piece
-from eetool.export.traced_model import Traced
-from eetool.graphs.onnx_normalize import cut_out
+from eetool.export.split import ComponentModule
+from eetool.export.traced_model import TracedModel
+from eetool.graphs.onnx_normalize import extract_subgraph
 
 FP32, INT8 = "fp32", "int8"
 ONNX, TFLITE = "onnx", "tflite"
 
 
 @dataclass(frozen=True)
-class Kind:
+class VariantKind:
     """One format and precision.
 
     `relative` is the error that a component may show, as a share of max(1, max |reference|); null where precision is
@@ -40,7 +40,7 @@ class Kind:
         return f"{self.format}/{self.precision}"
 
     @property
-    def base(self) -> "Kind":
+    def base(self) -> "VariantKind":
         """The float variant that this one is made from; itself where it is float."""
         return VARIANTS[f"{self.format}/{FP32}"]
 
@@ -57,15 +57,15 @@ class Kind:
 VARIANTS = {
     kind.name: kind
     for kind in (
-        Kind(ONNX, FP32, None, 1e-4, 1e-4),
-        Kind(ONNX, INT8, None, None, 0.1, ("onnx-static",)),
-        Kind(TFLITE, FP32, 1, 1e-3, 1e-3),
-        Kind(TFLITE, INT8, 1, None, 0.1, ("tflite-static", "tflite-dynamic")),
+        VariantKind(ONNX, FP32, None, 1e-4, 1e-4),
+        VariantKind(ONNX, INT8, None, None, 0.1, ("onnx-static",)),
+        VariantKind(TFLITE, FP32, 1, 1e-3, 1e-3),
+        VariantKind(TFLITE, INT8, 1, None, 0.1, ("tflite-static", "tflite-dynamic")),
     )
 }
 
 
-def find_kinds(names: tuple[str, ...]) -> list[Kind]:
+def find_variants(names: tuple[str, ...]) -> list[VariantKind]:
     """The kinds called `names`, in the order of `VARIANTS`, each once, with all that they need installed.
 
     Raises:
@@ -86,7 +86,12 @@ def find_kinds(names: tuple[str, ...]) -> list[Kind]:
 
 
 def write_graph(
-    kind: Kind, model: Traced, piece: Piece, path: Path, simplify: bool, all_exits: Path | None = None
+    kind: VariantKind,
+    model: TracedModel,
+    piece: ComponentModule,
+    path: Path,
+    simplify: bool,
+    all_exits: Path | None = None,
 ) -> None:
     """Convert one piece of `model` to a float graph; raises as `export_onnx` and `export_tflite` do.
 
@@ -97,7 +102,7 @@ def write_graph(
     if kind.format == ONNX and all_exits is not None and piece.outputs == (LOGITS,):
         whole = onnx.load(all_exits)
         path.parent.mkdir(parents=True)
-        path.write_bytes(cut_out(whole, model.final_logits, LOGITS).SerializeToString(deterministic=True))
+        path.write_bytes(extract_subgraph(whole, model.final_logits, LOGITS).SerializeToString(deterministic=True))
         return
     # ONNX keeps a dynamic batch, and torch.export takes a batch of 1 for a constant.
     example = model.example(kind.batch or 2)

@@ -6,7 +6,7 @@ from typing import Any
 _IF = "If"
 
 
-def ways_through(model: Any) -> list[Any]:
+def exit_path_models(model: Any) -> list[Any]:
     """One flat `onnx.ModelProto` per exit of nested `If`s, with all that runs until it is left at; none without `If`.
 
     Every level must be as eetool nests it: one `If`, which makes what the graph answers, with the exit in its first

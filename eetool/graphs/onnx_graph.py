@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from eetool.errors import ArtefactError
-from eetool.graphs.onnx_exit_paths import ways_through
+from eetool.graphs.onnx_exit_paths import exit_path_models
 from eetool.records import open_regular
 
 Shape = tuple[int, ...]
@@ -14,7 +14,7 @@ _DEFAULT_DOMAINS = ("", "ai.onnx")
 
 
 @dataclass
-class Node:
+class GraphNode:
     """One operator. `inputs` and `outputs` are names of tensors, "" where an optional one is left out."""
 
     op: str
@@ -30,10 +30,10 @@ class Node:
 
 
 @dataclass
-class Graph:
+class SizedGraph:
     """Nodes in an order in which they can run; `constants` are tensors that depend on no input."""
 
-    nodes: list[Node]
+    nodes: list[GraphNode]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     shapes: Mapping[str, Shape]
@@ -46,30 +46,30 @@ class Graph:
             count *= size
         return max(count, 1)
 
-    def uses(self) -> dict[str, list[Node]]:
+    def uses(self) -> dict[str, list[GraphNode]]:
         """Which nodes read each tensor."""
-        found: dict[str, list[Node]] = {}
+        found: dict[str, list[GraphNode]] = {}
         for node in self.nodes:
             for name in node.inputs:
                 found.setdefault(name, []).append(node)
         return found
 
 
-def read_graph(path: Path) -> Graph:
+def read_graph(path: Path) -> SizedGraph:
     """Read an ONNX file at batch 1.
 
     Raises:
         ArtefactError: it is missing, no ONNX file, or an input has an unknown size besides its batch.
     """
-    return of_model(load(path), str(path))
+    return graph_from_model(load_onnx(path), str(path))
 
 
-def read_ways(path: Path) -> list[Graph]:
+def read_exit_paths(path: Path) -> list[SizedGraph]:
     """The same for a file that leaves early by itself: one graph per exit; none where it has no `If`."""
-    return [of_model(way, str(path)) for way in ways_through(load(path))]
+    return [graph_from_model(way, str(path)) for way in exit_path_models(load_onnx(path))]
 
 
-def load(path: Path) -> Any:
+def load_onnx(path: Path) -> Any:
     """The `onnx.ModelProto` at `path`; raises ArtefactError where there is none."""
     import onnx
 
@@ -87,7 +87,7 @@ def load(path: Path) -> Any:
     return model
 
 
-def of_model(model: Any, where: str) -> Graph:
+def graph_from_model(model: Any, where: str) -> SizedGraph:
     """The graph of an `onnx.ModelProto`; `where` names it in errors. The model is changed."""
     _fix_batch(model, where)
     shapes = _infer_shapes(model)
@@ -101,10 +101,10 @@ def of_model(model: Any, where: str) -> Graph:
             nodes.append(node)
     inputs = tuple(value.name for value in model.graph.input if value.name not in constants)
     outputs = tuple(value.name for value in model.graph.output)
-    return Graph(nodes, inputs, outputs, shapes, frozenset(constants))
+    return SizedGraph(nodes, inputs, outputs, shapes, frozenset(constants))
 
 
-def without_repeats(graph: Graph) -> Graph:
+def remove_duplicate_nodes(graph: SizedGraph) -> SizedGraph:
     """The same graph with equal operators on equal tensors once, as runtimes compute them.
 
     onnxruntime 1.32 does so at its default level; on a Raspberry Pi 5 the times of NAS-Bench-201 cells show it too,
@@ -174,18 +174,18 @@ def _unknown(node: Any, shapes: Mapping[str, Shape]) -> bool:
     return any(name and name not in shapes for name in node.output)
 
 
-def _node(proto: Any) -> Node:
+def _node(proto: Any) -> GraphNode:
     import onnx
 
     attributes = {a.name: onnx.helper.get_attribute_value(a) for a in proto.attribute}
     op = proto.op_type if proto.domain in _DEFAULT_DOMAINS else f"{proto.domain}.{proto.op_type}"
-    return Node(op, proto.name or proto.output[0], list(proto.input), list(proto.output), attributes)
+    return GraphNode(op, proto.name or proto.output[0], list(proto.input), list(proto.output), attributes)
 
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def data_inputs(node: Node, constants: Iterable[str]) -> list[str]:
+def data_inputs(node: GraphNode, constants: Iterable[str]) -> list[str]:
     """Tensors that a node reads and that depend on the graph's inputs."""
     return [name for name in node.inputs if name and name not in constants]

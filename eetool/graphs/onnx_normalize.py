@@ -8,7 +8,7 @@ OPSET = 18  # with IR version 8 this loads on onnxruntime 1.14 and newer
 IR_VERSION = 8
 
 
-def make_plain(model: onnx.ModelProto) -> None:
+def normalize_onnx(model: onnx.ModelProto) -> None:
     """Strip what depends on this machine or keeps old runtimes from loading the file.
 
     Raises:
@@ -29,7 +29,7 @@ def make_plain(model: onnx.ModelProto) -> None:
         raise ArtefactError(f"the converter gave opset {sorted(versions)} where {OPSET} was asked for")
 
 
-def cut_out(model: onnx.ModelProto, tensor: str, name: str) -> onnx.ModelProto:
+def extract_subgraph(model: onnx.ModelProto, tensor: str, name: str) -> onnx.ModelProto:
     """The part of `model` that computes one of its outputs, `tensor`, which is then called `name`."""
     needed, nodes = {tensor}, []
     for node in reversed(model.graph.node):

@@ -21,7 +21,7 @@ Feeds = Sequence[Mapping[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
-class Job:
+class QuantizationJob:
     """Quantise the graph at `source` to `target`; `feeds` is an .npz with its inputs (n, …), each input at batch 1."""
 
     recipe: str
@@ -35,7 +35,7 @@ def save_feeds(path: Path, names: Sequence[str], cases: Feeds) -> None:
     np.savez(path, allow_pickle=False, **{name: np.stack([case[name] for case in cases]) for name in names})
 
 
-def quantize(jobs: Sequence[Job]) -> list[str | None]:
+def quantize(jobs: Sequence[QuantizationJob]) -> list[str | None]:
     """Do all jobs in one child process; for each, None or the reason why it could not be done."""
     with scratch() as folder:
         order, answer = folder / "jobs.json", folder / "answer.json"
@@ -68,7 +68,7 @@ class _Reader:
         return next(self._feeds, None)
 
 
-def _onnx_static(job: Job) -> None:
+def _onnx_static(job: QuantizationJob) -> None:
     """QDQ with unsigned activations and signed weights per channel: fast on x86, and right on Arm.
 
     Weights have 7 bits: with 8 the sums overflow on x86 processors without VNNI, and a bundle goes anywhere.
@@ -77,7 +77,7 @@ def _onnx_static(job: Job) -> None:
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    from eetool.graphs.onnx_normalize import make_plain
+    from eetool.graphs.onnx_normalize import normalize_onnx
     from eetool.graphs.onnx_rename import shorten_onnx
 
     prepared = f"{job.feeds}.onnx"  # beside the feeds, so that a failure leaves nothing in the bundle
@@ -95,7 +95,7 @@ def _onnx_static(job: Job) -> None:
     )
     model = onnx.load(job.target)
     shorten_onnx(model)
-    make_plain(model)  # the preprocessing adds opsets that old onnxruntimes refuse
+    normalize_onnx(model)  # the preprocessing adds opsets that old onnxruntimes refuse
     Path(job.target).write_bytes(model.SerializeToString(deterministic=True))
 
 
@@ -110,7 +110,7 @@ def _after_scalars(graph: Any) -> list[str]:
     return found
 
 
-def _tflite_static(job: Job) -> None:
+def _tflite_static(job: QuantizationJob) -> None:
     from ai_edge_quantizer import quantizer, recipe
 
     made = quantizer.Quantizer(job.source, recipe.static_wi8_ai8())
@@ -123,7 +123,7 @@ def _tflite_static(job: Job) -> None:
     made.quantize(statistics).export_model(job.target, overwrite=True)
 
 
-def _tflite_dynamic(job: Job) -> None:
+def _tflite_dynamic(job: QuantizationJob) -> None:
     """int8 weights, activations quantised as they come: for networks whose activations spread too far for one scale."""
     from ai_edge_quantizer import quantizer, recipe
 
@@ -153,7 +153,7 @@ def main(order: str, answer: str) -> None:
     """Do the jobs in the file `order` and write to `answer` what became of each."""
     reasons: list[str | None] = []
     for fields in json.loads(Path(order).read_text(encoding="utf-8")):
-        job = Job(**fields)
+        job = QuantizationJob(**fields)
         Path(job.target).parent.mkdir(parents=True, exist_ok=True)
         try:
             _RECIPES[job.recipe](job)

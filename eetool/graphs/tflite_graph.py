@@ -19,7 +19,7 @@ _SHORT = 32  # bytes of a row of axes or strides
 
 
 @dataclass(frozen=True)
-class Tensor:
+class TfliteTensor:
     """Sizes of a tensor, whether it holds 8-bit numbers, and whether it is stored in the file.
 
     `values` are those of a short row of whole numbers that is stored, such as axes; empty otherwise.
@@ -40,7 +40,7 @@ class Tensor:
 
 
 @dataclass(frozen=True)
-class Operation:
+class TfliteOperator:
     """One operator by its TFLite name. `reads` and `writes` are indices of tensors; -1 where one is left out."""
 
     op: str
@@ -53,8 +53,8 @@ class Operation:
 class TfliteGraph:
     """The operators of a file, in the order in which they run."""
 
-    operations: tuple[Operation, ...]
-    tensors: tuple[Tensor, ...]
+    operations: tuple[TfliteOperator, ...]
+    tensors: tuple[TfliteTensor, ...]
     outputs: tuple[int, ...]
 
 
@@ -108,16 +108,16 @@ def _graph(model: Any, s: Any) -> TfliteGraph:
     graph, types = model.subgraphs[0], _names(s.TensorType)
     tensors = tuple(_tensor(t, types[t.type], model.buffers[t.buffer].data) for t in graph.tensors)
     operations = tuple(
-        Operation(codes[o.opcodeIndex], _ints(o.inputs), _ints(o.outputs), _options(o)) for o in graph.operators
+        TfliteOperator(codes[o.opcodeIndex], _ints(o.inputs), _ints(o.outputs), _options(o)) for o in graph.operators
     )
     return TfliteGraph(operations, tensors, _ints(graph.outputs))
 
 
-def _tensor(tensor: Any, kind: str, data: Any) -> Tensor:
+def _tensor(tensor: Any, kind: str, data: Any) -> TfliteTensor:
     shape = _ints(tensor.shape)
     short = data is not None and kind == "INT32" and len(shape) == 1 and len(data) <= _SHORT
     values = _ints(np.frombuffer(bytes(data), np.int32).tolist()) if short else ()
-    return Tensor(shape, kind in _INT8_TYPES, data is not None, values)
+    return TfliteTensor(shape, kind in _INT8_TYPES, data is not None, values)
 
 
 def _options(operator: Any) -> dict[str, Any]:

@@ -69,7 +69,7 @@ class BranchSpec:
 class Branch(nn.Module):
     """Features at a tap to class logits.
 
-    Features may be (N, C, H, W) or channels last (see `channels_last`), tokens (N, T, D), or (N, D). Only the first
+    Features may be (N, C, H, W) or channels last (see `is_channels_last`), tokens (N, T, D), or (N, D). Only the first
     two fit convolutions, only tokens a class token. With `learned_confidence` a second head beside the classifier says
     how sure the exit is. With `reads_answer` the classifier also sees the probabilities of the exit before (the cascade
     connections of Zero Time Waste, arXiv 2106.05409).
@@ -96,7 +96,7 @@ class Branch(nn.Module):
                 f"branch {spec} needs tokens (N, T, D); this tap gives {feature_shape}", "Use --branch linear."
             )
         self.class_token = spec.class_token
-        self.channels_last = channels_last(feature_shape)
+        self.channels_last = is_channels_last(feature_shape)
         width = feature_shape[1] if self.rank == 4 and not self.channels_last else feature_shape[-1]
         layers: list[nn.Module] = [nn.LayerNorm(width)] if self.rank == 3 else []
         for layer in spec.layers:
@@ -132,7 +132,7 @@ class Branch(nn.Module):
         return self.classifier(x), sure
 
 
-def channels_last(feature_shape: tuple[int, ...]) -> bool:
+def is_channels_last(feature_shape: tuple[int, ...]) -> bool:
     """Whether features are (N, H, W, C), as some transformers have them: a square before, and no square behind."""
     if len(feature_shape) != 4 or feature_shape[3] == 1:  # one channel is no layer's output: it is a second size of 1
         return False

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from eetool.errors import ArtefactError
 from eetool.model.branches import Branch, BranchSpec
 from eetool.model.checkpoint_rules import check
-from eetool.model.early_exit import EarlyExitNet, captured
+from eetool.model.early_exit import EarlyExitNet, capture_outputs
 from eetool.model.ensemble import Ensemble
 from eetool.model.references.reference_check import sized_by_name, vet
-from eetool.model.references.resolve import build, zeros
+from eetool.model.references.resolve import build, zero_inputs
 from eetool.model.references.size_check import TooLargeError, check_size
 from eetool.records import open_regular, write_atomic
 from eetool_measure.records import encode
@@ -86,7 +86,7 @@ class LossOptions:
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingSettings:
     """How the weights came about.
 
     Attributes:
@@ -130,11 +130,11 @@ class Policy:
 
 
 @dataclass(frozen=True)
-class Record:
+class CheckpointRecord:
     """Everything in a checkpoint that is not a tensor."""
 
     spec: ModelSpec
-    training: Training
+    training: TrainingSettings
     data: Data | None = None
     policy: Policy | None = None
 
@@ -143,7 +143,7 @@ class Record:
 class Checkpoint:
     """A model as it lies on disk. `samples` are a few model inputs (n, ...) by input name, for the parity proof."""
 
-    record: Record
+    record: CheckpointRecord
     state: dict[str, Tensor]
     samples: dict[str, Tensor]
 
@@ -167,7 +167,7 @@ def build_net(spec: ModelSpec) -> EarlyExitNet:
     """The network of `spec` with fresh weights."""
     classes = len(spec.labels)
     backbone = build(spec.backbone, spec.inputs, classes, spec.config)
-    with torch.no_grad(), captured(backbone.eval(), spec.taps) as features:
+    with torch.no_grad(), capture_outputs(backbone.eval(), spec.taps) as features:
         backbone(*example_inputs(spec.inputs))
     shapes = {tap: tuple(features[tap].shape) for tap in spec.taps}
     check_size(lambda: nn.ModuleList(_exits(spec, shapes).values()), _MAX_EXIT_PARAMETERS)
@@ -191,7 +191,7 @@ def _exits(spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, 
 
 def example_inputs(inputs: tuple[Input, ...], batch: int = 1) -> tuple[Tensor, ...]:
     """Valid inputs of the shapes that `inputs` name, for tracing and counting: zeros, and masks of ones."""
-    return zeros(inputs, batch)
+    return zero_inputs(inputs, batch)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint, force: bool = False) -> None:
@@ -222,7 +222,9 @@ def load_checkpoint(path: Path, named: Sequence[str] = ()) -> Checkpoint:
     text = stored.get("record")
     if not isinstance(text, str) or not all(_are_tensors(stored.get(key)) for key in ("state", "samples")):
         raise refuse("its record or its tensors are missing")
-    checkpoint = Checkpoint(decode(Record, parse_json(text, refuse), refuse), stored["state"], stored["samples"])
+    checkpoint = Checkpoint(
+        decode(CheckpointRecord, parse_json(text, refuse), refuse), stored["state"], stored["samples"]
+    )
     check(checkpoint, refuse)
     spec = checkpoint.record.spec
     vet(spec.backbone, spec.config, named, str(path), refuse)
@@ -281,7 +283,7 @@ def _check_size(checkpoint: Checkpoint, refuse: Refuse) -> None:
         raise refuse(f"its tensors do not fit {spec.backbone}") from None
 
 
-def _text(record: Record) -> str:
+def _text(record: CheckpointRecord) -> str:
     return json.dumps(encode(record), allow_nan=False)
 
 

@@ -13,7 +13,7 @@ from eetool_runtime.manifest import BATCH, DTYPES, NEVER, Input
 from eetool_runtime.records import Refuse
 
 if TYPE_CHECKING:
-    from eetool.model.checkpoint import Checkpoint, ModelSpec, Policy, Record
+    from eetool.model.checkpoint import Checkpoint, CheckpointRecord, ModelSpec, Policy
 
 FULL = "full"
 _MAX_ELEMENTS = 1 << 26  # of one input at batch 1
@@ -105,7 +105,7 @@ def _divides(value: float) -> bool:
     return 1 / _MAX_SCALE <= value <= _MAX_SCALE
 
 
-def _unfit(record: "Record") -> str | None:
+def _unfit(record: "CheckpointRecord") -> str | None:
     """Return what is wrong with a name in the record that a bundle could not hold."""
     texts, names = list(record.spec.texts), [i.name for i in record.spec.inputs]
     if record.data is not None:

@@ -71,7 +71,7 @@ class Dataflow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return address
 
 
-def one_by_one() -> Any:
+def without_fused_layers() -> Any:
     """A block in which torch's transformer layers run operation by operation, and not as one fused operator that
     neither the counter nor an exporter knows. Usable as `with one_by_one():`.
     """

@@ -14,7 +14,7 @@ _STACKS = (nn.Sequential, nn.ModuleList)
 
 
 @dataclass(frozen=True)
-class Answers:
+class ExitOutputs:
     """Of every exit, the final one last: `logits` (N, classes), and what confidence heads say (N,), where there are.
 
     `own` are the logits of early exits before an ensemble, and of the final exit, which is in none: it answers as the
@@ -53,9 +53,9 @@ class EarlyExitNet(nn.Module):
         found = self.run(*inputs)
         return found.logits, found.learned
 
-    def run(self, *inputs: Tensor) -> Answers:
+    def run(self, *inputs: Tensor) -> ExitOutputs:
         """All that there is to say. While training, no gradient flows from an exit into those whose answer it reads."""
-        with captured(self.backbone, self.taps) as features:
+        with capture_outputs(self.backbone, self.taps) as features:
             final = self.backbone(*inputs)
         if not isinstance(final, Tensor):
             raise UsageError(
@@ -70,7 +70,7 @@ class EarlyExitNet(nn.Module):
             logits.append(self.ensembles[index - 1](self._read(alone), before) if together else alone)
             learned.append(sure)
             own.append(alone)
-        return Answers((*logits, final), (*learned, None), (*own, final))
+        return ExitOutputs((*logits, final), (*learned, None), (*own, final))
 
     def _read(self, logits: Tensor) -> Tensor:
         return logits.detach() if self.training else logits
@@ -81,7 +81,7 @@ def _answer(head: nn.Module, features: Tensor, before: Tensor | None) -> tuple[T
 
 
 @contextmanager
-def captured(backbone: nn.Module, taps: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+def capture_outputs(backbone: nn.Module, taps: Sequence[str]) -> Iterator[dict[str, Tensor]]:
     """Collect what the modules named `taps` return while the backbone runs inside the block.
 
     Raises:

@@ -10,15 +10,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
 from eetool.errors import UsageError
-from eetool.model.dataflow import Dataflow, one_by_one
-from eetool.model.early_exit import captured, first_tensor, stack_levels
+from eetool.model.dataflow import Dataflow, without_fused_layers
+from eetool.model.early_exit import capture_outputs, first_tensor, stack_levels
 
 _FINEST = 2
 _NEAR = (0.5, 0.75)  # how far from its due place an exit may be, as a share of a part: gladly, and at most
 
 
 @dataclass(frozen=True)
-class Tap:
+class TapCost:
     """A place where an exit could be attached. MACs and parameters are those of the backbone up to and with it.
 
     `crossing` is the number of activations that a cut there would hand on: 1, or more inside a residual branch.
@@ -75,7 +75,7 @@ _OF_THE_CPU: dict[Any, Callable[..., int]] = {
 
 def count_macs(module: nn.Module, inputs: tuple[Tensor, ...]) -> int:
     """Multiply-accumulates of one forward pass: products of matrices, convolutions, attention, recurrent layers."""
-    with torch.no_grad(), one_by_one(), MacCounter() as counter:
+    with torch.no_grad(), without_fused_layers(), MacCounter() as counter:
         module(*inputs)
     return int(counter.macs)
 
@@ -85,7 +85,7 @@ def count_parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def measure_taps(backbone: nn.Module, inputs: tuple[Tensor, ...], names: Sequence[str] | None = None) -> list[Tap]:
+def measure_taps(backbone: nn.Module, inputs: tuple[Tensor, ...], names: Sequence[str] | None = None) -> list[TapCost]:
     """Taps in running order, at the batch size of `inputs`: those called `names`, or else every good place.
 
     A module is left out where it does not run exactly once, returns no tensor of floats first, or returns one that is
@@ -116,7 +116,7 @@ def measure_taps(backbone: nn.Module, inputs: tuple[Tensor, ...], names: Sequenc
     training = backbone.training
     backbone.eval()
     try:
-        with torch.no_grad(), one_by_one(), counter, flow:
+        with torch.no_grad(), without_fused_layers(), counter, flow:
             backbone(*inputs)
     finally:
         backbone.train(training)
@@ -127,7 +127,7 @@ def measure_taps(backbone: nn.Module, inputs: tuple[Tensor, ...], names: Sequenc
     for name, at in seen.items():
         crossing = flow.crossing(at.tensor, at.moment) if at is not None else None
         if at is not None and (names is not None or (crossing is not None and _is_feature(at.tensor, inputs))):
-            taps.append(Tap(name, tuple(at.tensor.shape), at.macs, at.parameters, crossing or 1, levels[name]))
+            taps.append(TapCost(name, tuple(at.tensor.shape), at.macs, at.parameters, crossing or 1, levels[name]))
     return taps
 
 
@@ -154,7 +154,7 @@ def order_taps(backbone: nn.Module, inputs: tuple[Tensor, ...], names: tuple[str
     """
     if len(set(names)) < len(names):
         raise UsageError(f"a tap is named twice: {', '.join(names)}", "Name each tap once.")
-    with torch.no_grad(), captured(backbone, names) as features:
+    with torch.no_grad(), capture_outputs(backbone, names) as features:
         backbone(*inputs)
     for name in names:
         shape = tuple(features[name].shape)
@@ -170,7 +170,7 @@ def order_taps(backbone: nn.Module, inputs: tuple[Tensor, ...], names: tuple[str
     return tuple(tap.name for tap in taps)
 
 
-def listed_taps(taps: Sequence[Tap]) -> list[Tap]:
+def listed_taps(taps: Sequence[TapCost]) -> list[TapCost]:
     """The good places among `taps` that are worth showing: blocks, and finer places where there are few of them."""
     fewest = min((tap.crossing for tap in taps), default=0)
     clean = [tap for tap in taps if tap.crossing == fewest]
@@ -178,7 +178,7 @@ def listed_taps(taps: Sequence[Tap]) -> list[Tap]:
     return blocks if len(blocks) > 2 else _distinct(clean)
 
 
-def place_exits(taps: Sequence[Tap], total_macs: int, count: int) -> tuple[str, ...]:
+def place_exits(taps: Sequence[TapCost], total_macs: int, count: int) -> tuple[str, ...]:
     """Names of `count` taps that divide the backbone's MACs into equal parts, as nearly as its blocks allow.
 
     Blocks between which one tensor crosses are taken where they put every exit near its due place; otherwise finer
@@ -197,7 +197,7 @@ def place_exits(taps: Sequence[Tap], total_macs: int, count: int) -> tuple[str, 
         places = max(map(len, pools.values()), default=0)
         raise UsageError(f"{count} exits asked for; this backbone has {places} places", "Ask for fewer exits.")
 
-    def is_near(taps: list[Tap], share: float) -> bool:
+    def is_near(taps: list[TapCost], share: float) -> bool:
         return all(abs(tap.macs - target) <= share * part for tap, target in zip(taps, targets, strict=True))
 
     # By crossing first, then by how near, then by level: finer places are better than more tensors.
@@ -208,7 +208,7 @@ def place_exits(taps: Sequence[Tap], total_macs: int, count: int) -> tuple[str, 
     return tuple(tap.name for tap in chosen)
 
 
-def _place(taps: list[Tap], targets: list[float]) -> list[Tap]:
+def _place(taps: list[TapCost], targets: list[float]) -> list[TapCost]:
     """For each target, from shallow to deep, the nearest tap that leaves enough of them for the others."""
     chosen: list[int] = []
     for i, target in enumerate(targets):
@@ -217,6 +217,6 @@ def _place(taps: list[Tap], targets: list[float]) -> list[Tap]:
     return [taps[j] for j in chosen]
 
 
-def _distinct(taps: Sequence[Tap]) -> list[Tap]:
+def _distinct(taps: Sequence[TapCost]) -> list[TapCost]:
     """Of taps without MACs between them the last: after the activation and the pooling."""
     return [tap for i, tap in enumerate(taps) if i + 1 == len(taps) or taps[i + 1].macs > tap.macs]

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from eetool.model.early_exit import captured
-from eetool.model.macs import Tap
+from eetool.model.early_exit import capture_outputs
+from eetool.model.macs import TapCost
 
 _FEW = 2  # a distillation token may stand beside the class token
 
 
-def reads_first_token(backbone: nn.Module, inputs: tuple[Tensor, ...], taps: Sequence[Tap]) -> bool:
+def reads_first_token(backbone: nn.Module, inputs: tuple[Tensor, ...], taps: Sequence[TapCost]) -> bool:
     """Whether the classifier reads the first token and not all of them.
 
     Seen from the gradient of the logits at the deepest tap that gives tokens (N, T, D): it is zero where the classifier
@@ -21,7 +21,7 @@ def reads_first_token(backbone: nn.Module, inputs: tuple[Tensor, ...], taps: Seq
     if not tokens:
         return False
     deepest = tokens[-1].name
-    with torch.enable_grad(), captured(backbone, (deepest,)) as features:
+    with torch.enable_grad(), capture_outputs(backbone, (deepest,)) as features:
         logits = backbone(*inputs)
     if not features[deepest].requires_grad:
         return False

@@ -56,7 +56,7 @@ print(json.dumps({"version": f"torch {torch.__version__}", "threads": torch.get_
 
 
 @dataclass(frozen=True)
-class Check:
+class LibraryCheck:
     """One library that was tried: what it is, or why it does not work and what to do."""
 
     name: str
@@ -69,12 +69,12 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Doctor:
+class EnvironmentReport:
     """The document `doctor/1`. `packages` maps each extra to its packages' versions, null where not installed."""
 
     versions: dict[str, str]
     machine: Machine
-    checks: tuple[Check, ...]
+    checks: tuple[LibraryCheck, ...]
     packages: dict[str, dict[str, str | None]]
     meters: tuple[str, ...]
     settings: dict[str, str | None]
@@ -82,55 +82,59 @@ class Doctor:
     notes: tuple[str, ...]
 
     @property
-    def missing(self) -> tuple[Check, ...]:
+    def missing(self) -> tuple[LibraryCheck, ...]:
         """What is needed and does not work."""
         return tuple(check for check in self.checks if check.needed and not check.ok)
 
 
-def examine() -> Doctor:
+def check_environment() -> EnvironmentReport:
     """Try everything. Nothing here raises for what it finds."""
     machine = read_machine()
-    return Doctor(
+    return EnvironmentReport(
         versions={"eetool": eetool.__version__, "eetool-runtime": eetool_runtime.__version__},
         machine=machine,
         checks=(
-            probe("onnx backend", _BACKEND, (str(_PROBES / "probe.onnx"),), True, "pip install eetool-runtime[onnx]"),
-            probe("tflite backend", _BACKEND, (str(_PROBES / "probe.tflite"),), False, "pip install eetool[tflite]"),
-            probe("torch", _TORCH, (), True, "pip install torch"),
+            probe_library(
+                "onnx backend", _BACKEND, (str(_PROBES / "probe.onnx"),), True, "pip install eetool-runtime[onnx]"
+            ),
+            probe_library(
+                "tflite backend", _BACKEND, (str(_PROBES / "probe.tflite"),), False, "pip install eetool[tflite]"
+            ),
+            probe_library("torch", _TORCH, (), True, "pip install torch"),
         ),
         packages={extra: {name: _version(name) for name in names} for extra, names in _EXTRAS.items()},
         meters=tuple(name for name in _METERS if _readable(name)),
         settings={name: os.environ.get(name) for name in _SETTINGS},
         ssh=shutil.which("ssh") is not None,
-        notes=notes(machine),
+        notes=environment_notes(machine),
     )
 
 
-def probe(name: str, code: str, arguments: Sequence[str], needed: bool, install: str) -> Check:
+def probe_library(name: str, code: str, arguments: Sequence[str], needed: bool, install: str) -> LibraryCheck:
     """Run `code` in a process of its own, which prints a version and a thread count as JSON."""
     command = [sys.executable, "-P", "-c", code, *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False)
     except subprocess.TimeoutExpired:
-        return Check(name, needed, False, problem=f"gave no answer in {_PATIENCE_S} s")
+        return LibraryCheck(name, needed, False, problem=f"gave no answer in {_PATIENCE_S} s")
     if done.returncode == 0:
         said = json.loads(done.stdout)
-        return Check(name, needed, True, said["version"], said["threads"])
+        return LibraryCheck(name, needed, True, said["version"], said["threads"])
     if done.returncode == -signal.SIGILL:
         problem = "an illegal instruction: it was built for a newer processor than this one"
-        return Check(
+        return LibraryCheck(
             name, needed, False, problem=problem, hint="Install an older version, or a build for this machine."
         )
     if done.returncode < 0:
-        return Check(
+        return LibraryCheck(
             name, needed, False, problem=f"it was killed by {signal.Signals(-done.returncode).name}", hint=install
         )
     lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"it ended with {done.returncode}"]
     problem = lines[-1].removeprefix("error: ").removeprefix(f"{BackendError.__module__}.BackendError: ")
-    return Check(name, needed, False, problem=problem, hint=install)
+    return LibraryCheck(name, needed, False, problem=problem, hint=install)
 
 
-def notes(machine: Machine) -> tuple[str, ...]:
+def environment_notes(machine: Machine) -> tuple[str, ...]:
     """What would disturb a measurement on this machine."""
     found = []
     if machine.governor not in (None, "performance"):

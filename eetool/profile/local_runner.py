@@ -8,7 +8,7 @@ from typing import Protocol as Interface
 from typing import TypeVar
 
 from eetool.errors import ArtefactError, EarlyExitError, MissingError, UsageError
-from eetool.profile.protocol import NO_POWER, PowerOptions, Protocol
+from eetool.profile.protocol import NO_POWER, MeasurementProtocol, PowerOptions
 from eetool_measure.results import Measurement
 from eetool_runtime.backends import PROCESS
 from eetool_runtime.records import decode, parse_json
@@ -18,7 +18,7 @@ T = TypeVar("T")
 _ERRORS: dict[int, type[EarlyExitError]] = {2: UsageError, 3: ArtefactError, 5: MissingError}
 
 
-class Measure(Interface):
+class MeasureFunction(Interface):
     """Measures one variant with one thread count, here or elsewhere."""
 
     def __call__(
@@ -26,18 +26,18 @@ class Measure(Interface):
         path: Path,
         variant: str,
         threads: int,
-        protocol: Protocol,
+        protocol: MeasurementProtocol,
         pool: str = PROCESS,
         power: PowerOptions = NO_POWER,
     ) -> Measurement:
         """What `python -m eetool_measure` says of the bundle at `path`."""
 
 
-def measure_apart(
+def measure_in_process(
     path: Path,
     variant: str,
     threads: int,
-    protocol: Protocol,
+    protocol: MeasurementProtocol,
     pool: str = PROCESS,
     power: PowerOptions = NO_POWER,
 ) -> Measurement:
@@ -51,16 +51,16 @@ def run_measure(kind: type[T], path: Path, options: Mapping[str, object], more: 
     Raises:
         EarlyExitError: the child could not measure; the class says whose fault it is.
     """
-    words = [*as_words(options), *more]
+    words = [*option_words(options), *more]
     # -P: a file of the user's folder that is named like a module must not be imported in its place.
     command = [sys.executable, "-P", "-m", "eetool_measure", str(path.absolute()), *words]
     child = subprocess.run(command, capture_output=True, text=True, check=False)
     if child.returncode != 0:
-        raise failure(child.returncode, child.stderr, f"measuring with {options['--threads']} threads")
+        raise child_error(child.returncode, child.stderr, f"measuring with {options['--threads']} threads")
     return read_document(kind, child.stdout)
 
 
-def measure_options(variant: str, threads: int, protocol: Protocol, pool: str) -> dict[str, object]:
+def measure_options(variant: str, threads: int, protocol: MeasurementProtocol, pool: str) -> dict[str, object]:
     """Options of `python -m eetool_measure BUNDLE`."""
     options: dict[str, object] = {
         "--variant": variant,
@@ -73,7 +73,7 @@ def measure_options(variant: str, threads: int, protocol: Protocol, pool: str) -
     return options if protocol.sustained_s is None else {**options, "--sustained-seconds": protocol.sustained_s}
 
 
-def as_words(options: Mapping[str, object]) -> list[str]:
+def option_words(options: Mapping[str, object]) -> list[str]:
     """Options as the words of a command line."""
     return [str(word) for pair in options.items() for word in pair]
 
@@ -87,7 +87,7 @@ def read_document(kind: type[T], text: str) -> T:
     return decode(kind, parse_json(text, refuse), refuse)
 
 
-def failure(code: int, stderr: str, doing: str) -> EarlyExitError:
+def child_error(code: int, stderr: str, doing: str) -> EarlyExitError:
     """What a child's exit code and its words on stderr (`error: …`, then a hint) mean."""
     said = [line.strip() for line in stderr.splitlines() if line.strip()]
     own = next((i for i, line in enumerate(said) if line.startswith("error: ")), None)

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 from eetool.errors import UnstableError
 from eetool.latency.estimate.energy import UNKNOWN, Energy
-from eetool.profile.local_runner import Measure, measure_apart
-from eetool.profile.protocol import NO_POWER, THOROUGH, PowerOptions, Protocol
-from eetool.progress import SILENT, Progress, by_the_clock
-from eetool_measure.energy import estimate
+from eetool.profile.local_runner import MeasureFunction, measure_in_process
+from eetool.profile.protocol import NO_POWER, THOROUGH, MeasurementProtocol, PowerOptions
+from eetool.progress import SILENT, Progress, report_elapsed
+from eetool_measure.energy import estimate_energy
 from eetool_measure.machine import Machine
 from eetool_measure.results import BundleId, EnergyTimes, ThreadTimes
 from eetool_measure.stability import Steadiness
@@ -21,7 +21,7 @@ MEASURED = "measured"
 
 # More threads must be worth it: what they take, other work on the device does not have.
 _WORTH_MORE_THREADS = 0.03
-_BRIEF = Protocol(runs=1, min_seconds=0)
+_BRIEF = MeasurementProtocol(runs=1, min_seconds=0)
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Profile:
     threads: int
     threads_chosen_by: str
     pool: str
-    protocol: Protocol
+    protocol: MeasurementProtocol
     thread_counts: tuple[ThreadTimes, ...]
     energy_mj: Energy
     machine: Machine
@@ -54,22 +54,22 @@ class Profile:
         return next(times for times in self.thread_counts if times.threads == self.threads)
 
 
-def profile_host(
+def profile_bundle(
     bundle: Bundle,
     variant: str,
     threads: Sequence[int],
-    protocol: Protocol = THOROUGH,
+    protocol: MeasurementProtocol = THOROUGH,
     progress: Progress = SILENT,
     device: str = HOST,
     power: PowerOptions = NO_POWER,
-    measure: Measure = measure_apart,
+    measure: MeasureFunction = measure_in_process,
     accept_unstable: bool = False,
 ) -> Profile:
     """Measure `variant` with every count in `threads`, and choose among them.
 
     `device` is a name of the machine that `measure` measures on, by default this one.
 
-    Energy and what is held out (`Protocol.sustained_s`) are measured with the chosen count alone: they take far longer.
+    Energy and what is held out (`MeasurementProtocol.sustained_s`) are measured with the chosen count alone: they take far longer.
 
     Raises:
         UnstableError: the times of the chosen count scatter, drift, or are those of a board that was slowed down.
@@ -78,7 +78,7 @@ def profile_host(
     measured = []
     for count in threads:
         said = f"measuring, {count} thread" + "s" * (count > 1)
-        with by_the_clock(progress, said, protocol.min_seconds):  # it goes on where the times are not sure by then
+        with report_elapsed(progress, said, protocol.min_seconds):  # it goes on where the times are not sure by then
             measured.append(measure(bundle.path, variant, count, replace(protocol, sustained_s=None)))
     times = tuple(m.times for m in measured)
     point, shares = _expected_shares(bundle, variant)
@@ -124,10 +124,10 @@ def mean_energy_mj(energy: EnergyTimes | None, shares: Sequence[float] | None) -
 
 
 def _energy(
-    bundle: Bundle, variant: str, times: ThreadTimes, power: PowerOptions, progress: Progress, measure: Measure
+    bundle: Bundle, variant: str, times: ThreadTimes, power: PowerOptions, progress: Progress, measure: MeasureFunction
 ) -> EnergyTimes | None:
     if power.watts is not None:
-        return estimate(times, power.watts)
+        return estimate_energy(times, power.watts)
     if not power.words:
         return None
     with progress(f"energy by {power.meter}", 1) as advance:
@@ -137,11 +137,11 @@ def _energy(
 
 
 def _sustained(
-    bundle: Bundle, variant: str, threads: int, seconds: float | None, progress: Progress, measure: Measure
+    bundle: Bundle, variant: str, threads: int, seconds: float | None, progress: Progress, measure: MeasureFunction
 ) -> Sustained | None:
     if seconds is None:
         return None
-    with by_the_clock(progress, f"calling it for {seconds:g} s", seconds):
+    with report_elapsed(progress, f"calling it for {seconds:g} s", seconds):
         return measure(bundle.path, variant, threads, replace(_BRIEF, sustained_s=seconds)).sustained
 
 

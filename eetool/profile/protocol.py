@@ -10,7 +10,7 @@ METERS = {name: f"eetool.profile.zeus_meters:{name}" for name in ("gpu", "jetson
 
 
 @dataclass(frozen=True)
-class Protocol:
+class MeasurementProtocol:
     """How long to measure; see `docs/measuring.md`. Both bounds hold per thread count.
 
     `sustained_s`: seconds in which the model is then called without a pause, with the chosen thread count.
@@ -42,4 +42,4 @@ class PowerOptions:
         return ("--power", METERS.get(str(self.meter), str(self.meter)), "--power-scope", self.scope, *window)
 
 
-THOROUGH, NO_POWER = Protocol(), PowerOptions()
+THOROUGH, NO_POWER = MeasurementProtocol(), PowerOptions()

@@ -20,8 +20,8 @@ from typing import IO, NoReturn, TypeVar
 import eetool_measure
 import eetool_runtime
 from eetool.errors import EarlyExitError, MissingError, UsageError
-from eetool.profile.local_runner import as_words, failure, measure_options, read_document
-from eetool.profile.protocol import NO_POWER, PowerOptions, Protocol
+from eetool.profile.local_runner import child_error, measure_options, option_words, read_document
+from eetool.profile.protocol import NO_POWER, MeasurementProtocol, PowerOptions
 from eetool_measure.results import Measurement
 from eetool_runtime.backends import PROCESS
 from eetool_runtime.bundle import MANIFEST, Bundle
@@ -100,7 +100,7 @@ def parse_address(text: str) -> Address:
 
 
 @dataclass(frozen=True)
-class Remote:
+class RemoteDevice:
     """A device that holds a bundle for as long as the lease lasts. `cores` are those a process may use there."""
 
     ssh: tuple[str, ...]
@@ -114,17 +114,17 @@ class Remote:
         path: Path,
         variant: str,
         threads: int,
-        protocol: Protocol,
+        protocol: MeasurementProtocol,
         pool: str = PROCESS,
         power: PowerOptions = NO_POWER,
     ) -> Measurement:
-        """As `eetool.profile.local_runner.measure_apart`, on the device, of the bundle that lies there; `path` is not used.
+        """As `eetool.profile.local_runner.measure_in_process`, on the device, of the bundle that lies there; `path` is not used.
 
         Raises:
             MissingError: the link broke.
             EarlyExitError: the device could not measure; the class says whose fault it is.
         """
-        words = [*as_words(measure_options(variant, threads, protocol, pool)), *power.words]
+        words = [*option_words(measure_options(variant, threads, protocol, pool)), *power.words]
         return self._run(Measurement, _BUNDLE, words)
 
     def run_measure(self, kind: type[T], path: Path, options: Mapping[str, object]) -> T:
@@ -136,7 +136,7 @@ class Remote:
         """
         with tempfile.TemporaryFile() as archive:
             size = _pack(archive, {_SENT: path.resolve()})
-            return self._run(kind, _SENT, as_words(options), archive, size)
+            return self._run(kind, _SENT, option_words(options), archive, size)
 
     def _run(
         self, kind: type[T], subject: str, words: Sequence[str], archive: IO[bytes] | None = None, size: int = 0
@@ -155,12 +155,14 @@ class Remote:
         if size and done.returncode == _NO_DISK:
             _lease_error(self.name, done.returncode, done.stderr, self.python)
         if done.returncode != 0:
-            raise failure(done.returncode, done.stderr, f"measuring on {self.name}")
+            raise child_error(done.returncode, done.stderr, f"measuring on {self.name}")
         return read_document(kind, done.stdout)
 
 
 @contextmanager
-def lease(device: str, bundle: Bundle | None, options: Sequence[str] = (), python: str = "python3") -> Iterator[Remote]:
+def lease_device(
+    device: str, bundle: Bundle | None, options: Sequence[str] = (), python: str = "python3"
+) -> Iterator[RemoteDevice]:
     """Put the runtime, and a bundle, on a device, and take them away again at the end, however the block ends.
 
     Args:
@@ -196,7 +198,7 @@ def lease(device: str, bundle: Bundle | None, options: Sequence[str] = (), pytho
                 code = holder.wait(timeout=60)
                 errors.seek(0)
                 _lease_error(name, code, errors.read().decode(errors="replace"), python)
-            yield Remote(ssh, ready[1], int(ready[2]), python, name)
+            yield RemoteDevice(ssh, ready[1], int(ready[2]), python, name)
         finally:
             _close(holder)
 

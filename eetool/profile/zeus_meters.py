@@ -4,7 +4,7 @@ RAPL, the Pi 5's PMIC and the INA chips are read by the runtime itself, which ne
 """
 
 from eetool.errors import MissingError
-from eetool_measure.meters.hardware import BOARD, Counter, Meter
+from eetool_measure.meters.hardware import BOARD, CounterMeter, Meter
 
 _MILLI = 1e-3
 _INSTALL = "pip install eetool[power]"
@@ -31,7 +31,7 @@ def gpu() -> Meter:
     def read_j() -> float:
         return float(gpus.get_total_energy_consumption(0)) * _MILLI
 
-    return Counter("gpu", BOARD, read_j, step_j=_MILLI, interval_s=0.1)
+    return CounterMeter("gpu", BOARD, read_j, step_j=_MILLI, interval_s=0.1)
 
 
 def jetson() -> Meter:
@@ -56,4 +56,4 @@ def jetson() -> Meter:
         return float(total_mj) * _MILLI
 
     read_j()
-    return Counter("jetson", BOARD, read_j, step_j=_MILLI, interval_s=0.1)
+    return CounterMeter("jetson", BOARD, read_j, step_j=_MILLI, interval_s=0.1)

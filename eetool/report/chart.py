@@ -6,7 +6,7 @@ from eetool.report.chart_theme import Spec
 
 
 @dataclass(frozen=True)
-class Figure:
+class Chart:
     """A chart with its `name` (an identifier, and the name of its file), its section, and words for the reader."""
 
     name: str

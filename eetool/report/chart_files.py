@@ -7,7 +7,7 @@ from typing import Any
 from eetool.errors import MissingError
 from eetool.progress import SILENT, Progress
 from eetool.records import check_output, write_atomic
-from eetool.report.chart import Figure
+from eetool.report.chart import Chart
 from eetool.report.chart_theme import config
 from eetool.report.page import MISSING, VEGA_LITE
 
@@ -17,9 +17,7 @@ _INK = "#1b1f24"
 _PNG_SCALE = 3.0
 
 
-def write_figures(
-    charts: Sequence[Figure], folder: Path, force: bool = False, progress: Progress = SILENT
-) -> list[Path]:
+def write_charts(charts: Sequence[Chart], folder: Path, force: bool = False, progress: Progress = SILENT) -> list[Path]:
     """Write NAME.svg and NAME.png of every chart into `folder`, as they look where the knob stands at first.
 
     Raises:
@@ -36,7 +34,7 @@ def write_figures(
     written = []
     with progress("figures", len(charts)) as advance:
         for chart in charts:
-            spec = printable(chart)
+            spec = printable_chart(chart)
             svg: str = vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE)
             png: bytes = vl_convert.vegalite_to_png(spec, vl_version=VEGA_LITE, scale=_PNG_SCALE)
             for suffix, data in zip(_SUFFIXES, (svg.encode(), png), strict=True):
@@ -47,7 +45,7 @@ def write_figures(
     return written
 
 
-def printable(chart: Figure) -> dict[str, Any]:
+def printable_chart(chart: Chart) -> dict[str, Any]:
     """The chart at a fixed width, with a title and ink of its own, since no page is around it."""
     spec = _inked(chart.spec)
     return {**spec, "width": _WIDTH, "autosize": "pad", "background": "white", "config": config(_INK)}

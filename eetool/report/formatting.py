@@ -1,13 +1,13 @@
 """Figures as words: what the tiles of the knob and the first lines of the page say."""
 
 from eetool.latency.estimate.energy import Energy
-from eetool.report.inputs import Material
-from eetool.report.operating_points import Setting
+from eetool.report.inputs import ReportInputs
+from eetool.report.operating_points import ReportPoint
 
 UNKNOWN = "not known"
 
 
-def verdict_words(material: Material) -> tuple[str, str, str]:
+def verdict_words(material: ReportInputs) -> tuple[str, str, str]:
     """Headline, the sentence below it, and what it was found on."""
     bench, bundle = material.bench, material.bundle
     if bench is not None:
@@ -29,7 +29,7 @@ def verdict_words(material: Material) -> tuple[str, str, str]:
     )
 
 
-def shown(s: Setting, material: Material) -> dict[str, str]:
+def tile_texts(s: ReportPoint, material: ReportInputs) -> dict[str, str]:
     """What the tiles show at one operating point, by their names."""
     unsplit = next((p for p in material.bench.points if p.name == "unsplit"), None) if material.bench else None
     ratio = f"{s.mean_ms / unsplit.latency_ms.mean:.2f} of unsplit" if unsplit and s.mean_ms else ""

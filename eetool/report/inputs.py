@@ -36,7 +36,7 @@ class TrainedExit:
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainSummary:
     """What a report reads of `train/1`."""
 
     model: str
@@ -46,7 +46,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Tuning:
+class TuneSummary:
     """What a report reads of `tune/1`."""
 
     max_accuracy_drop: float
@@ -54,7 +54,7 @@ class Tuning:
 
 
 @dataclass(frozen=True)
-class FoundFigures:
+class CandidateFigures:
     """Accuracy in [0, 1] and mean costs of a candidate; null where the search did not look at them."""
 
     accuracy: float
@@ -64,16 +64,16 @@ class FoundFigures:
 
 
 @dataclass(frozen=True)
-class Found:
+class FrontCandidate:
     """A candidate on the front of a search."""
 
     id: str
     backbone: str
-    figures: FoundFigures
+    figures: CandidateFigures
 
 
 @dataclass(frozen=True)
-class Progressed:
+class SearchProgress:
     """One evaluation of a search, and how far it had come with it; `hypervolume` grows."""
 
     evaluated: int
@@ -87,7 +87,7 @@ class Progressed:
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchSummary:
     """What a report reads of `search/1`. `objective` is the cost that was searched by; `history`: not in early ones."""
 
     algorithm: str
@@ -97,12 +97,12 @@ class Search:
     feasible: int
     hypervolume: float
     knee: str
-    front: tuple[Found, ...]
-    history: tuple[Progressed, ...] = ()
+    front: tuple[FrontCandidate, ...]
+    history: tuple[SearchProgress, ...] = ()
 
 
 @dataclass(frozen=True)
-class Origin:
+class DocumentOrigin:
     """Where figures of the report come from: a line of its footer."""
 
     name: str
@@ -113,16 +113,16 @@ class Origin:
 
 
 @dataclass
-class Material:
+class ReportInputs:
     """Everything a report can show; what was not given is None or empty."""
 
-    origins: list[Origin] = field(default_factory=list)
+    origins: list[DocumentOrigin] = field(default_factory=list)
     bench: Bench | None = None
     profile: Profile | None = None
     predictions: list[Prediction] = field(default_factory=list)
-    training: Training | None = None
-    tuning: Tuning | None = None
-    search: Search | None = None
+    training: TrainSummary | None = None
+    tuning: TuneSummary | None = None
+    search: SearchSummary | None = None
     bundle: Bundle | None = None
 
     @property
@@ -136,24 +136,24 @@ class Material:
 
 
 _ONE_OF_A_KIND: dict[str, tuple[str, type[Any], bool]] = {
-    # schema: (field of Material, record, whether the record is the whole document)
+    # schema: (field of ReportInputs, record, whether the record is the whole document)
     BENCH: ("bench", Bench, True),
     PROFILE: ("profile", Profile, True),
-    TRAIN: ("training", Training, False),
-    TUNE: ("tuning", Tuning, False),
-    SEARCH: ("search", Search, False),
+    TRAIN: ("training", TrainSummary, False),
+    TUNE: ("tuning", TuneSummary, False),
+    SEARCH: ("search", SearchSummary, False),
 }
 _ENVELOPE = ("eetool", "command", "schema", "ok")
 
 
-def read_material(paths: Sequence[Path]) -> Material:
+def read_report_inputs(paths: Sequence[Path]) -> ReportInputs:
     """Read documents and at most one bundle.
 
     Raises:
         UsageError: two documents of a kind that a report shows one of.
         ArtefactError: a file is missing, no document of eetool, or says that its command failed.
     """
-    found = Material()
+    found = ReportInputs()
     for path in paths:
         if path.is_dir():
             _set(found, "bundle", open_bundle(path), path)
@@ -163,7 +163,7 @@ def read_material(paths: Sequence[Path]) -> Material:
     return found
 
 
-def _read_document(path: Path, found: Material) -> None:
+def _read_document(path: Path, found: ReportInputs) -> None:
     def refuse(reason: str) -> ArtefactError:
         return ArtefactError(
             f"{path}: {reason}", "Give what train, tune, profile, bench or search printed with --json."
@@ -187,17 +187,19 @@ def _read_document(path: Path, found: Material) -> None:
         raise refuse(f"a report has no use for schema {schema!r}")
     made_by = f"eetool {document.get('eetool')} {document.get('command')}"
     sha256 = hashlib.sha256(text.encode()).hexdigest()
-    found.origins.append(Origin(visible(path.name), str(schema), made_by, sha256, getattr(read, "machine", None)))
+    found.origins.append(
+        DocumentOrigin(visible(path.name), str(schema), made_by, sha256, getattr(read, "machine", None))
+    )
 
 
-def _set(found: Material, name: str, value: Any, path: Path) -> None:
+def _set(found: ReportInputs, name: str, value: Any, path: Path) -> None:
     if getattr(found, name) is not None:
         raise UsageError(f"{path} is a second {name}, and a report shows one", "Make a report for each.")
     setattr(found, name, value)
 
 
-def _origin_of_bundle(path: Path, bundle: Bundle | None) -> Origin:
+def _origin_of_bundle(path: Path, bundle: Bundle | None) -> DocumentOrigin:
     assert bundle is not None  # it was just opened
     sha256 = hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()
     made_by = ", ".join(f"{name} {version}" for name, version in bundle.manifest.producer.items())
-    return Origin(visible(path.name), BUNDLE, made_by, sha256)
+    return DocumentOrigin(visible(path.name), BUNDLE, made_by, sha256)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from eetool.bench.exit_metrics import ExitFigures
-from eetool.report.chart import Figure
+from eetool.report.chart import Chart
 from eetool.report.chart_theme import (
     BLUE,
     GREEN,
@@ -19,15 +19,15 @@ from eetool.report.chart_theme import (
     point_parameter,
     quantity,
 )
-from eetool.report.inputs import Material
-from eetool.report.operating_points import Setting
-from eetool.report.search_charts import search_figures
+from eetool.report.inputs import ReportInputs
+from eetool.report.operating_points import ReportPoint
+from eetool.report.search_charts import search_charts
 from eetool.report.time_breakdown import time_rows
 
 _MOST_CLASSES = 24
 
 
-def figures(material: Material, found: Sequence[Setting], start: str) -> list[Figure]:
+def model_charts(material: ReportInputs, found: Sequence[ReportPoint], start: str) -> list[Chart]:
     """Every chart that the material is enough for."""
     return [
         *_fronts(found, start),
@@ -35,31 +35,31 @@ def figures(material: Material, found: Sequence[Setting], start: str) -> list[Fi
         *_class_shares(material, found, start),
         *_reliabilities(material),
         *_times(material, found, start),
-        *search_figures(material.search),
+        *search_charts(material.search),
     ]
 
 
-def _fronts(found: Sequence[Setting], start: str) -> Iterator[Figure]:
+def _fronts(found: Sequence[ReportPoint], start: str) -> Iterator[Chart]:
     if not found:
         return
     if any(s.measured for s in found):
         title = "Accuracy against mean latency"
         caption = "Up and to the left is better. Circled: where the knob stands. The line joins the operating points."
         spec = _front(found, start, [s.mean_ms for s in found], "mean latency (ms)")
-        yield Figure("front-latency", "front", title, caption, spec)
+        yield Chart("front-latency", "front", title, caption, spec)
     else:
         macs = [None if s.mean_macs is None else s.mean_macs / 1e6 for s in found]
         caption = "As the operating points were fitted; nothing here was measured by the clock."
         spec = _front(found, start, macs, "mean MACs of everything that ran (million)")
-        yield Figure("front-macs", "front", "Accuracy against compute", caption, spec)
+        yield Chart("front-macs", "front", "Accuracy against compute", caption, spec)
     scopes = {s.energy_mj.scope for s in found if s.energy_mj.value is not None}
     if len(scopes) == 1:  # figures of different scopes are never compared
         provenance = ", ".join(sorted({str(s.energy_mj.provenance) for s in found if s.energy_mj.value is not None}))
         spec = _front(found, start, [s.energy_mj.value for s in found], "mean energy (mJ)")
-        yield Figure("front-energy", "front", "Accuracy against mean energy", f"{provenance}, {scopes.pop()}.", spec)
+        yield Chart("front-energy", "front", "Accuracy against mean energy", f"{provenance}, {scopes.pop()}.", spec)
 
 
-def _front(found: Sequence[Setting], start: str, costs: Sequence[float | None], unit: str) -> Spec:
+def _front(found: Sequence[ReportPoint], start: str, costs: Sequence[float | None], unit: str) -> Spec:
     known = [(s, cost) for s, cost in zip(found, costs, strict=True) if cost is not None]
     values = [{"net": s.name, "cost": cost, "accuracy": 100 * s.accuracy, "early": not s.static} for s, cost in known]
     nets = [s.name for s, _ in known]
@@ -96,7 +96,7 @@ def _front(found: Sequence[Setting], start: str, costs: Sequence[float | None], 
     return chart(f"accuracy against {unit} of every net", 300, values, layers, params=point_parameter(start))
 
 
-def _exit_shares(found: Sequence[Setting], start: str) -> Iterator[Figure]:
+def _exit_shares(found: Sequence[ReportPoint], start: str) -> Iterator[Chart]:
     values = [
         {"point": s.name, "exit": exit_name(k, len(s.exit_shares)), "share": 100 * share}
         for s in found
@@ -136,10 +136,10 @@ def _exit_shares(found: Sequence[Setting], start: str) -> Iterator[Figure]:
         "share of the inputs that leave at each exit", 34 * n, values, layers,
         transform=[HERE], params=point_parameter(start),
     )  # fmt: skip
-    yield Figure("exit-shares", "knob", "Where inputs leave", "At the operating point of the knob.", spec)
+    yield Chart("exit-shares", "knob", "Where inputs leave", "At the operating point of the knob.", spec)
 
 
-def _class_shares(material: Material, found: Sequence[Setting], start: str) -> Iterator[Figure]:
+def _class_shares(material: ReportInputs, found: Sequence[ReportPoint], start: str) -> Iterator[Chart]:
     labels = material.bench.labels if material.bench is not None else ()
     judged = next((s for s in found if s.name == start and s.exits_by_class), None)
     if judged is None or judged.exits_by_class is None or not labels:
@@ -171,7 +171,7 @@ def _class_shares(material: Material, found: Sequence[Setting], start: str) -> I
     )  # fmt: skip
     which = "" if len(shown) == len(labels) else f" The {len(shown)} of {len(labels)} classes that differ most."
     caption = f"Sorted by how many leave early at {start}; follows the knob.{which}"
-    yield Figure("class-shares", "classes", "Where each class leaves", caption, spec)
+    yield Chart("class-shares", "classes", "Where each class leaves", caption, spec)
 
 
 def _telling_classes(counts: Sequence[Sequence[int]]) -> list[int]:
@@ -181,13 +181,13 @@ def _telling_classes(counts: Sequence[Sequence[int]]) -> list[int]:
     return order if len(order) <= _MOST_CLASSES else [*order[:half], *order[-half:]]
 
 
-def _reliabilities(material: Material) -> Iterator[Figure]:
+def _reliabilities(material: ReportInputs) -> Iterator[Chart]:
     exits = material.bench.exits if material.bench is not None else ()
     for e in exits:
         ranks = "AUROC –" if e.auroc is None else f"AUROC {e.auroc:.3f}"
         caption = f"accuracy {100 * e.accuracy:.2f} %, ECE {100 * e.ece:.1f} %, {ranks}"
         name = exit_name(e.exit, len(exits))
-        yield Figure(f"reliability-{e.exit}", "reliability", name.capitalize(), caption, _reliability(e, name))
+        yield Chart(f"reliability-{e.exit}", "reliability", name.capitalize(), caption, _reliability(e, name))
 
 
 def _reliability(e: ExitFigures, name: str) -> Spec:
@@ -215,7 +215,7 @@ def _reliability(e: ExitFigures, name: str) -> Spec:
     return chart(f"reliability diagram of {name}", 220, values, layers)
 
 
-def _times(material: Material, found: Sequence[Setting], start: str) -> Iterator[Figure]:
+def _times(material: ReportInputs, found: Sequence[ReportPoint], start: str) -> Iterator[Chart]:
     rows = time_rows(material, found)
     if not rows:
         return
@@ -241,4 +241,4 @@ def _times(material: Material, found: Sequence[Setting], start: str) -> Iterator
         "adds to the mean input, since not every input gets that far; the filled bars add up to about the mean latency "
         "at the knob's operating point."
     )
-    yield Figure("time", "time", "Where the time goes", caption, spec)
+    yield Chart("time", "time", "Where the time goes", caption, spec)

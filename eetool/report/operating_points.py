@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from eetool.latency.estimate.energy import UNKNOWN, Energy
 from eetool.profile.profiler import Profile
-from eetool.report.inputs import Material
+from eetool.report.inputs import ReportInputs
 
 UNSPLIT, FULL = "unsplit", "full"
 
 
 @dataclass(frozen=True)
-class Setting:
+class ReportPoint:
     """One net of the comparison; latencies are null, and `measured` false, where only expected figures are known."""
 
     name: str
@@ -36,13 +36,13 @@ class Setting:
         return self.mean_ms is not None
 
 
-def settings(material: Material) -> list[Setting]:
+def report_points(material: ReportInputs) -> list[ReportPoint]:
     """Every net that is known, from the bench, or else as the operating points were fitted."""
     bench = material.bench
     if bench is not None:
         profile = fitting_profile(material)
         return [
-            Setting(
+            ReportPoint(
                 name=p.name,
                 accuracy=p.accuracy,
                 n=p.n,
@@ -61,7 +61,7 @@ def settings(material: Material) -> list[Setting]:
     expected = {name: p.expected for name, p in material.operating_points.items()}
     full = max((e.mean_macs for e in expected.values() if e is not None), default=0.0)
     return [
-        Setting(
+        ReportPoint(
             name=name,
             accuracy=e.accuracy,
             n=e.n,
@@ -77,13 +77,13 @@ def settings(material: Material) -> list[Setting]:
     ]
 
 
-def knob(found: Sequence[Setting]) -> list[Setting]:
+def slider_points(found: Sequence[ReportPoint]) -> list[ReportPoint]:
     """The operating points, from the costliest to the cheapest."""
     points = [s for s in found if not s.static]
     return sorted(points, key=lambda s: -(s.mean_macs or 0.0))  # always known of a bundle, and never noisy
 
 
-def start(material: Material, positions: Sequence[Setting]) -> str:
+def initial_point(material: ReportInputs, positions: Sequence[ReportPoint]) -> str:
     """Where the knob stands at first: at the point that was judged, else at the bundle's default."""
     names = [s.name for s in positions]
     wanted = None
@@ -94,7 +94,7 @@ def start(material: Material, positions: Sequence[Setting]) -> str:
     return wanted if wanted in names else (names or [FULL])[-1]
 
 
-def fitting_profile(material: Material) -> Profile | None:
+def fitting_profile(material: ReportInputs) -> Profile | None:
     """The profile, if it is of the bundle, variant and thread count that were benched."""
     profile, bench = material.profile, material.bench
     if profile is None or bench is None:

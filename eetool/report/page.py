@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 
 from eetool import __version__
 from eetool.errors import MissingError
-from eetool.report.chart import Figure
-from eetool.report.formatting import shown, verdict_words
-from eetool.report.inputs import Material
-from eetool.report.operating_points import Setting
+from eetool.report.chart import Chart
+from eetool.report.formatting import tile_texts, verdict_words
+from eetool.report.inputs import ReportInputs
+from eetool.report.operating_points import ReportPoint
 from eetool.report.sections import certificates, examples, machines, nets, origins, predictions, training
 
 VEGA_LITE = "6.1"
@@ -25,12 +25,12 @@ MISSING = (
 )
 
 
-def page(
-    material: Material,
-    found: Sequence[Setting],
-    positions: Sequence[Setting],
+def render_page(
+    material: ReportInputs,
+    found: Sequence[ReportPoint],
+    positions: Sequence[ReportPoint],
     start: str,
-    charts: Sequence[Figure],
+    charts: Sequence[Chart],
     pictures: Mapping[int, str],
 ) -> str:
     """Return the whole report as HTML.
@@ -48,7 +48,7 @@ def page(
     except ImportError:
         raise MissingError(*MISSING) from None
     place = next((i for i, s in enumerate(positions) if s.name == start), 0)
-    points = [{"name": s.name, "shown": shown(s, material)} for s in positions]
+    points = [{"name": s.name, "shown": tile_texts(s, material)} for s in positions]
     scripts = [_library(), _text("page.js")]
     headline, sentence, facts = verdict_words(material)
     environment = Environment(
@@ -82,8 +82,8 @@ def page(
     )
 
 
-def _by_section(charts: Sequence[Figure]) -> Mapping[str, list[Figure]]:
-    found: defaultdict[str, list[Figure]] = defaultdict(list)
+def _by_section(charts: Sequence[Chart]) -> Mapping[str, list[Chart]]:
+    found: defaultdict[str, list[Chart]] = defaultdict(list)
     for chart in charts:
         found[chart.section].append(chart)
     return found

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-from eetool.report.chart import Figure
+from eetool.report.chart import Chart
 from eetool.report.chart_theme import BLUE, GREY, Spec, chart, quantity
-from eetool.report.inputs import FoundFigures, Progressed, Search
+from eetool.report.inputs import CandidateFigures, SearchProgress, SearchSummary
 
 _COSTS = {
     "macs": "mean MACs of everything that ran (million)",
@@ -16,7 +16,7 @@ _FRONT, _KEPT, _OVER = "on the front", "tried", "over a limit"
 _SHAPES = {_FRONT: "circle", _KEPT: "diamond", _OVER: "cross"}
 
 
-def search_figures(search: Search | None) -> Iterator[Figure]:
+def search_charts(search: SearchSummary | None) -> Iterator[Chart]:
     """The front by the cost that was searched by among all that was tried, and how the search came to it."""
     if search is None:
         return
@@ -26,13 +26,13 @@ def search_figures(search: Search | None) -> Iterator[Figure]:
         f"{len(search.front)} operating points of {search.evaluated} candidates ({search.feasible} keep to the limits) "
         f"that no other beats, by {search.algorithm}. Circled: the bend of the front.{where}"
     )
-    yield Figure("search-front", "search", "The front", caption, _front(search, cost))
+    yield Chart("search-front", "search", "The front", caption, _front(search, cost))
     if search.history:
         caption = "The area that the front covers: flat means that more candidates no longer helped."
-        yield Figure("search-history", "search", "How it got there", caption, _history(search, cost))
+        yield Chart("search-history", "search", "How it got there", caption, _history(search, cost))
 
 
-def _front(search: Search, cost: str) -> Spec:
+def _front(search: SearchSummary, cost: str) -> Spec:
     on_front = {c.id for c in search.front}
     tried = [
         {**_point(step, cost), "kind": _KEPT if step.feasible else _OVER}
@@ -83,12 +83,12 @@ def _kinds(tried: Sequence[Spec]) -> Spec:
     }
 
 
-def _point(figures: FoundFigures | Progressed, cost: str) -> Spec:
+def _point(figures: CandidateFigures | SearchProgress, cost: str) -> Spec:
     price = {"macs": figures.macs / 1e6, "latency_ms": figures.latency_ms, "energy_mj": figures.energy_mj}[cost]
     return {"cost": price, "accuracy": 100 * figures.accuracy}
 
 
-def _history(search: Search, cost: str) -> Spec:
+def _history(search: SearchSummary, cost: str) -> Spec:
     values = [{"evaluated": step.evaluated, "hypervolume": step.hypervolume} for step in search.history]
     layer: Spec = {
         "mark": {"type": "line", "color": BLUE, "interpolate": "step-after", "tooltip": True},

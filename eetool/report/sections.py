@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from eetool.latency.estimate.predictor import Prediction
 from eetool.report.chart_theme import exit_name
-from eetool.report.formatting import energy, energy_note, milliseconds, percent, shown, threads
-from eetool.report.inputs import Material
-from eetool.report.operating_points import Setting
+from eetool.report.formatting import energy, energy_note, milliseconds, percent, threads, tile_texts
+from eetool.report.inputs import ReportInputs
+from eetool.report.operating_points import ReportPoint
 from eetool.report.thumbnails import IMAGE
 from eetool_measure.machine import Machine
 from eetool_runtime.manifest import Certificate
@@ -55,30 +55,30 @@ class Examples:
     worded: bool
 
 
-def nets(found: Sequence[Setting], material: Material) -> list[Row]:
+def nets(found: Sequence[ReportPoint], material: ReportInputs) -> list[Row]:
     """Return every net as a row of figures, its name first."""
     rows: list[Row] = []
     for s in found:
-        words = shown(s, material)
+        words = tile_texts(s, material)
         times = (milliseconds(s.mean_ms), milliseconds(s.p99_ms))
         shares = words["shares"] or "–"
         rows.append((s.name, words["accuracy"], *times, energy(s.energy_mj), shares, percent(s.compute_saved)))
     return rows
 
 
-def certificates(material: Material) -> list[tuple[str, Certificate]]:
+def certificates(material: ReportInputs) -> list[tuple[str, Certificate]]:
     """Return what was promised of new data, by operating point."""
     return [(name, p.certificate) for name, p in material.operating_points.items() if p.certificate is not None]
 
 
-def examples(material: Material, pictures: Mapping[int, str]) -> Examples | None:
+def examples(material: ReportInputs, pictures: Mapping[int, str]) -> Examples | None:
     """Return the easiest and the hardest inputs of every exit; None where the bench names none."""
     strips = list(_strips(material, pictures))
     worded = any(not look.startswith(IMAGE) for look in pictures.values())
     return Examples(strips, pictured=bool(pictures), worded=worded) if strips else None
 
 
-def _strips(material: Material, pictures: Mapping[int, str]) -> Iterator[Strip]:
+def _strips(material: ReportInputs, pictures: Mapping[int, str]) -> Iterator[Strip]:
     bench = material.bench
     if bench is None:
         return
@@ -95,7 +95,7 @@ def _strips(material: Material, pictures: Mapping[int, str]) -> Iterator[Strip]:
                 yield Strip(f"{left}: the {word} that leave here", inputs)
 
 
-def predictions(material: Material) -> list[Table]:
+def predictions(material: ReportInputs) -> list[Table]:
     """Return what devices would take, from their tables."""
     return [_prediction(p) for p in material.predictions]
 
@@ -116,7 +116,7 @@ def _prediction(p: Prediction) -> Table:
     return Table(heads, [tuple(row) for row in rows], title=title, warnings=tuple(p.warnings))
 
 
-def training(material: Material) -> Table | None:
+def training(material: ReportInputs) -> Table | None:
     """Return the exits alone after training."""
     t = material.training
     if t is None:
@@ -129,12 +129,12 @@ def training(material: Material) -> Table | None:
     return Table(("exit", "tap", "MACs to leave", "accuracy"), rows, note=f"{t.model}. {how}")
 
 
-def origins(material: Material) -> list[Row]:
+def origins(material: ReportInputs) -> list[Row]:
     """Return which documents the report was made of, and what made them."""
     return [(o.name, o.schema, o.made_by, o.sha256[:12]) for o in material.origins]
 
 
-def machines(material: Material) -> list[str]:
+def machines(material: ReportInputs) -> list[str]:
     """Return one line per machine that figures were measured on."""
     lines: dict[str, list[str]] = {}
     for o in material.origins:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from eetool.bench.benchmark import Bench
-from eetool.bench.exit_metrics import Example
+from eetool.bench.exit_metrics import ExampleAnswer
 from eetool.data.registry import Source, load_source
 from eetool.errors import ArtefactError
 from eetool_runtime.preprocess import SPECIAL
@@ -17,7 +17,7 @@ _MOST_CHARACTERS = 120
 IMAGE = "data:image/png;base64,"
 
 
-def looks(name: str, bench: Bench) -> dict[int, str]:
+def example_previews(name: str, bench: Bench) -> dict[int, str]:
     """A PNG data URL or the words of every example that the bench names, by its index in the source called `name`.
 
     Raises:
@@ -35,7 +35,7 @@ def looks(name: str, bench: Bench) -> dict[int, str]:
     return {e.index: _look(source, source.images[e.index]) for e in found}
 
 
-def _examples(bench: Bench) -> Iterable[Example]:
+def _examples(bench: Bench) -> Iterable[ExampleAnswer]:
     for e in bench.exits:
         yield from (*e.easiest, *e.hardest)
 

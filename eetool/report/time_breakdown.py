@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eetool.report.inputs import Material
-from eetool.report.operating_points import FULL, Setting, fitting_profile
+from eetool.report.inputs import ReportInputs
+from eetool.report.operating_points import FULL, ReportPoint, fitting_profile
 from eetool_measure.results import CascadeTime, ComponentTime, ThreadTimes
 
 SEGMENT, HEAD, RUNTIME = "segment", "exit head", "gates and dispatch"
@@ -21,7 +21,7 @@ class TimeRow:
     mean_ms: float
 
 
-def time_rows(material: Material, found: Sequence[Setting]) -> list[TimeRow]:
+def time_rows(material: ReportInputs, found: Sequence[ReportPoint]) -> list[TimeRow]:
     """Rows of every component and of what the runtime adds, for each operating point with known exit shares."""
     profile = fitting_profile(material)
     if profile is None:

@@ -18,16 +18,16 @@ from eetool.model.ofa_weights import load_ofa
 from eetool.model.supernet import Supernet
 from eetool.progress import SILENT, Progress
 from eetool.records import sha256_file
-from eetool.search.evaluation.cost_estimation import ENERGY, LATENCY, MACS, OBJECTIVES, Pricer
-from eetool.search.evaluation.evaluator import Evaluator, Setting, largest_network
-from eetool.search.evaluation.splits import JUDGE, SearchData, search_data
+from eetool.search.evaluation.cost_estimation import ENERGY, LATENCY, MACS, OBJECTIVES, CostEstimator
+from eetool.search.evaluation.evaluator import EvaluationSettings, Evaluator, largest_network
+from eetool.search.evaluation.splits import JUDGE, SearchData, load_search_data
 from eetool.search.methods import pareto
 from eetool.search.methods.methods import Method, find_method
-from eetool.search.search_results import LIMITS, Candidate, Front, SpaceName, front_of, history_of, points
+from eetool.search.search_results import LIMITS, Candidate, Front, SpaceName, front_of, history_of, objective_points
 from eetool.search.space.space import Genome, Space
 from eetool.search.study.storage import Storage
 from eetool.search.study.study import Study
-from eetool.search.supernet_training import Shrinking, load_supernet, save_supernet, train_supernet
+from eetool.search.supernet_training import SupernetTraining, load_supernet, save_supernet, train_supernet
 from eetool.train.torch_devices import CPU, find_torch_device
 from eetool.workspace import clear_leftovers
 
@@ -35,7 +35,7 @@ _ONNXRUNTIME = "onnxruntime"  # preferred, where the table of a device knows it
 
 
 @dataclass(frozen=True)
-class Target:
+class SearchTarget:
     """A device and the conditions that its table is asked for; without a device MACs are all that is known.
 
     Without a `backend` it is ONNX Runtime, or what else the table is of.
@@ -48,7 +48,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Options:
+class SearchOptions:
     """What is searched for, and how.
 
     Attributes:
@@ -82,14 +82,14 @@ class Search:
         MissingError: the torch device is not there.
     """
 
-    def __init__(self, source: Source, space: Space, target: Target, options: Options) -> None:
+    def __init__(self, source: Source, space: Space, target: SearchTarget, options: SearchOptions) -> None:
         self.options, self.target = options, target
         self.method: Method = find_method(options.algorithm, options.branches, options.thresholds)
         self.whole, self.space = space, self.method.space(space)
         self.objective = options.objective or (LATENCY if target.profile else MACS)
         self._check()
         self.place = find_torch_device(options.torch_device)
-        self.data: SearchData = search_data(source, options.examples)
+        self.data: SearchData = load_search_data(source, options.examples)
         torch.manual_seed(options.seed)
         self.supernet = Supernet(largest_network(space, self.data))
         predictor = None
@@ -97,7 +97,7 @@ class Search:
             backend = target.backend or _known_backend(target.profile)
             predictor = DevicePredictor(target.profile, backend, "fp32", target.threads, target.watts)
         self.predictor = predictor
-        self.pricer = Pricer(predictor)
+        self.pricer = CostEstimator(predictor)
 
     def _check(self) -> None:
         limits = self.options.limits
@@ -109,7 +109,7 @@ class Search:
             raise UsageError(f"{needs[0]} is not known without a device", "Give --device, or search for macs.")
 
     def prepare(
-        self, path: Path, shrinking: Shrinking, weights: Path | None = None, progress: Progress = SILENT
+        self, path: Path, shrinking: SupernetTraining, weights: Path | None = None, progress: Progress = SILENT
     ) -> str:
         """Load the supernet from `path`, or train it, from `weights` of Once-for-All where given, and write it there.
 
@@ -128,7 +128,7 @@ class Search:
             self._keep(path, shrinking)
         return sha256_file(path)
 
-    def _keep(self, path: Path, shrinking: Shrinking) -> None:
+    def _keep(self, path: Path, shrinking: SupernetTraining) -> None:
         """Write the supernet, or take the one that another worker wrote meanwhile: all of a study share one file."""
         try:
             save_supernet(path, self.supernet, self.whole, self.data, shrinking)
@@ -140,7 +140,7 @@ class Search:
     def evaluator(self) -> Evaluator:
         """What turns a genome into a candidate."""
         o = self.options
-        setting = Setting(
+        setting = EvaluationSettings(
             objective=self.objective,
             limits=o.limits,
             thresholds=self.method.thresholds,
@@ -210,7 +210,7 @@ class Search:
         o, profile = self.options, self.target.profile
         best = front_of(candidates, self.objective, o.limits)
         reference = self.reference()
-        place = points(best, self.objective)
+        place = objective_points(best, self.objective)
         history = history_of(candidates, self.objective, o.limits, reference)
         book = None if self.predictor is None else self.predictor.book
         return Front(
@@ -231,7 +231,7 @@ class Search:
             feasible=sum(step.feasible for step in history),
             reference=reference,
             hypervolume=history[-1].hypervolume,
-            knee=best[pareto.knee(place)].id,
+            knee=best[pareto.knee_point(place)].id,
             front=tuple(best),
             warnings=tuple(book.warnings) if book else (),
             history=history,
@@ -256,7 +256,7 @@ def _known_backend(profile: HwProfile) -> str:
 
 
 def _hash(profile: HwProfile) -> str:
-    from eetool.latency.table.hw_profile import document
+    from eetool.latency.table.hw_profile import profile_document
     from eetool.records import canonical
 
-    return hashlib.sha256(canonical(document(profile)).encode()).hexdigest()[:16]
+    return hashlib.sha256(canonical(profile_document(profile)).encode()).hexdigest()[:16]

@@ -23,7 +23,7 @@ Value = int | float | str
 
 
 @dataclass(frozen=True)
-class Figures:
+class CandidateFigures:
     """Of one candidate, on the judge part; costs are means over its inputs, with every rejected branch charged.
 
     `worst_…` is full depth with every gate that can fire. What is not known is null.
@@ -57,7 +57,7 @@ class Candidate:
     score: str
     temperatures: tuple[float, ...]
     thresholds: tuple[float | None, ...]
-    figures: Figures
+    figures: CandidateFigures
     seconds: dict[str, float]
 
     def points(self) -> list["Candidate"]:
@@ -66,19 +66,19 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Point:
+class CandidatePoint:
     """Other thresholds of a candidate's network, and what comes of them."""
 
     name: str
     thresholds: tuple[float | None, ...]
-    figures: Figures
+    figures: CandidateFigures
 
 
 @dataclass(frozen=True)
-class Evaluated(Candidate):
+class EvaluatedCandidate(Candidate):
     """A candidate as its evaluation leaves it: `others` are further operating points of the same trained network."""
 
-    others: tuple[Point, ...] = ()
+    others: tuple[CandidatePoint, ...] = ()
 
     def points(self) -> list[Candidate]:
         """Every operating point; the id of a further one is the candidate's with the point's name: `…@full`."""
@@ -99,7 +99,7 @@ class SpaceName:
 
 
 @dataclass(frozen=True)
-class Step:
+class HistoryStep:
     """One evaluation of a search, in the order of its slots: what came out, and how far the front had come with it.
 
     `feasible` says whether an operating point of the candidate keeps to the limits; `hypervolume` is that of all that
@@ -150,22 +150,22 @@ class Front:
     knee: str
     front: tuple[Candidate, ...]
     warnings: tuple[str, ...] = ()
-    history: tuple[Step, ...] = ()
+    history: tuple[HistoryStep, ...] = ()
 
 
-def figure(candidate: Candidate, name: str) -> float | None:
+def figure_value(candidate: Candidate, name: str) -> float | None:
     """A figure by the name of its limit."""
     value = getattr(candidate.figures, "accuracy" if name == MIN_ACCURACY else name)
     return None if value is None else float(value)
 
 
-def excess(candidate: Candidate, limits: Mapping[str, float]) -> float:
+def limit_excess(candidate: Candidate, limits: Mapping[str, float]) -> float:
     """By what share limits are exceeded, added up; 0 where the candidate keeps to all of them."""
     return sum(_over(candidate, name, limit) for name, limit in limits.items())
 
 
 def _over(candidate: Candidate, name: str, limit: float) -> float:
-    value = figure(candidate, name)
+    value = figure_value(candidate, name)
     if value is None:
         return 0.0
     if name == MIN_ACCURACY:
@@ -173,9 +173,9 @@ def _over(candidate: Candidate, name: str, limit: float) -> float:
     return max(0.0, value / limit - 1)
 
 
-def points(candidates: Sequence[Candidate], objective: str) -> np.ndarray:
+def objective_points(candidates: Sequence[Candidate], objective: str) -> np.ndarray:
     """Error and cost (n, 2)."""
-    found = [(1 - c.figures.accuracy, figure(c, objective) or 0.0) for c in candidates]
+    found = [(1 - c.figures.accuracy, figure_value(c, objective) or 0.0) for c in candidates]
     return np.array(found, dtype=float).reshape(-1, 2)
 
 
@@ -186,25 +186,27 @@ def front_of(candidates: Sequence[Candidate], objective: str, limits: Mapping[st
         BudgetError: there is none; names the limit that binds, and the nearest figure that was reached.
     """
     every = [point for candidate in candidates for point in candidate.points()]
-    feasible = [point for point in every if excess(point, limits) == 0]
+    feasible = [point for point in every if limit_excess(point, limits) == 0]
     if not feasible:
         raise BudgetError(*_infeasible(every, len(candidates), limits))
-    return [feasible[i] for i in pareto.front(points(feasible, objective))]
+    return [feasible[i] for i in pareto.pareto_front(objective_points(feasible, objective))]
 
 
 def history_of(
     candidates: Sequence[Candidate], objective: str, limits: Mapping[str, float], reference: Sequence[float]
-) -> tuple[Step, ...]:
+) -> tuple[HistoryStep, ...]:
     """One step per candidate, in their order; hypervolumes reach up to `reference`, an error and a cost."""
     kept: list[Candidate] = []
     steps = []
     for evaluated, candidate in enumerate(candidates, 1):
-        keeping = [point for point in candidate.points() if excess(point, limits) == 0]
+        keeping = [point for point in candidate.points() if limit_excess(point, limits) == 0]
         kept += keeping
-        area, feasible = pareto.hypervolume(points(kept, objective), reference), bool(keeping)
+        area, feasible = pareto.hypervolume(objective_points(kept, objective), reference), bool(keeping)
         f = candidate.figures
         steps.append(
-            Step(evaluated, candidate.id, f.accuracy, f.macs, f.latency_ms, f.energy_mj, feasible, hypervolume=area)
+            HistoryStep(
+                evaluated, candidate.id, f.accuracy, f.macs, f.latency_ms, f.energy_mj, feasible, hypervolume=area
+            )
         )
     return tuple(steps)
 
@@ -225,16 +227,16 @@ def _infeasible(every: Sequence[Candidate], count: int, limits: Mapping[str, flo
     nearest = min(every, key=lambda c: _over(c, binding, limits[binding]))
     option = binding if binding == MIN_ACCURACY else f"max_{binding}"
     option = f"--{option.replace('_', '-')}"
-    reached = figure(nearest, binding)
+    reached = figure_value(nearest, binding)
     message = f"none of {count} candidates meets the budget: {option} {limits[binding]:g} binds"
     if alone:
-        best = min(every, key=lambda c: excess(c, limits))
-        others = ", ".join(f"{name} {figure(best, name):g}" for name in limits)
+        best = min(every, key=lambda c: limit_excess(c, limits))
+        others = ", ".join(f"{name} {figure_value(best, name):g}" for name in limits)
         return f"{message}, together with the other limits", f"The nearest candidate has {others}."
     return message, f"The nearest that was reached is {reached:.6g}."
 
 
-def pick(front: Front, which: str) -> Candidate:
+def pick_candidate(front: Front, which: str) -> Candidate:
     """The candidate at the knee, or the one whose id begins with `which`, of several operating points of one network
     the cheapest; raises UsageError where there is none.
     """
@@ -247,7 +249,7 @@ def pick(front: Front, which: str) -> Candidate:
 
 
 def trusted(candidate: Candidate, named: Sequence[str], where: str) -> tuple[str, dict[str, Any] | None]:
-    """Return the reference of a candidate from a file and its configuration, fit for `eetool.train.pipeline.fit`.
+    """Return the reference of a candidate from a file and its configuration, fit for `eetool.train.pipeline.train_model`.
 
     Args:
         named: factories that may be imported, as the user has named them.
@@ -271,7 +273,7 @@ def trusted(candidate: Candidate, named: Sequence[str], where: str) -> tuple[str
     return candidate.backbone, candidate.config
 
 
-def within(front: Front, limits: Mapping[str, float]) -> Candidate:
+def best_within(front: Front, limits: Mapping[str, float]) -> Candidate:
     """The most accurate candidate of the front that keeps to further limits; raises BudgetError where none does."""
     kept = front_of(front.front, front.objective, limits)
     return max(kept, key=lambda c: c.figures.accuracy)

@@ -21,17 +21,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from eetool.data.augmentation import draw
+from eetool.data.augmentation import draw_augmentation
 from eetool.errors import ArtefactError, DivergedError, UsageError
 from eetool.model.checkpoint import load_tensors, serialise
-from eetool.model.early_exit import captured
+from eetool.model.early_exit import capture_outputs
 from eetool.model.references.resolve import build
 from eetool.model.supernet import Supernet
 from eetool.progress import SILENT, Progress
 from eetool.records import write_atomic
 from eetool.search.evaluation.splits import SearchData
-from eetool.search.space.space import Genome, Space, key_of
-from eetool.train.training_loop import lay_out, one_cycle
+from eetool.search.space.space import Genome, Space, genome_key
+from eetool.train.training_loop import one_cycle, set_memory_format
 
 FORMAT, RESUME_FORMAT = "eetool-supernet/1", "eetool-supernet-resume/2"
 _RANDOM_NETWORKS = 2  # beside the largest and the smallest
@@ -40,7 +40,7 @@ _MOMENTUM, _WEIGHT_DECAY, _CLIP = 0.9, 1e-4, 5.0
 
 
 @dataclass(frozen=True)
-class Shrinking:
+class SupernetTraining:
     """How a supernet is trained."""
 
     epochs: int
@@ -54,7 +54,7 @@ def train_supernet(
     supernet: Supernet,
     space: Space,
     data: SearchData,
-    settings: Shrinking,
+    settings: SupernetTraining,
     state_file: Path,
     resume: bool = False,
     progress: Progress = SILENT,
@@ -69,7 +69,7 @@ def train_supernet(
         ArtefactError: `state_file` is damaged.
     """
     place = device or torch.device("cpu")
-    lay_out(supernet, torch.channels_last)
+    set_memory_format(supernet, torch.channels_last)
     run = _Run(supernet.to(place), space, data, settings, place)
     first = run.restore(state_file) if resume and state_file.exists() else 0
     with progress("training the supernet", settings.epochs * run.steps) as advance:
@@ -77,7 +77,7 @@ def train_supernet(
         for epoch in range(first, settings.epochs):
             run.epoch(epoch, advance)
             write_atomic(state_file, serialise(run.state(epoch + 1)), force=True)  # workers of one study make the same
-    lay_out(supernet.to("cpu").eval(), torch.contiguous_format)
+    set_memory_format(supernet.to("cpu").eval(), torch.contiguous_format)
     state_file.unlink(missing_ok=True)
 
 
@@ -88,7 +88,7 @@ class _Exits(nn.Module):
         super().__init__()
         self.space = space
         taps = self.taps(space.largest())
-        with torch.no_grad(), captured(supernet.network.eval(), taps) as at:
+        with torch.no_grad(), capture_outputs(supernet.network.eval(), taps) as at:
             supernet(images)
         self.heads = nn.ModuleList(nn.Linear(_mean(at[tap]).shape[1], classes) for tap in taps)
 
@@ -117,7 +117,7 @@ class _Run:
     """One training run under way."""
 
     def __init__(
-        self, supernet: Supernet, space: Space, data: SearchData, settings: Shrinking, device: torch.device
+        self, supernet: Supernet, space: Space, data: SearchData, settings: SupernetTraining, device: torch.device
     ) -> None:
         self.supernet, self.space, self.data, self.settings, self.device = supernet, space, data, settings, device
         self.learn = data.learn.to(device)
@@ -141,7 +141,7 @@ class _Run:
         torch.manual_seed(settings.seed * 1_000_003 + epoch)
         rng = np.random.default_rng([settings.seed, epoch])
         order = torch.randperm(len(examples.labels), generator=generator)
-        moves = draw(examples.images, generator, examples.mirror).to(self.device)
+        moves = draw_augmentation(examples.images, generator, examples.mirror).to(self.device)
         self.supernet.train()
         for step, chosen in enumerate(torch.split(order.to(self.device), settings.batch_size)):
             position = (epoch * self.steps + step) / (settings.epochs * self.steps)
@@ -167,7 +167,7 @@ class _Run:
     def _answer(self, shape: nn.Module, genome: Genome, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (N, classes) of a genome's network, and its loss with that of the exits."""
         taps = self.exits.taps(genome)
-        with captured(shape, taps) as at:
+        with capture_outputs(shape, taps) as at:
             logits = self.supernet.run(shape, images)
         loss = functional.cross_entropy(logits, target)
         return logits, loss + self.settings.exit_weight * self.exits.loss([at[tap] for tap in taps], target)
@@ -177,7 +177,7 @@ class _Run:
 
         Building one takes as long as a tenth of a step, and the smallest is asked for in every step.
         """
-        key = key_of(genome)
+        key = genome_key(genome)
         if key not in self._shapes:
             if len(self._shapes) >= _SHAPES:
                 self._shapes.clear()
@@ -218,7 +218,9 @@ class _Run:
         return int(stored["epoch"])
 
 
-def save_supernet(path: Path, supernet: Supernet, space: Space, data: SearchData, settings: Shrinking | None) -> None:
+def save_supernet(
+    path: Path, supernet: Supernet, space: Space, data: SearchData, settings: SupernetTraining | None
+) -> None:
     """Write atomically; the same supernet gives the same bytes."""
     record = {"space": space.backbones.hash, "data": data.name, "classes": len(data.classes)}
     told = vars(settings) if settings is not None else None

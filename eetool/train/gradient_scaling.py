@@ -16,7 +16,7 @@ from eetool.model.early_exit import EarlyExitNet, find_tap
 
 
 @contextmanager
-def equilibrium(net: EarlyExitNet) -> Iterator[None]:
+def scale_tap_gradients(net: EarlyExitNet) -> Iterator[None]:
     """Scale gradients at every tap of `net` inside the block; outputs stay as they are."""
     handles = []
     for index, (tap, head) in enumerate(zip(net.taps, net.exits, strict=True)):
@@ -31,7 +31,7 @@ def equilibrium(net: EarlyExitNet) -> Iterator[None]:
             handle.remove()
 
 
-def scaled(x: Tensor, factor: float) -> Tensor:
+def scale_gradient(x: Tensor, factor: float) -> Tensor:
     """`x` itself, through which gradients flow back `factor` times as large."""
     if not x.requires_grad:
         return x
@@ -44,7 +44,7 @@ def _deeper(factor: float, tap: str) -> Any:
     def hook(module: Any, arguments: Any, output: Any) -> Tensor:
         if not isinstance(output, Tensor):
             raise UsageError(f"tap {tap!r} returns no tensor, so its gradient cannot be scaled", "Tap another module.")
-        return scaled(output, factor)
+        return scale_gradient(output, factor)
 
     return hook
 
@@ -52,4 +52,4 @@ def _deeper(factor: float, tap: str) -> Any:
 def _before(head: Any, factor: float) -> Any:
     """Scale what flows back out of a head, whose `answer` is called past the hooks of `forward`."""
     first = head.layers if hasattr(head, "layers") else head
-    return first.register_forward_pre_hook(lambda module, inputs: (scaled(inputs[0], factor), *inputs[1:]))
+    return first.register_forward_pre_hook(lambda module, inputs: (scale_gradient(inputs[0], factor), *inputs[1:]))

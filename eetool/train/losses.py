@@ -17,21 +17,21 @@ _CLASSES_ALONE = 0.3  # what class heads learn by themselves, beside what confid
 
 
 @dataclass(frozen=True)
-class Lesson:
+class BatchTargets:
     """What a batch teaches: `labels` int64 (N,), where in the run we are, and a teacher's logits (N, classes)."""
 
     labels: Tensor
     position: float = 0.0
     teacher: Tensor | None = None
 
-    def to(self, device: torch.device) -> "Lesson":
+    def to(self, device: torch.device) -> "BatchTargets":
         """The same on another torch device."""
         teacher = None if self.teacher is None else self.teacher.to(device)
-        return Lesson(self.labels.to(device), self.position, teacher)
+        return BatchTargets(self.labels.to(device), self.position, teacher)
 
 
 @dataclass(frozen=True)
-class Depth:
+class ExitCost:
     """Where an exit is: MACs of the backbone in front of it, and of everything that ran once it answers, rejected
     exits too; both as shares of the whole backbone.
     """
@@ -41,7 +41,7 @@ class Depth:
 
 
 # Logits (N, classes) of every exit, what the confidence heads of early exits say (N,), and what there is to learn.
-Loss = Callable[[Sequence[Tensor], Sequence[Tensor], Lesson], Tensor]
+Loss = Callable[[Sequence[Tensor], Sequence[Tensor], BatchTargets], Tensor]
 
 
 def joint_loss(logits: Sequence[Tensor], labels: Tensor) -> Tensor:
@@ -51,10 +51,10 @@ def joint_loss(logits: Sequence[Tensor], labels: Tensor) -> Tensor:
         logits: one (N, classes) per exit.
         labels: int64 (N,).
     """
-    return make_loss("joint", LossOptions(), [Depth(1.0, 1.0)] * len(logits))(logits, (), Lesson(labels))
+    return make_loss("joint", LossOptions(), [ExitCost(1.0, 1.0)] * len(logits))(logits, (), BatchTargets(labels))
 
 
-def make_loss(recipe: str, options: LossOptions, depths: Sequence[Depth]) -> Loss:
+def make_loss(recipe: str, options: LossOptions, depths: Sequence[ExitCost]) -> Loss:
     """The loss of `recipe`, a weighted sum over exits.
 
     `joint`: the cross-entropy of every exit (BranchyNet, arXiv 1709.01686; with `ramp` the weights of early exits rise
@@ -72,10 +72,10 @@ def make_loss(recipe: str, options: LossOptions, depths: Sequence[Depth]) -> Los
         return lambda logits, sure, lesson: confidence_loss(logits, sure, lesson, costs, options)
     terms = _cross_entropies if recipe == "joint" else _distilled
 
-    def loss(logits: Sequence[Tensor], sure: Sequence[Tensor], lesson: Lesson) -> Tensor:
+    def loss(logits: Sequence[Tensor], sure: Sequence[Tensor], lesson: BatchTargets) -> Tensor:
         parts = terms(logits, lesson, options)  # (exits, N)
         if options.survivors is not None and lesson.position >= options.survivors:
-            parts = parts * survival(logits)
+            parts = parts * survival_weights(logits)
         weights = exit_weights(options, depths, lesson.position).to(parts)
         if recipe in FROZEN:
             parts, weights = parts[:-1], weights[:-1]  # nothing in front of the final exit learns
@@ -85,7 +85,7 @@ def make_loss(recipe: str, options: LossOptions, depths: Sequence[Depth]) -> Los
 
 
 def confidence_loss(
-    logits: Sequence[Tensor], sure: Sequence[Tensor], lesson: Lesson, costs: Sequence[float], options: LossOptions
+    logits: Sequence[Tensor], sure: Sequence[Tensor], lesson: BatchTargets, costs: Sequence[float], options: LossOptions
 ) -> Tensor:
     """Classes and learned confidences of early exits together (PTEENet, arXiv 2501.02508, its second form).
 
@@ -108,12 +108,12 @@ def confidence_loss(
     return torch.stack(losses).mean() + _CLASSES_ALONE * torch.stack(alone).mean()
 
 
-def _targets(logits: Sequence[Tensor], lesson: Lesson, options: LossOptions) -> Tensor:
+def _targets(logits: Sequence[Tensor], lesson: BatchTargets, options: LossOptions) -> Tensor:
     """int64 (N,): labels, or a frozen backbone's own answers."""
     return logits[-1].argmax(1) if options.targets == "backbone" else lesson.labels
 
 
-def exit_weights(options: LossOptions, depths: Sequence[Depth], position: float) -> Tensor:
+def exit_weights(options: LossOptions, depths: Sequence[ExitCost], position: float) -> Tensor:
     """Weight (exits,) of every exit's loss at `position` in [0, 1] of the run."""
     if options.exit_weights:
         goal = torch.tensor(options.exit_weights)
@@ -125,7 +125,7 @@ def exit_weights(options: LossOptions, depths: Sequence[Depth], position: float)
     return torch.cat([early, goal[-1:]])
 
 
-def survival(logits: Sequence[Tensor]) -> Tensor:
+def survival_weights(logits: Sequence[Tensor]) -> Tensor:
     """Weight (exits, N) of every example at every exit: how likely it gets there, scaled to a mean of 1.
 
     An exit is trained for the examples that reach it (CalexNet, arXiv 2509.08318). An example passes an exit with the
@@ -137,13 +137,13 @@ def survival(logits: Sequence[Tensor]) -> Tensor:
         return reaches / reaches.mean(1, keepdim=True).clamp_min(torch.finfo(reaches.dtype).tiny)
 
 
-def _cross_entropies(logits: Sequence[Tensor], lesson: Lesson, options: LossOptions) -> Tensor:
+def _cross_entropies(logits: Sequence[Tensor], lesson: BatchTargets, options: LossOptions) -> Tensor:
     smoothing, targets = options.label_smoothing, _targets(logits, lesson, options)
     parts = [functional.cross_entropy(x, targets, reduction="none", label_smoothing=smoothing) for x in logits]
     return torch.stack(parts)
 
 
-def _distilled(logits: Sequence[Tensor], lesson: Lesson, options: LossOptions) -> Tensor:
+def _distilled(logits: Sequence[Tensor], lesson: BatchTargets, options: LossOptions) -> Tensor:
     parts = list(_cross_entropies(logits, lesson, options))
     share, temperature = options.distill_share, options.distill_temperature
     outside = [] if lesson.teacher is None else [torch.softmax(lesson.teacher / temperature, 1)]

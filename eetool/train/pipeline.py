@@ -14,19 +14,19 @@ from eetool.data.registry import Source
 from eetool.data.splits import TEMPERATURE, THRESHOLD, TRAIN, recorded_split, split_record, split_source
 from eetool.errors import UsageError
 from eetool.model.branches import default_branch
-from eetool.model.checkpoint import Checkpoint, ModelSpec, Record, Training, build_net, example_inputs
+from eetool.model.checkpoint import Checkpoint, CheckpointRecord, ModelSpec, TrainingSettings, build_net, example_inputs
 from eetool.model.early_exit import EarlyExitNet
 from eetool.model.macs import count_macs, measure_taps, order_taps, place_exits
 from eetool.model.pooling import reads_first_token
 from eetool.model.references import resolve
 from eetool.model.references.reference_check import sized_by_name
-from eetool.model.references.resolve import Reference
+from eetool.model.references.resolve import ModelReference
 from eetool.model.references.size_check import check_size
 from eetool.model.weights import load_weights
 from eetool.progress import SILENT, Advance, Progress
-from eetool.train.losses import FROZEN, Depth
+from eetool.train.losses import FROZEN, ExitCost
 from eetool.train.teacher import load_teacher
-from eetool.train.training_loop import Examples, train
+from eetool.train.training_loop import Examples, run_training
 from eetool_runtime.manifest import Data, Input, Preprocess, Text
 from eetool_runtime.preprocess import SPECIAL
 
@@ -51,12 +51,14 @@ class ExitPlan:
     ensemble: bool = False
 
 
-def make_spec(reference: Reference, inputs: tuple[Input, ...], labels: tuple[str, ...], plan: ExitPlan) -> ModelSpec:
+def make_spec(
+    reference: ModelReference, inputs: tuple[Input, ...], labels: tuple[str, ...], plan: ExitPlan
+) -> ModelSpec:
     """The spec of the backbone with exits by `plan`; raises UsageError where they do not fit."""
     if sized_by_name(reference.backbone):
         check_size(lambda: resolve.build(reference.backbone, inputs, len(labels), reference.config))
     module = resolve.build(reference.backbone, inputs, len(labels), reference.config).eval()
-    resolve.try_out(module, reference)
+    resolve.check_backbone(module, reference)
     example = example_inputs(inputs)
     measured = measure_taps(module, example)
     if plan.taps:
@@ -65,7 +67,9 @@ def make_spec(reference: Reference, inputs: tuple[Input, ...], labels: tuple[str
         taps = place_exits(measured, count_macs(module, example), plan.count)
     if plan.branch is None:
         shapes = {tap.name: tap.shape for tap in measure_taps(module, example, taps)}
-        realistic = tuple(resolve.samples(reference, 2, seed=0).values())  # of zeros a causal text model may read one
+        realistic = tuple(
+            resolve.random_samples(reference, 2, seed=0).values()
+        )  # of zeros a causal text model may read one
         first = any(len(shape) == 3 for shape in shapes.values()) and reads_first_token(module, realistic, measured)
         branches = tuple(default_branch(shapes[tap], first) for tap in taps)
     else:
@@ -80,11 +84,11 @@ def make_spec(reference: Reference, inputs: tuple[Input, ...], labels: tuple[str
     return spec
 
 
-def fit(
+def train_model(
     backbone: str,
     source: Source,
     plan: ExitPlan,
-    settings: Training,
+    settings: TrainingSettings,
     state_file: Path,
     resume: bool = False,
     progress: Progress = SILENT,
@@ -137,24 +141,24 @@ def fit(
         taken = load_weights(net, weights, len(source.classes))
         if taken:
             progress.note(f"{taken} of {len(net.taps)} early exits begin with those of {weights}")
-    train(net, examples, settings, state_file, resume, progress, _depths(net, spec), tutor)
-    record = Record(spec, settings, Data(source.name, split_record(splits)))
+    run_training(net, examples, settings, state_file, resume, progress, _depths(net, spec), tutor)
+    record = CheckpointRecord(spec, settings, Data(source.name, split_record(splits)))
     held_out = torch.from_numpy(source.images[splits[TEMPERATURE][:_SAMPLES]])
     return Checkpoint(record, net.state_dict(), {spec.inputs[0].name: examples.normalise(held_out)})
 
 
-def _depths(net: EarlyExitNet, spec: ModelSpec) -> list[Depth]:
+def _depths(net: EarlyExitNet, spec: ModelSpec) -> list[ExitCost]:
     """Of every exit, as shares of the backbone's MACs."""
     example = example_inputs(spec.inputs)
     whole = count_macs(net.backbone.eval(), example) or 1  # a network without MACs has no exits either
     taps = measure_taps(net.backbone, example, spec.taps)
     heads = [count_macs(head, (torch.zeros(tap.shape),)) for tap, head in zip(taps, net.exits.eval(), strict=True)]
     spent = [tap.macs + sum(heads[: i + 1]) for i, tap in enumerate(taps)]
-    early = [Depth(tap.macs / whole, cost / whole) for tap, cost in zip(taps, spent, strict=True)]
-    return [*early, Depth(1.0, 1.0 + sum(heads) / whole)]
+    early = [ExitCost(tap.macs / whole, cost / whole) for tap, cost in zip(taps, spent, strict=True)]
+    return [*early, ExitCost(1.0, 1.0 + sum(heads) / whole)]
 
 
-def attach(
+def attach_exits(
     backbone: str,
     shape: tuple[int, ...] | None,
     classes: int | None,
@@ -175,8 +179,10 @@ def attach(
         load_weights(net, weights, reference.classes)
     elements = sum(x.numel() for x in example_inputs(spec.inputs))
     count = min(_SAMPLES, max(_FEWEST_SAMPLES, _SAMPLE_ELEMENTS // elements))
-    settings = Training("none", 0, seed, 0, 0.0)
-    return Checkpoint(Record(spec, settings), net.state_dict(), resolve.samples(reference, count, seed))
+    settings = TrainingSettings("none", 0, seed, 0, 0.0)
+    return Checkpoint(
+        CheckpointRecord(spec, settings), net.state_dict(), resolve.random_samples(reference, count, seed)
+    )
 
 
 def use_threads(count: int) -> None:
@@ -200,7 +206,7 @@ def _examples(source: Source, indices: np.ndarray, normalisation: Normalisation 
     return Examples(images, labels, mean, std, source.mirror)
 
 
-def _input(reference: Reference, source: Source, examples: Examples) -> Input:
+def _input(reference: ModelReference, source: Source, examples: Examples) -> Input:
     """The one input of the model, with what makes it of an image or a text."""
     name, dtype = reference.inputs[0].name, reference.inputs[0].dtype
     if len(reference.inputs) > 1 or (dtype == "float32") != (examples.images.dtype != torch.int64):

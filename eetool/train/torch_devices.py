@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from eetool.errors import MissingError, UsageError
-from eetool.model.checkpoint import Training
-from eetool.model.early_exit import Answers, EarlyExitNet
+from eetool.model.checkpoint import TrainingSettings
+from eetool.model.early_exit import EarlyExitNet, ExitOutputs
 
 CPU = "cpu"
 _KINDS = (CPU, "cuda", "mps")
@@ -23,10 +23,10 @@ _LETTING_GO_SECONDS = 0.5
 _EXAMPLES_SHARE = 0.2  # of the free memory of a GPU
 _PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
-Run = Callable[[Tensor], Answers]
+Run = Callable[[Tensor], ExitOutputs]
 
 
-class Engine:
+class CpuDevice:
     """This processor, in one process."""
 
     device = torch.device(CPU)
@@ -71,7 +71,7 @@ class Engine:
         """Training is over."""
 
 
-class Accelerated(Engine):
+class AcceleratedDevice(CpuDevice):
     """A GPU, or one of several processes that torchrun started, by accelerate."""
 
     def __init__(self, kind: str, precision: str) -> None:
@@ -88,9 +88,9 @@ class Accelerated(Engine):
         torch.backends.cudnn.benchmark = True  # shapes are the same in all steps but the last of an epoch
 
     def prepare(self, net: EarlyExitNet, optimizer: torch.optim.Optimizer) -> tuple[Run, torch.optim.Optimizer]:
-        """See `Engine.prepare`; gradients are averaged over the processes."""
+        """See `CpuDevice.prepare`; gradients are averaged over the processes."""
         whole, prepared = self._accelerator.prepare(_Whole(net), optimizer)
-        return lambda inputs: Answers(*whole(inputs)), prepared
+        return lambda inputs: ExitOutputs(*whole(inputs)), prepared
 
     def home(self, size: int) -> torch.device:
         """With the network, where they leave it most of the memory: moving images then costs next to nothing."""
@@ -108,7 +108,7 @@ class Accelerated(Engine):
         self._accelerator.backward(loss)
 
     def mean(self, loss: Tensor) -> float:
-        """See `Engine.mean`; so all processes stop where one diverges."""
+        """See `CpuDevice.mean`; so all processes stop where one diverges."""
         return float(self._accelerator.reduce(loss.detach(), reduction="mean").item())
 
     def close(self) -> None:
@@ -148,7 +148,7 @@ def find_torch_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def engine_for(settings: Training) -> Engine:
+def open_device(settings: TrainingSettings) -> CpuDevice:
     """On the device that `settings` ask for; one process of several where torchrun started it.
 
     Raises:
@@ -160,7 +160,7 @@ def engine_for(settings: Training) -> Engine:
     if place.type == CPU and settings.precision == "fp16":
         raise UsageError("processors do not train in fp16", "Give --mixed-precision bf16.")
     if place.type == CPU and not several:
-        return Engine(settings.precision)
+        return CpuDevice(settings.precision)
     if place.index is not None:
         torch.cuda.set_device(place)
-    return Accelerated(place.type, settings.precision)
+    return AcceleratedDevice(place.type, settings.precision)

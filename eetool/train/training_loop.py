@@ -11,16 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eetool.data.augmentation import Moves, augment, draw
+from eetool.data.augmentation import AugmentationDraw, augment, draw_augmentation
 from eetool.errors import DivergedError, UsageError
-from eetool.model.checkpoint import Training, load_tensors, serialise
+from eetool.model.checkpoint import TrainingSettings, load_tensors, serialise
 from eetool.model.early_exit import EarlyExitNet
 from eetool.progress import SILENT, Progress
 from eetool.records import encode, write_atomic
-from eetool.train.gradient_scaling import equilibrium
-from eetool.train.losses import FROZEN, Depth, Lesson, make_loss
+from eetool.train.gradient_scaling import scale_tap_gradients
+from eetool.train.losses import FROZEN, BatchTargets, ExitCost, make_loss
 from eetool.train.teacher import Teacher
-from eetool.train.torch_devices import Engine, engine_for
+from eetool.train.torch_devices import CpuDevice, open_device
 
 RESUME_FORMAT = "eetool-resume/1"
 _MOMENTUM = 0.9
@@ -57,20 +57,20 @@ class Examples:
         mean, std = (None if x is None else x.to(device) for x in (self.mean, self.std))
         return replace(self, images=self.images.to(device), labels=self.labels.to(device), mean=mean, std=std)
 
-    def batch(self, chosen: Tensor, moves: Moves) -> Tensor:
+    def batch(self, chosen: Tensor, moves: AugmentationDraw) -> Tensor:
         """The examples `chosen` (n,), moved by theirs of `moves` where they are images."""
         images = self.images.index_select(0, chosen)
         return images if self.mean is None else augment(images, moves[chosen])
 
 
-def train(
+def run_training(
     net: EarlyExitNet,
     examples: Examples,
-    settings: Training,
+    settings: TrainingSettings,
     state_file: Path,
     resume: bool,
     progress: Progress = SILENT,
-    depths: Sequence[Depth] | None = None,
+    depths: Sequence[ExitCost] | None = None,
     teacher: Teacher | None = None,
 ) -> None:
     """Train `net` in place.
@@ -86,9 +86,9 @@ def train(
         UsageError: `resume` with another network or other settings than those of the interrupted run.
         ArtefactError: `state_file` is damaged.
     """
-    engine = engine_for(settings)
+    engine = open_device(settings)
     progress = progress if engine.is_main else SILENT
-    run = _Run(net, examples, settings, depths or [Depth(1.0, 1.0)] * (len(net.taps) + 1), teacher, progress, engine)
+    run = _Run(net, examples, settings, depths or [ExitCost(1.0, 1.0)] * (len(net.taps) + 1), teacher, progress, engine)
     if not resume and engine.is_main:
         state_file.unlink(missing_ok=True)
     first = run.restore(state_file) if resume else 0
@@ -123,13 +123,13 @@ class _Run:
         self,
         net: EarlyExitNet,
         examples: Examples,
-        settings: Training,
-        depths: Sequence[Depth],
+        settings: TrainingSettings,
+        depths: Sequence[ExitCost],
         teacher: Teacher | None,
         progress: Progress,
-        engine: Engine,
+        engine: CpuDevice,
     ) -> None:
-        lay_out(net, torch.channels_last)  # an eighth faster on processors without bf16
+        set_memory_format(net, torch.channels_last)  # an eighth faster on processors without bf16
         self.net, self.settings = net, settings
         self.examples = examples.to(engine.home(examples.images.nbytes))
         self.teacher, self.progress, self.engine = teacher, progress, engine
@@ -153,7 +153,7 @@ class _Run:
         views = settings.loss.teacher_views
         if views:  # the teacher has seen this version of the examples before
             generator.manual_seed(settings.seed * 1_000_003 + epoch % views)
-        moves = draw(examples.images, generator, examples.mirror, settings.erase).to(examples.device)
+        moves = draw_augmentation(examples.images, generator, examples.mirror, settings.erase).to(examples.device)
         self.net.train()
         if self.frozen:
             self.net.backbone.eval()  # its normalisations keep the statistics that its weights were trained with
@@ -166,16 +166,16 @@ class _Run:
             images = examples.batch(chosen, moves)
             answers = self.teacher(images, chosen, epoch) if self.teacher else None
             position = (epoch * self.steps + step) / (settings.epochs * self.steps)
-            lesson = Lesson(examples.labels[chosen], position, answers)
+            lesson = BatchTargets(examples.labels[chosen], position, answers)
             self._step(examples.normalise(images), lesson, f"epoch {epoch + 1}, step {step + 1}", tally)
             advance(1)
         if tally.seconds > _LONG_EPOCH_SECONDS:
             self.progress.note(f"epoch {epoch + 1} of {settings.epochs}: {tally}")
 
-    def _step(self, inputs: Tensor, lesson: Lesson, where: str, tally: "_Tally") -> None:
+    def _step(self, inputs: Tensor, lesson: BatchTargets, where: str, tally: "_Tally") -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * one_cycle(lesson.position, self.settings.warm_up)
-        even = equilibrium(self.net) if self.settings.loss.gradient_scaling else nullcontext()
+        even = scale_tap_gradients(self.net) if self.settings.loss.gradient_scaling else nullcontext()
         inputs, lesson = inputs.to(self.engine.device), lesson.to(self.engine.device)
         with self.engine.arithmetic(), even:
             if inputs.ndim == 4:
@@ -228,7 +228,7 @@ class _Run:
         if self.average and self.settings.epochs:
             torch._foreach_copy_(_floats(self.net), self.average)
         self.net.to("cpu")
-        lay_out(self.net, torch.contiguous_format)
+        set_memory_format(self.net, torch.contiguous_format)
         self.net.requires_grad_(True)
         self.net.eval()
 
@@ -262,7 +262,7 @@ def one_cycle(position: float, warm_up: float = 0.15) -> float:
     return 0.5 * (1 + math.cos(math.pi * (position - warm_up) / (1 - warm_up)))
 
 
-def _optimizer(parameters: list[nn.Parameter], settings: Training) -> torch.optim.Optimizer:
+def _optimizer(parameters: list[nn.Parameter], settings: TrainingSettings) -> torch.optim.Optimizer:
     """The learning rate is set before every step."""
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(parameters, lr=0.0, weight_decay=settings.weight_decay)
@@ -274,6 +274,6 @@ def _floats(net: nn.Module) -> list[Tensor]:
     return [x for x in net.state_dict().values() if x.is_floating_point()]
 
 
-def lay_out(net: nn.Module, order: torch.memory_format) -> None:
+def set_memory_format(net: nn.Module, order: torch.memory_format) -> None:
     """Put a network's weights into this order of memory; processors convolve faster with channels last."""
     net.to(memory_format=order)  # type: ignore[call-overload]  # torch's own stubs leave this form out

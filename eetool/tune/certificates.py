@@ -17,7 +17,7 @@ from scipy.special import gammaln, xlogy
 from scipy.stats import beta, binom
 
 from eetool.metrics import Thresholds
-from eetool.tune.threshold_search import Problem
+from eetool.tune.threshold_search import ThresholdProblem
 from eetool_runtime.manifest import Certificate
 
 METHOD = "learn-then-test/paired-score"
@@ -28,7 +28,7 @@ _MOST_DATA = 30_000  # examples; what would need more is out of reach
 
 
 @dataclass(frozen=True)
-class Certified:
+class CertificateResult:
     """The thresholds with their certificate; or none, and how many examples would probably do (null: no number)."""
 
     thresholds: Thresholds | None
@@ -37,8 +37,8 @@ class Certified:
 
 
 def certify(
-    problem: Problem, candidates: Sequence[Thresholds], max_accuracy_drop: float, confidence: float
-) -> Certified:
+    problem: ThresholdProblem, candidates: Sequence[Thresholds], max_accuracy_drop: float, confidence: float
+) -> CertificateResult:
     """Test `candidates` in their order on the certificate split.
 
     Args:
@@ -59,11 +59,11 @@ def certify(
             break
         passed = thresholds, Certificate(METHOD, confidence, max_accuracy_drop, problem.n, worse, better, p)
     if passed is not None:
-        return Certified(*passed)
+        return CertificateResult(*passed)
     needed = None
     if first_failed is not None:
         needed = examples_needed(*first_failed, problem.n, max_accuracy_drop / 100, 1 - confidence)
-    return Certified(None, None, needed)
+    return CertificateResult(None, None, needed)
 
 
 @lru_cache(maxsize=4096)

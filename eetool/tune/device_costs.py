@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eetool.errors import ArtefactError, MissingError
-from eetool.latency.estimate.prediction_target import opened, subject_of
+from eetool.latency.estimate.prediction_target import open_target, target_of_variant
 from eetool.latency.estimate.predictor import PREDICTED, Predictor
-from eetool.latency.table.hw_profile import device_of
+from eetool.latency.table.hw_profile import load_device
 from eetool.latency.table.table import BACKENDS
 from eetool.profile.profiler import Profile
-from eetool.tune.exit_costs import Costs, component_costs
+from eetool.tune.exit_costs import CascadeCosts, component_costs
 from eetool_runtime.manifest import Manifest, Measured
 
 LATENCY, ENERGY = "latency_ms", "energy_mj"
@@ -18,7 +18,7 @@ ONNX_FP32 = "onnx/fp32"
 
 
 @dataclass(frozen=True)
-class Priced:
+class ComponentCosts:
     """Cost of every component of one variant on one device, in `unit`: its graph, its dispatch, and the gate behind it.
 
     `provenance` is `measured`, `predicted` or `estimated`; `scope` is that of an energy. `manifest` wires the
@@ -33,25 +33,25 @@ class Priced:
     manifest: Manifest
     settings: tuple[str, Measured] | None = None
 
-    def costs(self, like: Costs) -> Costs:
+    def costs(self, like: CascadeCosts) -> CascadeCosts:
         """Arranged by exit; which heads read which is as in `like`."""
         found = component_costs(self.manifest, self.components)
         return replace(found, read_later=like.read_later, reads=like.reads)
 
 
-def predicted(
+def predicted_costs(
     path: Path, device: str, variant: str = ONNX_FP32, unit: str = LATENCY, named: Sequence[str] = ()
-) -> Priced:
+) -> ComponentCosts:
     """What the hw profile of `device` says of a bundle, or of the bundle that a checkpoint makes; one thread.
 
     Raises:
         MissingError: there is no such device, it has no table, or nothing is known of its energy.
     """
-    profile = device_of(device)
+    profile = load_device(device)
     graph_format, precision = variant.split("/")[0], variant.split("/")[-1]
     predictor = Predictor(profile, BACKENDS[graph_format], precision, threads=1)
-    with opened(path, named) as found:
-        subject = subject_of(found, variant, predictor.channel_block)
+    with open_target(path, named) as found:
+        subject = target_of_variant(found, variant, predictor.channel_block)
         if subject.manifest is None:
             raise ArtefactError(f"{path}: neither a model.pt nor a bundle", "tune takes these two.")
         manifest = subject.manifest
@@ -65,16 +65,16 @@ def predicted(
                 f"nothing is known of the energy of {profile.name}",
                 "Measure it: eetool profile --power METER, then --profile p.json.",
             )
-        return Priced(profile.name, unit, provenance, scope, known, manifest)
+        return ComponentCosts(profile.name, unit, provenance, scope, known, manifest)
     composition = predictor.book.composition
     milliseconds = {name: graph.latency_ms + composition.runtime_ms for name, graph in graphs.items()}
     milliseconds[next(iter(milliseconds))] += composition.call_ms  # once for every input
-    return Priced(profile.name, unit, PREDICTED, None, milliseconds, manifest)
+    return ComponentCosts(profile.name, unit, PREDICTED, None, milliseconds, manifest)
 
 
-def measured(
+def measured_costs(
     profile: Profile, where: Path, manifest: Manifest, unit: str = LATENCY, named: Sequence[str] = ()
-) -> Priced:
+) -> ComponentCosts:
     """What was measured of a bundle with these components.
 
     Raises:
@@ -96,10 +96,10 @@ def measured(
             raise MissingError(
                 f"{where}: holds no energy of every component", "Measure it: eetool profile --power METER."
             )
-        return Priced(profile.device, unit, energy.provenance, energy.scope, known, manifest, settings)
+        return ComponentCosts(profile.device, unit, energy.provenance, energy.scope, known, manifest, settings)
     gate_ms = max(times.cascade[-1].runtime_us_per_component.median, 0.0) / 1e3
     milliseconds = {c.name: c.latency_ms.median + gate_ms for c in times.components}
-    return Priced(profile.device, unit, profile.provenance, None, milliseconds, manifest, settings)
+    return ComponentCosts(profile.device, unit, profile.provenance, None, milliseconds, manifest, settings)
 
 
 def _settings(profile: Profile) -> tuple[str, Measured] | None:

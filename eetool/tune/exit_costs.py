@@ -7,14 +7,14 @@ import numpy as np
 
 from eetool.metrics import Thresholds
 from eetool.model.checkpoint import ModelSpec, build_net, example_inputs
-from eetool.model.early_exit import captured
+from eetool.model.early_exit import capture_outputs
 from eetool.model.gate_scores import MAX_SOFTMAX, PATIENCE
 from eetool.model.macs import count_macs, measure_taps
 from eetool_runtime.manifest import Manifest
 
 
 @dataclass(frozen=True)
-class Costs:
+class CascadeCosts:
     """Cost of each part: `trunk[i]` from exit i − 1 to exit i (the last holds the classifier), `heads[i]` of exit i.
 
     In MACs or milliseconds; a cost includes everything that ran, rejected exits too. A head whose gate never fires runs
@@ -38,7 +38,7 @@ class Costs:
         return total
 
 
-def component_costs(manifest: Manifest, cost: Mapping[str, float]) -> Costs:
+def component_costs(manifest: Manifest, cost: Mapping[str, float]) -> CascadeCosts:
     """Costs per component, arranged by exit: the heads of early exits apart from the trunk."""
     owners = [e.component for e in manifest.exits]
     kinds = {c.name: c.kind for c in manifest.components}
@@ -58,17 +58,17 @@ def component_costs(manifest: Manifest, cost: Mapping[str, float]) -> Costs:
     gated = [owner for owner in early if kinds[owner] == "exit"]
     read_later = frozenset().union(*(read[c.name] for c in manifest.components if c.name not in gated))
     reads = tuple(read[owner] if owner in gated else frozenset() for owner in early)
-    return Costs(tuple(trunk), tuple(heads), read_later, reads if any(reads) else ())
+    return CascadeCosts(tuple(trunk), tuple(heads), read_later, reads if any(reads) else ())
 
 
-def model_macs(spec: ModelSpec, score: str = MAX_SOFTMAX) -> Costs:
+def model_macs(spec: ModelSpec, score: str = MAX_SOFTMAX) -> CascadeCosts:
     """MACs at batch 1 of each stretch of the backbone and of each early exit, whose gates go by `score`."""
     net = build_net(spec).eval()
     example = example_inputs(spec.inputs)
     cumulative = [tap.macs for tap in measure_taps(net.backbone, example, spec.taps)]
     cumulative.append(count_macs(net.backbone, example))
     trunk = [after - before for before, after in zip([0, *cumulative], cumulative, strict=False)]
-    with captured(net.backbone, spec.taps) as features:
+    with capture_outputs(net.backbone, spec.taps) as features:
         net.backbone(*example)
     heads = [count_macs(head, (features[tap],)) for tap, head in zip(spec.taps, net.exits, strict=True)]
     read_later, reads = frozenset[int](), list[frozenset[int]]()
@@ -76,4 +76,6 @@ def model_macs(spec: ModelSpec, score: str = MAX_SOFTMAX) -> Costs:
         read_later, reads = frozenset(range(len(heads))), [frozenset(range(i)) for i in range(len(heads))]
     elif spec.cascade or spec.ensemble:
         reads = [frozenset(range(max(i - 1, 0), i)) for i in range(len(heads))]
-    return Costs(tuple(map(float, trunk)), tuple(map(float, heads)), read_later, tuple(reads) if any(reads) else ())
+    return CascadeCosts(
+        tuple(map(float, trunk)), tuple(map(float, heads)), read_later, tuple(reads) if any(reads) else ()
+    )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eetool.metrics import Thresholds, auroc, exits_taken, expected_calibration_error
-from eetool.tune.threshold_search import Problem
+from eetool.tune.threshold_search import ThresholdProblem
 
 _DEGENERATE = 0.99  # share of the inputs at one early exit from which on its gate decides nothing
 
@@ -34,7 +34,7 @@ class Diagnosis:
     degenerate_exit: int | None
 
 
-def diagnose(problem: Problem, thresholds: Thresholds) -> Diagnosis:
+def diagnose(problem: ThresholdProblem, thresholds: Thresholds) -> Diagnosis:
     """Figures of every exit among the examples that reach it."""
     taken = exits_taken(problem.confidences, thresholds)
     shares = np.bincount(taken, minlength=len(problem.confidences)) / problem.n
@@ -45,7 +45,7 @@ def diagnose(problem: Problem, thresholds: Thresholds) -> Diagnosis:
     return Diagnosis(exits, float(abs((left * np.log2(left)).sum())), degenerate)
 
 
-def _exit(problem: Problem, taken: np.ndarray, index: int) -> ExitDiagnosis:
+def _exit(problem: ThresholdProblem, taken: np.ndarray, index: int) -> ExitDiagnosis:
     here = taken >= index
     sure, correct = problem.confidences[index][here], problem.correct[index][here]
     leave = int((taken == index).sum())

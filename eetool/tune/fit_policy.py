@@ -13,19 +13,19 @@ from eetool.model.gate_scores import MAX_SOFTMAX
 from eetool.progress import SILENT, Advance, Progress
 from eetool.tune.calibration import PLATT, Calibration
 from eetool.tune.calibration import TEMPERATURE as TEMPERATURE_SCALING
-from eetool.tune.exit_costs import Costs, component_costs
+from eetool.tune.exit_costs import CascadeCosts, component_costs
 from eetool.tune.operating_points import (
     BALANCED,
     BUDGET,
     CERTIFIED,
     Budget,
-    Labelled,
-    Promise,
-    Tuned,
+    CertificateGoal,
+    LabelledLogits,
+    TuningResult,
     budget_point,
     certified_point,
     drop_points,
-    tune,
+    fit_operating_points,
 )
 from eetool_runtime import Bundle, load
 from eetool_runtime.manifest import Data, Manifest, Variant
@@ -37,8 +37,8 @@ _PIECE = 4 * _BATCH  # examples between two steps of the progress
 
 
 @dataclass(frozen=True)
-class Aims:
-    """What a policy is to keep to: see `tune`, `drop_points`, `budget_point` and `Promise` in `eetool.tune.operating_points`.
+class TuningGoals:
+    """What a policy is to keep to: see `tune`, `drop_points`, `budget_point` and `CertificateGoal` in `eetool.tune.operating_points`.
 
     `calibration` is the method; null for that of the model, if it was tuned before. `standard_errors` is by how many a
     drop on the split stays below its limit.
@@ -56,12 +56,12 @@ def fit_policy(
     source: Source,
     data: Data | None,
     answers_of: Answers,
-    costs: Costs,
-    macs: Costs,
-    aims: Aims,
+    costs: CascadeCosts,
+    macs: CascadeCosts,
+    aims: TuningGoals,
     score: str = MAX_SOFTMAX,
     progress: Progress = SILENT,
-) -> Tuned:
+) -> TuningResult:
     """Fit on the temperature and threshold splits of `source`, proved to be those that `data` records.
 
     Raises:
@@ -69,23 +69,23 @@ def fit_policy(
         BudgetError: the certificate split cannot support the promise.
     """
 
-    def answered(split: str) -> Labelled:
+    def answered(split: str) -> LabelledLogits:
         indices = recorded_split(source, split, data)
         with progress(f"answers, {split} split", len(indices)) as advance:
             logits, learned = _in_pieces(answers_of, source.images[indices], advance)
-        return Labelled(logits, source.labels[indices], learned)
+        return LabelledLogits(logits, source.labels[indices], learned)
 
     held = answered(CERTIFICATE) if aims.certify is not None else None
     threshold = answered(THRESHOLD)
     method = aims.calibration or TEMPERATURE_SCALING
-    tuned = tune(
+    tuned = fit_operating_points(
         answered(TEMPERATURE), threshold, costs, macs, aims.max_accuracy_drop, score, method, aims.standard_errors
     )
     more = drop_points(tuned, threshold, costs, macs, aims.drops, score, aims.standard_errors)
     if aims.budget is not None:
         more[BUDGET] = budget_point(tuned, threshold, costs, macs, aims.budget, aims.max_accuracy_drop, score)
     if held is not None and aims.certify is not None:
-        promise = Promise(aims.max_accuracy_drop, aims.certify)
+        promise = CertificateGoal(aims.max_accuracy_drop, aims.certify)
         more[CERTIFIED] = certified_point(tuned, threshold, held, costs, macs, promise, score)
     return replace(tuned, operating_points={**tuned.operating_points, **more})
 
@@ -105,10 +105,10 @@ def tune_bundle(
     bundle: Bundle,
     variant: str,
     source: Source,
-    aims: Aims | float,
+    aims: TuningGoals | float,
     priced: Mapping[str, float] | None = None,
     progress: Progress = SILENT,
-) -> tuple[Manifest, Tuned]:
+) -> tuple[Manifest, TuningResult]:
     """The manifest of `bundle` with a policy fitted on the outputs of one of its variants.
 
     Args:
@@ -118,7 +118,7 @@ def tune_bundle(
     Raises:
         UsageError: Platt's calibration is asked for, and the graphs have no inputs for it, or the other way round.
     """
-    aims = aims if isinstance(aims, Aims) else Aims(aims)
+    aims = aims if isinstance(aims, TuningGoals) else TuningGoals(aims)
     manifest = bundle.manifest
     method = PLATT if manifest.exits[0].slope is not None else TEMPERATURE_SCALING
     if aims.calibration not in (None, method):

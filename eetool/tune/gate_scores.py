@@ -12,7 +12,7 @@ from eetool.tune.calibration import Calibration
 _EDGE = 1e-5  # as in eetool.model.gate_scores
 
 
-def confidences(
+def exit_confidences(
     score: str, logits: np.ndarray, temperatures: Sequence[float], learned: np.ndarray | None = None
 ) -> np.ndarray:
     """Confidence of every exit for every example.
@@ -35,12 +35,12 @@ def confidences(
     return np.stack(found).astype(np.float32)
 
 
-def calibrated(
+def calibrated_confidences(
     score: str, logits: np.ndarray, calibration: Calibration, learned: np.ndarray | None = None
 ) -> np.ndarray:
     """The same, float32 (exits, n), with Platt's method where `calibration` has it."""
     if not calibration.slopes:
-        return confidences(score, logits, calibration.temperatures, learned)
+        return exit_confidences(score, logits, calibration.temperatures, learned)
     return calibration.apply(log_odds(score, logits, calibration.temperatures, learned)).astype(np.float32)
 
 
@@ -48,7 +48,7 @@ def log_odds(
     score: str, logits: np.ndarray, temperatures: Sequence[float], learned: np.ndarray | None = None
 ) -> np.ndarray:
     """log(c / (1 − c)) of the confidences c, float64 (exits, n)."""
-    sure = confidences(score, logits, temperatures, learned).astype(np.float64)
+    sure = exit_confidences(score, logits, temperatures, learned).astype(np.float64)
     inside = np.clip(sure, _EDGE, 1 - _EDGE)
     odds: np.ndarray = np.log(inside) - np.log(1 - inside)
     if score in (ENTROPY, MARGIN, PATIENCE):

@@ -11,11 +11,11 @@ from eetool.metrics import Thresholds, exits_taken
 from eetool.model.gate_scores import MAX_SOFTMAX
 from eetool.tune.calibration import PLATT, TEMPERATURE, Calibration, fit_platt, fit_temperature
 from eetool.tune.certificates import certify
-from eetool.tune.exit_costs import Costs
+from eetool.tune.exit_costs import CascadeCosts
 from eetool.tune.exit_diagnostics import Diagnosis, diagnose
-from eetool.tune.gate_scores import calibrated, log_odds
-from eetool.tune.threshold_search import Problem, cautious_each, most_accurate, path
-from eetool_runtime.manifest import Expected, OperatingPoint, Reached
+from eetool.tune.gate_scores import calibrated_confidences, log_odds
+from eetool.tune.threshold_search import ThresholdProblem, cheapest_per_drop, descending_choices, most_accurate
+from eetool_runtime.manifest import Expected, OperatingPoint, ReachedConfidence
 
 FULL, BALANCED, FAST, CERTIFIED, BUDGET = "full", "balanced", "fast", "certified", "budget"
 # What part of the accuracy drop that the user allows each point may spend.
@@ -25,7 +25,7 @@ _ROUNDING = 1 + 1e-9
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledLogits:
     """Logits of every exit (exits, n, classes), labels int64 (n,) of one split, learned confidences (early, n)."""
 
     logits: np.ndarray
@@ -34,7 +34,7 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class Promise:
+class CertificateGoal:
     """An accuracy drop, in percentage points, that is to hold on new data with probability `confidence`."""
 
     max_accuracy_drop: float
@@ -50,7 +50,7 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Tuned:
+class TuningResult:
     """Calibration, operating points, `full` first, and what exits are worth at each, on the threshold split."""
 
     calibration: Calibration
@@ -58,16 +58,16 @@ class Tuned:
     diagnoses: dict[str, Diagnosis]
 
 
-def tune(
-    temperature: Labelled,
-    threshold: Labelled,
-    costs: Costs,
-    macs: Costs,
+def fit_operating_points(
+    temperature: LabelledLogits,
+    threshold: LabelledLogits,
+    costs: CascadeCosts,
+    macs: CascadeCosts,
     max_accuracy_drop: float,
     score: str = MAX_SOFTMAX,
     method: str = TEMPERATURE,
     standard_errors: float = 0.0,
-) -> Tuned:
+) -> TuningResult:
     """Fit temperatures on one split and operating points on another.
 
     `full` never leaves early, `balanced` may lose half of `max_accuracy_drop` (percentage points), `fast` all of it.
@@ -77,19 +77,19 @@ def tune(
         macs: MACs, for the figures that every operating point carries.
         score: what gates go by, one of `eetool.model.gate_scores.SCORES`.
         method: how confidences are calibrated, one of `eetool.tune.calibration.METHODS`.
-        standard_errors: how much room a drop on the split leaves, see `eetool.tune.threshold_search.cautious`.
+        standard_errors: how much room a drop on the split leaves, see `eetool.tune.threshold_search.cheapest_with_margin`.
     """
     calibration = calibrate(temperature, score, method)
-    problem = problem_of(calibration, threshold, costs, score)
+    problem = threshold_problem(calibration, threshold, costs, score)
     thresholds: dict[str, Thresholds] = {FULL: (None,) * problem.early}
     drops = {name: share * max_accuracy_drop for name, share in _SHARE_OF_DROP.items()}
-    found = cautious_each(problem, drops.values(), standard_errors)
+    found = cheapest_per_drop(problem, drops.values(), standard_errors)
     thresholds |= {name: found[drop] for name, drop in drops.items()}
     points = {name: OperatingPoint(t, _expected(problem, macs, t)) for name, t in thresholds.items()}
-    return Tuned(calibration, points, {name: diagnose(problem, t) for name, t in thresholds.items()})
+    return TuningResult(calibration, points, {name: diagnose(problem, t) for name, t in thresholds.items()})
 
 
-def calibrate(split: Labelled, score: str, method: str = TEMPERATURE) -> Calibration:
+def calibrate(split: LabelledLogits, score: str, method: str = TEMPERATURE) -> Calibration:
     """Temperatures of all exits, and with Platt's method slopes and offsets, fitted on one split."""
     temperatures = tuple(fit_temperature(logits, split.labels) for logits in split.logits)
     if method != PLATT:
@@ -101,27 +101,27 @@ def calibrate(split: Labelled, score: str, method: str = TEMPERATURE) -> Calibra
 
 
 def drop_points(
-    tuned: Tuned,
-    threshold: Labelled,
-    costs: Costs,
-    macs: Costs,
+    tuned: TuningResult,
+    threshold: LabelledLogits,
+    costs: CascadeCosts,
+    macs: CascadeCosts,
     drops: Sequence[float],
     score: str = MAX_SOFTMAX,
     standard_errors: float = 0.0,
 ) -> dict[str, OperatingPoint]:
     """One more operating point for each accuracy drop, in percentage points: `drop-0.5`, …"""
-    problem = problem_of(tuned.calibration, threshold, costs, score)
-    found = cautious_each(problem, drops, standard_errors)
+    problem = threshold_problem(tuned.calibration, threshold, costs, score)
+    found = cheapest_per_drop(problem, drops, standard_errors)
     return {f"drop-{drop:g}": OperatingPoint(found[drop], _expected(problem, macs, found[drop])) for drop in drops}
 
 
 def certified_point(
-    tuned: Tuned,
-    threshold: Labelled,
-    held: Labelled,
-    costs: Costs,
-    macs: Costs,
-    promise: Promise,
+    tuned: TuningResult,
+    threshold: LabelledLogits,
+    held: LabelledLogits,
+    costs: CascadeCosts,
+    macs: CascadeCosts,
+    promise: CertificateGoal,
     score: str = MAX_SOFTMAX,
 ) -> OperatingPoint:
     """The cheapest thresholds found that keep `promise`, proved on the split `held`; its figures are of that split.
@@ -129,8 +129,10 @@ def certified_point(
     Raises:
         BudgetError: the examples cannot support the promise; says how many probably would.
     """
-    candidates = path(problem_of(tuned.calibration, threshold, costs, score), promise.max_accuracy_drop, _CANDIDATES)
-    problem = problem_of(tuned.calibration, held, costs, score)
+    candidates = descending_choices(
+        threshold_problem(tuned.calibration, threshold, costs, score), promise.max_accuracy_drop, _CANDIDATES
+    )
+    problem = threshold_problem(tuned.calibration, held, costs, score)
     found = certify(problem, candidates, promise.max_accuracy_drop, promise.confidence)
     if found.thresholds is None:
         more = f"About {found.n_needed} would" if found.n_needed else "Nor would more of the same kind"
@@ -143,10 +145,10 @@ def certified_point(
 
 
 def budget_point(
-    tuned: Tuned,
-    threshold: Labelled,
-    costs: Costs,
-    macs: Costs,
+    tuned: TuningResult,
+    threshold: LabelledLogits,
+    costs: CascadeCosts,
+    macs: CascadeCosts,
     budget: Budget,
     max_accuracy_drop: float,
     score: str = MAX_SOFTMAX,
@@ -156,7 +158,7 @@ def budget_point(
     Raises:
         BudgetError: no thresholds keep both; names the nearest that keep one of them.
     """
-    problem = problem_of(tuned.calibration, threshold, costs, score)
+    problem = threshold_problem(tuned.calibration, threshold, costs, score)
     chosen = most_accurate(problem, budget.most)
     cost, errors = problem.evaluate(chosen)
     full = problem.evaluate(tuned.operating_points[FULL].thresholds)[0]
@@ -177,7 +179,7 @@ def budget_point(
     return OperatingPoint(chosen, _expected(problem, macs, chosen))
 
 
-def mean_costs(tuned: Tuned, costs: Costs) -> dict[str, float]:
+def mean_costs(tuned: TuningResult, costs: CascadeCosts) -> dict[str, float]:
     """Mean cost of an input at every operating point, by its expected shares."""
     return {
         name: float(np.dot(point.expected.exit_shares, costs.leaving(point.thresholds)))
@@ -186,13 +188,17 @@ def mean_costs(tuned: Tuned, costs: Costs) -> dict[str, float]:
     }
 
 
-def problem_of(calibration: Calibration, split: Labelled, costs: Costs, score: str) -> Problem:
+def threshold_problem(
+    calibration: Calibration, split: LabelledLogits, costs: CascadeCosts, score: str
+) -> ThresholdProblem:
     """What thresholds are chosen or judged on: confidences and correctness of one split."""
     correct = split.logits.argmax(2) == split.labels  # (exits, n, classes) -> (exits, n)
-    return Problem(calibrated(score, split.logits, calibration, split.learned), correct, costs)
+    return ThresholdProblem(calibrated_confidences(score, split.logits, calibration, split.learned), correct, costs)
 
 
-def _expected(problem: Problem, macs: Costs, thresholds: Thresholds, split: str = THRESHOLD) -> Expected:
+def _expected(
+    problem: ThresholdProblem, macs: CascadeCosts, thresholds: Thresholds, split: str = THRESHOLD
+) -> Expected:
     taken = exits_taken(problem.confidences, thresholds)
     exits = len(problem.confidences)
     counts = np.bincount(taken, minlength=exits)
@@ -207,7 +213,7 @@ def _expected(problem: Problem, macs: Costs, thresholds: Thresholds, split: str 
     )
 
 
-def _reached(confidences: np.ndarray) -> Reached | None:
+def _reached(confidences: np.ndarray) -> ReachedConfidence | None:
     if len(confidences) == 0:
         return None
-    return Reached(len(confidences), float(confidences.mean()), float(confidences.std()))
+    return ReachedConfidence(len(confidences), float(confidences.mean()), float(confidences.std()))

@@ -13,7 +13,7 @@ from itertools import permutations
 import numpy as np
 
 from eetool.metrics import Thresholds, exits_taken
-from eetool.tune.exit_costs import Costs
+from eetool.tune.exit_costs import CascadeCosts
 
 _PRICES = 48  # of an error, from worthless to prohibitive
 _ROUNDS = 30
@@ -25,12 +25,12 @@ Pick = Callable[[np.ndarray, np.ndarray], int]
 
 
 @dataclass(frozen=True)
-class Problem:
+class ThresholdProblem:
     """Confidences (exits, n) and correctness (exits, n) of every exit on the threshold split, and what exits cost."""
 
     confidences: np.ndarray
     correct: np.ndarray
-    costs: Costs
+    costs: CascadeCosts
 
     @property
     def n(self) -> int:
@@ -97,7 +97,7 @@ class Problem:
         return np.append(np.nan, values), costs, np.concatenate([[wrong], wrong + added])
 
 
-def cheapest(problem: Problem, max_accuracy_drop: float) -> Thresholds:
+def cheapest(problem: ThresholdProblem, max_accuracy_drop: float) -> Thresholds:
     """Thresholds of the least mean cost whose drop stays within `max_accuracy_drop` percentage points.
 
     Never dearer than full depth, which is always allowed, nor than any shared threshold.
@@ -108,7 +108,7 @@ def cheapest(problem: Problem, max_accuracy_drop: float) -> Thresholds:
     return _search(problem, lambda costs, errors: int(np.lexsort((errors, costs, errors > allowed))[0]))
 
 
-def cautious(problem: Problem, max_accuracy_drop: float, standard_errors: float) -> Thresholds:
+def cheapest_with_margin(problem: ThresholdProblem, max_accuracy_drop: float, standard_errors: float) -> Thresholds:
     """As `cheapest`, but the drop on the split and some of its standard errors together stay within the limit.
 
     The search picks what happens to look good on the split, so what is just allowed there loses more on new data, and
@@ -137,16 +137,18 @@ def cautious(problem: Problem, max_accuracy_drop: float, standard_errors: float)
     return best
 
 
-def cautious_each(problem: Problem, drops: Iterable[float], standard_errors: float) -> dict[float, Thresholds]:
+def cheapest_per_drop(
+    problem: ThresholdProblem, drops: Iterable[float], standard_errors: float
+) -> dict[float, Thresholds]:
     """What `cautious` finds for each drop. A larger one is never dearer: it allows what a smaller one does."""
     found: dict[float, Thresholds] = {}
     for drop in sorted(set(drops)):
-        tried = [cautious(problem, drop, standard_errors), *found.values()]
+        tried = [cheapest_with_margin(problem, drop, standard_errors), *found.values()]
         found[drop] = min(tried, key=lambda choice: problem.evaluate(choice)[0])
     return found
 
 
-def most_accurate(problem: Problem, max_cost: float) -> Thresholds:
+def most_accurate(problem: ThresholdProblem, max_cost: float) -> Thresholds:
     """Thresholds of the fewest errors whose mean cost stays within `max_cost`; the cheapest where none does."""
 
     def pick(costs: np.ndarray, errors: np.ndarray) -> int:
@@ -156,7 +158,7 @@ def most_accurate(problem: Problem, max_cost: float) -> Thresholds:
     return _search(problem, pick)
 
 
-def path(problem: Problem, max_accuracy_drop: float, count: int) -> list[Thresholds]:
+def descending_choices(problem: ThresholdProblem, max_accuracy_drop: float, count: int) -> list[Thresholds]:
     """Up to `count` choices from the safest to the cheapest, whose drops on the split go up to `max_accuracy_drop`.
 
     Each is the cheapest found that makes no more errors than a limit; nothing is charged in advance.
@@ -174,7 +176,7 @@ def path(problem: Problem, max_accuracy_drop: float, count: int) -> list[Thresho
     return list(found)
 
 
-def front(problem: Problem) -> list[Thresholds]:
+def cost_error_front(problem: ThresholdProblem) -> list[Thresholds]:
     """Choices from full depth downwards, each cheaper than the one before it and with more errors."""
     found = {(None,) * problem.early, *_along_prices(problem)}
     points = sorted((*problem.evaluate(choice), choice) for choice in found if choice.count(None) < len(choice))
@@ -186,7 +188,7 @@ def front(problem: Problem) -> list[Thresholds]:
     return [choice for _, _, choice in reversed(best)]
 
 
-def _search(problem: Problem, pick: Pick) -> Thresholds:
+def _search(problem: ThresholdProblem, pick: Pick) -> Thresholds:
     full: Thresholds = (None,) * problem.early
     if not problem.early:
         return full
@@ -196,7 +198,7 @@ def _search(problem: Problem, pick: Pick) -> Thresholds:
     return _best_few(problem, list(ends), pick, 1)[0]
 
 
-def _best_few(problem: Problem, choices: list[Thresholds], pick: Pick, count: int) -> list[Thresholds]:
+def _best_few(problem: ThresholdProblem, choices: list[Thresholds], pick: Pick, count: int) -> list[Thresholds]:
     """Up to `count` of `choices`, the best first."""
     figures = [problem.evaluate(choice) for choice in choices]
     left, best = list(range(len(choices))), list[Thresholds]()
@@ -206,7 +208,7 @@ def _best_few(problem: Problem, choices: list[Thresholds], pick: Pick, count: in
     return best
 
 
-def _along_prices(problem: Problem) -> Iterator[Thresholds]:
+def _along_prices(problem: ThresholdProblem) -> Iterator[Thresholds]:
     """The best choices found where an error has a price, for prices over a wide range."""
     scale = float(problem.costs.leaving((0.0,) * problem.early).max()) * problem.n  # of one error per example
     if not scale:
@@ -221,7 +223,7 @@ def _along_prices(problem: Problem) -> Iterator[Thresholds]:
         yield choice
 
 
-def _one_by_one(problem: Problem, start: Thresholds, pick: Pick) -> Thresholds:
+def _one_by_one(problem: ThresholdProblem, start: Thresholds, pick: Pick) -> Thresholds:
     choice = start
     for _ in range(_ROUNDS):
         before = choice
@@ -232,7 +234,7 @@ def _one_by_one(problem: Problem, start: Thresholds, pick: Pick) -> Thresholds:
     return choice
 
 
-def _in_pairs(problem: Problem, start: Thresholds, pick: Pick) -> Thresholds:
+def _in_pairs(problem: ThresholdProblem, start: Thresholds, pick: Pick) -> Thresholds:
     """Improve two thresholds at a time: for some values of one, the best value of the other."""
     choice = start
     for _ in range(_ROUNDS):
@@ -251,13 +253,15 @@ def _in_pairs(problem: Problem, start: Thresholds, pick: Pick) -> Thresholds:
     return choice
 
 
-def _set_best(problem: Problem, choice: Thresholds, index: int, pick: Pick) -> tuple[Thresholds, tuple[float, int]]:
+def _set_best(
+    problem: ThresholdProblem, choice: Thresholds, index: int, pick: Pick
+) -> tuple[Thresholds, tuple[float, int]]:
     values, costs, errors = problem.vary(choice, index)
     best = pick(costs, errors)
     return _with(choice, index, _value(values[best])), (float(costs[best]), int(errors[best]))
 
 
-def _shared(problem: Problem) -> Iterator[Thresholds]:
+def _shared(problem: ThresholdProblem) -> Iterator[Thresholds]:
     values = np.unique(problem.confidences[: problem.early].astype(np.float64))
     for value in np.round([values[0] / 2, *((values[1:] + values[:-1]) / 2)], 9).tolist():
         yield (value,) * problem.early

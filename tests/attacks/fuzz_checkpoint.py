@@ -27,8 +27,8 @@ from eetool.errors import EarlyExitError
 from eetool.model.branches import LINEAR
 from eetool.model.checkpoint import load_checkpoint, save_checkpoint
 from eetool.model.gate_scores import MAX_SOFTMAX
-from eetool.search.search_results import pick, read_front, trusted
-from eetool.train.pipeline import ExitPlan, attach
+from eetool.search.search_results import pick_candidate, read_front, trusted
+from eetool.train.pipeline import ExitPlan, attach_exits
 from eetool.tune.exit_costs import model_macs
 
 _GOLDEN = Path(__file__).parents[1] / "golden/search-1.json"
@@ -58,7 +58,7 @@ def seeds(folder: Path) -> tuple[list[dict[str, Any]], list[bytes]]:
     stored = []
     for index, (name, shape, plan) in enumerate(forms):
         path = folder / f"{index}.pt"
-        save_checkpoint(path, attach(name, shape, 3, plan, seed=0))
+        save_checkpoint(path, attach_exits(name, shape, 3, plan, seed=0))
         found = torch.load(path, weights_only=True)
         record = json.loads(found["record"])
         if plan.count:
@@ -119,10 +119,10 @@ def judge_checkpoint(path: Path) -> None:
 
 def judge_front(path: Path) -> None:
     """Take the steps of `train --from`."""
-    found = pick(read_front(path), "knee")
+    found = pick_candidate(read_front(path), "knee")
     model, config = trusted(found, (), str(path))
     plan = ExitPlan(len(found.taps), found.branches or None, found.taps)
-    attach(model, (1, 1, 8, 8), 3, plan, seed=0, config=config)
+    attach_exits(model, (1, 1, 8, 8), 3, plan, seed=0, config=config)
 
 
 def judge(path: Path) -> str:

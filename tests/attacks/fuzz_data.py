@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
-from eetool.data.readers.cifar_pickle import read_pickled
+from eetool.data.readers.cifar_pickle import read_cifar_pickle
 from eetool.data.readers.image_files import FORMATS, converted, open_image
 from eetool.data.readers.numpy_arrays import read_npy
 from eetool.data.reasons import reason
@@ -162,7 +162,7 @@ def _read_svhn(path: Path) -> None:
 
 
 _KINDS: dict[str, tuple[Callable[[random.Random], Made], Callable[[Path], object]]] = {
-    "pickled": (pickled, read_pickled),
+    "pickled": (pickled, read_cifar_pickle),
     "archive": (archive, lambda path: load_source(f"npz:{path}")),
     "array": (one_array, _read_array),
     "table": (table, lambda path: load_source(f"tsv:{path}")),

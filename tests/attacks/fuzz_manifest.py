@@ -23,7 +23,7 @@ from tiny import write_tiny_bundle
 
 from eetool_measure.records import encode
 from eetool_runtime.errors import BundleError
-from eetool_runtime.execution_plan import plan
+from eetool_runtime.execution_plan import plan_steps
 from eetool_runtime.manifest import parse_manifest
 
 _GOLDEN = Path(__file__).parents[1] / "golden/manifest-1.0.json"
@@ -57,7 +57,7 @@ def judge(data: bytes) -> str:
         raise AssertionError("it is another manifest when written and read again")
     for variant in manifest.variants.values():
         for point in variant.operating_points.values():
-            plan(manifest, point.thresholds)
+            plan_steps(manifest, point.thresholds)
     return "parsed"
 
 

@@ -18,8 +18,8 @@ from eetool.model.branches import LINEAR
 from eetool.model.checkpoint import Checkpoint, Policy, load_checkpoint, save_checkpoint
 from eetool.model.references.factory_call import parse_factory, write_factory
 from eetool.model.references.size_check import TooLargeError, at_most, check_size
-from eetool.search.search_results import pick, read_front, trusted
-from eetool.train.pipeline import ExitPlan, attach
+from eetool.search.search_results import pick_candidate, read_front, trusted
+from eetool.train.pipeline import ExitPlan, attach_exits
 from eetool_runtime.manifest import OperatingPoint
 
 HERE = Path(__file__).parent
@@ -57,7 +57,7 @@ ATTACKS: dict[str, tuple[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def sound() -> Checkpoint:
-    return attach("resnet8", (1, 1, 32, 32), 10, ExitPlan(1, LINEAR), seed=0)
+    return attach_exits("resnet8", (1, 1, 32, 32), 10, ExitPlan(1, LINEAR), seed=0)
 
 
 def attacked(sound: Checkpoint, backbone: str, config: Any) -> Checkpoint:
@@ -238,7 +238,7 @@ def test_load_checkpoint_with_a_tensor_larger_than_its_file_is_refused(sound: Ch
 
 def test_trusted_with_a_factory_gives_what_the_user_named(tmp_path: Path) -> None:
     write_front(tmp_path / "f.json", "canary:wide", {"width": 8})
-    found = pick(read_front(tmp_path / "f.json"), "knee")
+    found = pick_candidate(read_front(tmp_path / "f.json"), "knee")
     with pytest.raises(UsageError, match="a file alone does not decide"):
         trusted(found, (), "f.json")
     assert trusted(found, ["canary:wide(width=8)"], "f.json") == ("canary:wide(width=8)", None)

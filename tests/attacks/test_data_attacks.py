@@ -19,7 +19,7 @@ from tiny import write_tiny_bundle
 
 import eetool.data.readers.numpy_arrays
 from eetool.data.input_files import read_inputs
-from eetool.data.readers.cifar_pickle import read_pickled
+from eetool.data.readers.cifar_pickle import read_cifar_pickle
 from eetool.data.readers.image_files import FORMATS, converted, open_image
 from eetool.data.registry import load_source
 from eetool.errors import ArtefactError
@@ -78,7 +78,7 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "image": ("a.png", open_image),
     "folder of images": ("a.png", lambda path: load_source(f"folder:{path.parents[1]}")),
     "archive": ("a.npz", lambda path: load_source(f"npz:{path}")),
-    "pickled CIFAR": ("batch", read_pickled),
+    "pickled CIFAR": ("batch", read_cifar_pickle),
     "binary CIFAR": ("b", read_binary_cifar),
     "SVHN": ("train_32x32.mat", lambda path: load_source(f"svhn:{path.parent}")),
     "text": ("a.json", read_text),
@@ -266,7 +266,7 @@ SHARED = b")" + b"q\x00h\x00\x86" * 40  # a tuple of two tuples of two tuples â€
 def test_a_pickle_that_takes_for_ever_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
     (tmp_path / "batch").write_bytes(content)
     with pytest.raises(ArtefactError, match=words):
-        read_pickled(tmp_path / "batch")
+        read_cifar_pickle(tmp_path / "batch")
 
 
 def test_a_pickle_that_makes_the_same_bytes_again_and_again_is_refused(tmp_path: Path) -> None:
@@ -274,7 +274,7 @@ def test_a_pickle_that_makes_the_same_bytes_again_and_again_is_refused(tmp_path:
     again = b"c_codecs\nencode\nh\x00\x85R"
     (tmp_path / "batch").write_bytes(b"\x80\x02" + text + b"q\x00" + again * 200 + b".")
     with pytest.raises(ArtefactError, match=r"holds more than \d+ bytes"):
-        read_pickled(tmp_path / "batch")
+        read_cifar_pickle(tmp_path / "batch")
 
 
 def test_a_file_of_cifar_of_a_terabyte_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny import POINTS, answers, image, leaves_at, write_tiny_bundle
 
-from eetool.bench.benchmark import SCHEMA, Bench, Rules, bench_bundle, rules_for
+from eetool.bench.benchmark import SCHEMA, Bench, BenchRules, bench_bundle, complete_rules
 from eetool.data.registry import Source
 from eetool.errors import ArtefactError, UsageError
 from eetool.records import read_record
@@ -16,7 +16,7 @@ from eetool_measure.records import encode
 from eetool_runtime import Model, load
 
 ROOT = Path(__file__).parents[2]
-QUICK = Rules("balanced", 1.0, passes=2, min_seconds=0)
+QUICK = BenchRules("balanced", 1.0, passes=2, min_seconds=0)
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def model(bundle: Path) -> Model:
     return load(bundle)
 
 
-def compare(model: Model, source: Source, against: tuple[Path, ...] = (), rules: Rules = QUICK) -> Bench:
+def compare(model: Model, source: Source, against: tuple[Path, ...] = (), rules: BenchRules = QUICK) -> Bench:
     return bench_bundle(model, source, np.arange(len(source.labels)), "test", against, rules)
 
 
@@ -70,7 +70,7 @@ def test_the_document_keeps_its_schema_and_comes_back(model: Model, source: Sour
 
 
 def test_the_verdict_is_on_the_point_asked_for(model: Model, source: Source) -> None:
-    found = compare(model, source, rules=Rules("fast", 100.0, passes=2, min_seconds=0))
+    found = compare(model, source, rules=BenchRules("fast", 100.0, passes=2, min_seconds=0))
     points = {p.name: p for p in found.points}
     assert found.verdict.point == "fast"
     ratio = points["fast"].latency_ms.mean / points["unsplit"].latency_ms.mean
@@ -96,7 +96,7 @@ def test_other_classes_are_refused(model: Model, source: Source) -> None:
 )
 def test_which_point_is_judged(tmp_path: Path, fields: dict[str, str], asked: str | None, judged: str) -> None:
     model = load(write_tiny_bundle(tmp_path, **fields))
-    assert rules_for(model, asked, None, 5, 0, 0).judged == judged
+    assert complete_rules(model, asked, None, 5, 0, 0).judged == judged
 
 
 def test_an_untuned_bundle_is_judged_at_full(tmp_path: Path) -> None:
@@ -105,15 +105,15 @@ def test_an_untuned_bundle_is_judged_at_full(tmp_path: Path) -> None:
         document["variants"]["onnx/fp32"]["operating_points"] = {"full": points["full"]}
         document["default_operating_point"], document["max_accuracy_drop"] = "full", None
 
-    rules = rules_for(load(write_tiny_bundle(tmp_path, edit=untune)), None, None, 5, 0, 0)
+    rules = complete_rules(load(write_tiny_bundle(tmp_path, edit=untune)), None, None, 5, 0, 0)
     assert (rules.judged, rules.max_accuracy_drop) == ("full", 1.0)
 
 
 def test_the_limit_is_the_users_or_the_bundles(model: Model) -> None:
-    assert rules_for(model, None, None, 5, 0, 0).max_accuracy_drop == 0.5
-    assert rules_for(model, None, 0.0, 5, 0, 0).max_accuracy_drop == 0.0
+    assert complete_rules(model, None, None, 5, 0, 0).max_accuracy_drop == 0.5
+    assert complete_rules(model, None, 0.0, 5, 0, 0).max_accuracy_drop == 0.0
     with pytest.raises(UsageError, match="unknown operating point 'slow'"):
-        rules_for(model, "slow", None, 5, 0, 0)
+        complete_rules(model, "slow", None, 5, 0, 0)
 
 
 def test_the_golden_document_reads() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny import answers
 
-from eetool.bench.benchmark import Rules, bench_bundle
+from eetool.bench.benchmark import BenchRules, bench_bundle
 from eetool.bench.exit_metrics import SHOWN
 from eetool.data.registry import Source
 from eetool_runtime import load
@@ -16,7 +16,7 @@ from eetool_runtime.preprocess import normalise
 @pytest.fixture
 def found(bundle: Path, source: Source):  # type: ignore[no-untyped-def]
     return bench_bundle(
-        load(bundle), source, np.arange(64), "test", (), Rules("balanced", 1.0, passes=1, min_seconds=0)
+        load(bundle), source, np.arange(64), "test", (), BenchRules("balanced", 1.0, passes=1, min_seconds=0)
     )
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from eetool.bench.interleaved_timing import BLOCK, race
+from eetool.bench.interleaved_timing import BLOCK, time_interleaved
 
 
 class Track:
@@ -35,7 +35,7 @@ class Runner:
 
 
 def go(track: Track, racers: list[Runner], images: int, passes: int = 1, min_seconds: float = 0.0, seed: int = 0):  # type: ignore[no-untyped-def]
-    return race(racers, images, passes=passes, min_seconds=min_seconds, seed=seed, clock=track.clock)
+    return time_interleaved(racers, images, passes=passes, min_seconds=min_seconds, seed=seed, clock=track.clock)
 
 
 def turns(track: Track, images: int) -> list[tuple[str, list[int]]]:

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eetool.bench.verdict import Standing, judge, ratio_interval
+from eetool.bench.verdict import ContenderSummary, decide_verdict, ratio_interval
 
-UNSPLIT = Standing("unsplit", 0.98, 1.0)
-POINT = Standing("balanced", 0.975, 0.5)
+UNSPLIT = ContenderSummary("unsplit", 0.98, 1.0)
+POINT = ContenderSummary("balanced", 0.975, 0.5)
 SURELY = (0.48, 0.52)
 
 
@@ -19,21 +19,33 @@ SURELY = (0.48, 0.52)
         (POINT, [], (0.9, 0.9999), True, "pays"),
         (POINT, [], (0.9, 1.0), False, "not surely faster"),
         (POINT, [], (1.2, 1.3), False, "reaches 1.30"),
-        (Standing("balanced", 0.97, 0.5), [], SURELY, True, "pays"),
-        (Standing("balanced", 0.9699, 0.5), [], SURELY, False, "loses 1.01 percentage points"),
-        (Standing("balanced", 0.999, 0.5), [], SURELY, True, "pays"),
-        (POINT, [Standing("small.onnx", 0.975, 0.5)], SURELY, False, "small.onnx is at least as accurate"),
-        (POINT, [Standing("small.onnx", 0.99, 0.1)], SURELY, False, "small.onnx is at least as accurate"),
-        (POINT, [Standing("small.onnx", 0.974, 0.1)], SURELY, True, "small.onnx is not both"),
-        (POINT, [Standing("small.onnx", 0.99, 0.51)], SURELY, True, "small.onnx is not both"),
-        (POINT, [Standing("a", 0.9, 0.1), Standing("b", 0.98, 0.2)], SURELY, False, "b is at least as accurate"),
-        (POINT, [Standing("a", 0.9, 0.1), Standing("b", 0.9, 0.2)], SURELY, True, "None of a, b is both"),
+        (ContenderSummary("balanced", 0.97, 0.5), [], SURELY, True, "pays"),
+        (ContenderSummary("balanced", 0.9699, 0.5), [], SURELY, False, "loses 1.01 percentage points"),
+        (ContenderSummary("balanced", 0.999, 0.5), [], SURELY, True, "pays"),
+        (POINT, [ContenderSummary("small.onnx", 0.975, 0.5)], SURELY, False, "small.onnx is at least as accurate"),
+        (POINT, [ContenderSummary("small.onnx", 0.99, 0.1)], SURELY, False, "small.onnx is at least as accurate"),
+        (POINT, [ContenderSummary("small.onnx", 0.974, 0.1)], SURELY, True, "small.onnx is not both"),
+        (POINT, [ContenderSummary("small.onnx", 0.99, 0.51)], SURELY, True, "small.onnx is not both"),
+        (
+            POINT,
+            [ContenderSummary("a", 0.9, 0.1), ContenderSummary("b", 0.98, 0.2)],
+            SURELY,
+            False,
+            "b is at least as accurate",
+        ),
+        (
+            POINT,
+            [ContenderSummary("a", 0.9, 0.1), ContenderSummary("b", 0.9, 0.2)],
+            SURELY,
+            True,
+            "None of a, b is both",
+        ),
     ],
 )
 def test_the_rule(
-    point: Standing, against: list[Standing], interval: tuple[float, float], pays: bool, reason: str
+    point: ContenderSummary, against: list[ContenderSummary], interval: tuple[float, float], pays: bool, reason: str
 ) -> None:
-    verdict = judge(point, UNSPLIT, against, interval, 1.0)
+    verdict = decide_verdict(point, UNSPLIT, against, interval, 1.0)
     assert verdict.pays is pays
     assert verdict.text.startswith("Early exit pays" if pays else "Early exit does not pay")
     assert reason in verdict.text
@@ -42,7 +54,7 @@ def test_the_rule(
 
 
 def test_every_reason_is_named() -> None:
-    text = judge(Standing("fast", 0.5, 2.0), UNSPLIT, [UNSPLIT], (1.9, 2.1), 1.0).text
+    text = decide_verdict(ContenderSummary("fast", 0.5, 2.0), UNSPLIT, [UNSPLIT], (1.9, 2.1), 1.0).text
     assert "48.00 percentage points" in text
     assert "not surely faster" in text
     assert "unsplit is at least as accurate" in text
@@ -57,11 +69,14 @@ def test_it_pays_only_without_any_objection(
     right: int, unsplit_right: int, ms: float, nets: list[tuple[int, float]], upper: float, limit: float
 ) -> None:
     """The three conditions of the verdict, counted in images rather than in shares."""
-    point, unsplit = Standing("balanced", right / 540, ms), Standing("unsplit", unsplit_right / 540, 1.0)
-    against = [Standing(f"net{i}", correct / 540, net_ms) for i, (correct, net_ms) in enumerate(nets)]
+    point, unsplit = (
+        ContenderSummary("balanced", right / 540, ms),
+        ContenderSummary("unsplit", unsplit_right / 540, 1.0),
+    )
+    against = [ContenderSummary(f"net{i}", correct / 540, net_ms) for i, (correct, net_ms) in enumerate(nets)]
     lost = 100 * (unsplit_right - right) / 540
     expected = upper < 1 and lost <= limit + 1e-9 and not any(c >= right and t <= ms for c, t in nets)
-    assert judge(point, unsplit, against, (0.0, upper), limit).pays is expected
+    assert decide_verdict(point, unsplit, against, (0.0, upper), limit).pays is expected
 
 
 def test_paired_images_leave_nothing_to_chance() -> None:

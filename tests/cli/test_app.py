@@ -15,7 +15,7 @@ import pytest
 
 from eetool import __version__
 from eetool.cli.app import VERBS, cli
-from eetool.cli.output import Answer, Group, verb
+from eetool.cli.output import CommandResult, ErrorHandlingGroup, verb
 from eetool.errors import ArtefactError
 
 
@@ -84,18 +84,18 @@ def test_the_failing_command_is_named_wherever_json_stands(cli: Any) -> None:
     assert cli("--json").document["command"] is None
 
 
-class Small(Group):
+class Small(ErrorHandlingGroup):
     """A group with one verb that does as it is told."""
 
 
 def small(outcome: Any) -> Small:
     @verb
     @click.option("--flag/--no-flag", default=False)
-    def act(flag: bool) -> Answer:
+    def act(flag: bool) -> CommandResult:
         """Act."""
         if isinstance(outcome, BaseException):
             raise outcome
-        return Answer("act/1", outcome, ["first line", "[bold]not markup[/bold]"])
+        return CommandResult("act/1", outcome, ["first line", "[bold]not markup[/bold]"])
 
     group = Small("small")
     group.add_command(act)

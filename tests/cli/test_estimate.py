@@ -9,7 +9,7 @@ import pytest
 from test_predict import profile, table
 from tiny import write_tiny_bundle
 
-from eetool.latency.table.hw_profile import document
+from eetool.latency.table.hw_profile import profile_document
 from eetool.records import canonical
 from eetool_measure.__main__ import main as measure
 from tests.helpers.onnx_graphs import model, save
@@ -20,7 +20,7 @@ SCHEMAS = Path(__file__).parents[2] / "eetool/schemas"
 @pytest.fixture(scope="module")
 def board(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("board") / "board.json"
-    path.write_text(canonical({"schema": "hw_profile/1", **document(profile(table()))}))
+    path.write_text(canonical({"schema": "hw_profile/1", **profile_document(profile(table()))}))
     return path
 
 

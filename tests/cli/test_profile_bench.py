@@ -187,10 +187,10 @@ def some_board(monkeypatch: pytest.MonkeyPatch) -> None:
         name="board1",
         title="Board One",
         aliases=("first-board",),
-        facts=hw_profile.Facts("SoC", "Cortex-A72", 4, 1500, ("armv8-a",), (1024,)),
-        power=(hw_profile.Power("idle", 2.5, "board_gross", "measured", "paper"),),
+        facts=hw_profile.DeviceFacts("SoC", "Cortex-A72", 4, 1500, ("armv8-a",), (1024,)),
+        power=(hw_profile.PublishedPower("idle", 2.5, "board_gross", "measured", "paper"),),
         table=(),
-        sources=(hw_profile.Source("paper", "A paper", "CC-BY-4.0"),),
+        sources=(hw_profile.FigureSource("paper", "A paper", "CC-BY-4.0"),),
     )
     monkeypatch.setattr(hw_profile, "known_devices", lambda: (board,))
 

@@ -12,7 +12,7 @@ import click.testing
 import pytest
 
 from eetool.cli import output
-from eetool.cli.output import Answer, Group, TerminalProgress, show, table, verb
+from eetool.cli.output import CommandResult, ErrorHandlingGroup, TerminalProgress, print_lines, table, verb
 from eetool.errors import ArtefactError
 from eetool.printable_text import visible
 from eetool.records import canonical, write_atomic
@@ -176,19 +176,19 @@ def test_text_that_does_not_act_stays() -> None:
     assert visible("a\tb\n× … é 日本 👩‍🔬") == "a\tb\n× … é 日本 👩‍🔬"
 
 
-def shown_by(act: Callable[[], Answer]) -> click.testing.Result:
-    group = Group("small")
+def shown_by(act: Callable[[], CommandResult]) -> click.testing.Result:
+    group = ErrorHandlingGroup("small")
     group.add_command(verb(act))
     return click.testing.CliRunner().invoke(group, [act.__name__])
 
 
 def test_names_in_answers_errors_and_notes_do_not_act() -> None:
-    def act() -> Answer:
+    def act() -> CommandResult:
         """Act."""
         TerminalProgress().note(f"note {TITLE}")
         heading = {f"h{TITLE}": "left"}
         texts = [f"line {TITLE}", table(heading, [[f"cell {TITLE}\nerror: forged"]])]
-        return Answer("act/1", {}, texts, ArtefactError(f"broken {TITLE}", f"mend {TITLE}"))
+        return CommandResult("act/1", {}, texts, ArtefactError(f"broken {TITLE}", f"mend {TITLE}"))
 
     done = shown_by(act)
     escaped = visible(TITLE)
@@ -205,7 +205,7 @@ def test_usage_errors_and_tracebacks_do_not_act(cli: Any, monkeypatch: pytest.Mo
     unknown = cli("devices", f"--{TITLE}")
     assert (unknown.code, TITLE[0] in unknown.stderr) == (2, False)
 
-    def act() -> Answer:
+    def act() -> CommandResult:
         """Act."""
         raise RuntimeError(TITLE)
 
@@ -247,7 +247,7 @@ group(["act"])
 
 
 def test_show_leaves_newlines_of_lines_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    show([f"a\nb{TITLE}"])
+    print_lines([f"a\nb{TITLE}"])
     assert capsys.readouterr().out == f"a\nb{visible(TITLE)}\n"
 
 

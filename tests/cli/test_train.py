@@ -172,7 +172,7 @@ def test_places_that_cannot_be_written_to_are_refused_before_any_work(
 
 
 def test_what_came_to_be_during_the_work_is_kept(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, attached = tmp_path / "m.pt", pipeline.attach
+    path, attached = tmp_path / "m.pt", pipeline.attach_exits
 
     def slowly(*arguments: Any) -> Any:
         path.write_text("theirs")

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from eetool.export.bundle_files import seal
+from eetool.export.bundle_files import write_manifest
 from eetool_runtime import open_bundle
 
 HEAD = "components/exit1/onnx-fp32/model.onnx"
@@ -58,5 +58,5 @@ def test_a_changed_weight_is_caught_though_its_hash_was_mended(refused: Any, spo
     (weight,) = [w for w in model.graph.initializer if w.name.endswith("classifier.weight")]
     weight.CopyFrom(numpy_helper.from_array(np.array(1.01 * numpy_helper.to_array(weight)), weight.name))
     onnx.save(model, spoilable / HEAD)
-    seal(spoilable, manifest)
+    write_manifest(spoilable, manifest)
     refused(4, "onnx/fp32 exit1_logits: error", "verify", spoilable)

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from eetool.data.augmentation import augment, draw
+from eetool.data.augmentation import augment, draw_augmentation
 
 IMAGES = torch.rand(200, 2, 5, 6, generator=torch.Generator().manual_seed(0)) + 1  # no pixel looks like padding
 SHIFTS = range(-4, 5)
 
 
 def augmented(mirror: bool, seed: int = 0) -> Tensor:
-    return augment(IMAGES, draw(IMAGES, torch.Generator().manual_seed(seed), mirror))
+    return augment(IMAGES, draw_augmentation(IMAGES, torch.Generator().manual_seed(seed), mirror))
 
 
 def shifted(image: Tensor, down: int, right: int) -> Tensor:
@@ -44,7 +44,7 @@ def test_every_image_is_itself_shifted_or_mirrored_where_that_is_allowed(mirror:
 
 def test_every_shift_is_drawn(digit_of_one: Tensor) -> None:
     digits = digit_of_one.expand(2000, -1, -1, -1)
-    many = augment(digits, draw(digits, torch.Generator().manual_seed(0), mirror=False))
+    many = augment(digits, draw_augmentation(digits, torch.Generator().manual_seed(0), mirror=False))
     found = {tuple(image[0].nonzero()[0].tolist()) for image in many}
     assert found == {(row, column) for row in range(9) for column in range(9)}
 
@@ -70,7 +70,7 @@ def test_the_images_given_stay_as_they_are() -> None:
 @pytest.mark.parametrize("side", [1, 2, 3, 20])
 def test_a_square_is_erased_that_may_reach_over_an_edge(side: int) -> None:
     ones = torch.ones(3000, 2, 5, 6)
-    moves = draw(ones, torch.Generator().manual_seed(0), mirror=False, erase=side)
+    moves = draw_augmentation(ones, torch.Generator().manual_seed(0), mirror=False, erase=side)
     still = torch.full_like(moves.shifts, 4)
     after = augment(ones, replace(moves, shifts=still))
     middles = set()
@@ -84,13 +84,13 @@ def test_a_square_is_erased_that_may_reach_over_an_edge(side: int) -> None:
 
 
 def test_erasing_changes_no_other_move() -> None:
-    plain, erasing = (draw(IMAGES, torch.Generator().manual_seed(5), True, erase) for erase in (0, 3))
+    plain, erasing = (draw_augmentation(IMAGES, torch.Generator().manual_seed(5), True, erase) for erase in (0, 3))
     assert plain.erased is None
     assert torch.equal(plain.shifts, erasing.shifts)
     assert torch.equal(plain.mirrored, erasing.mirrored)
 
 
 def test_moves_of_some_images_are_theirs() -> None:
-    moves = draw(IMAGES, torch.Generator().manual_seed(5), True, erase=2)
+    moves = draw_augmentation(IMAGES, torch.Generator().manual_seed(5), True, erase=2)
     chosen = torch.tensor([7, 3, 100])
     assert torch.equal(augment(IMAGES[chosen], moves[chosen]), augment(IMAGES, moves)[chosen])

@@ -14,13 +14,13 @@ import torch
 
 from eetool.errors import EarlyExitError, OutputError, VerificationError
 from eetool.export.bundle_export import ExportOptions, export_bundle
-from eetool.export.bundle_files import bundle_name, seal
-from eetool.export.scored_network import exit_outputs
+from eetool.export.bundle_files import bundle_name, write_manifest
+from eetool.export.scored_network import exit_output_names
 from eetool.model.checkpoint import Checkpoint, load_checkpoint
 from eetool.model.macs import count_macs
 from eetool.progress import Advance
 from eetool.records import sha256_file
-from eetool.train.pipeline import ExitPlan, attach
+from eetool.train.pipeline import ExitPlan, attach_exits
 from eetool_runtime import Bundle, load, open_bundle
 from eetool_runtime.backends import open_graph
 
@@ -37,7 +37,7 @@ def opened(bundle: Path) -> Bundle:
 @pytest.fixture(scope="module")
 def plain() -> Checkpoint:
     """A small model without early exits: one graph, which is what exporting costs by."""
-    return attach("resnet8", (1, 1, 8, 8), 3, ExitPlan(0, "linear"), seed=0)
+    return attach_exits("resnet8", (1, 1, 8, 8), 3, ExitPlan(0, "linear"), seed=0)
 
 
 def files_in(folder: Path) -> list[str]:
@@ -125,7 +125,7 @@ def test_references_are_the_backbone_alone_and_all_exits_in_one_graph(opened: Bu
         x[e.temperature] = np.array(temperature, np.float32)
     made = dict(zip(all_exits.outputs, all_exits.run(x), strict=True))
     for i, answer in enumerate(answers):
-        assert np.allclose(made[exit_outputs(i // 2)[i % 2]], answer, atol=1e-4)
+        assert np.allclose(made[exit_output_names(i // 2)[i % 2]], answer, atol=1e-4)
 
 
 def test_the_temperature_is_an_input_so_that_a_bundle_can_be_tuned_again(opened: Bundle) -> None:
@@ -241,5 +241,5 @@ def test_a_sealed_folder_opens_and_a_changed_one_does_not(spoilable: Path) -> No
     path.write_bytes(path.read_bytes() + b"\0")
     with pytest.raises(EarlyExitError, match="bytes where the manifest says"):
         open_bundle(spoilable)
-    seal(spoilable, before)
+    write_manifest(spoilable, before)
     assert open_bundle(spoilable).manifest.files != before.files

@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from eetool.errors import MissingError
-from eetool.export.graph_recorder import UnknownOperator, record
-from eetool.export.scored_network import Scored
+from eetool.export.graph_recorder import UnknownOperatorError, record_graphs
+from eetool.export.scored_network import ScoredNetwork
 from eetool.latency.estimate.predictor import Predictor
 from eetool.latency.table.hw_profile import find_device
 from eetool.model.checkpoint import ModelSpec, build_net
 from eetool.model.early_exit import EarlyExitNet
-from eetool.search.evaluation.cost_estimation import ENERGY, LATENCY, MACS, Pricer, costs_of
+from eetool.search.evaluation.cost_estimation import ENERGY, LATENCY, MACS, CostEstimator, costs_of
 from eetool.tune.exit_costs import model_macs
 from eetool_runtime.manifest import Input
 
@@ -42,7 +42,7 @@ def predictor(threads: int = 1) -> Predictor:
 def test_recorded_and_exported_networks_have_one_price(name: str, learned: bool) -> None:
     spec, score = spec_of(name, learned)
     net = build_net(spec).eval()
-    pricer = Pricer(predictor())
+    pricer = CostEstimator(predictor())
     recorded, exported = pricer(spec, net, score), pricer._exported(spec, net, score)
     assert set(recorded.costs) == set(exported.costs) == {MACS, LATENCY, ENERGY}
     for objective, costs in exported.costs.items():
@@ -55,7 +55,7 @@ def test_recorded_and_exported_networks_have_one_price(name: str, learned: bool)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_macs_are_those_of_tune(name: str) -> None:
     spec, score = spec_of(name)
-    priced = Pricer()(spec, build_net(spec).eval(), score)
+    priced = CostEstimator()(spec, build_net(spec).eval(), score)
     assert priced.costs == {MACS: model_macs(spec, score)}
     with pytest.raises(MissingError, match="latency_ms"):
         costs_of(priced, LATENCY, "nothing")
@@ -63,7 +63,7 @@ def test_macs_are_those_of_tune(name: str) -> None:
 
 def test_every_rejected_branch_is_charged() -> None:
     spec, score = spec_of("cifar")
-    costs = Pricer(predictor())(spec, build_net(spec).eval(), score).costs[LATENCY]
+    costs = CostEstimator(predictor())(spec, build_net(spec).eval(), score).costs[LATENCY]
     through, alone = costs.leaving((0.9, 0.9)), costs.leaving((None, None))
     assert through[-1] - alone[-1] == pytest.approx(sum(costs.heads))
     assert min(costs.heads) > 0
@@ -73,12 +73,12 @@ def test_operators_in_place_and_without_a_name_here(tmp_path: Path) -> None:
     plain = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(7200, 10))
     in_place = nn.Sequential(plain[0], nn.ReLU(inplace=True), *plain[2:])
     x = torch.zeros(1, 3, 32, 32)
-    found = [record(Scored(EarlyExitNet(net, {})).eval(), (x,)) for net in (plain, in_place)]
+    found = [record_graphs(ScoredNetwork(EarlyExitNet(net, {})).eval(), (x,)) for net in (plain, in_place)]
     ops = [[node.op for node in recorded.graphs["exit0"].nodes] for recorded in found]
     score = ["ReduceMax", "Sub", "Div", "Softmax", "ReduceMax"]
     assert ops[0] == ops[1] == ["Conv", "Relu", "Reshape", "Gemm", *score]
-    with pytest.raises(UnknownOperator, match="cumsum"):
-        record(Scored(EarlyExitNet(nn.Sequential(*plain, Sum()), {})).eval(), (x,))
+    with pytest.raises(UnknownOperatorError, match="cumsum"):
+        record_graphs(ScoredNetwork(EarlyExitNet(nn.Sequential(*plain, Sum()), {})).eval(), (x,))
 
 
 class Sum(nn.Module):
@@ -88,7 +88,7 @@ class Sum(nn.Module):
 
 def test_peak_memory_holds_weights_and_what_is_alive() -> None:
     net = nn.Sequential(nn.Conv2d(3, 8, 1, bias=False), nn.Conv2d(8, 2, 1, bias=False), nn.Flatten())
-    recorded = record(Scored(EarlyExitNet(net, {})).eval(), (torch.zeros(1, 3, 4, 4),))
+    recorded = record_graphs(ScoredNetwork(EarlyExitNet(net, {})).eval(), (torch.zeros(1, 3, 4, 4),))
     weights, temperature = 4 * (24 + 16), 4
     assert recorded.peak_memory_bytes == weights + temperature + 4 * (8 + max(3, 2)) * 16
 
@@ -98,6 +98,6 @@ def test_a_network_that_cannot_be_recorded_is_exported() -> None:
     inputs = replace(spec, branches=("linear",))
     net = build_net(inputs).eval()
     net.backbone.register_forward_hook(lambda module, args, out: out.cumsum(1) - out.cumsum(1) + out)
-    priced = Pricer(predictor())(inputs, net, score)
+    priced = CostEstimator(predictor())(inputs, net, score)
     assert priced.peak_memory_bytes is None
     assert priced.costs[LATENCY].trunk[0] > 0

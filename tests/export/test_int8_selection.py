@@ -6,7 +6,7 @@ import numpy as np
 import onnx.parser
 import pytest
 
-from eetool.export.int8_selection import reason_against
+from eetool.export.int8_selection import reason_to_keep_float
 
 CASES = [{"x": np.array([[1.0, 2.0]], np.float32), "y": np.array([[2.0, 4.0]], np.float32)}]
 
@@ -31,31 +31,34 @@ def exact(tmp_path: Path) -> Path:
 
 
 def test_what_is_smaller_and_near_is_taken(exact: Path, tmp_path: Path) -> None:
-    assert reason_against(exact, graph(tmp_path / "q.onnx", 2.1), CASES, judge_speed=False) is None
+    assert reason_to_keep_float(exact, graph(tmp_path / "q.onnx", 2.1), CASES, judge_speed=False) is None
 
 
 def test_what_is_no_smaller_is_refused(exact: Path, tmp_path: Path) -> None:
     made = graph(tmp_path / "q.onnx", 2.0, padding=1000)
-    assert reason_against(exact, made, CASES, judge_speed=False) == "its int8 file is no smaller"
+    assert reason_to_keep_float(exact, made, CASES, judge_speed=False) == "its int8 file is no smaller"
 
 
 def test_what_a_converter_spoiled_is_refused(exact: Path, tmp_path: Path) -> None:
     made = tmp_path / "q.onnx"
     made.write_bytes(b"no graph")
-    reason = reason_against(exact, made, CASES, judge_speed=False)
+    reason = reason_to_keep_float(exact, made, CASES, judge_speed=False)
     assert reason is not None
     assert reason.startswith("its int8 file does not load: ")
 
 
 @pytest.mark.parametrize(("factor", "loss"), [(2.5, "25 %"), (-2.0, "200 %")])
 def test_what_is_too_far_off_is_refused(exact: Path, tmp_path: Path, factor: float, loss: str) -> None:
-    reason = reason_against(exact, graph(tmp_path / "q.onnx", factor), CASES, judge_speed=False)
+    reason = reason_to_keep_float(exact, graph(tmp_path / "q.onnx", factor), CASES, judge_speed=False)
     assert reason == f"int8 is off by {loss} (at most 10 % are allowed)"
 
 
 def test_boundaries_have_to_stay_as_they_are(exact: Path, tmp_path: Path) -> None:
     made = graph(tmp_path / "q.onnx", 2.0, output="int64[batch, 2] y")
-    assert reason_against(exact, made, CASES, judge_speed=False) == "its tensors came out as something else than floats"
+    assert (
+        reason_to_keep_float(exact, made, CASES, judge_speed=False)
+        == "its tensors came out as something else than floats"
+    )
 
 
 def test_speed_is_judged_by_the_interval_and_not_by_the_median(
@@ -66,6 +69,6 @@ def test_speed_is_judged_by_the_interval_and_not_by_the_median(
 
     made = graph(tmp_path / "q.onnx", 2.0)
     monkeypatch.setattr(int8_selection, "_time_ratio", lambda graphs, case: Spread(1.5, (1.4, 1.6)))
-    assert reason_against(exact, made, CASES) == "int8 takes 1.50 times as long here"
+    assert reason_to_keep_float(exact, made, CASES) == "int8 takes 1.50 times as long here"
     monkeypatch.setattr(int8_selection, "_time_ratio", lambda graphs, case: Spread(1.1, (0.9, 1.2)))
-    assert reason_against(exact, made, CASES) is None
+    assert reason_to_keep_float(exact, made, CASES) is None

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from eetool.errors import ArtefactError
-from eetool.export.merge_heads import ALL, AUTO, NONE, merge
-from eetool.export.scored_network import Scored, exit_outputs, exit_temperature
-from eetool.export.split import Piece, run_pieces, split, trace
+from eetool.export.merge_heads import ALL, AUTO, NONE, merge_heads
+from eetool.export.scored_network import ScoredNetwork, exit_output_names, temperature_name
+from eetool.export.split import ComponentModule, run_components, split_graph, trace_network
 from eetool.model.early_exit import EarlyExitNet
 from eetool.model.macs import count_macs, count_parameters
 from eetool.profile.profiler import Profile
@@ -46,15 +46,17 @@ class Cut:
 
     def __init__(self, backbone: nn.Module, exits: dict[str, nn.Module], width: int) -> None:
         torch.manual_seed(0)
-        self.network = Scored(EarlyExitNet(backbone, exits)).eval()
+        self.network = ScoredNetwork(EarlyExitNet(backbone, exits)).eval()
         n = self.network.n_exits
-        names = ["input", *(exit_temperature(i) for i in range(n))]
+        names = ["input", *(temperature_name(i) for i in range(n))]
         self.inputs = dict(zip(names, (torch.randn(5, width), *torch.linspace(0.5, 2, n)), strict=True))
         example = tuple(x[:2] if x.ndim else x for x in self.inputs.values())
-        self.pieces = split(trace(self.network, example, 1), names, [exit_outputs(i) for i in range(n)])
+        self.pieces = split_graph(
+            trace_network(self.network, example, 1), names, [exit_output_names(i) for i in range(n)]
+        )
 
     def examples(self) -> dict[str, Tensor]:
-        return {k: x[:1] if x.ndim else x for k, x in run_pieces(self.pieces, self.inputs).items()}
+        return {k: x[:1] if x.ndim else x for k, x in run_components(self.pieces, self.inputs).items()}
 
 
 @pytest.fixture(scope="module")
@@ -62,18 +64,18 @@ def tangled() -> Cut:
     return Cut(Tangled(), {"blocks.0": nn.Linear(6, 3), "blocks.1": nn.Linear(6, 3)}, 6)
 
 
-def summary(pieces: list[Piece]) -> list[tuple[str, str]]:
+def summary(pieces: list[ComponentModule]) -> list[tuple[str, str]]:
     return [(piece.name, piece.kind) for piece in pieces]
 
 
 def test_joined_pieces_compose_to_the_network(tangled: Cut) -> None:
-    pieces, notes = merge(tangled.pieces, ALL)
+    pieces, notes = merge_heads(tangled.pieces, ALL)
     assert summary(pieces) == [("seg0", "joined"), ("seg1", "joined"), ("exit2", "exit")]
     assert notes == ["merge all: exit0, exit1 joined"]
-    tensors = run_pieces(pieces, tangled.inputs)
+    tensors = run_components(pieces, tangled.inputs)
     with torch.no_grad():
         expected = tangled.network(*tangled.inputs.values())
-    for name, tensor in zip((n for i in range(3) for n in exit_outputs(i)), expected, strict=True):
+    for name, tensor in zip((n for i in range(3) for n in exit_output_names(i)), expected, strict=True):
         assert torch.equal(tensors[name], tensor)
     separate = {piece.name: piece for piece in tangled.pieces}
     for joined, parts in ((pieces[0], ("seg0", "exit0")), (pieces[1], ("seg1", "exit1"))):
@@ -92,12 +94,12 @@ class Peeking(nn.Module):
 
 def test_only_what_is_read_later_leaves_a_joined_piece() -> None:
     x = torch.randn(2, 4)
-    pieces = split(trace(Peeking(), (x,), 1), ["x"], [["a"], ["b"]])
+    pieces = split_graph(trace_network(Peeking(), (x,), 1), ["x"], [["a"], ["b"]])
     assert pieces[0].outputs == ("seg0_out0", "seg0_out1")
-    joined, final = merge(pieces, ALL)[0]
+    joined, final = merge_heads(pieces, ALL)[0]
     assert joined.outputs == ("seg0_out1", "a")
     assert final.inputs == ("seg0_out1",)
-    tensors = run_pieces([joined, final], {"x": x})
+    tensors = run_components([joined, final], {"x": x})
     for name, expected in zip("ab", Peeking()(x), strict=True):
         assert torch.equal(tensors[name], expected)
 
@@ -106,7 +108,7 @@ def test_weights_that_both_parts_share_are_one() -> None:
     shared = nn.Linear(6, 6)
     backbone = nn.Sequential(shared, nn.Tanh(), nn.Linear(6, 3))
     cut = Cut(backbone, {"0": nn.Sequential(shared, nn.Linear(6, 3))}, 6)
-    joined = merge(cut.pieces, ALL)[0][0]
+    joined = merge_heads(cut.pieces, ALL)[0][0]
     assert count_parameters(joined.module) == 42 + 21
 
 
@@ -115,11 +117,11 @@ def test_a_head_without_a_segment_of_its_own_stays_alone() -> None:
     cut = Cut(
         nn.Sequential(nn.Linear(6, 6), nn.Identity(), nn.Linear(6, 3)), {"0": nn.Linear(6, 3), "1": nn.Linear(6, 3)}, 6
     )
-    assert summary(merge(cut.pieces, ALL)[0]) == [("seg0", "joined"), ("exit1", "exit"), ("exit2", "exit")]
+    assert summary(merge_heads(cut.pieces, ALL)[0]) == [("seg0", "joined"), ("exit1", "exit"), ("exit2", "exit")]
 
 
 def test_none_joins_nothing(tangled: Cut) -> None:
-    assert merge(tangled.pieces, NONE) == (tangled.pieces, [])
+    assert merge_heads(tangled.pieces, NONE) == (tangled.pieces, [])
 
 
 def point(thresholds: tuple[float | None, ...], shares: tuple[float, ...]) -> OperatingPoint:
@@ -128,7 +130,7 @@ def point(thresholds: tuple[float | None, ...], shares: tuple[float, ...]) -> Op
 
 
 def measured(
-    pieces: list[Piece], examples: dict[str, Tensor], dispatch_us: tuple[float, float] = (15, 5)
+    pieces: list[ComponentModule], examples: dict[str, Tensor], dispatch_us: tuple[float, float] = (15, 5)
 ) -> ThreadTimes:
     """Times of `pieces`: every component 0.1 ms, the cascade 0.2 ms per exit; `dispatch_us` is runtime and split."""
     times = read_record(Profile, GOLDEN, "profile/1").chosen
@@ -172,7 +174,7 @@ def test_auto_joins_where_a_dispatch_costs_more_than_it_saves(
     joined: set[str],
 ) -> None:
     figures = measured(tangled.pieces, tangled.examples(), dispatch_us)
-    pieces, notes = merge(tangled.pieces, AUTO, point(thresholds, shares), figures, tangled.examples())
+    pieces, notes = merge_heads(tangled.pieces, AUTO, point(thresholds, shares), figures, tangled.examples())
     left = {piece.name for piece in pieces}
     assert {"exit0", "exit1"} - left == joined
     assert notes[0] == f"merge auto: {', '.join(sorted(joined)) or 'nothing'} joined"
@@ -182,7 +184,7 @@ def test_auto_says_which_exit_cannot_pay(tangled: Cut) -> None:
     # Exit 0 costs everybody 0.1 ms and saves a quarter 0.4 ms; exit 1 costs three quarters 0.1 ms, saves 5 % 0.2 ms.
     at = point((0.8, 0.8), (0.26, 0.05, 0.69))
     figures = measured(tangled.pieces, tangled.examples())
-    _, notes = merge(tangled.pieces, AUTO, at, figures, tangled.examples())
+    _, notes = merge_heads(tangled.pieces, AUTO, at, figures, tangled.examples())
     assert len(notes) == 2
     assert notes[1].startswith("exit 1 does not pay")
     assert "costs 0.074 ms per input, leaving there saves at most 0.01 ms" in notes[1]
@@ -194,7 +196,7 @@ def test_auto_without_figures_joins_nothing_and_says_so(tangled: Cut) -> None:
         ((point((0.8, 0.8), (0.6, 0.2, 0.2)), None), "a profile"),
         ((OperatingPoint((0.8, 0.8)), figures), "exit shares"),
     ):
-        pieces, (note,) = merge(tangled.pieces, AUTO, *arguments, tangled.examples())
+        pieces, (note,) = merge_heads(tangled.pieces, AUTO, *arguments, tangled.examples())
         assert pieces == tangled.pieces
         assert lacks in note
 
@@ -203,7 +205,7 @@ def test_figures_of_another_model_are_refused(tangled: Cut) -> None:
     figures = measured(tangled.pieces, tangled.examples())
     other = replace(figures, components=(replace(figures.components[0], macs=1), *figures.components[1:]))
     with pytest.raises(ArtefactError, match="of other components"):
-        merge(tangled.pieces, AUTO, point((0.8, 0.8), (0.6, 0.2, 0.2)), other, tangled.examples())
+        merge_heads(tangled.pieces, AUTO, point((0.8, 0.8), (0.6, 0.2, 0.2)), other, tangled.examples())
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import pytest
 from tiny import write_tiny_bundle
 
 from eetool.errors import VerificationError
-from eetool.export.bundle_files import save_arrays, seal
-from eetool.export.parity import Check, check_bundle, compare, component_parity, require
+from eetool.export.bundle_files import save_arrays, write_manifest
+from eetool.export.parity import ParityCheck, check_bundle, compare_tensors, component_parity, require_parity
 from eetool_runtime import Bundle, open_bundle
 from eetool_runtime.backends import open_graph
 
@@ -20,15 +20,15 @@ A = np.array([1.0, -300.0, 2.0], np.float32)
 
 
 def test_the_allowed_error_grows_with_the_largest_value_and_not_below_one() -> None:
-    assert compare(A, A, RELATIVE).tolerance == pytest.approx(300 * RELATIVE)
-    assert compare(A / 1000, A / 1000, RELATIVE).tolerance == RELATIVE
+    assert compare_tensors(A, A, RELATIVE).tolerance == pytest.approx(300 * RELATIVE)
+    assert compare_tensors(A / 1000, A / 1000, RELATIVE).tolerance == RELATIVE
 
 
 def test_an_error_is_the_largest_difference_anywhere() -> None:
-    found = compare(A + np.array([0, 0.02, -0.01], np.float32), A, RELATIVE)
+    found = compare_tensors(A + np.array([0, 0.02, -0.01], np.float32), A, RELATIVE)
     assert found.max_abs_error == pytest.approx(0.02, rel=1e-2)
     assert found.holds
-    assert not compare(A + np.array([0, 0, 0.04], np.float32), A, RELATIVE).holds
+    assert not compare_tensors(A + np.array([0, 0, 0.04], np.float32), A, RELATIVE).holds
 
 
 @pytest.mark.parametrize(
@@ -45,21 +45,21 @@ def test_an_error_is_the_largest_difference_anywhere() -> None:
     ],
 )
 def test_another_form_nan_and_infinity_never_hold(made: np.ndarray, reference: np.ndarray) -> None:
-    parity = compare(made, reference, RELATIVE)
+    parity = compare_tensors(made, reference, RELATIVE)
     assert not parity.holds
     assert np.isfinite(parity.max_abs_error), "manifests hold finite numbers"
 
 
 def test_the_same_infinities_are_no_difference() -> None:
     mask = np.array([0.0, -np.inf], np.float32)
-    assert compare(mask, mask, RELATIVE).max_abs_error == 0
-    assert compare(mask, mask, RELATIVE).tolerance == RELATIVE
+    assert compare_tensors(mask, mask, RELATIVE).max_abs_error == 0
+    assert compare_tensors(mask, mask, RELATIVE).tolerance == RELATIVE
 
 
 @pytest.mark.parametrize("dtype", [np.bool_, np.int64])
 def test_masks_and_numbers_compare_too(dtype: Any) -> None:
-    assert compare(np.array([0, 1], dtype), np.array([0, 1], dtype), RELATIVE).holds
-    assert not compare(np.array([0, 1], dtype), np.array([1, 1], dtype), RELATIVE).holds
+    assert compare_tensors(np.array([0, 1], dtype), np.array([0, 1], dtype), RELATIVE).holds
+    assert not compare_tensors(np.array([0, 1], dtype), np.array([1, 1], dtype), RELATIVE).holds
 
 
 Edit = Callable[[dict[str, np.ndarray]], object]
@@ -77,9 +77,9 @@ class Spoiled:
         arrays = bundle.arrays(name)
         edit(arrays)
         save_arrays(bundle.file(name), arrays)
-        seal(self.path, bundle.manifest)
+        write_manifest(self.path, bundle.manifest)
 
-    def failed(self) -> list[Check]:
+    def failed(self) -> list[ParityCheck]:
         return [check for check in check_bundle(open_bundle(self.path), "onnx/fp32") if not check.passed]
 
 
@@ -95,7 +95,7 @@ def test_a_sound_bundle_passes(spoiled: Spoiled) -> None:
         *(f"onnx/fp32 exit{i}_logits" for i in range(3)),
         *(f"onnx/fp32 decisions at {name}" for name in ("full", "balanced", "fast")),
     ]
-    require(checks)
+    require_parity(checks)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,9 @@ def test_changed_thresholds_are_caught_by_the_decisions_they_make(spoiled: Spoil
 
 def test_all_failures_are_listed_at_once() -> None:
     with pytest.raises(VerificationError, match="first: 1\n  third: 3") as failed:
-        require([Check("first", False, "1"), Check("second", True, "2"), Check("third", False, "3")])
+        require_parity(
+            [ParityCheck("first", False, "1"), ParityCheck("second", True, "2"), ParityCheck("third", False, "3")]
+        )
     assert failed.value.exit_code == 4
 
 

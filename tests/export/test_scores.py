@@ -11,12 +11,12 @@ from eetool.data.registry import Source
 from eetool.data.splits import split_source
 from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.export.traced_model import trace_model
-from eetool.model.checkpoint import Checkpoint, Policy, Training
+from eetool.model.checkpoint import Checkpoint, Policy, TrainingSettings
 from eetool.model.gate_scores import SCORES, confidence
-from eetool.train.pipeline import ExitPlan, every_exit_answers, fit
+from eetool.train.pipeline import ExitPlan, every_exit_answers, train_model
 from eetool.tune.calibration import Calibration
 from eetool.tune.exit_costs import component_costs, model_macs
-from eetool.tune.gate_scores import calibrated, confidences
+from eetool.tune.gate_scores import calibrated_confidences, exit_confidences
 from eetool_runtime import load
 from eetool_runtime.manifest import OperatingPoint
 from eetool_runtime.preprocess import normalise
@@ -34,12 +34,12 @@ def little(digits: Source) -> Source:
 def checkpoint(little: Source, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     """Two early exits with learned confidences, trained for a moment on a backbone trained for another."""
     folder = tmp_path_factory.mktemp("scores")
-    plan, settings = ExitPlan(2, "linear"), Training("joint", 2, 0, 32, 0.05)
-    whole = fit("resnet8", little, plan, settings, folder / "state")
+    plan, settings = ExitPlan(2, "linear"), TrainingSettings("joint", 2, 0, 32, 0.05)
+    whole = train_model("resnet8", little, plan, settings, folder / "state")
     backbone = {n.removeprefix("backbone."): x for n, x in whole.state.items() if n.startswith("backbone.")}
     torch.save(backbone, folder / "backbone.pt")
     learning = replace(settings, recipe="confidence")
-    made = fit("resnet8", little, plan, learning, folder / "state", weights=folder / "backbone.pt")
+    made = train_model("resnet8", little, plan, learning, folder / "state", weights=folder / "backbone.pt")
     for name in ("exits.0.classifier.bias", "exits.1.classifier.bias", "backbone.linear.bias"):
         made.state[name][3] += 1  # so young, the exits agree on nothing; now and then they agree on a three
     return made
@@ -53,7 +53,7 @@ def tuned_for(checkpoint: Checkpoint, score: str) -> Checkpoint:
 def fitted_on(checkpoint: Checkpoint, images: np.ndarray, score: str) -> np.ndarray:
     logits, said = every_exit_answers(checkpoint, images)
     learned = torch.sigmoid(torch.stack(said)).numpy()
-    return confidences(score, torch.stack(logits).numpy(), TEMPERATURES, learned)
+    return exit_confidences(score, torch.stack(logits).numpy(), TEMPERATURES, learned)
 
 
 @pytest.mark.parametrize("score", SCORES)
@@ -91,11 +91,11 @@ def test_with_platts_calibration_too(checkpoint: Checkpoint, little: Source, sco
     images = little.images[split_source(little)["temperature"]]
     logits, said = every_exit_answers(checkpoint, images)
     learned = torch.sigmoid(torch.stack(said)).numpy()
-    expected = calibrated(score, torch.stack(logits).numpy(), PLATT, learned)
+    expected = calibrated_confidences(score, torch.stack(logits).numpy(), PLATT, learned)
     tensors = trace_model(tuned, references=False).example(len(images))
     found = np.stack([tensors[f"exit{i}_confidence"].numpy() for i in range(3)])
     assert np.allclose(found, expected, atol=1e-4)
-    plain = confidences(score, torch.stack(logits).numpy(), TEMPERATURES, learned)
+    plain = exit_confidences(score, torch.stack(logits).numpy(), TEMPERATURES, learned)
     for before, after in zip(plain, found, strict=True):  # a gate may say the same with another threshold
         order = np.argsort(before, kind="stable")
         assert (np.diff(after[order]) >= -1e-4).all()
@@ -121,7 +121,7 @@ def test_confidence_of_finite_logits_is_finite_however_large(
     assert found.min() >= -1e-6
     assert found.max() <= 1 + 1e-6
     if platt is None and score not in ("learned", "patience"):
-        wanted = confidences(score, EXTREME[None], [temperature])[0]
+        wanted = exit_confidences(score, EXTREME[None], [temperature])[0]
         assert np.allclose(found.numpy(), wanted, atol=1e-5)
 
 
@@ -160,7 +160,7 @@ def test_slopes_and_offsets_come_from_the_manifest(checkpoint: Checkpoint, littl
     x = normalise(little.images[:30], manifest.inputs[0])
     exits = model.every_exit(x)
     logits = np.stack([found for found, _ in exits])
-    for (_, sure), expected in zip(exits, calibrated("max_softmax", logits, PLATT), strict=True):
+    for (_, sure), expected in zip(exits, calibrated_confidences("max_softmax", logits, PLATT), strict=True):
         assert np.allclose(sure, expected, atol=1e-5)
     # One by one, through the bound graphs.
     assert [model(x[i : i + 1], min_exit=-1).confidence for i in range(5)] == pytest.approx(exits[-1][1][:5], abs=1e-5)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from eetool.errors import ArtefactError
-from eetool.export.split import Piece, batches_in, run_pieces, split, trace
+from eetool.export.split import ComponentModule, batch_multiple, run_components, split_graph, trace_network
 from tests.helpers.networks import BUILDERS, Case, build
 
 
@@ -15,20 +15,22 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 
 @pytest.fixture(scope="module")
-def pieces(case: Case) -> list[Piece]:
+def pieces(case: Case) -> list[ComponentModule]:
     return case.cut()
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7])
-def test_the_pieces_together_compute_what_the_network_computes(case: Case, pieces: list[Piece], batch: int) -> None:
+def test_the_pieces_together_compute_what_the_network_computes(
+    case: Case, pieces: list[ComponentModule], batch: int
+) -> None:
     arguments = case.arguments(batch)
-    made = run_pieces(pieces, arguments)
+    made = run_components(pieces, arguments)
     for name, expected in case.expected(arguments).items():
         assert made[name].shape == expected.shape
         assert torch.allclose(made[name], expected, atol=1e-6), name
 
 
-def test_what_a_piece_reads_was_made_before_and_only_once(case: Case, pieces: list[Piece]) -> None:
+def test_what_a_piece_reads_was_made_before_and_only_once(case: Case, pieces: list[ComponentModule]) -> None:
     known = set(case.arguments(2))
     for piece in pieces:
         assert set(piece.inputs) <= known
@@ -36,19 +38,21 @@ def test_what_a_piece_reads_was_made_before_and_only_once(case: Case, pieces: li
         known |= set(piece.outputs)
 
 
-def test_nothing_is_made_that_nobody_reads(case: Case, pieces: list[Piece]) -> None:
+def test_nothing_is_made_that_nobody_reads(case: Case, pieces: list[ComponentModule]) -> None:
     answers = {name for pair in case.outputs for name in pair}
     read = {name for piece in pieces for name in piece.inputs}
     assert {name for piece in pieces for name in piece.outputs} <= read | answers
 
 
-def test_every_exit_has_a_piece_and_each_segment_lies_before_its_exit(case: Case, pieces: list[Piece]) -> None:
+def test_every_exit_has_a_piece_and_each_segment_lies_before_its_exit(
+    case: Case, pieces: list[ComponentModule]
+) -> None:
     exits = [f"exit{i}" for i in range(case.net.n_exits)]
     assert [piece.name for piece in pieces if piece.kind == "exit"] == exits
     assert [p.name for p in pieces] == sorted((p.name for p in pieces), key=lambda n: (n[-1], n.startswith("exit")))
 
 
-def test_pieces_carry_the_weights_they_use_and_no_others(case: Case, pieces: list[Piece]) -> None:
+def test_pieces_carry_the_weights_they_use_and_no_others(case: Case, pieces: list[ComponentModule]) -> None:
     carried = set()
     for piece in pieces:
         names = {name for name, _ in piece.module.named_parameters()}
@@ -135,7 +139,7 @@ class FixedBatch(nn.Module):
 )
 def test_a_network_that_cannot_be_traced_is_refused_with_the_way_out(net: nn.Module, way_out: str) -> None:
     with pytest.raises(ArtefactError, match=r"torch\.export cannot trace this network") as refused:
-        trace(net, (torch.randn(2, 3),), 1)
+        trace_network(net, (torch.randn(2, 3),), 1)
     assert (refused.value.hint or "").startswith(way_out)
 
 
@@ -148,8 +152,8 @@ class Squared(nn.Module):
 
 
 def test_a_boundary_that_is_no_multiple_of_the_batch_is_refused() -> None:
-    pieces = split(trace(Squared(), (torch.randn(2, 3),), 1), ["x"], [["a"], ["b"]])
+    pieces = split_graph(trace_network(Squared(), (torch.randn(2, 3),), 1), ["x"], [["a"], ["b"]])
     size = pieces[0].shapes["seg0_out"][0]
     assert isinstance(size, torch.SymInt)
     with pytest.raises(ArtefactError, match="no multiple of the batch"):
-        batches_in(size)
+        batch_multiple(size)

@@ -15,7 +15,7 @@ import pytest
 from eetool.data.registry import Source
 from eetool.errors import MissingError, UsageError, VerificationError
 from eetool.export.bundle_export import ExportOptions, export_bundle
-from eetool.export.variants import VARIANTS, find_kinds
+from eetool.export.variants import VARIANTS, find_variants
 from eetool.model.checkpoint import Checkpoint, load_checkpoint
 from eetool_runtime import Bundle, Result, load, open_bundle
 from eetool_runtime.errors import BackendError
@@ -230,14 +230,14 @@ def test_unknown_calibration_data_is_a_usage_error(tuned: Path, tmp_path: Path, 
 def test_a_missing_extra_is_named_with_the_line_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "litert_torch", None)
     with pytest.raises(MissingError, match="the tflite format needs litert-torch") as caught:
-        find_kinds(("onnx/fp32", "tflite/fp32"))
+        find_variants(("onnx/fp32", "tflite/fp32"))
     assert (caught.value.exit_code, caught.value.hint) == (5, "pip install eetool[tflite]")
 
 
 @pytest.mark.parametrize(("names", "said"), [(("onnx/fp16",), "unknown variant 'onnx/fp16'"), ((), "no variant")])
 def test_unknown_variants_are_refused_with_those_there_are(names: tuple[str, ...], said: str) -> None:
     with pytest.raises(UsageError, match=said) as caught:
-        find_kinds(names)
+        find_variants(names)
     assert "tflite/int8" in str(caught.value.hint)
 
 
@@ -256,7 +256,7 @@ def test_all_failures_are_listed_and_nothing_is_left(
 
 
 def test_a_bundle_whose_int8_answers_changed_does_not_verify(all_variants: Path, tmp_path: Path, cli: Cli) -> None:
-    from eetool.export.bundle_files import save_arrays, seal
+    from eetool.export.bundle_files import save_arrays, write_manifest
 
     path = shutil.copytree(all_variants, tmp_path / "b.eebundle")
     bundle = open_bundle(path)
@@ -264,7 +264,7 @@ def test_a_bundle_whose_int8_answers_changed_does_not_verify(all_variants: Path,
     arrays: dict[str, Any] = bundle.arrays(name)
     arrays["exit2_logits"] = -arrays["exit2_logits"]
     save_arrays(path / name, arrays)
-    seal(path, bundle.manifest)
+    write_manifest(path, bundle.manifest)
     answered = cli("verify", path)
     assert answered.code == 4
     assert "onnx/int8 exit2_logits" in answered.stderr

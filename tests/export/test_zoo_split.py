@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from eetool.errors import ArtefactError, UsageError
-from eetool.export.scored_network import Scored, exit_outputs, exit_temperature
-from eetool.export.split import Piece, run_pieces, split, trace
+from eetool.export.scored_network import ScoredNetwork, exit_output_names, temperature_name
+from eetool.export.split import ComponentModule, run_components, split_graph, trace_network
 from eetool.model.branches import LINEAR, Branch, BranchSpec
-from eetool.model.early_exit import EarlyExitNet, captured
+from eetool.model.early_exit import EarlyExitNet, capture_outputs
 
 WIDTH = 8
 
@@ -152,18 +152,18 @@ ZOO: dict[str, tuple[type[nn.Module], Make, tuple[str, str], list[int]]] = {
 }
 
 
-def scored(network: nn.Module, inputs: tuple[Tensor, ...], taps: tuple[str, ...]) -> Scored:
-    with torch.no_grad(), captured(network.eval(), taps) as features:
+def scored(network: nn.Module, inputs: tuple[Tensor, ...], taps: tuple[str, ...]) -> ScoredNetwork:
+    with torch.no_grad(), capture_outputs(network.eval(), taps) as features:
         network(*inputs)
     heads = {tap: Branch(BranchSpec.parse(LINEAR), tuple(features[tap].shape), 4) for tap in taps}
-    return Scored(EarlyExitNet(network, heads)).eval()
+    return ScoredNetwork(EarlyExitNet(network, heads)).eval()
 
 
-def pieces_of(net: Scored, inputs: tuple[Tensor, ...]) -> tuple[list[Piece], list[str]]:
+def pieces_of(net: ScoredNetwork, inputs: tuple[Tensor, ...]) -> tuple[list[ComponentModule], list[str]]:
     temperatures = [torch.tensor(1.5)] * net.n_exits
-    graph = trace(net, (*inputs, *temperatures), len(inputs))
-    names = [f"in{i}" for i in range(len(inputs))] + [exit_temperature(i) for i in range(net.n_exits)]
-    return split(graph, names, [exit_outputs(i) for i in range(net.n_exits)]), names
+    graph = trace_network(net, (*inputs, *temperatures), len(inputs))
+    names = [f"in{i}" for i in range(len(inputs))] + [temperature_name(i) for i in range(net.n_exits)]
+    return split_graph(graph, names, [exit_output_names(i) for i in range(net.n_exits)]), names
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -178,8 +178,8 @@ def test_the_pieces_compute_what_the_network_does(name: str) -> None:
         arguments = (*make_inputs(batch), *[torch.tensor(1.5)] * 3)
         with torch.no_grad():
             expected = net(*arguments)
-        made = run_pieces(pieces, dict(zip(names, arguments, strict=True)))
-        for output, reference in zip([n for i in range(3) for n in exit_outputs(i)], expected, strict=True):
+        made = run_components(pieces, dict(zip(names, arguments, strict=True)))
+        for output, reference in zip([n for i in range(3) for n in exit_output_names(i)], expected, strict=True):
             assert torch.allclose(made[output], reference, atol=1e-5), (name, batch, output)
 
 
@@ -203,14 +203,14 @@ class FixedBatch(nn.Module):
 def test_what_cannot_be_traced_is_named_with_the_way_out(module: nn.Module, place: str, way_out: str) -> None:
     backbone = nn.Sequential()
     backbone.add_module("blocks", nn.Sequential(nn.Linear(4, 4), module))
-    net = Scored(EarlyExitNet(backbone, {}))
+    net = ScoredNetwork(EarlyExitNet(backbone, {}))
     with pytest.raises(ArtefactError, match=f"cannot trace this network{place}") as caught:
-        trace(net, (torch.randn(2, 4), torch.tensor(1.0)), 1)
+        trace_network(net, (torch.randn(2, 4), torch.tensor(1.0)), 1)
     assert way_out in str(caught.value.hint)
 
 
 def test_a_tap_that_is_none_stays_a_mistake_of_the_user() -> None:
     tanh = nn.Tanh()
-    net = Scored(EarlyExitNet(nn.Sequential(nn.Linear(4, 4), tanh, tanh), {"1": nn.Identity()}))
+    net = ScoredNetwork(EarlyExitNet(nn.Sequential(nn.Linear(4, 4), tanh, tanh), {"1": nn.Identity()}))
     with pytest.raises(UsageError, match="'1' runs more than once"):
-        trace(net, (torch.randn(2, 4), torch.tensor(1.0), torch.tensor(1.0)), 1)
+        trace_network(net, (torch.randn(2, 4), torch.tensor(1.0), torch.tensor(1.0)), 1)

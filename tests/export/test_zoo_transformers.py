@@ -12,7 +12,7 @@ from eetool.errors import ArtefactError, UsageError
 from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.model.checkpoint import load_checkpoint, save_checkpoint
 from eetool.model.references import resolve
-from eetool.train.pipeline import ExitPlan, attach
+from eetool.train.pipeline import ExitPlan, attach_exits
 from eetool_runtime import load
 
 pytest.importorskip("transformers", reason="an optional package")
@@ -34,7 +34,7 @@ def write(folder: Path, config: dict[str, Any]) -> Path:
 
 def test_text_goes_from_a_configuration_to_a_bundle_that_runs_without_it(tmp_path: Path) -> None:
     path = write(tmp_path, BERT)
-    made = attach(f"hf:{tmp_path}", (1, 8), 3, ExitPlan(1), seed=0)
+    made = attach_exits(f"hf:{tmp_path}", (1, 8), 3, ExitPlan(1), seed=0)
     save_checkpoint(tmp_path / "model.pt", made)
     path.unlink()
     checkpoint = load_checkpoint(tmp_path / "model.pt")
@@ -50,7 +50,7 @@ def test_text_goes_from_a_configuration_to_a_bundle_that_runs_without_it(tmp_pat
 
 
 def test_windows_of_attention_are_split(tmp_path: Path) -> None:
-    made = attach(f"hf:{write(tmp_path, SWIN)}", None, 3, ExitPlan(1), seed=0)
+    made = attach_exits(f"hf:{write(tmp_path, SWIN)}", None, 3, ExitPlan(1), seed=0)
     assert made.record.spec.branches == ("linear",), "it classifies by the mean of its tokens"
     manifest = export_bundle(made, tmp_path / "b.eebundle", ExportOptions(references=False))
     assert [component.name for component in manifest.components] == ["seg0", "exit0", "exit1"]

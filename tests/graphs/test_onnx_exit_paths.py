@@ -7,8 +7,8 @@ import pytest
 from onnx import TensorProto, helper
 from test_predict import predictor as a_predictor
 
-from eetool.export.single_file.nested_if import Stage, nest
-from eetool.latency.estimate.prediction_target import subject_of
+from eetool.export.single_file.nested_if import ConditionalStage, nest_stages
+from eetool.latency.estimate.prediction_target import target_of_variant
 from eetool.latency.estimate.predictor import predict
 from tests.helpers.onnx_graphs import model, save
 
@@ -24,16 +24,16 @@ stage (float[1,16,8,8] {before})
 }}"""
 
 
-def stage(name: str, before: str) -> Stage:
+def stage(name: str, before: str) -> ConditionalStage:
     shapes = {f"{name}_w": (16, 16, 3, 3), f"{name}_v": (10, 16)}
     made = model(STAGE.format(name=name, before=before), shapes, **{f"{name}_axes": [1]})
-    return Stage((made.graph,), f"{name}_logits", f"{name}_confidence")
+    return ConditionalStage((made.graph,), f"{name}_logits", f"{name}_confidence")
 
 
 @pytest.fixture
 def single(tmp_path: Path) -> Path:
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 16, 8, 8])
-    graph = nest([stage("a", "x"), stage("b", "a_out"), stage("c", "b_out")], [x], 10)
+    graph = nest_stages([stage("a", "x"), stage("b", "a_out"), stage("c", "b_out")], [x], 10)
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     onnx.checker.check_model(made)
     return save(made, tmp_path / "single.onnx")
@@ -41,7 +41,7 @@ def single(tmp_path: Path) -> Path:
 
 def test_every_exit_costs_all_that_runs_until_it(single: Path) -> None:
     predictor = a_predictor()
-    found = predict(subject_of(single, "onnx/fp32", predictor.channel_block), predictor)
+    found = predict(target_of_variant(single, "onnx/fp32", predictor.channel_block), predictor)
     assert [graph.name for graph in found.graphs] == ["leaving at 0", "leaving at 1", "leaving at 2"]
     assert [at.exit for at in found.exits] == [0, 1, 2]
     one = 16 * 16 * 9 * 64 + 160

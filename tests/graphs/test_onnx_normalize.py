@@ -5,7 +5,7 @@ import onnx
 import onnx.parser
 from onnx.reference import ReferenceEvaluator
 
-from eetool.graphs.onnx_normalize import cut_out
+from eetool.graphs.onnx_normalize import extract_subgraph
 from eetool.graphs.onnx_rename import shorten_onnx
 
 TEXT = """<ir_version: 8, opset_import: ["" : 18]>
@@ -21,7 +21,7 @@ X = np.array([[1.0, -1.0]], np.float32)
 
 def test_one_output_is_cut_out_with_what_it_needs_and_nothing_else() -> None:
     whole = onnx.parser.parse_model(TEXT)
-    cut = cut_out(whole, "last", "logits")
+    cut = extract_subgraph(whole, "last", "logits")
     onnx.checker.check_model(cut)
     assert [value.name for value in cut.graph.input] == ["x"]
     assert [value.name for value in cut.graph.output] == ["logits"]
@@ -31,7 +31,7 @@ def test_one_output_is_cut_out_with_what_it_needs_and_nothing_else() -> None:
 
 
 def test_a_cut_leaves_weights_behind_that_it_does_not_use() -> None:
-    cut = cut_out(onnx.parser.parse_model(TEXT), "first", "logits")
+    cut = extract_subgraph(onnx.parser.parse_model(TEXT), "first", "logits")
     assert [weight.name for weight in cut.graph.initializer] == ["two"]
 
 

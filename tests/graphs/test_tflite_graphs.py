@@ -9,25 +9,25 @@ import pytest
 
 from eetool.errors import ArtefactError
 from eetool.graphs.tflite_graph import parse_tflite, read_tflite
-from eetool.latency.kernels.from_tflite import tflite_kernels
+from eetool.latency.kernels.from_tflite import kernels_from_tflite
 from eetool.latency.kernels.kernel import FP32, INT8, INTERPRETED, LARGE_WINDOW
 from eetool.latency.probes.onnx_builder import INPUT, to_model
-from eetool.latency.probes.onnx_to_tflite import to_tflite
-from eetool.latency.probes.probe_files import ProbeKind, kernels_in, write_probes
-from eetool.latency.probes.probe_network import ProbeNet, nets
+from eetool.latency.probes.onnx_to_tflite import convert_to_tflite
+from eetool.latency.probes.probe_files import ProbeKind, kernels_of_probe, write_probes
+from eetool.latency.probes.probe_network import ProbeNetwork, probe_networks
 from eetool_measure.probe_timing import measure_probes
 from eetool_runtime.backends import open_graph
 
 pytest.importorskip("ai_edge_litert")
 
-NETS = [net for net, _ in zip(nets(), range(16), strict=False)]
+NETS = [net for net, _ in zip(probe_networks(), range(16), strict=False)]
 
 
 @pytest.mark.parametrize("net", NETS, ids=lambda net: net.name)
-def test_both_formats_compute_the_same(net: ProbeNet, tmp_path: Path) -> None:
+def test_both_formats_compute_the_same(net: ProbeNetwork, tmp_path: Path) -> None:
     sketch = net.sketch()
     path = tmp_path / "net.tflite"
-    path.write_bytes(to_tflite(sketch))
+    path.write_bytes(convert_to_tflite(sketch))
     x = np.random.default_rng(0).standard_normal(tuple(sketch.weights[INPUT])).astype(np.float32)
     options = ort.SessionOptions()
     options.log_severity_level = 3
@@ -38,9 +38,9 @@ def test_both_formats_compute_the_same(net: ProbeNet, tmp_path: Path) -> None:
 
 
 def test_kernels_are_those_of_the_network() -> None:
-    net = ProbeNet("inverted", 2)
-    float_kernels = kernels_in(net, ProbeKind("tflite", FP32))
-    of_onnx = kernels_in(net, ProbeKind())
+    net = ProbeNetwork("inverted", 2)
+    float_kernels = kernels_of_probe(net, ProbeKind("tflite", FP32))
+    of_onnx = kernels_of_probe(net, ProbeKind())
     assert {kernel.precision for kernel in float_kernels} == {FP32}
     for kind in ("depthwise", "linear"):
         macs = [sum(k.macs for k in kernels if k.kind == kind) for kernels in (float_kernels, of_onnx)]
@@ -50,7 +50,9 @@ def test_kernels_are_those_of_the_network() -> None:
 
 
 def test_padding_melts_into_the_convolution_behind_it() -> None:
-    padded = [k for seed in range(24) for k in kernels_in(ProbeNet("plain", seed * 8), ProbeKind("tflite", FP32))]
+    padded = [
+        k for seed in range(24) for k in kernels_of_probe(ProbeNetwork("plain", seed * 8), ProbeKind("tflite", FP32))
+    ]
     melted = [k for k in padded if k.ops == ("PAD", "CONV_2D")]
     assert melted
     assert all(k.shape["out_height"] == -(-k.shape["height"] // k.shape["stride"]) for k in melted)
@@ -59,12 +61,12 @@ def test_padding_melts_into_the_convolution_behind_it() -> None:
 @pytest.mark.parametrize("kind", [ProbeKind("onnx", INT8), ProbeKind("tflite", INT8), ProbeKind("tflite", FP32)])
 def test_probes_of_every_kind_are_measured_by_the_runtime_alone(kind: ProbeKind, tmp_path: Path) -> None:
     pytest.importorskip("ai_edge_quantizer")
-    chosen = [ProbeNet("plain", 0), ProbeNet("residual", 1)]
+    chosen = [ProbeNetwork("plain", 0), ProbeNetwork("residual", 1)]
     assert write_probes(tmp_path / "probes", chosen, kind) == chosen
     found = measure_probes(tmp_path / "probes", runs=1)
     assert (found.format, found.precision) == (kind.format, kind.precision)
     assert all(probe.latency_ms.median > 0 and not probe.kernels for probe in found.probes)
-    count = Counter(kernel.precision for net in chosen for kernel in kernels_in(net, kind))
+    count = Counter(kernel.precision for net in chosen for kernel in kernels_of_probe(net, kind))
     assert (count[INT8] > count[FP32]) == (kind.precision == INT8)
 
 
@@ -75,8 +77,8 @@ def test_files_that_are_refused(tmp_path: Path) -> None:
             read_tflite(tmp_path / name)
     with pytest.raises(ArtefactError, match="cannot be read"):
         read_tflite(tmp_path / "missing.tflite")
-    whole = to_tflite(ProbeNet("plain", 0).sketch())
-    assert tflite_kernels(parse_tflite(whole, "whole"))
+    whole = convert_to_tflite(ProbeNetwork("plain", 0).sketch())
+    assert kernels_from_tflite(parse_tflite(whole, "whole"))
     with pytest.raises(ArtefactError, match="cannot be read as a TFLite file"):
         parse_tflite(whole[:400], "cut")
 
@@ -107,9 +109,9 @@ def test_what_the_interpreter_runs_is_told_from_what_xnnpack_runs(precision: str
     pytest.importorskip("ai_edge_quantizer")
     kind = ProbeKind("tflite", precision)
     seen: Counter[str] = Counter()
-    more = [ProbeNet("plain", 69), ProbeNet("residual", 42), ProbeNet("branched", 40)]
+    more = [ProbeNetwork("plain", 69), ProbeNetwork("residual", 42), ProbeNetwork("branched", 40)]
     for net in write_probes(tmp_path / "probes", [*NETS, *more], kind):
-        marked = [k for k in kernels_in(net, kind) if k.shape.get("form") == INTERPRETED]
+        marked = [k for k in kernels_of_probe(net, kind) if k.shape.get("form") == INTERPRETED]
         told = Counter(kernel.ops[-1] for kernel in marked)
         assert told == left_out(tmp_path / "probes" / f"{net.name}.tflite"), net.name
         seen += told
@@ -117,7 +119,9 @@ def test_what_the_interpreter_runs_is_told_from_what_xnnpack_runs(precision: str
 
 
 def test_windows_that_xnnpack_has_no_kernel_for_have_a_form_of_their_own() -> None:
-    windows = [k for seed in range(5, 60, 11) for k in kernels_in(ProbeNet("separable", seed), ProbeKind("tflite"))]
+    windows = [
+        k for seed in range(5, 60, 11) for k in kernels_of_probe(ProbeNetwork("separable", seed), ProbeKind("tflite"))
+    ]
     depthwise = [k for k in windows if k.kind == "depthwise"]
     assert {k.shape["kernel"] > 5 for k in depthwise} == {True, False}
     assert all((k.shape["form"] == LARGE_WINDOW) == (k.shape["kernel"] > 5) for k in depthwise)

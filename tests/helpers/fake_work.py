@@ -12,15 +12,17 @@ from typing import Any
 import numpy as np
 
 from eetool.search.methods.methods import METHODS
-from eetool.search.search_results import Candidate, Figures
-from eetool.search.space.space import Genome, key_of
-from eetool.search.study.storage import Pulse, Storage
+from eetool.search.search_results import Candidate, CandidateFigures
+from eetool.search.space.space import Genome, genome_key
+from eetool.search.study.storage import HeartbeatSettings, Storage
 from eetool.search.study.study import Study
 from tests.helpers import small_spaces
 
 OBJECTIVE, LIMITS = "macs", {"macs": 40.0}
-PULSE = Pulse(beat=1, silence=4, patience=60)
-PATIENT = Pulse(beat=1, silence=20, patience=120)  # on a busy machine a living process may not run for seconds
+PULSE = HeartbeatSettings(beat=1, silence=4, patience=60)
+PATIENT = HeartbeatSettings(
+    beat=1, silence=20, patience=120
+)  # on a busy machine a living process may not run for seconds
 SPACE = small_spaces.mobile()
 TERMS = {"space": SPACE.hash, "seed": 0, "objective": OBJECTIVE, "limits": LIMITS}
 
@@ -28,18 +30,22 @@ TERMS = {"space": SPACE.hash, "seed": 0, "objective": OBJECTIVE, "limits": LIMIT
 def candidate(genome: Genome) -> Candidate:
     """Cost is the sum of the choices, error what is left of it."""
     cost = float(SPACE.vector(genome).sum())
-    noise = np.random.default_rng(int(key_of(genome)[:8], 16)).random()
-    figures = Figures(1 - 0.5 / (1 + cost) - 0.1 * noise, 10, (1.0,), cost, None, None, cost, None, 1, None)
+    noise = np.random.default_rng(int(genome_key(genome)[:8], 16)).random()
+    figures = CandidateFigures(1 - 0.5 / (1 + cost) - 0.1 * noise, 10, (1.0,), cost, None, None, cost, None, 1, None)
     network = SPACE.network(genome)
     branches = tuple(branch or "by rule" for branch in network.branches)
     return Candidate(
-        *(key_of(genome)[:12], genome, network.backbone, None, network.taps, branches),
+        *(genome_key(genome)[:12], genome, network.backbone, None, network.taps, branches),
         *(network.score, (1.0,), (), figures, {}),
     )
 
 
 def take_part(
-    url: str, trials: int, evaluate: Callable[[Genome], Any] = candidate, name: str = "shared", pulse: Pulse = PULSE
+    url: str,
+    trials: int,
+    evaluate: Callable[[Genome], Any] = candidate,
+    name: str = "shared",
+    pulse: HeartbeatSettings = PULSE,
 ) -> list[Candidate]:
     """One worker of a study."""
     study = Study(Storage(url, pulse), name, SPACE, TERMS)
@@ -53,7 +59,7 @@ def main() -> None:
 
     def slow(genome: Genome) -> Candidate:
         with log.open("a") as file:
-            file.write(f"{key_of(genome)[:12]}\n")
+            file.write(f"{genome_key(genome)[:12]}\n")
         time.sleep(seconds)
         return candidate(genome)
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from eetool.export.scored_network import Scored, exit_outputs, exit_temperature
-from eetool.export.split import Piece, split, trace
+from eetool.export.scored_network import ScoredNetwork, exit_output_names, temperature_name
+from eetool.export.split import ComponentModule, split_graph, trace_network
 from eetool.model.early_exit import EarlyExitNet
 
 CLASSES = 3
@@ -20,21 +20,21 @@ Inputs = dict[str, Tensor]
 class Case:
     """`inputs(n)` draws inputs at batch n."""
 
-    net: Scored
+    net: ScoredNetwork
     inputs: Callable[[int], Inputs]
 
     def arguments(self, batch: int) -> Inputs:
-        temperatures = {exit_temperature(i): torch.tensor(0.5 + i) for i in range(self.net.n_exits)}
+        temperatures = {temperature_name(i): torch.tensor(0.5 + i) for i in range(self.net.n_exits)}
         return {**self.inputs(batch), **temperatures}
 
     @property
     def outputs(self) -> list[tuple[str, str]]:
-        return [exit_outputs(i) for i in range(self.net.n_exits)]
+        return [exit_output_names(i) for i in range(self.net.n_exits)]
 
-    def cut(self) -> list[Piece]:
+    def cut(self) -> list[ComponentModule]:
         arguments = self.arguments(2)
-        graph = trace(self.net, tuple(arguments.values()), len(self.inputs(2)))
-        return split(graph, list(arguments), self.outputs)
+        graph = trace_network(self.net, tuple(arguments.values()), len(self.inputs(2)))
+        return split_graph(graph, list(arguments), self.outputs)
 
     def expected(self, arguments: Mapping[str, Tensor]) -> Inputs:
         """What the network itself answers, by name."""
@@ -312,4 +312,4 @@ BUILDERS: dict[str, Callable[[], tuple[nn.Module, dict[str, nn.Module], Callable
 def build(name: str) -> Case:
     torch.manual_seed(0)
     backbone, heads, inputs = BUILDERS[name]()
-    return Case(Scored(EarlyExitNet(backbone, heads)).eval(), inputs)
+    return Case(ScoredNetwork(EarlyExitNet(backbone, heads)).eval(), inputs)

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from eetool.search.space.space import Backbone, Gene, Genome, Space, make_space
+from eetool.search.space.space import Gene, Genome, Space, SpaceBackbone, make_space
 
 
 def mobile() -> Space:
@@ -17,11 +17,11 @@ def mobile() -> Space:
     return make_space("small-mobile", genes, _mobile, positions=(1,), widths=(8, 16))
 
 
-def _mobile(genome: Genome) -> Backbone:
+def _mobile(genome: Genome) -> SpaceBackbone:
     first = f".{genome['kernel']}e{genome['expansion']}"
     second = f".{genome['kernel1']}e2" if genome["depth"] == 2 else ""
     reference = f"mbv3-8x1-16r2{first}{second}-24hs2.3e{genome['expansion']}-64x64@{genome['resolution']}"
-    return Backbone(reference, ((f"stage0.{int(genome['depth']) - 1}",),))
+    return SpaceBackbone(reference, ((f"stage0.{int(genome['depth']) - 1}",),))
 
 
 def own() -> Space:
@@ -30,9 +30,9 @@ def own() -> Space:
     return make_space("own", genes, _own, positions=(2,), widths=(8,), scores=("max_softmax",))
 
 
-def _own(genome: Genome) -> Backbone:
+def _own(genome: Genome) -> SpaceBackbone:
     taps = ("body.1", "body.0") if genome["depth"] == 2 else ("body.0", "body.0")
-    return Backbone("small_spaces:Plain", (taps,), dict(genome))
+    return SpaceBackbone("small_spaces:Plain", (taps,), dict(genome))
 
 
 class Plain(nn.Module):
@@ -52,4 +52,4 @@ class Plain(nn.Module):
 
 def one() -> Space:
     """A single network."""
-    return make_space("one", [], lambda genome: Backbone("resnet8@8", ()), positions=())
+    return make_space("one", [], lambda genome: SpaceBackbone("resnet8@8", ()), positions=())

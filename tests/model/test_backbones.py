@@ -5,7 +5,7 @@ import torch
 
 from eetool.errors import UsageError
 from eetool.model.backbones.registry import NAMES, build_backbone
-from eetool.model.early_exit import candidate_taps, captured
+from eetool.model.early_exit import candidate_taps, capture_outputs
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("resnet110", "densenet169", "densenet201")])
@@ -64,7 +64,7 @@ def test_inputs_that_are_no_images_are_refused(shape: tuple[int, ...]) -> None:
 
 def test_a_staged_resnet_has_the_stages_of_its_name() -> None:
     net = build_backbone("resnet-8x0-16x1-24x2s-32x1", (1, 3, 16, 16), 5)
-    with torch.no_grad(), captured(net, ("stem", "stage1.0", "stage2.1", "stage3.0")) as features:
+    with torch.no_grad(), capture_outputs(net, ("stem", "stage1.0", "stage2.1", "stage3.0")) as features:
         assert net.eval()(torch.zeros(2, 3, 16, 16)).shape == (2, 5)
     shapes = {tap: tuple(x.shape[1:]) for tap, x in features.items()}
     assert shapes == {"stem": (8, 16, 16), "stage1.0": (16, 8, 8), "stage2.1": (24, 8, 8), "stage3.0": (32, 4, 4)}

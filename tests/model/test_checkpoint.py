@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from eetool.errors import ArtefactError
 from eetool.model.branches import LINEAR
 from eetool.model.checkpoint import FORMAT, Checkpoint, Policy, load_checkpoint, save_checkpoint, serialise
-from eetool.train.pipeline import ExitPlan, attach
-from eetool_runtime.manifest import Data, Expected, OperatingPoint, Reached, Split
+from eetool.train.pipeline import ExitPlan, attach_exits
+from eetool_runtime.manifest import Data, Expected, OperatingPoint, ReachedConfidence, Split
 
 POLICY = Policy(
     score="max_softmax",
@@ -22,7 +22,7 @@ POLICY = Policy(
     operating_points={
         "full": OperatingPoint((None,)),
         "fast": OperatingPoint(
-            (0.75,), Expected("threshold", 3, 1.0, (0.5, 0.5), 0.5, 10.0, (Reached(3, 0.5, 0.1), None))
+            (0.75,), Expected("threshold", 3, 1.0, (0.5, 0.5), 0.5, 10.0, (ReachedConfidence(3, 0.5, 0.1), None))
         ),
     },
     max_accuracy_drop=1.0,
@@ -31,7 +31,7 @@ POLICY = Policy(
 
 @pytest.fixture(scope="module")
 def checkpoint() -> Checkpoint:
-    made = attach("resnet8", (1, 1, 8, 8), 3, ExitPlan(1, LINEAR), seed=0)
+    made = attach_exits("resnet8", (1, 1, 8, 8), 3, ExitPlan(1, LINEAR), seed=0)
     record = replace(made.record, data=Data("digits", {"test": Split(5, "0" * 64)}), policy=POLICY)
     return replace(made, record=record)
 

@@ -9,13 +9,13 @@ import torch
 
 from eetool.data.registry import Source
 from eetool.export.bundle_export import ExportOptions, export_bundle
-from eetool.model.checkpoint import Checkpoint, Training, build_net
+from eetool.model.checkpoint import Checkpoint, TrainingSettings, build_net
 from eetool.model.ensemble import Ensemble
-from eetool.train.pipeline import ExitPlan, attach, every_exit_logits, fit
+from eetool.train.pipeline import ExitPlan, attach_exits, every_exit_logits, train_model
 from eetool.tune.exit_costs import component_costs, model_macs
-from eetool.tune.gate_scores import confidences
+from eetool.tune.gate_scores import exit_confidences
 from eetool_runtime import load
-from eetool_runtime.execution_plan import plan
+from eetool_runtime.execution_plan import plan_steps
 from eetool_runtime.preprocess import normalise
 
 BOTH = ExitPlan(3, "linear", cascade=True, ensemble=True)
@@ -28,7 +28,9 @@ def little(digits: Source) -> Source:
 
 @pytest.fixture(scope="module")
 def checkpoint(little: Source, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    return fit("resnet20", little, BOTH, Training("joint", 3, 0, 32, 0.05), tmp_path_factory.mktemp("ztw") / "state")
+    return train_model(
+        "resnet20", little, BOTH, TrainingSettings("joint", 3, 0, 32, 0.05), tmp_path_factory.mktemp("ztw") / "state"
+    )
 
 
 def test_an_ensemble_is_a_product_of_powers_of_probabilities() -> None:
@@ -44,7 +46,7 @@ def test_an_ensemble_is_a_product_of_powers_of_probabilities() -> None:
 
 
 def test_no_gradient_flows_into_exits_that_are_read() -> None:
-    net = build_net(attach("resnet20", (1, 1, 8, 8), 3, BOTH, seed=0).record.spec).train()
+    net = build_net(attach_exits("resnet20", (1, 1, 8, 8), 3, BOTH, seed=0).record.spec).train()
     found = net.run(torch.randn(4, 1, 8, 8))
     found.own[1].sum().backward(retain_graph=True)
     assert net.exits[0].classifier.weight.grad is None, "the cascade is read, not taught"
@@ -55,7 +57,7 @@ def test_no_gradient_flows_into_exits_that_are_read() -> None:
 
 
 def test_exits_read_what_the_one_before_answers() -> None:
-    spec = attach("resnet20", (1, 1, 8, 8), 3, replace(BOTH, ensemble=False), seed=0).record.spec
+    spec = attach_exits("resnet20", (1, 1, 8, 8), 3, replace(BOTH, ensemble=False), seed=0).record.spec
     net = build_net(spec).eval()
     x = torch.randn(2, 1, 8, 8)
     before = net(x)
@@ -68,7 +70,7 @@ def test_exits_read_what_the_one_before_answers() -> None:
 def test_each_option_trains_alone_and_adds_only_its_own(little: Source, tmp_path: Path, option: str) -> None:
     plain = ExitPlan(2, "linear")
     made, without = (
-        fit("resnet8", little, p, Training("joint", 1, 0, 64, 0.05), tmp_path / "s")
+        train_model("resnet8", little, p, TrainingSettings("joint", 1, 0, 64, 0.05), tmp_path / "s")
         for p in (replace(plain, **{option: True}), plain)
     )
     assert made.record.spec == replace(without.record.spec, **{option: True})
@@ -92,7 +94,7 @@ def test_a_bundle_answers_as_the_model_does(checkpoint: Checkpoint, little: Sour
     exits = model.every_exit(normalise(images, manifest.inputs[0]))
     for (logits, sure), wanted in zip(exits, expected, strict=True):
         assert np.allclose(logits, wanted.numpy(), atol=1e-4)
-        assert np.allclose(sure, confidences("max_softmax", logits[None], [1.0])[0], atol=1e-5)
+        assert np.allclose(sure, exit_confidences("max_softmax", logits[None], [1.0])[0], atol=1e-5)
 
 
 def test_a_head_that_is_read_is_paid_for_only_where_its_reader_runs(checkpoint: Checkpoint, tmp_path: Path) -> None:
@@ -102,6 +104,6 @@ def test_a_head_that_is_read_is_paid_for_only_where_its_reader_runs(checkpoint: 
     manifest = load(tmp_path / "m.eebundle").bundle.manifest
     assert component_costs(manifest, {c.name: float(c.macs) for c in manifest.components}) == costs
     for thresholds in [(None, None, None), (0.5, None, None), (None, 0.5, None), (None, None, 0.5), (0.5, 0.5, 0.5)]:
-        stages = {s.gate.exit_index: s.macs for s in plan(manifest, thresholds) if s.gate is not None}
+        stages = {s.gate.exit_index: s.macs for s in plan_steps(manifest, thresholds) if s.gate is not None}
         charged = costs.leaving(thresholds)
         assert {i: charged[i] for i in stages} == stages

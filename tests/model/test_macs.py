@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from eetool.errors import UsageError
 from eetool.model.backbones.registry import build_backbone
-from eetool.model.macs import Tap, count_macs, count_parameters, listed_taps, measure_taps, order_taps, place_exits
+from eetool.model.macs import TapCost, count_macs, count_parameters, listed_taps, measure_taps, order_taps, place_exits
 
 IMAGE = (torch.zeros(1, 8, 10, 10),)
 
@@ -81,9 +81,9 @@ VECTOR = (torch.zeros(1, 4),)
 
 def test_taps_come_in_running_order_with_what_was_spent_by_then() -> None:
     assert listed_taps(measure_taps(Stacked(), VECTOR)) == [
-        Tap("early.0", (1, 8), 4 * 8, 4 * 8 + 8),
-        Tap("early.1", (1, 8), 4 * 8 + 8 * 8, 4 * 8 + 8 + 8 * 8 + 8),
-        Tap("late.0", (1, 8), 4 * 8 + 2 * 8 * 8, 4 * 8 + 8 + 2 * (8 * 8 + 8)),
+        TapCost("early.0", (1, 8), 4 * 8, 4 * 8 + 8),
+        TapCost("early.1", (1, 8), 4 * 8 + 8 * 8, 4 * 8 + 8 + 8 * 8 + 8),
+        TapCost("late.0", (1, 8), 4 * 8 + 2 * 8 * 8, 4 * 8 + 8 + 2 * (8 * 8 + 8)),
     ]
 
 
@@ -154,12 +154,16 @@ def test_a_tensor_that_is_overwritten_afterwards_is_no_tap() -> None:
 
 
 def test_finer_places_are_taken_where_blocks_are_too_coarse() -> None:
-    taps = [Tap("inner.0", (1, 4), 20, 0, level=1), Tap("inner.1", (1, 4), 50, 0, level=1), Tap("outer", (1, 4), 90, 0)]
+    taps = [
+        TapCost("inner.0", (1, 4), 20, 0, level=1),
+        TapCost("inner.1", (1, 4), 50, 0, level=1),
+        TapCost("outer", (1, 4), 90, 0),
+    ]
     assert place_exits(taps, 100, 1) == ("inner.1",)
 
 
 def test_several_tensors_cross_where_there_is_no_other_way() -> None:
-    taps = [Tap("two.0", (1, 4), 50, 0, crossing=2), Tap("one", (1, 4), 95, 0)]
+    taps = [TapCost("two.0", (1, 4), 50, 0, crossing=2), TapCost("one", (1, 4), 95, 0)]
     assert place_exits(taps, 100, 1) == ("two.0",)
 
 
@@ -206,8 +210,8 @@ def test_taps_that_make_no_exit_are_refused(taps: tuple[str, ...], reason: str) 
         order_taps(Stacked(), VECTOR, taps)
 
 
-def taps_after(macs: list[int]) -> list[Tap]:
-    return [Tap(f"block{i}", (1, 4), m, 0) for i, m in enumerate(macs)]
+def taps_after(macs: list[int]) -> list[TapCost]:
+    return [TapCost(f"block{i}", (1, 4), m, 0) for i, m in enumerate(macs)]
 
 
 @given(st.sets(st.integers(0, 999), min_size=1, max_size=30).map(sorted), st.data())

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from eetool.errors import ArtefactError, MissingError, UsageError
 from eetool.model.checkpoint import load_checkpoint, save_checkpoint
 from eetool.model.references import resolve
-from eetool.train.pipeline import ExitPlan, attach
+from eetool.train.pipeline import ExitPlan, attach_exits
 from eetool_runtime.manifest import Input
 
 FACTORIES = """
@@ -65,7 +65,7 @@ def test_a_built_in_has_the_usual_shape_unless_another_is_given() -> None:
 
 @pytest.mark.usefixtures("here")
 def test_a_factory_of_the_user_becomes_a_checkpoint_and_comes_back(tmp_path: Path) -> None:
-    made = attach("user_networks:image", (1, 3, 12, 12), None, ExitPlan(1), seed=0)
+    made = attach_exits("user_networks:image", (1, 3, 12, 12), None, ExitPlan(1), seed=0)
     assert (made.record.spec.backbone, len(made.record.spec.labels)) == ("user_networks:image", 6)
     save_checkpoint(tmp_path / "model.pt", made)
     outputs = load_checkpoint(tmp_path / "model.pt", ["user_networks:image"]).build()(made.samples["input"])
@@ -74,7 +74,7 @@ def test_a_factory_of_the_user_becomes_a_checkpoint_and_comes_back(tmp_path: Pat
 
 @pytest.mark.usefixtures("here")
 def test_a_factory_may_name_its_inputs() -> None:
-    made = attach("user_networks:text", None, None, ExitPlan(1), seed=0)
+    made = attach_exits("user_networks:text", None, None, ExitPlan(1), seed=0)
     assert [(i.name, i.dtype, i.shape) for i in made.record.spec.inputs] == [
         ("ids", "int64", ("batch", 3)),
         ("attention_mask", "int64", ("batch", 3)),
@@ -106,9 +106,9 @@ def test_factories_that_give_no_network_are_refused(reference: str, error: type[
 @pytest.mark.usefixtures("here")
 def test_a_network_that_does_not_fit_is_refused() -> None:
     with pytest.raises(UsageError, match=r"gives shape \(2, 6\) for a batch of 2, not logits of shape \(2, 5\)"):
-        attach("user_networks:image", (1, 3, 12, 12), 5, ExitPlan(0), seed=0)
+        attach_exits("user_networks:image", (1, 3, 12, 12), 5, ExitPlan(0), seed=0)
     with pytest.raises(UsageError, match="does not take input batchx1x12x12"):
-        attach("user_networks:image", (1, 1, 12, 12), 6, ExitPlan(0), seed=0)
+        attach_exits("user_networks:image", (1, 1, 12, 12), 6, ExitPlan(0), seed=0)
     with pytest.raises(UsageError, match="does not say what its input is"):
         resolve.resolve("user_networks:image")
 
@@ -135,7 +135,7 @@ def fake_timm() -> types.ModuleType:
 def test_a_library_s_model_takes_the_shape_and_classes_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", fake_timm())
     assert resolve.resolve("timm:tiny").inputs[0].shape == ("batch", 3, 20, 20)
-    made = attach("timm:tiny", (1, 1, 9, 9), 4, ExitPlan(1), seed=0)
+    made = attach_exits("timm:tiny", (1, 1, 9, 9), 4, ExitPlan(1), seed=0)
     assert [x.shape for x in made.build()(made.samples["input"])] == [(32, 4), (32, 4)]
     with pytest.raises(UsageError, match="timm has no model 'huge'"):
         resolve.resolve("timm:huge")
@@ -165,5 +165,5 @@ def test_a_broken_library_is_called_broken(tmp_path: Path, monkeypatch: pytest.M
 def test_logits_are_found_in_what_libraries_return() -> None:
     logits = torch.zeros(1, 2)
     for output in (logits, (logits, "more"), {"loss": None, "logits": logits}, types.SimpleNamespace(logits=logits)):
-        assert resolve.logits_of(output) is logits
-    assert resolve.logits_of({"scores": logits}) is None
+        assert resolve.extract_logits(output) is logits
+    assert resolve.extract_logits({"scores": logits}) is None

@@ -11,15 +11,15 @@ import pytest
 from tiny import VARIANT, write_tiny_bundle
 
 from eetool.errors import ArtefactError, EarlyExitError, UnstableError, UsageError
-from eetool.profile.local_runner import measure_apart
+from eetool.profile.local_runner import measure_in_process
 from eetool.profile.profiler import (
     SCHEMA,
     Profile,
     candidate_threads,
     choose_threads,
-    profile_host,
+    profile_bundle,
 )
-from eetool.profile.protocol import Protocol
+from eetool.profile.protocol import MeasurementProtocol
 from eetool.records import read_record
 from eetool_measure.bundle_timing import measure_bundle
 from eetool_measure.records import encode
@@ -27,7 +27,7 @@ from eetool_measure.results import Measurement, ThreadTimes
 from eetool_runtime import open_bundle
 
 ROOT = Path(__file__).parents[2]
-QUICK = Protocol(runs=10, min_seconds=0)
+QUICK = MeasurementProtocol(runs=10, min_seconds=0)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def with_medians(times: ThreadTimes, threads: int, exits: list[float], full: flo
 
 
 def test_the_document_keeps_its_schema_and_comes_back(bundle: Path, tmp_path: Path) -> None:
-    found = profile_host(open_bundle(bundle), VARIANT, (1, 2), QUICK)
+    found = profile_bundle(open_bundle(bundle), VARIANT, (1, 2), QUICK)
     assert [t.threads for t in found.thread_counts] == [1, 2]
     assert found.chosen.threads == found.threads
     assert found.pool == {1: "private", 2: "process"}[found.threads]
@@ -62,7 +62,7 @@ def test_the_document_keeps_its_schema_and_comes_back(bundle: Path, tmp_path: Pa
 
 def test_a_stripped_bundle_keeps_the_schema_too(tmp_path: Path) -> None:
     bundle = open_bundle(write_tiny_bundle(tmp_path, references=False))
-    document = encode(profile_host(bundle, VARIANT, (1,), QUICK))
+    document = encode(profile_bundle(bundle, VARIANT, (1,), QUICK))
     document |= {"eetool": "0", "command": "profile", "schema": SCHEMA, "ok": True}
     jsonschema.validate(document, json.loads((ROOT / "eetool/schemas/profile-1.schema.json").read_text()))
 
@@ -92,10 +92,10 @@ def test_more_threads_must_be_worth_it(times: ThreadTimes) -> None:
 
 def test_a_childs_error_is_told_as_its_own(bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has no variant 'tflite/fp32'") as wrong:
-        measure_apart(bundle, "tflite/fp32", 1, QUICK)
+        measure_in_process(bundle, "tflite/fp32", 1, QUICK)
     assert wrong.value.hint is not None
     with pytest.raises(ArtefactError, match="does not exist"):
-        measure_apart(tmp_path / "nothing", VARIANT, 1, QUICK)
+        measure_in_process(tmp_path / "nothing", VARIANT, 1, QUICK)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_child_that_breaks(
     ended = subprocess.CompletedProcess([], code, out, err)
     monkeypatch.setattr(subprocess, "run", lambda *args, **options: ended)
     with pytest.raises(EarlyExitError, match=message) as failed:
-        measure_apart(bundle, VARIANT, 1, QUICK)
+        measure_in_process(bundle, VARIANT, 1, QUICK)
     assert failed.value.exit_code == 1
 
 
@@ -122,7 +122,7 @@ def test_a_module_of_the_users_folder_is_not_imported(
 ) -> None:
     (tmp_path / "json.py").write_text("raise SystemExit('hijacked')")
     monkeypatch.chdir(tmp_path)
-    assert measure_apart(Path(bundle.name), VARIANT, 1, QUICK).bundle.name == "tiny"
+    assert measure_in_process(Path(bundle.name), VARIANT, 1, QUICK).bundle.name == "tiny"
 
 
 def test_the_golden_document_reads() -> None:
@@ -135,24 +135,26 @@ def test_the_golden_document_reads() -> None:
     assert len(found.chosen.cascade) == 3
 
 
-def shaky(path: Path, variant: str, threads: int, protocol: Protocol, *rest: Any, **more: Any) -> Measurement:
+def shaky(
+    path: Path, variant: str, threads: int, protocol: MeasurementProtocol, *rest: Any, **more: Any
+) -> Measurement:
     """Measures, and says that the times of two threads scatter."""
-    found = measure_apart(path, variant, threads, protocol, *rest, **more)
+    found = measure_in_process(path, variant, threads, protocol, *rest, **more)
     steadiness = replace(found.steadiness, ci95_share=0.2 if threads == 2 else 0.0, drift=0.0)
     return replace(found, steadiness=steadiness)
 
 
 def test_times_that_scatter_are_refused(bundle: Path) -> None:
     with pytest.raises(UnstableError, match=r"threads 2: a median is known to ±20% only") as caught:
-        profile_host(open_bundle(bundle), VARIANT, (2,), QUICK, measure=shaky)
+        profile_bundle(open_bundle(bundle), VARIANT, (2,), QUICK, measure=shaky)
     assert caught.value.exit_code == 7
-    accepted = profile_host(open_bundle(bundle), VARIANT, (2,), QUICK, measure=shaky, accept_unstable=True)
+    accepted = profile_bundle(open_bundle(bundle), VARIANT, (2,), QUICK, measure=shaky, accept_unstable=True)
     assert accepted.unstable == ("a median is known to ±20% only",)
-    assert profile_host(open_bundle(bundle), VARIANT, (1,), QUICK, measure=shaky).unstable == ()
+    assert profile_bundle(open_bundle(bundle), VARIANT, (1,), QUICK, measure=shaky).unstable == ()
 
 
 def test_what_is_held_out_is_measured_with_the_chosen_count(bundle: Path) -> None:
-    found = profile_host(open_bundle(bundle), VARIANT, (1,), replace(QUICK, sustained_s=0.5), accept_unstable=True)
+    found = profile_bundle(open_bundle(bundle), VARIANT, (1,), replace(QUICK, sustained_s=0.5), accept_unstable=True)
     assert found.sustained is not None
     assert found.sustained.operating_point == open_bundle(bundle).manifest.default_operating_point
     assert found.sustained.windows[0].latency_ms.runs > 0

@@ -17,12 +17,12 @@ from tiny import VARIANT, write_tiny_bundle
 from eetool.cli.app import cli
 from eetool.errors import EarlyExitError, MissingError, UsageError
 from eetool.latency.table.hw_profile import read_profile
-from eetool.profile.protocol import PowerOptions, Protocol
-from eetool.profile.ssh_runner import Address, lease, parse_address
+from eetool.profile.protocol import MeasurementProtocol, PowerOptions
+from eetool.profile.ssh_runner import Address, lease_device, parse_address
 from eetool_runtime import Bundle, open_bundle
 from tests.helpers.sshd import AVAILABLE, Server, serve
 
-QUICK = Protocol(10, 0)
+QUICK = MeasurementProtocol(10, 0)
 real = pytest.mark.skipif(not AVAILABLE, reason="no OpenSSH server here: apt install openssh-server")
 
 
@@ -69,7 +69,7 @@ def test_what_is_no_address(text: str) -> None:
 
 @real
 def test_a_measurement_comes_back_and_nothing_is_left(server: Server, bundle: Bundle) -> None:
-    with lease(server.device, bundle, server.options, sys.executable) as remote:
+    with lease_device(server.device, bundle, server.options, sys.executable) as remote:
         assert remote.cores >= 1
         assert len(server.left_behind) == 1
         found = remote.measure(bundle.path, VARIANT, 1, QUICK, power=PowerOptions(watts=5.0))
@@ -108,7 +108,7 @@ def test_a_table_is_built_there(server: Server, tmp_path: Path) -> None:
 def test_an_error_there_is_told_as_here_and_nothing_is_left(server: Server, bundle: Bundle) -> None:
     with (
         pytest.raises(MissingError, match=r"/nowhere\.csv: cannot be read"),
-        lease(server.device, bundle, server.options, sys.executable) as remote,
+        lease_device(server.device, bundle, server.options, sys.executable) as remote,
     ):
         remote.measure(bundle.path, VARIANT, 1, QUICK, power=PowerOptions("log:/nowhere.csv"))
     assert server.left_behind == []
@@ -116,7 +116,7 @@ def test_an_error_there_is_told_as_here_and_nothing_is_left(server: Server, bund
 
 @real
 def test_a_failure_here_leaves_nothing_there(server: Server, bundle: Bundle) -> None:
-    with pytest.raises(ZeroDivisionError), lease(server.device, bundle, server.options, sys.executable):
+    with pytest.raises(ZeroDivisionError), lease_device(server.device, bundle, server.options, sys.executable):
         raise ZeroDivisionError
     assert server.left_behind == []
 
@@ -143,7 +143,7 @@ def test_lease_bundle_of_any_name_is_copied_and_measured(
 ) -> None:
     monkeypatch.chdir(bundle.path.parent)  # and back at the end
     named = open_bundle(make(bundle.path))
-    with lease(server.device, named, server.options, sys.executable) as remote:
+    with lease_device(server.device, named, server.options, sys.executable) as remote:
         (folder,) = server.left_behind
         there = {path.name for path in folder.iterdir()}
         assert there == {"bundle.eebundle", "eetool_measure", "eetool_runtime"}
@@ -157,7 +157,7 @@ def test_lease_bundle_named_like_a_module_is_never_imported(server: Server, bund
     module = bundle.path.rename(tmp_path / "numpy")
     (module / "__init__.py").write_text(f"open({str(tmp_path / 'pwned')!r}, 'w')")
     (module / "secret").symlink_to("/etc/hostname")
-    with lease(server.device, open_bundle(module), server.options, sys.executable) as remote:
+    with lease_device(server.device, open_bundle(module), server.options, sys.executable) as remote:
         assert remote.measure(module, VARIANT, 1, QUICK).bundle.name == "tiny"
         (folder,) = server.left_behind
         sent = {path.relative_to(folder).as_posix() for path in (folder / "bundle.eebundle").rglob("*")}
@@ -180,7 +180,10 @@ def test_what_is_missing_there(server: Server, bundle: Bundle, tmp_path: Path) -
         ("no-such-python", "there is no no-such-python", "--device-python"),
         (without_numpy(tmp_path), "No module named 'numpy'", "-m pip install numpy onnxruntime"),
     ):
-        with pytest.raises(MissingError, match=said) as missing, lease(server.device, bundle, server.options, python):
+        with (
+            pytest.raises(MissingError, match=said) as missing,
+            lease_device(server.device, bundle, server.options, python),
+        ):
             pass
         assert hint in (missing.value.hint or "")
     assert server.left_behind == []
@@ -199,14 +202,17 @@ def test_nobody_is_asked_and_nobody_is_trusted_unseen(server: Server, bundle: Bu
         ),
         ((f"IdentityFile={tmp_path / 'stranger'}", only, hosts), "Permission denied", "ssh-copy-id"),
     ):
-        with pytest.raises(MissingError, match=said) as refused, lease(server.device, bundle, options, sys.executable):
+        with (
+            pytest.raises(MissingError, match=said) as refused,
+            lease_device(server.device, bundle, options, sys.executable),
+        ):
             pass
         assert hint in (refused.value.hint or "")
 
 
 @real
 def test_nobody_listens(bundle: Bundle) -> None:
-    with pytest.raises(MissingError, match="connection could not be made"), lease("ssh://127.0.0.1:9", bundle):
+    with pytest.raises(MissingError, match="connection could not be made"), lease_device("ssh://127.0.0.1:9", bundle):
         pass
 
 
@@ -218,7 +224,7 @@ def test_a_full_disk(bundle: Bundle, tmp_path: Path) -> None:
     with serve(tmp_path / "sshd", limit) as small:
         with (
             pytest.raises(MissingError, match="could not be copied there"),
-            lease(small.device, bundle, small.options, sys.executable),
+            lease_device(small.device, bundle, small.options, sys.executable),
         ):
             pass
         assert small.left_behind == []
@@ -238,11 +244,11 @@ def test_a_broken_link(server: Server, bundle: Bundle) -> None:
         wait_for(lambda: any(p.suffix == ".pid" for folder in server.left_behind for p in folder.iterdir()))
         server.break_links()
 
-    with lease(server.device, bundle, server.options, sys.executable) as remote:
+    with lease_device(server.device, bundle, server.options, sys.executable) as remote:
         cutter = threading.Thread(target=cut)
         cutter.start()
         with pytest.raises(MissingError, match="the connection broke"):
-            remote.measure(bundle.path, VARIANT, 1, Protocol(1, 600))
+            remote.measure(bundle.path, VARIANT, 1, MeasurementProtocol(1, 600))
         cutter.join()
     wait_for(lambda: server.left_behind == [])
 
@@ -266,7 +272,7 @@ def test_ctrl_c(server: Server, bundle: Bundle) -> None:
 
 def test_no_ssh_here(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(MissingError, match="ssh is not installed") as missing, lease("ssh://board", bundle):
+    with pytest.raises(MissingError, match="ssh is not installed") as missing, lease_device("ssh://board", bundle):
         pass
     assert isinstance(missing.value, EarlyExitError)
     assert missing.value.exit_code == 5

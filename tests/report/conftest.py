@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from eetool.report.inputs import read_material
-from eetool.report.model_charts import figures
-from eetool.report.operating_points import knob, settings, start
-from eetool.report.page import page
+from eetool.report.inputs import read_report_inputs
+from eetool.report.model_charts import model_charts
+from eetool.report.operating_points import initial_point, report_points, slider_points
+from eetool.report.page import render_page
 from eetool.report.thumbnails import IMAGE
 
 
@@ -108,15 +108,17 @@ def marked_page(reported: Reported, tmp_path: Path) -> MarkedPage:
     def make(words: str, bundle: bool = False) -> Path:
         folder = Path(tempfile.mkdtemp(dir=tmp_path))
         _write_bundle(reported.bundle, folder, words) if bundle else _write_documents(reported, folder, words)
-        material = read_material(sorted(folder.iterdir()))
+        material = read_report_inputs(sorted(folder.iterdir()))
         looks: dict[int, str] = {}
         if material.bench is not None:
             examples = (example for e in material.bench.exits for example in (*e.easiest, *e.hardest))
             looks = {e.index: f"{IMAGE}{words}" if e.index % 2 else words for e in examples}
-        found = settings(material)
-        begin = start(material, knob(found))
+        found = report_points(material)
+        begin = initial_point(material, slider_points(found))
         path = folder / "report.html"
-        path.write_text(page(material, found, knob(found), begin, figures(material, found, begin), looks))
+        path.write_text(
+            render_page(material, found, slider_points(found), begin, model_charts(material, found, begin), looks)
+        )
         return path
 
     return make

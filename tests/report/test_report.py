@@ -17,12 +17,12 @@ import pytest
 from eetool.data.registry import Source
 from eetool.errors import OutputError
 from eetool.report import thumbnails
-from eetool.report.chart import Figure
-from eetool.report.chart_files import write_figures
-from eetool.report.inputs import Material, Search, read_material
-from eetool.report.model_charts import figures
-from eetool.report.operating_points import fitting_profile, knob, settings, start
-from eetool.report.search_charts import search_figures
+from eetool.report.chart import Chart
+from eetool.report.chart_files import write_charts
+from eetool.report.inputs import ReportInputs, SearchSummary, read_report_inputs
+from eetool.report.model_charts import model_charts
+from eetool.report.operating_points import fitting_profile, initial_point, report_points, slider_points
+from eetool.report.search_charts import search_charts
 from eetool.report.time_breakdown import RUNTIME, time_rows
 from eetool_runtime.records import decode
 
@@ -52,8 +52,8 @@ class Words(HTMLParser):
 
 
 @pytest.fixture
-def material() -> Material:
-    return read_material([GOLDEN / "bench-1.json", GOLDEN / "profile-1.json"])
+def material() -> ReportInputs:
+    return read_report_inputs([GOLDEN / "bench-1.json", GOLDEN / "profile-1.json"])
 
 
 def test_the_verdict_is_read_first(reported: Any) -> None:
@@ -87,9 +87,9 @@ def test_the_page_shows_what_the_documents_say(reported: Any) -> None:
 
 
 def test_every_axis_has_a_unit(reported: Any) -> None:
-    made = read_material(reported.documents)
-    found = settings(made)
-    charts = figures(made, found, start(made, knob(found)))
+    made = read_report_inputs(reported.documents)
+    found = report_points(made)
+    charts = model_charts(made, found, initial_point(made, slider_points(found)))
     assert {"front-latency", "front-energy", "exit-shares", "class-shares", "reliability-0", "time"} <= {
         chart.name for chart in charts
     }
@@ -122,30 +122,30 @@ def test_figures_are_files_for_papers(reported: Any) -> None:
 
 
 def test_figures_that_exist_are_kept_unless_forced(tmp_path: Path) -> None:
-    charts = [Figure("front-latency", "", "", "", {"mark": "point", "data": {"values": []}})]
+    charts = [Chart("front-latency", "", "", "", {"mark": "point", "data": {"values": []}})]
     (tmp_path / "front-latency.png").write_text("old")
     with pytest.raises(OutputError, match=r"front-latency\.png exists already"):
-        write_figures(charts, tmp_path)
+        write_charts(charts, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["front-latency.png"]
-    write_figures(charts, tmp_path, force=True)
+    write_charts(charts, tmp_path, force=True)
     assert (tmp_path / "front-latency.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_knob_goes_from_costly_to_cheap(material: Material) -> None:
-    positions = knob(settings(material))
+def test_the_knob_goes_from_costly_to_cheap(material: ReportInputs) -> None:
+    positions = slider_points(report_points(material))
     assert [s.name for s in positions] == ["full", "balanced", "fast"]
-    assert start(material, positions) == "balanced"
+    assert initial_point(material, positions) == "balanced"
 
 
-def test_energy_is_that_of_the_exits_by_their_shares(material: Material) -> None:
+def test_energy_is_that_of_the_exits_by_their_shares(material: ReportInputs) -> None:
     assert material.profile is not None
     assert material.bench is not None
     energy = material.profile.energy
     assert energy is not None
     # The golden profile chose 2 threads and the golden bench had 1: their figures are not mixed.
-    assert {s.energy_mj.value for s in settings(material)} == {None}
+    assert {s.energy_mj.value for s in report_points(material)} == {None}
     material.bench = dataclasses.replace(material.bench, threads=2)
-    found = {s.name: s for s in settings(material)}
+    found = {s.name: s for s in report_points(material)}
     shares = found["fast"].exit_shares or ()
     by_exit = [e.value or 0.0 for e in energy.cascade]
     assert found["fast"].energy_mj.value == pytest.approx(sum(s * e for s, e in zip(shares, by_exit, strict=True)))
@@ -155,8 +155,8 @@ def test_energy_is_that_of_the_exits_by_their_shares(material: Material) -> None
     assert found["fast"].energy_mj.scope == "board_gross"
 
 
-def test_the_time_of_a_mean_input_is_that_of_what_ran(material: Material) -> None:
-    found = settings(material)
+def test_the_time_of_a_mean_input_is_that_of_what_ran(material: ReportInputs) -> None:
+    found = report_points(material)
     rows = time_rows(material, found)
     assert material.profile is not None
     times = next(t for t in material.profile.thread_counts if t.threads == 1)
@@ -172,12 +172,12 @@ def test_the_time_of_a_mean_input_is_that_of_what_ran(material: Material) -> Non
     assert full[RUNTIME] > 0
 
 
-def test_a_profile_of_something_else_is_not_mixed_in(material: Material) -> None:
+def test_a_profile_of_something_else_is_not_mixed_in(material: ReportInputs) -> None:
     assert material.profile is not None
     assert fitting_profile(material) is material.profile
     material.profile = dataclasses.replace(material.profile, variant="onnx/int8")
     assert fitting_profile(material) is None
-    assert time_rows(material, settings(material)) == []
+    assert time_rows(material, report_points(material)) == []
 
 
 def test_a_bundle_alone_shows_what_is_expected(cli: Any, reported: Any, tmp_path: Path) -> None:
@@ -262,8 +262,8 @@ def test_a_search_shows_its_front_and_its_history(cli: Any, tmp_path: Path) -> N
 def test_the_front_of_a_search_stands_among_all_that_was_tried() -> None:
     document = json.loads((GOLDEN / "search-1.json").read_text())
     document["history"][1]["feasible"] = False
-    search = decode(Search, document, AssertionError, ignore_unknown=True)
-    front, history = search_figures(search)
+    search = decode(SearchSummary, document, AssertionError, ignore_unknown=True)
+    front, history = search_charts(search)
     kinds = Counter(value["kind"] for value in front.spec["data"]["values"])
     assert kinds == {"on the front": 4, "tried": 7, "over a limit": 1}
     areas = [value["hypervolume"] for value in history.spec["data"]["values"]]

@@ -10,16 +10,16 @@ from eetool.errors import ArtefactError, BudgetError, UsageError
 from eetool.search.methods import pareto
 from eetool.search.search_results import (
     Candidate,
-    Evaluated,
+    CandidatePoint,
+    EvaluatedCandidate,
     Front,
-    Point,
-    excess,
+    best_within,
     front_of,
     history_of,
-    pick,
-    points,
+    limit_excess,
+    objective_points,
+    pick_candidate,
     read_front,
-    within,
 )
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -32,32 +32,32 @@ def front() -> Front:
 
 def test_candidates_are_picked_by_knee_and_by_id(front: Front) -> None:
     cheapest, best = front.front[0], front.front[-1]
-    assert pick(front, "knee").id == front.knee
-    assert pick(front, best.id) == best
-    assert pick(front, cheapest.id[:4]) == cheapest
+    assert pick_candidate(front, "knee").id == front.knee
+    assert pick_candidate(front, best.id) == best
+    assert pick_candidate(front, cheapest.id[:4]) == cheapest
     for which in ("", "nothing"):
         with pytest.raises(UsageError, match="have an id like"):
-            pick(front, which)
+            pick_candidate(front, which)
 
 
 def test_a_budget_takes_the_most_accurate_that_keeps_to_it(front: Front) -> None:
     cheapest, best = front.front[0], front.front[-1]
     assert cheapest.figures.latency_ms is not None
-    assert within(front, {}) == best
-    assert within(front, {"latency_ms": cheapest.figures.latency_ms}) == cheapest
+    assert best_within(front, {}) == best
+    assert best_within(front, {"latency_ms": cheapest.figures.latency_ms}) == cheapest
     with pytest.raises(BudgetError, match="--max-latency-ms"):
-        within(front, {"latency_ms": 0.5 * cheapest.figures.latency_ms})
+        best_within(front, {"latency_ms": 0.5 * cheapest.figures.latency_ms})
 
 
 def test_excess_adds_up_over_limits(front: Front) -> None:
     candidate = front.front[0]
     half = {"macs": candidate.figures.macs / 2, "parameters": candidate.figures.parameters / 3}
-    assert excess(candidate, half) == pytest.approx(1 + 2)
-    assert excess(candidate, {"macs": candidate.figures.macs}) == 0
+    assert limit_excess(candidate, half) == pytest.approx(1 + 2)
+    assert limit_excess(candidate, {"macs": candidate.figures.macs}) == 0
     accuracy = 2 * candidate.figures.accuracy
-    assert excess(candidate, {"min_accuracy": accuracy}) == pytest.approx(0.5)
+    assert limit_excess(candidate, {"min_accuracy": accuracy}) == pytest.approx(0.5)
     unknown = replace(candidate, figures=replace(candidate.figures, energy_mj=None))
-    assert excess(unknown, {"energy_mj": 1e-9}) == 0
+    assert limit_excess(unknown, {"energy_mj": 1e-9}) == 0
 
 
 def test_the_history_says_when_the_front_grew(front: Front) -> None:
@@ -72,14 +72,16 @@ def test_the_history_says_when_the_front_grew(front: Front) -> None:
     assert areas[0] == 0 < areas[1] < areas[2] == areas[3] < areas[4]
 
     def area(kept: list[Candidate]) -> float:
-        return pareto.hypervolume(points(kept, "latency_ms"), front.reference)
+        return pareto.hypervolume(objective_points(kept, "latency_ms"), front.reference)
 
     assert areas[-1] == area([a, b, c]) == area(front_of((a, b, c, d), "latency_ms", limits))
 
 
-def _evaluated(candidate: Candidate, name: str, accuracy: float, latency_ms: float) -> Evaluated:
+def _evaluated(candidate: Candidate, name: str, accuracy: float, latency_ms: float) -> EvaluatedCandidate:
     figures = replace(candidate.figures, accuracy=accuracy, latency_ms=latency_ms)
-    return Evaluated(**vars(candidate), others=(Point(name, (None,) * len(candidate.thresholds), figures),))
+    return EvaluatedCandidate(
+        **vars(candidate), others=(CandidatePoint(name, (None,) * len(candidate.thresholds), figures),)
+    )
 
 
 def test_every_operating_point_may_be_on_the_front(front: Front) -> None:
@@ -99,8 +101,8 @@ def test_a_network_is_picked_by_any_of_its_operating_points(front: Front) -> Non
     cheapest, *rest = front.front
     full = replace(cheapest, id=f"{cheapest.id}@full")
     several = replace(front, front=(cheapest, full, *rest))
-    assert pick(several, cheapest.id) == pick(several, cheapest.id[:4]) == cheapest
-    assert pick(several, full.id) == full
+    assert pick_candidate(several, cheapest.id) == pick_candidate(several, cheapest.id[:4]) == cheapest
+    assert pick_candidate(several, full.id) == full
 
 
 def test_the_golden_s_history_is_of_its_front(front: Front) -> None:

@@ -12,17 +12,23 @@ from torch import Tensor, nn
 from eetool.data.registry import Source
 from eetool.errors import ArtefactError, UsageError
 from eetool.model.checkpoint import load_tensors
-from eetool.model.early_exit import captured
+from eetool.model.early_exit import capture_outputs
 from eetool.model.ofa_weights import load_ofa
 from eetool.model.references.reference import float_input
 from eetool.model.references.resolve import build
 from eetool.model.supernet import Supernet, recalibrate
 from eetool.progress import Advance, Progress
 from eetool.search.evaluation.evaluator import largest_network
-from eetool.search.evaluation.splits import SearchData, search_data
+from eetool.search.evaluation.splits import SearchData, load_search_data
 from eetool.search.space.builtin_spaces import mobilenetv3, mobilenetv3_cifar, resnet
 from eetool.search.space.space import Genome, Space
-from eetool.search.supernet_training import RESUME_FORMAT, Shrinking, load_supernet, save_supernet, train_supernet
+from eetool.search.supernet_training import (
+    RESUME_FORMAT,
+    SupernetTraining,
+    load_supernet,
+    save_supernet,
+    train_supernet,
+)
 from tests.helpers import small_spaces
 
 INPUTS = float_input("x", (1, 3, 32, 32))
@@ -97,10 +103,10 @@ def test_statistics_are_plain_means_over_the_batches() -> None:
 @pytest.fixture(scope="module")
 def data(digits: Source) -> SearchData:
     little = replace(digits, images=digits.images[:, :, ::2, ::2])
-    return search_data(little, 128)
+    return load_search_data(little, 128)
 
 
-SETTINGS = Shrinking(epochs=3, batch_size=256)
+SETTINGS = SupernetTraining(epochs=3, batch_size=256)
 
 
 def trained(data: SearchData, folder: Path, resume: bool = False, progress: Progress | None = None) -> Supernet:
@@ -150,7 +156,9 @@ class _Stops:
 def test_training_helps_small_networks_too(data: SearchData, tmp_path: Path) -> None:
     space = small_spaces.mobile()
     supernet = Supernet(largest_network(space, data))
-    train_supernet(supernet, space, data, Shrinking(epochs=6, batch_size=64, learning_rate=0.3), tmp_path / "state")
+    train_supernet(
+        supernet, space, data, SupernetTraining(epochs=6, batch_size=64, learning_rate=0.3), tmp_path / "state"
+    )
     for genome in (space.smallest(), space.largest()):
         made = space.network(genome)
         candidate = build(made.backbone, data.inputs, 10, made.config)
@@ -165,7 +173,7 @@ def test_linear_exits_learn_along_for_networks_of_all_sizes(data: SearchData, tm
     space = small_spaces.mobile()
     torch.manual_seed(0)
     supernet = Supernet(largest_network(space, data))
-    settings, steps = Shrinking(epochs=7, batch_size=64, learning_rate=0.3), -(-len(data.learn.labels) // 64)
+    settings, steps = SupernetTraining(epochs=7, batch_size=64, learning_rate=0.3), -(-len(data.learn.labels) // 64)
     with pytest.raises(KeyboardInterrupt):
         train_supernet(supernet, space, data, settings, tmp_path / "state", progress=_Stops(6 * steps + 1))
     stored = load_tensors(tmp_path / "state", RESUME_FORMAT)
@@ -176,7 +184,7 @@ def test_linear_exits_learn_along_for_networks_of_all_sizes(data: SearchData, tm
         supernet.hand_down(candidate)
         recalibrate(candidate, data.batches(2, 64))
         for place, taps in enumerate(space.make(genome).sites):
-            with torch.no_grad(), captured(candidate, taps[:1]) as at:
+            with torch.no_grad(), capture_outputs(candidate, taps[:1]) as at:
                 candidate(data.judge.images)
             means = at[taps[0]].mean((2, 3))  # (n, C, H, W) -> (n, C)
             weight, bias = (stored["exits"][f"heads.{place}.{part}"] for part in ("weight", "bias"))

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from eetool.model.branches import Branch, BranchSpec
 from eetool.model.early_exit import EarlyExitNet
-from eetool.train.gradient_scaling import equilibrium, scaled
+from eetool.train.gradient_scaling import scale_gradient, scale_tap_gradients
 
 
 def net_of_three() -> EarlyExitNet:
@@ -28,7 +28,7 @@ def test_shared_layers_are_led_by_a_mean_over_exits() -> None:
     net, x = net_of_three(), torch.randn(5, 4)
     plain = [gradient(net, x, i) for i in range(3)]
     outputs = net(x)
-    with equilibrium(net):
+    with scale_tap_gradients(net):
         even = [gradient(net, x, i) for i in range(3)]
         assert all(torch.equal(a, b) for a, b in zip(net(x), outputs, strict=True))
     for i, (before, after) in enumerate(zip(plain, even, strict=True)):
@@ -41,14 +41,14 @@ def test_heads_themselves_learn_as_before() -> None:
     net(x)[0].sum().backward()
     plain = net.exits[0].classifier.weight.grad.clone()
     net.zero_grad()
-    with equilibrium(net):
+    with scale_tap_gradients(net):
         net(x)[0].sum().backward()
     assert torch.equal(net.exits[0].classifier.weight.grad, plain)
 
 
 def test_scaling_changes_gradients_alone() -> None:
     x = torch.ones(3, requires_grad=True)
-    y = scaled(x, 0.25)
+    y = scale_gradient(x, 0.25)
     assert torch.equal(x, y)
     y.sum().backward()
     assert x.grad is not None

@@ -8,7 +8,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from eetool.model.checkpoint import LossOptions
-from eetool.train.losses import Depth, Lesson, confidence_loss, exit_weights, joint_loss, make_loss, survival
+from eetool.train.losses import (
+    BatchTargets,
+    ExitCost,
+    confidence_loss,
+    exit_weights,
+    joint_loss,
+    make_loss,
+    survival_weights,
+)
 
 
 def test_the_joint_loss_is_the_sum_of_the_cross_entropies_of_all_exits() -> None:
@@ -24,7 +32,7 @@ def test_with_one_exit_it_is_the_plain_cross_entropy() -> None:
 
 
 SHARES = (0.2, 0.5, 1.0)
-DEPTHS = [Depth(share, share + 0.1) for share in SHARES]
+DEPTHS = [ExitCost(share, share + 0.1) for share in SHARES]
 
 
 def some_logits(seed: int = 0) -> list[Tensor]:
@@ -32,7 +40,7 @@ def some_logits(seed: int = 0) -> list[Tensor]:
     return [torch.randn(6, 4, generator=generator).requires_grad_() for _ in DEPTHS]
 
 
-LESSON = Lesson(torch.tensor([0, 1, 2, 3, 0, 1]), position=0.5)
+LESSON = BatchTargets(torch.tensor([0, 1, 2, 3, 0, 1]), position=0.5)
 
 
 def softened(logits: Tensor, temperature: float) -> Tensor:
@@ -75,7 +83,7 @@ def test_distillation_pulls_early_exits_to_the_deepest_and_not_the_deepest_to_th
 def test_a_teacher_teaches_the_final_exit_and_shares_the_early_ones_with_it() -> None:
     logits, (answers, *_) = some_logits(), some_logits(1)
     options = LossOptions(distill_share=1.0, distill_temperature=2.0)
-    lesson = Lesson(LESSON.labels, 0.5, answers.detach())
+    lesson = BatchTargets(LESSON.labels, 0.5, answers.detach())
     make_loss("distill", options, DEPTHS)(logits, (), lesson).backward()
     taught = softened(answers, 2.0)
     goals = [(taught + softened(logits[-1], 2.0)) / 2] * 2 + [taught]
@@ -87,7 +95,7 @@ def test_a_teacher_teaches_the_final_exit_and_shares_the_early_ones_with_it() ->
 
 def test_survivors_weigh_most_where_they_arrive() -> None:
     sure, unsure = torch.tensor([9.0, 0, 0]), torch.zeros(3)
-    weights = survival([torch.stack([sure, unsure])] * 3)
+    weights = survival_weights([torch.stack([sure, unsure])] * 3)
     assert weights[0].tolist() == [1.0, 1.0], "every example reaches the first exit"
     assert weights[1, 1] > 1.9
     assert weights[2, 1] > weights[1, 1]
@@ -98,13 +106,13 @@ def test_survivors_count_from_their_part_of_the_run_on() -> None:
     logits = some_logits()
     plain = make_loss("joint", LossOptions(), DEPTHS)(logits, (), LESSON)
     weighted = make_loss("joint", LossOptions(survivors=0.5), DEPTHS)
-    assert torch.equal(weighted(logits, (), Lesson(LESSON.labels, 0.49)), plain)
+    assert torch.equal(weighted(logits, (), BatchTargets(LESSON.labels, 0.49)), plain)
     assert not torch.allclose(weighted(logits, (), LESSON), plain)
 
 
 def test_survival_is_right_where_nothing_survives() -> None:
     certain = torch.tensor([[1e4, 0.0], [0.0, 1e4]])
-    assert not survival([certain] * 3).isnan().any()
+    assert not survival_weights([certain] * 3).isnan().any()
 
 
 def test_the_confidence_loss_is_the_recursion_of_the_paper_and_classes_alone() -> None:
@@ -130,7 +138,7 @@ def test_an_exit_that_is_not_believed_learns_its_classes_all_the_same() -> None:
     labels = torch.arange(6) % 3
     early, sure = torch.zeros(6, 3, requires_grad=True), torch.full((6,), -20.0)
     final = 50 * torch.nn.functional.one_hot(labels, 3).float()
-    confidence_loss([early, final], [sure], Lesson(labels), [0.2, 1.0], LossOptions()).backward()
+    confidence_loss([early, final], [sure], BatchTargets(labels), [0.2, 1.0], LossOptions()).backward()
     assert early.grad is not None
     assert bool((early.grad[torch.arange(6), labels] < -1e-3).all())
 
@@ -138,7 +146,7 @@ def test_an_exit_that_is_not_believed_learns_its_classes_all_the_same() -> None:
 def test_the_price_of_compute_pushes_confidences_up_and_being_wrong_pushes_them_down() -> None:
     right = torch.tensor([[9.0, 0.0], [0.0, 9.0]])
     wrong = right.flip(1)
-    labels = Lesson(torch.tensor([0, 1]))
+    labels = BatchTargets(torch.tensor([0, 1]))
     for early, price, up in ((right, 1.0, True), (wrong, 0.0, False), (wrong, 100.0, True)):
         sure = torch.zeros(2, requires_grad=True)
         confidence_loss([early, right], [sure], labels, [0.2, 1.0], LossOptions(cost_weight=price)).backward()

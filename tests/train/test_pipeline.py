@@ -10,8 +10,8 @@ import torch
 from eetool.data.registry import Source, load_source
 from eetool.data.splits import TEMPERATURE, split_record, split_source
 from eetool.errors import UsageError
-from eetool.model.checkpoint import Training, load_checkpoint, save_checkpoint
-from eetool.train.pipeline import ExitPlan, attach, every_exit_logits, exit_accuracies, fit
+from eetool.model.checkpoint import TrainingSettings, load_checkpoint, save_checkpoint
+from eetool.train.pipeline import ExitPlan, attach_exits, every_exit_logits, exit_accuracies, train_model
 from eetool_runtime.preprocess import normalise
 
 
@@ -24,7 +24,7 @@ def test_a_trained_model_has_learned(trained: Path, digits: Source) -> None:
 
 def test_it_records_what_it_was_trained_on(trained: Path, digits: Source) -> None:
     record = load_checkpoint(trained).record
-    assert record.training == Training("joint", 4, 0, 64, 0.1)
+    assert record.training == TrainingSettings("joint", 4, 0, 64, 0.1)
     assert record.spec.labels == digits.classes
     assert record.data is not None
     assert (record.data.source, record.data.splits) == ("digits", split_record(split_source(digits)))
@@ -47,7 +47,8 @@ def test_preprocessing_makes_training_pixels_standard(trained: Path, digits: Sou
 
 def test_every_seed_meets_the_same_splits_and_other_weights(little: Source, tmp_path: Path) -> None:
     a, b = (
-        fit("resnet8", little, ExitPlan(1, "linear"), Training("joint", 1, s, 64, 0.05), tmp_path / "s") for s in (1, 2)
+        train_model("resnet8", little, ExitPlan(1, "linear"), TrainingSettings("joint", 1, s, 64, 0.05), tmp_path / "s")
+        for s in (1, 2)
     )
     assert a.record.data == b.record.data
     assert not torch.equal(a.state["backbone.conv1.weight"], b.state["backbone.conv1.weight"])
@@ -62,7 +63,7 @@ def test_logits_do_not_depend_on_how_they_are_batched(trained: Path, digits: Sou
 
 
 def test_exits_are_attached_without_data() -> None:
-    checkpoint = attach("resnet20", (1, 3, 16, 16), 5, ExitPlan(2, "linear"), seed=0)
+    checkpoint = attach_exits("resnet20", (1, 3, 16, 16), 5, ExitPlan(2, "linear"), seed=0)
     spec = checkpoint.record.spec
     assert len(spec.taps) == 2
     assert spec.labels == ("0", "1", "2", "3", "4")
@@ -72,7 +73,7 @@ def test_exits_are_attached_without_data() -> None:
 
 def test_named_taps_become_exits_from_shallow_to_deep() -> None:
     plan = ExitPlan(2, "linear", ("layer3.0", "layer1.0"))
-    assert attach("resnet8", (1, 3, 16, 16), 5, plan, seed=0).record.spec.taps == ("layer1.0", "layer3.0")
+    assert attach_exits("resnet8", (1, 3, 16, 16), 5, plan, seed=0).record.spec.taps == ("layer1.0", "layer3.0")
 
 
 @pytest.mark.parametrize(
@@ -87,59 +88,63 @@ def test_named_taps_become_exits_from_shallow_to_deep() -> None:
 )
 def test_plans_that_do_not_fit_are_refused(plan: ExitPlan, reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
-        attach("resnet8", (1, 3, 16, 16), 5, plan, seed=0)
+        attach_exits("resnet8", (1, 3, 16, 16), 5, plan, seed=0)
 
 
 @pytest.fixture
 def weights(little: Source, tmp_path: Path) -> Path:
     """A model.pt without exits, for a moment of training."""
-    checkpoint = fit("resnet8", little, ExitPlan(0), Training("joint", 1, 0, 64, 0.05), tmp_path / "state")
+    checkpoint = train_model(
+        "resnet8", little, ExitPlan(0), TrainingSettings("joint", 1, 0, 64, 0.05), tmp_path / "state"
+    )
     save_checkpoint(tmp_path / "backbone.pt", checkpoint)
     return tmp_path / "backbone.pt"
 
 
 @pytest.mark.parametrize("recipe", ["frozen", "confidence"])
 def test_on_a_frozen_backbone_only_exits_learn(little: Source, weights: Path, tmp_path: Path, recipe: str) -> None:
-    settings = Training(recipe, 1, 3, 64, 0.05)
+    settings = TrainingSettings(recipe, 1, 3, 64, 0.05)
     before = load_checkpoint(weights).state
-    after = fit("resnet8", little, ExitPlan(1, "conv1-8"), settings, tmp_path / "s", weights=weights).state
+    after = train_model("resnet8", little, ExitPlan(1, "conv1-8"), settings, tmp_path / "s", weights=weights).state
     for name, tensor in before.items():
         assert torch.equal(after[name], tensor), f"{name} changed, weights or statistics"
     untouched = replace(settings, epochs=0)
-    fresh = fit("resnet8", little, ExitPlan(1, "conv1-8"), untouched, tmp_path / "s", weights=weights).state
+    fresh = train_model("resnet8", little, ExitPlan(1, "conv1-8"), untouched, tmp_path / "s", weights=weights).state
     assert not torch.equal(after["exits.0.classifier.weight"], fresh["exits.0.classifier.weight"])
     assert ("exits.0.confidence.weight" in after) == (recipe == "confidence")
 
 
 def test_exits_of_a_model_come_along_where_they_fit(little: Source, weights: Path, tmp_path: Path) -> None:
-    settings, plan = Training("frozen", 1, 3, 64, 0.05), ExitPlan(2, ("conv1-8", "linear"))
-    first = fit("resnet8", little, plan, settings, tmp_path / "s", weights=weights)
+    settings, plan = TrainingSettings("frozen", 1, 3, 64, 0.05), ExitPlan(2, ("conv1-8", "linear"))
+    first = train_model("resnet8", little, plan, settings, tmp_path / "s", weights=weights)
     save_checkpoint(tmp_path / "first.pt", first)
 
     def begin(plan: ExitPlan, recipe: str) -> dict[str, torch.Tensor]:
-        settings = Training(recipe, 0, 4, 64, 0.05)
-        return fit("resnet8", little, plan, settings, tmp_path / "s", weights=tmp_path / "first.pt").state
+        settings = TrainingSettings(recipe, 0, 4, 64, 0.05)
+        return train_model("resnet8", little, plan, settings, tmp_path / "s", weights=tmp_path / "first.pt").state
 
     same = begin(plan, "confidence")
     assert all(torch.equal(same[name], tensor) for name, tensor in first.state.items())
     assert set(same) - set(first.state) == {f"exits.{i}.confidence.{x}" for i in (0, 1) for x in ("weight", "bias")}
     # Another branch at the first tap, no exit at the second: nothing fits, and exits begin afresh.
     alone = ExitPlan(1, "conv1-4", first.record.spec.taps[:1])
-    fresh = fit("resnet8", little, alone, Training("frozen", 0, 4, 64, 0.05), tmp_path / "s", weights=weights).state
+    fresh = train_model(
+        "resnet8", little, alone, TrainingSettings("frozen", 0, 4, 64, 0.05), tmp_path / "s", weights=weights
+    ).state
     assert all(torch.equal(tensor, fresh[name]) for name, tensor in begin(alone, "frozen").items())
 
 
 def test_a_frozen_backbone_must_be_trained_and_have_exits(little: Source, weights: Path, tmp_path: Path) -> None:
-    settings = Training("frozen", 1, 3, 64, 0.05)
+    settings = TrainingSettings("frozen", 1, 3, 64, 0.05)
     with pytest.raises(UsageError, match="needs a trained backbone"):
-        fit("resnet8", little, ExitPlan(1), settings, tmp_path / "s")
+        train_model("resnet8", little, ExitPlan(1), settings, tmp_path / "s")
     with pytest.raises(UsageError, match="there is none"):
-        fit("resnet8", little, ExitPlan(0), settings, tmp_path / "s", weights=weights)
+        train_model("resnet8", little, ExitPlan(0), settings, tmp_path / "s", weights=weights)
 
 
 def test_only_pixels_are_erased(tmp_path: Path) -> None:
     features = tmp_path / "features.npz"
     np.savez(features, features=np.zeros((40, 4), np.float32), labels=np.arange(40) % 2)
-    settings = Training("joint", 1, 0, 8, 0.1, erase=2)
+    settings = TrainingSettings("joint", 1, 0, 8, 0.1, erase=2)
     with pytest.raises(UsageError, match="no pixels to erase"):
-        fit("mlp-8x1", load_source(f"npz:{features}"), ExitPlan(0), settings, tmp_path / "state")
+        train_model("mlp-8x1", load_source(f"npz:{features}"), ExitPlan(0), settings, tmp_path / "state")

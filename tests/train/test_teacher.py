@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from eetool.data.registry import Source
 from eetool.errors import UsageError
-from eetool.model.checkpoint import Training, save_checkpoint
-from eetool.train.pipeline import ExitPlan, fit
+from eetool.model.checkpoint import TrainingSettings, save_checkpoint
+from eetool.train.pipeline import ExitPlan, train_model
 from eetool.train.teacher import Teacher, load_teacher
 from eetool_runtime.manifest import Input, Preprocess
 
 SPEC = Input("input", "float32", ("batch", 1, 2, 2), Preprocess(1 / 255, (0.5,), (0.25,)))
-SETTINGS = Training("distill", epochs=2, seed=1, batch_size=73, learning_rate=0.05)
+SETTINGS = TrainingSettings("distill", epochs=2, seed=1, batch_size=73, learning_rate=0.05)
 
 
 class Asked(nn.Module):
@@ -53,13 +53,14 @@ def test_every_version_of_an_example_is_asked_for_once() -> None:
 def teacher(little: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("teacher")
     settings = replace(SETTINGS, recipe="joint")
-    save_checkpoint(folder / "teacher.pt", fit("resnet8", little, ExitPlan(0), settings, folder / "state"))
+    save_checkpoint(folder / "teacher.pt", train_model("resnet8", little, ExitPlan(0), settings, folder / "state"))
     return folder / "teacher.pt"
 
 
 def test_a_teacher_makes_a_difference_and_is_recorded(little: Source, teacher: Path, tmp_path: Path) -> None:
     taught, alone = (
-        fit("resnet8", little, ExitPlan(1, "linear"), SETTINGS, tmp_path / "s", teacher=who) for who in (teacher, None)
+        train_model("resnet8", little, ExitPlan(1, "linear"), SETTINGS, tmp_path / "s", teacher=who)
+        for who in (teacher, None)
     )
     assert taught.record.training.loss.teacher is not None
     assert taught.record.training.loss.teacher.startswith("resnet8 ")

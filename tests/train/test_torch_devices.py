@@ -11,16 +11,16 @@ import pytest
 import torch
 
 from eetool.errors import MissingError, UsageError
-from eetool.model.checkpoint import Training, load_checkpoint
-from eetool.train.torch_devices import Engine, engine_for
+from eetool.model.checkpoint import TrainingSettings, load_checkpoint
+from eetool.train.torch_devices import CpuDevice, open_device
 
-SETTINGS = Training("joint", 1, 0, 64, 0.05)
+SETTINGS = TrainingSettings("joint", 1, 0, 64, 0.05)
 
 
 def test_the_processor_needs_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "accelerate", None)
-    engine = engine_for(SETTINGS)
-    assert (type(engine), engine.is_main, engine.device) == (Engine, True, torch.device("cpu"))
+    engine = open_device(SETTINGS)
+    assert (type(engine), engine.is_main, engine.device) == (CpuDevice, True, torch.device("cpu"))
 
 
 @pytest.mark.parametrize(
@@ -34,20 +34,20 @@ def test_the_processor_needs_no_library(monkeypatch: pytest.MonkeyPatch) -> None
 )
 def test_what_is_not_there_is_refused(error: type[Exception], words: str, changes: dict[str, Any]) -> None:
     with pytest.raises(error, match=words):
-        engine_for(replace(SETTINGS, **changes))
+        open_device(replace(SETTINGS, **changes))
 
 
 def test_without_accelerate_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "accelerate", None)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(MissingError, match="accelerate is not installed") as refused:
-        engine_for(SETTINGS)
+        open_device(SETTINGS)
     assert "eetool[gpu]" in (refused.value.hint or "")
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 8])
 def test_processes_share_a_batch_and_get_as_many(n: int) -> None:
-    engines = [Engine("fp32") for _ in range(3)]
+    engines = [CpuDevice("fp32") for _ in range(3)]
     for index, engine in enumerate(engines):
         engine.index, engine.processes = index, 3
     shares = [engine.share(torch.arange(n)) for engine in engines]

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from eetool.data.registry import Source
 from eetool.data.splits import TRAIN, split_source
 from eetool.errors import ArtefactError, DivergedError, UsageError
-from eetool.model.checkpoint import LossOptions, Training, load_tensors, save_checkpoint
+from eetool.model.checkpoint import LossOptions, TrainingSettings, load_tensors, save_checkpoint
 from eetool.model.early_exit import EarlyExitNet
 from eetool.progress import SILENT, Advance, Progress
-from eetool.train.pipeline import ExitPlan, fit
-from eetool.train.training_loop import RESUME_FORMAT, Examples, one_cycle, train
+from eetool.train.pipeline import ExitPlan, train_model
+from eetool.train.training_loop import RESUME_FORMAT, Examples, one_cycle, run_training
 
 ALL_OPTIONS = LossOptions(label_smoothing=0.1, ramp=True, survivors=0.5, gradient_scaling=True)
-SETTINGS = Training("joint", epochs=3, seed=5, batch_size=64, learning_rate=0.05)
+SETTINGS = TrainingSettings("joint", epochs=3, seed=5, batch_size=64, learning_rate=0.05)
 PLAN = ExitPlan(1, "linear")
 
 
@@ -51,9 +51,13 @@ class Runs:
         self.state = folder / "state"
 
     def __call__(
-        self, settings: Training = SETTINGS, plan: ExitPlan = PLAN, resume: bool = False, progress: Progress = SILENT
+        self,
+        settings: TrainingSettings = SETTINGS,
+        plan: ExitPlan = PLAN,
+        resume: bool = False,
+        progress: Progress = SILENT,
     ) -> bytes:
-        checkpoint = fit("resnet8", self.source, plan, settings, self.state, resume, progress)
+        checkpoint = train_model("resnet8", self.source, plan, settings, self.state, resume, progress)
         save_checkpoint(self.folder / "model.pt", checkpoint)
         return (self.folder / "model.pt").read_bytes()
 
@@ -115,7 +119,7 @@ def shown_in_three_epochs(loss: LossOptions, state: Path) -> list[Tensor]:
     images = torch.randint(1, 256, (20, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     examples = Examples(images, torch.arange(20) % 2, torch.zeros(1), torch.ones(1), mirror=True)
     witness = Witness()
-    train(EarlyExitNet(witness, {}), examples, replace(SETTINGS, batch_size=20, loss=loss), state, resume=False)
+    run_training(EarlyExitNet(witness, {}), examples, replace(SETTINGS, batch_size=20, loss=loss), state, resume=False)
     return witness.seen
 
 
@@ -190,7 +194,7 @@ def test_divergence_stops_with_a_message_and_keeps_the_last_good_epoch(run: Runs
 def test_what_is_kept_can_be_begun_from(run: Runs, tmp_path: Path) -> None:
     run.interrupted(after_steps=4)
     kept = load_tensors(run.state, RESUME_FORMAT)["net"]
-    again = fit("resnet8", run.source, PLAN, replace(SETTINGS, epochs=0), tmp_path / "other", weights=run.state)
+    again = train_model("resnet8", run.source, PLAN, replace(SETTINGS, epochs=0), tmp_path / "other", weights=run.state)
     assert all(torch.equal(tensor, again.state[name]) for name, tensor in kept.items())
 
 
@@ -219,8 +223,10 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_nothing() -> None:
 def test_averaged_weights_lie_between_those_of_the_steps(little: Source, tmp_path: Path) -> None:
     """After two steps from w0 to w1 and w2 the average is a mix of the three, and running statistics are too."""
     settings = replace(SETTINGS, epochs=1, batch_size=100)
-    last, mean = (fit("resnet8", little, PLAN, replace(settings, average=a), tmp_path / "s").state for a in (0.0, 0.5))
-    first = fit("resnet8", little, PLAN, replace(settings, epochs=0), tmp_path / "s").state
+    last, mean = (
+        train_model("resnet8", little, PLAN, replace(settings, average=a), tmp_path / "s").state for a in (0.0, 0.5)
+    )
+    first = train_model("resnet8", little, PLAN, replace(settings, epochs=0), tmp_path / "s").state
     name = "backbone.bn1.running_mean"
     moved, averaged = last[name] - first[name], mean[name] - first[name]
     share = float((averaged * moved).sum() / (moved * moved).sum())

@@ -9,11 +9,11 @@ from scipy.stats import multinomial
 from eetool.errors import BudgetError
 from eetool.metrics import Thresholds
 from eetool.tune.certificates import certify, examples_needed, p_value
-from eetool.tune.exit_costs import Costs
-from eetool.tune.operating_points import Labelled, Promise, certified_point, tune
-from eetool.tune.threshold_search import Problem, path
+from eetool.tune.exit_costs import CascadeCosts
+from eetool.tune.operating_points import CertificateGoal, LabelledLogits, certified_point, fit_operating_points
+from eetool.tune.threshold_search import ThresholdProblem, descending_choices
 
-COSTS = Costs((1.0, 9.0), (0.5,))
+COSTS = CascadeCosts((1.0, 9.0), (0.5,))
 
 
 @pytest.mark.parametrize("risk", [0.05, 0.2])
@@ -42,12 +42,12 @@ def test_more_harm_speaks_less_for_the_cascade_and_more_data_speak_more() -> Non
     assert p_value(10, 5, 2000, 0.02) < p_value(5, 2, 1000, 0.02)
 
 
-def drawn(random: np.random.Generator, n: int, worse: float) -> Problem:
+def drawn(random: np.random.Generator, n: int, worse: float) -> ThresholdProblem:
     """One early exit that never helps: the lower the threshold, the more it harms, up to a share `worse`."""
     sure = random.random((1, n)).astype(np.float32)
     harmed = random.random(n) < worse
     correct = np.stack([~harmed, np.ones(n, bool)])
-    return Problem(np.concatenate([sure, np.ones((1, n), np.float32)]), correct, COSTS)
+    return ThresholdProblem(np.concatenate([sure, np.ones((1, n), np.float32)]), correct, COSTS)
 
 
 CANDIDATES: list[Thresholds] = [(float(t),) for t in np.linspace(0.95, 0.05, 10)]
@@ -97,27 +97,27 @@ def test_full_depth_alone_is_never_certified() -> None:
 
 def test_candidates_go_from_the_safest_to_the_cheapest() -> None:
     p = drawn(np.random.default_rng(5), 1000, 0.2)
-    figures = [p.evaluate(choice) for choice in path(p, 5.0, 12)]
+    figures = [p.evaluate(choice) for choice in descending_choices(p, 5.0, 12)]
     assert len(figures) > 5
     assert [errors for _, errors in figures] == sorted(errors for _, errors in figures)
     assert [cost for cost, _ in figures] == sorted((cost for cost, _ in figures), reverse=True)
     assert figures[-1][1] <= 50
 
 
-def labelled(seed: int, n: int) -> Labelled:
+def labelled(seed: int, n: int) -> LabelledLogits:
     random = np.random.default_rng(seed)
     labels = random.integers(0, 4, n)
     signal = np.eye(4)[labels] * random.uniform(0, 8, (n, 1)) * np.arange(1, 3)[:, None, None]
-    return Labelled((signal + random.normal(0, 1, (2, n, 4))).astype(np.float32), labels)
+    return LabelledLogits((signal + random.normal(0, 1, (2, n, 4))).astype(np.float32), labels)
 
 
 def test_a_certified_point_saves_and_a_small_split_is_refused_with_the_number_that_would_do() -> None:
-    tuned = tune(labelled(1, 500), labelled(2, 1500), COSTS, COSTS, max_accuracy_drop=4)
-    point = certified_point(tuned, labelled(2, 1500), labelled(3, 1500), COSTS, COSTS, Promise(4, 0.95))
+    tuned = fit_operating_points(labelled(1, 500), labelled(2, 1500), COSTS, COSTS, max_accuracy_drop=4)
+    point = certified_point(tuned, labelled(2, 1500), labelled(3, 1500), COSTS, COSTS, CertificateGoal(4, 0.95))
     assert point.certificate is not None
     assert point.expected is not None
     assert (point.expected.split, point.expected.n) == ("certificate", 1500)
     assert point.expected.mean_macs < COSTS.leaving((None,))[-1]
     with pytest.raises(BudgetError, match="30 examples cannot prove a drop of at most 4") as refused:
-        certified_point(tuned, labelled(2, 1500), labelled(3, 30), COSTS, COSTS, Promise(4, 0.95))
+        certified_point(tuned, labelled(2, 1500), labelled(3, 30), COSTS, COSTS, CertificateGoal(4, 0.95))
     assert "would, as far as these examples tell" in (refused.value.hint or "")

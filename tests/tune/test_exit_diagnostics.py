@@ -5,13 +5,13 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from eetool.metrics import auroc
-from eetool.tune.exit_costs import Costs
+from eetool.tune.exit_costs import CascadeCosts
 from eetool.tune.exit_diagnostics import diagnose
-from eetool.tune.threshold_search import Problem
+from eetool.tune.threshold_search import ThresholdProblem
 
 SURE = np.array([[0.9, 0.8, 0.7, 0.2], [0.5, 0.6, 0.4, 0.95], [1, 1, 1, 1]], np.float32)
 RIGHT = np.array([[1, 0, 1, 0], [1, 1, 0, 1], [1, 1, 1, 1]], bool)
-PROBLEM = Problem(SURE, RIGHT, Costs((1, 1, 1), (1, 1)))
+PROBLEM = ThresholdProblem(SURE, RIGHT, CascadeCosts((1, 1, 1), (1, 1)))
 
 
 def test_auroc_is_the_area_under_the_curve() -> None:

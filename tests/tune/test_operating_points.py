@@ -3,34 +3,34 @@
 import numpy as np
 import pytest
 
-from eetool.tune.exit_costs import Costs
-from eetool.tune.operating_points import Labelled, Tuned, tune
+from eetool.tune.exit_costs import CascadeCosts
+from eetool.tune.operating_points import LabelledLogits, TuningResult, fit_operating_points
 from eetool_runtime.manifest import NEVER
 
 EXITS, CLASSES = 3, 4
-MACS = Costs((1000.0, 500.0, 500.0), (10.0, 10.0))
+MACS = CascadeCosts((1000.0, 500.0, 500.0), (10.0, 10.0))
 
 
-def labelled(seed: int, n: int = 400) -> Labelled:
+def labelled(seed: int, n: int = 400) -> LabelledLogits:
     """Logits that point to the label, more clearly the deeper the exit and the easier the example."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, CLASSES, n)
     signal = np.eye(CLASSES)[labels] * random.uniform(0, 8, (n, 1))
     depth = np.arange(1, EXITS + 1)[:, None, None]
-    return Labelled((signal * depth + random.normal(0, 2, (EXITS, n, CLASSES))).astype(np.float32), labels)
+    return LabelledLogits((signal * depth + random.normal(0, 2, (EXITS, n, CLASSES))).astype(np.float32), labels)
 
 
 @pytest.fixture(scope="module")
-def tuned() -> Tuned:
-    return tune(labelled(1), labelled(2), MACS, MACS, max_accuracy_drop=4)
+def tuned() -> TuningResult:
+    return fit_operating_points(labelled(1), labelled(2), MACS, MACS, max_accuracy_drop=4)
 
 
-def test_there_is_one_temperature_per_exit(tuned: Tuned) -> None:
+def test_there_is_one_temperature_per_exit(tuned: TuningResult) -> None:
     assert len(tuned.calibration.temperatures) == EXITS
     assert all(t > 0 for t in tuned.calibration.temperatures)
 
 
-def test_full_comes_first_and_never_leaves_early(tuned: Tuned) -> None:
+def test_full_comes_first_and_never_leaves_early(tuned: TuningResult) -> None:
     assert list(tuned.operating_points) == ["full", "balanced", "fast"]
     full = tuned.operating_points["full"]
     assert full.thresholds == (None, None)
@@ -39,7 +39,7 @@ def test_full_comes_first_and_never_leaves_early(tuned: Tuned) -> None:
     assert full.expected.mean_macs == 2000, "heads that never fire do not run"
 
 
-def test_accuracy_falls_by_no_more_than_was_allowed_and_buys_compute(tuned: Tuned) -> None:
+def test_accuracy_falls_by_no_more_than_was_allowed_and_buys_compute(tuned: TuningResult) -> None:
     full, balanced, fast = (point.expected for point in tuned.operating_points.values())
     assert full
     assert balanced
@@ -49,7 +49,7 @@ def test_accuracy_falls_by_no_more_than_was_allowed_and_buys_compute(tuned: Tune
     assert fast.mean_macs <= balanced.mean_macs < full.mean_macs
 
 
-def test_expected_figures_are_those_of_a_cascade_run_by_hand(tuned: Tuned) -> None:
+def test_expected_figures_are_those_of_a_cascade_run_by_hand(tuned: TuningResult) -> None:
     split = labelled(2)
     for point in tuned.operating_points.values():
         limits = [NEVER if t is None else t for t in point.thresholds]
@@ -79,9 +79,11 @@ def test_expected_figures_are_those_of_a_cascade_run_by_hand(tuned: Tuned) -> No
 
 
 def test_an_exit_that_is_never_reached_has_no_figures() -> None:
-    sure = Labelled(np.zeros((2, 300, 2), np.float32), np.zeros(300, np.int64))
+    sure = LabelledLogits(np.zeros((2, 300, 2), np.float32), np.zeros(300, np.int64))
     sure.logits[:, :, 0] = 5
-    fast = tune(sure, sure, Costs((1, 1), (0,)), Costs((1, 1), (0,)), max_accuracy_drop=2).operating_points["fast"]
+    fast = fit_operating_points(
+        sure, sure, CascadeCosts((1, 1), (0,)), CascadeCosts((1, 1), (0,)), max_accuracy_drop=2
+    ).operating_points["fast"]
     assert fast.expected is not None
     assert fast.expected.exit_shares == (1, 0)
     assert fast.expected.reached[1] is None

@@ -8,39 +8,47 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eetool.metrics import Thresholds
-from eetool.tune.exit_costs import Costs
-from eetool.tune.threshold_search import Problem, _value, cautious, cautious_each, cheapest, front, most_accurate
+from eetool.tune.exit_costs import CascadeCosts
+from eetool.tune.threshold_search import (
+    ThresholdProblem,
+    _value,
+    cheapest,
+    cheapest_per_drop,
+    cheapest_with_margin,
+    cost_error_front,
+    most_accurate,
+)
 
 
-def problem(seed: int, n: int, early: int) -> Problem:
+def problem(seed: int, n: int, early: int) -> ThresholdProblem:
     """Examples from easy to hard; exits that see more the deeper they are, and know it, more or less."""
     random = np.random.default_rng(seed)
     hard = random.random(n)
     power = np.linspace(0.5, 0.95, early + 1)[:, None]
     correct = hard + random.normal(0, 0.1, (early + 1, n)) < power
     confidences = np.clip(1 - hard + random.normal(0, 0.2, (early + 1, n)), 0, 1).astype(np.float32)
-    costs = Costs(tuple(random.uniform(1, 10, early + 1)), tuple(random.uniform(0, 3, early)))
-    return Problem(confidences, correct, costs)
+    costs = CascadeCosts(tuple(random.uniform(1, 10, early + 1)), tuple(random.uniform(0, 3, early)))
+    return ThresholdProblem(confidences, correct, costs)
 
 
 problems = st.builds(problem, st.integers(0, 2**32 - 1), st.integers(2, 60), st.integers(0, 3))
 drops = st.floats(0, 30)
 
 
-def everything_allowed(p: Problem, drop: float, options: list[Thresholds]) -> list[float]:
+def everything_allowed(p: ThresholdProblem, drop: float, options: list[Thresholds]) -> list[float]:
     """Costs of those options that keep the accuracy."""
     evaluated = [p.evaluate(option) for option in options]
     return [cost for cost, errors in evaluated if errors <= p.allowed_errors(drop)]
 
 
 @given(problems, drops)
-def test_no_more_errors_are_made_than_allowed(p: Problem, drop: float) -> None:
+def test_no_more_errors_are_made_than_allowed(p: ThresholdProblem, drop: float) -> None:
     _, errors = p.evaluate(cheapest(p, drop))
     assert errors <= max(0, p.allowed_errors(drop))
 
 
 @given(problems, drops)
-def test_full_depth_and_every_shared_threshold_cost_as_much_or_more(p: Problem, drop: float) -> None:
+def test_full_depth_and_every_shared_threshold_cost_as_much_or_more(p: ThresholdProblem, drop: float) -> None:
     cost, _ = p.evaluate(cheapest(p, drop))
     assert cost <= p.evaluate((None,) * p.early)[0]
     shared: list[Thresholds] = [(float(value),) * p.early for value in np.unique(p.confidences)]
@@ -48,7 +56,7 @@ def test_full_depth_and_every_shared_threshold_cost_as_much_or_more(p: Problem, 
 
 
 @given(st.builds(problem, st.integers(0, 2**32 - 1), st.integers(2, 30), st.just(1)), drops)
-def test_with_one_early_exit_nothing_is_cheaper(p: Problem, drop: float) -> None:
+def test_with_one_early_exit_nothing_is_cheaper(p: ThresholdProblem, drop: float) -> None:
     cost, _ = p.evaluate(cheapest(p, drop))
     anything: list[Thresholds] = [(float(value),) for value in np.unique(p.confidences[0])]
     assert all(cost <= other + 1e-9 for other in everything_allowed(p, drop, anything))
@@ -56,8 +64,8 @@ def test_with_one_early_exit_nothing_is_cheaper(p: Problem, drop: float) -> None
 
 @settings(max_examples=30)  # two searches each
 @given(problems, drops, st.floats(0, 3))
-def test_caution_leaves_room_for_standard_errors(p: Problem, drop: float, spare: float) -> None:
-    choice = cautious(p, drop, spare)
+def test_caution_leaves_room_for_standard_errors(p: ThresholdProblem, drop: float, spare: float) -> None:
+    choice = cheapest_with_margin(p, drop, spare)
     cost, errors = p.evaluate(choice)
     if choice != (None,) * p.early:
         worse, better = p.changes(choice)
@@ -70,26 +78,26 @@ def test_caution_leaves_room_for_standard_errors(p: Problem, drop: float, spare:
 
 @settings(max_examples=30)
 @given(problems, drops, st.floats(0.1, 3))
-def test_a_larger_drop_is_never_dearer(p: Problem, drop: float, spare: float) -> None:
+def test_a_larger_drop_is_never_dearer(p: ThresholdProblem, drop: float, spare: float) -> None:
     allowed = (drop, 2 * drop, 4 * drop)
-    found = cautious_each(p, allowed, spare)
+    found = cheapest_per_drop(p, allowed, spare)
     costs = [p.evaluate(found[each])[0] for each in allowed]
     assert costs == sorted(costs, reverse=True)
 
 
 @settings(max_examples=30)
 @given(problems, drops)
-def test_without_caution_nothing_changes(p: Problem, drop: float) -> None:
-    assert p.evaluate(cautious(p, drop, 0.0)) == p.evaluate(cheapest(p, drop))
+def test_without_caution_nothing_changes(p: ThresholdProblem, drop: float) -> None:
+    assert p.evaluate(cheapest_with_margin(p, drop, 0.0)) == p.evaluate(cheapest(p, drop))
 
 
 @given(problems, drops)
-def test_more_freedom_costs_no_more(p: Problem, drop: float) -> None:
+def test_more_freedom_costs_no_more(p: ThresholdProblem, drop: float) -> None:
     assert p.evaluate(cheapest(p, drop))[0] <= p.evaluate(cheapest(p, drop / 2))[0] + 1e-9
 
 
 @given(problems, drops)
-def test_no_threshold_lies_on_a_confidence_where_rounding_would_decide(p: Problem, drop: float) -> None:
+def test_no_threshold_lies_on_a_confidence_where_rounding_would_decide(p: ThresholdProblem, drop: float) -> None:
     for threshold, confidences in zip(cheapest(p, drop), p.confidences, strict=False):
         assert threshold is None or threshold not in confidences
 
@@ -101,7 +109,7 @@ def test_one_error_is_charged_in_advance(n: int, drop: float, allowed: float) ->
 
 def test_a_split_too_small_for_the_drop_keeps_full_depth() -> None:
     confidences = np.linspace(0.5, 1, 2 * 98, dtype=np.float32).reshape(2, 98)
-    harmless = Problem(confidences, np.ones((2, 98), bool), Costs((1, 100), (1,)))
+    harmless = ThresholdProblem(confidences, np.ones((2, 98), bool), CascadeCosts((1, 100), (1,)))
     assert cheapest(harmless, max_accuracy_drop=1) == (None,)
     assert cheapest(harmless, max_accuracy_drop=2) != (None,)
 
@@ -109,12 +117,12 @@ def test_a_split_too_small_for_the_drop_keeps_full_depth() -> None:
 small = st.builds(problem, st.integers(0, 2**32 - 1), st.integers(4, 9), st.integers(2, 3))
 
 
-def every_choice(p: Problem) -> list[Thresholds]:
+def every_choice(p: ThresholdProblem) -> list[Thresholds]:
     return list(product(*(list(map(_value, p.vary((None,) * p.early, i)[0])) for i in range(p.early))))
 
 
 @given(problems, st.data())
-def test_varying_one_threshold_tells_what_each_value_comes_to(p: Problem, data: st.DataObject) -> None:
+def test_varying_one_threshold_tells_what_each_value_comes_to(p: ThresholdProblem, data: st.DataObject) -> None:
     if not p.early:
         return
     index = data.draw(st.integers(0, p.early - 1))
@@ -136,7 +144,9 @@ def test_nearly_always_nothing_at_all_is_better() -> None:
 
 
 @given(small, st.floats(0, 1))
-def test_the_most_accurate_keeps_to_its_budget_and_beats_every_shared_threshold(p: Problem, share: float) -> None:
+def test_the_most_accurate_keeps_to_its_budget_and_beats_every_shared_threshold(
+    p: ThresholdProblem, share: float
+) -> None:
     cheap, dear = min(p.evaluate(c)[0] for c in every_choice(p)), p.evaluate((None,) * p.early)[0]
     budget = cheap + share * max(dear - cheap, 0)
     cost, errors = p.evaluate(most_accurate(p, budget))
@@ -154,8 +164,8 @@ def test_without_room_for_any_choice_the_cheapest_is_taken() -> None:
 
 
 @given(problems)
-def test_along_the_front_every_step_is_cheaper_and_makes_more_errors(p: Problem) -> None:
-    figures = [p.evaluate(choice) for choice in front(p)]
+def test_along_the_front_every_step_is_cheaper_and_makes_more_errors(p: ThresholdProblem) -> None:
+    figures = [p.evaluate(choice) for choice in cost_error_front(p)]
     for (dear, few), (cheap, many) in pairwise(figures):
         assert cheap < dear
         assert many > few
@@ -167,7 +177,7 @@ def test_two_gates_beat_a_shared_threshold_where_they_are_not_alike() -> None:
     n = 1000
     loud = np.stack([random.uniform(0.9, 1, n), random.uniform(0, 1, n), np.ones(n)]).astype(np.float32)
     correct = np.stack([random.random(n) < 0.5, loud[1] > 0.3, np.ones(n, bool)])
-    p = Problem(loud, correct, Costs((1.0, 1.0, 10.0), (0.1, 0.1)))
+    p = ThresholdProblem(loud, correct, CascadeCosts((1.0, 1.0, 10.0), (0.1, 0.1)))
     found = p.evaluate(cheapest(p, 2))[0]
     shared: list[Thresholds] = [(float(value),) * 2 for value in np.unique(p.confidences)]
     assert found < 0.6 * min(everything_allowed(p, 2, shared), default=p.evaluate((None, None))[0])

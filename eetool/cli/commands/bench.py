@@ -7,7 +7,7 @@ import click
 
 from eetool.cli.number_format import milliseconds, percent, shares
 from eetool.cli.options import BUNDLE, MODEL, FiniteRange, data_option, force_option, output_option
-from eetool.cli.output import Answer, TerminalProgress, table, verb, write_answer
+from eetool.cli.output import CommandResult, TerminalProgress, table, verb, write_result
 
 if TYPE_CHECKING:
     from eetool.bench.benchmark import Bench
@@ -45,13 +45,13 @@ def bench(
     seed: int,
     output: Path | None,
     force: bool,
-) -> Answer:
+) -> CommandResult:
     """Compare BUNDLE with the model it came from, and with static nets, by the clock.
 
     Every operating point, the unsplit backbone and every --against net answer the whole test split at batch 1, in
     turns, in one process. The last line says whether early exit pays, and why.
     """
-    from eetool.bench.benchmark import SCHEMA, bench_bundle, rules_for
+    from eetool.bench.benchmark import SCHEMA, bench_bundle, complete_rules
     from eetool.data.registry import load_source
     from eetool.data.splits import TEST, recorded_split
     from eetool.records import check_output
@@ -60,15 +60,15 @@ def bench(
     if output is not None:
         check_output(output, force)
     model = load(bundle, threads=threads, pool="process", variant=variant)
-    rules = rules_for(model, operating_point, max_accuracy_drop, passes, min_seconds, seed)
+    rules = complete_rules(model, operating_point, max_accuracy_drop, passes, min_seconds, seed)
     source = load_source(data, TerminalProgress())
     indices = recorded_split(source, TEST, model.bundle.manifest.data)
     found = bench_bundle(model, source, indices, TEST, against, rules, TerminalProgress())
-    answer = Answer(
+    answer = CommandResult(
         SCHEMA, vars(found), [_header(found), _table(found), _LEGEND, *_exits(found), "", found.verdict.text]
     )
     if output is not None:
-        write_answer(output, "bench", answer, force)
+        write_result(output, "bench", answer, force)
     return answer
 
 

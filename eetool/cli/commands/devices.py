@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eetool.cli.number_format import milliseconds
-from eetool.cli.output import Answer, table, verb
+from eetool.cli.output import CommandResult, table, verb
 from eetool.cli.shell_completion import complete_device
 
 if TYPE_CHECKING:
@@ -23,17 +23,17 @@ _MOST_ENTRIES = 40  # of a table that somebody measured there are thousands; --j
 
 @verb
 @click.argument("name", required=False, shell_complete=complete_device)
-def devices(name: str | None) -> Answer:
+def devices(name: str | None) -> CommandResult:
     """List the devices that eetool knows, or all that is known of the device or hw profile NAME."""
     if name is not None:
-        from eetool.latency.table.hw_profile import SCHEMA, device_of, document
+        from eetool.latency.table.hw_profile import SCHEMA, load_device, profile_document
 
-        known = device_of(name)
-        return Answer(SCHEMA, document(known), device_text(known))
+        known = load_device(name)
+        return CommandResult(SCHEMA, profile_document(known), device_text(known))
     return _all()
 
 
-def _all() -> Answer:
+def _all() -> CommandResult:
     from eetool.latency.table.hw_profile import known_devices
     from eetool_measure.machine import read_machine
 
@@ -50,16 +50,18 @@ def _all() -> Answer:
         }
         for d in known
     ]
-    rows = [(d.name, d.title, what_is_known(d), ", ".join(sorted({p.state for p in d.power})) or "–") for d in known]
+    rows = [
+        (d.name, d.title, describe_coverage(d), ", ".join(sorted({p.state for p in d.power})) or "–") for d in known
+    ]
     text = [
         f"host: this machine, {machine.cpu or machine.architecture}, measured on demand",
         table(dict.fromkeys(("device", "what it is", "latency table", "power"), "left"), rows),
         "`eetool devices NAME` says for which backend, precision and threads",
     ]
-    return Answer("devices/1", {"machine": machine, "devices": listed}, text)
+    return CommandResult("devices/1", {"machine": machine, "devices": listed}, text)
 
 
-def what_is_known(known: "HwProfile") -> str:
+def describe_coverage(known: "HwProfile") -> str:
     """How much of the latency of a device is known, in words."""
     measured, fitted, kinds = known.entries("measured"), known.entries("fitted"), len(known.regressions)
     parts = [f"{measured} measured"] if measured else []
@@ -89,7 +91,7 @@ def device_text(known: "HwProfile") -> list[Any]:
 def _latency_lines(known: "HwProfile") -> list[Any]:
     if not known.table and not known.regressions:
         return ["latency table: empty, so no latency can be predicted for this device"]
-    lines: list[Any] = [f"latency table: {what_is_known(known)}"]
+    lines: list[Any] = [f"latency table: {describe_coverage(known)}"]
     shown = known.table[:_MOST_ENTRIES]
     for (conditions, kind, source), entries in _grouped(shown):
         lines.append(f"{conditions}, {kind}, source {source}")

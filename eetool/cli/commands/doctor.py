@@ -2,25 +2,25 @@
 
 from typing import TYPE_CHECKING, Any
 
-from eetool.cli.output import Answer, table, verb
+from eetool.cli.output import CommandResult, table, verb
 
 if TYPE_CHECKING:
-    from eetool.profile.environment_check import Check, Doctor
+    from eetool.profile.environment_check import EnvironmentReport, LibraryCheck
 
 
 @verb
-def doctor() -> Answer:
+def doctor() -> CommandResult:
     """Say whether this machine is able: backends, torch, extras, and what would disturb a measurement."""
     from eetool.errors import MissingError
-    from eetool.profile.environment_check import SCHEMA, examine
+    from eetool.profile.environment_check import SCHEMA, check_environment
 
-    found = examine()
+    found = check_environment()
     missing = found.missing
     problem = MissingError(f"{missing[0].name}: {missing[0].problem}", missing[0].hint) if missing else None
-    return Answer(SCHEMA, vars(found), _text(found), problem)
+    return CommandResult(SCHEMA, vars(found), _text(found), problem)
 
 
-def _text(found: "Doctor") -> list[Any]:
+def _text(found: "EnvironmentReport") -> list[Any]:
     m = found.machine
     machine = {
         "processor": m.cpu or m.architecture,
@@ -48,7 +48,7 @@ def _text(found: "Doctor") -> list[Any]:
     ]
 
 
-def _row(check: "Check") -> tuple[str, str, str]:
+def _row(check: "LibraryCheck") -> tuple[str, str, str]:
     if check.ok:
         return check.name, "ok", f"{check.version}" + (f", {check.threads} threads" if check.threads else "")
     state = "missing" if check.needed else "not there"

@@ -8,7 +8,7 @@ import click
 from click.core import ParameterSource
 
 from eetool.cli.options import MODEL, PATH, force_option, named_option, output_option
-from eetool.cli.output import Answer, TerminalProgress, table, verb
+from eetool.cli.output import CommandResult, TerminalProgress, table, verb
 from eetool.progress import Progress
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def export(
     simplify: bool,
     reference: bool,
     force: bool,
-) -> Answer:
+) -> CommandResult:
     """Split MODEL, a model.pt, into components and write a bundle, each component proved equal to the model."""
     from eetool.errors import UsageError
     from eetool.model.checkpoint import load_checkpoint
@@ -105,20 +105,20 @@ def export(
     if "fp32" in precisions:
         text.append("every fp32 component, exit and decision proved equal to the model's")
     text.append(f"wrote {target}")
-    return Answer("export/1", {"output": str(target), "variants": found}, text)
+    return CommandResult("export/1", {"output": str(target), "variants": found}, text)
 
 
 def _calibration(checkpoint: Any, name: str | None, progress: Progress) -> dict[str, Any]:
     """Options of `export_bundle` that say what int8 is calibrated and its policy fitted with."""
-    from eetool.data.registry import at_hand, load_source
+    from eetool.data.registry import is_local, load_source
     from eetool.data.splits import TRAIN, recorded_split, split_source
     from eetool.errors import EarlyExitError, MissingError
-    from eetool.export.calibration import calibration_inputs, spread_over
+    from eetool.export.calibration import calibration_inputs, evenly_spaced
 
     record = checkpoint.record
     wanted = name or (record.data.source if record.data else "")
     try:
-        if name is None and not at_hand(wanted):
+        if name is None and not is_local(wanted):
             raise MissingError(f"{wanted} would have to be downloaded")
         source = load_source(wanted, progress)
     except EarlyExitError:
@@ -132,7 +132,7 @@ def _calibration(checkpoint: Any, name: str | None, progress: Progress) -> dict[
     else:
         train, labelled = split_source(source)[TRAIN], None
         progress.note(f"warning: the model does not record {source.name!r}, so int8 variants keep the float policy")
-    chosen = spread_over(train, _CALIBRATION)
+    chosen = evenly_spaced(train, _CALIBRATION)
     return {"calibration": calibration_inputs(source.images[chosen], record.spec.inputs), "labelled": labelled}
 
 
@@ -186,7 +186,7 @@ def _check_single(variants: tuple[str, ...], merge: str) -> None:
             raise UsageError(f"--layout single has no use for --{option}", f"Leave out --{option}.")
 
 
-def _single(model: Path, named: tuple[str, ...], output: Path | None, simplify: bool, force: bool) -> Answer:
+def _single(model: Path, named: tuple[str, ...], output: Path | None, simplify: bool, force: bool) -> CommandResult:
     from eetool.errors import UsageError
     from eetool.model.checkpoint import load_checkpoint
     from eetool.records import check_output
@@ -214,7 +214,7 @@ def _single(model: Path, named: tuple[str, ...], output: Path | None, simplify: 
         f"wrote {target}, {made.size_bytes / 1024:.0f} KiB; its batch is 1, and its thresholds are inputs",
     ]
     document = {"output": str(target), "layout": "single", "size_bytes": made.size_bytes, "exits": exits}
-    return Answer("export/1", document, text)
+    return CommandResult("export/1", document, text)
 
 
 def _warn_untuned(checkpoint: "Checkpoint", progress: TerminalProgress) -> None:

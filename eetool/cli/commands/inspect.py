@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from eetool.cli.options import MODEL, SHAPE, named_option
-from eetool.cli.output import Answer, table, verb
+from eetool.cli.output import CommandResult, table, verb
 
 
 @verb
@@ -16,7 +16,7 @@ from eetool.cli.output import Answer, table, verb
     "--classes", type=click.IntRange(2), default=None, help="Classes of a model reference.  [the model's own]"
 )
 @named_option
-def inspect(model: Path, shape: tuple[int, ...] | None, classes: int | None, named: tuple[str, ...]) -> Answer:
+def inspect(model: Path, shape: tuple[int, ...] | None, classes: int | None, named: tuple[str, ...]) -> CommandResult:
     """Show what is inside MODEL: a bundle, a model.pt, or a model reference and where exits could go."""
     if model.is_dir() or model.suffix == ".eebundle":
         return _bundle(model)
@@ -25,7 +25,7 @@ def inspect(model: Path, shape: tuple[int, ...] | None, classes: int | None, nam
     return _backbone(str(model), shape, classes)
 
 
-def _bundle(path: Path) -> Answer:
+def _bundle(path: Path) -> CommandResult:
     from eetool.records import encode
     from eetool_runtime import open_bundle
 
@@ -55,7 +55,7 @@ def _bundle(path: Path) -> Answer:
     if m.data:
         text.append(f"data: {m.data.source}, " + ", ".join(f"{k} {s.n}" for k, s in m.data.splits.items()))
     text.append("made by " + ", ".join(f"{k} {v}" for k, v in m.producer.items()))
-    return Answer("inspect/1", {"kind": "bundle", "manifest": encode(m)}, text)
+    return CommandResult("inspect/1", {"kind": "bundle", "manifest": encode(m)}, text)
 
 
 def _points(variant: Any, default: str) -> Any:
@@ -73,7 +73,7 @@ def _points(variant: Any, default: str) -> Any:
     return table({"point": "left", "thresholds": "left", "accuracy": "right", "leave at exit 0, 1, …": "left"}, rows)
 
 
-def _checkpoint(path: Path, named: tuple[str, ...]) -> Answer:
+def _checkpoint(path: Path, named: tuple[str, ...]) -> CommandResult:
     from eetool.model.checkpoint import example_inputs, load_checkpoint
     from eetool.model.macs import count_parameters
     from eetool.records import encode
@@ -90,18 +90,18 @@ def _checkpoint(path: Path, named: tuple[str, ...]) -> Answer:
     ]
     taps = _taps(net.backbone, example_inputs(spec.inputs), spec.taps)
     text.append(_tap_table(taps, dict(zip(spec.taps, range(len(spec.taps)), strict=True))))
-    return Answer("inspect/1", {"kind": "model", "record": encode(record), "taps": encode(taps)}, text)
+    return CommandResult("inspect/1", {"kind": "model", "record": encode(record), "taps": encode(taps)}, text)
 
 
-def _backbone(model: str, shape: tuple[int, ...] | None, classes: int | None) -> Answer:
+def _backbone(model: str, shape: tuple[int, ...] | None, classes: int | None) -> CommandResult:
     from eetool.model.macs import count_macs, count_parameters
     from eetool.model.references import resolve
     from eetool.records import encode
 
     reference = resolve.resolve(model, shape, classes)
     backbone = resolve.build(reference.backbone, reference.inputs, reference.classes, reference.config).eval()
-    resolve.try_out(backbone, reference)
-    example = resolve.zeros(reference.inputs)
+    resolve.check_backbone(backbone, reference)
+    example = resolve.zero_inputs(reference.inputs)
     taps = _taps(backbone, example)
     macs, parameters = count_macs(backbone, example), count_parameters(backbone)
     text = [
@@ -117,7 +117,7 @@ def _backbone(model: str, shape: tuple[int, ...] | None, classes: int | None) ->
         "parameters": parameters,
         "taps": encode(taps),
     }
-    return Answer("inspect/1", document, text)
+    return CommandResult("inspect/1", document, text)
 
 
 def _taps(backbone: Any, example: Any, used: tuple[str, ...] = ()) -> Any:

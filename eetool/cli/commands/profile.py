@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eetool.cli.estimate_output import predicted
+from eetool.cli.estimate_output import estimate_result
 from eetool.cli.number_format import milliseconds
 from eetool.cli.options import DURATION, MODEL, PATH, FiniteRange, force_option, named_option, output_option
-from eetool.cli.output import Answer, TerminalProgress, table, verb, write_answer
+from eetool.cli.output import CommandResult, TerminalProgress, table, verb, write_result
 from eetool.cli.shell_completion import complete_device
-from eetool.cli.table_output import build_answer
+from eetool.cli.table_output import build_table_result
 
 if TYPE_CHECKING:
     from eetool.profile.profiler import Profile
-    from eetool.profile.protocol import PowerOptions, Protocol
+    from eetool.profile.protocol import MeasurementProtocol, PowerOptions
     from eetool_measure.timing import Latency
     from eetool_runtime.bundle import Bundle
 
@@ -87,26 +87,26 @@ def profile(
     output: Path | None,
     named: tuple[str, ...],
     force: bool,
-) -> Answer:
+) -> CommandResult:
     """Measure the bundle INPUT on this machine, or predict INPUT (a bundle, checkpoint or ONNX file) for a device.
 
     Without INPUT: say what is known of a device, or with --build-table measure a latency table.
     """
     from eetool.errors import UsageError
-    from eetool.profile.protocol import PowerOptions, Protocol
+    from eetool.profile.protocol import MeasurementProtocol, PowerOptions
     from eetool.records import check_output
 
     if power is not None and watts is not None:
         raise UsageError("--power measures and --watts estimates: give one of them")
     energy = PowerOptions(power, watts, power_seconds, power_scope)
-    protocol = Protocol(runs or Protocol.runs, min_seconds, sustained_s=sustained)
+    protocol = MeasurementProtocol(runs or MeasurementProtocol.runs, min_seconds, sustained_s=sustained)
     if output is not None:
         check_output(output, force)
     if build_table:
         if input is not None or (output is None and write_probes is None):
             raise UsageError("--build-table takes no INPUT and needs -o", "Such as --build-table -o my.json.")
         reach, kinds = (ssh_option, device_python), (formats, precisions)
-        answer = build_answer(
+        answer = build_table_result(
             device, threads, probes, runs, write_probes, times, output, resume, accept_unstable, *reach, *kinds, force
         )
     elif device.startswith(SSH):
@@ -120,16 +120,16 @@ def profile(
             raise UsageError(f"--power measures, and {device} is predicted", "Leave it out, or estimate with --watts.")
         if sustained is not None:
             raise UsageError(f"--sustained measures, and {device} is predicted", "Leave it out.")
-        answer = predicted(input, device, variant, threads, watts, named)
+        answer = estimate_result(input, device, variant, threads, watts, named)
     if output is not None:
-        write_answer(output, "profile", answer, force)
+        write_result(output, "profile", answer, force)
     return answer
 
 
 def _is_measured(path: Path, device: str) -> bool:
     """A bundle on this machine is measured; everything else is predicted."""
     from eetool.errors import MissingError
-    from eetool.latency.table.hw_profile import find_device, is_board, is_file
+    from eetool.latency.table.hw_profile import find_device, is_board, is_profile_file
     from eetool_measure.machine import read_machine
 
     if device == HOST:
@@ -140,7 +140,7 @@ def _is_measured(path: Path, device: str) -> bool:
                 "A bundle is measured without.",
             )
         return True
-    if is_file(device):
+    if is_profile_file(device):
         return False
     known = find_device(device)
     if is_board(known, read_machine().board):
@@ -160,19 +160,19 @@ def _measured(
     device: str,
     variant: str,
     threads: tuple[int, ...],
-    protocol: "Protocol",
+    protocol: "MeasurementProtocol",
     power: "PowerOptions",
     accept_unstable: bool,
-) -> Answer:
-    from eetool.profile.profiler import SCHEMA, candidate_threads, profile_host
+) -> CommandResult:
+    from eetool.profile.profiler import SCHEMA, candidate_threads, profile_bundle
     from eetool_runtime.machine import usable_cores
 
     bundle, chosen = _bundle(path, variant)
     counts = tuple(sorted(set(threads))) or candidate_threads(usable_cores())
-    found = profile_host(
+    found = profile_bundle(
         bundle, chosen, counts, protocol, TerminalProgress(), device, power, accept_unstable=accept_unstable
     )
-    return Answer(SCHEMA, vars(found), _profile_text(found))
+    return CommandResult(SCHEMA, vars(found), _profile_text(found))
 
 
 def _remote(
@@ -180,28 +180,28 @@ def _remote(
     device: str,
     variant: str,
     threads: tuple[int, ...],
-    protocol: "Protocol",
+    protocol: "MeasurementProtocol",
     power: "PowerOptions",
     ssh_options: tuple[str, ...],
     python: str,
     accept_unstable: bool,
-) -> Answer:
+) -> CommandResult:
     """Measure on another machine, which is called by the name of its board where eetool knows it."""
     from eetool.errors import UsageError
-    from eetool.latency.table.hw_profile import board_name
-    from eetool.profile.profiler import SCHEMA, candidate_threads, profile_host
-    from eetool.profile.ssh_runner import lease
+    from eetool.latency.table.hw_profile import device_name_of_board
+    from eetool.profile.profiler import SCHEMA, candidate_threads, profile_bundle
+    from eetool.profile.ssh_runner import lease_device
 
     if path is None:
         raise UsageError("what is to be measured there?", "Give a bundle: eetool profile B --device ssh://…")
     bundle, chosen = _bundle(path, variant)
-    with lease(device, bundle, ssh_options, python) as remote:
+    with lease_device(device, bundle, ssh_options, python) as remote:
         counts = tuple(sorted(set(threads))) or candidate_threads(remote.cores)
-        found = profile_host(
+        found = profile_bundle(
             bundle, chosen, counts, protocol, TerminalProgress(), device, power, remote.measure, accept_unstable
         )
-    found = replace(found, device=board_name(found.machine.board) or device)
-    return Answer(SCHEMA, vars(found), _profile_text(found))
+    found = replace(found, device=device_name_of_board(found.machine.board) or device)
+    return CommandResult(SCHEMA, vars(found), _profile_text(found))
 
 
 def _bundle(path: Path, variant: str) -> "tuple[Bundle, str]":
@@ -328,22 +328,22 @@ def _overhead_lines(p: "Profile") -> list[str]:
     ]
 
 
-def _this_machine() -> Answer:
+def _this_machine() -> CommandResult:
     from eetool_measure.machine import read_machine
     from eetool_runtime.backends import backend_for
 
     backend = backend_for("onnx")
     machine = read_machine(backend.name, backend.version)
     lines = [f"{name}: {'not readable' if value is None else value}" for name, value in vars(machine).items()]
-    return Answer("machine/1", {"device": HOST, "machine": machine}, lines)
+    return CommandResult("machine/1", {"device": HOST, "machine": machine}, lines)
 
 
-def _known(device: str) -> Answer:
+def _known(device: str) -> CommandResult:
     from eetool.cli.commands.devices import device_text
-    from eetool.latency.table.hw_profile import SCHEMA, device_of, document
+    from eetool.latency.table.hw_profile import SCHEMA, load_device, profile_document
 
-    known = device_of(device)
-    return Answer(SCHEMA, document(known), device_text(known))
+    known = load_device(device)
+    return CommandResult(SCHEMA, profile_document(known), device_text(known))
 
 
 command = profile

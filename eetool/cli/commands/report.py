@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from eetool.cli.options import PATH, data_option, force_option, output_option
-from eetool.cli.output import Answer, TerminalProgress, verb
+from eetool.cli.output import CommandResult, TerminalProgress, verb
 from eetool.cli.shell_completion import ArtefactPath
 
 if TYPE_CHECKING:
-    from eetool.report.chart import Figure
+    from eetool.report.chart import Chart
 
 
 @verb
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 @data_option(required=False)
 @click.option("--figures", type=PATH, metavar="DIR", help="Also write every chart there, as SVG and PNG.")
 @force_option
-def report(documents: tuple[Path, ...], output: Path, data: str | None, figures: Path | None, force: bool) -> Answer:
+def report(
+    documents: tuple[Path, ...], output: Path, data: str | None, figures: Path | None, force: bool
+) -> CommandResult:
     """Make one self-contained page of DOCUMENTS: what train, tune, profile, bench and search wrote, and a bundle.
 
     The page works offline and from a file. With --data, the source that was benched, it shows easy and hard inputs
@@ -28,18 +30,18 @@ def report(documents: tuple[Path, ...], output: Path, data: str | None, figures:
     """
     from eetool.errors import UsageError
     from eetool.records import check_output, write_atomic
-    from eetool.report.inputs import read_material
+    from eetool.report.inputs import read_report_inputs
     from eetool.report.model_charts import figures as draw
-    from eetool.report.operating_points import knob, settings, start
-    from eetool.report.page import page
+    from eetool.report.operating_points import initial_point, report_points, slider_points
+    from eetool.report.page import render_page
 
     check_output(output, force)
     if figures is not None:
         _check_folder(figures)
-    material = read_material(documents)
-    found = settings(material)
-    positions = knob(found)
-    begin = start(material, positions)
+    material = read_report_inputs(documents)
+    found = report_points(material)
+    positions = slider_points(found)
+    begin = initial_point(material, positions)
     charts = draw(material, found, begin)
     if not charts and material.training is None and not material.predictions:
         raise UsageError("there is nothing to show", "Give what `eetool bench` or `eetool profile` wrote, or a bundle.")
@@ -47,10 +49,10 @@ def report(documents: tuple[Path, ...], output: Path, data: str | None, figures:
     if data is not None:
         if material.bench is None:
             raise UsageError("--data shows the examples that a bench names, and none was given")
-        from eetool.report.thumbnails import looks
+        from eetool.report.thumbnails import example_previews
 
-        pictures = looks(data, material.bench)
-    text = page(material, found, positions, begin, charts, pictures)
+        pictures = example_previews(data, material.bench)
+    text = render_page(material, found, positions, begin, charts, pictures)
     written = _files(charts, figures, force)
     write_atomic(output, text.encode(), force)
     size = output.stat().st_size
@@ -62,7 +64,7 @@ def report(documents: tuple[Path, ...], output: Path, data: str | None, figures:
         "charts": [chart.name for chart in charts],
         "figures": [str(path) for path in written],
     }
-    return Answer("report/1", document, lines)
+    return CommandResult("report/1", document, lines)
 
 
 def _check_folder(folder: Path) -> None:
@@ -79,10 +81,10 @@ def _check_folder(folder: Path) -> None:
 def _files(charts: "Sequence[Figure]", folder: Path | None, force: bool) -> list[Path]:
     if folder is None:
         return []
-    from eetool.report.chart_files import write_figures
+    from eetool.report.chart_files import write_charts
 
     folder.mkdir(parents=True, exist_ok=True)
-    return write_figures(charts, folder, force, TerminalProgress())
+    return write_charts(charts, folder, force, TerminalProgress())
 
 
 command = report

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eetool.cli.options import BUNDLE, PATH
-from eetool.cli.output import Answer, TerminalProgress, table, verb
+from eetool.cli.output import CommandResult, TerminalProgress, table, verb
 
 if TYPE_CHECKING:
     from eetool_runtime import Model
@@ -26,7 +26,7 @@ def run(
     operating_point: str | None,
     threshold: float | None,
     threads: int | None,
-) -> Answer:
+) -> CommandResult:
     """Predict INPUTS with early exit: images, .npy arrays with one input or a batch, .txt files of texts."""
     from eetool.errors import UsageError
     from eetool_runtime import load
@@ -53,7 +53,7 @@ def run(
         f"{count}, mean exit depth {stats['mean_exit_depth']:.2f} of {len(stats['exit_counts']) - 1}, "
         f"compute saved {100 * stats['compute_saved']:.0f} %",
     ]
-    return Answer("run/1", {"results": results, "stats": stats}, text)
+    return CommandResult("run/1", {"results": results, "stats": stats}, text)
 
 
 def _answers(path: Path, model: "Model") -> list[dict[str, Any]]:

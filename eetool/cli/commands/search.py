@@ -8,7 +8,7 @@ import click
 
 from eetool.cli.number_format import milliseconds, percent, shares
 from eetool.cli.options import PATH, FiniteRange, data_option, force_option, output_option
-from eetool.cli.output import Answer, TerminalProgress, say, table, verb, write_answer
+from eetool.cli.output import CommandResult, TerminalProgress, say, table, verb, write_result
 from eetool.cli.shell_completion import complete_device
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _limit_options(function: Any) -> Any:
 )
 @output_option("Where the front goes.", default="search.front.json")
 @force_option
-def search(space: str, data: str, output: Path, force: bool, resume: bool, **options: Any) -> Answer:
+def search(space: str, data: str, output: Path, force: bool, resume: bool, **options: Any) -> CommandResult:
     """Search backbone, exits, branches and thresholds together for a device.
 
     A supernet is trained once; candidates inherit its weights, their branches are trained on cached features, their
@@ -109,7 +109,7 @@ def search(space: str, data: str, output: Path, force: bool, resume: bool, **opt
     from eetool.search.search import Search
     from eetool.search.space.builtin_spaces import load_space
     from eetool.search.study.storage import PULSE, Storage, begun_anew
-    from eetool.search.supernet_training import Shrinking
+    from eetool.search.supernet_training import SupernetTraining
     from eetool.train.pipeline import use_threads
 
     if options["threads"]:
@@ -118,11 +118,11 @@ def search(space: str, data: str, output: Path, force: bool, resume: bool, **opt
     found = Search(load_source(data), load_space(space), _target(options), _options(options))
     shared = Storage(options["storage"], PULSE, progress) if options["storage"] else None
     path = options["supernet"] or output.with_name(output.name + ".supernet.pt")
-    shrinking = Shrinking(*(options[n] for n in ("supernet_epochs", "batch_size", "learning_rate", "seed")))
+    shrinking = SupernetTraining(*(options[n] for n in ("supernet_epochs", "batch_size", "learning_rate", "seed")))
     try:
         digest = found.prepare(path, shrinking, options["weights"], progress)
         if not options["trials"]:
-            return Answer("supernet/1", {"supernet": str(path), "sha256": digest}, [f"wrote {path}"])
+            return CommandResult("supernet/1", {"supernet": str(path), "sha256": digest}, [f"wrote {path}"])
         anew = force and not resume and shared is None
         with begun_anew(beside) if anew else nullcontext():
             storage = shared or Storage(f"sqlite:///{beside.absolute()}", PULSE, progress)
@@ -131,7 +131,7 @@ def search(space: str, data: str, output: Path, force: bool, resume: bool, **opt
         say("stopped; --resume goes on, and repeats no candidate that is complete.")
         raise
     answer = _answer(found.front(candidates, options["study"]), output, len(candidates), options["trials"])
-    write_answer(output, "search", answer, force)
+    write_result(output, "search", answer, force)
     return answer
 
 
@@ -145,15 +145,15 @@ def _refuse_study(beside: Path, wanted: bool) -> None:
 
 
 def _target(options: dict[str, Any]) -> Any:
-    from eetool.latency.table.hw_profile import device_of
-    from eetool.search.search import Target
+    from eetool.latency.table.hw_profile import load_device
+    from eetool.search.search import SearchTarget
 
-    profile = device_of(options["device"]) if options["device"] else None
-    return Target(profile, threads=options["device_threads"], watts=options["watts"])
+    profile = load_device(options["device"]) if options["device"] else None
+    return SearchTarget(profile, threads=options["device_threads"], watts=options["watts"])
 
 
 def _options(options: dict[str, Any]) -> Any:
-    from eetool.search.search import Options
+    from eetool.search.search import SearchOptions
 
     limits = {name: options[f"max_{name}"] for name in _LIMITS if options[f"max_{name}"] is not None}
     if options["min_accuracy"] is not None:
@@ -162,10 +162,10 @@ def _options(options: dict[str, Any]) -> Any:
         *("algorithm", "trials", "seed", "objective", "branches", "thresholds"),
         *("max_accuracy_drop", "examples", "epochs", "fine_tune", "torch_device"),
     ]
-    return Options(**{name: options[name] for name in same}, limits=limits)
+    return SearchOptions(**{name: options[name] for name in same}, limits=limits)
 
 
-def _answer(front: "Front", output: Path, evaluated: int, asked: int) -> Answer:
+def _answer(front: "Front", output: Path, evaluated: int, asked: int) -> CommandResult:
     rows = [
         (
             f"{c.id}{' knee' if c.id == front.knee else ''}",
@@ -194,7 +194,7 @@ def _answer(front: "Front", output: Path, evaluated: int, asked: int) -> Answer:
         ),
         f"wrote {output}",
     ]
-    return Answer("search/1", vars(front), text)
+    return CommandResult("search/1", vars(front), text)
 
 
 command = search

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from eetool.cli.options import PATH, SHAPE, FiniteRange, data_option, force_option, named_option, output_option
-from eetool.cli.output import Answer, TerminalProgress, say, table, verb
+from eetool.cli.output import CommandResult, TerminalProgress, say, table, verb
 
 _IMAGENET = "0.485,0.456,0.406/0.229,0.224,0.225"
 
@@ -112,7 +112,9 @@ _IMAGENET = "0.485,0.456,0.406/0.229,0.224,0.225"
 @click.option("--resume/--no-resume", default=False, help="Go on with an interrupted run.")
 @named_option
 @force_option
-def train(model: str | None, data: str | None, output: Path, force: bool, resume: bool, **options: Any) -> Answer:
+def train(
+    model: str | None, data: str | None, output: Path, force: bool, resume: bool, **options: Any
+) -> CommandResult:
     """Build MODEL, attach early exits, train them together.
 
     MODEL is a built-in backbone (resnet20, densenet100-bc, vgg16, mobilenetv2, mobilenetv3-small, vit-tiny, …;
@@ -127,7 +129,7 @@ def train(model: str | None, data: str | None, output: Path, force: bool, resume
     state = output.with_name(output.name + ".resume")
     clear_leftovers(state)
     from eetool.model.checkpoint import save_checkpoint
-    from eetool.train.pipeline import attach, exit_accuracies, use_threads
+    from eetool.train.pipeline import attach_exits, exit_accuracies, use_threads
 
     if options["threads"]:
         use_threads(options["threads"])
@@ -136,7 +138,7 @@ def train(model: str | None, data: str | None, output: Path, force: bool, resume
         if options["epochs"]:
             raise UsageError("there is no --data to train on", "--epochs 0 attaches exits and trains nothing.")
         shape, classes = options["shape"], options["classes"]
-        checkpoint = attach(model, shape, classes, plan, options["seed"], options["weights"], config)
+        checkpoint = attach_exits(model, shape, classes, plan, options["seed"], options["weights"], config)
         accuracies, n = None, 0
     else:
         checkpoint, source = _fit(model, data, plan, state, resume, force, options, config)
@@ -153,12 +155,12 @@ def _network(model: str | None, options: dict[str, Any]) -> tuple[str, Any, dict
         raise UsageError("train takes either MODEL or --from search.front.json", "Give one of them.")
     if model is not None:
         return model, _plan(options), None
-    from eetool.search.search_results import pick, read_front, trusted
+    from eetool.search.search_results import pick_candidate, read_front, trusted
     from eetool.train.pipeline import ExitPlan
 
     if options["exits"] is not None or options["taps"] or options["branches"]:
         raise UsageError("--from says where exits are and what they are", "Leave --exits, --at and --branch away.")
-    found = pick(read_front(options["front"]), options["pick"])
+    found = pick_candidate(read_front(options["front"]), options["pick"])
     model, config = trusted(found, options["named"], str(options["front"]))
     say(f"candidate {found.id}: its gates go by {found.score} (eetool tune --score {found.score})")
     return model, ExitPlan(len(found.taps), found.branches or None, found.taps), config
@@ -192,7 +194,7 @@ def _fit(
     """The trained checkpoint and the source it was trained on."""
     from eetool.data.registry import load_source
     from eetool.errors import OutputError, UsageError
-    from eetool.train.pipeline import fit
+    from eetool.train.pipeline import train_model
 
     settings = _settings(options)
     source = load_source(data, TerminalProgress())
@@ -205,13 +207,13 @@ def _fit(
     rule = _normalisation(options["normalisation"])
     weights, teacher, progress = options["weights"], options["teacher"], TerminalProgress()
     vouched = {"teacher": teacher, "config": config, "named": options["named"]}
-    work = partial(fit, model, source, plan, settings, state, resume, progress, weights, rule, **vouched)
+    work = partial(train_model, model, source, plan, settings, state, resume, progress, weights, rule, **vouched)
     return _interruptible(work, state), source
 
 
 def _settings(options: dict[str, Any]) -> Any:
     from eetool.errors import UsageError
-    from eetool.model.checkpoint import LossOptions, Training
+    from eetool.model.checkpoint import LossOptions, TrainingSettings
 
     if options["recipe"] not in ("distill", "frozen") and options["teacher"] is not None:
         raise UsageError(f"the recipe {options['recipe']} learns from no --teacher", "Give --recipe distill.")
@@ -233,7 +235,7 @@ def _settings(options: dict[str, Any]) -> Any:
     )
     same = ("recipe", "epochs", "seed", "batch_size", "learning_rate", "hold_out")
     more = ("warm_up", "weight_decay", "precision", "average", "optimizer", "torch_device", "erase")
-    return Training(**{name: options[name] for name in (*same, *more)}, loss=loss)
+    return TrainingSettings(**{name: options[name] for name in (*same, *more)}, loss=loss)
 
 
 def _numbers(option: str, text: str | None) -> tuple[float, ...]:
@@ -269,7 +271,7 @@ def _interruptible(work: Any, state: Path) -> Any:
         raise
 
 
-def _answer(output: Path, checkpoint: Any, accuracies: list[float] | None, n: int) -> Answer:
+def _answer(output: Path, checkpoint: Any, accuracies: list[float] | None, n: int) -> CommandResult:
     from eetool.tune.exit_costs import model_macs
 
     spec = checkpoint.record.spec
@@ -300,7 +302,7 @@ def _answer(output: Path, checkpoint: Any, accuracies: list[float] | None, n: in
         "split": "threshold" if accuracies else None,
         "n": n,
     }
-    return Answer("train/1", document, text)
+    return CommandResult("train/1", document, text)
 
 
 command = train

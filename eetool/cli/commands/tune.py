@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from eetool.cli.options import MODEL, PATH, FiniteRange, data_option, force_option, named_option, output_option
-from eetool.cli.output import Answer, TerminalProgress, verb
+from eetool.cli.output import CommandResult, TerminalProgress, verb
 from eetool.cli.shell_completion import complete_device
-from eetool.cli.tune_output import tuned_answer
+from eetool.cli.tune_output import tune_result
 
 _MACS, _LATENCY = "macs", "latency_ms"
 
@@ -86,7 +86,7 @@ def tune(
     calibration: str | None,
     variant: str | None,
     force: bool,
-) -> Answer:
+) -> CommandResult:
     """Fit temperatures, thresholds and operating points of MODEL, a model.pt or a bundle.
 
     Temperatures and thresholds are fitted on splits of their own, which neither training nor `bench` ever sees.
@@ -100,10 +100,10 @@ def tune(
 
     target = output or model
     check_output(target, force or target == model, directory=model.is_dir())
-    from eetool.tune.fit_policy import Aims
+    from eetool.tune.fit_policy import TuningGoals
 
     budget = _budget({_MACS: max_macs, _LATENCY: max_latency_ms, "energy_mj": max_energy_mj}, device, profile)
-    aims = Aims(max_accuracy_drop, certify, _drops(drops), budget, calibration, standard_errors)
+    aims = TuningGoals(max_accuracy_drop, certify, _drops(drops), budget, calibration, standard_errors)
     unit = budget.unit if budget else _LATENCY
     prices = partial(_priced, model, named, device, profile, unit) if device or profile else _nothing
     source = load_source(data, TerminalProgress())
@@ -117,7 +117,7 @@ def tune(
         raise UsageError("--variant is for bundles; a model.pt has no variants yet")
     else:
         tuned, costs = _tune_checkpoint(model, named, target, source, aims, score, prices, force)
-    return tuned_answer(target, tuned, max_accuracy_drop, costs)
+    return tune_result(target, tuned, max_accuracy_drop, costs)
 
 
 def _budget(limits: dict[str, float | None], device: str | None, profile: Path | None) -> Any:
@@ -149,19 +149,19 @@ def _priced(
 ) -> Any:
     """What the components of a model.pt or a bundle cost."""
     from eetool.errors import ArtefactError
-    from eetool.latency.estimate.prediction_target import opened
+    from eetool.latency.estimate.prediction_target import open_target
     from eetool.profile.profiler import SCHEMA, Profile
     from eetool.records import read_record
-    from eetool.tune.device_costs import measured, predicted
+    from eetool.tune.device_costs import measured_costs, predicted_costs
 
     if device is not None:
-        return predicted(model, device, variant, unit, named)
+        return predicted_costs(model, device, variant, unit, named)
     assert profile is not None
     document = read_record(Profile, profile, SCHEMA)
     if document.variant != variant:
         raise ArtefactError(f"{profile}: is of the variant {document.variant}, not of {variant}", "Give --variant.")
-    with opened(model, named) as bundle:
-        return measured(document, profile, bundle.manifest, unit)  # type: ignore[union-attr]  # a model makes a bundle
+    with open_target(model, named) as bundle:
+        return measured_costs(document, profile, bundle.manifest, unit)  # type: ignore[union-attr]  # a model makes a bundle
 
 
 def _nothing(variant: str = "onnx/fp32") -> None:
@@ -249,7 +249,7 @@ def _tune_bundle(
     prices: Any,
     force: bool,
 ) -> tuple[Any, Any]:
-    from eetool.export.bundle_files import bundle_name, save_arrays, seal
+    from eetool.export.bundle_files import bundle_name, save_arrays, write_manifest
     from eetool.export.parity import expected_samples
     from eetool.records import identity, write_directory
     from eetool.tune.exit_costs import component_costs
@@ -269,10 +269,10 @@ def _tune_bundle(
         for relative in bundle.manifest.files:
             (folder / relative).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(bundle.file(relative), folder / relative)
-        seal(folder, manifest)  # the samples need a model with the new temperatures
+        write_manifest(folder, manifest)  # the samples need a model with the new temperatures
         exits = load(folder, variant=name).every_exit(bundle.arrays(manifest.samples))
         save_arrays(folder / manifest.variants[name].samples, expected_samples(manifest, name, exits))
-        seal(folder, replace(manifest, name=bundle_name(output)))
+        write_manifest(folder, replace(manifest, name=bundle_name(output)))
     return tuned, (priced, mean_costs(tuned, component_costs(manifest, priced.components))) if priced else None
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import click
 
 from eetool.cli.options import BUNDLE
-from eetool.cli.output import Answer, TerminalProgress, verb
+from eetool.cli.output import CommandResult, TerminalProgress, verb
 
 
 @verb
 @click.argument("bundle", type=BUNDLE)
-def verify(bundle: Path) -> Answer:
+def verify(bundle: Path) -> CommandResult:
     """Check the hashes of BUNDLE and repeat its parity proof on its samples, without torch.
 
     Variants without an installed backend are skipped, and named.
@@ -41,7 +41,7 @@ def verify(bundle: Path) -> Answer:
     lines += [f"{check.what}: {check.found}" for check in checks]
     lines += [f"{variant} skipped: {reason}" for variant, reason in skipped.items()]
     document = {"bundle": str(bundle), "checks": checks, "skipped": skipped}
-    return Answer("verify/1", document, [*lines, f"{bundle} is what it says"])
+    return CommandResult("verify/1", document, [*lines, f"{bundle} is what it says"])
 
 
 command = verify

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from eetool.data.readers.cifar_pickle import read_bytes, read_pickled
+from eetool.data.readers.cifar_pickle import read_bytes, read_cifar_pickle
 from eetool.data.registry import Source
 from eetool.errors import ArtefactError
 from eetool.records import open_regular
@@ -54,7 +54,7 @@ def _missing(place: Path, usual: str) -> NoReturn:
 
 def _read_pickled(name: str, training: Sequence[Path], test: Path, names: Path, kind: str) -> Source:
     parts = [_batch(path, f"{kind}labels") for path in (*training, test)]
-    classes = read_pickled(names).get(f"{kind}label_names")
+    classes = read_cifar_pickle(names).get(f"{kind}label_names")
     if not isinstance(classes, list) or not all(isinstance(name, (str, bytes)) for name in classes):
         raise ArtefactError(f"{names}: the names of the classes are missing", "Unpack the archive again.")
     return Source(
@@ -69,7 +69,7 @@ def _read_pickled(name: str, training: Sequence[Path], test: Path, names: Path, 
 
 def _batch(path: Path, key: str) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 (n, 3, 32, 32) and labels int64 (n,) of one file of the python layout."""
-    stored = read_pickled(path)
+    stored = read_cifar_pickle(path)
     data, labels = stored.get("data"), stored.get(key)
     if not isinstance(data, np.ndarray) or data.ndim != 2 or data.shape[1] != _PIXELS or not isinstance(labels, list):
         raise ArtefactError(f"{path}: 'data' (n, {_PIXELS}) or {key!r} is missing", "Unpack the archive again.")

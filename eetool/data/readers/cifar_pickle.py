@@ -52,7 +52,7 @@ def read_bytes(path: Path) -> bytes:
         raise ArtefactError(f"{path}: cannot be read: {reason(error)}") from None
 
 
-def read_pickled(path: Path) -> dict[str, Any]:
+def read_cifar_pickle(path: Path) -> dict[str, Any]:
     """The dictionary in `path`, with text for keys.
 
     Raises:

@@ -45,7 +45,7 @@ OFFICIAL = {
 }
 
 
-def official(source: str, progress: Progress = SILENT) -> Path:
+def official_files(source: str, progress: Progress = SILENT) -> Path:
     """The folder of the official files of `source`, downloaded where they are not in the cache.
 
     Raises:
@@ -53,19 +53,19 @@ def official(source: str, progress: Progress = SILENT) -> Path:
         ArtefactError: the server does not answer, breaks off, or sends something else than the hash says.
         OutputError: the cache cannot be written to.
     """
-    place = cache() / source
+    place = cache_folder() / source
     for archive in OFFICIAL[source]:
         fetch(archive, place, progress)
     return place
 
 
-def is_there(source: str) -> bool:
+def is_downloaded(source: str) -> bool:
     """Whether all official files of `source` are in the cache."""
-    place = cache() / source
+    place = cache_folder() / source
     return all((place / (archive.folder or archive.name)).exists() for archive in OFFICIAL[source])
 
 
-def cache() -> Path:
+def cache_folder() -> Path:
     """Where downloads are kept: `EETOOL_CACHE`, or the place that the system has for such things."""
     return Path(os.environ[CACHE]) if os.environ.get(CACHE) else Path(_pooch().os_cache("eetool"))
 

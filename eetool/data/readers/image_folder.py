@@ -13,7 +13,7 @@ _TRAIN, _TEST = "train", "test"
 _HINT = "DIR/CLASS/image.png, or DIR/train/CLASS/image.png beside DIR/test/CLASS/image.png; all images of one size."
 
 
-def read_folder(place: Path) -> Source:
+def read_image_folder(place: Path) -> Source:
     """Images of equal size in DIR/CLASS/, or in DIR/train/CLASS/ with an official test set in DIR/test/CLASS/.
 
     Grey images stay grey where all of them are; else all are RGB. They are never mirrored: whether that keeps a label,

@@ -7,7 +7,7 @@ import numpy as np
 
 from eetool.data.labels import numbered_classes, whole_labels
 from eetool.data.names import shown
-from eetool.data.readers.numpy_arrays import read_npz
+from eetool.data.readers.numpy_arrays import read_npz_members
 from eetool.data.reasons import reason
 from eetool.data.registry import Source
 from eetool.errors import ArtefactError
@@ -40,7 +40,7 @@ class _Archive:
         return self.arrays[name]
 
 
-def read_archive(place: Path) -> Source:
+def read_npz(place: Path) -> Source:
     """Images or features with labels, and an official test set where there are `test_images` or `test_features`.
 
     Images are never mirrored: whether that keeps a label, only their owner knows.
@@ -62,7 +62,7 @@ def read_archive(place: Path) -> Source:
 def _read(place: Path) -> _Archive:
     try:
         with open_regular(place) as file:
-            return _Archive(place, *read_npz(file, _WANTED))
+            return _Archive(place, *read_npz_members(file, _WANTED))
     except OSError as error:
         raise ArtefactError(f"{place}: cannot be read: {reason(error)}", _HINT) from None
     except Exception as error:  # numpy and zipfile raise whatever a damaged file brings to light

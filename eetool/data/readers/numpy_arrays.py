@@ -22,7 +22,7 @@ def read_npy(file: BinaryIO) -> np.ndarray:
     return _array(file, os.fstat(file.fileno()).st_size)
 
 
-def read_npz(file: BinaryIO, wanted: Container[str]) -> tuple[list[str], dict[str, np.ndarray]]:
+def read_npz_members(file: BinaryIO, wanted: Container[str]) -> tuple[list[str], dict[str, np.ndarray]]:
     """Return the names of all arrays in an open `.npz` file, and the `wanted` ones of them.
 
     Raises:

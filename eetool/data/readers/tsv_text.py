@@ -14,7 +14,7 @@ import numpy as np
 
 from eetool.data.names import fitting, shown
 from eetool.data.reasons import reason
-from eetool.data.registry import Source, checked
+from eetool.data.registry import Source, validate_source
 from eetool.data.splits import TRAIN, split_source
 from eetool.errors import ArtefactError
 from eetool.records import open_regular
@@ -32,7 +32,7 @@ _HINT = (
 )
 
 
-def read_texts(place: Path) -> Source:
+def read_tsv_texts(place: Path) -> Source:
     """Texts as token ids (see `eetool_runtime.preprocess`), of one length for all; labels are numbers or names.
 
     Of a folder, `train.tsv` is for training, and `dev.tsv`, or else `test.tsv`, is the official test set.
@@ -47,7 +47,7 @@ def read_texts(place: Path) -> Source:
     name = f"tsv:{place.resolve().name}"
     official = len(parts[1]) if len(parts) > 1 else 0
     source = Source(name, np.zeros((len(texts), 1), np.int64), labels, classes, mirror=False, official_test=official)
-    training = [texts[i] for i in split_source(checked(source))[TRAIN]]
+    training = [texts[i] for i in split_source(validate_source(source))[TRAIN]]
     vocabulary = build_vocabulary(training)
     longest = 1 + max(len(words_of(text)) for text in training)
     ids = token_ids(texts, vocabulary, min(longest, _LONGEST_TEXT))

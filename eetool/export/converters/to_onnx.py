@@ -12,21 +12,21 @@ import torch
 from torch import Tensor
 
 from eetool.errors import ArtefactError, VerificationError
-from eetool.export.split import MAX_BATCH, Piece, Size, batches_in
-from eetool.export.suppress_output import quiet
-from eetool.graphs.onnx_normalize import OPSET, make_plain
+from eetool.export.split import MAX_BATCH, ComponentModule, Size, batch_multiple
+from eetool.export.suppress_output import suppress_output
+from eetool.graphs.onnx_normalize import OPSET, normalize_onnx
 
 _NO_SIMPLIFY = "Export with --no-simplify."
 
 
-def export_onnx(piece: Piece, inputs: Sequence[Tensor], path: Path, simplify: bool = True) -> None:
+def export_onnx(piece: ComponentModule, inputs: Sequence[Tensor], path: Path, simplify: bool = True) -> None:
     """Write a component as one ONNX file; arguments and errors are those of `to_onnx`."""
     model = to_onnx(piece, inputs, simplify)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def to_onnx(piece: Piece, inputs: Sequence[Tensor], simplify: bool = True) -> onnx.ModelProto:
+def to_onnx(piece: ComponentModule, inputs: Sequence[Tensor], simplify: bool = True) -> onnx.ModelProto:
     """A component as an ONNX model that holds nothing of this machine.
 
     Its batch size is dynamic where it is a symbol in `piece.shapes`; every other size is fixed.
@@ -41,14 +41,14 @@ def to_onnx(piece: Piece, inputs: Sequence[Tensor], simplify: bool = True) -> on
     model = _convert(piece, tuple(inputs))
     if simplify:
         model = _simplify(model, piece.name)
-    make_plain(model)
+    normalize_onnx(model)
     _check_batch(model, piece)
     return model
 
 
-def _convert(piece: Piece, inputs: tuple[Tensor, ...]) -> onnx.ModelProto:
+def _convert(piece: ComponentModule, inputs: tuple[Tensor, ...]) -> onnx.ModelProto:
     try:
-        with quiet(), _one_registry():
+        with suppress_output(), _one_registry():
             program = torch.onnx.export(
                 piece.module,
                 inputs,
@@ -97,11 +97,11 @@ def _registry(build: Callable[..., Any], *arguments: Any, **options: Any) -> Any
     return build(*arguments, **options)
 
 
-def _dynamic_shapes(piece: Piece) -> tuple[dict[int, Any], ...]:
+def _dynamic_shapes(piece: ComponentModule) -> tuple[dict[int, Any], ...]:
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
 
     def dimensions(shape: Sequence[Size]) -> dict[int, Any]:
-        factors = {i: batches_in(size) for i, size in enumerate(shape) if not isinstance(size, int)}
+        factors = {i: batch_multiple(size) for i, size in enumerate(shape) if not isinstance(size, int)}
         return {i: batch if factor == 1 else factor * batch for i, factor in factors.items()}
 
     return tuple(dimensions(piece.shapes[name]) for name in piece.inputs)
@@ -118,7 +118,7 @@ def _simplify(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     return simplified
 
 
-def _check_batch(model: onnx.ModelProto, piece: Piece) -> None:
+def _check_batch(model: onnx.ModelProto, piece: ComponentModule) -> None:
     for value in (*model.graph.input, *model.graph.output):
         for size, found in zip(piece.shapes[value.name], value.type.tensor_type.shape.dim, strict=True):
             if isinstance(size, int) != (found.WhichOneof("value") == "dim_value"):

@@ -11,21 +11,21 @@ import torch
 from torch import Tensor, nn
 
 from eetool.errors import ArtefactError, MissingError
-from eetool.export.split import Piece, output_nodes
-from eetool.export.suppress_output import quiet
+from eetool.export.split import ComponentModule, output_nodes
+from eetool.export.suppress_output import suppress_output
 
 
 def require_litert_torch() -> Any:
     """The converter; raises MissingError with the line that installs it."""
     try:
-        with quiet():
+        with suppress_output():
             import litert_torch
     except ImportError as error:
         raise MissingError(f"the tflite format needs litert-torch: {error}", "pip install eetool[tflite]") from None
     return litert_torch
 
 
-def export_tflite(piece: Piece, inputs: Sequence[Tensor], path: Path) -> None:
+def export_tflite(piece: ComponentModule, inputs: Sequence[Tensor], path: Path) -> None:
     """Write a component as one TFLite file.
 
     Args:
@@ -39,7 +39,7 @@ def export_tflite(piece: Piece, inputs: Sequence[Tensor], path: Path) -> None:
     example = {name: tensor.contiguous() for name, tensor in zip(piece.inputs, inputs, strict=True)}
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with quiet(), _mute(), torch.no_grad():
+        with suppress_output(), _mute(), torch.no_grad():
             # Without `enable_x64` token ids would come out as int32.
             model = litert_torch.convert(_Named(piece).eval(), sample_kwargs=example, enable_x64=_has_int64(piece))
             model.export(str(path))
@@ -51,7 +51,7 @@ def export_tflite(piece: Piece, inputs: Sequence[Tensor], path: Path) -> None:
 class _Named(nn.Module):
     """A piece that is called by the names of its tensors, which the converter then writes into the file."""
 
-    def __init__(self, piece: Piece) -> None:
+    def __init__(self, piece: ComponentModule) -> None:
         super().__init__()
         self.module, self.inputs, self.outputs = piece.module, piece.inputs, piece.outputs
 
@@ -64,7 +64,7 @@ class _Named(nn.Module):
 _Named.__module__ = _Named.__qualname__ = "m"
 
 
-def _has_int64(piece: Piece) -> bool:
+def _has_int64(piece: ComponentModule) -> bool:
     ends = [node for node in piece.module.graph.nodes if node.op == "placeholder"] + output_nodes(piece.module)
     return any(node.meta["val"].dtype == torch.int64 for node in ends)
 

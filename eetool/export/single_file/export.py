@@ -16,21 +16,21 @@ from onnx import ModelProto, helper, numpy_helper
 
 from eetool.errors import ArtefactError, EarlyExitError, UsageError
 from eetool.export.converters.to_onnx import to_onnx
-from eetool.export.parity import Check, Parity, compare, require
-from eetool.export.scored_network import Scored, exit_outputs, scalar_inputs
+from eetool.export.parity import Parity, ParityCheck, compare_tensors, require_parity
+from eetool.export.scored_network import ScoredNetwork, exit_output_names, scalar_inputs
 from eetool.export.single_file.nested_if import (
     CONFIDENCE,
     EXIT,
     LOGITS,
     MAX_EARLY_EXITS,
     OUTPUTS,
-    Stage,
-    isolate,
-    nest,
+    ConditionalStage,
+    nest_stages,
+    prefix_names,
     threshold_name,
 )
-from eetool.export.split import Piece, run_pieces, split, trace
-from eetool.export.traced_model import untuned
+from eetool.export.split import ComponentModule, run_components, split_graph, trace_network
+from eetool.export.traced_model import untuned_policy
 from eetool.export.variants import VARIANTS
 from eetool.graphs.onnx_normalize import IR_VERSION
 from eetool.metrics import Thresholds, exits_taken
@@ -73,8 +73,8 @@ def export_single(
         OutputError: the file exists and `force` was not given, or the place cannot be written to.
     """
     spec = checkpoint.record.spec
-    policy = checkpoint.record.policy or untuned(len(spec.taps) + 1, spec.learned_confidence)
-    network = Scored(checkpoint.build(), policy.score, bool(policy.slopes)).eval()
+    policy = checkpoint.record.policy or untuned_policy(len(spec.taps) + 1, spec.learned_confidence)
+    network = ScoredNetwork(checkpoint.build(), policy.score, bool(policy.slopes)).eval()
     if network.n_exits - 1 > MAX_EARLY_EXITS:
         raise UsageError(f"one file can nest {MAX_EARLY_EXITS} early exits; this model has {network.n_exits - 1}")
     with progress("exporting", 2 * network.n_exits + 1) as advance:
@@ -84,7 +84,7 @@ def export_single(
         for piece in pieces:
             models.append(to_onnx(piece, [example[name] for name in piece.inputs], simplify))
             advance(1)
-        model = assemble(pieces, models, checkpoint, policy)
+        model = assemble_model(pieces, models, checkpoint, policy)
         data = _serialise(model)
         with write_file(output, force) as temporary:
             temporary.write_bytes(data)
@@ -93,7 +93,7 @@ def export_single(
     return SingleFile(len(data), parities)
 
 
-def never_or(threshold: float | None) -> float:
+def threshold_value(threshold: float | None) -> float:
     """A threshold as this file takes it: the least float32 that is not below it, and NEVER for null.
 
     The file compares float32 where the runtime compares 64-bit floats. No float32 lies between a threshold and this
@@ -105,8 +105,8 @@ def never_or(threshold: float | None) -> float:
     return float(rounded if float(rounded) >= threshold else np.nextafter(rounded, np.float32(np.inf)))
 
 
-def assemble(
-    pieces: Sequence[Piece], models: Sequence[ModelProto], checkpoint: Checkpoint, policy: Policy
+def assemble_model(
+    pieces: Sequence[ComponentModule], models: Sequence[ModelProto], checkpoint: Checkpoint, policy: Policy
 ) -> ModelProto:
     """The ONNX models of `pieces`, all at batch 1, as one model with its metadata."""
     spec = checkpoint.record.spec
@@ -117,8 +117,8 @@ def assemble(
         raise ArtefactError(f"the model has an input named {min(taken)!r}, which the single file needs itself")
     shared = frozenset(inputs.union(*(piece.outputs for piece in pieces)))
     bound = {name: numpy_helper.from_array(x.numpy(), name) for name, x in scalar_inputs(policy).items()}
-    graphs = [isolate(m.graph, piece.name, shared, bound) for piece, m in zip(pieces, models, strict=True)]
-    graph = nest(_stages(pieces, graphs, n_exits), _inputs(checkpoint), len(spec.labels))
+    graphs = [prefix_names(m.graph, piece.name, shared, bound) for piece, m in zip(pieces, models, strict=True)]
+    graph = nest_stages(_stages(pieces, graphs, n_exits), _inputs(checkpoint), len(spec.labels))
     graph.name = "early_exit"
     opsets = {o.domain: o for m in models for o in m.opset_import}
     model = helper.make_model(
@@ -128,13 +128,15 @@ def assemble(
     return model
 
 
-def _pieces(checkpoint: Checkpoint, network: Scored, policy: Policy) -> tuple[list[Piece], dict[str, torch.Tensor]]:
+def _pieces(
+    checkpoint: Checkpoint, network: ScoredNetwork, policy: Policy
+) -> tuple[list[ComponentModule], dict[str, torch.Tensor]]:
     """The components at batch 1, and an example of every tensor that one of them reads or makes."""
     example = {spec.name: checkpoint.samples[spec.name][:1] for spec in checkpoint.record.spec.inputs}
     example |= scalar_inputs(policy)
-    graph = trace(network, tuple(example.values()), shared=0)
-    pieces = split(graph, list(example), [exit_outputs(i) for i in range(network.n_exits)])
-    return pieces, run_pieces(pieces, example)
+    graph = trace_network(network, tuple(example.values()), shared=0)
+    pieces = split_graph(graph, list(example), [exit_output_names(i) for i in range(network.n_exits)])
+    return pieces, run_components(pieces, example)
 
 
 def _inputs(checkpoint: Checkpoint) -> list[onnx.ValueInfoProto]:
@@ -145,13 +147,15 @@ def _inputs(checkpoint: Checkpoint) -> list[onnx.ValueInfoProto]:
     return values
 
 
-def _stages(pieces: Sequence[Piece], graphs: Sequence[onnx.GraphProto], n_exits: int) -> list[Stage]:
-    stages: list[Stage] = []
+def _stages(
+    pieces: Sequence[ComponentModule], graphs: Sequence[onnx.GraphProto], n_exits: int
+) -> list[ConditionalStage]:
+    stages: list[ConditionalStage] = []
     waiting: list[onnx.GraphProto] = []
     for piece, graph in zip(pieces, graphs, strict=True):
         waiting.append(graph)
-        if exit_outputs(len(stages))[0] in piece.outputs:
-            stages.append(Stage(tuple(waiting), *exit_outputs(len(stages))))
+        if exit_output_names(len(stages))[0] in piece.outputs:
+            stages.append(ConditionalStage(tuple(waiting), *exit_output_names(len(stages))))
             waiting = []
     assert len(stages) == n_exits
     assert not waiting
@@ -162,7 +166,7 @@ def _metadata(checkpoint: Checkpoint, policy: Policy) -> dict[str, str]:
     """What a program needs beside the graph. All values but the first are JSON."""
     spec = checkpoint.record.spec
     points = {
-        name: {"thresholds": [never_or(t) for t in point.thresholds], "expected": point.expected}
+        name: {"thresholds": [threshold_value(t) for t in point.thresholds], "expected": point.expected}
         for name, point in policy.operating_points.items()
     }
     values: dict[str, Any] = {
@@ -186,7 +190,7 @@ def _serialise(model: ModelProto) -> bytes:
     return data
 
 
-def _prove(path: Path, checkpoint: Checkpoint, network: Scored, policy: Policy) -> tuple[Parity, ...]:
+def _prove(path: Path, checkpoint: Checkpoint, network: ScoredNetwork, policy: Policy) -> tuple[Parity, ...]:
     """Run the file at every exit and every operating point on every sample, and compare it with the model."""
     inputs = {spec.name: checkpoint.samples[spec.name] for spec in checkpoint.record.spec.inputs}
     with torch.no_grad():
@@ -203,21 +207,21 @@ def _prove(path: Path, checkpoint: Checkpoint, network: Scored, policy: Policy) 
         leave: Thresholds = ((NEVER,) * i + (0.0,) * early)[:early]
         made = run_single(graph, arrays, leave)
         pairs = ((made[LOGITS], logits), (made[CONFIDENCE], confidence))
-        found = max((compare(a, b, _RELATIVE) for a, b in pairs), key=_badness)
+        found = max((compare_tensors(a, b, _RELATIVE) for a, b in pairs), key=_badness)
         parities.append(found)
-        checks.append(Check(f"exit {i}", found.holds and bool((made[EXIT] == i).all()), str(found)))
+        checks.append(ParityCheck(f"exit {i}", found.holds and bool((made[EXIT] == i).all()), str(found)))
     confidences = np.stack([confidence for _, confidence in exits])
     for name, point in policy.operating_points.items():
         taken = run_single(graph, arrays, point.thresholds)[EXIT]
         same = int((taken == exits_taken(confidences, point.thresholds)).sum())
-        checks.append(Check(f"decisions at {name}", same == len(taken), f"{same} of {len(taken)} the same"))
-    require(checks, "the file")
+        checks.append(ParityCheck(f"decisions at {name}", same == len(taken), f"{same} of {len(taken)} the same"))
+    require_parity(checks, "the file")
     return tuple(parities)
 
 
 def run_single(graph: Graph, inputs: Mapping[str, np.ndarray], thresholds: Thresholds) -> Arrays:
     """Run a single file on inputs (n, …), one by one; returns its outputs with n rows."""
-    limits = {threshold_name(i): np.array(never_or(t), np.float32) for i, t in enumerate(thresholds)}
+    limits = {threshold_name(i): np.array(threshold_value(t), np.float32) for i, t in enumerate(thresholds)}
     rows = []
     for i in range(len(next(iter(inputs.values())))):
         feed = {name: x[i : i + 1] for name, x in inputs.items()} | limits

@@ -21,7 +21,7 @@ def threshold_name(index: int) -> str:
 
 
 @dataclass(frozen=True)
-class Stage:
+class ConditionalStage:
     """All graphs up to one exit and with it, in running order, and the names of the exit's tensors."""
 
     graphs: tuple[GraphProto, ...]
@@ -29,7 +29,7 @@ class Stage:
     confidence: str
 
 
-def isolate(graph: GraphProto, name: str, shared: frozenset[str], bound: dict[str, TensorProto]) -> GraphProto:
+def prefix_names(graph: GraphProto, name: str, shared: frozenset[str], bound: dict[str, TensorProto]) -> GraphProto:
     """A copy of `graph` in which every name but those in `shared` begins with `name/`.
 
     Inputs that `bound` has a value for become constants.
@@ -61,7 +61,7 @@ def _rename(graph: GraphProto, prefix: str, shared: frozenset[str]) -> None:
                 _rename(inner, prefix, shared)
 
 
-def nest(stages: Sequence[Stage], inputs: Sequence[ValueInfoProto], classes: int) -> GraphProto:
+def nest_stages(stages: Sequence[ConditionalStage], inputs: Sequence[ValueInfoProto], classes: int) -> GraphProto:
     """One graph with the outputs `logits` (1, classes), `exit` int64 (1,) and `confidence` (1,).
 
     It reads `inputs` and the threshold of every early exit; an exit is left at if its confidence is at least that.
@@ -73,7 +73,7 @@ def nest(stages: Sequence[Stage], inputs: Sequence[ValueInfoProto], classes: int
 
 
 def _from_exit(
-    index: int, stages: Sequence[Stage], inputs: Sequence[ValueInfoProto], classes: int, prefix: str
+    index: int, stages: Sequence[ConditionalStage], inputs: Sequence[ValueInfoProto], classes: int, prefix: str
 ) -> GraphProto:
     """The cascade from exit `index` on; `prefix` stands before the names of its outputs."""
     stage = stages[index]
@@ -96,7 +96,7 @@ def _from_exit(
     return helper.make_graph(nodes, f"from_exit{index}", inputs, outputs, weights, sparse_initializer=sparse)
 
 
-def _leave(index: int, stage: Stage, prefix: str) -> list[NodeProto]:
+def _leave(index: int, stage: ConditionalStage, prefix: str) -> list[NodeProto]:
     """What an exit answers. A branch of `If` may not return a tensor from outside itself, hence `Identity`."""
     return [
         helper.make_node("Identity", [stage.logits], [prefix + LOGITS], f"exit{index}/{LOGITS}"),

@@ -13,13 +13,13 @@ import numpy as np
 
 from eetool.errors import ArtefactError, EarlyExitError, UnstableError
 from eetool.latency.build.stability import is_steady
-from eetool.latency.build.table_from_traces import make_table
+from eetool.latency.build.table_from_traces import make_table_from_traces
 from eetool.latency.kernels.kernel import FP32
-from eetool.latency.probes.probe_files import ProbeKind, kernels_in, write_probes
-from eetool.latency.probes.probe_network import ProbeNet, nets, parse_name
-from eetool.latency.table.hw_profile import Facts, HwProfile, Source
-from eetool.latency.table.kernel_costs import Book
-from eetool.latency.table.table import BACKENDS, Table, TableEntry
+from eetool.latency.probes.probe_files import ProbeKind, kernels_of_probe, write_probes
+from eetool.latency.probes.probe_network import ProbeNetwork, parse_name, probe_networks
+from eetool.latency.table.hw_profile import DeviceFacts, FigureSource, HwProfile
+from eetool.latency.table.kernel_costs import KernelCosts
+from eetool.latency.table.table import BACKENDS, LatencyTable, TableEntry
 from eetool.profile.local_runner import run_measure
 from eetool.progress import SILENT, Progress
 from eetool.records import canonical, read_text, write_atomic
@@ -29,11 +29,11 @@ from eetool_measure.probe_timing import TIMES_SCHEMA, ProbeTime, ProbeTimes
 from eetool_runtime.records import decode, parse_json
 
 
-class NothingWrittenError(EarlyExitError):
+class NoProbeWrittenError(EarlyExitError):
     """None of some networks could be written, as one of twenty in int8 cannot be."""
 
 
-MeasureNets = Callable[[Sequence[ProbeNet], ProbeKind, int, int], ProbeTimes]  # networks, kind, threads, runs
+MeasureNets = Callable[[Sequence[ProbeNetwork], ProbeKind, int, int], ProbeTimes]  # networks, kind, threads, runs
 Run = Callable[[type[ProbeTimes], Path, dict[str, object]], ProbeTimes]  # as `run_measure`
 
 SOURCE = "measured-here"
@@ -47,7 +47,7 @@ _MOST_FAILURES = 5  # batches of which nothing could be written
 
 
 @dataclass(frozen=True)
-class Plan:
+class BuildPlan:
     """How much to measure: `probes` networks with `runs` timed calls each, per kind of probe and thread count."""
 
     probes: int = PROBES
@@ -59,7 +59,7 @@ class Plan:
 def build_profile(
     name: str,
     threads: Sequence[int],
-    plan: Plan,
+    plan: BuildPlan,
     partial: Path,
     progress: Progress = SILENT,
     resume: bool = False,
@@ -82,7 +82,7 @@ def build_profile(
     """
     done = _read_partial(partial) if resume and partial.exists() else []
     kept = resume or force
-    measure = measure or measure_nets
+    measure = measure or measure_probe_networks
     tables, unsteady = [], 0.0
     with progress("measuring probes", plan.probes * len(threads) * len(plan.kinds)) as advance:
         for kind, count in itertools.product(plan.kinds, threads):
@@ -94,7 +94,7 @@ def build_profile(
                 first = batch[-1].seed + 1
                 try:
                     of_count.append(measure(batch, kind, count, plan.runs))
-                except NothingWrittenError:
+                except NoProbeWrittenError:
                     failures += 1
                     if failures >= _MOST_FAILURES:
                         raise
@@ -111,13 +111,13 @@ def build_profile(
                     "Close what else runs and give --resume, or keep them with --accept-unstable.",
                 )
             unsteady = max(unsteady, share)
-            tables.append(assembled(of_count))
+            tables.append(assemble_table(of_count))
     partial.unlink(missing_ok=True)
-    return profile_of(name, tables, done[0].machine, unsteady if accept_unstable else None)
+    return make_hw_profile(name, tables, done[0].machine, unsteady if accept_unstable else None)
 
 
-def measure_nets(
-    chosen: Sequence[ProbeNet], kind: ProbeKind, threads: int, runs: int, run: Run = run_measure
+def measure_probe_networks(
+    chosen: Sequence[ProbeNetwork], kind: ProbeKind, threads: int, runs: int, run: Run = run_measure
 ) -> ProbeTimes:
     """Write, measure by `run`, and throw away; networks that scatter are measured once more."""
     found = _measured_once(chosen, kind, threads, runs, run)
@@ -134,47 +134,47 @@ def _steadier(one: ProbeTime, other: ProbeTime) -> ProbeTime:
     return min(one, other, key=lambda probe: probe.latency_ms.mad / probe.latency_ms.median)
 
 
-def _measured_once(chosen: Sequence[ProbeNet], kind: ProbeKind, threads: int, runs: int, run: Run) -> ProbeTimes:
+def _measured_once(chosen: Sequence[ProbeNetwork], kind: ProbeKind, threads: int, runs: int, run: Run) -> ProbeTimes:
     with scratch() as folder:
         path = folder / "probes"
         if not write_probes(path, chosen, kind):
-            raise NothingWrittenError(f"none of {len(chosen)} networks could be written as {kind.name}")
+            raise NoProbeWrittenError(f"none of {len(chosen)} networks could be written as {kind.name}")
         return run(ProbeTimes, path, {"--threads": threads, "--runs": runs, "--min-seconds": 0})
 
 
-def _next(done: Sequence[ProbeTimes], kind: ProbeKind, plan: Plan, least: int) -> list[ProbeNet]:
+def _next(done: Sequence[ProbeTimes], kind: ProbeKind, plan: BuildPlan, least: int) -> list[ProbeNetwork]:
     """The next networks, with seeds from `least`: first evenly, then those of which the table so far is least sure."""
     seen = [net for d in done for probe in d.probes if (net := parse_name(probe.name)) is not None]
     count = min(_BATCH, plan.probes - len(seen))
     first = max((net.seed + 1 for net in seen), default=least)
     first = max(first, least)
     if len(seen) < _SHARE_EVEN * plan.probes:
-        return list(itertools.islice(nets(first), count))
+        return list(itertools.islice(probe_networks(first), count))
     usable = done[: len(done) // _TABLE_EVERY * _TABLE_EVERY] or done  # the table need not be new every time
     book = _book(kind, tuple(usable))
-    candidates = list(itertools.islice(nets(first), _CANDIDATES * count))
+    candidates = list(itertools.islice(probe_networks(first), _CANDIDATES * count))
     doubts = [_doubt(net, kind, book) for net in candidates]
     return [candidates[i] for i in sorted(np.argsort(doubts)[-count:])]
 
 
-_books: dict[tuple[ProbeKind, int, int], Book] = {}
+_books: dict[tuple[ProbeKind, int, int], KernelCosts] = {}
 
 
-def _book(kind: ProbeKind, done: tuple[ProbeTimes, ...]) -> Book:
+def _book(kind: ProbeKind, done: tuple[ProbeTimes, ...]) -> KernelCosts:
     key = kind, done[0].threads, len(done)
     if key not in _books:
         _books.clear()
-        table = make_table(done, SOURCE, validate=False)
-        _books[key] = Book(table, "this machine", BACKENDS[kind.format], kind.precision, done[0].threads)
+        table = make_table_from_traces(done, SOURCE, validate=False)
+        _books[key] = KernelCosts(table, "this machine", BACKENDS[kind.format], kind.precision, done[0].threads)
     return _books[key]
 
 
-def _doubt(net: ProbeNet, kind: ProbeKind, book: Book) -> float:
+def _doubt(net: ProbeNetwork, kind: ProbeKind, book: KernelCosts) -> float:
     """How unsure the table is of this network, as a share of its latency.
 
     To quantise a network takes long: of those in int8 the float one is looked at, as if all of it were.
     """
-    kernels = kernels_in(net, replace(kind, precision=FP32), book.composition.channel_block)
+    kernels = kernels_of_probe(net, replace(kind, precision=FP32), book.composition.channel_block)
     priced = [book.latency(replace(kernel, precision=kind.precision)) for kernel in kernels]
     total = sum(p.value for p in priced)
     return sum(p.value * p.deviation for p in priced) / total
@@ -194,23 +194,25 @@ def _unsteady_share(done: Sequence[ProbeTimes]) -> float:
     return sum(not is_steady(probe) for probe in probes) / max(1, len(probes))
 
 
-def assembled(done: Sequence[ProbeTimes]) -> Table:
+def assemble_table(done: Sequence[ProbeTimes]) -> LatencyTable:
     """The table of one thread count; raises UnstableError where too few probes can be used."""
     try:
-        return make_table(done, SOURCE)
+        return make_table_from_traces(done, SOURCE)
     except ValueError as error:
         raise UnstableError(f"no table can be made: {error}", "Measure more probes, on a quieter machine.") from None
 
 
-def tables_of(documents: Sequence[ProbeTimes]) -> list[Table]:
+def assemble_tables(documents: Sequence[ProbeTimes]) -> list[LatencyTable]:
     """The tables of what devices measured: one for each format, precision and thread count, float ones first."""
     found: dict[tuple[str, str, int], list[ProbeTimes]] = {}
     for document in documents:
         found.setdefault((document.precision, document.format, document.threads), []).append(document)
-    return [assembled(found[key]) for key in sorted(found)]
+    return [assemble_table(found[key]) for key in sorted(found)]
 
 
-def profile_of(name: str, tables: Sequence[Table], machine: Machine, unsteady: float | None = None) -> HwProfile:
+def make_hw_profile(
+    name: str, tables: Sequence[LatencyTable], machine: Machine, unsteady: float | None = None
+) -> HwProfile:
     """The document: what the machine says of itself, and the tables of all thread counts."""
     said = f"eetool profile --build-table on {machine.cpu or machine.architecture}, {machine.os}, "
     said += f"{machine.backend} {machine.backend_version}, {time.strftime('%Y-%m-%d', time.gmtime())}"
@@ -218,7 +220,7 @@ def profile_of(name: str, tables: Sequence[Table], machine: Machine, unsteady: f
         said += f"; unstable accepted: {unsteady:.0%} of the probes scattered"
     clock = round(machine.max_clock_mhz) if machine.max_clock_mhz else None
     processor = machine.cpu or machine.architecture
-    facts = Facts(machine.board or processor, processor, machine.cores, clock, (machine.architecture,), ())
+    facts = DeviceFacts(machine.board or processor, processor, machine.cores, clock, (machine.architecture,), ())
     return HwProfile(
         name=name,
         title=machine.board or processor,
@@ -226,11 +228,11 @@ def profile_of(name: str, tables: Sequence[Table], machine: Machine, unsteady: f
         facts=facts,
         table=_joined(tables),
         compositions=tuple(composition for table in tables for composition in table.compositions),
-        sources=(Source(SOURCE, said, "measured by the user"),),
+        sources=(FigureSource(SOURCE, said, "measured by the user"),),
     )
 
 
-def _joined(tables: Sequence[Table]) -> tuple[TableEntry, ...]:
+def _joined(tables: Sequence[LatencyTable]) -> tuple[TableEntry, ...]:
     """Entries of all tables; a kernel that two tell of, as a float one in an int8 graph, has that of the first."""
     found: dict[object, TableEntry] = {}
     for entry in (entry for table in tables for entry in table.entries):

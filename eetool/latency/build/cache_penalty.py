@@ -12,7 +12,7 @@ from scipy.optimize import nnls
 from eetool.errors import ArtefactError
 from eetool.latency.build.stability import is_steady
 from eetool.latency.kernels.kernel import Kernel, work
-from eetool.latency.probes.probe_files import ProbeKind, kernels_in
+from eetool.latency.probes.probe_files import ProbeKind, kernels_of_probe
 from eetool.latency.probes.probe_network import parse_name
 from eetool_measure.probe_timing import ProbeTimes
 
@@ -25,12 +25,12 @@ def weight_mb(kernels: Sequence[Kernel]) -> float:
     return sum(work(kernel).weight_bytes for kernel in kernels) / 1e6
 
 
-def driven_out_mb(own_mb: float, others_mb: float) -> float:
+def evicted_mb(own_mb: float, others_mb: float) -> float:
     """Megabytes of its weights that a graph does not find where it left them."""
     return min(own_mb, others_mb)
 
 
-def turn_costs(times: Sequence[ProbeTimes], kind: ProbeKind) -> tuple[float, float]:
+def fit_cache_penalty(times: Sequence[ProbeTimes], kind: ProbeKind) -> tuple[float, float]:
     """Milliseconds that every call in turn costs more, and those per megabyte driven out; 0 where nobody measured."""
     rows, extra_ms, whole_ms = [], [], []
     for document in times:
@@ -38,7 +38,7 @@ def turn_costs(times: Sequence[ProbeTimes], kind: ProbeKind) -> tuple[float, flo
         for probe in document.probes:
             own, others = weights[probe.name], weights.get(probe.in_turn_with or "")
             if probe.in_turn_ms is not None and is_steady(probe) and own is not None and others is not None:
-                rows.append((1.0, driven_out_mb(own, others)))
+                rows.append((1.0, evicted_mb(own, others)))
                 extra_ms.append(probe.in_turn_ms - probe.latency_ms.median)
                 whole_ms.append(probe.latency_ms.median)
     if not rows:
@@ -50,7 +50,7 @@ def turn_costs(times: Sequence[ProbeTimes], kind: ProbeKind) -> tuple[float, flo
 def _weights(name: str, kind: ProbeKind) -> float | None:
     net = parse_name(name)
     try:
-        return None if net is None else weight_mb(kernels_in(net, kind))
+        return None if net is None else weight_mb(kernels_of_probe(net, kind))
     except ArtefactError:  # it was written elsewhere, by libraries that could
         return None
 

@@ -16,7 +16,7 @@ import numpy as np
 from scipy import sparse
 
 from eetool.latency.build.robust_nnls import fit_costs
-from eetool.latency.kernels.features import family, linear_terms, log_sizes
+from eetool.latency.kernels.features import kernel_family, linear_terms, log_sizes
 from eetool.latency.kernels.kernel import Kernel
 
 _LENGTHS = (6.5, 13.0)  # in factors of two of a size
@@ -31,7 +31,7 @@ _FURTHEST = 3.0  # of f, so that a bad step cannot run away
 
 
 @dataclass(frozen=True)
-class Part:
+class DecomposedKernel:
     """One kernel: its milliseconds, their relative standard deviation, and how many networks hold it."""
 
     kernel: Kernel
@@ -41,7 +41,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Settings:
+class ProcessParameters:
     """Of the process: length of its memory in factors of two, deviation of f, and of a network's relative error."""
 
     length: float
@@ -50,18 +50,21 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Parts:
+class Decomposition:
     """What networks are made of: all their kernels, and what one call costs besides. `kept` are those believed."""
 
     dispatch_ms: float
-    parts: tuple[Part, ...]
-    settings: Settings
+    parts: tuple[DecomposedKernel, ...]
+    settings: ProcessParameters
     kept: tuple[int, ...]
 
 
-def take_apart(
-    networks: Sequence[Sequence[Kernel]], whole_ms: np.ndarray, channel_block: int = 1, settings: Settings | None = None
-) -> Parts:
+def decompose(
+    networks: Sequence[Sequence[Kernel]],
+    whole_ms: np.ndarray,
+    channel_block: int = 1,
+    settings: ProcessParameters | None = None,
+) -> Decomposition:
     """Costs of all kernels of some networks from what each network took, (n,) milliseconds.
 
     Args:
@@ -105,12 +108,12 @@ class _Sums:
         """Numbers of the kernels that obey the same terms; small families of one kind and form go together."""
         small: dict[object, list[np.ndarray]] = defaultdict(list)
         large = []
-        for group in self._grouped(family):
+        for group in self._grouped(kernel_family):
             networks = int((self._counts[:, group].sum(axis=1) > 0).sum())
             if networks >= _FEW:
                 large.append(group)
             else:
-                small[family(self._kernels[group[0]])[:3]].append(group)
+                small[kernel_family(self._kernels[group[0]])[:3]].append(group)
         return large + [np.concatenate(groups) for groups in small.values()]
 
     def _without_process(self, channel_block: int) -> tuple[float, np.ndarray]:
@@ -125,7 +128,7 @@ class _Sums:
             base[group] = terms[group] @ own
         return float(costs[0]), np.maximum(base, _LEAST_MS)
 
-    def solve(self, kept: tuple[int, ...], settings: Settings | None) -> Parts:
+    def solve(self, kept: tuple[int, ...], settings: ProcessParameters | None) -> Decomposition:
         """The process after a few steps, its settings chosen in the first by leaving out one network at a time."""
         f = np.zeros(len(self._kernels))
         chosen = settings or self._choose(f)
@@ -143,10 +146,10 @@ class _Sums:
             deviation[group] = np.sqrt(np.maximum(amplitude**2 - known, 0))
         held = Counter(self._counts.nonzero()[1].tolist())
         costs = np.maximum(self._base * np.exp(f), _LEAST_MS)
-        return Parts(
+        return Decomposition(
             self._dispatch,
             tuple(
-                Part(kernel, float(ms), max(float(sd), 0.01), held[number])
+                DecomposedKernel(kernel, float(ms), max(float(sd), 0.01), held[number])
                 for number, (kernel, ms, sd) in enumerate(zip(self._kernels, costs, deviation, strict=True))
             ),
             chosen,
@@ -178,7 +181,7 @@ class _Sums:
         missed = 1 - self._dispatch / self._whole - shares.sum(axis=1)
         return shares, missed + shares @ f
 
-    def _choose(self, f: np.ndarray) -> Settings:
+    def _choose(self, f: np.ndarray) -> ProcessParameters:
         """Length, amplitude and noise with which the time of a network is best told from the others'."""
         shares, target = self._linear(f)
         best = (np.inf, _LENGTHS[0], _AMPLITUDES[0], _NOISES[0])
@@ -189,7 +192,7 @@ class _Sums:
                     inverse = np.linalg.inv(amplitude**2 * covariance + noise**2 * np.eye(len(target)))
                     errors = inverse @ target / np.diag(inverse)  # eq. 5.12
                     best = min(best, (float(np.minimum(np.abs(errors), 0.5).mean()), length, amplitude, noise))
-        return Settings(*best[1:])
+        return ProcessParameters(*best[1:])
 
     def _covariance(self, similar: Sequence[np.ndarray], shares: sparse.csr_array) -> np.ndarray:
         """(n, n) of the networks."""

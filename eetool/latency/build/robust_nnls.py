@@ -58,7 +58,7 @@ def held_out_errors(
     """
     errors = np.empty(len(measured))
     if groups is None:
-        parts = list(folds(len(measured)))
+        parts = list(fold_indices(len(measured)))
     else:
         parts = [(np.where(groups != group)[0], np.where(groups == group)[0]) for group in np.unique(groups)]
     for train, test in parts:
@@ -67,7 +67,7 @@ def held_out_errors(
     return errors
 
 
-def folds(count: int, seed: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def fold_indices(count: int, seed: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Indices to fit on and to test on, each index once in a test."""
     order = np.random.default_rng(seed).permutation(count)
     for test in np.array_split(order, min(_FOLDS, count)):

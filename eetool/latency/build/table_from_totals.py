@@ -6,21 +6,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from eetool.errors import ArtefactError
-from eetool.latency.build.cache_penalty import turn_costs
-from eetool.latency.build.kernel_decomposition import Part, Parts, Settings, take_apart
+from eetool.latency.build.cache_penalty import fit_cache_penalty
+from eetool.latency.build.kernel_decomposition import DecomposedKernel, Decomposition, ProcessParameters, decompose
 from eetool.latency.build.stability import is_steady
 from eetool.latency.kernels.kernel import Kernel
-from eetool.latency.probes.probe_files import ProbeKind, kernels_in, look_into
-from eetool.latency.probes.probe_network import ProbeNet, parse_name
-from eetool.latency.table.kernel_costs import Book
-from eetool.latency.table.table import BACKENDS, FITTED, Composition, Table, TableEntry
+from eetool.latency.probes.probe_files import ProbeKind, index_kernels, kernels_of_probe
+from eetool.latency.probes.probe_network import ProbeNetwork, parse_name
+from eetool.latency.table.kernel_costs import KernelCosts
+from eetool.latency.table.table import BACKENDS, FITTED, Composition, LatencyTable, TableEntry
 from eetool_measure.probe_timing import ProbeTimes
 
 _FEWEST = 4  # probes
 
 
 @dataclass(frozen=True)
-class Conditions:
+class TableConditions:
     """What a table holds for, and where its figures come from."""
 
     kind: ProbeKind
@@ -32,7 +32,7 @@ class Conditions:
     turn_ms_per_mb: float = 0.0
 
 
-def make_sums_table(times: Sequence[ProbeTimes], source: str, validate: bool = True) -> Table:
+def make_table_from_totals(times: Sequence[ProbeTimes], source: str, validate: bool = True) -> LatencyTable:
     """The table of one backend, precision and thread count from whole calls alone.
 
     Raises:
@@ -42,11 +42,11 @@ def make_sums_table(times: Sequence[ProbeTimes], source: str, validate: bool = T
     kind = ProbeKind(first.format, first.precision)
     call_ms = float(np.median([d.cascade.call_ms for d in times]))
     runtime_ms = float(np.median([d.cascade.component_ms for d in times]))
-    known = Conditions(kind, first.threads, source, call_ms, runtime_ms, *turn_costs(times, kind))
+    known = TableConditions(kind, first.threads, source, call_ms, runtime_ms, *fit_cache_penalty(times, kind))
     families, networks, whole_ms = _steady(times, kind)
     if len(networks) < _FEWEST:
         raise ValueError(f"only {len(networks)} probes could be used")
-    parts = take_apart(networks, whole_ms)
+    parts = decompose(networks, whole_ms)
     families, networks = [families[i] for i in parts.kept], [networks[i] for i in parts.kept]
     ratios = (
         _left_out(families, networks, whole_ms[list(parts.kept)], known, parts.settings) if validate else np.ones(1)
@@ -57,17 +57,17 @@ def make_sums_table(times: Sequence[ProbeTimes], source: str, validate: bool = T
 
 def _steady(times: Sequence[ProbeTimes], kind: ProbeKind) -> tuple[list[str], list[list[Kernel]], np.ndarray]:
     """Families and kernels of the probes that took alike from call to call, and what they took, (n,) ms."""
-    found: dict[ProbeNet, float] = {}
+    found: dict[ProbeNetwork, float] = {}
     for document in times:
         for probe in document.probes:
             net = parse_name(probe.name)
             if net is not None and is_steady(probe):
                 found[net] = probe.latency_ms.median
-    look_into(list(found), kind)
+    index_kernels(list(found), kind)
     families, networks, whole_ms = [], [], []
     for net, ms in found.items():
         try:
-            networks.append(kernels_in(net, kind))
+            networks.append(kernels_of_probe(net, kind))
         except ArtefactError:  # it was written elsewhere, by libraries that could
             continue
         families.append(net.family)
@@ -79,8 +79,8 @@ def _left_out(
     families: Sequence[str],
     networks: Sequence[list[Kernel]],
     whole_ms: np.ndarray,
-    known: Conditions,
-    settings: Settings,
+    known: TableConditions,
+    settings: ProcessParameters,
 ) -> np.ndarray:
     """(n,) predicted / measured, each network predicted from a table without any of its family.
 
@@ -90,16 +90,16 @@ def _left_out(
     for family in sorted(set(families)):
         test = np.flatnonzero([name == family for name in families])
         rest = np.setdiff1d(np.arange(len(networks)), test)
-        parts = take_apart([networks[i] for i in rest.tolist()], whole_ms[rest], settings=settings)
+        parts = decompose([networks[i] for i in rest.tolist()], whole_ms[rest], settings=settings)
         table = _table(parts, known, len(rest), 0.0)
-        book = Book(table, "probes", BACKENDS[known.kind.format], known.kind.precision, known.threads)
+        book = KernelCosts(table, "probes", BACKENDS[known.kind.format], known.kind.precision, known.threads)
         for i in test.tolist():
             total = parts.dispatch_ms + sum(book.latency(kernel).value for kernel in networks[i])
             ratios[i] = total / whole_ms[i]
     return ratios
 
 
-def _table(parts: Parts, known: Conditions, count: int, error: float) -> Table:
+def _table(parts: Decomposition, known: TableConditions, count: int, error: float) -> LatencyTable:
     composition = Composition(
         precision=known.kind.precision,
         backend=BACKENDS[known.kind.format],
@@ -114,10 +114,10 @@ def _table(parts: Parts, known: Conditions, count: int, error: float) -> Table:
         turn_ms_per_mb=known.turn_ms_per_mb,
     )
     entries = tuple(_entry(part, known) for part in parts.parts)
-    return Table(entries, (), (composition,), frozenset({known.source}))
+    return LatencyTable(entries, (), (composition,), frozenset({known.source}))
 
 
-def _entry(part: Part, known: Conditions) -> TableEntry:
+def _entry(part: DecomposedKernel, known: TableConditions) -> TableEntry:
     return TableEntry(
         kind=FITTED,
         kernel=part.kernel.kind,

@@ -11,15 +11,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eetool.latency.build.cache_penalty import turn_costs
+from eetool.latency.build.cache_penalty import fit_cache_penalty
 from eetool.latency.build.stability import is_steady
-from eetool.latency.build.table_from_totals import make_sums_table
-from eetool.latency.build.trace_matching import channel_block, match
+from eetool.latency.build.table_from_totals import make_table_from_totals
+from eetool.latency.build.trace_matching import channel_block, match_trace
 from eetool.latency.kernels.kernel import Kernel
-from eetool.latency.probes.probe_files import ProbeKind, kernels_in
+from eetool.latency.probes.probe_files import ProbeKind, kernels_of_probe
 from eetool.latency.probes.probe_network import parse_name
-from eetool.latency.table.kernel_costs import Book
-from eetool.latency.table.table import BACKENDS, MEASURED, Composition, Table, TableEntry
+from eetool.latency.table.kernel_costs import KernelCosts
+from eetool.latency.table.table import BACKENDS, MEASURED, Composition, LatencyTable, TableEntry
 from eetool_measure.probe_timing import KernelTime, ProbeTime, ProbeTimes
 
 # A probe is not used where its kernels do not add up to its whole calls.
@@ -31,7 +31,7 @@ _VALIDATED = 60  # probes of each fold: more would take long and say no more
 
 
 @dataclass(frozen=True)
-class Matched:
+class MatchedProbe:
     """A probe whose kernels all found their times."""
 
     probe: ProbeTime
@@ -49,30 +49,30 @@ class Matched:
 
 
 @dataclass(frozen=True)
-class Overheads:
+class TraceOverheads:
     """Milliseconds per call of a graph, and what noting adds to each kernel of a trace."""
 
     dispatch_ms: float
     noting_ms: float
 
 
-def matched(times: Sequence[ProbeTimes], block: int) -> list[Matched]:
+def match_probes(times: Sequence[ProbeTimes], block: int) -> list[MatchedProbe]:
     """The steady probes whose kernels are those that the runtime ran."""
     found = []
     for document in times:
         for probe in document.probes:
             net = parse_name(probe.name)
             pairs = (
-                match(kernels_in(net, ProbeKind(), block), probe.kernels)
+                match_trace(kernels_of_probe(net, ProbeKind(), block), probe.kernels)
                 if net is not None and is_steady(probe)
                 else None
             )
             if pairs is not None:
-                found.append(Matched(probe, tuple(pairs)))
+                found.append(MatchedProbe(probe, tuple(pairs)))
     return found
 
 
-def overheads(probes: Sequence[Matched]) -> Overheads:
+def fit_overheads(probes: Sequence[MatchedProbe]) -> TraceOverheads:
     """Dispatch and noting by least squares of relative errors, probes that do not fit counting less (IRLS)."""
     whole = np.array([m.whole_ms for m in probes])  # (n,)
     traced = np.array([m.traced_ms for m in probes])
@@ -83,19 +83,21 @@ def overheads(probes: Sequence[Matched]) -> Overheads:
         found, *_ = np.linalg.lstsq(terms * weight[:, None], target * weight, rcond=None)
         missed = np.abs(terms @ found - target)
         weight = np.minimum(1.0, 0.02 / np.maximum(missed, 1e-9))
-    return Overheads(max(float(found[0]), 0.0), max(float(found[1]), 0.0))
+    return TraceOverheads(max(float(found[0]), 0.0), max(float(found[1]), 0.0))
 
 
-def adding_up(probes: Iterable[Matched], known: Overheads) -> list[Matched]:
+def consistent_probes(probes: Iterable[MatchedProbe], known: TraceOverheads) -> list[MatchedProbe]:
     """Probes whose kernels add up to what the whole took."""
 
-    def ratio(m: Matched) -> float:
+    def ratio(m: MatchedProbe) -> float:
         return (known.dispatch_ms + m.traced_ms - known.noting_ms * len(m.pairs)) / m.whole_ms
 
     return [m for m in probes if abs(ratio(m) - 1) <= _ADDS_UP]
 
 
-def entries(probes: Iterable[Matched], known: Overheads, backend: str, threads: int, source: str) -> list[TableEntry]:
+def table_entries(
+    probes: Iterable[MatchedProbe], known: TraceOverheads, backend: str, threads: int, source: str
+) -> list[TableEntry]:
     """One entry per kernel: the median over the probes that hold it, each scaled to what its whole took."""
     found: dict[object, list[tuple[float, int]]] = defaultdict(list)
     kernels: dict[object, Kernel] = {}
@@ -128,7 +130,7 @@ def _entry(kernel: Kernel, times: Sequence[tuple[float, int]], backend: str, thr
     )
 
 
-def make_table(times: Sequence[ProbeTimes], source: str, validate: bool = True) -> Table:
+def make_table_from_traces(times: Sequence[ProbeTimes], source: str, validate: bool = True) -> LatencyTable:
     """The table of one backend, precision and thread count; without `validate` nobody says how well it does.
 
     Raises:
@@ -136,15 +138,15 @@ def make_table(times: Sequence[ProbeTimes], source: str, validate: bool = True) 
     """
     first = times[0]
     if not ProbeKind(first.format, first.precision).traced:
-        return make_sums_table(times, source, validate)
+        return make_table_from_totals(times, source, validate)
     backend, threads = BACKENDS[first.format], first.threads
     block = channel_block(probe for document in times for probe in document.probes)
-    steady = matched(times, block)
+    steady = match_probes(times, block)
     if len(steady) < _FOLDS:
         raise ValueError(f"only {len(steady)} probes could be used")
-    known = overheads(steady)
-    used = adding_up(steady, known)
-    turn_ms, turn_ms_per_mb = turn_costs(times, ProbeKind())
+    known = fit_overheads(steady)
+    used = consistent_probes(steady, known)
+    turn_ms, turn_ms_per_mb = fit_cache_penalty(times, ProbeKind())
     composition = Composition(
         precision=first.precision,
         backend=backend,
@@ -164,8 +166,10 @@ def make_table(times: Sequence[ProbeTimes], source: str, validate: bool = True) 
     error = float(np.median(np.abs(ratios / np.median(ratios) - 1)))
     composed = replace(composition, cv_error=round(error, 4))
     # What sums of kernels miss on average of whole networks (a mean over traces is no median) is put right here.
-    made = [_scaled(entry, 1 / float(np.median(ratios))) for entry in entries(used, known, backend, threads, source)]
-    return Table(tuple(made), (), (composed,), sources)
+    made = [
+        _scaled(entry, 1 / float(np.median(ratios))) for entry in table_entries(used, known, backend, threads, source)
+    ]
+    return LatencyTable(tuple(made), (), (composed,), sources)
 
 
 def _scaled(entry: TableEntry, factor: float) -> TableEntry:
@@ -174,15 +178,15 @@ def _scaled(entry: TableEntry, factor: float) -> TableEntry:
 
 
 def _cross_validated(
-    probes: Sequence[Matched], known: Overheads, composition: Composition, sources: frozenset[str]
+    probes: Sequence[MatchedProbe], known: TraceOverheads, composition: Composition, sources: frozenset[str]
 ) -> np.ndarray:
     """(n,) predicted / measured of whole probes, each predicted from a table that the probe had no part in."""
     ratios = []
     for fold in range(_FOLDS):
         rest = [m for i, m in enumerate(probes) if i % _FOLDS != fold]
-        made = entries(rest, known, composition.backend, composition.threads, composition.source)
-        table = Table(tuple(made), (), (composition,), sources)
-        book = Book(table, "probes", composition.backend, composition.precision, composition.threads)
+        made = table_entries(rest, known, composition.backend, composition.threads, composition.source)
+        table = LatencyTable(tuple(made), (), (composition,), sources)
+        book = KernelCosts(table, "probes", composition.backend, composition.precision, composition.threads)
         for m in probes[fold::_FOLDS][:_VALIDATED]:
             total = composition.dispatch_ms + sum(book.latency(kernel).value for kernel, _ in m.pairs)
             ratios.append(total / m.whole_ms)

@@ -17,7 +17,7 @@ def channel_block(times: Iterable[ProbeTime]) -> int:
     return min((count & -count for count in channels), default=1)  # the largest power of two that divides all
 
 
-def match(kernels: Sequence[Kernel], times: Sequence[KernelTime]) -> list[tuple[Kernel, KernelTime]] | None:
+def match_trace(kernels: Sequence[Kernel], times: Sequence[KernelTime]) -> list[tuple[Kernel, KernelTime]] | None:
     """Each kernel with its time; None where the runtime made something else of this graph.
 
     Kernels are named after their step. Those that reorder are the runtime's own, so they are told by their size.

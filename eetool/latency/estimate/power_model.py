@@ -17,6 +17,6 @@ def board_power_w(profile: HwProfile, threads: int) -> float | None:
     return known["idle"] + (known["stress"] - known["idle"]) * min(1.0, threads / profile.facts.cores)
 
 
-def estimated(power_w: float | None, latency_ms: float) -> Energy:
+def estimate_energy(power_w: float | None, latency_ms: float) -> Energy:
     """Energy of the board over a latency: called `estimated`, and unknown where the watts are."""
     return UNKNOWN if power_w is None else Energy(power_w * latency_ms, ESTIMATED, BOARD_GROSS)

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from eetool.errors import ArtefactError
-from eetool.graphs.onnx_graph import read_graph, read_ways
+from eetool.graphs.onnx_graph import read_exit_paths, read_graph
 from eetool.graphs.tflite_graph import can_read_tflite, read_tflite
-from eetool.latency.kernels.from_onnx import kernels_of
-from eetool.latency.kernels.from_tflite import tflite_kernels
+from eetool.latency.kernels.from_onnx import kernels_from_graph
+from eetool.latency.kernels.from_tflite import kernels_from_tflite
 from eetool.latency.kernels.kernel import FP32, INT8, Kernel
 from eetool.latency.table.table import BACKENDS, LITERT
 from eetool.workspace import scratch
@@ -18,12 +18,12 @@ from eetool_runtime.bundle import Bundle
 from eetool_runtime.manifest import Manifest
 
 GRAPH = "graph"
-WAY = "leaving at"  # of a file that leaves early by itself: everything until an exit
+EXIT_PATH = "leaving at"  # of a file that leaves early by itself: everything until an exit
 ONNX_FP32 = "onnx/fp32"
 
 
 @dataclass(frozen=True)
-class Subject:
+class PredictionTarget:
     """Graphs by name with the kernels of each; `manifest` wires those of a bundle."""
 
     name: str
@@ -45,7 +45,7 @@ class Subject:
 
 
 @contextmanager
-def opened(path: Path, named: Sequence[str] = ()) -> Iterator[Bundle | Path]:
+def open_target(path: Path, named: Sequence[str] = ()) -> Iterator[Bundle | Path]:
     """A bundle, an ONNX file, or the bundle that a checkpoint makes, which lasts as long as the block.
 
     Args:
@@ -73,14 +73,14 @@ def opened(path: Path, named: Sequence[str] = ()) -> Iterator[Bundle | Path]:
         raise ArtefactError(f"{path}: {what}", "profile predicts bundles, checkpoints and ONNX files.")
 
 
-def variants_of(found: Bundle | Path) -> tuple[str, ...]:
+def predictable_variants(found: Bundle | Path) -> tuple[str, ...]:
     """Variants that can be predicted: those of a bundle, or that of an ONNX file."""
     if isinstance(found, Bundle):
         return tuple(found.manifest.variants)
     return (_variant_of_file(found),)
 
 
-def subject_of(found: Bundle | Path, variant: str, channel_block: int) -> Subject:
+def target_of_variant(found: Bundle | Path, variant: str, channel_block: int) -> PredictionTarget:
     """The kernels of one variant.
 
     Raises:
@@ -97,15 +97,15 @@ def subject_of(found: Bundle | Path, variant: str, channel_block: int) -> Subjec
         for name, file in m.variants[read].components.items()
     }
     kinds = {c.name: c.kind for c in m.components}
-    return Subject(m.name, variant, {c.name: graphs[c.name] for c in m.components}, kinds, m, warnings)
+    return PredictionTarget(m.name, variant, {c.name: graphs[c.name] for c in m.components}, kinds, m, warnings)
 
 
-def _of_file(path: Path, variant: str, channel_block: int) -> Subject:
+def _of_file(path: Path, variant: str, channel_block: int) -> PredictionTarget:
     """One graph; or, where it leaves early by itself, all that runs until each exit."""
-    nested = [] if path.suffix == ".tflite" else read_ways(path)
-    ways = {f"{WAY} {index}": kernels_of(graph, channel_block) for index, graph in enumerate(nested)}
+    nested = [] if path.suffix == ".tflite" else read_exit_paths(path)
+    ways = {f"{EXIT_PATH} {index}": kernels_from_graph(graph, channel_block) for index, graph in enumerate(nested)}
     graphs = ways or {path.name: _kernels(path, variant, channel_block)}
-    return Subject(path.name, variant, graphs, dict.fromkeys(graphs, WAY if ways else GRAPH))
+    return PredictionTarget(path.name, variant, graphs, dict.fromkeys(graphs, EXIT_PATH if ways else GRAPH))
 
 
 def _readable(bundle: Bundle, variant: str) -> tuple[str, tuple[str, ...]]:
@@ -129,9 +129,9 @@ def _readable(bundle: Bundle, variant: str) -> tuple[str, tuple[str, ...]]:
 
 def _kernels(path: Path, variant: str, channel_block: int) -> list[Kernel]:
     if path.suffix == ".tflite":
-        return tflite_kernels(read_tflite(path))
+        return kernels_from_tflite(read_tflite(path))
     sums = BACKENDS[variant.split("/")[0]] != LITERT
-    return kernels_of(read_graph(path), channel_block, sums)
+    return kernels_from_graph(read_graph(path), channel_block, sums)
 
 
 def _variant_of_file(path: Path) -> str:

@@ -3,16 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from eetool.latency.build.cache_penalty import driven_out_mb, weight_mb
+from eetool.latency.build.cache_penalty import evicted_mb, weight_mb
 from eetool.latency.estimate.energy import UNKNOWN, Energy
-from eetool.latency.estimate.power_model import board_power_w, estimated
-from eetool.latency.estimate.prediction_target import WAY, Subject
-from eetool.latency.kernels.from_onnx import named_unknown, total_macs
+from eetool.latency.estimate.power_model import board_power_w, estimate_energy
+from eetool.latency.estimate.prediction_target import EXIT_PATH, PredictionTarget
+from eetool.latency.kernels.from_onnx import total_macs, unknown_operators
 from eetool.latency.kernels.kernel import Kernel
 from eetool.latency.table.hw_profile import HwProfile
-from eetool.latency.table.kernel_costs import Book
-from eetool_measure.results import that_run
-from eetool_runtime.execution_plan import plan
+from eetool.latency.table.kernel_costs import KernelCosts
+from eetool_measure.results import components_run
+from eetool_runtime.execution_plan import plan_steps
 from eetool_runtime.manifest import Manifest, OperatingPoint
 
 SCHEMA = "predict/1"
@@ -98,7 +98,7 @@ class Predictor:
         self, profile: HwProfile, backend: str, precision: str, threads: int, watts: float | None = None
     ) -> None:
         self.profile = profile
-        self.book = Book(profile.latency, profile.name, backend, precision, threads)
+        self.book = KernelCosts(profile.latency, profile.name, backend, precision, threads)
         # Watts of the thread count that the latency is of, which may be another than was asked for.
         self._watts = watts
         self._power_w = board_power_w(profile, self.book.threads) if watts is None else watts
@@ -125,7 +125,7 @@ class Predictor:
             interval_ms=_interval(total, deviation),
             energy_mj=self._energy(kernels, total),
             measured_share=measured / total if total > 0 else 0.0,
-            unknown_operators=tuple(named_unknown(list(kernels))),
+            unknown_operators=tuple(unknown_operators(list(kernels))),
             weight_mb=weight_mb(kernels),
         )
 
@@ -133,13 +133,13 @@ class Predictor:
         scope, dispatch_mj = self.book.scope, self.book.composition.dispatch_mj
         priced = [self.book.energy(kernel) for kernel in kernels]
         if self._watts is not None or scope is None or any(p is None for p in priced):
-            return estimated(self._power_w, latency_ms)
+            return estimate_energy(self._power_w, latency_ms)
         return Energy((dispatch_mj or 0.0) + sum(p.value for p in priced if p is not None), PREDICTED, scope)
 
     def exits(self, manifest: Manifest, graphs: Mapping[str, GraphCost]) -> tuple[ExitCost, ...]:
         """What leaving at each exit costs, all heads before it having run."""
         return tuple(
-            self._exit(index, [graphs[name] for name in that_run(manifest, index)])
+            self._exit(index, [graphs[name] for name in components_run(manifest, index)])
             for index in range(len(manifest.exits))
         )
 
@@ -157,7 +157,7 @@ class Predictor:
         if len(weights_mb) < 2:
             return 0.0
         composition, total = self.book.composition, sum(weights_mb)
-        driven_out = sum(driven_out_mb(own, total - own) for own in weights_mb)
+        driven_out = sum(evicted_mb(own, total - own) for own in weights_mb)
         return (composition.turn_ms or 0.0) * len(weights_mb) + (composition.turn_ms_per_mb or 0.0) * driven_out
 
     def mean(self, manifest: Manifest, point: str, policy: OperatingPoint, graphs: Mapping[str, GraphCost]) -> MeanCost:
@@ -165,7 +165,7 @@ class Predictor:
         assert policy.expected is not None
         shares = policy.expected.exit_shares
         total, half, energies, ran = 0.0, 0.0, [], []
-        for stage in plan(manifest, policy.thresholds):
+        for stage in plan_steps(manifest, policy.thresholds):
             ran.append(graphs[stage.component])
             if stage.gate is not None:
                 cost, share = self._exit(stage.gate.exit_index, ran), shares[stage.gate.exit_index]
@@ -175,12 +175,12 @@ class Predictor:
         return MeanCost(point, tuple(shares), total, (max(0.0, total - half), total + half), add_energies(energies))
 
 
-def predict(subject: Subject, predictor: Predictor) -> Prediction:
+def predict(subject: PredictionTarget, predictor: Predictor) -> Prediction:
     """The document for what `subject` holds, as `predictor` sees it."""
     graphs = {name: predictor.graph(name, kernels, subject.kinds[name]) for name, kernels in subject.graphs.items()}
     exits: tuple[ExitCost, ...] = ()
     means: tuple[MeanCost, ...] = ()
-    if WAY in subject.kinds.values():
+    if EXIT_PATH in subject.kinds.values():
         exits = tuple(
             ExitCost(index, cost.macs, cost.latency_ms, cost.interval_ms, cost.energy_mj)
             for index, cost in enumerate(graphs.values())

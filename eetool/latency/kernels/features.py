@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from eetool.latency.kernels.kernel import FP32, INT8, MELTED, NO_ACTIVATION, PASS, Kernel, complete, work
+from eetool.latency.kernels.kernel import FP32, INT8, MELTED, NO_ACTIVATION, PASS, Kernel, complete_shape, work
 
 _ALIGNMENT = 4  # input channels that are no multiple of this keep a convolution out of blocks of channels
 
@@ -20,16 +20,16 @@ def linear_terms(kernel: Kernel, channel_block: int) -> np.ndarray:
 
 def log_sizes(kernel: Kernel, channel_block: int) -> np.ndarray:
     """(features,) of a kernel of this kind: logarithms of its sizes, and marks of what makes it another algorithm."""
-    s = complete(kernel.kind, kernel.shape)
+    s = complete_shape(kernel.kind, kernel.shape)
     make = _SIZES.get(kernel.kind)
     if make is not None:
         return np.array(make(s, _block_of(kernel, channel_block)), float)
     return np.array([_log(value) for _, value in sorted(s.items())])
 
 
-def family(kernel: Kernel) -> tuple[object, ...]:
+def kernel_family(kernel: Kernel) -> tuple[object, ...]:
     """Kernels of one family obey the same sum of terms: kind, precision, and all that makes it another algorithm."""
-    s = complete(kernel.kind, kernel.shape)
+    s = complete_shape(kernel.kind, kernel.shape)
     marks = [s.get(name, 0) for name in ("form", "heavy", "strided", "blocked", "reduced")]
     if kernel.kind == "conv":
         marks += [int(s["groups"] > 1), int(s["kernel"] * s["kernel_w"] == 1)]
@@ -57,7 +57,7 @@ def _rounding(kernel: Kernel, block: int) -> float:
     """How much work the rounding of channels up to blocks adds."""
     if block == 1 or kernel.kind != "conv":
         return 1.0
-    s = complete(kernel.kind, kernel.shape)
+    s = complete_shape(kernel.kind, kernel.shape)
     if not _in_blocks(s, block):
         return 1.0
     inner, out = s["in_channels"] // s["groups"], s["out_channels"]

@@ -4,10 +4,10 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from eetool.graphs.onnx_graph import Graph, read_graph, without_repeats
+from eetool.graphs.onnx_graph import SizedGraph, read_graph, remove_duplicate_nodes
 from eetool.latency.kernels.kernel import AVERAGE, CONVERTED, CUT, EXPONENTIAL_PASS, FP32, INT8, JOINED, PASS, Kernel
-from eetool.latency.kernels.onnx_fusion import ACTIVATIONS, INTO_BLOCKS, OUT_OF_BLOCKS, Step, fuse
-from eetool.latency.kernels.onnx_int8_layout import channels_last
+from eetool.latency.kernels.onnx_fusion import ACTIVATIONS, INTO_BLOCKS, OUT_OF_BLOCKS, FusedStep, fuse_graph
+from eetool.latency.kernels.onnx_int8_layout import insert_layout_changes
 
 _LIGHT = (
     *("Add", "Sub", "Mul", "Div", "Neg", "Abs", "Relu", "LeakyRelu", "PRelu", "Clip", "Min", "Max", "Where", "Sqrt"),
@@ -40,7 +40,7 @@ _FORMS_IN_INT8 = {
 Sizes = dict[str, int]
 
 
-def detect(path: Path, channel_block: int = 1) -> list[Kernel]:
+def kernels_from_file(path: Path, channel_block: int = 1) -> list[Kernel]:
     """The kernels of an ONNX file at batch 1, in the order in which they run.
 
     Args:
@@ -50,22 +50,24 @@ def detect(path: Path, channel_block: int = 1) -> list[Kernel]:
     Raises:
         ArtefactError: the file is missing, no ONNX file, or its sizes are not known.
     """
-    return kernels_of(read_graph(path), channel_block)
+    return kernels_from_graph(read_graph(path), channel_block)
 
 
-def kernels_of(graph: Graph, channel_block: int = 1, sums: bool = True, repeats: bool = False) -> list[Kernel]:
+def kernels_from_graph(
+    graph: SizedGraph, channel_block: int = 1, sums: bool = True, repeats: bool = False
+) -> list[Kernel]:
     """The same for a graph that has been read.
 
     Args:
         sums: whether the runtime melts sums into convolutions.
         repeats: whether equal operators on equal tensors are computed every time, which few runtimes do.
     """
-    steps = fuse(graph if repeats else without_repeats(graph), channel_block, sums)
-    steps = channels_last(graph, steps)
+    steps = fuse_graph(graph if repeats else remove_duplicate_nodes(graph), channel_block, sums)
+    steps = insert_layout_changes(graph, steps)
     return [_kernel(step, graph) for step in steps]
 
 
-def _kernel(step: Step, graph: Graph) -> Kernel:
+def _kernel(step: FusedStep, graph: SizedGraph) -> Kernel:
     op = step.node.op
     kind, shape = _BY_OP.get(op, _other)(step, graph)
     precision = INT8 if step.int8 or op in ("QuantizeLinear", "DequantizeLinear") else FP32
@@ -74,7 +76,7 @@ def _kernel(step: Step, graph: Graph) -> Kernel:
     return Kernel(kind, shape, precision, step.node.name, tuple(step.ops))
 
 
-def _conv(step: Step, graph: Graph) -> tuple[str, Sizes]:
+def _conv(step: FusedStep, graph: SizedGraph) -> tuple[str, Sizes]:
     read, weights = graph.shapes.get(step.reads[0], ()), graph.shapes.get(step.node.inputs[1], ())
     written = graph.shapes.get(step.written, ())
     if len(weights) not in (3, 4) or len(read) != len(weights) or len(written) != len(weights):
@@ -94,7 +96,7 @@ def _conv(step: Step, graph: Graph) -> tuple[str, Sizes]:
     return "conv", {**sizes, **common}
 
 
-def _activation(step: Step) -> int:
+def _activation(step: FusedStep) -> int:
     """0 for none. In blocks nothing but Relu is a part of the convolution: others go over what it wrote once more."""
     melted = [op for op in step.ops if op in ACTIVATIONS]
     if not step.blocked or not melted or melted[-1] == "Relu":
@@ -106,7 +108,7 @@ def _sides(shape: tuple[int, ...], flat: bool) -> tuple[int, int]:
     return (1, shape[2]) if flat else (shape[2], shape[3])
 
 
-def _product(step: Step, graph: Graph) -> tuple[str, Sizes]:
+def _product(step: FusedStep, graph: SizedGraph) -> tuple[str, Sizes]:
     left, right = graph.shapes.get(step.node.inputs[0], ()), graph.shapes.get(step.node.inputs[1], ())
     if step.node.inputs[1] in graph.constants and len(right) == 2:
         inner = right[1] if step.node.attributes.get("transB", 0) else right[0]
@@ -124,7 +126,7 @@ def _linear(inner: int, features: int, rows: int, activation: bool) -> Sizes:
     return {"in_features": inner, "out_features": features, "rows": rows, "activation": int(activation)}
 
 
-def _pool(step: Step, graph: Graph) -> tuple[str, Sizes]:
+def _pool(step: FusedStep, graph: SizedGraph) -> tuple[str, Sizes]:
     read, written = graph.shapes.get(step.reads[0], ()), graph.shapes.get(step.written, ())
     if len(read) not in (3, 4) or len(written) != len(read):
         return _other(step, graph)
@@ -138,7 +140,7 @@ def _pool(step: Step, graph: Graph) -> tuple[str, Sizes]:
     }
 
 
-def _global_pool(step: Step, graph: Graph) -> tuple[str, Sizes]:
+def _global_pool(step: FusedStep, graph: SizedGraph) -> tuple[str, Sizes]:
     read = graph.shapes.get(step.reads[0], ())
     height, width = _sides(read, len(read) == 3) if len(read) in (3, 4) else (1, graph.size(step.reads[0]))
     channels = read[1] if len(read) in (3, 4) else 1
@@ -146,7 +148,7 @@ def _global_pool(step: Step, graph: Graph) -> tuple[str, Sizes]:
     return "global_pool", {"channels": channels, "height": height, "width": width, **marks}
 
 
-def _mean(step: Step, graph: Graph) -> tuple[str, Sizes]:
+def _mean(step: FusedStep, graph: SizedGraph) -> tuple[str, Sizes]:
     """A mean over both sides of an image is what networks call global pooling."""
     read, written = graph.shapes.get(step.reads[0], ()), graph.size(step.written)
     if len(read) == 4 and written == read[0] * read[1]:
@@ -154,13 +156,13 @@ def _mean(step: Step, graph: Graph) -> tuple[str, Sizes]:
     return _elementwise(step, graph)
 
 
-def _elementwise(step: Step, graph: Graph) -> tuple[str, Sizes]:
+def _elementwise(step: FusedStep, graph: SizedGraph) -> tuple[str, Sizes]:
     reads = sum(graph.size(name) for name in step.node.inputs if name)
     marks = {"heavy": int(step.node.op in _HEAVY), "blocked": int(step.blocked)}
     return "elementwise", {"elements": graph.size(step.written), "reads": max(reads, 1), **marks}
 
 
-def _copy(step: Step, graph: Graph) -> tuple[str, Sizes]:
+def _copy(step: FusedStep, graph: SizedGraph) -> tuple[str, Sizes]:
     written = sum(graph.size(name) for name in step.node.outputs if name)
     blocked = {INTO_BLOCKS: 1, OUT_OF_BLOCKS: 2}.get(step.node.op, 0)
     reads = min(written, sum(graph.size(name) for name in step.reads))
@@ -168,37 +170,37 @@ def _copy(step: Step, graph: Graph) -> tuple[str, Sizes]:
     return "layout", {"elements": written, "reads": max(reads, 1), "blocked": blocked, "strided": strided}
 
 
-def _keeps_runs(step: Step) -> bool:
+def _keeps_runs(step: FusedStep) -> bool:
     """A transposition that leaves the last axis where it is copies whole runs of numbers."""
     perm = list(step.node.attributes.get("perm", ()))
     return perm[-1:] == [len(perm) - 1]
 
 
-def _view(step: Step, graph: Graph) -> tuple[str, Sizes]:
+def _view(step: FusedStep, graph: SizedGraph) -> tuple[str, Sizes]:
     return "layout", {"elements": 1, "reads": 1}
 
 
-def _batch_norm(step: Step, graph: Graph) -> tuple[str, Sizes]:
+def _batch_norm(step: FusedStep, graph: SizedGraph) -> tuple[str, Sizes]:
     read = graph.shapes.get(step.reads[0], (1, 1))
     channels = read[1] if len(read) > 1 else 1
     return "norm", {"elements": graph.size(step.reads[0]), "channels": channels, "blocked": int(step.blocked)}
 
 
-def _row_norm(step: Step, graph: Graph) -> tuple[str, Sizes]:
+def _row_norm(step: FusedStep, graph: SizedGraph) -> tuple[str, Sizes]:
     return "norm", {"elements": graph.size(step.reads[0]), "channels": 0}
 
 
-def _softmax(step: Step, graph: Graph) -> tuple[str, Sizes]:
+def _softmax(step: FusedStep, graph: SizedGraph) -> tuple[str, Sizes]:
     columns = (graph.shapes.get(step.reads[0]) or (1,))[step.node.attributes.get("axis", -1)]
     return "softmax", {"rows": max(1, graph.size(step.reads[0]) // max(columns, 1)), "columns": max(columns, 1)}
 
 
-def _other(step: Step, graph: Graph) -> tuple[str, Sizes]:
+def _other(step: FusedStep, graph: SizedGraph) -> tuple[str, Sizes]:
     reads = sum(graph.size(name) for name in step.node.inputs if name)
     return "other", {"elements": graph.size(step.written), "reads": max(reads, 1)}
 
 
-_BY_OP: dict[str, Callable[[Step, Graph], tuple[str, Sizes]]] = {
+_BY_OP: dict[str, Callable[[FusedStep, SizedGraph], tuple[str, Sizes]]] = {
     **dict.fromkeys((*_LIGHT, *_HEAVY), _elementwise),
     **dict.fromkeys((*_COPIES, INTO_BLOCKS, OUT_OF_BLOCKS), _copy),
     **dict.fromkeys(_VIEWS, _view),
@@ -213,7 +215,7 @@ _BY_OP: dict[str, Callable[[Step, Graph], tuple[str, Sizes]]] = {
 }
 
 
-def named_unknown(kernels: list[Kernel]) -> list[str]:
+def unknown_operators(kernels: list[Kernel]) -> list[str]:
     """Operators that only `other` could be said of, each once."""
     return sorted({kernel.ops[0] for kernel in kernels if kernel.kind == "other" and kernel.ops})
 

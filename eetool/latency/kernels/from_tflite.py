@@ -8,7 +8,7 @@ slower, and what lies before and behind it becomes two graphs.
 
 from collections.abc import Callable, Sequence
 
-from eetool.graphs.tflite_graph import Operation, Tensor, TfliteGraph
+from eetool.graphs.tflite_graph import TfliteGraph, TfliteOperator, TfliteTensor
 from eetool.latency.kernels.kernel import (
     AVERAGE,
     CONVERTED,
@@ -53,7 +53,7 @@ _WINDOWS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 Sizes = dict[str, int]
 
 
-def tflite_kernels(graph: TfliteGraph) -> list[Kernel]:
+def kernels_from_tflite(graph: TfliteGraph) -> list[Kernel]:
     """The kernels of a TFLite file at its own batch, in the order in which they run."""
     padded = _padded(graph)
     kernels = []
@@ -69,7 +69,7 @@ def tflite_kernels(graph: TfliteGraph) -> list[Kernel]:
     return kernels
 
 
-def _padded(graph: TfliteGraph) -> dict[int, Operation]:
+def _padded(graph: TfliteGraph) -> dict[int, TfliteOperator]:
     """The padding that melts into each convolution, by the number of the convolution."""
     makers = {o.writes[0]: o for o in graph.operations if o.op in _PADS}
     counts: dict[int, int] = dict.fromkeys(graph.outputs, 1)
@@ -84,7 +84,11 @@ def _padded(graph: TfliteGraph) -> dict[int, Operation]:
 
 
 def _kernel(
-    operation: Operation, reads: Sequence[Tensor], writes: Sequence[Tensor], name: str, ops: tuple[str, ...]
+    operation: TfliteOperator,
+    reads: Sequence[TfliteTensor],
+    writes: Sequence[TfliteTensor],
+    name: str,
+    ops: tuple[str, ...],
 ) -> Kernel:
     kind, shape = _BY_OP.get(operation.op, _other)(operation, reads, writes[0])
     precision = INT8 if any(tensor.int8 for tensor in (*reads, *writes)) else FP32
@@ -94,7 +98,7 @@ def _kernel(
     return Kernel(kind, shape, precision, name, ops)
 
 
-def _is_left_out(o: Operation, reads: Sequence[Tensor], written: Tensor) -> bool:
+def _is_left_out(o: TfliteOperator, reads: Sequence[TfliteTensor], written: TfliteTensor) -> bool:
     """Whether the interpreter runs it."""
     if o.op == "STRIDED_SLICE":
         return any(stride != 1 for stride in reads[3].values)
@@ -107,21 +111,21 @@ def _is_view(kind: str, shape: Sizes) -> bool:
     return kind == "layout" and shape["elements"] == 1
 
 
-def _conv(o: Operation, reads: Sequence[Tensor], written: Tensor) -> tuple[str, Sizes]:
+def _conv(o: TfliteOperator, reads: Sequence[TfliteTensor], written: TfliteTensor) -> tuple[str, Sizes]:
     read, weights = reads[0].shape, reads[1].shape  # (1, H, W, C) and (out, kernel, kernel, in / groups)
     groups = read[3] // weights[3]
     sizes = {"in_channels": read[3], "out_channels": weights[0], "groups": groups}
     return "conv", {**sizes, **_window(o, read, written.shape, weights[1:3])}
 
 
-def _depthwise(o: Operation, reads: Sequence[Tensor], written: Tensor) -> tuple[str, Sizes]:
+def _depthwise(o: TfliteOperator, reads: Sequence[TfliteTensor], written: TfliteTensor) -> tuple[str, Sizes]:
     read, weights = reads[0].shape, reads[1].shape  # (1, H, W, C) and (1, kernel, kernel, out)
     sizes = {"channels": read[3], "multiplier": weights[3] // read[3]}
     form = LARGE_WINDOW if weights[1] * weights[2] > _LARGEST_WINDOW else USUAL
     return "depthwise", {**sizes, **_window(o, read, written.shape, weights[1:3]), "form": form}
 
 
-def _window(o: Operation, read: Sequence[int], written: Sequence[int], kernel: Sequence[int]) -> Sizes:
+def _window(o: TfliteOperator, read: Sequence[int], written: Sequence[int], kernel: Sequence[int]) -> Sizes:
     return {
         **{"height": read[1], "width": read[2], "kernel": kernel[0], "kernel_w": kernel[1]},
         **{"stride": int(max(o.options["strideH"], o.options["strideW"])), "out_height": written[1]},
@@ -129,13 +133,13 @@ def _window(o: Operation, read: Sequence[int], written: Sequence[int], kernel: S
     }
 
 
-def _pool(o: Operation, reads: Sequence[Tensor], written: Tensor) -> tuple[str, Sizes]:
+def _pool(o: TfliteOperator, reads: Sequence[TfliteTensor], written: TfliteTensor) -> tuple[str, Sizes]:
     read = reads[0].shape
     kernel = (int(o.options["filterHeight"]), int(o.options["filterWidth"]))
     return "pool", {"channels": read[3], **_window(o, read, written.shape, kernel)}
 
 
-def _mean(o: Operation, reads: Sequence[Tensor], written: Tensor) -> tuple[str, Sizes]:
+def _mean(o: TfliteOperator, reads: Sequence[TfliteTensor], written: TfliteTensor) -> tuple[str, Sizes]:
     """A mean over both sides of an image, whose channels come last, or first where a transposition stands before."""
     read = reads[0].shape
     if len(read) == 4 and written.size in (read[0] * read[3], read[0] * read[1]):
@@ -145,38 +149,38 @@ def _mean(o: Operation, reads: Sequence[Tensor], written: Tensor) -> tuple[str, 
     return _elementwise(o, reads[:1], written)
 
 
-def _fully_connected(o: Operation, reads: Sequence[Tensor], written: Tensor) -> tuple[str, Sizes]:
+def _fully_connected(o: TfliteOperator, reads: Sequence[TfliteTensor], written: TfliteTensor) -> tuple[str, Sizes]:
     out, inner = reads[1].shape
     activation = int(o.options.get("fusedActivationFunction", 0) != 0)
     rows = max(1, reads[0].size // inner)
     return "linear", {"in_features": inner, "out_features": out, "rows": rows, "activation": activation}
 
 
-def _matmul(o: Operation, reads: Sequence[Tensor], written: Tensor) -> tuple[str, Sizes]:
+def _matmul(o: TfliteOperator, reads: Sequence[TfliteTensor], written: TfliteTensor) -> tuple[str, Sizes]:
     rows, columns = written.shape[-2:]
     inner = max(1, reads[0].size // max(1, written.size // columns))
     batch = max(1, written.size // (rows * columns))
     return "matmul", {"batch": batch, "rows": rows, "inner": inner, "columns": columns}
 
 
-def _softmax(o: Operation, reads: Sequence[Tensor], written: Tensor) -> tuple[str, Sizes]:
+def _softmax(o: TfliteOperator, reads: Sequence[TfliteTensor], written: TfliteTensor) -> tuple[str, Sizes]:
     columns = (written.shape or (1,))[-1]
     return "softmax", {"rows": max(1, written.size // columns), "columns": columns}
 
 
-def _elementwise(o: Operation, reads: Sequence[Tensor], written: Tensor) -> tuple[str, Sizes]:
+def _elementwise(o: TfliteOperator, reads: Sequence[TfliteTensor], written: TfliteTensor) -> tuple[str, Sizes]:
     total = sum(tensor.size for tensor in reads)
     return "elementwise", {"elements": written.size, "reads": max(total, 1), "heavy": int(o.op in _HEAVY)}
 
 
-def _copy(o: Operation, reads: Sequence[Tensor], written: Tensor) -> tuple[str, Sizes]:
+def _copy(o: TfliteOperator, reads: Sequence[TfliteTensor], written: TfliteTensor) -> tuple[str, Sizes]:
     sources = [tensor for tensor in reads if not tensor.constant]
     total, run = sum(tensor.size for tensor in sources), _run(o, reads, written)
     sizes = {"elements": written.size, "reads": max(1, min(written.size, total)), "run": run}
     return "layout", {**sizes, "strided": int(o.op in _STRIDED and run == 1)}
 
 
-def _run(o: Operation, reads: Sequence[Tensor], written: Tensor) -> int:
+def _run(o: TfliteOperator, reads: Sequence[TfliteTensor], written: TfliteTensor) -> int:
     """How many numbers stay neighbours: those of the axes that a transposition leaves last, else the least row."""
     if o.op == "TRANSPOSE":
         kept, perm = 1, reads[1].values
@@ -189,11 +193,11 @@ def _run(o: Operation, reads: Sequence[Tensor], written: Tensor) -> int:
     return max(1, min(rows, default=1))
 
 
-def _view(o: Operation, reads: Sequence[Tensor], written: Tensor) -> tuple[str, Sizes]:
+def _view(o: TfliteOperator, reads: Sequence[TfliteTensor], written: TfliteTensor) -> tuple[str, Sizes]:
     return "layout", {"elements": 1, "reads": 1}
 
 
-def _other(o: Operation, reads: Sequence[Tensor], written: Tensor) -> tuple[str, Sizes]:
+def _other(o: TfliteOperator, reads: Sequence[TfliteTensor], written: TfliteTensor) -> tuple[str, Sizes]:
     return "other", {"elements": written.size, "reads": max(1, sum(tensor.size for tensor in reads))}
 
 
@@ -203,7 +207,7 @@ _FORMS = {
     **dict.fromkeys(("SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V"), CUT),
     **{"AVERAGE_POOL_2D": AVERAGE, "PAD": PADDED, "RESIZE_BILINEAR": RESIZED},
 }
-_BY_OP: dict[str, Callable[[Operation, Sequence[Tensor], Tensor], tuple[str, Sizes]]] = {
+_BY_OP: dict[str, Callable[[TfliteOperator, Sequence[TfliteTensor], TfliteTensor], tuple[str, Sizes]]] = {
     **dict.fromkeys((*_LIGHT, *_HEAVY), _elementwise),
     **dict.fromkeys(_COPIES, _copy),
     **dict.fromkeys(_VIEWS, _view),

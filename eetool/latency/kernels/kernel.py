@@ -85,7 +85,7 @@ class Kernel:
     @property
     def key(self) -> tuple[str, str, tuple[tuple[str, int], ...]]:
         """What makes two kernels the same: kind, precision and the complete sizes, in one order."""
-        return self.kind, self.precision, tuple(sorted(complete(self.kind, self.shape).items()))
+        return self.kind, self.precision, tuple(sorted(complete_shape(self.kind, self.shape).items()))
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Work:
         return self.read_bytes + self.written_bytes + self.weight_bytes
 
 
-def complete(kind: str, shape: Shape) -> dict[str, int]:
+def complete_shape(kind: str, shape: Shape) -> dict[str, int]:
     """`shape` with every size that was left out.
 
     Raises:
@@ -137,7 +137,7 @@ def check_shape(kind: str, shape: Shape, at: str) -> None:
 
 def macs(kind: str, shape: Shape) -> int:
     """Multiply-accumulates of one run at batch 1."""
-    s = complete(kind, shape)
+    s = complete_shape(kind, shape)
     if kind == "conv":
         taps = s["kernel"] * s["kernel_w"] * s["in_channels"] // s["groups"]
         return s["out_channels"] * s["out_height"] * s["out_width"] * taps
@@ -152,7 +152,7 @@ def macs(kind: str, shape: Shape) -> int:
 
 def work(kernel: Kernel) -> Work:
     """MACs and bytes of a kernel."""
-    s = complete(kernel.kind, kernel.shape)
+    s = complete_shape(kernel.kind, kernel.shape)
     read, written, weights = _numbers(kernel.kind, s)
     size = _BYTES[kernel.precision]
     return Work(float(macs(kernel.kind, s)), read * size, written * size, weights * size)

@@ -10,7 +10,7 @@ convolution only where both sides are in blocks.
 
 from dataclasses import dataclass, field
 
-from eetool.graphs.onnx_graph import Graph, Node, data_inputs
+from eetool.graphs.onnx_graph import GraphNode, SizedGraph, data_inputs
 
 ACTIVATIONS = ("Relu", "LeakyRelu", "Sigmoid", "Tanh", "Clip", "HardSigmoid", "HardSwish")
 _LATE_ACTIVATIONS = ("Relu", "Sigmoid", "Tanh")  # those that melt into a convolution together with a sum
@@ -26,10 +26,10 @@ _IN_INT8 = (
 
 
 @dataclass
-class Step:
+class FusedStep:
     """A node and what was fused into it. `reads` are data tensors; `output` is what the last of its operators makes."""
 
-    node: Node
+    node: GraphNode
     ops: list[str]
     reads: list[str]
     output: str
@@ -45,7 +45,7 @@ class Step:
         self.others = list(self.node.outputs[1:])
 
 
-def fuse(graph: Graph, channel_block: int = 1, sums: bool = True) -> list[Step]:
+def fuse_graph(graph: SizedGraph, channel_block: int = 1, sums: bool = True) -> list[FusedStep]:
     """The steps that the runtime runs for `graph`.
 
     Args:
@@ -58,10 +58,10 @@ def fuse(graph: Graph, channel_block: int = 1, sums: bool = True) -> list[Step]:
     return _sums_melted(graph, steps) if sums else steps
 
 
-def _melted(graph: Graph) -> list[Step]:
+def _melted(graph: SizedGraph) -> list[FusedStep]:
     """Fusions that every processor gets."""
-    steps: list[Step] = []
-    by_output: dict[str, Step] = {}
+    steps: list[FusedStep] = []
+    by_output: dict[str, FusedStep] = {}
     uses = _use_counts(graph)
     for node in graph.nodes:
         reads = data_inputs(node, graph.constants)
@@ -72,7 +72,7 @@ def _melted(graph: Graph) -> list[Step]:
             before.output = node.output
             by_output[before.output] = before
             continue
-        step = Step(node, [node.op], list(reads), node.output)
+        step = FusedStep(node, [node.op], list(reads), node.output)
         for index, name in enumerate(reads):
             earlier = by_output.get(name) if uses[name] == 1 else None
             if earlier is not None and _melts_forward(earlier, step, graph):
@@ -83,7 +83,7 @@ def _melted(graph: Graph) -> list[Step]:
     return steps
 
 
-def _melts_into(node: Node, before: Step, graph: Graph) -> bool:
+def _melts_into(node: GraphNode, before: FusedStep, graph: SizedGraph) -> bool:
     """Whether `node` becomes part of the step that makes its input."""
     if node.op in ("Dropout", "Identity"):
         return True
@@ -96,7 +96,7 @@ def _melts_into(node: Node, before: Step, graph: Graph) -> bool:
     return False
 
 
-def _melts_forward(before: Step, step: Step, graph: Graph) -> bool:
+def _melts_forward(before: FusedStep, step: FusedStep, graph: SizedGraph) -> bool:
     """Whether the step before becomes part of this one: padding of a convolution, scale of a product."""
     if step.node.op == "Conv":
         return (
@@ -110,12 +110,12 @@ def _melts_forward(before: Step, step: Step, graph: Graph) -> bool:
     return False
 
 
-def _pads_sides_only(pad: Step, graph: Graph) -> bool:
+def _pads_sides_only(pad: FusedStep, graph: SizedGraph) -> bool:
     before, after = graph.shapes.get(pad.reads[0]), graph.shapes.get(pad.output)
     return before is not None and after is not None and before[:2] == after[:2]
 
 
-def _quantised(graph: Graph, steps: list[Step]) -> list[Step]:
+def _quantised(graph: SizedGraph, steps: list[FusedStep]) -> list[FusedStep]:
     """DequantizeLinear, operator and QuantizeLinear become one step in int8, as the runtime's QDQ fusion makes them."""
     makers = {step.output: step for step in steps if step.node.op == _DEQUANTIZE}
     if not makers:
@@ -146,15 +146,15 @@ def _quantised(graph: Graph, steps: list[Step]) -> list[Step]:
     return [step for step in left if step.node.op != _DEQUANTIZE or step.output in wanted]
 
 
-def _is_quantised(reader: Step | None, count: int) -> bool:
+def _is_quantised(reader: FusedStep | None, count: int) -> bool:
     return reader is not None and reader.node.op == _QUANTIZE and count == 1
 
 
-def _sums_melted(graph: Graph, steps: list[Step]) -> list[Step]:
+def _sums_melted(graph: SizedGraph, steps: list[FusedStep]) -> list[FusedStep]:
     """Convolution + Add + activation, where tensors have kept their plain layout."""
     counts = _read_counts(steps, graph)
     by_output = {step.output: step for step in steps if not step.blocked}
-    kept: list[Step] = []
+    kept: list[FusedStep] = []
     for step in steps:
         conv = None if step.blocked else _addable(step, by_output, counts, graph)
         if conv is None:
@@ -173,7 +173,9 @@ def _sums_melted(graph: Graph, steps: list[Step]) -> list[Step]:
     return kept
 
 
-def _addable(step: Step, by_output: dict[str, Step], counts: dict[str, int], graph: Graph) -> Step | None:
+def _addable(
+    step: FusedStep, by_output: dict[str, FusedStep], counts: dict[str, int], graph: SizedGraph
+) -> FusedStep | None:
     """The convolution that can take this sum in: read once, nothing fused after it, terms of equal size."""
     if step.node.op != "Add" or len(step.reads) != 2 or step.int8:
         return None
@@ -187,19 +189,19 @@ def _addable(step: Step, by_output: dict[str, Step], counts: dict[str, int], gra
     return None
 
 
-def _add(conv: Step, total: Step) -> None:
+def _add(conv: FusedStep, total: FusedStep) -> None:
     conv.reads += [name for name in total.reads if name != conv.output]
     conv.added, conv.output = True, total.output
     conv.ops.append("Add")
 
 
-def _in_blocks(graph: Graph, steps: list[Step], block: int) -> list[Step]:
+def _in_blocks(graph: SizedGraph, steps: list[FusedStep], block: int) -> list[FusedStep]:
     """Follow the tensors through blocks of channels, and put reorder steps where they enter and leave them."""
     counts = _read_counts(steps, graph)
-    makers: dict[str, Step] = {}  # of tensors in blocks
+    makers: dict[str, FusedStep] = {}  # of tensors in blocks
     entered: set[str] = set()
     left: set[str] = set()
-    made: list[Step] = []
+    made: list[FusedStep] = []
     for step in steps:
         inside = [name for name in step.reads if name in makers]
         if _fused_in_blocks(step, makers, counts, graph, made):
@@ -222,7 +224,7 @@ def _in_blocks(graph: Graph, steps: list[Step], block: int) -> list[Step]:
 
 
 def _fused_in_blocks(
-    step: Step, makers: dict[str, Step], counts: dict[str, int], graph: Graph, made: list[Step]
+    step: FusedStep, makers: dict[str, FusedStep], counts: dict[str, int], graph: SizedGraph, made: list[FusedStep]
 ) -> bool:
     """Let a sum or an activation melt into the convolution in blocks that makes its input."""
     if not step.reads or not all(name in makers for name in step.reads):
@@ -244,7 +246,7 @@ def _fused_in_blocks(
     return False
 
 
-def _works_in_blocks(step: Step, graph: Graph, block: int, inside: bool) -> bool:
+def _works_in_blocks(step: FusedStep, graph: SizedGraph, block: int, inside: bool) -> bool:
     """Whether the step works on blocks; `inside`: all that it reads is in blocks already."""
     node, channels = step.node, graph.shapes.get(step.reads[0] if step.reads else "", (0, 0))[1:2]
     if step.int8 or not channels or len(graph.shapes.get(step.written, ())) != 4:
@@ -265,7 +267,7 @@ def _works_in_blocks(step: Step, graph: Graph, block: int, inside: bool) -> bool
     return inside and node.op in (*_LATE_ACTIVATIONS, "BatchNormalization")
 
 
-def _grows_whole_times(node: Node, graph: Graph) -> bool:
+def _grows_whole_times(node: GraphNode, graph: SizedGraph) -> bool:
     """Resizing that the runtime has in blocks: the sides some whole times as large."""
     before, after = graph.shapes.get(node.inputs[0], ()), graph.shapes.get(node.output, ())
     return len(before) == len(after) == 4 and all(
@@ -273,7 +275,7 @@ def _grows_whole_times(node: Node, graph: Graph) -> bool:
     )
 
 
-def _conv_in_blocks(step: Step, graph: Graph, block: int) -> bool:
+def _conv_in_blocks(step: FusedStep, graph: SizedGraph, block: int) -> bool:
     weights = graph.shapes.get(step.node.inputs[1], ())
     if len(weights) != 4 or step.node.inputs[1] not in graph.constants:
         return False
@@ -285,25 +287,25 @@ def _conv_in_blocks(step: Step, graph: Graph, block: int) -> bool:
     return out % block == 0 and per_group % block == 0 and (out // groups) % block == 0
 
 
-def _reads_plain_input(step: Step, graph: Graph, block: int) -> bool:
+def _reads_plain_input(step: FusedStep, graph: SizedGraph, block: int) -> bool:
     """A convolution with few input channels reads the plain layout."""
     if step.node.op != "Conv" or step.node.attributes.get("group", 1) != 1:
         return False
     return graph.shapes[step.node.inputs[1]][1] < block
 
 
-def _reorder(tensor: str, op: str) -> Step:
-    return Step(Node(op, f"{tensor} {op}", [tensor], [tensor], {}), [op], [tensor], tensor)
+def _reorder(tensor: str, op: str) -> FusedStep:
+    return FusedStep(GraphNode(op, f"{tensor} {op}", [tensor], [tensor], {}), [op], [tensor], tensor)
 
 
-def _use_counts(graph: Graph) -> dict[str, int]:
+def _use_counts(graph: SizedGraph) -> dict[str, int]:
     counts = {name: len(nodes) for name, nodes in graph.uses().items()}
     for name in graph.outputs:
         counts[name] = counts.get(name, 0) + 1
     return counts
 
 
-def _read_counts(steps: list[Step], graph: Graph) -> dict[str, int]:
+def _read_counts(steps: list[FusedStep], graph: SizedGraph) -> dict[str, int]:
     counts: dict[str, int] = dict.fromkeys(graph.outputs, 1)
     for step in steps:
         for name in step.reads:

@@ -7,8 +7,8 @@ as it is.
 
 from collections.abc import Sequence
 
-from eetool.graphs.onnx_graph import Graph, Node
-from eetool.latency.kernels.onnx_fusion import Step
+from eetool.graphs.onnx_graph import GraphNode, SizedGraph
+from eetool.latency.kernels.onnx_fusion import FusedStep
 
 _ENTERS = ("Conv",)
 _PASSES = (
@@ -38,12 +38,12 @@ _ANY = (
 )
 
 
-def channels_last(graph: Graph, steps: Sequence[Step]) -> list[Step]:
+def insert_layout_changes(graph: SizedGraph, steps: Sequence[FusedStep]) -> list[FusedStep]:
     """The steps with the transpositions that the runtime puts between them; nothing changes without int8."""
     last: set[str] = set()  # tensors that are kept with the channels last
     entered: set[str] = set()
     left: set[str] = set()
-    made: list[Step] = []
+    made: list[FusedStep] = []
     for step in steps:
         inside = [name for name in step.reads if name in last]
         enters = step.int8 and step.node.op in _ENTERS and len(graph.shapes.get(step.written, ())) == 4
@@ -63,11 +63,11 @@ def channels_last(graph: Graph, steps: Sequence[Step]) -> list[Step]:
     return made + [_transposed(name) for name in graph.outputs if name in last and name not in left]
 
 
-def _keeps_axes(step: Step) -> bool:
+def _keeps_axes(step: FusedStep) -> bool:
     """A mean over axes can be taken over others where it leaves them in their place."""
     return step.node.op == "ReduceMean" and bool(step.node.attributes.get("keepdims", 1))
 
 
-def _transposed(tensor: str) -> Step:
-    node = Node("Transpose", f"{tensor} Transpose", [tensor], [tensor], {})
-    return Step(node, ["Transpose"], [tensor], tensor, int8=True)
+def _transposed(tensor: str) -> FusedStep:
+    node = GraphNode("Transpose", f"{tensor} Transpose", [tensor], [tensor], {})
+    return FusedStep(node, ["Transpose"], [tensor], tensor, int8=True)

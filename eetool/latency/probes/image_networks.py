@@ -8,15 +8,20 @@ from collections.abc import Callable
 
 import numpy as np
 
-from eetool.latency.probes.mobile_blocks import branched, gated, grouped, separable
-from eetool.latency.probes.onnx_builder import INPUT, Sketch, draw_channels
+from eetool.latency.probes.mobile_blocks import (
+    add_branched_block,
+    add_gated_block,
+    add_grouped_block,
+    add_separable_block,
+)
+from eetool.latency.probes.onnx_builder import INPUT, OnnxBuilder, draw_channels
 
 MAX_MACS = 60e6  # of one network: a slow board still runs it in a second or so
 _MAX_WEIGHTS, _MOST_WEIGHTS = 1.5e6, 2.7e6  # of one operator, and where weights are what matters
 _SIDES = (64, 56, 48, 40, 32, 28, 24, 16, 14, 12, 8, 7, 6, 4)
 
 
-def _widened(sketch: Sketch, low: float = 0.5, high: float = 2.5) -> int:
+def _widened(sketch: OnnxBuilder, low: float = 0.5, high: float = 2.5) -> int:
     """Output channels near the present ones, as far as the size of the weights and the MACs left allow."""
     around = max(sketch.channels, 8)
     room = (MAX_MACS - sketch.macs) / (9.0 * around * sketch.height * sketch.width)
@@ -24,7 +29,7 @@ def _widened(sketch: Sketch, low: float = 0.5, high: float = 2.5) -> int:
     return draw_channels(sketch, max(4, min(around * low, top)), max(8, top))
 
 
-def _plain(s: Sketch) -> None:
+def _plain(s: OnnxBuilder) -> None:
     kernel = s.pick([3, 3, 3, 1, 1, 5, 7])
     stride = 2 if s.height >= 8 and s.chance(0.25) else 1
     act = s.pick(["Relu", "Relu", "Relu", "", "Clip", "HardSwish"])
@@ -34,7 +39,7 @@ def _plain(s: Sketch) -> None:
     s.shrink(stride)
 
 
-def _residual(s: Sketch) -> None:
+def _residual(s: OnnxBuilder) -> None:
     """Two or three convolutions and a shortcut."""
     for _ in range(s.pick([1, 1, 2])):
         out, stride = s.channels, 1
@@ -61,7 +66,7 @@ def _residual(s: Sketch) -> None:
         s.channels = out
 
 
-def _shortcut(s: Sketch, tensor: str, out: int, stride: int, side: tuple[int, int]) -> str:
+def _shortcut(s: OnnxBuilder, tensor: str, out: int, stride: int, side: tuple[int, int]) -> str:
     """A convolution, or where channels are only added every second pixel and zeros."""
     inside = (s.height, s.width)
     s.height, s.width = side
@@ -81,7 +86,7 @@ def _slice(stride: int, side: tuple[int, int]) -> dict[str, list[int]]:
     return {"starts": [0, 0], "ends": list(side), "axes": [2, 3], "steps": [stride, stride]}
 
 
-def _inverted(s: Sketch) -> None:
+def _inverted(s: OnnxBuilder) -> None:
     """Wide, depthwise, narrow (MobileNetV2, arXiv 1801.04381), sometimes with squeeze and excitation."""
     act = s.pick(["Clip", "Relu", "HardSwish"])
     for _ in range(s.pick([1, 2])):
@@ -103,7 +108,7 @@ def _inverted(s: Sketch) -> None:
         s.tensor, s.channels = tensor, out
 
 
-def _excite(s: Sketch, tensor: str, wide: int) -> str:
+def _excite(s: OnnxBuilder, tensor: str, wide: int) -> str:
     inside, middle = (s.height, s.width), max(8, wide // 4 // 8 * 8)
     if s.chance(0.5):
         axes = s.constant(f"{s.step()}.axes", np.array([2, 3], np.int64))
@@ -117,7 +122,7 @@ def _excite(s: Sketch, tensor: str, wide: int) -> str:
     return s.add("Mul", [tensor, second], f"{s.step()}.mul")
 
 
-def _dense(s: Sketch) -> None:
+def _dense(s: OnnxBuilder) -> None:
     """Batch normalisation, convolutions, and everything before kept (DenseNet, arXiv 1608.06993)."""
     growth = s.pick([8, 12, 12, 16, 24, 32])
     for _ in range(s.pick([2, 3, 4])):
@@ -137,7 +142,7 @@ def _dense(s: Sketch) -> None:
         s.height, s.width = s.height // 2, s.width // 2
 
 
-def _normalised(s: Sketch, tensor: str) -> str:
+def _normalised(s: OnnxBuilder, tensor: str) -> str:
     name = s.step()
     draw = s.rng.uniform
     parts = [s.constant(f"{name}.{p}", draw(0.5, 1.5, s.channels).astype(np.float32)) for p in ("s", "b", "m", "v")]
@@ -145,7 +150,7 @@ def _normalised(s: Sketch, tensor: str) -> str:
     return s.add("Relu", [made], f"{s.step()}.act")
 
 
-def _pooling(s: Sketch) -> None:
+def _pooling(s: OnnxBuilder) -> None:
     if s.height < 8:
         _plain(s)
         return
@@ -158,7 +163,7 @@ def _pooling(s: Sketch) -> None:
         s.height, s.width = (s.height + up) // 2, (s.width + up) // 2
 
 
-def _grouped(s: Sketch) -> None:
+def _grouped(s: OnnxBuilder) -> None:
     groups = s.pick([2, 4, 8])
     width = max(1, s.channels // groups // s.pick([1, 1, 8])) * groups
     if width != s.channels:
@@ -167,7 +172,7 @@ def _grouped(s: Sketch) -> None:
         s.tensor = s.conv(s.tensor, width, s.pick([1, 3]), 1, groups, act=s.pick(["Relu", ""]))
 
 
-def _wide(s: Sketch) -> None:
+def _wide(s: OnnxBuilder) -> None:
     """A convolution with more weights than pixels, as at the end of large networks."""
     kernel = s.pick([3, 3, 3, 1])
     top = max(64.0, min(640.0, _MOST_WEIGHTS / (kernel**2 * s.channels)))
@@ -179,7 +184,7 @@ def _wide(s: Sketch) -> None:
         s.height, s.width = s.height // 2, s.width // 2
 
 
-Block = Callable[[Sketch], None]
+Block = Callable[[OnnxBuilder], None]
 WIDE = "wide"
 FAMILIES: dict[str, tuple[Block, ...]] = {
     "plain": (_plain, _plain, _plain, _grouped, _pooling),
@@ -187,16 +192,27 @@ FAMILIES: dict[str, tuple[Block, ...]] = {
     "inverted": (_inverted,),
     "dense": (_dense,),
     WIDE: (_wide, _wide, _wide, _inverted),
-    "separable": (separable, separable, separable, _plain),
-    "grouped": (grouped, grouped, grouped, _plain),
-    "branched": (branched, branched, branched, _pooling),
-    "mixed": (_plain, _residual, _inverted, _dense, _pooling, _grouped, separable, grouped, branched, gated),
+    "separable": (add_separable_block, add_separable_block, add_separable_block, _plain),
+    "grouped": (add_grouped_block, add_grouped_block, add_grouped_block, _plain),
+    "branched": (add_branched_block, add_branched_block, add_branched_block, _pooling),
+    "mixed": (
+        _plain,
+        _residual,
+        _inverted,
+        _dense,
+        _pooling,
+        _grouped,
+        add_separable_block,
+        add_grouped_block,
+        add_branched_block,
+        add_gated_block,
+    ),
 }
 
 
-def draw_images(seed: int, family: str) -> Sketch:
+def draw_image_network(seed: int, family: str) -> OnnxBuilder:
     """A network for images that ends in an exit."""
-    s = Sketch(np.random.default_rng((seed, sorted(FAMILIES).index(family))))
+    s = OnnxBuilder(np.random.default_rng((seed, sorted(FAMILIES).index(family))))
     s.height = s.width = s.pick(_SIDES[:8]) if s.chance(0.4) else 32
     s.channels = s.pick([3, 3, 3, 1])
     if s.chance(0.25):  # what a segment reads is what another one wrote
@@ -223,11 +239,11 @@ def draw_images(seed: int, family: str) -> Sketch:
     return s
 
 
-def _weights(s: Sketch) -> int:
+def _weights(s: OnnxBuilder) -> int:
     return sum(value.size for value in s.weights.values())
 
 
-def _head(s: Sketch) -> None:
+def _head(s: OnnxBuilder) -> None:
     """Pooling, sometimes a hidden layer, classes, and the confidence of an exit."""
     classes = s.pick([10, 10, 100, 1000, 3])
     if s.chance(0.5):

@@ -6,7 +6,7 @@ which operators meet each other.
 
 import numpy as np
 
-from eetool.latency.probes.onnx_builder import Sketch, draw_channels
+from eetool.latency.probes.onnx_builder import OnnxBuilder, draw_channels
 
 _ACTIVATIONS = ("Relu", "Relu", "Clip", "HardSwish", "")
 _LARGEST_PLANE = 180_000  # numbers in a tensor that a large window slides over: some runtimes are slow at that
@@ -14,7 +14,7 @@ _MOST_CHANNELS = 512
 _MOST_MACS = 1.5e7  # of one branch
 
 
-def separable(s: Sketch) -> None:
+def add_separable_block(s: OnnxBuilder) -> None:
     """Depthwise windows of any size, and what mixes the channels after them."""
     residual, act, window = s.chance(0.5), s.pick(_ACTIVATIONS), s.pick((3, 3, 5, 5, 7, 7, 9))
     if s.channels < 12:
@@ -33,7 +33,7 @@ def separable(s: Sketch) -> None:
         s.channels = out
 
 
-def grouped(s: Sketch) -> None:
+def add_grouped_block(s: OnnxBuilder) -> None:
     """Convolutions in groups, and the channels of all groups mixed by a transposition or by halves."""
     groups = s.pick((2, 2, 3, 4, 4, 8))
     unit = groups * s.pick((4, 8, 8, 16))
@@ -57,7 +57,7 @@ def grouped(s: Sketch) -> None:
         s.tensor = made
 
 
-def branched(s: Sketch) -> None:
+def add_branched_block(s: OnnxBuilder) -> None:
     """Convolutions of several sizes and poolings side by side, joined; and what was made smaller made large again."""
     if s.channels < 8:
         _entered(s)
@@ -88,7 +88,7 @@ def branched(s: Sketch) -> None:
         s.height, s.width = s.height // 2, s.width // 2
 
 
-def gated(s: Sketch) -> None:
+def add_gated_block(s: OnnxBuilder) -> None:
     """Activations that stand alone, and products of tensors."""
     before = s.tensor
     first, name = s.conv(before, s.channels, s.pick((1, 3))), s.step()
@@ -96,18 +96,18 @@ def gated(s: Sketch) -> None:
     s.tensor = s.add("Mul", [made, before], f"{s.step()}.mul")
 
 
-def _entered(s: Sketch) -> None:
+def _entered(s: OnnxBuilder) -> None:
     out = draw_channels(s, 16, 96)
     s.tensor, s.channels = s.conv(s.tensor, out, 3, act="Relu"), out
 
 
-def _other_width(s: Sketch) -> int:
+def _other_width(s: OnnxBuilder) -> int:
     """Wider where the image is small."""
     top = min(_MOST_CHANNELS, 2 * s.channels, max(24, _LARGEST_PLANE // (s.height * s.width)))
     return draw_channels(s, min(max(8, s.channels // 2), top), top)
 
 
-def _shuffled(s: Sketch, tensor: str, groups: int) -> str:
+def _shuffled(s: OnnxBuilder, tensor: str, groups: int) -> str:
     """Channels taken from each group in turn (ShuffleNet, arXiv 1707.01083)."""
     split, whole = [0, groups, s.channels // groups, s.height, s.width], [0, s.channels, s.height, s.width]
     view = _viewed(s, tensor, split)
@@ -115,17 +115,17 @@ def _shuffled(s: Sketch, tensor: str, groups: int) -> str:
     return _viewed(s, turned, whole)
 
 
-def _viewed(s: Sketch, tensor: str, shape: list[int]) -> str:
+def _viewed(s: OnnxBuilder, tensor: str, shape: list[int]) -> str:
     name = s.step()
     return s.add("Reshape", [tensor, s.constant(f"{name}.shape", np.array(shape, np.int64))], f"{name}.view")
 
 
-def _pool_beside(s: Sketch, tensor: str) -> str:
+def _pool_beside(s: OnnxBuilder, tensor: str) -> str:
     shape = {"kernel_shape": [3, 3], "strides": [1, 1], "pads": [1, 1, 1, 1]}
     return s.add(s.pick(("MaxPool", "AveragePool")), [tensor], f"{s.step()}.pool", **shape)
 
 
-def _smaller_and_larger(s: Sketch, tensor: str) -> str:
+def _smaller_and_larger(s: OnnxBuilder, tensor: str) -> str:
     shape = {"kernel_shape": [2, 2], "strides": [2, 2]}
     small = s.add("MaxPool", [tensor], f"{s.step()}.pool", **shape)
     name = s.step()

@@ -14,7 +14,7 @@ INPUT = ""  # the entry of a sketch's weights that holds the sizes of its input
 
 
 @dataclass
-class Sketch:
+class OnnxBuilder:
     """A graph that grows: nodes, weights, and the sizes of the tensor that the next block reads."""
 
     rng: np.random.Generator
@@ -103,7 +103,7 @@ class Sketch:
         return options[int(self.rng.integers(len(options)))]
 
 
-def draw_channels(sketch: Sketch, low: float = 8, high: float = 512) -> int:
+def draw_channels(sketch: OnnxBuilder, low: float = 8, high: float = 512) -> int:
     """Channels: mostly multiples of 8, as networks have them, some of 4, a few odd."""
     value = math.exp(sketch.rng.uniform(math.log(low), math.log(high)))
     unit = sketch.pick([16, 8, 8, 8, 8, 4, 4, 2, 1])
@@ -111,7 +111,7 @@ def draw_channels(sketch: Sketch, low: float = 8, high: float = 512) -> int:
     return rounded
 
 
-def to_model(sketch: Sketch) -> Any:
+def to_model(sketch: OnnxBuilder) -> Any:
     """The `onnx.ModelProto` of a sketch, for onnxruntime 1.14 and newer."""
     from onnx import TensorProto, helper, numpy_helper
 

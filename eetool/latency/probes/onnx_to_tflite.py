@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from eetool.latency.probes.onnx_builder import INPUT, Sketch
-from eetool.latency.probes.tflite_builder import TfliteFile
+from eetool.latency.probes.onnx_builder import INPUT, OnnxBuilder
+from eetool.latency.probes.tflite_builder import TfliteBuilder
 
 _SAME, _VALID = 0, 1
 _FUSED = {"Relu": "RELU", "Clip": "RELU6", "HardSigmoid": "RELU6"}
@@ -27,14 +27,14 @@ _PARTS_OF_GELU = (".div", ".erf", ".plus", ".half")
 _TO_LAST, _TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
-def to_tflite(sketch: Sketch) -> bytes:
+def convert_to_tflite(sketch: OnnxBuilder) -> bytes:
     """The file of a sketch; the input is called `x`, as in `to_model`."""
     return _Writer(sketch).packed()
 
 
 class _Writer:
-    def __init__(self, sketch: Sketch) -> None:
-        self._file, self._sketch = TfliteFile(), sketch
+    def __init__(self, sketch: OnnxBuilder) -> None:
+        self._file, self._sketch = TfliteBuilder(), sketch
         self._begin = self._file.tensor([int(size) for size in sketch.weights[INPUT]])
         self._first = {"x": self._begin}  # tensors as ONNX has them
         self._last: dict[str, int] = {}  # tensors of images with their channels last

@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from eetool.errors import ArtefactError, UsageError
-from eetool.graphs.onnx_graph import Graph, of_model, read_graph
-from eetool.graphs.quantize import Job, quantize, save_feeds
+from eetool.graphs.onnx_graph import SizedGraph, graph_from_model, read_graph
+from eetool.graphs.quantize import QuantizationJob, quantize, save_feeds
 from eetool.graphs.tflite_graph import TfliteGraph, read_tflite
-from eetool.latency.kernels.from_onnx import kernels_of
-from eetool.latency.kernels.from_tflite import tflite_kernels
+from eetool.latency.kernels.from_onnx import kernels_from_graph
+from eetool.latency.kernels.from_tflite import kernels_from_tflite
 from eetool.latency.kernels.kernel import FP32, INT8, Kernel
-from eetool.latency.probes.onnx_builder import INPUT, Sketch, to_model
-from eetool.latency.probes.onnx_to_tflite import to_tflite
-from eetool.latency.probes.probe_network import ProbeNet
+from eetool.latency.probes.onnx_builder import INPUT, OnnxBuilder, to_model
+from eetool.latency.probes.onnx_to_tflite import convert_to_tflite
+from eetool.latency.probes.probe_network import ProbeNetwork
 from eetool.records import canonical, write_directory
 from eetool.workspace import scratch
 from eetool_measure.probe_timing import PROBES, SCHEMA, Probe, Probes
@@ -50,12 +50,12 @@ class ProbeKind:
         return self.name == "onnx/fp32"
 
 
-_structures: dict[tuple[ProbeNet, ProbeKind], Graph | TfliteGraph] = {}
+_structures: dict[tuple[ProbeNetwork, ProbeKind], SizedGraph | TfliteGraph] = {}
 
 
 def write_probes(
-    folder: Path, chosen: Sequence[ProbeNet], kind: ProbeKind = ProbeKind(), force: bool = False
-) -> list[ProbeNet]:
+    folder: Path, chosen: Sequence[ProbeNetwork], kind: ProbeKind = ProbeKind(), force: bool = False
+) -> list[ProbeNetwork]:
     """Write a folder of probes; returns those that could be written, which int8 sometimes cannot.
 
     Raises:
@@ -70,39 +70,41 @@ def write_probes(
     return written
 
 
-def look_into(nets: Sequence[ProbeNet], kind: ProbeKind) -> None:
+def index_kernels(nets: Sequence[ProbeNetwork], kind: ProbeKind) -> None:
     """Remember what is in the files of `nets`, making those that nobody has looked into yet."""
     unknown = [net for net in nets if (net, kind) not in _structures]
     if not unknown:
         return
     if kind == ProbeKind():  # nothing but the sketch is needed
         for net in unknown:
-            _structures[net, kind] = of_model(net.model(), net.name)
+            _structures[net, kind] = graph_from_model(net.model(), net.name)
         return
     with scratch() as folder:
         _write_graphs(folder, unknown, kind)
 
 
-def kernels_in(net: ProbeNet, kind: ProbeKind, channel_block: int = 1) -> list[Kernel]:
+def kernels_of_probe(net: ProbeNetwork, kind: ProbeKind, channel_block: int = 1) -> list[Kernel]:
     """The kernels that the runtime runs for a probe; raises ArtefactError where there is no such file."""
     return list(_kernels(net, kind, channel_block))
 
 
 @functools.cache
-def _kernels(net: ProbeNet, kind: ProbeKind, channel_block: int) -> tuple[Kernel, ...]:
+def _kernels(net: ProbeNetwork, kind: ProbeKind, channel_block: int) -> tuple[Kernel, ...]:
     # Asked for again with every table of a build.
-    look_into([net], kind)
+    index_kernels([net], kind)
     found = _structures.get((net, kind))
     if found is None:
         raise ArtefactError(f"{net.name} cannot be written as {kind.name}")
-    return tuple(kernels_of(found, channel_block) if isinstance(found, Graph) else tflite_kernels(found))
+    return tuple(
+        kernels_from_graph(found, channel_block) if isinstance(found, SizedGraph) else kernels_from_tflite(found)
+    )
 
 
-def _file(net: ProbeNet, kind: ProbeKind) -> str:
+def _file(net: ProbeNetwork, kind: ProbeKind) -> str:
     return f"{net.name}.{kind.format}"
 
 
-def _write_graphs(folder: Path, chosen: Sequence[ProbeNet], kind: ProbeKind) -> list[ProbeNet]:
+def _write_graphs(folder: Path, chosen: Sequence[ProbeNetwork], kind: ProbeKind) -> list[ProbeNetwork]:
     """Write the files and look into them."""
     if kind.precision == INT8:
         written = _quantised(folder, chosen, kind)
@@ -116,7 +118,7 @@ def _write_graphs(folder: Path, chosen: Sequence[ProbeNet], kind: ProbeKind) -> 
     return written
 
 
-def _quantised(folder: Path, chosen: Sequence[ProbeNet], kind: ProbeKind) -> list[ProbeNet]:
+def _quantised(folder: Path, chosen: Sequence[ProbeNetwork], kind: ProbeKind) -> list[ProbeNetwork]:
     with scratch() as temporary:
         jobs = []
         for net in chosen:
@@ -125,7 +127,7 @@ def _quantised(folder: Path, chosen: Sequence[ProbeNet], kind: ProbeKind) -> lis
             source.write_bytes(_bytes(sketch, kind.format))
             shape = tuple(int(size) for size in sketch.weights[INPUT])
             save_feeds(feeds, ["x"], [{"x": np.random.default_rng(net.seed).standard_normal(shape).astype(np.float32)}])
-            jobs.append(Job(_RECIPES[kind.format], str(source), str(folder / _file(net, kind)), str(feeds)))
+            jobs.append(QuantizationJob(_RECIPES[kind.format], str(source), str(folder / _file(net, kind)), str(feeds)))
         reasons = quantize(jobs)
     made = [net for net, reason in zip(chosen, reasons, strict=True) if reason is None]
     return [net for net in made if _loads(folder / _file(net, kind))]
@@ -141,9 +143,9 @@ def _loads(path: Path) -> bool:
     return True
 
 
-def _bytes(sketch: Sketch, graph_format: str) -> bytes:
+def _bytes(sketch: OnnxBuilder, graph_format: str) -> bytes:
     if graph_format == TFLITE:
-        return to_tflite(sketch)
+        return convert_to_tflite(sketch)
     made: bytes = to_model(sketch).SerializeToString(deterministic=True)
     return made
 

@@ -11,7 +11,7 @@ _SIGNATURE = b"serving_default"
 _VERSION = 3  # of the format
 
 
-class TfliteFile:
+class TfliteBuilder:
     """Tensors are known by their index, and have fixed sizes."""
 
     def __init__(self) -> None:

@@ -5,12 +5,12 @@ import math
 import numpy as np
 
 from eetool.latency.probes.image_networks import MAX_MACS
-from eetool.latency.probes.onnx_builder import INPUT, Sketch
+from eetool.latency.probes.onnx_builder import INPUT, OnnxBuilder
 
 
-def draw_tokens(seed: int) -> Sketch:
+def draw_transformer(seed: int) -> OnnxBuilder:
     """A transformer's blocks over a sequence, operator by operator as exporters write them."""
-    s = Sketch(np.random.default_rng((seed, 99)))
+    s = OnnxBuilder(np.random.default_rng((seed, 99)))
     heads = s.pick([2, 3, 4, 6])
     width = heads * s.pick([16, 32, 32, 48, 64, 64])
     rows = s.pick([16, 17, 32, 49, 64, 65, 65, 96, 128, 197])
@@ -26,13 +26,13 @@ def draw_tokens(seed: int) -> Sketch:
     return s
 
 
-def _rows_normalised(s: Sketch, tensor: str, width: int) -> str:
+def _rows_normalised(s: OnnxBuilder, tensor: str, width: int) -> str:
     name = s.step()
     parts = [s.constant(f"{name}.{part}", np.ones(width, np.float32)) for part in ("w", "b")]
     return s.add("LayerNormalization", [tensor, *parts], f"{name}.norm", axis=-1)
 
 
-def _rows_linear(s: Sketch, tensor: str, rows: int, inner: int, out: int) -> str:
+def _rows_linear(s: OnnxBuilder, tensor: str, rows: int, inner: int, out: int) -> str:
     name = s.step()
     s.macs += rows * inner * out
     made = s.add("MatMul", [tensor, s.weight(f"{name}.w", inner, out)], f"{name}.matmul")
@@ -41,7 +41,7 @@ def _rows_linear(s: Sketch, tensor: str, rows: int, inner: int, out: int) -> str
     return made
 
 
-def _attention(s: Sketch, tensor: str, rows: int, width: int, heads: int) -> str:
+def _attention(s: OnnxBuilder, tensor: str, rows: int, width: int, heads: int) -> str:
     size = width // heads
     inside = _rows_normalised(s, tensor, width)
     parts = []
@@ -63,7 +63,7 @@ def _attention(s: Sketch, tensor: str, rows: int, width: int, heads: int) -> str
     return s.add("Add", [tensor, made], f"{s.step()}.add")
 
 
-def _feed_forward(s: Sketch, tensor: str, rows: int, width: int, hidden: int) -> str:
+def _feed_forward(s: OnnxBuilder, tensor: str, rows: int, width: int, hidden: int) -> str:
     inside = _rows_linear(s, _rows_normalised(s, tensor, width), rows, width, hidden)
     scaled = s.add("Div", [inside, s.constant(f"{s.step()}.root", np.float32(math.sqrt(2)))], f"{s.step()}.div")
     erf = s.add("Erf", [scaled], f"{s.step()}.erf")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from eetool.errors import ArtefactError, MissingError
-from eetool.latency.table.table import SCOPES, Composition, Regression, Table, TableEntry, check_table
+from eetool.latency.table.table import SCOPES, Composition, LatencyTable, Regression, TableEntry, check_table
 from eetool.records import read_record
 from eetool_measure.records import encode
 
@@ -17,7 +17,7 @@ POWER_PROVENANCES = ("measured", "estimated")
 
 
 @dataclass(frozen=True)
-class Facts:
+class DeviceFacts:
     """The hardware, as its makers describe it. `memory_mib` lists the sizes it is sold with; a clock may be null."""
 
     soc: str
@@ -29,7 +29,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Power:
+class PublishedPower:
     """Watts in one `state`, of what `scope` names; `source` is the id of one of the profile's sources."""
 
     state: str
@@ -40,7 +40,7 @@ class Power:
 
 
 @dataclass(frozen=True)
-class Source:
+class FigureSource:
     """Where figures come from."""
 
     id: str
@@ -55,25 +55,25 @@ class HwProfile:
     name: str
     title: str
     aliases: tuple[str, ...]
-    facts: Facts
-    power: tuple[Power, ...] = ()
+    facts: DeviceFacts
+    power: tuple[PublishedPower, ...] = ()
     table: tuple[TableEntry, ...] = ()
     regressions: tuple[Regression, ...] = ()
     compositions: tuple[Composition, ...] = ()
-    sources: tuple[Source, ...] = ()
+    sources: tuple[FigureSource, ...] = ()
 
     def entries(self, kind: str) -> int:
         """Number of entries of the latency table that are of this kind."""
         return sum(entry.kind == kind for entry in self.table)
 
     @property
-    def latency(self) -> Table:
+    def latency(self) -> LatencyTable:
         """All that a prediction stands on."""
         ids = frozenset(source.id for source in self.sources)
-        return Table(self.table, self.regressions, self.compositions, ids)
+        return LatencyTable(self.table, self.regressions, self.compositions, ids)
 
 
-def document(profile: HwProfile) -> dict[str, Any]:
+def profile_document(profile: HwProfile) -> dict[str, Any]:
     """JSON of a profile, without figures that an entry of its kind does not have, and without what is not known."""
     encoded: dict[str, Any] = encode(profile)
     for part in ("table", "regressions", "compositions"):
@@ -103,19 +103,19 @@ def find_device(name: str) -> HwProfile:
     raise MissingError(f"unknown device {name!r}", f"{meant}Known devices: {there}.")
 
 
-def is_file(device: str) -> bool:
+def is_profile_file(device: str) -> bool:
     """Whether `device` names a hw profile on disk and not a known device."""
     return device.endswith(".json")
 
 
-def device_of(device: str) -> HwProfile:
+def load_device(device: str) -> HwProfile:
     """The hw profile that `device` names: a file that ends in .json, or a known device.
 
     Raises:
         ArtefactError: the file is no hw profile.
         MissingError: there is no such device.
     """
-    return read_profile(Path(device)) if is_file(device) else find_device(device)
+    return read_profile(Path(device)) if is_profile_file(device) else find_device(device)
 
 
 def is_board(profile: HwProfile, board: str | None) -> bool:
@@ -123,7 +123,7 @@ def is_board(profile: HwProfile, board: str | None) -> bool:
     return board is not None and board.replace(" Plus", "+").startswith(profile.title)
 
 
-def board_name(board: str | None) -> str | None:
+def device_name_of_board(board: str | None) -> str | None:
     """Name of the device that `board`, as a device tree names it, is; None where it is none that eetool knows."""
     return next((profile.name for profile in known_devices() if is_board(profile, board)), None)
 

@@ -24,7 +24,7 @@ _FEW = 6  # entries below which lengths are not chosen but taken from the middle
 
 
 @dataclass(frozen=True)
-class Estimate:
+class InterpolatedCost:
     """A value, its relative standard deviation, and how near what is known lies: 1 beside an entry, 0 far from all."""
 
     value: float
@@ -32,7 +32,7 @@ class Estimate:
     nearness: float
 
 
-class Estimator:
+class CostInterpolator:
     """Fitted on the entries of one kernel kind, precision, backend and thread count.
 
     Args:
@@ -60,7 +60,7 @@ class Estimator:
         self._length, self._noise, self.cv_error = self._choose(np.sqrt(known))
         self._honest = self._calibrated()
 
-    def __call__(self, kernel: Kernel) -> Estimate:
+    def __call__(self, kernel: Kernel) -> InterpolatedCost:
         """Estimate one kernel of this kind."""
         sizes = log_sizes(kernel, self._block)[None]  # (1, features)
         sum_of_terms = max(float(linear_terms(kernel, self._block) @ self._coefficients), 1e-9)
@@ -73,7 +73,7 @@ class Estimator:
         unexplained = max(0.0, 1.0 - float(near @ weights))
         spread = self._honest**2 * (self._amplitude**2 * unexplained + self._noise**2) + (_FAR * unexplained) ** 2
         value = sum_of_terms * float(np.exp(self._centre + near @ correction))
-        return Estimate(value, float(np.sqrt(spread)), 1 - unexplained)
+        return InterpolatedCost(value, float(np.sqrt(spread)), 1 - unexplained)
 
     def _nearest(self, sizes: np.ndarray) -> np.ndarray:
         """Indices of the entries that decide: what lies behind them says next to nothing more."""

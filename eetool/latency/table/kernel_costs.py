@@ -15,8 +15,8 @@ import numpy as np
 from eetool.errors import MissingError
 from eetool.latency.kernels.features import linear_terms
 from eetool.latency.kernels.kernel import FP32, INT8, Kernel
-from eetool.latency.table.interpolation import Estimate, Estimator, fit_terms
-from eetool.latency.table.table import MEASURED, Composition, Regression, Table, TableEntry
+from eetool.latency.table.interpolation import CostInterpolator, InterpolatedCost, fit_terms
+from eetool.latency.table.table import MEASURED, Composition, LatencyTable, Regression, TableEntry
 
 ENTRY, INTERPOLATED, REGRESSION, GUESSED = "entry", "interpolated", "regression", "guessed"
 _NEAR = 0.5  # from here on an estimate is called interpolated
@@ -28,7 +28,7 @@ _OTHER_BACKEND, _OTHER_THREADS, _OTHER_PRECISION = 0.4, 0.3, 0.5
 
 
 @dataclass(frozen=True)
-class Priced:
+class KernelCost:
     """A kernel's cost in milliseconds or millijoules, its relative standard deviation, and what it rests on."""
 
     value: float
@@ -46,14 +46,14 @@ class _Conditioned(Protocol):
     def threads(self) -> int: ...
 
 
-class Book:
+class KernelCosts:
     """Answers for `backend`, `precision` and `threads` from `table`; `warnings` say what had to be put in their place.
 
     Raises:
         MissingError: the table is empty.
     """
 
-    def __init__(self, table: Table, device: str, backend: str, precision: str, threads: int) -> None:
+    def __init__(self, table: LatencyTable, device: str, backend: str, precision: str, threads: int) -> None:
         if not table.entries and not table.regressions:
             raise MissingError(
                 f"{device} has no latency table, so nothing can be predicted for it",
@@ -77,11 +77,11 @@ class Book:
         scopes += [r.energy.scope for r in self._regressions.values() if r.energy]
         return scopes[0] if scopes else None
 
-    def latency(self, kernel: Kernel) -> Priced:
+    def latency(self, kernel: Kernel) -> KernelCost:
         """Milliseconds of a kernel."""
         return self._doubted(self._latency(kernel), kernel)
 
-    def energy(self, kernel: Kernel) -> Priced | None:
+    def energy(self, kernel: Kernel) -> KernelCost | None:
         """Millijoules of a kernel; None where the table holds no energies."""
         return None if self._energy is None else self._doubted(self._energy(kernel), kernel)
 
@@ -105,9 +105,9 @@ class Book:
             return None
         return _Prices(entries, regressions, self.composition.channel_block, energy=True)
 
-    def _doubted(self, priced: Priced, kernel: Kernel) -> Priced:
+    def _doubted(self, priced: KernelCost, kernel: Kernel) -> KernelCost:
         doubt = self._doubt + (_UNKNOWN if kernel.kind == "other" else 0.0)
-        return Priced(priced.value, float(np.hypot(priced.deviation, doubt)), priced.basis, priced.measured)
+        return KernelCost(priced.value, float(np.hypot(priced.deviation, doubt)), priced.basis, priced.measured)
 
 
 class _Prices:
@@ -127,20 +127,20 @@ class _Prices:
             self._of_kind[entry.kernel, entry.precision].append(entry)
             self._of_form[entry.kernel, entry.precision, entry.shape.get("form", 0)].append(entry)
         self._exact = {e.as_kernel.key: e for group in self._of_kind.values() for e in group}
-        self._known: dict[object, Priced] = {}
-        self._estimators: dict[tuple[str, str, int], Estimator] = {}
+        self._known: dict[object, KernelCost] = {}
+        self._estimators: dict[tuple[str, str, int], CostInterpolator] = {}
         self._guess: np.ndarray | None = None
 
-    def __call__(self, kernel: Kernel) -> Priced:
+    def __call__(self, kernel: Kernel) -> KernelCost:
         """The price of a kernel, looked up only once: networks repeat themselves."""
         if kernel.key not in self._known:
             self._known[kernel.key] = self._price(kernel)
         return self._known[kernel.key]
 
-    def _price(self, kernel: Kernel) -> Priced:
+    def _price(self, kernel: Kernel) -> KernelCost:
         entry = self._exact.get(kernel.key)
         if entry is not None:
-            return Priced(self._value(entry), _deviation(entry), ENTRY, entry.kind == MEASURED)
+            return KernelCost(self._value(entry), _deviation(entry), ENTRY, entry.kind == MEASURED)
         for precision in (kernel.precision, INT8 if kernel.precision == FP32 else FP32):
             doubt = 0.0 if precision == kernel.precision else _OTHER_PRECISION
             regression = self._regressions.get((kernel.kind, precision))
@@ -151,16 +151,16 @@ class _Prices:
                 return _priced(self._estimator(kernel.kind, precision, form)(kernel), doubt)
             if regression is not None:
                 deviation = float(np.hypot(max(regression.cv_error, 0.02), doubt))
-                return Priced(self._regressed(regression, kernel), deviation, REGRESSION, False)
-        return Priced(max(float(self._terms() @ linear_terms(kernel, self._block)), 1e-9), _GUESS, GUESSED, False)
+                return KernelCost(self._regressed(regression, kernel), deviation, REGRESSION, False)
+        return KernelCost(max(float(self._terms() @ linear_terms(kernel, self._block)), 1e-9), _GUESS, GUESSED, False)
 
-    def _estimator(self, kind: str, precision: str, form: int) -> Estimator:
+    def _estimator(self, kind: str, precision: str, form: int) -> CostInterpolator:
         """Of the entries of one form, or of all of the kind where the table holds none of that form."""
         key = kind, precision, form
         if key not in self._estimators:
             group = self._of_kind[kind, precision] if form == _ANY_FORM else self._of_form[key]
             kernels, values = [e.as_kernel for e in group], [self._value(e) for e in group]
-            self._estimators[key] = Estimator(
+            self._estimators[key] = CostInterpolator(
                 kernels, values, [_deviation(e) for e in group], self._block, self._prior((kind, precision))
             )
         return self._estimators[key]
@@ -200,9 +200,9 @@ class _Prices:
         return regression.energy.mj(kernel)
 
 
-def _priced(estimate: Estimate, doubt: float) -> Priced:
+def _priced(estimate: InterpolatedCost, doubt: float) -> KernelCost:
     basis = INTERPOLATED if estimate.nearness >= _NEAR else REGRESSION
-    return Priced(estimate.value, float(np.hypot(estimate.deviation, doubt)), basis, False)
+    return KernelCost(estimate.value, float(np.hypot(estimate.deviation, doubt)), basis, False)
 
 
 def _deviation(entry: TableEntry) -> float:

@@ -147,7 +147,7 @@ class Composition:
 
 
 @dataclass(frozen=True)
-class Table:
+class LatencyTable:
     """All that is known of the latency of kernels on a device."""
 
     entries: tuple[TableEntry, ...] = ()
@@ -156,7 +156,7 @@ class Table:
     sources: frozenset[str] = field(default_factory=frozenset)
 
 
-def check_table(table: Table, where: str) -> None:
+def check_table(table: LatencyTable, where: str) -> None:
     """Raise ArtefactError, naming the field, where a table contradicts itself or holds a figure that cannot be."""
     for i, entry in enumerate(table.entries):
         _check_entry(entry, f"{where}: table[{i}]", table.sources)
@@ -224,7 +224,7 @@ def _check_unique(entries: Iterable[TableEntry], at: str) -> None:
         seen.add(key)
 
 
-def _check_scopes(table: Table, where: str) -> None:
+def _check_scopes(table: LatencyTable, where: str) -> None:
     """Energies of different scopes are never added, so a table has one."""
     energies = [*(entry.energy for entry in table.entries), *(fit.energy for fit in table.regressions)]
     scopes = {energy.scope for energy in energies if energy is not None}

@@ -23,7 +23,7 @@ class Mlp(nn.Module):
         return logits
 
 
-def fits(width: int, depth: int) -> bool:
+def is_valid_size(width: int, depth: int) -> bool:
     """Whether a network of these sizes is a reasonable one."""
     return 0 < width <= _MOST_WIDE and 0 < depth <= _MOST_DEEP
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 from eetool.errors import UsageError
 from eetool.model.backbones.densenet import IMAGENET_BLOCKS, cifar_densenet, imagenet_densenet
 from eetool.model.backbones.layers import is_small
-from eetool.model.backbones.mlp import Mlp, fits
+from eetool.model.backbones.mlp import Mlp, is_valid_size
 from eetool.model.backbones.mobilenet import STAGED, mobilenet_v2, mobilenet_v3, staged_mobilenet
 from eetool.model.backbones.resnet import CifarResNet, Stage, StagedResNet
 from eetool.model.backbones.tcresnet import STAGES, TcResNet
@@ -96,7 +96,7 @@ def _of_others(reference: str, sizes: Sequence[int | str], classes: int, config:
         re.fullmatch(r"mlp-([0-9]{1,4})x([0-9]{1,2})", reference),
         re.fullmatch(r"tcresnet([0-9]+)", reference),
     )
-    if mlp and fits(int(mlp[1]), int(mlp[2])):
+    if mlp and is_valid_size(int(mlp[1]), int(mlp[2])):
         (features,) = _sizes(reference, sizes, 1, "vectors of features", "1x64")
         return Mlp(int(mlp[1]), int(mlp[2]), features, classes)
     if frames and int(frames[1]) in STAGES:

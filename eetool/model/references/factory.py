@@ -18,13 +18,13 @@ from torch import Tensor, nn
 
 from eetool.errors import ArtefactError, UsageError
 from eetool.model.references.factory_call import parse_factory
-from eetool.model.references.reference import Reference, Shape, float_input
+from eetool.model.references.reference import ModelReference, Shape, float_input
 from eetool_runtime.manifest import BATCH, DTYPES, Input
 
 _HINT = "A factory returns a torch.nn.Module, or (module, {input name: example tensor})."
 
 
-def resolve(reference: str, shape: Shape | None, classes: int | None) -> Reference:
+def resolve(reference: str, shape: Shape | None, classes: int | None) -> ModelReference:
     """Call what the user wrote. Inputs, and `classes` where it is not given, are those of what it makes."""
     written, (reference, arguments) = reference, parse_factory(reference)
     module, examples = _make(reference, arguments)
@@ -41,7 +41,7 @@ def resolve(reference: str, shape: Shape | None, classes: int | None) -> Referen
     else:
         inputs = float_input("input", shape)
     classes = classes or _classes(module, inputs, examples, written)
-    return Reference(reference, inputs, classes, arguments or None, limits)
+    return ModelReference(reference, inputs, classes, arguments or None, limits)
 
 
 def build(reference: str, arguments: Mapping[str, Any]) -> nn.Module:
@@ -93,12 +93,12 @@ def _input(name: str, example: Tensor, reference: str) -> Input:
 
 
 def _classes(module: nn.Module, inputs: tuple[Input, ...], examples: dict[str, Tensor], reference: str) -> int:
-    from eetool.model.references.resolve import logits_of, zeros
+    from eetool.model.references.resolve import extract_logits, zero_inputs
 
-    arguments = tuple(examples.values()) or zeros(inputs)
+    arguments = tuple(examples.values()) or zero_inputs(inputs)
     try:
         with torch.no_grad():
-            logits = logits_of(module.eval()(*arguments))
+            logits = extract_logits(module.eval()(*arguments))
     except Exception as error:  # whatever the user's code raises
         raise UsageError(f"{reference} does not run: {type(error).__name__}: {error}", "Check --input.") from error
     if logits is None or logits.ndim != 2:

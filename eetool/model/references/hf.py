@@ -13,7 +13,7 @@ from torch import nn
 
 from eetool.errors import ArtefactError, EarlyExitError, MissingError, UsageError
 from eetool.model.references import hf_schema
-from eetool.model.references.reference import Reference, Shape, float_input, library
+from eetool.model.references.reference import ModelReference, Shape, float_input, import_library
 from eetool.records import read_text
 from eetool_runtime.manifest import BATCH, Input
 from eetool_runtime.records import parse_json
@@ -39,7 +39,9 @@ _IMAGE_SIDE = 224  # pixels
 _AUDIO_LENGTH = 16000  # samples: a second at 16 kHz
 
 
-def resolve(name: str, shape: Shape | None, classes: int | None, config: dict[str, Any] | None = None) -> Reference:
+def resolve(
+    name: str, shape: Shape | None, classes: int | None, config: dict[str, Any] | None = None
+) -> ModelReference:
     """Read the configuration where none is given, fit it to the shape and the classes, and name the inputs."""
     kind, overrides = _read(name) if config is None else (name, config)
     task = _task(kind)
@@ -50,7 +52,7 @@ def resolve(name: str, shape: Shape | None, classes: int | None, config: dict[st
     inputs, limits = _inputs(task, made, shape)
     plain = _plain(made)
     vet(kind, plain, lambda reason: UsageError(reason, "A model.pt keeps numbers and words of a configuration only."))
-    return Reference(f"hf:{kind}", inputs, classes or made.num_labels, plain, limits)
+    return ModelReference(f"hf:{kind}", inputs, classes or made.num_labels, plain, limits)
 
 
 def vet(kind: str, config: dict[str, Any], refuse: Callable[[str], Exception]) -> None:
@@ -87,7 +89,7 @@ def build(kind: str, inputs: tuple[Input, ...], classes: int, config: dict[str, 
 
 
 def _transformers() -> Any:
-    return library("transformers", "pip install transformers")
+    return import_library("transformers", "pip install transformers")
 
 
 def _read(name: str) -> tuple[str, dict[str, Any]]:
@@ -111,7 +113,7 @@ def _read(name: str) -> tuple[str, dict[str, Any]]:
 def _task(kind: str) -> str:
     """What `kind` classifies; raises UsageError where transformers has no classifier of it."""
     _transformers()
-    auto = library("transformers.models.auto.modeling_auto", "pip install transformers")
+    auto = import_library("transformers.models.auto.modeling_auto", "pip install transformers")
     for task in _TASKS:
         if kind in getattr(auto, _MAPPINGS[task]):
             return task

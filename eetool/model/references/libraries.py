@@ -5,14 +5,14 @@ from typing import Any
 from torch import nn
 
 from eetool.errors import UsageError
-from eetool.model.references.reference import Reference, Shape, float_input, library
+from eetool.model.references.reference import ModelReference, Shape, float_input, import_library
 
 _IMAGENET_CLASSES = 1000
 _IMAGENET_SHAPE = (1, 3, 224, 224)
 _INSTALL = "pip install {}"
 
 
-def resolve_timm(name: str, shape: Shape | None, classes: int | None) -> Reference:
+def resolve_timm(name: str, shape: Shape | None, classes: int | None) -> ModelReference:
     """An image model of timm; the shape is by default the one that it was made for."""
     timm = _package("timm")
     if not timm.is_model(name):
@@ -20,7 +20,7 @@ def resolve_timm(name: str, shape: Shape | None, classes: int | None) -> Referen
         raise UsageError(f"timm has no model {name!r}", f"Near it: {', '.join(near)}." if near else None)
     config = timm.get_pretrained_cfg(name)
     made_for = (1, *config.input_size) if config is not None else _IMAGENET_SHAPE
-    return Reference(f"timm:{name}", float_input("input", shape or made_for), classes or _IMAGENET_CLASSES)
+    return ModelReference(f"timm:{name}", float_input("input", shape or made_for), classes or _IMAGENET_CLASSES)
 
 
 def build_timm(name: str, shape: Shape, classes: int) -> nn.Module:
@@ -39,7 +39,7 @@ def vet(scheme: str, name: str) -> None:
     resolve_timm(name, None, None) if scheme == "timm" else resolve_torchvision(name, None, None)
 
 
-def resolve_torchvision(name: str, shape: Shape | None, classes: int | None) -> Reference:
+def resolve_torchvision(name: str, shape: Shape | None, classes: int | None) -> ModelReference:
     """A classification model of torchvision."""
     models = _package("torchvision").models
     known = models.list_models(module=models)
@@ -47,7 +47,7 @@ def resolve_torchvision(name: str, shape: Shape | None, classes: int | None) -> 
         near = [other for other in known if name in other][:8]
         hint = f"Near it: {', '.join(near)}." if near else f"Such as torchvision:{known[0]}."
         raise UsageError(f"torchvision has no classification model {name!r}", hint)
-    return Reference(
+    return ModelReference(
         f"torchvision:{name}", float_input("input", shape or _IMAGENET_SHAPE), classes or _IMAGENET_CLASSES
     )
 
@@ -61,4 +61,4 @@ def build_torchvision(name: str, shape: Shape, classes: int) -> nn.Module:
 
 
 def _package(name: str) -> Any:
-    return library(name, _INSTALL.format(name))
+    return import_library(name, _INSTALL.format(name))

@@ -12,7 +12,7 @@ Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Reference:
+class ModelReference:
     """What a MODEL argument stands for, as a checkpoint can hold it: no paths, nothing but names and numbers.
 
     Args:
@@ -38,7 +38,7 @@ def float_input(name: str, shape: Shape) -> tuple[Input, ...]:
     return (Input(name, "float32", (BATCH, *shape[1:])),)
 
 
-def library(package: str, install: str) -> Any:
+def import_library(package: str, install: str) -> Any:
     """Import an optional package; raises MissingError with the line that installs it."""
     try:
         return importlib.import_module(package)

@@ -1,6 +1,6 @@
 """MODEL arguments: a built-in backbone, one of a library, or a factory of the user's own.
 
-A reference is resolved once, with whatever it reads from disk; from the `Reference` alone, which a checkpoint holds,
+A reference is resolved once, with whatever it reads from disk; from the `ModelReference` alone, which a checkpoint holds,
 the backbone is built again.
 """
 
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from eetool.errors import EarlyExitError, UsageError
 from eetool.model.backbones.registry import VOCABULARY, build_backbone, is_text
 from eetool.model.references import factory, hf, libraries
-from eetool.model.references.reference import Reference, Shape, float_input
+from eetool.model.references.reference import ModelReference, Shape, float_input
 from eetool_runtime.manifest import BATCH, Input
 
-__all__ = ["Reference", "build", "logits_of", "resolve", "samples", "try_out", "zeros"]
+__all__ = ["ModelReference", "build", "extract_logits", "resolve", "random_samples", "check_backbone", "zero_inputs"]
 
 _BUILT_IN_SHAPE = (1, 3, 32, 32)
 _BUILT_IN_CLASSES = 10
@@ -29,7 +29,7 @@ def resolve(
     classes: int | None = None,
     vocabulary: int | None = None,
     config: dict[str, Any] | None = None,
-) -> Reference:
+) -> ModelReference:
     """What `model` stands for. What is not given is what the reference itself says, or the usual.
 
     Args:
@@ -47,10 +47,10 @@ def resolve(
         ids = vocabulary or (config or {}).get(VOCABULARY) or _TEXT_IDS
         _, *sizes = shape or _TEXT_SHAPE
         reads = (Input("input_ids", "int64", (BATCH, *sizes)),)
-        return Reference(model, reads, classes or 2, {VOCABULARY: ids}, {reads[0].name: ids})
+        return ModelReference(model, reads, classes or 2, {VOCABULARY: ids}, {reads[0].name: ids})
     if not colon:
         inputs = float_input("input", shape or _BUILT_IN_SHAPE)
-        return Reference(model, inputs, classes or _BUILT_IN_CLASSES)
+        return ModelReference(model, inputs, classes or _BUILT_IN_CLASSES)
     if scheme == "hf":
         return hf.resolve(name, shape, classes, config)
     if scheme == "timm":
@@ -78,12 +78,12 @@ def build(backbone: str, inputs: tuple[Input, ...], classes: int, config: dict[s
     return model
 
 
-def try_out(backbone: nn.Module, reference: Reference) -> None:
+def check_backbone(backbone: nn.Module, reference: ModelReference) -> None:
     """Run the backbone once; raises UsageError where it does not take its inputs or gives no logits (N, classes)."""
     shown = ", ".join(f"{i.name} {'x'.join(map(str, i.shape))}" for i in reference.inputs)
     try:
         with torch.no_grad():
-            logits = backbone(*zeros(reference.inputs, 2))
+            logits = backbone(*zero_inputs(reference.inputs, 2))
     except EarlyExitError:
         raise
     except Exception as error:  # the network's own code, or torch's for sizes that do not fit
@@ -95,7 +95,7 @@ def try_out(backbone: nn.Module, reference: Reference) -> None:
         raise UsageError(f"{reference.backbone} gives {found} for a batch of 2, not {wanted}", "Check --classes.")
 
 
-def logits_of(output: Any) -> Tensor | None:
+def extract_logits(output: Any) -> Tensor | None:
     """The logits in what a classifier of any library returns: alone, first in a tuple, or under that name."""
     if isinstance(output, Mapping):
         output = output.get("logits")
@@ -106,16 +106,16 @@ def logits_of(output: Any) -> Tensor | None:
 
 
 def _logits_only(module: nn.Module, arguments: Any, output: Any) -> Any:
-    logits = logits_of(output)
+    logits = extract_logits(output)
     return output if logits is None else logits
 
 
-def zeros(inputs: tuple[Input, ...], batch: int = 1) -> tuple[Tensor, ...]:
+def zero_inputs(inputs: tuple[Input, ...], batch: int = 1) -> tuple[Tensor, ...]:
     """Valid inputs for tracing and counting: zeros, and ones where an input is a mask."""
     return tuple(_fill(spec, batch, 1 if is_mask(spec) else 0) for spec in inputs)
 
 
-def samples(reference: Reference, count: int, seed: int) -> dict[str, Tensor]:
+def random_samples(reference: ModelReference, count: int, seed: int) -> dict[str, Tensor]:
     """`count` random inputs: noise, ids below their limit, and masks that end somewhere (padding is at the end)."""
     generator = torch.Generator().manual_seed(seed)
     made = {}

@@ -5,7 +5,7 @@ from torch import nn
 
 from eetool.model.branches import MAX_DEPTH, Branch, BranchSpec
 from eetool.model.checkpoint import example_inputs
-from eetool.model.early_exit import captured
+from eetool.model.early_exit import capture_outputs
 from eetool.model.macs import count_macs, measure_taps
 from eetool_runtime.manifest import Input
 
@@ -24,7 +24,7 @@ def adaptive_branches(
     example = example_inputs(inputs)
     backbone.eval()
     spent = [tap.macs for tap in measure_taps(backbone, example, taps)]
-    with torch.no_grad(), captured(backbone, taps) as features:
+    with torch.no_grad(), capture_outputs(backbone, taps) as features:
         backbone(*example)
     following = count_macs(backbone, example)
     made: list[str] = []

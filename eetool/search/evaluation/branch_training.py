@@ -14,7 +14,7 @@ _SUPPORT_SHARE = 0.1  # of the examples, on which NACHOS measures how well each 
 
 
 @dataclass(frozen=True)
-class Features:
+class TapFeatures:
     """What a backbone says about n examples: features at every tap, final logits (n, classes), labels int64 (n,)."""
 
     taps: tuple[Tensor, ...]
@@ -31,7 +31,7 @@ class CostGoal:
 
 
 def train_branches(
-    branches: Sequence[Branch], features: Features, epochs: int, batch: int, seed: int, goal: CostGoal | None = None
+    branches: Sequence[Branch], features: TapFeatures, epochs: int, batch: int, seed: int, goal: CostGoal | None = None
 ) -> None:
     """Train in place, with Adam and a cosine schedule; the same seed gives the same weights.
 
@@ -102,7 +102,7 @@ def learned_loss(
 
 
 @torch.no_grad()
-def answers(branches: Sequence[Branch], features: Features, batch: int = 512) -> tuple[Tensor, Tensor | None]:
+def exit_answers(branches: Sequence[Branch], features: TapFeatures, batch: int = 512) -> tuple[Tensor, Tensor | None]:
     """Logits of every exit (exits, n, classes), and learned confidences (early exits, n) in [0, 1] where there are."""
     made = [
         [branch.answer(chunk) for chunk in torch.split(x, batch)]
@@ -113,15 +113,15 @@ def answers(branches: Sequence[Branch], features: Features, batch: int = 512) ->
     return logits, torch.stack(said).sigmoid() if said else None
 
 
-def _support(branches: Sequence[Branch], features: Features) -> Tensor:
+def _support(branches: Sequence[Branch], features: TapFeatures) -> Tensor:
     """How often each exit is right about each class (classes, early exits), on as many examples of every class."""
     classes = features.final.shape[1]
     each = max(1, int(_SUPPORT_SHARE * len(features.labels) / classes))
     chosen = torch.cat([torch.nonzero(features.labels == c)[:each, 0] for c in range(classes)])
-    part = Features(tuple(x[chosen] for x in features.taps), features.final[chosen], features.labels[chosen])
+    part = TapFeatures(tuple(x[chosen] for x in features.taps), features.final[chosen], features.labels[chosen])
     for branch in branches:
         branch.eval()
-    right = (answers(branches, part)[0][:-1].argmax(2) == part.labels).float()  # (early exits, n)
+    right = (exit_answers(branches, part)[0][:-1].argmax(2) == part.labels).float()  # (early exits, n)
     for branch in branches:
         branch.train()
     held = [right[:, part.labels == c] for c in range(classes)]

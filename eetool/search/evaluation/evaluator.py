@@ -12,23 +12,38 @@ from eetool.errors import MissingError
 from eetool.metrics import Thresholds, exits_taken
 from eetool.model.branches import Branch
 from eetool.model.checkpoint import ModelSpec, build_net
-from eetool.model.early_exit import EarlyExitNet, captured
+from eetool.model.early_exit import EarlyExitNet, capture_outputs
 from eetool.model.gate_scores import LEARNED
 from eetool.model.references.resolve import build
 from eetool.model.supernet import Supernet, recalibrate
 from eetool.search.evaluation.adaptive_branches import adaptive_branches
-from eetool.search.evaluation.branch_training import CostGoal, Features, answers, train_branches
-from eetool.search.evaluation.cost_estimation import ENERGY, LATENCY, MACS, Price, Pricer, costs_of, least_figures
+from eetool.search.evaluation.branch_training import CostGoal, TapFeatures, exit_answers, train_branches
+from eetool.search.evaluation.cost_estimation import (
+    ENERGY,
+    LATENCY,
+    MACS,
+    CandidateCosts,
+    CostEstimator,
+    costs_of,
+    least_figures,
+)
 from eetool.search.evaluation.fine_tuning import fine_tune
-from eetool.search.evaluation.splits import Part, SearchData
-from eetool.search.evaluation.threshold_rules import RULES, TUNED, Cut, full_and_between
-from eetool.search.search_results import MIN_ACCURACY, Candidate, Evaluated, Figures, Point, figure
-from eetool.search.space.space import Genome, Network, Space, key_of
+from eetool.search.evaluation.splits import SearchData, SplitPart
+from eetool.search.evaluation.threshold_rules import RULES, TUNED, ThresholdLimits, full_and_between
+from eetool.search.search_results import (
+    MIN_ACCURACY,
+    Candidate,
+    CandidateFigures,
+    CandidatePoint,
+    EvaluatedCandidate,
+    figure_value,
+)
+from eetool.search.space.space import CandidateNetwork, Genome, Space, genome_key
 from eetool.train.torch_devices import CPU
 from eetool.tune.calibration import Calibration, fit_temperature
-from eetool.tune.exit_costs import Costs
-from eetool.tune.operating_points import Labelled, problem_of
-from eetool.tune.threshold_search import Problem
+from eetool.tune.exit_costs import CascadeCosts
+from eetool.tune.operating_points import LabelledLogits, threshold_problem
+from eetool.tune.threshold_search import ThresholdProblem
 
 _BATCH = 256
 _BRANCH_BATCH = 32  # branches see few examples: small batches make more steps of them
@@ -36,7 +51,7 @@ _FORWARD = 64  # images at a time: more of them leave the cache between layers, 
 
 
 @dataclass(frozen=True)
-class Setting:
+class EvaluationSettings:
     """How candidates are trained and judged.
 
     Attributes:
@@ -70,20 +85,22 @@ class Evaluator:
     On a GPU they are the same but for the order of its sums.
     """
 
-    def __init__(self, space: Space, supernet: Supernet, data: SearchData, pricer: Pricer, setting: Setting) -> None:
+    def __init__(
+        self, space: Space, supernet: Supernet, data: SearchData, pricer: CostEstimator, setting: EvaluationSettings
+    ) -> None:
         self.space, self.supernet, self.data, self.pricer, self.setting = space, supernet, data, pricer, setting
 
-    def __call__(self, genome: Genome) -> Evaluated:
+    def __call__(self, genome: Genome) -> EvaluatedCandidate:
         """Everything about one genome, in seconds; see `judged`."""
         return self.judged(genome, (self.data.judge,))[0]
 
-    def judged(self, genome: Genome, parts: Sequence[Part]) -> list[Evaluated]:
+    def judged(self, genome: Genome, parts: Sequence[SplitPart]) -> list[EvaluatedCandidate]:
         """The candidate of a genome, trained once, with its figures on each of `parts`.
 
         Raises:
             MissingError: the objective, or a figure that is limited, is not known for this network and device.
         """
-        key, clock = key_of(genome), _Clock()
+        key, clock = genome_key(genome), _Clock()
         network = self.space.network(genome)
         torch.manual_seed(_seed(key, self.setting.seed))
         net, spec = self._build(network)
@@ -96,12 +113,12 @@ class Evaluator:
         held_out = (self.data.temperature, self.data.threshold, *parts)
         temperature, threshold, *judges = self._learned(net, costs, key, clock, held_out)
         calibration = Calibration(self._temperatures(temperature))
-        own, others = self._thresholds(problem_of(calibration, threshold, costs, score), network)
+        own, others = self._thresholds(threshold_problem(calibration, threshold, costs, score), network)
         clock.lap("thresholds")
 
-        def on(judge: Labelled) -> Evaluated:
-            problem = problem_of(calibration, judge, costs, score)
-            return Evaluated(
+        def on(judge: LabelledLogits) -> EvaluatedCandidate:
+            problem = threshold_problem(calibration, judge, costs, score)
+            return EvaluatedCandidate(
                 id=key[:12],
                 encoding=genome,
                 backbone=network.backbone,
@@ -113,7 +130,9 @@ class Evaluator:
                 thresholds=own,
                 figures=_figures(problem, own, price),
                 seconds=clock.laps,
-                others=tuple(Point(name, choice, _figures(problem, choice, price)) for name, choice in others.items()),
+                others=tuple(
+                    CandidatePoint(name, choice, _figures(problem, choice, price)) for name, choice in others.items()
+                ),
             )
 
         candidates = [on(judge) for judge in judges]
@@ -130,8 +149,8 @@ class Evaluator:
             recalibrate(net.backbone, self.data.batches(self.setting.calibration, _BATCH))
 
     def _learned(
-        self, net: EarlyExitNet, costs: Costs, key: str, clock: "_Clock", held_out: Sequence[Part]
-    ) -> list[Labelled]:
+        self, net: EarlyExitNet, costs: CascadeCosts, key: str, clock: "_Clock", held_out: Sequence[SplitPart]
+    ) -> list[LabelledLogits]:
         """What the exits answer to the parts that are held out, after their branches were trained."""
         device = torch.device(self.setting.torch_device)
         net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave it out
@@ -147,21 +166,23 @@ class Evaluator:
         clock.lap("branches")
         return [_labelled(branches, features) for features in seen]
 
-    def _thresholds(self, problem: Problem, network: Network) -> tuple[Thresholds, dict[str, Thresholds]]:
+    def _thresholds(
+        self, problem: ThresholdProblem, network: CandidateNetwork
+    ) -> tuple[Thresholds, dict[str, Thresholds]]:
         """Those of the method's rule, and others by the names of their operating points."""
         limits, rule, drop = self.setting.limits, self.setting.thresholds, self.setting.max_accuracy_drop
-        cut = Cut(limits.get(self.setting.objective), limits.get(MIN_ACCURACY), drop, network.thresholds)
+        cut = ThresholdLimits(limits.get(self.setting.objective), limits.get(MIN_ACCURACY), drop, network.thresholds)
         own = RULES[rule](problem, cut)
         further = full_and_between(problem, cut) if rule == TUNED else {}
         return own, {name: choice for name, choice in further.items() if choice != own}
 
-    def price(self, genome: Genome) -> Price:
+    def price(self, genome: Genome) -> CandidateCosts:
         """What the network of a genome costs; milliseconds, as nothing is learned."""
         network = self.space.network(genome)
         net, spec = self._build(network)
         return self.pricer(spec, net, network.score)
 
-    def can_pay(self, price: Price) -> bool:
+    def can_pay(self, price: CandidateCosts) -> bool:
         """Whether at each exit leaving costs less than going on to the next one: where not, no threshold can make this
         exit save anything. It is the rule by which NACHOS makes its branches, here for those that are searched.
         """
@@ -170,20 +191,20 @@ class Evaluator:
         following = [trunk + head for trunk, head in zip(costs.trunk[1:], heads, strict=True)]
         return all(head < on for head, on in zip(costs.heads, following, strict=True))
 
-    def can_keep(self, price: Price) -> bool:
+    def can_keep(self, price: CandidateCosts) -> bool:
         """Whether some thresholds could keep to all limits on cost, whatever is learned."""
         least = least_figures(price)
         return all(least.get(name, 0.0) <= limit for name, limit in self.setting.limits.items())
 
     def _check(self, candidate: Candidate) -> None:
-        unknown = [name for name in self.setting.limits if figure(candidate, name) is None]
+        unknown = [name for name in self.setting.limits if figure_value(candidate, name) is None]
         if unknown:
             raise MissingError(
                 f"{unknown[0]} of {candidate.backbone} is not known, so a limit on it cannot be kept",
                 "Leave that limit away, or give a --device whose table knows it.",
             )
 
-    def _build(self, network: Network) -> tuple[EarlyExitNet, ModelSpec]:
+    def _build(self, network: CandidateNetwork) -> tuple[EarlyExitNet, ModelSpec]:
         branches = self._branches(network)
         learned = self.setting.learned and bool(network.taps)
         spec = ModelSpec(
@@ -191,7 +212,7 @@ class Evaluator:
         )
         return build_net(spec).eval(), spec
 
-    def _branches(self, network: Network) -> tuple[str, ...]:
+    def _branches(self, network: CandidateNetwork) -> tuple[str, ...]:
         """Those that genes describe, and where they do not, by the rule."""
         own = tuple(branch for branch in network.branches if branch is not None)
         if len(own) == len(network.branches):
@@ -201,7 +222,7 @@ class Evaluator:
         ruled = adaptive_branches(backbone, self.data.inputs, network.taps, classes)
         return tuple(branch or given for branch, given in zip(network.branches, ruled, strict=True))
 
-    def _temperatures(self, split: Labelled) -> tuple[float, ...]:
+    def _temperatures(self, split: LabelledLogits) -> tuple[float, ...]:
         """Fitted where thresholds are tuned; the methods that do without get raw scores."""
         if self.setting.thresholds != TUNED:
             return (1.0,) * len(split.logits)
@@ -225,27 +246,27 @@ def _seed(key: str, seed: int) -> int:
 
 
 @torch.no_grad()
-def _features(net: EarlyExitNet, part: Part, device: torch.device) -> Features:
+def _features(net: EarlyExitNet, part: SplitPart, device: torch.device) -> TapFeatures:
     found: list[list[torch.Tensor]] = []
     for images in torch.split(part.images.contiguous(memory_format=torch.channels_last), _FORWARD):
-        with captured(net.backbone, net.taps) as at:
+        with capture_outputs(net.backbone, net.taps) as at:
             final = net.backbone(images.to(device))
         found.append([*(at[tap] for tap in net.taps), final])
     *taps, final = (torch.cat(chunks) for chunks in zip(*found, strict=True))
-    return Features(tuple(taps), final, part.labels.to(device))
+    return TapFeatures(tuple(taps), final, part.labels.to(device))
 
 
-def _labelled(branches: list[Branch], features: Features) -> Labelled:
-    logits, learned = answers(branches, features)
+def _labelled(branches: list[Branch], features: TapFeatures) -> LabelledLogits:
+    logits, learned = exit_answers(branches, features)
     sure = None if learned is None else learned.cpu().numpy()
-    return Labelled(logits.cpu().numpy(), features.labels.cpu().numpy(), sure)
+    return LabelledLogits(logits.cpu().numpy(), features.labels.cpu().numpy(), sure)
 
 
-def _figures(problem: Problem, thresholds: Thresholds, price: Price) -> Figures:
+def _figures(problem: ThresholdProblem, thresholds: Thresholds, price: CandidateCosts) -> CandidateFigures:
     taken = exits_taken(problem.confidences, thresholds)
     leaving = {name: costs.leaving(thresholds) for name, costs in price.costs.items()}
     mean = {name: float(cost[taken].mean()) for name, cost in leaving.items()}
-    return Figures(
+    return CandidateFigures(
         accuracy=float(problem.correct[taken, np.arange(problem.n)].mean()),
         n=problem.n,
         exit_shares=tuple((np.bincount(taken, minlength=len(problem.confidences)) / problem.n).tolist()),

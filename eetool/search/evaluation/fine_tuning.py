@@ -5,10 +5,10 @@ them. NACHOS and EDANAS therefore train every candidate (arXiv 2401.13330), whic
 """
 
 from eetool.errors import DivergedError
-from eetool.model.checkpoint import Training
+from eetool.model.checkpoint import TrainingSettings
 from eetool.model.early_exit import EarlyExitNet
 from eetool.train.torch_devices import CPU
-from eetool.train.training_loop import Examples, train
+from eetool.train.training_loop import Examples, run_training
 from eetool.workspace import scratch
 
 _BATCH = 128
@@ -24,9 +24,9 @@ def fine_tune(net: EarlyExitNet, examples: Examples, epochs: int, seed: int, tor
         MissingError: there is no such device, or the package that it needs.
     """
     batch = min(_BATCH, len(examples.labels))
-    settings = Training("joint", epochs, seed, batch, _LEARNING_RATE, torch_device=torch_device)
+    settings = TrainingSettings("joint", epochs, seed, batch, _LEARNING_RATE, torch_device=torch_device)
     with scratch() as folder:  # an interrupted candidate is evaluated anew: its state is not kept
         try:
-            train(net, examples, settings, folder / "state", resume=False)
+            run_training(net, examples, settings, folder / "state", resume=False)
         except DivergedError as error:
             raise DivergedError(f"fine-tuning a candidate: {error.message}", _HINT) from None

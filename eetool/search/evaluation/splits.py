@@ -23,7 +23,7 @@ _SEED = 0
 
 
 @dataclass(frozen=True)
-class Part:
+class SplitPart:
     """Finished inputs (n, C, H, W) and labels int64 (n,)."""
 
     images: Tensor
@@ -39,17 +39,17 @@ class SearchData:
     inputs: tuple[Input, ...]
     record: Data
     learn: Examples
-    branches: Part
-    temperature: Part
-    threshold: Part
-    judge: Part
+    branches: SplitPart
+    temperature: SplitPart
+    threshold: SplitPart
+    judge: SplitPart
 
     def batches(self, count: int, size: int) -> Iterator[Tensor]:
         """The first `count` batches (size, C, H, W) of what branches learn from."""
         yield from torch.split(self.branches.images, size)[:count]
 
 
-def search_data(source: Source, examples: int) -> SearchData:
+def load_search_data(source: Source, examples: int) -> SearchData:
     """The parts of `source`; at most `examples` training images teach the branches of a candidate.
 
     Raises:
@@ -65,9 +65,9 @@ def search_data(source: Source, examples: int) -> SearchData:
     mean, std = scaled.mean((0, 2, 3)), scaled.std((0, 2, 3))  # (N, C, H, W) -> (C,)
     known = Examples(pixels, torch.from_numpy(source.labels[learn]), mean, std, source.mirror)
 
-    def part(indices: np.ndarray) -> Part:
+    def part(indices: np.ndarray) -> SplitPart:
         images = known.normalise(torch.from_numpy(source.images[indices]))
-        return Part(images, torch.from_numpy(source.labels[indices]))
+        return SplitPart(images, torch.from_numpy(source.labels[indices]))
 
     rule = Preprocess(1 / 255, tuple(mean.tolist()), tuple(std.tolist()))
     return SearchData(

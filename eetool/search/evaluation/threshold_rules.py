@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from eetool.metrics import Thresholds, exits_taken
-from eetool.tune.threshold_search import Problem, cheapest, most_accurate
+from eetool.tune.threshold_search import ThresholdProblem, cheapest, most_accurate
 
 TUNED = "tuned"
 FIXED = 0.8
@@ -16,7 +16,7 @@ _FIRST_AT_LEAST, _LEAST, _STEP = 0.7, 0.11, 0.1
 
 
 @dataclass(frozen=True)
-class Cut:
+class ThresholdLimits:
     """What thresholds are to keep to: the most that the mean cost may be, the least accuracy, in [0, 1], the points
     that may be lost against full depth; and thresholds that were searched as genes.
     """
@@ -27,7 +27,7 @@ class Cut:
     genes: Thresholds | None = None
 
 
-def tuned(problem: Problem, cut: Cut) -> Thresholds:
+def tuned_thresholds(problem: ThresholdProblem, cut: ThresholdLimits) -> Thresholds:
     """Adaptive tuning: the cheapest that lose no more than allowed; where these miss the limit, the most accurate that
     keep to it (after the adaptive threshold tuning of AEBNAS, arXiv 2512.10671), with room for what other inputs cost:
     just at the limit, half of all candidates would be found over it by their judges.
@@ -39,7 +39,7 @@ def tuned(problem: Problem, cut: Cut) -> Thresholds:
     return most_accurate(problem, cut.max_cost - room)
 
 
-def shared(problem: Problem, cut: Cut) -> Thresholds:
+def shared_threshold(problem: ThresholdProblem, cut: ThresholdLimits) -> Thresholds:
     """One threshold for all exits, the first never below 0.7, then lowered from the deepest exit backwards until the
     limit is kept (NACHOS, arXiv 2401.13330). A lowering that costs too much accuracy is taken back, and costs hold
     rejected branches, both different from the published code.
@@ -57,26 +57,26 @@ def shared(problem: Problem, cut: Cut) -> Thresholds:
     return best
 
 
-def genes(problem: Problem, cut: Cut) -> Thresholds:
+def genome_thresholds(problem: ThresholdProblem, cut: ThresholdLimits) -> Thresholds:
     """Those of the genome (EDANAS)."""
     assert cut.genes is not None  # the space has threshold genes
     return cut.genes
 
 
-def fixed(problem: Problem, cut: Cut) -> Thresholds:
+def fixed_thresholds(problem: ThresholdProblem, cut: ThresholdLimits) -> Thresholds:
     """The same for every exit of every candidate."""
     return (FIXED,) * problem.early
 
 
-RULES: dict[str, Callable[[Problem, Cut], Thresholds]] = {
-    TUNED: tuned,
-    "shared": shared,
-    "genes": genes,
-    "fixed": fixed,
+RULES: dict[str, Callable[[ThresholdProblem, ThresholdLimits], Thresholds]] = {
+    TUNED: tuned_thresholds,
+    "shared": shared_threshold,
+    "genes": genome_thresholds,
+    "fixed": fixed_thresholds,
 }
 
 
-def full_and_between(problem: Problem, cut: Cut) -> dict[str, Thresholds]:
+def full_and_between(problem: ThresholdProblem, cut: ThresholdLimits) -> dict[str, Thresholds]:
     """Full depth, and the cheapest that lose a part of what is allowed: to choose again costs nothing, and a network
     whose gates lose a point is beaten by a smaller one that loses none.
     """
@@ -87,11 +87,11 @@ def full_and_between(problem: Problem, cut: Cut) -> dict[str, Thresholds]:
     return {name: choice for name, choice in found.items() if names[choice] == name}
 
 
-def _standard_error_of_cost(problem: Problem, choice: Thresholds) -> float:
+def _standard_error_of_cost(problem: ThresholdProblem, choice: Thresholds) -> float:
     costs = problem.costs.leaving(choice)[exits_taken(problem.confidences, choice)]
     return float(costs.std() / math.sqrt(problem.n))
 
 
-def _accuracy(problem: Problem, choice: Thresholds) -> float:
+def _accuracy(problem: ThresholdProblem, choice: Thresholds) -> float:
     full = float(problem.correct[-1].mean())
     return full - problem.evaluate(choice)[1] / problem.n

@@ -13,8 +13,8 @@ import numpy as np
 
 from eetool.errors import UsageError
 from eetool.model.gate_scores import MARGIN
-from eetool.search.methods.surrogates import choose, evolve, features
-from eetool.search.space.space import BRANCHES, EXITS, GATE, NEVER, SCORE, Genome, Space, key_of
+from eetool.search.methods.surrogates import choose_surrogate, evolve, genome_features
+from eetool.search.space.space import BRANCHES, EXITS, GATE, NEVER, SCORE, Genome, Space, genome_key
 
 _BATCH = 8  # candidates per generation
 _SHARE_AT_RANDOM = 5 / 9  # of all evaluations, before predictors are fitted: 100 of 180 in NACHOS
@@ -26,7 +26,7 @@ Admits = Callable[[Genome], bool]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ObjectiveValues:
     """A candidate and what is to be small: its error, its cost, and the share by which it exceeds limits."""
 
     genome: Genome
@@ -38,7 +38,7 @@ class Outcome:
 class Planner(Protocol):
     """Plans candidates."""
 
-    def plan(self, archive: Sequence[Outcome]) -> list[Genome]:
+    def plan(self, archive: Sequence[ObjectiveValues]) -> list[Genome]:
         """The next candidates, none of which is in `archive`; nothing where no others were found."""
 
 
@@ -47,7 +47,7 @@ class Method:
     """What a method searches: its own form of a space, rules for thresholds, and its planner.
 
     Attributes:
-        thresholds, learned: see `eetool.search.evaluation.evaluator.Setting`.
+        thresholds, learned: see `eetool.search.evaluation.evaluator.EvaluationSettings`.
         planner: from the space, the seed, the number of evaluations, and which genomes may be planned.
         screened: only networks are planned whose exits can pay, see `eetool.search.evaluation.evaluator.Evaluator.can_pay`.
     """
@@ -73,7 +73,7 @@ class SurrogatePlanner:
         first = round(trials * _SHARE_AT_RANDOM)
         self.first = min(trials, max(_FEWEST_AT_RANDOM, min(_MOST_AT_RANDOM, first)))
 
-    def plan(self, archive: Sequence[Outcome]) -> list[Genome]:
+    def plan(self, archive: Sequence[ObjectiveValues]) -> list[Genome]:
         """See `Planner`."""
         first = len(self._at_random)  # fewer than were wanted, where limits admit few
         if len(archive) < first or not self.space.genes:
@@ -81,29 +81,29 @@ class SurrogatePlanner:
         begun = first + (len(archive) - first) // _BATCH * _BATCH
         return self._generation(archive[:begun])[len(archive) - begun :]
 
-    def _generation(self, archive: Sequence[Outcome]) -> list[Genome]:
+    def _generation(self, archive: Sequence[ObjectiveValues]) -> list[Genome]:
         """The generation that follows a complete one."""
         rng = np.random.default_rng([self.seed, len(archive)])
-        x = features(self.space, [outcome.genome for outcome in archive])
+        x = genome_features(self.space, [outcome.genome for outcome in archive])
         figures = [np.array([getattr(o, name) for o in archive]) for name in ("error", "cost", "excess")]
         error, cost, excess = (self._predictor(x, y) for y in figures)
         order = np.lexsort((figures[1], figures[0], figures[2]))
         start = [archive[i].genome for i in order[: len(order) // 2]]
 
         def objectives(genomes: Sequence[Genome]) -> tuple[np.ndarray, np.ndarray]:
-            points = features(self.space, genomes)
+            points = genome_features(self.space, genomes)
             return error(points), cost(points)
 
-        found = evolve(self.space, start, objectives, rng, lambda genomes: excess(features(self.space, genomes)))
-        seen = {key_of(outcome.genome) for outcome in archive}
-        fresh = [genome for genome in found if key_of(genome) not in seen and self.admits(genome)]
+        found = evolve(self.space, start, objectives, rng, lambda genomes: excess(genome_features(self.space, genomes)))
+        seen = {genome_key(outcome.genome) for outcome in archive}
+        fresh = [genome for genome in found if genome_key(genome) not in seen and self.admits(genome)]
         chosen = _spread(fresh, objectives(fresh)[1], figures[1], _BATCH) if fresh else []
-        return [*chosen, *self._unseen(rng, seen | set(map(key_of, chosen)), _BATCH - len(chosen))]
+        return [*chosen, *self._unseen(rng, seen | set(map(genome_key, chosen)), _BATCH - len(chosen))]
 
     @cached_property
     def _at_random(self) -> list[Genome]:
         """The largest and the smallest network, and random ones, every second of them with branches by rule."""
-        ends = {key_of(g): g for g in (self.space.smallest(), self.space.largest()) if self.admits(g)}
+        ends = {genome_key(g): g for g in (self.space.smallest(), self.space.largest()) if self.admits(g)}
         begun = list(ends.values())[: self.first]
         rng = np.random.default_rng([self.seed, 0])
         return [*begun, *self._unseen(rng, set(ends), self.first - len(begun), half_by_rule=True)]
@@ -116,14 +116,14 @@ class SurrogatePlanner:
             genome, idle, drawn = self.space.sample(rng), idle + 1, drawn + 1
             if half_by_rule and drawn % 2 == 0:
                 genome = self.space.with_adaptive(genome)
-            if key_of(genome) not in seen | found.keys() and self.admits(genome):
-                found[key_of(genome)], idle = genome, 0
+            if genome_key(genome) not in seen | found.keys() and self.admits(genome):
+                found[genome_key(genome)], idle = genome, 0
         return list(found.values())
 
     def _predictor(self, x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
         if np.ptp(y) == 0:
             return lambda points: np.full(len(points), y[0])
-        return choose(x, y, self.seed).predict
+        return choose_surrogate(x, y, self.seed).predict
 
 
 class SamplerPlanner:
@@ -140,7 +140,7 @@ class SamplerPlanner:
         self.asked: list[tuple[Any, Genome]] = []
         self.told = 0
 
-    def plan(self, archive: Sequence[Outcome]) -> list[Genome]:
+    def plan(self, archive: Sequence[ObjectiveValues]) -> list[Genome]:
         """See `Planner`."""
         while True:
             for (trial, _), outcome in zip(self.asked[self.told :], archive[self.told :], strict=False):
@@ -154,15 +154,15 @@ class SamplerPlanner:
         """Ask for one generation more; False where nothing new comes."""
         from optuna.trial import TrialState
 
-        seen, before = {key_of(genome) for _, genome in self.asked}, len(self.asked)
+        seen, before = {genome_key(genome) for _, genome in self.asked}, len(self.asked)
         idle = 0
         while len(self.asked) < before + _BATCH and idle < _PATIENCE:
             trial, idle = self.study.ask(), idle + 1
             genome = self.space.genome([trial.suggest_int(g.name, 0, len(g.choices) - 1) for g in self.space.genes])
-            if key_of(genome) in seen or not self.admits(genome):
+            if genome_key(genome) in seen or not self.admits(genome):
                 self.study.tell(trial, state=TrialState.PRUNED)
                 continue
-            seen.add(key_of(genome))
+            seen.add(genome_key(genome))
             self.asked.append((trial, genome))
             idle = 0
         return len(self.asked) > before

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def front(points: np.ndarray) -> np.ndarray:
+def pareto_front(points: np.ndarray) -> np.ndarray:
     """Indices of the points (n, 2) that no other dominates, by the second objective; of equal points the first."""
     order = np.lexsort((np.arange(len(points)), points[:, 0], points[:, 1]))
     kept: list[int] = []
@@ -15,7 +15,7 @@ def front(points: np.ndarray) -> np.ndarray:
     return np.array(kept, dtype=np.int64)
 
 
-def ranks(points: np.ndarray) -> np.ndarray:
+def pareto_ranks(points: np.ndarray) -> np.ndarray:
     """int64 (n,): 0 for points (n, 2) on the front, 1 for those on the front of the rest, and so on."""
     found = np.full(len(points), -1, dtype=np.int64)
     left, rank = np.arange(len(points)), 0
@@ -28,7 +28,7 @@ def ranks(points: np.ndarray) -> np.ndarray:
     return found
 
 
-def crowding(points: np.ndarray) -> np.ndarray:
+def crowding_distances(points: np.ndarray) -> np.ndarray:
     """Crowding distance (n,) of points (n, 2) of one rank (NSGA-II, Deb et al. 2002); infinite at the ends."""
     distance = np.zeros(len(points))
     for axis in range(points.shape[1]):
@@ -45,12 +45,12 @@ def hypervolume(points: np.ndarray, reference: Sequence[float]) -> float:
     inside = points[(points < np.asarray(reference)).all(1)]
     if not len(inside):
         return 0.0
-    best = inside[front(inside)]  # rising in the second objective, falling in the first
+    best = inside[pareto_front(inside)]  # rising in the second objective, falling in the first
     heights = np.diff(np.append(best[:, 1], reference[1]))
     return float(((reference[0] - best[:, 0]) * heights).sum())
 
 
-def knee(points: np.ndarray) -> int:
+def knee_point(points: np.ndarray) -> int:
     """Index of the point of a front (n, 2) that is furthest below the line between its ends, both scaled to 1."""
     low, high = points.min(0), points.max(0)
     span = np.where(high > low, high - low, 1.0)

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from eetool.search.methods.pareto import crowding, ranks
-from eetool.search.space.space import Genome, Space, key_of
+from eetool.search.methods.pareto import crowding_distances, pareto_ranks
+from eetool.search.space.space import Genome, Space, genome_key
 
 Predict = Callable[[np.ndarray], np.ndarray]  # features (n, d) to values (n,)
 Fit = Callable[[np.ndarray, np.ndarray, int], Predict]
@@ -24,7 +24,7 @@ _PENALTY = 1e10
 _RIDGE = 1e-6
 
 
-def features(space: Space, genomes: Sequence[Genome]) -> np.ndarray:
+def genome_features(space: Space, genomes: Sequence[Genome]) -> np.ndarray:
     """(n, d): of every numeric gene its choice in (0, 1], of every other one column per choice; 0 where it is idle."""
     columns = []
     for gene in space.genes:
@@ -78,7 +78,7 @@ KINDS: dict[str, Fit] = {"rbf": fit_rbf, "trees": fit_trees, "mlp": fit_mlp}
 
 
 @dataclass(frozen=True)
-class Predictor:
+class Surrogate:
     """The predictor that was chosen for one figure; `score` is its mean − deviation of Kendall's τ over folds."""
 
     kind: str
@@ -86,7 +86,7 @@ class Predictor:
     predict: Predict
 
 
-def choose(x: np.ndarray, y: np.ndarray, seed: int) -> Predictor:
+def choose_surrogate(x: np.ndarray, y: np.ndarray, seed: int) -> Surrogate:
     """Adaptive switching: the kind whose rank correlation on left-out folds is best, fitted to everything (MSuNAS,
     arXiv 2007.10396). Different from there: 5 folds and 50 trees, so that choosing takes a second.
     """
@@ -98,7 +98,7 @@ def choose(x: np.ndarray, y: np.ndarray, seed: int) -> Predictor:
         if best is None or score > best[0]:
             best = score, kind
     assert best is not None
-    return Predictor(best[1], best[0], KINDS[best[1]](x, y, seed))
+    return Surrogate(best[1], best[0], KINDS[best[1]](x, y, seed))
 
 
 def _correlation(predict: Predict, x: np.ndarray, y: np.ndarray, held: np.ndarray) -> float:
@@ -167,14 +167,14 @@ def _mutated(vector: np.ndarray, space: Space, rng: np.random.Generator) -> np.n
 
 
 def _distinct(space: Space, vectors: Sequence[np.ndarray]) -> list[np.ndarray]:
-    found = {key_of(space.genome(vector)): vector for vector in reversed(vectors)}
+    found = {genome_key(space.genome(vector)): vector for vector in reversed(vectors)}
     return list(reversed(found.values()))
 
 
 def _survivors(points: np.ndarray) -> np.ndarray:
     """Indices of points (n, 2), those of the lower rank first, and among these those in emptier places."""
-    rank = ranks(points)
+    rank = pareto_ranks(points)
     spread = np.zeros(len(points))
     for r in np.unique(rank):
-        spread[rank == r] = crowding(points[rank == r])
+        spread[rank == r] = crowding_distances(points[rank == r])
     return np.lexsort((np.arange(len(points)), -spread, rank))

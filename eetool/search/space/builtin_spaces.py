@@ -9,7 +9,7 @@ from pathlib import Path
 
 from eetool.errors import UsageError
 from eetool.model.backbones.layers import divisible
-from eetool.search.space.space import Backbone, Gene, Genome, Space, make_space
+from eetool.search.space.space import Gene, Genome, Space, SpaceBackbone, make_space
 
 _KERNEL, _DEPTH, _WIDTH = 0, 1, 2  # phases of progressive shrinking, in the order of Once-for-All (arXiv 1908.09791)
 
@@ -33,7 +33,7 @@ class _Mobile:
     stages: tuple[_Stage, ...]
     head: tuple[int, int]
 
-    def __call__(self, genome: Genome) -> Backbone:
+    def __call__(self, genome: Genome) -> SpaceBackbone:
         def scaled(width: int) -> int:
             return divisible(width * float(genome["width"]))
 
@@ -50,7 +50,7 @@ class _Mobile:
             place = s + (self.first is not None)
             sites.append((f"stage{place}.{depth - 1}", f"stage{place}.{depth - 2}"))
         parts.append(f"{scaled(self.head[0])}x{scaled(self.head[1])}")
-        return Backbone(f"mbv3-{'-'.join(parts)}@{genome['resolution']}", tuple(sites[:-1]))
+        return SpaceBackbone(f"mbv3-{'-'.join(parts)}@{genome['resolution']}", tuple(sites[:-1]))
 
 
 def _mobile_space(
@@ -100,11 +100,11 @@ def resnet() -> Space:
     return make_space("resnet", genes, _resnet, positions=(1, 1))
 
 
-def _resnet(genome: Genome) -> Backbone:
+def _resnet(genome: Genome) -> SpaceBackbone:
     depths = [int(genome[f"stage{s}.depth"]) for s in range(3)]
     stages = "".join(f"-{genome[f'stage{s}.width']}x{depth}" for s, depth in enumerate(depths))
     sites = tuple((f"stage{s + 1}.{depth - 1}",) for s, depth in enumerate(depths))
-    return Backbone(f"resnet-16x0{stages}@{genome['resolution']}", sites[:-1])
+    return SpaceBackbone(f"resnet-16x0{stages}@{genome['resolution']}", sites[:-1])
 
 
 SPACES: dict[str, Callable[[], Space]] = {

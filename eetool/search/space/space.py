@@ -53,7 +53,7 @@ class Gene:
 
 
 @dataclass(frozen=True)
-class Backbone:
+class SpaceBackbone:
     """What the backbone's genes stand for.
 
     Attributes:
@@ -67,7 +67,7 @@ class Backbone:
 
 
 @dataclass(frozen=True)
-class Network:
+class CandidateNetwork:
     """A candidate as it can be built. A branch is null where a rule makes it, and `thresholds` where they are tuned."""
 
     backbone: str
@@ -84,7 +84,7 @@ class Space:
 
     name: str
     genes: tuple[Gene, ...]
-    make: Callable[[Genome], Backbone]
+    make: Callable[[Genome], SpaceBackbone]
 
     def __post_init__(self) -> None:
         names: set[str] = set()
@@ -189,13 +189,13 @@ class Space:
     def _positions(self) -> list[Gene]:
         return [gene for gene in self.genes if gene.group == EXITS]
 
-    def network(self, genome: Genome) -> Network:
+    def network(self, genome: Genome) -> CandidateNetwork:
         """The network of a genome."""
         made = self.make({g.name: genome[g.name] for g in self.genes if g.group == BACKBONE and g.name in genome})
         names = {gene.name for gene in self.genes}
         on = [(i, int(p)) for i in range(len(made.sites)) if (p := genome.get(_position(i), 0))]
         thresholds = any(gene.group == THRESHOLDS for gene in self.genes)
-        return Network(
+        return CandidateNetwork(
             backbone=made.reference,
             config=made.config,
             taps=tuple(made.sites[i][p - 1] for i, p in on),
@@ -205,7 +205,7 @@ class Space:
         )
 
 
-def key_of(genome: Genome) -> str:
+def genome_key(genome: Genome) -> str:
     """SHA-256 of an encoding; its first twelve digits name a candidate."""
     return _sha256(genome)
 
@@ -213,7 +213,7 @@ def key_of(genome: Genome) -> str:
 def make_space(
     name: str,
     backbone: Sequence[Gene],
-    make: Callable[[Genome], Backbone],
+    make: Callable[[Genome], SpaceBackbone],
     positions: Sequence[int],
     widths: tuple[int, ...] = BRANCH_WIDTHS,
     scores: tuple[str, ...] = (MAX_SOFTMAX, ENTROPY, MARGIN),

@@ -33,7 +33,7 @@ _SERVER_WORDS = {
 
 
 @dataclass(frozen=True)
-class Pulse:
+class HeartbeatSettings:
     """How often a worker says that it lives, after what silence its trial is another's, and for how long a storage
     that does not answer is waited for; in seconds.
     """
@@ -43,13 +43,13 @@ class Pulse:
     patience: float = 3600.0
 
 
-PULSE = Pulse()
+PULSE = HeartbeatSettings()
 
 
 class Storage:
     """A database with studies; operations are repeated while it is away."""
 
-    def __init__(self, url: str, pulse: Pulse, progress: Progress = SILENT) -> None:
+    def __init__(self, url: str, pulse: HeartbeatSettings, progress: Progress = SILENT) -> None:
         try:
             import optuna
             import sqlalchemy.exc

@@ -17,9 +17,9 @@ from typing import Any
 
 from eetool.errors import ArtefactError, EarlyExitError, UsageError
 from eetool.progress import SILENT, Progress
-from eetool.search.methods.methods import Outcome, Planner
-from eetool.search.search_results import Candidate, Evaluated, excess, figure
-from eetool.search.space.space import Genome, Space, key_of
+from eetool.search.methods.methods import ObjectiveValues, Planner
+from eetool.search.search_results import Candidate, EvaluatedCandidate, figure_value, limit_excess
+from eetool.search.space.space import Genome, Space, genome_key
 from eetool.search.study.storage import Storage
 from eetool_measure.records import encode
 from eetool_runtime.records import decode
@@ -119,13 +119,13 @@ class Study:
 
     def _plan(self, planner: Planner, done: Sequence[Any], objective: str, limits: Mapping[str, float]) -> list[Genome]:
         found = [self._candidate(trial) for trial in done]
-        return planner.plan([outcome_of(candidate, objective, limits) for candidate in found])
+        return planner.plan([objective_values(candidate, objective, limits) for candidate in found])
 
     def _candidate(self, trial: Any) -> Candidate:
         def refuse(reason: str) -> EarlyExitError:
             return ArtefactError(f"trial {trial.number} of the study {self.name!r}: {reason}")
 
-        return decode(Evaluated, json.loads(trial.user_attrs[_FOUND]), refuse)
+        return decode(EvaluatedCandidate, json.loads(trial.user_attrs[_FOUND]), refuse)
 
     def _board(self) -> "_Board":
         return _Board(self.storage.patiently(lambda: self.study.get_trials(deepcopy=False)))
@@ -164,7 +164,7 @@ class Study:
         import optuna
 
         text = json.dumps(encode(candidate))
-        values = (1 - candidate.figures.accuracy, figure(candidate, self.objective) or 0.0)
+        values = (1 - candidate.figures.accuracy, figure_value(candidate, self.objective) or 0.0)
         with suppress(optuna.exceptions.UpdateFinishedTrialError):
             self.storage.patiently(lambda: self.storage.database.set_trial_user_attr(trial._trial_id, _FOUND, text))
             self.storage.patiently(lambda: self.study.tell(trial, values, skip_if_finished=True))
@@ -230,7 +230,7 @@ class _Board:
             if self.owner(slot) is None and failed:
                 if len(failed) >= _ATTEMPTS:
                     raise ArtefactError(
-                        f"candidate {key_of(failed[0].user_attrs[_GENOME])[:12]} failed {len(failed)} workers in turn",
+                        f"candidate {genome_key(failed[0].user_attrs[_GENOME])[:12]} failed {len(failed)} workers in turn",
                         "Its network may need more memory than there is; try a smaller space.",
                     )
                 found[slot] = failed[0]
@@ -241,10 +241,10 @@ class _Board:
         return min(found, key=lambda t: t.number, default=None)
 
 
-def outcome_of(candidate: Candidate, objective: str, limits: Mapping[str, float]) -> Outcome:
+def objective_values(candidate: Candidate, objective: str, limits: Mapping[str, float]) -> ObjectiveValues:
     """What a planner is told of a candidate."""
-    cost = figure(candidate, objective) or 0.0
-    return Outcome(candidate.encoding, 1 - candidate.figures.accuracy, cost, excess(candidate, limits))
+    cost = figure_value(candidate, objective) or 0.0
+    return ObjectiveValues(candidate.encoding, 1 - candidate.figures.accuracy, cost, limit_excess(candidate, limits))
 
 
 @contextmanager

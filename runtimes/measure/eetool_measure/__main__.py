@@ -19,7 +19,7 @@ from eetool_runtime.bundle import open_bundle
 from eetool_runtime.errors import EarlyExitError, UsageError
 
 from .bundle_timing import MIN_SECONDS, RUNS, SEED, measure_bundle
-from .energy import GROSS, NET, Power
+from .energy import GROSS, NET, EnergyMeter
 from .meters.hardware import METERS
 from .probe_timing import PROBES, ProbeTimes, measure_probes
 from .records import encode
@@ -43,7 +43,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--watts", type=float, help="without a meter: what the board draws; energy is then estimated")
     options = vars(parser.parse_args(arguments))
     try:
-        options["power"] = Power.of(*(options.pop(name) for name in ("power", "watts", "power_seconds", "power_scope")))
+        options["power"] = EnergyMeter.of(
+            *(options.pop(name) for name in ("power", "watts", "power_seconds", "power_scope"))
+        )
         measured = _measured(Path(options.pop("bundle")), options.pop("variant"), options)
     except EarlyExitError as error:
         sys.stderr.write(f"error: {error.message}\n" + (f"       {error.hint}\n" if error.hint else ""))

@@ -15,13 +15,23 @@ from eetool_runtime.loading import open_graphs
 from eetool_runtime.manifest import Manifest, Variant, scalars
 from eetool_runtime.model import Model
 
-from .energy import Power
+from .energy import EnergyMeter
 from .machine import read_machine
-from .machine_state import read_condition
-from .results import COMPONENT, EXIT, FULL, REFERENCE, BundleId, Key, Measurement, leave_at, summarise
-from .stability import Steadiness, doubt, drift, until_sure
-from .sustained import sustain
-from .timing import Subject, translated
+from .machine_state import read_machine_state
+from .results import (
+    COMPONENT,
+    EXIT,
+    FULL,
+    REFERENCE,
+    BundleId,
+    Key,
+    Measurement,
+    summarize_times,
+    thresholds_to_leave_at,
+)
+from .stability import Steadiness, drift, interleave_until_steady, relative_ci95
+from .sustained import measure_sustained
+from .timing import Subject, translate_errors
 
 RUNS, MIN_SECONDS, SEED = 300, 3.0, 0
 _MAX_SAMPLES = 16
@@ -38,7 +48,7 @@ def measure_bundle(
     runs: int = RUNS,
     min_seconds: float = MIN_SECONDS,
     seed: int = SEED,
-    power: Optional[Power] = None,
+    power: Optional[EnergyMeter] = None,
     sustained_seconds: Optional[float] = None,
 ) -> Measurement:
     """Measure one variant at batch 1 on the bundle's own samples.
@@ -61,23 +71,23 @@ def measure_bundle(
     graphs, subjects, inputs = graphs_and_subjects(bundle, variant, Threads(threads, pool))
     opener = backend_for(variant.split("/")[0])
     got = next(iter(graphs.values())).threads  # the pool may be another than was asked for
-    before = read_condition()
+    before = read_machine_state()
     through = [key for key in subjects if key[0] in (EXIT, FULL[0])]  # a part of microseconds may scatter as it likes
-    times = until_sure(subjects, through, runs=runs, min_seconds=min_seconds, seed=seed)
+    times = interleave_until_steady(subjects, through, runs=runs, min_seconds=min_seconds, seed=seed)
     whole = {key: times[key] for key in through}
-    steadiness = Steadiness(doubt(whole), drift(whole), before, read_condition())
-    summary = summarise(bundle.manifest, got, times)
+    steadiness = Steadiness(relative_ci95(whole), drift(whole), before, read_machine_state())
+    summary = summarize_times(bundle.manifest, got, times)
     energy = power.energy(subjects, summary, seed) if power is not None else None
     sustained = None
     if sustained_seconds is not None:
         # The model as an application has it: its default operating point, one sample after the other.
         model, point = Model(bundle, variant, graphs, got), bundle.manifest.default_operating_point
-        sustained = sustain(lambda number: model(inputs[number % len(inputs)]), point, sustained_seconds)
+        sustained = measure_sustained(lambda number: model(inputs[number % len(inputs)]), point, sustained_seconds)
     machine = read_machine(opener.name, opener.version)
-    return Measurement(identify(bundle), variant, summary, machine, steadiness, energy, sustained)
+    return Measurement(bundle_id(bundle), variant, summary, machine, steadiness, energy, sustained)
 
 
-def identify(bundle: Bundle) -> BundleId:
+def bundle_id(bundle: Bundle) -> BundleId:
     """Name and hash of a bundle, as documents about it carry them."""
     digest = hashlib.sha256(bundle.file(MANIFEST).read_bytes()).hexdigest()
     return BundleId(bundle.manifest.name, digest)
@@ -99,7 +109,9 @@ def graphs_and_subjects(
     for c in m.components:
         subjects[COMPONENT, c.name] = _alone(graphs[c.name], tensors, c.name)
     for index in range(len(m.exits)):
-        subjects[EXIT, str(index)] = _through(Model(bundle, variant, graphs, threads), leave_at(m, index), inputs)
+        subjects[EXIT, str(index)] = _through(
+            Model(bundle, variant, graphs, threads), thresholds_to_leave_at(m, index), inputs
+        )
     skip_all = (None,) * m.n_early_exits
     subjects[FULL] = _through(Model(bundle, variant, graphs, threads), skip_all, inputs)
     for name, path in fitted.references.items():
@@ -138,7 +150,7 @@ def _alone(graph: Graph, tensors: Sequence[Tensors], name: str) -> Subject:
     """Bound as the cascade binds it, and like it with one array per output: both are called in the same way."""
     feeds = [{n: np.asarray(a, order="C") for n, a in _feed(graph, t, name).items()} for t in tensors]
     outputs = dict(zip(graph.outputs, map(np.array, graph.run(feeds[0]))))
-    calls = [translated(graph.bind(feed, outputs).call) for feed in feeds]
+    calls = [translate_errors(graph.bind(feed, outputs).call) for feed in feeds]
     return lambda number: calls[number % len(calls)]()
 
 

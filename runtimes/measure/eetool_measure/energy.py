@@ -16,9 +16,9 @@ import numpy as np
 from eetool_runtime.errors import UsageError
 from eetool_runtime.records import dataclass
 
-from .meters.hardware import BOARD, CORE, ESTIMATED, Joules, Meter, find_meter
+from .meters.hardware import BOARD, CORE, ESTIMATED, EnergyReading, Meter, find_meter
 from .results import COMPONENT, EXIT, FULL, REFERENCE, EnergyFigure, EnergyTimes, Key, ThreadTimes
-from .timing import Subject, quiet
+from .timing import Subject, without_garbage_collection
 
 NET, GROSS = "net", "gross"
 WINDOWS = 5
@@ -31,7 +31,7 @@ _T95 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18,
 
 
 @dataclass(frozen=True)
-class Power:
+class EnergyMeter:
     """How energy is to be measured: by a meter, or from the watts that the user knows."""
 
     meter: Optional[Meter]
@@ -42,7 +42,7 @@ class Power:
     @staticmethod
     def of(
         meter: Optional[str], watts: Optional[float], window_s: Optional[float] = None, scope: str = NET
-    ) -> Optional[Power]:
+    ) -> Optional[EnergyMeter]:
         """From the words of a command line; None where neither a meter nor watts are named.
 
         Raises:
@@ -55,13 +55,13 @@ class Power:
             if value is not None and not 0 < value < float("inf"):
                 raise UsageError(f"{name} must be a positive number, not {value}")
         if meter not in (None, "none"):
-            return Power(find_meter(meter), None, window_s, scope)
-        return Power(None, watts) if watts is not None else None
+            return EnergyMeter(find_meter(meter), None, window_s, scope)
+        return EnergyMeter(None, watts) if watts is not None else None
 
     def energy(self, subjects: Mapping[Key, Subject], times: ThreadTimes, seed: int) -> EnergyTimes:
         """Energy of the subjects that `times` tells the latency of. Raises as `measure_energy`."""
         if self.meter is None:
-            return estimate(times, self.watts or 0.0)
+            return estimate_energy(times, self.watts or 0.0)
         return measure_energy(
             subjects, self.meter, threads=times.threads, window_s=self.window_s, scope=self.scope, seed=seed
         )
@@ -93,16 +93,16 @@ def measure_energy(
     order, shuffle = list(subjects), random.Random(seed).shuffle
     found: dict[Key, list[tuple[float, float]]] = {key: [] for key in order}
     idle_w = []
-    with quiet():
+    with without_garbage_collection():
         for subject in subjects.values():
             _loop(subject, length / 10)()
         for _ in range(windows):
-            idle = meter.around(lambda: sleep(length)) if net else Joules(0.0, 0.0, 1.0)
+            idle = meter.around(lambda: sleep(length)) if net else EnergyReading(0.0, 0.0, 1.0)
             idle_w.append(idle.energy_j / idle.seconds)
             shuffle(order)
             for key in order:
                 found[key].append(_per_call(subjects[key], meter, length, idle))
-    figures = {key: figure(np.array(rows)) for key, rows in found.items()}
+    figures = {key: energy_figure(np.array(rows)) for key, rows in found.items()}
     watts = float(np.mean(idle_w)) if net else None
     return _by_kind(
         figures,
@@ -116,7 +116,7 @@ def measure_energy(
     )
 
 
-def estimate(times: ThreadTimes, power_w: float) -> EnergyTimes:
+def estimate_energy(times: ThreadTimes, power_w: float) -> EnergyTimes:
     """Energy of a board that draws `power_w` while it works: latency times watts, and called `estimated`.
 
     Raises:
@@ -145,7 +145,7 @@ def estimate(times: ThreadTimes, power_w: float) -> EnergyTimes:
     )
 
 
-def figure(windows_mj: np.ndarray) -> EnergyFigure:
+def energy_figure(windows_mj: np.ndarray) -> EnergyFigure:
     """(windows, 2) millijoules per call and their standard uncertainties to one figure.
 
     The variance of the mean is that between the windows plus the meter's own share: the second is in part in the first
@@ -158,7 +158,7 @@ def figure(windows_mj: np.ndarray) -> EnergyFigure:
     return EnergyFigure(mean if half <= _RESOLVED * mean else None, (mean - half, mean + half))
 
 
-def _per_call(subject: Subject, meter: Meter, seconds: float, idle: Joules) -> tuple[float, float]:
+def _per_call(subject: Subject, meter: Meter, seconds: float, idle: EnergyReading) -> tuple[float, float]:
     """Millijoules per call, idle subtracted, and their standard uncertainty."""
     calls = [0]
     block = meter.around(_loop(subject, seconds, calls))

@@ -17,7 +17,7 @@ _NOW = 0xF  # under-voltage, capped clock, throttled, soft temperature limit; th
 
 
 @dataclass(frozen=True)
-class Condition:
+class MachineState:
     """What changes while one measures. `throttled` is true where the board says that it is slowed down right now."""
 
     governor: Optional[str]
@@ -26,10 +26,10 @@ class Condition:
     throttled: Optional[bool]
 
 
-def read_condition(root: Path = ROOT) -> Condition:
+def read_machine_state(root: Path = ROOT) -> MachineState:
     """The state that this machine is in now; `root` is where `sys` lies."""
     degrees, flags = first_line(root / _TEMPERATURE), first_line(root / _THROTTLED)
-    return Condition(
+    return MachineState(
         governor=first_line(root / CPUFREQ / "scaling_governor"),
         clock_mhz=megahertz(root / CPUFREQ / "scaling_cur_freq"),
         temperature_c=int(degrees) / 1000 if degrees is not None and degrees.lstrip("-").isdecimal() else None,

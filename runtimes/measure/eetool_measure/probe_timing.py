@@ -18,9 +18,9 @@ from eetool_runtime.errors import BundleError
 from eetool_runtime.records import dataclass, decode, parse_json
 
 from .machine import Machine, read_machine
-from .machine_state import Condition, read_condition
-from .runtime_overhead import CascadeCost, cascade_cost
-from .timing import Latency, Subject, bind_to, interleave, latency, take_turns
+from .machine_state import MachineState, read_machine_state
+from .runtime_overhead import RuntimeOverhead, measure_overhead
+from .timing import Latency, Subject, bind_to, interleave, latency, time_alternating
 
 PROBES = "probes.json"
 SCHEMA = "probes/1"
@@ -82,10 +82,10 @@ class ProbeTimes:
     precision: str
     backend: str
     threads: int
-    cascade: CascadeCost
+    cascade: RuntimeOverhead
     probes: tuple[ProbeTime, ...]
-    before: Condition
-    after: Condition
+    before: MachineState
+    after: MachineState
     machine: Machine
 
 
@@ -124,13 +124,13 @@ def measure_probes(
     """
     probes = read_probes(folder)
     backend = backend_for(probes.format)
-    before = read_condition()
+    before = read_machine_state()
     times: list[ProbeTime] = []
     for first in range(0, len(probes.probes), _TOGETHER):
         some = probes.probes[first : first + _TOGETHER]
         times += _together(folder, some, probes, Threads(threads, pool), runs, min_seconds, seed + first)
     machine = read_machine(backend.name, backend.version)
-    cascade = cascade_cost()
+    cascade = measure_overhead()
     return ProbeTimes(
         schema=TIMES_SCHEMA,
         format=probes.format,
@@ -140,7 +140,7 @@ def measure_probes(
         cascade=cascade,
         probes=tuple(times),
         before=before,
-        after=read_condition(),
+        after=read_machine_state(),
         machine=machine,
     )
 
@@ -176,7 +176,7 @@ def _pairs(subjects: Sequence[tuple[str, Subject]], runs: int) -> dict[str, tupl
     """Median milliseconds of each in turn with its neighbour, and who that is; of an odd last one nothing."""
     found = {}
     for (one, call_one), (other, call_other) in zip(subjects[::2], subjects[1::2]):
-        times = take_turns({one: call_one, other: call_other}, runs)
+        times = time_alternating({one: call_one, other: call_other}, runs)
         found.update({one: (times[one], other), other: (times[other], one)})
     return found
 

@@ -9,7 +9,7 @@ from typing import Optional
 import numpy as np
 
 from eetool_runtime.backends import Threads
-from eetool_runtime.execution_plan import plan
+from eetool_runtime.execution_plan import plan_steps
 from eetool_runtime.manifest import NEVER, Manifest
 
 from .machine import Machine
@@ -52,7 +52,7 @@ class References:
 
 
 @dataclass(frozen=True)
-class Overhead:
+class OverheadRatios:
     """Ratios at full depth with every head running, but `full_to_unsplit`, where heads are skipped.
 
     `components_to_all_exits` is what the split costs, `cascade_to_components` what the runtime adds.
@@ -79,7 +79,7 @@ class ThreadTimes:
     cascade: tuple[CascadeTime, ...]
     full: Latency
     references: References
-    overhead: Overhead
+    overhead: OverheadRatios
 
 
 @dataclass(frozen=True)
@@ -132,13 +132,13 @@ class Measurement:
     sustained: Optional[Sustained] = None
 
 
-def leave_at(m: Manifest, exit_index: int) -> tuple[Optional[float], ...]:
+def thresholds_to_leave_at(m: Manifest, exit_index: int) -> tuple[Optional[float], ...]:
     """Thresholds with which every input leaves at `exit_index`, all heads before it having run."""
     always: tuple[Optional[float], ...] = (NEVER,) * exit_index + (0.0,)
     return (always + (None,) * m.n_early_exits)[: m.n_early_exits]
 
 
-def summarise(m: Manifest, threads: Threads, times: Mapping[Key, np.ndarray]) -> ThreadTimes:
+def summarize_times(m: Manifest, threads: Threads, times: Mapping[Key, np.ndarray]) -> ThreadTimes:
     """Records of `times`, int64 (rounds, BLOCK) nanoseconds for every subject."""
 
     def reference(name: str) -> Optional[Latency]:
@@ -157,10 +157,10 @@ def summarise(m: Manifest, threads: Threads, times: Mapping[Key, np.ndarray]) ->
     )
 
 
-def that_run(m: Manifest, exit_index: int) -> list[str]:
+def components_run(m: Manifest, exit_index: int) -> list[str]:
     """Names of the components that run for an input leaving at `exit_index`, all heads before it included."""
     names = []
-    for stage in plan(m, leave_at(m, exit_index)):
+    for stage in plan_steps(m, thresholds_to_leave_at(m, exit_index)):
         names.append(stage.component)
         if stage.gate is not None and stage.gate.exit_index == exit_index:
             break
@@ -168,7 +168,7 @@ def that_run(m: Manifest, exit_index: int) -> list[str]:
 
 
 def _cascade_time(m: Manifest, index: int, times: Mapping[Key, np.ndarray]) -> CascadeTime:
-    names = that_run(m, index)
+    names = components_run(m, index)
     cascade = per_round(times[EXIT, str(index)])  # (rounds,)
     parts = np.sum([per_round(times[COMPONENT, name]) for name in names], axis=0)  # (rounds,)
     return CascadeTime(
@@ -180,12 +180,12 @@ def _cascade_time(m: Manifest, index: int, times: Mapping[Key, np.ndarray]) -> C
     )
 
 
-def _overhead(m: Manifest, times: Mapping[Key, np.ndarray]) -> Overhead:
+def _overhead(m: Manifest, times: Mapping[Key, np.ndarray]) -> OverheadRatios:
     rounds = {key: per_round(ns) for key, ns in times.items()}  # (rounds,) each
     parts = np.sum([rounds[COMPONENT, c.name] for c in m.components], axis=0)  # (rounds,)
     cascade = rounds[EXIT, str(m.n_early_exits)]
     all_exits, unsplit = rounds.get((REFERENCE, "all_exits")), rounds.get((REFERENCE, "unsplit"))
-    return Overhead(
+    return OverheadRatios(
         cascade_to_components=spread(cascade / parts),
         components_to_all_exits=_ratio(parts, all_exits),
         cascade_to_all_exits=_ratio(cascade, all_exits),

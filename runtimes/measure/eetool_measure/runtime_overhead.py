@@ -7,11 +7,11 @@ from functools import partial
 
 import numpy as np
 
-from eetool_runtime.backends import Bound, Threads
+from eetool_runtime.backends import BoundCall, Threads
 from eetool_runtime.manifest import NEVER, Tensor
 from eetool_runtime.model import Model
 from eetool_runtime.records import dataclass
-from eetool_runtime.testing import VARIANT, Say, scripted
+from eetool_runtime.testing import VARIANT, ScriptedAnswer, scripted
 
 from .timing import Subject, interleave, latency
 
@@ -19,32 +19,32 @@ _EARLY_EXITS = (0, 3)
 
 
 @dataclass(frozen=True)
-class CascadeCost:
+class RuntimeOverhead:
     """What the runtime adds to the graphs: to every call, and to every component that runs in it."""
 
     call_ms: float
     component_ms: float
 
 
-def cascade_cost(runs: int = 200) -> CascadeCost:
+def measure_overhead(runs: int = 200) -> RuntimeOverhead:
     """Time cascades whose graphs take no time, a short one and a long one."""
-    models = {exits: instant(exits) for exits in _EARLY_EXITS}
+    models = {exits: instant_model(exits) for exits in _EARLY_EXITS}
     x = np.zeros((1, 3, 32, 32), np.float32)
     subjects: dict[int, Subject] = {exits: partial(_answer, model, x) for exits, model in models.items()}
     times = interleave(subjects, runs=runs, min_seconds=0, seed=0)
     short, long = (latency(times[exits]).median for exits in _EARLY_EXITS)
     count = [len(models[exits].bundle.manifest.components) for exits in _EARLY_EXITS]
     component_ms = max(0.0, (long - short) / (count[1] - count[0]))
-    return CascadeCost(max(0.0, short - count[0] * component_ms), component_ms)
+    return RuntimeOverhead(max(0.0, short - count[0] * component_ms), component_ms)
 
 
 def _answer(model: Model, x: np.ndarray, number: int) -> object:
     return model(x)
 
 
-def instant(early_exits: int) -> Model:
+def instant_model(early_exits: int) -> Model:
     """A model whose graphs take no time and whose gates never fire: what is left is the cost of the runtime itself."""
-    bundle = scripted([Say("a")], labels=("a", "b"), early_exits=early_exits).bundle
+    bundle = scripted([ScriptedAnswer("a")], labels=("a", "b"), early_exits=early_exits).bundle
     m = bundle.manifest
     said = {e.temperature: Tensor("float32", ()) for e in m.exits}
     said.update({i.name: Tensor(i.dtype, i.shape) for i in m.inputs}, **m.tensors)
@@ -67,5 +67,5 @@ class _Instant:
     def run(self, feed: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
         return self._zeros
 
-    def bind(self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> Bound:
-        return Bound(lambda: None, lambda name, array: None)  # a lane's arrays begin as zeros
+    def bind(self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> BoundCall:
+        return BoundCall(lambda: None, lambda name, array: None)  # a lane's arrays begin as zeros

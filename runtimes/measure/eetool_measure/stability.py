@@ -10,7 +10,7 @@ import numpy as np
 
 from eetool_runtime.records import dataclass
 
-from .machine_state import Condition
+from .machine_state import MachineState
 from .timing import Clock, Subject, interleave, per_round, spread
 
 Key = TypeVar("Key")
@@ -31,8 +31,8 @@ class Steadiness:
 
     ci95_share: float
     drift: float
-    before: Condition
-    after: Condition
+    before: MachineState
+    after: MachineState
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -47,7 +47,7 @@ class Steadiness:
         return tuple(said)
 
 
-def until_sure(
+def interleave_until_steady(
     subjects: Mapping[Key, Subject],
     watched: Collection[Key],
     *,
@@ -59,14 +59,14 @@ def until_sure(
     """As `timing.interleave`, and once or twice more where `doubt` of those `watched` is above `PRECISION` by then."""
     times = interleave(subjects, runs=runs, min_seconds=min_seconds, seed=seed, clock=clock)
     for again in range(1, _AGAIN + 1):
-        if doubt({key: times[key] for key in watched}) <= PRECISION:
+        if relative_ci95({key: times[key] for key in watched}) <= PRECISION:
             break
         more = interleave(subjects, runs=runs, min_seconds=min_seconds, seed=seed + again, clock=clock)
         times = {key: np.concatenate([taken, more[key]]) for key, taken in times.items()}
     return times
 
 
-def doubt(times: Mapping[Key, np.ndarray]) -> float:
+def relative_ci95(times: Mapping[Key, np.ndarray]) -> float:
     """`Steadiness.ci95_share` of (rounds, BLOCK) nanoseconds of every subject; 0 for one round, which cannot tell."""
     shares = []
     for taken in times.values():

@@ -10,20 +10,20 @@ import numpy as np
 from eetool_runtime.errors import UsageError
 from eetool_runtime.records import dataclass
 
-from .machine_state import Condition, read_condition
-from .timing import Clock, Latency, Subject, latency, quiet
+from .machine_state import MachineState, read_machine_state
+from .timing import Clock, Latency, Subject, latency, without_garbage_collection
 
 _WINDOWS = 60
 _LEAST_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Window:
+class SustainedWindow:
     """A stretch of the loop that began `at_s` seconds after the first call, and the machine at its end."""
 
     at_s: float
     latency_ms: Latency
-    condition: Condition
+    condition: MachineState
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,16 @@ class Sustained:
     seconds: float
     operating_point: str
     slowdown: float
-    windows: tuple[Window, ...]
+    windows: tuple[SustainedWindow, ...]
 
 
-def sustain(
+def measure_sustained(
     subject: Subject,
     operating_point: str,
     seconds: float,
     *,
     clock: Clock = time.perf_counter_ns,
-    condition: Callable[[], Condition] = read_condition,
+    condition: Callable[[], MachineState] = read_machine_state,
 ) -> Sustained:
     """Call `subject` without a pause for `seconds`, in 60 windows of at least a second each.
 
@@ -52,9 +52,9 @@ def sustain(
     if not 0 < seconds < float("inf"):
         raise UsageError(f"a sustained measurement needs a positive time, not {seconds!r} s")
     window_ns = max(_LEAST_SECONDS, seconds / _WINDOWS) * 1e9
-    windows: list[Window] = []
+    windows: list[SustainedWindow] = []
     number = 0
-    with quiet():
+    with without_garbage_collection():
         begin = clock()
         while clock() - begin < seconds * 1e9:
             at = clock()
@@ -64,7 +64,7 @@ def sustain(
                 subject(number)
                 times.append(clock() - start)
                 number += 1
-            windows.append(Window((at - begin) / 1e9, latency(np.array(times)), condition()))
+            windows.append(SustainedWindow((at - begin) / 1e9, latency(np.array(times)), condition()))
     medians = [window.latency_ms.median for window in windows]
     return Sustained(seconds, operating_point, _slowdown(medians), tuple(windows))
 

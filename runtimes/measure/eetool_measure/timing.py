@@ -17,7 +17,7 @@ from typing import Callable, TypeVar
 
 import numpy as np
 
-from eetool_runtime.backends import Arrays, Bound, Graph
+from eetool_runtime.backends import Arrays, BoundCall, Graph
 from eetool_runtime.errors import BackendError, EarlyExitError
 
 Key = TypeVar("Key")
@@ -29,7 +29,7 @@ _WARM_UP_CALLS = 20
 _WARM_UP_SHARE = 0.1  # of the measuring time; a clock frequency needs time, not calls, to settle
 
 
-def bind_to(graph: Graph, feed: Arrays) -> tuple[Bound, dict[str, np.ndarray]]:
+def bind_to(graph: Graph, feed: Arrays) -> tuple[BoundCall, dict[str, np.ndarray]]:
     """Bind `graph` to a copy of `feed`, and to new arrays of the shapes that it makes of it; returns those by name too.
 
     The call raises BackendError where the engine fails.
@@ -37,10 +37,10 @@ def bind_to(graph: Graph, feed: Arrays) -> tuple[Bound, dict[str, np.ndarray]]:
     inputs = {name: np.array(array, order="C") for name, array in feed.items()}
     outputs = dict(zip(graph.outputs, map(np.array, graph.run(inputs))))
     bound = graph.bind(inputs, outputs)
-    return Bound(translated(bound.call), bound.read), outputs
+    return BoundCall(translate_errors(bound.call), bound.read), outputs
 
 
-def translated(call: Callable[[], None]) -> Callable[[], None]:
+def translate_errors(call: Callable[[], None]) -> Callable[[], None]:
     """The bound `call`, with a BackendError for whatever its engine raises."""
 
     def translated_call() -> None:
@@ -90,7 +90,7 @@ def interleave(
     """
     order, shuffle = list(subjects), random.Random(seed).shuffle
     blocks: dict[Key, list[list[int]]] = {key: [] for key in order}
-    with quiet():
+    with without_garbage_collection():
         _warm_up(subjects, min_seconds * _WARM_UP_SHARE, clock)
         begin, rounds = clock(), 0
         while rounds * BLOCK < runs or clock() - begin < min_seconds * 1e9:
@@ -101,10 +101,12 @@ def interleave(
     return {key: np.array(rows, np.int64) for key, rows in blocks.items()}
 
 
-def take_turns(subjects: Mapping[str, Subject], runs: int, clock: Clock = time.perf_counter_ns) -> dict[str, float]:
+def time_alternating(
+    subjects: Mapping[str, Subject], runs: int, clock: Clock = time.perf_counter_ns
+) -> dict[str, float]:
     """Median milliseconds of calls that find the caches as the other subjects left them."""
     times: dict[str, list[int]] = {name: [] for name in subjects}
-    with quiet():
+    with without_garbage_collection():
         for number in range(runs):
             for name, subject in subjects.items():
                 start = clock()
@@ -135,7 +137,7 @@ def spread(values: np.ndarray) -> Spread:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def without_garbage_collection() -> Iterator[None]:
     """No garbage collection inside the block: it would be charged to whichever subject happens to run."""
     was_on = gc.isenabled()
     gc.collect()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from eetool_measure.errors import MeterError
-from eetool_measure.meters.hardware import BOARD, CORE, ESTIMATED, MEASURED, Joules, Meter
+from eetool_measure.meters.hardware import BOARD, CORE, ESTIMATED, MEASURED, EnergyReading, Meter
 
 POWER_W = 4.0
 
@@ -55,7 +55,7 @@ class MeterContract:
 
     power_w = POWER_W
 
-    def expected_j(self, found: Joules) -> float:
+    def expected_j(self, found: EnergyReading) -> float:
         return self.power_w * found.seconds
 
     def test_what_the_work_raises_comes_out(self, meter: Meter) -> None:

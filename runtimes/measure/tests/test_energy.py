@@ -11,9 +11,9 @@ from tiny import VARIANT
 
 from eetool_measure import energy as energy_module
 from eetool_measure.bundle_timing import measure_bundle
-from eetool_measure.energy import GROSS, NET, Power, estimate, figure, measure_energy
+from eetool_measure.energy import GROSS, NET, EnergyMeter, energy_figure, estimate_energy, measure_energy
 from eetool_measure.errors import MeterError
-from eetool_measure.meters.hardware import BOARD, CORE, MEASURED, Joules
+from eetool_measure.meters.hardware import BOARD, CORE, MEASURED, EnergyReading
 from eetool_measure.results import FULL, Key
 from eetool_runtime import open_bundle
 from eetool_runtime.errors import UsageError
@@ -39,10 +39,10 @@ class World:
     def call(self, cost: float) -> Callable[[int], None]:
         return lambda number: self.pass_time(cost * CALL_S, BUSY_W)
 
-    def around(self, work: Callable[[], None]) -> Joules:
+    def around(self, work: Callable[[], None]) -> EnergyReading:
         begin_s, begin_j = self.now, self.energy_j
         work()
-        return Joules(self.energy_j - begin_j, 0.0, self.now - begin_s)
+        return EnergyReading(self.energy_j - begin_j, 0.0, self.now - begin_s)
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     draws = np.random.default_rng(7).normal(3.0, 0.2, (1000, 5))
     covered = 0
     for draw in draws:
-        low, high = figure(np.stack([draw, np.zeros(5)], axis=1)).ci95 or (9.0, 9.0)
+        low, high = energy_figure(np.stack([draw, np.zeros(5)], axis=1)).ci95 or (9.0, 9.0)
         covered += low <= 3.0 <= high
     assert 940 <= covered <= 970
 
@@ -103,7 +103,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
 def test_the_uncertainty_of_the_meter_widens_the_interval() -> None:
     same = np.full(5, 3.0)
     for uncertainty, value in ((0.1, 3.0), (3.0, None)):
-        found = figure(np.stack([same, np.full(5, uncertainty)], axis=1))
+        found = energy_figure(np.stack([same, np.full(5, uncertainty)], axis=1))
         assert found.ci95 is not None
         half = 2.78 * uncertainty / 5**0.5
         assert found.ci95 == pytest.approx((3 - half, 3 + half))
@@ -113,14 +113,14 @@ def test_the_uncertainty_of_the_meter_widens_the_interval() -> None:
 @pytest.mark.parametrize("mean", [0.0, -1.0, 0.1])
 def test_what_the_meter_cannot_resolve_is_null(mean: float) -> None:
     values = mean + np.array([-0.2, -0.1, 0.0, 0.1, 0.2])
-    found = figure(np.stack([values, np.zeros(5)], axis=1))
+    found = energy_figure(np.stack([values, np.zeros(5)], axis=1))
     assert found.value is None
     assert found.ci95 is not None
 
 
 def test_watts_are_an_estimate(tiny_bundle: Path) -> None:
     times = measure_bundle(open_bundle(tiny_bundle), VARIANT, runs=1, min_seconds=0).times
-    found = estimate(times, 5.0)
+    found = estimate_energy(times, 5.0)
     assert (found.provenance, found.scope, found.idle_w) == ("estimated", "board_gross", None)
     assert found.full.value == pytest.approx(5.0 * times.full.median)
     assert found.components.keys() == {c.name for c in times.components}
@@ -139,11 +139,11 @@ def test_watts_are_an_estimate(tiny_bundle: Path) -> None:
 )
 def test_wrong_options(meter: Optional[str], watts: Optional[float], window_s: Optional[float]) -> None:
     with pytest.raises(UsageError):
-        Power.of(meter, watts, window_s)
+        EnergyMeter.of(meter, watts, window_s)
 
 
 def test_no_meter_is_no_energy() -> None:
-    assert Power.of(None, None) is None
-    assert Power.of("none", None) is None
+    assert EnergyMeter.of(None, None) is None
+    assert EnergyMeter.of("none", None) is None
     with pytest.raises(MeterError):
-        Power.of("no.module:here", None, None, NET)
+        EnergyMeter.of("no.module:here", None, None, NET)

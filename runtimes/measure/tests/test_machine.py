@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from eetool_measure.machine import read_machine
-from eetool_measure.machine_state import Condition, read_condition
+from eetool_measure.machine_state import MachineState, read_machine_state
 from eetool_runtime.machine import usable_cores
 
 PI = "processor\t: 0\nBogoMIPS\t: 108.00\nHardware\t: BCM2711\nModel\t\t: Raspberry Pi 4 Model B Rev 1.4\n"
@@ -57,6 +57,6 @@ def test_the_condition_of_a_board(tmp_path: Path) -> None:
         "sys/class/thermal/thermal_zone0/temp": "61250\n",
         flags: "50000\n",  # it was slowed down, and is not now
     }
-    assert read_condition(write(tmp_path, files)) == Condition("performance", 1500.0, 61.25, False)
-    assert read_condition(write(tmp_path, {flags: "50005\n"})).throttled is True
-    assert read_condition(tmp_path / "nothing") == Condition(None, None, None, None)
+    assert read_machine_state(write(tmp_path, files)) == MachineState("performance", 1500.0, 61.25, False)
+    assert read_machine_state(write(tmp_path, {flags: "50005\n"})).throttled is True
+    assert read_machine_state(tmp_path / "nothing") == MachineState(None, None, None, None)

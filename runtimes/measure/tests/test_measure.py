@@ -17,7 +17,7 @@ from tiny import VARIANT, write_tiny_bundle
 from eetool_measure.__main__ import main
 from eetool_measure.bundle_timing import measure_bundle
 from eetool_measure.records import encode
-from eetool_measure.results import Key, Measurement, leave_at, summarise, that_run
+from eetool_measure.results import Key, Measurement, components_run, summarize_times, thresholds_to_leave_at
 from eetool_measure.timing import BLOCK
 from eetool_runtime import Bundle, load, open_bundle
 from eetool_runtime.backends import Threads
@@ -67,16 +67,16 @@ def test_a_stripped_bundle_has_no_references(tmp_path: Path) -> None:
 def test_inputs_leave_where_they_are_told_to(tiny_bundle: Path, index: int) -> None:
     bundle = open_bundle(tiny_bundle)
     model = load(bundle)
-    model.use(threshold=leave_at(bundle.manifest, index))
+    model.use(threshold=thresholds_to_leave_at(bundle.manifest, index))
     samples = bundle.arrays(bundle.manifest.samples)["input"]
     assert {model(samples[i : i + 1]).exit for i in range(len(samples))} == {index}
 
 
 def test_earlier_heads_run_too(tiny_bundle: Path) -> None:
     manifest = open_bundle(tiny_bundle).manifest
-    assert that_run(manifest, 0) == ["seg0", "exit0"]
-    assert that_run(manifest, 1) == ["seg0", "exit0", "seg1", "exit1"]
-    assert that_run(manifest, 2) == [c.name for c in manifest.components]
+    assert components_run(manifest, 0) == ["seg0", "exit0"]
+    assert components_run(manifest, 1) == ["seg0", "exit0", "seg1", "exit1"]
+    assert components_run(manifest, 2) == [c.name for c in manifest.components]
 
 
 def test_overhead_tells_the_split_from_the_runtime(tiny_bundle: Path) -> None:
@@ -84,9 +84,9 @@ def test_overhead_tells_the_split_from_the_runtime(tiny_bundle: Path) -> None:
     manifest = open_bundle(tiny_bundle).manifest
     microseconds: dict[Key, int] = {("component", c.name): 100 for c in manifest.components}
     microseconds |= {("reference", "all_exits"): 400, ("reference", "unsplit"): 300, ("full", ""): 330}
-    microseconds |= {("exit", str(k)): 110 * len(that_run(manifest, k)) for k in range(3)}
+    microseconds |= {("exit", str(k)): 110 * len(components_run(manifest, k)) for k in range(3)}
     times = {key: np.full((4, BLOCK), 1000 * us) for key, us in microseconds.items()}
-    found = summarise(manifest, Threads(), times)
+    found = summarize_times(manifest, Threads(), times)
     assert found.overhead.components_to_all_exits is not None
     assert found.overhead.components_to_all_exits.median == pytest.approx(500 / 400)
     assert found.overhead.cascade_to_components.median == pytest.approx(1.1)

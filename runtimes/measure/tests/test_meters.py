@@ -20,11 +20,11 @@ from eetool_measure.meters.hardware import (
     BOARD,
     CORE,
     ESTIMATED,
-    Counter,
-    Joules,
+    CounterMeter,
+    EnergyReading,
     Meter,
-    Sampled,
-    Trace,
+    RecordedMeter,
+    SampledMeter,
     find_meter,
     integrate,
 )
@@ -139,7 +139,7 @@ class TestRapl(MeterContract):
     rail = CORE
     begin_uj = 0
 
-    def expected_j(self, found: Joules) -> float:
+    def expected_j(self, found: EnergyReading) -> float:
         return STEP_J
 
     @pytest.fixture
@@ -193,7 +193,7 @@ class TestLog(MeterContract):
 class TestReferred(MeterContract):
     """`package.module:factory`, here a counter of the user's own."""
 
-    def expected_j(self, found: Joules) -> float:
+    def expected_j(self, found: EnergyReading) -> float:
         return STEP_J
 
     @pytest.fixture
@@ -206,7 +206,7 @@ class TestReferred(MeterContract):
             return next(drawn_j)
 
         module = types.ModuleType("shop.meters")
-        module.shunt = lambda: Counter("shunt", BOARD, read_j, step_j=1e-3, interval_s=1e-3)  # type: ignore[attr-defined]
+        module.shunt = lambda: CounterMeter("shunt", BOARD, read_j, step_j=1e-3, interval_s=1e-3)  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "shop", types.ModuleType("shop"))
         monkeypatch.setitem(sys.modules, "shop.meters", module)
         return find_meter("shop.meters:shunt")
@@ -249,14 +249,14 @@ def test_the_sampler_sleeps_between_readings() -> None:
         readings.append(time.monotonic())
         return POWER_W
 
-    Sampled("fake", BOARD, read_w, interval_s=0.02).around(lambda: time.sleep(0.1))
+    SampledMeter("fake", BOARD, read_w, interval_s=0.02).around(lambda: time.sleep(0.1))
     assert 2 <= len(readings) <= 6
     assert min(b - a for a, b in zip(readings, readings[1:])) >= 0.019
 
 
 def test_a_standing_counter_is_an_error() -> None:
     with pytest.raises(MeterError, match="did not move"):
-        Counter("stuck", CORE, lambda: 5.0, step_j=1e-6, interval_s=1e-3).around(work)
+        CounterMeter("stuck", CORE, lambda: 5.0, step_j=1e-6, interval_s=1e-3).around(work)
 
 
 def test_a_step_in_power_is_integrated() -> None:
@@ -300,7 +300,7 @@ def test_a_line_in_the_making_is_left_out(tmp_path: Path) -> None:
 
 def test_a_trace_that_ends_too_soon_is_an_error() -> None:
     clock: Callable[[], float] = iter([0.5, 3.5]).__next__
-    meter = Trace("short", BOARD, lambda: [(0.0, 1.0), (1.0, 1.0), (2.0, 1.0)], now=clock)
+    meter = RecordedMeter("short", BOARD, lambda: [(0.0, 1.0), (1.0, 1.0), (2.0, 1.0)], now=clock)
     with pytest.raises(MeterError, match=r"from 0.00 to 2.00 s, and the work ran from 0.50 to 3.50 s"):
         meter.around(lambda: None)
 
@@ -314,6 +314,6 @@ def test_a_log_is_awaited() -> None:
         return [(n / 10, POWER_W) for n in range(5 + 4 * len(calls))]
 
     clock: Callable[[], float] = iter([0.1, 1.5]).__next__
-    found = Trace("log", BOARD, rows, now=clock, patience_s=60).around(lambda: None)
+    found = RecordedMeter("log", BOARD, rows, now=clock, patience_s=60).around(lambda: None)
     assert found.energy_j == pytest.approx(1.4 * POWER_W)
     assert len(calls) > 2

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from eetool_measure.runtime_overhead import cascade_cost, instant
+from eetool_measure.runtime_overhead import instant_model, measure_overhead
 
 
 def test_every_component_runs_and_no_gate_fires() -> None:
-    model = instant(3)
+    model = instant_model(3)
     result = model(np.zeros((1, 3, 32, 32), np.float32))
     assert (result.exit, result.confidence) == (3, 0.0)
     assert len(model.bundle.manifest.components) == 8
 
 
 def test_what_the_runtime_adds_is_not_negative() -> None:
-    cost = cascade_cost(runs=10)
+    cost = measure_overhead(runs=10)
     assert cost.call_ms >= 0
     assert cost.component_ms >= 0

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eetool_measure.machine_state import Condition
-from eetool_measure.stability import MOST_DOUBT, Steadiness, doubt, drift, until_sure
+from eetool_measure.machine_state import MachineState
+from eetool_measure.stability import MOST_DOUBT, Steadiness, drift, interleave_until_steady, relative_ci95
 from eetool_measure.timing import BLOCK
 
-COOL = Condition(None, None, None, None)
-HOT = Condition(None, None, 85.0, True)
+COOL = MachineState(None, None, None, None)
+HOT = MachineState(None, None, 85.0, True)
 
 
 def rounds(*medians_ms: float) -> np.ndarray:
@@ -38,12 +38,16 @@ def test_reasons(found: Steadiness, reason: Any) -> None:
 
 def test_times_that_are_alike_leave_no_doubt() -> None:
     same = {"a": rounds(*[2.0] * 30), "b": rounds(*[5.0] * 30)}
-    assert doubt(same) == drift(same) == 0.0
+    assert relative_ci95(same) == drift(same) == 0.0
 
 
 def test_the_least_sure_subject_counts() -> None:
     wild = np.random.default_rng(0).uniform(1, 3, 30)
-    assert doubt({"calm": rounds(*[2.0] * 30), "wild": rounds(*wild)}) == doubt({"wild": rounds(*wild)}) > MOST_DOUBT
+    assert (
+        relative_ci95({"calm": rounds(*[2.0] * 30), "wild": rounds(*wild)})
+        == relative_ci95({"wild": rounds(*wild)})
+        > MOST_DOUBT
+    )
 
 
 @given(st.floats(0.5, 2.0))
@@ -60,5 +64,5 @@ def test_what_is_not_sure_is_measured_again_twice_at_most(costs: list[int], time
         now[0] += costs[calls[0] // (BLOCK + 1) % len(costs)] * 1000
         calls[0] += 1
 
-    found = until_sure({"a": subject}, ["a"], runs=200, min_seconds=0, seed=0, clock=lambda: now[0])
+    found = interleave_until_steady({"a": subject}, ["a"], runs=200, min_seconds=0, seed=0, clock=lambda: now[0])
     assert found["a"].shape == (20 * times, BLOCK)

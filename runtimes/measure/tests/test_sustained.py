@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from eetool_measure.machine_state import Condition
-from eetool_measure.sustained import sustain
+from eetool_measure.machine_state import MachineState
+from eetool_measure.sustained import measure_sustained
 from eetool_runtime.errors import UsageError
 
-COOL, HOT = Condition(None, None, 50.0, False), Condition(None, None, 85.0, True)
+COOL, HOT = MachineState(None, None, 50.0, False), MachineState(None, None, 85.0, True)
 
 
 class Board:
@@ -20,13 +20,13 @@ class Board:
     def call(self, number: int) -> None:
         self.now_ns += 100_000_000 if self.now_ns < 60e9 else 150_000_000
 
-    def condition(self) -> Condition:
+    def condition(self) -> MachineState:
         return COOL if self.now_ns < 60e9 else HOT
 
 
 def test_a_board_that_gets_hot() -> None:
     board = Board()
-    found = sustain(board.call, "fast", 120, clock=lambda: board.now_ns, condition=board.condition)
+    found = measure_sustained(board.call, "fast", 120, clock=lambda: board.now_ns, condition=board.condition)
     assert (found.operating_point, found.seconds) == ("fast", 120)
     assert found.slowdown == pytest.approx(0.5)
     assert 50 <= len(found.windows) <= 60
@@ -38,4 +38,4 @@ def test_a_board_that_gets_hot() -> None:
 @pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan")])
 def test_a_time_that_is_none(seconds: float) -> None:
     with pytest.raises(UsageError, match="a positive time"):
-        sustain(lambda number: None, "full", seconds)
+        measure_sustained(lambda number: None, "full", seconds)

@@ -8,7 +8,7 @@ import numpy as np
 
 from .backends import Graph
 from .component_call import run_component
-from .execution_plan import Gate, Step
+from .execution_plan import Gate, PlanStep
 from .manifest import BATCH, Manifest, Variant
 
 Seen = list[tuple[int, float]]
@@ -26,7 +26,7 @@ def can_compact(manifest: Manifest, variant: Variant) -> bool:
 
 
 def leave_in_groups(
-    steps: Sequence[Step],
+    steps: Sequence[PlanStep],
     graphs: Sequence[Graph],
     tensors: dict[str, np.ndarray],
     n: int,

@@ -8,7 +8,7 @@ import numpy as np
 
 from .backends.base import Graph
 from .errors import BackendError
-from .manifest import BATCH, Tensor, form
+from .manifest import BATCH, Tensor, describe_tensor
 
 
 def run_component(graph: Graph, tensors: dict[str, np.ndarray], said: Mapping[str, Tensor], rows: int) -> None:
@@ -22,7 +22,7 @@ def run_component(graph: Graph, tensors: dict[str, np.ndarray], said: Mapping[st
         want = said[name]
         if array.dtype != want.dtype or not _fits(array.shape, want.shape, rows):
             raise BackendError(
-                f"{name!r} is {array.dtype} {array.shape}, not {form(want)}; {rows} inputs were answered together"
+                f"{name!r} is {array.dtype} {array.shape}, not {describe_tensor(want)}; {rows} inputs were answered together"
             )
         tensors[name] = array
 

@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Callable, Optional
 
-from .execution_plan import Gate, Policy, Stretch
+from .execution_plan import ExecutionPlan, Gate, PlanSection
 
-Walk = Callable[[Stretch], float]
+Walk = Callable[[PlanSection], float]
 Clock = Callable[[], int]  # nanoseconds, never turned back
 
 _WINDOW = 100
@@ -20,7 +20,7 @@ _MARGIN = 1.5  # on a median, or on a guess
 _FADE = 0.998  # per call that an estimate stopped: half after 350, so that one hiccup does not stop a stretch for good
 
 
-class Answer:
+class CallOutcome:
     """Where a call ended, what ran for it, and (exit, confidence) of the gates that tell of drift."""
 
     __slots__ = ("confidence", "gate", "gated", "macs", "seen")
@@ -33,16 +33,23 @@ class Answer:
         self.gated = True
 
 
-def guide(
-    policy: Policy, walk: Walk, *, min_exit: int, pace: Pace, clock: Clock, start: int, end: Optional[int]
-) -> Answer:
+def run_guarded(
+    policy: ExecutionPlan,
+    walk: Walk,
+    *,
+    min_exit: int,
+    pace: LatencyEstimator,
+    clock: Clock,
+    start: int,
+    end: Optional[int],
+) -> CallOutcome:
     """Run a call that began at `start` to its end, before `end` if there is one, both in nanoseconds of `clock`.
 
     `walk` runs a stretch and returns the confidence at its gate; `min_exit` is the first exit whose gate stands.
     """
     stretches = policy.stretches(min_exit, anytime=end is not None)
     final = stretches[-1].gate.exit_index
-    answer: Optional[Answer] = None
+    answer: Optional[CallOutcome] = None
     fired = alarmed = False
     mark = start
     for stretch in stretches:
@@ -57,7 +64,7 @@ def guide(
         # Behind an alarm or a gate that was passed over, inputs arrive that the bundle's figures do not speak of.
         if min_exit == 0 and not fired and (policy.watch is None or answer is None):
             seen.append((gate.exit_index, confidence))
-        answer = Answer(gate, confidence, spent + stretch.macs, seen)
+        answer = CallOutcome(gate, confidence, spent + stretch.macs, seen)
         fired = fired or confidence >= gate.threshold
         if gate.exit_index != final and policy.watch and policy.watch[0] <= confidence <= policy.watch[1]:
             alarmed = True
@@ -69,13 +76,13 @@ def guide(
     return answer
 
 
-def _to_the_end(policy: Policy, walk: Walk, answer: Answer) -> Answer:
+def _to_the_end(policy: ExecutionPlan, walk: Walk, answer: CallOutcome) -> CallOutcome:
     """Nothing can stop this call any more, so no head on its way is computed."""
     rest = policy.rest(answer.gate.exit_index)
-    return Answer(rest.gate, walk(rest), answer.macs + rest.macs, answer.seen)
+    return CallOutcome(rest.gate, walk(rest), answer.macs + rest.macs, answer.seen)
 
 
-class Pace:
+class LatencyEstimator:
     """Nanoseconds per stretch, on the safe side.
 
     The 95th percentile of the last 100 times under a deadline. Before there are 8: the medians that the bundle
@@ -87,12 +94,12 @@ class Pace:
         self._lock = threading.Lock()
         self._known: dict[tuple[int, int], _Times] = {}
 
-    def learn(self, stretch: Stretch, took_ns: int) -> None:
+    def learn(self, stretch: PlanSection, took_ns: int) -> None:
         """Note how long `stretch` took."""
         with self._lock:
             self._known.setdefault((stretch.after, stretch.gate.exit_index), _Times()).add(took_ns)
 
-    def fits(self, stretch: Stretch, left_ns: int, spent_ns: int, spent_macs: int) -> bool:
+    def fits(self, stretch: PlanSection, left_ns: int, spent_ns: int, spent_macs: int) -> bool:
         """Whether `stretch` is sure enough to be done in `left_ns`, in a call that has spent so much already."""
         with self._lock:
             known = self._known.get((stretch.after, stretch.gate.exit_index))
@@ -103,7 +110,7 @@ class Pace:
             known.estimate_ns *= _FADE
             return False
 
-    def _guess(self, stretch: Stretch, spent_ns: int, spent_macs: int) -> float:
+    def _guess(self, stretch: PlanSection, spent_ns: int, spent_macs: int) -> float:
         names = [step.component for step in stretch.steps]
         if self._component_ms.keys() >= set(names):
             return _MARGIN * 1e6 * sum(self._component_ms[name] for name in names)

@@ -7,13 +7,13 @@ from typing import Any, Callable, Optional
 
 import numpy as np
 
-from .backends.base import Bound, Graph, Group, Lane
+from .backends.base import BoundCall, ExecutionContext, Graph, GraphGroup
 from .component_call import run_component
 from .errors import BackendError, EarlyExitError
 from .manifest import BATCH, Manifest, Tensor, all_tensors
 
 
-class Lanes:
+class ContextPool:
     """The lanes of a model: as many as it ever had calls at once, each given back when its call is over.
 
     Where the manifest says every size, arrays are made once and graphs bound to them: an output lies where the next
@@ -39,7 +39,7 @@ class Lanes:
         self._group = _group(graphs) if self._fixed else None
         self._free = [self._group.lane(graphs, constants)] if self._group is not None else []
 
-    def take(self) -> Lane:
+    def take(self) -> ExecutionContext:
         """One that no other call is in; it has to be given back. `list.pop` is atomic."""
         if self._group is not None:
             self._group.lock.acquire()
@@ -48,13 +48,13 @@ class Lanes:
         except IndexError:
             return self._bound() if self._fixed else self._loose()
 
-    def give_back(self, lane: Lane) -> None:
+    def give_back(self, lane: ExecutionContext) -> None:
         """The call is over; what it left may be written over."""
         self._free.append(lane)
         if self._group is not None:
             self._group.lock.release()
 
-    def _bound(self) -> Lane:
+    def _bound(self) -> ExecutionContext:
         tensors = {name: np.zeros(shape, dtype) for name, shape, dtype in self._forms}
         tensors.update(self._constants)
         bound = [_bind(graph, tensors) for graph in self._graphs]
@@ -65,20 +65,22 @@ class Lanes:
                 array = inputs[name]
                 read(name, array if array.flags.c_contiguous else array.copy())
 
-        return Lane(tensors.__getitem__, [b.call for b in bound], enter)
+        return ExecutionContext(tensors.__getitem__, [b.call for b in bound], enter)
 
-    def _loose(self) -> Lane:
+    def _loose(self) -> ExecutionContext:
         tensors = dict(self._constants)
-        return Lane(tensors.__getitem__, [_anew(graph, tensors, self._said) for graph in self._graphs], tensors.update)
+        return ExecutionContext(
+            tensors.__getitem__, [_anew(graph, tensors, self._said) for graph in self._graphs], tensors.update
+        )
 
 
-def _group(graphs: Sequence[Graph]) -> Optional[Group]:
+def _group(graphs: Sequence[Graph]) -> Optional[GraphGroup]:
     """The group that all of `graphs` are of, if there is one."""
-    group: Optional[Group] = getattr(graphs[0], "group", None)
+    group: Optional[GraphGroup] = getattr(graphs[0], "group", None)
     return group if all(getattr(graph, "group", None) is group for graph in graphs) else None
 
 
-def _bind(graph: Graph, tensors: Mapping[str, np.ndarray]) -> Bound:
+def _bind(graph: Graph, tensors: Mapping[str, np.ndarray]) -> BoundCall:
     try:
         return graph.bind({n: tensors[n] for n in graph.inputs}, {n: tensors[n] for n in graph.outputs})
     except EarlyExitError:

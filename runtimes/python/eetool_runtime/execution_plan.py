@@ -25,7 +25,7 @@ class Gate:
     confidence: str
 
 
-class Step(NamedTuple):
+class PlanStep(NamedTuple):
     """One component to run, by its place in the manifest, the gate behind it, and the MACs of all that has run by then.
 
     A tuple, as it is unpacked for every component of every call.
@@ -38,16 +38,16 @@ class Step(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Stretch:
+class PlanSection:
     """The way from one gate to the next: `steps` run, then `gate` decides. MACs are those of the stretch alone."""
 
     after: int
     gate: Gate
-    steps: tuple[Step, ...]
+    steps: tuple[PlanStep, ...]
     macs: int
 
 
-class Policy:
+class ExecutionPlan:
     """Thresholds in use, and what follows from them. Never changed once made, so that calls may share it."""
 
     def __init__(
@@ -63,10 +63,10 @@ class Policy:
         self.watch = _checked(watch)
         self.stats = stats
         self._manifest = manifest
-        self._ways: dict[tuple[int, bool], tuple[Stretch, ...]] = {}
-        self.steps = plan(manifest, thresholds)
+        self._ways: dict[tuple[int, bool], tuple[PlanSection, ...]] = {}
+        self.steps = plan_steps(manifest, thresholds)
 
-    def stretches(self, min_exit: int, anytime: bool) -> tuple[Stretch, ...]:
+    def stretches(self, min_exit: int, anytime: bool) -> tuple[PlanSection, ...]:
         """The way through all gates from `min_exit` on.
 
         Args:
@@ -85,23 +85,23 @@ class Policy:
         if key not in self._ways:
             floor = NEVER if anytime else None
             later = tuple(floor if t is None else t for t in self.thresholds[first:])
-            self._ways[key] = _cut(plan(self._manifest, (None,) * first + later))
+            self._ways[key] = _cut(plan_steps(self._manifest, (None,) * first + later))
         return self._ways[key]
 
-    def rest(self, exit_index: int) -> Stretch:
+    def rest(self, exit_index: int) -> PlanSection:
         """From behind `exit_index` to the final exit, with no head in between that is not needed."""
         components = self._manifest.components
         last = self.stretches(len(self._manifest.exits) - 1, anytime=False)[-1]
         place = [c.name for c in components].index(self._manifest.exits[exit_index].component)
         steps = tuple(step for step in last.steps if step.place > place)
-        return Stretch(exit_index, last.gate, steps, sum(components[step.place].macs for step in steps))
+        return PlanSection(exit_index, last.gate, steps, sum(components[step.place].macs for step in steps))
 
 
-def _cut(steps: tuple[Step, ...]) -> tuple[Stretch, ...]:
+def _cut(steps: tuple[PlanStep, ...]) -> tuple[PlanSection, ...]:
     stretches, begun, paid, after = [], 0, 0, START
     for i, step in enumerate(steps):
         if step.gate is not None:
-            stretches.append(Stretch(after, step.gate, steps[begun : i + 1], step.macs - paid))
+            stretches.append(PlanSection(after, step.gate, steps[begun : i + 1], step.macs - paid))
             begun, paid, after = i + 1, step.macs, step.gate.exit_index
     return tuple(stretches)
 
@@ -118,7 +118,7 @@ def _checked(watch: Optional[Band]) -> Optional[Band]:
     return low, high
 
 
-def plan(manifest: Manifest, thresholds: tuple[Optional[float], ...]) -> tuple[Step, ...]:
+def plan_steps(manifest: Manifest, thresholds: tuple[Optional[float], ...]) -> tuple[PlanStep, ...]:
     """What to run under `thresholds` (one per early exit; None never fires).
 
     An exit whose threshold is None is skipped, unless something that does run reads what it makes. A number above 1
@@ -141,7 +141,7 @@ def plan(manifest: Manifest, thresholds: tuple[Optional[float], ...]) -> tuple[S
     for place, c in enumerate(manifest.components):
         if c.name in needed:
             macs += c.macs
-            steps.append(Step(place, gates.get(c.name), macs, c.name))
+            steps.append(PlanStep(place, gates.get(c.name), macs, c.name))
     return tuple(steps)
 
 
@@ -153,7 +153,7 @@ def unsplit_macs(manifest: Manifest) -> int:
     """MACs of the backbone without early exits; where the manifest does not say, of full depth without gates."""
     if manifest.unsplit_macs is not None:
         return manifest.unsplit_macs
-    return plan(manifest, (None,) * manifest.n_early_exits)[-1].macs
+    return plan_steps(manifest, (None,) * manifest.n_early_exits)[-1].macs
 
 
 def _needed(manifest: Manifest, gated: set[str]) -> set[str]:

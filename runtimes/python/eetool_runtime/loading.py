@@ -10,11 +10,11 @@ from typing import Optional, Union
 import numpy as np
 
 from .argument_checks import shown, whole
-from .backends import PRIVATE, Arrays, Backend, Bound, Graph, Threads, backend_for
+from .backends import PRIVATE, Arrays, Backend, BoundCall, Graph, Threads, backend_for
 from .bundle import Bundle, open_bundle
 from .errors import BundleError, EarlyExitError, UsageError
 from .machine import board_name, cpu_name, usable_cores
-from .manifest import Component, Measured, Tensor, all_tensors, form
+from .manifest import Component, Measured, Tensor, all_tensors, describe_tensor
 from .model import Model
 from .records import dataclass
 
@@ -54,7 +54,7 @@ def load(
         raise UsageError(f"the variant {chosen} answers {files.batch} inputs at a time, not one")
     wanted = Threads(recorded_threads(bundle, chosen) if count is None else count, pool)
     graphs = open_graphs(bundle, chosen, opener, wanted, preload)
-    here = recorded(bundle, chosen)
+    here = recorded_measurement(bundle, chosen)
     got = next(iter(graphs.values())).threads
     known = here.component_latency_ms if here is not None and here.threads == got.count else None
     return Model(bundle, chosen, graphs, got, component_ms=known)
@@ -96,11 +96,11 @@ def open_graphs(
 
 def recorded_threads(bundle: Bundle, variant: str) -> int:
     """The thread count that was found best for `variant` on this very kind of machine, else 1."""
-    here = recorded(bundle, variant)
+    here = recorded_measurement(bundle, variant)
     return min(here.threads, usable_cores()) if here is not None else 1
 
 
-def recorded(bundle: Bundle, variant: str) -> Optional[Measured]:
+def recorded_measurement(bundle: Bundle, variant: str) -> Optional[Measured]:
     """What the bundle says of `variant` on this very kind of machine, if anything."""
     if bundle.manifest.devices:
         here = board_name() or cpu_name()
@@ -154,10 +154,10 @@ class LazyGraph:
         made = dict(zip(graph.outputs, graph.run(feed)))
         return [made[name] for name in self.outputs]  # the graph's own order may be another than the manifest's
 
-    def bind(self, inputs: Arrays, outputs: Arrays) -> Bound:
+    def bind(self, inputs: Arrays, outputs: Arrays) -> BoundCall:
         """As `Graph.bind`, but the call may open the graph, and raise what that raises."""
         given: dict[str, np.ndarray] = {}
-        bound: list[Bound] = []
+        bound: list[BoundCall] = []
 
         def call() -> None:
             if not bound:
@@ -174,7 +174,7 @@ class LazyGraph:
             else:
                 given[name] = array
 
-        return Bound(call, read)
+        return BoundCall(call, read)
 
     def _open(self) -> Graph:
         with self._lock:
@@ -217,8 +217,8 @@ def _check_graph(component: Component, graph: Graph, said: dict[str, Tensor]) ->
         for name in names:
             if not _agree(said[name], found[name]):
                 raise BundleError(
-                    f"{component.name}: {name!r} is {form(found[name])} in the graph; "
-                    f"the manifest says {form(said[name])}"
+                    f"{component.name}: {name!r} is {describe_tensor(found[name])} in the graph; "
+                    f"the manifest says {describe_tensor(said[name])}"
                 )
 
 

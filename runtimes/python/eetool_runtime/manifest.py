@@ -118,7 +118,7 @@ class GraphFile:
 
 
 @dataclass(frozen=True)
-class Reached:
+class ReachedConfidence:
     """Confidence of the inputs that reach an exit: what drift is judged against."""
 
     n: int
@@ -136,7 +136,7 @@ class Expected:
     exit_shares: tuple[float, ...]
     mean_exit_depth: float
     mean_macs: float
-    reached: tuple[Optional[Reached], ...]
+    reached: tuple[Optional[ReachedConfidence], ...]
 
 
 @dataclass(frozen=True)
@@ -266,7 +266,7 @@ def all_tensors(m: Manifest, variant: str) -> dict[str, Tensor]:
     return {**known, **m.tensors, **m.variants[variant].tensors}
 
 
-def form(tensor: Union[Input, Tensor]) -> str:
+def describe_tensor(tensor: Union[Input, Tensor]) -> str:
     """A tensor in words: `float32 (batch, 3, 32, 32)`."""
     return f"{tensor.dtype} ({', '.join(str(size) for size in tensor.shape)})"
 

@@ -12,20 +12,20 @@ from typing import Any, Optional, Union, overload
 import numpy as np
 
 from .argument_checks import real, shown, whole
-from .backends.base import Graph, Lane, Threads
+from .backends.base import ExecutionContext, Graph, Threads
 from .batch import can_compact, leave_in_groups
 from .bundle import Bundle
 from .component_call import run_component
-from .deadline import Clock, Pace, guide
+from .deadline import Clock, LatencyEstimator, run_guarded
 from .errors import BackendError, EarlyExitError, UsageError
-from .execution_contexts import Lanes
-from .execution_plan import Band, Gate, Policy, Stretch, Thresholds, unsplit_macs
+from .execution_contexts import ContextPool
+from .execution_plan import Band, ExecutionPlan, Gate, PlanSection, Thresholds, unsplit_macs
 from .fork_guard import Origin
 from .machine import resident_bytes
 from .manifest import OperatingPoint, all_tensors, scalars
-from .preprocess import Raw, by_name, check, check_together, finite, preprocess_all, share_symbols
+from .preprocess import Raw, check_array, check_symbols, has_shared_symbols, is_finite, name_inputs, preprocess_all
 from .result import Result
-from .stats import Stats, exposition
+from .stats import Stats, prometheus_text
 
 Arrays = Union[np.ndarray, Mapping[str, np.ndarray]]
 Tensors = dict[str, np.ndarray]
@@ -58,7 +58,7 @@ class Model:
         self._graphs = graphs
         self._in_order = [graphs[c.name] for c in bundle.manifest.components]
         self._clock = clock
-        self._pace = Pace(component_ms or {})
+        self._pace = LatencyEstimator(component_ms or {})
         self._fitted = bundle.manifest.variants[variant]
         self._scalars: Tensors = {
             name: np.array(value, np.float32) for name, value in scalars(self._manifest, self._fitted).items()
@@ -70,9 +70,9 @@ class Model:
         self._said = all_tensors(self._manifest, variant)
         self._first_input = self._manifest.inputs[0].name
         self._accepted: list[tuple[str, tuple[int, ...], np.dtype]] = []
-        self._symbols_shared = share_symbols(self._manifest.inputs)
+        self._symbols_shared = has_shared_symbols(self._manifest.inputs)
         self._unsplit_macs = unsplit_macs(self._manifest)
-        self._lanes = Lanes(self._manifest, variant, self._in_order, self._scalars)
+        self._lanes = ContextPool(self._manifest, variant, self._in_order, self._scalars)
         self.use(self._manifest.default_operating_point)
 
     @property
@@ -143,12 +143,12 @@ class Model:
             # One assignment, so that a call in another thread sees the old policy or the new one.
             self._policy = self._compile(operating_point, thresholds, watch)
 
-    def _compile(self, name: Optional[str], thresholds: Thresholds, watch: Optional[Band]) -> Policy:
+    def _compile(self, name: Optional[str], thresholds: Thresholds, watch: Optional[Band]) -> ExecutionPlan:
         """The policy, with the counters of its operating point; thresholds without a name start new ones."""
         fresh = Stats(len(self._manifest.exits))
         stats = fresh if name is None else self._stats.get(name, fresh)
-        policy = Policy(self._manifest, thresholds, name, watch, stats)
-        before: Optional[Policy] = getattr(self, "_policy", None)
+        policy = ExecutionPlan(self._manifest, thresholds, name, watch, stats)
+        before: Optional[ExecutionPlan] = getattr(self, "_policy", None)
         if before is not None and (before.name, before.thresholds) == (name, thresholds):
             policy.stats = before.stats
         else:
@@ -214,16 +214,18 @@ class Model:
         policy.stats.record(gate.exit_index, confidence, macs, latency_ms, seen)
         return self._result(gate, confidence, logits, latency_ms)
 
-    def _guided(self, lane: Lane, policy: Policy, start: int, deadline_ms: Optional[float], min_exit: int) -> Result:
+    def _guided(
+        self, lane: ExecutionContext, policy: ExecutionPlan, start: int, deadline_ms: Optional[float], min_exit: int
+    ) -> Result:
         limit_ms = None if deadline_ms is None else _positive(deadline_ms)
         end = None if limit_ms is None else start + round(min(limit_ms * 1e6, _LONGEST_NS))
 
-        def walk(stretch: Stretch) -> float:
+        def walk(stretch: PlanSection) -> float:
             for step in stretch.steps:
                 lane.calls[step.place]()
             return float(lane.read(stretch.gate.confidence).item())
 
-        found = guide(policy, walk, min_exit=min_exit, pace=self._pace, clock=self._clock, start=start, end=end)
+        found = run_guarded(policy, walk, min_exit=min_exit, pace=self._pace, clock=self._clock, start=start, end=end)
         logits = lane.read(found.gate.logits)[0].copy()
         latency_ms = (self._clock() - start) / 1e6
         late = limit_ms is not None and latency_ms > limit_ms
@@ -250,7 +252,7 @@ class Model:
                 return self._in_groups(policy, start, {**tensors, **self._scalars}, n)
             return [self._alone(policy, {name: t[i : i + 1] for name, t in tensors.items()}) for i in range(n)]
 
-    def _alone(self, policy: Policy, tensors: Tensors) -> Result:
+    def _alone(self, policy: ExecutionPlan, tensors: Tensors) -> Result:
         """One input of a batch, by the policy that the batch began with."""
         start = self._clock()
         lane = self._lanes.take()
@@ -260,7 +262,7 @@ class Model:
         finally:
             self._lanes.give_back(lane)
 
-    def _in_groups(self, policy: Policy, start: int, tensors: Tensors, n: int) -> list[Result]:
+    def _in_groups(self, policy: ExecutionPlan, start: int, tensors: Tensors, n: int) -> list[Result]:
         results: list[Optional[Result]] = [None] * n
         for gate, macs, rows in leave_in_groups(policy.steps, self._in_order, tensors, n, self._manifest, self._fitted):
             latency_ms = (self._clock() - start) / 1e6
@@ -311,7 +313,7 @@ class Model:
 
     def prometheus(self) -> str:
         """`stats()` in the text format of Prometheus, version 0.0.4."""
-        return exposition(self.stats())
+        return prometheus_text(self.stats())
 
     def recent_ms(self, calls: int = 100) -> list[float]:
         """Latencies of at most the last `calls` calls since the knob was moved; what a latency budget looks at.
@@ -359,7 +361,12 @@ class Model:
         if known and type(tensors) is dict and len(tensors) == len(known):
             for name, shape, dtype in known:
                 array = tensors.get(name)
-                if type(array) is not np.ndarray or array.shape != shape or array.dtype != dtype or not finite(array):
+                if (
+                    type(array) is not np.ndarray
+                    or array.shape != shape
+                    or array.dtype != dtype
+                    or not is_finite(array)
+                ):
                     break
             else:
                 return tensors
@@ -369,10 +376,10 @@ class Model:
 
     def _check(self, inputs: Arrays, any_batch: bool) -> Tensors:
         specs = self._manifest.inputs
-        given = by_name(inputs, specs)
-        tensors = {s.name: check(given[s.name], s, any_batch=any_batch) for s in specs}
+        given = name_inputs(inputs, specs)
+        tensors = {s.name: check_array(given[s.name], s, any_batch=any_batch) for s in specs}
         if self._symbols_shared:
-            check_together(tensors, specs)
+            check_symbols(tensors, specs)
         return tensors
 
     def _result(

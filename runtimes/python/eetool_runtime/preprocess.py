@@ -11,7 +11,7 @@ import numpy as np
 
 from .argument_checks import shown
 from .errors import InputError
-from .manifest import Input, form
+from .manifest import Input, describe_tensor
 
 Raw = Union[np.ndarray, Sequence[Any], str]
 
@@ -24,12 +24,12 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 
 def preprocess_all(raw: Union[Raw, Mapping[str, Raw]], specs: Sequence[Input]) -> Any:
     """Raw data to model inputs at batch 1, by name where the model has several; raises InputError."""
-    given = by_name(raw, specs)
+    given = name_inputs(raw, specs)
     finished = {s.name: preprocess(given[s.name], s) for s in specs}
     return finished if isinstance(raw, Mapping) else finished[specs[0].name]
 
 
-def by_name(given: Any, specs: Sequence[Input]) -> Mapping[str, Any]:
+def name_inputs(given: Any, specs: Sequence[Input]) -> Mapping[str, Any]:
     """What was given for each input; a single input may come without its name. Raises InputError."""
     names = [s.name for s in specs]
     if not isinstance(given, Mapping):
@@ -110,11 +110,11 @@ def _finished(raw: Raw, spec: Input) -> np.ndarray:
         array = _converted(array, spec)
     if array.dtype != spec.dtype:
         raise InputError(
-            f"input {spec.name!r}: the bundle holds no preprocessing; bring a finished {form(spec)}, not {array.dtype}"
+            f"input {spec.name!r}: the bundle holds no preprocessing; bring a finished {describe_tensor(spec)}, not {array.dtype}"
         )
     if array.ndim == len(spec.shape) - 1:
         array = array[None]  # one input without a batch dimension -> (1, ...)
-    return check(array, spec)
+    return check_array(array, spec)
 
 
 def _array(raw: Raw, spec: Input) -> np.ndarray:
@@ -125,7 +125,7 @@ def _array(raw: Raw, spec: Input) -> np.ndarray:
         found = "lists of different lengths"
     except Exception as error:  # whatever the object itself raises
         found = f"{type(raw).__name__} ({error})"
-    raise InputError(f"input {spec.name!r}: expected {form(spec)}, found {found}")
+    raise InputError(f"input {spec.name!r}: expected {describe_tensor(spec)}, found {found}")
 
 
 def _converted(numbers: np.ndarray, spec: Input) -> np.ndarray:
@@ -137,40 +137,44 @@ def _converted(numbers: np.ndarray, spec: Input) -> np.ndarray:
             converted = numbers.astype(wanted)
         if wanted.kind == "f" or np.array_equal(converted, numbers):
             return converted
-    raise InputError(f"input {spec.name!r}: expected {form(spec)}, found {numbers.dtype} {numbers.shape}")
+    raise InputError(f"input {spec.name!r}: expected {describe_tensor(spec)}, found {numbers.dtype} {numbers.shape}")
 
 
 def normalise(pixels: np.ndarray, spec: Input) -> np.ndarray:
     """uint8 (N, C, H, W) to float32 of the same shape, by the scale, mean and std of `spec`."""
     rule = spec.preprocess
     if rule is None:
-        raise InputError(f"input {spec.name!r}: the bundle holds no preprocessing; bring a finished {form(spec)}")
+        raise InputError(
+            f"input {spec.name!r}: the bundle holds no preprocessing; bring a finished {describe_tensor(spec)}"
+        )
     mean = np.array(rule.mean, np.float32).reshape(1, -1, 1, 1)  # (C,) -> (1, C, 1, 1)
     std = np.array(rule.std, np.float32).reshape(1, -1, 1, 1)  # (C,) -> (1, C, 1, 1)
     return np.ascontiguousarray((pixels.astype(np.float32) * np.float32(rule.scale) - mean) / std)
 
 
-def check(array: object, spec: Input, *, any_batch: bool = False) -> np.ndarray:
+def check_array(array: object, spec: Input, *, any_batch: bool = False) -> np.ndarray:
     """Return `array` where it fits `spec`, else raise InputError naming the tensor and what was expected.
 
     A symbolic dimension fits any size, but the first must be 1 unless `any_batch`. NaN and infinity are refused:
     a gate fed with them would answer nonsense with high confidence.
     """
     if not isinstance(array, np.ndarray):
-        raise InputError(f"input {spec.name!r}: expected a numpy array {form(spec)}, found {type(array).__name__}")
+        raise InputError(
+            f"input {spec.name!r}: expected a numpy array {describe_tensor(spec)}, found {type(array).__name__}"
+        )
     if array.dtype != spec.dtype:
         raise InputError(
             f"input {spec.name!r}: expected {spec.dtype}, found {array.dtype}",
             "model.preprocess(raw) turns uint8 pixels into the model's input." if array.dtype == np.uint8 else None,
         )
     if not _fits(array.shape, spec, any_batch):
-        raise InputError(f"input {spec.name!r}: expected shape {form(spec)}, found {array.shape}")
-    if not finite(array):
+        raise InputError(f"input {spec.name!r}: expected shape {describe_tensor(spec)}, found {array.shape}")
+    if not is_finite(array):
         raise InputError(f"input {spec.name!r}: holds NaN or infinite values")
     return array
 
 
-def finite(array: np.ndarray) -> bool:
+def is_finite(array: np.ndarray) -> bool:
     """Whether `array` holds neither NaN nor infinity; integers never do."""
     if array.dtype.kind != "f":
         return True
@@ -181,13 +185,13 @@ def finite(array: np.ndarray) -> bool:
     return bool(np.logical_and.reduce(np.isfinite(array), axis=None))
 
 
-def share_symbols(specs: Sequence[Input]) -> bool:
-    """Whether any symbol stands twice in the shapes, so that `check_together` has something to look at."""
+def has_shared_symbols(specs: Sequence[Input]) -> bool:
+    """Whether any symbol stands twice in the shapes, so that `check_symbols` has something to look at."""
     symbols = [size for spec in specs for size in spec.shape if isinstance(size, str)]
     return len(set(symbols)) < len(symbols)
 
 
-def check_together(arrays: Mapping[str, np.ndarray], specs: Sequence[Input]) -> None:
+def check_symbols(arrays: Mapping[str, np.ndarray], specs: Sequence[Input]) -> None:
     """Raise InputError where a symbol of the shapes, such as `batch`, stands for two sizes at once."""
     seen: dict[str, tuple[int, str]] = {}
     for spec in specs:

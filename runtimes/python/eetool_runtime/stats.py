@@ -13,7 +13,7 @@ from typing import Any, Optional
 
 import numpy as np
 
-from .manifest import Expected, Reached
+from .manifest import Expected, ReachedConfidence
 
 _RECENT_CALLS = 10_000  # whose latencies are kept
 _WINDOW = 1_000  # whose confidences are kept
@@ -112,12 +112,12 @@ class Stats:
             "latency_ms_sum": total_ms,
             "ungated": ungated,
             "overruns": overruns,
-            "drift": drift([call[4] for call in window], expected.reached) if expected else None,
+            "drift": confidence_drift([call[4] for call in window], expected.reached) if expected else None,
         }
 
 
-def drift(
-    seen: Sequence[Sequence[tuple[int, float]]], expected: Sequence[Optional[Reached]]
+def confidence_drift(
+    seen: Sequence[Sequence[tuple[int, float]]], expected: Sequence[Optional[ReachedConfidence]]
 ) -> list[Optional[dict[str, Any]]]:
     """Welch's test, exit by exit: do the confidences seen have the mean that the bundle recorded?
 
@@ -137,7 +137,7 @@ def drift(
     return [_welch(np.array(v), r) if r is not None else None for v, r in zip(values, expected)]
 
 
-def _welch(values: np.ndarray, recorded: Reached) -> Optional[dict[str, Any]]:
+def _welch(values: np.ndarray, recorded: ReachedConfidence) -> Optional[dict[str, Any]]:
     values = values[np.isfinite(values)]
     if len(values) < _MIN_FOR_A_TEST:
         return None
@@ -164,7 +164,7 @@ def _percentiles(latencies: np.ndarray) -> dict[str, float]:
     return {"mean": float(latencies.mean()), "p50": float(p50), "p90": float(p90), "p99": float(p99)}
 
 
-def exposition(stats: Mapping[str, Any]) -> str:
+def prometheus_text(stats: Mapping[str, Any]) -> str:
     """What `Model.stats` says in the text format of Prometheus, version 0.0.4; what is not known is left out.
 
     Every sample carries the model's name and variant; counters and latencies also their operating point. Names carry

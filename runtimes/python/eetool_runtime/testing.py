@@ -15,7 +15,7 @@ from typing import Callable, Optional
 
 import numpy as np
 
-from .backends import Bound, Threads
+from .backends import BoundCall, Threads
 from .backends.base import check_arrays
 from .bundle import Bundle
 from .errors import BackendError, UsageError
@@ -46,7 +46,7 @@ _POINTS = {"full": None, "balanced": 0.8, "fast": 0.6}
 
 
 @dataclass(frozen=True)
-class Say:
+class ScriptedAnswer:
     """One answer: `confidence` from `exit` on, 0 before it. So the input leaves at `exit` where the thresholds allow
     that, and deeper where they ask for more. Unless `logits` are given, the label gets 5 and the others 0."""
 
@@ -72,7 +72,7 @@ class FakeClock:
 
 
 def scripted(
-    script: Sequence[Say],
+    script: Sequence[ScriptedAnswer],
     *,
     like: Optional[Bundle] = None,
     labels: Sequence[str] = (),
@@ -147,7 +147,7 @@ class FakeGraph:
         except Exception as error:
             raise BackendError(f"{self._name}: {type(error).__name__}: {error}") from error
 
-    def bind(self, inputs: Tensors, outputs: Tensors) -> Bound:
+    def bind(self, inputs: Tensors, outputs: Tensors) -> BoundCall:
         """As the protocol says."""
         check_arrays(self.inputs, inputs, self._name)
         check_arrays(self.outputs, outputs, self._name)
@@ -157,13 +157,13 @@ class FakeGraph:
             for name, array in zip(self.outputs, self.run(reads)):
                 np.copyto(outputs[name], array)
 
-        return Bound(call, reads.__setitem__)
+        return BoundCall(call, reads.__setitem__)
 
 
 class _Play:
     """Which call gets which answer. The first segment draws a number per input, and the tensors carry it on."""
 
-    def __init__(self, script: tuple[Say, ...], manifest: Manifest) -> None:
+    def __init__(self, script: tuple[ScriptedAnswer, ...], manifest: Manifest) -> None:
         if not script:
             raise UsageError("the script is empty")
         for say in script:
@@ -196,12 +196,12 @@ class _Play:
             component.outputs[1]: np.array([self._confidence(say, component.name) for say in says]),
         }
 
-    def _logits(self, say: Say) -> np.ndarray:
+    def _logits(self, say: ScriptedAnswer) -> np.ndarray:
         if say.logits is not None:
             return np.array(say.logits, np.float32)
         return np.array([5.0 if label == say.label else 0.0 for label in self._labels], np.float32)
 
-    def _confidence(self, say: Say, component: str) -> float:
+    def _confidence(self, say: ScriptedAnswer, component: str) -> float:
         return say.confidence if self._exits[component] >= say.exit else 0.0
 
 

@@ -17,7 +17,7 @@ from tiny_litert import write_litert_bundle
 
 import eetool_runtime as ee
 from eetool_runtime.governor import Governor, Rule
-from eetool_runtime.stats import Stats, exposition
+from eetool_runtime.stats import Stats, prometheus_text
 
 THREADS, ROUNDS = 16, 150
 
@@ -167,4 +167,4 @@ def test_stats_after_an_input_that_overflows_is_json_and_prometheus_has_no_nan(m
     model(np.full((1, 1, 4, 4), 3e38, np.float32))
     found = model.stats()
     json.dumps(found, allow_nan=False)
-    assert "nan" not in exposition(found).lower()
+    assert "nan" not in prometheus_text(found).lower()

@@ -11,21 +11,21 @@ from tiny import VARIANT, image, write_tiny_bundle
 
 import eetool_runtime as ee
 from eetool_runtime import loading
-from eetool_runtime.deadline import Pace
+from eetool_runtime.deadline import LatencyEstimator
 from eetool_runtime.errors import UsageError
 from eetool_runtime.execution_plan import START
-from eetool_runtime.testing import FakeClock, Say, scripted
+from eetool_runtime.testing import FakeClock, ScriptedAnswer, scripted
 
 X = np.zeros((1, 3, 32, 32), np.float32)
 TIMES = {"seg0": 2.0, "exit0": 1.0, "seg1": 4.0, "exit1": 1.0, "seg2": 4.0, "exit2": 1.0}  # gates at 3, 8 and 13 ms
-HARD = Say("cat", exit=2, confidence=0.9)
+HARD = ScriptedAnswer("cat", exit=2, confidence=0.9)
 
 
-def model_of(*script: Say, times: Optional[dict[str, float]] = None) -> ee.Model:
+def model_of(*script: ScriptedAnswer, times: Optional[dict[str, float]] = None) -> ee.Model:
     return scripted(script or (HARD,), clock=FakeClock(), component_ms=times or TIMES)
 
 
-def taught(*script: Say) -> ee.Model:
+def taught(*script: ScriptedAnswer) -> ee.Model:
     """A model that knows its times from twenty calls without hurry."""
     model = model_of(*script)
     for _ in range(20):
@@ -44,7 +44,7 @@ def test_as_deep_as_the_time_allows(deadline_ms: float, exit_index: int, gated: 
 
 
 def test_a_gate_that_fires_in_time_is_an_answer_like_any_other() -> None:
-    model = taught(Say("cat", exit=1))
+    model = taught(ScriptedAnswer("cat", exit=1))
     result = model(X, deadline_ms=9)
     assert (result.exit, result.gated, result.latency_ms) == (1, True, 8.0)
 
@@ -99,7 +99,7 @@ def test_what_the_bundle_says_of_this_machine_counts_until_enough_was_measured(
 
 def test_a_stretch_that_was_late_once_is_tried_again() -> None:
     model = model_of()
-    pace, stretch = Pace({}), model._policy.stretches(0, anytime=True)[1]
+    pace, stretch = LatencyEstimator({}), model._policy.stretches(0, anytime=True)[1]
     for _ in range(10):
         pace.learn(stretch, 9_000_000)
     refused = 0
@@ -109,7 +109,7 @@ def test_a_stretch_that_was_late_once_is_tried_again() -> None:
 
 
 def test_the_estimate_is_on_the_safe_side() -> None:
-    pace, stretch = Pace({}), model_of()._policy.stretches(0, anytime=True)[1]
+    pace, stretch = LatencyEstimator({}), model_of()._policy.stretches(0, anytime=True)[1]
     for took in [1_000_000] * 90 + [5_000_000] * 10:
         pace.learn(stretch, took)
     assert not pace.fits(stretch, 4_999_999, 0, 0)
@@ -122,7 +122,7 @@ def test_impossible_deadlines(bad: float) -> None:
 
 
 def test_a_least_exit_passes_gates_over_and_skips_their_heads() -> None:
-    model = model_of(Say("cat", exit=0))
+    model = model_of(ScriptedAnswer("cat", exit=0))
     assert [model(X, min_exit=k).exit for k in (0, 1, 2, -1, -2)] == [0, 1, 2, 2, 1]
     assert model(X, min_exit=-1).latency_ms == 2 + 4 + 4 + 1
     assert model(X, min_exit=1, deadline_ms=5).exit == 1  # the deadline does not go before the least exit
@@ -141,7 +141,7 @@ def test_there_is_no_such_exit(bad: int) -> None:
 def test_the_watchdog_sends_doubtful_inputs_to_full_depth(
     confidence: float, exit_index: int, latency_ms: float
 ) -> None:
-    model = model_of(Say("cat", exit=0, confidence=confidence))
+    model = model_of(ScriptedAnswer("cat", exit=0, confidence=confidence))
     model.use("balanced", watch=(0.805, 0.905))
     result = model(X)
     assert (result.exit, result.latency_ms, result.gated) == (exit_index, latency_ms, True)
@@ -149,7 +149,7 @@ def test_the_watchdog_sends_doubtful_inputs_to_full_depth(
 
 
 def test_a_watchdog_that_runs_out_of_time_says_so() -> None:
-    model = taught(Say("cat", exit=0, confidence=0.85))
+    model = taught(ScriptedAnswer("cat", exit=0, confidence=0.85))
     model.use("balanced", watch=(0.8, 0.9))
     for _ in range(10):
         model(X, deadline_ms=1000)
@@ -166,7 +166,7 @@ def test_a_band_that_is_none(bad: Any) -> None:
 
 
 def test_confidences_behind_a_passed_gate_say_nothing_about_drift() -> None:
-    model = model_of(Say("cat", exit=0))
+    model = model_of(ScriptedAnswer("cat", exit=0))
     model(X, min_exit=1)
     model.use("balanced", watch=(0.9, 1.0))
     model(X)

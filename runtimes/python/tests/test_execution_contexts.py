@@ -16,7 +16,7 @@ from tiny import image
 import eetool_runtime as ee
 from eetool_runtime.backends import PROCESS, Graph, Threads, backend_for
 from eetool_runtime.errors import BackendError
-from eetool_runtime.execution_contexts import Lanes
+from eetool_runtime.execution_contexts import ContextPool
 from eetool_runtime.manifest import Input, Tensor
 from eetool_runtime.testing import FakeGraph
 
@@ -26,7 +26,7 @@ def model(tiny_bundle: Any) -> ee.Model:
     return ee.load(tiny_bundle)
 
 
-def lanes_of(model: ee.Model) -> Lanes:
+def lanes_of(model: ee.Model) -> ContextPool:
     return model._lanes
 
 
@@ -101,7 +101,7 @@ def test_sizes_that_only_the_input_knows(size: Any, lengths: tuple[int, ...]) ->
     graph = FakeGraph({"x": x}, {"y": y}, lambda tensors: {"y": tensors["x"] * 2})
     variants = {"fake/fp32": SimpleNamespace(tensors={"y": y})}
     manifest: Any = SimpleNamespace(inputs=(Input("x", "float32", x.shape),), exits=(), tensors={}, variants=variants)
-    lane = Lanes(manifest, "fake/fp32", [graph], {}).take()
+    lane = ContextPool(manifest, "fake/fp32", [graph], {}).take()
     for length in lengths:
         lane.enter({"x": np.ones((1, length), np.float32)})
         lane.calls[0]()
@@ -119,15 +119,15 @@ class TestGroup:
         joined = backend_for("tflite").together(paths, Threads(1, PROCESS))
         return [joined.open(path, Threads()) for path in paths]
 
-    def lanes(self, graphs: list[Graph], factor: float = 2.0) -> Lanes:
+    def lanes(self, graphs: list[Graph], factor: float = 2.0) -> ContextPool:
         described = {**graphs[0].inputs, **graphs[0].outputs, **graphs[1].outputs}
         inputs = tuple(Input(name, described[name].dtype, described[name].shape) for name in ("x", "ids"))
         made = {name: described[name] for name in ("scaled", "total", "logits", "confidence")}
         variants = {"tflite/fp32": SimpleNamespace(tensors=made)}
         manifest: Any = SimpleNamespace(inputs=inputs, exits=(), tensors={}, variants=variants)
-        return Lanes(manifest, "tflite/fp32", graphs, {"factor": np.array(factor, np.float32)})
+        return ContextPool(manifest, "tflite/fp32", graphs, {"factor": np.array(factor, np.float32)})
 
-    def answer(self, lanes: Lanes, x: np.ndarray) -> list[np.ndarray]:
+    def answer(self, lanes: ContextPool, x: np.ndarray) -> list[np.ndarray]:
         lane = lanes.take()
         try:
             lane.enter({"x": x, "ids": FEED["ids"]})
@@ -137,7 +137,7 @@ class TestGroup:
         finally:
             lanes.give_back(lane)
 
-    def alone(self, lanes: Lanes, x: np.ndarray) -> np.ndarray:
+    def alone(self, lanes: ContextPool, x: np.ndarray) -> np.ndarray:
         """What the first graph makes of `x`."""
         lane = lanes.take()
         try:
@@ -171,7 +171,7 @@ class TestGroup:
     def test_calls_from_many_threads_take_turns(self, graphs: list[Graph]) -> None:
         lanes, others, problems = self.lanes(graphs), self.lanes(graphs, 3.0), []
 
-        def work(lanes: Lanes, factor: float, number: int) -> None:
+        def work(lanes: ContextPool, factor: float, number: int) -> None:
             try:
                 for _ in range(200):
                     self.expect(self.answer(lanes, X * number), X * number, factor)

@@ -13,7 +13,7 @@ from tiny import write_tiny_bundle
 
 from eetool_runtime import open_bundle
 from eetool_runtime.errors import UsageError
-from eetool_runtime.execution_plan import plan, unsplit_macs
+from eetool_runtime.execution_plan import plan_steps, unsplit_macs
 from eetool_runtime.manifest import NEVER, Manifest
 
 thresholds = st.none() | st.floats(0, 2)
@@ -29,7 +29,7 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 
 
 def names(m: Manifest, *given: Optional[float]) -> str:
-    return " ".join(stage.component for stage in plan(m, given))
+    return " ".join(stage.component for stage in plan_steps(m, given))
 
 
 def test_heads_that_cannot_fire_are_skipped(tmp_path: Path) -> None:
@@ -47,14 +47,14 @@ def test_a_number_that_never_fires_still_pays_for_its_head(tmp_path: Path) -> No
 def test_a_head_that_others_read_is_never_skipped(tmp_path: Path) -> None:
     m = manifest(tmp_path, chained=True)
     assert names(m, None, None) == "seg0 exit0 seg1 exit1 exit2"
-    stages = plan(m, (None, 0.5))
+    stages = plan_steps(m, (None, 0.5))
     assert [s.component for s in stages if s.gate] == ["exit1", "exit2"]
 
 
 def test_a_head_joined_with_its_segment_is_never_skipped(tmp_path: Path) -> None:
     m = manifest(tmp_path, joined=True)
     assert names(m, None, None) == "joined0 joined1 exit2"
-    assert [s.gate is not None for s in plan(m, (None, None))] == [False, False, True]
+    assert [s.gate is not None for s in plan_steps(m, (None, None))] == [False, False, True]
 
 
 def test_components_behind_the_final_exit_do_not_run(tmp_path: Path) -> None:
@@ -63,12 +63,12 @@ def test_components_behind_the_final_exit_do_not_run(tmp_path: Path) -> None:
 
 def test_stages_know_what_has_run_by_then(tmp_path: Path) -> None:
     m = manifest(tmp_path)
-    assert [s.macs for s in plan(m, (0.5, 0.5))] == [144, 160, 304, 320, 336]
-    assert [s.macs for s in plan(m, (None, 0.5))] == [144, 288, 304, 320]
+    assert [s.macs for s in plan_steps(m, (0.5, 0.5))] == [144, 160, 304, 320, 336]
+    assert [s.macs for s in plan_steps(m, (None, 0.5))] == [144, 288, 304, 320]
 
 
 def test_gates_name_their_tensors(tmp_path: Path) -> None:
-    gate = plan(manifest(tmp_path), (0.25, None))[1].gate
+    gate = plan_steps(manifest(tmp_path), (0.25, None))[1].gate
     assert gate is not None
     assert (gate.exit_index, gate.threshold) == (0, 0.25)
     assert (gate.logits, gate.confidence) == ("exit0_logits", "exit0_confidence")
@@ -77,17 +77,17 @@ def test_gates_name_their_tensors(tmp_path: Path) -> None:
 @pytest.mark.parametrize("bad", [-0.1, 2.1, float("nan"), float("inf"), "0.5", [0.5], np.array([0.5])])
 def test_thresholds_out_of_range(deep: Manifest, bad: Any) -> None:
     with pytest.raises(UsageError, match="is out of range"):
-        plan(deep, (0.5, bad, 0.5, 0.5))
+        plan_steps(deep, (0.5, bad, 0.5, 0.5))
 
 
 @pytest.mark.parametrize("count", [0, 3, 5])
 def test_the_wrong_number_of_thresholds(deep: Manifest, count: int) -> None:
     with pytest.raises(UsageError, match=f"^{count} thresholds given; the model has 4 early exits$"):
-        plan(deep, (0.5,) * count)
+        plan_steps(deep, (0.5,) * count)
 
 
 def test_numbers_of_numpy_are_thresholds_too(deep: Manifest) -> None:
-    gates = [s.gate for s in plan(deep, (np.float32(0.5), 0, 1, None)) if s.gate]
+    gates = [s.gate for s in plan_steps(deep, (np.float32(0.5), 0, 1, None)) if s.gate]
     assert [g.threshold for g in gates] == [0.5, 0.0, 1.0, 0.0]
     assert all(type(g.threshold) is float for g in gates)
 
@@ -100,7 +100,7 @@ def test_the_unsplit_backbone_is_what_runs_without_gates_unless_the_manifest_say
 
 def leaves_at(m: Manifest, given: tuple[Optional[float], ...], confidences: list[float]) -> tuple[int, int]:
     """Exit and MACs of an input with these confidences, by the plan alone."""
-    for stage in plan(m, given):
+    for stage in plan_steps(m, given):
         gate = stage.gate
         if gate and (gate.exit_index == m.n_early_exits or confidences[gate.exit_index] >= gate.threshold):
             return gate.exit_index, stage.macs
@@ -127,5 +127,5 @@ def test_every_plan_ends_and_costs_no_more_than_everything(
 ) -> None:
     index, macs = leaves_at(deep, given_thresholds, confidences)
     assert 0 <= index <= 4
-    everything = plan(deep, (NEVER,) * 4)
+    everything = plan_steps(deep, (NEVER,) * 4)
     assert macs <= next(stage.macs for stage in everything if stage.gate and stage.gate.exit_index == index)

@@ -16,10 +16,10 @@ import eetool_runtime as ee
 from eetool_runtime.backends import PRIVATE, PROCESS, Threads
 from eetool_runtime.errors import BackendError, InputError, UsageError
 from eetool_runtime.manifest import Tensor
-from eetool_runtime.testing import FakeClock, FakeGraph, Say, scripted
+from eetool_runtime.testing import FakeClock, FakeGraph, ScriptedAnswer, scripted
 
 X = np.zeros((1, 3, 32, 32), np.float32)
-CAT, DOG = Say("cat", exit=0), Say("dog", exit=2, confidence=0.7)
+CAT, DOG = ScriptedAnswer("cat", exit=0), ScriptedAnswer("dog", exit=2, confidence=0.7)
 
 
 def scaled_and_total(feed: Any) -> dict[str, np.ndarray]:
@@ -89,7 +89,7 @@ def test_a_scripted_model_says_its_lines_and_begins_again() -> None:
 
 
 def test_the_gates_of_a_scripted_model_are_real() -> None:
-    model = scripted([Say("cat", exit=1, confidence=0.7)])
+    model = scripted([ScriptedAnswer("cat", exit=1, confidence=0.7)])
     assert model(X).exit == 2  # balanced: 0.8
     model.use("fast")
     assert model(X).exit == 1
@@ -99,14 +99,14 @@ def test_the_gates_of_a_scripted_model_are_real() -> None:
 
 
 def test_a_scripted_model_answers_batches_row_by_row() -> None:
-    model = scripted([CAT, DOG, Say("cat", logits=(1.0, 0.5))])
+    model = scripted([CAT, DOG, ScriptedAnswer("cat", logits=(1.0, 0.5))])
     results = model.batch(np.repeat(X, 3, 0))
     assert [(r.label, r.exit) for r in results] == [("cat", 0), ("dog", 2), ("cat", 0)]
     np.testing.assert_array_equal(results[2].logits, [1, 0.5])
 
 
 def test_a_scripted_model_can_look_like_a_bundle(tiny_bundle: Path) -> None:
-    model = scripted([Say("lower", exit=1, confidence=0.9)], like=ee.open_bundle(tiny_bundle))
+    model = scripted([ScriptedAnswer("lower", exit=1, confidence=0.9)], like=ee.open_bundle(tiny_bundle))
     assert (model.labels, list(model.operating_points)) == (LABELS, list(POINTS))
     assert (model(image(0, 1)).label, model(image(0, 1)).exit) == ("lower", 1)
 
@@ -139,11 +139,11 @@ def test_eight_threads_share_a_script() -> None:
         ([], {}, "the script is empty"),
         ([CAT], {"labels": ("dog",)}, "the script says 'cat'; the labels are dog"),
         ([DOG], {"early_exits": 1}, "the script says exit 2; the last one is 1"),
-        ([Say("cat", logits=(1.0, 2.0))], {}, "the script gives 2 logits for 1 labels"),
+        ([ScriptedAnswer("cat", logits=(1.0, 2.0))], {}, "the script gives 2 logits for 1 labels"),
         ([CAT], {"component_ms": {"seg9": 1.0}}, "there is no component 'seg9'"),
         ([CAT], {"component_ms": {"seg0": 1.0}}, "needs a clock"),
     ],
 )
-def test_scripts_that_cannot_be_played(script: list[Say], options: dict[str, Any], message: str) -> None:
+def test_scripts_that_cannot_be_played(script: list[ScriptedAnswer], options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         scripted(script, **options)

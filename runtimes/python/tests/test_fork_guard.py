@@ -14,7 +14,7 @@ import pytest
 from tiny import write_tiny_bundle
 from tiny_litert import write_litert_bundle
 
-from eetool_runtime.testing import Say, scripted
+from eetool_runtime.testing import ScriptedAnswer, scripted
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 HAS_LITERT = any(map(importlib.util.find_spec, ("ai_edge_litert", "tflite_runtime")))
@@ -121,7 +121,7 @@ def test_model_of_two_threads_dropped_in_a_forked_child_does_not_wait_for_them(t
 
 
 def test_scripted_model_in_a_forked_child_refuses_too() -> None:
-    model = scripted([Say("cat")])
+    model = scripted([ScriptedAnswer("cat")])
     model._origin._forks -= 1  # as if this were a child
     for call in (model.stats, model.prometheus, lambda: model.use("full"), lambda: model.batch([])):
         with pytest.raises(Exception, match="loaded before this process was forked"):

@@ -13,7 +13,7 @@ from tiny import write_tiny_bundle
 import eetool_runtime as ee
 from eetool_runtime.errors import UsageError
 from eetool_runtime.governor import Governor, Rule, battery_percent, latency_ms, temperature_c
-from eetool_runtime.testing import FakeClock, Say, scripted
+from eetool_runtime.testing import FakeClock, ScriptedAnswer, scripted
 
 X = np.zeros((1, 3, 32, 32), np.float32)
 POINTS = ("full", "balanced", "fast")
@@ -33,7 +33,7 @@ class Replay:
 
 def governed(replay: Replay, tighten: float, relax: float, **options: Any) -> Governor:
     rule = Rule("trace", lambda: replay.value, tighten, relax)
-    return Governor(scripted([Say("cat")]), [rule], points=POINTS, clock=lambda: replay.now, **options)
+    return Governor(scripted([ScriptedAnswer("cat")]), [rule], points=POINTS, clock=lambda: replay.now, **options)
 
 
 def test_heat_moves_down_the_points_and_hysteresis_holds_them() -> None:
@@ -66,7 +66,7 @@ def test_a_sensor_that_is_not_there_has_no_say() -> None:
 def test_one_rule_tightens_and_all_must_relax() -> None:
     heat, charge = [90.0], [90.0]
     rules = [Rule("heat", lambda: heat[0], 75, 68), Rule("charge", lambda: charge[0], 20, 30)]
-    governor = Governor(scripted([Say("cat")]), rules, points=POINTS, hold_s=0)
+    governor = Governor(scripted([ScriptedAnswer("cat")]), rules, points=POINTS, hold_s=0)
     assert governor.update() == "fast"
     heat[0], charge[0] = 60, 25
     assert governor.update() == "fast"
@@ -77,7 +77,7 @@ def test_one_rule_tightens_and_all_must_relax() -> None:
 def test_a_latency_budget_looks_at_calls_since_the_last_move() -> None:
     clock = FakeClock()
     times = {"seg0": 1.0, "seg1": 10.0, "seg2": 10.0}
-    model = scripted([Say("cat", exit=1, confidence=0.7)], clock=clock, component_ms=times)
+    model = scripted([ScriptedAnswer("cat", exit=1, confidence=0.7)], clock=clock, component_ms=times)
     rule = Rule("latency", latency_ms(model), tighten=15, relax=5)
     governor = Governor(model, [rule], points=("balanced", "fast"), hold_s=0, clock=lambda: clock.now_ns / 1e9)
     assert governor.update() == "balanced"
@@ -113,7 +113,7 @@ def test_the_points_come_in_the_order_of_their_cost_and_the_watchdog_stays(tmp_p
 )
 def test_a_governor_that_cannot_work(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        Governor(scripted([Say("cat")]), options.pop("rules", []), **options)
+        Governor(scripted([ScriptedAnswer("cat")]), options.pop("rules", []), **options)
 
 
 def lay(root: Path, files: dict[str, str]) -> Path:

@@ -12,7 +12,7 @@ from tiny import write_tiny_bundle
 
 from eetool_measure.records import encode
 from eetool_runtime.errors import BundleError
-from eetool_runtime.execution_plan import plan
+from eetool_runtime.execution_plan import plan_steps
 from eetool_runtime.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 
 FULL = ("variants", "onnx/fp32", "operating_points", "full")
@@ -64,8 +64,8 @@ def test_reading_and_writing_give_the_same_document(document: dict[str, Any]) ->
 
 def test_cost_is_cumulative(document: dict[str, Any]) -> None:
     manifest = parse(document)
-    assert [stage.macs for stage in plan(manifest, (0.5, 0.5)) if stage.gate is not None] == [160, 320, 336]
-    assert plan(manifest, (None, None))[-1].macs == 304
+    assert [stage.macs for stage in plan_steps(manifest, (0.5, 0.5)) if stage.gate is not None] == [160, 320, 336]
+    assert plan_steps(manifest, (None, None))[-1].macs == 304
 
 
 RULES: list[tuple[str, tuple[Any, ...], Any, str]] = [

@@ -12,7 +12,7 @@ import pytest
 from tiny import CLASSES, CONTRASTS, LABELS, POINTS, VARIANT, answers, image, leaves_at, pixels, write_tiny_bundle
 
 import eetool_runtime as ee
-from eetool_runtime.backends import Bound, Graph, Threads, open_graph
+from eetool_runtime.backends import BoundCall, Graph, Threads, open_graph
 from eetool_runtime.errors import BackendError, InputError, UsageError
 from eetool_runtime.result import softmax
 
@@ -36,14 +36,14 @@ class Recorded:
         self._log.append(self._name)
         return self._graph.run(feed)
 
-    def bind(self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> Bound:
+    def bind(self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> BoundCall:
         bound = self._graph.bind(inputs, outputs)
 
         def call() -> None:
             self._log.append(self._name)
             bound.call()
 
-        return Bound(call, bound.read)
+        return BoundCall(call, bound.read)
 
 
 def recorded(path: Path) -> tuple[ee.Model, list[str]]:

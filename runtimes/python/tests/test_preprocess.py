@@ -12,7 +12,14 @@ from tiny import image, pixels
 
 from eetool_runtime.errors import InputError
 from eetool_runtime.manifest import Input, Preprocess
-from eetool_runtime.preprocess import check, check_together, normalise, preprocess, preprocess_all, share_symbols
+from eetool_runtime.preprocess import (
+    check_array,
+    check_symbols,
+    has_shared_symbols,
+    normalise,
+    preprocess,
+    preprocess_all,
+)
 
 RULE = Preprocess(1 / 255, (0.5, 0.25, 0.0), (0.5, 0.25, 1.0))
 COLOUR = Input("image", "float32", ("batch", 3, 2, 4), RULE)
@@ -76,9 +83,9 @@ def test_a_bundle_without_preprocessing_says_what_it_wants(function: Any) -> Non
 
 def test_what_fits_is_returned_as_it_is() -> None:
     x = np.zeros((1, 3), np.float32)
-    assert check(x, BARE) is x
-    assert check(np.zeros((5, 3), np.float32), BARE, any_batch=True).shape == (5, 3)
-    assert check(np.zeros((1, 9), np.int64), TEXT).shape == (1, 9)
+    assert check_array(x, BARE) is x
+    assert check_array(np.zeros((5, 3), np.float32), BARE, any_batch=True).shape == (5, 3)
+    assert check_array(np.zeros((1, 9), np.int64), TEXT).shape == (1, 9)
 
 
 @pytest.mark.parametrize(
@@ -101,26 +108,26 @@ def test_what_fits_is_returned_as_it_is() -> None:
 )
 def test_what_does_not_fit_is_refused_by_name(x: Any, message: str) -> None:
     with pytest.raises(InputError, match=f"^input 'features': .*{message}"):
-        check(x, BARE)
+        check_array(x, BARE)
 
 
 def test_raw_pixels_get_a_hint() -> None:
     with pytest.raises(InputError) as caught:
-        check(np.zeros((1, 3), np.uint8), BARE)
+        check_array(np.zeros((1, 3), np.uint8), BARE)
     assert "preprocess" in (caught.value.hint or "")
 
 
 def test_values_whose_sum_overflows_are_finite() -> None:
-    assert check(np.full((1, 3), 3e38, np.float32), BARE) is not None
+    assert check_array(np.full((1, 3), 3e38, np.float32), BARE) is not None
 
 
 def test_a_symbol_may_stand_twice_in_one_input() -> None:
     square = Input("graph", "float32", ("batch", "nodes", "nodes"))
-    assert share_symbols([square])
-    assert share_symbols([BARE, TEXT])
-    assert not share_symbols([TEXT])
+    assert has_shared_symbols([square])
+    assert has_shared_symbols([BARE, TEXT])
+    assert not has_shared_symbols([TEXT])
     with pytest.raises(InputError, match="input 'graph': 'nodes' is 4 here and 3 in input 'graph'"):
-        check_together({"graph": np.zeros((1, 3, 4), np.float32)}, [square])
+        check_symbols({"graph": np.zeros((1, 3, 4), np.float32)}, [square])
 
 
 @pytest.mark.parametrize(
@@ -136,10 +143,10 @@ def test_a_symbol_stands_for_one_size(a: tuple[int, int], b: tuple[int, int], pr
     specs = [TEXT, Input("mask", "int64", ("batch", "tokens"))]
     arrays = {"ids": np.zeros(a, np.int64), "mask": np.zeros(b, np.int64)}
     if problem is None:
-        check_together(arrays, specs)
+        check_symbols(arrays, specs)
     else:
         with pytest.raises(InputError, match=f"^{problem}$"):
-            check_together(arrays, specs)
+            check_symbols(arrays, specs)
 
 
 @pytest.mark.parametrize(

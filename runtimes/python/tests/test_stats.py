@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from tiny import image
 
 import eetool_runtime as ee
-from eetool_runtime.manifest import Expected, Reached
-from eetool_runtime.stats import Stats, drift, exposition
+from eetool_runtime.manifest import Expected, ReachedConfidence
+from eetool_runtime.stats import Stats, confidence_drift, prometheus_text
 
 EXPECTED = Expected("test", 10, 0.9, (0.5, 0.3, 0.2), 0.7, 100.0, (None, None, None))
 
@@ -97,7 +97,7 @@ def test_threads_lose_no_counts() -> None:
     assert stats.snapshot(1, None)["exit_counts"] == [8_000, 8_000]
 
 
-REACHED = (Reached(5000, 0.8, 0.1), None, Reached(400, 0.6, 0.2))
+REACHED = (ReachedConfidence(5000, 0.8, 0.1), None, ReachedConfidence(400, 0.6, 0.2))
 
 
 def seen_by(rng: np.random.Generator, mean: float, n: int) -> list[list[tuple[int, float]]]:
@@ -105,7 +105,7 @@ def seen_by(rng: np.random.Generator, mean: float, n: int) -> list[list[tuple[in
 
 
 def test_drift_is_welchs_test() -> None:
-    found = drift(seen_by(np.random.default_rng(1), 0.76, 200), REACHED)
+    found = confidence_drift(seen_by(np.random.default_rng(1), 0.76, 200), REACHED)
     assert found[1] is None
     first = found[0]
     assert first is not None
@@ -121,16 +121,16 @@ def test_drift_is_welchs_test() -> None:
 
 def test_without_drift_the_p_value_is_as_likely_to_be_small_as_it_says() -> None:
     rng = np.random.default_rng(0)
-    ps = [drift(seen_by(rng, 0.8, 100), REACHED)[0]["p"] for _ in range(400)]  # type: ignore[index]
+    ps = [confidence_drift(seen_by(rng, 0.8, 100), REACHED)[0]["p"] for _ in range(400)]  # type: ignore[index]
     assert 0.02 < np.mean(np.array(ps) < 0.05) < 0.09
     assert 0.4 < np.mean(ps) < 0.6
 
 
 def test_too_few_or_too_equal_confidences_are_no_evidence() -> None:
-    assert drift([[(0, 0.1 * (n % 2))] for n in range(29)], REACHED)[0] is None
-    assert drift([[(0, 0.1 * (n % 2))] for n in range(30)], REACHED)[0] is not None
-    assert drift([[(0, 0.5)]] * 100, (Reached(10, 0.5, 0.0),)) == [None]
-    assert drift([[(0, math.nan)]] * 100, REACHED)[0] is None
+    assert confidence_drift([[(0, 0.1 * (n % 2))] for n in range(29)], REACHED)[0] is None
+    assert confidence_drift([[(0, 0.1 * (n % 2))] for n in range(30)], REACHED)[0] is not None
+    assert confidence_drift([[(0, 0.5)]] * 100, (ReachedConfidence(10, 0.5, 0.0),)) == [None]
+    assert confidence_drift([[(0, math.nan)]] * 100, REACHED)[0] is None
 
 
 def test_a_new_window_keeps_the_counts_and_forgets_the_rest() -> None:
@@ -221,7 +221,7 @@ def test_a_model_without_calls_has_something_to_say_too(tiny_bundle: Path) -> No
 
 def test_labels_are_escaped(model: ee.Model) -> None:
     odd = 'a "quoted" \\ back\nline'
-    samples, _ = parse(exposition({**model.stats(), "model": odd}))
+    samples, _ = parse(prometheus_text({**model.stats(), "model": odd}))
     assert all(dict(labels)["model"] == odd for _, labels in samples)
 
 

@@ -32,7 +32,7 @@ from eetool_runtime.manifest import (
     Manifest,
     OperatingPoint,
     Preprocess,
-    Reached,
+    ReachedConfidence,
     Split,
     Variant,
 )
@@ -221,13 +221,13 @@ def _expected(
     exits = leaves_at([confidence for _, confidence in found], t)
     chosen = np.stack([logits.argmax(1) for logits, _ in found])[exits, np.arange(len(labels))]
     paid = _paid_macs(components, len(found), t)
-    reached: list[Optional[Reached]] = []
+    reached: list[Optional[ReachedConfidence]] = []
     for k, (_, confidence) in enumerate(found):
         here = confidence[exits >= k]
         if (t is None and k < len(found) - 1) or not len(here):
             reached.append(None)  # its head does not run, or nothing comes this far
         else:
-            reached.append(Reached(len(here), round(float(here.mean()), 6), round(float(here.std()), 6)))
+            reached.append(ReachedConfidence(len(here), round(float(here.mean()), 6), round(float(here.std()), 6)))
     return Expected(
         split="test",
         n=len(labels),

@@ -15,7 +15,7 @@ import pytest
 
 from eetool.data.readers import download
 from eetool.data.readers.download import Archive, fetch
-from eetool.data.registry import at_hand, load_source
+from eetool.data.registry import is_local, load_source
 from eetool.errors import ArtefactError, MissingError
 from eetool.progress import SILENT
 
@@ -89,10 +89,10 @@ def archive(served: Server) -> Archive:
 
 
 def test_a_source_without_a_folder_is_downloaded_once(server: Server, tmp_path: Path) -> None:
-    assert not at_hand("cifar10")
+    assert not is_local("cifar10")
     source = load_source("cifar10")
     assert (source.name, source.images.shape, source.official_test) == ("cifar10", (120, 3, 32, 32), 20)
-    assert at_hand("cifar10")
+    assert is_local("cifar10")
     assert np.array_equal(load_source("cifar10").images, source.images)
     assert server.asked == 1
     assert [path.name for path in (tmp_path / "cache/cifar10").iterdir()] == [FOLDER], "the archive is gone"

@@ -11,7 +11,7 @@ import torch
 
 from eetool.errors import ArtefactError
 from eetool.export.converters.to_onnx import export_onnx
-from eetool.export.split import Piece, run_pieces
+from eetool.export.split import ComponentModule, run_components
 from eetool_runtime.backends import open_graph
 from tests.helpers.networks import Case, build
 
@@ -23,14 +23,14 @@ class Exported:
         self.case: Case = build(name)
         self.pieces = self.case.cut()
         self.folder = folder
-        self.example = run_pieces(self.pieces, self.case.arguments(2))
+        self.example = run_components(self.pieces, self.case.arguments(2))
         for piece in self.pieces:
             self.write(piece, self.path(piece))
 
-    def path(self, piece: Piece) -> Path:
+    def path(self, piece: ComponentModule) -> Path:
         return self.folder / piece.name / "model.onnx"
 
-    def write(self, piece: Piece, path: Path) -> None:
+    def write(self, piece: ComponentModule, path: Path) -> None:
         export_onnx(piece, [self.example[name] for name in piece.inputs], path)
 
 

@@ -15,10 +15,16 @@ from torch import Tensor, nn
 
 from eetool.errors import ArtefactError, EarlyExitError, OutputError, UsageError, VerificationError
 from eetool.export.single_file import export as exporter
-from eetool.export.single_file.export import export_single, never_or, run_single
-from eetool.export.single_file.nested_if import MAX_EARLY_EXITS, Stage, isolate, nest, threshold_name
+from eetool.export.single_file.export import export_single, run_single, threshold_value
+from eetool.export.single_file.nested_if import (
+    MAX_EARLY_EXITS,
+    ConditionalStage,
+    nest_stages,
+    prefix_names,
+    threshold_name,
+)
 from eetool.model.checkpoint import Checkpoint, Policy, save_checkpoint
-from eetool.train.pipeline import ExitPlan, attach
+from eetool.train.pipeline import ExitPlan, attach_exits
 from eetool_runtime import load
 from eetool_runtime.backends import open_graph
 from eetool_runtime.errors import InputError
@@ -26,7 +32,7 @@ from eetool_runtime.manifest import NEVER, OperatingPoint
 
 
 def tiny(exits: int) -> Checkpoint:
-    return attach("resnet8", (1, 1, 8, 8), 4, ExitPlan(exits, "linear"), seed=0)
+    return attach_exits("resnet8", (1, 1, 8, 8), 4, ExitPlan(exits, "linear"), seed=0)
 
 
 @pytest.fixture(scope="session")
@@ -138,7 +144,7 @@ class Tangled(nn.Module):
 
 def test_several_tensors_over_a_boundary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eetool.model.references.build_backbone", lambda *_: Tangled())
-    checkpoint = attach("tangled", (1, 6), 3, ExitPlan(2, "linear", ("blocks.0", "blocks.1")), seed=0)
+    checkpoint = attach_exits("tangled", (1, 6), 3, ExitPlan(2, "linear", ("blocks.0", "blocks.1")), seed=0)
     made = export_single(checkpoint, tmp_path / "model.onnx")
     assert all(parity.holds for parity in made.exits)
     assert len(made.exits) == 3
@@ -146,14 +152,14 @@ def test_several_tensors_over_a_boundary(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("threshold", [0.0, 0.1, 1 / 3, 0.5, 0.7, 0.9999999999, 1.0, 1.5, 2.0])
 def test_a_rounded_threshold_decides_as_the_exact_one(threshold: float) -> None:
-    rounded = never_or(threshold)
+    rounded = threshold_value(threshold)
     assert np.float32(rounded) == rounded
     below = np.nextafter(np.float32(rounded), np.float32(-1))
     assert float(below) < threshold <= rounded
 
 
 def test_null_never_fires() -> None:
-    assert never_or(None) == NEVER
+    assert threshold_value(None) == NEVER
 
 
 def test_inner_graphs_are_renamed_too() -> None:
@@ -168,7 +174,7 @@ def test_inner_graphs_are_renamed_too() -> None:
         }
     """
     model = onnx.parser.parse_model(text)
-    graph = isolate(model.graph, "seg0", frozenset({"x", "go", "y"}), {})
+    graph = prefix_names(model.graph, "seg0", frozenset({"x", "go", "y"}), {})
     onnx.checker.check_model(onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=8))
     (weight,), (_, branch) = graph.initializer, graph.node
     assert weight.name == "seg0/w"
@@ -262,7 +268,7 @@ def test_names_that_the_file_needs_itself(spread: Checkpoint, name: str) -> None
     checkpoint = replace(spread, record=replace(spread.record, spec=renamed), samples={name: spread.samples["input"]})
     assert checkpoint.record.policy is not None
     with pytest.raises(ArtefactError, match=f"an input named '{name}'"):
-        exporter.assemble([], [], checkpoint, checkpoint.record.policy)
+        exporter.assemble_model([], [], checkpoint, checkpoint.record.policy)
 
 
 def test_more_exits_than_can_be_nested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,9 +287,9 @@ def test_the_deepest_nesting_loads() -> None:
     """)
     stages = []
     for i in range(MAX_EARLY_EXITS + 1):
-        graph = isolate(part.graph, f"part{i}", frozenset({"x"}), {})
-        stages.append(Stage((graph,), f"part{i}/l", f"part{i}/c"))
-    graph = nest(stages, [part.graph.input[0]], 2)
+        graph = prefix_names(part.graph, f"part{i}", frozenset({"x"}), {})
+        stages.append(ConditionalStage((graph,), f"part{i}/l", f"part{i}/c"))
+    graph = nest_stages(stages, [part.graph.input[0]], 2)
     model = onnx.helper.make_model(graph, opset_imports=part.opset_import, ir_version=8)
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     limits = {threshold_name(i): np.array(NEVER, np.float32) for i in range(MAX_EARLY_EXITS)}

@@ -10,24 +10,24 @@ from test_assemble import probe, times
 
 from eetool.errors import ArtefactError, UnstableError
 from eetool.latency.build import build_table
-from eetool.latency.build.build_table import NothingWrittenError, Plan, build_profile, profile_of, read_times
+from eetool.latency.build.build_table import BuildPlan, NoProbeWrittenError, build_profile, make_hw_profile, read_times
 from eetool.latency.probes.probe_files import ProbeKind, write_probes
-from eetool.latency.probes.probe_network import ProbeNet, nets, parse_name
-from eetool.latency.table.hw_profile import document, read_profile
+from eetool.latency.probes.probe_network import ProbeNetwork, parse_name, probe_networks
+from eetool.latency.table.hw_profile import profile_document, read_profile
 from eetool.records import canonical
-from eetool_measure.machine_state import Condition
+from eetool_measure.machine_state import MachineState
 from eetool_measure.probe_timing import ProbeTimes, measure_probes, read_probes
 
-PLAN = Plan(probes=15, runs=5)
+PLAN = BuildPlan(probes=15, runs=5)
 
 
 class Bench:
     """In the place of a device: times that follow from the kernels."""
 
     def __init__(self, mad: float = 0.01, stop_after: int = 99) -> None:
-        self.mad, self.left, self.asked = mad, stop_after, list[ProbeNet]()
+        self.mad, self.left, self.asked = mad, stop_after, list[ProbeNetwork]()
 
-    def __call__(self, chosen: Sequence[ProbeNet], kind: ProbeKind, threads: int, runs: int) -> ProbeTimes:
+    def __call__(self, chosen: Sequence[ProbeNetwork], kind: ProbeKind, threads: int, runs: int) -> ProbeTimes:
         if self.left == 0:
             raise KeyboardInterrupt
         self.left -= 1
@@ -49,7 +49,7 @@ def test_a_profile_is_built_and_can_be_read_again(bench: Bench, tmp_path: Path) 
     assert not partial.exists()
     assert len(bench.asked) == len(set(bench.asked)) == PLAN.probes
     path = tmp_path / "my.json"
-    path.write_text(canonical({"schema": "hw_profile/1", **document(made)}))
+    path.write_text(canonical({"schema": "hw_profile/1", **profile_document(made)}))
     assert read_profile(path) == made
     assert {entry.kind for entry in made.table} == {"measured"}
     assert "onnxruntime" in {composition.backend for composition in made.compositions}
@@ -58,7 +58,7 @@ def test_a_profile_is_built_and_can_be_read_again(bench: Bench, tmp_path: Path) 
 def test_the_last_networks_are_those_of_which_the_table_is_unsure(bench: Bench, tmp_path: Path) -> None:
     build_profile("my-board", [1], PLAN, tmp_path / "p")
     seeds = [net.seed for net in bench.asked]
-    even = [net.seed for net, _ in zip(nets(), range(10), strict=False)]
+    even = [net.seed for net, _ in zip(probe_networks(), range(10), strict=False)]
     assert seeds[:10] == even
     assert max(seeds) > PLAN.probes - 1  # some were looked at and not chosen
 
@@ -78,7 +78,7 @@ def test_an_interrupted_build_goes_on(bench: Bench, tmp_path: Path, monkeypatch:
 
 
 def test_every_thread_count_has_its_own_entries(bench: Bench, tmp_path: Path) -> None:
-    made = build_profile("b", [1, 2], Plan(probes=6), tmp_path / "p")
+    made = build_profile("b", [1, 2], BuildPlan(probes=6), tmp_path / "p")
     assert {entry.threads for entry in made.table} == {1, 2}
     assert [composition.threads for composition in made.compositions] == [1, 2]
 
@@ -86,21 +86,21 @@ def test_every_thread_count_has_its_own_entries(bench: Bench, tmp_path: Path) ->
 def test_times_that_scatter_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build_table, "measure_nets", Bench(mad=0.5))
     with pytest.raises(UnstableError, match="100% of the onnx/fp32 probes scattered") as refused:
-        build_profile("b", [1], Plan(probes=8), tmp_path / "p")
+        build_profile("b", [1], BuildPlan(probes=8), tmp_path / "p")
     assert refused.value.exit_code == 7
     assert "--accept-unstable" in str(refused.value.hint)
 
 
 def test_a_throttled_device_is_refused(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hot = Condition("ondemand", 600.0, 85.0, True)
+    hot = MachineState("ondemand", 600.0, 85.0, True)
 
-    def measured(chosen: Sequence[ProbeNet], kind: ProbeKind, threads: int, runs: int) -> ProbeTimes:
+    def measured(chosen: Sequence[ProbeNetwork], kind: ProbeKind, threads: int, runs: int) -> ProbeTimes:
         return dataclasses.replace(bench(chosen, kind, threads, runs), after=hot)
 
     monkeypatch.setattr(build_table, "measure_nets", measured)
     with pytest.raises(UnstableError, match=r"slowed down .* around 2 of 2 batches"):
-        build_profile("b", [1], Plan(probes=6), tmp_path / "p")
-    assert build_profile("b", [1], Plan(probes=6), tmp_path / "p", accept_unstable=True, force=True).table
+        build_profile("b", [1], BuildPlan(probes=6), tmp_path / "p")
+    assert build_profile("b", [1], BuildPlan(probes=6), tmp_path / "p", accept_unstable=True, force=True).table
 
 
 def test_a_partial_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_partial_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
 
 
 def test_probes_are_measured_by_the_runtime_alone(tmp_path: Path) -> None:
-    chosen = [ProbeNet("plain", 0), ProbeNet("tokens", 1)]
+    chosen = [ProbeNetwork("plain", 0), ProbeNetwork("tokens", 1)]
     write_probes(tmp_path / "probes", chosen)
     assert [parse_name(p.name) for p in read_probes(tmp_path / "probes").probes] == chosen
     found = measure_probes(tmp_path / "probes", runs=1)
@@ -128,24 +128,24 @@ def test_probes_are_measured_by_the_runtime_alone(tmp_path: Path) -> None:
 
 
 def test_the_same_network_has_the_same_bytes(tmp_path: Path) -> None:
-    one, two = (net.model().SerializeToString(deterministic=True) for net in (ProbeNet("mixed", 3),) * 2)
+    one, two = (net.model().SerializeToString(deterministic=True) for net in (ProbeNetwork("mixed", 3),) * 2)
     assert one == two
 
 
 def test_a_profile_says_where_it_was_measured() -> None:
-    made = times([probe(ProbeNet("plain", 0))])
-    said = profile_of("b", [], made.machine, 0.25).sources[0].title
+    made = times([probe(ProbeNetwork("plain", 0))])
+    said = make_hw_profile("b", [], made.machine, 0.25).sources[0].title
     assert "eetool profile --build-table" in said
     assert "unstable accepted: 25% of the probes scattered" in said
 
 
 def test_a_batch_of_which_nothing_can_be_written_is_passed_over(bench: Bench, tmp_path: Path) -> None:
-    refused: list[ProbeNet] = []
+    refused: list[ProbeNetwork] = []
 
-    def measured(chosen: Sequence[ProbeNet], kind: ProbeKind, threads: int, runs: int) -> ProbeTimes:
+    def measured(chosen: Sequence[ProbeNetwork], kind: ProbeKind, threads: int, runs: int) -> ProbeTimes:
         if not refused:
             refused.extend(chosen)
-            raise NothingWrittenError("none")
+            raise NoProbeWrittenError("none")
         return bench(chosen, kind, threads, runs)
 
     build_profile("my-board", [1], PLAN, tmp_path / "p", measure=measured)
@@ -153,8 +153,8 @@ def test_a_batch_of_which_nothing_can_be_written_is_passed_over(bench: Bench, tm
     assert refused
     assert not set(refused) & set(bench.asked)
 
-    def never(chosen: Sequence[ProbeNet], kind: ProbeKind, threads: int, runs: int) -> ProbeTimes:
-        raise NothingWrittenError("none of them could be written")
+    def never(chosen: Sequence[ProbeNetwork], kind: ProbeKind, threads: int, runs: int) -> ProbeTimes:
+        raise NoProbeWrittenError("none of them could be written")
 
-    with pytest.raises(NothingWrittenError, match="could be written"):
+    with pytest.raises(NoProbeWrittenError, match="could be written"):
         build_profile("my-board", [1], PLAN, tmp_path / "q", measure=never)

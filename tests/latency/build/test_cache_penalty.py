@@ -6,15 +6,15 @@ import pytest
 from test_assemble import NETS, probe, times
 from test_predict import COMPOSITION, conv, profile, table
 
-from eetool.latency.build.cache_penalty import turn_costs, weight_mb
+from eetool.latency.build.cache_penalty import fit_cache_penalty, weight_mb
 from eetool.latency.estimate.predictor import Predictor
-from eetool.latency.probes.probe_files import ProbeKind, kernels_in
+from eetool.latency.probes.probe_files import ProbeKind, kernels_of_probe
 
 TURN_MS, PER_MB = 0.006, 0.03
 
 
 def test_costs_are_found_in_pairs() -> None:
-    weights = {net.name: weight_mb(kernels_in(net, ProbeKind())) for net in NETS}
+    weights = {net.name: weight_mb(kernels_of_probe(net, ProbeKind())) for net in NETS}
     names, timed = [net.name for net in NETS], []
     for number, net in enumerate(NETS):
         alone, partner = probe(net), names[number ^ 1] if number ^ 1 < len(names) else None
@@ -22,11 +22,11 @@ def test_costs_are_found_in_pairs() -> None:
             extra = TURN_MS + PER_MB * min(weights[net.name], weights[partner])
             alone = dataclasses.replace(alone, in_turn_ms=alone.latency_ms.median + extra, in_turn_with=partner)
         timed.append(alone)
-    assert turn_costs([times(timed)], ProbeKind()) == pytest.approx((TURN_MS, PER_MB), rel=1e-3)
+    assert fit_cache_penalty([times(timed)], ProbeKind()) == pytest.approx((TURN_MS, PER_MB), rel=1e-3)
 
 
 def test_what_nobody_measured_costs_nothing() -> None:
-    assert turn_costs([times([probe(net) for net in NETS])], ProbeKind()) == (0.0, 0.0)
+    assert fit_cache_penalty([times([probe(net) for net in NETS])], ProbeKind()) == (0.0, 0.0)
 
 
 def test_components_pay_for_each_others_weights() -> None:

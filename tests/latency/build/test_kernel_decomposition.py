@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from test_assemble import times
 
-from eetool.latency.build.kernel_decomposition import take_apart
-from eetool.latency.build.table_from_traces import make_table
+from eetool.latency.build.kernel_decomposition import decompose
+from eetool.latency.build.table_from_traces import make_table_from_traces
 from eetool.latency.kernels.kernel import INT8, Kernel, work
-from eetool.latency.probes.probe_files import ProbeKind, kernels_in
-from eetool.latency.probes.probe_network import ProbeNet, nets
-from eetool.latency.table.kernel_costs import Book
+from eetool.latency.probes.probe_files import ProbeKind, kernels_of_probe
+from eetool.latency.probes.probe_network import ProbeNetwork, probe_networks
+from eetool.latency.table.kernel_costs import KernelCosts
 from eetool.latency.table.table import FITTED, ONNXRUNTIME
 from eetool_measure.probe_timing import ProbeTime
 from eetool_measure.timing import Latency
@@ -27,7 +27,7 @@ def true_ms(kernel: Kernel) -> float:
     return 5e-4 + (done.macs / 2e7 + done.moved_bytes / 2e7) / faster
 
 
-CHOSEN = [net for net, _ in zip(nets(), range(96), strict=False)]
+CHOSEN = [net for net, _ in zip(probe_networks(), range(96), strict=False)]
 
 
 def whole_ms(kernels: list[Kernel]) -> float:
@@ -35,8 +35,8 @@ def whole_ms(kernels: list[Kernel]) -> float:
 
 
 def test_kernels_are_found_in_sums() -> None:
-    networks = [kernels_in(net, ProbeKind(), 8) for net in CHOSEN]
-    found = take_apart(networks, np.array([whole_ms(kernels) for kernels in networks]))
+    networks = [kernels_of_probe(net, ProbeKind(), 8) for net in CHOSEN]
+    found = decompose(networks, np.array([whole_ms(kernels) for kernels in networks]))
     dear = [part for part in found.parts if true_ms(part.kernel) > 0.05]
     ratios = np.array([part.ms / true_ms(part.kernel) for part in dear])
     assert np.median(np.abs(ratios - 1)) < 0.1
@@ -48,36 +48,36 @@ def test_kernels_are_found_in_sums() -> None:
 
 def test_nothing_measured_is_an_error() -> None:
     with pytest.raises(ValueError, match="no network"):
-        take_apart([], np.empty(0))
+        decompose([], np.empty(0))
 
 
-def timed(net: ProbeNet, kind: ProbeKind) -> ProbeTime:
-    ms = whole_ms(kernels_in(net, kind))
+def timed(net: ProbeNetwork, kind: ProbeKind) -> ProbeTime:
+    ms = whole_ms(kernels_of_probe(net, kind))
     return ProbeTime(net.name, Latency(ms, ms, ms, 0.01 * ms, 30), ())
 
 
 def test_a_table_of_int8_says_that_its_entries_are_fitted() -> None:
     kind, chosen = ProbeKind("onnx", INT8), CHOSEN[:24]
     document = times([timed(net, kind) for net in chosen])
-    table = make_table([dataclasses.replace(document, precision=INT8)], "lab")
+    table = make_table_from_traces([dataclasses.replace(document, precision=INT8)], "lab")
     assert {entry.kind for entry in table.entries} == {FITTED}
     assert table.compositions[0].precision == INT8
     assert 0 < table.compositions[0].cv_error < 0.5
-    book = Book(table, "lab", ONNXRUNTIME, INT8, 1)
+    book = KernelCosts(table, "lab", ONNXRUNTIME, INT8, 1)
     assert not book.warnings
-    kernels = kernels_in(ProbeNet("plain", 800), kind)
+    kernels = kernels_of_probe(ProbeNetwork("plain", 800), kind)
     guess = table.compositions[0].dispatch_ms + sum(book.latency(kernel).value for kernel in kernels)
     assert guess == pytest.approx(whole_ms(kernels), rel=0.5)
 
 
 def test_a_network_measured_beside_other_work_is_not_believed() -> None:
-    networks = [kernels_in(net, ProbeKind(), 8) for net in CHOSEN]
+    networks = [kernels_of_probe(net, ProbeKind(), 8) for net in CHOSEN]
     real = np.array([whole_ms(kernels) for kernels in networks])
     scattered = real * np.random.default_rng(0).normal(1, 0.01, len(real))
     families = Counter(net.family for net in CHOSEN)
     disturbed = next(number for number, net in enumerate(CHOSEN) if net.family == "residual" and number > 20)
     assert families["residual"] > 4
     scattered[disturbed] *= 1.8
-    found = take_apart(networks, scattered)
+    found = decompose(networks, scattered)
     assert disturbed not in found.kept
     assert len(found.kept) > 0.9 * len(networks)

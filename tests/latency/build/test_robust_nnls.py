@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from eetool.latency.build.robust_nnls import fit_costs, folds, held_out_errors, relative_deviation
+from eetool.latency.build.robust_nnls import fit_costs, fold_indices, held_out_errors, relative_deviation
 
 COSTS = np.array([1.0, 0.3, 3.0, 0.0])
 
@@ -71,6 +71,6 @@ def test_errors_are_those_of_networks_not_fitted_on(columns: np.ndarray) -> None
 
 
 def test_folds_test_everything_once() -> None:
-    tested = np.concatenate([test for _, test in folds(23)])
+    tested = np.concatenate([test for _, test in fold_indices(23)])
     assert sorted(tested) == list(range(23))
-    assert all(not set(train) & set(test) for train, test in folds(23))
+    assert all(not set(train) & set(test) for train, test in fold_indices(23))

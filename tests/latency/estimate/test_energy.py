@@ -14,10 +14,10 @@ from eetool.cli.app import cli
 from eetool.errors import MissingError
 from eetool.latency.estimate.energy import UNKNOWN, Energy
 from eetool.profile import zeus_meters
-from eetool.profile.profiler import mean_energy_mj, profile_host
-from eetool.profile.protocol import METERS, PowerOptions, Protocol
+from eetool.profile.profiler import mean_energy_mj, profile_bundle
+from eetool.profile.protocol import METERS, MeasurementProtocol, PowerOptions
 from eetool_measure.bundle_timing import measure_bundle
-from eetool_measure.energy import estimate
+from eetool_measure.energy import estimate_energy
 from eetool_measure.results import EnergyFigure, EnergyTimes
 from eetool_runtime import open_bundle
 
@@ -39,7 +39,7 @@ def trace(tmp_path: Path) -> Path:
 
 def test_a_meter_measures_with_the_chosen_threads(bundle: Path, trace: Path) -> None:
     power = PowerOptions(f"replay:{trace}", window_s=0.02, scope="gross")
-    found = profile_host(open_bundle(bundle), VARIANT, (1,), Protocol(10, 0), power=power)
+    found = profile_bundle(open_bundle(bundle), VARIANT, (1,), MeasurementProtocol(10, 0), power=power)
     assert found.energy is not None
     assert (found.energy.threads, found.energy.scope) == (found.threads, "board_gross")
     # On a machine that does other work the windows may scatter too much, and then no figure is given.
@@ -83,7 +83,7 @@ def test_without_a_meter_energy_is_null_and_the_text_says_so(bundle: Path) -> No
 
 @pytest.fixture
 def five_watts(bundle: Path) -> EnergyTimes:
-    return estimate(measure_bundle(open_bundle(bundle), VARIANT, runs=1, min_seconds=0).times, 5.0)
+    return estimate_energy(measure_bundle(open_bundle(bundle), VARIANT, runs=1, min_seconds=0).times, 5.0)
 
 
 def test_the_mean_weighs_exits_as_inputs_do(five_watts: EnergyTimes) -> None:

@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 from tiny import write_tiny_bundle
 
 from eetool.errors import ArtefactError, MissingError, UsageError
-from eetool.latency.estimate.prediction_target import opened, subject_of, variants_of
+from eetool.latency.estimate.prediction_target import open_target, predictable_variants, target_of_variant
 from eetool.latency.estimate.predictor import Predictor, predict
 from eetool.latency.kernels.kernel import Kernel, work
-from eetool.latency.table.hw_profile import Facts, HwProfile, Source
-from eetool.latency.table.interpolation import Estimator
-from eetool.latency.table.kernel_costs import ENTRY, GUESSED, INTERPOLATED, REGRESSION, Book
-from eetool.latency.table.table import Composition, KernelEnergy, Regression, RegressionEnergy, Table, TableEntry
+from eetool.latency.table.hw_profile import DeviceFacts, FigureSource, HwProfile
+from eetool.latency.table.interpolation import CostInterpolator
+from eetool.latency.table.kernel_costs import ENTRY, GUESSED, INTERPOLATED, REGRESSION, KernelCosts
+from eetool.latency.table.table import Composition, KernelEnergy, LatencyTable, Regression, RegressionEnergy, TableEntry
 from eetool.records import canonical
 from tests.helpers.onnx_graphs import model, save
 
 ROOT = Path(__file__).parents[3]
-FACTS = Facts("soc", "cpu", 4, None, (), ())
+FACTS = DeviceFacts("soc", "cpu", 4, None, (), ())
 SIZES = [(i, o) for i in (8, 16, 32, 64, 128) for o in (8, 16, 32, 64, 128)]
 
 
@@ -48,23 +48,23 @@ ENTRIES = tuple(entry(conv(*sizes)) for sizes in SIZES)
 REGRESSION_OF_POOLS = Regression("pool", "fp32", "onnxruntime", 1, "lab", 0.002, 0.0, 0.1, 20, 0.1)
 
 
-def table(*items: Any, entries: tuple[TableEntry, ...] = ENTRIES) -> Table:
+def table(*items: Any, entries: tuple[TableEntry, ...] = ENTRIES) -> LatencyTable:
     regressions = tuple(item for item in items if isinstance(item, Regression))
-    return Table(entries, regressions, (COMPOSITION,), frozenset({"lab"}))
+    return LatencyTable(entries, regressions, (COMPOSITION,), frozenset({"lab"}))
 
 
-def book(*items: Any, **named: Any) -> Book:
-    return Book(table(*items, **named), "board", "onnxruntime", "fp32", 1)
+def book(*items: Any, **named: Any) -> KernelCosts:
+    return KernelCosts(table(*items, **named), "board", "onnxruntime", "fp32", 1)
 
 
-def profile(latency: Table) -> HwProfile:
-    source = Source("lab", "A lab", "CC0-1.0")
+def profile(latency: LatencyTable) -> HwProfile:
+    source = FigureSource("lab", "A lab", "CC0-1.0")
     return HwProfile(
         "board", "Board", (), FACTS, (), latency.entries, latency.regressions, latency.compositions, (source,)
     )
 
 
-def predictor(latency: Table | None = None, backend: str = "onnxruntime", threads: int = 1) -> Predictor:
+def predictor(latency: LatencyTable | None = None, backend: str = "onnxruntime", threads: int = 1) -> Predictor:
     return Predictor(profile(latency or table()), backend, "fp32", threads)
 
 
@@ -114,7 +114,7 @@ def test_unknown_operators_have_a_price_and_a_wide_interval() -> None:
     ],
 )
 def test_other_conditions_widen_the_interval_and_warn(backend: str, precision: str, threads: int, warning: str) -> None:
-    other = Book(table(), "board", backend, precision, threads)
+    other = KernelCosts(table(), "board", backend, precision, threads)
     assert len(other.warnings) == 1
     assert warning in other.warnings[0]
     assert other.latency(conv(16, 16)).deviation > book().latency(conv(16, 16)).deviation + 0.2
@@ -122,7 +122,7 @@ def test_other_conditions_widen_the_interval_and_warn(backend: str, precision: s
 
 def test_nothing_known_is_an_error() -> None:
     with pytest.raises(MissingError, match="board has no latency table"):
-        Book(Table(), "board", "onnxruntime", "fp32", 1)
+        KernelCosts(LatencyTable(), "board", "onnxruntime", "fp32", 1)
 
 
 def test_energy_is_unknown_or_adds_up_but_never_zero() -> None:
@@ -137,7 +137,7 @@ def test_energy_is_unknown_or_adds_up_but_never_zero() -> None:
 def test_energy_of_a_regression() -> None:
     pool = Kernel("pool", {"channels": 8, "height": 8, "width": 8, "kernel": 2, "stride": 2})
     r = dataclasses.replace(REGRESSION_OF_POOLS, energy=RegressionEnergy(0.01, 0.0, 0.5, "core_net"))
-    found = Book(Table((), (r,), (), frozenset({"lab"})), "board", "onnxruntime", "fp32", 1).energy(pool)
+    found = KernelCosts(LatencyTable((), (r,), (), frozenset({"lab"})), "board", "onnxruntime", "fp32", 1).energy(pool)
     assert found is not None
     assert r.energy is not None
     assert found.value == r.energy.mj(pool)
@@ -170,7 +170,7 @@ def test_repeating_a_block_costs_the_block_each_time(times: int, block: list[Ker
 
 
 def test_an_estimator_of_a_single_entry_scales_it() -> None:
-    one = Estimator([conv(16, 16)], [0.1], [0.02])
+    one = CostInterpolator([conv(16, 16)], [0.1], [0.02])
     small, large = one(conv(8, 8)).value, one(conv(32, 32)).value
     assert small < 0.1 < large
     assert one(conv(16, 16)).value == pytest.approx(0.1, rel=0.05)
@@ -182,8 +182,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_bundle_is_predicted_per_component_exit_and_operating_point(bundle: Path) -> None:
-    with opened(bundle) as found:
-        subject = subject_of(found, "onnx/fp32", 1)
+    with open_target(bundle) as found:
+        subject = target_of_variant(found, "onnx/fp32", 1)
     assert subject.manifest is not None
     made = predict(subject, PREDICTOR)
     names = [graph.name for graph in made.graphs]
@@ -208,23 +208,23 @@ def test_a_bundle_is_predicted_per_component_exit_and_operating_point(bundle: Pa
 
 def test_an_onnx_file_is_one_graph(tmp_path: Path) -> None:
     path = save(model(), tmp_path / "net.onnx")
-    with opened(path) as found:
-        assert variants_of(found) == ("onnx/fp32",)
-        made = predict(subject_of(found, "onnx/fp32", 1), PREDICTOR)
+    with open_target(path) as found:
+        assert predictable_variants(found) == ("onnx/fp32",)
+        made = predict(target_of_variant(found, "onnx/fp32", 1), PREDICTOR)
     assert [(graph.name, graph.kind) for graph in made.graphs] == [("net.onnx", "graph")]
     assert (made.exits, made.means, made.provenance) == ((), (), "predicted")
 
 
 def test_a_checkpoint_is_exported_to_be_looked_into(trained: Path) -> None:
-    with opened(trained) as found:
-        made = predict(subject_of(found, variants_of(found)[0], 1), PREDICTOR)
+    with open_target(trained) as found:
+        made = predict(target_of_variant(found, predictable_variants(found)[0], 1), PREDICTOR)
     assert [graph.kind for graph in made.graphs] == ["segment", "exit", "segment", "exit", "exit"]
 
 
 def test_subjects_that_are_refused(tmp_path: Path, bundle: Path) -> None:
     (tmp_path / "notes.txt").write_text("")
     for path, message in ((tmp_path / "notes.txt", "is no bundle"), (tmp_path / "nowhere", "does not exist")):
-        with pytest.raises(ArtefactError, match=message), opened(path):
+        with pytest.raises(ArtefactError, match=message), open_target(path):
             pass
-    with opened(bundle) as found, pytest.raises(UsageError, match="has no variant"):
-        subject_of(found, "onnx/int8", 1)
+    with open_target(bundle) as found, pytest.raises(UsageError, match="has no variant"):
+        target_of_variant(found, "onnx/int8", 1)

@@ -13,10 +13,10 @@ import pytest
 from click.testing import CliRunner
 
 from eetool.cli.app import cli
-from eetool.graphs.onnx_graph import of_model
+from eetool.graphs.onnx_graph import graph_from_model
 from eetool.latency.estimate.power_model import board_power_w
 from eetool.latency.estimate.predictor import GraphCost, Predictor
-from eetool.latency.kernels.from_onnx import kernels_of, total_macs
+from eetool.latency.kernels.from_onnx import kernels_from_graph, total_macs
 from eetool.latency.table.hw_profile import find_device, known_devices
 from eetool.latency.table.table import LITERT, ONNXRUNTIME
 
@@ -44,13 +44,15 @@ def heavy(nas201: ModuleType) -> onnx.ModelProto:
 
 
 def cost(model: onnx.ModelProto, device: str, backend: str, threads: int = 1, precision: str = "fp32") -> GraphCost:
-    kernels = kernels_of(of_model(onnx.ModelProto.FromString(model.SerializeToString()), "net"), sums=backend != LITERT)
+    kernels = kernels_from_graph(
+        graph_from_model(onnx.ModelProto.FromString(model.SerializeToString()), "net"), sums=backend != LITERT
+    )
     return Predictor(find_device(device), backend, precision, threads).graph("net", kernels)
 
 
 def test_the_benchmarks_network_is_the_published_one(heavy: onnx.ModelProto) -> None:
     """220.12 million MACs and 1.53 million parameters, by NAS-Bench-201's own count."""
-    kernels = kernels_of(of_model(onnx.ModelProto.FromString(heavy.SerializeToString()), "net"))
+    kernels = kernels_from_graph(graph_from_model(onnx.ModelProto.FromString(heavy.SerializeToString()), "net"))
     assert total_macs(kernels) / 1e6 == pytest.approx(220.12, rel=0.01)
     parameters = sum(math.prod(weights.dims) for weights in heavy.graph.initializer)
     assert parameters / 1e6 == pytest.approx(1.53, rel=0.01)
@@ -79,8 +81,10 @@ def test_parts_of_a_cell(nas201: ModuleType) -> None:
 
 def test_equal_operators_on_equal_tensors_run_once(nas201: ModuleType) -> None:
     model = nas201.network([4, 4, 4, 4, 4, 4])  # per cell: poolings of nodes 0, 0, 1, 0, 1 and 2
-    once = kernels_of(of_model(onnx.ModelProto.FromString(model.SerializeToString()), "net"))
-    every = kernels_of(of_model(onnx.ModelProto.FromString(model.SerializeToString()), "net"), repeats=True)
+    once = kernels_from_graph(graph_from_model(onnx.ModelProto.FromString(model.SerializeToString()), "net"))
+    every = kernels_from_graph(
+        graph_from_model(onnx.ModelProto.FromString(model.SerializeToString()), "net"), repeats=True
+    )
     assert sum(kernel.kind == "pool" for kernel in once) == 15 * 3 + 2
     assert sum(kernel.kind == "pool" for kernel in every) == 15 * 6 + 2
 
@@ -124,7 +128,9 @@ def test_published_watts_make_a_line_over_the_threads() -> None:
 
 
 def test_watts_of_the_user_come_first(heavy: onnx.ModelProto) -> None:
-    kernels = kernels_of(of_model(onnx.ModelProto.FromString(heavy.SerializeToString()), "net"), sums=False)
+    kernels = kernels_from_graph(
+        graph_from_model(onnx.ModelProto.FromString(heavy.SerializeToString()), "net"), sums=False
+    )
     found = Predictor(find_device("rpi5"), LITERT, "fp32", 1, watts=4.0).graph("net", kernels)
     assert found.energy_mj.value == pytest.approx(4.0 * found.latency_ms)
     assert (found.energy_mj.provenance, found.energy_mj.scope) == ("estimated", "board_gross")

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from eetool.errors import ArtefactError
-from eetool.graphs.onnx_graph import of_model, read_graph
-from eetool.latency.kernels.from_onnx import detect, kernels_of, named_unknown, total_macs
-from eetool.latency.kernels.kernel import EXPONENTIAL_PASS, MELTED, PASS, complete
-from eetool.latency.kernels.onnx_fusion import fuse
-from eetool.latency.probes.probe_files import ProbeKind, kernels_in, write_probes
-from eetool.latency.probes.probe_network import ProbeNet
+from eetool.graphs.onnx_graph import graph_from_model, read_graph
+from eetool.latency.kernels.from_onnx import kernels_from_file, kernels_from_graph, total_macs, unknown_operators
+from eetool.latency.kernels.kernel import EXPONENTIAL_PASS, MELTED, PASS, complete_shape
+from eetool.latency.kernels.onnx_fusion import fuse_graph
+from eetool.latency.probes.probe_files import ProbeKind, kernels_of_probe, write_probes
+from eetool.latency.probes.probe_network import ProbeNetwork
 from tests.helpers.onnx_graphs import CONV, NETWORK, channel_block, counted, model, optimised, save
 
 HEAD = '<ir_version: 8, opset_import: ["" : 18, "my.own" : 1]>'
@@ -29,7 +29,7 @@ def ours(path: Path, block: int) -> Counter[str]:
             return "Conv" + ":act" * step.activation + ":add" * step.added  # type: ignore[attr-defined]
         return str(op)
 
-    return Counter(named(step) for step in fuse(read_graph(path), block))
+    return Counter(named(step) for step in fuse_graph(read_graph(path), block))
 
 
 def test_steps_are_those_that_the_runtime_runs(tmp_path: Path, block: int) -> None:
@@ -37,8 +37,12 @@ def test_steps_are_those_that_the_runtime_runs(tmp_path: Path, block: int) -> No
     assert ours(path, block) == counted(optimised(path, tmp_path))
 
 
-@pytest.mark.parametrize("net", [ProbeNet("residual", 8), ProbeNet("inverted", 2), ProbeNet("dense", 3)], ids=str)
-def test_steps_of_random_networks_are_those_that_the_runtime_runs(tmp_path: Path, block: int, net: ProbeNet) -> None:
+@pytest.mark.parametrize(
+    "net", [ProbeNetwork("residual", 8), ProbeNetwork("inverted", 2), ProbeNetwork("dense", 3)], ids=str
+)
+def test_steps_of_random_networks_are_those_that_the_runtime_runs(
+    tmp_path: Path, block: int, net: ProbeNetwork
+) -> None:
     path = save(net.model(), tmp_path / "net.onnx")
     found = counted(optimised(path, tmp_path))
     # Products with an activation have another name there, and are Gemm here.
@@ -58,13 +62,13 @@ def test_depthwise_channels_are_rounded_up_to_blocks_where_they_can_be(tmp_path:
 
 
 def test_kernels_have_the_sizes_of_the_file(tmp_path: Path) -> None:
-    kernels = detect(save(model(), tmp_path / "net.onnx"))
+    kernels = kernels_from_file(save(model(), tmp_path / "net.onnx"))
     assert [k.kind for k in kernels] == [
         *("conv", "conv", "conv", "depthwise", "pool", "conv", "layout", "norm", "elementwise", "conv"),
         *("global_pool", "linear"),
     ]
     assert kernels[0].ops == ("Conv", "BatchNormalization", "Relu")
-    summed = complete("conv", kernels[2].shape)
+    summed = complete_shape("conv", kernels[2].shape)
     assert (summed["in_channels"], summed["height"], summed["add"], summed["activation"]) == (16, 16, 1, 1)
     assert kernels[4].shape["out_height"] == 8
     assert kernels[-1].shape == {"in_features": 8, "out_features": 10, "rows": 1, "activation": 0}
@@ -73,13 +77,21 @@ def test_kernels_have_the_sizes_of_the_file(tmp_path: Path) -> None:
 
 
 def test_blocks_of_channels_bring_reorders() -> None:
-    kernels = kernels_of(of_model(model(), "net"), 8)
+    kernels = kernels_from_graph(graph_from_model(model(), "net"), 8)
     assert [k.shape["blocked"] for k in kernels if k.kind == "layout" and k.shape.get("blocked")] == [2, 2, 1, 2]
-    assert sum(k.kind == "layout" and k.shape.get("blocked", 0) > 0 for k in kernels_of(of_model(model(), "net"))) == 0
+    assert (
+        sum(
+            k.kind == "layout" and k.shape.get("blocked", 0) > 0
+            for k in kernels_from_graph(graph_from_model(model(), "net"))
+        )
+        == 0
+    )
 
 
 def test_litert_keeps_sums_apart() -> None:
-    assert [k.kind for k in kernels_of(of_model(model(), "net"), 1, sums=False)].count("elementwise") == 3
+    assert [k.kind for k in kernels_from_graph(graph_from_model(model(), "net"), 1, sums=False)].count(
+        "elementwise"
+    ) == 3
 
 
 def test_an_unknown_operator_is_named_and_the_rest_goes_on(tmp_path: Path) -> None:
@@ -87,8 +99,8 @@ def test_an_unknown_operator_is_named_and_the_rest_goes_on(tmp_path: Path) -> No
         a = my.own.Twist (x)
         y = Relu (a)
     }}"""
-    kernels = detect(save(model(text), tmp_path / "net.onnx"))
-    assert named_unknown(kernels) == ["my.own.Twist"]
+    kernels = kernels_from_file(save(model(text), tmp_path / "net.onnx"))
+    assert unknown_operators(kernels) == ["my.own.Twist"]
     assert [(k.kind, k.shape["elements"]) for k in kernels] == [("other", 256), ("elementwise", 256)]
 
 
@@ -103,7 +115,9 @@ def test_int8_groups_become_one_kernel(tmp_path: Path) -> None:
     }}"""
     import numpy as np
 
-    kernels = detect(save(model(text, {"w": (4, 8, 1, 1)}, s=np.float32(1), z=np.uint8(0)), tmp_path / "net.onnx"))
+    kernels = kernels_from_file(
+        save(model(text, {"w": (4, 8, 1, 1)}, s=np.float32(1), z=np.uint8(0)), tmp_path / "net.onnx")
+    )
     assert [(k.kind, k.precision) for k in kernels] == [
         ("elementwise", "int8"), ("layout", "int8"), ("conv", "int8"), ("elementwise", "int8"), ("layout", "int8"),
     ]  # fmt: skip
@@ -112,10 +126,10 @@ def test_int8_groups_become_one_kernel(tmp_path: Path) -> None:
 
 def test_int8_convolutions_keep_channels_last_as_the_runtime_does(tmp_path: Path) -> None:
     kind = ProbeKind("onnx", "int8")
-    write_probes(tmp_path / "probes", [ProbeNet("plain", 0), ProbeNet("residual", 1)], kind)
-    for net in (ProbeNet("plain", 0), ProbeNet("residual", 1)):
+    write_probes(tmp_path / "probes", [ProbeNetwork("plain", 0), ProbeNetwork("residual", 1)], kind)
+    for net in (ProbeNetwork("plain", 0), ProbeNetwork("residual", 1)):
         runs = optimised(tmp_path / "probes" / f"{net.name}.onnx", tmp_path)
-        found = Counter(kernel.ops[0] for kernel in kernels_in(net, kind))
+        found = Counter(kernel.ops[0] for kernel in kernels_of_probe(net, kind))
         assert found["Transpose"] == sum(node.op_type == "Transpose" for node in runs.graph.node)
         assert found["Conv"] == sum(node.op_type == "QLinearConv" for node in runs.graph.node)
 
@@ -134,7 +148,7 @@ def test_files_that_are_refused(tmp_path: Path, content: bytes | None, message: 
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ArtefactError, match=message):
-        detect(path)
+        kernels_from_file(path)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +160,7 @@ def test_in_blocks_an_activation_but_relu_is_a_pass_of_its_own(activation: str, 
         '<ir_version: 8, opset_import: ["" : 18]> one (float[1,16,8,8] x) => (float[1,16,8,8] y) '
         f"{{ c = Conv {CONV} (x, w) y = {activation} }}"
     )
-    graph = of_model(model(text, {"w": (16, 16, 3, 3)}), "one")
+    graph = graph_from_model(model(text, {"w": (16, 16, 3, 3)}), "one")
     for block, expected in ((1, alone), (8, in_blocks)):
-        (conv,) = (kernel for kernel in kernels_of(graph, block) if kernel.kind == "conv")
+        (conv,) = (kernel for kernel in kernels_from_graph(graph, block) if kernel.kind == "conv")
         assert conv.shape["activation"] == expected

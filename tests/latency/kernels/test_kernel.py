@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eetool.errors import ArtefactError
-from eetool.latency.kernels.kernel import KINDS, OPTIONAL, REQUIRED, Kernel, complete, macs, work
+from eetool.latency.kernels.kernel import KINDS, OPTIONAL, REQUIRED, Kernel, complete_shape, macs, work
 
 sizes = st.integers(1, 64)
 
@@ -32,22 +32,22 @@ def test_known_sizes_give_known_work() -> None:
 
 def test_what_is_left_out_follows() -> None:
     shape = {"in_channels": 1, "out_channels": 1, "height": 9, "width": 8, "kernel": 3, "stride": 2}
-    full = complete("conv", shape)
+    full = complete_shape("conv", shape)
     assert (full["kernel_w"], full["out_height"], full["out_width"], full["groups"]) == (3, 5, 4, 1)
     assert Kernel("conv", shape).key == Kernel("conv", full).key
-    assert complete("elementwise", {"elements": 5})["reads"] == 5
+    assert complete_shape("elementwise", {"elements": 5})["reads"] == 5
 
 
 @pytest.mark.parametrize(("kind", "shape"), [("gemm", {}), ("linear", {"rows": 1}), ("softmax", {"rows": 1, "x": 2})])
 def test_shapes_that_do_not_fit_are_refused(kind: str, shape: dict[str, int]) -> None:
     with pytest.raises(ArtefactError):
-        complete(kind, shape)
+        complete_shape(kind, shape)
 
 
 @given(kernels())
 def test_every_kernel_moves_something_and_completing_twice_changes_nothing(kernel: Kernel) -> None:
-    full = complete(kernel.kind, kernel.shape)
-    assert complete(kernel.kind, full) == full
+    full = complete_shape(kernel.kind, kernel.shape)
+    assert complete_shape(kernel.kind, full) == full
     assert work(kernel).moved_bytes > 0
     assert kernel.macs >= 0
     assert math.isclose(work(Kernel(kernel.kind, full, kernel.precision)).macs, kernel.macs)

@@ -10,7 +10,14 @@ import pytest
 
 from eetool.errors import ArtefactError, MissingError
 from eetool.latency.table import hw_profile
-from eetool.latency.table.hw_profile import board_name, document, find_device, is_board, known_devices, read_profile
+from eetool.latency.table.hw_profile import (
+    device_name_of_board,
+    find_device,
+    is_board,
+    known_devices,
+    profile_document,
+    read_profile,
+)
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "eetool/schemas/hw_profile-1.schema.json").read_text())
 
@@ -76,7 +83,7 @@ def test_a_profile_is_read_and_written_alike(tmp_path: Path) -> None:
     jsonschema.validate(BOARD, SCHEMA)
     profile = read_profile(write(tmp_path, BOARD))
     assert (profile.entries("measured"), profile.entries("fitted")) == (1, 1)
-    assert {"schema": "hw_profile/1", **document(profile)} == BOARD
+    assert {"schema": "hw_profile/1", **profile_document(profile)} == BOARD
 
 
 @pytest.mark.parametrize(
@@ -129,9 +136,9 @@ def test_the_plus_is_written_in_two_ways() -> None:
 
 
 def test_a_board_has_the_name_of_its_profile() -> None:
-    assert board_name("Raspberry Pi 5 Model B Rev 1.0") == "rpi5"
-    assert board_name("Some other board") is None
-    assert board_name(None) is None
+    assert device_name_of_board("Raspberry Pi 5 Model B Rev 1.0") == "rpi5"
+    assert device_name_of_board("Some other board") is None
+    assert device_name_of_board(None) is None
 
 
 def test_what_comes_with_eetool_is_sound() -> None:
@@ -139,4 +146,4 @@ def test_what_comes_with_eetool_is_sound() -> None:
     names = [name for profile in known for name in (profile.name, *profile.aliases)]
     assert len({name.lower() for name in names} | {"host"}) == len(names) + 1
     for profile in known:
-        jsonschema.validate({"schema": "hw_profile/1", **document(profile)}, SCHEMA)
+        jsonschema.validate({"schema": "hw_profile/1", **profile_document(profile)}, SCHEMA)

@@ -11,9 +11,9 @@ from eetool.latency.kernels.kernel import Kernel
 from eetool.latency.table.table import (
     Composition,
     KernelEnergy,
+    LatencyTable,
     Regression,
     RegressionEnergy,
-    Table,
     TableEntry,
     check_table,
 )
@@ -26,11 +26,11 @@ REGRESSION = Regression("linear", "fp32", "litert", 1, "lab", 0.1, 2.0, 3.0, 9, 
 COMPOSITION = Composition("fp32", "litert", 1, "lab", 0.01, 0, 0.0)
 
 
-def table(*items: Any) -> Table:
+def table(*items: Any) -> LatencyTable:
     def of(kind: type) -> Any:
         return tuple(item for item in items if isinstance(item, kind))
 
-    return Table(of(TableEntry), of(Regression), of(Composition), frozenset({"lab"}))
+    return LatencyTable(of(TableEntry), of(Regression), of(Composition), frozenset({"lab"}))
 
 
 def test_a_sound_table_is_let_through() -> None:

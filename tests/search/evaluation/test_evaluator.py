@@ -17,24 +17,24 @@ from eetool.model.references.reference import float_input
 from eetool.model.references.resolve import build
 from eetool.model.supernet import Supernet
 from eetool.search.evaluation.adaptive_branches import adaptive_branches
-from eetool.search.evaluation.branch_training import CostGoal, Features, learned_loss, train_branches
-from eetool.search.evaluation.cost_estimation import Pricer, least_figures
-from eetool.search.evaluation.evaluator import Evaluator, Setting, largest_network
-from eetool.search.evaluation.splits import SearchData, search_data
-from eetool.search.evaluation.threshold_rules import Cut, shared, tuned
+from eetool.search.evaluation.branch_training import CostGoal, TapFeatures, learned_loss, train_branches
+from eetool.search.evaluation.cost_estimation import CostEstimator, least_figures
+from eetool.search.evaluation.evaluator import EvaluationSettings, Evaluator, largest_network
+from eetool.search.evaluation.splits import SearchData, load_search_data
+from eetool.search.evaluation.threshold_rules import ThresholdLimits, shared_threshold, tuned_thresholds
 from eetool.search.methods.methods import METHODS
-from eetool.search.search import Options, Search, Target
-from eetool.search.search_results import Candidate, figure, front_of
+from eetool.search.search import Search, SearchOptions, SearchTarget
+from eetool.search.search_results import Candidate, figure_value, front_of
 from eetool.search.space.builtin_spaces import load_space
 from eetool.search.space.space import Genome, Space
-from eetool.tune.exit_costs import Costs
-from eetool.tune.threshold_search import Problem
+from eetool.tune.exit_costs import CascadeCosts
+from eetool.tune.threshold_search import ThresholdProblem
 from tests.helpers import small_spaces
 
 
 @pytest.fixture(scope="module")
 def data(digits: Source) -> SearchData:
-    return search_data(digits, 200)
+    return load_search_data(digits, 200)
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +42,11 @@ def evaluators(data: SearchData) -> dict[str, Evaluator]:
     whole = small_spaces.mobile()
     torch.manual_seed(0)
     supernet = Supernet(largest_network(whole, data)).eval()
-    pricer = Pricer(Predictor(find_device("rpi4"), "onnxruntime", "fp32", 1))
+    pricer = CostEstimator(Predictor(find_device("rpi4"), "onnxruntime", "fp32", 1))
     made = {}
     for name in ("aebnas", "nachos", "edanas"):
         method = METHODS[name]
-        setting = Setting("latency_ms", {}, method.thresholds, method.learned, epochs=2)
+        setting = EvaluationSettings("latency_ms", {}, method.thresholds, method.learned, epochs=2)
         made[name] = Evaluator(method.space(whole), supernet, data, pricer, setting)
     return made
 
@@ -142,7 +142,7 @@ def test_no_thresholds_get_below_the_least_figures(evaluators: dict[str, Evaluat
     found = evaluator(genome)
     least = least_figures(evaluator.price(genome))
     for point in found.points():
-        assert all(value <= (figure(point, name) or 0) * (1 + 1e-9) for name, value in least.items())
+        assert all(value <= (figure_value(point, name) or 0) * (1 + 1e-9) for name, value in least.items())
     for name, value in least.items():
         for share, keeps in ((1.001, True), (0.999, False)):
             limited = replace(evaluator.setting, limits={name: share * value})
@@ -152,9 +152,12 @@ def test_no_thresholds_get_below_the_least_figures(evaluators: dict[str, Evaluat
 
 def test_limits_screen_genomes_unless_even_the_smallest_is_over_them(digits: Source) -> None:
     space = small_spaces.mobile()
-    sizes = [Search(digits, space, Target(), Options(examples=50)).evaluator().price(g).parameters for g in ends(space)]
+    sizes = [
+        Search(digits, space, SearchTarget(), SearchOptions(examples=50)).evaluator().price(g).parameters
+        for g in ends(space)
+    ]
     for limit, admitted in ((sizes[0], (True, False)), (sizes[1], (True, True)), (sizes[0] - 1, (True, True))):
-        search = Search(digits, space, Target(), Options(examples=50, limits={"parameters": limit}))
+        search = Search(digits, space, SearchTarget(), SearchOptions(examples=50, limits={"parameters": limit}))
         screen = search._screen(search.evaluator())
         assert tuple(map(screen, ends(space))) == admitted, limit
 
@@ -186,12 +189,12 @@ def test_genes_may_leave_a_branch_to_the_rule(evaluators: dict[str, Evaluator]) 
 
 def test_a_limit_on_what_is_not_known_cannot_be_kept(evaluators: dict[str, Evaluator]) -> None:
     known = evaluators["aebnas"]
-    setting = Setting("macs", {"energy_mj": 1.0}, epochs=0)
-    blind = Evaluator(known.space, known.supernet, known.data, Pricer(), setting)
+    setting = EvaluationSettings("macs", {"energy_mj": 1.0}, epochs=0)
+    blind = Evaluator(known.space, known.supernet, known.data, CostEstimator(), setting)
     with pytest.raises(MissingError, match=r"energy_mj of .* is not known"):
         blind(known.space.smallest())
     with pytest.raises(MissingError, match="latency_ms"):
-        Evaluator(known.space, known.supernet, known.data, Pricer(), replace(setting, objective="latency_ms"))(
+        Evaluator(known.space, known.supernet, known.data, CostEstimator(), replace(setting, objective="latency_ms"))(
             known.space.smallest()
         )
 
@@ -209,38 +212,40 @@ def test_the_test_split_is_never_seen(digits: Source, data: SearchData) -> None:
     assert len(data.branches.labels) == 200
 
 
-def problem(seed: int = 0) -> Problem:
+def problem(seed: int = 0) -> ThresholdProblem:
     rng = np.random.default_rng(seed)
     correct = rng.random((3, 400)) < np.array([0.7, 0.8, 0.9])[:, None]
     sure = np.clip(0.5 * correct + 0.5 * rng.random((3, 400)), 0, 1).astype(np.float32)
-    return Problem(sure, correct, Costs((1.0, 1.0, 1.0), (0.2, 0.2)))
+    return ThresholdProblem(sure, correct, CascadeCosts((1.0, 1.0, 1.0), (0.2, 0.2)))
 
 
 def test_tuned_thresholds_keep_to_the_limit_where_they_can() -> None:
     p = problem()
-    free = tuned(p, Cut(None, None, 2.0))
+    free = tuned_thresholds(p, ThresholdLimits(None, None, 2.0))
     cost, errors = p.evaluate(free)
     assert errors <= p.allowed_errors(2.0)
-    held = tuned(p, Cut(0.8 * cost, None, 2.0))
+    held = tuned_thresholds(p, ThresholdLimits(0.8 * cost, None, 2.0))
     spent = p.costs.leaving(held)[exits_taken(p.confidences, held)]
     assert spent.mean() + 1.9 * spent.std() / np.sqrt(p.n) <= 0.8 * cost  # other inputs will cost something else
     assert p.evaluate(held)[1] >= errors
-    assert tuned(p, Cut(10.0, None, 2.0)) == free
+    assert tuned_thresholds(p, ThresholdLimits(10.0, None, 2.0)) == free
 
 
 def test_nachos_repairs_from_the_deepest_exit() -> None:
     p = problem()
-    free = shared(p, Cut())
+    free = shared_threshold(p, ThresholdLimits())
     assert free[0] is not None
     assert free[0] >= 0.7
     limit = 0.97 * p.evaluate(free)[0]
-    held = shared(p, Cut(limit))
+    held = shared_threshold(p, ThresholdLimits(limit))
     assert p.evaluate(held)[0] <= limit
     assert held[1] is not None
     assert free[1] is not None
     assert held[1] < free[1]
     accuracy = p.correct[-1].mean() - p.evaluate(free)[1] / p.n
-    kept = shared(p, Cut(limit, min_accuracy=float(accuracy)))  # a lowering that costs too much is taken back
+    kept = shared_threshold(
+        p, ThresholdLimits(limit, min_accuracy=float(accuracy))
+    )  # a lowering that costs too much is taken back
     assert p.correct[-1].mean() - p.evaluate(kept)[1] / p.n >= accuracy
     assert p.evaluate(kept)[1] < p.evaluate(held)[1] or kept == held
 
@@ -261,7 +266,7 @@ def test_branches_learn_on_cached_features() -> None:
     torch.manual_seed(0)
     labels = torch.randint(0, 3, (256,))
     x = torch.randn(256, 4, 6, 6) + labels[:, None, None, None].float()
-    features = Features((x,), torch.zeros(256, 3), labels)
+    features = TapFeatures((x,), torch.zeros(256, 3), labels)
     branch = Branch(BranchSpec.parse("conv3-8"), (1, 4, 6, 6), 3).eval()
     before = (branch(x).argmax(1) == labels).float().mean()
     train_branches([branch], features, 15, 32, seed=1)

@@ -7,25 +7,25 @@ import pytest
 
 from eetool.errors import UsageError
 from eetool.search.methods import pareto
-from eetool.search.methods.methods import METHODS, Outcome, Planner, find_method
-from eetool.search.methods.surrogates import KINDS, choose, evolve, features, penalised
+from eetool.search.methods.methods import METHODS, ObjectiveValues, Planner, find_method
+from eetool.search.methods.surrogates import KINDS, choose_surrogate, evolve, genome_features, penalised
 from eetool.search.space.builtin_spaces import mobilenetv3_cifar, resnet
-from eetool.search.space.space import Genome, Space, key_of
+from eetool.search.space.space import Genome, Space, genome_key
 from tests.helpers import small_spaces
 
 ALL = sorted(METHODS)
 
 
-def landscape(space: Space) -> Callable[[Genome], Outcome]:
+def landscape(space: Space) -> Callable[[Genome], ObjectiveValues]:
     """Costs grow with every choice, errors shrink with those of some genes alone."""
     weights = np.random.default_rng(1).uniform(0.2, 1, len(space.genes))
     useful = np.random.default_rng(2).random(len(space.genes)) < 0.3
 
-    def judge(genome: Genome) -> Outcome:
+    def judge(genome: Genome) -> ObjectiveValues:
         place = space.vector(genome) / np.maximum(space.sizes - 1, 1)
         cost = 1 + float(weights @ place)
         error = 0.9 - 0.8 * float(place[useful] @ weights[useful]) / max(float(weights[useful].sum()), 1e-9)
-        return Outcome(genome, error, cost, max(0.0, cost / 6 - 1))
+        return ObjectiveValues(genome, error, cost, max(0.0, cost / 6 - 1))
 
     return judge
 
@@ -34,8 +34,8 @@ def anything(genome: Genome) -> bool:
     return True
 
 
-def searched(planner: Planner, judge: Callable[[Genome], Outcome], trials: int) -> list[Outcome]:
-    archive: list[Outcome] = []
+def searched(planner: Planner, judge: Callable[[Genome], ObjectiveValues], trials: int) -> list[ObjectiveValues]:
+    archive: list[ObjectiveValues] = []
     while len(archive) < trials and (plan := planner.plan(archive)[: trials - len(archive)]):
         archive += [judge(genome) for genome in plan]
     return archive
@@ -46,7 +46,7 @@ def test_plans_follow_from_the_seed_and_from_what_was_found(name: str) -> None:
     space = METHODS[name].space(small_spaces.mobile())
     judge = landscape(space)
     whole = searched(METHODS[name].planner(space, 3, 30, anything), judge, 30)
-    assert len({key_of(outcome.genome) for outcome in whole}) == len(whole)
+    assert len({genome_key(outcome.genome) for outcome in whole}) == len(whole)
     for cut in (20,):  # another process goes on in the middle
         planner = METHODS[name].planner(space, 3, 30, anything)
         archive = whole[:cut]
@@ -119,7 +119,7 @@ def test_switching_takes_the_predictor_that_ranks_best() -> None:
     rng = np.random.default_rng(0)
     x = rng.random((60, 5))
     y = x @ np.array([1.0, -2.0, 0.5, 0.0, 3.0])
-    chosen = choose(x, y, 0)
+    chosen = choose_surrogate(x, y, 0)
     assert chosen.kind in ("rbf", "mlp")  # trees cannot draw a straight line
     assert chosen.score > 0.9
     new = rng.random((20, 5))
@@ -132,7 +132,7 @@ def test_switching_takes_the_predictor_that_ranks_best() -> None:
 def test_features_tell_idle_genes_apart() -> None:
     space = small_spaces.mobile()
     shallow, deep = space.smallest(), space.largest()
-    table = features(space, [shallow, deep])
+    table = genome_features(space, [shallow, deep])
     assert table.shape[0] == 2
     assert (table[0] != table[1]).any()
     assert table.min() == 0

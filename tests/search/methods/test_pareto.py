@@ -17,7 +17,7 @@ def dominated(points: np.ndarray, i: int) -> bool:
 
 @given(clouds)
 def test_the_front_is_what_nothing_dominates(points: np.ndarray) -> None:
-    found = pareto.front(points)
+    found = pareto.pareto_front(points)
     assert not any(dominated(points, i) for i in found)
     free = {tuple(points[i]) for i in range(len(points)) if not dominated(points, i)}
     assert {tuple(p) for p in points[found]} == free
@@ -27,10 +27,10 @@ def test_the_front_is_what_nothing_dominates(points: np.ndarray) -> None:
 
 @given(clouds)
 def test_ranks_peel_fronts_off(points: np.ndarray) -> None:
-    rank = pareto.ranks(points)
+    rank = pareto.pareto_ranks(points)
     left = points
     for r in range(rank.max() + 1):
-        assert {tuple(p) for p in points[rank == r]} == {tuple(p) for p in left[pareto.front(left)]}
+        assert {tuple(p) for p in points[rank == r]} == {tuple(p) for p in left[pareto.pareto_front(left)]}
         left = points[rank > r]
 
 
@@ -41,11 +41,11 @@ def test_the_hypervolume_is_the_area_that_is_dominated(points: np.ndarray) -> No
 
 
 def test_the_knee_is_where_the_front_bends() -> None:
-    assert pareto.knee(np.array([[0.9, 1.0], [0.3, 2.0], [0.2, 8.0], [0.1, 9.0]])) == 1
-    assert pareto.knee(np.array([[0.5, 3.0]])) == 0
+    assert pareto.knee_point(np.array([[0.9, 1.0], [0.3, 2.0], [0.2, 8.0], [0.1, 9.0]])) == 1
+    assert pareto.knee_point(np.array([[0.5, 3.0]])) == 0
 
 
 def test_crowding_prefers_the_ends_and_empty_places() -> None:
-    distance = pareto.crowding(np.array([[4.0, 0.0], [3.0, 1.0], [2.9, 1.1], [0.0, 4.0]]))
+    distance = pareto.crowding_distances(np.array([[4.0, 0.0], [3.0, 1.0], [2.9, 1.1], [0.0, 4.0]]))
     assert np.isinf(distance[[0, 3]]).all()
     assert distance[2] > distance[1]

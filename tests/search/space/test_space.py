@@ -16,7 +16,7 @@ from eetool.model.references.reference import float_input
 from eetool.model.references.resolve import build
 from eetool.search.methods.methods import METHODS
 from eetool.search.space.builtin_spaces import SPACES, load_space
-from eetool.search.space.space import Gene, Genome, Space, key_of
+from eetool.search.space.space import Gene, Genome, Space, genome_key
 from tests.helpers import small_spaces
 
 MAKERS: list[Callable[[], Space]] = [*SPACES.values(), small_spaces.mobile, small_spaces.own, small_spaces.one]
@@ -36,7 +36,7 @@ def test_an_encoding_survives_json(drawn: tuple[Space, Genome]) -> None:
     read = space.parse(json.loads(json.dumps(genome)))
     assert read == genome
     assert list(read) == list(genome)
-    assert key_of(read) == key_of(genome)
+    assert genome_key(read) == genome_key(genome)
 
 
 @given(genomes())
@@ -70,7 +70,7 @@ def test_other_networks_have_other_keys() -> None:
     rng = np.random.default_rng(0)
     drawn = [space.sample(rng) for _ in range(300)]
     networks = {str(space.network(genome)) for genome in drawn}
-    assert len({key_of(genome) for genome in drawn}) == len(networks) > 100
+    assert len({genome_key(genome) for genome in drawn}) == len(networks) > 100
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy
 
 from eetool.errors import ArtefactError, EarlyExitError, OutputError, UsageError
-from eetool.search.study.storage import Pulse, Storage, begun_anew
+from eetool.search.study.storage import HeartbeatSettings, Storage, begun_anew
 from eetool.search.study.study import Study
 from tests.helpers.fake_work import PULSE, SPACE, TERMS, take_part
 
@@ -39,7 +39,7 @@ def test_a_storage_that_goes_away_is_waited_for(path: Path, monkeypatch: pytest.
     def gone() -> None:
         raise OperationalError("SELECT 1", {}, Exception("server closed the connection"))
 
-    storage.pulse = Pulse(patience=0.1)
+    storage.pulse = HeartbeatSettings(patience=0.1)
     with pytest.raises(ArtefactError, match="has been away"):
         storage.patiently(gone)
 
@@ -130,7 +130,7 @@ def test_a_storage_that_another_worker_locks_is_waited_for(path: Path) -> None:
     """A lock is no damage, however long it lasts."""
     error = sqlite3.OperationalError("database is locked")
     error.sqlite_errorcode = sqlite3.SQLITE_BUSY  # as the module itself sets it
-    storage = Storage(f"sqlite:///{path}", Pulse(patience=0.1))
+    storage = Storage(f"sqlite:///{path}", HeartbeatSettings(patience=0.1))
 
     def locked() -> None:
         raise sqlalchemy.exc.OperationalError("BEGIN IMMEDIATE", {}, error)
@@ -157,7 +157,7 @@ class _ServerError(Exception):
 def test_what_a_server_says_tells_lost_from_broken(
     path: Path, state: str | None, error: type[EarlyExitError], words: str
 ) -> None:
-    storage, said = Storage(f"sqlite:///{path}", Pulse(patience=0.1)), _ServerError("said")
+    storage, said = Storage(f"sqlite:///{path}", HeartbeatSettings(patience=0.1)), _ServerError("said")
     said.sqlstate = state
 
     def fail() -> None:

@@ -37,7 +37,7 @@ _PMIC_LINE = re.compile(r"^\s*(\w+)_([AV]) (?:current|volt)\(\d+\)=([0-9.]+)[AV]
 
 
 @dataclass(frozen=True)
-class Joules:
+class EnergyReading:
     """Energy of one piece of work of `seconds`; `uncertainty_j` is the standard uncertainty of the meter's part."""
 
     energy_j: float
@@ -56,11 +56,11 @@ class Meter(Protocol):
     provenance: str
     interval_s: float
 
-    def around(self, work: Callable[[], None]) -> Joules:
+    def around(self, work: Callable[[], None]) -> EnergyReading:
         """Run `work` and say what it took. Raises MeterError where that cannot be said, and what `work` raises."""
 
 
-class Counter:
+class CounterMeter:
     """A meter whose hardware adds up the energy itself: read before and after, and nothing in between."""
 
     provenance = MEASURED
@@ -78,7 +78,7 @@ class Counter:
         self.name, self.rail, self.interval_s = name, rail, interval_s
         self._read_j, self._step_j, self._wraps_at_j = read_j, step_j, wraps_at_j
 
-    def around(self, work: Callable[[], None]) -> Joules:
+    def around(self, work: Callable[[], None]) -> EnergyReading:
         """See `Meter.around`."""
         begin, before_j = time.monotonic(), self._read_j()
         work()
@@ -89,10 +89,10 @@ class Counter:
             raise MeterError(f"{self.name}: its counter did not move in {seconds:.2f} s")
         # The counter stands still between two updates, so either reading may be one update old.
         late_j = energy_j * min(1.0, self.interval_s / seconds)
-        return Joules(energy_j, (self._step_j**2 / 6 + late_j**2 / 6) ** 0.5, seconds)
+        return EnergyReading(energy_j, (self._step_j**2 / 6 + late_j**2 / 6) ** 0.5, seconds)
 
 
-class Sampled:
+class SampledMeter:
     """A meter that tells watts: a thread reads them every `interval_s` and sleeps in between."""
 
     def __init__(
@@ -101,7 +101,7 @@ class Sampled:
         self.name, self.rail, self.interval_s, self.provenance = name, rail, interval_s, provenance
         self._read_w = read_w
 
-    def around(self, work: Callable[[], None]) -> Joules:
+    def around(self, work: Callable[[], None]) -> EnergyReading:
         """See `Meter.around`."""
         samples: list[tuple[float, float]] = []
         problems: list[Exception] = []
@@ -129,7 +129,7 @@ class Sampled:
         return integrate(self.name, samples, begin, end)
 
 
-class Trace:
+class RecordedMeter:
     """Power that was recorded: `rows` of (seconds, watts) on the clock `now`, or reckoned from the first window on.
 
     `rows` is called after the work, and again until it reaches the end of the window or `patience_s` have passed, so
@@ -151,7 +151,7 @@ class Trace:
         at = [second for second, _ in rows()]
         self.interval_s = float(np.median(np.diff(at))) if len(at) > 1 else 1.0
 
-    def around(self, work: Callable[[], None]) -> Joules:
+    def around(self, work: Callable[[], None]) -> EnergyReading:
         """See `Meter.around`."""
         begin = self._now()
         work()
@@ -169,17 +169,17 @@ class Trace:
         return integrate(self.name, rows, begin, end)
 
 
-class NoMeter:
+class NullMeter:
     """Stands where there is no meter: whoever asks it for energy gets an error and not a number."""
 
     name, rail, provenance, interval_s = "none", BOARD, MEASURED, 0.0
 
-    def around(self, work: Callable[[], None]) -> Joules:
+    def around(self, work: Callable[[], None]) -> EnergyReading:
         """Raises MeterError, always."""
         raise MeterError("there is no power meter, so no energy is known", f"Known meters: {', '.join(METERS)}.")
 
 
-def integrate(name: str, samples: Sequence[tuple[float, float]], begin: float, end: float) -> Joules:
+def integrate(name: str, samples: Sequence[tuple[float, float]], begin: float, end: float) -> EnergyReading:
     """Energy between `begin` and `end` of (seconds, watts): straight lines between samples, level beyond them.
 
     The uncertainty takes the samples for independent draws of the power: seconds × deviation / √(samples).
@@ -201,7 +201,7 @@ def integrate(name: str, samples: Sequence[tuple[float, float]], begin: float, e
     watts = np.interp(grid, at, power_w)
     energy_j = float(np.sum((watts[1:] + watts[:-1]) / 2 * np.diff(grid)))
     spread_w = float(np.std(power_w[inside], ddof=1))
-    return Joules(energy_j, (end - begin) * spread_w / count**0.5, end - begin)
+    return EnergyReading(energy_j, (end - begin) * spread_w / count**0.5, end - begin)
 
 
 def find_meter(spec: str, root: Path = _SYS, command: str = "vcgencmd") -> Meter:
@@ -213,7 +213,7 @@ def find_meter(spec: str, root: Path = _SYS, command: str = "vcgencmd") -> Meter
     """
     kind, _, rest = spec.partition(":")
     if spec == "none":
-        return NoMeter()
+        return NullMeter()
     if spec in ("pmic", "pmic:board"):
         return _pmic(command, board=rest == "board")
     if kind == "hwmon":
@@ -250,8 +250,8 @@ def _pmic(command: str, board: bool) -> Meter:
     read_w()
     # A reading costs some 10 ms of another core: four a second are felt nowhere.
     if board:
-        return Sampled("pmic:board", BOARD, read_w, interval_s=0.25, provenance=ESTIMATED)
-    return Sampled("pmic", CORE, read_w, interval_s=0.25)
+        return SampledMeter("pmic:board", BOARD, read_w, interval_s=0.25, provenance=ESTIMATED)
+    return SampledMeter("pmic", CORE, read_w, interval_s=0.25)
 
 
 def _hwmon(wanted: str, root: Path) -> Meter:
@@ -282,7 +282,7 @@ def _hwmon(wanted: str, root: Path) -> Meter:
     read_w()
     update_ms = _text(folder / "update_interval")
     interval_s = int(update_ms) * _MILLI if update_ms and update_ms.isdecimal() else 0.1
-    return Sampled(f"hwmon:{name}", BOARD, read_w, interval_s=max(interval_s, 0.01))
+    return SampledMeter(f"hwmon:{name}", BOARD, read_w, interval_s=max(interval_s, 0.01))
 
 
 def _rapl(root: Path) -> Meter:
@@ -305,16 +305,16 @@ def _rapl(root: Path) -> Meter:
             last[i] = now
         return sum(last) + sum(turns)
 
-    return Counter("rapl", CORE, read_j, step_j=61e-6, interval_s=1e-3)
+    return CounterMeter("rapl", CORE, read_j, step_j=61e-6, interval_s=1e-3)
 
 
 def _trace(kind: str, path: Path) -> Meter:
     """A CSV file `time,power_w`: of a meter that writes now, in Unix time, or of one that wrote once."""
     if kind == "log":
-        return Trace(f"log:{path.name}", BOARD, partial(read_trace, path), now=time.time, patience_s=10.0)
+        return RecordedMeter(f"log:{path.name}", BOARD, partial(read_trace, path), now=time.time, patience_s=10.0)
     recorded, begin = read_trace(path), time.monotonic()
     first = recorded[0][0]
-    return Trace(f"replay:{path.name}", BOARD, lambda: recorded, now=lambda: time.monotonic() - begin + first)
+    return RecordedMeter(f"replay:{path.name}", BOARD, lambda: recorded, now=lambda: time.monotonic() - begin + first)
 
 
 def read_trace(path: Path) -> list[tuple[float, float]]:

@@ -6,14 +6,14 @@ import importlib
 from pathlib import Path
 
 from ..errors import BackendError, UsageError
-from .base import PRIVATE, PROCESS, Arrays, Backend, Bound, Graph, Threads
+from .base import PRIVATE, PROCESS, Arrays, Backend, BoundCall, Graph, Threads
 
 __all__ = [
     "PRIVATE",
     "PROCESS",
     "Arrays",
     "Backend",
-    "Bound",
+    "BoundCall",
     "Graph",
     "Threads",
     "backend_for",

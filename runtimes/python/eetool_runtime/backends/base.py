@@ -21,7 +21,7 @@ MAX_THREADS = 1024  # as in a manifest
 Arrays = Mapping[str, np.ndarray]
 
 
-class Bound(NamedTuple):
+class BoundCall(NamedTuple):
     """A graph bound to arrays. One thread at a time may use it; several of one graph may run at once.
 
     `call()` reads the inputs as they are by then and writes the outputs, with nothing made anew; where the graph
@@ -56,7 +56,7 @@ def check_threads(threads: Threads) -> None:
         raise UsageError(f"threads must be at most {MAX_THREADS}, not {shown(count)}")
 
 
-class Lane(NamedTuple):
+class ExecutionContext(NamedTuple):
     """What one call at a time works in. `enter(inputs)` begins it with arrays, which are not copied; `calls[i]()` then
     runs component i; `read(name)` is what a tensor holds by then, good until the next component runs.
     """
@@ -66,14 +66,14 @@ class Lane(NamedTuple):
     enter: Callable[[Arrays], None]
 
 
-class Group(Protocol):
+class GraphGroup(Protocol):
     """Graphs of one model, their `group`, that keep the tensors of a call among them. So calls take turns: each holds
     `lock` from before it enters a lane until it has read the answer.
     """
 
     lock: threading.Lock
 
-    def lane(self, graphs: Sequence[Any], constants: Arrays) -> Lane:
+    def lane(self, graphs: Sequence[Any], constants: Arrays) -> ExecutionContext:
         """A lane of `graphs` in the order they run; `constants` are inputs that stay the same."""
 
 
@@ -92,8 +92,8 @@ class Graph(Protocol):
             BackendError: the graph failed while it ran.
         """
 
-    def bind(self, inputs: Arrays, outputs: Arrays) -> Bound:
-        """The graph with arrays to read and to write, see `Bound`.
+    def bind(self, inputs: Arrays, outputs: Arrays) -> BoundCall:
+        """The graph with arrays to read and to write, see `BoundCall`.
 
         Raises:
             InputError: an array is missing, surplus, not C-contiguous, or of another dtype or shape.

@@ -14,7 +14,7 @@ import numpy as np
 from .. import fork_guard
 from ..errors import BackendError
 from ..manifest import Tensor
-from .base import Arrays, Bound, Lane, Threads, check_arrays, check_threads
+from .base import Arrays, BoundCall, ExecutionContext, Threads, check_arrays, check_threads
 from .side_files import refuse_tflite_side_files
 
 try:
@@ -41,7 +41,7 @@ class LitertGroup:
         self.entered: object = None  # by whom: the constants are theirs
         self.origin = fork_guard.Origin()
 
-    def lane(self, graphs: Sequence[LitertGraph], constants: Arrays) -> Lane:
+    def lane(self, graphs: Sequence[LitertGraph], constants: Arrays) -> ExecutionContext:
         """As the protocol says: a tensor is copied once, from where it is made to where it is read."""
         engine, calls = self.engine, []
         given: dict[str, np.ndarray] = {}
@@ -68,7 +68,7 @@ class LitertGroup:
                 raise BackendError(f"{name!r} is {array.shape}, not {shapes[name]}")
             return array
 
-        return Lane(read, calls, enter)
+        return ExecutionContext(read, calls, enter)
 
     def _call(
         self,
@@ -117,7 +117,7 @@ class LitertGraph:
             self._run(given)
             return [self._lane.read(name).copy() for name in self.outputs]
 
-    def bind(self, inputs: Arrays, outputs: Arrays) -> Bound:
+    def bind(self, inputs: Arrays, outputs: Arrays) -> BoundCall:
         """As the protocol says, but arrays are copied into the interpreter's memory and out of it."""
         check_arrays(self.inputs, inputs, self.name)
         check_arrays(self.outputs, outputs, self.name)
@@ -130,7 +130,7 @@ class LitertGraph:
                 for name, array in outputs.items():
                     array[...] = self._lane.read(name)
 
-        return Bound(call, given.__setitem__)
+        return BoundCall(call, given.__setitem__)
 
     def _run(self, given: Arrays) -> None:
         self._lane.enter(given)

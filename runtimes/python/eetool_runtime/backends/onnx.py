@@ -16,7 +16,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 from .. import fork_guard
 from ..errors import BackendError, InputError
 from ..manifest import Tensor
-from .base import PRIVATE, PROCESS, Arrays, Bound, Threads, check_arrays, check_threads
+from .base import PRIVATE, PROCESS, Arrays, BoundCall, Threads, check_arrays, check_threads
 from .side_files import refuse_onnx_side_files
 
 _OPTIONS = ort.RunOptions()
@@ -60,7 +60,7 @@ class OnnxGraph:
             raise BackendError(f"{self._path}: onnxruntime could not run this graph: {error}") from error
         return outputs
 
-    def bind(self, inputs: Arrays, outputs: Arrays) -> Bound:
+    def bind(self, inputs: Arrays, outputs: Arrays) -> BoundCall:
         """As the protocol says, through an IO binding: no array is made or copied by a call."""
         check_arrays(self.inputs, inputs, str(self._path))
         check_arrays(self.outputs, outputs, str(self._path))
@@ -84,7 +84,7 @@ class OnnxGraph:
             bind(name, array)
         for name, array in outputs.items():
             binding.bind_ortvalue_output(name, ort.OrtValue.ortvalue_from_numpy(array))
-        return Bound(call, read)
+        return BoundCall(call, read)
 
 
 class OnnxBackend:
