@@ -31,7 +31,7 @@ def report(
     from eetool.errors import UsageError
     from eetool.records import check_output, write_atomic
     from eetool.report.inputs import read_report_inputs
-    from eetool.report.model_charts import figures as draw
+    from eetool.report.model_charts import model_charts
     from eetool.report.operating_points import initial_point, report_points, slider_points
     from eetool.report.page import render_page
 
@@ -42,7 +42,7 @@ def report(
     found = report_points(material)
     positions = slider_points(found)
     begin = initial_point(material, positions)
-    charts = draw(material, found, begin)
+    charts = model_charts(material, found, begin)
     if not charts and material.training is None and not material.predictions:
         raise UsageError("there is nothing to show", "Give what `eetool bench` or `eetool profile` wrote, or a bundle.")
     pictures: dict[int, str] = {}
@@ -78,7 +78,7 @@ def _check_folder(folder: Path) -> None:
         raise OutputError(f"{folder} cannot be the folder of the figures: {reason}", "Give --figures another place.")
 
 
-def _files(charts: "Sequence[Figure]", folder: Path | None, force: bool) -> list[Path]:
+def _files(charts: "Sequence[Chart]", folder: Path | None, force: bool) -> list[Path]:
     if folder is None:
         return []
     from eetool.report.chart_files import write_charts

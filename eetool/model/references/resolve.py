@@ -16,7 +16,7 @@ from eetool.model.references import factory, hf, libraries
 from eetool.model.references.reference import ModelReference, Shape, float_input
 from eetool_runtime.manifest import BATCH, Input
 
-__all__ = ["ModelReference", "build", "extract_logits", "resolve", "random_samples", "check_backbone", "zero_inputs"]
+__all__ = ["ModelReference", "build", "check_backbone", "extract_logits", "random_samples", "resolve", "zero_inputs"]
 
 _BUILT_IN_SHAPE = (1, 3, 32, 32)
 _BUILT_IN_CLASSES = 10
