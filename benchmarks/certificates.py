@@ -85,7 +85,7 @@ def answers(model: Path, data: str, cache: Path | None) -> LabelledLogits:
             )
     checkpoint, source = load_checkpoint(model), load_source(data)
     chosen = np.setdiff1d(np.arange(len(source.labels)), recorded_split(source, TRAIN, checkpoint.record.data))
-    logits, learned = answer_arrays(checkpoint, source.images[chosen])
+    logits, learned = answer_arrays(checkpoint, source.inputs[chosen])
     arrays = {"logits": logits, "labels": source.labels[chosen]}
     if learned is not None:
         arrays["learned"] = learned

@@ -330,7 +330,7 @@ def answered(model: Path, data: str, split: str) -> LabelledLogits:
     """What the exits of `model` answer to a split of the data."""
     checkpoint, source = load_checkpoint(model), load_source(data)
     indices = recorded_split(source, split, checkpoint.record.data)
-    logits, learned = answer_arrays(checkpoint, source.images[indices])
+    logits, learned = answer_arrays(checkpoint, source.inputs[indices])
     return LabelledLogits(logits, source.labels[indices], learned)
 
 

@@ -147,7 +147,7 @@ def bench_bundle(
     Raises:
         ArtefactError: the bundle has no unsplit reference, takes other images, or a net of `against` does not fit.
     """
-    manifest, images = model.bundle.manifest, source.images[indices]
+    manifest, images = model.bundle.manifest, source.inputs[indices]
     if source.classes != manifest.labels:
         raise ArtefactError(f"{model.bundle.path}: knows other classes than {source.name!r}")
     inputs = bench_inputs(model.bundle, images)

@@ -19,7 +19,7 @@ class Source:
     """Labelled images, or what else a network takes.
 
     Attributes:
-        images: uint8 (N, C, H, W), which training may move and normalises; or finished inputs: features float32
+        inputs: uint8 (N, C, H, W), which training may move and normalises; or finished inputs: features float32
             (N, D), (N, T, D) or (N, C, H, W), or token ids int64 (N, T) of texts.
         labels: int64 (N,), numbers of `classes`.
         mirror: whether a mirrored image keeps its label, so that training may flip it.
@@ -28,7 +28,7 @@ class Source:
     """
 
     name: str
-    images: np.ndarray
+    inputs: np.ndarray
     labels: np.ndarray
     classes: tuple[str, ...]
     mirror: bool
@@ -38,7 +38,7 @@ class Source:
     @property
     def are_pixels(self) -> bool:
         """Whether the examples are images as cameras give them, and no finished inputs."""
-        return self.images.dtype == np.uint8
+        return self.inputs.dtype == np.uint8
 
 
 def load_source(name: str, progress: Progress = SILENT) -> Source:
@@ -76,12 +76,12 @@ def is_local(name: str) -> bool:
 def validate_source(source: Source) -> Source:
     """Return `source`; raises ArtefactError where it cannot be learned from, or no bundle could hold its names."""
     check_names(source.name, source.classes, source.vocabulary)
-    if len(source.images) != len(source.labels):
-        raise ArtefactError(f"{source.name}: {len(source.images)} images and {len(source.labels)} labels")
+    if len(source.inputs) != len(source.labels):
+        raise ArtefactError(f"{source.name}: {len(source.inputs)} images and {len(source.labels)} labels")
     if len(source.labels) == 0:
         raise ArtefactError(f"{source.name}: holds no examples")
-    if 0 in source.images.shape:
-        raise ArtefactError(f"{source.name}: its examples of the shape {source.images.shape[1:]} hold nothing")
+    if 0 in source.inputs.shape:
+        raise ArtefactError(f"{source.name}: its examples of the shape {source.inputs.shape[1:]} hold nothing")
     outside = np.flatnonzero((source.labels < 0) | (source.labels >= len(source.classes)))
     if len(outside):
         raise ArtefactError(
@@ -112,7 +112,7 @@ def _digits(place: Path) -> Source:
     large = [np.asarray(Image.fromarray(g).resize((32, 32), Image.Resampling.BILINEAR)) for g in grey]
     return Source(
         name="digits",
-        images=np.stack(large)[:, None],  # (N, 32, 32) -> (N, 1, 32, 32)
+        inputs=np.stack(large)[:, None],  # (N, 32, 32) -> (N, 1, 32, 32)
         labels=labels.astype(np.int64),
         classes=tuple(str(digit) for digit in range(10)),
         mirror=False,

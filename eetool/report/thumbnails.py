@@ -32,7 +32,7 @@ def example_previews(name: str, bench: Bench) -> dict[int, str]:
     for e in found:
         if e.index >= len(source.labels) or int(source.labels[e.index]) != e.label:
             raise ArtefactError(f"{source.name}: example {e.index} is not the one that was benched")
-    return {e.index: _look(source, source.images[e.index]) for e in found}
+    return {e.index: _look(source, source.inputs[e.index]) for e in found}
 
 
 def _examples(bench: Bench) -> Iterable[ExampleAnswer]:

@@ -143,7 +143,7 @@ def train_model(
             progress.note(f"{taken} of {len(net.taps)} early exits begin with those of {weights}")
     run_training(net, examples, settings, state_file, resume, progress, _depths(net, spec), tutor)
     record = CheckpointRecord(spec, settings, Data(source.name, split_record(splits)))
-    held_out = torch.from_numpy(source.images[splits[TEMPERATURE][:_SAMPLES]])
+    held_out = torch.from_numpy(source.inputs[splits[TEMPERATURE][:_SAMPLES]])
     return Checkpoint(record, net.state_dict(), {spec.inputs[0].name: examples.normalise(held_out)})
 
 
@@ -191,7 +191,7 @@ def use_threads(count: int) -> None:
 
 
 def _examples(source: Source, indices: np.ndarray, normalisation: Normalisation | None) -> Examples:
-    images, labels = (torch.from_numpy(array[indices]) for array in (source.images, source.labels))
+    images, labels = (torch.from_numpy(array[indices]) for array in (source.inputs, source.labels))
     if not source.are_pixels:
         if normalisation is not None:
             raise UsageError(f"{source.name} has no pixels to normalise", None)
@@ -224,7 +224,7 @@ def exit_accuracies(checkpoint: Checkpoint, source: Source, progress: Progress =
     indices = recorded_split(source, THRESHOLD, checkpoint.record.data)
     labels = torch.from_numpy(source.labels[indices])
     with progress(f"answers, {THRESHOLD} split", len(indices)) as advance:
-        logits, _ = every_exit_answers(checkpoint, source.images[indices], advance=advance)
+        logits, _ = every_exit_answers(checkpoint, source.inputs[indices], advance=advance)
     return [float((x.argmax(1) == labels).float().mean()) for x in logits], len(indices)
 
 

@@ -72,7 +72,7 @@ def fit_policy(
     def answered(split: str) -> LabelledLogits:
         indices = recorded_split(source, split, data)
         with progress(f"answers, {split} split", len(indices)) as advance:
-            logits, learned = _in_pieces(answers_of, source.images[indices], advance)
+            logits, learned = _in_pieces(answers_of, source.inputs[indices], advance)
         return LabelledLogits(logits, source.labels[indices], learned)
 
     held = answered(CERTIFICATE) if aims.certify is not None else None

@@ -20,7 +20,7 @@ def main() -> int:
     torch.manual_seed(0)
     source = load_source("digits")
     chosen = split_source(source)[TRAIN]
-    images = torch.from_numpy(source.images[chosen]).float() / 255  # (N, 1, 32, 32)
+    images = torch.from_numpy(source.inputs[chosen]).float() / 255  # (N, 1, 32, 32)
     images = (images - 0.5) / 0.5
     labels = torch.from_numpy(source.labels[chosen])
     net = make().train()

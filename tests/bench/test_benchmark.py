@@ -50,7 +50,7 @@ def test_costs_are_those_of_everything_that_ran(model: Model, source: Source) ->
     assert found["full"].compute_saved == found["unsplit"].compute_saved == 0
     fast = load(model.bundle)
     fast.use("fast")
-    for raw in source.images:
+    for raw in source.inputs:
         fast(fast.preprocess(raw[0]))
     assert found["fast"].mean_macs == pytest.approx(fast.stats()["mean_macs"])
     assert found["fast"].compute_saved == pytest.approx(fast.stats()["compute_saved"])
@@ -80,7 +80,7 @@ def test_the_verdict_is_on_the_point_asked_for(model: Model, source: Source) -> 
 
 
 def test_other_classes_are_refused(model: Model, source: Source) -> None:
-    other = Source("other", source.images, source.labels, ("a", "b", "c", "d"), mirror=False)
+    other = Source("other", source.inputs, source.labels, ("a", "b", "c", "d"), mirror=False)
     with pytest.raises(ArtefactError, match="other classes than 'other'"):
         compare(model, other)
 

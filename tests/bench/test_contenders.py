@@ -21,7 +21,7 @@ def model(bundle: Path) -> Model:
 
 
 def test_the_bundle_brings_unsplit_and_every_point(model: Model, source: Source) -> None:
-    contenders = bundle_contenders(model, bench_inputs(model.bundle, source.images))
+    contenders = bundle_contenders(model, bench_inputs(model.bundle, source.inputs))
     assert [c.name for c in contenders] == ["unsplit", "full", "balanced", "fast"]
     for contender in contenders:
         contender.prepare()
@@ -33,7 +33,7 @@ def test_the_bundle_brings_unsplit_and_every_point(model: Model, source: Source)
 
 
 def test_points_share_one_model(model: Model, source: Source) -> None:
-    _, full, _, fast = bundle_contenders(model, bench_inputs(model.bundle, source.images))
+    _, full, _, fast = bundle_contenders(model, bench_inputs(model.bundle, source.inputs))
     fast.prepare()
     assert model.operating_point == "fast"
     full.prepare()
@@ -41,7 +41,7 @@ def test_points_share_one_model(model: Model, source: Source) -> None:
 
 
 def test_a_point_knows_the_macs_of_its_exits(model: Model, source: Source) -> None:
-    _, full, balanced, _ = bundle_contenders(model, bench_inputs(model.bundle, source.images))
+    _, full, balanced, _ = bundle_contenders(model, bench_inputs(model.bundle, source.inputs))
     manifest = model.bundle.manifest
     every = [stage.macs for stage in plan_steps(manifest, (0.5, 0.5)) if stage.gate is not None]
     assert balanced.macs == dict(enumerate(every))
@@ -50,7 +50,7 @@ def test_a_point_knows_the_macs_of_its_exits(model: Model, source: Source) -> No
 
 def test_logits_are_found_by_name(model: Model, source: Source, write_net) -> None:  # type: ignore[no-untyped-def]
     """The first output of this net would say the opposite."""
-    net = static_contender(write_net(), model, source.images, bench_inputs(model.bundle, source.images))
+    net = static_contender(write_net(), model, source.inputs, bench_inputs(model.bundle, source.inputs))
     right = np.repeat(np.arange(CLASSES)[None], 16, axis=0).ravel()
     assert [net.answer(i) for i in range(64)] == right.tolist()
     assert net.name == "net.onnx"
@@ -72,7 +72,7 @@ def test_an_engine_that_fails_on_a_later_image_is_named(model: Model, source: So
         }""").SerializeToString()
     )
     dark, bright = np.zeros((1, 1, 4, 4), np.float32), np.full((1, 1, 4, 4), 9, np.float32)
-    net = static_contender(path, model, source.images, [dark, bright])
+    net = static_contender(path, model, source.inputs, [dark, bright])
     assert net.answer(0) == 0
     with pytest.raises(BackendError, match=r"could not run: .*indices"):
         net.answer(1)
@@ -92,37 +92,37 @@ def test_an_engine_that_fails_on_a_later_image_is_named(model: Model, source: So
 )
 def test_nets_that_do_not_fit(model: Model, source: Source, write_net, net: dict, message: str) -> None:  # type: ignore[no-untyped-def,type-arg]
     with pytest.raises(ArtefactError, match=message):
-        static_contender(write_net(**net), model, source.images, bench_inputs(model.bundle, source.images))
+        static_contender(write_net(**net), model, source.inputs, bench_inputs(model.bundle, source.inputs))
 
 
 def test_files_that_are_no_nets(model: Model, source: Source, tmp_path: Path) -> None:
-    inputs = bench_inputs(model.bundle, source.images)
+    inputs = bench_inputs(model.bundle, source.inputs)
     (tmp_path / "notes.txt").write_text("not a net")
     for name, message in (("notes.txt", "cannot load this graph"), ("nothing.onnx", "does not exist")):
         with pytest.raises(ArtefactError, match=message):
-            static_contender(tmp_path / name, model, source.images, inputs)
+            static_contender(tmp_path / name, model, source.inputs, inputs)
 
 
 def test_another_bundle_stands_in_with_its_backbone(model: Model, source: Source, tmp_path: Path) -> None:
     path = write_tiny_bundle(tmp_path, name="other", early_exits=1)
-    net = static_contender(path, model, source.images, bench_inputs(model.bundle, source.images))
+    net = static_contender(path, model, source.inputs, bench_inputs(model.bundle, source.inputs))
     assert net.name == "other.eebundle"
     assert net.explain(63).exit is None
     assert net.macs is not None
 
 
 def test_bundles_that_cannot_be_compared_with(model: Model, source: Source, tmp_path: Path) -> None:
-    inputs = bench_inputs(model.bundle, source.images)
+    inputs = bench_inputs(model.bundle, source.inputs)
     stripped = write_tiny_bundle(tmp_path, name="stripped", references=False)
     with pytest.raises(ArtefactError, match="no reference/unsplit") as refused:
-        static_contender(stripped, model, source.images, inputs)
+        static_contender(stripped, model, source.inputs, inputs)
     assert refused.value.hint is not None
     assert "--no-reference" in refused.value.hint
     with pytest.raises(ArtefactError, match="no reference/unsplit"):
         bundle_contenders(load(stripped), inputs)
     renamed = write_tiny_bundle(tmp_path, name="renamed", labels=("a", "b", "c", "d"))
     with pytest.raises(ArtefactError, match="other classes"):
-        static_contender(renamed, model, source.images, inputs)
+        static_contender(renamed, model, source.inputs, inputs)
 
 
 def test_images_must_fit_the_bundle(model: Model, tmp_path: Path) -> None:
@@ -134,6 +134,6 @@ def test_images_must_fit_the_bundle(model: Model, tmp_path: Path) -> None:
 
 
 def test_names_are_made_distinct(model: Model, source: Source, write_net) -> None:  # type: ignore[no-untyped-def]
-    inputs = bench_inputs(model.bundle, source.images)
-    nets = [static_contender(write_net(), model, source.images, inputs) for _ in range(3)]
+    inputs = bench_inputs(model.bundle, source.inputs)
+    nets = [static_contender(write_net(), model, source.inputs, inputs) for _ in range(3)]
     assert [c.name for c in with_unique_names(nets)] == ["net.onnx", "net.onnx (2)", "net.onnx (3)"]

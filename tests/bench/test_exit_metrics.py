@@ -21,7 +21,7 @@ def found(bundle: Path, source: Source):  # type: ignore[no-untyped-def]
 
 
 def test_figures_of_exits_are_those_of_all_their_answers(found, bundle: Path, source: Source) -> None:  # type: ignore[no-untyped-def]
-    x = normalise(source.images, load(bundle).bundle.manifest.inputs[0])
+    x = normalise(source.inputs, load(bundle).bundle.manifest.inputs[0])
     for exit_, (logits, sure) in zip(found.exits, answers(x), strict=True):
         right = logits.argmax(1) == source.labels
         assert exit_.accuracy == pytest.approx(right.mean())

@@ -16,7 +16,7 @@ from eetool_runtime import load
 @pytest.fixture(scope="module")
 def test_images(digits: Source) -> np.ndarray:
     """uint8 (20, 1, 32, 32)."""
-    return digits.images[split_source(digits)[TEST][:20]]
+    return digits.inputs[split_source(digits)[TEST][:20]]
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from eetool.errors import UsageError
 
 
 def test_digits_are_all_there_as_grey_images_of_32_by_32(digits: Source) -> None:
-    assert (digits.images.shape, digits.images.dtype) == ((1797, 1, 32, 32), np.uint8)
-    assert (digits.images.min(), digits.images.max()) == (0, 255)
+    assert (digits.inputs.shape, digits.inputs.dtype) == ((1797, 1, 32, 32), np.uint8)
+    assert (digits.inputs.min(), digits.inputs.max()) == (0, 255)
     assert not digits.mirror, "a mirrored 2 is no 2"
 
 
@@ -19,7 +19,7 @@ def test_digits_keep_their_labels_and_their_look(digits: Source) -> None:
     assert np.array_equal(digits.labels, labels)
     assert digits.labels.dtype == np.int64
     assert digits.classes == tuple("0123456789")
-    shrunk = digits.images.reshape(-1, 8, 4, 8, 4).mean((2, 4))
+    shrunk = digits.inputs.reshape(-1, 8, 4, 8, 4).mean((2, 4))
     assert np.corrcoef(shrunk.ravel(), small.ravel())[0, 1] > 0.95
 
 

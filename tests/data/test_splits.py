@@ -75,7 +75,7 @@ def test_another_source_is_refused(digits: Source, recorded: Data) -> None:
 
 
 def test_changed_examples_are_refused(digits: Source, recorded: Data) -> None:
-    shorter = replace(digits, images=digits.images[:-1], labels=digits.labels[:-1])
+    shorter = replace(digits, inputs=digits.inputs[:-1], labels=digits.labels[:-1])
     with pytest.raises(ArtefactError, match="'test' split of 'digits' is not the one"):
         recorded_split(shorter, TEST, recorded)
 

@@ -27,7 +27,7 @@ PLATT = Calibration(TEMPERATURES, (0.6, 1.7, 0.9), (0.5, -0.4, 0.1))
 
 @pytest.fixture(scope="module")
 def little(digits: Source) -> Source:
-    return replace(digits, name="little", images=digits.images[:300, :, 1::4, 1::4], labels=digits.labels[:300])
+    return replace(digits, name="little", inputs=digits.inputs[:300, :, 1::4, 1::4], labels=digits.labels[:300])
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def fitted_on(checkpoint: Checkpoint, images: np.ndarray, score: str) -> np.ndar
 
 @pytest.mark.parametrize("score", SCORES)
 def test_split_exits_say_what_thresholds_are_fitted_on(checkpoint: Checkpoint, little: Source, score: str) -> None:
-    images = little.images[split_source(little)["temperature"]]  # the samples of the checkpoint are these
+    images = little.inputs[split_source(little)["temperature"]]  # the samples of the checkpoint are these
     expected = fitted_on(checkpoint, images, score)
     tensors = trace_model(tuned_for(checkpoint, score), references=False).example(len(images))
     found = np.stack([tensors[f"exit{i}_confidence"].numpy() for i in range(3)])
@@ -73,7 +73,7 @@ def test_a_bundle_carries_its_score(checkpoint: Checkpoint, little: Source, tmp_
     tuned = tuned_for(checkpoint, score)
     export_bundle(tuned, tmp_path / "m.eebundle", ExportOptions(references=False))
     model = load(tmp_path / "m.eebundle")
-    images = little.images[split_source(little)["test"]]
+    images = little.inputs[split_source(little)["test"]]
     found = np.stack([sure for _, sure in model.every_exit(normalise(images, model.bundle.manifest.inputs[0]))])
     assert model.bundle.manifest.score == score
     assert np.allclose(found, fitted_on(tuned, images, score), atol=1e-4)
@@ -88,7 +88,7 @@ def test_a_bundle_carries_its_score(checkpoint: Checkpoint, little: Source, tmp_
 @pytest.mark.parametrize("score", SCORES)
 def test_with_platts_calibration_too(checkpoint: Checkpoint, little: Source, score: str) -> None:
     tuned = with_platt(checkpoint, score)
-    images = little.images[split_source(little)["temperature"]]
+    images = little.inputs[split_source(little)["temperature"]]
     logits, said = every_exit_answers(checkpoint, images)
     learned = torch.sigmoid(torch.stack(said)).numpy()
     expected = calibrated_confidences(score, torch.stack(logits).numpy(), PLATT, learned)
@@ -134,7 +134,7 @@ def test_exported_graph_of_finite_logits_that_overflow_says_a_finite_confidence(
     tuned = tuned_for(replace(checkpoint, state=state), "max_softmax")
     export_bundle(tuned, tmp_path / "m.eebundle", ExportOptions(references=False))
     model = load(tmp_path / "m.eebundle")
-    x = normalise(little.images[:1], model.bundle.manifest.inputs[0])
+    x = normalise(little.inputs[:1], model.bundle.manifest.inputs[0])
     for logits, sure in model.every_exit(x):
         assert np.isfinite(logits).all()
         assert sure == pytest.approx(0.2)  # five classes share the maximum
@@ -157,7 +157,7 @@ def test_slopes_and_offsets_come_from_the_manifest(checkpoint: Checkpoint, littl
         PLATT.slopes,
         PLATT.offsets,
     )
-    x = normalise(little.images[:30], manifest.inputs[0])
+    x = normalise(little.inputs[:30], manifest.inputs[0])
     exits = model.every_exit(x)
     logits = np.stack([found for found, _ in exits])
     for (_, sure), expected in zip(exits, calibrated_confidences("max_softmax", logits, PLATT), strict=True):

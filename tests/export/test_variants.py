@@ -94,7 +94,7 @@ def test_every_variant_answers_labelled_images_about_as_the_model_does(
 ) -> None:
     from eetool.train.pipeline import every_exit_logits
 
-    model, images = load(opened, variant=name), digits.images[:50]
+    model, images = load(opened, variant=name), digits.inputs[:50]
     inputs = np.concatenate([model.preprocess(image.transpose(1, 2, 0)) for image in images])
     reference = [logits.numpy() for logits in every_exit_logits(checkpoint, images)]
     for (logits, confidence), expected in zip(model.every_exit(inputs), reference, strict=True):

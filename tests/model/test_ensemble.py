@@ -23,7 +23,7 @@ BOTH = ExitPlan(3, "linear", cascade=True, ensemble=True)
 
 @pytest.fixture(scope="module")
 def little(digits: Source) -> Source:
-    return replace(digits, name="little", images=digits.images[:300, :, 1::4, 1::4], labels=digits.labels[:300])
+    return replace(digits, name="little", inputs=digits.inputs[:300, :, 1::4, 1::4], labels=digits.labels[:300])
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_a_bundle_answers_as_the_model_does(checkpoint: Checkpoint, little: Sour
     inputs = {c.name: c.inputs for c in manifest.components}
     assert "exit0_logits" in inputs["exit1"], "by its name"
     assert "exit1_logits" in inputs["exit2"]
-    images = little.images[:40]
+    images = little.inputs[:40]
     expected = every_exit_logits(checkpoint, images)
     exits = model.every_exit(normalise(images, manifest.inputs[0]))
     for (logits, sure), wanted in zip(exits, expected, strict=True):

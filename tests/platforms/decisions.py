@@ -75,7 +75,7 @@ def digits(bundle: Path, n: int) -> dict[str, np.ndarray]:
     from eetool.data.registry import load_source
 
     spec = open_bundle(bundle).manifest.inputs[0]
-    return {spec.name: normalise(load_source("digits").images[:n], spec)}
+    return {spec.name: normalise(load_source("digits").inputs[:n], spec)}
 
 
 def spread_thresholds(bundle: Path, inputs: Path) -> dict[str, list[float]]:

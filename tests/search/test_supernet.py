@@ -102,7 +102,7 @@ def test_statistics_are_plain_means_over_the_batches() -> None:
 
 @pytest.fixture(scope="module")
 def data(digits: Source) -> SearchData:
-    little = replace(digits, images=digits.images[:, :, ::2, ::2])
+    little = replace(digits, inputs=digits.inputs[:, :, ::2, ::2])
     return load_search_data(little, 128)
 
 

@@ -10,4 +10,4 @@ from eetool.data.registry import Source
 @pytest.fixture(scope="session")
 def little(digits: Source) -> Source:
     """300 digits of 8×8 pixels."""
-    return replace(digits, name="little", images=digits.images[:300, :, 1::4, 1::4], labels=digits.labels[:300])
+    return replace(digits, name="little", inputs=digits.inputs[:300, :, 1::4, 1::4], labels=digits.labels[:300])

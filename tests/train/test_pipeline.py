@@ -33,14 +33,14 @@ def test_it_records_what_it_was_trained_on(trained: Path, digits: Source) -> Non
 
 def test_its_samples_are_held_out_examples_as_the_runtime_would_preprocess_them(trained: Path, digits: Source) -> None:
     checkpoint = load_checkpoint(trained)
-    held_out = digits.images[split_source(digits)[TEMPERATURE][:32]]
+    held_out = digits.inputs[split_source(digits)[TEMPERATURE][:32]]
     expected = normalise(held_out, checkpoint.record.spec.inputs[0])
     assert np.allclose(checkpoint.samples["input"].numpy(), expected, atol=1e-5)
 
 
 def test_preprocessing_makes_training_pixels_standard(trained: Path, digits: Source) -> None:
     rule = load_checkpoint(trained).record.spec.inputs[0]
-    made = normalise(digits.images[split_source(digits)["train"]], rule)
+    made = normalise(digits.inputs[split_source(digits)["train"]], rule)
     assert made.mean() == pytest.approx(0, abs=1e-3)
     assert made.std() == pytest.approx(1, abs=1e-3)
 
@@ -56,8 +56,8 @@ def test_every_seed_meets_the_same_splits_and_other_weights(little: Source, tmp_
 
 def test_logits_do_not_depend_on_how_they_are_batched(trained: Path, digits: Source) -> None:
     checkpoint = load_checkpoint(trained)
-    at_once = every_exit_logits(checkpoint, digits.images[:20])
-    in_parts = every_exit_logits(checkpoint, digits.images[:20], batch=7)
+    at_once = every_exit_logits(checkpoint, digits.inputs[:20])
+    in_parts = every_exit_logits(checkpoint, digits.inputs[:20], batch=7)
     assert [x.shape for x in at_once] == [(20, 10)] * 3
     assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(at_once, in_parts, strict=True))
 

@@ -184,7 +184,7 @@ def test_a_damaged_state_is_refused(run: Runs) -> None:
 def test_divergence_stops_with_a_message_and_keeps_the_last_good_epoch(run: Runs) -> None:
     run.interrupted(after_steps=4)
     kept = run.state.read_bytes()
-    run.source = replace(run.source, images=run.source.images * 0)  # no deviation: every pixel becomes NaN
+    run.source = replace(run.source, inputs=run.source.inputs * 0)  # no deviation: every pixel becomes NaN
     with pytest.raises(DivergedError, match="the loss became nan in epoch 2, step 1") as diverged:
         run(resume=True)
     assert "--learning-rate" in (diverged.value.hint or "")

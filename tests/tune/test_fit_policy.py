@@ -22,7 +22,7 @@ def model(bundle: Path) -> Model:
 
 
 def inputs(model: Model, source: Source, split: str) -> np.ndarray:
-    return normalise(source.images[split_source(source)[split]], model.bundle.manifest.inputs[0])
+    return normalise(source.inputs[split_source(source)[split]], model.bundle.manifest.inputs[0])
 
 
 def test_the_runtime_leaves_where_the_cached_confidences_say(model: Model, digits: Source) -> None:

@@ -133,7 +133,7 @@ def _calibration(checkpoint: Any, name: str | None, progress: Progress) -> dict[
         train, labelled = split_source(source)[TRAIN], None
         progress.note(f"warning: the model does not record {source.name!r}, so int8 variants keep the float policy")
     chosen = evenly_spaced(train, _CALIBRATION)
-    return {"calibration": calibration_inputs(source.images[chosen], record.spec.inputs), "labelled": labelled}
+    return {"calibration": calibration_inputs(source.inputs[chosen], record.spec.inputs), "labelled": labelled}
 
 
 def _components(manifest: Any, variant: str) -> list[dict[str, Any]]:

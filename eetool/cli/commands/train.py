@@ -198,7 +198,7 @@ def _fit(
 
     settings = _settings(options)
     source = load_source(data, TerminalProgress())
-    found = ((1, *source.images.shape[1:]), len(source.classes))
+    found = ((1, *source.inputs.shape[1:]), len(source.classes))
     for name, asked, given in zip(("--input", "--classes"), (options["shape"], options["classes"]), found, strict=True):
         if asked not in (None, given):
             raise UsageError(f"{name} contradicts {data}, which has {given}", f"Leave {name} out.")

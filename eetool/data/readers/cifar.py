@@ -59,7 +59,7 @@ def _read_pickled(name: str, training: Sequence[Path], test: Path, names: Path, 
         raise ArtefactError(f"{names}: the names of the classes are missing", "Unpack the archive again.")
     return Source(
         name=name,
-        images=np.concatenate([images for images, _ in parts]),
+        inputs=np.concatenate([images for images, _ in parts]),
         labels=np.concatenate([labels for _, labels in parts]),
         classes=tuple(c.decode("latin-1") if isinstance(c, bytes) else c for c in classes),
         mirror=True,
@@ -86,7 +86,7 @@ def _read(name: str, training: Sequence[Path], test: Path, names: Path, label_by
     return Source(
         name=name,
         # A copy, because the records would be kept alive by a view, and labels stand between the images.
-        images=np.ascontiguousarray(records[:, label_bytes:]).reshape(-1, 3, 32, 32),
+        inputs=np.ascontiguousarray(records[:, label_bytes:]).reshape(-1, 3, 32, 32),
         labels=records[:, label_bytes - 1].astype(np.int64),
         classes=_classes(names),
         mirror=True,

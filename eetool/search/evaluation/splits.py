@@ -60,20 +60,20 @@ def load_search_data(source: Source, examples: int) -> SearchData:
     judge_size = min(_MOST_JUDGES, int(_JUDGE_SHARE * len(train)))
     learn, judge = _cut(source, train, judge_size, JUDGE)
     few = _cut(source, learn, examples, "branches")[1] if examples < len(learn) else learn
-    pixels = torch.from_numpy(source.images[learn])
+    pixels = torch.from_numpy(source.inputs[learn])
     scaled = pixels.float() / 255
     mean, std = scaled.mean((0, 2, 3)), scaled.std((0, 2, 3))  # (N, C, H, W) -> (C,)
     known = Examples(pixels, torch.from_numpy(source.labels[learn]), mean, std, source.mirror)
 
     def part(indices: np.ndarray) -> SplitPart:
-        images = known.normalise(torch.from_numpy(source.images[indices]))
+        images = known.normalise(torch.from_numpy(source.inputs[indices]))
         return SplitPart(images, torch.from_numpy(source.labels[indices]))
 
     rule = Preprocess(1 / 255, tuple(mean.tolist()), tuple(std.tolist()))
     return SearchData(
         name=source.name,
         classes=source.classes,
-        inputs=(Input("input", "float32", ("batch", *source.images.shape[1:]), rule),),
+        inputs=(Input("input", "float32", ("batch", *source.inputs.shape[1:]), rule),),
         record=Data(source.name, {**split_record(splits), **split_record({JUDGE: judge})}),
         learn=known,
         branches=part(few),

@@ -35,12 +35,12 @@ def test_cifar10_is_read_in_the_order_of_its_files(cifar10: Path) -> None:
     for place in (cifar10, cifar10 / "cifar-10-batches-bin"):
         source = load_source(f"cifar10:{place}")
         assert (source.name, source.classes, source.mirror) == ("cifar10", ("ant", "bee", "cat", "dog"), True)
-        assert (source.images.shape, source.images.dtype) == ((5 * PER_FILE + 8, 3, 32, 32), np.uint8)
+        assert (source.inputs.shape, source.inputs.dtype) == ((5 * PER_FILE + 8, 3, 32, 32), np.uint8)
         assert source.official_test == 8
         third = records(3, 4, 1)
-        assert np.array_equal(source.images[2 * PER_FILE].ravel(), third[0, 1:])
+        assert np.array_equal(source.inputs[2 * PER_FILE].ravel(), third[0, 1:])
         assert np.array_equal(source.labels[2 * PER_FILE : 3 * PER_FILE], third[:, 0])
-        assert np.array_equal(source.images[-1].ravel(), records(6, 4, 1, n=8)[-1, 1:])
+        assert np.array_equal(source.inputs[-1].ravel(), records(6, 4, 1, n=8)[-1, 1:])
 
 
 def test_cifar100_has_the_fine_labels(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_cifar100_has_the_fine_labels(tmp_path: Path) -> None:
     source = load_source(f"cifar100:{tmp_path}")
     assert (source.classes, source.official_test) == (tuple("abcdef"), PER_FILE)
     assert np.array_equal(source.labels[:PER_FILE], np.arange(PER_FILE) % 6)
-    assert np.array_equal(source.images[0].ravel(), records(1, 6, 2)[0, 2:])
+    assert np.array_equal(source.inputs[0].ravel(), records(1, 6, 2)[0, 2:])
 
 
 def test_a_folder_without_cifar_is_refused_with_what_is_needed(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def python_layout(tmp_path: Path) -> Path:
 def test_the_python_layout_holds_the_same(python_layout: Path) -> None:
     source = load_source(f"cifar10:{python_layout}")
     assert (source.classes, source.official_test) == (("ant", "bee", "cat", "dog"), PER_FILE)
-    assert np.array_equal(source.images[2 * PER_FILE].ravel(), records(3, 4, 1)[0, 1:])
+    assert np.array_equal(source.inputs[2 * PER_FILE].ravel(), records(3, 4, 1)[0, 1:])
     assert np.array_equal(source.labels[:PER_FILE], records(1, 4, 1)[:, 0])
 
 

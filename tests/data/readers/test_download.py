@@ -91,9 +91,9 @@ def archive(served: Server) -> Archive:
 def test_a_source_without_a_folder_is_downloaded_once(server: Server, tmp_path: Path) -> None:
     assert not is_local("cifar10")
     source = load_source("cifar10")
-    assert (source.name, source.images.shape, source.official_test) == ("cifar10", (120, 3, 32, 32), 20)
+    assert (source.name, source.inputs.shape, source.official_test) == ("cifar10", (120, 3, 32, 32), 20)
     assert is_local("cifar10")
-    assert np.array_equal(load_source("cifar10").images, source.images)
+    assert np.array_equal(load_source("cifar10").inputs, source.inputs)
     assert server.asked == 1
     assert [path.name for path in (tmp_path / "cache/cifar10").iterdir()] == [FOLDER], "the archive is gone"
 

@@ -21,7 +21,7 @@ def saved(folder: Path, **arrays: Any) -> str:
 def test_images_and_labels_are_enough(tmp_path: Path) -> None:
     source = load_source(saved(tmp_path, images=IMAGES, labels=LABELS))
     assert (source.name, source.classes, source.official_test) == ("npz:mine.npz", ("0", "1", "2"), 0)
-    assert np.array_equal(source.images, IMAGES)
+    assert np.array_equal(source.inputs, IMAGES)
     assert source.labels.dtype == np.int64
     assert not source.mirror, "whether a mirrored image keeps its label is not known"
 
@@ -30,7 +30,7 @@ def test_a_test_set_comes_last_and_classes_have_names(tmp_path: Path) -> None:
     test = {"test_images": IMAGES[:2] + 1, "test_labels": LABELS[:2]}
     source = load_source(saved(tmp_path, images=IMAGES, labels=LABELS, classes=["a", "b", "c"], **test))
     assert (source.classes, source.official_test) == (("a", "b", "c"), 2)
-    assert np.array_equal(source.images[6:], IMAGES[:2] + 1)
+    assert np.array_equal(source.inputs[6:], IMAGES[:2] + 1)
     assert np.array_equal(source.labels, [*LABELS, 0, 1])
 
 

@@ -22,11 +22,11 @@ def svhn(tmp_path: Path) -> Path:
 
 def test_svhn_is_read_with_its_tens_as_zeros(svhn: Path) -> None:
     source = load_source(f"svhn:{svhn}")
-    assert (source.images.shape, source.images.dtype) == ((30, 3, 32, 32), np.uint8)
+    assert (source.inputs.shape, source.inputs.dtype) == ((30, 3, 32, 32), np.uint8)
     assert source.labels.tolist()[:11] == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
     assert (source.official_test, source.mirror) == (10, False)
     pixels = np.random.default_rng(20).integers(0, 256, (32, 32, 3, 20), np.uint8)
-    assert np.array_equal(source.images[7, 2], pixels[:, :, 2, 7])
+    assert np.array_equal(source.inputs[7, 2], pixels[:, :, 2, 7])
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no .mat file at all" * 20])
@@ -72,16 +72,16 @@ def test_every_folder_is_a_class(tmp_path: Path) -> None:
     (tmp_path / "a" / "notes.txt").write_text("not an image")
     source = load_source(f"folder:{tmp_path}")
     assert (source.name, source.classes, source.official_test) == (f"folder:{tmp_path.name}", ("a", "b"), 0)
-    assert source.images.shape == (4, 3, 5, 6)
+    assert source.inputs.shape == (4, 3, 5, 6)
     assert source.labels.tolist() == [0, 0, 1, 1]
-    assert source.images[:, 0, 0, 0].tolist() == [2, 1, 3, 0], "in the order of their names"
+    assert source.inputs[:, 0, 0, 0].tolist() == [2, 1, 3, 0], "in the order of their names"
 
 
 def test_train_and_test_folders_give_an_official_test_set_and_grey_stays_grey(tmp_path: Path) -> None:
     for name in ("train/x/1.png", "train/y/1.png", "test/y/1.png"):
         put(tmp_path / name, 7, "L")
     source = load_source(f"folder:{tmp_path}")
-    assert (source.images.shape, source.official_test) == ((3, 1, 5, 6), 1)
+    assert (source.inputs.shape, source.official_test) == ((3, 1, 5, 6), 1)
     assert source.labels.tolist() == [0, 1, 1]
 
 

@@ -29,12 +29,12 @@ def reviews(tmp_path: Path) -> Path:
 def test_texts_become_ids_of_words_seen_in_training(reviews: Path) -> None:
     source = load_source(f"tsv:{reviews}")
     assert (source.name, source.classes, source.official_test) == ("tsv:reviews.tsv", ("0", "1"), 0)
-    assert source.images.dtype == np.int64
+    assert source.inputs.dtype == np.int64
     assert np.array_equal(source.labels, np.arange(60) % 2)
     assert set(source.vocabulary) == {"a", "fine", "dull", "film", ",", "the", '"'}, "words that come once are unknown"
     place = {word: i + 3 for i, word in enumerate(source.vocabulary)}
     words = ["a", "dull", "film", ",", "the", '"']
-    assert source.images[0].tolist() == [START, *(place[word] for word in words), UNKNOWN]
+    assert source.inputs[0].tolist() == [START, *(place[word] for word in words), UNKNOWN]
 
 
 def test_the_vocabulary_knows_nothing_of_held_out_texts(reviews: Path) -> None:
@@ -44,7 +44,7 @@ def test_the_vocabulary_knows_nothing_of_held_out_texts(reviews: Path) -> None:
     reviews.write_text(table(rows), encoding="utf-8")
     again = load_source(f"tsv:{reviews}")
     assert again.vocabulary == source.vocabulary
-    assert np.array_equal(again.images, source.images), "and so is the length"
+    assert np.array_equal(again.inputs, source.inputs), "and so is the length"
 
 
 def test_a_folder_brings_its_own_test_set(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_a_folder_brings_its_own_test_set(tmp_path: Path) -> None:
     (tmp_path / "dev.tsv").write_text(table([("a fine film", "1"), ("dull", "0")]))
     source = load_source(f"tsv:{tmp_path}")
     assert (len(source.labels), source.official_test) == (62, 2)
-    assert source.images[-1, 2:].tolist() == [0] * (source.images.shape[1] - 2), "short texts are padded"
+    assert source.inputs[-1, 2:].tolist() == [0] * (source.inputs.shape[1] - 2), "short texts are padded"
 
 
 def test_labels_may_be_names(tmp_path: Path) -> None:

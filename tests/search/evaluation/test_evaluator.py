@@ -202,7 +202,7 @@ def test_a_limit_on_what_is_not_known_cannot_be_kept(evaluators: dict[str, Evalu
 def test_the_test_split_is_never_seen(digits: Source, data: SearchData) -> None:
     splits = split_source(digits)
     assert data.record.splits[TEST] == split_record(splits)[TEST]
-    seen = {image.tobytes() for image in digits.images[splits[TRAIN]]}
+    seen = {image.tobytes() for image in digits.inputs[splits[TRAIN]]}
     learned = {image.numpy().tobytes() for image in data.learn.images}
     assert learned < seen
     assert len(data.learn.labels) + len(data.judge.labels) == len(splits[TRAIN])
