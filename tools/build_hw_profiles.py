@@ -3,7 +3,7 @@
     python tools/build_hw_profiles.py --data DIR [--into eetool/hw_profiles]
 
 DIR holds `nasbench201_measured.npz` and `raspberry_pi_tables.json`. What is known of a device besides its table stays.
-The fit looks only at the half of the cells that `benchmarks/boards.py` does not report on.
+The fit looks only at the half of the cells that `benchmarks/latency/boards.py` does not report on.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks/latency"))
 from nas201 import CONV3, Cells, is_plain, network, read_cells
 
 from eetool.graphs.onnx_graph import graph_from_model

@@ -1,9 +1,7 @@
 """The hw profiles that come with eetool: what they answer, for what, and how they say that they do not know."""
 
-import importlib.util
 import json
 import math
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -19,21 +17,14 @@ from eetool.latency.estimate.predictor import GraphCost, Predictor
 from eetool.latency.kernels.from_onnx import kernels_from_graph, total_macs
 from eetool.latency.table.hw_profile import find_device, known_devices
 from eetool.latency.table.table import LITERT, ONNXRUNTIME
+from tests.helpers.scripts import load_script
 
 BOARDS = ("pixel3", "rpi-zero2w", "rpi3", "rpi4", "rpi5")
 
 
 @pytest.fixture(scope="module")
 def nas201() -> ModuleType:
-    """`benchmarks/nas201.py`, which no package holds."""
-    path = Path(__file__).parents[3] / "benchmarks/nas201.py"
-    spec = importlib.util.spec_from_file_location("nas201", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["nas201"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script("benchmarks/latency/nas201.py")
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,11 @@
-"""Searches side by side: what each method finds, what each part of AEBNAS is worth, and what a search costs.
+"""Search methods compared: their fronts, an ablation of AEBNAS, and the cost of a search.
 
-    python benchmarks/search.py --data cifar10:DIR --folder results [--trials N] [--seeds 3] [--parts compare,ablation]
+    python benchmarks/experiments/search.py --data cifar10:DIR --folder results [--trials N] [--parts compare,ablation]
 
-Every search has as many evaluations, the same supernet and the same reference point, fixed beforehand: half of the
-answers wrong, and the largest network without exits. Fronts are scored anew on the test split, as the networks that
-were trained for the search. Studies, supernet and scores stay in --folder: run the same line again to go on after an
-interruption. Prints one JSON document.
+All searches have the same number of evaluations, supernet and reference point. The reference point is fixed beforehand:
+an accuracy of one half, and the latency of the largest network without exits. Fronts are evaluated again on the test
+split, with the networks that the search trained. Studies, supernet and results stay in --folder; the same command
+resumes an interrupted run. Prints one JSON document.
 """
 
 import argparse
@@ -44,7 +44,7 @@ PARTS = ("train", "compare", "ablation", "objectives", "workers")
 
 @dataclass(frozen=True)
 class Scored:
-    """Candidates of one search for an objective, on the judge part, and the same on the test split."""
+    """Candidates of one search, evaluated on the judge part and on the test split."""
 
     objective: str
     found: list[EvaluatedCandidate]
@@ -52,16 +52,16 @@ class Scored:
 
     @property
     def front(self) -> list[Candidate]:
-        """What is on the front on the judge part, as it does on the test split."""
+        """Front of the judge part, evaluated on the test split."""
         return [self.on_test(point) for point in front_of(self.found, self.objective, {})]
 
     def on_test(self, chosen: Candidate) -> Candidate:
-        """An operating point on the test split."""
+        """Return the figures of an operating point on the test split."""
         return next(point for candidate in self.tested for point in candidate.points() if point.id == chosen.id)
 
 
 class TestedEvaluator(Evaluator):
-    """Writes into a folder what every candidate does on the test split, which a search does not see."""
+    """Evaluator that also writes the test-split figures of every candidate, which the search does not see."""
 
     def __init__(self, base: Evaluator, test: SplitPart, folder: Path) -> None:
         super().__init__(base.space, base.supernet, base.data, base.pricer, base.setting)
@@ -74,14 +74,14 @@ class TestedEvaluator(Evaluator):
         return candidate
 
     def tested(self, candidate: Candidate) -> EvaluatedCandidate:
-        """A candidate of the search on the test split."""
+        """Return a candidate of the search, evaluated on the test split."""
         return decode(
             EvaluatedCandidate, parse_json((self.folder / f"{candidate.id}.json").read_text(), ValueError), ValueError
         )
 
 
 class TestedSearch(Search):
-    """A search whose candidates are tested, too, into a folder of its own."""
+    """Search whose candidates are also evaluated on the test split, in a folder of its own."""
 
     def __init__(
         self, source: Source, space: Space, target: SearchTarget, options: SearchOptions, folder: Path
@@ -98,8 +98,8 @@ class TestedSearch(Search):
 
 
 def main() -> None:
-    """Run what was asked for and print what was found."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Run the requested parts and print the results."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", required=True)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--space", default="mobilenetv3-cifar")
@@ -111,8 +111,8 @@ def main() -> None:
     parser.add_argument("--torch-device", default="cpu", help="where torch trains")
     parser.add_argument("--examples", type=int, default=8192)
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--fine-tune", type=int, default=0, help="epochs of each candidate's own weights")
-    parser.add_argument("--max-latency-ms", type=float, default=None, help="of the part objectives")
+    parser.add_argument("--fine-tune", type=int, default=0, help="epochs of fine-tuning for each candidate")
+    parser.add_argument("--max-latency-ms", type=float, default=None, help="limit of the part objectives")
     parser.add_argument("--worker-trials", type=int, default=24)
     parser.add_argument("--parts", default=",".join(PARTS))
     options = parser.parse_args()
@@ -134,29 +134,29 @@ class Bench:
         self.supernet = options.folder / "supernet.pt"
 
     def options(self, seed: int, **more: Any) -> SearchOptions:
-        """Of one search."""
+        """Return the options of one search."""
         learning = {name: getattr(self.o, name) for name in ("examples", "epochs", "fine_tune", "torch_device")}
         return SearchOptions(trials=self.o.trials, seed=seed, **learning, **more)
 
     def reference(self, objective: str) -> tuple[float, float]:
-        """Fixed before any search: half of the answers wrong, and the largest network without exits."""
+        """Return the reference point: an error of one half, and the cost of the largest network without exits."""
         return self.search(self.options(0, objective=objective)).reference()
 
     def search(self, options: SearchOptions) -> Search:
-        """One search, not begun."""
+        """Return a search that has not started."""
         return Search(self.source, load_space(self.o.space), self.target, options)
 
     def train(self) -> dict[str, Any]:
-        """The supernet, which all other parts need, by itself: on a machine with a GPU, say."""
+        """Train the supernet that all other parts need, for example on a machine with a GPU."""
         return {"epochs": self.o.supernet_epochs, "sha256": self.prepare(self.search(self.options(0)))}
 
     def prepare(self, search: Search) -> str:
-        """See `Search.prepare`."""
+        """Train or load the supernet; see `Search.prepare`."""
         shrinking = SupernetTraining(self.o.supernet_epochs, self.o.batch_size)
         return search.prepare(self.supernet, shrinking)
 
     def scored(self, label: str, options: SearchOptions) -> Scored:
-        """A search taken to its end, or what an earlier run of this program left of it."""
+        """Run a search to its end, or load the results of an earlier run."""
         folder = self.o.folder / f"{label.replace(' ', '-')}-{options.seed}"
         path = folder.with_suffix(".json")
         if not path.exists():
@@ -174,7 +174,7 @@ class Bench:
         return Scored(options.objective or LATENCY, found, tested)
 
     def compare(self) -> dict[str, Any]:
-        """Hypervolume (accuracy × mean latency) of every method, on the test split, and against aebnas."""
+        """Return the test-split hypervolume (accuracy × mean latency) of every method, and its ratio to aebnas."""
         area = {m: [self.area(self.scored(m, self.options(s, algorithm=m))) for s in self.seeds()] for m in METHODS}
         rows = {m: {"hypervolume": areas, **_spread(areas)} for m, areas in area.items()}
         for m in METHODS[1:]:
@@ -183,7 +183,7 @@ class Bench:
         return {"methods": rows, "seconds_per_candidate": cost}
 
     def ablation(self) -> dict[str, Any]:
-        """Four arms; what each part adds to the area by itself, and both together; and the paper's claim in MACs."""
+        """Return four arms, the gain in area of each part alone and of both, and the paper's claim in MACs."""
         fronts = {
             arm: [self.scored(label, self.options(s, branches=arm[0], thresholds=arm[1])) for s in self.seeds()]
             for arm, label in ARMS.items()
@@ -206,7 +206,7 @@ class Bench:
         }
 
     def objectives(self) -> dict[str, Any]:
-        """Of a search for latency and one for MACs, the most accurate that keeps to a latency limit, on the test."""
+        """Compare a search for latency with one for MACs: the most accurate network within a latency limit."""
         longest = self.reference(LATENCY)[1]
         limits = [self.o.max_latency_ms] if self.o.max_latency_ms else [share * longest for share in LIMITS]
         labels = {LATENCY: METHODS[0], MACS: f"for {MACS}"}  # aebnas itself is a search for latency
@@ -214,19 +214,19 @@ class Bench:
         for seed in self.seeds():
             scored = {o: self.scored(label, self.options(seed, objective=o)) for o, label in labels.items()}
             for limit in limits:
-                told = {}
+                figures = {}
                 for objective, one in scored.items():
                     best = _most_accurate(one.found, limit)
-                    told[objective] = None if best is None else asdict(one.on_test(best).figures)
-                rows.append({"seed": seed, "max_latency_ms": limit, **told})
+                    figures[objective] = None if best is None else asdict(one.on_test(best).figures)
+                rows.append({"seed": seed, "max_latency_ms": limit, **figures})
         return {"rows": rows, "latency_minus_macs_accuracy": _differences(rows)}
 
     def workers(self) -> dict[str, Any]:
-        """Evaluations per hour of 1, 2 and 4 workers on this machine, from the first candidate to the last."""
-        return {str(count): self.pace(count) for count in (1, 2, 4)}
+        """Return evaluations per hour of 1, 2 and 4 workers on this machine, from the first candidate to the last."""
+        return {str(count): self.evaluations_per_hour(count) for count in (1, 2, 4)}
 
-    def pace(self, count: int) -> float:
-        """Evaluations per hour, one thread each."""
+    def evaluations_per_hour(self, count: int) -> float:
+        """Return evaluations per hour of `count` workers with one thread each."""
         search = self.search(self.options(0))
         self.prepare(search)
         database = self.o.folder / f"workers-{count}.db"
@@ -237,24 +237,24 @@ class Bench:
         command += ["--examples", str(self.o.examples), "--epochs", str(self.o.epochs)]
         command += ["--fine-tune", str(self.o.fine_tune), "--torch-device", self.o.torch_device, "--force"]
         outputs = [self.o.folder / f"workers-{count}-{i}.json" for i in range(count)]
-        started = [subprocess.Popen([*command, "-o", str(path)], stdout=subprocess.DEVNULL) for path in outputs]
-        if any(process.wait() for process in started):
+        workers = [subprocess.Popen([*command, "-o", str(path)], stdout=subprocess.DEVNULL) for path in outputs]
+        if any(process.wait() for process in workers):
             raise SystemExit("a worker failed")
         trials = list(_finished(database))
         seconds = (max(end for _, end in trials) - min(start for start, _ in trials)).total_seconds()
         return round(3600 * len(trials) / seconds, 1)
 
     def seeds(self) -> range:
-        """Of every search."""
+        """Return the seeds of every search."""
         return range(self.o.seeds)
 
     def area(self, scored: Scored) -> float:
-        """Hypervolume of a front on the test split."""
+        """Return the hypervolume of a front on the test split."""
         return pareto.hypervolume(objective_points(scored.front, LATENCY), self.reference(LATENCY))
 
     @staticmethod
     def cost(found: list[EvaluatedCandidate]) -> dict[str, float]:
-        """Mean seconds of a candidate, in all and by part."""
+        """Return the mean seconds per candidate, in total and by part."""
         parts = {name: float(np.mean([c.seconds[name] for c in found])) for name in found[0].seconds}
         return {"all": sum(parts.values()), **parts}
 
@@ -264,7 +264,7 @@ def _spread(values: list[float]) -> dict[str, float]:
 
 
 def _gains(searched: list[Candidate], fixed: list[Candidate]) -> dict[str, float | int | None]:
-    """At the MACs of every candidate with fixed branches, how much more accurate the best with searched ones is."""
+    """Return the accuracy gain of searched branches at no more MACs than each candidate with fixed ones."""
     gains = []
     for candidate in fixed:
         rivals = [c.figures.accuracy for c in searched if c.figures.macs <= candidate.figures.macs]
@@ -275,20 +275,20 @@ def _gains(searched: list[Candidate], fixed: list[Candidate]) -> dict[str, float
 
 
 def _most_accurate(found: list[EvaluatedCandidate], max_latency_ms: float) -> Candidate | None:
-    """On the judge part, of those that keep to the limit."""
+    """Return the candidate within the limit that is most accurate on the judge part."""
     every = [point for candidate in found for point in candidate.points()]
-    kept = [c for c in every if (figure_value(c, LATENCY) or 0) <= max_latency_ms]
-    return max(kept, key=lambda c: c.figures.accuracy, default=None)
+    allowed = [c for c in every if (figure_value(c, LATENCY) or 0) <= max_latency_ms]
+    return max(allowed, key=lambda c: c.figures.accuracy, default=None)
 
 
 def _differences(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """By limit, how much more accurate the one searched for latency is on the test split, over seeds."""
-    found: dict[str, list[float]] = {}
+    """Return by limit the accuracy gain of the search for latency on the test split, over seeds."""
+    by_limit: dict[str, list[float]] = {}
     for row in rows:
         if row[LATENCY] and row[MACS]:
             gap = row[LATENCY]["accuracy"] - row[MACS]["accuracy"]
-            found.setdefault(f"{row['max_latency_ms']:.4g} ms", []).append(gap)
-    return {limit: {"each": gaps, **_spread(gaps)} for limit, gaps in found.items()}
+            by_limit.setdefault(f"{row['max_latency_ms']:.4g} ms", []).append(gap)
+    return {limit: {"each": gaps, **_spread(gaps)} for limit, gaps in by_limit.items()}
 
 
 def _finished(database: Path) -> Iterator[tuple[Any, Any]]:

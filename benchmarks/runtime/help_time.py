@@ -1,23 +1,21 @@
-"""What `eetool --help` costs beside `python -c pass`, whole processes, in turns: one JSON document.
+"""Time of `eetool --help` and of `python -c pass`, as whole processes, interleaved: one JSON document.
 
-    python benchmarks/help_time.py
-
-The first round is not counted: it fills the disk cache and a bytecode cache that all of them share.
+python benchmarks/runtime/help_time.py
 """
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
+
+from fresh_process import interleaved_rounds
 
 COMMANDS = {
     "pass": [sys.executable, "-c", "pass"],
-    "help": [sys.executable, "-c", "import sys; from eetool.cli import main; sys.argv[1:] = ['--help']; main()"],
-    "verb_help": [sys.executable, "-c", "from eetool.cli import main; main(['train', '--help'])"],
+    "help": [sys.executable, "-c", "import sys; from eetool.cli.app import main; sys.argv[1:] = ['--help']; main()"],
+    "verb_help": [sys.executable, "-c", "from eetool.cli.app import main; main(['train', '--help'])"],
 }
 
 
@@ -26,9 +24,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--runs", type=int, default=15, help="processes per command")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as cache:
-        turns = [{name: once(command, cache) for name, command in COMMANDS.items()} for _ in range(options.runs + 1)]
-    rounds = turns[1:]
+    rounds = interleaved_rounds(COMMANDS, process_ms, options.runs)
     document = {
         "schema": "help_time/1",
         "median_ms": {name: statistics.median(r[name] for r in rounds) for name in COMMANDS},
@@ -42,10 +38,8 @@ def main() -> int:
     return 0
 
 
-def once(command: list[str], cache: str) -> float:
-    """Milliseconds that `command` takes in a new process."""
-    environment = {**os.environ, "PYTHONPYCACHEPREFIX": cache}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+def process_ms(command: list[str], environment: dict[str, str]) -> float:
+    """Return the milliseconds that `command` takes in a new process."""
     start = time.perf_counter()
     subprocess.run(command, stdout=subprocess.DEVNULL, check=True, env=environment)
     return 1e3 * (time.perf_counter() - start)

@@ -1,9 +1,9 @@
-"""Proof on a pretrained network: do its bundles answer as it does, and what does int8 cost?
+"""Parity of bundles with a pretrained network, and the accuracy drop of int8.
 
-    python benchmarks/pretrained.py --weights cifar10_resnet56.safetensors --data cifar10:DIR [--images N]
+    python benchmarks/export/pretrained.py --weights cifar10_resnet56.safetensors --data cifar10:DIR [--images N]
 
 DIR holds CIFAR-10 in its binary layout (`cifar-10-batches-bin`, or the folder above it). The early exits are
-untrained: only the final exit is judged. Prints one JSON document.
+untrained: only the final exit is evaluated. Prints one JSON document.
 """
 
 import argparse
@@ -32,15 +32,15 @@ INPUT = Input(
 )
 LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 EXITS, CALIBRATION, SAMPLES, BATCH = 3, 256, 16, 100
-LARGE_BYTES = 50_000  # int8 is judged by its size where a component is larger in float
+LARGE_BYTES = 50_000  # sizes of int8 are compared for components larger than this in float
 
 
 def main() -> None:
-    """Export, answer the test images with every variant, and print what was found."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Export, classify the test images with every variant, and print the results."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--data", required=True, help="cifar10:DIR")
-    parser.add_argument("--images", type=int, default=5000, help="test images to answer")
+    parser.add_argument("--images", type=int, default=5000, help="number of test images")
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--judge-speed", action=argparse.BooleanOptionalAction, default=False)
     parser.add_argument("--reference", action=argparse.BooleanOptionalAction, default=True)
@@ -66,8 +66,8 @@ def main() -> None:
                 "export_cpu_seconds": round(time.process_time() - busy, 2),  # the better figure on a busy machine
             }
             for name in names:
-                variants[name] = {**took, **judge(open_bundle(path), name, images, labels, logits)}
-    found = {
+                variants[name] = {**took, **parity_figures(open_bundle(path), name, images, labels, logits)}
+    document = {
         "images": len(images),
         "calibration_images": len(calibration),
         "int8_only_where_faster": options.judge_speed,
@@ -75,20 +75,20 @@ def main() -> None:
         "torch_top1": top1(logits, labels),
         "variants": variants,
     }
-    print(json.dumps(found, indent=2))
+    print(json.dumps(document, indent=2))
 
 
 def read_cifar(folder: Path, file: str, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first images of a file as model inputs (n, 3, 32, 32), and their labels (n,)."""
+    """Read the first images of a file as model inputs (n, 3, 32, 32), and their labels (n,)."""
     inner = folder / "cifar-10-batches-bin"
     records = np.fromfile((inner if inner.is_dir() else folder) / file, np.uint8, count * 3073).reshape(-1, 3073)
     return normalise(records[:, 1:].reshape(-1, 3, 32, 32), INPUT), records[:, 0].astype(np.int64)
 
 
 def pretrained(weights: Path, samples: np.ndarray) -> Checkpoint:
-    """The network whose name stands in the name of its weights, with fresh exits on it."""
+    """Build the network named in the file name of the weights, with untrained exits."""
     match = re.search(r"resnet\d+", weights.name)
-    assert match, "the name of the weights says which network they are of, such as cifar10_resnet56"
+    assert match, "the file name of the weights contains the network name, such as cifar10_resnet56"
     backbone = build_backbone(match[0], INPUT.shape, len(LABELS)).eval()
     example = example_inputs((INPUT,))
     taps = place_exits(measure_taps(backbone, example), count_macs(backbone, example), EXITS)
@@ -101,7 +101,7 @@ def pretrained(weights: Path, samples: np.ndarray) -> Checkpoint:
 
 
 def torch_logits(checkpoint: Checkpoint, images: np.ndarray) -> np.ndarray:
-    """float32 (n, classes) of the backbone itself."""
+    """Return the logits of the backbone, float32 (n, classes)."""
     backbone = checkpoint.build().backbone
     with torch.no_grad():
         parts = [backbone(torch.from_numpy(images[i : i + BATCH])).numpy() for i in range(0, len(images), BATCH)]
@@ -109,12 +109,14 @@ def torch_logits(checkpoint: Checkpoint, images: np.ndarray) -> np.ndarray:
 
 
 def top1(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Percent of the labels that have the largest logit."""
+    """Return the top-1 accuracy in percent."""
     return 100 * float((logits.argmax(1) == labels).mean())
 
 
-def judge(bundle: Bundle, name: str, images: np.ndarray, labels: np.ndarray, reference: np.ndarray) -> dict[str, Any]:
-    """How the final exit of a bundle answers `images`, beside the network's own answers."""
+def parity_figures(
+    bundle: Bundle, name: str, images: np.ndarray, labels: np.ndarray, reference: np.ndarray
+) -> dict[str, Any]:
+    """Compare the final exit of a bundle with the logits of the network on `images`."""
     model = load(bundle, variant=name)
     parts = [model.every_exit(images[i : i + BATCH])[-1][0] for i in range(0, len(images), BATCH)]
     logits = np.concatenate(parts)
@@ -129,7 +131,7 @@ def judge(bundle: Bundle, name: str, images: np.ndarray, labels: np.ndarray, ref
 
 
 def sizes(bundle: Bundle, variant: Variant) -> dict[str, Any]:
-    """Bytes of the components, and what their weights alone would take in float32."""
+    """Return the bytes of the components, and the size of their weights in float32."""
     files = bundle.manifest.files
     size = {c: files[graph.path].size_bytes for c, graph in variant.components.items()}
     return {

@@ -1,9 +1,9 @@
-"""Resident memory after loading a bundle, beside the session of its unsplit backbone: one JSON document.
+"""Resident memory of a loaded bundle and of its unsplit network: one JSON document.
 
-    python benchmarks/memory.py model.eebundle
+    python benchmarks/runtime/memory.py model.eebundle
 
-Each is loaded in a process of its own and answers one sample. `process_bytes` is all that the process keeps in RAM;
-`beyond_imports_bytes` is that less what it kept before anything was loaded.
+Each is loaded in its own process and classifies one sample. `process_bytes` is the resident set of the process;
+`beyond_imports_bytes` is its growth since before loading.
 """
 
 import argparse
@@ -55,8 +55,8 @@ def main() -> int:
         print(f"error: {error.message}", file=sys.stderr)
         return error.exit_code
     variant = options.variant or next(iter(bundle.manifest.variants))
-    found = {what: [once(what, options.bundle, variant) for _ in range(options.runs)] for what in SUBJECTS}
-    whole = {what: statistics.median(pair[0] for pair in pairs) for what, pairs in found.items()}
+    pairs_of = {what: [measure(what, options.bundle, variant) for _ in range(options.runs)] for what in SUBJECTS}
+    whole = {what: statistics.median(pair[0] for pair in pairs) for what, pairs in pairs_of.items()}
     document = {
         "schema": "memory/1",
         "bundle": bundle.manifest.name,
@@ -65,7 +65,9 @@ def main() -> int:
             bundle.file(g.path).stat().st_size for g in bundle.variant(variant).components.values()
         ),
         "process_bytes": whole,
-        "beyond_imports_bytes": {what: statistics.median(pair[1] for pair in pairs) for what, pairs in found.items()},
+        "beyond_imports_bytes": {
+            what: statistics.median(pair[1] for pair in pairs) for what, pairs in pairs_of.items()
+        },
         "ratio_loaded_to_unsplit": whole["loaded"] / whole["unsplit"],
         "runs": options.runs,
     }
@@ -73,8 +75,8 @@ def main() -> int:
     return 0
 
 
-def once(what: str, path: Path, variant: str) -> tuple[int, int]:
-    """Resident bytes after loading, and what loading added, in a new process."""
+def measure(what: str, path: Path, variant: str) -> tuple[int, int]:
+    """Return resident bytes after loading, and their growth by loading, in a new process."""
     command = [sys.executable, "-c", PROGRAM, what, str(path), variant]
     after, added = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     return after, added

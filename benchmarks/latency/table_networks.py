@@ -1,6 +1,6 @@
-"""Networks that no latency table is made of: eetool's own, and random ones of families that probes do not know.
+"""Networks outside every latency table: built-in ones, and random ones of families without probes.
 
-`DEVELOPMENT` may be looked at while the predictor changes; `HELD_OUT` is for the end.
+The set `development` may be used while the predictor changes; `held-out` is for the final evaluation.
 """
 
 import contextlib
@@ -43,9 +43,12 @@ SETS = tuple(_BUILT_IN)
 
 
 def write_networks(which: str, folder: Path, seeds: Sequence[int] = ()) -> Iterator[Path]:
-    """Write the networks of a set as ONNX files, those that are not there already; each yielded as it is done.
+    """Write the missing networks of a set as ONNX files, and yield the path of each when it exists.
 
-    `seeds` are those of the random ones, by default the set's own.
+    Args:
+        which: The name of the set.
+        folder: Where the files lie.
+        seeds: Seeds of the random networks, by default those of the set.
     """
     for name, side in _BUILT_IN[which]:
         path = folder / f"{name}-{side}.onnx"
@@ -61,18 +64,18 @@ def write_networks(which: str, folder: Path, seeds: Sequence[int] = ()) -> Itera
 
 
 def write_variants(folder: Path, kind: ProbeKind, seeds: Sequence[int]) -> Iterator[Path]:
-    """The random networks in another format or precision. A family's network that cannot be quantised is left out."""
+    """Write the random networks in another format or precision, without those that cannot be quantised."""
     sources, jobs = [], []
     for family, draw in FAMILIES.items():
         for seed in seeds:
-            sketch = draw(seed)
+            network = draw(seed)
             path = folder / f"{family}-{seed}-{kind.precision}.{kind.format}"
-            data = convert_to_tflite(sketch) if kind.format == TFLITE else to_model(sketch).SerializeToString()
+            data = convert_to_tflite(network) if kind.format == TFLITE else to_model(network).SerializeToString()
             source = path.with_suffix(".float") if kind.precision == INT8 else path
             source.write_bytes(data)
             sources.append(path)
             if kind.precision == INT8:
-                feeds, shape = path.with_suffix(".npz"), tuple(int(size) for size in sketch.weights[""])
+                feeds, shape = path.with_suffix(".npz"), tuple(int(size) for size in network.weights[""])
                 save_feeds(feeds, ["x"], [{"x": np.random.default_rng(seed).standard_normal(shape).astype(np.float32)}])
                 jobs.append(QuantizationJob(f"{kind.format}-static", str(source), str(path), str(feeds)))
     refused = {job.target for job, reason in zip(jobs, quantize(jobs), strict=True) if reason} if jobs else set()
@@ -82,7 +85,7 @@ def write_variants(folder: Path, kind: ProbeKind, seeds: Sequence[int]) -> Itera
 
 
 def loads(path: Path) -> bool:
-    """Whether the backend takes the file, which of a quantised TFLite graph is not certain."""
+    """Return whether the backend loads the file; some quantised TFLite graphs are refused."""
     try:
         open_graph(path)
     except BackendError:
@@ -91,7 +94,7 @@ def loads(path: Path) -> bool:
 
 
 def _built_in(name: str, side: int, path: Path) -> None:
-    """The unsplit backbone, as `eetool export` writes it for comparison."""
+    """Write the unsplit backbone as `eetool export` writes it for comparison."""
     shape = (1, 3, side, side)
     checkpoint = attach_exits(name, shape, _CLASSES, ExitPlan(1), seed=0)
     net = checkpoint.build()
@@ -131,7 +134,7 @@ def _end(s: OnnxBuilder) -> OnnxBuilder:
 
 
 def fire(seed: int) -> OnnxBuilder:
-    """Squeeze, then expand with two sizes of kernels side by side (SqueezeNet, arXiv 1602.07360)."""
+    """Build squeeze layers, expanded by two kernel sizes in parallel (SqueezeNet, arXiv 1602.07360)."""
     s = _begin(seed, 0)
     for index in range(s.pick((4, 6, 8))):
         narrow, wide = draw_channels(s, 12, 48), draw_channels(s, 32, 128)
@@ -145,7 +148,7 @@ def fire(seed: int) -> OnnxBuilder:
 
 
 def inception(seed: int) -> OnnxBuilder:
-    """Four branches of different depth (Inception, arXiv 1409.4842)."""
+    """Build blocks of four branches of different depth (Inception, arXiv 1409.4842)."""
     s = _begin(seed, 1)
     for index in range(s.pick((3, 4, 5))):
         before, of = s.tensor, s.channels
@@ -164,7 +167,7 @@ def inception(seed: int) -> OnnxBuilder:
 
 
 def shuffle(seed: int) -> OnnxBuilder:
-    """Grouped convolutions with shuffled channels between them (ShuffleNet, arXiv 1707.01083)."""
+    """Build grouped convolutions with channel shuffles between them (ShuffleNet, arXiv 1707.01083)."""
     s = _begin(seed, 2)
     groups = s.pick((2, 4))
     width = 16 * groups * s.pick((1, 2, 3))
@@ -187,7 +190,7 @@ def shuffle(seed: int) -> OnnxBuilder:
 
 
 def conv_mixer(seed: int) -> OnnxBuilder:
-    """Patches, then depthwise and pointwise convolutions at one size (ConvMixer, arXiv 2201.09792)."""
+    """Build a patch embedding, then depthwise and pointwise convolutions at one size (ConvMixer, arXiv 2201.09792)."""
     s = OnnxBuilder(np.random.default_rng((seed, 1003)))
     side, patch = s.pick((32, 64)), s.pick((2, 4))
     s.height = s.width = side

@@ -1,4 +1,4 @@
-"""The networks of `zoo.py`: small, with random weights, each from its configuration or from a factory of its own."""
+"""Networks of `zoo.py`: small, with random weights, each from a configuration or a factory."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ _WAVES = {
 
 @dataclass(frozen=True)
 class Network:
-    """A model reference, or a transformers configuration, and its input shape where that is not the model's own."""
+    """A model reference, or a transformers configuration, and an input shape that overrides the model's own."""
 
     reference: str
     config: dict[str, Any] | None = None
@@ -40,7 +40,7 @@ NETWORKS = {
         width_coefficient=0.25,
         depth_coefficient=0.4,
         hidden_dim=320,
-        initializer_range=0.3,  # with its default of 0.02 nothing arrives at the end
+        initializer_range=0.3,  # with the default of 0.02 activations vanish
     ),
     "hf-convnext": _hf("convnext", image_size=32, patch_size=2, **_STAGES),
     "hf-swin": _hf(
@@ -67,12 +67,12 @@ NETWORKS = {
 
 
 def two_streams() -> nn.Module:
-    """A user's network with two tensors over every boundary."""
+    """Return a user-defined network with two tensors across every boundary."""
     return _TwoStreams()
 
 
 def user_text() -> tuple[nn.Module, dict[str, Tensor]]:
-    """A user's network with inputs of its own: ids and a mask, through torch's transformer and a recurrent layer."""
+    """Return a user-defined network with ids and a mask as inputs, a transformer and a recurrent layer."""
     ids, mask = torch.arange(12)[None] % 50, torch.ones(1, 12, dtype=torch.int64)
     return _UserText(), {"ids": torch.cat((ids, ids + 38)), "mask": mask.expand(2, -1)}
 
@@ -94,7 +94,7 @@ class _TwoStreams(nn.Module):
 
 
 class _Exchange(nn.Module):
-    """Two resolutions, each reading the other."""
+    """Two resolutions that exchange features."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""A long run of one bundle: does memory grow, do answers change, and do threads disturb each other?
+"""Soak test of one bundle: memory growth, changed results, and calls from many threads.
 
-    python benchmarks/soak.py model.eebundle --calls 1000000
+    python benchmarks/runtime/soak.py model.eebundle --calls 1000000
 
 One thread first makes `--calls` calls; resident memory is read at a tenth of them, when every buffer has its size, and
 at the end. Then `--threads` threads make `--calls-per-thread` calls each at the same time. Every single answer, exit,
@@ -12,7 +12,6 @@ was not counted, or memory grew by 1 % or more.
 
 import argparse
 import json
-import os
 import random
 import sys
 import threading
@@ -27,29 +26,30 @@ import eetool_runtime as ee
 from eetool_measure.machine import read_machine
 from eetool_measure.records import encode
 from eetool_runtime.backends import PRIVATE
+from eetool_runtime.machine import resident_bytes
 
 MAX_GROWTH = 0.01
 TOLERANCE = 1e-3  # of logits in a batch, which engines may add up in another order
 
 
 class Soak:
-    """A model, the inputs it is asked again and again, and its first answer to each."""
+    """A model, its repeated inputs, and the first result of each."""
 
     def __init__(self, model: ee.Model) -> None:
         samples = model.bundle.arrays(model.bundle.manifest.samples)
         n = len(next(iter(samples.values())))
         self.model = model
         self.inputs = [{name: array[i : i + 1] for name, array in samples.items()} for i in range(n)]
-        self.expected = [self._answer(i) for i in range(len(self.inputs))]
+        self.expected = [self._result(i) for i in range(len(self.inputs))]
 
     def calls(self, count: int, first: int = 0) -> int:
-        """Make `count` calls, from the input `first` on; how many answers changed."""
+        """Make `count` calls, starting at input `first`; return the number of changed results."""
         n = len(self.inputs)
-        return sum(self._answer(i % n) != self.expected[i % n] for i in range(first, first + count))
+        return sum(self._result(i % n) != self.expected[i % n] for i in range(first, first + count))
 
     def calls_at_once(self, threads: int, count: int) -> int:
-        """`count` calls in each of several threads, each from another input on; how many answers changed."""
-        changed = [count] * threads  # a thread that dies has answered nothing
+        """Make `count` calls in each of several threads, each with another first input; return the changed results."""
+        changed = [count] * threads  # a thread that dies counts as changed
 
         def work(number: int) -> None:
             changed[number] = self.calls(count, number)
@@ -61,7 +61,7 @@ class Soak:
             worker.join()
         return sum(changed)
 
-    def _answer(self, index: int) -> tuple[int, float, bytes]:
+    def _result(self, index: int) -> tuple[int, float, bytes]:
         result = self.model(self.inputs[index])
         return result.exit, result.confidence, np.ascontiguousarray(result.logits).tobytes()
 
@@ -159,19 +159,14 @@ class Mixture:
             raise ValueError(f"another answer of exit {index} to input {number}")
 
 
-def resident_bytes() -> int:
-    """Resident memory of this process, as Linux counts it."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
 def soak(model: ee.Model, calls: int, threads: int, calls_per_thread: int, minutes: float = 0) -> dict[str, Any]:
     """All figures of the document that come from running."""
     run = Soak(model)
     changed = run.calls(calls // 10)
     settled = resident_bytes()
+    assert settled is not None, "resident memory is read from /proc"
     changed += run.calls(calls - calls // 10)
-    growth = resident_bytes() / settled - 1
+    growth = (resident_bytes() or settled) / settled - 1
     disturbed = run.calls_at_once(threads, calls_per_thread)
     counts = model.stats()["exit_counts"]
     mixed = Mixture(model, run.inputs)
@@ -194,11 +189,13 @@ def soak(model: ee.Model, calls: int, threads: int, calls_per_thread: int, minut
 
 
 def main() -> int:
-    """Soak the bundle on the command line and print the document."""
+    """Run the soak test on the bundle of the command line and print the document."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--variant", default="auto")
-    parser.add_argument("--pool", default=PRIVATE, help="of threads; process: LiteRT's graphs share an interpreter")
+    parser.add_argument(
+        "--pool", default=PRIVATE, help="thread pool: private or process (LiteRT graphs then share an interpreter)"
+    )
     parser.add_argument("--calls", type=int, default=1_000_000)
     parser.add_argument("--threads", type=int, default=8)
     parser.add_argument("--calls-per-thread", type=int, default=10_000)

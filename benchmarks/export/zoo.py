@@ -1,13 +1,13 @@
-"""Every architecture of the zoo through every variant of the exporter: one JSON document on stdout.
+"""Export of every architecture of the zoo in every variant: one JSON document on stdout.
 
-    python benchmarks/zoo.py [--variant onnx/fp32] [--only hf-bert]
+    python benchmarks/export/zoo.py [--variant onnx/fp32] [--only hf-bert]
 
-Networks are small and have random weights; each gets two early exits where eetool places them. `single` is the one file
-with nested `If`. A row gives the largest error as a share of what is allowed (1e-4 × max(1, max |reference|) for
+Networks are small and have random weights; eetool places two early exits on each. `single` is the single file with
+nested `If`. A row gives the largest error as a share of the tolerance (1e-4 × max(1, max |reference|) for
 onnx/fp32 and single, 1e-3 for tflite/fp32) over all components, the seconds of the export, and the bytes of the
 components beside those of the weights. For bundles it also gives the share of the model's samples that leave at the
 same exit as in PyTorch, and of those the share with the same class, under thresholds that spread the samples over the
-exits: random weights make this harder than it is for a trained network. What fails is listed with its error.
+exits. Random weights make this harder than for a trained network. Failures are listed with their errors.
 """
 
 import argparse
@@ -37,13 +37,13 @@ from eetool_runtime.manifest import Manifest
 
 _CLASSES = 10
 _EXITS = 2
-_ALIVE = 0.01  # least variation of an exit's logits over the samples, as a share of their size
+_MIN_VARIATION = 0.01  # least variation of an exit's logits over the samples, as a share of their size
 _SINGLE = "single"
 _COLUMNS = (*VARIANTS, _SINGLE)
 
 
 def main() -> int:
-    """Export what the command line names and print the document."""
+    """Export the networks of the command line and print the document."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--variant", action="append", choices=_COLUMNS, help="by default all of them")
     parser.add_argument("--only", action="append", choices=list(NETWORKS), metavar="NETWORK", help="by default all")
@@ -60,7 +60,7 @@ def main() -> int:
 
 
 def network_rows(name: str, network: Network, variants: Iterable[str]) -> list[dict[str, Any]]:
-    """One row per variant; where the network cannot even be built, all of them say why."""
+    """Return one row per variant; if the network cannot be built, every row holds the error."""
     try:
         checkpoint = build(network)
     except Exception as error:  # a failure of one network is a row of the table, whatever it is
@@ -69,7 +69,7 @@ def network_rows(name: str, network: Network, variants: Iterable[str]) -> list[d
 
 
 def build(network: Network) -> Checkpoint:
-    """The network with its exits and random weights."""
+    """Build the network with its exits and random weights."""
     plan = ExitPlan(_EXITS)
     if network.config is None:
         return with_statistics(attach_exits(network.reference, network.shape, _CLASSES, plan, seed=0))
@@ -80,7 +80,7 @@ def build(network: Network) -> Checkpoint:
 
 
 def with_statistics(checkpoint: Checkpoint) -> Checkpoint:
-    """The same model whose batch normalisations have the statistics of its samples, and not those they begin with."""
+    """Set the statistics of batch normalisations to those of the model's samples."""
     net = checkpoint.build()
     for module in net.modules():
         if isinstance(module, _BatchNorm):
@@ -88,24 +88,24 @@ def with_statistics(checkpoint: Checkpoint) -> Checkpoint:
     with torch.no_grad():
         net(*checkpoint.samples.values())
         for index, logits in enumerate(net.eval()(*checkpoint.samples.values())):  # (N, classes)
-            if logits.std(0).mean() < _ALIVE * logits.square().mean().sqrt():
-                raise ValueError(f"exit {index} answers the same to every sample, so parity would show nothing")
+            if logits.std(0).mean() < _MIN_VARIATION * logits.square().mean().sqrt():
+                raise ValueError(f"exit {index} has the same logits for every sample, so parity would show nothing")
     return dataclasses.replace(checkpoint, state=net.state_dict())
 
 
 def export_row(name: str, network: Network, checkpoint: Checkpoint, variant: str) -> dict[str, Any]:
-    """Export to a folder that is thrown away."""
+    """Export to a temporary folder and return the row."""
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         try:
-            found, seconds = export(checkpoint, Path(folder), variant, started)
+            figures, seconds = export(checkpoint, Path(folder), variant, started)
         except Exception as error:
             return row(name, network, variant, checkpoint, time.perf_counter() - started, error=reason(error))
-    return row(name, network, variant, checkpoint, seconds, found)
+    return row(name, network, variant, checkpoint, seconds, figures)
 
 
 def export(checkpoint: Checkpoint, folder: Path, variant: str, started: float) -> tuple[dict[str, Any], float]:
-    """The figures of one column, and the seconds that its export took."""
+    """Return the figures of one variant and the seconds of its export."""
     if variant == _SINGLE:
         single = export_single(checkpoint, folder / "zoo.onnx")
         return of_single(single), time.perf_counter() - started
@@ -116,7 +116,7 @@ def export(checkpoint: Checkpoint, folder: Path, variant: str, started: float) -
 
 
 def reason(error: Exception) -> str:
-    """What eetool says, or the type and text of what it did not expect."""
+    """Return the message of eetool's own errors, or type and text of others."""
     return error.message if isinstance(error, EarlyExitError) else f"unexpected {type(error).__name__}: {error}"
 
 
@@ -129,9 +129,9 @@ def row(
     figures: dict[str, Any] | None = None,
     error: str | None = None,
 ) -> dict[str, Any]:
-    """What is known; the rest is null."""
+    """Return a row; unknown figures are null."""
     spec = checkpoint.record.spec if checkpoint else None
-    found: dict[str, Any] = {
+    known: dict[str, Any] = {
         "network": name,
         "reference": network.reference,
         "variant": variant,
@@ -140,11 +140,11 @@ def row(
         "branches": spec.branches if spec else None,
         "seconds": round(seconds, 1) if seconds is not None else None,
     }
-    return {**found, **(figures or {})}
+    return {**known, **(figures or {})}
 
 
 def of_single(single: SingleFile) -> dict[str, Any]:
-    """Parity and size of a single file."""
+    """Return parity and size of a single file."""
     return {
         "max_abs_error": max(parity.max_abs_error for parity in single.exits),
         "error_share_of_allowed": max(p.max_abs_error / p.tolerance for p in single.exits if p.tolerance),
@@ -153,24 +153,30 @@ def of_single(single: SingleFile) -> dict[str, Any]:
 
 
 def agreement(checkpoint: Checkpoint, bundle: Path) -> dict[str, float]:
-    """Share of the samples that leave at the exit they leave at in PyTorch, and of those, that get the same class."""
+    """Return the share of samples that leave at the same exit as in PyTorch, and of those the share with its class."""
     net = ScoredNetwork(checkpoint.build()).eval()
     model = load(bundle)
     with torch.no_grad():
         outputs = net(*checkpoint.samples.values(), *(torch.tensor(1.0) for _ in range(net.n_exits)))
-    wanted = [array.numpy() for array in outputs]
+    expected = [array.numpy() for array in outputs]
     answers = model.every_exit({name: array.numpy() for name, array in checkpoint.samples.items()})
-    here, there = np.stack(wanted[1::2], 1), np.stack([confidence for _, confidence in answers], 1)  # (N, exits)
-    thresholds = spread_thresholds(here)
-    mine, theirs = leaves_at(here, thresholds), leaves_at(there, thresholds)  # (N,)
-    same = np.flatnonzero(mine == theirs)
-    classes = [wanted[2 * mine[i]][i].argmax() == answers[mine[i]][0][i].argmax() for i in same]
-    return {"same_exit": len(same) / len(mine), "same_class": float(np.mean(classes)) if classes else 0.0}
+    in_torch, in_bundle = (
+        np.stack(expected[1::2], 1),
+        np.stack([confidence for _, confidence in answers], 1),
+    )  # (N, exits)
+    thresholds = spread_thresholds(in_torch)
+    torch_exits, bundle_exits = leaves_at(in_torch, thresholds), leaves_at(in_bundle, thresholds)  # (N,)
+    same = np.flatnonzero(torch_exits == bundle_exits)
+    classes = [expected[2 * torch_exits[i]][i].argmax() == answers[torch_exits[i]][0][i].argmax() for i in same]
+    return {"same_exit": len(same) / len(torch_exits), "same_class": float(np.mean(classes)) if classes else 0.0}
 
 
 def spread_thresholds(confidences: np.ndarray) -> list[float]:
-    """Thresholds of the early exits for (N, exits): exit k takes 1/(exits − k) of those that reach it, half way to the
-    next, so that rounding decides nothing."""
+    """Return thresholds of the early exits for confidences (N, exits).
+
+    Exit k takes 1/(exits − k) of the samples that reach it. A threshold lies half way between two confidences, so that
+    rounding changes no decision.
+    """
     left, thresholds = np.arange(len(confidences)), []
     for k in range(confidences.shape[1] - 1):
         order = np.sort(confidences[left, k])
@@ -181,14 +187,14 @@ def spread_thresholds(confidences: np.ndarray) -> list[float]:
 
 
 def leaves_at(confidences: np.ndarray, thresholds: list[float]) -> np.ndarray:
-    """(N, exits) to the exit of each."""
+    """Return the exit of each sample for confidences (N, exits)."""
     fires = confidences >= np.array([*thresholds, -np.inf])
     exits: np.ndarray = fires.argmax(1)
     return exits
 
 
 def of_bundle(manifest: Manifest, variant: str) -> dict[str, Any]:
-    """Parity, sizes and boundaries of one variant."""
+    """Return parity, sizes and boundaries of one variant."""
     graphs = manifest.variants[variant].components
     limited = [graph for graph in graphs.values() if graph.tolerance is not None]
     segments = [component for component in manifest.components if component.kind == "segment"]

@@ -1,12 +1,12 @@
-"""One model in all its layouts: latency at every exit, and memory. One JSON document on stdout.
+"""Latency at every exit and memory of one model in all layouts: one JSON document on stdout.
 
-    python benchmarks/layouts.py model.pt
+    python benchmarks/export/layouts.py model.pt
 
-`bundle` has separate heads, `joined` is the bundle of `--merge all`. `nested` is what `export --layout single` writes,
-each weight in the branch that uses it; `hoisted` is the same graph with all weights at the top. Latencies are medians
-at batch 1 on one thread, interleaved in one process; every gate before the exit runs and does not fire. Memory is
-measured in a process per subject: resident set after loading and some full-depth calls, and its peak, less those of a
-process that loaded nothing.
+`bundle` has separate heads; `joined` is the bundle of `--merge all`. `nested` is the file of `export --layout single`,
+with each weight in the branch that uses it; `hoisted` is the same graph with all weights in the top graph. Latencies
+are medians at batch 1 on one thread, interleaved in one process; every gate before the exit runs and does not fire.
+Memory is measured in one process per subject: the resident set after loading and some full-depth calls, and its peak.
+A process that loads nothing is measured for comparison.
 """
 
 import argparse
@@ -39,20 +39,20 @@ MEMORY_OF = (NOTHING, "unsplit", "all_exits", *LAYOUTS)
 
 
 def main() -> int:
-    """Export the model on the command line in both layouts, measure them and print the document."""
+    """Export the model of the command line in all layouts, measure them and print the document."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("model", type=Path, help="a model.pt; with --child, the folder to measure")
     parser.add_argument("--runs", type=int, default=300)
     parser.add_argument("--min-seconds", type=float, default=10.0)
     parser.add_argument(
-        "--cpu-time", action=argparse.BooleanOptionalAction, help="processor time, for a machine with other work to do"
+        "--cpu-time", action=argparse.BooleanOptionalAction, help="processor time, for a machine with other load"
     )
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     protocol = {"runs": options.runs, "min_seconds": options.min_seconds, "cpu_time": bool(options.cpu_time)}
     if options.child:
-        found = times(options.model, **protocol) if options.child == "times" else memory(options.child, options.model)
-        print(json.dumps(encode(found)))
+        figures = times(options.model, **protocol) if options.child == "times" else memory(options.child, options.model)
+        print(json.dumps(encode(figures)))
         return 0
     try:
         print(json.dumps(encode(document(options.model, protocol)), indent=2))
@@ -63,7 +63,7 @@ def main() -> int:
 
 
 def document(model: Path, protocol: dict[str, Any]) -> dict[str, Any]:
-    """Everything that was measured."""
+    """Return all measurements."""
     from eetool.export.bundle_export import ExportOptions, export_bundle
     from eetool.export.single_file.export import export_single
     from eetool.model.checkpoint import load_checkpoint
@@ -89,7 +89,7 @@ def document(model: Path, protocol: dict[str, Any]) -> dict[str, Any]:
 
 
 def hoisted(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same model with the weights of all branches in the top graph."""
+    """Return the model with the weights of all branches moved to the top graph."""
     for graph in branches(model.graph):
         model.graph.initializer.extend(graph.initializer)
         del graph.initializer[:]
@@ -97,7 +97,7 @@ def hoisted(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def branches(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """All graphs inside `graph`, however deep."""
+    """Yield all graphs nested in `graph`, at any depth."""
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.HasField("g"):
@@ -106,7 +106,7 @@ def branches(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 
 
 def child(what: str, folder: Path, protocol: dict[str, Any]) -> Any:
-    """Measure in a process of its own, without torch in it."""
+    """Measure in a separate process without torch."""
     words = [
         str(folder),
         "--child",
@@ -117,14 +117,14 @@ def child(what: str, folder: Path, protocol: dict[str, Any]) -> Any:
         str(protocol["min_seconds"]),
     ]
     words.append("--cpu-time" if protocol["cpu_time"] else "--no-cpu-time")
-    made = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, check=False)
-    if made.returncode:
-        raise EarlyExitError(f"measuring {what} failed: {made.stderr.strip().splitlines()[-1]}")
-    return json.loads(made.stdout)
+    ended = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise EarlyExitError(f"measuring {what} failed: {ended.stderr.strip().splitlines()[-1]}")
+    return json.loads(ended.stdout)
 
 
 def times(folder: Path, runs: int, min_seconds: float, cpu_time: bool) -> dict[str, Any]:
-    """Latency of every subject, and ratios to the unsplit net and to the bundle's cascade."""
+    """Return the latency of every subject, and ratios to the unsplit network and to the cascade of the bundle."""
     m = open_bundle(folder / BUNDLE).manifest
     exits = range(len(m.exits))
     subjects: dict[str, Subject] = {"unsplit": subject("unsplit", folder), "all_exits": subject("all_exits", folder)}
@@ -143,7 +143,7 @@ def times(folder: Path, runs: int, min_seconds: float, cpu_time: bool) -> dict[s
 
 
 def memory(what: str, folder: Path) -> dict[str, int]:
-    """Resident set and its peak, in bytes, with one subject loaded and used."""
+    """Return the resident set and its peak in bytes, with one subject loaded and used."""
     if what != NOTHING:
         call = subject(what, folder)
         for number in range(10):
@@ -153,12 +153,12 @@ def memory(what: str, folder: Path) -> dict[str, int]:
 
 
 def kib(text: str) -> int:
-    """`  1234 kB` in bytes."""
+    """Convert text such as `  1234 kB` to bytes."""
     return int(text.split()[0]) * 1024
 
 
 def subject(what: str, folder: Path, exit_index: int | None = None) -> Subject:
-    """A function that runs one thing on the bundle's samples, leaving at `exit_index` or going through."""
+    """Return a function that runs one subject on the bundle's samples, leaving at `exit_index` or at full depth."""
     bundle = open_bundle(folder / BUNDLE)
     m = bundle.manifest
     variant = next(iter(m.variants))

@@ -1,18 +1,17 @@
-"""What `import eetool_runtime` and loading a backend cost beside `import numpy, onnxruntime`: one JSON document.
+"""Time of `import eetool_runtime` with a backend, and of `import numpy, onnxruntime`: one JSON document.
 
-    python benchmarks/import_time.py
+    python benchmarks/runtime/import_time.py
 
-Each import happens in a process of its own, in turns, and times itself. The first round is not counted: it fills the
-disk cache and a bytecode cache that all of them share.
+Each import runs in its own process and measures itself; processes are interleaved.
 """
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
-import tempfile
+
+from fresh_process import interleaved_rounds
 
 PLAIN = "import numpy, onnxruntime"
 RUNTIME = "import eetool_runtime; from eetool_runtime.backends import backend_for; backend_for('onnx')"
@@ -31,9 +30,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=15, help="processes per import")
     options = parser.parse_args()
     subjects = {"plain": PLAIN, "runtime": RUNTIME, "bare": BARE}
-    with tempfile.TemporaryDirectory() as cache:
-        turns = [{name: once(text, cache) for name, text in subjects.items()} for _ in range(options.runs + 1)]
-    rounds = turns[1:]
+    rounds = interleaved_rounds(subjects, import_ms, options.runs)
     document = {
         "schema": "import_time/1",
         "statements": subjects,
@@ -48,11 +45,9 @@ def main() -> int:
     return 0
 
 
-def once(statement: str, cache: str) -> tuple[float, float]:
-    """Milliseconds, and those of processor time, that `statement` takes in a new process."""
+def import_ms(statement: str, environment: dict[str, str]) -> tuple[float, float]:
+    """Return wall-clock and processor time in milliseconds that `statement` takes in a new process."""
     command = [sys.executable, "-c", TIMED.format(statement)]
-    environment = {**os.environ, "PYTHONPYCACHEPREFIX": cache}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     elapsed, busy = (1e3 * float(word) for word in done.stdout.split())
     return elapsed, busy

@@ -1,15 +1,15 @@
-"""What a split costs and what the runtime adds: one bundle, 1 and 2 threads, one JSON document on stdout.
+"""Overhead of the split and of the runtime for one bundle at 1 and 2 threads: one JSON document on stdout.
 
-    python benchmarks/overhead.py model.eebundle
+    python benchmarks/runtime/overhead.py model.eebundle
 
-All subjects of a thread count take turns in one process (docs/measuring.md), and ratios are formed round by round.
-Where a process happens to get its memory moves such a ratio by a percent, so there are several: of every figure, the
-median of each process and the median of those.
+All subjects of a thread count are interleaved in one process (docs/measuring.md), and ratios are formed per round.
+The memory layout of a process moves such a ratio by a percent, so several processes are measured. Every figure gives
+the median of each process and the median of those.
 
-`in_turn` are the bare calls of all components, one after the other on the arrays of a cascade, without the runtime:
-over one graph that computes all exits, that is what the split costs, and the cascade over it what the runtime adds.
-`least K` is what no runtime can leave out that leaves at exit K: it looks for NaN in the input, hands it over and calls
-in turn. The sum of the components, each timed alone, is less than either where a component alone keeps its caches.
+`in_turn` calls all components one after the other on the arrays of a cascade, without the runtime. Its ratio to one
+graph with all exits is the overhead of the split; the ratio of the cascade to it is the overhead of the runtime.
+`least K` is the minimum work of any runtime that leaves at exit K: check the input for NaN, bind it and call the
+components in turn. The sum of the components, each timed alone, is smaller if a component alone keeps its caches.
 """
 
 import argparse
@@ -35,7 +35,10 @@ from eetool_runtime.manifest import Manifest, scalars
 from eetool_runtime.preprocess import is_finite
 
 THREADS = (1, 2)
-ALLOWED_RATIO, ALLOWED_US = 1.03, 12  # for leaving at an exit: of its components' sum, and for each of them
+ALLOWED_RATIO, ALLOWED_US = (
+    1.03,
+    12,
+)  # for leaving at an exit: factor on the sum of its components, and µs for each of them
 
 Rounds = dict[str, np.ndarray]  # milliseconds per round, by subject
 
@@ -45,8 +48,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--variant", help="by default the bundle's first")
-    parser.add_argument("--runs", type=int, default=RUNS, help="of everything in a process, at least")
-    parser.add_argument("--min-seconds", type=float, default=2 * MIN_SECONDS, help="per process, at least")
+    parser.add_argument("--runs", type=int, default=RUNS, help="least runs of every subject in a process")
+    parser.add_argument("--min-seconds", type=float, default=2 * MIN_SECONDS, help="least seconds per process")
     parser.add_argument("--processes", type=int, default=3, help="per thread count")
     parser.add_argument("--threads", type=int, nargs="+", default=THREADS)
     parser.add_argument("--child", type=int, metavar="THREADS", help=argparse.SUPPRESS)
@@ -60,7 +63,7 @@ def main() -> int:
     except EarlyExitError as error:
         print(f"error: {error.message}", file=sys.stderr)
         return error.exit_code
-    found = []
+    results = []
     for threads in options.threads:
         children = [
             subprocess.run([sys.executable, "-P", *sys.argv, "--child", str(threads)], stdout=subprocess.PIPE)
@@ -68,14 +71,14 @@ def main() -> int:
         ]
         if any(child.returncode for child in children):
             return max(child.returncode for child in children)
-        found.append({"threads": threads, **figures(m, [json.loads(child.stdout) for child in children])})
+        results.append({"threads": threads, **figures(m, [json.loads(child.stdout) for child in children])})
     backend = backend_for(variant.split("/")[0])
     document = {
         "schema": "overhead/2",
         "bundle": m.name,
         "variant": variant,
         "processes": options.processes,
-        "threads": found,
+        "threads": results,
         "machine": encode(read_machine(backend.name, backend.version)),
     }
     print(json.dumps(document, indent=2))
@@ -83,16 +86,16 @@ def main() -> int:
 
 
 def measure(path: Path, variant: str, threads: int, runs: int, min_seconds: float) -> dict[str, Any]:
-    """Milliseconds per round of every subject, and the pool that the graphs got."""
+    """Return the milliseconds per round of every subject, and the thread pool of the graphs."""
     bundle = open_bundle(path)
     graphs, subjects, inputs = graphs_and_subjects(bundle, variant, Threads(threads, PROCESS))
     m = bundle.manifest
     constants = {name: np.array(v, np.float32) for name, v in scalars(m, bundle.variant(variant)).items()}
-    lanes = ContextPool(m, variant, list(graphs.values()), constants)
-    lane = lanes.take()
-    lanes.give_back(lane)  # the cascade's lanes are of the same graphs, and nothing runs beside another here
-    lane.enter(inputs[0])
-    calls = {c.name: translate_errors(call) for c, call in zip(m.components, lane.calls, strict=True)}
+    contexts = ContextPool(m, variant, list(graphs.values()), constants)
+    context = contexts.take()
+    contexts.give_back(context)  # the cascade uses the same graphs, and no two calls run concurrently here
+    context.enter(inputs[0])
+    calls = {c.name: translate_errors(call) for c, call in zip(m.components, context.calls, strict=True)}
 
     def least(index: int) -> Subject:
         taken = [calls[name] for name in components_run(m, index)]
@@ -101,7 +104,7 @@ def measure(path: Path, variant: str, threads: int, runs: int, min_seconds: floa
             given = inputs[number % len(inputs)]
             if not all(map(is_finite, given.values())):
                 raise SystemExit("a sample input holds NaN")
-            lane.enter(given)
+            context.enter(given)
             for call in taken:
                 call()
 
@@ -116,7 +119,7 @@ def measure(path: Path, variant: str, threads: int, runs: int, min_seconds: floa
 
 
 def figures(m: Manifest, processes: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The figures of one thread count, with what the split costs apart from what the runtime adds."""
+    """Return the figures of one thread count; overheads of split and runtime are separate."""
     rounds = [{name: np.array(taken) for name, taken in p["rounds"].items()} for p in processes]
     unsplit, all_exits = f"{REFERENCE} unsplit", f"{REFERENCE} all_exits"
     cascade, least, count = f"{EXIT} {m.n_early_exits}", f"least {m.n_early_exits}", len(m.components)
@@ -151,7 +154,7 @@ def figures(m: Manifest, processes: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def leaving(m: Manifest, index: int, rounds: Sequence[Rounds]) -> dict[str, Any]:
-    """The cascade that leaves at an exit beside its components alone, and the share of what is allowed."""
+    """Compare the cascade that leaves at an exit with its components alone and with the allowed latency."""
     names, cascade = components_run(m, index), f"{EXIT} {index}"
     sums = [alone(r, names) for r in rounds]
     allowed = [ALLOWED_RATIO * s + ALLOWED_US * len(names) / 1e3 for s in sums]
@@ -167,13 +170,13 @@ def leaving(m: Manifest, index: int, rounds: Sequence[Rounds]) -> dict[str, Any]
 
 
 def alone(rounds: Rounds, names: Sequence[str]) -> np.ndarray:
-    """Milliseconds per round of components, each timed alone."""
+    """Return the summed milliseconds per round of components that were each timed alone."""
     total: np.ndarray = np.sum([rounds[f"{COMPONENT} {name}"] for name in names], axis=0)
     return total
 
 
 def across(processes: Sequence[np.ndarray]) -> dict[str, Any]:
-    """The median over the rounds of each process, and the median of those."""
+    """Return the median of each process, and the median of those."""
     each = [float(np.median(values)) for values in processes]
     return {"median": round(median(each), 5), "processes": [round(value, 5) for value in each]}
 

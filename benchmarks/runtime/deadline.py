@@ -1,11 +1,11 @@
-"""How often a call overruns its deadline, with two busy processes beside it: one JSON document.
+"""Share of calls that overrun their deadline while two other processes are busy: one JSON document.
 
-    python benchmarks/deadline.py model.eebundle --calls 5000
+    python benchmarks/runtime/deadline.py model.eebundle --calls 5000
 
-Deadlines go from what the first exit takes to what full depth takes, in turns, so that the clock has something to
-decide. An overrun counts where it is longer than the slowest component's 99th percentile: a component that has begun
-is not interrupted. All times, that percentile too, are measured beside the busy processes. The operating point has
-thresholds that never fire, which is the hardest case: no gate ends a call before the deadline does.
+Deadlines alternate between the latency of the first exit and that of full depth. An overrun counts if it is longer than
+the 99th percentile of the slowest component, because a running component is not interrupted. All times, including that
+percentile, are measured while the other processes run. Thresholds never fire. This is the hardest case: only the
+deadline ends a call.
 """
 
 import argparse
@@ -32,13 +32,13 @@ def main() -> int:
     """Measure the bundle on the command line and print the document."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--calls", type=int, default=1000, help="with a deadline; 5,000 for a figure to show")
+    parser.add_argument("--calls", type=int, default=1000, help="calls with a deadline; 5,000 for published figures")
     parser.add_argument("--busy", type=int, default=2, help="processes that keep the processor busy")
     options = parser.parse_args()
     stop = multiprocessing.Event()
-    neighbours = [multiprocessing.Process(target=keep_busy, args=(stop,), daemon=True) for _ in range(options.busy)]
-    for neighbour in neighbours:
-        neighbour.start()
+    busy = [multiprocessing.Process(target=keep_busy, args=(stop,), daemon=True) for _ in range(options.busy)]
+    for process in busy:
+        process.start()
     try:
         figures = measure(ee.load(options.bundle, threads=1), options.calls)
     except ee.EarlyExitError as error:
@@ -46,15 +46,15 @@ def main() -> int:
         return error.exit_code
     finally:
         stop.set()
-        for neighbour in neighbours:
-            neighbour.join()
+        for process in busy:
+            process.join()
     document = {"schema": "deadline/1", "busy_processes": options.busy, **figures, "machine": encode(read_machine())}
     print(json.dumps(document, indent=2))
     return 0
 
 
 def keep_busy(stop: Event) -> None:
-    """Arithmetic until told to stop."""
+    """Compute until `stop` is set."""
     number = 0
     while not stop.is_set():
         for _ in range(100_000):
@@ -62,12 +62,12 @@ def keep_busy(stop: Event) -> None:
 
 
 def measure(model: ee.Model, calls: int) -> dict[str, Any]:
-    """Calls with deadlines, and between two of them every component once, so that both see the same neighbours."""
+    """Time calls with deadlines, alternating with every component alone under the same load."""
     samples = model.bundle.arrays(model.bundle.manifest.samples)
     x = {name: array[:1] for name, array in samples.items()}
     model.use(threshold=NEVER)
     full_ms = float(np.median([model(x).latency_ms for _ in range(200)]))
-    alone = Alone(model, x)
+    alone = ComponentTimes(model, x)
     over_ms: dict[float, list[float]] = {share: [] for share in SHARES}
     exits: dict[float, list[int]] = {share: [] for share in SHARES}
     for call in range(calls):
@@ -105,8 +105,8 @@ def measure(model: ee.Model, calls: int) -> dict[str, Any]:
     }
 
 
-class Alone:
-    """Every component on its own, fed with what it would get at full depth."""
+class ComponentTimes:
+    """Latency of every component alone, with the inputs that it has at full depth."""
 
     def __init__(self, model: ee.Model, x: dict[str, np.ndarray]) -> None:
         m, fitted = model.bundle.manifest, model.bundle.variant(model.variant)

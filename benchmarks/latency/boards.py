@@ -1,10 +1,10 @@
-"""Whole networks on Raspberry Pis from the fit of a few: the error on cells that were not fitted on, as JSON.
+"""Prediction error of the Raspberry Pi tables on NAS-Bench-201 networks that were not fitted on, as JSON.
 
-    python benchmarks/boards.py --data DIR
+    python benchmarks/latency/boards.py --data DIR
 
-DIR holds `nasbench201_measured.npz`. Half of the cells were never looked at while the fit was developed; `untouched`
-fits on cells of the other half and reports on these. `all` draws from all cells and reports on the rest.
-`from_files` prices untouched networks, written as ONNX files, with the hw profiles that eetool ships.
+DIR holds `nasbench201_measured.npz`. Half of the cells were never used while the fit was developed. `untouched` fits on
+cells of the other half and reports on these; `all` draws from all cells and reports on the rest. `from_files` predicts
+untouched networks, written as ONNX files, with the shipped hw profiles.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from eetool.latency.table.table import BACKENDS
 
 @dataclass(frozen=True)
 class Goal:
-    """What is asked of a board: the share within 10 % from so many cells, and a rank correlation."""
+    """Goal for a board: the share of networks within 10 % after fitting `cells` cells, and a rank correlation."""
 
     board: str
     column: str
@@ -77,11 +77,11 @@ def main() -> None:
 def _against(goal: Goal, cells: Cells, eligible: np.ndarray, merges: bool) -> dict[str, Any]:
     runtime = ONNXRUNTIME if "_onnx_" in goal.column else LITERT
     columns, measured = table_of(cells.ops, runtime, merges), cells.columns[goal.column]
-    # A network whose answer does not depend on its input is folded to a constant: nothing is learnt from its time.
+    # A network whose output does not depend on its input is folded to a constant; its time carries no information.
     fit_on = np.array([answers(ops) for ops in cells.ops])
     developed = eligible[cells.developed_on[eligible]]
     untouched = eligible[~cells.developed_on[eligible]]
-    found = {}
+    scores_of = {}
     for name, source, target in (("all", eligible, eligible), ("untouched", developed, untouched)):
         scores = []
         for draw in range(goal.draws):
@@ -89,12 +89,15 @@ def _against(goal: Goal, cells: Cells, eligible: np.ndarray, merges: bool) -> di
             test = np.setdiff1d(target, train)
             fitted = train[fit_on[train]]
             scores.append(_score(columns[test] @ fit_costs(columns[fitted], measured[fitted]), measured[test]))
-        found[name] = {"cells": len(target), **{k: round(float(np.mean([s[k] for s in scores])), 4) for k in scores[0]}}
+        scores_of[name] = {
+            "cells": len(target),
+            **{k: round(float(np.mean([s[k] for s in scores])), 4) for k in scores[0]},
+        }
     met = all(
         f["within_10"] >= goal.within_10 and (goal.spearman is None or f["spearman"] >= goal.spearman)
-        for f in found.values()
+        for f in scores_of.values()
     )
-    return {**vars(goal), "met": met, **{f"on_{name}": f for name, f in found.items()}}
+    return {**vars(goal), "met": met, **{f"on_{name}": f for name, f in scores_of.items()}}
 
 
 def _from_files(

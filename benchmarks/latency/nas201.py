@@ -1,8 +1,8 @@
-"""NAS-Bench-201 (Dong & Yang, 2020, arXiv 2001.00326): its measured cells, what of a cell runs, and its networks.
+"""NAS-Bench-201 (Dong & Yang, 2020, arXiv 2001.00326): measured cells, executed operations and networks.
 
-A cell has four nodes; node t adds up what the operations on the edges t←s make of the nodes s before it. A network is
+A cell has four nodes; node t is the sum of the operations on the edges t←s from earlier nodes s. A network is
 a stem, three stages of five equal cells with 16, 32 and 64 channels, residual blocks of stride 2 between them, and a
-head. Of `none`, HW-NAS-Bench's exports kept a multiplication by zero, which the runtimes treat differently: see `ran`.
+head. HW-NAS-Bench exported `none` as a multiplication by zero, which runtimes treat differently (see `ran`).
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ CELLS, CHANNELS = 5, (16, 32, 64)
 
 @dataclass(frozen=True)
 class Cells:
-    """`ops` (n, 6) of cells, what was measured of each, and which were looked at when the fit was developed."""
+    """Operations `ops` (n, 6) of cells, their measured columns, and the mask of cells used to develop the fit."""
 
     ops: np.ndarray
     columns: dict[str, np.ndarray]
@@ -29,7 +29,7 @@ class Cells:
 
 
 def read_cells(folder: Path) -> tuple[Cells, Cells]:
-    """Cells measured on a Raspberry Pi 4 and a Pixel 3 (TFLite, once each), and on a Raspberry Pi 5."""
+    """Read the cells measured on a Raspberry Pi 4 and a Pixel 3 (TFLite, once each), and on a Raspberry Pi 5."""
     data = np.load(folder / "nasbench201_measured.npz", allow_pickle=False)
     draw = np.random.default_rng(SPLIT_SEED)
     pi4 = {name: data[name].astype(float) for name in ("raspi4_cifar10_ms", "pixel3_cifar10_ms")}
@@ -39,7 +39,7 @@ def read_cells(folder: Path) -> tuple[Cells, Cells]:
 
 
 def reaches(ops: np.ndarray) -> list[bool]:
-    """Whether what each edge makes reaches the cell's output."""
+    """Return for each edge whether its result reaches the output of the cell."""
     wanted = {3}
     for (to, source), op in sorted(zip(EDGES, ops, strict=True), reverse=True):
         if to in wanted and op != NONE:
@@ -48,7 +48,7 @@ def reaches(ops: np.ndarray) -> list[bool]:
 
 
 def depends(ops: np.ndarray) -> list[bool]:
-    """Whether what each edge makes depends on the cell's input."""
+    """Return for each edge whether its result depends on the input of the cell."""
     alive = {0}
     for (to, source), op in zip(EDGES, ops, strict=True):
         if op != NONE and source in alive:
@@ -57,15 +57,15 @@ def depends(ops: np.ndarray) -> list[bool]:
 
 
 def answers(ops: np.ndarray) -> bool:
-    """Whether the network's answer depends on its input at all."""
+    """Return whether the output of the network depends on its input."""
     return any(a and b and to == 3 for a, b, (to, _) in zip(reaches(ops), depends(ops), EDGES, strict=True))
 
 
 def ran(ops: np.ndarray, runtime: str) -> list[int]:
-    """The operation that runs on each edge, `NONE` where none does.
+    """Return the operation that runs on each edge, or `NONE`.
 
-    ONNX Runtime multiplies by the zero of `none` and keeps what it multiplied: every operation runs. LiteRT's converter
-    drops what does not reach the output, and copies and means of nothing, but not convolutions of nothing.
+    ONNX Runtime executes every operation, including the multiplication by zero of `none`. LiteRT's converter drops
+    results that do not reach the output, and copies and means of zeros, but not convolutions of zeros.
     """
     if runtime == ONNXRUNTIME:
         return [int(op) for op in ops]
@@ -76,7 +76,7 @@ def ran(ops: np.ndarray, runtime: str) -> list[int]:
 
 
 def parts(ops: np.ndarray, runtime: str, merges: bool) -> list[int]:
-    """How often each of `PARTS` is in a cell; `merges`: equal poolings of the same node are computed once."""
+    """Count each of `PARTS` in a cell; with `merges` equal poolings of one node are computed once."""
     run = ran(ops, runtime)
     into = [sum(op != NONE and to == node for (to, _), op in zip(EDGES, run, strict=True)) for node in (1, 2, 3)]
     pools = [source for (_, source), op in zip(EDGES, run, strict=True) if op == POOL]
@@ -85,24 +85,24 @@ def parts(ops: np.ndarray, runtime: str, merges: bool) -> list[int]:
 
 
 def table_of(cells: np.ndarray, runtime: str, merges: bool) -> np.ndarray:
-    """(n, 5) columns for `eetool.latency.build.robust_nnls.fit_costs`."""
+    """Return the columns (n, 5) for `eetool.latency.build.robust_nnls.fit_costs`."""
     return np.array([parts(ops, runtime, merges) for ops in cells], float)
 
 
 def is_plain(ops: np.ndarray) -> bool:
-    """Whether every operation that is there matters: what runs is then the same everywhere."""
+    """Return whether every operation matters; the executed operations are then the same in every runtime."""
     return answers(ops) and all(
         op == NONE or (a and b) for op, a, b in zip(ops, reaches(ops), depends(ops), strict=True)
     )
 
 
 def network(ops: np.ndarray, shape: tuple[int, int, int] = (3, 32, 32), classes: int = 10) -> Any:
-    """The whole network as an `onnx.ModelProto`, batch normalisations folded into their convolutions."""
+    """Build the network as an `onnx.ModelProto`, with batch normalisations folded into convolutions."""
     return _Writer(shape, classes).network([int(op) for op in ops])
 
 
 class _Writer:
-    """Writes nodes one after the other; tensors are called by their number."""
+    """Writer of ONNX nodes in order; tensors are named by number."""
 
     def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
         self.nodes: list[Any] = []
