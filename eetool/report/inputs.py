@@ -54,7 +54,7 @@ class TuneSummary:
 
 
 @dataclass(frozen=True)
-class CandidateFigures:
+class CandidateSummary:
     """Accuracy in [0, 1] and mean costs of a candidate; null where the search did not look at them."""
 
     accuracy: float
@@ -69,7 +69,7 @@ class FrontCandidate:
 
     id: str
     backbone: str
-    figures: CandidateFigures
+    figures: CandidateSummary
 
 
 @dataclass(frozen=True)

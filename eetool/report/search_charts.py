@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from eetool.report.chart import Chart
 from eetool.report.chart_theme import BLUE, GREY, Spec, chart, quantity
-from eetool.report.inputs import CandidateFigures, SearchProgress, SearchSummary
+from eetool.report.inputs import CandidateSummary, SearchProgress, SearchSummary
 
 _COSTS = {
     "macs": "mean MACs of everything that ran (million)",
@@ -83,7 +83,7 @@ def _kinds(tried: Sequence[Spec]) -> Spec:
     }
 
 
-def _point(figures: CandidateFigures | SearchProgress, cost: str) -> Spec:
+def _point(figures: CandidateSummary | SearchProgress, cost: str) -> Spec:
     price = {"macs": figures.macs / 1e6, "latency_ms": figures.latency_ms, "energy_mj": figures.energy_mj}[cost]
     return {"cost": price, "accuracy": 100 * figures.accuracy}
 

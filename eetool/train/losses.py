@@ -31,7 +31,7 @@ class BatchTargets:
 
 
 @dataclass(frozen=True)
-class ExitCost:
+class ExitDepth:
     """Where an exit is: MACs of the backbone in front of it, and of everything that ran once it answers, rejected
     exits too; both as shares of the whole backbone.
     """
@@ -51,10 +51,10 @@ def joint_loss(logits: Sequence[Tensor], labels: Tensor) -> Tensor:
         logits: one (N, classes) per exit.
         labels: int64 (N,).
     """
-    return make_loss("joint", LossOptions(), [ExitCost(1.0, 1.0)] * len(logits))(logits, (), BatchTargets(labels))
+    return make_loss("joint", LossOptions(), [ExitDepth(1.0, 1.0)] * len(logits))(logits, (), BatchTargets(labels))
 
 
-def make_loss(recipe: str, options: LossOptions, depths: Sequence[ExitCost]) -> Loss:
+def make_loss(recipe: str, options: LossOptions, depths: Sequence[ExitDepth]) -> Loss:
     """The loss of `recipe`, a weighted sum over exits.
 
     `joint`: the cross-entropy of every exit (BranchyNet, arXiv 1709.01686; with `ramp` the weights of early exits rise
@@ -113,7 +113,7 @@ def _targets(logits: Sequence[Tensor], lesson: BatchTargets, options: LossOption
     return logits[-1].argmax(1) if options.targets == "backbone" else lesson.labels
 
 
-def exit_weights(options: LossOptions, depths: Sequence[ExitCost], position: float) -> Tensor:
+def exit_weights(options: LossOptions, depths: Sequence[ExitDepth], position: float) -> Tensor:
     """Weight (exits,) of every exit's loss at `position` in [0, 1] of the run."""
     if options.exit_weights:
         goal = torch.tensor(options.exit_weights)

@@ -24,7 +24,7 @@ from eetool.model.references.resolve import ModelReference
 from eetool.model.references.size_check import check_size
 from eetool.model.weights import load_weights
 from eetool.progress import SILENT, Advance, Progress
-from eetool.train.losses import FROZEN, ExitCost
+from eetool.train.losses import FROZEN, ExitDepth
 from eetool.train.teacher import load_teacher
 from eetool.train.training_loop import Examples, run_training
 from eetool_runtime.manifest import Data, Input, Preprocess, Text
@@ -147,15 +147,15 @@ def train_model(
     return Checkpoint(record, net.state_dict(), {spec.inputs[0].name: examples.normalise(held_out)})
 
 
-def _depths(net: EarlyExitNet, spec: ModelSpec) -> list[ExitCost]:
+def _depths(net: EarlyExitNet, spec: ModelSpec) -> list[ExitDepth]:
     """Of every exit, as shares of the backbone's MACs."""
     example = example_inputs(spec.inputs)
     whole = count_macs(net.backbone.eval(), example) or 1  # a network without MACs has no exits either
     taps = measure_taps(net.backbone, example, spec.taps)
     heads = [count_macs(head, (torch.zeros(tap.shape),)) for tap, head in zip(taps, net.exits.eval(), strict=True)]
     spent = [tap.macs + sum(heads[: i + 1]) for i, tap in enumerate(taps)]
-    early = [ExitCost(tap.macs / whole, cost / whole) for tap, cost in zip(taps, spent, strict=True)]
-    return [*early, ExitCost(1.0, 1.0 + sum(heads) / whole)]
+    early = [ExitDepth(tap.macs / whole, cost / whole) for tap, cost in zip(taps, spent, strict=True)]
+    return [*early, ExitDepth(1.0, 1.0 + sum(heads) / whole)]
 
 
 def attach_exits(

@@ -18,7 +18,7 @@ from eetool.model.early_exit import EarlyExitNet
 from eetool.progress import SILENT, Progress
 from eetool.records import encode, write_atomic
 from eetool.train.gradient_scaling import scale_tap_gradients
-from eetool.train.losses import FROZEN, BatchTargets, ExitCost, make_loss
+from eetool.train.losses import FROZEN, BatchTargets, ExitDepth, make_loss
 from eetool.train.teacher import Teacher
 from eetool.train.torch_devices import CpuDevice, open_device
 
@@ -70,7 +70,7 @@ def run_training(
     state_file: Path,
     resume: bool,
     progress: Progress = SILENT,
-    depths: Sequence[ExitCost] | None = None,
+    depths: Sequence[ExitDepth] | None = None,
     teacher: Teacher | None = None,
 ) -> None:
     """Train `net` in place.
@@ -88,7 +88,9 @@ def run_training(
     """
     engine = open_device(settings)
     progress = progress if engine.is_main else SILENT
-    run = _Run(net, examples, settings, depths or [ExitCost(1.0, 1.0)] * (len(net.taps) + 1), teacher, progress, engine)
+    run = _Run(
+        net, examples, settings, depths or [ExitDepth(1.0, 1.0)] * (len(net.taps) + 1), teacher, progress, engine
+    )
     if not resume and engine.is_main:
         state_file.unlink(missing_ok=True)
     first = run.restore(state_file) if resume else 0
@@ -124,7 +126,7 @@ class _Run:
         net: EarlyExitNet,
         examples: Examples,
         settings: TrainingSettings,
-        depths: Sequence[ExitCost],
+        depths: Sequence[ExitDepth],
         teacher: Teacher | None,
         progress: Progress,
         engine: CpuDevice,

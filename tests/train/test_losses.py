@@ -10,7 +10,7 @@ from torch.nn import functional
 from eetool.model.checkpoint import LossOptions
 from eetool.train.losses import (
     BatchTargets,
-    ExitCost,
+    ExitDepth,
     confidence_loss,
     exit_weights,
     joint_loss,
@@ -32,7 +32,7 @@ def test_with_one_exit_it_is_the_plain_cross_entropy() -> None:
 
 
 SHARES = (0.2, 0.5, 1.0)
-DEPTHS = [ExitCost(share, share + 0.1) for share in SHARES]
+DEPTHS = [ExitDepth(share, share + 0.1) for share in SHARES]
 
 
 def some_logits(seed: int = 0) -> list[Tensor]:
