@@ -1,9 +1,9 @@
-"""Builds the tables of the hw profiles from measured data: coefficients and where they come from, no rows.
+"""Builder of the tables in hw profiles from measured data: coefficients with their sources, no rows.
 
-    python tools/build_hw_profiles.py --data DIR [--into eetool/hw_profiles]
+    python tools/build_hw_profiles.py --data DIR [--into hw_profiles]
 
-DIR holds `nasbench201_measured.npz` and `raspberry_pi_tables.json`. What is known of a device besides its table stays.
-The fit looks only at the half of the cells that `benchmarks/latency/boards.py` does not report on.
+DIR holds `nasbench201_measured.npz` and `raspberry_pi_tables.json`. Other parts of a profile stay. The fit uses only
+the half of the cells that `benchmarks/latency/boards.py` does not report on.
 """
 
 import argparse
@@ -27,8 +27,8 @@ from eetool.records import canonical, write_atomic
 
 NETWORKS = 600  # of each dataset; more change the second digit of no coefficient
 SIZES = {"cifar10": ((3, 32, 32), 10), "cifar100": ((3, 32, 32), 100), "ninapro": ((1, 16, 52), 18)}
-FEWEST = 10  # of a group whose error says something
-# The columns of a fit: a call of the graph, and what of a network costs by which measure.
+FEWEST = 10  # least cells of a group whose error is meaningful
+# Columns of a fit: one call of the graph, then kind and measure of the costs in a network.
 COLUMNS = ("call", "conv mmac", "conv mb", "pool mb", "elementwise mb")
 KINDS = ("conv", "pool", "elementwise")
 ELEMENTWISE = KINDS.index("elementwise")
@@ -65,18 +65,18 @@ def main() -> None:
     """Rewrite the tables in place."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--into", type=Path, default=Path(__file__).parents[1] / "eetool/hw_profiles")
+    parser.add_argument("--into", type=Path, default=Path(__file__).parents[1] / "hw_profiles")
     options = parser.parse_args()
     tables = json.loads((options.data / "raspberry_pi_tables.json").read_text())
     pi4, pi5 = read_cells(options.data)
 
     litert = _fit_pi5(pi5, "litert", LITERT, sums=False)
-    # With ONNX Runtime most sums melt into convolutions, and nothing is left to tell what one costs; but memory is
-    # memory, so it costs no less than with LiteRT.
+    # ONNX Runtime fuses most sums into convolutions, so their cost cannot be fitted. Moving bytes costs at least as
+    # much as with LiteRT.
     onnx = _fit_pi5(pi5, "onnx", ONNXRUNTIME, sums=True, least=litert[0][ELEMENTWISE])
     _write(options.into / "rpi5.json", [onnx, litert], [HW_360])
 
-    # Their files computed equal poolings of one tensor every time, and so the times say.
+    # These files computed equal poolings of one tensor separately, as the times show.
     names, columns, groups = _networks(pi4, "cifar10", sums=False, repeats=True)
     rpi4 = _fit(columns, pi4.columns["raspi4_cifar10_ms"][names], None, (groups,), LITERT, HELP.id)
     _write(options.into / "rpi4.json", [rpi4], [HELP])
@@ -91,14 +91,14 @@ def main() -> None:
 
 
 def _fit_pi5(cells: Cells, prefix: str, backend: str, sums: bool, least: Regression | None = None) -> Fitted:
-    """Both datasets together, so that the costs hold for more than one size of image."""
+    """Fit both datasets together, so that the costs hold for more than one image size."""
     columns, ms, mj, by_size, by_cell = [], [], [], [], []
     for size, dataset in enumerate(("cifar100", "ninapro")):
-        names, found, convolutions = _networks(cells, dataset, sums)
-        columns.append(found)
-        ms.append(cells.columns[f"pi5_{prefix}_{dataset}_ms"][names])
-        mj.append(cells.columns[f"pi5_{prefix}_{dataset}_mj"][names])
-        by_size.append(np.full(len(names), size))
+        indices, rows, convolutions = _networks(cells, dataset, sums)
+        columns.append(rows)
+        ms.append(cells.columns[f"pi5_{prefix}_{dataset}_ms"][indices])
+        mj.append(cells.columns[f"pi5_{prefix}_{dataset}_mj"][indices])
+        by_size.append(np.full(len(indices), size))
         by_cell.append(convolutions)
     groups = (np.concatenate(by_size), np.concatenate(by_cell))
     joined = (np.concatenate(part) for part in (columns, ms, mj))
@@ -108,7 +108,7 @@ def _fit_pi5(cells: Cells, prefix: str, backend: str, sums: bool, least: Regress
 def _networks(
     cells: Cells, dataset: str, sums: bool, repeats: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Indices of some cells, the columns (n, 5) of their networks, and by what they differ most: 3×3 convolutions."""
+    """Return indices of cells, the columns (n, 5) of their networks, and their number of 3×3 convolutions."""
     plain = np.array([i for i in np.where(cells.developed_on)[0] if is_plain(cells.ops[i])])
     chosen = np.random.default_rng(0).choice(plain, NETWORKS, replace=False)
     rows = []
@@ -132,13 +132,13 @@ def _fit(
     source: str,
     least: Regression | None = None,
 ) -> Fitted:
-    """Regressions per kind and the composition.
+    """Fit the regressions of each kind and the composition.
 
-    The error of the composition is that of networks left out at random; that of the kinds is that of the worst of the
-    `groups` left out, since a kernel that is asked for is seldom one of those that were fitted on.
+    The error of the composition is that of networks left out at random. The error of the kinds is that of the worst of
+    `groups` left out, since a kernel to predict is rarely one of the fitted ones.
     """
-    least_ms, least_mj = _least(least)
-    found = dict(zip(COLUMNS, fit_costs(columns, ms, at_least=least_ms), strict=True))
+    least_ms, least_mj = _least_costs(least)
+    costs = dict(zip(COLUMNS, fit_costs(columns, ms, at_least=least_ms), strict=True))
     energy = None if mj is None else dict(zip(COLUMNS, fit_costs(columns, mj, at_least=least_mj), strict=True))
     inside = relative_deviation(held_out_errors(columns, ms, at_least=least_ms))
     carried = max(_worst(held_out_errors(columns, ms, by, least_ms), by) for by in groups)
@@ -147,8 +147,8 @@ def _fit(
         Regression(
             kernel=kind,
             constant_ms=0.0,
-            ms_per_mmac=_digits(found.get(f"{kind} mmac", 0.0)),
-            ms_per_mb=_digits(found[f"{kind} mb"]),
+            ms_per_mmac=_digits(costs.get(f"{kind} mmac", 0.0)),
+            ms_per_mb=_digits(costs[f"{kind} mb"]),
             cv_error=_digits(max(carried, inside)),
             energy=None if energy is None else _energy(energy, kind),
             **where,
@@ -157,13 +157,13 @@ def _fit(
     )
     dispatch_mj = None if energy is None else _digits(energy["call"])
     composition = Composition(
-        dispatch_ms=_digits(found["call"]), cv_error=_digits(inside), dispatch_mj=dispatch_mj, **where
+        dispatch_ms=_digits(costs["call"]), cv_error=_digits(inside), dispatch_mj=dispatch_mj, **where
     )
     return regressions, composition
 
 
-def _least(known: Regression | None) -> tuple[np.ndarray, np.ndarray]:
-    """Least costs in ms and mJ: that of moving bytes, where another fit on the same board tells it."""
+def _least_costs(known: Regression | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least costs in ms and mJ: those of moving bytes, if another fit on the same board has them."""
     by_bytes = np.array([column == "elementwise mb" for column in COLUMNS], float)
     if known is None:
         return 0 * by_bytes, 0 * by_bytes
@@ -172,7 +172,7 @@ def _least(known: Regression | None) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _worst(errors: np.ndarray, groups: np.ndarray) -> float:
-    """Deviation of the worst group of some size."""
+    """Return the deviation of the worst group that is large enough."""
     return max(relative_deviation(errors[groups == g]) for g in np.unique(groups) if (groups == g).sum() >= FEWEST)
 
 
@@ -181,13 +181,16 @@ def _energy(costs: dict[str, float], kind: str) -> RegressionEnergy:
 
 
 def _scaled(fitted: Fitted, ratios: np.ndarray, source: str) -> Fitted:
-    """The table of another device times the median ratio of networks that ran on both; errors add in quadrature."""
+    """Scale the table of another device by the median ratio of networks that ran on both.
+
+    Errors add in quadrature.
+    """
     ratio = float(np.median(ratios))
     left_out = [float(np.median(np.delete(ratios, i))) / ratios[i] - 1 for i in range(len(ratios))]
-    doubt = relative_deviation(np.array(left_out))
+    deviation = relative_deviation(np.array(left_out))
 
-    def further(error: float) -> float:
-        return _digits(float(np.hypot(error, doubt)))
+    def combined(error: float) -> float:
+        return _digits(float(np.hypot(error, deviation)))
 
     regressions = tuple(
         replace(
@@ -196,19 +199,19 @@ def _scaled(fitted: Fitted, ratios: np.ndarray, source: str) -> Fitted:
             n=len(ratios),
             ms_per_mmac=_digits(r.ms_per_mmac * ratio),
             ms_per_mb=_digits(r.ms_per_mb * ratio),
-            cv_error=further(r.cv_error),
+            cv_error=combined(r.cv_error),
         )
         for r in fitted[0]
     )
     whole = fitted[1]
     dispatch_ms = _digits(whole.dispatch_ms * ratio)
     return regressions, replace(
-        whole, source=source, n=len(ratios), dispatch_ms=dispatch_ms, cv_error=further(whole.cv_error)
+        whole, source=source, n=len(ratios), dispatch_ms=dispatch_ms, cv_error=combined(whole.cv_error)
     )
 
 
 def _ncnn_ratios(runs: list[dict], slower: str, faster: str) -> np.ndarray:  # type: ignore[type-arg]
-    """Mean times of fp32 networks on one board over those on another, one thread each."""
+    """Return the ratios of mean times of fp32 networks on two boards, one thread each."""
     by_board = {
         name: next(r["ms"] for r in runs if name in r["device"] and r["num_threads"] == 1 and r["gpu_device"] == -1)
         for name in (slower, faster)
@@ -218,7 +221,7 @@ def _ncnn_ratios(runs: list[dict], slower: str, faster: str) -> np.ndarray:  # t
 
 
 def _write(path: Path, fitted: list[Fitted], sources: list[FigureSource]) -> None:
-    """Put the tables into the profile, and keep what else it knows."""
+    """Replace the tables and sources of a profile, and keep its other parts."""
     known = read_profile(path)
     kept = tuple(s for s in known.sources if s.id not in {HELP.id, HW_360.id, XNNPACK.id, NCNN.id})
     made = replace(
@@ -236,7 +239,7 @@ def _check(path: Path, made: HwProfile) -> None:
 
 
 def _digits(value: float) -> float:
-    """Four digits: what is not known better is not said."""
+    """Round to four digits, the precision of the data."""
     return float(f"{value:.4g}")
 
 

@@ -1,4 +1,4 @@
-"""Writes the graphs that `eetool doctor` runs: relu(conv3x3(x)) with weights of 0.5, 1x3x8x8 to 1x4x6x6.
+"""Writer of the graphs that `eetool doctor` runs: relu(conv3x3(x)) with weights of 0.5, 1x3x8x8 to 1x4x6x6.
 
 python tools/make_probes.py eetool/profile/probes
 """
@@ -15,7 +15,7 @@ from eetool.export.suppress_output import suppress_output
 
 
 def write_onnx(path: Path) -> None:
-    """Opset 18 and IR 8, as the exporter writes them."""
+    """Write the ONNX graph with opset 18 and IR 8, as the exporter does."""
     weights = numpy_helper.from_array(np.full((4, 3, 3, 3), 0.5, np.float32), "w")
     nodes = [helper.make_node("Conv", ["x", "w"], ["c"]), helper.make_node("Relu", ["c"], ["y"])]
     ends = [
@@ -26,7 +26,7 @@ def write_onnx(path: Path) -> None:
 
 
 def write_tflite(path: Path) -> None:
-    """The same through the converter of the exporter."""
+    """Write the TFLite graph with the converter of the exporter."""
     import litert_torch
 
     class Probe(torch.nn.Module):

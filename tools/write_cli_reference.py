@@ -1,4 +1,4 @@
-"""Writes docs/cli.md, the reference of all commands, from what `--help` says.
+"""Writer of docs/cli.md, the reference of all commands, from the output of `--help`.
 
 python tools/write_cli_reference.py
 """
@@ -22,7 +22,7 @@ Results go to stdout, everything else to stderr. `--json` prints one document. N
 
 
 def text() -> str:
-    """The whole page."""
+    """Return the text of the page."""
     return _HEAD + "".join(_sections())
 
 

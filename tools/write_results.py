@@ -2,9 +2,9 @@
 
     python tools/write_results.py
 
-A page holds `<!-- results: FILE.TABLE -->` … `<!-- end -->`; the lines between them are replaced. In a data file a column
-has a `title` and a `kind`, and a row has `cells` and optionally the indices of `bold` ones. Numbers keep their digits:
-2.80 is written as 2.80.
+A page holds `<!-- results: FILE.TABLE -->` … `<!-- end -->`; the lines between them are replaced. In a data file a
+column has a `title` and a `kind`, and a row has `cells` and optionally the indices of `bold` ones. Numbers keep their
+digits: 2.80 is written as 2.80.
 """
 
 import json
