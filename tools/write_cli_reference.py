@@ -15,7 +15,7 @@ PAGE = Path(__file__).parents[1] / "docs/cli.md"
 _WIDTH = 80
 _HEAD = """# Commands
 
-This page is what `--help` says, written by `python tools/write_cli_reference.py`; a test holds the two together.
+This page is the output of `--help`, written by `python tools/write_cli_reference.py`; a test compares the two.
 
 Results go to stdout, everything else to stderr. `--json` prints one document. Nothing is overwritten without `--force`.
 """

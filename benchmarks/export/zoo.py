@@ -159,15 +159,15 @@ def agreement(checkpoint: Checkpoint, bundle: Path) -> dict[str, float]:
     with torch.no_grad():
         outputs = net(*checkpoint.samples.values(), *(torch.tensor(1.0) for _ in range(net.n_exits)))
     expected = [array.numpy() for array in outputs]
-    answers = model.every_exit({name: array.numpy() for name, array in checkpoint.samples.items()})
+    bundle_outputs = model.every_exit({name: array.numpy() for name, array in checkpoint.samples.items()})
     in_torch, in_bundle = (
         np.stack(expected[1::2], 1),
-        np.stack([confidence for _, confidence in answers], 1),
+        np.stack([confidence for _, confidence in bundle_outputs], 1),
     )  # (N, exits)
     thresholds = spread_thresholds(in_torch)
     torch_exits, bundle_exits = leaves_at(in_torch, thresholds), leaves_at(in_bundle, thresholds)  # (N,)
     same = np.flatnonzero(torch_exits == bundle_exits)
-    classes = [expected[2 * torch_exits[i]][i].argmax() == answers[torch_exits[i]][0][i].argmax() for i in same]
+    classes = [expected[2 * torch_exits[i]][i].argmax() == bundle_outputs[torch_exits[i]][0][i].argmax() for i in same]
     return {"same_exit": len(same) / len(torch_exits), "same_class": float(np.mean(classes)) if classes else 0.0}
 
 

@@ -15,7 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nas201 import LITERT, NONE, ONNXRUNTIME, PARTS, Cells, answers, is_plain, network, read_cells, table_of
+from nas201 import (
+    LITERT,
+    NONE,
+    ONNXRUNTIME,
+    PARTS,
+    Cells,
+    is_plain,
+    network,
+    output_depends_on_input,
+    read_cells,
+    table_of,
+)
 from scipy.stats import spearmanr
 
 from eetool.latency.build.robust_nnls import fit_costs
@@ -47,7 +58,7 @@ GOALS = (
 
 
 # Device, variant, measured column, size of the image, classes.
-PRICED = (
+PREDICTED = (
     ("rpi4", "tflite/fp32", "raspi4_cifar10_ms", (3, 32, 32), 10),
     ("pixel3", "tflite/fp32", "pixel3_cifar10_ms", (3, 32, 32), 10),
     *(
@@ -70,7 +81,7 @@ def main() -> None:
     results = [
         _against(goal, *((pi4, without_none, False) if goal.board == "rpi4" else (pi5, every, True))) for goal in GOALS
     ]
-    files = [_from_files(*priced, pi4 if priced[0] in ("rpi4", "pixel3") else pi5) for priced in PRICED]
+    files = [_from_files(*figure, pi4 if figure[0] in ("rpi4", "pixel3") else pi5) for figure in PREDICTED]
     print(json.dumps({"benchmark": "boards", "parts": PARTS, "results": results, "from_files": files}, indent=2))
 
 
@@ -78,7 +89,7 @@ def _against(goal: Goal, cells: Cells, eligible: np.ndarray, merges: bool) -> di
     runtime = ONNXRUNTIME if "_onnx_" in goal.column else LITERT
     columns, measured = table_of(cells.ops, runtime, merges), cells.columns[goal.column]
     # A network whose output does not depend on its input is folded to a constant; its time carries no information.
-    fit_on = np.array([answers(ops) for ops in cells.ops])
+    fit_on = np.array([output_depends_on_input(ops) for ops in cells.ops])
     developed = eligible[cells.developed_on[eligible]]
     untouched = eligible[~cells.developed_on[eligible]]
     scores_of = {}

@@ -56,7 +56,7 @@ def depends(ops: np.ndarray) -> list[bool]:
     return [op != NONE and source in alive for (_, source), op in zip(EDGES, ops, strict=True)]
 
 
-def answers(ops: np.ndarray) -> bool:
+def output_depends_on_input(ops: np.ndarray) -> bool:
     """Return whether the output of the network depends on its input."""
     return any(a and b and to == 3 for a, b, (to, _) in zip(reaches(ops), depends(ops), EDGES, strict=True))
 
@@ -91,7 +91,7 @@ def table_of(cells: np.ndarray, runtime: str, merges: bool) -> np.ndarray:
 
 def is_plain(ops: np.ndarray) -> bool:
     """Return whether every operation matters; the executed operations are then the same in every runtime."""
-    return answers(ops) and all(
+    return output_depends_on_input(ops) and all(
         op == NONE or (a and b) for op, a, b in zip(ops, reaches(ops), depends(ops), strict=True)
     )
 
