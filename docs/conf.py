@@ -1,4 +1,4 @@
-"""The site: `make docs` builds it, warnings are errors, and a link inside it that leads nowhere is a warning."""
+"""Sphinx configuration of the site. `make docs` builds it; warnings and dead links inside it are errors."""
 
 from eetool import __version__
 

@@ -68,3 +68,18 @@ def test_write_results_number_keeps_digits_and_signs(tool: ModuleType, tmp_path:
     finally:
         tool.DATA = kept
     assert line == "| **2.80** | +1.5 % | 0.10 (−0.03 to 0.23) | 76/24 |"
+
+
+def test_docs_named_scripts_exist() -> None:
+    root = PAGES.parents[1]
+    pages = [*(root / "docs").rglob("*.md"), root / "benchmarks/README.md", root / "CONTRIBUTING.md"]
+    named = {name for page in pages for name in re.findall(r"(?:benchmarks|tools)/[\w/]+\.py", page.read_text("utf-8"))}
+    assert named
+    assert sorted(name for name in named if not (root / name).is_file()) == []
+
+
+def test_benchmarks_readme_lists_every_script() -> None:
+    folder = PAGES.parents[1] / "benchmarks"
+    listed = set(re.findall(r"^\| `([\w/]+\.py)`", (folder / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
+    scripts = {path.relative_to(folder).as_posix() for path in folder.rglob("*.py") if "def main(" in path.read_text()}
+    assert listed == scripts
