@@ -70,6 +70,21 @@ def test_write_results_number_keeps_digits_and_signs(tool: ModuleType, tmp_path:
     assert line == "| **2.80** | +1.5 % | 0.10 (−0.03 to 0.23) | 76/24 |"
 
 
+def test_board_tables_equal_raw_document(tool: ModuleType) -> None:
+    raw = json.loads((PAGES / "data/raw/boards.json").read_text(encoding="utf-8"))
+    tables = tool.read_data("board-tables")["tables"]
+    for row, figures in zip(tables["files"]["rows"], raw["from_files"], strict=True):
+        median, within, inside = (None if cell is None else float(cell) for cell in row["cells"][1:])
+        assert median == round(100 * figures["median_error"], 1)
+        assert within == round(100 * figures["within_10"])
+        assert inside == (round(100 * figures["inside_interval"]) if "inside_interval" in figures else None)
+    for row, figures in zip(tables["fits"]["rows"], raw["results"], strict=True):
+        cells = [float(cell) for cell in row["cells"][1:5]]
+        shares = [figures[part]["within_10"] for part in ("on_all", "on_untouched")]
+        assert cells == [figures["cells"], *(round(100 * share, 1) for share in (*shares, figures["within_10"]))]
+        assert figures["met"]
+
+
 def test_docs_named_scripts_exist() -> None:
     root = PAGES.parents[1]
     pages = [*(root / "docs").rglob("*.md"), root / "benchmarks/README.md", root / "CONTRIBUTING.md"]
