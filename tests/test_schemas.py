@@ -23,7 +23,7 @@ from eetool_runtime.manifest import parse_manifest
 ROOT = Path(__file__).parents[1]
 SCHEMAS = {path.name.removesuffix(".schema.json"): path for path in (ROOT / "eetool/schemas").glob("*.schema.json")}
 GOLDEN = Path(__file__).parent / "golden"
-HW_PROFILES = sorted((ROOT / "eetool/hw_profiles").glob("*.json"))
+HW_PROFILES = sorted((ROOT / "hw_profiles").glob("*.json"))
 VARIANT = ("variants", "onnx/fp32")
 POINT = (*VARIANT, "operating_points", "balanced")
 GONE = object()

@@ -1,6 +1,5 @@
 """What the shell is told when somebody presses Tab on a path or a device."""
 
-import importlib.resources
 from pathlib import Path
 
 import click
@@ -29,7 +28,8 @@ class ArtefactPath(click.Path):
 
 def complete_device(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str | CompletionItem]:
     """Names of devices, and hw profiles in this folder."""
-    profiles = importlib.resources.files("eetool") / "hw_profiles"
-    known = sorted(entry.name.removesuffix(".json") for entry in profiles.iterdir() if entry.name.endswith(".json"))
+    from eetool.latency.table.hw_profile import profiles_folder
+
+    known = sorted(path.stem for path in profiles_folder().glob("*.json"))
     mine = sorted(path.name for path in Path().glob("*.json"))
     return [name for name in ("host", "ssh://", *known, *mine) if name.startswith(incomplete)]

@@ -1,13 +1,14 @@
-"""Hw profiles: what is known of a device, each number with where it came from."""
+"""Hw profiles: facts, published power and latency tables of devices, each figure with its source."""
 
 import difflib
-import importlib.resources
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eetool.errors import ArtefactError, MissingError
-from eetool.latency.table.table import SCOPES, Composition, LatencyTable, Regression, TableEntry, check_table
+import eetool
+from eetool.errors import MissingError
+from eetool.latency.table.table import SCOPES, Composition, LatencyTable, Regression, TableEntry
+from eetool.latency.table.validation import check_table, require, require_one_of
 from eetool.records import read_record
 from eetool_measure.records import encode
 
@@ -18,7 +19,7 @@ POWER_PROVENANCES = ("measured", "estimated")
 
 @dataclass(frozen=True)
 class DeviceFacts:
-    """The hardware, as its makers describe it. `memory_mib` lists the sizes it is sold with; a clock may be null."""
+    """Hardware of a device as its maker describes it. `memory_mib` lists all sizes sold; the clock may be null."""
 
     soc: str
     cpu: str
@@ -30,7 +31,7 @@ class DeviceFacts:
 
 @dataclass(frozen=True)
 class PublishedPower:
-    """Watts in one `state`, of what `scope` names; `source` is the id of one of the profile's sources."""
+    """Power in one `state`, for one `scope`; `source` is the id of one of the profile's sources."""
 
     state: str
     power_w: float
@@ -41,7 +42,7 @@ class PublishedPower:
 
 @dataclass(frozen=True)
 class FigureSource:
-    """Where figures come from."""
+    """Source of figures, with its licence."""
 
     id: str
     title: str
@@ -50,7 +51,7 @@ class FigureSource:
 
 @dataclass(frozen=True)
 class HwProfile:
-    """The document `hw_profile/1`."""
+    """Document `hw_profile/1`."""
 
     name: str
     title: str
@@ -63,35 +64,44 @@ class HwProfile:
     sources: tuple[FigureSource, ...] = ()
 
     def entries(self, kind: str) -> int:
-        """Number of entries of the latency table that are of this kind."""
+        """Return the number of table entries of this kind, `measured` or `fitted`."""
         return sum(entry.kind == kind for entry in self.table)
 
     @property
     def latency(self) -> LatencyTable:
-        """All that a prediction stands on."""
+        """Latency table of the device."""
         ids = frozenset(source.id for source in self.sources)
         return LatencyTable(self.table, self.regressions, self.compositions, ids)
 
 
 def profile_document(profile: HwProfile) -> dict[str, Any]:
-    """JSON of a profile, without figures that an entry of its kind does not have, and without what is not known."""
+    """Return the JSON document of a profile, without fields that are null."""
     encoded: dict[str, Any] = encode(profile)
     for part in ("table", "regressions", "compositions"):
         encoded[part] = [{k: v for k, v in item.items() if v is not None} for item in encoded[part]]
     return encoded
 
 
+def profiles_folder() -> Path:
+    """Return the folder of the hw profiles that come with eetool.
+
+    A wheel holds them as package data. In a checkout, and so in an editable install, they are at the top level.
+    """
+    package = Path(eetool.__file__).parent
+    installed = package / "hw_profiles"
+    return installed if installed.is_dir() else package.parent / "hw_profiles"
+
+
 def known_devices() -> tuple[HwProfile, ...]:
-    """The hw profiles that come with eetool, by name."""
-    with importlib.resources.as_file(importlib.resources.files("eetool") / "hw_profiles") as folder:
-        return tuple(read_profile(path) for path in sorted(folder.glob("*.json")))
+    """Return the hw profiles that come with eetool, sorted by name."""
+    return tuple(read_profile(path) for path in sorted(profiles_folder().glob("*.json")))
 
 
 def find_device(name: str) -> HwProfile:
-    """The hw profile called `name`, or with that alias.
+    """Return the hw profile with this name or alias.
 
     Raises:
-        MissingError: there is none; the hint says what is near, and what there is.
+        MissingError: there is none; the hint lists similar names and all devices.
     """
     profiles = known_devices()
     by_name = {word.lower(): profile for profile in profiles for word in (profile.name, *profile.aliases)}
@@ -104,49 +114,47 @@ def find_device(name: str) -> HwProfile:
 
 
 def is_profile_file(device: str) -> bool:
-    """Whether `device` names a hw profile on disk and not a known device."""
+    """Return whether `device` is the path of a hw profile, rather than the name of a known device."""
     return device.endswith(".json")
 
 
 def load_device(device: str) -> HwProfile:
-    """The hw profile that `device` names: a file that ends in .json, or a known device.
+    """Load the hw profile of a device.
+
+    Args:
+        device: path of a .json file, or name or alias of a known device.
 
     Raises:
-        ArtefactError: the file is no hw profile.
+        ArtefactError: the file is not a valid hw profile.
         MissingError: there is no such device.
     """
     return read_profile(Path(device)) if is_profile_file(device) else find_device(device)
 
 
 def is_board(profile: HwProfile, board: str | None) -> bool:
-    """Whether `board`, as a device tree names it, is this device: `Raspberry Pi 4 Model B Rev 1.4` is rpi4."""
+    """Return whether `board`, a device tree model such as `Raspberry Pi 4 Model B Rev 1.4`, is this device."""
     return board is not None and board.replace(" Plus", "+").startswith(profile.title)
 
 
 def device_name_of_board(board: str | None) -> str | None:
-    """Name of the device that `board`, as a device tree names it, is; None where it is none that eetool knows."""
+    """Return the name of the known device with the device tree model `board`; None if there is none."""
     return next((profile.name for profile in known_devices() if is_board(profile, board)), None)
 
 
 def read_profile(path: Path) -> HwProfile:
-    """Read and check one hw profile; raises ArtefactError with the field that is off."""
+    """Read and check one hw profile.
+
+    Raises:
+        ArtefactError: the file cannot be read, or a field is wrong; the message names it.
+    """
     profile = read_record(HwProfile, path, SCHEMA)
     sources = {source.id for source in profile.sources}
     for i, power in enumerate(profile.power):
         at = f"{path}: power[{i}]"
-        _one_of(power.state, STATES, f"{at}.state")
-        _one_of(power.scope, SCOPES, f"{at}.scope")
-        _one_of(power.provenance, POWER_PROVENANCES, f"{at}.provenance")
-        _require(power.power_w > 0, f"{at}.power_w: must be positive")
-        _require(power.source in sources, f"{at}.source: {power.source!r} is not among the sources")
+        require_one_of(power.state, STATES, f"{at}.state")
+        require_one_of(power.scope, SCOPES, f"{at}.scope")
+        require_one_of(power.provenance, POWER_PROVENANCES, f"{at}.provenance")
+        require(power.power_w > 0, f"{at}.power_w: must be positive")
+        require(power.source in sources, f"{at}.source: {power.source!r} is not among the sources")
     check_table(profile.latency, str(path))
     return profile
-
-
-def _one_of(found: str, allowed: tuple[str, ...], at: str) -> None:
-    _require(found in allowed, f"{at}: expected {', '.join(allowed)}, found {found!r}")
-
-
-def _require(holds: bool, reason: str) -> None:
-    if not holds:
-        raise ArtefactError(reason)

@@ -1,8 +1,8 @@
-"""The part of a latency table that answers for one backend and thread count: what a kernel costs, and how sure that is.
+"""Costs of kernels from a latency table, with their uncertainty, for one backend, precision and thread count.
 
-Exact entry, then interpolation between entries of the kind (`estimate.py`), then the regression of the kind, then what
-all kinds together say of a kernel's MACs and bytes. What the table does not hold for the conditions asked for is
-answered from the nearest it does hold, with wider intervals and a warning.
+The sources, in this order: the exact entry, interpolation between entries of the kind (`interpolation.py`), the
+regression of the kind, and a model of MACs and bytes over all kinds. If the table lacks the requested conditions, the
+nearest ones stand in, with wider intervals and a warning.
 """
 
 from collections import defaultdict
@@ -19,17 +19,17 @@ from eetool.latency.table.interpolation import CostInterpolator, InterpolatedCos
 from eetool.latency.table.table import MEASURED, Composition, LatencyTable, Regression, TableEntry
 
 ENTRY, INTERPOLATED, REGRESSION, GUESSED = "entry", "interpolated", "regression", "guessed"
-_NEAR = 0.5  # from here on an estimate is called interpolated
-_GUESS = 0.7  # relative deviation of what other kinds say of a kernel
-_RESOLUTION_MS = 4e-4  # what a trace can tell of a kernel, overheads taken off
-_UNKNOWN = 0.5  # added for operators that nobody knows
+_NEAR = 0.5  # nearness from which an estimate counts as interpolated
+_GUESS = 0.7  # relative deviation of a cost from the model over all kinds
+_RESOLUTION_MS = 4e-4  # of a traced kernel, overheads removed
+_UNKNOWN = 0.5  # relative deviation added for unknown operators
 _ANY_FORM, _OTHER_FORM = -1, 0.5
 _OTHER_BACKEND, _OTHER_THREADS, _OTHER_PRECISION = 0.4, 0.3, 0.5
 
 
 @dataclass(frozen=True)
 class KernelCost:
-    """A kernel's cost in milliseconds or millijoules, its relative standard deviation, and what it rests on."""
+    """Cost of a kernel in milliseconds or millijoules, its relative standard deviation, and its source."""
 
     value: float
     deviation: float
@@ -47,7 +47,19 @@ class _Conditioned(Protocol):
 
 
 class KernelCosts:
-    """Answers for `backend`, `precision` and `threads` from `table`; `warnings` say what had to be put in their place.
+    """Costs of kernels under given conditions.
+
+    Args:
+        table: the latency table.
+        device: name of the device, for messages.
+        backend: requested backend.
+        precision: requested precision.
+        threads: requested thread count.
+
+    Attributes:
+        backend: backend of the figures, as are `precision` and `threads`; the nearest conditions of the table.
+        warnings: one for each condition that differs from the request.
+        composition: the composition of the table under these conditions.
 
     Raises:
         MissingError: the table is empty.
@@ -61,57 +73,57 @@ class KernelCosts:
             )
         have = {(i.backend, i.precision, i.threads) for i in table.entries}
         have |= {(i.backend, i.precision, i.threads) for i in table.regressions}
-        found = min(have, key=lambda c: (c[0] != backend, c[1] != precision, abs(c[2] - threads), c))
-        self.backend, self.precision, self.threads = found
-        self.warnings, self._doubt = _substituted(device, (backend, precision, threads), found)
+        nearest = min(have, key=lambda c: (c[0] != backend, c[1] != precision, abs(c[2] - threads), c))
+        self.backend, self.precision, self.threads = nearest
+        self.warnings, self._uncertainty = _substitutions(device, (backend, precision, threads), nearest)
         self.composition = self._composition(table.compositions)
         self._entries = [e for e in table.entries if self._fits(e)]
         self._regressions = {(r.kernel, r.precision): r for r in table.regressions if self._fits(r)}
-        self._latency = _Prices(self._entries, self._regressions, self.composition.channel_block, energy=False)
-        self._energy = self._energy_prices()
+        self._latency = _CostTable(self._entries, self._regressions, self.composition.channel_block, energy=False)
+        self._energy = self._energy_costs()
 
     @property
     def scope(self) -> str | None:
-        """What energies of this table cover; None where it holds none."""
+        """Scope of the energies of this table; None where it holds none."""
         scopes = [e.energy.scope for e in self._entries if e.energy]
         scopes += [r.energy.scope for r in self._regressions.values() if r.energy]
         return scopes[0] if scopes else None
 
     def latency(self, kernel: Kernel) -> KernelCost:
-        """Milliseconds of a kernel."""
-        return self._doubted(self._latency(kernel), kernel)
+        """Return the latency of a kernel in milliseconds."""
+        return self._with_uncertainty(self._latency(kernel), kernel)
 
     def energy(self, kernel: Kernel) -> KernelCost | None:
-        """Millijoules of a kernel; None where the table holds no energies."""
-        return None if self._energy is None else self._doubted(self._energy(kernel), kernel)
+        """Return the energy of a kernel in millijoules; None where the table holds no energies."""
+        return None if self._energy is None else self._with_uncertainty(self._energy(kernel), kernel)
 
     def _fits(self, item: _Conditioned) -> bool:
-        """Entries of both precisions count: a graph in int8 has kernels in fp32 too."""
+        """Return whether an item is usable; both precisions are, as an int8 graph also has fp32 kernels."""
         return (item.backend, item.threads) == (self.backend, self.threads)
 
     def _composition(self, known: Sequence[Composition]) -> Composition:
         fitting = [c for c in known if self._fits(c)]
         exact = [c for c in fitting if c.precision == self.precision]
         if exact or fitting:
-            # Probes in int8 do not show the blocks that float kernels of such a graph work in.
+            # Probes in int8 do not show the channel blocks of the float kernels in such a graph.
             block = max(c.channel_block for c in fitting)
             return replace((exact or fitting)[0], channel_block=block)
         return Composition(self.precision, self.backend, self.threads, "", 0.0, 0, 0.1)
 
-    def _energy_prices(self) -> "_Prices | None":
+    def _energy_costs(self) -> "_CostTable | None":
         entries = [e for e in self._entries if e.energy]
         regressions = {key: r for key, r in self._regressions.items() if r.energy}
         if not entries and not regressions:
             return None
-        return _Prices(entries, regressions, self.composition.channel_block, energy=True)
+        return _CostTable(entries, regressions, self.composition.channel_block, energy=True)
 
-    def _doubted(self, priced: KernelCost, kernel: Kernel) -> KernelCost:
-        doubt = self._doubt + (_UNKNOWN if kernel.kind == "other" else 0.0)
-        return KernelCost(priced.value, float(np.hypot(priced.deviation, doubt)), priced.basis, priced.measured)
+    def _with_uncertainty(self, cost: KernelCost, kernel: Kernel) -> KernelCost:
+        added = self._uncertainty + (_UNKNOWN if kernel.kind == "other" else 0.0)
+        return KernelCost(cost.value, float(np.hypot(cost.deviation, added)), cost.basis, cost.measured)
 
 
-class _Prices:
-    """Prices of one quantity, estimators made when a kind is first asked for."""
+class _CostTable:
+    """Costs in one quantity, latency or energy; the estimator of a kind is made at its first use."""
 
     def __init__(
         self,
@@ -132,30 +144,30 @@ class _Prices:
         self._guess: np.ndarray | None = None
 
     def __call__(self, kernel: Kernel) -> KernelCost:
-        """The price of a kernel, looked up only once: networks repeat themselves."""
+        """Return the cost of a kernel, computed once: networks repeat their kernels."""
         if kernel.key not in self._known:
-            self._known[kernel.key] = self._price(kernel)
+            self._known[kernel.key] = self._cost(kernel)
         return self._known[kernel.key]
 
-    def _price(self, kernel: Kernel) -> KernelCost:
+    def _cost(self, kernel: Kernel) -> KernelCost:
         entry = self._exact.get(kernel.key)
         if entry is not None:
             return KernelCost(self._value(entry), _deviation(entry), ENTRY, entry.kind == MEASURED)
         for precision in (kernel.precision, INT8 if kernel.precision == FP32 else FP32):
-            doubt = 0.0 if precision == kernel.precision else _OTHER_PRECISION
+            added = 0.0 if precision == kernel.precision else _OTHER_PRECISION
             regression = self._regressions.get((kernel.kind, precision))
             if self._of_kind.get((kernel.kind, precision)):
                 form = kernel.shape.get("form", 0)
                 if not self._of_form.get((kernel.kind, precision, form)):
-                    form, doubt = _ANY_FORM, float(np.hypot(doubt, _OTHER_FORM))
-                return _priced(self._estimator(kernel.kind, precision, form)(kernel), doubt)
+                    form, added = _ANY_FORM, float(np.hypot(added, _OTHER_FORM))
+                return _interpolated(self._estimator(kernel.kind, precision, form)(kernel), added)
             if regression is not None:
-                deviation = float(np.hypot(max(regression.cv_error, 0.02), doubt))
+                deviation = float(np.hypot(max(regression.cv_error, 0.02), added))
                 return KernelCost(self._regressed(regression, kernel), deviation, REGRESSION, False)
         return KernelCost(max(float(self._terms() @ linear_terms(kernel, self._block)), 1e-9), _GUESS, GUESSED, False)
 
     def _estimator(self, kind: str, precision: str, form: int) -> CostInterpolator:
-        """Of the entries of one form, or of all of the kind where the table holds none of that form."""
+        """Return the estimator of one form, or of the whole kind where the table lacks that form."""
         key = kind, precision, form
         if key not in self._estimators:
             group = self._of_kind[kind, precision] if form == _ANY_FORM else self._of_form[key]
@@ -170,19 +182,19 @@ class _Prices:
         if r is None:
             return None
         if self._energy:
-            assert r.energy is not None  # only those with energy were given
+            assert r.energy is not None  # only items with energy were passed
             return np.array([r.energy.constant_mj, r.energy.mj_per_mmac, r.energy.mj_per_mb, r.energy.mj_per_mb])
         return np.array([r.constant_ms, r.ms_per_mmac, r.ms_per_mb, r.ms_per_mb])
 
     def _terms(self) -> np.ndarray:
-        """Coefficients of MACs and bytes that all kinds share."""
+        """Return the coefficients of MACs and bytes over all kinds."""
         if self._guess is None:
             entries = [e for group in self._of_kind.values() for e in group]
             if entries:
                 terms = np.array([linear_terms(e.as_kernel, self._block) for e in entries])
                 self._guess = fit_terms(terms, np.array([self._value(e) for e in entries]))
             else:
-                # Of each the most: a median over a convolution, a pooling and a sum would have MACs for nothing.
+                # The maximum of each: with a median over a convolution, a pooling and a sum, MACs would cost nothing.
                 priors = [prior for key in self._regressions if (prior := self._prior(key)) is not None]
                 self._guess = np.max(priors, axis=0)
         return self._guess
@@ -190,7 +202,7 @@ class _Prices:
     def _value(self, entry: TableEntry) -> float:
         if not self._energy:
             return max(entry.ms, 1e-6)
-        assert entry.energy is not None  # only those with energy were given
+        assert entry.energy is not None  # only items with energy were passed
         return entry.energy.energy_mj
 
     def _regressed(self, regression: Regression, kernel: Kernel) -> float:
@@ -200,30 +212,27 @@ class _Prices:
         return regression.energy.mj(kernel)
 
 
-def _priced(estimate: InterpolatedCost, doubt: float) -> KernelCost:
+def _interpolated(estimate: InterpolatedCost, added: float) -> KernelCost:
     basis = INTERPOLATED if estimate.nearness >= _NEAR else REGRESSION
-    return KernelCost(estimate.value, float(np.hypot(estimate.deviation, doubt)), basis, False)
+    return KernelCost(estimate.value, float(np.hypot(estimate.deviation, added)), basis, False)
 
 
 def _deviation(entry: TableEntry) -> float:
-    """Relative standard deviation of an entry."""
+    """Return the relative standard deviation of an entry."""
     if entry.kind == MEASURED:
-        scatter = 1.4826 * (entry.spread_ms or 0.0)  # of the MAD, were the times normal
+        scatter = 1.4826 * (entry.spread_ms or 0.0)  # from the MAD, for normally distributed times
         return float(np.hypot(scatter, _RESOLUTION_MS)) / max(entry.ms, _RESOLUTION_MS)
     return max(entry.cv_error or 0.0, 0.01)
 
 
-def _substituted(
-    device: str, asked: tuple[str, str, int], found: tuple[str, str, int]
+def _substitutions(
+    device: str, requested: tuple[str, str, int], held: tuple[str, str, int]
 ) -> tuple[tuple[str, ...], float]:
-    """Warnings, and the relative deviation to add, where the table holds other conditions than were asked for."""
-    warnings, doubt = [], 0.0
-    for what, wanted, held, added in (
-        ("backend", asked[0], found[0], _OTHER_BACKEND),
-        ("precision", asked[1], found[1], _OTHER_PRECISION),
-        ("threads", asked[2], found[2], _OTHER_THREADS),
-    ):
-        if wanted != held:
-            warnings.append(f"the table of {device} has no {what} {wanted}: predicted from {what} {held}")
-            doubt = float(np.hypot(doubt, added))
-    return tuple(warnings), doubt
+    """Return warnings and the relative deviation to add for conditions that the table does not hold."""
+    warnings, uncertainty = [], 0.0
+    names, deviations = ("backend", "precision", "threads"), (_OTHER_BACKEND, _OTHER_PRECISION, _OTHER_THREADS)
+    for name, wanted, used, added in zip(names, requested, held, deviations, strict=True):
+        if wanted != used:
+            warnings.append(f"the table of {device} has no {name} {wanted}: predicted from {name} {used}")
+            uncertainty = float(np.hypot(uncertainty, added))
+    return tuple(warnings), uncertainty

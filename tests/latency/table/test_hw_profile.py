@@ -1,4 +1,4 @@
-"""Hw profiles: found by name, read strictly, and honest about what is not known."""
+"""Hw profiles: reading, validation, and look-up by name, alias and board."""
 
 import copy
 import json
@@ -16,6 +16,7 @@ from eetool.latency.table.hw_profile import (
     is_board,
     known_devices,
     profile_document,
+    profiles_folder,
     read_profile,
 )
 
@@ -79,7 +80,7 @@ def one_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hw_profile, "known_devices", lambda: known)
 
 
-def test_a_profile_is_read_and_written_alike(tmp_path: Path) -> None:
+def test_read_profile_round_trips(tmp_path: Path) -> None:
     jsonschema.validate(BOARD, SCHEMA)
     profile = read_profile(write(tmp_path, BOARD))
     assert (profile.entries("measured"), profile.entries("fitted")) == (1, 1)
@@ -100,7 +101,7 @@ def test_a_profile_is_read_and_written_alike(tmp_path: Path) -> None:
         (lambda d: d["table"][0].update(kind="guessed"), r"board1.json: table\[0\].kind"),
     ],
 )
-def test_profiles_that_are_refused(tmp_path: Path, change: Any, message: str) -> None:
+def test_read_profile_invalid_field_raises_artefact_error(tmp_path: Path, change: Any, message: str) -> None:
     value = copy.deepcopy(BOARD)
     change(value)
     with pytest.raises(ArtefactError, match=message):
@@ -109,12 +110,12 @@ def test_profiles_that_are_refused(tmp_path: Path, change: Any, message: str) ->
 
 @pytest.mark.usefixtures("one_board")
 @pytest.mark.parametrize("name", ["board1", "Board1", "first-board"])
-def test_devices_are_found_by_name_and_alias(name: str) -> None:
+def test_find_device_by_name_or_alias_in_any_case(name: str) -> None:
     assert find_device(name).name == "board1"
 
 
 @pytest.mark.usefixtures("one_board")
-def test_an_unknown_device_gets_near_names_and_the_list() -> None:
+def test_find_device_unknown_raises_missing_error_with_similar_names() -> None:
     with pytest.raises(MissingError, match="unknown device 'bord1'") as near:
         find_device("bord1")
     assert near.value.hint == "Did you mean board1? Known devices: host, board1."
@@ -126,24 +127,33 @@ def test_an_unknown_device_gets_near_names_and_the_list() -> None:
 @pytest.mark.parametrize(
     ("board", "same"), [("Board One Rev 1.4", True), ("Board Two", False), ("Board", False), (None, False)]
 )
-def test_a_board_knows_itself(tmp_path: Path, board: str | None, same: bool) -> None:
+def test_is_board_compares_device_tree_model(tmp_path: Path, board: str | None, same: bool) -> None:
     assert is_board(read_profile(write(tmp_path, BOARD)), board) is same
 
 
-def test_the_plus_is_written_in_two_ways() -> None:
+def test_is_board_plus_spelt_out_matches() -> None:
     assert is_board(find_device("rpi3"), "Raspberry Pi 3 Model B Plus Rev 1.3")
     assert not is_board(find_device("rpi3"), "Raspberry Pi 3 Model B Rev 1.2")
 
 
-def test_a_board_has_the_name_of_its_profile() -> None:
+def test_device_name_of_board_known_or_none() -> None:
     assert device_name_of_board("Raspberry Pi 5 Model B Rev 1.0") == "rpi5"
     assert device_name_of_board("Some other board") is None
     assert device_name_of_board(None) is None
 
 
-def test_what_comes_with_eetool_is_sound() -> None:
+def test_known_devices_have_unique_names_and_valid_documents() -> None:
     known = known_devices()
     names = [name for profile in known for name in (profile.name, *profile.aliases)]
     assert len({name.lower() for name in names} | {"host"}) == len(names) + 1
     for profile in known:
         jsonschema.validate({"schema": "hw_profile/1", **profile_document(profile)}, SCHEMA)
+
+
+def test_profiles_folder_prefers_package_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package, top_level = tmp_path / "eetool", tmp_path / "hw_profiles"
+    package.mkdir()
+    monkeypatch.setattr(hw_profile.eetool, "__file__", str(package / "__init__.py"))
+    assert profiles_folder() == top_level
+    (package / "hw_profiles").mkdir()
+    assert profiles_folder() == package / "hw_profiles"

@@ -1,4 +1,4 @@
-"""Tables: read strictly, so that no prediction stands on a figure that cannot be."""
+"""Validation of latency tables."""
 
 import dataclasses
 import math
@@ -15,8 +15,8 @@ from eetool.latency.table.table import (
     Regression,
     RegressionEnergy,
     TableEntry,
-    check_table,
 )
+from eetool.latency.table.validation import check_table
 
 ENTRY = TableEntry("measured", "linear", {"in_features": 4, "out_features": 2}, "fp32", "litert", 1, "lab", 5, 0.5, 0.1)
 FITTED = dataclasses.replace(
@@ -33,12 +33,12 @@ def table(*items: Any) -> LatencyTable:
     return LatencyTable(of(TableEntry), of(Regression), of(Composition), frozenset({"lab"}))
 
 
-def test_a_sound_table_is_let_through() -> None:
+def test_check_table_valid_table_passes() -> None:
     check_table(table(ENTRY, FITTED, REGRESSION, COMPOSITION), "t.json")
     assert (ENTRY.ms, FITTED.ms) == (0.5, 0.4)
 
 
-def test_a_regression_counts_macs_and_bytes() -> None:
+def test_regression_ms_counts_macs_and_bytes() -> None:
     kernel = Kernel("linear", {"in_features": 1000, "out_features": 500})
     assert math.isclose(REGRESSION.ms(kernel), 0.1 + 2.0 * 0.5 + 3.0 * 4 * (500_000 + 1500) / 1e6)
     energy = RegressionEnergy(0.2, 1.0, 0.0, "core_net")
@@ -54,41 +54,41 @@ def test_a_regression_counts_macs_and_bytes() -> None:
         (ENTRY, {"shape": {**ENTRY.shape, "cin": 4}}, "has no size 'cin'"),
         (ENTRY, {"shape": {**ENTRY.shape, "in_features": 0}}, "in_features of a linear kernel cannot be 0"),
         (ENTRY, {"count": None}, "a measured entry lacks"),
-        (ENTRY, {"count": 0}, "no measurement stands behind it"),
+        (ENTRY, {"count": 0}, "it rests on no measurement"),
         (ENTRY, {"cv_error": 0.1}, "a measured entry holds a figure of the other kind"),
         (ENTRY, {"median_ms": -0.5}, "cannot be negative"),
         (ENTRY, {"median_ms": math.nan}, "cannot be negative or missing"),
-        (ENTRY, {"median_ms": 2e6}, "is no time of a kernel; are these other units"),
+        (ENTRY, {"median_ms": 2e6}, "is too long for a kernel; is it in another unit"),
         (ENTRY, {"precision": "fp16"}, r"table\[0\].precision: expected fp32, int8"),
         (ENTRY, {"threads": 0}, "threads: must be at least 1"),
         (ENTRY, {"backend": ""}, "backend: is empty"),
         (ENTRY, {"source": "friend"}, "'friend' is not among the sources"),
-        (ENTRY, {"energy": KernelEnergy(0.0, "core_net")}, "0 mJ is no energy of a kernel; unknown is left out"),
+        (ENTRY, {"energy": KernelEnergy(0.0, "core_net")}, "0 mJ is impossible; leave unknown energies out"),
         (ENTRY, {"energy": KernelEnergy(math.nan, "core_net")}, "energy: its figures cannot be negative or missing"),
         (ENTRY, {"energy": KernelEnergy(1.0, "socket")}, "energy.scope: expected"),
         (FITTED, {"latency_ms": None}, "a fitted entry lacks"),
         (REGRESSION, {"kernel": "gemm"}, r"regressions\[0\].kernel: expected conv"),
         (REGRESSION, {"ms_per_mb": math.nan}, r"regressions\[0\]: its figures cannot be negative"),
-        (REGRESSION, {"n": 0}, "no measurement stands behind it"),
+        (REGRESSION, {"n": 0}, "it rests on no measurement"),
         (REGRESSION, {"constant_ms": 0.0, "ms_per_mmac": 0.0, "ms_per_mb": 0.0}, "every kernel takes time"),
         (REGRESSION, {"energy": RegressionEnergy(0.1, -1.0, 0.0, "core_net")}, "cannot be negative"),
         (COMPOSITION, {"dispatch_ms": -0.01}, r"compositions\[0\]: its figures cannot be negative"),
         (COMPOSITION, {"channel_block": 0}, "channel_block: must be at least 1"),
     ],
 )
-def test_tables_that_are_refused(item: Any, changes: dict[str, Any], message: str) -> None:
+def test_check_table_invalid_item_raises_artefact_error(item: Any, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ArtefactError, match=message):
         check_table(table(dataclasses.replace(item, **changes)), "t.json")
 
 
-def test_the_same_kernel_twice_is_refused_however_it_is_written() -> None:
+def test_check_table_duplicate_kernel_raises_artefact_error() -> None:
     again = dataclasses.replace(ENTRY, shape={"out_features": 2, "in_features": 4, "rows": 1})
     with pytest.raises(ArtefactError, match=r"table\[1\]: there is an entry for this kernel already"):
         check_table(table(ENTRY, again), "t.json")
     check_table(table(ENTRY, dataclasses.replace(again, threads=2)), "t.json")
 
 
-def test_scopes_are_not_mixed() -> None:
+def test_check_table_mixed_scopes_raises_artefact_error() -> None:
     core = dataclasses.replace(ENTRY, energy=KernelEnergy(1.0, "core_net"))
     board = dataclasses.replace(FITTED, energy=KernelEnergy(1.0, "board_net"))
     with pytest.raises(ArtefactError, match="different scopes cannot be added: board_net, core_net"):
