@@ -32,7 +32,7 @@ def build_table_result(
     force: bool = False,
 ) -> CommandResult:
     """Write probes, assemble what a device measured, or measure here; `device` names the profile."""
-    from eetool.latency.build import build_table
+    from eetool.latency.build import build_table, profile_assembly
     from eetool.latency.probes.probe_files import probe_kinds
 
     kinds = probe_kinds(formats, precisions)
@@ -40,9 +40,9 @@ def build_table_result(
         return _written(write_probes, kinds, probes, runs or build_table.RUNS, force)
     assert output is not None  # the verb saw to it
     if times:
-        documents = [build_table.read_times(path) for path in times]
-        made = build_table.make_hw_profile(
-            _name(device, output), build_table.assemble_tables(documents), documents[0].machine
+        documents = [profile_assembly.read_times(path) for path in times]
+        made = profile_assembly.make_hw_profile(
+            _name(device, output), profile_assembly.assemble_tables(documents), documents[0].machine
         )
     else:
         plan = build_table.BuildPlan(probes, runs or build_table.RUNS, kinds=tuple(kinds))
@@ -51,7 +51,7 @@ def build_table_result(
         counts = sorted(set(threads)) or [1]
         with _measuring(device, ssh_options, python) as measure:
             made = build_table.build_profile(
-                _name("host", output), counts, plan, kept, TerminalProgress(), resume, accept_unstable, measure, force
+                _name("host", output), counts, plan, kept, measure, TerminalProgress(), resume, accept_unstable, force
             )
     return _answer(made, output)
 
@@ -96,7 +96,7 @@ def _written(folder: Path, kinds: "Sequence[ProbeKind]", probes: int, runs: int,
 def _measuring(device: str, ssh_options: tuple[str, ...], python: str) -> "Iterator[MeasureNets]":
     """How probes are measured: on this machine, or on one that ssh reaches."""
     from eetool.errors import UsageError
-    from eetool.latency.build.build_table import measure_probe_networks
+    from eetool.latency.build.probe_measurement import measure_probe_networks
 
     if device.startswith("ssh://"):
         from eetool.profile.ssh_runner import lease_device
@@ -104,7 +104,9 @@ def _measuring(device: str, ssh_options: tuple[str, ...], python: str) -> "Itera
         with lease_device(device, None, ssh_options, python) as remote:
             yield partial(measure_probe_networks, run=remote.run_measure)
     elif device == "host":
-        yield measure_probe_networks
+        from eetool.profile.local_runner import run_measure
+
+        yield partial(measure_probe_networks, run=run_measure)
     else:
         raise UsageError(
             f"--build-table measures this machine, which is not to be called {device}",

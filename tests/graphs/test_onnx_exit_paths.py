@@ -1,15 +1,15 @@
-"""A file that leaves early by itself is priced per exit."""
+"""Cost per exit of a single file with nested conditionals."""
 
 from pathlib import Path
 
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from test_predict import predictor as a_predictor
 
 from eetool.export.single_file.nested_if import ConditionalStage, nest_stages
 from eetool.latency.estimate.prediction_target import target_of_variant
 from eetool.latency.estimate.predictor import predict
+from tests.helpers.latency_tables import predictor as make_predictor
 from tests.helpers.onnx_graphs import model, save
 
 STAGE = """<ir_version: 8, opset_import: ["" : 18]>
@@ -39,12 +39,12 @@ def single(tmp_path: Path) -> Path:
     return save(made, tmp_path / "single.onnx")
 
 
-def test_every_exit_costs_all_that_runs_until_it(single: Path) -> None:
-    predictor = a_predictor()
-    found = predict(target_of_variant(single, "onnx/fp32", predictor.channel_block), predictor)
-    assert [graph.name for graph in found.graphs] == ["leaving at 0", "leaving at 1", "leaving at 2"]
-    assert [at.exit for at in found.exits] == [0, 1, 2]
+def test_predict_single_file_exit_costs_all_stages_before_it(single: Path) -> None:
+    predictor = make_predictor()
+    prediction = predict(target_of_variant(single, "onnx/fp32", predictor.channel_block), predictor)
+    assert [graph.name for graph in prediction.graphs] == ["leaving at 0", "leaving at 1", "leaving at 2"]
+    assert [at.exit for at in prediction.exits] == [0, 1, 2]
     one = 16 * 16 * 9 * 64 + 160
-    assert [at.macs for at in found.exits] == [one, 2 * one, 3 * one]
-    assert found.exits[0].latency_ms < found.exits[1].latency_ms < found.exits[2].latency_ms
-    assert not [w for w in found.warnings if "If" in w]
+    assert [at.macs for at in prediction.exits] == [one, 2 * one, 3 * one]
+    assert prediction.exits[0].latency_ms < prediction.exits[1].latency_ms < prediction.exits[2].latency_ms
+    assert not [w for w in prediction.warnings if "If" in w]

@@ -1,4 +1,4 @@
-"""ONNX graphs as text: what is cut out of them, and how short their names become."""
+"""Extraction of subgraphs and shortening of names."""
 
 import numpy as np
 import onnx
@@ -19,7 +19,7 @@ g (float[batch, 2] x, float t) => (float[batch, 2] first, float[batch, 2] last, 
 X = np.array([[1.0, -1.0]], np.float32)
 
 
-def test_one_output_is_cut_out_with_what_it_needs_and_nothing_else() -> None:
+def test_extract_subgraph_one_output_keeps_only_its_nodes() -> None:
     whole = onnx.parser.parse_model(TEXT)
     cut = extract_subgraph(whole, "last", "logits")
     onnx.checker.check_model(cut)
@@ -27,15 +27,15 @@ def test_one_output_is_cut_out_with_what_it_needs_and_nothing_else() -> None:
     assert [value.name for value in cut.graph.output] == ["logits"]
     assert [node.op_type for node in cut.graph.node] == ["Mul", "Mul", "Relu"]
     np.testing.assert_array_equal(ReferenceEvaluator(cut).run(None, {"x": X})[0], [[6, 0]])
-    assert len(whole.graph.node) == 4  # the whole is left alone
+    assert len(whole.graph.node) == 4  # the model is not changed
 
 
-def test_a_cut_leaves_weights_behind_that_it_does_not_use() -> None:
+def test_extract_subgraph_drops_unused_weights() -> None:
     cut = extract_subgraph(onnx.parser.parse_model(TEXT), "first", "logits")
     assert [weight.name for weight in cut.graph.initializer] == ["two"]
 
 
-def test_short_names_change_nothing_but_the_inside() -> None:
+def test_shorten_onnx_keeps_interface_and_outputs() -> None:
     model = onnx.parser.parse_model(TEXT)
     feed = {"x": X, "t": np.array(2, np.float32)}
     before = ReferenceEvaluator(model).run(None, feed)
@@ -44,5 +44,5 @@ def test_short_names_change_nothing_but_the_inside() -> None:
     onnx.checker.check_model(model)
     assert [v.name for v in (*model.graph.input, *model.graph.output)] == ["x", "t", "first", "last", "scaled"]
     assert model.ByteSize() < size
-    for was, is_now in zip(before, ReferenceEvaluator(model).run(None, feed), strict=True):
-        np.testing.assert_array_equal(was, is_now)
+    for expected, actual in zip(before, ReferenceEvaluator(model).run(None, feed), strict=True):
+        np.testing.assert_array_equal(expected, actual)

@@ -1,4 +1,4 @@
-"""TFLite probes answer as their ONNX form does, and kernels are found in what the exporter's converter would write."""
+"""TFLite probes: outputs compared with ONNX, and kernels compared with those that LiteRT runs."""
 
 from collections import Counter
 from pathlib import Path
@@ -24,20 +24,20 @@ NETS = [net for net, _ in zip(probe_networks(), range(16), strict=False)]
 
 
 @pytest.mark.parametrize("net", NETS, ids=lambda net: net.name)
-def test_both_formats_compute_the_same(net: ProbeNetwork, tmp_path: Path) -> None:
+def test_convert_to_tflite_output_equals_onnx(net: ProbeNetwork, tmp_path: Path) -> None:
     sketch = net.sketch()
     path = tmp_path / "net.tflite"
     path.write_bytes(convert_to_tflite(sketch))
     x = np.random.default_rng(0).standard_normal(tuple(sketch.weights[INPUT])).astype(np.float32)
     options = ort.SessionOptions()
     options.log_severity_level = 3
-    want = ort.InferenceSession(to_model(sketch).SerializeToString(), options).run(None, {"x": x})[0]
-    (got,) = open_graph(path).run({"x": x})
-    if not any(node.op_type == "HardSigmoid" for node in sketch.nodes):  # of TFLite it is another line through 0
-        assert np.abs(got.reshape(want.shape) - want).max() <= 1e-3 * max(1, np.abs(want).max())
+    expected = ort.InferenceSession(to_model(sketch).SerializeToString(), options).run(None, {"x": x})[0]
+    (output,) = open_graph(path).run({"x": x})
+    if not any(node.op_type == "HardSigmoid" for node in sketch.nodes):  # TFLite uses another slope at 0
+        assert np.abs(output.reshape(expected.shape) - expected).max() <= 1e-3 * max(1, np.abs(expected).max())
 
 
-def test_kernels_are_those_of_the_network() -> None:
+def test_kernels_of_probe_tflite_macs_equal_onnx() -> None:
     net = ProbeNetwork("inverted", 2)
     float_kernels = kernels_of_probe(net, ProbeKind("tflite", FP32))
     of_onnx = kernels_of_probe(net, ProbeKind())
@@ -49,31 +49,31 @@ def test_kernels_are_those_of_the_network() -> None:
     assert not [kernel for kernel in float_kernels if kernel.kind == "other"]
 
 
-def test_padding_melts_into_the_convolution_behind_it() -> None:
+def test_kernels_from_tflite_padding_is_fused_into_convolution() -> None:
     padded = [
         k for seed in range(24) for k in kernels_of_probe(ProbeNetwork("plain", seed * 8), ProbeKind("tflite", FP32))
     ]
-    melted = [k for k in padded if k.ops == ("PAD", "CONV_2D")]
-    assert melted
-    assert all(k.shape["out_height"] == -(-k.shape["height"] // k.shape["stride"]) for k in melted)
+    fused = [k for k in padded if k.ops == ("PAD", "CONV_2D")]
+    assert fused
+    assert all(k.shape["out_height"] == -(-k.shape["height"] // k.shape["stride"]) for k in fused)
 
 
 @pytest.mark.parametrize("kind", [ProbeKind("onnx", INT8), ProbeKind("tflite", INT8), ProbeKind("tflite", FP32)])
-def test_probes_of_every_kind_are_measured_by_the_runtime_alone(kind: ProbeKind, tmp_path: Path) -> None:
+def test_measure_probes_every_kind_gives_latencies(kind: ProbeKind, tmp_path: Path) -> None:
     pytest.importorskip("ai_edge_quantizer")
     chosen = [ProbeNetwork("plain", 0), ProbeNetwork("residual", 1)]
     assert write_probes(tmp_path / "probes", chosen, kind) == chosen
-    found = measure_probes(tmp_path / "probes", runs=1)
-    assert (found.format, found.precision) == (kind.format, kind.precision)
-    assert all(probe.latency_ms.median > 0 and not probe.kernels for probe in found.probes)
+    measured = measure_probes(tmp_path / "probes", runs=1)
+    assert (measured.format, measured.precision) == (kind.format, kind.precision)
+    assert all(probe.latency_ms.median > 0 and not probe.kernels for probe in measured.probes)
     count = Counter(kernel.precision for net in chosen for kernel in kernels_of_probe(net, kind))
     assert (count[INT8] > count[FP32]) == (kind.precision == INT8)
 
 
-def test_files_that_are_refused(tmp_path: Path) -> None:
+def test_read_tflite_invalid_raises_artefact_error(tmp_path: Path) -> None:
     for name, content in (("empty.tflite", b""), ("text.tflite", b"what is this, and why?")):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(ArtefactError, match="is no TFLite file"):
+        with pytest.raises(ArtefactError, match="not a TFLite file"):
             read_tflite(tmp_path / name)
     with pytest.raises(ArtefactError, match="cannot be read"):
         read_tflite(tmp_path / "missing.tflite")
@@ -83,8 +83,8 @@ def test_files_that_are_refused(tmp_path: Path) -> None:
         parse_tflite(whole[:400], "cut")
 
 
-def left_out(path: Path) -> Counter[str]:
-    """Names of the operators of a file that LiteRT does not give to XNNPACK."""
+def not_delegated(path: Path) -> Counter[str]:
+    """Return the operators of a file that LiteRT does not delegate to XNNPACK."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(path), num_threads=1)
@@ -95,30 +95,30 @@ def left_out(path: Path) -> Counter[str]:
     makers = {int(i): o for o in operators if o["op_name"] != "DELEGATE" for i in o["outputs"]}
     ahead = [int(index) for o in delegated for index in o["inputs"]]
     ahead += [tensor["index"] for tensor in interpreter.get_output_details()]
-    found = {}
+    operators_left = {}
     while ahead:
         index = ahead.pop()
-        if index in makers and index not in inside and makers[index]["index"] not in found:
-            found[makers[index]["index"]] = makers[index]["op_name"]
+        if index in makers and index not in inside and makers[index]["index"] not in operators_left:
+            operators_left[makers[index]["index"]] = makers[index]["op_name"]
             ahead += [int(i) for i in makers[index]["inputs"] if i >= 0]
-    return Counter(found.values())
+    return Counter(operators_left.values())
 
 
 @pytest.mark.parametrize("precision", [FP32, INT8])
-def test_what_the_interpreter_runs_is_told_from_what_xnnpack_runs(precision: str, tmp_path: Path) -> None:
+def test_kernels_from_tflite_interpreted_operators_match_litert(precision: str, tmp_path: Path) -> None:
     pytest.importorskip("ai_edge_quantizer")
     kind = ProbeKind("tflite", precision)
     seen: Counter[str] = Counter()
     more = [ProbeNetwork("plain", 69), ProbeNetwork("residual", 42), ProbeNetwork("branched", 40)]
     for net in write_probes(tmp_path / "probes", [*NETS, *more], kind):
         marked = [k for k in kernels_of_probe(net, kind) if k.shape.get("form") == INTERPRETED]
-        told = Counter(kernel.ops[-1] for kernel in marked)
-        assert told == left_out(tmp_path / "probes" / f"{net.name}.tflite"), net.name
-        seen += told
+        predicted = Counter(kernel.ops[-1] for kernel in marked)
+        assert predicted == not_delegated(tmp_path / "probes" / f"{net.name}.tflite"), net.name
+        seen += predicted
     assert seen
 
 
-def test_windows_that_xnnpack_has_no_kernel_for_have_a_form_of_their_own() -> None:
+def test_kernels_from_tflite_large_windows_have_own_form() -> None:
     windows = [
         k for seed in range(5, 60, 11) for k in kernels_of_probe(ProbeNetwork("separable", seed), ProbeKind("tflite"))
     ]

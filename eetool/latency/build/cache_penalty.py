@@ -1,40 +1,47 @@
-"""What a graph costs more when another one ran since its last call, and took its place in the caches.
+"""Cost of a call after another graph ran and evicted this one from the caches.
 
-Probes are timed alone, in blocks of calls, and also in turn with another one. The difference is a constant (code, and
-what the runtime keeps of a graph) and the weights that have to be fetched anew: as many as the other one drove out.
+Probes are timed alone, in blocks of calls, and also alternating with another probe. The difference is a constant
+(code and runtime state of the graph) plus the time to fetch evicted weights again.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import nnls
 
 from eetool.errors import ArtefactError
+from eetool.latency.build.robust_nnls import robust_nnls
 from eetool.latency.build.stability import is_steady
 from eetool.latency.kernels.kernel import Kernel, work
 from eetool.latency.probes.probe_files import ProbeKind, kernels_of_probe
 from eetool.latency.probes.probe_network import parse_name
 from eetool_measure.probe_timing import ProbeTimes
 
-_DELTA = 0.02  # of a whole call; beyond it differences count linearly
-_ROUNDS = 30
+_DELTA = 0.02  # share of a whole call from which the loss is linear
 
 
 def weight_mb(kernels: Sequence[Kernel]) -> float:
-    """Megabytes of weights."""
+    """Return the megabytes of weights of some kernels."""
     return sum(work(kernel).weight_bytes for kernel in kernels) / 1e6
 
 
 def evicted_mb(own_mb: float, others_mb: float) -> float:
-    """Megabytes of its weights that a graph does not find where it left them."""
+    """Return the megabytes of a graph's weights that other graphs evict."""
     return min(own_mb, others_mb)
 
 
 def fit_cache_penalty(times: Sequence[ProbeTimes], kind: ProbeKind) -> tuple[float, float]:
-    """Milliseconds that every call in turn costs more, and those per megabyte driven out; 0 where nobody measured."""
+    """Fit the penalty of a call after another graph.
+
+    Args:
+        times: probe times of one kind and thread count.
+        kind: format and precision of the probes.
+
+    Returns:
+        Milliseconds per call and milliseconds per evicted megabyte; both 0 where no probe was timed alternating.
+    """
     rows, extra_ms, whole_ms = [], [], []
     for document in times:
-        weights = {probe.name: _weights(probe.name, kind) for probe in document.probes}
+        weights = {probe.name: _probe_weight_mb(probe.name, kind) for probe in document.probes}
         for probe in document.probes:
             own, others = weights[probe.name], weights.get(probe.in_turn_with or "")
             if probe.in_turn_ms is not None and is_steady(probe) and own is not None and others is not None:
@@ -43,23 +50,14 @@ def fit_cache_penalty(times: Sequence[ProbeTimes], kind: ProbeKind) -> tuple[flo
                 whole_ms.append(probe.latency_ms.median)
     if not rows:
         return 0.0, 0.0
-    constant, per_mb = _fitted(np.array(rows), np.array(extra_ms), np.array(whole_ms))
-    return round(constant, 7), round(per_mb, 7)
+    whole = np.array(whole_ms)  # (n,): errors count as shares of the whole call
+    constant, per_mb = robust_nnls(np.array(rows) / whole[:, None], np.array(extra_ms) / whole, _DELTA)
+    return round(float(constant), 7), round(float(per_mb), 7)
 
 
-def _weights(name: str, kind: ProbeKind) -> float | None:
+def _probe_weight_mb(name: str, kind: ProbeKind) -> float | None:
     net = parse_name(name)
     try:
         return None if net is None else weight_mb(kernels_of_probe(net, kind))
-    except ArtefactError:  # it was written elsewhere, by libraries that could
+    except ArtefactError:  # the libraries here cannot write this probe, those of another machine could
         return None
-
-
-def _fitted(rows: np.ndarray, extra_ms: np.ndarray, whole_ms: np.ndarray) -> tuple[float, float]:
-    """(n, 2) @ costs = extra (n,), no cost negative, errors as shares of the whole and Huber's loss on them."""
-    terms, target, weight = rows / whole_ms[:, None], extra_ms / whole_ms, np.ones(len(rows))
-    for _ in range(_ROUNDS):
-        root = np.sqrt(weight)
-        costs, _ = nnls(terms * root[:, None], target * root)
-        weight = np.minimum(1.0, _DELTA / np.maximum(np.abs(terms @ costs - target), 1e-9))
-    return float(costs[0]), float(costs[1])

@@ -1,11 +1,11 @@
-"""Whether a probe took alike from call to call."""
+"""Stability of probe times."""
 
 from eetool_measure.probe_timing import ProbeTime
 
-# A probe is not used where its whole calls scatter more than this, as a share of their median.
+# Largest median absolute deviation of a usable probe, as a share of its median.
 STEADY = 0.05
 
 
 def is_steady(probe: ProbeTime) -> bool:
-    """Whether whole calls took alike."""
+    """Return whether the times of whole calls scatter little."""
     return probe.latency_ms.mad <= STEADY * probe.latency_ms.median

@@ -1,4 +1,4 @@
-"""From times of whole probes to a latency table, where no trace says what a kernel took."""
+"""Latency table from whole calls of probes, for runtimes without usable kernel traces."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from eetool.latency.table.kernel_costs import KernelCosts
 from eetool.latency.table.table import BACKENDS, FITTED, Composition, LatencyTable, TableEntry
 from eetool_measure.probe_timing import ProbeTimes
 
-_FEWEST = 4  # probes
+_MIN_PROBES = 4
 
 
 @dataclass(frozen=True)
 class TableConditions:
-    """What a table holds for, and where its figures come from."""
+    """Conditions of a table, source of its figures, and the costs that are known beforehand."""
 
     kind: ProbeKind
     threads: int
@@ -33,58 +33,68 @@ class TableConditions:
 
 
 def make_table_from_totals(times: Sequence[ProbeTimes], source: str, validate: bool = True) -> LatencyTable:
-    """The table of one backend, precision and thread count from whole calls alone.
+    """Make the table of one backend, precision and thread count from whole calls alone.
+
+    Args:
+        times: probe times of one kind and thread count.
+        source: id of the source of the entries.
+        validate: estimate the error by holding out families; without it the error is recorded as 0.
+
+    Returns:
+        The table.
 
     Raises:
-        ValueError: there is nothing to make it of.
+        ValueError: there are too few usable probes.
     """
     first = times[0]
     kind = ProbeKind(first.format, first.precision)
     call_ms = float(np.median([d.cascade.call_ms for d in times]))
     runtime_ms = float(np.median([d.cascade.component_ms for d in times]))
     known = TableConditions(kind, first.threads, source, call_ms, runtime_ms, *fit_cache_penalty(times, kind))
-    families, networks, whole_ms = _steady(times, kind)
-    if len(networks) < _FEWEST:
+    families, networks, whole_ms = _steady_networks(times, kind)
+    if len(networks) < _MIN_PROBES:
         raise ValueError(f"only {len(networks)} probes could be used")
     parts = decompose(networks, whole_ms)
     families, networks = [families[i] for i in parts.kept], [networks[i] for i in parts.kept]
     ratios = (
-        _left_out(families, networks, whole_ms[list(parts.kept)], known, parts.settings) if validate else np.ones(1)
+        _held_out_ratios(families, networks, whole_ms[list(parts.kept)], known, parts.settings)
+        if validate
+        else np.ones(1)
     )
     error = float(np.median(np.abs(ratios / np.median(ratios) - 1)))
     return _table(parts, known, len(networks), error)
 
 
-def _steady(times: Sequence[ProbeTimes], kind: ProbeKind) -> tuple[list[str], list[list[Kernel]], np.ndarray]:
-    """Families and kernels of the probes that took alike from call to call, and what they took, (n,) ms."""
-    found: dict[ProbeNetwork, float] = {}
+def _steady_networks(times: Sequence[ProbeTimes], kind: ProbeKind) -> tuple[list[str], list[list[Kernel]], np.ndarray]:
+    """Return families, kernels and latencies (n,) in ms of the steady probes."""
+    latencies: dict[ProbeNetwork, float] = {}
     for document in times:
         for probe in document.probes:
             net = parse_name(probe.name)
             if net is not None and is_steady(probe):
-                found[net] = probe.latency_ms.median
-    index_kernels(list(found), kind)
+                latencies[net] = probe.latency_ms.median
+    index_kernels(list(latencies), kind)
     families, networks, whole_ms = [], [], []
-    for net, ms in found.items():
+    for net, ms in latencies.items():
         try:
             networks.append(kernels_of_probe(net, kind))
-        except ArtefactError:  # it was written elsewhere, by libraries that could
+        except ArtefactError:  # the libraries here cannot write this probe, those of another machine could
             continue
         families.append(net.family)
         whole_ms.append(ms)
     return families, networks, np.array(whole_ms)
 
 
-def _left_out(
+def _held_out_ratios(
     families: Sequence[str],
     networks: Sequence[list[Kernel]],
     whole_ms: np.ndarray,
     known: TableConditions,
     settings: ProcessParameters,
 ) -> np.ndarray:
-    """(n,) predicted / measured, each network predicted from a table without any of its family.
+    """Return the ratios (n,) predicted / measured, each network under a table without its family.
 
-    A user's network is of no family of probes: beside its likes each would look far better known than that one is.
+    A user's network belongs to no family of probes. With its own family in the table, each error would be too small.
     """
     ratios = np.empty(len(networks))
     for family in sorted(set(families)):
@@ -92,9 +102,9 @@ def _left_out(
         rest = np.setdiff1d(np.arange(len(networks)), test)
         parts = decompose([networks[i] for i in rest.tolist()], whole_ms[rest], settings=settings)
         table = _table(parts, known, len(rest), 0.0)
-        book = KernelCosts(table, "probes", BACKENDS[known.kind.format], known.kind.precision, known.threads)
+        costs = KernelCosts(table, "probes", BACKENDS[known.kind.format], known.kind.precision, known.threads)
         for i in test.tolist():
-            total = parts.dispatch_ms + sum(book.latency(kernel).value for kernel in networks[i])
+            total = parts.dispatch_ms + sum(costs.latency(kernel).value for kernel in networks[i])
             ratios[i] = total / whole_ms[i]
     return ratios
 

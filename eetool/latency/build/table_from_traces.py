@@ -1,8 +1,8 @@
-"""From times of probes to a latency table: entries per kernel, and how kernels add up to whole graphs.
+"""Latency table from traced probes: entries per kernel, and the composition of whole graphs.
 
-A trace makes every kernel slower by the time it takes to note it. How much is told by comparing traced kernels with
-whole calls that were not traced, over all probes at once: whole = dispatch + sum (traced - noting). What is left of
-a kernel includes the runtime's way from one kernel to the next.
+The profiler of the runtime makes every kernel slower. Its overhead follows from a comparison with untraced whole calls
+over all probes: whole = dispatch + sum (traced - overhead). The corrected time of a kernel includes the runtime's step
+to the next kernel.
 """
 
 from collections import defaultdict
@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.optimize import least_squares
 
 from eetool.latency.build.cache_penalty import fit_cache_penalty
 from eetool.latency.build.stability import is_steady
@@ -22,43 +23,48 @@ from eetool.latency.table.kernel_costs import KernelCosts
 from eetool.latency.table.table import BACKENDS, MEASURED, Composition, LatencyTable, TableEntry
 from eetool_measure.probe_timing import KernelTime, ProbeTime, ProbeTimes
 
-# A probe is not used where its kernels do not add up to its whole calls.
-_ADDS_UP = 0.15
+# Largest relative difference between a usable probe's whole calls and the sum of its kernels.
+_TOLERANCE = 0.15
+_DELTA = 0.02  # relative error from which the loss grows logarithmically
 _LEAST_MS = 1e-4
-_ROUNDS = 8
 _FOLDS = 4
-_VALIDATED = 60  # probes of each fold: more would take long and say no more
+_VALIDATED = 60  # probes per fold: more would take long and change little
 
 
 @dataclass(frozen=True)
 class MatchedProbe:
-    """A probe whose kernels all found their times."""
+    """A probe with the traced time of each of its kernels."""
 
     probe: ProbeTime
     pairs: tuple[tuple[Kernel, KernelTime], ...]
 
     @property
     def whole_ms(self) -> float:
-        """Median of whole calls."""
+        """Median latency of whole calls."""
         return self.probe.latency_ms.median
 
     @property
     def traced_ms(self) -> float:
-        """Sum of the traced kernels."""
+        """Sum of the traced kernel times."""
         return sum(timed.mean_us for _, timed in self.pairs) / 1e3
 
 
 @dataclass(frozen=True)
 class TraceOverheads:
-    """Milliseconds per call of a graph, and what noting adds to each kernel of a trace."""
+    """Milliseconds per call of a graph, and milliseconds that the profiler adds to each traced kernel."""
 
     dispatch_ms: float
-    noting_ms: float
+    profiler_overhead_ms: float
 
 
 def match_probes(times: Sequence[ProbeTimes], block: int) -> list[MatchedProbe]:
-    """The steady probes whose kernels are those that the runtime ran."""
-    found = []
+    """Return the steady probes whose traced kernels match the expected ones.
+
+    Args:
+        times: probe times of one kind and thread count.
+        block: channels per block on the device.
+    """
+    matched = []
     for document in times:
         for probe in document.probes:
             net = parse_name(probe.name)
@@ -68,48 +74,70 @@ def match_probes(times: Sequence[ProbeTimes], block: int) -> list[MatchedProbe]:
                 else None
             )
             if pairs is not None:
-                found.append(MatchedProbe(probe, tuple(pairs)))
-    return found
+                matched.append(MatchedProbe(probe, tuple(pairs)))
+    return matched
 
 
 def fit_overheads(probes: Sequence[MatchedProbe]) -> TraceOverheads:
-    """Dispatch and noting by least squares of relative errors, probes that do not fit counting less (IRLS)."""
+    """Fit dispatch and profiler overhead by robust least squares of relative errors."""
     whole = np.array([m.whole_ms for m in probes])  # (n,)
     traced = np.array([m.traced_ms for m in probes])
     steps = np.array([len(m.pairs) for m in probes], float)
     terms = np.stack((np.ones(len(whole)), -steps), axis=1) / whole[:, None]  # (n, 2)
-    target, weight = 1 - traced / whole, np.ones(len(whole))
-    for _ in range(_ROUNDS):
-        found, *_ = np.linalg.lstsq(terms * weight[:, None], target * weight, rcond=None)
-        missed = np.abs(terms @ found - target)
-        weight = np.minimum(1.0, 0.02 / np.maximum(missed, 1e-9))
-    return TraceOverheads(max(float(found[0]), 0.0), max(float(found[1]), 0.0))
+    target = 1 - traced / whole
+    start, *_ = np.linalg.lstsq(terms, target, rcond=None)
+    fit = least_squares(
+        lambda overheads: terms @ overheads - target,
+        start,
+        jac=lambda overheads: terms,
+        x_scale="jac",
+        loss=_logarithmic_loss,
+        f_scale=_DELTA,
+    )
+    return TraceOverheads(max(float(fit.x[0]), 0.0), max(float(fit.x[1]), 0.0))
+
+
+def _logarithmic_loss(squared: np.ndarray) -> np.ndarray:
+    """Return a loss of squared errors (n,) and its two derivatives, (3, n): z up to 1, then 1 + ln z."""
+    large = np.maximum(squared, 1.0)
+    return np.stack((np.minimum(squared, 1.0) + np.log(large), 1 / large, np.where(squared > 1, -1 / large**2, 0.0)))
 
 
 def consistent_probes(probes: Iterable[MatchedProbe], known: TraceOverheads) -> list[MatchedProbe]:
-    """Probes whose kernels add up to what the whole took."""
+    """Return the probes whose corrected kernel times add up to their whole calls."""
 
     def ratio(m: MatchedProbe) -> float:
-        return (known.dispatch_ms + m.traced_ms - known.noting_ms * len(m.pairs)) / m.whole_ms
+        return (known.dispatch_ms + m.traced_ms - known.profiler_overhead_ms * len(m.pairs)) / m.whole_ms
 
-    return [m for m in probes if abs(ratio(m) - 1) <= _ADDS_UP]
+    return [m for m in probes if abs(ratio(m) - 1) <= _TOLERANCE]
 
 
 def table_entries(
     probes: Iterable[MatchedProbe], known: TraceOverheads, backend: str, threads: int, source: str
 ) -> list[TableEntry]:
-    """One entry per kernel: the median over the probes that hold it, each scaled to what its whole took."""
-    found: dict[object, list[tuple[float, int]]] = defaultdict(list)
+    """Make one entry per kernel: the median over its probes, each scaled so that it adds up to its whole calls.
+
+    Args:
+        probes: the usable probes.
+        known: overheads of the trace.
+        backend: backend of the entries.
+        threads: thread count of the entries.
+        source: id of their source.
+
+    Returns:
+        The entries.
+    """
+    samples: dict[object, list[tuple[float, int]]] = defaultdict(list)
     kernels: dict[object, Kernel] = {}
     for m in probes:
-        net_ms = m.traced_ms - known.noting_ms * len(m.pairs)
+        net_ms = m.traced_ms - known.profiler_overhead_ms * len(m.pairs)
         scale = (m.whole_ms - known.dispatch_ms) / net_ms if net_ms > 0 else 1.0
-        scale = min(max(scale, 1 - _ADDS_UP), 1 + _ADDS_UP)
+        scale = min(max(scale, 1 - _TOLERANCE), 1 + _TOLERANCE)
         for kernel, timed in m.pairs:
-            ms = max((timed.mean_us / 1e3 - known.noting_ms) * scale, _LEAST_MS)
-            found[kernel.key].append((ms, timed.runs))
+            ms = max((timed.mean_us / 1e3 - known.profiler_overhead_ms) * scale, _LEAST_MS)
+            samples[kernel.key].append((ms, timed.runs))
             kernels.setdefault(kernel.key, kernel)
-    return [_entry(kernels[key], times, backend, threads, source) for key, times in found.items()]
+    return [_entry(kernels[key], times, backend, threads, source) for key, times in samples.items()]
 
 
 def _entry(kernel: Kernel, times: Sequence[tuple[float, int]], backend: str, threads: int, source: str) -> TableEntry:
@@ -131,10 +159,18 @@ def _entry(kernel: Kernel, times: Sequence[tuple[float, int]], backend: str, thr
 
 
 def make_table_from_traces(times: Sequence[ProbeTimes], source: str, validate: bool = True) -> LatencyTable:
-    """The table of one backend, precision and thread count; without `validate` nobody says how well it does.
+    """Make the table of one backend, precision and thread count.
+
+    Args:
+        times: probe times of one kind and thread count.
+        source: id of the source of the entries.
+        validate: estimate the error by cross-validation; without it the error is recorded as 0.
+
+    Returns:
+        The table.
 
     Raises:
-        ValueError: there is nothing to make it of.
+        ValueError: there are too few usable probes.
     """
     first = times[0]
     if not ProbeKind(first.format, first.precision).traced:
@@ -165,11 +201,10 @@ def make_table_from_traces(times: Sequence[ProbeTimes], source: str, validate: b
     ratios = _cross_validated(used, known, composition, sources) if validate else np.ones(1)  # (n,)
     error = float(np.median(np.abs(ratios / np.median(ratios) - 1)))
     composed = replace(composition, cv_error=round(error, 4))
-    # What sums of kernels miss on average of whole networks (a mean over traces is no median) is put right here.
-    made = [
-        _scaled(entry, 1 / float(np.median(ratios))) for entry in table_entries(used, known, backend, threads, source)
-    ]
-    return LatencyTable(tuple(made), (), (composed,), sources)
+    # Traces give means and whole calls medians, so sums of kernels are biased; the median ratio corrects them.
+    factor = 1 / float(np.median(ratios))
+    entries = tuple(_scaled(entry, factor) for entry in table_entries(used, known, backend, threads, source))
+    return LatencyTable(entries, (), (composed,), sources)
 
 
 def _scaled(entry: TableEntry, factor: float) -> TableEntry:
@@ -180,14 +215,14 @@ def _scaled(entry: TableEntry, factor: float) -> TableEntry:
 def _cross_validated(
     probes: Sequence[MatchedProbe], known: TraceOverheads, composition: Composition, sources: frozenset[str]
 ) -> np.ndarray:
-    """(n,) predicted / measured of whole probes, each predicted from a table that the probe had no part in."""
+    """Return the ratios (n,) predicted / measured of whole probes, each from a table without that probe."""
     ratios = []
     for fold in range(_FOLDS):
         rest = [m for i, m in enumerate(probes) if i % _FOLDS != fold]
-        made = table_entries(rest, known, composition.backend, composition.threads, composition.source)
-        table = LatencyTable(tuple(made), (), (composition,), sources)
-        book = KernelCosts(table, "probes", composition.backend, composition.precision, composition.threads)
+        entries = table_entries(rest, known, composition.backend, composition.threads, composition.source)
+        table = LatencyTable(tuple(entries), (), (composition,), sources)
+        costs = KernelCosts(table, "probes", composition.backend, composition.precision, composition.threads)
         for m in probes[fold::_FOLDS][:_VALIDATED]:
-            total = composition.dispatch_ms + sum(book.latency(kernel).value for kernel, _ in m.pairs)
+            total = composition.dispatch_ms + sum(costs.latency(kernel).value for kernel, _ in m.pairs)
             ratios.append(total / m.whole_ms)
     return np.array(ratios)

@@ -1,4 +1,4 @@
-"""Whose time a trace shows: kernels of a probe, matched with what the runtime timed while it ran."""
+"""Matching of traced kernel times to the kernels of a probe."""
 
 import re
 from collections import defaultdict
@@ -12,15 +12,25 @@ _STEP = re.compile(r"s[0-9]+(?=\.)")
 
 
 def channel_block(times: Iterable[ProbeTime]) -> int:
-    """Channels per block on the device, which divide those of every tensor in blocks; 1 where there are no blocks."""
+    """Return the channels per block on the device; 1 where it does not use blocks.
+
+    The block divides the channels of every tensor in blocks, so it is the largest common power of two.
+    """
     channels = [timed.channels_out for probe in times for timed in probe.kernels if timed.op == INTO_BLOCKS]
-    return min((count & -count for count in channels), default=1)  # the largest power of two that divides all
+    return min((count & -count for count in channels), default=1)
 
 
 def match_trace(kernels: Sequence[Kernel], times: Sequence[KernelTime]) -> list[tuple[Kernel, KernelTime]] | None:
-    """Each kernel with its time; None where the runtime made something else of this graph.
+    """Match each kernel with its traced time.
 
-    Kernels are named after their step. Those that reorder are the runtime's own, so they are told by their size.
+    Kernels are named after their step. Reorders are inserted by the runtime, so they are matched by their size.
+
+    Args:
+        kernels: kernels of the probe, in order.
+        times: traced times of the same probe.
+
+    Returns:
+        One pair per kernel; None where the runtime ran other kernels than expected.
     """
     named: dict[str, list[KernelTime]] = defaultdict(list)
     reorders: dict[tuple[str, int], list[KernelTime]] = defaultdict(list)

@@ -1,19 +1,19 @@
-"""Graphs that run in turn take each other's caches: found from pairs of probes, and added for every component."""
+"""Cache penalty of alternating graphs: fitted on pairs of probes, and added for every component."""
 
 import dataclasses
 
 import pytest
-from test_assemble import NETS, probe, times
-from test_predict import COMPOSITION, conv, profile, table
 
 from eetool.latency.build.cache_penalty import fit_cache_penalty, weight_mb
 from eetool.latency.estimate.predictor import Predictor
 from eetool.latency.probes.probe_files import ProbeKind, kernels_of_probe
+from tests.helpers.latency_tables import COMPOSITION, conv, profile, table
+from tests.helpers.probe_times import NETS, probe, times
 
 TURN_MS, PER_MB = 0.006, 0.03
 
 
-def test_costs_are_found_in_pairs() -> None:
+def test_fit_cache_penalty_alternating_probes_recovers_costs() -> None:
     weights = {net.name: weight_mb(kernels_of_probe(net, ProbeKind())) for net in NETS}
     names, timed = [net.name for net in NETS], []
     for number, net in enumerate(NETS):
@@ -25,11 +25,11 @@ def test_costs_are_found_in_pairs() -> None:
     assert fit_cache_penalty([times(timed)], ProbeKind()) == pytest.approx((TURN_MS, PER_MB), rel=1e-3)
 
 
-def test_what_nobody_measured_costs_nothing() -> None:
+def test_fit_cache_penalty_without_alternating_probes_is_zero() -> None:
     assert fit_cache_penalty([times([probe(net) for net in NETS])], ProbeKind()) == (0.0, 0.0)
 
 
-def test_components_pay_for_each_others_weights() -> None:
+def test_predictor_exit_adds_cache_penalty_per_component() -> None:
     composition = dataclasses.replace(COMPOSITION, turn_ms=TURN_MS, turn_ms_per_mb=PER_MB)
     latency = dataclasses.replace(table(), compositions=(composition,))
     predictor = Predictor(profile(latency), "onnxruntime", "fp32", 1)

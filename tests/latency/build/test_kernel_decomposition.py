@@ -1,11 +1,10 @@
-"""Networks taken apart: costs of kernels from nothing but sums of them."""
+"""Costs of kernels from latencies of whole networks alone."""
 
 import dataclasses
 from collections import Counter
 
 import numpy as np
 import pytest
-from test_assemble import times
 
 from eetool.latency.build.kernel_decomposition import decompose
 from eetool.latency.build.table_from_traces import make_table_from_traces
@@ -16,12 +15,13 @@ from eetool.latency.table.kernel_costs import KernelCosts
 from eetool.latency.table.table import FITTED, ONNXRUNTIME
 from eetool_measure.probe_timing import ProbeTime
 from eetool_measure.timing import Latency
+from tests.helpers.probe_times import times
 
 DISPATCH_MS = 0.012
 
 
 def true_ms(kernel: Kernel) -> float:
-    """No sum of terms: the more input channels, the faster a convolution."""
+    """Not a linear model: convolutions with more input channels are faster."""
     done = work(kernel)
     faster = 1 + np.log2(kernel.shape["in_channels"]) / 8 if kernel.kind == "conv" else 1.0
     return 5e-4 + (done.macs / 2e7 + done.moved_bytes / 2e7) / faster
@@ -34,19 +34,19 @@ def whole_ms(kernels: list[Kernel]) -> float:
     return DISPATCH_MS + sum(true_ms(kernel) for kernel in kernels)
 
 
-def test_kernels_are_found_in_sums() -> None:
+def test_decompose_sums_recovers_kernel_costs() -> None:
     networks = [kernels_of_probe(net, ProbeKind(), 8) for net in CHOSEN]
-    found = decompose(networks, np.array([whole_ms(kernels) for kernels in networks]))
-    dear = [part for part in found.parts if true_ms(part.kernel) > 0.05]
-    ratios = np.array([part.ms / true_ms(part.kernel) for part in dear])
+    result = decompose(networks, np.array([whole_ms(kernels) for kernels in networks]))
+    expensive = [part for part in result.parts if true_ms(part.kernel) > 0.05]
+    ratios = np.array([part.ms / true_ms(part.kernel) for part in expensive])
     assert np.median(np.abs(ratios - 1)) < 0.1
-    assert found.parts[0].networks >= 1
-    again = {part.kernel.key: part.ms for part in found.parts}
-    sums = [found.dispatch_ms + sum(again[k.key] for k in kernels) for kernels in networks]
+    assert result.parts[0].networks >= 1
+    costs = {part.kernel.key: part.ms for part in result.parts}
+    sums = [result.dispatch_ms + sum(costs[k.key] for k in kernels) for kernels in networks]
     assert sums == pytest.approx([whole_ms(kernels) for kernels in networks], rel=0.05)
 
 
-def test_nothing_measured_is_an_error() -> None:
+def test_decompose_no_networks_raises_value_error() -> None:
     with pytest.raises(ValueError, match="no network"):
         decompose([], np.empty(0))
 
@@ -56,21 +56,21 @@ def timed(net: ProbeNetwork, kind: ProbeKind) -> ProbeTime:
     return ProbeTime(net.name, Latency(ms, ms, ms, 0.01 * ms, 30), ())
 
 
-def test_a_table_of_int8_says_that_its_entries_are_fitted() -> None:
+def test_make_table_from_traces_int8_entries_are_fitted() -> None:
     kind, chosen = ProbeKind("onnx", INT8), CHOSEN[:24]
     document = times([timed(net, kind) for net in chosen])
     table = make_table_from_traces([dataclasses.replace(document, precision=INT8)], "lab")
     assert {entry.kind for entry in table.entries} == {FITTED}
     assert table.compositions[0].precision == INT8
     assert 0 < table.compositions[0].cv_error < 0.5
-    book = KernelCosts(table, "lab", ONNXRUNTIME, INT8, 1)
-    assert not book.warnings
+    costs = KernelCosts(table, "lab", ONNXRUNTIME, INT8, 1)
+    assert not costs.warnings
     kernels = kernels_of_probe(ProbeNetwork("plain", 800), kind)
-    guess = table.compositions[0].dispatch_ms + sum(book.latency(kernel).value for kernel in kernels)
-    assert guess == pytest.approx(whole_ms(kernels), rel=0.5)
+    estimate = table.compositions[0].dispatch_ms + sum(costs.latency(kernel).value for kernel in kernels)
+    assert estimate == pytest.approx(whole_ms(kernels), rel=0.5)
 
 
-def test_a_network_measured_beside_other_work_is_not_believed() -> None:
+def test_decompose_disturbed_network_is_excluded() -> None:
     networks = [kernels_of_probe(net, ProbeKind(), 8) for net in CHOSEN]
     real = np.array([whole_ms(kernels) for kernels in networks])
     scattered = real * np.random.default_rng(0).normal(1, 0.01, len(real))
@@ -78,6 +78,6 @@ def test_a_network_measured_beside_other_work_is_not_believed() -> None:
     disturbed = next(number for number, net in enumerate(CHOSEN) if net.family == "residual" and number > 20)
     assert families["residual"] > 4
     scattered[disturbed] *= 1.8
-    found = decompose(networks, scattered)
-    assert disturbed not in found.kept
-    assert len(found.kept) > 0.9 * len(networks)
+    result = decompose(networks, scattered)
+    assert disturbed not in result.kept
+    assert len(result.kept) > 0.9 * len(networks)

@@ -1,4 +1,4 @@
-"""The fused kernels of a file: those that the installed runtime really runs, with their sizes."""
+"""Fused kernels of ONNX files, compared with the graphs that ONNX Runtime optimises."""
 
 from collections import Counter
 from pathlib import Path
@@ -22,7 +22,7 @@ def block(tmp_path_factory: pytest.TempPathFactory) -> int:
     return channel_block(tmp_path_factory.mktemp("block"))
 
 
-def ours(path: Path, block: int) -> Counter[str]:
+def predicted(path: Path, block: int) -> Counter[str]:
     def named(step: object) -> str:
         op, blocked = step.node.op, step.blocked  # type: ignore[attr-defined]
         if op == "Conv" or (op == "BatchNormalization" and blocked):
@@ -32,36 +32,36 @@ def ours(path: Path, block: int) -> Counter[str]:
     return Counter(named(step) for step in fuse_graph(read_graph(path), block))
 
 
-def test_steps_are_those_that_the_runtime_runs(tmp_path: Path, block: int) -> None:
+def test_fuse_graph_network_matches_runtime(tmp_path: Path, block: int) -> None:
     path = save(model(), tmp_path / "net.onnx")
-    assert ours(path, block) == counted(optimised(path, tmp_path))
+    assert predicted(path, block) == counted(optimised(path, tmp_path))
 
 
 @pytest.mark.parametrize(
     "net", [ProbeNetwork("residual", 8), ProbeNetwork("inverted", 2), ProbeNetwork("dense", 3)], ids=str
 )
-def test_steps_of_random_networks_are_those_that_the_runtime_runs(
+def test_fuse_graph_random_network_matches_runtime(
     tmp_path: Path, block: int, net: ProbeNetwork
 ) -> None:
     path = save(net.model(), tmp_path / "net.onnx")
-    found = counted(optimised(path, tmp_path))
-    # Products with an activation have another name there, and are Gemm here.
-    found["Gemm"] += found.pop("FusedGemm", 0)
-    assert ours(path, block) == found
+    expected = counted(optimised(path, tmp_path))
+    # The runtime renames products with an activation; here they stay Gemm.
+    expected["Gemm"] += expected.pop("FusedGemm", 0)
+    assert predicted(path, block) == expected
 
 
 @pytest.mark.parametrize("width", [12, 15, 16])
-def test_depthwise_channels_are_rounded_up_to_blocks_where_they_can_be(tmp_path: Path, block: int, width: int) -> None:
+def test_fuse_graph_depthwise_widths_match_runtime(tmp_path: Path, block: int, width: int) -> None:
     text = f"""{HEAD} g (float[1,3,8,8] x) => (float[1,{width},8,8] y) {{
         a = Conv <pads = [1, 1, 1, 1]> (x, w)
         y = Conv <pads = [1, 1, 1, 1], group = {width}> (a, v)
     }}"""
     net = model(text, {"w": (width, 3, 3, 3), "v": (width, 1, 3, 3)})
     path = save(net, tmp_path / "net.onnx")
-    assert ours(path, block) == counted(optimised(path, tmp_path))
+    assert predicted(path, block) == counted(optimised(path, tmp_path))
 
 
-def test_kernels_have_the_sizes_of_the_file(tmp_path: Path) -> None:
+def test_kernels_from_file_have_sizes_of_the_file(tmp_path: Path) -> None:
     kernels = kernels_from_file(save(model(), tmp_path / "net.onnx"))
     assert [k.kind for k in kernels] == [
         *("conv", "conv", "conv", "depthwise", "pool", "conv", "layout", "norm", "elementwise", "conv"),
@@ -76,7 +76,7 @@ def test_kernels_have_the_sizes_of_the_file(tmp_path: Path) -> None:
     assert total_macs(kernels) == convs + 80
 
 
-def test_blocks_of_channels_bring_reorders() -> None:
+def test_kernels_from_graph_channel_blocks_add_reorders() -> None:
     kernels = kernels_from_graph(graph_from_model(model(), "net"), 8)
     assert [k.shape["blocked"] for k in kernels if k.kind == "layout" and k.shape.get("blocked")] == [2, 2, 1, 2]
     assert (
@@ -88,13 +88,13 @@ def test_blocks_of_channels_bring_reorders() -> None:
     )
 
 
-def test_litert_keeps_sums_apart() -> None:
+def test_kernels_from_graph_without_sum_fusion_keeps_sums() -> None:
     assert [k.kind for k in kernels_from_graph(graph_from_model(model(), "net"), 1, sums=False)].count(
         "elementwise"
     ) == 3
 
 
-def test_an_unknown_operator_is_named_and_the_rest_goes_on(tmp_path: Path) -> None:
+def test_kernels_from_file_unknown_operator_is_other(tmp_path: Path) -> None:
     text = f"""{HEAD} g (float[batch,4,8,8] x) => (float[batch,4,8,8] y) {{
         a = my.own.Twist (x)
         y = Relu (a)
@@ -104,7 +104,7 @@ def test_an_unknown_operator_is_named_and_the_rest_goes_on(tmp_path: Path) -> No
     assert [(k.kind, k.shape["elements"]) for k in kernels] == [("other", 256), ("elementwise", 256)]
 
 
-def test_int8_groups_become_one_kernel(tmp_path: Path) -> None:
+def test_kernels_from_file_int8_group_is_one_kernel(tmp_path: Path) -> None:
     text = f"""{HEAD} g (float[batch,8,8,8] x) => (float[batch,4,8,8] y) {{
         q = QuantizeLinear (x, s, z)
         d = DequantizeLinear (q, s, z)
@@ -124,14 +124,14 @@ def test_int8_groups_become_one_kernel(tmp_path: Path) -> None:
     assert kernels[2].shape["activation"] == 1
 
 
-def test_int8_convolutions_keep_channels_last_as_the_runtime_does(tmp_path: Path) -> None:
+def test_int8_layout_transpositions_match_runtime(tmp_path: Path) -> None:
     kind = ProbeKind("onnx", "int8")
     write_probes(tmp_path / "probes", [ProbeNetwork("plain", 0), ProbeNetwork("residual", 1)], kind)
     for net in (ProbeNetwork("plain", 0), ProbeNetwork("residual", 1)):
         runs = optimised(tmp_path / "probes" / f"{net.name}.onnx", tmp_path)
-        found = Counter(kernel.ops[0] for kernel in kernels_of_probe(net, kind))
-        assert found["Transpose"] == sum(node.op_type == "Transpose" for node in runs.graph.node)
-        assert found["Conv"] == sum(node.op_type == "QLinearConv" for node in runs.graph.node)
+        expected = Counter(kernel.ops[0] for kernel in kernels_of_probe(net, kind))
+        assert expected["Transpose"] == sum(node.op_type == "Transpose" for node in runs.graph.node)
+        assert expected["Conv"] == sum(node.op_type == "QLinearConv" for node in runs.graph.node)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_int8_convolutions_keep_channels_last_as_the_runtime_does(tmp_path: Path
         (model(NETWORK.replace("batch,3,16,16", "batch,3,H,16")).SerializeToString(), "no fixed size in dimension 2"),
     ],
 )
-def test_files_that_are_refused(tmp_path: Path, content: bytes | None, message: str) -> None:
+def test_kernels_from_file_invalid_raises_artefact_error(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "net.onnx"
     if content is not None:
         path.write_bytes(content)
@@ -155,7 +155,7 @@ def test_files_that_are_refused(tmp_path: Path, content: bytes | None, message: 
     ("activation", "alone", "in_blocks"),
     [("Relu (c)", MELTED, MELTED), ("Clip (c, low, high)", MELTED, PASS), ("Sigmoid (c)", MELTED, EXPONENTIAL_PASS)],
 )
-def test_in_blocks_an_activation_but_relu_is_a_pass_of_its_own(activation: str, alone: int, in_blocks: int) -> None:
+def test_kernels_from_graph_in_blocks_only_relu_is_fused(activation: str, alone: int, in_blocks: int) -> None:
     text = (
         '<ir_version: 8, opset_import: ["" : 18]> one (float[1,16,8,8] x) => (float[1,16,8,8] y) '
         f"{{ c = Conv {CONV} (x, w) y = {activation} }}"

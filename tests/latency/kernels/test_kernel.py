@@ -1,4 +1,4 @@
-"""Kernels: complete sizes, and the work that follows from them."""
+"""Kernels: complete sizes, MACs and bytes."""
 
 import math
 
@@ -18,7 +18,7 @@ def kernels(draw: st.DrawFn) -> Kernel:
     return Kernel(kind, {name: draw(sizes) for name in REQUIRED[kind]}, draw(st.sampled_from(["fp32", "int8"])))
 
 
-def test_known_sizes_give_known_work() -> None:
+def test_work_known_sizes_gives_known_macs_and_bytes() -> None:
     conv = Kernel("conv", {"in_channels": 3, "out_channels": 16, "height": 32, "width": 32, "kernel": 3})
     assert conv.macs == 16 * 32 * 32 * 27
     done = work(conv)
@@ -30,7 +30,7 @@ def test_known_sizes_give_known_work() -> None:
     assert macs("pool", {"channels": 8, "height": 4, "width": 4, "kernel": 2}) == 0
 
 
-def test_what_is_left_out_follows() -> None:
+def test_complete_shape_fills_in_optional_sizes() -> None:
     shape = {"in_channels": 1, "out_channels": 1, "height": 9, "width": 8, "kernel": 3, "stride": 2}
     full = complete_shape("conv", shape)
     assert (full["kernel_w"], full["out_height"], full["out_width"], full["groups"]) == (3, 5, 4, 1)
@@ -39,13 +39,13 @@ def test_what_is_left_out_follows() -> None:
 
 
 @pytest.mark.parametrize(("kind", "shape"), [("gemm", {}), ("linear", {"rows": 1}), ("softmax", {"rows": 1, "x": 2})])
-def test_shapes_that_do_not_fit_are_refused(kind: str, shape: dict[str, int]) -> None:
+def test_complete_shape_invalid_raises_artefact_error(kind: str, shape: dict[str, int]) -> None:
     with pytest.raises(ArtefactError):
         complete_shape(kind, shape)
 
 
 @given(kernels())
-def test_every_kernel_moves_something_and_completing_twice_changes_nothing(kernel: Kernel) -> None:
+def test_complete_shape_is_idempotent_and_work_is_positive(kernel: Kernel) -> None:
     full = complete_shape(kernel.kind, kernel.shape)
     assert complete_shape(kernel.kind, full) == full
     assert work(kernel).moved_bytes > 0
@@ -53,7 +53,7 @@ def test_every_kernel_moves_something_and_completing_twice_changes_nothing(kerne
     assert math.isclose(work(Kernel(kernel.kind, full, kernel.precision)).macs, kernel.macs)
 
 
-def test_every_kind_is_listed_in_the_docstring() -> None:
+def test_module_docstring_lists_every_kind_and_size() -> None:
     import eetool.latency.kernels.kernel as module
 
     for kind in KINDS:

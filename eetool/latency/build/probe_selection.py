@@ -1,0 +1,65 @@
+"""Selection of the next probe networks: first evenly, then where the table so far is least certain."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from eetool.latency.build.profile_assembly import SOURCE
+from eetool.latency.build.table_from_traces import make_table_from_traces
+from eetool.latency.kernels.kernel import FP32
+from eetool.latency.probes.probe_files import ProbeKind, kernels_of_probe
+from eetool.latency.probes.probe_network import ProbeNetwork, parse_name, probe_networks
+from eetool.latency.table.kernel_costs import KernelCosts
+from eetool.latency.table.table import BACKENDS
+from eetool_measure.probe_timing import ProbeTimes
+
+_BATCH = 32  # networks that are written and measured together
+_SHARE_EVEN = 0.6  # share of the networks drawn evenly; the rest are drawn where the table is least certain
+_CANDIDATES = 3  # candidates for each selected network
+_TABLE_EVERY = 4  # batches between two tables
+
+
+def next_probes(done: Sequence[ProbeTimes], kind: ProbeKind, planned: int, first_seed: int) -> list[ProbeNetwork]:
+    """Return the next batch of networks to measure.
+
+    Args:
+        done: times so far, of one kind and thread count.
+        kind: format and precision of the probes.
+        planned: number of networks in all.
+        first_seed: least seed of a network.
+    """
+    measured = [net for d in done for probe in d.probes if (net := parse_name(probe.name)) is not None]
+    count = min(_BATCH, planned - len(measured))
+    first = max(first_seed, max((net.seed + 1 for net in measured), default=first_seed))
+    if len(measured) < _SHARE_EVEN * planned:
+        return list(itertools.islice(probe_networks(first), count))
+    usable = done[: len(done) // _TABLE_EVERY * _TABLE_EVERY] or done  # a slightly older table is good enough
+    costs = _kernel_costs(kind, tuple(usable))
+    candidates = list(itertools.islice(probe_networks(first), _CANDIDATES * count))
+    uncertainties = [_uncertainty(net, kind, costs) for net in candidates]
+    return [candidates[i] for i in sorted(np.argsort(uncertainties)[-count:])]
+
+
+_latest: dict[tuple[ProbeKind, int, int], KernelCosts] = {}
+
+
+def _kernel_costs(kind: ProbeKind, done: tuple[ProbeTimes, ...]) -> KernelCosts:
+    key = kind, done[0].threads, len(done)
+    if key not in _latest:
+        _latest.clear()
+        table = make_table_from_traces(done, SOURCE, validate=False)
+        _latest[key] = KernelCosts(table, "this machine", BACKENDS[kind.format], kind.precision, done[0].threads)
+    return _latest[key]
+
+
+def _uncertainty(net: ProbeNetwork, kind: ProbeKind, costs: KernelCosts) -> float:
+    """Return the uncertainty of a network's latency under the table, as a share of the latency.
+
+    Quantisation is slow, so an int8 network is approximated by its float kernels, all taken as int8.
+    """
+    kernels = kernels_of_probe(net, replace(kind, precision=FP32), costs.composition.channel_block)
+    estimates = [costs.latency(replace(kernel, precision=kind.precision)) for kernel in kernels]
+    total = sum(cost.value for cost in estimates)
+    return sum(cost.value * cost.deviation for cost in estimates) / total
