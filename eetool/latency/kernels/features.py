@@ -1,17 +1,25 @@
-"""What decides how long a kernel takes, as numbers that a regression can use."""
+"""Features of kernels for latency regressions."""
 
 import math
 from collections.abc import Mapping
 
 import numpy as np
 
-from eetool.latency.kernels.kernel import FP32, INT8, MELTED, NO_ACTIVATION, PASS, Kernel, complete_shape, work
+from eetool.latency.kernels.kernel import FP32, FUSED, INT8, NO_ACTIVATION, PASS, Kernel, complete_shape, work
 
-_ALIGNMENT = 4  # input channels that are no multiple of this keep a convolution out of blocks of channels
+_ALIGNMENT = 4  # convolutions use blocks of channels only if their input channels are a multiple of this
 
 
 def linear_terms(kernel: Kernel, channel_block: int) -> np.ndarray:
-    """(4,): 1, millions of MACs with channels rounded up to blocks, megabytes of tensors, megabytes of weights."""
+    """Return the terms of the linear latency model of a kernel.
+
+    Args:
+        kernel: the kernel.
+        channel_block: channels per block on the device.
+
+    Returns:
+        (4,): 1, millions of MACs with channels rounded up to blocks, megabytes of tensors, megabytes of weights.
+    """
     done = work(kernel)
     macs = done.macs * _rounding(kernel, _block_of(kernel, channel_block))
     moved = done.read_bytes + done.written_bytes * (1 + _has_pass(kernel.shape))
@@ -19,7 +27,15 @@ def linear_terms(kernel: Kernel, channel_block: int) -> np.ndarray:
 
 
 def log_sizes(kernel: Kernel, channel_block: int) -> np.ndarray:
-    """(features,) of a kernel of this kind: logarithms of its sizes, and marks of what makes it another algorithm."""
+    """Return the features of a kernel within its kind.
+
+    Args:
+        kernel: the kernel.
+        channel_block: channels per block on the device.
+
+    Returns:
+        (features,): logarithms of the sizes in base 2, and markers of other algorithms, scaled to the same unit.
+    """
     s = complete_shape(kernel.kind, kernel.shape)
     make = _SIZES.get(kernel.kind)
     if make is not None:
@@ -28,7 +44,7 @@ def log_sizes(kernel: Kernel, channel_block: int) -> np.ndarray:
 
 
 def kernel_family(kernel: Kernel) -> tuple[object, ...]:
-    """Kernels of one family obey the same sum of terms: kind, precision, and all that makes it another algorithm."""
+    """Return the family of a kernel, whose members share one linear model: kind, precision and algorithm."""
     s = complete_shape(kernel.kind, kernel.shape)
     marks = [s.get(name, 0) for name in ("form", "heavy", "strided", "blocked", "reduced")]
     if kernel.kind == "conv":
@@ -39,14 +55,14 @@ def kernel_family(kernel: Kernel) -> tuple[object, ...]:
 
 
 def _block_of(kernel: Kernel, channel_block: int) -> int:
-    """Kernels in int8 know no blocks of channels."""
+    """Return the channels per block of a kernel; int8 kernels do not use blocks."""
     return channel_block if kernel.precision == FP32 else 1
 
 
-_SETS = 4  # blocks of output channels that one pass of a convolution in blocks computes
-_LONG_RUN = 8.0  # from 256 neighbours on it does not matter how many more
-_VECTOR, _ONE_BY_ONE = 16, 8.0  # channels of a vector in int8, and how much slower the channels left over are
-_MARK = 3.0  # a mark is as far as a factor of eight in a size
+_SETS = 4  # blocks of output channels per pass of a convolution in blocks
+_LONG_RUN = 8.0  # log2 of a run of neighbours from which its length does not matter
+_VECTOR, _ONE_BY_ONE = 16, 8.0  # channels of an int8 vector, and the slowdown of remaining channels
+_MARK = 3.0  # a marker equals a factor of eight in a size
 
 
 def _log(value: float) -> float:
@@ -54,7 +70,7 @@ def _log(value: float) -> float:
 
 
 def _rounding(kernel: Kernel, block: int) -> float:
-    """How much work the rounding of channels up to blocks adds."""
+    """Return the factor in work of rounding channels up to blocks."""
     if block == 1 or kernel.kind != "conv":
         return 1.0
     s = complete_shape(kernel.kind, kernel.shape)
@@ -77,7 +93,7 @@ def _conv(s: dict[str, int], block: int) -> list[float]:
     groups = s["groups"]
     area = s["kernel"] * s["kernel_w"]
     in_blocks = block > 1 and _in_blocks(s, block)
-    sets = -(-out // block) % _SETS  # blocks of output channels left over for the last pass
+    sets = -(-out // block) % _SETS  # blocks of output channels in the last pass
     return [
         _log(inner),
         _log(out),
@@ -103,7 +119,7 @@ def _conv(s: dict[str, int], block: int) -> list[float]:
 
 
 def _activated(s: Mapping[str, int]) -> tuple[float, float]:
-    return 0.5 * float(s["activation"] > NO_ACTIVATION), float(max(0, s["activation"] - MELTED))
+    return 0.5 * float(s["activation"] > NO_ACTIVATION), float(max(0, s["activation"] - FUSED))
 
 
 def _has_pass(shape: Mapping[str, int]) -> bool:
@@ -111,9 +127,10 @@ def _has_pass(shape: Mapping[str, int]) -> bool:
 
 
 def _row_steps(s: dict[str, int]) -> float:
-    """Pixels of a row of the output, those counted three times that a kernel in blocks computes one by one.
+    """Return the cost of an output row in pixels; single pixels cost three.
 
-    These are the ones near the edges, whose window reaches beyond the input, and what three do not divide.
+    A kernel in blocks computes three pixels at a time. It computes single pixels near the edges, where the window
+    extends beyond the input, and for the remainder of a division by three.
     """
     pad, stride = s["kernel_w"] // 2, s["stride"]
     beyond = (s["out_width"] - 1) * stride + s["kernel_w"] - pad - s["width"]
@@ -152,7 +169,13 @@ def _norm(s: dict[str, int], block: int) -> list[float]:
 
 def _elementwise(s: dict[str, int], block: int) -> list[float]:
     share = s["reads"] / s["elements"]
-    marks = (share == 2, 1 < share < 2, share > 2, s["heavy"], s["blocked"])  # two tensors, a small one beside, a sum
+    marks = (
+        share == 2,
+        1 < share < 2,
+        share > 2,
+        s["heavy"],
+        s["blocked"],
+    )  # two equal tensors, a small second one, a sum of many
     return [_log(s["elements"]), _log(share) if share > 2 else 0.0, *(_MARK * float(mark) for mark in marks)]
 
 

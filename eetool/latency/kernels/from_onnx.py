@@ -1,4 +1,4 @@
-"""From an ONNX file to the fused kernels that the runtime runs for it, each with its kind and sizes."""
+"""Kernels of an ONNX file: the fused steps that the runtime runs, with their kinds and sizes."""
 
 import math
 from collections.abc import Callable
@@ -25,7 +25,7 @@ _COPIES = (
     *("Resize", "Upsample", "DepthToSpace", "SpaceToDepth", "ScatterElements", "ScatterND", "ConstantOfShape"),
     *("Range", "OneHot", "Trilu"),
 )
-_STRIDED = ("Transpose", "DepthToSpace", "SpaceToDepth")  # neighbours in memory do not stay neighbours
+_STRIDED = ("Transpose", "DepthToSpace", "SpaceToDepth")  # do not keep neighbours in memory
 _VIEWS = ("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Shape", "Size", "Identity", "Dropout")
 _ROW_NORMS = (
     *("LayerNormalization", "InstanceNormalization", "GroupNormalization", "RMSNormalization", "LpNormalization"),
@@ -41,14 +41,15 @@ Sizes = dict[str, int]
 
 
 def kernels_from_file(path: Path, channel_block: int = 1) -> list[Kernel]:
-    """The kernels of an ONNX file at batch 1, in the order in which they run.
+    """Return the kernels of an ONNX file at batch 1, in execution order.
 
     Args:
-        channel_block: channels per block where the device's runtime keeps tensors of convolutions in blocks; 1 where
-            it does not. A device's table says so (`Composition.channel_block`).
+        path: the ONNX file.
+        channel_block: channels per block where the runtime keeps tensors of convolutions in blocks, otherwise 1; see
+            `Composition.channel_block` of the device's table.
 
     Raises:
-        ArtefactError: the file is missing, no ONNX file, or its sizes are not known.
+        ArtefactError: the file is missing or not an ONNX file, or its sizes are unknown.
     """
     return kernels_from_graph(read_graph(path), channel_block)
 
@@ -56,11 +57,13 @@ def kernels_from_file(path: Path, channel_block: int = 1) -> list[Kernel]:
 def kernels_from_graph(
     graph: SizedGraph, channel_block: int = 1, sums: bool = True, repeats: bool = False
 ) -> list[Kernel]:
-    """The same for a graph that has been read.
+    """Return the kernels of a graph, in execution order.
 
     Args:
-        sums: whether the runtime melts sums into convolutions.
-        repeats: whether equal operators on equal tensors are computed every time, which few runtimes do.
+        graph: the graph.
+        channel_block: as for `kernels_from_file`.
+        sums: whether the runtime fuses sums into convolutions.
+        repeats: whether the runtime computes equal operators on equal tensors repeatedly, which few runtimes do.
     """
     steps = fuse_graph(graph if repeats else remove_duplicate_nodes(graph), channel_block, sums)
     steps = insert_layout_changes(graph, steps)
@@ -97,11 +100,11 @@ def _conv(step: FusedStep, graph: SizedGraph) -> tuple[str, Sizes]:
 
 
 def _activation(step: FusedStep) -> int:
-    """0 for none. In blocks nothing but Relu is a part of the convolution: others go over what it wrote once more."""
-    melted = [op for op in step.ops if op in ACTIVATIONS]
-    if not step.blocked or not melted or melted[-1] == "Relu":
+    """Return the kind of activation; in blocks only Relu is fused, others are a second pass over the output."""
+    fused = [op for op in step.ops if op in ACTIVATIONS]
+    if not step.blocked or not fused or fused[-1] == "Relu":
         return int(step.activation)
-    return EXPONENTIAL_PASS if melted[-1] in ("Sigmoid", "Tanh") else PASS
+    return EXPONENTIAL_PASS if fused[-1] in ("Sigmoid", "Tanh") else PASS
 
 
 def _sides(shape: tuple[int, ...], flat: bool) -> tuple[int, int]:
@@ -149,7 +152,7 @@ def _global_pool(step: FusedStep, graph: SizedGraph) -> tuple[str, Sizes]:
 
 
 def _mean(step: FusedStep, graph: SizedGraph) -> tuple[str, Sizes]:
-    """A mean over both sides of an image is what networks call global pooling."""
+    """Return global pooling for a mean over height and width, and an elementwise kernel for other means."""
     read, written = graph.shapes.get(step.reads[0], ()), graph.size(step.written)
     if len(read) == 4 and written == read[0] * read[1]:
         return _global_pool(step, graph)
@@ -171,7 +174,7 @@ def _copy(step: FusedStep, graph: SizedGraph) -> tuple[str, Sizes]:
 
 
 def _keeps_runs(step: FusedStep) -> bool:
-    """A transposition that leaves the last axis where it is copies whole runs of numbers."""
+    """Return whether a transposition keeps the last axis, and so copies whole runs of numbers."""
     perm = list(step.node.attributes.get("perm", ()))
     return perm[-1:] == [len(perm) - 1]
 
@@ -216,10 +219,10 @@ _BY_OP: dict[str, Callable[[FusedStep, SizedGraph], tuple[str, Sizes]]] = {
 
 
 def unknown_operators(kernels: list[Kernel]) -> list[str]:
-    """Operators that only `other` could be said of, each once."""
+    """Return the operators of unknown kind, each once, sorted."""
     return sorted({kernel.ops[0] for kernel in kernels if kernel.kind == "other" and kernel.ops})
 
 
 def total_macs(kernels: list[Kernel]) -> int:
-    """Multiply-accumulates of all kernels."""
+    """Return the multiply-accumulates of all kernels."""
     return sum(kernel.macs for kernel in kernels)

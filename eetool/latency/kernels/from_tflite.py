@@ -1,9 +1,8 @@
-"""From a TFLite file to the kernels that LiteRT runs for it on a processor, through XNNPACK.
+"""Kernels of a TFLite file: the steps that LiteRT runs on a CPU through XNNPACK.
 
-The converter has fused activations already, and weights lie where they are wanted, so little is left to be melted:
-XNNPACK takes constant padding into the convolution that follows. Reshapes move nothing, or next to nothing. What
-XNNPACK does not take (found by giving it each operator alone, ai-edge-litert 2.3) the interpreter runs, several times
-slower, and what lies before and behind it becomes two graphs.
+The converter has fused activations already. XNNPACK also fuses constant padding into the following convolution.
+Reshapes cost almost nothing. The interpreter runs the operators that XNNPACK rejects, several times slower, and they
+split the delegated graph in two. These operators were found by running each alone with ai-edge-litert 2.3.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,11 +23,11 @@ from eetool.latency.kernels.kernel import (
     Kernel,
 )
 
-_LEFT_OUT = (
+_NOT_IN_XNNPACK = (
     *("PADV2", "MIRROR_PAD", "RESIZE_NEAREST_NEIGHBOR", "GATHER", "GATHER_ND", "TILE", "REVERSE_V2", "ONE_HOT", "FILL"),
     *("PACK", "UNPACK", "CAST", "POW", "LOG", "ARG_MAX", "ARG_MIN", "SELECT", "EQUAL", "LESS", "GREATER", "RANGE"),
 )
-_LEFT_OUT_IN_INT8 = (
+_NOT_IN_XNNPACK_INT8 = (
     *("RELU", "HARD_SWISH", "GELU", "RSQRT", "SQRT", "SQUARED_DIFFERENCE", "MAXIMUM", "AVERAGE_POOL_2D"),
     "BATCH_MATMUL",
 )
@@ -54,7 +53,7 @@ Sizes = dict[str, int]
 
 
 def kernels_from_tflite(graph: TfliteGraph) -> list[Kernel]:
-    """The kernels of a TFLite file at its own batch, in the order in which they run."""
+    """Return the kernels of a TFLite graph at its own batch size, in execution order."""
     padded = _padded(graph)
     kernels = []
     for number, operation in enumerate(graph.operations):
@@ -70,7 +69,7 @@ def kernels_from_tflite(graph: TfliteGraph) -> list[Kernel]:
 
 
 def _padded(graph: TfliteGraph) -> dict[int, TfliteOperator]:
-    """The padding that melts into each convolution, by the number of the convolution."""
+    """Return the padding that is fused into each convolution, by the index of the convolution."""
     makers = {o.writes[0]: o for o in graph.operations if o.op in _PADS}
     counts: dict[int, int] = dict.fromkeys(graph.outputs, 1)
     for operation in graph.operations:
@@ -92,19 +91,19 @@ def _kernel(
 ) -> Kernel:
     kind, shape = _BY_OP.get(operation.op, _other)(operation, reads, writes[0])
     precision = INT8 if any(tensor.int8 for tensor in (*reads, *writes)) else FP32
-    form = INTERPRETED if _is_left_out(operation, reads, writes[0]) else _FORMS.get(operation.op, USUAL)
+    form = INTERPRETED if _is_interpreted(operation, reads, writes[0]) else _FORMS.get(operation.op, USUAL)
     if form != USUAL and kind != "other" and not _is_view(kind, shape):
         shape = {**shape, "form": form}
     return Kernel(kind, shape, precision, name, ops)
 
 
-def _is_left_out(o: TfliteOperator, reads: Sequence[TfliteTensor], written: TfliteTensor) -> bool:
-    """Whether the interpreter runs it."""
+def _is_interpreted(o: TfliteOperator, reads: Sequence[TfliteTensor], written: TfliteTensor) -> bool:
+    """Return whether the interpreter runs an operator."""
     if o.op == "STRIDED_SLICE":
         return any(stride != 1 for stride in reads[3].values)
-    if written.int8 and o.op in ("ADD", "SUB"):  # scales of single numbers lie too far from those of the rest
+    if written.int8 and o.op in ("ADD", "SUB"):  # scales of single numbers differ too much from the others
         return any(tensor.constant and tensor.size == 1 for tensor in reads)
-    return o.op in _LEFT_OUT or (written.int8 and o.op in _LEFT_OUT_IN_INT8)
+    return o.op in _NOT_IN_XNNPACK or (written.int8 and o.op in _NOT_IN_XNNPACK_INT8)
 
 
 def _is_view(kind: str, shape: Sizes) -> bool:
@@ -140,7 +139,7 @@ def _pool(o: TfliteOperator, reads: Sequence[TfliteTensor], written: TfliteTenso
 
 
 def _mean(o: TfliteOperator, reads: Sequence[TfliteTensor], written: TfliteTensor) -> tuple[str, Sizes]:
-    """A mean over both sides of an image, whose channels come last, or first where a transposition stands before."""
+    """Return global pooling for a mean over height and width; channels are last, or first after a transposition."""
     read = reads[0].shape
     if len(read) == 4 and written.size in (read[0] * read[3], read[0] * read[1]):
         last = written.size == read[0] * read[3]
@@ -181,7 +180,7 @@ def _copy(o: TfliteOperator, reads: Sequence[TfliteTensor], written: TfliteTenso
 
 
 def _run(o: TfliteOperator, reads: Sequence[TfliteTensor], written: TfliteTensor) -> int:
-    """How many numbers stay neighbours: those of the axes that a transposition leaves last, else the least row."""
+    """Return how many numbers stay neighbours: trailing axes that a transposition keeps, otherwise the least row."""
     if o.op == "TRANSPOSE":
         kept, perm = 1, reads[1].values
         for axis in reversed(range(len(perm))):

@@ -1,25 +1,25 @@
-"""A fused kernel: what the runtime runs as one step, by kind and sizes, and the work that follows from them.
+"""Fused kernels, the steps that a runtime runs, by kind and sizes, with their MACs and bytes.
 
-The sizes a kind must have, and those it may have (absent means the value that stands behind it):
+Required sizes of each kind, then optional ones with their defaults:
 
-    conv         in_channels out_channels height width kernel; stride=1 groups=1 add=0, and what both share
-    depthwise    channels height width kernel; stride=1 multiplier=1, and what both share
+    conv         in_channels out_channels height width kernel; stride=1 groups=1 add=0, and those of both
+    depthwise    channels height width kernel; stride=1 multiplier=1, and those of both
       both       kernel_w=kernel, out_height and out_width = size / stride rounded up, activation=0
     linear       in_features out_features; rows=1 activation=0
     matmul       batch rows inner columns
     pool         channels height width kernel; stride=1 kernel_w out_height out_width as above, activation=0 blocked=0
-    global_pool  channels height width; blocked=0, reduced=0 (1 where it is a mean over axes)
+    global_pool  channels height width; blocked=0, reduced=0 (1 for a mean over axes)
     elementwise  elements; reads=elements, heavy=0 (1 with exp, erf, tanh, …) blocked=0
     layout       elements; reads=elements, blocked=0 (1 into blocks of channels, 2 out), strided=0 (1 transposed),
-                 run=0 (how many numbers stay neighbours in memory; 0: unknown)
-    norm         elements; channels=0 (of a batch normalisation; otherwise rows are normalised), blocked=0
+                 run=0 (numbers that stay neighbours in memory; 0: unknown)
+    norm         elements; channels=0 (of a batch normalisation; 0: rows are normalised), blocked=0
     softmax      rows columns
     other        elements; reads=elements
 
-`activation` is 1 where it is a part of the kernel, 2 where it goes over the output once more, 3 with exponentials.
-`blocked` is 1 where it works on tensors in blocks of channels. `height` and `width` are those of the input. Everything
-is at batch 1; `rows` counts positions of a sequence. All but `other` may have form=0: which of several algorithms the
-runtime has for the kind (`FORMS`), whose times tell nothing of each other.
+`activation` is 1 if it is fused into the kernel, 2 if it is a second pass over the output, 3 if that pass computes
+exponentials. `blocked` is 1 if the kernel works on tensors in blocks of channels. `height` and `width` are those of the
+input. All sizes are at batch 1; `rows` counts positions of a sequence. All kinds but `other` have the optional form=0:
+the algorithm of the runtime (`FORMS`). Times of one form do not predict those of another.
 """
 
 from collections.abc import Mapping
@@ -54,11 +54,12 @@ OPTIONAL: dict[str, dict[str, int]] = {
     "softmax": {"form": 0},
     "other": {"reads": 0},
 }
-# Run by the interpreter and not by XNNPACK; a window of more taps than there are depthwise kernels for; a mean where
-# others take the maximum; between float and int8; a copy side by side, out of, or into something larger; resized.
+# interpreted: run by the interpreter instead of XNNPACK; large_window: depthwise with more taps than XNNPACK has a
+# kernel for; average: average pooling; converted: between float and int8; joined, cut, padded: copies side by side, out
+# of, or into a larger tensor; resized: interpolation.
 FORMS = ("usual", "interpreted", "large_window", "average", "converted", "joined", "cut", "padded", "resized")
-# Activations of a convolution: none, a part of it, or a pass of its own over the output, without or with exponentials.
-NO_ACTIVATION, MELTED, PASS, EXPONENTIAL_PASS = range(4)
+# Activation of a convolution: none, fused, or a second pass over the output, without or with exponentials.
+NO_ACTIVATION, FUSED, PASS, EXPONENTIAL_PASS = range(4)
 USUAL, INTERPRETED, LARGE_WINDOW, AVERAGE, CONVERTED, JOINED, CUT, PADDED, RESIZED = range(len(FORMS))
 KINDS = tuple(REQUIRED)
 FP32, INT8 = "fp32", "int8"
@@ -69,7 +70,7 @@ Shape = Mapping[str, int]
 
 @dataclass(frozen=True)
 class Kernel:
-    """One step of a graph. `name` is that of the node that gave it, `ops` the operators fused into it."""
+    """One step of a graph. `name` is the name of its main node, `ops` are the operators fused into it."""
 
     kind: str
     shape: dict[str, int]
@@ -84,13 +85,13 @@ class Kernel:
 
     @property
     def key(self) -> tuple[str, str, tuple[tuple[str, int], ...]]:
-        """What makes two kernels the same: kind, precision and the complete sizes, in one order."""
+        """Identity of the kernel: kind, precision and complete sizes, sorted."""
         return self.kind, self.precision, tuple(sorted(complete_shape(self.kind, self.shape).items()))
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a kernel has to do: multiply-accumulates, and bytes read, written, and held as weights."""
+    """Work of a kernel: multiply-accumulates, and bytes read, written, and held as weights."""
 
     macs: float
     read_bytes: float
@@ -99,12 +100,12 @@ class Work:
 
     @property
     def moved_bytes(self) -> float:
-        """All bytes that cross the memory once."""
+        """Bytes read, written, and held as weights."""
         return self.read_bytes + self.written_bytes + self.weight_bytes
 
 
 def complete_shape(kind: str, shape: Shape) -> dict[str, int]:
-    """`shape` with every size that was left out.
+    """Return the shape with all optional sizes.
 
     Raises:
         ArtefactError: the kind is unknown, or a size is missing, unknown or not positive.
@@ -121,7 +122,16 @@ def complete_shape(kind: str, shape: Shape) -> dict[str, int]:
 
 
 def check_shape(kind: str, shape: Shape, at: str) -> None:
-    """Raise ArtefactError, naming `at`, where the sizes do not fit the kind."""
+    """Check that the sizes fit the kind.
+
+    Args:
+        kind: kind of the kernel.
+        shape: its sizes.
+        at: where the kernel comes from, for messages.
+
+    Raises:
+        ArtefactError: the kind is unknown, or a size is missing, unknown or not positive.
+    """
     if kind not in REQUIRED:
         raise ArtefactError(f"{at}: unknown kernel {kind!r}", f"Known kernels: {', '.join(KINDS)}.")
     missing = [name for name in REQUIRED[kind] if name not in shape]
@@ -136,7 +146,7 @@ def check_shape(kind: str, shape: Shape, at: str) -> None:
 
 
 def macs(kind: str, shape: Shape) -> int:
-    """Multiply-accumulates of one run at batch 1."""
+    """Return the multiply-accumulates of one run at batch 1."""
     s = complete_shape(kind, shape)
     if kind == "conv":
         taps = s["kernel"] * s["kernel_w"] * s["in_channels"] // s["groups"]
@@ -151,7 +161,7 @@ def macs(kind: str, shape: Shape) -> int:
 
 
 def work(kernel: Kernel) -> Work:
-    """MACs and bytes of a kernel."""
+    """Return the MACs and bytes of a kernel."""
     s = complete_shape(kernel.kind, kernel.shape)
     read, written, weights = _numbers(kernel.kind, s)
     size = _BYTES[kernel.precision]
@@ -159,7 +169,7 @@ def work(kernel: Kernel) -> Work:
 
 
 def _numbers(kind: str, s: Shape) -> tuple[int, int, int]:
-    """How many numbers are read, written and held as weights; `s` is complete."""
+    """Return how many numbers are read, written and held as weights; `s` must be complete."""
     if kind == "conv":
         out = s["out_channels"] * s["out_height"] * s["out_width"]
         read = s["in_channels"] * s["height"] * s["width"] + s["add"] * out

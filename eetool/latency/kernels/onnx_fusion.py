@@ -1,11 +1,13 @@
-"""What ONNX Runtime makes of a graph before it runs it: operators fused, tensors put into blocks of channels.
+"""Graph optimisations of ONNX Runtime: operator fusion, and tensors in blocks of channels.
 
-Found by comparing files with what onnxruntime 1.32 writes to `optimized_model_filepath`. Two things happen. Operators
-melt into the one before them: batch normalisation and padding into a convolution, an activation into a convolution or
-a Gemm, a scale into a product of matrices. And on processors with vector units of 256 bits or more, convolutions,
-poolings and what lies between them work on tensors in blocks of 8 or 16 channels; where others read such a tensor, or
-write one that a convolution reads, a kernel that only reorders stands in between, and a sum can melt into a
-convolution only where both sides are in blocks.
+The rules come from comparisons with the `optimized_model_filepath` output of onnxruntime 1.32.
+
+Fusion: batch normalisation and padding are fused into a convolution, an activation into a convolution or Gemm, a scale
+into a matrix product.
+
+Blocks: on CPUs with vector units of 256 bits or more, convolutions and poolings use tensors in blocks of 8 or 16
+channels, as do the operators between them. A reorder kernel converts a tensor between blocks and the plain layout. A
+sum is fused into a convolution only if both of its terms are in blocks.
 """
 
 from dataclasses import dataclass, field
@@ -13,12 +15,12 @@ from dataclasses import dataclass, field
 from eetool.graphs.onnx_graph import GraphNode, SizedGraph, data_inputs
 
 ACTIVATIONS = ("Relu", "LeakyRelu", "Sigmoid", "Tanh", "Clip", "HardSigmoid", "HardSwish")
-_LATE_ACTIVATIONS = ("Relu", "Sigmoid", "Tanh")  # those that melt into a convolution together with a sum
+_LATE_ACTIVATIONS = ("Relu", "Sigmoid", "Tanh")  # fused into a convolution together with a sum
 _POOLS = ("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool")
 _INPUT_ALIGNMENT = 4  # a convolution's input channels must be a multiple of this to be put into blocks
 INTO_BLOCKS, OUT_OF_BLOCKS = "ReorderInput", "ReorderOutput"
 _QUANTIZE, _DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
-# What the runtime has in int8; the rest of a quantised graph (padding, means over axes) stays float between the two.
+# Operators with int8 kernels. Others in a quantised graph, such as padding and means over axes, stay float.
 _IN_INT8 = (
     *("Conv", "MatMul", "Gemm", "Add", "Mul", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Softmax"),
     *("Sigmoid", "LeakyRelu", "Reshape", "Transpose", "Flatten", "Slice", "Squeeze", "Unsqueeze", "Gather", "Split"),
@@ -27,7 +29,20 @@ _IN_INT8 = (
 
 @dataclass
 class FusedStep:
-    """A node and what was fused into it. `reads` are data tensors; `output` is what the last of its operators makes."""
+    """A node and the operators fused into it.
+
+    Attributes:
+        node: main node.
+        ops: operators, in order.
+        reads: data tensors that the step reads.
+        output: output of the last operator.
+        activation: whether an activation is fused.
+        added: whether a sum is fused.
+        int8: whether the step runs in int8.
+        blocked: whether the step works on blocks of channels.
+        written: output of the main node, whose shape gives the sizes.
+        others: further outputs of the main node, such as those of a split.
+    """
 
     node: GraphNode
     ops: list[str]
@@ -37,8 +52,8 @@ class FusedStep:
     added: bool = False
     int8: bool = False
     blocked: bool = False
-    written: str = field(default="")  # what its own operator makes, which has the sizes
-    others: list[str] = field(default_factory=list)  # what a node makes besides, as one that splits
+    written: str = field(default="")
+    others: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.written = self.written or self.output
@@ -46,27 +61,28 @@ class FusedStep:
 
 
 def fuse_graph(graph: SizedGraph, channel_block: int = 1, sums: bool = True) -> list[FusedStep]:
-    """The steps that the runtime runs for `graph`.
+    """Return the steps that the runtime runs for a graph.
 
     Args:
-        channel_block: with more than 1, tensors of convolutions go through blocks of so many channels.
-        sums: whether a sum melts into the convolution before it, which LiteRT does not do.
+        graph: the graph.
+        channel_block: channels per block for tensors of convolutions; 1 for the plain layout.
+        sums: whether a sum is fused into the convolution before it; LiteRT does not do so.
     """
-    steps = _quantised(graph, _melted(graph))
+    steps = _fuse_int8(graph, _fuse_nodes(graph))
     if channel_block > 1:
-        steps = _in_blocks(graph, steps, channel_block)
-    return _sums_melted(graph, steps) if sums else steps
+        steps = _use_blocks(graph, steps, channel_block)
+    return _fuse_sums(graph, steps) if sums else steps
 
 
-def _melted(graph: SizedGraph) -> list[FusedStep]:
-    """Fusions that every processor gets."""
+def _fuse_nodes(graph: SizedGraph) -> list[FusedStep]:
+    """Apply the fusions that do not depend on the CPU."""
     steps: list[FusedStep] = []
     by_output: dict[str, FusedStep] = {}
     uses = _use_counts(graph)
     for node in graph.nodes:
         reads = data_inputs(node, graph.constants)
         before = by_output.get(reads[0]) if reads and uses[reads[0]] == 1 else None
-        if before is not None and _melts_into(node, before, graph):
+        if before is not None and _fuses_into(node, before, graph):
             before.ops.append(node.op)
             before.activation |= node.op in ACTIVATIONS
             before.output = node.output
@@ -75,7 +91,7 @@ def _melted(graph: SizedGraph) -> list[FusedStep]:
         step = FusedStep(node, [node.op], list(reads), node.output)
         for index, name in enumerate(reads):
             earlier = by_output.get(name) if uses[name] == 1 else None
-            if earlier is not None and _melts_forward(earlier, step, graph):
+            if earlier is not None and _fuses_forward(earlier, step, graph):
                 steps.remove(earlier)
                 step.ops, step.reads[index] = [*earlier.ops, *step.ops], earlier.reads[0]
         steps.append(step)
@@ -83,8 +99,8 @@ def _melted(graph: SizedGraph) -> list[FusedStep]:
     return steps
 
 
-def _melts_into(node: GraphNode, before: FusedStep, graph: SizedGraph) -> bool:
-    """Whether `node` becomes part of the step that makes its input."""
+def _fuses_into(node: GraphNode, before: FusedStep, graph: SizedGraph) -> bool:
+    """Return whether `node` is fused into the step that computes its input."""
     if node.op in ("Dropout", "Identity"):
         return True
     kind = before.node.op
@@ -96,8 +112,8 @@ def _melts_into(node: GraphNode, before: FusedStep, graph: SizedGraph) -> bool:
     return False
 
 
-def _melts_forward(before: FusedStep, step: FusedStep, graph: SizedGraph) -> bool:
-    """Whether the step before becomes part of this one: padding of a convolution, scale of a product."""
+def _fuses_forward(before: FusedStep, step: FusedStep, graph: SizedGraph) -> bool:
+    """Return whether the preceding step is fused into this one: padding of a convolution, scale of a product."""
     if step.node.op == "Conv":
         return (
             before.node.op == "Pad"
@@ -115,14 +131,14 @@ def _pads_sides_only(pad: FusedStep, graph: SizedGraph) -> bool:
     return before is not None and after is not None and before[:2] == after[:2]
 
 
-def _quantised(graph: SizedGraph, steps: list[FusedStep]) -> list[FusedStep]:
-    """DequantizeLinear, operator and QuantizeLinear become one step in int8, as the runtime's QDQ fusion makes them."""
+def _fuse_int8(graph: SizedGraph, steps: list[FusedStep]) -> list[FusedStep]:
+    """Fuse DequantizeLinear, operator and QuantizeLinear into one int8 step, as the runtime's QDQ fusion does."""
     makers = {step.output: step for step in steps if step.node.op == _DEQUANTIZE}
     if not makers:
         return steps
     counts = _read_counts(steps, graph)
     readers = {name: step for step in steps for name in step.reads}
-    melted: set[int] = set()
+    fused: set[int] = set()
     for step in steps:
         if step.node.op not in _IN_INT8 or not step.reads or not all(r in makers for r in step.reads):
             continue
@@ -140,8 +156,8 @@ def _quantised(graph: SizedGraph, steps: list[FusedStep]) -> list[FusedStep]:
         step.reads = [makers[name].reads[0] for name in step.reads]
         step.ops += [part.node.op for part in (clip, after) if part]
         step.output, step.others = after.output, [part.output for part in rest]
-        melted.update(id(part) for part in (clip, after, *rest) if part)
-    left = [step for step in steps if id(step) not in melted]
+        fused.update(id(part) for part in (clip, after, *rest) if part)
+    left = [step for step in steps if id(step) not in fused]
     wanted = {name for step in left for name in step.reads} | set(graph.outputs)
     return [step for step in left if step.node.op != _DEQUANTIZE or step.output in wanted]
 
@@ -150,13 +166,13 @@ def _is_quantised(reader: FusedStep | None, count: int) -> bool:
     return reader is not None and reader.node.op == _QUANTIZE and count == 1
 
 
-def _sums_melted(graph: SizedGraph, steps: list[FusedStep]) -> list[FusedStep]:
-    """Convolution + Add + activation, where tensors have kept their plain layout."""
+def _fuse_sums(graph: SizedGraph, steps: list[FusedStep]) -> list[FusedStep]:
+    """Fuse convolution, Add and activation where tensors are in the plain layout."""
     counts = _read_counts(steps, graph)
     by_output = {step.output: step for step in steps if not step.blocked}
     kept: list[FusedStep] = []
     for step in steps:
-        conv = None if step.blocked else _addable(step, by_output, counts, graph)
+        conv = None if step.blocked else _fusable_conv(step, by_output, counts, graph)
         if conv is None:
             late = by_output.get(step.reads[0]) if step.node.op in ACTIVATIONS and not step.blocked else None
             if late is not None and late.added and not late.activation and counts[step.reads[0]] == 1:
@@ -167,16 +183,19 @@ def _sums_melted(graph: SizedGraph, steps: list[FusedStep]) -> list[FusedStep]:
                 kept.append(step)
             continue
         kept.remove(conv)
-        _add(conv, step)
-        kept.append(conv)  # it now waits for the other term
+        _fuse_sum(conv, step)
+        kept.append(conv)  # moved behind the computation of the other term
         by_output[conv.output] = conv
     return kept
 
 
-def _addable(
+def _fusable_conv(
     step: FusedStep, by_output: dict[str, FusedStep], counts: dict[str, int], graph: SizedGraph
 ) -> FusedStep | None:
-    """The convolution that can take this sum in: read once, nothing fused after it, terms of equal size."""
+    """Return the convolution that this sum can be fused into, or None.
+
+    Its output must be read once, without further fusion, and both terms must have equal sizes.
+    """
     if step.node.op != "Add" or len(step.reads) != 2 or step.int8:
         return None
     if graph.shapes.get(step.reads[0]) != graph.shapes.get(step.reads[1]):
@@ -189,14 +208,14 @@ def _addable(
     return None
 
 
-def _add(conv: FusedStep, total: FusedStep) -> None:
+def _fuse_sum(conv: FusedStep, total: FusedStep) -> None:
     conv.reads += [name for name in total.reads if name != conv.output]
     conv.added, conv.output = True, total.output
     conv.ops.append("Add")
 
 
-def _in_blocks(graph: SizedGraph, steps: list[FusedStep], block: int) -> list[FusedStep]:
-    """Follow the tensors through blocks of channels, and put reorder steps where they enter and leave them."""
+def _use_blocks(graph: SizedGraph, steps: list[FusedStep], block: int) -> list[FusedStep]:
+    """Mark the steps that work on blocks, and insert reorders where tensors enter and leave blocks."""
     counts = _read_counts(steps, graph)
     makers: dict[str, FusedStep] = {}  # of tensors in blocks
     entered: set[str] = set()
@@ -204,7 +223,7 @@ def _in_blocks(graph: SizedGraph, steps: list[FusedStep], block: int) -> list[Fu
     made: list[FusedStep] = []
     for step in steps:
         inside = [name for name in step.reads if name in makers]
-        if _fused_in_blocks(step, makers, counts, graph, made):
+        if _fuse_in_blocks(step, makers, counts, graph, made):
             continue
         if _works_in_blocks(step, graph, block, len(inside) == len(step.reads) > 0):
             if _reads_plain_input(step, graph, block):
@@ -223,16 +242,16 @@ def _in_blocks(graph: SizedGraph, steps: list[FusedStep], block: int) -> list[Fu
     return made + [_reorder(name, OUT_OF_BLOCKS) for name in graph.outputs if name in makers and name not in left]
 
 
-def _fused_in_blocks(
+def _fuse_in_blocks(
     step: FusedStep, makers: dict[str, FusedStep], counts: dict[str, int], graph: SizedGraph, made: list[FusedStep]
 ) -> bool:
-    """Let a sum or an activation melt into the convolution in blocks that makes its input."""
+    """Fuse a sum or an activation into the convolution in blocks before it; return whether that was possible."""
     if not step.reads or not all(name in makers for name in step.reads):
         return False
-    conv = _addable(step, makers, counts, graph)
+    conv = _fusable_conv(step, makers, counts, graph)
     if conv is not None:
         made.remove(conv)
-        _add(conv, step)
+        _fuse_sum(conv, step)
         made.append(conv)
         makers[conv.output] = conv
         return True
@@ -247,7 +266,7 @@ def _fused_in_blocks(
 
 
 def _works_in_blocks(step: FusedStep, graph: SizedGraph, block: int, inside: bool) -> bool:
-    """Whether the step works on blocks; `inside`: all that it reads is in blocks already."""
+    """Return whether the step works on blocks; `inside` means that all its inputs are in blocks."""
     node, channels = step.node, graph.shapes.get(step.reads[0] if step.reads else "", (0, 0))[1:2]
     if step.int8 or not channels or len(graph.shapes.get(step.written, ())) != 4:
         return False
@@ -268,7 +287,7 @@ def _works_in_blocks(step: FusedStep, graph: SizedGraph, block: int, inside: boo
 
 
 def _grows_whole_times(node: GraphNode, graph: SizedGraph) -> bool:
-    """Resizing that the runtime has in blocks: the sides some whole times as large."""
+    """Return whether the resize factors are integers, as the runtime requires in blocks."""
     before, after = graph.shapes.get(node.inputs[0], ()), graph.shapes.get(node.output, ())
     return len(before) == len(after) == 4 and all(
         large % small == 0 for small, large in zip(before, after, strict=True)
@@ -288,7 +307,7 @@ def _conv_in_blocks(step: FusedStep, graph: SizedGraph, block: int) -> bool:
 
 
 def _reads_plain_input(step: FusedStep, graph: SizedGraph, block: int) -> bool:
-    """A convolution with few input channels reads the plain layout."""
+    """Return whether a convolution reads the plain layout because it has few input channels."""
     if step.node.op != "Conv" or step.node.attributes.get("group", 1) != 1:
         return False
     return graph.shapes[step.node.inputs[1]][1] < block

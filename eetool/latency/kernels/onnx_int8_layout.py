@@ -1,8 +1,8 @@
-"""What ONNX Runtime does to int8 graphs: quantised convolutions keep their tensors with the channels last.
+"""Layout of int8 graphs in ONNX Runtime: quantised convolutions keep their tensors with channels last.
 
-Found as in `fuse.py`, with onnxruntime 1.32. A transposition stands where such a tensor is entered and where something
-reads it that knows nothing of it; what works number by number, and sums, poolings and concatenations in int8, take it
-as it is.
+The rules come from onnxruntime 1.32, as in `onnx_fusion.py`. A transposition converts a tensor for the first such
+convolution, and back for an operator without support for this layout. Elementwise operators support it, and so do
+int8 sums, poolings and concatenations.
 """
 
 from collections.abc import Sequence
@@ -39,8 +39,8 @@ _ANY = (
 
 
 def insert_layout_changes(graph: SizedGraph, steps: Sequence[FusedStep]) -> list[FusedStep]:
-    """The steps with the transpositions that the runtime puts between them; nothing changes without int8."""
-    last: set[str] = set()  # tensors that are kept with the channels last
+    """Return the steps with the transpositions that the runtime inserts; there are none without int8 steps."""
+    last: set[str] = set()  # tensors with channels last
     entered: set[str] = set()
     left: set[str] = set()
     made: list[FusedStep] = []
@@ -64,7 +64,7 @@ def insert_layout_changes(graph: SizedGraph, steps: Sequence[FusedStep]) -> list
 
 
 def _keeps_axes(step: FusedStep) -> bool:
-    """A mean over axes can be taken over others where it leaves them in their place."""
+    """Return whether a mean keeps its axes, so that it works in both layouts."""
     return step.node.op == "ReduceMean" and bool(step.node.attributes.get("keepdims", 1))
 
 

@@ -8,7 +8,7 @@ import pytest
 from eetool.errors import ArtefactError
 from eetool.graphs.onnx_graph import graph_from_model, read_graph
 from eetool.latency.kernels.from_onnx import kernels_from_file, kernels_from_graph, total_macs, unknown_operators
-from eetool.latency.kernels.kernel import EXPONENTIAL_PASS, MELTED, PASS, complete_shape
+from eetool.latency.kernels.kernel import EXPONENTIAL_PASS, FUSED, PASS, complete_shape
 from eetool.latency.kernels.onnx_fusion import fuse_graph
 from eetool.latency.probes.probe_files import ProbeKind, kernels_of_probe, write_probes
 from eetool.latency.probes.probe_network import ProbeNetwork
@@ -153,7 +153,7 @@ def test_kernels_from_file_invalid_raises_artefact_error(tmp_path: Path, content
 
 @pytest.mark.parametrize(
     ("activation", "alone", "in_blocks"),
-    [("Relu (c)", MELTED, MELTED), ("Clip (c, low, high)", MELTED, PASS), ("Sigmoid (c)", MELTED, EXPONENTIAL_PASS)],
+    [("Relu (c)", FUSED, FUSED), ("Clip (c, low, high)", FUSED, PASS), ("Sigmoid (c)", FUSED, EXPONENTIAL_PASS)],
 )
 def test_kernels_from_graph_in_blocks_only_relu_is_fused(activation: str, alone: int, in_blocks: int) -> None:
     text = (
