@@ -25,15 +25,15 @@ NETS = [net for net, _ in zip(probe_networks(), range(16), strict=False)]
 
 @pytest.mark.parametrize("net", NETS, ids=lambda net: net.name)
 def test_convert_to_tflite_output_equals_onnx(net: ProbeNetwork, tmp_path: Path) -> None:
-    sketch = net.sketch()
+    builder = net.build()
     path = tmp_path / "net.tflite"
-    path.write_bytes(convert_to_tflite(sketch))
-    x = np.random.default_rng(0).standard_normal(tuple(sketch.weights[INPUT])).astype(np.float32)
+    path.write_bytes(convert_to_tflite(builder))
+    x = np.random.default_rng(0).standard_normal(tuple(builder.weights[INPUT])).astype(np.float32)
     options = ort.SessionOptions()
     options.log_severity_level = 3
-    expected = ort.InferenceSession(to_model(sketch).SerializeToString(), options).run(None, {"x": x})[0]
+    expected = ort.InferenceSession(to_model(builder).SerializeToString(), options).run(None, {"x": x})[0]
     (output,) = open_graph(path).run({"x": x})
-    if not any(node.op_type == "HardSigmoid" for node in sketch.nodes):  # TFLite uses another slope at 0
+    if not any(node.op_type == "HardSigmoid" for node in builder.nodes):  # TFLite uses another slope at 0
         assert np.abs(output.reshape(expected.shape) - expected).max() <= 1e-3 * max(1, np.abs(expected).max())
 
 
@@ -77,7 +77,7 @@ def test_read_tflite_invalid_raises_artefact_error(tmp_path: Path) -> None:
             read_tflite(tmp_path / name)
     with pytest.raises(ArtefactError, match="cannot be read"):
         read_tflite(tmp_path / "missing.tflite")
-    whole = convert_to_tflite(ProbeNetwork("plain", 0).sketch())
+    whole = convert_to_tflite(ProbeNetwork("plain", 0).build())
     assert kernels_from_tflite(parse_tflite(whole, "whole"))
     with pytest.raises(ArtefactError, match="cannot be read as a TFLite file"):
         parse_tflite(whole[:400], "cut")

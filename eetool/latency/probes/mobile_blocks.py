@@ -1,7 +1,6 @@
-"""Blocks of probe networks for images that small networks are made of: large windows, groups, branches, resizing.
+"""Blocks of mobile image networks for probes: large windows, groups, branches, resizing.
 
-They are drawn operator by operator in orders and widths of their own. What they have in common with known networks is
-which operators meet each other.
+Orders and widths are random. The combinations of adjacent operators are those of known networks.
 """
 
 import numpy as np
@@ -9,32 +8,32 @@ import numpy as np
 from eetool.latency.probes.onnx_builder import OnnxBuilder, draw_channels
 
 _ACTIVATIONS = ("Relu", "Relu", "Clip", "HardSwish", "")
-_LARGEST_PLANE = 180_000  # numbers in a tensor that a large window slides over: some runtimes are slow at that
-_MOST_CHANNELS = 512
-_MOST_MACS = 1.5e7  # of one branch
+_MAX_PLANE = 180_000  # numbers in a tensor under a large window, which is slow in some runtimes
+_MAX_CHANNELS = 512
+_MAX_BRANCH_MACS = 1.5e7
 
 
 def add_separable_block(s: OnnxBuilder) -> None:
-    """Depthwise windows of any size, and what mixes the channels after them."""
+    """Add depthwise convolutions of any size, each followed by a pointwise one."""
     residual, act, window = s.chance(0.5), s.pick(_ACTIVATIONS), s.pick((3, 3, 5, 5, 7, 7, 9))
     if s.channels < 12:
-        _entered(s)
+        _add_stem(s)
     for _ in range(s.pick((1, 2, 3))):
         stride = 2 if s.height >= 8 and not residual and s.chance(0.3) else 1
-        if s.channels * s.height * s.width > _LARGEST_PLANE:
+        if s.channels * s.height * s.width > _MAX_PLANE:
             window = min(window, 5)
         before = s.tensor
         made = s.conv(before, s.channels, window, stride, s.channels, act)
         s.shrink(stride)
         if residual:
             made = s.add("Add", [made, before], f"{s.step()}.add")
-        out = s.channels if residual else _other_width(s)
+        out = s.channels if residual else _draw_width(s)
         s.tensor = s.conv(made, out, 1, act=act)
         s.channels = out
 
 
 def add_grouped_block(s: OnnxBuilder) -> None:
-    """Convolutions in groups, and the channels of all groups mixed by a transposition or by halves."""
+    """Add grouped convolutions whose channels are mixed by a transposition or by halves."""
     groups = s.pick((2, 2, 3, 4, 4, 8))
     unit = groups * s.pick((4, 8, 8, 16))
     width = unit * max(1, round(min(max(s.channels, 24), 320) / unit))
@@ -45,10 +44,10 @@ def add_grouped_block(s: OnnxBuilder) -> None:
         if width % 2 == 0 and s.chance(0.3):
             first, second = s.halves(before)
             made = s.conv(second, width // 2, s.pick((1, 3)), act="Relu", of=width // 2)
-            s.tensor = _shuffled(s, s.add("Concat", [first, made], f"{s.step()}.concat", axis=1), 2)
+            s.tensor = _shuffle(s, s.add("Concat", [first, made], f"{s.step()}.concat", axis=1), 2)
             continue
         made = s.conv(before, width, s.pick((1, 1, 3)), 1, groups, s.pick(("Relu", "")))
-        made = _shuffled(s, made, groups) if s.chance(0.8) else made
+        made = _shuffle(s, made, groups) if s.chance(0.8) else made
         made = s.conv(made, width, s.pick((3, 3, 5)), 1, s.pick((width, width, groups)), s.pick(("Relu", "")))
         made = s.conv(made, width, 1, 1, groups)
         if s.chance(0.7):
@@ -58,28 +57,28 @@ def add_grouped_block(s: OnnxBuilder) -> None:
 
 
 def add_branched_block(s: OnnxBuilder) -> None:
-    """Convolutions of several sizes and poolings side by side, joined; and what was made smaller made large again."""
+    """Add concatenated branches: convolutions of several sizes, poolings, and downsampling with upsampling."""
     if s.channels < 8:
-        _entered(s)
+        _add_stem(s)
     for _ in range(s.pick((1, 2))):
         before, parts, widths = s.tensor, [], []
         for _ in range(s.pick((2, 3, 4))):
             kind = s.pick(("conv", "conv", "conv", "pool", "narrow", "narrow", "resize"))
             made, of = before, s.channels
             if kind == "pool":
-                made = _pool_beside(s, made)
+                made = _add_pool_branch(s, made)
             elif kind == "resize" and s.height >= 8 and s.height % 2 == s.width % 2 == 0:
-                made = _smaller_and_larger(s, made)
+                made = _downsample_and_upsample(s, made)
             elif kind == "narrow":
                 of = draw_channels(s, 8, 64)
                 made = s.conv(made, of, 1, act="Relu")
             window = s.pick((1, 3, 3, 5)) if kind in ("conv", "narrow") else 1
-            top = _MOST_MACS / (window**2 * of * s.height * s.width)
+            top = _MAX_BRANCH_MACS / (window**2 * of * s.height * s.width)
             widths.append(draw_channels(s, 8, max(12, min(128, top))))
             parts.append(s.conv(made, widths[-1], window, act="Relu", of=of))
         s.tensor = s.add("Concat", parts, f"{s.step()}.concat", axis=1)
         s.channels = sum(widths)
-        if s.channels > _MOST_CHANNELS or s.chance(0.3):
+        if s.channels > _MAX_CHANNELS or s.chance(0.3):
             out = draw_channels(s, 16, 128)
             s.tensor, s.channels = s.conv(s.tensor, out, 1, act=s.pick(_ACTIVATIONS)), out
     if s.height >= 8 and s.chance(0.5):
@@ -89,43 +88,43 @@ def add_branched_block(s: OnnxBuilder) -> None:
 
 
 def add_gated_block(s: OnnxBuilder) -> None:
-    """Activations that stand alone, and products of tensors."""
+    """Add a gate: an activation without a fused convolution, and a product of tensors."""
     before = s.tensor
     first, name = s.conv(before, s.channels, s.pick((1, 3))), s.step()
     made = s.activate(first, name, s.pick(("Sigmoid", "Tanh", "HardSwish", "HardSigmoid")))
     s.tensor = s.add("Mul", [made, before], f"{s.step()}.mul")
 
 
-def _entered(s: OnnxBuilder) -> None:
+def _add_stem(s: OnnxBuilder) -> None:
     out = draw_channels(s, 16, 96)
     s.tensor, s.channels = s.conv(s.tensor, out, 3, act="Relu"), out
 
 
-def _other_width(s: OnnxBuilder) -> int:
-    """Wider where the image is small."""
-    top = min(_MOST_CHANNELS, 2 * s.channels, max(24, _LARGEST_PLANE // (s.height * s.width)))
+def _draw_width(s: OnnxBuilder) -> int:
+    """Draw output channels, more of them for small images."""
+    top = min(_MAX_CHANNELS, 2 * s.channels, max(24, _MAX_PLANE // (s.height * s.width)))
     return draw_channels(s, min(max(8, s.channels // 2), top), top)
 
 
-def _shuffled(s: OnnxBuilder, tensor: str, groups: int) -> str:
-    """Channels taken from each group in turn (ShuffleNet, arXiv 1707.01083)."""
+def _shuffle(s: OnnxBuilder, tensor: str, groups: int) -> str:
+    """Interleave the channels of all groups (ShuffleNet, arXiv 1707.01083)."""
     split, whole = [0, groups, s.channels // groups, s.height, s.width], [0, s.channels, s.height, s.width]
-    view = _viewed(s, tensor, split)
+    view = _reshape(s, tensor, split)
     turned = s.add("Transpose", [view], f"{s.step()}.transpose", perm=[0, 2, 1, 3, 4])
-    return _viewed(s, turned, whole)
+    return _reshape(s, turned, whole)
 
 
-def _viewed(s: OnnxBuilder, tensor: str, shape: list[int]) -> str:
+def _reshape(s: OnnxBuilder, tensor: str, shape: list[int]) -> str:
     name = s.step()
     return s.add("Reshape", [tensor, s.constant(f"{name}.shape", np.array(shape, np.int64))], f"{name}.view")
 
 
-def _pool_beside(s: OnnxBuilder, tensor: str) -> str:
+def _add_pool_branch(s: OnnxBuilder, tensor: str) -> str:
     shape = {"kernel_shape": [3, 3], "strides": [1, 1], "pads": [1, 1, 1, 1]}
     return s.add(s.pick(("MaxPool", "AveragePool")), [tensor], f"{s.step()}.pool", **shape)
 
 
-def _smaller_and_larger(s: OnnxBuilder, tensor: str) -> str:
+def _downsample_and_upsample(s: OnnxBuilder, tensor: str) -> str:
     shape = {"kernel_shape": [2, 2], "strides": [2, 2]}
     small = s.add("MaxPool", [tensor], f"{s.step()}.pool", **shape)
     name = s.step()

@@ -1,6 +1,6 @@
-"""A small ONNX graph that grows operator by operator: what probe networks are drawn with.
+"""Builder of small ONNX graphs, operator by operator, for probe networks.
 
-Each operator is named after the step it belongs to (`s12.conv`), so that the times of a trace find their way back.
+Each operator is named after its step (`s12.conv`), so that traced times can be matched to kernels.
 """
 
 import math
@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-INPUT = ""  # the entry of a sketch's weights that holds the sizes of its input
+INPUT = ""  # key of the input sizes in the weights of a builder
 
 
 @dataclass
 class OnnxBuilder:
-    """A graph that grows: nodes, weights, and the sizes of the tensor that the next block reads."""
+    """Graph under construction: nodes, weights, and name and sizes of the present output tensor."""
 
     rng: np.random.Generator
     nodes: list[Any] = field(default_factory=list)
@@ -28,19 +28,19 @@ class OnnxBuilder:
     width: int = 32
 
     def step(self) -> str:
-        """A name for the next step."""
+        """Return the name of the next step."""
         self.steps += 1
         return f"s{self.steps}"
 
     def add(self, op: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
-        """Append an operator with one output, which has its name; returns that."""
+        """Append an operator with one output, named as the operator; return the name."""
         from onnx import helper
 
         self.nodes.append(helper.make_node(op, list(inputs), [name], name=name, **attributes))
         return name
 
     def halves(self, tensor: str) -> tuple[str, str]:
-        """The first and the second half of the channels."""
+        """Append a split of the channels; return the names of both halves."""
         from onnx import helper
 
         name = f"{self.step()}.split"
@@ -49,20 +49,33 @@ class OnnxBuilder:
         return made
 
     def weight(self, name: str, *shape: int) -> str:
-        """A random weight, scaled so that numbers neither vanish nor explode."""
+        """Add a random weight, scaled to keep activations in range; return its name."""
         fan = math.prod(shape[1:]) or 1
         self.weights[name] = (self.rng.standard_normal(shape) / math.sqrt(fan)).astype(np.float32)
         return name
 
     def constant(self, name: str, value: Any) -> str:
-        """A constant such as sizes or bounds."""
+        """Add a constant such as sizes or bounds; return its name."""
         self.weights[name] = np.asarray(value)
         return name
 
     def conv(
         self, tensor: str, out: int, kernel: int = 3, stride: int = 1, groups: int = 1, act: str = "", of: int = 0
     ) -> str:
-        """Convolution, with an activation by name; `of` are its input channels (those of the sketch where 0)."""
+        """Append a convolution.
+
+        Args:
+            tensor: input.
+            out: output channels.
+            kernel: side of the window.
+            stride: stride of both sides.
+            groups: number of groups.
+            act: operator of the activation; none if empty.
+            of: input channels; those of the present tensor if 0.
+
+        Returns:
+            Name of the output.
+        """
         name, channels = self.step(), of or self.channels
         w = self.weight(f"{name}.w", out, channels // groups, kernel, kernel)
         b = self.weight(f"{name}.b", out)
@@ -76,7 +89,7 @@ class OnnxBuilder:
         return self.activate(made, name, act)
 
     def activate(self, tensor: str, name: str, act: str) -> str:
-        """An activation as a part of the step `name`."""
+        """Append an activation within the step `name`; return the output."""
         if not act:
             return tensor
         if act == "Clip":
@@ -85,44 +98,44 @@ class OnnxBuilder:
         return self.add(act, [tensor], f"{name}.act")
 
     def shrink(self, stride: int) -> None:
-        """Follow a stride."""
+        """Reduce height and width by a stride."""
         self.height, self.width = -(-self.height // stride), -(-self.width // stride)
 
     def linear(self, tensor: str, inner: int, out: int, name: str) -> str:
-        """Gemm of a row (1, inner)."""
+        """Append a Gemm of a row (1, inner); return the output."""
         self.macs += inner * out
         w, b = self.weight(f"{name}.w", out, inner), self.weight(f"{name}.b", out)
         return self.add("Gemm", [tensor, w, b], f"{name}.gemm", transB=1)
 
     def chance(self, share: float) -> bool:
-        """True in this share of the cases."""
+        """Return True with this probability."""
         return bool(self.rng.random() < share)
 
     def pick(self, options: Sequence[Any]) -> Any:
-        """One of them."""
+        """Return one of the options at random."""
         return options[int(self.rng.integers(len(options)))]
 
 
-def draw_channels(sketch: OnnxBuilder, low: float = 8, high: float = 512) -> int:
-    """Channels: mostly multiples of 8, as networks have them, some of 4, a few odd."""
-    value = math.exp(sketch.rng.uniform(math.log(low), math.log(high)))
-    unit = sketch.pick([16, 8, 8, 8, 8, 4, 4, 2, 1])
+def draw_channels(builder: OnnxBuilder, low: float = 8, high: float = 512) -> int:
+    """Draw a number of channels: mostly multiples of 8, as in real networks, some of 4, a few odd."""
+    value = math.exp(builder.rng.uniform(math.log(low), math.log(high)))
+    unit = builder.pick([16, 8, 8, 8, 8, 4, 4, 2, 1])
     rounded: int = unit * max(1, round(value / unit))
     return rounded
 
 
-def to_model(sketch: OnnxBuilder) -> Any:
-    """The `onnx.ModelProto` of a sketch, for onnxruntime 1.14 and newer."""
+def to_model(builder: OnnxBuilder) -> Any:
+    """Return the `onnx.ModelProto` of a builder, for onnxruntime 1.14 and newer."""
     from onnx import TensorProto, helper, numpy_helper
 
-    weights = dict(sketch.weights)
-    # The batch is a symbol, as in what eetool exports: some fusions depend on it.
+    weights = dict(builder.weights)
+    # The batch is symbolic, as in exported graphs, because some fusions depend on it.
     shape: list[str | int | None] = ["batch", *(int(size) for size in weights.pop(INPUT)[1:])]
     graph = helper.make_graph(
-        sketch.nodes,
+        builder.nodes,
         "probe",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(sketch.tensor, TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info(builder.tensor, TensorProto.FLOAT, None)],
         [numpy_helper.from_array(value, name) for name, value in weights.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8, producer_name="eetool")

@@ -1,8 +1,7 @@
-"""The graph files of probe networks in every format and precision, and the kernels in them.
+"""Graph files of probe networks in every format and precision, and the kernels in them.
 
-TFLite files are written as the exporter's converter writes them (`tflite_sketch.py`), int8 files are made by the
-exporter's own quantisers from the float ones. What is in a file is remembered, as it takes far longer to make than to
-look into.
+TFLite files imitate the exporter's converter (`onnx_to_tflite.py`). The exporter's quantisers make int8 files from
+float ones. Graphs are cached, because writing a file takes far longer than reading it.
 """
 
 import functools
@@ -34,107 +33,122 @@ _RECIPES = {ONNX: "onnx-static", TFLITE: "tflite-static"}
 
 @dataclass(frozen=True)
 class ProbeKind:
-    """What the probes of one table are: a format and a precision."""
+    """Format and precision of the probes of one table."""
 
     format: str = ONNX
     precision: str = FP32
 
     @property
     def name(self) -> str:
-        """As a variant of a bundle: `onnx/fp32`."""
+        """Name as of a bundle variant: `onnx/fp32`."""
         return f"{self.format}/{self.precision}"
 
     @property
     def traced(self) -> bool:
-        """Whether the runtime says how long each kernel of such a graph took, in words that can be understood."""
+        """Whether the runtime reports usable times of single kernels for such graphs."""
         return self.name == "onnx/fp32"
 
 
-_structures: dict[tuple[ProbeNetwork, ProbeKind], SizedGraph | TfliteGraph] = {}
+_graphs: dict[tuple[ProbeNetwork, ProbeKind], SizedGraph | TfliteGraph] = {}
 
 
 def write_probes(
     folder: Path, chosen: Sequence[ProbeNetwork], kind: ProbeKind = ProbeKind(), force: bool = False
 ) -> list[ProbeNetwork]:
-    """Write a folder of probes; returns those that could be written, which int8 sometimes cannot.
+    """Write a folder of probes.
+
+    Args:
+        folder: the folder, which must not exist.
+        chosen: the networks to write.
+        kind: format and precision.
+        force: replace an empty folder or a file of that name.
+
+    Returns:
+        The networks that were written; quantisation fails for some int8 networks.
 
     Raises:
-        OutputError: it exists, or cannot be written; with `force` an empty folder or a file is replaced.
+        OutputError: the folder exists or cannot be written.
         MissingError: a library of the extra `tflite` is not installed.
     """
     with write_directory(folder, force) as temporary:
         written = _write_graphs(temporary, chosen, kind)
-        probes = tuple(Probe(net.name, _file(net, kind)) for net in written)
+        probes = tuple(Probe(net.name, _file_name(net, kind)) for net in written)
         document = Probes(SCHEMA, kind.format, kind.precision, probes)
         (temporary / PROBES).write_text(canonical(document), encoding="utf-8")
     return written
 
 
 def index_kernels(nets: Sequence[ProbeNetwork], kind: ProbeKind) -> None:
-    """Remember what is in the files of `nets`, making those that nobody has looked into yet."""
-    unknown = [net for net in nets if (net, kind) not in _structures]
+    """Cache the graphs of some networks, writing files where that is needed."""
+    unknown = [net for net in nets if (net, kind) not in _graphs]
     if not unknown:
         return
-    if kind == ProbeKind():  # nothing but the sketch is needed
+    if kind == ProbeKind():  # no file is needed
         for net in unknown:
-            _structures[net, kind] = graph_from_model(net.model(), net.name)
+            _graphs[net, kind] = graph_from_model(net.model(), net.name)
         return
     with scratch() as folder:
         _write_graphs(folder, unknown, kind)
 
 
 def kernels_of_probe(net: ProbeNetwork, kind: ProbeKind, channel_block: int = 1) -> list[Kernel]:
-    """The kernels that the runtime runs for a probe; raises ArtefactError where there is no such file."""
+    """Return the kernels that the runtime runs for a probe.
+
+    Raises:
+        ArtefactError: the probe cannot be written as this kind.
+    """
     return list(_kernels(net, kind, channel_block))
 
 
 @functools.cache
 def _kernels(net: ProbeNetwork, kind: ProbeKind, channel_block: int) -> tuple[Kernel, ...]:
-    # Asked for again with every table of a build.
+    # Cached: every table of a build needs them.
     index_kernels([net], kind)
-    found = _structures.get((net, kind))
-    if found is None:
+    graph = _graphs.get((net, kind))
+    if graph is None:
         raise ArtefactError(f"{net.name} cannot be written as {kind.name}")
     return tuple(
-        kernels_from_graph(found, channel_block) if isinstance(found, SizedGraph) else kernels_from_tflite(found)
+        kernels_from_graph(graph, channel_block) if isinstance(graph, SizedGraph) else kernels_from_tflite(graph)
     )
 
 
-def _file(net: ProbeNetwork, kind: ProbeKind) -> str:
+def _file_name(net: ProbeNetwork, kind: ProbeKind) -> str:
     return f"{net.name}.{kind.format}"
 
 
 def _write_graphs(folder: Path, chosen: Sequence[ProbeNetwork], kind: ProbeKind) -> list[ProbeNetwork]:
-    """Write the files and look into them."""
+    """Write the files and cache their graphs."""
     if kind.precision == INT8:
-        written = _quantised(folder, chosen, kind)
+        written = _write_int8(folder, chosen, kind)
     else:
         written = list(chosen)
         for net in chosen:
-            (folder / _file(net, kind)).write_bytes(_bytes(net.sketch(), kind.format))
+            (folder / _file_name(net, kind)).write_bytes(_float_bytes(net.build(), kind.format))
     for net in written:
-        path = folder / _file(net, kind)
-        _structures[net, kind] = read_graph(path) if kind.format == ONNX else read_tflite(path)
+        path = folder / _file_name(net, kind)
+        _graphs[net, kind] = read_graph(path) if kind.format == ONNX else read_tflite(path)
     return written
 
 
-def _quantised(folder: Path, chosen: Sequence[ProbeNetwork], kind: ProbeKind) -> list[ProbeNetwork]:
+def _write_int8(folder: Path, chosen: Sequence[ProbeNetwork], kind: ProbeKind) -> list[ProbeNetwork]:
     with scratch() as temporary:
         jobs = []
         for net in chosen:
             source, feeds = temporary / f"{net.name}.float", temporary / f"{net.name}.npz"
-            sketch = net.sketch()
-            source.write_bytes(_bytes(sketch, kind.format))
-            shape = tuple(int(size) for size in sketch.weights[INPUT])
+            builder = net.build()
+            source.write_bytes(_float_bytes(builder, kind.format))
+            shape = tuple(int(size) for size in builder.weights[INPUT])
             save_feeds(feeds, ["x"], [{"x": np.random.default_rng(net.seed).standard_normal(shape).astype(np.float32)}])
-            jobs.append(QuantizationJob(_RECIPES[kind.format], str(source), str(folder / _file(net, kind)), str(feeds)))
+            jobs.append(
+                QuantizationJob(_RECIPES[kind.format], str(source), str(folder / _file_name(net, kind)), str(feeds))
+            )
         reasons = quantize(jobs)
     made = [net for net, reason in zip(chosen, reasons, strict=True) if reason is None]
-    return [net for net in made if _loads(folder / _file(net, kind))]
+    return [net for net in made if _can_open(folder / _file_name(net, kind))]
 
 
-def _loads(path: Path) -> bool:
-    """The quantiser of TFLite sometimes writes a graph that LiteRT refuses."""
+def _can_open(path: Path) -> bool:
+    """Return whether the runtime opens a file, and delete it otherwise: LiteRT refuses some quantised graphs."""
     try:
         open_graph(path)
     except BackendError:
@@ -143,18 +157,18 @@ def _loads(path: Path) -> bool:
     return True
 
 
-def _bytes(sketch: OnnxBuilder, graph_format: str) -> bytes:
+def _float_bytes(builder: OnnxBuilder, graph_format: str) -> bytes:
     if graph_format == TFLITE:
-        return convert_to_tflite(sketch)
-    made: bytes = to_model(sketch).SerializeToString(deterministic=True)
+        return convert_to_tflite(builder)
+    made: bytes = to_model(builder).SerializeToString(deterministic=True)
     return made
 
 
 def probe_kinds(formats: Sequence[str], precisions: Sequence[str]) -> list[ProbeKind]:
-    """Every format in every precision, each once; by default ONNX in fp32.
+    """Return every format in every precision, each once; ONNX in fp32 by default.
 
     Raises:
-        UsageError: one of them is not known.
+        UsageError: a format or precision is unknown.
     """
     for word, known in ((w, k) for words, k in ((formats, (ONNX, TFLITE)), (precisions, (FP32, INT8))) for w in words):
         if word not in known:

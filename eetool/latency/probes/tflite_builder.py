@@ -1,4 +1,4 @@
-"""A TFLite file that grows operator by operator, with float tensors and one signature."""
+"""Builder of TFLite files, operator by operator, with float tensors and one signature."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ _VERSION = 3  # of the format
 
 
 class TfliteBuilder:
-    """Tensors are known by their index, and have fixed sizes."""
+    """TFLite graph under construction; tensors are identified by their index and have fixed sizes."""
 
     def __init__(self) -> None:
         self._s = schema()
@@ -23,7 +23,7 @@ class TfliteBuilder:
         self._codes: dict[str, int] = {}
 
     def tensor(self, shape: Sequence[int], kind: str = "FLOAT32", buffer: int = 0) -> int:
-        """A new tensor, which an operator makes where it has no buffer."""
+        """Add a tensor, which is the output of an operator if it has no buffer; return its index."""
         tensor = self._s.TensorT()
         tensor.shape = np.array(shape, np.int32)
         tensor.type = getattr(self._s.TensorType, kind)
@@ -33,7 +33,7 @@ class TfliteBuilder:
         return len(self._tensors) - 1
 
     def constant(self, value: np.ndarray) -> int:
-        """A tensor that the file holds: float32, or int32 for sizes and axes."""
+        """Add a constant tensor, float32, or int32 for sizes and axes; return its index."""
         whole = value.dtype.kind != "f"
         array = np.ascontiguousarray(value, np.int32 if whole else np.float32)
         buffer = self._s.BufferT()
@@ -42,7 +42,18 @@ class TfliteBuilder:
         return self.tensor(array.shape, "INT32" if whole else "FLOAT32", len(self._buffers) - 1)
 
     def add(self, op: str, reads: Sequence[int], shape: Sequence[int], options: str = "", **values: Any) -> int:
-        """Append an operator with one output of that shape; `options` names its class of options, `values` fill it."""
+        """Append an operator with one output.
+
+        Args:
+            op: name of the operator.
+            reads: indices of its inputs.
+            shape: shape of the output.
+            options: name of its class of options; none if empty.
+            **values: fields of the options.
+
+        Returns:
+            Index of the output.
+        """
         operator = self._s.OperatorT()
         operator.opcodeIndex = self._codes.setdefault(op, len(self._codes))
         operator.inputs = np.array(reads, np.int32)
@@ -57,7 +68,7 @@ class TfliteBuilder:
         return made
 
     def fuse(self, made: int, activation: str) -> bool:
-        """Let the operator that makes a tensor apply an activation too; False where it cannot."""
+        """Fuse an activation into the operator that computes a tensor; return whether that is possible."""
         operator = next((o for o in reversed(self._operators) if o.outputs[0] == made), None)
         options = operator.builtinOptions if operator is not None else None
         if getattr(options, "fusedActivationFunction", 1) != 0:
@@ -65,8 +76,8 @@ class TfliteBuilder:
         options.fusedActivationFunction = getattr(self._s.ActivationFunctionType, activation)  # type: ignore[union-attr]
         return True
 
-    def packed(self, name: str, reads: int, made: int) -> bytes:
-        """The file, whose signature calls its input `name` and its output `y`."""
+    def pack(self, name: str, reads: int, made: int) -> bytes:
+        """Return the file, with a signature of an input `name` and an output `y`."""
         import flatbuffers
 
         s = self._s
@@ -76,27 +87,27 @@ class TfliteBuilder:
         graph.name = b"main"
         model = s.ModelT()
         model.version, model.description = _VERSION, b"eetool"
-        model.operatorCodes = [self._code(op) for op in self._codes]
+        model.operatorCodes = [self._operator_code(op) for op in self._codes]
         model.subgraphs, model.buffers = [graph], self._buffers
-        model.signatureDefs = [self._signature(name, reads, made)]
+        model.signatureDefs = [self._make_signature(name, reads, made)]
         builder = flatbuffers.Builder(1 << 20)
         builder.Finish(model.Pack(builder), b"TFL3")
         return bytes(builder.Output())
 
-    def _code(self, op: str) -> Any:
+    def _operator_code(self, op: str) -> Any:
         code = self._s.OperatorCodeT()
         code.builtinCode = getattr(self._s.BuiltinOperator, op)
         code.deprecatedBuiltinCode = min(code.builtinCode, 127)
         code.version = 1
         return code
 
-    def _signature(self, name: str, reads: int, made: int) -> Any:
+    def _make_signature(self, name: str, reads: int, made: int) -> Any:
         signature = self._s.SignatureDefT()
         signature.signatureKey, signature.subgraphIndex = _SIGNATURE, 0
-        signature.inputs, signature.outputs = ([self._named(*end)] for end in ((name, reads), ("y", made)))
+        signature.inputs, signature.outputs = ([self._tensor_map(*end)] for end in ((name, reads), ("y", made)))
         return signature
 
-    def _named(self, name: str, index: int) -> Any:
+    def _tensor_map(self, name: str, index: int) -> Any:
         entry = self._s.TensorMapT()
         entry.name, entry.tensorIndex = name.encode(), index
         return entry

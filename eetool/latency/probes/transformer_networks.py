@@ -1,4 +1,4 @@
-"""Small random transformers over a sequence, operator by operator as exporters write them."""
+"""Small random transformers, with the operators that exporters write."""
 
 import math
 
@@ -9,15 +9,15 @@ from eetool.latency.probes.onnx_builder import INPUT, OnnxBuilder
 
 
 def draw_transformer(seed: int) -> OnnxBuilder:
-    """A transformer's blocks over a sequence, operator by operator as exporters write them."""
+    """Draw a transformer over a sequence, with the operators that exporters write."""
     s = OnnxBuilder(np.random.default_rng((seed, 99)))
     heads = s.pick([2, 3, 4, 6])
     width = heads * s.pick([16, 32, 32, 48, 64, 64])
     rows = s.pick([16, 17, 32, 49, 64, 65, 65, 96, 128, 197])
     s.weights[INPUT] = np.array((1, rows, width))
     for _ in range(s.pick([1, 2, 3])):
-        s.tensor = _attention(s, s.tensor, rows, width, heads)
-        s.tensor = _feed_forward(s, s.tensor, rows, width, width * s.pick([1, 2, 4, 4]))
+        s.tensor = _add_attention(s, s.tensor, rows, width, heads)
+        s.tensor = _add_feed_forward(s, s.tensor, rows, width, width * s.pick([1, 2, 4, 4]))
         if s.macs > 2 * MAX_MACS:
             break
     name = s.step()
@@ -26,13 +26,13 @@ def draw_transformer(seed: int) -> OnnxBuilder:
     return s
 
 
-def _rows_normalised(s: OnnxBuilder, tensor: str, width: int) -> str:
+def _add_layer_norm(s: OnnxBuilder, tensor: str, width: int) -> str:
     name = s.step()
     parts = [s.constant(f"{name}.{part}", np.ones(width, np.float32)) for part in ("w", "b")]
     return s.add("LayerNormalization", [tensor, *parts], f"{name}.norm", axis=-1)
 
 
-def _rows_linear(s: OnnxBuilder, tensor: str, rows: int, inner: int, out: int) -> str:
+def _add_linear(s: OnnxBuilder, tensor: str, rows: int, inner: int, out: int) -> str:
     name = s.step()
     s.macs += rows * inner * out
     made = s.add("MatMul", [tensor, s.weight(f"{name}.w", inner, out)], f"{name}.matmul")
@@ -41,12 +41,12 @@ def _rows_linear(s: OnnxBuilder, tensor: str, rows: int, inner: int, out: int) -
     return made
 
 
-def _attention(s: OnnxBuilder, tensor: str, rows: int, width: int, heads: int) -> str:
+def _add_attention(s: OnnxBuilder, tensor: str, rows: int, width: int, heads: int) -> str:
     size = width // heads
-    inside = _rows_normalised(s, tensor, width)
+    inside = _add_layer_norm(s, tensor, width)
     parts = []
     for part in range(3):
-        made = _rows_linear(s, inside, rows, width, width)
+        made = _add_linear(s, inside, rows, width, width)
         name = s.step()
         shape = s.constant(f"{name}.shape", np.array([0, rows, heads, size], np.int64))
         split = s.add("Reshape", [made, shape], f"{name}.view")
@@ -59,15 +59,15 @@ def _attention(s: OnnxBuilder, tensor: str, rows: int, width: int, heads: int) -
     back = s.add("Transpose", [mixed], f"{s.step()}.transpose", perm=[0, 2, 1, 3])
     name = s.step()
     joined = s.add("Reshape", [back, s.constant(f"{name}.shape", np.array([0, rows, width], np.int64))], f"{name}.view")
-    made = _rows_linear(s, joined, rows, width, width)
+    made = _add_linear(s, joined, rows, width, width)
     return s.add("Add", [tensor, made], f"{s.step()}.add")
 
 
-def _feed_forward(s: OnnxBuilder, tensor: str, rows: int, width: int, hidden: int) -> str:
-    inside = _rows_linear(s, _rows_normalised(s, tensor, width), rows, width, hidden)
+def _add_feed_forward(s: OnnxBuilder, tensor: str, rows: int, width: int, hidden: int) -> str:
+    inside = _add_linear(s, _add_layer_norm(s, tensor, width), rows, width, hidden)
     scaled = s.add("Div", [inside, s.constant(f"{s.step()}.root", np.float32(math.sqrt(2)))], f"{s.step()}.div")
     erf = s.add("Erf", [scaled], f"{s.step()}.erf")
     more = s.add("Add", [erf, s.constant(f"{s.step()}.one", np.float32(1))], f"{s.step()}.plus")
     half = s.add("Mul", [more, s.constant(f"{s.step()}.half", np.float32(0.5))], f"{s.step()}.half")
     gelu = s.add("Mul", [inside, half], f"{s.step()}.gelu")
-    return s.add("Add", [tensor, _rows_linear(s, gelu, rows, hidden, width)], f"{s.step()}.add")
+    return s.add("Add", [tensor, _add_linear(s, gelu, rows, hidden, width)], f"{s.step()}.add")

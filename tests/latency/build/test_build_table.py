@@ -96,7 +96,9 @@ def test_build_profile_throttled_device_raises_unstable_error(bench: Bench, tmp_
 
     with pytest.raises(UnstableError, match=r"throttled .* around 2 of 2 batches"):
         build_profile("b", [1], BuildPlan(probes=6), tmp_path / "p", measured)
-    assert build_profile("b", [1], BuildPlan(probes=6), tmp_path / "p", measured, accept_unstable=True, force=True).table
+    assert build_profile(
+        "b", [1], BuildPlan(probes=6), tmp_path / "p", measured, accept_unstable=True, force=True
+    ).table
 
 
 def test_build_profile_foreign_partial_file_raises_artefact_error(tmp_path: Path) -> None:

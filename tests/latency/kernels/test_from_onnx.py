@@ -40,9 +40,7 @@ def test_fuse_graph_network_matches_runtime(tmp_path: Path, block: int) -> None:
 @pytest.mark.parametrize(
     "net", [ProbeNetwork("residual", 8), ProbeNetwork("inverted", 2), ProbeNetwork("dense", 3)], ids=str
 )
-def test_fuse_graph_random_network_matches_runtime(
-    tmp_path: Path, block: int, net: ProbeNetwork
-) -> None:
+def test_fuse_graph_random_network_matches_runtime(tmp_path: Path, block: int, net: ProbeNetwork) -> None:
     path = save(net.model(), tmp_path / "net.onnx")
     expected = counted(optimised(path, tmp_path))
     # The runtime renames products with an activation; here they stay Gemm.
