@@ -1,4 +1,4 @@
-"""An ONNX file as nodes with known sizes: batch 1, constants told apart from data. Weights are not looked at."""
+"""ONNX files as nodes with known sizes at batch 1, constants separate from data. Weights are not read."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ _DEFAULT_DOMAINS = ("", "ai.onnx")
 
 @dataclass
 class GraphNode:
-    """One operator. `inputs` and `outputs` are names of tensors, "" where an optional one is left out."""
+    """One operator. `inputs` and `outputs` are names of tensors, "" for an omitted optional one."""
 
     op: str
     name: str
@@ -25,13 +25,13 @@ class GraphNode:
 
     @property
     def output(self) -> str:
-        """Its first output."""
+        """First output."""
         return self.outputs[0]
 
 
 @dataclass
 class SizedGraph:
-    """Nodes in an order in which they can run; `constants` are tensors that depend on no input."""
+    """Nodes in execution order; `constants` are tensors that depend on no input."""
 
     nodes: list[GraphNode]
     inputs: tuple[str, ...]
@@ -40,37 +40,41 @@ class SizedGraph:
     constants: frozenset[str]
 
     def size(self, tensor: str) -> int:
-        """Numbers in a tensor; at least 1."""
+        """Return how many numbers a tensor holds; at least 1."""
         count = 1
         for size in self.shapes.get(tensor, ()):
             count *= size
         return max(count, 1)
 
     def uses(self) -> dict[str, list[GraphNode]]:
-        """Which nodes read each tensor."""
-        found: dict[str, list[GraphNode]] = {}
+        """Return the nodes that read each tensor."""
+        readers: dict[str, list[GraphNode]] = {}
         for node in self.nodes:
             for name in node.inputs:
-                found.setdefault(name, []).append(node)
-        return found
+                readers.setdefault(name, []).append(node)
+        return readers
 
 
 def read_graph(path: Path) -> SizedGraph:
     """Read an ONNX file at batch 1.
 
     Raises:
-        ArtefactError: it is missing, no ONNX file, or an input has an unknown size besides its batch.
+        ArtefactError: it is missing or not an ONNX file, or an input has an unknown size besides its batch.
     """
     return graph_from_model(load_onnx(path), str(path))
 
 
 def read_exit_paths(path: Path) -> list[SizedGraph]:
-    """The same for a file that leaves early by itself: one graph per exit; none where it has no `If`."""
-    return [graph_from_model(way, str(path)) for way in exit_path_models(load_onnx(path))]
+    """Read a single-file model with exits: one graph per exit; none without `If`."""
+    return [graph_from_model(flat, str(path)) for flat in exit_path_models(load_onnx(path))]
 
 
 def load_onnx(path: Path) -> Any:
-    """The `onnx.ModelProto` at `path`; raises ArtefactError where there is none."""
+    """Load an `onnx.ModelProto` without external weights.
+
+    Raises:
+        ArtefactError: the file is missing, not an ONNX file, or holds no operators.
+    """
     import onnx
 
     try:
@@ -80,15 +84,23 @@ def load_onnx(path: Path) -> Any:
         raise ArtefactError(f"{path}: does not exist") from None
     except OSError as error:
         raise ArtefactError(f"{path}: cannot be read: {error.strerror}") from None
-    except Exception as error:  # protobuf's own types
+    except Exception as error:  # types of protobuf
         raise ArtefactError(f"{path}: cannot be read as an ONNX file: {_first_line(error)}") from None
     if not model.graph.node:
-        raise ArtefactError(f"{path}: holds no operators", "profile predicts ONNX files, bundles and checkpoints.")
+        raise ArtefactError(f"{path}: holds no operators", "Predictable are ONNX files, bundles and checkpoints.")
     return model
 
 
 def graph_from_model(model: Any, where: str) -> SizedGraph:
-    """The graph of an `onnx.ModelProto`; `where` names it in errors. The model is changed."""
+    """Return the graph of a model at batch 1.
+
+    Args:
+        model: an `onnx.ModelProto`; it is changed.
+        where: where the model comes from, for messages.
+
+    Raises:
+        ArtefactError: an input has an unknown size besides its batch, or shapes are contradictory.
+    """
     _fix_batch(model, where)
     shapes = _infer_shapes(model)
     constants = {tensor.name for tensor in model.graph.initializer}
@@ -105,9 +117,9 @@ def graph_from_model(model: Any, where: str) -> SizedGraph:
 
 
 def remove_duplicate_nodes(graph: SizedGraph) -> SizedGraph:
-    """The same graph with equal operators on equal tensors once, as runtimes compute them.
+    """Return the graph with equal operators on equal tensors merged into one.
 
-    onnxruntime 1.32 does so at its default level; on a Raspberry Pi 5 the times of NAS-Bench-201 cells show it too,
+    onnxruntime 1.32 does so at its default level. On a Raspberry Pi 5 the times of NAS-Bench-201 cells show the same,
     with ONNX Runtime and with LiteRT.
     """
     first: dict[tuple[str, ...], str] = {}
@@ -140,13 +152,13 @@ def _fix_batch(model: Any, where: str) -> None:
 
 
 def _infer_shapes(model: Any) -> dict[str, Shape]:
-    """Sizes of all tensors; the outputs of an operator that nobody knows get the sizes of its first input."""
+    """Return the sizes of all tensors; outputs of an unknown operator get the sizes of its first input."""
     import onnx
 
     for _ in range(len(model.graph.node)):
         try:
             inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
-        except Exception as error:  # types of onnx's own
+        except Exception as error:  # types of onnx
             raise ArtefactError(f"the graph contradicts itself: {_first_line(error)}") from None
         shapes = _known(inferred.graph)
         node = next((n for n in model.graph.node if _unknown(n, shapes)), None)
@@ -187,5 +199,5 @@ def _first_line(error: BaseException) -> str:
 
 
 def data_inputs(node: GraphNode, constants: Iterable[str]) -> list[str]:
-    """Tensors that a node reads and that depend on the graph's inputs."""
+    """Return the inputs of a node that depend on the inputs of the graph."""
     return [name for name in node.inputs if name and name not in constants]

@@ -1,4 +1,4 @@
-"""ONNX files as they leave eetool: opset 18, IR version 8, nothing of this machine; without torch."""
+"""Normalisation of exported ONNX files: opset 18, IR version 8, and no traces of the exporting machine."""
 
 import onnx
 
@@ -9,10 +9,15 @@ IR_VERSION = 8
 
 
 def normalize_onnx(model: onnx.ModelProto) -> None:
-    """Strip what depends on this machine or keeps old runtimes from loading the file.
+    """Remove fields that depend on this machine or that old runtimes reject.
+
+    The bytes of bundles depend on the fields that remain, so this edits the protobuf (docs/decisions/0027).
+
+    Args:
+        model: the model; it is changed.
 
     Raises:
-        ArtefactError: it has another opset.
+        ArtefactError: the model has another opset.
     """
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version, model.doc_string = "eetool", "", ""
@@ -26,19 +31,25 @@ def normalize_onnx(model: onnx.ModelProto) -> None:
         del item.metadata_props[:]
     versions = {o.version for o in model.opset_import if o.domain == ""}
     if versions != {OPSET}:
-        raise ArtefactError(f"the converter gave opset {sorted(versions)} where {OPSET} was asked for")
+        raise ArtefactError(f"the converter wrote opset {sorted(versions)} instead of {OPSET}")
 
 
 def extract_subgraph(model: onnx.ModelProto, tensor: str, name: str) -> onnx.ModelProto:
-    """The part of `model` that computes one of its outputs, `tensor`, which is then called `name`."""
+    """Return the part of a model that computes one of its outputs.
+
+    Args:
+        model: the model; it is not changed.
+        tensor: the output.
+        name: new name of the output.
+    """
     needed, nodes = {tensor}, []
     for node in reversed(model.graph.node):
         if needed & set(node.output):
             nodes.append(node)
-            needed.update(read for part in (node, *_inner_nodes(node)) for read in part.input)
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
-    graph = made.graph
+            needed.update(read for reader in (node, *_inner_nodes(node)) for read in reader.input)
+    part = onnx.ModelProto()
+    part.CopyFrom(model)
+    graph = part.graph
     del graph.node[:], graph.value_info[:]
     graph.node.extend(reversed(nodes))
     for items in (graph.input, graph.initializer):
@@ -50,10 +61,10 @@ def extract_subgraph(model: onnx.ModelProto, tensor: str, name: str) -> onnx.Mod
     for node in graph.node:
         node.input[:] = [name if read == tensor else read for read in node.input]
         node.output[:] = [name if written == tensor else written for written in node.output]
-    return made
+    return part
 
 
 def _inner_nodes(node: onnx.NodeProto) -> list[onnx.NodeProto]:
-    """Nodes in the subgraphs of `node`, which read tensors from outside too."""
+    """Return the nodes in the subgraphs of `node`; they can also read outer tensors."""
     graphs = [g for a in node.attribute for g in (*([a.g] if a.HasField("g") else []), *a.graphs)]
     return [inner for graph in graphs for child in graph.node for inner in (child, *_inner_nodes(child))]

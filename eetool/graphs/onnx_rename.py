@@ -1,10 +1,13 @@
-"""Short names for what happens inside a graph. In a small int8 graph long names weigh as much as the weights."""
+"""Short names for nodes and inner tensors. In a small int8 graph long names are as large as the weights."""
 
 import onnx
 
 
 def shorten_onnx(model: onnx.ModelProto) -> None:
-    """Number nodes and inner tensors; inputs and outputs keep their names. Graphs with subgraphs are left alone."""
+    """Replace the names of nodes and inner tensors by numbers, in place.
+
+    Inputs and outputs keep their names. Graphs with subgraphs are not changed.
+    """
     graph = model.graph
     if any(attribute.HasField("g") or attribute.graphs for node in graph.node for attribute in node.attribute):
         return
@@ -20,4 +23,4 @@ def shorten_onnx(model: onnx.ModelProto) -> None:
         node.output[:] = [rename(name) for name in node.output]
     for item in graph.initializer:
         item.name = rename(item.name)
-    del graph.value_info[:]  # runtimes infer shapes themselves
+    del graph.value_info[:]  # runtimes infer shapes

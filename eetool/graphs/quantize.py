@@ -1,7 +1,7 @@
-"""int8 graphs by calibration, made in a process of their own.
+"""Quantisation to int8 by calibration, in a child process.
 
-Once a process has a shared thread pool (`eetool_runtime.backends`), onnxruntime refuses the sessions that its own
-quantiser opens; and both quantisers talk more than a command line should.
+Once a process has a shared thread pool (`eetool_runtime.backends`), onnxruntime refuses the sessions that its
+quantiser opens. Both quantisers also print more than a command line should.
 """
 
 import json
@@ -22,7 +22,7 @@ Feeds = Sequence[Mapping[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class QuantizationJob:
-    """Quantise the graph at `source` to `target`; `feeds` is an .npz with its inputs (n, …), each input at batch 1."""
+    """Quantisation of a graph, `source` to `target`; `feeds` is an .npz of its inputs (n, …), n cases at batch 1."""
 
     recipe: str
     source: str
@@ -31,21 +31,34 @@ class QuantizationJob:
 
 
 def save_feeds(path: Path, names: Sequence[str], cases: Feeds) -> None:
-    """Write what the graph with the inputs `names` reads in each case."""
+    """Write calibration inputs.
+
+    Args:
+        path: the .npz file to write.
+        names: inputs of the graph.
+        cases: arrays by name for each case.
+    """
     np.savez(path, allow_pickle=False, **{name: np.stack([case[name] for case in cases]) for name in names})
 
 
 def quantize(jobs: Sequence[QuantizationJob]) -> list[str | None]:
-    """Do all jobs in one child process; for each, None or the reason why it could not be done."""
+    """Run all jobs in one child process.
+
+    Returns:
+        For each job None, or the reason for its failure.
+
+    Raises:
+        EarlyExitError: the process itself failed.
+    """
     with scratch() as folder:
         order, answer = folder / "jobs.json", folder / "answer.json"
         order.write_text(json.dumps([asdict(job) for job in jobs]), encoding="utf-8")
-        # -P: a file of the user's folder that is named like a module must not be imported in its place.
+        # -P: a file in the user's folder must not shadow a module.
         command = [sys.executable, "-P", "-m", "eetool.graphs.quantize", str(order), str(answer)]
         child = subprocess.run(command, capture_output=True, text=True, check=False)
         if not answer.exists():
-            said = child.stderr.strip().splitlines() or [f"it ended with {child.returncode}"]
-            raise EarlyExitError(f"the quantising process failed: {said[-1]}")
+            lines = child.stderr.strip().splitlines() or [f"it ended with {child.returncode}"]
+            raise EarlyExitError(f"the quantising process failed: {lines[-1]}")
         reasons: list[str | None] = json.loads(answer.read_text(encoding="utf-8"))
     return reasons
 
@@ -54,12 +67,12 @@ def _load_feeds(path: str) -> list[dict[str, np.ndarray]]:
     with np.load(path, allow_pickle=False) as stacked:
         arrays = {name: stacked[name] for name in stacked.files}
     count = len(next(iter(arrays.values())))
-    # A row of a vector is a numpy scalar, which no runtime takes for an array.
+    # A row of a vector is a numpy scalar, which runtimes do not accept as an array.
     return [{name: np.asarray(array[i]) for name, array in arrays.items()} for i in range(count)]
 
 
 class _Reader:
-    """Feeds as onnxruntime wants them: one by one, then None."""
+    """Feeds in the interface of onnxruntime: one by one, then None."""
 
     def __init__(self, feeds: Feeds) -> None:
         self._feeds: Iterator[Mapping[str, np.ndarray]] = iter(feeds)
@@ -69,9 +82,9 @@ class _Reader:
 
 
 def _onnx_static(job: QuantizationJob) -> None:
-    """QDQ with unsigned activations and signed weights per channel: fast on x86, and right on Arm.
+    """Quantise to QDQ with unsigned activations and signed weights per channel: fast on x86, and correct on Arm.
 
-    Weights have 7 bits: with 8 the sums overflow on x86 processors without VNNI, and a bundle goes anywhere.
+    Weights have 7 bits. With 8 bits sums overflow on x86 CPUs without VNNI, and a bundle must run on any CPU.
     """
     import onnx
     from onnxruntime import quantization
@@ -80,7 +93,7 @@ def _onnx_static(job: QuantizationJob) -> None:
     from eetool.graphs.onnx_normalize import normalize_onnx
     from eetool.graphs.onnx_rename import shorten_onnx
 
-    prepared = f"{job.feeds}.onnx"  # beside the feeds, so that a failure leaves nothing in the bundle
+    prepared = f"{job.feeds}.onnx"  # beside the feeds, so that no failure leaves it in the bundle
     quant_pre_process(job.source, prepared, skip_symbolic_shape=True)
     quantization.quantize_static(
         prepared,
@@ -91,51 +104,54 @@ def _onnx_static(job: QuantizationJob) -> None:
         reduce_range=True,
         activation_type=quantization.QuantType.QUInt8,
         weight_type=quantization.QuantType.QInt8,
-        nodes_to_exclude=_after_scalars(onnx.load(prepared).graph),
+        nodes_to_exclude=_nodes_after_scalars(onnx.load(prepared).graph),
     )
     model = onnx.load(job.target)
     shorten_onnx(model)
-    normalize_onnx(model)  # the preprocessing adds opsets that old onnxruntimes refuse
+    normalize_onnx(model)  # the preprocessing adds opsets that old versions of onnxruntime refuse
     Path(job.target).write_bytes(model.SerializeToString(deterministic=True))
 
 
-def _after_scalars(graph: Any) -> list[str]:
-    """Nodes that a scalar input reaches: the temperature may be refitted, and confidences need more than 256 steps."""
+def _nodes_after_scalars(graph: Any) -> list[str]:
+    """Return the nodes behind a scalar input.
+
+    They stay float: the temperature may be refitted, and confidences need more than 256 steps.
+    """
     reached = {value.name for value in graph.input if not value.type.tensor_type.shape.dim}
-    found = []
+    nodes = []
     for node in graph.node:
         if reached & set(node.input):
             reached.update(node.output)
-            found.append(node.name)
-    return found
+            nodes.append(node.name)
+    return nodes
 
 
 def _tflite_static(job: QuantizationJob) -> None:
     from ai_edge_quantizer import quantizer, recipe
 
-    made = quantizer.Quantizer(job.source, recipe.static_wi8_ai8())
+    tflite_quantizer = quantizer.Quantizer(job.source, recipe.static_wi8_ai8())
     name = recipe.TFLOperationName
-    # Boundaries stay float. The temperature may be refitted, and confidences need more than 256 steps.
+    # These stay float: the temperature may be refitted, and confidences need more than 256 steps.
     for operation in (name.INPUT, name.OUTPUT, name.SUB, name.DIV, name.SOFTMAX):
-        made.update_quantization_recipe(".*", operation, algorithm_key=recipe.AlgorithmName.NO_QUANTIZE)
-    _dynamic_classifiers(made)
-    statistics = made.calibrate({"serving_default": _load_feeds(job.feeds)}, num_threads=1)
-    made.quantize(statistics).export_model(job.target, overwrite=True)
+        tflite_quantizer.update_quantization_recipe(".*", operation, algorithm_key=recipe.AlgorithmName.NO_QUANTIZE)
+    _dynamic_classifiers(tflite_quantizer)
+    statistics = tflite_quantizer.calibrate({"serving_default": _load_feeds(job.feeds)}, num_threads=1)
+    tflite_quantizer.quantize(statistics).export_model(job.target, overwrite=True)
 
 
 def _tflite_dynamic(job: QuantizationJob) -> None:
-    """int8 weights, activations quantised as they come: for networks whose activations spread too far for one scale."""
+    """Quantise weights to int8, and activations at run time, for activations with too large a range for one scale."""
     from ai_edge_quantizer import quantizer, recipe
 
-    made = quantizer.Quantizer(job.source, recipe.dynamic_wi8_afp32())
-    _dynamic_classifiers(made)
-    made.quantize().export_model(job.target, overwrite=True)
+    tflite_quantizer = quantizer.Quantizer(job.source, recipe.dynamic_wi8_afp32())
+    _dynamic_classifiers(tflite_quantizer)
+    tflite_quantizer.quantize().export_model(job.target, overwrite=True)
 
 
-def _dynamic_classifiers(made: Any) -> None:
-    """Fully connected layers make float, logits among them, with one scale per weight tensor.
+def _dynamic_classifiers(tflite_quantizer: Any) -> None:
+    """Let fully connected layers, which compute logits, have float outputs and one scale per weight tensor.
 
-    With one scale per channel tflite-runtime 2.14 answers wrongly, without a word.
+    With one scale per channel, tflite-runtime 2.14 computes wrong outputs without an error.
     """
     from ai_edge_quantizer import qtyping, recipe
 
@@ -143,14 +159,14 @@ def _dynamic_classifiers(made: Any) -> None:
     config = qtyping.OpQuantizationConfig(
         weight_tensor_config=weights, compute_precision=qtyping.ComputePrecision.INTEGER
     )
-    made.update_quantization_recipe(".*", recipe.TFLOperationName.FULLY_CONNECTED, op_config=config)
+    tflite_quantizer.update_quantization_recipe(".*", recipe.TFLOperationName.FULLY_CONNECTED, op_config=config)
 
 
 _RECIPES = {"onnx-static": _onnx_static, "tflite-static": _tflite_static, "tflite-dynamic": _tflite_dynamic}
 
 
 def main(order: str, answer: str) -> None:
-    """Do the jobs in the file `order` and write to `answer` what became of each."""
+    """Run the jobs in the file `order`, and write None or the reason for its failure for each to `answer`."""
     reasons: list[str | None] = []
     for fields in json.loads(Path(order).read_text(encoding="utf-8")):
         job = QuantizationJob(**fields)
@@ -158,7 +174,7 @@ def main(order: str, answer: str) -> None:
         try:
             _RECIPES[job.recipe](job)
             reasons.append(None)
-        except Exception as error:  # each quantiser raises whatever it meets; the component then stays float
+        except Exception as error:  # quantisers raise arbitrary errors; the component then stays float
             reasons.append((str(error).strip().splitlines() or [type(error).__name__])[0])
     Path(answer).write_text(json.dumps(reasons), encoding="utf-8")
 

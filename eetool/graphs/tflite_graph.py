@@ -1,6 +1,6 @@
-"""A TFLite file as operators with known sizes; of what it stores only axes and strides are looked at.
+"""TFLite files as operators with known sizes. Of the stored values only axes and strides are read.
 
-The schema's classes come with LiteRT (extra `tflite`). Nothing is run here.
+The classes of the schema come with LiteRT (extra `tflite`). Graphs are not run.
 """
 
 import importlib
@@ -20,9 +20,13 @@ _SHORT = 32  # bytes of a row of axes or strides
 
 @dataclass(frozen=True)
 class TfliteTensor:
-    """Sizes of a tensor, whether it holds 8-bit numbers, and whether it is stored in the file.
+    """One tensor.
 
-    `values` are those of a short row of whole numbers that is stored, such as axes; empty otherwise.
+    Attributes:
+        shape: sizes.
+        int8: whether it holds 8-bit numbers.
+        constant: whether it is stored in the file.
+        values: stored values of a short row of integers, such as axes; otherwise empty.
     """
 
     shape: tuple[int, ...]
@@ -32,7 +36,7 @@ class TfliteTensor:
 
     @property
     def size(self) -> int:
-        """Numbers in it; at least 1."""
+        """Count of numbers; at least 1."""
         count = 1
         for size in self.shape:
             count *= size
@@ -41,7 +45,7 @@ class TfliteTensor:
 
 @dataclass(frozen=True)
 class TfliteOperator:
-    """One operator by its TFLite name. `reads` and `writes` are indices of tensors; -1 where one is left out."""
+    """One operator by its TFLite name. `reads` and `writes` are indices of tensors; -1 for an omitted one."""
 
     op: str
     reads: tuple[int, ...]
@@ -51,7 +55,7 @@ class TfliteOperator:
 
 @dataclass(frozen=True)
 class TfliteGraph:
-    """The operators of a file, in the order in which they run."""
+    """Operators of a file in execution order, with their tensors."""
 
     operations: tuple[TfliteOperator, ...]
     tensors: tuple[TfliteTensor, ...]
@@ -59,7 +63,11 @@ class TfliteGraph:
 
 
 def schema() -> Any:
-    """Classes of the TFLite schema; raises MissingError with the line that installs them."""
+    """Return the module of the TFLite schema.
+
+    Raises:
+        MissingError: LiteRT is not installed; the hint is the command that installs it.
+    """
     try:
         return importlib.import_module("ai_edge_litert.schema_py_generated")
     except ImportError as error:
@@ -67,7 +75,7 @@ def schema() -> Any:
 
 
 def can_read_tflite() -> bool:
-    """Whether the schema is installed."""
+    """Return whether the schema is installed."""
     try:
         schema()
     except MissingError:
@@ -79,7 +87,7 @@ def read_tflite(path: Path) -> TfliteGraph:
     """Read a TFLite file.
 
     Raises:
-        ArtefactError: it is missing or no TFLite file.
+        ArtefactError: it is missing or not a TFLite file.
         MissingError: LiteRT is not installed.
     """
     try:
@@ -91,14 +99,23 @@ def read_tflite(path: Path) -> TfliteGraph:
 
 
 def parse_tflite(data: bytes, where: str) -> TfliteGraph:
-    """The same from the bytes of a file; `where` names it in errors."""
+    """Parse the bytes of a TFLite file.
+
+    Args:
+        data: the bytes.
+        where: where they come from, for messages.
+
+    Raises:
+        ArtefactError: it is not a TFLite file.
+        MissingError: LiteRT is not installed.
+    """
     s = schema()
     if data[4:8] != b"TFL3":
-        raise ArtefactError(f"{where}: is no TFLite file")
+        raise ArtefactError(f"{where}: not a TFLite file")
     try:
         model = s.ModelT.InitFromObj(s.Model.GetRootAsModel(data, 0))
         return _graph(model, s)
-    except Exception as error:  # a cut file raises whatever its offsets lead to
+    except Exception as error:  # a truncated file raises arbitrary errors
         raise ArtefactError(f"{where}: cannot be read as a TFLite file: {error}") from None
 
 

@@ -1,6 +1,6 @@
-"""Is this machine able: backends and torch, each tried in a process of its own, and what else matters to a measurement.
+"""Check of this machine: backends and torch, each in a child process, and conditions that disturb measurements.
 
-A library built for another processor dies of an illegal instruction. In a process of its own that is a finding.
+A library built for another CPU ends with an illegal instruction, which in a child process can be reported.
 """
 
 import importlib.metadata
@@ -22,7 +22,7 @@ from eetool_measure.meters.hardware import find_meter
 from eetool_runtime.errors import BackendError, EarlyExitError
 
 SCHEMA = "doctor/1"
-_PATIENCE_S = 120  # the first import of torch from a slow card takes a while
+_TIMEOUT_S = 120  # the first import of torch from a slow SD card is slow
 _PROBES = Path(__file__).parent / "probes"
 _METERS = ("pmic", "hwmon", "rapl")
 _SETTINGS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OMP_PROC_BIND", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -35,7 +35,7 @@ _EXTRAS = {
     "models": ("timm", "torchvision", "transformers"),
 }
 
-# relu(conv3x3(ones)) with weights of 0.5 over 3 channels is 27 halves everywhere.
+# relu(conv3x3(ones)) with weights of 0.5 over 3 channels is 13.5 everywhere.
 _BACKEND = """
 import json, sys, numpy as np
 from pathlib import Path
@@ -57,7 +57,7 @@ print(json.dumps({"version": f"torch {torch.__version__}", "threads": torch.get_
 
 @dataclass(frozen=True)
 class LibraryCheck:
-    """One library that was tried: what it is, or why it does not work and what to do."""
+    """Result for one library: its version, or the problem and a hint."""
 
     name: str
     needed: bool
@@ -70,7 +70,7 @@ class LibraryCheck:
 
 @dataclass(frozen=True)
 class EnvironmentReport:
-    """The document `doctor/1`. `packages` maps each extra to its packages' versions, null where not installed."""
+    """Document `doctor/1`. `packages` maps each extra to the versions of its packages, null if not installed."""
 
     versions: dict[str, str]
     machine: Machine
@@ -83,12 +83,12 @@ class EnvironmentReport:
 
     @property
     def missing(self) -> tuple[LibraryCheck, ...]:
-        """What is needed and does not work."""
+        """Required libraries that do not work."""
         return tuple(check for check in self.checks if check.needed and not check.ok)
 
 
 def check_environment() -> EnvironmentReport:
-    """Try everything. Nothing here raises for what it finds."""
+    """Check all libraries and conditions; problems are reported, not raised."""
     machine = read_machine()
     return EnvironmentReport(
         versions={"eetool": eetool.__version__, "eetool-runtime": eetool_runtime.__version__},
@@ -111,17 +111,25 @@ def check_environment() -> EnvironmentReport:
 
 
 def probe_library(name: str, code: str, arguments: Sequence[str], needed: bool, install: str) -> LibraryCheck:
-    """Run `code` in a process of its own, which prints a version and a thread count as JSON."""
+    """Check a library in a child process.
+
+    Args:
+        name: name of the library.
+        code: program that prints a version and a thread count as JSON.
+        arguments: its arguments.
+        needed: whether eetool requires the library.
+        install: command that installs it, for the hint.
+    """
     command = [sys.executable, "-P", "-c", code, *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
-        return LibraryCheck(name, needed, False, problem=f"gave no answer in {_PATIENCE_S} s")
+        return LibraryCheck(name, needed, False, problem=f"no answer within {_TIMEOUT_S} s")
     if done.returncode == 0:
-        said = json.loads(done.stdout)
-        return LibraryCheck(name, needed, True, said["version"], said["threads"])
+        answer = json.loads(done.stdout)
+        return LibraryCheck(name, needed, True, answer["version"], answer["threads"])
     if done.returncode == -signal.SIGILL:
-        problem = "an illegal instruction: it was built for a newer processor than this one"
+        problem = "an illegal instruction: it was built for a newer CPU than this one"
         return LibraryCheck(
             name, needed, False, problem=problem, hint="Install an older version, or a build for this machine."
         )
@@ -135,29 +143,29 @@ def probe_library(name: str, code: str, arguments: Sequence[str], needed: bool, 
 
 
 def environment_notes(machine: Machine) -> tuple[str, ...]:
-    """What would disturb a measurement on this machine."""
-    found = []
+    """Return the conditions of this machine that disturb a measurement."""
+    notes = []
     if machine.governor not in (None, "performance"):
-        found.append(
+        notes.append(
             f"the frequency governor is {machine.governor!r}: for steady times, "
             "`echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor`"
         )
     low = machine.clock_mhz is not None and machine.max_clock_mhz is not None
     if low and (machine.clock_mhz or 0) < 0.9 * (machine.max_clock_mhz or 0):
-        found.append(f"the clock is at {machine.clock_mhz:.0f} of {machine.max_clock_mhz:.0f} MHz")
+        notes.append(f"the clock is at {machine.clock_mhz:.0f} of {machine.max_clock_mhz:.0f} MHz")
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     if load > 0.5 * machine.cores:
-        found.append(f"other work is running: a load of {load:.1f} on {machine.cores} cores")
-    return tuple(found)
+        notes.append(f"other programs are running: a load of {load:.1f} on {machine.cores} cores")
+    return tuple(notes)
 
 
 def _version(module: str) -> str | None:
-    """Version of an installed package, found without importing it."""
+    """Return the version of an installed package without importing it."""
     if importlib.util.find_spec(module) is None:
         return None
     try:
         return importlib.metadata.version(module)
-    except importlib.metadata.PackageNotFoundError:  # it is called otherwise than its module
+    except importlib.metadata.PackageNotFoundError:  # its name differs from its module
         names = importlib.metadata.packages_distributions().get(module)
         return importlib.metadata.version(names[0]) if names else "unknown"
 
@@ -166,5 +174,5 @@ def _readable(meter: str) -> bool:
     try:
         find_meter(meter)
     except EarlyExitError as error:
-        return error.exit_code == 2  # there are several, and one must be named
+        return error.exit_code == 2  # there are several, and the user must name one
     return True

@@ -1,4 +1,4 @@
-"""Profiles a bundle: one process per thread count, here or on a device, and one document of it all."""
+"""Profile of a bundle: one measuring process per thread count, and one document of all results."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,6 +7,7 @@ from eetool.errors import UnstableError
 from eetool.latency.estimate.energy import UNKNOWN, Energy
 from eetool.profile.local_runner import MeasureFunction, measure_in_process
 from eetool.profile.protocol import NO_POWER, THOROUGH, MeasurementProtocol, PowerOptions
+from eetool.profile.thread_choice import choose_threads, expected_shares
 from eetool.progress import SILENT, Progress, report_elapsed
 from eetool_measure.energy import estimate_energy
 from eetool_measure.machine import Machine
@@ -19,17 +20,29 @@ SCHEMA = "profile/1"
 HOST = "host"
 MEASURED = "measured"
 
-# More threads must be worth it: what they take, other work on the device does not have.
-_WORTH_MORE_THREADS = 0.03
 _BRIEF = MeasurementProtocol(runs=1, min_seconds=0)
 
 
 @dataclass(frozen=True)
 class Profile:
-    """The document `profile/1`. Every latency in it was measured on `machine`.
+    """Document `profile/1`. Every latency in it was measured on `machine`.
 
-    `energy_mj` is per input, over the exits as `threads_chosen_by` says; `energy` has everything that was measured.
-    `steadiness` is that of the chosen thread count, `unstable` why it should not be believed, if that was accepted.
+    Attributes:
+        device: name of the machine: `host` or its address.
+        provenance: `measured`.
+        bundle: identity of the bundle.
+        variant: the measured variant.
+        threads: the chosen thread count.
+        threads_chosen_by: criterion of that choice.
+        pool: thread pool of the chosen count.
+        protocol: options of the measurement.
+        thread_counts: times of every thread count.
+        energy_mj: energy per input, averaged over the exits as in `threads_chosen_by`.
+        machine: the machine that measured.
+        steadiness: steadiness of the chosen thread count.
+        unstable: reasons to distrust the times, if they were accepted nevertheless.
+        energy: all measured energies.
+        sustained: results of sustained calls.
     """
 
     device: str
@@ -50,7 +63,7 @@ class Profile:
 
     @property
     def chosen(self) -> ThreadTimes:
-        """What was measured with the thread count to use."""
+        """Times of the chosen thread count."""
         return next(times for times in self.thread_counts if times.threads == self.threads)
 
 
@@ -65,30 +78,42 @@ def profile_bundle(
     measure: MeasureFunction = measure_in_process,
     accept_unstable: bool = False,
 ) -> Profile:
-    """Measure `variant` with every count in `threads`, and choose among them.
+    """Measure a variant with several thread counts, and choose one of them.
 
-    `device` is a name of the machine that `measure` measures on, by default this one.
+    Energy and sustained calls take far longer, so they are measured with the chosen thread count alone.
 
-    Energy and what is held out (`MeasurementProtocol.sustained_s`) are measured with the chosen count alone: they take far longer.
+    Args:
+        bundle: the bundle.
+        variant: the variant to measure.
+        threads: the thread counts.
+        protocol: options of the measurement.
+        progress: receives the progress.
+        device: name of the machine that `measure` measures on.
+        power: source of energy figures.
+        measure: measures one thread count.
+        accept_unstable: keep unstable times, and note the reasons.
+
+    Returns:
+        The profile.
 
     Raises:
-        UnstableError: the times of the chosen count scatter, drift, or are those of a board that was slowed down.
-        EarlyExitError: a child could not measure; the class says whose fault it is.
+        UnstableError: the times of the chosen count scatter or drift, or the board was throttled.
+        EarlyExitError: a measuring process failed; the class follows from its exit code.
     """
     measured = []
     for count in threads:
-        said = f"measuring, {count} thread" + "s" * (count > 1)
-        with report_elapsed(progress, said, protocol.min_seconds):  # it goes on where the times are not sure by then
+        label = f"measuring, {count} thread" + "s" * (count > 1)
+        with report_elapsed(progress, label, protocol.min_seconds):  # longer while medians are uncertain
             measured.append(measure(bundle.path, variant, count, replace(protocol, sustained_s=None)))
     times = tuple(m.times for m in measured)
-    point, shares = _expected_shares(bundle, variant)
+    point, shares = expected_shares(bundle, variant)
     chosen, reason = choose_threads(times, point, shares)
     first = next(m for m in measured if m.times.threads == chosen)
     reasons = first.steadiness.reasons
     if reasons and not accept_unstable:
         raise UnstableError(
             f"{bundle.path.name}, threads {chosen}: {'; '.join(reasons)}",
-            "Close what else runs, cool the board or measure longer; --accept-unstable keeps the times and says so.",
+            "Stop other programs, cool the board or measure longer; --accept-unstable keeps the times and marks them.",
         )
     energy = _energy(bundle, variant, first.times, power, progress, measure)
     return Profile(
@@ -111,7 +136,12 @@ def profile_bundle(
 
 
 def mean_energy_mj(energy: EnergyTimes | None, shares: Sequence[float] | None) -> Energy:
-    """Millijoules per input where `shares` of the inputs leave at each exit; without shares, at full depth."""
+    """Return the mean energy per input.
+
+    Args:
+        energy: measured energies; None if there are none.
+        shares: share of inputs that leaves at each exit; None for the energy at full depth.
+    """
     if energy is None:
         return UNKNOWN
     if shares is None:
@@ -131,9 +161,9 @@ def _energy(
     if not power.words:
         return None
     with progress(f"energy by {power.meter}", 1) as advance:
-        found = measure(bundle.path, variant, times.threads, _BRIEF, power=power).energy
+        energy = measure(bundle.path, variant, times.threads, _BRIEF, power=power).energy
         advance(1)
-    return found
+    return energy
 
 
 def _sustained(
@@ -141,38 +171,5 @@ def _sustained(
 ) -> Sustained | None:
     if seconds is None:
         return None
-    with report_elapsed(progress, f"calling it for {seconds:g} s", seconds):
+    with report_elapsed(progress, f"calling the model for {seconds:g} s", seconds):
         return measure(bundle.path, variant, threads, replace(_BRIEF, sustained_s=seconds)).sustained
-
-
-def candidate_threads(cores: int) -> tuple[int, ...]:
-    """Thread counts worth measuring: each up to 4, then doubled, and all cores."""
-    doubled = [2**power for power in range(3, cores.bit_length())]
-    return tuple(sorted({*range(1, min(cores, 4) + 1), *doubled, cores}))
-
-
-def choose_threads(
-    measured: Sequence[ThreadTimes], point: str | None, shares: Sequence[float] | None
-) -> tuple[int, str]:
-    """The fewest threads that come within 3 % of the fastest, and the yardstick in words.
-
-    The yardstick is what users wait for: the mean latency over the exits, by the shares of inputs that left at each
-    when the default operating point was fitted; without such shares, full depth. Not the components alone, which
-    nobody runs.
-    """
-    latency_ms = {times.threads: _mean_latency_ms(times, shares) for times in measured}
-    enough = min(latency_ms.values()) * (1 + _WORTH_MORE_THREADS)
-    chosen = min(threads for threads, found in latency_ms.items() if found <= enough)
-    return chosen, "latency at full depth" if shares is None else f"mean latency by the exit shares of {point}"
-
-
-def _mean_latency_ms(times: ThreadTimes, shares: Sequence[float] | None) -> float:
-    if shares is None:
-        return times.full.median
-    return sum(share * at.latency_ms.median for share, at in zip(shares, times.cascade, strict=True))
-
-
-def _expected_shares(bundle: Bundle, variant: str) -> tuple[str | None, tuple[float, ...] | None]:
-    name = bundle.manifest.default_operating_point
-    expected = bundle.variant(variant).operating_points[name].expected
-    return (None, None) if expected is None else (name, expected.exit_shares)

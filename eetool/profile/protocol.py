@@ -1,19 +1,23 @@
-"""How a bundle is to be measured: how long, and whether energy too."""
+"""Options of a measurement: duration and energy."""
 
 from dataclasses import dataclass
 
 from eetool_measure.bundle_timing import MIN_SECONDS, RUNS, SEED
 from eetool_measure.energy import NET
 
-# Meters that a library reads; the measuring process loads them by reference.
+# Meters that need a library; the measuring process imports them by reference.
 METERS = {name: f"eetool.profile.zeus_meters:{name}" for name in ("gpu", "jetson")}
 
 
 @dataclass(frozen=True)
 class MeasurementProtocol:
-    """How long to measure; see `docs/measuring.md`. Both bounds hold per thread count.
+    """Duration of a measurement; see `docs/measuring.md`.
 
-    `sustained_s`: seconds in which the model is then called without a pause, with the chosen thread count.
+    Attributes:
+        runs: least number of runs, per thread count.
+        min_seconds: least duration, per thread count.
+        seed: seed of the inputs.
+        sustained_s: seconds of calls without a pause afterwards, with the chosen thread count.
     """
 
     runs: int = RUNS
@@ -24,7 +28,7 @@ class MeasurementProtocol:
 
 @dataclass(frozen=True)
 class PowerOptions:
-    """How to learn of energy: the name of a `meter`, or the `watts` of the board; see `docs/measuring.md`."""
+    """Source of energy figures: the name of a `meter`, or the `watts` of the board; see `docs/measuring.md`."""
 
     meter: str | None = None
     watts: float | None = None
@@ -33,7 +37,7 @@ class PowerOptions:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Options of `python -m eetool_measure`; none where nothing is to be learnt."""
+        """Options of `python -m eetool_measure`; none without energy."""
         if self.watts is not None:
             return ("--watts", str(self.watts))
         if self.meter in (None, "none"):

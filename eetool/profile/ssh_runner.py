@@ -1,8 +1,8 @@
-"""Measures a bundle on another machine with the system's OpenSSH: runtime and bundle go there, JSON comes back.
+"""Measurement on another machine with the system's OpenSSH: runtime and bundle are sent there, JSON comes back.
 
-One ssh session is the *lease*: it unpacks everything into a new directory and then waits for its input to end. When it
-does, because the work is over, the user pressed Ctrl-C, or the link broke, the shell at the other end stops what
-still runs there and removes the directory. Each measurement is a session of its own beside it.
+One ssh session is the *lease*. It unpacks everything into a new directory and waits for the end of its input. The
+input ends when the work is done, the user pressed Ctrl-C, or the link broke. The remote shell then stops all running
+measurements and removes the directory. Each measurement is a separate session.
 """
 
 import re
@@ -20,7 +20,7 @@ from typing import IO, NoReturn, TypeVar
 import eetool_measure
 import eetool_runtime
 from eetool.errors import EarlyExitError, MissingError, UsageError
-from eetool.profile.local_runner import child_error, measure_options, option_words, read_document
+from eetool.profile.measuring_process import child_error, measure_options, option_words, read_document
 from eetool.profile.protocol import NO_POWER, MeasurementProtocol, PowerOptions
 from eetool_measure.results import Measurement
 from eetool_runtime.backends import PROCESS
@@ -30,14 +30,14 @@ T = TypeVar("T")
 
 SCHEME = "ssh://"
 _ADDRESS = re.compile(r"ssh://(?:([\w.][\w.-]*)@)?(\[[0-9a-fA-F:.]+\]|[\w.][\w.-]*)(?::(\d{1,5}))?/?")
-_LINK_LOST = 255  # what ssh itself returns where it could not do its part
+_LINK_LOST = 255  # exit code of ssh for its own errors
 _NO_DISK, _NO_PYTHON, _NO_NUMPY = 71, 72, 73
-# What is measured has names of ours there. Its own may be an option's, or a module's: Python looks there first.
+# Names on the device are our own: a user's name may look like an option, or shadow a module.
 _BUNDLE, _SENT = "bundle.eebundle", "sent.probes"
-# BatchMode: a question that nobody can answer must not wait for ever. A dead link is noticed within a minute.
+# BatchMode: ssh must not wait for an answer to a question. A dead link is noticed within a minute.
 _OPTIONS = ("BatchMode=yes", "ConnectTimeout=15", "ServerAliveInterval=15", "ServerAliveCountMax=3")
 
-# No single quotes: the whole is quoted for whatever shell the user has there. $1: size of the archive, $2: Python.
+# No single quotes: the script is quoted for the user's remote shell. $1: size of the archive, $2: Python.
 _LEASE = r"""
 say() { echo "eetool: $1" >&2; }
 command -v "$2" >/dev/null || { say "no $2"; exit 72; }
@@ -50,8 +50,8 @@ cores=$(cd "$d" && "$2" -B -c "from eetool_runtime.machine import usable_cores a
 echo "ready $d $cores"
 cat >/dev/null
 """
-# $1: the directory; $2: size of an archive to unpack there first, or 0; $3: what of it to remove at the end; the rest
-# is the command. Its process id lies there for as long as it runs.
+# $1: the directory; $2: size of an archive to unpack first, or 0; $3: folder of it to remove at the end; the rest is
+# the command. Its process id is in the directory while it runs.
 _MEASURE = r"""
 d=$1; n=$2; sent=$3; shift 3; cd "$d" || exit 1
 if [ "$n" != 0 ]; then head -c "$n" | tar -xf - || exit 71; fi
@@ -62,10 +62,13 @@ exit $code
 """
 _READY = re.compile(r"ready (/[\w./-]+) (\d+)\s*")
 _HINTS = (
-    ("Host key verification failed", "Connect once by hand with `ssh {host}`, compare the fingerprint, and accept it."),
+    (
+        "Host key verification failed",
+        "Connect once manually with `ssh {host}`, compare the fingerprint, and accept it.",
+    ),
     (
         "Permission denied",
-        "No password can be asked for here: give the device your key, such as with ssh-copy-id {host}.",
+        "Passwords cannot be entered here: install your key on the device, such as with ssh-copy-id {host}.",
     ),
     ("Could not resolve", "Check the name; `ssh {host}` must work."),
 )
@@ -73,7 +76,7 @@ _HINTS = (
 
 @dataclass(frozen=True)
 class Address:
-    """Where to connect. Whatever is not said here comes from the user's own ssh configuration."""
+    """Address of a device. Omitted parts follow the user's ssh configuration."""
 
     host: str
     user: str | None = None
@@ -88,10 +91,10 @@ class Address:
 
 
 def parse_address(text: str) -> Address:
-    """`ssh://[user@]host[:port]`.
+    """Parse an address of the form `ssh://[user@]host[:port]`.
 
     Raises:
-        UsageError: it has another form.
+        UsageError: the text has another form.
     """
     match = _ADDRESS.fullmatch(text)
     if match is None or int(match[3] or 1) not in range(1, 65536):
@@ -101,7 +104,7 @@ def parse_address(text: str) -> Address:
 
 @dataclass(frozen=True)
 class RemoteDevice:
-    """A device that holds a bundle for as long as the lease lasts. `cores` are those a process may use there."""
+    """Device with a bundle for the duration of the lease. `cores` are those that a process may use there."""
 
     ssh: tuple[str, ...]
     folder: str
@@ -118,21 +121,34 @@ class RemoteDevice:
         pool: str = PROCESS,
         power: PowerOptions = NO_POWER,
     ) -> Measurement:
-        """As `eetool.profile.local_runner.measure_in_process`, on the device, of the bundle that lies there; `path` is not used.
+        """Measure the bundle on the device, as `local_runner.measure_in_process` does on this machine.
+
+        Args:
+            path: not used; the bundle lies on the device.
+            variant: the variant to measure.
+            threads: thread count.
+            protocol: options of the measurement.
+            pool: thread pool.
+            power: source of energy figures.
 
         Raises:
             MissingError: the link broke.
-            EarlyExitError: the device could not measure; the class says whose fault it is.
+            EarlyExitError: the device could not measure; the class follows from the exit code.
         """
         words = [*option_words(measure_options(variant, threads, protocol, pool)), *power.words]
         return self._run(Measurement, _BUNDLE, words)
 
     def run_measure(self, kind: type[T], path: Path, options: Mapping[str, object]) -> T:
-        """As `eetool.profile.local_runner.run_measure`: `path`, a folder here, is sent there for as long as it takes.
+        """Run `python -m eetool_measure` on the device, as `local_runner.run_measure` does on this machine.
+
+        Args:
+            kind: type of the document that it prints.
+            path: local folder, which is sent to the device for the measurement.
+            options: options with their values.
 
         Raises:
-            MissingError: the link broke, or there is no room.
-            EarlyExitError: the device could not measure; the class says whose fault it is.
+            MissingError: the link broke, or the device has no room.
+            EarlyExitError: the device could not measure; the class follows from the exit code.
         """
         with tempfile.TemporaryFile() as archive:
             size = _pack(archive, {_SENT: path.resolve()})
@@ -163,63 +179,67 @@ class RemoteDevice:
 def lease_device(
     device: str, bundle: Bundle | None, options: Sequence[str] = (), python: str = "python3"
 ) -> Iterator[RemoteDevice]:
-    """Put the runtime, and a bundle, on a device, and take them away again at the end, however the block ends.
+    """Copy the runtime and a bundle to a device, and remove them at the end of the block, also after an error.
 
     Args:
         device: `ssh://user@host:port`.
+        bundle: the bundle; None to send nothing but the runtime.
         options: for `ssh -o`, such as `IdentityFile=…`.
-        python: the interpreter there, which needs numpy and a backend.
+        python: the remote interpreter, which needs numpy and a backend.
+
+    Yields:
+        The device.
 
     Raises:
-        UsageError: `device` is no address.
-        MissingError: no ssh here; no link; no Python, numpy or room there.
+        UsageError: `device` is not an address.
+        MissingError: ssh is not installed here, there is no link, or the device lacks Python, numpy or room.
     """
     address = parse_address(device)
     if shutil.which("ssh") is None:
-        raise MissingError("ssh is not installed here", "apt install openssh-client, or what your system calls it.")
+        raise MissingError("ssh is not installed here", "apt install openssh-client, or the package of your system.")
     ssh = ("ssh", "-T", *(word for option in (*_OPTIONS, *options) for word in ("-o", option)), *address.words)
     name = address.host
     with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as archive:
         packages = {package.__name__: Path(package.__path__[0]) for package in (eetool_runtime, eetool_measure)}
-        size = _pack(archive, {**packages, **({} if bundle is None else _listed(bundle))})
-        holder = subprocess.Popen(
+        size = _pack(archive, {**packages, **({} if bundle is None else _listed_files(bundle))})
+        lease = subprocess.Popen(
             [*ssh, _script(_LEASE, str(size), python)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            start_new_session=True,  # Ctrl-C is for us: closing its input lets the other end clean up
+            start_new_session=True,  # not interrupted by Ctrl-C: the end of its input starts the remote clean-up
         )
-        assert holder.stdin is not None
-        assert holder.stdout is not None
+        assert lease.stdin is not None
+        assert lease.stdout is not None
         try:
-            _send(archive, holder.stdin)
-            ready = _READY.fullmatch(holder.stdout.readline().decode(errors="replace"))
+            _send(archive, lease.stdin)
+            ready = _READY.fullmatch(lease.stdout.readline().decode(errors="replace"))
             if ready is None:
-                code = holder.wait(timeout=60)
+                code = lease.wait(timeout=60)
                 errors.seek(0)
                 _lease_error(name, code, errors.read().decode(errors="replace"), python)
             yield RemoteDevice(ssh, ready[1], int(ready[2]), python, name)
         finally:
-            _close(holder)
+            _close(lease)
 
 
-def _listed(bundle: Bundle) -> dict[str, Path]:
-    """The files of a bundle that its manifest lists, by their names there; what else lies in its folder stays here."""
+def _listed_files(bundle: Bundle) -> dict[str, Path]:
+    """Return the files that the manifest lists, by their names on the device; other files are not sent."""
     return {f"{_BUNDLE}/{name}": bundle.file(name) for name in (MANIFEST, *bundle.manifest.files)}
 
 
 def _pack(archive: IO[bytes], places: Mapping[str, Path]) -> int:
-    """Write files and folders as a tar, by their names in it, without what Python left there; its size in bytes."""
+    """Write files and folders as a tar by their names in it, without Python's caches; return its size in bytes."""
     with tarfile.open(fileobj=archive, mode="w") as tar:
         for name, place in places.items():
-            tar.add(place, name, filter=_plain)
+            tar.add(place, name, filter=_anonymous)
     size = archive.tell()
     archive.seek(0)
     return size
 
 
-def _plain(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    """Nobody there needs to know whose files these are here."""
+def _anonymous(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    """Remove owner and times from an archive entry; leave out Python's caches."""
     if info.name.endswith("__pycache__"):
         return None
     info.uid = info.gid = info.mtime = 0
@@ -229,30 +249,30 @@ def _plain(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
 
 
 def _send(archive: IO[bytes], to: IO[bytes]) -> None:
-    with suppress(BrokenPipeError):  # the other end has given up, and says why
+    with suppress(BrokenPipeError):  # the remote end has failed, and its error follows
         shutil.copyfileobj(archive, to)
         to.flush()
 
 
-def _close(holder: "subprocess.Popen[bytes]") -> None:
-    assert holder.stdin is not None
+def _close(lease: "subprocess.Popen[bytes]") -> None:
+    assert lease.stdin is not None
     with suppress(BrokenPipeError):
-        holder.stdin.close()
+        lease.stdin.close()
     try:
-        holder.wait(timeout=20)
+        lease.wait(timeout=20)
     except subprocess.TimeoutExpired:
-        holder.kill()
-        holder.wait()
-    assert holder.stdout is not None
-    holder.stdout.close()
+        lease.kill()
+        lease.wait()
+    assert lease.stdout is not None
+    lease.stdout.close()
 
 
 def _script(script: str, *arguments: str) -> str:
     return shlex.join(["sh", "-c", script, "eetool", *arguments])
 
 
-def _lease_error(name: str, code: int, said: str, python: str) -> NoReturn:
-    last = _last_line(said)
+def _lease_error(name: str, code: int, stderr: str, python: str) -> NoReturn:
+    last = _last_line(stderr)
     if code == _NO_PYTHON:
         raise MissingError(
             f"{name}: there is no {python}", "Install Python 3.9 or newer there, or give --device-python."
@@ -264,20 +284,18 @@ def _lease_error(name: str, code: int, said: str, python: str) -> NoReturn:
         hint = "Make room in its temporary folder, or set TMPDIR there."
         raise MissingError(f"{name}: the bundle could not be copied there: {last}", hint)
     if code == _LINK_LOST:
-        _link_error(name, said, "could not be made")
+        _link_error(name, stderr, "could not be made")
     raise EarlyExitError(f"{name}: the device answered {code}: {last}")
 
 
-def _link_error(name: str, said: str, what: str) -> NoReturn:
-    hints = [hint.format(host=name) for words, hint in _HINTS if words in said]
+def _link_error(name: str, stderr: str, outcome: str) -> NoReturn:
+    hints = [hint.format(host=name) for words, hint in _HINTS if words in stderr]
     raise MissingError(
-        f"{name}: the connection {what}: {_last_line(said)}",
-        hints[0]
-        if hints
-        else "Nothing is left on the device once it notices. `ssh` to it must work without questions.",
+        f"{name}: the connection {outcome}: {_last_line(stderr)}",
+        hints[0] if hints else "The device removes all files once it notices. `ssh` to it must work without questions.",
     )
 
 
 def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "no error output"

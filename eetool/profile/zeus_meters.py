@@ -1,6 +1,6 @@
-"""Energy counters of GPUs and Jetson boards, read by zeus (pip install eetool[power]).
+"""Energy counters of GPUs and Jetson boards, read through zeus (pip install eetool[power]).
 
-RAPL, the Pi 5's PMIC and the INA chips are read by the runtime itself, which needs no library for them.
+`eetool_measure` itself reads RAPL, the PMIC of the Raspberry Pi 5 and INA chips, without a library.
 """
 
 from eetool.errors import MissingError
@@ -11,10 +11,10 @@ _INSTALL = "pip install eetool[power]"
 
 
 def gpu() -> Meter:
-    """The first NVIDIA or AMD GPU. The card is the board here: scope `board_*` is all that the card draws.
+    """Return the meter of the first NVIDIA or AMD GPU; its scope `board_*` covers the whole card.
 
     Raises:
-        MissingError: zeus or its driver is not there, or the card has no energy counter.
+        MissingError: zeus or its driver is not installed, or the card has no energy counter.
     """
     try:
         from zeus.device import get_gpus
@@ -23,7 +23,7 @@ def gpu() -> Meter:
     try:
         gpus = get_gpus()
         supported = gpus.supports_get_total_energy_consumption(0)
-    except Exception as error:  # zeus hands on what the driver's library raises
+    except Exception as error:  # zeus passes on errors of the driver's library
         raise MissingError(f"no GPU can be read: {error}", "Is its driver loaded?") from None
     if not supported:
         raise MissingError("this GPU has no energy counter", "NVIDIA has them since Volta.")
@@ -35,10 +35,10 @@ def gpu() -> Meter:
 
 
 def jetson() -> Meter:
-    """The input rail of a Jetson, which zeus adds up ten times a second in a process of its own.
+    """Return the meter of a Jetson's input rail, which zeus samples ten times a second in a child process.
 
     Raises:
-        MissingError: zeus is not there, or this is no Jetson with a sensor at its input.
+        MissingError: zeus is not installed, or this is not a Jetson with a sensor at its input.
     """
     try:
         from zeus.device.soc.jetson import Jetson

@@ -1,4 +1,4 @@
-"""What `eetool doctor` finds, and that what kills a process does not kill it."""
+"""Environment check: libraries in child processes, notes, and the document of `eetool doctor`."""
 
 import json
 import sys
@@ -24,20 +24,20 @@ SCHEMA = json.loads((Path(__file__).parents[2] / "eetool/schemas/doctor-1.schema
 
 
 @pytest.fixture(scope="module")
-def found() -> EnvironmentReport:
+def report() -> EnvironmentReport:
     return check_environment()
 
 
-def test_this_machine_is_able(found: EnvironmentReport) -> None:
-    assert found.missing == ()
-    checks = {check.name: check for check in found.checks}
+def test_check_environment_this_machine_has_required_libraries(report: EnvironmentReport) -> None:
+    assert report.missing == ()
+    checks = {check.name: check for check in report.checks}
     assert (checks["onnx backend"].version or "").startswith("onnxruntime ")
     assert (checks["torch"].threads or 0) >= 1
-    assert all(check.problem is None for check in found.checks if check.ok)
+    assert all(check.problem is None for check in report.checks if check.ok)
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "problem"),
     [
         ("import os, signal; os.kill(os.getpid(), signal.SIGILL)", "illegal instruction"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
@@ -46,38 +46,40 @@ def test_this_machine_is_able(found: EnvironmentReport) -> None:
         ("import sys; sys.exit(3)", "it ended with 3"),
     ],
 )
-def test_what_kills_a_process_is_a_finding(code: str, said: str) -> None:
+def test_probe_library_failing_child_is_reported(code: str, problem: str) -> None:
     check = probe_library("library", code, (), True, "pip install library")
     assert not check.ok
-    assert said in (check.problem or "")
+    assert problem in (check.problem or "")
     assert check.hint
 
 
-def test_no_answer_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment_check, "_PATIENCE_S", 0.2)
+def test_probe_library_timeout_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment_check, "_TIMEOUT_S", 0.2)
     assert "no answer" in (probe_library("slow", "import time; time.sleep(60)", (), False, "").problem or "")
 
 
-def test_a_module_of_the_users_folder_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probe_library_ignores_modules_in_the_users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "json.py").write_text("raise SystemExit('hijacked')")
     monkeypatch.chdir(tmp_path)
     assert probe_library("x", 'import json; print(json.dumps({"version": "1", "threads": None}))', (), True, "").ok
 
 
-def test_the_document_keeps_to_its_schema(found: EnvironmentReport, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment_check, "examine", lambda: found)
+def test_doctor_document_matches_its_schema(report: EnvironmentReport, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment_check, "check_environment", lambda: report)
     result = CliRunner().invoke(cli, ["doctor", "--json"])
     assert result.exit_code == 0, result.stderr
     jsonschema.validate(json.loads(result.stdout), SCHEMA)
     assert "onnxruntime" in CliRunner().invoke(cli, ["doctor"]).stdout
 
 
-def test_what_is_missing_ends_with_its_exit_code(found: EnvironmentReport, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_missing_required_library_exits_with_5(
+    report: EnvironmentReport, monkeypatch: pytest.MonkeyPatch
+) -> None:
     broken = LibraryCheck(
         "onnx backend", True, False, problem="an illegal instruction", hint="Install an older version."
     )
-    ill = replace(found, checks=(broken, *found.checks[1:]))
-    monkeypatch.setattr(environment_check, "examine", lambda: ill)
+    without_backend = replace(report, checks=(broken, *report.checks[1:]))
+    monkeypatch.setattr(environment_check, "check_environment", lambda: without_backend)
     result = CliRunner().invoke(cli, ["doctor"])
     assert (result.exit_code, result.stderr.splitlines()[0]) == (5, "error: onnx backend: an illegal instruction")
     assert "missing" in result.stdout
@@ -87,15 +89,17 @@ def test_what_is_missing_ends_with_its_exit_code(found: EnvironmentReport, monke
     assert (result.exit_code, document["ok"], document["error"]["code"]) == (5, False, 5)
 
 
-def test_what_is_not_needed_may_be_absent(found: EnvironmentReport, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_missing_optional_library_exits_with_0(
+    report: EnvironmentReport, monkeypatch: pytest.MonkeyPatch
+) -> None:
     absent = LibraryCheck("tflite backend", False, False, problem="not installed", hint="pip install eetool[tflite]")
-    monkeypatch.setattr(environment_check, "examine", lambda: replace(found, checks=(absent,)))
+    monkeypatch.setattr(environment_check, "check_environment", lambda: replace(report, checks=(absent,)))
     result = CliRunner().invoke(cli, ["doctor"])
     assert result.exit_code == 0
     assert "pip install eetool[tflite]" in result.stdout
 
 
-def test_notes_name_what_disturbs() -> None:
+def test_environment_notes_name_governor_and_clock() -> None:
     machine: Machine = read_machine()
     calm = replace(machine, governor="performance", clock_mhz=2400.0, max_clock_mhz=2400.0, cores=10_000)
     assert environment_notes(calm) == ()
@@ -103,6 +107,6 @@ def test_notes_name_what_disturbs() -> None:
     assert environment_notes(replace(calm, clock_mhz=600.0)) == ("the clock is at 600 of 2400 MHz",)
 
 
-def test_versions_are_found_without_an_import(found: EnvironmentReport) -> None:
-    assert found.packages["tflite"].keys() == {"litert_torch", "ai_edge_litert", "ai_edge_quantizer"}
-    assert "litert_torch" not in sys.modules or found.packages["tflite"]["litert_torch"]
+def test_check_environment_reads_versions_without_import(report: EnvironmentReport) -> None:
+    assert report.packages["tflite"].keys() == {"litert_torch", "ai_edge_litert", "ai_edge_quantizer"}
+    assert "litert_torch" not in sys.modules or report.packages["tflite"]["litert_torch"]

@@ -1,4 +1,4 @@
-"""Measuring over ssh, against a real server on loopback: what comes back, what is left, and what can go wrong."""
+"""Measurement over ssh against a real server on loopback: results, clean-up, and errors."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from eetool_runtime import Bundle, open_bundle
 from tests.helpers.sshd import AVAILABLE, Server, serve
 
 QUICK = MeasurementProtocol(10, 0)
-real = pytest.mark.skipif(not AVAILABLE, reason="no OpenSSH server here: apt install openssh-server")
+real = pytest.mark.skipif(not AVAILABLE, reason="no OpenSSH server is installed: apt install openssh-server")
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def bundle(tmp_path: Path) -> Bundle:
         ("ssh://pi@[fe80::1]:22/", Address("fe80::1", "pi", 22)),
     ],
 )
-def test_addresses(text: str, address: Address) -> None:
+def test_parse_address_valid_forms(text: str, address: Address) -> None:
     assert parse_address(text) == address
 
 
@@ -62,24 +62,24 @@ def test_addresses(text: str, address: Address) -> None:
         "scp://h",
     ],
 )
-def test_what_is_no_address(text: str) -> None:
+def test_parse_address_invalid_raises_usage_error(text: str) -> None:
     with pytest.raises(UsageError, match="no address of a device"):
         parse_address(text)
 
 
 @real
-def test_a_measurement_comes_back_and_nothing_is_left(server: Server, bundle: Bundle) -> None:
+def test_measure_returns_times_and_leaves_no_files(server: Server, bundle: Bundle) -> None:
     with lease_device(server.device, bundle, server.options, sys.executable) as remote:
         assert remote.cores >= 1
         assert len(server.left_behind) == 1
-        found = remote.measure(bundle.path, VARIANT, 1, QUICK, power=PowerOptions(watts=5.0))
-    assert found.bundle.name == "tiny"
-    assert found.energy is not None
+        measurement = remote.measure(bundle.path, VARIANT, 1, QUICK, power=PowerOptions(watts=5.0))
+    assert measurement.bundle.name == "tiny"
+    assert measurement.energy is not None
     assert server.left_behind == []
 
 
 @real
-def test_the_command(server: Server, bundle: Bundle) -> None:
+def test_profile_command_over_ssh_measures(server: Server, bundle: Bundle) -> None:
     options = [word for option in server.options for word in ("--ssh-option", option)]
     quick = ["--threads", "1", "--runs", "10", "--min-seconds", "0", "--json"]
     arguments = ["--device", server.device, "--device-python", sys.executable, *options, *quick]
@@ -91,21 +91,21 @@ def test_the_command(server: Server, bundle: Bundle) -> None:
 
 
 @real
-def test_a_table_is_built_there(server: Server, tmp_path: Path) -> None:
+def test_build_table_over_ssh_writes_profile(server: Server, tmp_path: Path) -> None:
     options = [word for option in server.options for word in ("--ssh-option", option)]
     there = ["--device", server.device, "--device-python", sys.executable, *options]
     out = tmp_path / "board.json"
     build = ["--build-table", "--probes", "8", "--runs", "10", "--accept-unstable", "-o", str(out)]
     result = CliRunner().invoke(cli, ["profile", *build, *there])
     assert result.exit_code == 0, result.stderr
-    made = read_profile(out)
-    assert made.name == "board"
-    assert made.entries("measured") > 0
+    profile = read_profile(out)
+    assert profile.name == "board"
+    assert profile.entries("measured") > 0
     assert server.left_behind == []
 
 
 @real
-def test_an_error_there_is_told_as_here_and_nothing_is_left(server: Server, bundle: Bundle) -> None:
+def test_measure_remote_error_keeps_class_and_leaves_no_files(server: Server, bundle: Bundle) -> None:
     with (
         pytest.raises(MissingError, match=r"/nowhere\.csv: cannot be read"),
         lease_device(server.device, bundle, server.options, sys.executable) as remote,
@@ -115,7 +115,7 @@ def test_an_error_there_is_told_as_here_and_nothing_is_left(server: Server, bund
 
 
 @real
-def test_a_failure_here_leaves_nothing_there(server: Server, bundle: Bundle) -> None:
+def test_lease_device_local_error_leaves_no_files(server: Server, bundle: Bundle) -> None:
     with pytest.raises(ZeroDivisionError), lease_device(server.device, bundle, server.options, sys.executable):
         raise ZeroDivisionError
     assert server.left_behind == []
@@ -167,7 +167,7 @@ def test_lease_bundle_named_like_a_module_is_never_imported(server: Server, bund
 
 
 def without_numpy(folder: Path) -> str:
-    """A Python that finds no packages."""
+    """Return a Python interpreter without packages."""
     path = folder / "bare-python"
     path.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
     path.chmod(0o755)
@@ -175,13 +175,15 @@ def without_numpy(folder: Path) -> str:
 
 
 @real
-def test_what_is_missing_there(server: Server, bundle: Bundle, tmp_path: Path) -> None:
-    for python, said, hint in (
+def test_lease_device_missing_python_or_numpy_raises_missing_error(
+    server: Server, bundle: Bundle, tmp_path: Path
+) -> None:
+    for python, message, hint in (
         ("no-such-python", "there is no no-such-python", "--device-python"),
         (without_numpy(tmp_path), "No module named 'numpy'", "-m pip install numpy onnxruntime"),
     ):
         with (
-            pytest.raises(MissingError, match=said) as missing,
+            pytest.raises(MissingError, match=message) as missing,
             lease_device(server.device, bundle, server.options, python),
         ):
             pass
@@ -190,11 +192,11 @@ def test_what_is_missing_there(server: Server, bundle: Bundle, tmp_path: Path) -
 
 
 @real
-def test_nobody_is_asked_and_nobody_is_trusted_unseen(server: Server, bundle: Bundle, tmp_path: Path) -> None:
+def test_lease_device_unknown_host_or_key_raises_missing_error(server: Server, bundle: Bundle, tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "stranger"], check=True)
     key, only, hosts = server.options
-    for options, said, hint in (
+    for options, message, hint in (
         (
             (key, only, f"UserKnownHostsFile={tmp_path / 'empty'}", "GlobalKnownHostsFile=none"),
             "Host key",
@@ -203,7 +205,7 @@ def test_nobody_is_asked_and_nobody_is_trusted_unseen(server: Server, bundle: Bu
         ((f"IdentityFile={tmp_path / 'stranger'}", only, hosts), "Permission denied", "ssh-copy-id"),
     ):
         with (
-            pytest.raises(MissingError, match=said) as refused,
+            pytest.raises(MissingError, match=message) as refused,
             lease_device(server.device, bundle, options, sys.executable),
         ):
             pass
@@ -211,14 +213,17 @@ def test_nobody_is_asked_and_nobody_is_trusted_unseen(server: Server, bundle: Bu
 
 
 @real
-def test_nobody_listens(bundle: Bundle) -> None:
-    with pytest.raises(MissingError, match="connection could not be made"), lease_device("ssh://127.0.0.1:9", bundle):
+def test_lease_device_no_server_raises_missing_error(bundle: Bundle) -> None:
+    with (
+        pytest.raises(MissingError, match="connection could not be profile"),
+        lease_device("ssh://127.0.0.1:9", bundle),
+    ):
         pass
 
 
 @real
-def test_a_full_disk(bundle: Bundle, tmp_path: Path) -> None:
-    """No file there may grow beyond a few kilobytes."""
+def test_lease_device_full_disk_raises_missing_error(bundle: Bundle, tmp_path: Path) -> None:
+    """Files on the server are limited to a few kilobytes."""
     (tmp_path / "sshd").mkdir()
     limit = "ForceCommand trap '' XFSZ; ulimit -f 1; eval \"$SSH_ORIGINAL_COMMAND\""
     with serve(tmp_path / "sshd", limit) as small:
@@ -235,11 +240,11 @@ def wait_for(condition: Callable[[], bool]) -> None:
         if condition():
             return
         time.sleep(0.05)
-    raise AssertionError("waited for half a minute in vain")
+    raise AssertionError("the condition did not hold within half a minute")
 
 
 @real
-def test_a_broken_link(server: Server, bundle: Bundle) -> None:
+def test_measure_broken_link_raises_missing_error_and_cleans_up(server: Server, bundle: Bundle) -> None:
     def cut() -> None:
         wait_for(lambda: any(p.suffix == ".pid" for folder in server.left_behind for p in folder.iterdir()))
         server.break_links()
@@ -254,7 +259,7 @@ def test_a_broken_link(server: Server, bundle: Bundle) -> None:
 
 
 @real
-def test_ctrl_c(server: Server, bundle: Bundle) -> None:
+def test_profile_command_ctrl_c_exits_with_130_and_cleans_up(server: Server, bundle: Bundle) -> None:
     options = [word for option in server.options for word in ("--ssh-option", option)]
     arguments = ["--device", server.device, "--device-python", sys.executable, "--min-seconds", "600", *options]
     child = subprocess.Popen(
@@ -265,12 +270,14 @@ def test_ctrl_c(server: Server, bundle: Bundle) -> None:
     )
     wait_for(lambda: any(p.suffix == ".pid" for folder in server.left_behind for p in folder.iterdir()))
     os.killpg(child.pid, signal.SIGINT)  # as a terminal does: to the whole group
-    _, said = child.communicate(timeout=60)
-    assert (child.returncode, said.strip().splitlines()[-1]) == (130, "error: interrupted")
+    _, message = child.communicate(timeout=60)
+    assert (child.returncode, message.strip().splitlines()[-1]) == (130, "error: interrupted")
     assert server.left_behind == []
 
 
-def test_no_ssh_here(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_lease_device_without_ssh_raises_missing_error(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingError, match="ssh is not installed") as missing, lease_device("ssh://board", bundle):
         pass

@@ -164,7 +164,8 @@ def _measured(
     power: "PowerOptions",
     accept_unstable: bool,
 ) -> CommandResult:
-    from eetool.profile.profiler import SCHEMA, candidate_threads, profile_bundle
+    from eetool.profile.profiler import SCHEMA, profile_bundle
+    from eetool.profile.thread_choice import candidate_threads
     from eetool_runtime.machine import usable_cores
 
     bundle, chosen = _bundle(path, variant)
@@ -189,8 +190,9 @@ def _remote(
     """Measure on another machine, which is called by the name of its board where eetool knows it."""
     from eetool.errors import UsageError
     from eetool.latency.table.hw_profile import device_name_of_board
-    from eetool.profile.profiler import SCHEMA, candidate_threads, profile_bundle
+    from eetool.profile.profiler import SCHEMA, profile_bundle
     from eetool.profile.ssh_runner import lease_device
+    from eetool.profile.thread_choice import candidate_threads
 
     if path is None:
         raise UsageError("what is to be measured there?", "Give a bundle: eetool profile B --device ssh://…")
