@@ -215,7 +215,7 @@ def test_lease_device_unknown_host_or_key_raises_missing_error(server: Server, b
 @real
 def test_lease_device_no_server_raises_missing_error(bundle: Bundle) -> None:
     with (
-        pytest.raises(MissingError, match="connection could not be profile"),
+        pytest.raises(MissingError, match="connection could not be made"),
         lease_device("ssh://127.0.0.1:9", bundle),
     ):
         pass
