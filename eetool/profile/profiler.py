@@ -11,7 +11,7 @@ from eetool.profile.thread_choice import choose_threads, expected_shares
 from eetool.progress import SILENT, Progress, report_elapsed
 from eetool_measure.energy import estimate_energy
 from eetool_measure.machine import Machine
-from eetool_measure.results import BundleId, EnergyTimes, ThreadTimes
+from eetool_measure.results import BundleId, EnergyTimes, Measurement, ThreadTimes
 from eetool_measure.stability import Steadiness
 from eetool_measure.sustained import Sustained
 from eetool_runtime.bundle import Bundle
@@ -93,18 +93,11 @@ def profile_bundle(
         measure: measures one thread count.
         accept_unstable: keep unstable times, and note the reasons.
 
-    Returns:
-        The profile.
-
     Raises:
         UnstableError: the times of the chosen count scatter or drift, or the board was throttled.
         EarlyExitError: a measuring process failed; the class follows from its exit code.
     """
-    measured = []
-    for count in threads:
-        label = f"measuring, {count} thread" + "s" * (count > 1)
-        with report_elapsed(progress, label, protocol.min_seconds):  # longer while medians are uncertain
-            measured.append(measure(bundle.path, variant, count, replace(protocol, sustained_s=None)))
+    measured = [_measure_count(bundle, variant, count, protocol, progress, measure) for count in threads]
     times = tuple(m.times for m in measured)
     point, shares = expected_shares(bundle, variant)
     chosen, reason = choose_threads(times, point, shares)
@@ -133,6 +126,19 @@ def profile_bundle(
         energy=energy,
         sustained=_sustained(bundle, variant, chosen, protocol.sustained_s, progress, measure),
     )
+
+
+def _measure_count(
+    bundle: Bundle,
+    variant: str,
+    count: int,
+    protocol: MeasurementProtocol,
+    progress: Progress,
+    measure: MeasureFunction,
+) -> Measurement:
+    label = f"measuring, {count} thread" + "s" * (count > 1)
+    with report_elapsed(progress, label, protocol.min_seconds):  # longer while medians are uncertain
+        return measure(bundle.path, variant, count, replace(protocol, sustained_s=None))
 
 
 def mean_energy_mj(energy: EnergyTimes | None, shares: Sequence[float] | None) -> Energy:

@@ -2,7 +2,7 @@
 
 The converter has fused activations already. XNNPACK also fuses constant padding into the following convolution.
 Reshapes cost almost nothing. The interpreter runs the operators that XNNPACK rejects, several times slower, and they
-split the delegated graph in two. These operators were found by running each alone with ai-edge-litert 2.3.
+split the delegated graph in two. This list comes from running each alone with ai-edge-litert 2.3.
 """
 
 from collections.abc import Callable, Sequence

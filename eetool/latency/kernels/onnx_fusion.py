@@ -220,39 +220,39 @@ def _use_blocks(graph: SizedGraph, steps: list[FusedStep], block: int) -> list[F
     makers: dict[str, FusedStep] = {}  # of tensors in blocks
     entered: set[str] = set()
     left: set[str] = set()
-    made: list[FusedStep] = []
+    result: list[FusedStep] = []
     for step in steps:
         inside = [name for name in step.reads if name in makers]
-        if _fuse_in_blocks(step, makers, counts, graph, made):
+        if _fuse_in_blocks(step, makers, counts, graph, result):
             continue
         if _works_in_blocks(step, graph, block, len(inside) == len(step.reads) > 0):
             if _reads_plain_input(step, graph, block):
-                made += [_reorder(name, OUT_OF_BLOCKS) for name in inside if name not in left]
+                result += [_reorder(name, OUT_OF_BLOCKS) for name in inside if name not in left]
                 left.update(inside)
             else:
                 plain = [name for name in step.reads if name not in makers and name not in entered]
-                made += [_reorder(name, INTO_BLOCKS) for name in plain]
+                result += [_reorder(name, INTO_BLOCKS) for name in plain]
                 entered.update(plain)
             step.blocked = True
             makers[step.output] = step
         else:
-            made += [_reorder(name, OUT_OF_BLOCKS) for name in inside if name not in left]
+            result += [_reorder(name, OUT_OF_BLOCKS) for name in inside if name not in left]
             left.update(inside)
-        made.append(step)
-    return made + [_reorder(name, OUT_OF_BLOCKS) for name in graph.outputs if name in makers and name not in left]
+        result.append(step)
+    return result + [_reorder(name, OUT_OF_BLOCKS) for name in graph.outputs if name in makers and name not in left]
 
 
 def _fuse_in_blocks(
-    step: FusedStep, makers: dict[str, FusedStep], counts: dict[str, int], graph: SizedGraph, made: list[FusedStep]
+    step: FusedStep, makers: dict[str, FusedStep], counts: dict[str, int], graph: SizedGraph, result: list[FusedStep]
 ) -> bool:
     """Fuse a sum or an activation into the convolution in blocks before it; return whether that was possible."""
     if not step.reads or not all(name in makers for name in step.reads):
         return False
     conv = _fusable_conv(step, makers, counts, graph)
     if conv is not None:
-        made.remove(conv)
+        result.remove(conv)
         _fuse_sum(conv, step)
-        made.append(conv)
+        result.append(conv)
         makers[conv.output] = conv
         return True
     before = makers[step.reads[0]]

@@ -43,7 +43,7 @@ def insert_layout_changes(graph: SizedGraph, steps: Sequence[FusedStep]) -> list
     last: set[str] = set()  # tensors with channels last
     entered: set[str] = set()
     left: set[str] = set()
-    made: list[FusedStep] = []
+    result: list[FusedStep] = []
     for step in steps:
         inside = [name for name in step.reads if name in last]
         enters = step.int8 and step.node.op in _ENTERS and len(graph.shapes.get(step.written, ())) == 4
@@ -52,15 +52,15 @@ def insert_layout_changes(graph: SizedGraph, steps: Sequence[FusedStep]) -> list
         )
         if enters:
             outside = [name for name in step.reads if name not in last and name not in entered]
-            made += [_transposed(name) for name in outside]
+            result += [_transposed(name) for name in outside]
             entered.update(outside)
         elif not passes:
-            made += [_transposed(name) for name in inside if name not in left]
+            result += [_transposed(name) for name in inside if name not in left]
             left.update(inside)
         if enters or passes:
             last.update((step.output, *step.others))
-        made.append(step)
-    return made + [_transposed(name) for name in graph.outputs if name in last and name not in left]
+        result.append(step)
+    return result + [_transposed(name) for name in graph.outputs if name in last and name not in left]
 
 
 def _keeps_axes(step: FusedStep) -> bool:

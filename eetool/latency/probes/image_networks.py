@@ -74,11 +74,11 @@ def _add_shortcut(s: OnnxBuilder, tensor: str, out: int, stride: int, side: tupl
         bounds = [s.constant(f"{name}.{k}", np.array(v, np.int64)) for k, v in _slice(stride, side).items()]
         cut = s.add("Slice", [tensor, *bounds], f"{name}.slice")
         around = np.array([0, pads, 0, 0, 0, out - s.channels - pads, 0, 0], np.int64)
-        made = s.add("Pad", [cut, s.constant(f"{name}.pads", around)], f"{s.step()}.pad")
+        output = s.add("Pad", [cut, s.constant(f"{name}.pads", around)], f"{s.step()}.pad")
     else:
-        made = s.conv(tensor, out, 1, stride)
+        output = s.conv(tensor, out, 1, stride)
     s.height, s.width = inside
-    return made
+    return output
 
 
 def _slice(stride: int, side: tuple[int, int]) -> dict[str, list[int]]:
@@ -125,13 +125,13 @@ def _add_dense(s: OnnxBuilder) -> None:
     """Add a dense block: batch normalisation, convolutions and concatenation (DenseNet, arXiv 1608.06993)."""
     growth = s.pick([8, 12, 12, 16, 24, 32])
     for _ in range(s.pick([2, 3, 4])):
-        made = _add_normalisation(s, s.tensor)
+        output = _add_normalisation(s, s.tensor)
         if s.chance(0.5):
-            made = s.conv(made, 4 * growth, 1, act="Relu")
-            made = s.conv(made, growth, 3, of=4 * growth)
+            output = s.conv(output, 4 * growth, 1, act="Relu")
+            output = s.conv(output, growth, 3, of=4 * growth)
         else:
-            made = s.conv(made, growth, 3)
-        s.tensor = s.add("Concat", [s.tensor, made], f"{s.step()}.concat", axis=1)
+            output = s.conv(output, growth, 3)
+        s.tensor = s.add("Concat", [s.tensor, output], f"{s.step()}.concat", axis=1)
         s.channels += growth
     if s.height >= 8 and s.chance(0.5):
         s.tensor = s.conv(_add_normalisation(s, s.tensor), s.channels // 2, 1)
@@ -145,8 +145,8 @@ def _add_normalisation(s: OnnxBuilder, tensor: str) -> str:
     name = s.step()
     draw = s.rng.uniform
     parts = [s.constant(f"{name}.{p}", draw(0.5, 1.5, s.channels).astype(np.float32)) for p in ("s", "b", "m", "v")]
-    made = s.add("BatchNormalization", [tensor, *parts], f"{name}.norm")
-    return s.add("Relu", [made], f"{s.step()}.act")
+    output = s.add("BatchNormalization", [tensor, *parts], f"{name}.norm")
+    return s.add("Relu", [output], f"{s.step()}.act")
 
 
 def _add_pooling(s: OnnxBuilder) -> None:

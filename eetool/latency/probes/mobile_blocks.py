@@ -23,12 +23,12 @@ def add_separable_block(s: OnnxBuilder) -> None:
         if s.channels * s.height * s.width > _MAX_PLANE:
             window = min(window, 5)
         before = s.tensor
-        made = s.conv(before, s.channels, window, stride, s.channels, act)
+        output = s.conv(before, s.channels, window, stride, s.channels, act)
         s.shrink(stride)
         if residual:
-            made = s.add("Add", [made, before], f"{s.step()}.add")
+            output = s.add("Add", [output, before], f"{s.step()}.add")
         out = s.channels if residual else _draw_width(s)
-        s.tensor = s.conv(made, out, 1, act=act)
+        s.tensor = s.conv(output, out, 1, act=act)
         s.channels = out
 
 
@@ -43,17 +43,17 @@ def add_grouped_block(s: OnnxBuilder) -> None:
         before = s.tensor
         if width % 2 == 0 and s.chance(0.3):
             first, second = s.halves(before)
-            made = s.conv(second, width // 2, s.pick((1, 3)), act="Relu", of=width // 2)
-            s.tensor = _shuffle(s, s.add("Concat", [first, made], f"{s.step()}.concat", axis=1), 2)
+            output = s.conv(second, width // 2, s.pick((1, 3)), act="Relu", of=width // 2)
+            s.tensor = _shuffle(s, s.add("Concat", [first, output], f"{s.step()}.concat", axis=1), 2)
             continue
-        made = s.conv(before, width, s.pick((1, 1, 3)), 1, groups, s.pick(("Relu", "")))
-        made = _shuffle(s, made, groups) if s.chance(0.8) else made
-        made = s.conv(made, width, s.pick((3, 3, 5)), 1, s.pick((width, width, groups)), s.pick(("Relu", "")))
-        made = s.conv(made, width, 1, 1, groups)
+        output = s.conv(before, width, s.pick((1, 1, 3)), 1, groups, s.pick(("Relu", "")))
+        output = _shuffle(s, output, groups) if s.chance(0.8) else output
+        output = s.conv(output, width, s.pick((3, 3, 5)), 1, s.pick((width, width, groups)), s.pick(("Relu", "")))
+        output = s.conv(output, width, 1, 1, groups)
         if s.chance(0.7):
             name = s.step()
-            made = s.activate(s.add("Add", [made, before], f"{name}.add"), name, "Relu")
-        s.tensor = made
+            output = s.activate(s.add("Add", [output, before], f"{name}.add"), name, "Relu")
+        s.tensor = output
 
 
 def add_branched_block(s: OnnxBuilder) -> None:
@@ -64,18 +64,18 @@ def add_branched_block(s: OnnxBuilder) -> None:
         before, parts, widths = s.tensor, [], []
         for _ in range(s.pick((2, 3, 4))):
             kind = s.pick(("conv", "conv", "conv", "pool", "narrow", "narrow", "resize"))
-            made, of = before, s.channels
+            output, of = before, s.channels
             if kind == "pool":
-                made = _add_pool_branch(s, made)
+                output = _add_pool_branch(s, output)
             elif kind == "resize" and s.height >= 8 and s.height % 2 == s.width % 2 == 0:
-                made = _downsample_and_upsample(s, made)
+                output = _downsample_and_upsample(s, output)
             elif kind == "narrow":
                 of = draw_channels(s, 8, 64)
-                made = s.conv(made, of, 1, act="Relu")
+                output = s.conv(output, of, 1, act="Relu")
             window = s.pick((1, 3, 3, 5)) if kind in ("conv", "narrow") else 1
             top = _MAX_BRANCH_MACS / (window**2 * of * s.height * s.width)
             widths.append(draw_channels(s, 8, max(12, min(128, top))))
-            parts.append(s.conv(made, widths[-1], window, act="Relu", of=of))
+            parts.append(s.conv(output, widths[-1], window, act="Relu", of=of))
         s.tensor = s.add("Concat", parts, f"{s.step()}.concat", axis=1)
         s.channels = sum(widths)
         if s.channels > _MAX_CHANNELS or s.chance(0.3):
@@ -91,8 +91,8 @@ def add_gated_block(s: OnnxBuilder) -> None:
     """Add a gate: an activation without a fused convolution, and a product of tensors."""
     before = s.tensor
     first, name = s.conv(before, s.channels, s.pick((1, 3))), s.step()
-    made = s.activate(first, name, s.pick(("Sigmoid", "Tanh", "HardSwish", "HardSigmoid")))
-    s.tensor = s.add("Mul", [made, before], f"{s.step()}.mul")
+    output = s.activate(first, name, s.pick(("Sigmoid", "Tanh", "HardSwish", "HardSigmoid")))
+    s.tensor = s.add("Mul", [output, before], f"{s.step()}.mul")
 
 
 def _add_stem(s: OnnxBuilder) -> None:

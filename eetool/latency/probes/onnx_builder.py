@@ -44,9 +44,9 @@ class OnnxBuilder:
         from onnx import helper
 
         name = f"{self.step()}.split"
-        made = f"{name}.0", f"{name}.1"
-        self.nodes.append(helper.make_node("Split", [tensor], made, name=name, axis=1, num_outputs=2))
-        return made
+        halves = f"{name}.0", f"{name}.1"
+        self.nodes.append(helper.make_node("Split", [tensor], halves, name=name, axis=1, num_outputs=2))
+        return halves
 
     def weight(self, name: str, *shape: int) -> str:
         """Add a random weight, scaled to keep activations in range; return its name."""
@@ -83,10 +83,10 @@ class OnnxBuilder:
         if kernel == stride:  # patches
             pads = [0] * 4
         shape = {"kernel_shape": [kernel, kernel], "strides": strides, "pads": pads, "group": groups}
-        made = self.add("Conv", [tensor, w, b], f"{name}.conv", **shape)
+        output = self.add("Conv", [tensor, w, b], f"{name}.conv", **shape)
         height, width = -(-self.height // stride), -(-self.width // stride)
         self.macs += out * height * width * channels // groups * kernel * kernel
-        return self.activate(made, name, act)
+        return self.activate(output, name, act)
 
     def activate(self, tensor: str, name: str, act: str) -> str:
         """Append an activation within the step `name`; return the output."""

@@ -107,20 +107,20 @@ class _Converter:
             moved = self._file.constant(weights.transpose(1, 2, 3, 0))
             reads, multiplier = [tensor, moved, bias], weights.shape[0] // channels
             common["depthMultiplier"] = multiplier
-            made = self._file.add("DEPTHWISE_CONV_2D", reads, shape, "DepthwiseConv2DOptions", **common)
+            output = self._file.add("DEPTHWISE_CONV_2D", reads, shape, "DepthwiseConv2DOptions", **common)
         else:
             moved = self._file.constant(weights.transpose(0, 2, 3, 1))
-            made = self._file.add("CONV_2D", [tensor, moved, bias], shape, "Conv2DOptions", **common)
-        self._channels_last[node.output[0]] = made
+            output = self._file.add("CONV_2D", [tensor, moved, bias], shape, "Conv2DOptions", **common)
+        self._channels_last[node.output[0]] = output
 
     def activation(self, node: Any, a: dict[str, Any]) -> None:
         places = self._channels_last if self._is_image(node.input[0]) else self._channels_first
         tensor = places[node.input[0]]
         fused = node.op_type in _FUSED and self._file.fuse(tensor, _FUSED[node.op_type])
-        made = tensor if fused else self._file.add(_UNFUSED[node.op_type], [tensor], self._file.shapes[tensor])
+        output = tensor if fused else self._file.add(_UNFUSED[node.op_type], [tensor], self._file.shapes[tensor])
         if node.op_type == "HardSigmoid":
-            made = self._add_binary("MUL", made, self._file.constant(np.array(1 / 6, np.float32)))
-        places[node.output[0]] = made
+            output = self._add_binary("MUL", output, self._file.constant(np.array(1 / 6, np.float32)))
+        places[node.output[0]] = output
 
     def _add_binary(self, op: str, left: int, right: int) -> int:
         shape = np.broadcast_shapes(self._file.shapes[left], self._file.shapes[right])
@@ -201,14 +201,14 @@ class _Converter:
     def matmul(self, node: Any, a: dict[str, Any]) -> None:
         if node.input[1] in self._builder.weights:
             weights = self._weight(node.input[1]).T
-            made = self._add_fully_connected(node, weights, self._bias_after(node.output[0], len(weights)))
+            output = self._add_fully_connected(node, weights, self._bias_after(node.output[0], len(weights)))
         else:
             (left, right), shape = (self._as_channels_first(name) for name in node.input), self._shape(node.input[0])
             columns = self._file.shapes[right][-1]
             sides = [self._reshape(side, self._file.shapes[side][1:]) for side in (left, right)]
             product = self._file.add("BATCH_MATMUL", sides, [*shape[1:-1], columns], "BatchMatMulOptions")
-            made = self._reshape(product, [*shape[:-1], columns])
-        self._channels_first[node.output[0]] = made
+            output = self._reshape(product, [*shape[:-1], columns])
+        self._channels_first[node.output[0]] = output
 
     def _bias_after(self, product: str, features: int) -> np.ndarray:
         sums = [node for node in self._builder.nodes if node.input[0] == product and node.output[0].endswith(".bias")]

@@ -143,8 +143,8 @@ def _write_int8(folder: Path, chosen: Sequence[ProbeNetwork], kind: ProbeKind) -
                 QuantizationJob(_RECIPES[kind.format], str(source), str(folder / _file_name(net, kind)), str(feeds))
             )
         reasons = quantize(jobs)
-    made = [net for net, reason in zip(chosen, reasons, strict=True) if reason is None]
-    return [net for net in made if _can_open(folder / _file_name(net, kind))]
+    quantized = [net for net, reason in zip(chosen, reasons, strict=True) if reason is None]
+    return [net for net in quantized if _can_open(folder / _file_name(net, kind))]
 
 
 def _can_open(path: Path) -> bool:
@@ -160,8 +160,8 @@ def _can_open(path: Path) -> bool:
 def _float_bytes(builder: OnnxBuilder, graph_format: str) -> bytes:
     if graph_format == TFLITE:
         return convert_to_tflite(builder)
-    made: bytes = to_model(builder).SerializeToString(deterministic=True)
-    return made
+    data: bytes = to_model(builder).SerializeToString(deterministic=True)
+    return data
 
 
 def probe_kinds(formats: Sequence[str], precisions: Sequence[str]) -> list[ProbeKind]:

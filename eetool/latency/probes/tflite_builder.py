@@ -57,39 +57,39 @@ class TfliteBuilder:
         operator = self._s.OperatorT()
         operator.opcodeIndex = self._codes.setdefault(op, len(self._codes))
         operator.inputs = np.array(reads, np.int32)
-        made = self.tensor(shape)
-        operator.outputs = np.array([made], np.int32)
+        output = self.tensor(shape)
+        operator.outputs = np.array([output], np.int32)
         if options:
             operator.builtinOptionsType = getattr(self._s.BuiltinOptions, options)
             operator.builtinOptions = getattr(self._s, f"{options}T")()
             for name, value in values.items():
                 setattr(operator.builtinOptions, name, value)
         self._operators.append(operator)
-        return made
+        return output
 
-    def fuse(self, made: int, activation: str) -> bool:
+    def fuse(self, output: int, activation: str) -> bool:
         """Fuse an activation into the operator that computes a tensor; return whether that is possible."""
-        operator = next((o for o in reversed(self._operators) if o.outputs[0] == made), None)
+        operator = next((o for o in reversed(self._operators) if o.outputs[0] == output), None)
         options = operator.builtinOptions if operator is not None else None
         if getattr(options, "fusedActivationFunction", 1) != 0:
             return False
         options.fusedActivationFunction = getattr(self._s.ActivationFunctionType, activation)  # type: ignore[union-attr]
         return True
 
-    def pack(self, name: str, reads: int, made: int) -> bytes:
+    def pack(self, name: str, reads: int, output: int) -> bytes:
         """Return the file, with a signature of an input `name` and an output `y`."""
         import flatbuffers
 
         s = self._s
         graph = s.SubGraphT()
         graph.tensors, graph.operators = self._tensors, self._operators
-        graph.inputs, graph.outputs = np.array([reads], np.int32), np.array([made], np.int32)
+        graph.inputs, graph.outputs = np.array([reads], np.int32), np.array([output], np.int32)
         graph.name = b"main"
         model = s.ModelT()
         model.version, model.description = _VERSION, b"eetool"
         model.operatorCodes = [self._operator_code(op) for op in self._codes]
         model.subgraphs, model.buffers = [graph], self._buffers
-        model.signatureDefs = [self._make_signature(name, reads, made)]
+        model.signatureDefs = [self._make_signature(name, reads, output)]
         builder = flatbuffers.Builder(1 << 20)
         builder.Finish(model.Pack(builder), b"TFL3")
         return bytes(builder.Output())
@@ -101,10 +101,10 @@ class TfliteBuilder:
         code.version = 1
         return code
 
-    def _make_signature(self, name: str, reads: int, made: int) -> Any:
+    def _make_signature(self, name: str, reads: int, output: int) -> Any:
         signature = self._s.SignatureDefT()
         signature.signatureKey, signature.subgraphIndex = _SIGNATURE, 0
-        signature.inputs, signature.outputs = ([self._tensor_map(*end)] for end in ((name, reads), ("y", made)))
+        signature.inputs, signature.outputs = ([self._tensor_map(*end)] for end in ((name, reads), ("y", output)))
         return signature
 
     def _tensor_map(self, name: str, index: int) -> Any:

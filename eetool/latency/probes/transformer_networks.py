@@ -35,10 +35,10 @@ def _add_layer_norm(s: OnnxBuilder, tensor: str, width: int) -> str:
 def _add_linear(s: OnnxBuilder, tensor: str, rows: int, inner: int, out: int) -> str:
     name = s.step()
     s.macs += rows * inner * out
-    made = s.add("MatMul", [tensor, s.weight(f"{name}.w", inner, out)], f"{name}.matmul")
+    output = s.add("MatMul", [tensor, s.weight(f"{name}.w", inner, out)], f"{name}.matmul")
     if s.chance(0.5):
-        made = s.add("Add", [made, s.weight(f"{name}.b", out)], f"{s.step()}.bias")
-    return made
+        output = s.add("Add", [output, s.weight(f"{name}.b", out)], f"{s.step()}.bias")
+    return output
 
 
 def _add_attention(s: OnnxBuilder, tensor: str, rows: int, width: int, heads: int) -> str:
@@ -46,10 +46,10 @@ def _add_attention(s: OnnxBuilder, tensor: str, rows: int, width: int, heads: in
     inside = _add_layer_norm(s, tensor, width)
     parts = []
     for part in range(3):
-        made = _add_linear(s, inside, rows, width, width)
+        output = _add_linear(s, inside, rows, width, width)
         name = s.step()
         shape = s.constant(f"{name}.shape", np.array([0, rows, heads, size], np.int64))
-        split = s.add("Reshape", [made, shape], f"{name}.view")
+        split = s.add("Reshape", [output, shape], f"{name}.view")
         perm = [0, 2, 3, 1] if part == 1 else [0, 2, 1, 3]  # (1, T, H, D) -> (1, H, D, T) or (1, H, T, D)
         parts.append(s.add("Transpose", [split], f"{s.step()}.transpose", perm=perm))
     s.macs += 2 * rows * rows * width
@@ -59,8 +59,8 @@ def _add_attention(s: OnnxBuilder, tensor: str, rows: int, width: int, heads: in
     back = s.add("Transpose", [mixed], f"{s.step()}.transpose", perm=[0, 2, 1, 3])
     name = s.step()
     joined = s.add("Reshape", [back, s.constant(f"{name}.shape", np.array([0, rows, width], np.int64))], f"{name}.view")
-    made = _add_linear(s, joined, rows, width, width)
-    return s.add("Add", [tensor, made], f"{s.step()}.add")
+    output = _add_linear(s, joined, rows, width, width)
+    return s.add("Add", [tensor, output], f"{s.step()}.add")
 
 
 def _add_feed_forward(s: OnnxBuilder, tensor: str, rows: int, width: int, hidden: int) -> str:
