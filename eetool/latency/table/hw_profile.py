@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import eetool
 from eetool.errors import MissingError
 from eetool.latency.table.table import SCOPES, Composition, LatencyTable, Regression, TableEntry
 from eetool.latency.table.validation import check_table, require, require_one_of
@@ -87,7 +86,7 @@ def profiles_folder() -> Path:
 
     A wheel holds them as package data. In a checkout, and so in an editable install, they are at the top level.
     """
-    package = Path(eetool.__file__).parent
+    package = Path(__file__).parents[2]
     installed = package / "hw_profiles"
     return installed if installed.is_dir() else package.parent / "hw_profiles"
 

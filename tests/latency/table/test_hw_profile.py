@@ -153,7 +153,7 @@ def test_known_devices_have_unique_names_and_valid_documents() -> None:
 def test_profiles_folder_prefers_package_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package, top_level = tmp_path / "eetool", tmp_path / "hw_profiles"
     package.mkdir()
-    monkeypatch.setattr(hw_profile.eetool, "__file__", str(package / "__init__.py"))
+    monkeypatch.setattr(hw_profile, "__file__", str(package / "latency/table/hw_profile.py"))
     assert profiles_folder() == top_level
     (package / "hw_profiles").mkdir()
     assert profiles_folder() == package / "hw_profiles"
