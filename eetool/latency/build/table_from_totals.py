@@ -28,8 +28,8 @@ class TableConditions:
     source: str
     call_ms: float
     runtime_ms: float
-    turn_ms: float = 0.0
-    turn_ms_per_mb: float = 0.0
+    cache_penalty_ms: float = 0.0
+    cache_penalty_ms_per_mb: float = 0.0
 
 
 def make_table_from_totals(times: Sequence[ProbeTimes], source: str, validate: bool = True) -> LatencyTable:
@@ -120,8 +120,8 @@ def _table(parts: Decomposition, known: TableConditions, count: int, error: floa
         cv_error=round(error, 4),
         call_ms=round(known.call_ms, 7),
         runtime_ms=round(known.runtime_ms, 7),
-        turn_ms=known.turn_ms,
-        turn_ms_per_mb=known.turn_ms_per_mb,
+        turn_ms=known.cache_penalty_ms,
+        turn_ms_per_mb=known.cache_penalty_ms_per_mb,
     )
     entries = tuple(_entry(part, known) for part in parts.parts)
     return LatencyTable(entries, (), (composition,), frozenset({known.source}))

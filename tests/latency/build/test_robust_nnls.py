@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.optimize import least_squares
 
-from eetool.latency.build.robust_nnls import fit_costs, fold_indices, held_out_errors, relative_deviation
+from eetool.latency.build.robust_nnls import fit_costs, fold_indices, held_out_errors, relative_deviation, robust_nnls
 
 COSTS = np.array([1.0, 0.3, 3.0, 0.0])
 
@@ -74,3 +75,12 @@ def test_fold_indices_test_every_index_once() -> None:
     tested = np.concatenate([test for _, test in fold_indices(23)])
     assert sorted(tested) == list(range(23))
     assert all(not set(train) & set(test) for train, test in fold_indices(23))
+
+
+def test_robust_nnls_equals_least_squares_with_huber_loss(columns: np.ndarray) -> None:
+    target = columns @ COSTS * np.random.default_rng(3).normal(1, 0.1, len(columns))
+    terms, target = columns / target[:, None], np.ones(len(columns))
+    fit = least_squares(
+        lambda costs: terms @ costs - target, np.ones(4), bounds=(0, np.inf), loss="huber", f_scale=0.05, xtol=1e-12
+    )
+    np.testing.assert_allclose(robust_nnls(terms, target, 0.05), fit.x, atol=1e-3)

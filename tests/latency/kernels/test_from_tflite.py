@@ -1,40 +1,18 @@
-"""TFLite probes: outputs compared with ONNX, and kernels compared with those that LiteRT runs."""
+"""Kernels of TFLite graphs, compared with ONNX and with the operators that LiteRT runs."""
 
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 
-import numpy as np
-import onnxruntime as ort
 import pytest
 
-from eetool.errors import ArtefactError
-from eetool.graphs.tflite_graph import parse_tflite, read_tflite
-from eetool.latency.kernels.from_tflite import kernels_from_tflite
 from eetool.latency.kernels.kernel import FP32, INT8, INTERPRETED, LARGE_WINDOW
-from eetool.latency.probes.onnx_builder import INPUT, to_model
-from eetool.latency.probes.onnx_to_tflite import convert_to_tflite
 from eetool.latency.probes.probe_files import ProbeKind, kernels_of_probe, write_probes
 from eetool.latency.probes.probe_network import ProbeNetwork, probe_networks
-from eetool_measure.probe_timing import measure_probes
-from eetool_runtime.backends import open_graph
 
 pytest.importorskip("ai_edge_litert")
 
-NETS = [net for net, _ in zip(probe_networks(), range(16), strict=False)]
-
-
-@pytest.mark.parametrize("net", NETS, ids=lambda net: net.name)
-def test_convert_to_tflite_output_equals_onnx(net: ProbeNetwork, tmp_path: Path) -> None:
-    builder = net.build()
-    path = tmp_path / "net.tflite"
-    path.write_bytes(convert_to_tflite(builder))
-    x = np.random.default_rng(0).standard_normal(tuple(builder.weights[INPUT])).astype(np.float32)
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    expected = ort.InferenceSession(to_model(builder).SerializeToString(), options).run(None, {"x": x})[0]
-    (output,) = open_graph(path).run({"x": x})
-    if not any(node.op_type == "HardSigmoid" for node in builder.nodes):  # TFLite uses another slope at 0
-        assert np.abs(output.reshape(expected.shape) - expected).max() <= 1e-3 * max(1, np.abs(expected).max())
+NETS = list(islice(probe_networks(), 16))
 
 
 def test_kernels_of_probe_tflite_macs_equal_onnx() -> None:
@@ -56,31 +34,6 @@ def test_kernels_from_tflite_padding_is_fused_into_convolution() -> None:
     fused = [k for k in padded if k.ops == ("PAD", "CONV_2D")]
     assert fused
     assert all(k.shape["out_height"] == -(-k.shape["height"] // k.shape["stride"]) for k in fused)
-
-
-@pytest.mark.parametrize("kind", [ProbeKind("onnx", INT8), ProbeKind("tflite", INT8), ProbeKind("tflite", FP32)])
-def test_measure_probes_every_kind_gives_latencies(kind: ProbeKind, tmp_path: Path) -> None:
-    pytest.importorskip("ai_edge_quantizer")
-    chosen = [ProbeNetwork("plain", 0), ProbeNetwork("residual", 1)]
-    assert write_probes(tmp_path / "probes", chosen, kind) == chosen
-    measured = measure_probes(tmp_path / "probes", runs=1)
-    assert (measured.format, measured.precision) == (kind.format, kind.precision)
-    assert all(probe.latency_ms.median > 0 and not probe.kernels for probe in measured.probes)
-    count = Counter(kernel.precision for net in chosen for kernel in kernels_of_probe(net, kind))
-    assert (count[INT8] > count[FP32]) == (kind.precision == INT8)
-
-
-def test_read_tflite_invalid_raises_artefact_error(tmp_path: Path) -> None:
-    for name, content in (("empty.tflite", b""), ("text.tflite", b"what is this, and why?")):
-        (tmp_path / name).write_bytes(content)
-        with pytest.raises(ArtefactError, match="not a TFLite file"):
-            read_tflite(tmp_path / name)
-    with pytest.raises(ArtefactError, match="cannot be read"):
-        read_tflite(tmp_path / "missing.tflite")
-    whole = convert_to_tflite(ProbeNetwork("plain", 0).build())
-    assert kernels_from_tflite(parse_tflite(whole, "whole"))
-    with pytest.raises(ArtefactError, match="cannot be read as a TFLite file"):
-        parse_tflite(whole[:400], "cut")
 
 
 def not_delegated(path: Path) -> Counter[str]:
