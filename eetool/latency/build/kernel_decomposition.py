@@ -3,9 +3,9 @@
 LiteRT reports no times of kernels inside a run. ONNX Runtime names the kernels of int8 graphs unlike the operators
 they came from. But the latency of a network is the sum of its kernels, and networks share equal or similar kernels.
 
-As for single kernels (`latency/table/interpolation.py`), a cost is a linear model times e^f, with a Gaussian process f
-over the logarithms of the sizes. Near an estimate of f, sums of costs are linear in f, and sums of normal variables
-are normal (Rasmussen & Williams, 2006, ch. 2.2, with the sums as observations). A few Gauss-Newton steps bring f to a
+A cost is a linear model times e^f, as for single kernels (`latency/table/interpolation.py`). f is a Gaussian process
+over the logarithms of the sizes. Near an estimate of f, sums of costs are linear in f, so they are normal variables.
+They are the observations of the process (Rasmussen & Williams, 2006, ch. 2.2). A few Gauss-Newton steps bring f to a
 fixed point. scikit-learn's Gaussian processes do not take sums as observations (docs/decisions/0027).
 """
 
@@ -61,7 +61,7 @@ class Decomposition:
 
     dispatch_ms: float
     parts: tuple[DecomposedKernel, ...]
-    settings: ProcessParameters
+    parameters: ProcessParameters
     kept: tuple[int, ...]
 
 
@@ -69,7 +69,7 @@ def decompose(
     networks: Sequence[Sequence[Kernel]],
     whole_ms: np.ndarray,
     channel_block: int = 1,
-    settings: ProcessParameters | None = None,
+    parameters: ProcessParameters | None = None,
 ) -> Decomposition:
     """Estimate the costs of all kernels of some networks from the latency of each network.
 
@@ -77,7 +77,7 @@ def decompose(
         networks: kernels of each network.
         whole_ms: latency of each network, (n,) milliseconds.
         channel_block: channels per block on the device.
-        settings: parameters chosen on more networks; all networks are then used. Chosen here if None.
+        parameters: parameters chosen on more networks; all networks are then used. Chosen here if None.
 
     Returns:
         The decomposition.
@@ -88,10 +88,10 @@ def decompose(
     if not len(networks):
         raise ValueError("no network was measured")
     kept = tuple(range(len(networks)))
-    if settings is None:
+    if parameters is None:
         credible = _KernelSums(networks, whole_ms, channel_block).credible()
         kept = tuple(number for number in kept if credible[number])
-    return _KernelSums([networks[i] for i in kept], whole_ms[list(kept)], channel_block).solve(kept, settings)
+    return _KernelSums([networks[i] for i in kept], whole_ms[list(kept)], channel_block).solve(kept, parameters)
 
 
 class _KernelSums:
@@ -140,10 +140,10 @@ class _KernelSums:
             base[group] = terms[group] @ own
         return float(costs[0]), np.maximum(base, _LEAST_MS)
 
-    def solve(self, kept: tuple[int, ...], settings: ProcessParameters | None) -> Decomposition:
-        """Return the decomposition after a few steps; leave-one-out errors choose missing settings in the first."""
+    def solve(self, kept: tuple[int, ...], parameters: ProcessParameters | None) -> Decomposition:
+        """Return the decomposition after a few steps; leave-one-out errors choose missing parameters in the first."""
         f = np.zeros(len(self._kernels))
-        chosen = settings or self._choose(f)
+        chosen = parameters or self._choose(f)
         length, amplitude, noise = chosen.length, chosen.amplitude, chosen.noise
         similar = [self._similar(group, length) * amplitude**2 for group in self._groups]
         for _ in range(_STEPS):

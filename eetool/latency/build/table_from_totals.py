@@ -54,15 +54,15 @@ def make_table_from_totals(times: Sequence[ProbeTimes], source: str, validate: b
     families, networks, whole_ms = _steady_networks(times, kind)
     if len(networks) < _MIN_PROBES:
         raise ValueError(f"only {len(networks)} probes could be used")
-    parts = decompose(networks, whole_ms)
-    families, networks = [families[i] for i in parts.kept], [networks[i] for i in parts.kept]
+    decomposition = decompose(networks, whole_ms)
+    families, networks = [families[i] for i in decomposition.kept], [networks[i] for i in decomposition.kept]
     ratios = (
-        _held_out_ratios(families, networks, whole_ms[list(parts.kept)], known, parts.settings)
+        _held_out_ratios(families, networks, whole_ms[list(decomposition.kept)], known, decomposition.parameters)
         if validate
         else np.ones(1)
     )
     error = float(np.median(np.abs(ratios / np.median(ratios) - 1)))
-    return _table(parts, known, len(networks), error)
+    return _table(decomposition, known, len(networks), error)
 
 
 def _steady_networks(times: Sequence[ProbeTimes], kind: ProbeKind) -> tuple[list[str], list[list[Kernel]], np.ndarray]:
@@ -90,7 +90,7 @@ def _held_out_ratios(
     networks: Sequence[list[Kernel]],
     whole_ms: np.ndarray,
     known: TableConditions,
-    settings: ProcessParameters,
+    parameters: ProcessParameters,
 ) -> np.ndarray:
     """Return the ratios (n,) predicted / measured, each network under a table without its family.
 
@@ -100,7 +100,7 @@ def _held_out_ratios(
     for family in sorted(set(families)):
         test = np.flatnonzero([name == family for name in families])
         rest = np.setdiff1d(np.arange(len(networks)), test)
-        parts = decompose([networks[i] for i in rest.tolist()], whole_ms[rest], settings=settings)
+        parts = decompose([networks[i] for i in rest.tolist()], whole_ms[rest], parameters=parameters)
         table = _table(parts, known, len(rest), 0.0)
         costs = KernelCosts(table, "probes", BACKENDS[known.kind.format], known.kind.precision, known.threads)
         for i in test.tolist():

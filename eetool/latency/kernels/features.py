@@ -129,8 +129,8 @@ def _has_pass(shape: Mapping[str, int]) -> bool:
 def _row_steps(s: dict[str, int]) -> float:
     """Return the cost of an output row in pixels; single pixels cost three.
 
-    A kernel in blocks computes three pixels at a time. It computes single pixels near the edges, where the window
-    extends beyond the input, and for the remainder of a division by three.
+    A kernel in blocks computes three pixels at a time. It computes single pixels for the remainder, and near
+    the edges, where the window extends beyond the input.
     """
     pad, stride = s["kernel_w"] // 2, s["stride"]
     beyond = (s["out_width"] - 1) * stride + s["kernel_w"] - pad - s["width"]

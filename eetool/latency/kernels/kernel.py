@@ -16,10 +16,10 @@ Required sizes of each kind, then optional ones with their defaults:
     softmax      rows columns
     other        elements; reads=elements
 
-`activation` is 1 if it is fused into the kernel, 2 if it is a second pass over the output, 3 if that pass computes
-exponentials. `blocked` is 1 if the kernel works on tensors in blocks of channels. `height` and `width` are those of the
-input. All sizes are at batch 1; `rows` counts positions of a sequence. All kinds but `other` have the optional form=0:
-the algorithm of the runtime (`FORMS`). Times of one form do not predict those of another.
+`activation` is 1 if it is fused into the kernel, and 2 if it is a second pass over the output. It is 3 if that pass
+computes exponentials. `blocked` is 1 if the kernel works on tensors in blocks of channels. `height` and `width` are
+those of the input. All sizes are at batch 1; `rows` counts positions of a sequence. All kinds but `other` have the
+optional form=0: the algorithm of the runtime (`FORMS`). Times of one form do not predict those of another.
 """
 
 from collections.abc import Mapping

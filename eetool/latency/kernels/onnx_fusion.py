@@ -5,9 +5,9 @@ The rules come from comparisons with the `optimized_model_filepath` output of on
 Fusion: batch normalisation and padding are fused into a convolution, an activation into a convolution or Gemm, a scale
 into a matrix product.
 
-Blocks: on CPUs with vector units of 256 bits or more, convolutions and poolings use tensors in blocks of 8 or 16
-channels, as do the operators between them. A reorder kernel converts a tensor between blocks and the plain layout. A
-sum is fused into a convolution only if both of its terms are in blocks.
+Blocks: CPUs with vector units of 256 bits or more keep tensors in blocks of 8 or 16 channels. This holds for
+convolutions, poolings and the operators between them. A reorder kernel converts a tensor between blocks and the plain
+layout. A sum is fused into a convolution only if both of its terms are in blocks.
 """
 
 from dataclasses import dataclass, field

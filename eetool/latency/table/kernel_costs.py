@@ -1,8 +1,8 @@
 """Costs of kernels from a latency table, with their uncertainty, for one backend, precision and thread count.
 
-The sources, in this order: the exact entry, interpolation between entries of the kind (`interpolation.py`), the
-regression of the kind, and a model of MACs and bytes over all kinds. If the table lacks the requested conditions, the
-nearest ones stand in, with wider intervals and a warning.
+The first available source gives the cost: the exact entry; interpolation between entries of the kind
+(`interpolation.py`); the regression of the kind; a model of MACs and bytes over all kinds. If the table lacks the
+requested conditions, the nearest ones stand in, with wider intervals and a warning.
 """
 
 from collections import defaultdict
