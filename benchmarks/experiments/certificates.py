@@ -17,9 +17,10 @@ import numpy as np
 from held_out_logits import drop_and_cost, held_out_logits, select, summary
 
 from eetool.errors import BudgetError
+from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.model.checkpoint import load_checkpoint
 from eetool.model.gate_scores import LEARNED, MAX_SOFTMAX
-from eetool.tune.exit_costs import CascadeCosts, model_macs
+from eetool.tune.exit_costs import model_macs
 from eetool.tune.operating_points import CertificateGoal, LabelledLogits, certified_point, fit_operating_points
 
 PROMISES = (1.0, 2.0, 3.0)

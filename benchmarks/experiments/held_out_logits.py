@@ -10,10 +10,10 @@ import numpy as np
 
 from eetool.data.registry import load_source
 from eetool.data.splits import TRAIN, recorded_split
+from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.metrics import Thresholds
 from eetool.model.checkpoint import load_checkpoint
 from eetool.train.pipeline import answer_arrays
-from eetool.tune.exit_costs import CascadeCosts
 from eetool.tune.operating_points import FULL, LabelledLogits, TuningResult, threshold_problem
 
 

@@ -22,9 +22,9 @@ import torch
 
 from eetool.data.registry import Source, load_source
 from eetool.data.splits import TEST, split_source
+from eetool.latency.estimate.cascade_price import LATENCY, MACS
 from eetool.latency.table.hw_profile import load_device
 from eetool.records import decode, encode, parse_json, write_atomic
-from eetool.search.evaluation.cost_estimation import LATENCY, MACS
 from eetool.search.evaluation.evaluator import Evaluator
 from eetool.search.evaluation.splits import SplitPart
 from eetool.search.methods import pareto

@@ -27,10 +27,10 @@ from zoo_networks import NETWORKS, Network
 
 from eetool.errors import EarlyExitError
 from eetool.export.bundle_export import ExportOptions, export_bundle
-from eetool.export.scored_network import ScoredNetwork
 from eetool.export.single_file.export import SingleFile, export_single
 from eetool.export.variants import VARIANTS
 from eetool.model.checkpoint import Checkpoint
+from eetool.model.scored_network import ScoredNetwork
 from eetool.train.pipeline import ExitPlan, attach_exits
 from eetool_runtime import load
 from eetool_runtime.manifest import Manifest

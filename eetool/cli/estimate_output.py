@@ -15,13 +15,14 @@ def estimate_result(
     path: Path, device: str, variant: str, threads: tuple[int, ...], watts: float | None, named: tuple[str, ...]
 ) -> CommandResult:
     """Predict a bundle, checkpoint or ONNX file; the first thread count counts, by default one thread."""
+    from eetool.export.temporary_bundle import temporary_bundle
     from eetool.latency.estimate.prediction_target import open_target, predictable_variants, target_of_variant
     from eetool.latency.estimate.predictor import SCHEMA, Predictor, predict
     from eetool.latency.table.hw_profile import load_device
     from eetool.latency.table.table import BACKENDS
 
     profile = load_device(device)
-    with open_target(path, named) as found:
+    with open_target(path, temporary_bundle, named) as found:
         variants = predictable_variants(found)
         held = {e.backend for e in profile.table} | {r.backend for r in profile.regressions}
         fitting = [v for v in variants if BACKENDS[v.split("/")[0]] in held]

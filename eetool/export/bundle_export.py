@@ -16,7 +16,6 @@ from eetool.export.bundle_files import bundle_name, save_arrays, write_manifest
 from eetool.export.int8_selection import reason_to_keep_float
 from eetool.export.merge_heads import NONE, merge_model, recount_macs
 from eetool.export.parity import Parity, check_bundle, component_parity, expected_samples, require_parity
-from eetool.export.scored_network import exit_output_names, platt_names, temperature_name
 from eetool.export.split import ComponentModule, Size, batch_multiple
 from eetool.export.traced_model import Arrays, TracedModel, default_operating_point, trace_model
 from eetool.export.variants import FP32, INT8, VariantKind, find_variants, write_graph
@@ -24,6 +23,7 @@ from eetool.graphs.onnx_normalize import IR_VERSION, OPSET
 from eetool.graphs.quantize import QuantizationJob, quantize, save_feeds
 from eetool.model.checkpoint import Checkpoint
 from eetool.model.macs import count_macs, count_parameters
+from eetool.model.scored_network import exit_output_names, platt_names, temperature_name
 from eetool.progress import SILENT, Advance, Progress
 from eetool.records import write_directory
 from eetool.tune.fit_policy import tune_bundle

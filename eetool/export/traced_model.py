@@ -7,11 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from eetool.export.scored_network import LOGITS, ScoredNetwork, exit_output_names, scalar_inputs
 from eetool.export.split import ComponentModule, ancestors, output_nodes, run_components, split_graph, trace_network
 from eetool.model.checkpoint import Checkpoint, Policy
-from eetool.model.gate_scores import LEARNED, MAX_SOFTMAX
-from eetool_runtime.manifest import OperatingPoint
+from eetool.model.scored_network import LOGITS, ScoredNetwork, exit_output_names, scalar_inputs, untuned_policy
 
 Arrays = dict[str, np.ndarray]
 Tensors = dict[str, Tensor]
@@ -86,12 +84,6 @@ def trace_model(checkpoint: Checkpoint, references: bool) -> TracedModel:
         (all_exits,) = split_graph(graph, list(arguments), [[name for pair in exits for name in pair]])
         made = {"all_exits": all_exits, "unsplit": unsplit}
     return TracedModel(network, policy, tuple(pieces), made, arguments)
-
-
-def untuned_policy(n_exits: int, learned_confidence: bool = False) -> Policy:
-    """The policy of a model that was never tuned: full depth."""
-    score = LEARNED if learned_confidence else MAX_SOFTMAX
-    return Policy(score, (1.0,) * n_exits, {"full": OperatingPoint((None,) * (n_exits - 1))}, 0.0)
 
 
 def default_operating_point(policy: Policy) -> str:

@@ -9,10 +9,10 @@ import onnx
 from eetool.errors import MissingError, UsageError
 from eetool.export.converters.to_onnx import export_onnx
 from eetool.export.converters.to_tflite import export_tflite, require_litert_torch
-from eetool.export.scored_network import LOGITS
 from eetool.export.split import ComponentModule
 from eetool.export.traced_model import TracedModel
 from eetool.graphs.onnx_normalize import extract_subgraph
+from eetool.model.scored_network import LOGITS
 
 FP32, INT8 = "fp32", "int8"
 ONNX, TFLITE = "onnx", "tflite"

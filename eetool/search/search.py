@@ -10,6 +10,7 @@ import torch
 
 from eetool.data.registry import Source
 from eetool.errors import OutputError, UsageError
+from eetool.latency.estimate.cascade_price import ENERGY, LATENCY, MACS
 from eetool.latency.estimate.energy import UNKNOWN, Energy
 from eetool.latency.estimate.predictor import PREDICTED
 from eetool.latency.estimate.predictor import Predictor as DevicePredictor
@@ -18,7 +19,7 @@ from eetool.model.ofa_weights import load_ofa
 from eetool.model.supernet import Supernet
 from eetool.progress import SILENT, Progress
 from eetool.records import sha256_file
-from eetool.search.evaluation.cost_estimation import ENERGY, LATENCY, MACS, OBJECTIVES, CostEstimator
+from eetool.search.evaluation.cost_estimation import OBJECTIVES, CostEstimator
 from eetool.search.evaluation.evaluator import EvaluationSettings, Evaluator, largest_network
 from eetool.search.evaluation.splits import JUDGE, SearchData, load_search_data
 from eetool.search.methods import pareto
@@ -212,7 +213,7 @@ class Search:
         reference = self.reference()
         place = objective_points(best, self.objective)
         history = history_of(candidates, self.objective, o.limits, reference)
-        book = None if self.predictor is None else self.predictor.book
+        costs = None if self.predictor is None else self.predictor.kernel_costs
         return Front(
             study=study,
             space=SpaceName(self.space.name, self.space.hash),
@@ -221,9 +222,9 @@ class Search:
             data=self.data.record,
             objective=self.objective,
             device=profile.name if profile else None,
-            backend=book.backend if book else None,
-            precision=book.precision if book else None,
-            threads=book.threads if book else None,
+            backend=costs.backend if costs else None,
+            precision=costs.precision if costs else None,
+            threads=costs.threads if costs else None,
             limits=dict(o.limits),
             provenance=self._provenance(),
             energy_scope=self._energy().scope,
@@ -233,7 +234,7 @@ class Search:
             hypervolume=history[-1].hypervolume,
             knee=best[pareto.knee_point(place)].id,
             front=tuple(best),
-            warnings=tuple(book.warnings) if book else (),
+            warnings=tuple(costs.warnings) if costs else (),
             history=history,
         )
 

@@ -1,88 +1,130 @@
-"""What components cost on a device: predicted by its hw profile, or measured there by `eetool profile`."""
+"""Costs of a cascade on a device: predicted by its hw profile, or measured there by `eetool profile`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from eetool.errors import ArtefactError, MissingError
-from eetool.latency.estimate.prediction_target import open_target, target_of_variant
+from eetool.latency.estimate.cascade_cost import CascadeCosts, layout_of_manifest
+from eetool.latency.estimate.cascade_price import ENERGY, LATENCY
+from eetool.latency.estimate.prediction_target import ONNX_FP32, Export, open_target, target_of_variant
 from eetool.latency.estimate.predictor import PREDICTED, Predictor
+from eetool.latency.estimate.recorded_model import RecordedModel
 from eetool.latency.table.hw_profile import load_device
 from eetool.latency.table.table import BACKENDS
-from eetool.profile.profiler import Profile
-from eetool.tune.exit_costs import CascadeCosts, component_costs
-from eetool_runtime.manifest import Manifest, Measured
-
-LATENCY, ENERGY = "latency_ms", "energy_mj"
-ONNX_FP32 = "onnx/fp32"
+from eetool_measure.machine import Machine
+from eetool_measure.results import EnergyTimes, ThreadTimes
+from eetool_runtime.bundle import Bundle
+from eetool_runtime.manifest import Measured
 
 
 @dataclass(frozen=True)
-class ComponentCosts:
-    """Cost of every component of one variant on one device, in `unit`: its graph, its dispatch, and the gate behind it.
+class DeviceCosts:
+    """Costs of leaving one variant of a model at each exit on one device, in `unit`.
 
-    `provenance` is `measured`, `predicted` or `estimated`; `scope` is that of an energy. `manifest` wires the
-    components. `settings` are what a bundle keeps of a measurement: name of the machine, threads and times.
+    Attributes:
+        provenance: `measured`, `predicted` or `estimated`.
+        scope: scope of an energy; null for a latency.
+        settings: figures of a measurement that a bundle keeps: name of the machine, threads and times.
     """
 
     device: str
     unit: str
     provenance: str
     scope: str | None
-    components: dict[str, float]
-    manifest: Manifest
+    costs: CascadeCosts
     settings: tuple[str, Measured] | None = None
 
-    def costs(self, like: CascadeCosts) -> CascadeCosts:
-        """Arranged by exit; which heads read which is as in `like`."""
-        found = component_costs(self.manifest, self.components)
-        return replace(found, read_later=like.read_later, reads=like.reads)
+
+class MeasuredProfile(Protocol):
+    """Figures of an `eetool.profile.profiler.Profile`, which this package must not import."""
+
+    @property
+    def device(self) -> str:
+        """Name of the device."""
+
+    @property
+    def provenance(self) -> str:
+        """Provenance of the figures: `measured`."""
+
+    @property
+    def machine(self) -> Machine:
+        """Machine that was measured."""
+
+    @property
+    def threads(self) -> int:
+        """Number of threads."""
+
+    @property
+    def chosen(self) -> ThreadTimes:
+        """Times with this number of threads."""
+
+    @property
+    def energy(self) -> EnergyTimes | None:
+        """Energies; null where none were measured."""
 
 
 def predicted_costs(
-    path: Path, device: str, variant: str = ONNX_FP32, unit: str = LATENCY, named: Sequence[str] = ()
-) -> ComponentCosts:
-    """What the hw profile of `device` says of a bundle, or of the bundle that a checkpoint makes; one thread.
+    path: Path,
+    device: str,
+    export: Export,
+    variant: str = ONNX_FP32,
+    unit: str = LATENCY,
+    named: Sequence[str] = (),
+    score: str | None = None,
+) -> DeviceCosts:
+    """Return the costs that the hw profile of `device` predicts for a bundle or a checkpoint, with one thread.
+
+    Args:
+        path: a bundle or a model.pt.
+        device: name or file of a hw profile.
+        export: see `open_target`.
+        variant: variant of the bundle.
+        unit: `latency_ms` or `energy_mj`.
+        named: factories that may be called, see `eetool.model.checkpoint.load_checkpoint`.
+        score: gate score of a checkpoint, in place of that of its policy.
 
     Raises:
-        MissingError: there is no such device, it has no table, or nothing is known of its energy.
+        ArtefactError: it is neither a bundle nor a checkpoint.
+        MissingError: there is no such device, it has no table, or no figure of its energy is known.
     """
     profile = load_device(device)
     graph_format, precision = variant.split("/")[0], variant.split("/")[-1]
     predictor = Predictor(profile, BACKENDS[graph_format], precision, threads=1)
-    with open_target(path, named) as found:
-        subject = target_of_variant(found, variant, predictor.channel_block)
-        if subject.manifest is None:
-            raise ArtefactError(f"{path}: neither a model.pt nor a bundle", "tune takes these two.")
-        manifest = subject.manifest
-        graphs = {name: predictor.graph(name, kernels) for name, kernels in subject.graphs.items()}
-    if unit == ENERGY:
-        energies = [graph.energy_mj for graph in graphs.values()]
-        known = {name: graph.energy_mj.value for name, graph in graphs.items() if graph.energy_mj.value is not None}
-        provenance, scope = energies[0].provenance, energies[0].scope
-        if len(known) < len(graphs) or provenance is None:
-            raise MissingError(
-                f"nothing is known of the energy of {profile.name}",
-                "Measure it: eetool profile --power METER, then --profile p.json.",
-            )
-        return ComponentCosts(profile.name, unit, provenance, scope, known, manifest)
-    composition = predictor.book.composition
-    milliseconds = {name: graph.latency_ms + composition.runtime_ms for name, graph in graphs.items()}
-    milliseconds[next(iter(milliseconds))] += composition.call_ms  # once for every input
-    return ComponentCosts(profile.name, unit, PREDICTED, None, milliseconds, manifest)
+    with open_target(path, export, named, score) as model:
+        target = target_of_variant(model, variant, predictor.channel_block)
+    if target.layout is None:
+        raise ArtefactError(f"{path}: neither a model.pt nor a bundle", "tune takes these two.")
+    graphs = {name: predictor.graph(name, kernels) for name, kernels in target.graphs.items()}
+    price = predictor.cascade(target.layout, graphs)
+    if unit != ENERGY:
+        return DeviceCosts(profile.name, unit, PREDICTED, None, price.costs[LATENCY])
+    if ENERGY not in price.costs or price.energy_provenance is None:
+        raise MissingError(
+            f"nothing is known of the energy of {profile.name}",
+            "Measure it: eetool profile --power METER, then --profile p.json.",
+        )
+    return DeviceCosts(profile.name, unit, price.energy_provenance, price.energy_scope, price.costs[ENERGY])
 
 
 def measured_costs(
-    profile: Profile, where: Path, manifest: Manifest, unit: str = LATENCY, named: Sequence[str] = ()
-) -> ComponentCosts:
-    """What was measured of a bundle with these components.
+    profile: MeasuredProfile, where: Path, model: Bundle | RecordedModel, unit: str = LATENCY
+) -> DeviceCosts:
+    """Return the costs that `profile` measured of a model with these components.
+
+    A component costs its own median and the runtime's time per component, as the whole cascade showed it. That time
+    includes the effect of the caches.
 
     Raises:
         ArtefactError: the profile is of other components.
         MissingError: it holds no energy.
     """
+    if isinstance(model, Bundle):
+        layout, macs = layout_of_manifest(model.manifest), {c.name: c.macs for c in model.manifest.components}
+    else:
+        layout, macs = model.layout, model.macs
     times = profile.chosen
-    macs = {c.name: c.macs for c in manifest.components}
     if {c.name: c.macs for c in times.components} != macs:
         raise ArtefactError(
             f"{where}: the profile is of other components than the model's",
@@ -96,13 +138,13 @@ def measured_costs(
             raise MissingError(
                 f"{where}: holds no energy of every component", "Measure it: eetool profile --power METER."
             )
-        return ComponentCosts(profile.device, unit, energy.provenance, energy.scope, known, manifest, settings)
+        return DeviceCosts(profile.device, unit, energy.provenance, energy.scope, layout.arrange(known), settings)
     gate_ms = max(times.cascade[-1].runtime_us_per_component.median, 0.0) / 1e3
     milliseconds = {c.name: c.latency_ms.median + gate_ms for c in times.components}
-    return ComponentCosts(profile.device, unit, profile.provenance, None, milliseconds, manifest, settings)
+    return DeviceCosts(profile.device, unit, profile.provenance, None, layout.arrange(milliseconds), settings)
 
 
-def _settings(profile: Profile) -> tuple[str, Measured] | None:
+def _settings(profile: MeasuredProfile) -> tuple[str, Measured] | None:
     machine = profile.machine.board or profile.machine.cpu
     times = {c.name: c.latency_ms.median for c in profile.chosen.components}
     return (machine, Measured(profile.threads, times)) if machine else None

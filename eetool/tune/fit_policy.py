@@ -1,6 +1,6 @@
 """`tune` for a checkpoint and for a finished bundle: the same fit on logits from torch or from the runtime."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,11 +9,12 @@ from eetool.data.model_inputs import model_inputs
 from eetool.data.registry import Source
 from eetool.data.splits import CERTIFICATE, TEMPERATURE, THRESHOLD, recorded_split
 from eetool.errors import UsageError
+from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.model.gate_scores import MAX_SOFTMAX
 from eetool.progress import SILENT, Advance, Progress
 from eetool.tune.calibration import PLATT, Calibration
 from eetool.tune.calibration import TEMPERATURE as TEMPERATURE_SCALING
-from eetool.tune.exit_costs import CascadeCosts, component_costs
+from eetool.tune.exit_costs import manifest_macs
 from eetool.tune.operating_points import (
     BALANCED,
     BUDGET,
@@ -106,13 +107,13 @@ def tune_bundle(
     variant: str,
     source: Source,
     aims: TuningGoals | float,
-    priced: Mapping[str, float] | None = None,
+    priced: CascadeCosts | None = None,
     progress: Progress = SILENT,
 ) -> tuple[Manifest, TuningResult]:
     """The manifest of `bundle` with a policy fitted on the outputs of one of its variants.
 
     Args:
-        priced: milliseconds or millijoules of each component, to minimise these; by default MACs are minimised.
+        priced: costs on a device, to minimise these; by default MACs are minimised.
         aims: a number alone is the accuracy drop.
 
     Raises:
@@ -128,8 +129,8 @@ def tune_bundle(
         )
     aims, before = replace(aims, calibration=method), manifest.variants[variant]
     calibrated = Calibration(before.temperatures, before.slopes, before.offsets)
-    macs = component_costs(manifest, {c.name: float(c.macs) for c in manifest.components})
-    costs = component_costs(manifest, priced) if priced else macs
+    macs = manifest_macs(manifest)
+    costs = priced or macs
     model = load(bundle, variant=variant)
 
     def answers_of(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

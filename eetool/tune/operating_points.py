@@ -7,11 +7,11 @@ import numpy as np
 
 from eetool.data.splits import CERTIFICATE, THRESHOLD
 from eetool.errors import BudgetError
+from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.metrics import Thresholds, exits_taken
 from eetool.model.gate_scores import MAX_SOFTMAX
 from eetool.tune.calibration import PLATT, TEMPERATURE, Calibration, fit_platt, fit_temperature
 from eetool.tune.certificates import certify
-from eetool.tune.exit_costs import CascadeCosts
 from eetool.tune.exit_diagnostics import Diagnosis, diagnose
 from eetool.tune.gate_scores import calibrated_confidences, log_odds
 from eetool.tune.threshold_search import ThresholdProblem, cheapest_per_drop, descending_choices, most_accurate

@@ -12,8 +12,8 @@ from itertools import permutations
 
 import numpy as np
 
+from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.metrics import Thresholds, exits_taken
-from eetool.tune.exit_costs import CascadeCosts
 
 _PRICES = 48  # of an error, from worthless to prohibitive
 _ROUNDS = 30

@@ -15,9 +15,9 @@ import torch
 from eetool.errors import EarlyExitError, OutputError, VerificationError
 from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.export.bundle_files import bundle_name, write_manifest
-from eetool.export.scored_network import exit_output_names
 from eetool.model.checkpoint import Checkpoint, load_checkpoint
 from eetool.model.macs import count_macs
+from eetool.model.scored_network import exit_output_names
 from eetool.progress import Advance
 from eetool.records import sha256_file
 from eetool.train.pipeline import ExitPlan, attach_exits

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from eetool.errors import ArtefactError
 from eetool.export.merge_heads import ALL, AUTO, NONE, merge_heads
-from eetool.export.scored_network import ScoredNetwork, exit_output_names, temperature_name
 from eetool.export.split import ComponentModule, run_components, split_graph, trace_network
 from eetool.model.early_exit import EarlyExitNet
 from eetool.model.macs import count_macs, count_parameters
+from eetool.model.scored_network import ScoredNetwork, exit_output_names, temperature_name
 from eetool.profile.profiler import Profile
 from eetool.records import read_record
 from eetool_measure.results import ThreadTimes

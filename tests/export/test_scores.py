@@ -15,7 +15,7 @@ from eetool.model.checkpoint import Checkpoint, Policy, TrainingSettings
 from eetool.model.gate_scores import SCORES, confidence
 from eetool.train.pipeline import ExitPlan, every_exit_answers, train_model
 from eetool.tune.calibration import Calibration
-from eetool.tune.exit_costs import component_costs, model_macs
+from eetool.tune.exit_costs import manifest_macs, model_macs
 from eetool.tune.gate_scores import calibrated_confidences, exit_confidences
 from eetool_runtime import load
 from eetool_runtime.manifest import OperatingPoint
@@ -79,7 +79,7 @@ def test_a_bundle_carries_its_score(checkpoint: Checkpoint, little: Source, tmp_
     assert np.allclose(found, fitted_on(tuned, images, score), atol=1e-4)
 
     manifest = model.bundle.manifest
-    costs = component_costs(manifest, {c.name: float(c.macs) for c in manifest.components})
+    costs = manifest_macs(manifest)
     # Patience reads the answers of all exits before, so their heads run even where no gate can fire.
     assert costs.read_later == model_macs(tuned.record.spec, score).read_later
     assert costs.read_later == (frozenset({0, 1}) if score == "patience" else frozenset())

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from eetool.errors import ArtefactError, UsageError
-from eetool.export.scored_network import ScoredNetwork, exit_output_names, temperature_name
 from eetool.export.split import ComponentModule, run_components, split_graph, trace_network
 from eetool.model.branches import LINEAR, Branch, BranchSpec
 from eetool.model.early_exit import EarlyExitNet, capture_outputs
+from eetool.model.scored_network import ScoredNetwork, exit_output_names, temperature_name
 
 WIDTH = 8
 

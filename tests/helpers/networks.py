@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from eetool.export.scored_network import ScoredNetwork, exit_output_names, temperature_name
 from eetool.export.split import ComponentModule, split_graph, trace_network
 from eetool.model.early_exit import EarlyExitNet
+from eetool.model.scored_network import ScoredNetwork, exit_output_names, temperature_name
 
 CLASSES = 3
 Inputs = dict[str, Tensor]

@@ -12,7 +12,7 @@ from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.model.checkpoint import Checkpoint, TrainingSettings, build_net
 from eetool.model.ensemble import Ensemble
 from eetool.train.pipeline import ExitPlan, attach_exits, every_exit_logits, train_model
-from eetool.tune.exit_costs import component_costs, model_macs
+from eetool.tune.exit_costs import manifest_macs, model_macs
 from eetool.tune.gate_scores import exit_confidences
 from eetool_runtime import load
 from eetool_runtime.execution_plan import plan_steps
@@ -102,7 +102,7 @@ def test_a_head_that_is_read_is_paid_for_only_where_its_reader_runs(checkpoint: 
     assert costs.reads == (frozenset(), frozenset({0}), frozenset({1}))
     export_bundle(checkpoint, tmp_path / "m.eebundle", ExportOptions(references=False))
     manifest = load(tmp_path / "m.eebundle").bundle.manifest
-    assert component_costs(manifest, {c.name: float(c.macs) for c in manifest.components}) == costs
+    assert manifest_macs(manifest) == costs
     for thresholds in [(None, None, None), (0.5, None, None), (None, 0.5, None), (None, None, 0.5), (0.5, 0.5, 0.5)]:
         stages = {s.gate.exit_index: s.macs for s in plan_steps(manifest, thresholds) if s.gate is not None}
         charged = costs.leaving(thresholds)

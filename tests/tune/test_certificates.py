@@ -7,9 +7,9 @@ import pytest
 from scipy.stats import multinomial
 
 from eetool.errors import BudgetError
+from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.metrics import Thresholds
 from eetool.tune.certificates import certify, examples_needed, p_value
-from eetool.tune.exit_costs import CascadeCosts
 from eetool.tune.operating_points import CertificateGoal, LabelledLogits, certified_point, fit_operating_points
 from eetool.tune.threshold_search import ThresholdProblem, descending_choices
 

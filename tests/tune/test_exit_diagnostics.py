@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.metrics import auroc
-from eetool.tune.exit_costs import CascadeCosts
 from eetool.tune.exit_diagnostics import diagnose
 from eetool.tune.threshold_search import ThresholdProblem
 

@@ -9,6 +9,7 @@ import pytest
 from eetool.data.registry import Source
 from eetool.data.splits import TEST, THRESHOLD, split_source
 from eetool.errors import ArtefactError
+from eetool.latency.estimate.cascade_cost import layout_of_manifest
 from eetool.metrics import exits_taken, softmax_confidence
 from eetool.model.checkpoint import load_checkpoint
 from eetool.tune.fit_policy import tune_bundle
@@ -69,7 +70,9 @@ def test_fitting_the_bundle_finds_what_was_found_on_the_model(bundle: Path, tune
 def test_latencies_may_decide_instead_of_macs(bundle: Path, digits: Source) -> None:
     opened = open_bundle(bundle)
     dear_heads = {c.name: 0.01 for c in opened.manifest.components} | {"exit0": 100.0, "exit1": 100.0}
-    _, found = tune_bundle(opened, "onnx/fp32", digits, 4, priced=dear_heads)
+    _, found = tune_bundle(
+        opened, "onnx/fp32", digits, 4, priced=layout_of_manifest(opened.manifest).arrange(dear_heads)
+    )
     assert found.operating_points["fast"].thresholds == (None, None), "no exit is worth its head"
     assert found.operating_points["fast"].expected == found.operating_points["full"].expected
 

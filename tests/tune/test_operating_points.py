@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from eetool.tune.exit_costs import CascadeCosts
+from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.tune.operating_points import LabelledLogits, TuningResult, fit_operating_points
 from eetool_runtime.manifest import NEVER
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.metrics import Thresholds
-from eetool.tune.exit_costs import CascadeCosts
 from eetool.tune.threshold_search import (
     ThresholdProblem,
     _value,

@@ -146,25 +146,27 @@ def _priced(
     profile: Path | None,
     unit: str,
     variant: str = "onnx/fp32",
+    score: str | None = None,
 ) -> Any:
-    """What the components of a model.pt or a bundle cost."""
+    """Return the costs of a model.pt or a bundle on a device."""
     from eetool.errors import ArtefactError
+    from eetool.export.temporary_bundle import temporary_bundle
     from eetool.latency.estimate.prediction_target import open_target
     from eetool.profile.profiler import SCHEMA, Profile
     from eetool.records import read_record
     from eetool.tune.device_costs import measured_costs, predicted_costs
 
     if device is not None:
-        return predicted_costs(model, device, variant, unit, named)
+        return predicted_costs(model, device, temporary_bundle, variant, unit, named, score)
     assert profile is not None
     document = read_record(Profile, profile, SCHEMA)
     if document.variant != variant:
         raise ArtefactError(f"{profile}: is of the variant {document.variant}, not of {variant}", "Give --variant.")
-    with open_target(model, named) as bundle:
-        return measured_costs(document, profile, bundle.manifest, unit)  # type: ignore[union-attr]  # a model makes a bundle
+    with open_target(model, temporary_bundle, named, score) as opened:
+        return measured_costs(document, profile, opened, unit)  # type: ignore[arg-type]  # no ONNX file: it is tuned
 
 
-def _nothing(variant: str = "onnx/fp32") -> None:
+def _nothing(variant: str = "onnx/fp32", score: str | None = None) -> None:
     """Without a device MACs are minimised."""
 
 
@@ -228,8 +230,8 @@ def _tune_checkpoint(
     if score == LEARNED and not spec.learned_confidence:
         raise UsageError("the model has no learned confidence", "Train it with --recipe confidence.")
     macs = model_macs(spec, score)
-    priced = prices()
-    costs = priced.costs(macs) if priced else macs
+    priced = prices(score=score)
+    costs = priced.costs if priced else macs
     answers_of = partial(answer_arrays, checkpoint)
     tuned = fit_policy(source, checkpoint.record.data, answers_of, costs, macs, aims, score, TerminalProgress())
     found = tuned.calibration
@@ -252,7 +254,6 @@ def _tune_bundle(
     from eetool.export.bundle_files import bundle_name, save_arrays, write_manifest
     from eetool.export.parity import expected_samples
     from eetool.records import identity, write_directory
-    from eetool.tune.exit_costs import component_costs
     from eetool.tune.fit_policy import tune_bundle
     from eetool.tune.operating_points import mean_costs
     from eetool_runtime import load, open_bundle
@@ -262,7 +263,7 @@ def _tune_bundle(
     name = variant or next(iter(bundle.manifest.variants))
     _keep(path, output, len(bundle.variant(name).operating_points) > 1, force)
     priced = prices(variant=name)
-    manifest, tuned = tune_bundle(bundle, name, source, aims, priced.components if priced else None, TerminalProgress())
+    manifest, tuned = tune_bundle(bundle, name, source, aims, priced.costs if priced else None, TerminalProgress())
     if priced and priced.settings is not None:
         manifest = replace(manifest, devices=_with_settings(manifest.devices, priced, name))
     with write_directory(output, _may_replace(path, output, read, force)) as folder:
@@ -273,7 +274,7 @@ def _tune_bundle(
         exits = load(folder, variant=name).every_exit(bundle.arrays(manifest.samples))
         save_arrays(folder / manifest.variants[name].samples, expected_samples(manifest, name, exits))
         write_manifest(folder, replace(manifest, name=bundle_name(output)))
-    return tuned, (priced, mean_costs(tuned, component_costs(manifest, priced.components))) if priced else None
+    return tuned, (priced, mean_costs(tuned, priced.costs)) if priced else None
 
 
 def _with_settings(devices: Any, priced: Any, variant: str) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from onnx import ModelProto, helper, numpy_helper
 from eetool.errors import ArtefactError, EarlyExitError, UsageError
 from eetool.export.converters.to_onnx import to_onnx
 from eetool.export.parity import Parity, ParityCheck, compare_tensors, require_parity
-from eetool.export.scored_network import ScoredNetwork, exit_output_names, scalar_inputs
 from eetool.export.single_file.nested_if import (
     CONFIDENCE,
     EXIT,
@@ -30,11 +29,11 @@ from eetool.export.single_file.nested_if import (
     threshold_name,
 )
 from eetool.export.split import ComponentModule, run_components, split_graph, trace_network
-from eetool.export.traced_model import untuned_policy
 from eetool.export.variants import VARIANTS
 from eetool.graphs.onnx_normalize import IR_VERSION
 from eetool.metrics import Thresholds, exits_taken
 from eetool.model.checkpoint import Checkpoint, Policy
+from eetool.model.scored_network import ScoredNetwork, exit_output_names, scalar_inputs, untuned_policy
 from eetool.progress import SILENT, Progress
 from eetool.records import encode, write_file
 from eetool_runtime.backends import Graph, Threads, backend_for

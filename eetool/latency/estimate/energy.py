@@ -1,11 +1,11 @@
-"""An energy figure, which is nothing without where it comes from and what it covers."""
+"""Energy figure with its provenance and scope."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Energy:
-    """Millijoules per input. All three are null where nothing is known: unknown is never 0.
+    """Millijoules per input. All three fields are null where the energy is unknown; unknown is never 0.
 
     Attributes:
         provenance: `measured`, `predicted` or `estimated`.

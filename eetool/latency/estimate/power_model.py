@@ -1,4 +1,4 @@
-"""Energy from a power model, where nobody measured any: watts of the whole board times time."""
+"""Energy from a power model, for devices without measured energies: power of the whole board times latency."""
 
 from eetool.latency.estimate.energy import UNKNOWN, Energy
 from eetool.latency.table.hw_profile import HwProfile
@@ -7,9 +7,9 @@ ESTIMATED, BOARD_GROSS = "estimated", "board_gross"
 
 
 def board_power_w(profile: HwProfile, threads: int) -> float | None:
-    """Watts of the board with so many threads at work, from its published figures; None where they are not known.
+    """Return the board's power in watts with this number of busy threads, or None without published figures.
 
-    A straight line from idle to stress, which is all cores at work: idle + (stress − idle) × threads / cores.
+    Interpolates linearly from idle to stress, where all cores are busy: idle + (stress − idle) × threads / cores.
     """
     known = {p.state: p.power_w for p in profile.power if p.scope == BOARD_GROSS}
     if not {"idle", "stress"} <= known.keys():
@@ -18,5 +18,5 @@ def board_power_w(profile: HwProfile, threads: int) -> float | None:
 
 
 def estimate_energy(power_w: float | None, latency_ms: float) -> Energy:
-    """Energy of the board over a latency: called `estimated`, and unknown where the watts are."""
+    """Return the board's energy over a latency as an estimate; unknown where the power is unknown."""
     return UNKNOWN if power_w is None else Energy(power_w * latency_ms, ESTIMATED, BOARD_GROSS)

@@ -1,41 +1,58 @@
-"""What is to be predicted: the graphs of a bundle, a checkpoint or one ONNX file, each as its fused kernels."""
+"""Graphs to predict: those of a bundle, a checkpoint or one ONNX file, each as its fused kernels."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from eetool.errors import ArtefactError
-from eetool.graphs.onnx_graph import read_exit_paths, read_graph
+from eetool.errors import ArtefactError, UsageError
+from eetool.graphs.onnx_graph import SizedGraph, read_exit_paths, read_graph
 from eetool.graphs.tflite_graph import can_read_tflite, read_tflite
+from eetool.latency.estimate.cascade_cost import CascadeLayout, layout_of_manifest
+from eetool.latency.estimate.recorded_model import RecordedModel, record_checkpoint, with_score
 from eetool.latency.kernels.from_onnx import kernels_from_graph
 from eetool.latency.kernels.from_tflite import kernels_from_tflite
 from eetool.latency.kernels.kernel import FP32, INT8, Kernel
 from eetool.latency.table.table import BACKENDS, LITERT
-from eetool.workspace import scratch
 from eetool_runtime import open_bundle
 from eetool_runtime.bundle import Bundle
-from eetool_runtime.manifest import Manifest
+from eetool_runtime.manifest import OperatingPoint
+
+if TYPE_CHECKING:
+    from eetool.model.checkpoint import Checkpoint
 
 GRAPH = "graph"
-EXIT_PATH = "leaving at"  # of a file that leaves early by itself: everything until an exit
+EXIT_PATH = "leaving at"  # of a file with nested exits: everything until one exit
 ONNX_FP32 = "onnx/fp32"
+
+# Exports a checkpoint, by its name, to a bundle that exists as long as the block.
+Export = Callable[["Checkpoint", str], AbstractContextManager[Bundle]]
+Model = Bundle | RecordedModel | Path
 
 
 @dataclass(frozen=True)
 class PredictionTarget:
-    """Graphs by name with the kernels of each; `manifest` wires those of a bundle."""
+    """Kernels of every graph by name, with its kind.
+
+    Attributes:
+        layout: places of the graphs in the cascade; null where they are no cascade of components.
+        operating_points: operating points of the cascade that carry expected figures.
+    """
 
     name: str
     variant: str
     graphs: dict[str, list[Kernel]]
     kinds: dict[str, str]
-    manifest: Manifest | None = None
-    warnings: tuple[str, ...] = field(default=())
+    layout: CascadeLayout | None = None
+    operating_points: Mapping[str, OperatingPoint] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @property
     def backend(self) -> str:
-        """What would run it."""
+        """Backend that runs the variant."""
         return BACKENDS[self.variant.split("/")[0]]
 
     @property
@@ -45,8 +62,16 @@ class PredictionTarget:
 
 
 @contextmanager
-def open_target(path: Path, named: Sequence[str] = ()) -> Iterator[Bundle | Path]:
-    """A bundle, an ONNX file, or the bundle that a checkpoint makes, which lasts as long as the block.
+def open_target(path: Path, export: Export, named: Sequence[str] = (), score: str | None = None) -> Iterator[Model]:
+    """Open a bundle, a checkpoint or an ONNX file for as long as the block.
+
+    A checkpoint is recorded, which takes milliseconds. It is exported where the recorder does not know an operator.
+
+    Args:
+        path: a bundle, a `.pt` or a `.onnx` file.
+        export: `eetool.export.temporary_bundle.temporary_bundle`, which this package must not import.
+        named: factories that may be called, see `eetool.model.checkpoint.load_checkpoint`.
+        score: gate score of a checkpoint, in place of that of its policy.
 
     Args:
         named: see `eetool.model.checkpoint.load_checkpoint`.
@@ -54,64 +79,119 @@ def open_target(path: Path, named: Sequence[str] = ()) -> Iterator[Bundle | Path
     Raises:
         ArtefactError: it is none of these.
         UsageError: a checkpoint needs a factory that is not named.
+        UsageError: a checkpoint needs a factory that is not named.
     """
     if path.is_dir():
         yield open_bundle(path)
     elif path.suffix == ".onnx":
         yield path
     elif path.suffix == ".pt":
-        from eetool.export.bundle_export import ExportOptions, export_bundle
         from eetool.model.checkpoint import load_checkpoint
 
         checkpoint = load_checkpoint(path, named)
-        with scratch() as folder:
-            made = folder / f"{path.stem}.eebundle"
-            export_bundle(checkpoint, made, ExportOptions(references=False))
-            yield open_bundle(made)
+        with open_checkpoint(with_score(checkpoint, score) if score else checkpoint, path.stem, export) as model:
+            yield model
     else:
-        what = "is no bundle, checkpoint (.pt) or ONNX file (.onnx)" if path.exists() else "does not exist"
-        raise ArtefactError(f"{path}: {what}", "profile predicts bundles, checkpoints and ONNX files.")
+        problem = "is no bundle, checkpoint (.pt) or ONNX file (.onnx)" if path.exists() else "does not exist"
+        raise ArtefactError(f"{path}: {problem}", "profile predicts bundles, checkpoints and ONNX files.")
 
 
-def predictable_variants(found: Bundle | Path) -> tuple[str, ...]:
-    """Variants that can be predicted: those of a bundle, or that of an ONNX file."""
-    if isinstance(found, Bundle):
-        return tuple(found.manifest.variants)
-    return (_variant_of_file(found),)
+@contextmanager
+def open_checkpoint(checkpoint: Checkpoint, name: str, export: Export) -> Iterator[Model]:
+    """Record `checkpoint`, or export it where the recorder does not know an operator."""
+    from eetool.model.graph_recorder import UnknownOperatorError
+
+    try:
+        model = record_checkpoint(checkpoint, name)
+    except UnknownOperatorError:
+        with export(checkpoint, name) as bundle:
+            yield bundle
+    else:
+        yield model
 
 
-def target_of_variant(found: Bundle | Path, variant: str, channel_block: int) -> PredictionTarget:
-    """The kernels of one variant.
+def predictable_variants(model: Model) -> tuple[str, ...]:
+    """Return the variants that can be predicted: those of a bundle, or the only one of a checkpoint or an ONNX file."""
+    if isinstance(model, Bundle):
+        return tuple(model.manifest.variants)
+    return (ONNX_FP32,) if isinstance(model, RecordedModel) else (_variant_of_file(model),)
+
+
+def target_of_variant(
+    model: Model, variant: str, channel_block: int, fuses_sums: bool | None = None
+) -> PredictionTarget:
+    """Return the kernels of one variant.
+
+    Args:
+        model: as `open_target` gives it.
+        variant: such as `onnx/fp32`.
+        channel_block: see `kernels_from_graph`.
+        fuses_sums: whether the runtime fuses sums into convolutions; by default whether the variant's backend does.
 
     Raises:
-        UsageError: the bundle has no such variant.
+        UsageError: the bundle or checkpoint has no such variant.
         ArtefactError: a graph cannot be read; or the variant is TFLite, and the bundle holds no ONNX of it.
     """
-    if isinstance(found, Path):
-        return _of_file(found, variant, channel_block)
-    found.variant(variant)
-    m = found.manifest
-    read, warnings = _readable(found, variant)
-    graphs = {
-        name: _kernels(found.file(file.path), variant, channel_block)
-        for name, file in m.variants[read].components.items()
-    }
-    kinds = {c.name: c.kind for c in m.components}
-    return PredictionTarget(m.name, variant, {c.name: graphs[c.name] for c in m.components}, kinds, m, warnings)
+    if fuses_sums is None:
+        fuses_sums = BACKENDS.get(variant.split("/")[0]) != LITERT
+    detection = _Detection(channel_block, fuses_sums)
+    if isinstance(model, RecordedModel):
+        return _of_recording(model, variant, detection)
+    return _of_bundle(model, variant, detection) if isinstance(model, Bundle) else _of_file(model, variant, detection)
 
 
-def _of_file(path: Path, variant: str, channel_block: int) -> PredictionTarget:
-    """One graph; or, where it leaves early by itself, all that runs until each exit."""
+@dataclass(frozen=True)
+class _Detection:
+    """How a runtime fuses operators into kernels."""
+
+    channel_block: int
+    fuses_sums: bool
+
+    def of_graph(self, graph: SizedGraph) -> list[Kernel]:
+        return kernels_from_graph(graph, self.channel_block, self.fuses_sums)
+
+    def of_file(self, path: Path) -> list[Kernel]:
+        return kernels_from_tflite(read_tflite(path)) if path.suffix == ".tflite" else self.of_graph(read_graph(path))
+
+
+def _of_recording(model: RecordedModel, variant: str, detection: _Detection) -> PredictionTarget:
+    if variant != ONNX_FP32:
+        raise UsageError(f"{model.name} has no variant {variant!r}", f"It has: {ONNX_FP32}.")
+    graphs = {name: detection.of_graph(graph) for name, graph in model.graphs.items()}
+    points = {name: point for name, point in model.operating_points.items() if point.expected}
+    return PredictionTarget(model.name, variant, graphs, model.kinds, model.layout, points)
+
+
+def _of_bundle(bundle: Bundle, variant: str, detection: _Detection) -> PredictionTarget:
+    points = bundle.variant(variant).operating_points
+    m = bundle.manifest
+    read, warnings = _readable(bundle, variant)
+    files = m.variants[read].components
+    return PredictionTarget(
+        name=m.name,
+        variant=variant,
+        graphs={c.name: detection.of_file(bundle.file(files[c.name].path)) for c in m.components},
+        kinds={c.name: c.kind for c in m.components},
+        layout=layout_of_manifest(m),
+        operating_points={name: point for name, point in points.items() if point.expected},
+        warnings=warnings,
+    )
+
+
+def _of_file(path: Path, variant: str, detection: _Detection) -> PredictionTarget:
+    """Return one graph, or for a file with nested exits one graph per exit: all that runs until there."""
     nested = [] if path.suffix == ".tflite" else read_exit_paths(path)
-    ways = {f"{EXIT_PATH} {index}": kernels_from_graph(graph, channel_block) for index, graph in enumerate(nested)}
-    graphs = ways or {path.name: _kernels(path, variant, channel_block)}
-    return PredictionTarget(path.name, variant, graphs, dict.fromkeys(graphs, EXIT_PATH if ways else GRAPH))
+    paths = {
+        f"{EXIT_PATH} {index}": kernels_from_graph(graph, detection.channel_block) for index, graph in enumerate(nested)
+    }
+    graphs = paths or {path.name: detection.of_file(path)}
+    return PredictionTarget(path.name, variant, graphs, dict.fromkeys(graphs, EXIT_PATH if paths else GRAPH))
 
 
 def _readable(bundle: Bundle, variant: str) -> tuple[str, tuple[str, ...]]:
-    """The variant whose files are looked into, and what to say where it is another one.
+    """Return the variant whose files are read, with a warning where it is another one.
 
-    TFLite files need a library of the extra `tflite`; without it the operators of ONNX files stand for them.
+    TFLite files need a library of the extra `tflite`. Without it the operators of ONNX files replace theirs.
     """
     if variant.startswith("onnx/") or can_read_tflite():
         return variant, ()
@@ -121,17 +201,10 @@ def _readable(bundle: Bundle, variant: str) -> tuple[str, tuple[str, ...]]:
         return same, (f"{variant} is predicted from the operators of {same}: pip install eetool[tflite]",)
     if ONNX_FP32 not in variants:
         raise ArtefactError(
-            f"{bundle.path}: its {variant} graphs cannot be looked into, and it holds no ONNX of them",
+            f"{bundle.path}: its {variant} graphs cannot be read, and it holds no ONNX of them",
             "pip install eetool[tflite], or export with --format onnx --format tflite.",
         )
     return ONNX_FP32, (f"{variant} is predicted from the operators of {ONNX_FP32}: pip install eetool[tflite]",)
-
-
-def _kernels(path: Path, variant: str, channel_block: int) -> list[Kernel]:
-    if path.suffix == ".tflite":
-        return kernels_from_tflite(read_tflite(path))
-    sums = BACKENDS[variant.split("/")[0]] != LITERT
-    return kernels_from_graph(read_graph(path), channel_block, sums)
 
 
 def _variant_of_file(path: Path) -> str:

@@ -1,52 +1,34 @@
-"""Latency and energy of graphs and cascades on a device, from its table, with intervals."""
+"""Predicted latency and energy of graphs and cascades on a device, with intervals."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from eetool.latency.build.cache_penalty import evicted_mb, weight_mb
-from eetool.latency.estimate.energy import UNKNOWN, Energy
+import numpy as np
+
+from eetool.latency.build.cache_penalty import weight_mb
+from eetool.latency.estimate.cascade_cost import CascadeLayout
+from eetool.latency.estimate.cascade_price import LATENCY, MACS, CascadePrice, price_cascade
+from eetool.latency.estimate.energy import Energy
+from eetool.latency.estimate.graph_cost import GraphCost
 from eetool.latency.estimate.power_model import board_power_w, estimate_energy
 from eetool.latency.estimate.prediction_target import EXIT_PATH, PredictionTarget
 from eetool.latency.kernels.from_onnx import total_macs, unknown_operators
 from eetool.latency.kernels.kernel import Kernel
 from eetool.latency.table.hw_profile import HwProfile
 from eetool.latency.table.kernel_costs import KernelCosts
-from eetool_measure.results import components_run
-from eetool_runtime.execution_plan import plan_steps
-from eetool_runtime.manifest import Manifest, OperatingPoint
+from eetool.metrics import Thresholds
+from eetool_runtime.manifest import OperatingPoint
 
 SCHEMA = "predict/1"
 PREDICTED = "predicted"
 CONFIDENCE = 0.9
 _DEVIATIONS = 1.645  # of a normal distribution, to either side, for 90 %
-_ALIKE = 0.3  # how far errors of kernels of one graph go together
-
-
-@dataclass(frozen=True)
-class GraphCost:
-    """What one call of one graph costs. `interval_ms` holds it with 90 % confidence, as far as the table knows.
-
-    Attributes:
-        measured_share: share of the latency that rests on measured entries of exactly these kernels.
-        weight_mb: megabytes of weights, which graphs that run in turn drive out of the caches.
-        unknown_operators: those that nobody knows, priced by the bytes they move.
-    """
-
-    name: str
-    kind: str
-    macs: int
-    kernels: int
-    latency_ms: float
-    interval_ms: tuple[float, ...]
-    energy_mj: Energy
-    measured_share: float
-    unknown_operators: tuple[str, ...]
-    weight_mb: float = 0.0
+_CORRELATION = 0.3  # of errors of kernels in one graph
 
 
 @dataclass(frozen=True)
 class ExitCost:
-    """What an input pays that leaves at `exit`: every component that ran, and what the runtime adds to each."""
+    """Cost of leaving at `exit`: every component that ran, and the runtime's own time."""
 
     exit: int
     macs: int
@@ -57,7 +39,7 @@ class ExitCost:
 
 @dataclass(frozen=True)
 class MeanCost:
-    """The mean over inputs at an operating point, by the shares that left at each exit where it was fitted."""
+    """Mean cost over the inputs that an operating point was fitted on, by the shares that left at each exit."""
 
     operating_point: str
     exit_shares: tuple[float, ...]
@@ -68,7 +50,10 @@ class MeanCost:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The document `predict/1`. `table` names the conditions the table answered for, which warnings may explain."""
+    """The document `predict/1`.
+
+    `backend`, `precision` and `threads` are those of the table's figures; `warnings` state where others were asked for.
+    """
 
     device: str
     provenance: str
@@ -85,10 +70,11 @@ class Prediction:
 
 
 class Predictor:
-    """Predicts for one device, backend, precision and thread count.
+    """Predictions for one device, backend, precision and thread count.
 
-    `watts` is what the board draws: energy is then estimated from it, else from the table, else from the watts that
-    were published of the device.
+    Args:
+        watts: power of the board. Energy is estimated from it where given, else predicted from the table, else
+            estimated from the device's published power.
 
     Raises:
         MissingError: the device has no table.
@@ -98,23 +84,23 @@ class Predictor:
         self, profile: HwProfile, backend: str, precision: str, threads: int, watts: float | None = None
     ) -> None:
         self.profile = profile
-        self.book = KernelCosts(profile.latency, profile.name, backend, precision, threads)
-        # Watts of the thread count that the latency is of, which may be another than was asked for.
+        self.kernel_costs = KernelCosts(profile.latency, profile.name, backend, precision, threads)
         self._watts = watts
-        self._power_w = board_power_w(profile, self.book.threads) if watts is None else watts
+        # The table may hold figures of another thread count than was asked for.
+        self._power_w = board_power_w(profile, self.kernel_costs.threads) if watts is None else watts
 
     @property
     def channel_block(self) -> int:
-        """With what `detect` is to be called."""
-        return self.book.composition.channel_block
+        """Channels per block of the device's convolutions, for `kernels_from_graph`."""
+        return self.kernel_costs.composition.channel_block
 
     def graph(self, name: str, kernels: Sequence[Kernel], kind: str = "graph") -> GraphCost:
-        """Cost of one call of a graph of these kernels."""
-        composition = self.book.composition
-        priced = [self.book.latency(kernel) for kernel in kernels]
+        """Return the cost of one call of a graph of these kernels."""
+        composition = self.kernel_costs.composition
+        priced = [self.kernel_costs.latency(kernel) for kernel in kernels]
         total = composition.dispatch_ms + sum(p.value + composition.step_ms for p in priced)
-        common = 1.4826 * composition.cv_error * total  # of a median error, were errors normal
-        deviation = _together([p.value * p.deviation for p in priced], common)
+        common = 1.4826 * composition.cv_error * total  # median error to standard deviation of a normal distribution
+        deviation = _deviation_of_sum([p.value * p.deviation for p in priced], common)
         measured = sum(p.value + composition.step_ms for p in priced if p.measured)
         return GraphCost(
             name=name,
@@ -130,104 +116,80 @@ class Predictor:
         )
 
     def _energy(self, kernels: Sequence[Kernel], latency_ms: float) -> Energy:
-        scope, dispatch_mj = self.book.scope, self.book.composition.dispatch_mj
-        priced = [self.book.energy(kernel) for kernel in kernels]
+        scope, dispatch_mj = self.kernel_costs.scope, self.kernel_costs.composition.dispatch_mj
+        priced = [self.kernel_costs.energy(kernel) for kernel in kernels]
         if self._watts is not None or scope is None or any(p is None for p in priced):
             return estimate_energy(self._power_w, latency_ms)
         return Energy((dispatch_mj or 0.0) + sum(p.value for p in priced if p is not None), PREDICTED, scope)
 
-    def exits(self, manifest: Manifest, graphs: Mapping[str, GraphCost]) -> tuple[ExitCost, ...]:
-        """What leaving at each exit costs, all heads before it having run."""
-        return tuple(
-            self._exit(index, [graphs[name] for name in components_run(manifest, index)])
-            for index in range(len(manifest.exits))
-        )
-
-    def _exit(self, index: int, ran: Sequence[GraphCost]) -> ExitCost:
-        composition = self.book.composition
-        total = composition.call_ms + sum(graph.latency_ms + composition.runtime_ms for graph in ran)
-        total += self._turns_ms([graph.weight_mb for graph in ran])
-        # What the table gets wrong of one component it gets wrong of the next.
-        half = sum((graph.interval_ms[1] - graph.interval_ms[0]) / 2 for graph in ran)
-        energy = add_energies([graph.energy_mj for graph in ran])
-        return ExitCost(index, sum(graph.macs for graph in ran), total, (max(0.0, total - half), total + half), energy)
-
-    def _turns_ms(self, weights_mb: Sequence[float]) -> float:
-        """What graphs that run one after the other cost more than each alone: they take each other's caches."""
-        if len(weights_mb) < 2:
-            return 0.0
-        composition, total = self.book.composition, sum(weights_mb)
-        driven_out = sum(evicted_mb(own, total - own) for own in weights_mb)
-        return (composition.turn_ms or 0.0) * len(weights_mb) + (composition.turn_ms_per_mb or 0.0) * driven_out
-
-    def mean(self, manifest: Manifest, point: str, policy: OperatingPoint, graphs: Mapping[str, GraphCost]) -> MeanCost:
-        """Mean over the inputs that an operating point was fitted on; heads whose gate never fires do not run."""
-        assert policy.expected is not None
-        shares = policy.expected.exit_shares
-        total, half, energies, ran = 0.0, 0.0, [], []
-        for stage in plan_steps(manifest, policy.thresholds):
-            ran.append(graphs[stage.component])
-            if stage.gate is not None:
-                cost, share = self._exit(stage.gate.exit_index, ran), shares[stage.gate.exit_index]
-                total += share * cost.latency_ms
-                half += share * (cost.interval_ms[1] - cost.interval_ms[0]) / 2
-                energies.append(scale_energy(cost.energy_mj, share))
-        return MeanCost(point, tuple(shares), total, (max(0.0, total - half), total + half), add_energies(energies))
+    def cascade(self, layout: CascadeLayout, graphs: Mapping[str, GraphCost]) -> CascadePrice:
+        """Return the costs of a cascade of these graphs."""
+        return price_cascade(layout, graphs, self.kernel_costs.composition)
 
 
-def predict(subject: PredictionTarget, predictor: Predictor) -> Prediction:
-    """The document for what `subject` holds, as `predictor` sees it."""
-    graphs = {name: predictor.graph(name, kernels, subject.kinds[name]) for name, kernels in subject.graphs.items()}
+def predict(target: PredictionTarget, predictor: Predictor) -> Prediction:
+    """Return the document for `target`."""
+    graphs = {name: predictor.graph(name, kernels, target.kinds[name]) for name, kernels in target.graphs.items()}
     exits: tuple[ExitCost, ...] = ()
     means: tuple[MeanCost, ...] = ()
-    if EXIT_PATH in subject.kinds.values():
+    if EXIT_PATH in target.kinds.values():
         exits = tuple(
             ExitCost(index, cost.macs, cost.latency_ms, cost.interval_ms, cost.energy_mj)
             for index, cost in enumerate(graphs.values())
         )
-    if subject.manifest is not None:
-        exits = predictor.exits(subject.manifest, graphs)
-        points = subject.manifest.variants[subject.variant].operating_points
-        means = tuple(predictor.mean(subject.manifest, n, p, graphs) for n, p in points.items() if p.expected)
+    if target.layout is not None:
+        cascade = predictor.cascade(target.layout, graphs)
+        exits = _exit_costs(cascade, (0.0,) * len(target.layout.heads))
+        means = tuple(_mean_cost(cascade, name, point) for name, point in target.operating_points.items())
     unknown = sorted({op for graph in graphs.values() for op in graph.unknown_operators})
-    doubts = [f"unknown operator {op}: priced by the bytes it moves, with a wide interval" for op in unknown]
+    guessed = [f"unknown operator {op}: priced by the bytes it moves, with a wide interval" for op in unknown]
     return Prediction(
         device=predictor.profile.name,
         provenance=PREDICTED,
-        model=subject.name,
-        variant=subject.variant,
-        backend=predictor.book.backend,
-        precision=predictor.book.precision,
-        threads=predictor.book.threads,
+        model=target.name,
+        variant=target.variant,
+        backend=predictor.kernel_costs.backend,
+        precision=predictor.kernel_costs.precision,
+        threads=predictor.kernel_costs.threads,
         confidence=CONFIDENCE,
         graphs=tuple(graphs.values()),
         exits=exits,
         means=means,
-        warnings=(*predictor.book.warnings, *subject.warnings, *doubts),
+        warnings=(*predictor.kernel_costs.warnings, *target.warnings, *guessed),
     )
 
 
-def add_energies(parts: Sequence[Energy]) -> Energy:
-    """The sum of energies of one scope; unknown where one of them is."""
-    values = [part.value for part in parts if part.value is not None]
-    if not parts or len(values) != len(parts):
-        return UNKNOWN
-    return Energy(sum(values), parts[0].provenance, parts[0].scope)
+def _exit_costs(cascade: CascadePrice, thresholds: Thresholds) -> tuple[ExitCost, ...]:
+    macs, latency_ms = (cascade.costs[unit].leaving(thresholds) for unit in (MACS, LATENCY))
+    half_widths_ms = cascade.half_widths_ms.leaving(thresholds)
+    return tuple(
+        ExitCost(index, round(float(macs[index])), float(total), _around(float(total), float(half)), energy)
+        for index, (total, half, energy) in enumerate(
+            zip(latency_ms, half_widths_ms, cascade.energies(thresholds), strict=True)
+        )
+    )
 
 
-def scale_energy(energy: Energy, share: float) -> Energy:
-    """A share of an energy; unknown stays unknown."""
-    return energy if energy.value is None else Energy(energy.value * share, energy.provenance, energy.scope)
+def _mean_cost(cascade: CascadePrice, name: str, point: OperatingPoint) -> MeanCost:
+    assert point.expected is not None
+    shares, thresholds = tuple(point.expected.exit_shares), point.thresholds
+    total = float(np.dot(shares, cascade.costs[LATENCY].leaving(thresholds)))
+    half = float(np.dot(shares, cascade.half_widths_ms.leaving(thresholds)))
+    return MeanCost(name, shares, total, _around(total, half), cascade.mean_energy(thresholds, shares))
 
 
-def _together(deviations: Sequence[float], common: float) -> float:
-    """Deviation of a sum whose parts err partly alike, and of what the whole errs besides."""
-    apart = sum(d * d for d in deviations)
-    alike = sum(deviations) ** 2
-    return float(((1 - _ALIKE) * apart + _ALIKE**2 * alike + common * common) ** 0.5)
+def _around(total: float, half_width: float) -> tuple[float, float]:
+    return max(0.0, total - half_width), total + half_width
+
+
+def _deviation_of_sum(deviations: Sequence[float], common: float) -> float:
+    """Return the deviation of a sum whose parts have correlated errors, with an error that all of it has in common."""
+    independent = sum(d * d for d in deviations)
+    correlated = sum(deviations) ** 2
+    return float(((1 - _CORRELATION) * independent + _CORRELATION**2 * correlated + common * common) ** 0.5)
 
 
 def _interval(total: float, deviation: float) -> tuple[float, float]:
-    """90 % interval of a positive figure: symmetric in its logarithm, so that it never reaches 0."""
+    """Return the 90 % interval of a positive figure, symmetric in its logarithm, so that it never reaches 0."""
     factor = 1 + _DEVIATIONS * deviation / max(total, 1e-12)
     return total / factor, total * factor

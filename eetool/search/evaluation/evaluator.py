@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from eetool.errors import MissingError
+from eetool.latency.estimate.cascade_cost import CascadeCosts
+from eetool.latency.estimate.cascade_price import ENERGY, LATENCY, MACS
 from eetool.metrics import Thresholds, exits_taken
 from eetool.model.branches import Branch
 from eetool.model.checkpoint import ModelSpec, build_net
@@ -19,12 +21,10 @@ from eetool.model.supernet import Supernet, recalibrate
 from eetool.search.evaluation.adaptive_branches import adaptive_branches
 from eetool.search.evaluation.branch_training import CostGoal, TapFeatures, exit_answers, train_branches
 from eetool.search.evaluation.cost_estimation import (
-    ENERGY,
-    LATENCY,
-    MACS,
     CandidateCosts,
     CostEstimator,
     costs_of,
+    every_exit_can_save,
     least_figures,
 )
 from eetool.search.evaluation.fine_tuning import fine_tune
@@ -41,7 +41,6 @@ from eetool.search.search_results import (
 from eetool.search.space.space import CandidateNetwork, Genome, Space, genome_key
 from eetool.train.torch_devices import CPU
 from eetool.tune.calibration import Calibration, fit_temperature
-from eetool.tune.exit_costs import CascadeCosts
 from eetool.tune.operating_points import LabelledLogits, threshold_problem
 from eetool.tune.threshold_search import ThresholdProblem
 
@@ -183,13 +182,8 @@ class Evaluator:
         return self.pricer(spec, net, network.score)
 
     def can_pay(self, price: CandidateCosts) -> bool:
-        """Whether at each exit leaving costs less than going on to the next one: where not, no threshold can make this
-        exit save anything. It is the rule by which NACHOS makes its branches, here for those that are searched.
-        """
-        costs = costs_of(price, self.setting.objective, self.setting.device)
-        heads = (*costs.heads, 0.0)[1:]
-        following = [trunk + head for trunk, head in zip(costs.trunk[1:], heads, strict=True)]
-        return all(head < on for head, on in zip(costs.heads, following, strict=True))
+        """Return whether every exit can save something of the objective, see `every_exit_can_save`."""
+        return every_exit_can_save(costs_of(price, self.setting.objective, self.setting.device))
 
     def can_keep(self, price: CandidateCosts) -> bool:
         """Whether some thresholds could keep to all limits on cost, whatever is learned."""

@@ -1,4 +1,4 @@
-"""The hw profiles that come with eetool: what they answer, for what, and how they say that they do not know."""
+"""Shipped hw profiles: their predictions, conditions and uncertainty."""
 
 import json
 import math
@@ -12,8 +12,9 @@ from click.testing import CliRunner
 
 from eetool.cli.app import cli
 from eetool.graphs.onnx_graph import graph_from_model
+from eetool.latency.estimate.graph_cost import GraphCost
 from eetool.latency.estimate.power_model import board_power_w
-from eetool.latency.estimate.predictor import GraphCost, Predictor
+from eetool.latency.estimate.predictor import Predictor
 from eetool.latency.kernels.from_onnx import kernels_from_graph, total_macs
 from eetool.latency.table.hw_profile import find_device, known_devices
 from eetool.latency.table.table import LITERT, ONNXRUNTIME
@@ -41,7 +42,7 @@ def cost(model: onnx.ModelProto, device: str, backend: str, threads: int = 1, pr
     return Predictor(find_device(device), backend, precision, threads).graph("net", kernels)
 
 
-def test_the_benchmarks_network_is_the_published_one(heavy: onnx.ModelProto) -> None:
+def test_nas201_network_has_published_macs_and_parameters(heavy: onnx.ModelProto) -> None:
     """220.12 million MACs and 1.53 million parameters, by NAS-Bench-201's own count."""
     kernels = kernels_from_graph(graph_from_model(onnx.ModelProto.FromString(heavy.SerializeToString()), "net"))
     assert total_macs(kernels) / 1e6 == pytest.approx(220.12, rel=0.01)
@@ -59,18 +60,20 @@ def test_the_benchmarks_network_is_the_published_one(heavy: onnx.ModelProto) -> 
         ([0, 1, 4, 1, 3, 4], [0, 1, 4, 1, 3, 4], [0, 1, 0, 1, 3, 4]),  # a mean of nothing, a convolution of nothing
     ],
 )
-def test_what_runs_of_a_cell(nas201: ModuleType, ops: list[int], onnx_ran: list[int], litert_ran: list[int]) -> None:
+def test_nas201_ran_gives_operators_that_reach_the_output(
+    nas201: ModuleType, ops: list[int], onnx_ran: list[int], litert_ran: list[int]
+) -> None:
     assert nas201.ran(ops, "onnx") == onnx_ran
     assert nas201.ran(ops, "litert") == litert_ran
 
 
-def test_parts_of_a_cell(nas201: ModuleType) -> None:
+def test_nas201_parts_counts_merged_poolings_and_sums(nas201: ModuleType) -> None:
     """Two poolings of the input are one where they are merged; three terms at the output are two sums."""
     assert nas201.parts([2, 4, 3, 4, 1, 1], "litert", merges=False) == [1, 1, 1, 2, 3]
     assert nas201.parts([2, 4, 3, 4, 1, 1], "litert", merges=True) == [1, 1, 1, 1, 3]
 
 
-def test_equal_operators_on_equal_tensors_run_once(nas201: ModuleType) -> None:
+def test_kernels_from_graph_equal_operators_run_once(nas201: ModuleType) -> None:
     model = nas201.network([4, 4, 4, 4, 4, 4])  # per cell: poolings of nodes 0, 0, 1, 0, 1 and 2
     once = kernels_from_graph(graph_from_model(onnx.ModelProto.FromString(model.SerializeToString()), "net"))
     every = kernels_from_graph(
@@ -81,44 +84,46 @@ def test_equal_operators_on_equal_tensors_run_once(nas201: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("device", BOARDS)
-def test_every_board_prices_a_network_it_was_fitted_for(device: str, heavy: onnx.ModelProto) -> None:
+def test_predictor_every_board_predicts_its_fitted_network(device: str, heavy: onnx.ModelProto) -> None:
     found = cost(heavy, device, LITERT)
     low, high = found.interval_ms
     assert 0 < low < found.latency_ms < high < 2 * found.latency_ms
     assert found.unknown_operators == ()
 
 
-def test_slower_boards_are_slower(heavy: onnx.ModelProto) -> None:
+def test_predictor_slower_boards_have_larger_latencies(heavy: onnx.ModelProto) -> None:
     times = [cost(heavy, device, LITERT).latency_ms for device in ("rpi5", "rpi4", "rpi3", "rpi-zero2w")]
     assert times == sorted(times)
 
 
-def test_energy_has_the_scope_of_what_was_measured(heavy: onnx.ModelProto) -> None:
+def test_predictor_energy_has_scope_of_the_table(heavy: onnx.ModelProto) -> None:
     for backend in (ONNXRUNTIME, LITERT):
         energy = cost(heavy, "rpi5", backend).energy_mj
         assert (energy.provenance, energy.scope) == ("predicted", "core_net")
         assert energy.value is not None
     energy = cost(heavy, "rpi4", LITERT).energy_mj
     assert (energy.provenance, energy.scope) == ("estimated", "board_gross")
-    assert cost(heavy, "pixel3", LITERT).energy_mj.value is None  # nobody published its watts
+    assert cost(heavy, "pixel3", LITERT).energy_mj.value is None  # its power is not published
 
 
 @pytest.mark.parametrize("asked", [(ONNXRUNTIME, "fp32", 1), (LITERT, "int8", 1), (LITERT, "fp32", 4)])
-def test_what_a_board_does_not_hold_is_doubted(heavy: onnx.ModelProto, asked: tuple[str, str, int]) -> None:
-    held, (backend, precision, threads) = cost(heavy, "rpi4", LITERT), asked
-    doubted = cost(heavy, "rpi4", backend, threads, precision)
-    assert doubted.interval_ms[1] / doubted.latency_ms > held.interval_ms[1] / held.latency_ms
-    assert Predictor(find_device("rpi4"), *asked).book.warnings
+def test_predictor_other_conditions_widen_interval_and_warn(
+    heavy: onnx.ModelProto, asked: tuple[str, str, int]
+) -> None:
+    exact, (backend, precision, threads) = cost(heavy, "rpi4", LITERT), asked
+    other = cost(heavy, "rpi4", backend, threads, precision)
+    assert other.interval_ms[1] / other.latency_ms > exact.interval_ms[1] / exact.latency_ms
+    assert Predictor(find_device("rpi4"), *asked).kernel_costs.warnings
 
 
-def test_published_watts_make_a_line_over_the_threads() -> None:
+def test_board_power_w_interpolates_between_idle_and_stress() -> None:
     rpi4 = find_device("rpi4")
     assert board_power_w(rpi4, 4) == 5.0
     assert board_power_w(rpi4, 1) == pytest.approx(1.6 + 3.4 / 4)
     assert board_power_w(find_device("pixel3"), 1) is None
 
 
-def test_watts_of_the_user_come_first(heavy: onnx.ModelProto) -> None:
+def test_predictor_given_watts_replace_energy_of_the_table(heavy: onnx.ModelProto) -> None:
     kernels = kernels_from_graph(
         graph_from_model(onnx.ModelProto.FromString(heavy.SerializeToString()), "net"), sums=False
     )
@@ -127,7 +132,7 @@ def test_watts_of_the_user_come_first(heavy: onnx.ModelProto) -> None:
     assert (found.energy_mj.provenance, found.energy_mj.scope) == ("estimated", "board_gross")
 
 
-def test_no_rows_are_shipped_and_every_fit_says_how_good_it_is() -> None:
+def test_shipped_profiles_hold_fits_with_errors_and_no_rows() -> None:
     for profile in known_devices():
         assert all(entry.kind == "fitted" for entry in profile.table)
         assert len(profile.regressions) <= 6
@@ -137,7 +142,7 @@ def test_no_rows_are_shipped_and_every_fit_says_how_good_it_is() -> None:
 
 
 @pytest.mark.parametrize("device", BOARDS)
-def test_devices_tells_all_about_one(device: str) -> None:
+def test_devices_command_prints_one_profile(device: str) -> None:
     result = CliRunner().invoke(cli, ["devices", device])
     assert result.exit_code == 0, result.stderr
     for said in ("conv", "fitted", "networks left out", "whole graphs, litert fp32, 1 thread", "source hw-nas-bench"):
@@ -146,7 +151,7 @@ def test_devices_tells_all_about_one(device: str) -> None:
     assert (document["schema"], document["name"]) == ("hw_profile/1", device)
 
 
-def test_devices_tells_entries_of_both_kinds(tmp_path: Path) -> None:
+def test_devices_command_prints_measured_and_fitted_entries(tmp_path: Path) -> None:
     golden = Path(__file__).parents[2] / "golden/hw_profile-1.json"
     result = CliRunner().invoke(cli, ["devices", str(golden)])
     assert result.exit_code == 0, result.stderr
@@ -156,13 +161,13 @@ def test_devices_tells_entries_of_both_kinds(tmp_path: Path) -> None:
     assert "measurements, ±" in result.stdout
 
 
-def test_devices_does_not_know_everything() -> None:
+def test_devices_command_unknown_device_suggests_a_name() -> None:
     result = CliRunner().invoke(cli, ["devices", "rpi44"])
     assert result.exit_code == 5
     assert "Did you mean rpi4" in result.stderr
 
 
-def test_a_file_is_priced_by_the_command(heavy: onnx.ModelProto, tmp_path: Path) -> None:
+def test_profile_command_onnx_file_is_predicted(heavy: onnx.ModelProto, tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     onnx.save(heavy, path)
     result = CliRunner().invoke(cli, ["profile", str(path), "--device", "rpi4", "--variant", "tflite/fp32", "--json"])

@@ -9,6 +9,7 @@ import torch
 from eetool.data.registry import Source
 from eetool.data.splits import TEST, TRAIN, split_record, split_source
 from eetool.errors import BudgetError, DivergedError, MissingError, UsageError
+from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.latency.estimate.predictor import Predictor
 from eetool.latency.table.hw_profile import find_device
 from eetool.metrics import exits_taken
@@ -27,7 +28,6 @@ from eetool.search.search import Search, SearchOptions, SearchTarget
 from eetool.search.search_results import Candidate, figure_value, front_of
 from eetool.search.space.builtin_spaces import load_space
 from eetool.search.space.space import Genome, Space
-from eetool.tune.exit_costs import CascadeCosts
 from eetool.tune.threshold_search import ThresholdProblem
 from tests.helpers import small_spaces
 

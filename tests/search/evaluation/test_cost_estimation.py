@@ -1,20 +1,23 @@
-"""A recorded network costs what the exported one costs, component by component."""
+"""Costs of a candidate: recorded and exported networks have the same."""
 
 from dataclasses import replace
-from pathlib import Path
+from itertools import product
 
 import pytest
-import torch
-from torch import nn
 
 from eetool.errors import MissingError
-from eetool.export.graph_recorder import UnknownOperatorError, record_graphs
-from eetool.export.scored_network import ScoredNetwork
+from eetool.latency.estimate.cascade_cost import CachePenalty, CascadeCosts
+from eetool.latency.estimate.cascade_price import ENERGY, LATENCY, MACS
 from eetool.latency.estimate.predictor import Predictor
 from eetool.latency.table.hw_profile import find_device
 from eetool.model.checkpoint import ModelSpec, build_net
-from eetool.model.early_exit import EarlyExitNet
-from eetool.search.evaluation.cost_estimation import ENERGY, LATENCY, MACS, CostEstimator, costs_of
+from eetool.search.evaluation.cost_estimation import (
+    CandidateCosts,
+    CostEstimator,
+    costs_of,
+    every_exit_can_save,
+    least_figures,
+)
 from eetool.tune.exit_costs import model_macs
 from eetool_runtime.manifest import Input
 
@@ -39,11 +42,12 @@ def predictor(threads: int = 1) -> Predictor:
 
 
 @pytest.mark.parametrize(("name", "learned"), [("mobile", False), ("residual", True), ("cifar", False)])
-def test_recorded_and_exported_networks_have_one_price(name: str, learned: bool) -> None:
+def test_cost_estimator_recorded_network_costs_what_its_export_costs(name: str, learned: bool) -> None:
     spec, score = spec_of(name, learned)
     net = build_net(spec).eval()
     pricer = CostEstimator(predictor())
-    recorded, exported = pricer(spec, net, score), pricer._exported(spec, net, score)
+    recorded = pricer(spec, net, score)
+    exported = pricer._price(pricer._exported(spec, net, score), net, None)
     assert set(recorded.costs) == set(exported.costs) == {MACS, LATENCY, ENERGY}
     for objective, costs in exported.costs.items():
         assert recorded.costs[objective].trunk == pytest.approx(costs.trunk, rel=_NEAR), objective
@@ -53,7 +57,7 @@ def test_recorded_and_exported_networks_have_one_price(name: str, learned: bool)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_macs_are_those_of_tune(name: str) -> None:
+def test_cost_estimator_without_device_gives_the_macs_of_tune(name: str) -> None:
     spec, score = spec_of(name)
     priced = CostEstimator()(spec, build_net(spec).eval(), score)
     assert priced.costs == {MACS: model_macs(spec, score)}
@@ -61,7 +65,7 @@ def test_macs_are_those_of_tune(name: str) -> None:
         costs_of(priced, LATENCY, "nothing")
 
 
-def test_every_rejected_branch_is_charged() -> None:
+def test_cost_estimator_rejected_exits_are_charged() -> None:
     spec, score = spec_of("cifar")
     costs = CostEstimator(predictor())(spec, build_net(spec).eval(), score).costs[LATENCY]
     through, alone = costs.leaving((0.9, 0.9)), costs.leaving((None, None))
@@ -69,31 +73,7 @@ def test_every_rejected_branch_is_charged() -> None:
     assert min(costs.heads) > 0
 
 
-def test_operators_in_place_and_without_a_name_here(tmp_path: Path) -> None:
-    plain = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(7200, 10))
-    in_place = nn.Sequential(plain[0], nn.ReLU(inplace=True), *plain[2:])
-    x = torch.zeros(1, 3, 32, 32)
-    found = [record_graphs(ScoredNetwork(EarlyExitNet(net, {})).eval(), (x,)) for net in (plain, in_place)]
-    ops = [[node.op for node in recorded.graphs["exit0"].nodes] for recorded in found]
-    score = ["ReduceMax", "Sub", "Div", "Softmax", "ReduceMax"]
-    assert ops[0] == ops[1] == ["Conv", "Relu", "Reshape", "Gemm", *score]
-    with pytest.raises(UnknownOperatorError, match="cumsum"):
-        record_graphs(ScoredNetwork(EarlyExitNet(nn.Sequential(*plain, Sum()), {})).eval(), (x,))
-
-
-class Sum(nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x.cumsum(1)
-
-
-def test_peak_memory_holds_weights_and_what_is_alive() -> None:
-    net = nn.Sequential(nn.Conv2d(3, 8, 1, bias=False), nn.Conv2d(8, 2, 1, bias=False), nn.Flatten())
-    recorded = record_graphs(ScoredNetwork(EarlyExitNet(net, {})).eval(), (torch.zeros(1, 3, 4, 4),))
-    weights, temperature = 4 * (24 + 16), 4
-    assert recorded.peak_memory_bytes == weights + temperature + 4 * (8 + max(3, 2)) * 16
-
-
-def test_a_network_that_cannot_be_recorded_is_exported() -> None:
+def test_cost_estimator_unknown_operator_is_exported() -> None:
     spec, score = spec_of("residual")
     inputs = replace(spec, branches=("linear",))
     net = build_net(inputs).eval()
@@ -101,3 +81,30 @@ def test_a_network_that_cannot_be_recorded_is_exported() -> None:
     priced = CostEstimator(predictor())(inputs, net, score)
     assert priced.peak_memory_bytes is None
     assert priced.costs[LATENCY].trunk[0] > 0
+
+
+def test_every_exit_can_save_compares_leaving_with_going_on() -> None:
+    assert every_exit_can_save(CascadeCosts((1.0,), ()))
+    assert every_exit_can_save(CascadeCosts((1.0, 3.0, 2.0), (3.5, 1.0)))
+    assert not every_exit_can_save(CascadeCosts((1.0, 2.0, 2.0), (3.5, 1.0)))
+    assert not every_exit_can_save(CascadeCosts((1.0, 3.0, 2.0), (1.0, 2.0)))
+
+
+def test_every_exit_can_save_counts_the_cache_penalty() -> None:
+    heavy_tail = CachePenalty(((5.0,), (5.0,)), (0.0,), 0.0, 1.0)
+    costs = CascadeCosts((1.0, 1.0), (2.0,))
+    assert not every_exit_can_save(costs)
+    assert every_exit_can_save(replace(costs, cache=heavy_tail))
+
+
+def test_least_figures_are_below_the_figures_of_all_thresholds() -> None:
+    costs = CascadeCosts(
+        (1.0, 3.0, 2.0), (0.5, 1.0), cache=CachePenalty(((1.0,), (2.0,), (3.0,)), (0.5, 0.1), 0.1, 1.0)
+    )
+    least = least_figures(CandidateCosts({MACS: costs, LATENCY: costs}, 10, None))
+    for thresholds in product((None, 0.5), repeat=2):
+        leaving = costs.leaving(thresholds)
+        reached = [i for i, t in enumerate((*thresholds, 0.0)) if t is not None]
+        assert min(leaving[i] for i in reached) >= least[LATENCY]
+        assert leaving[-1] >= least["worst_latency_ms"]
+    assert least["worst_latency_ms"] == costs.leaving((None, None))[-1]

@@ -1,8 +1,8 @@
-"""A network as the graphs that an export would make of it, recorded from one forward pass: milliseconds, not seconds.
+"""Component graphs of a network, recorded from one forward pass in milliseconds, where an export takes seconds.
 
-Operators are written down under their ONNX names with their sizes, and dealt to components by the rule of the exporter
-(docs/decisions/0001): what one exit alone needs is that exit's, what several need belongs to the segment of the
-shallowest. `eetool.profile` then fuses and prices these graphs like files.
+Operators are recorded under their ONNX names with their sizes. They are assigned to components by the exporter's rule
+(docs/decisions/0001): a node that one exit alone needs belongs to that exit, and a node that several exits need to the
+segment of the shallowest. Kernels are detected in these graphs as in files (`eetool.latency.kernels`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,25 +14,28 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from eetool.export.scored_network import ScoredNetwork
 from eetool.graphs.onnx_graph import GraphNode, SizedGraph
 from eetool.model.dataflow import without_fused_layers
+from eetool.model.scored_network import ScoredNetwork
 
 Attributes = dict[str, Any]
 
 
 class UnknownOperatorError(Exception):
-    """An operator whose ONNX form is not known here: the network has to be exported to be priced."""
+    """Operator without a known ONNX form: only an export shows the kernels of this network."""
 
 
 @dataclass(frozen=True)
 class RecordedGraphs:
     """Component graphs in running order, `seg0`, `exit0`, …; the final exit holds the tail of the backbone.
 
-    `peak_memory_bytes` is the most that weights and living activations take together, at batch 1 in fp32.
+    Attributes:
+        owners: name of the component that computes the logits of each exit.
+        peak_memory_bytes: most bytes that weights and live activations occupy together, at batch 1 in fp32.
     """
 
     graphs: dict[str, SizedGraph]
+    owners: tuple[str, ...]
     peak_memory_bytes: int
 
 
@@ -40,20 +43,25 @@ def record_graphs(network: ScoredNetwork, inputs: tuple[Tensor, ...]) -> Recorde
     """Record one forward pass of an early-exit network in eval mode; `inputs` are of batch 1.
 
     Raises:
-        UnknownOperatorError: see there.
+        UnknownOperatorError: an operator has no known ONNX form.
     """
-    temperatures = tuple(torch.ones(()) for _ in range(network.n_exits))
-    recorder = _Recorder((*inputs, *temperatures))
+    scalars = tuple(torch.ones(()) for _ in range(network.scalars * network.n_exits))
+    recorder = _Recorder((*inputs, *scalars))
     with torch.no_grad(), without_fused_layers(), recorder:
-        outputs = network(*inputs, *temperatures)
+        outputs = network(*inputs, *scalars)
     ends = [recorder.name(tensor) for tensor in outputs]
     exits = [ends[2 * i : 2 * i + 2] for i in range(network.n_exits)]
+    owners = _owners(recorder, exits)
     weights = sum(x.numel() * x.element_size() for x in network.parameters())
-    return RecordedGraphs(_components(recorder, exits), weights + _peak(recorder, ends))
+    return RecordedGraphs(
+        _components(recorder, exits, owners),
+        tuple(owners[logits] for logits, _ in exits),
+        weights + _peak(recorder, ends),
+    )
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Writes down every operator that depends on an input. Tensors stay alive, so that none is taken for another."""
+    """Recorder of every operator that depends on an input. It keeps tensors alive, so that no id is used twice."""
 
     def __init__(self, inputs: Sequence[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -63,24 +71,24 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._names: dict[int, str] = {}
         self._makers: dict[str, GraphNode] = {}
         self._alive: list[Tensor] = []
-        self.inputs = [self._call(tensor, f"input{i}") for i, tensor in enumerate(inputs)]
+        self.inputs = [self._give_name(tensor, f"input{i}") for i, tensor in enumerate(inputs)]
 
     def name(self, tensor: Tensor) -> str:
-        """Of a tensor that depends on the inputs."""
+        """Return the name of a tensor that depends on the inputs."""
         return self._names[id(tensor)]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
+        outputs = func(*args, **(kwargs or {}))
         read = [x for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
         if any(id(x) in self._names for x in read):
-            result = made[0] if isinstance(made, (tuple, list)) else made
+            result = outputs[0] if isinstance(outputs, (tuple, list)) else outputs
             if isinstance(result, Tensor) and (func._schema.is_mutable or id(result) not in self._names):
-                self._write(func, args, kwargs or {}, result)
-        return made
+                self._record(func, args, kwargs or {}, result)
+        return outputs
 
-    def _write(self, func: Any, args: Any, kwargs: Any, result: Tensor) -> None:
+    def _record(self, func: Any, args: Any, kwargs: Any, result: Tensor) -> None:
         operator = func._overloadpacket.__name__
-        if func._schema.is_mutable:  # in place, `relu_`: the tensor goes by another name from here on
+        if func._schema.is_mutable:  # in place, such as `relu_`: the tensor gets another name from here on
             operator = operator.removesuffix("_")
         form = _FORMS.get(operator)
         if form is None:
@@ -90,12 +98,12 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         before = self._makers.get(inputs[0]) if op == "Slice" else None
         if before is not None and before.op == "Slice":  # exporters cut all sides at once
             inputs = before.inputs
-        output = self._call(result, f"t{len(self.nodes)}")
+        output = self._give_name(result, f"t{len(self.nodes)}")
         self.nodes.append(GraphNode(op, output, inputs, [output], attributes))
         self._makers[output] = self.nodes[-1]
 
     def _operand(self, x: Any) -> str:
-        """A tensor of data, or a constant: a weight, or a number."""
+        """Return the name of an operand: a tensor of data, or a constant (a weight or a number)."""
         if not isinstance(x, Tensor):
             x = torch.tensor(x)
         if id(x) not in self._names:
@@ -105,46 +113,59 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return name
         return self._names[id(x)]
 
-    def _call(self, tensor: Tensor, name: str) -> str:
+    def _give_name(self, tensor: Tensor, name: str) -> str:
         self._alive.append(tensor)
         self._names[id(tensor)] = name
         self.shapes[name] = tuple(tensor.shape)
         return name
 
 
-def _components(recorder: _Recorder, exits: Sequence[Sequence[str]]) -> dict[str, SizedGraph]:
-    """One graph per component. A node that no exit needs is in none."""
+def _owners(recorder: _Recorder, exits: Sequence[Sequence[str]]) -> dict[str, str]:
+    """Return the component of every tensor; a tensor that no exit needs has none.
+
+    An exit reads the outputs of another exit by name, so that their nodes stay with that other exit.
+    """
     makers = {node.output: node for node in recorder.nodes}
-    needed: dict[str, set[int]] = {}
+    ends = {tensor for outputs in exits for tensor in outputs}
+    needed_by: dict[str, set[int]] = {}
     for i, outputs in enumerate(exits):
-        left = list(outputs)
-        while left:
-            tensor = left.pop()
-            if tensor in makers and i not in needed.setdefault(tensor, set()):
-                needed[tensor].add(i)
-                left.extend(makers[tensor].inputs)
-    owners = {tensor: _owner(by) for tensor, by in needed.items()}
+        waiting = list(outputs)
+        while waiting:
+            tensor = waiting.pop()
+            foreign = tensor in ends and tensor not in outputs
+            if tensor in makers and not foreign and i not in needed_by.setdefault(tensor, set()):
+                needed_by[tensor].add(i)
+                waiting.extend(makers[tensor].inputs)
+    return {
+        tensor: f"exit{min(indices)}" if len(indices) == 1 else f"seg{min(indices)}"
+        for tensor, indices in needed_by.items()
+    }
+
+
+def _components(
+    recorder: _Recorder, exits: Sequence[Sequence[str]], owners: Mapping[str, str]
+) -> dict[str, SizedGraph]:
+    """Return one graph per component."""
+    ends = {tensor for outputs in exits for tensor in outputs}
     graphs = {}
-    for name in [part for i in range(len(exits)) for part in (f"seg{i}", f"exit{i}")]:
+    for name in [component for i in range(len(exits)) for component in (f"seg{i}", f"exit{i}")]:
         nodes = [node for node in recorder.nodes if owners.get(node.output) == name]
         if nodes:
             made = {node.output for node in nodes}
             read = {x for node in nodes for x in node.inputs if x not in made and x not in recorder.constants}
-            later = {x for node in recorder.nodes if owners.get(node.output) != name for x in node.inputs}
-            ends = {tensor for outputs in exits for tensor in outputs}
-            outputs = tuple(tensor for tensor in made if tensor in later | ends)
+            read_elsewhere = {x for node in recorder.nodes if owners.get(node.output) != name for x in node.inputs}
             graphs[name] = SizedGraph(
-                nodes, tuple(sorted(read)), tuple(sorted(outputs)), recorder.shapes, frozenset(recorder.constants)
+                nodes,
+                tuple(sorted(read)),
+                tuple(sorted(made & (read_elsewhere | ends))),
+                recorder.shapes,
+                frozenset(recorder.constants),
             )
     return graphs
 
 
-def _owner(exits: set[int]) -> str:
-    return f"exit{min(exits)}" if len(exits) == 1 else f"seg{min(exits)}"
-
-
 def _peak(recorder: _Recorder, kept: Sequence[str]) -> int:
-    """Most bytes of activations that are alive at once, were each freed after it is read for the last time."""
+    """Return the most bytes of activations alive at once, where each is freed after its last read."""
     last = {name: i for i, node in enumerate(recorder.nodes) for name in node.inputs}
     last.update(dict.fromkeys(kept, len(recorder.nodes)))
     alive = sum(_bytes(recorder.shapes[name]) for name in recorder.inputs)
@@ -166,12 +187,12 @@ def _bytes(shape: tuple[int, ...]) -> int:
     return count
 
 
-# What an operator of torch is in ONNX: its name there, the tensors that it reads, and attributes that matter for cost.
+# ONNX form of an operator of torch: its ONNX name, its operands, and the attributes that its cost depends on.
 _Form = Callable[[Sequence[Any], Mapping[str, Any]], tuple[str, list[Any], Attributes]]
 
 
 def _plain(op: str, count: int = 1) -> _Form:
-    """The first `count` arguments, tensors, numbers or axes, are what it reads."""
+    """Return a form whose operands are the first `count` arguments: tensors, numbers or axes."""
     return lambda args, kwargs: (op, list(args[:count]), {})
 
 

@@ -1,4 +1,4 @@
-"""Energy in a profile: by a meter in the measuring process, from watts, or not at all."""
+"""Energy in a profile: measured by a meter, estimated from watts, or unknown."""
 
 import importlib.util
 import json
@@ -21,7 +21,7 @@ from eetool_measure.energy import estimate_energy
 from eetool_measure.results import EnergyFigure, EnergyTimes
 from eetool_runtime import open_bundle
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 QUICK = ["--threads", "1", "--runs", "10", "--min-seconds", "0"]
 
 
@@ -37,7 +37,7 @@ def trace(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_meter_measures_with_the_chosen_threads(bundle: Path, trace: Path) -> None:
+def test_profile_bundle_with_meter_measures_with_chosen_threads(bundle: Path, trace: Path) -> None:
     power = PowerOptions(f"replay:{trace}", window_s=0.02, scope="gross")
     found = profile_bundle(open_bundle(bundle), VARIANT, (1,), MeasurementProtocol(10, 0), power=power)
     assert found.energy is not None
@@ -48,7 +48,7 @@ def test_a_meter_measures_with_the_chosen_threads(bundle: Path, trace: Path) -> 
     assert (found.energy_mj.value is not None) is resolved
 
 
-def test_watts_on_the_command_line(bundle: Path) -> None:
+def test_profile_command_watts_estimates_energy(bundle: Path) -> None:
     result = CliRunner().invoke(cli, ["profile", str(bundle), *QUICK, "--watts", "5", "--json"])
     assert result.exit_code == 0, result.stderr
     document = json.loads(result.stdout)
@@ -69,13 +69,13 @@ def test_watts_on_the_command_line(bundle: Path) -> None:
         (["--power-seconds", "nan"], 2, "--power-seconds"),
     ],
 )
-def test_what_is_wrong_is_said(bundle: Path, options: list[str], code: int, said: str) -> None:
+def test_profile_command_bad_power_option_is_refused(bundle: Path, options: list[str], code: int, said: str) -> None:
     result = CliRunner().invoke(cli, ["profile", str(bundle), *QUICK, *options])
     assert result.exit_code == code, result.stderr
     assert said in result.stderr
 
 
-def test_without_a_meter_energy_is_null_and_the_text_says_so(bundle: Path) -> None:
+def test_profile_command_without_meter_prints_unknown_energy(bundle: Path) -> None:
     for options in ([], ["--power", "none"]):
         result = CliRunner().invoke(cli, ["profile", str(bundle), *QUICK, *options])
         assert "energy: not known" in result.stdout
@@ -86,21 +86,21 @@ def five_watts(bundle: Path) -> EnergyTimes:
     return estimate_energy(measure_bundle(open_bundle(bundle), VARIANT, runs=1, min_seconds=0).times, 5.0)
 
 
-def test_the_mean_weighs_exits_as_inputs_do(five_watts: EnergyTimes) -> None:
+def test_mean_energy_mj_weighs_exits_by_their_shares(five_watts: EnergyTimes) -> None:
     exits = tuple(EnergyFigure(mj, None) for mj in (1.0, 2.0, 4.0))
     energy = replace(five_watts, cascade=exits, full=EnergyFigure(3.5, None))
     assert mean_energy_mj(energy, (0.5, 0.25, 0.25)) == Energy(2.0, "estimated", "board_gross")
     assert mean_energy_mj(energy, None).value == 3.5
 
 
-def test_a_mean_of_what_is_not_known_is_not_known(five_watts: EnergyTimes) -> None:
+def test_mean_energy_mj_unknown_exit_is_unknown(five_watts: EnergyTimes) -> None:
     exits = (EnergyFigure(None, (-1.0, 1.0)), EnergyFigure(2.0, None), EnergyFigure(4.0, None))
     assert mean_energy_mj(replace(five_watts, cascade=exits), (0.5, 0.25, 0.25)) == UNKNOWN
     assert mean_energy_mj(None, (0.5, 0.25, 0.25)) == UNKNOWN
 
 
 @pytest.mark.parametrize("name", sorted(METERS))
-def test_meters_of_a_library_are_missing_with_the_line_that_installs_it(name: str) -> None:
+def test_zeus_meters_without_library_raise_missing_error_with_install_hint(name: str) -> None:
     if importlib.util.find_spec("zeus") is not None:
         pytest.skip("zeus is installed")
     with pytest.raises(MissingError, match="zeus") as missing:
