@@ -42,6 +42,12 @@ def test_leaving_other_number_of_thresholds_raises_value_error() -> None:
         CascadeCosts((100, 20), (1,)).leaving((0.5, 0.5))
 
 
+def test_leaving_other_values_of_the_same_gates_is_not_computed_again() -> None:
+    costs = CascadeCosts((100, 20), (1,))
+    assert costs.leaving((0.5,)) is costs.leaving((0.7,))
+    assert costs.leaving((None,)) is not costs.leaving((0.7,))
+
+
 def test_leaving_result_cannot_be_changed() -> None:
     costs = CascadeCosts((100, 20), (1,)).leaving((0.5,))
     with pytest.raises(ValueError, match="read-only"):
