@@ -51,6 +51,7 @@ def tune_result(output: Path, tuned: Any, max_accuracy_drop: float, costs: Any =
             text.append(_promise(name, point.certificate))
     for name, diagnosis in tuned.diagnoses.items():
         text += _degenerate(name, diagnosis)
+    text += [f"warning: {line}" for line in tuned.warnings]
     text.append(f"wrote {output}")
     document = {
         "output": str(output),

@@ -1,4 +1,4 @@
-"""A checkpoint to a bundle: trace, split, convert, prove, and only then give it its name."""
+"""Export of a checkpoint to a bundle: trace, split, convert, prove parity, and only then rename."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,21 +12,24 @@ from torch import Tensor
 from eetool import __version__
 from eetool.data.registry import Source
 from eetool.errors import UsageError, VerificationError
-from eetool.export.bundle_files import bundle_name, save_arrays, write_manifest
+from eetool.export.bundle_files import bundle_name, save_arrays, write_goals, write_manifest
 from eetool.export.int8_selection import reason_to_keep_float
 from eetool.export.merge_heads import NONE, merge_model, recount_macs
 from eetool.export.parity import Parity, check_bundle, component_parity, expected_samples, require_parity
+from eetool.export.refitted_variants import goals_of, is_refitted, unfitted_points
 from eetool.export.split import ComponentModule, Size, batch_multiple
 from eetool.export.traced_model import Arrays, TracedModel, default_operating_point, trace_model
 from eetool.export.variants import FP32, INT8, VariantKind, find_variants, write_graph
 from eetool.graphs.onnx_normalize import IR_VERSION, OPSET
 from eetool.graphs.quantize import QuantizationJob, quantize, save_feeds
-from eetool.model.checkpoint import Checkpoint
+from eetool.model.checkpoint import Checkpoint, Policy
+from eetool.model.goals import TuningGoals
 from eetool.model.macs import count_macs, count_parameters
 from eetool.model.scored_network import exit_output_names, platt_names, temperature_name
 from eetool.progress import SILENT, Advance, Progress
 from eetool.records import write_directory
-from eetool.tune.fit_policy import tune_bundle
+from eetool.tune.operating_points import CERTIFIED
+from eetool.tune.refit import Price, find_costs, price_by_table, refit_variant
 from eetool.workspace import scratch
 from eetool_measure.results import ThreadTimes
 from eetool_runtime import load, open_bundle
@@ -34,23 +37,24 @@ from eetool_runtime import manifest as m
 from eetool_runtime.preprocess import check_array
 
 _INPUT_SAMPLES = "samples/inputs.npz"
-_JUDGED = 32  # calibration inputs on which int8 and float are compared
+_COMPARED = 32  # calibration inputs on which int8 and float are compared
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What goes into a bundle.
+    """Contents of a bundle.
 
     Attributes:
         variants: names of `VARIANTS`.
         references: also write the graphs that `bench` compares with.
         simplify: run onnxsim over every ONNX graph.
         calibration: model inputs (n, ...) by name, to quantise with; by default the checkpoint's samples.
-        labelled: the data that the model records, to fit the policy of int8 variants on their own answers.
-        judge_speed: whether a component that is slower in int8 on this machine stays float. Other processors judge
-            otherwise; without this the same input gives the same bytes.
+        labelled: the data that the model records, for the policy of variants whose outputs or costs differ.
+        judge_speed: keep a component float where int8 is slower on this machine. Other processors may give other
+            results; without this the same input gives the same bytes.
         merge: `none`, `auto` or `all`; see `eetool.export.merge_heads.merge_heads`.
-        figures: what `auto` decides by.
+        figures: measured times, for `auto`.
+        price: costs of a variant on the device that the policy's goals name.
     """
 
     variants: tuple[str, ...] = ("onnx/fp32",)
@@ -61,6 +65,7 @@ class ExportOptions:
     judge_speed: bool = True
     merge: str = NONE
     figures: ThreadTimes | None = None
+    price: Price = price_by_table
 
 
 def export_bundle(
@@ -80,7 +85,7 @@ def export_bundle(
         MissingError: a converter is not installed.
         ArtefactError: the network cannot be traced or converted, or the figures are of other components.
         VerificationError: a component, an exit or a decision differs from the model's.
-        OutputError: the bundle exists and `force` was not given, or the place cannot be written to.
+        OutputError: the bundle exists and `force` was not given, or the output path cannot be written.
     """
     kinds = find_variants(options.variants)
     calibration = _checked_calibration(checkpoint, options.calibration)
@@ -99,7 +104,7 @@ def export_bundle(
 
 @dataclass
 class _Export:
-    """One export under way. `made` holds the graphs of every variant, components and references by their places."""
+    """State of one export. `graphs` holds those of every variant: components and references by place."""
 
     checkpoint: Checkpoint
     model: TracedModel
@@ -107,22 +112,22 @@ class _Export:
     options: ExportOptions
     progress: Progress
     advance: Advance
-    made: dict[str, dict[str, m.GraphFile]] = field(init=False, default_factory=dict)
+    graphs: dict[str, dict[str, m.GraphFile]] = field(init=False, default_factory=dict)
 
     @property
     def places(self) -> dict[str, ComponentModule]:
-        """Every graph that a variant has, by its place in the bundle."""
-        components = {_component(piece.name): piece for piece in self.model.pieces}
-        return {**components, **{_reference(name): piece for name, piece in self.model.references.items()}}
+        """Every graph of a variant, by its place in the bundle."""
+        components = {_component(component.name): component for component in self.model.components}
+        return {**components, **{_reference(name): graph for name, graph in self.model.references.items()}}
 
     def write_graphs(self, kinds: Sequence[VariantKind], calibration: Mapping[str, np.ndarray]) -> None:
-        """All float graphs, proved one by one; then the int8 graphs that are made from them."""
+        """Write all float graphs and prove each; then write the int8 graphs that are made from them."""
         bases = {kind.base.name: kind.base for kind in kinds}
         for base in bases.values():
-            self.made[base.name] = self._write_float(base)
+            self.graphs[base.name] = self._write_float(base)
         failed = [
             f"{graph.path}: {_parity(graph)}"
-            for graphs in self.made.values()
+            for graphs in self.graphs.values()
             for graph in graphs.values()
             if not _parity(graph).holds
         ]
@@ -131,30 +136,30 @@ class _Export:
         quantised = [kind for kind in kinds if kind.precision == INT8]
         cases = self.model.calibration(calibration) if quantised else []
         for kind in quantised:
-            self.made[kind.name] = self._write_int8(kind, cases)
+            self.graphs[kind.name] = self._write_int8(kind, cases)
         self._drop_unused(kinds)
 
     def _write_float(self, kind: VariantKind) -> dict[str, m.GraphFile]:
         cases = self.model.cases(kind.batch)
         graphs = {}
         all_exits = self.folder / kind.file(_reference("all_exits")) if self.options.references else None
-        for place, piece in self.places.items():
+        for place, component in self.places.items():
             path = kind.file(place)
-            write_graph(kind, self.model, piece, self.folder / path, self.options.simplify, all_exits)
+            write_graph(kind, self.model, component, self.folder / path, self.options.simplify, all_exits)
             assert kind.relative is not None
-            parity = component_parity(self.folder / path, piece.inputs, piece.outputs, cases, kind.relative)
+            parity = component_parity(self.folder / path, component.inputs, component.outputs, cases, kind.relative)
             graphs[place] = m.GraphFile(path, FP32, parity.max_abs_error, parity.tolerance)
             self.advance(1)
         return graphs
 
     def _write_int8(self, kind: VariantKind, cases: Sequence[Arrays]) -> dict[str, m.GraphFile]:
-        """Per place the first recipe that gives a graph worth having, else the float graph."""
-        graphs, reasons = dict(self.made[kind.base.name]), {}
+        """Write for each place the graph of the first recipe that passes the checks, else keep the float graph."""
+        graphs, reasons = dict(self.graphs[kind.base.name]), {}
         waiting = dict(self.places)
         with scratch() as temporary:
             feeds = {place: str(temporary / f"{i}.npz") for i, place in enumerate(waiting)}
-            for place, piece in waiting.items():
-                save_feeds(Path(feeds[place]), piece.inputs, cases)
+            for place, component in waiting.items():
+                save_feeds(Path(feeds[place]), component.inputs, cases)
             for recipe in kind.recipes:
                 jobs = [
                     QuantizationJob(
@@ -165,7 +170,7 @@ class _Export:
                 for place, problem in zip(tuple(waiting), quantize(jobs), strict=True):
                     target = self.folder / kind.file(place)
                     reason = problem or reason_to_keep_float(
-                        self.folder / graphs[place].path, target, cases[-_JUDGED:], self.options.judge_speed
+                        self.folder / graphs[place].path, target, cases[-_COMPARED:], self.options.judge_speed
                     )
                     if reason is None:
                         graphs[place] = self._int8_graph(kind, place, waiting.pop(place))
@@ -178,23 +183,23 @@ class _Export:
         self.advance(len(self.places))
         return graphs
 
-    def _int8_graph(self, kind: VariantKind, place: str, piece: ComponentModule) -> m.GraphFile:
+    def _int8_graph(self, kind: VariantKind, place: str, component: ComponentModule) -> m.GraphFile:
         path = kind.file(place)
         cases = self.model.cases(kind.batch)
         # The model's own tensors are the reference; the error is recorded and not limited.
-        parity = component_parity(self.folder / path, piece.inputs, piece.outputs, cases, relative=1.0)
+        parity = component_parity(self.folder / path, component.inputs, component.outputs, cases, relative=1.0)
         return m.GraphFile(path, INT8, parity.max_abs_error, None)
 
     def _drop_unused(self, kinds: Sequence[VariantKind]) -> None:
-        """Float graphs that only served to make int8 ones."""
-        used = {self.folder / graph.path for kind in kinds for graph in self.made[kind.name].values()}
+        """Remove float graphs that no variant uses: they only served to make int8 graphs."""
+        used = {self.folder / graph.path for kind in kinds for graph in self.graphs[kind.name].values()}
         for path in self.folder.glob("*/*/*/model.*"):
             if path not in used:
                 path.unlink()
                 path.parent.rmdir()
 
     def write_manifest(self, kinds: Sequence[VariantKind], name: str) -> m.Manifest:
-        """Write samples and manifest, and fit the policy of int8 variants; the manifest holds the hash of all else."""
+        """Write samples, goals and manifest, and refit the policy of variants whose outputs or costs differ."""
         manifest = self._manifest(kinds, name)
         (case,) = self.model.cases(None)
         pairs = [exit_output_names(i) for i in range(self.model.network.n_exits)]
@@ -202,23 +207,48 @@ class _Export:
         save_arrays(self.folder / _INPUT_SAMPLES, {spec.name: case[spec.name] for spec in manifest.inputs})
         for kind in kinds:
             save_arrays(self.folder / kind.samples, expected_samples(manifest, kind.name, exits))
+        policy = self.checkpoint.record.policy
+        if policy is not None and policy.goals is not None:
+            write_goals(self.folder, policy.goals)
         manifest = write_manifest(self.folder, manifest)
+        merged = any(component.kind == "joined" for component in self.model.components)
         for kind in kinds:
-            if kind.precision == INT8:
-                manifest = self._fit(kind, manifest)
+            if kind.precision == INT8 or (policy is not None and is_refitted(policy, kind.name, merged)):
+                manifest = self._refit(kind, manifest, policy)
         return manifest
 
-    def _fit(self, kind: VariantKind, manifest: m.Manifest) -> m.Manifest:
-        """Fit the policy of an int8 variant on its own answers where that is possible, and record its answers."""
-        policy, source = self.checkpoint.record.policy, self.options.labelled
-        if policy is not None and source is not None:
-            default = manifest.default_operating_point
-            fitted, _ = tune_bundle(open_bundle(self.folder), kind.name, source, policy.max_accuracy_drop)
-            manifest = replace(fitted, default_operating_point=default)
+    def _refit(self, kind: VariantKind, manifest: m.Manifest, policy: Policy | None) -> m.Manifest:
+        """Fit the policy on the variant's own outputs and costs where they are known, and record its outputs."""
+        if policy is not None:
+            goals = goals_of(policy)
+            if kind.precision == FP32:
+                problem = self._reason_to_keep_policy(kind, goals)
+                if problem is not None:
+                    self.progress.note(f"warning: {kind.name} keeps the thresholds of the model: {problem}")
+                    return manifest
+            manifest = self._fit_goals(kind, manifest, policy, goals)
         write_manifest(self.folder, manifest)
         exits = load(self.folder, variant=kind.name).every_exit(open_bundle(self.folder).arrays(_INPUT_SAMPLES))
         save_arrays(self.folder / kind.samples, expected_samples(manifest, kind.name, exits))
         return write_manifest(self.folder, manifest)
+
+    def _reason_to_keep_policy(self, kind: VariantKind, goals: TuningGoals) -> str | None:
+        """Return the reason why a float variant, whose accuracy is known, cannot be fitted to its own costs."""
+        if self.options.labelled is None:
+            return "the data that it records is not at hand"
+        return find_costs(self.folder, kind.name, goals, self.options.price)[1]
+
+    def _fit_goals(self, kind: VariantKind, manifest: m.Manifest, policy: Policy, goals: TuningGoals) -> m.Manifest:
+        source, points = self.options.labelled, policy.operating_points
+        if source is None:
+            if CERTIFIED in points:
+                self.progress.note(f"warning: {kind.name}: `{CERTIFIED}` is full depth, without a certificate")
+            return manifest
+        default = manifest.default_operating_point
+        fitted, tuned = refit_variant(open_bundle(self.folder), kind.name, source, goals, points, self.options.price)
+        for line in tuned.warnings:
+            self.progress.note(f"warning: {kind.name}: {line}")
+        return replace(fitted, default_operating_point=default)
 
     def _manifest(self, kinds: Sequence[VariantKind], name: str) -> m.Manifest:
         record, policy, single = self.checkpoint.record, self.model.policy, self.model.example(1)
@@ -227,9 +257,9 @@ class _Export:
             name=name,
             inputs=record.spec.inputs,
             labels=record.spec.labels,
-            tensors={n: _tensor(single[n], piece.shapes[n]) for piece in self.model.pieces for n in piece.outputs},
+            tensors={n: _tensor(single[n], c.shapes[n]) for c in self.model.components for n in c.outputs},
             exits=tuple(self._exit(i, tap) for i, tap in enumerate((*record.spec.taps, None))),
-            components=tuple(_describe(piece, single) for piece in self.model.pieces),
+            components=tuple(_describe(component, single) for component in self.model.components),
             variants={kind.name: self._variant(kind) for kind in kinds},
             score=policy.score,
             default_operating_point=default_operating_point(policy),
@@ -244,18 +274,17 @@ class _Export:
 
     def _exit(self, index: int, tap: str | None) -> m.Exit:
         logits, confidence = exit_output_names(index)
-        owner = next(piece.name for piece in self.model.pieces if logits in piece.outputs)
+        owner = next(component.name for component in self.model.components if logits in component.outputs)
         platt = platt_names(index) if self.model.policy.slopes else (None, None)
         return m.Exit(tap, owner, logits, confidence, temperature_name(index), *platt)
 
     def _variant(self, kind: VariantKind) -> m.Variant:
-        graphs, policy = self.made[kind.name], self.model.policy
+        graphs, policy = self.graphs[kind.name], self.model.policy
         points = policy.operating_points
-        if kind.precision == INT8:  # these figures are not those of the float model
-            kept = {name: point for name, point in points.items() if point.certificate is None}
-            points = {name: m.OperatingPoint(point.thresholds) for name, point in kept.items()}
+        if kind.precision == INT8:  # its figures are not those of the float model
+            points = unfitted_points(points)
         return m.Variant(
-            components={piece.name: graphs[_component(piece.name)] for piece in self.model.pieces},
+            components={c.name: graphs[_component(c.name)] for c in self.model.components},
             temperatures=policy.temperatures,
             operating_points=points,
             samples=kind.samples,
@@ -288,9 +317,9 @@ def _reference(name: str) -> str:
     return f"reference/{name}"
 
 
-def _describe(piece: ComponentModule, single: Mapping[str, Tensor]) -> m.Component:
-    macs = count_macs(piece.module, tuple(single[name] for name in piece.inputs))
-    return m.Component(piece.name, piece.kind, piece.inputs, piece.outputs, macs, count_parameters(piece.module))
+def _describe(c: ComponentModule, single: Mapping[str, Tensor]) -> m.Component:
+    macs = count_macs(c.module, tuple(single[name] for name in c.inputs))
+    return m.Component(c.name, c.kind, c.inputs, c.outputs, macs, count_parameters(c.module))
 
 
 def _parity(graph: m.GraphFile) -> Parity:

@@ -22,10 +22,10 @@ NONE, AUTO, ALL = MODES = ("none", "auto", "all")
 def merge_model(model: TracedModel, mode: str, figures: ThreadTimes | None, progress: Progress) -> TracedModel:
     """`model` with joined pieces, as `merge` decides at its default operating point; notes go to `progress`."""
     point = model.policy.operating_points[default_operating_point(model.policy)]
-    pieces, notes = merge_heads(model.pieces, mode, point, figures, model.example(1))
+    pieces, notes = merge_heads(model.components, mode, point, figures, model.example(1))
     for note in notes:
         progress.note(note)
-    return replace(model, pieces=tuple(pieces))
+    return replace(model, components=tuple(pieces))
 
 
 def merge_heads(

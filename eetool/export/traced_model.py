@@ -1,4 +1,4 @@
-"""The model on its way out: traced once, split once, and every named tensor as the model itself computes it."""
+"""Model traced and split once, with every named tensor as the model computes it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,44 +17,49 @@ Tensors = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class TracedModel:
-    """Pieces of one model and of the graphs it is compared with; `arguments` are all samples and temperatures.
+    """Components of one model, and the graphs that it is compared with.
 
-    `references`: `unsplit` is the backbone as it is, without exits; `all_exits` computes every exit in one graph.
+    Attributes:
+        network: the whole network, with confidences as outputs.
+        policy: that of the checkpoint, or full depth.
+        components: the parts that the network is split into, in running order.
+        references: `unsplit`, the backbone without exits; `all_exits`, every exit in one graph.
+        arguments: all samples, and the scalars of the calibration.
     """
 
     network: ScoredNetwork
     policy: Policy
-    pieces: tuple[ComponentModule, ...]
+    components: tuple[ComponentModule, ...]
     references: dict[str, ComponentModule]
     arguments: Tensors
 
     def example(self, batch: int) -> Tensors:
-        """Every tensor that a piece reads or makes, for the first `batch` samples."""
-        return run_components(self.pieces, _first(self.arguments, batch))
+        """Return every tensor that a component reads or makes, for the first `batch` samples."""
+        return run_components(self.components, _first(self.arguments, batch))
 
     def cases(self, batch: int | None) -> list[Arrays]:
-        """Every named tensor for all samples, in one case, or in one for each sample where the batch is fixed at 1.
+        """Return every named tensor for all samples: in one case, or in one per sample where the batch is fixed at 1.
 
-        The exits are those that the whole network computes, not its pieces.
+        The exits are computed by the whole network, not by its components.
         """
         cases = [self.arguments] if batch is None else list(split_rows(self.arguments))
         return [self._run(case) for case in cases]
 
     def calibration(self, inputs: Mapping[str, np.ndarray]) -> list[Arrays]:
-        """Every named tensor for each of the model inputs (n, …), one by one, as they flow through the float cascade.
+        """Return every named tensor of the float cascade for each of the model inputs (n, …), one by one.
 
-        Where a network has several inputs they are calibrated together.
+        Several inputs of a network are calibrated together.
         """
         arguments = {**self.arguments, **{name: torch.from_numpy(array) for name, array in inputs.items()}}
-        return [_arrays(run_components(self.pieces, case), self.final_logits) for case in split_rows(arguments)]
+        return [_arrays(run_components(self.components, case), self.final_logits) for case in split_rows(arguments)]
 
     @property
     def final_logits(self) -> str:
-        """Name of the logits of the final exit."""
+        """Name of the final exit's logits."""
         return exit_output_names(self.network.n_exits - 1)[0]
 
     def _run(self, arguments: Tensors) -> Arrays:
-        tensors = run_components(self.pieces, arguments)
+        tensors = run_components(self.components, arguments)
         with torch.no_grad():
             outputs = self.network(*arguments.values())
         names = [name for i in range(self.network.n_exits) for name in exit_output_names(i)]
@@ -63,7 +68,7 @@ class TracedModel:
 
 
 def trace_model(checkpoint: Checkpoint, references: bool) -> TracedModel:
-    """Trace the network of `checkpoint` once, and cut the components and the references out of the same graph.
+    """Trace the network of `checkpoint` once, and cut components and references out of the same graph.
 
     Raises:
         ArtefactError: torch.export cannot trace the network.
@@ -77,38 +82,38 @@ def trace_model(checkpoint: Checkpoint, references: bool) -> TracedModel:
     # torch.export takes a batch of 1 for a constant, so the example has 2.
     graph = trace_network(network, tuple(_first(arguments, 2).values()), len(inputs))
     exits = [exit_output_names(i) for i in range(network.n_exits)]
-    pieces = split_graph(graph, list(arguments), exits)
-    made = {}
-    if references:  # with one exit there is nothing to cut, so each is one piece
+    components = split_graph(graph, list(arguments), exits)
+    graphs = {}
+    if references:  # with one exit there is nothing to cut, so each is one component
         (unsplit,) = split_graph(_without_exits(graph, len(inputs)), inputs, [[LOGITS]])
         (all_exits,) = split_graph(graph, list(arguments), [[name for pair in exits for name in pair]])
-        made = {"all_exits": all_exits, "unsplit": unsplit}
-    return TracedModel(network, policy, tuple(pieces), made, arguments)
+        graphs = {"all_exits": all_exits, "unsplit": unsplit}
+    return TracedModel(network, policy, tuple(components), graphs, arguments)
 
 
 def default_operating_point(policy: Policy) -> str:
-    """Name of the operating point that is in use after loading."""
+    """Return the name of the operating point that is in use after loading."""
     return "balanced" if "balanced" in policy.operating_points else "full"
 
 
 def split_rows(tensors: Mapping[str, Tensor]) -> list[Tensors]:
-    """The samples one by one, each at batch 1; scalars go with every sample."""
+    """Return the samples one by one, each at batch 1 and with all scalars."""
     n = next(len(tensor) for tensor in tensors.values() if tensor.ndim)
     return [{name: t[i : i + 1] if t.ndim else t for name, t in tensors.items()} for i in range(n)]
 
 
 def _first(arguments: Tensors, count: int) -> Tensors:
-    """The first `count` samples of every argument; scalars are themselves."""
+    """Return the first `count` samples of every argument, and all scalars."""
     return {name: x[:count] if x.ndim else x for name, x in arguments.items()}
 
 
 def _arrays(tensors: Mapping[str, Tensor], logits: str) -> Arrays:
-    """The same as arrays; what the graph without exits makes has a name of its own."""
+    """Return tensors as arrays. The output of the graph without exits has a name of its own."""
     return {name: tensor.numpy() for name, tensor in (*tensors.items(), (LOGITS, tensors[logits]))}
 
 
 def _without_exits(graph: fx.GraphModule, n_inputs: int) -> fx.GraphModule:
-    """The backbone inside the traced network: the model's inputs, and what the logits of the final exit need."""
+    """Return the backbone inside the traced network: all nodes that the final logits need, and the model's inputs."""
     placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
     logits = output_nodes(graph)[-2]
     needed = ancestors([logits]) | set(placeholders[:n_inputs])

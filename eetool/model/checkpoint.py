@@ -16,6 +16,7 @@ from eetool.model.branches import Branch, BranchSpec
 from eetool.model.checkpoint_rules import check
 from eetool.model.early_exit import EarlyExitNet, capture_outputs
 from eetool.model.ensemble import Ensemble
+from eetool.model.goals import TuningGoals
 from eetool.model.references.reference_check import sized_by_name, vet
 from eetool.model.references.resolve import build, zero_inputs
 from eetool.model.references.size_check import TooLargeError, check_size
@@ -117,8 +118,8 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class Policy:
-    """What `tune` found: a temperature per exit, with Platt's calibration a slope and an offset per exit, and
-    thresholds per operating point.
+    """Result of `tune`: a temperature per exit, with Platt's calibration a slope and an offset per exit, and
+    thresholds per operating point. `goals` is null in files of earlier versions.
     """
 
     score: str
@@ -127,6 +128,7 @@ class Policy:
     max_accuracy_drop: float
     slopes: tuple[float, ...] = ()
     offsets: tuple[float, ...] = ()
+    goals: TuningGoals | None = None
 
 
 @dataclass(frozen=True)

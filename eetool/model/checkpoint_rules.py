@@ -9,6 +9,7 @@ from torch import Tensor
 from eetool.data.names import unfit
 from eetool.model.branches import BranchSpec
 from eetool.model.gate_scores import LEARNED, SCORES
+from eetool.model.goals import invalid_goal
 from eetool_runtime.manifest import BATCH, DTYPES, NEVER, Input
 from eetool_runtime.records import Refuse
 
@@ -92,6 +93,9 @@ def _check_policy(policy: "Policy", spec: "ModelSpec", refuse: Refuse) -> None:
         raise refuse("a temperature or a slope does not lie in [1e-6, 1e6]")
     if not all(abs(value) <= _MAX_SCALE for value in policy.offsets):
         raise refuse("an offset does not lie in [-1e6, 1e6]")
+    problem = invalid_goal(policy.goals) if policy.goals is not None else None
+    if problem is not None:
+        raise refuse(problem)
     if FULL not in policy.operating_points:
         raise refuse("its policy has no operating point `full`")
     for point in policy.operating_points.values():

@@ -1,16 +1,18 @@
-"""`tune` for a checkpoint and for a finished bundle: the same fit on logits from torch or from the runtime."""
+"""Policy fits for checkpoints and bundles, on logits from torch or from the runtime."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
 from eetool.data.model_inputs import model_inputs
 from eetool.data.registry import Source
 from eetool.data.splits import CERTIFICATE, TEMPERATURE, THRESHOLD, recorded_split
-from eetool.errors import UsageError
+from eetool.errors import BudgetError, UsageError
 from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.model.gate_scores import MAX_SOFTMAX
+from eetool.model.goals import TuningGoals
 from eetool.progress import SILENT, Advance, Progress
 from eetool.tune.calibration import PLATT, Calibration
 from eetool.tune.calibration import TEMPERATURE as TEMPERATURE_SCALING
@@ -19,38 +21,42 @@ from eetool.tune.operating_points import (
     BALANCED,
     BUDGET,
     CERTIFIED,
-    Budget,
+    FAST,
+    FULL,
     CertificateGoal,
     LabelledLogits,
     TuningResult,
+    accuracy_drop,
     budget_point,
     certified_point,
     drop_points,
     fit_operating_points,
+    point_within_drop,
 )
 from eetool_runtime import Bundle, load
-from eetool_runtime.manifest import Data, Manifest, Variant
+from eetool_runtime.manifest import Data, Manifest, OperatingPoint, Variant
 
-# examples (n, …) of a source to the logits of every exit (exits, n, classes) and learned confidences (early exits, n)
+# Maps examples (n, …) to logits of every exit (exits, n, classes) and learned confidences (early exits, n).
 Answers = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
 _BATCH = 64
-_PIECE = 4 * _BATCH  # examples between two steps of the progress
+_CHUNK = 4 * _BATCH  # examples between two steps of the progress
 
 
 @dataclass(frozen=True)
-class TuningGoals:
-    """What a policy is to keep to: see `tune`, `drop_points`, `budget_point` and `CertificateGoal` in `eetool.tune.operating_points`.
+class EarlierFit:
+    """Fit of the same goals on another variant. A refit has the same operating points by name.
 
-    `calibration` is the method; null for that of the model, if it was tuned before. `standard_errors` is by how many a
-    drop on the split stays below its limit.
+    A goal that this variant cannot keep is not an error then: its point keeps the accuracy drop of the earlier fit.
+
+    Attributes:
+        points: operating points of the earlier fit.
+        unpriced: reason why the costs that the goals name are not known for this variant; null where they are known.
+        required: points whose goals must be kept all the same.
     """
 
-    max_accuracy_drop: float
-    certify: float | None = None
-    drops: tuple[float, ...] = ()
-    budget: Budget | None = None
-    calibration: str | None = None
-    standard_errors: float = 1.0
+    points: Mapping[str, OperatingPoint]
+    unpriced: str | None = None
+    required: frozenset[str] = frozenset()
 
 
 def fit_policy(
@@ -59,45 +65,119 @@ def fit_policy(
     answers_of: Answers,
     costs: CascadeCosts,
     macs: CascadeCosts,
-    aims: TuningGoals,
+    goals: TuningGoals,
     score: str = MAX_SOFTMAX,
     progress: Progress = SILENT,
+    earlier: EarlierFit | None = None,
 ) -> TuningResult:
-    """Fit on the temperature and threshold splits of `source`, proved to be those that `data` records.
+    """Fit a policy on the temperature and threshold splits of `source`, proved to be those that `data` records.
+
+    Args:
+        source: examples and labels.
+        data: the data that the model records.
+        answers_of: maps examples to the model's outputs.
+        costs: costs that the thresholds minimise.
+        macs: MACs, for the expected figures.
+        goals: limits of the operating points.
+        score: gate score.
+        progress: observer.
+        earlier: fit of the same goals on another variant; goals that cannot be kept become warnings.
 
     Raises:
-        ArtefactError: the model records no such data, or no certificate split where a certificate is asked for.
-        BudgetError: the certificate split cannot support the promise.
+        ArtefactError: the model records no such data, or no certificate split for a certificate.
+        BudgetError: a goal cannot be kept, and there is no earlier fit.
     """
 
-    def answered(split: str) -> LabelledLogits:
+    def predict(split: str) -> LabelledLogits:
         indices = recorded_split(source, split, data)
         with progress(f"answers, {split} split", len(indices)) as advance:
-            logits, learned = _in_pieces(answers_of, source.inputs[indices], advance)
+            logits, learned = _predict_in_chunks(answers_of, source.inputs[indices], advance)
         return LabelledLogits(logits, source.labels[indices], learned)
 
-    held = answered(CERTIFICATE) if aims.certify is not None else None
-    threshold = answered(THRESHOLD)
-    method = aims.calibration or TEMPERATURE_SCALING
+    held = predict(CERTIFICATE) if goals.certify is not None else None
+    threshold = predict(THRESHOLD)
+    method = goals.calibration or TEMPERATURE_SCALING
     tuned = fit_operating_points(
-        answered(TEMPERATURE), threshold, costs, macs, aims.max_accuracy_drop, score, method, aims.standard_errors
+        predict(TEMPERATURE), threshold, costs, macs, goals.max_accuracy_drop, score, method, goals.standard_errors
     )
-    more = drop_points(tuned, threshold, costs, macs, aims.drops, score, aims.standard_errors)
-    if aims.budget is not None:
-        more[BUDGET] = budget_point(tuned, threshold, costs, macs, aims.budget, aims.max_accuracy_drop, score)
-    if held is not None and aims.certify is not None:
-        promise = CertificateGoal(aims.max_accuracy_drop, aims.certify)
-        more[CERTIFIED] = certified_point(tuned, threshold, held, costs, macs, promise, score)
-    return replace(tuned, operating_points={**tuned.operating_points, **more})
+    fit = _GoalFit(tuned, threshold, costs, macs, goals, score, earlier)
+    more = drop_points(tuned, threshold, costs, macs, goals.drops, score, goals.standard_errors)
+    fit.add(more, BUDGET, fit.budget if goals.budget is not None else None)
+    fit.add(more, CERTIFIED, partial(fit.certified, held) if held is not None else None)
+    points = {**tuned.operating_points, **more}
+    for name in earlier.points if earlier is not None else ():
+        if name not in points:
+            points[name] = fit.same_drop(name)
+    return replace(tuned, operating_points=points, warnings=tuple(fit.warnings))
 
 
-def _in_pieces(answers_of: Answers, examples: np.ndarray, advance: Advance) -> tuple[np.ndarray, np.ndarray | None]:
-    """All answers at once, though they come in pieces."""
+@dataclass
+class _GoalFit:
+    """Points of single goals. `warnings` holds the goals that were not kept."""
+
+    tuned: TuningResult
+    threshold: LabelledLogits
+    costs: CascadeCosts
+    macs: CascadeCosts
+    goals: TuningGoals
+    score: str
+    earlier: EarlierFit | None
+    warnings: list[str] = field(default_factory=list)
+
+    def add(self, points: dict[str, OperatingPoint], name: str, fit: Callable[[], OperatingPoint] | None) -> None:
+        """Add the point that `fit` returns. A refit turns a goal that cannot be kept into a warning."""
+        if fit is None:
+            return
+        try:
+            points[name] = fit()
+        except BudgetError as error:
+            if self.earlier is None or name in self.earlier.required:
+                raise
+            self.warnings.append(f"`{name}` is not kept: {error.message}")
+            points[name] = self.same_drop(name)
+
+    def budget(self) -> OperatingPoint:
+        """Return the point of the budget."""
+        budget, drop = self.goals.budget, self.goals.max_accuracy_drop
+        assert budget is not None
+        if self.earlier is not None and self.earlier.unpriced is not None:
+            raise BudgetError(self.earlier.unpriced)
+        return budget_point(self.tuned, self.threshold, self.costs, self.macs, budget, drop, self.score)
+
+    def certified(self, held: LabelledLogits) -> OperatingPoint:
+        """Return the certified point, proved on the split `held`."""
+        assert self.goals.certify is not None
+        promise = CertificateGoal(self.goals.max_accuracy_drop, self.goals.certify)
+        return certified_point(self.tuned, self.threshold, held, self.costs, self.macs, promise, self.score)
+
+    def same_drop(self, name: str) -> OperatingPoint:
+        """Return the cheapest point with the drop that `name` had in the earlier fit.
+
+        Without a certificate `certified` is full depth: only that loses nothing for certain. Where the drop is not
+        known, the thresholds are those of `fast`.
+        """
+        points = self.tuned.operating_points
+        if name == CERTIFIED:
+            self.warnings.append(f"`{name}` is full depth, without a certificate")
+            return points[FULL]
+        known = self.earlier.points if self.earlier is not None else {}
+        drop = accuracy_drop(known, name) if name in known else None
+        if drop is None:
+            self.warnings.append(f"`{name}` has the thresholds of `{FAST}`")
+            return points[FAST]
+        self.warnings.append(f"`{name}` has the accuracy drop of the earlier fit, {drop:.2f} points")
+        return point_within_drop(self.tuned, self.threshold, self.costs, self.macs, drop, self.score)
+
+
+def _predict_in_chunks(
+    answers_of: Answers, examples: np.ndarray, advance: Advance
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the outputs for all examples, computed in chunks."""
     logits, learned = [], []
-    for i in range(0, len(examples), _PIECE):
-        answers, sure = answers_of(examples[i : i + _PIECE])
+    for i in range(0, len(examples), _CHUNK):
+        answers, confidence = answers_of(examples[i : i + _CHUNK])
         logits.append(answers)
-        learned += [] if sure is None else [sure]
+        learned += [] if confidence is None else [confidence]
         advance(answers.shape[1])
     return np.concatenate(logits, 1), np.concatenate(learned, 1) if learned else None
 
@@ -106,28 +186,35 @@ def tune_bundle(
     bundle: Bundle,
     variant: str,
     source: Source,
-    aims: TuningGoals | float,
+    goals: TuningGoals | float,
     priced: CascadeCosts | None = None,
     progress: Progress = SILENT,
+    earlier: EarlierFit | None = None,
 ) -> tuple[Manifest, TuningResult]:
-    """The manifest of `bundle` with a policy fitted on the outputs of one of its variants.
+    """Return the manifest of `bundle` with a policy fitted on the outputs of one of its variants.
 
     Args:
+        bundle: an opened bundle.
+        variant: one of its variants.
+        source: the data that the bundle records.
+        goals: limits of the operating points; a number alone is the accuracy drop.
         priced: costs on a device, to minimise these; by default MACs are minimised.
-        aims: a number alone is the accuracy drop.
+        progress: observer.
+        earlier: fit of the same goals on another variant, see `fit_policy`.
 
     Raises:
-        UsageError: Platt's calibration is asked for, and the graphs have no inputs for it, or the other way round.
+        UsageError: the calibration method is not that of the graphs.
+        ArtefactError, BudgetError: see `fit_policy`.
     """
-    aims = aims if isinstance(aims, TuningGoals) else TuningGoals(aims)
+    goals = goals if isinstance(goals, TuningGoals) else TuningGoals(goals)
     manifest = bundle.manifest
     method = PLATT if manifest.exits[0].slope is not None else TEMPERATURE_SCALING
-    if aims.calibration not in (None, method):
+    if goals.calibration not in (None, method):
         raise UsageError(
             f"the calibration of a bundle is part of its graphs, and this one's is {method}",
             "Tune its model.pt with --calibration and export that.",
         )
-    aims, before = replace(aims, calibration=method), manifest.variants[variant]
+    goals, before = replace(goals, calibration=method), manifest.variants[variant]
     calibrated = Calibration(before.temperatures, before.slopes, before.offsets)
     macs = manifest_macs(manifest)
     costs = priced or macs
@@ -136,13 +223,13 @@ def tune_bundle(
     def answers_of(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         inputs = model_inputs(images, manifest.inputs[0])
         parts = [model.every_exit(inputs[i : i + _BATCH]) for i in range(0, len(inputs), _BATCH)]
-        logits, sure = (
-            np.stack([np.concatenate([p[i][what] for p in parts]) for i in range(len(manifest.exits))])
-            for what in (0, 1)
+        logits, confidence = (
+            np.stack([np.concatenate([p[i][output] for p in parts]) for i in range(len(manifest.exits))])
+            for output in (0, 1)
         )
-        return logits, calibrated.undo(sure[:-1]) if calibrated.slopes else sure[:-1]
+        return logits, calibrated.undo(confidence[:-1]) if calibrated.slopes else confidence[:-1]
 
-    tuned = fit_policy(source, manifest.data, answers_of, costs, macs, aims, manifest.score, progress)
+    tuned = fit_policy(source, manifest.data, answers_of, costs, macs, goals, manifest.score, progress, earlier)
     fitted: Variant = replace(
         before,
         temperatures=tuned.calibration.temperatures,
@@ -158,7 +245,7 @@ def tune_bundle(
             variants=variants,
             # A default that another variant lacks would make the bundle unreadable.
             default_operating_point=BALANCED if everywhere else manifest.default_operating_point,
-            max_accuracy_drop=aims.max_accuracy_drop,
+            max_accuracy_drop=goals.max_accuracy_drop,
         ),
         tuned,
     )

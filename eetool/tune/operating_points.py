@@ -1,6 +1,6 @@
-"""From logits on two splits to a policy: temperatures, then operating points with their expected figures."""
+"""Policies from logits: a calibration, then operating points with their expected figures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,23 +10,36 @@ from eetool.errors import BudgetError
 from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.metrics import Thresholds, exits_taken
 from eetool.model.gate_scores import MAX_SOFTMAX
+from eetool.model.goals import Budget
 from eetool.tune.calibration import PLATT, TEMPERATURE, Calibration, fit_platt, fit_temperature
 from eetool.tune.certificates import certify
 from eetool.tune.exit_diagnostics import Diagnosis, diagnose
 from eetool.tune.gate_scores import calibrated_confidences, log_odds
-from eetool.tune.threshold_search import ThresholdProblem, cheapest_per_drop, descending_choices, most_accurate
+from eetool.tune.threshold_search import (
+    ThresholdProblem,
+    cheapest_per_drop,
+    cheapest_within,
+    descending_choices,
+    most_accurate,
+)
 from eetool_runtime.manifest import Expected, OperatingPoint, ReachedConfidence
 
 FULL, BALANCED, FAST, CERTIFIED, BUDGET = "full", "balanced", "fast", "certified", "budget"
-# What part of the accuracy drop that the user allows each point may spend.
+# Share of the allowed accuracy drop that each point may use.
 _SHARE_OF_DROP = {BALANCED: 0.5, FAST: 1.0}
-_CANDIDATES = 32  # thresholds that a certificate is tried for
+_CANDIDATES = 32  # threshold choices that are tested for a certificate
 _ROUNDING = 1 + 1e-9
 
 
 @dataclass(frozen=True)
 class LabelledLogits:
-    """Logits of every exit (exits, n, classes), labels int64 (n,) of one split, learned confidences (early, n)."""
+    """Model outputs and labels of one split.
+
+    Attributes:
+        logits: of every exit (exits, n, classes).
+        labels: int64 (n,).
+        learned: learned confidences (early exits, n); null where the model has none.
+    """
 
     logits: np.ndarray
     labels: np.ndarray
@@ -35,27 +48,27 @@ class LabelledLogits:
 
 @dataclass(frozen=True)
 class CertificateGoal:
-    """An accuracy drop, in percentage points, that is to hold on new data with probability `confidence`."""
+    """Accuracy drop, in percentage points, that holds on new data with probability `confidence`."""
 
     max_accuracy_drop: float
     confidence: float
 
 
 @dataclass(frozen=True)
-class Budget:
-    """The most that an input may cost in the mean, in `unit`: `macs`, `latency_ms` or `energy_mj`."""
-
-    unit: str
-    most: float
-
-
-@dataclass(frozen=True)
 class TuningResult:
-    """Calibration, operating points, `full` first, and what exits are worth at each, on the threshold split."""
+    """Fitted policy.
+
+    Attributes:
+        calibration: temperatures, and with Platt's method slopes and offsets.
+        operating_points: by name, `full` first.
+        diagnoses: figures of every exit at `full`, `balanced` and `fast`, on the threshold split.
+        warnings: goals that were not kept, one line each.
+    """
 
     calibration: Calibration
     operating_points: dict[str, OperatingPoint]
     diagnoses: dict[str, Diagnosis]
+    warnings: tuple[str, ...] = ()
 
 
 def fit_operating_points(
@@ -68,29 +81,32 @@ def fit_operating_points(
     method: str = TEMPERATURE,
     standard_errors: float = 0.0,
 ) -> TuningResult:
-    """Fit temperatures on one split and operating points on another.
+    """Fit a calibration on one split and operating points on another.
 
-    `full` never leaves early, `balanced` may lose half of `max_accuracy_drop` (percentage points), `fast` all of it.
+    Point `full` never leaves early. `balanced` may lose half of `max_accuracy_drop`, `fast` all of it.
 
     Args:
-        costs: what the thresholds minimise.
-        macs: MACs, for the figures that every operating point carries.
-        score: what gates go by, one of `eetool.model.gate_scores.SCORES`.
-        method: how confidences are calibrated, one of `eetool.tune.calibration.METHODS`.
-        standard_errors: how much room a drop on the split leaves, see `eetool.tune.threshold_search.cheapest_with_margin`.
+        temperature: the split for the calibration.
+        threshold: the split for the thresholds.
+        costs: costs that the thresholds minimise.
+        macs: MACs, for the expected figures of every operating point.
+        max_accuracy_drop: in percentage points.
+        score: gate score, one of `eetool.model.gate_scores.SCORES`.
+        method: calibration method, one of `eetool.tune.calibration.METHODS`.
+        standard_errors: margin of the drop, see `eetool.tune.threshold_search.cheapest_with_margin`.
     """
     calibration = calibrate(temperature, score, method)
     problem = threshold_problem(calibration, threshold, costs, score)
     thresholds: dict[str, Thresholds] = {FULL: (None,) * problem.early}
     drops = {name: share * max_accuracy_drop for name, share in _SHARE_OF_DROP.items()}
-    found = cheapest_per_drop(problem, drops.values(), standard_errors)
-    thresholds |= {name: found[drop] for name, drop in drops.items()}
-    points = {name: OperatingPoint(t, _expected(problem, macs, t)) for name, t in thresholds.items()}
+    cheapest = cheapest_per_drop(problem, drops.values(), standard_errors)
+    thresholds |= {name: cheapest[drop] for name, drop in drops.items()}
+    points = {name: _point(problem, macs, t) for name, t in thresholds.items()}
     return TuningResult(calibration, points, {name: diagnose(problem, t) for name, t in thresholds.items()})
 
 
 def calibrate(split: LabelledLogits, score: str, method: str = TEMPERATURE) -> Calibration:
-    """Temperatures of all exits, and with Platt's method slopes and offsets, fitted on one split."""
+    """Fit temperatures of all exits, and with Platt's method slopes and offsets, on one split."""
     temperatures = tuple(fit_temperature(logits, split.labels) for logits in split.logits)
     if method != PLATT:
         return Calibration(temperatures)
@@ -109,10 +125,26 @@ def drop_points(
     score: str = MAX_SOFTMAX,
     standard_errors: float = 0.0,
 ) -> dict[str, OperatingPoint]:
-    """One more operating point for each accuracy drop, in percentage points: `drop-0.5`, …"""
+    """Return one operating point, `drop-0.5`, …, for each accuracy drop in percentage points."""
     problem = threshold_problem(tuned.calibration, threshold, costs, score)
-    found = cheapest_per_drop(problem, drops, standard_errors)
-    return {f"drop-{drop:g}": OperatingPoint(found[drop], _expected(problem, macs, found[drop])) for drop in drops}
+    cheapest = cheapest_per_drop(problem, drops, standard_errors)
+    return {f"drop-{drop:g}": _point(problem, macs, cheapest[drop]) for drop in drops}
+
+
+def point_within_drop(
+    tuned: TuningResult,
+    threshold: LabelledLogits,
+    costs: CascadeCosts,
+    macs: CascadeCosts,
+    drop: float,
+    score: str = MAX_SOFTMAX,
+) -> OperatingPoint:
+    """Return the cheapest operating point that loses at most `drop` percentage points on the threshold split.
+
+    The drop has no margin: it is that of a point that another variant already has.
+    """
+    problem = threshold_problem(tuned.calibration, threshold, costs, score)
+    return _point(problem, macs, cheapest_within(problem, drop * problem.n / 100 + 1e-6))
 
 
 def certified_point(
@@ -124,24 +156,25 @@ def certified_point(
     promise: CertificateGoal,
     score: str = MAX_SOFTMAX,
 ) -> OperatingPoint:
-    """The cheapest thresholds found that keep `promise`, proved on the split `held`; its figures are of that split.
+    """Return the cheapest point whose drop is certified on the split `held`. Its figures are of that split.
 
     Raises:
-        BudgetError: the examples cannot support the promise; says how many probably would.
+        BudgetError: the examples cannot support the promise; the hint is the number that probably would.
     """
     candidates = descending_choices(
         threshold_problem(tuned.calibration, threshold, costs, score), promise.max_accuracy_drop, _CANDIDATES
     )
     problem = threshold_problem(tuned.calibration, held, costs, score)
-    found = certify(problem, candidates, promise.max_accuracy_drop, promise.confidence)
-    if found.thresholds is None:
-        more = f"About {found.n_needed} would" if found.n_needed else "Nor would more of the same kind"
+    result = certify(problem, candidates, promise.max_accuracy_drop, promise.confidence)
+    if result.thresholds is None:
+        more = f"About {result.n_needed} would" if result.n_needed else "Nor would more of the same kind"
         raise BudgetError(
             f"{problem.n} examples cannot prove a drop of at most {promise.max_accuracy_drop} points with probability "
             f"{promise.confidence} for any early exit",
             f"{more}, as far as these examples tell. Or promise less.",
         )
-    return OperatingPoint(found.thresholds, _expected(problem, macs, found.thresholds, CERTIFICATE), found.certificate)
+    expected = _expected(problem, macs, result.thresholds, CERTIFICATE)
+    return OperatingPoint(result.thresholds, expected, result.certificate)
 
 
 def budget_point(
@@ -153,10 +186,10 @@ def budget_point(
     max_accuracy_drop: float,
     score: str = MAX_SOFTMAX,
 ) -> OperatingPoint:
-    """The fewest errors at a mean cost of at most `budget`, and no more of them than `max_accuracy_drop` allows.
+    """Return the point with the fewest errors at a mean cost of at most `budget`, within `max_accuracy_drop`.
 
     Raises:
-        BudgetError: no thresholds keep both; names the nearest that keep one of them.
+        BudgetError: no thresholds keep both limits; the message holds the nearest that keep one of them.
     """
     problem = threshold_problem(tuned.calibration, threshold, costs, score)
     chosen = most_accurate(problem, budget.most)
@@ -176,11 +209,19 @@ def budget_point(
             f"{max_accuracy_drop:g} are allowed; the nearest within them is {nearest:.4g} (full depth {full:.4g})",
             "Allow more of either: --max-accuracy-drop, or the budget.",
         )
-    return OperatingPoint(chosen, _expected(problem, macs, chosen))
+    return _point(problem, macs, chosen)
+
+
+def accuracy_drop(points: Mapping[str, OperatingPoint], name: str) -> float | None:
+    """Return the expected drop of a point against full depth, in percentage points; None where it is not known."""
+    point, full = points[name].expected, points[FULL].expected if FULL in points else None
+    if point is None or full is None or point.split != full.split:
+        return None
+    return 100 * max(full.accuracy - point.accuracy, 0.0)
 
 
 def mean_costs(tuned: TuningResult, costs: CascadeCosts) -> dict[str, float]:
-    """Mean cost of an input at every operating point, by its expected shares."""
+    """Return the mean cost of an input at every operating point, from its expected exit shares."""
     return {
         name: float(np.dot(point.expected.exit_shares, costs.leaving(point.thresholds)))
         for name, point in tuned.operating_points.items()
@@ -191,9 +232,13 @@ def mean_costs(tuned: TuningResult, costs: CascadeCosts) -> dict[str, float]:
 def threshold_problem(
     calibration: Calibration, split: LabelledLogits, costs: CascadeCosts, score: str
 ) -> ThresholdProblem:
-    """What thresholds are chosen or judged on: confidences and correctness of one split."""
+    """Return the confidences, correctness and costs on which thresholds are chosen or judged."""
     correct = split.logits.argmax(2) == split.labels  # (exits, n, classes) -> (exits, n)
     return ThresholdProblem(calibrated_confidences(score, split.logits, calibration, split.learned), correct, costs)
+
+
+def _point(problem: ThresholdProblem, macs: CascadeCosts, thresholds: Thresholds) -> OperatingPoint:
+    return OperatingPoint(thresholds, _expected(problem, macs, thresholds))
 
 
 def _expected(

@@ -102,10 +102,14 @@ def cheapest(problem: ThresholdProblem, max_accuracy_drop: float) -> Thresholds:
 
     Never dearer than full depth, which is always allowed, nor than any shared threshold.
     """
-    allowed = problem.allowed_errors(max_accuracy_drop)
-    if allowed < 0:
+    return cheapest_within(problem, problem.allowed_errors(max_accuracy_drop))
+
+
+def cheapest_within(problem: ThresholdProblem, max_errors: float) -> Thresholds:
+    """Return thresholds of the least mean cost with at most `max_errors` errors more than at full depth."""
+    if max_errors < 0:
         return (None,) * problem.early
-    return _search(problem, lambda costs, errors: int(np.lexsort((errors, costs, errors > allowed))[0]))
+    return _search(problem, lambda costs, errors: int(np.lexsort((errors, costs, errors > max_errors))[0]))
 
 
 def cheapest_with_margin(problem: ThresholdProblem, max_accuracy_drop: float, standard_errors: float) -> Thresholds:

@@ -91,11 +91,13 @@ def export(
     check_output(target, force, directory=True)
 
     from eetool.export.bundle_export import ExportOptions, export_bundle
+    from eetool.export.refitted_variants import refitted_variants
 
     progress = TerminalProgress()
     _warn_untuned(checkpoint, progress)
     figures = _figures(profile)
-    data = _calibration(checkpoint, calibration_data, progress) if "int8" in precisions else {}
+    refitted = refitted_variants(checkpoint.record.policy, variants, merge)
+    data = _calibration(checkpoint, calibration_data, "int8" in precisions, progress) if refitted else {}
     options = ExportOptions(
         variants, reference, simplify, judge_speed=judge_speed, merge=merge, figures=figures, **data
     )
@@ -108,8 +110,8 @@ def export(
     return CommandResult("export/1", {"output": str(target), "variants": found}, text)
 
 
-def _calibration(checkpoint: Any, name: str | None, progress: Progress) -> dict[str, Any]:
-    """Options of `export_bundle` that say what int8 is calibrated and its policy fitted with."""
+def _calibration(checkpoint: Any, name: str | None, int8: bool, progress: Progress) -> dict[str, Any]:
+    """Return options of `export_bundle`: inputs to calibrate int8 with, and data for the policy of its variants."""
     from eetool.data.registry import is_local, load_source
     from eetool.data.splits import TRAIN, recorded_split, split_source
     from eetool.errors import EarlyExitError, MissingError
@@ -124,8 +126,9 @@ def _calibration(checkpoint: Any, name: str | None, progress: Progress) -> dict[
     except EarlyExitError:
         if name is not None:
             raise
-        progress.note("warning: int8 is calibrated with the few samples of the model; give --calibration-data")
-        progress.note("warning: int8 variants keep the policy of the float model; their accuracy is not known")
+        if int8:
+            progress.note("warning: int8 is calibrated with the few samples of the model; give --calibration-data")
+            progress.note("warning: int8 variants keep the policy of the float model; their accuracy is not known")
         return {}
     if record.data is not None and record.data.source == source.name:
         train, labelled = recorded_split(source, TRAIN, record.data), source

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from eetool.cli.options import MODEL, PATH, FiniteRange, data_option, force_option, named_option, output_option
 from eetool.cli.output import CommandResult, TerminalProgress, verb
@@ -91,6 +92,8 @@ def tune(
 
     Temperatures and thresholds are fitted on splits of their own, which neither training nor `bench` ever sees.
 
+    The model records its goals. A bundle keeps the recorded ones where no option replaces them; --drops are added.
+
     With --device or --profile thresholds minimise latency on that device, or energy with --max-energy-mj. A budget, of
     MACs without a device, adds the operating point `budget`, the most accurate that keeps it.
     """
@@ -100,10 +103,10 @@ def tune(
 
     target = output or model
     check_output(target, force or target == model, directory=model.is_dir())
-    from eetool.tune.fit_policy import TuningGoals
+    from eetool.model.goals import TuningGoals
 
     budget = _budget({_MACS: max_macs, _LATENCY: max_latency_ms, "energy_mj": max_energy_mj}, device, profile)
-    aims = TuningGoals(max_accuracy_drop, certify, _drops(drops), budget, calibration, standard_errors)
+    goals = TuningGoals(max_accuracy_drop, certify, _drops(drops), budget, calibration, standard_errors)
     unit = budget.unit if budget else _LATENCY
     prices = partial(_priced, model, named, device, profile, unit) if device or profile else _nothing
     source = load_source(data, TerminalProgress())
@@ -112,17 +115,17 @@ def tune(
             raise UsageError(
                 "the score is part of a bundle's graphs", "Tune its model.pt with --score and export that."
             )
-        tuned, costs = _tune_bundle(model, target, variant, source, aims, prices, force)
+        goals, tuned, costs = _tune_bundle(model, target, variant, source, goals, device, prices, force)
     elif variant is not None:
         raise UsageError("--variant is for bundles; a model.pt has no variants yet")
     else:
-        tuned, costs = _tune_checkpoint(model, named, target, source, aims, score, prices, force)
-    return tune_result(target, tuned, max_accuracy_drop, costs)
+        tuned, costs = _tune_checkpoint(model, named, target, source, goals, score, device, prices, force)
+    return tune_result(target, tuned, goals.max_accuracy_drop, costs)
 
 
 def _budget(limits: dict[str, float | None], device: str | None, profile: Path | None) -> Any:
     from eetool.errors import UsageError
-    from eetool.tune.operating_points import Budget
+    from eetool.model.goals import Budget
 
     given = {unit: most for unit, most in limits.items() if most is not None}
     if device is not None and profile is not None:
@@ -208,8 +211,9 @@ def _tune_checkpoint(
     named: tuple[str, ...],
     output: Path,
     source: Any,
-    aims: Any,
+    goals: Any,
     score: str | None,
+    device: str | None,
     prices: Any,
     force: bool,
 ) -> tuple[Any, Any]:
@@ -233,11 +237,11 @@ def _tune_checkpoint(
     priced = prices(score=score)
     costs = priced.costs if priced else macs
     answers_of = partial(answer_arrays, checkpoint)
-    tuned = fit_policy(source, checkpoint.record.data, answers_of, costs, macs, aims, score, TerminalProgress())
-    found = tuned.calibration
-    policy = Policy(
-        score, found.temperatures, tuned.operating_points, aims.max_accuracy_drop, found.slopes, found.offsets
-    )
+    tuned = fit_policy(source, checkpoint.record.data, answers_of, costs, macs, goals, score, TerminalProgress())
+    fitted = tuned.calibration
+    goals = replace(goals, calibration=fitted.method, costs=_cost_source(priced, device, "onnx/fp32"))
+    limits = goals.max_accuracy_drop, fitted.slopes, fitted.offsets, goals
+    policy = Policy(score, fitted.temperatures, tuned.operating_points, *limits)
     save_checkpoint(output, checkpoint.with_policy(policy), _may_replace(path, output, read, force))
     return tuned, (priced, mean_costs(tuned, costs)) if priced else None
 
@@ -247,15 +251,16 @@ def _tune_bundle(
     output: Path,
     variant: str | None,
     source: Any,
-    aims: Any,
+    goals: Any,
+    device: str | None,
     prices: Any,
     force: bool,
-) -> tuple[Any, Any]:
-    from eetool.export.bundle_files import bundle_name, save_arrays, write_manifest
+) -> tuple[Any, Any, Any]:
+    from eetool.export.bundle_files import bundle_name, read_goals, save_arrays, write_goals, write_manifest
     from eetool.export.parity import expected_samples
     from eetool.records import identity, write_directory
-    from eetool.tune.fit_policy import tune_bundle
     from eetool.tune.operating_points import mean_costs
+    from eetool.tune.refit import fit_bundle, merge_goals
     from eetool_runtime import load, open_bundle
 
     bundle = open_bundle(path)
@@ -263,18 +268,41 @@ def _tune_bundle(
     name = variant or next(iter(bundle.manifest.variants))
     _keep(path, output, len(bundle.variant(name).operating_points) > 1, force)
     priced = prices(variant=name)
-    manifest, tuned = tune_bundle(bundle, name, source, aims, priced.costs if priced else None, TerminalProgress())
+    given = replace(goals, costs=_cost_source(priced, device, name))
+    goals = merge_goals(read_goals(bundle), given, _named_goals())
+    progress = TerminalProgress()
+    manifest, tuned = fit_bundle(bundle, name, source, goals, given, priced.costs if priced else None, progress)
     if priced and priced.settings is not None:
         manifest = replace(manifest, devices=_with_settings(manifest.devices, priced, name))
     with write_directory(output, _may_replace(path, output, read, force)) as folder:
         for relative in bundle.manifest.files:
             (folder / relative).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(bundle.file(relative), folder / relative)
+        write_goals(folder, replace(goals, calibration=tuned.calibration.method))
         write_manifest(folder, manifest)  # the samples need a model with the new temperatures
         exits = load(folder, variant=name).every_exit(bundle.arrays(manifest.samples))
         save_arrays(folder / manifest.variants[name].samples, expected_samples(manifest, name, exits))
         write_manifest(folder, replace(manifest, name=bundle_name(output)))
-    return tuned, (priced, mean_costs(tuned, priced.costs)) if priced else None
+    return goals, tuned, (priced, mean_costs(tuned, priced.costs)) if priced else None
+
+
+def _cost_source(priced: Any, device: str | None, variant: str) -> Any:
+    """Return the source of the costs that thresholds minimise; None for MACs."""
+    from eetool.latency.table.hw_profile import is_profile_file
+    from eetool.model.goals import HW_PROFILE, HW_PROFILE_FILE, MEASUREMENT, CostSource
+
+    if priced is None:
+        return None
+    predicted = HW_PROFILE_FILE if device is not None and is_profile_file(device) else HW_PROFILE
+    return CostSource(priced.device, priced.unit, predicted if device is not None else MEASUREMENT, variant)
+
+
+def _named_goals() -> set[str]:
+    """Return the goals that the user gave on the command line, by the names of their options."""
+    from eetool.tune.refit import OPTION_GOALS
+
+    source = click.get_current_context().get_parameter_source
+    return {name for name in OPTION_GOALS if source(name) is ParameterSource.COMMANDLINE}
 
 
 def _with_settings(devices: Any, priced: Any, variant: str) -> dict[str, Any]:

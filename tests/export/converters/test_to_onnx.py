@@ -21,10 +21,10 @@ class Exported:
 
     def __init__(self, name: str, folder: Path) -> None:
         self.case: Case = build(name)
-        self.pieces = self.case.cut()
+        self.components = self.case.cut()
         self.folder = folder
-        self.example = run_components(self.pieces, self.case.arguments(2))
-        for piece in self.pieces:
+        self.example = run_components(self.components, self.case.arguments(2))
+        for piece in self.components:
             self.write(piece, self.path(piece))
 
     def path(self, piece: ComponentModule) -> Path:
@@ -43,7 +43,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 def test_the_files_together_compute_what_the_network_computes(exported: Exported, batch: int) -> None:
     arguments = exported.case.arguments(batch)
     tensors = {name: x.numpy() for name, x in arguments.items()}
-    for piece in exported.pieces:
+    for piece in exported.components:
         graph = open_graph(exported.path(piece))
         tensors.update(zip(graph.outputs, graph.run({n: tensors[n] for n in graph.inputs}), strict=True))
     for name, expected in exported.case.expected(arguments).items():
@@ -51,14 +51,14 @@ def test_the_files_together_compute_what_the_network_computes(exported: Exported
 
 
 def test_names_are_those_of_the_pieces(exported: Exported) -> None:
-    for piece in exported.pieces:
+    for piece in exported.components:
         graph = open_graph(exported.path(piece))
         assert tuple(graph.inputs) == piece.inputs
         assert tuple(graph.outputs) == piece.outputs
 
 
 def test_the_batch_size_is_open_and_every_other_size_is_fixed(exported: Exported) -> None:
-    for piece in exported.pieces:
+    for piece in exported.components:
         graph = open_graph(exported.path(piece))
         for name, tensor in {**graph.inputs, **graph.outputs}.items():
             assert [isinstance(size, str) for size in tensor.shape] == [
@@ -67,7 +67,7 @@ def test_the_batch_size_is_open_and_every_other_size_is_fixed(exported: Exported
 
 
 def test_the_format_is_one_that_old_runtimes_read_and_nothing_more_is_said(exported: Exported) -> None:
-    for piece in exported.pieces:
+    for piece in exported.components:
         model = onnx.load(exported.path(piece))
         onnx.checker.check_model(model, full_check=True)
         assert [(o.domain, o.version) for o in model.opset_import] == [("", 18)]
@@ -81,7 +81,7 @@ def test_the_format_is_one_that_old_runtimes_read_and_nothing_more_is_said(expor
 
 def test_no_path_of_this_machine_is_in_the_file(exported: Exported) -> None:
     places = {str(Path.home()), str(Path.cwd()), str(Path(torch.__file__).parent), sys.prefix, __file__}
-    for piece in exported.pieces:
+    for piece in exported.components:
         content = exported.path(piece).read_bytes()
         assert not [place for place in places if place.encode() in content]
 
@@ -92,13 +92,13 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
 
 def test_a_second_export_gives_the_same_bytes(small: Exported, tmp_path: Path) -> None:
-    (piece,) = small.pieces
+    (piece,) = small.components
     small.write(piece, tmp_path / "again.onnx")
     assert (tmp_path / "again.onnx").read_bytes() == small.path(piece).read_bytes()
 
 
 def test_simplified_or_not_it_computes_the_same(small: Exported, tmp_path: Path) -> None:
-    (piece,) = small.pieces
+    (piece,) = small.components
     export_onnx(piece, [small.example[name] for name in piece.inputs], tmp_path / "plain.onnx", simplify=False)
     feed = {name: small.example[name].numpy() for name in piece.inputs}
     plain, simple = (open_graph(path).run(feed) for path in (tmp_path / "plain.onnx", small.path(piece)))
@@ -111,7 +111,7 @@ class Unsupported(torch.nn.Module):
 
 
 def test_an_operator_without_an_onnx_form_is_named(small: Exported, tmp_path: Path) -> None:
-    (piece,) = small.pieces
+    (piece,) = small.components
     unknown = replace(piece, module=torch.fx.symbolic_trace(Unsupported()), inputs=("x",), shapes={"x": (2, 3, 3)})
     with pytest.raises(ArtefactError, match=r"torch\.onnx\.export failed: .*linalg_eig"):
         export_onnx(unknown, [torch.randn(2, 3, 3)], tmp_path / "model.onnx")

@@ -1,0 +1,42 @@
+"""Variants of a bundle whose policy is fitted again, because their outputs or their costs are not the model's."""
+
+from collections.abc import Mapping, Sequence
+
+from eetool.export.merge_heads import NONE
+from eetool.export.variants import INT8
+from eetool.model.checkpoint import Policy
+from eetool.model.goals import TuningGoals
+from eetool.tune.operating_points import CERTIFIED, FULL
+from eetool_runtime.manifest import OperatingPoint
+
+
+def goals_of(policy: Policy) -> TuningGoals:
+    """Return the goals that a policy records, or those that its figures tell in a file of an earlier version."""
+    return policy.goals or TuningGoals(policy.max_accuracy_drop)
+
+
+def is_refitted(policy: Policy, variant: str, merged: bool) -> bool:
+    """Return whether the policy of `variant` is fitted again.
+
+    An int8 variant has other outputs. A float variant has other costs than those of the goals where these belong to
+    another variant, or where exits are merged and the goals hold a budget.
+    """
+    costs, budget = goals_of(policy).costs, goals_of(policy).budget
+    elsewhere = costs is not None and (variant != costs.variant or merged)
+    return variant.endswith(f"/{INT8}") or elsewhere or (merged and budget is not None)
+
+
+def refitted_variants(policy: Policy | None, variants: Sequence[str], merge: str) -> tuple[str, ...]:
+    """Return the variants for whose policy an export needs labelled data."""
+    if policy is None:
+        return tuple(name for name in variants if name.endswith(f"/{INT8}"))
+    return tuple(name for name in variants if is_refitted(policy, name, merge != NONE))
+
+
+def unfitted_points(points: Mapping[str, OperatingPoint]) -> dict[str, OperatingPoint]:
+    """Return the operating points of a variant on which nothing was measured.
+
+    Thresholds are those of the model. A certificate holds for its own graphs only, so `certified` is full depth.
+    """
+    full = points[FULL].thresholds
+    return {name: OperatingPoint(full if name == CERTIFIED else point.thresholds) for name, point in points.items()}
