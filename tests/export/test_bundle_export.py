@@ -48,6 +48,7 @@ def test_the_folder_holds_what_the_manifest_lists_and_nothing_else(bundle: Path,
     assert files_in(bundle) == sorted(["manifest.json", *opened.manifest.files])
     assert files_in(bundle) == [
         *(f"components/{name}/onnx-fp32/model.onnx" for name in ("exit0", "exit1", "exit2", "seg0", "seg1")),
+        "goals.json",
         "manifest.json",
         *(f"reference/{name}/onnx-fp32/model.onnx" for name in ("all_exits", "unsplit")),
         "samples/inputs.npz",
