@@ -1,4 +1,4 @@
-"""Inputs to quantise with: examples of a data source, brought to the form that the model reads."""
+"""Calibration inputs for quantisation, from examples of a data source."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from eetool_runtime.manifest import Input
 
 
 def calibration_inputs(examples: np.ndarray, inputs: Sequence[Input]) -> dict[str, np.ndarray]:
-    """Examples (n, …) of a source to the one input of the model, by its name.
+    """Return examples (n, …) of a source as the one input of the model, by its name.
 
     Raises:
         UsageError: the model has several inputs.
@@ -22,7 +22,7 @@ def calibration_inputs(examples: np.ndarray, inputs: Sequence[Input]) -> dict[st
 
 
 def evenly_spaced(indices: np.ndarray, count: int) -> np.ndarray:
-    """At most `count` of `indices`, evenly spread."""
+    """Return at most `count` of `indices`, evenly spread."""
     places = np.linspace(0, len(indices) - 1, min(count, len(indices))).astype(int)
     chosen: np.ndarray = indices[places]
     return chosen

@@ -1,4 +1,4 @@
-"""Whether a graph becomes int8: only where it is smaller, near enough to the float one, and not slower."""
+"""Selection of int8 graphs: smaller than the float graph, accurate enough, and not slower."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from eetool_measure.timing import Spread, interleave, per_round, spread
 from eetool_runtime.backends import Graph, open_graph
 from eetool_runtime.errors import BackendError
 
-MAX_LOSS = 0.1  # error of a component's outputs, root mean square, as a share of the outputs' own
+MAX_LOSS = 0.1  # root mean square error of a component's outputs, relative to their root mean square
 _SLOWER = 1.02
 _RUNS, _SECONDS = 100, 0.15
 
@@ -17,10 +17,12 @@ Cases = Sequence[Mapping[str, np.ndarray]]
 
 
 def reason_to_keep_float(float_path: Path, int8_path: Path, cases: Cases, judge_speed: bool = True) -> str | None:
-    """Why the float graph is the better one, or None where int8 is worth having.
+    """Return the reason to keep the float graph, or None where int8 is better.
 
     Args:
-        cases: named tensors at batch 1, among them all that the graph reads and makes.
+        float_path: file of the float graph.
+        int8_path: file of the int8 graph.
+        cases: named tensors at batch 1, including all inputs and outputs of the graph.
         judge_speed: also measure both, interleaved, and refuse int8 where it is slower on this machine.
     """
     if int8_path.stat().st_size >= float_path.stat().st_size:
@@ -30,14 +32,14 @@ def reason_to_keep_float(float_path: Path, int8_path: Path, cases: Cases, judge_
     except BackendError as error:
         return f"its int8 file does not load: {error.message}"
     if graphs["int8"].outputs != graphs["fp32"].outputs or graphs["int8"].inputs != graphs["fp32"].inputs:
-        return "its tensors came out as something else than floats"
+        return "its inputs or outputs are not floats"
     loss = _loss(graphs["int8"], cases)
     if not loss <= MAX_LOSS:
         return f"int8 is off by {100 * loss:.0f} % (at most {100 * MAX_LOSS:.0f} % are allowed)"
     if not judge_speed:
         return None
     ratio = _time_ratio(graphs, cases[0])
-    # In doubt int8, which is smaller: it has to be slower beyond the scatter of this machine to lose.
+    # Within the noise of this machine int8 is preferred, because it is smaller.
     return f"int8 takes {ratio.median:.2f} times as long here" if ratio.ci95[0] > _SLOWER else None
 
 
@@ -45,8 +47,8 @@ def _loss(graph: Graph, cases: Cases) -> float:
     errors = dict.fromkeys(graph.outputs, 0.0)
     powers = dict.fromkeys(graph.outputs, 0.0)
     for case in cases:
-        made = dict(zip(graph.outputs, graph.run({name: case[name] for name in graph.inputs}), strict=True))
-        for name, output in made.items():
+        outputs = dict(zip(graph.outputs, graph.run({name: case[name] for name in graph.inputs}), strict=True))
+        for name, output in outputs.items():
             reference = case[name].astype(np.float64)
             errors[name] += float(((output - reference) ** 2).sum())
             powers[name] += float((reference**2).sum())

@@ -1,9 +1,9 @@
-"""A torch.export graph with many outputs to components with named boundaries (docs/decisions/0001).
+"""Split of a torch.export graph with many outputs into components with named boundaries (docs/decisions/0001).
 
-The whole early-exit network is traced once. A node that only one exit needs belongs to that exit; a node that several
-need belongs to the segment of the shallowest of them. Where an exit reads what an earlier one answers, it does so by
-that tensor's name, and the nodes behind it stay with the earlier exit. What crosses from one component to another is a
-tensor with a name, never an integer: sizes that depend on the batch are read again from a tensor inside each component.
+The whole early-exit network is traced once. A node that only one exit needs belongs to that exit. A node that several
+exits need belongs to the segment of the shallowest of them. An exit that reads the outputs of an earlier exit reads
+them by name, and the nodes behind them stay with the earlier exit. Only named tensors cross from one component to
+another, never integers: sizes that depend on the batch are read from a tensor inside each component.
 """
 
 import operator
@@ -28,9 +28,9 @@ Size = int | torch.SymInt
 
 @dataclass(frozen=True)
 class ComponentModule:
-    """One component: `module(*inputs)` gives a tuple of `outputs`; both are tensor names.
+    """One component: `module(*inputs)` returns a tuple of `outputs`; both are tensor names.
 
-    `shapes` has the traced shape of each of these tensors, in which the batch size is a symbol.
+    `shapes` holds the traced shape of each of these tensors, in which the batch size is a symbol.
     """
 
     name: str
@@ -42,7 +42,7 @@ class ComponentModule:
 
 
 def batch_multiple(size: torch.SymInt) -> int:
-    """How many times the batch size a symbolic `size` is: 1, or more where other dimensions were folded into it."""
+    """Return a symbolic `size` as a multiple of the batch size: above 1 where other dimensions were folded into it."""
     factor, symbol = size.node.expr.as_coeff_Mul()
     if not symbol.is_Symbol:
         raise ArtefactError(f"a tensor between components has the size {size}, no multiple of the batch", _OTHER_TAP)
@@ -50,13 +50,13 @@ def batch_multiple(size: torch.SymInt) -> int:
 
 
 def trace_network(net: nn.Module, inputs: tuple[Tensor, ...], shared: int) -> fx.GraphModule:
-    """The graph of `net` with a dynamic batch dimension in its first `shared` inputs.
+    """Trace `net` to a graph with a dynamic batch dimension in its first `shared` inputs.
 
-    `inputs` must have batch 2: torch.export turns a batch of 1 into a constant. With `shared` 0 that is what is wanted:
-    every size is fixed to that of `inputs`.
+    `inputs` must have batch 2: torch.export turns a batch of 1 into a constant. With `shared` 0 every size is fixed to
+    that of `inputs`.
 
     Raises:
-        ArtefactError: torch.export cannot trace the network, or fixes its batch size; names the module.
+        ArtefactError: torch.export cannot trace the network, or fixes its batch size; the message names the module.
         UsageError: a tap returns no tensor, or runs twice.
     """
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
@@ -64,9 +64,9 @@ def trace_network(net: nn.Module, inputs: tuple[Tensor, ...], shared: int) -> fx
     try:
         with without_fused_layers(), suppress_output():
             program = torch.export.export(_Positional(net), inputs, dynamic_shapes=(dynamic,), strict=False)
-    except EarlyExitError:  # a tap that is none
+    except EarlyExitError:  # an invalid tap
         raise
-    except Exception as error:  # torch.export raises many unrelated types; all of them mean the same to the user
+    except Exception as error:  # torch.export raises many unrelated types
         raise trace_error(net, error) from error
     with suppress_output():
         if any(_mutates(node) for node in program.graph.nodes):
@@ -77,10 +77,10 @@ def trace_network(net: nn.Module, inputs: tuple[Tensor, ...], shared: int) -> fx
 
 
 def _free_strides(graph: fx.GraphModule) -> None:
-    """Make the graph independent of the strides that tensors happened to have in this trace.
+    """Make the graph independent of the strides of tensors in this trace.
 
-    A view fits those strides and no others; and attention has others in each of its implementations, of which a
-    converter picks its own.
+    A view is valid for these strides only. Implementations of attention differ in their strides, and a converter
+    chooses its own.
     """
     attention = torch.ops.aten.scaled_dot_product_attention.default
     for node in graph.graph.find_nodes(op="call_function", target=torch.ops.aten.view.default):
@@ -96,12 +96,12 @@ def _free_strides(graph: fx.GraphModule) -> None:
 
 
 def _mutates(node: fx.Node) -> bool:
-    """Whether the node works in place, which leaves the order of components to decide what each of them reads."""
+    """Return whether the node works in place: what a component reads would then depend on the running order."""
     return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
 
 
 class _Positional(nn.Module):
-    """Gives every network the same signature, so that one form of `dynamic_shapes` fits all."""
+    """Network with positional inputs only, so that one form of `dynamic_shapes` fits all networks."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -116,39 +116,39 @@ def split_graph(
 ) -> list[ComponentModule]:
     """Cut `graph` into segments and exits, in running order: seg0, exit0, seg1, exit1, …, exitN.
 
+    Every node becomes part of one component. Nodes that depend on no value of an input (constants, weights, masks of
+    the batch size alone) are copied into each component that uses them. Empty segments are left out.
+
     Args:
-        graph: its outputs are those of exit 0, then of exit 1, …; every exit has `len(exits[i])` of them.
+        graph: its outputs are those of exit 0, then of exit 1, …; exit i has `len(exits[i])` of them.
         input_names: names of its placeholders, in order.
         exits: names of each exit's outputs.
-
-    Every node lands in one component, except those that no value of an input reaches (constants, weights, masks of the
-    batch size alone): each component that uses one has its own copy. A segment that would be empty is left out.
     """
     flat = output_nodes(graph)
     outputs = dict(zip([n for names in exits for n in names], flat, strict=True))
     owners = _owners(graph, [[outputs[name] for name in names] for names in exits])
     names = _tensor_names(graph, input_names, outputs, owners)
     order = [name for i in range(len(exits)) for name in (f"seg{i}", f"exit{i}")]
-    pieces = []
+    components = []
     for component in order:
         nodes = [node for node in graph.graph.nodes if owners.get(node) == component]
         if nodes:
             kind = "exit" if component.startswith("exit") else "segment"
-            pieces.append(_extract(graph, component, kind, nodes, owners, names))
-    return pieces
+            components.append(_extract(graph, component, kind, nodes, owners, names))
+    return components
 
 
-def run_components(pieces: Sequence[ComponentModule], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Run every piece in torch; returns all tensors by name, the inputs among them."""
+def run_components(components: Sequence[ComponentModule], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Run every component in torch, and return all tensors by name, inputs included."""
     tensors = dict(inputs)
     with torch.no_grad():
-        for piece in pieces:
-            tensors.update(zip(piece.outputs, piece.module(*(tensors[n] for n in piece.inputs)), strict=True))
+        for c in components:
+            tensors.update(zip(c.outputs, c.module(*(tensors[name] for name in c.inputs)), strict=True))
     return tensors
 
 
 def output_nodes(graph: fx.GraphModule) -> list[fx.Node]:
-    """What the graph returns, in order."""
+    """Return the output nodes of the graph, in order."""
     (result,) = next(node for node in reversed(graph.graph.nodes) if node.op == "output").args
     nodes: list[fx.Node] = []
     fx.node.map_arg(result, nodes.append)
@@ -156,14 +156,14 @@ def output_nodes(graph: fx.GraphModule) -> list[fx.Node]:
 
 
 def _is_data(node: fx.Node) -> bool:
-    """Whether the node stands for tensors (and not for an integer of a shape, or a guard without a value)."""
+    """Return whether the value of the node is a tensor or several, not an integer of a shape or a guard."""
     value = node.meta.get("val")
     parts = value if isinstance(value, (tuple, list)) else (value,)
     return len(parts) > 0 and all(isinstance(part, Tensor) for part in parts)
 
 
 def _owners(graph: fx.GraphModule, exits: Sequence[Sequence[fx.Node]]) -> dict[fx.Node, str]:
-    """The component of every tensor that depends on the values of an input, and not on its sizes alone."""
+    """Return the component of every tensor that depends on the values of an input, and not on its sizes alone."""
     depends: set[fx.Node] = set()
     for node in graph.graph.nodes:
         if node.target is torch.ops.aten.sym_size.int:
@@ -171,32 +171,32 @@ def _owners(graph: fx.GraphModule, exits: Sequence[Sequence[fx.Node]]) -> dict[f
         if node.op == "placeholder" or any(n in depends for n in node.all_input_nodes):
             depends.add(node)
     needed_by: dict[fx.Node, set[int]] = {}
-    answers = {node for outputs in exits for node in outputs}
+    ends = {node for outputs in exits for node in outputs}
     for index, outputs in enumerate(exits):
-        # What another exit gives is read by its name, and need not be made for this one.
-        for node in ancestors(outputs, answers - set(outputs)):
+        # Outputs of other exits are read by name and not computed again.
+        for node in ancestors(outputs, ends - set(outputs)):
             needed_by.setdefault(node, set()).add(index)
     owners = {}
     for node, indices in needed_by.items():
         if node in depends and node.op == "call_function" and _is_data(node):
             owners[node] = f"exit{min(indices)}" if len(indices) == 1 else f"seg{min(indices)}"
     for node in graph.graph.nodes:
-        # A tuple cannot cross a boundary, so its items are taken out where it is made.
+        # A tuple cannot cross a boundary, so its items belong to the component that computes it.
         if node in owners and node.target is operator.getitem and node.args[0] in owners:
             owners[node] = owners[node.args[0]]
     return owners
 
 
 def ancestors(nodes: Iterable[fx.Node], given: Set[fx.Node] = frozenset()) -> set[fx.Node]:
-    """`nodes` and everything that they are computed from, but for what is `given`."""
-    found: set[fx.Node] = set()
+    """Return `nodes` and everything that they are computed from, without the nodes `given`."""
+    needed: set[fx.Node] = set()
     waiting = list(nodes)
     while waiting:
         node = waiting.pop()
-        if node not in found and node not in given:
-            found.add(node)
+        if node not in needed and node not in given:
+            needed.add(node)
             waiting.extend(node.all_input_nodes)
-    return found
+    return needed
 
 
 def _tensor_names(
@@ -205,7 +205,7 @@ def _tensor_names(
     outputs: Mapping[str, fx.Node],
     owners: Mapping[fx.Node, str],
 ) -> dict[fx.Node, str]:
-    """Names of all tensors that cross a boundary: inputs, exit outputs, and what one component makes for another."""
+    """Return names of all tensors that cross a boundary: inputs, exit outputs, and tensors between components."""
     placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
     names = dict(zip(placeholders, input_names, strict=True))
     names.update({node: name for name, node in outputs.items()})
@@ -221,7 +221,7 @@ def _tensor_names(
 
 
 def _user_owners(user: fx.Node, owners: Mapping[fx.Node, str]) -> set[str]:
-    """Components that read through `user`: its own, or those of its users where it is only an integer of a shape."""
+    """Return the components that read `user`: its own, or those of its users where it is an integer of a shape."""
     if user in owners:
         return {owners[user]}
     if user.op == "call_function" and user.target is not torch.ops.aten.sym_size.int:
@@ -238,15 +238,15 @@ def _extract(
     names: Mapping[fx.Node, str],
 ) -> ComponentModule:
     own = set(nodes)
-    made = [n for n in nodes if n in names and (owners[n] == component)]
+    outputs = [n for n in nodes if n in names and (owners[n] == component)]
     reads = [n for n in graph.graph.nodes if n in names and n not in own and any(_reads(u, n, own) for u in n.users)]
     copier = _Copier(own, names, reads)
-    copier.cut.output(tuple(copier.copy(node) for node in made))
+    copier.cut.output(tuple(copier.copy(node) for node in outputs))
     copier.cut.lint()
     module = fx.GraphModule(graph, copier.cut, class_name=component)
-    shapes = {names[n]: tuple(n.meta["val"].shape) for n in (*copier.reads, *made)}
+    shapes = {names[n]: tuple(n.meta["val"].shape) for n in (*copier.reads, *outputs)}
     return ComponentModule(
-        component, kind, module, tuple(names[n] for n in copier.reads), tuple(names[n] for n in made), shapes
+        component, kind, module, tuple(names[n] for n in copier.reads), tuple(names[n] for n in outputs), shapes
     )
 
 
@@ -259,12 +259,12 @@ def _reads(user: fx.Node, source: fx.Node, own: set[fx.Node]) -> bool:
 
 
 class _Copier:
-    """Copies nodes into a component, with the constants and batch sizes that they use.
+    """Copier of nodes into a component, with the constants and batch sizes that they use.
 
     Args:
         own: nodes of the component.
-        names: of the tensors that it may read.
-        reads: nodes of the tensors that it does read; the inputs of the network may join them for their batch size.
+        names: names of the tensors that it may read.
+        reads: nodes of the tensors that it reads. An input of the network may be added for its batch size.
     """
 
     def __init__(self, own: set[fx.Node], names: Mapping[fx.Node, str], reads: Sequence[fx.Node]) -> None:
@@ -275,13 +275,14 @@ class _Copier:
         self.copies = {node: self._placeholder(node) for node in reads}
 
     def copy(self, node: fx.Node) -> fx.Node:
+        """Copy `node` and everything that it needs, and return the copy of `node`."""
         for needed in self._in_order(node):
             if needed not in self.copies:
                 self.copies[needed] = self._copy_one(needed)
         return self.copies[node]
 
     def _in_order(self, node: fx.Node) -> list[fx.Node]:
-        """What `node` needs, itself last, without recursion: networks are deeper than Python's stack."""
+        """Return the nodes that `node` needs, itself last; without recursion, as networks are deep."""
         order: list[fx.Node] = []
         waiting = [(node, False)]
         seen: set[fx.Node] = set()
@@ -300,7 +301,7 @@ class _Copier:
         if self._is_size(node):
             return self._size(node)
         copied = self.cut.node_copy(node, self.copies.__getitem__)
-        # Stack traces would put the paths of this machine into the exported file.
+        # Stack traces would write paths of this machine into the exported file.
         copied.meta = {key: value for key, value in copied.meta.items() if key in ("val", "tensor_meta")}
         return copied
 
@@ -308,7 +309,7 @@ class _Copier:
         return node.target is torch.ops.aten.sym_size.int and node.all_input_nodes[0] not in self.own
 
     def _size(self, node: fx.Node) -> fx.Node:
-        """Read the same symbolic size from a tensor that this component has anyway, else from an input."""
+        """Read the same symbolic size from a tensor that this component reads already, else from an input."""
         wanted = node.meta["val"]
         inputs = [n for n in self.names if n.op == "placeholder" and n not in self.reads]
         for tensor in (*self.reads, *inputs):
@@ -322,7 +323,7 @@ class _Copier:
         raise ArtefactError(f"the size {wanted} cannot be read inside one component", _OTHER_TAP)
 
     def _read_first(self, tensor: fx.Node) -> None:
-        """Read one more tensor, before all others because placeholders come first."""
+        """Read one more tensor before all others, because placeholders come first."""
         with self.cut.inserting_before(next(iter(self.cut.nodes))):
             self.copies[tensor] = self._placeholder(tensor)
         self.reads.insert(0, tensor)

@@ -1,4 +1,4 @@
-"""Libraries that talk about their own internals while they trace: what they print is neither answer nor error."""
+"""Suppression of the output that libraries print while they trace and convert."""
 
 import io
 import logging
@@ -9,7 +9,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 @contextmanager
 def suppress_output() -> Iterator[None]:
-    """A block without warnings, loggers and prints; errors are raised and not printed."""
+    """Suppress warnings, loggers and prints inside the block. Errors are raised as usual."""
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

@@ -1,4 +1,4 @@
-"""Why a network cannot be traced: which of its modules stopped torch.export, where in its code, and the way out."""
+"""Errors of networks that cannot be traced: the module at fault, its line of code, and a remedy."""
 
 import traceback
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ _OTHER = "Its forward must consist of torch operations, work at any batch size, 
 
 
 def trace_error(net: nn.Module, error: Exception) -> ArtefactError:
-    """The error that torch.export raised on `net`, in the terms of its author."""
+    """Return the error that torch.export raised on `net` in terms of the user's own code."""
     reason = _first_line(error)
     text = f"{type(error).__name__} {error}"
     if any(sign in text for sign in _VALUES):
@@ -32,20 +32,20 @@ def trace_error(net: nn.Module, error: Exception) -> ArtefactError:
 
 
 def _place(net: nn.Module, error: BaseException) -> str:
-    """` in NAME (CLASS), file.py:12`: the innermost module of `net` whose forward was running."""
+    """Return ` in NAME (CLASS), file.py:12`, the innermost module of `net` whose forward was running."""
     names = {id(module): name for name, module in net.named_modules()}
-    found = ""
+    place = ""
     for frame, line in _frames(error):
         module = frame.f_locals.get("self")
         if isinstance(module, nn.Module) and names.get(id(module)) and _is_users(frame):
             name = names[id(module)].removeprefix("net.").removeprefix("backbone.")
             file = Path(frame.f_code.co_filename).name
-            found = f" in {name} ({type(module).__name__}), {file}:{line}"
-    return found
+            place = f" in {name} ({type(module).__name__}), {file}:{line}"
+    return place
 
 
 def _frames(error: BaseException | None) -> Iterator[tuple[FrameType, int]]:
-    """Frames from the outside in, of the first error in the chain before those of the ones it led to."""
+    """Yield frames from the outermost inwards; those of an error come before those of its cause."""
     if error is None:
         return
     yield from traceback.walk_tb(error.__traceback__)
@@ -53,7 +53,7 @@ def _frames(error: BaseException | None) -> Iterator[tuple[FrameType, int]]:
 
 
 def _is_users(frame: FrameType) -> bool:
-    """Whether the code is neither torch's own dispatch nor eetool's wrappers."""
+    """Return whether the code is neither torch's own dispatch nor a wrapper of eetool."""
     module = str(frame.f_globals.get("__name__", ""))
     return not module.startswith(("torch.", "eetool.export.", "eetool.model.early_exit"))
 

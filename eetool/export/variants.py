@@ -1,4 +1,4 @@
-"""The variants that a bundle may have, and how each is written."""
+"""Variants of a bundle, and the conversion of a component to each."""
 
 import importlib.util
 from dataclasses import dataclass
@@ -22,9 +22,15 @@ ONNX, TFLITE = "onnx", "tflite"
 class VariantKind:
     """One format and precision.
 
-    `relative` is the error that a component may show, as a share of max(1, max |reference|); null where precision is
-    lost on purpose. `samples_tolerance` is the same for the logits of a finished bundle on another machine: integer
-    kernels round differently from one processor to the next. `recipes` are ways to quantise, the preferred one first.
+    Attributes:
+        format: `onnx` or `tflite`.
+        precision: `fp32` or `int8`.
+        batch: the only batch size; null for any.
+        relative: allowed error of a component, as a share of max(1, max |reference|); null where quantisation loses
+            precision on purpose.
+        samples_tolerance: the same for the logits of a finished bundle on another machine. Integer kernels of
+            different processors round differently.
+        recipes: quantisation recipes, the preferred one first.
     """
 
     format: str
@@ -36,21 +42,21 @@ class VariantKind:
 
     @property
     def name(self) -> str:
-        """Such as `onnx/fp32`."""
+        """Name such as `onnx/fp32`."""
         return f"{self.format}/{self.precision}"
 
     @property
     def base(self) -> "VariantKind":
-        """The float variant that this one is made from; itself where it is float."""
+        """Float variant that this one is made from; itself where it is float."""
         return VARIANTS[f"{self.format}/{FP32}"]
 
     def file(self, place: str) -> str:
-        """Path in the bundle of the graph at `place`, which is `components/NAME` or `reference/NAME`."""
+        """Return the path in the bundle of the graph at `place`, which is `components/NAME` or `reference/NAME`."""
         return f"{place}/{self.format}-{self.precision}/model.{self.format}"
 
     @property
     def samples(self) -> str:
-        """Path in the bundle of this variant's answers to the samples."""
+        """Path in the bundle of this variant's outputs for the samples."""
         return f"samples/{self.format}-{self.precision}.npz"
 
 
@@ -66,7 +72,7 @@ VARIANTS = {
 
 
 def find_variants(names: tuple[str, ...]) -> list[VariantKind]:
-    """The kinds called `names`, in the order of `VARIANTS`, each once, with all that they need installed.
+    """Return the kinds called `names`, each once, in the order of `VARIANTS`.
 
     Raises:
         UsageError: there is no such variant, or none was named.
@@ -88,26 +94,31 @@ def find_variants(names: tuple[str, ...]) -> list[VariantKind]:
 def write_graph(
     kind: VariantKind,
     model: TracedModel,
-    piece: ComponentModule,
+    component: ComponentModule,
     path: Path,
     simplify: bool,
     all_exits: Path | None = None,
 ) -> None:
-    """Convert one piece of `model` to a float graph; raises as `export_onnx` and `export_tflite` do.
+    """Convert one component of `model` to a float graph; raises as `export_onnx` and `export_tflite` do.
 
     Args:
-        all_exits: where the graph of all exits lies already. An ONNX backbone is cut out of it, which saves the time
-            of converting it once more.
+        kind: a float variant.
+        model: the traced model.
+        component: one of its components or references.
+        path: output file.
+        simplify: run onnxsim over an ONNX graph.
+        all_exits: file of the graph of all exits, if it exists. An ONNX backbone is cut out of it, which saves one
+            conversion.
     """
-    if kind.format == ONNX and all_exits is not None and piece.outputs == (LOGITS,):
+    if kind.format == ONNX and all_exits is not None and component.outputs == (LOGITS,):
         whole = onnx.load(all_exits)
         path.parent.mkdir(parents=True)
         path.write_bytes(extract_subgraph(whole, model.final_logits, LOGITS).SerializeToString(deterministic=True))
         return
-    # ONNX keeps a dynamic batch, and torch.export takes a batch of 1 for a constant.
+    # ONNX keeps a dynamic batch, and torch.export treats a batch of 1 as a constant.
     example = model.example(kind.batch or 2)
-    inputs = [example[name] for name in piece.inputs]
+    inputs = [example[name] for name in component.inputs]
     if kind.format == ONNX:
-        export_onnx(piece, inputs, path, simplify)
+        export_onnx(component, inputs, path, simplify)
     else:
-        export_tflite(piece, inputs, path)
+        export_tflite(component, inputs, path)

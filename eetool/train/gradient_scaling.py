@@ -1,8 +1,8 @@
-"""Gradient scaling, so that many exits do not shout down the layers that they share.
+"""Gradient scaling: exits do not dominate the layers that they share.
 
-Without it the gradient at a layer grows with the number of exits behind it. Here, at the tap of exit i with k exits
-still to come, this one included, the exit's own gradient counts 1/k and that of all deeper ones (k − 1)/k: the shared
-layers are led by a mean over exits and not by a sum (gradient equilibrium, Li et al., arXiv 1908.06294).
+Without it the gradient at a layer grows with the number of exits behind it. At the tap of exit i, let k be the number
+of exits from there on, this one included. The exit's own gradient has the weight 1/k, that of all deeper ones
+(k − 1)/k. So shared layers get a mean over exits and not a sum (gradient equilibrium, Li et al., arXiv 1908.06294).
 """
 
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ from eetool.model.early_exit import EarlyExitNet, find_tap
 
 @contextmanager
 def scale_tap_gradients(net: EarlyExitNet) -> Iterator[None]:
-    """Scale gradients at every tap of `net` inside the block; outputs stay as they are."""
+    """Scale gradients at every tap of `net` inside the block. Outputs do not change."""
     handles = []
     for index, (tap, head) in enumerate(zip(net.taps, net.exits, strict=True)):
         ahead = len(net.taps) + 1 - index
         handles.append(find_tap(net.backbone, tap).register_forward_hook(_deeper((ahead - 1) / ahead, tap)))
-        # What flows back from the exit passes through the tap's scale too.
+        # The gradient of the exit passes through the scale of the tap as well.
         handles.append(_before(head, 1 / (ahead - 1)))
     try:
         yield
@@ -32,7 +32,7 @@ def scale_tap_gradients(net: EarlyExitNet) -> Iterator[None]:
 
 
 def scale_gradient(x: Tensor, factor: float) -> Tensor:
-    """`x` itself, through which gradients flow back `factor` times as large."""
+    """Return `x` with the same values and gradients that are multiplied by `factor`."""
     if not x.requires_grad:
         return x
     view = x.view_as(x)
@@ -50,6 +50,6 @@ def _deeper(factor: float, tap: str) -> Any:
 
 
 def _before(head: Any, factor: float) -> Any:
-    """Scale what flows back out of a head, whose `answer` is called past the hooks of `forward`."""
+    """Scale the gradient of a head. Its `answer` is called without the hooks of `forward`, so a layer has the hook."""
     first = head.layers if hasattr(head, "layers") else head
     return first.register_forward_pre_hook(lambda module, inputs: (scale_gradient(inputs[0], factor), *inputs[1:]))

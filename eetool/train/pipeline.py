@@ -1,4 +1,4 @@
-"""From a backbone reference to a checkpoint: build, place exits, train, take samples."""
+"""Training pipeline from a backbone reference to a checkpoint: build, place exits, train, take samples."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -33,15 +33,15 @@ from eetool_runtime.preprocess import SPECIAL
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation of each channel
 _SAMPLES = 32
 _FEWEST_SAMPLES = 4
-_SAMPLE_ELEMENTS = 1 << 20  # of all samples together, so that checkpoints and bundles stay small
+_SAMPLE_ELEMENTS = 1 << 20  # limit of all samples together, to keep checkpoints and bundles small
 
 
 @dataclass(frozen=True)
 class ExitPlan:
-    """Where exits go: at named taps, or `count` of them by cumulative MACs; and their branches.
+    """Positions of exits, at named taps or `count` of them by cumulative MACs, and their branches.
 
-    `branch` is one for all, or one for each exit from shallow to deep; without it every exit gets the one for its
-    features. `cascade` and `ensemble` are those of the spec.
+    `branch` is one for all exits, or one for each from shallow to deep. Without it every exit gets the default branch
+    for its features. `cascade` and `ensemble` are those of the spec.
     """
 
     count: int
@@ -54,7 +54,7 @@ class ExitPlan:
 def make_spec(
     reference: ModelReference, inputs: tuple[Input, ...], labels: tuple[str, ...], plan: ExitPlan
 ) -> ModelSpec:
-    """The spec of the backbone with exits by `plan`; raises UsageError where they do not fit."""
+    """Return the spec of the backbone with exits by `plan`; raises UsageError where they do not fit."""
     if sized_by_name(reference.backbone):
         check_size(lambda: resolve.build(reference.backbone, inputs, len(labels), reference.config))
     module = resolve.build(reference.backbone, inputs, len(labels), reference.config).eval()
@@ -67,10 +67,8 @@ def make_spec(
         taps = place_exits(measured, count_macs(module, example), plan.count)
     if plan.branch is None:
         shapes = {tap.name: tap.shape for tap in measure_taps(module, example, taps)}
-        realistic = tuple(
-            resolve.random_samples(reference, 2, seed=0).values()
-        )  # of zeros a causal text model may read one
-        first = any(len(shape) == 3 for shape in shapes.values()) and reads_first_token(module, realistic, measured)
+        samples = tuple(resolve.random_samples(reference, 2, seed=0).values())  # zeros would look like one token
+        first = any(len(shape) == 3 for shape in shapes.values()) and reads_first_token(module, samples, measured)
         branches = tuple(default_branch(shapes[tap], first) for tap in taps)
     else:
         branches = (plan.branch,) * len(taps) if isinstance(plan.branch, str) else plan.branch
@@ -78,9 +76,9 @@ def make_spec(
             raise UsageError(f"{len(branches)} branches for {len(taps)} exits", "Give one for all, or one for each.")
     together = {"cascade": plan.cascade, "ensemble": plan.ensemble}
     spec = ModelSpec(reference.backbone, inputs, labels, taps, branches, reference.config, **together)
-    complaint = unfit(spec.texts, [i.name for i in inputs])
-    if complaint is not None:
-        raise UsageError(f"{reference.backbone}: {complaint}", "Give it another name in the network or its factory.")
+    problem = unfit(spec.texts, [i.name for i in inputs])
+    if problem is not None:
+        raise UsageError(f"{reference.backbone}: {problem}", "Give it another name in the network or its factory.")
     return spec
 
 
@@ -100,16 +98,23 @@ def train_model(
 ) -> Checkpoint:
     """Train `backbone` with exits on the train split of `source`, from fresh weights or from those in a file.
 
-    Exits begin with those of a model.pt, too, at the same taps and of the same layers.
-
-    The same seed, machine and number of torch threads give the same checkpoint, bit for bit.
+    A model.pt also initialises exits at the same taps with the same layers. The same seed, machine and number of torch
+    threads give the same checkpoint, bit for bit.
 
     Args:
-        normalisation: mean and standard deviation of every channel, of pixels in [0, 1], that weights from elsewhere
+        backbone: a backbone reference.
+        source: the data.
+        plan: positions and branches of exits.
+        settings: recipe and hyperparameters.
+        state_file: file of the state of an interrupted run.
+        resume: continue an interrupted run.
+        progress: observer.
+        weights: file of initial weights.
+        normalisation: mean and standard deviation of every channel, of pixels in [0, 1], that pretrained weights
             expect; by default those of the training examples.
-        teacher: a model.pt whose final exit teaches.
-        config: of a network that a search found: what it needs beside its name.
-        named: factories that the teacher may be made of, see `eetool.model.checkpoint.load_checkpoint`.
+        teacher: a model.pt whose final exit is the teacher.
+        config: configuration of a network that a search found, beside its name.
+        named: factories that the teacher may use, see `eetool.model.checkpoint.load_checkpoint`.
     """
     splits = split_source(source, settings.hold_out)
     examples = _examples(source, splits[TRAIN], normalisation)
@@ -126,10 +131,10 @@ def train_model(
         raise UsageError(
             f"{len(settings.loss.exit_weights)} exit weights for {len(spec.taps) + 1} exits", "The final exit has one."
         )
-    tutor = None
+    loaded_teacher = None
     if teacher is not None:
-        name, make_tutor = load_teacher(teacher, spec.labels, shape[1:], named)
-        tutor = make_tutor(settings.loss.teacher_views, len(examples.labels))
+        name, make_teacher = load_teacher(teacher, spec.labels, shape[1:], named)
+        loaded_teacher = make_teacher(settings.loss.teacher_views, len(examples.labels))
         settings = replace(settings, loss=replace(settings.loss, teacher=name))
     if settings.erase and examples.mean is None:
         raise UsageError(f"{source.name} has no pixels to erase", "Leave --erase out.")
@@ -138,17 +143,17 @@ def train_model(
     if not any(parameter.numel() for parameter in net.parameters()):
         raise UsageError(f"{reference.backbone} has no weights, so nothing can be trained", "Give another MODEL.")
     if weights is not None:
-        taken = load_weights(net, weights, len(source.classes))
-        if taken:
-            progress.note(f"{taken} of {len(net.taps)} early exits begin with those of {weights}")
-    run_training(net, examples, settings, state_file, resume, progress, _depths(net, spec), tutor)
+        loaded = load_weights(net, weights, len(source.classes))
+        if loaded:
+            progress.note(f"{loaded} of {len(net.taps)} early exits begin with those of {weights}")
+    run_training(net, examples, settings, state_file, resume, progress, _exit_depths(net, spec), loaded_teacher)
     record = CheckpointRecord(spec, settings, Data(source.name, split_record(splits)))
     held_out = torch.from_numpy(source.inputs[splits[TEMPERATURE][:_SAMPLES]])
     return Checkpoint(record, net.state_dict(), {spec.inputs[0].name: examples.normalise(held_out)})
 
 
-def _depths(net: EarlyExitNet, spec: ModelSpec) -> list[ExitDepth]:
-    """Of every exit, as shares of the backbone's MACs."""
+def _exit_depths(net: EarlyExitNet, spec: ModelSpec) -> list[ExitDepth]:
+    """Return the depth of every exit, as shares of the backbone's MACs."""
     example = example_inputs(spec.inputs)
     whole = count_macs(net.backbone.eval(), example) or 1  # a network without MACs has no exits either
     taps = measure_taps(net.backbone, example, spec.taps)
@@ -167,9 +172,9 @@ def attach_exits(
     weights: Path | None = None,
     config: dict[str, Any] | None = None,
 ) -> Checkpoint:
-    """An early-exit model without data, with fresh weights or those in a file; its samples are seeded noise.
+    """Return an early-exit model without data, with fresh weights or those in a file, and seeded noise as samples.
 
-    A shape or a number of classes that is not given is the reference's own.
+    Without a shape or a number of classes, that of the reference is used.
     """
     reference = resolve.resolve(backbone, shape, classes, config=config)
     spec = make_spec(reference, reference.inputs, tuple(str(i) for i in range(reference.classes)), plan)
@@ -186,7 +191,7 @@ def attach_exits(
 
 
 def use_threads(count: int) -> None:
-    """Train with `count` threads; the weights depend on it, because sums are then taken in another order."""
+    """Train with `count` threads. Weights depend on it, because it changes the order of sums."""
     torch.set_num_threads(count)
 
 
@@ -207,11 +212,11 @@ def _examples(source: Source, indices: np.ndarray, normalisation: Normalisation 
 
 
 def _input(reference: ModelReference, source: Source, examples: Examples) -> Input:
-    """The one input of the model, with what makes it of an image or a text."""
+    """Return the one input of the model, with its preprocessing of images or texts."""
     name, dtype = reference.inputs[0].name, reference.inputs[0].dtype
     if len(reference.inputs) > 1 or (dtype == "float32") != (examples.images.dtype != torch.int64):
-        found = "images" if source.are_pixels else "texts" if source.vocabulary else "features"
-        raise UsageError(f"{reference.backbone} does not take {found}, and {source.name} has nothing else", None)
+        kind = "images" if source.are_pixels else "texts" if source.vocabulary else "features"
+        raise UsageError(f"{reference.backbone} does not take {kind}, and {source.name} has nothing else", None)
     shape = ("batch", *examples.images.shape[1:])
     if examples.mean is not None and examples.std is not None:
         mean, std = tuple(examples.mean.tolist()), tuple(examples.std.tolist())
@@ -220,7 +225,7 @@ def _input(reference: ModelReference, source: Source, examples: Examples) -> Inp
 
 
 def exit_accuracies(checkpoint: Checkpoint, source: Source, progress: Progress = SILENT) -> tuple[list[float], int]:
-    """Accuracy of every exit on the threshold split, and its size. The test split is for `bench` alone."""
+    """Return the accuracy of every exit on the threshold split, and its size. Only `bench` uses the test split."""
     indices = recorded_split(source, THRESHOLD, checkpoint.record.data)
     labels = torch.from_numpy(source.labels[indices])
     with progress(f"answers, {THRESHOLD} split", len(indices)) as advance:
@@ -229,20 +234,20 @@ def exit_accuracies(checkpoint: Checkpoint, source: Source, progress: Progress =
 
 
 def every_exit_logits(checkpoint: Checkpoint, images: np.ndarray, batch: int = 256) -> list[torch.Tensor]:
-    """Logits (N, classes) of every exit for examples (N, …) of a source, by torch."""
+    """Return logits (N, classes) of every exit for examples (N, …) of a source, computed by torch."""
     return every_exit_answers(checkpoint, images, batch)[0]
 
 
 def answer_arrays(checkpoint: Checkpoint, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Logits (exits, n, classes) and learned confidences (early exits, n) in [0, 1], for examples (n, …)."""
-    logits, said = every_exit_answers(checkpoint, images)
-    return torch.stack(logits).numpy(), torch.stack(said).sigmoid().numpy() if said else None
+    """Return logits (exits, n, classes) and learned confidences (early exits, n) in [0, 1], for examples (n, …)."""
+    logits, learned = every_exit_answers(checkpoint, images)
+    return torch.stack(logits).numpy(), torch.stack(learned).sigmoid().numpy() if learned else None
 
 
 def every_exit_answers(
     checkpoint: Checkpoint, images: np.ndarray, batch: int = 256, advance: Advance = lambda steps: None
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Logits (N, classes) of every exit, and what confidence heads say (N,), for examples (N, …) of a source."""
+    """Return logits (N, classes) of every exit, and outputs (N,) of confidence heads, for examples (N, …)."""
     net = checkpoint.build()
     inputs = torch.from_numpy(model_inputs(images, checkpoint.record.spec.inputs[0]))
     parts = []
@@ -250,7 +255,7 @@ def every_exit_answers(
         for chunk in torch.split(inputs, batch):
             parts.append(net.answers(chunk))
             advance(len(chunk))
-    logits = [torch.cat(answers) for answers in zip(*(part[0] for part in parts), strict=True)]
+    logits = [torch.cat(outputs) for outputs in zip(*(part[0] for part in parts), strict=True)]
     heads = zip(*(part[1] for part in parts), strict=True)
-    learned = [torch.cat([x for x in said if x is not None]) for said in heads if said[0] is not None]
+    learned = [torch.cat([x for x in outputs if x is not None]) for outputs in heads if outputs[0] is not None]
     return logits, learned

@@ -1,4 +1,4 @@
-"""A teacher: a finished network whose answers others learn from."""
+"""Teacher of a distillation: a trained network whose logits are targets."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,11 +13,15 @@ from eetool_runtime.manifest import Input
 
 
 class Teacher:
-    """The final exit of a model.pt, with the normalisation of its own.
+    """Final exit of a model.pt, with its own normalisation.
 
     Args:
-        views: how many versions of the augmented training set the run goes through, over and over; the answers to
-            each are computed once. 0: every epoch has a version of its own, and the teacher answers all of them.
+        net: the backbone.
+        spec: its input.
+        views: number of augmented versions of the training set that the run repeats; logits of each are computed once.
+            0: every epoch has its own version, and logits are computed in every epoch.
+        examples: number of training examples.
+        classes: number of classes.
     """
 
     def __init__(self, net: nn.Module, spec: Input, views: int, examples: int, classes: int) -> None:
@@ -27,35 +31,35 @@ class Teacher:
         self._scale = rule.scale
         self._mean, self._std = (torch.tensor(x)[:, None, None] for x in (rule.mean, rule.std))
         self._views, self.device = views, torch.device("cpu")
-        # NaN: not yet asked. After an interruption the answers are simply asked for again.
-        self._answers = torch.full((views, examples, classes), torch.nan)
+        # NaN: not computed yet. After an interruption all logits are computed again.
+        self._logits = torch.full((views, examples, classes), torch.nan)
 
     def __call__(self, images: Tensor, chosen: Tensor, epoch: int) -> Tensor:
-        """Logits (n, classes) for uint8 `images` (n, C, H, W), the augmented examples `chosen` (n,) of this epoch."""
+        """Return logits (n, classes) for uint8 `images` (n, C, H, W), augmented examples `chosen` (n,) of an epoch."""
         if not self._views:
-            return self._answer(images)
-        known, chosen = self._answers[epoch % self._views], chosen.to(self.device)
+            return self._compute(images)
+        known, chosen = self._logits[epoch % self._views], chosen.to(self.device)
         if known[chosen].isnan().any():
-            known[chosen] = self._answer(images)
+            known[chosen] = self._compute(images)
         return known[chosen]
 
-    def _answer(self, images: Tensor) -> Tensor:
+    def _compute(self, images: Tensor) -> Tensor:
         inputs = (images.to(self.device).float() * self._scale - self._mean) / self._std
         with torch.no_grad():
             logits: Tensor = self.net(inputs).float()
         return logits
 
     def to(self, device: torch.device) -> None:
-        """Answer from another torch device."""
+        """Move to another torch device."""
         self.net.to(device)
-        self._mean, self._std, self._answers = (x.to(device) for x in (self._mean, self._std, self._answers))
+        self._mean, self._std, self._logits = (x.to(device) for x in (self._mean, self._std, self._logits))
         self.device = device
 
 
 def load_teacher(
     path: Path, labels: tuple[str, ...], shape: tuple[int, ...], named: Sequence[str] = ()
 ) -> tuple[str, Callable[[int, int], Teacher]]:
-    """What names the teacher in a record, and a maker that takes the numbers of views and of examples.
+    """Return the name of a teacher in records, and a function from numbers of views and examples to the teacher.
 
     Raises:
         ArtefactError: `path` is no model.pt.
@@ -64,7 +68,7 @@ def load_teacher(
     checkpoint = load_checkpoint(path, named)
     spec = checkpoint.record.spec
     if spec.labels != labels:
-        raise UsageError(f"the teacher {path} knows other classes than the data has", "Train it on the same data.")
+        raise UsageError(f"the teacher {path} has other classes than the data", "Train it on the same data.")
     if len(spec.inputs) != 1 or spec.inputs[0].preprocess is None or tuple(spec.inputs[0].shape[1:]) != shape:
         raise UsageError(f"the teacher {path} does not read images of shape {shape}", "Train it on the same data.")
     backbone = checkpoint.build().backbone

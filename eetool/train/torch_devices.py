@@ -1,7 +1,7 @@
-"""Where a step is computed: on this processor, as it always was, or by accelerate on GPUs, one or several.
+"""Torch devices of a training run: this processor, or by accelerate one or several GPUs.
 
-The processor's way has no library in it, so that the same seed gives the same bytes whatever is installed.
-docs/decisions/0015 says why accelerate.
+Training on the processor uses no library besides torch, so that the same seed gives the same bytes whatever is
+installed. docs/decisions/0015 has the reasons for accelerate.
 """
 
 import os
@@ -19,15 +19,15 @@ from eetool.model.early_exit import EarlyExitNet, ExitOutputs
 
 CPU = "cpu"
 _KINDS = (CPU, "cuda", "mps")
-_LETTING_GO_SECONDS = 0.5
-_EXAMPLES_SHARE = 0.2  # of the free memory of a GPU
+_RELEASE_SECONDS = 0.5
+_EXAMPLES_SHARE = 0.2  # largest share of a GPU's free memory that examples may take
 _PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 Run = Callable[[Tensor], ExitOutputs]
 
 
 class CpuDevice:
-    """This processor, in one process."""
+    """Training on this processor, in one process."""
 
     device = torch.device(CPU)
     index, processes = 0, 1
@@ -37,42 +37,42 @@ class CpuDevice:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes files and speaks."""
+        """True in the process that writes files and reports progress."""
         return self.index == 0
 
     def prepare(self, net: EarlyExitNet, optimizer: torch.optim.Optimizer) -> tuple[Run, torch.optim.Optimizer]:
-        """What runs `net`, which is moved to the device, and the optimizer to step with."""
+        """Move `net` to the device, and return a function that runs it and the optimizer to step with."""
         return net.run, optimizer
 
     def home(self, size: int) -> torch.device:
-        """Where `size` bytes of examples are kept while the network learns from them."""
+        """Return the device on which `size` bytes of examples are stored during training."""
         return torch.device(CPU)
 
     def arithmetic(self) -> AbstractContextManager[Any]:
-        """The block in which `net` runs."""
+        """Return the context in which `net` runs."""
         return torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16")
 
     def share(self, chosen: Tensor) -> Tensor:
-        """Of a batch, the examples that this process learns from; all processes get as many."""
+        """Return the examples of a batch for this process; all processes get the same number."""
         if self.processes == 1:
             return chosen
         missing = -len(chosen) % self.processes
         return torch.cat([chosen, chosen[:1].expand(missing)])[self.index :: self.processes]
 
     def backward(self, loss: Tensor) -> None:
-        """Gradients of `loss`."""
+        """Compute the gradients of `loss`."""
         loss.backward()  # type: ignore[no-untyped-call]
 
     def mean(self, loss: Tensor) -> float:
-        """The loss over all processes."""
+        """Return the mean of the loss over all processes."""
         return float(loss.item())
 
     def close(self) -> None:
-        """Training is over."""
+        """End the training."""
 
 
 class AcceleratedDevice(CpuDevice):
-    """A GPU, or one of several processes that torchrun started, by accelerate."""
+    """Training by accelerate: on a GPU, or in one of several processes that torchrun started."""
 
     def __init__(self, kind: str, precision: str) -> None:
         super().__init__(precision)
@@ -85,82 +85,82 @@ class AcceleratedDevice(CpuDevice):
         self._accelerator = Accelerator(cpu=kind == CPU, mixed_precision=_PRECISIONS[precision])
         self.device = self._accelerator.device
         self.index, self.processes = self._accelerator.process_index, self._accelerator.num_processes
-        torch.backends.cudnn.benchmark = True  # shapes are the same in all steps but the last of an epoch
+        torch.backends.cudnn.benchmark = True  # shapes are equal in all steps except the last of an epoch
 
     def prepare(self, net: EarlyExitNet, optimizer: torch.optim.Optimizer) -> tuple[Run, torch.optim.Optimizer]:
-        """See `CpuDevice.prepare`; gradients are averaged over the processes."""
-        whole, prepared = self._accelerator.prepare(_Whole(net), optimizer)
-        return lambda inputs: ExitOutputs(*whole(inputs)), prepared
+        """Prepare as `CpuDevice.prepare` does; gradients are averaged over the processes."""
+        module, prepared = self._accelerator.prepare(_StepModule(net), optimizer)
+        return lambda inputs: ExitOutputs(*module(inputs)), prepared
 
     def home(self, size: int) -> torch.device:
-        """With the network, where they leave it most of the memory: moving images then costs next to nothing."""
+        """Return the GPU if most of its memory stays free, which makes augmentation fast; else the processor."""
         if self.device.type != "cuda":
             return torch.device(CPU)
         free, _ = torch.cuda.mem_get_info(self.device)
         return self.device if size <= free * _EXAMPLES_SHARE else torch.device(CPU)
 
     def arithmetic(self) -> AbstractContextManager[Any]:
-        """What was prepared brings its own."""
+        """Return an empty context: the prepared module has its own."""
         return nullcontext()
 
     def backward(self, loss: Tensor) -> None:
-        """With the scaling that fp16 needs."""
+        """Compute the gradients of `loss`, with the scaling that fp16 needs."""
         self._accelerator.backward(loss)
 
     def mean(self, loss: Tensor) -> float:
-        """See `CpuDevice.mean`; so all processes stop where one diverges."""
+        """Return the mean over all processes, so that all of them stop where one diverges."""
         return float(self._accelerator.reduce(loss.detach(), reduction="mean").item())
 
     def close(self) -> None:
         """Leave the group of processes."""
         self._accelerator.wait_for_everyone()
-        # Gloo's threads take the interpreter's lock to let go of their last tensors; the group's end waits for these
-        # threads and holds that lock (github.com/pytorch/pytorch/issues/56297). Asleep we do not hold it.
-        time.sleep(_LETTING_GO_SECONDS)
+        # Gloo's threads need the interpreter's lock to release their last tensors. The end of the group waits for these
+        # threads and holds that lock (github.com/pytorch/pytorch/issues/56297). The sleep releases it.
+        time.sleep(_RELEASE_SECONDS)
         self._accelerator.end_training()
 
 
-class _Whole(nn.Module):
-    """Everything that a step needs, as the one call that gradients of several processes are gathered behind."""
+class _StepModule(nn.Module):
+    """Network whose forward returns everything that a step needs: gradients of several processes need one call."""
 
     def __init__(self, net: EarlyExitNet) -> None:
         super().__init__()
         self.net = net
 
     def forward(self, inputs: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor | None, ...], tuple[Tensor, ...]]:
-        found = self.net.run(inputs)
-        return found.logits, found.learned, found.own
+        outputs = self.net.run(inputs)
+        return outputs.logits, outputs.learned, outputs.own
 
 
 def find_torch_device(name: str) -> torch.device:
-    """The device called `cpu`, `cuda`, `cuda:1` or `mps`.
+    """Return the device called `cpu`, `cuda`, `cuda:1` or `mps`.
 
     Raises:
         UsageError: there is no such kind of device.
-        MissingError: it is not there.
+        MissingError: this machine has no such device.
     """
     kind, colon, number = name.partition(":")
     if kind not in _KINDS or (colon and not (kind == "cuda" and number.isdecimal())):
         raise UsageError(f"unknown torch device {name!r}", "Known: cpu, cuda, cuda:1, …, mps.")
-    there = torch.backends.mps.is_available() if kind == "mps" else kind == CPU
-    if not (there or (kind == "cuda" and torch.cuda.device_count() > int(number or 0))):
-        raise MissingError(f"there is no torch device {name!r} here", "--torch-device cpu always is.")
+    available = torch.backends.mps.is_available() if kind == "mps" else kind == CPU
+    if not (available or (kind == "cuda" and torch.cuda.device_count() > int(number or 0))):
+        raise MissingError(f"there is no torch device {name!r} here", "Give --torch-device cpu.")
     return torch.device(name)
 
 
 def open_device(settings: TrainingSettings) -> CpuDevice:
-    """On the device that `settings` ask for; one process of several where torchrun started it.
+    """Return the device of `settings`; one process of several where torchrun started it.
 
     Raises:
-        UsageError: there is no such kind of device, or it has no such arithmetic.
-        MissingError: it is not there, or accelerate is not.
+        UsageError: there is no such kind of device, or it does not support the precision.
+        MissingError: this machine has no such device, or accelerate is not installed.
     """
-    place = find_torch_device(settings.torch_device)
+    device = find_torch_device(settings.torch_device)
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    if place.type == CPU and settings.precision == "fp16":
+    if device.type == CPU and settings.precision == "fp16":
         raise UsageError("processors do not train in fp16", "Give --mixed-precision bf16.")
-    if place.type == CPU and not several:
+    if device.type == CPU and not several:
         return CpuDevice(settings.precision)
-    if place.index is not None:
-        torch.cuda.set_device(place)
-    return AcceleratedDevice(place.type, settings.precision)
+    if device.index is not None:
+        torch.cuda.set_device(device)
+    return AcceleratedDevice(device.type, settings.precision)

@@ -1,4 +1,4 @@
-"""The one training loop: seeded, resumable, and the same numbers whether or not it was interrupted."""
+"""Training loop: seeded and resumable, with the same weights whether or not it was interrupted."""
 
 import math
 import time
@@ -24,7 +24,7 @@ from eetool.train.torch_devices import CpuDevice, open_device
 
 RESUME_FORMAT = "eetool-resume/1"
 _MOMENTUM = 0.9
-_LONG_EPOCH_SECONDS = 10  # from which on every epoch is told
+_LONG_EPOCH_SECONDS = 10  # from this duration on every epoch is reported
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Examples:
     """Training examples with int64 labels (N,).
 
     They are images uint8 (N, C, H, W), with the mean and std (C,) of pixels in [0, 1]; or finished inputs (N, …), which
-    are neither moved nor normalised.
+    are neither augmented nor normalised.
     """
 
     images: Tensor
@@ -42,25 +42,25 @@ class Examples:
     mirror: bool
 
     def normalise(self, images: Tensor) -> Tensor:
-        """uint8 (N, C, H, W) to float32 of the same shape, as the runtime's preprocessing does."""
+        """Return uint8 images (N, C, H, W) as float32, normalised as in the runtime's preprocessing."""
         if self.mean is None or self.std is None:
             return images
         return (images.float() / 255 - self.mean[:, None, None]) / self.std[:, None, None]
 
     @property
     def device(self) -> torch.device:
-        """Where they lie."""
+        """Torch device that stores them."""
         return self.images.device
 
     def to(self, device: torch.device) -> "Examples":
-        """The same on another torch device."""
+        """Return the examples on another torch device."""
         mean, std = (None if x is None else x.to(device) for x in (self.mean, self.std))
         return replace(self, images=self.images.to(device), labels=self.labels.to(device), mean=mean, std=std)
 
-    def batch(self, chosen: Tensor, moves: AugmentationDraw) -> Tensor:
-        """The examples `chosen` (n,), moved by theirs of `moves` where they are images."""
+    def batch(self, chosen: Tensor, draw: AugmentationDraw) -> Tensor:
+        """Return the examples `chosen` (n,); images are augmented by their part of `draw`."""
         images = self.images.index_select(0, chosen)
-        return images if self.mean is None else augment(images, moves[chosen])
+        return images if self.mean is None else augment(images, draw[chosen])
 
 
 def run_training(
@@ -75,11 +75,18 @@ def run_training(
 ) -> None:
     """Train `net` in place.
 
-    After every epoch the whole state goes to `state_file`, atomically; `resume` goes on from there and ends with the
-    same weights as a run that was never interrupted. The file is removed at the end.
+    After every epoch the whole state is written to `state_file`, atomically. `resume` continues from there and gives
+    the same weights as an uninterrupted run. The file is removed at the end.
 
     Args:
-        depths: of every exit, where recipes ask for it.
+        net: the network.
+        examples: training examples.
+        settings: recipe and hyperparameters.
+        state_file: file of the state.
+        resume: continue an interrupted run.
+        progress: observer.
+        depths: MACs of every exit, for recipes that need them.
+        teacher: teacher of a distillation.
 
     Raises:
         DivergedError: the loss is NaN or infinite; `state_file` keeps the last good epoch.
@@ -102,13 +109,13 @@ def run_training(
                 write_atomic(state_file, serialise(run.state(epoch + 1)), force=resume or epoch > first)
     run.finish()
     if not engine.is_main:
-        raise SystemExit(0)  # the first process goes on alone
+        raise SystemExit(0)  # only the first process continues
     state_file.unlink(missing_ok=True)
 
 
 @contextmanager
 def _kept(state_file: Path) -> Iterator[None]:
-    """Say what there still is where a run diverges after a whole epoch."""
+    """Add the kept state file to the hint of a DivergedError, if a whole epoch was completed."""
     try:
         yield
     except DivergedError as error:
@@ -119,7 +126,7 @@ def _kept(state_file: Path) -> Iterator[None]:
 
 
 class _Run:
-    """One training run under way."""
+    """State of one training run."""
 
     def __init__(
         self,
@@ -131,7 +138,7 @@ class _Run:
         progress: Progress,
         engine: CpuDevice,
     ) -> None:
-        set_memory_format(net, torch.channels_last)  # an eighth faster on processors without bf16
+        set_memory_format(net, torch.channels_last)  # 1/8 faster on processors without bf16
         self.net, self.settings = net, settings
         self.examples = examples.to(engine.home(examples.images.nbytes))
         self.teacher, self.progress, self.engine = teacher, progress, engine
@@ -147,46 +154,47 @@ class _Run:
         self.header = {"settings": encode(settings), "taps": list(net.taps), "examples": len(examples.labels)}
 
     def epoch(self, epoch: int, advance: Any) -> None:
-        """One pass over the examples, whose randomness depends on the seed and the epoch alone."""
+        """Run one pass over the examples. Its randomness depends on the seed and the epoch alone."""
         settings, examples = self.settings, self.examples
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
         torch.manual_seed(settings.seed * 1_000_003 + epoch)
         order = torch.randperm(len(examples.labels), generator=generator)
         views = settings.loss.teacher_views
-        if views:  # the teacher has seen this version of the examples before
+        if views:  # the teacher's logits for this version of the examples are cached
             generator.manual_seed(settings.seed * 1_000_003 + epoch % views)
-        moves = draw_augmentation(examples.images, generator, examples.mirror, settings.erase).to(examples.device)
+        draw = draw_augmentation(examples.images, generator, examples.mirror, settings.erase).to(examples.device)
         self.net.train()
         if self.frozen:
             self.net.backbone.eval()  # its normalisations keep the statistics that its weights were trained with
         tally = _Tally(len(self.net.taps) + 1)
         for step, chosen in enumerate(torch.split(order.to(examples.device), settings.batch_size)):
-            if len(chosen) == 1 < settings.batch_size:  # left over, another one each epoch: normalisations need two
+            if len(chosen) == 1 < settings.batch_size:  # a rest of one: batch normalisation needs two examples
                 advance(1)
                 continue
             chosen = self.engine.share(chosen)
-            images = examples.batch(chosen, moves)
-            answers = self.teacher(images, chosen, epoch) if self.teacher else None
+            images = examples.batch(chosen, draw)
+            teacher_logits = self.teacher(images, chosen, epoch) if self.teacher else None
             position = (epoch * self.steps + step) / (settings.epochs * self.steps)
-            lesson = BatchTargets(examples.labels[chosen], position, answers)
-            self._step(examples.normalise(images), lesson, f"epoch {epoch + 1}, step {step + 1}", tally)
+            targets = BatchTargets(examples.labels[chosen], position, teacher_logits)
+            self._step(examples.normalise(images), targets, f"epoch {epoch + 1}, step {step + 1}", tally)
             advance(1)
         if tally.seconds > _LONG_EPOCH_SECONDS:
             self.progress.note(f"epoch {epoch + 1} of {settings.epochs}: {tally}")
 
-    def _step(self, inputs: Tensor, lesson: BatchTargets, where: str, tally: "_Tally") -> None:
+    def _step(self, inputs: Tensor, targets: BatchTargets, where: str, tally: "_Tally") -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * one_cycle(lesson.position, self.settings.warm_up)
+            group["lr"] = self.settings.learning_rate * one_cycle(targets.position, self.settings.warm_up)
         even = scale_tap_gradients(self.net) if self.settings.loss.gradient_scaling else nullcontext()
-        inputs, lesson = inputs.to(self.engine.device), lesson.to(self.engine.device)
+        inputs, targets = inputs.to(self.engine.device), targets.to(self.engine.device)
         with self.engine.arithmetic(), even:
             if inputs.ndim == 4:
                 inputs = inputs.contiguous(memory_format=torch.channels_last)  # (N, C, H, W), in another order
-            found = self.run(inputs)
-        logits = [x.float() for x in found.logits]
-        loss = self.loss([x.float() for x in found.own], [x.float() for x in found.learned if x is not None], lesson)
-        if self.net.ensembles:  # what exits say alone is given here: this teaches nothing but how to weigh it
-            loss = loss + self.loss([logits[0].detach(), *logits[1:-1], logits[-1].detach()], (), lesson)
+            outputs = self.run(inputs)
+        logits = [x.float() for x in outputs.logits]
+        learned = [x.float() for x in outputs.learned if x is not None]
+        loss = self.loss([x.float() for x in outputs.own], learned, targets)
+        if self.net.ensembles:  # trains the weights of the ensembles alone: the exits' own outputs are detached
+            loss = loss + self.loss([logits[0].detach(), *logits[1:-1], logits[-1].detach()], (), targets)
         value = self.engine.mean(loss)
         if not math.isfinite(value):
             raise DivergedError(f"the loss became {value} in {where}", "Start anew with a lower --learning-rate.")
@@ -194,19 +202,19 @@ class _Run:
         self.engine.backward(loss)
         self.optimizer.step()
         if self.average:
-            done = lesson.position * self.settings.epochs * self.steps
-            decay = min(self.settings.average, (1 + done) / (10 + done))  # forgets the fresh weights soon
+            done = targets.position * self.settings.epochs * self.steps
+            decay = min(self.settings.average, (1 + done) / (10 + done))  # low at first, to drop the initial weights
             torch._foreach_lerp_(self.average, _floats(self.net), 1 - decay)
-        tally.add(value, logits, lesson.labels)
+        tally.add(value, logits, targets.labels)
 
     def state(self, epochs: int) -> dict[str, Any]:
-        """All that is needed to go on after `epochs` epochs."""
+        """Return everything that is needed to continue after `epochs` epochs."""
         head = {"format": RESUME_FORMAT, "run": self.header, "epoch": epochs}
         tensors = {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), "average": self.average}
         return {**head, **tensors}
 
     def restore(self, path: Path) -> int:
-        """Load the state of an interrupted run; returns the number of epochs that it finished."""
+        """Load the state of an interrupted run, and return the number of epochs that it completed."""
         if not path.exists():
             raise UsageError(f"there is nothing to resume: {path} does not exist", "Start without --resume.")
         stored = load_tensors(path, RESUME_FORMAT)
@@ -225,7 +233,7 @@ class _Run:
             ) from None
 
     def finish(self) -> None:
-        """Leave the network with its averaged weights, where they were asked for, in eval mode, on this processor."""
+        """Leave the network in eval mode on this processor, with averaged weights if the settings have them."""
         self.engine.close()
         if self.average and self.settings.epochs:
             torch._foreach_copy_(_floats(self.net), self.average)
@@ -236,7 +244,7 @@ class _Run:
 
 
 class _Tally:
-    """What an epoch came to: mean loss, and the share that every exit had right while learning."""
+    """Figures of an epoch: mean loss, and the training accuracy of every exit."""
 
     def __init__(self, exits: int) -> None:
         self._start, self._n, self._loss = time.monotonic(), 0, 0.0
@@ -246,7 +254,7 @@ class _Tally:
         self._n += len(labels)
         self._loss += loss * len(labels)
         right = torch.stack([(x.argmax(1) == labels).sum() for x in logits])
-        self._right = self._right.to(right.device) + right  # a GPU is not waited for
+        self._right = self._right.to(right.device) + right  # no synchronisation with a GPU
 
     @property
     def seconds(self) -> float:
@@ -254,28 +262,28 @@ class _Tally:
 
     def __str__(self) -> str:
         right = " / ".join(f"{100 * r / self._n:.1f}" for r in self._right.tolist())
-        return f"loss {self._loss / self._n:.3f}, right while learning {right} %, {self.seconds:.0f} s"
+        return f"loss {self._loss / self._n:.3f}, training accuracy {right} %, {self.seconds:.0f} s"
 
 
 def one_cycle(position: float, warm_up: float = 0.15) -> float:
-    """Learning rate at `position` in [0, 1) of the run, as a share of its peak: a linear rise, then a half cosine."""
+    """Return the learning rate at `position` in [0, 1) of the run, as a share of its peak: linear rise, half cosine."""
     if position < warm_up:
         return 0.1 + 0.9 * position / warm_up
     return 0.5 * (1 + math.cos(math.pi * (position - warm_up) / (1 - warm_up)))
 
 
 def _optimizer(parameters: list[nn.Parameter], settings: TrainingSettings) -> torch.optim.Optimizer:
-    """The learning rate is set before every step."""
+    """Return the optimizer. Its learning rate is set before every step."""
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(parameters, lr=0.0, weight_decay=settings.weight_decay)
     return torch.optim.SGD(parameters, lr=0.0, momentum=_MOMENTUM, nesterov=True, weight_decay=settings.weight_decay)
 
 
 def _floats(net: nn.Module) -> list[Tensor]:
-    """Weights and running statistics, to be averaged; counters are not."""
+    """Return weights and running statistics, which are averaged; counters are not."""
     return [x for x in net.state_dict().values() if x.is_floating_point()]
 
 
 def set_memory_format(net: nn.Module, order: torch.memory_format) -> None:
-    """Put a network's weights into this order of memory; processors convolve faster with channels last."""
+    """Set the memory format of a network's weights; processors convolve faster with channels last."""
     net.to(memory_format=order)  # type: ignore[call-overload]  # torch's own stubs leave this form out

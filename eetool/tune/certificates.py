@@ -1,10 +1,10 @@
-"""Certificates: thresholds whose loss of accuracy on new data is bounded, with a probability that the user chose.
+"""Certificates: thresholds with a bound on the accuracy drop on new data, which holds with a chosen probability.
 
-The risk is the drop of accuracy against full depth, on labels: the mean over inputs of D = 1 where only the cascade is
-wrong, −1 where only full depth is, else 0. Candidates are fixed on the threshold split, from the safest to the
-cheapest, and tested in that order on the certificate split, which nothing else has seen; the last one before the first
-that fails is certified. Testing in a fixed order needs no correction for their number (Learn then Test, arXiv
-2110.01052; for early exits "Fast yet Safe", arXiv 2405.20915): the probability, over certificate splits, that a choice
+The risk is the accuracy drop against full depth, on labels. It is the mean over inputs of D: 1 where only the cascade
+is wrong, −1 where only full depth is wrong, else 0. Candidates are fixed on the threshold split, from the safest to the
+cheapest. They are tested in that order on the certificate split, which nothing else uses. The last candidate before the
+first that fails is certified. Tests in a fixed order need no correction for their number (Learn then Test, arXiv
+2110.01052; for early exits "Fast yet Safe", arXiv 2405.20915). The probability, over certificate splits, that a choice
 with a larger drop than promised is certified is at most 1 − confidence.
 """
 
@@ -21,15 +21,18 @@ from eetool.tune.threshold_search import ThresholdProblem
 from eetool_runtime.manifest import Certificate
 
 METHOD = "learn-then-test/paired-score"
-_NUISANCE_ERROR = 0.001  # part of the error probability that is spent on bounding how often only full depth is wrong
+_NUISANCE_ERROR = 0.001  # error probability of the bound on how often only full depth is wrong
 _GRID = 24
-_CUT_OFF = 1e-6  # probability of outcomes too unlikely to be looked at
-_MOST_DATA = 30_000  # examples; what would need more is out of reach
+_CUT_OFF = 1e-6  # probability of the outcomes that are left out
+_MOST_DATA = 30_000  # examples; a promise that needs more counts as out of reach
 
 
 @dataclass(frozen=True)
 class CertificateResult:
-    """The thresholds with their certificate; or none, and how many examples would probably do (null: no number)."""
+    """Thresholds with their certificate; or none, and the number of examples that would probably be enough.
+
+    `n_needed` is null where no number of examples is enough.
+    """
 
     thresholds: Thresholds | None
     certificate: Certificate | None
@@ -44,14 +47,14 @@ def certify(
     Args:
         problem: confidences and correctness of the certificate split.
         candidates: from the safest to the cheapest, chosen without that split.
-        max_accuracy_drop: the promise, in percentage points.
-        confidence: how surely it holds, in (0, 1).
+        max_accuracy_drop: the promised limit, in percentage points.
+        confidence: probability in (0, 1) with which it holds.
     """
     passed = None
     first_failed: tuple[int, int] | None = None
     for thresholds in candidates:
         if all(t is None for t in thresholds):
-            continue  # full depth drops nothing, and is no early exit
+            continue  # full depth has no drop, and is no early exit
         worse, better = problem.changes(thresholds)
         p = p_value(worse, better, problem.n, max_accuracy_drop / 100)
         if p > 1 - confidence:
@@ -68,12 +71,12 @@ def certify(
 
 @lru_cache(maxsize=4096)
 def p_value(worse: int, better: int, n: int, risk: float) -> float:
-    """How likely data that speak so well for the cascade would be, if its true drop were `risk` or more.
+    """Return the probability of data at least as good for the cascade, if its true drop were `risk` or more.
 
-    Exact for n independent inputs of which in `worse` only the cascade was wrong and in `better` only full depth: the
-    probability of all outcomes whose score statistic (Tango, 1998, for differences of pairs) is no larger than that
-    observed, maximised over how often only full depth is wrong. That is first bounded above, and the error of doing so
-    added (Berger and Boos, 1994).
+    The test is exact for n independent inputs: in `worse` of them only the cascade was wrong, in `better` only full
+    depth. The result is the probability of all outcomes with a score statistic (Tango, 1998, for paired differences)
+    no larger than the observed one, maximised over how often only full depth is wrong. That rate is first bounded
+    above, and the error of the bound is added (Berger and Boos, 1994).
     """
     if n == 0 or worse - better >= risk * n:
         return 1.0
@@ -81,16 +84,16 @@ def p_value(worse: int, better: int, n: int, risk: float) -> float:
     highest = min(bound, (1 - risk) / 2)
     i, j = _as_extreme(worse, better, n, risk, highest)
     rest = n - i - j
-    ways = gammaln(n + 1) - gammaln(i + 1) - gammaln(j + 1) - gammaln(rest + 1)
+    log_count = gammaln(n + 1) - gammaln(i + 1) - gammaln(j + 1) - gammaln(rest + 1)  # multinomial coefficient
     largest = 0.0
     for q in np.linspace(0, highest, _GRID):
-        logs = ways + xlogy(i, q + risk) + xlogy(j, q) + xlogy(rest, 1 - 2 * q - risk)
+        logs = log_count + xlogy(i, q + risk) + xlogy(j, q) + xlogy(rest, 1 - 2 * q - risk)
         largest = max(largest, float(np.exp(logs).sum()))
     return min(1.0, largest + _NUISANCE_ERROR + _CUT_OFF)
 
 
 def examples_needed(worse: int, better: int, n: int, risk: float, error: float) -> int | None:
-    """How many examples would certify what was seen on `n`, if more data looked the same; null where none would."""
+    """Return the number of examples that would certify the shares seen on `n` examples; None where none would."""
     for size in _sizes(n):
         scaled_worse, scaled_better = (round(count * size / n) for count in (worse, better))
         if p_value(scaled_worse, scaled_better, size, risk) <= error:
@@ -106,15 +109,15 @@ def _sizes(n: int) -> Iterator[int]:
 
 
 def _as_extreme(worse: int, better: int, n: int, risk: float, highest: float) -> tuple[np.ndarray, np.ndarray]:
-    """Counts (i, j) of all outcomes at least as good as (worse, better), but for those of probability `_CUT_OFF`."""
+    """Return counts (i, j) of all outcomes at least as good as (worse, better), except for a probability `_CUT_OFF`."""
     most = [int(binom.isf(_CUT_OFF / 2, n, min(p, 1.0))) + 1 for p in (highest + risk, highest)]
     i, j = np.meshgrid(*(np.arange(min(m, n) + 1) for m in most), indexing="ij")
-    here = (i + j <= n) & (_score(i, j, n, risk) <= _score(np.array(worse), np.array(better), n, risk) + 1e-9)
-    return i[here], j[here]
+    as_good = (i + j <= n) & (_score(i, j, n, risk) <= _score(np.array(worse), np.array(better), n, risk) + 1e-9)
+    return i[as_good], j[as_good]
 
 
 def _score(worse: np.ndarray, better: np.ndarray, n: int, risk: float) -> np.ndarray:
-    """How far the difference lies from `risk`, in standard deviations under the likeliest world where it is `risk`."""
+    """Return the distance of the drop from `risk`, in standard deviations under the likeliest rates with that risk."""
     linear = worse * (1 - risk) + better * (1 - 3 * risk) - 2 * risk * (n - worse - better)
     q = (linear + np.sqrt(linear**2 + 8 * n * better * risk * (1 - risk))) / (4 * n)
     score: np.ndarray = (worse - better - n * risk) / np.sqrt(n * (2 * q + risk - risk**2))

@@ -1,4 +1,4 @@
-"""What each exit is worth to those inputs that get to it, and whether its gate decides anything."""
+"""Diagnostics of exits: accuracy, calibration error and AUROC on the inputs that reach each exit."""
 
 from dataclasses import dataclass
 
@@ -7,15 +7,20 @@ import numpy as np
 from eetool.metrics import Thresholds, auroc, exits_taken, expected_calibration_error
 from eetool.tune.threshold_search import ThresholdProblem
 
-_DEGENERATE = 0.99  # share of the inputs at one early exit from which on its gate decides nothing
+_DEGENERATE = 0.99  # share of inputs that leave at one early exit, from which on its gate has no effect
 
 
 @dataclass(frozen=True)
 class ExitDiagnosis:
-    """Of the `n` examples that reach an exit: how many it would get right, how far its confidences lie from that.
+    """Figures of an exit on the `n` examples that reach it.
 
-    `auroc` is the probability that a right answer is surer than a wrong one, null where all are right or all wrong:
-    it, and not calibration, is what a gate lives on (arXiv 2508.21495).
+    Attributes:
+        n: examples that reach the exit.
+        accuracy: of its predictions on them.
+        calibration_error: expected calibration error of its confidences.
+        auroc: probability that a correct prediction has a higher confidence than a wrong one; null where all are
+            correct or all wrong. A gate depends on it and not on calibration (arXiv 2508.21495).
+        leave: examples that leave here.
     """
 
     n: int
@@ -27,7 +32,7 @@ class ExitDiagnosis:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All exits at one choice of thresholds. `exit_entropy_bits` is 0 where all inputs leave at one exit."""
+    """Figures of all exits at one operating point. `exit_entropy_bits` is 0 where all inputs leave at one exit."""
 
     exits: tuple[ExitDiagnosis, ...]
     exit_entropy_bits: float
@@ -35,21 +40,21 @@ class Diagnosis:
 
 
 def diagnose(problem: ThresholdProblem, thresholds: Thresholds) -> Diagnosis:
-    """Figures of every exit among the examples that reach it."""
+    """Return the figures of every exit on the examples that reach it."""
     taken = exits_taken(problem.confidences, thresholds)
     shares = np.bincount(taken, minlength=len(problem.confidences)) / problem.n
-    left = shares[shares > 0]
+    used = shares[shares > 0]
     early = int(shares[:-1].argmax()) if problem.early else 0
     degenerate = early if problem.early and shares[early] >= _DEGENERATE else None
     exits = tuple(_exit(problem, taken, i) for i in range(len(problem.confidences)))
-    return Diagnosis(exits, float(abs((left * np.log2(left)).sum())), degenerate)
+    return Diagnosis(exits, float(abs((used * np.log2(used)).sum())), degenerate)
 
 
 def _exit(problem: ThresholdProblem, taken: np.ndarray, index: int) -> ExitDiagnosis:
-    here = taken >= index
-    sure, correct = problem.confidences[index][here], problem.correct[index][here]
+    reached = taken >= index
+    confidences, correct = problem.confidences[index][reached], problem.correct[index][reached]
     leave = int((taken == index).sum())
-    if not len(sure):
+    if not len(confidences):
         return ExitDiagnosis(0, None, None, None, leave)
-    error = expected_calibration_error(sure, correct)
-    return ExitDiagnosis(len(sure), float(correct.mean()), error, auroc(sure, correct), leave)
+    error = expected_calibration_error(confidences, correct)
+    return ExitDiagnosis(len(confidences), float(correct.mean()), error, auroc(confidences, correct), leave)

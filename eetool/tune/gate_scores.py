@@ -1,4 +1,4 @@
-"""Gate scores on cached logits: the same numbers that exported exits compute (`eetool.model.gate_scores`)."""
+"""Gate scores on cached logits, equal to those of exported exits (`eetool.model.gate_scores`)."""
 
 from collections.abc import Sequence
 
@@ -15,12 +15,13 @@ _EDGE = 1e-5  # as in eetool.model.gate_scores
 def exit_confidences(
     score: str, logits: np.ndarray, temperatures: Sequence[float], learned: np.ndarray | None = None
 ) -> np.ndarray:
-    """Confidence of every exit for every example.
+    """Return the confidence of every exit for every example.
 
     Args:
+        score: one of `eetool.model.gate_scores.SCORES`.
         logits: (exits, n, classes).
         temperatures: one per exit.
-        learned: (early exits, n), what confidence heads say, in [0, 1].
+        learned: (early exits, n), learned confidences in [0, 1].
 
     Returns:
         float32 (exits, n).
@@ -28,17 +29,17 @@ def exit_confidences(
     if score == PATIENCE:
         return _patience(logits)
     one = {ENTROPY: _certainty, MARGIN: _margin}.get(score, softmax_confidence)
-    found = [one(x, t) for x, t in zip(logits, temperatures, strict=True)]
+    confidences = [one(x, t) for x, t in zip(logits, temperatures, strict=True)]
     if score == LEARNED:
         assert learned is not None
-        found = [*learned, found[-1]]  # the final exit has no head of its own
-    return np.stack(found).astype(np.float32)
+        confidences = [*learned, confidences[-1]]  # the final exit has no confidence head
+    return np.stack(confidences).astype(np.float32)
 
 
 def calibrated_confidences(
     score: str, logits: np.ndarray, calibration: Calibration, learned: np.ndarray | None = None
 ) -> np.ndarray:
-    """The same, float32 (exits, n), with Platt's method where `calibration` has it."""
+    """Return calibrated confidences, float32 (exits, n), with Platt's method where `calibration` has it."""
     if not calibration.slopes:
         return exit_confidences(score, logits, calibration.temperatures, learned)
     return calibration.apply(log_odds(score, logits, calibration.temperatures, learned)).astype(np.float32)
@@ -47,9 +48,9 @@ def calibrated_confidences(
 def log_odds(
     score: str, logits: np.ndarray, temperatures: Sequence[float], learned: np.ndarray | None = None
 ) -> np.ndarray:
-    """log(c / (1 − c)) of the confidences c, float64 (exits, n)."""
-    sure = exit_confidences(score, logits, temperatures, learned).astype(np.float64)
-    inside = np.clip(sure, _EDGE, 1 - _EDGE)
+    """Return log(c / (1 − c)) of the confidences c, float64 (exits, n)."""
+    confidences = exit_confidences(score, logits, temperatures, learned).astype(np.float64)
+    inside = np.clip(confidences, _EDGE, 1 - _EDGE)
     odds: np.ndarray = np.log(inside) - np.log(1 - inside)
     if score in (ENTROPY, MARGIN, PATIENCE):
         return odds
@@ -58,7 +59,7 @@ def log_odds(
             logs = np.sort(log_softmax(x.astype(np.float64) / t, axis=1), axis=1)
             odds[i] = logs[:, -1] - np.maximum(logsumexp(logs[:, :-1], axis=1), np.log(LEAST))
         else:
-            tight = np.clip(sure[i], 1e-7, 1 - 1e-7)
+            tight = np.clip(confidences[i], 1e-7, 1 - 1e-7)
             odds[i] = np.log(tight / (1 - tight))
     return odds
 
@@ -76,8 +77,8 @@ def _margin(logits: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def _patience(logits: np.ndarray) -> np.ndarray:
-    answers = logits.argmax(2)  # (exits, n)
-    streak = np.zeros(answers.shape, np.float32)
-    for i in range(1, len(answers)):
-        streak[i] = np.where(answers[i] == answers[i - 1], streak[i - 1] + 1, 0)
-    return streak / np.float32(max(len(answers) - 1, 1))
+    predictions = logits.argmax(2)  # (exits, n)
+    streak = np.zeros(predictions.shape, np.float32)
+    for i in range(1, len(predictions)):
+        streak[i] = np.where(predictions[i] == predictions[i - 1], streak[i - 1] + 1, 0)
+    return streak / np.float32(max(len(predictions) - 1, 1))

@@ -44,7 +44,7 @@ def files_in(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
 
-def test_the_folder_holds_what_the_manifest_lists_and_nothing_else(bundle: Path, opened: Bundle) -> None:
+def test_export_bundle_folder_holds_only_the_listed_files(bundle: Path, opened: Bundle) -> None:
     assert files_in(bundle) == sorted(["manifest.json", *opened.manifest.files])
     assert files_in(bundle) == [
         *(f"components/{name}/onnx-fp32/model.onnx" for name in ("exit0", "exit1", "exit2", "seg0", "seg1")),
@@ -57,12 +57,12 @@ def test_the_folder_holds_what_the_manifest_lists_and_nothing_else(bundle: Path,
     assert list(bundle.parent.iterdir()) == [bundle]
 
 
-def test_sizes_and_hashes_are_those_of_the_files(bundle: Path, opened: Bundle) -> None:
+def test_export_bundle_sizes_and_hashes_match_the_files(bundle: Path, opened: Bundle) -> None:
     for relative, file in opened.manifest.files.items():
         assert (file.sha256, file.size_bytes) == (sha256_file(bundle / relative), (bundle / relative).stat().st_size)
 
 
-def test_it_records_the_model_it_came_from(opened: Bundle, tuned: Path) -> None:
+def test_export_bundle_manifest_records_the_model(opened: Bundle, tuned: Path) -> None:
     record, m = load_checkpoint(tuned).record, opened.manifest
     assert (m.name, m.inputs, m.labels, m.data) == ("model", record.spec.inputs, record.spec.labels, record.data)
     assert tuple(e.tap for e in m.exits) == (*record.spec.taps, None)
@@ -76,7 +76,7 @@ def test_it_records_the_model_it_came_from(opened: Bundle, tuned: Path) -> None:
     assert m.producer["opset"] == "18"
 
 
-def test_components_are_not_much_larger_than_their_weights(opened: Bundle) -> None:
+def test_export_bundle_components_are_hardly_larger_than_their_weights(opened: Bundle) -> None:
     m = opened.manifest
     weights = sum(4 * c.parameters for c in m.components)
     size = sum(m.files[g.path].size_bytes for g in m.variants[VARIANT].components.values())
@@ -85,13 +85,13 @@ def test_components_are_not_much_larger_than_their_weights(opened: Bundle) -> No
         assert m.files[m.variants[VARIANT].components[c.name].path].size_bytes <= 1.05 * 4 * c.parameters + 20_000
 
 
-def test_macs_and_parameters_of_all_components_are_those_of_the_model(opened: Bundle, tuned: Path) -> None:
+def test_export_bundle_macs_and_parameters_add_up_to_the_model(opened: Bundle, tuned: Path) -> None:
     net = load_checkpoint(tuned).build()
     assert sum(c.macs for c in opened.manifest.components) == count_macs(net, (torch.zeros(1, 1, 32, 32),))
     assert sum(c.parameters for c in opened.manifest.components) == sum(p.numel() for p in net.parameters())
 
 
-def test_components_are_wired_by_name_in_running_order(opened: Bundle) -> None:
+def test_export_bundle_components_are_wired_by_name_in_running_order(opened: Bundle) -> None:
     assert [(c.name, c.kind, c.inputs, c.outputs) for c in opened.manifest.components] == [
         ("seg0", "segment", ("input",), ("seg0_out",)),
         ("exit0", "exit", ("exit0_temperature", "seg0_out"), ("exit0_logits", "exit0_confidence")),
@@ -101,13 +101,13 @@ def test_components_are_wired_by_name_in_running_order(opened: Bundle) -> None:
     ]
 
 
-def test_every_component_was_proved_within_its_tolerance(opened: Bundle) -> None:
+def test_export_bundle_every_component_is_within_tolerance(opened: Bundle) -> None:
     for graph in opened.manifest.variants[VARIANT].components.values():
         assert 0 <= graph.max_abs_error <= graph.tolerance
         assert graph.tolerance >= 1e-4
 
 
-def test_the_bundle_answers_as_the_model_does(opened: Bundle, tuned: Path) -> None:
+def test_export_bundle_logits_match_the_model(opened: Bundle, tuned: Path) -> None:
     checkpoint = load_checkpoint(tuned)
     x = checkpoint.samples["input"]
     with torch.no_grad():
@@ -116,7 +116,7 @@ def test_the_bundle_answers_as_the_model_does(opened: Bundle, tuned: Path) -> No
         assert np.allclose(logits, reference.numpy(), atol=1e-4 * max(1, float(reference.abs().max())))
 
 
-def test_references_are_the_backbone_alone_and_all_exits_in_one_graph(opened: Bundle) -> None:
+def test_export_bundle_references_are_the_backbone_and_all_exits(opened: Bundle) -> None:
     variant, x = opened.manifest.variants[VARIANT], opened.arrays(opened.manifest.samples)
     answers = [array for pair in load(opened).every_exit(x) for array in pair]
     unsplit, all_exits = (open_graph(opened.file(variant.references[name])) for name in ("unsplit", "all_exits"))
@@ -129,7 +129,7 @@ def test_references_are_the_backbone_alone_and_all_exits_in_one_graph(opened: Bu
         assert np.allclose(made[exit_output_names(i // 2)[i % 2]], answer, atol=1e-4)
 
 
-def test_the_temperature_is_an_input_so_that_a_bundle_can_be_tuned_again(opened: Bundle) -> None:
+def test_export_bundle_temperature_is_an_input(opened: Bundle) -> None:
     head = open_graph(opened.file(opened.manifest.variants[VARIANT].components["exit0"].path))
     assert head.inputs["exit0_temperature"].shape == ()
     features = np.random.default_rng(0).random((3, *head.inputs["seg0_out"].shape[1:]), np.float32)
@@ -142,16 +142,14 @@ def test_the_temperature_is_an_input_so_that_a_bundle_can_be_tuned_again(opened:
     assert (cold["exit0_confidence"] > hot["exit0_confidence"]).all()
 
 
-def test_no_file_tells_where_it_was_made(bundle: Path) -> None:
+def test_export_bundle_files_hold_no_path_of_this_machine(bundle: Path) -> None:
     places = {str(Path.home()), str(Path.cwd()), str(Path(torch.__file__).parent), sys.prefix, str(bundle.parent)}
     for path in bundle.rglob("*"):
         content = path.read_bytes() if path.is_file() else b""
         assert not [place for place in places if place.encode() in content], path
 
 
-def test_another_process_writes_the_same_bytes_and_without_references_on_request(
-    bundle: Path, tuned: Path, tmp_path: Path
-) -> None:
+def test_export_bundle_another_process_writes_the_same_bytes(bundle: Path, tuned: Path, tmp_path: Path) -> None:
     again = tmp_path / bundle.name
     command = [sys.executable, "-m", "eetool", "export", str(tuned), "-o", str(again), "--no-reference"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -164,7 +162,7 @@ def test_another_process_writes_the_same_bytes_and_without_references_on_request
     assert open_bundle(again).manifest.variants[VARIANT].references == {}
 
 
-def test_an_untuned_model_gets_full_depth_only_and_one_without_exits_works(plain: Checkpoint, tmp_path: Path) -> None:
+def test_export_bundle_untuned_model_has_full_depth_only(plain: Checkpoint, tmp_path: Path) -> None:
     manifest = export_bundle(plain, tmp_path / "plain.eebundle", NO_REFERENCES)
     model = load(tmp_path / "plain.eebundle")
     assert list(model.operating_points) == ["full"]
@@ -189,7 +187,7 @@ class CtrlC:
         raise AssertionError(line)
 
 
-def test_an_interrupted_export_leaves_the_old_bundle_and_nothing_else(plain: Checkpoint, tmp_path: Path) -> None:
+def test_export_bundle_interrupted_leaves_the_old_bundle(plain: Checkpoint, tmp_path: Path) -> None:
     path = tmp_path / "plain.eebundle"
     path.mkdir()
     (path / "manifest.json").write_text("old")
@@ -198,20 +196,20 @@ def test_an_interrupted_export_leaves_the_old_bundle_and_nothing_else(plain: Che
     assert files_in(tmp_path) == ["plain.eebundle/manifest.json"]
 
 
-def test_a_model_that_cannot_be_proved_is_not_exported(plain: Checkpoint, tmp_path: Path) -> None:
+def test_export_bundle_failed_parity_raises_verification_error(plain: Checkpoint, tmp_path: Path) -> None:
     state = {**plain.state, "backbone.linear.bias": torch.tensor([0.0, float("nan"), 0.0])}
     with pytest.raises(VerificationError, match="graphs differ from the model:\n  components/exit0/"):
         export_bundle(replace(plain, state=state), tmp_path / "plain.eebundle", NO_REFERENCES)
     assert files_in(tmp_path) == []
 
 
-def test_a_disk_that_fills_up_is_an_output_error_and_leaves_nothing(plain: Checkpoint, small_disk: Path) -> None:
+def test_export_bundle_disk_fills_up_raises_output_error(plain: Checkpoint, small_disk: Path) -> None:
     with pytest.raises(OutputError, match="No space left on device"):
         export_bundle(plain, small_disk / "model.eebundle")
     assert list(small_disk.iterdir()) == []
 
 
-def test_a_full_disk_is_an_output_error_and_leaves_nothing(
+def test_export_bundle_file_size_limit_raises_output_error(
     plain: Checkpoint, tmp_path: Path, full_disk: FullDisk
 ) -> None:
     with full_disk(100_000), pytest.raises(OutputError, match="could not be written: File too large"):
@@ -231,12 +229,12 @@ def test_a_full_disk_is_an_output_error_and_leaves_nothing(
         ("x" * 200 + ".eebundle", "x" * 128),
     ],
 )
-def test_any_file_name_gives_a_name_that_manifests_allow(path: str, name: str) -> None:
+def test_bundle_name_any_file_name_gives_a_valid_name(path: str, name: str) -> None:
     assert bundle_name(Path("somewhere") / path) == name
     assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", name)
 
 
-def test_a_sealed_folder_opens_and_a_changed_one_does_not(spoilable: Path) -> None:
+def test_write_manifest_changed_file_opens_again(spoilable: Path) -> None:
     before = open_bundle(spoilable).manifest
     path = spoilable / "components/exit0/onnx-fp32/model.onnx"
     path.write_bytes(path.read_bytes() + b"\0")

@@ -30,16 +30,16 @@ def exact(tmp_path: Path) -> Path:
     return graph(tmp_path / "float.onnx", 2.0, padding=1000)
 
 
-def test_what_is_smaller_and_near_is_taken(exact: Path, tmp_path: Path) -> None:
+def test_reason_to_keep_float_smaller_and_accurate_returns_none(exact: Path, tmp_path: Path) -> None:
     assert reason_to_keep_float(exact, graph(tmp_path / "q.onnx", 2.1), CASES, judge_speed=False) is None
 
 
-def test_what_is_no_smaller_is_refused(exact: Path, tmp_path: Path) -> None:
+def test_reason_to_keep_float_larger_file_returns_a_reason(exact: Path, tmp_path: Path) -> None:
     made = graph(tmp_path / "q.onnx", 2.0, padding=1000)
     assert reason_to_keep_float(exact, made, CASES, judge_speed=False) == "its int8 file is no smaller"
 
 
-def test_what_a_converter_spoiled_is_refused(exact: Path, tmp_path: Path) -> None:
+def test_reason_to_keep_float_unloadable_file_returns_a_reason(exact: Path, tmp_path: Path) -> None:
     made = tmp_path / "q.onnx"
     made.write_bytes(b"no graph")
     reason = reason_to_keep_float(exact, made, CASES, judge_speed=False)
@@ -48,20 +48,19 @@ def test_what_a_converter_spoiled_is_refused(exact: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("factor", "loss"), [(2.5, "25 %"), (-2.0, "200 %")])
-def test_what_is_too_far_off_is_refused(exact: Path, tmp_path: Path, factor: float, loss: str) -> None:
+def test_reason_to_keep_float_large_error_returns_a_reason(
+    exact: Path, tmp_path: Path, factor: float, loss: str
+) -> None:
     reason = reason_to_keep_float(exact, graph(tmp_path / "q.onnx", factor), CASES, judge_speed=False)
     assert reason == f"int8 is off by {loss} (at most 10 % are allowed)"
 
 
-def test_boundaries_have_to_stay_as_they_are(exact: Path, tmp_path: Path) -> None:
+def test_reason_to_keep_float_other_boundary_returns_a_reason(exact: Path, tmp_path: Path) -> None:
     made = graph(tmp_path / "q.onnx", 2.0, output="int64[batch, 2] y")
-    assert (
-        reason_to_keep_float(exact, made, CASES, judge_speed=False)
-        == "its tensors came out as something else than floats"
-    )
+    assert reason_to_keep_float(exact, made, CASES, judge_speed=False) == "its inputs or outputs are not floats"
 
 
-def test_speed_is_judged_by_the_interval_and_not_by_the_median(
+def test_reason_to_keep_float_speed_is_judged_by_the_interval(
     exact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from eetool.export import int8_selection

@@ -68,7 +68,7 @@ def summary(pieces: list[ComponentModule]) -> list[tuple[str, str]]:
     return [(piece.name, piece.kind) for piece in pieces]
 
 
-def test_joined_pieces_compose_to_the_network(tangled: Cut) -> None:
+def test_merge_heads_joined_components_compute_what_the_network_computes(tangled: Cut) -> None:
     pieces, notes = merge_heads(tangled.pieces, ALL)
     assert summary(pieces) == [("seg0", "joined"), ("seg1", "joined"), ("exit2", "exit")]
     assert notes == ["merge all: exit0, exit1 joined"]
@@ -92,7 +92,7 @@ class Peeking(nn.Module):
         return inner * outer, outer * 3
 
 
-def test_only_what_is_read_later_leaves_a_joined_piece() -> None:
+def test_merge_heads_joined_component_outputs_only_what_is_read() -> None:
     x = torch.randn(2, 4)
     pieces = split_graph(trace_network(Peeking(), (x,), 1), ["x"], [["a"], ["b"]])
     assert pieces[0].outputs == ("seg0_out0", "seg0_out1")
@@ -104,7 +104,7 @@ def test_only_what_is_read_later_leaves_a_joined_piece() -> None:
         assert torch.equal(tensors[name], expected)
 
 
-def test_weights_that_both_parts_share_are_one() -> None:
+def test_merge_heads_shared_weights_are_stored_once() -> None:
     shared = nn.Linear(6, 6)
     backbone = nn.Sequential(shared, nn.Tanh(), nn.Linear(6, 3))
     cut = Cut(backbone, {"0": nn.Sequential(shared, nn.Linear(6, 3))}, 6)
@@ -112,7 +112,7 @@ def test_weights_that_both_parts_share_are_one() -> None:
     assert count_parameters(joined.module) == 42 + 21
 
 
-def test_a_head_without_a_segment_of_its_own_stays_alone() -> None:
+def test_merge_heads_head_without_segment_stays_separate() -> None:
     """Both exits sit on one tap, so there is no segment between their heads."""
     cut = Cut(
         nn.Sequential(nn.Linear(6, 6), nn.Identity(), nn.Linear(6, 3)), {"0": nn.Linear(6, 3), "1": nn.Linear(6, 3)}, 6
@@ -120,7 +120,7 @@ def test_a_head_without_a_segment_of_its_own_stays_alone() -> None:
     assert summary(merge_heads(cut.pieces, ALL)[0]) == [("seg0", "joined"), ("exit1", "exit"), ("exit2", "exit")]
 
 
-def test_none_joins_nothing(tangled: Cut) -> None:
+def test_merge_heads_none_joins_nothing(tangled: Cut) -> None:
     assert merge_heads(tangled.pieces, NONE) == (tangled.pieces, [])
 
 
@@ -166,7 +166,7 @@ def measured(
         ((0.8, 0.8), (0.6, 0.2, 0.2), (5, -6), set()),  # a dispatch that may well cost nothing
     ],
 )
-def test_auto_joins_where_a_dispatch_costs_more_than_it_saves(
+def test_merge_heads_auto_joins_where_a_dispatch_costs_more(
     tangled: Cut,
     thresholds: tuple[float | None, ...],
     shares: tuple[float, ...],
@@ -180,7 +180,7 @@ def test_auto_joins_where_a_dispatch_costs_more_than_it_saves(
     assert notes[0] == f"merge auto: {', '.join(sorted(joined)) or 'nothing'} joined"
 
 
-def test_auto_says_which_exit_cannot_pay(tangled: Cut) -> None:
+def test_merge_heads_auto_notes_exits_that_cannot_pay(tangled: Cut) -> None:
     # Exit 0 costs everybody 0.1 ms and saves a quarter 0.4 ms; exit 1 costs three quarters 0.1 ms, saves 5 % 0.2 ms.
     at = point((0.8, 0.8), (0.26, 0.05, 0.69))
     figures = measured(tangled.pieces, tangled.examples())
@@ -190,7 +190,7 @@ def test_auto_says_which_exit_cannot_pay(tangled: Cut) -> None:
     assert "costs 0.074 ms per input, leaving there saves at most 0.01 ms" in notes[1]
 
 
-def test_auto_without_figures_joins_nothing_and_says_so(tangled: Cut) -> None:
+def test_merge_heads_auto_without_figures_joins_nothing(tangled: Cut) -> None:
     figures = measured(tangled.pieces, tangled.examples())
     for arguments, lacks in (
         ((point((0.8, 0.8), (0.6, 0.2, 0.2)), None), "a profile"),
@@ -201,7 +201,7 @@ def test_auto_without_figures_joins_nothing_and_says_so(tangled: Cut) -> None:
         assert lacks in note
 
 
-def test_figures_of_another_model_are_refused(tangled: Cut) -> None:
+def test_merge_heads_figures_of_another_model_raise_artefact_error(tangled: Cut) -> None:
     figures = measured(tangled.pieces, tangled.examples())
     other = replace(figures, components=(replace(figures.components[0], macs=1), *figures.components[1:]))
     with pytest.raises(ArtefactError, match="of other components"):
@@ -217,7 +217,7 @@ def joined_bundle(cli: Callable[..., Any], tuned: Path, tmp_path_factory: pytest
     return open_bundle(path)
 
 
-def test_a_joined_bundle_decides_like_the_separate_one(bundle: Path, joined_bundle: Bundle) -> None:
+def test_export_joined_bundle_makes_the_same_decisions(bundle: Path, joined_bundle: Bundle) -> None:
     separate, joined = load(bundle), load(joined_bundle)
     x = joined_bundle.arrays(joined_bundle.manifest.samples)["input"]
     found = set()
@@ -232,7 +232,7 @@ def test_a_joined_bundle_decides_like_the_separate_one(bundle: Path, joined_bund
     assert len(found) > 1
 
 
-def test_a_joined_bundle_charges_heads_that_run_without_a_gate(bundle: Path, joined_bundle: Bundle) -> None:
+def test_export_joined_bundle_charges_heads_without_a_gate(bundle: Path, joined_bundle: Bundle) -> None:
     one, other = open_bundle(bundle).manifest, joined_bundle.manifest
     assert [(c.name, c.kind) for c in other.components] == [("seg0", "joined"), ("seg1", "joined"), ("exit2", "exit")]
     heads = sum(c.macs for c in one.components if c.name in ("exit0", "exit1"))
@@ -261,7 +261,7 @@ def test_a_joined_bundle_charges_heads_that_run_without_a_gate(bundle: Path, joi
         (("--merge", "all", "--layout", "single"), 2, "nothing to merge"),
     ],
 )
-def test_the_command_says_what_is_wrong(
+def test_export_command_invalid_merge_options_exit_with_an_error(
     cli: Callable[..., Any], tuned: Path, tmp_path: Path, options: tuple[Any, ...], code: int, message: str
 ) -> None:
     answered = cli("export", tuned, "-o", tmp_path / "model.eebundle", *options)

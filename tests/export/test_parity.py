@@ -19,12 +19,12 @@ RELATIVE = 1e-4
 A = np.array([1.0, -300.0, 2.0], np.float32)
 
 
-def test_the_allowed_error_grows_with_the_largest_value_and_not_below_one() -> None:
+def test_compare_tensors_tolerance_grows_with_the_largest_value() -> None:
     assert compare_tensors(A, A, RELATIVE).tolerance == pytest.approx(300 * RELATIVE)
     assert compare_tensors(A / 1000, A / 1000, RELATIVE).tolerance == RELATIVE
 
 
-def test_an_error_is_the_largest_difference_anywhere() -> None:
+def test_compare_tensors_error_is_the_largest_difference() -> None:
     found = compare_tensors(A + np.array([0, 0.02, -0.01], np.float32), A, RELATIVE)
     assert found.max_abs_error == pytest.approx(0.02, rel=1e-2)
     assert found.holds
@@ -44,20 +44,20 @@ def test_an_error_is_the_largest_difference_anywhere() -> None:
         (A, np.array(["a", "b", "c"])),
     ],
 )
-def test_another_form_nan_and_infinity_never_hold(made: np.ndarray, reference: np.ndarray) -> None:
+def test_compare_tensors_other_shape_nan_or_infinity_fails(made: np.ndarray, reference: np.ndarray) -> None:
     parity = compare_tensors(made, reference, RELATIVE)
     assert not parity.holds
     assert np.isfinite(parity.max_abs_error), "manifests hold finite numbers"
 
 
-def test_the_same_infinities_are_no_difference() -> None:
+def test_compare_tensors_equal_infinities_hold() -> None:
     mask = np.array([0.0, -np.inf], np.float32)
     assert compare_tensors(mask, mask, RELATIVE).max_abs_error == 0
     assert compare_tensors(mask, mask, RELATIVE).tolerance == RELATIVE
 
 
 @pytest.mark.parametrize("dtype", [np.bool_, np.int64])
-def test_masks_and_numbers_compare_too(dtype: Any) -> None:
+def test_compare_tensors_booleans_and_integers_are_compared(dtype: Any) -> None:
     assert compare_tensors(np.array([0, 1], dtype), np.array([0, 1], dtype), RELATIVE).holds
     assert not compare_tensors(np.array([0, 1], dtype), np.array([1, 1], dtype), RELATIVE).holds
 
@@ -88,7 +88,7 @@ def spoiled(tmp_path: Path) -> Spoiled:
     return Spoiled(write_tiny_bundle(tmp_path))
 
 
-def test_a_sound_bundle_passes(spoiled: Spoiled) -> None:
+def test_check_bundle_sound_bundle_passes(spoiled: Spoiled) -> None:
     checks = check_bundle(open_bundle(spoiled.path), "onnx/fp32")
     assert all(check.passed for check in checks)
     assert [check.what for check in checks] == [
@@ -107,7 +107,7 @@ def test_a_sound_bundle_passes(spoiled: Spoiled) -> None:
         lambda arrays: arrays.update(exit1_logits=np.array(["text"])),
     ],
 )
-def test_other_logits_than_recorded_are_named(spoiled: Spoiled, edit: Edit) -> None:
+def test_check_bundle_other_logits_are_reported(spoiled: Spoiled, edit: Edit) -> None:
     spoiled.samples(edit)
     assert [check.what for check in spoiled.failed()] == ["onnx/fp32 exit1_logits"]
 
@@ -120,19 +120,19 @@ def test_other_logits_than_recorded_are_named(spoiled: Spoiled, edit: Edit) -> N
         lambda arrays: arrays.update(exit_fast=arrays["exit_fast"][:1]),
     ],
 )
-def test_other_decisions_than_recorded_are_named(spoiled: Spoiled, edit: Edit) -> None:
+def test_check_bundle_other_decisions_are_reported(spoiled: Spoiled, edit: Edit) -> None:
     spoiled.samples(edit)
     assert [check.what for check in spoiled.failed()] == ["onnx/fp32 decisions at fast"]
 
 
-def test_changed_thresholds_are_caught_by_the_decisions_they_make(spoiled: Spoiled) -> None:
+def test_check_bundle_changed_thresholds_change_decisions(spoiled: Spoiled) -> None:
     document = json.loads((spoiled.path / "manifest.json").read_text())
     document["variants"]["onnx/fp32"]["operating_points"]["fast"]["thresholds"] = [0.0, 0.0]
     (spoiled.path / "manifest.json").write_text(json.dumps(document))
     assert [check.what for check in spoiled.failed()] == ["onnx/fp32 decisions at fast"]
 
 
-def test_all_failures_are_listed_at_once() -> None:
+def test_require_parity_lists_all_failures() -> None:
     with pytest.raises(VerificationError, match="first: 1\n  third: 3") as failed:
         require_parity(
             [ParityCheck("first", False, "1"), ParityCheck("second", True, "2"), ParityCheck("third", False, "3")]
@@ -140,7 +140,7 @@ def test_all_failures_are_listed_at_once() -> None:
     assert failed.value.exit_code == 4
 
 
-def test_one_graph_alone_is_compared_with_the_models_own_tensors(spoiled: Spoiled) -> None:
+def test_component_parity_compares_with_the_models_own_tensors(spoiled: Spoiled) -> None:
     bundle: Bundle = open_bundle(spoiled.path)
     component = bundle.manifest.components[0]
     x = bundle.arrays(bundle.manifest.samples)

@@ -57,7 +57,7 @@ def fitted_on(checkpoint: Checkpoint, images: np.ndarray, score: str) -> np.ndar
 
 
 @pytest.mark.parametrize("score", SCORES)
-def test_split_exits_say_what_thresholds_are_fitted_on(checkpoint: Checkpoint, little: Source, score: str) -> None:
+def test_split_exit_confidences_match_those_of_the_fit(checkpoint: Checkpoint, little: Source, score: str) -> None:
     images = little.inputs[split_source(little)["temperature"]]  # the samples of the checkpoint are these
     expected = fitted_on(checkpoint, images, score)
     tensors = trace_model(tuned_for(checkpoint, score), references=False).example(len(images))
@@ -69,7 +69,9 @@ def test_split_exits_say_what_thresholds_are_fitted_on(checkpoint: Checkpoint, l
 
 
 @pytest.mark.parametrize("score", ["margin", "patience"])
-def test_a_bundle_carries_its_score(checkpoint: Checkpoint, little: Source, tmp_path: Path, score: str) -> None:
+def test_export_bundle_manifest_records_the_score(
+    checkpoint: Checkpoint, little: Source, tmp_path: Path, score: str
+) -> None:
     tuned = tuned_for(checkpoint, score)
     export_bundle(tuned, tmp_path / "m.eebundle", ExportOptions(references=False))
     model = load(tmp_path / "m.eebundle")
@@ -86,7 +88,9 @@ def test_a_bundle_carries_its_score(checkpoint: Checkpoint, little: Source, tmp_
 
 
 @pytest.mark.parametrize("score", SCORES)
-def test_with_platts_calibration_too(checkpoint: Checkpoint, little: Source, score: str) -> None:
+def test_split_exit_confidences_with_platt_match_those_of_the_fit(
+    checkpoint: Checkpoint, little: Source, score: str
+) -> None:
     tuned = with_platt(checkpoint, score)
     images = little.inputs[split_source(little)["temperature"]]
     logits, said = every_exit_answers(checkpoint, images)
@@ -148,7 +152,7 @@ def with_platt(checkpoint: Checkpoint, score: str) -> Checkpoint:
     return tuned.with_policy(replace(policy, slopes=PLATT.slopes, offsets=PLATT.offsets))
 
 
-def test_slopes_and_offsets_come_from_the_manifest(checkpoint: Checkpoint, little: Source, tmp_path: Path) -> None:
+def test_model_platt_parameters_come_from_the_manifest(checkpoint: Checkpoint, little: Source, tmp_path: Path) -> None:
     export_bundle(with_platt(checkpoint, "max_softmax"), tmp_path / "m.eebundle", ExportOptions(references=False))
     model = load(tmp_path / "m.eebundle")
     manifest = model.bundle.manifest

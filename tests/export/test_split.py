@@ -20,7 +20,7 @@ def pieces(case: Case) -> list[ComponentModule]:
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7])
-def test_the_pieces_together_compute_what_the_network_computes(
+def test_split_graph_components_compute_what_the_network_computes(
     case: Case, pieces: list[ComponentModule], batch: int
 ) -> None:
     arguments = case.arguments(batch)
@@ -30,7 +30,7 @@ def test_the_pieces_together_compute_what_the_network_computes(
         assert torch.allclose(made[name], expected, atol=1e-6), name
 
 
-def test_what_a_piece_reads_was_made_before_and_only_once(case: Case, pieces: list[ComponentModule]) -> None:
+def test_split_graph_inputs_were_computed_before_and_only_once(case: Case, pieces: list[ComponentModule]) -> None:
     known = set(case.arguments(2))
     for piece in pieces:
         assert set(piece.inputs) <= known
@@ -38,21 +38,19 @@ def test_what_a_piece_reads_was_made_before_and_only_once(case: Case, pieces: li
         known |= set(piece.outputs)
 
 
-def test_nothing_is_made_that_nobody_reads(case: Case, pieces: list[ComponentModule]) -> None:
+def test_split_graph_every_output_is_read(case: Case, pieces: list[ComponentModule]) -> None:
     answers = {name for pair in case.outputs for name in pair}
     read = {name for piece in pieces for name in piece.inputs}
     assert {name for piece in pieces for name in piece.outputs} <= read | answers
 
 
-def test_every_exit_has_a_piece_and_each_segment_lies_before_its_exit(
-    case: Case, pieces: list[ComponentModule]
-) -> None:
+def test_split_graph_every_exit_has_a_component_after_its_segment(case: Case, pieces: list[ComponentModule]) -> None:
     exits = [f"exit{i}" for i in range(case.net.n_exits)]
     assert [piece.name for piece in pieces if piece.kind == "exit"] == exits
     assert [p.name for p in pieces] == sorted((p.name for p in pieces), key=lambda n: (n[-1], n.startswith("exit")))
 
 
-def test_pieces_carry_the_weights_they_use_and_no_others(case: Case, pieces: list[ComponentModule]) -> None:
+def test_split_graph_components_hold_only_the_weights_they_use(case: Case, pieces: list[ComponentModule]) -> None:
     carried = set()
     for piece in pieces:
         names = {name for name, _ in piece.module.named_parameters()}
@@ -61,7 +59,7 @@ def test_pieces_carry_the_weights_they_use_and_no_others(case: Case, pieces: lis
     assert carried == {f"net.{name}" for name, _ in case.net.named_parameters()}
 
 
-def test_weights_that_both_sides_use_are_on_both_sides() -> None:
+def test_split_graph_shared_weights_are_in_both_components() -> None:
     seg0, _, exit1 = build("recurring").cut()
     for piece in (seg0, exit1):
         assert "net.net.backbone.cell.weight" in dict(piece.module.named_parameters())
@@ -77,7 +75,7 @@ def wiring(name: str) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
     }
 
 
-def test_a_shortcut_crosses_beside_the_features() -> None:
+def test_split_graph_shortcut_crosses_beside_the_features() -> None:
     assert wiring("residual") == {
         "seg0": (("image",), ("seg0_out0", "seg0_out1")),
         "exit0": (("seg0_out1",), ()),
@@ -85,7 +83,7 @@ def test_a_shortcut_crosses_beside_the_features() -> None:
     }
 
 
-def test_several_tensors_and_the_input_cross_several_boundaries() -> None:
+def test_split_graph_several_tensors_cross_several_boundaries() -> None:
     assert wiring("kept apart") == {
         "seg0": (("image",), ("seg0_out0", "seg0_out1")),
         "exit0": (("seg0_out1",), ()),
@@ -95,7 +93,7 @@ def test_several_tensors_and_the_input_cross_several_boundaries() -> None:
     }
 
 
-def test_an_exit_on_the_input_needs_no_segment_and_the_tail_reads_the_input_again() -> None:
+def test_split_graph_exit_on_the_input_has_no_segment() -> None:
     assert wiring("from input") == {
         "exit0": (("vector",), ()),
         "seg1": (("vector",), ("seg1_out",)),
@@ -104,11 +102,11 @@ def test_an_exit_on_the_input_needs_no_segment_and_the_tail_reads_the_input_agai
     }
 
 
-def test_numbers_that_no_input_decides_do_not_cross() -> None:
+def test_split_graph_constants_do_not_cross() -> None:
     assert wiring("constants")["seg0"] == (("vector",), ("seg0_out",))
 
 
-def test_a_mask_crosses_once_and_the_ids_stay_behind() -> None:
+def test_split_graph_mask_crosses_once_without_the_ids() -> None:
     assert wiring("text") == {
         "seg0": (("ids", "mask"), ("seg0_out0", "seg0_out1")),
         "exit0": (("seg0_out1",), ()),
@@ -116,11 +114,11 @@ def test_a_mask_crosses_once_and_the_ids_stay_behind() -> None:
     }
 
 
-def test_the_batch_size_is_read_from_the_input_where_nothing_else_tells_it() -> None:
+def test_split_graph_batch_size_is_read_from_the_input_as_a_last_resort() -> None:
     assert wiring("frames")["exit1"] == (("sequence", "seg0_out"), ())
 
 
-def test_a_network_without_exits_stays_in_one_piece() -> None:
+def test_split_graph_network_without_exits_is_one_component() -> None:
     assert wiring("no exits") == {"exit0": (("image",), ())}
 
 
@@ -137,7 +135,7 @@ class FixedBatch(nn.Module):
 @pytest.mark.parametrize(
     ("net", "way_out"), [(Branching(), "It decides on values"), (FixedBatch(), "It fixes the batch size")]
 )
-def test_a_network_that_cannot_be_traced_is_refused_with_the_way_out(net: nn.Module, way_out: str) -> None:
+def test_trace_network_untraceable_network_raises_artefact_error_with_hint(net: nn.Module, way_out: str) -> None:
     with pytest.raises(ArtefactError, match=r"torch\.export cannot trace this network") as refused:
         trace_network(net, (torch.randn(2, 3),), 1)
     assert (refused.value.hint or "").startswith(way_out)
@@ -151,7 +149,7 @@ class Squared(nn.Module):
         return pairs.sum(1), pairs.relu().reshape(x.shape[0], -1)
 
 
-def test_a_boundary_that_is_no_multiple_of_the_batch_is_refused() -> None:
+def test_batch_multiple_other_size_raises_artefact_error() -> None:
     pieces = split_graph(trace_network(Squared(), (torch.randn(2, 3),), 1), ["x"], [["a"], ["b"]])
     size = pieces[0].shapes["seg0_out"][0]
     assert isinstance(size, torch.SymInt)

@@ -29,7 +29,7 @@ NAMES = [name if name.startswith("onnx") else pytest.param(name, marks=needs_tfl
 SPEED = "--no-judge-speed"  # so that no test hangs on how busy this machine is
 
 
-def test_kinds_largest_samples_tolerance_is_what_the_reader_allows() -> None:
+def test_variants_largest_samples_tolerance_is_what_the_reader_allows() -> None:
     for precision, most in MAX_SAMPLES_TOLERANCES.items():
         kinds = [kind for kind in VARIANTS.values() if kind.precision == precision]
         assert max(kind.samples_tolerance for kind in kinds) == most
@@ -60,7 +60,7 @@ def checkpoint(tuned: Path) -> Checkpoint:
 
 
 @pytest.mark.parametrize("graph_format", FORMATS)
-def test_float_components_are_within_tolerance_of_the_model(opened: Bundle, graph_format: str) -> None:
+def test_export_float_components_are_within_tolerance(opened: Bundle, graph_format: str) -> None:
     variant = opened.manifest.variants[f"{graph_format}/fp32"]
     assert {graph.precision for graph in variant.components.values()} == {"fp32"}
     for graph in variant.components.values():
@@ -69,7 +69,7 @@ def test_float_components_are_within_tolerance_of_the_model(opened: Bundle, grap
 
 
 @pytest.mark.parametrize("graph_format", FORMATS)
-def test_int8_components_are_smaller_and_record_their_error_without_limit(opened: Bundle, graph_format: str) -> None:
+def test_export_int8_components_are_smaller_and_record_their_error(opened: Bundle, graph_format: str) -> None:
     manifest = opened.manifest
     floats = manifest.variants[f"{graph_format}/fp32"].components
     quantised = {n: g for n, g in manifest.variants[f"{graph_format}/int8"].components.items() if g.precision == "int8"}
@@ -81,7 +81,7 @@ def test_int8_components_are_smaller_and_record_their_error_without_limit(opened
 
 
 @pytest.mark.parametrize("graph_format", FORMATS)
-def test_what_stays_float_is_the_same_file(opened: Bundle, graph_format: str) -> None:
+def test_export_int8_variant_shares_files_of_float_components(opened: Bundle, graph_format: str) -> None:
     floats = opened.manifest.variants[f"{graph_format}/fp32"].components
     for name, graph in opened.manifest.variants[f"{graph_format}/int8"].components.items():
         if graph.precision == "fp32":
@@ -89,7 +89,7 @@ def test_what_stays_float_is_the_same_file(opened: Bundle, graph_format: str) ->
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_variant_answers_labelled_images_about_as_the_model_does(
+def test_export_every_variant_agrees_with_the_model(
     opened: Bundle, name: str, digits: Source, checkpoint: Checkpoint
 ) -> None:
     from eetool.train.pipeline import every_exit_logits
@@ -107,7 +107,7 @@ def test_every_variant_answers_labelled_images_about_as_the_model_does(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_single_call_and_every_exit_agree_at_batch_1(opened: Bundle, name: str) -> None:
+def test_model_call_and_every_exit_agree_at_batch_1(opened: Bundle, name: str) -> None:
     model = load(opened, variant=name)
     inputs = opened.arrays(opened.manifest.samples)["input"]
     every = model.every_exit(inputs)
@@ -119,9 +119,7 @@ def test_the_single_call_and_every_exit_agree_at_batch_1(opened: Bundle, name: s
 @needs_tflite
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 @pytest.mark.parametrize("preload", [True, False])
-def test_tflite_graphs_that_share_an_interpreter_answer_as_they_do_apart(
-    opened: Bundle, precision: str, preload: bool
-) -> None:
+def test_tflite_shared_interpreter_gives_the_same_answers(opened: Bundle, precision: str, preload: bool) -> None:
     inputs = opened.arrays(opened.manifest.samples)["input"]
     apart, joined = (
         load(opened, variant=f"tflite/{precision}", threads=1, pool=pool, preload=preload)
@@ -147,7 +145,7 @@ def test_tflite_graphs_that_share_an_interpreter_answer_as_they_do_apart(
 
 
 @needs_tflite
-def test_a_shared_interpreter_is_given_back_whatever_happens(opened: Bundle) -> None:
+def test_tflite_shared_interpreter_is_released_after_errors(opened: Bundle) -> None:
     model, x = load(opened, variant="tflite/fp32", pool="process"), opened.arrays(opened.manifest.samples)["input"][:1]
 
     def fail() -> None:
@@ -169,7 +167,7 @@ def test_a_shared_interpreter_is_given_back_whatever_happens(opened: Bundle) -> 
 
 
 @pytest.mark.parametrize("graph_format", FORMATS)
-def test_int8_has_a_policy_and_figures_of_its_own(opened: Bundle, graph_format: str) -> None:
+def test_export_int8_variant_has_its_own_policy_and_figures(opened: Bundle, graph_format: str) -> None:
     floats, quantised = (opened.manifest.variants[f"{graph_format}/{p}"] for p in ("fp32", "int8"))
     assert quantised.temperatures != floats.temperatures
     assert set(quantised.operating_points) == set(floats.operating_points)
@@ -178,7 +176,7 @@ def test_int8_has_a_policy_and_figures_of_its_own(opened: Bundle, graph_format: 
         assert point.expected.split == "threshold"
 
 
-def test_verify_repeats_the_proof_of_every_variant(all_variants: Path, cli: Cli) -> None:
+def test_verify_checks_every_variant(all_variants: Path, cli: Cli) -> None:
     document = cli("verify", all_variants, "--json").document
     checked = {check["what"].split()[0] for check in document["checks"]}
     assert checked == set(open_bundle(all_variants).manifest.variants)
@@ -186,7 +184,7 @@ def test_verify_repeats_the_proof_of_every_variant(all_variants: Path, cli: Cli)
 
 
 @needs_tflite
-def test_verify_says_which_variants_it_had_to_skip(
+def test_verify_missing_backend_lists_skipped_variants(
     all_variants: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("ai_edge_litert", "tflite_runtime"):
@@ -198,7 +196,7 @@ def test_verify_says_which_variants_it_had_to_skip(
     assert document["checks"]
 
 
-def test_int8_alone_leaves_no_float_graph_that_it_does_not_use(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_export_int8_alone_removes_unused_float_graphs(checkpoint: Checkpoint, tmp_path: Path) -> None:
     path = tmp_path / "b.eebundle"
     manifest = export_bundle(checkpoint, path, ExportOptions(("onnx/int8",), references=False, judge_speed=False))
     assert set(manifest.variants) == {"onnx/int8"}
@@ -209,7 +207,7 @@ def test_int8_alone_leaves_no_float_graph_that_it_does_not_use(checkpoint: Check
     assert all(point.expected is None for point in points.values())  # nobody measured these graphs
 
 
-def test_calibration_inputs_of_another_shape_are_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_export_calibration_of_another_shape_raises_usage_error(checkpoint: Checkpoint, tmp_path: Path) -> None:
     wrong = {"input": np.zeros((4, 3, 32, 32), np.float32)}
     with pytest.raises(Exception, match=r"input 'input': expected shape .*found \(4, 3, 32, 32\)") as caught:
         export_bundle(checkpoint, tmp_path / "b.eebundle", ExportOptions(("onnx/int8",), calibration=wrong))
@@ -221,13 +219,13 @@ def test_calibration_inputs_of_another_shape_are_refused(checkpoint: Checkpoint,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_unknown_calibration_data_is_a_usage_error(tuned: Path, tmp_path: Path, cli: Cli) -> None:
+def test_export_unknown_calibration_data_exits_with_2(tuned: Path, tmp_path: Path, cli: Cli) -> None:
     answered = cli("export", tuned, "-o", tmp_path / "b", "--precision", "int8", "--calibration-data", "noise")
     assert (answered.code, list(tmp_path.iterdir())) == (2, [])
     assert "unknown data source 'noise'" in answered.stderr
 
 
-def test_a_missing_extra_is_named_with_the_line_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_find_variants_missing_extra_raises_missing_error_with_hint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "litert_torch", None)
     with pytest.raises(MissingError, match="the tflite format needs litert-torch") as caught:
         find_variants(("onnx/fp32", "tflite/fp32"))
@@ -235,13 +233,13 @@ def test_a_missing_extra_is_named_with_the_line_that_installs_it(monkeypatch: py
 
 
 @pytest.mark.parametrize(("names", "said"), [(("onnx/fp16",), "unknown variant 'onnx/fp16'"), ((), "no variant")])
-def test_unknown_variants_are_refused_with_those_there_are(names: tuple[str, ...], said: str) -> None:
+def test_find_variants_unknown_name_raises_usage_error(names: tuple[str, ...], said: str) -> None:
     with pytest.raises(UsageError, match=said) as caught:
         find_variants(names)
     assert "tflite/int8" in str(caught.value.hint)
 
 
-def test_all_failures_are_listed_and_nothing_is_left(
+def test_export_failed_parity_lists_all_failures_and_leaves_nothing(
     checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from eetool.export import variants
@@ -255,7 +253,7 @@ def test_all_failures_are_listed_and_nothing_is_left(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_bundle_whose_int8_answers_changed_does_not_verify(all_variants: Path, tmp_path: Path, cli: Cli) -> None:
+def test_verify_changed_int8_outputs_fail(all_variants: Path, tmp_path: Path, cli: Cli) -> None:
     from eetool.export.bundle_files import save_arrays, write_manifest
 
     path = shutil.copytree(all_variants, tmp_path / "b.eebundle")

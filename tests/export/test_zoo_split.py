@@ -167,7 +167,7 @@ def pieces_of(net: ScoredNetwork, inputs: tuple[Tensor, ...]) -> tuple[list[Comp
 
 
 @pytest.mark.parametrize("name", ZOO)
-def test_the_pieces_compute_what_the_network_does(name: str) -> None:
+def test_split_graph_zoo_network_components_compute_what_it_computes(name: str) -> None:
     make_network, make_inputs, taps, leaving = ZOO[name]
     torch.manual_seed(0)
     net = scored(make_network(), make_inputs(2), taps)
@@ -200,7 +200,7 @@ class FixedBatch(nn.Module):
         (FixedBatch(), ":", "batch size"),
     ],
 )
-def test_what_cannot_be_traced_is_named_with_the_way_out(module: nn.Module, place: str, way_out: str) -> None:
+def test_trace_network_untraceable_zoo_network_names_the_module(module: nn.Module, place: str, way_out: str) -> None:
     backbone = nn.Sequential()
     backbone.add_module("blocks", nn.Sequential(nn.Linear(4, 4), module))
     net = ScoredNetwork(EarlyExitNet(backbone, {}))
@@ -209,7 +209,7 @@ def test_what_cannot_be_traced_is_named_with_the_way_out(module: nn.Module, plac
     assert way_out in str(caught.value.hint)
 
 
-def test_a_tap_that_is_none_stays_a_mistake_of_the_user() -> None:
+def test_trace_network_invalid_tap_raises_usage_error() -> None:
     tanh = nn.Tanh()
     net = ScoredNetwork(EarlyExitNet(nn.Sequential(nn.Linear(4, 4), tanh, tanh), {"1": nn.Identity()}))
     with pytest.raises(UsageError, match="'1' runs more than once"):

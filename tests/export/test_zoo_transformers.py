@@ -32,7 +32,7 @@ def write(folder: Path, config: dict[str, Any]) -> Path:
     return path
 
 
-def test_text_goes_from_a_configuration_to_a_bundle_that_runs_without_it(tmp_path: Path) -> None:
+def test_export_text_model_runs_without_transformers(tmp_path: Path) -> None:
     path = write(tmp_path, BERT)
     made = attach_exits(f"hf:{tmp_path}", (1, 8), 3, ExitPlan(1), seed=0)
     save_checkpoint(tmp_path / "model.pt", made)
@@ -49,14 +49,14 @@ def test_text_goes_from_a_configuration_to_a_bundle_that_runs_without_it(tmp_pat
     assert np.allclose(model(row).logits, expected.numpy(), atol=1e-4)
 
 
-def test_windows_of_attention_are_split(tmp_path: Path) -> None:
+def test_split_graph_attention_windows_compute_what_the_network_computes(tmp_path: Path) -> None:
     made = attach_exits(f"hf:{write(tmp_path, SWIN)}", None, 3, ExitPlan(1), seed=0)
     assert made.record.spec.branches == ("linear",), "it classifies by the mean of its tokens"
     manifest = export_bundle(made, tmp_path / "b.eebundle", ExportOptions(references=False))
     assert [component.name for component in manifest.components] == ["seg0", "exit0", "exit1"]
 
 
-def test_the_record_of_a_model_is_plain_and_small(tmp_path: Path) -> None:
+def test_checkpoint_record_of_a_transformer_is_plain_and_small(tmp_path: Path) -> None:
     labels = {"id2label": {str(i): "x" for i in range(3)}}
     found = resolve.resolve(f"hf:{write(tmp_path, {**BERT, **labels})}")
     assert found.classes == 3
@@ -65,7 +65,7 @@ def test_the_record_of_a_model_is_plain_and_small(tmp_path: Path) -> None:
     assert dict(found.limits) == {"input_ids": 50, "attention_mask": 2}
 
 
-def test_an_image_model_is_made_for_the_size_asked_for() -> None:
+def test_resolve_image_model_has_the_requested_size() -> None:
     found = resolve.resolve("hf:vit", (1, 1, 64, 64), 5)
     assert found.config is not None
     assert (found.config["image_size"], found.config["num_channels"]) == (64, 1)
@@ -81,7 +81,7 @@ def test_an_image_model_is_made_for_the_size_asked_for() -> None:
         ({"model_type": "no-such-type"}, None, UsageError, "no image, text or audio classifier of type 'no-such-type'"),
     ],
 )
-def test_configurations_that_do_not_fit_are_refused(
+def test_resolve_invalid_configuration_raises(
     config: dict[str, Any], shape: tuple[int, ...] | None, error: type[Exception], reason: str, tmp_path: Path
 ) -> None:
     with pytest.raises(error, match=reason):

@@ -24,7 +24,7 @@ def gradient(net: EarlyExitNet, x: Tensor, exit_index: int) -> Tensor:
     return found.clone()
 
 
-def test_shared_layers_are_led_by_a_mean_over_exits() -> None:
+def test_scale_tap_gradients_shared_layers_get_a_mean_over_exits() -> None:
     net, x = net_of_three(), torch.randn(5, 4)
     plain = [gradient(net, x, i) for i in range(3)]
     outputs = net(x)
@@ -36,7 +36,7 @@ def test_shared_layers_are_led_by_a_mean_over_exits() -> None:
     assert torch.equal(gradient(net, x, 0), plain[0]), "nothing is left behind"
 
 
-def test_heads_themselves_learn_as_before() -> None:
+def test_scale_tap_gradients_heads_keep_their_gradients() -> None:
     net, x = net_of_three(), torch.randn(5, 4)
     net(x)[0].sum().backward()
     plain = net.exits[0].classifier.weight.grad.clone()
@@ -46,7 +46,7 @@ def test_heads_themselves_learn_as_before() -> None:
     assert torch.equal(net.exits[0].classifier.weight.grad, plain)
 
 
-def test_scaling_changes_gradients_alone() -> None:
+def test_scale_tap_gradients_outputs_are_unchanged() -> None:
     x = torch.ones(3, requires_grad=True)
     y = scale_gradient(x, 0.25)
     assert torch.equal(x, y)

@@ -19,14 +19,14 @@ from eetool.train.losses import (
 )
 
 
-def test_the_joint_loss_is_the_sum_of_the_cross_entropies_of_all_exits() -> None:
+def test_joint_loss_is_the_sum_of_cross_entropies() -> None:
     labels = torch.tensor([0, 2, 1])
     logits = [torch.randn(3, 4) for _ in range(3)]
     expected = -sum(functional.log_softmax(x, 1)[range(3), labels].mean() for x in logits)
     assert torch.allclose(joint_loss(logits, labels), torch.as_tensor(expected))
 
 
-def test_with_one_exit_it_is_the_plain_cross_entropy() -> None:
+def test_joint_loss_one_exit_is_the_cross_entropy() -> None:
     labels, logits = torch.tensor([1, 0]), torch.randn(2, 3)
     assert torch.equal(joint_loss([logits], labels), functional.cross_entropy(logits, labels))
 
@@ -47,7 +47,7 @@ def softened(logits: Tensor, temperature: float) -> Tensor:
     return torch.softmax(logits / temperature, 1)
 
 
-def test_joint_weighs_exits_as_asked() -> None:
+def test_make_loss_exit_weights_scale_the_exits() -> None:
     logits = some_logits()
     loss = make_loss("joint", LossOptions(exit_weights=(3.0, 0.0, 0.5)), DEPTHS)(logits, (), LESSON)
     expected = 3 * functional.cross_entropy(logits[0], LESSON.labels) + 0.5 * functional.cross_entropy(
@@ -56,7 +56,7 @@ def test_joint_weighs_exits_as_asked() -> None:
     assert torch.allclose(loss, expected)
 
 
-def test_weights_ramp_from_almost_nothing_to_the_share_of_the_cost() -> None:
+def test_exit_weights_ramp_rises_to_the_share_of_the_cost() -> None:
     options = LossOptions(ramp=True)
     assert exit_weights(options, DEPTHS, 0.0).tolist() == pytest.approx([0.01, 0.01, 1.0])
     assert exit_weights(options, DEPTHS, 1.0).tolist() == pytest.approx(SHARES)
@@ -65,7 +65,7 @@ def test_weights_ramp_from_almost_nothing_to_the_share_of_the_cost() -> None:
     )
 
 
-def test_distillation_pulls_early_exits_to_the_deepest_and_not_the_deepest_to_them() -> None:
+def test_make_loss_distill_gives_no_gradient_to_the_deepest_exit() -> None:
     logits = some_logits()
     options = LossOptions(distill_share=1.0, distill_temperature=2.0)
     make_loss("distill", options, DEPTHS)(logits, (), LESSON).backward()
@@ -80,7 +80,7 @@ def test_distillation_pulls_early_exits_to_the_deepest_and_not_the_deepest_to_th
     assert torch.allclose(logits[-1].grad, plain.grad), "the deepest exit learns from labels alone"
 
 
-def test_a_teacher_teaches_the_final_exit_and_shares_the_early_ones_with_it() -> None:
+def test_make_loss_distill_with_teacher_trains_all_exits() -> None:
     logits, (answers, *_) = some_logits(), some_logits(1)
     options = LossOptions(distill_share=1.0, distill_temperature=2.0)
     lesson = BatchTargets(LESSON.labels, 0.5, answers.detach())
@@ -93,7 +93,7 @@ def test_a_teacher_teaches_the_final_exit_and_shares_the_early_ones_with_it() ->
         assert torch.allclose(exit_logits.grad, expected.detach(), atol=1e-6)
 
 
-def test_survivors_weigh_most_where_they_arrive() -> None:
+def test_survival_weights_are_largest_where_examples_arrive() -> None:
     sure, unsure = torch.tensor([9.0, 0, 0]), torch.zeros(3)
     weights = survival_weights([torch.stack([sure, unsure])] * 3)
     assert weights[0].tolist() == [1.0, 1.0], "every example reaches the first exit"
@@ -102,7 +102,7 @@ def test_survivors_weigh_most_where_they_arrive() -> None:
     assert torch.allclose(weights.mean(1), torch.ones(3))
 
 
-def test_survivors_count_from_their_part_of_the_run_on() -> None:
+def test_make_loss_survivors_weigh_from_their_position_on() -> None:
     logits = some_logits()
     plain = make_loss("joint", LossOptions(), DEPTHS)(logits, (), LESSON)
     weighted = make_loss("joint", LossOptions(survivors=0.5), DEPTHS)
@@ -110,12 +110,12 @@ def test_survivors_count_from_their_part_of_the_run_on() -> None:
     assert not torch.allclose(weighted(logits, (), LESSON), plain)
 
 
-def test_survival_is_right_where_nothing_survives() -> None:
+def test_survival_weights_no_survivor_are_finite() -> None:
     certain = torch.tensor([[1e4, 0.0], [0.0, 1e4]])
     assert not survival_weights([certain] * 3).isnan().any()
 
 
-def test_the_confidence_loss_is_the_recursion_of_the_paper_and_classes_alone() -> None:
+def test_confidence_loss_equals_the_recursion_of_the_paper_plus_class_losses() -> None:
     logits = [x.detach() for x in some_logits()]
     sure = [torch.tensor([0.3, -1.0, 2.0, 0.0, 0.5, -0.5]), torch.tensor([1.0, 0.0, -2.0, 0.7, -0.1, 3.0])]
     costs, price = [0.3, 0.6, 1.1], 0.7
@@ -134,7 +134,7 @@ def test_the_confidence_loss_is_the_recursion_of_the_paper_and_classes_alone() -
     assert float(loss) == pytest.approx(total + 0.3 * float(sum(alone)) / 2, rel=1e-5)
 
 
-def test_an_exit_that_is_not_believed_learns_its_classes_all_the_same() -> None:
+def test_confidence_loss_exit_without_confidence_still_gets_class_gradients() -> None:
     labels = torch.arange(6) % 3
     early, sure = torch.zeros(6, 3, requires_grad=True), torch.full((6,), -20.0)
     final = 50 * torch.nn.functional.one_hot(labels, 3).float()
@@ -143,7 +143,7 @@ def test_an_exit_that_is_not_believed_learns_its_classes_all_the_same() -> None:
     assert bool((early.grad[torch.arange(6), labels] < -1e-3).all())
 
 
-def test_the_price_of_compute_pushes_confidences_up_and_being_wrong_pushes_them_down() -> None:
+def test_confidence_loss_cost_raises_and_errors_lower_confidences() -> None:
     right = torch.tensor([[9.0, 0.0], [0.0, 9.0]])
     wrong = right.flip(1)
     labels = BatchTargets(torch.tensor([0, 1]))
@@ -155,7 +155,7 @@ def test_the_price_of_compute_pushes_confidences_up_and_being_wrong_pushes_them_
         assert bool((sure.grad > 0).all()) != up
 
 
-def test_a_frozen_backbone_may_give_the_targets() -> None:
+def test_make_loss_backbone_targets_are_its_predictions() -> None:
     logits = some_logits()
     options = LossOptions(targets="backbone", distill_share=0.0)
     loss = make_loss("frozen", options, DEPTHS)(logits, (), LESSON)

@@ -10,7 +10,7 @@ from eetool_runtime.preprocess import preprocess
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_runtime_normalises_as_training_does(channels: int) -> None:
+def test_normalise_runtime_and_training_are_equal(channels: int) -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (5, channels, 6, 7), np.uint8)
     mean, std = rng.uniform(0.2, 0.6, channels), rng.uniform(0.1, 0.4, channels)

@@ -15,14 +15,14 @@ from eetool.train.pipeline import ExitPlan, attach_exits, every_exit_logits, exi
 from eetool_runtime.preprocess import normalise
 
 
-def test_a_trained_model_has_learned(trained: Path, digits: Source) -> None:
+def test_train_model_digits_exceeds_chance(trained: Path, digits: Source) -> None:
     accuracies, n = exit_accuracies(load_checkpoint(trained), digits)
     assert n == 252
     assert accuracies == sorted(accuracies), "deeper exits know more"
     assert accuracies[-1] > 0.8
 
 
-def test_it_records_what_it_was_trained_on(trained: Path, digits: Source) -> None:
+def test_train_model_record_holds_data_and_settings(trained: Path, digits: Source) -> None:
     record = load_checkpoint(trained).record
     assert record.training == TrainingSettings("joint", 4, 0, 64, 0.1)
     assert record.spec.labels == digits.classes
@@ -31,21 +31,21 @@ def test_it_records_what_it_was_trained_on(trained: Path, digits: Source) -> Non
     assert record.policy is None
 
 
-def test_its_samples_are_held_out_examples_as_the_runtime_would_preprocess_them(trained: Path, digits: Source) -> None:
+def test_train_model_samples_are_preprocessed_held_out_examples(trained: Path, digits: Source) -> None:
     checkpoint = load_checkpoint(trained)
     held_out = digits.inputs[split_source(digits)[TEMPERATURE][:32]]
     expected = normalise(held_out, checkpoint.record.spec.inputs[0])
     assert np.allclose(checkpoint.samples["input"].numpy(), expected, atol=1e-5)
 
 
-def test_preprocessing_makes_training_pixels_standard(trained: Path, digits: Source) -> None:
+def test_train_model_preprocessing_standardises_training_pixels(trained: Path, digits: Source) -> None:
     rule = load_checkpoint(trained).record.spec.inputs[0]
     made = normalise(digits.inputs[split_source(digits)["train"]], rule)
     assert made.mean() == pytest.approx(0, abs=1e-3)
     assert made.std() == pytest.approx(1, abs=1e-3)
 
 
-def test_every_seed_meets_the_same_splits_and_other_weights(little: Source, tmp_path: Path) -> None:
+def test_train_model_other_seed_has_the_same_splits_and_other_weights(little: Source, tmp_path: Path) -> None:
     a, b = (
         train_model("resnet8", little, ExitPlan(1, "linear"), TrainingSettings("joint", 1, s, 64, 0.05), tmp_path / "s")
         for s in (1, 2)
@@ -54,7 +54,7 @@ def test_every_seed_meets_the_same_splits_and_other_weights(little: Source, tmp_
     assert not torch.equal(a.state["backbone.conv1.weight"], b.state["backbone.conv1.weight"])
 
 
-def test_logits_do_not_depend_on_how_they_are_batched(trained: Path, digits: Source) -> None:
+def test_every_exit_logits_any_batch_size_are_equal(trained: Path, digits: Source) -> None:
     checkpoint = load_checkpoint(trained)
     at_once = every_exit_logits(checkpoint, digits.inputs[:20])
     in_parts = every_exit_logits(checkpoint, digits.inputs[:20], batch=7)
@@ -62,7 +62,7 @@ def test_logits_do_not_depend_on_how_they_are_batched(trained: Path, digits: Sou
     assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(at_once, in_parts, strict=True))
 
 
-def test_exits_are_attached_without_data() -> None:
+def test_attach_exits_needs_no_data() -> None:
     checkpoint = attach_exits("resnet20", (1, 3, 16, 16), 5, ExitPlan(2, "linear"), seed=0)
     spec = checkpoint.record.spec
     assert len(spec.taps) == 2
@@ -71,7 +71,7 @@ def test_exits_are_attached_without_data() -> None:
     assert [x.shape for x in checkpoint.build()(checkpoint.samples["input"])] == [(32, 5)] * 3
 
 
-def test_named_taps_become_exits_from_shallow_to_deep() -> None:
+def test_make_spec_named_taps_are_ordered_from_shallow_to_deep() -> None:
     plan = ExitPlan(2, "linear", ("layer3.0", "layer1.0"))
     assert attach_exits("resnet8", (1, 3, 16, 16), 5, plan, seed=0).record.spec.taps == ("layer1.0", "layer3.0")
 
@@ -86,7 +86,7 @@ def test_named_taps_become_exits_from_shallow_to_deep() -> None:
         (ExitPlan(1, "conv9-8"), "unknown branch layer"),
     ],
 )
-def test_plans_that_do_not_fit_are_refused(plan: ExitPlan, reason: str) -> None:
+def test_make_spec_invalid_plan_raises_usage_error(plan: ExitPlan, reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
         attach_exits("resnet8", (1, 3, 16, 16), 5, plan, seed=0)
 
@@ -102,7 +102,9 @@ def weights(little: Source, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("recipe", ["frozen", "confidence"])
-def test_on_a_frozen_backbone_only_exits_learn(little: Source, weights: Path, tmp_path: Path, recipe: str) -> None:
+def test_train_model_frozen_recipe_changes_exits_only(
+    little: Source, weights: Path, tmp_path: Path, recipe: str
+) -> None:
     settings = TrainingSettings(recipe, 1, 3, 64, 0.05)
     before = load_checkpoint(weights).state
     after = train_model("resnet8", little, ExitPlan(1, "conv1-8"), settings, tmp_path / "s", weights=weights).state
@@ -114,7 +116,9 @@ def test_on_a_frozen_backbone_only_exits_learn(little: Source, weights: Path, tm
     assert ("exits.0.confidence.weight" in after) == (recipe == "confidence")
 
 
-def test_exits_of_a_model_come_along_where_they_fit(little: Source, weights: Path, tmp_path: Path) -> None:
+def test_train_model_weights_of_a_model_initialise_matching_exits(
+    little: Source, weights: Path, tmp_path: Path
+) -> None:
     settings, plan = TrainingSettings("frozen", 1, 3, 64, 0.05), ExitPlan(2, ("conv1-8", "linear"))
     first = train_model("resnet8", little, plan, settings, tmp_path / "s", weights=weights)
     save_checkpoint(tmp_path / "first.pt", first)
@@ -134,7 +138,9 @@ def test_exits_of_a_model_come_along_where_they_fit(little: Source, weights: Pat
     assert all(torch.equal(tensor, fresh[name]) for name, tensor in begin(alone, "frozen").items())
 
 
-def test_a_frozen_backbone_must_be_trained_and_have_exits(little: Source, weights: Path, tmp_path: Path) -> None:
+def test_train_model_frozen_without_weights_or_exits_raises_usage_error(
+    little: Source, weights: Path, tmp_path: Path
+) -> None:
     settings = TrainingSettings("frozen", 1, 3, 64, 0.05)
     with pytest.raises(UsageError, match="needs a trained backbone"):
         train_model("resnet8", little, ExitPlan(1), settings, tmp_path / "s")
@@ -142,7 +148,7 @@ def test_a_frozen_backbone_must_be_trained_and_have_exits(little: Source, weight
         train_model("resnet8", little, ExitPlan(0), settings, tmp_path / "s", weights=weights)
 
 
-def test_only_pixels_are_erased(tmp_path: Path) -> None:
+def test_train_model_erase_without_pixels_raises_usage_error(tmp_path: Path) -> None:
     features = tmp_path / "features.npz"
     np.savez(features, features=np.zeros((40, 4), np.float32), labels=np.arange(40) % 2)
     settings = TrainingSettings("joint", 1, 0, 8, 0.1, erase=2)

@@ -30,13 +30,13 @@ class Asked(nn.Module):
         return x.flatten(1)[:, :2]  # (N, 1, 2, 2) -> (N, 2)
 
 
-def test_it_sees_pixels_normalised_in_its_own_way() -> None:
+def test_teacher_images_are_normalised_by_its_own_statistics() -> None:
     images = torch.tensor([[[[0, 255], [0, 0]]]], dtype=torch.uint8)
     answers = Teacher(Asked(), SPEC, views=0, examples=1, classes=2)(images, torch.tensor([0]), 0)
     assert answers.tolist() == [[-2.0, 2.0]]
 
 
-def test_every_version_of_an_example_is_asked_for_once() -> None:
+def test_teacher_with_views_computes_every_version_once() -> None:
     net = Asked()
     teacher = Teacher(net, SPEC, views=2, examples=4, classes=2)
     images = torch.randint(0, 255, (2, 4, 1, 2, 2), dtype=torch.uint8)
@@ -57,7 +57,7 @@ def teacher(little: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "teacher.pt"
 
 
-def test_a_teacher_makes_a_difference_and_is_recorded(little: Source, teacher: Path, tmp_path: Path) -> None:
+def test_train_model_with_teacher_changes_weights_and_records_it(little: Source, teacher: Path, tmp_path: Path) -> None:
     taught, alone = (
         train_model("resnet8", little, ExitPlan(1, "linear"), SETTINGS, tmp_path / "s", teacher=who)
         for who in (teacher, None)
@@ -67,8 +67,8 @@ def test_a_teacher_makes_a_difference_and_is_recorded(little: Source, teacher: P
     assert not torch.equal(taught.state["exits.0.classifier.weight"], alone.state["exits.0.classifier.weight"])
 
 
-def test_a_teacher_of_other_classes_or_inputs_is_refused(teacher: Path) -> None:
-    with pytest.raises(UsageError, match="knows other classes"):
+def test_load_teacher_other_classes_or_inputs_raises_usage_error(teacher: Path) -> None:
+    with pytest.raises(UsageError, match="has other classes"):
         load_teacher(teacher, ("a", "b"), (1, 8, 8))
     with pytest.raises(UsageError, match="does not read images of shape"):
         load_teacher(teacher, tuple("0123456789"), (3, 32, 32))

@@ -17,7 +17,7 @@ from eetool.train.torch_devices import CpuDevice, open_device
 SETTINGS = TrainingSettings("joint", 1, 0, 64, 0.05)
 
 
-def test_the_processor_needs_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_device_processor_imports_no_accelerate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "accelerate", None)
     engine = open_device(SETTINGS)
     assert (type(engine), engine.is_main, engine.device) == (CpuDevice, True, torch.device("cpu"))
@@ -32,12 +32,12 @@ def test_the_processor_needs_no_library(monkeypatch: pytest.MonkeyPatch) -> None
         (MissingError, "no torch device 'cuda:7'", {"torch_device": "cuda:7"}),
     ],
 )
-def test_what_is_not_there_is_refused(error: type[Exception], words: str, changes: dict[str, Any]) -> None:
+def test_open_device_unavailable_device_raises(error: type[Exception], words: str, changes: dict[str, Any]) -> None:
     with pytest.raises(error, match=words):
         open_device(replace(SETTINGS, **changes))
 
 
-def test_without_accelerate_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_device_several_processes_without_accelerate_raises_missing_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "accelerate", None)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(MissingError, match="accelerate is not installed") as refused:
@@ -46,7 +46,7 @@ def test_without_accelerate_several_processes_are_refused(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 8])
-def test_processes_share_a_batch_and_get_as_many(n: int) -> None:
+def test_share_several_processes_get_equal_parts(n: int) -> None:
     engines = [CpuDevice("fp32") for _ in range(3)]
     for index, engine in enumerate(engines):
         engine.index, engine.processes = index, 3
@@ -55,7 +55,7 @@ def test_processes_share_a_batch_and_get_as_many(n: int) -> None:
     assert set(torch.cat(shares).tolist()) == set(range(n))
 
 
-def test_two_processes_train_one_model(tmp_path: Path) -> None:
+def test_run_training_two_processes_give_one_model(tmp_path: Path) -> None:
     """Started by torchrun on this processor, as they would be on two GPUs."""
     pytest.importorskip("accelerate")
     path = tmp_path / "m.pt"

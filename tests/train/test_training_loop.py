@@ -76,16 +76,14 @@ def uninterrupted(little: Source, tmp_path_factory: pytest.TempPathFactory) -> b
     return Runs(little, tmp_path_factory.mktemp("uninterrupted"))()
 
 
-def test_the_same_seed_gives_the_same_bytes(run: Runs, uninterrupted: bytes) -> None:
+def test_run_training_same_seed_gives_the_same_bytes(run: Runs, uninterrupted: bytes) -> None:
     torch.rand(3)  # what was drawn before does not matter
     assert run() == uninterrupted
     assert run(replace(SETTINGS, seed=6)) != uninterrupted
 
 
 @pytest.mark.parametrize("steps", [4, 7, 8])
-def test_an_interrupted_run_ends_with_the_bytes_of_one_that_was_not(
-    run: Runs, uninterrupted: bytes, steps: int
-) -> None:
+def test_run_training_resumed_run_gives_the_same_bytes(run: Runs, uninterrupted: bytes, steps: int) -> None:
     run.interrupted(after_steps=steps)
     assert run.state.exists()
     assert not (run.folder / "model.pt").exists()
@@ -94,7 +92,7 @@ def test_an_interrupted_run_ends_with_the_bytes_of_one_that_was_not(
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_with_every_option_an_interrupted_run_ends_in_the_same_way(run: Runs, precision: str) -> None:
+def test_run_training_resumed_run_with_every_option_gives_the_same_weights(run: Runs, precision: str) -> None:
     settings = replace(SETTINGS, recipe="distill", average=0.9, precision=precision, loss=ALL_OPTIONS)
     whole = run(settings)
     with pytest.raises(KeyboardInterrupt):
@@ -123,7 +121,7 @@ def shown_in_three_epochs(loss: LossOptions, state: Path) -> list[Tensor]:
     return witness.seen
 
 
-def test_no_two_epochs_show_the_same_batches(tmp_path: Path) -> None:
+def test_run_training_epochs_have_different_batches(tmp_path: Path) -> None:
     first, second, third = (
         batch.flatten(1).sort(0).values for batch in shown_in_three_epochs(LossOptions(), tmp_path / "s")
     )
@@ -131,7 +129,7 @@ def test_no_two_epochs_show_the_same_batches(tmp_path: Path) -> None:
     assert not torch.equal(second, third)
 
 
-def test_versions_of_the_data_come_again_in_another_order(tmp_path: Path) -> None:
+def test_run_training_views_repeat_in_another_order(tmp_path: Path) -> None:
     seen = shown_in_three_epochs(LossOptions(teacher_views=2), tmp_path / "s")
     first, second, third = (batch.flatten(1).sort(0).values for batch in seen)
     assert torch.equal(first, third)
@@ -139,7 +137,7 @@ def test_versions_of_the_data_come_again_in_another_order(tmp_path: Path) -> Non
     assert not torch.equal(first, second)
 
 
-def test_progress_counts_every_step_of_every_epoch(run: Runs) -> None:
+def test_run_training_progress_counts_every_step(run: Runs) -> None:
     whole, rest = Steps(), Steps()
     run(progress=whole)
     assert whole.done == whole.total == 3 * 3  # 146 examples, 64 at a time
@@ -148,20 +146,20 @@ def test_progress_counts_every_step_of_every_epoch(run: Runs) -> None:
     assert rest.done == rest.total
 
 
-def test_without_a_whole_epoch_there_is_nothing_to_resume(run: Runs) -> None:
+def test_run_training_resume_without_an_epoch_raises_usage_error(run: Runs) -> None:
     run.interrupted(after_steps=2)
     assert not run.state.exists()
     with pytest.raises(UsageError, match="nothing to resume"):
         run(resume=True)
 
 
-def test_a_new_run_forgets_the_interrupted_one(run: Runs) -> None:
+def test_run_training_new_run_removes_the_interrupted_one(run: Runs) -> None:
     run.interrupted(after_steps=4)
     run.interrupted(after_steps=2)
     assert not run.state.exists()
 
 
-def test_resuming_with_other_settings_is_refused(run: Runs) -> None:
+def test_run_training_resume_with_other_settings_raises_usage_error(run: Runs) -> None:
     run.interrupted(after_steps=4)
     kept = run.state.read_bytes()
     for changed in (replace(SETTINGS, epochs=9), replace(SETTINGS, seed=6), replace(SETTINGS, learning_rate=0.1)):
@@ -174,14 +172,14 @@ def test_resuming_with_other_settings_is_refused(run: Runs) -> None:
     assert run.state.read_bytes() == kept
 
 
-def test_a_damaged_state_is_refused(run: Runs) -> None:
+def test_run_training_damaged_state_raises_artefact_error(run: Runs) -> None:
     run.interrupted(after_steps=4)
     run.state.write_bytes(run.state.read_bytes()[:-100])
     with pytest.raises(ArtefactError, match="damaged"):
         run(resume=True)
 
 
-def test_divergence_stops_with_a_message_and_keeps_the_last_good_epoch(run: Runs) -> None:
+def test_run_training_divergence_raises_and_keeps_the_last_epoch(run: Runs) -> None:
     run.interrupted(after_steps=4)
     kept = run.state.read_bytes()
     run.source = replace(run.source, inputs=run.source.inputs * 0)  # no deviation: every pixel becomes NaN
@@ -191,14 +189,14 @@ def test_divergence_stops_with_a_message_and_keeps_the_last_good_epoch(run: Runs
     assert run.state.read_bytes() == kept
 
 
-def test_what_is_kept_can_be_begun_from(run: Runs, tmp_path: Path) -> None:
+def test_run_training_kept_state_initialises_a_new_run(run: Runs, tmp_path: Path) -> None:
     run.interrupted(after_steps=4)
     kept = load_tensors(run.state, RESUME_FORMAT)["net"]
     again = train_model("resnet8", run.source, PLAN, replace(SETTINGS, epochs=0), tmp_path / "other", weights=run.state)
     assert all(torch.equal(tensor, again.state[name]) for name, tensor in kept.items())
 
 
-def test_one_example_left_over_is_no_batch(run: Runs) -> None:
+def test_run_training_rest_of_one_example_is_skipped(run: Runs) -> None:
     count = len(split_source(run.source)[TRAIN])
     plan = ExitPlan(1, "max2,max2,conv3-8", ("layer2",))  # its normalisation sees a single pixel
     steps = Steps()
@@ -206,12 +204,12 @@ def test_one_example_left_over_is_no_batch(run: Runs) -> None:
     assert steps.done == steps.total == 2
 
 
-def test_too_high_a_learning_rate_diverges(run: Runs) -> None:
+def test_run_training_high_learning_rate_raises_diverged_error(run: Runs) -> None:
     with pytest.raises(DivergedError, match="the loss became"):
         run(replace(SETTINGS, learning_rate=1e30))
 
 
-def test_the_learning_rate_rises_to_its_peak_and_falls_to_nothing() -> None:
+def test_one_cycle_rises_to_its_peak_and_falls_to_zero() -> None:
     rates = [one_cycle(i / 1000) for i in range(1000)]
     peak = rates.index(max(rates))
     assert rates[0] == pytest.approx(0.1)
@@ -220,7 +218,7 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_nothing() -> None:
     assert rates == sorted(rates[:peak]) + sorted(rates[peak:], reverse=True)
 
 
-def test_averaged_weights_lie_between_those_of_the_steps(little: Source, tmp_path: Path) -> None:
+def test_run_training_averaged_weights_lie_between_those_of_steps(little: Source, tmp_path: Path) -> None:
     """After two steps from w0 to w1 and w2 the average is a mix of the three, and running statistics are too."""
     settings = replace(SETTINGS, epochs=1, batch_size=100)
     last, mean = (

@@ -18,33 +18,33 @@ def overconfident(temperature: float, n: int = 4000, classes: int = 5) -> tuple[
 
 
 @pytest.mark.parametrize("temperature", [0.2, 1.0, 2.5, 10.0])
-def test_a_known_temperature_is_found(temperature: float) -> None:
+def test_fit_temperature_known_temperature_is_recovered(temperature: float) -> None:
     assert fit_temperature(*overconfident(temperature)) == pytest.approx(temperature, rel=0.1)
 
 
 @given(st.floats(0.25, 4))
-def test_logits_times_anything_need_the_temperature_times_that(factor: float) -> None:
+def test_fit_temperature_scaled_logits_scale_the_temperature(factor: float) -> None:
     logits, labels = overconfident(1.0, n=200)
     once = fit_temperature(logits, labels)
     assert fit_temperature((logits * factor).astype(np.float64), labels) == pytest.approx(once * factor, rel=0.01)
 
 
 @pytest.mark.parametrize("n", [5, 100, 1000])
-def test_a_split_without_an_error_does_not_ask_for_certainty(n: int) -> None:
+def test_fit_temperature_split_without_errors_stays_above_zero(n: int) -> None:
     labels = np.arange(n) % 3
     logits = 10.0 * np.eye(3, dtype=np.float32)[labels]
     confidence = softmax(logits / fit_temperature(logits, labels), axis=1).max(1)
     assert confidence == pytest.approx(1 - 1 / (n + 2), abs=1e-3)
 
 
-def test_an_exit_that_knows_nothing_gets_confidences_near_chance() -> None:
+def test_fit_temperature_random_exit_gives_confidences_near_chance() -> None:
     random = np.random.default_rng(0)
     logits, labels = random.normal(0, 5, (500, 4)), random.integers(0, 4, 500)
     confidence = softmax(logits / fit_temperature(logits, labels), axis=1).max(1)
     assert confidence.mean() < 0.4
 
 
-def test_known_slopes_and_offsets_are_found() -> None:
+def test_fit_platt_known_slope_and_offset_are_recovered() -> None:
     random = np.random.default_rng(0)
     odds = random.normal(1, 2, 20_000)
     for slope, offset in ((0.5, 0.0), (1.5, -1.0), (0.2, 2.0)):
@@ -52,20 +52,20 @@ def test_known_slopes_and_offsets_are_found() -> None:
         assert fit_platt(odds, correct) == pytest.approx((slope, offset), abs=0.06)
 
 
-def test_an_exit_without_an_error_is_not_infinitely_sure() -> None:
+def test_fit_platt_exit_without_errors_stays_below_certainty() -> None:
     odds = np.random.default_rng(0).normal(5, 1, 200)
     slope, offset = fit_platt(odds, np.ones(200, bool))
     assert expit(slope * odds + offset).mean() == pytest.approx(201 / 202, abs=1e-3)
 
 
-def test_platt_keeps_the_order_even_of_a_score_that_is_worth_nothing() -> None:
+def test_fit_platt_useless_score_keeps_the_order() -> None:
     odds = np.linspace(-3, 3, 100)
     slope, offset = fit_platt(odds, odds < 0)  # the surer, the more wrong
     assert slope > 0
     assert abs(expit(slope * odds + offset) - 0.5).max() < 0.1
 
 
-def test_what_platt_made_of_confidences_can_be_undone() -> None:
+def test_calibration_undo_returns_the_confidences_before_platt() -> None:
     calibration = Calibration((1.0, 1.0, 1.0), (0.5, 2.0, 1.0), (1.0, -1.0, 0.0))
     before = np.random.default_rng(0).uniform(0.05, 0.95, (3, 50))
     made = calibration.apply(np.log(before / (1 - before)))

@@ -17,7 +17,7 @@ COSTS = CascadeCosts((1.0, 9.0), (0.5,))
 
 
 @pytest.mark.parametrize("risk", [0.05, 0.2])
-def test_in_no_world_with_a_larger_drop_is_the_p_value_small_too_often(risk: float) -> None:
+def test_p_value_larger_true_drop_is_rarely_small(risk: float) -> None:
     """Every outcome of 30 inputs with its exact probability, in worlds whose drop is `risk` or more."""
     n = 30
     outcomes = [(i, j) for i in range(n + 1) for j in range(n + 1 - i)]
@@ -30,12 +30,12 @@ def test_in_no_world_with_a_larger_drop_is_the_p_value_small_too_often(risk: flo
             assert chances[values <= level].sum() <= level
 
 
-def test_without_any_better_input_it_is_the_binomial_test_and_the_price_of_the_unknown() -> None:
+def test_p_value_no_better_input_is_the_binomial_test_plus_the_nuisance_error() -> None:
     assert p_value(0, 0, 300, 0.01) == pytest.approx(0.99**300, abs=0.005)
     assert p_value(0, 0, 300, 0.01) >= 0.99**300
 
 
-def test_more_harm_speaks_less_for_the_cascade_and_more_data_speak_more() -> None:
+def test_p_value_grows_with_harm_and_falls_with_data() -> None:
     values = [p_value(worse, 5, 1000, 0.02) for worse in range(0, 30, 3)]
     assert values == sorted(values)
     assert p_value(25, 5, 1000, 0.02) == 1.0
@@ -53,7 +53,7 @@ def drawn(random: np.random.Generator, n: int, worse: float) -> ThresholdProblem
 CANDIDATES: list[Thresholds] = [(float(t),) for t in np.linspace(0.95, 0.05, 10)]
 
 
-def test_the_promise_is_broken_in_no_more_than_the_promised_share() -> None:
+def test_certify_promise_fails_in_at_most_the_promised_share() -> None:
     """Leaving at threshold t harms 0.06 (1 − t) of all inputs; a drop of 2 points is promised with 90 %."""
     random = np.random.default_rng(1)
     broken = certified = 0
@@ -66,7 +66,7 @@ def test_the_promise_is_broken_in_no_more_than_the_promised_share() -> None:
     assert 0.02 * 400 < broken <= 0.1 * 400 + 2 * np.sqrt(0.1 * 0.9 * 400)
 
 
-def test_the_cheapest_before_the_first_failure_is_certified() -> None:
+def test_certify_returns_the_cheapest_before_the_first_failure() -> None:
     p = drawn(np.random.default_rng(2), 2000, 0.03)
     found = certify(p, CANDIDATES, 2.0, 0.95)
     assert found.thresholds is not None
@@ -78,7 +78,7 @@ def test_the_cheapest_before_the_first_failure_is_certified() -> None:
     assert (found.certificate.worse, found.certificate.better) == p.changes(found.thresholds)
 
 
-def test_what_too_few_examples_would_need_is_told_and_is_enough() -> None:
+def test_certify_too_few_examples_returns_a_sufficient_number() -> None:
     p = drawn(np.random.default_rng(3), 150, 0.0)
     found = certify(p, CANDIDATES, 1.0, 0.95)
     assert (found.thresholds, found.certificate) == (None, None)
@@ -87,15 +87,15 @@ def test_what_too_few_examples_would_need_is_told_and_is_enough() -> None:
     assert certify(drawn(np.random.default_rng(4), found.n_needed, 0.0), CANDIDATES, 1.0, 0.95).thresholds is not None
 
 
-def test_no_number_of_examples_would_prove_what_is_not_so() -> None:
+def test_examples_needed_false_promise_returns_none() -> None:
     assert examples_needed(30, 0, 1000, risk=0.02, error=0.05) is None
 
 
-def test_full_depth_alone_is_never_certified() -> None:
+def test_certify_full_depth_alone_returns_no_thresholds() -> None:
     assert certify(drawn(np.random.default_rng(0), 5000, 0.0), [(None,)], 1.0, 0.95).thresholds is None
 
 
-def test_candidates_go_from_the_safest_to_the_cheapest() -> None:
+def test_descending_choices_go_from_the_safest_to_the_cheapest() -> None:
     p = drawn(np.random.default_rng(5), 1000, 0.2)
     figures = [p.evaluate(choice) for choice in descending_choices(p, 5.0, 12)]
     assert len(figures) > 5
@@ -111,7 +111,7 @@ def labelled(seed: int, n: int) -> LabelledLogits:
     return LabelledLogits((signal + random.normal(0, 1, (2, n, 4))).astype(np.float32), labels)
 
 
-def test_a_certified_point_saves_and_a_small_split_is_refused_with_the_number_that_would_do() -> None:
+def test_certified_point_saves_macs_and_small_split_raises_budget_error() -> None:
     tuned = fit_operating_points(labelled(1, 500), labelled(2, 1500), COSTS, COSTS, max_accuracy_drop=4)
     point = certified_point(tuned, labelled(2, 1500), labelled(3, 1500), COSTS, COSTS, CertificateGoal(4, 0.95))
     assert point.certificate is not None

@@ -14,14 +14,14 @@ RIGHT = np.array([[1, 0, 1, 0], [1, 1, 0, 1], [1, 1, 1, 1]], bool)
 PROBLEM = ThresholdProblem(SURE, RIGHT, CascadeCosts((1, 1, 1), (1, 1)))
 
 
-def test_auroc_is_the_area_under_the_curve() -> None:
+def test_auroc_random_scores_equals_the_area_under_the_curve() -> None:
     random = np.random.default_rng(0)
     confidence, correct = random.random(200).round(1), random.random(200) < 0.7
     assert auroc(confidence, correct) == pytest.approx(roc_auc_score(correct, confidence))
     assert auroc(confidence, np.ones(200, bool)) is None
 
 
-def test_an_exit_is_judged_by_those_that_reach_it() -> None:
+def test_diagnose_exit_is_judged_by_the_examples_that_reach_it() -> None:
     found = diagnose(PROBLEM, (0.75, 0.9))
     assert [e.n for e in found.exits] == [4, 2, 1]
     assert [e.leave for e in found.exits] == [2, 1, 1]
@@ -32,7 +32,7 @@ def test_an_exit_is_judged_by_those_that_reach_it() -> None:
     assert found.degenerate_exit is None
 
 
-def test_a_gate_that_decides_nothing_is_named() -> None:
+def test_diagnose_gate_without_effect_is_degenerate() -> None:
     everyone = diagnose(PROBLEM, (None, 0.1))
     assert (everyone.degenerate_exit, everyone.exit_entropy_bits) == (1, 0.0)
     assert everyone.exits[2].accuracy is None

@@ -26,7 +26,7 @@ def inputs(model: Model, source: Source, split: str) -> np.ndarray:
     return normalise(source.inputs[split_source(source)[split]], model.bundle.manifest.inputs[0])
 
 
-def test_the_runtime_leaves_where_the_cached_confidences_say(model: Model, digits: Source) -> None:
+def test_runtime_decisions_match_cached_confidences(model: Model, digits: Source) -> None:
     x = inputs(model, digits, TEST)[:100]
     confidences = np.stack([confidence for _, confidence in model.every_exit(x)])
     for name, point in model.operating_points.items():
@@ -36,7 +36,7 @@ def test_the_runtime_leaves_where_the_cached_confidences_say(model: Model, digit
     assert len(set(taken)) > 1, "at `fast`, not every digit leaves at the same exit"
 
 
-def test_the_runtime_meets_the_expected_figures_on_the_split_they_were_found_on(model: Model, digits: Source) -> None:
+def test_runtime_figures_on_the_threshold_split_match_the_expected(model: Model, digits: Source) -> None:
     labels = digits.labels[split_source(digits)[THRESHOLD]]
     exits = model.every_exit(inputs(model, digits, THRESHOLD))
     answers = np.stack([logits.argmax(1) for logits, _ in exits])
@@ -47,14 +47,14 @@ def test_the_runtime_meets_the_expected_figures_on_the_split_they_were_found_on(
         assert np.bincount(taken, minlength=3) / len(taken) == pytest.approx(point.expected.exit_shares)
 
 
-def test_confidences_of_the_graphs_are_those_that_thresholds_were_fitted_on(model: Model, digits: Source) -> None:
+def test_graph_confidences_match_the_fitted_ones(model: Model, digits: Source) -> None:
     exits = model.every_exit(inputs(model, digits, TEST)[:50])
     temperatures = model.bundle.manifest.variants[model.variant].temperatures
     for (logits, confidence), temperature in zip(exits, temperatures, strict=True):
         assert np.allclose(softmax_confidence(logits, temperature), confidence, atol=1e-5)
 
 
-def test_fitting_the_bundle_finds_what_was_found_on_the_model(bundle: Path, tuned: Path, digits: Source) -> None:
+def test_tune_bundle_same_goals_matches_the_fit_of_the_model(bundle: Path, tuned: Path, digits: Source) -> None:
     _, found = tune_bundle(open_bundle(bundle), "onnx/fp32", digits, 4)
     policy = load_checkpoint(tuned).record.policy
     assert policy is not None
@@ -67,7 +67,7 @@ def test_fitting_the_bundle_finds_what_was_found_on_the_model(bundle: Path, tune
         assert a.exit_shares == pytest.approx(b.exit_shares)
 
 
-def test_latencies_may_decide_instead_of_macs(bundle: Path, digits: Source) -> None:
+def test_tune_bundle_with_latencies_minimises_them(bundle: Path, digits: Source) -> None:
     opened = open_bundle(bundle)
     dear_heads = {c.name: 0.01 for c in opened.manifest.components} | {"exit0": 100.0, "exit1": 100.0}
     _, found = tune_bundle(
@@ -77,6 +77,6 @@ def test_latencies_may_decide_instead_of_macs(bundle: Path, digits: Source) -> N
     assert found.operating_points["fast"].expected == found.operating_points["full"].expected
 
 
-def test_a_bundle_of_other_data_is_refused(bundle: Path, digits: Source) -> None:
+def test_tune_bundle_other_data_raises_artefact_error(bundle: Path, digits: Source) -> None:
     with pytest.raises(ArtefactError, match="trained on 'digits', not on 'letters'"):
         tune_bundle(open_bundle(bundle), "onnx/fp32", replace(digits, name="letters"), 4)

@@ -25,12 +25,12 @@ def tuned() -> TuningResult:
     return fit_operating_points(labelled(1), labelled(2), MACS, MACS, max_accuracy_drop=4)
 
 
-def test_there_is_one_temperature_per_exit(tuned: TuningResult) -> None:
+def test_fit_operating_points_calibration_has_one_temperature_per_exit(tuned: TuningResult) -> None:
     assert len(tuned.calibration.temperatures) == EXITS
     assert all(t > 0 for t in tuned.calibration.temperatures)
 
 
-def test_full_comes_first_and_never_leaves_early(tuned: TuningResult) -> None:
+def test_fit_operating_points_full_is_first_and_never_leaves_early(tuned: TuningResult) -> None:
     assert list(tuned.operating_points) == ["full", "balanced", "fast"]
     full = tuned.operating_points["full"]
     assert full.thresholds == (None, None)
@@ -39,7 +39,7 @@ def test_full_comes_first_and_never_leaves_early(tuned: TuningResult) -> None:
     assert full.expected.mean_macs == 2000, "heads that never fire do not run"
 
 
-def test_accuracy_falls_by_no_more_than_was_allowed_and_buys_compute(tuned: TuningResult) -> None:
+def test_fit_operating_points_accuracy_stays_within_the_drop_and_macs_fall(tuned: TuningResult) -> None:
     full, balanced, fast = (point.expected for point in tuned.operating_points.values())
     assert full
     assert balanced
@@ -49,7 +49,7 @@ def test_accuracy_falls_by_no_more_than_was_allowed_and_buys_compute(tuned: Tuni
     assert fast.mean_macs <= balanced.mean_macs < full.mean_macs
 
 
-def test_expected_figures_are_those_of_a_cascade_run_by_hand(tuned: TuningResult) -> None:
+def test_fit_operating_points_expected_figures_match_a_cascade_run_by_hand(tuned: TuningResult) -> None:
     split = labelled(2)
     for point in tuned.operating_points.values():
         limits = [NEVER if t is None else t for t in point.thresholds]
@@ -78,7 +78,7 @@ def test_expected_figures_are_those_of_a_cascade_run_by_hand(tuned: TuningResult
             assert figures is None or figures.confidence_std == pytest.approx(np.std(confidences), abs=1e-5)
 
 
-def test_an_exit_that_is_never_reached_has_no_figures() -> None:
+def test_fit_operating_points_exit_never_reached_has_no_figures() -> None:
     sure = LabelledLogits(np.zeros((2, 300, 2), np.float32), np.zeros(300, np.int64))
     sure.logits[:, :, 0] = 5
     fast = fit_operating_points(

@@ -42,13 +42,13 @@ def everything_allowed(p: ThresholdProblem, drop: float, options: list[Threshold
 
 
 @given(problems, drops)
-def test_no_more_errors_are_made_than_allowed(p: ThresholdProblem, drop: float) -> None:
+def test_cheapest_any_problem_errors_stay_within_the_allowed(p: ThresholdProblem, drop: float) -> None:
     _, errors = p.evaluate(cheapest(p, drop))
     assert errors <= max(0, p.allowed_errors(drop))
 
 
 @given(problems, drops)
-def test_full_depth_and_every_shared_threshold_cost_as_much_or_more(p: ThresholdProblem, drop: float) -> None:
+def test_cheapest_any_problem_costs_at_most_full_depth_or_a_shared_threshold(p: ThresholdProblem, drop: float) -> None:
     cost, _ = p.evaluate(cheapest(p, drop))
     assert cost <= p.evaluate((None,) * p.early)[0]
     shared: list[Thresholds] = [(float(value),) * p.early for value in np.unique(p.confidences)]
@@ -56,7 +56,7 @@ def test_full_depth_and_every_shared_threshold_cost_as_much_or_more(p: Threshold
 
 
 @given(st.builds(problem, st.integers(0, 2**32 - 1), st.integers(2, 30), st.just(1)), drops)
-def test_with_one_early_exit_nothing_is_cheaper(p: ThresholdProblem, drop: float) -> None:
+def test_cheapest_one_early_exit_is_optimal(p: ThresholdProblem, drop: float) -> None:
     cost, _ = p.evaluate(cheapest(p, drop))
     anything: list[Thresholds] = [(float(value),) for value in np.unique(p.confidences[0])]
     assert all(cost <= other + 1e-9 for other in everything_allowed(p, drop, anything))
@@ -64,7 +64,7 @@ def test_with_one_early_exit_nothing_is_cheaper(p: ThresholdProblem, drop: float
 
 @settings(max_examples=30)  # two searches each
 @given(problems, drops, st.floats(0, 3))
-def test_caution_leaves_room_for_standard_errors(p: ThresholdProblem, drop: float, spare: float) -> None:
+def test_cheapest_with_margin_any_problem_keeps_the_margin(p: ThresholdProblem, drop: float, spare: float) -> None:
     choice = cheapest_with_margin(p, drop, spare)
     cost, errors = p.evaluate(choice)
     if choice != (None,) * p.early:
@@ -78,7 +78,7 @@ def test_caution_leaves_room_for_standard_errors(p: ThresholdProblem, drop: floa
 
 @settings(max_examples=30)
 @given(problems, drops, st.floats(0.1, 3))
-def test_a_larger_drop_is_never_dearer(p: ThresholdProblem, drop: float, spare: float) -> None:
+def test_cheapest_per_drop_larger_drop_costs_no_more(p: ThresholdProblem, drop: float, spare: float) -> None:
     allowed = (drop, 2 * drop, 4 * drop)
     found = cheapest_per_drop(p, allowed, spare)
     costs = [p.evaluate(found[each])[0] for each in allowed]
@@ -87,28 +87,28 @@ def test_a_larger_drop_is_never_dearer(p: ThresholdProblem, drop: float, spare: 
 
 @settings(max_examples=30)
 @given(problems, drops)
-def test_without_caution_nothing_changes(p: ThresholdProblem, drop: float) -> None:
+def test_cheapest_with_margin_zero_margin_equals_cheapest(p: ThresholdProblem, drop: float) -> None:
     assert p.evaluate(cheapest_with_margin(p, drop, 0.0)) == p.evaluate(cheapest(p, drop))
 
 
 @given(problems, drops)
-def test_more_freedom_costs_no_more(p: ThresholdProblem, drop: float) -> None:
+def test_cheapest_larger_drop_costs_no_more(p: ThresholdProblem, drop: float) -> None:
     assert p.evaluate(cheapest(p, drop))[0] <= p.evaluate(cheapest(p, drop / 2))[0] + 1e-9
 
 
 @given(problems, drops)
-def test_no_threshold_lies_on_a_confidence_where_rounding_would_decide(p: ThresholdProblem, drop: float) -> None:
+def test_cheapest_thresholds_lie_between_confidences(p: ThresholdProblem, drop: float) -> None:
     for threshold, confidences in zip(cheapest(p, drop), p.confidences, strict=False):
         always = threshold == 0  # fires for every confidence, also for those that are 0
         assert threshold is None or always or threshold not in confidences
 
 
 @pytest.mark.parametrize(("n", "drop", "allowed"), [(98, 1, -0.01), (99, 1, 0), (252, 1, 1.53), (999, 0.7, 6)])
-def test_one_error_is_charged_in_advance(n: int, drop: float, allowed: float) -> None:
+def test_allowed_errors_charges_one_error_in_advance(n: int, drop: float, allowed: float) -> None:
     assert problem(0, n, 1).allowed_errors(drop) == pytest.approx(allowed, abs=1e-12)
 
 
-def test_a_split_too_small_for_the_drop_keeps_full_depth() -> None:
+def test_cheapest_split_too_small_returns_full_depth() -> None:
     confidences = np.linspace(0.5, 1, 2 * 98, dtype=np.float32).reshape(2, 98)
     harmless = ThresholdProblem(confidences, np.ones((2, 98), bool), CascadeCosts((1, 100), (1,)))
     assert cheapest(harmless, max_accuracy_drop=1) == (None,)
@@ -123,7 +123,7 @@ def every_choice(p: ThresholdProblem) -> list[Thresholds]:
 
 
 @given(problems, st.data())
-def test_varying_one_threshold_tells_what_each_value_comes_to(p: ThresholdProblem, data: st.DataObject) -> None:
+def test_vary_every_value_has_its_cost_and_errors(p: ThresholdProblem, data: st.DataObject) -> None:
     if not p.early:
         return
     index = data.draw(st.integers(0, p.early - 1))
@@ -133,7 +133,7 @@ def test_varying_one_threshold_tells_what_each_value_comes_to(p: ThresholdProble
         assert p.evaluate(changed) == pytest.approx((cost, errors))
 
 
-def test_nearly_always_nothing_at_all_is_better() -> None:
+def test_cheapest_small_problems_is_nearly_always_optimal() -> None:
     """Against every combination of thresholds there is, on problems small enough to try them all."""
     exact = 0
     for seed in range(60):
@@ -145,9 +145,7 @@ def test_nearly_always_nothing_at_all_is_better() -> None:
 
 
 @given(small, st.floats(0, 1))
-def test_the_most_accurate_keeps_to_its_budget_and_beats_every_shared_threshold(
-    p: ThresholdProblem, share: float
-) -> None:
+def test_most_accurate_any_budget_keeps_it_and_beats_shared_thresholds(p: ThresholdProblem, share: float) -> None:
     cheap, dear = min(p.evaluate(c)[0] for c in every_choice(p)), p.evaluate((None,) * p.early)[0]
     budget = cheap + share * max(dear - cheap, 0)
     cost, errors = p.evaluate(most_accurate(p, budget))
@@ -157,7 +155,7 @@ def test_the_most_accurate_keeps_to_its_budget_and_beats_every_shared_threshold(
         assert other > budget or errors <= mistakes
 
 
-def test_without_room_for_any_choice_the_cheapest_is_taken() -> None:
+def test_most_accurate_unreachable_budget_returns_the_cheapest() -> None:
     p = problem(3, 8, 2)
     assert p.evaluate(most_accurate(p, 0.0))[0] == pytest.approx(
         min(p.evaluate(c)[0] for c in every_choice(p)), rel=0.05
@@ -165,14 +163,14 @@ def test_without_room_for_any_choice_the_cheapest_is_taken() -> None:
 
 
 @given(problems)
-def test_along_the_front_every_step_is_cheaper_and_makes_more_errors(p: ThresholdProblem) -> None:
+def test_cost_error_front_each_choice_is_cheaper_with_more_errors(p: ThresholdProblem) -> None:
     figures = [p.evaluate(choice) for choice in cost_error_front(p)]
     for (dear, few), (cheap, many) in pairwise(figures):
         assert cheap < dear
         assert many > few
 
 
-def test_two_gates_beat_a_shared_threshold_where_they_are_not_alike() -> None:
+def test_cheapest_unlike_gates_beats_a_shared_threshold() -> None:
     """An exit that is sure of everything, and one whose word counts: one number cannot serve both."""
     random = np.random.default_rng(0)
     n = 1000

@@ -1,6 +1,6 @@
-"""A checkpoint to one ONNX file that leaves early by itself, for every language that has ONNX Runtime.
+"""Export of a checkpoint to one ONNX file that leaves early by itself, for every language with ONNX Runtime.
 
-docs/single-file.md is what its users read; docs/decisions/0005 says why it looks as it does.
+docs/single-file.md is the user's guide; docs/decisions/0005 has the reasons for the layout.
 """
 
 import json
@@ -47,7 +47,7 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class SingleFile:
-    """What was written: its size, and by how much each exit differed from the model over the samples."""
+    """Size of the file, and the error of each exit against the model over the samples."""
 
     size_bytes: int
     exits: tuple[Parity, ...]
@@ -62,14 +62,14 @@ def export_single(
 ) -> SingleFile:
     """Write `checkpoint` as one ONNX file; on any failure nothing is left there.
 
-    Every exit, and the decision on every sample at every operating point, is proved equal to the model's; the bundle
-    of the same checkpoint is proved equal to the same. The same checkpoint and the same libraries give the same bytes.
+    Every exit, and the decision on every sample at every operating point, is proved equal to the model's. The same
+    checkpoint and the same libraries give the same bytes.
 
     Raises:
         ArtefactError: the network cannot be traced or converted, or is too large for one file.
         VerificationError: an exit or a decision differs from the model's.
         UsageError: the model has more early exits than one file can nest.
-        OutputError: the file exists and `force` was not given, or the place cannot be written to.
+        OutputError: the file exists and `force` was not given, or the output path cannot be written.
     """
     spec = checkpoint.record.spec
     policy = checkpoint.record.policy or untuned_policy(len(spec.taps) + 1, spec.learned_confidence)
@@ -77,13 +77,13 @@ def export_single(
     if network.n_exits - 1 > MAX_EARLY_EXITS:
         raise UsageError(f"one file can nest {MAX_EARLY_EXITS} early exits; this model has {network.n_exits - 1}")
     with progress("exporting", 2 * network.n_exits + 1) as advance:
-        pieces, example = _pieces(checkpoint, network, policy)
+        components, example = _split(checkpoint, network, policy)
         advance(1)
         models = []
-        for piece in pieces:
-            models.append(to_onnx(piece, [example[name] for name in piece.inputs], simplify))
+        for component in components:
+            models.append(to_onnx(component, [example[name] for name in component.inputs], simplify))
             advance(1)
-        model = assemble_model(pieces, models, checkpoint, policy)
+        model = assemble_model(components, models, checkpoint, policy)
         data = _serialise(model)
         with write_file(output, force) as temporary:
             temporary.write_bytes(data)
@@ -93,10 +93,10 @@ def export_single(
 
 
 def threshold_value(threshold: float | None) -> float:
-    """A threshold as this file takes it: the least float32 that is not below it, and NEVER for null.
+    """Return the least float32 that is not below a threshold, and NEVER for null.
 
-    The file compares float32 where the runtime compares 64-bit floats. No float32 lies between a threshold and this
-    number, so both decide the same.
+    The file compares float32 and the runtime 64-bit floats. No float32 lies between a threshold and this number, so
+    both make the same decisions.
     """
     if threshold is None:
         return NEVER
@@ -105,19 +105,21 @@ def threshold_value(threshold: float | None) -> float:
 
 
 def assemble_model(
-    pieces: Sequence[ComponentModule], models: Sequence[ModelProto], checkpoint: Checkpoint, policy: Policy
+    components: Sequence[ComponentModule], models: Sequence[ModelProto], checkpoint: Checkpoint, policy: Policy
 ) -> ModelProto:
-    """The ONNX models of `pieces`, all at batch 1, as one model with its metadata."""
+    """Return the ONNX models of `components`, all at batch 1, as one model with its metadata."""
     spec = checkpoint.record.spec
     inputs = {spec.name for spec in spec.inputs}
     n_exits = len(spec.taps) + 1
-    taken = inputs & {*OUTPUTS, *(threshold_name(i) for i in range(n_exits))}
-    if taken:
-        raise ArtefactError(f"the model has an input named {min(taken)!r}, which the single file needs itself")
-    shared = frozenset(inputs.union(*(piece.outputs for piece in pieces)))
+    reserved = inputs & {*OUTPUTS, *(threshold_name(i) for i in range(n_exits))}
+    if reserved:
+        raise ArtefactError(f"the model has an input named {min(reserved)!r}, which the single file needs itself")
+    shared = frozenset(inputs.union(*(component.outputs for component in components)))
     bound = {name: numpy_helper.from_array(x.numpy(), name) for name, x in scalar_inputs(policy).items()}
-    graphs = [prefix_names(m.graph, piece.name, shared, bound) for piece, m in zip(pieces, models, strict=True)]
-    graph = nest_stages(_stages(pieces, graphs, n_exits), _inputs(checkpoint), len(spec.labels))
+    graphs = [
+        prefix_names(m.graph, component.name, shared, bound) for component, m in zip(components, models, strict=True)
+    ]
+    graph = nest_stages(_stages(components, graphs, n_exits), _inputs(checkpoint), len(spec.labels))
     graph.name = "early_exit"
     opsets = {o.domain: o for m in models for o in m.opset_import}
     model = helper.make_model(
@@ -127,15 +129,15 @@ def assemble_model(
     return model
 
 
-def _pieces(
+def _split(
     checkpoint: Checkpoint, network: ScoredNetwork, policy: Policy
 ) -> tuple[list[ComponentModule], dict[str, torch.Tensor]]:
-    """The components at batch 1, and an example of every tensor that one of them reads or makes."""
+    """Return the components at batch 1, and an example of every tensor that one of them reads or computes."""
     example = {spec.name: checkpoint.samples[spec.name][:1] for spec in checkpoint.record.spec.inputs}
     example |= scalar_inputs(policy)
     graph = trace_network(network, tuple(example.values()), shared=0)
-    pieces = split_graph(graph, list(example), [exit_output_names(i) for i in range(network.n_exits)])
-    return pieces, run_components(pieces, example)
+    components = split_graph(graph, list(example), [exit_output_names(i) for i in range(network.n_exits)])
+    return components, run_components(components, example)
 
 
 def _inputs(checkpoint: Checkpoint) -> list[onnx.ValueInfoProto]:
@@ -147,13 +149,13 @@ def _inputs(checkpoint: Checkpoint) -> list[onnx.ValueInfoProto]:
 
 
 def _stages(
-    pieces: Sequence[ComponentModule], graphs: Sequence[onnx.GraphProto], n_exits: int
+    components: Sequence[ComponentModule], graphs: Sequence[onnx.GraphProto], n_exits: int
 ) -> list[ConditionalStage]:
     stages: list[ConditionalStage] = []
     waiting: list[onnx.GraphProto] = []
-    for piece, graph in zip(pieces, graphs, strict=True):
+    for component, graph in zip(components, graphs, strict=True):
         waiting.append(graph)
-        if exit_output_names(len(stages))[0] in piece.outputs:
+        if exit_output_names(len(stages))[0] in component.outputs:
             stages.append(ConditionalStage(tuple(waiting), *exit_output_names(len(stages))))
             waiting = []
     assert len(stages) == n_exits
@@ -162,7 +164,7 @@ def _stages(
 
 
 def _metadata(checkpoint: Checkpoint, policy: Policy) -> dict[str, str]:
-    """What a program needs beside the graph. All values but the first are JSON."""
+    """Return the metadata that a program needs beside the graph. All values but the first are JSON."""
     spec = checkpoint.record.spec
     points = {
         name: {"thresholds": [threshold_value(t) for t in point.thresholds], "expected": point.expected}
@@ -193,8 +195,8 @@ def _prove(path: Path, checkpoint: Checkpoint, network: ScoredNetwork, policy: P
     """Run the file at every exit and every operating point on every sample, and compare it with the model."""
     inputs = {spec.name: checkpoint.samples[spec.name] for spec in checkpoint.record.spec.inputs}
     with torch.no_grad():
-        outputs = [x.numpy() for x in network(*inputs.values(), *scalar_inputs(policy).values())]
-    exits = list(zip(outputs[::2], outputs[1::2], strict=True))
+        expected = [x.numpy() for x in network(*inputs.values(), *scalar_inputs(policy).values())]
+    exits = list(zip(expected[::2], expected[1::2], strict=True))
     try:
         graph = backend_for("onnx").open(path, Threads())
     except EarlyExitError as error:
@@ -204,11 +206,11 @@ def _prove(path: Path, checkpoint: Checkpoint, network: ScoredNetwork, policy: P
     early = len(exits) - 1
     for i, (logits, confidence) in enumerate(exits):
         leave: Thresholds = ((NEVER,) * i + (0.0,) * early)[:early]
-        made = run_single(graph, arrays, leave)
-        pairs = ((made[LOGITS], logits), (made[CONFIDENCE], confidence))
-        found = max((compare_tensors(a, b, _RELATIVE) for a, b in pairs), key=_badness)
-        parities.append(found)
-        checks.append(ParityCheck(f"exit {i}", found.holds and bool((made[EXIT] == i).all()), str(found)))
+        outputs = run_single(graph, arrays, leave)
+        pairs = ((outputs[LOGITS], logits), (outputs[CONFIDENCE], confidence))
+        parity = max((compare_tensors(a, b, _RELATIVE) for a, b in pairs), key=_relative_error)
+        parities.append(parity)
+        checks.append(ParityCheck(f"exit {i}", parity.holds and bool((outputs[EXIT] == i).all()), str(parity)))
     confidences = np.stack([confidence for _, confidence in exits])
     for name, point in policy.operating_points.items():
         taken = run_single(graph, arrays, point.thresholds)[EXIT]
@@ -219,7 +221,7 @@ def _prove(path: Path, checkpoint: Checkpoint, network: ScoredNetwork, policy: P
 
 
 def run_single(graph: Graph, inputs: Mapping[str, np.ndarray], thresholds: Thresholds) -> Arrays:
-    """Run a single file on inputs (n, …), one by one; returns its outputs with n rows."""
+    """Run a single file on inputs (n, …), one by one, and return its outputs with n rows."""
     limits = {threshold_name(i): np.array(threshold_value(t), np.float32) for i, t in enumerate(thresholds)}
     rows = []
     for i in range(len(next(iter(inputs.values())))):
@@ -228,5 +230,5 @@ def run_single(graph: Graph, inputs: Mapping[str, np.ndarray], thresholds: Thres
     return {name: np.concatenate([row[name] for row in rows]) for name in OUTPUTS}
 
 
-def _badness(parity: Parity) -> float:
+def _relative_error(parity: Parity) -> float:
     return parity.max_abs_error / parity.tolerance

@@ -1,4 +1,4 @@
-"""Components to one ONNX graph that skips what an early exit makes needless: nested `If`, one per early exit.
+"""Nested ONNX graph of all components: one `If` per early exit skips the rest of the network.
 
     seg0, exit0, If(confidence >= threshold: exit 0, else: seg1, exit1, If(…: exit 1, else: …))
 
@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 LOGITS, EXIT, CONFIDENCE = OUTPUTS = ("logits", "exit", "confidence")
-# Protocol buffers nested deeper than 100 messages are refused by their own readers; every `If` adds three.
+# Readers of protocol buffers refuse more than 100 nested messages; every `If` adds three.
 MAX_EARLY_EXITS = 30
 
 
 def threshold_name(index: int) -> str:
-    """Name of the threshold of early exit `index`, a float32 scalar that must be given at every call."""
+    """Return the name of the threshold of early exit `index`, a float32 scalar input of every call."""
     return f"exit{index}_threshold"
 
 
 @dataclass(frozen=True)
 class ConditionalStage:
-    """All graphs up to one exit and with it, in running order, and the names of the exit's tensors."""
+    """Graphs between two exits, the later exit included, in running order, and the names of its tensors."""
 
     graphs: tuple[GraphProto, ...]
     logits: str
@@ -30,9 +30,9 @@ class ConditionalStage:
 
 
 def prefix_names(graph: GraphProto, name: str, shared: frozenset[str], bound: dict[str, TensorProto]) -> GraphProto:
-    """A copy of `graph` in which every name but those in `shared` begins with `name/`.
+    """Return a copy of `graph` in which all names except those in `shared` begin with `name/`.
 
-    Inputs that `bound` has a value for become constants.
+    Inputs with a value in `bound` become constants.
     """
     copy = GraphProto()
     copy.CopyFrom(graph)
@@ -62,9 +62,10 @@ def _rename(graph: GraphProto, prefix: str, shared: frozenset[str]) -> None:
 
 
 def nest_stages(stages: Sequence[ConditionalStage], inputs: Sequence[ValueInfoProto], classes: int) -> GraphProto:
-    """One graph with the outputs `logits` (1, classes), `exit` int64 (1,) and `confidence` (1,).
+    """Return one graph with the outputs `logits` (1, classes), `exit` int64 (1,) and `confidence` (1,).
 
-    It reads `inputs` and the threshold of every early exit; an exit is left at if its confidence is at least that.
+    It reads `inputs` and the threshold of every early exit. An input leaves at an exit if its confidence there is at
+    least the threshold.
     """
     thresholds = [
         helper.make_tensor_value_info(threshold_name(i), TensorProto.FLOAT, []) for i in range(len(stages) - 1)
@@ -75,7 +76,7 @@ def nest_stages(stages: Sequence[ConditionalStage], inputs: Sequence[ValueInfoPr
 def _from_exit(
     index: int, stages: Sequence[ConditionalStage], inputs: Sequence[ValueInfoProto], classes: int, prefix: str
 ) -> GraphProto:
-    """The cascade from exit `index` on; `prefix` stands before the names of its outputs."""
+    """Return the cascade from exit `index` on, with `prefix` before the names of its outputs."""
     stage = stages[index]
     nodes = [node for graph in stage.graphs for node in graph.node]
     weights = [weight for graph in stage.graphs for weight in graph.initializer]
@@ -90,14 +91,14 @@ def _from_exit(
         nodes.append(
             helper.make_node("GreaterOrEqual", [stage.confidence, threshold_name(index)], [fires], f"exit{index}/gate")
         )
-        made = [prefix + name for name in OUTPUTS]
-        nodes.append(helper.make_node("If", [fires], made, f"exit{index}/if", then_branch=leave, else_branch=go_on))
+        ends = [prefix + name for name in OUTPUTS]
+        nodes.append(helper.make_node("If", [fires], ends, f"exit{index}/if", then_branch=leave, else_branch=go_on))
     outputs = _outputs(prefix, classes)
     return helper.make_graph(nodes, f"from_exit{index}", inputs, outputs, weights, sparse_initializer=sparse)
 
 
 def _leave(index: int, stage: ConditionalStage, prefix: str) -> list[NodeProto]:
-    """What an exit answers. A branch of `If` may not return a tensor from outside itself, hence `Identity`."""
+    """Return the output nodes of an exit. `Identity` is needed: a branch of `If` cannot return an outer tensor."""
     return [
         helper.make_node("Identity", [stage.logits], [prefix + LOGITS], f"exit{index}/{LOGITS}"),
         helper.make_node("Constant", [], [prefix + EXIT], f"exit{index}/{EXIT}", value_ints=[index]),

@@ -40,7 +40,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7])
-def test_the_files_together_compute_what_the_network_computes(exported: Exported, batch: int) -> None:
+def test_export_onnx_files_compute_what_the_network_computes(exported: Exported, batch: int) -> None:
     arguments = exported.case.arguments(batch)
     tensors = {name: x.numpy() for name, x in arguments.items()}
     for piece in exported.components:
@@ -50,14 +50,14 @@ def test_the_files_together_compute_what_the_network_computes(exported: Exported
         assert np.allclose(tensors[name], expected.numpy(), atol=1e-4), name
 
 
-def test_names_are_those_of_the_pieces(exported: Exported) -> None:
+def test_export_onnx_names_are_those_of_the_components(exported: Exported) -> None:
     for piece in exported.components:
         graph = open_graph(exported.path(piece))
         assert tuple(graph.inputs) == piece.inputs
         assert tuple(graph.outputs) == piece.outputs
 
 
-def test_the_batch_size_is_open_and_every_other_size_is_fixed(exported: Exported) -> None:
+def test_export_onnx_only_the_batch_size_is_dynamic(exported: Exported) -> None:
     for piece in exported.components:
         graph = open_graph(exported.path(piece))
         for name, tensor in {**graph.inputs, **graph.outputs}.items():
@@ -66,7 +66,7 @@ def test_the_batch_size_is_open_and_every_other_size_is_fixed(exported: Exported
             ]
 
 
-def test_the_format_is_one_that_old_runtimes_read_and_nothing_more_is_said(exported: Exported) -> None:
+def test_export_onnx_versions_suit_old_runtimes(exported: Exported) -> None:
     for piece in exported.components:
         model = onnx.load(exported.path(piece))
         onnx.checker.check_model(model, full_check=True)
@@ -79,7 +79,7 @@ def test_the_format_is_one_that_old_runtimes_read_and_nothing_more_is_said(expor
             assert not item.doc_string
 
 
-def test_no_path_of_this_machine_is_in_the_file(exported: Exported) -> None:
+def test_export_onnx_file_holds_no_path_of_this_machine(exported: Exported) -> None:
     places = {str(Path.home()), str(Path.cwd()), str(Path(torch.__file__).parent), sys.prefix, __file__}
     for piece in exported.components:
         content = exported.path(piece).read_bytes()
@@ -91,13 +91,13 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     return Exported("no exits", tmp_path_factory.mktemp("small"))
 
 
-def test_a_second_export_gives_the_same_bytes(small: Exported, tmp_path: Path) -> None:
+def test_export_onnx_second_export_gives_the_same_bytes(small: Exported, tmp_path: Path) -> None:
     (piece,) = small.components
     small.write(piece, tmp_path / "again.onnx")
     assert (tmp_path / "again.onnx").read_bytes() == small.path(piece).read_bytes()
 
 
-def test_simplified_or_not_it_computes_the_same(small: Exported, tmp_path: Path) -> None:
+def test_export_onnx_simplified_graph_computes_the_same(small: Exported, tmp_path: Path) -> None:
     (piece,) = small.components
     export_onnx(piece, [small.example[name] for name in piece.inputs], tmp_path / "plain.onnx", simplify=False)
     feed = {name: small.example[name].numpy() for name in piece.inputs}
@@ -110,7 +110,7 @@ class Unsupported(torch.nn.Module):
         return (torch.linalg.eigvals(x).real,)
 
 
-def test_an_operator_without_an_onnx_form_is_named(small: Exported, tmp_path: Path) -> None:
+def test_export_onnx_unknown_operator_raises_artefact_error(small: Exported, tmp_path: Path) -> None:
     (piece,) = small.components
     unknown = replace(piece, module=torch.fx.symbolic_trace(Unsupported()), inputs=("x",), shapes={"x": (2, 3, 3)})
     with pytest.raises(ArtefactError, match=r"torch\.onnx\.export failed: .*linalg_eig"):

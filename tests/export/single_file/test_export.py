@@ -55,7 +55,7 @@ def single_file(spread: Checkpoint, tmp_path_factory: pytest.TempPathFactory) ->
     return path
 
 
-def test_decisions_are_those_of_the_bundle(spread: Checkpoint, single_file: Path, tmp_path: Path) -> None:
+def test_export_single_decisions_match_the_bundle(spread: Checkpoint, single_file: Path, tmp_path: Path) -> None:
     from eetool.export.bundle_export import ExportOptions, export_bundle
 
     export_bundle(spread, tmp_path / "b.eebundle", ExportOptions(references=False))
@@ -75,7 +75,7 @@ def test_decisions_are_those_of_the_bundle(spread: Checkpoint, single_file: Path
     assert left_at == {0, 1, 2}
 
 
-def test_the_file_says_what_a_program_needs(spread: Checkpoint, single_file: Path) -> None:
+def test_export_single_metadata_is_complete(spread: Checkpoint, single_file: Path) -> None:
     model = onnx.load(single_file)
     onnx.checker.check_model(model, full_check=True)
     assert (model.ir_version, [(o.domain, o.version) for o in model.opset_import]) == (8, [("", 18)])
@@ -100,13 +100,13 @@ def test_the_file_says_what_a_program_needs(spread: Checkpoint, single_file: Pat
     assert found["eetool.inputs"][0]["name"] == "input"
 
 
-def test_nothing_of_this_machine_is_in_the_file(single_file: Path) -> None:
+def test_export_single_file_holds_no_path_of_this_machine(single_file: Path) -> None:
     data = single_file.read_bytes()
     assert str(Path(exporter.__file__).parents[2]).encode() not in data
     assert b"torch" not in data
 
 
-def test_thresholds_are_required(single_file: Path) -> None:
+def test_export_single_thresholds_are_required_inputs(single_file: Path) -> None:
     model = onnx.load(single_file)
     assert not {i.name for i in model.graph.input} & {i.name for i in model.graph.initializer}
     feed = {"input": np.zeros((1, 1, 8, 8), np.float32), "exit0_threshold": np.array(NEVER, np.float32)}
@@ -114,7 +114,7 @@ def test_thresholds_are_required(single_file: Path) -> None:
         open_graph(single_file).run(feed)
 
 
-def test_a_model_without_early_exits_becomes_a_plain_graph(tmp_path: Path) -> None:
+def test_export_single_without_early_exits_is_a_plain_graph(tmp_path: Path) -> None:
     checkpoint = tiny(0)
     export_single(checkpoint, tmp_path / "model.onnx")
     model = onnx.load(tmp_path / "model.onnx")
@@ -142,7 +142,7 @@ class Tangled(nn.Module):
         return self.head(torch.cat([skip + y, x], 1))
 
 
-def test_several_tensors_over_a_boundary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nest_stages_several_tensors_cross_a_boundary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eetool.model.references.build_backbone", lambda *_: Tangled())
     checkpoint = attach_exits("tangled", (1, 6), 3, ExitPlan(2, "linear", ("blocks.0", "blocks.1")), seed=0)
     made = export_single(checkpoint, tmp_path / "model.onnx")
@@ -151,18 +151,18 @@ def test_several_tensors_over_a_boundary(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.1, 1 / 3, 0.5, 0.7, 0.9999999999, 1.0, 1.5, 2.0])
-def test_a_rounded_threshold_decides_as_the_exact_one(threshold: float) -> None:
+def test_threshold_value_rounded_decides_as_the_exact_one(threshold: float) -> None:
     rounded = threshold_value(threshold)
     assert np.float32(rounded) == rounded
     below = np.nextafter(np.float32(rounded), np.float32(-1))
     assert float(below) < threshold <= rounded
 
 
-def test_null_never_fires() -> None:
+def test_threshold_value_null_never_fires() -> None:
     assert threshold_value(None) == NEVER
 
 
-def test_inner_graphs_are_renamed_too() -> None:
+def test_prefix_names_renames_inner_graphs() -> None:
     text = """
         <ir_version: 8, opset_import: ["" : 18]>
         inner (float[1, 2] x, bool go) => (float[1, 2] y) <float[1, 2] w = {1.0, 2.0}> {
@@ -226,7 +226,7 @@ def lose_weight(model: onnx.ModelProto) -> None:
         (lose_weight, ArtefactError, ("does not load",)),
     ],
 )
-def test_a_wrong_file_is_not_left_behind(
+def test_export_single_failed_parity_leaves_no_file(
     spread: Checkpoint,
     spoil: Callable[[Spoil], None],
     tmp_path: Path,
@@ -248,7 +248,7 @@ def test_a_wrong_file_is_not_left_behind(
     assert not existed or path.read_text() == "old"
 
 
-def test_a_full_disk_leaves_nothing_behind(
+def test_export_single_full_disk_leaves_nothing(
     spread: Checkpoint, spoil: Callable[[Spoil], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> None:
@@ -262,7 +262,7 @@ def test_a_full_disk_leaves_nothing_behind(
 
 
 @pytest.mark.parametrize("name", ["exit", "exit1_threshold"])
-def test_names_that_the_file_needs_itself(spread: Checkpoint, name: str) -> None:
+def test_export_single_reserved_input_name_raises_artefact_error(spread: Checkpoint, name: str) -> None:
     spec = spread.record.spec
     renamed = replace(spec, inputs=(replace(spec.inputs[0], name=name),))
     checkpoint = replace(spread, record=replace(spread.record, spec=renamed), samples={name: spread.samples["input"]})
@@ -271,13 +271,13 @@ def test_names_that_the_file_needs_itself(spread: Checkpoint, name: str) -> None
         exporter.assemble_model([], [], checkpoint, checkpoint.record.policy)
 
 
-def test_more_exits_than_can_be_nested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_single_too_many_exits_raises_usage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporter, "MAX_EARLY_EXITS", 1)
     with pytest.raises(UsageError, match="can nest 1 early exits; this model has 2"):
         export_single(tiny(2), tmp_path / "model.onnx")
 
 
-def test_the_deepest_nesting_loads() -> None:
+def test_nest_stages_deepest_nesting_loads() -> None:
     part = onnx.parser.parse_model("""
         <ir_version: 8, opset_import: ["" : 18]>
         part (float[1, 2] x) => (float[1, 2] l, float[1] c) <float[1] half = {0.5}> {
@@ -304,7 +304,7 @@ def model_pt(spread: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return path
 
 
-def test_the_command_writes_the_same_bytes(
+def test_export_command_single_layout_is_deterministic(
     cli: Callable[..., Any], model_pt: Path, single_file: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "model.onnx"
@@ -332,7 +332,7 @@ def test_the_command_writes_the_same_bytes(
         ("model.onnx", ("--format", "onnx", "--format", "tflite"), 2, "one ONNX file in fp32"),
     ],
 )
-def test_the_command_says_what_is_wrong(
+def test_export_command_single_layout_invalid_options_exit_with_2(
     cli: Callable[..., Any],
     model_pt: Path,
     tmp_path: Path,
