@@ -121,7 +121,7 @@ class _Export:
         return {**components, **{_reference(name): graph for name, graph in self.model.references.items()}}
 
     def write_graphs(self, kinds: Sequence[VariantKind], calibration: Mapping[str, np.ndarray]) -> None:
-        """Write all float graphs and prove each; then write the int8 graphs that are made from them."""
+        """Write all float graphs and prove each; then write the int8 graphs from them."""
         bases = {kind.base.name: kind.base for kind in kinds}
         for base in bases.values():
             self.graphs[base.name] = self._write_float(base)

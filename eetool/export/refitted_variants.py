@@ -11,7 +11,7 @@ from eetool_runtime.manifest import OperatingPoint
 
 
 def goals_of(policy: Policy) -> TuningGoals:
-    """Return the goals that a policy records, or those that its figures tell in a file of an earlier version."""
+    """Return the goals that a policy records, or its accuracy drop alone in a file of an earlier version."""
     return policy.goals or TuningGoals(policy.max_accuracy_drop)
 
 

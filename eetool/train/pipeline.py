@@ -123,14 +123,7 @@ def train_model(
     reference = resolve.resolve(backbone, shape, len(source.classes), ids, config)
     spec = make_spec(reference, (_input(reference, source, examples),), source.classes, plan)
     spec = replace(spec, learned_confidence=settings.recipe == "confidence")
-    if settings.recipe in FROZEN and not spec.taps:
-        raise UsageError(f"the recipe {settings.recipe} trains early exits, and there is none", "Give --exits.")
-    if settings.recipe in FROZEN and weights is None and settings.epochs:
-        raise UsageError(f"the recipe {settings.recipe} needs a trained backbone", "Give its --weights.")
-    if settings.loss.exit_weights and len(settings.loss.exit_weights) != len(spec.taps) + 1:
-        raise UsageError(
-            f"{len(settings.loss.exit_weights)} exit weights for {len(spec.taps) + 1} exits", "The final exit has one."
-        )
+    _check_settings(settings, spec, weights)
     loaded_teacher = None
     if teacher is not None:
         name, make_teacher = load_teacher(teacher, spec.labels, shape[1:], named)
@@ -150,6 +143,18 @@ def train_model(
     record = CheckpointRecord(spec, settings, Data(source.name, split_record(splits)))
     held_out = torch.from_numpy(source.inputs[splits[TEMPERATURE][:_SAMPLES]])
     return Checkpoint(record, net.state_dict(), {spec.inputs[0].name: examples.normalise(held_out)})
+
+
+def _check_settings(settings: TrainingSettings, spec: ModelSpec, weights: Path | None) -> None:
+    """Raise UsageError where the settings do not fit the exits or need weights."""
+    if settings.recipe in FROZEN and not spec.taps:
+        raise UsageError(f"the recipe {settings.recipe} trains early exits, and there is none", "Give --exits.")
+    if settings.recipe in FROZEN and weights is None and settings.epochs:
+        raise UsageError(f"the recipe {settings.recipe} needs a trained backbone", "Give its --weights.")
+    if settings.loss.exit_weights and len(settings.loss.exit_weights) != len(spec.taps) + 1:
+        raise UsageError(
+            f"{len(settings.loss.exit_weights)} exit weights for {len(spec.taps) + 1} exits", "The final exit has one."
+        )
 
 
 def _exit_depths(net: EarlyExitNet, spec: ModelSpec) -> list[ExitDepth]:

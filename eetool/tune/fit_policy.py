@@ -33,7 +33,7 @@ from eetool.tune.operating_points import (
     fit_operating_points,
     point_within_drop,
 )
-from eetool_runtime import Bundle, load
+from eetool_runtime import Bundle, Model, load
 from eetool_runtime.manifest import Data, Manifest, OperatingPoint, Variant
 
 # Maps examples (n, …) to logits of every exit (exits, n, classes) and learned confidences (early exits, n).
@@ -218,17 +218,7 @@ def tune_bundle(
     calibrated = Calibration(before.temperatures, before.slopes, before.offsets)
     macs = manifest_macs(manifest)
     costs = priced or macs
-    model = load(bundle, variant=variant)
-
-    def answers_of(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        inputs = model_inputs(images, manifest.inputs[0])
-        parts = [model.every_exit(inputs[i : i + _BATCH]) for i in range(0, len(inputs), _BATCH)]
-        logits, confidence = (
-            np.stack([np.concatenate([p[i][output] for p in parts]) for i in range(len(manifest.exits))])
-            for output in (0, 1)
-        )
-        return logits, calibrated.undo(confidence[:-1]) if calibrated.slopes else confidence[:-1]
-
+    answers_of = _runtime_answers(load(bundle, variant=variant), calibrated)
     tuned = fit_policy(source, manifest.data, answers_of, costs, macs, goals, manifest.score, progress, earlier)
     fitted: Variant = replace(
         before,
@@ -249,3 +239,18 @@ def tune_bundle(
         ),
         tuned,
     )
+
+
+def _runtime_answers(model: Model, calibration: Calibration) -> Answers:
+    """Return a function that computes outputs by the runtime, without the calibration of confidences."""
+    exits = range(len(model.bundle.manifest.exits))
+
+    def answers_of(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        inputs = model_inputs(images, model.bundle.manifest.inputs[0])
+        parts = [model.every_exit(inputs[i : i + _BATCH]) for i in range(0, len(inputs), _BATCH)]
+        logits, confidence = (
+            np.stack([np.concatenate([p[i][output] for p in parts]) for i in exits]) for output in (0, 1)
+        )
+        return logits, calibration.undo(confidence[:-1]) if calibration.slopes else confidence[:-1]
+
+    return answers_of

@@ -171,7 +171,7 @@ def certified_point(
         raise BudgetError(
             f"{problem.n} examples cannot prove a drop of at most {promise.max_accuracy_drop} points with probability "
             f"{promise.confidence} for any early exit",
-            f"{more}, as far as these examples tell. Or promise less.",
+            f"{more}, if they are like these. Or promise less.",
         )
     expected = _expected(problem, macs, result.thresholds, CERTIFICATE)
     return OperatingPoint(result.thresholds, expected, result.certificate)

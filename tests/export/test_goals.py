@@ -65,7 +65,8 @@ class Notes:
 def tune(checkpoint: Checkpoint, source: Source, goals: TuningGoals) -> Checkpoint:
     """The checkpoint with goals fitted as `eetool tune` does; a device takes a nanosecond for a MAC."""
     macs = model_macs(checkpoint.record.spec)
-    costs = CascadeCosts(*(tuple(1e-6 * value for value in part) for part in (macs.trunk, macs.heads)))
+    trunk, heads = (tuple(1e-6 * value for value in part) for part in (macs.trunk, macs.heads))
+    costs = CascadeCosts(trunk, heads)
     answers = partial(answer_arrays, checkpoint)
     tuned = fit_policy(source, checkpoint.record.data, answers, costs if goals.costs else macs, macs, goals)
     c = tuned.calibration

@@ -120,4 +120,4 @@ def test_certified_point_saves_macs_and_small_split_raises_budget_error() -> Non
     assert point.expected.mean_macs < COSTS.leaving((None,))[-1]
     with pytest.raises(BudgetError, match="30 examples cannot prove a drop of at most 4") as refused:
         certified_point(tuned, labelled(2, 1500), labelled(3, 30), COSTS, COSTS, CertificateGoal(4, 0.95))
-    assert "would, as far as these examples tell" in (refused.value.hint or "")
+    assert "would, if they are like these" in (refused.value.hint or "")

@@ -192,7 +192,7 @@ def spoil(single_file: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Spoil
     def spoil(change: Spoil) -> None:
         model = onnx.load(single_file)
         change(model)
-        monkeypatch.setattr(exporter, "_pieces", lambda *_: ([], {}))
+        monkeypatch.setattr(exporter, "_split", lambda *_: ([], {}))
         monkeypatch.setattr(exporter, "assemble", lambda *_: model)
 
     return spoil
