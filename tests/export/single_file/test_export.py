@@ -143,7 +143,7 @@ class Tangled(nn.Module):
 
 
 def test_nest_stages_several_tensors_cross_a_boundary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eetool.model.references.build_backbone", lambda *_: Tangled())
+    monkeypatch.setattr("eetool.model.references.resolve.build_backbone", lambda *_: Tangled())
     checkpoint = attach_exits("tangled", (1, 6), 3, ExitPlan(2, "linear", ("blocks.0", "blocks.1")), seed=0)
     made = export_single(checkpoint, tmp_path / "model.onnx")
     assert all(parity.holds for parity in made.exits)
