@@ -32,10 +32,10 @@ def price_by_table(bundle: Path, variant: str, source: CostSource) -> CascadeCos
     """
     if source.origin != HW_PROFILE or is_profile_file(source.device):
         raise MissingError(f"the {source.unit} of {variant} on {source.device} was not measured")
-    return predicted_costs(bundle, source.device, refuse_export, variant, source.unit).costs
+    return predicted_costs(bundle, source.device, _refuse_export, variant, source.unit).costs
 
 
-def refuse_export(checkpoint: Checkpoint, name: str) -> AbstractContextManager[Bundle]:
+def _refuse_export(checkpoint: Checkpoint, name: str) -> AbstractContextManager[Bundle]:
     """Raise UsageError: a bundle needs no export to be priced."""
     raise UsageError(f"{name} is not a bundle")
 

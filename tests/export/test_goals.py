@@ -17,11 +17,12 @@ from eetool.data.registry import Source
 from eetool.errors import ArtefactError, MissingError
 from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.export.bundle_files import GOALS, read_goals, write_goals, write_manifest
+from eetool.latency.estimate.cascade_cost import CascadeCosts, layout_of_manifest
 from eetool.model.checkpoint import Checkpoint, Policy, TrainingSettings
 from eetool.model.goals import ENERGY, HW_PROFILE, LATENCY, MACS, MEASUREMENT, Budget, CostSource, TuningGoals
 from eetool.progress import SILENT, Advance
 from eetool.train.pipeline import ExitPlan, answer_arrays, train_model
-from eetool.tune.exit_costs import CascadeCosts, model_macs
+from eetool.tune.exit_costs import model_macs
 from eetool.tune.fit_policy import fit_policy
 from eetool_runtime import Bundle, load, open_bundle
 
@@ -74,13 +75,13 @@ def tune(checkpoint: Checkpoint, source: Source, goals: TuningGoals) -> Checkpoi
     return checkpoint.with_policy(policy)
 
 
-def price(bundle: Path, variant: str, source: CostSource) -> dict[str, float]:
-    """Costs of components on a device where int8 takes half as long as float."""
-    faster = 0.5 if variant.endswith("int8") else 1.0
-    return {c.name: 1e-6 * faster * c.macs for c in open_bundle(bundle).manifest.components}
+def price(bundle: Path, variant: str, source: CostSource) -> CascadeCosts:
+    """Costs on a device where int8 takes half as long as float."""
+    manifest, faster = open_bundle(bundle).manifest, 0.5 if variant.endswith("int8") else 1.0
+    return layout_of_manifest(manifest).arrange({c.name: 1e-6 * faster * c.macs for c in manifest.components})
 
 
-def refuse_price(bundle: Path, variant: str, source: CostSource) -> dict[str, float]:
+def refuse_price(bundle: Path, variant: str, source: CostSource) -> CascadeCosts:
     raise MissingError(f"{variant} was not measured on {source.device}")
 
 
