@@ -26,7 +26,7 @@ from eetool.model.weights import load_weights
 from eetool.progress import SILENT, Advance, Progress
 from eetool.train.losses import FROZEN, ExitDepth
 from eetool.train.teacher import load_teacher
-from eetool.train.training_loop import Examples, run_training
+from eetool.train.training_loop import TrainingExamples, run_training
 from eetool_runtime.manifest import Data, Input, Preprocess, Text
 from eetool_runtime.preprocess import SPECIAL
 
@@ -200,12 +200,12 @@ def use_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
-def _examples(source: Source, indices: np.ndarray, normalisation: Normalisation | None) -> Examples:
+def _examples(source: Source, indices: np.ndarray, normalisation: Normalisation | None) -> TrainingExamples:
     images, labels = (torch.from_numpy(array[indices]) for array in (source.inputs, source.labels))
     if not source.are_pixels:
         if normalisation is not None:
             raise UsageError(f"{source.name} has no pixels to normalise", None)
-        return Examples(images, labels, None, None, mirror=False)
+        return TrainingExamples(images, labels, None, None, mirror=False)
     if normalisation is None:
         pixels = images.float() / 255
         mean, std = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3))  # (N, C, H, W) -> (C,)
@@ -213,10 +213,10 @@ def _examples(source: Source, indices: np.ndarray, normalisation: Normalisation 
         mean, std = (torch.tensor(values, dtype=torch.float32) for values in normalisation)
         if not len(mean) == len(std) == images.shape[1]:
             raise UsageError(f"a mean and a deviation for each of {images.shape[1]} channels are needed", None)
-    return Examples(images, labels, mean, std, source.mirror)
+    return TrainingExamples(images, labels, mean, std, source.mirror)
 
 
-def _input(reference: ModelReference, source: Source, examples: Examples) -> Input:
+def _input(reference: ModelReference, source: Source, examples: TrainingExamples) -> Input:
     """Return the one input of the model, with its preprocessing of images or texts."""
     name, dtype = reference.inputs[0].name, reference.inputs[0].dtype
     if len(reference.inputs) > 1 or (dtype == "float32") != (examples.images.dtype != torch.int64):

@@ -28,7 +28,7 @@ _LONG_EPOCH_SECONDS = 10  # from this duration on every epoch is reported
 
 
 @dataclass(frozen=True)
-class Examples:
+class TrainingExamples:
     """Training examples with int64 labels (N,).
 
     They are images uint8 (N, C, H, W), with the mean and std (C,) of pixels in [0, 1]; or finished inputs (N, …), which
@@ -52,7 +52,7 @@ class Examples:
         """Torch device that stores them."""
         return self.images.device
 
-    def to(self, device: torch.device) -> "Examples":
+    def to(self, device: torch.device) -> "TrainingExamples":
         """Return the examples on another torch device."""
         mean, std = (None if x is None else x.to(device) for x in (self.mean, self.std))
         return replace(self, images=self.images.to(device), labels=self.labels.to(device), mean=mean, std=std)
@@ -65,7 +65,7 @@ class Examples:
 
 def run_training(
     net: EarlyExitNet,
-    examples: Examples,
+    examples: TrainingExamples,
     settings: TrainingSettings,
     state_file: Path,
     resume: bool,
@@ -131,7 +131,7 @@ class _Run:
     def __init__(
         self,
         net: EarlyExitNet,
-        examples: Examples,
+        examples: TrainingExamples,
         settings: TrainingSettings,
         depths: Sequence[ExitDepth],
         teacher: Teacher | None,

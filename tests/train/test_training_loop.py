@@ -16,7 +16,7 @@ from eetool.model.checkpoint import LossOptions, TrainingSettings, load_tensors,
 from eetool.model.early_exit import EarlyExitNet
 from eetool.progress import SILENT, Advance, Progress
 from eetool.train.pipeline import ExitPlan, train_model
-from eetool.train.training_loop import RESUME_FORMAT, Examples, one_cycle, run_training
+from eetool.train.training_loop import RESUME_FORMAT, TrainingExamples, one_cycle, run_training
 
 ALL_OPTIONS = LossOptions(label_smoothing=0.1, ramp=True, survivors=0.5, gradient_scaling=True)
 SETTINGS = TrainingSettings("joint", epochs=3, seed=5, batch_size=64, learning_rate=0.05)
@@ -115,7 +115,7 @@ class Witness(nn.Module):
 
 def shown_in_three_epochs(loss: LossOptions, state: Path) -> list[Tensor]:
     images = torch.randint(1, 256, (20, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    examples = Examples(images, torch.arange(20) % 2, torch.zeros(1), torch.ones(1), mirror=True)
+    examples = TrainingExamples(images, torch.arange(20) % 2, torch.zeros(1), torch.ones(1), mirror=True)
     witness = Witness()
     run_training(EarlyExitNet(witness, {}), examples, replace(SETTINGS, batch_size=20, loss=loss), state, resume=False)
     return witness.seen

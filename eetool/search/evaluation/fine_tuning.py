@@ -8,7 +8,7 @@ from eetool.errors import DivergedError
 from eetool.model.checkpoint import TrainingSettings
 from eetool.model.early_exit import EarlyExitNet
 from eetool.train.torch_devices import CPU
-from eetool.train.training_loop import Examples, run_training
+from eetool.train.training_loop import TrainingExamples, run_training
 from eetool.workspace import scratch
 
 _BATCH = 128
@@ -16,7 +16,7 @@ _LEARNING_RATE = 0.05  # below that of training from scratch, so that what was i
 _HINT = "Leave --fine-tune away, or train the supernet for longer: its weights are what candidates begin with."
 
 
-def fine_tune(net: EarlyExitNet, examples: Examples, epochs: int, seed: int, torch_device: str = CPU) -> None:
+def fine_tune(net: EarlyExitNet, examples: TrainingExamples, epochs: int, seed: int, torch_device: str = CPU) -> None:
     """Train backbone and class heads of all exits jointly on a device, in place; afterwards on the CPU, in eval mode.
 
     Raises:
