@@ -105,9 +105,10 @@ def export(quadrants: Source, tmp_path: Path) -> Export:
         assert rule is not None
         inputs = {"input": ((images / 255 - rule.mean[0]) / rule.std[0]).astype(np.float32)}
         settings = {"references": False, "judge_speed": False, "calibration": inputs, "labelled": quadrants, **options}
-        export_bundle(checkpoint, tmp_path / "m.eebundle", ExportOptions(variants, **settings), notes)
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.eebundle"
+        export_bundle(checkpoint, path, ExportOptions(variants, **settings), notes)
         warnings = [line for line in notes.lines if line.startswith("warning: ")]
-        return open_bundle(tmp_path / "m.eebundle"), warnings
+        return open_bundle(path), warnings
 
     return run
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from eetool.data.registry import Source
 from eetool.data.splits import TEMPERATURE, THRESHOLD, TRAIN, split_record, split_source
 from eetool.errors import ArtefactError
-from eetool.train.training_loop import Examples
+from eetool.train.training_loop import TrainingExamples
 from eetool_runtime.manifest import Data, Input, Preprocess
 
 JUDGE = "judge"
@@ -38,7 +38,7 @@ class SearchData:
     classes: tuple[str, ...]
     inputs: tuple[Input, ...]
     record: Data
-    learn: Examples
+    learn: TrainingExamples
     branches: SplitPart
     temperature: SplitPart
     threshold: SplitPart
@@ -63,7 +63,7 @@ def load_search_data(source: Source, examples: int) -> SearchData:
     pixels = torch.from_numpy(source.inputs[learn])
     scaled = pixels.float() / 255
     mean, std = scaled.mean((0, 2, 3)), scaled.std((0, 2, 3))  # (N, C, H, W) -> (C,)
-    known = Examples(pixels, torch.from_numpy(source.labels[learn]), mean, std, source.mirror)
+    known = TrainingExamples(pixels, torch.from_numpy(source.labels[learn]), mean, std, source.mirror)
 
     def part(indices: np.ndarray) -> SplitPart:
         images = known.normalise(torch.from_numpy(source.inputs[indices]))
