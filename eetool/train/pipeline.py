@@ -135,10 +135,8 @@ def train_model(
     net = build_net(spec)
     if not any(parameter.numel() for parameter in net.parameters()):
         raise UsageError(f"{reference.backbone} has no weights, so nothing can be trained", "Give another MODEL.")
-    if weights is not None:
-        loaded = load_weights(net, weights, len(source.classes))
-        if loaded:
-            progress.note(f"{loaded} of {len(net.taps)} early exits begin with those of {weights}")
+    if weights is not None and (loaded := load_weights(net, weights, len(source.classes))):
+        progress.note(f"{loaded} of {len(net.taps)} early exits begin with those of {weights}")
     run_training(net, examples, settings, state_file, resume, progress, _exit_depths(net, spec), loaded_teacher)
     record = CheckpointRecord(spec, settings, Data(source.name, split_record(splits)))
     held_out = torch.from_numpy(source.inputs[splits[TEMPERATURE][:_SAMPLES]])
