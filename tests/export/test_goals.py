@@ -45,7 +45,7 @@ def quadrants() -> Source:
 
 
 @pytest.fixture(scope="module")
-def trained(quadrants: Source, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+def quadrant_model(quadrants: Source, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     state = tmp_path_factory.mktemp("goals") / "state"
     return train_model("resnet8", quadrants, ExitPlan(2, "linear"), TrainingSettings("joint", 1, 0, 64, 0.05), state)
 
@@ -129,8 +129,8 @@ def check_points(bundle: Bundle, checkpoint: Checkpoint) -> None:
 
 
 @pytest.fixture(scope="module")
-def free(trained: Checkpoint, quadrants: Source) -> Checkpoint:
-    return tune(trained, quadrants, TuningGoals(DROP))
+def free(quadrant_model: Checkpoint, quadrants: Source) -> Checkpoint:
+    return tune(quadrant_model, quadrants, TuningGoals(DROP))
 
 
 def all_goals(free: Checkpoint) -> TuningGoals:
