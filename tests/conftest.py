@@ -20,7 +20,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from eetool.cli.app import main
-from eetool.data.registry import Source, load_source
+from eetool.data.registry import load_source
+from eetool.data.source import Source
 
 # A job in a shell's background begins with Ctrl-C ignored, and so would every child that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)

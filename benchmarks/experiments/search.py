@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from eetool.data.registry import Source, load_source
+from eetool.data.registry import load_source
+from eetool.data.source import Source
 from eetool.data.splits import TEST, split_source
 from eetool.latency.estimate.cascade_price import LATENCY, MACS
 from eetool.latency.table.hw_profile import load_device

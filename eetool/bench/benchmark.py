@@ -19,7 +19,7 @@ from eetool.bench.exit_metrics import ExitFigures, exit_figures
 from eetool.bench.interleaved_timing import time_interleaved
 from eetool.bench.results import BenchRow, ContenderRun, make_row
 from eetool.bench.verdict import ContenderSummary, Verdict, decide_verdict, ratio_interval
-from eetool.data.registry import Source
+from eetool.data.source import Source
 from eetool.data.splits import split_record
 from eetool.errors import ArtefactError, UsageError
 from eetool.progress import SILENT, Advance, Progress

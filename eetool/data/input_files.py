@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from eetool.data.readers.error_reason import error_reason
 from eetool.data.readers.image_files import converted, open_image
 from eetool.data.readers.numpy_arrays import read_npy
-from eetool.data.reasons import reason
 from eetool.errors import ArtefactError
 from eetool.records import open_regular, read_text
 from eetool_runtime import Model
@@ -42,7 +42,7 @@ def _array(path: Path, spec: Input) -> list[np.ndarray]:
             array = read_npy(file)
     except Exception as error:  # numpy raises whatever a damaged header brings to light
         hint = "Give an array of numpy.save."
-        raise ArtefactError(f"{path}: not a readable .npy file: {reason(error)}", hint) from None
+        raise ArtefactError(f"{path}: not a readable .npy file: {error_reason(error)}", hint) from None
     found = array.shape
     if array.ndim == len(spec.shape) - 1:
         array = array[None]  # one input without a batch dimension -> (1, …)

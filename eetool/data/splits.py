@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from eetool.data.registry import Source
+from eetool.data.source import Source
 from eetool.errors import ArtefactError, UsageError
 from eetool_runtime.manifest import Data, Split
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from eetool import __version__
-from eetool.data.registry import Source
+from eetool.data.source import Source
 from eetool.errors import UsageError, VerificationError
 from eetool.export.bundle_files import bundle_name, save_arrays, write_goals, write_manifest
 from eetool.export.int8_selection import reason_to_keep_float

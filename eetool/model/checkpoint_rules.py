@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from eetool.data.names import unfit
 from eetool.model.branches import BranchSpec
 from eetool.model.gate_scores import LEARNED, SCORES
 from eetool.model.goals import invalid_goal
@@ -116,4 +115,4 @@ def _unfit(record: "CheckpointRecord") -> str | None:
         texts += [record.data.source, *record.data.splits]
     if record.policy is not None:
         names += [record.policy.score, *record.policy.operating_points]
-    return unfit(texts, names)
+    return find_unfit(texts, names)

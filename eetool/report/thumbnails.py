@@ -8,7 +8,8 @@ import numpy as np
 
 from eetool.bench.benchmark import Bench
 from eetool.bench.exit_metrics import ExampleAnswer
-from eetool.data.registry import Source, load_source
+from eetool.data.registry import load_source
+from eetool.data.source import Source
 from eetool.errors import ArtefactError
 from eetool_runtime.preprocess import SPECIAL
 

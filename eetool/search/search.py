@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from eetool.data.registry import Source
+from eetool.data.source import Source
 from eetool.errors import OutputError, UsageError
 from eetool.latency.estimate.cascade_price import ENERGY, LATENCY, MACS
 from eetool.latency.estimate.energy import UNKNOWN, Energy

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from eetool.data.model_inputs import model_inputs
-from eetool.data.names import unfit
-from eetool.data.registry import Source
+from eetool.data.source import Source
 from eetool.data.splits import TEMPERATURE, THRESHOLD, TRAIN, recorded_split, split_record, split_source
 from eetool.errors import UsageError
 from eetool.model.branches import default_branch
@@ -23,6 +22,7 @@ from eetool.model.references.reference_check import sized_by_name
 from eetool.model.references.resolve import ModelReference
 from eetool.model.references.size_check import check_size
 from eetool.model.weights import load_weights
+from eetool.names import find_unfit
 from eetool.progress import SILENT, Advance, Progress
 from eetool.train.losses import FROZEN, ExitDepth
 from eetool.train.teacher import load_teacher

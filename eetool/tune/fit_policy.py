@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from eetool.data.model_inputs import model_inputs
-from eetool.data.registry import Source
+from eetool.data.source import Source
 from eetool.data.splits import CERTIFICATE, TEMPERATURE, THRESHOLD, recorded_split
 from eetool.errors import BudgetError, UsageError
 from eetool.latency.estimate.cascade_cost import CascadeCosts

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
-from eetool.data.registry import Source
+from eetool.data.source import Source
 from eetool.errors import EarlyExitError, MissingError, UsageError
 from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.latency.table.hw_profile import is_profile_file

@@ -28,9 +28,9 @@ from PIL import Image
 from scipy.io import savemat
 
 from eetool.data.readers.cifar_pickle import read_cifar_pickle
+from eetool.data.readers.error_reason import error_reason
 from eetool.data.readers.image_files import FORMATS, converted, open_image
 from eetool.data.readers.numpy_arrays import read_npy
-from eetool.data.reasons import reason
 from eetool.data.registry import load_source
 from eetool.errors import ArtefactError, EarlyExitError
 
@@ -153,7 +153,7 @@ def _read_array(path: Path) -> None:
         with path.open("rb") as file:
             read_npy(file)
     except Exception as error:  # as `eetool.data.input_files` does
-        raise ArtefactError(f"{path}: {reason(error)}") from None
+        raise ArtefactError(f"{path}: {error_reason(error)}") from None
 
 
 def _read_svhn(path: Path) -> None:

@@ -8,7 +8,7 @@ import onnx.parser
 import pytest
 from tiny import CLASSES, LABELS, pixels, write_tiny_bundle
 
-from eetool.data.registry import Source
+from eetool.data.source import Source
 
 WriteNet = Callable[..., Path]
 

@@ -9,7 +9,7 @@ import pytest
 from tiny import POINTS, answers, image, leaves_at, write_tiny_bundle
 
 from eetool.bench.benchmark import SCHEMA, Bench, BenchRules, bench_bundle, complete_rules
-from eetool.data.registry import Source
+from eetool.data.source import Source
 from eetool.errors import ArtefactError, UsageError
 from eetool.records import read_record
 from eetool_measure.records import encode

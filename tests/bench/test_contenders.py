@@ -8,7 +8,7 @@ import pytest
 from tiny import CLASSES, write_tiny_bundle
 
 from eetool.bench.contenders import bench_inputs, bundle_contenders, static_contender, with_unique_names
-from eetool.data.registry import Source
+from eetool.data.source import Source
 from eetool.errors import ArtefactError
 from eetool_runtime import Model, load
 from eetool_runtime.errors import BackendError

@@ -8,7 +8,7 @@ from tiny import answers
 
 from eetool.bench.benchmark import BenchRules, bench_bundle
 from eetool.bench.exit_metrics import SHOWN
-from eetool.data.registry import Source
+from eetool.data.source import Source
 from eetool_runtime import load
 from eetool_runtime.preprocess import normalise
 

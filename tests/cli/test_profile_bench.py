@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from tiny import CLASSES, LABELS, pixels, write_tiny_bundle
 
 from eetool.cli.app import cli
-from eetool.data.registry import Source
+from eetool.data.source import Source
 from eetool.data.splits import split_record
 from eetool.errors import UsageError
 from eetool_runtime.manifest import Data

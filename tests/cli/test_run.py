@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eetool.data.registry import Source
+from eetool.data.source import Source
 from eetool.data.splits import TEST, split_source
 from eetool.metrics import exits_taken
 from eetool_runtime import load

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eetool.data.names import MOST_WORD_BYTES, fitting, unfit, word_bytes
 from eetool.data.readers.tsv_text import build_vocabulary
 from eetool.data.registry import load_source
 from eetool.errors import ArtefactError
+from eetool.names import MAX_VOCABULARY_BYTES, find_unfit, select_words, word_bytes
 from eetool_runtime.manifest import is_text
 
 IMAGES, LABELS = np.zeros((40, 1, 4, 4), np.uint8), np.arange(40) % 2
@@ -73,15 +73,15 @@ def test_build_vocabulary_leaves_out_words_that_no_bundle_holds() -> None:
 
 def test_fitting_of_too_many_words_keeps_the_first_that_a_bundle_holds_together() -> None:
     words = [f"{i:0200d}" for i in range(8_000)]
-    kept = fitting(words)
+    kept = select_words(words)
     assert list(kept) == words[: len(kept)]
-    assert sum(map(word_bytes, kept)) <= MOST_WORD_BYTES < sum(map(word_bytes, words[: len(kept) + 1]))
+    assert sum(map(word_bytes, kept)) <= MAX_VOCABULARY_BYTES < sum(map(word_bytes, words[: len(kept) + 1]))
 
 
 def test_unfit_names_the_first_that_no_bundle_holds() -> None:
-    assert unfit(["cat", "Käse 1"], ["input", "a.b-c_1"]) is None
-    assert "'a\\x1b' is no label" in str(unfit(["a\x1b"], []))
-    assert "'my input' is no name" in str(unfit([], ["my input"]))
+    assert find_unfit(["cat", "Käse 1"], ["input", "a.b-c_1"]) is None
+    assert "'a\\x1b' is no label" in str(find_unfit(["a\x1b"], []))
+    assert "'my input' is no name" in str(find_unfit([], ["my input"]))
 
 
 def test_is_text_takes_what_a_terminal_would_not_obey() -> None:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from eetool.data.registry import Source, load_source
+from eetool.data.registry import load_source
+from eetool.data.source import Source
 from eetool.errors import UsageError
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from eetool.data.registry import Source
+from eetool.data.source import Source
 from eetool.data.splits import (
     CERTIFICATE,
     TEMPERATURE,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import eetool
-from eetool.data.registry import Source
+from eetool.data.source import Source
 from eetool.errors import ArtefactError, MissingError
 from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.export.bundle_files import GOALS, read_goals, write_goals, write_manifest

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from eetool.data.registry import Source
+from eetool.data.source import Source
 from eetool.data.splits import split_source
 from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.export.traced_model import trace_model

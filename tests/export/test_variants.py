@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eetool.data.registry import Source
+from eetool.data.source import Source
 from eetool.errors import MissingError, UsageError, VerificationError
 from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.export.variants import VARIANTS, find_variants

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from eetool.data.registry import Source
+from eetool.data.source import Source
 from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.model.checkpoint import Checkpoint, TrainingSettings, build_net
 from eetool.model.ensemble import Ensemble

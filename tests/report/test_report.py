@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eetool.data.registry import Source
+from eetool.data.source import Source
 from eetool.errors import OutputError
 from eetool.report import thumbnails
 from eetool.report.chart import Chart

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from eetool.data.registry import Source
+from eetool.data.source import Source
 from eetool.errors import ArtefactError, UsageError
 from eetool.model.checkpoint import load_tensors
 from eetool.model.early_exit import capture_outputs

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from eetool.data.registry import Source
+from eetool.data.source import Source
 
 
 @pytest.fixture(scope="session")

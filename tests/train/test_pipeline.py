@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from eetool.data.registry import Source, load_source
+from eetool.data.registry import load_source
+from eetool.data.source import Source
 from eetool.data.splits import TEMPERATURE, split_record, split_source
 from eetool.errors import UsageError
 from eetool.model.checkpoint import TrainingSettings, load_checkpoint, save_checkpoint

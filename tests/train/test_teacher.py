@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from eetool.data.registry import Source
+from eetool.data.source import Source
 from eetool.errors import UsageError
 from eetool.model.checkpoint import TrainingSettings, save_checkpoint
 from eetool.train.pipeline import ExitPlan, train_model

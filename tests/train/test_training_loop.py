@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from eetool.data.registry import Source
+from eetool.data.source import Source
 from eetool.data.splits import TRAIN, split_source
 from eetool.errors import ArtefactError, DivergedError, UsageError
 from eetool.model.checkpoint import LossOptions, TrainingSettings, load_tensors, save_checkpoint

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eetool.data.registry import Source
+from eetool.data.source import Source
 from eetool.data.splits import TEST, THRESHOLD, split_source
 from eetool.errors import ArtefactError
 from eetool.latency.estimate.cascade_cost import layout_of_manifest

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from eetool.data.registry import Source
+from eetool.data.source import Source
 from eetool.errors import BudgetError, MissingError
 from eetool.model.goals import (
     HW_PROFILE,

@@ -11,7 +11,7 @@ from typing import NoReturn
 import numpy as np
 
 from eetool.data.readers.cifar_pickle import read_bytes, read_cifar_pickle
-from eetool.data.registry import Source
+from eetool.data.source import Source
 from eetool.errors import ArtefactError
 from eetool.records import open_regular
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from eetool.data.names import shown
-from eetool.data.reasons import reason
+from eetool.data.readers.error_reason import error_reason
 from eetool.errors import ArtefactError
+from eetool.names import quote
 from eetool.records import open_regular
 
 _MOST_BYTES = 1 << 29  # three times the largest official file
@@ -49,7 +49,7 @@ def read_bytes(path: Path) -> bytes:
                 raise ArtefactError(f"{path}: {size_bytes} bytes; no file of CIFAR has more than {_MOST_BYTES}")
             return file.read()
     except OSError as error:
-        raise ArtefactError(f"{path}: cannot be read: {reason(error)}") from None
+        raise ArtefactError(f"{path}: cannot be read: {error_reason(error)}") from None
 
 
 def read_cifar_pickle(path: Path) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def read_cifar_pickle(path: Path) -> dict[str, Any]:
     except _ForeignError as error:
         raise ArtefactError(f"{path}: holds {error}, which CIFAR's files do not; it was not run") from None
     except Exception as error:  # a damaged stack of opcodes ends in any type
-        raise ArtefactError(f"{path}: not a readable file of CIFAR's python version: {reason(error)}") from None
+        raise ArtefactError(f"{path}: not a readable file of CIFAR's python version: {error_reason(error)}") from None
     if not isinstance(found, dict):
         raise ArtefactError(f"{path}: holds no dictionary")
     return {_text(key): value.value if isinstance(value, _Array) else value for key, value in found.items()}
@@ -124,7 +124,7 @@ class _Reader:
             elif name == "GLOBAL" and argument in _NAMES:
                 self.stack.append(_NAMES[argument])
             else:
-                raise _ForeignError(f"{name} {shown(str(argument))}" if name == "GLOBAL" else name)
+                raise _ForeignError(f"{name} {quote(str(argument))}" if name == "GLOBAL" else name)
         raise ValueError("it has no end")
 
     def _to_mark(self) -> list[Any]:

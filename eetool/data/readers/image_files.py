@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from eetool.data.reasons import reason
+from eetool.data.readers.error_reason import error_reason
 from eetool.errors import ArtefactError
 from eetool.records import open_regular
 
@@ -37,7 +37,7 @@ def open_image(path: Path) -> Image.Image:
         raise ArtefactError(f"{path}: an image of more than {most} pixels", "Make it smaller.") from None
     except Exception as error:  # Pillow raises a dozen unrelated types for a damaged file
         what = "cannot be read" if getattr(error, "strerror", None) else "cannot be read as an image"
-        raise ArtefactError(f"{path}: {what}: {reason(error)}", "Copy it again, or leave it out.") from None
+        raise ArtefactError(f"{path}: {what}: {error_reason(error)}", "Copy it again, or leave it out.") from None
 
 
 def converted(image: Image.Image, mode: str, path: Path) -> Image.Image:
@@ -45,4 +45,4 @@ def converted(image: Image.Image, mode: str, path: Path) -> Image.Image:
     try:
         return image.convert(mode)
     except ValueError as error:
-        raise ArtefactError(f"{path}: {reason(error)}", "Save it as RGB or grey.") from None
+        raise ArtefactError(f"{path}: {error_reason(error)}", "Save it as RGB or grey.") from None

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from eetool.data.readers.image_files import SUFFIXES, converted, open_image
-from eetool.data.registry import Source
+from eetool.data.source import Source
 from eetool.errors import ArtefactError
 
 _TRAIN, _TEST = "train", "test"

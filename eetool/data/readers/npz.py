@@ -5,12 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from eetool.data.labels import numbered_classes, whole_labels
-from eetool.data.names import shown
+from eetool.data.readers.error_reason import error_reason
 from eetool.data.readers.numpy_arrays import read_npz_members
-from eetool.data.reasons import reason
-from eetool.data.registry import Source
+from eetool.data.source import Source, integer_labels, number_classes
 from eetool.errors import ArtefactError
+from eetool.names import quote
 from eetool.records import open_regular
 
 _HINT = (
@@ -34,7 +33,7 @@ class _Archive:
 
     def array(self, name: str) -> np.ndarray:
         if name not in self.arrays:
-            found = ", ".join(shown(known) for known in sorted(self.names)[:_SHOWN])
+            found = ", ".join(quote(known) for known in sorted(self.names)[:_SHOWN])
             more = f" and {len(self.names) - _SHOWN} more" if len(self.names) > _SHOWN else ""
             raise ArtefactError(f"{self.place}: the array {name!r} is missing; found {found}{more}", _HINT)
         return self.arrays[name]
@@ -55,7 +54,7 @@ def read_npz(place: Path) -> Source:
             raise ArtefactError(f"{place}: test_{kind} are {more.shape[1:]}, {kind} {examples.shape[1:]}", _HINT)
         test = len(more)
         examples, labels = np.concatenate([examples, more]), np.concatenate([labels, test_labels])
-    names = _names(archive) if _CLASSES in archive.arrays else numbered_classes(f"{place}: labels", learned)
+    names = _names(archive) if _CLASSES in archive.arrays else number_classes(f"{place}: labels", learned)
     return Source(f"npz:{place.name}", examples, labels, names, mirror=False, official_test=test)
 
 
@@ -64,9 +63,9 @@ def _read(place: Path) -> _Archive:
         with open_regular(place) as file:
             return _Archive(place, *read_npz_members(file, _WANTED))
     except OSError as error:
-        raise ArtefactError(f"{place}: cannot be read: {reason(error)}", _HINT) from None
+        raise ArtefactError(f"{place}: cannot be read: {error_reason(error)}", _HINT) from None
     except Exception as error:  # numpy and zipfile raise whatever a damaged file brings to light
-        raise ArtefactError(f"{place}: not a readable .npz file: {reason(error)}", _HINT) from None
+        raise ArtefactError(f"{place}: not a readable .npz file: {error_reason(error)}", _HINT) from None
 
 
 def _names(archive: _Archive) -> tuple[str, ...]:
@@ -93,7 +92,7 @@ def _pair(archive: _Archive, kind: str, prefix: str) -> tuple[np.ndarray, np.nda
         )
     if kind == _FEATURES:
         examples = _features(place, f"{prefix}features", examples)
-    return examples, whole_labels(f"{place}: {prefix}labels", labels)
+    return examples, integer_labels(f"{place}: {prefix}labels", labels)
 
 
 def _features(place: Path, name: str, array: np.ndarray) -> np.ndarray:

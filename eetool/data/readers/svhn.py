@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from eetool.data.labels import whole_labels
+from eetool.data.readers.error_reason import error_reason
 from eetool.data.readers.matlab import read_mat
-from eetool.data.reasons import reason
-from eetool.data.registry import Source
+from eetool.data.source import Source, integer_labels
 from eetool.errors import ArtefactError
 from eetool.records import open_regular
 
@@ -34,7 +33,7 @@ def _file(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise ArtefactError(f"{path}: y does not hold one label per image", _HINT)
     if labels.dtype.kind == "f" and np.isin(labels, range(_ZERO + 1)).all():  # how MATLAB keeps most numbers
         labels = labels.astype(np.int64)
-    numbers = whole_labels(f"{path}: its labels", labels.ravel())
+    numbers = integer_labels(f"{path}: its labels", labels.ravel())
     return np.ascontiguousarray(images.transpose(3, 2, 0, 1)), np.where(numbers == _ZERO, 0, numbers)  # (N, C, H, W)
 
 
@@ -47,6 +46,6 @@ def _load(path: Path) -> dict[str, np.ndarray]:
             data = file.read()
         return read_mat(data, ("X", "y"))
     except OSError as error:
-        raise ArtefactError(f"{path}: cannot be read: {reason(error)}", _HINT) from None
+        raise ArtefactError(f"{path}: cannot be read: {error_reason(error)}", _HINT) from None
     except ValueError as error:
-        raise ArtefactError(f"{path}: not a readable .mat file of version 5: {reason(error)}", _HINT) from None
+        raise ArtefactError(f"{path}: not a readable .mat file of version 5: {error_reason(error)}", _HINT) from None

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from eetool.data.names import fitting, shown
-from eetool.data.reasons import reason
-from eetool.data.registry import Source, validate_source
+from eetool.data.readers.error_reason import error_reason
+from eetool.data.source import Source, validate_source
 from eetool.data.splits import TRAIN, split_source
 from eetool.errors import ArtefactError
+from eetool.names import quote, select_words
 from eetool.records import open_regular
 from eetool_runtime.preprocess import SPECIAL, token_ids, words_of
 
@@ -61,7 +61,7 @@ def build_vocabulary(texts: Sequence[str]) -> tuple[str, ...]:
     """
     counts = Counter(word for text in texts for word in words_of(text) if len(word) <= _LONGEST_WORD)
     known = sorted((-count, word) for word, count in counts.items() if count > 1)
-    return fitting(word for _, word in known)[:MOST_WORDS]
+    return select_words(word for _, word in known)[:MOST_WORDS]
 
 
 def _rows(path: Path) -> Iterator[tuple[str, str]]:
@@ -72,7 +72,7 @@ def _rows(path: Path) -> Iterator[tuple[str, str]]:
             names = next(lines, [])
             text = next((names.index(name) for name in _TEXT_COLUMNS if name in names), None)
             if text is None or _LABEL_COLUMN not in names:
-                raise ArtefactError(f"{path}: its first line names the columns {shown(', '.join(names))}", _HINT)
+                raise ArtefactError(f"{path}: its first line names the columns {quote(', '.join(names))}", _HINT)
             label = names.index(_LABEL_COLUMN)
             for row in lines:
                 if len(row) != len(names):
@@ -81,9 +81,9 @@ def _rows(path: Path) -> Iterator[tuple[str, str]]:
                     )
                 yield row[text], row[label].strip()
     except OSError as error:
-        raise ArtefactError(f"{path}: cannot be read: {reason(error)}", _HINT) from None
+        raise ArtefactError(f"{path}: cannot be read: {error_reason(error)}", _HINT) from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ArtefactError(f"{path}: not a text file with tabs: {reason(error)}", _HINT) from None
+        raise ArtefactError(f"{path}: not a text file with tabs: {error_reason(error)}", _HINT) from None
 
 
 def _labels(texts: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eetool.data.registry import Source
+from eetool.data.source import Source
 from eetool.data.splits import TEMPERATURE, THRESHOLD, TRAIN, split_record, split_source
 from eetool.errors import ArtefactError
 from eetool.train.training_loop import TrainingExamples

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from eetool.data.registry import Source
+from eetool.data.source import Source
 from eetool.data.splits import TEST, TRAIN, split_record, split_source
 from eetool.errors import BudgetError, DivergedError, MissingError, UsageError
 from eetool.latency.estimate.cascade_cost import CascadeCosts

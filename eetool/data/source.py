@@ -1,0 +1,130 @@
+"""Labelled examples as plain arrays, and the rules that they must meet. No torch, so that benchmarks can read them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from eetool.errors import ArtefactError
+from eetool.names import MAX_WORDS_BYTES, quote, word_bytes
+from eetool_runtime.manifest import TEXT_RULE, is_text
+
+_LABELS_HINT = "Labels are the numbers of the classes, from 0, one for each example."
+_MAX_LABEL = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True)
+class Source:
+    """Labelled examples: images, features or texts.
+
+    Attributes:
+        name: name of the data, recorded in models and bundles.
+        inputs: pixels uint8 (N, C, H, W), which training augments and normalises; or finished inputs: features float32
+            (N, D), (N, T, D) or (N, C, H, W), or token ids int64 (N, T) of texts.
+        labels: int64 (N,), indices into `classes`.
+        classes: names of the classes.
+        mirror: True where a mirrored image keeps its label, so that training may flip it.
+        official_test: number of examples, at the end, that are the official test set of the source.
+        vocabulary: words with ids of their own, for texts.
+    """
+
+    name: str
+    inputs: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    mirror: bool
+    official_test: int = 0
+    vocabulary: tuple[str, ...] = ()
+
+    @property
+    def are_pixels(self) -> bool:
+        """True for images as a camera gives them, False for finished inputs."""
+        return self.inputs.dtype == np.uint8
+
+
+def validate_source(source: Source) -> Source:
+    """Return `source`.
+
+    Raises:
+        ArtefactError: it has no examples, a label or class is invalid, or a bundle could not hold its names.
+    """
+    _check_names(source)
+    if len(source.inputs) != len(source.labels):
+        raise ArtefactError(f"{source.name}: {len(source.inputs)} images and {len(source.labels)} labels")
+    if len(source.labels) == 0:
+        raise ArtefactError(f"{source.name}: holds no examples")
+    if 0 in source.inputs.shape:
+        raise ArtefactError(f"{source.name}: its examples of the shape {source.inputs.shape[1:]} hold nothing")
+    _check_labels(source)
+    return source
+
+
+def _check_names(source: Source) -> None:
+    if not is_text(source.name):
+        raise ArtefactError(
+            f"the name of the data, {quote(source.name)}, fits no bundle", f"Rename the file or folder: {TEXT_RULE}."
+        )
+    for number, name in enumerate(source.classes):
+        if not is_text(name):
+            raise ArtefactError(
+                f"{source.name}: the name of class {number}, {quote(name)}, fits no bundle",
+                f"Rename the class: {TEXT_RULE}.",
+            )
+    if sum(map(word_bytes, (*source.classes, *source.vocabulary))) > MAX_WORDS_BYTES:
+        raise ArtefactError(
+            f"{source.name}: the names of {len(source.classes)} classes are longer than a bundle can hold",
+            f"All together may take {MAX_WORDS_BYTES} bytes: shorten them.",
+        )
+
+
+def _check_labels(source: Source) -> None:
+    outside = np.flatnonzero((source.labels < 0) | (source.labels >= len(source.classes)))
+    if len(outside):
+        raise ArtefactError(
+            f"{source.name}: label {source.labels[outside[0]]} of example {outside[0]} is out of range: "
+            f"there are {len(source.classes)} classes",
+            f"Labels are the numbers 0 to {len(source.classes) - 1}; {len(outside)} are not.",
+        )
+    training = source.labels[: len(source.labels) - source.official_test]
+    counts = np.bincount(training, minlength=len(source.classes))
+    absent = [name for name, count in zip(source.classes, counts, strict=True) if not count]
+    if absent:
+        raise ArtefactError(
+            f"{source.name}: no training example is of class {absent[0]!r}"
+            + (f" (and {len(absent) - 1} more)" if len(absent) > 1 else ""),
+            "A class without examples cannot be learned: leave it out of the classes.",
+        )
+
+
+def integer_labels(where: str, labels: np.ndarray) -> np.ndarray:
+    """Return `labels` (n,) of a file as int64.
+
+    Args:
+        where: file and array, for messages.
+        labels: array of any dtype and shape.
+
+    Raises:
+        ArtefactError: they are not one-dimensional integers, or one does not fit into int64.
+    """
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise ArtefactError(f"{where} are {labels.dtype} {labels.shape}, not integers (N,)", _LABELS_HINT)
+    if labels.dtype == np.uint64 and len(labels) and labels.max() > _MAX_LABEL:
+        index = int(labels.argmax())
+        raise ArtefactError(f"{where}: label {labels[index]} of example {index} is out of range", _LABELS_HINT)
+    return labels.astype(np.int64)
+
+
+def number_classes(where: str, labels: np.ndarray) -> tuple[str, ...]:
+    """Return the class names "0", "1", … up to the largest label.
+
+    Raises:
+        ArtefactError: the largest label is not below the number of examples. This check comes before any memory is
+            spent on the names.
+    """
+    largest = int(labels.max(initial=-1))
+    if largest >= len(labels) > 0:
+        index = int(labels.argmax())
+        raise ArtefactError(
+            f"{where}: label {largest} of example {index} is out of range: there are {len(labels)} examples",
+            "Labels count classes from 0 without gaps, and every class needs an example.",
+        )
+    return tuple(map(str, range(largest + 1)))
