@@ -21,8 +21,11 @@ from safetensors.torch import load_file
 from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.export.variants import VARIANTS
 from eetool.model.backbones.registry import build_backbone
-from eetool.model.checkpoint import Checkpoint, CheckpointRecord, ModelSpec, TrainingSettings, build_net, example_inputs
-from eetool.model.macs import count_macs, measure_taps, place_exits
+from eetool.model.checkpoint import Checkpoint, build_net
+from eetool.model.macs import count_macs
+from eetool.model.references.example_inputs import example_inputs
+from eetool.model.spec import CheckpointRecord, ModelSpec, TrainingSettings
+from eetool.model.taps import measure_taps, place_exits
 from eetool_runtime import Bundle, load, open_bundle
 from eetool_runtime.manifest import Input, Preprocess, Variant
 from eetool_runtime.preprocess import normalise

@@ -22,10 +22,11 @@ from eetool.export.traced_model import Arrays, TracedModel, default_operating_po
 from eetool.export.variants import FP32, INT8, VariantKind, find_variants, write_graph
 from eetool.graphs.onnx_normalize import IR_VERSION, OPSET
 from eetool.graphs.quantize import QuantizationJob, quantize, save_feeds
-from eetool.model.checkpoint import Checkpoint, Policy
+from eetool.model.checkpoint import Checkpoint
 from eetool.model.goals import TuningGoals
 from eetool.model.macs import count_macs, count_parameters
 from eetool.model.scored_network import exit_output_names, platt_names, temperature_name
+from eetool.model.spec import Policy
 from eetool.progress import SILENT, Advance, Progress
 from eetool.records import write_directory
 from eetool.tune.operating_points import CERTIFIED

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from eetool.export.merge_heads import NONE
 from eetool.export.variants import INT8
-from eetool.model.checkpoint import Policy
 from eetool.model.goals import TuningGoals
+from eetool.model.spec import Policy
 from eetool.tune.operating_points import CERTIFIED, FULL
 from eetool_runtime.manifest import OperatingPoint
 

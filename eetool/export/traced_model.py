@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, fx
 
 from eetool.export.split import ComponentModule, ancestors, output_nodes, run_components, split_graph, trace_network
-from eetool.model.checkpoint import Checkpoint, Policy
+from eetool.model.checkpoint import Checkpoint
 from eetool.model.scored_network import LOGITS, ScoredNetwork, exit_output_names, scalar_inputs, untuned_policy
+from eetool.model.spec import Policy
 
 Arrays = dict[str, np.ndarray]
 Tensors = dict[str, Tensor]

@@ -1,7 +1,6 @@
-"""What the types of a checkpoint cannot say: rules between its record and its tensors."""
+"""Rules of a checkpoint that its types do not express: between its record and its tensors."""
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -9,11 +8,10 @@ from torch import Tensor
 from eetool.model.branches import BranchSpec
 from eetool.model.gate_scores import LEARNED, SCORES
 from eetool.model.goals import invalid_goal
+from eetool.model.spec import CheckpointRecord, ModelSpec, Policy
+from eetool.names import find_unfit
 from eetool_runtime.manifest import BATCH, DTYPES, NEVER, Input
 from eetool_runtime.records import Refuse
-
-if TYPE_CHECKING:
-    from eetool.model.checkpoint import Checkpoint, CheckpointRecord, ModelSpec, Policy
 
 FULL = "full"
 _MAX_ELEMENTS = 1 << 26  # of one input at batch 1
@@ -21,15 +19,25 @@ _MAX_DIMENSIONS = 8
 _MAX_SCALE = 1e6  # of temperatures, as in a bundle
 
 
-def check(checkpoint: "Checkpoint", refuse: Refuse) -> None:
-    """Raise what `refuse` makes of the first rule that does not hold."""
-    spec, policy = checkpoint.record.spec, checkpoint.record.policy
-    _check_tensors(checkpoint.state, refuse)
-    _check_tensors(checkpoint.samples, refuse)
-    _check_inputs(spec, checkpoint.samples, refuse)
-    complaint = _unfit(checkpoint.record)
-    if complaint is not None:
-        raise refuse(complaint)
+def check_checkpoint(
+    record: CheckpointRecord, state: dict[str, Tensor], samples: dict[str, Tensor], refuse: Refuse
+) -> None:
+    """Check a checkpoint that was read from a file.
+
+    Args:
+        record: the record.
+        state: tensors of the network by name.
+        samples: sample inputs by input name.
+        refuse: makes the error of a reason.
+
+    Raises:
+        Exception: made by `refuse`, for the first rule that does not hold.
+    """
+    spec, policy = record.spec, record.policy
+    _check_tensors(state, refuse)
+    _check_tensors(samples, refuse)
+    _check_inputs(spec, samples, refuse)
+    _check_names(record, refuse)
     if len(spec.branches) != len(spec.taps) or (policy and len(policy.temperatures) != len(spec.taps) + 1):
         raise refuse("it has more or fewer branches or temperatures than exits")
     if len(set(spec.taps)) != len(spec.taps):
@@ -43,7 +51,7 @@ def check(checkpoint: "Checkpoint", refuse: Refuse) -> None:
 
 
 def _check_tensors(tensors: dict[str, Tensor], refuse: Refuse) -> None:
-    """Refuse tensors that are larger than what holds them, or that hold no plain numbers."""
+    """Refuse tensors that are larger than their storage, or that do not hold plain numbers."""
     for tensor in tensors.values():
         odd = tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested or tensor.is_complex()
         if odd or tensor.device.type != "cpu":
@@ -52,43 +60,43 @@ def _check_tensors(tensors: dict[str, Tensor], refuse: Refuse) -> None:
             raise refuse("a tensor is larger than what the file holds of it")
 
 
-def _check_inputs(spec: "ModelSpec", samples: dict[str, Tensor], refuse: Refuse) -> None:
+def _check_inputs(spec: ModelSpec, samples: dict[str, Tensor], refuse: Refuse) -> None:
     names = [i.name for i in spec.inputs]
     if not names or len(set(names)) != len(names) or set(names) != set(samples):
         raise refuse("its inputs and its samples differ")
     for item in spec.inputs:
         if item.dtype not in DTYPES:
             raise refuse("an input has an unknown dtype")
-        if not _is_shape(item):
+        if not _is_valid_shape(item):
             raise refuse("an input has no shape such as (batch, 3, 32, 32), or a very large one")
-        found = samples[item.name]
-        if str(found.dtype) != f"torch.{item.dtype}" or tuple(found.shape[1:]) != item.shape[1:] or not len(found):
+        sample = samples[item.name]
+        if str(sample.dtype) != f"torch.{item.dtype}" or tuple(sample.shape[1:]) != item.shape[1:] or not len(sample):
             raise refuse("its inputs and its samples differ")
-        if item.preprocess is not None and not _fits(item):
+        if item.preprocess is not None and not _has_valid_preprocess(item):
             raise refuse("an input needs one mean and one deviation for each channel")
 
 
-def _is_shape(item: Input) -> bool:
+def _is_valid_shape(item: Input) -> bool:
     first, *sizes = item.shape or (None,)
-    whole = [size for size in sizes if isinstance(size, int) and size > 0]
-    fits = 0 < len(whole) == len(sizes) < _MAX_DIMENSIONS
-    return first == BATCH and fits and math.prod(whole) <= _MAX_ELEMENTS
+    positive = [size for size in sizes if isinstance(size, int) and size > 0]
+    valid = 0 < len(positive) == len(sizes) < _MAX_DIMENSIONS
+    return first == BATCH and valid and math.prod(positive) <= _MAX_ELEMENTS
 
 
-def _fits(item: Input) -> bool:
+def _has_valid_preprocess(item: Input) -> bool:
     rule = item.preprocess
     assert rule is not None
     channels = item.shape[1] if len(item.shape) == 4 and item.dtype == "float32" else None
-    return len(rule.mean) == len(rule.std) == channels and all(_divides(value) for value in rule.std)
+    return len(rule.mean) == len(rule.std) == channels and all(_is_valid_divisor(value) for value in rule.std)
 
 
-def _check_policy(policy: "Policy", spec: "ModelSpec", refuse: Refuse) -> None:
-    """Refuse what no bundle may hold, before anything is traced."""
+def _check_policy(policy: Policy, spec: ModelSpec, refuse: Refuse) -> None:
+    """Refuse a policy that no bundle may hold, before anything is traced."""
     if {len(policy.slopes), len(policy.offsets)} not in ({0}, {len(policy.temperatures)}):
         raise refuse("it has more or fewer slopes or offsets than exits")
     if policy.score not in SCORES or (policy.score == LEARNED and not spec.learned_confidence):
         raise refuse(f"its gates go by a score that it does not have: {policy.score!r}")
-    if not all(_divides(value) for value in (*policy.temperatures, *policy.slopes)):
+    if not all(_is_valid_divisor(value) for value in (*policy.temperatures, *policy.slopes)):
         raise refuse("a temperature or a slope does not lie in [1e-6, 1e6]")
     if not all(abs(value) <= _MAX_SCALE for value in policy.offsets):
         raise refuse("an offset does not lie in [-1e6, 1e6]")
@@ -104,15 +112,17 @@ def _check_policy(policy: "Policy", spec: "ModelSpec", refuse: Refuse) -> None:
             raise refuse(f"a threshold does not lie in [0, {NEVER:g}]")
 
 
-def _divides(value: float) -> bool:
+def _is_valid_divisor(value: float) -> bool:
     return 1 / _MAX_SCALE <= value <= _MAX_SCALE
 
 
-def _unfit(record: "CheckpointRecord") -> str | None:
-    """Return what is wrong with a name in the record that a bundle could not hold."""
+def _check_names(record: CheckpointRecord, refuse: Refuse) -> None:
+    """Refuse a name that a bundle could not hold."""
     texts, names = list(record.spec.texts), [i.name for i in record.spec.inputs]
     if record.data is not None:
         texts += [record.data.source, *record.data.splits]
     if record.policy is not None:
         names += [record.policy.score, *record.policy.operating_points]
-    return find_unfit(texts, names)
+    complaint = find_unfit(texts, names)
+    if complaint is not None:
+        raise refuse(complaint)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from eetool.model.early_exit import capture_outputs
-from eetool.model.macs import TapCost
+from eetool.model.taps import TapCost
 
 _FEW = 2  # a distillation token may stand beside the class token
 

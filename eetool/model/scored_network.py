@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from eetool.model.checkpoint import Policy
 from eetool.model.early_exit import EarlyExitNet
 from eetool.model.gate_scores import LEARNED, MAX_SOFTMAX, confidence
+from eetool.model.spec import Policy
 from eetool_runtime.manifest import OperatingPoint
 
 LOGITS = "logits"

@@ -198,8 +198,9 @@ class Search:
         """Error and cost that hypervolumes reach up to: by default half, and the largest network without exits."""
         if self.options.reference is not None:
             return self.options.reference
-        from eetool.model.checkpoint import ModelSpec, build_net
+        from eetool.model.checkpoint import build_net
         from eetool.model.gate_scores import MAX_SOFTMAX
+        from eetool.model.spec import ModelSpec
 
         network = self.whole.network(self.whole.largest())
         spec = ModelSpec(network.backbone, self.data.inputs, self.data.classes, (), (), network.config)

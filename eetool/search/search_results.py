@@ -260,12 +260,12 @@ def trusted(candidate: Candidate, named: Sequence[str], where: str) -> tuple[str
         UsageError: it is a factory that is not among `named`.
     """
     from eetool.model.references.factory_call import is_factory, write_factory
-    from eetool.model.references.reference_check import vet
+    from eetool.model.references.reference_check import check_reference
 
     def refuse(reason: str) -> ArtefactError:
         return ArtefactError(f"{where}: {reason}", "Make it again with `eetool search`.")
 
-    vet(candidate.backbone, candidate.config, named, where, refuse)
+    check_reference(candidate.backbone, candidate.config, named, where, refuse)
     if is_factory(candidate.backbone):
         return write_factory(candidate.backbone, candidate.config), None
     if candidate.backbone.startswith("hf:"):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from eetool.model.checkpoint import LossOptions
+from eetool.model.spec import LossOptions
 
 RECIPES = ("joint", "frozen", "confidence", "distill")
 FROZEN = ("frozen", "confidence")  # only the early exits are trained

@@ -13,14 +13,17 @@ from eetool.data.source import Source
 from eetool.data.splits import TEMPERATURE, THRESHOLD, TRAIN, recorded_split, split_record, split_source
 from eetool.errors import UsageError
 from eetool.model.branches import default_branch
-from eetool.model.checkpoint import Checkpoint, CheckpointRecord, ModelSpec, TrainingSettings, build_net, example_inputs
+from eetool.model.checkpoint import Checkpoint, build_net
 from eetool.model.early_exit import EarlyExitNet
-from eetool.model.macs import count_macs, measure_taps, order_taps, place_exits
+from eetool.model.macs import count_macs
 from eetool.model.pooling import reads_first_token
 from eetool.model.references import resolve
-from eetool.model.references.reference_check import sized_by_name
-from eetool.model.references.resolve import ModelReference
+from eetool.model.references.example_inputs import example_inputs, random_samples
+from eetool.model.references.reference import ModelReference
+from eetool.model.references.reference_check import is_sized_by_name
 from eetool.model.references.size_check import check_size
+from eetool.model.spec import CheckpointRecord, ModelSpec, TrainingSettings
+from eetool.model.taps import measure_taps, order_taps, place_exits
 from eetool.model.weights import load_weights
 from eetool.names import find_unfit
 from eetool.progress import SILENT, Advance, Progress
@@ -55,7 +58,7 @@ def make_spec(
     reference: ModelReference, inputs: tuple[Input, ...], labels: tuple[str, ...], plan: ExitPlan
 ) -> ModelSpec:
     """Return the spec of the backbone with exits by `plan`; raises UsageError where they do not fit."""
-    if sized_by_name(reference.backbone):
+    if is_sized_by_name(reference.backbone):
         check_size(lambda: resolve.build(reference.backbone, inputs, len(labels), reference.config))
     module = resolve.build(reference.backbone, inputs, len(labels), reference.config).eval()
     resolve.check_backbone(module, reference)
@@ -67,7 +70,7 @@ def make_spec(
         taps = place_exits(measured, count_macs(module, example), plan.count)
     if plan.branch is None:
         shapes = {tap.name: tap.shape for tap in measure_taps(module, example, taps)}
-        samples = tuple(resolve.random_samples(reference, 2, seed=0).values())  # zeros would look like one token
+        samples = tuple(random_samples(reference, 2, seed=0).values())  # zeros would look like one token
         first = any(len(shape) == 3 for shape in shapes.values()) and reads_first_token(module, samples, measured)
         branches = tuple(default_branch(shapes[tap], first) for tap in taps)
     else:
@@ -76,7 +79,7 @@ def make_spec(
             raise UsageError(f"{len(branches)} branches for {len(taps)} exits", "Give one for all, or one for each.")
     together = {"cascade": plan.cascade, "ensemble": plan.ensemble}
     spec = ModelSpec(reference.backbone, inputs, labels, taps, branches, reference.config, **together)
-    problem = unfit(spec.texts, [i.name for i in inputs])
+    problem = find_unfit(spec.texts, [i.name for i in inputs])
     if problem is not None:
         raise UsageError(f"{reference.backbone}: {problem}", "Give it another name in the network or its factory.")
     return spec
@@ -188,9 +191,7 @@ def attach_exits(
     elements = sum(x.numel() for x in example_inputs(spec.inputs))
     count = min(_SAMPLES, max(_FEWEST_SAMPLES, _SAMPLE_ELEMENTS // elements))
     settings = TrainingSettings("none", 0, seed, 0, 0.0)
-    return Checkpoint(
-        CheckpointRecord(spec, settings), net.state_dict(), resolve.random_samples(reference, count, seed)
-    )
+    return Checkpoint(CheckpointRecord(spec, settings), net.state_dict(), random_samples(reference, count, seed))
 
 
 def use_threads(count: int) -> None:

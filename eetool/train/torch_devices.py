@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from eetool.errors import MissingError, UsageError
-from eetool.model.checkpoint import TrainingSettings
 from eetool.model.early_exit import EarlyExitNet, ExitOutputs
+from eetool.model.spec import TrainingSettings
 
 CPU = "cpu"
 _KINDS = (CPU, "cuda", "mps")

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from eetool.data.augmentation import AugmentationDraw, augment, draw_augmentation
 from eetool.errors import DivergedError, UsageError
-from eetool.model.checkpoint import TrainingSettings, load_tensors, serialise
+from eetool.model.checkpoint import load_tensors, serialise
 from eetool.model.early_exit import EarlyExitNet
+from eetool.model.spec import TrainingSettings
 from eetool.progress import SILENT, Progress
 from eetool.records import encode, write_atomic
 from eetool.train.gradient_scaling import scale_tap_gradients

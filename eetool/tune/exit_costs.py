@@ -1,10 +1,13 @@
 """MACs of leaving a model at each exit."""
 
 from eetool.latency.estimate.cascade_cost import CascadeCosts, layout_of_manifest
-from eetool.model.checkpoint import ModelSpec, build_net, example_inputs
+from eetool.model.checkpoint import build_net
 from eetool.model.early_exit import capture_outputs
 from eetool.model.gate_scores import MAX_SOFTMAX, PATIENCE
-from eetool.model.macs import count_macs, measure_taps
+from eetool.model.macs import count_macs
+from eetool.model.references.example_inputs import example_inputs
+from eetool.model.spec import ModelSpec
+from eetool.model.taps import measure_taps
 from eetool_runtime.manifest import Manifest
 
 

@@ -15,9 +15,10 @@ import torch
 
 from eetool.errors import ArtefactError, UsageError
 from eetool.model.branches import LINEAR
-from eetool.model.checkpoint import Checkpoint, Policy, load_checkpoint, save_checkpoint
+from eetool.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from eetool.model.references.factory_call import parse_factory, write_factory
-from eetool.model.references.size_check import TooLargeError, at_most, check_size
+from eetool.model.references.size_check import TooLargeError, check_size, limit_size
+from eetool.model.spec import Policy
 from eetool.search.search_results import pick_candidate, read_front, trusted
 from eetool.train.pipeline import ExitPlan, attach_exits
 from eetool_runtime.manifest import OperatingPoint
@@ -263,7 +264,7 @@ def test_check_size_of_a_network_beyond_the_bound_is_refused() -> None:
 
     with pytest.raises(TooLargeError):
         check_size(build, parameters=1 << 30)
-    with at_most(10), pytest.raises(TooLargeError):
+    with limit_size(10), pytest.raises(TooLargeError):
         torch.nn.Linear(5, 5)
     torch.nn.Linear(5, 5)  # outside the block there is no bound
 

@@ -18,8 +18,9 @@ from eetool.errors import ArtefactError, MissingError
 from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.export.bundle_files import GOALS, read_goals, write_goals, write_manifest
 from eetool.latency.estimate.cascade_cost import CascadeCosts, layout_of_manifest
-from eetool.model.checkpoint import Checkpoint, Policy, TrainingSettings
+from eetool.model.checkpoint import Checkpoint
 from eetool.model.goals import ENERGY, HW_PROFILE, LATENCY, MACS, MEASUREMENT, Budget, CostSource, TuningGoals
+from eetool.model.spec import Policy, TrainingSettings
 from eetool.progress import SILENT, Advance
 from eetool.train.pipeline import ExitPlan, answer_arrays, train_model
 from eetool.tune.exit_costs import model_macs

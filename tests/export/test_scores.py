@@ -11,8 +11,9 @@ from eetool.data.source import Source
 from eetool.data.splits import split_source
 from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.export.traced_model import trace_model
-from eetool.model.checkpoint import Checkpoint, Policy, TrainingSettings
+from eetool.model.checkpoint import Checkpoint
 from eetool.model.gate_scores import SCORES, confidence
+from eetool.model.spec import Policy, TrainingSettings
 from eetool.train.pipeline import ExitPlan, every_exit_answers, train_model
 from eetool.tune.calibration import Calibration
 from eetool.tune.exit_costs import manifest_macs, model_macs

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from eetool.errors import ArtefactError
 from eetool.model.branches import LINEAR
-from eetool.model.checkpoint import FORMAT, Checkpoint, Policy, load_checkpoint, save_checkpoint, serialise
+from eetool.model.checkpoint import FORMAT, Checkpoint, load_checkpoint, save_checkpoint, serialise
+from eetool.model.spec import Policy
 from eetool.train.pipeline import ExitPlan, attach_exits
 from eetool_runtime.manifest import Data, Expected, OperatingPoint, ReachedConfidence, Split
 

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from eetool.errors import UsageError
 from eetool.model.backbones.registry import build_backbone
-from eetool.model.macs import TapCost, count_macs, count_parameters, listed_taps, measure_taps, order_taps, place_exits
+from eetool.model.macs import count_macs, count_parameters
+from eetool.model.taps import TapCost, listed_taps, measure_taps, order_taps, place_exits
 
 IMAGE = (torch.zeros(1, 8, 10, 10),)
 

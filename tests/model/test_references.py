@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from eetool.errors import ArtefactError, MissingError, UsageError
 from eetool.model.checkpoint import load_checkpoint, save_checkpoint
 from eetool.model.references import resolve
+from eetool.model.references.reference import extract_logits
 from eetool.train.pipeline import ExitPlan, attach_exits
 from eetool_runtime.manifest import Input
 
@@ -109,7 +110,7 @@ def test_a_network_that_does_not_fit_is_refused() -> None:
         attach_exits("user_networks:image", (1, 3, 12, 12), 5, ExitPlan(0), seed=0)
     with pytest.raises(UsageError, match="does not take input batchx1x12x12"):
         attach_exits("user_networks:image", (1, 1, 12, 12), 6, ExitPlan(0), seed=0)
-    with pytest.raises(UsageError, match="does not say what its input is"):
+    with pytest.raises(UsageError, match="gives no example of its input"):
         resolve.resolve("user_networks:image")
 
 
@@ -165,5 +166,5 @@ def test_a_broken_library_is_called_broken(tmp_path: Path, monkeypatch: pytest.M
 def test_logits_are_found_in_what_libraries_return() -> None:
     logits = torch.zeros(1, 2)
     for output in (logits, (logits, "more"), {"loss": None, "logits": logits}, types.SimpleNamespace(logits=logits)):
-        assert resolve.extract_logits(output) is logits
-    assert resolve.extract_logits({"scores": logits}) is None
+        assert extract_logits(output) is logits
+    assert extract_logits({"scores": logits}) is None

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from eetool.model.checkpoint import LossOptions
+from eetool.model.spec import LossOptions
 from eetool.train.losses import (
     BatchTargets,
     ExitDepth,

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from eetool.errors import MissingError, UsageError
-from eetool.model.checkpoint import TrainingSettings, load_checkpoint
+from eetool.model.checkpoint import load_checkpoint
+from eetool.model.spec import TrainingSettings
 from eetool.train.torch_devices import CpuDevice, open_device
 
 SETTINGS = TrainingSettings("joint", 1, 0, 64, 0.05)

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from eetool.data.source import Source
 from eetool.data.splits import TRAIN, split_source
 from eetool.errors import ArtefactError, DivergedError, UsageError
-from eetool.model.checkpoint import LossOptions, TrainingSettings, load_tensors, save_checkpoint
+from eetool.model.checkpoint import load_tensors, save_checkpoint
 from eetool.model.early_exit import EarlyExitNet
+from eetool.model.spec import LossOptions, TrainingSettings
 from eetool.progress import SILENT, Advance, Progress
 from eetool.train.pipeline import ExitPlan, train_model
 from eetool.train.training_loop import RESUME_FORMAT, TrainingExamples, one_cycle, run_training

@@ -74,8 +74,9 @@ def _points(variant: Any, default: str) -> Any:
 
 
 def _checkpoint(path: Path, named: tuple[str, ...]) -> CommandResult:
-    from eetool.model.checkpoint import example_inputs, load_checkpoint
+    from eetool.model.checkpoint import load_checkpoint
     from eetool.model.macs import count_parameters
+    from eetool.model.references.example_inputs import example_inputs
     from eetool.records import encode
 
     checkpoint = load_checkpoint(path, named)
@@ -96,12 +97,13 @@ def _checkpoint(path: Path, named: tuple[str, ...]) -> CommandResult:
 def _backbone(model: str, shape: tuple[int, ...] | None, classes: int | None) -> CommandResult:
     from eetool.model.macs import count_macs, count_parameters
     from eetool.model.references import resolve
+    from eetool.model.references.example_inputs import example_inputs
     from eetool.records import encode
 
     reference = resolve.resolve(model, shape, classes)
     backbone = resolve.build(reference.backbone, reference.inputs, reference.classes, reference.config).eval()
     resolve.check_backbone(backbone, reference)
-    example = resolve.zero_inputs(reference.inputs)
+    example = example_inputs(reference.inputs)
     taps = _taps(backbone, example)
     macs, parameters = count_macs(backbone, example), count_parameters(backbone)
     text = [
@@ -122,7 +124,7 @@ def _backbone(model: str, shape: tuple[int, ...] | None, classes: int | None) ->
 
 def _taps(backbone: Any, example: Any, used: tuple[str, ...] = ()) -> Any:
     """Good places for exits, and those in use."""
-    from eetool.model.macs import listed_taps, measure_taps
+    from eetool.model.taps import listed_taps, measure_taps
 
     good = {tap.name: tap for tap in listed_taps(measure_taps(backbone, example))}
     good.update({tap.name: tap for tap in measure_taps(backbone, example, used)})

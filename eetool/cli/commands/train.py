@@ -213,7 +213,7 @@ def _fit(
 
 def _settings(options: dict[str, Any]) -> Any:
     from eetool.errors import UsageError
-    from eetool.model.checkpoint import LossOptions, TrainingSettings
+    from eetool.model.spec import LossOptions, TrainingSettings
 
     if options["recipe"] not in ("distill", "frozen") and options["teacher"] is not None:
         raise UsageError(f"the recipe {options['recipe']} learns from no --teacher", "Give --recipe distill.")

@@ -218,8 +218,9 @@ def _tune_checkpoint(
     force: bool,
 ) -> tuple[Any, Any]:
     from eetool.errors import UsageError
-    from eetool.model.checkpoint import Policy, load_checkpoint, save_checkpoint
+    from eetool.model.checkpoint import load_checkpoint, save_checkpoint
     from eetool.model.gate_scores import LEARNED, MAX_SOFTMAX
+    from eetool.model.spec import Policy
     from eetool.records import identity
     from eetool.train.pipeline import answer_arrays
     from eetool.tune.exit_costs import model_macs

@@ -32,8 +32,9 @@ from eetool.export.split import ComponentModule, run_components, split_graph, tr
 from eetool.export.variants import VARIANTS
 from eetool.graphs.onnx_normalize import IR_VERSION
 from eetool.metrics import Thresholds, exits_taken
-from eetool.model.checkpoint import Checkpoint, Policy
+from eetool.model.checkpoint import Checkpoint
 from eetool.model.scored_network import ScoredNetwork, exit_output_names, scalar_inputs, untuned_policy
+from eetool.model.spec import Policy
 from eetool.progress import SILENT, Progress
 from eetool.records import encode, write_file
 from eetool_runtime.backends import Graph, Threads, backend_for

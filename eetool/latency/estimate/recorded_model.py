@@ -49,8 +49,8 @@ def record_checkpoint(checkpoint: Checkpoint, name: str) -> RecordedModel:
         ArtefactError: the tensors do not fit the spec.
         UnknownOperatorError: only an export shows the kernels of this network.
     """
-    from eetool.model.checkpoint import example_inputs
     from eetool.model.graph_recorder import UnknownOperatorError, record_graphs
+    from eetool.model.references.example_inputs import example_inputs
     from eetool.model.scored_network import ScoredNetwork, untuned_policy
 
     spec = checkpoint.record.spec

@@ -1,10 +1,10 @@
-"""`package.module:factory`: a network of the user's own.
+"""`package.module:factory`: a network of the user.
 
 The factory is called without arguments, or with those that the user writes: `package.module:factory(width=8)`. It
 returns a module, or a module and `{input name: example tensor}`. An example names the input and fixes its dtype and its
-shape but for the batch; integers are drawn below its maximum + 1.
-This runs code that is installed here or lies in the current directory. A checkpoint carries its name and never code,
-and the name is followed only where the user repeats it: see `eetool.model.references.reference_check`.
+shape except for the batch. Random integers are drawn below its maximum + 1.
+This runs code that is installed here or lies in the current directory. A checkpoint holds only the factory's name, and
+the name is used only where the user repeats it: see `eetool.model.references.reference_check`.
 """
 
 import importlib
@@ -17,41 +17,47 @@ import torch
 from torch import Tensor, nn
 
 from eetool.errors import ArtefactError, UsageError
+from eetool.model.references.example_inputs import example_inputs
 from eetool.model.references.factory_call import parse_factory
-from eetool.model.references.reference import ModelReference, Shape, float_input
+from eetool.model.references.reference import ModelReference, Shape, extract_logits, float_input
 from eetool_runtime.manifest import BATCH, DTYPES, Input
 
 _HINT = "A factory returns a torch.nn.Module, or (module, {input name: example tensor})."
 
 
 def resolve(reference: str, shape: Shape | None, classes: int | None) -> ModelReference:
-    """Call what the user wrote. Inputs, and `classes` where it is not given, are those of what it makes."""
-    written, (reference, arguments) = reference, parse_factory(reference)
-    module, examples = _make(reference, arguments)
+    """Call the factory in `reference` and describe its network.
+
+    Raises:
+        UsageError: the factory does not exist or returns no network, or `shape` does not fit its inputs.
+        ArtefactError: the factory failed.
+    """
+    name, arguments = parse_factory(reference)
+    module, examples = _call_checked(name, arguments)
     limits: dict[str, int] = {}
     if examples:
-        inputs = tuple(_input(name, example, reference) for name, example in examples.items())
+        inputs = tuple(_input(key, example, name) for key, example in examples.items())
         limits = {n: int(x.max()) + 1 for n, x in examples.items() if not x.is_floating_point()}
         if shape is not None and (len(inputs) > 1 or len(shape) != len(inputs[0].shape)):
-            raise UsageError(f"{reference} names its own inputs, and --input does not fit them", "Leave --input away.")
+            raise UsageError(f"{name} names its own inputs, and --input does not fit them", "Leave --input away.")
         if shape is not None:
             inputs = (Input(inputs[0].name, inputs[0].dtype, (BATCH, *shape[1:])),)
     elif shape is None:
-        raise UsageError(f"{reference} does not say what its input is", "Give it as --input, such as 1x3x32x32.")
+        raise UsageError(f"{name} gives no example of its input", "Give its shape as --input, such as 1x3x32x32.")
     else:
         inputs = float_input("input", shape)
-    classes = classes or _classes(module, inputs, examples, written)
-    return ModelReference(reference, inputs, classes, arguments or None, limits)
+    classes = classes or _count_classes(module, inputs, examples, reference)
+    return ModelReference(name, inputs, classes, arguments or None, limits)
 
 
 def build(reference: str, arguments: Mapping[str, Any]) -> nn.Module:
-    """Return what the factory makes of `arguments`, which the user has written or repeated."""
-    return _make(reference, arguments)[0]
+    """Return the network of the factory called with `arguments`, which the user has written or repeated."""
+    return _call_checked(reference, arguments)[0]
 
 
-def _make(reference: str, arguments: Mapping[str, Any]) -> tuple[nn.Module, dict[str, Tensor]]:
-    made = _call(reference, arguments)
-    module, examples = made if isinstance(made, tuple) and len(made) == 2 else (made, {})
+def _call_checked(reference: str, arguments: Mapping[str, Any]) -> tuple[nn.Module, dict[str, Tensor]]:
+    result = _call(reference, arguments)
+    module, examples = result if isinstance(result, tuple) and len(result) == 2 else (result, {})
     if not isinstance(module, nn.Module):
         raise UsageError(f"{reference} gives {type(module).__name__}, not a torch.nn.Module", _HINT)
     if not isinstance(examples, dict) or not all(isinstance(x, Tensor) and x.ndim for x in examples.values()):
@@ -79,7 +85,7 @@ def _call(reference: str, arguments: Mapping[str, Any]) -> Any:
         if error.name == attribute.rpartition(".")[2]:
             raise UsageError(f"the module {name!r} has no {attribute!r}", _HINT) from None
         raise ArtefactError(f"{reference} failed: {error}", _HINT) from error
-    except Exception as error:  # whatever the user's code raises
+    except Exception as error:  # the user's code can raise anything
         raise ArtefactError(f"{reference} failed: {type(error).__name__}: {error}", _HINT) from error
     finally:
         sys.path.remove(here)
@@ -88,19 +94,17 @@ def _call(reference: str, arguments: Mapping[str, Any]) -> Any:
 def _input(name: str, example: Tensor, reference: str) -> Input:
     dtype = str(example.dtype).removeprefix("torch.")
     if dtype not in DTYPES:
-        raise UsageError(f"{reference}: the input {name!r} has dtype {dtype}", f"A bundle knows {', '.join(DTYPES)}.")
+        raise UsageError(f"{reference}: the input {name!r} has dtype {dtype}", f"A bundle takes {', '.join(DTYPES)}.")
     return Input(name, dtype, (BATCH, *example.shape[1:]))
 
 
-def _classes(module: nn.Module, inputs: tuple[Input, ...], examples: dict[str, Tensor], reference: str) -> int:
-    from eetool.model.references.resolve import extract_logits, zero_inputs
-
-    arguments = tuple(examples.values()) or zero_inputs(inputs)
+def _count_classes(module: nn.Module, inputs: tuple[Input, ...], examples: dict[str, Tensor], reference: str) -> int:
+    arguments = tuple(examples.values()) or example_inputs(inputs)
     try:
         with torch.no_grad():
             logits = extract_logits(module.eval()(*arguments))
-    except Exception as error:  # whatever the user's code raises
+    except Exception as error:  # the user's code can raise anything
         raise UsageError(f"{reference} does not run: {type(error).__name__}: {error}", "Check --input.") from error
     if logits is None or logits.ndim != 2:
-        raise UsageError(f"{reference} does not give logits (N, classes)", "A classifier does.")
+        raise UsageError(f"{reference} does not give logits (N, classes)", "Only classifiers can be used.")
     return int(logits.shape[1])

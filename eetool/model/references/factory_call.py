@@ -1,4 +1,4 @@
-"""`package.module:factory`, and `package.module:factory(width=8)`: how a factory is written on the command line."""
+"""Factories on the command line: `package.module:factory`, or with arguments `package.module:factory(width=8)`."""
 
 import ast
 import re
@@ -15,13 +15,17 @@ _HINT = "Write package.module:factory, or with arguments package.module:factory(
 
 
 def is_factory(model: str) -> bool:
-    """Return whether `model` stands for code of the user: neither a built-in name nor one of a library."""
+    """Return True where `model` refers to code of the user: neither a built-in name nor a model of a library."""
     scheme, colon, _ = model.partition(":")
     return bool(colon) and scheme not in _LIBRARIES
 
 
 def parse_factory(model: str) -> tuple[str, dict[str, Any]]:
-    """Return `package.module:factory` and its arguments; raises UsageError where `model` is written otherwise."""
+    """Split `package.module:factory(width=8)` into the factory and its arguments.
+
+    Raises:
+        UsageError: `model` has another form, or an argument is not a plain value with a name.
+    """
     match = _FACTORY.fullmatch(model)
     if match is None:
         raise UsageError(f"{model!r} names no factory", _HINT)
@@ -38,12 +42,12 @@ def parse_factory(model: str) -> tuple[str, dict[str, Any]]:
 
 
 def write_factory(name: str, arguments: Mapping[str, Any] | None) -> str:
-    """Return what `parse_factory` reads."""
+    """Return the text that `parse_factory` splits into `name` and `arguments`."""
     if not arguments:
         return name
     return f"{name}({', '.join(f'{key}={value!r}' for key, value in arguments.items())})"
 
 
-def quoted(model: str) -> str:
-    """Return `model` as a shell takes it; anything that a terminal would obey is escaped."""
+def shell_quoted(model: str) -> str:
+    """Return `model` quoted for a shell, with control characters escaped."""
     return shlex.quote(model if model.isprintable() else ascii(model))

@@ -1,7 +1,7 @@
-"""`hf:NAME_OR_CONFIG`: classifiers of the transformers library, built from a configuration and never from the network.
+"""Classifiers of the transformers library, built from a configuration without network access: `hf:NAME_OR_CONFIG`.
 
-The name is a model type (`hf:vit`, with its default configuration), a `config.json`, or a folder with one in it; what
-a file leaves out is the default of its `model_type`. The checkpoint holds what differs from the defaults.
+The name is a model type (`hf:vit`, with its default configuration), a `config.json`, or a folder with one in it. Fields
+that a file leaves out have the defaults of its `model_type`. A checkpoint holds the differences from the defaults.
 """
 
 import json
@@ -13,7 +13,7 @@ from torch import nn
 
 from eetool.errors import ArtefactError, EarlyExitError, MissingError, UsageError
 from eetool.model.references import hf_schema
-from eetool.model.references.reference import ModelReference, Shape, float_input, import_library
+from eetool.model.references.reference import ModelReference, Shape, first_line, float_input, import_library
 from eetool.records import read_text
 from eetool_runtime.manifest import BATCH, Input
 from eetool_runtime.records import parse_json
@@ -42,45 +42,58 @@ _AUDIO_LENGTH = 16000  # samples: a second at 16 kHz
 def resolve(
     name: str, shape: Shape | None, classes: int | None, config: dict[str, Any] | None = None
 ) -> ModelReference:
-    """Read the configuration where none is given, fit it to the shape and the classes, and name the inputs."""
+    """Resolve a model type or configuration: fit it to the shape and the classes, and name its inputs.
+
+    Args:
+        name: model type, or path of a configuration.
+        shape: shape of the input, with a batch dimension.
+        classes: number of classes.
+        config: differences from the defaults of the type `name`; None to read them from the path `name`.
+
+    Raises:
+        UsageError: transformers has no such classifier, or the shape or configuration does not fit it.
+        ArtefactError: the configuration cannot be read.
+        MissingError: transformers is not installed, or broken.
+    """
     kind, overrides = _read(name) if config is None else (name, config)
     task = _task(kind)
-    made = _config(kind, overrides, classes)
+    full = _config(kind, overrides, classes)
     if task == "image":
-        shape = shape or _image_shape(made)
-        made = _config(kind, {**overrides, **_image_size(made, shape)}, classes)
-    inputs, limits = _inputs(task, made, shape)
-    plain = _plain(made)
-    vet(kind, plain, lambda reason: UsageError(reason, "A model.pt keeps numbers and words of a configuration only."))
-    return ModelReference(f"hf:{kind}", inputs, classes or made.num_labels, plain, limits)
+        shape = shape or _image_shape(full)
+        full = _config(kind, {**overrides, **_image_size(full, shape)}, classes)
+    inputs, limits = _inputs(task, full, shape)
+    kept = _differences(full)
+    hint = "A model.pt keeps numbers and words of a configuration only."
+    check_config(kind, kept, lambda reason: UsageError(reason, hint))
+    return ModelReference(f"hf:{kind}", inputs, classes or full.num_labels, kept, limits)
 
 
-def vet(kind: str, config: dict[str, Any], refuse: Callable[[str], Exception]) -> None:
+def check_config(kind: str, config: dict[str, Any], refuse: Callable[[str], Exception]) -> None:
     """Check a configuration that stands in a file: fields that the type has, each with a plain value of its kind.
 
     Words are names, never paths or addresses: nothing is read from a disk or a network for them.
     """
     _task(kind)
     config = {key: value for key, value in config.items() if key != _VERSION}
-    hf_schema.check(config, _as_json(_transformers().AutoConfig.for_model(kind)), f"hf:{kind}", refuse)
+    hf_schema.check_fields(config, _as_json(_transformers().AutoConfig.for_model(kind)), f"hf:{kind}", refuse)
 
 
 def build(kind: str, inputs: tuple[Input, ...], classes: int, config: dict[str, Any]) -> nn.Module:
-    """The classifier, called with its inputs in order and giving logits alone; names inside are the library's own."""
-    made = _config(kind, config, classes)
-    made.architectures = []  # with which transformers takes the first of several classifiers, and not with None
+    """Build the classifier. It takes its inputs in order and returns logits; its modules keep the library's names."""
+    full = _config(kind, config, classes)
+    full.architectures = []  # transformers then takes the first of several classifiers; with None it does not
     auto = getattr(_transformers(), _AUTO[_task(kind)])
     try:
-        model: nn.Module = auto.from_config(made)
-    except ImportError as error:  # transformers imports a model's module when it is built, torchvision with some
-        reason = _first_line(error.__cause__ or error)
+        model: nn.Module = auto.from_config(full)
+    except ImportError as error:  # transformers imports a model's module late, and torchvision with some of them
+        reason = first_line(error.__cause__ or error)
         raise MissingError(
             f"hf:{kind} needs a package that is missing or broken: {reason}", "Install it again."
         ) from error
     except EarlyExitError:
         raise
-    except Exception as error:  # a configuration can be wrong in as many ways as there are models
-        raise UsageError(f"hf:{kind} cannot be built from its configuration: {_first_line(error)}") from error
+    except Exception as error:  # models raise any type for an invalid configuration
+        raise UsageError(f"hf:{kind} cannot be built from its configuration: {first_line(error)}") from error
     names = tuple(i.name for i in inputs)
     model.register_forward_pre_hook(
         lambda _, args, kwargs: ((), {**dict(zip(names, args, strict=False)), **kwargs}), with_kwargs=True
@@ -93,7 +106,7 @@ def _transformers() -> Any:
 
 
 def _read(name: str) -> tuple[str, dict[str, Any]]:
-    """Model type and configuration of `name`."""
+    """Return the model type of `name`, and its differences from the defaults."""
     path = Path(name)
     if path.is_dir():
         path = path / "config.json"
@@ -111,7 +124,7 @@ def _read(name: str) -> tuple[str, dict[str, Any]]:
 
 
 def _task(kind: str) -> str:
-    """What `kind` classifies; raises UsageError where transformers has no classifier of it."""
+    """Return the kind of input that `kind` classifies; raises UsageError where transformers has no such classifier."""
     _transformers()
     auto = import_library("transformers.models.auto.modeling_auto", "pip install transformers")
     for task in _TASKS:
@@ -129,16 +142,16 @@ def _config(kind: str, overrides: dict[str, Any], classes: int | None) -> Any:
     kept = {key: value for key, value in overrides.items() if key not in dropped}
     try:
         return _transformers().AutoConfig.for_model(kind, **{**kept, **labels})
-    except Exception as error:  # configurations check themselves, each in its own way
-        raise UsageError(f"hf:{kind}: the configuration does not hold: {_first_line(error)}") from error
+    except Exception as error:  # configurations validate themselves, with errors of any type
+        raise UsageError(f"hf:{kind}: the configuration is invalid: {first_line(error)}") from error
 
 
-def _plain(config: Any) -> dict[str, Any]:
-    """What differs from the defaults of the model type, as JSON knows it; labels live in the checkpoint's record."""
+def _differences(config: Any) -> dict[str, Any]:
+    """Return the differences from the defaults of the model type as JSON; the checkpoint's record holds the labels."""
     defaults = _as_json(_transformers().AutoConfig.for_model(config.model_type))
-    differs = {key: value for key, value in _as_json(config).items() if key in defaults and defaults[key] != value}
-    version = {_VERSION: str(_transformers().__version__)}  # whose defaults they are
-    return {**{key: value for key, value in differs.items() if key not in _NOT_KEPT}, **version}
+    changed = {key: value for key, value in _as_json(config).items() if key in defaults and defaults[key] != value}
+    version = {_VERSION: str(_transformers().__version__)}  # the version that the defaults belong to
+    return {**{key: value for key, value in changed.items() if key not in _NOT_KEPT}, **version}
 
 
 def _as_json(config: Any) -> dict[str, Any]:
@@ -153,7 +166,7 @@ def _image_shape(config: Any) -> Shape:
 
 
 def _image_size(config: Any, shape: Shape) -> dict[str, Any]:
-    """The fields of a configuration that follow from the input shape."""
+    """Return the fields of a configuration that follow from the input shape."""
     if len(shape) != 4:
         raise UsageError(
             f"hf:{config.model_type} takes images, not inputs of shape {_show(shape)}", "Such as 1x3x224x224."
@@ -207,7 +220,3 @@ def _text_inputs(config: Any, shape: Shape | None) -> tuple[tuple[Input, ...], d
 
 def _show(shape: Shape) -> str:
     return "x".join(map(str, shape))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,4 +1,4 @@
-"""A closed schema from defaults: a value fits where a default of the same name has its kind."""
+"""A closed schema made of default values: a field is valid where a default of the same name has its kind."""
 
 import re
 from collections.abc import Callable
@@ -8,21 +8,26 @@ MAX_NUMBER = 1 << 20
 MAX_ITEMS = 1024
 _MAX_DEPTH = 3
 _WORD = re.compile(r"[A-Za-z0-9_.-]{0,64}")  # neither a path nor an address
-_NEVER = ("auto_map", "attn_implementation", "experts_implementation", "quantization_config", "model_args")
+_FORBIDDEN = ("auto_map", "attn_implementation", "experts_implementation", "quantization_config", "model_args")
 
 Refuse = Callable[[str], Exception]
 
 
-def check(values: dict[str, Any], defaults: dict[str, Any], where: str, refuse: Refuse) -> None:
-    """Raise what `refuse` makes where a field has no default, or a value is not plain or not of its default's kind."""
+def check_fields(values: dict[str, Any], defaults: dict[str, Any], where: str, refuse: Refuse) -> None:
+    """Check the fields of a configuration.
+
+    Raises:
+        Exception: made by `refuse`, where a field has no default, or its value is not plain or of another kind than
+            its default.
+    """
     for key, value in values.items():
         if key in defaults and defaults[key] == value:
             continue
-        if key not in defaults or key.startswith("_") or key in _NEVER:
+        if key not in defaults or key.startswith("_") or key in _FORBIDDEN:
             raise refuse(f"{where} has no field {key!r}" if key.isprintable() else f"{where} has no such field")
         default, place = defaults[key], f"{where}: {key}"
         if isinstance(value, dict) and isinstance(default, dict):
-            check(value, default, place, refuse)
+            check_fields(value, default, place, refuse)
         elif not _is_plain(value) or not _is_alike(value, default):
             raise refuse(f"{place} is not what a file may set it to")
 
@@ -36,7 +41,7 @@ def _is_plain(value: Any, depth: int = 0) -> bool:
 
 
 def _is_alike(value: Any, default: Any) -> bool:
-    """Return whether both are words, switches, or numbers and lists of them; nothing is known of null."""
+    """Return True where both are words, switches, or numbers and lists of them; null is alike to everything."""
     return value is None or default is None or _kind(value) == _kind(default)
 
 

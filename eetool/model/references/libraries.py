@@ -1,4 +1,4 @@
-"""`timm:NAME` and `torchvision:NAME`: image models of two libraries, with fresh weights."""
+"""Image models of two libraries with fresh weights: `timm:NAME` and `torchvision:NAME`."""
 
 from typing import Any
 
@@ -13,18 +13,23 @@ _INSTALL = "pip install {}"
 
 
 def resolve_timm(name: str, shape: Shape | None, classes: int | None) -> ModelReference:
-    """An image model of timm; the shape is by default the one that it was made for."""
+    """Resolve an image model of timm; the default shape is the one that the model was designed for.
+
+    Raises:
+        UsageError: timm has no such model.
+        MissingError: timm is not installed, or broken.
+    """
     timm = _package("timm")
     if not timm.is_model(name):
         near = timm.list_models(f"*{name}*")[:8]
         raise UsageError(f"timm has no model {name!r}", f"Near it: {', '.join(near)}." if near else None)
     config = timm.get_pretrained_cfg(name)
-    made_for = (1, *config.input_size) if config is not None else _IMAGENET_SHAPE
-    return ModelReference(f"timm:{name}", float_input("input", shape or made_for), classes or _IMAGENET_CLASSES)
+    default = (1, *config.input_size) if config is not None else _IMAGENET_SHAPE
+    return ModelReference(f"timm:{name}", float_input("input", shape or default), classes or _IMAGENET_CLASSES)
 
 
 def build_timm(name: str, shape: Shape, classes: int) -> nn.Module:
-    """The model at this input size, where its architecture depends on it."""
+    """Build the model, for this input size where its architecture depends on the size."""
     timm = _package("timm")
     common = {"pretrained": False, "num_classes": classes, "in_chans": shape[1]}
     try:
@@ -34,13 +39,18 @@ def build_timm(name: str, shape: Shape, classes: int) -> nn.Module:
     return model
 
 
-def vet(scheme: str, name: str) -> None:
-    """Raise UsageError where the library has no model of that name, such as one that would be downloaded."""
+def check_name(scheme: str, name: str) -> None:
+    """Raise UsageError where the library has no model of that name, for example one that would be downloaded."""
     resolve_timm(name, None, None) if scheme == "timm" else resolve_torchvision(name, None, None)
 
 
 def resolve_torchvision(name: str, shape: Shape | None, classes: int | None) -> ModelReference:
-    """A classification model of torchvision."""
+    """Resolve a classification model of torchvision.
+
+    Raises:
+        UsageError: torchvision has no such model.
+        MissingError: torchvision is not installed, or broken.
+    """
     models = _package("torchvision").models
     known = models.list_models(module=models)
     if name not in known:
@@ -53,7 +63,7 @@ def resolve_torchvision(name: str, shape: Shape | None, classes: int | None) -> 
 
 
 def build_torchvision(name: str, shape: Shape, classes: int) -> nn.Module:
-    """The model; some architectures depend on the size of the image."""
+    """Build the model; some architectures depend on the size of the image."""
     models = _package("torchvision").models
     sized = {"image_size": shape[2]} if name.startswith("vit_") and len(shape) == 4 else {}
     model: nn.Module = models.get_model(name, weights=None, num_classes=classes, **sized)

@@ -1,9 +1,11 @@
-"""A resolved model reference, and what all schemes share."""
+"""A resolved model reference, and the helpers that all kinds of references share."""
 
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from torch import Tensor
 
 from eetool.errors import MissingError, UsageError
 from eetool_runtime.manifest import BATCH, Input
@@ -13,12 +15,14 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class ModelReference:
-    """What a MODEL argument stands for, as a checkpoint can hold it: no paths, nothing but names and numbers.
+    """A MODEL argument as a checkpoint can hold it: names and numbers only, no paths.
 
-    Args:
-        backbone: the reference, `resnet20` or `hf:vit`.
-        config: what is needed beside the name, where a name is not enough.
-        limits: for integer inputs, what every value must be below.
+    Attributes:
+        backbone: the reference, such as `resnet20` or `hf:vit`.
+        inputs: the inputs of the backbone, with a batch dimension.
+        classes: number of classes.
+        config: configuration beside the name, where a name is not enough.
+        limits: exclusive upper bound of the values of each integer input.
     """
 
     backbone: str
@@ -29,7 +33,11 @@ class ModelReference:
 
 
 def float_input(name: str, shape: Shape) -> tuple[Input, ...]:
-    """The one input of an image or audio model; `shape` has a batch dimension."""
+    """Return the single float32 input of an image or audio model; `shape` has a batch dimension.
+
+    Raises:
+        UsageError: the shape has no dimension after the batch.
+    """
     if len(shape) < 2:
         raise UsageError(
             f"an input shape begins with the batch size, and {'x'.join(map(str, shape))} has nothing after it",
@@ -38,14 +46,41 @@ def float_input(name: str, shape: Shape) -> tuple[Input, ...]:
     return (Input(name, "float32", (BATCH, *shape[1:])),)
 
 
+def extract_logits(output: Any) -> Tensor | None:
+    """Return the logits from the output of a classifier of any library, or None where there are none.
+
+    They are the output itself, its item or attribute `logits`, or the first item of a tuple.
+    """
+    if isinstance(output, Mapping):
+        output = output.get("logits")
+    output = getattr(output, "logits", output)
+    if isinstance(output, (tuple, list)) and output:
+        output = output[0]
+    return output if isinstance(output, Tensor) else None
+
+
 def import_library(package: str, install: str) -> Any:
-    """Import an optional package; raises MissingError with the line that installs it."""
+    """Import an optional package.
+
+    Args:
+        package: name of the package or module.
+        install: command that installs it, for the hint.
+
+    Raises:
+        MissingError: it is not installed, or its import fails.
+    """
     try:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
         if error.name == package.partition(".")[0]:
             raise MissingError(f"the package {package} is not installed", f"Install it: {install}") from None
         raise MissingError(f"the package {package} lacks {error.name}", f"Install it again: {install}") from error
-    except Exception as error:  # a build for another torch fails while it is imported, with whatever type it likes
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise MissingError(f"the package {package} is broken: {reason}", f"Install it again: {install}") from error
+    except Exception as error:  # a build for another version of torch fails on import with any type of error
+        raise MissingError(
+            f"the package {package} is broken: {first_line(error)}", f"Install it again: {install}"
+        ) from error
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of the message of `error`, or its type where it has no message."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,4 +1,4 @@
-"""A bound on the size of a network, kept while it is built: whoever writes its name does not decide on the memory."""
+"""Limit on the size of a network while it is built, so that a name in a file cannot exhaust the memory."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,24 +15,24 @@ MAX_TENSORS = 1 << 17
 
 
 class TooLargeError(UsageError):
-    """A network has more parameters than it may have."""
+    """A network has more parameters than allowed."""
 
 
 @contextmanager
-def at_most(parameters: int = MAX_PARAMETERS, tensors: int = MAX_TENSORS) -> Iterator[None]:
-    """Stop the building of networks in the block, in this thread, that have more parameters in all.
+def limit_size(parameters: int = MAX_PARAMETERS, tensors: int = MAX_TENSORS) -> Iterator[None]:
+    """Limit the networks that this thread builds in the block, all together.
 
     Raises:
-        TooLargeError: the bound is passed.
+        TooLargeError: the limit is exceeded.
     """
-    thread, found = get_ident(), [0, 0]
+    thread, counts = get_ident(), [0, 0]  # parameters, tensors
 
     def count(module: nn.Module, name: str, parameter: Any) -> None:
         if get_ident() != thread or parameter is None:
             return
-        found[0] += parameter.numel() if not nn.parameter.is_lazy(parameter) else 0
-        found[1] += 1
-        if found[0] > parameters or found[1] > tensors:
+        counts[0] += parameter.numel() if not nn.parameter.is_lazy(parameter) else 0
+        counts[1] += 1
+        if counts[0] > parameters or counts[1] > tensors:
             raise TooLargeError(f"the network has more than {parameters} parameters, or {tensors} tensors of them")
 
     handle = nn.modules.module.register_module_parameter_registration_hook(count)
@@ -43,6 +43,10 @@ def at_most(parameters: int = MAX_PARAMETERS, tensors: int = MAX_TENSORS) -> Ite
 
 
 def check_size(build: Callable[[], nn.Module], parameters: int = MAX_PARAMETERS, tensors: int = MAX_TENSORS) -> None:
-    """Build once without memory for the weights; raises TooLargeError where the network is larger than the bound."""
-    with at_most(parameters, tensors), torch.device("meta"):
+    """Build a network once without memory for its weights.
+
+    Raises:
+        TooLargeError: the network is larger than the limit.
+    """
+    with limit_size(parameters, tensors), torch.device("meta"):
         build()

@@ -4,9 +4,10 @@ import torch
 from torch import nn
 
 from eetool.model.branches import MAX_DEPTH, Branch, BranchSpec
-from eetool.model.checkpoint import example_inputs
 from eetool.model.early_exit import capture_outputs
-from eetool.model.macs import count_macs, measure_taps
+from eetool.model.macs import count_macs
+from eetool.model.references.example_inputs import example_inputs
+from eetool.model.taps import measure_taps
 from eetool_runtime.manifest import Input
 
 _LAYERS = ("conv3-32", "conv3-64", "conv3-128")

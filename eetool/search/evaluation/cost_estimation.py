@@ -16,11 +16,13 @@ from eetool.latency.estimate.predictor import Predictor
 from eetool.latency.estimate.recorded_model import RecordedModel, recorded_model
 from eetool.latency.kernels.from_onnx import total_macs
 from eetool.latency.table.table import LITERT
-from eetool.model.checkpoint import Checkpoint, CheckpointRecord, ModelSpec, TrainingSettings, example_inputs
+from eetool.model.checkpoint import Checkpoint
 from eetool.model.early_exit import EarlyExitNet
 from eetool.model.graph_recorder import UnknownOperatorError, record_graphs
 from eetool.model.macs import count_parameters
+from eetool.model.references.example_inputs import example_inputs
 from eetool.model.scored_network import ScoredNetwork, untuned_policy
+from eetool.model.spec import CheckpointRecord, ModelSpec, TrainingSettings
 from eetool_runtime.bundle import Bundle
 
 OBJECTIVES = (MACS, LATENCY, ENERGY)

@@ -13,10 +13,11 @@ from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.latency.estimate.cascade_price import ENERGY, LATENCY, MACS
 from eetool.metrics import Thresholds, exits_taken
 from eetool.model.branches import Branch
-from eetool.model.checkpoint import ModelSpec, build_net
+from eetool.model.checkpoint import build_net
 from eetool.model.early_exit import EarlyExitNet, capture_outputs
 from eetool.model.gate_scores import LEARNED
 from eetool.model.references.resolve import build
+from eetool.model.spec import ModelSpec
 from eetool.model.supernet import Supernet, recalibrate
 from eetool.search.evaluation.adaptive_branches import adaptive_branches
 from eetool.search.evaluation.branch_training import CostGoal, TapFeatures, exit_answers, train_branches

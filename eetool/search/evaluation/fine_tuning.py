@@ -5,8 +5,8 @@ them. NACHOS and EDANAS therefore train every candidate (arXiv 2401.13330), whic
 """
 
 from eetool.errors import DivergedError
-from eetool.model.checkpoint import TrainingSettings
 from eetool.model.early_exit import EarlyExitNet
+from eetool.model.spec import TrainingSettings
 from eetool.train.torch_devices import CPU
 from eetool.train.training_loop import TrainingExamples, run_training
 from eetool.workspace import scratch

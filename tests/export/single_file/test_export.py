@@ -23,7 +23,8 @@ from eetool.export.single_file.nested_if import (
     prefix_names,
     threshold_name,
 )
-from eetool.model.checkpoint import Checkpoint, Policy, save_checkpoint
+from eetool.model.checkpoint import Checkpoint, save_checkpoint
+from eetool.model.spec import Policy
 from eetool.train.pipeline import ExitPlan, attach_exits
 from eetool_runtime import load
 from eetool_runtime.backends import open_graph

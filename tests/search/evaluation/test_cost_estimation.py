@@ -10,7 +10,8 @@ from eetool.latency.estimate.cascade_cost import CachePenalty, CascadeCosts
 from eetool.latency.estimate.cascade_price import ENERGY, LATENCY, MACS
 from eetool.latency.estimate.predictor import Predictor
 from eetool.latency.table.hw_profile import find_device
-from eetool.model.checkpoint import ModelSpec, build_net
+from eetool.model.checkpoint import build_net
+from eetool.model.spec import ModelSpec
 from eetool.search.evaluation.cost_estimation import (
     CandidateCosts,
     CostEstimator,

@@ -1,0 +1,142 @@
+"""Records of a checkpoint: the network, its training, its data and its policy."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from eetool.model.goals import TuningGoals
+from eetool_runtime.manifest import Data, Input, OperatingPoint
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Description from which a network is rebuilt: a backbone reference and the exits on it, from shallow to deep.
+
+    Attributes:
+        backbone: the reference, as in `eetool.model.references`.
+        inputs: the inputs of the backbone.
+        labels: names of the classes.
+        taps: dotted module name of the tap of each early exit.
+        branches: branch of each early exit, as `eetool.model.branches.BranchSpec` writes it.
+        config: configuration beside the reference's name, such as the differences of a transformers configuration
+            from its defaults.
+        learned_confidence: every early exit has a second head that gives its confidence.
+        cascade: the classifier of an exit reads the probabilities of the exit before.
+        ensemble: the logits of an exit are combined with the logits of the exit before.
+    """
+
+    backbone: str
+    inputs: tuple[Input, ...]
+    labels: tuple[str, ...]
+    taps: tuple[str, ...]
+    branches: tuple[str, ...]
+    config: dict[str, Any] | None = None
+    learned_confidence: bool = False
+    cascade: bool = False
+    ensemble: bool = False
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Labels, taps and vocabulary words, which a bundle must be able to hold."""
+        words = [word for i in self.inputs if i.text is not None for word in i.text.vocabulary]
+        return (*self.labels, *self.taps, *words)
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """Options of a recipe's loss.
+
+    Attributes:
+        label_smoothing: share of the target that is spread over all classes.
+        exit_weights: weight of each exit's loss, the final exit included; empty for 1 each.
+        ramp: the weights of early exits rise during the run.
+        distill_share: share of an exit's loss that comes from a teacher.
+        distill_temperature: temperature that softens the probabilities of teacher and exit.
+        teacher: name and hash of the teacher network, used beside the deepest exit.
+        teacher_views: number of augmented versions of the data that the run repeats, 0 for no repetition.
+        survivors: point of the run, in [0, 1], from which exits are trained mostly on the examples that reach them.
+        targets: `labels`, or `backbone` for the predictions of a frozen backbone.
+        cost_weight: λ of the recipe `confidence`, the weight of the backbone's full cost.
+        gradient_scaling: gradients of shared layers are averaged over exits, see `eetool.train.gradient_scaling`.
+    """
+
+    label_smoothing: float = 0.0
+    exit_weights: tuple[float, ...] = ()
+    ramp: bool = False
+    distill_share: float = 0.5
+    distill_temperature: float = 3.0
+    teacher: str | None = None
+    teacher_views: int = 0
+    survivors: float | None = None
+    targets: str = "labels"
+    cost_weight: float = 0.5
+    gradient_scaling: bool = False
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Settings that the weights were trained with.
+
+    Attributes:
+        recipe: name of the training recipe.
+        epochs: passes over the training split.
+        seed: seed of initial weights, order and augmentation.
+        batch_size: examples per step.
+        learning_rate: peak learning rate.
+        hold_out: origin of the held-out examples, see `eetool.data.splits.split_source`.
+        warm_up: share of the steps in which the learning rate rises to its peak.
+        weight_decay: factor of the weight decay.
+        precision: `fp32`, or `bf16` or `fp16` for multiplications only.
+        average: decay of the exponential average of the weights over steps; 0 for the last weights.
+        optimizer: `sgd` with momentum, or `adamw`, which transformers need.
+        torch_device: device of the training: `cpu`, `cuda`, …
+        erase: side in pixels of the square that is erased in every image; 0 for none.
+        loss: options of the loss.
+    """
+
+    recipe: str
+    epochs: int
+    seed: int
+    batch_size: int
+    learning_rate: float
+    hold_out: str = "train"
+    warm_up: float = 0.15
+    weight_decay: float = 5e-4
+    precision: str = "fp32"
+    average: float = 0.0
+    optimizer: str = "sgd"
+    torch_device: str = "cpu"
+    erase: int = 0
+    loss: LossOptions = LossOptions()
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Calibration and thresholds, as `eetool tune` fits them.
+
+    Attributes:
+        score: gate score, see `eetool.model.gate_scores`.
+        temperatures: one per exit, the final exit included.
+        operating_points: thresholds by name.
+        max_accuracy_drop: largest drop that the default operating point was fitted for.
+        slopes: one per exit, with Platt's calibration.
+        offsets: one per exit, with Platt's calibration.
+        goals: goals that the policy was fitted for; None in files of earlier versions.
+    """
+
+    score: str
+    temperatures: tuple[float, ...]
+    operating_points: dict[str, OperatingPoint]
+    max_accuracy_drop: float
+    slopes: tuple[float, ...] = ()
+    offsets: tuple[float, ...] = ()
+    goals: TuningGoals | None = None
+
+
+@dataclass(frozen=True)
+class CheckpointRecord:
+    """Everything in a checkpoint except the tensors."""
+
+    spec: ModelSpec
+    training: TrainingSettings
+    data: Data | None = None
+    policy: Policy | None = None
