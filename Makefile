@@ -32,10 +32,12 @@ test-arm64: $(INSTALLED)
 test-pythons: $(INSTALLED)
 	$(BIN)/python tests/platforms/pythons.py
 
+# Style, types, and the import rules: layers, circles, sizes.
 check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/pytest -q tests/test_layering.py
 
 clean:
 	rm -rf $(VENV) demo build
