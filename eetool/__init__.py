@@ -1,3 +1,3 @@
-"""Early-exit neural networks from training to a small CPU."""
+"""Early-exit neural networks: training, tuning, export, measurement and execution on small CPUs."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""`python -m eetool`."""
+"""Entry point of `python -m eetool`."""
 
 from eetool.cli.app import main
 

@@ -1,4 +1,4 @@
-"""Figures of classifiers and cascades, on plain arrays."""
+"""Metrics of classifiers and cascades, on NumPy arrays."""
 
 import numpy as np
 from scipy.stats import rankdata
@@ -10,18 +10,26 @@ Thresholds = tuple[float | None, ...]
 
 
 def softmax_confidence(logits: np.ndarray, temperature: float) -> np.ndarray:
-    """The score `max_softmax`: largest probability of softmax(logits / temperature). (N, classes) -> float32 (N,)."""
+    """Return the gate score `max_softmax`: the largest probability of softmax(logits / temperature).
+
+    Args:
+        logits: (N, classes).
+        temperature: positive scalar.
+
+    Returns:
+        float32 (N,).
+    """
     probabilities = softmax(logits.astype(np.float32, copy=False), temperature)
     confidence: np.ndarray = probabilities.max(1)
     return confidence
 
 
 def exits_taken(confidences: np.ndarray, thresholds: Thresholds) -> np.ndarray:
-    """Exit that each input leaves at: the first whose confidence reaches its threshold, else the final one.
+    """Return the exit taken by each input: the first whose confidence reaches its threshold, else the final exit.
 
     Args:
-        confidences: (N early exits or more, examples).
-        thresholds: one per early exit; None never fires.
+        confidences: (number of early exits or more, examples).
+        thresholds: one per early exit; the gate of None never fires.
 
     Returns:
         int64 (examples,).
@@ -34,24 +42,27 @@ def exits_taken(confidences: np.ndarray, thresholds: Thresholds) -> np.ndarray:
 
 
 def reliability_bins(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> list[tuple[int, float, float]]:
-    """Count, mean confidence and accuracy of every equal-width bin of [0, 1] that is not empty, in order."""
-    place = np.clip((confidence * bins).astype(int), 0, bins - 1)
-    counts = np.bincount(place, minlength=bins)
-    confident = np.bincount(place, weights=confidence, minlength=bins)
-    right = np.bincount(place, weights=correct.astype(float), minlength=bins)
-    return [(int(n), float(c / n), float(r / n)) for n, c, r in zip(counts, confident, right, strict=True) if n]
+    """Return count, mean confidence and accuracy of every non-empty bin; bins divide [0, 1] into equal widths."""
+    indices = np.clip((confidence * bins).astype(int), 0, bins - 1)
+    counts = np.bincount(indices, minlength=bins)
+    confidences = np.bincount(indices, weights=confidence, minlength=bins)
+    hits = np.bincount(indices, weights=correct.astype(float), minlength=bins)
+    return [(int(n), float(c / n), float(h / n)) for n, c, h in zip(counts, confidences, hits, strict=True) if n]
 
 
 def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> float:
-    """ECE with equal-width bins: mean |accuracy − confidence| over the bins, by their share (arXiv 1706.04599)."""
-    found = reliability_bins(confidence, correct, bins)
-    return float(sum(n * abs(right - sure) for n, sure, right in found) / max(len(confidence), 1))
+    """Return the ECE (arXiv 1706.04599): mean |accuracy − confidence| of the bins, weighted by their share."""
+    filled = reliability_bins(confidence, correct, bins)
+    return float(sum(n * abs(accuracy - mean) for n, mean, accuracy in filled) / max(len(confidence), 1))
 
 
 def auroc(confidence: np.ndarray, correct: np.ndarray) -> float | None:
-    """Probability that a right answer is surer than a wrong one, ties counting half; null without both kinds."""
-    right, wrong = int(correct.sum()), int((~correct).sum())
-    if not right or not wrong:
+    """Return the AUROC of the confidence as a predictor of correctness; None where all are correct or all wrong.
+
+    It is the probability that a correct prediction has a higher confidence than a wrong one; ties count half.
+    """
+    hits, misses = int(correct.sum()), int((~correct).sum())
+    if not hits or not misses:
         return None
     ranks = rankdata(confidence)
-    return float((ranks[correct].sum() - right * (right + 1) / 2) / (right * wrong))
+    return float((ranks[correct].sum() - hits * (hits + 1) / 2) / (hits * misses))

@@ -1,4 +1,4 @@
-"""How long work reports where it is, without knowing who looks."""
+"""Progress reports of long work, independent of how they are shown."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -9,25 +9,25 @@ Advance = Callable[[int], None]
 
 
 class Progress(Protocol):
-    """`with progress("training", total) as advance: ... advance(1)`. `note` is a line for the log."""
+    """Receiver of progress: `with progress("training", total) as advance: ... advance(1)`."""
 
     def __call__(self, what: str, total: int) -> AbstractContextManager[Advance]:
-        """A block of work of `total` steps."""
+        """Begin a block of work of `total` steps; the block calls `advance` with the number of steps done."""
 
     def note(self, line: str) -> None:
-        """Say one line."""
+        """Show one line of the log."""
 
 
 class Silent:
-    """Reports nothing; the default everywhere in the library."""
+    """Progress that is not shown; the default everywhere in the library."""
 
     @contextmanager
     def __call__(self, what: str, total: int) -> Iterator[Advance]:
-        """Do nothing with every step."""
+        """Ignore the steps of the block."""
         yield lambda steps: None
 
     def note(self, line: str) -> None:
-        """Say nothing."""
+        """Ignore the line."""
 
 
 SILENT = Silent()
@@ -35,7 +35,7 @@ SILENT = Silent()
 
 @contextmanager
 def report_elapsed(progress: Progress, what: str, seconds: float) -> Iterator[None]:
-    """A block of work that takes so many seconds by itself: each of them is a step."""
+    """Report the elapsed time of the block, one step per second, up to the expected number of `seconds`."""
     total, done = max(1, round(seconds)), Event()
     with progress(what, total) as advance:
 
