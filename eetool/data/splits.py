@@ -1,4 +1,4 @@
-"""Train / temperature / threshold / certificate / test: fixed for a source, disjoint, provable by hash."""
+"""Splits of a source: train, temperature, threshold, certificate and test; fixed, disjoint and identified by hash."""
 
 import hashlib
 
@@ -10,13 +10,13 @@ from eetool_runtime.manifest import Data, Split
 
 TRAIN, TEMPERATURE, THRESHOLD, CERTIFICATE, TEST = "train", "temperature", "threshold", "certificate", "test"
 
-# Shares that are held out; the first split named takes what is left.
+# Shares of the pool that are held out.
 _SMALL = {TEST: 0.30, THRESHOLD: 0.14, TEMPERATURE: 0.07}  # too few examples for a certificate
 _LARGE = {TEST: 0.20, CERTIFICATE: 0.04, THRESHOLD: 0.04, TEMPERATURE: 0.02}
 _OF_TRAINING = {CERTIFICATE: 0.04, THRESHOLD: 0.04, TEMPERATURE: 0.02}
 _OF_TEST = {THRESHOLD: 0.30, TEMPERATURE: 0.20}
 _LARGE_FROM = 10_000
-# Every model trained on a source must meet the same test split, so the training seed has no say in it.
+# Every model of a source must have the same test split, so the training seed must not change it.
 _SPLIT_SEED = 0
 
 FROM_TRAIN, FROM_TEST = "train", "test"
@@ -24,12 +24,17 @@ HOLD_OUT = (FROM_TRAIN, FROM_TEST)
 
 
 def split_source(source: Source, hold_out: str = FROM_TRAIN) -> dict[str, np.ndarray]:
-    """Sorted int64 indices per split, stratified by label; the same for every model and seed.
+    """Split a source, stratified by label; the result is the same for every model and seed.
 
     Args:
-        hold_out: where a source has an official test set, what temperatures, thresholds and certificates are fitted on
-            comes from the training images (`train`), or, for weights that saw all of these, from the first half of
-            the test set (`test`), of which only the rest is then reported on, without a certificate.
+        source: the data.
+        hold_out: origin of the held-out examples, where the source has an official test set. With `train` the
+            examples for temperatures, thresholds and certificates come from the training images. With `test` they
+            come from the first half of the test set, for weights that were trained on all training images; only the
+            rest of the test set is then reported on, and there is no certificate.
+
+    Returns:
+        Sorted int64 indices by name of the split.
 
     Raises:
         UsageError: `test` was asked for, and the source has no official test set.
@@ -49,27 +54,27 @@ def split_source(source: Source, hold_out: str = FROM_TRAIN) -> dict[str, np.nda
 
 
 def _take(source: Source, pool: np.ndarray, rest: str, shares: dict[str, float]) -> dict[str, np.ndarray]:
-    """Parts of `pool` by their shares of it; what is left is called `rest`."""
+    """Divide `pool` into splits by their shares of it; the remaining examples form the split `rest`."""
     from sklearn.model_selection import train_test_split
 
-    left, splits = pool, {}
+    remaining, splits = pool, {}
     for name, share in shares.items():
         size = int(np.ceil(share * len(pool)))
         try:
-            left, taken = train_test_split(
-                left, test_size=size, random_state=_SPLIT_SEED, shuffle=True, stratify=source.labels[left]
+            remaining, taken = train_test_split(
+                remaining, test_size=size, random_state=_SPLIT_SEED, shuffle=True, stratify=source.labels[remaining]
             )
-        except ValueError as error:  # a class with one example, or more classes than places
+        except ValueError as error:  # a class with one example, or more classes than examples in a split
             raise ArtefactError(
                 f"{source.name}: the {name} split would be empty or without a class: {error}", "Bring more examples."
             ) from None
         splits[name] = np.sort(taken)
-    splits[rest] = np.sort(left)
+    splits[rest] = np.sort(remaining)
     return splits
 
 
 def split_record(splits: dict[str, np.ndarray]) -> dict[str, Split]:
-    """Size and hash of each split, as checkpoints and manifests carry them."""
+    """Return size and hash of each split, as checkpoints and manifests record them."""
     return {
         name: Split(len(indices), hashlib.sha256(indices.astype("<i8").tobytes()).hexdigest())
         for name, indices in sorted(splits.items())
@@ -77,10 +82,10 @@ def split_record(splits: dict[str, np.ndarray]) -> dict[str, Split]:
 
 
 def recorded_split(source: Source, name: str, recorded: Data | None) -> np.ndarray:
-    """Indices of the split `name`, proved to be the one that `recorded` (from a model or bundle) names.
+    """Return the indices of the split `name`, checked by hash against the record of a model or bundle.
 
     Raises:
-        ArtefactError: the model was made from another source or another split of it.
+        ArtefactError: the record is missing, or names another source or another split of it.
     """
     if recorded is None:
         raise ArtefactError("the model records no data, so its held-out examples cannot be told from its training ones")

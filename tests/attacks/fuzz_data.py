@@ -29,7 +29,7 @@ from scipy.io import savemat
 
 from eetool.data.readers.cifar_pickle import read_cifar_pickle
 from eetool.data.readers.error_reason import error_reason
-from eetool.data.readers.image_files import FORMATS, converted, open_image
+from eetool.data.readers.image_files import FORMATS, convert_mode, open_image
 from eetool.data.readers.numpy_arrays import read_npy
 from eetool.data.registry import load_source
 from eetool.errors import ArtefactError, EarlyExitError
@@ -166,7 +166,7 @@ _KINDS: dict[str, tuple[Callable[[random.Random], Made], Callable[[Path], object
     "archive": (archive, lambda path: load_source(f"npz:{path}")),
     "array": (one_array, _read_array),
     "table": (table, lambda path: load_source(f"tsv:{path}")),
-    "picture": (picture, lambda path: converted(open_image(path), "RGB", path)),
+    "picture": (picture, lambda path: convert_mode(open_image(path), "RGB", path)),
     "matrix": (matrix, _read_svhn),
 }
 

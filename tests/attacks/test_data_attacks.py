@@ -20,7 +20,7 @@ from tiny import write_tiny_bundle
 import eetool.data.readers.numpy_arrays
 from eetool.data.input_files import read_inputs
 from eetool.data.readers.cifar_pickle import read_cifar_pickle
-from eetool.data.readers.image_files import FORMATS, converted, open_image
+from eetool.data.readers.image_files import FORMATS, convert_mode, open_image
 from eetool.data.registry import load_source
 from eetool.errors import ArtefactError
 from eetool.graphs.onnx_graph import read_graph
@@ -157,7 +157,7 @@ def test_open_image_that_is_cut_off_names_the_file(tmp_path: Path, form: str) ->
 def test_an_image_that_cannot_be_brought_to_grey_is_refused_by_name(tmp_path: Path) -> None:
     Image.new("LAB", (6, 5)).save(tmp_path / "a.tif")
     with pytest.raises(ArtefactError, match=r"a\.tif: conversion from LAB to RGB not supported"):
-        converted(open_image(tmp_path / "a.tif"), "L", tmp_path / "a.tif")
+        convert_mode(open_image(tmp_path / "a.tif"), "L", tmp_path / "a.tif")
 
 
 def saved(path: Path, **arrays: Any) -> Path:

@@ -1,7 +1,7 @@
-"""CIFAR-10 and CIFAR-100 (A. Krizhevsky, 2009) in their official binary layout, or the python one.
+"""CIFAR-10 and CIFAR-100 (A. Krizhevsky, 2009) in their official binary or Python layout.
 
-A record of the binary layout is one label byte (CIFAR-100: coarse label, fine label) and 3,072 bytes of pixels: planes
-R, G, B of 32×32.
+A record of the binary layout is one label byte (CIFAR-100: coarse label, fine label) and 3,072 bytes of pixels: the
+planes R, G, B of 32×32.
 """
 
 from collections.abc import Sequence
@@ -21,24 +21,32 @@ _MOST_NAMES_BYTES = 1 << 20
 
 
 def read_cifar10(place: Path) -> Source:
-    """50,000 training and up to 10,000 test images of 10 classes; `place` is the folder of the files or above it."""
+    """Read 50,000 training and up to 10,000 test images of 10 classes.
+
+    Args:
+        place: the folder of the files, or the folder above it.
+    """
     pickled = _folder(place, "cifar-10-batches-py", "data_batch_1")
     if pickled is not None:
         files = [pickled / f"data_batch_{i}" for i in range(1, 6)]
         return _read_pickled("cifar10", files, pickled / "test_batch", pickled / "batches.meta", "")
     folder = _folder(place, "cifar-10-batches-bin", "data_batch_1.bin") or _missing(place, "cifar-10-batches-bin")
     files = [folder / f"data_batch_{i}.bin" for i in range(1, 6)]
-    return _read("cifar10", files, folder / "test_batch.bin", folder / "batches.meta.txt", label_bytes=1)
+    return _read_binary("cifar10", files, folder / "test_batch.bin", folder / "batches.meta.txt", label_bytes=1)
 
 
 def read_cifar100(place: Path) -> Source:
-    """50,000 training and 10,000 test images of 100 classes (the fine labels)."""
+    """Read 50,000 training and 10,000 test images of 100 classes (the fine labels).
+
+    Args:
+        place: the folder of the files, or the folder above it.
+    """
     pickled = _folder(place, "cifar-100-python", "train")
     if pickled is not None:
         return _read_pickled("cifar100", [pickled / "train"], pickled / "test", pickled / "meta", "fine_")
     folder = _folder(place, "cifar-100-binary", "train.bin") or _missing(place, "cifar-100-binary")
     names = folder / "fine_label_names.txt"
-    return _read("cifar100", [folder / "train.bin"], folder / "test.bin", names, label_bytes=2)
+    return _read_binary("cifar100", [folder / "train.bin"], folder / "test.bin", names, label_bytes=2)
 
 
 def _folder(place: Path, usual: str, first: str) -> Path | None:
@@ -68,7 +76,7 @@ def _read_pickled(name: str, training: Sequence[Path], test: Path, names: Path, 
 
 
 def _batch(path: Path, key: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 (n, 3, 32, 32) and labels int64 (n,) of one file of the python layout."""
+    """Read images uint8 (n, 3, 32, 32) and labels int64 (n,) from one file of the Python layout."""
     stored = read_cifar_pickle(path)
     data, labels = stored.get("data"), stored.get(key)
     if not isinstance(data, np.ndarray) or data.ndim != 2 or data.shape[1] != _PIXELS or not isinstance(labels, list):
@@ -80,12 +88,12 @@ def _batch(path: Path, key: str) -> tuple[np.ndarray, np.ndarray]:
     return data.reshape(-1, 3, 32, 32), np.array(labels, np.int64)
 
 
-def _read(name: str, training: Sequence[Path], test: Path, names: Path, label_bytes: int) -> Source:
+def _read_binary(name: str, training: Sequence[Path], test: Path, names: Path, label_bytes: int) -> Source:
     parts = [_records(path, label_bytes) for path in (*training, test)]
     records = np.concatenate(parts)
     return Source(
         name=name,
-        # A copy, because the records would be kept alive by a view, and labels stand between the images.
+        # A copy, because a view would keep the records with their labels in memory.
         inputs=np.ascontiguousarray(records[:, label_bytes:]).reshape(-1, 3, 32, 32),
         labels=records[:, label_bytes - 1].astype(np.int64),
         classes=_classes(names),
@@ -95,7 +103,7 @@ def _read(name: str, training: Sequence[Path], test: Path, names: Path, label_by
 
 
 def _records(path: Path, label_bytes: int) -> np.ndarray:
-    """uint8 (n, label bytes + 3072) of one file."""
+    """Read the records of one file as uint8 (n, label bytes + 3072)."""
     size = label_bytes + _PIXELS
     data = np.frombuffer(read_bytes(path), np.uint8)
     if len(data) == 0 or len(data) % size:

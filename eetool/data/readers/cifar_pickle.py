@@ -1,8 +1,8 @@
-"""Reads the python version of CIFAR without running it.
+"""Reader of CIFAR's Python layout that does not run the pickle.
 
-A pickle is a program. This reader walks over its opcodes and knows only those that dictionaries, lists, numbers, text,
-bytes and byte arrays of numpy are made of; it imports nothing and calls nothing that a file names. Nor does it walk
-through what it built: tuples of tuples that share their parts would be as good as endless.
+A pickle is a program. This reader interprets only the opcodes of dictionaries, lists, numbers, text, bytes and byte
+arrays of NumPy. It neither imports nor calls anything that a file names. It does not traverse the result, because
+nested tuples with shared items can be exponentially large.
 """
 
 import os
@@ -20,7 +20,7 @@ from eetool.records import open_regular
 
 _MOST_BYTES = 1 << 29  # three times the largest official file
 _MOST_STEPS = 2_000_000  # opcodes, eight times those of the largest
-_ARRAY, _DTYPE, _BYTES = "array", "dtype", "bytes"  # what the only known names make
+_ARRAY, _DTYPE, _BYTES = "array", "dtype", "bytes"  # results of the allowed names
 _NAMES = {
     "numpy.core.multiarray _reconstruct": _ARRAY,
     "numpy._core.multiarray _reconstruct": _ARRAY,
@@ -30,18 +30,18 @@ _NAMES = {
 }
 _VALUES = {"BININT", "BININT1", "BININT2", "LONG1", "BINUNICODE", "SHORT_BINUNICODE", "BINBYTES", "SHORT_BINBYTES"}
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-_FEW = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+_TUPLE_SIZES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 class _Array:
-    """An array that is being put together."""
+    """An array under construction."""
 
     def __init__(self) -> None:
         self.value: np.ndarray | None = None
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return what one file of CIFAR holds; raises ArtefactError where it cannot be read, or is larger than any."""
+    """Return the bytes of a CIFAR file; raises ArtefactError where it cannot be read or is too large."""
     try:
         with open_regular(path) as file:
             size_bytes = os.fstat(file.fileno()).st_size
@@ -53,35 +53,37 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_cifar_pickle(path: Path) -> dict[str, Any]:
-    """The dictionary in `path`, with text for keys.
+    """Read the dictionary in `path`, with text keys.
 
     Raises:
-        ArtefactError: the file cannot be read, is no pickle, or holds anything else than plain data and byte arrays.
+        ArtefactError: the file cannot be read, is no pickle, or holds anything but plain data and byte arrays.
     """
     try:
-        found = _Reader().read(read_bytes(path))
+        content = _Reader().read(read_bytes(path))
     except ArtefactError:
         raise
     except _ForeignError as error:
         raise ArtefactError(f"{path}: holds {error}, which CIFAR's files do not; it was not run") from None
-    except Exception as error:  # a damaged stack of opcodes ends in any type
+    except Exception as error:  # damaged opcodes raise many unrelated types
         raise ArtefactError(f"{path}: not a readable file of CIFAR's python version: {error_reason(error)}") from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise ArtefactError(f"{path}: holds no dictionary")
-    return {_text(key): value.value if isinstance(value, _Array) else value for key, value in found.items()}
+    return {_text(key): value.value if isinstance(value, _Array) else value for key, value in content.items()}
 
 
 class _ForeignError(Exception):
-    """Something that only code could make."""
+    """An object or opcode that CIFAR's files do not use."""
 
 
 class _Reader:
+    """Stack machine for the allowed opcodes."""
+
     def __init__(self) -> None:
         self.stack: list[Any] = []
-        self.marks: list[int] = []  # places in the stack
+        self.marks: list[int] = []  # positions in the stack
         self.encoded_bytes = 0
         self.memo: dict[int, Any] = {}
-        self.does: dict[str, Callable[[], None]] = {
+        self.actions: dict[str, Callable[[], None]] = {
             "MARK": lambda: self.marks.append(len(self.stack)),
             "EMPTY_DICT": lambda: self.stack.append({}),
             "EMPTY_LIST": lambda: self.stack.append([]),
@@ -103,8 +105,8 @@ class _Reader:
             name = opcode.name
             if steps >= _MOST_STEPS:
                 raise _ForeignError(f"more than {_MOST_STEPS} steps")
-            if name in self.does:
-                self.does[name]()
+            if name in self.actions:
+                self.actions[name]()
             elif name in ("PROTO", "FRAME"):
                 continue
             elif name == "STOP":
@@ -115,8 +117,8 @@ class _Reader:
                 self.stack.append(str(argument).encode("latin-1"))
             elif name in _CONSTANTS:
                 self.stack.append(_CONSTANTS[name])
-            elif name in _FEW:
-                self.stack[-_FEW[name] :] = [tuple(self.stack[-_FEW[name] :])]
+            elif name in _TUPLE_SIZES:
+                self.stack[-_TUPLE_SIZES[name] :] = [tuple(self.stack[-_TUPLE_SIZES[name] :])]
             elif name in ("BINPUT", "LONG_BINPUT"):
                 self.memo[int(str(argument))] = self.stack[-1]
             elif name in ("BINGET", "LONG_BINGET"):
@@ -128,9 +130,9 @@ class _Reader:
         raise ValueError("it has no end")
 
     def _to_mark(self) -> list[Any]:
-        place = self.marks.pop()
-        items = self.stack[place:]
-        del self.stack[place:]
+        start = self.marks.pop()
+        items = self.stack[start:]
+        del self.stack[start:]
         return items
 
     def _extend(self, items: list[Any]) -> None:
@@ -169,7 +171,7 @@ class _Reader:
 
 def _pairs(items: list[Any]) -> dict[Any, Any]:
     if not all(isinstance(key, (str, bytes)) for key in items[::2]):
-        raise _ForeignError("a key that is no text")  # and to hash it may take for ever
+        raise _ForeignError("a key that is no text")  # hashing another key may take very long
     return dict(zip(items[::2], items[1::2], strict=True))
 
 

@@ -1,4 +1,4 @@
-"""Official archives, fetched once by pooch: checked by their hash, kept in a cache, and there whole or not at all."""
+"""Downloads of official archives by pooch: checked by hash, cached, and stored complete or not at all."""
 
 import os
 import tarfile
@@ -11,7 +11,7 @@ from eetool.errors import ArtefactError, MissingError, OutputError
 from eetool.progress import SILENT, Advance, Progress
 from eetool.records import write_directory
 
-CACHE = "EETOOL_CACHE"  # environment variable: another folder for the cache
+CACHE = "EETOOL_CACHE"  # environment variable with another folder for the cache
 _CHUNK_BYTES = 1 << 18
 _TIMEOUT_S = 30
 _AGAIN = "Try again later, or download it yourself and give its folder, such as cifar10:DIR."
@@ -19,7 +19,13 @@ _AGAIN = "Try again later, or download it yourself and give its folder, such as 
 
 @dataclass(frozen=True)
 class Archive:
-    """A file on a server; `md5` is the only hash that all of them publish. A tar archive holds `folder`."""
+    """A file on a server.
+
+    Attributes:
+        url: its address.
+        md5: its hash, of the only kind that all servers publish.
+        folder: folder inside a tar archive; None for a single file.
+    """
 
     url: str
     md5: str
@@ -27,11 +33,11 @@ class Archive:
 
     @property
     def name(self) -> str:
-        """Name of the file."""
+        """File name, from the address."""
         return self.url.rpartition("/")[2]
 
 
-# Hashes: of CIFAR those on https://www.cs.toronto.edu/~kriz/cifar.html; SVHN's page has none, torchvision's are used.
+# Hashes of CIFAR are from https://www.cs.toronto.edu/~kriz/cifar.html; SVHN publishes none, so torchvision's are used.
 _CIFAR, _SVHN = "https://www.cs.toronto.edu/~kriz", "http://ufldl.stanford.edu/housenumbers"
 OFFICIAL = {
     "cifar10": (
@@ -46,76 +52,76 @@ OFFICIAL = {
 
 
 def official_files(source: str, progress: Progress = SILENT) -> Path:
-    """The folder of the official files of `source`, downloaded where they are not in the cache.
+    """Return the folder of the official files of `source`, downloaded where they are not in the cache.
 
     Raises:
         MissingError: pooch is not installed.
-        ArtefactError: the server does not answer, breaks off, or sends something else than the hash says.
+        ArtefactError: the server does not answer, breaks off, or sends a file with another hash.
         OutputError: the cache cannot be written to.
     """
-    place = cache_folder() / source
+    folder = cache_folder() / source
     for archive in OFFICIAL[source]:
-        fetch(archive, place, progress)
-    return place
+        fetch(archive, folder, progress)
+    return folder
 
 
 def is_downloaded(source: str) -> bool:
-    """Whether all official files of `source` are in the cache."""
-    place = cache_folder() / source
-    return all((place / (archive.folder or archive.name)).exists() for archive in OFFICIAL[source])
+    """Return True where all official files of `source` are in the cache."""
+    folder = cache_folder() / source
+    return all((folder / (archive.folder or archive.name)).exists() for archive in OFFICIAL[source])
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: `EETOOL_CACHE`, or the place that the system has for such things."""
+    """Return the folder of downloads: `EETOOL_CACHE`, or the cache folder of the system."""
     return Path(os.environ[CACHE]) if os.environ.get(CACHE) else Path(_pooch().os_cache("eetool"))
 
 
-def fetch(archive: Archive, place: Path, progress: Progress = SILENT) -> Path:
-    """The file of `archive`, or the folder that it unpacks to, in `place`; what is there already is not fetched."""
-    target = place / (archive.folder or archive.name)
-    if target.is_dir():  # it got its name when it was whole
+def fetch(archive: Archive, folder: Path, progress: Progress = SILENT) -> Path:
+    """Return the file of `archive` in `folder`, or the folder that it unpacks to; download it where it is missing."""
+    target = folder / (archive.folder or archive.name)
+    if target.is_dir():  # a folder gets its name only when it is complete
         return target
-    file = _download(archive, place, progress)
+    file = _download(archive, folder, progress)
     if archive.folder is None:
         return file
     try:
-        with write_directory(target) as folder:
-            _unpack(file, archive.folder, folder)
+        with write_directory(target) as unpacked:
+            _unpack(file, archive.folder, unpacked)
     except OutputError:
-        if not target.is_dir():  # else another run was faster
+        if not target.is_dir():  # otherwise another run has finished first
             raise
     file.unlink(missing_ok=True)
     return target
 
 
-def _download(archive: Archive, place: Path, progress: Progress) -> Path:
+def _download(archive: Archive, folder: Path, progress: Progress) -> Path:
     pooch = _pooch()
-    pooch.get_logger().setLevel("ERROR")  # what it has to say, the bar says
+    pooch.get_logger().setLevel("ERROR")  # the progress bar shows the same
     with _Bar(f"downloading {archive.name}", progress) as bar:
         downloader = pooch.HTTPDownloader(progressbar=bar, chunk_size=_CHUNK_BYTES, timeout=_TIMEOUT_S)
         try:
-            found = pooch.retrieve(
-                archive.url, f"md5:{archive.md5}", fname=archive.name, path=place, downloader=downloader
+            path = pooch.retrieve(
+                archive.url, f"md5:{archive.md5}", fname=archive.name, path=folder, downloader=downloader
             )
-        except OSError as error:  # the errors of requests are among them
+        except OSError as error:  # includes the errors of requests
             raise ArtefactError(f"{archive.url}: could not be downloaded: {_reason(error)}", _AGAIN) from None
-        except ValueError:  # pooch's word for another hash; the file is gone again
+        except ValueError:  # raised by pooch for another hash, after it has removed the file
             raise ArtefactError(
-                f"{archive.url}: what came is not the official file: its MD5 is not {archive.md5}", _AGAIN
+                f"{archive.url}: the download is not the official file: its MD5 is not {archive.md5}", _AGAIN
             ) from None
-    return Path(found)
+    return Path(path)
 
 
 def _reason(error: OSError) -> str:
-    """The innermost cause says it shortest."""
-    reason: BaseException = error
-    while reason.__cause__ is not None or reason.__context__ is not None:
-        reason = reason.__cause__ or reason.__context__ or reason
-    return str(error.strerror or reason or type(error).__name__)
+    """Return the message of the innermost cause, which is the shortest."""
+    cause: BaseException = error
+    while cause.__cause__ is not None or cause.__context__ is not None:
+        cause = cause.__cause__ or cause.__context__ or cause
+    return str(error.strerror or cause or type(error).__name__)
 
 
 def _unpack(file: Path, inside: str, folder: Path) -> None:
-    """The files of the folder `inside` the archive; the filter `data` lets nothing out of `folder`."""
+    """Extract the files of the folder `inside` the archive; the filter `data` keeps all paths within `folder`."""
     try:
         with tarfile.open(file) as archive:
             for member in archive:
@@ -127,12 +133,12 @@ def _unpack(file: Path, inside: str, folder: Path) -> None:
 
 
 class _Bar:
-    """What pooch tells a progress bar, told to ours, which begins when the size is known."""
+    """Adapter from pooch's progress bar to `Progress`, which begins when the size is known."""
 
     def __init__(self, what: str, progress: Progress) -> None:
         self._what, self._progress, self._stack = what, progress, ExitStack()
         self._advance: Advance = lambda steps: None
-        self._left = 0
+        self._remaining = 0
 
     def __enter__(self) -> "_Bar":
         return self
@@ -142,25 +148,25 @@ class _Bar:
 
     @property
     def total(self) -> int:
-        """Bytes to come."""
-        return self._left
+        """Remaining bytes."""
+        return self._remaining
 
     @total.setter
     def total(self, size_bytes: int) -> None:
-        self._left = size_bytes
+        self._remaining = size_bytes
         self._advance = self._stack.enter_context(self._progress(self._what, size_bytes))
 
     def update(self, size_bytes: int) -> None:
-        """So many bytes came; the last chunk is smaller than it is said to be."""
-        step = min(size_bytes, self._left)
-        self._left -= step
+        """Advance by `size_bytes`; the last chunk is smaller than pooch reports."""
+        step = min(size_bytes, self._remaining)
+        self._remaining -= step
         self._advance(step)
 
     def reset(self) -> None:
-        """Nothing: pooch fills its bar once more at the end."""
+        """Do nothing: pooch fills its bar once more at the end."""
 
     def close(self) -> None:
-        """Nothing: the block closes it."""
+        """Do nothing: the block closes the bar."""
 
 
 def _pooch() -> Any:

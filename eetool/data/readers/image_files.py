@@ -1,4 +1,4 @@
-"""Image files, read by Pillow: of a closed list of formats, and of a bounded size."""
+"""Image files, read by Pillow in a closed list of formats and up to a limited size."""
 
 import logging
 import warnings
@@ -11,14 +11,14 @@ from eetool.errors import ArtefactError
 from eetool.records import open_regular
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".gif", ".webp", ".tif", ".tiff"}
-# Of others, such as EPS, Pillow would start a program to read them; a name says nothing about the format inside.
+# Pillow starts a program to read some others, such as EPS. The suffix of a file does not fix its format.
 FORMATS = ("PNG", "JPEG", "BMP", "PPM", "GIF", "WEBP", "TIFF")
-# What Pillow logs about damaged files would stand beside our own error.
+# Pillow logs damaged files, in addition to our own error.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 def open_image(path: Path) -> Image.Image:
-    """Return the first picture in the file at `path`, decoded.
+    """Return the first image in the file at `path`, decoded.
 
     Raises:
         ArtefactError: the file is missing, no regular file, no image of these formats, cut off, or too large.
@@ -35,13 +35,13 @@ def open_image(path: Path) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         most = Image.MAX_IMAGE_PIXELS
         raise ArtefactError(f"{path}: an image of more than {most} pixels", "Make it smaller.") from None
-    except Exception as error:  # Pillow raises a dozen unrelated types for a damaged file
+    except Exception as error:  # Pillow raises many unrelated types for a damaged file
         what = "cannot be read" if getattr(error, "strerror", None) else "cannot be read as an image"
         raise ArtefactError(f"{path}: {what}: {error_reason(error)}", "Copy it again, or leave it out.") from None
 
 
-def converted(image: Image.Image, mode: str, path: Path) -> Image.Image:
-    """Return `image`, which came from `path`, in another mode; raises ArtefactError where Pillow knows no way."""
+def convert_mode(image: Image.Image, mode: str, path: Path) -> Image.Image:
+    """Convert `image` of the file `path` to another mode; raises ArtefactError where Pillow cannot convert it."""
     try:
         return image.convert(mode)
     except ValueError as error:

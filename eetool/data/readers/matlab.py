@@ -1,7 +1,7 @@
-"""Arrays of numbers from `.mat` files of version 5, in which SVHN comes; nothing else of that format is read.
+"""Numeric arrays from `.mat` files of version 5, the format of SVHN.
 
-The layout is that of MathWorks' "MAT-File Level 5 File Format". A damaged file ends scipy's reader (1.17) with a
-segmentation fault; here it ends in ValueError.
+The layout is that of MathWorks' "MAT-File Level 5 File Format". A damaged file crashes scipy's reader (1.17) with a
+segmentation fault; this reader raises ValueError.
 """
 
 import itertools
@@ -16,7 +16,7 @@ _HEADER_BYTES = 128
 _ORDERS = {b"IM": "<", b"MI": ">"}  # the last bytes of the header
 _TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 _MATRIX, _COMPRESSED = 14, 15
-_NUMBERS = range(6, 16)  # the classes of arrays that are neither texts, cells, structures nor sparse
+_NUMERIC = range(6, 16)  # array classes that are neither text, cell, structure nor sparse
 _COMPLEX = 0x0800
 _MOST_BYTES = 1 << 30  # unpacked; four times the larger official file
 
@@ -24,55 +24,55 @@ _Element = tuple[int, memoryview]
 
 
 def read_mat(data: bytes, wanted: Container[str]) -> dict[str, np.ndarray]:
-    """Return the `wanted` arrays by name, with the type that their numbers are stored with.
+    """Return the `wanted` arrays by name, in the dtype in which they are stored.
 
     Raises:
-        ValueError: it is no file of version 5, is cut off, unpacks to too much, or such an array holds no real numbers.
+        ValueError: it is no file of version 5, is cut off, unpacks to too much, or a wanted array is not real.
     """
     order = _ORDERS.get(data[_HEADER_BYTES - 2 : _HEADER_BYTES])
     if order is None:
         raise ValueError("it has another header")
-    found: dict[str, np.ndarray] = {}
-    left = _MOST_BYTES
+    arrays: dict[str, np.ndarray] = {}
+    remaining_bytes = _MOST_BYTES
     for kind, content in _elements(memoryview(data)[_HEADER_BYTES:], order):
         if kind == _COMPRESSED:
-            unpacked = _unpacked(content, left)
-            left -= len(unpacked)
+            unpacked = _unpack(content, remaining_bytes)
+            remaining_bytes -= len(unpacked)
             kind, content = next(_elements(memoryview(unpacked), order), (0, content))
         if kind == _MATRIX:
-            found.update(_matrix(content, order, wanted))
-    return found
+            arrays.update(_matrix(content, order, wanted))
+    return arrays
 
 
 def _elements(data: memoryview, order: str) -> Iterator[_Element]:
-    """Yield type and content of every element, one after the other."""
-    place = 0
-    while place + 8 <= len(data):
-        kind, size = struct.unpack_from(f"{order}II", data, place)
-        start = place + 8
-        if kind >> 16:  # a small one: its size stands beside its type, and its content in place of the size
-            kind, size, start = kind & 0xFFFF, kind >> 16, place + 4
-            place += 8
+    """Yield type and content of every element in order."""
+    offset = 0
+    while offset + 8 <= len(data):
+        kind, size = struct.unpack_from(f"{order}II", data, offset)
+        start = offset + 8
+        if kind >> 16:  # a small element: its size is in the word of the type, its content in that of the size
+            kind, size, start = kind & 0xFFFF, kind >> 16, offset + 4
+            offset += 8
         else:
-            place = start + size + (0 if kind == _COMPRESSED else -size % 8)
+            offset = start + size + (0 if kind == _COMPRESSED else -size % 8)
         if start + size > len(data):
             raise ValueError("it is cut off")
         yield kind, data[start : start + size]
 
 
-def _unpacked(content: memoryview, most: int) -> bytes:
+def _unpack(content: memoryview, max_bytes: int) -> bytes:
     try:
-        unpacked = zlib.decompressobj().decompress(content, most + 1)
+        unpacked = zlib.decompressobj().decompress(content, max_bytes + 1)
     except zlib.error as error:
         raise ValueError(str(error)) from None
-    if len(unpacked) > most:
+    if len(unpacked) > max_bytes:
         raise ValueError(f"it unpacks to more than {_MOST_BYTES} bytes")
     return unpacked
 
 
 def _matrix(content: memoryview, order: str, wanted: Container[str]) -> dict[str, np.ndarray]:
-    """Return the one array in an element by its name, or nothing where it is not wanted."""
-    parts = list(itertools.islice(_elements(content, order), 4))  # an imaginary part would be the fifth
+    """Return the array of an element by its name, or an empty dictionary where it is not wanted."""
+    parts = list(itertools.islice(_elements(content, order), 4))  # the fifth would be an imaginary part
     if len(parts) < 4:
         return {}
     (_, flags), (_, sizes), (_, title), (kind, numbers) = parts
@@ -82,7 +82,7 @@ def _matrix(content: memoryview, order: str, wanted: Container[str]) -> dict[str
     if len(flags) < 4:
         raise ValueError(f"{name} has no flags")
     (flag,) = struct.unpack_from(f"{order}I", flags)
-    if flag & 0xFF not in _NUMBERS or flag & _COMPLEX or kind not in _TYPES:
+    if flag & 0xFF not in _NUMERIC or flag & _COMPLEX or kind not in _TYPES:
         raise ValueError(f"{name} holds no real numbers")
     shape = np.frombuffer(sizes, f"{order}i4").tolist()
     values = np.frombuffer(numbers, order + _TYPES[kind])

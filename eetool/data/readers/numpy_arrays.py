@@ -1,4 +1,4 @@
-"""Arrays of numpy from files of any origin: what a header declares is checked before anything is allocated."""
+"""NumPy arrays from untrusted files: headers are checked before memory is allocated."""
 
 import math
 import os
@@ -10,24 +10,25 @@ import numpy as np
 from numpy.lib import format as npy
 
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # those of numpy.savez
+_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # compression methods of numpy.savez
 _SUFFIX = ".npy"
 _MOST_MEMBERS = 1_000
-_FREE_BYTES = 1 << 30  # an archive may unpack to this whatever its size,
-_MOST_RATIO = 100  # and beyond that to so many times its size; a bomb has 1,000
+# An archive may unpack to the first limit, or to its own size times the second. A zip bomb has a ratio of 1,000.
+_FREE_BYTES = 1 << 30
+_MOST_RATIO = 100
 
 
 def read_npy(file: BinaryIO) -> np.ndarray:
-    """Return the array in an open `.npy` file; raises ValueError where it holds anything else, or less."""
+    """Return the array in an open `.npy` file; raises ValueError where it holds no complete plain array."""
     return _array(file, os.fstat(file.fileno()).st_size)
 
 
 def read_npz_members(file: BinaryIO, wanted: Container[str]) -> tuple[list[str], dict[str, np.ndarray]]:
-    """Return the names of all arrays in an open `.npz` file, and the `wanted` ones of them.
+    """Return the names of all arrays in an open `.npz` file, and the `wanted` arrays.
 
     Raises:
-        ValueError: an array is damaged, or unpacks to more than an honest one would.
-        zipfile.BadZipFile: it is no archive; zipfile raises other types, too, for damaged ones.
+        ValueError: an array is damaged, or the archive unpacks to too much.
+        zipfile.BadZipFile: it is no archive; zipfile raises other types for damaged ones.
     """
     with zipfile.ZipFile(file) as archive:
         if len(archive.infolist()) > _MOST_MEMBERS:
@@ -49,16 +50,16 @@ def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
 
 
 def _array(file: IO[bytes], size_bytes: int) -> np.ndarray:
-    """Return the one array in `file`, which is of `size_bytes`."""
+    """Return the array in `file`, a file of `size_bytes`."""
     version = npy.read_magic(file)
     if version not in _HEADERS:
         raise ValueError(f"its version {version} is not one of numpy's for plain arrays")
     shape, _, dtype = _HEADERS[version](file)
     if dtype.hasobject or dtype.itemsize == 0:
         raise ValueError(f"it holds {dtype}, and no plain numbers or texts")
-    declared, there = math.prod(shape) * dtype.itemsize, size_bytes - file.tell()
-    if min(shape, default=0) < 0 or declared > there:
-        raise ValueError(f"its header declares the shape {shape}, of {declared} bytes, and {there} are there")
+    declared, available = math.prod(shape) * dtype.itemsize, size_bytes - file.tell()
+    if min(shape, default=0) < 0 or declared > available:
+        raise ValueError(f"its header declares the shape {shape}, of {declared} bytes, and the file has {available}")
     file.seek(0)
     array: np.ndarray = npy.read_array(file, allow_pickle=False)
     return array

@@ -1,7 +1,7 @@
-"""`tsv:FILE` or `tsv:DIR`: one text and its label per line, as in SST-2 (Socher et al., 2013).
+"""Texts with labels, one per line, as in SST-2 (Socher et al., 2013): `tsv:FILE` or `tsv:DIR`.
 
-The vocabulary is made of the training split alone, which follows from the labels; so the ids of all texts follow from
-the files, and a model that was trained on them goes with them.
+The vocabulary comes from the training split alone, and the split follows from the labels. The ids of all texts are
+therefore determined by the files, and stay the same for every model trained on them.
 """
 
 import csv
@@ -33,9 +33,9 @@ _HINT = (
 
 
 def read_tsv_texts(place: Path) -> Source:
-    """Texts as token ids (see `eetool_runtime.preprocess`), of one length for all; labels are numbers or names.
+    """Read texts as token ids of equal length (see `eetool_runtime.preprocess`); labels are numbers or names.
 
-    Of a folder, `train.tsv` is for training, and `dev.tsv`, or else `test.tsv`, is the official test set.
+    In a folder, `train.tsv` is for training, and `dev.tsv`, or else `test.tsv`, is the official test set.
     """
     files = [place]
     if place.is_dir():
@@ -49,23 +49,23 @@ def read_tsv_texts(place: Path) -> Source:
     source = Source(name, np.zeros((len(texts), 1), np.int64), labels, classes, mirror=False, official_test=official)
     training = [texts[i] for i in split_source(validate_source(source))[TRAIN]]
     vocabulary = build_vocabulary(training)
-    longest = 1 + max(len(words_of(text)) for text in training)
-    ids = token_ids(texts, vocabulary, min(longest, _LONGEST_TEXT))
+    length = 1 + max(len(words_of(text)) for text in training)
+    ids = token_ids(texts, vocabulary, min(length, _LONGEST_TEXT))
     return Source(name, ids, labels, classes, mirror=False, official_test=official, vocabulary=vocabulary)
 
 
 def build_vocabulary(texts: Sequence[str]) -> tuple[str, ...]:
-    """Return the most frequent words that come at least twice, the most frequent first, equals by the alphabet.
+    """Return the words that occur at least twice, by descending frequency, then alphabetically.
 
-    A word that no bundle can hold is an unknown one.
+    Words that no bundle can hold are left out.
     """
     counts = Counter(word for text in texts for word in words_of(text) if len(word) <= _LONGEST_WORD)
-    known = sorted((-count, word) for word, count in counts.items() if count > 1)
-    return select_words(word for _, word in known)[:MOST_WORDS]
+    frequent = sorted((-count, word) for word, count in counts.items() if count > 1)
+    return select_words(word for _, word in frequent)[:MOST_WORDS]
 
 
 def _rows(path: Path) -> Iterator[tuple[str, str]]:
-    """Text and label of every line."""
+    """Yield text and label of every line."""
     try:
         with open_regular(path) as opened, io.TextIOWrapper(opened, encoding="utf-8", newline="") as file:
             lines = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
@@ -87,7 +87,7 @@ def _rows(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _labels(texts: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
-    """Names of the classes, and int64 (n,). Labels that are all numbers keep them."""
+    """Return the names of the classes, and labels int64 (n,). If all labels are numbers, these are kept."""
     if texts and all(text.isdecimal() and len(text) <= 4 for text in texts):
         numbers = np.array([int(text) for text in texts], np.int64)
         return tuple(str(i) for i in range(int(numbers.max()) + 1)), numbers
