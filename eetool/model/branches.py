@@ -1,10 +1,10 @@
 """Exit branches: the layers between a tap and its logits, written as a short text.
 
-`max2,conv3-64` is a 2×2 max-pool, then a 3×3 convolution to 64 channels; global pooling and a linear classifier
-always follow, and `linear` is nothing but these. On tokens `linear` takes their mean and `cls` the first of them, the
-class token, both behind a layer normalisation, which intermediate features of transformers lack. The alphabet of
-convolutions follows what searched branches are made of (AEBNAS, arXiv 2512.10671; widths and layers are our choice,
-the paper's own list is not public).
+`max2,conv3-64` is a 2×2 max-pool, then a 3×3 convolution to 64 channels. Global pooling and a linear classifier always
+follow, and `linear` has only these. On tokens `linear` takes their mean, and `cls` takes the class token, which is the
+first. Both begin with a layer normalisation, which intermediate features of transformers lack. The alphabet of
+convolutions follows the searched branches of AEBNAS (arXiv 2512.10671); the paper's list of widths and layers is not
+public.
 """
 
 import re
@@ -17,7 +17,7 @@ from eetool.errors import UsageError
 
 ALPHABET = ("conv1", "conv3", "sep3", "sep5", "max2", "avg2")
 MAX_DEPTH = 6
-DEFAULT = "max2,conv3-32,max2,conv3-64"
+DEFAULT_BRANCH = "max2,conv3-32,max2,conv3-64"
 LINEAR = "linear"
 CLASS_TOKEN = "cls"
 
@@ -26,7 +26,7 @@ _TOKEN = re.compile(r"(?:(conv1|conv3|sep3|sep5)-([1-9][0-9]{0,3})|(max2|avg2))"
 
 @dataclass(frozen=True)
 class Layer:
-    """One letter of the alphabet; `width` is its output channels, null for pooling."""
+    """One layer of the alphabet; `width` is its number of output channels, None for pooling."""
 
     kind: str
     width: int | None
@@ -34,14 +34,14 @@ class Layer:
 
 @dataclass(frozen=True)
 class BranchSpec:
-    """Layers of a branch before pooling and the classifier; `class_token` pools tokens by taking the first."""
+    """Layers of a branch before pooling and classifier; with `class_token` the first token replaces the mean."""
 
     layers: tuple[Layer, ...]
     class_token: bool = False
 
     @classmethod
     def parse(cls, text: str) -> "BranchSpec":
-        """`max2,conv3-64` to a spec; raises UsageError for letters outside the alphabet."""
+        """Parse a text such as `max2,conv3-64`; raises UsageError for layers outside the alphabet."""
         if text == LINEAR:
             return cls(())
         if text == CLASS_TOKEN:
@@ -67,12 +67,18 @@ class BranchSpec:
 
 
 class Branch(nn.Module):
-    """Features at a tap to class logits.
+    """Classifier on the features at a tap.
 
-    Features may be (N, C, H, W) or channels last (see `is_channels_last`), tokens (N, T, D), or (N, D). Only the first
-    two fit convolutions, only tokens a class token. With `learned_confidence` a second head beside the classifier says
-    how sure the exit is. With `reads_answer` the classifier also sees the probabilities of the exit before (the cascade
-    connections of Zero Time Waste, arXiv 2106.05409).
+    Features are (N, C, H, W) or channels last (see `is_channels_last`), tokens (N, T, D), or (N, D). Convolutions need
+    one of the first two, and a class token needs tokens.
+
+    Args:
+        spec: layers before pooling and classifier.
+        feature_shape: shape of the features, with a batch dimension.
+        classes: number of classes.
+        learned_confidence: add a second head that gives the confidence of the exit.
+        reads_answer: let the classifier read the probabilities of the exit before (the cascade connections of Zero
+            Time Waste, arXiv 2106.05409).
     """
 
     def __init__(
@@ -108,13 +114,14 @@ class Branch(nn.Module):
         self.confidence = nn.Linear(width, 1) if learned_confidence else None
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, C, H, W), (N, T, D) or (N, D) -> logits (N, classes)."""
-        return self.answer(features)[0]
+        """Map features (N, C, H, W), (N, T, D) or (N, D) to logits (N, classes)."""
+        return self.forward_with_confidence(features)[0]
 
-    def answer(self, features: Tensor, before: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Logits (N, classes), and what the confidence head says (N,) before its sigmoid, where there is one.
+    def forward_with_confidence(self, features: Tensor, before: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Return logits (N, classes), and confidence logits (N,) where there is a head for them.
 
         Args:
+            features: output of the tap.
             before: logits (N, classes) of the exit before, for a branch that reads them; zeros where not given.
         """
         if self.class_token:
@@ -125,24 +132,24 @@ class Branch(nn.Module):
             x = x.mean((2, 3))  # (N, C, H, W) -> (N, C)
         elif self.rank == 3:
             x = x.mean(1)  # (N, T, D) -> (N, D)
-        sure = None if self.confidence is None else self.confidence(x)[:, 0]
+        confidence = None if self.confidence is None else self.confidence(x)[:, 0]
         if self.reads_answer:
             before = x.new_zeros(len(x), self.classifier.out_features) if before is None else before
             x = torch.cat((x, torch.softmax(before, 1)), 1)  # (N, C), (N, classes) -> (N, C + classes)
-        return self.classifier(x), sure
+        return self.classifier(x), confidence
 
 
 def is_channels_last(feature_shape: tuple[int, ...]) -> bool:
-    """Whether features are (N, H, W, C), as some transformers have them: a square before, and no square behind."""
-    if len(feature_shape) != 4 or feature_shape[3] == 1:  # one channel is no layer's output: it is a second size of 1
+    """Return True for features (N, H, W, C), as in some transformers: equal sizes in front, and another one last."""
+    if len(feature_shape) != 4 or feature_shape[3] == 1:  # a last size of 1 is a width, since layers have more channels
         return False
     return feature_shape[1] == feature_shape[2] != feature_shape[3]
 
 
 def default_branch(feature_shape: tuple[int, ...], class_token: bool) -> str:
-    """The branch for features of this shape, where none was asked for."""
+    """Return the default branch for features of this shape."""
     if len(feature_shape) == 4:
-        return DEFAULT
+        return DEFAULT_BRANCH
     return CLASS_TOKEN if class_token and len(feature_shape) == 3 else LINEAR
 
 

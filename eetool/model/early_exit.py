@@ -1,4 +1,4 @@
-"""EarlyExitNet: any module, with exits attached to named modules inside it."""
+"""Early-exit networks: any module, with exits attached to named modules inside it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,10 +15,12 @@ _STACKS = (nn.Sequential, nn.ModuleList)
 
 @dataclass(frozen=True)
 class ExitOutputs:
-    """Of every exit, the final one last: `logits` (N, classes), and what confidence heads say (N,), where there are.
+    """Outputs of every exit, the final exit last.
 
-    `own` are the logits of early exits before an ensemble, and of the final exit, which is in none: it answers as the
-    backbone does.
+    Attributes:
+        logits: (N, classes) each.
+        learned: confidence logits (N,) each; None for exits without a confidence head.
+        own: (N, classes) each, logits before the ensemble. The final exit is in no ensemble.
     """
 
     logits: tuple[Tensor, ...]
@@ -31,8 +33,8 @@ class EarlyExitNet(nn.Module):
 
     Args:
         backbone: any module that maps its inputs to logits (N, classes).
-        exits: tap (a dotted module name) to the exit there, from shallow to deep.
-        ensembles: one for every early exit but the first, or none at all: see `eetool.model.ensemble`.
+        exits: exit at each tap (a dotted module name), from shallow to deep.
+        ensembles: one for every early exit except the first, or none, see `eetool.model.ensemble`.
     """
 
     def __init__(
@@ -45,16 +47,16 @@ class EarlyExitNet(nn.Module):
         self.ensembles = nn.ModuleList(ensembles)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Logits (N, classes) of every exit, the final one last. Nothing is skipped: this is for training."""
-        return self.answers(*inputs)[0]
+        """Return the logits (N, classes) of every exit, the final exit last; no exit is skipped."""
+        return self.forward_outputs(*inputs).logits
 
-    def answers(self, *inputs: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor | None, ...]]:
-        """Logits (N, classes) of every exit, and what each exit's confidence head says (N,), where it has one."""
-        found = self.run(*inputs)
-        return found.logits, found.learned
+    def forward_with_confidence(self, *inputs: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor | None, ...]]:
+        """Return the logits (N, classes) and the confidence logits (N,) of every exit, None without a head for them."""
+        outputs = self.forward_outputs(*inputs)
+        return outputs.logits, outputs.learned
 
-    def run(self, *inputs: Tensor) -> ExitOutputs:
-        """All that there is to say. While training, no gradient flows from an exit into those whose answer it reads."""
+    def forward_outputs(self, *inputs: Tensor) -> ExitOutputs:
+        """Return all outputs. In training no gradient flows from an exit to the exit before, whose logits it reads."""
         with capture_outputs(self.backbone, self.taps) as features:
             final = self.backbone(*inputs)
         if not isinstance(final, Tensor):
@@ -63,26 +65,28 @@ class EarlyExitNet(nn.Module):
                 "Wrap it in a module that does.",
             )
         logits, learned, own = list[Tensor](), list[Tensor | None](), list[Tensor]()
-        for index, (tap, head) in enumerate(zip(self.taps, self.exits, strict=True)):
-            before = self._read(logits[-1]) if logits else None
-            alone, sure = _answer(head, features[tap], before)
-            together = self.ensembles and before is not None
-            logits.append(self.ensembles[index - 1](self._read(alone), before) if together else alone)
-            learned.append(sure)
-            own.append(alone)
+        for index, (tap, branch) in enumerate(zip(self.taps, self.exits, strict=True)):
+            before = self._detach(logits[-1]) if logits else None
+            own_logits, confidence = _forward_branch(branch, features[tap], before)
+            combined = self.ensembles and before is not None
+            logits.append(self.ensembles[index - 1](self._detach(own_logits), before) if combined else own_logits)
+            learned.append(confidence)
+            own.append(own_logits)
         return ExitOutputs((*logits, final), (*learned, None), (*own, final))
 
-    def _read(self, logits: Tensor) -> Tensor:
+    def _detach(self, logits: Tensor) -> Tensor:
         return logits.detach() if self.training else logits
 
 
-def _answer(head: nn.Module, features: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    return head.answer(features, before) if isinstance(head, Branch) else (head(features), None)
+def _forward_branch(branch: nn.Module, features: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    if isinstance(branch, Branch):
+        return branch.forward_with_confidence(features, before)
+    return branch(features), None
 
 
 @contextmanager
 def capture_outputs(backbone: nn.Module, taps: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """Collect what the modules named `taps` return while the backbone runs inside the block.
+    """Collect the outputs of the modules named `taps` while the backbone runs inside the block.
 
     Raises:
         UsageError: a tap does not exist, does not return a tensor of floats (alone or first), or runs more than once.
@@ -95,8 +99,8 @@ def capture_outputs(backbone: nn.Module, taps: Sequence[str]) -> Iterator[dict[s
                 raise UsageError(f"tap {tap!r} runs more than once in one forward pass", "Tap a module that runs once.")
             tensor = first_tensor(output)
             if tensor is None:
-                found = output.dtype if isinstance(output, Tensor) else type(output).__name__
-                raise UsageError(f"tap {tap!r} returns {found}, not one tensor of floats", "Tap another module.")
+                kind = output.dtype if isinstance(output, Tensor) else type(output).__name__
+                raise UsageError(f"tap {tap!r} returns {kind}, not one tensor of floats", "Tap another module.")
             features[tap] = tensor
 
         return hook
@@ -113,7 +117,7 @@ def capture_outputs(backbone: nn.Module, taps: Sequence[str]) -> Iterator[dict[s
 
 
 def find_tap(backbone: nn.Module, tap: str) -> nn.Module:
-    """The module called `tap`; raises UsageError with the possible taps."""
+    """Return the module called `tap`; raises UsageError with the possible taps."""
     modules = dict(backbone.named_modules(remove_duplicate=False))
     if not tap or tap not in modules:
         raise UsageError(f"unknown tap {tap!r}", f"Possible taps: {', '.join(candidate_taps(backbone))}.")
@@ -122,22 +126,22 @@ def find_tap(backbone: nn.Module, tap: str) -> nn.Module:
 
 
 def first_tensor(output: Any) -> Tensor | None:
-    """What an exit reads of a module's output: the tensor of floats that it is, or that comes first in it."""
+    """Return the float tensor that an exit reads from a module's output: the output itself, or its first item."""
     if isinstance(output, (tuple, list)) and output:
         output = output[0]
     return output if isinstance(output, Tensor) and output.is_floating_point() else None
 
 
 def candidate_taps(backbone: nn.Module) -> tuple[str, ...]:
-    """Names of the blocks a backbone is stacked from: the items of its outermost Sequentials and ModuleLists."""
+    """Return the names of a backbone's blocks: the items of its outermost Sequentials and ModuleLists."""
     return tuple(name for name, level in stack_levels(backbone).items() if level == 0)
 
 
 def stack_levels(backbone: nn.Module) -> dict[str, int]:
-    """Every module inside by name: 0 for items of the outermost stacks, 1 for those of stacks inside them, else 2."""
+    """Return every module's stack level: 0 for items of the outermost stacks, 1 for items of inner stacks, else 2."""
     modules = dict(backbone.named_modules(remove_duplicate=False))
     levels: dict[str, int] = {}
-    inside: dict[str, bool] = {"": False}  # whether an item of a stack is this module or above it
+    inside: dict[str, bool] = {"": False}  # True where this module or one above it is an item of a stack
     for name, module in modules.items():
         if name:
             parent = name.rpartition(".")[0]

@@ -1,9 +1,9 @@
-"""Exits that answer together with those before them.
+"""Geometric ensembles: the logits of an exit combined with the logits of the exit before.
 
-The geometric ensemble of Zero Time Waste (arXiv 2106.05409) multiplies the probabilities that exits give, each to a
-learned power, times a learned factor per class. Here it is kept up from exit to exit: each multiplies its own with the
-*answer* of the exit before, which is an ensemble already. So the weights of all earlier exits shrink or grow together,
-where the paper learns one for every pair; and an exit reads one tensor, whatever their number, by its name.
+The ensemble of Zero Time Waste (arXiv 2106.05409) multiplies the probabilities of all exits so far, each raised to a
+learned power, and a learned factor per class. Here an exit multiplies its own probabilities with those of the exit
+before, which are an ensemble already. The weights of all earlier exits therefore grow or shrink together, whereas the
+paper learns one weight for every pair. In return an exit reads one tensor, whatever the number of exits.
 """
 
 import math
@@ -12,18 +12,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-_OWN, _BEFORE = 1.0, 0.5  # powers to begin with
+_OWN, _BEFORE = 1.0, 0.5  # initial powers
 
 
 class Ensemble(nn.Module):
-    """Logits (N, classes) of an exit and the answer of the one before to a common answer, which are logits too."""
+    """Combination of the logits (N, classes) of an exit with those of the exit before, which gives logits again."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
-        # Powers are positive: softplus of these.
+        # The powers are the softplus of these parameters, hence positive.
         self.own, self.before = (nn.Parameter(torch.tensor(math.log(math.expm1(x)))) for x in (_OWN, _BEFORE))
         self.bias = nn.Parameter(torch.zeros(classes))
 
     def forward(self, own: Tensor, before: Tensor) -> Tensor:
-        """A product of powers of probabilities is a sum of logits, but for a factor that softmax takes out."""
+        """Return the weighted sum of logits: a product of powers of probabilities, up to a constant factor."""
         return functional.softplus(self.own) * own + functional.softplus(self.before) * before + self.bias

@@ -1,7 +1,7 @@
-"""The published weights of Once-for-All's MobileNetV3 (arXiv 1908.09791) by the names that eetool gives them.
+"""Published weights of Once-for-All's MobileNetV3 (arXiv 1908.09791), renamed to the names of eetool.
 
-`ofa_mbv3_d234_e346_k357_w1.0` is a state dict, alone or under `state_dict`. Its blocks are numbered through: block 0 is
-fixed, and every further stage has four. Older and newer files call what is inside a block differently.
+`ofa_mbv3_d234_e346_k357_w1.0` is a state dict, alone or under `state_dict`. Its blocks are numbered consecutively:
+block 0 is fixed, and every further stage has four. Older and newer files have different names inside a block.
 """
 
 import re
@@ -15,7 +15,7 @@ from eetool.model.weights import read_tensors
 
 _BLOCKS_PER_STAGE = 4
 _CLASSIFIER = "classifier.layers.3."
-# What a name begins with there, and here; the rest of the name stays.
+# Beginning of a name in the file, and in eetool; the rest of the name is the same.
 _NAMES = (
     (r"first_conv\.conv\.", "stem.conv."),
     (r"first_conv\.bn\.", "stem.norm."),
@@ -51,25 +51,26 @@ def load_ofa(supernet: Supernet, path: Path) -> None:
         if wanted is not None and tensor.ndim == 4 and wanted.ndim == 2:  # a 1×1 convolution is a linear layer here
             stored[name] = tensor.flatten(1)  # (O, I, 1, 1) -> (O, I)
     full = {name if name.startswith("steps.") else f"network.{name}": tensor for name, tensor in stored.items()}
-    made: dict[str, Tensor] = {}
+    state: dict[str, Tensor] = {}
     for name, tensor in expected.items():
-        classifier = name.startswith(f"network.{_CLASSIFIER}")
-        found = full.get(name)
-        if found is None and (name.endswith(".num_batches_tracked") or name == "network.classifier.layers.0.bias"):
-            found = tensor.new_zeros(tensor.shape)
-        elif found is not None and found.shape != tensor.shape and classifier:
-            found = tensor
-        if found is None or found.shape != tensor.shape:
-            what = "lacks" if found is None else f"has another shape ({tuple(found.shape)}) of"
+        is_classifier = name.startswith(f"network.{_CLASSIFIER}")
+        loaded = full.get(name)
+        if loaded is None and (name.endswith(".num_batches_tracked") or name == "network.classifier.layers.0.bias"):
+            loaded = tensor.new_zeros(tensor.shape)
+        elif loaded is not None and loaded.shape != tensor.shape and is_classifier:
+            loaded = tensor
+        if loaded is None or loaded.shape != tensor.shape:
+            what = "lacks" if loaded is None else f"has another shape ({tuple(loaded.shape)}) of"
             raise ArtefactError(
                 f"{path} {what} the tensor {name.removeprefix('network.')} {tuple(tensor.shape)}",
                 "Weights of ofa_mbv3_d234_e346_k357_w1.0 fit the space mobilenetv3.",
             )
-        made[name] = found
-    supernet.load_state_dict(made)
+        state[name] = loaded
+    supernet.load_state_dict(state)
 
 
 def _renamed(name: str) -> str | None:
+    """Return the name of a tensor in eetool, None for one that eetool has no use for."""
     block = re.fullmatch(r"blocks\.([0-9]+)\.(?:mobile_inverted_conv|conv)\.(.+)", name)
     if block is None:
         return next((re.sub(f"^{old}", new, name) for old, new in _NAMES if re.match(old, name)), None)

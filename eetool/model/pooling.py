@@ -1,4 +1,4 @@
-"""Which tokens a transformer classifies by: the exits on it pool as it does itself."""
+"""Pooling of a transformer: its exits pool tokens in the way that its own classifier does."""
 
 from collections.abc import Sequence
 
@@ -8,14 +8,14 @@ from torch import Tensor, nn
 from eetool.model.early_exit import capture_outputs
 from eetool.model.taps import TapCost
 
-_FEW = 2  # a distillation token may stand beside the class token
+_MAX_READ = 2  # a distillation token may follow the class token
 
 
 def reads_first_token(backbone: nn.Module, inputs: tuple[Tensor, ...], taps: Sequence[TapCost]) -> bool:
-    """Whether the classifier reads the first token and not all of them.
+    """Return True where the classifier reads the first token and not all tokens.
 
-    Seen from the gradient of the logits at the deepest tap that gives tokens (N, T, D): it is zero where the classifier
-    does not look. A mean over tokens, and the last token of a causal model, give no class token.
+    The gradient of the logits at the deepest tap with tokens (N, T, D) is zero for tokens that are not read. The result
+    is False for a mean over tokens, and for the last token of a causal model.
     """
     tokens = [tap for tap in taps if len(tap.shape) == 3]
     if not tokens:
@@ -27,4 +27,4 @@ def reads_first_token(backbone: nn.Module, inputs: tuple[Tensor, ...], taps: Seq
         return False
     (gradient,) = torch.autograd.grad(logits.sum(), features[deepest])
     read = gradient.abs().amax((0, 2)) > 0  # (N, T, D) -> (T,)
-    return bool(read[0]) and int(read.sum()) <= _FEW < len(read)
+    return bool(read[0]) and int(read.sum()) <= _MAX_READ < len(read)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from eetool.model.early_exit import EarlyExitNet
-from eetool.model.gate_scores import LEARNED, MAX_SOFTMAX, confidence
+from eetool.model.gate_scores import LEARNED, MAX_SOFTMAX
 from eetool.model.spec import Policy
 from eetool_runtime.manifest import OperatingPoint
 
@@ -65,10 +65,10 @@ class ScoredNetwork(nn.Module):
         count = self.scalars * self.n_exits
         inputs, scalars = arguments[:-count], arguments[-count:]
         outputs: list[Tensor] = []
-        logits, learned = self.net.answers(*inputs)
+        logits, learned = self.net.forward_with_confidence(*inputs)
         for i, own in enumerate(learned):
             temperature, *rest = scalars[self.scalars * i : self.scalars * (i + 1)]
             platt = (rest[0], rest[1]) if rest else None
-            exit_confidence = confidence(self.score, logits[: i + 1], temperature, self.n_exits - 1, own, platt)
+            exit_confidence = gate_confidence(self.score, logits[: i + 1], temperature, self.n_exits - 1, own, platt)
             outputs += [logits[i], exit_confidence]  # (N, classes), (N,)
         return tuple(outputs)

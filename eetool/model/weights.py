@@ -1,6 +1,6 @@
-"""`--weights FILE`: the tensors of a backbone from safetensors or from a state dict, never as code.
+"""Weights of a backbone from safetensors or a state dict, never run as code: `--weights FILE`.
 
-From files of our own the exits come along, where the new network has the same ones.
+From a model.pt the exits are loaded as well, where the new network has the same exits.
 """
 
 import json
@@ -16,24 +16,31 @@ from eetool.model.early_exit import EarlyExitNet
 from eetool.records import open_regular
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
-_OURS = (("state", "record"), ("net", "run"))  # where the tensors of a model.pt are, and of a model.pt.resume
-_BACKBONE = "backbone."  # of these the ones to take
-_CONFIDENCE = "confidence."  # the head of an exit that other recipes do without
-_COUNTERS = ".num_batches_tracked"  # older files lack them, and nothing computes with them
+_OURS = (("state", "record"), ("net", "run"))  # keys of the tensors and the record in a model.pt and model.pt.resume
+_BACKBONE = "backbone."
+_CONFIDENCE = "confidence."  # confidence head of an exit, which only some recipes have
+_COUNTERS = ".num_batches_tracked"  # older files lack them, and they are not used
 _SHOWN = 6
 _HINT = "A safetensors file, a state dict saved by torch.save, or a model.pt is needed."
 
 
 def load_weights(net: EarlyExitNet, path: Path, classes: int) -> int:
-    """Load every tensor of the backbone from `path`; and, from a model.pt or what an interrupted run left of one, the
-    exits at the same taps and of the same layers. A confidence head is taken where both have one.
+    """Load every tensor of the backbone, and exits where the file has them.
+
+    From a model.pt, or the resume file of an interrupted run, exits at the same taps with the same layers are loaded.
+    A confidence head is loaded where both have one.
+
+    Args:
+        net: the network, changed in place.
+        path: the file.
+        classes: number of classes, for the hint of an error.
 
     Returns:
-        How many exits were taken.
+        Number of exits loaded.
 
     Raises:
-        ArtefactError: the file cannot be read, or the names or shapes of the backbone's tensors differ: all
-            differences are in the message.
+        ArtefactError: the file cannot be read, or the names or shapes of the backbone's tensors differ. The message
+            lists the differences.
     """
     stored = _read(path)
     _load_backbone(net.backbone, _tensors(stored, path), path, classes)
@@ -41,7 +48,7 @@ def load_weights(net: EarlyExitNet, path: Path, classes: int) -> int:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a backbone by name, freed from the wrappers that training scripts put around them."""
+    """Read the tensors of a backbone by name, without the dictionaries that training scripts wrap them in."""
     return _tensors(_read(path), path)
 
 
@@ -74,7 +81,7 @@ def _load_exits(net: EarlyExitNet, taps: Sequence[str], state: dict[str, Tensor]
 
 
 def _our_exits(stored: Any) -> tuple[list[str], dict[str, Tensor]]:
-    """Names of the taps in a file of ours, and its tensors; nothing of other files."""
+    """Return the taps and tensors of a file of eetool; empty for other files."""
     try:
         ours = "record" in stored
         taps = json.loads(stored["record"])["spec"]["taps"] if ours else stored["run"]["taps"]
@@ -85,7 +92,7 @@ def _our_exits(stored: Any) -> tuple[list[str], dict[str, Tensor]]:
 
 
 def _shapes(state: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """Of an exit's tensors, but those of its confidence head."""
+    """Return the shapes of an exit's tensors, without its confidence head."""
     return {name: tuple(tensor.shape) for name, tensor in state.items() if not name.startswith(_CONFIDENCE)}
 
 
@@ -115,12 +122,12 @@ def _read(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ArtefactError(f"{path}: cannot be read: {error.strerror}") from None
-    except Exception as error:  # torch, zipfile and safetensors raise a dozen unrelated types
+    except Exception as error:  # torch, zipfile and safetensors raise many unrelated types
         raise ArtefactError(f"{path}: holds no tensors that can be read safely", _HINT) from error
 
 
 def _with_tied(stored: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Some formats write a tensor that has two names once: give it both."""
+    """Add the second name of tied tensors, which some formats store once."""
     places = {expected[name].data_ptr(): tensor for name, tensor in stored.items() if name in expected}
     absent = {name: x.data_ptr() for name, x in expected.items() if name not in stored and x.numel()}
     tied = {name: places[place] for name, place in absent.items() if place in places}
@@ -135,10 +142,10 @@ def _list(what: str, names: list[str]) -> str:
 def _classifier_hint(
     stored: dict[str, Tensor], expected: dict[str, Tensor], names: list[str], classes: int
 ) -> str | None:
-    """Where nothing but the size of the classifier differs, the option that would make it fit."""
-    found = {stored[n].shape[0] if stored[n].ndim else 0 for n in names}
+    """Return the hint for the case that only the size of the classifier differs, else None."""
+    sizes = {stored[n].shape[0] if stored[n].ndim else 0 for n in names}
     fits = all(
         expected[n].ndim and expected[n].shape[0] == classes and stored[n].shape[1:] == expected[n].shape[1:]
         for n in names
     )
-    return f"It was made for {found.pop()} classes: give --classes of that size." if fits and len(found) == 1 else None
+    return f"It was made for {sizes.pop()} classes: give --classes of that size." if fits and len(sizes) == 1 else None

@@ -257,7 +257,7 @@ def every_exit_answers(
     parts = []
     with torch.no_grad():
         for chunk in torch.split(inputs, batch):
-            parts.append(net.answers(chunk))
+            parts.append(net.forward_with_confidence(chunk))
             advance(len(chunk))
     logits = [torch.cat(outputs) for outputs in zip(*(part[0] for part in parts), strict=True)]
     heads = zip(*(part[1] for part in parts), strict=True)

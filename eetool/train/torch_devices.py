@@ -42,7 +42,7 @@ class CpuDevice:
 
     def prepare(self, net: EarlyExitNet, optimizer: torch.optim.Optimizer) -> tuple[Run, torch.optim.Optimizer]:
         """Move `net` to the device, and return a function that runs it and the optimizer to step with."""
-        return net.run, optimizer
+        return net.forward_outputs, optimizer
 
     def home(self, size: int) -> torch.device:
         """Return the device on which `size` bytes of examples are stored during training."""
@@ -128,7 +128,7 @@ class _StepModule(nn.Module):
         self.net = net
 
     def forward(self, inputs: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor | None, ...], tuple[Tensor, ...]]:
-        outputs = self.net.run(inputs)
+        outputs = self.net.forward_outputs(inputs)
         return outputs.logits, outputs.learned, outputs.own
 
 

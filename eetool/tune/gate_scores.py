@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import log_softmax, logsumexp
 
 from eetool.metrics import softmax_confidence
-from eetool.model.gate_scores import ENTROPY, LEARNED, LEAST, MARGIN, PATIENCE
+from eetool.model.gate_scores import ENTROPY, LEARNED, MARGIN, MIN_PROBABILITY, PATIENCE
 from eetool.tune.calibration import Calibration
 
 _EDGE = 1e-5  # as in eetool.model.gate_scores
@@ -57,7 +57,7 @@ def log_odds(
     for i, (x, t) in enumerate(zip(logits, temperatures, strict=True)):
         if score != LEARNED or i == len(logits) - 1:
             logs = np.sort(log_softmax(x.astype(np.float64) / t, axis=1), axis=1)
-            odds[i] = logs[:, -1] - np.maximum(logsumexp(logs[:, :-1], axis=1), np.log(LEAST))
+            odds[i] = logs[:, -1] - np.maximum(logsumexp(logs[:, :-1], axis=1), np.log(MIN_PROBABILITY))
         else:
             tight = np.clip(confidences[i], 1e-7, 1 - 1e-7)
             odds[i] = np.log(tight / (1 - tight))

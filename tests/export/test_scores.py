@@ -12,7 +12,7 @@ from eetool.data.splits import split_source
 from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.export.traced_model import trace_model
 from eetool.model.checkpoint import Checkpoint
-from eetool.model.gate_scores import SCORES, confidence
+from eetool.model.gate_scores import SCORES, gate_confidence
 from eetool.model.spec import Policy, TrainingSettings
 from eetool.train.pipeline import ExitPlan, every_exit_answers, train_model
 from eetool.tune.calibration import Calibration
@@ -121,7 +121,9 @@ def test_confidence_of_finite_logits_is_finite_however_large(
     """They and their differences overflow over a small temperature; the largest logit is taken off first."""
     scalars = None if platt is None else (torch.tensor(platt[0]), torch.tensor(platt[1]))
     logits = torch.tensor(EXTREME)
-    found = confidence(score, [logits], torch.tensor(temperature), 1, torch.tensor([3e38, -3e38, 0, 1, 2]), scalars)
+    found = gate_confidence(
+        score, [logits], torch.tensor(temperature), 1, torch.tensor([3e38, -3e38, 0, 1, 2]), scalars
+    )
     assert torch.isfinite(found).all()
     assert found.min() >= -1e-6
     assert found.max() <= 1 + 1e-6

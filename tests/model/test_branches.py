@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eetool.errors import UsageError
-from eetool.model.branches import ALPHABET, DEFAULT, MAX_DEPTH, Branch, BranchSpec, Layer, default_branch
+from eetool.model.branches import ALPHABET, DEFAULT_BRANCH, MAX_DEPTH, Branch, BranchSpec, Layer, default_branch
 from eetool.model.macs import count_macs, count_parameters
 
 POOLS = ("max2", "avg2")
@@ -74,7 +74,12 @@ def test_channels_last_features_are_pooled_over_their_pixels() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "class_token", "branch"),
-    [((1, 8, 4, 4), True, DEFAULT), ((1, 5, 8), True, "cls"), ((1, 5, 8), False, "linear"), ((1, 8), True, "linear")],
+    [
+        ((1, 8, 4, 4), True, DEFAULT_BRANCH),
+        ((1, 5, 8), True, "cls"),
+        ((1, 5, 8), False, "linear"),
+        ((1, 8), True, "linear"),
+    ],
 )
 def test_the_default_branch_fits_the_features(shape: tuple[int, ...], class_token: bool, branch: str) -> None:
     assert default_branch(shape, class_token) == branch

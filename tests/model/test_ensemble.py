@@ -48,7 +48,7 @@ def test_an_ensemble_is_a_product_of_powers_of_probabilities() -> None:
 
 def test_no_gradient_flows_into_exits_that_are_read() -> None:
     net = build_net(attach_exits("resnet20", (1, 1, 8, 8), 3, BOTH, seed=0).record.spec).train()
-    found = net.run(torch.randn(4, 1, 8, 8))
+    found = net.forward_outputs(torch.randn(4, 1, 8, 8))
     found.own[1].sum().backward(retain_graph=True)
     assert net.exits[0].classifier.weight.grad is None, "the cascade is read, not taught"
     found.logits[2].sum().backward()

@@ -16,7 +16,7 @@ from eetool.model.early_exit import capture_outputs
 from eetool.model.ofa_weights import load_ofa
 from eetool.model.references.reference import float_input
 from eetool.model.references.resolve import build
-from eetool.model.supernet import Supernet, recalibrate
+from eetool.model.supernet import Supernet, recalibrate_batch_norm
 from eetool.progress import Advance, Progress
 from eetool.search.evaluation.evaluator import largest_network
 from eetool.search.evaluation.splits import SearchData, load_search_data
@@ -46,9 +46,9 @@ def test_every_network_finds_its_weights(make: object) -> None:
     rng = np.random.default_rng(0)
     for genome in (space.smallest(), *(space.sample(rng) for _ in range(5))):
         candidate = network(space, genome)
-        supernet.hand_down(candidate)
+        supernet.copy_weights_to(candidate)
     largest = network(space, space.largest())
-    supernet.hand_down(largest)
+    supernet.copy_weights_to(largest)
     x = torch.randn(2, 3, 32, 32)
     assert torch.equal(largest.eval()(x), supernet.eval()(x))
 
@@ -60,7 +60,7 @@ def test_shared_and_handed_down_weights_are_the_same() -> None:
         for step in supernet.steps.values():
             step.add_(0.1 * torch.randn_like(step))
     candidate = network(space, space.smallest())
-    supernet.hand_down(candidate)
+    supernet.copy_weights_to(candidate)
     x = torch.randn(2, 3, 32, 32)
     with torch.device("meta"):
         shape = network(space, space.smallest()).eval()
@@ -76,25 +76,25 @@ def test_shared_and_handed_down_weights_are_the_same() -> None:
 def test_a_smaller_kernel_is_the_middle_through_a_matrix() -> None:
     big, small = nn.Sequential(nn.Conv2d(2, 2, 7, groups=2)), nn.Sequential(nn.Conv2d(2, 2, 3, groups=2))
     supernet = Supernet(big)
-    weight = supernet.tensors(small.state_dict())["0.weight"]
+    weight = supernet.shared_tensors(small.state_dict())["0.weight"]
     assert torch.equal(weight, big[0].weight[:, :, 2:5, 2:5])  # the matrices begin as nothing but the middle
     with torch.no_grad():
         supernet.steps["0/weight/5"].mul_(2)
         supernet.steps["0/weight/3"].mul_(5)
-    assert torch.allclose(supernet.tensors(small.state_dict())["0.weight"], 10 * big[0].weight[:, :, 2:5, 2:5])
+    assert torch.allclose(supernet.shared_tensors(small.state_dict())["0.weight"], 10 * big[0].weight[:, :, 2:5, 2:5])
 
 
 def test_a_network_that_does_not_fit_is_named() -> None:
     supernet = Supernet(nn.Sequential(nn.Linear(4, 4)))
     for other in (nn.Sequential(nn.Linear(4, 5)), nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))):
         with pytest.raises(UsageError, match="needs the weight"):
-            supernet.hand_down(other)
+            supernet.copy_weights_to(other)
 
 
 def test_statistics_are_plain_means_over_the_batches() -> None:
     net = nn.Sequential(nn.BatchNorm2d(3))
     batches = [torch.randn(8, 3, 4, 4) + i for i in range(3)]
-    recalibrate(net, batches)
+    recalibrate_batch_norm(net, batches)
     assert torch.allclose(net[0].running_mean, torch.stack([x.mean((0, 2, 3)) for x in batches]).mean(0), atol=1e-6)
     assert net[0].momentum == 0.1
     assert not net.training
@@ -162,8 +162,8 @@ def test_training_helps_small_networks_too(data: SearchData, tmp_path: Path) -> 
     for genome in (space.smallest(), space.largest()):
         made = space.network(genome)
         candidate = build(made.backbone, data.inputs, 10, made.config)
-        supernet.hand_down(candidate)
-        recalibrate(candidate, data.batches(2, 64))
+        supernet.copy_weights_to(candidate)
+        recalibrate_batch_norm(candidate, data.batches(2, 64))
         with torch.no_grad():
             right = (candidate(data.judge.images).argmax(1) == data.judge.labels).float().mean()
         assert right > 0.25, genome  # chance is 0.1
@@ -181,8 +181,8 @@ def test_linear_exits_learn_along_for_networks_of_all_sizes(data: SearchData, tm
     for genome in (space.smallest(), space.largest()):
         made = space.network(genome)
         candidate = build(made.backbone, data.inputs, 10, made.config)
-        supernet.hand_down(candidate)
-        recalibrate(candidate, data.batches(2, 64))
+        supernet.copy_weights_to(candidate)
+        recalibrate_batch_norm(candidate, data.batches(2, 64))
         for place, taps in enumerate(space.make(genome).sites):
             with torch.no_grad(), capture_outputs(candidate, taps[:1]) as at:
                 candidate(data.judge.images)

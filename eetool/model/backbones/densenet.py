@@ -1,4 +1,4 @@
-"""DenseNet (Huang et al., arXiv 1608.06993): every layer reads all that the layers of its block made before it."""
+"""DenseNet (Huang et al., arXiv 1608.06993): every layer reads the outputs of all earlier layers of its block."""
 
 from collections.abc import Sequence
 
@@ -17,11 +17,13 @@ class DenseNet(nn.Module):
     """Dense blocks with transitions between them.
 
     Args:
-        stem: made by `cifar_stem` or `imagenet_stem`.
-        width: of what the stem makes.
+        stem: first layers.
+        width: channels of the stem's output.
         blocks: layers per block.
+        growth: channels that each layer adds.
         bottleneck: a 1×1 convolution to four times the growth before each 3×3 one (the B of BC).
-        compression: what a transition leaves of the width (below 1: the C of BC).
+        compression: ratio of the width after and before a transition (below 1: the C of BC).
+        classes: number of classes.
     """
 
     def __init__(
@@ -51,14 +53,14 @@ class DenseNet(nn.Module):
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> logits (N, classes)."""
+        """Map images (N, C, H, W) to logits (N, classes)."""
         x = functional.relu(self.norm(self.blocks(self.stem(x))))
         logits: Tensor = self.classifier(x.mean((2, 3)))  # (N, C, H, W) -> (N, C) -> (N, classes)
         return logits
 
 
 def cifar_densenet(depth: int, bottleneck_compression: bool, in_channels: int, classes: int) -> DenseNet:
-    """Three blocks, growth 12; `depth` is 3n + 4, or 6n + 4 with bottlenecks and compression."""
+    """Build three blocks with growth 12; `depth` is 3n + 4, or 6n + 4 with bottlenecks and compression."""
     width = 2 * _CIFAR_GROWTH if bottleneck_compression else 16
     stem = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
     layers = (depth - 4) // (6 if bottleneck_compression else 3)
@@ -67,7 +69,7 @@ def cifar_densenet(depth: int, bottleneck_compression: bool, in_channels: int, c
 
 
 def imagenet_densenet(depth: int, in_channels: int, classes: int, small: bool) -> DenseNet:
-    """Four blocks, growth 32; on `small` images the stem keeps the size."""
+    """Build four blocks with growth 32; on `small` images the stem keeps the size."""
     width = 2 * _IMAGENET_GROWTH
     if small:
         stem: nn.Module = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
@@ -96,7 +98,7 @@ class _DenseLayer(nn.Module):
         self.conv2 = nn.Conv2d(inner, growth, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C + growth, H, W)."""
+        """Map features (N, C, H, W) to (N, C + growth, H, W)."""
         y = functional.relu(self.norm1(x))
         if self.conv1 is not None and self.norm2 is not None:
             y = functional.relu(self.norm2(self.conv1(y)))

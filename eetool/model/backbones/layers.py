@@ -1,12 +1,12 @@
-"""What the built-in backbones share: a convolution with its normalisation, the sizes of widths, initialisation."""
+"""Layers and helpers that the built-in backbones share."""
 
 from torch import Tensor, nn
 
-SMALL_IMAGE = 64  # pixels; images up to this size skip the first two halvings that ImageNet networks begin with
+SMALL_IMAGE = 64  # pixels; up to this size the first two downsamplings of ImageNet networks are skipped
 
 
 class ConvNorm(nn.Module):
-    """Convolution that keeps the size (but for its stride), batch normalisation, activation."""
+    """Convolution with padding, batch normalisation and activation."""
 
     def __init__(
         self,
@@ -23,24 +23,24 @@ class ConvNorm(nn.Module):
         self.activation = activation()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, width, H / stride, W / stride)."""
+        """Map features (N, C, H, W) to (N, width, H / stride, W / stride)."""
         y: Tensor = self.activation(self.norm(self.conv(x)))
         return y
 
 
 def is_small(shape: tuple[int, ...]) -> bool:
-    """Whether an input (N, C, H, W) is of CIFAR's kind."""
+    """Return True for inputs (N, C, H, W) of about CIFAR's size."""
     return min(shape[2:]) <= SMALL_IMAGE
 
 
-def divisible(width: float, by: int = 8) -> int:
-    """`width` rounded to a multiple of `by`, and never by more than a tenth downwards (arXiv 1801.04381's code)."""
+def round_to_multiple(width: float, by: int = 8) -> int:
+    """Round `width` to a multiple of `by`, down by a tenth at most (as the code of arXiv 1801.04381 does)."""
     rounded = max(by, int(width + by / 2) // by * by)
     return rounded if rounded >= 0.9 * width else rounded + by
 
 
 def initialise(network: nn.Module, linear_std: float = 0.01) -> None:
-    """He's initialisation (arXiv 1502.01852) for convolutions, small normal weights for classifiers, no bias."""
+    """Initialise convolutions (He et al., arXiv 1502.01852), linear layers with small normal weights, biases with 0."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

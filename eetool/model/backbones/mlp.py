@@ -1,14 +1,14 @@
-"""Networks for vectors of features: layers of neurons, as many and as wide as the name says."""
+"""Multilayer perceptrons for vectors of features."""
 
 from itertools import pairwise
 
 from torch import Tensor, nn
 
-_MOST_WIDE, _MOST_DEEP = 4096, 32
+_MAX_WIDTH, _MAX_DEPTH = 4096, 32
 
 
 class Mlp(nn.Module):
-    """`mlp-WIDTHxDEPTH`: features brought to mean 0 and deviation 1, then layers of equal width, then a classifier."""
+    """`mlp-WIDTHxDEPTH`: standardised features, layers of equal width, and a classifier."""
 
     def __init__(self, width: int, depth: int, features: int, classes: int) -> None:
         super().__init__()
@@ -18,14 +18,14 @@ class Mlp(nn.Module):
         self.classifier = nn.Linear(width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, D) -> logits (N, classes)."""
+        """Map features (N, D) to logits (N, classes)."""
         logits: Tensor = self.classifier(self.layers(self.standard(x)))
         return logits
 
 
 def is_valid_size(width: int, depth: int) -> bool:
-    """Whether a network of these sizes is a reasonable one."""
-    return 0 < width <= _MOST_WIDE and 0 < depth <= _MOST_DEEP
+    """Return True for sizes within the limits."""
+    return 0 < width <= _MAX_WIDTH and 0 < depth <= _MAX_DEPTH
 
 
 def _layer(before: int, after: int) -> nn.Module:

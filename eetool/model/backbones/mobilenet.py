@@ -1,7 +1,7 @@
 """MobileNetV2 (Sandler et al., arXiv 1801.04381) and MobileNetV3 (Howard et al., arXiv 1905.02244), width 1.0.
 
-Images of CIFAR's size skip the first two halvings, as usual there. `mbv3-…` is a MobileNetV3 of any widths, depths,
-kernels and expansions, as searches find it, with the strides that it names.
+On images of CIFAR's size the first two downsamplings are skipped, as usual. `mbv3-…` is a MobileNetV3 of any widths,
+depths, kernels, expansions and strides, as searches construct it.
 """
 
 import re
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from eetool.model.backbones.layers import ConvNorm, divisible, initialise
+from eetool.model.backbones.layers import ConvNorm, initialise, round_to_multiple
 
 # Table 2 of the first paper: expansion, width, repeats, stride.
 _V2 = (
@@ -48,7 +48,7 @@ class _Row:
 class MobileNet(nn.Module):
     """A stem, inverted residuals, a 1×1 convolution, global pooling and a classifier."""
 
-    def __init__(self, stem: ConvNorm, rows: list[_Row], last: ConvNorm, head: nn.Module) -> None:
+    def __init__(self, stem: ConvNorm, rows: list[_Row], last: ConvNorm, classifier: nn.Module) -> None:
         super().__init__()
         self.stem = stem
         self.blocks = nn.Sequential()
@@ -57,11 +57,11 @@ class MobileNet(nn.Module):
             self.blocks.append(_InvertedResidual(width, row))
             width = row.width
         self.last = last
-        self.classifier = head
+        self.classifier = classifier
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> logits (N, classes)."""
+        """Map images (N, C, H, W) to logits (N, classes)."""
         x = self.last(self.blocks(self.stem(x)))
         logits: Tensor = self.classifier(x.mean((2, 3)))  # (N, C, H, W) -> (N, C) -> (N, classes)
         return logits
@@ -75,8 +75,10 @@ def mobilenet_v2(in_channels: int, classes: int, small: bool) -> MobileNet:
             rows.append(_Row(3, expansion * width, out, False, nn.ReLU6, stride if i == 0 else 1))
             width = out
     stem = ConvNorm(in_channels, 32, stride=2, activation=nn.ReLU6)
-    head = nn.Sequential(nn.Dropout(0.2), nn.Linear(1280, classes))
-    return MobileNet(*_at_size(stem, rows, small), ConvNorm(width, 1280, 1, activation=nn.ReLU6), _Head(head))
+    classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(1280, classes))
+    return MobileNet(
+        *_at_size(stem, rows, small), ConvNorm(width, 1280, 1, activation=nn.ReLU6), _Classifier(classifier)
+    )
 
 
 def mobilenet_v3(kind: str, in_channels: int, classes: int, small: bool) -> MobileNet:
@@ -89,12 +91,14 @@ def mobilenet_v3(kind: str, in_channels: int, classes: int, small: bool) -> Mobi
     hidden = _V3_CLASSIFIER[kind]
     stem = ConvNorm(in_channels, 16, stride=2, activation=nn.Hardswish)
     last = ConvNorm(rows[-1].width, last_width, 1, activation=nn.Hardswish)
-    head = nn.Sequential(nn.Linear(last_width, hidden), nn.Hardswish(), nn.Dropout(0.2), nn.Linear(hidden, classes))
-    return MobileNet(*_at_size(stem, rows, small), last, _Head(head))
+    classifier = nn.Sequential(
+        nn.Linear(last_width, hidden), nn.Hardswish(), nn.Dropout(0.2), nn.Linear(hidden, classes)
+    )
+    return MobileNet(*_at_size(stem, rows, small), last, _Classifier(classifier))
 
 
 def _at_size(stem: ConvNorm, rows: list[_Row], small: bool) -> tuple[ConvNorm, list[_Row]]:
-    """Without the first two halvings where the image is small."""
+    """Remove the first two downsamplings for small images."""
     if not small:
         return stem, rows
     stem.conv.stride = (1, 1)
@@ -109,7 +113,7 @@ STAGED = rf"mbv3-([1-9][0-9]{{0,3}})x([12])((?:{_STAGE})+)-([1-9][0-9]{{0,3}})x(
 
 
 class StagedMobileNet(nn.Module):
-    """MobileNetV3 whose blocks are grouped in stages, `stage0.0`, …, so that a shallower one has the same names."""
+    """MobileNetV3 with blocks in stages, `stage0.0`, …, so that a shallower network has the same names."""
 
     def __init__(self, stem: ConvNorm, stages: list[list[_Row]], last_width: int, hidden: int, classes: int) -> None:
         super().__init__()
@@ -124,14 +128,14 @@ class StagedMobileNet(nn.Module):
             self.add_module(name, blocks)
         self.last = ConvNorm(width, last_width, 1, activation=nn.Hardswish)
         hidden_layer = nn.Linear(last_width, hidden)
-        self.classifier = _Head(
+        self.classifier = _Classifier(
             nn.Sequential(hidden_layer, nn.Hardswish(), nn.Dropout(0.1), nn.Linear(hidden, classes))
         )
         initialise(self)
-        nn.init.kaiming_normal_(hidden_layer.weight)  # with small weights narrow networks hardly begin
+        nn.init.kaiming_normal_(hidden_layer.weight)  # with small weights narrow networks hardly train
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> logits (N, classes)."""
+        """Map images (N, C, H, W) to logits (N, classes)."""
         x = self.stem(x)
         for stage in self.stages:
             x = self.get_submodule(stage)(x)
@@ -140,26 +144,27 @@ class StagedMobileNet(nn.Module):
 
 
 def staged_mobilenet(match: re.Match[str], in_channels: int, classes: int) -> StagedMobileNet:
-    """The network of a text that matches `STAGED`: `mbv3-16x2-24r1.3e3.5e4-40hs2.5e6.3e4-288x256`.
+    """Build the network of a name that matches `STAGED`, such as `mbv3-16x2-24r1.3e3.5e4-40hs2.5e6.3e4-288x256`.
 
-    First the width and stride of the stem; then a stage each: width, `r` ReLU or `h` h-swish, `s` squeeze-and-excite,
-    stride, and of every block its kernel and expansion; last the widths of the two layers of the head.
+    The name begins with width and stride of the stem. Each stage follows with its width, `r` for ReLU or `h` for
+    h-swish, `s` for squeeze-and-excite, its stride, and kernel and expansion of every block. The widths of the two
+    last layers are at the end.
     """
     stem = ConvNorm(in_channels, int(match[1]), stride=int(match[2]), activation=nn.Hardswish)
     width, stages = int(match[1]), []
     for text in match[3].split("-")[1:]:
-        head, *blocks = text.split(".")
-        out, activation = int(re.split("[rh]", head)[0]), nn.Hardswish if "h" in head else nn.ReLU
+        prefix, *blocks = text.split(".")
+        out, activation = int(re.split("[rh]", prefix)[0]), nn.Hardswish if "h" in prefix else nn.ReLU
         rows = []
         for i, (size, _, expansion) in enumerate(blocks):
-            expanded = divisible(width * int(expansion))
-            rows.append(_Row(int(size), expanded, out, "s" in head, activation, int(head[-1]) if i == 0 else 1))
+            expanded = round_to_multiple(width * int(expansion))
+            rows.append(_Row(int(size), expanded, out, "s" in prefix, activation, int(prefix[-1]) if i == 0 else 1))
             width = out
         stages.append(rows)
     return StagedMobileNet(stem, stages, int(match[4]), int(match[5]), classes)
 
 
-class _Head(nn.Module):
+class _Classifier(nn.Module):
     """The classifier as one block, so that no exit is placed inside it."""
 
     def __init__(self, layers: nn.Sequential) -> None:
@@ -191,7 +196,7 @@ class _InvertedResidual(nn.Module):
 class _SqueezeExcite(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        inner = divisible(width / 4)
+        inner = round_to_multiple(width / 4)
         self.layers = nn.Sequential(
             nn.AdaptiveAvgPool2d(1), nn.Conv2d(width, inner, 1), nn.ReLU(), nn.Conv2d(inner, width, 1), nn.Hardsigmoid()
         )

@@ -1,4 +1,4 @@
-"""Built-in backbones by name: ours, short, with standard initialisation."""
+"""Built-in backbones by name."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from eetool.model.backbones.text import TextEncoder
 from eetool.model.backbones.vgg import CONVOLUTIONS, Vgg
 from eetool.model.backbones.vit import SIZES, Vit, patch_size
 
-# Of images; of features: vectors, and sequences of frames; and of texts.
+# For images; for features, that is vectors and sequences of frames; for texts.
 NAMES = (
     *("resnet8", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet-16x0-32x1-64x2s-128x2-256x2"),
     *("densenet40", "densenet100-bc", "densenet121", "densenet169", "densenet201"),
@@ -29,7 +29,7 @@ NAMES = (
 )
 OF_FEATURES = ("mlp-256x3", *(f"tcresnet{depth}" for depth in STAGES))
 OF_TEXTS = tuple(f"text-{size}" for size in TEXT_SIZES)
-VOCABULARY = "vocabulary"  # in the configuration of a text model: how many ids there are
+VOCABULARY = "vocabulary"  # key in the configuration of a text model: number of token ids
 
 Shape = tuple[int, ...]
 Builder = Callable[[re.Match[str], Shape, int], nn.Module]
@@ -38,33 +38,36 @@ Builder = Callable[[re.Match[str], Shape, int], nn.Module]
 def build_backbone(
     reference: str, shape: Sequence[int | str], classes: int, config: dict[str, Any] | None = None
 ) -> nn.Module:
-    """A built-in backbone with fresh weights.
+    """Build a built-in backbone with fresh weights.
 
     Args:
-        reference: one of `NAMES`, or another depth of the CIFAR ResNets (6n + 2) and DenseNets (3n + 4, `-bc` 6n + 4),
-            or a residual network by its stages, WIDTHxBLOCKS each: `resnet-16x0-32x1-64x2s-128x2`. The first stage
-            may be a stem without blocks; every further one halves the image, unless an `s` (same size) follows.
-            Or a mobile network as searches write it, see `staged_mobilenet`; or one of `OF_FEATURES`, `mlp-WIDTHxDEPTH`
-            of any size, or of `OF_TEXTS`. A name of images may end with `@24`: they are then brought to 24×24 first.
-        shape: of the input, with a batch dimension.
-        config: of a text model, how many token ids there are.
+        reference: one of `NAMES`, `OF_FEATURES` or `OF_TEXTS`, or a name of the following forms.
+            A CIFAR ResNet of another depth (6n + 2), or a DenseNet (3n + 4, `-bc` 6n + 4).
+            A residual network by its stages, WIDTHxBLOCKS each: `resnet-16x0-32x1-64x2s-128x2`. The first stage may be
+            a stem without blocks. Every other stage halves the image, unless an `s` (same size) follows.
+            A mobile network as searches write it, see `staged_mobilenet`.
+            An `mlp-WIDTHxDEPTH` of any size.
+            A name for images may end with a size such as `@24`: images are then resized to 24×24 first.
+        shape: shape of the input, with a batch dimension.
+        classes: number of classes.
+        config: for a text model, its number of token ids.
 
     Raises:
-        UsageError: no such backbone, or it does not take such inputs.
+        UsageError: there is no such backbone, or it does not take such inputs.
     """
     sizes = shape[1:]
-    other = _of_others(reference, sizes, classes, config or {})
+    other = _build_for_other_inputs(reference, sizes, classes, config or {})
     if other is not None:
         return other
     name, sized, side = reference.partition("@")
-    found = next(((b, m) for pattern, b in _BUILDERS.items() if (m := re.fullmatch(pattern, name))), None)
+    entry = next(((b, m) for pattern, b in _BUILDERS.items() if (m := re.fullmatch(pattern, name))), None)
     if sized and not re.fullmatch("[1-9][0-9]{0,3}", side):
-        raise UsageError(f"{reference} does not say to what size images are to be brought", f"Such as {name}@24.")
-    if found is None:
+        raise UsageError(f"{reference} gives no size to resize images to", f"Such as {name}@24.")
+    if entry is None:
         others = "timm:NAME, torchvision:NAME, hf:NAME_OR_CONFIG and package.module:factory"
         known = ", ".join((*NAMES, *OF_FEATURES, *OF_TEXTS))
         raise UsageError(f"unknown model {reference!r}", f"Built-in models: {known}; others: {others}.")
-    builder, match = found
+    builder, match = entry
     if len(sizes) != 3 or not all(isinstance(size, int) for size in sizes):
         shown = "x".join(map(str, shape))
         raise UsageError(f"{reference} takes images, not inputs of shape {shown}", "Such as --input 1x3x32x32.")
@@ -76,7 +79,7 @@ def build_backbone(
 
 
 class _Resize:
-    """Brings images (N, C, H, W) to another size before the network sees them: a part of the graph, and of its cost."""
+    """Hook that resizes images (N, C, H, W) in front of the network. It is part of the graph, and of its cost."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         self.size = size
@@ -86,12 +89,14 @@ class _Resize:
 
 
 def is_text(reference: str) -> bool:
-    """Whether a built-in backbone reads token ids."""
+    """Return True for built-in backbones that read token ids."""
     return reference in OF_TEXTS
 
 
-def _of_others(reference: str, sizes: Sequence[int | str], classes: int, config: dict[str, Any]) -> nn.Module | None:
-    """A backbone that reads something else than images, where `reference` names one."""
+def _build_for_other_inputs(
+    reference: str, sizes: Sequence[int | str], classes: int, config: dict[str, Any]
+) -> nn.Module | None:
+    """Build a backbone for features or texts; return None for the name of any other backbone."""
     mlp, frames = (
         re.fullmatch(r"mlp-([0-9]{1,4})x([0-9]{1,2})", reference),
         re.fullmatch(r"tcresnet([0-9]+)", reference),
@@ -109,11 +114,11 @@ def _of_others(reference: str, sizes: Sequence[int | str], classes: int, config:
 
 
 def _sizes(reference: str, sizes: Sequence[int | str], count: int, what: str, example: str) -> list[int]:
-    found = [size for size in sizes if isinstance(size, int)]
-    if len(sizes) != count or len(found) != count:
+    numbers = [size for size in sizes if isinstance(size, int)]
+    if len(sizes) != count or len(numbers) != count:
         shown = "x".join(str(size) for size in sizes)
         raise UsageError(f"{reference} takes {what}, not inputs of shape {shown}", f"Such as --input {example}.")
-    return found
+    return numbers
 
 
 def _resnet(match: re.Match[str], shape: Shape, classes: int) -> nn.Module:

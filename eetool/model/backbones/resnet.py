@@ -1,4 +1,4 @@
-"""The CIFAR ResNets, and residual networks of any widths and depths."""
+"""ResNets for CIFAR, and residual networks of any widths and depths."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _STAGE_WIDTHS = (16, 32, 64)
 class CifarResNet(nn.Module):
     """ResNet for 32×32 images (He et al., arXiv 1512.03385, §4.2), with parameter-free option-A shortcuts.
 
-    Parameter names are those of the widely used pretrained checkpoints, so that these load unchanged.
+    Parameter names are those of widely used pretrained checkpoints, so that these can be loaded unchanged.
     """
 
     def __init__(self, blocks_per_stage: int, in_channels: int, classes: int) -> None:
@@ -30,7 +30,7 @@ class CifarResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> logits (N, classes)."""
+        """Map images (N, C, H, W) to logits (N, classes)."""
         x = functional.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
         logits: Tensor = self.linear(x.mean((2, 3)))  # (N, C, H, W) -> (N, C) -> (N, classes)
@@ -53,7 +53,7 @@ class _Block(nn.Module):
         return functional.relu(y + self._shortcut(x))
 
     def _shortcut(self, x: Tensor) -> Tensor:
-        """Option A: take every second pixel and fill the new channels with zeros, half on either side."""
+        """Apply option A: take every second pixel and fill the new channels with zeros, half on either side."""
         if self.stride == 1 and self.added == 0:
             return x
         subsampled = x[:, :, :: self.stride, :: self.stride]  # (N, C, H, W) -> (N, C, H/2, W/2)
@@ -67,7 +67,7 @@ def _stage(in_width: int, width: int, blocks: int, stride: int) -> nn.Sequential
 
 @dataclass(frozen=True)
 class Stage:
-    """Blocks of one width; the first of them takes every `stride`-th pixel."""
+    """Blocks of one width; the first one has the stride."""
 
     width: int
     blocks: int
@@ -75,13 +75,15 @@ class Stage:
 
 
 class StagedResNet(nn.Module):
-    """Residual network whose stages have any width and number of blocks, and halve the image or not.
+    """Residual network with stages of any width, number of blocks and stride.
 
-    Blocks are those of He et al. (arXiv 1512.03385) with 1×1 convolutions as shortcuts (their option B): inference
-    engines fold normalisations, sums and activations of such blocks into the convolutions.
+    Blocks are those of He et al. (arXiv 1512.03385) with 1×1 convolutions as shortcuts (option B of the paper).
+    Inference engines fuse normalisations, sums and activations of such blocks into the convolutions.
 
     Args:
-        stages: at least one; the first may have no block, and its width is then that of the stem alone.
+        stages: at least one; if the first has no block, its width is that of the stem.
+        in_channels: channels of the image.
+        classes: number of classes.
     """
 
     def __init__(self, stages: Sequence[Stage], in_channels: int, classes: int) -> None:
@@ -98,10 +100,10 @@ class StagedResNet(nn.Module):
         initialise(self)
         for module in self.modules():
             if isinstance(module, _ProjectedBlock):
-                nn.init.zeros_(module.norm.weight)  # every block begins as its shortcut
+                nn.init.zeros_(module.norm.weight)  # every block initially equals its shortcut
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> logits (N, classes)."""
+        """Map images (N, C, H, W) to logits (N, classes)."""
         x = self.stem(x)
         for stage in self.stages:
             x = self.get_submodule(stage)(x)

@@ -1,7 +1,7 @@
-"""TC-ResNet (Choi et al., arXiv 1904.03814): residual networks of convolutions over time, made for spoken words.
+"""TC-ResNet (Choi et al., arXiv 1904.03814): residual networks of convolutions over time, for spoken words.
 
-The bands of each frame are the channels, so even a small kernel sees all of them, and nothing is spent on a second
-dimension. The convolutions are two-dimensional with a second size of 1, which every engine runs well.
+The frequency bands of a frame are the channels, so that even a small kernel reads all bands. The convolutions are
+two-dimensional with a second size of 1, which every inference engine runs efficiently.
 """
 
 from torch import Tensor, nn
@@ -15,11 +15,11 @@ _KERNEL = 9
 
 
 class TcResNet(nn.Module):
-    """Frames through a stem and three stages, each of which halves the time; then the mean over time is classified."""
+    """A stem, three stages that halve the time each, and a classifier of the mean over time."""
 
     def __init__(self, depth: int, bands: int, classes: int) -> None:
         super().__init__()
-        self.standard = nn.BatchNorm1d(bands, affine=False)  # of each band: what the runtime gets are raw features
+        self.standard = nn.BatchNorm1d(bands, affine=False)  # per band, because the runtime gets raw features
         self.stem = nn.Conv2d(bands, _STEM, (3, 1), padding=(1, 0), bias=False)
         self.stages = nn.Sequential()
         width = _STEM
@@ -33,7 +33,7 @@ class TcResNet(nn.Module):
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, T, bands) -> logits (N, classes)."""
+        """Map frames (N, T, bands) to logits (N, classes)."""
         x = self.standard(x.transpose(1, 2))[..., None]  # (N, T, B) -> (N, B, T) -> (N, B, T, 1)
         logits: Tensor = self.classifier(self.stages(self.stem(x)).mean((2, 3)))  # (N, 48, t, 1) -> (N, 48)
         return logits
@@ -53,6 +53,6 @@ class _Block(nn.Module):
             self.shortcut = nn.Sequential(shorter, nn.BatchNorm2d(after), nn.ReLU())
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, before, T, 1) -> (N, after, T / stride, 1)."""
+        """Map features (N, before, T, 1) to (N, after, T / stride, 1)."""
         y = functional.relu(self.norm1(self.conv1(x)))
         return functional.relu(self.norm2(self.conv2(y)) + self.shortcut(x))

@@ -1,7 +1,7 @@
-"""Small transformer encoders for texts, trained from scratch (Vaswani et al., arXiv 1706.03762, normalised before).
+"""Small pre-norm transformer encoders for texts, trained from scratch (Vaswani et al., arXiv 1706.03762).
 
-They read token ids as `eetool_runtime.preprocess` makes them: id 0 is padding, which nothing attends to, and every text
-begins with the start token, which is classified.
+They read the token ids of `eetool_runtime.preprocess`. Id 0 is padding, which is masked in attention. Every text begins
+with the start token, which is classified.
 """
 
 import torch
@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from eetool.model.backbones.vit import Block
 from eetool_runtime.preprocess import PADDING
 
-_IGNORED = -100.0  # added to the score of a padding token: finite, so that a text of nothing but padding is no NaN
+_MASKED = -100.0  # added to the score of a padding token; finite, so that a text of padding alone gives no NaN
 SIZES = {"tiny": (64, 2, 4), "small": (128, 4, 6)}  # width, heads, blocks
 
 
 class TextEncoder(nn.Module):
-    """Embeddings of words and places through transformer blocks; the first token is classified."""
+    """Transformer encoder on embeddings of words and positions; the first token is classified."""
 
     def __init__(self, size: str, vocabulary: int, length: int, classes: int) -> None:
         super().__init__()
@@ -32,8 +32,8 @@ class TextEncoder(nn.Module):
         nn.init.trunc_normal_(self.places, std=0.02)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """int64 (N, T) -> logits (N, classes)."""
-        mask = (ids == PADDING).to(self.places.dtype)[:, None, None, :] * _IGNORED  # (N, T) -> (N, 1, 1, T)
+        """Map token ids int64 (N, T) to logits (N, classes)."""
+        mask = (ids == PADDING).to(self.places.dtype)[:, None, None, :] * _MASKED  # (N, T) -> (N, 1, 1, T)
         x = self.dropout(self.words(ids) + self.places)  # (N, T, D)
         for block in self.blocks:
             x = block(x, mask)

@@ -1,5 +1,7 @@
-"""VGG with batch normalisation for small images: convolutions as in Simonyan and Zisserman (arXiv 1409.1556), table 1,
-then global pooling and one linear classifier, the usual form on CIFAR.
+"""VGG with batch normalisation for small images.
+
+Convolutions are those of Simonyan and Zisserman (arXiv 1409.1556), table 1. Global pooling and one linear classifier
+follow, the usual form on CIFAR.
 """
 
 from torch import Tensor, nn
@@ -11,7 +13,7 @@ CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 1
 
 
 class Vgg(nn.Module):
-    """Five stages; each ends by halving the image."""
+    """Five stages, each with a max-pool at its end."""
 
     def __init__(self, depth: int, in_channels: int, classes: int) -> None:
         super().__init__()
@@ -22,12 +24,12 @@ class Vgg(nn.Module):
             for _ in range(count):
                 stage.append(ConvNorm(width, stage_width))
                 width = stage_width
-            stage.append(nn.MaxPool2d(2, ceil_mode=True))  # so that five of them fit an image of any size
+            stage.append(nn.MaxPool2d(2, ceil_mode=True))  # rounded up, so that five fit an image of any size
             self.stages.append(stage)
         self.classifier = nn.Linear(width, classes)
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> logits (N, classes)."""
+        """Map images (N, C, H, W) to logits (N, classes)."""
         logits: Tensor = self.classifier(self.stages(x).mean((2, 3)))  # (N, 512, H, W) -> (N, 512) -> (N, classes)
         return logits

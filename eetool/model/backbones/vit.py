@@ -10,7 +10,7 @@ _HIDDEN = 4
 
 
 class Vit(nn.Module):
-    """Patches and a class token through 12 pre-norm transformer blocks; the class token is classified."""
+    """Vision transformer of 12 pre-norm blocks on patches and a class token, which is classified."""
 
     def __init__(self, size: str, shape: tuple[int, ...], classes: int) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Vit(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> logits (N, classes)."""
+        """Map images (N, C, H, W) to logits (N, classes)."""
         x = self.patches(x).flatten(2).transpose(1, 2)  # (N, C, H, W) -> (N, D, h, w) -> (N, D, T) -> (N, T, D)
         token = self.class_token.expand(x.shape[0], -1, -1)
         x = self.blocks(torch.cat((token, x), 1) + self.positions)
@@ -39,12 +39,12 @@ class Vit(nn.Module):
 
 
 def patch_size(shape: tuple[int, ...]) -> int:
-    """Side of a patch in pixels: 16 as in the paper, or 4 on images of less than 128 pixels."""
+    """Return the side of a patch in pixels: 16 as in the paper, or 4 on images of less than 128 pixels."""
     return 16 if min(shape[2:]) >= 128 else 4
 
 
 class Block(nn.Module):
-    """Attention and a hidden layer, each behind a normalisation and beside a shortcut."""
+    """Attention and a hidden layer, each with a normalisation in front and a shortcut."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Block(nn.Module):
         self.output = nn.Linear(_HIDDEN * width, width)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(N, T, D) -> (N, T, D); `mask` (N, 1, 1, T) is added to what a token thinks of the others."""
+        """Map tokens (N, T, D) to (N, T, D); `mask` (N, 1, 1, T) is added to the attention scores."""
         x = x + self._attend(self.norm1(x), mask)
         y: Tensor = x + self.output(functional.gelu(self.hidden(self.norm2(x))))
         return y

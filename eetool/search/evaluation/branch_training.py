@@ -53,7 +53,9 @@ def train_branches(
         for chosen in torch.split(order, batch):
             if len(chosen) < 2:  # batch normalisation needs two
                 continue
-            answers = [branch.answer(x[chosen]) for branch, x in zip(branches, features.taps, strict=True)]
+            answers = [
+                branch.forward_with_confidence(x[chosen]) for branch, x in zip(branches, features.taps, strict=True)
+            ]
             labels, logits = features.labels[chosen], [logits for logits, _ in answers]
             if goal is None:
                 loss = torch.stack([functional.cross_entropy(x, labels) for x in logits]).sum()
@@ -105,7 +107,7 @@ def learned_loss(
 def exit_answers(branches: Sequence[Branch], features: TapFeatures, batch: int = 512) -> tuple[Tensor, Tensor | None]:
     """Logits of every exit (exits, n, classes), and learned confidences (early exits, n) in [0, 1] where there are."""
     made = [
-        [branch.answer(chunk) for chunk in torch.split(x, batch)]
+        [branch.forward_with_confidence(chunk) for chunk in torch.split(x, batch)]
         for branch, x in zip(branches, features.taps, strict=True)
     ]
     logits = torch.stack([*(torch.cat([x for x, _ in parts]) for parts in made), features.final])

@@ -18,7 +18,7 @@ from eetool.model.early_exit import EarlyExitNet, capture_outputs
 from eetool.model.gate_scores import LEARNED
 from eetool.model.references.resolve import build
 from eetool.model.spec import ModelSpec
-from eetool.model.supernet import Supernet, recalibrate
+from eetool.model.supernet import Supernet, recalibrate_batch_norm
 from eetool.search.evaluation.adaptive_branches import adaptive_branches
 from eetool.search.evaluation.branch_training import CostGoal, TapFeatures, exit_answers, train_branches
 from eetool.search.evaluation.cost_estimation import (
@@ -141,12 +141,12 @@ class Evaluator:
 
     def _inherit(self, net: EarlyExitNet, key: str) -> None:
         """Shared weights, made the candidate's own."""
-        self.supernet.hand_down(net.backbone)
+        self.supernet.copy_weights_to(net.backbone)
         if self.setting.fine_tune:
             seed, epochs = _seed(key, self.setting.seed), self.setting.fine_tune
             fine_tune(net, self.data.learn, epochs, seed, self.setting.torch_device)
         else:
-            recalibrate(net.backbone, self.data.batches(self.setting.calibration, _BATCH))
+            recalibrate_batch_norm(net.backbone, self.data.batches(self.setting.calibration, _BATCH))
 
     def _learned(
         self, net: EarlyExitNet, costs: CascadeCosts, key: str, clock: "_Clock", held_out: Sequence[SplitPart]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eetool.errors import UsageError
-from eetool.model.backbones.layers import divisible
+from eetool.model.backbones.layers import round_to_multiple
 from eetool.search.space.space import Gene, Genome, Space, SpaceBackbone, make_space
 
 _KERNEL, _DEPTH, _WIDTH = 0, 1, 2  # phases of progressive shrinking, in the order of Once-for-All (arXiv 1908.09791)
@@ -35,7 +35,7 @@ class _Mobile:
 
     def __call__(self, genome: Genome) -> SpaceBackbone:
         def scaled(width: int) -> int:
-            return divisible(width * float(genome["width"]))
+            return round_to_multiple(width * float(genome["width"]))
 
         parts = [f"{scaled(self.stem[0])}x{self.stem[1]}"]
         if self.first is not None:
