@@ -1,4 +1,4 @@
-"""Figures, against their definitions written as loops."""
+"""Metrics, compared with their definitions written as loops."""
 
 import numpy as np
 import pytest
@@ -16,10 +16,10 @@ shares = st.floats(0, 1, width=32)
     arrays.arrays(np.float32, st.tuples(st.integers(1, 5), st.integers(2, 6)), elements=st.floats(-50, 50, width=32)),
     st.floats(0.05, 20),
 )
-def test_confidence_is_the_largest_probability(logits: np.ndarray, temperature: float) -> None:
-    found = softmax_confidence(logits, temperature)
-    assert found.dtype == np.float32
-    assert np.allclose(found, softmax(logits.astype(np.float64) / temperature, axis=1).max(1), atol=1e-5)
+def test_softmax_confidence_equals_largest_probability(logits: np.ndarray, temperature: float) -> None:
+    confidence = softmax_confidence(logits, temperature)
+    assert confidence.dtype == np.float32
+    assert np.allclose(confidence, softmax(logits.astype(np.float64) / temperature, axis=1).max(1), atol=1e-5)
 
 
 def exit_taken(confidences: np.ndarray, thresholds: list[float | None]) -> int:
@@ -30,7 +30,7 @@ def exit_taken(confidences: np.ndarray, thresholds: list[float | None]) -> int:
 
 
 @given(st.data(), st.integers(0, 4), st.integers(1, 9))
-def test_an_input_leaves_at_the_first_exit_that_is_sure_enough(data: st.DataObject, early: int, n: int) -> None:
+def test_exits_taken_equals_first_exit_above_threshold(data: st.DataObject, early: int, n: int) -> None:
     confidences = data.draw(arrays.arrays(np.float32, (early + 1, n), elements=shares))
     near = st.sampled_from(sorted(set(confidences.ravel().tolist())))
     thresholds = data.draw(st.lists(st.none() | near | shares, min_size=early, max_size=early))
@@ -38,12 +38,12 @@ def test_an_input_leaves_at_the_first_exit_that_is_sure_enough(data: st.DataObje
     assert exits_taken(confidences, tuple(thresholds)).tolist() == expected
 
 
-def test_a_gate_that_never_fires_does_not_fire_at_certainty_either() -> None:
+def test_exits_taken_threshold_none_never_fires() -> None:
     assert exits_taken(np.ones((2, 3), np.float32), (None,)).tolist() == [1, 1, 1]
 
 
 @given(st.integers(1, 200), st.integers(1, 20), st.integers(0, 2**32 - 1))
-def test_calibration_error_is_that_of_its_definition(n: int, bins: int, seed: int) -> None:
+def test_expected_calibration_error_equals_definition(n: int, bins: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     confidence, correct = random.random(n), random.random(n) < 0.5
     error = 0.0
@@ -54,6 +54,6 @@ def test_calibration_error_is_that_of_its_definition(n: int, bins: int, seed: in
     assert expected_calibration_error(confidence, correct, bins) == pytest.approx(error)
 
 
-def test_certainty_belongs_to_the_last_bin() -> None:
+def test_expected_calibration_error_confidence_of_one_is_in_last_bin() -> None:
     assert expected_calibration_error(np.ones(4), np.array([True, True, True, False])) == pytest.approx(0.25)
     assert expected_calibration_error(np.ones(4), np.ones(4, bool)) == 0

@@ -1,4 +1,4 @@
-"""Work that reports where it is."""
+"""Progress of work with a known duration."""
 
 import threading
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from eetool.progress import Advance, report_elapsed
 
 
 class Counted:
-    """Writes down what is begun, and every step."""
+    """Progress that records blocks and steps."""
 
     def __init__(self) -> None:
         self.begun: list[tuple[str, int]] = []
@@ -27,7 +27,7 @@ class Counted:
         raise AssertionError(line)
 
 
-def test_what_takes_its_time_advances_by_the_second() -> None:
+def test_report_elapsed_long_block_advances_by_seconds() -> None:
     counted, threads = Counted(), threading.active_count()
     with report_elapsed(counted, "waiting", 30.4):
         assert counted.stepped.wait(300)
@@ -36,7 +36,7 @@ def test_what_takes_its_time_advances_by_the_second() -> None:
     assert threading.active_count() == threads
 
 
-def test_what_is_over_at_once_takes_no_second() -> None:
+def test_report_elapsed_short_block_does_not_advance() -> None:
     counted = Counted()
     with report_elapsed(counted, "waiting", 0):
         pass

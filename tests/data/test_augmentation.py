@@ -1,4 +1,4 @@
-"""Augmentation moves pixels and does nothing else."""
+"""Augmentation: shifts, mirroring and erasing of images."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ def augmented(mirror: bool, seed: int = 0) -> Tensor:
 
 
 def shifted(image: Tensor, down: int, right: int) -> Tensor:
-    """(C, H, W) moved over a ground of zeros, pixel by pixel."""
+    """Shift an image (C, H, W) with zero padding, pixel by pixel."""
     moved = torch.zeros_like(image)
     _, height, width = image.shape
     for row in range(height):
@@ -27,26 +27,26 @@ def shifted(image: Tensor, down: int, right: int) -> Tensor:
     return moved
 
 
-def ways(before: Tensor, after: Tensor) -> list[tuple[int, int]]:
+def matching_shifts(before: Tensor, after: Tensor) -> list[tuple[int, int]]:
     return [(d, r) for d in SHIFTS for r in SHIFTS if torch.equal(shifted(before, d, r), after)]
 
 
 @pytest.mark.parametrize("mirror", [False, True])
-def test_every_image_is_itself_shifted_or_mirrored_where_that_is_allowed(mirror: bool) -> None:
+def test_augment_images_are_shifted_and_mirrored_only_if_allowed(mirror: bool) -> None:
     straight = flipped = 0
     for before, after in zip(IMAGES[:40], augmented(mirror)[:40], strict=True):
-        is_straight, is_flipped = bool(ways(before, after)), bool(ways(before.flip(2), after))
+        is_straight, is_flipped = bool(matching_shifts(before, after)), bool(matching_shifts(before.flip(2), after))
         assert is_straight or is_flipped
         straight, flipped = straight + is_straight, flipped + is_flipped
     assert straight > 10
     assert (flipped > 10) == mirror
 
 
-def test_every_shift_is_drawn(digit_of_one: Tensor) -> None:
+def test_draw_augmentation_many_images_every_shift_occurs(digit_of_one: Tensor) -> None:
     digits = digit_of_one.expand(2000, -1, -1, -1)
     many = augment(digits, draw_augmentation(digits, torch.Generator().manual_seed(0), mirror=False))
-    found = {tuple(image[0].nonzero()[0].tolist()) for image in many}
-    assert found == {(row, column) for row in range(9) for column in range(9)}
+    positions = {tuple(image[0].nonzero()[0].tolist()) for image in many}
+    assert positions == {(row, column) for row in range(9) for column in range(9)}
 
 
 @pytest.fixture
@@ -56,19 +56,19 @@ def digit_of_one() -> Tensor:
     return image
 
 
-def test_the_generator_decides_alone() -> None:
+def test_draw_augmentation_same_generator_seed_gives_same_images() -> None:
     assert torch.equal(augmented(True, seed=3), augmented(True, seed=3))
     assert not torch.equal(augmented(True, seed=3), augmented(True, seed=4))
 
 
-def test_the_images_given_stay_as_they_are() -> None:
+def test_augment_input_images_stay_unchanged() -> None:
     before = IMAGES.clone()
     assert augmented(True).shape == IMAGES.shape
     assert torch.equal(IMAGES, before)
 
 
 @pytest.mark.parametrize("side", [1, 2, 3, 20])
-def test_a_square_is_erased_that_may_reach_over_an_edge(side: int) -> None:
+def test_augment_erase_side_square_is_zero_and_clipped_at_edges(side: int) -> None:
     ones = torch.ones(3000, 2, 5, 6)
     moves = draw_augmentation(ones, torch.Generator().manual_seed(0), mirror=False, erase=side)
     still = torch.full_like(moves.shifts, 4)
@@ -83,14 +83,14 @@ def test_a_square_is_erased_that_may_reach_over_an_edge(side: int) -> None:
     assert len(middles) == 30
 
 
-def test_erasing_changes_no_other_move() -> None:
+def test_draw_augmentation_with_erasing_other_draws_stay_equal() -> None:
     plain, erasing = (draw_augmentation(IMAGES, torch.Generator().manual_seed(5), True, erase) for erase in (0, 3))
     assert plain.erased is None
     assert torch.equal(plain.shifts, erasing.shifts)
     assert torch.equal(plain.mirrored, erasing.mirrored)
 
 
-def test_moves_of_some_images_are_theirs() -> None:
+def test_augmentation_draw_indexed_gives_draws_of_those_images() -> None:
     moves = draw_augmentation(IMAGES, torch.Generator().manual_seed(5), True, erase=2)
     chosen = torch.tensor([7, 3, 100])
     assert torch.equal(augment(IMAGES[chosen], moves[chosen]), augment(IMAGES, moves)[chosen])

@@ -1,4 +1,4 @@
-"""Input files: images and arrays become what the model takes, and anything else is refused by name."""
+"""Input files of `run`: images and arrays as model inputs, and errors that name the file."""
 
 from pathlib import Path
 
@@ -22,20 +22,20 @@ def saved(path: Path, array: np.ndarray) -> Path:
     return path
 
 
-def test_an_image_is_preprocessed(model: Model, tmp_path: Path) -> None:
+def test_read_inputs_image_is_preprocessed(model: Model, tmp_path: Path) -> None:
     Image.fromarray(pixels(2, 1.0)).save(tmp_path / "a.png")
     (array,) = read_inputs(tmp_path / "a.png", model)
     assert np.array_equal(array, image(2, 1.0))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "1", "I;16"])
-def test_an_image_of_any_mode_and_size_is_brought_to_the_models(model: Model, tmp_path: Path, mode: str) -> None:
+def test_read_inputs_image_of_any_mode_and_size_gets_model_shape(model: Model, tmp_path: Path, mode: str) -> None:
     Image.new(mode, (9, 5)).save(tmp_path / "a.png")
     (array,) = read_inputs(tmp_path / "a.png", model)
     assert (array.shape, array.dtype) == ((1, 1, 4, 4), np.float32)
 
 
-def test_an_array_may_hold_one_input_or_a_batch(model: Model, tmp_path: Path) -> None:
+def test_read_inputs_array_with_or_without_batch_gives_single_inputs(model: Model, tmp_path: Path) -> None:
     batch = np.concatenate([image(0, 1.0), image(1, 2.0)])
     one, two = read_inputs(saved(tmp_path / "batch.npy", batch), model)
     assert np.array_equal(one, batch[:1])
@@ -44,13 +44,15 @@ def test_an_array_may_hold_one_input_or_a_batch(model: Model, tmp_path: Path) ->
     assert np.array_equal(alone, one)
 
 
-def test_an_array_of_pixels_is_preprocessed_as_an_image_is(model: Model, tmp_path: Path) -> None:
+def test_read_inputs_uint8_array_is_preprocessed(model: Model, tmp_path: Path) -> None:
     (array,) = read_inputs(saved(tmp_path / "a.npy", pixels(3, 2.0)[None]), model)
     assert np.array_equal(array, image(3, 2.0))
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (1, 5, 4), (3, 4, 4), (0, 1, 4, 4), (2, 1, 4, 4, 1), ()])
-def test_an_array_of_another_shape_is_refused(model: Model, tmp_path: Path, shape: tuple[int, ...]) -> None:
+def test_read_inputs_array_of_another_shape_raises_artefact_error(
+    model: Model, tmp_path: Path, shape: tuple[int, ...]
+) -> None:
     with pytest.raises(ArtefactError, match=r"a.npy: expected shape \(batch, 1, 4, 4\) for input 'input', found"):
         read_inputs(saved(tmp_path / "a.npy", np.zeros(shape, np.float32)), model)
 
@@ -59,14 +61,16 @@ def test_an_array_of_another_shape_is_refused(model: Model, tmp_path: Path, shap
 @pytest.mark.parametrize(
     "content", [None, b"", b"text", b"PK\x03\x04", b"\x89PNG\r\n\x1a\n\x00\x00", b"\x93NUMPY\x01\x00"]
 )
-def test_a_missing_or_damaged_file_is_refused(model: Model, tmp_path: Path, name: str, content: bytes | None) -> None:
+def test_read_inputs_missing_or_damaged_file_raises_artefact_error(
+    model: Model, tmp_path: Path, name: str, content: bytes | None
+) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(ArtefactError, match=name):
         read_inputs(tmp_path / name, model)
 
 
-def test_a_truncated_image_is_refused(model: Model, tmp_path: Path) -> None:
+def test_read_inputs_truncated_image_raises_artefact_error(model: Model, tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.effect_noise((64, 64), 50).save(path)
     path.write_bytes(path.read_bytes()[:1000])
@@ -74,7 +78,7 @@ def test_a_truncated_image_is_refused(model: Model, tmp_path: Path) -> None:
         read_inputs(path, model)
 
 
-def test_an_archive_and_an_array_of_objects_are_refused(model: Model, tmp_path: Path) -> None:
+def test_read_inputs_archive_or_object_array_raises_artefact_error(model: Model, tmp_path: Path) -> None:
     with (tmp_path / "zip.npy").open("wb") as file:
         np.savez(file, a=np.zeros(3))
     with pytest.raises(ArtefactError, match="an archive"):

@@ -1,4 +1,4 @@
-"""Sources: what the arrays hold."""
+"""Data sources by name, and the digits."""
 
 import numpy as np
 import pytest
@@ -9,13 +9,13 @@ from eetool.data.source import Source
 from eetool.errors import UsageError
 
 
-def test_digits_are_all_there_as_grey_images_of_32_by_32(digits: Source) -> None:
+def test_load_source_digits_are_grey_images_of_32_by_32(digits: Source) -> None:
     assert (digits.inputs.shape, digits.inputs.dtype) == ((1797, 1, 32, 32), np.uint8)
     assert (digits.inputs.min(), digits.inputs.max()) == (0, 255)
-    assert not digits.mirror, "a mirrored 2 is no 2"
+    assert not digits.mirror, "a mirrored 2 is not a 2"
 
 
-def test_digits_keep_their_labels_and_their_look(digits: Source) -> None:
+def test_load_source_digits_keep_labels_and_content(digits: Source) -> None:
     small, labels = load_digits(return_X_y=True)
     assert np.array_equal(digits.labels, labels)
     assert digits.labels.dtype == np.int64
@@ -24,13 +24,13 @@ def test_digits_keep_their_labels_and_their_look(digits: Source) -> None:
     assert np.corrcoef(shrunk.ravel(), small.ravel())[0, 1] > 0.95
 
 
-def test_an_unknown_source_is_refused_with_the_known_ones() -> None:
+def test_load_source_unknown_name_raises_usage_error_with_known_names() -> None:
     with pytest.raises(UsageError, match="unknown data source 'mnist'") as refused:
         load_source("mnist")
     assert "digits" in (refused.value.hint or "")
 
 
 @pytest.mark.parametrize("name", ["folder", "cifar10:", "npz", "digits:somewhere"])
-def test_a_path_is_asked_for_where_it_is_needed_and_nowhere_else(name: str) -> None:
+def test_load_source_missing_or_superfluous_path_raises_usage_error(name: str) -> None:
     with pytest.raises(UsageError, match=r"needs the path|takes no path"):
         load_source(name)

@@ -1,4 +1,4 @@
-"""Splits: disjoint, fixed, and provable."""
+"""Splits of a source: disjoint, fixed, identified by hash."""
 
 from dataclasses import replace
 
@@ -30,29 +30,29 @@ def recorded(splits: dict[str, np.ndarray]) -> Data:
     return Data("digits", split_record(splits))
 
 
-def test_every_example_is_in_exactly_one_split(digits: Source, splits: dict[str, np.ndarray]) -> None:
+def test_split_source_every_example_is_in_exactly_one_split(digits: Source, splits: dict[str, np.ndarray]) -> None:
     together = np.concatenate(list(splits.values()))
     assert set(splits) == {TRAIN, TEMPERATURE, THRESHOLD, TEST}
     assert np.array_equal(np.sort(together), np.arange(len(digits.labels)))
 
 
-def test_sizes_are_fixed_and_the_test_split_is_large_enough_to_measure_on(splits: dict[str, np.ndarray]) -> None:
+def test_split_source_digits_sizes_are_fixed(splits: dict[str, np.ndarray]) -> None:
     sizes = {name: len(indices) for name, indices in splits.items()}
     assert sizes == {TRAIN: 879, TEMPERATURE: 126, THRESHOLD: 252, TEST: 540}
 
 
-def test_every_split_has_its_share_of_every_class(digits: Source, splits: dict[str, np.ndarray]) -> None:
+def test_split_source_every_split_is_stratified_by_class(digits: Source, splits: dict[str, np.ndarray]) -> None:
     shares = np.bincount(digits.labels) / len(digits.labels)
     for indices in splits.values():
         assert np.abs(np.bincount(digits.labels[indices]) - shares * len(indices)).max() <= 2
 
 
-def test_no_seed_has_a_say_in_the_splits(digits: Source, splits: dict[str, np.ndarray]) -> None:
-    np.random.seed(1)  # what scikit-learn draws from where nobody says otherwise
+def test_split_source_other_numpy_seed_gives_same_splits(digits: Source, splits: dict[str, np.ndarray]) -> None:
+    np.random.seed(1)  # default random generator of scikit-learn
     assert split_record(split_source(digits)) == split_record(splits)
 
 
-def test_the_record_changes_with_any_example(splits: dict[str, np.ndarray]) -> None:
+def test_split_record_one_other_example_changes_the_hash(splits: dict[str, np.ndarray]) -> None:
     swapped = splits | {TEST: np.sort(np.append(splits[TEST][1:], splits[TRAIN][0]))}
     before, after = split_record(splits), split_record(swapped)
     assert before[TEST].n == after[TEST].n
@@ -60,27 +60,29 @@ def test_the_record_changes_with_any_example(splits: dict[str, np.ndarray]) -> N
     assert before[THRESHOLD] == after[THRESHOLD]
 
 
-def test_the_recorded_split_is_given_out(digits: Source, splits: dict[str, np.ndarray], recorded: Data) -> None:
+def test_recorded_split_matching_record_gives_its_indices(
+    digits: Source, splits: dict[str, np.ndarray], recorded: Data
+) -> None:
     assert np.array_equal(recorded_split(digits, TEST, recorded), splits[TEST])
 
 
-def test_a_model_without_data_has_no_held_out_examples(digits: Source) -> None:
+def test_recorded_split_model_without_data_raises_artefact_error(digits: Source) -> None:
     with pytest.raises(ArtefactError, match="records no data"):
         recorded_split(digits, TEST, None)
 
 
-def test_another_source_is_refused(digits: Source, recorded: Data) -> None:
+def test_recorded_split_another_source_raises_artefact_error(digits: Source, recorded: Data) -> None:
     with pytest.raises(ArtefactError, match="trained on 'digits', not on 'letters'"):
         recorded_split(replace(digits, name="letters"), TEST, recorded)
 
 
-def test_changed_examples_are_refused(digits: Source, recorded: Data) -> None:
+def test_recorded_split_changed_examples_raises_artefact_error(digits: Source, recorded: Data) -> None:
     shorter = replace(digits, inputs=digits.inputs[:-1], labels=digits.labels[:-1])
     with pytest.raises(ArtefactError, match="'test' split of 'digits' is not the one"):
         recorded_split(shorter, TEST, recorded)
 
 
-def test_an_unknown_split_is_refused(digits: Source, recorded: Data) -> None:
+def test_recorded_split_unknown_split_raises_artefact_error(digits: Source, recorded: Data) -> None:
     with pytest.raises(ArtefactError, match="no 'validation' split"):
         recorded_split(digits, "validation", recorded)
 
@@ -97,7 +99,7 @@ def sizes_of(splits: dict[str, np.ndarray]) -> dict[str, int]:
     return {name: len(indices) for name, indices in splits.items()}
 
 
-def test_an_official_test_set_is_reported_on_whole_and_5000_training_images_are_held_out() -> None:
+def test_split_source_official_test_set_stays_whole_and_5000_are_held_out() -> None:
     source = labelled(50_000, 10_000)
     splits = split_source(source)
     assert sizes_of(splits) == {CERTIFICATE: 2000, THRESHOLD: 2000, TEMPERATURE: 1000, TRAIN: 45_000, TEST: 10_000}
@@ -107,20 +109,20 @@ def test_an_official_test_set_is_reported_on_whole_and_5000_training_images_are_
         assert len(set(np.bincount(source.labels[splits[name]]))) == 1, "every class alike"
 
 
-def test_weights_that_saw_all_training_images_hold_out_half_of_the_test_set() -> None:
+def test_split_source_hold_out_test_takes_half_of_the_test_set() -> None:
     splits = split_source(labelled(50_000, 5_000), hold_out="test")
     assert sizes_of(splits) == {TRAIN: 50_000, THRESHOLD: 1500, TEMPERATURE: 1000, TEST: 2500}
     assert np.array_equal(np.sort(np.concatenate(list(splits.values()))), np.arange(55_000))
     assert np.array_equal(splits[TRAIN], np.arange(50_000))
 
 
-def test_a_large_source_without_a_test_set_has_a_certificate_split() -> None:
+def test_split_source_large_source_has_certificate_split() -> None:
     splits = split_source(labelled(10_000, 0))
     assert sizes_of(splits) == {TEST: 2000, CERTIFICATE: 400, THRESHOLD: 400, TEMPERATURE: 200, TRAIN: 7000}
 
 
 @pytest.mark.parametrize("hold_out", ["train", "test"])
-def test_the_hash_tells_where_held_out_examples_came_from(hold_out: str) -> None:
+def test_recorded_split_either_hold_out_is_recognised_by_hash(hold_out: str) -> None:
     source = labelled(2000, 1000)
     splits = split_source(source, hold_out)
     recorded = Data("made", split_record(splits))
@@ -128,12 +130,12 @@ def test_the_hash_tells_where_held_out_examples_came_from(hold_out: str) -> None
         assert np.array_equal(recorded_split(source, name, recorded), indices)
 
 
-def test_without_an_official_test_set_nothing_can_be_held_out_of_it(digits: Source) -> None:
+def test_split_source_hold_out_test_without_test_set_raises_usage_error(digits: Source) -> None:
     with pytest.raises(UsageError, match="no test set of its own"):
         split_source(digits, hold_out="test")
 
 
-def test_too_few_examples_of_a_class_are_refused(digits: Source) -> None:
+def test_split_source_too_few_examples_of_a_class_raises_artefact_error(digits: Source) -> None:
     labels = digits.labels.copy()
     labels[labels == 7] = 8
     labels[0] = 7

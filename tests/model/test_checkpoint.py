@@ -1,4 +1,4 @@
-"""model.pt: everything comes back, the same bytes every time, and never as code."""
+"""model.pt: reading and writing, byte stability, and untrusted files."""
 
 import os
 from dataclasses import replace
@@ -32,9 +32,9 @@ POLICY = Policy(
 
 @pytest.fixture(scope="module")
 def checkpoint() -> Checkpoint:
-    made = attach_exits("resnet8", (1, 1, 8, 8), 3, ExitPlan(1, LINEAR), seed=0)
-    record = replace(made.record, data=Data("digits", {"test": Split(5, "0" * 64)}), policy=POLICY)
-    return replace(made, record=record)
+    plain = attach_exits("resnet8", (1, 1, 8, 8), 3, ExitPlan(1, LINEAR), seed=0)
+    record = replace(plain.record, data=Data("digits", {"test": Split(5, "0" * 64)}), policy=POLICY)
+    return replace(plain, record=record)
 
 
 def assert_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
@@ -42,28 +42,28 @@ def assert_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_everything_comes_back(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_load_checkpoint_saved_checkpoint_is_equal(checkpoint: Checkpoint, tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "model.pt", checkpoint)
-    found = load_checkpoint(tmp_path / "model.pt")
-    assert found.record == checkpoint.record
-    assert_equal(found.state, checkpoint.state)
-    assert_equal(found.samples, checkpoint.samples)
+    loaded = load_checkpoint(tmp_path / "model.pt")
+    assert loaded.record == checkpoint.record
+    assert_equal(loaded.state, checkpoint.state)
+    assert_equal(loaded.samples, checkpoint.samples)
 
 
-def test_the_network_that_is_built_has_the_stored_weights(checkpoint: Checkpoint) -> None:
+def test_checkpoint_build_network_has_stored_weights(checkpoint: Checkpoint) -> None:
     net = checkpoint.build()
     assert not net.training
     assert_equal(net.state_dict(), checkpoint.state)
 
 
-def test_the_same_checkpoint_is_the_same_bytes_under_any_name(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_save_checkpoint_any_file_name_gives_same_bytes(checkpoint: Checkpoint, tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "a.pt", checkpoint)
     save_checkpoint(tmp_path / "other", load_checkpoint(tmp_path / "a.pt"))
     assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "other").read_bytes()
 
 
 class Intruder:
-    """What makes a folder when it is unpickled."""
+    """Object that creates a folder when it is unpickled."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -72,7 +72,7 @@ class Intruder:
         return os.mkdir, (str(self.folder),)
 
 
-def test_code_in_a_checkpoint_is_refused_and_does_not_run(tmp_path: Path) -> None:
+def test_load_checkpoint_with_code_raises_artefact_error_and_runs_nothing(tmp_path: Path) -> None:
     target = tmp_path / "owned"
     torch.save({"format": FORMAT, "record": Intruder(target)}, tmp_path / "model.pt")
     with pytest.raises(ArtefactError, match="or a damaged one"):
@@ -80,14 +80,14 @@ def test_code_in_a_checkpoint_is_refused_and_does_not_run(tmp_path: Path) -> Non
     assert not target.exists()
 
 
-def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+def test_load_checkpoint_missing_file_or_folder_raises_artefact_error(tmp_path: Path) -> None:
     for path, reason in ((tmp_path / "none.pt", "No such file"), (tmp_path, "Is a directory")):
         with pytest.raises(ArtefactError, match=f"cannot be read: {reason}"):
             load_checkpoint(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"just text\n", b"PK\x03\x04", b"\x80\x02}q\x00."])
-def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
+def test_load_checkpoint_other_file_raises_artefact_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.pt"
     path.write_bytes(content)
     with pytest.raises(ArtefactError, match=r"model\.pt"):
@@ -95,7 +95,7 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
 
 
 @given(share=st.floats(0, 1, exclude_max=True))
-def test_a_truncated_file_is_refused(
+def test_load_checkpoint_truncated_file_raises_artefact_error(
     checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory, share: float
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "truncated.pt"
@@ -116,13 +116,13 @@ def test_a_truncated_file_is_refused(
         ({"format": FORMAT, "record": "{", "state": {}, "samples": {}}, "not valid JSON"),
     ],
 )
-def test_other_contents_are_refused(tmp_path: Path, stored: Any, reason: str) -> None:
+def test_load_checkpoint_other_content_raises_artefact_error(tmp_path: Path, stored: Any, reason: str) -> None:
     torch.save(stored, tmp_path / "model.pt")
     with pytest.raises(ArtefactError, match=reason):
         load_checkpoint(tmp_path / "model.pt")
 
 
-def test_a_record_that_contradicts_itself_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_load_checkpoint_inconsistent_record_raises_artefact_error(checkpoint: Checkpoint, tmp_path: Path) -> None:
     record, spec = checkpoint.record, checkpoint.record.spec
     odd_input = replace(spec.inputs[0], dtype="float128")
     for reason, wrong in {
@@ -136,14 +136,14 @@ def test_a_record_that_contradicts_itself_is_refused(checkpoint: Checkpoint, tmp
             load_checkpoint(tmp_path / "model.pt")
 
 
-def test_weights_of_another_network_are_refused(checkpoint: Checkpoint) -> None:
+def test_checkpoint_build_weights_of_another_network_raises_artefact_error(checkpoint: Checkpoint) -> None:
     spec = replace(checkpoint.record.spec, backbone="resnet20")
     other = replace(checkpoint, record=replace(checkpoint.record, spec=spec))
     with pytest.raises(ArtefactError, match="the tensors do not fit resnet20"):
         other.build()
 
 
-def test_serialised_bytes_do_not_depend_on_what_was_serialised_before() -> None:
+def test_serialise_after_other_values_gives_same_bytes() -> None:
     value = {"a": torch.arange(4), "b": "text"}
     first = serialise(value)
     serialise({"c": torch.zeros(3)})

@@ -1,4 +1,4 @@
-"""Exits hang on any module, change nothing of the backbone, and refuse by name what is no tap."""
+"""Early-exit networks: exits on any module, and invalid taps."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from eetool.model.early_exit import EarlyExitNet, candidate_taps, stack_levels
 
 
 class Backbone(nn.Module):
-    """Has one module of every kind that can be named as a tap, and one that should be."""
+    """Network with a module for every kind of valid and invalid tap."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,32 +43,32 @@ class _Count(nn.Module):
         return torch.arange(x.shape[1])
 
 
-def test_the_final_exit_is_the_backbone_itself() -> None:
+def test_early_exit_net_final_logits_equal_backbone() -> None:
     backbone, x = Backbone(), torch.randn(5, 4)
     early, final = EarlyExitNet(backbone, {"first": nn.Linear(8, 3)})(x)
     assert early.shape == (5, 3)
     assert torch.equal(final, backbone(x))
 
 
-def test_an_exit_reads_what_its_tap_returns() -> None:
+def test_early_exit_net_exit_reads_tap_output() -> None:
     backbone, head, x = Backbone(), nn.Linear(8, 3), torch.randn(5, 4)
     early, _ = EarlyExitNet(backbone, {"first": head})(x)
     assert torch.equal(early, head(backbone.first(x)))
 
 
-def test_an_exit_reads_the_first_of_what_its_tap_returns() -> None:
+def test_early_exit_net_tuple_at_tap_exit_reads_first_item() -> None:
     backbone, head, x = Backbone(), nn.Linear(8, 3), torch.randn(5, 4)
     early, _ = EarlyExitNet(backbone, {"pair": head})(x)
     left, _ = backbone.pair(backbone.twice(backbone.twice(backbone.first(x))))
     assert torch.equal(early, head(left))
 
 
-def test_a_backbone_that_gives_no_logits_is_refused() -> None:
+def test_early_exit_net_backbone_without_logits_raises_usage_error() -> None:
     with pytest.raises(UsageError, match="the backbone returns tuple"):
         EarlyExitNet(_Pair(), {})(torch.randn(5, 4))
 
 
-def test_an_exit_teaches_the_layers_before_its_tap_and_no_others() -> None:
+def test_early_exit_net_exit_gradient_reaches_layers_before_tap_only() -> None:
     backbone = Backbone()
     early, _ = EarlyExitNet(backbone, {"first": nn.Linear(8, 3)})(torch.randn(5, 4))
     early.sum().backward()
@@ -87,7 +87,7 @@ def test_an_exit_teaches_the_layers_before_its_tap_and_no_others() -> None:
         ("unused", "tap 'unused' does not run"),
     ],
 )
-def test_what_is_no_tap_is_refused_by_name(tap: str, reason: str) -> None:
+def test_early_exit_net_invalid_tap_raises_usage_error(tap: str, reason: str) -> None:
     backbone = Backbone()
     net = EarlyExitNet(backbone, {tap: nn.Identity()})
     with pytest.raises(UsageError, match=reason):
@@ -95,7 +95,7 @@ def test_what_is_no_tap_is_refused_by_name(tap: str, reason: str) -> None:
     assert not any(module._forward_hooks for module in backbone.modules()), "hooks stay behind"
 
 
-def test_modules_know_how_deep_in_stacks_they_lie() -> None:
+def test_stack_levels_nested_stacks_are_numbered() -> None:
     block = nn.Module()
     block.inner = nn.Sequential(nn.Linear(4, 4))
     backbone = nn.Module()
@@ -104,7 +104,7 @@ def test_modules_know_how_deep_in_stacks_they_lie() -> None:
     assert stack_levels(backbone) == expected
 
 
-def test_possible_taps_are_the_items_of_stacks_at_any_depth() -> None:
+def test_candidate_taps_stacks_at_any_depth_give_their_items() -> None:
     stage = nn.Sequential(nn.Sequential(nn.Linear(4, 4), nn.ReLU()), nn.ModuleList([Backbone()]))
     backbone = nn.Module()
     backbone.stem, backbone.stage = nn.Linear(4, 4), stage

@@ -1,4 +1,4 @@
-"""Zero Time Waste: exits that read and weigh the answers of those before them (arXiv 2106.05409)."""
+"""Cascade connections and ensembles of Zero Time Waste (arXiv 2106.05409): exits that read earlier exits."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +34,7 @@ def checkpoint(little: Source, tmp_path_factory: pytest.TempPathFactory) -> Chec
     )
 
 
-def test_an_ensemble_is_a_product_of_powers_of_probabilities() -> None:
+def test_ensemble_probabilities_equal_product_of_powers() -> None:
     torch.manual_seed(0)
     ensemble = Ensemble(5)
     ensemble.bias.data.normal_()
@@ -46,18 +46,18 @@ def test_an_ensemble_is_a_product_of_powers_of_probabilities() -> None:
     assert torch.allclose(ensemble(own, before).softmax(1), expected, atol=1e-6)
 
 
-def test_no_gradient_flows_into_exits_that_are_read() -> None:
+def test_forward_outputs_in_training_no_gradient_reaches_earlier_exits() -> None:
     net = build_net(attach_exits("resnet20", (1, 1, 8, 8), 3, BOTH, seed=0).record.spec).train()
-    found = net.forward_outputs(torch.randn(4, 1, 8, 8))
-    found.own[1].sum().backward(retain_graph=True)
-    assert net.exits[0].classifier.weight.grad is None, "the cascade is read, not taught"
-    found.logits[2].sum().backward()
-    assert net.exits[2].classifier.weight.grad is None, "an ensemble learns to weigh, and exits to answer"
+    outputs = net.forward_outputs(torch.randn(4, 1, 8, 8))
+    outputs.own[1].sum().backward(retain_graph=True)
+    assert net.exits[0].classifier.weight.grad is None, "no gradient through a cascade connection"
+    outputs.logits[2].sum().backward()
+    assert net.exits[2].classifier.weight.grad is None, "no gradient from an ensemble to its exits"
     assert all(p.grad is not None for p in net.ensembles[1].parameters())
     assert net.ensembles[0].bias.grad is None
 
 
-def test_exits_read_what_the_one_before_answers() -> None:
+def test_forward_cascade_changed_exit_changes_later_exits() -> None:
     spec = attach_exits("resnet20", (1, 1, 8, 8), 3, replace(BOTH, ensemble=False), seed=0).record.spec
     net = build_net(spec).eval()
     x = torch.randn(2, 1, 8, 8)
@@ -68,37 +68,39 @@ def test_exits_read_what_the_one_before_answers() -> None:
 
 
 @pytest.mark.parametrize("option", ["cascade", "ensemble"])
-def test_each_option_trains_alone_and_adds_only_its_own(little: Source, tmp_path: Path, option: str) -> None:
+def test_train_model_cascade_or_ensemble_adds_only_its_parameters(little: Source, tmp_path: Path, option: str) -> None:
     plain = ExitPlan(2, "linear")
-    made, without = (
+    trained, without = (
         train_model("resnet8", little, p, TrainingSettings("joint", 1, 0, 64, 0.05), tmp_path / "s")
         for p in (replace(plain, **{option: True}), plain)
     )
-    assert made.record.spec == replace(without.record.spec, **{option: True})
-    same = {name for name, x in made.state.items() if name in without.state and x.shape == without.state[name].shape}
+    assert trained.record.spec == replace(without.record.spec, **{option: True})
+    same = {n for n, x in trained.state.items() if n in without.state and x.shape == without.state[n].shape}
     if option == "cascade":
         assert set(without.state) - same == {"exits.1.classifier.weight"}
     else:
-        assert set(made.state) - same == {f"ensembles.0.{name}" for name in ("own", "before", "bias")}
-        assert torch.equal(made.state["backbone.conv1.weight"], without.state["backbone.conv1.weight"])
+        assert set(trained.state) - same == {f"ensembles.0.{name}" for name in ("own", "before", "bias")}
+        assert torch.equal(trained.state["backbone.conv1.weight"], without.state["backbone.conv1.weight"])
 
 
-def test_a_bundle_answers_as_the_model_does(checkpoint: Checkpoint, little: Source, tmp_path: Path) -> None:
+def test_export_bundle_cascade_and_ensemble_equal_the_model(
+    checkpoint: Checkpoint, little: Source, tmp_path: Path
+) -> None:
     export_bundle(checkpoint, tmp_path / "m.eebundle", ExportOptions(references=False))
     model = load(tmp_path / "m.eebundle")
     manifest = model.bundle.manifest
     inputs = {c.name: c.inputs for c in manifest.components}
-    assert "exit0_logits" in inputs["exit1"], "by its name"
+    assert "exit0_logits" in inputs["exit1"]
     assert "exit1_logits" in inputs["exit2"]
     images = little.inputs[:40]
     expected = every_exit_logits(checkpoint, images)
     exits = model.every_exit(normalise(images, manifest.inputs[0]))
-    for (logits, sure), wanted in zip(exits, expected, strict=True):
-        assert np.allclose(logits, wanted.numpy(), atol=1e-4)
-        assert np.allclose(sure, exit_confidences("max_softmax", logits[None], [1.0])[0], atol=1e-5)
+    for (logits, confidence), expected_logits in zip(exits, expected, strict=True):
+        assert np.allclose(logits, expected_logits.numpy(), atol=1e-4)
+        assert np.allclose(confidence, exit_confidences("max_softmax", logits[None], [1.0])[0], atol=1e-5)
 
 
-def test_a_head_that_is_read_is_paid_for_only_where_its_reader_runs(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_model_macs_exit_that_is_read_is_charged_where_its_reader_runs(checkpoint: Checkpoint, tmp_path: Path) -> None:
     costs = model_macs(checkpoint.record.spec)
     assert costs.reads == (frozenset(), frozenset({0}), frozenset({1}))
     export_bundle(checkpoint, tmp_path / "m.eebundle", ExportOptions(references=False))

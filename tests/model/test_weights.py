@@ -1,4 +1,4 @@
-"""Weights from files: everything or an error that names every difference."""
+"""Weights from files: all tensors are loaded, or an error lists the differences."""
 
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ def assert_equal(a: nn.Module, b: nn.Module) -> None:
     assert all(torch.equal(x, b.state_dict()[name]) for name, x in a.state_dict().items())
 
 
-def test_safetensors_of_resnet56_load_back_exactly(tmp_path: Path) -> None:
+def test_load_weights_safetensors_are_loaded_exactly(tmp_path: Path) -> None:
     first, second = (build_backbone("resnet56", SHAPE, 10) for _ in range(2))
     save_file(first.state_dict(), tmp_path / "weights.safetensors")
     load_weights(second, tmp_path / "weights.safetensors", 10)
@@ -37,20 +37,20 @@ def test_safetensors_of_resnet56_load_back_exactly(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"epoch": 3, "state_dict": s}, lambda s: {"model": s}])
 @pytest.mark.parametrize("prefix", ["", "module."])
-def test_state_dicts_load_as_training_scripts_save_them(tmp_path: Path, wrap: Any, prefix: str) -> None:
+def test_load_weights_wrapped_state_dict_is_loaded(tmp_path: Path, wrap: Any, prefix: str) -> None:
     first, second = resnet8(), resnet8()
     torch.save(wrap({prefix + name: x for name, x in first.state_dict().items()}), tmp_path / "w.pth")
     load_weights(second, tmp_path / "w.pth", 10)
     assert_equal(first, second)
 
 
-def test_counters_that_older_files_lack_are_no_difference(tmp_path: Path) -> None:
+def test_load_weights_missing_counters_are_accepted(tmp_path: Path) -> None:
     state = {name: x for name, x in resnet8().state_dict().items() if "num_batches" not in name}
     torch.save(state, tmp_path / "w.pth")
     load_weights(resnet8(), tmp_path / "w.pth", 10)
 
 
-def test_a_tensor_with_two_names_is_stored_once(tmp_path: Path) -> None:
+def test_load_weights_tied_tensor_stored_once_is_loaded(tmp_path: Path) -> None:
     class Tied(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -64,7 +64,7 @@ def test_a_tensor_with_two_names_is_stored_once(tmp_path: Path) -> None:
     assert torch.equal(net.b.weight, torch.eye(2))
 
 
-def test_all_differences_are_named(tmp_path: Path) -> None:
+def test_load_weights_other_tensors_raise_error_with_all_differences(tmp_path: Path) -> None:
     state: dict[str, Tensor] = dict(resnet8().state_dict())
     del state["bn1.weight"]
     state["extra.weight"] = torch.zeros(1)
@@ -80,7 +80,7 @@ def test_all_differences_are_named(tmp_path: Path) -> None:
     ]
 
 
-def test_a_classifier_of_another_size_says_which(tmp_path: Path) -> None:
+def test_load_weights_classifier_of_another_size_gives_hint(tmp_path: Path) -> None:
     torch.save(resnet8(classes=100).state_dict(), tmp_path / "w.pth")
     with pytest.raises(ArtefactError, match=r"linear.weight \[100, 64\] where \[10, 64\] is needed") as caught:
         load_weights(resnet8(), tmp_path / "w.pth", 10)
@@ -97,7 +97,7 @@ def test_a_classifier_of_another_size_says_which(tmp_path: Path) -> None:
         {"run": {"taps": ["0"]}, "net": {"exits.0.weight": 1, "exits.0.bias": torch.zeros(9)}},
     ],
 )
-def test_exits_that_do_not_fit_are_left_as_they_are(tmp_path: Path, stored: dict[str, Any]) -> None:
+def test_load_weights_exits_that_do_not_fit_stay_unchanged(tmp_path: Path, stored: dict[str, Any]) -> None:
     net = EarlyExitNet(nn.Sequential(nn.Linear(2, 10)), {"0": nn.Linear(10, 10)})
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     inside = {f"backbone.{name}": tensor for name, tensor in net.backbone.state_dict().items()}
@@ -107,7 +107,7 @@ def test_exits_that_do_not_fit_are_left_as_they_are(tmp_path: Path, stored: dict
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
 
 
-def test_files_without_tensors_are_refused(tmp_path: Path) -> None:
+def test_load_weights_file_without_tensors_raises_artefact_error(tmp_path: Path) -> None:
     torch.save([1, 2], tmp_path / "list.pth")
     (tmp_path / "text.txt").write_text("just text\n")
     (tmp_path / "broken.safetensors").write_bytes(b"\xff\xff\xff\xff\xff\xff\xff\x7f{")

@@ -1,4 +1,4 @@
-"""The official binary layout of CIFAR, from files made here."""
+"""CIFAR in its official binary and Python layouts, from files made here."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ PER_FILE = 20
 
 
 def records(seed: int, classes: int, label_bytes: int, n: int = PER_FILE) -> np.ndarray:
-    """uint8 (n, label bytes + 3072); the fine label is the last one."""
+    """Return random records uint8 (n, label bytes + 3072); the fine label is the last label byte."""
     random = np.random.default_rng(seed)
     pixels = random.integers(0, 256, (n, 3072), np.uint8)
     fine = (np.arange(n) % classes).astype(np.uint8)[:, None]
@@ -31,7 +31,7 @@ def cifar10(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_cifar10_is_read_in_the_order_of_its_files(cifar10: Path) -> None:
+def test_read_cifar10_binary_files_are_read_in_order(cifar10: Path) -> None:
     for place in (cifar10, cifar10 / "cifar-10-batches-bin"):
         source = load_source(f"cifar10:{place}")
         assert (source.name, source.classes, source.mirror) == ("cifar10", ("ant", "bee", "cat", "dog"), True)
@@ -43,7 +43,7 @@ def test_cifar10_is_read_in_the_order_of_its_files(cifar10: Path) -> None:
         assert np.array_equal(source.inputs[-1].ravel(), records(6, 4, 1, n=8)[-1, 1:])
 
 
-def test_cifar100_has_the_fine_labels(tmp_path: Path) -> None:
+def test_read_cifar100_binary_files_give_fine_labels(tmp_path: Path) -> None:
     for name, seed in (("train", 1), ("test", 2)):
         (tmp_path / f"{name}.bin").write_bytes(records(seed, 6, 2).tobytes())
     (tmp_path / "fine_label_names.txt").write_text("a\nb\nc\nd\ne\nf\n")
@@ -53,21 +53,23 @@ def test_cifar100_has_the_fine_labels(tmp_path: Path) -> None:
     assert np.array_equal(source.inputs[0].ravel(), records(1, 6, 2)[0, 2:])
 
 
-def test_a_folder_without_cifar_is_refused_with_what_is_needed(tmp_path: Path) -> None:
+def test_read_cifar10_folder_without_files_raises_artefact_error(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match="neither the files of cifar-10-batches-bin nor"):
         load_source(f"cifar10:{tmp_path}")
 
 
 @pytest.mark.parametrize("file", ["data_batch_4.bin", "test_batch.bin"])
 @pytest.mark.parametrize("kept", [None, 0, 3073 * 3 - 1])
-def test_a_missing_or_truncated_file_is_refused_by_name(cifar10: Path, file: str, kept: int | None) -> None:
+def test_read_cifar10_missing_or_truncated_file_raises_artefact_error(
+    cifar10: Path, file: str, kept: int | None
+) -> None:
     path = cifar10 / "cifar-10-batches-bin" / file
     path.write_bytes(path.read_bytes()[:kept]) if kept is not None else path.unlink()
     with pytest.raises(ArtefactError, match=file):
         load_source(f"cifar10:{cifar10}")
 
 
-def test_a_label_without_a_class_is_refused(cifar10: Path) -> None:
+def test_read_cifar10_label_without_class_raises_artefact_error(cifar10: Path) -> None:
     path = cifar10 / "cifar-10-batches-bin" / "data_batch_2.bin"
     spoiled = records(2, 4, 1)
     spoiled[7, 0] = 9
@@ -77,12 +79,12 @@ def test_a_label_without_a_class_is_refused(cifar10: Path) -> None:
 
 
 def short(text: bytes) -> bytes:
-    """SHORT_BINSTRING: how Python 2 writes text and bytes."""
+    """Return the opcode SHORT_BINSTRING, in which Python 2 writes text and bytes."""
     return b"U" + bytes([len(text)]) + text
 
 
 def python2_batch(data: np.ndarray, labels: list[int], key: bytes = b"labels") -> bytes:
-    """The opcodes of an official file, which Python 2 wrote: a dictionary of labels and one array of bytes."""
+    """Return the opcodes of an official file, written by Python 2: a dictionary of labels and one array of bytes."""
     n, width = data.shape
     numbers = b"".join(b"K" + bytes([label]) for label in labels)
     array = b"cnumpy.core.multiarray\n_reconstruct\nq\x01cnumpy\nndarray\nq\x02K\x00\x85U\x01b\x87Rq\x03"
@@ -98,14 +100,14 @@ def python_layout(tmp_path: Path) -> Path:
     folder = tmp_path / "cifar-10-batches-py"
     folder.mkdir()
     for name, seed in [*((f"data_batch_{i}", i) for i in range(1, 6)), ("test_batch", 6)]:
-        made = records(seed, 4, 1)
-        (folder / name).write_bytes(python2_batch(made[:, 1:], made[:, 0].tolist()))
+        data = records(seed, 4, 1)
+        (folder / name).write_bytes(python2_batch(data[:, 1:], data[:, 0].tolist()))
     names = b"".join(short(name) for name in (b"ant", b"bee", b"cat", b"dog"))
     (folder / "batches.meta").write_bytes(b"\x80\x02}(" + short(b"label_names") + b"](" + names + b"eu.")
     return tmp_path
 
 
-def test_the_python_layout_holds_the_same(python_layout: Path) -> None:
+def test_read_cifar10_python_layout_gives_the_same(python_layout: Path) -> None:
     source = load_source(f"cifar10:{python_layout}")
     assert (source.classes, source.official_test) == (("ant", "bee", "cat", "dog"), PER_FILE)
     assert np.array_equal(source.inputs[2 * PER_FILE].ravel(), records(3, 4, 1)[0, 1:])
@@ -123,7 +125,7 @@ def test_the_python_layout_holds_the_same(python_layout: Path) -> None:
     ],
     ids=["system", "eval", "stack global", "instance", "objects"],
 )
-def test_a_pickle_that_would_run_code_is_refused_and_not_run(
+def test_read_cifar_pickle_with_code_raises_artefact_error_and_runs_nothing(
     python_layout: Path, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -134,13 +136,13 @@ def test_a_pickle_that_would_run_code_is_refused_and_not_run(
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"\x80\x02}.", b"\x80\x02](.", b"\x80\x02e.", b"\x80\x02h\x07."])
-def test_a_damaged_pickle_is_refused(python_layout: Path, content: bytes) -> None:
+def test_read_cifar_pickle_damaged_raises_artefact_error(python_layout: Path, content: bytes) -> None:
     (python_layout / "cifar-10-batches-py" / "data_batch_3").write_bytes(content)
     with pytest.raises(ArtefactError, match="data_batch_3"):
         load_source(f"cifar10:{python_layout}")
 
 
-def test_pickled_labels_and_names_of_another_kind_are_refused(python_layout: Path) -> None:
+def test_read_cifar10_pickled_labels_of_another_kind_raise_artefact_error(python_layout: Path) -> None:
     folder = python_layout / "cifar-10-batches-py"
     data = records(3, 4, 1)
     sound = python2_batch(data[:, 1:], data[:, 0].tolist())

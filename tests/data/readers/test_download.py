@@ -1,4 +1,4 @@
-"""Downloads, from a server on the loopback that is as unreliable as the test asks for."""
+"""Downloads, from a local server that fails as the test requests."""
 
 import gc
 import hashlib
@@ -20,14 +20,14 @@ from eetool.errors import ArtefactError, MissingError
 from eetool.progress import SILENT
 
 pytest.importorskip("pooch")
-# A transfer that fails is left to the garbage collector by pooch, with its socket.
+# pooch leaves the socket of a failed transfer to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 
 FOLDER = "cifar-10-batches-bin"
 
 
 def archive_bytes(extra: str | None = None) -> bytes:
-    """A CIFAR-10 of 20 images per file."""
+    """Return a tar archive of CIFAR-10 with 20 images per file."""
     random = np.random.default_rng(0)
     files = {f"data_batch_{i}.bin": images(random) for i in range(1, 6)}
     files |= {"test_batch.bin": images(random), "batches.meta.txt": b"\n".join(b"class%d" % i for i in range(10))}
@@ -49,19 +49,19 @@ def images(random: np.random.Generator) -> bytes:
 
 
 class Server:
-    """Serves `data` at every address, but only `sent` bytes of it, `status` before them."""
+    """Server of the first `sent` bytes of `data` at every address, with the response code `status`."""
 
     def __init__(self, data: bytes) -> None:
-        self.data, self.status, self.sent, self.asked = data, 200, len(data), 0
-        told = self
+        self.data, self.status, self.sent, self.requests = data, 200, len(data), 0
+        server = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                told.asked += 1
-                self.send_response(told.status)
-                self.send_header("Content-Length", str(len(told.data)))
+                server.requests += 1
+                self.send_response(server.status)
+                self.send_header("Content-Length", str(len(server.data)))
                 self.end_headers()
-                self.wfile.write(told.data[: told.sent])
+                self.wfile.write(server.data[: server.sent])
 
             def log_message(self, format: str, *arguments: Any) -> None:
                 pass
@@ -72,7 +72,7 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
-    """A good server, known as the official one."""
+    """A working server, registered as the official one."""
     served = Server(archive_bytes())
     threading.Thread(target=served.http.serve_forever, daemon=True).start()
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -88,23 +88,23 @@ def archive(served: Server) -> Archive:
     return Archive(served.url, hashlib.md5(served.data).hexdigest(), FOLDER)
 
 
-def test_a_source_without_a_folder_is_downloaded_once(server: Server, tmp_path: Path) -> None:
+def test_load_source_without_folder_is_downloaded_once(server: Server, tmp_path: Path) -> None:
     assert not is_local("cifar10")
     source = load_source("cifar10")
     assert (source.name, source.inputs.shape, source.official_test) == ("cifar10", (120, 3, 32, 32), 20)
     assert is_local("cifar10")
     assert np.array_equal(load_source("cifar10").inputs, source.inputs)
-    assert server.asked == 1
+    assert server.requests == 1
     assert [path.name for path in (tmp_path / "cache/cifar10").iterdir()] == [FOLDER], "the archive is gone"
 
 
-def test_progress_counts_the_bytes(server: Server, tmp_path: Path) -> None:
+def test_fetch_progress_counts_the_bytes(server: Server, tmp_path: Path) -> None:
     class Counted:
-        said: tuple[str, int] = ("", 0)
+        begun: tuple[str, int] = ("", 0)
         steps = 0
 
         def __call__(self, what: str, total: int) -> Any:
-            self.said = (what, total)
+            self.begun = (what, total)
             return self
 
         def __enter__(self) -> Any:
@@ -120,7 +120,7 @@ def test_progress_counts_the_bytes(server: Server, tmp_path: Path) -> None:
 
     counted = Counted()
     fetch(archive(server), tmp_path, counted)
-    assert counted.said == ("downloading cifar-10-binary.tar.gz", len(server.data))
+    assert counted.begun == ("downloading cifar-10-binary.tar.gz", len(server.data))
     assert counted.steps == len(server.data)
 
 
@@ -132,9 +132,9 @@ def test_progress_counts_the_bytes(server: Server, tmp_path: Path) -> None:
         ({"status": 404}, "404"),
         ({"data": b"another file"}, "not the official file"),
     ],
-    ids=["broken off", "nothing came", "not there", "another file"],
+    ids=["interrupted", "empty", "not found", "another file"],
 )
-def test_what_fails_leaves_nothing_and_works_the_next_time(
+def test_fetch_failed_download_leaves_nothing_and_can_be_repeated(
     server: Server, tmp_path: Path, change: dict[str, Any], words: str
 ) -> None:
     good = vars(server).copy()
@@ -148,14 +148,14 @@ def test_what_fails_leaves_nothing_and_works_the_next_time(
     assert (fetch(wanted, tmp_path / "here") / "test_batch.bin").is_file()
 
 
-def test_a_server_that_is_not_there(tmp_path: Path, server: Server) -> None:
+def test_fetch_unreachable_server_raises_artefact_error(tmp_path: Path, server: Server) -> None:
     wanted = archive(server)
     server.http.server_close()
     with pytest.raises(ArtefactError, match="could not be downloaded"):
         fetch(wanted, tmp_path)
 
 
-def test_an_archive_writes_nowhere_else(server: Server, tmp_path: Path) -> None:
+def test_fetch_archive_with_outside_path_raises_artefact_error(server: Server, tmp_path: Path) -> None:
     server.data = archive_bytes(extra=f"{FOLDER}/../../escaped")
     server.sent = len(server.data)
     with pytest.raises(ArtefactError, match="cannot be unpacked"):
@@ -164,7 +164,7 @@ def test_an_archive_writes_nowhere_else(server: Server, tmp_path: Path) -> None:
     assert not (tmp_path / "here" / FOLDER).exists()
 
 
-def test_without_pooch_the_folder_is_asked_for(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_source_without_pooch_raises_missing_error(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pooch", None)
     with pytest.raises(MissingError, match="pooch is not installed"):
         load_source("cifar10")

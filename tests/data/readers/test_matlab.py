@@ -1,4 +1,4 @@
-"""Files of MATLAB: the same arrays as scipy reads, and ValueError for whatever is damaged."""
+"""MATLAB files: the same arrays as scipy reads, and ValueError for damaged files."""
 
 import io
 import random
@@ -28,7 +28,7 @@ def written(**options: Any) -> bytes:
 
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"])
-def test_read_mat_of_any_numbers_gives_those_of_scipy(compressed: bool, dtype: str) -> None:
+def test_read_mat_numeric_arrays_equal_those_of_scipy(compressed: bool, dtype: str) -> None:
     data = written(arrays={**ARRAYS, "y": np.arange(7).astype(dtype)}, do_compression=compressed)
     found, expected = read_mat(data, ("X", "y")), loadmat(io.BytesIO(data))
     assert set(found) == {"X", "y"}
@@ -37,7 +37,7 @@ def test_read_mat_of_any_numbers_gives_those_of_scipy(compressed: bool, dtype: s
         assert array.dtype == expected[name].dtype
 
 
-def test_read_mat_of_the_other_byte_order_reads_the_same() -> None:
+def test_read_mat_big_endian_file_is_read() -> None:
     def element(kind: int, content: bytes) -> bytes:
         return struct.pack(">II", kind, len(content)) + content + bytes(-len(content) % 8)
 
@@ -59,19 +59,19 @@ def test_read_mat_of_the_other_byte_order_reads_the_same() -> None:
     ],
     ids=["empty", "version 7.3", "cut", "complex", "text", "structure", "damaged"],
 )
-def test_read_mat_of_anything_else_raises(data: bytes, words: str) -> None:
+def test_read_mat_other_content_raises_value_error(data: bytes, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         read_mat(data, ("X", "y"))
 
 
-def test_read_mat_that_unpacks_to_too_much_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_mat_zip_bomb_raises_value_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matlab, "_MOST_BYTES", 1000)
     bomb = zlib.compress(bytes(1001))
     with pytest.raises(ValueError, match="unpacks to more than 1000 bytes"):
         read_mat(written(arrays={})[:128] + struct.pack("<II", 15, len(bomb)) + bomb, ("X",))
 
 
-def test_read_mat_of_damaged_bytes_raises_nothing_but_value_errors() -> None:
+def test_read_mat_damaged_bytes_raise_value_error_only() -> None:
     pick = random.Random(0)
     refused = 0
     for sound in (written(), written(do_compression=True)):

@@ -1,4 +1,4 @@
-"""`npz:FILE`: arrays of the user's own."""
+"""The user's own arrays: `npz:FILE`."""
 
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,15 @@ def saved(folder: Path, **arrays: Any) -> str:
     return f"npz:{folder / 'mine.npz'}"
 
 
-def test_images_and_labels_are_enough(tmp_path: Path) -> None:
+def test_read_npz_images_and_labels_give_a_source(tmp_path: Path) -> None:
     source = load_source(saved(tmp_path, images=IMAGES, labels=LABELS))
     assert (source.name, source.classes, source.official_test) == ("npz:mine.npz", ("0", "1", "2"), 0)
     assert np.array_equal(source.inputs, IMAGES)
     assert source.labels.dtype == np.int64
-    assert not source.mirror, "whether a mirrored image keeps its label is not known"
+    assert not source.mirror, "a mirrored image may have another label"
 
 
-def test_a_test_set_comes_last_and_classes_have_names(tmp_path: Path) -> None:
+def test_read_npz_test_set_and_class_names_are_read(tmp_path: Path) -> None:
     test = {"test_images": IMAGES[:2] + 1, "test_labels": LABELS[:2]}
     source = load_source(saved(tmp_path, images=IMAGES, labels=LABELS, classes=["a", "b", "c"], **test))
     assert (source.classes, source.official_test) == (("a", "b", "c"), 2)
@@ -55,19 +55,19 @@ def test_a_test_set_comes_last_and_classes_have_names(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_other_arrays_are_refused(tmp_path: Path, words: str, arrays: dict[str, Any]) -> None:
+def test_read_npz_other_arrays_raise_artefact_error(tmp_path: Path, words: str, arrays: dict[str, Any]) -> None:
     with pytest.raises(ArtefactError, match=words):
         load_source(saved(tmp_path, **arrays))
 
 
 @pytest.mark.parametrize("content", [None, b"", b"text", b"PK\x03\x04 and no more"])
-def test_a_missing_or_damaged_file_is_refused(tmp_path: Path, content: bytes | None) -> None:
+def test_read_npz_missing_or_damaged_file_raises_artefact_error(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "mine.npz").write_bytes(content)
     with pytest.raises(ArtefactError, match=r"mine\.npz"):
         load_source(f"npz:{tmp_path / 'mine.npz'}")
 
 
-def test_objects_are_refused(tmp_path: Path) -> None:
+def test_read_npz_object_array_raises_artefact_error(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match="not a readable"):
         load_source(saved(tmp_path, images=np.array([{}, []], dtype=object), labels=LABELS))

@@ -1,4 +1,4 @@
-"""Texts from tables: what is read, what becomes of it, what is refused."""
+"""Texts from tables: token ids, vocabulary, labels and invalid files."""
 
 from pathlib import Path
 
@@ -26,28 +26,28 @@ def reviews(tmp_path: Path) -> Path:
     return path
 
 
-def test_texts_become_ids_of_words_seen_in_training(reviews: Path) -> None:
+def test_read_tsv_texts_file_gives_ids_of_training_words(reviews: Path) -> None:
     source = load_source(f"tsv:{reviews}")
     assert (source.name, source.classes, source.official_test) == ("tsv:reviews.tsv", ("0", "1"), 0)
     assert source.inputs.dtype == np.int64
     assert np.array_equal(source.labels, np.arange(60) % 2)
-    assert set(source.vocabulary) == {"a", "fine", "dull", "film", ",", "the", '"'}, "words that come once are unknown"
+    assert set(source.vocabulary) == {"a", "fine", "dull", "film", ",", "the", '"'}, "words that occur once are unknown"
     place = {word: i + 3 for i, word in enumerate(source.vocabulary)}
     words = ["a", "dull", "film", ",", "the", '"']
     assert source.inputs[0].tolist() == [START, *(place[word] for word in words), UNKNOWN]
 
 
-def test_the_vocabulary_knows_nothing_of_held_out_texts(reviews: Path) -> None:
+def test_read_tsv_texts_changed_held_out_text_keeps_vocabulary(reviews: Path) -> None:
     source = load_source(f"tsv:{reviews}")
     held_out = next(i for i in range(60) if i not in split_source(source)[TRAIN])
     rows = [(text + " surprise surprise" * (i == held_out), label) for i, (text, label) in enumerate(ROWS)]
     reviews.write_text(table(rows), encoding="utf-8")
     again = load_source(f"tsv:{reviews}")
     assert again.vocabulary == source.vocabulary
-    assert np.array_equal(again.inputs, source.inputs), "and so is the length"
+    assert np.array_equal(again.inputs, source.inputs), "the length is the same"
 
 
-def test_a_folder_brings_its_own_test_set(tmp_path: Path) -> None:
+def test_read_tsv_texts_folder_has_official_test_set(tmp_path: Path) -> None:
     (tmp_path / "train.tsv").write_text(table(ROWS, "text\tlabel"))
     (tmp_path / "dev.tsv").write_text(table([("a fine film", "1"), ("dull", "0")]))
     source = load_source(f"tsv:{tmp_path}")
@@ -55,7 +55,7 @@ def test_a_folder_brings_its_own_test_set(tmp_path: Path) -> None:
     assert source.inputs[-1, 2:].tolist() == [0] * (source.inputs.shape[1] - 2), "short texts are padded"
 
 
-def test_labels_may_be_names(tmp_path: Path) -> None:
+def test_read_tsv_texts_labels_with_names_are_numbered(tmp_path: Path) -> None:
     path = tmp_path / "named.tsv"
     path.write_text(table([(text, "good" if label == "1" else "bad") for text, label in ROWS]))
     source = load_source(f"tsv:{path}")
@@ -63,7 +63,7 @@ def test_labels_may_be_names(tmp_path: Path) -> None:
     assert np.array_equal(source.labels, np.arange(60) % 2)
 
 
-def test_the_vocabulary_is_in_the_order_of_frequency() -> None:
+def test_build_vocabulary_words_are_ordered_by_frequency() -> None:
     assert build_vocabulary(["b a b", "c C a b", "once"]) == ("b", "a", "c")
 
 
@@ -80,7 +80,9 @@ def test_the_vocabulary_is_in_the_order_of_frequency() -> None:
         (b"sentence\tlabel\n\xff\t1\n", "not a text file"),
     ],
 )
-def test_other_files_are_refused(tmp_path: Path, content: str | bytes | None, words: str) -> None:
+def test_read_tsv_texts_other_file_raises_artefact_error(
+    tmp_path: Path, content: str | bytes | None, words: str
+) -> None:
     path = tmp_path / "t.tsv"
     if content is not None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -88,13 +90,17 @@ def test_other_files_are_refused(tmp_path: Path, content: str | bytes | None, wo
         load_source(f"tsv:{path}")
 
 
-def test_a_folder_without_its_files_is_refused(tmp_path: Path) -> None:
+def test_read_tsv_texts_folder_without_files_raises_artefact_error(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match=r"train\.tsv: cannot be read"):
         load_source(f"tsv:{tmp_path}")
 
 
-def test_as_many_labels_as_texts_are_read_at_once_and_refused(tmp_path: Path) -> None:
+def test_read_tsv_texts_label_per_text_raises_artefact_error(tmp_path: Path) -> None:
     path = tmp_path / "t.tsv"
     path.write_text(table([("a film", f"label {i}") for i in range(100_000)]))
     with pytest.raises(ArtefactError, match="longer than a bundle can hold"):
         load_source(f"tsv:{path}")
+
+
+def test_build_vocabulary_unfit_words_are_left_out() -> None:
+    assert build_vocabulary(["a \x01 \x7f é \ud800", "a \x01 \x7f é \ud800"]) == ("a", "é")

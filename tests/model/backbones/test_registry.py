@@ -1,4 +1,4 @@
-"""Built-in backbones: the names there are, and what they make of an image."""
+"""Built-in backbones: their names, inputs and outputs."""
 
 import pytest
 import torch
@@ -10,33 +10,33 @@ from eetool.model.early_exit import candidate_taps, capture_outputs
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("resnet110", "densenet169", "densenet201")])
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 12, 16)])
-def test_an_image_of_any_size_gives_one_logit_per_class(name: str, shape: tuple[int, ...]) -> None:
+def test_build_backbone_image_of_any_size_gives_one_logit_per_class(name: str, shape: tuple[int, ...]) -> None:
     backbone = build_backbone(name, (1, *shape), 7).eval()
     assert backbone(torch.randn(2, *shape)).shape == (2, 7)
 
 
-def test_a_vit_needs_whole_patches() -> None:
+def test_build_backbone_vit_with_partial_patches_raises_usage_error() -> None:
     with pytest.raises(UsageError, match="patches of 4×4"):
         build_backbone("vit-tiny", (1, 3, 30, 32), 10)
 
 
-def test_large_images_are_halved_twice_more() -> None:
+def test_build_backbone_mobilenet_stem_stride_depends_on_image_size() -> None:
     small, large = (build_backbone("mobilenetv3-small", (1, 3, side, side), 10) for side in (64, 65))
     assert small.stem.conv.stride == (1, 1)
     assert large.stem.conv.stride == (2, 2)
     assert list(small.state_dict()) == list(large.state_dict()), "weights fit both"
 
 
-def test_weights_have_the_names_of_the_common_pretrained_files() -> None:
+def test_build_backbone_resnet20_has_common_parameter_names() -> None:
     names = set(build_backbone("resnet20", (1, 3, 32, 32), 10).state_dict())
     assert {"conv1.weight", "bn1.running_mean", "layer1.0.conv1.weight", "layer3.2.bn2.bias", "linear.bias"} <= names
     assert not any("shortcut" in name or "downsample" in name for name in names), "option A has no parameters"
 
 
-def test_the_shortcut_carries_the_signal_through_a_change_of_width() -> None:
+def test_resnet_block_shortcut_subsamples_and_pads_channels() -> None:
     backbone = build_backbone("resnet8", (1, 3, 8, 8), 10).eval()
     block = backbone.layer2[0]
-    torch.nn.init.zeros_(block.conv2.weight)  # nothing is left but the shortcut
+    torch.nn.init.zeros_(block.conv2.weight)  # only the shortcut remains
     x = torch.rand(1, 16, 8, 8)
     y = block(x)
     assert torch.equal(y[:, 8:24], x[:, :, ::2, ::2])
@@ -51,18 +51,18 @@ def test_the_shortcut_carries_the_signal_through_a_change_of_width() -> None:
         *("densenet", "densenet41", "densenet102-bc", "vgg12", "mobilenetv1", "mobilenetv3", "vit-huge"),
     ],
 )
-def test_unknown_names_are_refused(name: str) -> None:
+def test_build_backbone_unknown_name_raises_usage_error(name: str) -> None:
     with pytest.raises(UsageError):
         build_backbone(name, (1, 3, 32, 32), 10)
 
 
 @pytest.mark.parametrize("shape", [(3,), (1, 32), (3, 32, 32), (1, 3, 4, 32, 32)])
-def test_inputs_that_are_no_images_are_refused(shape: tuple[int, ...]) -> None:
+def test_build_backbone_input_that_is_no_image_raises_usage_error(shape: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match="resnet8 takes images, not inputs of shape"):
         build_backbone("resnet8", shape, 10)
 
 
-def test_a_staged_resnet_has_the_stages_of_its_name() -> None:
+def test_build_backbone_staged_resnet_has_stages_of_its_name() -> None:
     net = build_backbone("resnet-8x0-16x1-24x2s-32x1", (1, 3, 16, 16), 5)
     with torch.no_grad(), capture_outputs(net, ("stem", "stage1.0", "stage2.1", "stage3.0")) as features:
         assert net.eval()(torch.zeros(2, 3, 16, 16)).shape == (2, 5)
@@ -72,6 +72,6 @@ def test_a_staged_resnet_has_the_stages_of_its_name() -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet-8x0-16x0", "resnet-0x1"])
-def test_stages_without_blocks_or_width_are_refused(name: str) -> None:
+def test_build_backbone_stage_without_blocks_or_width_raises_usage_error(name: str) -> None:
     with pytest.raises(UsageError, match="without blocks or width"):
         build_backbone(name, (1, 3, 16, 16), 5)

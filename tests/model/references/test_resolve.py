@@ -1,4 +1,4 @@
-"""MODEL arguments: what they stand for, what a checkpoint keeps of them, and what a broken library says."""
+"""MODEL arguments: built-in backbones, factories of the user, and models of libraries."""
 
 import sys
 import types
@@ -58,14 +58,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_built_in_has_the_usual_shape_unless_another_is_given() -> None:
+def test_resolve_built_in_has_default_or_given_shape() -> None:
     assert resolve.resolve("resnet8").inputs == (Input("input", "float32", ("batch", 3, 32, 32)),)
-    found = resolve.resolve("resnet8", (1, 1, 8, 8), 3)
-    assert (found.inputs[0].shape, found.classes, found.config) == (("batch", 1, 8, 8), 3, None)
+    reference = resolve.resolve("resnet8", (1, 1, 8, 8), 3)
+    assert (reference.inputs[0].shape, reference.classes, reference.config) == (("batch", 1, 8, 8), 3, None)
 
 
 @pytest.mark.usefixtures("here")
-def test_a_factory_of_the_user_becomes_a_checkpoint_and_comes_back(tmp_path: Path) -> None:
+def test_resolve_factory_checkpoint_is_rebuilt(tmp_path: Path) -> None:
     made = attach_exits("user_networks:image", (1, 3, 12, 12), None, ExitPlan(1), seed=0)
     assert (made.record.spec.backbone, len(made.record.spec.labels)) == ("user_networks:image", 6)
     save_checkpoint(tmp_path / "model.pt", made)
@@ -74,7 +74,7 @@ def test_a_factory_of_the_user_becomes_a_checkpoint_and_comes_back(tmp_path: Pat
 
 
 @pytest.mark.usefixtures("here")
-def test_a_factory_may_name_its_inputs() -> None:
+def test_resolve_factory_with_examples_names_its_inputs() -> None:
     made = attach_exits("user_networks:text", None, None, ExitPlan(1), seed=0)
     assert [(i.name, i.dtype, i.shape) for i in made.record.spec.inputs] == [
         ("ids", "int64", ("batch", 3)),
@@ -99,13 +99,13 @@ def test_a_factory_may_name_its_inputs() -> None:
         ("user_networks:wants_more", ArtefactError, "TypeError"),
     ],
 )
-def test_factories_that_give_no_network_are_refused(reference: str, error: type[Exception], reason: str) -> None:
+def test_resolve_factory_without_network_raises_error(reference: str, error: type[Exception], reason: str) -> None:
     with pytest.raises(error, match=reason):
         resolve.resolve(reference, (1, 3, 12, 12), 6)
 
 
 @pytest.mark.usefixtures("here")
-def test_a_network_that_does_not_fit_is_refused() -> None:
+def test_check_backbone_network_that_does_not_fit_raises_usage_error() -> None:
     with pytest.raises(UsageError, match=r"gives shape \(2, 6\) for a batch of 2, not logits of shape \(2, 5\)"):
         attach_exits("user_networks:image", (1, 3, 12, 12), 5, ExitPlan(0), seed=0)
     with pytest.raises(UsageError, match="does not take input batchx1x12x12"):
@@ -115,7 +115,7 @@ def test_a_network_that_does_not_fit_is_refused() -> None:
 
 
 def fake_timm() -> types.ModuleType:
-    """What the adapter uses of the library."""
+    """Return a module with the functions of timm that the adapter uses."""
 
     class Convolutional(nn.Sequential):
         def __init__(self, num_classes: int, in_chans: int, pretrained: bool) -> None:
@@ -133,7 +133,7 @@ def fake_timm() -> types.ModuleType:
     return module
 
 
-def test_a_library_s_model_takes_the_shape_and_classes_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resolve_timm_model_takes_given_shape_and_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", fake_timm())
     assert resolve.resolve("timm:tiny").inputs[0].shape == ("batch", 3, 20, 20)
     made = attach_exits("timm:tiny", (1, 1, 9, 9), 4, ExitPlan(1), seed=0)
@@ -145,7 +145,7 @@ def test_a_library_s_model_takes_the_shape_and_classes_asked_for(monkeypatch: py
 @pytest.mark.parametrize(
     ("model", "package"), [("timm:x", "timm"), ("torchvision:x", "torchvision"), ("hf:vit", "transformers")]
 )
-def test_a_missing_library_is_named_with_the_line_that_installs_it(
+def test_resolve_missing_library_raises_missing_error_with_command(
     model: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
@@ -155,7 +155,7 @@ def test_a_missing_library_is_named_with_the_line_that_installs_it(
     assert f"pip install {package}" in str(caught.value.hint)
 
 
-def test_a_broken_library_is_called_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resolve_broken_library_raises_missing_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "torchvision.py").write_text('raise RuntimeError("operator torchvision::nms does not exist")')
     monkeypatch.delitem(sys.modules, "torchvision", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
@@ -163,7 +163,7 @@ def test_a_broken_library_is_called_broken(tmp_path: Path, monkeypatch: pytest.M
         resolve.resolve("torchvision:resnet18")
 
 
-def test_logits_are_found_in_what_libraries_return() -> None:
+def test_extract_logits_output_of_any_library_gives_logits() -> None:
     logits = torch.zeros(1, 2)
     for output in (logits, (logits, "more"), {"loss": None, "logits": logits}, types.SimpleNamespace(logits=logits)):
         assert extract_logits(output) is logits
