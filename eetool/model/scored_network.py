@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from eetool.model.early_exit import EarlyExitNet
-from eetool.model.gate_scores import LEARNED, MAX_SOFTMAX
+from eetool.model.gate_scores import LEARNED, MAX_SOFTMAX, gate_confidence
 from eetool.model.spec import Policy
 from eetool_runtime.manifest import OperatingPoint
 
