@@ -16,8 +16,8 @@ from eetool.errors import ArtefactError
 from eetool.records import open_regular
 
 _PIXELS = 3 * 32 * 32
-_MOST_LABEL = 255  # of the binary layout, whose labels are bytes
-_MOST_NAMES_BYTES = 1 << 20
+_MAX_LABEL = 255  # of the binary layout, whose labels are bytes
+_MAX_NAMES_BYTES = 1 << 20
 
 
 def read_cifar10(place: Path) -> Source:
@@ -83,8 +83,8 @@ def _batch(path: Path, key: str) -> tuple[np.ndarray, np.ndarray]:
         raise ArtefactError(f"{path}: 'data' (n, {_PIXELS}) or {key!r} is missing", "Unpack the archive again.")
     if len(labels) != len(data):
         raise ArtefactError(f"{path}: {len(labels)} labels for {len(data)} images", "Unpack the archive again.")
-    if not all(isinstance(label, int) and 0 <= label <= _MOST_LABEL for label in labels):
-        raise ArtefactError(f"{path}: its labels are no numbers from 0 to {_MOST_LABEL}", "Unpack the archive again.")
+    if not all(isinstance(label, int) and 0 <= label <= _MAX_LABEL for label in labels):
+        raise ArtefactError(f"{path}: its labels are no numbers from 0 to {_MAX_LABEL}", "Unpack the archive again.")
     return data.reshape(-1, 3, 32, 32), np.array(labels, np.int64)
 
 
@@ -116,7 +116,7 @@ def _records(path: Path, label_bytes: int) -> np.ndarray:
 def _classes(names: Path) -> tuple[str, ...]:
     try:
         with open_regular(names) as file:
-            lines = file.read(_MOST_NAMES_BYTES).decode("ascii").split()
+            lines = file.read(_MAX_NAMES_BYTES).decode("ascii").split()
     except (OSError, UnicodeDecodeError):
         raise ArtefactError(f"{names}: the file with the names of the classes cannot be read") from None
     return tuple(lines)

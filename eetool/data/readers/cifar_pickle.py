@@ -18,8 +18,8 @@ from eetool.errors import ArtefactError
 from eetool.names import quote
 from eetool.records import open_regular
 
-_MOST_BYTES = 1 << 29  # three times the largest official file
-_MOST_STEPS = 2_000_000  # opcodes, eight times those of the largest
+_MAX_BYTES = 1 << 29  # three times the largest official file
+_MAX_STEPS = 2_000_000  # opcodes, eight times those of the largest
 _ARRAY, _DTYPE, _BYTES = "array", "dtype", "bytes"  # results of the allowed names
 _NAMES = {
     "numpy.core.multiarray _reconstruct": _ARRAY,
@@ -45,8 +45,8 @@ def read_bytes(path: Path) -> bytes:
     try:
         with open_regular(path) as file:
             size_bytes = os.fstat(file.fileno()).st_size
-            if size_bytes > _MOST_BYTES:
-                raise ArtefactError(f"{path}: {size_bytes} bytes; no file of CIFAR has more than {_MOST_BYTES}")
+            if size_bytes > _MAX_BYTES:
+                raise ArtefactError(f"{path}: {size_bytes} bytes; no file of CIFAR has more than {_MAX_BYTES}")
             return file.read()
     except OSError as error:
         raise ArtefactError(f"{path}: cannot be read: {error_reason(error)}") from None
@@ -103,8 +103,8 @@ class _Reader:
     def read(self, data: bytes) -> Any:
         for steps, (opcode, argument, _) in enumerate(pickletools.genops(data)):
             name = opcode.name
-            if steps >= _MOST_STEPS:
-                raise _ForeignError(f"more than {_MOST_STEPS} steps")
+            if steps >= _MAX_STEPS:
+                raise _ForeignError(f"more than {_MAX_STEPS} steps")
             if name in self.actions:
                 self.actions[name]()
             elif name in ("PROTO", "FRAME"):
@@ -154,8 +154,8 @@ class _Reader:
 
     def _encode(self, text: str) -> bytes:
         self.encoded_bytes += len(text)  # the same text may be encoded again and again
-        if self.encoded_bytes > _MOST_BYTES:
-            raise _ForeignError(f"more than {_MOST_BYTES} bytes")
+        if self.encoded_bytes > _MAX_BYTES:
+            raise _ForeignError(f"more than {_MAX_BYTES} bytes")
         return text.encode("latin-1")
 
     def _build(self) -> None:

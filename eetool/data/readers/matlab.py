@@ -18,7 +18,7 @@ _TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8"
 _MATRIX, _COMPRESSED = 14, 15
 _NUMERIC = range(6, 16)  # array classes that are neither text, cell, structure nor sparse
 _COMPLEX = 0x0800
-_MOST_BYTES = 1 << 30  # unpacked; four times the larger official file
+_MAX_BYTES = 1 << 30  # unpacked; four times the larger official file
 
 _Element = tuple[int, memoryview]
 
@@ -33,7 +33,7 @@ def read_mat(data: bytes, wanted: Container[str]) -> dict[str, np.ndarray]:
     if order is None:
         raise ValueError("it has another header")
     arrays: dict[str, np.ndarray] = {}
-    remaining_bytes = _MOST_BYTES
+    remaining_bytes = _MAX_BYTES
     for kind, content in _elements(memoryview(data)[_HEADER_BYTES:], order):
         if kind == _COMPRESSED:
             unpacked = _unpack(content, remaining_bytes)
@@ -66,7 +66,7 @@ def _unpack(content: memoryview, max_bytes: int) -> bytes:
     except zlib.error as error:
         raise ValueError(str(error)) from None
     if len(unpacked) > max_bytes:
-        raise ValueError(f"it unpacks to more than {_MOST_BYTES} bytes")
+        raise ValueError(f"it unpacks to more than {_MAX_BYTES} bytes")
     return unpacked
 
 

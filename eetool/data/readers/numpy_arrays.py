@@ -12,10 +12,10 @@ from numpy.lib import format as npy
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # compression methods of numpy.savez
 _SUFFIX = ".npy"
-_MOST_MEMBERS = 1_000
+_MAX_MEMBERS = 1_000
 # An archive may unpack to the first limit, or to its own size times the second. A zip bomb has a ratio of 1,000.
 _FREE_BYTES = 1 << 30
-_MOST_RATIO = 100
+_MAX_RATIO = 100
 
 
 def read_npy(file: BinaryIO) -> np.ndarray:
@@ -31,12 +31,12 @@ def read_npz_members(file: BinaryIO, wanted: Container[str]) -> tuple[list[str],
         zipfile.BadZipFile: it is no archive; zipfile raises other types for damaged ones.
     """
     with zipfile.ZipFile(file) as archive:
-        if len(archive.infolist()) > _MOST_MEMBERS:
-            raise ValueError(f"it holds {len(archive.infolist())} members; at most {_MOST_MEMBERS} are allowed")
+        if len(archive.infolist()) > _MAX_MEMBERS:
+            raise ValueError(f"it holds {len(archive.infolist())} members; at most {_MAX_MEMBERS} are allowed")
         members = {m.filename.removesuffix(_SUFFIX): m for m in archive.infolist() if m.filename.endswith(_SUFFIX)}
         chosen = {name: member for name, member in members.items() if name in wanted}
         unpacked = sum(member.file_size for member in chosen.values())
-        most = max(_FREE_BYTES, _MOST_RATIO * os.fstat(file.fileno()).st_size)
+        most = max(_FREE_BYTES, _MAX_RATIO * os.fstat(file.fileno()).st_size)
         if unpacked > most:
             raise ValueError(f"it unpacks to {unpacked} bytes; at most {most} are allowed for its size")
         return list(members), {name: _member(archive, member) for name, member in chosen.items()}

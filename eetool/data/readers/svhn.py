@@ -13,7 +13,7 @@ from eetool.records import open_regular
 
 _CLASSES = tuple(str(digit) for digit in range(10))
 _ZERO = 10  # the label of the digit 0 in these files
-_MOST_BYTES = 1 << 29  # three times the larger official file
+_MAX_BYTES = 1 << 29  # three times the larger official file
 _HINT = "Give the folder of train_32x32.mat and test_32x32.mat."
 
 
@@ -42,8 +42,8 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     try:
         with open_regular(path) as file:
             size_bytes = os.fstat(file.fileno()).st_size
-            if size_bytes > _MOST_BYTES:
-                raise ArtefactError(f"{path}: {size_bytes} bytes; no file of SVHN has more than {_MOST_BYTES}", _HINT)
+            if size_bytes > _MAX_BYTES:
+                raise ArtefactError(f"{path}: {size_bytes} bytes; no file of SVHN has more than {_MAX_BYTES}", _HINT)
             data = file.read()
         return read_mat(data, ("X", "y"))
     except OSError as error:

@@ -20,7 +20,7 @@ from eetool.names import quote, select_words
 from eetool.records import open_regular
 from eetool_runtime.preprocess import SPECIAL, token_ids, words_of
 
-MOST_WORDS = 8192 - SPECIAL
+MAX_WORDS = 8192 - SPECIAL
 _LONGEST_WORD = 64  # characters
 _LONGEST_TEXT = 64  # tokens
 _TEXT_COLUMNS, _LABEL_COLUMN = ("sentence", "text"), "label"
@@ -61,7 +61,7 @@ def build_vocabulary(texts: Sequence[str]) -> tuple[str, ...]:
     """
     counts = Counter(word for text in texts for word in words_of(text) if len(word) <= _LONGEST_WORD)
     frequent = sorted((-count, word) for word, count in counts.items() if count > 1)
-    return select_words(word for _, word in frequent)[:MOST_WORDS]
+    return select_words(word for _, word in frequent)[:MAX_WORDS]
 
 
 def _rows(path: Path) -> Iterator[tuple[str, str]]:

@@ -5,7 +5,6 @@ that a file leaves out have the defaults of its `model_type`. A checkpoint holds
 """
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from eetool.model.references import hf_schema
 from eetool.model.references.reference import ModelReference, Shape, first_line, float_input, import_library
 from eetool.records import read_text
 from eetool_runtime.manifest import BATCH, Input
-from eetool_runtime.records import parse_json
+from eetool_runtime.records import Refuse, parse_json
 
 _TASKS = ("image", "text", "audio")
 _AUTO = {
@@ -68,7 +67,7 @@ def resolve(
     return ModelReference(f"hf:{kind}", inputs, classes or full.num_labels, kept, limits)
 
 
-def check_config(kind: str, config: dict[str, Any], refuse: Callable[[str], Exception]) -> None:
+def check_config(kind: str, config: dict[str, Any], refuse: Refuse) -> None:
     """Check a configuration that stands in a file: fields that the type has, each with a plain value of its kind.
 
     Words are names, never paths or addresses: nothing is read from a disk or a network for them.

@@ -1,16 +1,15 @@
 """A closed schema made of default values: a field is valid where a default of the same name has its kind."""
 
 import re
-from collections.abc import Callable
 from typing import Any
+
+from eetool_runtime.records import Refuse
 
 MAX_NUMBER = 1 << 20
 MAX_ITEMS = 1024
 _MAX_DEPTH = 3
 _WORD = re.compile(r"[A-Za-z0-9_.-]{0,64}")  # neither a path nor an address
 _FORBIDDEN = ("auto_map", "attn_implementation", "experts_implementation", "quantization_config", "model_args")
-
-Refuse = Callable[[str], Exception]
 
 
 def check_fields(values: dict[str, Any], defaults: dict[str, Any], where: str, refuse: Refuse) -> None:

@@ -5,19 +5,18 @@ name of eetool or of a library, with plain numbers and words that its configurat
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from eetool.errors import UsageError
 from eetool.model.backbones.registry import VOCABULARY, is_text
 from eetool.model.references import hf, libraries
 from eetool.model.references.factory_call import is_factory, parse_factory, shell_quoted, write_factory
+from eetool_runtime.records import Refuse
 
 MAX_VOCABULARY = 1 << 22  # token ids; published vocabularies end below 300,000
 _MAX_NAME = 512  # characters; the longest name that a search writes has about 300
 _NAME = re.compile(r"[A-Za-z0-9_.@-]+")  # of a model in a library: no scheme, no path
-
-Refuse = Callable[[str], Exception]
 
 
 def check_reference(

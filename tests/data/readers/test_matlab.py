@@ -65,7 +65,7 @@ def test_read_mat_other_content_raises_value_error(data: bytes, words: str) -> N
 
 
 def test_read_mat_zip_bomb_raises_value_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matlab, "_MOST_BYTES", 1000)
+    monkeypatch.setattr(matlab, "_MAX_BYTES", 1000)
     bomb = zlib.compress(bytes(1001))
     with pytest.raises(ValueError, match="unpacks to more than 1000 bytes"):
         read_mat(written(arrays={})[:128] + struct.pack("<II", 15, len(bomb)) + bomb, ("X",))
