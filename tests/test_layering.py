@@ -15,7 +15,8 @@ MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
 
 # A package of eetool may import those of earlier lines, and no other of its own line.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("eetool", "errors", "names", "progress"),  # `eetool` is the root's own __init__.py
+    ("eetool", "atomic_rename", "errors", "names", "printable_text", "progress"),  # `eetool` is the root's __init__.py
+    ("workspace",),
     ("records",),
     ("metrics", "graphs"),
     ("data", "model"),
