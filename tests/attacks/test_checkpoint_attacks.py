@@ -274,7 +274,7 @@ def test_load_checkpoint_with_a_policy_without_full_is_refused(sound: Checkpoint
     save_checkpoint(tmp_path / "m.pt", sound.with_policy(policy))
     assert load_checkpoint(tmp_path / "m.pt").record.policy == policy
     points = {"fast": OperatingPoint((0.5,))}
-    save_checkpoint(tmp_path / "m.pt", sound.with_policy(replace(policy, operating_points=points)))
+    save_checkpoint(tmp_path / "m.pt", sound.with_policy(replace(policy, operating_points=points)), force=True)
     with pytest.raises(ArtefactError, match="no operating point `full`"):
         load_checkpoint(tmp_path / "m.pt")
 

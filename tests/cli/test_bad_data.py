@@ -97,8 +97,8 @@ def test_a_checkpoint_whose_tensors_are_of_another_architecture(refused: Any, mo
     stored = torch.load(model, weights_only=True)
     other = tmp_path / "other.pt"
     torch.save({**stored, "record": stored["record"].replace('"resnet8"', '"resnet20"')}, other)
-    refused(3, "the tensors do not fit resnet20", "tune", other, "--data", images(tmp_path / "mine.npz"))
-    refused(3, "the tensors do not fit resnet20", "export", other, "-o", tmp_path / "no.eebundle")
+    refused(3, "its tensors do not fit resnet20", "tune", other, "--data", images(tmp_path / "mine.npz"))
+    refused(3, "its tensors do not fit resnet20", "export", other, "-o", tmp_path / "no.eebundle")
 
 
 def test_a_run_of_another_architecture_is_not_gone_on_with(refused: Any, tmp_path: Path) -> None:
