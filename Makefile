@@ -26,11 +26,11 @@ docs: $(INSTALLED)
 
 # The runtime on an emulated Raspberry Pi: as root, with debootstrap and qemu-user-static installed.
 test-arm64: $(INSTALLED)
-	$(BIN)/python tests/platforms/arm64.py
+	$(BIN)/python -m tests.platforms.arm64
 
 # The runtime on every Python from 3.9 to 3.13 that is found, with old and new backends.
 test-pythons: $(INSTALLED)
-	$(BIN)/python tests/platforms/pythons.py
+	$(BIN)/python -m tests.platforms.pythons
 
 # Style, types, and the import rules: layers, circles, sizes.
 check: $(INSTALLED)

@@ -11,14 +11,14 @@ import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import write_tiny_bundle
 
 from eetool.errors import ArtefactError
 from eetool.latency.table import hw_profile, table
 from eetool.records import canonical
 from eetool_runtime import manifest
 from eetool_runtime.errors import BundleError
-from eetool_runtime.manifest import parse_manifest
+from eetool_runtime.manifest_parser import parse_manifest
+from tests.helpers.tiny_bundle import write_tiny_bundle
 
 ROOT = Path(__file__).parents[1]
 SCHEMAS = {path.name.removesuffix(".schema.json"): path for path in (ROOT / "eetool/schemas").glob("*.schema.json")}

@@ -18,7 +18,7 @@ from pathlib import Path
 import eetool
 import eetool_runtime
 from eetool_measure.machine import Machine, read_machine
-from eetool_measure.meters.hardware import find_meter
+from eetool_measure.meters.registry import find_meter
 from eetool_runtime.errors import BackendError, EarlyExitError
 
 SCHEMA = "doctor/1"

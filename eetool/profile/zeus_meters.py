@@ -4,7 +4,7 @@
 """
 
 from eetool.errors import MissingError
-from eetool_measure.meters.hardware import BOARD, CounterMeter, Meter
+from eetool_measure.meters.base import BOARD, CounterMeter, Meter
 
 _MILLI = 1e-3
 _INSTALL = "pip install eetool[power]"

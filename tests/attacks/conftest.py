@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from tiny import write_tiny_bundle
 
 import eetool_runtime as ee
 from eetool_runtime import loading
 from eetool_runtime.errors import BundleError
+from tests.helpers.tiny_bundle import write_tiny_bundle
 
 
 @pytest.fixture

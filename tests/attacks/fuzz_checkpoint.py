@@ -1,6 +1,6 @@
 """A seeded fuzzer for what reads checkpoints and fronts: they become a network or are refused; nothing else happens.
 
-    python tests/attacks/fuzz_checkpoint.py --runs 10000
+    python -m tests.attacks.fuzz_checkpoint --runs 10000
 
 Records of sound checkpoints and sound fronts are damaged as in `fuzz_manifest.py`, with names of code among the new
 values; tensors are dropped, renamed, widened without memory and given other shapes. What is still read is built, its
@@ -21,7 +21,6 @@ from types import TracebackType
 from typing import Any
 
 import torch
-from damage import VALUES, damaged
 
 from eetool.errors import EarlyExitError
 from eetool.model.branches import LINEAR
@@ -30,6 +29,7 @@ from eetool.model.gate_scores import MAX_SOFTMAX
 from eetool.search.search_results import pick_candidate, read_front, trusted
 from eetool.train.pipeline import ExitPlan, attach_exits
 from eetool.tune.exit_costs import model_macs
+from tests.helpers.json_damage import VALUES, damaged
 
 _GOLDEN = Path(__file__).parents[1] / "golden/search-1.json"
 _MAX_FOUND = 20

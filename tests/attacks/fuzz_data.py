@@ -1,6 +1,6 @@
 """A seeded fuzzer for the readers of data: whatever is damaged, it is read or refused; nothing else happens.
 
-    PYTHONPATH=.:runtimes/python:runtimes/measure python tests/attacks/fuzz_data.py --runs 100000
+    python -m tests.attacks.fuzz_data --runs 100000
 
 Sound archives, arrays, tables, images and files of CIFAR and SVHN are damaged as bytes and as values, and read as the
 commands read them. A reading that asks for too much memory or takes too long counts as found, not as refused. Prints

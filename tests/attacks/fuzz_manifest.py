@@ -1,6 +1,6 @@
 """A seeded fuzzer for the manifest's reader: whatever is damaged, it parses or it is refused; nothing else happens.
 
-    PYTHONPATH=runtimes/python:runtimes/python/tests python tests/attacks/fuzz_manifest.py --runs 1000000
+    python -m tests.attacks.fuzz_manifest --runs 1000000
 
 Sound manifests are damaged as bytes (cut, repeated, spliced) and as values (replaced, removed, moved), a few damages
 at a time, so that every depth of the reader is reached. What still parses must survive being written and read again,
@@ -18,13 +18,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from damage import damaged
-from tiny import write_tiny_bundle
-
 from eetool_measure.records import encode
 from eetool_runtime.errors import BundleError
 from eetool_runtime.execution_plan import plan_steps
-from eetool_runtime.manifest import parse_manifest
+from eetool_runtime.manifest_parser import parse_manifest
+from tests.helpers.json_damage import damaged
+from tests.helpers.tiny_bundle import write_tiny_bundle
 
 _GOLDEN = Path(__file__).parents[1] / "golden/manifest-1.0.json"
 _MAX_FOUND = 20  # enough to see what is wrong

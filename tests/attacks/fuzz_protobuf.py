@@ -1,6 +1,6 @@
 """A seeded fuzzer for the search for side files: where a parser of ONNX sees one, the runtime must refuse the model.
 
-    PYTHONPATH=runtimes/python python tests/attacks/fuzz_protobuf.py --runs 1000000
+    python -m tests.attacks.fuzz_protobuf --runs 1000000
 
 Small models hold a tensor in one of the places that a model has for tensors. They are damaged as fields (repeated,
 moved, split, wrapped in groups), in the spelling of their numbers, and as bytes. The judges are the two parsers of the

@@ -1,6 +1,6 @@
 """Kills commands at random moments: whatever the moment, nothing is torn, and the next run leaves nothing over.
 
-    PYTHONPATH=runtimes/python:tests/search python tests/attacks/kill_commands.py --kills 50
+    python -m tests.attacks.kill_commands --kills 50
 
 Every second kill comes after a random time, every other at a random step of the file system, where files are half
 written. Every second run has an old output and --force. After each kill the output is whole, or absent where there
@@ -106,7 +106,7 @@ def commands(model: Path, tuned: Path, bundle: Path) -> dict[str, Command]:
         "tune": Command(["tune", str(model), "--data", "digits", "-o", "tuned.pt"], {"tuned.pt": _tuned}),
         "export": Command(["export", str(tuned), "-o", "made.eebundle"], {"made.eebundle": load}),
         "search": Command(
-            f"search --space small_spaces:mobile --data digits {_SEARCH} -o {front}".split(),
+            f"search --space tests.helpers.small_spaces:mobile --data digits {_SEARCH} -o {front}".split(),
             {
                 front: read_front,
                 supernet: lambda path: load_tensors(path, FORMAT),

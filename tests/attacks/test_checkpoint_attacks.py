@@ -1,13 +1,11 @@
 """Files that name code: no command imports, calls or opens anything that the user did not name."""
 
-import importlib
 import json
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -22,6 +20,7 @@ from eetool.model.spec import Policy
 from eetool.search.search_results import pick_candidate, read_front, trusted
 from eetool.train.pipeline import ExitPlan, attach_exits
 from eetool_runtime.manifest import OperatingPoint
+from tests.attacks import fuzz_checkpoint
 
 HERE = Path(__file__).parent
 FRONT = HERE.parent / "golden/search-1.json"
@@ -331,23 +330,17 @@ def test_tune_of_a_bundle_whose_macs_are_all_zero_ends_well(
     assert answered.code == 0, answered
 
 
-@pytest.fixture
-def fuzzer(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(HERE)
-    return importlib.import_module("fuzz_checkpoint")
-
-
-def test_fuzzer_in_a_short_run_finds_nothing(fuzzer: ModuleType) -> None:
-    document = fuzzer.fuzz(runs=150, seed=3)
+def test_fuzzer_in_a_short_run_finds_nothing() -> None:
+    document = fuzz_checkpoint.fuzz(runs=150, seed=3)
     assert document["uncaught"] == []
     assert document["checkpoints_read"] > 5
     assert document["fronts_read"] > 2
     assert document["refused_at_places"] > 12
 
 
-def test_fuzzer_with_a_careless_reader_reports_it(fuzzer: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fuzzer_with_a_careless_reader_reports_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def careless(path: Path) -> None:
         json.loads(torch.load(path, weights_only=True)["record"])["spec"]["inputs"][0]["name"].upper()
 
-    monkeypatch.setattr(fuzzer, "judge_checkpoint", careless)
-    assert fuzzer.fuzz(runs=60, seed=1)["uncaught"]
+    monkeypatch.setattr(fuzz_checkpoint, "judge_checkpoint", careless)
+    assert fuzz_checkpoint.fuzz(runs=60, seed=1)["uncaught"]

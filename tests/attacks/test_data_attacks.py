@@ -1,6 +1,5 @@
 """Hostile data: files that never end, that unpack to everything, that are something else than their names say."""
 
-import importlib
 import io
 import os
 import socket
@@ -9,13 +8,11 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import EpsImagePlugin, Image
-from tiny import write_tiny_bundle
 
 import eetool.data.readers.numpy_arrays
 from eetool.data.input_files import read_inputs
@@ -29,20 +26,16 @@ from eetool.model.checkpoint import load_checkpoint
 from eetool.model.weights import read_tensors
 from eetool.records import read_text, sha256_file
 from eetool_runtime import load
+from tests.attacks import fuzz_data
+from tests.helpers.tiny_bundle import write_tiny_bundle
 
 IMAGES, LABELS = np.zeros((40, 1, 4, 4), np.uint8), np.arange(40) % 2
 
 
 @pytest.fixture
-def fuzzer(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(Path(__file__).parent)
-    return importlib.import_module("fuzz_data")
-
-
-@pytest.fixture
-def bounded(fuzzer: ModuleType) -> Iterator[None]:
+def bounded() -> Iterator[None]:
     """A test that would wait for ever fails."""
-    with fuzzer.bounded():
+    with fuzz_data.bounded():
         yield
 
 
@@ -285,22 +278,22 @@ def test_a_file_of_cifar_of_a_terabyte_is_refused(tmp_path: Path) -> None:
         load_source(f"cifar10:{tmp_path}")
 
 
-def test_the_fuzzer_of_data_finds_nothing_in_a_short_run(fuzzer: ModuleType) -> None:
-    document = fuzzer.fuzz(runs=600, seed=1)
+def test_the_fuzzer_of_data_finds_nothing_in_a_short_run() -> None:
+    document = fuzz_data.fuzz(runs=600, seed=1)
     assert document["uncaught"] == []
     assert document["runs"] == sum(document["outcomes"].values()) == 600
     assert len(document["outcomes"]) == 12, "every kind is read at times, and at times refused"
 
 
-def test_the_fuzzer_of_data_reports_what_it_finds(fuzzer: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fuzzer_of_data_reports_what_it_finds(monkeypatch: pytest.MonkeyPatch) -> None:
     def careless(path: Path) -> object:
         return np.load(io.BytesIO(path.read_bytes()))
 
-    monkeypatch.setitem(fuzzer._KINDS, "archive", (fuzzer.archive, careless))
-    assert {item["kind"] for item in fuzzer.fuzz(runs=200, seed=1)["uncaught"]} == {"archive"}
+    monkeypatch.setitem(fuzz_data._KINDS, "archive", (fuzz_data.archive, careless))
+    assert {item["kind"] for item in fuzz_data.fuzz(runs=200, seed=1)["uncaught"]} == {"archive"}
 
 
-def test_the_fuzzer_of_data_does_not_take_a_lack_of_memory_for_a_refusal(fuzzer: ModuleType, tmp_path: Path) -> None:
+def test_the_fuzzer_of_data_does_not_take_a_lack_of_memory_for_a_refusal(tmp_path: Path) -> None:
     def greedy(path: Path) -> None:
         try:
             raise MemoryError
@@ -308,4 +301,4 @@ def test_the_fuzzer_of_data_does_not_take_a_lack_of_memory_for_a_refusal(fuzzer:
             raise ArtefactError("damaged") from None
 
     with pytest.raises(MemoryError):
-        fuzzer.judge(greedy, tmp_path / "a")
+        fuzz_data.judge(greedy, tmp_path / "a")

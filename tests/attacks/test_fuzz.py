@@ -1,19 +1,18 @@
 """Random damage to a sound manifest: it parses, or it is refused; nothing else ever happens."""
 
-import importlib
 import json
 import tempfile
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import write_tiny_bundle
 
 from eetool_runtime.errors import BundleError
-from eetool_runtime.manifest import parse_manifest
+from eetool_runtime.manifest_parser import parse_manifest
+from tests.attacks import fuzz_manifest
+from tests.helpers.tiny_bundle import write_tiny_bundle
 
 with tempfile.TemporaryDirectory() as _folder:
     TEXT = (write_tiny_bundle(Path(_folder)) / "manifest.json").read_bytes()
@@ -79,26 +78,20 @@ def test_every_length(size: int) -> None:
         parse_manifest(TEXT[:size])
 
 
-@pytest.fixture
-def fuzzer(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(Path(__file__).parent)
-    return importlib.import_module("fuzz_manifest")
-
-
-def test_the_fuzzer_finds_nothing_in_a_short_run(fuzzer: ModuleType) -> None:
-    document = fuzzer.fuzz(runs=2000, seed=1)
+def test_the_fuzzer_finds_nothing_in_a_short_run() -> None:
+    document = fuzz_manifest.fuzz(runs=2000, seed=1)
     assert document["uncaught"] == []
     assert document["runs"] == document["parsed"] + document["refused"] == 2000
     assert document["parsed"] > 100  # it does not only make rubbish,
     assert document["refused_at_places"] > 40  # and it comes to most of the rules
 
 
-def test_the_fuzzer_reports_what_it_finds(fuzzer: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fuzzer_reports_what_it_finds(monkeypatch: pytest.MonkeyPatch) -> None:
     def careless(data: bytes) -> Any:
         return json.loads(data)
 
-    monkeypatch.setattr(fuzzer, "parse_manifest", careless)
-    document = fuzzer.fuzz(runs=200, seed=1)
+    monkeypatch.setattr(fuzz_manifest, "parse_manifest", careless)
+    document = fuzz_manifest.fuzz(runs=200, seed=1)
     assert {"error", "where", "input"} == set(document["uncaught"][0])
     assert any(item["error"].startswith("JSONDecodeError") for item in document["uncaught"])
-    assert fuzzer.fuzz(runs=200, seed=1) == document
+    assert fuzz_manifest.fuzz(runs=200, seed=1) == document

@@ -1,19 +1,17 @@
 """Kills of every command, a few; `kill_commands.py` by itself does many."""
 
-import importlib
 import json
 import os
 import random
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
-import pytest
+from tests.attacks import kill_commands
 
 _PROGRAM = Path(__file__).with_name("kill_commands.py")
 _ROOT = Path(__file__).parents[2]
-_PLACES = (".", "runtimes/python", "runtimes/measure", "tests/search")
+_PLACES = (".", "runtimes/python", "runtimes/measure")
 
 
 def test_kill_commands_with_two_kills_each_finds_nothing() -> None:
@@ -27,15 +25,9 @@ def test_kill_commands_with_two_kills_each_finds_nothing() -> None:
     assert {found["killed"] for name, found in document.items() if name != "seed"} == {2}
 
 
-@pytest.fixture
-def program(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(_PROGRAM.parent)
-    return importlib.import_module("kill_commands")
-
-
-def test_kill_commands_sees_what_is_torn(program: ModuleType, tmp_path: Path) -> None:
-    command = program.commands(tmp_path, tmp_path, tmp_path)["report"]
-    attack = program.Attack(command, tmp_path, random.Random(0))
+def test_kill_commands_sees_what_is_torn(tmp_path: Path) -> None:
+    command = kill_commands.commands(tmp_path, tmp_path, tmp_path)["report"]
+    attack = kill_commands.Attack(command, tmp_path, random.Random(0))
     (tmp_path / "report.html").write_text("<html></html>\n")
     attack.look("a kill")
     assert attack.faults == []

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import write_manifest, write_tiny_bundle
+
+from tests.helpers.tiny_bundle import write_manifest, write_tiny_bundle
 
 Refusal = Callable[[Path], str]
 VARIANT = ("variants", "onnx/fp32")

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny import write_tiny_bundle
 
 import eetool_runtime as ee
 from eetool_runtime.errors import BundleError
+from tests.helpers.tiny_bundle import write_tiny_bundle
 
 SAMPLES = "samples/inputs.npz"
 

@@ -1,23 +1,22 @@
 """Graphs of a well-hashed bundle that hide a reference to another file, in the spelling of their bytes."""
 
 import hashlib
-import importlib
 import json
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper
-from tiny import write_tiny_bundle
 
 import eetool_runtime as ee
 from eetool_measure.kernel_trace import TracedGraph
 from eetool_runtime.backends import Threads, side_files
 from eetool_runtime.backends.side_files import ONNX_MESSAGES, onnx_refers
 from eetool_runtime.errors import BackendError
+from tests.attacks import fuzz_protobuf
+from tests.helpers.tiny_bundle import write_tiny_bundle
 
 SEG0 = "components/seg0/onnx-fp32/model.onnx"
 IN_MEMORY = "*/_ORT_MEM_ADDR_/*"
@@ -113,26 +112,20 @@ def test_onnx_refers_file_of_nothing_but_fields_is_refused(monkeypatch: pytest.M
         onnx_refers(b"\x08\x01" * 1001)
 
 
-@pytest.fixture
-def fuzzer(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(Path(__file__).parent)
-    return importlib.import_module("fuzz_protobuf")
-
-
-def test_onnx_messages_are_all_that_hold_tensors(fuzzer: ModuleType) -> None:
-    there = {name: dict(sorted(inside.items())) for name, inside in fuzzer.places_of_tensors().items()}
+def test_onnx_messages_are_all_that_hold_tensors() -> None:
+    there = {name: dict(sorted(inside.items())) for name, inside in fuzz_protobuf.places_of_tensors().items()}
     ours = {name: dict(sorted(inside.items())) for name, inside in ONNX_MESSAGES.items()}
     assert ours == {**there, "TensorProto": {}}
 
 
-def test_onnx_refers_undamaged_seeds_are_told_apart(fuzzer: ModuleType) -> None:
-    verdicts = [fuzzer.judge(fuzzer.written(seed)) for seed in fuzzer.seeds()]
+def test_onnx_refers_undamaged_seeds_are_told_apart() -> None:
+    verdicts = [fuzz_protobuf.judge(fuzz_protobuf.written(seed)) for seed in fuzz_protobuf.seeds()]
     half = len(verdicts) // 2
     assert verdicts == ["accepted, inside"] * half + ["refused, outside"] * half
 
 
-def test_fuzz_short_run_finds_nothing(fuzzer: ModuleType) -> None:
-    document = fuzzer.fuzz(runs=20_000, seed=1)
+def test_fuzz_short_run_finds_nothing() -> None:
+    document = fuzz_protobuf.fuzz(runs=20_000, seed=1)
     assert document["uncaught"] == []
     verdicts = document["verdicts"]
     assert verdicts["accepted, inside"] > 4000  # it does not refuse everything,
@@ -140,12 +133,12 @@ def test_fuzz_short_run_finds_nothing(fuzzer: ModuleType) -> None:
     assert verdicts["unreadable, outside"] > 100  # some hide it in a spelling
 
 
-def test_fuzz_careless_search_is_reported(fuzzer: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fuzz_careless_search_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def careless(data: bytes) -> Any:
         return TAGS["short"] in data and onnx_refers(data)
 
-    monkeypatch.setattr(fuzzer, "onnx_refers", careless)
-    document = fuzzer.fuzz(runs=500, seed=1)
+    monkeypatch.setattr(fuzz_protobuf, "onnx_refers", careless)
+    document = fuzz_protobuf.fuzz(runs=500, seed=1)
     assert {"error", "input"} == set(document["uncaught"][0])
     assert any("a tensor outside was not seen" in item["error"] for item in document["uncaught"])
-    assert fuzzer.fuzz(runs=500, seed=1) == document
+    assert fuzz_protobuf.fuzz(runs=500, seed=1) == document

@@ -12,13 +12,14 @@ import pytest
 from eetool_runtime.backends import Threads, backend_for, open_graph
 from eetool_runtime.backends.side_files import tflite_refers
 from eetool_runtime.errors import BackendError
+from tests.helpers.backend_contract import GOLDEN
 
 schema = pytest.importorskip("ai_edge_litert.schema_py_generated", reason="ai-edge-litert is not installed")
 if not hasattr(schema, "ExternalBufferT"):
     pytest.skip("this ai-edge-litert knows no weights in other files", allow_module_level=True)
 flatbuffers = pytest.importorskip("flatbuffers")
 
-SOUND = (Path(__file__).parents[2] / "runtimes/python/tests/golden/weighted.tflite").read_bytes()
+SOUND = (GOLDEN / "weighted.tflite").read_bytes()
 WRAPS = (1 << 64) - 8  # with 16 bytes behind it, an offset of 8 again
 
 

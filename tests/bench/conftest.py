@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import onnx.parser
 import pytest
-from tiny import CLASSES, LABELS, pixels, write_tiny_bundle
 
 from eetool.data.source import Source
+from tests.helpers.tiny_bundle import CLASSES, LABELS, pixels, write_tiny_bundle
 
 WriteNet = Callable[..., Path]
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
-from tiny import POINTS, answers, image, leaves_at, write_tiny_bundle
 
 from eetool.bench.benchmark import SCHEMA, Bench, BenchRules, bench_bundle, complete_rules
 from eetool.data.source import Source
@@ -14,6 +13,7 @@ from eetool.errors import ArtefactError, UsageError
 from eetool.records import read_record
 from eetool_measure.records import encode
 from eetool_runtime import Model, load
+from tests.helpers.tiny_bundle import POINTS, answers, image, leaves_at, write_tiny_bundle
 
 ROOT = Path(__file__).parents[2]
 QUICK = BenchRules("balanced", 1.0, passes=2, min_seconds=0)

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import onnx.parser
 import pytest
-from tiny import CLASSES, write_tiny_bundle
 
 from eetool.bench.contenders import bench_inputs, bundle_contenders, static_contender, with_unique_names
 from eetool.data.source import Source
@@ -13,6 +12,7 @@ from eetool.errors import ArtefactError
 from eetool_runtime import Model, load
 from eetool_runtime.errors import BackendError
 from eetool_runtime.execution_plan import plan_steps
+from tests.helpers.tiny_bundle import CLASSES, write_tiny_bundle
 
 
 @pytest.fixture

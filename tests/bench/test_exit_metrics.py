@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import answers
 
 from eetool.bench.benchmark import BenchRules, bench_bundle
 from eetool.bench.exit_metrics import SHOWN
 from eetool.data.source import Source
 from eetool_runtime import load
 from eetool_runtime.preprocess import normalise
+from tests.helpers.tiny_bundle import answers
 
 
 @pytest.fixture

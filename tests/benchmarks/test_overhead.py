@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny import write_tiny_bundle
+
+from tests.helpers.tiny_bundle import write_tiny_bundle
 
 from tests.helpers.scripts import run_script
 

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny import write_tiny_bundle
 
 import eetool_runtime as ee
 from tests.helpers.scripts import load_script, run_script
+from tests.helpers.tiny_bundle import write_tiny_bundle
 
 SCRIPT = "benchmarks/runtime/soak.py"
 

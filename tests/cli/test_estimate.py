@@ -7,12 +7,12 @@ from typing import Any
 import jsonschema
 import pytest
 from test_predict import profile, table
-from tiny import write_tiny_bundle
 
 from eetool.latency.table.hw_profile import profile_document
 from eetool.records import canonical
 from eetool_measure.__main__ import main as measure
 from tests.helpers.onnx_graphs import model, save
+from tests.helpers.tiny_bundle import write_tiny_bundle
 
 SCHEMAS = Path(__file__).parents[2] / "eetool/schemas"
 

@@ -8,13 +8,13 @@ import jsonschema
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from tiny import CLASSES, LABELS, pixels, write_tiny_bundle
 
 from eetool.cli.app import cli
 from eetool.data.source import Source
 from eetool.data.splits import split_record
 from eetool.errors import UsageError
 from eetool_runtime.manifest import Data
+from tests.helpers.tiny_bundle import CLASSES, LABELS, pixels, write_tiny_bundle
 
 ROOT = Path(__file__).parents[2]
 QUICK_BENCH = ["--passes", "2", "--min-seconds", "0", "--threads", "1"]

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny import image, pixels, write_tiny_bundle
 
 from eetool.data.input_files import read_inputs
 from eetool.errors import ArtefactError
 from eetool_runtime import Model, load
+from tests.helpers.tiny_bundle import image, pixels, write_tiny_bundle
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from tiny import pixels, write_tiny_bundle
+
+from tests.helpers.tiny_bundle import pixels, write_tiny_bundle
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny import write_tiny_bundle
 
 from eetool.errors import VerificationError
 from eetool.export.bundle_files import save_arrays, write_manifest
 from eetool.export.parity import ParityCheck, check_bundle, compare_tensors, component_parity, require_parity
 from eetool_runtime import Bundle, open_bundle
 from eetool_runtime.backends import open_graph
+from tests.helpers.tiny_bundle import write_tiny_bundle
 
 RELATIVE = 1e-4
 A = np.array([1.0, -300.0, 2.0], np.float32)

@@ -1,6 +1,6 @@
 """The runtime on aarch64, emulated: its own tests, and whether it decides as this machine does.
 
-    sudo make test-arm64            or    python tests/platforms/arm64.py [--bundle B --inputs X.npz]
+    sudo make test-arm64            or    python -m tests.platforms.arm64 [--bundle B --inputs X.npz]
 
 Unpacks a Debian bookworm arm64 root (debootstrap's first stage is enough), puts the aarch64 wheels and those of the
 runtime and the instruments into it, and runs Python there through qemu-user. The root is kept in $ARM64_ROOT
@@ -18,8 +18,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from commands import DISTRIBUTIONS, REPOSITORY, Missing, attempt, copy_tests, last_line, pip
-from decisions import SCRIPT, compare, prepare
+from tests.platforms.commands import DISTRIBUTIONS, REPOSITORY, Missing, attempt, copy_tests, last_line, pip
+from tests.platforms.decisions import SCRIPT, compare, prepare
 
 MIRROR = "http://deb.debian.org/debian"
 QEMU = "qemu-aarch64-static"

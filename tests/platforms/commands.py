@@ -36,11 +36,12 @@ def ask(*words: object, cwd: Path | None = None) -> "subprocess.CompletedProcess
 
 
 def copy_tests(place: Path) -> None:
-    """The tests of both distributions in one folder, where the source is not."""
+    """Copy the tests of both distributions and their helpers to `place/tests`, apart from the source."""
     shutil.copytree(RUNTIME / "tests", place / "tests")
     shutil.copytree(
         MEASURE / "tests", place / "tests", dirs_exist_ok=True, ignore=shutil.ignore_patterns("conftest.py")
     )
+    shutil.copytree(REPOSITORY / "tests/helpers", place / "tests/helpers", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy2(RUNTIME / "pyproject.toml", place)
 
 

@@ -1,6 +1,6 @@
 """The runtime on every Python it supports: its tests on the oldest and newest backends, and whether they decide alike.
 
-    make test-pythons               or    python tests/platforms/pythons.py [--only 3.9 --only 3.13]
+    make test-pythons               or    python -m tests.platforms.pythons [--only 3.9 --only 3.13]
 
 Looks for Python 3.9 to 3.13 on the PATH and in ~/.pyenv, makes a throw-away virtual environment for each pair of
 Python and onnxruntime, and installs the wheels of the runtime and the instruments there. A table goes to stderr, one
@@ -17,8 +17,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from commands import DISTRIBUTIONS, Missing, ask, attempt, copy_tests, last_line, pip
-from decisions import SCRIPT, Trial, compare, prepare
+from tests.platforms.commands import DISTRIBUTIONS, Missing, ask, attempt, copy_tests, last_line, pip
+from tests.platforms.decisions import SCRIPT, Trial, compare, prepare
 
 NEWEST = "newest"
 # The oldest release with wheels for each Python; and those between that a bundle is promised to load on.

@@ -8,7 +8,6 @@ from pathlib import Path
 import jsonschema
 import pytest
 from click.testing import CliRunner
-from tiny import VARIANT, write_tiny_bundle
 
 from eetool.cli.app import cli
 from eetool.errors import MissingError
@@ -20,6 +19,7 @@ from eetool_measure.bundle_timing import measure_bundle
 from eetool_measure.energy import estimate_energy
 from eetool_measure.results import EnergyFigure, EnergyTimes
 from eetool_runtime import open_bundle
+from tests.helpers.tiny_bundle import VARIANT, write_tiny_bundle
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["--threads", "1", "--runs", "10", "--min-seconds", "0"]

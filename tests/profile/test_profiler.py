@@ -7,7 +7,6 @@ from typing import Any
 
 import jsonschema
 import pytest
-from tiny import VARIANT, write_tiny_bundle
 
 from eetool.errors import UnstableError
 from eetool.profile.local_runner import measure_in_process
@@ -17,6 +16,7 @@ from eetool.records import read_record
 from eetool_measure.records import encode
 from eetool_measure.results import Measurement
 from eetool_runtime import open_bundle
+from tests.helpers.tiny_bundle import VARIANT, write_tiny_bundle
 
 ROOT = Path(__file__).parents[2]
 QUICK = MeasurementProtocol(runs=10, min_seconds=0)

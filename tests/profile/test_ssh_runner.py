@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from tiny import VARIANT, write_tiny_bundle
 
 from eetool.cli.app import cli
 from eetool.errors import EarlyExitError, MissingError, UsageError
@@ -21,6 +20,7 @@ from eetool.profile.protocol import MeasurementProtocol, PowerOptions
 from eetool.profile.ssh_runner import Address, lease_device, parse_address
 from eetool_runtime import Bundle, open_bundle
 from tests.helpers.sshd import AVAILABLE, Server, serve
+from tests.helpers.tiny_bundle import VARIANT, write_tiny_bundle
 
 QUICK = MeasurementProtocol(10, 0)
 real = pytest.mark.skipif(not AVAILABLE, reason="no OpenSSH server is installed: apt install openssh-server")

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import write_tiny_bundle
 
 from eetool.latency.estimate.cascade_cost import CascadeCosts, layout_of_manifest
 from eetool.model.checkpoint import load_checkpoint
 from eetool.tune.exit_costs import manifest_macs, model_macs
 from eetool_runtime import open_bundle
 from eetool_runtime.execution_plan import plan_steps
+from tests.helpers.tiny_bundle import write_tiny_bundle
 
 
 def test_manifest_macs_of_bundle_equal_model_macs(bundle: Path, tuned: Path) -> None:

@@ -20,7 +20,7 @@ from eetool_runtime.errors import EarlyExitError, UsageError
 
 from .bundle_timing import MIN_SECONDS, RUNS, SEED, measure_bundle
 from .energy import GROSS, NET, EnergyMeter
-from .meters.hardware import METERS
+from .meters.registry import METERS
 from .probe_timing import PROBES, ProbeTimes, measure_probes
 from .records import encode
 from .results import Measurement

@@ -16,7 +16,8 @@ import numpy as np
 from eetool_runtime.errors import UsageError
 from eetool_runtime.records import dataclass
 
-from .meters.hardware import BOARD, CORE, ESTIMATED, EnergyReading, Meter, find_meter
+from .meters.base import BOARD, CORE, ESTIMATED, EnergyReading, Meter
+from .meters.registry import find_meter
 from .results import COMPONENT, EXIT, FULL, REFERENCE, EnergyFigure, EnergyTimes, Key, ThreadTimes
 from .timing import Subject, without_garbage_collection
 

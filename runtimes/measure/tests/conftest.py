@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tiny import write_tiny_bundle
+
+from tests.helpers.tiny_bundle import write_tiny_bundle
 
 
 @pytest.fixture

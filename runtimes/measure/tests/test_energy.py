@@ -7,16 +7,16 @@ from typing import Callable, Optional
 
 import numpy as np
 import pytest
-from tiny import VARIANT
 
 from eetool_measure import energy as energy_module
 from eetool_measure.bundle_timing import measure_bundle
 from eetool_measure.energy import GROSS, NET, EnergyMeter, energy_figure, estimate_energy, measure_energy
 from eetool_measure.errors import MeterError
-from eetool_measure.meters.hardware import BOARD, CORE, MEASURED, EnergyReading
+from eetool_measure.meters.base import BOARD, CORE, MEASURED, EnergyReading
 from eetool_measure.results import FULL, Key
 from eetool_runtime import open_bundle
 from eetool_runtime.errors import UsageError
+from tests.helpers.tiny_bundle import VARIANT
 
 IDLE_W, BUSY_W, CALL_S = 2.0, 5.0, 0.01
 

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from tiny import VARIANT, write_tiny_bundle
 
 from eetool_measure.__main__ import main
 from eetool_measure.bundle_timing import measure_bundle
@@ -23,6 +22,7 @@ from eetool_runtime import Bundle, load, open_bundle
 from eetool_runtime.backends import Threads
 from eetool_runtime.errors import BundleError, UsageError
 from eetool_runtime.records import decode
+from tests.helpers.tiny_bundle import VARIANT, write_tiny_bundle
 
 QUICK = ["--runs", "10", "--min-seconds", "0"]
 

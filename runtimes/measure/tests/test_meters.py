@@ -13,22 +13,22 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
-from meters import POWER_W, MeterContract, work
 
 from eetool_measure.errors import MeterError
-from eetool_measure.meters.hardware import (
+from eetool_measure.meters.base import (
     BOARD,
     CORE,
     ESTIMATED,
     CounterMeter,
     EnergyReading,
     Meter,
-    RecordedMeter,
     SampledMeter,
-    find_meter,
     integrate,
 )
+from eetool_measure.meters.recorded import RecordedMeter
+from eetool_measure.meters.registry import find_meter
 from eetool_runtime.errors import UsageError
+from tests.helpers.meter_contract import POWER_W, MeterContract, work
 
 PMIC = """   3V7_WL_SW_A current(0)=0.10000000A
    VDD_CORE_A current(7)=5.00000000A

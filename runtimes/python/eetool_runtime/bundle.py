@@ -13,7 +13,8 @@ import numpy as np
 
 from .argument_checks import shown
 from .errors import BundleError, UsageError
-from .manifest import MAX_MANIFEST_BYTES, Manifest, Variant, parse_manifest
+from .manifest import MAX_MANIFEST_BYTES, Manifest, Variant
+from .manifest_parser import parse_manifest
 from .records import dataclass
 
 MANIFEST = "manifest.json"

@@ -24,8 +24,9 @@ from .fork_guard import Origin
 from .machine import resident_bytes
 from .manifest import OperatingPoint, all_tensors, scalars
 from .preprocess import Raw, check_array, check_symbols, has_shared_symbols, is_finite, name_inputs, preprocess_all
+from .prometheus import prometheus_text
 from .result import Result
-from .stats import Stats, prometheus_text
+from .stats import Stats
 
 Arrays = Union[np.ndarray, Mapping[str, np.ndarray]]
 Tensors = dict[str, np.ndarray]

@@ -1,28 +1,24 @@
-"""Counting what a model did: exits, depth, compute, latency and confidence, apart for every operating point.
-
-At the end, the same figures for Prometheus.
-"""
+"""Runtime statistics of a model at one operating point: exits, depth, compute, latency and confidence drift."""
 
 from __future__ import annotations
 
 import math
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Optional
 
 import numpy as np
 
 from .manifest import Expected, ReachedConfidence
 
-_RECENT_CALLS = 10_000  # whose latencies are kept
-_WINDOW = 1_000  # whose confidences are kept
-_MANY = 500  # calls to count at once
-_MIN_FOR_A_TEST = 30  # below, the mean of confidences is not near a normal distribution
+_MAX_LATENCIES = 10_000  # calls whose latencies are kept
+_MAX_CALLS = 1_000  # calls whose confidences are kept
+_COUNT_AT = 500  # calls to collect before they are counted
+_MIN_FOR_TEST = 30  # with fewer values, their mean is not close to a normal distribution
 
 # Exit, confidence, MACs, latency_ms, (exit, confidence) of the gates reached, whether a gate decided, whether late.
 _Call = tuple[int, float, int, float, Sequence[tuple[int, float]], bool, bool]
-_Sample = tuple[str, Mapping[str, object], Optional[float]]  # suffix of the name, labels, value
 
 
 class Stats:
@@ -39,8 +35,8 @@ class Stats:
         self._total_ms = 0.0
         self._ungated = 0
         self._overruns = 0
-        self._latency_ms: deque[float] = deque(maxlen=_RECENT_CALLS)
-        self._window: deque[_Call] = deque(maxlen=_WINDOW)
+        self._latency_ms: deque[float] = deque(maxlen=_MAX_LATENCIES)
+        self._window: deque[_Call] = deque(maxlen=_MAX_CALLS)
 
     def record(
         self,
@@ -57,7 +53,7 @@ class Stats:
         """
         # `append` is atomic, and a small part of what counting takes; that is done for many calls at once.
         self._new.append((exit_index, confidence, macs, latency_ms, seen, gated, overrun))
-        if len(self._new) >= _MANY:
+        if len(self._new) >= _COUNT_AT:
             with self._lock:
                 self._count()
 
@@ -139,7 +135,7 @@ def confidence_drift(
 
 def _welch(values: np.ndarray, recorded: ReachedConfidence) -> Optional[dict[str, Any]]:
     values = values[np.isfinite(values)]
-    if len(values) < _MIN_FOR_A_TEST:
+    if len(values) < _MIN_FOR_TEST:
         return None
     mean, recorded_variance = float(values.mean()), recorded.confidence_std**2
     variance = float(values.var(ddof=1)) / len(values) + recorded_variance / recorded.n
@@ -162,69 +158,3 @@ def _mean_confidence(window: Sequence[_Call], n_exits: int) -> list[Optional[flo
 def _percentiles(latencies: np.ndarray) -> dict[str, float]:
     p50, p90, p99 = np.percentile(latencies, (50, 90, 99))
     return {"mean": float(latencies.mean()), "p50": float(p50), "p90": float(p90), "p99": float(p99)}
-
-
-def prometheus_text(stats: Mapping[str, Any]) -> str:
-    """What `Model.stats` says in the text format of Prometheus, version 0.0.4; what is not known is left out.
-
-    Every sample carries the model's name and variant; counters and latencies also their operating point. Names carry
-    their unit, milliseconds as everywhere in eetool.
-    """
-    points = stats["operating_points"].items()
-    base = {"model": stats["model"], "variant": stats["variant"]}
-    lines: list[str] = []
-
-    def family(name: str, kind: str, text: str, samples: Iterator[_Sample]) -> None:
-        body = [_line(f"eetool_{name}{s}", {**base, **labels}, v) for s, labels, v in samples if v is not None]
-        if body:
-            lines.extend([f"# HELP eetool_{name} {text}", f"# TYPE eetool_{name} {kind}", *body])
-
-    def each(field: str) -> Iterator[_Sample]:
-        return (("", {"operating_point": point}, figures[field]) for point, figures in points)
-
-    info = {"threads": stats["threads"], "pool": stats["pool"], "operating_point": stats["operating_point"] or "custom"}
-    family("info", "gauge", "What is in use now.", iter([("", info, 1.0)]))
-    family("exits_total", "counter", "Calls by the exit that they left at.", _by_exit(points))
-    family("ungated_total", "counter", "Calls that a deadline cut short of their gate.", each("ungated"))
-    family("overruns_total", "counter", "Calls that took longer than their deadline.", each("overruns"))
-    family("compute_saved_ratio", "gauge", "1 - mean MACs / MACs of the unsplit model.", each("compute_saved"))
-    family("exit_depth_mean", "gauge", "Mean number of the exit.", each("mean_exit_depth"))
-    family("latency_ms", "summary", "Milliseconds per call; quantiles of recent calls.", _latencies(points))
-    for field, text in (
-        ("z", "Confidence against the bundle's figures, in standard errors, by exit reached."),
-        ("p", "Two-sided p-value of that difference."),
-    ):
-        family(f"confidence_drift_{field}", "gauge", text, _drift(points, field))
-    return "\n".join(lines) + "\n"
-
-
-def _by_exit(points: Any) -> Iterator[_Sample]:
-    for point, figures in points:
-        for index, count in enumerate(figures["exit_counts"]):
-            yield "", {"operating_point": point, "exit": index}, count
-
-
-def _latencies(points: Any) -> Iterator[_Sample]:
-    for point, figures in points:
-        labels = {"operating_point": point}
-        percentiles = figures["latency_ms"] or {}
-        for quantile, field in (("0.5", "p50"), ("0.9", "p90"), ("0.99", "p99")):
-            yield "", {**labels, "quantile": quantile}, percentiles.get(field)
-        yield "_sum", labels, figures["latency_ms_sum"]
-        yield "_count", labels, figures["calls"]
-
-
-def _drift(points: Any, field: str) -> Iterator[_Sample]:
-    for point, figures in points:
-        for index, found in enumerate(figures["drift"] or []):
-            if found is not None:
-                yield "", {"operating_point": point, "exit": index}, found[field]
-
-
-def _line(name: str, labels: Mapping[str, object], value: Optional[float]) -> str:
-    pairs = ",".join(f'{key}="{_escape(str(text))}"' for key, text in labels.items())
-    return f"{name}{{{pairs}}} {value!r}"
-
-
-def _escape(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from tiny import write_tiny_bundle
+
+from tests.helpers.tiny_bundle import write_tiny_bundle
 
 # No test may depend on how fast a machine is; an emulated one is thirty times slower.
 settings.register_profile(

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import image, pixels, write_tiny_bundle
 
 import eetool_runtime as ee
 from eetool_runtime.argument_checks import real, shown, whole
 from eetool_runtime.errors import BundleError, InputError, UsageError
+from tests.helpers.tiny_bundle import image, pixels, write_tiny_bundle
 
 HUGE = 10**400  # no float holds it
 ENDLESS = 10**6000  # nor may Python 3.11 write it in decimals

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import onnx.parser
 import pytest
-from contract import FEED, GOLDEN, JOINS, BackendContract, X
 
 from eetool_runtime.backends import PROCESS, Graph, Threads, backend_for, open_graph
 from eetool_runtime.errors import BackendError, InputError, UsageError
+from tests.helpers.backend_contract import FEED, GOLDEN, JOINS, BackendContract, X
 
 OLD_NUMPY = np.__version__.startswith("1.")
 HAS_LITERT = bool(

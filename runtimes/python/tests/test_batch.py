@@ -8,10 +8,10 @@ from typing import Any, Optional
 import numpy as np
 import pytest
 from test_cascade import IMAGES, X, recorded
-from tiny import VARIANT, image, write_tiny_bundle
 
 import eetool_runtime as ee
 from eetool_runtime.errors import InputError
+from tests.helpers.tiny_bundle import VARIANT, image, write_tiny_bundle
 
 
 def same(a: ee.Result, b: ee.Result) -> None:

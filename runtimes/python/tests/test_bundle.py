@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import write_manifest, write_tiny_bundle
 
 from eetool_runtime import bundle as bundle_module
 from eetool_runtime import open_bundle
 from eetool_runtime.errors import BundleError, UsageError
+from tests.helpers.tiny_bundle import write_manifest, write_tiny_bundle
 
 SEGMENT = "components/seg0/onnx-fp32/model.onnx"
 SAMPLES = "samples/inputs.npz"

@@ -8,7 +8,6 @@ from typing import Any, Callable
 import numpy as np
 import onnx.parser
 import pytest
-from tiny import VARIANT, image, write_tiny_bundle
 
 import eetool_runtime as ee
 from eetool_runtime.backends import Threads, open_graph
@@ -16,6 +15,7 @@ from eetool_runtime.component_call import run_component
 from eetool_runtime.errors import BackendError
 from eetool_runtime.manifest import Tensor
 from eetool_runtime.testing import FakeGraph
+from tests.helpers.tiny_bundle import VARIANT, image, write_tiny_bundle
 
 X = np.concatenate([image(0, 2.0)] * 3)
 TWENTY = """wide = Concat <axis = 1> (rows, rows, rows, rows, rows)

@@ -11,13 +11,14 @@ from typing import Any, Callable, Optional
 
 import numpy as np
 import pytest
-from contract import JOINS
-from tiny import image, write_tiny_bundle
-from tiny_litert import write_litert_bundle
 
 import eetool_runtime as ee
 from eetool_runtime.governor import Governor, Rule
-from eetool_runtime.stats import Stats, prometheus_text
+from eetool_runtime.prometheus import prometheus_text
+from eetool_runtime.stats import Stats
+from tests.helpers.backend_contract import JOINS
+from tests.helpers.tiny_bundle import image, write_tiny_bundle
+from tests.helpers.tiny_litert_bundle import write_litert_bundle
 
 THREADS, ROUNDS = 16, 150
 

@@ -7,7 +7,6 @@ from typing import Any, Optional
 
 import numpy as np
 import pytest
-from tiny import VARIANT, image, write_tiny_bundle
 
 import eetool_runtime as ee
 from eetool_runtime import loading
@@ -15,6 +14,7 @@ from eetool_runtime.deadline import LatencyEstimator
 from eetool_runtime.errors import UsageError
 from eetool_runtime.execution_plan import START
 from eetool_runtime.testing import FakeClock, ScriptedAnswer, scripted
+from tests.helpers.tiny_bundle import VARIANT, image, write_tiny_bundle
 
 X = np.zeros((1, 3, 32, 32), np.float32)
 TIMES = {"seg0": 2.0, "exit0": 1.0, "seg1": 4.0, "exit1": 1.0, "seg2": 4.0, "exit2": 1.0}  # gates at 3, 8 and 13 ms

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny import write_tiny_bundle
+
+from tests.helpers.tiny_bundle import write_tiny_bundle
 
 DOCUMENT = Path(__file__).parents[3] / "docs/embedding.md"
 

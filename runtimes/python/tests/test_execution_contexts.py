@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from contract import FEED, GOLDEN, JOINS, X
-from tiny import image
 
 import eetool_runtime as ee
 from eetool_runtime.backends import PROCESS, Graph, Threads, backend_for
@@ -19,6 +17,8 @@ from eetool_runtime.errors import BackendError
 from eetool_runtime.execution_contexts import ContextPool
 from eetool_runtime.manifest import Input, Tensor
 from eetool_runtime.testing import FakeGraph
+from tests.helpers.backend_contract import FEED, GOLDEN, JOINS, X
+from tests.helpers.tiny_bundle import image
 
 
 @pytest.fixture

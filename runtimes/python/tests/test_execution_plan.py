@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import write_tiny_bundle
 
 from eetool_runtime import open_bundle
 from eetool_runtime.errors import UsageError
 from eetool_runtime.execution_plan import plan_steps, unsplit_macs
 from eetool_runtime.manifest import NEVER, Manifest
+from tests.helpers.tiny_bundle import write_tiny_bundle
 
 thresholds = st.none() | st.floats(0, 2)
 

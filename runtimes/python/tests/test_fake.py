@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from contract import BackendContract
-from tiny import LABELS, POINTS, image
 
 import eetool_runtime as ee
 from eetool_runtime.backends import PRIVATE, PROCESS, Threads
 from eetool_runtime.errors import BackendError, InputError, UsageError
 from eetool_runtime.manifest import Tensor
 from eetool_runtime.testing import FakeClock, FakeGraph, ScriptedAnswer, scripted
+from tests.helpers.backend_contract import BackendContract
+from tests.helpers.tiny_bundle import LABELS, POINTS, image
 
 X = np.zeros((1, 3, 32, 32), np.float32)
 CAT, DOG = ScriptedAnswer("cat", exit=0), ScriptedAnswer("dog", exit=2, confidence=0.7)

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import write_tiny_bundle
-from tiny_litert import write_litert_bundle
 
 from eetool_runtime.testing import ScriptedAnswer, scripted
+from tests.helpers.tiny_bundle import write_tiny_bundle
+from tests.helpers.tiny_litert_bundle import write_litert_bundle
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 HAS_LITERT = any(map(importlib.util.find_spec, ("ai_edge_litert", "tflite_runtime")))

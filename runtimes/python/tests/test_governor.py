@@ -8,12 +8,12 @@ from typing import Any, Optional
 
 import numpy as np
 import pytest
-from tiny import write_tiny_bundle
 
 import eetool_runtime as ee
 from eetool_runtime.errors import UsageError
 from eetool_runtime.governor import Governor, Rule, battery_percent, latency_ms, temperature_c
 from eetool_runtime.testing import FakeClock, ScriptedAnswer, scripted
+from tests.helpers.tiny_bundle import write_tiny_bundle
 
 X = np.zeros((1, 3, 32, 32), np.float32)
 POINTS = ("full", "balanced", "fast")

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 from test_cascade import X
-from tiny import image, write_tiny_bundle
 
 import eetool_runtime as ee
 from eetool_runtime.backends import Threads
@@ -19,6 +18,7 @@ from eetool_runtime.loading import LazyGraph
 from eetool_runtime.machine import resident_bytes
 from eetool_runtime.manifest import Tensor
 from eetool_runtime.testing import FakeGraph
+from tests.helpers.tiny_bundle import image, write_tiny_bundle
 
 
 def test_deep_components_wait_for_the_first_input_that_needs_them(tiny_bundle: Path) -> None:

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny import VARIANT, image, write_tiny_bundle
 
 import eetool_runtime as ee
 from eetool_runtime import loading
 from eetool_runtime.backends import Threads, backend_for
 from eetool_runtime.errors import BackendError, BundleError, UsageError
 from eetool_runtime.machine import board_name, cpu_name, usable_cores
+from tests.helpers.tiny_bundle import VARIANT, image, write_tiny_bundle
 
 SEGMENT = ["variants", VARIANT, "components", "seg0", "path"]
 

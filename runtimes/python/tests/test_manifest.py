@@ -8,12 +8,13 @@ import re
 from typing import Any
 
 import pytest
-from tiny import write_tiny_bundle
 
 from eetool_measure.records import encode
 from eetool_runtime.errors import BundleError
 from eetool_runtime.execution_plan import plan_steps
-from eetool_runtime.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
+from eetool_runtime.manifest import MAX_MANIFEST_BYTES, Manifest
+from eetool_runtime.manifest_parser import parse_manifest
+from tests.helpers.tiny_bundle import write_tiny_bundle
 
 FULL = ("variants", "onnx/fp32", "operating_points", "full")
 POINT = ("variants", "onnx/fp32", "operating_points", "balanced")

@@ -9,12 +9,23 @@ from typing import Any, Optional
 
 import numpy as np
 import pytest
-from tiny import CLASSES, CONTRASTS, LABELS, POINTS, VARIANT, answers, image, leaves_at, pixels, write_tiny_bundle
 
 import eetool_runtime as ee
 from eetool_runtime.backends import BoundCall, Graph, Threads, open_graph
 from eetool_runtime.errors import BackendError, InputError, UsageError
 from eetool_runtime.result import softmax
+from tests.helpers.tiny_bundle import (
+    CLASSES,
+    CONTRASTS,
+    LABELS,
+    POINTS,
+    VARIANT,
+    answers,
+    image,
+    leaves_at,
+    pixels,
+    write_tiny_bundle,
+)
 
 IMAGES = [(label, contrast) for label in range(CLASSES) for contrast in CONTRASTS]
 X = np.concatenate([image(*pair) for pair in IMAGES])

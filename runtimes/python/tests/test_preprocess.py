@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import image, pixels
 
 from eetool_runtime.errors import InputError
 from eetool_runtime.manifest import Input, Preprocess
@@ -20,6 +19,7 @@ from eetool_runtime.preprocess import (
     preprocess,
     preprocess_all,
 )
+from tests.helpers.tiny_bundle import image, pixels
 
 RULE = Preprocess(1 / 255, (0.5, 0.25, 0.0), (0.5, 0.25, 1.0))
 COLOUR = Input("image", "float32", ("batch", 3, 2, 4), RULE)

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import image
 
 import eetool_runtime as ee
 from eetool_runtime.manifest import Expected, ReachedConfidence
-from eetool_runtime.stats import Stats, confidence_drift, prometheus_text
+from eetool_runtime.prometheus import prometheus_text
+from eetool_runtime.stats import Stats, confidence_drift
+from tests.helpers.tiny_bundle import image
 
 EXPECTED = Expected("test", 10, 0.9, (0.5, 0.3, 0.2), 0.7, 100.0, (None, None, None))
 

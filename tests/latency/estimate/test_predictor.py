@@ -8,7 +8,6 @@ import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import write_tiny_bundle
 
 from eetool.errors import ArtefactError, MissingError, UsageError
 from eetool.export.temporary_bundle import temporary_bundle
@@ -22,6 +21,7 @@ from eetool.records import canonical
 from eetool_runtime.bundle import Bundle
 from tests.helpers.latency_tables import COMPOSITION, SIZES, conv, entry, kernel_costs, predictor, table, true_ms
 from tests.helpers.onnx_graphs import model, save
+from tests.helpers.tiny_bundle import write_tiny_bundle
 
 ROOT = Path(__file__).parents[3]
 REGRESSION_OF_POOLS = Regression("pool", "fp32", "onnxruntime", 1, "lab", 0.002, 0.0, 0.1, 20, 0.1)

@@ -1,4 +1,4 @@
-"""Makes golden/*.tflite, the graphs that the LiteRT backend is held to: `python make_tflite.py`.
+"""Program that writes litert_graphs/*.tflite for the tests of the LiteRT backend: `python make_litert_graphs.py`.
 
 Needs litert-torch, which the tests of the runtime do not.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 import litert_torch
 import torch
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parent / "litert_graphs"
 
 
 class Contract(torch.nn.Module):

@@ -14,7 +14,7 @@ import pytest
 from eetool_runtime.backends import PRIVATE, PROCESS, Backend, Graph, Threads
 from eetool_runtime.errors import BackendError, InputError, UsageError
 
-GOLDEN = Path(__file__).parent / "golden"  # graphs made by make_tflite.py
+GOLDEN = Path(__file__).parent / "litert_graphs"  # made by make_litert_graphs.py
 JOINS = bool(
     importlib.util.find_spec("ai_edge_litert") and importlib.util.find_spec("ai_edge_litert.schema_py_generated")
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from eetool_measure.errors import MeterError
-from eetool_measure.meters.hardware import BOARD, CORE, ESTIMATED, MEASURED, EnergyReading, Meter
+from eetool_measure.meters.base import BOARD, CORE, ESTIMATED, MEASURED, EnergyReading, Meter
 
 POWER_W = 4.0
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any
 
 import numpy as np
-from tiny_graphs import CLASSES, join, make_parts, make_references, sight_of, tensor_types
 
 from eetool_measure.records import encode
 from eetool_runtime.manifest import (
@@ -36,10 +36,11 @@ from eetool_runtime.manifest import (
     Split,
     Variant,
 )
+from tests.helpers.tiny_graphs import CLASSES, join, make_parts, make_references, sight_of, tensor_types
 
 LABELS = ("top", "upper", "lower", "bottom")
 VARIANT = "onnx/fp32"
-POINTS: dict[str, Optional[float]] = {"full": None, "balanced": 0.8, "fast": 0.6}
+POINTS: dict[str, float | None] = {"full": None, "balanced": 0.8, "fast": 0.6}
 CONTRASTS = (0.25, 0.5, 1.0, 2.0)
 _PREPROCESS = Preprocess(scale=1 / 64, mean=(0.5,), std=(0.5,))
 
@@ -76,7 +77,7 @@ def answers(x: np.ndarray, early_exits: int = 2, *, chained: bool = False) -> li
     return found
 
 
-def leaves_at(confidences: list[np.ndarray], threshold: Optional[float]) -> np.ndarray:
+def leaves_at(confidences: list[np.ndarray], threshold: float | None) -> np.ndarray:
     """int64 (N,): the exit where each input leaves when all early exits have this threshold."""
     last = len(confidences) - 1
     exits = np.full(len(confidences[0]), last, np.int64)
@@ -95,7 +96,7 @@ def write_tiny_bundle(
     chained: bool = False,
     ids: bool = False,
     references: bool = True,
-    edit: Optional[Callable[[dict[str, Any]], object]] = None,
+    edit: Callable[[dict[str, Any]], object] | None = None,
     **fields: Any,
 ) -> Path:
     """Write `folder/NAME.eebundle` and return its path. Same arguments, same bytes.
@@ -215,13 +216,13 @@ def _manifest(
 
 
 def _expected(
-    components: list[Component], found: list[tuple[np.ndarray, np.ndarray]], labels: np.ndarray, t: Optional[float]
+    components: list[Component], found: list[tuple[np.ndarray, np.ndarray]], labels: np.ndarray, t: float | None
 ) -> Expected:
     """Figures of one operating point on the samples, every head before the exit paid for if it runs."""
     exits = leaves_at([confidence for _, confidence in found], t)
     chosen = np.stack([logits.argmax(1) for logits, _ in found])[exits, np.arange(len(labels))]
     paid = _paid_macs(components, len(found), t)
-    reached: list[Optional[ReachedConfidence]] = []
+    reached: list[ReachedConfidence | None] = []
     for k, (_, confidence) in enumerate(found):
         here = confidence[exits >= k]
         if (t is None and k < len(found) - 1) or not len(here):
@@ -239,7 +240,7 @@ def _expected(
     )
 
 
-def _paid_macs(components: list[Component], n_exits: int, t: Optional[float]) -> list[int]:
+def _paid_macs(components: list[Component], n_exits: int, t: float | None) -> list[int]:
     """MACs of everything that ran for an input that leaves at each exit."""
     paid, total = [], 0
     read = {n for c in components for n in c.inputs}
@@ -252,7 +253,7 @@ def _paid_macs(components: list[Component], n_exits: int, t: Optional[float]) ->
     return paid
 
 
-def _write(root: Path, manifest: Manifest, files: dict[str, bytes], edit: Optional[Callable[[Any], object]]) -> None:
+def _write(root: Path, manifest: Manifest, files: dict[str, bytes], edit: Callable[[Any], object] | None) -> None:
     for path, data in files.items():
         target = root.joinpath(*path.split("/"))
         target.parent.mkdir(parents=True, exist_ok=True)

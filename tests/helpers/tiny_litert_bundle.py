@@ -7,8 +7,6 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from contract import FEED, GOLDEN, X
-from tiny import write_manifest
 
 from eetool_measure.records import encode
 from eetool_runtime.manifest import (
@@ -23,6 +21,8 @@ from eetool_runtime.manifest import (
     Tensor,
     Variant,
 )
+from tests.helpers.backend_contract import FEED, GOLDEN, X
+from tests.helpers.tiny_bundle import write_manifest
 
 INPUTS = {"x": X, "ids": FEED["ids"]}
 _VARIANT = "tflite/fp32"

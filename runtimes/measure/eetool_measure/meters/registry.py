@@ -1,0 +1,60 @@
+"""Choice of a power meter by its name."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Callable
+
+from eetool_runtime.errors import UsageError
+
+from ..errors import MeterError
+from .base import BOARD, MEASURED, EnergyReading, Meter
+from .hardware import open_hwmon, open_pmic, open_rapl
+from .recorded import open_trace
+
+METERS = ("pmic", "pmic:board", "hwmon[:NAME]", "rapl", "log:FILE", "replay:FILE", "package.module:factory", "none")
+
+_SYSFS = Path("/sys")
+
+
+class NullMeter:
+    """Stands where there is no meter: whoever asks it for energy gets an error and not a number."""
+
+    name, rail, provenance, interval_s = "none", BOARD, MEASURED, 0.0
+
+    def around(self, work: Callable[[], None]) -> EnergyReading:
+        """Raises MeterError, always."""
+        raise MeterError("there is no power meter, so no energy is known", f"Known meters: {', '.join(METERS)}.")
+
+
+def find_meter(spec: str, root: Path = _SYSFS, command: str = "vcgencmd") -> Meter:
+    """The meter that `spec` names; `METERS` lists the forms. `root` is where sysfs lies.
+
+    Raises:
+        UsageError: no meter has such a name, or it fits several sensors.
+        MeterError: it is not on this machine, may not be read, or its file is not a trace.
+    """
+    kind, _, rest = spec.partition(":")
+    if spec == "none":
+        return NullMeter()
+    if spec in ("pmic", "pmic:board"):
+        return open_pmic(command, board=rest == "board")
+    if kind == "hwmon":
+        return open_hwmon(rest, root)
+    if spec == "rapl":
+        return open_rapl(root)
+    if kind in ("log", "replay") and rest:
+        return open_trace(kind, Path(rest))
+    if "." in kind and rest.isidentifier():
+        return _custom(kind, rest)
+    raise UsageError(f"unknown power meter {spec!r}", f"Known meters: {', '.join(METERS)}.")
+
+
+def _custom(module: str, factory: str) -> Meter:
+    """`package.module:factory`, called without arguments."""
+    try:
+        meter: Meter = getattr(importlib.import_module(module), factory)()
+    except (ImportError, AttributeError) as error:
+        raise MeterError(f"{module}:{factory} is no meter here: {error}") from None
+    return meter

@@ -1,0 +1,74 @@
+"""Statistics of a model in the text format of Prometheus, version 0.0.4."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Optional
+
+_Sample = tuple[str, Mapping[str, object], Optional[float]]  # suffix of the name, labels, value
+
+
+def prometheus_text(stats: Mapping[str, Any]) -> str:
+    """What `Model.stats` says in the text format of Prometheus, version 0.0.4; what is not known is left out.
+
+    Every sample carries the model's name and variant; counters and latencies also their operating point. Names carry
+    their unit, milliseconds as everywhere in eetool.
+    """
+    points = stats["operating_points"].items()
+    base = {"model": stats["model"], "variant": stats["variant"]}
+    lines: list[str] = []
+
+    def family(name: str, kind: str, text: str, samples: Iterator[_Sample]) -> None:
+        body = [_line(f"eetool_{name}{s}", {**base, **labels}, v) for s, labels, v in samples if v is not None]
+        if body:
+            lines.extend([f"# HELP eetool_{name} {text}", f"# TYPE eetool_{name} {kind}", *body])
+
+    def each(field: str) -> Iterator[_Sample]:
+        return (("", {"operating_point": point}, figures[field]) for point, figures in points)
+
+    info = {"threads": stats["threads"], "pool": stats["pool"], "operating_point": stats["operating_point"] or "custom"}
+    family("info", "gauge", "What is in use now.", iter([("", info, 1.0)]))
+    family("exits_total", "counter", "Calls by the exit that they left at.", _by_exit(points))
+    family("ungated_total", "counter", "Calls that a deadline cut short of their gate.", each("ungated"))
+    family("overruns_total", "counter", "Calls that took longer than their deadline.", each("overruns"))
+    family("compute_saved_ratio", "gauge", "1 - mean MACs / MACs of the unsplit model.", each("compute_saved"))
+    family("exit_depth_mean", "gauge", "Mean number of the exit.", each("mean_exit_depth"))
+    family("latency_ms", "summary", "Milliseconds per call; quantiles of recent calls.", _latencies(points))
+    for field, text in (
+        ("z", "Confidence against the bundle's figures, in standard errors, by exit reached."),
+        ("p", "Two-sided p-value of that difference."),
+    ):
+        family(f"confidence_drift_{field}", "gauge", text, _drift(points, field))
+    return "\n".join(lines) + "\n"
+
+
+def _by_exit(points: Any) -> Iterator[_Sample]:
+    for point, figures in points:
+        for index, count in enumerate(figures["exit_counts"]):
+            yield "", {"operating_point": point, "exit": index}, count
+
+
+def _latencies(points: Any) -> Iterator[_Sample]:
+    for point, figures in points:
+        labels = {"operating_point": point}
+        percentiles = figures["latency_ms"] or {}
+        for quantile, field in (("0.5", "p50"), ("0.9", "p90"), ("0.99", "p99")):
+            yield "", {**labels, "quantile": quantile}, percentiles.get(field)
+        yield "_sum", labels, figures["latency_ms_sum"]
+        yield "_count", labels, figures["calls"]
+
+
+def _drift(points: Any, field: str) -> Iterator[_Sample]:
+    for point, figures in points:
+        for index, found in enumerate(figures["drift"] or []):
+            if found is not None:
+                yield "", {"operating_point": point, "exit": index}, found[field]
+
+
+def _line(name: str, labels: Mapping[str, object], value: Optional[float]) -> str:
+    pairs = ",".join(f'{key}="{_escape(str(text))}"' for key, text in labels.items())
+    return f"{name}{{{pairs}}} {value!r}"
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
