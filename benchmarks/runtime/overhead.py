@@ -92,8 +92,8 @@ def measure(path: Path, variant: str, threads: int, runs: int, min_seconds: floa
     m = bundle.manifest
     constants = {name: np.array(v, np.float32) for name, v in scalars(m, bundle.variant(variant)).items()}
     contexts = ContextPool(m, variant, list(graphs.values()), constants)
-    context = contexts.take()
-    contexts.give_back(context)  # the cascade uses the same graphs, and no two calls run concurrently here
+    context = contexts.acquire()
+    contexts.release(context)  # the cascade uses the same graphs, and no two calls run concurrently here
     context.enter(inputs[0])
     calls = {c.name: translate_errors(call) for c, call in zip(m.components, context.calls, strict=True)}
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from eetool.metrics import Thresholds, auroc, exits_taken, expected_calibration_error, reliability_bins
 from eetool.progress import SILENT, Progress
-from eetool_runtime.model import Arrays, Model
+from eetool_runtime.input_checker import Arrays
+from eetool_runtime.model import Model
 
 SHOWN = 6  # easiest and hardest examples of an exit that are named
 

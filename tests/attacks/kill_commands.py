@@ -39,16 +39,9 @@ _POLL_SECONDS = 0.005
 _MOST_TRIES = 3  # for every kill, since some runs end before theirs
 _KILLS_BETWEEN = 10  # runs that are let end
 _LOADED = ("onnx", "onnxruntime", "optuna.storages", "sqlalchemy.dialects.sqlite", "torch.onnx", "torch._dynamo")
-_OURS = tuple(
-    f"eetool.{n}"
-    for n in (
-        "train.pipeline",
-        "tune.fit_policy",
-        "export.bundle_export",
-        "search.search",
-        "search.study.storage",
-        "report.page",
-    )
+_OURS = (
+    *("eetool.train.pipeline", "eetool.tune.fit_policy", "eetool.export.bundle_export", "eetool.search.search"),
+    *("eetool.search.study.storage", "eetool.report.page"),
 )
 _STEPS = {"open", "os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir", "os.chmod", "os.scandir"}
 _TRAINED = "resnet8 --data digits --exits 1 --branch linear --batch-size 256"

@@ -119,10 +119,10 @@ TEXTS: dict[str, tuple[Callable[[str], bytes], str]] = {
     "deep lists": (lambda text: b"[" * 500_000, "it is nested too deeply"),
     "deep objects": (lambda text: b'{"name":' * 100_000, "it is nested too deeply"),
     "deep value": (lambda text: text.replace('"tiny"', "[" * 900 + "]" * 900, 1).encode(), "expected a string|nested"),
-    "key twice": (lambda text: text.replace("{", '{"name": "x",', 1).encode(), "the key 'name' stands twice"),
+    "key twice": (lambda text: text.replace("{", '{"name": "x",', 1).encode(), "the key 'name' occurs twice"),
     "file twice": (
         lambda text: text.replace('"files": {', f'"files": {{"{SEG0_FILE}": {{}},', 1).encode(),
-        f"the key '{SEG0_FILE}' stands twice",
+        f"the key '{SEG0_FILE}' occurs twice",
     ),
     "NaN threshold": (lambda text: text.replace("0.8,", "NaN,", 1).encode(), "NaN is not a JSON number"),
     "infinite threshold": (lambda text: text.replace("0.8,", "Infinity,", 1).encode(), "Infinity is not a JSON number"),

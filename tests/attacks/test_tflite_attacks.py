@@ -95,7 +95,7 @@ def test_open_tflite_file_with_data_elsewhere_is_refused(
         open_graph(path)
     shutil.copy(path, tmp_path / "other.tflite")
     threads = Threads(2)
-    together = backend_for("tflite").together([path, tmp_path / "other.tflite"], threads)
+    together = backend_for("tflite").for_model([path, tmp_path / "other.tflite"], threads)
     with pytest.raises(BackendError, match=message):
         together.open(path, threads)
 

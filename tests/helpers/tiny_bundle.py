@@ -59,6 +59,10 @@ def pixels(label: int, contrast: float) -> np.ndarray:
     return raw
 
 
+IMAGES = [(label, contrast) for label in range(CLASSES) for contrast in CONTRASTS]
+X = np.concatenate([image(*pair) for pair in IMAGES])  # float32 (16, 1, 4, 4)
+
+
 def temperature(index: int) -> float:
     """Temperature of exit `index`."""
     return 1 + index / 4

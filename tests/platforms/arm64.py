@@ -134,7 +134,7 @@ def run_tests(root: Path) -> dict[str, Any]:
         "--rootdir",
         "/opt/tests",
         "-c",
-        "/opt/tests/pyproject.toml",
+        "/opt/tests/pytest.ini",
         "/opt/tests/tests",
     )
     sys.stderr.write(done.stdout)

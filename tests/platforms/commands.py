@@ -9,6 +9,14 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 RUNTIME, MEASURE = DISTRIBUTIONS = REPOSITORY / "runtimes/python", REPOSITORY / "runtimes/measure"
 
+PYTEST_INI = """\
+[pytest]
+testpaths = tests
+pythonpath = .
+addopts = -ra -p no:anyio --strict-markers --strict-config --import-mode=importlib
+filterwarnings = error
+"""
+
 
 class Missing(Exception):
     """Something this needs is not there; the message is one line for the user."""
@@ -42,7 +50,7 @@ def copy_tests(place: Path) -> None:
         MEASURE / "tests", place / "tests", dirs_exist_ok=True, ignore=shutil.ignore_patterns("conftest.py")
     )
     shutil.copytree(REPOSITORY / "tests/helpers", place / "tests/helpers", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy2(RUNTIME / "pyproject.toml", place)
+    (place / "pytest.ini").write_text(PYTEST_INI)
 
 
 def last_line(text: str) -> str:

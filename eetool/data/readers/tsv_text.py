@@ -18,7 +18,7 @@ from eetool.data.splits import TRAIN, split_source
 from eetool.errors import ArtefactError
 from eetool.names import quote, select_words
 from eetool.records import open_regular
-from eetool_runtime.preprocess import SPECIAL, token_ids, words_of
+from eetool_runtime.preprocess import SPECIAL, split_words, token_ids
 
 MAX_WORDS = 8192 - SPECIAL
 _LONGEST_WORD = 64  # characters
@@ -49,7 +49,7 @@ def read_tsv_texts(place: Path) -> Source:
     source = Source(name, np.zeros((len(texts), 1), np.int64), labels, classes, mirror=False, official_test=official)
     training = [texts[i] for i in split_source(validate_source(source))[TRAIN]]
     vocabulary = build_vocabulary(training)
-    length = 1 + max(len(words_of(text)) for text in training)
+    length = 1 + max(len(split_words(text)) for text in training)
     ids = token_ids(texts, vocabulary, min(length, _LONGEST_TEXT))
     return Source(name, ids, labels, classes, mirror=False, official_test=official, vocabulary=vocabulary)
 
@@ -59,7 +59,7 @@ def build_vocabulary(texts: Sequence[str]) -> tuple[str, ...]:
 
     Words that no bundle can hold are left out.
     """
-    counts = Counter(word for text in texts for word in words_of(text) if len(word) <= _LONGEST_WORD)
+    counts = Counter(word for text in texts for word in split_words(text) if len(word) <= _LONGEST_WORD)
     frequent = sorted((-count, word) for word, count in counts.items() if count > 1)
     return select_words(word for _, word in frequent)[:MAX_WORDS]
 

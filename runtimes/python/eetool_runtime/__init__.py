@@ -1,4 +1,6 @@
-"""Runs early-exit bundles: easy inputs leave at an early exit, hard ones go deeper.
+"""Runtime for early-exit bundles: easy inputs leave at an early exit, hard ones go deeper.
+
+It imports numpy and one backend, nothing else. Entry points: `load`, `Model`, `Result`, `open_bundle`.
 
 import eetool_runtime as ee
 

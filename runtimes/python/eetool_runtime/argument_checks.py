@@ -1,4 +1,4 @@
-"""What callers give, of whatever type: read as what is wanted, and shown in messages."""
+"""Conversion of arguments of any type, and their representation in messages."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ import operator
 from numbers import Real
 from typing import Any, Optional
 
-_LONGEST = 80  # characters of a value in a message
+_MAX_CHARACTERS = 80  # of a value in a message
 
 
-def real(value: Any) -> Optional[float]:
-    """`value` as a float; None where it is no real number, or too large for a float."""
+def as_float(value: Any) -> Optional[float]:
+    """Return `value` as a float, or None where it is not a real number or overflows."""
     try:
         return float(value) if isinstance(value, Real) else None
     except (OverflowError, ValueError):
         return None
 
 
-def whole(value: Any) -> Optional[int]:
-    """`value` as an int; None where it is no integer."""
+def as_int(value: Any) -> Optional[int]:
+    """Return `value` as an int, or None where it is not an integer."""
     try:
         return int(operator.index(value))
     except TypeError:
         return None
 
 
-def shown(value: object) -> str:
-    """`value` as code would write it, cut short; its type where that fails, as for an integer of 10,000 digits."""
+def short_repr(value: object) -> str:
+    """Return `repr(value)`, truncated; the type where `repr` fails, as for an integer of 10,000 digits."""
     try:
         text = repr(value)
     except Exception:
         return f"a value of the type {type(value).__name__}"
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return text if len(text) <= _MAX_CHARACTERS else f"{text[: _MAX_CHARACTERS - 1]}…"

@@ -1,4 +1,4 @@
-"""Opening a bundle directory: every byte is checked against the manifest before any graph is loaded."""
+"""Bundle directories; every byte is checked against the manifest before any graph is loaded."""
 
 from __future__ import annotations
 
@@ -11,50 +11,52 @@ from typing import BinaryIO, Union
 
 import numpy as np
 
-from .argument_checks import shown
+from .argument_checks import short_repr
 from .errors import BundleError, UsageError
 from .manifest import MAX_MANIFEST_BYTES, Manifest, Variant
 from .manifest_parser import parse_manifest
 from .records import dataclass
 
 MANIFEST = "manifest.json"
-_MAX_UNPACKED_BYTES = 1 << 28  # of samples: a few inputs, not a zip bomb
+_MAX_UNPACKED_BYTES = 1 << 28  # of samples; a zip bomb is refused
 _COPY_AGAIN = "Copy the bundle again from where it was made, or export it again."
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A directory whose files are those that its manifest describes."""
+    """A bundle directory and its manifest."""
 
     path: Path
     manifest: Manifest
 
     def file(self, relative: str) -> Path:
-        """Where a file of the bundle lies, from its name in the manifest; raises UsageError where that is no text."""
+        """Return the path of the file that the manifest calls `relative`; raises UsageError unless it is a string."""
         if not isinstance(relative, str):
-            raise UsageError(f"a file is named by a text, not {shown(relative)}")
+            raise UsageError(f"the name of a file must be a string, not {short_repr(relative)}")
         return self.path.joinpath(*relative.split("/"))
 
     def variant(self, name: str) -> Variant:
-        """The variant called `name`; raises UsageError with the names there are."""
+        """Return the variant `name`; raises UsageError with the known names."""
         if not isinstance(name, str) or name not in self.manifest.variants:
-            there = ", ".join(self.manifest.variants)
-            raise UsageError(f"{self.path.name} has no variant {shown(name)}", f"It has: {there}.")
+            known = ", ".join(self.manifest.variants)
+            raise UsageError(f"{self.path.name} has no variant {short_repr(name)}", f"It has: {known}.")
         return self.manifest.variants[name]
 
     def recheck(self, relative: str) -> None:
-        """Raise BundleError where a file is no longer the one that was checked when the bundle was opened.
+        """Check size and hash of a file again, after the bundle was opened.
 
-        Also raises UsageError where the manifest has no file of that name.
+        Raises:
+            BundleError: the file has changed.
+            UsageError: the manifest has no file of that name.
         """
         path = self.file(relative)
         if relative not in self.manifest.files:
-            raise UsageError(f"{self.path.name} has no file {shown(relative)}")
+            raise UsageError(f"{self.path.name} has no file {short_repr(relative)}")
         record = self.manifest.files[relative]
         _check_file(path, relative, record.size_bytes, record.sha256, self.path)
 
     def arrays(self, relative: str) -> dict[str, np.ndarray]:
-        """The arrays of one of the bundle's `.npz` files; raises BundleError where it cannot be read."""
+        """Return the arrays of an `.npz` file of the bundle; raises BundleError where it cannot be read."""
         path = self.file(relative)
         import zipfile  # not needed to run a model, and slow to import
 
@@ -66,7 +68,7 @@ class Bundle:
             with np.load(path, allow_pickle=False) as loaded:
                 arrays = {name: loaded[name] for name in loaded.files}
             if not all(isinstance(array, np.ndarray) for array in arrays.values()):
-                raise ValueError("it holds something else than arrays")
+                raise ValueError("it holds members that are not arrays")
             return arrays
         except Exception as error:  # a damaged archive raises a dozen unrelated types
             raise BundleError(f"{relative}: not a readable .npz file: {error}", _COPY_AGAIN) from None
@@ -76,20 +78,20 @@ def open_bundle(path: Union[str, os.PathLike[str]]) -> Bundle:
     """Read and check the bundle at `path`.
 
     Raises:
-        BundleError: it is not there, not a directory, its manifest is refused, or a file's size or hash is off.
-        UsageError: `path` is no path.
+        BundleError: it is absent or not a directory, its manifest is refused, or a file has another size or hash.
+        UsageError: `path` is not a path.
     """
     try:
         root = Path(path)
     except TypeError:
-        raise UsageError(f"the path of a bundle is a text or a Path, not {shown(path)}") from None
+        raise UsageError(f"the path of a bundle must be a string or a Path, not {short_repr(path)}") from None
     try:
         is_folder, exists = root.is_dir(), root.exists()
-    except (OSError, ValueError) as error:  # a name that no file can have, or a folder that may not be looked into
+    except (OSError, ValueError) as error:  # an invalid file name, or a folder without read permission
         raise BundleError(f"{root}: cannot be read: {error}") from None
     if not is_folder:
-        found = "is not a directory" if exists else "does not exist"
-        raise BundleError(f"{root}: {found}", "A bundle is a directory NAME.eebundle made by `eetool export`.")
+        problem = "is not a directory" if exists else "does not exist"
+        raise BundleError(f"{root}: {problem}", "A bundle is a directory NAME.eebundle made by `eetool export`.")
     manifest = parse_manifest(_read_manifest(root / MANIFEST))
     bundle = Bundle(root, manifest)
     for relative, record in manifest.files.items():
@@ -98,7 +100,7 @@ def open_bundle(path: Union[str, os.PathLike[str]]) -> Bundle:
 
 
 def _read_manifest(path: Path) -> bytes:
-    _refuse_unless_plain(path, MANIFEST)
+    _check_regular(path, MANIFEST)
     with _open(path, MANIFEST) as file:
         return file.read(MAX_MANIFEST_BYTES + 1)
 
@@ -108,11 +110,11 @@ def _check_file(path: Path, relative: str, size_bytes: int, sha256: str, root: P
         if folder == root:
             break
         if folder.is_symlink():
-            raise BundleError(f"{relative}: its folder is a link, which a bundle may not hold", _COPY_AGAIN)
-    found = _refuse_unless_plain(path, relative)
-    if found != size_bytes:
-        raise BundleError(f"{relative}: {found} bytes where the manifest says {size_bytes}", _COPY_AGAIN)
-    from hashlib import sha256 as new_digest  # slow to import, and this is where the time may be spent
+            raise BundleError(f"{relative}: its folder is a link; links are not allowed in a bundle", _COPY_AGAIN)
+    actual_bytes = _check_regular(path, relative)
+    if actual_bytes != size_bytes:
+        raise BundleError(f"{relative}: {actual_bytes} bytes where the manifest says {size_bytes}", _COPY_AGAIN)
+    from hashlib import sha256 as new_digest  # slow to import
 
     digest = new_digest()
     with _open(path, relative) as file:
@@ -124,7 +126,7 @@ def _check_file(path: Path, relative: str, size_bytes: int, sha256: str, root: P
 
 @contextmanager
 def _open(path: Path, relative: str) -> Iterator[BinaryIO]:
-    """The file at `path`, opened for reading; failing to open or read it is the bundle's fault."""
+    """Open the file at `path` for reading; an OSError becomes a BundleError."""
     try:
         with path.open("rb") as file:
             yield file
@@ -136,8 +138,8 @@ def _unreadable(relative: str, error: OSError) -> BundleError:
     return BundleError(f"{relative}: cannot be read: {error.strerror}", _COPY_AGAIN)
 
 
-def _refuse_unless_plain(path: Path, relative: str) -> int:
-    """Size in bytes of the plain file at `path`; links, pipes, devices and absent files are refused."""
+def _check_regular(path: Path, relative: str) -> int:
+    """Return the size in bytes of a regular file; links, pipes, devices and absent files are refused."""
     try:
         status = path.lstat()
     except OSError as error:

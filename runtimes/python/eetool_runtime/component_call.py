@@ -1,4 +1,4 @@
-"""Running one component on tensors by name; what it makes is held to the manifest."""
+"""Execution of one component on tensors by name, with a check of its outputs against the manifest."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from .errors import BackendError
 from .manifest import BATCH, Tensor, describe_tensor
 
 
-def run_component(graph: Graph, tensors: dict[str, np.ndarray], said: Mapping[str, Tensor], rows: int) -> None:
-    """Run `graph` on `tensors`, where `rows` inputs are answered together, and add what it makes.
+def run_component(graph: Graph, tensors: dict[str, np.ndarray], declared: Mapping[str, Tensor], rows: int) -> None:
+    """Run `graph` on `tensors`, a batch of `rows` inputs, and add its outputs to `tensors`.
 
     Raises:
-        BackendError: an output has another dtype or shape than `said`. Symbols other than `batch` fit every size.
+        BackendError: an output differs in dtype or shape from `declared`. Symbols other than `batch` match every size.
     """
-    made = graph.run({name: tensors[name] for name in graph.inputs})
-    for name, array in zip(graph.outputs, made):
-        want = said[name]
-        if array.dtype != want.dtype or not _fits(array.shape, want.shape, rows):
+    outputs = graph.run({name: tensors[name] for name in graph.inputs})
+    for name, array in zip(graph.outputs, outputs):
+        expected = declared[name]
+        if array.dtype != expected.dtype or not _matches(array.shape, expected.shape, rows):
             raise BackendError(
-                f"{name!r} is {array.dtype} {array.shape}, not {describe_tensor(want)}; {rows} inputs were answered together"
+                f"{name!r} is {array.dtype} {array.shape}, not {describe_tensor(expected)}; the batch has {rows} inputs"
             )
         tensors[name] = array
 
 
-def _fits(shape: tuple[int, ...], said: tuple[object, ...], rows: int) -> bool:
-    return len(shape) == len(said) and all(
-        size == (rows if want == BATCH else want) or (isinstance(want, str) and want != BATCH)
-        for size, want in zip(shape, said)
+def _matches(shape: tuple[int, ...], declared: tuple[object, ...], rows: int) -> bool:
+    return len(shape) == len(declared) and all(
+        size == (rows if expected == BATCH else expected) or (isinstance(expected, str) and expected != BATCH)
+        for size, expected in zip(shape, declared)
     )

@@ -1,4 +1,4 @@
-"""Calls that look at more than their gates: at the clock, at the least exit asked for, at a watchdog."""
+"""Calls with a deadline, a minimum exit or a watchdog."""
 
 from __future__ import annotations
 
@@ -9,19 +9,24 @@ from typing import Callable, Optional
 
 from .execution_plan import ExecutionPlan, Gate, PlanSection
 
-Walk = Callable[[PlanSection], float]
+RunSection = Callable[[PlanSection], float]
 Clock = Callable[[], int]  # nanoseconds, never turned back
 
-_WINDOW = 100
+_WINDOW = 100  # measurements kept per section
 _QUANTILE = 0.95
-_ENOUGH = 8  # measurements of this very process, after which what the bundle says counts no more
-_RENEW = 10  # sort the window after so many measurements, not after each
-_MARGIN = 1.5  # on a median, or on a guess
-_FADE = 0.998  # per call that an estimate stopped: half after 350, so that one hiccup does not stop a stretch for good
+_MIN_MEASUREMENTS = 8  # of this process, after which the latencies of the bundle are ignored
+_UPDATE_EVERY = 10  # measurements; sorting the window after each would be slow
+_MARGIN = 1.5  # factor on a median or on an extrapolation
+_DECAY = 0.998  # per call that an estimate ended: half after 350, so that one outlier does not block a section forever
 
 
 class CallOutcome:
-    """Where a call ended, what ran for it, and (exit, confidence) of the gates that tell of drift."""
+    """End of a call: the gate, its confidence, and the total MACs.
+
+    Attributes:
+        seen: (exit, confidence) of the gates that count for the drift test.
+        gated: False where a deadline ended the call before any gate fired.
+    """
 
     __slots__ = ("confidence", "gate", "gated", "macs", "seen")
 
@@ -34,102 +39,121 @@ class CallOutcome:
 
 
 def run_guarded(
-    policy: ExecutionPlan,
-    walk: Walk,
+    plan: ExecutionPlan,
+    run_section: RunSection,
     *,
     min_exit: int,
-    pace: LatencyEstimator,
+    latency: LatencyEstimator,
     clock: Clock,
     start: int,
     end: Optional[int],
 ) -> CallOutcome:
-    """Run a call that began at `start` to its end, before `end` if there is one, both in nanoseconds of `clock`.
+    """Run a call under a deadline, a minimum exit or a watchdog.
 
-    `walk` runs a stretch and returns the confidence at its gate; `min_exit` is the first exit whose gate stands.
+    Args:
+        plan: the thresholds and watchdog in use.
+        run_section: runs a section and returns the confidence at its gate.
+        min_exit: the first exit whose gate is evaluated.
+        latency: estimates that are used and updated under a deadline.
+        clock: time in nanoseconds.
+        start: of the call, on `clock`.
+        end: the deadline on `clock`, or None.
     """
-    stretches = policy.stretches(min_exit, anytime=end is not None)
-    final = stretches[-1].gate.exit_index
-    answer: Optional[CallOutcome] = None
+    sections = plan.sections(min_exit, anytime=end is not None)
+    final = sections[-1].gate.exit_index
+    outcome: Optional[CallOutcome] = None
     fired = alarmed = False
     mark = start
-    for stretch in stretches:
-        if answer is not None and end is not None and not pace.fits(stretch, end - mark, mark - start, answer.macs):
-            answer.gated = False
+    for section in sections:
+        if (
+            end is not None
+            and outcome is not None
+            and not latency.fits(section, end - mark, mark - start, outcome.macs)
+        ):
+            outcome.gated = False
             break
-        gate, confidence = stretch.gate, walk(stretch)
+        gate, confidence = section.gate, run_section(section)
         if end is not None:
             before, mark = mark, clock()
-            pace.learn(stretch, mark - before)
-        spent, seen = (answer.macs, answer.seen) if answer is not None else (0, [])
-        # Behind an alarm or a gate that was passed over, inputs arrive that the bundle's figures do not speak of.
-        if min_exit == 0 and not fired and (policy.watch is None or answer is None):
+            latency.record(section, mark - before)
+        macs, seen = (outcome.macs, outcome.seen) if outcome is not None else (0, [])
+        # After an alarm or a skipped gate, the inputs that arrive differ from those of the bundle's figures.
+        if min_exit == 0 and not fired and (plan.watch is None or outcome is None):
             seen.append((gate.exit_index, confidence))
-        answer = CallOutcome(gate, confidence, spent + stretch.macs, seen)
+        outcome = CallOutcome(gate, confidence, macs + section.macs, seen)
         fired = fired or confidence >= gate.threshold
-        if gate.exit_index != final and policy.watch and policy.watch[0] <= confidence <= policy.watch[1]:
+        if gate.exit_index != final and plan.watch and plan.watch[0] <= confidence <= plan.watch[1]:
             alarmed = True
             if end is None:
-                return _to_the_end(policy, walk, answer)
+                return _run_to_final_exit(plan, run_section, outcome)
         if fired and not alarmed:
             break
-    assert answer is not None  # the first stretch is always walked
-    return answer
+    assert outcome is not None  # the first section always runs
+    return outcome
 
 
-def _to_the_end(policy: ExecutionPlan, walk: Walk, answer: CallOutcome) -> CallOutcome:
-    """Nothing can stop this call any more, so no head on its way is computed."""
-    rest = policy.rest(answer.gate.exit_index)
-    return CallOutcome(rest.gate, walk(rest), answer.macs + rest.macs, answer.seen)
+def _run_to_final_exit(plan: ExecutionPlan, run_section: RunSection, outcome: CallOutcome) -> CallOutcome:
+    """Run the rest of a call that cannot end early any more, without computing the exits on the way."""
+    section = plan.remaining_section(outcome.gate.exit_index)
+    return CallOutcome(section.gate, run_section(section), outcome.macs + section.macs, outcome.seen)
 
 
 class LatencyEstimator:
-    """Nanoseconds per stretch, on the safe side.
+    """Conservative latency estimates of plan sections.
 
-    The 95th percentile of the last 100 times under a deadline. Before there are 8: the medians that the bundle
-    recorded for this machine, or else the pace of the call so far by MACs, with a margin of one half.
+    The estimate is the 95th percentile of the last 100 latencies under a deadline. With fewer than 8, it is the
+    median that the bundle recorded for this machine, or else the latency of the call so far, scaled by MACs; both are
+    multiplied by 1.5.
     """
 
     def __init__(self, component_ms: Mapping[str, float]) -> None:
         self._component_ms = component_ms
         self._lock = threading.Lock()
-        self._known: dict[tuple[int, int], _Times] = {}
+        self._measured: dict[tuple[int, int], _RecentLatencies] = {}
 
-    def learn(self, stretch: PlanSection, took_ns: int) -> None:
-        """Note how long `stretch` took."""
+    def record(self, section: PlanSection, latency_ns: int) -> None:
+        """Add one measured latency of `section`."""
         with self._lock:
-            self._known.setdefault((stretch.after, stretch.gate.exit_index), _Times()).add(took_ns)
+            self._measured.setdefault((section.after, section.gate.exit_index), _RecentLatencies()).add(latency_ns)
 
-    def fits(self, stretch: PlanSection, left_ns: int, spent_ns: int, spent_macs: int) -> bool:
-        """Whether `stretch` is sure enough to be done in `left_ns`, in a call that has spent so much already."""
+    def fits(self, section: PlanSection, left_ns: int, spent_ns: int, spent_macs: int) -> bool:
+        """Return whether `section` is expected to finish in `left_ns`.
+
+        Args:
+            section: the next one of a call.
+            left_ns: until the deadline.
+            spent_ns: duration of the call so far.
+            spent_macs: MACs of the call so far.
+        """
         with self._lock:
-            known = self._known.get((stretch.after, stretch.gate.exit_index))
-            if known is None or known.estimate_ns is None:
-                return self._guess(stretch, spent_ns, spent_macs) <= left_ns
-            if known.estimate_ns <= left_ns:
+            measured = self._measured.get((section.after, section.gate.exit_index))
+            if measured is None or measured.estimate_ns is None:
+                return self._extrapolate(section, spent_ns, spent_macs) <= left_ns
+            if measured.estimate_ns <= left_ns:
                 return True
-            known.estimate_ns *= _FADE
+            measured.estimate_ns *= _DECAY
             return False
 
-    def _guess(self, stretch: PlanSection, spent_ns: int, spent_macs: int) -> float:
-        names = [step.component for step in stretch.steps]
+    def _extrapolate(self, section: PlanSection, spent_ns: int, spent_macs: int) -> float:
+        names = [step.component for step in section.steps]
         if self._component_ms.keys() >= set(names):
             return _MARGIN * 1e6 * sum(self._component_ms[name] for name in names)
-        share = stretch.macs / spent_macs if spent_macs else 1.0
+        share = section.macs / spent_macs if spent_macs else 1.0
         return _MARGIN * spent_ns * share
 
 
-class _Times:
-    """The last times of one stretch."""
+class _RecentLatencies:
+    """The most recent latencies of one section."""
 
     def __init__(self) -> None:
         self.estimate_ns: Optional[float] = None
         self._recent: deque[int] = deque(maxlen=_WINDOW)
         self._count = 0
 
-    def add(self, took_ns: int) -> None:
-        self._recent.append(took_ns)
+    def add(self, latency_ns: int) -> None:
+        self._recent.append(latency_ns)
         self._count += 1
-        # Anew now and then, and at once where it proved too low.
-        late = self.estimate_ns is not None and took_ns > self.estimate_ns
-        if self._count >= _ENOUGH and (self.estimate_ns is None or late or self._count % _RENEW == 0):
+        # Updated regularly, and at once where the estimate was too low.
+        late = self.estimate_ns is not None and latency_ns > self.estimate_ns
+        if self._count >= _MIN_MEASUREMENTS and (self.estimate_ns is None or late or self._count % _UPDATE_EVERY == 0):
             self.estimate_ns = float(sorted(self._recent)[int(_QUANTILE * (len(self._recent) - 1))])

@@ -1,6 +1,6 @@
-"""Everything this package raises, with the exit code that the `eetool` command makes of it.
+"""Exceptions of this package and the exit codes of the `eetool` command.
 
-EarlyExitError 1, and below it UsageError 2, BundleError 3, InputError 3, BackendError 5.
+EarlyExitError 1, and its subclasses UsageError 2, BundleError 3, InputError 3, BackendError 5.
 """
 
 from __future__ import annotations
@@ -9,7 +9,13 @@ from typing import Optional
 
 
 class EarlyExitError(Exception):
-    """Root of the tree. `hint` says what to do about it; `exit_code` is what the command line returns."""
+    """Base class of all errors.
+
+    Attributes:
+        message: what failed.
+        hint: how to fix it, or None.
+        exit_code: of the command line.
+    """
 
     exit_code = 1
 
@@ -20,24 +26,24 @@ class EarlyExitError(Exception):
 
 
 class UsageError(EarlyExitError):
-    """The call itself is off: a name or option that does not exist."""
+    """An invalid call: a name or option that does not exist."""
 
     exit_code = 2
 
 
 class BundleError(EarlyExitError):
-    """The bundle cannot be trusted or read."""
+    """A bundle that cannot be read or does not match its manifest."""
 
     exit_code = 3
 
 
 class InputError(EarlyExitError):
-    """An input array does not fit: wrong name, shape or dtype, or values that are not finite."""
+    """An input array with a wrong name, shape or dtype, or with values that are not finite."""
 
     exit_code = 3
 
 
 class BackendError(EarlyExitError):
-    """No installed backend opens the graph, or the one asked for cannot run as asked."""
+    """A backend that is missing, or fails to open or run a graph as requested."""
 
     exit_code = 5

@@ -1,4 +1,4 @@
-"""The lanes of a model, with arrays for every tensor where no group keeps them."""
+"""Execution contexts of a model: reusable buffers, one set for each concurrent call."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .manifest import BATCH, Manifest, Tensor, all_tensors
 
 
 class ContextPool:
-    """The lanes of a model: as many as it ever had calls at once, each given back when its call is over.
+    """Pool of execution contexts, as many as there were ever concurrent calls.
 
-    Where the manifest says every size, arrays are made once and graphs bound to them: an output lies where the next
-    component reads it. Graphs of a group keep tensors among them, and there is one lane, for one call after the other.
-    Where sizes depend on the input, as the length of a text does, every call makes its arrays anew.
+    Where the manifest fixes every size, arrays are allocated once and graphs are bound to them, so that a component
+    reads its inputs where they were written. Graphs of a group share their tensors; they have one context, and only
+    one call runs at a time. Where sizes depend on the input, such as the length of a text, every call allocates.
     """
 
     def __init__(
@@ -28,34 +28,34 @@ class ContextPool:
         graphs: Sequence[Graph],
         constants: Mapping[str, np.ndarray],
     ) -> None:
-        """`graphs` in the order of the manifest; `constants` are what all calls share."""
+        """Make an empty pool; `graphs` are in the order of the manifest, `constants` are shared by all calls."""
         self._graphs = graphs
         self._inputs = {i.name for i in manifest.inputs}
         self._constants = constants
-        self._said = tensors = all_tensors(manifest, variant)
+        self._declared = tensors = all_tensors(manifest, variant)
         shapes = {name: tuple(1 if size == BATCH else size for size in t.shape) for name, t in tensors.items()}
         self._fixed = all(isinstance(size, int) for shape in shapes.values() for size in shape)
-        self._forms: list[tuple[str, Any, str]] = [(name, shapes[name], t.dtype) for name, t in tensors.items()]
+        self._arrays: list[tuple[str, Any, str]] = [(name, shapes[name], t.dtype) for name, t in tensors.items()]
         self._group = _group(graphs) if self._fixed else None
-        self._free = [self._group.lane(graphs, constants)] if self._group is not None else []
+        self._free = [self._group.new_context(graphs, constants)] if self._group is not None else []
 
-    def take(self) -> ExecutionContext:
-        """One that no other call is in; it has to be given back. `list.pop` is atomic."""
+    def acquire(self) -> ExecutionContext:
+        """Return a context that no other call uses, to be released afterwards."""
         if self._group is not None:
             self._group.lock.acquire()
         try:
-            return self._free.pop()
+            return self._free.pop()  # atomic
         except IndexError:
-            return self._bound() if self._fixed else self._loose()
+            return self._bound_context() if self._fixed else self._allocating_context()
 
-    def give_back(self, lane: ExecutionContext) -> None:
-        """The call is over; what it left may be written over."""
-        self._free.append(lane)
+    def release(self, context: ExecutionContext) -> None:
+        """Return a context to the pool; its tensors may then be overwritten."""
+        self._free.append(context)
         if self._group is not None:
             self._group.lock.release()
 
-    def _bound(self) -> ExecutionContext:
-        tensors = {name: np.zeros(shape, dtype) for name, shape, dtype in self._forms}
+    def _bound_context(self) -> ExecutionContext:
+        tensors = {name: np.zeros(shape, dtype) for name, shape, dtype in self._arrays}
         tensors.update(self._constants)
         bound = [_bind(graph, tensors) for graph in self._graphs]
         readers = [(name, b.read) for g, b in zip(self._graphs, bound) for name in g.inputs if name in self._inputs]
@@ -67,15 +67,17 @@ class ContextPool:
 
         return ExecutionContext(tensors.__getitem__, [b.call for b in bound], enter)
 
-    def _loose(self) -> ExecutionContext:
+    def _allocating_context(self) -> ExecutionContext:
         tensors = dict(self._constants)
         return ExecutionContext(
-            tensors.__getitem__, [_anew(graph, tensors, self._said) for graph in self._graphs], tensors.update
+            tensors.__getitem__,
+            [_allocating_call(graph, tensors, self._declared) for graph in self._graphs],
+            tensors.update,
         )
 
 
 def _group(graphs: Sequence[Graph]) -> Optional[GraphGroup]:
-    """The group that all of `graphs` are of, if there is one."""
+    """Return the group that all `graphs` belong to, if there is one."""
     group: Optional[GraphGroup] = getattr(graphs[0], "group", None)
     return group if all(getattr(graph, "group", None) is group for graph in graphs) else None
 
@@ -89,5 +91,7 @@ def _bind(graph: Graph, tensors: Mapping[str, np.ndarray]) -> BoundCall:
         raise BackendError(f"a graph cannot be bound to arrays: {error}") from error
 
 
-def _anew(graph: Graph, tensors: dict[str, np.ndarray], said: Mapping[str, Tensor]) -> Callable[[], None]:
-    return lambda: run_component(graph, tensors, said, rows=1)
+def _allocating_call(
+    graph: Graph, tensors: dict[str, np.ndarray], declared: Mapping[str, Tensor]
+) -> Callable[[], None]:
+    return lambda: run_component(graph, tensors, declared, rows=1)

@@ -1,10 +1,10 @@
-"""The setting of the knob, compiled: which components run, and where gates stand."""
+"""Execution plans: the components that run under given thresholds, and the gates between them."""
 
 from __future__ import annotations
 
 from typing import NamedTuple, Optional
 
-from .argument_checks import real, shown, whole
+from .argument_checks import as_float, as_int, short_repr
 from .errors import UsageError
 from .manifest import NEVER, Manifest
 from .records import dataclass
@@ -12,12 +12,12 @@ from .stats import Stats
 
 Thresholds = tuple[Optional[float], ...]
 Band = tuple[float, float]
-START = -1  # where a call begins, as an exit before exit 0
+START = -1  # exit index before exit 0: the beginning of a call
 
 
 @dataclass(frozen=True)
 class Gate:
-    """After the component that makes `confidence`: leave at `exit_index` where it is at least `threshold`."""
+    """Decision to leave at `exit_index` where `confidence` is at least `threshold`."""
 
     exit_index: int
     threshold: float
@@ -26,12 +26,16 @@ class Gate:
 
 
 class PlanStep(NamedTuple):
-    """One component to run, by its place in the manifest, the gate behind it, and the MACs of all that has run by then.
+    """One component to run. It is a tuple because every call unpacks it for every component.
 
-    A tuple, as it is unpacked for every component of every call.
+    Attributes:
+        position: of the component in the manifest.
+        gate: evaluated after the component, or None.
+        macs: total of all components up to this one.
+        component: its name.
     """
 
-    place: int
+    position: int
     gate: Optional[Gate]
     macs: int
     component: str
@@ -39,7 +43,14 @@ class PlanStep(NamedTuple):
 
 @dataclass(frozen=True)
 class PlanSection:
-    """The way from one gate to the next: `steps` run, then `gate` decides. MACs are those of the stretch alone."""
+    """The steps between two gates.
+
+    Attributes:
+        after: exit index of the previous gate, or START.
+        gate: evaluated after the last step.
+        steps: in order.
+        macs: of these steps alone.
+    """
 
     after: int
     gate: Gate
@@ -48,7 +59,7 @@ class PlanSection:
 
 
 class ExecutionPlan:
-    """Thresholds in use, and what follows from them. Never changed once made, so that calls may share it."""
+    """Immutable plan for one set of thresholds, shared by concurrent calls."""
 
     def __init__(
         self,
@@ -60,88 +71,94 @@ class ExecutionPlan:
     ) -> None:
         self.thresholds = thresholds
         self.name = name
-        self.watch = _checked(watch)
+        self.watch = _check_band(watch)
         self.stats = stats
         self._manifest = manifest
-        self._ways: dict[tuple[int, bool], tuple[PlanSection, ...]] = {}
+        self._sections: dict[tuple[int, bool], tuple[PlanSection, ...]] = {}
         self.steps = plan_steps(manifest, thresholds)
 
-    def stretches(self, min_exit: int, anytime: bool) -> tuple[PlanSection, ...]:
-        """The way through all gates from `min_exit` on.
+    def sections(self, min_exit: int, anytime: bool) -> tuple[PlanSection, ...]:
+        """Return the sections between all gates from `min_exit` on.
 
         Args:
-            min_exit: gates before this one do not stand; negative counts from the end, so -1 is full depth.
-            anytime: every exit from there on is computed, even where its gate cannot fire.
+            min_exit: first exit whose gate is evaluated; negative counts from the end, so -1 is full depth.
+            anytime: compute every exit from `min_exit` on, even where its gate cannot fire.
 
         Raises:
-            UsageError: there is no such exit.
+            UsageError: the exit does not exist.
         """
         n = len(self._manifest.exits)
-        asked = whole(min_exit)
-        if asked is None or not -n <= asked < n:
-            raise UsageError(f"min_exit is {shown(min_exit)}; this model has the exits 0 to {n - 1}")
-        first = asked % n
+        index = as_int(min_exit)
+        if index is None or not -n <= index < n:
+            raise UsageError(f"min_exit is {short_repr(min_exit)}; this model has the exits 0 to {n - 1}")
+        first = index % n
         key = (first, anytime)
-        if key not in self._ways:
+        if key not in self._sections:
             floor = NEVER if anytime else None
             later = tuple(floor if t is None else t for t in self.thresholds[first:])
-            self._ways[key] = _cut(plan_steps(self._manifest, (None,) * first + later))
-        return self._ways[key]
+            self._sections[key] = _split_at_gates(plan_steps(self._manifest, (None,) * first + later))
+        return self._sections[key]
 
-    def rest(self, exit_index: int) -> PlanSection:
-        """From behind `exit_index` to the final exit, with no head in between that is not needed."""
+    def remaining_section(self, exit_index: int) -> PlanSection:
+        """Return the section from `exit_index` to the final exit, without the exits that are not needed."""
         components = self._manifest.components
-        last = self.stretches(len(self._manifest.exits) - 1, anytime=False)[-1]
-        place = [c.name for c in components].index(self._manifest.exits[exit_index].component)
-        steps = tuple(step for step in last.steps if step.place > place)
-        return PlanSection(exit_index, last.gate, steps, sum(components[step.place].macs for step in steps))
+        last = self.sections(len(self._manifest.exits) - 1, anytime=False)[-1]
+        position = [c.name for c in components].index(self._manifest.exits[exit_index].component)
+        steps = tuple(step for step in last.steps if step.position > position)
+        return PlanSection(exit_index, last.gate, steps, sum(components[step.position].macs for step in steps))
 
 
-def _cut(steps: tuple[PlanStep, ...]) -> tuple[PlanSection, ...]:
-    stretches, begun, paid, after = [], 0, 0, START
+def _split_at_gates(steps: tuple[PlanStep, ...]) -> tuple[PlanSection, ...]:
+    sections, first, macs_before, after = [], 0, 0, START
     for i, step in enumerate(steps):
         if step.gate is not None:
-            stretches.append(PlanSection(after, step.gate, steps[begun : i + 1], step.macs - paid))
-            begun, paid, after = i + 1, step.macs, step.gate.exit_index
-    return tuple(stretches)
+            sections.append(PlanSection(after, step.gate, steps[first : i + 1], step.macs - macs_before))
+            first, macs_before, after = i + 1, step.macs, step.gate.exit_index
+    return tuple(sections)
 
 
-def _checked(watch: Optional[Band]) -> Optional[Band]:
+def _check_band(watch: Optional[Band]) -> Optional[Band]:
     if watch is None:
         return None
     try:
-        low, high = (real(bound) for bound in watch)
+        low, high = (as_float(bound) for bound in watch)
     except (TypeError, ValueError):
         low = high = None
     if low is None or high is None or not 0 <= low <= high <= 1:
-        raise UsageError(f"watch is {shown(watch)}; a band (low, high) with 0 <= low <= high <= 1 is needed")
+        raise UsageError(f"watch is {short_repr(watch)}; a band (low, high) with 0 <= low <= high <= 1 is needed")
     return low, high
 
 
 def plan_steps(manifest: Manifest, thresholds: tuple[Optional[float], ...]) -> tuple[PlanStep, ...]:
-    """What to run under `thresholds` (one per early exit; None never fires).
+    """Return the components to run under `thresholds`, in order.
 
-    An exit whose threshold is None is skipped, unless something that does run reads what it makes. A number above 1
-    does not fire either, but its exit is computed.
+    An exit whose threshold is None is skipped, unless a component that runs reads its outputs. A threshold above 1
+    never fires either, but its exit is computed.
+
+    Args:
+        manifest: of the bundle.
+        thresholds: one per early exit; None never fires.
 
     Raises:
-        UsageError: a threshold is missing, surplus or out of range.
+        UsageError: the number of thresholds is wrong, or a threshold is out of range.
     """
     if len(thresholds) != manifest.n_early_exits:
         raise UsageError(f"{len(thresholds)} thresholds given; the model has {manifest.n_early_exits} early exits")
     for t in thresholds:
-        if t is not None and not _in_range(real(t)):
-            raise UsageError(f"threshold {shown(t)} is out of range", "Confidences lie in [0, 1]; None never fires.")
+        if t is not None and not _in_range(as_float(t)):
+            raise UsageError(
+                f"threshold {short_repr(t)} is out of range", "Confidences lie in [0, 1]; None never fires."
+            )
     gates = {}
     for index, (e, t) in enumerate(zip(manifest.exits, (*thresholds, 0.0))):
         if t is not None:
             gates[e.component] = Gate(index, float(t), e.logits, e.confidence)
     needed = _needed(manifest, set(gates))
     steps, macs = [], 0
-    for place, c in enumerate(manifest.components):
+    for position, c in enumerate(manifest.components):
         if c.name in needed:
             macs += c.macs
-            steps.append(PlanStep(place, gates.get(c.name), macs, c.name))
+            steps.append(PlanStep(position, gates.get(c.name), macs, c.name))
     return tuple(steps)
 
 
@@ -150,14 +167,14 @@ def _in_range(threshold: Optional[float]) -> bool:
 
 
 def unsplit_macs(manifest: Manifest) -> int:
-    """MACs of the backbone without early exits; where the manifest does not say, of full depth without gates."""
+    """Return the MACs of the backbone without early exits; of full depth without gates where unrecorded."""
     if manifest.unsplit_macs is not None:
         return manifest.unsplit_macs
     return plan_steps(manifest, (None,) * manifest.n_early_exits)[-1].macs
 
 
 def _needed(manifest: Manifest, gated: set[str]) -> set[str]:
-    """Names of the components that a gate stands on, directly or through the tensors it reads."""
+    """Return the names of the components that the gates depend on, directly or through their inputs."""
     needed: set[str] = set()
     tensors: set[str] = set()
     for c in reversed(manifest.components):

@@ -1,6 +1,6 @@
-"""Tables of a flatbuffer, where they lie. Whatever leads out of the file is refused.
+"""Reader for the tables of a flatbuffer. Offsets that point outside the file are refused.
 
-Not taken from a library: a device has numpy and nothing else.
+Written by hand because the runtime depends on numpy alone.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from collections.abc import Iterator
 from typing import Optional
 
 _U16, _I32, _U32, _U64 = struct.Struct("<H"), struct.Struct("<i"), struct.Struct("<I"), struct.Struct("<Q")
-_MAX_TABLES = 1 << 20  # tables may be shared, so that a short file unfolds without end
+_MAX_TABLES = 1 << 20  # shared tables could make a short file expand without end
 
 
 class Flatbuffer:
-    """The bytes of a file, and how many of its tables were visited. All reads raise ValueError outside the file."""
+    """The bytes of a file, with a count of the tables read so far. Reads outside the file raise ValueError."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._visited = 0
 
     def root(self) -> Table:
-        """The table that holds everything."""
+        """Return the root table."""
         return self._table(0)
 
     def _table(self, place: int) -> Table:
-        """The table that the offset at `place` leads to."""
+        """Return the table that the offset at `place` points to."""
         self._visited += 1
         if self._visited > _MAX_TABLES:
             raise ValueError("it has too many tables")
@@ -33,13 +33,13 @@ class Flatbuffer:
 
     def _read(self, form: struct.Struct, at: int) -> int:
         if not 0 <= at <= len(self._data) - form.size:  # a negative place would count from the end
-            raise ValueError("an offset leads out of the file")
+            raise ValueError("an offset points out of the file")
         value: int = form.unpack_from(self._data, at)[0]
         return value
 
 
 class Table:
-    """One table. A field is known by its index in the schema, and one that is not there is 0 or empty."""
+    """One table. Fields are read by their index in the schema; an absent field is 0 or empty."""
 
     def __init__(self, file: Flatbuffer, at: int) -> None:
         self._file, self._at = file, at
@@ -49,20 +49,20 @@ class Table:
             raise ValueError("a list of fields has an odd size")
 
     def uint32(self, index: int) -> int:
-        """A number of 4 bytes."""
+        """Return an unsigned number of 4 bytes."""
         return self._number(index, _U32)
 
     def uint64(self, index: int) -> int:
-        """A number of 8 bytes."""
+        """Return an unsigned number of 8 bytes."""
         return self._number(index, _U64)
 
     def length(self, index: int) -> int:
-        """How many elements a vector has."""
+        """Return the number of elements of a vector."""
         start = self._vector(index)
         return 0 if start is None else self._file._read(_U32, start)
 
     def tables(self, index: int) -> Iterator[Table]:
-        """The tables of a vector."""
+        """Yield the tables of a vector."""
         start = self._vector(index)
         if start is not None:
             for i in range(self._file._read(_U32, start)):
@@ -77,7 +77,7 @@ class Table:
         return None if at is None else at + self._file._read(_U32, at)
 
     def _field(self, index: int) -> Optional[int]:
-        entry = 2 * _U16.size + index * _U16.size  # behind the sizes of this list and of the table
+        entry = 2 * _U16.size + index * _U16.size  # after the sizes of this list and of the table
         if entry + _U16.size > self._fields_size:
             return None
         offset = self._file._read(_U16, self._fields + entry)

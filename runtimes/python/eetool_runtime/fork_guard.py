@@ -1,7 +1,7 @@
-"""What was loaded before a fork is refused behind it.
+"""Refusal of objects that were loaded before a fork.
 
-A child has the memory of its parent's engines, and not their threads. A lock that another thread held at that moment
-stays locked in the child for ever.
+A child process has the memory of its parent's engines, but not their threads. A lock that another thread held during
+the fork stays locked in the child forever.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from weakref import WeakSet
 
 from .errors import BackendError
 
-_LOAD_ANEW = "Load it in every worker, after the fork, or start workers with multiprocessing's `spawn`."
+_LOAD_AGAIN = "Load it in every worker, after the fork, or start workers with multiprocessing's `spawn`."
 
-_forks = 0  # that lie between the first process and this one
-_engines: WeakSet[Any] = WeakSet()  # whose destructors wait for threads
+_forks = 0  # number of forks between the first process and this one
+_engines: WeakSet[Any] = WeakSet()  # engines whose destructors wait for threads
 
 
-class Origin:
-    """The process in which something was loaded, and which alone may use it; `what` was done there."""
+class ForkGuard:
+    """Record of the process that loaded an object; only this process may use the object."""
 
     __slots__ = ("_forks", "_hint", "_what")
 
-    def __init__(self, what: str = "this model was loaded", hint: str = _LOAD_ANEW) -> None:
+    def __init__(self, what: str = "this model was loaded", hint: str = _LOAD_AGAIN) -> None:
         self._forks, self._what, self._hint = _forks, what, hint
 
     def check(self) -> None:
-        """Raise BackendError in a child that was forked since."""
+        """Raise BackendError in a process that was forked after this object was made."""
         if self._forks != _forks:
             raise BackendError(f"{self._what} before this process was forked; a forked child cannot use it", self._hint)
 
 
-def keep(engine: Any) -> None:
-    """Have children that are forked never free `engine`: it would wait there for threads that do not exist."""
+def never_free_in_children(engine: Any) -> None:
+    """Prevent forked children from freeing `engine`, whose destructor would wait for threads that do not exist."""
     _engines.add(engine)
 
 

@@ -1,6 +1,7 @@
-"""Moves a model along its operating points as the device gets hot, its battery low, or its answers late.
+"""Control of the operating point by temperature, battery charge or latency.
 
-Nothing runs by itself: the application calls `Governor.update` every second or so. docs/embedding.md has an example.
+There is no background thread: the application calls `Governor.update` about once a second. docs/embedding.md has an
+example.
 """
 
 from __future__ import annotations
@@ -17,14 +18,19 @@ from .records import dataclass
 
 Reading = Callable[[], Optional[float]]
 
-_ENOUGH_CALLS = 20  # for a percentile that means something
+_MIN_CALLS = 20  # for a meaningful percentile
 
 
 @dataclass(frozen=True)
 class Rule:
-    """When to save and when to stop saving. `tighten` above `relax`: much is bad (heat); below: little is (charge).
+    """Limits of one reading, with hysteresis: between `tighten` and `relax` the operating point stays.
 
-    Between the two nothing moves: that is the hysteresis. A reading of None, where there is no sensor, has no say.
+    Attributes:
+        name: of the rule.
+        read: returns the current value, or None where there is no sensor; the rule is then ignored.
+        tighten: limit for a faster operating point. Above `relax`, high values are bad (temperature); below, low
+            values are bad (charge).
+        relax: limit for a more accurate operating point.
     """
 
     name: str
@@ -33,7 +39,7 @@ class Rule:
     relax: float
 
     def pressure(self) -> Optional[int]:
-        """1: go faster; −1: one may go back; 0: stay; None: no reading."""
+        """Return 1 to go faster, −1 where the model may go back, 0 to stay, None without a reading."""
         value = self.read()
         if value is None:
             return None
@@ -44,9 +50,9 @@ class Rule:
 
 
 class Governor:
-    """One step at a time, from the most careful operating point to the fastest, and back.
+    """Controller that moves a model between its most accurate and its fastest operating point, one step at a time.
 
-    One rule that says "tighten" is enough to go faster; to go back, every rule that has a reading must say "relax".
+    One rule beyond `tighten` is enough to go faster. To go back, every rule with a reading must be beyond `relax`.
     """
 
     def __init__(
@@ -58,15 +64,17 @@ class Governor:
         hold_s: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Begins where the model is, or at the first of `points` where it is at none of them.
+        """Start at the operating point in use if it is one of `points`, else at the first of them.
 
         Args:
-            points: from the most careful to the fastest; by default all with a figure, by their expected MACs.
-            hold_s: seconds between two moves, at least: heat and percentiles follow late.
-            clock: seconds, never turned back.
+            model: to control.
+            rules: evaluated at every update.
+            points: from the most accurate to the fastest; by default all with expected figures, by their MACs.
+            hold_s: minimum seconds between two moves, because temperature and percentiles react slowly.
+            clock: monotonic seconds.
 
         Raises:
-            UsageError: there are fewer than two points, one is unknown, or a rule has no room for hysteresis.
+            UsageError: there are fewer than two points, one is unknown, or a rule has equal limits.
         """
         self.points = tuple(points) if points is not None else _by_cost(model)
         unknown = [point for point in self.points if point not in model.operating_points]
@@ -82,9 +90,9 @@ class Governor:
             model.use(self.points[0])
 
     def update(self) -> str:
-        """Look at the rules once, move if they say so, and return the operating point in use."""
-        here, watch = self._model.setting
-        at = self.points.index(here) if here in self.points else 0
+        """Evaluate the rules once, move at most one step, and return the operating point in use."""
+        current, watch = self._model.setting
+        at = self.points.index(current) if current in self.points else 0
         now = self._clock()
         if self._moved_s is not None and now - self._moved_s < self._hold_s:
             return self.points[at]
@@ -95,41 +103,40 @@ class Governor:
         elif pressures and all(p == -1 for p in pressures):
             step = -1
         target = min(max(at + step, 0), len(self.points) - 1)
-        if self.points[target] != here:
+        if self.points[target] != current:
             self._model.use(self.points[target], watch=watch)
             self._moved_s = now
         return self.points[target]
 
 
 def latency_ms(model: Model, *, share: float = 0.9, calls: int = 100) -> Reading:
-    """Reads the latency that `share` of the last calls kept within; None until 20 were made at this point."""
+    """Return a reading of the latency quantile `share` over the last calls; None before 20 calls at this point."""
 
     def read() -> Optional[float]:
         recent = sorted(model.recent_ms(calls))
-        return recent[int(share * (len(recent) - 1))] if len(recent) >= _ENOUGH_CALLS else None
+        return recent[int(share * (len(recent) - 1))] if len(recent) >= _MIN_CALLS else None
 
     return read
 
 
 def temperature_c(root: Path = ROOT) -> Optional[float]:
-    """Degrees Celsius of the hottest thermal zone, or None where the kernel knows none."""
+    """Return the temperature of the hottest thermal zone in degrees Celsius, or None without one."""
     readings = [_number(path) for path in (root / "sys/class/thermal").glob("thermal_zone*/temp")]
-    known = [value / 1000 for value in readings if value is not None]
-    return max(known) if known else None
+    return max((value / 1000 for value in readings if value is not None), default=None)
 
 
 def battery_percent(root: Path = ROOT) -> Optional[float]:
-    """Charge of the emptiest battery that is being discharged; None without a battery, or on mains power."""
-    known = []
+    """Return the lowest charge of the batteries in discharge, in percent; None without one, or on mains power."""
+    charges = []
     for folder in (root / "sys/class/power_supply").glob("*"):
         if first_line(folder / "type") == "Battery" and first_line(folder / "status") == "Discharging":
-            known.append(_number(folder / "capacity"))
-    return min((value for value in known if value is not None), default=None)
+            charges.append(_number(folder / "capacity"))
+    return min((value for value in charges if value is not None), default=None)
 
 
 def _by_cost(model: Model) -> tuple[str, ...]:
-    known = [(p.expected.mean_macs, name) for name, p in model.operating_points.items() if p.expected]
-    return tuple(name for _, name in sorted(known, key=lambda pair: -pair[0]))
+    costs = [(p.expected.mean_macs, name) for name, p in model.operating_points.items() if p.expected]
+    return tuple(name for _, name in sorted(costs, key=lambda pair: -pair[0]))
 
 
 def _number(path: Path) -> Optional[float]:

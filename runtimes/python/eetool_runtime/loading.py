@@ -1,4 +1,4 @@
-"""From a bundle on disk to a model in memory: choose a variant, open its graphs, see that they are as described."""
+"""Loading of a bundle: choice of a variant, and opening and checking of its graphs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Optional, Union
 
 import numpy as np
 
-from .argument_checks import shown, whole
+from .argument_checks import as_int, short_repr
 from .backends import PRIVATE, Arrays, Backend, BoundCall, Graph, Threads, backend_for
 from .bundle import Bundle, open_bundle
 from .errors import BundleError, EarlyExitError, UsageError
@@ -19,7 +19,7 @@ from .model import Model
 from .records import dataclass
 
 _AUTO = "auto"
-_LITTLE_MACS = 200_000  # done before a second thread is awake
+_SMALL_MACS = 200_000  # a component with fewer finishes before a second thread starts
 
 
 def load(
@@ -31,131 +31,148 @@ def load(
     variant: str = _AUTO,
     preload: bool = True,
 ) -> Model:
-    """Open a bundle, check it, and load its components, in and for this process: a child forked later loads its own.
+    """Open and check a bundle, and load its components for this process; a forked child must load its own.
 
     Args:
-        threads: per graph; by default what the bundle recorded for this machine, else 1.
+        path: of the bundle directory, or an opened bundle.
+        threads: per graph; by default the count that the bundle recorded for this machine, else 1.
         pool: `private` or `process`, see `eetool_runtime.backends.Threads`.
         backend: `auto` or a graph format (`onnx`).
-        variant: `auto` or one of the bundle's, such as `onnx/fp32`.
-        preload: False loads the components behind the first exit when an input first needs them; that input waits,
-            and what is wrong with a graph is raised there.
+        variant: `auto` or a variant of the bundle, such as `onnx/fp32`.
+        preload: False loads the components after the first exit when an input first needs them. That call takes
+            longer, and raises the errors of loading.
 
     Raises:
         BundleError: the bundle is damaged, hostile or of another version.
         BackendError: no installed backend opens its graphs.
-        UsageError: the bundle has no such variant, or an argument is of another type.
+        UsageError: the bundle has no such variant, or an argument has a wrong type.
     """
     count = _check_arguments(threads, pool, backend, variant, preload)
     bundle = path if isinstance(path, Bundle) else open_bundle(path)
-    chosen, opener = _choose(bundle, backend, variant)
-    files = bundle.variant(chosen)
-    if files.batch not in (None, 1):
-        raise UsageError(f"the variant {chosen} answers {files.batch} inputs at a time, not one")
-    wanted = Threads(recorded_threads(bundle, chosen) if count is None else count, pool)
-    graphs = open_graphs(bundle, chosen, opener, wanted, preload)
-    here = recorded_measurement(bundle, chosen)
-    got = next(iter(graphs.values())).threads
-    known = here.component_latency_ms if here is not None and here.threads == got.count else None
-    return Model(bundle, chosen, graphs, got, component_ms=known)
+    name, opener = _choose_variant(bundle, backend, variant)
+    batch = bundle.variant(name).batch
+    if batch not in (None, 1):
+        raise UsageError(f"the variant {name} has the batch size {batch}, not 1")
+    requested = Threads(recorded_threads(bundle, name) if count is None else count, pool)
+    graphs = open_graphs(bundle, name, opener, requested, preload)
+    measured = recorded_measurement(bundle, name)
+    granted = next(iter(graphs.values())).threads
+    matches = measured is not None and measured.threads == granted.count
+    component_ms = measured.component_latency_ms if measured is not None and matches else None
+    return Model(bundle, name, graphs, granted, component_ms=component_ms)
 
 
 def _check_arguments(threads: object, pool: object, backend: object, variant: object, preload: object) -> Optional[int]:
-    """The number of threads, if one was given; raises UsageError where an argument of `load` is of another type."""
+    """Return the given number of threads, or None; raises UsageError where an argument of `load` has a wrong type."""
     for name, value in (("pool", pool), ("backend", backend), ("variant", variant)):
         if not isinstance(value, str):
-            raise UsageError(f"{name} must be a text, not {shown(value)}")
-    if whole(preload) not in (0, 1):
-        raise UsageError(f"preload must be True or False, not {shown(preload)}")
-    count = whole(threads)
+            raise UsageError(f"{name} must be a string, not {short_repr(value)}")
+    if as_int(preload) not in (0, 1):
+        raise UsageError(f"preload must be True or False, not {short_repr(preload)}")
+    count = as_int(threads)
     if threads is not None and count is None:
-        raise UsageError(f"threads must be an integer, not {shown(threads)}")
+        raise UsageError(f"threads must be an integer, not {short_repr(threads)}")
     return count
 
 
 def open_graphs(
     bundle: Bundle, variant: str, opener: Backend, threads: Threads, preload: bool = True
 ) -> dict[str, Graph]:
-    """The graphs of a variant by component, in the order of the manifest; the first one's threads are the model's.
+    """Open the graphs of a variant.
 
-    With pools of their own, components of few MACs get one thread. `preload` and errors as in `load`.
+    Args:
+        bundle: an opened bundle.
+        variant: name of the variant.
+        opener: backend of its format.
+        threads: requested per graph. With private pools, components of few MACs get one thread.
+        preload: as in `load`.
+
+    Returns:
+        graphs by component, in the order of the manifest; the threads of the first one are those of the model.
+
+    Raises:
+        BundleError: a graph does not match the manifest.
+        BackendError: a graph cannot be opened.
     """
-    m, files, said = bundle.manifest, bundle.variant(variant).components, all_tensors(bundle.manifest, variant)
+    m, files, declared = bundle.manifest, bundle.variant(variant).components, all_tensors(bundle.manifest, variant)
     first_exit = [c.name for c in m.components].index(m.exits[0].component)
     graphs: dict[str, Graph] = {}
-    soon = len(m.components) if preload else first_exit + 1
-    opener = opener.together([bundle.file(files[c.name].path) for c in m.components[:soon]], threads)
+    n_preloaded = len(m.components) if preload else first_exit + 1
+    opener = opener.for_model([bundle.file(files[c.name].path) for c in m.components[:n_preloaded]], threads)
     for position, c in enumerate(m.components):
-        at_once = position < soon
-        little = at_once and position > 0 and threads.pool == PRIVATE and c.macs < _LITTLE_MACS
-        opening = _Opening(bundle, files[c.name].path, c, opener, Threads() if little else threads, said)
-        graphs[c.name] = opening() if at_once else LazyGraph(c, said, threads, opening)
+        load_now = position < n_preloaded
+        small = load_now and position > 0 and threads.pool == PRIVATE and c.macs < _SMALL_MACS
+        loader = _GraphLoader(bundle, files[c.name].path, c, opener, Threads() if small else threads, declared)
+        graphs[c.name] = loader.load() if load_now else LazyGraph(c, declared, threads, loader)
         threads = graphs[m.components[0].name].threads
     return graphs
 
 
 def recorded_threads(bundle: Bundle, variant: str) -> int:
-    """The thread count that was found best for `variant` on this very kind of machine, else 1."""
-    here = recorded_measurement(bundle, variant)
-    return min(here.threads, usable_cores()) if here is not None else 1
+    """Return the thread count that the bundle recommends for `variant` on this kind of machine, else 1."""
+    measured = recorded_measurement(bundle, variant)
+    return min(measured.threads, usable_cores()) if measured is not None else 1
 
 
 def recorded_measurement(bundle: Bundle, variant: str) -> Optional[Measured]:
-    """What the bundle says of `variant` on this very kind of machine, if anything."""
+    """Return the measurement of `variant` on this kind of machine that the bundle holds, if any."""
     if bundle.manifest.devices:
-        here = board_name() or cpu_name()
+        machine = board_name() or cpu_name()
         for settings in bundle.manifest.devices.values():
-            if settings.machine == here and variant in settings.variants:
+            if settings.machine == machine and variant in settings.variants:
                 return settings.variants[variant]
     return None
 
 
 @dataclass(frozen=True)
-class _Opening:
-    """Opens the graph of one component, and sees that it is what the manifest says."""
+class _GraphLoader:
+    """Deferred opening of the graph of one component, with a check against the manifest."""
 
     bundle: Bundle
     path: str
     component: Component
     backend: Backend
     threads: Threads
-    said: dict[str, Tensor]
+    declared: dict[str, Tensor]
 
-    def __call__(self) -> Graph:
+    def load(self) -> Graph:
+        """Open and check the graph."""
         graph = self.backend.open(self.bundle.file(self.path), self.threads)
-        _check_graph(self.component, graph, self.said)
+        _check_graph(self.component, graph, self.declared)
         return graph
 
-    def late(self) -> Graph:
-        """The same, long after the bundle was checked."""
+    def load_late(self) -> Graph:
+        """Check the file again, whose last check may be long ago, and load it."""
         self.bundle.recheck(self.path)
-        return self()
+        return self.load()
 
 
 class LazyGraph:
-    """A graph that is opened when it is first run. Several threads may come first at once; one opens it."""
+    """A graph that is opened on its first run. Several threads may run it first at once; one of them opens it."""
 
-    def __init__(self, component: Component, said: Mapping[str, Tensor], threads: Threads, opening: _Opening) -> None:
-        self.inputs: Mapping[str, Tensor] = {name: said[name] for name in component.inputs}
-        self.outputs: Mapping[str, Tensor] = {name: said[name] for name in component.outputs}
+    def __init__(
+        self, component: Component, declared: Mapping[str, Tensor], threads: Threads, loader: _GraphLoader
+    ) -> None:
+        self.inputs: Mapping[str, Tensor] = {name: declared[name] for name in component.inputs}
+        self.outputs: Mapping[str, Tensor] = {name: declared[name] for name in component.outputs}
         self.threads = threads
-        self._opening = opening
+        self._loader = loader
         self._lock = threading.Lock()
         self._graph: Optional[Graph] = None
 
     @property
     def loaded(self) -> bool:
-        """Whether it has been opened."""
+        """True once the graph is open."""
         return self._graph is not None
 
     def run(self, feed: Arrays) -> Sequence[np.ndarray]:
-        """As `Graph.run`; raises what opening raises where it is opened now."""
+        """Run the graph as `Graph.run`; the first run opens it and may raise errors of loading."""
         graph = self._graph or self._open()
-        made = dict(zip(graph.outputs, graph.run(feed)))
-        return [made[name] for name in self.outputs]  # the graph's own order may be another than the manifest's
+        outputs = dict(zip(graph.outputs, graph.run(feed)))
+        return [outputs[name] for name in self.outputs]  # the order of the graph may differ from the manifest
 
     def bind(self, inputs: Arrays, outputs: Arrays) -> BoundCall:
-        """As `Graph.bind`, but the call may open the graph, and raise what that raises."""
+        """Bind as `Graph.bind`; the first call opens the graph and may raise errors of loading."""
         given: dict[str, np.ndarray] = {}
         bound: list[BoundCall] = []
 
@@ -179,20 +196,20 @@ class LazyGraph:
     def _open(self) -> Graph:
         with self._lock:
             if self._graph is None:
-                self._graph = self._opening.late()
+                self._graph = self._loader.load_late()
             return self._graph
 
 
-def _choose(bundle: Bundle, backend: str, variant: str) -> tuple[str, Backend]:
-    """The variant asked for, or the first one that an installed backend runs; and its backend."""
+def _choose_variant(bundle: Bundle, backend: str, variant: str) -> tuple[str, Backend]:
+    """Return the requested variant, or the first one that an installed backend runs, and its backend."""
     if variant != _AUTO:
         bundle.variant(variant)
         if backend not in (_AUTO, variant.split("/")[0]):
             raise UsageError(f"the {backend!r} backend does not run the variant {variant!r}")
         return variant, backend_for(variant.split("/")[0])
-    there = ", ".join(bundle.manifest.variants)
+    known = ", ".join(bundle.manifest.variants)
     problem: EarlyExitError = UsageError(
-        f"{bundle.path.name} has no variant for backend {backend!r}", f"It has: {there}."
+        f"{bundle.path.name} has no variant for backend {backend!r}", f"It has: {known}."
     )
     for name in bundle.manifest.variants:
         graph_format = name.split("/")[0]
@@ -204,28 +221,28 @@ def _choose(bundle: Bundle, backend: str, variant: str) -> tuple[str, Backend]:
     raise problem
 
 
-def _check_graph(component: Component, graph: Graph, said: dict[str, Tensor]) -> None:
-    """Raise BundleError where the graph does not read and make the tensors that the manifest says."""
-    for what, names, found in (
+def _check_graph(component: Component, graph: Graph, declared: dict[str, Tensor]) -> None:
+    """Raise BundleError where the inputs or outputs of the graph differ from the manifest."""
+    for kind, names, actual in (
         ("inputs", component.inputs, graph.inputs),
         ("outputs", component.outputs, graph.outputs),
     ):
-        if set(names) != set(found):
+        if set(names) != set(actual):
             raise BundleError(
-                f"{component.name}: its graph has the {what} {sorted(found)}; the manifest says {sorted(names)}"
+                f"{component.name}: its graph has the {kind} {sorted(actual)}; the manifest says {sorted(names)}"
             )
         for name in names:
-            if not _agree(said[name], found[name]):
+            if not _matches(declared[name], actual[name]):
                 raise BundleError(
-                    f"{component.name}: {name!r} is {describe_tensor(found[name])} in the graph; "
-                    f"the manifest says {describe_tensor(said[name])}"
+                    f"{component.name}: {name!r} is {describe_tensor(actual[name])} in the graph; "
+                    f"the manifest says {describe_tensor(declared[name])}"
                 )
 
 
-def _agree(said: Tensor, found: Tensor) -> bool:
-    """A symbol goes with every size and every other symbol: graphs name their dimensions as they like."""
+def _matches(declared: Tensor, actual: Tensor) -> bool:
+    """Return whether two types agree; a symbol matches every size and every other symbol."""
     return (
-        said.dtype == found.dtype
-        and len(said.shape) == len(found.shape)
-        and all(a == b or isinstance(a, str) or isinstance(b, str) for a, b in zip(said.shape, found.shape))
+        declared.dtype == actual.dtype
+        and len(declared.shape) == len(actual.shape)
+        and all(a == b or isinstance(a, str) or isinstance(b, str) for a, b in zip(declared.shape, actual.shape))
     )

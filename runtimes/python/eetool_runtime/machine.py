@@ -1,4 +1,4 @@
-"""The little that a model has to know of the machine. What cannot be read is None, never a guess."""
+"""Facts about the machine that the runtime needs. A fact that cannot be read is None."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ ROOT = Path("/")
 
 
 def board_name(root: Path = ROOT) -> Optional[str]:
-    """What the device tree says, such as `Raspberry Pi 4 Model B Rev 1.4`."""
+    """Return the board name of the device tree, such as `Raspberry Pi 4 Model B Rev 1.4`."""
     return first_line(root / "proc/device-tree/model")
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on, which a container or taskset can make fewer than the machine has."""
+    """Return the number of cores that this process may run on; a container or taskset can lower it."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def resident_bytes(root: Path = ROOT) -> Optional[int]:
-    """Memory of this process that lies in RAM, shared pages included; None where `/proc` does not say."""
-    said = first_line(root / "proc/self/statm")  # in pages: size, resident, ...
-    return int(said.split()[1]) * os.sysconf("SC_PAGE_SIZE") if said else None
+    """Return the resident memory of this process, shared pages included; None without `/proc`."""
+    sizes = first_line(root / "proc/self/statm")  # in pages: size, resident, ...
+    return int(sizes.split()[1]) * os.sysconf("SC_PAGE_SIZE") if sizes else None
 
 
 def cpu_name(root: Path = ROOT) -> Optional[str]:
-    """The processor's name from `/proc/cpuinfo`: `model name`, or on 32-bit ARM `Hardware`."""
+    """Return the processor's name from `/proc/cpuinfo`: `model name`, or on 32-bit Arm `Hardware`."""
     try:
         lines = (root / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return platform.processor() or None
-    said: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for line in lines:
         key, _, value = line.partition(":")
-        said.setdefault(key.strip(), value.strip())
-    return said.get("model name") or said.get("Hardware") or None
+        fields.setdefault(key.strip(), value.strip())
+    return fields.get("model name") or fields.get("Hardware") or None
 
 
 def first_line(path: Path) -> Optional[str]:
-    """What a file of the kernel says first; None where there is none."""
+    """Return the first line of a kernel file; None where the file is absent or empty."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:

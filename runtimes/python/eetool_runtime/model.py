@@ -1,4 +1,4 @@
-"""The model an application holds: runs components in order and stops at the first gate that fires."""
+"""Loaded models: components run in order until the first gate fires."""
 
 from __future__ import annotations
 
@@ -11,34 +11,37 @@ from typing import Any, Optional, Union, overload
 
 import numpy as np
 
-from .argument_checks import real, shown, whole
+from .argument_checks import as_float, as_int, short_repr
 from .backends.base import ExecutionContext, Graph, Threads
-from .batch import can_compact, leave_in_groups
+from .batch import can_compact, run_batch
 from .bundle import Bundle
 from .component_call import run_component
 from .deadline import Clock, LatencyEstimator, run_guarded
 from .errors import BackendError, EarlyExitError, UsageError
 from .execution_contexts import ContextPool
 from .execution_plan import Band, ExecutionPlan, Gate, PlanSection, Thresholds, unsplit_macs
-from .fork_guard import Origin
+from .fork_guard import ForkGuard
+from .input_checker import Arrays, InputChecker, Tensors
 from .machine import resident_bytes
 from .manifest import OperatingPoint, all_tensors, scalars
-from .preprocess import Raw, check_array, check_symbols, has_shared_symbols, is_finite, name_inputs, preprocess_all
+from .preprocess import Raw, preprocess_all
 from .prometheus import prometheus_text
 from .result import Result
 from .stats import Stats
 
-Arrays = Union[np.ndarray, Mapping[str, np.ndarray]]
-Tensors = dict[str, np.ndarray]
-
-CUSTOM = "custom"  # what thresholds without a name are counted under
-_LONGEST_NS = 10**18  # of a deadline, 30 years
+CUSTOM = "custom"  # operating point under which unnamed thresholds are counted
+_MAX_DEADLINE_NS = 10**18  # 30 years
 
 
 class Model:
-    """A loaded bundle. Calls may come from several threads at once.
+    """A loaded bundle, which several threads may call at once.
 
-    It belongs to the process that loaded it. In a child forked since, calls, `use` and figures raise BackendError.
+    It belongs to the process that loaded it. In a child forked later, its methods raise BackendError.
+
+    Attributes:
+        bundle: that it was loaded from.
+        variant: name of the variant in use, such as `onnx/fp32`.
+        threads: that the graphs use.
     """
 
     def __init__(
@@ -51,7 +54,16 @@ class Model:
         component_ms: Optional[Mapping[str, float]] = None,
         clock: Clock = time.perf_counter_ns,
     ) -> None:
-        """`component_ms`: median time of each component on this machine, where it is known."""
+        """Make a model of opened graphs; applications call `eetool_runtime.load` instead.
+
+        Args:
+            bundle: an opened bundle.
+            variant: name of the variant that `graphs` belong to.
+            graphs: by name of the component.
+            threads: that the graphs use.
+            component_ms: median latency of each component on this machine, where known.
+            clock: time in nanoseconds.
+        """
         self.bundle = bundle
         self.variant = variant
         self.threads = threads
@@ -59,21 +71,21 @@ class Model:
         self._graphs = graphs
         self._in_order = [graphs[c.name] for c in bundle.manifest.components]
         self._clock = clock
-        self._pace = LatencyEstimator(component_ms or {})
+        self._latency = LatencyEstimator(component_ms or {})
         self._fitted = bundle.manifest.variants[variant]
         self._scalars: Tensors = {
             name: np.array(value, np.float32) for name, value in scalars(self._manifest, self._fitted).items()
         }
         self._labels = self._manifest.labels
         self._stats: dict[str, Stats] = {}
-        self._turning = threading.Lock()
-        self._origin = Origin()
-        self._said = all_tensors(self._manifest, variant)
+        self._use_lock = threading.Lock()
+        self._fork_guard = ForkGuard()
+        self._declared = all_tensors(self._manifest, variant)
         self._first_input = self._manifest.inputs[0].name
-        self._accepted: list[tuple[str, tuple[int, ...], np.dtype]] = []
-        self._symbols_shared = has_shared_symbols(self._manifest.inputs)
+        checker = InputChecker(self._manifest.inputs)
+        self._accept, self._check = checker.accept, checker.check  # bound here: every call needs one of them
         self._unsplit_macs = unsplit_macs(self._manifest)
-        self._lanes = ContextPool(self._manifest, variant, self._in_order, self._scalars)
+        self._contexts = ContextPool(self._manifest, variant, self._in_order, self._scalars)
         self.use(self._manifest.default_operating_point)
 
     @property
@@ -83,29 +95,29 @@ class Model:
 
     @property
     def operating_points(self) -> dict[str, OperatingPoint]:
-        """The named settings of the variant in use, with their expected figures."""
+        """Operating points of the variant in use by name, with their expected figures."""
         return dict(self._fitted.operating_points)
 
     @property
     def thresholds(self) -> Thresholds:
         """Thresholds in use, one per early exit; None never fires."""
-        return self._policy.thresholds
+        return self._plan.thresholds
 
     @property
     def operating_point(self) -> Optional[str]:
         """Name of the operating point in use, or None after `use(threshold=...)`."""
-        return self._policy.name
+        return self._plan.name
 
     @property
     def watch(self) -> Optional[Band]:
-        """The watchdog's band in use, see `use`."""
-        return self._policy.watch
+        """Band of the watchdog in use, see `use`."""
+        return self._plan.watch
 
     @property
     def setting(self) -> tuple[Optional[str], Optional[Band]]:
-        """`operating_point` and `watch` of one moment, where another thread may be in `use`."""
-        policy = self._policy
-        return policy.name, policy.watch
+        """`operating_point` and `watch`, read together while other threads may call `use`."""
+        plan = self._plan
+        return plan.name, plan.watch
 
     def use(
         self,
@@ -114,18 +126,20 @@ class Model:
         threshold: Union[float, Thresholds, None] = None,
         watch: Optional[Band] = None,
     ) -> None:
-        """Move the knob: a named operating point, one threshold for every early exit, or one for each.
+        """Select an operating point, or set thresholds directly.
 
-        Calls under way finish as they began.
+        Running calls finish under the previous setting.
 
         Args:
-            watch: a watchdog: an input whose confidence lies in this band (low, high), bounds included, at an early
-                exit goes on to full depth, whether or not the gate there fires.
+            operating_point: a name from `operating_points`.
+            threshold: one threshold for every early exit, or a sequence with one for each; None never fires.
+            watch: band (low, high) of a watchdog. An input whose confidence at an early exit is in the band, bounds
+                included, continues to full depth, whether or not the gate fires.
 
         Raises:
-            UsageError: the name is unknown, a number is out of range, or both or neither were given.
+            UsageError: the name is unknown, a number is out of range, or not exactly one of both was given.
         """
-        self._origin.check()
+        self._fork_guard.check()
         if (operating_point is None) == (threshold is None):
             raise UsageError("use() takes an operating point or a threshold")
         thresholds: Thresholds
@@ -133,29 +147,29 @@ class Model:
             points = self._fitted.operating_points
             if not isinstance(operating_point, str) or operating_point not in points:
                 raise UsageError(
-                    f"unknown operating point {shown(operating_point)}", f"This bundle has: {', '.join(points)}."
+                    f"unknown operating point {short_repr(operating_point)}", f"This bundle has: {', '.join(points)}."
                 )
             thresholds = points[operating_point].thresholds
         elif isinstance(threshold, (tuple, list)):
             thresholds = tuple(threshold)
         else:
             thresholds = (threshold,) * self._manifest.n_early_exits
-        with self._turning:
-            # One assignment, so that a call in another thread sees the old policy or the new one.
-            self._policy = self._compile(operating_point, thresholds, watch)
+        with self._use_lock:
+            # A single assignment: a call in another thread reads the old plan or the new one.
+            self._plan = self._make_plan(operating_point, thresholds, watch)
 
-    def _compile(self, name: Optional[str], thresholds: Thresholds, watch: Optional[Band]) -> ExecutionPlan:
-        """The policy, with the counters of its operating point; thresholds without a name start new ones."""
-        fresh = Stats(len(self._manifest.exits))
-        stats = fresh if name is None else self._stats.get(name, fresh)
-        policy = ExecutionPlan(self._manifest, thresholds, name, watch, stats)
-        before: Optional[ExecutionPlan] = getattr(self, "_policy", None)
+    def _make_plan(self, name: Optional[str], thresholds: Thresholds, watch: Optional[Band]) -> ExecutionPlan:
+        """Return a plan with the counters of its operating point; unnamed thresholds start new counters."""
+        new = Stats(len(self._manifest.exits))
+        stats = new if name is None else self._stats.get(name, new)
+        plan = ExecutionPlan(self._manifest, thresholds, name, watch, stats)
+        before: Optional[ExecutionPlan] = getattr(self, "_plan", None)
         if before is not None and (before.name, before.thresholds) == (name, thresholds):
-            policy.stats = before.stats
+            plan.stats = before.stats
         else:
             stats.start_window()
-        self._stats[name or CUSTOM] = policy.stats
-        return policy
+        self._stats[name or CUSTOM] = plan.stats
+        return plan
 
     @overload
     def preprocess(self, raw: Raw) -> np.ndarray: ...
@@ -164,45 +178,53 @@ class Model:
     def preprocess(self, raw: Mapping[str, Raw]) -> dict[str, np.ndarray]: ...
 
     def preprocess(self, raw: Union[Raw, Mapping[str, Raw]]) -> Union[np.ndarray, dict[str, np.ndarray]]:
-        """Raw data to what the model takes, as the bundle says: one array, or `{input name: raw}` to the same.
+        """Convert raw data to model inputs, with the preprocessing of the bundle.
 
-        An image is uint8 (H, W) or (H, W, C) of the model's size; see `eetool_runtime.preprocess.preprocess`.
+        Args:
+            raw: one input, or `{input name: raw}` for several. An image is uint8 (H, W) or (H, W, C) of the model's
+                size; see `eetool_runtime.preprocess.preprocess`.
+
+        Returns:
+            one array at batch 1, or a dictionary of them.
+
+        Raises:
+            InputError: an input has another dtype or shape.
         """
-        finished: Union[np.ndarray, dict[str, np.ndarray]] = preprocess_all(raw, self._manifest.inputs)
-        return finished
+        inputs: Union[np.ndarray, dict[str, np.ndarray]] = preprocess_all(raw, self._manifest.inputs)
+        return inputs
 
     def __call__(self, inputs: Arrays, *, deadline_ms: Optional[float] = None, min_exit: int = 0) -> Result:
-        """Answer one input at batch 1.
+        """Run one input at batch 1.
 
         Args:
             inputs: one array, or `{input name: array}` where the model has several inputs.
-            deadline_ms: go no deeper than is sure enough to be done by then, counted from the beginning of this call.
-                The first exit is always run. Where no gate had fired, `result.gated` is False.
-            min_exit: do not leave before this exit; negative counts from the end, so -1 is full depth.
+            deadline_ms: from the beginning of this call. Sections that are not expected to finish in time do not run;
+                the first exit always runs. If no gate fired until then, `result.gated` is False.
+            min_exit: earliest exit to leave at; negative counts from the end, so -1 is full depth.
 
         Raises:
-            InputError: a name, shape or dtype is off, or values are not finite.
-            BackendError: a graph failed while it ran.
-            UsageError: there is no such exit, or the deadline is no positive number.
+            InputError: a name, shape or dtype is wrong, or values are not finite.
+            BackendError: a graph failed.
+            UsageError: the exit does not exist, or the deadline is not a positive number.
         """
         start = self._clock()
-        self._origin.check()
-        policy = self._policy
+        self._fork_guard.check()
+        plan = self._plan
         accepted = self._accept(inputs)
-        lane = self._lanes.take()
+        context = self._contexts.acquire()
         try:
-            lane.enter(accepted)
-            if deadline_ms is not None or type(min_exit) is not int or min_exit or policy.watch is not None:
-                return self._guided(lane, policy, start, deadline_ms, min_exit)
-            (read, calls, _), seen = lane, []
-            for place, gate, macs, _ in policy.steps:  # noqa: B007 - read behind the loop
-                calls[place]()
+            context.enter(accepted)
+            if deadline_ms is not None or type(min_exit) is not int or min_exit or plan.watch is not None:
+                return self._run_guarded(context, plan, start, deadline_ms, min_exit)
+            (read, calls, _), seen = context, []
+            for position, gate, macs, _ in plan.steps:  # noqa: B007 - read after the loop
+                calls[position]()
                 if gate is not None:
                     confidence = read(gate.confidence).item()
                     seen.append((gate.exit_index, confidence))
                     if confidence >= gate.threshold:
                         break
-            # Behind the last step is the final exit: whatever its confidence, even NaN, the input leaves there.
+            # The last step is the final exit: the input leaves there whatever its confidence, even NaN.
             assert gate is not None
             logits = read(gate.logits)[0].copy()
         except EarlyExitError:
@@ -210,74 +232,80 @@ class Model:
         except Exception as error:  # engines raise a dozen unrelated types
             raise self._failed(error) from error
         finally:
-            self._lanes.give_back(lane)
+            self._contexts.release(context)
         latency_ms = (self._clock() - start) / 1e6
-        policy.stats.record(gate.exit_index, confidence, macs, latency_ms, seen)
+        plan.stats.record(gate.exit_index, confidence, macs, latency_ms, seen)
         return self._result(gate, confidence, logits, latency_ms)
 
-    def _guided(
-        self, lane: ExecutionContext, policy: ExecutionPlan, start: int, deadline_ms: Optional[float], min_exit: int
+    def _run_guarded(
+        self, context: ExecutionContext, plan: ExecutionPlan, start: int, deadline_ms: Optional[float], min_exit: int
     ) -> Result:
-        limit_ms = None if deadline_ms is None else _positive(deadline_ms)
-        end = None if limit_ms is None else start + round(min(limit_ms * 1e6, _LONGEST_NS))
+        limit_ms = None if deadline_ms is None else _check_deadline(deadline_ms)
+        end = None if limit_ms is None else start + round(min(limit_ms * 1e6, _MAX_DEADLINE_NS))
 
-        def walk(stretch: PlanSection) -> float:
-            for step in stretch.steps:
-                lane.calls[step.place]()
-            return float(lane.read(stretch.gate.confidence).item())
+        def run_section(section: PlanSection) -> float:
+            for step in section.steps:
+                context.calls[step.position]()
+            return float(context.read(section.gate.confidence).item())
 
-        found = run_guarded(policy, walk, min_exit=min_exit, pace=self._pace, clock=self._clock, start=start, end=end)
-        logits = lane.read(found.gate.logits)[0].copy()
+        outcome = run_guarded(
+            plan, run_section, min_exit=min_exit, latency=self._latency, clock=self._clock, start=start, end=end
+        )
+        logits = context.read(outcome.gate.logits)[0].copy()
         latency_ms = (self._clock() - start) / 1e6
         late = limit_ms is not None and latency_ms > limit_ms
-        gate, confidence = found.gate, found.confidence
-        policy.stats.record(gate.exit_index, confidence, found.macs, latency_ms, found.seen, found.gated, late)
-        return self._result(gate, confidence, logits, latency_ms, found.gated)
+        gate, confidence, gated = outcome.gate, outcome.confidence, outcome.gated
+        plan.stats.record(gate.exit_index, confidence, outcome.macs, latency_ms, outcome.seen, gated, late)
+        return self._result(gate, confidence, logits, latency_ms, gated)
 
     def batch(self, inputs: Arrays) -> list[Result]:
-        """Answer many inputs at once, each leaving where it would leave alone; results in the order of the inputs.
+        """Run many inputs together; each leaves at the exit where it would leave alone.
 
-        Behind an exit only those run on that have not left. `latency_ms` is the time from the beginning of the batch
-        until the input left. Variants of one batch size, and policies with a watchdog, answer one by one.
+        After an exit, only the inputs that have not left continue. `latency_ms` of a result is the time from the
+        beginning of the batch until that input left. Variants of a fixed batch size, and plans with a watchdog, run
+        the inputs one by one.
+
+        Returns:
+            one result per input, in the order of the inputs.
 
         Raises:
-            InputError: as `__call__` does.
+            InputError: as `__call__`.
         """
         start = self._clock()
-        self._origin.check()
-        policy = self._policy
+        self._fork_guard.check()
+        plan = self._plan
         tensors = self._check(inputs, any_batch=True)
         n = len(tensors[self._first_input])
-        with self._running():
-            if policy.watch is None and can_compact(self._manifest, self._fitted):
-                return self._in_groups(policy, start, {**tensors, **self._scalars}, n)
-            return [self._alone(policy, {name: t[i : i + 1] for name, t in tensors.items()}) for i in range(n)]
+        with self._backend_errors():
+            if plan.watch is None and can_compact(self._manifest, self._fitted):
+                return self._run_batch(plan, start, {**tensors, **self._scalars}, n)
+            return [self._run_one(plan, {name: t[i : i + 1] for name, t in tensors.items()}) for i in range(n)]
 
-    def _alone(self, policy: ExecutionPlan, tensors: Tensors) -> Result:
-        """One input of a batch, by the policy that the batch began with."""
+    def _run_one(self, plan: ExecutionPlan, tensors: Tensors) -> Result:
+        """Run one input of a batch under the plan that the batch began with."""
         start = self._clock()
-        lane = self._lanes.take()
+        context = self._contexts.acquire()
         try:
-            lane.enter(tensors)
-            return self._guided(lane, policy, start, None, 0)
+            context.enter(tensors)
+            return self._run_guarded(context, plan, start, None, 0)
         finally:
-            self._lanes.give_back(lane)
+            self._contexts.release(context)
 
-    def _in_groups(self, policy: ExecutionPlan, start: int, tensors: Tensors, n: int) -> list[Result]:
+    def _run_batch(self, plan: ExecutionPlan, start: int, tensors: Tensors, n: int) -> list[Result]:
         results: list[Optional[Result]] = [None] * n
-        for gate, macs, rows in leave_in_groups(policy.steps, self._in_order, tensors, n, self._manifest, self._fitted):
+        for gate, macs, rows in run_batch(plan.steps, self._in_order, tensors, n, self._manifest, self._fitted):
             latency_ms = (self._clock() - start) / 1e6
             for row, confidence, logits, seen in rows:
-                policy.stats.record(gate.exit_index, confidence, macs, latency_ms, seen)
+                plan.stats.record(gate.exit_index, confidence, macs, latency_ms, seen)
                 results[row] = self._result(gate, confidence, logits, latency_ms)
         return [result for result in results if result is not None]
 
     def every_exit(self, inputs: Arrays) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Logits (N, classes) and confidence (N,) of every exit, none skipped, for a batch of any size."""
-        self._origin.check()
+        """Return logits (N, classes) and confidence (N,) of every exit, none skipped, for a batch of any size."""
+        self._fork_guard.check()
         tensors = self._check(inputs, any_batch=True)
         n = len(tensors[self._first_input])
-        with self._running():
+        with self._backend_errors():
             if self._fitted.batch is None:
                 return self._every_exit(tensors, n)
             parts = [self._every_exit({name: t[i : i + 1] for name, t in tensors.items()}, 1) for i in range(n)]
@@ -286,25 +314,25 @@ class Model:
     def _every_exit(self, inputs: Tensors, rows: int) -> list[tuple[np.ndarray, np.ndarray]]:
         tensors = {**inputs, **self._scalars}
         for graph in self._in_order:
-            run_component(graph, tensors, self._said, rows)
+            run_component(graph, tensors, self._declared, rows)
         return [(tensors[e.logits], tensors[e.confidence]) for e in self._manifest.exits]
 
     def stats(self) -> dict[str, Any]:
-        """How the model does at the operating point in use, and under `operating_points` at all it was used at.
+        """Return the statistics of the operating point in use, and under `operating_points` those of all points used.
 
-        See `Stats.snapshot` for the figures. Thresholds without a name are counted as `custom`, anew whenever they
-        change. Plain JSON; `prometheus()` says the same to Prometheus.
+        See `Stats.snapshot` for the figures. Unnamed thresholds are counted as `custom`, from 0 whenever they change.
+        The result is plain JSON; `prometheus()` returns the same figures as text.
         """
-        self._origin.check()
-        policy = self._policy  # read once: another thread may turn the knob meanwhile
-        here = policy.name or CUSTOM
+        self._fork_guard.check()
+        plan = self._plan  # read once: another thread may call `use`
+        current = plan.name or CUSTOM
         points, figures = self._fitted.operating_points, {}
-        for name, stats in {**self._stats, here: policy.stats}.items():
+        for name, stats in {**self._stats, current: plan.stats}.items():
             expected = points[name].expected if name in points else None
             figures[name] = stats.snapshot(self._unsplit_macs, expected)
         return {
-            **figures[here],
-            "operating_point": policy.name,
+            **figures[current],
+            "operating_point": plan.name,
             "model": self._manifest.name,
             "variant": self.variant,
             "threads": self.threads.count,
@@ -313,24 +341,27 @@ class Model:
         }
 
     def prometheus(self) -> str:
-        """`stats()` in the text format of Prometheus, version 0.0.4."""
+        """Return `stats()` in the text format of Prometheus, version 0.0.4."""
         return prometheus_text(self.stats())
 
     def recent_ms(self, calls: int = 100) -> list[float]:
-        """Latencies of at most the last `calls` calls since the knob was moved; what a latency budget looks at.
+        """Return the latencies of at most the last `calls` calls since the operating point was selected.
 
         Raises:
-            UsageError: `calls` is no positive integer.
+            UsageError: `calls` is not a positive integer.
         """
-        self._origin.check()
-        count = whole(calls)
+        self._fork_guard.check()
+        count = as_int(calls)
         if count is None or count < 1:
-            raise UsageError(f"calls must be a positive integer, not {shown(calls)}")
-        return self._policy.stats.recent_ms(count)
+            raise UsageError(f"calls must be a positive integer, not {short_repr(calls)}")
+        return self._plan.stats.recent_ms(count)
 
     def memory(self) -> dict[str, Any]:
-        """What the model takes: `loaded` and `not_loaded` (component names), `loaded_bytes` and `total_bytes` (sizes of
-        their files; engines need more), and `process_bytes` (resident memory of this process; None where unknown).
+        """Return the memory in use.
+
+        Returns:
+            `loaded` and `not_loaded`, names of components; `loaded_bytes` and `total_bytes`, sizes of their files
+            (engines need more); `process_bytes`, resident memory of this process, or None where unknown.
         """
         sizes = {name: self._manifest.files[g.path].size_bytes for name, g in self._fitted.components.items()}
         loaded = [name for name, graph in self._graphs.items() if getattr(graph, "loaded", True)]
@@ -343,8 +374,8 @@ class Model:
         }
 
     @contextmanager
-    def _running(self) -> Iterator[None]:
-        """What engines raise becomes a BackendError."""
+    def _backend_errors(self) -> Iterator[None]:
+        """Convert exceptions of an engine to BackendError."""
         try:
             yield
         except EarlyExitError:
@@ -355,34 +386,6 @@ class Model:
     def _failed(self, error: Exception) -> BackendError:
         return BackendError(f"{self.bundle.path.name}: {self.variant} could not run: {error}")
 
-    def _accept(self, inputs: Arrays) -> Tensors:
-        """Checked inputs by name. Arrays that look like the last ones that passed are only tested for NaN."""
-        tensors = {self._first_input: inputs} if type(inputs) is np.ndarray else inputs
-        known = self._accepted
-        if known and type(tensors) is dict and len(tensors) == len(known):
-            for name, shape, dtype in known:
-                array = tensors.get(name)
-                if (
-                    type(array) is not np.ndarray
-                    or array.shape != shape
-                    or array.dtype != dtype
-                    or not is_finite(array)
-                ):
-                    break
-            else:
-                return tensors
-        checked = self._check(inputs, any_batch=False)
-        self._accepted = [(name, array.shape, array.dtype) for name, array in checked.items()]
-        return checked
-
-    def _check(self, inputs: Arrays, any_batch: bool) -> Tensors:
-        specs = self._manifest.inputs
-        given = name_inputs(inputs, specs)
-        tensors = {s.name: check_array(given[s.name], s, any_batch=any_batch) for s in specs}
-        if self._symbols_shared:
-            check_symbols(tensors, specs)
-        return tensors
-
     def _result(
         self, gate: Gate, confidence: float, logits: np.ndarray, latency_ms: float, gated: bool = True
     ) -> Result:
@@ -390,8 +393,8 @@ class Model:
         return Result(index, confidence, logits, self._fitted.temperatures[index], self._labels, latency_ms, gated)
 
 
-def _positive(deadline_ms: object) -> float:
-    found = real(deadline_ms)
-    if found is None or not 0 < found < math.inf:
-        raise UsageError(f"deadline_ms must be a positive number, not {shown(deadline_ms)}")
-    return found
+def _check_deadline(deadline_ms: object) -> float:
+    milliseconds = as_float(deadline_ms)
+    if milliseconds is None or not 0 < milliseconds < math.inf:
+        raise UsageError(f"deadline_ms must be a positive number, not {short_repr(deadline_ms)}")
+    return milliseconds

@@ -9,10 +9,10 @@ _Sample = tuple[str, Mapping[str, object], Optional[float]]  # suffix of the nam
 
 
 def prometheus_text(stats: Mapping[str, Any]) -> str:
-    """What `Model.stats` says in the text format of Prometheus, version 0.0.4; what is not known is left out.
+    """Return the figures of `Model.stats` as text; unknown figures are left out.
 
-    Every sample carries the model's name and variant; counters and latencies also their operating point. Names carry
-    their unit, milliseconds as everywhere in eetool.
+    Every sample has labels for the model and its variant, counters and latencies also for their operating point.
+    Metric names include the unit; times are in milliseconds.
     """
     points = stats["operating_points"].items()
     base = {"model": stats["model"], "variant": stats["variant"]}
@@ -27,12 +27,12 @@ def prometheus_text(stats: Mapping[str, Any]) -> str:
         return (("", {"operating_point": point}, figures[field]) for point, figures in points)
 
     info = {"threads": stats["threads"], "pool": stats["pool"], "operating_point": stats["operating_point"] or "custom"}
-    family("info", "gauge", "What is in use now.", iter([("", info, 1.0)]))
-    family("exits_total", "counter", "Calls by the exit that they left at.", _by_exit(points))
-    family("ungated_total", "counter", "Calls that a deadline cut short of their gate.", each("ungated"))
+    family("info", "gauge", "Settings in use.", iter([("", info, 1.0)]))
+    family("exits_total", "counter", "Calls by the exit where they left.", _by_exit(points))
+    family("ungated_total", "counter", "Calls that a deadline ended before a gate fired.", each("ungated"))
     family("overruns_total", "counter", "Calls that took longer than their deadline.", each("overruns"))
     family("compute_saved_ratio", "gauge", "1 - mean MACs / MACs of the unsplit model.", each("compute_saved"))
-    family("exit_depth_mean", "gauge", "Mean number of the exit.", each("mean_exit_depth"))
+    family("exit_depth_mean", "gauge", "Mean exit index.", each("mean_exit_depth"))
     family("latency_ms", "summary", "Milliseconds per call; quantiles of recent calls.", _latencies(points))
     for field, text in (
         ("z", "Confidence against the bundle's figures, in standard errors, by exit reached."),
@@ -60,9 +60,9 @@ def _latencies(points: Any) -> Iterator[_Sample]:
 
 def _drift(points: Any, field: str) -> Iterator[_Sample]:
     for point, figures in points:
-        for index, found in enumerate(figures["drift"] or []):
-            if found is not None:
-                yield "", {"operating_point": point, "exit": index}, found[field]
+        for index, test in enumerate(figures["drift"] or []):
+            if test is not None:
+                yield "", {"operating_point": point, "exit": index}, test[field]
 
 
 def _line(name: str, labels: Mapping[str, object], value: Optional[float]) -> str:

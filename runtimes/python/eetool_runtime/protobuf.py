@@ -1,6 +1,6 @@
-"""Fields of a protocol buffer, where they lie: by the format's own rules, and stricter where parsers disagree.
+"""Reader for the fields of a protocol buffer, stricter than the format where parsers disagree.
 
-Not taken from a library: a device has numpy and nothing else.
+Written by hand because the runtime depends on numpy alone.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import mmap
 from collections.abc import Iterator
 from typing import Union
 
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types; groups are none of them
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types; groups are not accepted
 _FIXED_SIZES = {FIXED64: 8, FIXED32: 4}
 _VALUE_BITS, _TAG_BITS, _SIZE_BITS = 64, 32, 31
 
@@ -17,11 +17,13 @@ Data = Union[bytes, mmap.mmap]
 
 
 def fields(data: Data, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """Number, wire type, start and stop of each field of the message at `at:end`; a varint has its value for a start.
+    """Yield number, wire type, start and stop of each field of the message at `at:end`.
+
+    For a varint, `start` is its value.
 
     Raises:
-        ValueError: the message is cut off, has groups, or holds a number with more bits than its place allows.
-            Some parsers drop such bits and others refuse them, so they may hide a field.
+        ValueError: the message is truncated, has groups, or holds a number with more bits than allowed.
+            Some parsers drop such bits and others refuse them, so they could hide a field.
     """
     while at < end:
         tag, at = _varint(data, at, end, _TAG_BITS)
@@ -45,7 +47,7 @@ def fields(data: Data, at: int, end: int) -> Iterator[tuple[int, int, int, int]]
 
 
 def _varint(data: Data, at: int, end: int, bits: int) -> tuple[int, int]:
-    """The number at `at`, and where it ends."""
+    """Return the number at `at` and the position after it."""
     value = shift = 0
     while at < end:
         if shift >= bits:

@@ -1,7 +1,8 @@
-"""Frozen dataclasses, and JSON to them, strictly: unknown keys, wrong types, non-finite numbers are refused, by path.
+"""Frozen dataclasses, and strict decoding of JSON into them; errors name the path of the field.
 
-Not taken from a library: a device has numpy and nothing else. And it may be started for a single answer: the standard
-decorator compiles six functions for every class, and writing them once, for all classes, takes a tenth of the time.
+Unknown keys, wrong types and non-finite numbers are refused. Written by hand because the runtime depends on numpy
+alone. The standard decorator compiles six functions per class; sharing them takes a tenth of the time, which counts
+where a device starts the runtime for a single prediction.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ Refuse = Callable[[str], Exception]
 
 # `int | None` has its own type from Python 3.10 on.
 _UNIONS = (Union, getattr(types, "UnionType", Union))
-_MAX_DIGITS = 18  # every integer fits 64 bits, and nobody waits for a million digits
+_MAX_DIGITS = 18  # every integer fits 64 bits, and parsing stays fast
 
-# Refusals quote what they found; unlike repr() this stays short and survives values that are nested very deeply.
+# Messages quote values; unlike repr() this stays short and works for deeply nested values.
 _quote = reprlib.Repr()
 _quote.maxstring = _quote.maxother = 60
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 else:
 
     def dataclass(*, frozen):
-        """Class decorator: fields from annotations; equal by value, hashable, never changed."""
+        """Return a class decorator: fields from annotations, compared by value, hashable and immutable."""
         assert frozen
 
         def decorate(cls):
@@ -43,16 +44,16 @@ else:
 
 def _init(self: Any, *values: Any, **named: Any) -> None:
     fields, missing = self.__dataclass_fields__, dataclasses.MISSING
-    found = dict(zip(fields, values))
-    if len(values) > len(fields) or not named.keys() <= fields.keys() - found.keys():
+    arguments = dict(zip(fields, values))
+    if len(values) > len(fields) or not named.keys() <= fields.keys() - arguments.keys():
         raise TypeError(f"{type(self).__name__} takes {', '.join(fields)}, once each")
-    found.update(named)
+    arguments.update(named)
     for name, field in fields.items():
-        if name not in found:
+        if name not in arguments:
             if field.default is field.default_factory is missing:
                 raise TypeError(f"{type(self).__name__}: {name!r} is missing")
-            found[name] = field.default_factory() if field.default is missing else field.default
-    self.__dict__.update((name, found[name]) for name in fields)
+            arguments[name] = field.default_factory() if field.default is missing else field.default
+    self.__dict__.update((name, arguments[name]) for name in fields)
 
 
 def _repr(self: Any) -> str:
@@ -82,15 +83,19 @@ _METHODS = {
 
 
 def parse_json(text: str, refuse: Refuse) -> Any:
-    """Parse `text`; duplicate keys, numbers beyond float, endless integers and nesting raise `refuse(reason)`."""
+    """Parse `text`.
 
-    import json  # only where there is something to parse
+    Raises:
+        Exception: `refuse(reason)` for invalid JSON, duplicate keys, numbers beyond float, long integers, deep nesting.
+    """
+
+    import json  # slow to import
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: dict[str, Any] = {}
         for key, item in pairs:
             if key in seen:
-                raise refuse(f"the key {_quote.repr(key)} stands twice in one object")
+                raise refuse(f"the key {_quote.repr(key)} occurs twice in one object")
             seen[key] = item
         return seen
 
@@ -101,7 +106,7 @@ def parse_json(text: str, refuse: Refuse) -> Any:
 
     def fraction(digits: str) -> float:
         number = float(digits)
-        if math.isinf(number):  # refused here: nobody looks into fields that are unknown
+        if math.isinf(number):  # refused here, because unknown fields are not decoded
             raise refuse(f"the number {_quote.repr(digits)} is too large")
         return number
 
@@ -119,7 +124,17 @@ def parse_json(text: str, refuse: Refuse) -> Any:
 
 
 def decode(cls: type[T], value: Any, refuse: Refuse, *, ignore_unknown: bool = False) -> T:
-    """Build the dataclass `cls` from parsed JSON, or raise `refuse("field.path: what was wrong")`."""
+    """Build the dataclass `cls` from parsed JSON.
+
+    Args:
+        cls: a frozen dataclass.
+        value: parsed JSON.
+        refuse: makes an exception of a message.
+        ignore_unknown: ignore unknown fields.
+
+    Raises:
+        Exception: `refuse("field.path: reason")` where `value` does not match.
+    """
     decoded: T = _decode(cls, value, "", refuse, ignore_unknown)
     return decoded
 
@@ -167,7 +182,7 @@ def _decode_union(options: tuple[Any, ...], value: Any, path: str, refuse: Refus
     concrete = [option for option in options if option is not type(None)]
     if len(concrete) == 1:
         return _decode(concrete[0], value, path, refuse, lenient)
-    for option in concrete:  # unions of scalars only, told apart by their JSON type
+    for option in concrete:  # unions of scalars only, distinguished by their JSON type
         if type(value) is option:
             return value
     names = " or ".join(option.__name__ for option in concrete)
@@ -190,15 +205,15 @@ def _decode_scalar(kind: Any, value: Any, path: str, refuse: Refuse) -> Any:
     return value
 
 
-def _expect(holds: bool, what: str, value: Any, path: str, refuse: Refuse) -> None:
+def _expect(holds: bool, expected: str, value: Any, path: str, refuse: Refuse) -> None:
     if not holds:
-        raise refuse(_expected(what, value, path))
+        raise refuse(_expected(expected, value, path))
 
 
-def _expected(what: str, value: Any, path: str) -> str:
-    return f"{path or 'the document'}: expected {what}, found {_quote.repr(value)}"
+def _expected(expected: str, value: Any, path: str) -> str:
+    return f"{path or 'the document'}: expected {expected}, found {_quote.repr(value)}"
 
 
 def _join(path: str, name: str) -> str:
-    shown = name if name.isprintable() else ascii(name)  # a key is quoted in messages, and messages reach terminals
-    return f"{path}.{shown}" if path else shown
+    printable = name if name.isprintable() else ascii(name)  # messages reach terminals
+    return f"{path}.{printable}" if path else printable

@@ -1,4 +1,4 @@
-"""The answer to one input."""
+"""Prediction of a model for one input."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import numpy as np
 
 
 class Result:
-    """The answer to one input. `exit` counts from 0; the last one is the final exit.
+    """Prediction for one input.
 
-    `gated` is False where a deadline cut the call short: no gate had fired by then, and this is the best answer so far.
+    Attributes:
+        exit: index of the exit where the input left, from 0; the last index is the final exit.
+        confidence: at this exit, in [0, 1].
+        logits: float32 (classes,).
+        latency_ms: duration of the call.
+        gated: False where a deadline ended the call before any gate fired; the result is the deepest exit reached.
     """
 
     __slots__ = ("_labels", "_temperature", "confidence", "exit", "gated", "latency_ms", "logits")
@@ -33,7 +38,7 @@ class Result:
 
     @property
     def index(self) -> int:
-        """Number of the class with the largest logit."""
+        """Index of the class with the largest logit."""
         return int(self.logits.argmax())
 
     @property
@@ -43,7 +48,7 @@ class Result:
 
     @property
     def probabilities(self) -> np.ndarray:
-        """float32 (classes,): softmax of the logits over the exit's temperature."""
+        """Class probabilities, float32 (classes,): softmax of the logits divided by the exit's temperature."""
         return softmax(self.logits, self._temperature)
 
     def __repr__(self) -> str:
@@ -52,8 +57,8 @@ class Result:
 
 
 def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """Softmax of logits / temperature over the last axis."""
-    # The largest is taken off first: then nothing but differences can overflow, to what has the probability 0.
+    """Return the softmax of logits / temperature over the last axis."""
+    # The maximum is subtracted first, so that only terms with probability 0 can overflow.
     with np.errstate(all="ignore"):
         powers = np.exp((logits - logits.max(axis=-1, keepdims=True)) / logits.dtype.type(temperature))
     total: np.ndarray = powers / powers.sum(axis=-1, keepdims=True)

@@ -17,19 +17,19 @@ _MAX_CALLS = 1_000  # calls whose confidences are kept
 _COUNT_AT = 500  # calls to collect before they are counted
 _MIN_FOR_TEST = 30  # with fewer values, their mean is not close to a normal distribution
 
-# Exit, confidence, MACs, latency_ms, (exit, confidence) of the gates reached, whether a gate decided, whether late.
+# Exit, confidence, MACs, latency_ms, (exit, confidence) at the gates reached, gated, deadline overrun.
 _Call = tuple[int, float, int, float, Sequence[tuple[int, float]], bool, bool]
 
 
 class Stats:
     """Thread-safe counters of one model at one operating point.
 
-    Counts hold since loading; latencies and confidences are those of the last calls since the model moved here.
+    Counts cover all calls since loading. Latencies and confidences cover the last calls since this point was selected.
     """
 
     def __init__(self, n_exits: int) -> None:
         self._lock = threading.Lock()
-        self._new: deque[_Call] = deque()  # recorded and not counted yet
+        self._new: deque[_Call] = deque()  # recorded, but not counted yet
         self._exits = [0] * n_exits
         self._macs = 0
         self._total_ms = 0.0
@@ -48,17 +48,25 @@ class Stats:
         gated: bool = True,
         overrun: bool = False,
     ) -> None:
-        """Count one call: `macs` of everything that ran, `seen` (exit, confidence) of the gates that it reached by the
-        thresholds alone, whether a gate decided and not the clock, whether it overran its deadline.
+        """Record one call.
+
+        Args:
+            exit_index: where the input left.
+            confidence: at that exit.
+            macs: of all components that ran.
+            latency_ms: of the call.
+            seen: (exit, confidence) of the gates that the thresholds alone let the input reach.
+            gated: False where a deadline ended the call.
+            overrun: True where the call took longer than its deadline.
         """
-        # `append` is atomic, and a small part of what counting takes; that is done for many calls at once.
+        # `append` is atomic and much cheaper than counting, which is done for many calls at once.
         self._new.append((exit_index, confidence, macs, latency_ms, seen, gated, overrun))
         if len(self._new) >= _COUNT_AT:
             with self._lock:
                 self._count()
 
     def _count(self) -> None:
-        """Count what was recorded; the lock is held."""
+        """Count the recorded calls; the caller holds the lock."""
         for _ in range(len(self._new)):
             call = self._new.popleft()
             exit_index, _, macs, latency_ms, _, gated, overrun = call
@@ -71,23 +79,23 @@ class Stats:
             self._window.append(call)
 
     def start_window(self) -> None:
-        """Forget latencies and confidences, and keep the counts: the model comes back from another point."""
+        """Clear latencies and confidences, and keep the counts; called when this point is selected again."""
         with self._lock:
             self._count()
             self._latency_ms.clear()
             self._window.clear()
 
     def recent_ms(self, calls: int) -> list[float]:
-        """Latencies of at most the last `calls` calls at this point since the model moved to it."""
+        """Return the latencies of at most the last `calls` calls since this point was selected."""
         with self._lock:
             self._count()
             return list(self._latency_ms)[-calls:]
 
     def snapshot(self, unsplit_macs: int, expected: Optional[Expected]) -> dict[str, Any]:
-        """Figures at this operating point; shares, means and percentiles are null before the first call.
+        """Return the figures of this operating point; shares, means and percentiles are None before the first call.
 
-        `latency_ms` covers the last 10,000 calls; `mean_confidence` (of those that left at each exit) and `drift` the
-        last 1,000. `compute_saved` is 1 − mean MACs / MACs of the unsplit backbone.
+        `latency_ms` covers the last 10,000 calls. `mean_confidence`, of the inputs that left at each exit, and
+        `drift` cover the last 1,000. `compute_saved` is 1 − mean MACs / MACs of the unsplit backbone.
         """
         with self._lock:
             self._count()
@@ -115,16 +123,16 @@ class Stats:
 def confidence_drift(
     seen: Sequence[Sequence[tuple[int, float]]], expected: Sequence[Optional[ReachedConfidence]]
 ) -> list[Optional[dict[str, Any]]]:
-    """Welch's test, exit by exit: do the confidences seen have the mean that the bundle recorded?
+    """Test at each exit whether the mean confidence differs from the recorded one (Welch's test).
 
     Args:
         seen: per call, (exit, confidence) of the gates that it reached.
-        expected: per exit, what the bundle says of the inputs that reach it.
+        expected: per exit, the recorded confidence of the inputs that reach it.
 
     Returns:
         per exit `{n, mean, expected_mean, z, p}`, or None where fewer than 30 inputs reached it, the bundle has no
-        figures, or neither side varies. `p` is two-sided and of this exit alone: with k exits, divide the level by
-        k. It takes inputs for independent; the frames of one scene are not.
+        figures, or neither side varies. `p` is two-sided and for one exit: with k exits, divide the level by k.
+        The test assumes independent inputs; frames of one scene are not independent.
     """
     values: list[list[float]] = [[] for _ in expected]
     for call in seen:
@@ -149,7 +157,7 @@ def _welch(values: np.ndarray, recorded: ReachedConfidence) -> Optional[dict[str
 def _mean_confidence(window: Sequence[_Call], n_exits: int) -> list[Optional[float]]:
     sums, counts = [0.0] * n_exits, [0] * n_exits
     for exit_index, confidence, *_ in window:
-        if math.isfinite(confidence):  # a graph may make NaN, which JSON has no word for
+        if math.isfinite(confidence):  # a graph may return NaN, which JSON cannot represent
             sums[exit_index] += confidence
             counts[exit_index] += 1
     return [s / c if c else None for s, c in zip(sums, counts)]

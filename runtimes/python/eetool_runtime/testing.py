@@ -1,7 +1,7 @@
-"""A model that says what a test wants to hear: for the tests of applications that embed the runtime.
+"""Models with scripted predictions, for tests of applications that embed the runtime.
 
-It needs no engine and no file; gates, thresholds, deadlines and statistics are the real ones. docs/embedding.md has an
-example.
+They need no engine and no file; gates, thresholds, deadlines and statistics are the real ones. docs/embedding.md has
+an example.
 """
 
 from __future__ import annotations
@@ -40,15 +40,23 @@ from .records import dataclass
 Tensors = Mapping[str, np.ndarray]
 
 VARIANT = "fake/fp32"
-_MACS = 1_000_000  # of every segment; heads have a hundredth
-_CARRIER = "script_number"
+_MACS = 1_000_000  # of every segment; exits have a hundredth
+_CARRIER = "script_number"  # prefix of the tensors that carry the index of a scripted prediction
 _POINTS = {"full": None, "balanced": 0.8, "fast": 0.6}
 
 
 @dataclass(frozen=True)
 class ScriptedAnswer:
-    """One answer: `confidence` from `exit` on, 0 before it. So the input leaves at `exit` where the thresholds allow
-    that, and deeper where they ask for more. Unless `logits` are given, the label gets 5 and the others 0."""
+    """One scripted prediction.
+
+    The input leaves at `exit` if `confidence` reaches the threshold there, else deeper.
+
+    Attributes:
+        label: the predicted class.
+        exit: first exit with this confidence; the confidence of earlier exits is 0.
+        confidence: from `exit` on.
+        logits: by default 5 for the label and 0 for the others.
+    """
 
     label: str
     exit: int = 0
@@ -57,17 +65,17 @@ class ScriptedAnswer:
 
 
 class FakeClock:
-    """Nanoseconds that pass only when told to: a clock for `scripted`."""
+    """A clock for `scripted`, in nanoseconds, that only `advance_ms` moves."""
 
     def __init__(self) -> None:
         self.now_ns = 0
 
     def __call__(self) -> int:
-        """The time now."""
+        """Return the current time in nanoseconds."""
         return self.now_ns
 
     def advance_ms(self, milliseconds: float) -> None:
-        """Let time pass."""
+        """Move the clock forward."""
         self.now_ns += round(milliseconds * 1e6)
 
 
@@ -81,39 +89,39 @@ def scripted(
     component_ms: Optional[Mapping[str, float]] = None,
     clock: Optional[FakeClock] = None,
 ) -> Model:
-    """A model that gives the answers of `script` one after the other, and then from the beginning again.
+    """Return a model that gives the predictions of `script` in turn, again and again.
 
     Args:
-        script: the answers. Calls from several threads each get one of their own.
-        like: a bundle whose inputs, labels, exits and points it should have; the next three are then unused.
-        labels: by default those that the script names.
-        early_exits: how many, at 0.8 (`balanced`, the default point), 0.6 (`fast`) or none (`full`).
-        input_shape: of the one input, `input`, without the batch dimension; uint8 pixels are divided by 255.
-        component_ms: how long each of `seg0`, `exit0`, `seg1`, ... takes, on `clock`.
-        clock: the model's clock; time then passes only by `component_ms` and by hand.
+        script: the predictions. Calls from several threads each get their own.
+        like: a bundle whose inputs, labels, exits and operating points to copy; the next three are then unused.
+        labels: by default those of the script.
+        early_exits: their number. Thresholds are 0.8 (`balanced`, the default point), 0.6 (`fast`) or None (`full`).
+        input_shape: of the only input, `input`, without the batch dimension; uint8 pixels are divided by 255.
+        component_ms: duration of each of `seg0`, `exit0`, `seg1`, ... on `clock`.
+        clock: of the model; only `component_ms` and `advance_ms` move it.
 
     Raises:
-        UsageError: the script is empty, or names a label or exit that the model does not have.
+        UsageError: the script is empty, or has a label or exit that the model does not have.
     """
-    names = tuple(labels) or tuple(dict.fromkeys(say.label for say in script))
-    manifest = _like(like.manifest) if like is not None else _manifest(names, early_exits, tuple(input_shape))
-    play = _Play(tuple(script), manifest)
+    names = tuple(labels) or tuple(dict.fromkeys(answer.label for answer in script))
+    manifest = _copy_interface(like.manifest) if like is not None else _manifest(names, early_exits, tuple(input_shape))
+    player = _Player(tuple(script), manifest)
     delays = dict(component_ms or {})
     unknown = set(delays) - {c.name for c in manifest.components}
     if unknown:
         raise UsageError(f"component_ms: there is no component {sorted(unknown)[0]!r}")
     if delays and clock is None:
-        raise UsageError("component_ms needs a clock=FakeClock() that it can pass on")
+        raise UsageError("component_ms needs a clock=FakeClock()")
 
     def graph(component: Component) -> FakeGraph:
-        said = all_tensors(manifest, VARIANT)
+        declared = all_tensors(manifest, VARIANT)
 
         def compute(feed: Tensors) -> Tensors:
             if clock is not None:
                 clock.advance_ms(delays.get(component.name, 0.0))
-            return play.compute(component, feed)
+            return player.compute(component, feed)
 
-        inputs, outputs = ({name: said[name] for name in names} for names in (component.inputs, component.outputs))
+        inputs, outputs = ({name: declared[name] for name in names} for names in (component.inputs, component.outputs))
         return FakeGraph(inputs, outputs, compute, name=component.name)
 
     graphs = {c.name: graph(c) for c in manifest.components}
@@ -122,7 +130,7 @@ def scripted(
 
 
 class FakeGraph:
-    """`compute` takes the inputs by name and returns the outputs by name; what goes in and comes out is checked."""
+    """A graph computed by a Python function from inputs to outputs, both by name and checked."""
 
     def __init__(
         self,
@@ -139,16 +147,16 @@ class FakeGraph:
         self._name = name
 
     def run(self, feed: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
-        """Outputs in the order of `outputs`; raises InputError, or BackendError where the function fails."""
+        """Return outputs in the order of `outputs`; raises InputError, or BackendError where the function fails."""
         check_arrays(self.inputs, {name: np.asarray(array, order="C") for name, array in feed.items()}, self._name)
         try:
-            made = self._compute(feed)
-            return [np.array(made[name], self.outputs[name].dtype) for name in self.outputs]
+            computed = self._compute(feed)
+            return [np.array(computed[name], self.outputs[name].dtype) for name in self.outputs]
         except Exception as error:
             raise BackendError(f"{self._name}: {type(error).__name__}: {error}") from error
 
     def bind(self, inputs: Tensors, outputs: Tensors) -> BoundCall:
-        """As the protocol says."""
+        """Bind to arrays, see `Graph.bind`."""
         check_arrays(self.inputs, inputs, self._name)
         check_arrays(self.outputs, outputs, self._name)
         reads = dict(inputs)
@@ -160,19 +168,19 @@ class FakeGraph:
         return BoundCall(call, reads.__setitem__)
 
 
-class _Play:
-    """Which call gets which answer. The first segment draws a number per input, and the tensors carry it on."""
+class _Player:
+    """Assignment of scripted predictions to inputs. The first segment draws an index; tensors pass it on."""
 
     def __init__(self, script: tuple[ScriptedAnswer, ...], manifest: Manifest) -> None:
         if not script:
             raise UsageError("the script is empty")
-        for say in script:
-            if say.label not in manifest.labels:
-                raise UsageError(f"the script says {say.label!r}; the labels are {', '.join(manifest.labels)}")
-            if not 0 <= say.exit < len(manifest.exits):
-                raise UsageError(f"the script says exit {say.exit}; the last one is {manifest.n_early_exits}")
-            if say.logits is not None and len(say.logits) != len(manifest.labels):
-                raise UsageError(f"the script gives {len(say.logits)} logits for {len(manifest.labels)} labels")
+        for answer in script:
+            if answer.label not in manifest.labels:
+                raise UsageError(f"the script has {answer.label!r}; the labels are {', '.join(manifest.labels)}")
+            if not 0 <= answer.exit < len(manifest.exits):
+                raise UsageError(f"the script has exit {answer.exit}; the last one is {manifest.n_early_exits}")
+            if answer.logits is not None and len(answer.logits) != len(manifest.labels):
+                raise UsageError(f"the script has {len(answer.logits)} logits for {len(manifest.labels)} labels")
         self._script = script
         self._exits = {e.component: k for k, e in enumerate(manifest.exits)}
         self._labels = manifest.labels
@@ -190,19 +198,19 @@ class _Play:
                 numbers = np.array([[next(self._numbers)] for _ in range(rows)], np.float32)
         if component.name not in self._exits:
             return {component.outputs[0]: numbers}
-        says = [self._script[int(number)] for number in numbers[:, 0]]
+        answers = [self._script[int(number)] for number in numbers[:, 0]]
         return {
-            component.outputs[0]: np.stack([self._logits(say) for say in says]),
-            component.outputs[1]: np.array([self._confidence(say, component.name) for say in says]),
+            component.outputs[0]: np.stack([self._logits(answer) for answer in answers]),
+            component.outputs[1]: np.array([self._confidence(answer, component.name) for answer in answers]),
         }
 
-    def _logits(self, say: ScriptedAnswer) -> np.ndarray:
-        if say.logits is not None:
-            return np.array(say.logits, np.float32)
-        return np.array([5.0 if label == say.label else 0.0 for label in self._labels], np.float32)
+    def _logits(self, answer: ScriptedAnswer) -> np.ndarray:
+        if answer.logits is not None:
+            return np.array(answer.logits, np.float32)
+        return np.array([5.0 if label == answer.label else 0.0 for label in self._labels], np.float32)
 
-    def _confidence(self, say: ScriptedAnswer, component: str) -> float:
-        return say.confidence if self._exits[component] >= say.exit else 0.0
+    def _confidence(self, answer: ScriptedAnswer, component: str) -> float:
+        return answer.confidence if self._exits[component] >= answer.exit else 0.0
 
 
 def _manifest(labels: tuple[str, ...], early_exits: int, shape: tuple[int, ...]) -> Manifest:
@@ -212,8 +220,8 @@ def _manifest(labels: tuple[str, ...], early_exits: int, shape: tuple[int, ...])
     return _assemble("scripted", inputs, labels, points, "balanced")
 
 
-def _like(m: Manifest) -> Manifest:
-    """The same from outside: its inputs, labels, exits and operating points, over a wiring of our own."""
+def _copy_interface(m: Manifest) -> Manifest:
+    """Return a manifest with the inputs, labels, exits and operating points of `m`, and components of its own."""
     points = next(iter(m.variants.values())).operating_points
     return _assemble(m.name, m.inputs, m.labels, points, m.default_operating_point)
 
@@ -225,16 +233,16 @@ def _assemble(
     components: list[Component] = []
     exits: list[Exit] = []
     tensors: dict[str, Tensor] = {}
-    read = tuple(i.name for i in inputs)
+    reads = tuple(i.name for i in inputs)
     for k in range(early_exits + 1):
-        components.append(Component(f"seg{k}", "segment", read, (f"{_CARRIER}{k}",), _MACS, 0))
-        read = (f"{_CARRIER}{k}",)
-        made = (f"exit{k}_logits", f"exit{k}_confidence")
-        components.append(Component(f"exit{k}", "exit", (*read, f"exit{k}_temperature"), made, _MACS // 100, 0))
+        components.append(Component(f"seg{k}", "segment", reads, (f"{_CARRIER}{k}",), _MACS, 0))
+        reads = (f"{_CARRIER}{k}",)
+        outputs = (f"exit{k}_logits", f"exit{k}_confidence")
+        components.append(Component(f"exit{k}", "exit", (*reads, f"exit{k}_temperature"), outputs, _MACS // 100, 0))
         tensors[f"{_CARRIER}{k}"] = Tensor("float32", (BATCH, 1))
-        tensors[made[0]] = Tensor("float32", (BATCH, len(labels)))
-        tensors[made[1]] = Tensor("float32", (BATCH,))
-        exits.append(Exit(f"layer{k}" if k < early_exits else None, f"exit{k}", *made, f"exit{k}_temperature"))
+        tensors[outputs[0]] = Tensor("float32", (BATCH, len(labels)))
+        tensors[outputs[1]] = Tensor("float32", (BATCH,))
+        exits.append(Exit(f"layer{k}" if k < early_exits else None, f"exit{k}", *outputs, f"exit{k}_temperature"))
     graphs = {c.name: GraphFile(f"components/{c.name}.fake", "fp32", 0.0, 0.0) for c in components}
     paths = [g.path for g in graphs.values()] + ["samples/inputs.npz", "samples/fake.npz"]
     variant = Variant(graphs, (1.0,) * (early_exits + 1), dict(points), "samples/fake.npz", 0.0)

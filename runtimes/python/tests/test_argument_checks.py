@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import eetool_runtime as ee
-from eetool_runtime.argument_checks import real, shown, whole
+from eetool_runtime.argument_checks import as_float, as_int, short_repr
 from eetool_runtime.errors import BundleError, InputError, UsageError
 from tests.helpers.tiny_bundle import image, pixels, write_tiny_bundle
 
@@ -63,7 +63,9 @@ ODD: list[Any] = [
     *(image(0, 1.0), np.ma.masked_array(image(0, 1.0), True), pixels(0, 1.0), np.ones((1, 3), np.int64)),
     *([[1, 2], [3]], [[1e300]], [[HUGE]], [["a"]], [None], {"input": None}, {1: 2}, {ENDLESS: 1}, {"input": [[1], 2]}),
 ]
-WRITABLE = [junk for junk in ODD if not shown(junk).startswith("a value of the type")]  # hypothesis shows what it draws
+WRITABLE = [
+    junk for junk in ODD if not short_repr(junk).startswith("a value of the type")
+]  # hypothesis shows what it draws
 LEAVES = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary(), st.sampled_from(WRITABLE)
 )
@@ -131,7 +133,7 @@ def test_every_call_given_each_odd_value_raises_only_the_documented_tree(
     assert model(image(0, 2.0)).exit == 0  # and none of it left a trace
 
 
-@given(junk=JUNK.filter(lambda junk: not (whole(junk) is not None and 1 < whole(junk) <= 1024)))  # type: ignore
+@given(junk=JUNK.filter(lambda junk: not (as_int(junk) is not None and 1 < as_int(junk) <= 1024)))  # type: ignore
 @settings(max_examples=60)
 def test_load_given_any_threads_raises_only_the_documented_tree(path: Path, junk: Any) -> None:
     with contextlib.suppress(ee.EarlyExitError):
@@ -161,7 +163,7 @@ def wrong() -> Iterator[tuple[str, Any, type[ee.EarlyExitError], str]]:
     yield from [("recent_ms", junk, UsageError, "calls must be") for junk in (None, "5", 0, -1, 2.5, np.ones(2))]
     yield from [("variant", junk, UsageError, "has no variant") for junk in (None, [], ENDLESS)]
     yield from [("recheck", junk, UsageError, "file") for junk in (None, [], "nothing.onnx")]
-    yield from [("arrays", junk, UsageError, "a file is named by a text") for junk in (None, [])]
+    yield from [("arrays", junk, UsageError, "the name of a file must be a string") for junk in (None, [])]
     yield ("call", {ENDLESS: 1}, InputError, "expected inputs")
 
 
@@ -191,7 +193,13 @@ def test_an_exit_may_be_of_any_integer_type(model: ee.Model, min_exit: Any) -> N
 
 
 def test_values_are_read_and_shown() -> None:
-    assert [real(v) for v in (1, 0.5, Fraction(1, 4), np.float32(2), HUGE, "1", 1j)] == [1, 0.5, 0.25, 2, *[None] * 3]
-    assert [whole(v) for v in (1, True, np.int64(5), HUGE, 1.0, "1")] == [1, 1, 5, HUGE, None, None]
-    assert (shown("a"), shown(Unwritable())) == ("'a'", "a value of the type Unwritable")
-    assert len(shown("x" * 5000)) == 80
+    assert [as_float(v) for v in (1, 0.5, Fraction(1, 4), np.float32(2), HUGE, "1", 1j)] == [
+        1,
+        0.5,
+        0.25,
+        2,
+        *[None] * 3,
+    ]
+    assert [as_int(v) for v in (1, True, np.int64(5), HUGE, 1.0, "1")] == [1, 1, 5, HUGE, None, None]
+    assert (short_repr("a"), short_repr(Unwritable())) == ("'a'", "a value of the type Unwritable")
+    assert len(short_repr("x" * 5000)) == 80

@@ -70,7 +70,7 @@ class Joined:
 
     def open(self, path: Path, threads: Threads) -> Graph:
         paths = [GOLDEN / "weighted.tflite", path]
-        return self._alone.together(paths, Threads(threads.count, PROCESS)).open(path, threads)
+        return self._alone.for_model(paths, Threads(threads.count, PROCESS)).open(path, threads)
 
     def together(self, paths: Sequence[Path], threads: Threads) -> Joined:
         return self
@@ -84,7 +84,7 @@ class TestJoinedLitert(TestLitert):
     def test_graphs_of_one_model_share_an_interpreter(self) -> None:
         paths = [GOLDEN / "contract.tflite", GOLDEN / "weighted.tflite"]
         for threads, shared in ((Threads(1), False), (Threads(1, PROCESS), True), (Threads(2), True)):
-            joined = backend_for("tflite").together(paths, threads)
+            joined = backend_for("tflite").for_model(paths, threads)
             plain, weighted = (joined.open(path, threads) for path in paths)
             assert (plain.group is weighted.group) is shared  # type: ignore[attr-defined]
             for _ in range(2):
@@ -95,14 +95,14 @@ class TestJoinedLitert(TestLitert):
     def test_a_bad_file_is_named_and_the_others_are_opened_alone(self, path: Path, tmp_path: Path) -> None:
         bad = tmp_path / "bad.tflite"
         bad.write_bytes(path.read_bytes()[:-200])
-        joined = backend_for("tflite").together([path, bad], Threads(2))
+        joined = backend_for("tflite").for_model([path, bad], Threads(2))
         assert len(joined.open(path, Threads(2)).run(FEED)) == 2
         with pytest.raises(BackendError, match=r"bad\.tflite"):
             joined.open(bad, Threads(2))
 
     def test_calls_of_two_graphs_take_turns(self) -> None:
         paths, wrong = [GOLDEN / "contract.tflite", GOLDEN / "weighted.tflite"], []
-        joined = backend_for("tflite").together(paths, Threads(2))
+        joined = backend_for("tflite").for_model(paths, Threads(2))
 
         def work(graph: Graph, expected: list[float]) -> None:
             for number in range(1, 300):

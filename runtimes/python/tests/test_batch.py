@@ -7,11 +7,11 @@ from typing import Any, Optional
 
 import numpy as np
 import pytest
-from test_cascade import IMAGES, X, recorded
 
 import eetool_runtime as ee
 from eetool_runtime.errors import InputError
-from tests.helpers.tiny_bundle import VARIANT, image, write_tiny_bundle
+from tests.helpers.recording_graphs import load_recording
+from tests.helpers.tiny_bundle import IMAGES, VARIANT, X, image, write_tiny_bundle
 
 
 def same(a: ee.Result, b: ee.Result) -> None:
@@ -38,7 +38,7 @@ def test_a_batch_is_answered_as_one_by_one(tmp_path: Path, tweaks: dict[str, Any
 
 
 def test_only_survivors_are_worked_on(tiny_bundle: Path) -> None:
-    model, log = recorded(tiny_bundle)
+    model, log = load_recording(tiny_bundle)
     sizes: list[int] = []
     for graph in model._graphs.values():
         run = graph.run
@@ -65,7 +65,7 @@ def test_a_variant_of_batch_one_answers_one_by_one(tmp_path: Path) -> None:
         document["variants"][VARIANT]["batch"] = 1
 
     path = write_tiny_bundle(tmp_path, edit=fix)
-    model, log = recorded(path)
+    model, log = load_recording(path)
     results = model.batch(X[:3])
     assert log.count("seg0") == 3
     for n, result in enumerate(results):

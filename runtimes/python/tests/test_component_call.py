@@ -73,9 +73,7 @@ def test_every_exit_of_a_graph_that_lies_names_the_tensor(tmp_path: Path, fixed:
         document["variants"][VARIANT]["batch"] = 1 if fixed else None
 
     rows = 1 if fixed else 3
-    message = (
-        rf"'exit0_logits' is float32 \({rows}, 20\), not float32 \(batch, 4\); {rows} inputs were answered together"
-    )
+    message = rf"'exit0_logits' is float32 \({rows}, 20\), not float32 \(batch, 4\); the batch has {rows} inputs"
     with pytest.raises(BackendError, match=message):
         lying(tmp_path, TWENTY, edit=fix).every_exit(X)
 

@@ -70,9 +70,9 @@ def test_a_slower_world_is_noticed_at_once() -> None:
     model = scripted([HARD], clock=clock, component_ms=times)
     for _ in range(20):
         model(X, deadline_ms=14)
-    stretch = model._policy.stretches(0, anytime=True)[2]
+    stretch = model._plan.sections(0, anytime=True)[2]
     for _ in range(10):
-        model._pace.learn(stretch, 20_000_000)
+        model._latency.record(stretch, 20_000_000)
     assert model(X, deadline_ms=14).exit == 1
 
 
@@ -99,9 +99,9 @@ def test_what_the_bundle_says_of_this_machine_counts_until_enough_was_measured(
 
 def test_a_stretch_that_was_late_once_is_tried_again() -> None:
     model = model_of()
-    pace, stretch = LatencyEstimator({}), model._policy.stretches(0, anytime=True)[1]
+    pace, stretch = LatencyEstimator({}), model._plan.sections(0, anytime=True)[1]
     for _ in range(10):
-        pace.learn(stretch, 9_000_000)
+        pace.record(stretch, 9_000_000)
     refused = 0
     while not pace.fits(stretch, 5_000_000, 0, 0):
         refused += 1
@@ -109,9 +109,9 @@ def test_a_stretch_that_was_late_once_is_tried_again() -> None:
 
 
 def test_the_estimate_is_on_the_safe_side() -> None:
-    pace, stretch = LatencyEstimator({}), model_of()._policy.stretches(0, anytime=True)[1]
+    pace, stretch = LatencyEstimator({}), model_of()._plan.sections(0, anytime=True)[1]
     for took in [1_000_000] * 90 + [5_000_000] * 10:
-        pace.learn(stretch, took)
+        pace.record(stretch, took)
     assert not pace.fits(stretch, 4_999_999, 0, 0)
 
 
@@ -170,7 +170,7 @@ def test_confidences_behind_a_passed_gate_say_nothing_about_drift() -> None:
     model(X, min_exit=1)
     model.use("balanced", watch=(0.9, 1.0))
     model(X)
-    assert [call[4] for call in model._policy.stats._new] == [[], [(0, 0.949999988079071)]]
+    assert [call[4] for call in model._plan.stats._new] == [[], [(0, 0.949999988079071)]]
 
 
 @pytest.mark.parametrize("tweaks", [{"joined": True}, {"chained": True}, {}], ids=str)
@@ -183,5 +183,5 @@ def test_every_wiring_can_be_hurried_and_watched(tmp_path: Path, tweaks: dict[st
     model.use("fast", watch=(0, 1))
     np.testing.assert_array_equal(model(x).logits, deep.logits)
     assert model(x, deadline_ms=60_000).exit in (0, 1, 2)
-    stretches = model._policy.stretches(0, anytime=True)
+    stretches = model._plan.sections(0, anytime=True)
     assert [s.after for s in stretches] == [START, 0, 1]

@@ -27,15 +27,15 @@ def model(tiny_bundle: Any) -> ee.Model:
 
 
 def lanes_of(model: ee.Model) -> ContextPool:
-    return model._lanes
+    return model._contexts
 
 
 def test_a_lane_is_used_again(model: ee.Model) -> None:
-    first = lanes_of(model).take()
-    lanes_of(model).give_back(first)
+    first = lanes_of(model).acquire()
+    lanes_of(model).release(first)
     model(image(0, 2.0))
-    assert lanes_of(model).take() is first
-    assert lanes_of(model).take() is not first  # it is in use
+    assert lanes_of(model).acquire() is first
+    assert lanes_of(model).acquire() is not first  # it is in use
 
 
 def test_answers_do_not_change_when_their_lane_is_used_again(model: ee.Model) -> None:
@@ -63,8 +63,8 @@ def test_an_input_in_strides_is_read_rightly(model: ee.Model) -> None:
 
 
 def test_a_call_that_fails_costs_nothing_else(model: ee.Model) -> None:
-    lane = lanes_of(model).take()
-    lanes_of(model).give_back(lane)
+    lane = lanes_of(model).acquire()
+    lanes_of(model).release(lane)
 
     def broken() -> None:
         raise BackendError("out of order")
@@ -74,7 +74,7 @@ def test_a_call_that_fails_costs_nothing_else(model: ee.Model) -> None:
         model(image(0, 2.0))
     lane.calls[0] = sound
     assert model(image(0, 2.0)).exit == 0
-    assert lanes_of(model).take() is lane
+    assert lanes_of(model).acquire() is lane
 
 
 def test_calls_from_many_threads_take_a_lane_each(model: ee.Model) -> None:
@@ -101,7 +101,7 @@ def test_sizes_that_only_the_input_knows(size: Any, lengths: tuple[int, ...]) ->
     graph = FakeGraph({"x": x}, {"y": y}, lambda tensors: {"y": tensors["x"] * 2})
     variants = {"fake/fp32": SimpleNamespace(tensors={"y": y})}
     manifest: Any = SimpleNamespace(inputs=(Input("x", "float32", x.shape),), exits=(), tensors={}, variants=variants)
-    lane = ContextPool(manifest, "fake/fp32", [graph], {}).take()
+    lane = ContextPool(manifest, "fake/fp32", [graph], {}).acquire()
     for length in lengths:
         lane.enter({"x": np.ones((1, length), np.float32)})
         lane.calls[0]()
@@ -116,7 +116,7 @@ class TestGroup:
     @pytest.fixture
     def graphs(self) -> list[Graph]:
         paths = [GOLDEN / "contract.tflite", GOLDEN / "answer.tflite"]
-        joined = backend_for("tflite").together(paths, Threads(1, PROCESS))
+        joined = backend_for("tflite").for_model(paths, Threads(1, PROCESS))
         return [joined.open(path, Threads()) for path in paths]
 
     def lanes(self, graphs: list[Graph], factor: float = 2.0) -> ContextPool:
@@ -128,24 +128,24 @@ class TestGroup:
         return ContextPool(manifest, "tflite/fp32", graphs, {"factor": np.array(factor, np.float32)})
 
     def answer(self, lanes: ContextPool, x: np.ndarray) -> list[np.ndarray]:
-        lane = lanes.take()
+        lane = lanes.acquire()
         try:
             lane.enter({"x": x, "ids": FEED["ids"]})
             for call in lane.calls:
                 call()
             return [lane.read(name).copy() for name in ("scaled", "logits", "confidence")]
         finally:
-            lanes.give_back(lane)
+            lanes.release(lane)
 
     def alone(self, lanes: ContextPool, x: np.ndarray) -> np.ndarray:
         """What the first graph makes of `x`."""
-        lane = lanes.take()
+        lane = lanes.acquire()
         try:
             lane.enter({"x": x, "ids": FEED["ids"]})
             lane.calls[0]()
             return lane.read("scaled").copy()
         finally:
-            lanes.give_back(lane)
+            lanes.release(lane)
 
     def expect(self, found: list[np.ndarray], x: np.ndarray, factor: float = 2.0) -> None:
         logits = np.maximum(x * factor - FEED["ids"].sum() + factor, 0)
@@ -191,7 +191,9 @@ class TestGroup:
 
     def test_sizes_that_the_file_does_not_say_are_refused(self, graphs: list[Graph]) -> None:
         first: Any = graphs[0]
-        first.group.engine.ResizeInputTensor(first.places["x"], np.array([2, 3], np.int32), False, first.subgraph)
+        first.group.engine.ResizeInputTensor(
+            first.input_indices["x"], np.array([2, 3], np.int32), False, first.subgraph
+        )
         first.group.engine.AllocateTensors(first.subgraph)
         lanes = self.lanes(graphs)
         with pytest.raises(BackendError, match=r"'scaled' is \(2, 3\), not \(1, 3\)"):
@@ -215,5 +217,5 @@ class TestGroup:
         alone = backend_for("tflite").open(GOLDEN / "answer.tflite", Threads())
         lanes = self.lanes([graphs[0], alone])
         self.expect(self.answer(lanes, X * 4), X * 4)
-        first, second = lanes.take(), lanes.take()  # nobody waits
+        first, second = lanes.acquire(), lanes.acquire()  # nobody waits
         assert first is not second

@@ -137,9 +137,9 @@ def test_eight_threads_share_a_script() -> None:
     ("script", "options", "message"),
     [
         ([], {}, "the script is empty"),
-        ([CAT], {"labels": ("dog",)}, "the script says 'cat'; the labels are dog"),
-        ([DOG], {"early_exits": 1}, "the script says exit 2; the last one is 1"),
-        ([ScriptedAnswer("cat", logits=(1.0, 2.0))], {}, "the script gives 2 logits for 1 labels"),
+        ([CAT], {"labels": ("dog",)}, "the script has 'cat'; the labels are dog"),
+        ([DOG], {"early_exits": 1}, "the script has exit 2; the last one is 1"),
+        ([ScriptedAnswer("cat", logits=(1.0, 2.0))], {}, "the script has 2 logits for 1 labels"),
         ([CAT], {"component_ms": {"seg9": 1.0}}, "there is no component 'seg9'"),
         ([CAT], {"component_ms": {"seg0": 1.0}}, "needs a clock"),
     ],

@@ -122,7 +122,7 @@ def test_model_of_two_threads_dropped_in_a_forked_child_does_not_wait_for_them(t
 
 def test_scripted_model_in_a_forked_child_refuses_too() -> None:
     model = scripted([ScriptedAnswer("cat")])
-    model._origin._forks -= 1  # as if this were a child
+    model._fork_guard._forks -= 1  # as if this were a child
     for call in (model.stats, model.prometheus, lambda: model.use("full"), lambda: model.batch([])):
         with pytest.raises(Exception, match="loaded before this process was forked"):
             call()

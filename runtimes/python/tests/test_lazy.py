@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_cascade import X
 
 import eetool_runtime as ee
 from eetool_runtime.backends import Threads
@@ -18,7 +17,7 @@ from eetool_runtime.loading import LazyGraph
 from eetool_runtime.machine import resident_bytes
 from eetool_runtime.manifest import Tensor
 from eetool_runtime.testing import FakeGraph
-from tests.helpers.tiny_bundle import image, write_tiny_bundle
+from tests.helpers.tiny_bundle import X, image, write_tiny_bundle
 
 
 def test_deep_components_wait_for_the_first_input_that_needs_them(tiny_bundle: Path) -> None:
@@ -46,7 +45,7 @@ def test_every_wiring_can_be_lazy(tmp_path: Path, tweaks: dict[str, Any]) -> Non
 def test_inputs_that_a_deep_component_reads_are_left_alone(tmp_path: Path, preload: bool) -> None:
     said = Tensor("float32", (1, 3))
     graph = FakeGraph({"x": said}, {"y": said}, lambda tensors: {"y": tensors["x"] * 2})
-    opening: Any = SimpleNamespace(late=lambda: graph)
+    opening: Any = SimpleNamespace(load_late=lambda: graph)
     component: Any = SimpleNamespace(inputs=("x",), outputs=("y",))
     lazy = LazyGraph(component, {"x": said, "y": said}, Threads(), opening)
     if preload:

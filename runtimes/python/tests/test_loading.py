@@ -85,7 +85,7 @@ def test_a_variant_of_a_larger_fixed_batch_cannot_answer_one_input(tmp_path: Pat
         return lambda document: document["variants"][VARIANT].update(batch=batch)
 
     assert ee.load(write_tiny_bundle(tmp_path / "1", edit=fix(1))).variant == VARIANT
-    with pytest.raises(UsageError, match="the variant onnx/fp32 answers 4 inputs at a time, not one"):
+    with pytest.raises(UsageError, match="the variant onnx/fp32 has the batch size 4, not 1"):
         ee.load(write_tiny_bundle(tmp_path / "4", edit=fix(4)))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
 
@@ -11,15 +11,17 @@ import numpy as np
 import pytest
 
 import eetool_runtime as ee
-from eetool_runtime.backends import BoundCall, Graph, Threads, open_graph
 from eetool_runtime.errors import BackendError, InputError, UsageError
 from eetool_runtime.result import softmax
+from tests.helpers.recording_graphs import load_recording
 from tests.helpers.tiny_bundle import (
     CLASSES,
     CONTRASTS,
+    IMAGES,
     LABELS,
     POINTS,
     VARIANT,
+    X,
     answers,
     image,
     leaves_at,
@@ -27,45 +29,10 @@ from tests.helpers.tiny_bundle import (
     write_tiny_bundle,
 )
 
-IMAGES = [(label, contrast) for label in range(CLASSES) for contrast in CONTRASTS]
-X = np.concatenate([image(*pair) for pair in IMAGES])
-
 
 @pytest.fixture
 def model(tiny_bundle: Path) -> ee.Model:
     return ee.load(tiny_bundle)
-
-
-class Recorded:
-    """A graph that notes its name when it runs."""
-
-    def __init__(self, name: str, graph: Graph, log: list[str]) -> None:
-        self.inputs, self.outputs, self.threads = graph.inputs, graph.outputs, graph.threads
-        self._name, self._graph, self._log = name, graph, log
-
-    def run(self, feed: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
-        self._log.append(self._name)
-        return self._graph.run(feed)
-
-    def bind(self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> BoundCall:
-        bound = self._graph.bind(inputs, outputs)
-
-        def call() -> None:
-            self._log.append(self._name)
-            bound.call()
-
-        return BoundCall(call, bound.read)
-
-
-def recorded(path: Path) -> tuple[ee.Model, list[str]]:
-    """A model, and the names of the components that ran so far."""
-    bundle = ee.open_bundle(path)
-    log: list[str] = []
-    graphs = {
-        name: Recorded(name, open_graph(bundle.file(file.path)), log)
-        for name, file in bundle.variant(VARIANT).components.items()
-    }
-    return ee.Model(bundle, VARIANT, graphs, Threads()), log
 
 
 @pytest.mark.parametrize("point", list(POINTS))
@@ -169,7 +136,7 @@ def test_a_wrong_turn_of_the_knob_changes_nothing(model: ee.Model, arguments: di
 
 
 def test_only_what_is_needed_runs(tiny_bundle: Path) -> None:
-    model, log = recorded(tiny_bundle)
+    model, log = load_recording(tiny_bundle)
     for threshold, contrast, ran in [
         (0.8, 2.0, "seg0 exit0"),
         (0.8, 1.0, "seg0 exit0 seg1 exit1"),
@@ -338,9 +305,9 @@ def test_an_engine_that_fails_is_a_backend_error(tiny_bundle: Path) -> None:
         raise ArithmeticError("no memory")
 
     model = ee.load(tiny_bundle)
-    lane = model._lanes.take()
+    lane = model._contexts.take()
     sound, lane.calls[0] = lane.calls[0], fail
-    model._lanes.give_back(lane)
+    model._contexts.release(lane)
     with pytest.raises(BackendError, match=r"onnx/fp32 could not run: no memory"):
         model(image(0, 2.0))
     lane.calls[0] = sound

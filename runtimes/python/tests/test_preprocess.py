@@ -77,7 +77,7 @@ def test_pixels_of_another_form_are_refused(raw: Any) -> None:
 
 @pytest.mark.parametrize("function", [preprocess, normalise])
 def test_a_bundle_without_preprocessing_says_what_it_wants(function: Any) -> None:
-    with pytest.raises(InputError, match=r"holds no preprocessing; bring a finished float32 \(batch, 3\)"):
+    with pytest.raises(InputError, match=r"holds no preprocessing; give a finished float32 \(batch, 3\)"):
         function(np.zeros(3, np.uint8), BARE)
 
 
@@ -155,8 +155,8 @@ def test_a_symbol_stands_for_one_size(a: tuple[int, int], b: tuple[int, int], pr
         (np.zeros((3, 2, 4), np.uint8), "Channels come last"),
         (np.zeros((1, 2, 4, 3), np.uint8), "one image at a time"),
         (np.zeros((2, 4, 3), np.float32), "Raw pixels are uint8"),
-        (np.zeros((2, 4), np.uint8), "looks at 3 channels"),
-        (np.zeros((4, 8, 3), np.uint8), "There is no resizing: bring the image to 4 x 2"),
+        (np.zeros((2, 4), np.uint8), "takes 3 channels"),
+        (np.zeros((4, 8, 3), np.uint8), "Images are not resized: scale the image to 4 x 2"),
     ],
 )
 def test_a_refused_image_comes_with_advice(raw: np.ndarray, hint: str) -> None:
@@ -184,7 +184,7 @@ def test_every_input_is_made_ready_by_name() -> None:
         ([1.5, 2.0], r"expected int64 \(batch, tokens\), found float64 \(2,\)"),
         (["a", "b"], r"expected int64 \(batch, tokens\), found <U1 \(2,\)"),
         ([[1], [2, 3]], "found lists of different lengths"),
-        (np.zeros(3, np.int32), r"bring a finished int64 \(batch, tokens\), not int32"),
+        (np.zeros(3, np.int32), r"give a finished int64 \(batch, tokens\), not int32"),
         ([[1, 2], [3, 4]], r"expected shape int64 \(batch, tokens\), found \(2, 2\)"),
         ([], "expected int64"),
     ],

@@ -60,7 +60,7 @@ def test_two_threads_from_one_pool(tiny_bundle: Path) -> None:
 def test_another_count_is_refused(tiny_bundle: Path) -> None:
     _, (kind, message, hint) = in_a_process(tiny_bundle, SHARED, {"threads": 3, "pool": "process"})
     assert kind == "BackendError"
-    assert message == "this process has one pool of 2 threads, so 3 cannot be had"
+    assert message == "this process has one pool of 2 threads, so 3 cannot be used"
     assert "pool='private' from the start" in hint
 
 
@@ -72,14 +72,14 @@ def test_pool_in_a_forked_child_is_refused_whatever_is_loaded(tiny_bundle: Path)
     assert len(others) == 3
     for kind, message, hint in others:
         assert kind == "BackendError"
-        assert message.startswith("onnxruntime's pool of the process was made before this process was forked")
+        assert message.startswith("onnxruntime's pool of the process was created before this process was forked")
         assert "spawn" in hint
 
 
 @needs_pool
 def test_one_thread_is_refused_too_once_there_is_a_pool(tiny_bundle: Path) -> None:
     _, (kind, message, _) = in_a_process(tiny_bundle, SHARED, {"threads": 1})
-    assert (kind, message) == ("BackendError", "this process has one pool of 2 threads, so 1 cannot be had")
+    assert (kind, message) == ("BackendError", "this process has one pool of 2 threads, so 1 cannot be used")
 
 
 @needs_pool

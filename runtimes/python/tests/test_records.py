@@ -158,7 +158,7 @@ def test_integers_are_read_as_floats_where_a_float_is_due() -> None:
     [
         ('{"a": NaN}', "NaN is not a JSON number"),
         ('{"a": -Infinity}', "-Infinity is not a JSON number"),
-        ('{"a": {"b": 1, "c": 2, "b": 3}}', "the key 'b' stands twice in one object"),
+        ('{"a": {"b": 1, "c": 2, "b": 3}}', "the key 'b' occurs twice in one object"),
         ('{"a": 1', "it is not valid JSON: .*"),
         ("", "it is not valid JSON: .*"),
         ("[" * 200_000, "it is nested too deeply"),
@@ -192,7 +192,7 @@ def test_refusing_a_nested_value_never_overflows_the_stack(depth: int) -> None:
 
 def test_many_keys_twice_are_refused_at_once() -> None:
     twice = ",".join(f'"k{i}":0' for i in range(30_000))
-    with pytest.raises(RefusedError, match="stands twice"):
+    with pytest.raises(RefusedError, match="occurs twice"):
         read("{" + twice + "," + twice + "}")
 
 

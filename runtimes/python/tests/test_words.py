@@ -9,18 +9,18 @@ from hypothesis import strategies as st
 
 from eetool_runtime.errors import InputError
 from eetool_runtime.manifest import Input, Text
-from eetool_runtime.preprocess import PADDING, START, UNKNOWN, preprocess, token_ids, words_of
+from eetool_runtime.preprocess import PADDING, START, UNKNOWN, preprocess, split_words, token_ids
 
 VOCABULARY = ("the", "film", "'", "s", "fine", ".")
 SPEC = Input("input_ids", "int64", ("batch", 8), text=Text(VOCABULARY))
 
 
 def test_words_and_signs_are_told_apart() -> None:
-    assert words_of("The  film's FINE-ish, 10/10…") == [
+    assert split_words("The  film's FINE-ish, 10/10…") == [
         *("the", "film", "'", "s", "fine", "-", "ish", ",", "10", "/", "10", "…"),
     ]
-    assert words_of("Ünïcode mögen_wir 漢字!") == ["ünïcode", "mögen_wir", "漢字", "!"]
-    assert words_of(" \t\n") == []
+    assert split_words("Ünïcode mögen_wir 漢字!") == ["ünïcode", "mögen_wir", "漢字", "!"]
+    assert split_words(" \t\n") == []
 
 
 def test_a_text_becomes_ids_of_the_length_of_the_input() -> None:

@@ -1,4 +1,8 @@
-"""Which backend opens which file. A backend's library is imported when its first graph is opened, not before."""
+"""Backends: the engines that run graph files, chosen by file format.
+
+The library of a backend is imported when its first graph is opened, not before. Entry points: `backend_for`,
+`open_graph`. Only the modules of this package import an engine.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +31,11 @@ _BY_FORMAT = {
 
 
 def backend_for(graph_format: str) -> Backend:
-    """The installed backend that runs `graph_format` (`onnx`, `tflite`).
+    """Return the installed backend that runs `graph_format` (`onnx`, `tflite`).
 
     Raises:
-        UsageError: no backend knows this format.
-        BackendError: its library is missing; the hint is the one line that installs it.
+        UsageError: no backend runs this format.
+        BackendError: the library is missing; the hint is the command that installs it.
     """
     if graph_format not in _BY_FORMAT:
         raise UsageError(f"no backend runs {graph_format!r} graphs", f"Known formats: {', '.join(_BY_FORMAT)}.")
@@ -44,5 +48,5 @@ def backend_for(graph_format: str) -> Backend:
 
 
 def open_graph(path: Path, threads: Threads = Threads()) -> Graph:  # noqa: B008 - frozen, so safe to share
-    """Open one bare graph file; its suffix names the format. Raises as `backend_for` and `Backend.open` do."""
+    """Open one graph file; its suffix names the format. Raises as `backend_for` and `Backend.open` do."""
     return backend_for(Path(path).suffix.lstrip(".")).open(Path(path), threads)

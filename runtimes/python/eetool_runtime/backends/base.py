@@ -1,4 +1,4 @@
-"""What a backend is: something that opens one graph file and runs it on named arrays."""
+"""Interface of a backend, which opens graph files and runs them on named arrays."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Callable, NamedTuple, Protocol
 
 import numpy as np
 
-from ..argument_checks import shown, whole
+from ..argument_checks import as_int, short_repr
 from ..errors import InputError, UsageError
 from ..manifest import Tensor
 from ..records import dataclass
@@ -22,11 +22,12 @@ Arrays = Mapping[str, np.ndarray]
 
 
 class BoundCall(NamedTuple):
-    """A graph bound to arrays. One thread at a time may use it; several of one graph may run at once.
+    """A graph bound to input and output arrays. One thread at a time may use it; bound calls are independent.
 
-    `call()` reads the inputs as they are by then and writes the outputs, with nothing made anew; where the graph
-    fails it raises what the engine raises. `read(name, array)` has an input read from another array, C-contiguous
-    and of the same dtype and shape, which takes the place of the old one or is copied into it, whichever is faster.
+    Attributes:
+        call: reads the current inputs and writes the outputs, without allocation. It raises the engine's own errors.
+        read: `read(name, array)` replaces an input by a C-contiguous array of the same dtype and shape. The new array
+            is bound, or copied into the old one, whichever is faster.
     """
 
     call: Callable[[], None]
@@ -35,10 +36,13 @@ class BoundCall(NamedTuple):
 
 @dataclass(frozen=True)
 class Threads:
-    """How many threads a graph may use, and whose pool they come from.
+    """Number of threads that a graph may use, and their pool.
 
-    `private`: each graph has its own, whose idle threads do not spin. `process`: all graphs share one, which is faster
-    with more than one thread; it is set once, and then the host application's own sessions must ask for it too.
+    Attributes:
+        count: number of threads.
+        pool: `private`, one pool per graph, whose idle threads do not spin; or `process`, one pool for all graphs.
+            The latter is faster with more than one thread. It is set once, and the sessions of the application must
+            then use it as well.
     """
 
     count: int = 1
@@ -46,19 +50,23 @@ class Threads:
 
 
 def check_threads(threads: Threads) -> None:
-    """Raise UsageError where `threads` names an unknown pool, or no possible number of threads."""
+    """Raise UsageError where `threads` has an unknown pool or an invalid count."""
     if not isinstance(threads.pool, str) or threads.pool not in (PRIVATE, PROCESS):
-        raise UsageError(f"unknown pool {shown(threads.pool)}", f"Known pools: {PRIVATE}, {PROCESS}.")
-    count = whole(threads.count)
+        raise UsageError(f"unknown pool {short_repr(threads.pool)}", f"Known pools: {PRIVATE}, {PROCESS}.")
+    count = as_int(threads.count)
     if count is None or count < 1:
-        raise UsageError(f"threads must be at least 1, not {shown(threads.count)}")
+        raise UsageError(f"threads must be at least 1, not {short_repr(threads.count)}")
     if count > MAX_THREADS:
-        raise UsageError(f"threads must be at most {MAX_THREADS}, not {shown(count)}")
+        raise UsageError(f"threads must be at most {MAX_THREADS}, not {short_repr(count)}")
 
 
 class ExecutionContext(NamedTuple):
-    """What one call at a time works in. `enter(inputs)` begins it with arrays, which are not copied; `calls[i]()` then
-    runs component i; `read(name)` is what a tensor holds by then, good until the next component runs.
+    """Buffers of one call at a time.
+
+    Attributes:
+        read: returns the current value of a tensor, valid until the next component runs.
+        calls: `calls[i]()` runs component i.
+        enter: begins a call with input arrays, which are not copied.
     """
 
     read: Callable[[str], np.ndarray]
@@ -67,33 +75,34 @@ class ExecutionContext(NamedTuple):
 
 
 class GraphGroup(Protocol):
-    """Graphs of one model, their `group`, that keep the tensors of a call among them. So calls take turns: each holds
-    `lock` from before it enters a lane until it has read the answer.
+    """Graphs of one model that share the tensors of a call.
+
+    Only one call runs at a time: it holds `lock` from before `ExecutionContext.enter` until its results are read.
     """
 
     lock: threading.Lock
 
-    def lane(self, graphs: Sequence[Any], constants: Arrays) -> ExecutionContext:
-        """A lane of `graphs` in the order they run; `constants` are inputs that stay the same."""
+    def new_context(self, graphs: Sequence[Any], constants: Arrays) -> ExecutionContext:
+        """Return a context for `graphs` in execution order; `constants` are inputs that never change."""
 
 
 class Graph(Protocol):
-    """One opened graph. Tensors are bound by name. `threads` are those it got, which may not be those asked for."""
+    """One opened graph. Tensors are bound by name. `threads` may differ from the requested ones."""
 
     inputs: Mapping[str, Tensor]
     outputs: Mapping[str, Tensor]
     threads: Threads
 
     def run(self, feed: Arrays) -> Sequence[np.ndarray]:
-        """Outputs in the order of `outputs`, each an array of its own. May be called from several threads at once.
+        """Return outputs in the order of `outputs`, each a new array. Several threads may call it at once.
 
         Raises:
             InputError: an array is missing, surplus, or of another dtype or shape.
-            BackendError: the graph failed while it ran.
+            BackendError: the graph failed.
         """
 
     def bind(self, inputs: Arrays, outputs: Arrays) -> BoundCall:
-        """The graph with arrays to read and to write, see `BoundCall`.
+        """Bind the graph to input and output arrays, see `BoundCall`.
 
         Raises:
             InputError: an array is missing, surplus, not C-contiguous, or of another dtype or shape.
@@ -101,21 +110,23 @@ class Graph(Protocol):
 
 
 def check_arrays(tensors: Mapping[str, Tensor], arrays: Arrays, where: str) -> None:
-    """Raise InputError where `arrays` are not what a call can be bound to; a symbol fits every size."""
+    """Raise InputError where a call cannot be bound to `arrays`; a symbol matches every size."""
     if arrays.keys() != tensors.keys():
         raise InputError(f"{where}: expected {sorted(tensors)}, found {sorted(arrays)}")
-    for name, want in tensors.items():
+    for name, expected in tensors.items():
         array = arrays[name]
-        sizes = zip(want.shape, array.shape)
-        known = array.dtype == want.dtype and array.ndim == len(want.shape)
-        if not known or any(isinstance(size, int) and size != found for size, found in sizes):
-            raise InputError(f"{where}: {name!r} must be {want.dtype} {want.shape}, not {array.dtype} {array.shape}")
+        sizes = zip(expected.shape, array.shape)
+        same_kind = array.dtype == expected.dtype and array.ndim == len(expected.shape)
+        if not same_kind or any(isinstance(size, int) and size != actual for size, actual in sizes):
+            raise InputError(
+                f"{where}: {name!r} must be {expected.dtype} {expected.shape}, not {array.dtype} {array.shape}"
+            )
         if not array.flags.c_contiguous:
             raise InputError(f"{where}: {name!r} must be contiguous")
 
 
 class Backend(Protocol):
-    """Opens graphs of one file format."""
+    """An engine that opens graphs of one file format."""
 
     name: str
     version: str
@@ -125,9 +136,9 @@ class Backend(Protocol):
         """Load `path`.
 
         Raises:
-            BackendError: it cannot be loaded, or this process cannot give it such threads.
-            UsageError: `threads` names an unknown pool, or less than one thread.
+            BackendError: it cannot be loaded, or this process cannot provide such threads.
+            UsageError: `threads` has an unknown pool or an invalid count.
         """
 
-    def together(self, paths: Sequence[Path], threads: Threads) -> Backend:
-        """A backend for these files of one model, whose graphs may share what is faster shared; it may be itself."""
+    def for_model(self, paths: Sequence[Path], threads: Threads) -> Backend:
+        """Return a backend for the files of one model, whose graphs may share an engine; it may return itself."""

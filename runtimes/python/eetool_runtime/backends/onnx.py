@@ -1,4 +1,4 @@
-"""ONNX Runtime behind the backend protocol, and the one place that knows about its thread pools."""
+"""Backend for ONNX Runtime, with its thread pools."""
 
 from __future__ import annotations
 
@@ -20,24 +20,23 @@ from .base import PRIVATE, PROCESS, Arrays, BoundCall, Threads, check_arrays, ch
 from .side_files import refuse_onnx_side_files
 
 _OPTIONS = ort.RunOptions()
-_SMALL = 1 << 16  # bytes, which are copied in less time than they are bound
-_POOL_MADE = "onnxruntime's pool of the process was made"
+_SMALL = 1 << 16  # bytes; smaller arrays are copied faster than they are bound
+_POOL_MADE = "onnxruntime's pool of the process was created"
 _POOL_HINT = "Fork before anything is loaded with pool='process', or start workers with multiprocessing's `spawn`."
 _pool_lock = threading.Lock()
 _pool_threads: Optional[int] = None
-_pool_origin: Optional[fork_guard.Origin] = None
-if hasattr(os, "register_at_fork"):  # a child must not find it held by a thread that it does not have
+_pool_guard: Optional[fork_guard.ForkGuard] = None
+if hasattr(os, "register_at_fork"):  # a child must not inherit it locked by a thread that does not exist there
     os.register_at_fork(
         before=_pool_lock.acquire, after_in_parent=_pool_lock.release, after_in_child=_pool_lock.release
     )
 
-# Nothing but what ends the process: every error is raised as well, and a line of the log would bring names of a graph
-# to the terminal as they are.
+# Log fatal errors alone: all others are raised, and a log line could print unchecked names of a graph to the terminal.
 ort.set_default_logger_severity(4)
 
 
 class OnnxGraph:
-    """An ONNX file in a session of its own."""
+    """An ONNX file in its own session."""
 
     def __init__(self, session: Any, path: Path, threads: Threads) -> None:
         self._session = session
@@ -46,12 +45,12 @@ class OnnxGraph:
         self.inputs = {value.name: _tensor(value) for value in session.get_inputs()}
         self.outputs = {value.name: _tensor(value) for value in session.get_outputs()}
         self._output_names = list(self.outputs)
-        self._origin = fork_guard.Origin()
-        fork_guard.keep(session)
+        self._guard = fork_guard.ForkGuard()
+        fork_guard.never_free_in_children(session)
 
     def run(self, feed: Arrays) -> Sequence[np.ndarray]:
-        """Outputs in the order of `outputs`; raises InputError or BackendError."""
-        self._origin.check()
+        """Return outputs in the order of `outputs`; raises InputError or BackendError."""
+        self._guard.check()
         try:
             outputs: Sequence[np.ndarray] = self._session.run(self._output_names, feed)
         except Exception as error:  # onnxruntime raises a dozen unrelated types
@@ -61,12 +60,12 @@ class OnnxGraph:
         return outputs
 
     def bind(self, inputs: Arrays, outputs: Arrays) -> BoundCall:
-        """As the protocol says, through an IO binding: no array is made or copied by a call."""
+        """Bind through an IO binding: a call neither allocates nor copies arrays. See `Graph.bind`."""
         check_arrays(self.inputs, inputs, str(self._path))
         check_arrays(self.outputs, outputs, str(self._path))
         binding = self._session.io_binding()
-        kept = {**inputs, **outputs}  # the binding has addresses, and old releases do not keep the arrays alive
-        # The library's own wrapper, and options that it makes anew for every call, would cost more than a percent.
+        kept = {**inputs, **outputs}  # the binding holds addresses; old releases do not keep the arrays alive
+        # The library's own wrapper creates new options for every call, which costs more than a percent.
         call: Any = partial(self._session._sess.run_with_iobinding, binding._iobinding, _OPTIONS)
         call.kept = kept
 
@@ -88,17 +87,17 @@ class OnnxGraph:
 
 
 class OnnxBackend:
-    """Opens ONNX files on the CPU."""
+    """Backend for ONNX files on the CPU."""
 
     name = "onnxruntime"
     version = str(ort.__version__)
     suffix = "onnx"
 
     def open(self, path: Path, threads: Threads) -> OnnxGraph:
-        """Load `path`, as the protocol says."""
+        """Load `path`, see `Backend.open`."""
         options, shared = session_options(threads)
         if not _is_utf8(path):
-            raise BackendError(f"{path}: onnxruntime opens no file whose path is not UTF-8", "Give it another name.")
+            raise BackendError(f"{path}: onnxruntime cannot open a path that is not UTF-8", "Rename the file.")
         refuse_onnx_side_files(path)
         try:
             session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -106,8 +105,8 @@ class OnnxBackend:
         except Exception as error:  # onnxruntime raises a dozen unrelated types
             raise BackendError(f"{path}: onnxruntime {self.version} cannot load this graph: {error}") from error
 
-    def together(self, paths: Sequence[Path], threads: Threads) -> OnnxBackend:
-        """Itself: its graphs share a pool of the process."""
+    def for_model(self, paths: Sequence[Path], threads: Threads) -> OnnxBackend:
+        """Return this backend, whose graphs can share the pool of the process."""
         return self
 
 
@@ -120,10 +119,10 @@ def _is_utf8(path: Path) -> bool:
 
 
 def session_options(threads: Threads) -> tuple[Any, bool]:
-    """How every session here is opened, and whether it draws from the pool of the process.
+    """Return the options of a session, and whether it uses the pool of the process.
 
     Raises:
-        BackendError: the process has a pool of another size, or was forked from one that has a pool.
+        BackendError: the pool of the process has another size, or was created before a fork.
     """
     shared, options = _uses_process_pool(threads), ort.SessionOptions()
     options.inter_op_num_threads = 1
@@ -138,27 +137,27 @@ def session_options(threads: Threads) -> tuple[Any, bool]:
 
 
 def _uses_process_pool(threads: Threads) -> bool:
-    """Set the pool of the process at its first use; True where this session has to draw from it."""
-    global _pool_threads, _pool_origin
+    """Create the pool of the process at its first use; return whether this session has to use it."""
+    global _pool_threads, _pool_guard
     check_threads(threads)
     with _pool_lock:
-        if _pool_origin is not None:
-            _pool_origin.check()
+        if _pool_guard is not None:
+            _pool_guard.check()
         if _pool_threads is None and threads.pool == PROCESS and threads.count > 1:
             if not hasattr(ort, "set_global_thread_pool_sizes"):
                 return False  # before onnxruntime 1.32: private pools that do not spin
             ort.set_global_thread_pool_sizes(threads.count, 1)
-            _pool_threads, _pool_origin = threads.count, fork_guard.Origin(_POOL_MADE, _POOL_HINT)
+            _pool_threads, _pool_guard = threads.count, fork_guard.ForkGuard(_POOL_MADE, _POOL_HINT)
         if _pool_threads is not None and _pool_threads != threads.count:
             raise BackendError(
-                f"this process has one pool of {_pool_threads} threads, so {threads.count} cannot be had",
+                f"this process has one pool of {_pool_threads} threads, so {threads.count} cannot be used",
                 "Load every model of the process with the same thread count, or use pool='private' from the start.",
             )
         return _pool_threads is not None
 
 
 def _tensor(value: Any) -> Tensor:
-    # onnxruntime gives None for a dimension without a name.
+    # onnxruntime returns None for a dimension without a name.
     shape = tuple(size if size is not None else "any" for size in value.shape)
     dtype = value.type[len("tensor(") : -1]
     return Tensor("float32" if dtype == "float" else dtype, shape)
