@@ -1,8 +1,8 @@
-"""`python -m eetool_measure`: measures a bundle or a folder of probes, and prints one JSON document.
+"""Command `python -m eetool_measure`: measure a bundle or a folder of probes, and print one JSON document.
 
     python -m eetool_measure model.eebundle --threads 2 --power hwmon
 
-Each thread count wants a process of its own, because the pool can be set only once.
+Each thread count needs its own process, because the pool of a process can be set only once.
 """
 
 from __future__ import annotations
@@ -27,39 +27,39 @@ from .results import Measurement
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """`python -m eetool_measure BUNDLE`: one JSON document on stdout, or a message and an exit code."""
+    """Print one JSON document on stdout, or a message on stderr; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m eetool_measure", description="Measure a bundle.")
     parser.add_argument("bundle")
-    parser.add_argument("--variant", help="such as onnx/fp32; by default the bundle's first")
+    parser.add_argument("--variant", help="such as onnx/fp32; by default the first of the bundle")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--pool", default=PROCESS, help=f"{PRIVATE} or {PROCESS}")
-    parser.add_argument("--runs", type=int, default=RUNS, help="timed calls of every subject, at least")
-    parser.add_argument("--min-seconds", type=float, default=MIN_SECONDS, help="time to measure, at least")
+    parser.add_argument("--runs", type=int, default=RUNS, help="minimum number of timed calls of every subject")
+    parser.add_argument("--min-seconds", type=float, default=MIN_SECONDS, help="minimum measuring time")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--power", metavar="METER", help=f"measure energy too: {', '.join(METERS)}")
     parser.add_argument("--power-seconds", type=float, help="length of one energy window; by default ten readings")
     parser.add_argument("--power-scope", default=NET, choices=(NET, GROSS), help="idle power subtracted, or not")
-    parser.add_argument("--sustained-seconds", type=float, help="then call the model for so long without a pause")
-    parser.add_argument("--watts", type=float, help="without a meter: what the board draws; energy is then estimated")
+    parser.add_argument("--sustained-seconds", type=float, help="then call the model without a pause for this time")
+    parser.add_argument("--watts", type=float, help="power draw of the board, to estimate energy without a meter")
     options = vars(parser.parse_args(arguments))
     try:
-        options["power"] = EnergyMeter.of(
+        options["power"] = EnergyMeter.from_options(
             *(options.pop(name) for name in ("power", "watts", "power_seconds", "power_scope"))
         )
-        measured = _measured(Path(options.pop("bundle")), options.pop("variant"), options)
+        document = _measure(Path(options.pop("bundle")), options.pop("variant"), options)
     except EarlyExitError as error:
         sys.stderr.write(f"error: {error.message}\n" + (f"       {error.hint}\n" if error.hint else ""))
         return error.exit_code
-    sys.stdout.write(json.dumps(encode(measured), indent=2) + "\n")
+    sys.stdout.write(json.dumps(encode(document), indent=2) + "\n")
     return 0
 
 
-def _measured(path: Path, variant: Optional[str], options: dict[str, Any]) -> Union[Measurement, ProbeTimes]:
+def _measure(path: Path, variant: Optional[str], options: dict[str, Any]) -> Union[Measurement, ProbeTimes]:
     if (path / PROBES).is_file():
         if options.pop("power") is not None:
-            raise UsageError("probes are timed, and their energy is not measured", "Leave out --power and --watts.")
+            raise UsageError("the energy of probes is not measured", "Leave out --power and --watts.")
         if options.pop("sustained_seconds") is not None:
-            raise UsageError("--sustained-seconds is for bundles, and this is a folder of probes")
+            raise UsageError("--sustained-seconds is for bundles; this is a folder of probes")
         return measure_probes(path, **options)
     bundle = open_bundle(path)
     return measure_bundle(bundle, variant or next(iter(bundle.manifest.variants)), **options)

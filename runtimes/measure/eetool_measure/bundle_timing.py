@@ -1,4 +1,4 @@
-"""Measures a bundle: every component alone, the cascade at every exit, and the graphs it came from."""
+"""Measurement of a bundle: every component alone, the cascade at every exit, and the unsplit graphs."""
 
 from __future__ import annotations
 
@@ -54,41 +54,45 @@ def measure_bundle(
     """Measure one variant at batch 1 on the bundle's own samples.
 
     Args:
-        runs: at least so many timed calls of every subject.
-        min_seconds: at least so much measuring in all, warm-up not counted.
-        seed: of the order in which subjects take turns.
-        power: how energy is measured, after the times; without it none is known.
-        sustained_seconds: at the end, call the model for so long without a pause, at its default operating point.
+        bundle: an opened bundle.
+        variant: name of the variant.
+        threads: per graph.
+        pool: `private` or `process`.
+        runs: minimum number of timed calls of every subject.
+        min_seconds: minimum measuring time, without warm-up.
+        seed: of the random order of subjects.
+        power: meter for a measurement of energy after that of latency, or None.
+        sustained_seconds: duration of a final closed loop at the default operating point, or None.
 
     Raises:
-        UsageError: the bundle has no such variant, or an argument is out of range.
-        BundleError: the bundle has no samples, or a reference reads a tensor that the bundle does not make.
-        BackendError: a graph cannot be opened or run, or this process has a pool of another size.
+        UsageError: the variant does not exist, or an argument is out of range.
+        BundleError: the bundle has no samples, or a reference reads a tensor that no component computes.
+        BackendError: a graph cannot be opened or run, or the pool of this process has another size.
         MeterError: the power meter failed.
     """
     if runs < 1 or not 0 <= min_seconds < float("inf"):
         raise UsageError("runs must be at least 1, and min-seconds a number that is not negative")
     graphs, subjects, inputs = graphs_and_subjects(bundle, variant, Threads(threads, pool))
     opener = backend_for(variant.split("/")[0])
-    got = next(iter(graphs.values())).threads  # the pool may be another than was asked for
+    granted = next(iter(graphs.values())).threads  # may differ from the request
     before = read_machine_state()
-    through = [key for key in subjects if key[0] in (EXIT, FULL[0])]  # a part of microseconds may scatter as it likes
-    times = interleave_until_steady(subjects, through, runs=runs, min_seconds=min_seconds, seed=seed)
-    whole = {key: times[key] for key in through}
-    steadiness = Steadiness(relative_ci95(whole), drift(whole), before, read_machine_state())
-    summary = summarize_times(bundle.manifest, got, times)
+    cascades = [key for key in subjects if key[0] in (EXIT, FULL[0])]  # short components may vary more
+    times = interleave_until_steady(subjects, cascades, runs=runs, min_seconds=min_seconds, seed=seed)
+    cascade_times = {key: times[key] for key in cascades}
+    steadiness = Steadiness(relative_ci95(cascade_times), drift(cascade_times), before, read_machine_state())
+    summary = summarize_times(bundle.manifest, granted, times)
     energy = power.energy(subjects, summary, seed) if power is not None else None
     sustained = None
     if sustained_seconds is not None:
-        # The model as an application has it: its default operating point, one sample after the other.
-        model, point = Model(bundle, variant, graphs, got), bundle.manifest.default_operating_point
+        # As an application calls it: at the default operating point, one sample after the other.
+        model, point = Model(bundle, variant, graphs, granted), bundle.manifest.default_operating_point
         sustained = measure_sustained(lambda number: model(inputs[number % len(inputs)]), point, sustained_seconds)
     machine = read_machine(opener.name, opener.version)
     return Measurement(bundle_id(bundle), variant, summary, machine, steadiness, energy, sustained)
 
 
 def bundle_id(bundle: Bundle) -> BundleId:
-    """Name and hash of a bundle, as documents about it carry them."""
+    """Return name and hash of a bundle, to identify it in documents."""
     digest = hashlib.sha256(bundle.file(MANIFEST).read_bytes()).hexdigest()
     return BundleId(bundle.manifest.name, digest)
 
@@ -96,7 +100,10 @@ def bundle_id(bundle: Bundle) -> BundleId:
 def graphs_and_subjects(
     bundle: Bundle, variant: str, threads: Threads
 ) -> tuple[dict[str, Graph], dict[Key, Subject], list[Tensors]]:
-    """The opened components, what is to be timed, each as a function of the number of the call, and the inputs.
+    """Open the components of a bundle and prepare the subjects to time.
+
+    Returns:
+        graphs by component; subjects, functions of the number of the call; sample inputs at batch 1.
 
     Raises as `measure_bundle`.
     """
@@ -104,23 +111,23 @@ def graphs_and_subjects(
     graphs = open_graphs(bundle, variant, opener, threads)
     threads = next(iter(graphs.values())).threads
     inputs = _sample_inputs(bundle)
-    tensors = [_carry(m, fitted, graphs, x) for x in inputs]
+    tensors = [_all_tensors(m, fitted, graphs, x) for x in inputs]
     subjects: dict[Key, Subject] = {}
     for c in m.components:
-        subjects[COMPONENT, c.name] = _alone(graphs[c.name], tensors, c.name)
+        subjects[COMPONENT, c.name] = _graph_subject(graphs[c.name], tensors, c.name)
     for index in range(len(m.exits)):
-        subjects[EXIT, str(index)] = _through(
+        subjects[EXIT, str(index)] = _model_subject(
             Model(bundle, variant, graphs, threads), thresholds_to_leave_at(m, index), inputs
         )
     skip_all = (None,) * m.n_early_exits
-    subjects[FULL] = _through(Model(bundle, variant, graphs, threads), skip_all, inputs)
+    subjects[FULL] = _model_subject(Model(bundle, variant, graphs, threads), skip_all, inputs)
     for name, path in fitted.references.items():
-        subjects[REFERENCE, name] = _alone(opener.open(bundle.file(path), threads), tensors, path)
+        subjects[REFERENCE, name] = _graph_subject(opener.open(bundle.file(path), threads), tensors, path)
     return graphs, subjects, inputs
 
 
 def _sample_inputs(bundle: Bundle) -> list[Tensors]:
-    """The bundle's sample inputs, one dictionary with arrays of batch 1 per sample."""
+    """Return the sample inputs of the bundle, one dictionary of arrays at batch 1 per sample."""
     arrays = bundle.arrays(bundle.manifest.samples)
     missing = [i.name for i in bundle.manifest.inputs if i.name not in arrays or len(arrays[i.name]) == 0]
     if missing:
@@ -129,8 +136,8 @@ def _sample_inputs(bundle: Bundle) -> list[Tensors]:
     return [{i.name: arrays[i.name][n : n + 1] for i in bundle.manifest.inputs} for n in range(count)]
 
 
-def _carry(m: Manifest, fitted: Variant, graphs: Mapping[str, Graph], inputs: Tensors) -> Tensors:
-    """Every tensor that the components make of one input, so that each can be timed on what it really reads."""
+def _all_tensors(m: Manifest, fitted: Variant, graphs: Mapping[str, Graph], inputs: Tensors) -> Tensors:
+    """Return every tensor that the components compute from one input, as realistic inputs of each component."""
     tensors = dict(inputs)
     tensors.update({name: np.array(value, np.float32) for name, value in scalars(m, fitted).items()})
     for c in m.components:
@@ -140,22 +147,22 @@ def _carry(m: Manifest, fitted: Variant, graphs: Mapping[str, Graph], inputs: Te
 
 
 def _feed(graph: Graph, tensors: Tensors, name: str) -> Tensors:
-    missing = [wanted for wanted in graph.inputs if wanted not in tensors]
+    missing = [tensor for tensor in graph.inputs if tensor not in tensors]
     if missing:
-        raise BundleError(f"{name}: its graph reads {missing[0]!r}, which the bundle does not make")
-    return {wanted: tensors[wanted] for wanted in graph.inputs}
+        raise BundleError(f"{name}: its graph reads {missing[0]!r}, which no component computes")
+    return {tensor: tensors[tensor] for tensor in graph.inputs}
 
 
-def _alone(graph: Graph, tensors: Sequence[Tensors], name: str) -> Subject:
-    """Bound as the cascade binds it, and like it with one array per output: both are called in the same way."""
+def _graph_subject(graph: Graph, tensors: Sequence[Tensors], name: str) -> Subject:
+    """Return calls of one graph, bound to arrays as in the cascade."""
     feeds = [{n: np.asarray(a, order="C") for n, a in _feed(graph, t, name).items()} for t in tensors]
     outputs = dict(zip(graph.outputs, map(np.array, graph.run(feeds[0]))))
     calls = [translate_errors(graph.bind(feed, outputs).call) for feed in feeds]
     return lambda number: calls[number % len(calls)]()
 
 
-def _through(model: Model, thresholds: tuple[Optional[float], ...], inputs: Sequence[Tensors]) -> Subject:
-    """As an application calls it: with an array, or a dictionary where there are several inputs."""
+def _model_subject(model: Model, thresholds: tuple[Optional[float], ...], inputs: Sequence[Tensors]) -> Subject:
+    """Return calls of a model as an application makes them: with an array, or a dictionary for several inputs."""
     model.use(threshold=thresholds)
-    asked = [x if len(x) > 1 else next(iter(x.values())) for x in inputs]
-    return lambda number: model(asked[number % len(asked)])
+    arguments = [x if len(x) > 1 else next(iter(x.values())) for x in inputs]
+    return lambda number: model(arguments[number % len(arguments)])

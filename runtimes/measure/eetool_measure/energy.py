@@ -1,7 +1,7 @@
-"""The energy protocol: long blocks of one subject each, in turns, with an idle block in every round.
+"""Energy protocol: long blocks of one subject each, in random order, with an idle block in every round.
 
-Power is read far more slowly than a network runs, so a subject is called in a closed loop for seconds, and its energy
-per inference is that of the block over the calls in it. `docs/measuring.md` explains the protocol.
+Power meters are much slower than a network. A subject is therefore called in a closed loop for seconds, and its energy
+per inference is the energy of the block divided by its calls. `docs/measuring.md` explains the protocol.
 """
 
 from __future__ import annotations
@@ -23,17 +23,23 @@ from .timing import Subject, without_garbage_collection
 
 NET, GROSS = "net", "gross"
 WINDOWS = 5
-_READINGS = 10  # per window, at least
-_LEAST_SECONDS = 0.5
-# A figure whose 95 % interval is wider than this share of it to either side says nothing; it is left null.
-_RESOLVED = 0.5
+_MIN_READINGS = 10  # per window
+_MIN_WINDOW_S = 0.5
+_MAX_CI95_SHARE = 0.5  # a figure whose 95 % interval is wider on either side is left null
 # Student's t for 95 %, by degrees of freedom.
 _T95 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13)
 
 
 @dataclass(frozen=True)
 class EnergyMeter:
-    """How energy is to be measured: by a meter, or from the watts that the user knows."""
+    """Source of energy figures: a meter, or the power draw that the user gives.
+
+    Attributes:
+        meter: None for an estimate from `watts`.
+        watts: power draw of the board.
+        window_s: length of a measuring window; by default ten readings.
+        scope: `net` subtracts idle power, `gross` does not.
+    """
 
     meter: Optional[Meter]
     watts: Optional[float] = None
@@ -41,14 +47,14 @@ class EnergyMeter:
     scope: str = NET
 
     @staticmethod
-    def of(
+    def from_options(
         meter: Optional[str], watts: Optional[float], window_s: Optional[float] = None, scope: str = NET
     ) -> Optional[EnergyMeter]:
-        """From the words of a command line; None where neither a meter nor watts are named.
+        """Make it from command-line options; return None where neither a meter nor watts are given.
 
         Raises:
-            UsageError: both are named, or a number is out of range.
-            MeterError: the meter is not there.
+            UsageError: both are given, or a number is out of range.
+            MeterError: the meter is not available.
         """
         if meter is not None and watts is not None:
             raise UsageError("--power measures and --watts estimates: give one of them")
@@ -60,7 +66,7 @@ class EnergyMeter:
         return EnergyMeter(None, watts) if watts is not None else None
 
     def energy(self, subjects: Mapping[Key, Subject], times: ThreadTimes, seed: int) -> EnergyTimes:
-        """Energy of the subjects that `times` tells the latency of. Raises as `measure_energy`."""
+        """Measure the energy of `subjects`, or estimate it from their latencies. Raises as `measure_energy`."""
         if self.meter is None:
             return estimate_energy(times, self.watts or 0.0)
         return measure_energy(
@@ -79,20 +85,22 @@ def measure_energy(
     seed: int = 0,
     sleep: Callable[[float], None] = time.sleep,
 ) -> EnergyTimes:
-    """Energy per call of every subject, each in `windows` blocks of `window_s` (by default ten readings, or 0.5 s).
+    """Measure the energy per call of every subject, each in `windows` blocks of `window_s`.
+
+    By default a block lasts ten readings of the meter, at least 0.5 s.
 
     Raises:
-        UsageError: fewer than two windows, or a gross scope where the meter sees the processor's rail alone.
+        UsageError: fewer than two windows, or a gross scope with a meter of the processor's rail alone.
         MeterError: the meter failed.
     """
     if windows < 2:
-        raise UsageError("energy needs at least two windows, or nothing is known of its scatter")
+        raise UsageError("energy needs at least two windows to estimate its variance")
     if (meter.rail, scope) == (CORE, GROSS):
-        raise UsageError(f"{meter.name} sees the processor's rail alone, and core figures are net")
+        raise UsageError(f"{meter.name} measures the processor's rail alone, and core figures are net")
     net = scope == NET
-    length = window_s if window_s is not None else max(_LEAST_SECONDS, _READINGS * meter.interval_s)
+    length = window_s if window_s is not None else max(_MIN_WINDOW_S, _MIN_READINGS * meter.interval_s)
     order, shuffle = list(subjects), random.Random(seed).shuffle
-    found: dict[Key, list[tuple[float, float]]] = {key: [] for key in order}
+    blocks: dict[Key, list[tuple[float, float]]] = {key: [] for key in order}
     idle_w = []
     with without_garbage_collection():
         for subject in subjects.values():
@@ -102,8 +110,8 @@ def measure_energy(
             idle_w.append(idle.energy_j / idle.seconds)
             shuffle(order)
             for key in order:
-                found[key].append(_per_call(subjects[key], meter, length, idle))
-    figures = {key: energy_figure(np.array(rows)) for key, rows in found.items()}
+                blocks[key].append(_per_call(subjects[key], meter, length, idle))
+    figures = {key: energy_figure(np.array(rows)) for key, rows in blocks.items()}
     watts = float(np.mean(idle_w)) if net else None
     return _by_kind(
         figures,
@@ -118,7 +126,7 @@ def measure_energy(
 
 
 def estimate_energy(times: ThreadTimes, power_w: float) -> EnergyTimes:
-    """Energy of a board that draws `power_w` while it works: latency times watts, and called `estimated`.
+    """Estimate the energy of a board that draws `power_w` under load: latency times power.
 
     Raises:
         UsageError: `power_w` is not a positive number.
@@ -126,14 +134,14 @@ def estimate_energy(times: ThreadTimes, power_w: float) -> EnergyTimes:
     if not 0 < power_w < float("inf"):
         raise UsageError(f"watts must be a positive number, not {power_w}")
 
-    def at(median_ms: float) -> EnergyFigure:
+    def estimate(median_ms: float) -> EnergyFigure:
         return EnergyFigure(power_w * median_ms, None)
 
-    figures = {(COMPONENT, c.name): at(c.latency_ms.median) for c in times.components}
-    figures.update({(EXIT, str(c.exit)): at(c.latency_ms.median) for c in times.cascade})
-    figures[FULL] = at(times.full.median)
+    figures = {(COMPONENT, c.name): estimate(c.latency_ms.median) for c in times.components}
+    figures.update({(EXIT, str(c.exit)): estimate(c.latency_ms.median) for c in times.cascade})
+    figures[FULL] = estimate(times.full.median)
     references = {"unsplit": times.references.unsplit, "all_exits": times.references.all_exits}
-    figures.update({(REFERENCE, name): at(ms.median) for name, ms in references.items() if ms is not None})
+    figures.update({(REFERENCE, name): estimate(ms.median) for name, ms in references.items() if ms is not None})
     return _by_kind(
         figures,
         meter=f"{power_w:g} W",
@@ -147,20 +155,20 @@ def estimate_energy(times: ThreadTimes, power_w: float) -> EnergyTimes:
 
 
 def energy_figure(windows_mj: np.ndarray) -> EnergyFigure:
-    """(windows, 2) millijoules per call and their standard uncertainties to one figure.
+    """Return one figure from (windows, 2) millijoules per call and their standard uncertainties.
 
-    The variance of the mean is that between the windows plus the meter's own share: the second is in part in the first
-    already, so the interval errs on the wide side.
+    The variance of the mean is the variance between windows plus that of the meter. The first includes part of the
+    second, so the interval is conservative.
     """
     values, uncertainties = windows_mj[:, 0], windows_mj[:, 1]
     mean, count = float(np.mean(values)), len(values)
     variance = (float(np.var(values, ddof=1)) + float(np.mean(uncertainties**2))) / count
     half = (_T95[count - 2] if count - 2 < len(_T95) else 1.96) * variance**0.5
-    return EnergyFigure(mean if half <= _RESOLVED * mean else None, (mean - half, mean + half))
+    return EnergyFigure(mean if half <= _MAX_CI95_SHARE * mean else None, (mean - half, mean + half))
 
 
 def _per_call(subject: Subject, meter: Meter, seconds: float, idle: EnergyReading) -> tuple[float, float]:
-    """Millijoules per call, idle subtracted, and their standard uncertainty."""
+    """Return millijoules per call, idle energy subtracted, and their standard uncertainty."""
     calls = [0]
     block = meter.around(_loop(subject, seconds, calls))
     idle_j = idle.energy_j / idle.seconds * block.seconds
@@ -183,7 +191,7 @@ def _loop(subject: Subject, seconds: float, calls: Optional[list[int]] = None) -
 
 def _by_kind(figures: Mapping[Key, EnergyFigure], **head: Any) -> EnergyTimes:
     def of(kind: str) -> dict[str, EnergyFigure]:
-        return {name: found for (known, name), found in figures.items() if known == kind}
+        return {name: figure for (of_kind, name), figure in figures.items() if of_kind == kind}
 
     exits = of(EXIT)
     cascade = tuple(exits[str(index)] for index in range(len(exits)))

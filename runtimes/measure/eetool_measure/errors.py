@@ -1,4 +1,4 @@
-"""What measuring raises beside the errors of `eetool_runtime`, and under the same root."""
+"""Exceptions of measuring, in addition to those of `eetool_runtime`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from eetool_runtime.errors import EarlyExitError
 
 
 class MeterError(EarlyExitError):
-    """There is no power meter, or it cannot be read: no energy is known, and none is made up."""
+    """A power meter that is missing or cannot be read."""
 
     exit_code = 5

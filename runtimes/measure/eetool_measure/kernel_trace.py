@@ -1,7 +1,7 @@
-"""How long each kernel of a graph takes inside a run, as ONNX Runtime's own profiler says.
+"""Kernel times inside a run, from the profiler of ONNX Runtime.
 
-The profiler counts whole microseconds and adds a few to every kernel; means over many runs undo the first, and a
-comparison with runs that are not traced the second.
+The profiler has a resolution of a microsecond and adds a few to every kernel. Means over many runs correct the first,
+and a comparison with untraced runs the second.
 """
 
 from __future__ import annotations
@@ -22,16 +22,22 @@ from eetool_runtime.errors import BackendError
 from eetool_runtime.records import dataclass
 
 _EVENT = "_kernel_time"
-# A mean leaves out the fastest tenth of the runs and the slowest four, which tell of other work on the device.
-_FROM, _TO = 0.1, 0.6
+# Bounds of a trimmed mean: the slowest four tenths of the runs are affected by other work on the device.
+_TRIM_FROM, _TRIM_TO = 0.1, 0.6
 
 
 @dataclass(frozen=True)
 class NodeTime:
-    """One kernel of a graph: its name, operator, numbers in its first input and output, and its mean time.
+    """One kernel of a graph and its mean time.
 
-    `channels_out` is the second dimension of the output, which tells blocks of channels. `mean_us` leaves out the
-    fastest tenth and the slowest four tenths of `runs`.
+    Attributes:
+        name: of the node.
+        op: operator.
+        elements_in: size of its first input.
+        elements_out: size of its first output.
+        channels_out: second dimension of the output, which reveals blocked channels.
+        mean_us: trimmed mean, without the fastest tenth and the slowest four tenths of `runs`.
+        runs: number of timed runs.
     """
 
     name: str
@@ -44,7 +50,7 @@ class NodeTime:
 
 
 class TracedGraph:
-    """A graph whose kernels are timed in every run. Slower than a plain one: take whole times from that."""
+    """A graph whose kernels are timed in every run. Tracing slows it down, so its total latency is not used."""
 
     def __init__(self, path: Path, threads: Threads) -> None:
         refuse_onnx_side_files(path)
@@ -59,12 +65,12 @@ class TracedGraph:
             raise BackendError(f"{path}: onnxruntime cannot load this graph: {error}") from error
 
     def run(self, feed: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
-        """One traced run."""
+        """Run the graph once, traced."""
         outputs: Sequence[np.ndarray] = self._session.run(None, feed)
         return outputs
 
     def finish(self) -> tuple[NodeTime, ...]:
-        """Stop tracing; the kernels in the order in which they first ran. The graph cannot run afterwards."""
+        """Stop tracing and return the kernels in the order of their first run. The graph cannot run afterwards."""
         try:
             events = json.loads(Path(self._session.end_profiling()).read_text(encoding="utf-8"))
         finally:
@@ -80,18 +86,24 @@ class TracedGraph:
         return tuple(_node_time(name[: -len(_EVENT)], first[name], times[name]) for name in first)
 
 
-def _node_time(name: str, said: Mapping[str, Any], times_us: Sequence[int]) -> NodeTime:
-    read, written = _shape(said.get("input_type_shape")), _shape(said.get("output_type_shape"))
+def _node_time(name: str, arguments: Mapping[str, Any], times_us: Sequence[int]) -> NodeTime:
+    read, written = _shape(arguments.get("input_type_shape")), _shape(arguments.get("output_type_shape"))
     ordered = np.sort(times_us)
-    kept = ordered[int(len(ordered) * _FROM) : max(1, round(len(ordered) * _TO))]
+    kept = ordered[int(len(ordered) * _TRIM_FROM) : max(1, round(len(ordered) * _TRIM_TO))]
     channels = written[1] if len(written) > 1 else 1
     return NodeTime(
-        name, str(said.get("op_name")), _product(read), _product(written), channels, float(kept.mean()), len(ordered)
+        name,
+        str(arguments.get("op_name")),
+        _product(read),
+        _product(written),
+        channels,
+        float(kept.mean()),
+        len(ordered),
     )
 
 
 def _shape(tensors: Any) -> Sequence[int]:
-    """Sizes of the first of `[{"float": [1, 3, 32, 32]}, …]`."""
+    """Return the shape of the first tensor of `[{"float": [1, 3, 32, 32]}, …]`."""
     if not tensors:
         return ()
     sizes: Sequence[int] = next(iter(tensors[0].values()))

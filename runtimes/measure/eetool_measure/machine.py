@@ -1,4 +1,4 @@
-"""What this machine is, as far as it can be read. What cannot be read is null, never a guess."""
+"""Facts about this machine. A fact that cannot be read is None."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CPUFREQ = "sys/devices/system/cpu/cpu0/cpufreq"
 
 @dataclass(frozen=True)
 class Machine:
-    """Facts beside every measured number. `cores` are those this process may use; frequencies are of core 0."""
+    """Machine of a measurement. `cores` are those that this process may use; frequencies are of core 0."""
 
     cpu: Optional[str]
     board: Optional[str]
@@ -33,7 +33,7 @@ class Machine:
 
 
 def read_machine(backend: Optional[str] = None, backend_version: Optional[str] = None, root: Path = ROOT) -> Machine:
-    """The machine this runs on; `root` is where `proc` and `sys` lie."""
+    """Read the facts of this machine; `root` is the folder of `proc` and `sys`."""
     return Machine(
         cpu=cpu_name(root),
         board=board_name(root),
@@ -51,6 +51,6 @@ def read_machine(backend: Optional[str] = None, backend_version: Optional[str] =
 
 
 def megahertz(path: Path) -> Optional[float]:
-    """A file of the kernel that holds kHz, in MHz."""
+    """Return the frequency in MHz from a kernel file in kHz."""
     text = first_line(path)
     return int(text) / 1000 if text is not None and text.isdecimal() else None

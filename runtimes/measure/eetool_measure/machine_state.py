@@ -1,4 +1,4 @@
-"""The state a machine is in while one measures. What cannot be read is null, never a guess."""
+"""State of the machine during a measurement. A value that cannot be read is None."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .machine import CPUFREQ, megahertz
 
 _TEMPERATURE = "sys/class/thermal/thermal_zone0/temp"  # in thousandths of a degree
 _THROTTLED = "sys/devices/platform/soc/soc:firmware/get_throttled"  # of a Raspberry Pi: flags in hexadecimal
-_NOW = 0xF  # under-voltage, capped clock, throttled, soft temperature limit; the same 16 bits up: since it was started
+_NOW = 0xF  # under-voltage, capped clock, throttled, soft temperature limit; the same 16 bits up: since boot
 
 
 @dataclass(frozen=True)
 class MachineState:
-    """What changes while one measures. `throttled` is true where the board says that it is slowed down right now."""
+    """Values that change during a measurement. `throttled` is true while the board limits its clock."""
 
     governor: Optional[str]
     clock_mhz: Optional[float]
@@ -27,7 +27,7 @@ class MachineState:
 
 
 def read_machine_state(root: Path = ROOT) -> MachineState:
-    """The state that this machine is in now; `root` is where `sys` lies."""
+    """Read the current state of this machine; `root` is the folder of `sys`."""
     degrees, flags = first_line(root / _TEMPERATURE), first_line(root / _THROTTLED)
     return MachineState(
         governor=first_line(root / CPUFREQ / "scaling_governor"),

@@ -1,7 +1,7 @@
-"""Measures a folder of probe graphs: each as a whole, and each kernel inside it where the backend can tell.
+"""Measurement of a folder of probe graphs: the latency of each graph, and of each kernel where the backend can trace.
 
-The folder holds `probes.json` and one graph file per probe. `eetool profile --build-table` writes it, and makes a
-latency table from the document that comes out.
+The folder holds `probes.json` and one graph file per probe. `eetool table build` writes it and builds a latency table
+from the resulting document.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .timing import Latency, Subject, bind_to, interleave, latency, time_alterna
 PROBES = "probes.json"
 SCHEMA = "probes/1"
 TIMES_SCHEMA = "probe_times/1"
-_TOGETHER = 8  # graphs that take turns; more would keep too many in memory
+_GROUP_SIZE = 8  # graphs that are timed together; more would need too much memory
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Probes:
-    """What `probes.json` says."""
+    """The document `probes.json`."""
 
     schema: str
     format: str
@@ -48,7 +48,7 @@ class Probes:
 
 @dataclass(frozen=True)
 class KernelTime:
-    """One kernel inside a probe, in microseconds; see `backends.onnx_trace.NodeTime`."""
+    """One kernel inside a probe; see `kernel_trace.NodeTime`."""
 
     name: str
     op: str
@@ -61,9 +61,9 @@ class KernelTime:
 
 @dataclass(frozen=True)
 class ProbeTime:
-    """One probe: whole calls of its graph, and its kernels (none where the backend cannot trace).
+    """One probe: latency of its graph, and its kernels (none where the backend cannot trace).
 
-    `in_turn_ms` is the median of calls before each of which the probe named by `in_turn_with` ran once.
+    `in_turn_ms` is the median latency of calls that alternate with the probe `in_turn_with`.
     """
 
     name: str
@@ -90,7 +90,7 @@ class ProbeTimes:
 
 
 def read_probes(folder: Path) -> Probes:
-    """Read `probes.json`; raises BundleError where it is off."""
+    """Read `probes.json`; raises BundleError where it is invalid."""
 
     def refuse(reason: str) -> BundleError:
         return BundleError(f"{folder / PROBES}: {reason}", "Write the probes again with `eetool profile`.")
@@ -105,7 +105,7 @@ def read_probes(folder: Path) -> Probes:
     for probe in probes.probes:
         path = Path(probe.path)
         if path.is_absolute() or ".." in path.parts or not (folder / path).is_file():
-            raise refuse(f"{probe.path!r} is no file of this folder")
+            raise refuse(f"{probe.path!r} is not a file of this folder")
     return probes
 
 
@@ -115,20 +115,24 @@ def measure_probes(
     """Measure every probe at batch 1 on random inputs.
 
     Args:
-        runs: at least so many timed calls of every graph.
-        min_seconds: at least so much measuring of every few graphs that take turns.
+        folder: with `probes.json`.
+        threads: per graph.
+        pool: `private` or `process`.
+        runs: minimum number of timed calls of every graph.
+        min_seconds: minimum measuring time of every group of graphs.
+        seed: of inputs and of the random order.
 
     Raises:
-        BundleError: the folder is no folder of probes.
+        BundleError: the folder holds no probes.
         BackendError: a graph cannot be opened.
     """
     probes = read_probes(folder)
     backend = backend_for(probes.format)
     before = read_machine_state()
     times: list[ProbeTime] = []
-    for first in range(0, len(probes.probes), _TOGETHER):
-        some = probes.probes[first : first + _TOGETHER]
-        times += _together(folder, some, probes, Threads(threads, pool), runs, min_seconds, seed + first)
+    for first in range(0, len(probes.probes), _GROUP_SIZE):
+        group = probes.probes[first : first + _GROUP_SIZE]
+        times += _measure_group(folder, group, probes, Threads(threads, pool), runs, min_seconds, seed + first)
     machine = read_machine(backend.name, backend.version)
     cascade = measure_overhead()
     return ProbeTimes(
@@ -145,45 +149,51 @@ def measure_probes(
     )
 
 
-def _together(
-    folder: Path, probes: Sequence[Probe], said: Probes, threads: Threads, runs: int, seconds: float, seed: int
+def _measure_group(
+    folder: Path, group: Sequence[Probe], probes: Probes, threads: Threads, runs: int, seconds: float, seed: int
 ) -> list[ProbeTime]:
-    """Measure a few graphs in turns, each whole and, where that tells anything, traced."""
-    backend, draw = backend_for(said.format), np.random.default_rng(seed)
+    """Measure a few graphs in random order, each untraced and, where supported, traced."""
+    backend, rng = backend_for(probes.format), np.random.default_rng(seed)
     subjects: dict[tuple[str, str], Subject] = {}
     traced: dict[str, Any] = {}
-    for probe in probes:
+    for probe in group:
         path = folder / probe.path
         graph = backend.open(path, threads)
-        feed = _feed(graph, draw)
+        feed = _random_inputs(graph, rng)
         subjects["whole", probe.name] = _bound(graph, feed)
-        tracer = _tracer(said, path, graph.threads)
+        tracer = _tracer(probes, path, graph.threads)
         if tracer is not None:
             traced[probe.name] = tracer
             subjects["traced", probe.name] = partial(_traced, tracer, feed)
     times = interleave(subjects, runs=runs, min_seconds=seconds, seed=seed)
-    in_turn = _pairs([(probe.name, subjects["whole", probe.name]) for probe in probes], runs)
-    found = []
-    for probe in probes:
+    in_turn = _time_pairs([(probe.name, subjects["whole", probe.name]) for probe in group], runs)
+    probe_times = []
+    for probe in group:
         nodes = traced[probe.name].finish() if probe.name in traced else ()
         kernels = tuple(KernelTime(**vars(node)) for node in nodes)
         whole = latency(times["whole", probe.name])
-        found.append(ProbeTime(probe.name, whole, kernels, *in_turn.get(probe.name, (None, None))))
-    return found
+        probe_times.append(ProbeTime(probe.name, whole, kernels, *in_turn.get(probe.name, (None, None))))
+    return probe_times
 
 
-def _pairs(subjects: Sequence[tuple[str, Subject]], runs: int) -> dict[str, tuple[float, str]]:
-    """Median milliseconds of each in turn with its neighbour, and who that is; of an odd last one nothing."""
-    found = {}
+def _time_pairs(subjects: Sequence[tuple[str, Subject]], runs: int) -> dict[str, tuple[float, str]]:
+    """Return the median milliseconds of each subject that alternates with its neighbour, and the neighbour's name.
+
+    An odd last subject has no neighbour and is left out.
+    """
+    medians = {}
     for (one, call_one), (other, call_other) in zip(subjects[::2], subjects[1::2]):
         times = time_alternating({one: call_one, other: call_other}, runs)
-        found.update({one: (times[one], other), other: (times[other], one)})
-    return found
+        medians.update({one: (times[one], other), other: (times[other], one)})
+    return medians
 
 
-def _tracer(said: Probes, path: Path, threads: Threads) -> Optional[Any]:
-    """ONNX Runtime can trace. What it makes of int8 graphs has other names than the graph, which nobody could match."""
-    if (said.format, said.precision) != ("onnx", "fp32"):
+def _tracer(probes: Probes, path: Path, threads: Threads) -> Optional[Any]:
+    """Return a traced graph, or None where kernels cannot be traced.
+
+    ONNX Runtime renames the kernels of int8 graphs, so that they cannot be matched.
+    """
+    if (probes.format, probes.precision) != ("onnx", "fp32"):
         return None
     from .kernel_trace import TracedGraph
 
@@ -191,7 +201,7 @@ def _tracer(said: Probes, path: Path, threads: Threads) -> Optional[Any]:
 
 
 def _bound(graph: Graph, feed: Mapping[str, np.ndarray]) -> Subject:
-    """Called as a model calls its graphs."""
+    """Return calls of `graph` as a model makes them."""
     call = bind_to(graph, feed)[0].call
     return lambda number: call()
 
@@ -200,12 +210,12 @@ def _traced(tracer: Any, feed: Mapping[str, np.ndarray], number: int) -> object:
     return tracer.run(feed)
 
 
-def _feed(graph: Graph, draw: np.random.Generator) -> dict[str, np.ndarray]:
-    """Standard normal inputs at batch 1; whole numbers below 2 where the graph wants integers."""
+def _random_inputs(graph: Graph, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Return standard normal inputs at batch 1; 0 or 1 for inputs of integers."""
     feed = {}
     for name, spec in graph.inputs.items():
         shape = tuple(size if isinstance(size, int) else 1 for size in spec.shape)
         dtype = np.dtype(spec.dtype)
-        values = draw.standard_normal(shape) if dtype.kind == "f" else draw.integers(0, 2, shape)
+        values = rng.standard_normal(shape) if dtype.kind == "f" else rng.integers(0, 2, shape)
         feed[name] = values.astype(dtype)
     return feed

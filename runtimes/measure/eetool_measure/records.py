@@ -1,4 +1,4 @@
-"""Records of measurements as JSON; `eetool_runtime.records` reads it back."""
+"""Encoding of records as JSON; `eetool_runtime.records` decodes it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def encode(value: Any) -> Any:
-    """The inverse of `decode`: dataclasses and tuples to plain dicts and lists."""
+    """Return dataclasses and tuples as dicts and lists, the inverse of `decode`."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What a measurement says: the records, and how they follow from the raw times."""
+"""Results of a measurement: records, and their computation from raw times."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .stability import Steadiness
 from .sustained import Sustained
 from .timing import Latency, Spread, latency, per_round, spread
 
-Key = tuple[str, str]  # what kind of subject was timed, and which one
+Key = tuple[str, str]  # kind of subject, and its name
 COMPONENT, EXIT, REFERENCE = "component", "exit", "reference"
 FULL: Key = ("full", "")
 
 
 @dataclass(frozen=True)
 class ComponentTime:
-    """One component alone, on what the components before it make of the samples."""
+    """Latency of one component alone, on intermediate tensors of the samples."""
 
     name: str
     kind: str
@@ -34,7 +34,7 @@ class ComponentTime:
 
 @dataclass(frozen=True)
 class CascadeTime:
-    """The cascade leaving at `exit`, all earlier heads run and do not fire, beside the sum of what ran."""
+    """Latency of the cascade that leaves at `exit`, after all earlier exits ran, and the sum of its components."""
 
     exit: int
     latency_ms: Latency
@@ -45,7 +45,7 @@ class CascadeTime:
 
 @dataclass(frozen=True)
 class References:
-    """The backbone without exits, and with all of them, each as one graph; null where the bundle was stripped."""
+    """Latency of the backbone without exits, and with all of them, each as one graph; None without references."""
 
     unsplit: Optional[Latency]
     all_exits: Optional[Latency]
@@ -53,9 +53,10 @@ class References:
 
 @dataclass(frozen=True)
 class OverheadRatios:
-    """Ratios at full depth with every head running, but `full_to_unsplit`, where heads are skipped.
+    """Ratios of latencies at full depth.
 
-    `components_to_all_exits` is what the split costs, `cascade_to_components` what the runtime adds.
+    Every exit runs, except in `full_to_unsplit`. `components_to_all_exits` is the overhead of the split,
+    `cascade_to_components` that of the runtime.
     """
 
     cascade_to_components: Spread
@@ -68,9 +69,9 @@ class OverheadRatios:
 
 @dataclass(frozen=True)
 class ThreadTimes:
-    """Everything measured with one thread count. `full` is the cascade at full depth with heads skipped.
+    """Latencies with one thread count. `full` is the cascade at full depth without early exits.
 
-    `pool` is the one the graphs really had: a single thread needs none, and old backends have no common one.
+    `pool` is the pool in use, which may differ from the request: one thread needs none, and old backends have none.
     """
 
     threads: int
@@ -84,7 +85,7 @@ class ThreadTimes:
 
 @dataclass(frozen=True)
 class EnergyFigure:
-    """Millijoules per inference and the 95 % interval of their mean; null where the meter could not resolve it."""
+    """Millijoules per inference and the 95 % interval of the mean; None where the interval is too wide."""
 
     value: Optional[float]
     ci95: Optional[tuple[float, ...]]
@@ -92,10 +93,10 @@ class EnergyFigure:
 
 @dataclass(frozen=True)
 class EnergyTimes:
-    """Energy of everything that was timed with one thread count, all of one `scope` and `provenance`.
+    """Energy of all subjects with one thread count, of one `scope` and `provenance`.
 
-    `idle_w` is what was subtracted; null where nothing was. Components alone do not add up to the cascade exactly,
-    as with latency. `cascade` is by exit, `full` the full depth with heads skipped.
+    `idle_w` is the idle power that was subtracted, or None. `cascade` is by exit, `full` the full depth without early
+    exits. As with latency, components do not add up exactly to the cascade.
     """
 
     meter: str
@@ -113,7 +114,7 @@ class EnergyTimes:
 
 @dataclass(frozen=True)
 class BundleId:
-    """Which bundle was measured: its manifest holds the hash of every other file."""
+    """Identity of a bundle: its manifest holds the hash of every other file."""
 
     name: str
     manifest_sha256: str
@@ -133,13 +134,13 @@ class Measurement:
 
 
 def thresholds_to_leave_at(m: Manifest, exit_index: int) -> tuple[Optional[float], ...]:
-    """Thresholds with which every input leaves at `exit_index`, all heads before it having run."""
+    """Return thresholds with which every input leaves at `exit_index`, after all earlier exits ran."""
     always: tuple[Optional[float], ...] = (NEVER,) * exit_index + (0.0,)
     return (always + (None,) * m.n_early_exits)[: m.n_early_exits]
 
 
 def summarize_times(m: Manifest, threads: Threads, times: Mapping[Key, np.ndarray]) -> ThreadTimes:
-    """Records of `times`, int64 (rounds, BLOCK) nanoseconds for every subject."""
+    """Return the records of `times`, int64 (rounds, BLOCK) nanoseconds for every subject."""
 
     def reference(name: str) -> Optional[Latency]:
         return latency(times[REFERENCE, name]) if (REFERENCE, name) in times else None
@@ -158,11 +159,11 @@ def summarize_times(m: Manifest, threads: Threads, times: Mapping[Key, np.ndarra
 
 
 def components_run(m: Manifest, exit_index: int) -> list[str]:
-    """Names of the components that run for an input leaving at `exit_index`, all heads before it included."""
+    """Return the components that run for an input that leaves at `exit_index`, all earlier exits included."""
     names = []
-    for stage in plan_steps(m, thresholds_to_leave_at(m, exit_index)):
-        names.append(stage.component)
-        if stage.gate is not None and stage.gate.exit_index == exit_index:
+    for step in plan_steps(m, thresholds_to_leave_at(m, exit_index)):
+        names.append(step.component)
+        if step.gate is not None and step.gate.exit_index == exit_index:
             break
     return names
 

@@ -1,4 +1,4 @@
-"""What the runtime itself adds to the graphs it calls: cascades of graphs that take no time."""
+"""Overhead of the runtime, from cascades whose graphs take no time."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _EARLY_EXITS = (0, 3)
 
 @dataclass(frozen=True)
 class RuntimeOverhead:
-    """What the runtime adds to the graphs: to every call, and to every component that runs in it."""
+    """Latency that the runtime adds to every call, and to every component in it."""
 
     call_ms: float
     component_ms: float
 
 
 def measure_overhead(runs: int = 200) -> RuntimeOverhead:
-    """Time cascades whose graphs take no time, a short one and a long one."""
+    """Time a short and a long cascade whose graphs take no time."""
     models = {exits: instant_model(exits) for exits in _EARLY_EXITS}
     x = np.zeros((1, 3, 32, 32), np.float32)
-    subjects: dict[int, Subject] = {exits: partial(_answer, model, x) for exits, model in models.items()}
+    subjects: dict[int, Subject] = {exits: partial(_call, model, x) for exits, model in models.items()}
     times = interleave(subjects, runs=runs, min_seconds=0, seed=0)
     short, long = (latency(times[exits]).median for exits in _EARLY_EXITS)
     count = [len(models[exits].bundle.manifest.components) for exits in _EARLY_EXITS]
@@ -38,24 +38,26 @@ def measure_overhead(runs: int = 200) -> RuntimeOverhead:
     return RuntimeOverhead(max(0.0, short - count[0] * component_ms), component_ms)
 
 
-def _answer(model: Model, x: np.ndarray, number: int) -> object:
+def _call(model: Model, x: np.ndarray, number: int) -> object:
     return model(x)
 
 
 def instant_model(early_exits: int) -> Model:
-    """A model whose graphs take no time and whose gates never fire: what is left is the cost of the runtime itself."""
+    """Return a model whose graphs take no time and whose gates never fire."""
     bundle = scripted([ScriptedAnswer("a")], labels=("a", "b"), early_exits=early_exits).bundle
     m = bundle.manifest
-    said = {e.temperature: Tensor("float32", ()) for e in m.exits}
-    said.update({i.name: Tensor(i.dtype, i.shape) for i in m.inputs}, **m.tensors)
-    graphs = {c.name: _Instant({n: said[n] for n in c.inputs}, {n: said[n] for n in c.outputs}) for c in m.components}
+    types = {e.temperature: Tensor("float32", ()) for e in m.exits}
+    types.update({i.name: Tensor(i.dtype, i.shape) for i in m.inputs}, **m.tensors)
+    graphs = {
+        c.name: _InstantGraph({n: types[n] for n in c.inputs}, {n: types[n] for n in c.outputs}) for c in m.components
+    }
     model = Model(bundle, VARIANT, graphs, Threads())
     model.use(threshold=(NEVER,) * early_exits)
     return model
 
 
-class _Instant:
-    """A graph that answers zeros, made beforehand."""
+class _InstantGraph:
+    """A graph that returns precomputed zeros."""
 
     threads = Threads()
 
@@ -68,4 +70,4 @@ class _Instant:
         return self._zeros
 
     def bind(self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> BoundCall:
-        return BoundCall(lambda: None, lambda name, array: None)  # a lane's arrays begin as zeros
+        return BoundCall(lambda: None, lambda name, array: None)  # arrays of a context are initialised to zeros

@@ -1,4 +1,4 @@
-"""Whether a measurement may be believed: how sure its medians are, whether it drifted, whether the board was slowed."""
+"""Stability of a measurement: confidence intervals of its medians, drift, and throttling of the board."""
 
 from __future__ import annotations
 
@@ -15,18 +15,21 @@ from .timing import Clock, Subject, interleave, per_round, spread
 
 Key = TypeVar("Key")
 
-PRECISION = 0.02  # what is aimed at: half the 95 % interval of a median, as a share of it
-MOST_DOUBT = 0.05  # above, the measurement is refused
-MOST_DRIFT = 0.10
-_AGAIN = 2  # times that a measurement may be made longer
+TARGET_CI95 = 0.02  # half the 95 % interval of a median, divided by the median
+MAX_CI95 = 0.05  # above, the measurement is refused
+MAX_DRIFT = 0.10
+_MAX_REPEATS = 2
 
 
 @dataclass(frozen=True)
 class Steadiness:
-    """How steady a measurement was.
+    """Stability of one measurement.
 
-    `ci95_share` is half the 95 % interval of the median, as a share of it, of the least sure way through the model.
-    `drift` is how much slower (above 0) or faster the last third of the rounds was than the first, of all together.
+    Attributes:
+        ci95_share: half the 95 % interval of a median, divided by the median; the largest over all exits.
+        drift: relative change of the total latency from the first to the last third of the rounds.
+        before: state of the machine before the measurement.
+        after: state of the machine after it.
     """
 
     ci95_share: float
@@ -36,15 +39,15 @@ class Steadiness:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why it should be refused; empty where it may be believed."""
-        said = []
+        """Reasons to refuse the measurement; empty where it is stable."""
+        reasons = []
         if self.before.throttled or self.after.throttled:
-            said.append("the board was slowed down by heat or a weak supply")
-        if self.ci95_share > MOST_DOUBT:
-            said.append(f"a median is known to ±{self.ci95_share:.0%} only")
-        if abs(self.drift) > MOST_DRIFT:
-            said.append(f"times drifted by {self.drift:+.0%} while it lasted")
-        return tuple(said)
+            reasons.append("the board was slowed down by heat or a weak supply")
+        if self.ci95_share > MAX_CI95:
+            reasons.append(f"a median is known to ±{self.ci95_share:.0%} only")
+        if abs(self.drift) > MAX_DRIFT:
+            reasons.append(f"times drifted by {self.drift:+.0%} while it lasted")
+        return tuple(reasons)
 
 
 def interleave_until_steady(
@@ -56,30 +59,30 @@ def interleave_until_steady(
     seed: int,
     clock: Clock = perf_counter_ns,
 ) -> dict[Key, np.ndarray]:
-    """As `timing.interleave`, and once or twice more where `doubt` of those `watched` is above `PRECISION` by then."""
+    """Measure as `timing.interleave`, and up to twice more while `relative_ci95` of `watched` exceeds TARGET_CI95."""
     times = interleave(subjects, runs=runs, min_seconds=min_seconds, seed=seed, clock=clock)
-    for again in range(1, _AGAIN + 1):
-        if relative_ci95({key: times[key] for key in watched}) <= PRECISION:
+    for repeat in range(1, _MAX_REPEATS + 1):
+        if relative_ci95({key: times[key] for key in watched}) <= TARGET_CI95:
             break
-        more = interleave(subjects, runs=runs, min_seconds=min_seconds, seed=seed + again, clock=clock)
-        times = {key: np.concatenate([taken, more[key]]) for key, taken in times.items()}
+        more = interleave(subjects, runs=runs, min_seconds=min_seconds, seed=seed + repeat, clock=clock)
+        times = {key: np.concatenate([previous, more[key]]) for key, previous in times.items()}
     return times
 
 
 def relative_ci95(times: Mapping[Key, np.ndarray]) -> float:
-    """`Steadiness.ci95_share` of (rounds, BLOCK) nanoseconds of every subject; 0 for one round, which cannot tell."""
+    """Return `Steadiness.ci95_share` of (rounds, BLOCK) nanoseconds of every subject; 0 for a single round."""
     shares = []
-    for taken in times.values():
-        found = spread(per_round(taken))
-        low, high = found.ci95
-        shares.append((high - low) / 2 / found.median)
+    for times_ns in times.values():
+        rounds = spread(per_round(times_ns))
+        low, high = rounds.ci95
+        shares.append((high - low) / 2 / rounds.median)
     return max(shares)
 
 
 def drift(times: Mapping[Key, np.ndarray]) -> float:
-    """`Steadiness.drift` of (rounds, BLOCK) nanoseconds of every subject; 0 for fewer than three rounds."""
-    together = np.sum([per_round(taken) for taken in times.values()], axis=0)  # (rounds,)
-    third = len(together) // 3
+    """Return `Steadiness.drift` of (rounds, BLOCK) nanoseconds of every subject; 0 for fewer than three rounds."""
+    total = np.sum([per_round(times_ns) for times_ns in times.values()], axis=0)  # (rounds,)
+    third = len(total) // 3
     if third == 0:
         return 0.0
-    return float(np.median(together[-third:]) / np.median(together[:third]) - 1)
+    return float(np.median(total[-third:]) / np.median(total[:third]) - 1)

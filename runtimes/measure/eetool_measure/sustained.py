@@ -1,4 +1,4 @@
-"""What a device holds out: the model in a closed loop for minutes, because a small board gets slow when it gets hot."""
+"""Sustained latency: a model in a closed loop for minutes, because small boards slow down when they heat up."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .machine_state import MachineState, read_machine_state
 from .timing import Clock, Latency, Subject, latency, without_garbage_collection
 
 _WINDOWS = 60
-_LEAST_SECONDS = 1.0
+_MIN_WINDOW_S = 1.0
 
 
 @dataclass(frozen=True)
 class SustainedWindow:
-    """A stretch of the loop that began `at_s` seconds after the first call, and the machine at its end."""
+    """A window that began `at_s` seconds after the first call, and the state of the machine at its end."""
 
     at_s: float
     latency_ms: Latency
@@ -28,7 +28,7 @@ class SustainedWindow:
 
 @dataclass(frozen=True)
 class Sustained:
-    """`slowdown` is the median of the last tenth of the windows over that of the first, less 1."""
+    """Result of a sustained measurement; `slowdown` is the relative change from the first to the last tenth."""
 
     seconds: float
     operating_point: str
@@ -47,11 +47,11 @@ def measure_sustained(
     """Call `subject` without a pause for `seconds`, in 60 windows of at least a second each.
 
     Raises:
-        UsageError: `seconds` is no positive number.
+        UsageError: `seconds` is not a positive number.
     """
     if not 0 < seconds < float("inf"):
         raise UsageError(f"a sustained measurement needs a positive time, not {seconds!r} s")
-    window_ns = max(_LEAST_SECONDS, seconds / _WINDOWS) * 1e9
+    window_ns = max(_MIN_WINDOW_S, seconds / _WINDOWS) * 1e9
     windows: list[SustainedWindow] = []
     number = 0
     with without_garbage_collection():

@@ -1,7 +1,7 @@
-"""The timing protocol: warm-up, then interleaved blocks in shuffled order, on a monotonic clock.
+"""Timing protocol: warm-up, then interleaved blocks in random order, on a monotonic clock.
 
-Interleaved, because a clock that drifts or a neighbour who wakes up then disturbs every subject alike, so that ratios
-between subjects hold where the times themselves do not. `docs/measuring.md` explains the protocol.
+With interleaving, frequency drift and other processes affect all subjects alike. Ratios between subjects are then
+valid where the times themselves are not. `docs/measuring.md` explains the protocol.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ Clock = Callable[[], int]  # nanoseconds
 
 BLOCK = 10
 _WARM_UP_CALLS = 20
-_WARM_UP_SHARE = 0.1  # of the measuring time; a clock frequency needs time, not calls, to settle
+_WARM_UP_SHARE = 0.1  # of the measuring time: the clock frequency settles with time, not with calls
 
 
 def bind_to(graph: Graph, feed: Arrays) -> tuple[BoundCall, dict[str, np.ndarray]]:
-    """Bind `graph` to a copy of `feed`, and to new arrays of the shapes that it makes of it; returns those by name too.
+    """Bind `graph` to a copy of `feed` and to new output arrays.
 
-    The call raises BackendError where the engine fails.
+    Returns:
+        the bound call, which raises BackendError where the engine fails; the output arrays by name.
     """
     inputs = {name: np.array(array, order="C") for name, array in feed.items()}
     outputs = dict(zip(graph.outputs, map(np.array, graph.run(inputs))))
@@ -41,7 +42,7 @@ def bind_to(graph: Graph, feed: Arrays) -> tuple[BoundCall, dict[str, np.ndarray
 
 
 def translate_errors(call: Callable[[], None]) -> Callable[[], None]:
-    """The bound `call`, with a BackendError for whatever its engine raises."""
+    """Return `call` with the exceptions of its engine converted to BackendError."""
 
     def translated_call() -> None:
         try:
@@ -83,7 +84,7 @@ def interleave(
 ) -> dict[Key, np.ndarray]:
     """Time every subject for at least `runs` calls, and all together for at least `min_seconds`.
 
-    Each round gives every subject one block of `BLOCK` calls, in an order drawn anew.
+    Each round calls every subject `BLOCK` times, in a new random order.
 
     Returns:
         int64 (rounds, BLOCK) nanoseconds per subject; row i of all subjects was measured in the same round.
@@ -104,7 +105,7 @@ def interleave(
 def time_alternating(
     subjects: Mapping[str, Subject], runs: int, clock: Clock = time.perf_counter_ns
 ) -> dict[str, float]:
-    """Median milliseconds of calls that find the caches as the other subjects left them."""
+    """Return the median milliseconds of calls that alternate between subjects, with the caches of the others."""
     times: dict[str, list[int]] = {name: [] for name in subjects}
     with without_garbage_collection():
         for number in range(runs):
@@ -112,24 +113,24 @@ def time_alternating(
                 start = clock()
                 subject(number)
                 times[name].append(clock() - start)
-    return {name: float(np.median(taken)) / 1e6 for name, taken in times.items()}
+    return {name: float(np.median(times_ns)) / 1e6 for name, times_ns in times.items()}
 
 
 def latency(times_ns: np.ndarray) -> Latency:
-    """Summary of nanoseconds of any shape."""
+    """Return the summary of nanoseconds of any shape."""
     times_ms = np.asarray(times_ns).reshape(-1) / 1e6
     median, p90, p99 = (float(value) for value in np.percentile(times_ms, (50, 90, 99)))
     return Latency(median, p90, p99, float(np.median(np.abs(times_ms - median))), times_ms.size)
 
 
 def per_round(times_ns: np.ndarray) -> np.ndarray:
-    """(rounds, BLOCK) nanoseconds to (rounds,) milliseconds, the median of each block."""
+    """Return (rounds,) milliseconds, the median of each block of (rounds, BLOCK) nanoseconds."""
     medians: np.ndarray = np.median(times_ns, axis=1) / 1e6
     return medians
 
 
 def spread(values: np.ndarray) -> Spread:
-    """Median of (rounds,) values and its 95 % interval from order statistics, which assumes no distribution."""
+    """Return the median of (rounds,) values and its distribution-free 95 % interval from order statistics."""
     ordered = np.sort(values)
     middle, half = (len(ordered) - 1) / 2, 0.98 * math.sqrt(len(ordered))  # 0.98 = 1.96 standard deviations of ½
     low, high = max(0, math.floor(middle - half)), min(len(ordered) - 1, math.ceil(middle + half))
@@ -138,7 +139,7 @@ def spread(values: np.ndarray) -> Spread:
 
 @contextmanager
 def without_garbage_collection() -> Iterator[None]:
-    """No garbage collection inside the block: it would be charged to whichever subject happens to run."""
+    """Disable garbage collection inside the block, because it would delay an arbitrary subject."""
     was_on = gc.isenabled()
     gc.collect()
     gc.disable()
@@ -158,7 +159,7 @@ def _warm_up(subjects: Mapping[Key, Subject], seconds: float, clock: Clock) -> N
 
 
 def _block(subject: Subject, first: int, clock: Clock) -> list[int]:
-    """Times of `BLOCK` calls. One call before them is not counted: it pays for the caches the last subject filled."""
+    """Return the times of `BLOCK` calls after one untimed call, which refills the caches."""
     subject(first)
     times = []
     for number in range(first, first + BLOCK):

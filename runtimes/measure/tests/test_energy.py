@@ -139,11 +139,11 @@ def test_watts_are_an_estimate(tiny_bundle: Path) -> None:
 )
 def test_wrong_options(meter: Optional[str], watts: Optional[float], window_s: Optional[float]) -> None:
     with pytest.raises(UsageError):
-        EnergyMeter.of(meter, watts, window_s)
+        EnergyMeter.from_options(meter, watts, window_s)
 
 
 def test_no_meter_is_no_energy() -> None:
-    assert EnergyMeter.of(None, None) is None
-    assert EnergyMeter.of("none", None) is None
+    assert EnergyMeter.from_options(None, None) is None
+    assert EnergyMeter.from_options("none", None) is None
     with pytest.raises(MeterError):
-        EnergyMeter.of("no.module:here", None, None, NET)
+        EnergyMeter.from_options("no.module:here", None, None, NET)

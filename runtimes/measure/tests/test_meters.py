@@ -235,7 +235,7 @@ def test_absent_hardware(spec: str, tmp_path: Path) -> None:
 def test_two_sensors_want_a_name(tmp_path: Path) -> None:
     write_ina(tmp_path)
     write_ina(tmp_path, "ina219", number=1)
-    with pytest.raises(UsageError, match="fits 2 sensors") as raised:
+    with pytest.raises(UsageError, match="matches 2 sensors") as raised:
         find_meter("hwmon", root=tmp_path)
     assert raised.value.hint == "Give one of hwmon:ina226/1, hwmon:ina219/1."
     assert find_meter("hwmon:ina219", root=tmp_path).name == "hwmon:ina219/1"
@@ -314,6 +314,6 @@ def test_a_log_is_awaited() -> None:
         return [(n / 10, POWER_W) for n in range(5 + 4 * len(calls))]
 
     clock: Callable[[], float] = iter([0.1, 1.5]).__next__
-    found = RecordedMeter("log", BOARD, rows, now=clock, patience_s=60).around(lambda: None)
+    found = RecordedMeter("log", BOARD, rows, now=clock, timeout_s=60).around(lambda: None)
     assert found.energy_j == pytest.approx(1.4 * POWER_W)
     assert len(calls) > 2

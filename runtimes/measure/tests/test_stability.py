@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eetool_measure.machine_state import MachineState
-from eetool_measure.stability import MOST_DOUBT, Steadiness, drift, interleave_until_steady, relative_ci95
+from eetool_measure.stability import MAX_CI95, Steadiness, drift, interleave_until_steady, relative_ci95
 from eetool_measure.timing import BLOCK
 
 COOL = MachineState(None, None, None, None)
@@ -46,7 +46,7 @@ def test_the_least_sure_subject_counts() -> None:
     assert (
         relative_ci95({"calm": rounds(*[2.0] * 30), "wild": rounds(*wild)})
         == relative_ci95({"wild": rounds(*wild)})
-        > MOST_DOUBT
+        > MAX_CI95
     )
 
 

@@ -88,7 +88,6 @@ def parse_json(text: str, refuse: Refuse) -> Any:
     Raises:
         Exception: `refuse(reason)` for invalid JSON, duplicate keys, numbers beyond float, long integers, deep nesting.
     """
-
     import json  # slow to import
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -305,7 +305,7 @@ def test_an_engine_that_fails_is_a_backend_error(tiny_bundle: Path) -> None:
         raise ArithmeticError("no memory")
 
     model = ee.load(tiny_bundle)
-    lane = model._contexts.take()
+    lane = model._contexts.acquire()
     sound, lane.calls[0] = lane.calls[0], fail
     model._contexts.release(lane)
     with pytest.raises(BackendError, match=r"onnx/fp32 could not run: no memory"):

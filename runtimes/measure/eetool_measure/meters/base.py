@@ -19,7 +19,7 @@ MEASURED, ESTIMATED = "measured", "estimated"
 
 @dataclass(frozen=True)
 class EnergyReading:
-    """Energy of one piece of work of `seconds`; `uncertainty_j` is the standard uncertainty of the meter's part."""
+    """Energy of a call of work that took `seconds`; `uncertainty_j` is the standard uncertainty of the meter."""
 
     energy_j: float
     uncertainty_j: float
@@ -27,9 +27,13 @@ class EnergyReading:
 
 
 class Meter(Protocol):
-    """Reads the energy of a piece of work. `interval_s` is the time between two readings that differ.
+    """A power meter. If its hardware is absent or fails, it raises `MeterError`; it never returns 0 instead.
 
-    `rail` is `board` or `core`, `provenance` `measured`, or `estimated` where a power model stands in between.
+    Attributes:
+        name: as in `--power`.
+        rail: `board` or `core`.
+        provenance: `measured`, or `estimated` where the meter applies a power model.
+        interval_s: time between two different readings.
     """
 
     name: str
@@ -38,11 +42,11 @@ class Meter(Protocol):
     interval_s: float
 
     def around(self, work: Callable[[], None]) -> EnergyReading:
-        """Run `work` and say what it took. Raises MeterError where that cannot be said, and what `work` raises."""
+        """Run `work` and return its energy. Raises MeterError where it is unknown, and exceptions of `work`."""
 
 
 class CounterMeter:
-    """A meter whose hardware adds up the energy itself: read before and after, and nothing in between."""
+    """A meter whose hardware accumulates energy; it is read before and after the work."""
 
     provenance = MEASURED
 
@@ -60,7 +64,7 @@ class CounterMeter:
         self._read_j, self._step_j, self._wraps_at_j = read_j, step_j, wraps_at_j
 
     def around(self, work: Callable[[], None]) -> EnergyReading:
-        """See `Meter.around`."""
+        """Run `work` and return its energy, see `Meter.around`."""
         begin, before_j = time.monotonic(), self._read_j()
         work()
         energy_j, seconds = self._read_j() - before_j, time.monotonic() - begin
@@ -68,13 +72,13 @@ class CounterMeter:
             energy_j += self._wraps_at_j
         if energy_j <= 0:
             raise MeterError(f"{self.name}: its counter did not move in {seconds:.2f} s")
-        # The counter stands still between two updates, so either reading may be one update old.
-        late_j = energy_j * min(1.0, self.interval_s / seconds)
-        return EnergyReading(energy_j, (self._step_j**2 / 6 + late_j**2 / 6) ** 0.5, seconds)
+        # The counter changes at updates only, so either reading may be one interval old.
+        lag_j = energy_j * min(1.0, self.interval_s / seconds)
+        return EnergyReading(energy_j, (self._step_j**2 / 6 + lag_j**2 / 6) ** 0.5, seconds)
 
 
 class SampledMeter:
-    """A meter that tells watts: a thread reads them every `interval_s` and sleeps in between."""
+    """A meter that reads power; a thread samples it every `interval_s`."""
 
     def __init__(
         self, name: str, rail: str, read_w: Callable[[], float], *, interval_s: float, provenance: str = MEASURED
@@ -83,7 +87,7 @@ class SampledMeter:
         self._read_w = read_w
 
     def around(self, work: Callable[[], None]) -> EnergyReading:
-        """See `Meter.around`."""
+        """Run `work` and return its energy, see `Meter.around`."""
         samples: list[tuple[float, float]] = []
         problems: list[Exception] = []
         done = threading.Event()
@@ -93,7 +97,7 @@ class SampledMeter:
                 while not done.is_set():
                     samples.append((time.monotonic(), self._read_w()))
                     done.wait(self.interval_s)
-            except Exception as problem:  # raised below, where the caller is
+            except Exception as problem:  # raised below, in the thread of the caller
                 problems.append(problem)
 
         thread = threading.Thread(target=sample, name=f"{self.name} meter", daemon=True)
@@ -111,16 +115,16 @@ class SampledMeter:
 
 
 def integrate(name: str, samples: Sequence[tuple[float, float]], begin: float, end: float) -> EnergyReading:
-    """Energy between `begin` and `end` of (seconds, watts): straight lines between samples, level beyond them.
+    """Integrate (seconds, watts) from `begin` to `end`, linear between samples and constant beyond them.
 
-    The uncertainty takes the samples for independent draws of the power: seconds × deviation / √(samples).
+    The uncertainty assumes independent samples: seconds × standard deviation / √(samples).
 
     Raises:
-        MeterError: fewer than two samples fall into the window, or one of them is no power.
+        MeterError: fewer than two samples are in the window, or a power is negative or not finite.
     """
     at, power_w = (np.array(column, np.float64) for column in zip(*samples)) if samples else (np.zeros(0),) * 2
     if not np.all(np.isfinite(power_w)) or np.any(power_w < 0):
-        raise MeterError(f"{name}: it gave a power that is negative or not a number")
+        raise MeterError(f"{name}: it returned a power that is negative or not a number")
     inside = (at >= begin) & (at <= end)
     count = int(inside.sum())
     if count < 2:

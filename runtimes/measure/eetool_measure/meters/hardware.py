@@ -20,55 +20,60 @@ _PMIC_LINE = re.compile(r"^\s*(\w+)_([AV]) (?:current|volt)\(\d+\)=([0-9.]+)[AV]
 
 
 def open_pmic(command: str, board: bool) -> Meter:
-    """Raspberry Pi 5: the regulator's own converters, which the firmware reads; the 5 V input has no current."""
+    """Open the PMIC of a Raspberry Pi 5, which the firmware reads; its 5 V input has no current sensor."""
     if shutil.which(command) is None:
-        raise MeterError(f"{command} is not there, so no PMIC can be read", "It comes with Raspberry Pi OS; Pi 5 only.")
+        raise MeterError(
+            f"{command} is not installed, so the PMIC cannot be read", "It comes with Raspberry Pi OS; Pi 5 only."
+        )
 
     def read_w() -> float:
         try:
-            said = subprocess.run([command, "pmic_read_adc"], capture_output=True, text=True, check=False)
+            result = subprocess.run([command, "pmic_read_adc"], capture_output=True, text=True, check=False)
         except OSError as error:
             raise MeterError(f"{command} cannot be started: {error}") from None
-        found = {(rail, unit): float(value) for rail, unit, value in _PMIC_LINE.findall(said.stdout)}
+        values = {(rail, unit): float(value) for rail, unit, value in _PMIC_LINE.findall(result.stdout)}
         rails = {
-            rail: found[rail, "A"] * found[rail, "V"] for rail, unit in found if unit == "A" and (rail, "V") in found
+            rail: amperes * values[rail, "V"]
+            for (rail, unit), amperes in values.items()
+            if unit == "A" and (rail, "V") in values
         }
-        if said.returncode != 0 or "VDD_CORE" not in rails:
+        if result.returncode != 0 or "VDD_CORE" not in rails:
             raise MeterError(
-                f"{command} pmic_read_adc does not tell VDD_CORE: {(said.stderr or said.stdout).strip()[:80]}"
+                f"{command} pmic_read_adc has no VDD_CORE: {(result.stderr or result.stdout).strip()[:80]}"
             )
         return _PMIC_TO_BOARD * sum(rails.values()) + _PMIC_TO_BOARD_W if board else rails["VDD_CORE"]
 
     read_w()
-    # A reading costs some 10 ms of another core: four a second are felt nowhere.
+    # A reading takes about 10 ms of another core; four a second have no measurable effect.
     if board:
         return SampledMeter("pmic:board", BOARD, read_w, interval_s=0.25, provenance=ESTIMATED)
     return SampledMeter("pmic", CORE, read_w, interval_s=0.25)
 
 
 def open_hwmon(wanted: str, root: Path) -> Meter:
-    """INA219, INA226, INA3221 and others through the kernel's drivers: power in µW, or mV times mA."""
-    found: dict[str, tuple[Path, str]] = {}
+    """Open a sensor such as INA219, INA226 or INA3221 through its kernel driver: power in µW, or mV times mA."""
+    sensors: dict[str, tuple[Path, str]] = {}
     for folder in sorted((root / "class/hwmon").glob("hwmon*")):
         chip = _text(folder / "name")
         for current in sorted(folder.glob("curr*_input")):
             channel = re.sub(r"\D", "", current.name)
             label = _text(folder / f"in{channel}_label") or _text(folder / f"curr{channel}_label")
-            found[f"{chip}/{label or channel}"] = (folder, channel)
-    fits = {name: place for name, place in found.items() if wanted in ("", name, name.split("/")[0])}
-    if not found:
-        raise MeterError("no power sensor is known to hwmon", "Load its driver, such as ina2xx, in the device tree.")
-    if len(fits) != 1:
+            sensors[f"{chip}/{label or channel}"] = (folder, channel)
+    matching = {name: place for name, place in sensors.items() if wanted in ("", name, name.split("/")[0])}
+    if not sensors:
+        raise MeterError("hwmon has no power sensor", "Load its driver, such as ina2xx, in the device tree.")
+    if len(matching) != 1:
         raise UsageError(
-            f"hwmon: {wanted or 'no name'} fits {len(fits)} sensors", f"Give one of hwmon:{', hwmon:'.join(found)}."
+            f"hwmon: {wanted or 'no name'} matches {len(matching)} sensors",
+            f"Give one of hwmon:{', hwmon:'.join(sensors)}.",
         )
-    (name, (folder, channel)) = next(iter(fits.items()))
+    (name, (folder, channel)) = next(iter(matching.items()))
     power = folder / f"power{channel}_input"
 
     def read_w() -> float:
         if power.exists():
             return _number(power) * _MICRO
-        volts = folder / f"in{channel}_input"  # ina2xx counts from 0 with the shunt's voltage first
+        volts = folder / f"in{channel}_input"  # ina2xx numbers from 0, with the shunt's voltage first
         return _number(volts) * _MILLI * _number(folder / f"curr{channel}_input") * _MILLI
 
     read_w()
@@ -78,7 +83,7 @@ def open_hwmon(wanted: str, root: Path) -> Meter:
 
 
 def open_rapl(root: Path) -> Meter:
-    """Intel and AMD processors: counters of each package, in µJ, since the last wrap."""
+    """Open the RAPL counters of Intel and AMD processors, one per package, in µJ, which wrap around."""
     packages = [
         folder
         for folder in sorted((root / "class/powercap").glob("intel-rapl:*"))
@@ -88,14 +93,14 @@ def open_rapl(root: Path) -> Meter:
         raise MeterError("this machine has no RAPL counters", "Virtual machines and most Arm processors have none.")
     wraps_at_j = _number(packages[0] / "max_energy_range_uj") * _MICRO
     last = [_number(folder / "energy_uj") * _MICRO for folder in packages]
-    turns = [0.0] * len(packages)
+    wrapped_j = [0.0] * len(packages)
 
     def read_j() -> float:
         for i, folder in enumerate(packages):
             now = _number(folder / "energy_uj") * _MICRO
-            turns[i] += wraps_at_j if now < last[i] else 0.0
+            wrapped_j[i] += wraps_at_j if now < last[i] else 0.0
             last[i] = now
-        return sum(last) + sum(turns)
+        return sum(last) + sum(wrapped_j)
 
     return CounterMeter("rapl", CORE, read_j, step_j=61e-6, interval_s=1e-3)
 

@@ -19,21 +19,21 @@ _SYSFS = Path("/sys")
 
 
 class NullMeter:
-    """Stands where there is no meter: whoever asks it for energy gets an error and not a number."""
+    """Placeholder for no meter: a request for energy raises an error."""
 
     name, rail, provenance, interval_s = "none", BOARD, MEASURED, 0.0
 
     def around(self, work: Callable[[], None]) -> EnergyReading:
-        """Raises MeterError, always."""
+        """Raise MeterError."""
         raise MeterError("there is no power meter, so no energy is known", f"Known meters: {', '.join(METERS)}.")
 
 
 def find_meter(spec: str, root: Path = _SYSFS, command: str = "vcgencmd") -> Meter:
-    """The meter that `spec` names; `METERS` lists the forms. `root` is where sysfs lies.
+    """Return the meter with the name `spec`, of a form in `METERS`; `root` is the folder of sysfs.
 
     Raises:
-        UsageError: no meter has such a name, or it fits several sensors.
-        MeterError: it is not on this machine, may not be read, or its file is not a trace.
+        UsageError: the name is unknown, or matches several sensors.
+        MeterError: the meter is absent or unreadable, or its file is not a recording.
     """
     kind, _, rest = spec.partition(":")
     if spec == "none":
@@ -52,9 +52,9 @@ def find_meter(spec: str, root: Path = _SYSFS, command: str = "vcgencmd") -> Met
 
 
 def _custom(module: str, factory: str) -> Meter:
-    """`package.module:factory`, called without arguments."""
+    """Call `factory` of `module`, without arguments."""
     try:
         meter: Meter = getattr(importlib.import_module(module), factory)()
     except (ImportError, AttributeError) as error:
-        raise MeterError(f"{module}:{factory} is no meter here: {error}") from None
+        raise MeterError(f"{module}:{factory} is not a meter: {error}") from None
     return meter
