@@ -122,7 +122,7 @@ def prepare(folder: Path) -> None:
     (folder / "secret" / "config.json").write_text('{"model_type": "vit"}')
 
 
-def test_commands_with_attacks_run_nothing_of_them(sound: Checkpoint, tmp_path: Path) -> None:
+def test_commands_hostile_checkpoint_execute_nothing(sound: Checkpoint, tmp_path: Path) -> None:
     prepare(tmp_path)
     lists = []
     for number, (backbone, config) in enumerate(ATTACKS.values()):
@@ -136,7 +136,7 @@ def test_commands_with_attacks_run_nothing_of_them(sound: Checkpoint, tmp_path: 
     assert not (tmp_path / "pwned").exists()
 
 
-def test_weights_and_resume_of_an_attack_run_nothing_of_it(sound: Checkpoint, tmp_path: Path) -> None:
+def test_train_hostile_weights_and_resume_execute_nothing(sound: Checkpoint, tmp_path: Path) -> None:
     """Only tensors are read, so that nothing has to be named."""
     prepare(tmp_path)
     save_checkpoint(tmp_path / "m.pt", attacked(sound, "canary:make", None))
@@ -148,7 +148,7 @@ def test_weights_and_resume_of_an_attack_run_nothing_of_it(sound: Checkpoint, tm
     assert (second["code"], second["seen"]) == (3, []), second
 
 
-def test_the_hook_sees_a_factory_that_is_named_and_a_path_outside(sound: Checkpoint, tmp_path: Path) -> None:
+def test_audit_hook_named_factory_and_outside_path_are_seen(sound: Checkpoint, tmp_path: Path) -> None:
     prepare(tmp_path)
     save_checkpoint(tmp_path / "m.pt", attacked(sound, "canary:make", None))
     outside = Path.home() / "nothing.pt"
@@ -158,7 +158,7 @@ def test_the_hook_sees_a_factory_that_is_named_and_a_path_outside(sound: Checkpo
     assert f"open {outside.resolve()}" in other["seen"]
 
 
-def test_load_checkpoint_with_a_factory_wants_its_name(sound: Checkpoint, tmp_path: Path) -> None:
+def test_load_checkpoint_factory_requires_its_name(sound: Checkpoint, tmp_path: Path) -> None:
     path = tmp_path / "m.pt"
     save_checkpoint(path, attacked(sound, "canary:wide", {"width": 8}))
     with pytest.raises(UsageError, match=r"made of the code 'canary:wide\(width=8\)'") as refused:
@@ -172,7 +172,7 @@ def test_load_checkpoint_with_a_factory_wants_its_name(sound: Checkpoint, tmp_pa
     assert "canary" not in sys.modules
 
 
-def test_load_checkpoint_of_a_built_in_with_another_name_is_refused(sound: Checkpoint, tmp_path: Path) -> None:
+def test_load_checkpoint_built_in_with_other_name_is_refused(sound: Checkpoint, tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "m.pt", sound)
     assert load_checkpoint(tmp_path / "m.pt", ["resnet8"]).record == sound.record
     with pytest.raises(UsageError, match="is made of resnet8, not of canary:make"):
@@ -180,7 +180,7 @@ def test_load_checkpoint_of_a_built_in_with_another_name_is_refused(sound: Check
 
 
 @pytest.mark.parametrize("name", ["a b:c", "a:b c", ":c", "a:", "a:b\x1b[2J", "a:b\nc", "a-b:c", "é:c", "a:b(c)"])
-def test_load_checkpoint_with_no_reference_is_refused(sound: Checkpoint, tmp_path: Path, name: str) -> None:
+def test_load_checkpoint_invalid_reference_is_refused(sound: Checkpoint, tmp_path: Path, name: str) -> None:
     save_checkpoint(tmp_path / "m.pt", attacked(sound, name, None))
     with pytest.raises(ArtefactError) as refused:
         load_checkpoint(tmp_path / "m.pt")
@@ -201,7 +201,7 @@ def test_load_checkpoint_with_no_reference_is_refused(sound: Checkpoint, tmp_pat
         ("x" * 10_000, None),
     ],
 )
-def test_load_checkpoint_outside_the_schema_or_the_size_is_refused(
+def test_load_checkpoint_outside_schema_or_size_is_refused(
     sound: Checkpoint, tmp_path: Path, backbone: str, config: Any
 ) -> None:
     save_checkpoint(tmp_path / "m.pt", attacked(sound, backbone, config))
@@ -220,23 +220,21 @@ def test_load_checkpoint_outside_the_schema_or_the_size_is_refused(
         {"_name_or_path": "somebody/something"},
     ],
 )
-def test_load_checkpoint_of_transformers_outside_the_schema_is_refused(
-    sound: Checkpoint, tmp_path: Path, config: Any
-) -> None:
+def test_load_checkpoint_transformers_outside_schema_is_refused(sound: Checkpoint, tmp_path: Path, config: Any) -> None:
     pytest.importorskip("transformers")
     save_checkpoint(tmp_path / "m.pt", attacked(sound, "hf:vit", config))
     with pytest.raises(ArtefactError):
         load_checkpoint(tmp_path / "m.pt")
 
 
-def test_load_checkpoint_with_a_tensor_larger_than_its_file_is_refused(sound: Checkpoint, tmp_path: Path) -> None:
+def test_load_checkpoint_tensor_larger_than_file_is_refused(sound: Checkpoint, tmp_path: Path) -> None:
     state = {**sound.state, "more": torch.zeros(1).expand(1 << 20, 1 << 20)}
     save_checkpoint(tmp_path / "m.pt", replace(sound, state=state))
     with pytest.raises(ArtefactError, match="larger than what the file holds"):
         load_checkpoint(tmp_path / "m.pt")
 
 
-def test_trusted_with_a_factory_gives_what_the_user_named(tmp_path: Path) -> None:
+def test_trusted_factory_returns_named_reference(tmp_path: Path) -> None:
     write_front(tmp_path / "f.json", "canary:wide", {"width": 8})
     found = pick_candidate(read_front(tmp_path / "f.json"), "knee")
     with pytest.raises(UsageError, match="a file alone does not decide"):
@@ -245,19 +243,19 @@ def test_trusted_with_a_factory_gives_what_the_user_named(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("arguments", [{}, {"width": 8}, {"name": "a'b\"", "x": [1, 2.5, None, True], "y": {"k": "v"}}])
-def test_parse_factory_of_what_was_written_is_the_same(arguments: dict[str, Any]) -> None:
+def test_parse_factory_written_reference_is_equal(arguments: dict[str, Any]) -> None:
     assert parse_factory(write_factory("a.b:c.d", arguments)) == ("a.b:c.d", arguments)
 
 
 @pytest.mark.parametrize(
     "model", ["a:b(1)", "a:b(x=f())", "a:b(**{})", "a:b(x=1", "a:b)(", "a:b(x=1)(y=2)", "a:b(x=c)", "a:b(x=1, x=2)"]
 )
-def test_parse_factory_of_other_texts_is_refused(model: str) -> None:
+def test_parse_factory_other_text_is_refused(model: str) -> None:
     with pytest.raises(UsageError):
         parse_factory(model)
 
 
-def test_check_size_of_a_network_beyond_the_bound_is_refused() -> None:
+def test_check_size_network_beyond_bound_is_refused() -> None:
     def build() -> torch.nn.Module:
         return torch.nn.Linear(1 << 20, 1 << 20)
 
@@ -268,7 +266,7 @@ def test_check_size_of_a_network_beyond_the_bound_is_refused() -> None:
     torch.nn.Linear(5, 5)  # outside the block there is no bound
 
 
-def test_load_checkpoint_with_a_policy_without_full_is_refused(sound: Checkpoint, tmp_path: Path) -> None:
+def test_load_checkpoint_policy_without_full_is_refused(sound: Checkpoint, tmp_path: Path) -> None:
     policy = Policy("max_softmax", (1.0, 1.0), {"full": OperatingPoint((None,))}, 1.0)
     save_checkpoint(tmp_path / "m.pt", sound.with_policy(policy))
     assert load_checkpoint(tmp_path / "m.pt").record.policy == policy
@@ -301,7 +299,7 @@ def nothing():
 """
 
 
-def test_commands_with_a_network_without_macs_end_well(
+def test_commands_network_without_macs_succeed(
     cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "weightless.py").write_text(WEIGHTLESS)
@@ -316,9 +314,7 @@ def test_commands_with_a_network_without_macs_end_well(
     assert cli("verify", "m.eebundle").code == 0
 
 
-def test_tune_of_a_bundle_whose_macs_are_all_zero_ends_well(
-    cli: Callable[..., Any], tuned: Path, tmp_path: Path
-) -> None:
+def test_tune_bundle_with_zero_macs_succeeds(cli: Callable[..., Any], tuned: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "b.eebundle"
     assert cli("export", tuned, "-o", bundle).code == 0
     manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
@@ -330,7 +326,7 @@ def test_tune_of_a_bundle_whose_macs_are_all_zero_ends_well(
     assert answered.code == 0, answered
 
 
-def test_fuzzer_in_a_short_run_finds_nothing() -> None:
+def test_fuzz_checkpoint_short_run_finds_nothing() -> None:
     document = fuzz_checkpoint.fuzz(runs=150, seed=3)
     assert document["uncaught"] == []
     assert document["checkpoints_read"] > 5
@@ -338,7 +334,7 @@ def test_fuzzer_in_a_short_run_finds_nothing() -> None:
     assert document["refused_at_places"] > 12
 
 
-def test_fuzzer_with_a_careless_reader_reports_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fuzz_checkpoint_careless_reader_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def careless(path: Path) -> None:
         json.loads(torch.load(path, weights_only=True)["record"])["spec"]["inputs"][0]["name"].upper()
 

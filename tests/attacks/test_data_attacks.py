@@ -86,7 +86,7 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
 @pytest.mark.usefixtures("bounded")
 @pytest.mark.parametrize(("make", "words"), list(NOT_REGULAR.values()), ids=list(NOT_REGULAR))
 @pytest.mark.parametrize(("name", "read"), list(READERS.values()), ids=list(READERS))
-def test_readers_of_something_else_than_a_regular_file_refuse_it(
+def test_readers_not_a_regular_file_is_refused(
     tmp_path: Path, name: str, read: Callable[[Path], object], make: Callable[[Path], object], words: str
 ) -> None:
     path = tmp_path / "class" / name
@@ -99,7 +99,7 @@ def test_readers_of_something_else_than_a_regular_file_refuse_it(
 
 @pytest.mark.usefixtures("bounded")
 @pytest.mark.parametrize("name", ["a.tsv", "train.tsv"])
-def test_a_table_that_is_a_pipe_is_refused(tmp_path: Path, name: str) -> None:
+def test_read_table_pipe_is_refused(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
     place = tmp_path if name == "train.tsv" else tmp_path / name
     with pytest.raises(ArtefactError, match=rf"{name}: cannot be read: not a regular file"):
@@ -108,7 +108,7 @@ def test_a_table_that_is_a_pipe_is_refused(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.usefixtures("bounded")
 @pytest.mark.parametrize("name", ["a.png", "a.npy", "a.txt"])
-def test_an_input_that_is_a_pipe_is_refused(tmp_path: Path, name: str) -> None:
+def test_read_input_pipe_is_refused(tmp_path: Path, name: str) -> None:
     model = load(write_tiny_bundle(tmp_path))
     os.mkfifo(tmp_path / name)
     with pytest.raises(ArtefactError, match=rf"{name}: .*not a regular file"):
@@ -116,12 +116,12 @@ def test_an_input_that_is_a_pipe_is_refused(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_open_image_of_every_known_format_reads_it_whatever_its_name(tmp_path: Path, form: str) -> None:
+def test_open_image_known_format_with_any_name_is_read(tmp_path: Path, form: str) -> None:
     Image.new("RGB", (6, 5), (200, 200, 200)).save(tmp_path / "a.png", form)
     assert open_image(tmp_path / "a.png").size == (6, 5)
 
 
-def test_open_image_of_eps_refuses_it_and_starts_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_image_eps_is_refused_without_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was started"))
     Image.new("RGB", (6, 5)).save(tmp_path / "a.png", "EPS")
     with pytest.raises(ArtefactError, match=r"a\.png: cannot be read as an image: it is none of PNG"):
@@ -129,7 +129,7 @@ def test_open_image_of_eps_refuses_it_and_starts_no_program(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("side", [9_500, 40_000], ids=["warned about", "refused by Pillow"])
-def test_open_image_of_too_many_pixels_refuses_it(tmp_path: Path, side: int) -> None:
+def test_open_image_too_many_pixels_is_refused(tmp_path: Path, side: int) -> None:
     header = struct.pack(">II5B", side, side, 8, 2, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
     parts = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks]
@@ -139,7 +139,7 @@ def test_open_image_of_too_many_pixels_refuses_it(tmp_path: Path, side: int) -> 
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP", "GIF", "TIFF", "PPM"])
-def test_open_image_that_is_cut_off_names_the_file(tmp_path: Path, form: str) -> None:
+def test_open_image_truncated_names_file(tmp_path: Path, form: str) -> None:
     Image.effect_noise((64, 64), 50).save(tmp_path / "a.png", form)
     data = (tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(data[: len(data) // 2])
@@ -147,7 +147,7 @@ def test_open_image_that_is_cut_off_names_the_file(tmp_path: Path, form: str) ->
         open_image(tmp_path / "a.png")
 
 
-def test_an_image_that_cannot_be_brought_to_grey_is_refused_by_name(tmp_path: Path) -> None:
+def test_converted_image_not_convertible_to_grey_names_file(tmp_path: Path) -> None:
     Image.new("LAB", (6, 5)).save(tmp_path / "a.tif")
     with pytest.raises(ArtefactError, match=r"a\.tif: conversion from LAB to RGB not supported"):
         convert_mode(open_image(tmp_path / "a.tif"), "L", tmp_path / "a.tif")
@@ -158,7 +158,7 @@ def saved(path: Path, **arrays: Any) -> Path:
     return path
 
 
-def test_an_archive_of_too_many_members_is_refused(tmp_path: Path) -> None:
+def test_read_npz_too_many_members_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.npz")
     with zipfile.ZipFile(path, "a") as archive:
         for i in range(1_000):
@@ -167,16 +167,14 @@ def test_an_archive_of_too_many_members_is_refused(tmp_path: Path) -> None:
         load_source(f"npz:{path}")
 
 
-def test_only_the_arrays_that_are_wanted_are_read_from_an_archive(tmp_path: Path) -> None:
+def test_read_npz_only_needed_arrays_are_read(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.npz")
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("notes.npy", b"no array at all")
     assert len(load_source(f"npz:{path}").labels) == 40
 
 
-def test_an_archive_that_unpacks_to_far_more_than_its_size_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_read_npz_zip_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(tmp_path / "a.npz", images=np.zeros((40, 1, 200, 200), np.uint8))
     assert len(load_source(f"npz:{path}").labels) == 40, "a small one may"
     monkeypatch.setattr(eetool.data.readers.numpy_arrays, "_FREE_BYTES", 1 << 16)
@@ -185,7 +183,7 @@ def test_an_archive_that_unpacks_to_far_more_than_its_size_is_refused(
 
 
 @pytest.mark.parametrize("shape", ["(9999999999999,)", "(-1,)", "(40, 9999999)"])
-def test_an_array_whose_header_declares_more_than_is_there_is_refused(tmp_path: Path, shape: str) -> None:
+def test_read_npy_header_beyond_data_is_refused(tmp_path: Path, shape: str) -> None:
     fields = f"{{'descr': '<i8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
     array = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(fields)) + fields.encode() + bytes(320)
     path = saved(tmp_path / "a.npz")
@@ -199,7 +197,7 @@ def test_an_array_whose_header_declares_more_than_is_there_is_refused(tmp_path: 
 
 
 @pytest.mark.parametrize("label", [5 * 10**8, 2**40, np.iinfo(np.int64).max])
-def test_one_label_of_a_giant_number_is_refused_before_anything_is_made(tmp_path: Path, label: int) -> None:
+def test_load_source_giant_label_is_refused_before_allocation(tmp_path: Path, label: int) -> None:
     labels = LABELS.copy()
     labels[3] = label
     for more in ({}, {"classes": ["a", "b"]}):
@@ -208,7 +206,7 @@ def test_one_label_of_a_giant_number_is_refused_before_anything_is_made(tmp_path
             load_source(f"npz:{path}")
 
 
-def test_labels_beyond_int64_are_refused_with_their_value(tmp_path: Path) -> None:
+def test_load_source_labels_beyond_int64_are_refused_with_value(tmp_path: Path) -> None:
     labels = LABELS.astype(np.uint64)
     labels[3] = 2**64 - 1
     path = saved(tmp_path / "a.npz", labels=labels)
@@ -227,13 +225,13 @@ def test_labels_beyond_int64_are_refused_with_their_value(tmp_path: Path) -> Non
         (np.frombuffer(b"\xff\xff\xff\x7f" * 2, "<U1"), "no text of Unicode"),
     ],
 )
-def test_classes_of_another_kind_are_refused(tmp_path: Path, classes: np.ndarray, words: str) -> None:
+def test_load_source_classes_of_other_type_are_refused(tmp_path: Path, classes: np.ndarray, words: str) -> None:
     path = saved(tmp_path / "a.npz", classes=classes)
     with pytest.raises(ArtefactError, match=words):
         load_source(f"npz:{path}")
 
 
-def test_images_without_pixels_are_refused(tmp_path: Path) -> None:
+def test_load_source_images_without_pixels_are_refused(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.npz", images=np.zeros((40, 1, 0, 4), np.uint8))
     with pytest.raises(ArtefactError, match="hold nothing"):
         load_source(f"npz:{path}")
@@ -256,13 +254,13 @@ SHARED = b")" + b"q\x00h\x00\x86" * 40  # a tuple of two tuples of two tuples â€
     ],
     ids=["key", "dtype", "alone", "opcode", "steps", "marks", "depth"],
 )
-def test_a_pickle_that_takes_for_ever_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
+def test_read_cifar_pickle_endless_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
     (tmp_path / "batch").write_bytes(content)
     with pytest.raises(ArtefactError, match=words):
         read_cifar_pickle(tmp_path / "batch")
 
 
-def test_a_pickle_that_makes_the_same_bytes_again_and_again_is_refused(tmp_path: Path) -> None:
+def test_read_cifar_pickle_repeated_bytes_are_refused(tmp_path: Path) -> None:
     text = b"X" + struct.pack("<I", 1 << 22) + b"x" * (1 << 22)
     again = b"c_codecs\nencode\nh\x00\x85R"
     (tmp_path / "batch").write_bytes(b"\x80\x02" + text + b"q\x00" + again * 200 + b".")
@@ -270,7 +268,7 @@ def test_a_pickle_that_makes_the_same_bytes_again_and_again_is_refused(tmp_path:
         read_cifar_pickle(tmp_path / "batch")
 
 
-def test_a_file_of_cifar_of_a_terabyte_is_refused(tmp_path: Path) -> None:
+def test_read_cifar_terabyte_file_is_refused(tmp_path: Path) -> None:
     for name in CIFAR:
         with (tmp_path / name).open("wb") as file:
             file.truncate(1 << 40)
@@ -278,14 +276,14 @@ def test_a_file_of_cifar_of_a_terabyte_is_refused(tmp_path: Path) -> None:
         load_source(f"cifar10:{tmp_path}")
 
 
-def test_the_fuzzer_of_data_finds_nothing_in_a_short_run() -> None:
+def test_fuzz_data_short_run_finds_nothing() -> None:
     document = fuzz_data.fuzz(runs=600, seed=1)
     assert document["uncaught"] == []
     assert document["runs"] == sum(document["outcomes"].values()) == 600
     assert len(document["outcomes"]) == 12, "every kind is read at times, and at times refused"
 
 
-def test_the_fuzzer_of_data_reports_what_it_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fuzz_data_careless_reader_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def careless(path: Path) -> object:
         return np.load(io.BytesIO(path.read_bytes()))
 
@@ -293,7 +291,7 @@ def test_the_fuzzer_of_data_reports_what_it_finds(monkeypatch: pytest.MonkeyPatc
     assert {item["kind"] for item in fuzz_data.fuzz(runs=200, seed=1)["uncaught"]} == {"archive"}
 
 
-def test_the_fuzzer_of_data_does_not_take_a_lack_of_memory_for_a_refusal(tmp_path: Path) -> None:
+def test_fuzz_data_out_of_memory_is_not_a_refusal(tmp_path: Path) -> None:
     def greedy(path: Path) -> None:
         try:
             raise MemoryError

@@ -89,7 +89,9 @@ ATTACKS: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize(("attack", "message"), list(ATTACKS.values()), ids=list(ATTACKS))
-def test_file(bundle: Path, refusal: Refusal, attack: Callable[[Path], object], message: str) -> None:
+def test_load_hostile_file_is_refused(
+    bundle: Path, refusal: Refusal, attack: Callable[[Path], object], message: str
+) -> None:
     attack(bundle)
     said = refusal(bundle)
     assert re.match(message, said), said

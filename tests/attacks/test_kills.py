@@ -14,7 +14,7 @@ _ROOT = Path(__file__).parents[2]
 _PLACES = (".", "runtimes/python", "runtimes/measure")
 
 
-def test_kill_commands_with_two_kills_each_finds_nothing() -> None:
+def test_kill_commands_two_kills_each_find_nothing() -> None:
     paths = [str(_ROOT / place) for place in _PLACES]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     command = [sys.executable, str(_PROGRAM), "--kills", "2"]
@@ -25,7 +25,7 @@ def test_kill_commands_with_two_kills_each_finds_nothing() -> None:
     assert {found["killed"] for name, found in document.items() if name != "seed"} == {2}
 
 
-def test_kill_commands_sees_what_is_torn(tmp_path: Path) -> None:
+def test_kill_commands_torn_output_is_reported(tmp_path: Path) -> None:
     command = kill_commands.commands(tmp_path, tmp_path, tmp_path)["report"]
     attack = kill_commands.Attack(command, tmp_path, random.Random(0))
     (tmp_path / "report.html").write_text("<html></html>\n")

@@ -145,7 +145,7 @@ def put(document: Any, keys: tuple[Any, ...], value: Any) -> None:
 
 @pytest.mark.parametrize("used", [True, False], ids=["used", "only listed"])
 @pytest.mark.parametrize("path", list(PATHS.values()), ids=list(PATHS))
-def test_path(tmp_path: Path, refusal: Refusal, path: str, used: bool) -> None:
+def test_load_hostile_path_is_refused(tmp_path: Path, refusal: Refusal, path: str, used: bool) -> None:
     """The path stands in the list of files, with a size and a hash as if all were well, and may be the samples' too."""
 
     def edit(document: dict[str, Any]) -> None:
@@ -160,7 +160,9 @@ def test_path(tmp_path: Path, refusal: Refusal, path: str, used: bool) -> None:
 
 
 @pytest.mark.parametrize(("keys", "value", "message"), list(FIELDS.values()), ids=list(FIELDS))
-def test_field(bundle: Path, refusal: Refusal, keys: tuple[Any, ...], value: Any, message: str) -> None:
+def test_load_hostile_field_is_refused(
+    bundle: Path, refusal: Refusal, keys: tuple[Any, ...], value: Any, message: str
+) -> None:
     document = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
     put(document, keys, value)
     (bundle / "manifest.json").write_text(json.dumps(document), encoding="utf-8")
@@ -169,14 +171,16 @@ def test_field(bundle: Path, refusal: Refusal, keys: tuple[Any, ...], value: Any
 
 
 @pytest.mark.parametrize(("change", "message"), list(TEXTS.values()), ids=list(TEXTS))
-def test_text(bundle: Path, refusal: Refusal, change: Callable[[str], bytes], message: str) -> None:
+def test_load_hostile_text_is_refused(
+    bundle: Path, refusal: Refusal, change: Callable[[str], bytes], message: str
+) -> None:
     text = (bundle / "manifest.json").read_text(encoding="utf-8")
     (bundle / "manifest.json").write_bytes(change(text))
     said = refusal(bundle)
     assert re.search(message, said), said
 
 
-def test_every_early_field_missing(bundle: Path, refusal: Refusal) -> None:
+def test_load_missing_field_is_refused(bundle: Path, refusal: Refusal) -> None:
     document = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
     for name in ("name", "inputs", "labels", "tensors", "exits", "components", "variants", "files"):
         write_manifest(bundle, {key: value for key, value in document.items() if key != name})

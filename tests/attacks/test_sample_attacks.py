@@ -87,20 +87,20 @@ def write(folder: Path, data: bytes) -> Path:
 
 
 @pytest.mark.parametrize("data", list(ARCHIVES.values()), ids=list(ARCHIVES))
-def test_archive(tmp_path: Path, data: bytes) -> None:
+def test_arrays_hostile_archive_raises_bundle_error(tmp_path: Path, data: bytes) -> None:
     with pytest.raises(BundleError, match=rf"^{SAMPLES}: not a readable \.npz file: ") as caught:
         ee.open_bundle(write(tmp_path, data)).arrays(SAMPLES)
     assert caught.value.exit_code == 3
 
 
-def test_pickled_objects_are_not_built(tmp_path: Path) -> None:
+def test_arrays_pickled_objects_are_not_built(tmp_path: Path) -> None:
     trap = npz(input=np.array([Trap(tmp_path / "owned")], dtype=object))
     with pytest.raises(BundleError, match="Object arrays cannot be loaded when allow_pickle=False"):
         ee.open_bundle(write(tmp_path, trap)).arrays(SAMPLES)
     assert not (tmp_path / "owned").exists()
 
 
-def test_names_in_an_archive_are_no_paths(tmp_path: Path) -> None:
+def test_arrays_member_names_are_not_paths(tmp_path: Path) -> None:
     arrays = ee.open_bundle(write(tmp_path, zipped(npy(np.zeros(4)), "../../owned.npy"))).arrays(SAMPLES)
     assert list(arrays) == ["../../owned"]
     assert not (tmp_path.parent / "owned.npy").exists()

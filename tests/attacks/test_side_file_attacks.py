@@ -112,19 +112,19 @@ def test_onnx_refers_file_of_nothing_but_fields_is_refused(monkeypatch: pytest.M
         onnx_refers(b"\x08\x01" * 1001)
 
 
-def test_onnx_messages_are_all_that_hold_tensors() -> None:
+def test_onnx_messages_cover_all_places_of_tensors() -> None:
     there = {name: dict(sorted(inside.items())) for name, inside in fuzz_protobuf.places_of_tensors().items()}
     ours = {name: dict(sorted(inside.items())) for name, inside in ONNX_MESSAGES.items()}
     assert ours == {**there, "TensorProto": {}}
 
 
-def test_onnx_refers_undamaged_seeds_are_told_apart() -> None:
+def test_onnx_refers_undamaged_seeds_are_classified() -> None:
     verdicts = [fuzz_protobuf.judge(fuzz_protobuf.written(seed)) for seed in fuzz_protobuf.seeds()]
     half = len(verdicts) // 2
     assert verdicts == ["accepted, inside"] * half + ["refused, outside"] * half
 
 
-def test_fuzz_short_run_finds_nothing() -> None:
+def test_fuzz_protobuf_short_run_finds_nothing() -> None:
     document = fuzz_protobuf.fuzz(runs=20_000, seed=1)
     assert document["uncaught"] == []
     verdicts = document["verdicts"]
@@ -133,7 +133,7 @@ def test_fuzz_short_run_finds_nothing() -> None:
     assert verdicts["unreadable, outside"] > 100  # some hide it in a spelling
 
 
-def test_fuzz_careless_search_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fuzz_protobuf_careless_search_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def careless(data: bytes) -> Any:
         return TAGS["short"] in data and onnx_refers(data)
 

@@ -100,20 +100,20 @@ def test_open_tflite_file_with_data_elsewhere_is_refused(
         together.open(path, threads)
 
 
-def test_tflite_refers_sound_file_is_accepted() -> None:
+def test_tflite_refers_valid_file_is_accepted() -> None:
     assert not tflite_refers(SOUND)
     assert not tflite_refers(packed(parsed(SOUND)))
 
 
 @pytest.mark.parametrize("size", range(0, len(SOUND), 7))
-def test_tflite_refers_cut_file_is_refused_or_names_nothing(size: int) -> None:
+def test_tflite_refers_truncated_file_is_refused_or_has_no_reference(size: int) -> None:
     refers = False
     with contextlib.suppress(ValueError):
         refers = tflite_refers(SOUND[:size])
     assert not refers
 
 
-def test_tflite_refers_sees_what_the_schema_sees_in_damaged_files() -> None:
+def test_tflite_refers_damaged_files_equals_schema_parser() -> None:
     """Whatever the schema's own classes read as a reference is refused; and nothing but ValueError is raised."""
     pick = random.Random(3)
     seeds = [SOUND]

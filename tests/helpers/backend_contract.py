@@ -46,12 +46,12 @@ class BackendContract:
     def graph(self, path: Path) -> Graph:
         return self.backend.open(path, Threads())
 
-    def test_it_says_what_it_is(self) -> None:
+    def test_backend_has_name_version_and_suffix(self) -> None:
         assert self.backend.name
         assert self.backend.version
         assert self.backend.suffix.isalnum()
 
-    def test_tensors_are_described_by_name(self, graph: Graph) -> None:
+    def test_open_graph_describes_tensors_by_name(self, graph: Graph) -> None:
         assert {n: (t.dtype, len(t.shape), t.shape[1:]) for n, t in graph.inputs.items()} == {
             "x": ("float32", 2, (3,)),
             "ids": ("int64", 2, (2,)),
@@ -62,18 +62,18 @@ class BackendContract:
             "total": ("float32", 1),
         }
 
-    def test_outputs_come_in_their_order(self, graph: Graph) -> None:
+    def test_run_outputs_are_in_order(self, graph: Graph) -> None:
         found = dict(zip(graph.outputs, graph.run(FEED)))
         np.testing.assert_array_equal(found["scaled"], [[2, 4, 6]])
         np.testing.assert_array_equal(found["total"], [9])
         assert found["scaled"].dtype == found["total"].dtype == np.float32
 
-    def test_inputs_are_bound_by_name_and_not_by_position(self, graph: Graph) -> None:
+    def test_run_inputs_are_bound_by_name(self, graph: Graph) -> None:
         turned = dict(reversed(list(FEED.items())))
         for here, there in zip(graph.run(FEED), graph.run(turned)):
             np.testing.assert_array_equal(here, there)
 
-    def test_a_batch_runs_where_the_format_allows_it(self, graph: Graph) -> None:
+    def test_run_batch_where_supported_is_computed(self, graph: Graph) -> None:
         if not self.batched:
             pytest.skip("graphs of this format have a fixed batch")
         five = {"x": np.repeat(X, 5, 0), "ids": np.repeat(IDS, 5, 0), "factor": FACTOR}
@@ -81,19 +81,19 @@ class BackendContract:
         np.testing.assert_array_equal(found["scaled"], np.repeat([[2, 4, 6]], 5, 0))
         np.testing.assert_array_equal(found["total"], [9] * 5)
 
-    def test_answers_outlive_the_next_call(self, graph: Graph) -> None:
+    def test_run_outputs_are_not_changed_by_next_run(self, graph: Graph) -> None:
         first = graph.run(FEED)
         kept = [array.copy() for array in first]
         graph.run({**FEED, "x": X * 100, "ids": IDS * 100})
         for array, copy in zip(first, kept):
             np.testing.assert_array_equal(array, copy)
 
-    def test_inputs_are_left_alone(self, graph: Graph) -> None:
+    def test_run_inputs_are_not_modified(self, graph: Graph) -> None:
         x = X.copy()
         graph.run({**FEED, "x": x})
         np.testing.assert_array_equal(x, X)
 
-    def test_slices_of_larger_arrays_are_read_rightly(self, graph: Graph) -> None:
+    def test_run_strided_input_is_read_correctly(self, graph: Graph) -> None:
         wide = np.arange(12, dtype=np.float32).reshape(2, 6)
         found = dict(zip(graph.outputs, graph.run({**FEED, "x": wide[1:, ::2]})))
         np.testing.assert_array_equal(found["scaled"], [[12, 16, 20]])
@@ -110,12 +110,12 @@ class BackendContract:
         ],
         ids=["missing", "surplus", "float64", "int32", "rank", "size"],
     )
-    def test_what_does_not_fit_is_an_input_error(self, graph: Graph, feed: dict[str, np.ndarray]) -> None:
+    def test_run_wrong_feed_raises_input_error(self, graph: Graph, feed: dict[str, np.ndarray]) -> None:
         with pytest.raises(InputError, match=f"model.{self.backend.suffix}"):
             graph.run(feed)
         assert len(graph.run(FEED)) == 2  # and does no harm
 
-    def test_several_threads_may_call_one_graph(self, graph: Graph) -> None:
+    def test_run_several_threads_return_correct_outputs(self, graph: Graph) -> None:
         wrong: list[object] = []
 
         def work(number: int) -> None:
@@ -132,7 +132,7 @@ class BackendContract:
             worker.join()
         assert wrong == []
 
-    def test_a_bound_call_reads_and_writes_in_place(self, graph: Graph) -> None:
+    def test_bind_call_reads_and_writes_in_place(self, graph: Graph) -> None:
         inputs = {name: array.copy() for name, array in FEED.items()}
         outputs = {"total": np.zeros(1, np.float32), "scaled": np.zeros((1, 3), np.float32)}
         call, read = graph.bind(inputs, outputs)
@@ -146,7 +146,7 @@ class BackendContract:
         call()
         np.testing.assert_array_equal(outputs["scaled"], [[20, 40, 60]])
 
-    def test_arrays_that_are_read_are_left_alone(self, graph: Graph) -> None:
+    def test_bind_read_arrays_are_not_modified(self, graph: Graph) -> None:
         asked, scaled = [X * n for n in range(3)], np.zeros((1, 3), np.float32)
         call, read = graph.bind({**FEED, "x": X.copy()}, {"scaled": scaled, "total": np.zeros(1, np.float32)})
         for n in (2, 0, 1, 2):
@@ -156,7 +156,7 @@ class BackendContract:
         for n, array in enumerate(asked):
             np.testing.assert_array_equal(array, X * n)
 
-    def test_a_bound_call_keeps_its_arrays_alive(self, path: Path) -> None:
+    def test_bind_call_keeps_arrays_alive(self, path: Path) -> None:
         inputs = {name: array.copy() for name, array in FEED.items()}
         outputs = {"scaled": np.zeros((1, 3), np.float32), "total": np.zeros(1, np.float32)}
         call, read = self.backend.open(path, Threads()).bind(inputs, outputs)
@@ -168,7 +168,7 @@ class BackendContract:
         call()
         np.testing.assert_array_equal(scaled, [[6, 12, 18]])
 
-    def test_several_threads_may_each_bind_one_graph(self, graph: Graph) -> None:
+    def test_bind_several_threads_return_correct_outputs(self, graph: Graph) -> None:
         wrong: list[object] = []
 
         def work(number: int) -> None:
@@ -201,30 +201,30 @@ class BackendContract:
         ],
         ids=["missing", "surplus", "dtype", "size", "stride", "output-size", "output-dtype", "output-surplus"],
     )
-    def test_what_does_not_fit_cannot_be_bound(
+    def test_bind_wrong_arrays_raise_input_error(
         self, graph: Graph, inputs: dict[str, np.ndarray], outputs: dict[str, np.ndarray]
     ) -> None:
         made = {"scaled": np.zeros((1, 3), np.float32), "total": np.zeros(1, np.float32)}
         with pytest.raises(InputError, match=f"model.{self.backend.suffix}"):
             graph.bind(inputs, {**made, **outputs})
 
-    def test_threads_in_use_are_told(self, path: Path) -> None:
+    def test_threads_in_use_are_reported(self, path: Path) -> None:
         assert self.backend.open(path, Threads(1, PRIVATE)).threads == Threads(1, PRIVATE)
         assert self.backend.open(path, Threads(2, PRIVATE)).threads == Threads(2, PRIVATE)
         assert self.backend.open(path, Threads(1, PROCESS)).threads == Threads(1, PRIVATE)  # one needs no pool
 
     @pytest.mark.parametrize("threads", [Threads(0), Threads(-1), Threads(1, "public")])
-    def test_impossible_threads_are_a_usage_error(self, path: Path, threads: Threads) -> None:
+    def test_open_impossible_threads_raises_usage_error(self, path: Path, threads: Threads) -> None:
         with pytest.raises(UsageError):
             self.backend.open(path, threads)
 
     @pytest.mark.parametrize("data", [b"", b"not a graph", bytes(1000)])
-    def test_a_file_that_is_no_graph_is_a_backend_error(self, tmp_path: Path, data: bytes) -> None:
+    def test_open_invalid_file_raises_backend_error(self, tmp_path: Path, data: bytes) -> None:
         path = tmp_path / f"bad.{self.backend.suffix}"
         path.write_bytes(data)
         with pytest.raises(BackendError, match=rf"bad\.{self.backend.suffix}"):
             self.backend.open(path, Threads())
 
-    def test_an_absent_file_is_a_backend_error(self, tmp_path: Path) -> None:
+    def test_open_absent_file_raises_backend_error(self, tmp_path: Path) -> None:
         with pytest.raises(BackendError, match="absent"):
             self.backend.open(tmp_path / f"absent.{self.backend.suffix}", Threads())

@@ -38,14 +38,14 @@ class MeterContract:
         """Take the hardware away."""
         raise NotImplementedError
 
-    def test_it_says_what_it_sees(self, meter: Meter) -> None:
+    def test_meter_describes_scope(self, meter: Meter) -> None:
         assert meter.name
         assert (meter.rail, meter.provenance) == (self.rail, self.provenance)
         assert meter.rail in (BOARD, CORE)
         assert meter.provenance in (MEASURED, ESTIMATED)
         assert meter.interval_s > 0
 
-    def test_constant_power_gives_power_times_time(self, meter: Meter) -> None:
+    def test_around_constant_power_is_power_times_time(self, meter: Meter) -> None:
         for _ in range(2):  # and again: no window leans on another
             found = meter.around(self.work)
             assert found.seconds >= 0.05
@@ -58,7 +58,7 @@ class MeterContract:
     def expected_j(self, found: EnergyReading) -> float:
         return self.power_w * found.seconds
 
-    def test_what_the_work_raises_comes_out(self, meter: Meter) -> None:
+    def test_around_failing_work_raises_its_error(self, meter: Meter) -> None:
         def failing() -> None:
             raise ZeroDivisionError
 
@@ -66,12 +66,12 @@ class MeterContract:
             meter.around(failing)
         assert meter.around(self.work).energy_j > 0
 
-    def test_no_thread_is_left(self, meter: Meter) -> None:
+    def test_around_leaves_no_thread(self, meter: Meter) -> None:
         before = threading.active_count()
         meter.around(self.work)
         assert threading.active_count() == before
 
-    def test_lost_hardware_is_an_error_and_never_zero(self, meter: Meter, tmp_path: Path) -> None:
+    def test_around_lost_hardware_raises_meter_error(self, meter: Meter, tmp_path: Path) -> None:
         if not self.breakable:
             pytest.skip("a recording cannot be lost")
         self.break_it(tmp_path)

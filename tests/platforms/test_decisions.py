@@ -29,12 +29,12 @@ def trial(tmp_path: Path, inputs: Path) -> Any:
     return decisions.prepare(tmp_path / "trial", write_tiny_bundle(tmp_path), inputs, ["onnx"], 60)
 
 
-def test_the_exits_are_spread(trial: Any) -> None:
+def test_prepare_thresholds_spread_exits(trial: Any) -> None:
     with np.load(trial.decided) as decided:
         assert np.bincount(decided[f"{VARIANT}.exit"]).tolist() == [20, 20, 20]
 
 
-def test_a_platform_agrees_with_itself(trial: Any) -> None:
+def test_compare_same_platform_agrees(trial: Any) -> None:
     found = decisions.compare(trial, trial.decided, trial.ran)
     assert found["ok"]
     figures = found["variants"][VARIANT]
@@ -43,7 +43,7 @@ def test_a_platform_agrees_with_itself(trial: Any) -> None:
     assert figures["backend"] == "onnxruntime"
 
 
-def test_other_decisions_are_counted_and_refused(trial: Any, tmp_path: Path) -> None:
+def test_compare_other_decisions_are_counted_and_fail(trial: Any, tmp_path: Path) -> None:
     with np.load(trial.decided) as decided:
         other = dict(decided)
     other[f"{VARIANT}.exit"] = np.where(np.arange(60) < 3, 2, other[f"{VARIANT}.exit"])
@@ -57,28 +57,28 @@ def test_other_decisions_are_counted_and_refused(trial: Any, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("precision", "ok"), [("fp32", False), ("int8", True)])
-def test_only_full_precision_is_held_to_the_limit(precision: str, ok: bool) -> None:
+def test_differences_limit_applies_to_fp32_only(precision: str, ok: bool) -> None:
     mine = {"exit": np.array([0, 1]), "confidence": np.ones(2), "logits": np.ones((2, 4), np.float32)}
     theirs = {**mine, "exit": np.array([1, 0])}
     figures = decisions.differences(mine, theirs, limited=precision == "fp32")
     assert (figures["same_exit"], figures["ok"]) == (0, ok)
 
 
-def test_a_variant_that_does_not_run_is_not_called_alike(trial: Any) -> None:
+def test_compare_variant_not_run_is_not_ok(trial: Any) -> None:
     ran = {**trial.ran, "variants": {VARIANT: {"not_run": "no backend"}}}
     found = decisions.compare(trial, trial.decided, ran)
     assert found["variants"] == {VARIANT: {"not_run": "no backend", "ok": None}}
     assert not found["ok"]  # nothing was compared
 
 
-def test_a_variant_that_cannot_be_loaded_is_told(trial: Any, tmp_path: Path) -> None:
+def test_decide_variant_not_loadable_is_reported(trial: Any, tmp_path: Path) -> None:
     words = (trial.bundle, trial.inputs, trial.thresholds, tmp_path / "there.npz")
     trial.thresholds.write_text(json.dumps({"onnx/absent": [0.5, 0.5]}))
     done = subprocess.run([sys.executable, decisions.SCRIPT, *words], capture_output=True, text=True, check=True)
     assert "no variant 'onnx/absent'" in json.loads(done.stdout)["variants"]["onnx/absent"]["not_run"]
 
 
-def test_without_its_tools_arm64_says_so_in_one_line(tmp_path: Path) -> None:
+def test_arm64_without_tools_prints_one_line(tmp_path: Path) -> None:
     environment = {**os.environ, "PATH": str(tmp_path), "ARM64_ROOT": str(tmp_path / "arm64")}
     command = [sys.executable, "-m", "tests.platforms.arm64"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -89,7 +89,7 @@ def test_without_its_tools_arm64_says_so_in_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "arm64").exists()
 
 
-def test_old_onnxruntime_gets_the_numpy_of_its_time() -> None:
+def test_requirements_old_onnxruntime_pins_numpy_1() -> None:
     assert pythons.requirements("3.9", "1.14")[:2] == ["onnxruntime==1.14.*", "numpy<2"]
     assert "tflite-runtime" in pythons.requirements("3.9", "1.14")
     assert pythons.requirements("3.13", "1.20") == ["onnxruntime==1.20.*", "onnx", "pytest", "hypothesis"]

@@ -57,7 +57,7 @@ def subjects(world: World) -> dict[Key, Callable[[int], None]]:
     return {("component", "seg0"): world.call(0.5), **exits, FULL: world.call(2.5)}
 
 
-def test_idle_is_subtracted_and_the_rest_shared_among_the_calls(world: World) -> None:
+def test_measure_energy_net_subtracts_idle_per_call(world: World) -> None:
     found = measure_energy(subjects(world), world, threads=1, window_s=1.0, sleep=world.sleep)
     net_mj = (BUSY_W - IDLE_W) * CALL_S * 1e3
     assert found.components["seg0"].value == pytest.approx(0.5 * net_mj)
@@ -66,31 +66,31 @@ def test_idle_is_subtracted_and_the_rest_shared_among_the_calls(world: World) ->
     assert (found.scope, found.provenance, found.idle_w) == ("board_net", MEASURED, pytest.approx(IDLE_W))
 
 
-def test_gross_keeps_idle(world: World) -> None:
+def test_measure_energy_gross_keeps_idle(world: World) -> None:
     found = measure_energy(subjects(world), world, threads=1, window_s=1.0, scope=GROSS, sleep=world.sleep)
     assert found.cascade[0].value == pytest.approx(BUSY_W * CALL_S * 1e3)
     assert (found.scope, found.idle_w) == ("board_gross", None)
 
 
-def test_a_core_rail_is_net_or_nothing(world: World) -> None:
+def test_measure_energy_gross_core_rail_raises_usage_error(world: World) -> None:
     world.rail = CORE
     assert measure_energy(subjects(world), world, threads=1, sleep=world.sleep).scope == "core_net"
     with pytest.raises(UsageError, match="net"):
         measure_energy(subjects(world), world, threads=1, scope=GROSS, sleep=world.sleep)
 
 
-def test_a_window_holds_ten_readings(world: World) -> None:
+def test_measure_energy_window_holds_ten_readings(world: World) -> None:
     assert measure_energy(subjects(world), world, threads=1, sleep=world.sleep).window_s == pytest.approx(0.5)
     world.interval_s = 1.0
     assert measure_energy(subjects(world), world, threads=1, sleep=world.sleep).window_s == pytest.approx(10)
 
 
-def test_one_window_says_nothing_of_scatter(world: World) -> None:
+def test_measure_energy_one_window_raises_usage_error(world: World) -> None:
     with pytest.raises(UsageError, match="two windows"):
         measure_energy(subjects(world), world, threads=1, windows=1, sleep=world.sleep)
 
 
-def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
+def test_energy_figure_interval_has_nominal_coverage() -> None:
     """1,000 measurements of 5 windows: between 94 and 97 % of the 95 % intervals hold the true energy."""
     draws = np.random.default_rng(7).normal(3.0, 0.2, (1000, 5))
     covered = 0
@@ -100,7 +100,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     assert 940 <= covered <= 970
 
 
-def test_the_uncertainty_of_the_meter_widens_the_interval() -> None:
+def test_energy_figure_meter_uncertainty_widens_interval() -> None:
     same = np.full(5, 3.0)
     for uncertainty, value in ((0.1, 3.0), (3.0, None)):
         found = energy_figure(np.stack([same, np.full(5, uncertainty)], axis=1))
@@ -111,14 +111,14 @@ def test_the_uncertainty_of_the_meter_widens_the_interval() -> None:
 
 
 @pytest.mark.parametrize("mean", [0.0, -1.0, 0.1])
-def test_what_the_meter_cannot_resolve_is_null(mean: float) -> None:
+def test_energy_figure_wide_interval_has_no_value(mean: float) -> None:
     values = mean + np.array([-0.2, -0.1, 0.0, 0.1, 0.2])
     found = energy_figure(np.stack([values, np.zeros(5)], axis=1))
     assert found.value is None
     assert found.ci95 is not None
 
 
-def test_watts_are_an_estimate(tiny_bundle: Path) -> None:
+def test_estimate_energy_is_latency_times_watts(tiny_bundle: Path) -> None:
     times = measure_bundle(open_bundle(tiny_bundle), VARIANT, runs=1, min_seconds=0).times
     found = estimate_energy(times, 5.0)
     assert (found.provenance, found.scope, found.idle_w) == ("estimated", "board_gross", None)
@@ -137,12 +137,14 @@ def test_watts_are_an_estimate(tiny_bundle: Path) -> None:
         ("none", None, -1.0),
     ],
 )
-def test_wrong_options(meter: Optional[str], watts: Optional[float], window_s: Optional[float]) -> None:
+def test_from_options_invalid_options_raise_usage_error(
+    meter: Optional[str], watts: Optional[float], window_s: Optional[float]
+) -> None:
     with pytest.raises(UsageError):
         EnergyMeter.from_options(meter, watts, window_s)
 
 
-def test_no_meter_is_no_energy() -> None:
+def test_from_options_without_meter_returns_none() -> None:
     assert EnergyMeter.from_options(None, None) is None
     assert EnergyMeter.from_options("none", None) is None
     with pytest.raises(MeterError):

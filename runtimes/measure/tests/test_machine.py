@@ -20,7 +20,7 @@ def write(root: Path, files: dict[str, str]) -> Path:
     return root
 
 
-def test_a_board(tmp_path: Path) -> None:
+def test_read_machine_board_has_all_facts(tmp_path: Path) -> None:
     files = {
         "proc/cpuinfo": PI,
         "proc/device-tree/model": "Raspberry Pi 4 Model B Rev 1.4\0",
@@ -35,12 +35,12 @@ def test_a_board(tmp_path: Path) -> None:
     assert (machine.backend, machine.backend_version) == ("onnxruntime", "1.32.0")
 
 
-def test_a_server(tmp_path: Path) -> None:
+def test_read_machine_server_has_no_board(tmp_path: Path) -> None:
     cpuinfo = "processor : 0\nmodel name : One CPU\n\nprocessor : 1\nmodel name : Another\n"
     assert read_machine(root=write(tmp_path, {"proc/cpuinfo": cpuinfo})).cpu == "One CPU"
 
 
-def test_what_cannot_be_read_is_null(tmp_path: Path) -> None:
+def test_read_machine_without_files_is_none(tmp_path: Path) -> None:
     machine = read_machine(root=write(tmp_path, {f"{CPUFREQ}/scaling_cur_freq": "<unknown>\n"}))
     unread = (machine.board, machine.governor, machine.clock_mhz, machine.max_clock_mhz, machine.backend)
     assert unread == (None,) * 5
@@ -49,7 +49,7 @@ def test_what_cannot_be_read_is_null(tmp_path: Path) -> None:
     assert machine.python
 
 
-def test_the_condition_of_a_board(tmp_path: Path) -> None:
+def test_read_machine_state_board_has_all_values(tmp_path: Path) -> None:
     flags = "sys/devices/platform/soc/soc:firmware/get_throttled"
     files = {
         f"{CPUFREQ}/scaling_governor": "performance\n",

@@ -50,7 +50,7 @@ def write_vcgencmd(folder: Path, output: str = PMIC, code: int = 0) -> str:
     return str(path)
 
 
-def test_a_command_that_does_not_start(tmp_path: Path) -> None:
+def test_pmic_command_that_cannot_start_raises_meter_error(tmp_path: Path) -> None:
     path = tmp_path / "vcgencmd"
     path.write_bytes(b"\x7fELF, and no program")
     path.chmod(0o755)
@@ -215,24 +215,24 @@ class TestReferred(MeterContract):
         self.broken = True
 
 
-def test_none_raises() -> None:
+def test_find_meter_none_raises_on_use() -> None:
     with pytest.raises(MeterError, match="no power meter"):
         find_meter("none").around(work)
 
 
 @pytest.mark.parametrize("spec", ["watts", "pmic:core", "log:", "", "shunt:meter", "hwmonx"])
-def test_unknown_meters(spec: str) -> None:
+def test_find_meter_unknown_name_raises_usage_error(spec: str) -> None:
     with pytest.raises(UsageError, match="unknown power meter"):
         find_meter(spec)
 
 
 @pytest.mark.parametrize("spec", ["pmic", "hwmon", "rapl", "log:/nowhere.csv", "replay:/nowhere.csv", "no.module:here"])
-def test_absent_hardware(spec: str, tmp_path: Path) -> None:
+def test_find_meter_absent_hardware_raises_meter_error(spec: str, tmp_path: Path) -> None:
     with pytest.raises(MeterError):
         find_meter(spec, root=tmp_path, command="no-such-vcgencmd")
 
 
-def test_two_sensors_want_a_name(tmp_path: Path) -> None:
+def test_find_meter_two_sensors_require_name(tmp_path: Path) -> None:
     write_ina(tmp_path)
     write_ina(tmp_path, "ina219", number=1)
     with pytest.raises(UsageError, match="matches 2 sensors") as raised:
@@ -241,7 +241,7 @@ def test_two_sensors_want_a_name(tmp_path: Path) -> None:
     assert find_meter("hwmon:ina219", root=tmp_path).name == "hwmon:ina219/1"
 
 
-def test_the_sampler_sleeps_between_readings() -> None:
+def test_sampled_meter_sleeps_between_readings() -> None:
     """As many readings as the interval allows, and no more: it does not spin beside the measured process."""
     readings: list[float] = []
 
@@ -254,12 +254,12 @@ def test_the_sampler_sleeps_between_readings() -> None:
     assert min(b - a for a, b in zip(readings, readings[1:])) >= 0.019
 
 
-def test_a_standing_counter_is_an_error() -> None:
+def test_counter_meter_constant_counter_raises_meter_error() -> None:
     with pytest.raises(MeterError, match="did not move"):
         CounterMeter("stuck", CORE, lambda: 5.0, step_j=1e-6, interval_s=1e-3).around(work)
 
 
-def test_a_step_in_power_is_integrated() -> None:
+def test_integrate_power_step_is_exact() -> None:
     """2 W up to 1 s, 6 W from 2 s on, and a straight line between; the window is [0.5, 2.5]."""
     samples = [(0.0, 2.0), (1.0, 2.0), (2.0, 6.0), (3.0, 6.0)]
     found = integrate("fake", samples, 0.5, 2.5)
@@ -276,7 +276,7 @@ def test_a_step_in_power_is_integrated() -> None:
         ([(1.0, 2.0), (1.5, -1.0)], "negative or not a number"),
     ],
 )
-def test_what_is_no_power_is_refused(samples: Sequence[tuple[float, float]], said: str) -> None:
+def test_integrate_invalid_power_raises_meter_error(samples: Sequence[tuple[float, float]], said: str) -> None:
     with pytest.raises(MeterError, match=said):
         integrate("fake", samples, 0.0, 2.0)
 
@@ -286,26 +286,26 @@ def test_what_is_no_power_is_refused(samples: Sequence[tuple[float, float]], sai
     ["", "time,power_w\n", "t,w\n1,2\n", "time,power_w\n1,two\n", "time,power_w\n2,1\n1,1\n", "time,power_w\n1\n"],
     ids=["empty", "no rows", "other columns", "no number", "backwards", "short"],
 )
-def test_damaged_traces(tmp_path: Path, text: str) -> None:
+def test_read_trace_damaged_file_raises_meter_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "trace.csv").write_text(text)
     with pytest.raises(MeterError, match=r"trace\.csv"):
         find_meter(f"replay:{tmp_path / 'trace.csv'}")
 
 
-def test_a_line_in_the_making_is_left_out(tmp_path: Path) -> None:
+def test_read_trace_incomplete_last_line_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_text("time,power_w\n1.0,2.0\n2.0,2.0\n3.0,")
     assert find_meter(f"log:{path}").interval_s == 1.0
 
 
-def test_a_trace_that_ends_too_soon_is_an_error() -> None:
+def test_recorded_meter_short_trace_raises_meter_error() -> None:
     clock: Callable[[], float] = iter([0.5, 3.5]).__next__
     meter = RecordedMeter("short", BOARD, lambda: [(0.0, 1.0), (1.0, 1.0), (2.0, 1.0)], now=clock)
     with pytest.raises(MeterError, match=r"from 0.00 to 2.00 s, and the work ran from 0.50 to 3.50 s"):
         meter.around(lambda: None)
 
 
-def test_a_log_is_awaited() -> None:
+def test_recorded_meter_waits_for_log() -> None:
     """The row behind the end of the work is written later."""
     calls = []
 

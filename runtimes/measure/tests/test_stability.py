@@ -32,16 +32,16 @@ def rounds(*medians_ms: float) -> np.ndarray:
         (Steadiness(0.01, 0.0, COOL, HOT), "the board was slowed down by heat or a weak supply"),
     ],
 )
-def test_reasons(found: Steadiness, reason: Any) -> None:
+def test_steadiness_reasons_name_each_limit(found: Steadiness, reason: Any) -> None:
     assert found.reasons == (() if reason is None else (reason,))
 
 
-def test_times_that_are_alike_leave_no_doubt() -> None:
+def test_relative_ci95_equal_times_is_zero() -> None:
     same = {"a": rounds(*[2.0] * 30), "b": rounds(*[5.0] * 30)}
     assert relative_ci95(same) == drift(same) == 0.0
 
 
-def test_the_least_sure_subject_counts() -> None:
+def test_relative_ci95_is_largest_over_subjects() -> None:
     wild = np.random.default_rng(0).uniform(1, 3, 30)
     assert (
         relative_ci95({"calm": rounds(*[2.0] * 30), "wild": rounds(*wild)})
@@ -51,12 +51,12 @@ def test_the_least_sure_subject_counts() -> None:
 
 
 @given(st.floats(0.5, 2.0))
-def test_drift_is_the_last_third_over_the_first(factor: float) -> None:
+def test_drift_is_last_third_over_first(factor: float) -> None:
     assert drift({"a": rounds(*[1.0] * 10, *[1.2] * 10, *[factor] * 10)}) == pytest.approx(factor - 1)
 
 
 @pytest.mark.parametrize(("costs", "times"), [([10] * 100, 1), ([10, 30] * 3000, 3)])
-def test_what_is_not_sure_is_measured_again_twice_at_most(costs: list[int], times: int) -> None:
+def test_interleave_until_steady_repeats_at_most_twice(costs: list[int], times: int) -> None:
     """A clock that a subject turns: always by the same, or by turns, block for block."""
     now, calls = [0], [0]
 

@@ -24,7 +24,7 @@ class Board:
         return COOL if self.now_ns < 60e9 else HOT
 
 
-def test_a_board_that_gets_hot() -> None:
+def test_measure_sustained_slowing_board_has_slowdown() -> None:
     board = Board()
     found = measure_sustained(board.call, "fast", 120, clock=lambda: board.now_ns, condition=board.condition)
     assert (found.operating_point, found.seconds) == ("fast", 120)
@@ -36,6 +36,6 @@ def test_a_board_that_gets_hot() -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan")])
-def test_a_time_that_is_none(seconds: float) -> None:
+def test_measure_sustained_invalid_seconds_raise_usage_error(seconds: float) -> None:
     with pytest.raises(UsageError, match="a positive time"):
         measure_sustained(lambda number: None, "full", seconds)

@@ -42,14 +42,14 @@ def turns(bench: Bench) -> list[str]:
     return names[20 * len(set(names)) :: BLOCK + 1]
 
 
-def test_times_are_those_of_each_subject() -> None:
+def test_interleave_times_belong_to_their_subject() -> None:
     times = run(Bench(), {"fast": 1000, "slow": 3000})
     assert times["fast"].shape == times["slow"].shape == (3, BLOCK)
     assert (times["fast"] == 1000).all()
     assert (times["slow"] == 3000).all()
 
 
-def test_every_round_gives_every_subject_one_block() -> None:
+def test_interleave_round_has_one_block_per_subject() -> None:
     bench = Bench()
     run(bench, {"a": 10, "b": 20, "c": 30}, runs=200)
     order = turns(bench)
@@ -59,7 +59,7 @@ def test_every_round_gives_every_subject_one_block() -> None:
     assert len({tuple(r) for r in rounds}) > 3, "the order is drawn anew"
 
 
-def test_the_seed_alone_decides_the_order() -> None:
+def test_interleave_order_depends_on_seed_only() -> None:
     orders = []
     for seed in (1, 1, 2):
         bench = Bench()
@@ -68,7 +68,7 @@ def test_the_seed_alone_decides_the_order() -> None:
     assert orders[0] == orders[1] != orders[2]
 
 
-def test_goes_on_until_both_bounds_are_met() -> None:
+def test_interleave_continues_until_both_bounds_are_met() -> None:
     assert run(Bench(), {"a": 1e6}, runs=1)["a"].shape == (1, BLOCK)
     assert run(Bench(), {"a": 1e6}, runs=95)["a"].shape == (10, BLOCK)
     bench = Bench()
@@ -76,7 +76,7 @@ def test_goes_on_until_both_bounds_are_met() -> None:
     assert times["a"].sum() >= 1e9 * BLOCK / (BLOCK + 1)
 
 
-def test_a_drifting_machine_does_not_bend_ratios() -> None:
+def test_interleave_drift_keeps_ratios() -> None:
     """It gets several times slower on the way, which blocks in turns do not notice."""
     times = run(Bench(slowdown_per_second=4), {"one": 1e5, "two": 2e5}, runs=600)
     assert times["one"][-1].mean() > 1.5 * times["one"][0].mean()
@@ -84,7 +84,7 @@ def test_a_drifting_machine_does_not_bend_ratios() -> None:
     assert found.median == pytest.approx(2, rel=0.02)
 
 
-def test_garbage_collection_waits() -> None:
+def test_interleave_disables_garbage_collection() -> None:
     seen = []
     interleave({"a": lambda number: seen.append(gc.isenabled())}, runs=1, min_seconds=0, seed=0)
     assert not any(seen)
@@ -98,7 +98,7 @@ def test_garbage_collection_waits() -> None:
     assert gc.isenabled()
 
 
-def test_latency_is_in_milliseconds() -> None:
+def test_latency_returns_milliseconds() -> None:
     found = latency(np.array([[1, 2, 3], [4, 5, 100]]) * 1_000_000)
     assert (found.median, found.mad, found.runs) == (3.5, 1.5, 6)
     assert found.p90 == pytest.approx(52.5)
@@ -106,13 +106,13 @@ def test_latency_is_in_milliseconds() -> None:
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50))
-def test_the_interval_holds_the_median(values: list[float]) -> None:
+def test_spread_interval_contains_median(values: list[float]) -> None:
     found = spread(np.array(values))
     assert min(values) <= found.ci95[0] <= found.median <= found.ci95[1] <= max(values)
 
 
 @pytest.mark.parametrize("rounds", [10, 30, 101])
-def test_the_interval_covers_the_true_median_as_often_as_it_says(rounds: int) -> None:
+def test_spread_interval_has_nominal_coverage(rounds: int) -> None:
     draw = np.random.default_rng(0)
     intervals = [spread(draw.lognormal(size=rounds)).ci95 for _ in range(1000)]  # median exp(0) = 1
     assert np.mean([low <= 1 <= high for low, high in intervals]) >= 0.94

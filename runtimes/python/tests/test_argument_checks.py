@@ -113,7 +113,7 @@ CALLS: dict[str, Callable[[ee.Model, Any], object]] = {
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
 @settings(max_examples=60)
 @given(junk=JUNK)
-def test_every_call_given_anything_raises_only_the_documented_tree(
+def test_public_calls_any_argument_raise_documented_errors_only(
     model: ee.Model, model_of_two: ee.Model, call: Callable[[ee.Model, Any], object], junk: Any
 ) -> None:
     for asked in (model, model_of_two):
@@ -122,7 +122,7 @@ def test_every_call_given_anything_raises_only_the_documented_tree(
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
-def test_every_call_given_each_odd_value_raises_only_the_documented_tree(
+def test_public_calls_each_odd_value_raise_documented_errors_only(
     model: ee.Model, model_of_two: ee.Model, call: Callable[[ee.Model, Any], object]
 ) -> None:
     for asked in (model, model_of_two):
@@ -135,7 +135,7 @@ def test_every_call_given_each_odd_value_raises_only_the_documented_tree(
 
 @given(junk=JUNK.filter(lambda junk: not (as_int(junk) is not None and 1 < as_int(junk) <= 1024)))  # type: ignore
 @settings(max_examples=60)
-def test_load_given_any_threads_raises_only_the_documented_tree(path: Path, junk: Any) -> None:
+def test_load_any_threads_raises_documented_errors_only(path: Path, junk: Any) -> None:
     with contextlib.suppress(ee.EarlyExitError):
         ee.load(path, threads=junk)
 
@@ -168,7 +168,7 @@ def wrong() -> Iterator[tuple[str, Any, type[ee.EarlyExitError], str]]:
 
 
 @pytest.mark.parametrize(("call", "junk", "error", "message"), list(wrong()), ids=range(sum(1 for _ in wrong())))
-def test_a_wrong_value_is_refused_by_its_kind(
+def test_public_calls_wrong_value_raise_error_of_its_kind(
     model: ee.Model, call: str, junk: Any, error: type[ee.EarlyExitError], message: str
 ) -> None:
     with pytest.raises(error, match=message):
@@ -176,23 +176,23 @@ def test_a_wrong_value_is_refused_by_its_kind(
 
 
 @pytest.mark.parametrize("threads", ["2", 2.0, 0, -1, 1025, HUGE, ENDLESS, [], np.ones(2)], ids=range(9))
-def test_threads_that_are_no_possible_number_are_refused(path: Path, threads: Any) -> None:
+def test_load_impossible_threads_raises_usage_error(path: Path, threads: Any) -> None:
     with pytest.raises(UsageError, match="threads must be"):
         ee.load(path, threads=threads)
 
 
 @pytest.mark.parametrize("deadline_ms", [1e308, np.float32(5), Fraction(10**300, 3), 2**60])
-def test_a_deadline_however_long_and_of_any_real_type_is_kept(model: ee.Model, deadline_ms: Any) -> None:
+def test_call_deadline_of_any_real_type_is_accepted(model: ee.Model, deadline_ms: Any) -> None:
     model.use("balanced")
     assert model(image(0, 2.0), deadline_ms=deadline_ms).gated
 
 
 @pytest.mark.parametrize("min_exit", [-1, 2, np.int8(-1), np.array(2)])
-def test_an_exit_may_be_of_any_integer_type(model: ee.Model, min_exit: Any) -> None:
+def test_call_min_exit_of_any_integer_type_is_accepted(model: ee.Model, min_exit: Any) -> None:
     assert model(image(0, 2.0), min_exit=min_exit).exit == 2
 
 
-def test_values_are_read_and_shown() -> None:
+def test_conversions_various_values_return_numbers_or_none() -> None:
     assert [as_float(v) for v in (1, 0.5, Fraction(1, 4), np.float32(2), HUGE, "1", 1j)] == [
         1,
         0.5,

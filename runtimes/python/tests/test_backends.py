@@ -53,11 +53,11 @@ class TestLitert(BackendContract):
     def write(self, path: Path) -> None:
         shutil.copyfile(GOLDEN / "contract.tflite", path)
 
-    def test_a_graph_of_fixed_batch_refuses_others(self, graph: Graph) -> None:
+    def test_run_other_batch_than_fixed_raises_input_error(self, graph: Graph) -> None:
         with pytest.raises(InputError, match=r"model.tflite: 'x' must be float32 \(1, 3\), not float32 \(2, 3\)"):
             graph.run({**FEED, "x": np.repeat(X, 2, 0)})
 
-    def test_it_says_which_library_it_is(self) -> None:
+    def test_name_is_the_installed_library(self) -> None:
         assert self.backend.name in ("ai-edge-litert", "tflite-runtime")
 
 
@@ -81,7 +81,7 @@ class TestJoinedLitert(TestLitert):
     if JOINS:
         backend = Joined()
 
-    def test_graphs_of_one_model_share_an_interpreter(self) -> None:
+    def test_for_model_graphs_of_one_model_share_an_interpreter(self) -> None:
         paths = [GOLDEN / "contract.tflite", GOLDEN / "weighted.tflite"]
         for threads, shared in ((Threads(1), False), (Threads(1, PROCESS), True), (Threads(2), True)):
             joined = backend_for("tflite").for_model(paths, threads)
@@ -92,7 +92,7 @@ class TestJoinedLitert(TestLitert):
                 np.testing.assert_array_equal(weighted.run(FEED)[0], [[2, 40, 600]])
                 np.testing.assert_array_equal(weighted.run({**FEED, "x": -X})[0], [[0, 0, 0]])
 
-    def test_a_bad_file_is_named_and_the_others_are_opened_alone(self, path: Path, tmp_path: Path) -> None:
+    def test_for_model_bad_file_is_reported_and_others_open_separately(self, path: Path, tmp_path: Path) -> None:
         bad = tmp_path / "bad.tflite"
         bad.write_bytes(path.read_bytes()[:-200])
         joined = backend_for("tflite").for_model([path, bad], Threads(2))
@@ -100,7 +100,7 @@ class TestJoinedLitert(TestLitert):
         with pytest.raises(BackendError, match=r"bad\.tflite"):
             joined.open(bad, Threads(2))
 
-    def test_calls_of_two_graphs_take_turns(self) -> None:
+    def test_for_model_concurrent_calls_of_two_graphs_are_serialized(self) -> None:
         paths, wrong = [GOLDEN / "contract.tflite", GOLDEN / "weighted.tflite"], []
         joined = backend_for("tflite").for_model(paths, Threads(2))
 
@@ -122,14 +122,14 @@ class TestJoinedLitert(TestLitert):
         assert wrong == []
 
 
-def test_the_suffix_of_a_bare_graph_names_its_backend(tmp_path: Path) -> None:
+def test_open_graph_suffix_selects_backend(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     write_graph(path)
     scaled, _ = open_graph(path).run(FEED)
     np.testing.assert_array_equal(scaled, [[2, 4, 6]])
 
 
-def test_an_unknown_format_is_named_with_those_there_are() -> None:
+def test_backend_for_unknown_format_lists_known_formats() -> None:
     with pytest.raises(UsageError, match="no backend runs 'pt' graphs") as caught:
         open_graph(Path("model.pt"))
     assert caught.value.hint == "Known formats: onnx, tflite."
@@ -139,7 +139,7 @@ def test_an_unknown_format_is_named_with_those_there_are() -> None:
     ("graph_format", "module", "libraries"),
     [("onnx", "onnx", ["onnxruntime"]), ("tflite", "litert", ["ai_edge_litert", "tflite_runtime"])],
 )
-def test_a_missing_library_is_named_with_the_line_that_installs_it(
+def test_backend_for_missing_library_hints_install_command(
     graph_format: str, module: str, libraries: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for library in libraries:
@@ -152,7 +152,7 @@ def test_a_missing_library_is_named_with_the_line_that_installs_it(
     assert caught.value.hint == f"pip install eetool-runtime[{graph_format}]"
 
 
-def test_the_older_package_beside_a_newer_numpy_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_backend_for_tflite_runtime_with_numpy_2_raises_backend_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
     monkeypatch.setattr(np, "__version__", "2.1.0")
     monkeypatch.delitem(sys.modules, "eetool_runtime.backends.litert", raising=False)

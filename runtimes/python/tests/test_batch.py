@@ -22,7 +22,9 @@ def same(a: ee.Result, b: ee.Result) -> None:
 
 @pytest.mark.parametrize("threshold", [None, 0.6, 0.8, 2.0])
 @pytest.mark.parametrize("tweaks", [{}, {"joined": True}, {"chained": True}, {"early_exits": 4}], ids=str)
-def test_a_batch_is_answered_as_one_by_one(tmp_path: Path, tweaks: dict[str, Any], threshold: Optional[float]) -> None:
+def test_batch_any_wiring_equals_single_calls(
+    tmp_path: Path, tweaks: dict[str, Any], threshold: Optional[float]
+) -> None:
     alone, together = (ee.load(write_tiny_bundle(tmp_path / n, **tweaks)) for n in "ab")
     thresholds = (threshold,) * tweaks.get("early_exits", 2)
     for model in (alone, together):
@@ -37,7 +39,7 @@ def test_a_batch_is_answered_as_one_by_one(tmp_path: Path, tweaks: dict[str, Any
     assert here["mean_confidence"] == pytest.approx(there["mean_confidence"], abs=1e-6, nan_ok=True)
 
 
-def test_only_survivors_are_worked_on(tiny_bundle: Path) -> None:
+def test_batch_inputs_that_left_are_not_computed(tiny_bundle: Path) -> None:
     model, log = load_recording(tiny_bundle)
     sizes: list[int] = []
     for graph in model._graphs.values():
@@ -60,7 +62,7 @@ def test_only_survivors_are_worked_on(tiny_bundle: Path) -> None:
     assert " ".join(log) == "seg0 exit0"
 
 
-def test_a_variant_of_batch_one_answers_one_by_one(tmp_path: Path) -> None:
+def test_batch_variant_of_fixed_batch_runs_one_by_one(tmp_path: Path) -> None:
     def fix(document: dict[str, Any]) -> None:
         document["variants"][VARIANT]["batch"] = 1
 
@@ -72,13 +74,13 @@ def test_a_variant_of_batch_one_answers_one_by_one(tmp_path: Path) -> None:
         same(result, ee.load(path)(X[n : n + 1]))
 
 
-def test_a_watched_batch_answers_one_by_one(tiny_bundle: Path) -> None:
+def test_batch_with_watchdog_runs_one_by_one(tiny_bundle: Path) -> None:
     model = ee.load(tiny_bundle)
     model.use("fast", watch=(0.0, 1.0))
     assert {result.exit for result in model.batch(X)} == {2}
 
 
-def test_several_inputs_are_compacted_together(tmp_path: Path) -> None:
+def test_batch_several_inputs_are_compacted_together(tmp_path: Path) -> None:
     model = ee.load(write_tiny_bundle(tmp_path, ids=True))
     ids = np.tile(np.array([[1, 2, 1]]), (len(X), 1))
     ids[::3] = 4
@@ -87,7 +89,7 @@ def test_several_inputs_are_compacted_together(tmp_path: Path) -> None:
         same(result, model({"input": X[n : n + 1], "ids": ids[n : n + 1]}))
 
 
-def test_a_batch_with_one_bad_row_is_refused(tiny_bundle: Path) -> None:
+def test_batch_with_bad_row_raises_input_error(tiny_bundle: Path) -> None:
     model = ee.load(tiny_bundle)
     spoilt = X.copy()
     spoilt[1, 0, 0, 0] = np.nan

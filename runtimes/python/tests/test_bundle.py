@@ -29,78 +29,78 @@ def refusal(path: Path) -> str:
     return caught.value.message
 
 
-def test_a_whole_bundle_opens(tiny_bundle: Path) -> None:
+def test_open_bundle_intact_returns_manifest(tiny_bundle: Path) -> None:
     bundle = open_bundle(tiny_bundle)
     assert bundle.manifest.name == "tiny"
     assert bundle.file(SEGMENT) == tiny_bundle / "components" / "seg0" / "onnx-fp32" / "model.onnx"
     assert open_bundle(str(tiny_bundle)).manifest == bundle.manifest
 
 
-def test_the_same_bundle_has_the_same_bytes(tmp_path: Path) -> None:
+def test_write_tiny_bundle_twice_gives_same_bytes(tmp_path: Path) -> None:
     one, two = (write_tiny_bundle(tmp_path / folder) for folder in ("one", "two"))
     for file in sorted(one.rglob("*.*")):
         assert file.read_bytes() == (two / file.relative_to(one)).read_bytes(), file
 
 
-def test_a_bundle_may_be_reached_over_a_link(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_open_bundle_through_link_succeeds(tiny_bundle: Path, tmp_path: Path) -> None:
     link = tmp_path / "link.eebundle"
     link.symlink_to(tiny_bundle)
     assert open_bundle(link).manifest.name == "tiny"
 
 
-def test_files_that_the_manifest_does_not_name_are_left_alone(tiny_bundle: Path) -> None:
+def test_open_bundle_unlisted_files_are_ignored(tiny_bundle: Path) -> None:
     (tiny_bundle / "NOTES.txt").write_text("mine", encoding="utf-8")
     open_bundle(tiny_bundle)
 
 
-def test_no_such_path(tmp_path: Path) -> None:
+def test_open_bundle_absent_path_raises_bundle_error(tmp_path: Path) -> None:
     assert refusal(tmp_path / "none").endswith("none: does not exist")
 
 
-def test_a_file_is_no_bundle(tmp_path: Path) -> None:
+def test_open_bundle_file_raises_bundle_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("hello", encoding="utf-8")
     assert refusal(tmp_path / "file").endswith("file: is not a directory")
 
 
-def test_an_empty_folder_is_no_bundle(tmp_path: Path) -> None:
+def test_open_bundle_empty_folder_raises_bundle_error(tmp_path: Path) -> None:
     assert refusal(tmp_path) == "manifest.json: cannot be read: No such file or directory"
 
 
 @pytest.mark.parametrize("name", [SEGMENT, SAMPLES, "reference/unsplit/onnx-fp32/model.onnx"])
 @pytest.mark.parametrize("place", [0, -1])
-def test_one_changed_byte(tiny_bundle: Path, name: str, place: int) -> None:
+def test_open_bundle_changed_byte_raises_bundle_error(tiny_bundle: Path, name: str, place: int) -> None:
     data = bytearray((tiny_bundle / name).read_bytes())
     data[place] ^= 1
     (tiny_bundle / name).write_bytes(data)
     assert refusal(tiny_bundle) == f"{name}: its SHA-256 is not the one in the manifest; it was changed"
 
 
-def test_a_truncated_file(tiny_bundle: Path) -> None:
+def test_open_bundle_truncated_file_raises_bundle_error(tiny_bundle: Path) -> None:
     data = (tiny_bundle / SEGMENT).read_bytes()
     (tiny_bundle / SEGMENT).write_bytes(data[:-1])
     assert refusal(tiny_bundle) == f"{SEGMENT}: {len(data) - 1} bytes where the manifest says {len(data)}"
 
 
-def test_a_missing_file(tiny_bundle: Path) -> None:
+def test_open_bundle_missing_file_raises_bundle_error(tiny_bundle: Path) -> None:
     (tiny_bundle / SEGMENT).unlink()
     assert refusal(tiny_bundle) == f"{SEGMENT}: cannot be read: No such file or directory"
 
 
-def test_a_link_in_place_of_a_file(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_open_bundle_link_to_file_raises_bundle_error(tiny_bundle: Path, tmp_path: Path) -> None:
     shutil.move(tiny_bundle / SEGMENT, tmp_path / "outside.onnx")
     (tiny_bundle / SEGMENT).symlink_to(tmp_path / "outside.onnx")
     assert refusal(tiny_bundle) == f"{SEGMENT}: not a plain file"
 
 
 @pytest.mark.parametrize("folder", ["components", "components/seg0", "components/seg0/onnx-fp32"])
-def test_a_link_in_place_of_a_folder(tiny_bundle: Path, tmp_path: Path, folder: str) -> None:
+def test_open_bundle_link_to_folder_raises_bundle_error(tiny_bundle: Path, tmp_path: Path, folder: str) -> None:
     shutil.move(tiny_bundle / folder, tmp_path / "outside")
     (tiny_bundle / folder).symlink_to(tmp_path / "outside")
     said = refusal(tiny_bundle)
     assert said.endswith("model.onnx: its folder is a link; links are not allowed in a bundle")
 
 
-def test_a_linked_manifest(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_open_bundle_linked_manifest_raises_bundle_error(tiny_bundle: Path, tmp_path: Path) -> None:
     shutil.move(tiny_bundle / "manifest.json", tmp_path / "outside.json")
     (tiny_bundle / "manifest.json").symlink_to(tmp_path / "outside.json")
     assert refusal(tiny_bundle) == "manifest.json: not a plain file"
@@ -108,13 +108,13 @@ def test_a_linked_manifest(tiny_bundle: Path, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 @pytest.mark.parametrize("name", [SEGMENT, "manifest.json"])
-def test_a_pipe_is_not_waited_for(tiny_bundle: Path, name: str) -> None:
+def test_open_bundle_pipe_raises_bundle_error_without_waiting(tiny_bundle: Path, name: str) -> None:
     (tiny_bundle / name).unlink()
     os.mkfifo(tiny_bundle / name)
     assert refusal(tiny_bundle) == f"{name}: not a plain file"
 
 
-def test_a_folder_in_place_of_a_file(tiny_bundle: Path) -> None:
+def test_open_bundle_folder_as_file_raises_bundle_error(tiny_bundle: Path) -> None:
     (tiny_bundle / SEGMENT).unlink()
     (tiny_bundle / SEGMENT).mkdir()
     assert refusal(tiny_bundle) == f"{SEGMENT}: not a plain file"
@@ -122,25 +122,25 @@ def test_a_folder_in_place_of_a_file(tiny_bundle: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="everything is readable to root")
 @pytest.mark.parametrize("name", [SEGMENT, "manifest.json"])
-def test_a_file_that_may_not_be_read(tiny_bundle: Path, name: str) -> None:
+def test_open_bundle_unreadable_file_raises_bundle_error(tiny_bundle: Path, name: str) -> None:
     (tiny_bundle / name).chmod(0)
     assert refusal(tiny_bundle) == f"{name}: cannot be read: Permission denied"
 
 
-def test_the_manifest_is_checked_before_the_files(tiny_bundle: Path) -> None:
+def test_open_bundle_checks_manifest_before_files(tiny_bundle: Path) -> None:
     document = json.loads((tiny_bundle / "manifest.json").read_text(encoding="utf-8"))
     (tiny_bundle / SEGMENT).unlink()
     write_manifest(tiny_bundle, {**document, "score": ""})
     assert "'' is not a name" in refusal(tiny_bundle)
 
 
-def test_an_unknown_variant_is_named_with_those_there_are(tiny_bundle: Path) -> None:
+def test_variant_unknown_name_lists_known_variants(tiny_bundle: Path) -> None:
     with pytest.raises(UsageError, match="has no variant 'onnx/int8'") as caught:
         open_bundle(tiny_bundle).variant("onnx/int8")
     assert caught.value.hint == "It has: onnx/fp32."
 
 
-def test_samples_are_read_by_name(tiny_bundle: Path) -> None:
+def test_arrays_samples_are_returned_by_name(tiny_bundle: Path) -> None:
     bundle = open_bundle(tiny_bundle)
     assert bundle.arrays(SAMPLES)["input"].shape == (16, 1, 4, 4)
     expected = bundle.arrays(bundle.variant("onnx/fp32").samples)
@@ -181,14 +181,14 @@ BAD_ARCHIVES = {
 
 
 @pytest.mark.parametrize("data", list(BAD_ARCHIVES.values()), ids=list(BAD_ARCHIVES))
-def test_samples_that_are_no_plain_arrays(tiny_bundle: Path, data: bytes) -> None:
+def test_arrays_not_plain_arrays_raises_bundle_error(tiny_bundle: Path, data: bytes) -> None:
     bundle = open_bundle(tiny_bundle)
     bundle.file(SAMPLES).write_bytes(data)
     with pytest.raises(BundleError, match=rf"^{SAMPLES}: not a readable \.npz file: "):
         bundle.arrays(SAMPLES)
 
 
-def test_samples_that_would_fill_the_memory(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arrays_beyond_memory_limit_raises_bundle_error(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = open_bundle(tiny_bundle)
     bundle.file(SAMPLES).write_bytes(zipped("input.npy", npy(np.zeros(10_000))))
     bundle.arrays(SAMPLES)

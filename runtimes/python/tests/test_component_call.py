@@ -60,7 +60,7 @@ def lying(folder: Path, nodes: str, **tweaks: Any) -> ee.Model:
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
 @pytest.mark.parametrize("nodes", [TWENTY, NONE_LEFT, ONE_MORE], ids=["20 logits", "no confidence", "a row too many"])
-def test_graph_that_makes_another_shape_than_the_manifest_says_is_refused(
+def test_call_graph_with_undeclared_shape_raises_backend_error(
     tmp_path: Path, nodes: str, call: Callable[[ee.Model], object]
 ) -> None:
     with pytest.raises(BackendError, match=r"exit0_(logits|confidence)|[Ss]hape"):
@@ -68,7 +68,7 @@ def test_graph_that_makes_another_shape_than_the_manifest_says_is_refused(
 
 
 @pytest.mark.parametrize("fixed", [False, True], ids=["any batch", "batch 1"])
-def test_every_exit_of_a_graph_that_lies_names_the_tensor(tmp_path: Path, fixed: bool) -> None:
+def test_every_exit_graph_with_undeclared_shape_names_tensor(tmp_path: Path, fixed: bool) -> None:
     def fix(document: dict[str, Any]) -> None:
         document["variants"][VARIANT]["batch"] = 1 if fixed else None
 
@@ -89,7 +89,7 @@ def made(shape: tuple[int, ...], said: tuple[Any, ...], rows: int, dtype: str = 
 @pytest.mark.parametrize(
     ("shape", "said"), [((3, 4), ("batch", 4)), ((3, 7), ("batch", "tokens")), ((), ()), ((7, 3), ("tokens", "batch"))]
 )
-def test_run_component_shape_that_fits_is_added(shape: tuple[int, ...], said: tuple[Any, ...]) -> None:
+def test_run_component_matching_shape_is_added(shape: tuple[int, ...], said: tuple[Any, ...]) -> None:
     assert made(shape, said, rows=3).shape == shape
 
 
@@ -97,11 +97,11 @@ def test_run_component_shape_that_fits_is_added(shape: tuple[int, ...], said: tu
     ("shape", "said"),
     [((2, 4), ("batch", 4)), ((3, 5), ("batch", 4)), ((3,), ("batch", 4)), ((3, 4, 1), ("batch", 4)), ((1,), ())],
 )
-def test_run_component_shape_that_does_not_fit_is_refused(shape: tuple[int, ...], said: tuple[Any, ...]) -> None:
+def test_run_component_other_shape_raises_backend_error(shape: tuple[int, ...], said: tuple[Any, ...]) -> None:
     with pytest.raises(BackendError, match="'y' is float32"):
         made(shape, said, rows=3)
 
 
-def test_run_component_other_dtype_is_refused() -> None:
+def test_run_component_other_dtype_raises_backend_error() -> None:
     with pytest.raises(BackendError, match="'y' is float64"):
         made((3,), ("batch",), rows=3, dtype="float64")

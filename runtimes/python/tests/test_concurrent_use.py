@@ -40,7 +40,7 @@ def turn_within_stats(model: ee.Model, monkeypatch: pytest.MonkeyPatch, turn: Ca
     monkeypatch.setattr(Stats, "snapshot", turning)
 
 
-def test_stats_beside_use_of_a_new_point_is_of_one_policy(model: ee.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stats_during_use_of_new_point_are_consistent(model: ee.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     model(image(0, 2.0))
     turn_within_stats(model, monkeypatch, lambda: model.use("full"))
     found = model.stats()
@@ -49,7 +49,7 @@ def test_stats_beside_use_of_a_new_point_is_of_one_policy(model: ee.Model, monke
     assert model.stats()["calls"] == 0
 
 
-def test_stats_beside_use_of_other_thresholds_keeps_its_own_figures(
+def test_stats_during_use_of_other_thresholds_keep_own_figures(
     model: ee.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model.use(threshold=0.6)
@@ -60,12 +60,12 @@ def test_stats_beside_use_of_other_thresholds_keeps_its_own_figures(
     assert found["operating_points"]["custom"]["calls"] == 1
 
 
-def test_prometheus_beside_use_names_the_point_of_its_figures(model: ee.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prometheus_during_use_labels_point_of_its_figures(model: ee.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     turn_within_stats(model, monkeypatch, lambda: model.use("full"))
     assert 'operating_point="balanced"} 1.0' in model.prometheus()
 
 
-def test_batch_with_a_watchdog_beside_use_finishes_as_it_began(tiny_bundle: Path) -> None:
+def test_batch_with_watchdog_during_use_keeps_its_plan(tiny_bundle: Path) -> None:
     loaded = ee.load(tiny_bundle)
     ticks = 0
 
@@ -83,7 +83,7 @@ def test_batch_with_a_watchdog_beside_use_finishes_as_it_began(tiny_bundle: Path
     assert (model.operating_point, model.stats()["operating_points"]["full"]["calls"]) == ("fast", 3)
 
 
-def test_governor_beside_use_keeps_the_watchdog_of_the_point_that_it_leaves(model: ee.Model) -> None:
+def test_governor_during_use_keeps_watchdog_of_previous_point(model: ee.Model) -> None:
     def read() -> Optional[float]:
         model.use("fast", watch=(0.1, 0.2))  # another thread, after the governor looked where the model is
         return 100.0
@@ -139,20 +139,20 @@ def everything_at_once(model: ee.Model, x: dict[str, np.ndarray]) -> None:
 
 
 @pytest.mark.parametrize("ids", [False, True], ids=["bound", "loose"])
-def test_sixteen_threads_of_onnx_fail_in_no_call_and_count_exactly(tmp_path: Path, ids: bool) -> None:
+def test_onnx_sixteen_threads_succeed_and_count_exactly(tmp_path: Path, ids: bool) -> None:
     x = {"input": image(0, 1.0), **({"ids": np.ones((1, 2), np.int64)} if ids else {})}
     everything_at_once(ee.load(write_tiny_bundle(tmp_path, ids=ids)), x)
 
 
 @pytest.mark.skipif(not JOINS, reason="ai-edge-litert is not installed")
 @pytest.mark.parametrize("pool", ["private", "process"])
-def test_sixteen_threads_of_litert_fail_in_no_call_and_count_exactly(tmp_path: Path, pool: str) -> None:
+def test_litert_sixteen_threads_succeed_and_count_exactly(tmp_path: Path, pool: str) -> None:
     model = ee.load(write_litert_bundle(tmp_path), pool=pool)
     samples = model.bundle.arrays(model.bundle.manifest.samples)
     everything_at_once(model, samples)
 
 
-def test_stats_of_confidences_that_are_no_numbers_is_still_json() -> None:
+def test_stats_confidences_not_finite_are_valid_json() -> None:
     stats = Stats(2)
     for confidence in (float("nan"), 0.5, float("inf"), -float("inf")):
         stats.record(0, confidence, 1, 1.0, [(0, confidence)])
@@ -163,7 +163,7 @@ def test_stats_of_confidences_that_are_no_numbers_is_still_json() -> None:
     assert found["exit_counts"] == [4, 1]
 
 
-def test_stats_after_an_input_that_overflows_is_json_and_prometheus_has_no_nan(model: ee.Model) -> None:
+def test_stats_after_overflow_are_valid_json_and_prometheus_has_no_nan(model: ee.Model) -> None:
     """Its own graphs make NaN of it; this bundle divides before the maximum is taken off."""
     model(np.full((1, 1, 4, 4), 3e38, np.float32))
     found = model.stats()

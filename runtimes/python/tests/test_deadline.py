@@ -37,26 +37,26 @@ def taught(*script: ScriptedAnswer) -> ee.Model:
     ("deadline_ms", "exit_index", "gated"),
     [(0.001, 0, False), (7.99, 0, False), (8, 1, False), (12.99, 1, False), (13, 2, True), (100, 2, True)],
 )
-def test_as_deep_as_the_time_allows(deadline_ms: float, exit_index: int, gated: bool) -> None:
+def test_call_deadline_leaves_at_deepest_exit_in_time(deadline_ms: float, exit_index: int, gated: bool) -> None:
     result = taught()(X, deadline_ms=deadline_ms)
     assert (result.exit, result.gated) == (exit_index, gated)
     assert ("gated=False" in repr(result)) is not gated
 
 
-def test_a_gate_that_fires_in_time_is_an_answer_like_any_other() -> None:
+def test_call_gate_fires_before_deadline_result_is_gated() -> None:
     model = taught(ScriptedAnswer("cat", exit=1))
     result = model(X, deadline_ms=9)
     assert (result.exit, result.gated, result.latency_ms) == (1, True, 8.0)
 
 
-def test_heads_that_cannot_fire_are_run_for_the_sake_of_an_answer_in_time() -> None:
+def test_call_deadline_runs_exits_that_cannot_fire() -> None:
     model = taught()
     model.use("full")
     assert (model(X, deadline_ms=9).exit, model(X, deadline_ms=9).latency_ms) == (1, 8.0)
     assert model(X).latency_ms == 2 + 4 + 4 + 1
 
 
-def test_what_was_cut_short_and_what_came_late_is_counted() -> None:
+def test_stats_deadlines_count_ungated_and_overruns() -> None:
     model = taught()
     for deadline_ms in (1, 9, 9, 100):
         model(X, deadline_ms=deadline_ms)
@@ -64,7 +64,7 @@ def test_what_was_cut_short_and_what_came_late_is_counted() -> None:
     assert (found["ungated"], found["overruns"]) == (3, 1)  # the first exit takes 3 ms, whatever the deadline
 
 
-def test_a_slower_world_is_noticed_at_once() -> None:
+def test_latency_estimator_slower_device_updates_at_once() -> None:
     times = dict(TIMES)
     clock = FakeClock()
     model = scripted([HARD], clock=clock, component_ms=times)
@@ -76,13 +76,13 @@ def test_a_slower_world_is_noticed_at_once() -> None:
     assert model(X, deadline_ms=14).exit == 1
 
 
-def test_before_anything_is_known_macs_say_how_far_to_go() -> None:
+def test_latency_estimator_without_measurements_scales_by_macs() -> None:
     # After 3 ms for 1.01 million MACs, as many again are guessed at 4.5 ms.
     assert model_of()(X, deadline_ms=7).exit == 0
     assert model_of()(X, deadline_ms=8).exit == 1
 
 
-def test_what_the_bundle_says_of_this_machine_counts_until_enough_was_measured(
+def test_latency_estimator_uses_recorded_latencies_of_this_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = {"seg0": 1.0, "exit0": 1.0, "seg1": 1e6, "exit1": 1.0, "exit2": 1.0}
@@ -97,7 +97,7 @@ def test_what_the_bundle_says_of_this_machine_counts_until_enough_was_measured(
     assert model(image(0, 0.25), deadline_ms=10_000).exit == 0
 
 
-def test_a_stretch_that_was_late_once_is_tried_again() -> None:
+def test_latency_estimator_late_section_is_tried_again() -> None:
     model = model_of()
     pace, stretch = LatencyEstimator({}), model._plan.sections(0, anytime=True)[1]
     for _ in range(10):
@@ -108,7 +108,7 @@ def test_a_stretch_that_was_late_once_is_tried_again() -> None:
     assert 100 < refused < 1000
 
 
-def test_the_estimate_is_on_the_safe_side() -> None:
+def test_latency_estimator_fits_uses_high_quantile() -> None:
     pace, stretch = LatencyEstimator({}), model_of()._plan.sections(0, anytime=True)[1]
     for took in [1_000_000] * 90 + [5_000_000] * 10:
         pace.record(stretch, took)
@@ -116,12 +116,12 @@ def test_the_estimate_is_on_the_safe_side() -> None:
 
 
 @pytest.mark.parametrize("bad", [0, -1, float("nan"), float("inf")])
-def test_impossible_deadlines(bad: float) -> None:
+def test_call_impossible_deadline_raises_usage_error(bad: float) -> None:
     with pytest.raises(UsageError, match="deadline_ms must be a positive number"):
         model_of()(X, deadline_ms=bad)
 
 
-def test_a_least_exit_passes_gates_over_and_skips_their_heads() -> None:
+def test_call_min_exit_skips_earlier_gates_and_exits() -> None:
     model = model_of(ScriptedAnswer("cat", exit=0))
     assert [model(X, min_exit=k).exit for k in (0, 1, 2, -1, -2)] == [0, 1, 2, 2, 1]
     assert model(X, min_exit=-1).latency_ms == 2 + 4 + 4 + 1
@@ -129,7 +129,7 @@ def test_a_least_exit_passes_gates_over_and_skips_their_heads() -> None:
 
 
 @pytest.mark.parametrize("bad", [3, -4])
-def test_there_is_no_such_exit(bad: int) -> None:
+def test_call_unknown_min_exit_raises_usage_error(bad: int) -> None:
     with pytest.raises(UsageError, match=f"min_exit is {bad}; this model has the exits 0 to 2"):
         model_of()(X, min_exit=bad)
 
@@ -138,7 +138,7 @@ def test_there_is_no_such_exit(bad: int) -> None:
     ("confidence", "exit_index", "latency_ms"),
     [(0.81, 2, 2 + 1 + 4 + 4 + 1), (0.85, 2, 12), (0.9, 2, 12), (0.91, 0, 3), (0.79, 2, 13)],
 )
-def test_the_watchdog_sends_doubtful_inputs_to_full_depth(
+def test_call_watchdog_confidence_in_band_continues_to_full_depth(
     confidence: float, exit_index: int, latency_ms: float
 ) -> None:
     model = model_of(ScriptedAnswer("cat", exit=0, confidence=confidence))
@@ -148,7 +148,7 @@ def test_the_watchdog_sends_doubtful_inputs_to_full_depth(
     assert model.stats()["mean_macs"] in (1_010_000, 3_020_000, 3_030_000)
 
 
-def test_a_watchdog_that_runs_out_of_time_says_so() -> None:
+def test_call_watchdog_beyond_deadline_result_is_not_gated() -> None:
     model = taught(ScriptedAnswer("cat", exit=0, confidence=0.85))
     model.use("balanced", watch=(0.8, 0.9))
     for _ in range(10):
@@ -158,14 +158,14 @@ def test_a_watchdog_that_runs_out_of_time_says_so() -> None:
 
 
 @pytest.mark.parametrize("bad", [(0.9, 0.8), (0.5,), (-0.1, 0.5), (0.5, 1.1), "ab", 0.5, (float("nan"), 1)])
-def test_a_band_that_is_none(bad: Any) -> None:
+def test_use_invalid_band_raises_usage_error(bad: Any) -> None:
     model = model_of()
     with pytest.raises(UsageError, match="watch is"):
         model.use("fast", watch=bad)
     assert model.operating_point == "balanced"
 
 
-def test_confidences_behind_a_passed_gate_say_nothing_about_drift() -> None:
+def test_stats_confidences_after_skipped_gate_are_not_recorded() -> None:
     model = model_of(ScriptedAnswer("cat", exit=0))
     model(X, min_exit=1)
     model.use("balanced", watch=(0.9, 1.0))
@@ -174,7 +174,7 @@ def test_confidences_behind_a_passed_gate_say_nothing_about_drift() -> None:
 
 
 @pytest.mark.parametrize("tweaks", [{"joined": True}, {"chained": True}, {}], ids=str)
-def test_every_wiring_can_be_hurried_and_watched(tmp_path: Path, tweaks: dict[str, Any]) -> None:
+def test_call_deadline_and_watchdog_any_wiring_reach_full_depth(tmp_path: Path, tweaks: dict[str, Any]) -> None:
     model = ee.load(write_tiny_bundle(tmp_path, **tweaks))
     x = image(1, 0.5)
     deep = model(x, min_exit=-1)

@@ -15,7 +15,7 @@ DOCUMENT = Path(__file__).parents[3] / "docs/embedding.md"
 
 
 @pytest.mark.skipif(not DOCUMENT.is_file(), reason="the document lies in the repository")
-def test_every_block_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_embedding_page_every_block_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```$", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     assert len(blocks) >= 8
     names: dict[str, Any] = {"path": write_tiny_bundle(tmp_path), "image": np.full((4, 4), 32, np.uint8)}

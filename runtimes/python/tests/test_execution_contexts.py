@@ -30,7 +30,7 @@ def lanes_of(model: ee.Model) -> ContextPool:
     return model._contexts
 
 
-def test_a_lane_is_used_again(model: ee.Model) -> None:
+def test_acquire_released_context_is_reused(model: ee.Model) -> None:
     first = lanes_of(model).acquire()
     lanes_of(model).release(first)
     model(image(0, 2.0))
@@ -38,7 +38,7 @@ def test_a_lane_is_used_again(model: ee.Model) -> None:
     assert lanes_of(model).acquire() is not first  # it is in use
 
 
-def test_answers_do_not_change_when_their_lane_is_used_again(model: ee.Model) -> None:
+def test_call_context_reused_earlier_result_is_unchanged(model: ee.Model) -> None:
     first = model(image(0, 2.0))
     logits = first.logits.copy()
     other = model(image(1, 2.0))
@@ -46,7 +46,7 @@ def test_answers_do_not_change_when_their_lane_is_used_again(model: ee.Model) ->
     assert not np.array_equal(first.logits, other.logits)
 
 
-def test_inputs_are_read_where_they_are_and_left_alone(model: ee.Model) -> None:
+def test_call_input_array_is_not_modified(model: ee.Model) -> None:
     x = image(0, 2.0)
     kept = x.copy()
     model(x)
@@ -55,14 +55,14 @@ def test_inputs_are_read_where_they_are_and_left_alone(model: ee.Model) -> None:
     np.testing.assert_array_equal(model(x).logits, model(image(1, 2.0)).logits)
 
 
-def test_an_input_in_strides_is_read_rightly(model: ee.Model) -> None:
+def test_call_strided_input_equals_contiguous(model: ee.Model) -> None:
     x = image(0, 2.0)
     strided = np.repeat(x, 2, axis=-1)[..., ::2]
     assert not strided.flags.c_contiguous
     np.testing.assert_array_equal(model(strided).logits, model(x).logits)
 
 
-def test_a_call_that_fails_costs_nothing_else(model: ee.Model) -> None:
+def test_call_failure_releases_context(model: ee.Model) -> None:
     lane = lanes_of(model).acquire()
     lanes_of(model).release(lane)
 
@@ -77,7 +77,7 @@ def test_a_call_that_fails_costs_nothing_else(model: ee.Model) -> None:
     assert lanes_of(model).acquire() is lane
 
 
-def test_calls_from_many_threads_take_a_lane_each(model: ee.Model) -> None:
+def test_call_many_threads_use_separate_contexts(model: ee.Model) -> None:
     wanted = {c: model(image(0, c)).logits for c in (0.25, 1.0, 2.0)}
     wrong: list[float] = []
 
@@ -96,7 +96,7 @@ def test_calls_from_many_threads_take_a_lane_each(model: ee.Model) -> None:
 
 
 @pytest.mark.parametrize(("size", "lengths"), [("length", (3, 5)), (3, (3, 3))], ids=["any", "fixed"])
-def test_sizes_that_only_the_input_knows(size: Any, lengths: tuple[int, ...]) -> None:
+def test_context_sizes_of_input_allocate_per_call(size: Any, lengths: tuple[int, ...]) -> None:
     x, y = Tensor("float32", ("batch", size)), Tensor("float32", ("batch", size))
     graph = FakeGraph({"x": x}, {"y": y}, lambda tensors: {"y": tensors["x"] * 2})
     variants = {"fake/fp32": SimpleNamespace(tensors={"y": y})}
@@ -152,12 +152,12 @@ class TestGroup:
         for array, wanted in zip(found, (x * factor, logits, logits.sum(1))):
             np.testing.assert_array_equal(array, wanted)
 
-    def test_what_one_makes_another_reads(self, graphs: list[Graph]) -> None:
+    def test_group_output_of_first_graph_is_input_of_second(self, graphs: list[Graph]) -> None:
         lanes = self.lanes(graphs)
         for x in (X, X * 4, -X, np.repeat(X * 5, 2, 1)[:, ::2]):
             self.expect(self.answer(lanes, x), x)
 
-    def test_others_leave_no_trace(self, graphs: list[Graph]) -> None:
+    def test_group_other_contexts_do_not_interfere(self, graphs: list[Graph]) -> None:
         """Graphs run alone, and models with other temperatures, use the same interpreter."""
         lanes, others = self.lanes(graphs), self.lanes(graphs, 3.0)
         for n in range(4, 7):
@@ -168,7 +168,7 @@ class TestGroup:
             graphs[1].run({"scaled": X, "total": np.zeros(1, np.float32), "factor": np.array(7, np.float32)})
             self.expect(self.answer(lanes, X * n), X * n)
 
-    def test_calls_from_many_threads_take_turns(self, graphs: list[Graph]) -> None:
+    def test_group_many_threads_return_correct_results(self, graphs: list[Graph]) -> None:
         lanes, others, problems = self.lanes(graphs), self.lanes(graphs, 3.0), []
 
         def work(lanes: ContextPool, factor: float, number: int) -> None:
@@ -189,7 +189,7 @@ class TestGroup:
             worker.join()
         assert problems == []
 
-    def test_sizes_that_the_file_does_not_say_are_refused(self, graphs: list[Graph]) -> None:
+    def test_group_undeclared_size_raises_backend_error(self, graphs: list[Graph]) -> None:
         first: Any = graphs[0]
         first.group.engine.ResizeInputTensor(
             first.input_indices["x"], np.array([2, 3], np.int32), False, first.subgraph
@@ -201,7 +201,7 @@ class TestGroup:
         with pytest.raises(ValueError, match="Dimension mismatch"):  # which a model makes a BackendError of
             self.answer(lanes, np.repeat(X, 2, 0))
 
-    def test_what_is_dropped_is_freed_at_once(self, graphs: list[Graph]) -> None:
+    def test_group_unreferenced_is_freed_at_once(self, graphs: list[Graph]) -> None:
         lanes = self.lanes(graphs)
         self.answer(lanes, X)
         group = weakref.ref(graphs[0].group)  # type: ignore[attr-defined]
@@ -213,7 +213,7 @@ class TestGroup:
         finally:
             gc.enable()
 
-    def test_a_graph_apart_from_the_others_makes_no_group(self, graphs: list[Graph]) -> None:
+    def test_context_pool_graphs_of_different_groups_do_not_wait(self, graphs: list[Graph]) -> None:
         alone = backend_for("tflite").open(GOLDEN / "answer.tflite", Threads())
         lanes = self.lanes([graphs[0], alone])
         self.expect(self.answer(lanes, X * 4), X * 4)

@@ -32,7 +32,7 @@ def names(m: Manifest, *given: Optional[float]) -> str:
     return " ".join(stage.component for stage in plan_steps(m, given))
 
 
-def test_heads_that_cannot_fire_are_skipped(tmp_path: Path) -> None:
+def test_plan_steps_threshold_none_skips_exit(tmp_path: Path) -> None:
     m = manifest(tmp_path)
     assert names(m, 0.5, 0.5) == "seg0 exit0 seg1 exit1 exit2"
     assert names(m, None, 0.5) == "seg0 seg1 exit1 exit2"
@@ -40,34 +40,34 @@ def test_heads_that_cannot_fire_are_skipped(tmp_path: Path) -> None:
     assert names(m, None, None) == "seg0 seg1 exit2"
 
 
-def test_a_number_that_never_fires_still_pays_for_its_head(tmp_path: Path) -> None:
+def test_plan_steps_threshold_above_one_runs_exit(tmp_path: Path) -> None:
     assert names(manifest(tmp_path), 2.0, 1.5) == "seg0 exit0 seg1 exit1 exit2"
 
 
-def test_a_head_that_others_read_is_never_skipped(tmp_path: Path) -> None:
+def test_plan_steps_exit_read_by_others_is_kept(tmp_path: Path) -> None:
     m = manifest(tmp_path, chained=True)
     assert names(m, None, None) == "seg0 exit0 seg1 exit1 exit2"
     stages = plan_steps(m, (None, 0.5))
     assert [s.component for s in stages if s.gate] == ["exit1", "exit2"]
 
 
-def test_a_head_joined_with_its_segment_is_never_skipped(tmp_path: Path) -> None:
+def test_plan_steps_joined_exit_is_kept(tmp_path: Path) -> None:
     m = manifest(tmp_path, joined=True)
     assert names(m, None, None) == "joined0 joined1 exit2"
     assert [s.gate is not None for s in plan_steps(m, (None, None))] == [False, False, True]
 
 
-def test_components_behind_the_final_exit_do_not_run(tmp_path: Path) -> None:
+def test_plan_steps_after_final_exit_nothing_runs(tmp_path: Path) -> None:
     assert names(manifest(tmp_path, early_exits=0)) == "exit0"
 
 
-def test_stages_know_what_has_run_by_then(tmp_path: Path) -> None:
+def test_plan_steps_macs_are_cumulative(tmp_path: Path) -> None:
     m = manifest(tmp_path)
     assert [s.macs for s in plan_steps(m, (0.5, 0.5))] == [144, 160, 304, 320, 336]
     assert [s.macs for s in plan_steps(m, (None, 0.5))] == [144, 288, 304, 320]
 
 
-def test_gates_name_their_tensors(tmp_path: Path) -> None:
+def test_plan_steps_gate_has_threshold_and_tensors(tmp_path: Path) -> None:
     gate = plan_steps(manifest(tmp_path), (0.25, None))[1].gate
     assert gate is not None
     assert (gate.exit_index, gate.threshold) == (0, 0.25)
@@ -75,24 +75,24 @@ def test_gates_name_their_tensors(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", [-0.1, 2.1, float("nan"), float("inf"), "0.5", [0.5], np.array([0.5])])
-def test_thresholds_out_of_range(deep: Manifest, bad: Any) -> None:
+def test_plan_steps_threshold_out_of_range_raises_usage_error(deep: Manifest, bad: Any) -> None:
     with pytest.raises(UsageError, match="is out of range"):
         plan_steps(deep, (0.5, bad, 0.5, 0.5))
 
 
 @pytest.mark.parametrize("count", [0, 3, 5])
-def test_the_wrong_number_of_thresholds(deep: Manifest, count: int) -> None:
+def test_plan_steps_wrong_number_of_thresholds_raises_usage_error(deep: Manifest, count: int) -> None:
     with pytest.raises(UsageError, match=f"^{count} thresholds given; the model has 4 early exits$"):
         plan_steps(deep, (0.5,) * count)
 
 
-def test_numbers_of_numpy_are_thresholds_too(deep: Manifest) -> None:
+def test_plan_steps_numpy_thresholds_become_floats(deep: Manifest) -> None:
     gates = [s.gate for s in plan_steps(deep, (np.float32(0.5), 0, 1, None)) if s.gate]
     assert [g.threshold for g in gates] == [0.5, 0.0, 1.0, 0.0]
     assert all(type(g.threshold) is float for g in gates)
 
 
-def test_the_unsplit_backbone_is_what_runs_without_gates_unless_the_manifest_says(tmp_path: Path) -> None:
+def test_unsplit_macs_unrecorded_is_full_depth_without_gates(tmp_path: Path) -> None:
     assert unsplit_macs(manifest(tmp_path / "1")) == 304
     assert unsplit_macs(manifest(tmp_path / "2", joined=True)) == 336
     assert unsplit_macs(manifest(tmp_path / "3", joined=True, unsplit_macs=304)) == 304
@@ -113,7 +113,7 @@ def leaves_at(m: Manifest, given: tuple[Optional[float], ...], confidences: list
     st.lists(st.none() | st.floats(0, 1), min_size=4, max_size=4),
     st.lists(st.floats(0, 1), min_size=5, max_size=5),
 )
-def test_higher_thresholds_never_leave_earlier(
+def test_plan_steps_higher_thresholds_never_leave_earlier(
     deep: Manifest, low: tuple[Optional[float], ...], raises: list[Optional[float]], confidences: list[float]
 ) -> None:
     high = tuple(None if t is None or r is None else min(t + r, 2.0) for t, r in zip(low, raises))
@@ -122,7 +122,7 @@ def test_higher_thresholds_never_leave_earlier(
 
 @settings(deadline=None)
 @given(st.lists(thresholds, min_size=4, max_size=4).map(tuple), st.lists(st.floats(0, 1), min_size=5, max_size=5))
-def test_every_plan_ends_and_costs_no_more_than_everything(
+def test_plan_steps_any_thresholds_end_within_total_macs(
     deep: Manifest, given_thresholds: tuple[Optional[float], ...], confidences: list[float]
 ) -> None:
     index, macs = leaves_at(deep, given_thresholds, confidences)

@@ -99,7 +99,7 @@ def children_say(bundle: Path, threads: int, action: str, busy: int = 3, childre
 
 
 @pytest.mark.parametrize("write", [write_tiny_bundle, LITERT], ids=["onnx", "litert"])
-def test_model_in_a_forked_child_refuses_every_call(tmp_path: Path, write: Any) -> None:
+def test_model_in_forked_child_raises_backend_error(tmp_path: Path, write: Any) -> None:
     for answers in children_say(write(tmp_path), 1, "refuse"):
         assert len(answers) == 8
         for answer in answers:
@@ -109,18 +109,18 @@ def test_model_in_a_forked_child_refuses_every_call(tmp_path: Path, write: Any) 
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("write", [write_tiny_bundle, LITERT], ids=["onnx", "litert"])
-def test_model_loaded_after_the_fork_answers(tmp_path: Path, write: Any, threads: int) -> None:
+def test_model_loaded_after_fork_runs(tmp_path: Path, write: Any, threads: int) -> None:
     for answers in children_say(write(tmp_path), threads, "load"):
         assert answers == ["answered"] * 8
 
 
-def test_model_of_two_threads_dropped_in_a_forked_child_does_not_wait_for_them(tmp_path: Path) -> None:
+def test_model_with_threads_dropped_in_forked_child_does_not_hang(tmp_path: Path) -> None:
     """Without a call under way nothing else keeps the parent's model alive in the child."""
     for answers in children_say(write_tiny_bundle(tmp_path), 2, "load", busy=0):
         assert answers == ["answered"] * 8
 
 
-def test_scripted_model_in_a_forked_child_refuses_too() -> None:
+def test_scripted_model_in_forked_child_raises_backend_error() -> None:
     model = scripted([ScriptedAnswer("cat")])
     model._fork_guard._forks -= 1  # as if this were a child
     for call in (model.stats, model.prometheus, lambda: model.use("full"), lambda: model.batch([])):

@@ -36,7 +36,7 @@ def governed(replay: Replay, tighten: float, relax: float, **options: Any) -> Go
     return Governor(scripted([ScriptedAnswer("cat")]), [rule], points=POINTS, clock=lambda: replay.now, **options)
 
 
-def test_heat_moves_down_the_points_and_hysteresis_holds_them() -> None:
+def test_update_heat_moves_down_with_hysteresis() -> None:
     heat = [(0, 60), (10, 76), (20, 74), (30, 76), (40, 90), (50, 69), (60, 68), (70, 70), (80, 50), (90, 50)]
     replay = Replay([(s, float(c)) for s, c in heat])
     governor = governed(replay, tighten=75, relax=68)
@@ -44,26 +44,26 @@ def test_heat_moves_down_the_points_and_hysteresis_holds_them() -> None:
     assert " ".join(moved) == "full balanced balanced fast fast fast balanced balanced full full"
 
 
-def test_a_battery_is_low_below() -> None:
+def test_update_low_battery_tightens_below_limit() -> None:
     replay = Replay([(0, 80.0), (100, 20.0), (200, 25.0), (300, 15.0), (400, 31.0), (500, 50.0)])
     governor = governed(replay, tighten=20, relax=30)
     governor._model.use("full")
     assert list(replay.play(governor)) == ["full", "balanced", "balanced", "fast", "balanced", "full"]
 
 
-def test_moves_keep_their_distance() -> None:
+def test_update_within_hold_time_does_not_move() -> None:
     replay = Replay([(float(s), 100.0) for s in range(0, 25)])
     governor = governed(replay, tighten=75, relax=68, hold_s=10)
     governor._model.use("full")
     assert list(replay.play(governor)) == ["balanced"] * 10 + ["fast"] * 15
 
 
-def test_a_sensor_that_is_not_there_has_no_say() -> None:
+def test_update_absent_sensor_is_ignored() -> None:
     replay = Replay([(0, None), (100, None)])
     assert list(replay.play(governed(replay, 75, 68))) == ["balanced", "balanced"]
 
 
-def test_one_rule_tightens_and_all_must_relax() -> None:
+def test_update_one_rule_tightens_and_all_must_relax() -> None:
     heat, charge = [90.0], [90.0]
     rules = [Rule("heat", lambda: heat[0], 75, 68), Rule("charge", lambda: charge[0], 20, 30)]
     governor = Governor(scripted([ScriptedAnswer("cat")]), rules, points=POINTS, hold_s=0)
@@ -74,7 +74,7 @@ def test_one_rule_tightens_and_all_must_relax() -> None:
     assert governor.update() == "balanced"
 
 
-def test_a_latency_budget_looks_at_calls_since_the_last_move() -> None:
+def test_latency_ms_counts_calls_since_last_move() -> None:
     clock = FakeClock()
     times = {"seg0": 1.0, "seg1": 10.0, "seg2": 10.0}
     model = scripted([ScriptedAnswer("cat", exit=1, confidence=0.7)], clock=clock, component_ms=times)
@@ -90,7 +90,7 @@ def test_a_latency_budget_looks_at_calls_since_the_last_move() -> None:
     assert governor.update() == "fast"  # 11 ms: between the two
 
 
-def test_the_points_come_in_the_order_of_their_cost_and_the_watchdog_stays(tmp_path: Path) -> None:
+def test_governor_default_points_are_ordered_by_cost_and_watchdog_stays(tmp_path: Path) -> None:
     model = ee.load(write_tiny_bundle(tmp_path))
     model.use("full", watch=(0.1, 0.2))
     governor = Governor(model, [Rule("heat", lambda: 99.0, 75, 68)], hold_s=0)
@@ -111,7 +111,7 @@ def test_the_points_come_in_the_order_of_their_cost_and_the_watchdog_stays(tmp_p
         ({"points": POINTS, "rules": [Rule("flat", lambda: 1.0, 5, 5)]}, "rule 'flat': tighten and relax must differ"),
     ],
 )
-def test_a_governor_that_cannot_work(options: dict[str, Any], message: str) -> None:
+def test_governor_invalid_arguments_raise_usage_error(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Governor(scripted([ScriptedAnswer("cat")]), options.pop("rules", []), **options)
 
@@ -124,13 +124,13 @@ def lay(root: Path, files: dict[str, str]) -> Path:
     return root
 
 
-def test_the_hottest_zone_counts(tmp_path: Path) -> None:
+def test_temperature_c_returns_hottest_zone(tmp_path: Path) -> None:
     assert temperature_c(tmp_path) is None
     zones = {"thermal_zone0": "48312\n", "thermal_zone1": "61500\n", "thermal_zone2": "broken\n"}
     assert temperature_c(lay(tmp_path, {f"sys/class/thermal/{z}/temp": t for z, t in zones.items()})) == 61.5
 
 
-def test_a_battery_counts_while_it_is_discharged(tmp_path: Path) -> None:
+def test_battery_percent_charging_returns_none(tmp_path: Path) -> None:
     assert battery_percent(tmp_path) is None
     supply = "sys/class/power_supply"
     lay(
@@ -142,6 +142,6 @@ def test_a_battery_counts_while_it_is_discharged(tmp_path: Path) -> None:
     assert battery_percent(tmp_path) == 7
 
 
-def test_this_machine_can_be_asked() -> None:
+def test_sensors_of_this_machine_return_number_or_none() -> None:
     for found in (temperature_c(), battery_percent()):
         assert found is None or isinstance(found, float)

@@ -20,12 +20,12 @@ from tests.helpers.tiny_bundle import VARIANT, image, write_tiny_bundle
 SEGMENT = ["variants", VARIANT, "components", "seg0", "path"]
 
 
-def test_a_path_a_string_and_an_open_bundle_load(tiny_bundle: Path) -> None:
+def test_load_path_string_or_bundle_succeeds(tiny_bundle: Path) -> None:
     for source in (tiny_bundle, str(tiny_bundle), ee.open_bundle(tiny_bundle)):
         assert ee.load(source)(image(0, 2.0)).exit == 0
 
 
-def test_a_head_of_few_macs_has_one_thread(tiny_bundle: Path) -> None:
+def test_open_graphs_small_component_gets_one_thread(tiny_bundle: Path) -> None:
     bundle = ee.open_bundle(tiny_bundle)
 
     def threads(of_heads: int) -> list[int]:
@@ -39,7 +39,7 @@ def test_a_head_of_few_macs_has_one_thread(tiny_bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("choice", [{"backend": "onnx"}, {"variant": VARIANT}, {"backend": "onnx", "variant": VARIANT}])
-def test_a_variant_can_be_asked_for(tiny_bundle: Path, choice: dict[str, str]) -> None:
+def test_load_named_variant_is_used(tiny_bundle: Path, choice: dict[str, str]) -> None:
     assert ee.load(tiny_bundle, **choice).variant == VARIANT  # type: ignore[arg-type]
 
 
@@ -54,7 +54,9 @@ def test_a_variant_can_be_asked_for(tiny_bundle: Path, choice: dict[str, str]) -
         ({"threads": -2}, "threads must be at least 1, not -2"),
     ],
 )
-def test_what_cannot_be_had_is_a_usage_error(tiny_bundle: Path, choice: dict[str, Any], message: str) -> None:
+def test_load_unavailable_variant_or_backend_raises_usage_error(
+    tiny_bundle: Path, choice: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UsageError, match=message):
         ee.load(tiny_bundle, **choice)
 
@@ -71,7 +73,7 @@ def unknown_first(document: dict[str, Any]) -> None:
     document["variants"] = {"later/fp8": other, **variants}
 
 
-def test_auto_passes_over_formats_that_nothing_here_runs(tmp_path: Path) -> None:
+def test_load_auto_skips_formats_without_backend(tmp_path: Path) -> None:
     path = write_tiny_bundle(tmp_path, edit=unknown_first)
     for model in path.rglob("components/**/*.onnx"):
         model.with_suffix(".later").write_bytes(model.read_bytes())
@@ -80,7 +82,7 @@ def test_auto_passes_over_formats_that_nothing_here_runs(tmp_path: Path) -> None
         ee.load(path, variant="later/fp8")
 
 
-def test_a_variant_of_a_larger_fixed_batch_cannot_answer_one_input(tmp_path: Path) -> None:
+def test_load_larger_fixed_batch_raises_usage_error(tmp_path: Path) -> None:
     def fix(batch: int) -> Any:
         return lambda document: document["variants"][VARIANT].update(batch=batch)
 
@@ -90,7 +92,7 @@ def test_a_variant_of_a_larger_fixed_batch_cannot_answer_one_input(tmp_path: Pat
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_threads_asked_for_are_had(tiny_bundle: Path, threads: int) -> None:
+def test_load_requested_threads_are_used(tiny_bundle: Path, threads: int) -> None:
     model = ee.load(tiny_bundle, threads=threads)
     assert model.stats()["threads"] == threads
     assert model(image(0, 2.0)).exit == 0
@@ -105,7 +107,7 @@ def test_threads_asked_for_are_had(tiny_bundle: Path, threads: int) -> None:
         ({}, 1),
     ],
 )
-def test_the_recorded_thread_count_is_used_on_that_kind_of_machine_only(
+def test_recorded_threads_other_machine_is_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: dict[str, str], threads: int
 ) -> None:
     def record(document: dict[str, Any]) -> None:
@@ -122,7 +124,7 @@ def test_the_recorded_thread_count_is_used_on_that_kind_of_machine_only(
     assert loading.recorded_threads(bundle, VARIANT) == 1
 
 
-def test_the_machine_under_test_can_be_found_again(tmp_path: Path) -> None:
+def test_load_recorded_threads_of_this_machine_are_used(tmp_path: Path) -> None:
     here = board_name() or cpu_name()
     if not here:
         pytest.skip("this machine has no name")
@@ -145,7 +147,7 @@ def swapped(path: str) -> Any:
     return edit
 
 
-def test_a_graph_with_other_tensors_is_refused(tmp_path: Path) -> None:
+def test_load_graph_with_other_tensors_raises_bundle_error(tmp_path: Path) -> None:
     path = write_tiny_bundle(tmp_path, edit=swapped("components/seg1/onnx-fp32/model.onnx"))
     with pytest.raises(BundleError, match=r"seg0: its graph has the inputs \['features0'\]; the manifest says \['inp"):
         ee.load(path)
@@ -161,7 +163,9 @@ def test_a_graph_with_other_tensors_is_refused(tmp_path: Path) -> None:
     ids=["size", "rank", "dtype"],
 )
 @pytest.mark.parametrize("place", ["manifest", "variant"])
-def test_a_graph_with_other_shapes_is_refused(tmp_path: Path, place: str, tensor: dict[str, Any], message: str) -> None:
+def test_load_graph_with_other_shapes_raises_bundle_error(
+    tmp_path: Path, place: str, tensor: dict[str, Any], message: str
+) -> None:
     def edit(document: dict[str, Any]) -> None:
         tensors = document["tensors"] if place == "manifest" else document["variants"][VARIANT]["tensors"]
         tensors["features0"] = tensor
@@ -170,14 +174,14 @@ def test_a_graph_with_other_shapes_is_refused(tmp_path: Path, place: str, tensor
         ee.load(write_tiny_bundle(tmp_path, edit=edit))
 
 
-def test_a_graph_may_name_its_dimensions_as_it_likes(tmp_path: Path) -> None:
+def test_load_graph_with_other_dimension_names_succeeds(tmp_path: Path) -> None:
     def edit(document: dict[str, Any]) -> None:
         document["tensors"]["features0"]["shape"] = ["batch", "channels", "rows", 4]
 
     assert ee.load(write_tiny_bundle(tmp_path, edit=edit))(image(0, 2.0)).exit == 0
 
 
-def test_a_file_that_is_no_graph_is_named(tmp_path: Path) -> None:
+def test_load_invalid_graph_names_file(tmp_path: Path) -> None:
     def edit(document: dict[str, Any]) -> None:
         document["files"]["notes.onnx"] = {"sha256": EMPTY_SHA256, "size_bytes": 0}
         swapped("notes.onnx")(document)
@@ -191,7 +195,7 @@ def test_a_file_that_is_no_graph_is_named(tmp_path: Path) -> None:
 EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
-def test_every_exit_of_a_fixed_batch_is_answered_one_by_one(tmp_path: Path) -> None:
+def test_every_exit_fixed_batch_runs_one_by_one(tmp_path: Path) -> None:
     def fix(document: dict[str, Any]) -> None:
         document["variants"][VARIANT]["batch"] = 1
 

@@ -59,11 +59,11 @@ def refusal(document: Any) -> str:
     return caught.value.message
 
 
-def test_reading_and_writing_give_the_same_document(document: dict[str, Any]) -> None:
+def test_parse_manifest_encode_gives_same_document(document: dict[str, Any]) -> None:
     assert encode(parse(document)) == document
 
 
-def test_cost_is_cumulative(document: dict[str, Any]) -> None:
+def test_plan_steps_of_manifest_are_cumulative(document: dict[str, Any]) -> None:
     manifest = parse(document)
     assert [stage.macs for stage in plan_steps(manifest, (0.5, 0.5)) if stage.gate is not None] == [160, 320, 336]
     assert plan_steps(manifest, (None, None))[-1].macs == 304
@@ -179,26 +179,28 @@ RULES: list[tuple[str, tuple[Any, ...], Any, str]] = [
 
 
 @pytest.mark.parametrize(("keys", "value", "message"), [r[1:] for r in RULES], ids=[r[0] for r in RULES])
-def test_each_rule(document: dict[str, Any], keys: tuple[Any, ...], value: Any, message: str) -> None:
+def test_parse_manifest_violated_rule_raises_bundle_error(
+    document: dict[str, Any], keys: tuple[Any, ...], value: Any, message: str
+) -> None:
     said = refusal(put(document, keys, value))
     assert re.search(message, said), said
 
 
-def test_variant_names_have_two_parts(document: dict[str, Any]) -> None:
+def test_parse_manifest_variant_name_without_two_parts_raises_bundle_error(document: dict[str, Any]) -> None:
     variants = document["variants"]
     for name in ("onnx", "onnx/fp32/b1", "ONNX/fp32", "onnx/", "onnx/../x"):
         said = refusal({**document, "variants": {**variants, name: variants["onnx/fp32"]}})
         assert said == f"manifest.json: variants: {name!r} is not FORMAT/PRECISION"
 
 
-def test_exits_follow_the_order_of_the_components(document: dict[str, Any]) -> None:
+def test_parse_manifest_exits_out_of_order_raises_bundle_error(document: dict[str, Any]) -> None:
     first, second, last = document["exits"]
     assert "follow the order" in refusal({**document, "exits": [second, first, last]})
     both = {**first, "component": "exit1", "logits": "exit1_logits", "confidence": "exit1_confidence"}
     assert "one in each" in refusal({**document, "exits": [both, second, last]})
 
 
-def test_an_int8_variant_may_use_a_float_file_and_other_shapes_between_graphs(document: dict[str, Any]) -> None:
+def test_parse_manifest_int8_variant_with_float_file_and_own_shapes_is_accepted(document: dict[str, Any]) -> None:
     other = copy.deepcopy(document["variants"]["onnx/fp32"])
     other["tensors"] = {"features0": {"dtype": "int8", "shape": ["batch", 4, 4, 1]}}
     other["batch"] = 1
@@ -208,7 +210,7 @@ def test_an_int8_variant_may_use_a_float_file_and_other_shapes_between_graphs(do
 
 
 @pytest.mark.parametrize("version", ["0.9", "2.0", "10.0", "9999.0"])
-def test_another_major_version_is_refused_by_name(document: dict[str, Any], version: str) -> None:
+def test_parse_manifest_other_major_version_raises_bundle_error(document: dict[str, Any], version: str) -> None:
     said = refusal({**document, "schema_version": version, "whatever": 1})
     assert said == f"manifest.json: schema_version {version} cannot be read by this runtime, which reads 1.x"
 
@@ -216,11 +218,11 @@ def test_another_major_version_is_refused_by_name(document: dict[str, Any], vers
 @pytest.mark.parametrize(
     "version", ["", "1", "1.0.0", "1.x", "01.0", "1.00", "-1.0", "١.0", "1.0\n", 1.0, None, ["1.0"]]
 )
-def test_what_is_no_version_is_refused(document: dict[str, Any], version: Any) -> None:
+def test_parse_manifest_invalid_version_raises_bundle_error(document: dict[str, Any], version: Any) -> None:
     assert refusal({**document, "schema_version": version}).startswith("manifest.json: schema_version: expected '1.0'")
 
 
-def test_a_newer_minor_version_may_have_unknown_fields_and_nothing_else(document: dict[str, Any]) -> None:
+def test_parse_manifest_newer_minor_version_ignores_unknown_fields_only(document: dict[str, Any]) -> None:
     newer = put({**document, "schema_version": "1.7"}, ("exits", 0, "colour"), "red")
     assert parse(newer).schema_version == "1.7"
     assert "exits[0].tap: missing field" in refusal(put(newer, ("exits", 0, "tap"), GONE))
@@ -229,7 +231,7 @@ def test_a_newer_minor_version_may_have_unknown_fields_and_nothing_else(document
 
 @pytest.mark.parametrize("keys", [("extra",), ("exits", 0, "extra")])
 @pytest.mark.parametrize("number", ["1e999", "-1e999", "1" * 400 + ".0"])
-def test_newer_minor_version_unknown_number_that_overflows_is_refused(
+def test_parse_manifest_newer_minor_version_with_overflow_raises_bundle_error(
     document: dict[str, Any], keys: tuple[Any, ...], number: str
 ) -> None:
     newer = json.dumps(put({**document, "schema_version": "1.1"}, keys, "NUMBER"))
@@ -237,7 +239,7 @@ def test_newer_minor_version_unknown_number_that_overflows_is_refused(
         parse_manifest(newer.replace('"NUMBER"', number).encode())
 
 
-def test_samples_tolerance_of_int8_goes_up_to_a_tenth(document: dict[str, Any]) -> None:
+def test_parse_manifest_int8_samples_tolerance_is_at_most_a_tenth(document: dict[str, Any]) -> None:
     whole = {name: {**document, "variants": {}} for name in ("most", "more")}
     for name, tolerance in (("most", 0.1), ("more", 0.1001)):
         variant = {**document["variants"]["onnx/fp32"], "samples_tolerance": tolerance}
@@ -257,10 +259,10 @@ def test_samples_tolerance_of_int8_goes_up_to_a_tenth(document: dict[str, Any]) 
         (b" " * (MAX_MANIFEST_BYTES + 1), "1048577 bytes; at most 1048576 are allowed"),
     ],
 )
-def test_what_is_no_manifest_is_refused(data: bytes, message: str) -> None:
+def test_parse_manifest_other_bytes_raise_bundle_error(data: bytes, message: str) -> None:
     with pytest.raises(BundleError, match=message):
         parse_manifest(data)
 
 
-def test_refusals_are_short(document: dict[str, Any]) -> None:
+def test_parse_manifest_long_value_message_is_short(document: dict[str, Any]) -> None:
     assert len(refusal(put(document, ("components", 0, "kind"), "x" * 100_000))) < 500

@@ -41,7 +41,7 @@ def model(tiny_bundle: Path) -> ee.Model:
     [{}, {"joined": True}, {"chained": True}, {"early_exits": 0}, {"early_exits": 1}, {"early_exits": 4}],
     ids=str,
 )
-def test_exits_and_labels_are_those_of_the_arithmetic(tmp_path: Path, tweaks: dict[str, Any], point: str) -> None:
+def test_call_any_wiring_equals_numpy_reference(tmp_path: Path, tweaks: dict[str, Any], point: str) -> None:
     model = ee.load(write_tiny_bundle(tmp_path, **tweaks))
     model.use(point)
     found = answers(X, tweaks.get("early_exits", 2), chained=tweaks.get("chained", False))
@@ -55,12 +55,12 @@ def test_exits_and_labels_are_those_of_the_arithmetic(tmp_path: Path, tweaks: di
         np.testing.assert_array_equal(result.logits, logits)
 
 
-def test_contrast_decides_where_an_image_leaves(model: ee.Model) -> None:
+def test_call_contrast_decides_exit(model: ee.Model) -> None:
     assert [model(image(1, contrast)).exit for contrast in (2.0, 1.0, 0.25)] == [0, 1, 2]
     assert all(model(image(1, contrast)).label == "upper" for contrast in CONTRASTS)
 
 
-def test_a_result_is_complete(model: ee.Model) -> None:
+def test_call_result_has_all_fields(model: ee.Model) -> None:
     result = model(image(2, 1.0))
     assert (result.exit, result.index, result.label) == (1, 2, "lower")
     assert result.latency_ms > 0
@@ -72,7 +72,7 @@ def test_a_result_is_complete(model: ee.Model) -> None:
         result.colour = "red"  # type: ignore[attr-defined]
 
 
-def test_the_temperature_comes_from_the_manifest(tmp_path: Path) -> None:
+def test_call_temperature_is_read_from_manifest(tmp_path: Path) -> None:
     def hotter(document: dict[str, Any]) -> None:
         document["variants"][VARIANT]["temperatures"] = [8.0, 8.0, 8.0]
 
@@ -83,7 +83,7 @@ def test_the_temperature_comes_from_the_manifest(tmp_path: Path) -> None:
     assert result.probabilities.max() == pytest.approx(result.confidence, abs=1e-6)
 
 
-def test_what_the_bundle_is_shows(model: ee.Model) -> None:
+def test_model_properties_describe_bundle(model: ee.Model) -> None:
     assert model.labels == LABELS
     assert model.variant == VARIANT
     assert list(model.operating_points) == ["full", "balanced", "fast"]
@@ -92,7 +92,7 @@ def test_what_the_bundle_is_shows(model: ee.Model) -> None:
     assert len(model.operating_points) == 3
 
 
-def test_the_knob(model: ee.Model) -> None:
+def test_use_points_and_thresholds_change_exit(model: ee.Model) -> None:
     assert (model.operating_point, model.thresholds) == ("balanced", (0.8, 0.8))
     x = image(0, 1.0)
     assert model(x).exit == 1
@@ -108,7 +108,7 @@ def test_the_knob(model: ee.Model) -> None:
     assert model(image(3, 0.25)).exit == 0
 
 
-def test_a_gate_fires_at_its_threshold_exactly(model: ee.Model) -> None:
+def test_call_confidence_equal_to_threshold_leaves(model: ee.Model) -> None:
     x = image(0, 1.0)
     model.use(threshold=0)
     confidence = model(x).confidence
@@ -129,13 +129,15 @@ def test_a_gate_fires_at_its_threshold_exactly(model: ee.Model) -> None:
         ({"threshold": (0.5,)}, "1 thresholds given; the model has 2 early exits"),
     ],
 )
-def test_a_wrong_turn_of_the_knob_changes_nothing(model: ee.Model, arguments: dict[str, Any], message: str) -> None:
+def test_use_invalid_arguments_raise_usage_error_without_change(
+    model: ee.Model, arguments: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UsageError, match=message):
         model.use(**arguments)
     assert (model.operating_point, model(image(0, 1.0)).exit) == ("balanced", 1)
 
 
-def test_only_what_is_needed_runs(tiny_bundle: Path) -> None:
+def test_call_runs_needed_components_only(tiny_bundle: Path) -> None:
     model, log = load_recording(tiny_bundle)
     for threshold, contrast, ran in [
         (0.8, 2.0, "seg0 exit0"),
@@ -150,13 +152,13 @@ def test_only_what_is_needed_runs(tiny_bundle: Path) -> None:
         assert " ".join(log) == ran
 
 
-def test_every_exit_of_a_batch(model: ee.Model) -> None:
+def test_every_exit_batch_equals_numpy_reference(model: ee.Model) -> None:
     for (logits, confidence), (wanted, sure) in zip(model.every_exit(X), answers(X)):
         np.testing.assert_array_equal(logits, wanted)
         np.testing.assert_allclose(confidence, sure, atol=1e-6)
 
 
-def test_stats_count_what_ran(model: ee.Model) -> None:
+def test_stats_after_calls_count_exits_and_macs(model: ee.Model) -> None:
     for contrast in (2.0, 2.0, 1.0, 0.25):
         model(image(0, contrast))
     found = model.stats()
@@ -170,13 +172,13 @@ def test_stats_count_what_ran(model: ee.Model) -> None:
     assert model.stats()["exit_shares_expected"] is None
 
 
-def test_full_depth_saves_nothing(model: ee.Model) -> None:
+def test_stats_at_full_depth_save_nothing(model: ee.Model) -> None:
     model.use("full")
     model(image(0, 2.0))
     assert model.stats()["compute_saved"] == 0
 
 
-def test_pixels_go_through_the_bundles_preprocessing(model: ee.Model) -> None:
+def test_preprocess_pixels_use_bundle_rule(model: ee.Model) -> None:
     for label, contrast in IMAGES:
         np.testing.assert_array_equal(model.preprocess(pixels(label, contrast)), image(label, contrast))
 
@@ -196,14 +198,14 @@ def test_pixels_go_through_the_bundles_preprocessing(model: ee.Model) -> None:
         ([[1.0]], "expected a numpy array"),
     ],
 )
-def test_bad_input_is_refused_by_name_and_not_counted(model: ee.Model, inputs: Any, message: str) -> None:
+def test_call_bad_input_raises_input_error_and_is_not_counted(model: ee.Model, inputs: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         model(inputs)
     assert model.stats()["calls"] == 0
     assert model(image(0, 2.0)).exit == 0
 
 
-def test_several_inputs_are_bound_by_name(tmp_path: Path) -> None:
+def test_call_several_inputs_are_bound_by_name(tmp_path: Path) -> None:
     model = ee.load(write_tiny_bundle(tmp_path, ids=True))
     x = image(1, 0.25)
     assert model({"ids": np.array([[0, 1]]), "input": x}).exit == 2
@@ -222,13 +224,13 @@ def test_several_inputs_are_bound_by_name(tmp_path: Path) -> None:
         ({"input": image(0, 1), "ids": np.ones(2, np.int64)}, r"input 'ids': expected shape int64 \(batch, tokens\)"),
     ],
 )
-def test_several_inputs_of_which_one_is_off(tmp_path: Path, inputs: Any, message: str) -> None:
+def test_call_several_inputs_one_wrong_raises_input_error(tmp_path: Path, inputs: Any, message: str) -> None:
     model = ee.load(write_tiny_bundle(tmp_path, ids=True))
     with pytest.raises(InputError, match=message):
         model(inputs)
 
 
-def test_a_batch_over_several_inputs_has_one_size(tmp_path: Path) -> None:
+def test_every_exit_inputs_of_different_batch_raise_input_error(tmp_path: Path) -> None:
     model = ee.load(write_tiny_bundle(tmp_path, ids=True))
     with pytest.raises(InputError, match="input 'ids': 'batch' is 3 here and 2 in input 'input'"):
         model.every_exit({"input": X[:2], "ids": np.ones((3, 2), np.int64)})
@@ -251,7 +253,7 @@ def in_threads(count: int, work: Any) -> None:
     assert failed == []
 
 
-def test_eight_threads_get_the_answers_of_one(model: ee.Model) -> None:
+def test_call_eight_threads_equal_single_thread(model: ee.Model) -> None:
     alone = [model(X[n : n + 1]) for n in range(len(X))]
 
     def work(number: int) -> None:
@@ -265,7 +267,7 @@ def test_eight_threads_get_the_answers_of_one(model: ee.Model) -> None:
     assert model.stats()["calls"] == len(X) + 8 * 200
 
 
-def test_the_knob_may_be_turned_while_calls_are_under_way(model: ee.Model) -> None:
+def test_use_during_calls_affects_later_calls(model: ee.Model) -> None:
     x = image(0, 1.0)  # leaves at exit 0 with fast and at exit 2 with full, never at 1
 
     def positions() -> Iterator[Optional[str]]:
@@ -283,13 +285,13 @@ def test_the_knob_may_be_turned_while_calls_are_under_way(model: ee.Model) -> No
     in_threads(4, work)
 
 
-def test_softmax_of_large_logits() -> None:
+def test_softmax_large_logits_are_finite() -> None:
     np.testing.assert_allclose(softmax(np.array([[1e4, 1e4], [0.0, -1e4]])), [[0.5, 0.5], [1, 0]])
 
 
 @pytest.mark.parametrize("temperature", [1e-6, 1.0, 1e6])
 @pytest.mark.parametrize("logits", [(3e38, -3e38, 0), (3e38, 3e38, 2e38), (-3e38, -1e38, -2e38), (0, 1e-38, 5)])
-def test_probabilities_of_finite_logits_are_those_of_float64(temperature: float, logits: tuple[float, ...]) -> None:
+def test_probabilities_finite_logits_equal_float64(temperature: float, logits: tuple[float, ...]) -> None:
     """Over a small temperature, finite logits and their differences overflow."""
     found = ee.Result(0, 1.0, np.array(logits, np.float32), temperature, ("a", "b", "c"), 1.0).probabilities
     exact = np.array(logits, np.float64) / temperature
@@ -298,7 +300,7 @@ def test_probabilities_of_finite_logits_are_those_of_float64(temperature: float,
     assert found.sum() == pytest.approx(1)
 
 
-def test_an_engine_that_fails_is_a_backend_error(tiny_bundle: Path) -> None:
+def test_call_failing_engine_raises_backend_error(tiny_bundle: Path) -> None:
     """What engines raise is a dozen types of their own."""
 
     def fail() -> None:

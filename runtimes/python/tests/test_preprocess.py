@@ -28,7 +28,7 @@ BARE = Input("features", "float32", ("batch", 3))
 TEXT = Input("ids", "int64", ("batch", "tokens"))
 
 
-def test_pixels_become_channels_first() -> None:
+def test_preprocess_pixels_become_channels_first() -> None:
     raw = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     found = preprocess(raw, COLOUR)
     assert found.shape == (1, 3, 2, 4)
@@ -39,19 +39,19 @@ def test_pixels_become_channels_first() -> None:
         np.testing.assert_allclose(found[0, c], wanted, rtol=1e-5, atol=1e-6)
 
 
-def test_grey_pixels_need_no_channel_axis() -> None:
+def test_preprocess_grey_pixels_without_channel_axis_are_accepted() -> None:
     raw = np.full((2, 4), 255, np.uint8)
     np.testing.assert_array_equal(preprocess(raw, GREY), np.ones((1, 1, 2, 4)))
     np.testing.assert_array_equal(preprocess(raw[:, :, None], GREY), np.ones((1, 1, 2, 4)))
 
 
-def test_the_tiny_bundle_reads_its_own_pixels() -> None:
+def test_preprocess_tiny_pixels_equal_image() -> None:
     spec = Input("input", "float32", ("batch", 1, 4, 4), Preprocess(1 / 64, (0.5,), (0.5,)))
     np.testing.assert_array_equal(preprocess(pixels(2, 1.5), spec), image(2, 1.5))
 
 
 @given(st.integers(1, 4), st.integers(0, 2**32 - 1))
-def test_a_batch_is_normalised_as_its_members_are(n: int, seed: int) -> None:
+def test_normalise_batch_equals_single_images(n: int, seed: int) -> None:
     batch = np.random.default_rng(seed).integers(0, 256, (n, 3, 2, 4), np.uint8)
     whole = normalise(batch, COLOUR)
     for one, raw in zip(whole, batch):
@@ -70,18 +70,18 @@ def test_a_batch_is_normalised_as_its_members_are(n: int, seed: int) -> None:
     ],
     ids=["float", "turned", "grey", "alpha", "batch", "text"],
 )
-def test_pixels_of_another_form_are_refused(raw: Any) -> None:
+def test_preprocess_pixels_of_other_shape_raise_input_error(raw: Any) -> None:
     with pytest.raises(InputError, match=r"input 'image': expected raw pixels uint8 \(2, 4, 3\), found "):
         preprocess(raw, COLOUR)
 
 
 @pytest.mark.parametrize("function", [preprocess, normalise])
-def test_a_bundle_without_preprocessing_says_what_it_wants(function: Any) -> None:
+def test_normalise_without_rule_names_expected_input(function: Any) -> None:
     with pytest.raises(InputError, match=r"holds no preprocessing; give a finished float32 \(batch, 3\)"):
         function(np.zeros(3, np.uint8), BARE)
 
 
-def test_what_fits_is_returned_as_it_is() -> None:
+def test_check_array_matching_array_is_returned() -> None:
     x = np.zeros((1, 3), np.float32)
     assert check_array(x, BARE) is x
     assert check_array(np.zeros((5, 3), np.float32), BARE, any_batch=True).shape == (5, 3)
@@ -106,22 +106,22 @@ def test_what_fits_is_returned_as_it_is() -> None:
         (np.array([[-np.inf, np.inf, 3]], np.float32), "holds NaN or infinite values"),
     ],
 )
-def test_what_does_not_fit_is_refused_by_name(x: Any, message: str) -> None:
+def test_check_array_other_array_raises_input_error(x: Any, message: str) -> None:
     with pytest.raises(InputError, match=f"^input 'features': .*{message}"):
         check_array(x, BARE)
 
 
-def test_raw_pixels_get_a_hint() -> None:
+def test_check_array_raw_pixels_hint_preprocess() -> None:
     with pytest.raises(InputError) as caught:
         check_array(np.zeros((1, 3), np.uint8), BARE)
     assert "preprocess" in (caught.value.hint or "")
 
 
-def test_values_whose_sum_overflows_are_finite() -> None:
+def test_is_finite_overflowing_sum_returns_true() -> None:
     assert check_array(np.full((1, 3), 3e38, np.float32), BARE) is not None
 
 
-def test_a_symbol_may_stand_twice_in_one_input() -> None:
+def test_check_symbols_twice_in_one_input_must_agree() -> None:
     square = Input("graph", "float32", ("batch", "nodes", "nodes"))
     assert has_shared_symbols([square])
     assert has_shared_symbols([BARE, TEXT])
@@ -139,7 +139,9 @@ def test_a_symbol_may_stand_twice_in_one_input() -> None:
         ((2, 5), (3, 5), "input 'mask': 'batch' is 3 here and 2 in input 'ids'"),
     ],
 )
-def test_a_symbol_stands_for_one_size(a: tuple[int, int], b: tuple[int, int], problem: Optional[str]) -> None:
+def test_check_symbols_two_sizes_raise_input_error(
+    a: tuple[int, int], b: tuple[int, int], problem: Optional[str]
+) -> None:
     specs = [TEXT, Input("mask", "int64", ("batch", "tokens"))]
     arrays = {"ids": np.zeros(a, np.int64), "mask": np.zeros(b, np.int64)}
     if problem is None:
@@ -159,13 +161,13 @@ def test_a_symbol_stands_for_one_size(a: tuple[int, int], b: tuple[int, int], pr
         (np.zeros((4, 8, 3), np.uint8), "Images are not resized: scale the image to 4 x 2"),
     ],
 )
-def test_a_refused_image_comes_with_advice(raw: np.ndarray, hint: str) -> None:
+def test_preprocess_wrong_image_has_hint(raw: np.ndarray, hint: str) -> None:
     with pytest.raises(InputError) as caught:
         preprocess(raw, COLOUR)
     assert hint in (caught.value.hint or "")
 
 
-def test_every_input_is_made_ready_by_name() -> None:
+def test_preprocess_all_inputs_are_converted_by_name() -> None:
     raw = {"image": np.zeros((2, 4, 3), np.uint8), "ids": [3, 1, 2]}
     found = preprocess_all(raw, [COLOUR, TEXT])
     np.testing.assert_array_equal(found["ids"], np.array([[3, 1, 2]], np.int64))
@@ -189,6 +191,6 @@ def test_every_input_is_made_ready_by_name() -> None:
         ([], "expected int64"),
     ],
 )
-def test_ids_of_another_form_are_refused(raw: Any, message: str) -> None:
+def test_preprocess_ids_of_other_form_raise_input_error(raw: Any, message: str) -> None:
     with pytest.raises(InputError, match=f"^input 'ids': .*{message}"):
         preprocess(raw, TEXT)

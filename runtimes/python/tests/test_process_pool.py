@@ -52,12 +52,12 @@ def in_a_process(bundle: Path, *loads: Any) -> list[Any]:
 
 
 @needs_pool
-def test_two_threads_from_one_pool(tiny_bundle: Path) -> None:
+def test_load_process_pool_two_threads_share_it(tiny_bundle: Path) -> None:
     assert in_a_process(tiny_bundle, SHARED, SHARED) == [[2, "process", 1]] * 2
 
 
 @needs_pool
-def test_another_count_is_refused(tiny_bundle: Path) -> None:
+def test_load_process_pool_other_count_raises_backend_error(tiny_bundle: Path) -> None:
     _, (kind, message, hint) = in_a_process(tiny_bundle, SHARED, {"threads": 3, "pool": "process"})
     assert kind == "BackendError"
     assert message == "this process has one pool of 2 threads, so 3 cannot be used"
@@ -66,7 +66,7 @@ def test_another_count_is_refused(tiny_bundle: Path) -> None:
 
 @needs_pool
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_pool_in_a_forked_child_is_refused_whatever_is_loaded(tiny_bundle: Path) -> None:
+def test_load_process_pool_in_forked_child_raises_backend_error(tiny_bundle: Path) -> None:
     first, *others = in_a_process(tiny_bundle, SHARED, "fork", SHARED, {"threads": 1}, {"threads": 2})
     assert first == [2, "process", 1]
     assert len(others) == 3
@@ -77,24 +77,24 @@ def test_pool_in_a_forked_child_is_refused_whatever_is_loaded(tiny_bundle: Path)
 
 
 @needs_pool
-def test_one_thread_is_refused_too_once_there_is_a_pool(tiny_bundle: Path) -> None:
+def test_load_process_pool_then_one_thread_raises_backend_error(tiny_bundle: Path) -> None:
     _, (kind, message, _) = in_a_process(tiny_bundle, SHARED, {"threads": 1})
     assert (kind, message) == ("BackendError", "this process has one pool of 2 threads, so 1 cannot be used")
 
 
 @needs_pool
-def test_stats_say_which_pool_is_in_use_and_not_which_was_asked_for(tiny_bundle: Path) -> None:
+def test_stats_pool_is_the_one_in_use(tiny_bundle: Path) -> None:
     private = {"threads": 2, "pool": "private"}
     assert in_a_process(tiny_bundle, private, SHARED, private) == [[2, p, 1] for p in ("private", "process", "process")]
 
 
-def test_one_thread_needs_no_pool(tiny_bundle: Path) -> None:
+def test_load_process_pool_one_thread_creates_none(tiny_bundle: Path) -> None:
     alone = {"threads": 1, "pool": "process"}
     assert in_a_process(tiny_bundle, alone, {"threads": 2}) == [[1, "private", 1], [2, "private", 1]]
 
 
 @pytest.mark.skipif(HAS_POOL, reason="needs onnxruntime before 1.32")
-def test_an_older_onnxruntime_has_private_pools_and_stats_say_so(tiny_bundle: Path) -> None:
+def test_load_process_pool_older_onnxruntime_uses_private_pools(tiny_bundle: Path) -> None:
     assert in_a_process(tiny_bundle, SHARED, {"threads": 3, "pool": "process"}) == [
         [2, "private", 1],
         [3, "private", 1],

@@ -73,11 +73,11 @@ def build(value: Any, **options: bool) -> Everything:
 
 
 @given(everything)
-def test_what_was_written_is_read(record: Everything) -> None:
+def test_decode_encoded_record_is_equal(record: Everything) -> None:
     assert build(read(json.dumps(encode(record)))) == record
 
 
-def test_encode_gives_plain_json_types() -> None:
+def test_encode_record_gives_json_types() -> None:
     assert encode((Inner(1.0, ("a",)), {"k": (1, None)})) == [{"number": 1.0, "words": ["a"]}, {"k": [1, None]}]
 
 
@@ -117,7 +117,7 @@ def fits(old: Any, new: Any, path: str) -> bool:
 
 
 @pytest.mark.parametrize(("path", "keys", "old"), list(places(SAMPLE)), ids=lambda p: p if isinstance(p, str) else "")
-def test_every_wrong_type_is_refused_with_its_path(path: str, keys: tuple[Any, ...], old: Any) -> None:
+def test_decode_wrong_type_names_path(path: str, keys: tuple[Any, ...], old: Any) -> None:
     for new in (None, True, 7, 1.5, "words", [], {}):
         if fits(old, new, path) or (new == {} and (old is None or isinstance(old, dict))):
             continue
@@ -127,27 +127,27 @@ def test_every_wrong_type_is_refused_with_its_path(path: str, keys: tuple[Any, .
 
 
 @pytest.mark.parametrize("name", ["count", "inner", "maybe"])
-def test_missing_field(name: str) -> None:
+def test_decode_missing_field_is_refused(name: str) -> None:
     with pytest.raises(RefusedError, match=f"^{name}: missing field$"):
         build({k: v for k, v in SAMPLE.items() if k != name})
 
 
-def test_fields_with_defaults_may_be_missing() -> None:
+def test_decode_missing_field_with_default_is_accepted() -> None:
     assert build({k: v for k, v in SAMPLE.items() if k not in ("later", "extra")}).extra == {}
 
 
-def test_unknown_field_is_refused_unless_told_otherwise() -> None:
+def test_decode_unknown_field_is_refused_unless_ignored() -> None:
     newer = put(SAMPLE, ("inner", "colour"), "red")
     with pytest.raises(RefusedError, match=r"^inner\.colour: unknown field$"):
         build(newer)
     assert build(newer, ignore_unknown=True) == build(SAMPLE)
 
 
-def test_integers_of_18_digits_are_read() -> None:
+def test_parse_json_integer_of_18_digits_is_read() -> None:
     assert read("[-999999999999999999, 999999999999999999]") == [1 - 10**18, 10**18 - 1]
 
 
-def test_integers_are_read_as_floats_where_a_float_is_due() -> None:
+def test_decode_integer_for_float_becomes_float() -> None:
     number = build(put(SAMPLE, ("number",), 2)).number
     assert type(number) is float
     assert number == 2.0
@@ -168,35 +168,35 @@ def test_integers_are_read_as_floats_where_a_float_is_due() -> None:
     ],
     ids=lambda text: text[:16],
 )
-def test_what_is_not_json_is_refused(text: str, reason: str) -> None:
+def test_parse_json_invalid_text_is_refused(text: str, reason: str) -> None:
     with pytest.raises(RefusedError, match=f"^{reason}$"):
         read(text)
 
 
 @pytest.mark.parametrize("value", [math.inf, math.nan, 10**400])
-def test_numbers_that_are_not_finite_are_refused(value: float) -> None:
+def test_parse_json_not_finite_number_is_refused(value: float) -> None:
     with pytest.raises(RefusedError, match=r"^number: expected a finite number, found "):
         build(put(SAMPLE, ("number",), value))
 
 
-def test_an_exponent_beyond_float_is_refused() -> None:
+def test_parse_json_exponent_beyond_float_is_refused() -> None:
     with pytest.raises(RefusedError, match=r"^the number '1e999' is too large$"):
         read("1e999")
 
 
 @pytest.mark.parametrize("depth", [10, 300, 600, 800, 900, 930, 950, 970, 980, 990, 1000, 3000])
-def test_refusing_a_nested_value_never_overflows_the_stack(depth: int) -> None:
+def test_decode_deeply_nested_value_is_refused_without_overflow(depth: int) -> None:
     with pytest.raises(RefusedError):
         build({**SAMPLE, "count": read("[" * depth + "]" * depth)})
 
 
-def test_many_keys_twice_are_refused_at_once() -> None:
+def test_parse_json_many_duplicate_keys_are_refused_fast() -> None:
     twice = ",".join(f'"k{i}":0' for i in range(30_000))
     with pytest.raises(RefusedError, match="occurs twice"):
         read("{" + twice + "," + twice + "}")
 
 
-def test_refusals_are_short_and_hold_no_control_characters() -> None:
+def test_decode_messages_are_short_and_printable() -> None:
     for wrong in ({**SAMPLE, "\x1b[31m" + "x" * 10_000: 1}, {**SAMPLE, "text": ["y" * 10_000]}):
         with pytest.raises(RefusedError) as refusal:
             build(wrong)
@@ -220,7 +220,7 @@ OURS, THEIRS = make(records.dataclass), make(dataclasses.dataclass)
 
 
 @pytest.mark.parametrize("arguments", [((1,), {}), ((1, 3), {}), ((), {"y": 5, "x": 4}), ((1,), {"names": {"a": 1}})])
-def test_the_same_records(arguments: Any) -> None:
+def test_dataclass_equals_standard_dataclass(arguments: Any) -> None:
     values, named = arguments
     ours, theirs = OURS(*values, **named), THEIRS(*values, **named)
     assert repr(ours) == repr(theirs)
@@ -233,13 +233,13 @@ def test_the_same_records(arguments: Any) -> None:
 
 
 @pytest.mark.parametrize("arguments", [((), {}), ((1, 2, {}, 4), {}), ((1,), {"x": 2}), ((1,), {"z": 2})])
-def test_the_same_refusals(arguments: Any) -> None:
+def test_dataclass_wrong_arguments_raise_as_standard_dataclass(arguments: Any) -> None:
     for cls in (OURS, THEIRS):
         with pytest.raises(TypeError):
             cls(*arguments[0], **arguments[1])
 
 
-def test_nothing_changes() -> None:
+def test_dataclass_assignment_raises_frozen_error() -> None:
     for cls in (OURS, THEIRS):
         point = cls(1)
         with pytest.raises(dataclasses.FrozenInstanceError):
@@ -250,7 +250,7 @@ def test_nothing_changes() -> None:
         assert cls(1).names is not cls(1).names
 
 
-def test_records_are_hashed_by_value() -> None:
+def test_dataclass_equal_records_have_same_hash() -> None:
     @records.dataclass(frozen=True)
     class Pair:
         a: int

@@ -1,10 +1,8 @@
-"""Counters: what was recorded is what is reported, also to Prometheus, through a parser of its grammar."""
+"""Statistics of a model: counts, latencies, shares and the drift test."""
 
 from __future__ import annotations
 
-import json
 import math
-import re
 import threading
 from pathlib import Path
 
@@ -15,14 +13,13 @@ from hypothesis import strategies as st
 
 import eetool_runtime as ee
 from eetool_runtime.manifest import Expected, ReachedConfidence
-from eetool_runtime.prometheus import prometheus_text
 from eetool_runtime.stats import Stats, confidence_drift
 from tests.helpers.tiny_bundle import image
 
 EXPECTED = Expected("test", 10, 0.9, (0.5, 0.3, 0.2), 0.7, 100.0, (None, None, None))
 
 
-def test_before_the_first_call_nothing_is_known() -> None:
+def test_snapshot_before_first_call_is_empty() -> None:
     assert Stats(3).snapshot(100, EXPECTED) == {
         "calls": 0,
         "exit_counts": [0, 0, 0],
@@ -40,7 +37,7 @@ def test_before_the_first_call_nothing_is_known() -> None:
     }
 
 
-def test_figures_of_a_few_calls() -> None:
+def test_snapshot_few_calls_has_exact_figures() -> None:
     stats = Stats(3)
     for index, confidence, macs, latency_ms in [(0, 0.8, 20, 1.0), (0, 1.0, 20, 2.0), (2, 0.5, 120, 9.0)]:
         stats.record(index, confidence, macs, latency_ms)
@@ -57,13 +54,13 @@ def test_figures_of_a_few_calls() -> None:
     assert found["latency_ms"]["mean"] == pytest.approx(4.0)
 
 
-def test_a_backbone_without_macs_saves_nothing_that_could_be_named() -> None:
+def test_snapshot_backbone_without_macs_has_no_compute_saved() -> None:
     stats = Stats(1)
     stats.record(0, 1.0, 0, 1.0)
     assert stats.snapshot(0, None)["compute_saved"] is None
 
 
-def test_latency_is_of_recent_calls_only() -> None:
+def test_snapshot_latency_covers_recent_calls() -> None:
     stats = Stats(1)
     for latency_ms in [1000.0] * 5 + [1.0] * 10_000:
         stats.record(0, 1.0, 1, latency_ms)
@@ -72,7 +69,7 @@ def test_latency_is_of_recent_calls_only() -> None:
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=50))
-def test_shares_sum_to_one_and_depth_lies_between_the_exits(exits: list[int]) -> None:
+def test_snapshot_shares_sum_to_one_and_depth_is_in_range(exits: list[int]) -> None:
     stats = Stats(4)
     for index in exits:
         stats.record(index, 0.5, index + 1, 1.0)
@@ -83,7 +80,7 @@ def test_shares_sum_to_one_and_depth_lies_between_the_exits(exits: list[int]) ->
     assert found["compute_saved"] == pytest.approx(1 - (found["mean_exit_depth"] + 1) / 4)
 
 
-def test_threads_lose_no_counts() -> None:
+def test_record_many_threads_counts_all() -> None:
     stats = Stats(2)
 
     def work(index: int) -> None:
@@ -105,7 +102,7 @@ def seen_by(rng: np.random.Generator, mean: float, n: int) -> list[list[tuple[in
     return [[(0, float(value)), (2, 0.6)] for value in rng.normal(mean, 0.1, n)]
 
 
-def test_drift_is_welchs_test() -> None:
+def test_confidence_drift_equals_welch_test() -> None:
     found = confidence_drift(seen_by(np.random.default_rng(1), 0.76, 200), REACHED)
     assert found[1] is None
     first = found[0]
@@ -120,21 +117,21 @@ def test_drift_is_welchs_test() -> None:
     assert (found[2]["z"], found[2]["p"]) == pytest.approx((0, 1))
 
 
-def test_without_drift_the_p_value_is_as_likely_to_be_small_as_it_says() -> None:
+def test_confidence_drift_without_drift_p_is_uniform() -> None:
     rng = np.random.default_rng(0)
     ps = [confidence_drift(seen_by(rng, 0.8, 100), REACHED)[0]["p"] for _ in range(400)]  # type: ignore[index]
     assert 0.02 < np.mean(np.array(ps) < 0.05) < 0.09
     assert 0.4 < np.mean(ps) < 0.6
 
 
-def test_too_few_or_too_equal_confidences_are_no_evidence() -> None:
+def test_confidence_drift_few_or_equal_values_returns_none() -> None:
     assert confidence_drift([[(0, 0.1 * (n % 2))] for n in range(29)], REACHED)[0] is None
     assert confidence_drift([[(0, 0.1 * (n % 2))] for n in range(30)], REACHED)[0] is not None
     assert confidence_drift([[(0, 0.5)]] * 100, (ReachedConfidence(10, 0.5, 0.0),)) == [None]
     assert confidence_drift([[(0, math.nan)]] * 100, REACHED)[0] is None
 
 
-def test_a_new_window_keeps_the_counts_and_forgets_the_rest() -> None:
+def test_start_window_keeps_counts_only() -> None:
     stats = Stats(1)
     for _ in range(40):
         stats.record(0, 0.5, 1, 2.0, [(0, 0.5)])
@@ -143,50 +140,6 @@ def test_a_new_window_keeps_the_counts_and_forgets_the_rest() -> None:
     assert (found["calls"], found["latency_ms"], found["mean_confidence"]) == (40, None, [None])
     assert found["latency_ms_sum"] == 80
     assert stats.recent_ms(10) == []
-
-
-_SAMPLE = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)\{((?:[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\["\\n])*",?)*)\} (\S+)')
-_LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
-_ESCAPES = {"\\\\": "\\", '\\"': '"', "\\n": "\n"}
-
-Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
-
-
-def parse(text: str) -> tuple[Samples, dict[str, str]]:
-    """Samples and the type of each family; fails where the text breaks a rule of the format."""
-    assert text.endswith("\n")
-    samples: Samples = {}
-    types: dict[str, str] = {}
-    helped: set[str] = set()
-    family = ""
-    for line in text.splitlines():
-        if line.startswith("# HELP "):
-            family = line.split(" ", 3)[2]
-            assert family not in helped
-            helped.add(family)
-        elif line.startswith("# TYPE "):
-            name, kind = line.split(" ")[2:]
-            assert name == family
-            assert name not in types
-            assert kind in ("counter", "gauge", "summary")
-            types[name] = kind
-        else:
-            match = _SAMPLE.fullmatch(line)
-            assert match, line
-            suffixes = ("", "_sum", "_count") if types[family] == "summary" else ("",)
-            assert match[1] in [family + suffix for suffix in suffixes]
-            labels = [(k, re.sub(r"\\.", lambda m: _ESCAPES[m[0]], v)) for k, v in _LABEL.findall(match[2])]
-            key = (match[1], frozenset(labels))
-            assert key not in samples
-            samples[key] = float(match[3])
-    assert helped == set(types)
-    return samples, types
-
-
-def value(samples: Samples, name: str, **labels: object) -> float:
-    wanted = {(key, str(text)) for key, text in labels.items()}
-    (found,) = [v for (n, have), v in samples.items() if n == name and wanted <= have]
-    return found
 
 
 @pytest.fixture
@@ -199,34 +152,7 @@ def model(tiny_bundle: Path) -> ee.Model:
     return model
 
 
-def test_the_text_says_what_stats_say(model: ee.Model) -> None:
-    samples, types = parse(model.prometheus())
-    points = model.stats()["operating_points"]
-    for point in ("balanced", "fast"):
-        for index, count in enumerate(points[point]["exit_counts"]):
-            assert value(samples, "eetool_exits_total", operating_point=point, exit=index) == count
-        assert value(samples, "eetool_latency_ms_count", operating_point=point) == points[point]["calls"]
-        assert value(samples, "eetool_compute_saved_ratio", operating_point=point) == points[point]["compute_saved"]
-    p99 = value(samples, "eetool_latency_ms", operating_point="fast", quantile=0.99)
-    assert p99 == points["fast"]["latency_ms"]["p99"]
-    assert value(samples, "eetool_info", operating_point="fast", pool="private", threads=1) == 1
-    assert types["eetool_latency_ms"] == "summary"
-    assert types["eetool_exits_total"] == "counter"
-
-
-def test_a_model_without_calls_has_something_to_say_too(tiny_bundle: Path) -> None:
-    samples, types = parse(ee.load(tiny_bundle).prometheus())
-    assert value(samples, "eetool_exits_total", exit=0) == 0
-    assert "eetool_compute_saved_ratio" not in types
-
-
-def test_labels_are_escaped(model: ee.Model) -> None:
-    odd = 'a "quoted" \\ back\nline'
-    samples, _ = parse(prometheus_text({**model.stats(), "model": odd}))
-    assert all(dict(labels)["model"] == odd for _, labels in samples)
-
-
-def test_points_are_kept_apart_and_custom_thresholds_begin_anew(model: ee.Model) -> None:
+def test_stats_points_are_separate_and_custom_thresholds_start_at_zero(model: ee.Model) -> None:
     found = model.stats()
     assert (found["operating_point"], found["calls"]) == ("fast", 1)
     assert found["operating_points"]["balanced"]["calls"] == 40
@@ -240,15 +166,3 @@ def test_points_are_kept_apart_and_custom_thresholds_begin_anew(model: ee.Model)
         model(image(0, 2.0))
     assert model.stats()["calls"] == 1
     assert set(model.stats()["operating_points"]) == {"balanced", "fast", "custom"}
-
-
-def test_drift_stands_in_stats_which_are_json(model: ee.Model) -> None:
-    model.use("balanced")
-    for n in range(40):
-        model(image(n % 4, 2.0))
-    found = json.loads(json.dumps(model.stats(), allow_nan=False))
-    assert found["drift"][0]["n"] == 40
-    assert found["drift"][0]["mean"] > found["drift"][0]["expected_mean"]
-    assert 0 <= found["drift"][0]["p"] < 1
-    samples, _ = parse(model.prometheus())
-    assert value(samples, "eetool_confidence_drift_z", exit=0, operating_point="balanced") == found["drift"][0]["z"]

@@ -34,13 +34,13 @@ def parses_or_is_refused(data: bytes) -> None:
 
 @settings(deadline=None, max_examples=200)
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
-def test_any_bytes(data: bytes) -> None:
+def test_parse_manifest_any_bytes_parses_or_refuses(data: bytes) -> None:
     parses_or_is_refused(data)
 
 
 @settings(deadline=None, max_examples=300)
 @given(st.data())
-def test_bytes_changed_cut_or_added(data: st.DataObject) -> None:
+def test_parse_manifest_damaged_bytes_parses_or_refuses(data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(TEXT)))
     stop = data.draw(st.integers(start, min(len(TEXT), start + 40)))
     parses_or_is_refused(TEXT[:start] + data.draw(st.binary(max_size=20)) + TEXT[stop:])
@@ -48,7 +48,7 @@ def test_bytes_changed_cut_or_added(data: st.DataObject) -> None:
 
 @settings(deadline=None, max_examples=300)
 @given(st.data())
-def test_values_changed(data: st.DataObject) -> None:
+def test_parse_manifest_damaged_values_parses_or_refuses(data: st.DataObject) -> None:
     document: Any = json.loads(TEXT)
     for _ in range(data.draw(st.integers(1, 3))):
         replace_somewhere(document, data)
@@ -73,12 +73,12 @@ def replace_somewhere(document: Any, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("size", range(0, len(TEXT), 97))
-def test_every_length(size: int) -> None:
+def test_parse_manifest_truncated_is_refused(size: int) -> None:
     with pytest.raises(BundleError):
         parse_manifest(TEXT[:size])
 
 
-def test_the_fuzzer_finds_nothing_in_a_short_run() -> None:
+def test_fuzz_manifest_short_run_finds_nothing() -> None:
     document = fuzz_manifest.fuzz(runs=2000, seed=1)
     assert document["uncaught"] == []
     assert document["runs"] == document["parsed"] + document["refused"] == 2000
@@ -86,7 +86,7 @@ def test_the_fuzzer_finds_nothing_in_a_short_run() -> None:
     assert document["refused_at_places"] > 40  # and it comes to most of the rules
 
 
-def test_the_fuzzer_reports_what_it_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fuzz_manifest_careless_parser_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def careless(data: bytes) -> Any:
         return json.loads(data)
 

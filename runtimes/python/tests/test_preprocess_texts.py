@@ -15,7 +15,7 @@ VOCABULARY = ("the", "film", "'", "s", "fine", ".")
 SPEC = Input("input_ids", "int64", ("batch", 8), text=Text(VOCABULARY))
 
 
-def test_words_and_signs_are_told_apart() -> None:
+def test_split_words_separates_words_and_signs() -> None:
     assert split_words("The  film's FINE-ish, 10/10…") == [
         *("the", "film", "'", "s", "fine", "-", "ish", ",", "10", "/", "10", "…"),
     ]
@@ -23,18 +23,18 @@ def test_words_and_signs_are_told_apart() -> None:
     assert split_words(" \t\n") == []
 
 
-def test_a_text_becomes_ids_of_the_length_of_the_input() -> None:
+def test_preprocess_text_becomes_ids_of_input_length() -> None:
     found = preprocess("The film's a fine", SPEC)
     assert found.dtype == np.int64
     assert found.tolist() == [[START, 3, 4, 5, 6, UNKNOWN, 7, PADDING]]
 
 
-def test_what_is_too_long_is_cut_off() -> None:
+def test_token_ids_long_text_is_truncated() -> None:
     assert token_ids(["fine " * 50], VOCABULARY, 4).tolist() == [[START, 7, 7, 7]]
 
 
 @given(st.lists(st.text(), min_size=1, max_size=4))
-def test_any_text_gives_ids_that_the_model_knows(texts: list[str]) -> None:
+def test_token_ids_any_text_are_in_vocabulary(texts: list[str]) -> None:
     ids = token_ids(texts, VOCABULARY, 6)
     assert ids.shape == (len(texts), 6)
     assert (ids[:, 0] == START).all()
@@ -42,11 +42,11 @@ def test_any_text_gives_ids_that_the_model_knows(texts: list[str]) -> None:
     assert ids.max() < len(VOCABULARY) + 3
 
 
-def test_ids_may_be_given_as_they_are() -> None:
+def test_preprocess_ids_are_accepted() -> None:
     ids = np.array([[2, 3, 4, 0, 0, 0, 0, 0]], np.int64)
     np.testing.assert_array_equal(preprocess(ids, SPEC), ids)
 
 
-def test_a_model_without_a_vocabulary_takes_no_text() -> None:
+def test_preprocess_text_without_vocabulary_raises_input_error() -> None:
     with pytest.raises(InputError, match="expected int64"):
         preprocess("fine", Input("input_ids", "int64", ("batch", 8)))

@@ -63,7 +63,7 @@ def side_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("make", [as_weight, as_attribute, in_a_branch])
-def test_weights_in_another_file_are_refused(side_file: Path, make: Any) -> None:
+def test_open_graph_weights_in_other_file_raises_backend_error(side_file: Path, make: Any) -> None:
     path = side_file / "model.onnx"
     path.write_bytes(make().SerializeToString())
     with pytest.raises(BackendError, match=r"model\.onnx: its weights lie in another file"):
@@ -71,14 +71,14 @@ def test_weights_in_another_file_are_refused(side_file: Path, make: Any) -> None
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="onnxruntime wants /proc to open a side file")
-def test_onnxruntime_alone_would_have_read_them(side_file: Path) -> None:
+def test_onnxruntime_alone_reads_weights_in_other_file(side_file: Path) -> None:
     path = side_file / "model.onnx"
     path.write_bytes(as_weight().SerializeToString())
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     np.testing.assert_array_equal(session.run(None, {"x": WEIGHTS})[0], WEIGHTS * 2)
 
 
-def test_the_word_alone_is_no_reference(tmp_path: Path) -> None:
+def test_open_graph_word_location_in_texts_is_accepted(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     node = helper.make_node("Add", ["x", "w"], ["y"], name="location", doc_string="location: side.bin")
     path.write_bytes(model([node], [numpy_helper.from_array(WEIGHTS, "w")]).SerializeToString())
@@ -86,7 +86,7 @@ def test_the_word_alone_is_no_reference(tmp_path: Path) -> None:
     np.testing.assert_array_equal(open_graph(path).run({"x": WEIGHTS})[0], WEIGHTS * 2)
 
 
-def test_a_number_written_at_length_is_no_hiding_place(tmp_path: Path) -> None:
+def test_refuse_onnx_side_files_overlong_varint_raises_backend_error(tmp_path: Path) -> None:
     data = as_weight().SerializeToString()
     short, long = b"\x70\x01", b"\x70\x81\x00"  # data_location = 1, in one byte and in two
     assert data.count(short) == 1
@@ -115,7 +115,7 @@ def _field(number: int, body: bytes) -> bytes:
         (b"\x0a\x08location\xff", "ends within a number"),
     ],
 )
-def test_damaged_files_are_refused(tmp_path: Path, data: bytes, message: str) -> None:
+def test_refuse_onnx_side_files_damaged_file_raises_backend_error(tmp_path: Path, data: bytes, message: str) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(data)
     with pytest.raises(BackendError, match=message):

@@ -68,17 +68,17 @@ class TestFake(BackendContract):
     def write(self, path: Path) -> None:
         path.write_text("arithmetic")
 
-    def test_threads_in_use_are_told(self, path: Path) -> None:
+    def test_threads_in_use_are_reported(self, path: Path) -> None:
         assert self.backend.open(path, Threads(2, PROCESS)).threads == Threads(2, PRIVATE)  # there is no pool
 
 
-def test_a_function_that_fails_is_a_backend_error() -> None:
+def test_fake_graph_failing_function_raises_backend_error() -> None:
     graph = FakeGraph({}, {"y": Tensor("float32", ())}, lambda feed: {}, name="half a graph")
     with pytest.raises(BackendError, match="half a graph: KeyError: 'y'"):
         graph.run({})
 
 
-def test_a_scripted_model_says_its_lines_and_begins_again() -> None:
+def test_scripted_predictions_repeat_in_order() -> None:
     model = scripted([CAT, DOG])
     assert [(r.label, r.exit, round(r.confidence, 2)) for r in (model(X), model(X), model(X))] == [
         ("cat", 0, 0.95),
@@ -88,7 +88,7 @@ def test_a_scripted_model_says_its_lines_and_begins_again() -> None:
     assert model.stats()["exit_counts"] == [2, 0, 1]
 
 
-def test_the_gates_of_a_scripted_model_are_real() -> None:
+def test_scripted_gates_depend_on_thresholds() -> None:
     model = scripted([ScriptedAnswer("cat", exit=1, confidence=0.7)])
     assert model(X).exit == 2  # balanced: 0.8
     model.use("fast")
@@ -98,27 +98,27 @@ def test_the_gates_of_a_scripted_model_are_real() -> None:
         model(X * np.nan)
 
 
-def test_a_scripted_model_answers_batches_row_by_row() -> None:
+def test_scripted_batch_uses_one_prediction_per_row() -> None:
     model = scripted([CAT, DOG, ScriptedAnswer("cat", logits=(1.0, 0.5))])
     results = model.batch(np.repeat(X, 3, 0))
     assert [(r.label, r.exit) for r in results] == [("cat", 0), ("dog", 2), ("cat", 0)]
     np.testing.assert_array_equal(results[2].logits, [1, 0.5])
 
 
-def test_a_scripted_model_can_look_like_a_bundle(tiny_bundle: Path) -> None:
+def test_scripted_like_bundle_copies_its_interface(tiny_bundle: Path) -> None:
     model = scripted([ScriptedAnswer("lower", exit=1, confidence=0.9)], like=ee.open_bundle(tiny_bundle))
     assert (model.labels, list(model.operating_points)) == (LABELS, list(POINTS))
     assert (model(image(0, 1)).label, model(image(0, 1)).exit) == ("lower", 1)
 
 
-def test_time_passes_as_told() -> None:
+def test_scripted_clock_advances_by_component_ms() -> None:
     clock = FakeClock()
     model = scripted([DOG], clock=clock, component_ms={"seg0": 3, "exit1": 0.5})
     clock.advance_ms(100)
     assert model(X).latency_ms == 3.5
 
 
-def test_eight_threads_share_a_script() -> None:
+def test_scripted_eight_threads_share_the_script() -> None:
     model, answers = scripted([CAT, DOG]), []
 
     def work() -> None:
@@ -144,6 +144,8 @@ def test_eight_threads_share_a_script() -> None:
         ([CAT], {"component_ms": {"seg0": 1.0}}, "needs a clock"),
     ],
 )
-def test_scripts_that_cannot_be_played(script: list[ScriptedAnswer], options: dict[str, Any], message: str) -> None:
+def test_scripted_invalid_script_raises_usage_error(
+    script: list[ScriptedAnswer], options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UsageError, match=message):
         scripted(script, **options)

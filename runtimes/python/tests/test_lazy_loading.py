@@ -20,7 +20,7 @@ from eetool_runtime.testing import FakeGraph
 from tests.helpers.tiny_bundle import X, image, write_tiny_bundle
 
 
-def test_deep_components_wait_for_the_first_input_that_needs_them(tiny_bundle: Path) -> None:
+def test_lazy_model_deep_components_load_on_first_use(tiny_bundle: Path) -> None:
     eager, lazy = ee.load(tiny_bundle), ee.load(tiny_bundle, preload=False)
     assert lazy.memory()["loaded"] == ["seg0", "exit0"]
     assert lazy(image(0, 2.0)).exit == 0
@@ -35,14 +35,14 @@ def test_deep_components_wait_for_the_first_input_that_needs_them(tiny_bundle: P
 
 
 @pytest.mark.parametrize("tweaks", [{"joined": True}, {"chained": True}, {"early_exits": 0}, {"ids": True}], ids=str)
-def test_every_wiring_can_be_lazy(tmp_path: Path, tweaks: dict[str, Any]) -> None:
+def test_lazy_model_any_wiring_equals_eager(tmp_path: Path, tweaks: dict[str, Any]) -> None:
     path = write_tiny_bundle(tmp_path, **tweaks)
     x: Any = {"input": image(1, 0.25), "ids": np.ones((1, 2), np.int64)} if "ids" in tweaks else image(1, 0.25)
     np.testing.assert_array_equal(ee.load(path, preload=False)(x).logits, ee.load(path)(x).logits)
 
 
 @pytest.mark.parametrize("preload", [True, False])
-def test_inputs_that_a_deep_component_reads_are_left_alone(tmp_path: Path, preload: bool) -> None:
+def test_lazy_graph_bound_inputs_are_not_modified(tmp_path: Path, preload: bool) -> None:
     said = Tensor("float32", (1, 3))
     graph = FakeGraph({"x": said}, {"y": said}, lambda tensors: {"y": tensors["x"] * 2})
     opening: Any = SimpleNamespace(load_late=lambda: graph)
@@ -60,7 +60,7 @@ def test_inputs_that_a_deep_component_reads_are_left_alone(tmp_path: Path, prelo
     assert [array[0, 0] for array in asked] == [0, 1, 2]
 
 
-def test_eight_threads_may_need_a_component_at_once(tiny_bundle: Path) -> None:
+def test_lazy_graph_eight_threads_load_once(tiny_bundle: Path) -> None:
     lazy, exits = ee.load(tiny_bundle, preload=False), []
     workers = [threading.Thread(target=lambda: exits.append(lazy(image(0, 0.25)).exit)) for _ in range(8)]
     for worker in workers:
@@ -70,7 +70,7 @@ def test_eight_threads_may_need_a_component_at_once(tiny_bundle: Path) -> None:
     assert exits == [2] * 8
 
 
-def test_a_file_that_was_changed_meanwhile_is_refused(tiny_bundle: Path) -> None:
+def test_lazy_graph_changed_file_raises_bundle_error(tiny_bundle: Path) -> None:
     lazy = ee.load(tiny_bundle, preload=False)
     deep = tiny_bundle / "components/exit2/onnx-fp32/model.onnx"
     deep.write_bytes(bytes(len(deep.read_bytes())))
@@ -79,7 +79,7 @@ def test_a_file_that_was_changed_meanwhile_is_refused(tiny_bundle: Path) -> None
         lazy(image(0, 0.25))
 
 
-def test_memory_is_the_size_of_the_files_and_of_the_process(tiny_bundle: Path) -> None:
+def test_memory_counts_loaded_files_and_process(tiny_bundle: Path) -> None:
     found = ee.load(tiny_bundle, preload=False).memory()
     sizes = [p.stat().st_size for p in (tiny_bundle / "components").rglob("*.onnx")]
     assert found["total_bytes"] == sum(sizes)
@@ -87,7 +87,7 @@ def test_memory_is_the_size_of_the_files_and_of_the_process(tiny_bundle: Path) -
     assert found["process_bytes"] is None or found["process_bytes"] > 10e6
 
 
-def test_resident_memory_is_read_in_pages(tmp_path: Path) -> None:
+def test_resident_bytes_counts_pages(tmp_path: Path) -> None:
     assert resident_bytes(tmp_path) is None
     (tmp_path / "proc/self").mkdir(parents=True)
     (tmp_path / "proc/self/statm").write_text("9000 1200 700 1 0 500 0\n")

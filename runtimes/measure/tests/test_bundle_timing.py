@@ -31,7 +31,7 @@ def measure(path: Path) -> Measurement:
     return measure_bundle(open_bundle(path), VARIANT, runs=10, min_seconds=0)
 
 
-def test_everything_is_measured(tiny_bundle: Path) -> None:
+def test_measure_bundle_times_every_subject(tiny_bundle: Path) -> None:
     found = measure(tiny_bundle)
     manifest = open_bundle(tiny_bundle).manifest
     assert [c.name for c in found.times.components] == [c.name for c in manifest.components]
@@ -43,19 +43,19 @@ def test_everything_is_measured(tiny_bundle: Path) -> None:
     assert found.machine.backend == "onnxruntime"
 
 
-def test_the_document_comes_back_from_json(tiny_bundle: Path) -> None:
+def test_measurement_decode_encoded_is_equal(tiny_bundle: Path) -> None:
     found = measure(tiny_bundle)
     text = json.dumps(encode(found), allow_nan=False)
     assert decode(Measurement, json.loads(text), ValueError) == found
 
 
 @pytest.mark.parametrize("shape", [{"joined": True}, {"chained": True}, {"ids": True}, {"early_exits": 0}])
-def test_other_layouts(tmp_path: Path, shape: Mapping[str, Any]) -> None:
+def test_measure_bundle_other_layouts_are_measured(tmp_path: Path, shape: Mapping[str, Any]) -> None:
     found = measure(write_tiny_bundle(tmp_path, **shape))
     assert len(found.times.cascade) == shape.get("early_exits", 2) + 1
 
 
-def test_a_stripped_bundle_has_no_references(tmp_path: Path) -> None:
+def test_measure_bundle_without_references_has_none(tmp_path: Path) -> None:
     found = measure(write_tiny_bundle(tmp_path, references=False)).times
     assert (found.references.unsplit, found.references.all_exits) == (None, None)
     assert found.overhead.components_to_all_exits is None
@@ -64,7 +64,7 @@ def test_a_stripped_bundle_has_no_references(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
-def test_inputs_leave_where_they_are_told_to(tiny_bundle: Path, index: int) -> None:
+def test_thresholds_to_leave_at_leave_there(tiny_bundle: Path, index: int) -> None:
     bundle = open_bundle(tiny_bundle)
     model = load(bundle)
     model.use(threshold=thresholds_to_leave_at(bundle.manifest, index))
@@ -72,14 +72,14 @@ def test_inputs_leave_where_they_are_told_to(tiny_bundle: Path, index: int) -> N
     assert {model(samples[i : i + 1]).exit for i in range(len(samples))} == {index}
 
 
-def test_earlier_heads_run_too(tiny_bundle: Path) -> None:
+def test_components_run_include_earlier_exits(tiny_bundle: Path) -> None:
     manifest = open_bundle(tiny_bundle).manifest
     assert components_run(manifest, 0) == ["seg0", "exit0"]
     assert components_run(manifest, 1) == ["seg0", "exit0", "seg1", "exit1"]
     assert components_run(manifest, 2) == [c.name for c in manifest.components]
 
 
-def test_overhead_tells_the_split_from_the_runtime(tiny_bundle: Path) -> None:
+def test_summarize_times_separates_split_and_runtime_overhead(tiny_bundle: Path) -> None:
     """Made-up times: each of 5 components takes 100 µs, all exits in one graph 400 µs, the cascade 110 µs per part."""
     manifest = open_bundle(tiny_bundle).manifest
     microseconds: dict[Key, int] = {("component", c.name): 100 for c in manifest.components}
@@ -99,13 +99,13 @@ def test_overhead_tells_the_split_from_the_runtime(tiny_bundle: Path) -> None:
 @pytest.mark.parametrize(
     "wrong", [{"variant": "onnx/int8"}, {"runs": 0}, {"min_seconds": float("nan")}, {"threads": 0}, {"pool": "ours"}]
 )
-def test_wrong_arguments(tiny_bundle: Path, wrong: Mapping[str, Any]) -> None:
+def test_measure_bundle_invalid_arguments_raise_usage_error(tiny_bundle: Path, wrong: Mapping[str, Any]) -> None:
     options = {"variant": VARIANT, "runs": 10, "min_seconds": 0, **wrong}
     with pytest.raises(UsageError):
         measure_bundle(open_bundle(tiny_bundle), options.pop("variant"), **options)
 
 
-def test_samples_of_nothing(tiny_bundle: Path) -> None:
+def test_measure_bundle_empty_samples_raise_bundle_error(tiny_bundle: Path) -> None:
     bundle = open_bundle(tiny_bundle)
 
     class Empty(Bundle):
@@ -116,7 +116,7 @@ def test_samples_of_nothing(tiny_bundle: Path) -> None:
         measure_bundle(Empty(bundle.path, bundle.manifest), VARIANT, runs=1, min_seconds=0)
 
 
-def test_main_prints_one_document(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_main_bundle_prints_one_document(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tiny_bundle), *QUICK]) == 0
     out, err = capsys.readouterr()
     assert decode(Measurement, json.loads(out), ValueError).times.threads == 1
@@ -126,7 +126,7 @@ def test_main_prints_one_document(tiny_bundle: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("arguments", "code"), [(["nothing.eebundle"], 3), (["{tiny}", "--variant", "tflite/fp32"], 2)]
 )
-def test_main_says_what_is_wrong(
+def test_main_error_prints_message_and_exit_code(
     tiny_bundle: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int
 ) -> None:
     assert main([a.format(tiny=tiny_bundle) for a in arguments]) == code
@@ -141,7 +141,9 @@ def write_trace(path: Path) -> Path:
     return path
 
 
-def test_energy_comes_with_the_times(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_measure_bundle_with_meter_has_energy(
+    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     meter = f"replay:{write_trace(tmp_path / 'trace.csv')}"
     options = ["--power", meter, "--power-seconds", "0.02", "--power-scope", "gross"]
     assert main([str(tiny_bundle), *QUICK, *options]) == 0
@@ -154,20 +156,20 @@ def test_energy_comes_with_the_times(tiny_bundle: Path, tmp_path: Path, capsys: 
     assert set(found.references) == {"unsplit", "all_exits"}  # a busy machine may resolve none of their values
 
 
-def test_watts_estimate(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_main_watts_estimates_energy(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tiny_bundle), *QUICK, "--watts", "5"]) == 0
     found = decode(Measurement, json.loads(capsys.readouterr().out), ValueError)
     assert found.energy is not None
     assert found.energy.full.value == pytest.approx(5 * found.times.full.median)
 
 
-def test_a_meter_that_is_not_there(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_main_absent_meter_exits_with_code(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tiny_bundle), *QUICK, "--power", "log:/nowhere.csv"]) == 5
     out, err = capsys.readouterr()
     assert (out, err.startswith("error: /nowhere.csv")) == ("", True)
 
 
-def test_two_threads_draw_from_one_pool(tiny_bundle: Path) -> None:
+def test_main_two_threads_use_process_pool(tiny_bundle: Path) -> None:
     """In a process of its own, where the pool may be set."""
     command = [sys.executable, "-m", "eetool_measure", str(tiny_bundle), "--threads", "2", *QUICK]
     child = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -176,7 +178,7 @@ def test_two_threads_draw_from_one_pool(tiny_bundle: Path) -> None:
     assert (times.threads, times.pool) == (2, "process" if shared else "private")
 
 
-def test_nothing_of_the_workstation_is_imported(tiny_bundle: Path) -> None:
+def test_main_imports_nothing_of_eetool(tiny_bundle: Path) -> None:
     code = "import sys, eetool_measure.__main__ as m; m.main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
     command = [sys.executable, "-c", code, str(tiny_bundle), *QUICK]
     child = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -28,7 +28,7 @@ def read(data: bytes) -> list[tuple[int, int, int, int]]:
         (b"\x0a\x82\x80\x80\x80\x00ab", [(1, BYTES, 6, 8)]),
     ],
 )
-def test_fields_sound_message_is_read(data: bytes, found: list[tuple[int, int, int, int]]) -> None:
+def test_fields_valid_message_is_read(data: bytes, found: list[tuple[int, int, int, int]]) -> None:
     assert read(data) == found
 
 
@@ -54,12 +54,12 @@ def test_fields_sound_message_is_read(data: bytes, found: list[tuple[int, int, i
         (b"\x08\x80", "ends within a number"),
     ],
 )
-def test_fields_unsound_message_is_refused(data: bytes, message: str) -> None:
+def test_fields_invalid_message_raises_value_error(data: bytes, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read(data)
 
 
-def test_fields_end_is_the_messages_and_not_the_files() -> None:
+def test_fields_end_of_message_is_respected() -> None:
     with pytest.raises(ValueError, match="longer than the message"):
         list(protobuf.fields(b"\x0a\x03abcd", 0, 4))
 
@@ -71,7 +71,7 @@ def flat(*entries: int, tail: bytes = b"") -> bytes:
     return struct.pack(f"<IHH{len(entries)}Hi", table, fields_size, 4, *entries, table - 4) + tail
 
 
-def test_flatbuffer_sound_table_is_read() -> None:
+def test_flatbuffer_valid_table_is_read() -> None:
     vector = struct.pack("<II", 4, 2) + struct.pack("<II", 0, 0)
     root = Flatbuffer(flat(4, 0, 4, tail=vector)).root()
     assert (root.uint32(0), root.uint64(0), root.uint32(1), root.uint32(7)) == (4, (2 << 32) + 4, 0, 0)
@@ -88,12 +88,12 @@ def test_flatbuffer_sound_table_is_read() -> None:
         (struct.pack("<IHHi", 8, 5, 4, 4), "odd size"),
     ],
 )
-def test_flatbuffer_root_outside_is_refused(data: bytes, message: str) -> None:
+def test_flatbuffer_root_outside_file_raises_value_error(data: bytes, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Flatbuffer(data).root()
 
 
-def test_flatbuffer_fields_outside_are_refused() -> None:
+def test_flatbuffer_fields_outside_file_raise_value_error() -> None:
     root = Flatbuffer(flat(9000, 4, tail=struct.pack("<I", 1 << 31))).root()
     for read_field in (root.uint32, root.uint64, root.length, lambda index: list(root.tables(index))):
         with pytest.raises(ValueError, match="out of the file"):
@@ -103,7 +103,7 @@ def test_flatbuffer_fields_outside_are_refused() -> None:
             read_field(1)
 
 
-def test_flatbuffer_tables_that_unfold_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flatbuffer_endless_tables_raise_value_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eetool_runtime.flatbuffer._MAX_TABLES", 100)
     for count, refused in ((99, False), (100, True)):
         behind = 4 * count  # from the first offset to the table that all of them lead to

@@ -16,7 +16,7 @@ from eetool_runtime import errors
 EXPORTED = ["Bundle", "EarlyExitError", "Model", "Result", "load", "open_bundle"]
 
 
-def test_exported_names() -> None:
+def test_package_exports_documented_names() -> None:
     assert eetool_runtime.__all__ == EXPORTED
     public = {
         name
@@ -32,7 +32,7 @@ def modules_after(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_importing_pulls_in_numpy_and_nothing_else() -> None:
+def test_import_loads_numpy_only() -> None:
     added = modules_after("import eetool_runtime") - modules_after("import numpy")
     roots = {name.split(".")[0] for name in added}
     assert roots.isdisjoint({"torch", "onnx", "onnxruntime", "click", "rich", "eetool", "scipy", "PIL"})
@@ -41,13 +41,13 @@ def test_importing_pulls_in_numpy_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("name", [m.name for m in pkgutil.walk_packages(eetool_runtime.__path__, "eetool_runtime.")])
-def test_every_module_can_be_imported_first(name: str) -> None:
+def test_import_any_module_first_succeeds(name: str) -> None:
     if name.endswith(".litert") and not any(map(importlib.util.find_spec, ("ai_edge_litert", "tflite_runtime"))):
         pytest.skip("neither ai-edge-litert nor tflite-runtime is installed")
     assert name in modules_after(f"import {name}")
 
 
-def test_errors_have_one_root_and_an_exit_code_each() -> None:
+def test_errors_share_root_and_have_exit_codes() -> None:
     classes = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, Exception)]
     codes = {c.__name__: c.exit_code for c in classes}
     assert codes == {
@@ -62,10 +62,10 @@ def test_errors_have_one_root_and_an_exit_code_each() -> None:
         assert f"{name} {code}" in (errors.__doc__ or "")
 
 
-def test_an_error_carries_its_message_and_hint() -> None:
+def test_error_has_message_and_hint() -> None:
     error = errors.InputError("no", "try yes")
     assert (str(error), error.message, error.hint) == ("no", "no", "try yes")
 
 
-def test_the_version_is_a_version() -> None:
+def test_version_consists_of_numbers() -> None:
     assert all(part.isdecimal() for part in importlib.import_module("eetool_runtime").__version__.split("."))
