@@ -1,4 +1,4 @@
-"""What every backend must do. A backend's test class inherits these tests and says how its graphs are made."""
+"""Tests that every backend must pass. The test class of a backend inherits them and writes its graphs."""
 
 from __future__ import annotations
 
@@ -26,14 +26,16 @@ FEED = {"x": X, "ids": IDS, "factor": FACTOR}
 
 
 class BackendContract:
-    """Subclasses give `backend` and `write`; `batched` says whether a graph runs at any batch size."""
+    """Tests of a backend. Subclasses define `backend` and `write`; `batched` is True if any batch size runs."""
 
     backend: Backend
     batched = True
 
     def write(self, path: Path) -> None:
-        """Write a graph that reads x float32 (batch, 3), ids int64 (batch, 2) and factor float32 (), and makes
-        scaled = x * factor (batch, 3) and total = sum of ids as float32 (batch,)."""
+        """Write a graph with inputs x float32 (batch, 3), ids int64 (batch, 2) and factor float32 ().
+
+        Its outputs are scaled = x * factor (batch, 3) and total = sum of ids as float32 (batch,).
+        """
         raise NotImplementedError
 
     @pytest.fixture
@@ -63,23 +65,23 @@ class BackendContract:
         }
 
     def test_run_outputs_are_in_order(self, graph: Graph) -> None:
-        found = dict(zip(graph.outputs, graph.run(FEED)))
-        np.testing.assert_array_equal(found["scaled"], [[2, 4, 6]])
-        np.testing.assert_array_equal(found["total"], [9])
-        assert found["scaled"].dtype == found["total"].dtype == np.float32
+        outputs = dict(zip(graph.outputs, graph.run(FEED)))
+        np.testing.assert_array_equal(outputs["scaled"], [[2, 4, 6]])
+        np.testing.assert_array_equal(outputs["total"], [9])
+        assert outputs["scaled"].dtype == outputs["total"].dtype == np.float32
 
     def test_run_inputs_are_bound_by_name(self, graph: Graph) -> None:
-        turned = dict(reversed(list(FEED.items())))
-        for here, there in zip(graph.run(FEED), graph.run(turned)):
+        reordered = dict(reversed(list(FEED.items())))
+        for here, there in zip(graph.run(FEED), graph.run(reordered)):
             np.testing.assert_array_equal(here, there)
 
     def test_run_batch_where_supported_is_computed(self, graph: Graph) -> None:
         if not self.batched:
             pytest.skip("graphs of this format have a fixed batch")
         five = {"x": np.repeat(X, 5, 0), "ids": np.repeat(IDS, 5, 0), "factor": FACTOR}
-        found = dict(zip(graph.outputs, graph.run(five)))
-        np.testing.assert_array_equal(found["scaled"], np.repeat([[2, 4, 6]], 5, 0))
-        np.testing.assert_array_equal(found["total"], [9] * 5)
+        outputs = dict(zip(graph.outputs, graph.run(five)))
+        np.testing.assert_array_equal(outputs["scaled"], np.repeat([[2, 4, 6]], 5, 0))
+        np.testing.assert_array_equal(outputs["total"], [9] * 5)
 
     def test_run_outputs_are_not_changed_by_next_run(self, graph: Graph) -> None:
         first = graph.run(FEED)
@@ -95,8 +97,8 @@ class BackendContract:
 
     def test_run_strided_input_is_read_correctly(self, graph: Graph) -> None:
         wide = np.arange(12, dtype=np.float32).reshape(2, 6)
-        found = dict(zip(graph.outputs, graph.run({**FEED, "x": wide[1:, ::2]})))
-        np.testing.assert_array_equal(found["scaled"], [[12, 16, 20]])
+        outputs = dict(zip(graph.outputs, graph.run({**FEED, "x": wide[1:, ::2]})))
+        np.testing.assert_array_equal(outputs["scaled"], [[12, 16, 20]])
 
     @pytest.mark.parametrize(
         "feed",
@@ -113,7 +115,7 @@ class BackendContract:
     def test_run_wrong_feed_raises_input_error(self, graph: Graph, feed: dict[str, np.ndarray]) -> None:
         with pytest.raises(InputError, match=f"model.{self.backend.suffix}"):
             graph.run(feed)
-        assert len(graph.run(FEED)) == 2  # and does no harm
+        assert len(graph.run(FEED)) == 2  # and the graph still works
 
     def test_run_several_threads_return_correct_outputs(self, graph: Graph) -> None:
         wrong: list[object] = []
@@ -121,9 +123,9 @@ class BackendContract:
         def work(number: int) -> None:
             x = X * number
             for _ in range(200):
-                found = dict(zip(graph.outputs, graph.run({**FEED, "x": x})))
-                if not np.array_equal(found["scaled"], x * 2):
-                    wrong.append(found["scaled"])
+                outputs = dict(zip(graph.outputs, graph.run({**FEED, "x": x})))
+                if not np.array_equal(outputs["scaled"], x * 2):
+                    wrong.append(outputs["scaled"])
 
         workers = [threading.Thread(target=work, args=(n,)) for n in range(1, 9)]
         for worker in workers:
@@ -164,7 +166,7 @@ class BackendContract:
         alive, scaled = weakref.ref(outputs["total"]), outputs["scaled"]
         del inputs, outputs, read
         gc.collect()
-        assert alive() is not None  # else the call would write into what is somebody else's by now
+        assert alive() is not None  # else the call would write into freed memory
         call()
         np.testing.assert_array_equal(scaled, [[6, 12, 18]])
 

@@ -1,4 +1,4 @@
-"""Seeded damage to JSON documents, to their values and to their bytes, for the fuzzers of this folder."""
+"""Seeded damage to the values and bytes of JSON documents, for fuzzers."""
 
 import copy
 import json
@@ -19,7 +19,7 @@ _TOKENS = (
 
 
 def damaged(pick: random.Random, texts: list[bytes], values: tuple[Any, ...] = VALUES) -> bytes:
-    """Return one of `texts` with one to four damages, of its values or of its bytes, sometimes of both."""
+    """Return one of `texts` with one to four random changes of values, of bytes, or of both."""
     text = pick.choice(texts)
     kind = pick.random()
     if kind < 0.7:
@@ -34,7 +34,7 @@ def damaged(pick: random.Random, texts: list[bytes], values: tuple[Any, ...] = V
 
 
 def _damage_value(pick: random.Random, document: Any, values: tuple[Any, ...]) -> None:
-    """Walk down to a random place and change what stands there."""
+    """Change the value at a random place of the document."""
     while True:
         keys = list(document) if isinstance(document, dict) else list(range(len(document)))
         if not keys:
@@ -59,7 +59,7 @@ def _damage_value(pick: random.Random, document: Any, values: tuple[Any, ...]) -
 
 
 def _nearby(pick: random.Random, value: Any) -> Any:
-    """A value of the same type that may still be sound, so that the damage reaches the later rules."""
+    """Return a value of the same type that may still be valid, so that later rules are reached."""
     if isinstance(value, bool):
         return not value
     if isinstance(value, int):

@@ -1,6 +1,6 @@
 """Program that writes litert_graphs/*.tflite for the tests of the LiteRT backend: `python make_litert_graphs.py`.
 
-Needs litert-torch, which the tests of the runtime do not.
+It needs litert-torch; the tests of the runtime do not.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ GOLDEN = Path(__file__).parent / "litert_graphs"
 
 
 class Contract(torch.nn.Module):
-    """What `BackendContract.write` asks for, at batch 1."""
+    """The graph of `BackendContract.write`, at batch 1."""
 
     def forward(self, **tensors: torch.Tensor) -> dict[str, torch.Tensor]:
         total = tensors["ids"].to(torch.float32).sum(1)  # (1, 2) -> (1,)
@@ -22,7 +22,7 @@ class Contract(torch.nn.Module):
 
 
 class Weighted(torch.nn.Module):
-    """The same from outside, with weights and an operator that the other one lacks."""
+    """The same interface, with weights and another operator."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class Weighted(torch.nn.Module):
 
 
 class Answer(torch.nn.Module):
-    """Reads what the others make, and one of their inputs."""
+    """A graph that reads the outputs of the others, and one of their inputs."""
 
     def forward(self, **tensors: torch.Tensor) -> dict[str, torch.Tensor]:
         logits = torch.relu(tensors["scaled"] - tensors["total"][:, None] + tensors["factor"])

@@ -1,4 +1,4 @@
-"""What every power meter must do. A meter's test class inherits these tests and says how its hardware is made."""
+"""Tests that every power meter must pass. The test class of a meter inherits them and simulates its hardware."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ POWER_W = 4.0
 
 
 def work(seconds: float = 0.06) -> None:
-    """Something that takes long enough for a few readings."""
+    """Take long enough for a few readings."""
     time.sleep(seconds)
 
 
 class MeterContract:
-    """Subclasses give `meter`, of hardware that draws `POWER_W` all the time, and `break_it`."""
+    """Tests of a meter. Subclasses define `meter`, of hardware that always draws `POWER_W`, and `break_it`."""
 
     rail = BOARD
     provenance = MEASURED
@@ -35,7 +35,7 @@ class MeterContract:
         raise NotImplementedError
 
     def break_it(self, tmp_path: Path) -> None:
-        """Take the hardware away."""
+        """Remove the simulated hardware."""
         raise NotImplementedError
 
     def test_meter_describes_scope(self, meter: Meter) -> None:
@@ -46,17 +46,17 @@ class MeterContract:
         assert meter.interval_s > 0
 
     def test_around_constant_power_is_power_times_time(self, meter: Meter) -> None:
-        for _ in range(2):  # and again: no window leans on another
-            found = meter.around(self.work)
-            assert found.seconds >= 0.05
-            expected_j = self.expected_j(found)
-            assert found.energy_j == pytest.approx(expected_j, abs=4 * found.uncertainty_j + 0.02 * expected_j)
-            assert 0 <= found.uncertainty_j <= expected_j
+        for _ in range(2):  # twice: windows are independent
+            reading = meter.around(self.work)
+            assert reading.seconds >= 0.05
+            expected_j = self.expected_j(reading)
+            assert reading.energy_j == pytest.approx(expected_j, abs=4 * reading.uncertainty_j + 0.02 * expected_j)
+            assert 0 <= reading.uncertainty_j <= expected_j
 
     power_w = POWER_W
 
-    def expected_j(self, found: EnergyReading) -> float:
-        return self.power_w * found.seconds
+    def expected_j(self, reading: EnergyReading) -> float:
+        return self.power_w * reading.seconds
 
     def test_around_failing_work_raises_its_error(self, meter: Meter) -> None:
         def failing() -> None:

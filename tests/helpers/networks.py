@@ -1,4 +1,4 @@
-"""Networks that are hard to cut, each with early exits at taps and inputs of any batch size."""
+"""Networks that are hard to split, each with early exits at taps and inputs of any batch size."""
 
 import sys
 from collections.abc import Callable, Mapping

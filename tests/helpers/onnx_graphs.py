@@ -1,4 +1,4 @@
-"""Small ONNX graphs as text, and what the installed runtime makes of them."""
+"""Small ONNX graphs as text, and their optimisation by the installed ONNX Runtime."""
 
 from collections import Counter
 from pathlib import Path
@@ -38,7 +38,7 @@ _SHAPES = {
 
 
 def model(text: str = NETWORK, shapes: dict[str, tuple[int, ...]] = _SHAPES, **values: Any) -> onnx.ModelProto:
-    """`text` with ones of these shapes for weights, and other constants by value."""
+    """Return the model of `text` with ones of these shapes as weights, and other constants by value."""
     made = onnx.parser.parse_model(text)
     given = {"low": np.float32(0), "high": np.float32(6), "axes": np.array([2, 3]), **values}
     used = {name for node in made.graph.node for name in node.input}
@@ -57,7 +57,7 @@ def save(made: onnx.ModelProto, path: Path) -> Path:
 
 
 def optimised(path: Path, folder: Path) -> onnx.ModelProto:
-    """What onnxruntime runs for a file on this machine."""
+    """Return the graph that onnxruntime runs for a file on this machine."""
     ort.set_default_logger_severity(3)
     options = ort.SessionOptions()
     options.optimized_model_filepath = str(folder / "optimised.onnx")
@@ -66,7 +66,7 @@ def optimised(path: Path, folder: Path) -> onnx.ModelProto:
 
 
 def counted(made: onnx.ModelProto) -> Counter[str]:
-    """Its operators; a convolution with what was fused into it."""
+    """Return the number of each operator; convolutions are labelled with the operators fused into them."""
 
     def named(node: Any) -> str:
         if node.op_type not in ("Conv", "FusedConv"):
@@ -78,7 +78,7 @@ def counted(made: onnx.ModelProto) -> Counter[str]:
 
 
 def channel_block(folder: Path) -> int:
-    """Channels per block on this machine, from what the runtime makes of a single output channel; 1 without blocks."""
+    """Return the channels per block on this machine, from the padding of a single output channel; 1 without blocks."""
     made = onnx.parser.parse_model(
         '<ir_version: 8, opset_import: ["" : 18]> one (float[1,16,8,8] x) => (float[1,1,8,8] y) '
         f"{{ y = Conv {CONV} (x, w) }}"

@@ -1,4 +1,4 @@
-"""A real OpenSSH server on loopback, with a key, a configuration and a temporary folder of its own."""
+"""A real OpenSSH server on loopback, with its own key, configuration and temporary folder."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ AVAILABLE = SSHD is not None and shutil.which("ssh") is not None and shutil.whic
 
 @dataclass(frozen=True)
 class Server:
-    """Where it listens, what a client needs to get in, and where it puts temporary files."""
+    """A running server: port, credentials for clients and temporary folder."""
 
     port: int
     folder: Path
@@ -71,7 +71,7 @@ def serve(folder: Path, *more: str) -> Iterator[Server]:
     ]
     (folder / "sshd_config").write_text("\n".join(lines) + "\n")
     if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)  # where the server, as root, locks itself in
+        Path("/run/sshd").mkdir(exist_ok=True)  # privilege separation directory of a server that runs as root
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([SSHD, "-D", "-e", "-f", folder / "sshd_config"], stderr=log)
         try:

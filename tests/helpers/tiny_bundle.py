@@ -1,9 +1,9 @@
-"""A small bundle with every part of the format, made from a few lines of ONNX text and numpy.
+"""A small bundle with every part of the format, from a few lines of ONNX text and numpy.
 
-The network looks at a 4 × 4 image; its class is the brightest row. Each segment doubles the features, so an image of
-contrast c (one row of value c, zeros elsewhere) has the logit 2**(k + 1) * c at exit k: contrast decides how early an
-image leaves. The first exit is blind to the last class: it answers class 0 there, with the confidence of a guess.
-All numbers are sums of powers of two, so expected logits are exact on every machine.
+The input is a 4 × 4 image; its class is the brightest row. Each segment doubles the features, so an image of contrast c
+(one row of value c, zeros elsewhere) has the logit 2**(k + 1) * c at exit k. Contrast therefore decides at which exit
+an image leaves. The first exit cannot detect the last class: it predicts class 0 there, with uniform confidence. All
+numbers are sums of powers of two, so expected logits are exact on every machine.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ _PREPROCESS = Preprocess(scale=1 / 64, mean=(0.5,), std=(0.5,))
 
 
 def image(label: int, contrast: float) -> np.ndarray:
-    """float32 (1, 1, 4, 4): row `label` has the value `contrast`, the rest is 0."""
+    """Return float32 (1, 1, 4, 4): row `label` has the value `contrast`, the rest is 0."""
     x = np.zeros((1, 1, 4, 4), np.float32)
     x[0, 0, label] = contrast
     return x
 
 
 def pixels(label: int, contrast: float) -> np.ndarray:
-    """uint8 (4, 4): what the bundle's preprocessing turns into `image(label, contrast)`, for contrasts up to 6."""
+    """Return uint8 (4, 4) pixels that preprocessing converts to `image(label, contrast)`, for contrasts up to 6."""
     raw = np.full((4, 4), 32, np.uint8)
     raw[label] = 32 + round(32 * contrast)
     return raw
@@ -64,25 +64,25 @@ X = np.concatenate([image(*pair) for pair in IMAGES])  # float32 (16, 1, 4, 4)
 
 
 def temperature(index: int) -> float:
-    """Temperature of exit `index`."""
+    """Return the temperature of exit `index`."""
     return 1 + index / 4
 
 
 def answers(x: np.ndarray, early_exits: int = 2, *, chained: bool = False) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Logits (N, classes) and confidence (N,) of every exit, computed without any graph."""
+    """Return logits (N, classes) and confidence (N,) of every exit, computed in numpy."""
     rows = np.maximum(x, 0).mean(axis=(1, 3))  # (N, 1, 4, 4) -> (N, 4)
-    found: list[tuple[np.ndarray, np.ndarray]] = []
+    outputs: list[tuple[np.ndarray, np.ndarray]] = []
     for k in range(early_exits + 1):
         logits = rows * np.float32(2 ** (k + 1)) * sight_of(k, early_exits)
         if chained and k > 0:
-            logits = logits + found[-1][0]
+            logits = logits + outputs[-1][0]
         powers = np.exp((logits - logits.max(1, keepdims=True)) / np.float32(temperature(k)))
-        found.append((logits, powers.max(1) / powers.sum(1)))
-    return found
+        outputs.append((logits, powers.max(1) / powers.sum(1)))
+    return outputs
 
 
 def leaves_at(confidences: list[np.ndarray], threshold: float | None) -> np.ndarray:
-    """int64 (N,): the exit where each input leaves when all early exits have this threshold."""
+    """Return int64 (N,): the exit where each input leaves if all early exits have this threshold."""
     last = len(confidences) - 1
     exits = np.full(len(confidences[0]), last, np.int64)
     if threshold is not None:
@@ -106,13 +106,13 @@ def write_tiny_bundle(
     """Write `folder/NAME.eebundle` and return its path. Same arguments, same bytes.
 
     Args:
-        folder: where; made if need be.
+        folder: parent folder, made if absent.
         name: of the model and its directory.
-        early_exits: how many; the final exit comes on top.
-        joined: each head shares a graph with its segment.
+        early_exits: their number, without the final exit.
+        joined: each exit is in one graph with its segment.
         chained: each exit adds the logits of the exit before it to its own.
         ids: a second input, `ids` int64 (batch, tokens), whose largest value multiplies the features.
-        references: with the graphs under `reference/`.
+        references: write the graphs under `reference/`.
         edit: changes the JSON of the manifest, as a dict, before it is written.
         fields: fields of `Manifest` to replace.
     """
@@ -127,10 +127,10 @@ def write_tiny_bundle(
         for reference, graph in make_references(parts, early_exits).items():
             files[f"reference/{reference}/onnx-fp32/model.onnx"] = graph
     x, labels = _sample_images()
-    found = answers(x, early_exits, chained=chained)
+    outputs = answers(x, early_exits, chained=chained)
     files["samples/inputs.npz"] = _npz({"input": x, **({"ids": np.ones((len(x), 3), np.int64)} if ids else {})})
-    files["samples/onnx-fp32.npz"] = _npz(_sample_answers(found))
-    manifest = replace(_manifest(name, components, early_exits, ids, found, labels, files), **fields)
+    files["samples/onnx-fp32.npz"] = _npz(_sample_outputs(outputs))
+    manifest = replace(_manifest(name, components, early_exits, ids, outputs, labels, files), **fields)
     _write(root, manifest, files, edit)
     return root
 
@@ -142,14 +142,14 @@ def write_manifest(root: Path, document: Any) -> None:
 
 
 def _sample_images() -> tuple[np.ndarray, np.ndarray]:
-    """One image for every class and contrast: float32 (16, 1, 4, 4) and their labels (16,)."""
+    """Return one image for every class and contrast, float32 (16, 1, 4, 4), and the labels (16,)."""
     pairs = [(label, contrast) for contrast in CONTRASTS for label in range(CLASSES)]
     return np.concatenate([image(*pair) for pair in pairs]), np.array([label for label, _ in pairs])
 
 
-def _sample_answers(found: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:
-    arrays = {f"exit{k}_logits": logits for k, (logits, _) in enumerate(found)}
-    confidences = [confidence for _, confidence in found]
+def _sample_outputs(outputs: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:
+    arrays = {f"exit{k}_logits": logits for k, (logits, _) in enumerate(outputs)}
+    confidences = [confidence for _, confidence in outputs]
     return {**arrays, **{f"exit_{point}": leaves_at(confidences, t) for point, t in POINTS.items()}}
 
 
@@ -164,7 +164,7 @@ def _manifest(
     components: list[Component],
     early_exits: int,
     ids: bool,
-    found: list[tuple[np.ndarray, np.ndarray]],
+    outputs: list[tuple[np.ndarray, np.ndarray]],
     labels: np.ndarray,
     files: dict[str, bytes],
 ) -> Manifest:
@@ -172,7 +172,7 @@ def _manifest(
     if ids:
         inputs.append(Input("ids", "int64", ("batch", "tokens")))
     indices = np.arange(len(labels), dtype="<i8")
-    made_by = {name: c.name for c in components for name in c.outputs}
+    produced_by = {name: c.name for c in components for name in c.outputs}
     shapes = tensor_types(early_exits)
     variant = Variant(
         components={
@@ -182,7 +182,7 @@ def _manifest(
         operating_points={
             point: OperatingPoint(
                 (t,) * early_exits,
-                _expected(components, found, labels, t),
+                _expected(components, outputs, labels, t),
                 Certificate("by hand", 0.9, 2.0, 16, 1, 0, 0.08) if point == "balanced" else None,
             )
             for point, t in POINTS.items()
@@ -196,11 +196,11 @@ def _manifest(
         name=name,
         inputs=tuple(inputs),
         labels=LABELS,
-        tensors={n: shapes[n] for n in made_by},
+        tensors={n: shapes[n] for n in produced_by},
         exits=tuple(
             Exit(
                 f"layer{k}" if k < early_exits else None,
-                made_by[f"exit{k}_logits"],
+                produced_by[f"exit{k}_logits"],
                 f"exit{k}_logits",
                 f"exit{k}_confidence",
                 f"exit{k}_temperature",
@@ -220,41 +220,41 @@ def _manifest(
 
 
 def _expected(
-    components: list[Component], found: list[tuple[np.ndarray, np.ndarray]], labels: np.ndarray, t: float | None
+    components: list[Component], outputs: list[tuple[np.ndarray, np.ndarray]], labels: np.ndarray, t: float | None
 ) -> Expected:
-    """Figures of one operating point on the samples, every head before the exit paid for if it runs."""
-    exits = leaves_at([confidence for _, confidence in found], t)
-    chosen = np.stack([logits.argmax(1) for logits, _ in found])[exits, np.arange(len(labels))]
-    paid = _paid_macs(components, len(found), t)
+    """Return the figures of one operating point on the samples; every exit that runs is charged."""
+    exits = leaves_at([confidence for _, confidence in outputs], t)
+    chosen = np.stack([logits.argmax(1) for logits, _ in outputs])[exits, np.arange(len(labels))]
+    charged = _charged_macs(components, len(outputs), t)
     reached: list[ReachedConfidence | None] = []
-    for k, (_, confidence) in enumerate(found):
+    for k, (_, confidence) in enumerate(outputs):
         here = confidence[exits >= k]
-        if (t is None and k < len(found) - 1) or not len(here):
-            reached.append(None)  # its head does not run, or nothing comes this far
+        if (t is None and k < len(outputs) - 1) or not len(here):
+            reached.append(None)  # the exit does not run, or no input reaches it
         else:
             reached.append(ReachedConfidence(len(here), round(float(here.mean()), 6), round(float(here.std()), 6)))
     return Expected(
         split="test",
         n=len(labels),
         accuracy=float((chosen == labels).mean()),
-        exit_shares=tuple(float((exits == k).mean()) for k in range(len(found))),
+        exit_shares=tuple(float((exits == k).mean()) for k in range(len(outputs))),
         mean_exit_depth=float(exits.mean()),
-        mean_macs=float(np.mean([paid[k] for k in exits])),
+        mean_macs=float(np.mean([charged[k] for k in exits])),
         reached=tuple(reached),
     )
 
 
-def _paid_macs(components: list[Component], n_exits: int, t: float | None) -> list[int]:
-    """MACs of everything that ran for an input that leaves at each exit."""
-    paid, total = [], 0
+def _charged_macs(components: list[Component], n_exits: int, t: float | None) -> list[int]:
+    """Return the MACs of all components that run for an input that leaves at each exit."""
+    charged, total = [], 0
     read = {n for c in components for n in c.inputs}
     for c in components:
         skipped = t is None and c.kind == "exit" and c is not components[-1] and read.isdisjoint(c.outputs)
         total += 0 if skipped else c.macs
         if any(n.endswith("_logits") for n in c.outputs):
-            paid.append(total)
-    assert len(paid) == n_exits
-    return paid
+            charged.append(total)
+    assert len(charged) == n_exits
+    return charged
 
 
 def _write(root: Path, manifest: Manifest, files: dict[str, bytes], edit: Callable[[Any], object] | None) -> None:

@@ -1,4 +1,4 @@
-"""The graphs of the tiny bundle: what each reads, computes and makes, as ONNX text."""
+"""Graphs of the tiny bundle, as ONNX text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CLASSES = 4
 
 
 class Part:
-    """One graph as text: what it reads, its constants and nodes, what it makes."""
+    """One graph as text: its inputs, constants, nodes and outputs."""
 
     def __init__(self, name: str, kind: str, inputs: list[str], outputs: list[str], nodes: str) -> None:
         self.name = name
@@ -33,7 +33,7 @@ class Part:
 
 
 def make_parts(early_exits: int, chained: bool, ids: bool) -> list[Part]:
-    """Segments and exits in the order in which they run."""
+    """Return segments and exits in execution order."""
     parts = []
     for k in range(early_exits + 1):
         if k < early_exits:
@@ -65,7 +65,7 @@ def _segment(k: int, ids: bool) -> Part:
 
 
 def _exit(k: int, early_exits: int, chained: bool) -> Part:
-    """Exit `k`; the last one holds the tail of the backbone and its classifier, here one more doubling."""
+    """Return exit `k`; the last one also holds the end of the backbone, here one more doubling."""
     last = k == early_exits
     reads = f"features{k - 1 if last else k}" if early_exits else "input"
     part = Part(f"exit{k}", "exit", [reads, f"exit{k}_temperature"], [f"exit{k}_logits", f"exit{k}_confidence"], "")
@@ -92,23 +92,23 @@ def _exit(k: int, early_exits: int, chained: bool) -> Part:
 
 
 def join(parts: list[Part]) -> list[Part]:
-    """Each head in one graph with its segment."""
-    made, segments = [], iter(parts[:-1])
-    for index, (segment, head) in enumerate(zip(segments, segments)):
+    """Return the graphs with each exit joined to its segment."""
+    joined, segments = [], iter(parts[:-1])
+    for index, (segment, branch) in enumerate(zip(segments, segments)):
         part = Part(
             f"joined{index}",
             "joined",
-            segment.inputs + [n for n in head.inputs if n not in segment.outputs],
-            segment.outputs + head.outputs,
-            segment.nodes + head.nodes,
+            segment.inputs + [n for n in branch.inputs if n not in segment.outputs],
+            segment.outputs + branch.outputs,
+            segment.nodes + branch.nodes,
         )
-        part.macs, part.parameters = segment.macs + head.macs, segment.parameters + head.parameters
-        made.append(part)
-    return [*made, parts[-1]]
+        part.macs, part.parameters = segment.macs + branch.macs, segment.parameters + branch.parameters
+        joined.append(part)
+    return [*joined, parts[-1]]
 
 
 def make_references(parts: list[Part], early_exits: int) -> dict[str, bytes]:
-    """`all_exits`: one graph that makes what all components make. `unsplit`: the backbone alone."""
+    """Return `all_exits`, one graph with the outputs of all components, and `unsplit`, the backbone alone."""
     tensors = tensor_types(early_exits)
     made = [n for p in parts for n in p.outputs]
     reads = list(dict.fromkeys(n for p in parts for n in p.inputs if n not in made))
@@ -126,7 +126,7 @@ def make_references(parts: list[Part], early_exits: int) -> dict[str, bytes]:
 
 
 def sight_of(k: int, early_exits: int) -> np.ndarray:
-    """float32 (classes,): which rows exit `k` can see."""
+    """Return float32 (classes,): 1 for the rows that exit `k` can detect, else 0."""
     sight = np.ones(CLASSES, np.float32)
     if k == 0 and early_exits:
         sight[-1] = 0
@@ -134,7 +134,7 @@ def sight_of(k: int, early_exits: int) -> np.ndarray:
 
 
 def tensor_types(early_exits: int) -> dict[str, Tensor]:
-    """Type of every tensor, inputs and temperatures too."""
+    """Return the type of every tensor, including inputs and temperatures."""
     known = {"input": Tensor("float32", ("batch", 1, 4, 4)), "ids": Tensor("int64", ("batch", "tokens"))}
     for k in range(early_exits + 1):
         known[f"features{k}"] = Tensor("float32", ("batch", 1, 4, 4))

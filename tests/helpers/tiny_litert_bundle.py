@@ -1,4 +1,4 @@
-"""A small LiteRT bundle of the golden graphs: one exit, two operating points that are called differently."""
+"""A small LiteRT bundle of the graphs in `litert_graphs/`: one exit, and two operating points that differ in name."""
 
 from __future__ import annotations
 

@@ -1,12 +1,11 @@
-"""The runtime on aarch64, emulated: its own tests, and whether it decides as this machine does.
+"""Test of the runtime on emulated aarch64: its own tests, and comparison of results with this machine.
 
     sudo make test-arm64            or    python -m tests.platforms.arm64 [--bundle B --inputs X.npz]
 
-Unpacks a Debian bookworm arm64 root (debootstrap's first stage is enough), puts the aarch64 wheels and those of the
-runtime and the instruments into it, and runs Python there through qemu-user. The root is kept in $ARM64_ROOT
-(build/arm64) for the next time. Prints one JSON document. Exits with 4 where a test fails or a decision differs, with
-5 where something is missing. This is about correctness: an emulated processor says nothing about speed, so no time is
-reported.
+It unpacks a Debian bookworm arm64 root (the first stage of debootstrap is enough), installs the aarch64 wheels and those
+of the runtime and the instruments there, and runs Python through qemu-user. The root is kept in $ARM64_ROOT
+(build/arm64). It prints one JSON document. The exit code is 4 if a test fails or a result differs, 5 if a requirement
+is missing. No time is reported, because emulation does not represent speed.
 """
 
 import argparse
@@ -26,13 +25,13 @@ QEMU = "qemu-aarch64-static"
 TOOLS = ("debootstrap", QEMU, "dpkg-deb")
 REQUIREMENTS = ("numpy", "onnxruntime", "ai-edge-litert", "onnx", "pytest", "hypothesis")
 PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_26", "manylinux2014")
-# The Cortex-A72 of a Raspberry Pi 4: what the emulator pretends to be, and what the libraries ask for.
+# The Cortex-A72 of a Raspberry Pi 4, for the emulator and in the files that libraries read.
 CPU = "cortex-a72"
 CPU_INFO = "processor\t: {core}\nFeatures\t: fp asimd evtstrm crc32 cpuid\nCPU implementer\t: 0x41\n" + (
     "CPU architecture: 8\nCPU variant\t: 0x0\nCPU part\t: 0xd08\nCPU revision\t: 3\n\n"
 )
 CORES = 2
-# Python starts Python (several tests do); the kernel knows the emulator and not the emulated program.
+# Several tests start Python from Python; the kernel can start the emulator, but not the emulated program.
 PYTHON = "opt/python"
 LAUNCHER = f"""#!/usr/bin/{QEMU} /usr/bin/python3
 import os
@@ -44,7 +43,7 @@ os.execv(emulator, [emulator, "-cpu", "{CPU}", "-0", "/{PYTHON}", "/usr/bin/pyth
 
 
 def main() -> int:
-    """Build what is not there yet, run the tests, compare the decisions, print the document."""
+    """Build the root if needed, run the tests, compare the results, print the document."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--bundle", type=Path, help="by default a small one is trained and exported")
     parser.add_argument("--inputs", type=Path, help="an .npz with its input tensors; by default digits")
@@ -80,7 +79,7 @@ def require_tools() -> None:
 
 
 def build_root(root: Path) -> None:
-    """Unpack the packages of Debian arm64 with Python, unless that was done before."""
+    """Unpack the packages of Debian arm64 with Python, unless this was done before."""
     done = root.with_name("root.done")
     if done.exists():
         return
@@ -94,7 +93,7 @@ def build_root(root: Path) -> None:
     shutil.copy2(str(shutil.which(QEMU)), root / "usr/bin" / QEMU)
     write(root / PYTHON, LAUNCHER)
     (root / PYTHON).chmod(0o755)
-    # Nothing of this machine is mounted there. onnxruntime asks these files what the processor is.
+    # Nothing of this machine is mounted there. onnxruntime reads the processor from these files.
     write(root / "proc/cpuinfo", "".join(CPU_INFO.format(core=core) for core in range(CORES)))
     for name in ("possible", "present"):
         write(root / "sys/devices/system/cpu" / name, f"0-{CORES - 1}\n")
@@ -102,16 +101,16 @@ def build_root(root: Path) -> None:
 
 
 def install(root: Path) -> None:
-    """The libraries, once per version of the constraints, and our own wheels, every time."""
+    """Install the libraries, once per version of the constraints, and our own wheels, every time."""
     libraries, done = root / "opt/libraries", root.with_name("libraries.done")
     constraints = REPOSITORY / "constraints.txt"
-    wanted = " ".join(REQUIREMENTS) + "\n" + constraints.read_text()
-    if not done.exists() or done.read_text() != wanted:
+    requirements_text = " ".join(REQUIREMENTS) + "\n" + constraints.read_text()
+    if not done.exists() or done.read_text() != requirements_text:
         shutil.rmtree(libraries, ignore_errors=True)
         target = ["--only-binary=:all:", "--python-version=3.11", "--implementation=cp"]
         target += [f"--platform={name}_aarch64" for name in PLATFORMS]
         pip("aarch64 wheels", "install", "--target", libraries, *target, "--constraint", constraints, *REQUIREMENTS)
-        done.write_text(wanted)
+        done.write_text(requirements_text)
     wheels = root.with_name("wheels")
     shutil.rmtree(wheels, ignore_errors=True)
     pip("our wheels", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", wheels, *DISTRIBUTIONS)
@@ -120,7 +119,7 @@ def install(root: Path) -> None:
 
 
 def run_tests(root: Path) -> dict[str, Any]:
-    """The tests of the runtime and the instruments, on the installed wheels and not on the source."""
+    """Run the tests of the runtime and the instruments on the installed wheels, not on the source."""
     place = root / "opt/tests"
     shutil.rmtree(place, ignore_errors=True)
     copy_tests(place)
@@ -142,7 +141,7 @@ def run_tests(root: Path) -> dict[str, Any]:
 
 
 def run_decisions(root: Path, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Decide here and there with the same bundle, inputs and thresholds."""
+    """Compare results here and there with the same bundle, inputs and thresholds."""
     trial = prepare(folder, options.bundle, options.inputs, options.formats, options.count)
     place = root / "opt/trial"
     shutil.rmtree(place, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Running the commands of others, and one line for the user where one of them cannot do its work."""
+"""Execution of external commands, with one line for the user where one fails."""
 
 import os
 import shutil
@@ -19,23 +19,23 @@ filterwarnings = error
 
 
 class Missing(Exception):
-    """Something this needs is not there; the message is one line for the user."""
+    """A requirement is missing; the message is one line for the user."""
 
 
 def attempt(what: str, *words: object) -> None:
-    """Run a command that fetches, builds or unpacks `what`; raise Missing with the end of what it said."""
+    """Run a command that fetches, builds or unpacks `what`; raise Missing with its last line of output."""
     done = ask(*words)
     if done.returncode != 0:
-        raise Missing(f"{what} could not be had: {last_line(done.stdout)}")
+        raise Missing(f"{what} not available: {last_line(done.stdout)}")
 
 
 def pip(what: str, *words: object, python: object = sys.executable) -> None:
-    """Run the pip of an interpreter; raises as `attempt` does."""
+    """Run the pip of an interpreter; raises as `attempt`."""
     attempt(what, python, "-m", "pip", "--quiet", "--disable-pip-version-check", *words)
 
 
 def ask(*words: object, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    """Run a command, without the paths of this Python; what it says on both streams is its stdout."""
+    """Run a command without the paths of this Python; both output streams are in `stdout`."""
     command = [str(word) for word in words]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     return subprocess.run(
@@ -54,5 +54,5 @@ def copy_tests(place: Path) -> None:
 
 
 def last_line(text: str) -> str:
-    """The last line that a command said."""
+    """Return the last line of the output of a command."""
     return (text.strip().splitlines() or ["no message"])[-1]

@@ -1,11 +1,12 @@
-"""Decide on every input with every variant of a bundle: what runs on the platform under test.
+"""Program for the platform under test: run every input with every variant of a bundle.
 
     python decide.py BUNDLE INPUTS.npz THRESHOLDS.json OUTPUT.npz
 
-THRESHOLDS is `{variant: [one per early exit]}`. For each variant OUTPUT gets, of the exit where each input left,
-`VARIANT.exit` int64 (N,), `VARIANT.confidence` float64 (N,) and `VARIANT.logits` float32 (N, classes). Prints one JSON
-document that says what ran: `{variant: backend and version, or why it did not run}`, and whether the model decides the
-same with `pool="process"`, where LiteRT's graphs share an interpreter. Needs the runtime, numpy and Python 3.9.
+THRESHOLDS is `{variant: [one per early exit]}`. For each variant, OUTPUT holds the exit, confidence and logits of every
+input: `VARIANT.exit` int64 (N,), `VARIANT.confidence` float64 (N,) and `VARIANT.logits` float32 (N, classes). The
+program prints one JSON document, `{variant: backend and version, or the reason why it did not run}`, and whether the
+results with `pool="process"` are equal, where LiteRT's graphs share an interpreter. It needs the runtime, numpy and
+Python 3.9.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from eetool_runtime.backends import backend_for
 
 
 def decide(model: ee.Model, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Where each input leaves and with which answer; each input alone, at batch 1."""
+    """Return exit, confidence and logits of each input, run at batch 1."""
     n = len(next(iter(inputs.values())))
     results = [model({name: array[i : i + 1] for name, array in inputs.items()}) for i in range(n)]
     return {
@@ -34,10 +35,10 @@ def decide(model: ee.Model, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarr
 
 
 def main(bundle: str, inputs: str, thresholds: str, output: str) -> None:
-    """Decide with every variant for which thresholds are given."""
+    """Run every variant for which thresholds are given."""
     with np.load(inputs) as loaded:
         arrays = dict(loaded)
-    found: dict[str, np.ndarray] = {}
+    results: dict[str, np.ndarray] = {}
     ran: dict[str, Any] = {}
     for variant, policy in json.loads(Path(thresholds).read_text()).items():
         try:
@@ -52,8 +53,8 @@ def main(bundle: str, inputs: str, thresholds: str, output: str) -> None:
         agree = all(np.array_equal(decided[name], shared[name]) for name in decided)
         backend = backend_for(variant.split("/")[0])
         ran[variant] = {"backend": backend.name, "version": backend.version, "pools_agree": agree}
-        found.update({f"{variant}.{name}": array for name, array in decided.items()})
-    np.savez(output, **found)  # type: ignore[arg-type]
+        results.update({f"{variant}.{name}": array for name, array in decided.items()})
+    np.savez(output, **results)  # type: ignore[arg-type]
     facts = {"architecture": platform.machine(), "python": platform.python_version(), "numpy": np.__version__}
     sys.stdout.write(json.dumps({**facts, "variants": ran}) + "\n")
 

@@ -1,7 +1,7 @@
-"""Whether two platforms decide alike: a real bundle, 1,000 real inputs, and thresholds that spread the exits.
+"""Comparison of two platforms: a real bundle, 1,000 real inputs, and thresholds that spread the exits.
 
-The thresholds are quantiles of the confidences, so that each exit answers about the same share of the inputs and many
-confidences lie close to a threshold: a harder test than the operating points that a user would choose.
+The thresholds are quantiles of the confidences. Each exit then classifies about the same share of the inputs, and many
+confidences are close to a threshold: a harder test than usual operating points.
 """
 
 import importlib.util
@@ -20,13 +20,13 @@ from eetool_runtime.manifest import Variant
 from eetool_runtime.preprocess import normalise
 
 SCRIPT = Path(__file__).with_name("decide.py")
-SAME_EXIT = 0.999  # at least, of fp32 variants
+SAME_EXIT = 0.999  # minimum share, of fp32 variants
 _MODEL = ("resnet8", "--data", "digits", "--exits", "3", "--epochs", "1")
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A bundle, the inputs and thresholds as files, and what this machine decides."""
+    """A bundle, inputs and thresholds as files, and the results of this machine."""
 
     bundle: Path
     inputs: Path
@@ -36,7 +36,7 @@ class Trial:
 
 
 def prepare(folder: Path, bundle: Path | None, inputs: Path | None, formats: list[str] | None, n: int) -> Trial:
-    """Make the bundle and the inputs that are not given, and decide here.
+    """Make the bundle and the inputs that are not given, and run them on this machine.
 
     Args:
         formats: of the bundle made here; by default ONNX, and TFLite where eetool's extra for it is installed.
@@ -55,12 +55,12 @@ def prepare(folder: Path, bundle: Path | None, inputs: Path | None, formats: lis
 
 
 def formats_here() -> list[str]:
-    """Graph formats that can be exported on this machine."""
+    """Return the graph formats that can be exported on this machine."""
     return ["onnx", "tflite"] if importlib.util.find_spec("litert_torch") else ["onnx"]
 
 
 def make_bundle(folder: Path, formats: list[str]) -> Path:
-    """A small network, trained for one epoch and exported by the command itself, in full precision and int8."""
+    """Train a small network for one epoch and export it with the command, in full precision and int8."""
     model, bundle = folder / "model.pt", folder / "model.eebundle"
     chosen = [word for graph_format in formats for word in ("--format", graph_format)]
     chosen += ["--precision", "fp32", "--precision", "int8", "--calibration-data", "digits", "--no-judge-speed"]
@@ -71,7 +71,7 @@ def make_bundle(folder: Path, formats: list[str]) -> Path:
 
 
 def digits(bundle: Path, n: int) -> dict[str, np.ndarray]:
-    """The first `n` handwritten digits as this bundle wants them."""
+    """Return the first `n` handwritten digits, preprocessed for this bundle."""
     from eetool.data.registry import load_source
 
     spec = open_bundle(bundle).manifest.inputs[0]
@@ -79,29 +79,29 @@ def digits(bundle: Path, n: int) -> dict[str, np.ndarray]:
 
 
 def spread_thresholds(bundle: Path, inputs: Path) -> dict[str, list[float]]:
-    """For each variant that runs here, thresholds with which every exit answers about the same share of the inputs."""
+    """Return thresholds for each variant that runs here; every exit then classifies about the same share of inputs."""
     with np.load(inputs) as loaded:
         arrays = dict(loaded)
-    found = {}
+    thresholds = {}
     for name in open_bundle(bundle).manifest.variants:
         try:
             model = ee.load(bundle, variant=name, threads=1)
         except ee.EarlyExitError as error:
             sys.stderr.write(f"{name} does not run on this machine: {error.message}\n")
             continue
-        found[name] = _spread(confidences(model, arrays))
-    return found
+        thresholds[name] = _spread(confidences(model, arrays))
+    return thresholds
 
 
 def confidences(model: ee.Model, inputs: dict[str, np.ndarray]) -> np.ndarray:
-    """float32 (N, exits): of every exit, none skipped; each input alone, at batch 1."""
+    """Return float32 (N, exits): the confidence of every exit, none skipped, at batch 1."""
     n = len(next(iter(inputs.values())))
-    answers = [model.every_exit({name: array[i : i + 1] for name, array in inputs.items()}) for i in range(n)]
-    return np.stack([np.concatenate([confidence for _, confidence in exits]) for exits in answers])
+    outputs = [model.every_exit({name: array[i : i + 1] for name, array in inputs.items()}) for i in range(n)]
+    return np.stack([np.concatenate([confidence for _, confidence in exits]) for exits in outputs])
 
 
 def _spread(confidences: np.ndarray) -> list[float]:
-    """Thresholds of the early exits for confidences (N, exits): exit k takes 1/(exits − k) of those that reach it."""
+    """Return thresholds for confidences (N, exits): exit k takes 1/(exits − k) of the inputs that reach it."""
     n, exits = confidences.shape
     left = np.ones(n, bool)
     thresholds = []
@@ -113,7 +113,7 @@ def _spread(confidences: np.ndarray) -> list[float]:
 
 
 def compare(trial: Trial, decided: Path, ran: dict[str, Any]) -> dict[str, Any]:
-    """How far another platform's decisions are from this one's, variant by variant; `ok` where all fp32 ones hold."""
+    """Compare the results of another platform with this one's, by variant; `ok` where all fp32 variants pass."""
     manifest = open_bundle(trial.bundle).manifest
     variants = {}
     with np.load(trial.decided) as here, np.load(decided) as there:
@@ -131,9 +131,9 @@ def compare(trial: Trial, decided: Path, ran: dict[str, Any]) -> dict[str, Any]:
 
 
 def differences(mine: dict[str, np.ndarray], theirs: dict[str, np.ndarray], limited: bool) -> dict[str, Any]:
-    """Figures of one variant; where precision is lost on purpose (`limited` is False) any share of exits is ok."""
+    """Return the figures of one variant; with `limited` False (int8) any share of equal exits is ok."""
     same = mine["exit"] == theirs["exit"]
-    logits, others = mine["logits"][same], theirs["logits"][same]  # (N, classes), of the inputs that left together
+    logits, others = mine["logits"][same], theirs["logits"][same]  # (N, classes), of the inputs with equal exits
     error = float(np.abs(logits - others).max(initial=0.0))
     return {
         "inputs": len(same),
@@ -148,5 +148,5 @@ def differences(mine: dict[str, np.ndarray], theirs: dict[str, np.ndarray], limi
 
 
 def is_fp32(variant: Variant) -> bool:
-    """Whether every graph of the variant computes in full precision."""
+    """Return whether every graph of the variant has full precision."""
     return all(graph.precision == "fp32" for graph in variant.components.values())

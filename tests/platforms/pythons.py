@@ -1,11 +1,10 @@
-"""The runtime on every Python it supports: its tests on the oldest and newest backends, and whether they decide alike.
+"""Test of the runtime on every supported Python, with the oldest and newest backends, and comparison of their results.
 
     make test-pythons               or    python -m tests.platforms.pythons [--only 3.9 --only 3.13]
 
-Looks for Python 3.9 to 3.13 on the PATH and in ~/.pyenv, makes a throw-away virtual environment for each pair of
-Python and onnxruntime, and installs the wheels of the runtime and the instruments there. A table goes to stderr, one
-JSON document to stdout. Exits with 4 where a test fails or a decision differs, with 5 where no Python is found or
-packages cannot be had.
+It searches Python 3.9 to 3.13 on the PATH and in ~/.pyenv. For each pair of Python and onnxruntime, it makes a
+temporary virtual environment with the wheels of the runtime and the instruments. It prints a table on stderr and one
+JSON document on stdout. The exit code is 4 if a test fails or a result differs, 5 if no Python or no package is available.
 """
 
 import argparse
@@ -21,7 +20,7 @@ from tests.platforms.commands import DISTRIBUTIONS, Missing, ask, attempt, copy_
 from tests.platforms.decisions import SCRIPT, Trial, compare, prepare
 
 NEWEST = "newest"
-# The oldest release with wheels for each Python; and those between that a bundle is promised to load on.
+# The oldest release with wheels for each Python, the newest, and some in between.
 ONNXRUNTIMES = {
     "3.9": ("1.14", NEWEST),
     "3.10": ("1.14", "1.16", NEWEST),
@@ -31,7 +30,7 @@ ONNXRUNTIMES = {
 }
 TOOLS = ("onnx", "pytest", "hypothesis")
 LAST_WITH_NUMPY_1 = (1, 18)
-# tflite-runtime is of the time of numpy 1 and stops at Python 3.11; LiteRT begins at 3.10.
+# tflite-runtime needs numpy 1 and supports Python up to 3.11; LiteRT starts at 3.10.
 TFLITE_RUNTIME, LITERT = ("3.9", "3.10", "3.11"), ("3.10", "3.11", "3.12", "3.13")
 
 
@@ -70,7 +69,7 @@ def main() -> int:
 
 
 def find_python(version: str) -> Path | None:
-    """An interpreter of this version that starts (what lies on the PATH may be a launcher without one behind it)."""
+    """Return an interpreter of this version that starts; one on the PATH may be a launcher without an interpreter."""
     on_path = shutil.which(f"python{version}")
     places = [Path(on_path)] if on_path else []
     places += sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python{version}"))
@@ -81,7 +80,7 @@ def find_python(version: str) -> Path | None:
 
 
 def build_wheels(folder: Path) -> list[Path]:
-    """Our own wheels: what is tested is what will be installed."""
+    """Build our own wheels, so that the installed packages are tested."""
     pip("our wheels", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, *DISTRIBUTIONS)
     return sorted(folder.glob("eetool_*.whl"))
 
@@ -89,12 +88,12 @@ def build_wheels(folder: Path) -> list[Path]:
 def test(
     folder: Path, python: Path | None, version: str, release: str, wheels: list[Path], trial: Trial
 ) -> dict[str, Any]:
-    """One pair: the tests, then the decisions."""
+    """Run the tests and the comparison for one pair."""
     place = folder / f"{version}-{release}"
     attempt(f"Python {version}", str(python), "-m", "venv", place)
     inside = place / "bin/python"
-    wanted = requirements(version, release)
-    pip(f"{' '.join(wanted)} for Python {version}", "install", *wheels, *wanted, python=inside)
+    packages = requirements(version, release)
+    pip(f"{' '.join(packages)} for Python {version}", "install", *wheels, *packages, python=inside)
     copy_tests(place / "runtime")
     tests = ask(place / "bin/pytest", "-q", "-p", "no:cacheprovider", cwd=place / "runtime")
     if tests.returncode != 0:
@@ -114,7 +113,7 @@ def test(
 
 
 def requirements(version: str, release: str) -> list[str]:
-    """What goes with one release of onnxruntime: numpy of its time, and the TFLite engine of its time."""
+    """Return the requirements for one release of onnxruntime: matching numpy and TFLite engine."""
     if release == NEWEST:
         return ["onnxruntime", *TOOLS, *(["ai-edge-litert"] if version in LITERT else ["tflite-runtime", "numpy<2"])]
     if tuple(map(int, release.split("."))) > LAST_WITH_NUMPY_1:
@@ -123,12 +122,13 @@ def requirements(version: str, release: str) -> list[str]:
 
 
 def line(row: dict[str, Any]) -> str:
-    """One row of the table."""
-    return f"Python {row['python']:<5} onnxruntime {row['onnxruntime']:<7} {row['tests']['summary']}; {said(row)}\n"
+    """Return one row of the table."""
+    pair = f"Python {row['python']:<5} onnxruntime {row['onnxruntime']:<7}"
+    return f"{pair} {row['tests']['summary']}; {describe_results(row)}\n"
 
 
-def said(row: dict[str, Any]) -> str:
-    """The decisions of one row in words."""
+def describe_results(row: dict[str, Any]) -> str:
+    """Return the results of one row as text."""
     if "error" in row["decisions"]:
         return "no decisions"
     parts = []

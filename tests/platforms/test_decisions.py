@@ -1,4 +1,4 @@
-"""What `make test-arm64` and `make test-pythons` are made of; the platforms themselves are not needed here."""
+"""Parts of `make test-arm64` and `make test-pythons` that need no other platform."""
 
 import json
 import os
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def inputs(tmp_path: Path) -> Path:
-    """Images of all contrasts, so that they leave everywhere."""
+    """Images of all contrasts, which leave at every exit."""
     pick = np.random.default_rng(0)
     np.savez(tmp_path / "inputs.npz", input=pick.normal(0, 2, (60, 1, 4, 4)).astype(np.float32))
     return tmp_path / "inputs.npz"
@@ -35,9 +35,9 @@ def test_prepare_thresholds_spread_exits(trial: Any) -> None:
 
 
 def test_compare_same_platform_agrees(trial: Any) -> None:
-    found = decisions.compare(trial, trial.decided, trial.ran)
-    assert found["ok"]
-    figures = found["variants"][VARIANT]
+    comparison = decisions.compare(trial, trial.decided, trial.ran)
+    assert comparison["ok"]
+    figures = comparison["variants"][VARIANT]
     assert figures["same_exit"] == figures["same_exit_and_class"] == figures["inputs"] == 60
     assert figures["max_abs_logit_error"] == 0
     assert figures["backend"] == "onnxruntime"
@@ -49,9 +49,9 @@ def test_compare_other_decisions_are_counted_and_fail(trial: Any, tmp_path: Path
     other[f"{VARIANT}.exit"] = np.where(np.arange(60) < 3, 2, other[f"{VARIANT}.exit"])
     other[f"{VARIANT}.logits"] = other[f"{VARIANT}.logits"] + np.float32(0.5)
     np.savez(tmp_path / "other.npz", **other)
-    found = decisions.compare(trial, tmp_path / "other.npz", trial.ran)
-    assert not found["ok"]
-    figures = found["variants"][VARIANT]
+    comparison = decisions.compare(trial, tmp_path / "other.npz", trial.ran)
+    assert not comparison["ok"]
+    figures = comparison["variants"][VARIANT]
     assert 57 <= figures["same_exit"] < 60
     assert figures["max_abs_logit_error"] == pytest.approx(0.5, rel=1e-5)
 
@@ -66,9 +66,9 @@ def test_differences_limit_applies_to_fp32_only(precision: str, ok: bool) -> Non
 
 def test_compare_variant_not_run_is_not_ok(trial: Any) -> None:
     ran = {**trial.ran, "variants": {VARIANT: {"not_run": "no backend"}}}
-    found = decisions.compare(trial, trial.decided, ran)
-    assert found["variants"] == {VARIANT: {"not_run": "no backend", "ok": None}}
-    assert not found["ok"]  # nothing was compared
+    comparison = decisions.compare(trial, trial.decided, ran)
+    assert comparison["variants"] == {VARIANT: {"not_run": "no backend", "ok": None}}
+    assert not comparison["ok"]  # nothing was compared
 
 
 def test_decide_variant_not_loadable_is_reported(trial: Any, tmp_path: Path) -> None:
