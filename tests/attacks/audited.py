@@ -1,4 +1,4 @@
-"""A program that runs commands of eetool under an audit hook: what was imported, run and opened goes to stdout.
+"""Program that runs eetool commands under an audit hook and prints imports, processes and opened files.
 
     python tests/attacks/audited.py < commands.json
 

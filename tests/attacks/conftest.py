@@ -1,4 +1,4 @@
-"""A bundle to spoil, and a loader that must refuse it before any backend is touched."""
+"""A bundle to damage, and a loader that must refuse it before any backend is used."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,10 +1,10 @@
-"""A seeded fuzzer for what reads checkpoints and fronts: they become a network or are refused; nothing else happens.
+"""Seeded fuzzer for the readers of checkpoints and fronts: a file becomes a network or is refused.
 
     python -m tests.attacks.fuzz_checkpoint --runs 10000
 
-Records of sound checkpoints and sound fronts are damaged as in `fuzz_manifest.py`, with names of code among the new
-values; tensors are dropped, renamed, widened without memory and given other shapes. What is still read is built, its
-MACs are counted, and it answers its samples. Prints one JSON document, and exits with 1 if anything else happened, or
+Records of valid checkpoints and fronts are damaged as in `fuzz_manifest.py`, with names of code among the new values.
+Tensors are dropped, renamed, widened without memory and reshaped. A file that is still read is built, its MACs are
+counted, and it runs on its samples. The program prints one JSON document. It exits with 1 after any other outcome, or
 if a module was imported that only a file had named.
 """
 

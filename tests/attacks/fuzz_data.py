@@ -1,10 +1,10 @@
-"""A seeded fuzzer for the readers of data: whatever is damaged, it is read or refused; nothing else happens.
+"""Seeded fuzzer for the readers of data: a damaged file is read or refused.
 
     python -m tests.attacks.fuzz_data --runs 100000
 
-Sound archives, arrays, tables, images and files of CIFAR and SVHN are damaged as bytes and as values, and read as the
-commands read them. A reading that asks for too much memory or takes too long counts as found, not as refused. Prints
-one JSON document, and exits with 1 if anything was found.
+Valid archives, arrays, tables, images and files of CIFAR and SVHN are damaged in bytes and values, and read as the
+commands read them. Excessive memory or time counts as a finding, not as a refusal. The program prints one JSON
+document, and exits with 1 after any finding.
 """
 
 import argparse

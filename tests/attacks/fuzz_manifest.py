@@ -1,10 +1,11 @@
-"""A seeded fuzzer for the manifest's reader: whatever is damaged, it parses or it is refused; nothing else happens.
+"""Seeded fuzzer for the manifest parser: a damaged manifest is parsed or refused.
 
     python -m tests.attacks.fuzz_manifest --runs 1000000
 
-Sound manifests are damaged as bytes (cut, repeated, spliced) and as values (replaced, removed, moved), a few damages
-at a time, so that every depth of the reader is reached. What still parses must survive being written and read again,
-and its operating points must give a plan. Prints one JSON document, and exits with 1 if anything else happened.
+Valid manifests are damaged in bytes (cut, repeated, spliced) and values (replaced, removed, moved), with few changes at
+a time, so that every depth of the parser is reached. A manifest that still parses must be equal after encoding and
+decoding, and its operating points must give a plan. The program prints one JSON document, and exits with 1 after any
+other outcome.
 """
 
 import argparse

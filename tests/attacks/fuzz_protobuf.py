@@ -1,10 +1,11 @@
-"""A seeded fuzzer for the search for side files: where a parser of ONNX sees one, the runtime must refuse the model.
+"""Seeded fuzzer for the detection of side files: a model must be refused if a parser of ONNX sees one.
 
     python -m tests.attacks.fuzz_protobuf --runs 1000000
 
-Small models hold a tensor in one of the places that a model has for tensors. They are damaged as fields (repeated,
-moved, split, wrapped in groups), in the spelling of their numbers, and as bytes. The judges are the two parsers of the
-`onnx` package, which do not agree on every file. Prints one JSON document, and exits with 1 if a model got through.
+Small models hold a tensor in any of the places that ONNX has for tensors. They are damaged as fields (repeated, moved,
+split, wrapped in groups), in the encoding of their numbers, and in bytes. The references are the two parsers of the
+`onnx` package, which disagree on some files. The program prints one JSON document, and exits with 1 if a model was
+wrongly accepted.
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""Kills commands at random moments: whatever the moment, nothing is torn, and the next run leaves nothing over.
+"""Program that kills commands at random moments: outputs stay whole, and the next run leaves nothing over.
 
     python -m tests.attacks.kill_commands --kills 50
 
-Every second kill comes after a random time, every other at a random step of the file system, where files are half
-written. Every second run has an old output and --force. After each kill the output is whole, or absent where there
-was none before. After every tenth a run ends well, and only what it should leave is there.
-Prints one JSON document, on stderr a line after every tenth kill, and exits with 1 if anything else happened.
+Every second kill comes after a random time, every other at a random file system operation, where files are half
+written. Every second run has an old output and --force. After each kill, the output is whole, or absent where there
+was none before. After every tenth, a run completes and only its expected files remain. The program prints one JSON
+document, and on stderr a line after every tenth kill. It exits with 1 after any other outcome.
 """
 
 import argparse

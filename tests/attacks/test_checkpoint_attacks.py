@@ -1,4 +1,4 @@
-"""Files that name code: no command imports, calls or opens anything that the user did not name."""
+"""Checkpoints and fronts that name code: commands import, call or open nothing that the user did not name."""
 
 import json
 import subprocess

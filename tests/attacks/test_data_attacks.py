@@ -1,4 +1,4 @@
-"""Hostile data: files that never end, that unpack to everything, that are something else than their names say."""
+"""Hostile data files: endless, expanding, or of another kind than their names."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Hostile directories: the manifest is sound, and what lies beside it is not."""
+"""Hostile bundle directories: the manifest is valid, but its files are not."""
 
 import os
 import re

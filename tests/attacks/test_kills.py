@@ -1,4 +1,4 @@
-"""Kills of every command, a few; `kill_commands.py` by itself does many."""
+"""A few kills of every command; `kill_commands.py` runs many."""
 
 import json
 import os

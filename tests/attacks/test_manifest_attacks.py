@@ -1,4 +1,4 @@
-"""Hostile manifests. Each row names the attack, what it puts where in the document, and the words of its refusal."""
+"""Hostile manifests. Each row has the attack, the changed place and value, and the expected message."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Random damage to a sound manifest: it parses, or it is refused; nothing else ever happens."""
+"""Random damage to a valid manifest: it is parsed or refused."""
 
 import json
 import tempfile

@@ -1,4 +1,4 @@
-"""Hostile samples: archives that are well listed and hashed, and hold something else than a few plain arrays."""
+"""Hostile samples: archives with correct hashes that hold other members than plain arrays."""
 
 import hashlib
 import os

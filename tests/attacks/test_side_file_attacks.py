@@ -1,4 +1,4 @@
-"""Graphs of a well-hashed bundle that hide a reference to another file, in the spelling of their bytes."""
+"""Graphs with correct hashes that hide a reference to another file in their encoding."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""TFLite graphs whose weights or options lie in another file, or at places that are not in theirs."""
+"""TFLite graphs whose weights or options are in another file, or outside their own."""
 
 import contextlib
 import random

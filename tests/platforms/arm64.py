@@ -2,8 +2,8 @@
 
     sudo make test-arm64            or    python -m tests.platforms.arm64 [--bundle B --inputs X.npz]
 
-It unpacks a Debian bookworm arm64 root (the first stage of debootstrap is enough), installs the aarch64 wheels and those
-of the runtime and the instruments there, and runs Python through qemu-user. The root is kept in $ARM64_ROOT
+It unpacks a Debian bookworm arm64 root (the first stage of debootstrap is enough), installs the aarch64 wheels and
+those of the runtime and the instruments there, and runs Python through qemu-user. The root is kept in $ARM64_ROOT
 (build/arm64). It prints one JSON document. The exit code is 4 if a test fails or a result differs, 5 if a requirement
 is missing. No time is reported, because emulation does not represent speed.
 """

@@ -4,7 +4,7 @@
 
 It searches Python 3.9 to 3.13 on the PATH and in ~/.pyenv. For each pair of Python and onnxruntime, it makes a
 temporary virtual environment with the wheels of the runtime and the instruments. It prints a table on stderr and one
-JSON document on stdout. The exit code is 4 if a test fails or a result differs, 5 if no Python or no package is available.
+JSON document on stdout. The exit code is 4 if a test fails or a result differs, 5 if no Python or package is available.
 """
 
 import argparse

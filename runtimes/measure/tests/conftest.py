@@ -1,4 +1,4 @@
-"""The tiny bundle of the runtime's tests (`runtimes/python/tests/tiny.py`), for every test here."""
+"""The tiny bundle, for every test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measuring a bundle. How long things take is nobody's business here: machines are noisy, structure is not."""
+"""Measurement of bundles: structure of the results, not their times."""
 
 from __future__ import annotations
 

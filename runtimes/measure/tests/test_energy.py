@@ -1,4 +1,4 @@
-"""The energy protocol, on meters and clocks that are made up: what is subtracted, divided, and left null."""
+"""The energy protocol on simulated meters and clocks."""
 
 from __future__ import annotations
 

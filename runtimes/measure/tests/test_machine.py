@@ -1,4 +1,4 @@
-"""What is read of a machine, from a made-up /proc and /sys."""
+"""Facts about a machine from simulated /proc and /sys."""
 
 from __future__ import annotations
 

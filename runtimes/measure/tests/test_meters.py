@@ -1,4 +1,4 @@
-"""Power meters, each against files such as the kernel, a firmware tool or a logger would write."""
+"""Power meters on files as a kernel, a firmware tool or a logger writes them."""
 
 from __future__ import annotations
 

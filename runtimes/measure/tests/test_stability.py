@@ -1,4 +1,4 @@
-"""When a measurement may be believed."""
+"""Stability of measurements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calling a model for long, on a clock that the model turns."""
+"""Sustained measurement on a simulated clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The timing protocol, on a clock that the subjects turn themselves: nothing here depends on the machine."""
+"""The timing protocol on a clock that the subjects advance."""
 
 from __future__ import annotations
 

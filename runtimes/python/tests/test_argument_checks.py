@@ -1,4 +1,4 @@
-"""Whatever a caller gives: a public call answers or raises an error of the documented tree."""
+"""Arguments of any type: a public call succeeds or raises a documented error."""
 
 from __future__ import annotations
 

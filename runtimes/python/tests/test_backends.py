@@ -1,4 +1,4 @@
-"""The contract, for every backend there is; and how a backend is found."""
+"""The backend contract for every backend, and the choice of a backend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches: the answers of one by one, and nothing runs on what has left."""
+"""Batches give the results of single calls, and inputs that left are not computed."""
 
 from __future__ import annotations
 

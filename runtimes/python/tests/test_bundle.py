@@ -1,4 +1,4 @@
-"""Opening a bundle: a copy that is not whole, or not the one that was written, is refused."""
+"""Opening of bundles: incomplete or changed copies are refused."""
 
 from __future__ import annotations
 

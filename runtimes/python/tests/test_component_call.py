@@ -1,4 +1,4 @@
-"""What a graph makes is held to the manifest, whichever call runs it."""
+"""Outputs of graphs are checked against the manifest in every kind of call."""
 
 from __future__ import annotations
 

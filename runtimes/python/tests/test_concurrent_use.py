@@ -1,4 +1,4 @@
-"""Another thread turns the knob at the worst moment: what a call says is of one policy, and nothing is lost."""
+"""Calls during `use` in another thread: results belong to one plan, and no count is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deadlines, least exits and the watchdog, on a clock that passes only when told to."""
+"""Deadlines, minimum exits and the watchdog, on a simulated clock."""
 
 from __future__ import annotations
 

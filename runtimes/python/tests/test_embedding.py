@@ -1,4 +1,4 @@
-"""The blocks of Python in docs/embedding.md run, one after the other, as they stand there."""
+"""The Python blocks of docs/embedding.md run in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lanes: bound where every size is known, made anew where it is not, one for all calls where graphs are a group."""
+"""Execution contexts: bound arrays for fixed sizes, new arrays for others, one context for graphs of a group."""
 
 from __future__ import annotations
 

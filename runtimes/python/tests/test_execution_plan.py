@@ -1,4 +1,4 @@
-"""Which components run: heads that cannot fire are skipped, and thresholds are monotone."""
+"""Execution plans: exits that cannot fire are skipped, and higher thresholds never leave earlier."""
 
 from __future__ import annotations
 

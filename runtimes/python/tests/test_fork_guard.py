@@ -1,4 +1,4 @@
-"""A model in a child that was forked: refused at once, whatever its other threads did; a new one works there."""
+"""Models in forked children: a model of the parent is refused, a new one works."""
 
 from __future__ import annotations
 

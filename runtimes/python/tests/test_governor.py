@@ -1,4 +1,4 @@
-"""The governor, with replayed traces; sensors, with folders that look like the kernel's."""
+"""The governor on recorded readings, and sensors in simulated kernel folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Components that are loaded when they are needed, and what a model takes."""
+"""Components that are loaded on first use, and the memory of a model."""
 
 from __future__ import annotations
 

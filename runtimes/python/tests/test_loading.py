@@ -1,4 +1,4 @@
-"""Loading: which variant, which threads, and graphs that are not what the manifest says."""
+"""Loading: choice of variant and threads, and graphs that differ from the manifest."""
 
 from __future__ import annotations
 

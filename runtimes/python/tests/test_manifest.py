@@ -1,4 +1,4 @@
-"""The rules of `manifest.json`: each is broken alone, and each says so."""
+"""Rules of `manifest.json`: each violation alone is refused with its message."""
 
 from __future__ import annotations
 

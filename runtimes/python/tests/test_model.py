@@ -1,4 +1,4 @@
-"""The model itself, on real graphs, against the same computation in numpy."""
+"""The model on real graphs, against the same computation in numpy."""
 
 from __future__ import annotations
 

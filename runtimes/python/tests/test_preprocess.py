@@ -1,4 +1,4 @@
-"""Raw input to model input, and what is no input."""
+"""Conversion of raw inputs, and checks of input arrays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pool of the process can be set once, so each case runs in a process of its own."""
+"""The pool of the process can be set once, so each case runs in its own process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Protocol buffers and flatbuffers, read where they lie: numbers, sizes and offsets follow the rules or are refused."""
+"""Readers of protocol buffers and flatbuffers: invalid numbers, sizes and offsets are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The door of the package: what it exports, what it pulls in, and its tree of errors."""
+"""The public interface of the package: exported names, imports and the tree of errors."""
 
 from __future__ import annotations
 

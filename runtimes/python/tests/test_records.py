@@ -1,4 +1,4 @@
-"""JSON to dataclasses: everything comes back, and nothing else comes in. Ours do what the library's do."""
+"""Decoding of JSON into dataclasses, and equivalence with standard dataclasses."""
 
 from __future__ import annotations
 

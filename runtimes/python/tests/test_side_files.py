@@ -1,4 +1,4 @@
-"""Graphs that fetch their weights from another file are refused, wherever the reference hides."""
+"""Graphs with weights in another file are refused, wherever the reference is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fake backend keeps the contract of the real ones, and a scripted model behaves as a loaded one."""
+"""Fake graphs pass the backend contract, and a scripted model behaves as a loaded one."""
 
 from __future__ import annotations
 
