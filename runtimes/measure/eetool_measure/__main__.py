@@ -36,7 +36,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--runs", type=int, default=RUNS, help="minimum number of timed calls of every subject")
     parser.add_argument("--min-seconds", type=float, default=MIN_SECONDS, help="minimum measuring time")
     parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--power", metavar="METER", help=f"measure energy too: {', '.join(METERS)}")
+    parser.add_argument("--power", metavar="METER", help=f"also measure energy: {', '.join(METERS)}")
     parser.add_argument("--power-seconds", type=float, help="length of one energy window; by default ten readings")
     parser.add_argument("--power-scope", default=NET, choices=(NET, GROSS), help="idle power subtracted, or not")
     parser.add_argument("--sustained-seconds", type=float, help="then call the model without a pause for this time")
