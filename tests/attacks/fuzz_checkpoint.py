@@ -59,11 +59,11 @@ def seeds(folder: Path) -> tuple[list[dict[str, Any]], list[bytes]]:
     for index, (name, shape, plan) in enumerate(forms):
         path = folder / f"{index}.pt"
         save_checkpoint(path, attach_exits(name, shape, 3, plan, seed=0))
-        found = torch.load(path, weights_only=True)
-        record = json.loads(found["record"])
+        actual = torch.load(path, weights_only=True)
+        record = json.loads(actual["record"])
         if plan.count:
             record["policy"] = _POLICY
-        stored.append({**found, "record": json.dumps(record)})
+        stored.append({**actual, "record": json.dumps(record)})
     front = json.loads(_GOLDEN.read_text(encoding="utf-8"))
     front["front"] = [{**c, "backbone": "resnet-4x0-4x1-8x1", "taps": ["stage1.0"]} for c in front["front"]]
     front["front"] = [{**c, "branches": ["linear"]} for c in front["front"]]
@@ -119,9 +119,9 @@ def judge_checkpoint(path: Path) -> None:
 
 def judge_front(path: Path) -> None:
     """Take the steps of `train --from`."""
-    found = pick_candidate(read_front(path), "knee")
-    model, config = trusted(found, (), str(path))
-    plan = ExitPlan(len(found.taps), found.branches or None, found.taps)
+    actual = pick_candidate(read_front(path), "knee")
+    model, config = trusted(actual, (), str(path))
+    plan = ExitPlan(len(actual.taps), actual.branches or None, actual.taps)
     attach_exits(model, (1, 1, 8, 8), 3, plan, seed=0, config=config)
 
 
@@ -156,7 +156,7 @@ def fuzz(runs: int, seed: int) -> dict[str, Any]:
     random_pick = random.Random(seed)
     places: Counter[str] = Counter()
     read: Counter[str] = Counter()
-    found: list[dict[str, str]] = []
+    actual: list[dict[str, str]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         stored, fronts = seeds(folder)
@@ -172,19 +172,19 @@ def fuzz(runs: int, seed: int) -> dict[str, Any]:
             except Exception as error:  # the very thing that is looked for
                 where = "".join(traceback.format_tb(error.__traceback__)[-2:]).strip()
                 text = path.read_text(errors="replace") if front else _record(path)
-                found.append({"error": f"{type(error).__name__}: {error}"[:300], "where": where, "input": text})
-                if len(found) == _MAX_FOUND:
+                actual.append({"error": f"{type(error).__name__}: {error}"[:300], "where": where, "input": text})
+                if len(actual) == _MAX_FOUND:
                     break
     refused = places.total()
     return {
         "schema": "fuzz/1",
         "seed": seed,
-        "runs": refused + read.total() + len(found),
+        "runs": refused + read.total() + len(actual),
         "checkpoints_read": read["damaged.pt"],
         "fronts_read": read["front.json"],
         "refused": refused,
         "refused_at_places": len([place for place in places if places[place]]),
-        "uncaught": found,
+        "uncaught": actual,
     }
 
 

@@ -207,9 +207,9 @@ def judge(read: Callable[[Path], object], path: Path) -> str:
     except EarlyExitError as refused:
         if isinstance(refused.__context__, (MemoryError, AssertionError)):
             raise refused.__context__ from None
-        said = refused.message.replace(str(path.parent), "")
-        if not (said.isprintable() and len(said) < 700):
-            raise AssertionError(f"not fit to be shown: {said[:2000]!r}") from None
+        output = refused.message.replace(str(path.parent), "")
+        if not (output.isprintable() and len(output) < 700):
+            raise AssertionError(f"not fit to be shown: {output[:2000]!r}") from None
         return "refused"
     return "read"
 
@@ -218,7 +218,7 @@ def fuzz(runs: int, seed: int) -> dict[str, Any]:
     """Damage and judge `runs` files; the same `seed` gives the same ones."""
     pick = random.Random(seed)
     counts: Counter[str] = Counter()
-    found: list[dict[str, str]] = []
+    actual: list[dict[str, str]] = []
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for _ in range(runs):
@@ -232,11 +232,19 @@ def fuzz(runs: int, seed: int) -> dict[str, Any]:
             except Exception as error:  # the very thing that is looked for
                 where = "".join(traceback.format_tb(error.__traceback__)[-2:]).strip()
                 data = repr(path.read_bytes()[:4000])
-                found.append({"kind": kind, "error": f"{type(error).__name__}: {error}", "where": where, "input": data})
-                if len(found) == _MAX_FOUND:
+                actual.append(
+                    {"kind": kind, "error": f"{type(error).__name__}: {error}", "where": where, "input": data}
+                )
+                if len(actual) == _MAX_FOUND:
                     break
     done = dict(sorted(counts.items()))
-    return {"schema": "fuzz/1", "seed": seed, "runs": counts.total() + len(found), "outcomes": done, "uncaught": found}
+    return {
+        "schema": "fuzz/1",
+        "seed": seed,
+        "runs": counts.total() + len(actual),
+        "outcomes": done,
+        "uncaught": actual,
+    }
 
 
 def main() -> int:

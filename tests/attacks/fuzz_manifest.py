@@ -39,8 +39,8 @@ def seeds() -> list[bytes]:
         {"name": "static", "early_exits": 0},
     )
     with tempfile.TemporaryDirectory() as folder:
-        made = [write_tiny_bundle(Path(folder), **form) for form in forms]
-        texts = [(path / "manifest.json").read_bytes() for path in made]
+        produced = [write_tiny_bundle(Path(folder), **form) for form in forms]
+        texts = [(path / "manifest.json").read_bytes() for path in produced]
     return [*texts, _GOLDEN.read_bytes()]
 
 
@@ -76,25 +76,25 @@ def fuzz(runs: int, seed: int) -> dict[str, Any]:
     """Damage and judge `runs` manifests; the same `seed` gives the same ones."""
     pick, texts = random.Random(seed), seeds()
     places: Counter[str] = Counter()
-    found: list[dict[str, str]] = []
+    actual: list[dict[str, str]] = []
     for _ in range(runs):
         data = damaged(pick, texts)
         try:
             places[judge(data)] += 1
         except Exception as error:  # the very thing that is looked for
             where = "".join(traceback.format_tb(error.__traceback__)[-1:]).strip()
-            found.append({"error": f"{type(error).__name__}: {error}", "where": where, "input": repr(data)})
-            if len(found) == _MAX_FOUND:
+            actual.append({"error": f"{type(error).__name__}: {error}", "where": where, "input": repr(data)})
+            if len(actual) == _MAX_FOUND:
                 break
     parsed = places.pop("parsed", 0)
     return {
         "schema": "fuzz/1",
         "seed": seed,
-        "runs": parsed + places.total() + len(found),
+        "runs": parsed + places.total() + len(actual),
         "parsed": parsed,
         "refused": places.total(),
         "refused_at_places": len(places),
-        "uncaught": found,
+        "uncaught": actual,
     }
 
 

@@ -49,17 +49,17 @@ class Field:
 
 def fields_of(message: Message) -> list[Field]:
     """The fields that are set in a message, whose tensors hold no floats."""
-    found = []
+    actual = []
     for field, value in message.ListFields():
         single = isinstance(value, (Message, int, str, bytes))
         for item in [value] if single else value:
             if isinstance(item, Message):
-                found.append(Field(field.number, BYTES, fields_of(item)))
+                actual.append(Field(field.number, BYTES, fields_of(item)))
             elif isinstance(item, int):
-                found.append(Field(field.number, VARINT, item))
+                actual.append(Field(field.number, VARINT, item))
             else:
-                found.append(Field(field.number, BYTES, item.encode() if isinstance(item, str) else item))
-    return found
+                actual.append(Field(field.number, BYTES, item.encode() if isinstance(item, str) else item))
+    return actual
 
 
 def written(fields: list[Field]) -> bytes:
@@ -108,7 +108,7 @@ def _graph(nodes: list[Any], **parts: Any) -> Any:
 
 def seeds() -> list[list[Field]]:
     """Models that hold one tensor, in each place for one, inside the file and outside."""
-    made = []
+    produced = []
     for outside in (False, True):
         tensor = _tensor(outside)
         sparse = onnx.SparseTensorProto(values=tensor, indices=TensorProto(data_type=7, dims=[1]), dims=[4])
@@ -135,8 +135,8 @@ def seeds() -> list[list[Field]]:
         for model in models:
             model.ir_version, model.producer_name = 8, "fuzz"
             model.opset_import.add(domain="", version=18)
-            made.append(fields_of(model))
-    return made
+            produced.append(fields_of(model))
+    return produced
 
 
 def damaged(pick: random.Random, models: list[list[Field]]) -> bytes:
@@ -297,21 +297,21 @@ def fuzz(runs: int, seed: int) -> dict[str, Any]:
     """Damage and judge `runs` models; the same `seed` gives the same ones."""
     pick, models = random.Random(seed), seeds()
     verdicts: Counter[str] = Counter()
-    found: list[dict[str, str]] = []
+    actual: list[dict[str, str]] = []
     for _ in range(runs):
         data = damaged(pick, models)
         try:
             verdicts[judge(data)] += 1
         except Exception as error:  # the very thing that is looked for
-            found.append({"error": f"{type(error).__name__}: {error}", "input": data.hex()})
-            if len(found) == _MAX_FOUND:
+            actual.append({"error": f"{type(error).__name__}: {error}", "input": data.hex()})
+            if len(actual) == _MAX_FOUND:
                 break
     return {
         "schema": "fuzz/1",
         "seed": seed,
-        "runs": verdicts.total() + len(found),
+        "runs": verdicts.total() + len(actual),
         "verdicts": dict(sorted(verdicts.items())),
-        "uncaught": found,
+        "uncaught": actual,
     }
 
 

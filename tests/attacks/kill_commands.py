@@ -137,9 +137,9 @@ def _be_the_command(arguments: Sequence[str], folder: Path, steps: int | None) -
     code = 70
     try:
         os.chdir(folder)
-        with (folder.parent / "said").open("w") as said:
-            os.dup2(said.fileno(), 1)
-            os.dup2(said.fileno(), 2)
+        with (folder.parent / "output").open("w") as stream:
+            os.dup2(stream.fileno(), 1)
+            os.dup2(stream.fileno(), 2)
         counted = _count_steps(str(folder), steps)
         try:
             eetool(list(arguments))
@@ -203,7 +203,7 @@ class Attack:
             self.seconds *= 1.0 if code else 0.8  # what it takes when nothing is loaded for the first time
         where = f"kill {number} of {' '.join(arguments)}"
         if code not in (0, -signal.SIGKILL):
-            self.faults.append(f"{where}: ended with {code}: {(self.folder.parent / 'said').read_text()[-300:]}")
+            self.faults.append(f"{where}: ended with {code}: {(self.folder.parent / 'output').read_text()[-300:]}")
         self.counts["killed" if code else "ended"] += 1
         if (existed or code == 0) and not output.exists():
             self.faults.append(f"{where}: the output is gone")
@@ -234,17 +234,17 @@ class Attack:
         self.seconds = max(self.seconds, time.monotonic() - begin)
         self.counts["whole_runs"] += 1
         if code != 0:
-            self.faults.append(f"{where}: ended with {code}: {(self.folder.parent / 'said').read_text()[-300:]}")
+            self.faults.append(f"{where}: ended with {code}: {(self.folder.parent / 'output').read_text()[-300:]}")
             return
         self.steps = max(self.steps, int((self.folder.parent / "steps").read_text()))
         self.look(where)
-        found = {path.name for path in self.folder.iterdir()} ^ {self.command.output, *self.command.left}
-        found |= {str(path) for path in self.folder.rglob(".*")}
-        found |= {
+        actual = {path.name for path in self.folder.iterdir()} ^ {self.command.output, *self.command.left}
+        actual |= {str(path) for path in self.folder.rglob(".*")}
+        actual |= {
             path.name for path in Path(tempfile.gettempdir()).iterdir() if path.name.startswith((".eetool", "tmp"))
         }
-        if found:
-            self.faults.append(f"{where}: left over or missing: {sorted(found)}")
+        if actual:
+            self.faults.append(f"{where}: left over or missing: {sorted(actual)}")
 
 
 def _remove(path: Path) -> None:
@@ -257,14 +257,14 @@ def _remove(path: Path) -> None:
 def prepare(folder: Path) -> dict[str, Command]:
     """Make what the commands read."""
     model, tuned, bundle = folder / "model.pt", folder / "in.pt", folder / "in.eebundle"
-    made = (
+    produced = (
         f"train {_TRAINED} --epochs 1 -o {model}",
         f"tune {model} --data digits -o {tuned}",
         f"export {tuned} -o {bundle}",
     )
-    for line in made:
+    for line in produced:
         if run(line.split(), folder) != 0:
-            sys.exit((folder.parent / "said").read_text())
+            sys.exit((folder.parent / "output").read_text())
     return commands(model, tuned, bundle)
 
 
@@ -297,7 +297,7 @@ def main() -> None:
                 sys.stderr.write(json.dumps({verb: document[verb]}) + "\n")
         tempfile.tempdir = None
     sys.stdout.write(json.dumps(document, indent=2) + "\n")
-    sys.exit(any(found["faults"] for found in document.values() if isinstance(found, dict)))
+    sys.exit(any(actual["faults"] for actual in document.values() if isinstance(actual, dict)))
 
 
 if __name__ == "__main__":

@@ -236,10 +236,10 @@ def test_load_checkpoint_tensor_larger_than_file_is_refused(sound: Checkpoint, t
 
 def test_trusted_factory_returns_named_reference(tmp_path: Path) -> None:
     write_front(tmp_path / "f.json", "canary:wide", {"width": 8})
-    found = pick_candidate(read_front(tmp_path / "f.json"), "knee")
+    actual = pick_candidate(read_front(tmp_path / "f.json"), "knee")
     with pytest.raises(UsageError, match="a file alone does not decide"):
-        trusted(found, (), "f.json")
-    assert trusted(found, ["canary:wide(width=8)"], "f.json") == ("canary:wide(width=8)", None)
+        trusted(actual, (), "f.json")
+    assert trusted(actual, ["canary:wide(width=8)"], "f.json") == ("canary:wide(width=8)", None)
 
 
 @pytest.mark.parametrize("arguments", [{}, {"width": 8}, {"name": "a'b\"", "x": [1, 2.5, None, True], "y": {"k": "v"}}])

@@ -93,5 +93,5 @@ def test_load_hostile_file_is_refused(
     bundle: Path, refusal: Refusal, attack: Callable[[Path], object], message: str
 ) -> None:
     attack(bundle)
-    said = refusal(bundle)
-    assert re.match(message, said), said
+    output = refusal(bundle)
+    assert re.match(message, output), output

@@ -154,9 +154,9 @@ def test_load_hostile_path_is_refused(tmp_path: Path, refusal: Refusal, path: st
             document["samples"] = path
 
     (tmp_path / "outside.onnx").write_bytes(b"once")
-    said = refusal(write_tiny_bundle(tmp_path, edit=edit))
-    assert said.startswith(f"manifest.json: files: {path!r}"[:300])
-    assert said.endswith("is not a plain relative path") or len(path) > 300
+    output = refusal(write_tiny_bundle(tmp_path, edit=edit))
+    assert output.startswith(f"manifest.json: files: {path!r}"[:300])
+    assert output.endswith("is not a plain relative path") or len(path) > 300
 
 
 @pytest.mark.parametrize(("keys", "value", "message"), list(FIELDS.values()), ids=list(FIELDS))
@@ -166,8 +166,8 @@ def test_load_hostile_field_is_refused(
     document = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
     put(document, keys, value)
     (bundle / "manifest.json").write_text(json.dumps(document), encoding="utf-8")
-    said = refusal(bundle)
-    assert re.search(message, said), said
+    output = refusal(bundle)
+    assert re.search(message, output), output
 
 
 @pytest.mark.parametrize(("change", "message"), list(TEXTS.values()), ids=list(TEXTS))
@@ -176,8 +176,8 @@ def test_load_hostile_text_is_refused(
 ) -> None:
     text = (bundle / "manifest.json").read_text(encoding="utf-8")
     (bundle / "manifest.json").write_bytes(change(text))
-    said = refusal(bundle)
-    assert re.search(message, said), said
+    output = refusal(bundle)
+    assert re.search(message, output), output
 
 
 def test_load_missing_field_is_refused(bundle: Path, refusal: Refusal) -> None:

@@ -24,12 +24,12 @@ values = st.recursive(
 
 
 def parses_or_is_refused(data: bytes) -> None:
-    said = ""
+    output = ""
     try:
         parse_manifest(data)
     except BundleError as refused:
-        said = refused.message
-    assert not said or said.isprintable()
+        output = refused.message
+    assert not output or output.isprintable()
 
 
 @settings(deadline=None, max_examples=200)

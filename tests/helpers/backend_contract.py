@@ -206,9 +206,9 @@ class BackendContract:
     def test_bind_wrong_arrays_raise_input_error(
         self, graph: Graph, inputs: dict[str, np.ndarray], outputs: dict[str, np.ndarray]
     ) -> None:
-        made = {"scaled": np.zeros((1, 3), np.float32), "total": np.zeros(1, np.float32)}
+        produced = {"scaled": np.zeros((1, 3), np.float32), "total": np.zeros(1, np.float32)}
         with pytest.raises(InputError, match=f"model.{self.backend.suffix}"):
-            graph.bind(inputs, {**made, **outputs})
+            graph.bind(inputs, {**produced, **outputs})
 
     def test_threads_in_use_are_reported(self, path: Path) -> None:
         assert self.backend.open(path, Threads(1, PRIVATE)).threads == Threads(1, PRIVATE)

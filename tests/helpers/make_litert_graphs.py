@@ -44,11 +44,11 @@ class Answer(torch.nn.Module):
 if __name__ == "__main__":
     example = {"x": torch.zeros(1, 3), "ids": torch.zeros(1, 2, dtype=torch.int64), "factor": torch.tensor(2.0)}
     GOLDEN.mkdir(exist_ok=True)
-    made = {"scaled": torch.zeros(1, 3), "total": torch.zeros(1), "factor": torch.tensor(2.0)}
+    outputs = {"scaled": torch.zeros(1, 3), "total": torch.zeros(1), "factor": torch.tensor(2.0)}
     for name, module, inputs in (
         ("contract", Contract(), example),
         ("weighted", Weighted(), example),
-        ("answer", Answer(), made),
+        ("answer", Answer(), outputs),
     ):
         converted = litert_torch.convert(module.eval(), sample_kwargs=inputs, enable_x64=True)
         converted.export(str(GOLDEN / f"{name}.tflite"))

@@ -39,8 +39,8 @@ class Case:
     def expected(self, arguments: Mapping[str, Tensor]) -> Inputs:
         """What the network itself answers, by name."""
         with torch.no_grad():
-            found = self.net(*(x.clone() for x in arguments.values()))
-        return dict(zip([name for pair in self.outputs for name in pair], found, strict=True))
+            actual = self.net(*(x.clone() for x in arguments.values()))
+        return dict(zip([name for pair in self.outputs for name in pair], actual, strict=True))
 
 
 class Head(nn.Module):
@@ -122,10 +122,10 @@ class KeptApart(nn.Module):
         self.out = Head(3 + 4 * 4, over_pixels)
 
     def forward(self, x: Tensor) -> Tensor:
-        made = [x]
+        produced = [x]
         for layer in self.layers:
-            made.append(functional.relu(layer(torch.cat(made, 1))))
-        return self.out(torch.cat(made, 1))
+            produced.append(functional.relu(layer(torch.cat(produced, 1))))
+        return self.out(torch.cat(produced, 1))
 
 
 class Chunked(nn.Module):

@@ -39,20 +39,20 @@ _SHAPES = {
 
 def model(text: str = NETWORK, shapes: dict[str, tuple[int, ...]] = _SHAPES, **values: Any) -> onnx.ModelProto:
     """Return the model of `text` with ones of these shapes as weights, and other constants by value."""
-    made = onnx.parser.parse_model(text)
+    proto = onnx.parser.parse_model(text)
     given = {"low": np.float32(0), "high": np.float32(6), "axes": np.array([2, 3]), **values}
-    used = {name for node in made.graph.node for name in node.input}
+    used = {name for node in proto.graph.node for name in node.input}
     arrays = {**{name: np.ones(shape, np.float32) for name, shape in shapes.items()}, **given}
-    made.graph.initializer.extend(
+    proto.graph.initializer.extend(
         numpy_helper.from_array(np.asarray(a), name) for name, a in arrays.items() if name in used
     )
-    for node in made.graph.node:
+    for node in proto.graph.node:
         node.name = node.output[0]
-    return made
+    return proto
 
 
-def save(made: onnx.ModelProto, path: Path) -> Path:
-    onnx.save(made, str(path))
+def save(proto: onnx.ModelProto, path: Path) -> Path:
+    onnx.save(proto, str(path))
     return path
 
 
@@ -65,7 +65,7 @@ def optimised(path: Path, folder: Path) -> onnx.ModelProto:
     return onnx.load(str(folder / "optimised.onnx"))
 
 
-def counted(made: onnx.ModelProto) -> Counter[str]:
+def counted(proto: onnx.ModelProto) -> Counter[str]:
     """Return the number of each operator; convolutions are labelled with the operators fused into them."""
 
     def named(node: Any) -> str:
@@ -74,17 +74,17 @@ def counted(made: onnx.ModelProto) -> Counter[str]:
         activation = any(a.name == "activation" and helper.get_attribute_value(a) for a in node.attribute)
         return "Conv" + ":act" * activation + ":add" * (len(node.input) > 3)
 
-    return Counter(named(node) for node in made.graph.node)
+    return Counter(named(node) for node in proto.graph.node)
 
 
 def channel_block(folder: Path) -> int:
     """Return the channels per block on this machine, from the padding of a single output channel; 1 without blocks."""
-    made = onnx.parser.parse_model(
+    proto = onnx.parser.parse_model(
         '<ir_version: 8, opset_import: ["" : 18]> one (float[1,16,8,8] x) => (float[1,1,8,8] y) '
         f"{{ y = Conv {CONV} (x, w) }}"
     )
-    made.graph.initializer.append(numpy_helper.from_array(np.ones((1, 16, 3, 3), np.float32), "w"))
-    found = optimised(save(made, folder / "one.onnx"), folder)
-    weights = {tensor.name: tensor.dims[0] for tensor in found.graph.initializer}
-    conv = next(node for node in found.graph.node if "Conv" in node.op_type)
+    proto.graph.initializer.append(numpy_helper.from_array(np.ones((1, 16, 3, 3), np.float32), "w"))
+    actual = optimised(save(proto, folder / "one.onnx"), folder)
+    weights = {tensor.name: tensor.dims[0] for tensor in actual.graph.initializer}
+    conv = next(node for node in actual.graph.node if "Conv" in node.op_type)
     return int(weights[conv.input[1]])

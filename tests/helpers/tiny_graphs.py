@@ -110,9 +110,9 @@ def join(parts: list[Part]) -> list[Part]:
 def make_references(parts: list[Part], early_exits: int) -> dict[str, bytes]:
     """Return `all_exits`, one graph with the outputs of all components, and `unsplit`, the backbone alone."""
     tensors = tensor_types(early_exits)
-    made = [n for p in parts for n in p.outputs]
-    reads = list(dict.fromkeys(n for p in parts for n in p.inputs if n not in made))
-    answers = [n for n in made if n.startswith("exit")]
+    produced = [n for p in parts for n in p.outputs]
+    reads = list(dict.fromkeys(n for p in parts for n in p.inputs if n not in produced))
+    answers = [n for n in produced if n.startswith("exit")]
     all_exits = Part("all_exits", "reference", reads, answers, "".join(p.nodes for p in parts))
     logits = f"exit{early_exits}_logits"
     kept = [p for p in parts if p.kind == "segment"] + [_exit(early_exits, early_exits, chained=False)]

@@ -93,7 +93,9 @@ def read_probes(folder: Path) -> Probes:
     """Read `probes.json`; raises BundleError where it is invalid."""
 
     def refuse(reason: str) -> BundleError:
-        return BundleError(f"{folder / PROBES}: {reason}", "Write the probes again with `eetool table build --write-probes`.")
+        return BundleError(
+            f"{folder / PROBES}: {reason}", "Write the probes again with `eetool table build --write-probes`."
+        )
 
     try:
         text = (folder / PROBES).read_text(encoding="utf-8")

@@ -32,35 +32,35 @@ def measure(path: Path) -> Measurement:
 
 
 def test_measure_bundle_times_every_subject(tiny_bundle: Path) -> None:
-    found = measure(tiny_bundle)
+    actual = measure(tiny_bundle)
     manifest = open_bundle(tiny_bundle).manifest
-    assert [c.name for c in found.times.components] == [c.name for c in manifest.components]
-    assert [at.exit for at in found.times.cascade] == [0, 1, 2]
-    assert found.times.references.unsplit is not None
-    assert found.times.references.all_exits is not None
-    assert found.times.full.runs == BLOCK
-    assert found.bundle.name == manifest.name
-    assert found.machine.backend == "onnxruntime"
+    assert [c.name for c in actual.times.components] == [c.name for c in manifest.components]
+    assert [at.exit for at in actual.times.cascade] == [0, 1, 2]
+    assert actual.times.references.unsplit is not None
+    assert actual.times.references.all_exits is not None
+    assert actual.times.full.runs == BLOCK
+    assert actual.bundle.name == manifest.name
+    assert actual.machine.backend == "onnxruntime"
 
 
 def test_measurement_decode_encoded_is_equal(tiny_bundle: Path) -> None:
-    found = measure(tiny_bundle)
-    text = json.dumps(encode(found), allow_nan=False)
-    assert decode(Measurement, json.loads(text), ValueError) == found
+    actual = measure(tiny_bundle)
+    text = json.dumps(encode(actual), allow_nan=False)
+    assert decode(Measurement, json.loads(text), ValueError) == actual
 
 
 @pytest.mark.parametrize("shape", [{"joined": True}, {"chained": True}, {"ids": True}, {"early_exits": 0}])
 def test_measure_bundle_other_layouts_are_measured(tmp_path: Path, shape: Mapping[str, Any]) -> None:
-    found = measure(write_tiny_bundle(tmp_path, **shape))
-    assert len(found.times.cascade) == shape.get("early_exits", 2) + 1
+    actual = measure(write_tiny_bundle(tmp_path, **shape))
+    assert len(actual.times.cascade) == shape.get("early_exits", 2) + 1
 
 
 def test_measure_bundle_without_references_has_none(tmp_path: Path) -> None:
-    found = measure(write_tiny_bundle(tmp_path, references=False)).times
-    assert (found.references.unsplit, found.references.all_exits) == (None, None)
-    assert found.overhead.components_to_all_exits is None
-    assert found.overhead.cascade_to_unsplit is None
-    assert found.overhead.cascade_to_components.median > 0
+    actual = measure(write_tiny_bundle(tmp_path, references=False)).times
+    assert (actual.references.unsplit, actual.references.all_exits) == (None, None)
+    assert actual.overhead.components_to_all_exits is None
+    assert actual.overhead.cascade_to_unsplit is None
+    assert actual.overhead.cascade_to_components.median > 0
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
@@ -86,14 +86,14 @@ def test_summarize_times_separates_split_and_runtime_overhead(tiny_bundle: Path)
     microseconds |= {("reference", "all_exits"): 400, ("reference", "unsplit"): 300, ("full", ""): 330}
     microseconds |= {("exit", str(k)): 110 * len(components_run(manifest, k)) for k in range(3)}
     times = {key: np.full((4, BLOCK), 1000 * us) for key, us in microseconds.items()}
-    found = summarize_times(manifest, Threads(), times)
-    assert found.overhead.components_to_all_exits is not None
-    assert found.overhead.components_to_all_exits.median == pytest.approx(500 / 400)
-    assert found.overhead.cascade_to_components.median == pytest.approx(1.1)
-    assert found.overhead.split_us_per_component is not None
-    assert found.overhead.split_us_per_component.median == pytest.approx(20)
-    assert [at.components_sum_ms for at in found.cascade] == pytest.approx([0.2, 0.4, 0.5])
-    assert [at.runtime_us_per_component.median for at in found.cascade] == pytest.approx([10, 10, 10])
+    actual = summarize_times(manifest, Threads(), times)
+    assert actual.overhead.components_to_all_exits is not None
+    assert actual.overhead.components_to_all_exits.median == pytest.approx(500 / 400)
+    assert actual.overhead.cascade_to_components.median == pytest.approx(1.1)
+    assert actual.overhead.split_us_per_component is not None
+    assert actual.overhead.split_us_per_component.median == pytest.approx(20)
+    assert [at.components_sum_ms for at in actual.cascade] == pytest.approx([0.2, 0.4, 0.5])
+    assert [at.runtime_us_per_component.median for at in actual.cascade] == pytest.approx([10, 10, 10])
 
 
 @pytest.mark.parametrize(
@@ -148,19 +148,19 @@ def test_measure_bundle_with_meter_has_energy(
     options = ["--power", meter, "--power-seconds", "0.02", "--power-scope", "gross"]
     assert main([str(tiny_bundle), *QUICK, *options]) == 0
     measured = decode(Measurement, json.loads(capsys.readouterr().out), ValueError)
-    found = measured.energy
-    assert found is not None
-    assert (found.scope, found.provenance, found.meter) == ("board_gross", "measured", "replay:trace.csv")
-    assert set(found.components) == {c.name for c in measured.times.components}
-    assert len(found.cascade) == 3
-    assert set(found.references) == {"unsplit", "all_exits"}  # a busy machine may resolve none of their values
+    actual = measured.energy
+    assert actual is not None
+    assert (actual.scope, actual.provenance, actual.meter) == ("board_gross", "measured", "replay:trace.csv")
+    assert set(actual.components) == {c.name for c in measured.times.components}
+    assert len(actual.cascade) == 3
+    assert set(actual.references) == {"unsplit", "all_exits"}  # a busy machine may resolve none of their values
 
 
 def test_main_watts_estimates_energy(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tiny_bundle), *QUICK, "--watts", "5"]) == 0
-    found = decode(Measurement, json.loads(capsys.readouterr().out), ValueError)
-    assert found.energy is not None
-    assert found.energy.full.value == pytest.approx(5 * found.times.full.median)
+    actual = decode(Measurement, json.loads(capsys.readouterr().out), ValueError)
+    assert actual.energy is not None
+    assert actual.energy.full.value == pytest.approx(5 * actual.times.full.median)
 
 
 def test_main_absent_meter_exits_with_code(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,9 +47,9 @@ class World:
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    made = World()
-    monkeypatch.setattr(energy_module.time, "monotonic", lambda: made.now)
-    return made
+    simulated = World()
+    monkeypatch.setattr(energy_module.time, "monotonic", lambda: simulated.now)
+    return simulated
 
 
 def subjects(world: World) -> dict[Key, Callable[[int], None]]:
@@ -58,18 +58,18 @@ def subjects(world: World) -> dict[Key, Callable[[int], None]]:
 
 
 def test_measure_energy_net_subtracts_idle_per_call(world: World) -> None:
-    found = measure_energy(subjects(world), world, threads=1, window_s=1.0, sleep=world.sleep)
+    actual = measure_energy(subjects(world), world, threads=1, window_s=1.0, sleep=world.sleep)
     net_mj = (BUSY_W - IDLE_W) * CALL_S * 1e3
-    assert found.components["seg0"].value == pytest.approx(0.5 * net_mj)
-    assert [at.value for at in found.cascade] == pytest.approx([net_mj, 2 * net_mj, 3 * net_mj])
-    assert found.full.value == pytest.approx(2.5 * net_mj)
-    assert (found.scope, found.provenance, found.idle_w) == ("board_net", MEASURED, pytest.approx(IDLE_W))
+    assert actual.components["seg0"].value == pytest.approx(0.5 * net_mj)
+    assert [at.value for at in actual.cascade] == pytest.approx([net_mj, 2 * net_mj, 3 * net_mj])
+    assert actual.full.value == pytest.approx(2.5 * net_mj)
+    assert (actual.scope, actual.provenance, actual.idle_w) == ("board_net", MEASURED, pytest.approx(IDLE_W))
 
 
 def test_measure_energy_gross_keeps_idle(world: World) -> None:
-    found = measure_energy(subjects(world), world, threads=1, window_s=1.0, scope=GROSS, sleep=world.sleep)
-    assert found.cascade[0].value == pytest.approx(BUSY_W * CALL_S * 1e3)
-    assert (found.scope, found.idle_w) == ("board_gross", None)
+    actual = measure_energy(subjects(world), world, threads=1, window_s=1.0, scope=GROSS, sleep=world.sleep)
+    assert actual.cascade[0].value == pytest.approx(BUSY_W * CALL_S * 1e3)
+    assert (actual.scope, actual.idle_w) == ("board_gross", None)
 
 
 def test_measure_energy_gross_core_rail_raises_usage_error(world: World) -> None:
@@ -103,28 +103,28 @@ def test_energy_figure_interval_has_nominal_coverage() -> None:
 def test_energy_figure_meter_uncertainty_widens_interval() -> None:
     same = np.full(5, 3.0)
     for uncertainty, value in ((0.1, 3.0), (3.0, None)):
-        found = energy_figure(np.stack([same, np.full(5, uncertainty)], axis=1))
-        assert found.ci95 is not None
+        actual = energy_figure(np.stack([same, np.full(5, uncertainty)], axis=1))
+        assert actual.ci95 is not None
         half = 2.78 * uncertainty / 5**0.5
-        assert found.ci95 == pytest.approx((3 - half, 3 + half))
-        assert found.value == value
+        assert actual.ci95 == pytest.approx((3 - half, 3 + half))
+        assert actual.value == value
 
 
 @pytest.mark.parametrize("mean", [0.0, -1.0, 0.1])
 def test_energy_figure_wide_interval_has_no_value(mean: float) -> None:
     values = mean + np.array([-0.2, -0.1, 0.0, 0.1, 0.2])
-    found = energy_figure(np.stack([values, np.zeros(5)], axis=1))
-    assert found.value is None
-    assert found.ci95 is not None
+    actual = energy_figure(np.stack([values, np.zeros(5)], axis=1))
+    assert actual.value is None
+    assert actual.ci95 is not None
 
 
 def test_estimate_energy_is_latency_times_watts(tiny_bundle: Path) -> None:
     times = measure_bundle(open_bundle(tiny_bundle), VARIANT, runs=1, min_seconds=0).times
-    found = estimate_energy(times, 5.0)
-    assert (found.provenance, found.scope, found.idle_w) == ("estimated", "board_gross", None)
-    assert found.full.value == pytest.approx(5.0 * times.full.median)
-    assert found.components.keys() == {c.name for c in times.components}
-    assert found.references["unsplit"].ci95 is None
+    actual = estimate_energy(times, 5.0)
+    assert (actual.provenance, actual.scope, actual.idle_w) == ("estimated", "board_gross", None)
+    assert actual.full.value == pytest.approx(5.0 * times.full.median)
+    assert actual.components.keys() == {c.name for c in times.components}
+    assert actual.references["unsplit"].ci95 is None
 
 
 @pytest.mark.parametrize(

@@ -61,8 +61,14 @@ def test_pmic_command_that_cannot_start_raises_meter_error(tmp_path: Path) -> No
 def write_ina(root: Path, name: str = "ina226", number: int = 0, **files: str) -> Path:
     folder = root / f"class/hwmon/hwmon{number}"
     folder.mkdir(parents=True)
-    said = {"name": name, "curr1_input": "800", "in1_input": "5000", "power1_input": "4000000", "update_interval": "10"}
-    for file, text in {**said, **files}.items():
+    common = {
+        "name": name,
+        "curr1_input": "800",
+        "in1_input": "5000",
+        "power1_input": "4000000",
+        "update_interval": "10",
+    }
+    for file, text in {**common, **files}.items():
         if text:
             (folder / file).write_text(f"{text}\n")
     return folder
@@ -139,7 +145,7 @@ class TestRapl(MeterContract):
     rail = CORE
     begin_uj = 0
 
-    def expected_j(self, found: EnergyReading) -> float:
+    def expected_j(self, actual: EnergyReading) -> float:
         return STEP_J
 
     @pytest.fixture
@@ -193,7 +199,7 @@ class TestLog(MeterContract):
 class TestReferred(MeterContract):
     """`package.module:factory`, here a counter of the user's own."""
 
-    def expected_j(self, found: EnergyReading) -> float:
+    def expected_j(self, actual: EnergyReading) -> float:
         return STEP_J
 
     @pytest.fixture
@@ -262,13 +268,13 @@ def test_counter_meter_constant_counter_raises_meter_error() -> None:
 def test_integrate_power_step_is_exact() -> None:
     """2 W up to 1 s, 6 W from 2 s on, and a straight line between; the window is [0.5, 2.5]."""
     samples = [(0.0, 2.0), (1.0, 2.0), (2.0, 6.0), (3.0, 6.0)]
-    found = integrate("fake", samples, 0.5, 2.5)
-    assert found.energy_j == pytest.approx(0.5 * 2 + 4 + 0.5 * 6)
-    assert found.uncertainty_j > 0
+    actual = integrate("fake", samples, 0.5, 2.5)
+    assert actual.energy_j == pytest.approx(0.5 * 2 + 4 + 0.5 * 6)
+    assert actual.uncertainty_j > 0
 
 
 @pytest.mark.parametrize(
-    ("samples", "said"),
+    ("samples", "message"),
     [
         ([], "too few"),
         ([(1.0, 2.0)], "too few"),
@@ -276,8 +282,8 @@ def test_integrate_power_step_is_exact() -> None:
         ([(1.0, 2.0), (1.5, -1.0)], "negative or not a number"),
     ],
 )
-def test_integrate_invalid_power_raises_meter_error(samples: Sequence[tuple[float, float]], said: str) -> None:
-    with pytest.raises(MeterError, match=said):
+def test_integrate_invalid_power_raises_meter_error(samples: Sequence[tuple[float, float]], message: str) -> None:
+    with pytest.raises(MeterError, match=message):
         integrate("fake", samples, 0.0, 2.0)
 
 
@@ -314,6 +320,6 @@ def test_recorded_meter_waits_for_log() -> None:
         return [(n / 10, POWER_W) for n in range(5 + 4 * len(calls))]
 
     clock: Callable[[], float] = iter([0.1, 1.5]).__next__
-    found = RecordedMeter("log", BOARD, rows, now=clock, timeout_s=60).around(lambda: None)
-    assert found.energy_j == pytest.approx(1.4 * POWER_W)
+    actual = RecordedMeter("log", BOARD, rows, now=clock, timeout_s=60).around(lambda: None)
+    assert actual.energy_j == pytest.approx(1.4 * POWER_W)
     assert len(calls) > 2

@@ -23,7 +23,7 @@ def rounds(*medians_ms: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("found", "reason"),
+    ("actual", "reason"),
     [
         (Steadiness(0.01, 0.02, COOL, COOL), None),
         (Steadiness(0.2, 0.0, COOL, COOL), "a median is known to ±20% only"),
@@ -32,8 +32,8 @@ def rounds(*medians_ms: float) -> np.ndarray:
         (Steadiness(0.01, 0.0, COOL, HOT), "the board was slowed down by heat or a weak supply"),
     ],
 )
-def test_steadiness_reasons_name_each_limit(found: Steadiness, reason: Any) -> None:
-    assert found.reasons == (() if reason is None else (reason,))
+def test_steadiness_reasons_name_each_limit(actual: Steadiness, reason: Any) -> None:
+    assert actual.reasons == (() if reason is None else (reason,))
 
 
 def test_relative_ci95_equal_times_is_zero() -> None:
@@ -64,5 +64,5 @@ def test_interleave_until_steady_repeats_at_most_twice(costs: list[int], times: 
         now[0] += costs[calls[0] // (BLOCK + 1) % len(costs)] * 1000
         calls[0] += 1
 
-    found = interleave_until_steady({"a": subject}, ["a"], runs=200, min_seconds=0, seed=0, clock=lambda: now[0])
-    assert found["a"].shape == (20 * times, BLOCK)
+    actual = interleave_until_steady({"a": subject}, ["a"], runs=200, min_seconds=0, seed=0, clock=lambda: now[0])
+    assert actual["a"].shape == (20 * times, BLOCK)

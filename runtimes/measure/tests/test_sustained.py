@@ -26,13 +26,13 @@ class Board:
 
 def test_measure_sustained_slowing_board_has_slowdown() -> None:
     board = Board()
-    found = measure_sustained(board.call, "fast", 120, clock=lambda: board.now_ns, condition=board.condition)
-    assert (found.operating_point, found.seconds) == ("fast", 120)
-    assert found.slowdown == pytest.approx(0.5)
-    assert 50 <= len(found.windows) <= 60
-    assert [w.at_s for w in found.windows] == sorted(w.at_s for w in found.windows)
-    assert (found.windows[0].condition, found.windows[-1].condition) == (COOL, HOT)
-    assert sum(w.latency_ms.runs for w in found.windows) == pytest.approx(600 + 400, abs=10)
+    actual = measure_sustained(board.call, "fast", 120, clock=lambda: board.now_ns, condition=board.condition)
+    assert (actual.operating_point, actual.seconds) == ("fast", 120)
+    assert actual.slowdown == pytest.approx(0.5)
+    assert 50 <= len(actual.windows) <= 60
+    assert [w.at_s for w in actual.windows] == sorted(w.at_s for w in actual.windows)
+    assert (actual.windows[0].condition, actual.windows[-1].condition) == (COOL, HOT)
+    assert sum(w.latency_ms.runs for w in actual.windows) == pytest.approx(600 + 400, abs=10)
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan")])

@@ -80,8 +80,8 @@ def test_interleave_drift_keeps_ratios() -> None:
     """It gets several times slower on the way, which blocks in turns do not notice."""
     times = run(Bench(slowdown_per_second=4), {"one": 1e5, "two": 2e5}, runs=600)
     assert times["one"][-1].mean() > 1.5 * times["one"][0].mean()
-    found = spread(per_round(times["two"]) / per_round(times["one"]))
-    assert found.median == pytest.approx(2, rel=0.02)
+    actual = spread(per_round(times["two"]) / per_round(times["one"]))
+    assert actual.median == pytest.approx(2, rel=0.02)
 
 
 def test_interleave_disables_garbage_collection() -> None:
@@ -99,16 +99,16 @@ def test_interleave_disables_garbage_collection() -> None:
 
 
 def test_latency_returns_milliseconds() -> None:
-    found = latency(np.array([[1, 2, 3], [4, 5, 100]]) * 1_000_000)
-    assert (found.median, found.mad, found.runs) == (3.5, 1.5, 6)
-    assert found.p90 == pytest.approx(52.5)
-    assert found.p99 == pytest.approx(95.25)
+    actual = latency(np.array([[1, 2, 3], [4, 5, 100]]) * 1_000_000)
+    assert (actual.median, actual.mad, actual.runs) == (3.5, 1.5, 6)
+    assert actual.p90 == pytest.approx(52.5)
+    assert actual.p99 == pytest.approx(95.25)
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50))
 def test_spread_interval_contains_median(values: list[float]) -> None:
-    found = spread(np.array(values))
-    assert min(values) <= found.ci95[0] <= found.median <= found.ci95[1] <= max(values)
+    actual = spread(np.array(values))
+    assert min(values) <= actual.ci95[0] <= actual.median <= actual.ci95[1] <= max(values)
 
 
 @pytest.mark.parametrize("rounds", [10, 30, 101])

@@ -106,9 +106,9 @@ class TestJoinedLitert(TestLitert):
 
         def work(graph: Graph, expected: list[float]) -> None:
             for number in range(1, 300):
-                found = graph.run({**FEED, "x": X * number})[0]
-                if not np.array_equal(found, np.array([expected], np.float32) * number):
-                    wrong.append(found)
+                actual = graph.run({**FEED, "x": X * number})[0]
+                if not np.array_equal(actual, np.array([expected], np.float32) * number):
+                    wrong.append(actual)
 
         graphs = [joined.open(path, Threads(2)) for path in paths]
         workers = [

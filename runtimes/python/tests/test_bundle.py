@@ -96,8 +96,8 @@ def test_open_bundle_link_to_file_raises_bundle_error(tiny_bundle: Path, tmp_pat
 def test_open_bundle_link_to_folder_raises_bundle_error(tiny_bundle: Path, tmp_path: Path, folder: str) -> None:
     shutil.move(tiny_bundle / folder, tmp_path / "outside")
     (tiny_bundle / folder).symlink_to(tmp_path / "outside")
-    said = refusal(tiny_bundle)
-    assert said.endswith("model.onnx: its folder is a link; links are not allowed in a bundle")
+    output = refusal(tiny_bundle)
+    assert output.endswith("model.onnx: its folder is a link; links are not allowed in a bundle")
 
 
 def test_open_bundle_linked_manifest_raises_bundle_error(tiny_bundle: Path, tmp_path: Path) -> None:

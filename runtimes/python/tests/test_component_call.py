@@ -78,30 +78,31 @@ def test_every_exit_graph_with_undeclared_shape_names_tensor(tmp_path: Path, fix
         lying(tmp_path, TWENTY, edit=fix).every_exit(X)
 
 
-def made(shape: tuple[int, ...], said: tuple[Any, ...], rows: int, dtype: str = "float32") -> np.ndarray:
-    """What `run_component` adds where a graph makes `shape` and the manifest says `said`."""
+def run_graph(shape: tuple[int, ...], declared: tuple[Any, ...], rows: int, dtype: str = "float32") -> np.ndarray:
+    """What `run_component` adds where a graph makes `shape` and the manifest declares `declared`."""
     tensors: dict[str, np.ndarray] = {}
-    graph = FakeGraph({}, {"y": Tensor(dtype, said)}, lambda _: {"y": np.zeros(shape)})
-    run_component(graph, tensors, {"y": Tensor("float32", said)}, rows)
+    graph = FakeGraph({}, {"y": Tensor(dtype, declared)}, lambda _: {"y": np.zeros(shape)})
+    run_component(graph, tensors, {"y": Tensor("float32", declared)}, rows)
     return tensors["y"]
 
 
 @pytest.mark.parametrize(
-    ("shape", "said"), [((3, 4), ("batch", 4)), ((3, 7), ("batch", "tokens")), ((), ()), ((7, 3), ("tokens", "batch"))]
+    ("shape", "declared"),
+    [((3, 4), ("batch", 4)), ((3, 7), ("batch", "tokens")), ((), ()), ((7, 3), ("tokens", "batch"))],
 )
-def test_run_component_matching_shape_is_added(shape: tuple[int, ...], said: tuple[Any, ...]) -> None:
-    assert made(shape, said, rows=3).shape == shape
+def test_run_component_matching_shape_is_added(shape: tuple[int, ...], declared: tuple[Any, ...]) -> None:
+    assert run_graph(shape, declared, rows=3).shape == shape
 
 
 @pytest.mark.parametrize(
-    ("shape", "said"),
+    ("shape", "declared"),
     [((2, 4), ("batch", 4)), ((3, 5), ("batch", 4)), ((3,), ("batch", 4)), ((3, 4, 1), ("batch", 4)), ((1,), ())],
 )
-def test_run_component_other_shape_raises_backend_error(shape: tuple[int, ...], said: tuple[Any, ...]) -> None:
+def test_run_component_other_shape_raises_backend_error(shape: tuple[int, ...], declared: tuple[Any, ...]) -> None:
     with pytest.raises(BackendError, match="'y' is float32"):
-        made(shape, said, rows=3)
+        run_graph(shape, declared, rows=3)
 
 
 def test_run_component_other_dtype_raises_backend_error() -> None:
     with pytest.raises(BackendError, match="'y' is float64"):
-        made((3,), ("batch",), rows=3, dtype="float64")
+        run_graph((3,), ("batch",), rows=3, dtype="float64")

@@ -43,8 +43,8 @@ def turn_within_stats(model: ee.Model, monkeypatch: pytest.MonkeyPatch, turn: Ca
 def test_stats_during_use_of_new_point_are_consistent(model: ee.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     model(image(0, 2.0))
     turn_within_stats(model, monkeypatch, lambda: model.use("full"))
-    found = model.stats()
-    assert (found["operating_point"], found["calls"]) == ("balanced", 1)
+    actual = model.stats()
+    assert (actual["operating_point"], actual["calls"]) == ("balanced", 1)
     assert model.operating_point == "full"
     assert model.stats()["calls"] == 0
 
@@ -55,9 +55,9 @@ def test_stats_during_use_of_other_thresholds_keep_own_figures(
     model.use(threshold=0.6)
     model(image(0, 2.0))
     turn_within_stats(model, monkeypatch, lambda: model.use(threshold=0.7))
-    found = model.stats()
-    assert (found["operating_point"], found["calls"]) == (None, 1)
-    assert found["operating_points"]["custom"]["calls"] == 1
+    actual = model.stats()
+    assert (actual["operating_point"], actual["calls"]) == (None, 1)
+    assert actual["operating_points"]["custom"]["calls"] == 1
 
 
 def test_prometheus_during_use_labels_point_of_its_figures(model: ee.Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,15 +157,15 @@ def test_stats_confidences_not_finite_are_valid_json() -> None:
     for confidence in (float("nan"), 0.5, float("inf"), -float("inf")):
         stats.record(0, confidence, 1, 1.0, [(0, confidence)])
     stats.record(1, float("nan"), 1, 1.0)
-    found = stats.snapshot(10, None)
-    json.dumps(found, allow_nan=False)
-    assert found["mean_confidence"] == [0.5, None]
-    assert found["exit_counts"] == [4, 1]
+    actual = stats.snapshot(10, None)
+    json.dumps(actual, allow_nan=False)
+    assert actual["mean_confidence"] == [0.5, None]
+    assert actual["exit_counts"] == [4, 1]
 
 
 def test_stats_after_overflow_are_valid_json_and_prometheus_has_no_nan(model: ee.Model) -> None:
     """Its own graphs make NaN of it; this bundle divides before the maximum is taken off."""
     model(np.full((1, 1, 4, 4), 3e38, np.float32))
-    found = model.stats()
-    json.dumps(found, allow_nan=False)
-    assert "nan" not in prometheus_text(found).lower()
+    actual = model.stats()
+    json.dumps(actual, allow_nan=False)
+    assert "nan" not in prometheus_text(actual).lower()

@@ -60,8 +60,8 @@ def test_stats_deadlines_count_ungated_and_overruns() -> None:
     model = taught()
     for deadline_ms in (1, 9, 9, 100):
         model(X, deadline_ms=deadline_ms)
-    found = model.stats()
-    assert (found["ungated"], found["overruns"]) == (3, 1)  # the first exit takes 3 ms, whatever the deadline
+    actual = model.stats()
+    assert (actual["ungated"], actual["overruns"]) == (3, 1)  # the first exit takes 3 ms, whatever the deadline
 
 
 def test_latency_estimator_slower_device_updates_at_once() -> None:
@@ -70,9 +70,9 @@ def test_latency_estimator_slower_device_updates_at_once() -> None:
     model = scripted([HARD], clock=clock, component_ms=times)
     for _ in range(20):
         model(X, deadline_ms=14)
-    stretch = model._plan.sections(0, anytime=True)[2]
+    section = model._plan.sections(0, anytime=True)[2]
     for _ in range(10):
-        model._latency.record(stretch, 20_000_000)
+        model._latency.record(section, 20_000_000)
     assert model(X, deadline_ms=14).exit == 1
 
 
@@ -99,20 +99,20 @@ def test_latency_estimator_uses_recorded_latencies_of_this_machine(
 
 def test_latency_estimator_late_section_is_tried_again() -> None:
     model = model_of()
-    pace, stretch = LatencyEstimator({}), model._plan.sections(0, anytime=True)[1]
+    estimator, section = LatencyEstimator({}), model._plan.sections(0, anytime=True)[1]
     for _ in range(10):
-        pace.record(stretch, 9_000_000)
+        estimator.record(section, 9_000_000)
     refused = 0
-    while not pace.fits(stretch, 5_000_000, 0, 0):
+    while not estimator.fits(section, 5_000_000, 0, 0):
         refused += 1
     assert 100 < refused < 1000
 
 
 def test_latency_estimator_fits_uses_high_quantile() -> None:
-    pace, stretch = LatencyEstimator({}), model_of()._plan.sections(0, anytime=True)[1]
+    estimator, section = LatencyEstimator({}), model_of()._plan.sections(0, anytime=True)[1]
     for took in [1_000_000] * 90 + [5_000_000] * 10:
-        pace.record(stretch, took)
-    assert not pace.fits(stretch, 4_999_999, 0, 0)
+        estimator.record(section, took)
+    assert not estimator.fits(section, 4_999_999, 0, 0)
 
 
 @pytest.mark.parametrize("bad", [0, -1, float("nan"), float("inf")])
@@ -183,5 +183,5 @@ def test_call_deadline_and_watchdog_any_wiring_reach_full_depth(tmp_path: Path, 
     model.use("fast", watch=(0, 1))
     np.testing.assert_array_equal(model(x).logits, deep.logits)
     assert model(x, deadline_ms=60_000).exit in (0, 1, 2)
-    stretches = model._plan.sections(0, anytime=True)
-    assert [s.after for s in stretches] == [START, 0, 1]
+    parts = model._plan.sections(0, anytime=True)
+    assert [s.after for s in parts] == [START, 0, 1]

@@ -26,16 +26,16 @@ def model(tiny_bundle: Any) -> ee.Model:
     return ee.load(tiny_bundle)
 
 
-def lanes_of(model: ee.Model) -> ContextPool:
+def pool_of(model: ee.Model) -> ContextPool:
     return model._contexts
 
 
 def test_acquire_released_context_is_reused(model: ee.Model) -> None:
-    first = lanes_of(model).acquire()
-    lanes_of(model).release(first)
+    first = pool_of(model).acquire()
+    pool_of(model).release(first)
     model(image(0, 2.0))
-    assert lanes_of(model).acquire() is first
-    assert lanes_of(model).acquire() is not first  # it is in use
+    assert pool_of(model).acquire() is first
+    assert pool_of(model).acquire() is not first  # it is in use
 
 
 def test_call_context_reused_earlier_result_is_unchanged(model: ee.Model) -> None:
@@ -63,18 +63,18 @@ def test_call_strided_input_equals_contiguous(model: ee.Model) -> None:
 
 
 def test_call_failure_releases_context(model: ee.Model) -> None:
-    lane = lanes_of(model).acquire()
-    lanes_of(model).release(lane)
+    context = pool_of(model).acquire()
+    pool_of(model).release(context)
 
     def broken() -> None:
         raise BackendError("out of order")
 
-    sound, lane.calls[0] = lane.calls[0], broken
+    sound, context.calls[0] = context.calls[0], broken
     with pytest.raises(BackendError, match="out of order"):
         model(image(0, 2.0))
-    lane.calls[0] = sound
+    context.calls[0] = sound
     assert model(image(0, 2.0)).exit == 0
-    assert lanes_of(model).acquire() is lane
+    assert pool_of(model).acquire() is context
 
 
 def test_call_many_threads_use_separate_contexts(model: ee.Model) -> None:
@@ -92,7 +92,7 @@ def test_call_many_threads_use_separate_contexts(model: ee.Model) -> None:
     for worker in workers:
         worker.join()
     assert wrong == []
-    assert 1 <= len(lanes_of(model)._free) <= len(workers)
+    assert 1 <= len(pool_of(model)._free) <= len(workers)
 
 
 @pytest.mark.parametrize(("size", "lengths"), [("length", (3, 5)), (3, (3, 3))], ids=["any", "fixed"])
@@ -101,11 +101,11 @@ def test_context_sizes_of_input_allocate_per_call(size: Any, lengths: tuple[int,
     graph = FakeGraph({"x": x}, {"y": y}, lambda tensors: {"y": tensors["x"] * 2})
     variants = {"fake/fp32": SimpleNamespace(tensors={"y": y})}
     manifest: Any = SimpleNamespace(inputs=(Input("x", "float32", x.shape),), exits=(), tensors={}, variants=variants)
-    lane = ContextPool(manifest, "fake/fp32", [graph], {}).acquire()
+    context = ContextPool(manifest, "fake/fp32", [graph], {}).acquire()
     for length in lengths:
-        lane.enter({"x": np.ones((1, length), np.float32)})
-        lane.calls[0]()
-        np.testing.assert_array_equal(lane.read("y"), np.full((1, length), 2.0))
+        context.enter({"x": np.ones((1, length), np.float32)})
+        context.calls[0]()
+        np.testing.assert_array_equal(context.read("y"), np.full((1, length), 2.0))
 
 
 class TestGroup:
@@ -119,69 +119,69 @@ class TestGroup:
         joined = backend_for("tflite").for_model(paths, Threads(1, PROCESS))
         return [joined.open(path, Threads()) for path in paths]
 
-    def lanes(self, graphs: list[Graph], factor: float = 2.0) -> ContextPool:
+    def pool(self, graphs: list[Graph], factor: float = 2.0) -> ContextPool:
         described = {**graphs[0].inputs, **graphs[0].outputs, **graphs[1].outputs}
         inputs = tuple(Input(name, described[name].dtype, described[name].shape) for name in ("x", "ids"))
-        made = {name: described[name] for name in ("scaled", "total", "logits", "confidence")}
-        variants = {"tflite/fp32": SimpleNamespace(tensors=made)}
+        produced = {name: described[name] for name in ("scaled", "total", "logits", "confidence")}
+        variants = {"tflite/fp32": SimpleNamespace(tensors=produced)}
         manifest: Any = SimpleNamespace(inputs=inputs, exits=(), tensors={}, variants=variants)
         return ContextPool(manifest, "tflite/fp32", graphs, {"factor": np.array(factor, np.float32)})
 
-    def answer(self, lanes: ContextPool, x: np.ndarray) -> list[np.ndarray]:
-        lane = lanes.acquire()
+    def answer(self, pool: ContextPool, x: np.ndarray) -> list[np.ndarray]:
+        context = pool.acquire()
         try:
-            lane.enter({"x": x, "ids": FEED["ids"]})
-            for call in lane.calls:
+            context.enter({"x": x, "ids": FEED["ids"]})
+            for call in context.calls:
                 call()
-            return [lane.read(name).copy() for name in ("scaled", "logits", "confidence")]
+            return [context.read(name).copy() for name in ("scaled", "logits", "confidence")]
         finally:
-            lanes.release(lane)
+            pool.release(context)
 
-    def alone(self, lanes: ContextPool, x: np.ndarray) -> np.ndarray:
+    def alone(self, pool: ContextPool, x: np.ndarray) -> np.ndarray:
         """What the first graph makes of `x`."""
-        lane = lanes.acquire()
+        context = pool.acquire()
         try:
-            lane.enter({"x": x, "ids": FEED["ids"]})
-            lane.calls[0]()
-            return lane.read("scaled").copy()
+            context.enter({"x": x, "ids": FEED["ids"]})
+            context.calls[0]()
+            return context.read("scaled").copy()
         finally:
-            lanes.release(lane)
+            pool.release(context)
 
-    def expect(self, found: list[np.ndarray], x: np.ndarray, factor: float = 2.0) -> None:
+    def expect(self, actual: list[np.ndarray], x: np.ndarray, factor: float = 2.0) -> None:
         logits = np.maximum(x * factor - FEED["ids"].sum() + factor, 0)
-        for array, wanted in zip(found, (x * factor, logits, logits.sum(1))):
+        for array, wanted in zip(actual, (x * factor, logits, logits.sum(1))):
             np.testing.assert_array_equal(array, wanted)
 
     def test_group_output_of_first_graph_is_input_of_second(self, graphs: list[Graph]) -> None:
-        lanes = self.lanes(graphs)
+        pool = self.pool(graphs)
         for x in (X, X * 4, -X, np.repeat(X * 5, 2, 1)[:, ::2]):
-            self.expect(self.answer(lanes, x), x)
+            self.expect(self.answer(pool, x), x)
 
     def test_group_other_contexts_do_not_interfere(self, graphs: list[Graph]) -> None:
         """Graphs run alone, and models with other temperatures, use the same interpreter."""
-        lanes, others = self.lanes(graphs), self.lanes(graphs, 3.0)
+        pool, others = self.pool(graphs), self.pool(graphs, 3.0)
         for n in range(4, 7):
-            self.expect(self.answer(lanes, X * n), X * n)
+            self.expect(self.answer(pool, X * n), X * n)
             self.expect(self.answer(others, X * n), X * n, 3.0)
             graphs[0].run({**FEED, "factor": np.array(7, np.float32)})
             self.expect(self.answer(others, X * n), X * n, 3.0)
             graphs[1].run({"scaled": X, "total": np.zeros(1, np.float32), "factor": np.array(7, np.float32)})
-            self.expect(self.answer(lanes, X * n), X * n)
+            self.expect(self.answer(pool, X * n), X * n)
 
     def test_group_many_threads_return_correct_results(self, graphs: list[Graph]) -> None:
-        lanes, others, problems = self.lanes(graphs), self.lanes(graphs, 3.0), []
+        pool, others, problems = self.pool(graphs), self.pool(graphs, 3.0), []
 
-        def work(lanes: ContextPool, factor: float, number: int) -> None:
+        def work(pool: ContextPool, factor: float, number: int) -> None:
             try:
                 for _ in range(200):
-                    self.expect(self.answer(lanes, X * number), X * number, factor)
+                    self.expect(self.answer(pool, X * number), X * number, factor)
             except AssertionError as problem:
                 problems.append(problem)
 
         workers = [
             threading.Thread(target=work, args=(used, factor, number))
             for number in range(1, 5)
-            for used, factor in ((lanes, 2.0), (others, 3.0))
+            for used, factor in ((pool, 2.0), (others, 3.0))
         ]
         for worker in workers:
             worker.start()
@@ -195,27 +195,27 @@ class TestGroup:
             first.input_indices["x"], np.array([2, 3], np.int32), False, first.subgraph
         )
         first.group.engine.AllocateTensors(first.subgraph)
-        lanes = self.lanes(graphs)
+        pool = self.pool(graphs)
         with pytest.raises(BackendError, match=r"'scaled' is \(2, 3\), not \(1, 3\)"):
-            self.alone(lanes, np.repeat(X, 2, 0))
+            self.alone(pool, np.repeat(X, 2, 0))
         with pytest.raises(ValueError, match="Dimension mismatch"):  # which a model makes a BackendError of
-            self.answer(lanes, np.repeat(X, 2, 0))
+            self.answer(pool, np.repeat(X, 2, 0))
 
     def test_group_unreferenced_is_freed_at_once(self, graphs: list[Graph]) -> None:
-        lanes = self.lanes(graphs)
-        self.answer(lanes, X)
+        pool = self.pool(graphs)
+        self.answer(pool, X)
         group = weakref.ref(graphs[0].group)  # type: ignore[attr-defined]
         gc.disable()
         try:
             graphs.clear()
-            del lanes
+            del pool
             assert group() is None
         finally:
             gc.enable()
 
     def test_context_pool_graphs_of_different_groups_do_not_wait(self, graphs: list[Graph]) -> None:
         alone = backend_for("tflite").open(GOLDEN / "answer.tflite", Threads())
-        lanes = self.lanes([graphs[0], alone])
-        self.expect(self.answer(lanes, X * 4), X * 4)
-        first, second = lanes.acquire(), lanes.acquire()  # nobody waits
+        pool = self.pool([graphs[0], alone])
+        self.expect(self.answer(pool, X * 4), X * 4)
+        first, second = pool.acquire(), pool.acquire()  # nobody waits
         assert first is not second

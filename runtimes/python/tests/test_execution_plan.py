@@ -29,7 +29,7 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 
 
 def names(m: Manifest, *given: Optional[float]) -> str:
-    return " ".join(stage.component for stage in plan_steps(m, given))
+    return " ".join(step.component for step in plan_steps(m, given))
 
 
 def test_plan_steps_threshold_none_skips_exit(tmp_path: Path) -> None:
@@ -47,8 +47,8 @@ def test_plan_steps_threshold_above_one_runs_exit(tmp_path: Path) -> None:
 def test_plan_steps_exit_read_by_others_is_kept(tmp_path: Path) -> None:
     m = manifest(tmp_path, chained=True)
     assert names(m, None, None) == "seg0 exit0 seg1 exit1 exit2"
-    stages = plan_steps(m, (None, 0.5))
-    assert [s.component for s in stages if s.gate] == ["exit1", "exit2"]
+    steps = plan_steps(m, (None, 0.5))
+    assert [s.component for s in steps if s.gate] == ["exit1", "exit2"]
 
 
 def test_plan_steps_joined_exit_is_kept(tmp_path: Path) -> None:
@@ -100,10 +100,10 @@ def test_unsplit_macs_unrecorded_is_full_depth_without_gates(tmp_path: Path) -> 
 
 def leaves_at(m: Manifest, given: tuple[Optional[float], ...], confidences: list[float]) -> tuple[int, int]:
     """Exit and MACs of an input with these confidences, by the plan alone."""
-    for stage in plan_steps(m, given):
-        gate = stage.gate
+    for step in plan_steps(m, given):
+        gate = step.gate
         if gate and (gate.exit_index == m.n_early_exits or confidences[gate.exit_index] >= gate.threshold):
-            return gate.exit_index, stage.macs
+            return gate.exit_index, step.macs
     raise AssertionError("no gate fired")
 
 
@@ -128,4 +128,4 @@ def test_plan_steps_any_thresholds_end_within_total_macs(
     index, macs = leaves_at(deep, given_thresholds, confidences)
     assert 0 <= index <= 4
     everything = plan_steps(deep, (NEVER,) * 4)
-    assert macs <= next(stage.macs for stage in everything if stage.gate and stage.gate.exit_index == index)
+    assert macs <= next(step.macs for step in everything if step.gate and step.gate.exit_index == index)

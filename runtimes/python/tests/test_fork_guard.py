@@ -92,10 +92,10 @@ def children_say(bundle: Path, threads: int, action: str, busy: int = 3, childre
     command = [sys.executable, "-c", PROGRAM, str(bundle), *map(str, (threads, action, children, busy))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    said, parent = json.loads(done.stdout)
+    replies, parent = json.loads(done.stdout)
     assert parent == "answered"
-    assert len(said) == children
-    return list(said)
+    assert len(replies) == children
+    return list(replies)
 
 
 @pytest.mark.parametrize("write", [write_tiny_bundle, LITERT], ids=["onnx", "litert"])

@@ -143,5 +143,5 @@ def test_battery_percent_charging_returns_none(tmp_path: Path) -> None:
 
 
 def test_sensors_of_this_machine_return_number_or_none() -> None:
-    for found in (temperature_c(), battery_percent()):
-        assert found is None or isinstance(found, float)
+    for actual in (temperature_c(), battery_percent()):
+        assert actual is None or isinstance(actual, float)

@@ -29,9 +29,9 @@ def test_lazy_model_deep_components_load_on_first_use(tiny_bundle: Path) -> None
     assert lazy.memory()["not_loaded"] == ["exit2"]
     for n in range(len(X)):
         np.testing.assert_array_equal(lazy(X[n : n + 1]).logits, eager(X[n : n + 1]).logits)
-    found = lazy.memory()
-    assert found["not_loaded"] == []
-    assert found["loaded_bytes"] == found["total_bytes"] == eager.memory()["loaded_bytes"]
+    actual = lazy.memory()
+    assert actual["not_loaded"] == []
+    assert actual["loaded_bytes"] == actual["total_bytes"] == eager.memory()["loaded_bytes"]
 
 
 @pytest.mark.parametrize("tweaks", [{"joined": True}, {"chained": True}, {"early_exits": 0}, {"ids": True}], ids=str)
@@ -43,11 +43,11 @@ def test_lazy_model_any_wiring_equals_eager(tmp_path: Path, tweaks: dict[str, An
 
 @pytest.mark.parametrize("preload", [True, False])
 def test_lazy_graph_bound_inputs_are_not_modified(tmp_path: Path, preload: bool) -> None:
-    said = Tensor("float32", (1, 3))
-    graph = FakeGraph({"x": said}, {"y": said}, lambda tensors: {"y": tensors["x"] * 2})
+    declared = Tensor("float32", (1, 3))
+    graph = FakeGraph({"x": declared}, {"y": declared}, lambda tensors: {"y": tensors["x"] * 2})
     opening: Any = SimpleNamespace(load_late=lambda: graph)
     component: Any = SimpleNamespace(inputs=("x",), outputs=("y",))
-    lazy = LazyGraph(component, {"x": said, "y": said}, Threads(), opening)
+    lazy = LazyGraph(component, {"x": declared, "y": declared}, Threads(), opening)
     if preload:
         lazy.run({"x": np.zeros((1, 3), np.float32)})
     own, y = np.zeros((1, 3), np.float32), np.zeros((1, 3), np.float32)
@@ -80,11 +80,11 @@ def test_lazy_graph_changed_file_raises_bundle_error(tiny_bundle: Path) -> None:
 
 
 def test_memory_counts_loaded_files_and_process(tiny_bundle: Path) -> None:
-    found = ee.load(tiny_bundle, preload=False).memory()
+    actual = ee.load(tiny_bundle, preload=False).memory()
     sizes = [p.stat().st_size for p in (tiny_bundle / "components").rglob("*.onnx")]
-    assert found["total_bytes"] == sum(sizes)
-    assert 0 < found["loaded_bytes"] < found["total_bytes"]
-    assert found["process_bytes"] is None or found["process_bytes"] > 10e6
+    assert actual["total_bytes"] == sum(sizes)
+    assert 0 < actual["loaded_bytes"] < actual["total_bytes"]
+    assert actual["process_bytes"] is None or actual["process_bytes"] > 10e6
 
 
 def test_resident_bytes_counts_pages(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_parse_manifest_encode_gives_same_document(document: dict[str, Any]) -> 
 
 def test_plan_steps_of_manifest_are_cumulative(document: dict[str, Any]) -> None:
     manifest = parse(document)
-    assert [stage.macs for stage in plan_steps(manifest, (0.5, 0.5)) if stage.gate is not None] == [160, 320, 336]
+    assert [step.macs for step in plan_steps(manifest, (0.5, 0.5)) if step.gate is not None] == [160, 320, 336]
     assert plan_steps(manifest, (None, None))[-1].macs == 304
 
 
@@ -182,15 +182,15 @@ RULES: list[tuple[str, tuple[Any, ...], Any, str]] = [
 def test_parse_manifest_violated_rule_raises_bundle_error(
     document: dict[str, Any], keys: tuple[Any, ...], value: Any, message: str
 ) -> None:
-    said = refusal(put(document, keys, value))
-    assert re.search(message, said), said
+    output = refusal(put(document, keys, value))
+    assert re.search(message, output), output
 
 
 def test_parse_manifest_variant_name_without_two_parts_raises_bundle_error(document: dict[str, Any]) -> None:
     variants = document["variants"]
     for name in ("onnx", "onnx/fp32/b1", "ONNX/fp32", "onnx/", "onnx/../x"):
-        said = refusal({**document, "variants": {**variants, name: variants["onnx/fp32"]}})
-        assert said == f"manifest.json: variants: {name!r} is not FORMAT/PRECISION"
+        output = refusal({**document, "variants": {**variants, name: variants["onnx/fp32"]}})
+        assert output == f"manifest.json: variants: {name!r} is not FORMAT/PRECISION"
 
 
 def test_parse_manifest_exits_out_of_order_raises_bundle_error(document: dict[str, Any]) -> None:
@@ -211,8 +211,8 @@ def test_parse_manifest_int8_variant_with_float_file_and_own_shapes_is_accepted(
 
 @pytest.mark.parametrize("version", ["0.9", "2.0", "10.0", "9999.0"])
 def test_parse_manifest_other_major_version_raises_bundle_error(document: dict[str, Any], version: str) -> None:
-    said = refusal({**document, "schema_version": version, "whatever": 1})
-    assert said == f"manifest.json: schema_version {version} cannot be read by this runtime, which reads 1.x"
+    output = refusal({**document, "schema_version": version, "whatever": 1})
+    assert output == f"manifest.json: schema_version {version} cannot be read by this runtime, which reads 1.x"
 
 
 @pytest.mark.parametrize(

@@ -44,11 +44,11 @@ def model(tiny_bundle: Path) -> ee.Model:
 def test_call_any_wiring_equals_numpy_reference(tmp_path: Path, tweaks: dict[str, Any], point: str) -> None:
     model = ee.load(write_tiny_bundle(tmp_path, **tweaks))
     model.use(point)
-    found = answers(X, tweaks.get("early_exits", 2), chained=tweaks.get("chained", False))
-    exits = leaves_at([confidence for _, confidence in found], POINTS[point])
+    actual = answers(X, tweaks.get("early_exits", 2), chained=tweaks.get("chained", False))
+    exits = leaves_at([confidence for _, confidence in actual], POINTS[point])
     for n, index in enumerate(exits):
         result = model(X[n : n + 1])
-        logits, confidence = found[index][0][n], found[index][1][n]
+        logits, confidence = actual[index][0][n], actual[index][1][n]
         assert result.exit == index
         assert result.label == LABELS[int(logits.argmax())]
         assert result.confidence == pytest.approx(float(confidence), abs=1e-6)
@@ -161,13 +161,13 @@ def test_every_exit_batch_equals_numpy_reference(model: ee.Model) -> None:
 def test_stats_after_calls_count_exits_and_macs(model: ee.Model) -> None:
     for contrast in (2.0, 2.0, 1.0, 0.25):
         model(image(0, contrast))
-    found = model.stats()
-    assert found["exit_counts"] == [2, 1, 1]
-    assert found["mean_macs"] == (160 + 160 + 320 + 336) / 4
-    assert found["compute_saved"] == pytest.approx(1 - 244 / 304)
-    assert found["exit_shares_expected"] == [3 / 16, 5 / 16, 0.5]
-    assert (found["operating_point"], found["variant"]) == ("balanced", VARIANT)
-    assert (found["threads"], found["pool"]) == (1, "private")
+    actual = model.stats()
+    assert actual["exit_counts"] == [2, 1, 1]
+    assert actual["mean_macs"] == (160 + 160 + 320 + 336) / 4
+    assert actual["compute_saved"] == pytest.approx(1 - 244 / 304)
+    assert actual["exit_shares_expected"] == [3 / 16, 5 / 16, 0.5]
+    assert (actual["operating_point"], actual["variant"]) == ("balanced", VARIANT)
+    assert (actual["threads"], actual["pool"]) == (1, "private")
     model.use(threshold=0.3)
     assert model.stats()["exit_shares_expected"] is None
 
@@ -293,11 +293,11 @@ def test_softmax_large_logits_are_finite() -> None:
 @pytest.mark.parametrize("logits", [(3e38, -3e38, 0), (3e38, 3e38, 2e38), (-3e38, -1e38, -2e38), (0, 1e-38, 5)])
 def test_probabilities_finite_logits_equal_float64(temperature: float, logits: tuple[float, ...]) -> None:
     """Over a small temperature, finite logits and their differences overflow."""
-    found = ee.Result(0, 1.0, np.array(logits, np.float32), temperature, ("a", "b", "c"), 1.0).probabilities
+    actual = ee.Result(0, 1.0, np.array(logits, np.float32), temperature, ("a", "b", "c"), 1.0).probabilities
     exact = np.array(logits, np.float64) / temperature
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, softmax(exact), atol=1e-6)
-    assert found.sum() == pytest.approx(1)
+    assert actual.dtype == np.float32
+    np.testing.assert_allclose(actual, softmax(exact), atol=1e-6)
+    assert actual.sum() == pytest.approx(1)
 
 
 def test_call_failing_engine_raises_backend_error(tiny_bundle: Path) -> None:
@@ -307,10 +307,10 @@ def test_call_failing_engine_raises_backend_error(tiny_bundle: Path) -> None:
         raise ArithmeticError("no memory")
 
     model = ee.load(tiny_bundle)
-    lane = model._contexts.acquire()
-    sound, lane.calls[0] = lane.calls[0], fail
-    model._contexts.release(lane)
+    context = model._contexts.acquire()
+    sound, context.calls[0] = context.calls[0], fail
+    model._contexts.release(context)
     with pytest.raises(BackendError, match=r"onnx/fp32 could not run: no memory"):
         model(image(0, 2.0))
-    lane.calls[0] = sound
+    context.calls[0] = sound
     assert model(image(0, 2.0)).exit == 0

@@ -30,13 +30,13 @@ TEXT = Input("ids", "int64", ("batch", "tokens"))
 
 def test_preprocess_pixels_become_channels_first() -> None:
     raw = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
-    found = preprocess(raw, COLOUR)
-    assert found.shape == (1, 3, 2, 4)
-    assert found.dtype == np.float32
-    assert found.flags.c_contiguous
+    actual = preprocess(raw, COLOUR)
+    assert actual.shape == (1, 3, 2, 4)
+    assert actual.dtype == np.float32
+    assert actual.flags.c_contiguous
     for c in range(3):
         wanted = (raw[:, :, c] / 255 - RULE.mean[c]) / RULE.std[c]
-        np.testing.assert_allclose(found[0, c], wanted, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(actual[0, c], wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_preprocess_grey_pixels_without_channel_axis_are_accepted() -> None:
@@ -169,10 +169,10 @@ def test_preprocess_wrong_image_has_hint(raw: np.ndarray, hint: str) -> None:
 
 def test_preprocess_all_inputs_are_converted_by_name() -> None:
     raw = {"image": np.zeros((2, 4, 3), np.uint8), "ids": [3, 1, 2]}
-    found = preprocess_all(raw, [COLOUR, TEXT])
-    np.testing.assert_array_equal(found["ids"], np.array([[3, 1, 2]], np.int64))
-    assert found["ids"].dtype == np.int64
-    assert found["image"].shape == (1, 3, 2, 4)
+    actual = preprocess_all(raw, [COLOUR, TEXT])
+    np.testing.assert_array_equal(actual["ids"], np.array([[3, 1, 2]], np.int64))
+    assert actual["ids"].dtype == np.int64
+    assert actual["image"].shape == (1, 3, 2, 4)
     with pytest.raises(InputError, match=r"expected inputs \['image', 'ids'\], found \['image'\]"):
         preprocess_all({"image": raw["image"]}, [COLOUR, TEXT])
     with pytest.raises(InputError, match="the model has 2 inputs; give a dict"):

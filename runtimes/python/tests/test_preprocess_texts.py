@@ -24,9 +24,9 @@ def test_split_words_separates_words_and_signs() -> None:
 
 
 def test_preprocess_text_becomes_ids_of_input_length() -> None:
-    found = preprocess("The film's a fine", SPEC)
-    assert found.dtype == np.int64
-    assert found.tolist() == [[START, 3, 4, 5, 6, UNKNOWN, 7, PADDING]]
+    actual = preprocess("The film's a fine", SPEC)
+    assert actual.dtype == np.int64
+    assert actual.tolist() == [[START, 3, 4, 5, 6, UNKNOWN, 7, PADDING]]
 
 
 def test_token_ids_long_text_is_truncated() -> None:

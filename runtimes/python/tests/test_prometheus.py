@@ -52,8 +52,8 @@ def parse(text: str) -> tuple[Samples, dict[str, str]]:
 
 def value(samples: Samples, name: str, **labels: object) -> float:
     wanted = {(key, str(text)) for key, text in labels.items()}
-    (found,) = [v for (n, have), v in samples.items() if n == name and wanted <= have]
-    return found
+    (actual,) = [v for (n, have), v in samples.items() if n == name and wanted <= have]
+    return actual
 
 
 @pytest.fixture
@@ -97,9 +97,9 @@ def test_stats_with_drift_are_json(model: ee.Model) -> None:
     model.use("balanced")
     for n in range(40):
         model(image(n % 4, 2.0))
-    found = json.loads(json.dumps(model.stats(), allow_nan=False))
-    assert found["drift"][0]["n"] == 40
-    assert found["drift"][0]["mean"] > found["drift"][0]["expected_mean"]
-    assert 0 <= found["drift"][0]["p"] < 1
+    actual = json.loads(json.dumps(model.stats(), allow_nan=False))
+    assert actual["drift"][0]["n"] == 40
+    assert actual["drift"][0]["mean"] > actual["drift"][0]["expected_mean"]
+    assert 0 <= actual["drift"][0]["p"] < 1
     samples, _ = parse(model.prometheus())
-    assert value(samples, "eetool_confidence_drift_z", exit=0, operating_point="balanced") == found["drift"][0]["z"]
+    assert value(samples, "eetool_confidence_drift_z", exit=0, operating_point="balanced") == actual["drift"][0]["z"]

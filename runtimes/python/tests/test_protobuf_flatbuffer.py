@@ -16,7 +16,7 @@ def read(data: bytes) -> list[tuple[int, int, int, int]]:
 
 
 @pytest.mark.parametrize(
-    ("data", "found"),
+    ("data", "actual"),
     [
         (b"", []),
         (b"\x08\x05", [(1, VARINT, 5, 2)]),
@@ -28,8 +28,8 @@ def read(data: bytes) -> list[tuple[int, int, int, int]]:
         (b"\x0a\x82\x80\x80\x80\x00ab", [(1, BYTES, 6, 8)]),
     ],
 )
-def test_fields_valid_message_is_read(data: bytes, found: list[tuple[int, int, int, int]]) -> None:
-    assert read(data) == found
+def test_fields_valid_message_is_read(data: bytes, actual: list[tuple[int, int, int, int]]) -> None:
+    assert read(data) == actual
 
 
 @pytest.mark.parametrize(

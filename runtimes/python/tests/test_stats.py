@@ -41,17 +41,17 @@ def test_snapshot_few_calls_has_exact_figures() -> None:
     stats = Stats(3)
     for index, confidence, macs, latency_ms in [(0, 0.8, 20, 1.0), (0, 1.0, 20, 2.0), (2, 0.5, 120, 9.0)]:
         stats.record(index, confidence, macs, latency_ms)
-    found = stats.snapshot(100, None)
-    assert found["calls"] == 3
-    assert found["exit_counts"] == [2, 0, 1]
-    assert found["exit_shares"] == pytest.approx([2 / 3, 0, 1 / 3])
-    assert found["exit_shares_expected"] is None
-    assert found["mean_exit_depth"] == pytest.approx(2 / 3)
-    assert found["mean_confidence"] == pytest.approx([0.9, None, 0.5])
-    assert found["mean_macs"] == pytest.approx(160 / 3)
-    assert found["compute_saved"] == pytest.approx(1 - 160 / 300)
-    assert found["latency_ms"]["p50"] == 2.0
-    assert found["latency_ms"]["mean"] == pytest.approx(4.0)
+    actual = stats.snapshot(100, None)
+    assert actual["calls"] == 3
+    assert actual["exit_counts"] == [2, 0, 1]
+    assert actual["exit_shares"] == pytest.approx([2 / 3, 0, 1 / 3])
+    assert actual["exit_shares_expected"] is None
+    assert actual["mean_exit_depth"] == pytest.approx(2 / 3)
+    assert actual["mean_confidence"] == pytest.approx([0.9, None, 0.5])
+    assert actual["mean_macs"] == pytest.approx(160 / 3)
+    assert actual["compute_saved"] == pytest.approx(1 - 160 / 300)
+    assert actual["latency_ms"]["p50"] == 2.0
+    assert actual["latency_ms"]["mean"] == pytest.approx(4.0)
 
 
 def test_snapshot_backbone_without_macs_has_no_compute_saved() -> None:
@@ -73,11 +73,11 @@ def test_snapshot_shares_sum_to_one_and_depth_is_in_range(exits: list[int]) -> N
     stats = Stats(4)
     for index in exits:
         stats.record(index, 0.5, index + 1, 1.0)
-    found = stats.snapshot(4, None)
-    assert sum(found["exit_shares"]) == pytest.approx(1)
-    assert min(exits) <= found["mean_exit_depth"] <= max(exits)
-    assert found["mean_exit_depth"] == pytest.approx(sum(exits) / len(exits))
-    assert found["compute_saved"] == pytest.approx(1 - (found["mean_exit_depth"] + 1) / 4)
+    actual = stats.snapshot(4, None)
+    assert sum(actual["exit_shares"]) == pytest.approx(1)
+    assert min(exits) <= actual["mean_exit_depth"] <= max(exits)
+    assert actual["mean_exit_depth"] == pytest.approx(sum(exits) / len(exits))
+    assert actual["compute_saved"] == pytest.approx(1 - (actual["mean_exit_depth"] + 1) / 4)
 
 
 def test_record_many_threads_counts_all() -> None:
@@ -103,9 +103,9 @@ def seen_by(rng: np.random.Generator, mean: float, n: int) -> list[list[tuple[in
 
 
 def test_confidence_drift_equals_welch_test() -> None:
-    found = confidence_drift(seen_by(np.random.default_rng(1), 0.76, 200), REACHED)
-    assert found[1] is None
-    first = found[0]
+    actual = confidence_drift(seen_by(np.random.default_rng(1), 0.76, 200), REACHED)
+    assert actual[1] is None
+    first = actual[0]
     assert first is not None
     values = np.random.default_rng(1).normal(0.76, 0.1, 200)
     wanted = (values.mean() - 0.8) / math.sqrt(values.var(ddof=1) / 200 + 0.01 / 5000)
@@ -113,8 +113,8 @@ def test_confidence_drift_equals_welch_test() -> None:
     assert first["p"] == pytest.approx(math.erfc(abs(wanted) / math.sqrt(2)))
     assert (first["n"], first["expected_mean"]) == (200, 0.8)
     assert first["p"] < 1e-5
-    assert found[2] is not None
-    assert (found[2]["z"], found[2]["p"]) == pytest.approx((0, 1))
+    assert actual[2] is not None
+    assert (actual[2]["z"], actual[2]["p"]) == pytest.approx((0, 1))
 
 
 def test_confidence_drift_without_drift_p_is_uniform() -> None:
@@ -136,9 +136,9 @@ def test_start_window_keeps_counts_only() -> None:
     for _ in range(40):
         stats.record(0, 0.5, 1, 2.0, [(0, 0.5)])
     stats.start_window()
-    found = stats.snapshot(1, None)
-    assert (found["calls"], found["latency_ms"], found["mean_confidence"]) == (40, None, [None])
-    assert found["latency_ms_sum"] == 80
+    actual = stats.snapshot(1, None)
+    assert (actual["calls"], actual["latency_ms"], actual["mean_confidence"]) == (40, None, [None])
+    assert actual["latency_ms_sum"] == 80
     assert stats.recent_ms(10) == []
 
 
@@ -153,9 +153,9 @@ def model(tiny_bundle: Path) -> ee.Model:
 
 
 def test_stats_points_are_separate_and_custom_thresholds_start_at_zero(model: ee.Model) -> None:
-    found = model.stats()
-    assert (found["operating_point"], found["calls"]) == ("fast", 1)
-    assert found["operating_points"]["balanced"]["calls"] == 40
+    actual = model.stats()
+    assert (actual["operating_point"], actual["calls"]) == ("fast", 1)
+    assert actual["operating_points"]["balanced"]["calls"] == 40
     model.use("balanced")
     model(image(0, 2.0))
     back = model.stats()
