@@ -20,7 +20,7 @@ from typing import Any
 
 _STARTS = ("subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "socket.", "urllib.", "pty.")
 _HARMLESS = ("socket.__new__", "socket.gethostname")
-_CANARIES = {"canary", "this", "antigravity"}  # modules that nothing but a reference in a file could want
+_CANARIES = {"canary", "this", "antigravity"}  # modules that only a reference in a file would import
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _SYSTEM = ("/proc", "/sys", "/dev", "/usr", "/lib", "/etc")
 _HERE = Path.cwd().resolve()
@@ -62,7 +62,7 @@ def _run(arguments: list[str]) -> dict[str, Any]:
             main(arguments)
         except SystemExit as ended:
             code = ended.code
-        except BaseException:  # shown to the test, which wants none
+        except BaseException:  # reported to the test
             code = traceback.format_exc()
     _seen.extend(f"module {name}" for name in sorted((set(sys.modules) - before) & _CANARIES))
     return {"code": code, "stderr": err.getvalue(), "seen": list(_seen)}

@@ -19,7 +19,7 @@ def bundle(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def refusal(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], str]:
-    """Loads a bundle, and gives the message with which it was refused."""
+    """Return a function that loads a bundle and returns the message of its refusal."""
 
     def touched(graph_format: str) -> NoReturn:
         pytest.fail(f"a {graph_format} backend was asked for before the bundle was refused")

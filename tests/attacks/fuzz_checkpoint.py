@@ -49,7 +49,7 @@ _POLICY = {
 
 
 def seeds(folder: Path) -> tuple[list[dict[str, Any]], list[bytes]]:
-    """Return sound checkpoints as `torch.load` gives them, and sound fronts."""
+    """Return valid checkpoints as `torch.load` returns them, and valid fronts."""
     forms = (
         ("mlp-8x2", (1, 12), ExitPlan(1, LINEAR)),
         ("resnet-4x0-4x1-8x1@6", (1, 1, 8, 8), ExitPlan(1, "conv3-4,max2")),
@@ -98,7 +98,7 @@ def _damaged_tensors(random_pick: random.Random, tensors: dict[str, Any]) -> dic
     elif action == 1:
         tensors[name + "x"] = tensors.pop(name)
     elif action == 2:
-        tensors[name] = torch.zeros(1).expand(1 << 20, 1 << 20)  # 4 bytes that say they are 4 TiB
+        tensors[name] = torch.zeros(1).expand(1 << 20, 1 << 20)  # 4 bytes with a declared size of 4 TiB
     elif action == 3:
         tensors[name] = tensor[:0] if tensor.ndim else tensor[None]
     elif action == 4:
@@ -126,7 +126,7 @@ def judge_front(path: Path) -> None:
 
 
 def judge(path: Path) -> str:
-    """Return `read`, or the place that refused the file; raises whatever must never happen."""
+    """Return `read`, or the place that refused the file; raise any other exception."""
     before = set(sys.modules)
     try:
         judge_checkpoint(path) if path.suffix == ".pt" else judge_front(path)
@@ -141,7 +141,7 @@ def judge(path: Path) -> str:
 
 
 def _place(trace: TracebackType | None) -> str:
-    """Return file and line that refused, behind the helpers that only raise."""
+    """Return file and line of the refusal, without the helpers that only raise."""
     place = ""
     while trace is not None:
         code = trace.tb_frame.f_code
@@ -152,7 +152,7 @@ def _place(trace: TracebackType | None) -> str:
 
 
 def fuzz(runs: int, seed: int) -> dict[str, Any]:
-    """Damage and judge `runs` files, a fifth of them fronts; the same `seed` gives the same ones."""
+    """Damage and read `runs` files, a fifth of them fronts, reproducibly by `seed`."""
     random_pick = random.Random(seed)
     places: Counter[str] = Counter()
     read: Counter[str] = Counter()
@@ -196,7 +196,7 @@ def _record(path: Path) -> str:
 
 
 def main() -> int:
-    """Fuzz as the command line says and print the document."""
+    """Fuzz with the options of the command line and print the document."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)

@@ -57,7 +57,7 @@ Made = tuple[str, bytes]  # name of the file, and what is in it
 
 
 def pickled(pick: random.Random) -> Made:
-    """A dictionary as CIFAR's python files hold it, with opcodes put in, left out and repeated."""
+    """Return a dictionary as in CIFAR's Python files, with opcodes inserted, removed and repeated."""
     array = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
     dtype = b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
     parts = [b"\x80\x02", b"}", b"q\x00", b"(", b"U\x06labels", b"]", b"(", *[b"K\x01"] * 3, b"e", b"U\x04data", array]
@@ -69,7 +69,7 @@ def pickled(pick: random.Random) -> Made:
 
 
 def archive(pick: random.Random) -> Made:
-    """An .npz whose arrays may have other shapes, types, labels and names, and whose bytes may be damaged."""
+    """Return an .npz with random shapes, types, labels and names, and possibly damaged bytes."""
     n = pick.choice((40, 40, 40, 3, 1, 0))
     labels: np.ndarray = np.arange(n) % 2
     arrays: dict[str, np.ndarray] = {"images": np.zeros((n, 1, 4, 4), np.uint8), "labels": labels}
@@ -109,7 +109,7 @@ def _change_array(pick: random.Random, arrays: dict[str, np.ndarray]) -> None:
 
 
 def one_array(pick: random.Random) -> Made:
-    """An .npy whose header may say something else than what follows."""
+    """Return an .npy whose header may contradict its data."""
     file = io.BytesIO()
     np.save(file, np.zeros(pick.choice(((1, 1, 4, 4), (4,), ())), pick.choice(("f4", "u1", "i8"))))
     data = file.getvalue()
@@ -120,7 +120,7 @@ def one_array(pick: random.Random) -> Made:
 
 
 def table(pick: random.Random) -> Made:
-    """A table of texts and labels with odd signs and labels."""
+    """Return a table of texts with unusual characters and labels."""
     rows = [f"a {'fine' if i % 2 else 'dull'} film , the {i}th\t{i % 2}" for i in range(60)]
     data = "\n".join(["sentence\tlabel", *rows, ""]).encode()
     for _ in range(pick.choice((0, 1, 1, 2, 4))):
@@ -130,7 +130,7 @@ def table(pick: random.Random) -> Made:
 
 
 def picture(pick: random.Random) -> Made:
-    """An image of a known format or of another one."""
+    """Return an image of a known or another format."""
     mode = pick.choice(("L", "RGB", "RGB", "1"))
     image = Image.new(mode, (pick.choice((1, 8, 8, 64)), 8), pick.randint(0, 1))
     file = io.BytesIO()
@@ -139,7 +139,7 @@ def picture(pick: random.Random) -> Made:
 
 
 def matrix(pick: random.Random) -> Made:
-    """A .mat file as SVHN's are, with labels of other kinds."""
+    """Return a .mat file as of SVHN, with labels of other types."""
     file = io.BytesIO()
     labels = (np.arange(20) % 10 + 1)[:, None].astype(pick.choice(("u1", "i8", "f8", "c16")))
     if pick.random() < 0.3:
@@ -172,7 +172,7 @@ _KINDS: dict[str, tuple[Callable[[random.Random], Made], Callable[[Path], object
 
 
 def damaged(pick: random.Random, data: bytes) -> bytes:
-    """Bytes changed, cut, repeated or moved, or nothing of that."""
+    """Return bytes that may be changed, cut, repeated or moved."""
     for _ in range(pick.choice((0, 0, 1, 1, 2, 5))):
         start = pick.randint(0, len(data))
         stop = min(len(data), start + pick.randint(0, 40))
@@ -200,7 +200,7 @@ def bounded() -> Iterator[None]:
 
 
 def judge(read: Callable[[Path], object], path: Path) -> str:
-    """`read`, or `refused`. Raises whatever must never happen."""
+    """Return `read` or `refused`; raise any other exception."""
     try:
         with bounded():
             read(path)
@@ -215,7 +215,7 @@ def judge(read: Callable[[Path], object], path: Path) -> str:
 
 
 def fuzz(runs: int, seed: int) -> dict[str, Any]:
-    """Damage and judge `runs` files; the same `seed` gives the same ones."""
+    """Damage and read `runs` files, reproducibly by `seed`."""
     pick = random.Random(seed)
     counts: Counter[str] = Counter()
     actual: list[dict[str, str]] = []
@@ -248,7 +248,7 @@ def fuzz(runs: int, seed: int) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Fuzz as the command line says and print the document."""
+    """Fuzz with the options of the command line and print the document."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--runs", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)

@@ -31,7 +31,7 @@ _MAX_FOUND = 20  # enough to see what is wrong
 
 
 def seeds() -> list[bytes]:
-    """Sound manifests that differ in their parts."""
+    """Return valid manifests of different structure."""
     forms: tuple[dict[str, Any], ...] = (
         {"name": "plain"},
         {"name": "joined", "joined": True, "references": False},
@@ -45,7 +45,7 @@ def seeds() -> list[bytes]:
 
 
 def judge(data: bytes) -> str:
-    """`parsed`, or the place in the reader that refused `data`. Raises whatever must never happen."""
+    """Return `parsed`, or the place that refused `data`; raise any other exception."""
     try:
         manifest = parse_manifest(data)
     except BundleError as refused:
@@ -62,7 +62,7 @@ def judge(data: bytes) -> str:
 
 
 def _place(trace: TracebackType | None) -> str:
-    """File and line that refused, behind the helpers that only raise."""
+    """Return file and line of the refusal, without the helpers that only raise."""
     place = ""
     while trace is not None:
         code = trace.tb_frame.f_code
@@ -73,7 +73,7 @@ def _place(trace: TracebackType | None) -> str:
 
 
 def fuzz(runs: int, seed: int) -> dict[str, Any]:
-    """Damage and judge `runs` manifests; the same `seed` gives the same ones."""
+    """Damage and parse `runs` manifests, reproducibly by `seed`."""
     pick, texts = random.Random(seed), seeds()
     places: Counter[str] = Counter()
     actual: list[dict[str, str]] = []
@@ -99,7 +99,7 @@ def fuzz(runs: int, seed: int) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Fuzz as the command line says and print the document."""
+    """Fuzz with the options of the command line and print the document."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--runs", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)

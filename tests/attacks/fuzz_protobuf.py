@@ -38,7 +38,7 @@ _SHAPE = helper.make_tensor_value_info("x", TensorProto.FLOAT, [4])
 
 @dataclass
 class Field:
-    """One field of a message, and how its numbers are spelled: bytes more than needed, bits above those that fit."""
+    """One field of a message, with the encoding of its numbers: surplus bytes, and bits above the limit."""
 
     number: int
     kind: int
@@ -48,7 +48,7 @@ class Field:
 
 
 def fields_of(message: Message) -> list[Field]:
-    """The fields that are set in a message, whose tensors hold no floats."""
+    """Return the fields that are set in a message, whose tensors hold no floats."""
     actual = []
     for field, value in message.ListFields():
         single = isinstance(value, (Message, int, str, bytes))
@@ -63,7 +63,7 @@ def fields_of(message: Message) -> list[Field]:
 
 
 def written(fields: list[Field]) -> bytes:
-    """The bytes of a message."""
+    """Return the bytes of a message."""
     data = b""
     for field in fields:
         (tag_longer, longer), (tag_above, above) = field.longer, field.above
@@ -107,7 +107,7 @@ def _graph(nodes: list[Any], **parts: Any) -> Any:
 
 
 def seeds() -> list[list[Field]]:
-    """Models that hold one tensor, in each place for one, inside the file and outside."""
+    """Return models with one tensor, in each possible place, inside and outside the file."""
     produced = []
     for outside in (False, True):
         tensor = _tensor(outside)
@@ -140,7 +140,7 @@ def seeds() -> list[list[Field]]:
 
 
 def damaged(pick: random.Random, models: list[list[Field]]) -> bytes:
-    """One of `models` with up to four damages of its fields, and sometimes of its bytes."""
+    """Return one of `models` with up to four changed fields, and sometimes changed bytes."""
     fields = _copy(pick.choice(models))
     for _ in range(pick.choice((0, 1, 1, 2, 3, 4))):
         _damage(pick, fields)
@@ -158,7 +158,7 @@ def _copy(fields: list[Field]) -> list[Field]:
 
 
 def _damage(pick: random.Random, model: list[Field]) -> None:
-    """Change one field somewhere, or what stands around it."""
+    """Change one random field or its surroundings."""
     inside = _inside(pick, model)
     if not inside:
         inside.append(_stranger(pick))
@@ -191,7 +191,7 @@ def _damage(pick: random.Random, model: list[Field]) -> None:
 
 
 def _inside(pick: random.Random, fields: list[Field]) -> list[Field]:
-    """The fields of the model or of a message within, every depth alike."""
+    """Return the fields of the model or of an inner message, uniformly over depths."""
     while True:
         messages = [f.value for f in fields if isinstance(f.value, list)]
         if not messages or pick.random() < 0.2:
@@ -200,7 +200,7 @@ def _inside(pick: random.Random, fields: list[Field]) -> list[Field]:
 
 
 def _split(pick: random.Random, inside: list[Field], at: int) -> None:
-    """Two messages in place of one, each with a part of its fields: a parser merges them."""
+    """Split a message into two, each with a part of the fields; parsers merge them."""
     field = inside[at]
     parts: tuple[list[Field], list[Field]] = ([], [])
     for part in field.value:
@@ -225,7 +225,7 @@ def _damage_bytes(pick: random.Random, data: bytes) -> bytes:
 
 
 def places_of_tensors() -> dict[str, dict[int, str]]:
-    """Message -> field number -> the message inside, for every message of a model that is or holds tensors."""
+    """Return message -> field number -> inner message, for every message of a model that is or holds tensors."""
     fields: dict[str, dict[int, str]] = {}
 
     def visit(message: Descriptor) -> None:
@@ -249,7 +249,7 @@ _HOLDING = places_of_tensors()
 
 
 def is_outside(message: Any) -> bool:
-    """Whether a tensor of a parsed message lies outside."""
+    """Return whether a tensor of a parsed message is outside the file."""
     if isinstance(message, TensorProto):
         return len(message.external_data) > 0 or message.data_location == TensorProto.EXTERNAL
     numbers = _HOLDING[message.DESCRIPTOR.name]
@@ -262,7 +262,7 @@ def is_outside(message: Any) -> bool:
 
 
 def read_by_python(data: bytes) -> onnx.ModelProto | None:
-    """The model as the Python package of protocol buffers reads it, or None where it refuses."""
+    """Return the model as the Python package of protocol buffers reads it, or None where it refuses."""
     try:
         return onnx.load_model_from_string(data)
     except DecodeError:
@@ -270,7 +270,7 @@ def read_by_python(data: bytes) -> onnx.ModelProto | None:
 
 
 def read_by_cpp(data: bytes) -> onnx.ModelProto | None:
-    """The model as the C++ library of protocol buffers reads it and writes it again, or None where nothing does."""
+    """Return the model as the C++ library of protocol buffers reads and writes it, or None where it refuses."""
     for again in _AGAIN:
         try:
             return read_by_python(again(data))
@@ -281,7 +281,7 @@ def read_by_cpp(data: bytes) -> onnx.ModelProto | None:
 
 
 def judge(data: bytes) -> str:
-    """What the runtime made of `data`, and what the parsers did. Raises whatever must never happen."""
+    """Return the outcome of the runtime and of the parsers for `data`; raise any other exception."""
     try:
         ours = "refused" if onnx_refers(data) else "accepted"
     except ValueError:
@@ -294,7 +294,7 @@ def judge(data: bytes) -> str:
 
 
 def fuzz(runs: int, seed: int) -> dict[str, Any]:
-    """Damage and judge `runs` models; the same `seed` gives the same ones."""
+    """Damage and check `runs` models, reproducibly by `seed`."""
     pick, models = random.Random(seed), seeds()
     verdicts: Counter[str] = Counter()
     actual: list[dict[str, str]] = []
@@ -316,7 +316,7 @@ def fuzz(runs: int, seed: int) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Fuzz as the command line says and print the document."""
+    """Fuzz with the options of the command line and print the document."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--runs", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)

@@ -50,7 +50,7 @@ _SEARCH = "--trials 3 --supernet-epochs 1 --batch-size 64 --examples 64 --epochs
 
 @dataclass(frozen=True)
 class Command:
-    """A command, what it writes, and how each of those files shows that it is whole; the output comes first."""
+    """A command, its output files, and a check of each; the main output comes first."""
 
     arguments: Sequence[str]
     checks: dict[str, Callable[[Path], object]]
@@ -87,7 +87,7 @@ def _tuned(path: Path) -> None:
 
 
 def commands(model: Path, tuned: Path, bundle: Path) -> dict[str, Command]:
-    """Those that are killed; they read what was made before."""
+    """Return the commands to kill, which read prepared inputs."""
     front = "search.front.json"
     supernet, study = f"{front}.supernet.pt", f"{front}.study.db"
     return {
@@ -118,7 +118,7 @@ def commands(model: Path, tuned: Path, bundle: Path) -> dict[str, Command]:
 
 
 def run(arguments: Sequence[str], folder: Path, seconds: float | None = None, steps: int | None = None) -> int:
-    """Run a command in a child that is killed after some seconds or steps of the file system; its exit code."""
+    """Run a command in a child that is killed after some seconds or file system operations; return its exit code."""
     child = os.fork()
     if child == 0:
         _be_the_command(arguments, folder, steps)
@@ -153,7 +153,7 @@ def _be_the_command(arguments: Sequence[str], folder: Path, steps: int | None) -
 
 
 def _count_steps(folder: str, last: int | None) -> list[int]:
-    """Count the steps of the file system in `folder`; at the last the process kills itself."""
+    """Count the file system operations in `folder`; at the last one the process kills itself."""
     counted = [0]
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -168,7 +168,7 @@ def _count_steps(folder: str, last: int | None) -> list[int]:
 
 @dataclass
 class Attack:
-    """One command under attack, in a folder of its own."""
+    """One command under attack, in its own folder."""
 
     command: Command
     folder: Path
@@ -180,20 +180,20 @@ class Attack:
     faults: list[str] = field(default_factory=list)
 
     def go(self, kills: int) -> None:
-        """Kill so many runs more, and let one end."""
+        """Kill further runs, and let one complete."""
         if not self.tries:
-            self.let_end("at first")  # to know how long it takes
+            self.complete_run("at first")  # to measure its duration
         wanted, last = self.counts["killed"] + kills, self.tries + _MOST_TRIES * kills
         while self.counts["killed"] < wanted and self.tries < last:
             self.kill(self.tries)
             self.tries += 1
-        self.let_end(f"after kill {self.tries - 1}")
+        self.complete_run(f"after kill {self.tries - 1}")
 
     def kill(self, number: int) -> None:
-        """Run and kill once, and look at what is there."""
+        """Run and kill once, and check the files."""
         forced = number // 2 % 2 == 1
         output = self.folder / self.command.output
-        options = ["--force"] if forced else self.cleared()
+        options = ["--force"] if forced else self.resume_options()
         existed = os.path.lexists(output)
         arguments = [*self.command.arguments, *options]
         if number % 2:
@@ -207,18 +207,18 @@ class Attack:
         self.counts["killed" if code else "ended"] += 1
         if (existed or code == 0) and not output.exists():
             self.faults.append(f"{where}: the output is gone")
-        self.look(where)
+        self.check_outputs(where)
 
-    def cleared(self) -> list[str]:
-        """Options for a run without --force, which finds no output, but perhaps what an interrupted run left."""
+    def resume_options(self) -> list[str]:
+        """Return options for a run without --force: there is no output, but perhaps files of an interrupted run."""
         resumed = any((self.folder / name).exists() for name in self.command.passing)
         for name in self.command.checks:
             if name not in self.command.passing and (name == self.command.output or not resumed):
                 _remove(self.folder / name)
         return ["--resume"] if resumed else []
 
-    def look(self, where: str) -> None:
-        """Everything that has its name is whole."""
+    def check_outputs(self, where: str) -> None:
+        """Check that every output file is whole."""
         for name, check in self.command.checks.items():
             path = self.folder / name
             if path.exists():
@@ -227,8 +227,8 @@ class Attack:
                 except Exception as error:
                     self.faults.append(f"{where}: {name} is torn: {type(error).__name__}: {error}")
 
-    def let_end(self, where: str) -> None:
-        """A run that nobody kills: it ends well and leaves nothing over."""
+    def complete_run(self, where: str) -> None:
+        """Complete one run and check that it leaves no other files."""
         begin = time.monotonic()
         code = run([*self.command.arguments, "--force"], self.folder)
         self.seconds = max(self.seconds, time.monotonic() - begin)
@@ -237,7 +237,7 @@ class Attack:
             self.faults.append(f"{where}: ended with {code}: {(self.folder.parent / 'output').read_text()[-300:]}")
             return
         self.steps = max(self.steps, int((self.folder.parent / "steps").read_text()))
-        self.look(where)
+        self.check_outputs(where)
         actual = {path.name for path in self.folder.iterdir()} ^ {self.command.output, *self.command.left}
         actual |= {str(path) for path in self.folder.rglob(".*")}
         actual |= {
@@ -255,7 +255,7 @@ def _remove(path: Path) -> None:
 
 
 def prepare(folder: Path) -> dict[str, Command]:
-    """Make what the commands read."""
+    """Make the inputs of the commands."""
     model, tuned, bundle = folder / "model.pt", folder / "in.pt", folder / "in.eebundle"
     produced = (
         f"train {_TRAINED} --epochs 1 -o {model}",

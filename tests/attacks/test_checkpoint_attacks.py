@@ -73,7 +73,7 @@ def write_front(path: Path, backbone: str, config: Any) -> None:
 
 
 def commands(model: str, front: str) -> list[list[str]]:
-    """Every command that builds what is in a model.pt or a front."""
+    """Return every command that builds the network of a model.pt or a front."""
     digits, teach = ["--data", "digits"], ["--recipe", "distill", "--epochs", "1"]
     return [
         ["inspect", model],
@@ -89,7 +89,7 @@ def commands(model: str, front: str) -> list[list[str]]:
 
 
 def others(model: str, front: str) -> list[list[str]]:
-    """Commands that read tensors alone, or want another file."""
+    """Return commands that read tensors only, or expect another file."""
     digits = ["--data", "digits"]
     return [
         ["search", "--space", "resnet", *digits, "--supernet", model, "--trials", "1", "-o", "s.json"],
@@ -137,7 +137,7 @@ def test_commands_hostile_checkpoint_execute_nothing(sound: Checkpoint, tmp_path
 
 
 def test_train_hostile_weights_and_resume_execute_nothing(sound: Checkpoint, tmp_path: Path) -> None:
-    """Only tensors are read, so that nothing has to be named."""
+    """Only tensors are read, so no reference is required."""
     prepare(tmp_path)
     save_checkpoint(tmp_path / "m.pt", attacked(sound, "canary:make", None))
     save_checkpoint(tmp_path / "y.pt.resume", attacked(sound, "canary:make", None))

@@ -34,7 +34,7 @@ IMAGES, LABELS = np.zeros((40, 1, 4, 4), np.uint8), np.arange(40) % 2
 
 @pytest.fixture
 def bounded() -> Iterator[None]:
-    """A test that would wait for ever fails."""
+    """Fail a test that would hang."""
     with fuzz_data.bounded():
         yield
 

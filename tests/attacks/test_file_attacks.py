@@ -16,7 +16,7 @@ TERABYTE = 1 << 40
 
 
 def elsewhere(bundle: Path, name: str) -> Path:
-    """Move a part of the bundle out of it; the new place."""
+    """Move a part of the bundle out of it and return its new place."""
     place = bundle.parent / "outside"
     shutil.move(bundle / name, place)
     return place
@@ -54,7 +54,7 @@ def sparse(path: Path) -> None:
 
 
 def swap(bundle: Path) -> None:
-    """Two sound files in each other's place: same sizes, other hashes."""
+    """Exchange two valid files: same sizes, other hashes."""
     one, two = bundle / SEG0, bundle / SEG0.replace("seg0", "seg1")
     data = one.read_bytes()
     two_data = two.read_bytes()

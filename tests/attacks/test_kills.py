@@ -29,8 +29,8 @@ def test_kill_commands_torn_output_is_reported(tmp_path: Path) -> None:
     command = kill_commands.commands(tmp_path, tmp_path, tmp_path)["report"]
     attack = kill_commands.Attack(command, tmp_path, random.Random(0))
     (tmp_path / "report.html").write_text("<html></html>\n")
-    attack.look("a kill")
+    attack.check_outputs("a kill")
     assert attack.faults == []
     (tmp_path / "report.html").write_text("<html></ht")
-    attack.look("a kill")
+    attack.check_outputs("a kill")
     assert attack.faults == ["a kill: report.html is torn: ValueError: it has no end"]

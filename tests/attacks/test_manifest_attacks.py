@@ -39,7 +39,7 @@ PATHS = {
     "longer than file systems allow": "x" * 5000 + ".onnx",
 }
 
-# Field by field: what is put where, and what the refusal says.
+# Field by field: the place, the new value and the expected message.
 FIELDS: dict[str, tuple[tuple[Any, ...], Any, str]] = {
     "version from the future": (("schema_version",), "2.0", r"schema_version 2\.0 cannot be read by this runtime"),
     "version as a number": (("schema_version",), 1.0, r"schema_version: expected '1\.0', found 1\.0"),
@@ -107,7 +107,7 @@ FIELDS: dict[str, tuple[tuple[Any, ...], Any, str]] = {
     "file of negative size": (("files", SEG0_FILE, "size_bytes"), -1, "size_bytes: must lie in"),
 }
 
-# Whole texts: what is made of the right one, and what the refusal says.
+# Whole texts: the change of the valid text and the expected message.
 TEXTS: dict[str, tuple[Callable[[str], bytes], str]] = {
     "empty": (lambda text: b"", "it is not valid JSON: Expecting value"),
     "cut off": (lambda text: text[: len(text) // 2].encode(), "it is not valid JSON: "),
@@ -146,7 +146,7 @@ def put(document: Any, keys: tuple[Any, ...], value: Any) -> None:
 @pytest.mark.parametrize("used", [True, False], ids=["used", "only listed"])
 @pytest.mark.parametrize("path", list(PATHS.values()), ids=list(PATHS))
 def test_load_hostile_path_is_refused(tmp_path: Path, refusal: Refusal, path: str, used: bool) -> None:
-    """The path stands in the list of files, with a size and a hash as if all were well, and may be the samples' too."""
+    """The path is listed with a plausible size and hash, and may be the path of the samples."""
 
     def edit(document: dict[str, Any]) -> None:
         document["files"][path] = FILE

@@ -56,7 +56,7 @@ def test_parse_manifest_damaged_values_parses_or_refuses(data: st.DataObject) ->
 
 
 def replace_somewhere(document: Any, data: st.DataObject) -> None:
-    """Walk down to a random place and put something else there, or take it away."""
+    """Replace or remove the value at a random place."""
     while True:
         keys = list(document) if isinstance(document, dict) else list(range(len(document)))
         if not keys:

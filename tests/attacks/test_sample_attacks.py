@@ -19,7 +19,7 @@ SAMPLES = "samples/inputs.npz"
 
 
 class Trap:
-    """Unpickling it creates a folder."""
+    """An object whose unpickling creates a folder."""
 
     def __init__(self, place: Path) -> None:
         self.place = str(place)
@@ -48,7 +48,7 @@ def zipped(data: bytes, name: str = "input.npy") -> bytes:
 
 
 def claiming(size: int) -> bytes:
-    """An archive whose directory says that its only member unpacks to `size` bytes."""
+    """Return an archive whose directory declares `size` unpacked bytes for its only member."""
     data = bytearray(zipped(npy(np.zeros(4))))
     entry = data.index(b"PK\x01\x02")
     data[entry + 24 : entry + 28] = struct.pack("<I", size)
@@ -56,7 +56,7 @@ def claiming(size: int) -> bytes:
 
 
 def header(text: str) -> bytes:
-    """An array file with this header and no data."""
+    """Return an array file with this header and no data."""
     padded = text.ljust(118) + "\n"
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(padded)) + padded.encode()
 

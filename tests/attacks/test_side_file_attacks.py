@@ -37,7 +37,7 @@ def part(tag: bytes, body: bytes) -> bytes:
 
 
 def constant(tag: bytes, location: str) -> bytes:
-    """A model of one Constant whose tensor lies at `location`; `tag` announces that tensor."""
+    """Return a model of one Constant whose tensor is at `location`; `tag` precedes that tensor."""
     tensor = TensorProto(name="w", dims=[4], data_type=TensorProto.FLOAT, data_location=TensorProto.EXTERNAL)
     for key, text in (("location", location), ("offset", "0"), ("length", "16")):
         tensor.external_data.add(key=key, value=text)
@@ -48,7 +48,7 @@ def constant(tag: bytes, location: str) -> bytes:
 
 
 def sum_with(tag: bytes, location: str) -> bytes:
-    """A model that adds the hidden constant to its input; parsers merge what stands twice."""
+    """Return a model that adds the hidden constant to its input; parsers merge repeated fields."""
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in "xy"]
     graph = helper.make_graph([helper.make_node("Add", ["x", "hidden"], ["y"])], "g", ends[:1], ends[1:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
@@ -92,7 +92,7 @@ def test_onnxruntime_alone_reads_hidden_reference(tmp_path: Path, monkeypatch: p
 
 
 def nested(depth: int) -> bytes:
-    """Graphs in attributes of nodes of graphs."""
+    """Return graphs nested in attributes of nodes."""
     graph = part(b"\x0a", b"")
     for _ in range(depth):
         graph = part(b"\x0a", part(b"\x2a", part(b"\x32", graph)))

@@ -78,7 +78,7 @@ def parsed(data: bytes) -> Any:
 
 
 def is_outside(model: Any) -> bool:
-    """Whether a parsed model names another file."""
+    """Return whether a parsed model refers to another file."""
     tensors = [t for graph in model.subgraphs or [] for t in graph.tensors or []]
     return bool(model.externalBufferGroups or model.externalBuffers or any(t.externalBuffer for t in tensors))
 
@@ -114,7 +114,7 @@ def test_tflite_refers_truncated_file_is_refused_or_has_no_reference(size: int) 
 
 
 def test_tflite_refers_damaged_files_equals_schema_parser() -> None:
-    """Whatever the schema's own classes read as a reference is refused; and nothing but ValueError is raised."""
+    """References that the schema's own classes see are refused, and only ValueError is raised."""
     pick = random.Random(3)
     seeds = [SOUND]
     for attack in (group, slice_of_group, tensor):

@@ -80,7 +80,7 @@ def test_components_run_include_earlier_exits(tiny_bundle: Path) -> None:
 
 
 def test_summarize_times_separates_split_and_runtime_overhead(tiny_bundle: Path) -> None:
-    """Made-up times: each of 5 components takes 100 µs, all exits in one graph 400 µs, the cascade 110 µs per part."""
+    """Simulated times: each of 5 components takes 100 µs, one graph 400 µs, the cascade 110 µs per component."""
     manifest = open_bundle(tiny_bundle).manifest
     microseconds: dict[Key, int] = {("component", c.name): 100 for c in manifest.components}
     microseconds |= {("reference", "all_exits"): 400, ("reference", "unsplit"): 300, ("full", ""): 330}
@@ -136,7 +136,7 @@ def test_main_error_prints_message_and_exit_code(
 
 
 def write_trace(path: Path) -> Path:
-    """Two watts all the time, for a minute."""
+    """Write a trace of constant 2 W over a minute."""
     path.write_text("time,power_w\n" + "".join(f"{n / 1000:.3f},{2 + n % 2 / 100}\n" for n in range(60_000)))
     return path
 
@@ -170,7 +170,7 @@ def test_main_absent_meter_exits_with_code(tiny_bundle: Path, capsys: pytest.Cap
 
 
 def test_main_two_threads_use_process_pool(tiny_bundle: Path) -> None:
-    """In a process of its own, where the pool may be set."""
+    """It runs in its own process, where the pool can be set."""
     command = [sys.executable, "-m", "eetool_measure", str(tiny_bundle), "--threads", "2", *QUICK]
     child = subprocess.run(command, capture_output=True, text=True, check=True)
     times = decode(Measurement, json.loads(child.stdout), ValueError).times

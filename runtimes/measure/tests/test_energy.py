@@ -22,7 +22,7 @@ IDLE_W, BUSY_W, CALL_S = 2.0, 5.0, 0.01
 
 
 class World:
-    """A machine in which time passes only by calls and by sleeping, and a meter that sees it all."""
+    """A simulated machine whose clock advances by calls and sleeps, with a meter."""
 
     name, provenance, interval_s = "world", MEASURED, 0.05
 

@@ -39,7 +39,7 @@ PMIC = """   3V7_WL_SW_A current(0)=0.10000000A
 
 
 def write_vcgencmd(folder: Path, output: str = PMIC, code: int = 0) -> str:
-    """A command that says what the firmware says."""
+    """Write a command with the output of the firmware."""
     path = folder / "vcgencmd"
     path.write_text(f"#!/bin/sh\ncat <<'END'\n{output}END\nexit {code}\n")
     path.chmod(0o755)
@@ -110,7 +110,7 @@ class TestIna226(MeterContract):
 
 
 class TestIna3221(MeterContract):
-    """Three rails, no power register: volts times amperes of the one that is named."""
+    """Three rails without a power register: volts times amperes of the named one."""
 
     @pytest.fixture
     def meter(self, tmp_path: Path) -> Meter:
@@ -126,7 +126,7 @@ STEP_J = 0.24  # what the counters below have drawn more, each time they are rea
 
 
 class FakeRapl:
-    """`energy_uj` of a package, written anew before each reading."""
+    """`energy_uj` of a package, updated before each reading."""
 
     def __init__(self, root: Path, begin_uj: int = 0, number: int = 0) -> None:
         self.folder = root / f"class/powercap/intel-rapl:{number}"
@@ -183,7 +183,7 @@ class TestReplay(MeterContract):
 
 
 class TestLog(MeterContract):
-    """A logger that has written ahead, for it to be over quickly."""
+    """A log with future rows, so that the test is fast."""
 
     @pytest.fixture
     def meter(self, tmp_path: Path) -> Meter:
@@ -197,7 +197,7 @@ class TestLog(MeterContract):
 
 
 class TestReferred(MeterContract):
-    """`package.module:factory`, here a counter of the user's own."""
+    """`package.module:factory`, here a custom counter."""
 
     def expected_j(self, actual: EnergyReading) -> float:
         return STEP_J
@@ -248,7 +248,7 @@ def test_find_meter_two_sensors_require_name(tmp_path: Path) -> None:
 
 
 def test_sampled_meter_sleeps_between_readings() -> None:
-    """As many readings as the interval allows, and no more: it does not spin beside the measured process."""
+    """The number of readings follows the interval: the sampler does not spin beside the measured process."""
     readings: list[float] = []
 
     def read_w() -> float:
@@ -266,7 +266,7 @@ def test_counter_meter_constant_counter_raises_meter_error() -> None:
 
 
 def test_integrate_power_step_is_exact() -> None:
-    """2 W up to 1 s, 6 W from 2 s on, and a straight line between; the window is [0.5, 2.5]."""
+    """2 W up to 1 s, 6 W from 2 s on, linear in between; the window is [0.5, 2.5]."""
     samples = [(0.0, 2.0), (1.0, 2.0), (2.0, 6.0), (3.0, 6.0)]
     actual = integrate("fake", samples, 0.5, 2.5)
     assert actual.energy_j == pytest.approx(0.5 * 2 + 4 + 0.5 * 6)
@@ -312,7 +312,7 @@ def test_recorded_meter_short_trace_raises_meter_error() -> None:
 
 
 def test_recorded_meter_waits_for_log() -> None:
-    """The row behind the end of the work is written later."""
+    """The row after the end of the work is written later."""
     calls = []
 
     def rows() -> list[tuple[float, float]]:

@@ -18,7 +18,7 @@ HOT = MachineState(None, None, 85.0, True)
 
 
 def rounds(*medians_ms: float) -> np.ndarray:
-    """(rounds, BLOCK) nanoseconds, all calls of a round alike."""
+    """Return (rounds, BLOCK) nanoseconds with equal calls in each round."""
     return np.repeat(np.array(medians_ms)[:, None] * 1e6, BLOCK, axis=1)
 
 
@@ -57,7 +57,7 @@ def test_drift_is_last_third_over_first(factor: float) -> None:
 
 @pytest.mark.parametrize(("costs", "times"), [([10] * 100, 1), ([10, 30] * 3000, 3)])
 def test_interleave_until_steady_repeats_at_most_twice(costs: list[int], times: int) -> None:
-    """A clock that a subject turns: always by the same, or by turns, block for block."""
+    """A clock that a subject advances by constant or alternating times per block."""
     now, calls = [0], [0]
 
     def subject(number: int) -> None:

@@ -12,7 +12,7 @@ COOL, HOT = MachineState(None, None, 50.0, False), MachineState(None, None, 85.0
 
 
 class Board:
-    """Answers in 100 ms, and in 150 ms once it has run for a minute."""
+    """A subject that takes 100 ms, and 150 ms after a minute."""
 
     def __init__(self) -> None:
         self.now_ns = 0

@@ -13,7 +13,7 @@ from eetool_measure.timing import BLOCK, interleave, latency, per_round, spread
 
 
 class Bench:
-    """A clock in nanoseconds, and subjects that cost what they are told to; the machine may slow down meanwhile."""
+    """A clock in nanoseconds with subjects of given cost; the machine may slow down."""
 
     def __init__(self, slowdown_per_second: float = 0.0) -> None:
         self.now = 0.0
@@ -37,7 +37,7 @@ def run(bench: Bench, costs: dict[str, float], runs: int = 30, min_seconds: floa
 
 
 def turns(bench: Bench) -> list[str]:
-    """Who took a turn of BLOCK + 1 calls, once the warm-up of 20 calls each is over."""
+    """Return the subject of each block of BLOCK + 1 calls, after the warm-up of 20 calls each."""
     names = [name for name, _ in bench.log]
     return names[20 * len(set(names)) :: BLOCK + 1]
 
@@ -77,7 +77,7 @@ def test_interleave_continues_until_both_bounds_are_met() -> None:
 
 
 def test_interleave_drift_keeps_ratios() -> None:
-    """It gets several times slower on the way, which blocks in turns do not notice."""
+    """The machine becomes several times slower, which does not affect ratios of interleaved blocks."""
     times = run(Bench(slowdown_per_second=4), {"one": 1e5, "two": 2e5}, runs=600)
     assert times["one"][-1].mean() > 1.5 * times["one"][0].mean()
     actual = spread(per_round(times["two"]) / per_round(times["one"]))

@@ -26,7 +26,7 @@ LOOP.append(LOOP)
 
 
 class Unwritable:
-    """Has no repr, and no array is made of it."""
+    """An object without repr, which numpy cannot convert."""
 
     def __repr__(self) -> str:
         raise OSError("no repr")
@@ -47,7 +47,7 @@ def model(path: Path) -> ee.Model:
 
 @pytest.fixture(scope="module")
 def model_of_two(tmp_path_factory: pytest.TempPathFactory) -> ee.Model:
-    """With an input `ids` that has no preprocessing and any number of tokens."""
+    """Return a model with an input `ids` of any length and without preprocessing."""
     return ee.load(write_tiny_bundle(tmp_path_factory.mktemp("junk"), ids=True))
 
 
@@ -141,7 +141,7 @@ def test_load_any_threads_raises_documented_errors_only(path: Path, junk: Any) -
 
 
 def wrong() -> Iterator[tuple[str, Any, type[ee.EarlyExitError], str]]:
-    """What was raised as something else once: the call, what it was given, the error, and some of its message."""
+    """Yield cases of wrong arguments: the call, the argument, the expected error, and a part of its message."""
     ragged, positive, exits = [[1, 2], [3]], "deadline_ms must be a positive number, not ", "this model has the exits"
     yield from [("deadline_ms", junk, UsageError, positive) for junk in ("5", [5], HUGE, ENDLESS, 1j, np.array([1, 2]))]
     yield from [("min_exit", junk, UsageError, exits) for junk in ("1", 1.5, None, [0], HUGE, ENDLESS, np.ones(2))]

@@ -62,7 +62,7 @@ class TestLitert(BackendContract):
 
 
 class Joined:
-    """The backend as a model of two components has it: the second one of two graphs in one interpreter."""
+    """The backend for a model of two components: the tested graph is the second in one interpreter."""
 
     def __init__(self) -> None:
         self._alone = backend_for("tflite")

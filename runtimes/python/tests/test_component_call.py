@@ -48,7 +48,7 @@ CALLS: dict[str, Callable[[ee.Model], object]] = {
 
 
 def lying(folder: Path, nodes: str, **tweaks: Any) -> ee.Model:
-    """The tiny model with another graph for its first exit."""
+    """Return the tiny model with another graph for its first exit."""
     sound = ee.load(write_tiny_bundle(folder, **tweaks))
     sound.use(threshold=0.5)
     path = folder / "liar.onnx"
@@ -79,7 +79,7 @@ def test_every_exit_graph_with_undeclared_shape_names_tensor(tmp_path: Path, fix
 
 
 def run_graph(shape: tuple[int, ...], declared: tuple[Any, ...], rows: int, dtype: str = "float32") -> np.ndarray:
-    """What `run_component` adds where a graph makes `shape` and the manifest declares `declared`."""
+    """Return the tensor that `run_component` adds for an output of `shape` and the type `declared`."""
     tensors: dict[str, np.ndarray] = {}
     graph = FakeGraph({}, {"y": Tensor(dtype, declared)}, lambda _: {"y": np.zeros(shape)})
     run_component(graph, tensors, {"y": Tensor("float32", declared)}, rows)

@@ -29,7 +29,7 @@ def model(tiny_bundle: Path) -> ee.Model:
 
 
 def turn_within_stats(model: ee.Model, monkeypatch: pytest.MonkeyPatch, turn: Callable[[], None]) -> None:
-    """Have the first snapshot that is taken turn the knob, as another thread may at that moment."""
+    """Make the first snapshot call `use`, as another thread may at that moment."""
     snapshot, turns = Stats.snapshot, [turn]
 
     def turning(self: Stats, *arguments: Any) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def test_governor_during_use_keeps_watchdog_of_previous_point(model: ee.Model) -
 
 
 def everything_at_once(model: ee.Model, x: dict[str, np.ndarray]) -> None:
-    """Sixteen threads make every call in random order; no call fails, and each answer is counted once."""
+    """Make every kind of call in random order in sixteen threads; no call fails, and each result is counted once."""
     answered, failed = [0] * THREADS, []
     points = list(model.operating_points)
     twice = {name: np.concatenate([array, array]) for name, array in x.items()}
@@ -164,7 +164,7 @@ def test_stats_confidences_not_finite_are_valid_json() -> None:
 
 
 def test_stats_after_overflow_are_valid_json_and_prometheus_has_no_nan(model: ee.Model) -> None:
-    """Its own graphs make NaN of it; this bundle divides before the maximum is taken off."""
+    """The graphs of this bundle return NaN, because they divide before they subtract the maximum."""
     model(np.full((1, 1, 4, 4), 3e38, np.float32))
     actual = model.stats()
     json.dumps(actual, allow_nan=False)

@@ -26,7 +26,7 @@ def model_of(*script: ScriptedAnswer, times: Optional[dict[str, float]] = None) 
 
 
 def taught(*script: ScriptedAnswer) -> ee.Model:
-    """A model that knows its times from twenty calls without hurry."""
+    """Return a model with measured latencies of twenty calls under a long deadline."""
     model = model_of(*script)
     for _ in range(20):
         model(X, deadline_ms=1000)

@@ -109,7 +109,7 @@ def test_context_sizes_of_input_allocate_per_call(size: Any, lengths: tuple[int,
 
 
 class TestGroup:
-    """Two LiteRT graphs in one interpreter: the second reads what the first makes."""
+    """Two LiteRT graphs in one interpreter: the second reads outputs of the first."""
 
     pytestmark = pytest.mark.skipif(not JOINS, reason="ai-edge-litert with the schema of its files is not installed")
 
@@ -138,7 +138,7 @@ class TestGroup:
             pool.release(context)
 
     def alone(self, pool: ContextPool, x: np.ndarray) -> np.ndarray:
-        """What the first graph makes of `x`."""
+        """Return the output of the first graph for `x`."""
         context = pool.acquire()
         try:
             context.enter({"x": x, "ids": FEED["ids"]})
@@ -217,5 +217,5 @@ class TestGroup:
         alone = backend_for("tflite").open(GOLDEN / "answer.tflite", Threads())
         pool = self.pool([graphs[0], alone])
         self.expect(self.answer(pool, X * 4), X * 4)
-        first, second = pool.acquire(), pool.acquire()  # nobody waits
+        first, second = pool.acquire(), pool.acquire()  # without waiting
         assert first is not second

@@ -99,7 +99,7 @@ def test_unsplit_macs_unrecorded_is_full_depth_without_gates(tmp_path: Path) -> 
 
 
 def leaves_at(m: Manifest, given: tuple[Optional[float], ...], confidences: list[float]) -> tuple[int, int]:
-    """Exit and MACs of an input with these confidences, by the plan alone."""
+    """Return exit and MACs of an input with these confidences, from the plan alone."""
     for step in plan_steps(m, given):
         gate = step.gate
         if gate and (gate.exit_index == m.n_early_exits or confidences[gate.exit_index] >= gate.threshold):

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has
 HAS_LITERT = any(map(importlib.util.find_spec, ("ai_edge_litert", "tflite_runtime")))
 LITERT = pytest.param(write_litert_bundle, marks=pytest.mark.skipif(not HAS_LITERT, reason="LiteRT is not installed"))
 
-# Forks while other threads are in calls, `use` and `stats`, and prints what each child says. A child that hangs is
+# Forks while other threads are in calls, `use` and `stats`, and prints the outcome of each child. A child that hangs is
 # ended by its own alarm, which Python need not be awake for.
 PROGRAM = """
 import json, os, signal, sys, threading, warnings
@@ -87,8 +87,8 @@ print(json.dumps([said, tell(lambda: model(x))]))
 """
 
 
-def children_say(bundle: Path, threads: int, action: str, busy: int = 3, children: int = 10) -> list[Any]:
-    """What each child says of each kind of call, forked beside `busy` threads; the parent has to go on answering."""
+def outcomes_in_children(bundle: Path, threads: int, action: str, busy: int = 3, children: int = 10) -> list[Any]:
+    """Return the outcome of every call in each child, forked beside `busy` threads; the parent must keep working."""
     command = [sys.executable, "-c", PROGRAM, str(bundle), *map(str, (threads, action, children, busy))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -100,7 +100,7 @@ def children_say(bundle: Path, threads: int, action: str, busy: int = 3, childre
 
 @pytest.mark.parametrize("write", [write_tiny_bundle, LITERT], ids=["onnx", "litert"])
 def test_model_in_forked_child_raises_backend_error(tmp_path: Path, write: Any) -> None:
-    for answers in children_say(write(tmp_path), 1, "refuse"):
+    for answers in outcomes_in_children(write(tmp_path), 1, "refuse"):
         assert len(answers) == 8
         for answer in answers:
             assert answer.startswith("BackendError: this model was loaded before this process was forked")
@@ -110,13 +110,13 @@ def test_model_in_forked_child_raises_backend_error(tmp_path: Path, write: Any) 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("write", [write_tiny_bundle, LITERT], ids=["onnx", "litert"])
 def test_model_loaded_after_fork_runs(tmp_path: Path, write: Any, threads: int) -> None:
-    for answers in children_say(write(tmp_path), threads, "load"):
+    for answers in outcomes_in_children(write(tmp_path), threads, "load"):
         assert answers == ["answered"] * 8
 
 
 def test_model_with_threads_dropped_in_forked_child_does_not_hang(tmp_path: Path) -> None:
-    """Without a call under way nothing else keeps the parent's model alive in the child."""
-    for answers in children_say(write_tiny_bundle(tmp_path), 2, "load", busy=0):
+    """Without a running call, nothing else keeps the parent's model alive in the child."""
+    for answers in outcomes_in_children(write_tiny_bundle(tmp_path), 2, "load", busy=0):
         assert answers == ["answered"] * 8
 
 

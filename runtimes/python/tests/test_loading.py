@@ -62,7 +62,7 @@ def test_load_unavailable_variant_or_backend_raises_usage_error(
 
 
 def unknown_first(document: dict[str, Any]) -> None:
-    """Put a variant of a format that this runtime does not know before the others."""
+    """Insert a variant of an unknown format before the others."""
     variants = document["variants"]
     other = copy.deepcopy(variants[VARIANT])
     other["references"] = {}

@@ -26,7 +26,7 @@ FLAT = {"dtype": "float32", "shape": ["batch"]}
 
 @pytest.fixture(scope="module")
 def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The manifest of the tiny bundle, with a device in it."""
+    """Return the manifest of the tiny bundle, with a device."""
     root = write_tiny_bundle(tmp_path_factory.mktemp("bundle"))
     loaded: dict[str, Any] = json.loads((root / "manifest.json").read_text(encoding="utf-8"))
     measured = {"threads": 2, "component_latency_ms": {"seg0": 0.1}}
@@ -35,7 +35,7 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def put(document: dict[str, Any], keys: tuple[Any, ...], value: Any) -> dict[str, Any]:
-    """A copy of `document` with `value` at `keys`, or nothing there for GONE."""
+    """Return a copy of `document` with `value` at `keys`; GONE removes the key."""
     changed = copy.deepcopy(document)
     target: Any = changed
     for key in keys[:-1]:

@@ -292,7 +292,7 @@ def test_softmax_large_logits_are_finite() -> None:
 @pytest.mark.parametrize("temperature", [1e-6, 1.0, 1e6])
 @pytest.mark.parametrize("logits", [(3e38, -3e38, 0), (3e38, 3e38, 2e38), (-3e38, -1e38, -2e38), (0, 1e-38, 5)])
 def test_probabilities_finite_logits_equal_float64(temperature: float, logits: tuple[float, ...]) -> None:
-    """Over a small temperature, finite logits and their differences overflow."""
+    """With a small temperature, finite logits and their differences overflow."""
     actual = ee.Result(0, 1.0, np.array(logits, np.float32), temperature, ("a", "b", "c"), 1.0).probabilities
     exact = np.array(logits, np.float64) / temperature
     assert actual.dtype == np.float32
@@ -301,7 +301,7 @@ def test_probabilities_finite_logits_equal_float64(temperature: float, logits: t
 
 
 def test_call_failing_engine_raises_backend_error(tiny_bundle: Path) -> None:
-    """What engines raise is a dozen types of their own."""
+    """Engines raise a dozen unrelated types."""
 
     def fail() -> None:
         raise ArithmeticError("no memory")

@@ -42,7 +42,7 @@ SHARED = {"threads": 2, "pool": "process"}
 
 
 def in_a_process(bundle: Path, *loads: Any) -> list[Any]:
-    """Load the bundle with each of these options, behind "fork" in a child: threads, pool, calls, or the error."""
+    """Load the bundle with each option in turn, after "fork" in a child; return threads, pool, calls or the error."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(bundle), json.dumps(loads)], capture_output=True, text=True, check=False
     )

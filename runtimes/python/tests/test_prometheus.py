@@ -20,7 +20,7 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 def parse(text: str) -> tuple[Samples, dict[str, str]]:
-    """Samples and the type of each family; fails where the text breaks a rule of the format."""
+    """Return the samples and the type of each family; fail where the text violates the format."""
     assert text.endswith("\n")
     samples: Samples = {}
     types: dict[str, str] = {}

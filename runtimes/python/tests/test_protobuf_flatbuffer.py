@@ -65,7 +65,7 @@ def test_fields_end_of_message_is_respected() -> None:
 
 
 def flat(*entries: int, tail: bytes = b"") -> bytes:
-    """A flatbuffer whose root has these offsets of fields, and `tail` behind it."""
+    """Return a flatbuffer whose root has these field offsets, followed by `tail`."""
     fields_size = 4 + 2 * len(entries)
     table = 4 + fields_size
     return struct.pack(f"<IHH{len(entries)}Hi", table, fields_size, 4, *entries, table - 4) + tail

@@ -82,7 +82,7 @@ def test_encode_record_gives_json_types() -> None:
 
 
 def places(value: Any, path: str = "", keys: tuple[Any, ...] = ()) -> Iterator[tuple[str, tuple[Any, ...], Any]]:
-    """Every value in a document: its path as messages say it, its keys, and itself."""
+    """Yield every value of a document: its path as in messages, its keys, and the value."""
     yield path, keys, value
     if isinstance(value, dict):
         for key, item in value.items():
@@ -104,7 +104,7 @@ def put(document: Any, keys: tuple[Any, ...], value: Any) -> Any:
 
 
 def fits(old: Any, new: Any, path: str) -> bool:
-    """Whether `new` may stand where `old` does, by the types of `Everything`."""
+    """Return whether `new` is valid in place of `old`, by the types of `Everything`."""
     if new is None:
         return path in ("maybe", "later")
     if path == "later" or path.startswith("later."):

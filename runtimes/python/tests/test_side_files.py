@@ -19,7 +19,7 @@ WEIGHTS = np.arange(4, dtype=np.float32)
 
 
 def outside(name: str) -> TensorProto:
-    """A tensor of four floats that lies in `side.bin`."""
+    """Return a tensor of four floats whose data is in `side.bin`."""
     tensor = TensorProto(name=name, dims=[4], data_type=TensorProto.FLOAT, data_location=TensorProto.EXTERNAL)
     for key, text in (("location", "side.bin"), ("offset", "0"), ("length", "16")):
         tensor.external_data.add(key=key, value=text)

@@ -27,7 +27,7 @@ def scaled_and_total(feed: Any) -> dict[str, np.ndarray]:
 
 
 class FakeBackend:
-    """Opens `.fake` files, which hold nothing but the name of one of `graphs`."""
+    """A backend for `.fake` files, which hold the name of one of `graphs`."""
 
     name = "fake"
     version = "1"
@@ -37,7 +37,7 @@ class FakeBackend:
         self._graphs = graphs
 
     def open(self, path: Path, threads: Threads) -> FakeGraph:
-        """The graph that the file at `path` names, as the protocol says."""
+        """Return the graph that the file at `path` names."""
         if threads.pool not in (PRIVATE, PROCESS):
             raise UsageError(f"unknown pool {threads.pool!r}", f"Known pools: {PRIVATE}, {PROCESS}.")
         if threads.count < 1:
