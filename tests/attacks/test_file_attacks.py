@@ -71,7 +71,7 @@ ATTACKS: dict[str, tuple[Callable[[Path], object], str]] = {
     "link to nothing": (replace(SEG0, lambda path: path.symlink_to("nothing")), f"{SEG0}: not a plain file"),
     "link to a device": (replace(SEG0, lambda path: path.symlink_to("/dev/zero")), f"{SEG0}: not a plain file"),
     "manifest without end": (replace(MANIFEST, lambda p: p.symlink_to("/dev/zero")), "manifest.json: not a plain file"),
-    "pipe that nobody writes to": (replace(SEG0, os.mkfifo), f"{SEG0}: not a plain file"),
+    "pipe without a writer": (replace(SEG0, os.mkfifo), f"{SEG0}: not a plain file"),
     "pipe as the manifest": (replace(MANIFEST, os.mkfifo), "manifest.json: not a plain file"),
     "socket": (replace(SEG0, listen), f"{SEG0}: not a plain file"),
     "folder as a file": (replace(SEG0, Path.mkdir), f"{SEG0}: not a plain file"),

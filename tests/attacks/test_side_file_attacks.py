@@ -80,7 +80,7 @@ def test_traced_graph_hidden_reference_is_refused(tmp_path: Path, tag: bytes) ->
         TracedGraph(path, Threads())
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="onnxruntime wants /proc to open a side file")
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="onnxruntime needs /proc to open a side file")
 @pytest.mark.parametrize("name", ["short", "five bytes", "bits that are dropped", "all bits that are dropped"])
 def test_onnxruntime_alone_reads_hidden_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)

@@ -16,7 +16,7 @@ from tests.helpers.backend_contract import GOLDEN
 
 schema = pytest.importorskip("ai_edge_litert.schema_py_generated", reason="ai-edge-litert is not installed")
 if not hasattr(schema, "ExternalBufferT"):
-    pytest.skip("this ai-edge-litert knows no weights in other files", allow_module_level=True)
+    pytest.skip("this ai-edge-litert does not support weights in other files", allow_module_level=True)
 flatbuffers = pytest.importorskip("flatbuffers")
 
 SOUND = (GOLDEN / "weighted.tflite").read_bytes()

@@ -25,7 +25,7 @@ TWENTY = """wide = Concat <axis = 1> (rows, rows, rows, rows, rows)
     exit0_confidence = Identity (largest)""".format(zeros=", ".join("0" * 20))
 NONE_LEFT = "exit0_logits = Identity (rows)\nnone = Less (largest, least)\nexit0_confidence = Compress (largest, none)"
 ONE_MORE = "exit0_logits = Concat <axis = 0> (rows, rows)\nexit0_confidence = Identity (largest)"
-# Its sizes have names, which a manifest's sizes go with; so only what it makes shows that it lies.
+# Its sizes are symbols, which match every size of a manifest; only its outputs reveal the difference.
 LIAR = """<ir_version: 8, opset_import: ["" : 18]>
 exit0 (float[batch,1,4,4] features0, float exit0_temperature)
 => (float[any,wide] exit0_logits, float[n] exit0_confidence)

@@ -14,7 +14,7 @@ from tests.helpers.tiny_bundle import write_tiny_bundle
 DOCUMENT = Path(__file__).parents[3] / "docs/embedding.md"
 
 
-@pytest.mark.skipif(not DOCUMENT.is_file(), reason="the document lies in the repository")
+@pytest.mark.skipif(not DOCUMENT.is_file(), reason="the document is in the repository")
 def test_embedding_page_every_block_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```$", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     assert len(blocks) >= 8

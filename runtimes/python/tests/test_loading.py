@@ -28,14 +28,14 @@ def test_load_path_string_or_bundle_succeeds(tiny_bundle: Path) -> None:
 def test_open_graphs_small_component_gets_one_thread(tiny_bundle: Path) -> None:
     bundle = ee.open_bundle(tiny_bundle)
 
-    def threads(of_heads: int) -> list[int]:
-        parts = [replace(c, macs=of_heads if "exit" in c.name else 10**6) for c in bundle.manifest.components]
+    def threads(exit_macs: int) -> list[int]:
+        parts = [replace(c, macs=exit_macs if "exit" in c.name else 10**6) for c in bundle.manifest.components]
         other = ee.Bundle(bundle.path, replace(bundle.manifest, components=tuple(parts)))
         graphs = loading.open_graphs(other, VARIANT, backend_for("onnx"), Threads(2))
         return [graph.threads.count for graph in graphs.values()]
 
-    assert threads(of_heads=1000) == [2, 1, 2, 1, 1]
-    assert threads(of_heads=10**6) == [2] * 5
+    assert threads(exit_macs=1000) == [2, 1, 2, 1, 1]
+    assert threads(exit_macs=10**6) == [2] * 5
 
 
 @pytest.mark.parametrize("choice", [{"backend": "onnx"}, {"variant": VARIANT}, {"backend": "onnx", "variant": VARIANT}])

@@ -70,7 +70,7 @@ def test_open_graph_weights_in_other_file_raises_backend_error(side_file: Path, 
         open_graph(path)
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="onnxruntime wants /proc to open a side file")
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="onnxruntime needs /proc to open a side file")
 def test_onnxruntime_alone_reads_weights_in_other_file(side_file: Path) -> None:
     path = side_file / "model.onnx"
     path.write_bytes(as_weight().SerializeToString())
