@@ -151,9 +151,9 @@ def test_tflite_shared_interpreter_is_released_after_errors(opened: Bundle) -> N
     def fail() -> None:
         raise ArithmeticError("no memory")
 
-    lane = model._lanes.take()
+    lane = model._contexts.acquire()
     sound, lane.calls[0] = lane.calls[0], fail
-    model._lanes.give_back(lane)
+    model._contexts.release(lane)
     with pytest.raises(BackendError, match="no memory"):
         model(x)
     lane.calls[0] = sound
