@@ -6,6 +6,8 @@ import operator
 from numbers import Real
 from typing import Any, Optional
 
+import numpy as np
+
 _MAX_CHARACTERS = 80  # of a value in a message
 
 
@@ -19,6 +21,8 @@ def as_float(value: Any) -> Optional[float]:
 
 def as_int(value: Any) -> Optional[int]:
     """Return `value` as an int, or None where it is not an integer."""
+    if isinstance(value, np.bool_):  # numpy 2 raises a TypeError below, numpy 1 a DeprecationWarning
+        return None
     try:
         return int(operator.index(value))
     except TypeError:
