@@ -191,7 +191,7 @@ def _merge_files(paths: Sequence[Path]) -> bytes:
     from flatbuffers import Builder
 
     class Aligned(Builder):  # type: ignore[misc]
-        def CreateNumpyVector(self, x: np.ndarray) -> int:
+        def CreateNumpyVector(self, x: np.ndarray) -> int:  # noqa: N802 - the name in flatbuffers
             self.Prep(16, x.nbytes)  # alignment of weights in the schema
             return int(super().CreateNumpyVector(x))
 
