@@ -6,7 +6,8 @@ They are checked when data are loaded and models are built, so that an export af
 import json
 from collections.abc import Iterable
 
-from eetool_runtime.manifest_checks import MAX_MANIFEST_BYTES, NAME_RULE, TEXT_RULE, is_name, is_text
+from eetool_runtime.manifest import MAX_MANIFEST_BYTES
+from eetool_runtime.manifest_checks import NAME_RULE, TEXT_RULE, is_name, is_text
 
 _OVERHEAD_BYTES = 14  # per word in a manifest: indentation, quotes, comma, line end
 # Everything else in a manifest needs a few dozen kibibytes.

@@ -25,7 +25,8 @@ from eetool.data.source import Source
 from eetool.data.splits import TEST, split_source
 from eetool.latency.estimate.cascade_price import LATENCY, MACS
 from eetool.latency.table.hw_profile import load_device
-from eetool.records import decode, encode, parse_json, write_atomic
+from eetool.records import decode, encode, write_atomic
+from eetool_runtime.records import parse_json
 from eetool.search.evaluation.evaluator import Evaluator
 from eetool.search.evaluation.splits import SplitPart
 from eetool.search.methods import pareto
@@ -33,7 +34,7 @@ from eetool.search.search import Search, SearchOptions, SearchTarget
 from eetool.search.search_results import Candidate, EvaluatedCandidate, figure_value, front_of, objective_points
 from eetool.search.space.builtin_spaces import load_space
 from eetool.search.space.space import Genome, Space
-from eetool.search.study.storage import PULSE, Storage
+from eetool.search.study.storage import HEARTBEAT, Storage
 from eetool.search.supernet_training import SupernetTraining
 
 METHODS = ("aebnas", "nachos", "edanas", "random")
@@ -65,12 +66,12 @@ class TestedEvaluator(Evaluator):
     """Evaluator that also writes the test-split figures of every candidate, which the search does not see."""
 
     def __init__(self, base: Evaluator, test: SplitPart, folder: Path) -> None:
-        super().__init__(base.space, base.supernet, base.data, base.pricer, base.setting)
+        super().__init__(base.space, base.supernet, base.data, base.estimator, base.settings)
         self.test, self.folder = test, folder
 
     def __call__(self, genome: Genome) -> EvaluatedCandidate:
         """See `Evaluator`."""
-        candidate, tested = self.judged(genome, (self.data.judge, self.test))
+        candidate, tested = self.evaluate_on(genome, (self.data.judge, self.test))
         write_atomic(self.folder / f"{candidate.id}.json", json.dumps(encode(tested)).encode(), force=True)
         return candidate
 
@@ -163,7 +164,7 @@ class Bench:
         if not path.exists():
             search = TestedSearch(self.source, load_space(self.o.space), self.target, options, folder)
             digest = self.prepare(search)
-            storage = Storage(f"sqlite:///{(self.o.folder / 'studies.db').absolute()}", PULSE)
+            storage = Storage(f"sqlite:///{(self.o.folder / 'studies.db').absolute()}", HEARTBEAT)
             found = search.run(storage, f"{label} {options.seed}", digest)
             evaluator = search.evaluator()
             tested = [evaluator.tested(candidate) for candidate in found]

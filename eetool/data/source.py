@@ -6,7 +6,7 @@ import numpy as np
 
 from eetool.errors import ArtefactError
 from eetool.names import MAX_WORDS_BYTES, quote, word_bytes
-from eetool_runtime.manifest import TEXT_RULE, is_text
+from eetool_runtime.manifest_checks import TEXT_RULE, is_text
 
 _LABELS_HINT = "Labels are the numbers of the classes, from 0, one for each example."
 _MAX_LABEL = np.iinfo(np.int64).max

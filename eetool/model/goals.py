@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from eetool_runtime.manifest import is_text
+from eetool_runtime.manifest_checks import is_text
 
 MACS, LATENCY, ENERGY = "macs", "latency_ms", "energy_mj"
 HW_PROFILE, HW_PROFILE_FILE, MEASUREMENT = "hw_profile", "hw_profile_file", "measurement"

@@ -1,7 +1,7 @@
-"""Architecture search: backbone, exits and thresholds of a network for a device.
+"""Hardware-aware architecture search over backbones, exits, branches and gates.
 
-A method (`methods`) proposes genomes of a space (`space`), workers evaluate them (`evaluation`), and a database keeps
-the trials (`study`).
-May import export, train, tune, latency and below; not profile, bench or report.
-Entry points: `search.Search`, `search_results`, `supernet_training.train_supernet`.
+Data flows through the packages in this order: `space` (candidates), `methods` (the next candidates), `evaluation`
+(figures of a candidate), `study` (shared work in a database). It may import `eetool.data`, `eetool.model`,
+`eetool.train`, `eetool.tune`, `eetool.export` and `eetool.latency`. Entry points: `search.Search`,
+`search_results.read_front`, `space.builtin_spaces.load_space`.
 """

@@ -1,4 +1,4 @@
-"""A whole search: data, supernet, device, study, front. What `eetool search` does, for programs."""
+"""A complete search: data, supernet, device, study and front; the implementation of `eetool search`."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -32,14 +32,18 @@ from eetool.search.supernet_training import SupernetTraining, load_supernet, sav
 from eetool.train.torch_devices import CPU, find_torch_device
 from eetool.workspace import clear_leftovers
 
-_ONNXRUNTIME = "onnxruntime"  # preferred, where the table of a device knows it
+_ONNXRUNTIME = "onnxruntime"  # preferred where the table of a device covers it
 
 
 @dataclass(frozen=True)
 class SearchTarget:
-    """A device and the conditions that its table is asked for; without a device MACs are all that is known.
+    """A device and the conditions of its latency table; without a device only MACs are known.
 
-    Without a `backend` it is ONNX Runtime, or what else the table is of.
+    Attributes:
+        profile: hw profile of the device.
+        backend: by default ONNX Runtime, or the backend that the table covers.
+        threads: number of threads.
+        watts: power for estimates of energy.
     """
 
     profile: HwProfile | None = None
@@ -50,14 +54,22 @@ class SearchTarget:
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """What is searched for, and how.
+    """Settings of a search.
 
     Attributes:
-        objective: `macs`, `latency_ms` or `energy_mj`; null is latency where there is a device, else MACs.
+        algorithm: name of a method, see `eetool.search.methods.methods.METHODS`.
+        trials: number of candidates.
+        seed: of all randomness.
+        objective: `macs`, `latency_ms` or `energy_mj`; by default latency with a device, else MACs.
         limits: see `eetool.search.search_results.LIMITS`; `min_accuracy` in [0, 1].
-        branches, thresholds: `fixed` are the arms of AEBNAS' ablation.
-        torch_device: where the supernet and candidates learn.
-        reference: error and cost that the hypervolume reaches up to; by default 0.5 and full depth of the largest.
+        branches: `searched`, or `fixed` for an arm of AEBNAS' ablation.
+        thresholds: `tuned`, or `fixed` for an arm of AEBNAS' ablation.
+        max_accuracy_drop: percentage points that tuned thresholds may lose against full depth.
+        examples: training examples of a candidate's branches, at most.
+        epochs: epochs of the training of branches.
+        fine_tune: epochs of joint training of each candidate.
+        torch_device: device that the supernet and candidates are trained on.
+        reference: error and cost of the reference point of hypervolumes; by default 0.5 and full depth of the largest.
     """
 
     algorithm: str = "aebnas"
@@ -76,43 +88,51 @@ class SearchOptions:
 
 
 class Search:
-    """Everything that evaluating candidates needs, made once.
+    """One search: everything that the evaluation of candidates needs, made once.
 
     Raises:
-        UsageError: an unknown algorithm, objective, limit or kind of torch device, or one that needs a --device.
-        MissingError: the torch device is not there.
+        UsageError: unknown algorithm, objective, limit or torch device, or a figure that needs a --device.
+        MissingError: the torch device is missing.
     """
 
     def __init__(self, source: Source, space: Space, target: SearchTarget, options: SearchOptions) -> None:
         self.options, self.target = options, target
         self.method: Method = find_method(options.algorithm, options.branches, options.thresholds)
-        self.whole, self.space = space, self.method.space(space)
+        self.full_space, self.space = space, self.method.space(space)
         self.objective = options.objective or (LATENCY if target.profile else MACS)
-        self._check()
-        self.place = find_torch_device(options.torch_device)
+        self._check_figures()
+        self.torch_device = find_torch_device(options.torch_device)
         self.data: SearchData = load_search_data(source, options.examples)
         torch.manual_seed(options.seed)
         self.supernet = Supernet(largest_network(space, self.data))
         predictor = None
         if target.profile is not None:
-            backend = target.backend or _known_backend(target.profile)
+            backend = target.backend or _table_backend(target.profile)
             predictor = DevicePredictor(target.profile, backend, "fp32", target.threads, target.watts)
         self.predictor = predictor
-        self.pricer = CostEstimator(predictor)
+        self.estimator = CostEstimator(predictor)
 
-    def _check(self) -> None:
+    def _check_figures(self) -> None:
         limits = self.options.limits
         unknown = [name for name in limits if name not in LIMITS]
         if self.objective not in OBJECTIVES or unknown:
-            raise UsageError(f"unknown figure {unknown[0] if unknown else self.objective!r}", f"Known: {LIMITS}.")
-        needs = [name for name in (*limits, self.objective) if "latency" in name or "energy" in name]
-        if needs and self.target.profile is None:
-            raise UsageError(f"{needs[0]} is not known without a device", "Give --device, or search for macs.")
+            raise UsageError(
+                f"unknown figure {unknown[0] if unknown else self.objective!r}", f"Known: {', '.join(LIMITS)}."
+            )
+        device_figures = [name for name in (*limits, self.objective) if "latency" in name or "energy" in name]
+        if device_figures and self.target.profile is None:
+            raise UsageError(f"{device_figures[0]} is not known without a device", "Give --device, or search for macs.")
 
     def prepare(
-        self, path: Path, shrinking: SupernetTraining, weights: Path | None = None, progress: Progress = SILENT
+        self, path: Path, training: SupernetTraining, weights: Path | None = None, progress: Progress = SILENT
     ) -> str:
-        """Load the supernet from `path`, or train it, from `weights` of Once-for-All where given, and write it there.
+        """Load the supernet from `path`, or train it and write it there.
+
+        Args:
+            path: file of the supernet.
+            training: settings of its training.
+            weights: initial weights of Once-for-All.
+            progress: shows the steps.
 
         Returns:
             SHA-256 of the file.
@@ -121,27 +141,29 @@ class Search:
         state = path.with_name(path.name + ".resume")
         clear_leftovers(state)
         if path.exists():
-            load_supernet(path, self.supernet, self.whole, self.data)
+            load_supernet(path, self.supernet, self.full_space, self.data)
         else:
             if weights is not None:
                 load_ofa(self.supernet, weights)
-            train_supernet(self.supernet, self.whole, self.data, shrinking, state, True, progress, self.place)
-            self._keep(path, shrinking)
+            train_supernet(
+                self.supernet, self.full_space, self.data, training, state, True, progress, self.torch_device
+            )
+            self._save_or_load(path, training)
         return sha256_file(path)
 
-    def _keep(self, path: Path, shrinking: SupernetTraining) -> None:
-        """Write the supernet, or take the one that another worker wrote meanwhile: all of a study share one file."""
+    def _save_or_load(self, path: Path, training: SupernetTraining) -> None:
+        """Write the supernet, or load the one that another worker of the study wrote meanwhile."""
         try:
-            save_supernet(path, self.supernet, self.whole, self.data, shrinking)
+            save_supernet(path, self.supernet, self.full_space, self.data, training)
         except OutputError:
             if not path.exists():
                 raise
-            load_supernet(path, self.supernet, self.whole, self.data)
+            load_supernet(path, self.supernet, self.full_space, self.data)
 
     def evaluator(self) -> Evaluator:
-        """What turns a genome into a candidate."""
+        """Return the evaluator of candidates."""
         o = self.options
-        setting = EvaluationSettings(
+        settings = EvaluationSettings(
             objective=self.objective,
             limits=o.limits,
             thresholds=self.method.thresholds,
@@ -153,31 +175,33 @@ class Search:
             device=self.target.profile.name if self.target.profile else "",
             seed=o.seed,
         )
-        return Evaluator(self.space, self.supernet, self.data, self.pricer, setting)
+        return Evaluator(self.space, self.supernet, self.data, self.estimator, settings)
 
     def run(self, storage: Storage, study: str, supernet_sha256: str, progress: Progress = SILENT) -> list[Candidate]:
-        """Take part in a study until it is complete; returns all of its candidates."""
+        """Work on a study until it is complete; return all of its candidates."""
         o = self.options
-        shared = Study(storage, study, self.space, self.terms(supernet_sha256))
+        shared = Study(storage, study, self.space, self.study_settings(supernet_sha256))
         evaluator = self.evaluator()
         admits = self._screen(evaluator) if self.method.screened else lambda genome: True
         planner = self.method.planner(self.space, o.seed, o.trials, admits)
         return shared.work(planner, evaluator, o.trials, self.objective, o.limits, progress)
 
     def _screen(self, evaluator: Evaluator) -> Callable[[Genome], bool]:
-        """Which genomes are worth an evaluation: limits are looked at where the smallest network can keep to them, and
-        otherwise it is evaluation that shows how far the nearest is from them.
+        """Return a test of whether a genome is worth an evaluation.
+
+        Limits are tested only where the smallest network can meet them. Otherwise the evaluation shows how far the
+        nearest network is from them.
         """
-        hopeless = not evaluator.can_keep(evaluator.price(self.space.smallest()))
+        unreachable = not evaluator.can_meet_limits(evaluator.estimate_costs(self.space.smallest()))
 
         def admits(genome: Genome) -> bool:
-            price = evaluator.price(genome)
-            return evaluator.can_pay(price) and (hopeless or evaluator.can_keep(price))
+            estimate = evaluator.estimate_costs(genome)
+            return evaluator.exits_can_save(estimate) and (unreachable or evaluator.can_meet_limits(estimate))
 
         return admits
 
-    def terms(self, supernet_sha256: str) -> dict[str, Any]:
-        """What all workers of a study have to have in common."""
+    def study_settings(self, supernet_sha256: str) -> dict[str, Any]:
+        """Return the settings that all workers of a study must share."""
         o, profile = self.options, self.target.profile
         return {
             "space": f"{self.space.name} {self.space.hash[:16]}",
@@ -195,26 +219,25 @@ class Search:
         }
 
     def reference(self) -> tuple[float, float]:
-        """Error and cost that hypervolumes reach up to: by default half, and the largest network without exits."""
+        """Return error and cost of the reference point: by default 0.5, and the largest network without exits."""
         if self.options.reference is not None:
             return self.options.reference
         from eetool.model.checkpoint import build_net
         from eetool.model.gate_scores import MAX_SOFTMAX
         from eetool.model.spec import ModelSpec
 
-        network = self.whole.network(self.whole.largest())
+        network = self.full_space.network(self.full_space.largest())
         spec = ModelSpec(network.backbone, self.data.inputs, self.data.classes, (), (), network.config)
-        price = self.pricer(spec, build_net(spec).eval(), MAX_SOFTMAX)
-        return 0.5, float(price.costs[self.objective].leaving(())[-1])
+        estimate = self.estimator(spec, build_net(spec).eval(), MAX_SOFTMAX)
+        return 0.5, float(estimate.costs[self.objective].leaving(())[-1])
 
     def front(self, candidates: list[Candidate], study: str) -> Front:
-        """The document; raises BudgetError where no candidate keeps to the limits."""
+        """Return the document of the front; raise BudgetError where no candidate keeps to the limits."""
         o, profile = self.options, self.target.profile
         best = front_of(candidates, self.objective, o.limits)
         reference = self.reference()
-        place = objective_points(best, self.objective)
         history = history_of(candidates, self.objective, o.limits, reference)
-        costs = None if self.predictor is None else self.predictor.kernel_costs
+        table = None if self.predictor is None else self.predictor.kernel_costs
         return Front(
             study=study,
             space=SpaceName(self.space.name, self.space.hash),
@@ -223,9 +246,9 @@ class Search:
             data=self.data.record,
             objective=self.objective,
             device=profile.name if profile else None,
-            backend=costs.backend if costs else None,
-            precision=costs.precision if costs else None,
-            threads=costs.threads if costs else None,
+            backend=table.backend if table else None,
+            precision=table.precision if table else None,
+            threads=table.threads if table else None,
             limits=dict(o.limits),
             provenance=self._provenance(),
             energy_scope=self._energy().scope,
@@ -233,9 +256,9 @@ class Search:
             feasible=sum(step.feasible for step in history),
             reference=reference,
             hypervolume=history[-1].hypervolume,
-            knee=best[pareto.knee_point(place)].id,
+            knee=best[pareto.knee_point(objective_points(best, self.objective))].id,
             front=tuple(best),
-            warnings=tuple(costs.warnings) if costs else (),
+            warnings=tuple(table.warnings) if table else (),
             history=history,
         )
 
@@ -248,13 +271,13 @@ class Search:
         }
 
     def _energy(self) -> Energy:
-        """Of nothing: where energies come from, and what they cover."""
+        """Return the energy of an empty graph; it carries provenance and scope of all energies."""
         return UNKNOWN if self.predictor is None else self.predictor.graph("nothing", []).energy_mj
 
 
-def _known_backend(profile: HwProfile) -> str:
-    held = sorted({e.backend for e in profile.table} | {r.backend for r in profile.regressions})
-    return _ONNXRUNTIME if _ONNXRUNTIME in held or not held else held[0]
+def _table_backend(profile: HwProfile) -> str:
+    backends = sorted({e.backend for e in profile.table} | {r.backend for r in profile.regressions})
+    return _ONNXRUNTIME if _ONNXRUNTIME in backends or not backends else backends[0]
 
 
 def _hash(profile: HwProfile) -> str:

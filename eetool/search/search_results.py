@@ -1,4 +1,4 @@
-"""What a search found: candidates with their figures, the front of them, and `search.front.json`."""
+"""Results of a search: candidates with their figures, their front, and `search.front.json`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -24,9 +24,10 @@ Value = int | float | str
 
 @dataclass(frozen=True)
 class CandidateFigures:
-    """Of one candidate, on the judge part; costs are means over its inputs, with every rejected branch charged.
+    """Figures of one candidate on the judge part; those that are not known are null.
 
-    `worst_…` is full depth with every gate that can fire. What is not known is null.
+    Costs are means over inputs and include every rejected branch. `worst_…` is the cost of full depth with every gate
+    that can fire.
     """
 
     accuracy: float
@@ -43,9 +44,9 @@ class CandidateFigures:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A candidate: its genes, the network that they stand for, its gates, and what was found of it.
+    """A candidate: its genes, the network that they describe, its gates and its figures.
 
-    `seconds` says where the time of its evaluation went.
+    `seconds` holds the duration of each step of its evaluation.
     """
 
     id: str
@@ -61,13 +62,13 @@ class Candidate:
     seconds: dict[str, float]
 
     def points(self) -> list["Candidate"]:
-        """Every operating point of the network, as a candidate of its own."""
+        """Return every operating point of the network as a candidate of its own."""
         return [self]
 
 
 @dataclass(frozen=True)
 class CandidatePoint:
-    """Other thresholds of a candidate's network, and what comes of them."""
+    """Other thresholds of a candidate's network, and its figures with them."""
 
     name: str
     thresholds: tuple[float | None, ...]
@@ -76,23 +77,23 @@ class CandidatePoint:
 
 @dataclass(frozen=True)
 class EvaluatedCandidate(Candidate):
-    """A candidate as its evaluation leaves it: `others` are further operating points of the same trained network."""
+    """An evaluated candidate; `others` are further operating points of the same trained network."""
 
     others: tuple[CandidatePoint, ...] = ()
 
     def points(self) -> list[Candidate]:
-        """Every operating point; the id of a further one is the candidate's with the point's name: `…@full`."""
+        """Return every operating point; a further one appends its name to the candidate's id: `…@full`."""
         own = {field.name: getattr(self, field.name) for field in fields(Candidate)}
         further = [
             {"id": f"{self.id}@{point.name}", "thresholds": point.thresholds, "figures": point.figures}
             for point in self.others
         ]
-        return [Candidate(**{**own, **changed}) for changed in ({}, *further)]
+        return [Candidate(**{**own, **changes}) for changes in ({}, *further)]
 
 
 @dataclass(frozen=True)
 class SpaceName:
-    """The space as the method searched it."""
+    """Name and hash of the space in the form that the method searched."""
 
     name: str
     hash: str
@@ -100,10 +101,10 @@ class SpaceName:
 
 @dataclass(frozen=True)
 class HistoryStep:
-    """One evaluation of a search, in the order of its slots: what came out, and how far the front had come with it.
+    """One evaluation of a search, in the order of slots, and the front after it.
 
-    `feasible` says whether an operating point of the candidate keeps to the limits; `hypervolume` is that of all that
-    do, up to this one.
+    `feasible` is whether an operating point of the candidate keeps to the limits. `hypervolume` is that of all feasible
+    points up to this evaluation.
     """
 
     evaluated: int
@@ -118,16 +119,17 @@ class HistoryStep:
 
 @dataclass(frozen=True)
 class Front:
-    """The document `search/1`: every operating point on the front that keeps to the limits, by its cost.
+    """The document `search/1`: every operating point on the front that keeps to the limits, sorted by cost.
 
     Attributes:
-        objective: whose mean over inputs is on the front beside accuracy.
-        provenance: of each figure: accuracies are `measured` on the judge part, costs are `predicted` or `estimated`.
-        energy_scope: what energies cover; null where they are not known.
-        reference: error and cost that the hypervolume reaches up to.
-        knee: id of the candidate at the bend of the front.
-        evaluated, feasible: candidates in all, and those that keep to the limits.
-        history: every evaluation; nothing in documents older than it.
+        objective: cost whose mean over inputs is minimised beside the error.
+        provenance: of each figure; accuracies are `measured` on the judge part, costs are `predicted` or `estimated`.
+        energy_scope: scope of energies; null where they are not known.
+        reference: error and cost of the reference point of hypervolumes.
+        knee: id of the candidate at the knee of the front.
+        evaluated: number of candidates.
+        feasible: number of candidates that keep to the limits.
+        history: every evaluation; empty in documents of older versions.
     """
 
     study: str
@@ -154,17 +156,17 @@ class Front:
 
 
 def figure_value(candidate: Candidate, name: str) -> float | None:
-    """A figure by the name of its limit."""
+    """Return a figure by the name of its limit."""
     value = getattr(candidate.figures, "accuracy" if name == MIN_ACCURACY else name)
     return None if value is None else float(value)
 
 
 def limit_excess(candidate: Candidate, limits: Mapping[str, float]) -> float:
-    """By what share limits are exceeded, added up; 0 where the candidate keeps to all of them."""
-    return sum(_over(candidate, name, limit) for name, limit in limits.items())
+    """Return the sum of the shares by which limits are exceeded; 0 where the candidate keeps to all of them."""
+    return sum(_excess(candidate, name, limit) for name, limit in limits.items())
 
 
-def _over(candidate: Candidate, name: str, limit: float) -> float:
+def _excess(candidate: Candidate, name: str, limit: float) -> float:
     value = figure_value(candidate, name)
     if value is None:
         return 0.0
@@ -174,96 +176,103 @@ def _over(candidate: Candidate, name: str, limit: float) -> float:
 
 
 def objective_points(candidates: Sequence[Candidate], objective: str) -> np.ndarray:
-    """Error and cost (n, 2)."""
-    found = [(1 - c.figures.accuracy, figure_value(c, objective) or 0.0) for c in candidates]
-    return np.array(found, dtype=float).reshape(-1, 2)
+    """Return error and cost (n, 2)."""
+    values = [(1 - c.figures.accuracy, figure_value(c, objective) or 0.0) for c in candidates]
+    return np.array(values, dtype=float).reshape(-1, 2)
 
 
 def front_of(candidates: Sequence[Candidate], objective: str, limits: Mapping[str, float]) -> list[Candidate]:
-    """The operating points that keep to the limits and that no other such one beats in both, the cheapest first.
+    """Return the non-dominated operating points that keep to the limits, the cheapest first.
 
     Raises:
-        BudgetError: there is none; names the limit that binds, and the nearest figure that was reached.
+        BudgetError: no operating point keeps to them; the message names the binding limit and the nearest figure.
     """
-    every = [point for candidate in candidates for point in candidate.points()]
-    feasible = [point for point in every if limit_excess(point, limits) == 0]
+    points = [point for candidate in candidates for point in candidate.points()]
+    feasible = [point for point in points if limit_excess(point, limits) == 0]
     if not feasible:
-        raise BudgetError(*_infeasible(every, len(candidates), limits))
+        raise BudgetError(*_infeasible(points, len(candidates), limits))
     return [feasible[i] for i in pareto.pareto_front(objective_points(feasible, objective))]
 
 
 def history_of(
     candidates: Sequence[Candidate], objective: str, limits: Mapping[str, float], reference: Sequence[float]
 ) -> tuple[HistoryStep, ...]:
-    """One step per candidate, in their order; hypervolumes reach up to `reference`, an error and a cost."""
-    kept: list[Candidate] = []
+    """Return one step per candidate, in their order; `reference` is the error and cost of the reference point."""
+    feasible: list[Candidate] = []
     steps = []
     for evaluated, candidate in enumerate(candidates, 1):
-        keeping = [point for point in candidate.points() if limit_excess(point, limits) == 0]
-        kept += keeping
-        area, feasible = pareto.hypervolume(objective_points(kept, objective), reference), bool(keeping)
+        points = [point for point in candidate.points() if limit_excess(point, limits) == 0]
+        feasible += points
         f = candidate.figures
         steps.append(
             HistoryStep(
-                evaluated, candidate.id, f.accuracy, f.macs, f.latency_ms, f.energy_mj, feasible, hypervolume=area
+                *(evaluated, candidate.id, f.accuracy, f.macs, f.latency_ms, f.energy_mj),
+                feasible=bool(points),
+                hypervolume=pareto.hypervolume(objective_points(feasible, objective), reference),
             )
         )
     return tuple(steps)
 
 
-def _infeasible(every: Sequence[Candidate], count: int, limits: Mapping[str, float]) -> tuple[str, str]:
-    """Of all operating points of `count` candidates. The limit that binds is the one that fewest of them keep to, and
-    of these the one missed by most.
+def _infeasible(points: Sequence[Candidate], count: int, limits: Mapping[str, float]) -> tuple[str, str]:
+    """Return message and hint for `points`, all operating points of `count` candidates.
+
+    The binding limit is the one that the fewest points keep to. Of several, it is the one that is exceeded by most.
     """
-    if not every:
+    if not points:
         return "no candidate was evaluated", "Give more --trials."
 
-    def kept(name: str) -> tuple[int, float]:
-        over = [_over(c, name, limits[name]) for c in every]
-        return sum(o == 0 for o in over), -min(over)
+    def order(name: str) -> tuple[int, float]:
+        excess = [_excess(c, name, limits[name]) for c in points]
+        return sum(e == 0 for e in excess), -min(excess)
 
-    binding = min(limits, key=kept)
-    alone, _ = kept(binding)
-    nearest = min(every, key=lambda c: _over(c, binding, limits[binding]))
+    binding = min(limits, key=order)
+    within, _ = order(binding)
+    nearest = min(points, key=lambda c: _excess(c, binding, limits[binding]))
     option = binding if binding == MIN_ACCURACY else f"max_{binding}"
     option = f"--{option.replace('_', '-')}"
     reached = figure_value(nearest, binding)
     message = f"none of {count} candidates meets the budget: {option} {limits[binding]:g} binds"
-    if alone:
-        best = min(every, key=lambda c: limit_excess(c, limits))
+    if within:
+        best = min(points, key=lambda c: limit_excess(c, limits))
         others = ", ".join(f"{name} {figure_value(best, name):g}" for name in limits)
         return f"{message}, together with the other limits", f"The nearest candidate has {others}."
     return message, f"The nearest that was reached is {reached:.6g}."
 
 
 def pick_candidate(front: Front, which: str) -> Candidate:
-    """The candidate at the knee, or the one whose id begins with `which`, of several operating points of one network
-    the cheapest; raises UsageError where there is none.
+    """Return the candidate at the knee, or the one whose id begins with `which`.
+
+    Of several operating points of one network it is the cheapest.
+
+    Raises:
+        UsageError: no id, or the ids of several networks, begin with `which`.
     """
-    wanted = front.knee if which == KNEE else which
-    found = [c for c in front.front if c.id == wanted] or [c for c in front.front if c.id.startswith(wanted)]
-    if len({c.id.partition("@")[0] for c in found}) != 1:
+    prefix = front.knee if which == KNEE else which
+    matches = [c for c in front.front if c.id == prefix] or [c for c in front.front if c.id.startswith(prefix)]
+    if len({c.id.partition("@")[0] for c in matches}) != 1:
         known = ", ".join(c.id for c in front.front)
-        raise UsageError(f"{len(found)} candidates of the front have an id like {which!r}", f"Its ids: {known}.")
-    return found[0]
+        raise UsageError(f"{len(matches)} candidates of the front have an id like {which!r}", f"Its ids: {known}.")
+    return matches[0]
 
 
 def trusted(candidate: Candidate, named: Sequence[str], where: str) -> tuple[str, dict[str, Any] | None]:
-    """Return the reference of a candidate from a file and its configuration, fit for `eetool.train.pipeline.train_model`.
+    """Return the backbone reference and configuration of a candidate for `eetool.train.pipeline.train_model`.
 
     Args:
-        named: factories that may be imported, as the user has named them.
+        candidate: a candidate from a file, which may come from anywhere.
+        named: factories that the user has named; no others are imported.
         where: the file, for messages.
 
     Raises:
-        ArtefactError: the reference is none that a search writes.
-        UsageError: it is a factory that is not among `named`.
+        ArtefactError: the reference is not one that a search writes.
+        UsageError: the reference is a factory that is not among `named`.
     """
     from eetool.model.references.factory_call import is_factory, write_factory
     from eetool.model.references.reference_check import check_reference
 
     def refuse(reason: str) -> ArtefactError:
-        return ArtefactError(f"{where}: {reason}", "Make it again with `eetool search`.")
+        return ArtefactError(f"{where}: {reason}", "Write it again with `eetool search`.")
 
     check_reference(candidate.backbone, candidate.config, named, where, refuse)
     if is_factory(candidate.backbone):
@@ -274,11 +283,11 @@ def trusted(candidate: Candidate, named: Sequence[str], where: str) -> tuple[str
 
 
 def best_within(front: Front, limits: Mapping[str, float]) -> Candidate:
-    """The most accurate candidate of the front that keeps to further limits; raises BudgetError where none does."""
-    kept = front_of(front.front, front.objective, limits)
-    return max(kept, key=lambda c: c.figures.accuracy)
+    """Return the most accurate candidate of the front within further limits; raise BudgetError where none is."""
+    feasible = front_of(front.front, front.objective, limits)
+    return max(feasible, key=lambda c: c.figures.accuracy)
 
 
 def read_front(path: Path) -> Front:
-    """Read `search.front.json`; raises ArtefactError where it is none."""
+    """Read `search.front.json`; raise ArtefactError where the file is not such a document."""
     return read_record(Front, path, SCHEMA)

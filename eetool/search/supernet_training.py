@@ -1,12 +1,12 @@
 """Training of a supernet: the sandwich rule, in-place distillation, and progressive shrinking; seeded and resumable.
 
-Every step trains the largest network on the labels, and the smallest and a few random ones on the largest's answers
-(universally slimmable networks, arXiv 1903.05134). In the first third of the run random networks differ in kernels
-alone, then in depths too, then in everything (Once-for-All's order, arXiv 1908.09791).
+Every step trains the largest network on the labels. The smallest and a few random networks are trained on the
+predictions of the largest (universally slimmable networks, arXiv 1903.05134). In the first third of the run, random
+networks differ only in kernels, then also in depths, then in everything (the order of Once-for-All, arXiv 1908.09791).
 
-A linear exit at every place where a candidate may have one learns along (deep supervision, arXiv 1409.5185) and is
-thrown away at the end: features that were made for the last layer alone are worth little to branches, and candidates
-would be judged by networks unlike those that full training, which is joint, makes of them.
+A linear exit at every possible place is trained as well (deep supervision, arXiv 1409.5185) and discarded at the end.
+Without it, features would serve the last layer only and be of little use to branches. Candidates would then differ from
+the networks that full training, which is joint, produces.
 """
 
 import json
@@ -34,20 +34,28 @@ from eetool.search.space.space import Genome, Space, genome_key
 from eetool.train.training_loop import one_cycle, set_memory_format
 
 FORMAT, RESUME_FORMAT = "eetool-supernet/1", "eetool-supernet-resume/2"
-_RANDOM_NETWORKS = 2  # beside the largest and the smallest
-_SHAPES = 512  # networks whose build is kept
+_RANDOM_NETWORKS = 2  # per step, beside the largest and the smallest
+_SHAPES = 512  # built networks that are cached
 _MOMENTUM, _WEIGHT_DECAY, _CLIP = 0.9, 1e-4, 5.0
 
 
 @dataclass(frozen=True)
 class SupernetTraining:
-    """How a supernet is trained."""
+    """Settings of the training of a supernet.
+
+    Attributes:
+        epochs: passes over the training examples.
+        batch_size: examples per step.
+        learning_rate: largest value of the schedule.
+        seed: of all randomness.
+        exit_weight: weight of the loss at each place of an exit; that of the last layer is 1.
+    """
 
     epochs: int
     batch_size: int = 128
     learning_rate: float = 0.1
     seed: int = 0
-    exit_weight: float = 0.3  # of the loss at each place for an exit, beside the last layer's
+    exit_weight: float = 0.3
 
 
 def train_supernet(
@@ -60,44 +68,56 @@ def train_supernet(
     progress: Progress = SILENT,
     device: torch.device | None = None,
 ) -> None:
-    """Train in place. After every epoch the state goes to `state_file`, which is removed at the end; `resume` goes on
-    from there, where it exists, to the same weights as a run that was never interrupted.
+    """Train a supernet in place.
+
+    The state is written to `state_file` after every epoch and removed at the end. A resumed run gives the same weights
+    as an uninterrupted one.
+
+    Args:
+        supernet: its weights are changed.
+        space: space whose networks share them.
+        data: examples.
+        settings: settings of the training.
+        state_file: file of the state after the last complete epoch.
+        resume: continue from `state_file` where it exists.
+        progress: shows the steps.
+        device: by default the CPU.
 
     Raises:
-        DivergedError: the loss is no number any more.
+        DivergedError: the loss is not finite.
         UsageError: `resume` with other settings, data or space.
         ArtefactError: `state_file` is damaged.
     """
-    place = device or torch.device("cpu")
+    device = device or torch.device("cpu")
     set_memory_format(supernet, torch.channels_last)
-    run = _Run(supernet.to(place), space, data, settings, place)
+    run = _TrainingRun(supernet.to(device), space, data, settings, device)
     first = run.restore(state_file) if resume and state_file.exists() else 0
     with progress("training the supernet", settings.epochs * run.steps) as advance:
         advance(first * run.steps)
         for epoch in range(first, settings.epochs):
-            run.epoch(epoch, advance)
-            write_atomic(state_file, serialise(run.state(epoch + 1)), force=True)  # workers of one study make the same
+            run.train_epoch(epoch, advance)
+            write_atomic(state_file, serialise(run.state(epoch + 1)), force=True)  # workers of one study write the same
     set_memory_format(supernet.to("cpu").eval(), torch.contiguous_format)
     state_file.unlink(missing_ok=True)
 
 
-class _Exits(nn.Module):
-    """A linear exit behind the mean over pixels, for every place of a space; smaller networks read leading channels."""
+class _LinearExits(nn.Module):
+    """A linear exit after the mean over pixels at every place of a space; smaller networks use its leading channels."""
 
     def __init__(self, supernet: Supernet, space: Space, images: Tensor, classes: int) -> None:
         super().__init__()
         self.space = space
         taps = self.taps(space.largest())
-        with torch.no_grad(), capture_outputs(supernet.network.eval(), taps) as at:
+        with torch.no_grad(), capture_outputs(supernet.network.eval(), taps) as features:
             supernet(images)
-        self.heads = nn.ModuleList(nn.Linear(_mean(at[tap]).shape[1], classes) for tap in taps)
+        self.heads = nn.ModuleList(nn.Linear(_mean(features[tap]).shape[1], classes) for tap in taps)
 
     def taps(self, genome: Genome) -> tuple[str, ...]:
-        """The deepest tap of every place."""
+        """Return the deepest tap of every place."""
         return tuple(choices[0] for choices in self.space.make(genome).sites)
 
     def loss(self, features: Sequence[Tensor], target: Tensor) -> Tensor:
-        """Sum over places, of features (N, C, H, W), (N, T, C) or (N, C) each, the first place first."""
+        """Return the sum of losses over places; features are (N, C, H, W), (N, T, C) or (N, C), shallow first."""
         places = zip(self.heads, features, strict=False)  # a smaller network may have fewer
         logits = [_classify(head, _mean(x)) for head, x in places]
         return sum((functional.cross_entropy(each, target) for each in logits), target.new_zeros(()))
@@ -109,44 +129,44 @@ def _classify(head: nn.Module, mean: Tensor) -> Tensor:
 
 
 def _mean(features: Tensor) -> Tensor:
-    """Over pixels or tokens: (N, C)."""
+    """Return the mean over pixels or tokens, (N, C)."""
     return features.mean((2, 3)) if features.ndim == 4 else features.mean(1) if features.ndim == 3 else features
 
 
-class _Run:
-    """One training run under way."""
+class _TrainingRun:
+    """State of one training run."""
 
     def __init__(
         self, supernet: Supernet, space: Space, data: SearchData, settings: SupernetTraining, device: torch.device
     ) -> None:
         self.supernet, self.space, self.data, self.settings, self.device = supernet, space, data, settings, device
-        self.learn = data.learn.to(device)
+        self.examples = data.training.to(device)
         self.backbones = space.backbones
-        example = self.learn.normalise(self.learn.images[:1])
-        self.exits = _Exits(supernet, self.backbones, example, len(data.classes)).to(device)
+        example = self.examples.normalise(self.examples.images[:1])
+        self.exits = _LinearExits(supernet, self.backbones, example, len(data.classes)).to(device)
         self.parameters = [*supernet.parameters(), *self.exits.parameters()]
         decay = [p for p in self.parameters if p.ndim > 1]
         plain = [p for p in self.parameters if p.ndim <= 1]
         groups = [{"params": decay, "weight_decay": _WEIGHT_DECAY}, {"params": plain, "weight_decay": 0.0}]
         self.optimizer = torch.optim.SGD(groups, lr=0.0, momentum=_MOMENTUM, nesterov=True)
-        self.steps = math.ceil(len(data.learn.labels) / settings.batch_size)
-        told = [space.backbones.hash, data.name, len(data.learn.labels), settings.epochs, settings.batch_size]
-        self.header = json.dumps([*told, settings.learning_rate, settings.seed, settings.exit_weight])
+        self.steps = math.ceil(len(data.training.labels) / settings.batch_size)
+        header = [space.backbones.hash, data.name, len(data.training.labels), settings.epochs, settings.batch_size]
+        self.header = json.dumps([*header, settings.learning_rate, settings.seed, settings.exit_weight])
         self._shapes: dict[str, nn.Module] = {}
 
-    def epoch(self, epoch: int, advance: Any) -> None:
-        """One pass, whose randomness depends on the seed and the epoch alone."""
-        examples, settings = self.learn, self.settings
+    def train_epoch(self, epoch: int, advance: Any) -> None:
+        """Train for one epoch; its randomness depends only on the seed and the epoch."""
+        examples, settings = self.examples, self.settings
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
         torch.manual_seed(settings.seed * 1_000_003 + epoch)
         rng = np.random.default_rng([settings.seed, epoch])
         order = torch.randperm(len(examples.labels), generator=generator)
-        moves = draw_augmentation(examples.images, generator, examples.mirror).to(self.device)
+        augmentation = draw_augmentation(examples.images, generator, examples.mirror).to(self.device)
         self.supernet.train()
         for step, chosen in enumerate(torch.split(order.to(self.device), settings.batch_size)):
             position = (epoch * self.steps + step) / (settings.epochs * self.steps)
             if len(chosen) > 1:  # batch normalisation needs two
-                images = examples.normalise(examples.batch(chosen, moves))
+                images = examples.normalise(examples.batch(chosen, augmentation))
                 self._step(images, examples.labels[chosen], position, rng)
             advance(1)
 
@@ -154,41 +174,41 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * one_cycle(position)
         self.optimizer.zero_grad(set_to_none=True)
-        logits, loss = self._answer(self.supernet.network, self.backbones.largest(), images, labels)
+        logits, loss = self._forward(self.supernet.network, self.backbones.largest(), images, labels)
         if not math.isfinite(loss.item()):
             raise DivergedError(f"the loss of the supernet became {loss.item()}", "Give a lower learning rate.")
         loss.backward()  # type: ignore[no-untyped-call]
         target = torch.softmax(logits.detach(), 1)
         for genome in (self._smallest(position), *(self._random(position, rng) for _ in range(_RANDOM_NETWORKS))):
-            self._answer(self._shape(genome), genome, images, target)[1].backward()  # type: ignore[no-untyped-call]
+            self._forward(self._shape(genome), genome, images, target)[1].backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.parameters, _CLIP)
         self.optimizer.step()
 
-    def _answer(self, shape: nn.Module, genome: Genome, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (N, classes) of a genome's network, and its loss with that of the exits."""
+    def _forward(self, shape: nn.Module, genome: Genome, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits (N, classes) of a genome's network, and its loss with that of the exits."""
         taps = self.exits.taps(genome)
-        with capture_outputs(shape, taps) as at:
+        with capture_outputs(shape, taps) as features:
             logits = self.supernet.run(shape, images)
         loss = functional.cross_entropy(logits, target)
-        return logits, loss + self.settings.exit_weight * self.exits.loss([at[tap] for tap in taps], target)
+        return logits, loss + self.settings.exit_weight * self.exits.loss([features[tap] for tap in taps], target)
 
     def _shape(self, genome: Genome) -> nn.Module:
-        """The backbone of a genome without memory for its weights, to which those of the supernet are lent.
+        """Return the backbone of a genome without memory for weights; it runs with those of the supernet.
 
-        Building one takes as long as a tenth of a step, and the smallest is asked for in every step.
+        It is cached: building one takes a tenth of a step, and every step uses the smallest.
         """
         key = genome_key(genome)
         if key not in self._shapes:
             if len(self._shapes) >= _SHAPES:
                 self._shapes.clear()
-            made = self.space.make(genome)
+            backbone = self.space.make(genome)
             with torch.device("meta"):
-                network = build(made.reference, self.data.inputs, len(self.data.classes), made.config)
+                network = build(backbone.reference, self.data.inputs, len(self.data.classes), backbone.config)
             self._shapes[key] = network.train()
         return self._shapes[key]
 
     def _allowed(self, position: float) -> Space:
-        """The space whose later phases still have their largest choice alone."""
+        """Return the space in which genes of later phases have only their largest choice."""
         phases = 1 + max((gene.phase for gene in self.backbones.genes), default=0)
         late = {g.name: g.choices[-1:] for g in self.backbones.genes if g.phase > position * phases}
         return self.backbones.only(late)
@@ -200,13 +220,13 @@ class _Run:
         return self._allowed(position).smallest()
 
     def state(self, epochs: int) -> dict[str, Any]:
-        """All that is needed to go on after `epochs` epochs."""
-        learned = {"net": self.supernet.state_dict(), "exits": self.exits.state_dict()}
-        told = {"format": RESUME_FORMAT, "run": self.header, "epoch": epochs}
-        return {**told, **learned, "optimizer": self.optimizer.state_dict()}
+        """Return the state from which training continues after `epochs` epochs."""
+        weights = {"net": self.supernet.state_dict(), "exits": self.exits.state_dict()}
+        header = {"format": RESUME_FORMAT, "run": self.header, "epoch": epochs}
+        return {**header, **weights, "optimizer": self.optimizer.state_dict()}
 
     def restore(self, path: Path) -> int:
-        """Load the state of an interrupted run; returns the number of epochs that it finished."""
+        """Load the state of an interrupted run; return the number of its finished epochs."""
         stored = load_tensors(path, RESUME_FORMAT)
         if stored.get("run") != self.header:
             raise UsageError(
@@ -221,22 +241,22 @@ class _Run:
 def save_supernet(
     path: Path, supernet: Supernet, space: Space, data: SearchData, settings: SupernetTraining | None
 ) -> None:
-    """Write atomically; the same supernet gives the same bytes."""
+    """Write a supernet atomically; the same supernet gives the same bytes."""
     record = {"space": space.backbones.hash, "data": data.name, "classes": len(data.classes)}
-    told = vars(settings) if settings is not None else None
-    text = json.dumps({**record, "training": told})
+    training = vars(settings) if settings is not None else None
+    text = json.dumps({**record, "training": training})
     write_atomic(path, serialise({"format": FORMAT, "record": text, "state": supernet.state_dict()}))
 
 
 def load_supernet(path: Path, supernet: Supernet, space: Space, data: SearchData) -> None:
-    """Fill `supernet` from a file; raises ArtefactError where it is none, or of another space or data."""
+    """Load weights from a file; raise ArtefactError where it is not a supernet of this space and data."""
     stored = load_tensors(path, FORMAT)
     try:
         record = json.loads(stored["record"])
-        held = [record[name] for name in ("space", "data", "classes")]
+        stored_record = [record[name] for name in ("space", "data", "classes")]
     except (KeyError, TypeError, ValueError):
-        raise ArtefactError(f"{path}: its record is damaged", "Remove it; it is trained anew.") from None
-    if held != [space.backbones.hash, data.name, len(data.classes)]:
+        raise ArtefactError(f"{path}: its record is damaged", "Remove it; it is then trained again.") from None
+    if stored_record != [space.backbones.hash, data.name, len(data.classes)]:
         raise ArtefactError(
             f"{path} is a supernet of another space or of other data", "Name another file with --supernet."
         )

@@ -14,7 +14,8 @@ from eetool.data.source import Source
 from eetool.data.splits import split_record
 from eetool.errors import UsageError
 from eetool_runtime.manifest import Data
-from tests.helpers.tiny_bundle import CLASSES, LABELS, pixels, write_tiny_bundle
+from tests.helpers.tiny_graphs import CLASSES
+from tests.helpers.tiny_bundle import LABELS, pixels, write_tiny_bundle
 
 ROOT = Path(__file__).parents[2]
 QUICK_BENCH = ["--passes", "2", "--min-seconds", "0", "--threads", "1"]

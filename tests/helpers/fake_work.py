@@ -19,12 +19,12 @@ from eetool.search.study.study import Study
 from tests.helpers import small_spaces
 
 OBJECTIVE, LIMITS = "macs", {"macs": 40.0}
-PULSE = HeartbeatSettings(beat=1, silence=4, patience=60)
+HEARTBEAT = HeartbeatSettings(interval_seconds=1, timeout_seconds=4, retry_seconds=60)
 PATIENT = HeartbeatSettings(
-    beat=1, silence=20, patience=120
+    interval_seconds=1, timeout_seconds=20, retry_seconds=120
 )  # on a busy machine a living process may not run for seconds
 SPACE = small_spaces.mobile()
-TERMS = {"space": SPACE.hash, "seed": 0, "objective": OBJECTIVE, "limits": LIMITS}
+SETTINGS = {"space": SPACE.hash, "seed": 0, "objective": OBJECTIVE, "limits": LIMITS}
 
 
 def candidate(genome: Genome) -> Candidate:
@@ -45,10 +45,10 @@ def take_part(
     trials: int,
     evaluate: Callable[[Genome], Any] = candidate,
     name: str = "shared",
-    pulse: HeartbeatSettings = PULSE,
+    heartbeat: HeartbeatSettings = HEARTBEAT,
 ) -> list[Candidate]:
     """One worker of a study."""
-    study = Study(Storage(url, pulse), name, SPACE, TERMS)
+    study = Study(Storage(url, heartbeat), name, SPACE, SETTINGS)
     return study.work(
         METHODS["random"].planner(SPACE, 0, trials, lambda genome: True), evaluate, trials, OBJECTIVE, LIMITS
     )
@@ -63,7 +63,7 @@ def main() -> None:
         time.sleep(seconds)
         return candidate(genome)
 
-    found = take_part(url, trials, slow, pulse=PATIENT)
+    found = take_part(url, trials, slow, heartbeat=PATIENT)
     sys.stdout.write("\n".join(c.id for c in found))
 
 

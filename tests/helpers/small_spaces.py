@@ -1,4 +1,4 @@
-"""Spaces so small that a search takes seconds; `cli` names them as a user would: small_spaces:mobile."""
+"""Spaces so small that a search takes seconds; the command line names them tests.helpers.small_spaces:mobile."""
 
 from torch import nn
 
@@ -32,7 +32,7 @@ def own() -> Space:
 
 def _own(genome: Genome) -> SpaceBackbone:
     taps = ("body.1", "body.0") if genome["depth"] == 2 else ("body.0", "body.0")
-    return SpaceBackbone("small_spaces:Plain", (taps,), dict(genome))
+    return SpaceBackbone("tests.helpers.small_spaces:Plain", (taps,), dict(genome))
 
 
 class Plain(nn.Module):
@@ -53,3 +53,8 @@ class Plain(nn.Module):
 def one() -> Space:
     """A single network."""
     return make_space("one", [], lambda genome: SpaceBackbone("resnet8@8", ()), positions=())
+
+
+def ends(space: Space) -> tuple[Genome, Genome]:
+    """Return the smallest network and the largest, whose exit has no layers, so that it can save cost."""
+    return space.smallest(), space.express({**space.largest(), "exit0.depth": 0})

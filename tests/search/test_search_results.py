@@ -30,7 +30,7 @@ def front() -> Front:
     return read_front(GOLDEN / "search-1.json")
 
 
-def test_candidates_are_picked_by_knee_and_by_id(front: Front) -> None:
+def test_pick_candidate_accepts_knee_and_id(front: Front) -> None:
     cheapest, best = front.front[0], front.front[-1]
     assert pick_candidate(front, "knee").id == front.knee
     assert pick_candidate(front, best.id) == best
@@ -40,7 +40,7 @@ def test_candidates_are_picked_by_knee_and_by_id(front: Front) -> None:
             pick_candidate(front, which)
 
 
-def test_a_budget_takes_the_most_accurate_that_keeps_to_it(front: Front) -> None:
+def test_best_within_budget_returns_most_accurate(front: Front) -> None:
     cheapest, best = front.front[0], front.front[-1]
     assert cheapest.figures.latency_ms is not None
     assert best_within(front, {}) == best
@@ -49,7 +49,7 @@ def test_a_budget_takes_the_most_accurate_that_keeps_to_it(front: Front) -> None
         best_within(front, {"latency_ms": 0.5 * cheapest.figures.latency_ms})
 
 
-def test_excess_adds_up_over_limits(front: Front) -> None:
+def test_limit_excess_adds_up_over_limits(front: Front) -> None:
     candidate = front.front[0]
     half = {"macs": candidate.figures.macs / 2, "parameters": candidate.figures.parameters / 3}
     assert limit_excess(candidate, half) == pytest.approx(1 + 2)
@@ -60,7 +60,7 @@ def test_excess_adds_up_over_limits(front: Front) -> None:
     assert limit_excess(unknown, {"energy_mj": 1e-9}) == 0
 
 
-def test_the_history_says_when_the_front_grew(front: Front) -> None:
+def test_history_of_hypervolume_grows_with_front(front: Front) -> None:
     a, b, c, d = front.front
     limits = {"macs": c.figures.macs}
     steps = history_of((d, b, a, b, c), "latency_ms", limits, front.reference)
@@ -84,7 +84,7 @@ def _evaluated(candidate: Candidate, name: str, accuracy: float, latency_ms: flo
     )
 
 
-def test_every_operating_point_may_be_on_the_front(front: Front) -> None:
+def test_front_of_includes_further_operating_points(front: Front) -> None:
     cheapest = front.front[0]
     latency_ms = cheapest.figures.latency_ms or 0.0
     better = _evaluated(cheapest, "full", cheapest.figures.accuracy + 0.01, 2 * latency_ms)
@@ -97,7 +97,7 @@ def test_every_operating_point_may_be_on_the_front(front: Front) -> None:
     assert only.figures.latency_ms == 2 * latency_ms
 
 
-def test_a_network_is_picked_by_any_of_its_operating_points(front: Front) -> None:
+def test_pick_candidate_accepts_id_of_operating_point(front: Front) -> None:
     cheapest, *rest = front.front
     full = replace(cheapest, id=f"{cheapest.id}@full")
     several = replace(front, front=(cheapest, full, *rest))
@@ -105,26 +105,26 @@ def test_a_network_is_picked_by_any_of_its_operating_points(front: Front) -> Non
     assert pick_candidate(several, full.id) == full
 
 
-def test_the_golden_s_history_is_of_its_front(front: Front) -> None:
+def test_golden_front_history_is_consistent(front: Front) -> None:
     assert len(front.history) == front.evaluated
     assert sum(step.feasible for step in front.history) == front.feasible
     assert front.history[-1].hypervolume == front.hypervolume
     assert {c.id for c in front.front} <= {step.id for step in front.history}
 
 
-def test_a_front_without_history_is_read(front: Front, tmp_path: Path) -> None:
+def test_read_front_without_history_returns_empty_history(front: Front, tmp_path: Path) -> None:
     document = json.loads((GOLDEN / "search-1.json").read_text())
     del document["history"]
     (tmp_path / "early.json").write_text(json.dumps(document))
     assert read_front(tmp_path / "early.json") == replace(front, history=())
 
 
-def test_another_document_is_no_front() -> None:
+def test_read_front_other_document_raises_artefact_error() -> None:
     with pytest.raises(ArtefactError, match="search/1"):
         read_front(GOLDEN / "bench-1.json")
 
 
-def test_what_an_impossible_budget_calls_nearest_is_any_operating_point(front: Front) -> None:
+def test_front_of_impossible_budget_names_nearest_operating_point(front: Front) -> None:
     cheapest = front.front[0]
     better = _evaluated(cheapest, "full", cheapest.figures.accuracy + 0.01, 2 * (cheapest.figures.latency_ms or 0.0))
     with pytest.raises(BudgetError, match="none of 1 candidates") as caught:

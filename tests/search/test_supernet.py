@@ -40,7 +40,7 @@ def network(space: Space, genome: Genome) -> nn.Module:
 
 
 @pytest.mark.parametrize("make", [mobilenetv3_cifar, resnet, mobilenetv3])
-def test_every_network_finds_its_weights(make: object) -> None:
+def test_hand_down_any_genome_finds_its_weights(make: object) -> None:
     space: Space = make()  # type: ignore[operator]
     supernet = Supernet(network(space, space.largest()))
     rng = np.random.default_rng(0)
@@ -53,7 +53,7 @@ def test_every_network_finds_its_weights(make: object) -> None:
     assert torch.equal(largest.eval()(x), supernet.eval()(x))
 
 
-def test_shared_and_handed_down_weights_are_the_same() -> None:
+def test_run_and_hand_down_give_equal_logits() -> None:
     space = mobilenetv3_cifar()
     supernet = Supernet(network(space, space.largest()))
     with torch.no_grad():
@@ -73,7 +73,7 @@ def test_shared_and_handed_down_weights_are_the_same() -> None:
     assert supernet.steps["stage0/0/depthwise/conv/weight/3"].grad is not None
 
 
-def test_a_smaller_kernel_is_the_middle_through_a_matrix() -> None:
+def test_tensors_smaller_kernel_is_transformed_centre() -> None:
     big, small = nn.Sequential(nn.Conv2d(2, 2, 7, groups=2)), nn.Sequential(nn.Conv2d(2, 2, 3, groups=2))
     supernet = Supernet(big)
     weight = supernet.shared_tensors(small.state_dict())["0.weight"]
@@ -84,14 +84,14 @@ def test_a_smaller_kernel_is_the_middle_through_a_matrix() -> None:
     assert torch.allclose(supernet.shared_tensors(small.state_dict())["0.weight"], 10 * big[0].weight[:, :, 2:5, 2:5])
 
 
-def test_a_network_that_does_not_fit_is_named() -> None:
+def test_hand_down_unfitting_network_raises_usage_error() -> None:
     supernet = Supernet(nn.Sequential(nn.Linear(4, 4)))
     for other in (nn.Sequential(nn.Linear(4, 5)), nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))):
         with pytest.raises(UsageError, match="needs the weight"):
             supernet.copy_weights_to(other)
 
 
-def test_statistics_are_plain_means_over_the_batches() -> None:
+def test_recalibrate_statistics_are_means_over_batches() -> None:
     net = nn.Sequential(nn.BatchNorm2d(3))
     batches = [torch.randn(8, 3, 4, 4) + i for i in range(3)]
     recalibrate_batch_norm(net, batches)
@@ -118,7 +118,7 @@ def trained(data: SearchData, folder: Path, resume: bool = False, progress: Prog
     return supernet
 
 
-def test_training_is_seeded_and_resumable(data: SearchData, tmp_path: Path) -> None:
+def test_train_supernet_resumed_run_equals_uninterrupted(data: SearchData, tmp_path: Path) -> None:
     whole = trained(data, tmp_path).state_dict()
     (tmp_path / "other").mkdir()
 
@@ -153,7 +153,7 @@ class _Stops:
         pass
 
 
-def test_training_helps_small_networks_too(data: SearchData, tmp_path: Path) -> None:
+def test_train_supernet_improves_smallest_and_largest(data: SearchData, tmp_path: Path) -> None:
     space = small_spaces.mobile()
     supernet = Supernet(largest_network(space, data))
     train_supernet(
@@ -169,11 +169,11 @@ def test_training_helps_small_networks_too(data: SearchData, tmp_path: Path) -> 
         assert right > 0.25, genome  # chance is 0.1
 
 
-def test_linear_exits_learn_along_for_networks_of_all_sizes(data: SearchData, tmp_path: Path) -> None:
+def test_train_supernet_trains_linear_exits_of_all_sizes(data: SearchData, tmp_path: Path) -> None:
     space = small_spaces.mobile()
     torch.manual_seed(0)
     supernet = Supernet(largest_network(space, data))
-    settings, steps = SupernetTraining(epochs=7, batch_size=64, learning_rate=0.3), -(-len(data.learn.labels) // 64)
+    settings, steps = SupernetTraining(epochs=7, batch_size=64, learning_rate=0.3), -(-len(data.training.labels) // 64)
     with pytest.raises(KeyboardInterrupt):
         train_supernet(supernet, space, data, settings, tmp_path / "state", progress=_Stops(6 * steps + 1))
     stored = load_tensors(tmp_path / "state", RESUME_FORMAT)
@@ -192,7 +192,7 @@ def test_linear_exits_learn_along_for_networks_of_all_sizes(data: SearchData, tm
             assert (answers == data.judge.labels).float().mean() > 0.25, (genome, place)  # chance is 0.1
 
 
-def test_a_supernet_is_of_one_space_and_of_its_data(data: SearchData, tmp_path: Path) -> None:
+def test_load_supernet_other_space_or_data_raises_artefact_error(data: SearchData, tmp_path: Path) -> None:
     space, path = small_spaces.mobile(), tmp_path / "supernet.pt"
     supernet = Supernet(largest_network(space, data))
     save_supernet(path, supernet, space, data, SETTINGS)
@@ -254,7 +254,7 @@ def published(classes: int = 1000, old: bool = True) -> Iterator[tuple[str, Tens
 
 
 @pytest.mark.parametrize("old", [True, False])
-def test_the_published_weights_of_once_for_all_load(tmp_path: Path, old: bool) -> None:
+def test_load_ofa_published_names_are_mapped(tmp_path: Path, old: bool) -> None:
     path = tmp_path / "ofa_mbv3_d234_e346_k357_w1.0"
     stored = dict(published(old=old))
     torch.save({"state_dict": stored}, path)

@@ -108,7 +108,7 @@ def search(space: str, data: str, output: Path, force: bool, resume: bool, **opt
     from eetool.data.registry import load_source
     from eetool.search.search import Search
     from eetool.search.space.builtin_spaces import load_space
-    from eetool.search.study.storage import PULSE, Storage, begun_anew
+    from eetool.search.study.storage import HEARTBEAT, Storage, replaced_study
     from eetool.search.supernet_training import SupernetTraining
     from eetool.train.pipeline import use_threads
 
@@ -116,7 +116,7 @@ def search(space: str, data: str, output: Path, force: bool, resume: bool, **opt
         use_threads(options["threads"])
     progress = TerminalProgress()
     found = Search(load_source(data), load_space(space), _target(options), _options(options))
-    shared = Storage(options["storage"], PULSE, progress) if options["storage"] else None
+    shared = Storage(options["storage"], HEARTBEAT, progress) if options["storage"] else None
     path = options["supernet"] or output.with_name(output.name + ".supernet.pt")
     shrinking = SupernetTraining(*(options[n] for n in ("supernet_epochs", "batch_size", "learning_rate", "seed")))
     try:
@@ -124,8 +124,8 @@ def search(space: str, data: str, output: Path, force: bool, resume: bool, **opt
         if not options["trials"]:
             return CommandResult("supernet/1", {"supernet": str(path), "sha256": digest}, [f"wrote {path}"])
         anew = force and not resume and shared is None
-        with begun_anew(beside) if anew else nullcontext():
-            storage = shared or Storage(f"sqlite:///{beside.absolute()}", PULSE, progress)
+        with replaced_study(beside) if anew else nullcontext():
+            storage = shared or Storage(f"sqlite:///{beside.absolute()}", HEARTBEAT, progress)
             candidates = found.run(storage, options["study"], digest, progress)
     except KeyboardInterrupt:
         say("stopped; --resume goes on, and repeats no candidate that is complete.")

@@ -1,5 +1,5 @@
-"""Evaluation of one candidate: weights, branches, thresholds, accuracy and cost.
+"""Evaluation of candidates: data parts, inherited weights, branch training, thresholds and costs.
 
-May import `eetool.search.space`, train, tune, latency and below.
-Entry points: `evaluator.Evaluator`, `cost_estimation.CostEstimator`, `splits.load_search_data`.
+It may import `eetool.search.space`, `eetool.search.methods`, `eetool.search.search_results`, and what `eetool.search`
+may import. Entry points: `evaluator.Evaluator`, `splits.load_search_data`, `cost_estimation.CostEstimator`.
 """

@@ -1,4 +1,4 @@
-"""Branches by a rule and not by genes, as NACHOS and EDANAS have them."""
+"""Branches made by NACHOS' rule instead of genes; its own method, EDANAS and spaces with such a choice use them."""
 
 import torch
 from torch import nn
@@ -17,19 +17,21 @@ _MOST_POOLS = 2  # of size 2 each, as NACHOS' pooling goes up to 4
 def adaptive_branches(
     backbone: nn.Module, inputs: tuple[Input, ...], taps: tuple[str, ...], classes: int
 ) -> tuple[str, ...]:
-    """NACHOS' adaptive branches (arXiv 2401.13330): three 3×3 convolutions to 32, 64 and 128 channels behind as much
-    max-pooling as it takes, up to 4×4, to make leaving at this exit cheaper than at the next.
+    """Return the adaptive branches of NACHOS (arXiv 2401.13330), one per tap.
+
+    A branch has three 3×3 convolutions to 32, 64 and 128 channels behind max-pooling. The pooling is as small as
+    possible, and up to 4×4, such that leaving at this exit costs less than leaving at the next.
     """
     if not taps:
         return ()
     example = example_inputs(inputs)
     backbone.eval()
-    spent = [tap.macs for tap in measure_taps(backbone, example, taps)]
+    macs_to_tap = [tap.macs for tap in measure_taps(backbone, example, taps)]
     with torch.no_grad(), capture_outputs(backbone, taps) as features:
         backbone(*example)
     following = count_macs(backbone, example)
-    made: list[str] = []
-    for tap, before in reversed(list(zip(taps, spent, strict=True))):
+    branches: list[str] = []
+    for tap, before in reversed(list(zip(taps, macs_to_tap, strict=True))):
         text, cost = "", 0
         for pools in range(min(_MOST_POOLS, MAX_DEPTH - len(_LAYERS)) + 1):
             text = ",".join(("max2",) * pools + _LAYERS)
@@ -37,6 +39,6 @@ def adaptive_branches(
             cost = before + count_macs(branch, (features[tap],))
             if cost < following:
                 break
-        made.insert(0, text)
+        branches.insert(0, text)
         following = cost
-    return tuple(made)
+    return tuple(branches)

@@ -1,4 +1,4 @@
-"""One candidate from genes to figures: weights inherited, branches trained, thresholds tuned, cost predicted."""
+"""Evaluation of one candidate: inherit weights, train branches, tune thresholds, estimate costs."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from eetool.model.references.resolve import build
 from eetool.model.spec import ModelSpec
 from eetool.model.supernet import Supernet, recalibrate_batch_norm
 from eetool.search.evaluation.adaptive_branches import adaptive_branches
-from eetool.search.evaluation.branch_training import CostGoal, TapFeatures, exit_answers, train_branches
+from eetool.search.evaluation.branch_training import TapFeatures, exit_outputs, train_branches
 from eetool.search.evaluation.cost_estimation import (
     CandidateCosts,
     CostEstimator,
@@ -30,7 +30,9 @@ from eetool.search.evaluation.cost_estimation import (
 )
 from eetool.search.evaluation.fine_tuning import fine_tune
 from eetool.search.evaluation.splits import SearchData, SplitPart
-from eetool.search.evaluation.threshold_rules import RULES, TUNED, ThresholdLimits, full_and_between
+from eetool.search.methods.baselines.nachos_loss import CostGoal
+from eetool.search.methods.threshold_rules import THRESHOLD_RULES, TUNED
+from eetool.search.methods.tuned_thresholds import ThresholdLimits, further_thresholds
 from eetool.search.search_results import (
     MIN_ACCURACY,
     Candidate,
@@ -46,24 +48,26 @@ from eetool.tune.operating_points import LabelledLogits, threshold_problem
 from eetool.tune.threshold_search import ThresholdProblem
 
 _BATCH = 256
-_BRANCH_BATCH = 32  # branches see few examples: small batches make more steps of them
-_FORWARD = 64  # images at a time: more of them leave the cache between layers, and take half as long again
+_BRANCH_BATCH = 32  # branches have few training examples: small batches give more steps
+_FORWARD_BATCH = 64  # larger batches no longer fit the cache between layers, and take half as long again
 
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """How candidates are trained and judged.
+    """How candidates are trained and measured.
 
     Attributes:
-        objective: `macs`, `latency_ms` or `energy_mj`, the mean over inputs of all that ran.
-        limits: by name of a figure the most it may be; `min_accuracy` the least.
-        thresholds: rule by which thresholds are found, one of `eetool.search.evaluation.threshold_rules.RULES`.
-        learned: exits have confidence heads, trained as in NACHOS, and gates go by them.
-        max_accuracy_drop: points that tuned thresholds may lose against full depth.
-        epochs: passes over the features that branches learn from.
-        fine_tune: epochs that backbone and branches are trained together before; 0 leaves weights as inherited.
+        objective: `macs`, `latency_ms` or `energy_mj`, the mean over inputs of everything that ran.
+        limits: largest value by name of a figure; for `min_accuracy` the smallest.
+        thresholds: rule that chooses thresholds, see `eetool.search.methods.threshold_rules.THRESHOLD_RULES`.
+        learned: exits have confidence heads, trained as in NACHOS, and gates use them.
+        max_accuracy_drop: percentage points that tuned thresholds may lose against full depth.
+        epochs: passes over the features that branches are trained on.
+        fine_tune: epochs of joint training of backbone and branches before; 0 leaves weights as inherited.
         calibration: batches for statistics of batch normalisations.
-        torch_device: where `fine_tune` trains, features are computed and branches learn.
+        device: name of the device, for messages.
+        seed: of all randomness in training.
+        torch_device: device of `fine_tune`, of the features and of the training of branches.
     """
 
     objective: str = MACS
@@ -80,43 +84,43 @@ class EvaluationSettings:
 
 
 class Evaluator:
-    """Evaluates genomes of one space; the same genome gives the same figures, whatever was evaluated before.
+    """Evaluates genomes of one space; the figures of a genome do not depend on earlier evaluations.
 
-    On a GPU they are the same but for the order of its sums.
+    On a GPU they are the same up to the order of its sums.
     """
 
     def __init__(
-        self, space: Space, supernet: Supernet, data: SearchData, pricer: CostEstimator, setting: EvaluationSettings
+        self, space: Space, supernet: Supernet, data: SearchData, estimator: CostEstimator, settings: EvaluationSettings
     ) -> None:
-        self.space, self.supernet, self.data, self.pricer, self.setting = space, supernet, data, pricer, setting
+        self.space, self.supernet, self.data, self.estimator, self.settings = space, supernet, data, estimator, settings
 
     def __call__(self, genome: Genome) -> EvaluatedCandidate:
-        """Everything about one genome, in seconds; see `judged`."""
-        return self.judged(genome, (self.data.judge,))[0]
+        """Return the candidate of a genome with its figures on the judge part, see `evaluate_on`."""
+        return self.evaluate_on(genome, (self.data.judge,))[0]
 
-    def judged(self, genome: Genome, parts: Sequence[SplitPart]) -> list[EvaluatedCandidate]:
-        """The candidate of a genome, trained once, with its figures on each of `parts`.
+    def evaluate_on(self, genome: Genome, parts: Sequence[SplitPart]) -> list[EvaluatedCandidate]:
+        """Train the candidate of a genome once and return it with its figures on each of `parts`.
 
         Raises:
             MissingError: the objective, or a figure that is limited, is not known for this network and device.
         """
-        key, clock = genome_key(genome), _Clock()
+        key, timer = genome_key(genome), _LapTimer()
         network = self.space.network(genome)
-        torch.manual_seed(_seed(key, self.setting.seed))
+        torch.manual_seed(_seed(key, self.settings.seed))
         net, spec = self._build(network)
         self._inherit(net, key)
-        clock.lap("weights")
-        score = LEARNED if self.setting.learned and spec.taps else network.score
-        price = self.pricer(spec, net, score)
-        costs = costs_of(price, self.setting.objective, self.setting.device)
-        clock.lap("price")
+        timer.lap("weights")
+        score = LEARNED if self.settings.learned and spec.taps else network.score
+        estimate = self.estimator(spec, net, score)
+        costs = costs_of(estimate, self.settings.objective, self.settings.device)
+        timer.lap("price")  # a name in stored candidates
         held_out = (self.data.temperature, self.data.threshold, *parts)
-        temperature, threshold, *judges = self._learned(net, costs, key, clock, held_out)
+        temperature, threshold, *judges = self._trained_outputs(net, costs, key, timer, held_out)
         calibration = Calibration(self._temperatures(temperature))
-        own, others = self._thresholds(threshold_problem(calibration, threshold, costs, score), network)
-        clock.lap("thresholds")
+        thresholds, further = self._thresholds(threshold_problem(calibration, threshold, costs, score), network)
+        timer.lap("thresholds")
 
-        def on(judge: LabelledLogits) -> EvaluatedCandidate:
+        def measured_on(judge: LabelledLogits) -> EvaluatedCandidate:
             problem = threshold_problem(calibration, judge, costs, score)
             return EvaluatedCandidate(
                 id=key[:12],
@@ -127,105 +131,110 @@ class Evaluator:
                 branches=spec.branches,
                 score=score,
                 temperatures=calibration.temperatures,
-                thresholds=own,
-                figures=_figures(problem, own, price),
-                seconds=clock.laps,
+                thresholds=thresholds,
+                figures=_figures(problem, thresholds, estimate),
+                seconds=timer.laps,
                 others=tuple(
-                    CandidatePoint(name, choice, _figures(problem, choice, price)) for name, choice in others.items()
+                    CandidatePoint(name, choice, _figures(problem, choice, estimate))
+                    for name, choice in further.items()
                 ),
             )
 
-        candidates = [on(judge) for judge in judges]
-        self._check(candidates[0])
+        candidates = [measured_on(judge) for judge in judges]
+        self._check_limits(candidates[0])
         return candidates
 
     def _inherit(self, net: EarlyExitNet, key: str) -> None:
-        """Shared weights, made the candidate's own."""
+        """Copy shared weights into the candidate, and fine-tune or recalibrate them."""
         self.supernet.copy_weights_to(net.backbone)
-        if self.setting.fine_tune:
-            seed, epochs = _seed(key, self.setting.seed), self.setting.fine_tune
-            fine_tune(net, self.data.learn, epochs, seed, self.setting.torch_device)
+        if self.settings.fine_tune:
+            seed, epochs = _seed(key, self.settings.seed), self.settings.fine_tune
+            fine_tune(net, self.data.training, epochs, seed, self.settings.torch_device)
         else:
-            recalibrate_batch_norm(net.backbone, self.data.batches(self.setting.calibration, _BATCH))
+            recalibrate_batch_norm(net.backbone, self.data.batches(self.settings.calibration, _BATCH))
 
-    def _learned(
-        self, net: EarlyExitNet, costs: CascadeCosts, key: str, clock: "_Clock", held_out: Sequence[SplitPart]
+    def _trained_outputs(
+        self, net: EarlyExitNet, costs: CascadeCosts, key: str, timer: "_LapTimer", held_out: Sequence[SplitPart]
     ) -> list[LabelledLogits]:
-        """What the exits answer to the parts that are held out, after their branches were trained."""
-        device = torch.device(self.setting.torch_device)
+        """Train the branches and return the outputs of all exits on the held-out parts."""
+        device = torch.device(self.settings.torch_device)
         net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave it out
         branches = [branch for branch in net.exits if isinstance(branch, Branch)]
-        limit = self.setting.limits.get(self.setting.objective)
-        goal = CostGoal(tuple(costs.leaving((0.0,) * len(branches)).tolist()), limit) if self.setting.learned else None
-        teach = bool(branches) and (goal is not None or not self.setting.fine_tune)  # or they have learned already
-        learn = _features(net, self.data.branches, device) if teach else None
-        seen = [_features(net, part, device) for part in held_out]
-        clock.lap("features")
-        if learn is not None:
-            train_branches(branches, learn, self.setting.epochs, _BRANCH_BATCH, _seed(key, self.setting.seed), goal)
-        clock.lap("branches")
-        return [_labelled(branches, features) for features in seen]
+        limit = self.settings.limits.get(self.settings.objective)
+        goal = CostGoal(tuple(costs.leaving((0.0,) * len(branches)).tolist()), limit) if self.settings.learned else None
+        train = bool(branches) and (goal is not None or not self.settings.fine_tune)  # fine-tuning trains them already
+        training = _features(net, self.data.branches, device) if train else None
+        held_out_features = [_features(net, part, device) for part in held_out]
+        timer.lap("features")
+        if training is not None:
+            train_branches(
+                branches, training, self.settings.epochs, _BRANCH_BATCH, _seed(key, self.settings.seed), goal
+            )
+        timer.lap("branches")
+        return [_labelled(branches, features) for features in held_out_features]
 
     def _thresholds(
         self, problem: ThresholdProblem, network: CandidateNetwork
     ) -> tuple[Thresholds, dict[str, Thresholds]]:
-        """Those of the method's rule, and others by the names of their operating points."""
-        limits, rule, drop = self.setting.limits, self.setting.thresholds, self.setting.max_accuracy_drop
-        cut = ThresholdLimits(limits.get(self.setting.objective), limits.get(MIN_ACCURACY), drop, network.thresholds)
-        own = RULES[rule](problem, cut)
-        further = full_and_between(problem, cut) if rule == TUNED else {}
-        return own, {name: choice for name, choice in further.items() if choice != own}
+        """Return thresholds by the method's rule, and those of further operating points by name."""
+        limits, rule, drop = self.settings.limits, self.settings.thresholds, self.settings.max_accuracy_drop
+        allowed = ThresholdLimits(
+            limits.get(self.settings.objective), limits.get(MIN_ACCURACY), drop, network.thresholds
+        )
+        thresholds = THRESHOLD_RULES[rule](problem, allowed)
+        further = further_thresholds(problem, allowed) if rule == TUNED else {}
+        return thresholds, {name: choice for name, choice in further.items() if choice != thresholds}
 
-    def price(self, genome: Genome) -> CandidateCosts:
-        """What the network of a genome costs; milliseconds, as nothing is learned."""
+    def estimate_costs(self, genome: Genome) -> CandidateCosts:
+        """Return the costs of a genome's network without training it; this takes milliseconds."""
         network = self.space.network(genome)
         net, spec = self._build(network)
-        return self.pricer(spec, net, network.score)
+        return self.estimator(spec, net, network.score)
 
-    def can_pay(self, price: CandidateCosts) -> bool:
+    def exits_can_save(self, estimate: CandidateCosts) -> bool:
         """Return whether every exit can save something of the objective, see `every_exit_can_save`."""
-        return every_exit_can_save(costs_of(price, self.setting.objective, self.setting.device))
+        return every_exit_can_save(costs_of(estimate, self.settings.objective, self.settings.device))
 
-    def can_keep(self, price: CandidateCosts) -> bool:
-        """Whether some thresholds could keep to all limits on cost, whatever is learned."""
-        least = least_figures(price)
-        return all(least.get(name, 0.0) <= limit for name, limit in self.setting.limits.items())
+    def can_meet_limits(self, estimate: CandidateCosts) -> bool:
+        """Return whether some thresholds could keep to all limits on cost, whatever the branches learn."""
+        least = least_figures(estimate)
+        return all(least.get(name, 0.0) <= limit for name, limit in self.settings.limits.items())
 
-    def _check(self, candidate: Candidate) -> None:
-        unknown = [name for name in self.setting.limits if figure_value(candidate, name) is None]
+    def _check_limits(self, candidate: Candidate) -> None:
+        unknown = [name for name in self.settings.limits if figure_value(candidate, name) is None]
         if unknown:
             raise MissingError(
                 f"{unknown[0]} of {candidate.backbone} is not known, so a limit on it cannot be kept",
-                "Leave that limit away, or give a --device whose table knows it.",
+                "Omit that limit, or give a --device whose table holds it.",
             )
 
     def _build(self, network: CandidateNetwork) -> tuple[EarlyExitNet, ModelSpec]:
         branches = self._branches(network)
-        learned = self.setting.learned and bool(network.taps)
+        learned = self.settings.learned and bool(network.taps)
         spec = ModelSpec(
             *(network.backbone, self.data.inputs, self.data.classes, network.taps, branches, network.config, learned)
         )
         return build_net(spec).eval(), spec
 
     def _branches(self, network: CandidateNetwork) -> tuple[str, ...]:
-        """Those that genes describe, and where they do not, by the rule."""
+        """Return the branches that genes describe; NACHOS' rule makes the others."""
         own = tuple(branch for branch in network.branches if branch is not None)
         if len(own) == len(network.branches):
             return own
         classes = len(self.data.classes)
         backbone = build(network.backbone, self.data.inputs, classes, network.config)
-        ruled = adaptive_branches(backbone, self.data.inputs, network.taps, classes)
-        return tuple(branch or given for branch, given in zip(network.branches, ruled, strict=True))
+        by_rule = adaptive_branches(backbone, self.data.inputs, network.taps, classes)
+        return tuple(branch or given for branch, given in zip(network.branches, by_rule, strict=True))
 
     def _temperatures(self, split: LabelledLogits) -> tuple[float, ...]:
-        """Fitted where thresholds are tuned; the methods that do without get raw scores."""
-        if self.setting.thresholds != TUNED:
+        """Return fitted temperatures where thresholds are tuned; the other methods use raw scores."""
+        if self.settings.thresholds != TUNED:
             return (1.0,) * len(split.logits)
         return tuple(fit_temperature(logits, split.labels) for logits in split.logits)
 
 
-class _Clock:
-    """Seconds between laps."""
+class _LapTimer:
+    """Measures the seconds of consecutive laps by name."""
 
     def __init__(self) -> None:
         self.laps: dict[str, float] = {}
@@ -242,24 +251,24 @@ def _seed(key: str, seed: int) -> int:
 
 @torch.no_grad()
 def _features(net: EarlyExitNet, part: SplitPart, device: torch.device) -> TapFeatures:
-    found: list[list[torch.Tensor]] = []
-    for images in torch.split(part.images.contiguous(memory_format=torch.channels_last), _FORWARD):
+    batches: list[list[torch.Tensor]] = []
+    for images in torch.split(part.images.contiguous(memory_format=torch.channels_last), _FORWARD_BATCH):
         with capture_outputs(net.backbone, net.taps) as at:
             final = net.backbone(images.to(device))
-        found.append([*(at[tap] for tap in net.taps), final])
-    *taps, final = (torch.cat(chunks) for chunks in zip(*found, strict=True))
+        batches.append([*(at[tap] for tap in net.taps), final])
+    *taps, final = (torch.cat(chunks) for chunks in zip(*batches, strict=True))
     return TapFeatures(tuple(taps), final, part.labels.to(device))
 
 
 def _labelled(branches: list[Branch], features: TapFeatures) -> LabelledLogits:
-    logits, learned = exit_answers(branches, features)
-    sure = None if learned is None else learned.cpu().numpy()
-    return LabelledLogits(logits.cpu().numpy(), features.labels.cpu().numpy(), sure)
+    logits, learned = exit_outputs(branches, features)
+    confidences = None if learned is None else learned.cpu().numpy()
+    return LabelledLogits(logits.cpu().numpy(), features.labels.cpu().numpy(), confidences)
 
 
-def _figures(problem: ThresholdProblem, thresholds: Thresholds, price: CandidateCosts) -> CandidateFigures:
+def _figures(problem: ThresholdProblem, thresholds: Thresholds, estimate: CandidateCosts) -> CandidateFigures:
     taken = exits_taken(problem.confidences, thresholds)
-    leaving = {name: costs.leaving(thresholds) for name, costs in price.costs.items()}
+    leaving = {name: costs.leaving(thresholds) for name, costs in estimate.costs.items()}
     mean = {name: float(cost[taken].mean()) for name, cost in leaving.items()}
     return CandidateFigures(
         accuracy=float(problem.correct[taken, np.arange(problem.n)].mean()),
@@ -270,12 +279,12 @@ def _figures(problem: ThresholdProblem, thresholds: Thresholds, price: Candidate
         energy_mj=mean.get(ENERGY),
         worst_macs=float(leaving[MACS][-1]),
         worst_latency_ms=float(leaving[LATENCY][-1]) if LATENCY in leaving else None,
-        parameters=price.parameters,
-        peak_memory_bytes=price.peak_memory_bytes,
+        parameters=estimate.parameters,
+        peak_memory_bytes=estimate.peak_memory_bytes,
     )
 
 
 def largest_network(space: Space, data: SearchData) -> nn.Module:
-    """The backbone that holds the weights of all others, with fresh weights."""
+    """Return the largest backbone of a space with fresh weights; it holds the weights of all others."""
     network = space.network(space.largest())
     return build(network.backbone, data.inputs, len(data.classes), network.config)

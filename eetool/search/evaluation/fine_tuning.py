@@ -1,7 +1,8 @@
-"""A candidate's own weights: what it inherited, trained further for a few epochs with its branches.
+"""Fine-tuning of a candidate: inherited weights, trained for a few epochs together with its branches.
 
-Shared weights serve networks unevenly: small ones inherit about the same accuracy, whatever full training would make of
-them. NACHOS and EDANAS therefore train every candidate (arXiv 2401.13330), which costs epochs instead of seconds.
+Shared weights fit some networks better than others. Small networks inherit about the same accuracy, whatever accuracy
+they reach when fully trained. NACHOS and EDANAS therefore train every candidate (arXiv 2401.13330), which takes epochs
+instead of seconds.
 """
 
 from eetool.errors import DivergedError
@@ -12,20 +13,20 @@ from eetool.train.training_loop import TrainingExamples, run_training
 from eetool.workspace import scratch
 
 _BATCH = 128
-_LEARNING_RATE = 0.05  # below that of training from scratch, so that what was inherited is kept
-_HINT = "Leave --fine-tune away, or train the supernet for longer: its weights are what candidates begin with."
+_LEARNING_RATE = 0.05  # below that of training from scratch, so that inherited weights are kept
+_HINT = "Omit --fine-tune, or train the supernet for longer: candidates start from its weights."
 
 
 def fine_tune(net: EarlyExitNet, examples: TrainingExamples, epochs: int, seed: int, torch_device: str = CPU) -> None:
-    """Train backbone and class heads of all exits jointly on a device, in place; afterwards on the CPU, in eval mode.
+    """Train backbone and branches of all exits jointly on a device, in place; the result is on the CPU, in eval mode.
 
     Raises:
-        DivergedError: the loss is no number any more.
-        MissingError: there is no such device, or the package that it needs.
+        DivergedError: the loss is not finite.
+        MissingError: the device, or a package that it needs, is missing.
     """
     batch = min(_BATCH, len(examples.labels))
     settings = TrainingSettings("joint", epochs, seed, batch, _LEARNING_RATE, torch_device=torch_device)
-    with scratch() as folder:  # an interrupted candidate is evaluated anew: its state is not kept
+    with scratch() as folder:  # an interrupted candidate is evaluated again, so its state is not kept
         try:
             run_training(net, examples, settings, folder / "state", resume=False)
         except DivergedError as error:

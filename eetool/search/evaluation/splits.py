@@ -1,7 +1,7 @@
-"""What a search learns from and is judged on: parts of the training, temperature and threshold splits, never the test.
+"""Data of a search: parts of the training, temperature and threshold splits; the test split is never used.
 
-The `judge` part is taken out of the training split. No weight, temperature or threshold of the search ever sees it; it
-is what accuracies of candidates are measured on. Networks that are found are trained anew on the whole training split.
+The `judge` part is cut from the training split. Accuracies of candidates are measured on it, and no weight, temperature
+or threshold is fitted on it. Networks of the front are trained again on the whole training split.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class SplitPart:
-    """Finished inputs (n, C, H, W) and labels int64 (n,)."""
+    """Normalised inputs (n, C, H, W) and labels int64 (n,)."""
 
     images: Tensor
     labels: Tensor
@@ -32,25 +32,37 @@ class SplitPart:
 
 @dataclass(frozen=True)
 class SearchData:
-    """`learn` for the supernet, as pixels; `branches`, `temperature`, `threshold` and `judge` for every candidate."""
+    """Data of one search.
+
+    Attributes:
+        name: name of the data source.
+        classes: names of the classes.
+        inputs: input specification of every network.
+        record: provenance of the splits.
+        training: training examples of the supernet, as pixels.
+        branches: training examples of a candidate's branches.
+        temperature: examples that temperatures are fitted on.
+        threshold: examples that thresholds are fitted on.
+        judge: examples that figures of candidates are measured on.
+    """
 
     name: str
     classes: tuple[str, ...]
     inputs: tuple[Input, ...]
     record: Data
-    learn: TrainingExamples
+    training: TrainingExamples
     branches: SplitPart
     temperature: SplitPart
     threshold: SplitPart
     judge: SplitPart
 
     def batches(self, count: int, size: int) -> Iterator[Tensor]:
-        """The first `count` batches (size, C, H, W) of what branches learn from."""
+        """Yield the first `count` batches (size, C, H, W) of the training examples of branches."""
         yield from torch.split(self.branches.images, size)[:count]
 
 
 def load_search_data(source: Source, examples: int) -> SearchData:
-    """The parts of `source`; at most `examples` training images teach the branches of a candidate.
+    """Return the parts of `source`; branches of a candidate are trained on at most `examples` training images.
 
     Raises:
         ArtefactError: there are too few examples of a class.
@@ -59,24 +71,24 @@ def load_search_data(source: Source, examples: int) -> SearchData:
     train = splits[TRAIN]
     judge_size = min(_MOST_JUDGES, int(_JUDGE_SHARE * len(train)))
     learn, judge = _cut(source, train, judge_size, JUDGE)
-    few = _cut(source, learn, examples, "branches")[1] if examples < len(learn) else learn
+    branches = _cut(source, learn, examples, "branches")[1] if examples < len(learn) else learn
     pixels = torch.from_numpy(source.inputs[learn])
     scaled = pixels.float() / 255
     mean, std = scaled.mean((0, 2, 3)), scaled.std((0, 2, 3))  # (N, C, H, W) -> (C,)
-    known = TrainingExamples(pixels, torch.from_numpy(source.labels[learn]), mean, std, source.mirror)
+    training = TrainingExamples(pixels, torch.from_numpy(source.labels[learn]), mean, std, source.mirror)
 
     def part(indices: np.ndarray) -> SplitPart:
-        images = known.normalise(torch.from_numpy(source.inputs[indices]))
+        images = training.normalise(torch.from_numpy(source.inputs[indices]))
         return SplitPart(images, torch.from_numpy(source.labels[indices]))
 
-    rule = Preprocess(1 / 255, tuple(mean.tolist()), tuple(std.tolist()))
+    preprocess = Preprocess(1 / 255, tuple(mean.tolist()), tuple(std.tolist()))
     return SearchData(
         name=source.name,
         classes=source.classes,
-        inputs=(Input("input", "float32", ("batch", *source.inputs.shape[1:]), rule),),
+        inputs=(Input("input", "float32", ("batch", *source.inputs.shape[1:]), preprocess),),
         record=Data(source.name, {**split_record(splits), **split_record({JUDGE: judge})}),
-        learn=known,
-        branches=part(few),
+        training=training,
+        branches=part(branches),
         temperature=part(splits[TEMPERATURE]),
         threshold=part(splits[THRESHOLD]),
         judge=part(judge),
@@ -84,15 +96,15 @@ def load_search_data(source: Source, examples: int) -> SearchData:
 
 
 def _cut(source: Source, pool: np.ndarray, size: int, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """What is left of `pool`, and `size` of it, stratified by label; both sorted."""
+    """Split `pool` into the rest and `size` indices, stratified by label; both are sorted."""
     from sklearn.model_selection import train_test_split
 
     try:
-        left, taken = train_test_split(
+        rest, taken = train_test_split(
             pool, test_size=size, random_state=_SEED, shuffle=True, stratify=source.labels[pool]
         )
     except ValueError as error:
         raise ArtefactError(
-            f"{source.name}: the {name} part would be without a class: {error}", "Bring more examples."
+            f"{source.name}: the {name} part would lack a class: {error}", "Give more examples."
         ) from None
-    return np.sort(left), np.sort(taken)
+    return np.sort(rest), np.sort(taken)

@@ -1,5 +1,5 @@
-"""Search methods, and the algorithms that they share.
+"""Search methods: planners of candidates, surrogate models, threshold rules and published baselines.
 
-May import `eetool.search.space`.
-Entry points: `methods.METHODS` by name, `pareto` for fronts and hypervolumes, `surrogates` for predictors.
+It may import `eetool.search.space`, `eetool.tune` and `eetool.model`. Entry points: `methods.METHODS` and
+`methods.find_method`, `threshold_rules.THRESHOLD_RULES`, and `pareto` for fronts and hypervolumes.
 """

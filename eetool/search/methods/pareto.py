@@ -1,4 +1,4 @@
-"""Fronts of two objectives that are both to be small: which candidates are on it, its hypervolume, its knee."""
+"""Pareto fronts of two objectives to minimise: membership, ranks, crowding, hypervolume and knee."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def pareto_front(points: np.ndarray) -> np.ndarray:
-    """Indices of the points (n, 2) that no other dominates, by the second objective; of equal points the first."""
+    """Return indices of the non-dominated points (n, 2), sorted by the second objective; of equal points the first."""
     order = np.lexsort((np.arange(len(points)), points[:, 0], points[:, 1]))
     kept: list[int] = []
     for index in order:
@@ -16,20 +16,20 @@ def pareto_front(points: np.ndarray) -> np.ndarray:
 
 
 def pareto_ranks(points: np.ndarray) -> np.ndarray:
-    """int64 (n,): 0 for points (n, 2) on the front, 1 for those on the front of the rest, and so on."""
-    found = np.full(len(points), -1, dtype=np.int64)
+    """Return int64 (n,): 0 for points (n, 2) on the front, 1 for the front of the rest, and so on."""
+    ranks = np.full(len(points), -1, dtype=np.int64)
     left, rank = np.arange(len(points)), 0
     while len(left):
-        worse = points[left, None, :] >= points[None, left, :]  # (n, n, 2): is i no better than j in …
-        less = points[left, None, :] > points[None, left, :]
-        dominated = np.any(worse.all(2) & less.any(2), axis=1)
-        found[left[~dominated]] = rank
+        not_better = points[left, None, :] >= points[None, left, :]  # (n, n, 2), of i against j
+        worse = points[left, None, :] > points[None, left, :]
+        dominated = np.any(not_better.all(2) & worse.any(2), axis=1)
+        ranks[left[~dominated]] = rank
         left, rank = left[dominated], rank + 1
-    return found
+    return ranks
 
 
 def crowding_distances(points: np.ndarray) -> np.ndarray:
-    """Crowding distance (n,) of points (n, 2) of one rank (NSGA-II, Deb et al. 2002); infinite at the ends."""
+    """Return crowding distances (n,) of points (n, 2) of one rank (NSGA-II, Deb et al. 2002); infinite at the ends."""
     distance = np.zeros(len(points))
     for axis in range(points.shape[1]):
         order = np.argsort(points[:, axis], kind="stable")
@@ -41,7 +41,7 @@ def crowding_distances(points: np.ndarray) -> np.ndarray:
 
 
 def hypervolume(points: np.ndarray, reference: Sequence[float]) -> float:
-    """Area that the points (n, 2) dominate up to `reference`; points beyond it count nothing."""
+    """Return the area that the points (n, 2) dominate up to `reference`; points beyond it do not count."""
     inside = points[(points < np.asarray(reference)).all(1)]
     if not len(inside):
         return 0.0
@@ -51,7 +51,7 @@ def hypervolume(points: np.ndarray, reference: Sequence[float]) -> float:
 
 
 def knee_point(points: np.ndarray) -> int:
-    """Index of the point of a front (n, 2) that is furthest below the line between its ends, both scaled to 1."""
+    """Return the index of the point of a front (n, 2) furthest below the line between its ends, both scaled to 1."""
     low, high = points.min(0), points.max(0)
     span = np.where(high > low, high - low, 1.0)
     return int(np.argmin(((points - low) / span).sum(1)))

@@ -1,5 +1,5 @@
-"""Search spaces: genes, and the network that their values describe.
+"""Search spaces: genes, encodings and the networks that they describe.
 
-May import `eetool.model`.
-Entry points: `space.Space`, and `builtin_spaces.load_space` for the spaces of eetool and of the user.
+It may import `eetool.model` and no other package of `eetool.search`. Entry points: `builtin_spaces.load_space` for a
+space by name, `space.make_space` for one of your own.
 """

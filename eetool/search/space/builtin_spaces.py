@@ -1,4 +1,4 @@
-"""The spaces that come with eetool, and `package.module:space` for those of the user's own."""
+"""Built-in search spaces, and loading of `package.module:space` for the user's own."""
 
 import functools
 import importlib
@@ -16,7 +16,7 @@ _KERNEL, _DEPTH, _WIDTH = 0, 1, 2  # phases of progressive shrinking, in the ord
 
 @dataclass(frozen=True)
 class _Stage:
-    """A stage of a mobile network: width and stride, with squeeze-and-excite, with h-swish."""
+    """A stage of a mobile network: width, stride, and whether it has squeeze-and-excite and h-swish."""
 
     width: int
     stride: int
@@ -25,13 +25,13 @@ class _Stage:
 
 
 @dataclass(frozen=True)
-class _Mobile:
-    """What is fixed of a mobile network: stem (width, stride), first block's width, stages, head (widths)."""
+class _MobileNetwork:
+    """Fixed parts of a mobile network: stem (width, stride), first block's width, stages, last layers' widths."""
 
     stem: tuple[int, int]
     first: int | None
     stages: tuple[_Stage, ...]
-    head: tuple[int, int]
+    last: tuple[int, int]
 
     def __call__(self, genome: Genome) -> SpaceBackbone:
         def scaled(width: int) -> int:
@@ -49,12 +49,12 @@ class _Mobile:
             parts.append(f"{scaled(stage.width)}{marks}{stage.stride}{shape}")
             place = s + (self.first is not None)
             sites.append((f"stage{place}.{depth - 1}", f"stage{place}.{depth - 2}"))
-        parts.append(f"{scaled(self.head[0])}x{scaled(self.head[1])}")
+        parts.append(f"{scaled(self.last[0])}x{scaled(self.last[1])}")
         return SpaceBackbone(f"mbv3-{'-'.join(parts)}@{genome['resolution']}", tuple(sites[:-1]))
 
 
 def _mobile_space(
-    name: str, fixed: _Mobile, sides: tuple[int, ...], kernels: tuple[int, ...], expansions: tuple[int, ...]
+    name: str, fixed: _MobileNetwork, sides: tuple[int, ...], kernels: tuple[int, ...], expansions: tuple[int, ...]
 ) -> Space:
     genes = [Gene("resolution", sides), Gene("width", (0.5, 0.75, 1.0), phase=_WIDTH)]
     for s in range(len(fixed.stages)):
@@ -68,30 +68,33 @@ def _mobile_space(
 
 
 def mobilenetv3() -> Space:
-    """The space of Once-for-All's MobileNetV3 (arXiv 1908.09791): depth 2–4, kernel 3–7, expansion 3–6, per block; and
-    a width beside them. Strides are those for ImageNet: an image of 32×32 pixels ends as a single one.
+    """Return the space of Once-for-All's MobileNetV3 (arXiv 1908.09791), with a width as one more gene.
+
+    Depths are 2–4 per stage, kernels 3–7 and expansions 3–6 per block. Strides are those for ImageNet: 32×32 pixels
+    are reduced to one.
     """
     stages = (
         *(_Stage(24, 2, False, False), _Stage(40, 2, True, False), _Stage(80, 2, False, True)),
         *(_Stage(112, 1, True, True), _Stage(160, 2, True, True)),
     )
-    fixed = _Mobile((16, 2), 16, stages, (960, 1280))
+    fixed = _MobileNetwork((16, 2), 16, stages, (960, 1280))
     return _mobile_space("mobilenetv3", fixed, (128, 160, 192, 224), (3, 5, 7), (3, 4, 6))
 
 
 def mobilenetv3_cifar() -> Space:
-    """The same kind of network for images of 32×32 pixels and a few million MACs: four stages that end at 4×4."""
+    """Return a space of mobile networks of a few million MACs for 32×32 pixels: four stages, the last at 4×4."""
     stages = (
         *(_Stage(24, 1, False, False), _Stage(40, 2, True, False)),
         *(_Stage(64, 1, False, True), _Stage(96, 2, True, True)),
     )
-    fixed = _Mobile((16, 2), None, stages, (288, 256))
+    fixed = _MobileNetwork((16, 2), None, stages, (288, 256))
     return _mobile_space("mobilenetv3-cifar", fixed, (24, 28, 32), (3, 5), (2, 3, 4))
 
 
 def resnet() -> Space:
-    """Residual networks for images of 32×32 pixels, of one to some thirty million MACs: widths and depths of three
-    stages, and the resolution.
+    """Return a space of residual networks for 32×32 pixels, from one to some thirty million MACs.
+
+    Its genes are the resolution, and widths and depths of three stages.
     """
     genes = [Gene("resolution", (24, 28, 32))]
     for s, widths in enumerate(((16, 24, 32), (24, 40, 64), (32, 64, 96))):
@@ -115,7 +118,11 @@ SPACES: dict[str, Callable[[], Space]] = {
 
 
 def load_space(name: str) -> Space:
-    """The space called `name`, or the one that `package.module:space` is or returns; raises UsageError otherwise."""
+    """Return a built-in space, or the one that `package.module:space` is or returns.
+
+    Raises:
+        UsageError: there is no such space, or it cannot be loaded.
+    """
     if name in SPACES:
         return SPACES[name]()
     module, colon, attribute = name.partition(":")
@@ -125,17 +132,18 @@ def load_space(name: str) -> Space:
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:
-        found = functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
-        space = found() if callable(found) and not isinstance(found, Space) else found
+        loaded = functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
+        space = loaded() if callable(loaded) and not isinstance(loaded, Space) else loaded
     except Exception as error:  # whatever the user's code raises
         raise UsageError(
             f"the space {name} cannot be loaded: {type(error).__name__}: {error}",
-            "It names a Space, or a function without arguments that makes one (eetool.search.space.space.make_space).",
+            "It names a Space, or a function without arguments that returns one; eetool.search.space.space.make_space "
+            "makes one.",
         ) from error
     finally:
         sys.path.remove(here)
     if not isinstance(space, Space):
         raise UsageError(
-            f"{name} is {type(space).__name__}, not a Space", "eetool.search.space.space.make_space makes one."
+            f"{name} is {type(space).__name__}, not a Space", "Make one with eetool.search.space.space.make_space."
         )
     return space

@@ -1,8 +1,8 @@
-"""Search spaces: genes, which of them count, and the network that their values describe.
+"""Search spaces: genes, their conditions, and the network that their values describe.
 
-A gene counts where its condition on earlier genes holds; only genes that count are part of an encoding. So there is one
-encoding for each network (but for a rule's branch, which genes may write down as well), its hash tells networks apart,
-and an invalid network cannot be written down: a layer beyond a branch's depth, or an exit behind the end of its stage,
+A gene is active where its condition on earlier genes holds, and an encoding holds exactly the active genes. So every
+network has one encoding, whose hash identifies it (except for a branch by rule, which genes can also describe). An
+encoding cannot describe an invalid network: a layer beyond a branch's depth, or an exit behind the end of its stage,
 has no gene.
 """
 
@@ -19,13 +19,15 @@ from eetool.model.branches import ALPHABET, LINEAR
 from eetool.model.gate_scores import ENTROPY, MARGIN, MAX_SOFTMAX
 
 Value = int | float | str
-Genome = dict[str, Value]  # the genes that count, in the order of the space
+Genome = dict[str, Value]  # the active genes, in the order of the space
 
 BACKBONE, EXITS, BRANCHES, GATE, THRESHOLDS = "backbone", "exits", "branches", "gate", "thresholds"
 MAX_BRANCH_DEPTH = 3
 BRANCH_WIDTHS = (32, 64, 128)
 SCORE = "score"
-ADAPTIVE = "adaptive"  # in place of a branch's depth: its layers by NACHOS' rule, see `eetool.search.evaluation.adaptive_branches`
+ADAPTIVE = (
+    "adaptive"  # as depth of a branch: NACHOS' rule makes its layers, see `eetool.search.evaluation.adaptive_branches`
+)
 NEVER = 2.0  # a threshold that no confidence reaches
 _POOLS = ("max2", "avg2")
 _CONVOLUTIONS = tuple(kind for kind in ALPHABET if kind not in _POOLS)
@@ -33,12 +35,14 @@ _CONVOLUTIONS = tuple(kind for kind in ALPHABET if kind not in _POOLS)
 
 @dataclass(frozen=True)
 class Gene:
-    """One choice, among values from small to large.
+    """One choice of a space.
 
     Attributes:
-        when: the gene counts only where one of these earlier genes counts and has one of these values; always if empty.
-        group: what it belongs to, `backbone`, `exits`, `branches`, `gate` or `thresholds`.
-        phase: in which part of progressive shrinking a supernet learns its smaller values, from 0.
+        name: unique in its space.
+        choices: values from small to large.
+        when: the gene is active where one of these earlier genes has one of these values; always if empty.
+        group: `backbone`, `exits`, `branches`, `gate` or `thresholds`.
+        phase: phase of progressive shrinking, from 0, in which a supernet is trained on the smaller values.
     """
 
     name: str
@@ -47,18 +51,19 @@ class Gene:
     group: str = BACKBONE
     phase: int = 0
 
-    def counts(self, genome: Genome) -> bool:
-        """Whether it counts beside the genes in `genome`."""
+    def is_active(self, genome: Genome) -> bool:
+        """Return whether the gene is active beside the genes in `genome`."""
         return not self.when or any(genome.get(name) in values for name, values in self.when if name in genome)
 
 
 @dataclass(frozen=True)
 class SpaceBackbone:
-    """What the backbone's genes stand for.
+    """Backbone of a genome.
 
     Attributes:
-        reference: as in `eetool train MODEL`; `config` are the arguments of a `package.module:factory`.
-        sites: for every place where an exit may be, the taps to choose from, the deepest first.
+        reference: as in `eetool train MODEL`.
+        sites: possible taps at every place of an exit, the deepest first.
+        config: arguments of a `package.module:factory`.
     """
 
     reference: str
@@ -68,7 +73,7 @@ class SpaceBackbone:
 
 @dataclass(frozen=True)
 class CandidateNetwork:
-    """A candidate as it can be built. A branch is null where a rule makes it, and `thresholds` where they are tuned."""
+    """Network of a genome; a branch is None where a rule makes it, and `thresholds` are None where they are tuned."""
 
     backbone: str
     config: dict[str, Any] | None
@@ -80,7 +85,7 @@ class CandidateNetwork:
 
 @dataclass(frozen=True)
 class Space:
-    """Genes, and `make`, which turns the backbone's genes into a backbone."""
+    """Genes, and the function `make` from genes of the backbone to a backbone."""
 
     name: str
     genes: tuple[Gene, ...]
@@ -90,15 +95,17 @@ class Space:
         names: set[str] = set()
         for gene in self.genes:
             if gene.name in names or not gene.choices or len(set(gene.choices)) < len(gene.choices):
-                raise UsageError(f"{self.name}: gene {gene.name!r} stands twice, or has no or repeated choices")
+                raise UsageError(f"{self.name}: gene {gene.name!r} is defined twice, or has no or repeated choices")
             unknown = [name for name, _ in gene.when if name not in names]
             if unknown:
-                raise UsageError(f"{self.name}: gene {gene.name!r} depends on {unknown[0]!r}, which is no earlier gene")
+                raise UsageError(
+                    f"{self.name}: gene {gene.name!r} depends on {unknown[0]!r}, which is not an earlier gene"
+                )
             names.add(gene.name)
 
     @property
     def backbones(self) -> "Space":
-        """The space of the backbones alone, whose hash a supernet carries: methods differ in the other genes."""
+        """The space of backbones only, whose hash a supernet records, since methods differ in the other genes."""
         return replace(self, genes=tuple(gene for gene in self.genes if gene.group == BACKBONE))
 
     @property
@@ -108,15 +115,15 @@ class Space:
         return _sha256([self.name, genes])
 
     def express(self, values: Mapping[str, Value]) -> Genome:
-        """The genes of `values` that count; genes that are missing have their first choice."""
+        """Return the active genes of `values`; missing genes have their first choice."""
         genome: Genome = {}
         for gene in self.genes:
-            if gene.counts(genome):
+            if gene.is_active(genome):
                 genome[gene.name] = values.get(gene.name, gene.choices[0])
         return genome
 
     def parse(self, values: Any, where: str = "the encoding") -> Genome:
-        """An encoding from JSON; raises UsageError for a gene that is unknown, missing, idle, or has no such choice."""
+        """Return an encoding from JSON; raise UsageError for an unknown, missing or inactive gene or a wrong choice."""
         if not isinstance(values, dict):
             raise UsageError(f"{where}: an encoding is an object of genes, not {type(values).__name__}")
         known = {gene.name: gene for gene in self.genes}
@@ -125,80 +132,82 @@ class Space:
                 raise UsageError(f"{where}: the space {self.name} has no gene {name!r}", _genes_hint(known, name))
         genome: Genome = {}
         for gene in self.genes:
-            if not gene.counts(genome):
+            if not gene.is_active(genome):
                 if gene.name in values:
-                    raise UsageError(f"{where}: the gene {gene.name!r} does not count beside the others", _idle(gene))
+                    raise UsageError(
+                        f"{where}: the gene {gene.name!r} is inactive beside the others", _inactive_hint(gene)
+                    )
                 continue
             if gene.name not in values:
-                raise UsageError(f"{where}: the gene {gene.name!r} is missing", f"Choices: {_shown(gene.choices)}.")
+                raise UsageError(f"{where}: the gene {gene.name!r} is missing", f"Choices: {_join(gene.choices)}.")
             value = values[gene.name]
             if isinstance(value, bool) or value not in gene.choices:
                 raise UsageError(
-                    f"{where}: the gene {gene.name!r} cannot be {value!r}", f"Choices: {_shown(gene.choices)}."
+                    f"{where}: the gene {gene.name!r} cannot be {value!r}", f"Choices: {_join(gene.choices)}."
                 )
             genome[gene.name] = gene.choices[gene.choices.index(value)]
         return genome
 
     def vector(self, genome: Genome) -> np.ndarray:
-        """int64 (genes,): the number of every gene's choice, 0 where it does not count."""
+        """Return int64 (genes,): the index of every gene's choice, 0 where it is inactive."""
         chosen = [gene.choices.index(genome[gene.name]) if gene.name in genome else 0 for gene in self.genes]
         return np.array(chosen, dtype=np.int64)
 
     def genome(self, vector: Sequence[int] | np.ndarray) -> Genome:
-        """The genes that count among those whose choices `vector` (genes,) numbers."""
+        """Return the active genes of a vector (genes,) of choice indices."""
         return self.express({g.name: g.choices[int(i)] for g, i in zip(self.genes, vector, strict=True)})
 
     @property
     def sizes(self) -> np.ndarray:
-        """int64 (genes,): number of choices of every gene."""
+        """Number of choices of every gene, int64 (genes,)."""
         return np.array([len(gene.choices) for gene in self.genes], dtype=np.int64)
 
     def sample(self, rng: np.random.Generator) -> Genome:
-        """Every gene drawn evenly from its choices."""
+        """Draw every gene uniformly from its choices."""
         return self.genome(rng.integers(0, self.sizes))
 
     def largest(self) -> Genome:
-        """Every gene has its last choice."""
+        """Return the genome with the last choice of every gene."""
         return self.genome(self.sizes - 1)
 
     def smallest(self) -> Genome:
-        """Every gene has its first choice."""
+        """Return the genome with the first choice of every gene."""
         return self.genome(np.zeros(len(self.genes), np.int64))
 
     def with_adaptive(self, genome: Genome) -> Genome:
-        """The same genome with all branches by rule, where the space has branches."""
+        """Return the genome with all branches by rule, where the space has branches."""
         return self.express({**genome, **{g.name: ADAPTIVE for g in self.genes if ADAPTIVE in g.choices}})
 
     def without(self, *groups: str) -> "Space":
-        """The space without the genes of these groups."""
+        """Return the space without the genes of these groups."""
         return replace(self, genes=tuple(gene for gene in self.genes if gene.group not in groups))
 
     def only(self, choices: Mapping[str, tuple[Value, ...]]) -> "Space":
-        """The space in which these genes have no other choices; names that are no genes are passed over."""
+        """Return the space in which these genes have only these choices; unknown names are ignored."""
         return replace(self, genes=tuple(replace(g, choices=choices.get(g.name, g.choices)) for g in self.genes))
 
     def with_thresholds(self, values: tuple[float, ...]) -> "Space":
-        """The space with one threshold more for every exit; `NEVER` among `values` is a gate that never fires."""
-        more = tuple(
-            Gene(f"exit{i}.threshold", values, ((_position(i), _on(gene)),), THRESHOLDS)
+        """Return the space with a threshold gene for every exit; `NEVER` among `values` is a gate that never fires."""
+        thresholds = tuple(
+            Gene(f"exit{i}.threshold", values, ((_position(i), _present(gene)),), THRESHOLDS)
             for i, gene in enumerate(self._positions)
         )
-        return replace(self, genes=(*self.genes, *more))
+        return replace(self, genes=(*self.genes, *thresholds))
 
     @property
     def _positions(self) -> list[Gene]:
         return [gene for gene in self.genes if gene.group == EXITS]
 
     def network(self, genome: Genome) -> CandidateNetwork:
-        """The network of a genome."""
-        made = self.make({g.name: genome[g.name] for g in self.genes if g.group == BACKBONE and g.name in genome})
+        """Return the network of a genome."""
+        backbone = self.make({g.name: genome[g.name] for g in self.genes if g.group == BACKBONE and g.name in genome})
         names = {gene.name for gene in self.genes}
-        on = [(i, int(p)) for i in range(len(made.sites)) if (p := genome.get(_position(i), 0))]
+        on = [(i, int(p)) for i in range(len(backbone.sites)) if (p := genome.get(_position(i), 0))]
         thresholds = any(gene.group == THRESHOLDS for gene in self.genes)
         return CandidateNetwork(
-            backbone=made.reference,
-            config=made.config,
-            taps=tuple(made.sites[i][p - 1] for i, p in on),
+            backbone=backbone.reference,
+            config=backbone.config,
+            taps=tuple(backbone.sites[i][p - 1] for i, p in on),
             branches=tuple(_branch(genome, i) for i, _ in on),
             score=str(genome.get(SCORE, MAX_SOFTMAX)) if SCORE in names else MAX_SOFTMAX,
             thresholds=tuple(_threshold(genome, i) for i, _ in on) if thresholds else None,
@@ -206,7 +215,7 @@ class Space:
 
 
 def genome_key(genome: Genome) -> str:
-    """SHA-256 of an encoding; its first twelve digits name a candidate."""
+    """Return the SHA-256 of an encoding; its first twelve digits are the id of a candidate."""
     return _sha256(genome)
 
 
@@ -218,24 +227,28 @@ def make_space(
     widths: tuple[int, ...] = BRANCH_WIDTHS,
     scores: tuple[str, ...] = (MAX_SOFTMAX, ENTROPY, MARGIN),
 ) -> Space:
-    """A space over backbones that `make` makes, with exits, their branches and the gate's score to be searched.
+    """Return a space of backbones with exits, their branches and the score of the gates.
 
-    Every exit may be absent (position 0) or at one of its site's taps, counted from the deepest. A branch has up to
-    three layers of the alphabet of `eetool.model.branches`, after what AEBNAS searches (arXiv 2512.10671, whose own
-    list is not public), or those of NACHOS' rule.
+    Every exit is absent (position 0) or at one of its site's taps, counted from the deepest. A branch has up to three
+    layers of the alphabet of `eetool.model.branches`, or those of NACHOS' rule. The alphabet follows AEBNAS (arXiv
+    2512.10671), whose own list is not public.
 
     Args:
-        backbone: genes of the backbone; what is larger comes last.
-        positions: for every site of an exit, from shallow to deep, how many taps there are to choose from; `make` must
-            name as many, whatever the other genes are.
+        name: name of the space.
+        backbone: genes of the backbone; choices from small to large.
+        make: function from genes of the backbone to a backbone.
+        positions: number of taps of every site of an exit, from shallow to deep; sites of `make` must have as many taps
+            for all genes.
+        widths: widths of convolutions in branches.
+        scores: scores of the gates.
     """
     genes = list(backbone)
     exits = [Gene(_position(i), tuple(range(count + 1)), (), EXITS) for i, count in enumerate(positions)]
     genes += exits
     for i, gene in enumerate(exits):
-        genes += _branch_genes(i, _on(gene), widths)
+        genes += _branch_genes(i, _present(gene), widths)
     if exits:
-        genes.append(Gene(SCORE, scores, tuple((gene.name, _on(gene)) for gene in exits), GATE))
+        genes.append(Gene(SCORE, scores, tuple((gene.name, _present(gene)) for gene in exits), GATE))
     return Space(name, tuple(genes), make)
 
 
@@ -251,8 +264,8 @@ def _branch_genes(index: int, on: tuple[Value, ...], widths: tuple[int, ...]) ->
 
 
 def _branch(genome: Genome, index: int) -> str | None:
-    """The text of a branch, as in `eetool.model.branches`; nothing where the rule makes it."""
-    depth = genome.get(f"exit{index}.depth", ADAPTIVE)  # without genes of branches a rule makes all of them
+    """Return the text of a branch, as in `eetool.model.branches`; None where the rule makes it."""
+    depth = genome.get(f"exit{index}.depth", ADAPTIVE)  # without genes of branches, the rule makes all of them
     if depth == ADAPTIVE:
         return None
     layers = []
@@ -272,7 +285,7 @@ def _position(index: int) -> str:
     return f"exit{index}.position"
 
 
-def _on(gene: Gene) -> tuple[Value, ...]:
+def _present(gene: Gene) -> tuple[Value, ...]:
     return tuple(value for value in gene.choices if value != 0)
 
 
@@ -280,7 +293,7 @@ def _sha256(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, separators=(",", ":")).encode()).hexdigest()
 
 
-def _shown(choices: Sequence[Value]) -> str:
+def _join(choices: Sequence[Value]) -> str:
     return ", ".join(map(str, choices))
 
 
@@ -291,5 +304,5 @@ def _genes_hint(known: Mapping[str, Gene], name: str) -> str:
     return f"Did you mean {' or '.join(near)}?" if near else f"Its genes: {', '.join(known)}."
 
 
-def _idle(gene: Gene) -> str:
-    return "It counts where " + " or ".join(f"{n} is one of {_shown(values)}" for n, values in gene.when) + "."
+def _inactive_hint(gene: Gene) -> str:
+    return "It is active where " + " or ".join(f"{n} is one of {_join(values)}" for n, values in gene.when) + "."

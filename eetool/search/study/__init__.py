@@ -1,5 +1,5 @@
-"""Persistent studies: many workers share the trials of one search through a database.
+"""Studies: candidates of one search, evaluated by any number of workers that share a database.
 
-May import the other packages of eetool.search, except `evaluation`. Optuna is imported here and in `methods` only.
-Entry point: `study`.
+It may import `eetool.search.methods`, `eetool.search.search_results` and `eetool.search.space`; Optuna is imported on
+first use. Entry points: `study.Study` and `storage.Storage`.
 """

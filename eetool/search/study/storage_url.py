@@ -1,4 +1,4 @@
-"""The address of a storage, as it may be shown: without anything that could be a password."""
+"""URL of a storage in a form that may be shown, without anything that could be a password."""
 
 import re
 from typing import Any
@@ -10,14 +10,14 @@ _PLAIN = re.compile(r"[\w.-]+")
 _HINT = "Such as postgresql://user@host/name."
 
 
-class Address:
-    """A URL for SQLAlchemy. `str()` gives what may be shown of it; every message about a storage goes through here.
+class StorageUrl:
+    """A URL for SQLAlchemy; `str()` returns the parts of it that messages may show.
 
-    A password can be written in many wrong places, where it is parsed as a host, a port or a name. So only plain parts
-    are shown, a query never, and nothing at all of what does not parse.
+    A password in a wrong place is parsed as a host, a port or a name. So only plain parts are shown. A query is never
+    shown, nor any part of a URL that does not parse.
 
     Raises:
-        UsageError: it is no URL of a database.
+        UsageError: it is not the URL of a database.
     """
 
     def __init__(self, text: str) -> None:
@@ -31,27 +31,27 @@ class Address:
         if self.url.drivername in ("postgresql", "postgres"):
             self.url = self.url.set(drivername="postgresql+psycopg")
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self._shown = _shown(self.url, self.is_sqlite)
-        shown = set(_pieces(self._shown))
-        self._hidden = [piece for piece in _pieces(text) if piece not in shown]
+        self._shown = _printable(self.url, self.is_sqlite)
+        shown = set(_words(self._shown))
+        self._hidden = [word for word in _words(text) if word not in shown]
 
     def __str__(self) -> str:
         return self._shown
 
     @property
     def full(self) -> str:
-        """The whole URL, for the driver alone."""
+        """The whole URL; only for the driver."""
         return self.url.render_as_string(hide_password=False)
 
     def reason(self, error: BaseException) -> str:
-        """The first line of an error, or no more than its class where it could quote something hidden."""
+        """Return the first line of an error, or only its class where the line could quote a hidden part."""
         line = (str(error).strip().splitlines() or [""])[0]
-        told = line and not any(piece in line for piece in self._hidden)
-        return line if told else type(error).__name__
+        printable = line and not any(word in line for word in self._hidden)
+        return line if printable else type(error).__name__
 
 
-def _shown(url: Any, is_sqlite: bool) -> str:
-    """The scheme, and the parts behind it where all of them are plain."""
+def _printable(url: Any, is_sqlite: bool) -> str:
+    """Return the scheme, and the parts after it where all of them are plain."""
     scheme = url.drivername.partition("+")[0]
     parts = [url.username, url.host, *([] if is_sqlite else [url.database])]
     if not all(part is None or _PLAIN.fullmatch(part) for part in parts):
@@ -59,7 +59,7 @@ def _shown(url: Any, is_sqlite: bool) -> str:
     return str(url.set(drivername=scheme, query={}).render_as_string(hide_password=True))
 
 
-def _pieces(text: str) -> list[str]:
-    """Texts between the separators of a URL, as written and as meant."""
-    found = re.split(r"[:/@?&=\s+#;,]", text) + re.split(r"[:/@?&=\s#;,]", unquote_plus(text))
-    return [piece for piece in found if piece]
+def _words(text: str) -> list[str]:
+    """Return the texts between the separators of a URL, as written and decoded."""
+    words = re.split(r"[:/@?&=\s+#;,]", text) + re.split(r"[:/@?&=\s#;,]", unquote_plus(text))
+    return [word for word in words if word]

@@ -7,8 +7,10 @@ import pytest
 
 from eetool.errors import UsageError
 from eetool.search.methods import pareto
-from eetool.search.methods.methods import METHODS, ObjectiveValues, Planner, find_method
-from eetool.search.methods.surrogates import KINDS, choose_surrogate, evolve, genome_features, penalised
+from eetool.search.methods.methods import METHODS, find_method
+from eetool.search.methods.nsga2 import evolve, penalised
+from eetool.search.methods.planners import ObjectiveValues, Planner
+from eetool.search.methods.surrogates import KINDS, choose_surrogate, genome_features
 from eetool.search.space.builtin_spaces import mobilenetv3_cifar, resnet
 from eetool.search.space.space import Genome, Space, genome_key
 from tests.helpers import small_spaces
@@ -42,7 +44,7 @@ def searched(planner: Planner, judge: Callable[[Genome], ObjectiveValues], trial
 
 
 @pytest.mark.parametrize("name", ["aebnas", "nsga2", "random", "tpe"])  # the planner of the others is that of aebnas
-def test_plans_follow_from_the_seed_and_from_what_was_found(name: str) -> None:
+def test_plan_same_seed_and_archive_returns_same_genomes(name: str) -> None:
     space = METHODS[name].space(small_spaces.mobile())
     judge = landscape(space)
     whole = searched(METHODS[name].planner(space, 3, 30, anything), judge, 30)
@@ -57,14 +59,14 @@ def test_plans_follow_from_the_seed_and_from_what_was_found(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_space_comes_to_its_end(name: str) -> None:
+def test_plan_exhausted_space_returns_nothing(name: str) -> None:
     space = METHODS[name].space(small_spaces.one())
     found = searched(METHODS[name].planner(space, 0, 20, anything), landscape(space), 20)
     assert len(found) == 1
 
 
 @pytest.mark.parametrize("name", ["aebnas", "nsga2", "random", "tpe"])
-def test_what_is_not_admitted_is_not_planned(name: str) -> None:
+def test_plan_inadmissible_genomes_are_left_out(name: str) -> None:
     space = METHODS[name].space(small_spaces.mobile())
     planner = METHODS[name].planner(space, 3, 30, lambda genome: genome["exit0.position"] == 1)
     found = searched(planner, landscape(space), 30)
@@ -72,14 +74,14 @@ def test_what_is_not_admitted_is_not_planned(name: str) -> None:
     assert all(outcome.genome["exit0.position"] == 1 for outcome in found)
 
 
-def test_where_few_are_admitted_they_are_found() -> None:
+def test_plan_few_admissible_genomes_finds_them() -> None:
     space = small_spaces.mobile()
     few = {"resolution": 12, "depth": 1, "kernel": 3, "expansion": 2, "exit0.depth": 3}  # one in 320
     planner = METHODS["aebnas"].planner(space, 0, 9, lambda genome: few.items() <= genome.items())
     assert len(planner.plan([])) == 5
 
 
-def test_a_search_of_branches_begins_with_those_of_a_rule() -> None:
+def test_plan_first_generation_has_half_branches_by_rule() -> None:
     space = mobilenetv3_cifar()
     *begun, _ = METHODS["aebnas"].planner(space, 0, 72, anything).plan([])
     branches = [space.network(genome).branches for genome in begun[2:]]  # the smallest and the largest come first
@@ -87,7 +89,7 @@ def test_a_search_of_branches_begins_with_those_of_a_rule() -> None:
     assert 0.4 < sum(ruled) / len(ruled) < 0.7
 
 
-def test_generations_follow_a_beginning_that_found_too_few() -> None:
+def test_plan_short_first_generation_is_followed_by_full_one() -> None:
     space, admitted = small_spaces.mobile(), iter([True] * 4)
     planner = METHODS["aebnas"].planner(space, 0, 30, lambda genome: next(admitted, False))
     begun = planner.plan([])
@@ -96,7 +98,7 @@ def test_generations_follow_a_beginning_that_found_too_few() -> None:
     assert len(planner.plan([landscape(space)(genome) for genome in begun])) == 8
 
 
-def test_the_surrogate_is_better_than_chance() -> None:
+def test_surrogate_planner_beats_random_search() -> None:
     space = resnet()
     judge = landscape(space)
     area = {}
@@ -107,7 +109,7 @@ def test_the_surrogate_is_better_than_chance() -> None:
     assert area["aebnas"] > 1.02 * area["random"]
 
 
-def test_constraints_take_over_while_nobody_keeps_to_them() -> None:
+def test_penalised_no_feasible_point_orders_by_excess() -> None:
     cost, excess = np.array([3.0, 2.0, 1.0]), np.array([0.1, 0.2, 0.3])
     assert penalised(cost, excess).argmin() == 0  # nobody is feasible: the least excess
     assert penalised(cost, np.zeros(3)).argmin() == 2  # everybody is: the least cost
@@ -115,7 +117,7 @@ def test_constraints_take_over_while_nobody_keeps_to_them() -> None:
     assert mixed.argmin() == 1
 
 
-def test_switching_takes_the_predictor_that_ranks_best() -> None:
+def test_choose_surrogate_linear_function_avoids_trees() -> None:
     rng = np.random.default_rng(0)
     x = rng.random((60, 5))
     y = x @ np.array([1.0, -2.0, 0.5, 0.0, 3.0])
@@ -129,7 +131,7 @@ def test_switching_takes_the_predictor_that_ranks_best() -> None:
         assert np.isfinite(fit(x, steps, 0)(new)).all(), kind
 
 
-def test_features_tell_idle_genes_apart() -> None:
+def test_genome_features_inactive_genes_differ_from_first_choice() -> None:
     space = small_spaces.mobile()
     shallow, deep = space.smallest(), space.largest()
     table = genome_features(space, [shallow, deep])
@@ -139,7 +141,7 @@ def test_features_tell_idle_genes_apart() -> None:
     assert table.max() == 1
 
 
-def test_evolution_goes_where_it_is_told() -> None:
+def test_evolve_two_equal_objectives_reaches_minimum() -> None:
     space = small_spaces.mobile()
 
     def objectives(genomes: list[Genome]) -> tuple[np.ndarray, np.ndarray]:
@@ -150,7 +152,7 @@ def test_evolution_goes_where_it_is_told() -> None:
     assert space.vector(best[0]).sum() == 0
 
 
-def test_unknown_methods_are_refused() -> None:
+def test_find_method_unknown_name_raises_usage_error() -> None:
     with pytest.raises(UsageError, match="unknown algorithm"):
         find_method("magic")
     fixed = find_method("aebnas", branches="fixed", thresholds="fixed")

@@ -16,7 +16,7 @@ def dominated(points: np.ndarray, i: int) -> bool:
 
 
 @given(clouds)
-def test_the_front_is_what_nothing_dominates(points: np.ndarray) -> None:
+def test_pareto_front_holds_all_non_dominated_points(points: np.ndarray) -> None:
     found = pareto.pareto_front(points)
     assert not any(dominated(points, i) for i in found)
     free = {tuple(points[i]) for i in range(len(points)) if not dominated(points, i)}
@@ -26,7 +26,7 @@ def test_the_front_is_what_nothing_dominates(points: np.ndarray) -> None:
 
 
 @given(clouds)
-def test_ranks_peel_fronts_off(points: np.ndarray) -> None:
+def test_pareto_ranks_peel_fronts_off(points: np.ndarray) -> None:
     rank = pareto.pareto_ranks(points)
     left = points
     for r in range(rank.max() + 1):
@@ -35,17 +35,17 @@ def test_ranks_peel_fronts_off(points: np.ndarray) -> None:
 
 
 @given(clouds)
-def test_the_hypervolume_is_the_area_that_is_dominated(points: np.ndarray) -> None:
+def test_hypervolume_equals_count_of_dominated_cells(points: np.ndarray) -> None:
     cells = sum(bool(((points[:, 0] <= x) & (points[:, 1] <= y)).any()) for x in range(8) for y in range(8))
     assert pareto.hypervolume(points, (8.0, 8.0)) == pytest.approx(cells)
 
 
-def test_the_knee_is_where_the_front_bends() -> None:
+def test_knee_point_returns_index_of_bend() -> None:
     assert pareto.knee_point(np.array([[0.9, 1.0], [0.3, 2.0], [0.2, 8.0], [0.1, 9.0]])) == 1
     assert pareto.knee_point(np.array([[0.5, 3.0]])) == 0
 
 
-def test_crowding_prefers_the_ends_and_empty_places() -> None:
+def test_crowding_distances_are_largest_at_ends_and_gaps() -> None:
     distance = pareto.crowding_distances(np.array([[4.0, 0.0], [3.0, 1.0], [2.9, 1.1], [0.0, 4.0]]))
     assert np.isinf(distance[[0, 3]]).all()
     assert distance[2] > distance[1]

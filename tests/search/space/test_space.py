@@ -31,7 +31,7 @@ def genomes(draw: st.DrawFn) -> tuple[Space, Genome]:
 
 
 @given(genomes())
-def test_an_encoding_survives_json(drawn: tuple[Space, Genome]) -> None:
+def test_parse_json_round_trip_returns_same_genome(drawn: tuple[Space, Genome]) -> None:
     space, genome = drawn
     read = space.parse(json.loads(json.dumps(genome)))
     assert read == genome
@@ -40,7 +40,7 @@ def test_an_encoding_survives_json(drawn: tuple[Space, Genome]) -> None:
 
 
 @given(genomes())
-def test_there_is_one_encoding_for_each_network(drawn: tuple[Space, Genome]) -> None:
+def test_express_inactive_genes_are_dropped(drawn: tuple[Space, Genome]) -> None:
     space, genome = drawn
     assert space.genome(space.vector(genome)) == genome
     idle = {gene.name: gene.choices[-1] for gene in space.genes if gene.name not in genome}
@@ -48,7 +48,7 @@ def test_there_is_one_encoding_for_each_network(drawn: tuple[Space, Genome]) -> 
 
 
 @given(genomes())
-def test_every_genome_describes_a_valid_network(drawn: tuple[Space, Genome]) -> None:
+def test_network_any_genome_can_be_built(drawn: tuple[Space, Genome]) -> None:
     space, genome = drawn
     network = space.network(genome)
     side = 224 if space.name == "mobilenetv3" else 32
@@ -65,7 +65,7 @@ def test_every_genome_describes_a_valid_network(drawn: tuple[Space, Genome]) -> 
         assert len(network.thresholds) == len(network.taps)
 
 
-def test_other_networks_have_other_keys() -> None:
+def test_genome_key_differs_between_networks() -> None:
     space = small_spaces.mobile()
     rng = np.random.default_rng(0)
     drawn = [space.sample(rng) for _ in range(300)]
@@ -81,11 +81,11 @@ def test_other_networks_have_other_keys() -> None:
         ({"kernel": 7}, "'kernel' cannot be 7"),
         ({"kernel": True}, "'kernel' cannot be True"),
         ({"kernel": None}, "'kernel' is missing"),
-        ({"depth": 1}, "'kernel1' does not count"),
-        ({"exit0.depth": 1, "exit0.layer0": "max2", "exit0.layer2": "max2"}, "does not count"),
+        ({"depth": 1}, "'kernel1' is inactive"),
+        ({"exit0.depth": 1, "exit0.layer0": "max2", "exit0.layer2": "max2"}, "is inactive"),
     ],
 )
-def test_what_is_no_encoding_is_refused(change: dict[str, object], words: str) -> None:
+def test_parse_invalid_encoding_raises_usage_error(change: dict[str, object], words: str) -> None:
     space = small_spaces.mobile()
     genome: dict[str, object] = dict(space.largest())
     genome.update(change)
@@ -95,14 +95,14 @@ def test_what_is_no_encoding_is_refused(change: dict[str, object], words: str) -
         space.parse([1, 2])
 
 
-def test_a_gene_depends_on_genes_before_it() -> None:
-    with pytest.raises(UsageError, match="no earlier gene"):
+def test_space_unordered_or_repeated_genes_raise_usage_error() -> None:
+    with pytest.raises(UsageError, match="not an earlier gene"):
         Space("off", (Gene("a", (1, 2), (("b", (1,)),)), Gene("b", (1, 2))), small_spaces.own().make)
-    with pytest.raises(UsageError, match="stands twice"):
+    with pytest.raises(UsageError, match="is defined twice"):
         Space("off", (Gene("a", (1, 2)), Gene("a", (1, 2))), small_spaces.own().make)
 
 
-def test_spaces_are_found_by_name() -> None:
+def test_load_space_unknown_name_raises_usage_error() -> None:
     assert load_space("tests.helpers.small_spaces:own").hash == small_spaces.own().hash
     for name, words in (
         ("mobilenet", "Known spaces"),
@@ -115,7 +115,7 @@ def test_spaces_are_found_by_name() -> None:
         assert words in f"{caught.value} {caught.value.hint}"
 
 
-def test_methods_search_what_their_papers_do() -> None:
+def test_method_space_has_published_gene_groups() -> None:
     whole = load_space("mobilenetv3")
     groups = {name: {gene.group for gene in method.space(whole).genes} for name, method in METHODS.items()}
     assert groups["aebnas"] == {"backbone", "exits", "branches", "gate"}

@@ -92,7 +92,7 @@ def lines(log: Path) -> list[str]:
     return log.read_text().splitlines() if log.exists() else []
 
 
-def test_three_workers_one_of_which_is_killed(server: Server, tmp_path: Path) -> None:
+def test_three_workers_one_killed_find_same_candidates(server: Server, tmp_path: Path) -> None:
     expected = [c.id for c in take_part(f"sqlite:///{tmp_path / 'alone.db'}", TRIALS)]
     logs = [tmp_path / f"worker{i}" for i in range(3)]
     workers = [worker(server, TRIALS, 0.4, log) for log in logs]
@@ -115,7 +115,7 @@ def test_three_workers_one_of_which_is_killed(server: Server, tmp_path: Path) ->
     assert set(counts.values()) == {1}
 
 
-def test_the_server_goes_away_and_comes_back(server: Server, tmp_path: Path) -> None:
+def test_worker_server_restart_continues(server: Server, tmp_path: Path) -> None:
     expected = [c.id for c in take_part(f"sqlite:///{tmp_path / 'alone.db'}", TRIALS)]
     log = tmp_path / "worker"
     import psycopg

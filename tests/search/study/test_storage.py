@@ -10,9 +10,9 @@ import pytest
 import sqlalchemy
 
 from eetool.errors import ArtefactError, EarlyExitError, OutputError, UsageError
-from eetool.search.study.storage import HeartbeatSettings, Storage, begun_anew
+from eetool.search.study.storage import HeartbeatSettings, Storage, replaced_study
 from eetool.search.study.study import Study
-from tests.helpers.fake_work import PULSE, SPACE, TERMS, take_part
+from tests.helpers.fake_work import HEARTBEAT, SETTINGS, SPACE, take_part
 
 
 @pytest.fixture
@@ -20,10 +20,10 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "study.db"
 
 
-def test_a_storage_that_goes_away_is_waited_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_retry_unreachable_storage_waits_then_raises(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from sqlalchemy.exc import OperationalError
 
-    storage, notes = Storage(f"sqlite:///{path}", PULSE), list[str]()
+    storage, notes = Storage(f"sqlite:///{path}", HEARTBEAT), list[str]()
     monkeypatch.setattr(storage, "progress", _Notes(notes))
     answers = iter([False, False, True])
 
@@ -32,16 +32,16 @@ def test_a_storage_that_goes_away_is_waited_for(path: Path, monkeypatch: pytest.
             raise OperationalError("SELECT 1", {}, Exception("server closed the connection"))
         return "back"
 
-    assert storage.patiently(answer) == "back"
-    assert "does not answer" in notes[0]
-    assert "is back" in notes[-1]
+    assert storage.with_retry(answer) == "back"
+    assert "is unreachable" in notes[0]
+    assert "is reachable again" in notes[-1]
 
     def gone() -> None:
         raise OperationalError("SELECT 1", {}, Exception("server closed the connection"))
 
-    storage.pulse = HeartbeatSettings(patience=0.1)
-    with pytest.raises(ArtefactError, match="has been away"):
-        storage.patiently(gone)
+    storage.heartbeat = HeartbeatSettings(retry_seconds=0.1)
+    with pytest.raises(ArtefactError, match="has been unreachable"):
+        storage.with_retry(gone)
 
 
 @pytest.mark.parametrize(
@@ -53,9 +53,9 @@ def test_a_storage_that_goes_away_is_waited_for(path: Path, monkeypatch: pytest.
         ("postgresql://user:secret@127.0.0.1:1/x", ArtefactError, r"user:\*\*\*@127"),
     ],
 )
-def test_a_storage_that_is_none_is_refused(bad: str, error: type[Exception], words: str) -> None:
+def test_storage_invalid_url_is_refused(bad: str, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words) as caught:
-        Storage(bad, PULSE)
+        Storage(bad, HEARTBEAT)
     assert "secret" not in str(caught.value)
 
 
@@ -96,7 +96,7 @@ def _another_file(storage: Any, path: Path) -> None:
         (_another_file, ArtefactError, "study.db is damaged: file is not a database"),
     ],
 )
-def test_a_storage_that_breaks_during_the_work_ends_it_at_once(
+def test_study_broken_storage_ends_work_at_once(
     path: Path,
     monkeypatch: pytest.MonkeyPatch,
     attack: Callable[[Any, Path], None],
@@ -105,9 +105,9 @@ def test_a_storage_that_breaks_during_the_work_ends_it_at_once(
 ) -> None:
     url, notes = f"sqlite:///{path}", list[str]()
     take_part(url, 3)
-    storage = Storage(url, PULSE)
+    storage = Storage(url, HEARTBEAT)
     monkeypatch.setattr(storage, "progress", _Notes(notes))
-    study = Study(storage, "shared", SPACE, TERMS)
+    study = Study(storage, "shared", SPACE, SETTINGS)
     attack(storage, path)
     with pytest.raises(error, match=words):
         _fill(study)
@@ -117,26 +117,26 @@ def test_a_storage_that_breaks_during_the_work_ends_it_at_once(
 def _fill(study: Study) -> None:
     """Until the pages that are there are full."""
     for slot in range(3, 200):
-        study._put_up(slot, SPACE.sample(np.random.default_rng(slot)))
+        study._enqueue(slot, SPACE.sample(np.random.default_rng(slot)))
 
 
-def test_a_storage_on_a_full_disk_is_refused_at_once(small_disk: Path) -> None:
+def test_storage_full_disk_raises_output_error(small_disk: Path) -> None:
     (small_disk / "ballast").write_bytes(bytes(100_000))
     with pytest.raises(OutputError, match="the disk is full"):
-        Storage(f"sqlite:///{small_disk / 'study.db'}", PULSE)
+        Storage(f"sqlite:///{small_disk / 'study.db'}", HEARTBEAT)
 
 
-def test_a_storage_that_another_worker_locks_is_waited_for(path: Path) -> None:
+def test_with_retry_locked_storage_is_not_damage(path: Path) -> None:
     """A lock is no damage, however long it lasts."""
     error = sqlite3.OperationalError("database is locked")
     error.sqlite_errorcode = sqlite3.SQLITE_BUSY  # as the module itself sets it
-    storage = Storage(f"sqlite:///{path}", HeartbeatSettings(patience=0.1))
+    storage = Storage(f"sqlite:///{path}", HeartbeatSettings(retry_seconds=0.1))
 
     def locked() -> None:
         raise sqlalchemy.exc.OperationalError("BEGIN IMMEDIATE", {}, error)
 
-    with pytest.raises(ArtefactError, match="has been away"):
-        storage.patiently(locked)
+    with pytest.raises(ArtefactError, match="has been unreachable"):
+        storage.with_retry(locked)
 
 
 class _ServerError(Exception):
@@ -150,21 +150,21 @@ class _ServerError(Exception):
         ("25006", OutputError, "it cannot be written to"),
         ("42501", OutputError, "may not write"),
         ("XX001", ArtefactError, "is damaged"),
-        ("57P01", ArtefactError, "has been away"),
-        (None, ArtefactError, "has been away"),
+        ("57P01", ArtefactError, "has been unreachable"),
+        (None, ArtefactError, "has been unreachable"),
     ],
 )
-def test_what_a_server_says_tells_lost_from_broken(
+def test_with_retry_server_state_separates_lost_from_broken(
     path: Path, state: str | None, error: type[EarlyExitError], words: str
 ) -> None:
-    storage, said = Storage(f"sqlite:///{path}", HeartbeatSettings(patience=0.1)), _ServerError("said")
+    storage, said = Storage(f"sqlite:///{path}", HeartbeatSettings(retry_seconds=0.1)), _ServerError("said")
     said.sqlstate = state
 
     def fail() -> None:
         raise sqlalchemy.exc.OperationalError("INSERT", {}, said)
 
     with pytest.raises(error, match=words):
-        storage.patiently(fail)
+        storage.with_retry(fail)
 
 
 @pytest.mark.parametrize(
@@ -189,28 +189,28 @@ def test_what_a_server_says_tells_lost_from_broken(
         "sqlite://user:PW12@/x.db",
     ],
 )
-def test_no_form_of_a_password_is_shown(url: str) -> None:
+def test_storage_error_hides_password_in_any_place(url: str) -> None:
     with pytest.raises(EarlyExitError) as caught:
-        Storage(url, PULSE)
+        Storage(url, HEARTBEAT)
     assert "W12" not in f"{caught.value.message} {caught.value.hint}"
     assert "storage" in caught.value.message or "database" in caught.value.message
 
 
-class TestBegunAnew:
-    def test_begun_anew_and_failed_before_a_candidate_brings_the_old_study_back(self, path: Path) -> None:
+class TestReplacedStudy:
+    def test_failure_before_first_candidate_restores_old_study(self, path: Path) -> None:
         before = take_part(f"sqlite:///{path}", 3)
 
         def typo(genome: object) -> None:
             raise KeyError
 
-        with pytest.raises(KeyError), begun_anew(path):
+        with pytest.raises(KeyError), replaced_study(path):
             take_part(f"sqlite:///{path}", 3, typo)
         assert take_part(f"sqlite:///{path}", 3, lambda genome: pytest.fail("it was complete")) == before
         assert [p.name for p in path.parent.iterdir()] == [path.name]
 
-    def test_begun_anew_and_failed_after_a_candidate_keeps_the_new_study(self, path: Path) -> None:
+    def test_failure_after_first_candidate_keeps_new_study(self, path: Path) -> None:
         take_part(f"sqlite:///{path}", 3)
-        with pytest.raises(KeyError), begun_anew(path):  # noqa: PT012
+        with pytest.raises(KeyError), replaced_study(path):  # noqa: PT012
             take_part(f"sqlite:///{path}", 1, name="new")
             raise KeyError
         with sqlite3.connect(path) as database:

@@ -13,7 +13,7 @@ from eetool.search.space.space import Genome
 from eetool.search.study.storage import Storage
 from eetool.search.study.study import Study
 from tests.helpers import small_spaces
-from tests.helpers.fake_work import PULSE, TERMS, candidate, take_part
+from tests.helpers.fake_work import HEARTBEAT, SETTINGS, candidate, take_part
 
 TRIALS = 20
 
@@ -30,7 +30,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [c.id for c in found]
 
 
-def test_one_worker_evaluates_every_candidate_once(whole: list[str], url: str) -> None:
+def test_work_one_worker_evaluates_every_candidate_once(whole: list[str], url: str) -> None:
     calls: list[str] = []
 
     def counted(genome: Genome) -> object:
@@ -43,22 +43,22 @@ def test_one_worker_evaluates_every_candidate_once(whole: list[str], url: str) -
     assert take_part(url, TRIALS, lambda genome: pytest.fail("it was complete")) == found
 
 
-def test_a_worker_that_begins_beside_another_sees_its_terms(url: str) -> None:
+def test_study_concurrent_start_reads_settings_again(url: str) -> None:
     class Late(Study):
-        """Looks for the terms just before another worker sets them and puts up trials."""
+        """Reads the settings just before another worker stores them and queues trials."""
 
         looks = 0
 
-        def _terms(self) -> str | None:
+        def _stored_settings(self) -> str | None:
             self.looks += 1
-            return super()._terms() if self.looks > 1 else None
+            return super()._stored_settings() if self.looks > 1 else None
 
     take_part(url, TRIALS)
-    assert Late(Storage(url, PULSE), "shared", small_spaces.mobile(), TERMS).looks == 2
+    assert Late(Storage(url, HEARTBEAT), "shared", small_spaces.mobile(), SETTINGS).looks == 2
 
 
 @pytest.mark.parametrize("cut", [1, 9, 14])
-def test_interrupted_and_resumed_equals_uninterrupted(whole: list[str], url: str, cut: int) -> None:
+def test_work_resumed_equals_uninterrupted(whole: list[str], url: str, cut: int) -> None:
     calls = 0
 
     def interrupted(genome: Genome) -> object:
@@ -73,7 +73,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(whole: list[str], url: str
     assert [c.id for c in take_part(url, TRIALS)] == whole
 
 
-def test_several_workers_find_what_one_finds(whole: list[str], url: str) -> None:
+def test_work_several_workers_find_same_candidates(whole: list[str], url: str) -> None:
     calls: list[str] = []
 
     def slow(genome: Genome) -> object:
@@ -93,19 +93,19 @@ def test_several_workers_find_what_one_finds(whole: list[str], url: str) -> None
     assert len(calls) == len(set(calls)) == TRIALS
 
 
-def test_a_silent_worker_s_trial_is_repeated(whole: list[str], url: str) -> None:
+def test_work_silent_trial_is_repeated(whole: list[str], url: str) -> None:
     """Its trial runs for ever and nobody beats for it: it died before its first beat, or after."""
     first, second = _open(url), _open(url)
     for number, study in enumerate((first, second)):
         genome = METHODS["random"].planner(study.space, 0, TRIALS, lambda genome: True).plan([])[number]
-        study._put_up(number, genome)
+        study._enqueue(number, genome)
         trial = study.study.ask()
         if number:
             trial.set_user_attr("beat", 3)
     assert [c.id for c in take_part(url, TRIALS)] == whole
 
 
-def test_a_candidate_that_kills_its_workers_is_named(url: str) -> None:
+def test_work_candidate_failing_workers_raises_artefact_error(url: str) -> None:
     first = METHODS["random"].planner(small_spaces.mobile(), 0, TRIALS, lambda genome: True).plan([])[0]
 
     def deadly(genome: Genome) -> object:
@@ -128,16 +128,16 @@ def test_a_candidate_that_kills_its_workers_is_named(url: str) -> None:
         ({"limits": {}}, "of another limits"),
     ],
 )
-def test_a_study_of_other_terms_is_refused(url: str, terms: dict[str, object], words: str) -> None:
+def test_study_other_settings_raise_usage_error(url: str, terms: dict[str, object], words: str) -> None:
     _open(url)
     with pytest.raises(UsageError, match=words):
-        Study(Storage(url, PULSE), "shared", small_spaces.mobile(), {**TERMS, **terms})
+        Study(Storage(url, HEARTBEAT), "shared", small_spaces.mobile(), {**SETTINGS, **terms})
 
 
-def test_studies_of_one_storage_are_apart(whole: list[str], url: str) -> None:
+def test_work_studies_of_one_storage_are_independent(whole: list[str], url: str) -> None:
     take_part(url, 3)
     assert [c.id for c in take_part(url, TRIALS, name="another")] == whole
 
 
 def _open(url: str) -> Study:
-    return Study(Storage(url, PULSE), "shared", small_spaces.mobile(), TERMS)
+    return Study(Storage(url, HEARTBEAT), "shared", small_spaces.mobile(), SETTINGS)

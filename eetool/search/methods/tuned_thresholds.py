@@ -1,0 +1,61 @@
+"""Thresholds of a candidate by adaptive tuning (AEBNAS), and further operating points of the same network.
+
+Thresholds are fitted on the threshold split. Figures of a candidate are never taken from that split.
+"""
+
+import math
+from dataclasses import dataclass
+
+from eetool.metrics import Thresholds, exits_taken
+from eetool.tune.threshold_search import ThresholdProblem, cheapest, most_accurate
+
+_SHARES = (0.25, 0.5)  # of the allowed drop, at further operating points
+_STANDARD_ERRORS = 2  # of a mean cost, below its limit
+
+
+@dataclass(frozen=True)
+class ThresholdLimits:
+    """Limits on the thresholds of a candidate.
+
+    Attributes:
+        max_cost: largest mean cost over inputs.
+        min_accuracy: least accuracy in [0, 1].
+        max_accuracy_drop: percentage points that may be lost against full depth.
+        genes: thresholds that were searched as genes.
+    """
+
+    max_cost: float | None = None
+    min_accuracy: float | None = None
+    max_accuracy_drop: float = 1.0
+    genes: Thresholds | None = None
+
+
+def tuned_thresholds(problem: ThresholdProblem, limits: ThresholdLimits) -> Thresholds:
+    """Return the cheapest thresholds that lose no more accuracy than allowed (after AEBNAS, arXiv 2512.10671).
+
+    Where these exceed the cost limit, the result is the most accurate thresholds within it. A margin below the limit
+    allows for the cost of other inputs. Without it, half of all candidates would exceed the limit on the judge part.
+    """
+    choice = cheapest(problem, limits.max_accuracy_drop)
+    if limits.max_cost is None or problem.evaluate(choice)[0] <= limits.max_cost:
+        return choice
+    margin = _STANDARD_ERRORS * _standard_error_of_cost(problem, most_accurate(problem, limits.max_cost))
+    return most_accurate(problem, limits.max_cost - margin)
+
+
+def further_thresholds(problem: ThresholdProblem, limits: ThresholdLimits) -> dict[str, Thresholds]:
+    """Return thresholds of further operating points by name: full depth, and the cheapest at parts of the allowed drop.
+
+    They need no more training. A network whose gates lose a point of accuracy is often dominated by a smaller network
+    that loses none, so both belong to the front's candidates.
+    """
+    full: Thresholds = (None,) * problem.early
+    drops = [share * limits.max_accuracy_drop for share in _SHARES]
+    choices = {"full": full, **{f"{drop:g}": cheapest(problem, drop) for drop in drops}}
+    names = {choice: name for name, choice in reversed(choices.items())}  # of equal choices the first
+    return {name: choice for name, choice in choices.items() if names[choice] == name}
+
+
+def _standard_error_of_cost(problem: ThresholdProblem, choice: Thresholds) -> float:
+    costs = problem.costs.leaving(choice)[exits_taken(problem.confidences, choice)]
+    return float(costs.std() / math.sqrt(problem.n))
