@@ -1,5 +1,5 @@
-"""Benchmarks: early-exit bundles against static models on the same images.
+"""Comparison of a bundle with its unsplit backbone and other networks, on the same inputs and in one process.
 
-May import export, latency, data and below; not profile, search or report.
-Entry points: `benchmark.bench_bundle`, `verdict.decide_verdict`, `exit_metrics.exit_figures`.
+It may import `eetool.data`, `eetool.metrics`, `eetool.latency`, `eetool_measure` and `eetool_runtime`. Entry points:
+`benchmark.bench_bundle`, and `verdict.decide_verdict` for whether early exit pays.
 """

@@ -1,4 +1,4 @@
-"""The comparison: every contender's answers and its time on the same images, and the document made of them."""
+"""Benchmark: predictions and latencies of all contenders on the same inputs, and the document `bench/1`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 from eetool.bench.contenders import (
     UNSPLIT,
     Contender,
-    ModelAnswer,
+    Prediction,
     bench_inputs,
     bundle_contenders,
     static_contender,
@@ -29,13 +29,13 @@ from eetool_runtime.model import Model
 
 SCHEMA = "bench/1"
 PASSES, MIN_SECONDS, SEED = 7, 3.0, 0
-MAX_ACCURACY_DROP = 1.0  # percentage points, where neither the user nor the bundle names a limit
+MAX_ACCURACY_DROP = 1.0  # percentage points, where neither the user nor the bundle gives a limit
 _FULL = "full"
 
 
 @dataclass(frozen=True)
 class DataUsed:
-    """Which examples were answered: `sha256` is that of the split's sorted int64 little-endian indices."""
+    """Examples of the benchmark; `sha256` is that of the split's sorted int64 little-endian indices."""
 
     source: str
     split: str
@@ -64,7 +64,15 @@ class Bench:
 
 @dataclass(frozen=True)
 class BenchRules:
-    """What is judged, and how long to measure: at least so many passes and so many seconds."""
+    """Settings of a benchmark.
+
+    Attributes:
+        judged: operating point of the verdict.
+        max_accuracy_drop: percentage points that it may lose.
+        passes: passes over the inputs, at least.
+        min_seconds: duration of the measurement, at least.
+        seed: of the order of inputs and contenders.
+    """
 
     judged: str
     max_accuracy_drop: float
@@ -76,7 +84,9 @@ class BenchRules:
 def complete_rules(
     model: Model, judged: str | None, max_accuracy_drop: float | None, passes: int, min_seconds: float, seed: int
 ) -> BenchRules:
-    """Fill in what the user left open: the bundle's default operating point (`full` last of all) and its limit.
+    """Return complete rules: the default is the bundle's default operating point and limit.
+
+    The operating point `full` is the default only where the bundle has no other.
 
     Raises:
         UsageError: the bundle has no operating point called `judged`.
@@ -85,11 +95,11 @@ def complete_rules(
     if judged is not None and judged not in points:
         raise UsageError(f"unknown operating point {judged!r}", f"This bundle has: {', '.join(points)}.")
     default = model.bundle.manifest.default_operating_point
-    choices = [default, *points]
+    candidates = [default, *points]
     recorded = model.bundle.manifest.max_accuracy_drop
     limit = max_accuracy_drop if max_accuracy_drop is not None else recorded
     return BenchRules(
-        judged=judged or next((name for name in choices if name != _FULL), _FULL),
+        judged=judged or next((name for name in candidates if name != _FULL), _FULL),
         max_accuracy_drop=MAX_ACCURACY_DROP if limit is None else limit,
         passes=passes,
         min_seconds=min_seconds,
@@ -100,18 +110,20 @@ def complete_rules(
 def compare_contenders(
     contenders: Sequence[Contender], labels: np.ndarray, n_exits: int, rules: BenchRules, progress: Progress = SILENT
 ) -> tuple[tuple[BenchRow, ...], Verdict, int]:
-    """Let `contenders` answer and race, and judge one of them.
+    """Run and time `contenders`, and decide the verdict on one of them.
 
     Args:
-        contenders: the first is the unsplit backbone; each holds the same N images.
-        labels: int64 (N,), their right classes.
+        contenders: the first is the unsplit backbone; each holds the same N inputs.
+        labels: int64 (N,), their labels.
         n_exits: exits of the cascades, the final one included.
+        rules: settings of the benchmark.
+        progress: shows the steps.
 
     Returns:
-        points in the order of the contenders, the verdict, and the passes that were timed.
+        rows in the order of the contenders, the verdict, and the number of timed passes.
     """
-    with progress("answers before the clock runs", len(contenders)) as advance:
-        outcomes = [_explain(contender, len(labels), advance) for contender in contenders]
+    with progress("predictions before timing", len(contenders)) as advance:
+        predictions = [_predict_all(contender, len(labels), advance) for contender in contenders]
     times_ns = time_interleaved(
         contenders,
         len(labels),
@@ -121,16 +133,16 @@ def compare_contenders(
         progress=progress,
     )
     runs = [
-        ContenderRun(contender, said, np.median(times_ns[contender.name], axis=0) / 1e6)  # (passes, N) -> (N,)
-        for contender, said in zip(contenders, outcomes, strict=True)
+        ContenderRun(contender, predicted, np.median(times_ns[contender.name], axis=0) / 1e6)  # (passes, N) -> (N,)
+        for contender, predicted in zip(contenders, predictions, strict=True)
     ]
-    points = tuple(make_row(run, runs[0], labels, n_exits) for run in runs)
+    rows = tuple(make_row(run, runs[0], labels, n_exits) for run in runs)
     judged = next(run for run in runs if run.contender.name == rules.judged)
     interval = ratio_interval(judged.latency_ms, runs[0].latency_ms, rules.seed)
-    standing = {p.name: ContenderSummary(p.name, p.accuracy, p.latency_ms.mean) for p in points}
-    against = [standing[p.name] for p in points[1:] if p.exit_shares is None]
-    verdict = decide_verdict(standing[rules.judged], standing[UNSPLIT], against, interval, rules.max_accuracy_drop)
-    return points, verdict, len(times_ns[UNSPLIT])
+    summaries = {row.name: ContenderSummary(row.name, row.accuracy, row.latency_ms.mean) for row in rows}
+    against = [summaries[row.name] for row in rows[1:] if row.exit_shares is None]
+    verdict = decide_verdict(summaries[rules.judged], summaries[UNSPLIT], against, interval, rules.max_accuracy_drop)
+    return rows, verdict, len(times_ns[UNSPLIT])
 
 
 def bench_bundle(
@@ -142,23 +154,31 @@ def bench_bundle(
     rules: BenchRules,
     progress: Progress = SILENT,
 ) -> Bench:
-    """Compare `model` on the images of `source` at `indices`, which are its split called `split`.
+    """Compare `model` with its unsplit backbone and the networks of `against`.
+
+    Args:
+        model: loaded bundle.
+        source: data source.
+        indices: examples of the source, those of its split `split`.
+        split: name of the split.
+        against: ONNX files and bundles.
+        rules: settings of the benchmark.
+        progress: shows the steps.
 
     Raises:
-        ArtefactError: the bundle has no unsplit reference, takes other images, or a net of `against` does not fit.
+        ArtefactError: the bundle has no unsplit reference or takes other inputs, or a network of `against` does not
+            fit.
     """
-    manifest, images = model.bundle.manifest, source.inputs[indices]
+    manifest, examples = model.bundle.manifest, source.inputs[indices]
     if source.classes != manifest.labels:
-        raise ArtefactError(f"{model.bundle.path}: knows other classes than {source.name!r}")
-    inputs = bench_inputs(model.bundle, images)
-    nets = [static_contender(path, model, images, inputs) for path in against]
-    contenders = with_unique_names([*bundle_contenders(model, inputs), *nets])
-    points, verdict, passes = compare_contenders(
-        contenders, source.labels[indices], len(manifest.exits), rules, progress
-    )
+        raise ArtefactError(f"{model.bundle.path}: has other classes than {source.name!r}")
+    inputs = bench_inputs(model.bundle, examples)
+    networks = [static_contender(path, model, examples, inputs) for path in against]
+    contenders = with_unique_names([*bundle_contenders(model, inputs), *networks])
+    rows, verdict, passes = compare_contenders(contenders, source.labels[indices], len(manifest.exits), rules, progress)
     backend = backend_for(model.variant.split("/")[0])
     return Bench(
-        points=points,
+        points=rows,
         verdict=verdict,
         bundle=manifest.name,
         variant=model.variant,
@@ -176,9 +196,9 @@ def bench_bundle(
     )
 
 
-def _explain(contender: Contender, images: int, advance: Advance) -> list[ModelAnswer]:
-    """Every answer, before the clock runs; it also warms the contender up."""
+def _predict_all(contender: Contender, n_inputs: int, advance: Advance) -> list[Prediction]:
+    """Return the predictions on all inputs before timing; this is also the warm-up."""
     contender.prepare()
-    said = [contender.explain(image) for image in range(images)]
+    predictions = [contender.predict(index) for index in range(n_inputs)]
     advance(1)
-    return said
+    return predictions

@@ -1,4 +1,4 @@
-"""Who takes part in a bench: a bundle at its operating points, its unsplit backbone, and static nets."""
+"""Models of a benchmark: a bundle at its operating points, its unsplit backbone, and static networks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,24 +23,25 @@ _REFERENCE_HINT = "It was exported with --no-reference; export it again without.
 
 
 @dataclass(frozen=True)
-class ModelAnswer:
-    """What a contender says of one image; `exit` is None for a static net."""
+class Prediction:
+    """Prediction of a contender on one input; `exit` is None for a static network."""
 
     probabilities: np.ndarray  # (classes,)
     exit: int | None
 
 
 class Contender(TimedModel, Protocol):
-    """A racer that can also say what it answered.
+    """A timed model that also returns complete predictions.
 
-    `macs` maps each exit an input may leave at (None for a static net) to the MACs of all that ran for it; it is None
-    where they are not known.
+    Attributes:
+        macs: MACs of everything that ran by the exit of an input; the key is None for a static network. The mapping is
+            None where they are not known.
     """
 
     macs: Mapping[int | None, int] | None
 
-    def explain(self, image: int) -> ModelAnswer:
-        """Answer with all that there is to say; not timed."""
+    def predict(self, index: int) -> Prediction:
+        """Return the complete prediction on an input; not timed."""
 
 
 class CascadeContender:
@@ -50,27 +51,27 @@ class CascadeContender:
         self.name = point
         self._model = model
         self._inputs = inputs
-        stages = plan_steps(model.bundle.manifest, model.operating_points[point].thresholds)
+        steps = plan_steps(model.bundle.manifest, model.operating_points[point].thresholds)
         self.macs: Mapping[int | None, int] | None = {
-            stage.gate.exit_index: stage.macs for stage in stages if stage.gate is not None
+            step.gate.exit_index: step.macs for step in steps if step.gate is not None
         }
 
     def prepare(self) -> None:
-        """Move the shared model to this operating point."""
+        """Set the shared model to this operating point."""
         self._model.use(self.name)
 
-    def answer(self, image: int) -> int:
-        """The class, by early exit."""
-        return self._model(self._inputs[image]).index
+    def classify(self, index: int) -> int:
+        """Return the predicted class, by early exit."""
+        return self._model(self._inputs[index]).index
 
-    def explain(self, image: int) -> ModelAnswer:
-        """The same call with all that it says."""
-        result = self._model(self._inputs[image])
-        return ModelAnswer(result.probabilities, result.exit)
+    def predict(self, index: int) -> Prediction:
+        """Return the complete prediction of the same call."""
+        result = self._model(self._inputs[index])
+        return Prediction(result.probabilities, result.exit)
 
 
 class StaticContender:
-    """A plain graph with one input whose logits are the output called `logits`, else its first."""
+    """A graph with one input; its logits are the output `logits`, else its first output."""
 
     def __init__(
         self, name: str, graph: Graph, inputs: Sequence[np.ndarray], temperature: float = 1.0, macs: int | None = None
@@ -83,18 +84,18 @@ class StaticContender:
         self._temperature = np.float32(temperature)
 
     def prepare(self) -> None:
-        """Nothing to do."""
+        """Do nothing: the graph has one state."""
 
-    def answer(self, image: int) -> int:
-        """The class with the largest logit."""
-        return int(self._logits(image).argmax())
+    def classify(self, index: int) -> int:
+        """Return the class with the largest logit."""
+        return int(self._logits(index).argmax())
 
-    def explain(self, image: int) -> ModelAnswer:
-        """The same call, with probabilities."""
-        return ModelAnswer(softmax(self._logits(image)[0] / self._temperature), None)
+    def predict(self, index: int) -> Prediction:
+        """Return the complete prediction of the same call."""
+        return Prediction(softmax(self._logits(index)[0] / self._temperature), None)
 
     def check(self, classes: int, where: str) -> None:
-        """Run the first image; raises ArtefactError unless one finite logit per class comes back."""
+        """Run the first input; raise ArtefactError unless the result is one finite logit per class."""
         try:
             logits = self._logits(0)
         except (BackendError, InputError) as error:
@@ -104,38 +105,38 @@ class StaticContender:
         if logits.dtype.kind != "f" or not np.isfinite(logits).all():
             raise ArtefactError(f"{where}: its logits are not finite numbers")
 
-    def _logits(self, image: int) -> np.ndarray:
-        """(1, classes), in an array that the next call writes over."""
-        # Called as the cascade calls its graphs, so that neither side wins by that.
+    def _logits(self, index: int) -> np.ndarray:
+        """Return logits (1, classes) in an array that the next call overwrites."""
+        # The cascade calls its graphs in the same way, so the way of calling favours neither side.
         name, bound, logits = self._bound = self._bound or self._bind()
-        bound.read(name, self._inputs[image])
+        bound.read(name, self._inputs[index])
         bound.call()
         return logits
 
     def _bind(self) -> tuple[str, BoundCall, np.ndarray]:
         name = next(iter(self._graph.inputs))
-        bound, made = bind_to(self._graph, {name: self._inputs[0]})
-        return name, bound, made["logits"] if "logits" in made else next(iter(made.values()))
+        bound, outputs = bind_to(self._graph, {name: self._inputs[0]})
+        return name, bound, outputs["logits"] if "logits" in outputs else next(iter(outputs.values()))
 
 
-def bench_inputs(bundle: Bundle, images: np.ndarray) -> list[np.ndarray]:
-    """Examples (N, …) of a source to N inputs of `bundle` at batch 1, made now so that the clock does not see it.
+def bench_inputs(bundle: Bundle, examples: np.ndarray) -> list[np.ndarray]:
+    """Return examples (N, …) of a source as N inputs of `bundle` at batch 1, so that preprocessing is not timed.
 
     Raises:
         ArtefactError: the bundle does not take one example of this kind and shape.
     """
     specs = bundle.manifest.inputs
     if len(specs) != 1:
-        raise ArtefactError(f"{bundle.path}: it has {len(specs)} inputs, where one is all that it would get")
+        raise ArtefactError(f"{bundle.path}: it has {len(specs)} inputs, but a benchmark provides one")
     try:
-        inputs = model_inputs(images, specs[0])
+        inputs = model_inputs(examples, specs[0])
     except ArtefactError as error:
         raise ArtefactError(f"{bundle.path}: {error.message}", error.hint) from None
     return [inputs[i : i + 1] for i in range(len(inputs))]
 
 
 def with_unique_names(contenders: Sequence[Contender]) -> list[Contender]:
-    """The same contenders, those whose name is taken renamed: `net.onnx`, `net.onnx (2)`."""
+    """Rename contenders whose name is taken, such as `net.onnx` to `net.onnx (2)`, and return all."""
     taken: set[str] = set()
     for contender in contenders:
         name, count = contender.name, 1
@@ -147,7 +148,7 @@ def with_unique_names(contenders: Sequence[Contender]) -> list[Contender]:
 
 
 def bundle_contenders(model: Model, inputs: Sequence[np.ndarray]) -> list[Contender]:
-    """The unsplit backbone, then every operating point.
+    """Return the unsplit backbone, then every operating point.
 
     Raises:
         ArtefactError: the bundle has no unsplit reference.
@@ -157,62 +158,65 @@ def bundle_contenders(model: Model, inputs: Sequence[np.ndarray]) -> list[Conten
     return [unsplit, *points]
 
 
-def static_contender(path: Path, model: Model, images: np.ndarray, inputs: Sequence[np.ndarray]) -> Contender:
-    """A net to hold against `model`: an ONNX file, fed as the bundle is, or another bundle's unsplit backbone.
+def static_contender(path: Path, model: Model, examples: np.ndarray, inputs: Sequence[np.ndarray]) -> Contender:
+    """Return a network to compare with `model`: an ONNX file, or the unsplit backbone of another bundle.
 
     Args:
-        images: uint8 (N, C, H, W), which another bundle preprocesses in its own way.
-        inputs: N inputs of batch 1 as `model` takes them.
+        path: file or bundle.
+        model: loaded bundle of the benchmark.
+        examples: (N, …) of the source, which another bundle preprocesses in its own way.
+        inputs: N inputs of batch 1 as `model` takes them; an ONNX file takes the same.
 
     Raises:
-        ArtefactError: it is missing, no ONNX file or bundle, takes other inputs or knows other classes.
+        ArtefactError: the path is missing or neither an ONNX file nor a bundle, or the network has other inputs or
+            classes.
     """
     if path.is_dir():
-        return _other_bundle(open_bundle(path), model, images)
+        return _other_bundle(open_bundle(path), model, examples)
     if not path.is_file():
         raise ArtefactError(f"{path}: does not exist", "--against takes an .onnx file or a bundle.")
     backend = backend_for("onnx")
     try:
         graph = backend.open(path, model.threads)
     except BackendError as error:
-        raise ArtefactError(error.message, f"{path.name} is no ONNX file, or needs another onnxruntime.") from None
+        raise ArtefactError(error.message, f"{path.name} is not an ONNX file, or needs another onnxruntime.") from None
     _check_input(graph, inputs[0], str(path))
-    net = StaticContender(path.name, graph, inputs)
-    net.check(len(model.labels), str(path))
-    return net
+    network = StaticContender(path.name, graph, inputs)
+    network.check(len(model.labels), str(path))
+    return network
 
 
-def _other_bundle(bundle: Bundle, model: Model, images: np.ndarray) -> Contender:
+def _other_bundle(bundle: Bundle, model: Model, examples: np.ndarray) -> Contender:
     if bundle.manifest.labels != model.labels:
-        raise ArtefactError(f"{bundle.path}: knows other classes than {model.bundle.path.name}")
+        raise ArtefactError(f"{bundle.path}: has other classes than {model.bundle.path.name}")
     variants = bundle.manifest.variants
     variant = model.variant if model.variant in variants else next(iter(variants))
-    inputs = bench_inputs(bundle, images)
+    inputs = bench_inputs(bundle, examples)
     return _reference(bundle, variant, bundle.path.name, inputs, model.threads)
 
 
 def _reference(bundle: Bundle, variant: str, name: str, inputs: Sequence[np.ndarray], threads: Threads) -> Contender:
-    fitted = bundle.variant(variant)
-    if UNSPLIT not in fitted.references:
+    settings = bundle.variant(variant)
+    if UNSPLIT not in settings.references:
         raise ArtefactError(f"{bundle.path}: has no reference/{UNSPLIT} to compare with", _REFERENCE_HINT)
-    path = fitted.references[UNSPLIT]
+    path = settings.references[UNSPLIT]
     graph = backend_for(variant.split("/")[0]).open(bundle.file(path), threads)
     where = f"{bundle.path}: {path}"
     _check_input(graph, inputs[0], where)
-    net = StaticContender(name, graph, inputs, fitted.temperatures[-1], unsplit_macs(bundle.manifest))
-    net.check(len(bundle.manifest.labels), where)
-    return net
+    network = StaticContender(name, graph, inputs, settings.temperatures[-1], unsplit_macs(bundle.manifest))
+    network.check(len(bundle.manifest.labels), where)
+    return network
 
 
 def _check_input(graph: Graph, example: np.ndarray, where: str) -> None:
     if len(graph.inputs) != 1:
-        raise ArtefactError(f"{where}: has {len(graph.inputs)} inputs, where one image is all it would get")
+        raise ArtefactError(f"{where}: has {len(graph.inputs)} inputs, but a benchmark provides one")
     name, spec = next(iter(graph.inputs.items()))
     fits = len(spec.shape) == example.ndim and all(
         isinstance(want, str) or want == size for want, size in zip(spec.shape, example.shape, strict=True)
     )
     if spec.dtype != example.dtype or not fits:
-        form = ", ".join(str(size) for size in spec.shape)
+        shape = ", ".join(str(size) for size in spec.shape)
         raise ArtefactError(
-            f"{where}: input {name!r} is {spec.dtype} ({form}), the images are {example.dtype} {example.shape}"
+            f"{where}: input {name!r} is {spec.dtype} ({shape}), the inputs are {example.dtype} {example.shape}"
         )

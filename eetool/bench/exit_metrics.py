@@ -1,4 +1,4 @@
-"""What each exit is worth on images that nothing was fitted on: calibration, ranking, and who left there."""
+"""Metrics of each exit on held-out inputs: calibration, ranking, and the inputs that left there."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from eetool.progress import SILENT, Progress
 from eetool_runtime.input_checker import Arrays
 from eetool_runtime.model import Model
 
-SHOWN = 6  # easiest and hardest examples of an exit that are named
+SHOWN = 6  # easiest and hardest examples listed per exit
 
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """The `n` answers whose confidences fall into one of 15 equal bins: their mean confidence and their accuracy."""
+    """The `n` predictions with confidences in one of 15 equal bins: mean confidence and accuracy."""
 
     n: int
     confidence: float
@@ -24,7 +24,7 @@ class ReliabilityBin:
 
 @dataclass(frozen=True)
 class ExampleAnswer:
-    """One image, by its `index` in the data source; `label` and `answer` are numbers of classes."""
+    """One input, by its `index` in the data source; `label` and `answer`, the prediction, are class indices."""
 
     index: int
     label: int
@@ -34,13 +34,14 @@ class ExampleAnswer:
 
 @dataclass(frozen=True)
 class ExitFigures:
-    """One exit had it answered all images, and extremes of those that left there at the judged operating point.
+    """Metrics of one exit on all inputs, and extremes of those that left there at the judged operating point.
 
     Attributes:
-        auroc: probability that a right answer is surer than a wrong one; null where all are right or all wrong.
-        reliability: bins that are not empty, in order of confidence; `ece` follows from them.
-        easiest: images that left here, surest first.
-        hardest: images that left here, least sure first; none of them is among the easiest.
+        auroc: probability that a correct prediction has a higher confidence than a wrong one; null where all are
+            correct or all wrong.
+        reliability: bins that are not empty, in order of confidence; `ece` is computed from them.
+        easiest: inputs that left here, the highest confidence first.
+        hardest: inputs that left here, the lowest confidence first; none of them is among the easiest.
     """
 
     exit: int
@@ -60,45 +61,51 @@ def exit_figures(
     thresholds: Thresholds,
     progress: Progress = SILENT,
 ) -> tuple[ExitFigures, ...]:
-    """Run every exit on every input, none skipped.
+    """Return metrics of every exit, run on every input, none skipped.
 
     Args:
+        model: loaded bundle.
         inputs: N model inputs of batch 1.
-        labels: int64 (N,), their right classes.
-        indices: int64 (N,), where they are in the data source.
-        thresholds: of the operating point that decides who left where.
+        labels: int64 (N,), their labels.
+        indices: int64 (N,), their places in the data source.
+        thresholds: thresholds of the judged operating point, which decide where inputs leave.
+        progress: shows the steps.
     """
-    said, sure = _answers(model, inputs, progress)
-    taken = exits_taken(sure, thresholds)
-    return tuple(_figures(k, said[k], sure[k], labels, indices, taken == k) for k in range(len(said)))
+    predictions, confidences = _predict_every_exit(model, inputs, progress)
+    taken = exits_taken(confidences, thresholds)
+    return tuple(
+        _figures(k, predictions[k], confidences[k], labels, indices, taken == k) for k in range(len(predictions))
+    )
 
 
-def _answers(model: Model, inputs: Sequence[Arrays], progress: Progress) -> tuple[np.ndarray, np.ndarray]:
-    """Classes int64 and confidences float32 of every exit, (exits, N) each."""
-    said, sure = [], []
-    with progress("every exit on every image", len(inputs)) as advance:
+def _predict_every_exit(model: Model, inputs: Sequence[Arrays], progress: Progress) -> tuple[np.ndarray, np.ndarray]:
+    """Return classes int64 and confidences float32 of every exit, (exits, N) each."""
+    predictions, confidences = [], []
+    with progress("every exit on every input", len(inputs)) as advance:
         for one in inputs:
             exits = model.every_exit(one)
-            said.append([int(logits[0].argmax()) for logits, _ in exits])
-            sure.append([float(confidence[0]) for _, confidence in exits])
+            predictions.append([int(logits[0].argmax()) for logits, _ in exits])
+            confidences.append([float(confidence[0]) for _, confidence in exits])
             advance(1)
-    return np.array(said, np.int64).T, np.array(sure, np.float32).T  # (N, exits) -> (exits, N)
+    return np.array(predictions, np.int64).T, np.array(confidences, np.float32).T  # (N, exits) -> (exits, N)
 
 
 def _figures(
-    k: int, said: np.ndarray, sure: np.ndarray, labels: np.ndarray, indices: np.ndarray, left: np.ndarray
+    k: int, predictions: np.ndarray, confidence: np.ndarray, labels: np.ndarray, indices: np.ndarray, left: np.ndarray
 ) -> ExitFigures:
-    right = said == labels
+    correct = predictions == labels
     here = np.flatnonzero(left)
-    order = here[np.argsort(-sure[here], kind="stable")]
-    examples = [ExampleAnswer(int(indices[i]), int(labels[i]), int(said[i]), float(sure[i])) for i in order]
+    order = here[np.argsort(-confidence[here], kind="stable")]
+    examples = [
+        ExampleAnswer(int(indices[i]), int(labels[i]), int(predictions[i]), float(confidence[i])) for i in order
+    ]
     half = (len(examples) + 1) // 2
     return ExitFigures(
         exit=k,
-        accuracy=float(right.mean()),
-        ece=expected_calibration_error(sure, right),
-        auroc=auroc(sure, right),
-        reliability=tuple(ReliabilityBin(*bin_) for bin_ in reliability_bins(sure, right)),
+        accuracy=float(correct.mean()),
+        ece=expected_calibration_error(confidence, correct),
+        auroc=auroc(confidence, correct),
+        reliability=tuple(ReliabilityBin(*bin_) for bin_ in reliability_bins(confidence, correct)),
         easiest=tuple(examples[:half][:SHOWN]),
         hardest=tuple(examples[half:][::-1][:SHOWN]),
     )

@@ -1,4 +1,4 @@
-"""Times several classifiers on the same images, in turns, so that a noisy moment hits all of them alike."""
+"""Interleaved timing of several models on the same inputs, so that noise of the machine affects all of them alike."""
 
 import time
 from collections.abc import Sequence
@@ -9,24 +9,24 @@ import numpy as np
 from eetool.progress import SILENT, Progress
 from eetool_measure.timing import Clock, without_garbage_collection
 
-BLOCK = 20  # images that one racer answers before the next takes its turn
+BLOCK = 20  # inputs per turn of one model
 
 
 class TimedModel(Protocol):
-    """Something that answers images by their number."""
+    """A model that classifies inputs by their index."""
 
     name: str
 
     def prepare(self) -> None:
-        """Called before each turn, and not timed."""
+        """Prepare for a turn; not timed."""
 
-    def answer(self, image: int) -> object:
-        """What is timed: from an input that lies ready to the class."""
+    def classify(self, index: int) -> object:
+        """Return the class of a preprocessed input; this call is timed."""
 
 
 def time_interleaved(
-    racers: Sequence[TimedModel],
-    images: int,
+    models: Sequence[TimedModel],
+    n_inputs: int,
     *,
     passes: int,
     min_seconds: float,
@@ -34,20 +34,29 @@ def time_interleaved(
     progress: Progress = SILENT,
     clock: Clock = time.perf_counter_ns,
 ) -> dict[str, np.ndarray]:
-    """Let every racer answer every image, `passes` times and on until `min_seconds` are over.
+    """Time every model on every input, for at least `passes` passes and `min_seconds` seconds.
 
-    In each pass the images are shuffled and cut into blocks; on each block the racers take turns, in an order drawn
-    anew. One answer before each turn is not counted: it pays for the caches that the last racer filled.
+    Each pass shuffles the inputs and cuts them into blocks. On each block the models take turns in a new random order.
+    The first call of a turn is not counted, because caches hold data of the model before.
+
+    Args:
+        models: models to time.
+        n_inputs: number of inputs that each model holds.
+        passes: smallest number of passes.
+        min_seconds: shortest duration of all passes.
+        seed: of all orders.
+        progress: shows the passes.
+        clock: returns nanoseconds.
 
     Returns:
-        int64 (passes, images) nanoseconds per racer; column i is the image with the number i.
+        int64 (passes, inputs) nanoseconds by name of the model; column i is the input with index i.
     """
-    draw = np.random.default_rng(seed)
-    rows: dict[str, list[np.ndarray]] = {racer.name: [] for racer in racers}
+    rng = np.random.default_rng(seed)
+    rows: dict[str, list[np.ndarray]] = {model.name: [] for model in models}
     with without_garbage_collection(), progress("passes over the test split", passes) as advance:
-        begin, done = clock(), 0
-        while done < passes or clock() - begin < min_seconds * 1e9:
-            for name, times in _one_pass(racers, draw.permutation(images), draw, clock).items():
+        start, done = clock(), 0
+        while done < passes or clock() - start < min_seconds * 1e9:
+            for name, times in _one_pass(models, rng.permutation(n_inputs), rng, clock).items():
                 rows[name].append(times)
             done += 1
             advance(1)
@@ -55,23 +64,23 @@ def time_interleaved(
 
 
 def _one_pass(
-    racers: Sequence[TimedModel], order: np.ndarray, draw: np.random.Generator, clock: Clock
+    models: Sequence[TimedModel], order: np.ndarray, rng: np.random.Generator, clock: Clock
 ) -> dict[str, np.ndarray]:
-    times = {racer.name: np.empty(len(order), np.int64) for racer in racers}
+    times = {model.name: np.empty(len(order), np.int64) for model in models}
     for start in range(0, len(order), BLOCK):
         block = order[start : start + BLOCK].tolist()
-        for turn in draw.permutation(len(racers)):
-            times[racers[turn].name][block] = _take_turn(racers[turn], block, clock)
+        for turn in rng.permutation(len(models)):
+            times[models[turn].name][block] = _take_turn(models[turn], block, clock)
     return times
 
 
-def _take_turn(racer: TimedModel, block: Sequence[int], clock: Clock) -> list[int]:
-    racer.prepare()
-    answer = racer.answer
-    answer(block[-1])
+def _take_turn(model: TimedModel, block: Sequence[int], clock: Clock) -> list[int]:
+    model.prepare()
+    classify = model.classify
+    classify(block[-1])
     times = []
-    for image in block:
+    for index in block:
         start = clock()
-        answer(image)
+        classify(index)
         times.append(clock() - start)
     return times

@@ -7,7 +7,7 @@ from eetool.report.chart_theme import Spec
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart with its `name` (an identifier, and the name of its file), its section, and words for the reader."""
+    """A chart for one section of the page; `name` is its identifier and its file name."""
 
     name: str
     section: str

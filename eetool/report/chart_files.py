@@ -1,4 +1,4 @@
-"""Charts as files for papers: SVG and PNG, dark on white."""
+"""Chart files for papers: SVG and PNG, dark on white."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,11 +18,11 @@ _PNG_SCALE = 3.0
 
 
 def write_charts(charts: Sequence[Chart], folder: Path, force: bool = False, progress: Progress = SILENT) -> list[Path]:
-    """Write NAME.svg and NAME.png of every chart into `folder`, as they look where the knob stands at first.
+    """Write NAME.svg and NAME.png of every chart into `folder`, at the initial operating point.
 
     Raises:
         OutputError: one exists and `force` was not given, or it cannot be written.
-        MissingError: the package that draws is not installed.
+        MissingError: the package that draws them is not installed.
     """
     try:
         import vl_convert
@@ -31,7 +31,7 @@ def write_charts(charts: Sequence[Chart], folder: Path, force: bool = False, pro
     for chart in charts:
         for suffix in _SUFFIXES:
             check_output(folder / f"{chart.name}{suffix}", force)
-    written = []
+    paths = []
     with progress("figures", len(charts)) as advance:
         for chart in charts:
             spec = printable_chart(chart)
@@ -40,20 +40,20 @@ def write_charts(charts: Sequence[Chart], folder: Path, force: bool = False, pro
             for suffix, data in zip(_SUFFIXES, (svg.encode(), png), strict=True):
                 path = folder / f"{chart.name}{suffix}"
                 write_atomic(path, data, force)
-                written.append(path)
+                paths.append(path)
             advance(1)
-    return written
+    return paths
 
 
 def printable_chart(chart: Chart) -> dict[str, Any]:
-    """The chart at a fixed width, with a title and ink of its own, since no page is around it."""
-    spec = _inked(chart.spec)
+    """Return the specification at a fixed width and in dark colour, for use outside the page."""
+    spec = _with_ink(chart.spec)
     return {**spec, "width": _WIDTH, "autosize": "pad", "background": "white", "config": config(_INK)}
 
 
-def _inked(value: Any) -> Any:
+def _with_ink(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _inked(item) for key, item in value.items()}
+        return {key: _with_ink(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_inked(item) for item in value]
+        return [_with_ink(item) for item in value]
     return _INK if value == "currentColor" else value

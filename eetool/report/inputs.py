@@ -1,4 +1,4 @@
-"""What a report is made from: the JSON documents of other commands, and a bundle."""
+"""Inputs of a report: JSON documents of other commands, and a bundle."""
 
 import hashlib
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class TrainedExit:
-    """An exit alone, on held-out examples: accuracy and the MACs to leave there."""
+    """One exit on held-out examples, without gates: its accuracy and the MACs to leave there."""
 
     exit: int
     tap: str | None
@@ -37,7 +37,7 @@ class TrainedExit:
 
 @dataclass(frozen=True)
 class TrainSummary:
-    """What a report reads of `train/1`."""
+    """Fields of `train/1` that a report uses."""
 
     model: str
     exits: tuple[TrainedExit, ...]
@@ -47,7 +47,7 @@ class TrainSummary:
 
 @dataclass(frozen=True)
 class TuneSummary:
-    """What a report reads of `tune/1`."""
+    """Fields of `tune/1` that a report uses."""
 
     max_accuracy_drop: float
     operating_points: dict[str, OperatingPoint]
@@ -55,7 +55,7 @@ class TuneSummary:
 
 @dataclass(frozen=True)
 class CandidateSummary:
-    """Accuracy in [0, 1] and mean costs of a candidate; null where the search did not look at them."""
+    """Accuracy in [0, 1] and mean costs of a candidate; costs that the search did not evaluate are null."""
 
     accuracy: float
     macs: float
@@ -74,7 +74,7 @@ class FrontCandidate:
 
 @dataclass(frozen=True)
 class SearchProgress:
-    """One evaluation of a search, and how far it had come with it; `hypervolume` grows."""
+    """One evaluation of a search, and the hypervolume of the front after it."""
 
     evaluated: int
     id: str
@@ -88,7 +88,10 @@ class SearchProgress:
 
 @dataclass(frozen=True)
 class SearchSummary:
-    """What a report reads of `search/1`. `objective` is the cost that was searched by; `history`: not in early ones."""
+    """Fields of `search/1` that a report uses; `objective` is the minimised cost.
+
+    `history` is empty in documents of older versions.
+    """
 
     algorithm: str
     objective: str
@@ -103,7 +106,7 @@ class SearchSummary:
 
 @dataclass(frozen=True)
 class DocumentOrigin:
-    """Where figures of the report come from: a line of its footer."""
+    """Origin of figures in the report: one line of its footer."""
 
     name: str
     schema: str
@@ -114,7 +117,7 @@ class DocumentOrigin:
 
 @dataclass
 class ReportInputs:
-    """Everything a report can show; what was not given is None or empty."""
+    """All inputs of a report; those not given are None or empty."""
 
     origins: list[DocumentOrigin] = field(default_factory=list)
     bench: Bench | None = None
@@ -127,7 +130,7 @@ class ReportInputs:
 
     @property
     def operating_points(self) -> dict[str, OperatingPoint]:
-        """Operating points as fitted, from the bundle or from what `tune` said."""
+        """Operating points as fitted, from the bundle or from the document of `tune`."""
         if self.bundle is not None:
             variants = self.bundle.manifest.variants
             name = self.bench.variant if self.bench is not None and self.bench.variant in variants else None
@@ -135,7 +138,7 @@ class ReportInputs:
         return self.tuning.operating_points if self.tuning is not None else {}
 
 
-_ONE_OF_A_KIND: dict[str, tuple[str, type[Any], bool]] = {
+_SINGLE_DOCUMENTS: dict[str, tuple[str, type[Any], bool]] = {
     # schema: (field of ReportInputs, record, whether the record is the whole document)
     BENCH: ("bench", Bench, True),
     PROFILE: ("profile", Profile, True),
@@ -150,52 +153,52 @@ def read_report_inputs(paths: Sequence[Path]) -> ReportInputs:
     """Read documents and at most one bundle.
 
     Raises:
-        UsageError: two documents of a kind that a report shows one of.
-        ArtefactError: a file is missing, no document of eetool, or says that its command failed.
+        UsageError: two bundles, or two documents of a schema that a report shows once.
+        ArtefactError: a file is missing, is not a document of eetool, or is that of a failed command.
     """
-    found = ReportInputs()
+    inputs = ReportInputs()
     for path in paths:
         if path.is_dir():
-            _set(found, "bundle", open_bundle(path), path)
-            found.origins.append(_origin_of_bundle(path, found.bundle))
+            _set_once(inputs, "bundle", open_bundle(path), path)
+            inputs.origins.append(_origin_of_bundle(path, inputs.bundle))
         else:
-            _read_document(path, found)
-    return found
+            _read_document(path, inputs)
+    return inputs
 
 
-def _read_document(path: Path, found: ReportInputs) -> None:
+def _read_document(path: Path, inputs: ReportInputs) -> None:
     def refuse(reason: str) -> ArtefactError:
         return ArtefactError(
-            f"{path}: {reason}", "Give what train, tune, profile, bench or search printed with --json."
+            f"{path}: {reason}", "Give the output of train, tune, profile, bench or search with --json."
         )
 
     text = read_text(path)
     document = visible_in(parse_json(text, refuse))
     schema = document.get("schema") if isinstance(document, dict) else None
     if isinstance(document, dict) and document.get("ok") is False:
-        raise refuse("is the answer of a command that failed")
+        raise refuse("is the output of a command that failed")
     fields = {k: v for k, v in document.items() if k not in _ENVELOPE} if isinstance(document, dict) else {}
     if schema == PREDICT:
         prediction = decode(Prediction, fields, refuse)
-        found.predictions.append(prediction)
-        read: Any = prediction
-    elif schema in _ONE_OF_A_KIND:
-        name, record, whole = _ONE_OF_A_KIND[schema]
-        read = decode(record, fields, refuse, ignore_unknown=not whole)
-        _set(found, name, read, path)
+        inputs.predictions.append(prediction)
+        document_record: Any = prediction
+    elif schema in _SINGLE_DOCUMENTS:
+        name, record, whole = _SINGLE_DOCUMENTS[schema]
+        document_record = decode(record, fields, refuse, ignore_unknown=not whole)
+        _set_once(inputs, name, document_record, path)
     else:
-        raise refuse(f"a report has no use for schema {schema!r}")
+        raise refuse(f"a report does not show documents of schema {schema!r}")
     made_by = f"eetool {document.get('eetool')} {document.get('command')}"
     sha256 = hashlib.sha256(text.encode()).hexdigest()
-    found.origins.append(
-        DocumentOrigin(visible(path.name), str(schema), made_by, sha256, getattr(read, "machine", None))
+    inputs.origins.append(
+        DocumentOrigin(visible(path.name), str(schema), made_by, sha256, getattr(document_record, "machine", None))
     )
 
 
-def _set(found: ReportInputs, name: str, value: Any, path: Path) -> None:
-    if getattr(found, name) is not None:
-        raise UsageError(f"{path} is a second {name}, and a report shows one", "Make a report for each.")
-    setattr(found, name, value)
+def _set_once(inputs: ReportInputs, name: str, value: Any, path: Path) -> None:
+    if getattr(inputs, name) is not None:
+        raise UsageError(f"{path} is a second {name}, and a report shows one", "Make one report for each.")
+    setattr(inputs, name, value)
 
 
 def _origin_of_bundle(path: Path, bundle: Bundle | None) -> DocumentOrigin:

@@ -1,4 +1,4 @@
-"""The charts of a report as Vega-Lite specifications; those that know a signal `point` follow the knob."""
+"""Charts of a report as Vega-Lite specifications; those with a parameter `point` follow the operating-point slider."""
 
 from collections.abc import Iterator, Sequence
 
@@ -22,48 +22,51 @@ from eetool.report.chart_theme import (
 from eetool.report.inputs import ReportInputs
 from eetool.report.operating_points import ReportPoint
 from eetool.report.search_charts import search_charts
-from eetool.report.time_breakdown import time_rows
+from eetool.report.time_breakdown import EXIT, RUNTIME, SEGMENT, time_rows
 
 _MOST_CLASSES = 24
 
 
-def model_charts(material: ReportInputs, found: Sequence[ReportPoint], start: str) -> list[Chart]:
-    """Every chart that the material is enough for."""
+def model_charts(inputs: ReportInputs, points: Sequence[ReportPoint], start: str) -> list[Chart]:
+    """Return every chart for which the inputs hold the figures."""
     return [
-        *_fronts(found, start),
-        *_exit_shares(found, start),
-        *_class_shares(material, found, start),
-        *_reliabilities(material),
-        *_times(material, found, start),
-        *search_charts(material.search),
+        *_fronts(points, start),
+        *_exit_shares(points, start),
+        *_class_shares(inputs, points, start),
+        *_reliabilities(inputs),
+        *_times(inputs, points, start),
+        *search_charts(inputs.search),
     ]
 
 
-def _fronts(found: Sequence[ReportPoint], start: str) -> Iterator[Chart]:
-    if not found:
+def _fronts(points: Sequence[ReportPoint], start: str) -> Iterator[Chart]:
+    if not points:
         return
-    if any(s.measured for s in found):
+    if any(p.measured for p in points):
         title = "Accuracy against mean latency"
-        caption = "Up and to the left is better. Circled: where the knob stands. The line joins the operating points."
-        spec = _front(found, start, [s.mean_ms for s in found], "mean latency (ms)")
+        caption = (
+            "Up and to the left is better. The circle marks the operating point of the slider. The line joins the "
+            "operating points."
+        )
+        spec = _front(points, start, [p.mean_ms for p in points], "mean latency (ms)")
         yield Chart("front-latency", "front", title, caption, spec)
     else:
-        macs = [None if s.mean_macs is None else s.mean_macs / 1e6 for s in found]
-        caption = "As the operating points were fitted; nothing here was measured by the clock."
-        spec = _front(found, start, macs, "mean MACs of everything that ran (million)")
+        macs = [None if p.mean_macs is None else p.mean_macs / 1e6 for p in points]
+        caption = "Operating points as fitted; no latency was measured."
+        spec = _front(points, start, macs, "mean MACs of everything that ran (million)")
         yield Chart("front-macs", "front", "Accuracy against compute", caption, spec)
-    scopes = {s.energy_mj.scope for s in found if s.energy_mj.value is not None}
-    if len(scopes) == 1:  # figures of different scopes are never compared
-        provenance = ", ".join(sorted({str(s.energy_mj.provenance) for s in found if s.energy_mj.value is not None}))
-        spec = _front(found, start, [s.energy_mj.value for s in found], "mean energy (mJ)")
+    scopes = {p.energy_mj.scope for p in points if p.energy_mj.value is not None}
+    if len(scopes) == 1:  # energies of different scopes are never compared
+        provenance = ", ".join(sorted({str(p.energy_mj.provenance) for p in points if p.energy_mj.value is not None}))
+        spec = _front(points, start, [p.energy_mj.value for p in points], "mean energy (mJ)")
         yield Chart("front-energy", "front", "Accuracy against mean energy", f"{provenance}, {scopes.pop()}.", spec)
 
 
-def _front(found: Sequence[ReportPoint], start: str, costs: Sequence[float | None], unit: str) -> Spec:
-    known = [(s, cost) for s, cost in zip(found, costs, strict=True) if cost is not None]
-    values = [{"net": s.name, "cost": cost, "accuracy": 100 * s.accuracy, "early": not s.static} for s, cost in known]
-    nets = [s.name for s, _ in known]
-    colours = [BLUE if not s.static else GREY if s.name == "unsplit" else VERMILION for s, _ in known]
+def _front(points: Sequence[ReportPoint], start: str, costs: Sequence[float | None], unit: str) -> Spec:
+    known = [(p, cost) for p, cost in zip(points, costs, strict=True) if cost is not None]
+    values = [{"net": p.name, "cost": cost, "accuracy": 100 * p.accuracy, "early": not p.static} for p, cost in known]
+    nets = [p.name for p, _ in known]
+    colours = [BLUE if not p.static else GREY if p.name == "unsplit" else VERMILION for p, _ in known]
     shapes = [SHAPES[i % len(SHAPES)] for i in range(len(nets))]
     x = quantity("cost", unit)
     y = quantity("accuracy", "accuracy (%)", zero=False, padding=8)
@@ -96,16 +99,16 @@ def _front(found: Sequence[ReportPoint], start: str, costs: Sequence[float | Non
     return chart(f"accuracy against {unit} of every net", 300, values, layers, params=point_parameter(start))
 
 
-def _exit_shares(found: Sequence[ReportPoint], start: str) -> Iterator[Chart]:
+def _exit_shares(points: Sequence[ReportPoint], start: str) -> Iterator[Chart]:
     values = [
-        {"point": s.name, "exit": exit_name(k, len(s.exit_shares)), "share": 100 * share}
-        for s in found
-        if s.exit_shares is not None
-        for k, share in enumerate(s.exit_shares)
+        {"point": p.name, "exit": exit_name(k, len(p.exit_shares)), "share": 100 * share}
+        for p in points
+        if p.exit_shares is not None
+        for k, share in enumerate(p.exit_shares)
     ]
     if not values:
         return
-    n = max(len(s.exit_shares or ()) for s in found)
+    n = max(len(p.exit_shares or ()) for p in points)
     x = quantity("share", "inputs that leave here (%)", (0, 100))
     y = every_name("exit")
     layers: list[Spec] = [
@@ -136,22 +139,22 @@ def _exit_shares(found: Sequence[ReportPoint], start: str) -> Iterator[Chart]:
         "share of the inputs that leave at each exit", 34 * n, values, layers,
         transform=[HERE], params=point_parameter(start),
     )  # fmt: skip
-    yield Chart("exit-shares", "knob", "Where inputs leave", "At the operating point of the knob.", spec)
+    yield Chart("exit-shares", "slider", "Where inputs leave", "At the operating point of the slider.", spec)
 
 
-def _class_shares(material: ReportInputs, found: Sequence[ReportPoint], start: str) -> Iterator[Chart]:
-    labels = material.bench.labels if material.bench is not None else ()
-    judged = next((s for s in found if s.name == start and s.exits_by_class), None)
+def _class_shares(inputs: ReportInputs, points: Sequence[ReportPoint], start: str) -> Iterator[Chart]:
+    labels = inputs.bench.labels if inputs.bench is not None else ()
+    judged = next((p for p in points if p.name == start and p.exits_by_class), None)
     if judged is None or judged.exits_by_class is None or not labels:
         return
-    shown = _telling_classes(judged.exits_by_class)
+    shown = _classes_by_early_share(judged.exits_by_class)
     n = len(judged.exits_by_class[0])
     values = [
-        {"point": s.name, "class": labels[c], "exit": exit_name(k, n), "order": k, "inputs": count}
-        for s in found
-        if s.exits_by_class is not None
+        {"point": p.name, "class": labels[c], "exit": exit_name(k, n), "order": k, "inputs": count}
+        for p in points
+        if p.exits_by_class is not None
         for c in shown
-        for k, count in enumerate(s.exits_by_class[c])
+        for k, count in enumerate(p.exits_by_class[c])
     ]
     layer = {
         "mark": {"type": "bar", "stroke": "currentColor", "strokeWidth": 0.5, "tooltip": True},
@@ -170,19 +173,19 @@ def _class_shares(material: ReportInputs, found: Sequence[ReportPoint], start: s
         transform=[HERE], params=point_parameter(start),
     )  # fmt: skip
     which = "" if len(shown) == len(labels) else f" The {len(shown)} of {len(labels)} classes that differ most."
-    caption = f"Sorted by how many leave early at {start}; follows the knob.{which}"
+    caption = f"Sorted by the share that leaves early at {start}; follows the slider.{which}"
     yield Chart("class-shares", "classes", "Where each class leaves", caption, spec)
 
 
-def _telling_classes(counts: Sequence[Sequence[int]]) -> list[int]:
-    """Numbers of the classes, those whose inputs leave early first; of many the two ends."""
+def _classes_by_early_share(counts: Sequence[Sequence[int]]) -> list[int]:
+    """Return class indices, sorted by the share of inputs that leave early; of many classes both ends."""
     order = sorted(range(len(counts)), key=lambda c: counts[c][-1] / max(sum(counts[c]), 1))
     half = _MOST_CLASSES // 2
     return order if len(order) <= _MOST_CLASSES else [*order[:half], *order[-half:]]
 
 
-def _reliabilities(material: ReportInputs) -> Iterator[Chart]:
-    exits = material.bench.exits if material.bench is not None else ()
+def _reliabilities(inputs: ReportInputs) -> Iterator[Chart]:
+    exits = inputs.bench.exits if inputs.bench is not None else ()
     for e in exits:
         ranks = "AUROC –" if e.auroc is None else f"AUROC {e.auroc:.3f}"
         caption = f"accuracy {100 * e.accuracy:.2f} %, ECE {100 * e.ece:.1f} %, {ranks}"
@@ -215,12 +218,12 @@ def _reliability(e: ExitFigures, name: str) -> Spec:
     return chart(f"reliability diagram of {name}", 220, values, layers)
 
 
-def _times(material: ReportInputs, found: Sequence[ReportPoint], start: str) -> Iterator[Chart]:
-    rows = time_rows(material, found)
+def _times(inputs: ReportInputs, points: Sequence[ReportPoint], start: str) -> Iterator[Chart]:
+    rows = time_rows(inputs, points)
     if not rows:
         return
     values = [{"point": r.point, "part": r.part, "kind": r.kind, "call": r.call_ms, "mean": r.mean_ms} for r in rows]
-    kinds = ["segment", "exit head", "gates and dispatch"]
+    kinds = [SEGMENT, EXIT, RUNTIME]
     y = every_name("part")
     color = {"field": "kind", "scale": {"domain": kinds, "range": [BLUE, VERMILION, GREEN]}, "legend": None}
     layers: list[Spec] = [
@@ -237,8 +240,8 @@ def _times(material: ReportInputs, found: Sequence[ReportPoint], start: str) -> 
     more = {"transform": [HERE], "params": point_parameter(start)}
     spec = chart("milliseconds of every component", height, values, layers, **more)
     caption = (
-        "Segments are blue, exit heads orange, gates and dispatch green. Outline: median of one call. Filled: what it "
-        "adds to the mean input, since not every input gets that far; the filled bars add up to about the mean latency "
-        "at the knob's operating point."
+        "Segments are blue, exits orange, gates and dispatch green. Outline: median of one call. Filled: its "
+        "contribution to the mean latency, since not every input reaches it. The filled bars add up to about the mean "
+        "latency at the operating point of the slider."
     )
     yield Chart("time", "time", "Where the time goes", caption, spec)

@@ -1,4 +1,4 @@
-"""The positions of the knob: operating points and static nets with all that is known of each."""
+"""Rows of the comparison and positions of the operating-point slider, with all known figures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ UNSPLIT, FULL = "unsplit", "full"
 
 @dataclass(frozen=True)
 class ReportPoint:
-    """One net of the comparison; latencies are null, and `measured` false, where only expected figures are known."""
+    """One operating point or static network; latencies are None where only expected figures are known."""
 
     name: str
     accuracy: float
@@ -27,20 +27,20 @@ class ReportPoint:
 
     @property
     def static(self) -> bool:
-        """Whether it is no early exit: the unsplit backbone, or a net to compare with."""
+        """Whether the network has no early exits: the unsplit backbone, or a network compared with it."""
         return self.exit_shares is None
 
     @property
     def measured(self) -> bool:
-        """Whether its latency was measured."""
+        """Whether the latency was measured."""
         return self.mean_ms is not None
 
 
-def report_points(material: ReportInputs) -> list[ReportPoint]:
-    """Every net that is known, from the bench, or else as the operating points were fitted."""
-    bench = material.bench
+def report_points(inputs: ReportInputs) -> list[ReportPoint]:
+    """Return all rows of the benchmark, or without one the operating points as fitted."""
+    bench = inputs.bench
     if bench is not None:
-        profile = fitting_profile(material)
+        profile = matching_profile(inputs)
         return [
             ReportPoint(
                 name=p.name,
@@ -58,7 +58,7 @@ def report_points(material: ReportInputs) -> list[ReportPoint]:
             )
             for p in bench.points
         ]
-    expected = {name: p.expected for name, p in material.operating_points.items()}
+    expected = {name: p.expected for name, p in inputs.operating_points.items()}
     full = max((e.mean_macs for e in expected.values() if e is not None), default=0.0)
     return [
         ReportPoint(
@@ -77,26 +77,26 @@ def report_points(material: ReportInputs) -> list[ReportPoint]:
     ]
 
 
-def slider_points(found: Sequence[ReportPoint]) -> list[ReportPoint]:
-    """The operating points, from the costliest to the cheapest."""
-    points = [s for s in found if not s.static]
-    return sorted(points, key=lambda s: -(s.mean_macs or 0.0))  # always known of a bundle, and never noisy
+def slider_points(points: Sequence[ReportPoint]) -> list[ReportPoint]:
+    """Return the operating points, the most expensive first."""
+    early_exit = [point for point in points if not point.static]
+    return sorted(early_exit, key=lambda point: -(point.mean_macs or 0.0))  # MACs are exact, and known of every bundle
 
 
-def initial_point(material: ReportInputs, positions: Sequence[ReportPoint]) -> str:
-    """Where the knob stands at first: at the point that was judged, else at the bundle's default."""
-    names = [s.name for s in positions]
-    wanted = None
-    if material.bench is not None:
-        wanted = material.bench.verdict.point
-    elif material.bundle is not None:
-        wanted = material.bundle.manifest.default_operating_point
-    return wanted if wanted in names else (names or [FULL])[-1]
+def initial_point(inputs: ReportInputs, positions: Sequence[ReportPoint]) -> str:
+    """Return the initial position of the slider: the judged operating point, else the bundle's default."""
+    names = [point.name for point in positions]
+    name = None
+    if inputs.bench is not None:
+        name = inputs.bench.verdict.point
+    elif inputs.bundle is not None:
+        name = inputs.bundle.manifest.default_operating_point
+    return name if name in names else (names or [FULL])[-1]
 
 
-def fitting_profile(material: ReportInputs) -> Profile | None:
-    """The profile, if it is of the bundle, variant and thread count that were benched."""
-    profile, bench = material.profile, material.bench
+def matching_profile(inputs: ReportInputs) -> Profile | None:
+    """Return the profile if it is of the benchmarked bundle, variant and thread count."""
+    profile, bench = inputs.profile, inputs.bench
     if profile is None or bench is None:
         return profile
     same = (profile.bundle.name, profile.variant) == (bench.bundle, bench.variant)
@@ -104,7 +104,7 @@ def fitting_profile(material: ReportInputs) -> Profile | None:
 
 
 def _energy(profile: Profile | None, threads: int, name: str, shares: tuple[float, ...] | None) -> Energy:
-    """Mean energy of a net: what the profile says of leaving at each exit, by the shares that the bench counted."""
+    """Return the mean energy of one row: energies of the profile by exit, weighted with the exit shares."""
     energy = profile.energy if profile is not None else None
     if energy is None or energy.threads != threads:
         return UNKNOWN

@@ -1,7 +1,7 @@
-"""The page: one file with everything in it, whose first words are the verdict.
+"""HTML page of a report: one self-contained file that begins with the verdict.
 
-The markup is that of the templates beside this module. Whatever they are given is escaped as it is written, data for
-scripts too; only `_library` and the two files of the page itself are taken as they are.
+The HTML comes from the templates in this folder. All their values are escaped, data for scripts included. Only the
+script library and the two files of the page itself are inserted unescaped.
 """
 
 import base64
@@ -13,10 +13,18 @@ from collections.abc import Mapping, Sequence
 from eetool import __version__
 from eetool.errors import MissingError
 from eetool.report.chart import Chart
-from eetool.report.formatting import tile_texts, verdict_words
+from eetool.report.formatting import tile_texts, verdict_texts
 from eetool.report.inputs import ReportInputs
 from eetool.report.operating_points import ReportPoint
-from eetool.report.sections import certificates, examples, machines, nets, origins, predictions, training
+from eetool.report.sections import (
+    certificates,
+    comparison_rows,
+    examples,
+    machines,
+    origins,
+    predictions,
+    training,
+)
 
 VEGA_LITE = "6.1"
 MISSING = (
@@ -26,8 +34,8 @@ MISSING = (
 
 
 def render_page(
-    material: ReportInputs,
-    found: Sequence[ReportPoint],
+    inputs: ReportInputs,
+    points: Sequence[ReportPoint],
     positions: Sequence[ReportPoint],
     start: str,
     charts: Sequence[Chart],
@@ -36,11 +44,15 @@ def render_page(
     """Return the whole report as HTML.
 
     Args:
-        positions: the operating points in the order of the knob, which stands at `start` first.
-        pictures: data URLs by index in the data source.
+        inputs: documents and bundle.
+        points: rows of the comparison.
+        positions: operating points in the order of the slider.
+        start: name of the initial operating point.
+        charts: charts of all sections.
+        pictures: previews of examples by index in the data source.
 
     Raises:
-        MissingError: a library that the page is made with is not installed.
+        MissingError: a library that renders the page is not installed.
     """
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -48,9 +60,9 @@ def render_page(
     except ImportError:
         raise MissingError(*MISSING) from None
     place = next((i for i, s in enumerate(positions) if s.name == start), 0)
-    points = [{"name": s.name, "shown": tile_texts(s, material)} for s in positions]
+    slider = [{"name": s.name, "shown": tile_texts(s, inputs)} for s in positions]
     scripts = [_library(), _text("page.js")]
-    headline, sentence, facts = verdict_words(material)
+    headline, sentence, facts = verdict_texts(inputs)
     environment = Environment(
         loader=PackageLoader("eetool.report", "."),
         autoescape=True,
@@ -67,30 +79,30 @@ def render_page(
         style=Markup(_text("page.css")),
         scripts=[Markup(script) for script in scripts],
         hashes=[_hash(script) for script in scripts],
-        data={"points": points, "start": place, "figures": {chart.name: chart.spec for chart in charts}},
-        points=points,
+        data={"points": slider, "start": place, "figures": {chart.name: chart.spec for chart in charts}},
+        slider=slider,
         place=place,
         charts=_by_section(charts),
-        nets=nets(found, material),
-        certificates=certificates(material),
-        bench=material.bench,
-        examples=examples(material, pictures),
-        predictions=predictions(material),
-        training=training(material),
-        machines=machines(material),
-        origins=origins(material),
+        rows=comparison_rows(points, inputs),
+        certificates=certificates(inputs),
+        bench=inputs.bench,
+        examples=examples(inputs, pictures),
+        predictions=predictions(inputs),
+        training=training(inputs),
+        machines=machines(inputs),
+        origins=origins(inputs),
     )
 
 
 def _by_section(charts: Sequence[Chart]) -> Mapping[str, list[Chart]]:
-    found: defaultdict[str, list[Chart]] = defaultdict(list)
+    sections: defaultdict[str, list[Chart]] = defaultdict(list)
     for chart in charts:
-        found[chart.section].append(chart)
-    return found
+        sections[chart.section].append(chart)
+    return sections
 
 
 def _library() -> str:
-    """Return Vega, Vega-Lite and Vega-Embed as one script, from the package that also draws the files of --figures."""
+    """Return Vega, Vega-Lite and Vega-Embed as one script, from the package that also draws chart files."""
     try:
         import vl_convert
     except ImportError:
@@ -100,7 +112,7 @@ def _library() -> str:
 
 
 def _hash(script: str) -> str:
-    """Return what names a script to the content security policy of the page."""
+    """Return the hash of a script for the content security policy of the page."""
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 

@@ -1,4 +1,4 @@
-"""Charts of an architecture search: the front that it found, and how it got there."""
+"""Charts of an architecture search: its front, and the hypervolume by evaluations."""
 
 from collections.abc import Iterator, Sequence
 
@@ -17,19 +17,19 @@ _SHAPES = {_FRONT: "circle", _KEPT: "diamond", _OVER: "cross"}
 
 
 def search_charts(search: SearchSummary | None) -> Iterator[Chart]:
-    """The front by the cost that was searched by among all that was tried, and how the search came to it."""
+    """Yield the front among all candidates by the minimised cost, and its hypervolume by evaluations."""
     if search is None:
         return
     cost = search.objective if search.objective in _COSTS else "macs"
     where = f" Costs are predicted for {search.device}." if search.device is not None else ""
     caption = (
         f"{len(search.front)} operating points of {search.evaluated} candidates ({search.feasible} keep to the limits) "
-        f"that no other beats, by {search.algorithm}. Circled: the bend of the front.{where}"
+        f"that no other dominates, by {search.algorithm}. The circle marks the knee of the front.{where}"
     )
     yield Chart("search-front", "search", "The front", caption, _front(search, cost))
     if search.history:
-        caption = "The area that the front covers: flat means that more candidates no longer helped."
-        yield Chart("search-history", "search", "How it got there", caption, _history(search, cost))
+        caption = "The area that the front dominates; where it is flat, more candidates did not help."
+        yield Chart("search-history", "search", "Progress of the search", caption, _history(search, cost))
 
 
 def _front(search: SearchSummary, cost: str) -> Spec:
@@ -48,7 +48,7 @@ def _front(search: SearchSummary, cost: str) -> Spec:
         "x": quantity("cost", _COSTS[cost], zero=False, padding=8),
         "y": quantity("accuracy", "accuracy (%)", zero=False, padding=8),
     }
-    told = [
+    tooltip = [
         {"field": "cost", "type": "quantitative", "title": _COSTS[cost], "format": ".3~r"},
         {"field": "accuracy", "type": "quantitative", "title": "accuracy (%)", "format": ".2f"},
     ]
@@ -65,14 +65,14 @@ def _front(search: SearchSummary, cost: str) -> Spec:
         },
         {
             "mark": {"type": "point", "size": 70, "opacity": 1, "strokeWidth": 1.5},
-            "encoding": {**place, **_kinds(tried), "tooltip": [{"field": "id"}, {"field": "net"}, *told]},
+            "encoding": {**place, **_kinds(tried), "tooltip": [{"field": "id"}, {"field": "net"}, *tooltip]},
         },
     ]
     return chart("accuracy against cost of every candidate, and the front of them", 300, values, layers)
 
 
 def _kinds(tried: Sequence[Spec]) -> Spec:
-    """What was tried beside the front has a colour and a shape of its own, where there is any."""
+    """Return colours and shapes; candidates that are not on the front have their own, where there are any."""
     kinds = [_FRONT, *(kind for kind in (_KEPT, _OVER) if any(value["kind"] == kind for value in tried))]
     scale = {"domain": kinds, "range": [BLUE if kind == _FRONT else GREY for kind in kinds]}
     shapes = {"domain": kinds, "range": [_SHAPES[kind] for kind in kinds]}

@@ -1,4 +1,4 @@
-"""What the parts of the page say that are no charts; the templates put it into markup."""
+"""Contents of the sections that are not charts; the templates turn them into HTML."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Row = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Table:
-    """A table with its title or a note, and remarks below it."""
+    """A table with a title or a note, and warnings below it."""
 
     heads: Row
     rows: list[Row]
@@ -28,7 +28,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Input:
-    """One example: what it is, what the exit said, and how it looks where that is known."""
+    """One example: its label, the prediction of the exit, and a preview where one is known."""
 
     index: int
     label: str
@@ -48,56 +48,57 @@ class Strip:
 
 @dataclass(frozen=True)
 class Examples:
-    """All rows of examples; `pictured` and `worded` say whether any is shown as a picture or in words."""
+    """All rows of examples; `pictured` and `worded` are whether any is shown as a picture or as text."""
 
     strips: list[Strip]
     pictured: bool
     worded: bool
 
 
-def nets(found: Sequence[ReportPoint], material: ReportInputs) -> list[Row]:
-    """Return every net as a row of figures, its name first."""
+def comparison_rows(points: Sequence[ReportPoint], inputs: ReportInputs) -> list[Row]:
+    """Return one row of figures per operating point or static network, its name first."""
     rows: list[Row] = []
-    for s in found:
-        words = tile_texts(s, material)
-        times = (milliseconds(s.mean_ms), milliseconds(s.p99_ms))
-        shares = words["shares"] or "–"
-        rows.append((s.name, words["accuracy"], *times, energy(s.energy_mj), shares, percent(s.compute_saved)))
+    for point in points:
+        texts = tile_texts(point, inputs)
+        times = (milliseconds(point.mean_ms), milliseconds(point.p99_ms))
+        shares = texts["shares"] or "–"
+        row = (energy(point.energy_mj), shares, percent(point.compute_saved))
+        rows.append((point.name, texts["accuracy"], *times, *row))
     return rows
 
 
-def certificates(material: ReportInputs) -> list[tuple[str, Certificate]]:
-    """Return what was promised of new data, by operating point."""
-    return [(name, p.certificate) for name, p in material.operating_points.items() if p.certificate is not None]
+def certificates(inputs: ReportInputs) -> list[tuple[str, Certificate]]:
+    """Return the certificates by operating point."""
+    return [(name, p.certificate) for name, p in inputs.operating_points.items() if p.certificate is not None]
 
 
-def examples(material: ReportInputs, pictures: Mapping[int, str]) -> Examples | None:
-    """Return the easiest and the hardest inputs of every exit; None where the bench names none."""
-    strips = list(_strips(material, pictures))
-    worded = any(not look.startswith(IMAGE) for look in pictures.values())
+def examples(inputs: ReportInputs, pictures: Mapping[int, str]) -> Examples | None:
+    """Return the easiest and the hardest inputs of every exit; None where the benchmark names none."""
+    strips = list(_strips(inputs, pictures))
+    worded = any(not preview.startswith(IMAGE) for preview in pictures.values())
     return Examples(strips, pictured=bool(pictures), worded=worded) if strips else None
 
 
-def _strips(material: ReportInputs, pictures: Mapping[int, str]) -> Iterator[Strip]:
-    bench = material.bench
+def _strips(inputs: ReportInputs, pictures: Mapping[int, str]) -> Iterator[Strip]:
+    bench = inputs.bench
     if bench is None:
         return
     for e in bench.exits:
         left = exit_name(e.exit, len(bench.exits)).capitalize()
         for word, chosen in (("easiest", e.easiest), ("hardest", e.hardest)):
-            inputs = []
+            shown = []
             for example in chosen:
-                look = pictures.get(example.index, "")
-                image, text = (look, "") if look.startswith(IMAGE) else ("", look)
+                preview = pictures.get(example.index, "")
+                image, text = (preview, "") if preview.startswith(IMAGE) else ("", preview)
                 label, answer = bench.labels[example.label], bench.labels[example.answer]
-                inputs.append(Input(example.index, label, answer, example.confidence, image, text))
-            if inputs:
-                yield Strip(f"{left}: the {word} that leave here", inputs)
+                shown.append(Input(example.index, label, answer, example.confidence, image, text))
+            if shown:
+                yield Strip(f"{left}: the {word} that leave here", shown)
 
 
-def predictions(material: ReportInputs) -> list[Table]:
-    """Return what devices would take, from their tables."""
-    return [_prediction(p) for p in material.predictions]
+def predictions(inputs: ReportInputs) -> list[Table]:
+    """Return one table per prediction for a device."""
+    return [_prediction(p) for p in inputs.predictions]
 
 
 def _prediction(p: Prediction) -> Table:
@@ -116,28 +117,28 @@ def _prediction(p: Prediction) -> Table:
     return Table(heads, [tuple(row) for row in rows], title=title, warnings=tuple(p.warnings))
 
 
-def training(material: ReportInputs) -> Table | None:
-    """Return the exits alone after training."""
-    t = material.training
+def training(inputs: ReportInputs) -> Table | None:
+    """Return the figures of each exit after training."""
+    t = inputs.training
     if t is None:
         return None
     rows: list[Row] = []
     for e in t.exits:
         accuracy = "–" if e.accuracy is None else f"{100 * e.accuracy:.2f} %"
         rows.append((str(e.exit), e.tap or "final", f"{e.macs / 1e6:.2f} M", accuracy))
-    how = f"Each exit alone on {t.n} held-out examples." if t.n else "The model was not trained here."
+    how = f"Each exit on {t.n} held-out examples, without gates." if t.n else "The model was not trained here."
     return Table(("exit", "tap", "MACs to leave", "accuracy"), rows, note=f"{t.model}. {how}")
 
 
-def origins(material: ReportInputs) -> list[Row]:
-    """Return which documents the report was made of, and what made them."""
-    return [(o.name, o.schema, o.made_by, o.sha256[:12]) for o in material.origins]
+def origins(inputs: ReportInputs) -> list[Row]:
+    """Return one row per document: name, schema, producer and hash."""
+    return [(o.name, o.schema, o.made_by, o.sha256[:12]) for o in inputs.origins]
 
 
-def machines(material: ReportInputs) -> list[str]:
+def machines(inputs: ReportInputs) -> list[str]:
     """Return one line per machine that figures were measured on."""
     lines: dict[str, list[str]] = {}
-    for o in material.origins:
+    for o in inputs.origins:
         if o.machine is not None:
             lines.setdefault(_machine(o.machine), []).append(o.name)
     return [f"{', '.join(names)} measured on {machine}." for machine, names in lines.items()]

@@ -1,4 +1,4 @@
-"""Inputs as one can look at them: thumbnails of images and of features, the words of texts."""
+"""Previews of examples: thumbnails of images and features, and words of texts."""
 
 import base64
 import io
@@ -13,27 +13,27 @@ from eetool.data.source import Source
 from eetool.errors import ArtefactError
 from eetool_runtime.preprocess import SPECIAL
 
-_LARGEST = 64  # pixels of a side; more is more page than picture
+_LARGEST = 64  # pixels of a side; larger images only enlarge the page
 _MOST_CHARACTERS = 120
 IMAGE = "data:image/png;base64,"
 
 
 def example_previews(name: str, bench: Bench) -> dict[int, str]:
-    """A PNG data URL or the words of every example that the bench names, by its index in the source called `name`.
+    """Return a PNG data URL or the words of every example in `bench`, by its index in the source `name`.
 
     Raises:
-        ArtefactError: the source is not the one that was benched, or does not have these examples.
+        ArtefactError: the source is not that of the benchmark, or lacks these examples.
     """
     source = load_source(name)
     if source.name != bench.data.source:
-        raise ArtefactError(f"the bench is of {bench.data.source!r}, not of {source.name!r}")
+        raise ArtefactError(f"the benchmark is of {bench.data.source!r}, not of {source.name!r}")
     if source.classes != bench.labels:
-        raise ArtefactError(f"{source.name}: has other classes than the bench")
-    found = list(_examples(bench))
-    for e in found:
+        raise ArtefactError(f"{source.name}: has other classes than the benchmark")
+    examples = list(_examples(bench))
+    for e in examples:
         if e.index >= len(source.labels) or int(source.labels[e.index]) != e.label:
-            raise ArtefactError(f"{source.name}: example {e.index} is not the one that was benched")
-    return {e.index: _look(source, source.inputs[e.index]) for e in found}
+            raise ArtefactError(f"{source.name}: example {e.index} is not the one of the benchmark")
+    return {e.index: _preview(source, source.inputs[e.index]) for e in examples}
 
 
 def _examples(bench: Bench) -> Iterable[ExampleAnswer]:
@@ -41,7 +41,7 @@ def _examples(bench: Bench) -> Iterable[ExampleAnswer]:
         yield from (*e.easiest, *e.hardest)
 
 
-def _look(source: Source, example: np.ndarray) -> str:
+def _preview(source: Source, example: np.ndarray) -> str:
     if source.vocabulary:
         return _words(source.vocabulary, example)
     if source.are_pixels:
@@ -50,18 +50,18 @@ def _look(source: Source, example: np.ndarray) -> str:
     spread = float(np.ptp(rows)) or 1.0
     return _png(
         (255 * (rows.T - rows.min()) / spread).astype(np.uint8)[None, ::-1]
-    )  # time to the right, high bands on top
+    )  # time to the right, high bands at the top
 
 
 def _words(vocabulary: tuple[str, ...], ids: np.ndarray) -> str:
-    """Known words; … for each that is in no vocabulary."""
+    """Return the words of a text, with … for each that is not in the vocabulary."""
     words = [vocabulary[i - SPECIAL] if i >= SPECIAL else "…" for i in ids.tolist() if i not in (0, 2)]
     text = " ".join(words)
     return text if len(text) <= _MOST_CHARACTERS else text[:_MOST_CHARACTERS] + " …"
 
 
 def _png(pixels: np.ndarray) -> str:
-    """uint8 (C, H, W) to a data URL, shrunk where it is large."""
+    """Return pixels uint8 (C, H, W) as a data URL; large images are shrunk."""
     from PIL import Image
 
     channels = pixels.transpose(1, 2, 0)  # (C, H, W) -> (H, W, C)

@@ -1,4 +1,4 @@
-"""Who may take part, what each answers, and what is refused."""
+"""Models of a benchmark: their predictions, and the files that are refused."""
 
 from pathlib import Path
 
@@ -21,27 +21,27 @@ def model(bundle: Path) -> Model:
     return load(bundle)
 
 
-def test_the_bundle_brings_unsplit_and_every_point(model: Model, source: Source) -> None:
+def test_bundle_contenders_are_unsplit_and_every_point(model: Model, source: Source) -> None:
     contenders = bundle_contenders(model, bench_inputs(model.bundle, source.inputs))
     assert [c.name for c in contenders] == ["unsplit", "full", "balanced", "fast"]
     for contender in contenders:
         contender.prepare()
         for image in (0, 30, 63):
-            outcome = contender.explain(image)
-            assert contender.answer(image) == outcome.probabilities.argmax()
+            outcome = contender.predict(image)
+            assert contender.classify(image) == outcome.probabilities.argmax()
             assert outcome.probabilities.sum() == pytest.approx(1)
             assert (outcome.exit is None) == (contender.name == "unsplit")
 
 
-def test_points_share_one_model(model: Model, source: Source) -> None:
+def test_bundle_contenders_share_one_model(model: Model, source: Source) -> None:
     _, full, _, fast = bundle_contenders(model, bench_inputs(model.bundle, source.inputs))
     fast.prepare()
     assert model.operating_point == "fast"
     full.prepare()
-    assert full.explain(63).exit == model.bundle.manifest.n_early_exits
+    assert full.predict(63).exit == model.bundle.manifest.n_early_exits
 
 
-def test_a_point_knows_the_macs_of_its_exits(model: Model, source: Source) -> None:
+def test_cascade_contender_macs_by_exit(model: Model, source: Source) -> None:
     _, full, balanced, _ = bundle_contenders(model, bench_inputs(model.bundle, source.inputs))
     manifest = model.bundle.manifest
     every = [stage.macs for stage in plan_steps(manifest, (0.5, 0.5)) if stage.gate is not None]
@@ -49,16 +49,16 @@ def test_a_point_knows_the_macs_of_its_exits(model: Model, source: Source) -> No
     assert full.macs == {2: plan_steps(manifest, (None, None))[-1].macs}
 
 
-def test_logits_are_found_by_name(model: Model, source: Source, write_net) -> None:  # type: ignore[no-untyped-def]
+def test_static_contender_finds_logits_by_name(model: Model, source: Source, write_net) -> None:  # type: ignore[no-untyped-def]
     """The first output of this net would say the opposite."""
     net = static_contender(write_net(), model, source.inputs, bench_inputs(model.bundle, source.inputs))
     right = np.repeat(np.arange(CLASSES)[None], 16, axis=0).ravel()
-    assert [net.answer(i) for i in range(64)] == right.tolist()
+    assert [net.classify(i) for i in range(64)] == right.tolist()
     assert net.name == "net.onnx"
     assert net.macs is None
 
 
-def test_an_engine_that_fails_on_a_later_image_is_named(model: Model, source: Source, tmp_path: Path) -> None:
+def test_static_contender_failing_later_raises_backend_error(model: Model, source: Source, tmp_path: Path) -> None:
     """A graph that looks its answer up in a table, where bright images have no place."""
     path = tmp_path / "net.onnx"
     path.write_bytes(
@@ -74,16 +74,16 @@ def test_an_engine_that_fails_on_a_later_image_is_named(model: Model, source: So
     )
     dark, bright = np.zeros((1, 1, 4, 4), np.float32), np.full((1, 1, 4, 4), 9, np.float32)
     net = static_contender(path, model, source.inputs, [dark, bright])
-    assert net.answer(0) == 0
+    assert net.classify(0) == 0
     with pytest.raises(BackendError, match=r"could not run: .*indices"):
-        net.answer(1)
-    assert net.answer(0) == 0
+        net.classify(1)
+    assert net.classify(0) == 0
 
 
 @pytest.mark.parametrize(
     ("net", "message"),
     [
-        ({"shape": "batch, 3, 4, 4"}, r"input 'image' is float32 \(batch, 3, 4, 4\), the images are"),
+        ({"shape": "batch, 3, 4, 4"}, r"input 'image' is float32 \(batch, 3, 4, 4\), the inputs are"),
         ({"shape": "2, 1, 4, 4"}, "input 'image'"),
         ({"shape": "batch, 4, 4"}, "cannot load this graph"),
         ({"dtype": "uint8"}, "input 'image' is uint8"),
@@ -91,28 +91,30 @@ def test_an_engine_that_fails_on_a_later_image_is_named(model: Model, source: So
         ({"classes": 3}, r"expected logits of shape \(1, 4\), found \(1, 3\)"),
     ],
 )
-def test_nets_that_do_not_fit(model: Model, source: Source, write_net, net: dict, message: str) -> None:  # type: ignore[no-untyped-def,type-arg]
+def test_static_contender_unfitting_network_raises_artefact_error(  # type: ignore[no-untyped-def,type-arg]
+    model: Model, source: Source, write_net, net: dict, message: str
+) -> None:
     with pytest.raises(ArtefactError, match=message):
         static_contender(write_net(**net), model, source.inputs, bench_inputs(model.bundle, source.inputs))
 
 
-def test_files_that_are_no_nets(model: Model, source: Source, tmp_path: Path) -> None:
+def test_static_contender_invalid_file_raises_artefact_error(model: Model, source: Source, tmp_path: Path) -> None:
     inputs = bench_inputs(model.bundle, source.inputs)
     (tmp_path / "notes.txt").write_text("not a net")
-    for name, message in (("notes.txt", "cannot load this graph"), ("nothing.onnx", "does not exist")):
+    for name, message in (("notes.txt", "cannot be read as an ONNX file"), ("nothing.onnx", "does not exist")):
         with pytest.raises(ArtefactError, match=message):
             static_contender(tmp_path / name, model, source.inputs, inputs)
 
 
-def test_another_bundle_stands_in_with_its_backbone(model: Model, source: Source, tmp_path: Path) -> None:
+def test_static_contender_bundle_uses_its_unsplit_backbone(model: Model, source: Source, tmp_path: Path) -> None:
     path = write_tiny_bundle(tmp_path, name="other", early_exits=1)
     net = static_contender(path, model, source.inputs, bench_inputs(model.bundle, source.inputs))
     assert net.name == "other.eebundle"
-    assert net.explain(63).exit is None
+    assert net.predict(63).exit is None
     assert net.macs is not None
 
 
-def test_bundles_that_cannot_be_compared_with(model: Model, source: Source, tmp_path: Path) -> None:
+def test_static_contender_unfitting_bundle_raises_artefact_error(model: Model, source: Source, tmp_path: Path) -> None:
     inputs = bench_inputs(model.bundle, source.inputs)
     stripped = write_tiny_bundle(tmp_path, name="stripped", references=False)
     with pytest.raises(ArtefactError, match="no reference/unsplit") as refused:
@@ -126,7 +128,7 @@ def test_bundles_that_cannot_be_compared_with(model: Model, source: Source, tmp_
         static_contender(renamed, model, source.inputs, inputs)
 
 
-def test_images_must_fit_the_bundle(model: Model, tmp_path: Path) -> None:
+def test_bench_inputs_other_shape_raises_artefact_error(model: Model, tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match="takes images of 1x4x4, and the data has uint8 of 3x4x4"):
         bench_inputs(model.bundle, np.zeros((2, 3, 4, 4), np.uint8))
     two_inputs = load(write_tiny_bundle(tmp_path, name="two", ids=True))
@@ -134,7 +136,7 @@ def test_images_must_fit_the_bundle(model: Model, tmp_path: Path) -> None:
         bench_inputs(two_inputs.bundle, np.zeros((2, 1, 4, 4), np.uint8))
 
 
-def test_names_are_made_distinct(model: Model, source: Source, write_net) -> None:  # type: ignore[no-untyped-def]
+def test_with_unique_names_appends_number(model: Model, source: Source, write_net) -> None:  # type: ignore[no-untyped-def]
     inputs = bench_inputs(model.bundle, source.inputs)
     nets = [static_contender(write_net(), model, source.inputs, inputs) for _ in range(3)]
     assert [c.name for c in with_unique_names(nets)] == ["net.onnx", "net.onnx (2)", "net.onnx (3)"]

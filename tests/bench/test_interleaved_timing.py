@@ -1,4 +1,4 @@
-"""The race, on a clock that the racers turn themselves."""
+"""The race, on a clock that the models turn themselves."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from eetool.bench.interleaved_timing import BLOCK, time_interleaved
 
 
 class Track:
-    """A clock in nanoseconds, and the log of who answered what; the machine may slow down meanwhile."""
+    """A clock in nanoseconds and a log of calls; the machine may slow down meanwhile."""
 
     def __init__(self, slowdown_per_second: float = 0.0) -> None:
         self.now = 0.0
@@ -28,18 +28,18 @@ class Runner:
     def prepare(self) -> None:
         self._track.prepared.append((self.name, len(self._track.log)))
 
-    def answer(self, image: int) -> None:
-        self._track.log.append((self.name, image))
-        cost = self._cost_ns * (1 + image / 100)  # every image has a time of its own
+    def classify(self, index: int) -> None:
+        self._track.log.append((self.name, index))
+        cost = self._cost_ns * (1 + index / 100)  # every input takes a time of its own
         self._track.now += cost * (1 + self._track.slowdown_per_second * self._track.now / 1e9)
 
 
-def go(track: Track, racers: list[Runner], images: int, passes: int = 1, min_seconds: float = 0.0, seed: int = 0):  # type: ignore[no-untyped-def]
-    return time_interleaved(racers, images, passes=passes, min_seconds=min_seconds, seed=seed, clock=track.clock)
+def go(track: Track, models: list[Runner], n_inputs: int, passes: int = 1, min_seconds: float = 0.0, seed: int = 0):  # type: ignore[no-untyped-def]
+    return time_interleaved(models, n_inputs, passes=passes, min_seconds=min_seconds, seed=seed, clock=track.clock)
 
 
 def turns(track: Track, images: int) -> list[tuple[str, list[int]]]:
-    """Who took a turn, and which images were counted."""
+    """Return the model of every turn and the inputs that were counted."""
     starts = [at for _, at in track.prepared]
     return [
         (track.log[start][0], [image for _, image in track.log[start + 1 : end]])
@@ -47,57 +47,57 @@ def turns(track: Track, images: int) -> list[tuple[str, list[int]]]:
     ]
 
 
-def test_each_time_belongs_to_its_image() -> None:
+def test_time_interleaved_columns_follow_input_index() -> None:
     track = Track()
-    times = go(track, [Runner("a", track), Runner("b", track, 5000)], images=50, passes=3)
+    times = go(track, [Runner("a", track), Runner("b", track, 5000)], n_inputs=50, passes=3)
     expected = 1000 * (1 + np.arange(50) / 100)
     assert times["a"].shape == (3, 50)
     assert times["a"] == pytest.approx(np.tile(expected, (3, 1)), abs=1)
     assert times["b"] == pytest.approx(np.tile(5 * expected, (3, 1)), abs=1)
 
 
-def test_racers_take_turns_on_the_same_blocks() -> None:
+def test_time_interleaved_models_share_blocks_in_new_order() -> None:
     track = Track()
     names = ["a", "b", "c"]
-    go(track, [Runner(name, track) for name in names], images=3 * BLOCK + 7, passes=4)
+    go(track, [Runner(name, track) for name in names], n_inputs=3 * BLOCK + 7, passes=4)
     taken = turns(track, 3 * BLOCK + 7)
     groups = [taken[i : i + 3] for i in range(0, len(taken), 3)]
     assert len(groups) == 4 * 4
     for group in groups:
         assert sorted(name for name, _ in group) == names
-        assert len({tuple(images) for _, images in group}) == 1, "all answer the same block"
+        assert len({tuple(images) for _, images in group}) == 1, "all models classify the same block"
         assert 0 < len(group[0][1]) <= BLOCK
-    assert len({tuple(name for name, _ in group) for group in groups}) > 2, "the order is drawn anew"
+    assert len({tuple(name for name, _ in group) for group in groups}) > 2, "every block has a new order"
 
 
-def test_every_pass_answers_every_image_once_in_another_order() -> None:
+def test_time_interleaved_pass_covers_every_input_once() -> None:
     track = Track()
-    go(track, [Runner("a", track)], images=45, passes=3)
+    go(track, [Runner("a", track)], n_inputs=45, passes=3)
     answered = [image for _, images in turns(track, 45) for image in images]
     passes = [answered[i : i + 45] for i in range(0, 135, 45)]
     assert all(sorted(one) == list(range(45)) for one in passes)
     assert passes[0] != passes[1] != passes[2]
 
 
-def test_the_seed_alone_decides_the_order() -> None:
+def test_time_interleaved_order_depends_on_seed_only() -> None:
     logs = []
     for seed in (1, 1, 2):
         track = Track()
-        go(track, [Runner("a", track), Runner("b", track)], images=30, seed=seed)
+        go(track, [Runner("a", track), Runner("b", track)], n_inputs=30, seed=seed)
         logs.append(track.log)
     assert logs[0] == logs[1] != logs[2]
 
 
-def test_goes_on_until_the_seconds_are_over() -> None:
+def test_time_interleaved_runs_until_min_seconds() -> None:
     track = Track()
-    times = go(track, [Runner("a", track, 1e6)], images=10, passes=2, min_seconds=0.1)
+    times = go(track, [Runner("a", track, 1e6)], n_inputs=10, passes=2, min_seconds=0.1)
     assert len(times["a"]) > 2
     assert track.now >= 1e8
 
 
-def test_a_drifting_machine_does_not_bend_ratios() -> None:
+def test_time_interleaved_drifting_clock_keeps_ratios() -> None:
     track = Track(slowdown_per_second=3)
-    times = go(track, [Runner("one", track, 1e4), Runner("two", track, 2e4)], images=100, passes=60)
+    times = go(track, [Runner("one", track, 1e4), Runner("two", track, 2e4)], n_inputs=100, passes=60)
     assert times["one"][-1].mean() > 1.5 * times["one"][0].mean()
     medians = {name: np.median(rows, axis=0).mean() for name, rows in times.items()}
     assert medians["two"] / medians["one"] == pytest.approx(2, rel=0.02)

@@ -108,16 +108,16 @@ def marked_page(reported: Reported, tmp_path: Path) -> MarkedPage:
     def make(words: str, bundle: bool = False) -> Path:
         folder = Path(tempfile.mkdtemp(dir=tmp_path))
         _write_bundle(reported.bundle, folder, words) if bundle else _write_documents(reported, folder, words)
-        material = read_report_inputs(sorted(folder.iterdir()))
+        inputs = read_report_inputs(sorted(folder.iterdir()))
         looks: dict[int, str] = {}
-        if material.bench is not None:
-            examples = (example for e in material.bench.exits for example in (*e.easiest, *e.hardest))
+        if inputs.bench is not None:
+            examples = (example for e in inputs.bench.exits for example in (*e.easiest, *e.hardest))
             looks = {e.index: f"{IMAGE}{words}" if e.index % 2 else words for e in examples}
-        found = report_points(material)
-        begin = initial_point(material, slider_points(found))
+        points = report_points(inputs)
+        start = initial_point(inputs, slider_points(points))
         path = folder / "report.html"
         path.write_text(
-            render_page(material, found, slider_points(found), begin, model_charts(material, found, begin), looks)
+            render_page(inputs, points, slider_points(points), start, model_charts(inputs, points, start), looks)
         )
         return path
 

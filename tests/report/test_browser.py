@@ -1,4 +1,4 @@
-"""The page in a real Chromium: it draws, the knob moves it, nothing overlaps, and it is readable in light and dark."""
+"""The page in a real Chromium: drawing, the slider, overlaps, and contrast in light and dark."""
 
 import json
 import re
@@ -72,8 +72,8 @@ class Opened:
 
     def turn(self, place: int) -> None:
         self.page.evaluate(
-            """(place) => { const knob = document.getElementById("knob"); knob.value = place;
-                            knob.dispatchEvent(new Event("input")); }""",
+            """(place) => { const slider = document.getElementById("slider"); slider.value = place;
+                            slider.dispatchEvent(new Event("input")); }""",
             place,
         )
         self.page.wait_for_timeout(100)
@@ -83,7 +83,7 @@ class Opened:
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_it_draws_alone_and_nothing_overlaps(browser: Any, reported: Any, width: int) -> None:
+def test_page_any_width_draws_offline_without_overlap(browser: Any, reported: Any, width: int) -> None:
     opened = Opened(browser, reported.page, width)
     assert opened.wrong == []
     assert [url for url in opened.asked if not url.startswith(("file:", "data:"))] == []
@@ -102,7 +102,7 @@ def test_it_draws_alone_and_nothing_overlaps(browser: Any, reported: Any, width:
     assert heading["y"] < 100
 
 
-def test_labels_do_not_meet_where_both_axes_begin_with_one(browser: Any) -> None:
+def test_chart_first_labels_of_both_axes_do_not_overlap(browser: Any) -> None:
     vl_convert = pytest.importorskip("vl_convert", reason="vl-convert is not installed")
     encoding = {"x": quantity("x", "x (ms)"), "y": quantity("y", "y (%)", domain=(75, 95))}
     drawn = chart("a corner", 200, [{"x": 0.0, "y": 75}, {"x": 0.04, "y": 95}], [{"mark": "point"}], encoding=encoding)
@@ -113,10 +113,10 @@ def test_labels_do_not_meet_where_both_axes_begin_with_one(browser: Any) -> None
     assert page.evaluate(OVERLAPS) == []
 
 
-def test_the_knob_moves_everything_at_once(browser: Any, reported: Any) -> None:
+def test_page_slider_moved_updates_everything(browser: Any, reported: Any) -> None:
     opened = Opened(browser, reported.page, 1280)
     points = {p["name"]: p for p in json.loads(reported.bench.read_text())["points"]}
-    count = int(opened.page.get_attribute("#knob", "max")) + 1
+    count = int(opened.page.get_attribute("#slider", "max")) + 1
     assert count == 3
     seen = []
     for place in range(count):
@@ -135,6 +135,6 @@ def test_the_knob_moves_everything_at_once(browser: Any, reported: Any) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_is_readable_in_light_and_dark(browser: Any, reported: Any, scheme: str) -> None:
+def test_page_light_and_dark_is_readable(browser: Any, reported: Any, scheme: str) -> None:
     opened = Opened(browser, reported.page, 1280, scheme)
     assert opened.page.evaluate(CONTRAST) >= 4.5

@@ -46,7 +46,7 @@ def test_page_with_markup_in_every_string_has_no_other_elements(marked_page: Any
     assert sum(EVIL in text for text in evil.texts) >= (1 if alone else 50)
 
 
-def test_data_for_scripts_holds_markup_as_it_was(marked_page: Any) -> None:
+def test_page_script_data_keeps_markup_unchanged(marked_page: Any) -> None:
     texts = Structure(marked_page(EVIL).read_text(), EVIL).texts
     (data,) = (text for text in texts if text.startswith('{"points"'))
     assert EVIL in json.loads(data)["points"][-1]["name"]
@@ -65,7 +65,7 @@ def test_page_with_markup_in_every_string_runs_no_script(browser: Any, marked_pa
     assert {text for text in wrong if "ERR_INVALID_URL" not in text} == set()  # pictures of words are none
 
 
-def test_page_that_was_tampered_with_runs_no_script_but_its_own(browser: Any, reported: Any, tmp_path: Path) -> None:
+def test_page_with_injected_script_runs_only_its_own(browser: Any, reported: Any, tmp_path: Path) -> None:
     injected = """<img src=x onerror="window.evil=1"><script>window.evil=1</script>"""
     path = tmp_path / "report.html"
     path.write_text(reported.page.read_text().replace("<main>", f"<main>{injected}"))
@@ -76,7 +76,7 @@ def test_page_that_was_tampered_with_runs_no_script_but_its_own(browser: Any, re
     assert page.evaluate("window.evil") is None
 
 
-def test_control_characters_are_escapes_on_the_page_and_in_its_figures(cli: Any, tmp_path: Path) -> None:
+def test_page_control_characters_are_shown_as_escapes(cli: Any, tmp_path: Path) -> None:
     pytest.importorskip("vl_convert", reason="the extra report is not installed")
     document = json.loads((GOLDEN / "bench-1.json").read_text())
     names = ["a\x1b]0;b", "c\x00d", "e\ud800f", "g\u202eh", "i\uffffj"]

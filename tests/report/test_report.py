@@ -21,7 +21,7 @@ from eetool.report.chart import Chart
 from eetool.report.chart_files import write_charts
 from eetool.report.inputs import ReportInputs, SearchSummary, read_report_inputs
 from eetool.report.model_charts import model_charts
-from eetool.report.operating_points import fitting_profile, initial_point, report_points, slider_points
+from eetool.report.operating_points import initial_point, matching_profile, report_points, slider_points
 from eetool.report.search_charts import search_charts
 from eetool.report.time_breakdown import RUNTIME, time_rows
 from eetool_runtime.records import decode
@@ -52,25 +52,25 @@ class Words(HTMLParser):
 
 
 @pytest.fixture
-def material() -> ReportInputs:
+def inputs() -> ReportInputs:
     return read_report_inputs([GOLDEN / "bench-1.json", GOLDEN / "profile-1.json"])
 
 
-def test_the_verdict_is_read_first(reported: Any) -> None:
+def test_page_begins_with_verdict(reported: Any) -> None:
     verdict = json.loads(reported.bench.read_text())["verdict"]
     words = Words(reported.page.read_text()).words
     assert words[0] == ("Early exit pays" if verdict["pays"] else "Early exit does not pay")
     assert verdict["text"].casefold().endswith(words[1].casefold())
 
 
-def test_the_page_holds_all_it_needs(reported: Any) -> None:
+def test_page_is_self_contained(reported: Any) -> None:
     loads = Words(reported.page.read_text()).loads
     assert loads
     assert all(load.startswith("data:") for load in loads)
     assert reported.document["size_bytes"] == reported.page.stat().st_size
 
 
-def test_the_page_shows_what_the_documents_say(reported: Any) -> None:
+def test_page_shows_figures_of_documents(reported: Any) -> None:
     bench = json.loads(reported.bench.read_text())
     shown = " ".join(Words(reported.page.read_text()).words)
     for point in bench["points"]:
@@ -86,10 +86,10 @@ def test_the_page_shows_what_the_documents_say(reported: Any) -> None:
     assert len(images) == sum(len(e["easiest"]) + len(e["hardest"]) for e in bench["exits"])
 
 
-def test_every_axis_has_a_unit(reported: Any) -> None:
+def test_charts_every_axis_has_unit(reported: Any) -> None:
     made = read_report_inputs(reported.documents)
-    found = report_points(made)
-    charts = model_charts(made, found, initial_point(made, slider_points(found)))
+    points = report_points(made)
+    charts = model_charts(made, points, initial_point(made, slider_points(points)))
     assert {"front-latency", "front-energy", "exit-shares", "class-shares", "reliability-0", "time"} <= {
         chart.name for chart in charts
     }
@@ -111,7 +111,7 @@ def _encodings(value: Any) -> Iterator[dict[str, Any]]:
             yield from _encodings(inner)
 
 
-def test_figures_are_files_for_papers(reported: Any) -> None:
+def test_report_figures_option_writes_svg_and_png(reported: Any) -> None:
     names = {path.name for path in reported.figures.iterdir()}
     assert names == {f"{name}{suffix}" for name in reported.document["charts"] for suffix in (".svg", ".png")}
     assert (reported.figures / "front-latency.png").read_bytes().startswith(b"\x89PNG")
@@ -121,7 +121,7 @@ def test_figures_are_files_for_papers(reported: Any) -> None:
     assert "unsplit" in drawing
 
 
-def test_figures_that_exist_are_kept_unless_forced(tmp_path: Path) -> None:
+def test_write_charts_existing_file_raises_output_error(tmp_path: Path) -> None:
     charts = [Chart("front-latency", "", "", "", {"mark": "point", "data": {"values": []}})]
     (tmp_path / "front-latency.png").write_text("old")
     with pytest.raises(OutputError, match=r"front-latency\.png exists already"):
@@ -131,36 +131,36 @@ def test_figures_that_exist_are_kept_unless_forced(tmp_path: Path) -> None:
     assert (tmp_path / "front-latency.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_knob_goes_from_costly_to_cheap(material: ReportInputs) -> None:
-    positions = slider_points(report_points(material))
+def test_slider_points_are_sorted_by_falling_cost(inputs: ReportInputs) -> None:
+    positions = slider_points(report_points(inputs))
     assert [s.name for s in positions] == ["full", "balanced", "fast"]
-    assert initial_point(material, positions) == "balanced"
+    assert initial_point(inputs, positions) == "balanced"
 
 
-def test_energy_is_that_of_the_exits_by_their_shares(material: ReportInputs) -> None:
-    assert material.profile is not None
-    assert material.bench is not None
-    energy = material.profile.energy
+def test_report_points_energy_is_weighted_by_exit_shares(inputs: ReportInputs) -> None:
+    assert inputs.profile is not None
+    assert inputs.bench is not None
+    energy = inputs.profile.energy
     assert energy is not None
     # The golden profile chose 2 threads and the golden bench had 1: their figures are not mixed.
-    assert {s.energy_mj.value for s in report_points(material)} == {None}
-    material.bench = dataclasses.replace(material.bench, threads=2)
-    found = {s.name: s for s in report_points(material)}
-    shares = found["fast"].exit_shares or ()
+    assert {s.energy_mj.value for s in report_points(inputs)} == {None}
+    inputs.bench = dataclasses.replace(inputs.bench, threads=2)
+    points = {s.name: s for s in report_points(inputs)}
+    shares = points["fast"].exit_shares or ()
     by_exit = [e.value or 0.0 for e in energy.cascade]
-    assert found["fast"].energy_mj.value == pytest.approx(sum(s * e for s, e in zip(shares, by_exit, strict=True)))
-    assert found["full"].energy_mj.value == energy.full.value
-    assert found["unsplit"].energy_mj.value == energy.references["unsplit"].value
-    assert found["resnet8.onnx"].energy_mj.value is None
-    assert found["fast"].energy_mj.scope == "board_gross"
+    assert points["fast"].energy_mj.value == pytest.approx(sum(s * e for s, e in zip(shares, by_exit, strict=True)))
+    assert points["full"].energy_mj.value == energy.full.value
+    assert points["unsplit"].energy_mj.value == energy.references["unsplit"].value
+    assert points["resnet8.onnx"].energy_mj.value is None
+    assert points["fast"].energy_mj.scope == "board_gross"
 
 
-def test_the_time_of_a_mean_input_is_that_of_what_ran(material: ReportInputs) -> None:
-    found = report_points(material)
-    rows = time_rows(material, found)
-    assert material.profile is not None
-    times = next(t for t in material.profile.thread_counts if t.threads == 1)
-    for s in (s for s in found if s.exit_shares is not None):
+def test_time_rows_add_up_to_mean_latency(inputs: ReportInputs) -> None:
+    points = report_points(inputs)
+    rows = time_rows(inputs, points)
+    assert inputs.profile is not None
+    times = next(t for t in inputs.profile.thread_counts if t.threads == 1)
+    for s in (s for s in points if s.exit_shares is not None):
         mean = sum(row.mean_ms for row in rows if row.point == s.name)
         by_exit = sum(
             share * at.latency_ms.median for share, at in zip(s.exit_shares or (), times.cascade, strict=True)
@@ -172,15 +172,15 @@ def test_the_time_of_a_mean_input_is_that_of_what_ran(material: ReportInputs) ->
     assert full[RUNTIME] > 0
 
 
-def test_a_profile_of_something_else_is_not_mixed_in(material: ReportInputs) -> None:
-    assert material.profile is not None
-    assert fitting_profile(material) is material.profile
-    material.profile = dataclasses.replace(material.profile, variant="onnx/int8")
-    assert fitting_profile(material) is None
-    assert time_rows(material, report_points(material)) == []
+def test_matching_profile_other_variant_returns_none(inputs: ReportInputs) -> None:
+    assert inputs.profile is not None
+    assert matching_profile(inputs) is inputs.profile
+    inputs.profile = dataclasses.replace(inputs.profile, variant="onnx/int8")
+    assert matching_profile(inputs) is None
+    assert time_rows(inputs, report_points(inputs)) == []
 
 
-def test_a_bundle_alone_shows_what_is_expected(cli: Any, reported: Any, tmp_path: Path) -> None:
+def test_report_bundle_alone_shows_expected_figures(cli: Any, reported: Any, tmp_path: Path) -> None:
     answered = cli("report", reported.bundle, "-o", tmp_path / "r.html", "--json")
     assert answered.code == 0, answered
     assert answered.document["charts"] == ["front-macs", "exit-shares"]
@@ -194,14 +194,16 @@ def refused(cli: Any, code: int, words: str, *arguments: object) -> None:
     assert (answered.code, words in answered.stderr) == (code, True), answered
 
 
-def test_what_a_report_refuses(cli: Any, tmp_path: Path) -> None:
+def test_report_invalid_documents_are_refused(cli: Any, tmp_path: Path) -> None:
     bench, page_ = GOLDEN / "bench-1.json", tmp_path / "r.html"
     refused(cli, 2, "is a second bench, and a report shows one", bench, bench, "-o", page_)
     refused(cli, 3, "cannot be read", tmp_path / "absent.json", "-o", page_)
-    refused(cli, 3, "a report has no use for schema 'hw_profile/1'", GOLDEN / "hw_profile-1.json", "-o", page_)
+    refused(
+        cli, 3, "a report does not show documents of schema 'hw_profile/1'", GOLDEN / "hw_profile-1.json", "-o", page_
+    )
     failed = tmp_path / "failed.json"
     failed.write_text('{"eetool": "0", "command": "bench", "ok": false, "error": {}}')
-    refused(cli, 3, "is the answer of a command that failed", failed, "-o", page_)
+    refused(cli, 3, "is the output of a command that failed", failed, "-o", page_)
     (tmp_path / "list.json").write_text("[]")
     refused(cli, 3, "no use for schema None", tmp_path / "list.json", "-o", page_)
     refused(cli, 2, "--data shows the examples that a bench names", GOLDEN / "profile-1.json", "--data", "digits")
@@ -210,18 +212,20 @@ def test_what_a_report_refuses(cli: Any, tmp_path: Path) -> None:
     assert page_.read_text() == "mine"
 
 
-def test_pictures_are_those_of_the_benched_examples(cli: Any, reported: Any, tmp_path: Path) -> None:
+def test_report_data_option_shows_pictures_of_benchmark_examples(cli: Any, reported: Any, tmp_path: Path) -> None:
     document = json.loads(reported.bench.read_text())
     document["exits"][0]["easiest"][0]["label"] = (document["exits"][0]["easiest"][0]["label"] + 1) % 10
     other = tmp_path / "bench.json"
     other.write_text(json.dumps(document))
-    refused(cli, 3, "is not the one that was benched", other, "--data", "digits", "-o", tmp_path / "r.html")
+    refused(cli, 3, "is not the one of the benchmark", other, "--data", "digits", "-o", tmp_path / "r.html")
     document["data"]["source"] = "cifar10"
     other.write_text(json.dumps(document))
-    refused(cli, 3, "the bench is of 'cifar10', not of 'digits'", other, "--data", "digits", "-o", tmp_path / "r.html")
+    refused(
+        cli, 3, "the benchmark is of 'cifar10', not of 'digits'", other, "--data", "digits", "-o", tmp_path / "r.html"
+    )
 
 
-def test_without_the_library_it_says_what_to_install(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_report_missing_library_names_extra(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "vl_convert", None)
     answered = cli("report", GOLDEN / "bench-1.json", "-o", tmp_path / "r.html")
     assert answered.code == 5
@@ -229,7 +233,7 @@ def test_without_the_library_it_says_what_to_install(cli: Any, tmp_path: Path, m
     assert not list(tmp_path.iterdir())
 
 
-def test_train_and_tune_documents_are_read(cli: Any, tuned: Path, tmp_path: Path) -> None:
+def test_report_train_and_tune_documents_are_shown(cli: Any, tuned: Path, tmp_path: Path) -> None:
     pytest.importorskip("vl_convert", reason="the extra report is not installed")
     model = shutil.copy(tuned, tmp_path / "model.pt")
     answered = cli("tune", model, "--data", "digits", "--max-accuracy-drop", 4, "--force", "--json")
@@ -244,7 +248,7 @@ def test_train_and_tune_documents_are_read(cli: Any, tuned: Path, tmp_path: Path
     assert "balanced" in words
 
 
-def test_a_search_shows_its_front_and_its_history(cli: Any, tmp_path: Path) -> None:
+def test_report_search_document_shows_front_and_history(cli: Any, tmp_path: Path) -> None:
     pytest.importorskip("vl_convert", reason="the extra report is not installed")
     document = json.loads((GOLDEN / "search-1.json").read_text())
     answered = cli("report", GOLDEN / "search-1.json", "-o", tmp_path / "front.html", "--json")
@@ -259,7 +263,7 @@ def test_a_search_shows_its_front_and_its_history(cli: Any, tmp_path: Path) -> N
     assert answered.document["charts"] == ["search-front"]
 
 
-def test_the_front_of_a_search_stands_among_all_that_was_tried() -> None:
+def test_search_charts_show_front_among_all_candidates() -> None:
     document = json.loads((GOLDEN / "search-1.json").read_text())
     document["history"][1]["feasible"] = False
     search = decode(SearchSummary, document, AssertionError, ignore_unknown=True)
@@ -270,7 +274,7 @@ def test_the_front_of_a_search_stands_among_all_that_was_tried() -> None:
     assert areas == [step["hypervolume"] for step in document["history"]]
 
 
-def test_texts_and_features_can_be_looked_at() -> None:
+def test_example_previews_show_texts_and_features() -> None:
     labels, names = np.zeros(2, np.int64), ("no", "yes")
     ids = np.array([[2, 3, 4, 1, 0, 0]] * 2)
     texts = Source("tsv:x", ids, labels, names, mirror=False, vocabulary=("good", "<film>"))
