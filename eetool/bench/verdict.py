@@ -1,20 +1,21 @@
-"""Does early exit pay? The rule of the verdict, and the sentence that says why."""
+"""Verdict on whether early exit pays, with its reasons as a sentence."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import bootstrap
 
 CONFIDENCE = 0.95
 _RESAMPLES = 4000
-_CHUNK = 200
-# Accuracies are ratios of counts; two that should be equal may differ in the last bit.
+_BATCH = 200  # resamples in memory at once
+# Accuracies are ratios of counts; equal ones may differ in the last bit.
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether `point` pays, its mean latency over that of the unsplit backbone, and why in words."""
+    """Whether `point` pays, the ratio of its mean latency to that of the unsplit backbone, and the reasons as text."""
 
     pays: bool
     point: str
@@ -25,7 +26,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class ContenderSummary:
-    """What the verdict needs to know of a contender; `accuracy` lies in [0, 1]."""
+    """Figures of a contender that the verdict uses; `accuracy` is in [0, 1]."""
 
     name: str
     accuracy: float
@@ -39,18 +40,18 @@ def decide_verdict(
     ratio_ci95: tuple[float, float],
     max_accuracy_drop: float,
 ) -> Verdict:
-    """The verdict on `point`.
+    """Return the verdict on `point`.
 
-    It pays where the upper bound of its latency ratio to `unsplit` is below 1, its accuracy is at most
-    `max_accuracy_drop` percentage points lower, and no net of `against` is both at least as accurate and at least as
-    fast.
+    It pays where three conditions hold. The upper bound of its latency ratio to `unsplit` is below 1. Its accuracy is
+    at most `max_accuracy_drop` percentage points lower. No network of `against` is both at least as accurate and at
+    least as fast.
     """
     drop = 100 * (unsplit.accuracy - point.accuracy)
-    reasons = [f"{net.name} is at least as accurate and at least as fast" for net in against if _beats(net, point)]
+    reasons = [f"{net.name} is at least as accurate and at least as fast" for net in against if _dominates(net, point)]
     if drop > max_accuracy_drop + _ROUNDING:
         reasons.append(f"it loses {drop:.2f} percentage points of accuracy, where {max_accuracy_drop:g} are allowed")
     if ratio_ci95[1] >= 1:
-        reasons.append(f"it is not surely faster than unsplit, for the interval reaches {ratio_ci95[1]:.2f}")
+        reasons.append(f"it is not significantly faster than unsplit, as the interval reaches {ratio_ci95[1]:.2f}")
     ratio = point.latency_ms / unsplit.latency_ms
     facts = (
         f"{point.name} takes {ratio:.2f} of the mean latency of unsplit "
@@ -60,31 +61,42 @@ def decide_verdict(
     if reasons:
         text = f"Early exit does not pay: {'; '.join(reasons)}. Here {facts}."
     else:
-        text = f"Early exit pays: {facts}.{_and_against(against)}"
+        text = f"Early exit pays: {facts}.{_against_text(against)}"
     return Verdict(not reasons, point.name, ratio, ratio_ci95, text)
 
 
 def ratio_interval(point_ms: np.ndarray, unsplit_ms: np.ndarray, seed: int) -> tuple[float, float]:
-    """95 % interval of mean(point) / mean(unsplit), from resampling images; both are (N,) for the same N images.
+    """Return the 95 % percentile bootstrap interval of mean(point) / mean(unsplit), both (N,) for the same N inputs.
 
-    Paired: an image that is drawn is drawn for both, so what makes an image slow for both cancels.
+    The bootstrap is paired: an input is drawn for both or for neither, so effects of an input on both cancel.
     """
-    n = len(point_ms)
-    draw = np.random.default_rng(seed)
-    ratios = []
-    for _ in range(_RESAMPLES // _CHUNK):
-        counts = draw.multinomial(n, np.full(n, 1 / n), size=_CHUNK)  # (chunk, N)
-        ratios.append((counts @ point_ms) / (counts @ unsplit_ms))
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(np.concatenate(ratios), (tail, 100 - tail))
-    return float(low), float(high)
+    if len(point_ms) == 1:  # nothing to resample
+        ratio = float(point_ms[0] / unsplit_ms[0])
+        return ratio, ratio
+    interval = bootstrap(
+        (point_ms, unsplit_ms),
+        _ratio_of_means,
+        paired=True,
+        vectorized=True,
+        n_resamples=_RESAMPLES,
+        batch=_BATCH,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
 
 
-def _beats(net: ContenderSummary, point: ContenderSummary) -> bool:
+def _ratio_of_means(point_ms: np.ndarray, unsplit_ms: np.ndarray, axis: int) -> np.ndarray:
+    ratios: np.ndarray = point_ms.mean(axis) / unsplit_ms.mean(axis)
+    return ratios
+
+
+def _dominates(net: ContenderSummary, point: ContenderSummary) -> bool:
     return net.accuracy >= point.accuracy - _ROUNDING and net.latency_ms <= point.latency_ms
 
 
-def _and_against(against: Sequence[ContenderSummary]) -> str:
+def _against_text(against: Sequence[ContenderSummary]) -> str:
     if not against:
         return ""
     if len(against) == 1:

@@ -9,40 +9,52 @@ from eetool.bench.verdict import ContenderSummary, decide_verdict, ratio_interva
 
 UNSPLIT = ContenderSummary("unsplit", 0.98, 1.0)
 POINT = ContenderSummary("balanced", 0.975, 0.5)
-SURELY = (0.48, 0.52)
+CLEARLY_FASTER = (0.48, 0.52)
 
 
 @pytest.mark.parametrize(
     ("point", "against", "interval", "pays", "reason"),
     [
-        (POINT, [], SURELY, True, "balanced takes 0.50 of the mean latency"),
+        (POINT, [], CLEARLY_FASTER, True, "balanced takes 0.50 of the mean latency"),
         (POINT, [], (0.9, 0.9999), True, "pays"),
-        (POINT, [], (0.9, 1.0), False, "not surely faster"),
+        (POINT, [], (0.9, 1.0), False, "not significantly faster"),
         (POINT, [], (1.2, 1.3), False, "reaches 1.30"),
-        (ContenderSummary("balanced", 0.97, 0.5), [], SURELY, True, "pays"),
-        (ContenderSummary("balanced", 0.9699, 0.5), [], SURELY, False, "loses 1.01 percentage points"),
-        (ContenderSummary("balanced", 0.999, 0.5), [], SURELY, True, "pays"),
-        (POINT, [ContenderSummary("small.onnx", 0.975, 0.5)], SURELY, False, "small.onnx is at least as accurate"),
-        (POINT, [ContenderSummary("small.onnx", 0.99, 0.1)], SURELY, False, "small.onnx is at least as accurate"),
-        (POINT, [ContenderSummary("small.onnx", 0.974, 0.1)], SURELY, True, "small.onnx is not both"),
-        (POINT, [ContenderSummary("small.onnx", 0.99, 0.51)], SURELY, True, "small.onnx is not both"),
+        (ContenderSummary("balanced", 0.97, 0.5), [], CLEARLY_FASTER, True, "pays"),
+        (ContenderSummary("balanced", 0.9699, 0.5), [], CLEARLY_FASTER, False, "loses 1.01 percentage points"),
+        (ContenderSummary("balanced", 0.999, 0.5), [], CLEARLY_FASTER, True, "pays"),
+        (
+            POINT,
+            [ContenderSummary("small.onnx", 0.975, 0.5)],
+            CLEARLY_FASTER,
+            False,
+            "small.onnx is at least as accurate",
+        ),
+        (
+            POINT,
+            [ContenderSummary("small.onnx", 0.99, 0.1)],
+            CLEARLY_FASTER,
+            False,
+            "small.onnx is at least as accurate",
+        ),
+        (POINT, [ContenderSummary("small.onnx", 0.974, 0.1)], CLEARLY_FASTER, True, "small.onnx is not both"),
+        (POINT, [ContenderSummary("small.onnx", 0.99, 0.51)], CLEARLY_FASTER, True, "small.onnx is not both"),
         (
             POINT,
             [ContenderSummary("a", 0.9, 0.1), ContenderSummary("b", 0.98, 0.2)],
-            SURELY,
+            CLEARLY_FASTER,
             False,
             "b is at least as accurate",
         ),
         (
             POINT,
             [ContenderSummary("a", 0.9, 0.1), ContenderSummary("b", 0.9, 0.2)],
-            SURELY,
+            CLEARLY_FASTER,
             True,
             "None of a, b is both",
         ),
     ],
 )
-def test_the_rule(
+def test_decide_verdict_conditions_give_verdict_and_reason(
     point: ContenderSummary, against: list[ContenderSummary], interval: tuple[float, float], pays: bool, reason: str
 ) -> None:
     verdict = decide_verdict(point, UNSPLIT, against, interval, 1.0)
@@ -53,10 +65,10 @@ def test_the_rule(
     assert verdict.latency_ratio == pytest.approx(0.5)
 
 
-def test_every_reason_is_named() -> None:
+def test_decide_verdict_several_reasons_names_all() -> None:
     text = decide_verdict(ContenderSummary("fast", 0.5, 2.0), UNSPLIT, [UNSPLIT], (1.9, 2.1), 1.0).text
     assert "48.00 percentage points" in text
-    assert "not surely faster" in text
+    assert "not significantly faster" in text
     assert "unsplit is at least as accurate" in text
 
 
@@ -65,10 +77,10 @@ times = st.floats(0.01, 10)
 
 
 @given(counts, counts, times, st.lists(st.tuples(counts, times), max_size=3), times, st.floats(0, 5))
-def test_it_pays_only_without_any_objection(
+def test_decide_verdict_pays_only_where_all_conditions_hold(
     right: int, unsplit_right: int, ms: float, nets: list[tuple[int, float]], upper: float, limit: float
 ) -> None:
-    """The three conditions of the verdict, counted in images rather than in shares."""
+    """The three conditions of the verdict, counted in inputs rather than in shares."""
     point, unsplit = (
         ContenderSummary("balanced", right / 540, ms),
         ContenderSummary("unsplit", unsplit_right / 540, 1.0),
@@ -79,19 +91,33 @@ def test_it_pays_only_without_any_objection(
     assert decide_verdict(point, unsplit, against, (0.0, upper), limit).pays is expected
 
 
-def test_paired_images_leave_nothing_to_chance() -> None:
+def test_ratio_interval_proportional_latencies_has_no_width() -> None:
     unsplit_ms = np.random.default_rng(0).lognormal(size=100)
     assert ratio_interval(0.5 * unsplit_ms, unsplit_ms, seed=0) == pytest.approx((0.5, 0.5))
 
 
-def test_the_seed_decides_the_interval() -> None:
+def test_ratio_interval_single_input_returns_its_ratio() -> None:
+    assert ratio_interval(np.array([0.5]), np.array([2.0]), seed=0) == (0.25, 0.25)
+
+
+def test_ratio_interval_agrees_with_multinomial_resampling() -> None:
+    """Each endpoint differs from that of another resampling by less than 5 % of the width."""
+    rng = np.random.default_rng(0)
+    point_ms, unsplit_ms = rng.lognormal(size=300), rng.lognormal(size=300)
+    counts = rng.multinomial(300, np.full(300, 1 / 300), size=20_000)
+    expected = np.percentile((counts @ point_ms) / (counts @ unsplit_ms), (2.5, 97.5))
+    interval = ratio_interval(point_ms, unsplit_ms, seed=0)
+    assert np.abs(np.array(interval) - expected).max() < 0.05 * np.ptp(expected)
+
+
+def test_ratio_interval_depends_on_seed() -> None:
     draw = np.random.default_rng(0)
     point_ms, unsplit_ms = draw.lognormal(size=50), draw.lognormal(size=50)
     assert ratio_interval(point_ms, unsplit_ms, 1) == ratio_interval(point_ms, unsplit_ms, 1)
     assert ratio_interval(point_ms, unsplit_ms, 1) != ratio_interval(point_ms, unsplit_ms, 2)
 
 
-def test_the_interval_covers_a_known_ratio() -> None:
+def test_ratio_interval_covers_known_ratio() -> None:
     """Images leave early (0.3 ms) with probability 0.7, else late (1.2 ms): the true mean is 0.57 of 1 ms."""
     draw = np.random.default_rng(0)
     covered = []
