@@ -91,7 +91,7 @@ class TestedSearch(Search):
         super().__init__(source, space, target, options)
         folder.mkdir(exist_ok=True)
         indices = split_source(source)[TEST]
-        images = self.data.learn.normalise(torch.from_numpy(source.inputs[indices]))
+        images = self.data.training.normalise(torch.from_numpy(source.inputs[indices]))
         self.test, self.folder = SplitPart(images, torch.from_numpy(source.labels[indices])), folder
 
     def evaluator(self) -> TestedEvaluator:

@@ -186,7 +186,7 @@ def test_report_bundle_alone_shows_expected_figures(cli: Any, reported: Any, tmp
     assert answered.document["charts"] == ["front-macs", "exit-shares"]
     words = Words((tmp_path / "r.html").read_text()).words
     assert words[0] == "No verdict yet"
-    assert "nothing here was measured by the clock" in " ".join(words)
+    assert "no latency was measured" in " ".join(words)
 
 
 def refused(cli: Any, code: int, words: str, *arguments: object) -> None:
@@ -205,7 +205,7 @@ def test_report_invalid_documents_are_refused(cli: Any, tmp_path: Path) -> None:
     failed.write_text('{"eetool": "0", "command": "bench", "ok": false, "error": {}}')
     refused(cli, 3, "is the output of a command that failed", failed, "-o", page_)
     (tmp_path / "list.json").write_text("[]")
-    refused(cli, 3, "no use for schema None", tmp_path / "list.json", "-o", page_)
+    refused(cli, 3, "does not show documents of schema None", tmp_path / "list.json", "-o", page_)
     refused(cli, 2, "--data shows the examples that a bench names", GOLDEN / "profile-1.json", "--data", "digits")
     page_.write_text("mine")
     refused(cli, 2, "exists already", bench, "-o", page_)
@@ -278,7 +278,7 @@ def test_example_previews_show_texts_and_features() -> None:
     labels, names = np.zeros(2, np.int64), ("no", "yes")
     ids = np.array([[2, 3, 4, 1, 0, 0]] * 2)
     texts = Source("tsv:x", ids, labels, names, mirror=False, vocabulary=("good", "<film>"))
-    assert thumbnails._look(texts, ids[0]) == "good <film> …"
+    assert thumbnails._preview(texts, ids[0]) == "good <film> …"
     sound = Source("npz:x", np.ones((2, 61, 40), np.float32), labels, names, mirror=False)
     for example in (sound.images[0], np.arange(12, dtype=np.float32), np.zeros((3, 4, 4), np.float32)):
-        assert thumbnails._look(sound, example).startswith(thumbnails.IMAGE)
+        assert thumbnails._preview(sound, example).startswith(thumbnails.IMAGE)
