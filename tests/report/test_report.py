@@ -280,5 +280,5 @@ def test_example_previews_show_texts_and_features() -> None:
     texts = Source("tsv:x", ids, labels, names, mirror=False, vocabulary=("good", "<film>"))
     assert thumbnails._preview(texts, ids[0]) == "good <film> …"
     sound = Source("npz:x", np.ones((2, 61, 40), np.float32), labels, names, mirror=False)
-    for example in (sound.images[0], np.arange(12, dtype=np.float32), np.zeros((3, 4, 4), np.float32)):
+    for example in (sound.inputs[0], np.arange(12, dtype=np.float32), np.zeros((3, 4, 4), np.float32)):
         assert thumbnails._preview(sound, example).startswith(thumbnails.IMAGE)
