@@ -282,12 +282,6 @@ def trusted(candidate: Candidate, named: Sequence[str], where: str) -> tuple[str
     return candidate.backbone, candidate.config
 
 
-def best_within(front: Front, limits: Mapping[str, float]) -> Candidate:
-    """Return the most accurate candidate of the front within further limits; raise BudgetError where none is."""
-    feasible = front_of(front.front, front.objective, limits)
-    return max(feasible, key=lambda c: c.figures.accuracy)
-
-
 def read_front(path: Path) -> Front:
     """Read `search.front.json`; raise ArtefactError where the file is not such a document."""
     return read_record(Front, path, SCHEMA)

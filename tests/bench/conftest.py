@@ -1,4 +1,4 @@
-"""Labelled images for the tiny bundle, and static nets of a few lines."""
+"""Labelled images for the tiny bundle, and small static networks."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ WriteNet = Callable[..., Path]
 
 @pytest.fixture
 def source() -> Source:
-    """Every class at every contrast, 64 images; some labels are wrong, so that no model is always right."""
+    """Return every class at every contrast, 64 images; some labels are wrong, so that no model is always right."""
     pairs = [(label, contrast) for contrast in np.linspace(0.25, 4, 16) for label in range(CLASSES)]
     images = np.stack([pixels(label, contrast)[None] for label, contrast in pairs])
     labels = np.array([label for label, _ in pairs], np.int64)

@@ -50,7 +50,7 @@ def test_cascade_contender_macs_by_exit(model: Model, source: Source) -> None:
 
 
 def test_static_contender_finds_logits_by_name(model: Model, source: Source, write_net) -> None:  # type: ignore[no-untyped-def]
-    """The first output of this net would say the opposite."""
+    """The first output of this network has the opposite logits."""
     net = static_contender(write_net(), model, source.inputs, bench_inputs(model.bundle, source.inputs))
     right = np.repeat(np.arange(CLASSES)[None], 16, axis=0).ravel()
     assert [net.classify(i) for i in range(64)] == right.tolist()
@@ -59,7 +59,7 @@ def test_static_contender_finds_logits_by_name(model: Model, source: Source, wri
 
 
 def test_static_contender_failing_later_raises_backend_error(model: Model, source: Source, tmp_path: Path) -> None:
-    """A graph that looks its answer up in a table, where bright images have no place."""
+    """A graph that reads its prediction from a table without entries for bright images."""
     path = tmp_path / "net.onnx"
     path.write_bytes(
         onnx.parser.parse_model("""<ir_version: 8, opset_import: ["" : 18]>

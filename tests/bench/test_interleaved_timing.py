@@ -1,4 +1,4 @@
-"""The race, on a clock that the models turn themselves."""
+"""Interleaved timing, on a clock that the timed models advance."""
 
 import numpy as np
 import pytest

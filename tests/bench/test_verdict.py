@@ -1,4 +1,4 @@
-"""The verdict's rule, and its interval."""
+"""Verdict: its conditions, its text and the interval of the latency ratio."""
 
 import numpy as np
 import pytest
@@ -118,7 +118,7 @@ def test_ratio_interval_depends_on_seed() -> None:
 
 
 def test_ratio_interval_covers_known_ratio() -> None:
-    """Images leave early (0.3 ms) with probability 0.7, else late (1.2 ms): the true mean is 0.57 of 1 ms."""
+    """Inputs leave early (0.3 ms) with probability 0.7, else late (1.2 ms): the true mean is 0.57 of 1 ms."""
     draw = np.random.default_rng(0)
     covered = []
     for seed in range(60):

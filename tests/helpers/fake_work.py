@@ -1,4 +1,4 @@
-"""A worker whose candidates cost nothing: their figures follow from their genes. Also a program, to be killed.
+"""A worker whose candidates are computed from their genes at no cost; also a program that tests can kill.
 
 python fake_work.py URL TRIALS SECONDS-PER-CANDIDATE LOG
 """
@@ -22,13 +22,13 @@ OBJECTIVE, LIMITS = "macs", {"macs": 40.0}
 HEARTBEAT = HeartbeatSettings(interval_seconds=1, timeout_seconds=4, retry_seconds=60)
 PATIENT = HeartbeatSettings(
     interval_seconds=1, timeout_seconds=20, retry_seconds=120
-)  # on a busy machine a living process may not run for seconds
+)  # on a busy machine a process may pause for seconds
 SPACE = small_spaces.mobile()
 SETTINGS = {"space": SPACE.hash, "seed": 0, "objective": OBJECTIVE, "limits": LIMITS}
 
 
 def candidate(genome: Genome) -> Candidate:
-    """Cost is the sum of the choices, error what is left of it."""
+    """Return a candidate whose cost is the sum of the choices and whose error falls with it."""
     cost = float(SPACE.vector(genome).sum())
     noise = np.random.default_rng(int(genome_key(genome)[:8], 16)).random()
     figures = CandidateFigures(1 - 0.5 / (1 + cost) - 0.1 * noise, 10, (1.0,), cost, None, None, cost, None, 1, None)
@@ -47,7 +47,7 @@ def take_part(
     name: str = "shared",
     heartbeat: HeartbeatSettings = HEARTBEAT,
 ) -> list[Candidate]:
-    """One worker of a study."""
+    """Run one worker of a study and return all candidates."""
     study = Study(Storage(url, heartbeat), name, SPACE, SETTINGS)
     return study.work(
         METHODS["random"].planner(SPACE, 0, trials, lambda genome: True), evaluate, trials, OBJECTIVE, LIMITS

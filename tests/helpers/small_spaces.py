@@ -6,7 +6,7 @@ from eetool.search.space.space import Gene, Genome, Space, SpaceBackbone, make_s
 
 
 def mobile() -> Space:
-    """Two stages at 8×8 and 4×4 pixels or less, one place for an exit."""
+    """Return a space of two stages at 8×8 and 4×4 pixels or less, with one place for an exit."""
     genes = [
         Gene("resolution", (12, 16)),
         Gene("depth", (1, 2), phase=1),
@@ -25,7 +25,7 @@ def _mobile(genome: Genome) -> SpaceBackbone:
 
 
 def own() -> Space:
-    """Over a backbone of the user's own."""
+    """Return a space over a user's backbone."""
     genes = [Gene("depth", (1, 2)), Gene("width", (4, 8))]
     return make_space("own", genes, _own, positions=(2,), widths=(8,), scores=("max_softmax",))
 
@@ -36,7 +36,7 @@ def _own(genome: Genome) -> SpaceBackbone:
 
 
 class Plain(nn.Module):
-    """A network that is no built-in one."""
+    """A network that is not built in."""
 
     def __init__(self, depth: int = 1, width: int = 4) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Plain(nn.Module):
 
 
 def one() -> Space:
-    """A single network."""
+    """Return a space of a single network."""
     return make_space("one", [], lambda genome: SpaceBackbone("resnet8@8", ()), positions=())
 
 

@@ -1,4 +1,4 @@
-"""A report of the shared bundle, made once by the commands a user would type."""
+"""A report of the shared bundle, made once with the command line."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ from eetool.report.thumbnails import IMAGE
 
 @dataclass(frozen=True)
 class Reported:
-    """The documents, the page that was made of them, its figures as files, and what the command said."""
+    """The documents, their page, its figures as files, and the output of the command."""
 
     bench: Path
     profile: Path
@@ -76,12 +76,12 @@ TRAIN = {
     "n": 40,
     "exits": [{"exit": 0, "tap": "b0", "macs": 7, "accuracy": 0.5}, {"exit": 1, "tap": None, "macs": 9, "accuracy": 1}],
 }
-_KEYS_OF_USERS = ("operating_points",)  # objects whose keys are names and no fields
+_KEYS_OF_USERS = ("operating_points",)  # objects whose keys are names, not fields
 _KEPT = ("schema",)
 
 
 def marked(value: Any, words: str) -> Any:
-    """The document with `words` before every string in it, names that are keys included."""
+    """Return the document with `words` before every string, keys that are names included."""
     if isinstance(value, str):
         return words + value
     if isinstance(value, list):

@@ -56,14 +56,14 @@ CONTRAST = """
 
 
 class Opened:
-    """The report in a tab, with everything that went wrong there and every address that it asked for."""
+    """The report in a tab, with its errors and every address that it requested."""
 
     def __init__(self, browser: Any, path: Path, width: int, scheme: str = "light") -> None:
         self.page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
         self.wrong: list[str] = []
         self.asked: list[str] = []
         self.page.on(
-            "console", lambda said: self.wrong.append(said.text) if said.type in ("error", "warning") else None
+            "console", lambda line: self.wrong.append(line.text) if line.type in ("error", "warning") else None
         )
         self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
         self.page.on("request", lambda request: self.asked.append(request.url))
@@ -97,7 +97,7 @@ def test_page_any_width_draws_offline_without_overlap(browser: Any, reported: An
     assert {"seg0", "exit0", "seg1", "exit1", "exit2"} <= set(parts)
     assert opened.page.evaluate(OVERLAPS) == []
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
-    # The verdict is seen without scrolling.
+    # The verdict shows without scrolling.
     heading = opened.page.locator("h1").bounding_box()
     assert heading["y"] < 100
 

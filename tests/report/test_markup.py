@@ -55,14 +55,14 @@ def test_page_script_data_keeps_markup_unchanged(marked_page: Any) -> None:
 def test_page_with_markup_in_every_string_runs_no_script(browser: Any, marked_page: Any) -> None:
     page = browser.new_page()
     wrong: list[str] = []
-    page.on("console", lambda said: wrong.append(said.text) if said.type in ("error", "warning") else None)
+    page.on("console", lambda line: wrong.append(line.text) if line.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.goto(marked_page(EVIL).as_uri())
     page.wait_for_selector("body[data-ready=yes]", timeout=60_000)
     assert page.evaluate("window.evil") is None
     assert page.locator("img[src=x]").count() == 0
     assert any(EVIL[:4] in text for text in page.locator(".chart svg text").all_text_contents())
-    assert {text for text in wrong if "ERR_INVALID_URL" not in text} == set()  # pictures of words are none
+    assert {text for text in wrong if "ERR_INVALID_URL" not in text} == set()  # `words` are not addresses of pictures
 
 
 def test_page_with_injected_script_runs_only_its_own(browser: Any, reported: Any, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The report: what it says of documents whose figures are known, and what it refuses."""
+"""Report: its page for known documents, its charts, and documents that it refuses."""
 
 import dataclasses
 import json
@@ -30,7 +30,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 class Words(HTMLParser):
-    """The words of a page in their order, and every address that it would load from."""
+    """The words of a page in order, and every address that it would load."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ def test_report_points_energy_is_weighted_by_exit_shares(inputs: ReportInputs) -
     assert inputs.bench is not None
     energy = inputs.profile.energy
     assert energy is not None
-    # The golden profile chose 2 threads and the golden bench had 1: their figures are not mixed.
+    # The golden profile chose 2 threads and the golden bench had 1: their figures are not combined.
     assert {s.energy_mj.value for s in report_points(inputs)} == {None}
     inputs.bench = dataclasses.replace(inputs.bench, threads=2)
     points = {s.name: s for s in report_points(inputs)}

@@ -1,4 +1,4 @@
-"""What is asked of a front: the knee, an id, the best in a budget."""
+"""Results of a search: front, history, limits, and candidates by knee or id."""
 
 import json
 from dataclasses import replace
@@ -13,7 +13,6 @@ from eetool.search.search_results import (
     CandidatePoint,
     EvaluatedCandidate,
     Front,
-    best_within,
     front_of,
     history_of,
     limit_excess,
@@ -38,15 +37,6 @@ def test_pick_candidate_accepts_knee_and_id(front: Front) -> None:
     for which in ("", "nothing"):
         with pytest.raises(UsageError, match="have an id like"):
             pick_candidate(front, which)
-
-
-def test_best_within_budget_returns_most_accurate(front: Front) -> None:
-    cheapest, best = front.front[0], front.front[-1]
-    assert cheapest.figures.latency_ms is not None
-    assert best_within(front, {}) == best
-    assert best_within(front, {"latency_ms": cheapest.figures.latency_ms}) == cheapest
-    with pytest.raises(BudgetError, match="--max-latency-ms"):
-        best_within(front, {"latency_ms": 0.5 * cheapest.figures.latency_ms})
 
 
 def test_limit_excess_adds_up_over_limits(front: Front) -> None:

@@ -1,4 +1,4 @@
-"""One set of weights for all networks of a space."""
+"""Supernet: shared weights of all networks of a space, and their training."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -35,8 +35,8 @@ INPUTS = float_input("x", (1, 3, 32, 32))
 
 
 def network(space: Space, genome: Genome) -> nn.Module:
-    made = space.network(genome)
-    return build(made.backbone, INPUTS, 10, made.config)
+    described = space.network(genome)
+    return build(described.backbone, INPUTS, 10, described.config)
 
 
 @pytest.mark.parametrize("make", [mobilenetv3_cifar, resnet, mobilenetv3])
@@ -77,7 +77,7 @@ def test_tensors_smaller_kernel_is_transformed_centre() -> None:
     big, small = nn.Sequential(nn.Conv2d(2, 2, 7, groups=2)), nn.Sequential(nn.Conv2d(2, 2, 3, groups=2))
     supernet = Supernet(big)
     weight = supernet.shared_tensors(small.state_dict())["0.weight"]
-    assert torch.equal(weight, big[0].weight[:, :, 2:5, 2:5])  # the matrices begin as nothing but the middle
+    assert torch.equal(weight, big[0].weight[:, :, 2:5, 2:5])  # the initial matrices select the centre
     with torch.no_grad():
         supernet.steps["0/weight/5"].mul_(2)
         supernet.steps["0/weight/3"].mul_(5)
@@ -130,7 +130,7 @@ def test_train_supernet_resumed_run_equals_uninterrupted(data: SearchData, tmp_p
 
 
 class _Stops:
-    """Interrupts the work at a step."""
+    """A progress that interrupts the work at a step."""
 
     def __init__(self, at: int) -> None:
         self.left = at
@@ -160,8 +160,8 @@ def test_train_supernet_improves_smallest_and_largest(data: SearchData, tmp_path
         supernet, space, data, SupernetTraining(epochs=6, batch_size=64, learning_rate=0.3), tmp_path / "state"
     )
     for genome in (space.smallest(), space.largest()):
-        made = space.network(genome)
-        candidate = build(made.backbone, data.inputs, 10, made.config)
+        described = space.network(genome)
+        candidate = build(described.backbone, data.inputs, 10, described.config)
         supernet.copy_weights_to(candidate)
         recalibrate_batch_norm(candidate, data.batches(2, 64))
         with torch.no_grad():
@@ -179,8 +179,8 @@ def test_train_supernet_trains_linear_exits_of_all_sizes(data: SearchData, tmp_p
     stored = load_tensors(tmp_path / "state", RESUME_FORMAT)
     supernet.load_state_dict(stored["net"])
     for genome in (space.smallest(), space.largest()):
-        made = space.network(genome)
-        candidate = build(made.backbone, data.inputs, 10, made.config)
+        described = space.network(genome)
+        candidate = build(described.backbone, data.inputs, 10, described.config)
         supernet.copy_weights_to(candidate)
         recalibrate_batch_norm(candidate, data.batches(2, 64))
         for place, taps in enumerate(space.make(genome).sites):

@@ -1,4 +1,4 @@
-"""One candidate: figures that follow from its genes, thresholds from a split of their own, all costs charged."""
+"""Evaluation of candidates: reproducible figures, held-out thresholds, and complete costs."""
 
 from dataclasses import replace
 
@@ -67,7 +67,9 @@ def test_evaluator_figures_are_consistent(evaluators: dict[str, Evaluator]) -> N
     assert len(figures.exit_shares) == len(candidate.thresholds) + 1 == len(candidate.temperatures) == 2
     assert figures.worst_latency_ms is not None
     assert figures.latency_ms is not None
-    assert figures.latency_ms <= figures.worst_latency_ms * (1 + 1e-12)  # where all run to the end, but for rounding
+    assert figures.latency_ms <= figures.worst_latency_ms * (
+        1 + 1e-12
+    )  # equal up to rounding where all inputs run to the end
     assert figures.macs <= figures.worst_macs
     static = evaluators["aebnas"](evaluators["aebnas"].space.smallest())
     assert static.taps == static.thresholds == ()
@@ -89,7 +91,7 @@ def test_evaluator_fine_tune_beats_inherited_weights(evaluators: dict[str, Evalu
 
 def test_evaluator_diverging_fine_tune_raises_diverged_error(evaluators: dict[str, Evaluator]) -> None:
     known = evaluators["aebnas"]
-    training = replace(known.data.training, std=torch.zeros(1))  # every pixel becomes infinite, or no number
+    training = replace(known.data.training, std=torch.zeros(1))  # every pixel becomes infinite or NaN
     data, tuning = replace(known.data, training=training), replace(known.settings, fine_tune=1)
     broken = Evaluator(known.space, known.supernet, data, known.estimator, tuning)
     with pytest.raises(DivergedError, match="fine-tuning a candidate: the loss became") as diverged:
@@ -109,7 +111,7 @@ def test_evaluator_tuned_method_returns_points_up_to_full_depth(evaluators: dict
     candidate = evaluator(small_spaces.ends(evaluator.space)[1])
     own, *others = candidate.points()
     assert (own.id, own.thresholds, own.figures) == (candidate.id, candidate.thresholds, candidate.figures)
-    assert others  # the branch is good enough to let something leave
+    assert others  # the branch is accurate enough that inputs leave
     assert f"{candidate.id}@full" in {point.id for point in others}
     for point in others:
         assert (point.encoding, point.branches, point.temperatures) == (own.encoding, own.branches, own.temperatures)
@@ -178,7 +180,7 @@ def test_exits_can_save_expensive_exit_returns_false(evaluators: dict[str, Evalu
     for genome, pays in ((cheap, True), (dear, False)):
         network = evaluator.space.express(genome)
         assert evaluator.exits_can_save(evaluator.estimate_costs(network)) == pays
-    assert evaluator(network).figures.exit_shares[0] == 0  # tuned thresholds let nothing leave there
+    assert evaluator(network).figures.exit_shares[0] == 0  # tuned thresholds let no input leave there
 
 
 def test_front_of_impossible_budget_names_binding_limit(evaluators: dict[str, Evaluator]) -> None:

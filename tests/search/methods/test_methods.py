@@ -1,4 +1,4 @@
-"""Planners: the same whoever asks, no candidate twice, and better than chance where there is something to learn."""
+"""Planners: reproducible plans, no candidate twice, and better than random search."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ ALL = sorted(METHODS)
 
 
 def landscape(space: Space) -> Callable[[Genome], ObjectiveValues]:
-    """Costs grow with every choice, errors shrink with those of some genes alone."""
+    """Return a function whose costs grow with every choice and whose errors shrink with some genes."""
     weights = np.random.default_rng(1).uniform(0.2, 1, len(space.genes))
     useful = np.random.default_rng(2).random(len(space.genes)) < 0.3
 
@@ -49,7 +49,7 @@ def test_plan_same_seed_and_archive_returns_same_genomes(name: str) -> None:
     judge = landscape(space)
     whole = searched(METHODS[name].planner(space, 3, 30, anything), judge, 30)
     assert len({genome_key(outcome.genome) for outcome in whole}) == len(whole)
-    for cut in (20,):  # another process goes on in the middle
+    for cut in (20,):  # another process continues in the middle
         planner = METHODS[name].planner(space, 3, 30, anything)
         archive = whole[:cut]
         while len(archive) < len(whole):
@@ -61,17 +61,17 @@ def test_plan_same_seed_and_archive_returns_same_genomes(name: str) -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_plan_exhausted_space_returns_nothing(name: str) -> None:
     space = METHODS[name].space(small_spaces.one())
-    found = searched(METHODS[name].planner(space, 0, 20, anything), landscape(space), 20)
-    assert len(found) == 1
+    outcomes = searched(METHODS[name].planner(space, 0, 20, anything), landscape(space), 20)
+    assert len(outcomes) == 1
 
 
 @pytest.mark.parametrize("name", ["aebnas", "nsga2", "random", "tpe"])
 def test_plan_inadmissible_genomes_are_left_out(name: str) -> None:
     space = METHODS[name].space(small_spaces.mobile())
     planner = METHODS[name].planner(space, 3, 30, lambda genome: genome["exit0.position"] == 1)
-    found = searched(planner, landscape(space), 30)
-    assert len(found) == 30
-    assert all(outcome.genome["exit0.position"] == 1 for outcome in found)
+    outcomes = searched(planner, landscape(space), 30)
+    assert len(outcomes) == 30
+    assert all(outcome.genome["exit0.position"] == 1 for outcome in outcomes)
 
 
 def test_plan_few_admissible_genomes_finds_them() -> None:
@@ -103,16 +103,16 @@ def test_surrogate_planner_beats_random_search() -> None:
     judge = landscape(space)
     area = {}
     for name in ("aebnas", "random"):
-        found = searched(METHODS[name].planner(space, 0, 60, anything), judge, 60)
-        kept = np.array([[o.error, o.cost] for o in found if o.excess == 0])
+        outcomes = searched(METHODS[name].planner(space, 0, 60, anything), judge, 60)
+        kept = np.array([[o.error, o.cost] for o in outcomes if o.excess == 0])
         area[name] = pareto.hypervolume(kept, (1.0, 6.0))
     assert area["aebnas"] > 1.02 * area["random"]
 
 
 def test_penalised_no_feasible_point_orders_by_excess() -> None:
     cost, excess = np.array([3.0, 2.0, 1.0]), np.array([0.1, 0.2, 0.3])
-    assert penalised(cost, excess).argmin() == 0  # nobody is feasible: the least excess
-    assert penalised(cost, np.zeros(3)).argmin() == 2  # everybody is: the least cost
+    assert penalised(cost, excess).argmin() == 0  # no point is feasible: the least excess
+    assert penalised(cost, np.zeros(3)).argmin() == 2  # all points are: the least cost
     mixed = penalised(cost, np.array([0.0, 0.0, 0.3]))
     assert mixed.argmin() == 1
 
@@ -122,7 +122,7 @@ def test_choose_surrogate_linear_function_avoids_trees() -> None:
     x = rng.random((60, 5))
     y = x @ np.array([1.0, -2.0, 0.5, 0.0, 3.0])
     chosen = choose_surrogate(x, y, 0)
-    assert chosen.kind in ("rbf", "mlp")  # trees cannot draw a straight line
+    assert chosen.kind in ("rbf", "mlp")  # trees cannot represent a linear function
     assert chosen.score > 0.9
     new = rng.random((20, 5))
     assert np.abs(chosen.predict(new) - new @ np.array([1.0, -2.0, 0.5, 0.0, 3.0])).max() < 0.2

@@ -1,4 +1,4 @@
-"""Fronts, their area and their knee, against the plain definitions."""
+"""Fronts, hypervolumes and knees, compared with their definitions."""
 
 import numpy as np
 import pytest
@@ -17,12 +17,12 @@ def dominated(points: np.ndarray, i: int) -> bool:
 
 @given(clouds)
 def test_pareto_front_holds_all_non_dominated_points(points: np.ndarray) -> None:
-    found = pareto.pareto_front(points)
-    assert not any(dominated(points, i) for i in found)
+    front = pareto.pareto_front(points)
+    assert not any(dominated(points, i) for i in front)
     free = {tuple(points[i]) for i in range(len(points)) if not dominated(points, i)}
-    assert {tuple(p) for p in points[found]} == free
-    assert len(found) == len(free)
-    assert (np.diff(points[found, 1]) > 0).all()
+    assert {tuple(p) for p in points[front]} == free
+    assert len(front) == len(free)
+    assert (np.diff(points[front, 1]) > 0).all()
 
 
 @given(clouds)

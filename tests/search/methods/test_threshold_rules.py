@@ -12,8 +12,8 @@ from eetool.tune.threshold_search import ThresholdProblem
 def problem(seed: int = 0) -> ThresholdProblem:
     rng = np.random.default_rng(seed)
     correct = rng.random((3, 400)) < np.array([0.7, 0.8, 0.9])[:, None]
-    sure = np.clip(0.5 * correct + 0.5 * rng.random((3, 400)), 0, 1).astype(np.float32)
-    return ThresholdProblem(sure, correct, CascadeCosts((1.0, 1.0, 1.0), (0.2, 0.2)))
+    confidences = np.clip(0.5 * correct + 0.5 * rng.random((3, 400)), 0, 1).astype(np.float32)
+    return ThresholdProblem(confidences, correct, CascadeCosts((1.0, 1.0, 1.0), (0.2, 0.2)))
 
 
 def test_tuned_thresholds_cost_limit_is_kept_with_margin() -> None:
@@ -23,7 +23,7 @@ def test_tuned_thresholds_cost_limit_is_kept_with_margin() -> None:
     assert errors <= p.allowed_errors(2.0)
     held = tuned_thresholds(p, ThresholdLimits(0.8 * cost, None, 2.0))
     spent = p.costs.leaving(held)[exits_taken(p.confidences, held)]
-    assert spent.mean() + 1.9 * spent.std() / np.sqrt(p.n) <= 0.8 * cost  # other inputs will cost something else
+    assert spent.mean() + 1.9 * spent.std() / np.sqrt(p.n) <= 0.8 * cost  # other inputs have other costs
     assert p.evaluate(held)[1] >= errors
     assert tuned_thresholds(p, ThresholdLimits(10.0, None, 2.0)) == free
 
@@ -42,6 +42,6 @@ def test_shared_threshold_cost_limit_lowers_deepest_exit_first() -> None:
     accuracy = p.correct[-1].mean() - p.evaluate(free)[1] / p.n
     kept = shared_threshold(
         p, ThresholdLimits(limit, min_accuracy=float(accuracy))
-    )  # a lowering that costs too much is taken back
+    )  # a step that costs too much accuracy is undone
     assert p.correct[-1].mean() - p.evaluate(kept)[1] / p.n >= accuracy
     assert p.evaluate(kept)[1] < p.evaluate(held)[1] or kept == held

@@ -1,4 +1,4 @@
-"""Genes to networks and back: one encoding for each network, and none for a network that cannot be."""
+"""Search spaces: one encoding for each network, and none for an invalid network."""
 
 import json
 from collections.abc import Callable
@@ -43,8 +43,8 @@ def test_parse_json_round_trip_returns_same_genome(drawn: tuple[Space, Genome]) 
 def test_express_inactive_genes_are_dropped(drawn: tuple[Space, Genome]) -> None:
     space, genome = drawn
     assert space.genome(space.vector(genome)) == genome
-    idle = {gene.name: gene.choices[-1] for gene in space.genes if gene.name not in genome}
-    assert space.express({**genome, **idle}) == genome
+    inactive = {gene.name: gene.choices[-1] for gene in space.genes if gene.name not in genome}
+    assert space.express({**genome, **inactive}) == genome
 
 
 @given(genomes())
@@ -116,12 +116,12 @@ def test_load_space_unknown_name_raises_usage_error() -> None:
 
 
 def test_method_space_has_published_gene_groups() -> None:
-    whole = load_space("mobilenetv3")
-    groups = {name: {gene.group for gene in method.space(whole).genes} for name, method in METHODS.items()}
+    space = load_space("mobilenetv3")
+    groups = {name: {gene.group for gene in method.space(space).genes} for name, method in METHODS.items()}
     assert groups["aebnas"] == {"backbone", "exits", "branches", "gate"}
     assert groups["nachos"] == {"backbone", "exits"}
     assert groups["edanas"] == {"backbone", "exits", "gate", "thresholds"}
-    edanas = METHODS["edanas"].space(whole)
+    edanas = METHODS["edanas"].space(space)
     network = edanas.network(edanas.smallest())
     assert len(network.taps) == 4
     assert network.branches == (None,) * 4

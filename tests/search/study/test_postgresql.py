@@ -1,4 +1,4 @@
-"""Many workers on one PostgreSQL server, a real one: skipped where none is installed."""
+"""Several workers on a real PostgreSQL server; skipped where none is installed."""
 
 import os
 import shutil
@@ -21,14 +21,14 @@ _USER = "postgres"  # the server refuses to run as root
 
 
 def _binaries() -> Path | None:
-    """Where PostgreSQL's server programs are; Debian keeps them out of the path."""
-    places = [Path(found).resolve().parent] if (found := shutil.which("initdb")) else []
+    """Return the folder of PostgreSQL's server programs, which Debian keeps out of the path."""
+    places = [Path(initdb).resolve().parent] if (initdb := shutil.which("initdb")) else []
     places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     return next((place for place in places if (place / "pg_ctl").exists() and (place / "initdb").exists()), None)
 
 
 class Server:
-    """A PostgreSQL server in a folder of its own."""
+    """A PostgreSQL server in its own folder."""
 
     def __init__(self, binaries: Path, folder: Path) -> None:
         self.binaries, self.folder = binaries, folder
@@ -39,7 +39,7 @@ class Server:
         if os.geteuid() == 0:
             self.as_user = ["setpriv", f"--reuid={_USER}", f"--regid={_USER}", "--clear-groups"]
             shutil.chown(folder, _USER, _USER)
-            for parent in folder.parents:  # pytest's folders are for their owner alone
+            for parent in folder.parents:  # only their owner may read pytest's folders
                 if parent.stat().st_uid == 0 and parent.is_relative_to("/tmp") and parent != Path("/tmp"):
                     parent.chmod(parent.stat().st_mode | 0o011)
         self._run("initdb", "-D", str(folder / "data"), "-A", "trust", "-U", "eetool", "--no-sync")
@@ -97,17 +97,17 @@ def test_three_workers_one_killed_find_same_candidates(server: Server, tmp_path:
     logs = [tmp_path / f"worker{i}" for i in range(3)]
     workers = [worker(server, TRIALS, 0.4, log) for log in logs]
     try:
-        while not lines(logs[0]):  # it has a candidate
+        while not lines(logs[0]):  # until it has a candidate
             time.sleep(0.05)
             assert workers[0].poll() is None, workers[0].communicate()
         workers[0].kill()
-        found = [process.communicate() for process in workers[1:]]
+        outputs = [process.communicate() for process in workers[1:]]
     finally:
         for process in workers:
             process.kill()
             process.communicate()
-    assert [process.returncode for process in workers[1:]] == [0, 0], "\n".join(said for _, said in found)
-    assert [out.split() for out, _ in found] == [expected] * 2
+    assert [process.returncode for process in workers[1:]] == [0, 0], "\n".join(errors for _, errors in outputs)
+    assert [out.split() for out, _ in outputs] == [expected] * 2
     counts = Counter(line for log in logs for line in lines(log))
     lost = lines(logs[0])[-1]
     assert set(counts) == set(expected)
@@ -131,11 +131,11 @@ def test_worker_server_restart_continues(server: Server, tmp_path: Path) -> None
         server.stop()
         time.sleep(1.0)
         server.start()
-        out, said = process.communicate()
+        out, errors = process.communicate()
     finally:
         process.kill()
         process.communicate()
-    assert process.returncode == 0, said
+    assert process.returncode == 0, errors
     assert out.split() == expected
 
 

@@ -1,4 +1,4 @@
-"""Storages: lost ones are waited for, broken ones are not, and no message shows a password."""
+"""Storages: retries while unreachable, errors where broken, and no password in a message."""
 
 import sqlite3
 from collections.abc import Callable
@@ -60,7 +60,7 @@ def test_storage_invalid_url_is_refused(bad: str, error: type[Exception], words:
 
 
 def _set(pragma: str) -> Callable[[Any, Path], None]:
-    """An attack: every connection from now on begins with this."""
+    """Return an attack after which every new connection sets a pragma."""
 
     def attack(storage: Any, path: Path) -> None:
         sqlalchemy.event.listen(storage.database.engine, "connect", lambda db, _: db.execute(f"PRAGMA {pragma}"))
@@ -115,7 +115,7 @@ def test_study_broken_storage_ends_work_at_once(
 
 
 def _fill(study: Study) -> None:
-    """Until the pages that are there are full."""
+    """Queue trials until the pages of the file are full."""
     for slot in range(3, 200):
         study._enqueue(slot, SPACE.sample(np.random.default_rng(slot)))
 
@@ -127,7 +127,7 @@ def test_storage_full_disk_raises_output_error(small_disk: Path) -> None:
 
 
 def test_with_retry_locked_storage_is_not_damage(path: Path) -> None:
-    """A lock is no damage, however long it lasts."""
+    """A lock counts as unreachable, not as damage."""
     error = sqlite3.OperationalError("database is locked")
     error.sqlite_errorcode = sqlite3.SQLITE_BUSY  # as the module itself sets it
     storage = Storage(f"sqlite:///{path}", HeartbeatSettings(retry_seconds=0.1))
@@ -157,11 +157,11 @@ class _ServerError(Exception):
 def test_with_retry_server_state_separates_lost_from_broken(
     path: Path, state: str | None, error: type[EarlyExitError], words: str
 ) -> None:
-    storage, said = Storage(f"sqlite:///{path}", HeartbeatSettings(retry_seconds=0.1)), _ServerError("said")
-    said.sqlstate = state
+    storage, cause = Storage(f"sqlite:///{path}", HeartbeatSettings(retry_seconds=0.1)), _ServerError("message")
+    cause.sqlstate = state
 
     def fail() -> None:
-        raise sqlalchemy.exc.OperationalError("INSERT", {}, said)
+        raise sqlalchemy.exc.OperationalError("INSERT", {}, cause)
 
     with pytest.raises(error, match=words):
         storage.with_retry(fail)
@@ -221,7 +221,7 @@ class TestReplacedStudy:
 
 
 class _Notes:
-    """A progress that keeps what it is told."""
+    """A progress that keeps its notes."""
 
     def __init__(self, lines: list[str]) -> None:
         self.note: Callable[[str], None] = lines.append

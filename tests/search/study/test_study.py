@@ -1,4 +1,4 @@
-"""Studies in the embedded storage: whoever works and whatever happens, the same candidates, each once."""
+"""Studies in the embedded storage: the same candidates, each once, for any workers and interruptions."""
 
 import json
 import threading
@@ -24,23 +24,23 @@ def url(tmp_path: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Ids of a study that one worker did in one go."""
-    found = take_part(f"sqlite:///{tmp_path_factory.mktemp('whole') / 'study.db'}", TRIALS)
-    return [c.id for c in found]
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Ids of a study that one worker completed without interruption."""
+    candidates = take_part(f"sqlite:///{tmp_path_factory.mktemp('uninterrupted') / 'study.db'}", TRIALS)
+    return [c.id for c in candidates]
 
 
-def test_work_one_worker_evaluates_every_candidate_once(whole: list[str], url: str) -> None:
+def test_work_one_worker_evaluates_every_candidate_once(uninterrupted: list[str], url: str) -> None:
     calls: list[str] = []
 
     def counted(genome: Genome) -> object:
         calls.append(json.dumps(genome))
         return candidate(genome)
 
-    found = take_part(url, TRIALS, counted)
-    assert [c.id for c in found] == whole
-    assert len(calls) == len(set(calls)) == len(set(whole)) == TRIALS
-    assert take_part(url, TRIALS, lambda genome: pytest.fail("it was complete")) == found
+    candidates = take_part(url, TRIALS, counted)
+    assert [c.id for c in candidates] == uninterrupted
+    assert len(calls) == len(set(calls)) == len(set(uninterrupted)) == TRIALS
+    assert take_part(url, TRIALS, lambda genome: pytest.fail("the study was complete")) == candidates
 
 
 def test_study_concurrent_start_reads_settings_again(url: str) -> None:
@@ -58,7 +58,7 @@ def test_study_concurrent_start_reads_settings_again(url: str) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 9, 14])
-def test_work_resumed_equals_uninterrupted(whole: list[str], url: str, cut: int) -> None:
+def test_work_resumed_equals_uninterrupted(uninterrupted: list[str], url: str, cut: int) -> None:
     calls = 0
 
     def interrupted(genome: Genome) -> object:
@@ -70,10 +70,10 @@ def test_work_resumed_equals_uninterrupted(whole: list[str], url: str, cut: int)
 
     with pytest.raises(KeyboardInterrupt):
         take_part(url, TRIALS, interrupted)
-    assert [c.id for c in take_part(url, TRIALS)] == whole
+    assert [c.id for c in take_part(url, TRIALS)] == uninterrupted
 
 
-def test_work_several_workers_find_same_candidates(whole: list[str], url: str) -> None:
+def test_work_several_workers_find_same_candidates(uninterrupted: list[str], url: str) -> None:
     calls: list[str] = []
 
     def slow(genome: Genome) -> object:
@@ -81,20 +81,20 @@ def test_work_several_workers_find_same_candidates(whole: list[str], url: str) -
         time.sleep(0.02)
         return candidate(genome)
 
-    found: list[list[str]] = []
+    candidates: list[list[str]] = []
     workers = [
-        threading.Thread(target=lambda: found.append([c.id for c in take_part(url, TRIALS, slow)])) for _ in "123"
+        threading.Thread(target=lambda: candidates.append([c.id for c in take_part(url, TRIALS, slow)])) for _ in "123"
     ]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
-    assert found == [whole] * 3
+    assert candidates == [uninterrupted] * 3
     assert len(calls) == len(set(calls)) == TRIALS
 
 
-def test_work_silent_trial_is_repeated(whole: list[str], url: str) -> None:
-    """Its trial runs for ever and nobody beats for it: it died before its first beat, or after."""
+def test_work_silent_trial_is_repeated(uninterrupted: list[str], url: str) -> None:
+    """Two trials run without heartbeats: one worker ended before its first, the other after it."""
     first, second = _open(url), _open(url)
     for number, study in enumerate((first, second)):
         genome = METHODS["random"].planner(study.space, 0, TRIALS, lambda genome: True).plan([])[number]
@@ -102,7 +102,7 @@ def test_work_silent_trial_is_repeated(whole: list[str], url: str) -> None:
         trial = study.study.ask()
         if number:
             trial.set_user_attr("beat", 3)
-    assert [c.id for c in take_part(url, TRIALS)] == whole
+    assert [c.id for c in take_part(url, TRIALS)] == uninterrupted
 
 
 def test_work_candidate_failing_workers_raises_artefact_error(url: str) -> None:
@@ -134,9 +134,9 @@ def test_study_other_settings_raise_usage_error(url: str, terms: dict[str, objec
         Study(Storage(url, HEARTBEAT), "shared", small_spaces.mobile(), {**SETTINGS, **terms})
 
 
-def test_work_studies_of_one_storage_are_independent(whole: list[str], url: str) -> None:
+def test_work_studies_of_one_storage_are_independent(uninterrupted: list[str], url: str) -> None:
     take_part(url, 3)
-    assert [c.id for c in take_part(url, TRIALS, name="another")] == whole
+    assert [c.id for c in take_part(url, TRIALS, name="another")] == uninterrupted
 
 
 def _open(url: str) -> Study:
