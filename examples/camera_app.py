@@ -1,4 +1,4 @@
-"""Labels frames from a camera or a video file, with early exit.
+"""Label frames from a camera or a video file, with early exit.
 
     pip install opencv-python-headless
     python examples/camera_app.py model.eebundle --source 0            # the first camera
@@ -51,7 +51,7 @@ def main(arguments: "list[str] | None" = None) -> int:
 
 
 def image_shape(model: ee.Model) -> "tuple[int, int, int]":
-    """Channels, height and width of the one image that the model looks at."""
+    """Return channels, height and width of the image that is the model's only input."""
     spec = model.bundle.manifest.inputs[0]
     if len(model.bundle.manifest.inputs) != 1 or spec.preprocess is None:
         raise SystemExit("this bundle does not take images")
@@ -60,14 +60,14 @@ def image_shape(model: ee.Model) -> "tuple[int, int, int]":
 
 
 def frames(cv2: Any, source: str) -> Iterator[np.ndarray]:
-    """Frames of the source, uint8 (H, W, 3), blue first as OpenCV has them."""
+    """Yield frames of the source, uint8 (H, W, 3), in the order blue, green, red of OpenCV."""
     capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
     if not capture.isOpened():
         raise SystemExit(f"cannot open the video source {source!r}")
     try:
         while True:
-            there, frame = capture.read()
-            if not there:
+            success, frame = capture.read()
+            if not success:
                 return
             yield frame
     finally:
@@ -75,7 +75,7 @@ def frames(cv2: Any, source: str) -> Iterator[np.ndarray]:
 
 
 def fit(cv2: Any, frame: np.ndarray, channels: int, height: int, width: int) -> np.ndarray:
-    """The middle square of a frame, in the model's size and channels: uint8 (H, W) or (H, W, 3), red first."""
+    """Return the middle square of a frame in the model's size: uint8 (H, W) or (H, W, 3), red first."""
     side = min(frame.shape[:2])
     top, left = (frame.shape[0] - side) // 2, (frame.shape[1] - side) // 2
     square = np.ascontiguousarray(frame[top : top + side, left : left + side])

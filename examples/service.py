@@ -1,10 +1,10 @@
-"""A long-running loop around a bundle: statistics, a knob that moves by itself, and a deadline.
+"""A long-running loop around a bundle: statistics, automatic operating points and a deadline.
 
     python examples/service.py model.eebundle --deadline-ms 20 --max-latency-ms 15
 
-It answers the bundle's own sample inputs again and again, where a real service would wait for work. Every few
-seconds it looks at the device (temperature, battery, latency), moves along the operating points, and writes one line
-of JSON; `--metrics FILE` keeps a file up to date that Prometheus' textfile collector can read. Ctrl-C ends it.
+It classifies the bundle's sample inputs repeatedly, where a real service would wait for requests. Every few seconds it
+reads temperature, battery and latency, chooses an operating point, and writes one line of JSON. `--metrics FILE`
+updates a file for Prometheus' textfile collector. Ctrl-C ends it.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from eetool_runtime.governor import Governor, Rule, battery_percent, latency_ms,
 
 
 def main(arguments: "list[str] | None" = None) -> int:
-    """Serve until told to stop."""
+    """Serve until SIGINT or SIGTERM."""
     options = parse(arguments)
     try:
         model = ee.load(options.bundle, preload=False)
@@ -33,29 +33,29 @@ def main(arguments: "list[str] | None" = None) -> int:
 
 
 def parse(arguments: "list[str] | None") -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="Answer a bundle's samples in a loop.")
+    """Return the parsed options."""
+    parser = argparse.ArgumentParser(description="Classify a bundle's samples in a loop.")
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--deadline-ms", type=float, help="of every call; the best answer in time is taken")
-    parser.add_argument("--max-latency-ms", type=float, help="nine calls in ten are to be faster than this")
-    parser.add_argument("--every", type=float, default=5.0, metavar="SECONDS", help="between two looks at the device")
+    parser.add_argument("--deadline-ms", type=float, help="of every call; the deepest exit in time is used")
+    parser.add_argument("--max-latency-ms", type=float, help="limit for nine calls in ten")
+    parser.add_argument("--every", type=float, default=5.0, metavar="SECONDS", help="between two device readings")
     parser.add_argument("--calls", type=int, help="stop after so many")
-    parser.add_argument("--metrics", type=Path, help="file to keep up to date for Prometheus")
+    parser.add_argument("--metrics", type=Path, help="metrics file for Prometheus")
     return parser.parse_args(arguments)
 
 
 def serve(model: ee.Model, options: argparse.Namespace) -> None:
-    """Answer until SIGINT or SIGTERM, or `--calls` calls."""
+    """Classify until SIGINT or SIGTERM, or for `--calls` calls."""
     stopped: list[int] = []
     before = {s: signal.signal(s, lambda number, _: stopped.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
     governor = make_governor(model, options.max_latency_ms)
-    look_at = time.monotonic() + options.every
+    next_report = time.monotonic() + options.every
     try:
         for call, x in enumerate(inputs(model), 1):
             model(x, deadline_ms=options.deadline_ms)
             done = bool(stopped) or call == options.calls
-            if done or time.monotonic() >= look_at:
-                look_at = time.monotonic() + options.every
+            if done or time.monotonic() >= next_report:
+                next_report = time.monotonic() + options.every
                 report(model, governor, options.metrics)
             if done:
                 return
@@ -65,7 +65,7 @@ def serve(model: ee.Model, options: argparse.Namespace) -> None:
 
 
 def make_governor(model: ee.Model, max_latency_ms: "float | None") -> "Governor | None":
-    """Rules for a small board; None where the bundle has no two points to move between."""
+    """Return rules for a small board; None for a bundle with fewer than two operating points."""
     rules = [
         Rule("temperature", temperature_c, tighten=78, relax=70),
         Rule("battery", battery_percent, tighten=20, relax=30),
@@ -79,14 +79,14 @@ def make_governor(model: ee.Model, max_latency_ms: "float | None") -> "Governor 
 
 
 def inputs(model: ee.Model) -> Iterator["dict[str, object]"]:
-    """The bundle's samples, one at a time and for ever."""
+    """Yield the bundle's samples, one at a time, without end."""
     arrays = model.bundle.arrays(model.bundle.manifest.samples)
     for n in cycle(range(len(next(iter(arrays.values()))))):
         yield {name: array[n : n + 1] for name, array in arrays.items()}
 
 
 def report(model: ee.Model, governor: "Governor | None", metrics: "Path | None") -> None:
-    """Move the knob, say how things are, and write the metrics."""
+    """Choose the operating point, print a line of statistics and write the metrics."""
     stats = model.stats()
     fields = ("operating_point", "calls", "exit_shares", "mean_exit_depth", "compute_saved", "latency_ms", "ungated")
     line = {field: stats[field] for field in fields}
@@ -95,7 +95,7 @@ def report(model: ee.Model, governor: "Governor | None", metrics: "Path | None")
     if metrics is not None:
         temporary = metrics.with_name(metrics.name + ".new")
         temporary.write_text(model.prometheus(), encoding="utf-8")
-        temporary.replace(metrics)  # at once, so that nobody reads half a file
+        temporary.replace(metrics)  # atomic, so that no reader sees half a file
 
 
 if __name__ == "__main__":

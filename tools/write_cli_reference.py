@@ -30,10 +30,18 @@ def _sections() -> Iterator[str]:
     top = click.Context(cli, info_name="eetool", terminal_width=_WIDTH, **cli.context_settings)
     yield f"\n## eetool\n\n```text\n{cli.get_help(top)}\n```\n"
     for name in VERBS:
-        command = cli.get_command(top, name)
-        assert command is not None
-        context = click.Context(command, info_name=name, parent=top, terminal_width=_WIDTH)
-        yield f"\n## eetool {name}\n\n```text\n{command.get_help(context)}\n```\n"
+        yield from _command_sections(name, cli, top)
+
+
+def _command_sections(name: str, group: click.Group, parent: click.Context) -> Iterator[str]:
+    """The help of a command and, where it is a group, of its commands."""
+    command = group.get_command(parent, name)
+    assert command is not None
+    context = click.Context(command, info_name=name, parent=parent, terminal_width=_WIDTH)
+    yield f"\n## {context.command_path}\n\n```text\n{command.get_help(context)}\n```\n"
+    if isinstance(command, click.Group):
+        for inner in command.list_commands(context):
+            yield from _command_sections(inner, command, context)
 
 
 def main() -> int:

@@ -2,7 +2,7 @@
 
     python benchmarks/latency/table.py [--table my.json] [--set held-out] [--variant onnx/int8] [--cascade]
 
-Takes a hw profile made by `eetool profile --build-table`, or builds one. Networks outside the table are predicted, and
+Takes a hw profile made by `eetool table build`, or builds one. Networks outside the table are predicted, and
 measured twice in the same run, some time apart. The smaller of the two medians counts, as it holds less interference.
 The difference of the two is the spread that limits any prediction. `--cascade` trains, tunes and exports small
 early-exit networks, and compares the predicted mean latency of their operating points with that of `eetool bench`.
@@ -71,7 +71,7 @@ def main() -> int:
 def build_table(folder: Path) -> Path:
     """Build a table of this machine with the command that a user types."""
     path = folder / "host.json"
-    run("profile", "--build-table", "-o", path)
+    run("table", "build", "-o", path)
     return path
 
 

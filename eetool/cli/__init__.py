@@ -1,5 +1,5 @@
-"""The command line: options, output and error messages.
+"""Command line of eetool; the only package that prints, reads options or imports click and rich.
 
-May import everything; nothing imports it except `eetool.__main__`. click and rich are imported here only.
-Entry point: `app.main`. One file per verb is in `commands`.
+It may import every other package, and no package imports it. `app` holds the command, `commands` one file per verb,
+`output` the results on stdout and errors, `progress_bars` the progress on stderr.
 """

@@ -8,29 +8,31 @@ import click
 from eetool import __version__
 from eetool.cli.output import ErrorHandlingGroup
 
-# Threads of torch that wait by spinning fight over the cores as soon as anything else runs: on a busy two-core machine
-# an epoch took 50 s with the default and 12 s with this. It must be set before torch is loaded.
+# Threads of torch that spin while they wait slow down every other process: on a busy two-core machine an epoch took
+# 50 s with the default and 12 s with this. It must be set before torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 VERBS = {
     "train": "Train an early-exit model, or attach exits to a backbone.",
-    "tune": "Fit temperatures and thresholds, make operating points.",
-    "export": "Split a model into components and write a proved bundle.",
+    "tune": "Fit temperatures, thresholds and operating points.",
+    "export": "Split a model into components and write a verified bundle.",
     "verify": "Check a bundle's hashes and repeat its parity proof.",
-    "inspect": "Show what is inside a bundle or a model.",
+    "inspect": "Show the contents of a bundle or a model.",
     "search": "Search an architecture for a device and a budget.",
-    "profile": "Measure or look up latency and energy on a device.",
-    "run": "Predict files or arrays with early exit.",
-    "bench": "Compare early exit with static models by the clock.",
-    "report": "Make one page of what the other commands found.",
-    "devices": "List the devices that eetool knows.",
-    "doctor": "Say whether this machine is able.",
-    "completion": "Print what makes a shell complete eetool's words.",
+    "profile": "Measure latency and energy of a bundle on a device.",
+    "estimate": "Estimate latency and energy from the table of a device.",
+    "table": "Build, extend or show the latency table of a device.",
+    "run": "Classify files or arrays with early exit.",
+    "bench": "Compare the latency of early exit with static models.",
+    "report": "Make one page of the results of other commands.",
+    "devices": "List the devices that have a hw profile.",
+    "doctor": "Check that backends and torch work on this machine.",
+    "completion": "Print the completion script of a shell.",
 }
 
 
 class LazyGroup(ErrorHandlingGroup):
-    """Lists the verbs without importing them: `eetool --help` must not wait for torch."""
+    """Group that imports a verb only when it is used: `eetool --help` must not wait for torch."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
@@ -52,7 +54,7 @@ class LazyGroup(ErrorHandlingGroup):
 def cli() -> None:
     """Early-exit neural networks from training to a small CPU.
 
-    train → tune → export → profile → run; every command takes --json.
+    train → tune → export → profile → run. Every command takes --json.
     """
 
 

@@ -1,5 +1,6 @@
-"""`eetool profile MODEL --device NAME`: what a device's table says of a model."""
+"""Latency and energy of a model, estimated from the table of a device: `eetool estimate`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,30 +12,48 @@ if TYPE_CHECKING:
     from eetool.latency.estimate.predictor import Prediction
 
 
-def estimate_result(
-    path: Path, device: str, variant: str, threads: tuple[int, ...], watts: float | None, named: tuple[str, ...]
-) -> CommandResult:
-    """Predict a bundle, checkpoint or ONNX file; the first thread count counts, by default one thread."""
+@dataclass(frozen=True)
+class EstimateRequest:
+    """Options of `eetool estimate`.
+
+    Attributes:
+        input: a bundle, checkpoint or ONNX file.
+        device: a known device or a hw profile.
+        variant: a variant of the bundle; `auto` is the first that the table covers.
+        watts: power of the board, from which energy is estimated.
+        named: factories that a checkpoint may be made of.
+    """
+
+    input: Path
+    device: str
+    variant: str
+    threads: int
+    watts: float | None
+    named: tuple[str, ...]
+
+
+def estimate_result(request: EstimateRequest) -> CommandResult:
+    """Return the estimated latency and energy of `request.input`."""
     from eetool.export.temporary_bundle import temporary_bundle
     from eetool.latency.estimate.prediction_target import open_target, predictable_variants, target_of_variant
     from eetool.latency.estimate.predictor import SCHEMA, Predictor, predict
     from eetool.latency.table.hw_profile import load_device
     from eetool.latency.table.table import BACKENDS
 
-    profile = load_device(device)
-    with open_target(path, temporary_bundle, named) as found:
-        variants = predictable_variants(found)
-        held = {e.backend for e in profile.table} | {r.backend for r in profile.regressions}
-        fitting = [v for v in variants if BACKENDS[v.split("/")[0]] in held]
-        chosen = variant if variant != "auto" else (fitting or list(variants))[0]
-        backend, precision = BACKENDS.get(chosen.split("/")[0], chosen), chosen.split("/")[-1]
-        predictor = Predictor(profile, backend, precision, threads[0] if threads else 1, watts)
-        prediction = predict(target_of_variant(found, chosen, predictor.channel_block), predictor)
+    profile = load_device(request.device)
+    with open_target(request.input, temporary_bundle, request.named) as target:
+        variants = predictable_variants(target)
+        covered = {e.backend for e in profile.table} | {r.backend for r in profile.regressions}
+        fitting = [v for v in variants if BACKENDS[v.split("/")[0]] in covered]
+        variant = request.variant if request.variant != "auto" else (fitting or list(variants))[0]
+        backend, precision = BACKENDS.get(variant.split("/")[0], variant), variant.split("/")[-1]
+        predictor = Predictor(profile, backend, precision, request.threads, request.watts)
+        prediction = predict(target_of_variant(target, variant, predictor.channel_block), predictor)
     return CommandResult(SCHEMA, vars(prediction), prediction_text(prediction))
 
 
 def prediction_text(p: "Prediction") -> list[Any]:
-    """The document for people."""
+    """Return lines and tables that show a prediction."""
     threads = f"{p.threads} threads" if p.threads > 1 else "1 thread"
     lines: list[Any] = [
         f"{p.model} {p.variant}, predicted for {p.device} ({p.backend}, {p.precision}, {threads}), batch 1",
@@ -45,7 +64,7 @@ def prediction_text(p: "Prediction") -> list[Any]:
         *_energies(p),
     ]
     if p.exits:
-        lines.append("Leaving at each exit, everything that ran")
+        lines.append("Leaving at each exit, all components that ran")
         lines.append(_exit_table(p))
     if p.means:
         lines.append("Mean over inputs, by the exit shares of each operating point")

@@ -1,4 +1,4 @@
-"""Options and parameter types that several verbs share."""
+"""Options and parameter types shared by several verbs."""
 
 import math
 import re
@@ -13,14 +13,14 @@ from eetool.cli.shell_completion import ArtefactPath
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# Paths are checked by the code that opens them, which says more than "does not exist" and exits with 3.
+# Paths are checked by the code that opens them: its messages have more detail, and it exits with 3.
 PATH = click.Path(path_type=Path)
 BUNDLE = ArtefactPath()
 MODEL = ArtefactPath(".pt", ".onnx")
 
 
 class ShapeType(click.ParamType[Any]):
-    """`1x3x32x32` to a tuple of ints."""
+    """Shape such as `1x3x32x32`, converted to a tuple of ints."""
 
     name = "shape"
 
@@ -37,7 +37,7 @@ SHAPE = ShapeType()
 
 
 class DurationType(click.ParamType[Any]):
-    """`90s`, `30m` or `1h` to seconds; a bare number is seconds."""
+    """Duration such as `90s`, `30m` or `1h`, converted to seconds; a bare number is in seconds."""
 
     name = "time"
     _UNITS = MappingProxyType({"s": 1.0, "m": 60.0, "h": 3600.0})
@@ -55,7 +55,7 @@ DURATION = DurationType()
 
 
 class FiniteRange(click.FloatRange):
-    """A range of numbers that NaN does not slip through."""
+    """Range of finite numbers."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number = float(super().convert(value, param, ctx))
@@ -65,22 +65,43 @@ class FiniteRange(click.FloatRange):
 
 
 def output_option(help_text: str, default: str | None = None) -> Callable[[F], F]:
-    """`-o/--output PATH`."""
+    """Return the option `-o/--output PATH`."""
     return click.option("-o", "--output", type=PATH, default=default, show_default=default is not None, help=help_text)
 
 
 def force_option(function: F) -> F:
-    """`--force/--no-force`."""
+    """Add the option `--force/--no-force`."""
     return click.option("--force/--no-force", default=False, help="Replace an existing output.")(function)
 
 
 def named_option(function: F) -> F:
-    """`--model REFERENCE`: the user vouches for code that a file names."""
-    text = "Your own code that a model.pt or a front is made of: package.module:factory; it is run."
+    """Add the option `--model REFERENCE`, by which the user allows code that a file names to run."""
+    text = "Your own code that builds the network of a model.pt or a front: package.module:factory; it is run."
     return click.option("--model", "named", multiple=True, metavar="REFERENCE", help=text)(function)
 
 
 def data_option(required: bool = True) -> Callable[[F], F]:
-    """`--data SOURCE`."""
+    """Return the option `--data SOURCE`."""
     known = "digits; cifar10, cifar100, svhn (downloaded, or with :DIR); folder:DIR, npz:FILE, tsv:FILE or tsv:DIR."
     return click.option("--data", required=required, metavar="SOURCE", help=known)
+
+
+def ssh_options(function: F) -> F:
+    """Add the options of a connection to a device over ssh."""
+    function = click.option("--ssh-option", multiple=True, metavar="KEY=VALUE", help="Passed to `ssh -o`; repeatable.")(
+        function
+    )
+    return click.option(
+        "--device-python", default="python3", show_default=True, help="With ssh://: the interpreter there."
+    )(function)
+
+
+def accept_unstable_option(function: F) -> F:
+    """Add the option `--accept-unstable/--no-accept-unstable`."""
+    return click.option(
+        "--accept-unstable/--no-accept-unstable",
+        default=False,
+        envvar="EETOOL_ACCEPT_UNSTABLE",
+        show_envvar=True,
+        help="Keep times that scatter, and record that they do.",
+    )(function)

@@ -1,6 +1,6 @@
-"""What all verbs share: answers on stdout, everything else on stderr, errors as messages with exit codes.
+"""Output shared by all verbs: results on stdout, everything else on stderr, errors as messages with exit codes.
 
-Nothing heavy is imported before it is needed: `eetool --help` and shell completion must not wait.
+Heavy packages are imported where they are used: `eetool --help` and shell completion must not wait.
 """
 
 import errno
@@ -9,28 +9,27 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from eetool import __version__
-from eetool.cli.streams import LostOutput, legible, prepare
+from eetool.cli.streams import LostOutputError, legible, prepare
 
 if TYPE_CHECKING:
     from eetool.errors import EarlyExitError
-    from eetool.progress import Advance
+
+R = TypeVar("R")
 
 INTERRUPTED = 130
 READER_GONE = 141  # as a shell reports a program that SIGPIPE ended: `eetool devices | head -1`
 _UNLIMITED = 100_000  # columns
 _LOUDNESS = "eetool.loudness"
-# What a file or a disk refuses is no fault of eetool: 3 for what was to be read, 2 for what was to be written.
-_OF_THE_PLACE = {
+# Errors of the file system are not faults of eetool: exit code 3 for inputs, 2 for outputs.
+_FILE_SYSTEM_ERRORS = {
     **dict.fromkeys((errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.EIO), 3),
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG), 2),
 }
@@ -39,9 +38,13 @@ QUIET, NORMAL, VERBOSE = -1, 0, 1
 
 @dataclass(frozen=True)
 class CommandResult:
-    """What a verb has to say: a document for programs, and lines or rich tables for people.
+    """Result of a verb: a document for programs, lines or rich tables for people.
 
-    With a `problem` the answer is given all the same; the error follows, and so does its exit code.
+    Attributes:
+        schema: id of the document's JSON schema, such as `bench/1`.
+        document: fields of the document, without the envelope.
+        text: lines and rich tables.
+        problem: an error that is reported after the result and sets the exit code.
     """
 
     schema: str
@@ -51,14 +54,14 @@ class CommandResult:
 
 
 class Command(click.Command):
-    """A command whose help can be read on every terminal."""
+    """Command whose help is readable on every terminal."""
 
     def get_help(self, ctx: click.Context) -> str:
         return legible(super().get_help(ctx))
 
 
 class ErrorHandlingGroup(Command, click.Group):
-    """A group that turns every error into a message, or with --json into a document, and an exit code."""
+    """Group that turns every error into an exit code and a message, or a document with --json."""
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
         prepare()
@@ -67,31 +70,48 @@ class ErrorHandlingGroup(Command, click.Group):
         try:
             code = self._run(argv, *rest, **extra)
             sys.stdout.flush()
-        except LostOutput as lost:
+        except LostOutputError as lost:
             code = _report_lost(lost.error)
         sys.exit(code if isinstance(code, int) else 0)
 
     def _run(self, argv: list[str], *rest: Any, **extra: Any) -> Any:
         try:
             return super().main(argv, *rest, **extra)
-        except LostOutput:
+        except LostOutputError:
             raise
         except Exception as error:
-            command = next((a for a in argv if not a.startswith("-")), None)
             loud = bool({"--verbose", "-v"} & set(argv))
-            return _report(error, "--json" in argv, command, loud)
+            return _report(error, "--json" in argv, self._command_name(argv), loud)
         except KeyboardInterrupt:
             say("interrupted")
             return INTERRUPTED
 
+    def _command_name(self, argv: list[str]) -> str | None:
+        """Return the name of the command in `argv`, such as `train` or `table build`."""
+        names: list[str] = []
+        group: click.Group = self
+        for word in (word for word in argv if not word.startswith("-")):
+            names.append(word)
+            try:
+                command = group.get_command(click.Context(group), word)
+            except Exception:  # the command itself cannot be imported, which is the error to report
+                break
+            if not isinstance(command, click.Group):
+                break
+            group = command
+        return " ".join(names) or None
+
 
 def verb(function: Callable[..., CommandResult]) -> click.Command:
-    """Make a click command of `function`: its name, its docstring, what all verbs take, the printing of its answer."""
+    """Return a click command that calls `function` with its options and prints the result.
+
+    The command has the name and docstring of `function` and the options that all verbs share.
+    """
     name = function.__name__
 
     @click.option("--json/--no-json", "as_json", default=False, help="Print one JSON document.")
-    @click.option("-q", "--quiet/--no-quiet", default=False, help="No progress and no notes; errors only.")
-    @click.option("-v", "--verbose/--no-verbose", default=False, help="Say how long each step took.")
+    @click.option("-q", "--quiet/--no-quiet", default=False, help="Print errors only, no progress and no notes.")
+    @click.option("-v", "--verbose/--no-verbose", default=False, help="Print the time that each step took.")
     @functools.wraps(function)
     def run(*args: Any, as_json: bool, quiet: bool, verbose: bool, **kwargs: Any) -> None:
         if quiet and verbose:
@@ -99,18 +119,38 @@ def verb(function: Callable[..., CommandResult]) -> click.Command:
         _check_folder()
         context = click.get_current_context()
         context.meta[_LOUDNESS] = QUIET if quiet else VERBOSE if verbose else NORMAL
-        answer = function(*args, **kwargs)
+        result = function(*args, **kwargs)
         if as_json:
             from eetool.records import canonical
 
-            _print_json(canonical(envelope(name, answer)))
+            _print_json(canonical(envelope(result)))
         else:
-            print_lines(answer.text)
-        if answer.problem is not None:
-            code = answer.problem.exit_code if as_json else _report(answer.problem, as_json=False, command=name)
+            print_lines(result.text)
+        if result.problem is not None:
+            code = result.problem.exit_code if as_json else _report(result.problem, as_json=False, command=None)
             context.exit(code)
 
     return click.command(name, cls=Command)(run)
+
+
+def verb_with_request(request: Callable[..., R]) -> Callable[[Callable[[R], CommandResult]], click.Command]:
+    """Return a decorator like `verb` for a function that takes all options as one `request` record."""
+
+    def decorate(function: Callable[[R], CommandResult]) -> click.Command:
+        @functools.wraps(function)
+        def call(**options: Any) -> CommandResult:
+            return function(request(**options))
+
+        return verb(call)
+
+    return decorate
+
+
+def loudness() -> int:
+    """Return QUIET, NORMAL or VERBOSE, as the options of the running command ask for."""
+    context = click.get_current_context(silent=True)
+    level: int = NORMAL if context is None else context.meta.get(_LOUDNESS, NORMAL)
+    return level
 
 
 def _check_folder() -> None:
@@ -122,21 +162,31 @@ def _check_folder() -> None:
         raise UsageError(f"the working folder: {error.strerror}", "Change to a folder that exists.") from None
 
 
-def envelope(command: str, answer: CommandResult) -> dict[str, Any]:
-    """The document of an answer as `--json` prints it and `-o` writes it."""
+def envelope(result: CommandResult) -> dict[str, Any]:
+    """Return the document of `result` as `--json` prints it and `-o` writes it."""
     from eetool.records import encode
 
-    problem = answer.problem
-    head = {"eetool": __version__, "command": command, "schema": answer.schema, "ok": problem is None}
+    problem = result.problem
+    head = {"eetool": __version__, "command": _running_command(), "schema": result.schema, "ok": problem is None}
     error = {} if problem is None else {"error": _error(*_explain(problem))}
-    return {**head, **error, **encode(answer.document)}
+    return {**head, **error, **encode(result.document)}
 
 
-def write_result(path: Path, command: str, answer: CommandResult, force: bool) -> None:
-    """Write the document of an answer to `path`."""
+def _running_command() -> str:
+    """Return the names of the running command and its groups, without that of the program."""
+    names: list[str] = []
+    context: click.Context | None = click.get_current_context()
+    while context is not None and context.parent is not None:
+        names.insert(0, str(context.info_name))
+        context = context.parent
+    return " ".join(names)
+
+
+def write_result(path: Path, result: CommandResult, force: bool) -> None:
+    """Write the document of `result` to `path`."""
     from eetool.records import canonical, write_atomic
 
-    write_atomic(path, canonical(envelope(command, answer)).encode(), force)
+    write_atomic(path, canonical(envelope(result)).encode(), force)
 
 
 def say(line: str) -> None:
@@ -148,7 +198,7 @@ def print_lines(text: Sequence[Any]) -> None:
     """Print lines and rich tables on stdout."""
     from rich.console import Console
 
-    # Where no terminal sets a width, nothing is cut off.
+    # Without a terminal there is no width at which lines are cut.
     width = None if sys.stdout.isatty() else _UNLIMITED
     console = Console(highlight=False, width=width)
     for item in text:
@@ -156,59 +206,17 @@ def print_lines(text: Sequence[Any]) -> None:
 
 
 def table(columns: Mapping[str, str], rows: Sequence[Sequence[str]]) -> Any:
-    """A rich table; `columns` maps each heading to its justification."""
+    """Return a rich table; `columns` maps each heading to its justification."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    result = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for heading, justify in columns.items():
-        made.add_column(legible(heading), justify=justify)  # type: ignore[arg-type]
+        result.add_column(legible(heading), justify=justify)  # type: ignore[arg-type]
     for row in rows:
-        made.add_row(*(Text(legible(cell)) for cell in row))  # [brackets] are no markup here
-    return made
-
-
-class TerminalProgress:
-    """Bars with the time left on a terminal; elsewhere nothing but notes. Everything goes to stderr.
-
-    --quiet silences both; --verbose adds a line with the time that each block of work took.
-    """
-
-    def __init__(self) -> None:
-        context = click.get_current_context(silent=True)
-        self._loudness: int = context.meta.get(_LOUDNESS, NORMAL) if context is not None else NORMAL
-
-    @contextmanager
-    def __call__(self, what: str, total: int) -> "Iterator[Advance]":
-        begin = monotonic()
-        with self._bar(what, total) as advance:
-            yield advance
-        if self._loudness == VERBOSE:
-            say(f"{what}: {total} in {monotonic() - begin:.1f} s")
-
-    @contextmanager
-    def _bar(self, what: str, total: int) -> "Iterator[Advance]":
-        if self._loudness == QUIET or not sys.stderr.isatty():
-            yield lambda steps: None
-            return
-        from rich import progress
-        from rich.markup import escape
-
-        columns = [
-            progress.TextColumn("{task.description}"),
-            progress.BarColumn(),
-            progress.MofNCompleteColumn(),
-            progress.TimeRemainingColumn(),
-        ]
-        console = progress.Console(stderr=True)  # type: ignore[attr-defined]
-        with progress.Progress(*columns, console=console, transient=True) as bar:
-            task = bar.add_task(escape(legible(what, sys.stderr)), total=total)
-            yield lambda steps: bar.advance(task, steps)
-
-    def note(self, line: str) -> None:
-        if self._loudness != QUIET:
-            say(line)
+        result.add_row(*(Text(legible(cell)) for cell in row))  # [brackets] are text, not markup
+    return result
 
 
 def _report(error: Exception, as_json: bool, command: str | None, loud: bool = False) -> int:
@@ -232,7 +240,7 @@ def _report_lost(error: OSError) -> int:
 
 
 def _print_json(text: str) -> None:
-    """Print a document; where stdout has not all of its characters, with JSON's escapes for them."""
+    """Print a document, with JSON escapes for characters that the encoding of stdout lacks."""
     try:
         text.encode(sys.stdout.encoding)
     except UnicodeEncodeError:
@@ -245,7 +253,7 @@ def _error(code: int, message: str, hint: str | None) -> dict[str, Any]:
 
 
 def _explain(error: Exception, loud: bool = False) -> tuple[int, str, str | None]:
-    """Exit code, message and hint of any exception."""
+    """Return exit code, message and hint of any exception."""
     from eetool.errors import EarlyExitError
 
     if isinstance(error, EarlyExitError):
@@ -259,8 +267,8 @@ def _explain(error: Exception, loud: bool = False) -> tuple[int, str, str | None
         return error.exit_code, error.format_message(), None
     if isinstance(error, click.Abort):
         return INTERRUPTED, "interrupted", None
-    if isinstance(error, OSError) and error.filename is not None and error.errno in _OF_THE_PLACE:
-        return _OF_THE_PLACE[error.errno], f"{os.fsdecode(error.filename)}: {error.strerror}", None
+    if isinstance(error, OSError) and error.filename is not None and error.errno in _FILE_SYSTEM_ERRORS:
+        return _FILE_SYSTEM_ERRORS[error.errno], f"{os.fsdecode(error.filename)}: {error.strerror}", None
     if loud or os.environ.get("EETOOL_TRACEBACK"):
         say(traceback.format_exc().rstrip())
     hint = "This is a fault of eetool, not yours. --verbose shows where it happened; please report it."

@@ -1,4 +1,4 @@
-"""Standard output and standard error: they take every string, whatever their encoding, and tell when they are gone."""
+"""Standard output and standard error that accept every string in any encoding and report when they are closed."""
 
 import codecs
 import io
@@ -10,15 +10,15 @@ from typing import Any, TextIO
 from eetool.printable_text import escape, visible
 
 _HANDLER = "eetool.plain"
-# How a terminal without these signs gets them; all others become escapes.
+# Replacements on terminals without these characters; all other characters become escapes.
 _PLAIN = {
     **{"×": "x", "…": "...", "–": "-", "−": "-", "·": "|", "→": "->", "±": "+/-", "µ": "u", "°": " deg", "²": "^2"},
     **{"─": "-", "│": "|", "├": "|", "└": "`"},
 }
 
 
-class LostOutput(Exception):
-    """Standard output could not be written; `error` says why."""
+class LostOutputError(Exception):
+    """Standard output could not be written; `error` is the reason."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(str(error))
@@ -26,18 +26,18 @@ class LostOutput(Exception):
 
 
 class _Stdout(io.FileIO):
-    """Raises LostOutput, which is told apart from the errors of any other file."""
+    """Standard output; raises LostOutputError, which no other file raises."""
 
     def write(self, data: Any) -> int:
         try:
             return super().write(data)
         except OSError as error:
             _to_nowhere(self.fileno(), os.O_WRONLY)  # or the last flush, at exit, would fail once more
-            raise LostOutput(error) from None
+            raise LostOutputError(error) from None
 
 
 class _Stderr(io.FileIO):
-    """Drops what cannot be written: lost notes end no work, and the exit code says how it went."""
+    """Standard error; drops text that cannot be written, as lost notes must not end the work."""
 
     def write(self, data: Any) -> int:
         try:
@@ -47,14 +47,14 @@ class _Stderr(io.FileIO):
 
 
 def prepare() -> None:
-    """Make both streams take every string, and open those that the caller had closed."""
+    """Make both streams accept every string, and open those that the caller closed."""
     sys.stdout = _prepared(sys.stdout, sys.__stdout__, 1, _Stdout)
     sys.stderr = _prepared(sys.stderr, sys.__stderr__, 2, _Stderr)
 
 
 def _prepared(stream: TextIO | None, own: TextIO | None, descriptor: int, raw: type[io.FileIO]) -> TextIO:
     if stream is None:
-        _to_nowhere(descriptor, os.O_RDONLY)  # what is written to it fails, as it does where a pipe is closed
+        _to_nowhere(descriptor, os.O_RDONLY)  # writing to it fails, as to a closed pipe
         return io.TextIOWrapper(io.BufferedWriter(raw(descriptor, "w", closefd=False)), "utf-8", _HANDLER)
     if stream is not own or not isinstance(stream, io.TextIOWrapper):  # a test's, or another program's
         if isinstance(stream, io.TextIOWrapper):
@@ -72,7 +72,7 @@ def _prepared(stream: TextIO | None, own: TextIO | None, descriptor: int, raw: t
 
 
 def legible(text: str, stream: TextIO | None = None) -> str:
-    """Return `text` as `stream`, or else stdout, can show it, without what a terminal would obey."""
+    """Return `text` as `stream` (default: stdout) can show it, without control characters."""
     encoding = getattr(stream or sys.stdout, "encoding", None) or "utf-8"
     return visible(text).encode(encoding, _HANDLER).decode(encoding)
 

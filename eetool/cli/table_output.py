@@ -1,132 +1,130 @@
-"""`eetool profile --build-table`: measure a latency table, or make one of what another device measured."""
+"""Output of `eetool table` and `eetool devices`: the latency table and the facts of a hw profile."""
 
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from eetool.cli.output import CommandResult, TerminalProgress
+from eetool.cli.number_format import milliseconds
+from eetool.cli.output import CommandResult, table
 
 if TYPE_CHECKING:
-    from eetool.latency.build.build_table import MeasureNets
-    from eetool.latency.probes.probe_files import ProbeKind
     from eetool.latency.table.hw_profile import HwProfile
+    from eetool.latency.table.table import Composition, Regression, TableEntry
+
+# Coefficients of time and of energy: a constant, per million MACs, per megabyte.
+_REGRESSION_COLUMNS = {
+    "kernel": "left",
+    **dict.fromkeys(("ms", "ms/MMAC", "ms/MB", "mJ", "mJ/MMAC", "mJ/MB", "n", "error"), "right"),
+}
+_MAX_ENTRIES = 40  # a measured table has thousands; --json prints all
 
 
-def build_table_result(
-    device: str,
-    threads: tuple[int, ...],
-    probes: int,
-    runs: int | None,
-    write_probes: Path | None,
-    times: tuple[Path, ...],
-    output: Path | None,
-    resume: bool,
-    accept_unstable: bool,
-    ssh_options: tuple[str, ...] = (),
-    python: str = "python3",
-    formats: tuple[str, ...] = (),
-    precisions: tuple[str, ...] = (),
-    force: bool = False,
-) -> CommandResult:
-    """Write probes, assemble what a device measured, or measure here; `device` names the profile."""
-    from eetool.latency.build import build_table, profile_assembly
-    from eetool.latency.probes.probe_files import probe_kinds
-
-    kinds = probe_kinds(formats, precisions)
-    if write_probes is not None:
-        return _written(write_probes, kinds, probes, runs or build_table.RUNS, force)
-    assert output is not None  # the verb saw to it
-    if times:
-        documents = [profile_assembly.read_times(path) for path in times]
-        made = profile_assembly.make_hw_profile(
-            _name(device, output), profile_assembly.assemble_tables(documents), documents[0].machine
-        )
-    else:
-        plan = build_table.BuildPlan(probes, runs or build_table.RUNS, kinds=tuple(kinds))
-        kept = output.with_name(f"{output.name}.partial")
-        _refuse_kept(kept, resume or force)
-        counts = sorted(set(threads)) or [1]
-        with _measuring(device, ssh_options, python) as measure:
-            made = build_table.build_profile(
-                _name("host", output), counts, plan, kept, measure, TerminalProgress(), resume, accept_unstable, force
-            )
-    return _answer(made, output)
-
-
-def _refuse_kept(partial: Path, wanted: bool) -> None:
-    from eetool.errors import OutputError
-    from eetool.workspace import clear_leftovers
-
-    clear_leftovers(partial)
-    if partial.exists() and not wanted:
-        raise OutputError(
-            f"{partial} holds an interrupted measurement", "--resume goes on with it, --force starts anew."
-        )
-
-
-def _written(folder: Path, kinds: "Sequence[ProbeKind]", probes: int, runs: int, force: bool) -> CommandResult:
-    """Probes of one kind in `folder`, of several each in a folder of its own inside."""
-    from itertools import islice
-
-    from eetool.latency.probes.probe_files import write_probes
-    from eetool.latency.probes.probe_network import probe_networks
-    from eetool.records import check_output, write_directory
-
-    check_output(folder, force, directory=True)
-    chosen, lines = list(islice(probe_networks(), probes)), []
-    inner = [kind.name.replace("/", "-") for kind in kinds]
-    if len(kinds) == 1:
-        counts = {kinds[0].name: len(write_probes(folder, chosen, kinds[0], force))}
-    else:
-        with write_directory(folder, force) as made:
-            counts = {k.name: len(write_probes(made / i, chosen, k)) for k, i in zip(kinds, inner, strict=True)}
-    for kind, name in zip(kinds, inner, strict=True):
-        inside = folder if len(kinds) == 1 else folder / name
-        lines.append(
-            f"{counts[kind.name]} {kind.name} probes in {inside}: copy the folder to the device, and run there"
-        )
-        lines.append(f"    python -m eetool_measure {inside.name} --runs {runs} > times-{name}.json")
-    return CommandResult("probes/1", {"probes": counts}, lines)
-
-
-@contextmanager
-def _measuring(device: str, ssh_options: tuple[str, ...], python: str) -> "Iterator[MeasureNets]":
-    """How probes are measured: on this machine, or on one that ssh reaches."""
-    from eetool.errors import UsageError
-    from eetool.latency.build.probe_measurement import measure_probe_networks
-
-    if device.startswith("ssh://"):
-        from eetool.profile.ssh_runner import lease_device
-
-        with lease_device(device, None, ssh_options, python) as remote:
-            yield partial(measure_probe_networks, run=remote.run_measure)
-    elif device == "host":
-        from eetool.profile.local_runner import run_measure
-
-        yield partial(measure_probe_networks, run=run_measure)
-    else:
-        raise UsageError(
-            f"--build-table measures this machine, which is not to be called {device}",
-            "Leave out --device, or give ssh://user@host; or --write-probes DIR, measure them there, and --times.",
-        )
-
-
-def _answer(made: "HwProfile", output: Path) -> CommandResult:
+def built_result(profile: "HwProfile", output: Path) -> CommandResult:
+    """Return the result of a table that was written to `output`."""
     from eetool.latency.table.hw_profile import SCHEMA, profile_document
 
-    lines = [f"{output}: {len(made.table)} entries of {made.title}"]
+    lines = [f"{output}: {len(profile.table)} entries of {profile.title}"]
     lines += [
         f"{c.backend} {c.precision}, {c.threads} threads: dispatch {c.dispatch_ms * 1e3:.1f} µs, whole probes left out "
         f"of the table predicted within {c.cv_error:.1%} (median of {c.n})"
-        for c in made.compositions
+        for c in profile.compositions
     ]
-    return CommandResult(SCHEMA, profile_document(made), lines)
+    return CommandResult(SCHEMA, profile_document(profile), lines)
 
 
-def _name(device: str, output: Path) -> str:
-    """A name that hw profiles may have: that of the device, or of the file."""
-    plain = re.sub(r"[^a-z0-9-]+", "-", (output.stem if device == "host" else device).lower()).strip("-")
-    return plain[:64] or "host"
+def device_result(device: str) -> CommandResult:
+    """Return the hw profile of `device`, with its facts, power and table as text."""
+    from eetool.latency.table.hw_profile import SCHEMA, load_device, profile_document
+
+    profile = load_device(device)
+    return CommandResult(SCHEMA, profile_document(profile), _device_text(profile))
+
+
+def table_result(device: str) -> CommandResult:
+    """Return the hw profile of `device`, with its latency table as text."""
+    from eetool.latency.table.hw_profile import SCHEMA, load_device, profile_document
+
+    profile = load_device(device)
+    text = [f"{profile.name}: {profile.title}", *_table_lines(profile), *_source_lines(profile)]
+    return CommandResult(SCHEMA, profile_document(profile), text)
+
+
+def describe_coverage(profile: "HwProfile") -> str:
+    """Return the number of measured and fitted entries of the table, in words."""
+    measured, fitted, kinds = profile.entries("measured"), profile.entries("fitted"), len(profile.regressions)
+    parts = [f"{measured} measured"] if measured else []
+    parts += [f"{fitted} fitted entries"] if fitted else []
+    parts += [f"{kinds} fitted kinds"] if kinds else []
+    return ", ".join(parts) or "nothing: its table is empty"
+
+
+def conditions(item: "TableEntry | Regression | Composition") -> str:
+    """Return backend, precision and threads of an item of a table, in words."""
+    threads = "1 thread" if item.threads == 1 else f"{item.threads} threads"
+    return f"{item.backend} {item.precision}, {threads}"
+
+
+def _device_text(profile: "HwProfile") -> list[Any]:
+    facts = profile.facts
+    lines: list[Any] = [
+        f"{profile.name}: {profile.title}",
+        f"{facts.soc}, {facts.cores} × {facts.cpu} at {facts.clock_mhz or 'unknown'} MHz, {', '.join(facts.isa)}",
+        f"memory: {', '.join(str(size) for size in facts.memory_mib)} MiB",
+    ]
+    if profile.power:
+        rows = [(p.state, f"{p.power_w:g} W", p.scope, p.provenance, p.source) for p in profile.power]
+        lines.append(table(dict.fromkeys(("state", "power", "scope", "provenance", "source"), "left"), rows))
+    else:
+        lines.append("power: not known")
+    return [*lines, *_table_lines(profile), *_source_lines(profile)]
+
+
+def _source_lines(profile: "HwProfile") -> list[str]:
+    return [f"source {source.id}: {source.title} ({source.licence})" for source in profile.sources]
+
+
+def _table_lines(profile: "HwProfile") -> list[Any]:
+    if not profile.table and not profile.regressions:
+        return ["latency table: empty, so no latency can be predicted for this device"]
+    lines: list[Any] = [f"latency table: {describe_coverage(profile)}"]
+    shown = profile.table[:_MAX_ENTRIES]
+    for (of, kind, source), entries in _grouped(shown):
+        lines.append(f"{of}, {kind}, source {source}")
+        columns = dict.fromkeys(("kernel", "sizes", "ms", "uncertainty"), "left")
+        lines.append(table(columns, list(map(_entry_row, entries))))
+    if len(profile.table) > len(shown):
+        lines.append(f"… and {len(profile.table) - len(shown)} more; --json prints all of them")
+    for (of, kind, source), regressions in _grouped(profile.regressions):
+        scopes = sorted({r.energy.scope for r in regressions if r.energy is not None})
+        lines.append(f"{of}, {kind}, source {source}; energy: {', '.join(scopes) or 'not known'}")
+        lines.append(table(_REGRESSION_COLUMNS, list(map(_regression_row, regressions))))
+    lines += [
+        f"whole graphs, {conditions(c)}: {milliseconds(c.dispatch_ms)} ms a call; "
+        + (f"error ±{c.cv_error:.1%} on {c.n} networks left out" if c.n else "compared with no whole network")
+        for c in profile.compositions
+    ]
+    return lines
+
+
+def _grouped(items: Sequence[Any]) -> list[tuple[tuple[str, str, str], list[Any]]]:
+    """Return items of a table grouped by conditions, kind (fitted or measured) and source."""
+    groups: dict[tuple[str, str, str], list[Any]] = {}
+    for item in items:
+        groups.setdefault((conditions(item), getattr(item, "kind", "fitted"), item.source), []).append(item)
+    return list(groups.items())
+
+
+def _entry_row(entry: "TableEntry") -> tuple[str, ...]:
+    if entry.kind == "measured":
+        uncertainty = f"median of {entry.count}, spread {milliseconds(entry.spread_ms)}"
+    else:
+        uncertainty = f"{entry.n} measurements, ±{entry.cv_error:.1%}"
+    sizes = " ".join(f"{name}={value}" for name, value in entry.shape.items())
+    return entry.kernel, sizes, milliseconds(entry.ms), uncertainty
+
+
+def _regression_row(r: "Regression") -> tuple[str, ...]:
+    coefficients: list[float | None] = [r.constant_ms, r.ms_per_mmac, r.ms_per_mb]
+    e = r.energy
+    coefficients += [e.constant_mj, e.mj_per_mmac, e.mj_per_mb] if e is not None else [None] * 3
+    return r.kernel, *("–" if c is None else f"{c:.3g}" for c in coefficients), str(r.n), f"±{r.cv_error:.0%}"

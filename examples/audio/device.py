@@ -1,4 +1,4 @@
-"""Names the word in a WAV file, on the device: numpy, a backend and `features.py`.
+"""Recognise the word in a WAV file, on the device, with numpy, a backend and `features.py`.
 
 python device.py words.eebundle word.wav
 """
@@ -12,7 +12,7 @@ import eetool_runtime as ee
 
 
 def main() -> int:
-    """Print the word, how sure the model is, and the exit that it left at."""
+    """Print the word, the confidence and the exit that was taken."""
     model = ee.load(sys.argv[1])
     result = model(log_mel(read_wav(Path(sys.argv[2])))[None])  # (frames, bands) -> (1, frames, bands)
     print(f"{result.label}  {result.confidence:.3f}  exit {result.exit}  {result.latency_ms:.2f} ms")

@@ -1,9 +1,9 @@
-"""Log-mel features of spoken words, in numpy alone: the same file makes training data here and inputs on the device.
+"""Log-mel features of spoken words, in numpy only, for training data here and for inputs on the device.
 
     python features.py RECORDINGS words.npz
 
 RECORDINGS holds WAV files of one channel at 8 kHz, named as in the Free Spoken Digit Dataset: WORD_SPEAKER_NUMBER.wav.
-There the recordings 0 to 4 of every speaker and word are the official test set, and so they are here.
+Recordings 0 to 4 of every speaker and word are the official test set of that data set.
 """
 
 import sys
@@ -18,7 +18,7 @@ _TEST = 5
 
 
 def log_mel(samples: np.ndarray) -> np.ndarray:
-    """int16 (samples,) to float32 (FRAMES, BANDS): the energy of mel bands in decibels; silence fills a short word."""
+    """Return the energy of mel bands in decibels, float32 (FRAMES, BANDS), of int16 (samples,), padded with silence."""
     wanted = WINDOW + (FRAMES - 1) * HOP
     sound = np.zeros(wanted, np.float32)
     kept = samples[:wanted].astype(np.float32) / 32768
@@ -29,7 +29,7 @@ def log_mel(samples: np.ndarray) -> np.ndarray:
 
 
 def mel_bands() -> np.ndarray:
-    """Triangles that overlap by half, equally wide in mel: float (BANDS, WINDOW / 2 + 1)."""
+    """Return half-overlapping triangles, equally wide in mel: float (BANDS, WINDOW / 2 + 1)."""
     ends = 2595 * np.log10(1 + np.array([_FIRST_HZ, _LAST_HZ]) / 700)
     corners = 700 * (10 ** (np.linspace(*ends, BANDS + 2) / 2595) - 1)
     bins = np.fft.rfftfreq(WINDOW, 1 / RATE_HZ)
@@ -38,7 +38,7 @@ def mel_bands() -> np.ndarray:
 
 
 def read_wav(path: Path) -> np.ndarray:
-    """int16 (samples,); raises ValueError where the file is of another kind."""
+    """Return int16 (samples,); raise ValueError for other kinds of files."""
     with wave.open(str(path)) as file:
         if (file.getnchannels(), file.getsampwidth(), file.getframerate()) != (1, 2, RATE_HZ):
             raise ValueError(f"{path}: not one channel of 16 bit at {RATE_HZ} Hz")
@@ -46,7 +46,7 @@ def read_wav(path: Path) -> np.ndarray:
 
 
 def main() -> int:
-    """Write the archive that `--data npz:FILE` reads."""
+    """Write the archive for `--data npz:FILE`."""
     files = sorted(Path(sys.argv[1]).glob("*.wav"))
     names = [path.stem.rsplit("_", 2) for path in files]
     words = sorted({word for word, _, _ in names})
@@ -61,7 +61,7 @@ def main() -> int:
         test_labels=labels[test],
         classes=words,
     )
-    print(f"{(~test).sum()} words to learn from, {test.sum()} to test on, {len(words)} classes")
+    print(f"{(~test).sum()} training words, {test.sum()} test words, {len(words)} classes")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Trains WideNet on digits in plain PyTorch and saves its weights: the part that eetool has no hand in.
+"""Train WideNet on digits in plain PyTorch and save its weights, without eetool.
 
 python pretrain.py weights.pt
 """
@@ -16,7 +16,7 @@ EPOCHS, BATCH = 5, 64
 
 
 def main() -> int:
-    """Train on the training split alone, so that what eetool holds out stays unseen."""
+    """Train on the training split only, so that the other splits stay unused."""
     torch.manual_seed(0)
     source = load_source("digits")
     chosen = split_source(source)[TRAIN]

@@ -1,4 +1,4 @@
-"""A network as it stands in somebody's project: a plain module that knows nothing of exits."""
+"""A network of a project: a plain module without exits."""
 
 import torch
 from torch import nn
@@ -15,7 +15,7 @@ class Block(nn.Module):
         self.shortcut = channels_in == channels_out and stride == 1
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, channels_in, H, W) to (N, channels_out, H / stride, W / stride)."""
+        """Return (N, channels_out, H / stride, W / stride) for `x` (N, channels_in, H, W)."""
         y = self.norm(self.pointwise(self.depthwise(x)))
         return torch.relu(x + y if self.shortcut else y)
 
@@ -31,10 +31,10 @@ class WideNet(nn.Module):
         self.head = nn.Linear(96, classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, 1, 32, 32) to scores (N, classes)."""
+        """Return logits (N, classes) for `x` (N, 1, 32, 32)."""
         return self.head(self.blocks(torch.relu(self.stem(x))).mean((2, 3)))
 
 
 def make() -> nn.Module:
-    """What `wide_net:make` names."""
+    """Return the network of the reference `wide_net:make`."""
     return WideNet()

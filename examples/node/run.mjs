@@ -1,5 +1,5 @@
 // Early exit from JavaScript: node run.mjs model.onnx samples.json [operating point]
-// One JSON line per sample on stdout. What the file's inputs and outputs are: docs/single-file.md.
+// One JSON line per sample on stdout. Inputs and outputs of the file: docs/single-file.md.
 import { readFileSync } from "node:fs";
 import ort from "onnxruntime-node";
 

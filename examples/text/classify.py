@@ -1,9 +1,9 @@
-"""An early-exit encoder of texts, from a file of them to a verdict: every command, and what it says.
+"""All commands for an early-exit encoder of texts, from a file to a verdict.
 
     python classify.py lines.tsv --epochs 2 --drop 2
     python classify.py SST-2                     # a folder with train.tsv and dev.tsv
 
-The deepest exit teaches the others. What is made is called after the data: lines.pt, lines.eebundle, lines.json.
+The deepest exit teaches the others. Outputs are named after the data: lines.pt, lines.eebundle, lines.json.
 """
 
 import argparse
@@ -22,7 +22,7 @@ def main() -> int:
     parser.add_argument("data", type=Path, help="a .tsv file, or a folder with train.tsv and dev.tsv")
     parser.add_argument("--epochs", default="1")
     parser.add_argument("--drop", default="0.5", help="percentage points of accuracy that may be lost")
-    parser.add_argument("--passes", default="7", help="over the test texts, by the clock")
+    parser.add_argument("--passes", default="7", help="measured passes over the test texts")
     options = parser.parse_args()
     name = options.data.stem
     model, bundle = f"{name}.pt", f"{name}.eebundle"

@@ -1,8 +1,8 @@
-"""Lines of Python's own library as a small real data set of texts: is a line code, or words for people?
+"""Lines of Python's standard library as a small real data set of texts with the classes code and words.
 
     python make_data.py lines.tsv
 
-Comments and the lines of docstrings are words; all other lines are code. No download, and some are really hard:
+Comments and the lines of docstrings are words; all other lines are code. It needs no download. Some lines are hard:
 commented-out code, and prose that quotes code.
 """
 
@@ -22,7 +22,7 @@ PER_CLASS, LEAST_CHARACTERS = 1500, 12
 
 
 def lines(source: str) -> Iterator[tuple[str, str]]:
-    """Every line of a module that is long enough, with its label."""
+    """Yield every line of a module that is long enough, with its label."""
     words: dict[int, str] = {}
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
@@ -37,7 +37,7 @@ def lines(source: str) -> Iterator[tuple[str, str]]:
 
 
 def main() -> int:
-    """Write as many lines of each kind, in an order that a seed draws."""
+    """Write equally many lines of each kind, in a seeded random order."""
     library = Path(sysconfig.get_paths()["stdlib"])
     found = [pair for name in MODULES for pair in lines((library / f"{name}.py").read_text(encoding="utf-8"))]
     random.Random(0).shuffle(found)

@@ -8,7 +8,7 @@ WIDTH, HEADS, DEPTH, PATCH = 48, 3, 4, 4
 
 
 class Block(nn.Module):
-    """Attention and two linear layers, each behind a norm and around a shortcut."""
+    """Attention and two linear layers, each after a norm and with a shortcut."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -18,7 +18,7 @@ class Block(nn.Module):
         self.wide, self.narrow = nn.Linear(WIDTH, 2 * WIDTH), nn.Linear(2 * WIDTH, WIDTH)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, tokens, WIDTH) to the same."""
+        """Return (N, tokens, WIDTH) for `x` of the same shape."""
         y = self.norm1(x)
         q, k, v = (layer(y).unflatten(2, (HEADS, -1)).transpose(1, 2) for layer in (self.query, self.key, self.value))
         x = x + self.mix(scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
@@ -26,7 +26,7 @@ class Block(nn.Module):
 
 
 class SmallViT(nn.Module):
-    """The class token is classified at the end; exits read it earlier, with --branch cls."""
+    """Vision transformer with a class token, which exits with --branch cls read as well."""
 
     def __init__(self, channels: int = 1, side: int = 32, classes: int = 10) -> None:
         super().__init__()
@@ -38,13 +38,13 @@ class SmallViT(nn.Module):
         self.head = nn.Linear(WIDTH, classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, channels, side, side) to scores (N, classes)."""
+        """Return logits (N, classes) for `x` (N, channels, side, side)."""
         patches = self.patches(x).flatten(2).transpose(1, 2)  # (N, WIDTH, h, w) -> (N, h w, WIDTH)
         tokens = torch.cat((self.token.expand(x.shape[0], -1, -1), patches), 1) + self.places
         return self.head(self.norm(self.blocks(tokens)[:, 0]))
 
 
 def make() -> nn.Module:
-    """What `small_vit:make` names."""
+    """Return the network of the reference `small_vit:make`."""
     torch.manual_seed(0)
     return SmallViT()

@@ -8,8 +8,8 @@ import onnx.parser
 import pytest
 
 from eetool.data.source import Source
-from tests.helpers.tiny_graphs import CLASSES
 from tests.helpers.tiny_bundle import LABELS, pixels, write_tiny_bundle
+from tests.helpers.tiny_graphs import CLASSES
 
 WriteNet = Callable[..., Path]
 

@@ -12,8 +12,8 @@ from eetool.errors import ArtefactError
 from eetool_runtime import Model, load
 from eetool_runtime.errors import BackendError
 from eetool_runtime.execution_plan import plan_steps
-from tests.helpers.tiny_graphs import CLASSES
 from tests.helpers.tiny_bundle import write_tiny_bundle
+from tests.helpers.tiny_graphs import CLASSES
 
 
 @pytest.fixture

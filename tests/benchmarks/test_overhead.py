@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.tiny_bundle import write_tiny_bundle
-
 from tests.helpers.scripts import run_script
+from tests.helpers.tiny_bundle import write_tiny_bundle
 
 SCRIPT = "benchmarks/runtime/overhead.py"
 

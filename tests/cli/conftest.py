@@ -1,4 +1,4 @@
-"""What every command owes to whoever gave it something wrong."""
+"""Fixtures for commands that refuse their arguments."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,20 +10,20 @@ Refused = Callable[..., None]
 
 @pytest.fixture
 def names() -> Callable[[Path], list[str]]:
-    """What is in a folder, hidden files too."""
+    """Names in a folder, hidden files included."""
     return lambda folder: sorted(path.name for path in folder.iterdir())
 
 
 @pytest.fixture
 def refused(cli: Callable[..., object]) -> Refused:
-    """`refused(code, "words", "train", …)`: the command ends with `code` and says so, to people and to programs."""
+    """`refused(code, "words", "train", …)`: the command exits with `code` and reports it, as text and as JSON."""
 
     def check(code: int, words: str, *arguments: object) -> None:
-        told = cli(*arguments)
-        assert told.code == code, told
-        assert told.stdout == ""
-        assert told.stderr.splitlines()[-2 if "\n       " in told.stderr else -1].startswith(("error: ", "  "))
-        assert words in told.stderr
+        result = cli(*arguments)
+        assert result.code == code, result
+        assert result.stdout == ""
+        assert result.stderr.splitlines()[-2 if "\n       " in result.stderr else -1].startswith(("error: ", "  "))
+        assert words in result.stderr
 
         returned = cli(*arguments, "--json")
         assert returned.code == code, returned

@@ -1,4 +1,4 @@
-"""The command as a whole: its verbs, their options, what it loads, how it fails."""
+"""The command: verbs, options, imports and errors."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,20 @@ import pytest
 
 from eetool import __version__
 from eetool.cli.app import VERBS, cli
-from eetool.cli.output import CommandResult, ErrorHandlingGroup, verb
+from eetool.cli.output import CommandResult, ErrorHandlingGroup, verb, verb_with_request
 from eetool.errors import ArtefactError
 
 
-def commands() -> Iterator[tuple[str, click.Command]]:
-    context = click.Context(cli)
-    for name in cli.list_commands(context):
-        command = cli.get_command(context, name)
+def commands(group: click.Group = cli, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
+    """All commands with their names, `table build` and the like included."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
         assert command is not None
-        yield name, command
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}", command
 
 
 def options() -> list[Any]:
@@ -36,56 +41,80 @@ def options() -> list[Any]:
     return found
 
 
-def test_help_lists_every_verb_with_what_it_does(cli: Any) -> None:
-    answered = cli("--help")
-    assert answered.code == 0
+def test_help_lists_every_verb_with_summary(cli: Any) -> None:
+    result = cli("--help")
+    assert result.code == 0
     for name, summary in VERBS.items():
-        assert re.search(rf"^  {name} +{re.escape(summary)}", answered.stdout, re.MULTILINE), name
+        assert re.search(rf"^  {name} +{re.escape(summary)}", result.stdout, re.MULTILINE), name
 
 
-@pytest.mark.parametrize("name", VERBS)
-def test_every_verb_has_help(cli: Any, name: str) -> None:
-    answered = cli(name, "--help")
-    assert answered.code == 0
-    assert f"Usage: eetool {name}" in answered.stdout or f" {name} [OPTIONS]" in answered.stdout
-    assert "--json / --no-json" in answered.stdout
+@pytest.mark.parametrize("name", [name for name, _ in commands()])
+def test_verb_help_prints_usage(cli: Any, name: str) -> None:
+    result = cli(*name.split(), "--help")
+    assert result.code == 0
+    assert f"Usage: eetool {name}" in result.stdout or f" {name} [OPTIONS]" in result.stdout
+    assert "--json / --no-json" in result.stdout
 
 
 @pytest.mark.parametrize("option", options())
-def test_options_are_in_kebab_case_and_say_what_they_are_for(option: click.Option) -> None:
+def test_option_names_are_kebab_case(option: click.Option) -> None:
     names = [*option.opts, *option.secondary_opts]
     assert all(re.fullmatch(r"--[a-z]+(-[a-z]+)*|-[a-z]", name) for name in names), names
     assert any(name.startswith("--") for name in names)
 
 
 @pytest.mark.parametrize("option", options())
-def test_every_switch_can_be_turned_off(option: click.Option) -> None:
+def test_switch_has_a_no_form(option: click.Option) -> None:
     if option.is_flag:
         (on,) = [name for name in option.opts if name.startswith("--")]
         assert option.secondary_opts == [f"--no-{on.removeprefix('--')}"]
 
 
-def test_the_version_is_that_of_the_package(cli: Any) -> None:
+def test_version_is_that_of_the_package(cli: Any) -> None:
     assert cli("--version").stdout.strip().endswith(__version__)
 
 
 @pytest.mark.parametrize("arguments", [["frobnicate"], ["--frobnicate"], ["train", "--frobnicate"], ["train"], []])
-def test_other_words_are_a_usage_error(cli: Any, arguments: list[str]) -> None:
-    answered = cli(*arguments)
-    assert answered.code == 2
-    assert answered.stdout == ""
-    assert answered.stderr
+def test_unknown_words_are_usage_errors(cli: Any, arguments: list[str]) -> None:
+    result = cli(*arguments)
+    assert result.code == 2
+    assert result.stdout == ""
+    assert result.stderr
 
 
-def test_the_failing_command_is_named_wherever_json_stands(cli: Any) -> None:
+def test_error_document_names_command_wherever_json_stands(cli: Any) -> None:
     for arguments in (["verify", "nowhere", "--json"], ["verify", "--json", "nowhere"]):
         assert cli(*arguments).document["command"] == "verify"
     assert cli("frobnicate", "--json").document["error"]["message"] == "No such command 'frobnicate'."
     assert cli("--json").document["command"] is None
 
 
+def test_documents_of_subcommand_name_its_group(cli: Any) -> None:
+    assert cli("table", "show", "nowhere", "--json").document["command"] == "table show"
+    assert cli("table", "show", "rpi4", "--json").document["command"] == "table show"
+    assert cli("table", "frobnicate", "--json").document["command"] == "table frobnicate"
+
+
+def test_verb_with_request_fills_record_from_options() -> None:
+    @dataclass(frozen=True)
+    class Request:
+        number: int
+        words: tuple[str, ...]
+
+    @verb_with_request(Request)
+    @click.option("--number", type=int, default=3)
+    @click.option("--word", "words", multiple=True)
+    def act(request: Request) -> CommandResult:
+        return CommandResult("act/1", {"request": request}, [])
+
+    group = Small("small")
+    group.add_command(act)
+    result = click.testing.CliRunner().invoke(group, ["act", "--word", "a", "--json"])
+    assert json.loads(result.stdout)["request"] == {"number": 3, "words": ["a"]}
+
+
 class Small(ErrorHandlingGroup):
-    """A group with one verb that does as it is told."""
+    """Group with one verb, which returns or raises a given outcome."""
 
 
 def small(outcome: Any) -> Small:
@@ -106,7 +135,7 @@ def run_small(outcome: Any, *arguments: str) -> click.testing.Result:
     return click.testing.CliRunner().invoke(small(outcome), ["act", *arguments])
 
 
-def test_an_answer_is_text_for_people_and_one_document_for_programs() -> None:
+def test_verb_prints_text_or_one_document() -> None:
     assert run_small({"n": 1}).stdout == "first line\n[bold]not markup[/bold]\n"
     document = json.loads(run_small({"n": 1}, "--json").stdout)
     assert document == {"eetool": __version__, "command": "act", "schema": "act/1", "ok": True, "n": 1}
@@ -121,15 +150,15 @@ def test_an_answer_is_text_for_people_and_one_document_for_programs() -> None:
         (click.Abort(), 130, "interrupted"),
     ],
 )
-def test_errors_become_messages_documents_and_codes(outcome: BaseException, code: int, words: str) -> None:
-    told, returned = run_small(outcome), run_small(outcome, "--json")
-    assert (told.exit_code, returned.exit_code) == (code, code)
-    assert words in told.stderr
-    assert "Traceback" not in told.stderr
+def test_verb_error_becomes_message_document_and_code(outcome: BaseException, code: int, words: str) -> None:
+    result, returned = run_small(outcome), run_small(outcome, "--json")
+    assert (result.exit_code, returned.exit_code) == (code, code)
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
     assert json.loads(returned.stdout)["error"]["message"] == words
 
 
-def test_a_fault_of_ours_shows_where_it_happened_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unexpected_error_prints_traceback_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EETOOL_TRACEBACK", "1")
     assert "Traceback" in run_small(RuntimeError("surprise")).stderr
     assert "Traceback" not in run_small(ArtefactError("your file")).stderr
@@ -142,7 +171,7 @@ def loaded_by(*calls: list[str]) -> set[str]:
     """Heavy packages that are loaded after these calls of the command in a fresh process."""
     program = f"""
 import sys
-from eetool.cli import main
+from eetool.cli.app import main
 for arguments in {calls!r}:
     try:
         main(arguments)
@@ -154,25 +183,25 @@ print(*({HEAVY!r} & sys.modules.keys()), file=sys.stderr)
     return set(done.stderr.split())
 
 
-def test_help_loads_nothing_heavy() -> None:
+def test_help_imports_no_heavy_package() -> None:
     assert loaded_by(["--help"], *([name, "--help"] for name in VERBS)) == set()
 
 
-def test_a_bundle_is_inspected_verified_and_run_without_torch(bundle: Path, tmp_path: Path) -> None:
+def test_bundle_commands_import_no_torch(bundle: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros((1, 1, 32, 32), np.float32))
     calls = [["inspect", str(bundle)], ["verify", str(bundle)], ["run", str(bundle), str(tmp_path / "x.npy")]]
     assert "torch" not in loaded_by(*calls)
 
 
-def test_python_m_eetool_is_the_command(cli: Any) -> None:
+def test_python_m_eetool_runs_the_command(cli: Any) -> None:
     done = subprocess.run([sys.executable, "-m", "eetool", "verify", "nowhere"], capture_output=True, text=True)
     assert done.returncode == 3
     assert (done.stdout, done.stderr) == ("", cli("verify", "nowhere").stderr)
 
 
-def test_a_terminal_gets_a_bar_and_a_log_file_gets_none(tmp_path: Path) -> None:
+def test_progress_shows_bar_on_terminal_only(tmp_path: Path) -> None:
     program = """
-from eetool.cli.output import TerminalProgress
+from eetool.cli.progress_bars import TerminalProgress
 with TerminalProgress()("training", 3) as advance:
     advance(2)
 TerminalProgress().note("a word")

@@ -1,4 +1,4 @@
-"""Data and checkpoints that are not what they should be: told with the place and the way out, and nothing is left."""
+"""Unusable data and checkpoints are refused with their place and a hint, and nothing is written."""
 
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ def model(cli: Any, tmp_path: Path) -> Path:
         ("the name of class 0, '', fits no bundle", {"classes": ["", "b"]}),
     ],
 )
-def test_labels_that_cannot_be_learned_from(
+def test_train_unusable_labels_are_refused(
     refused: Any, names: Any, tmp_path: Path, words: str, changes: dict[str, Any]
 ) -> None:
     data = images(tmp_path / "mine.npz", **changes)
@@ -51,7 +51,7 @@ def test_labels_that_cannot_be_learned_from(
     assert names(tmp_path) == ["mine.npz"]
 
 
-def test_a_run_that_diverges_late_keeps_its_last_whole_epoch(
+def test_train_late_divergence_keeps_last_whole_epoch(
     refused: Any, cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from eetool.train import training_loop
@@ -63,19 +63,21 @@ def test_a_run_that_diverges_late_keeps_its_last_whole_epoch(
     options = ("--data", data, "--epochs", 2, "--exits", 0, "--batch-size", 32)
     kept = tmp_path / "m.pt.resume"
     refused(1, "in epoch 2, step 2", "train", "resnet8", *options, "--force", "-o", path)
-    said = cli("train", "resnet8", *options, "--resume", "-o", path)
-    assert f"--weights {kept}" in said.stderr
+    resumed = cli("train", "resnet8", *options, "--resume", "-o", path)
+    assert f"--weights {kept}" in resumed.stderr
     assert (kept.exists(), path.exists()) == (True, False)
 
     monkeypatch.undo()
-    answered = cli("train", "resnet8", *options, "--weights", kept, "--learning-rate", 0.01, "--force", "-o", path)
-    assert answered.code == 0, answered
+    result = cli("train", "resnet8", *options, "--weights", kept, "--learning-rate", 0.01, "--force", "-o", path)
+    assert result.code == 0, result
     assert load_checkpoint(path).record.training.learning_rate == 0.01
     assert not kept.exists()
 
 
 @pytest.mark.parametrize("command", ["tune", "bench"])
-def test_images_of_another_size(refused: Any, cli: Any, model: Path, tmp_path: Path, command: str) -> None:
+def test_tune_and_bench_images_of_another_size_are_refused(
+    refused: Any, cli: Any, model: Path, tmp_path: Path, command: str
+) -> None:
     what = model
     if command == "bench":
         what = tmp_path / "m.eebundle"
@@ -85,7 +87,9 @@ def test_images_of_another_size(refused: Any, cli: Any, model: Path, tmp_path: P
     refused(3, "takes images of 1x8x8, and the data has uint8 of 1x12x12", command, what, "--data", larger, *out)
 
 
-def test_weights_of_another_architecture(refused: Any, names: Any, model: Path, tmp_path: Path) -> None:
+def test_train_weights_of_another_architecture_are_refused(
+    refused: Any, names: Any, model: Path, tmp_path: Path
+) -> None:
     data = images(tmp_path / "mine.npz")
     refused(3, "missing: layer1.1.conv1.weight", "train", "resnet20", "--data", data, "--weights", model, "-o", "no.pt")
     options = ("--data", images(tmp_path / "three.npz", labels=np.arange(200) % 3), "--weights", model)
@@ -93,7 +97,7 @@ def test_weights_of_another_architecture(refused: Any, names: Any, model: Path, 
     assert names(tmp_path) == ["m.pt", "mine.npz", "three.npz"]
 
 
-def test_a_checkpoint_whose_tensors_are_of_another_architecture(refused: Any, model: Path, tmp_path: Path) -> None:
+def test_load_checkpoint_tensors_of_another_architecture_are_refused(refused: Any, model: Path, tmp_path: Path) -> None:
     stored = torch.load(model, weights_only=True)
     other = tmp_path / "other.pt"
     torch.save({**stored, "record": stored["record"].replace('"resnet8"', '"resnet20"')}, other)
@@ -101,7 +105,7 @@ def test_a_checkpoint_whose_tensors_are_of_another_architecture(refused: Any, mo
     refused(3, "its tensors do not fit resnet20", "export", other, "-o", tmp_path / "no.eebundle")
 
 
-def test_a_run_of_another_architecture_is_not_gone_on_with(refused: Any, tmp_path: Path) -> None:
+def test_train_resume_damaged_state_is_refused(refused: Any, tmp_path: Path) -> None:
     (tmp_path / "m.pt.resume").write_bytes(b"")
     data = images(tmp_path / "mine.npz")
     refused(3, "damaged", "train", "resnet8", "--data", data, *QUICK, "--resume", "-o", tmp_path / "m.pt")
@@ -117,7 +121,7 @@ def test_a_run_of_another_architecture_is_not_gone_on_with(refused: Any, tmp_pat
         ('"train":', r'"\u0007":', r"'\x07' is no label"),
     ],
 )
-def test_a_checkpoint_with_a_name_that_no_bundle_holds(
+def test_load_checkpoint_invalid_names_are_refused(
     refused: Any, model: Path, tmp_path: Path, old: str, new: str, words: str
 ) -> None:
     stored = torch.load(model, weights_only=True)
@@ -127,9 +131,7 @@ def test_a_checkpoint_with_a_name_that_no_bundle_holds(
     refused(3, words, "tune", other, "--data", f"npz:{tmp_path / 'mine.npz'}")
 
 
-def test_an_input_of_an_own_network_with_a_name_that_no_bundle_holds(
-    refused: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_train_invalid_input_name_is_refused(refused: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "oddly_named.py").write_text(
         "import torch\n"

@@ -1,20 +1,21 @@
-"""`eetool profile` as a prediction, and `--build-table` through another device's measuring."""
+"""`eetool estimate`, and `eetool profile MODEL --device NAME`, its earlier spelling."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
-from test_predict import profile, table
 
 from eetool.latency.table.hw_profile import profile_document
 from eetool.records import canonical
-from eetool_measure.__main__ import main as measure
+from tests.helpers.latency_tables import profile, table
 from tests.helpers.onnx_graphs import model, save
 from tests.helpers.tiny_bundle import write_tiny_bundle
 
 SCHEMAS = Path(__file__).parents[2] / "eetool/schemas"
+VERBS = ("estimate", "profile")
 
 
 @pytest.fixture(scope="module")
@@ -29,22 +30,37 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(model(), tmp_path_factory.mktemp("net") / "net.onnx")
 
 
-def test_an_onnx_file_is_predicted(cli: Any, board: Path, net: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("verb", VERBS)
+def test_estimate_onnx_file_writes_prediction(cli: Any, board: Path, net: Path, tmp_path: Path, verb: str) -> None:
     out = tmp_path / "predicted.json"
-    said = cli("profile", net, "--device", board, "-o", out)
-    assert said.code == 0, said
+    result = cli(verb, net, "--device", board, "-o", out)
+    assert result.code == 0, result
     for words in ("predicted for board", "net.onnx", "not known", "90% interval"):
-        assert words in said.stdout
+        assert words in result.stdout
     written = json.loads(out.read_text())
     jsonschema.validate(written, json.loads((SCHEMAS / "predict-1.schema.json").read_text()))
     assert (written["provenance"], written["graphs"][0]["energy_mj"]["value"]) == ("predicted", None)
+    assert written["command"] == verb
+    assert cli(verb, net, "--device", board, "-o", out).code == 2
 
 
-def test_a_bundle_is_predicted_at_its_operating_points(cli: Any, board: Path, tmp_path: Path) -> None:
-    said = cli("profile", write_tiny_bundle(tmp_path), "--device", board, "--threads", 4)
-    assert said.code == 0, said
+@pytest.mark.parametrize("verb", VERBS)
+def test_estimate_bundle_lists_operating_points(cli: Any, board: Path, tmp_path: Path, verb: str) -> None:
+    result = cli(verb, write_tiny_bundle(tmp_path), "--device", board, "--threads", 4)
+    assert result.code == 0, result
     for words in ("seg0", "exit0", "balanced", "warning: the table of board has no threads 4"):
-        assert words in said.stdout
+        assert words in result.stdout
+
+
+@pytest.mark.parametrize("options", [(), ("--threads", 4), ("--watts", 3), ("--variant", "onnx/fp32")], ids=str)
+def test_profile_with_device_prints_what_estimate_prints(
+    cli: Any, board: Path, tmp_path: Path, options: tuple[object, ...]
+) -> None:
+    bundle = write_tiny_bundle(tmp_path)
+    estimated, profiled = (cli(verb, bundle, "--device", board, *options) for verb in VERBS)
+    assert (estimated.code, estimated.stdout, estimated.stderr) == (0, profiled.stdout, profiled.stderr)
+    first, second = (cli(verb, bundle, "--device", board, *options, "--json").document for verb in VERBS)
+    assert {**first, "command": "profile"} == second
 
 
 @pytest.mark.parametrize(
@@ -58,68 +74,32 @@ def test_a_bundle_is_predicted_at_its_operating_points(cli: Any, board: Path, tm
         (lambda d: d["table"][0].update(kernel="warp"), "unknown kernel 'warp'"),
     ],
 )
-def test_bad_tables_are_refused(cli: Any, board: Path, net: Path, tmp_path: Path, change: Any, message: str) -> None:
+@pytest.mark.parametrize("verb", VERBS)
+def test_estimate_bad_table_exits_with_3(
+    cli: Any, board: Path, net: Path, tmp_path: Path, change: Callable[[Any], None], message: str, verb: str
+) -> None:
     value = json.loads(board.read_text())
     change(value)
     bad = tmp_path / "bad.json"
     bad.write_text(json.dumps(value))
-    said = cli("profile", net, "--device", bad)
-    assert (said.code, message in said.stderr) == (3, True), said
-
-
-def test_probes_of_several_kinds_lie_side_by_side(cli: Any, tmp_path: Path) -> None:
-    probes = tmp_path / "probes"
-    options = ("--precision", "fp32", "--precision", "int8", "--probes", 8, "--write-probes", probes, "--json")
-    said = cli("profile", "--build-table", *options)
-    assert (said.code, json.loads(said.stdout)["probes"]) == (0, {"onnx/fp32": 8, "onnx/int8": 8}), said
-    for name in ("onnx-fp32", "onnx-int8"):
-        assert json.loads((probes / name / "probes.json").read_text())["precision"] == name[-4:]
-
-
-def test_probes_never_replace_a_folder(cli: Any, tmp_path: Path) -> None:
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / "wedding.jpg").touch()
-    for more in ((), ("--force",), ("--precision", "fp32", "--precision", "int8", "--force")):
-        said = cli("profile", "--build-table", "--probes", 8, "--write-probes", tmp_path / "photos", *more)
-        assert (said.code, "photos" in said.stderr) == (2, True), said
-    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["wedding.jpg"]
-
-
-def test_a_table_begun_before_is_not_lost(cli: Any, tmp_path: Path) -> None:
-    (tmp_path / "my.json.partial").write_text("precious")
-    said = cli("profile", "--build-table", "--probes", 8, "-o", tmp_path / "my.json")
-    assert (said.code, "--resume goes on" in said.stderr) == (2, True), said
-    assert (tmp_path / "my.json.partial").read_text() == "precious"
-
-
-def test_another_device_measures_what_was_written_here(
-    cli: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    probes, times, made = tmp_path / "probes", tmp_path / "times.json", tmp_path / "pi.json"
-    assert cli("profile", "--build-table", "--probes", 8, "--write-probes", probes).code == 0
-    assert measure([str(probes), "--runs", "1", "--min-seconds", "0"]) == 0
-    document = json.loads(capsys.readouterr().out)
-    for probe in document["probes"]:  # a busy machine must not fail this test
-        probe["latency_ms"]["mad"] = 0.0
-        noted_us = sum(kernel["mean_us"] for kernel in probe["kernels"])
-        probe["latency_ms"]["median"] = (noted_us - 0.5 * len(probe["kernels"]) + 5) / 1e3
-    times.write_text(json.dumps(document))
-    said = cli("profile", "--build-table", "--device", "my-pi", "--times", times, "-o", made)
-    assert said.code == 0, said
-    assert json.loads(made.read_text())["name"] == "my-pi"
-    assert cli("profile", "--device", made).code == 0
+    result = cli(verb, net, "--device", bad)
+    assert (result.code, message in result.stderr) == (3, True), result
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "message"),
+    ("arguments", "code", "words"),
     [
-        (["--build-table"], 2, "--build-table takes no INPUT and needs -o"),
-        (["--build-table", "--device", "rpi4", "-o", "{out}"], 2, "is not to be called rpi4"),
-        (["--build-table", "--times", "{out}", "-o", "{out}"], 3, "cannot be read"),
-        (["--build-table", "--format", "coreml", "-o", "{out}"], 2, "unknown 'coreml'"),
-        (["--build-table", "--precision", "fp16", "-o", "{out}"], 2, "unknown 'fp16'"),
+        (("{net}",), 2, "Missing option '--device'"),
+        (("{net}", "--device", "host"), 2, "estimates are made from a table, and host is measured"),
+        (("{net}", "--device", "ssh://pi@board"), 2, "ssh://pi@board is measured"),
+        (("{net}", "--device", "rpi44"), 5, "unknown device 'rpi44'"),
+        (("nowhere.eebundle", "--device", "rpi4"), 3, "does not exist"),
+        (("{net}", "--device", "rpi4", "--watts", "0"), 2, "--watts"),
+        (("{net}", "--device", "rpi4", "--threads", "0"), 2, "--threads"),
+        (("{net}", "--device", "rpi4", "-o", "{net}"), 2, "exists already"),
     ],
 )
-def test_building_says_what_is_wrong(cli: Any, tmp_path: Path, arguments: list[str], code: int, message: str) -> None:
-    said = cli("profile", *(a.format(out=tmp_path / "out.json") for a in arguments))
-    assert (said.code, message in said.stderr) == (code, True), said
+def test_estimate_wrong_arguments_are_refused(
+    refused: Any, net: Path, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    refused(code, words, "estimate", *(argument.format(net=net) for argument in arguments))

@@ -21,7 +21,7 @@ def model(cli: Any, tmp_path: Path) -> Path:
     return path
 
 
-def test_the_bundle_lies_beside_the_model_by_default(cli: Any, refused: Any, model: Path) -> None:
+def test_export_default_output_is_beside_model(cli: Any, refused: Any, model: Path) -> None:
     exported = cli("export", model, "--no-reference", "--json")
     assert exported.code == 0, exported
     path = model.with_suffix(".eebundle")
@@ -37,7 +37,7 @@ def test_the_bundle_lies_beside_the_model_by_default(cli: Any, refused: Any, mod
     assert cli("verify", path).code == 0
 
 
-def test_an_untuned_model_is_exported_with_a_warning(cli: Any, tmp_path: Path) -> None:
+def test_export_untuned_model_warns(cli: Any, tmp_path: Path) -> None:
     assert cli("train", "resnet8", *WITHOUT_DATA, "--exits", 1, "-o", tmp_path / "model.pt").code == 0
     exported = cli("export", tmp_path / "model.pt", "--no-reference")
     assert exported.code == 0, exported
@@ -46,17 +46,17 @@ def test_an_untuned_model_is_exported_with_a_warning(cli: Any, tmp_path: Path) -
     assert (list(m.variants["onnx/fp32"].operating_points), m.default_operating_point) == (["full"], "full")
 
 
-def test_what_cannot_be_proved_is_not_written(cli: Any, names: Any, model: Path) -> None:
+def test_export_failed_parity_writes_nothing(cli: Any, names: Any, model: Path) -> None:
     checkpoint = load_checkpoint(model)
     broken = {**checkpoint.state, "backbone.linear.bias": torch.full((3,), torch.nan)}
     save_checkpoint(model, replace(checkpoint, state=broken), force=True)
-    answered = cli("export", model, "--json")
-    assert (answered.code, answered.document["ok"], answered.document["error"]["code"]) == (4, False, 4)
-    assert "graphs differ from the model:\n  components/exit0/" in answered.document["error"]["message"]
+    result = cli("export", model, "--json")
+    assert (result.code, result.document["ok"], result.document["error"]["code"]) == (4, False, 4)
+    assert "graphs differ from the model:\n  components/exit0/" in result.document["error"]["message"]
     assert names(model.parent) == ["model.pt"]
 
 
-def test_bad_input_is_told(refused: Any, model: Path) -> None:
+def test_export_bad_input_is_refused(refused: Any, model: Path) -> None:
     text = model.with_name("text.pt")
     text.write_text("just text")
     refused(3, "not a model.pt, or a damaged one", "export", text)
@@ -66,7 +66,7 @@ def test_bad_input_is_told(refused: Any, model: Path) -> None:
     refused(2, "'fp8' is not one of", "export", model, "--precision", "fp8")
 
 
-def test_force_replaces_bundles_and_no_other_folders(refused: Any, names: Any, model: Path) -> None:
+def test_export_force_replaces_bundles_only(refused: Any, names: Any, model: Path) -> None:
     photos = model.parent / "photos"
     photos.mkdir()
     (photos / "wedding.jpg").touch()

@@ -6,37 +6,37 @@ from typing import Any
 import pytest
 
 
-def test_a_backbone_shows_its_size_and_its_possible_taps(cli: Any) -> None:
+def test_inspect_backbone_lists_size_and_taps(cli: Any) -> None:
     document = cli("inspect", "resnet20", "--json").document
     assert (document["schema"], document["kind"], document["macs"]) == ("inspect/1", "backbone", 40_551_040)
     taps = document["taps"]
     assert [tap["name"] for tap in taps] == [f"layer{i}.{j}" for i in (1, 2, 3) for j in range(3)]
     assert [tap["macs"] for tap in taps] == sorted(tap["macs"] for tap in taps)
-    said = cli("inspect", "resnet20").stdout
-    assert said.startswith(
+    result = cli("inspect", "resnet20").stdout
+    assert result.startswith(
         "resnet20: 40.55 M MACs, 269,722 parameters, 10 classes\ninput input: float32 batchx3x32x32\n"
     )
-    assert "1x32x16x16" in said
+    assert "1x32x16x16" in result
 
 
-def test_a_model_shows_where_its_exits_are(cli: Any, tuned: Path) -> None:
+def test_inspect_model_lists_its_exits(cli: Any, tuned: Path) -> None:
     document = cli("inspect", tuned, "--json").document
     assert document["kind"] == "model"
     assert document["record"]["spec"]["taps"] == ["layer1.0", "layer2.0"]
-    said = cli("inspect", tuned).stdout
-    assert "tuned: full, balanced, fast" in said
+    result = cli("inspect", tuned).stdout
+    assert "tuned: full, balanced, fast" in result
     for i, tap in enumerate(("layer1.0", "layer2.0")):
-        (line,) = [line for line in said.splitlines() if line.strip().startswith(tap)]
+        (line,) = [line for line in result.splitlines() if line.strip().startswith(tap)]
         assert line.rstrip().endswith(f"exit {i}")
 
 
-def test_a_bundle_shows_its_wiring_and_its_operating_points(cli: Any, bundle: Path) -> None:
+def test_inspect_bundle_lists_components_and_operating_points(cli: Any, bundle: Path) -> None:
     document = cli("inspect", bundle, "--json").document
     assert document["kind"] == "bundle"
     assert document["manifest"]["schema_version"] == "1.0"
-    said = cli("inspect", bundle).stdout
+    result = cli("inspect", bundle).stdout
     for words in ("2 early exits", "seg0", "exit0_temperature", "seg0_out", "balanced (default)", "data: digits"):
-        assert words in said
+        assert words in result
 
 
 @pytest.mark.parametrize(
@@ -51,5 +51,5 @@ def test_a_bundle_shows_its_wiring_and_its_operating_points(cli: Any, bundle: Pa
         (3, "manifest.json: cannot be read", [Path(__file__).parent]),
     ],
 )
-def test_bad_input_is_told(refused: Any, code: int, words: str, arguments: list[object]) -> None:
+def test_inspect_bad_input_is_refused(refused: Any, code: int, words: str, arguments: list[object]) -> None:
     refused(code, words, "inspect", *arguments)

@@ -41,7 +41,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-def test_from_the_file_to_the_answer(cli: Any, tmp_path: Path, kind: str) -> None:
+def test_features_and_texts_go_from_file_to_prediction(cli: Any, tmp_path: Path, kind: str) -> None:
     model, options = KINDS[kind]
     data = {
         "texts": lambda: texts(tmp_path / "reviews.tsv"),
@@ -49,9 +49,9 @@ def test_from_the_file_to_the_answer(cli: Any, tmp_path: Path, kind: str) -> Non
         "vectors": lambda: features(tmp_path / "vectors.npz", (5,)),
     }[kind]()
     path, bundle = tmp_path / "m.pt", tmp_path / "m.eebundle"
-    said = cli("train", model, "--data", data, "--exits", 1, *options, "-o", path, "--json")
-    assert said.code == 0, said
-    assert said.document["exits"][-1]["accuracy"] > 0.8
+    trained = cli("train", model, "--data", data, "--exits", 1, *options, "-o", path, "--json")
+    assert trained.code == 0, trained
+    assert trained.document["exits"][-1]["accuracy"] > 0.8
     steps = (
         ("tune", path, "--data", data, "--max-accuracy-drop", 10),
         ("export", path, "-o", bundle),
@@ -60,8 +60,8 @@ def test_from_the_file_to_the_answer(cli: Any, tmp_path: Path, kind: str) -> Non
         ("bench", bundle, "--data", data, "--passes", 1, "--min-seconds", 0),
     )
     for step in steps:
-        answered = cli(*step)
-        assert answered.code == 0, answered
+        result = cli(*step)
+        assert result.code == 0, result
     spec = load_checkpoint(path).record.spec.inputs[0]
     assert load(bundle).bundle.manifest.inputs == (spec,)
     if kind == "texts":
@@ -79,10 +79,10 @@ def test_from_the_file_to_the_answer(cli: Any, tmp_path: Path, kind: str) -> Non
         ("mlp-9999x2", "unknown model"),
     ],
 )
-def test_a_model_for_something_else_is_refused(refused: Any, tmp_path: Path, model: str, words: str) -> None:
+def test_train_model_for_other_inputs_is_refused(refused: Any, tmp_path: Path, model: str, words: str) -> None:
     data = features(tmp_path / "vectors.npz", (5,))
     refused(2, words, "train", model, "--data", data, "-o", tmp_path / "m.pt")
 
 
-def test_texts_need_a_model_that_reads_them(refused: Any, tmp_path: Path) -> None:
+def test_train_texts_need_text_model(refused: Any, tmp_path: Path) -> None:
     refused(2, "does not take texts", "train", "mlp-8x2", "--data", texts(tmp_path / "t.tsv"), "-o", tmp_path / "m.pt")

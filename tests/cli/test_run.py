@@ -14,21 +14,21 @@ from eetool_runtime import load
 
 
 @pytest.fixture(scope="module")
-def test_images(digits: Source) -> np.ndarray:
+def held_out_images(digits: Source) -> np.ndarray:
     """uint8 (20, 1, 32, 32)."""
     return digits.inputs[split_source(digits)[TEST][:20]]
 
 
 @pytest.fixture
-def batch(test_images: np.ndarray, tmp_path: Path) -> Path:
-    np.save(tmp_path / "batch.npy", test_images)
+def batch(held_out_images: np.ndarray, tmp_path: Path) -> Path:
+    np.save(tmp_path / "batch.npy", held_out_images)
     return tmp_path / "batch.npy"
 
 
-def test_images_and_arrays_get_the_same_answer(
-    cli: Any, bundle: Path, batch: Path, test_images: np.ndarray, tmp_path: Path
+def test_run_images_and_arrays_agree(
+    cli: Any, bundle: Path, batch: Path, held_out_images: np.ndarray, tmp_path: Path
 ) -> None:
-    Image.fromarray(test_images[3, 0]).save(tmp_path / "3.png")
+    Image.fromarray(held_out_images[3, 0]).save(tmp_path / "3.png")
     document = cli("run", bundle, tmp_path / "3.png", batch, "--json").document
     assert (document["schema"], document["ok"]) == ("run/1", True)
     image, *arrays = document["results"]
@@ -42,9 +42,9 @@ def test_images_and_arrays_get_the_same_answer(
         assert result["latency_ms"] > 0
 
 
-def test_exits_are_those_of_the_operating_point(cli: Any, bundle: Path, batch: Path, test_images: np.ndarray) -> None:
+def test_run_operating_point_sets_exits(cli: Any, bundle: Path, batch: Path, held_out_images: np.ndarray) -> None:
     model = load(bundle)
-    x = np.concatenate([model.preprocess(image[0]) for image in test_images])
+    x = np.concatenate([model.preprocess(image[0]) for image in held_out_images])
     confidences = np.stack([confidence for _, confidence in model.every_exit(x)])
     for name, point in model.operating_points.items():
         document = cli("run", bundle, batch, "--operating-point", name, "--json").document
@@ -54,17 +54,17 @@ def test_exits_are_those_of_the_operating_point(cli: Any, bundle: Path, batch: P
 
 
 @pytest.mark.parametrize(("threshold", "exit_index"), [(0, 0), (2, 2)])
-def test_one_threshold_serves_for_every_exit(
+def test_run_threshold_applies_to_every_exit(
     cli: Any, bundle: Path, batch: Path, threshold: float, exit_index: int
 ) -> None:
     document = cli("run", bundle, batch, "--threshold", threshold, "--json").document
     assert {r["exit"] for r in document["results"]} == {exit_index}
 
 
-def test_people_get_a_table_and_a_summary(cli: Any, bundle: Path, batch: Path) -> None:
-    said = cli("run", bundle, batch).stdout
-    assert said.count("batch.npy[") == 20
-    assert "20 inputs, mean exit depth" in said.splitlines()[-1]
+def test_run_text_has_table_and_summary(cli: Any, bundle: Path, batch: Path) -> None:
+    result = cli("run", bundle, batch).stdout
+    assert result.count("batch.npy[") == 20
+    assert "20 inputs, mean exit depth" in result.splitlines()[-1]
 
 
 ONE = (1, 1, 32, 32)
@@ -84,7 +84,7 @@ ONE = (1, 1, 32, 32)
         ("holds NaN or infinite values", np.full(ONE, np.inf, np.float32)),
     ],
 )
-def test_arrays_that_do_not_fit_are_refused(
+def test_run_unfitting_arrays_are_refused(
     refused: Any, bundle: Path, tmp_path: Path, words: str, array: np.ndarray
 ) -> None:
     np.save(tmp_path / "x.npy", array)
@@ -107,7 +107,7 @@ def test_arrays_that_do_not_fit_are_refused(
         (3, "cannot be read as an image: it is none of PNG", ["BUNDLE", __file__]),
     ],
 )
-def test_bad_calls_are_told(
+def test_run_wrong_arguments_are_refused(
     refused: Any, bundle: Path, batch: Path, code: int, words: str, arguments: list[object]
 ) -> None:
     named = [str(a).replace("BUNDLE", str(bundle)).replace("BATCH", str(batch)) for a in arguments]

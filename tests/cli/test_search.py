@@ -21,9 +21,9 @@ def found(cli: Callable[..., Any], once: Callable[..., Path]) -> Path:
     """A front for rpi4. Read only."""
 
     def search(folder: Path) -> None:
-        answered = cli("search", *SPACE, *QUICK, "--device", "rpi4", "-o", folder / "search.front.json")
-        assert answered.code == 0, answered
-        assert "knee" in answered.stdout
+        result = cli("search", *SPACE, *QUICK, "--device", "rpi4", "-o", folder / "search.front.json")
+        assert result.code == 0, result
+        assert "knee" in result.stdout
 
     return once("search", search) / "search.front.json"
 
@@ -44,7 +44,7 @@ def timeless(path: Path) -> Any:
     return document
 
 
-def test_the_front_keeps_to_its_schema(found: Path) -> None:
+def test_search_front_conforms_to_schema(found: Path) -> None:
     schema = read(ROOT / "eetool/schemas/search-1.schema.json")
     document = read(found)
     jsonschema.Draft202012Validator(schema).validate(document)
@@ -59,7 +59,7 @@ def test_the_front_keeps_to_its_schema(found: Path) -> None:
     assert document["knee"] in [c["id"] for c in document["front"]]
 
 
-def test_the_same_seed_gives_the_same_front(cli: Callable[..., Any], found: Path, tmp_path: Path) -> None:
+def test_search_same_seed_gives_same_front(cli: Callable[..., Any], found: Path, tmp_path: Path) -> None:
     """And a search that was interrupted and resumed does: the second half of its trials is taken out of its study."""
     again = tmp_path / "again.json"
     assert cli("search", *options(found), "-o", again).code == 0
@@ -77,58 +77,14 @@ def test_the_same_seed_gives_the_same_front(cli: Callable[..., Any], found: Path
     assert timeless(again) == timeless(found)
 
 
-@pytest.mark.parametrize(
-    ("code", "arguments"),
-    [
-        (2, ("--space", "mobile", "--data", "digits")),
-        (2, ("--space", "tests.helpers.small_spaces:mobile", "--data", "digit")),
-        (5, (*SPACE, "--device", "rpi44")),
-        (2, (*SPACE, "--max-latency-ms", 3)),
-        (2, (*SPACE, "--torch-device", "gpu")),
-    ],
-)
-def test_a_typo_beside_force_costs_no_study(
-    cli: Callable[..., Any], tmp_path: Path, code: int, arguments: tuple[object, ...]
-) -> None:
-    study = tmp_path / "front.json.study.db"
-    study.write_text("precious")
-    said = cli("search", *arguments, "--force", "-o", tmp_path / "front.json")
-    assert said.code == code, said
-    assert study.read_text() == "precious"
-    assert [path.name for path in tmp_path.iterdir()] == [study.name]
-
-
-def test_a_forced_search_that_fails_at_once_brings_the_study_back(
-    cli: Callable[..., Any], found: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from eetool.search.search import Search
-
-    def fail(*_: object) -> None:
-        raise UsageError("the space makes no network")
-
-    study = tmp_path / "front.json.study.db"
-    study.write_text("precious")
-    monkeypatch.setattr(Search, "run", fail)
-    assert cli("search", *options(found), "--force", "-o", tmp_path / "front.json").code == 2
-    assert study.read_text() == "precious"
-    assert [path.name for path in tmp_path.iterdir()] == [study.name]
-
-
-def test_force_deletes_no_study_of_a_shared_storage(cli: Callable[..., Any], found: Path, tmp_path: Path) -> None:
-    shared = ("--storage", f"sqlite:///{found}.study.db", "--force", "--json")
-    said = cli("search", *options(found), *shared, "-o", tmp_path / "front.json")
-    assert said.code == 0, said
-    assert timeless(tmp_path / "front.json") == timeless(found)  # seconds apart, the very candidates
-
-
-def test_what_was_found_is_trained_tuned_and_exported(cli: Callable[..., Any], found: Path, tmp_path: Path) -> None:
+def test_search_candidate_is_trained_tuned_and_exported(cli: Callable[..., Any], found: Path, tmp_path: Path) -> None:
     """One path from the search to the device; and the prediction is that of the bundle."""
     front = read(found)
     chosen = max(front["front"], key=lambda c: len(c["taps"]))
     model, bundle = tmp_path / "model.pt", tmp_path / "model.eebundle"
-    said = cli("train", "--from", found, "--pick", chosen["id"], "--data", "digits", "--epochs", 1, "-o", model)
-    assert said.code == 0, said
-    assert chosen["score"] in said.stderr
+    result = cli("train", "--from", found, "--pick", chosen["id"], "--data", "digits", "--epochs", 1, "-o", model)
+    assert result.code == 0, result
+    assert chosen["score"] in result.stderr
     assert cli("tune", model, "--data", "digits", "--score", chosen["score"]).code == 0
     assert cli("export", model, "-o", bundle, "--no-reference").code == 0
     manifest = read(bundle / "manifest.json")
@@ -140,15 +96,15 @@ def test_what_was_found_is_trained_tuned_and_exported(cli: Callable[..., Any], f
         assert predicted["exits"][-1]["latency_ms"] == pytest.approx(worst)
 
 
-def test_the_knee_is_trained_without_asking(cli: Callable[..., Any], found: Path, tmp_path: Path) -> None:
-    said = cli("train", "--from", found, "--data", "digits", "--epochs", 0, "-o", tmp_path / "model.pt", "--json")
-    assert said.code == 0, said
+def test_train_from_front_picks_knee_by_default(cli: Callable[..., Any], found: Path, tmp_path: Path) -> None:
+    result = cli("train", "--from", found, "--data", "digits", "--epochs", 0, "-o", tmp_path / "model.pt", "--json")
+    assert result.code == 0, result
     knee = read(found)["knee"]
     candidate = next(c for c in read(found)["front"] if c["id"] == knee)
-    assert said.document["model"] == candidate["backbone"]
+    assert result.document["model"] == candidate["backbone"]
 
 
-def test_a_backbone_of_the_user_s_own(cli: Callable[..., Any], tmp_path: Path) -> None:
+def test_search_own_backbone_needs_model_option(cli: Callable[..., Any], tmp_path: Path) -> None:
     path, model = tmp_path / "own.json", tmp_path / "model.pt"
     own = (
         "--space",
@@ -162,12 +118,14 @@ def test_a_backbone_of_the_user_s_own(cli: Callable[..., Any], tmp_path: Path) -
         "--epochs",
         1,
     )
-    said = cli("search", *own, "--examples", 64, "--algorithm", "nsga2", "--max-parameters", 1e6, "-o", path, "--json")
-    assert said.code == 0, said
-    assert said.document == read(path)
-    assert said.document["device"] is None
-    assert said.document["objective"] == "macs"
-    config = next(c["config"] for c in said.document["front"] if c["id"] == said.document["knee"])
+    result = cli(
+        "search", *own, "--examples", 64, "--algorithm", "nsga2", "--max-parameters", 1e6, "-o", path, "--json"
+    )
+    assert result.code == 0, result
+    assert result.document == read(path)
+    assert result.document["device"] is None
+    assert result.document["objective"] == "macs"
+    config = next(c["config"] for c in result.document["front"] if c["id"] == result.document["knee"])
     assert set(config) == {"depth", "width"}
     train = ("train", "--from", path, "--data", "digits", "--epochs", 0, "-o", model)
     written = f"tests.helpers.small_spaces:Plain(width={config['width']}, depth={config['depth']})"
@@ -191,23 +149,23 @@ def test_a_backbone_of_the_user_s_own(cli: Callable[..., Any], tmp_path: Path) -
         (5, "there is no torch device 'cuda:99' here", (*SPACE, "--torch-device", "cuda:99")),
     ],
 )
-def test_what_cannot_be_searched(
+def test_search_wrong_arguments_are_refused(
     refused: Callable[..., None], tmp_path: Path, code: int, words: str, arguments: tuple[object, ...]
 ) -> None:
     refused(code, words, "search", *arguments, "-o", tmp_path / "front.json", "--supernet", tmp_path / "supernet.pt")
 
 
-def test_an_impossible_budget(cli: Callable[..., Any], found: Path, tmp_path: Path) -> None:
-    said = cli("search", *options(found), "--max-latency-ms", 1e-3, "-o", tmp_path / "front.json", "--json")
-    assert said.code == 6
-    assert "--max-latency-ms 0.001 binds" in said.document["error"]["message"]
-    assert "nearest" in said.document["error"]["hint"]
+def test_search_impossible_budget_exits_with_6(cli: Callable[..., Any], found: Path, tmp_path: Path) -> None:
+    result = cli("search", *options(found), "--max-latency-ms", 1e-3, "-o", tmp_path / "front.json", "--json")
+    assert result.code == 6
+    assert "--max-latency-ms 0.001 binds" in result.document["error"]["message"]
+    assert "nearest" in result.document["error"]["hint"]
     assert not (tmp_path / "front.json").exists()
 
 
-def test_a_study_of_another_space(cli: Callable[..., Any], found: Path, tmp_path: Path) -> None:
+def test_search_study_of_another_space_is_refused(cli: Callable[..., Any], found: Path, tmp_path: Path) -> None:
     storage = ("--storage", f"sqlite:///{found}.study.db")
-    said = cli(
+    result = cli(
         "search",
         "--space",
         "tests.helpers.small_spaces:own",
@@ -218,8 +176,8 @@ def test_a_study_of_another_space(cli: Callable[..., Any], found: Path, tmp_path
         "-o",
         tmp_path / "x.json",
     )
-    assert said.code == 2
-    assert "of another space" in said.stderr
+    assert result.code == 2
+    assert "of another space" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -232,10 +190,56 @@ def test_a_study_of_another_space(cli: Callable[..., Any], found: Path, tmp_path
         (3, "nowhere.json", ("--from", "nowhere.json")),
     ],
 )
-def test_what_cannot_be_trained(
+def test_train_from_front_wrong_arguments_are_refused(
     cli: Callable[..., Any], found: Path, tmp_path: Path, code: int, words: str, arguments: tuple[object, ...]
 ) -> None:
     given = [found if a == "FRONT" else a for a in arguments]
-    said = cli("train", *given, "--data", "digits", "-o", tmp_path / "model.pt")
-    assert said.code == code, said
-    assert words in said.stderr
+    result = cli("train", *given, "--data", "digits", "-o", tmp_path / "model.pt")
+    assert result.code == code, result
+    assert words in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments"),
+    [
+        (2, ("--space", "mobile", "--data", "digits")),
+        (2, ("--space", "tests.helpers.small_spaces:mobile", "--data", "digit")),
+        (5, (*SPACE, "--device", "rpi44")),
+        (2, (*SPACE, "--max-latency-ms", 3)),
+        (2, (*SPACE, "--torch-device", "gpu")),
+    ],
+)
+def test_search_forced_with_a_typo_keeps_the_study(
+    cli: Callable[..., Any], tmp_path: Path, code: int, arguments: tuple[object, ...]
+) -> None:
+    study = tmp_path / "front.json.study.db"
+    study.write_text("precious")
+    result = cli("search", *arguments, "--force", "-o", tmp_path / "front.json")
+    assert result.code == code, result
+    assert study.read_text() == "precious"
+    assert [path.name for path in tmp_path.iterdir()] == [study.name]
+
+
+def test_search_forced_that_fails_at_once_restores_the_study(
+    cli: Callable[..., Any], found: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from eetool.search.search import Search
+
+    def fail(*_: object) -> None:
+        raise UsageError("the space makes no network")
+
+    study = tmp_path / "front.json.study.db"
+    study.write_text("precious")
+    monkeypatch.setattr(Search, "run", fail)
+    assert cli("search", *options(found), "--force", "-o", tmp_path / "front.json").code == 2
+    assert study.read_text() == "precious"
+    assert [path.name for path in tmp_path.iterdir()] == [study.name]
+
+
+def test_search_forced_deletes_no_study_of_a_shared_storage(
+    cli: Callable[..., Any], found: Path, tmp_path: Path
+) -> None:
+    shared = ("--storage", f"sqlite:///{found}.study.db", "--force", "--json")
+    result = cli("search", *options(found), *shared, "-o", tmp_path / "front.json")
+    assert result.code == 0, result
+    assert timeless(tmp_path / "front.json") == timeless(found)  # seconds apart, the very candidates

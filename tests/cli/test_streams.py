@@ -1,4 +1,4 @@
-"""What terminals, pipes and disks do to a command: names that act, streams that are gone, full, or not UTF-8."""
+"""Commands on closed, full and ASCII streams; names with control characters, too long or not UTF-8."""
 
 import json
 import os
@@ -12,7 +12,8 @@ import click.testing
 import pytest
 
 from eetool.cli import output
-from eetool.cli.output import CommandResult, ErrorHandlingGroup, TerminalProgress, print_lines, table, verb
+from eetool.cli.output import CommandResult, ErrorHandlingGroup, print_lines, table, verb
+from eetool.cli.progress_bars import TerminalProgress
 from eetool.errors import ArtefactError
 from eetool.printable_text import visible
 from eetool.records import canonical, write_atomic
@@ -25,14 +26,14 @@ ASCII = {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "asc
 
 
 def eetool(*arguments: object, shell: str = 'exec "$@"', **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own, through a shell that may do something to its streams first."""
+    """Run the command in a process of its own, through a shell that may redirect its streams."""
     command = [sys.executable, "-m", "eetool", *map(str, arguments)]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
     return subprocess.run(["sh", "-c", shell, "sh", *command], check=False, errors="surrogateescape", **streams)
 
 
 @pytest.mark.parametrize("arguments", [*WRITING, FAILING_JSON], ids=" ".join)
-def test_command_whose_reader_is_gone_ends_quietly(arguments: list[str]) -> None:
+def test_command_closed_pipe_exits_quietly(arguments: list[str]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     done = eetool(*arguments, stdout=writing)
@@ -42,21 +43,21 @@ def test_command_whose_reader_is_gone_ends_quietly(arguments: list[str]) -> None
 
 @pytest.mark.parametrize("arguments", [*WRITING, FAILING_JSON], ids=" ".join)
 @pytest.mark.parametrize(("to", "reason"), [("/dev/full", "No space left on device"), ("&-", "it is closed")])
-def test_command_that_cannot_write_stdout_says_so(arguments: list[str], to: str, reason: str) -> None:
+def test_command_unwritable_stdout_reports_reason(arguments: list[str], to: str, reason: str) -> None:
     done = eetool(*arguments, shell=f'exec "$@" >{to}')
     assert done.stderr == f"error: standard output cannot be written: {reason}\n"
     assert done.returncode == 2
 
 
 @pytest.mark.parametrize("to", ["/dev/full", "&-"])
-def test_command_without_stderr_does_its_work(to: str) -> None:
+def test_command_unwritable_stderr_keeps_result_and_code(to: str) -> None:
     assert eetool("devices", "rpi4", shell=f'exec "$@" 2>{to}').stdout.startswith("rpi4: ")
     assert eetool("devices", "nosuch", shell=f'exec "$@" 2>{to}').returncode == 5
     assert eetool("devices", "nosuch", shell=f'exec "$@" 2>{to} >&-').returncode == 5
 
 
 @pytest.mark.parametrize("arguments", [("inspect", "x"), ("devices",), ("report", "x.json")], ids=" ".join)
-def test_command_in_a_deleted_folder_says_so(arguments: tuple[str, ...], tmp_path: Path) -> None:
+def test_command_in_deleted_folder_is_usage_error(arguments: tuple[str, ...], tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
     done = eetool(*arguments, shell=f'rmdir "{gone}"; exec "$@"', cwd=gone)
@@ -64,7 +65,7 @@ def test_command_in_a_deleted_folder_says_so(arguments: tuple[str, ...], tmp_pat
     assert done.returncode == 2
 
 
-def test_ascii_terminal_gets_plain_signs(bundle: Path, trained: Path) -> None:
+def test_command_on_ascii_terminal_prints_ascii(bundle: Path, trained: Path) -> None:
     calls: list[tuple[object, ...]] = [
         ("--help",),
         ("train", "--help"),
@@ -72,7 +73,8 @@ def test_ascii_terminal_gets_plain_signs(bundle: Path, trained: Path) -> None:
         ("inspect", bundle),
         ("inspect", trained),
         ("inspect", trained, "--json"),
-        ("profile", bundle, "--device", "rpi4"),
+        ("estimate", bundle, "--device", "rpi4"),
+        ("table", "show", "rpi4"),
     ]
     environment = {**os.environ, **ASCII}
     for arguments in calls:
@@ -83,13 +85,13 @@ def test_ascii_terminal_gets_plain_signs(bundle: Path, trained: Path) -> None:
     assert "+/-17%" in shown
 
 
-def test_ascii_terminal_gets_json_with_the_same_values() -> None:
+def test_json_on_ascii_terminal_has_same_values() -> None:
     program = """
-from eetool.cli.output import Answer, Group, verb
+from eetool.cli.output import CommandResult, ErrorHandlingGroup, verb
 @verb
 def act():
-    return Answer("act/1", {"name": "é×日"}, [])
-group = Group("small")
+    return CommandResult("act/1", {"name": "é×日"}, [])
+group = ErrorHandlingGroup("small")
 group.add_command(act)
 group(["act", "--json"])
 """
@@ -106,7 +108,7 @@ group(["act", "--json"])
     assert [json.loads(text)["name"] for text in texts] == ["é×日"] * 2
 
 
-def test_path_that_is_not_utf8_is_read_or_refused(bundle: Path, trained: Path, tmp_path: Path) -> None:
+def test_command_path_not_utf8_is_read_or_refused(bundle: Path, trained: Path, tmp_path: Path) -> None:
     folder = tmp_path / os.fsdecode(b"a\xff\x1b[31m")
     folder.mkdir()
     (folder / "m.eebundle").symlink_to(bundle)
@@ -144,11 +146,11 @@ LONG = "n" * 300
     ],
     ids=lambda words: " ".join(word[:8] for word in words),
 )
-def test_input_whose_name_is_too_long_is_a_bad_artefact(arguments: tuple[str, ...], refused: Any) -> None:
+def test_input_name_too_long_exits_with_3(arguments: tuple[str, ...], refused: Any) -> None:
     refused(3, "File name too long", *arguments)
 
 
-def test_output_whose_name_is_too_long_is_refused_at_once(refused: Any, bundle: Path, trained: Path) -> None:
+def test_output_name_too_long_exits_with_2(refused: Any, bundle: Path, trained: Path) -> None:
     refused(2, "File name too long", "train", "resnet8", "--data", "digits", "-o", LONG)
     refused(2, "File name too long", "tune", trained, "--data", "digits", "-o", LONG)
     refused(2, "File name too long", "export", trained, "-o", LONG)
@@ -157,14 +159,14 @@ def test_output_whose_name_is_too_long_is_refused_at_once(refused: Any, bundle: 
     refused(2, "File name too long", "search", "--space", "resnet", "--data", "digits", "--device", "rpi4", "-o", LONG)
 
 
-def test_name_of_255_bytes_can_be_written(tmp_path: Path) -> None:
+def test_write_atomic_name_of_255_bytes_is_written(tmp_path: Path) -> None:
     path = tmp_path / ("é" * 127 + "n")
     write_atomic(path, b"all of it")
     assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"all of it"]
 
 
 @pytest.mark.parametrize("character", ACTING, ids=ascii)
-def test_character_that_acts_is_shown_as_an_escape(character: str) -> None:
+def test_visible_control_character_becomes_escape(character: str) -> None:
     assert visible(f"a{character}b") == f"a{ascii(character)[1:-1]}b".replace("\\r", "\\x0d")
     value = {f"k{character}": [f"a{character}b"]}
     text = canonical(value)
@@ -172,7 +174,7 @@ def test_character_that_acts_is_shown_as_an_escape(character: str) -> None:
     assert json.loads(text) == value
 
 
-def test_text_that_does_not_act_stays() -> None:
+def test_visible_plain_text_is_unchanged() -> None:
     assert visible("a\tb\n× … é 日本 👩‍🔬") == "a\tb\n× … é 日本 👩‍🔬"
 
 
@@ -182,7 +184,7 @@ def shown_by(act: Callable[[], CommandResult]) -> click.testing.Result:
     return click.testing.CliRunner().invoke(group, [act.__name__])
 
 
-def test_names_in_answers_errors_and_notes_do_not_act() -> None:
+def test_result_errors_and_notes_escape_control_characters() -> None:
     def act() -> CommandResult:
         """Act."""
         TerminalProgress().note(f"note {TITLE}")
@@ -200,7 +202,7 @@ def test_names_in_answers_errors_and_notes_do_not_act() -> None:
     assert not any(line.startswith("error: forged") for line in done.stdout.splitlines())
 
 
-def test_usage_errors_and_tracebacks_do_not_act(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_usage_errors_and_tracebacks_escape_control_characters(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EETOOL_TRACEBACK", "1")
     unknown = cli("devices", f"--{TITLE}")
     assert (unknown.code, TITLE[0] in unknown.stderr) == (2, False)
@@ -215,17 +217,18 @@ def test_usage_errors_and_tracebacks_do_not_act(cli: Any, monkeypatch: pytest.Mo
     assert TITLE[0] not in failed.stderr
 
 
-def test_warnings_and_bars_on_a_terminal_do_not_act() -> None:
+def test_warnings_and_bars_escape_control_characters() -> None:
     program = f"""
 import warnings
-from eetool.cli.output import Answer, Group, TerminalProgress, table, verb
+from eetool.cli.output import CommandResult, ErrorHandlingGroup, table, verb
+from eetool.cli.progress_bars import TerminalProgress
 @verb
 def act():
     warnings.warn({TITLE!r})
     with TerminalProgress()("bar [red]" + {TITLE!r}, 3) as advance:
         advance(2)
-    return Answer("act/1", {{}}, [table({{"h": "left"}}, [[{TITLE!r}]])])
-group = Group("small")
+    return CommandResult("act/1", {{}}, [table({{"h": "left"}}, [[{TITLE!r}]])])
+group = ErrorHandlingGroup("small")
 group.add_command(act)
 group(["act"])
 """
@@ -246,12 +249,12 @@ group(["act"])
     assert b"bar [red]" in shown
 
 
-def test_show_leaves_newlines_of_lines_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_print_lines_keeps_newlines(capsys: pytest.CaptureFixture[str]) -> None:
     print_lines([f"a\nb{TITLE}"])
     assert capsys.readouterr().out == f"a\nb{visible(TITLE)}\n"
 
 
-def test_names_of_a_graph_do_not_act_where_the_engine_fails(tmp_path: Path) -> None:
+def test_engine_error_with_control_characters_is_escaped(tmp_path: Path) -> None:
     program = f"""
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a terminal gets: loudness, completion, and nothing that has to be waited for."""
+"""Loudness, completion and width on a terminal."""
 
 import io
 import os
@@ -12,9 +12,9 @@ from rich.console import Console
 
 from eetool.bench.benchmark import Bench
 from eetool.cli import output
-from eetool.cli.commands.bench import _table as bench_table
-from eetool.cli.commands.profile import _profile_text as profile_text
-from eetool.cli.commands.search import _answer as search_answer
+from eetool.cli.bench_output import bench_table
+from eetool.cli.profile_output import profile_text
+from eetool.cli.search_output import search_result
 from eetool.profile.profiler import Profile
 from eetool.records import read_record
 from eetool.search.search_results import read_front
@@ -24,7 +24,7 @@ GOLDEN = ROOT / "tests/golden"
 
 
 def completions(folder: Path, *words: str) -> list[str]:
-    """What bash would be told when Tab is pressed behind the last word."""
+    """Completions that bash gets for the last word."""
     environment = {
         **os.environ,
         "_EETOOL_COMPLETE": "bash_complete",
@@ -32,14 +32,14 @@ def completions(folder: Path, *words: str) -> list[str]:
         "COMP_CWORD": str(len(words)),
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
-    program = "from eetool.cli import main; main(prog_name='eetool')"
+    program = "from eetool.cli.app import main; main(prog_name='eetool')"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=folder, env=environment, capture_output=True, text=True, check=True
     )
     return [line.partition(",")[2] for line in done.stdout.splitlines()]
 
 
-def test_the_shell_completes_verbs_options_devices_and_bundles(tmp_path: Path) -> None:
+def test_completion_offers_verbs_options_devices_and_bundles(tmp_path: Path) -> None:
     (tmp_path / "mine.eebundle").mkdir()
     (tmp_path / "model.pt").touch()
     (tmp_path / "notes.txt").touch()
@@ -50,19 +50,22 @@ def test_the_shell_completes_verbs_options_devices_and_bundles(tmp_path: Path) -
     assert completions(tmp_path, "profile", "--device", "") == [
         *("host", "ssh://", "pixel3", "rpi-zero2w", "rpi3", "rpi4", "rpi5", "board.json"),
     ]
+    assert completions(tmp_path, "estimate", "--device", "rpi") == ["rpi-zero2w", "rpi3", "rpi4", "rpi5"]
+    assert completions(tmp_path, "table", "show", "b") == ["board.json"]
+    assert completions(tmp_path, "table", "b") == ["build"]
     assert completions(tmp_path, "verify", "m") == ["mine.eebundle"]
     assert completions(tmp_path, "inspect", "m") == ["mine.eebundle", "model.pt"]
     assert completions(tmp_path, "verify", "n") == ["n"]  # no bundle: the shell goes on with files
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_every_shell_has_a_script(cli: Any, shell: str) -> None:
-    answered = cli("completion", shell)
-    assert answered.code == 0
-    assert f"_EETOOL_COMPLETE={shell}_complete" in answered.stdout
+def test_completion_prints_script_of_every_shell(cli: Any, shell: str) -> None:
+    result = cli("completion", shell)
+    assert result.code == 0
+    assert f"_EETOOL_COMPLETE={shell}_complete" in result.stdout
 
 
-def test_quiet_says_nothing_and_verbose_says_how_long(cli: Any, bundle: Path) -> None:
+def test_quiet_prints_nothing_and_verbose_prints_durations(cli: Any, bundle: Path) -> None:
     assert cli("verify", bundle).stderr == ""
     assert cli("verify", bundle, "--verbose").stderr.startswith("variants: 1 in ")
     assert cli("verify", bundle, "--quiet").stderr == ""
@@ -70,17 +73,17 @@ def test_quiet_says_nothing_and_verbose_says_how_long(cli: Any, bundle: Path) ->
     assert cli("verify", bundle, "-q", "-v").code == 2
 
 
-def test_quiet_keeps_warnings_to_itself(cli: Any, trained: Path, tmp_path: Path) -> None:
+def test_quiet_suppresses_warnings(cli: Any, trained: Path, tmp_path: Path) -> None:
     options = ("--layout", "single", "--no-simplify", "-o")
     assert "never tuned" in cli("export", trained, *options, tmp_path / "a.onnx").stderr
     assert cli("export", trained, *options, tmp_path / "b.onnx", "--quiet").stderr == ""
 
 
-def test_help_waits_for_nothing() -> None:
-    """Neither that of eetool nor that of any verb."""
+def test_help_imports_no_numpy() -> None:
+    """The help of eetool and of every verb."""
     program = """
 import sys
-from eetool.cli import VERBS, main
+from eetool.cli.app import VERBS, main
 for words in ([], *([verb] for verb in VERBS)):
     try:
         main([*words, "--help"])
@@ -93,9 +96,11 @@ for words in ([], *([verb] for verb in VERBS)):
 
 
 def tables(monkeypatch: pytest.MonkeyPatch, act: Any) -> list[Any]:
-    """The rich tables that are shown while `act` runs."""
+    """Rich tables that are printed while `act` runs."""
     shown: list[Any] = []
-    monkeypatch.setattr(output, "show", lambda text: shown.extend(item for item in text if not isinstance(item, str)))
+    monkeypatch.setattr(
+        output, "print_lines", lambda text: shown.extend(item for item in text if not isinstance(item, str))
+    )
     act()
     return shown
 
@@ -117,10 +122,12 @@ def width(table: Any) -> int:
         ("inspect", "trained"),
         ("profile", "bundle", "--device", "rpi4"),
         ("profile", "bundle", "--device", "rpi5"),
+        ("estimate", "bundle", "--device", "rpi5"),
+        ("table", "show", "rpi5"),
     ],
     ids=" ".join,
 )
-def test_tables_fit_80_columns(
+def test_tables_of_commands_fit_80_columns(
     arguments: tuple[str, ...], cli: Any, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     words = [request.getfixturevalue(w) if w in ("bundle", "trained") else w for w in arguments]
@@ -132,13 +139,13 @@ def test_tables_fit_80_columns(
 def test_tables_of_measurements_fit_80_columns() -> None:
     bench = read_record(Bench, GOLDEN / "bench-1.json", "bench/1")
     profile = read_record(Profile, GOLDEN / "profile-1.json", "profile/1")
-    found = search_answer(read_front(GOLDEN / "search-1.json"), Path("front.json"), 12, 12)
-    texts = (*profile_text(profile), *found.text)
+    result = search_result(read_front(GOLDEN / "search-1.json"), Path("front.json"), 12, 12)
+    texts = (*profile_text(profile), *result.text)
     shown = [bench_table(bench), *(item for item in texts if not isinstance(item, str))]
     assert len(shown) >= 6
     assert max(width(table) for table in shown) <= 80
 
 
-def test_tune_says_how_far_it_is(cli: Any, trained: Path, tmp_path: Path) -> None:
-    said = cli("tune", trained, "--data", "digits", "-o", tmp_path / "t.pt", "--verbose").stderr
-    assert "answers, threshold split: " in said
+def test_tune_verbose_prints_progress(cli: Any, trained: Path, tmp_path: Path) -> None:
+    result = cli("tune", trained, "--data", "digits", "-o", tmp_path / "t.pt", "--verbose").stderr
+    assert "answers, threshold split: " in result

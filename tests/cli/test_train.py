@@ -20,7 +20,7 @@ WITHOUT_DATA = ("--epochs", 0, "--input", "1x3x16x16", "--classes", 5)
 AS_TRAINED = ("--data", "digits", "--exits", 2, "--branch", "linear", "--epochs", 4, "--batch-size", 64)
 
 
-def test_exits_are_attached_without_data(cli: Any, tmp_path: Path) -> None:
+def test_train_without_data_attaches_exits(cli: Any, tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
     document = cli("train", "resnet8", *WITHOUT_DATA, "--exits", 1, "-o", path, "--json").document
     costs = model_macs(load_checkpoint(path).record.spec)
@@ -31,22 +31,22 @@ def test_exits_are_attached_without_data(cli: Any, tmp_path: Path) -> None:
     assert [e["accuracy"] for e in document["exits"]] == [None, None]
 
 
-def test_the_model_goes_to_model_pt_by_default(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_default_output_is_model_pt(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    answered = cli("train", "resnet8", *WITHOUT_DATA, "--at", "layer3.0,layer1.0")
-    assert answered.code == 0, answered
-    assert answered.stdout.splitlines()[-1] == "wrote model.pt"
+    result = cli("train", "resnet8", *WITHOUT_DATA, "--at", "layer3.0,layer1.0")
+    assert result.code == 0, result
+    assert result.stdout.splitlines()[-1] == "wrote model.pt"
     assert load_checkpoint(Path("model.pt")).record.spec.taps == ("layer1.0", "layer3.0")
 
 
-def test_the_shape_of_the_data_serves_where_nothing_is_trained(cli: Any, tmp_path: Path) -> None:
-    answered = cli("train", "resnet8", "--data", "digits", "--epochs", 0, "--exits", 0, "-o", tmp_path / "m.pt")
-    assert answered.code == 0, answered
+def test_train_zero_epochs_takes_shape_of_data(cli: Any, tmp_path: Path) -> None:
+    result = cli("train", "resnet8", "--data", "digits", "--epochs", 0, "--exits", 0, "-o", tmp_path / "m.pt")
+    assert result.code == 0, result
     spec = load_checkpoint(tmp_path / "m.pt").record.spec
     assert (spec.inputs[0].shape, len(spec.labels), spec.taps) == (("batch", 1, 32, 32), 10, ())
 
 
-def test_weights_from_elsewhere_keep_their_pixels_and_the_data_that_they_did_not_see(cli: Any, tmp_path: Path) -> None:
+def test_train_weights_keep_normalisation_and_hold_out(cli: Any, tmp_path: Path) -> None:
     options = ("--data", "digits", "--epochs", 0, "--exits", 1, "--normalise", "0.25/0.5")
     assert cli("train", "resnet8", *options, "-o", tmp_path / "m.pt").code == 0
     record = load_checkpoint(tmp_path / "m.pt").record
@@ -55,13 +55,13 @@ def test_weights_from_elsewhere_keep_their_pixels_and_the_data_that_they_did_not
     assert record.data.splits["train"].n == 879
 
 
-def test_every_exit_may_have_a_branch_of_its_own(cli: Any, tmp_path: Path) -> None:
+def test_train_branch_per_exit_is_used(cli: Any, tmp_path: Path) -> None:
     branches = ("--branch", "max2,conv3-8", "--branch", "linear")
     assert cli("train", "resnet8", *WITHOUT_DATA, *branches, "-o", tmp_path / "m.pt").code == 0
     assert load_checkpoint(tmp_path / "m.pt").record.spec.branches == ("max2,conv3-8", "linear")
 
 
-def test_the_same_seed_attaches_the_same_bytes(cli: Any, tmp_path: Path) -> None:
+def test_train_same_seed_writes_same_bytes(cli: Any, tmp_path: Path) -> None:
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         assert cli("train", "resnet8", *WITHOUT_DATA, "--seed", seed, "-o", tmp_path / name).code == 0
     a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
@@ -69,9 +69,7 @@ def test_the_same_seed_attaches_the_same_bytes(cli: Any, tmp_path: Path) -> None
     assert a != c
 
 
-def test_ctrl_c_leaves_no_broken_file_and_resume_ends_with_the_same_bytes(
-    cli: Any, names: Any, trained: Path, tmp_path: Path
-) -> None:
+def test_train_resumed_after_ctrl_c_writes_same_bytes(cli: Any, names: Any, trained: Path, tmp_path: Path) -> None:
     path, state = tmp_path / "model.pt", tmp_path / "model.pt.resume"
     arguments = ["train", "resnet8", *map(str, AS_TRAINED), "-o", str(path)]
     process = subprocess.Popen([sys.executable, "-m", "eetool", *arguments], stderr=subprocess.PIPE, text=True)
@@ -79,10 +77,10 @@ def test_ctrl_c_leaves_no_broken_file_and_resume_ends_with_the_same_bytes(
         assert process.poll() is None, "it ended before it could be interrupted"
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate()
-    assert process.returncode == 130, said
-    assert "Traceback" not in said
-    assert "--resume goes on after the last whole epoch" in said
+    _, result = process.communicate()
+    assert process.returncode == 130, result
+    assert "Traceback" not in result
+    assert "--resume continues after the last whole epoch" in result
     assert names(tmp_path) == ["model.pt.resume"]
 
     again = cli(*arguments)
@@ -95,13 +93,13 @@ def test_ctrl_c_leaves_no_broken_file_and_resume_ends_with_the_same_bytes(
     assert path.read_bytes() == trained.read_bytes()
 
 
-def test_divergence_is_told(refused: Any, names: Any, tmp_path: Path) -> None:
+def test_train_divergence_is_reported(refused: Any, names: Any, tmp_path: Path) -> None:
     arguments = ("train", "resnet8", *AS_TRAINED, "--learning-rate", "1e30", "-o", tmp_path / "m.pt")
     refused(1, "the loss became nan in epoch 1, step", *arguments)
     assert names(tmp_path) == []
 
 
-def test_threads_of_torch_are_those_asked_for(cli: Any, tmp_path: Path) -> None:
+def test_train_threads_sets_torch_threads(cli: Any, tmp_path: Path) -> None:
     before = torch.get_num_threads()
     try:
         assert cli("train", "resnet8", *WITHOUT_DATA, "--threads", 2, "-o", tmp_path / "m.pt").code == 0
@@ -132,7 +130,7 @@ def test_threads_of_torch_are_those_asked_for(cli: Any, tmp_path: Path) -> None:
         ("is not a finite number", ["resnet8", *WITHOUT_DATA, "--learning-rate", "nan"]),
         ("nothing to resume", ["resnet8", "--data", "digits", "--resume"]),
         ("needs the path", ["resnet8", "--data", "folder"]),
-        ("learns from no --teacher", ["resnet8", "--data", "digits", "--teacher", "t.pt"]),
+        ("has no use for --teacher", ["resnet8", "--data", "digits", "--teacher", "t.pt"]),
         ("--teacher-views without", ["resnet8", "--data", "digits", "--recipe", "distill", "--teacher-views", 2]),
         ("2 exit weights for 3 exits", ["resnet8", "--data", "digits", "--exit-weights", "1,1"]),
         ("are not numbers", ["resnet8", "--data", "digits", "--exit-weights", "1,x"]),
@@ -145,7 +143,7 @@ def test_threads_of_torch_are_those_asked_for(cli: Any, tmp_path: Path) -> None:
         ("no test set of its own", ["resnet8", "--data", "digits", "--hold-out", "test"]),
     ],
 )
-def test_usage_errors_are_told_and_nothing_is_written(
+def test_train_usage_errors_write_nothing(
     refused: Any, names: Any, tmp_path: Path, words: str, arguments: list[object]
 ) -> None:
     refused(2, words, "train", *arguments, "-o", tmp_path / "model.pt")
@@ -162,29 +160,29 @@ def test_usage_errors_are_told_and_nothing_is_written(
         ("is not a plain file", "."),
     ],
 )
-def test_places_that_cannot_be_written_to_are_refused_before_any_work(
-    refused: Any, tmp_path: Path, words: str, place: str
-) -> None:
+def test_train_unwritable_output_is_refused_first(refused: Any, tmp_path: Path, words: str, place: str) -> None:
     (tmp_path / "old").write_text("precious")
     force = ["--force"] if place == "." else []
     refused(2, words, "train", "resnet8", *WITHOUT_DATA, "-o", tmp_path / place, *force)
     assert (tmp_path / "old").read_text() == "precious"
 
 
-def test_what_came_to_be_during_the_work_is_kept(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, attached = tmp_path / "m.pt", pipeline.attach_exits
-
-    def slowly(*arguments: Any) -> Any:
-        path.write_text("theirs")
-        return attached(*arguments)
-
-    monkeypatch.setattr(pipeline, "attach", slowly)
-    said = cli("train", "resnet8", *WITHOUT_DATA, "-o", path)
-    assert (said.code, "m.pt exists already" in said.stderr) == (2, True), said
-    assert path.read_text() == "theirs"
-
-
-def test_force_replaces_a_model(cli: Any, tmp_path: Path) -> None:
+def test_train_force_replaces_model(cli: Any, tmp_path: Path) -> None:
     (tmp_path / "m.pt").write_text("old")
     assert cli("train", "resnet8", *WITHOUT_DATA, "--force", "-o", tmp_path / "m.pt").code == 0
     assert load_checkpoint(tmp_path / "m.pt").record.spec.backbone == "resnet8"
+
+
+def test_train_output_that_appears_during_the_work_is_kept(
+    cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, attach_exits = tmp_path / "m.pt", pipeline.attach_exits
+
+    def slowly(*arguments: Any) -> Any:
+        path.write_text("theirs")
+        return attach_exits(*arguments)
+
+    monkeypatch.setattr(pipeline, "attach_exits", slowly)
+    result = cli("train", "resnet8", *WITHOUT_DATA, "-o", path)
+    assert (result.code, "m.pt exists already" in result.stderr) == (2, True), result
+    assert path.read_text() == "theirs"

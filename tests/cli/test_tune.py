@@ -18,9 +18,9 @@ def model(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(trained, tmp_path / "model.pt"))
 
 
-def test_a_model_is_tuned_in_place_once(cli: Any, names: Any, refused: Any, model: Path) -> None:
-    answered = cli("tune", model, *DIGITS)
-    assert answered.code == 0, answered
+def test_tune_in_place_twice_needs_force(cli: Any, names: Any, refused: Any, model: Path) -> None:
+    result = cli("tune", model, *DIGITS)
+    assert result.code == 0, result
     policy = load_checkpoint(model).record.policy
     assert policy is not None
     assert (list(policy.operating_points), policy.max_accuracy_drop) == (["full", "balanced", "fast"], 1.0)
@@ -32,23 +32,7 @@ def test_a_model_is_tuned_in_place_once(cli: Any, names: Any, refused: Any, mode
     assert names(model.parent) == ["model.pt"]
 
 
-def test_a_model_that_another_replaced_meanwhile_is_kept(
-    cli: Any, names: Any, model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fitted = fit_policy.fit_policy
-
-    def slowly(*arguments: Any) -> Any:
-        model.write_text("theirs")
-        return fitted(*arguments)
-
-    monkeypatch.setattr(fit_policy, "fit_policy", slowly)
-    said = cli("tune", model, *DIGITS)
-    assert (said.code, "was changed by another program" in said.stderr) == (2, True), said
-    assert model.read_text() == "theirs"
-    assert names(model.parent) == ["model.pt"]
-
-
-def test_the_document_holds_what_was_found(cli: Any, model: Path, tmp_path: Path) -> None:
+def test_tune_document_holds_policy(cli: Any, model: Path, tmp_path: Path) -> None:
     before = model.read_bytes()
     document = cli("tune", model, *DIGITS, "-o", tmp_path / "tuned.pt", "--json").document
     policy = load_checkpoint(tmp_path / "tuned.pt").record.policy
@@ -61,21 +45,21 @@ def test_the_document_holds_what_was_found(cli: Any, model: Path, tmp_path: Path
     assert model.read_bytes() == before
 
 
-def test_tuning_changes_no_weight(trained: Path, tuned: Path) -> None:
+def test_tune_changes_no_weight(trained: Path, tuned: Path) -> None:
     before, after = load_checkpoint(trained), load_checkpoint(tuned)
     assert (before.record.spec, before.record.data) == (after.record.spec, after.record.data)
     assert all(before.state[name].equal(after.state[name]) for name in before.state)
 
 
-def test_too_small_a_drop_for_the_split_is_explained(cli: Any, model: Path) -> None:
-    said = cli("tune", model, *DIGITS, "--max-accuracy-drop", 0.1).stdout
-    assert "No exit may be used: 252 examples cannot support a drop of 0.1 points" in said
+def test_tune_too_small_drop_is_explained(cli: Any, model: Path) -> None:
+    result = cli("tune", model, *DIGITS, "--max-accuracy-drop", 0.1).stdout
+    assert "No exit may be used: 252 examples cannot support a drop of 0.1 points" in result
 
 
-def test_a_bundle_is_tuned_into_another_that_verifies(cli: Any, names: Any, bundle: Path, tmp_path: Path) -> None:
+def test_tune_bundle_writes_verified_bundle(cli: Any, names: Any, bundle: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.eebundle"
-    answered = cli("tune", bundle, *DIGITS, "--max-accuracy-drop", 8, "-o", other)
-    assert answered.code == 0, answered
+    result = cli("tune", bundle, *DIGITS, "--max-accuracy-drop", 8, "-o", other)
+    assert result.code == 0, result
     before, after = open_bundle(bundle).manifest, open_bundle(other).manifest
     assert (after.name, after.max_accuracy_drop) == ("other", 8)
     assert after.components == before.components
@@ -84,9 +68,7 @@ def test_a_bundle_is_tuned_into_another_that_verifies(cli: Any, names: Any, bund
     assert names(tmp_path) == ["other.eebundle"]
 
 
-def test_a_bundle_is_tuned_in_place_only_with_force_and_loses_what_is_not_its_own(
-    cli: Any, refused: Any, spoilable: Path
-) -> None:
+def test_tune_bundle_in_place_needs_force_and_drops_other_files(cli: Any, refused: Any, spoilable: Path) -> None:
     (spoilable / ".DS_Store").write_text("dropped here by a file manager")
     refused(2, "was tuned before", "tune", spoilable, *DIGITS)
     assert cli("tune", spoilable, *DIGITS, "--force").code == 0
@@ -108,7 +90,7 @@ def test_a_bundle_is_tuned_in_place_only_with_force_and_loses_what_is_not_its_ow
         (3, "not a model.pt, or a damaged one", ["OLD", *DIGITS]),
     ],
 )
-def test_bad_input_is_told_and_changes_nothing(
+def test_tune_bad_input_changes_nothing(
     refused: Any, names: Any, model: Path, tmp_path: Path, code: int, words: str, arguments: list[object]
 ) -> None:
     before = model.read_bytes()
@@ -119,29 +101,29 @@ def test_bad_input_is_told_and_changes_nothing(
     assert names(tmp_path) == ["OLD", "model.pt"]
 
 
-def test_bundles_have_only_the_variants_they_have(refused: Any, bundle: Path) -> None:
+def test_tune_unknown_variant_is_refused(refused: Any, bundle: Path) -> None:
     refused(2, "has no variant 'onnx/int8'", "tune", bundle, *DIGITS, "--variant", "onnx/int8", "--force")
 
 
-def test_a_model_without_data_cannot_be_tuned(cli: Any, refused: Any, tmp_path: Path) -> None:
+def test_tune_model_without_data_is_refused(cli: Any, refused: Any, tmp_path: Path) -> None:
     options = ("--epochs", 0, "--input", "1x1x32x32", "--classes", 10)
     assert cli("train", "resnet8", *options, "-o", tmp_path / "m.pt").code == 0
     refused(3, "records no data", "tune", tmp_path / "m.pt", *DIGITS)
 
 
-def test_a_certificate_needs_a_split_of_its_own(refused: Any, trained: Path, tmp_path: Path) -> None:
+def test_tune_certify_without_split_is_refused(refused: Any, trained: Path, tmp_path: Path) -> None:
     arguments = ("tune", trained, "--data", "digits", "--certify", 0.95, "-o", tmp_path / "m.pt")
     refused(3, "records no 'certificate' split", *arguments)
     assert not (tmp_path / "m.pt").exists()
 
 
-def test_a_score_that_a_model_cannot_give_is_refused(refused: Any, trained: Path, bundle: Path, tmp_path: Path) -> None:
+def test_tune_unavailable_score_is_refused(refused: Any, trained: Path, bundle: Path, tmp_path: Path) -> None:
     out = ("--data", "digits", "-o", tmp_path / "out")
     refused(2, "no learned confidence", "tune", trained, *out, "--score", "learned")
     refused(2, "part of a bundle's graphs", "tune", bundle, *out, "--score", "entropy")
 
 
-def test_any_score_may_guide_the_gates(cli: Any, trained: Path, tmp_path: Path) -> None:
+def test_tune_score_is_kept_in_bundle(cli: Any, trained: Path, tmp_path: Path) -> None:
     found = {}
     for score in ("max_softmax", "margin"):
         path = tmp_path / score
@@ -154,9 +136,7 @@ def test_any_score_may_guide_the_gates(cli: Any, trained: Path, tmp_path: Path) 
     assert found["max_softmax"] != found["margin"]
 
 
-def test_platts_calibration_lives_in_the_bundle_and_can_be_fitted_again(
-    cli: Any, refused: Any, trained: Path, bundle: Path, tmp_path: Path
-) -> None:
+def test_tune_platt_bundle_is_refitted(cli: Any, refused: Any, trained: Path, bundle: Path, tmp_path: Path) -> None:
     path, made, again = tmp_path / "m.pt", tmp_path / "m.eebundle", tmp_path / "again.eebundle"
     options = (*DIGITS, "--max-accuracy-drop", 4)
     assert cli("tune", trained, *options, "--calibration", "platt", "-o", path).code == 0
@@ -165,18 +145,18 @@ def test_platts_calibration_lives_in_the_bundle_and_can_be_fitted_again(
     assert len(policy.slopes) == len(policy.offsets) == 3
     assert cli("export", path, "--no-reference", "-o", made).code == 0
     assert cli("verify", made).code == 0
-    answered = cli("tune", made, *options, "-o", again, "--json")
-    assert answered.code == 0, answered
+    result = cli("tune", made, *options, "-o", again, "--json")
+    assert result.code == 0, result
     assert cli("verify", again).code == 0
-    assert answered.document["slopes"] == pytest.approx(policy.slopes, rel=0.02)
-    assert answered.document["offsets"] == pytest.approx(policy.offsets, abs=0.02)
+    assert result.document["slopes"] == pytest.approx(policy.slopes, rel=0.02)
+    assert result.document["offsets"] == pytest.approx(policy.offsets, abs=0.02)
     fitted = open_bundle(again).manifest.variants["onnx/fp32"]
-    assert list(fitted.slopes) == answered.document["slopes"]
+    assert list(fitted.slopes) == result.document["slopes"]
     for source, method in ((made, "temperature"), (bundle, "platt")):
         refused(2, "part of its graphs", "tune", source, *DIGITS, "--calibration", method, "-o", tmp_path / "no")
 
 
-def test_a_budget_makes_a_point_of_its_own(cli: Any, tuned: Path, tmp_path: Path) -> None:
+def test_tune_budget_adds_operating_point(cli: Any, tuned: Path, tmp_path: Path) -> None:
     options = (*DIGITS, "--max-accuracy-drop", 4, "--device", "rpi4", "--json", "--force")
     free = cli("tune", tuned, *options, "-o", tmp_path / "free.pt").document
     assert (free["cost"]["device"], free["cost"]["unit"]) == ("rpi4", "latency_ms")
@@ -190,7 +170,7 @@ def test_a_budget_makes_a_point_of_its_own(cli: Any, tuned: Path, tmp_path: Path
     assert points["fast"]["expected"]["accuracy"] <= points["budget"]["expected"]["accuracy"]
 
 
-def test_a_budget_of_macs_needs_no_device(cli: Any, refused: Any, tuned: Path, tmp_path: Path) -> None:
+def test_tune_budget_of_macs_needs_no_device(cli: Any, refused: Any, tuned: Path, tmp_path: Path) -> None:
     options = (*DIGITS, "--max-accuracy-drop", 4, "--json", "--force")
     free = cli("tune", tuned, *options, "-o", tmp_path / "free.pt").document["operating_points"]
     macs = {name: point["expected"]["mean_macs"] for name, point in free.items()}
@@ -201,7 +181,7 @@ def test_a_budget_of_macs_needs_no_device(cli: Any, refused: Any, tuned: Path, t
     refused(6, "bring the mean macs down to 1;", "tune", tuned, *DIGITS, "--max-macs", 1, "-o", tmp_path / "no.pt")
 
 
-def test_a_budget_that_nothing_keeps_ends_with_the_nearest(refused: Any, bundle: Path, tmp_path: Path) -> None:
+def test_tune_impossible_budget_names_nearest(refused: Any, bundle: Path, tmp_path: Path) -> None:
     options = (*DIGITS, "--device", "rpi4", "-o", tmp_path / "no.eebundle")
     refused(6, "the nearest is", "tune", bundle, *options, "--max-latency-ms", 1e-6)
     strict = ("--max-accuracy-drop", 0.4, "--max-latency-ms", 3)
@@ -209,15 +189,13 @@ def test_a_budget_that_nothing_keeps_ends_with_the_nearest(refused: Any, bundle:
     assert not (tmp_path / "no.eebundle").exists()
 
 
-def test_a_measured_profile_decides_and_is_kept_in_the_bundle(
-    cli: Any, refused: Any, bundle: Path, tmp_path: Path
-) -> None:
+def test_tune_profile_is_used_and_kept_in_bundle(cli: Any, refused: Any, bundle: Path, tmp_path: Path) -> None:
     path, out = tmp_path / "p.json", tmp_path / "out.eebundle"
     quick = ("--runs", 5, "--min-seconds", 0, "--threads", 1)
     assert cli("profile", bundle, *quick, "-o", path).code == 0
-    answered = cli("tune", bundle, *DIGITS, "--max-accuracy-drop", 4, "--profile", path, "-o", out, "--json")
-    assert answered.code == 0, answered
-    assert answered.document["cost"]["provenance"] == "measured"
+    result = cli("tune", bundle, *DIGITS, "--max-accuracy-drop", 4, "--profile", path, "-o", out, "--json")
+    assert result.code == 0, result
+    assert result.document["cost"]["provenance"] == "measured"
     (settings,) = open_bundle(out).manifest.devices.values()
     assert settings.variants["onnx/fp32"].threads == 1
     assert cli("verify", out).code == 0
@@ -235,7 +213,23 @@ def test_a_measured_profile_decides_and_is_kept_in_the_bundle(
         (3, "cannot be read", ["--profile", "nowhere.json"]),
     ],
 )
-def test_budgets_that_make_no_sense(
+def test_tune_contradicting_budgets_are_refused(
     refused: Any, tuned: Path, tmp_path: Path, code: int, words: str, arguments: list[object]
 ) -> None:
     refused(code, words, "tune", tuned, *DIGITS, *arguments, "-o", tmp_path / "no.pt")
+
+
+def test_tune_in_place_model_replaced_during_the_work_is_kept(
+    cli: Any, names: Any, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit = fit_policy.fit_policy
+
+    def slowly(*arguments: Any) -> Any:
+        model.write_text("theirs")
+        return fit(*arguments)
+
+    monkeypatch.setattr(fit_policy, "fit_policy", slowly)
+    result = cli("tune", model, *DIGITS)
+    assert (result.code, "was changed by another program" in result.stderr) == (2, True), result
+    assert model.read_text() == "theirs"
+    assert names(model.parent) == ["model.pt"]

@@ -14,45 +14,45 @@ from eetool_runtime import open_bundle
 HEAD = "components/exit1/onnx-fp32/model.onnx"
 
 
-def test_a_sound_bundle_is_what_it_says(cli: Any, bundle: Path) -> None:
-    answered = cli("verify", bundle)
-    assert answered.code == 0
-    assert answered.stdout.splitlines()[0] == "9 files have the sizes and hashes of the manifest"
-    assert answered.stdout.splitlines()[-1] == f"{bundle} is what it says"
+def test_verify_intact_bundle_passes(cli: Any, bundle: Path) -> None:
+    result = cli("verify", bundle)
+    assert result.code == 0
+    assert result.stdout.splitlines()[0] == "9 files have the sizes and hashes of the manifest"
+    assert result.stdout.splitlines()[-1] == f"{bundle} computes what it records"
     document = cli("verify", bundle, "--json").document
     assert (document["schema"], document["bundle"]) == ("verify/1", str(bundle))
     assert all(check["passed"] for check in document["checks"])
 
 
-def test_a_changed_byte_is_named(refused: Any, spoilable: Path) -> None:
+def test_verify_changed_byte_names_file(refused: Any, spoilable: Path) -> None:
     content = bytearray((spoilable / HEAD).read_bytes())
     content[len(content) // 2] ^= 1
     (spoilable / HEAD).write_bytes(content)
     refused(3, f"{HEAD}: its SHA-256 is not the one in the manifest", "verify", spoilable)
 
 
-def test_a_truncated_file_is_named(refused: Any, spoilable: Path) -> None:
+def test_verify_truncated_file_names_it(refused: Any, spoilable: Path) -> None:
     os.truncate(spoilable / HEAD, 1000)
     refused(3, f"{HEAD}: 1000 bytes where the manifest says", "verify", spoilable)
 
 
-def test_a_missing_file_is_named(refused: Any, spoilable: Path) -> None:
+def test_verify_missing_file_names_it(refused: Any, spoilable: Path) -> None:
     (spoilable / HEAD).unlink()
     refused(3, f"{HEAD}: cannot be read: No such file", "verify", spoilable)
 
 
-def test_a_truncated_manifest_is_refused(refused: Any, spoilable: Path) -> None:
+def test_verify_truncated_manifest_is_refused(refused: Any, spoilable: Path) -> None:
     os.truncate(spoilable / "manifest.json", 1000)
     refused(3, "manifest.json: it is not valid JSON", "verify", spoilable)
 
 
-def test_what_is_no_bundle_is_refused(refused: Any, bundle: Path, tmp_path: Path) -> None:
+def test_verify_other_paths_are_refused(refused: Any, bundle: Path, tmp_path: Path) -> None:
     refused(3, "does not exist", "verify", tmp_path / "nowhere")
     refused(3, "is not a directory", "verify", bundle / "manifest.json")
     refused(3, "manifest.json: cannot be read", "verify", tmp_path)
 
 
-def test_a_changed_weight_is_caught_though_its_hash_was_mended(refused: Any, spoilable: Path) -> None:
+def test_verify_changed_weight_with_new_hash_fails_parity(refused: Any, spoilable: Path) -> None:
     manifest = open_bundle(spoilable).manifest
     model = onnx.load(spoilable / HEAD)
     (weight,) = [w for w in model.graph.initializer if w.name.endswith("classifier.weight")]

@@ -1,4 +1,4 @@
-"""The documentation: every block of commands or Python runs, as it stands there, and help and reference are one."""
+"""Documentation: every block of commands or Python runs, and the reference equals the help."""
 
 import contextlib
 import importlib.util
@@ -26,7 +26,7 @@ _NOT_RUN = re.compile(r"\*Not run in the tests: (?P<reason>[^*]+)\.\*\s*\Z")
 
 
 class Block:
-    """A fenced block, with its language and, where it says that it is not run, why."""
+    """Fenced block, with its language and the reason if it is not run."""
 
     def __init__(self, page: Path, match: re.Match[str], text: str) -> None:
         self.language, self.code = match["language"], match["code"]
@@ -41,14 +41,14 @@ def blocks(page: Path) -> list[Block]:
 
 
 def pages() -> list[Path]:
-    """Every page with something to run, the tutorial first: the others go on with what it makes."""
+    """Pages with code, the tutorial first: the others use its files."""
     found = [DOCS / "tutorial.md", *sorted(DOCS.rglob("*.md")), ROOT / "README.md", *EXAMPLES]
     own = [p for p in dict.fromkeys(found) if p.name not in ELSEWHERE]
     return [p for p in own if any(b.language in ("sh", "python") for b in blocks(p))]
 
 
 class Workshop:
-    """A folder in which the blocks of all pages run."""
+    """Folder in which the blocks of all pages run."""
 
     def __init__(self, folder: Path, cli: Callable[..., Any]) -> None:
         self.folder, self._cli = folder, cli
@@ -69,10 +69,10 @@ class Workshop:
                 continue
             assert words[0] in ("eetool", "python"), f"{block.where}: cannot run {words[0]!r}; say why it is not run"
             if words[0] == "eetool":
-                answered = self._cli(*words[1:])
-                if answered.code == 7:  # times scattered, as they may on a machine that runs tests
-                    answered = self._cli(*words[1:], "--accept-unstable")
-                assert answered.code == 0, f"{block.where}: {line}\n{answered}"
+                result = self._cli(*words[1:])
+                if result.code == 7:  # times scattered, as they may on a machine that runs tests
+                    result = self._cli(*words[1:], "--accept-unstable")
+                assert result.code == 0, f"{block.where}: {line}\n{result}"
             else:
                 subprocess.run([sys.executable, *words[1:]], check=True, capture_output=True)
 
@@ -87,7 +87,7 @@ class Workshop:
 
 @pytest.fixture(scope="session")
 def workshop(once: Callable[..., Path], tmp_path_factory: Any, cli: Callable[..., Any]) -> Iterator[Workshop]:
-    """Where the tutorial has been worked through."""
+    """Copy of the folder in which the tutorial was run."""
     pytest.importorskip("vl_convert", reason="the extra report is not installed")
     done = once("tutorial", lambda folder: Workshop(folder, cli).run(DOCS / "tutorial.md"))
     sys.modules.pop("mynet", None)  # that of the folder where it was done
@@ -96,57 +96,58 @@ def workshop(once: Callable[..., Path], tmp_path_factory: Any, cli: Callable[...
 
 
 @pytest.mark.parametrize("page", [page for page in pages() if page in EXAMPLES], ids=lambda page: page.parent.name)
-def test_every_example_runs(cli: Callable[..., Any], tmp_path: Path, page: Path) -> None:
+def test_example_page_runs(cli: Callable[..., Any], tmp_path: Path, page: Path) -> None:
     workshop = Workshop(Path(shutil.copytree(page.parent, tmp_path / page.parent.name)), cli)
     workshop.run(page)
     assert any(workshop.folder.glob("*.eebundle")) or all(block.excuse for block in blocks(page))
 
 
 @pytest.mark.parametrize("page", [page for page in pages() if page not in EXAMPLES], ids=lambda page: page.stem)
-def test_every_block_runs(workshop: Workshop, page: Path) -> None:
+def test_page_blocks_run(workshop: Workshop, page: Path) -> None:
     if page.name != "tutorial.md":
         workshop.run(page)
     assert any(workshop.folder.glob("*.eebundle"))
 
 
-def test_what_is_not_run_says_why() -> None:
+def test_blocks_not_run_have_a_reason() -> None:
     excuses = [(block.where, block.excuse) for page in pages() for block in blocks(page) if block.excuse]
     assert excuses
     assert all(re.match(r"(needs|takes|they run)\b", reason) for _, reason in excuses), excuses
 
 
-def test_elsewhere_is_somewhere() -> None:
+def test_pages_run_elsewhere_are_named_in_that_test() -> None:
     for name, test in ELSEWHERE.items():
         assert name in (ROOT / test).read_text(encoding="utf-8")
 
 
-def test_the_reference_of_the_commands_is_what_help_says() -> None:
+def test_cli_reference_equals_help() -> None:
     spec = importlib.util.spec_from_file_location("write_cli_reference", ROOT / "tools/write_cli_reference.py")
     assert spec is not None
     assert spec.loader is not None
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
-    said = (DOCS / "cli.md").read_text(encoding="utf-8")
-    assert said == tool.text(), "run python tools/write_cli_reference.py"
+    result = (DOCS / "cli.md").read_text(encoding="utf-8")
+    assert result == tool.text(), "run python tools/write_cli_reference.py"
 
 
-def test_options_that_pages_name_exist(cli: Callable[..., Any]) -> None:
-    """Also in blocks that are not run."""
+def test_options_in_pages_exist(cli: Callable[..., Any]) -> None:
+    """In blocks that are not run as well."""
     for page in [*sorted(DOCS.rglob("*.md")), ROOT / "README.md", *EXAMPLES]:
         for block in blocks(page):
             for line in block.code.replace("\\\n", " ").splitlines() if block.language == "sh" else ():
                 for verb, options in _named(line):
-                    known = cli(verb, "--help").stdout
+                    known = cli(*verb.split(), "--help").stdout
                     assert all(re.search(rf"(?<![\w-]){o}(?![\w-])", known) for o in options), f"{block.where}: {line}"
 
 
 def _named(line: str) -> Iterator[tuple[str, list[str]]]:
     for call in re.findall(r"(?:^|\s)eetool ([^&|;>]+)", line):
         words = shlex.split(call, comments=True)
-        yield words[0], [word for word in words[1:] if re.fullmatch(r"-\w|--[\w-]+", word)]
+        verb = " ".join(words[:2]) if words[0] == "table" else words[0]
+        yield verb, [word for word in words[1:] if re.fullmatch(r"-\w|--[\w-]+", word)]
 
 
-def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+def test_site_builds_without_warning(tmp_path: Path) -> None:
     for name in ("sphinx", "myst_parser", "furo"):
         pytest.importorskip(name, reason="the extra docs is not installed")
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", str(DOCS), str(tmp_path)]

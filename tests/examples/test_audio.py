@@ -29,7 +29,7 @@ def run(*arguments: object) -> str:
     return done.stdout
 
 
-def test_from_recordings_to_a_word(cli: Any, tmp_path: Path) -> None:
+def test_audio_example_classifies_recordings(cli: Any, tmp_path: Path) -> None:
     recordings = tmp_path / "recordings"
     recordings.mkdir()
     for word, hz in WORDS.items():
@@ -50,7 +50,7 @@ def test_from_recordings_to_a_word(cli: Any, tmp_path: Path) -> None:
         ("tune", model, "--data", data, "--max-accuracy-drop", 5),
         ("export", model),
     ):
-        answered = cli(*command)
-        assert answered.code == 0, answered
-    said = run(EXAMPLE / "device.py", tmp_path / "words.eebundle", recordings / "high_ann_0.wav")
-    assert said.startswith("high ")
+        result = cli(*command)
+        assert result.code == 0, result
+    printed = run(EXAMPLE / "device.py", tmp_path / "words.eebundle", recordings / "high_ann_0.wav")
+    assert printed.startswith("high ")

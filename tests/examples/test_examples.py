@@ -24,7 +24,7 @@ def example(name: str) -> ModuleType:
 
 
 @pytest.mark.parametrize("options", [{}, {"ids": True}], ids=str)
-def test_the_service_serves_and_reports(
+def test_service_predicts_and_reports_metrics(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], options: dict[str, bool]
 ) -> None:
     bundle, metrics = write_tiny_bundle(tmp_path, **options), tmp_path / "eetool.prom"
@@ -38,12 +38,12 @@ def test_the_service_serves_and_reports(
     assert [p.name for p in tmp_path.glob("*.new")] == []
 
 
-def test_the_service_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_service_bad_request_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert example("service").main([str(tmp_path / "absent.eebundle")]) == 3
     assert "does not exist" in capsys.readouterr().err
 
 
-def test_the_camera_says_that_opencv_is_missing(
+def test_camera_without_opencv_reports_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
@@ -51,7 +51,7 @@ def test_the_camera_says_that_opencv_is_missing(
     assert "pip install opencv-python-headless" in capsys.readouterr().err
 
 
-def test_the_camera_labels_the_frames_of_a_video(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_camera_labels_frames_of_video(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cv2 = pytest.importorskip("cv2", reason="the extra eetool[examples] is not installed")
     video = tmp_path / "rows.avi"
     writer = cv2.VideoWriter(str(video), cv2.VideoWriter_fourcc(*"MJPG"), 10, (128, 96))

@@ -40,7 +40,7 @@ def node(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_node_leaves_at_the_same_exits(
+def test_node_example_takes_same_exits(
     installed: Path, cli: Callable[..., Any], tuned: Path, bundle: Path, tmp_path: Path
 ) -> None:
     single_file = tmp_path / "model.onnx"
@@ -63,7 +63,7 @@ def test_node_leaves_at_the_same_exits(
     assert len(left_at) > 1
 
 
-def test_node_says_what_is_wrong(installed: Path, tmp_path: Path) -> None:
+def test_node_example_reports_errors(installed: Path, tmp_path: Path) -> None:
     document = {"input": "x", "shape": [1], "labels": [], "operating_points": {"full": []}, "samples": []}
     (tmp_path / "samples.json").write_text(json.dumps(document))
     unknown = node(installed, "model.onnx", tmp_path / "samples.json", "slow")

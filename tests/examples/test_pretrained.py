@@ -13,12 +13,12 @@ FOLDER = Path(__file__).parents[2] / "pretrained/cifar10"
 MOST_BYTES = 3_000_000
 
 
-def test_it_is_whole_and_small(cli: Callable[..., Any]) -> None:
+def test_pretrained_bundle_verifies_and_is_small(cli: Callable[..., Any]) -> None:
     assert cli("verify", FOLDER / "model.eebundle").code == 0
     assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) <= MOST_BYTES
 
 
-def test_photographs_are_told_apart_and_some_leave_early() -> None:
+def test_pretrained_classifies_photographs_with_early_exit() -> None:
     model = load(FOLDER / "model.eebundle")
     pictures = sorted((FOLDER / "images").glob("*.png"))
     assert {path.stem for path in pictures} == set(model.labels)

@@ -4,11 +4,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tiny import VARIANT, write_tiny_bundle
 
 from eetool.errors import ArtefactError, EarlyExitError, UsageError
 from eetool.profile.local_runner import measure_in_process
 from eetool.profile.protocol import MeasurementProtocol
+from tests.helpers.tiny_bundle import VARIANT, write_tiny_bundle
 
 QUICK = MeasurementProtocol(runs=10, min_seconds=0)
 

@@ -4,12 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny import VARIANT, write_tiny_bundle
 
 from eetool.profile.thread_choice import candidate_threads, choose_threads
 from eetool_measure.bundle_timing import measure_bundle
 from eetool_measure.results import ThreadTimes
 from eetool_runtime import open_bundle
+from tests.helpers.tiny_bundle import VARIANT, write_tiny_bundle
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from tiny import write_tiny_bundle
 
 from eetool.errors import ArtefactError, MissingError
 from eetool.export.temporary_bundle import temporary_bundle
@@ -13,6 +12,7 @@ from eetool.profile.protocol import MeasurementProtocol
 from eetool.tune.device_costs import measured_costs, predicted_costs
 from eetool_runtime import open_bundle
 from tests.helpers.onnx_graphs import model, save
+from tests.helpers.tiny_bundle import write_tiny_bundle
 
 
 @pytest.fixture(scope="module")

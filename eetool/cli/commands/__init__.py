@@ -1,5 +1,5 @@
-"""One thin file per verb of the command line, imported when the verb is used.
+"""One module per verb of `eetool`, imported when the verb is used.
 
-May import everything; libraries that are slow to load are imported inside the functions.
-Entry points: `command` of each file, which `eetool.cli.app` loads by the file's name.
+Each has options, a frozen request record that they fill, and a function from the request to a `CommandResult`. They may
+import every package, inside functions where the import is slow. The entry point of each is `command`.
 """

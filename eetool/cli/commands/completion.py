@@ -13,14 +13,14 @@ _VARIABLE = "_EETOOL_COMPLETE"
 def completion(shell: str) -> CommandResult:
     """Print the completion script of SHELL: verbs, options, devices, bundles.
 
-    Put it where the shell looks: for bash into ~/.local/share/bash-completion/completions/eetool, for zsh as _eetool
-    into a folder of $fpath, for fish into ~/.config/fish/completions/eetool.fish.
+    Write it to the file that the shell reads: for bash ~/.local/share/bash-completion/completions/eetool, for zsh
+    _eetool in a folder of $fpath, for fish ~/.config/fish/completions/eetool.fish.
     """
     from eetool.cli.app import cli
 
-    made = get_completion_class(shell)
-    assert made is not None  # click knows these three
-    script = made(cli, {}, "eetool", _VARIABLE).source()
+    completion_class = get_completion_class(shell)
+    assert completion_class is not None  # click has these three
+    script = completion_class(cli, {}, "eetool", _VARIABLE).source()
     return CommandResult("completion/1", {"shell": shell, "script": script}, [script])
 
 

@@ -1,23 +1,26 @@
 """`eetool inspect`."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from eetool.cli.options import MODEL, SHAPE, named_option
 from eetool.cli.output import CommandResult, table, verb
 
+if TYPE_CHECKING:
+    from eetool.model.taps import TapCost
+    from eetool_runtime.manifest import Variant
+
 
 @verb
 @click.argument("model", type=MODEL)
-@click.option("--input", "shape", type=SHAPE, default=None, help="Input shape of a model reference.  [the model's own]")
-@click.option(
-    "--classes", type=click.IntRange(2), default=None, help="Classes of a model reference.  [the model's own]"
-)
+@click.option("--input", "shape", type=SHAPE, default=None, help="Input shape of a model reference.  [the model's]")
+@click.option("--classes", type=click.IntRange(2), default=None, help="Classes of a model reference.  [the model's]")
 @named_option
 def inspect(model: Path, shape: tuple[int, ...] | None, classes: int | None, named: tuple[str, ...]) -> CommandResult:
-    """Show what is inside MODEL: a bundle, a model.pt, or a model reference and where exits could go."""
+    """Show the contents of MODEL: a bundle, a model.pt, or a model reference and the places for exits."""
     if model.is_dir() or model.suffix == ".eebundle":
         return _bundle(model)
     if model.exists() or (model.suffix and ":" not in str(model)):
@@ -43,7 +46,7 @@ def _bundle(path: Path) -> CommandResult:
         )
         for c in m.components
     ]
-    columns = {"component": "left", "reads": "left", "makes": "left", "MACs": "right", "parameters": "right"}
+    columns = {"component": "left", "inputs": "left", "outputs": "left", "MACs": "right", "parameters": "right"}
     text.append(table(columns, rows))
     for name, variant in m.variants.items():
         used = {g.path for g in variant.components.values()}
@@ -51,14 +54,14 @@ def _bundle(path: Path) -> CommandResult:
         text.append(f"variant {name}: {size / 1024:.0f} KiB, temperatures {_numbers(variant.temperatures)}")
         text.append(_points(variant, m.default_operating_point))
     if early:
-        text.append("accuracy and shares were expected on the split that thresholds were fitted on")
+        text.append("accuracy and shares are expected: they are those of the split that thresholds were fitted on")
     if m.data:
         text.append(f"data: {m.data.source}, " + ", ".join(f"{k} {s.n}" for k, s in m.data.splits.items()))
-    text.append("made by " + ", ".join(f"{k} {v}" for k, v in m.producer.items()))
+    text.append("producer: " + ", ".join(f"{k} {v}" for k, v in m.producer.items()))
     return CommandResult("inspect/1", {"kind": "bundle", "manifest": encode(m)}, text)
 
 
-def _points(variant: Any, default: str) -> Any:
+def _points(variant: "Variant", default: str) -> Any:
     rows = []
     for name, point in variant.operating_points.items():
         e = point.expected
@@ -122,8 +125,8 @@ def _backbone(model: str, shape: tuple[int, ...] | None, classes: int | None) ->
     return CommandResult("inspect/1", document, text)
 
 
-def _taps(backbone: Any, example: Any, used: tuple[str, ...] = ()) -> Any:
-    """Good places for exits, and those in use."""
+def _taps(backbone: Any, example: Any, used: tuple[str, ...] = ()) -> "list[TapCost]":
+    """Return suitable taps for exits and the taps in use, by MACs."""
     from eetool.model.taps import listed_taps, measure_taps
 
     good = {tap.name: tap for tap in listed_taps(measure_taps(backbone, example))}
@@ -131,7 +134,7 @@ def _taps(backbone: Any, example: Any, used: tuple[str, ...] = ()) -> Any:
     return sorted(good.values(), key=lambda tap: tap.macs)
 
 
-def _tap_table(taps: Any, exits: dict[str, int]) -> Any:
+def _tap_table(taps: "Sequence[TapCost]", exits: dict[str, int]) -> Any:
     rows = [
         (
             t.name,
@@ -146,7 +149,7 @@ def _tap_table(taps: Any, exits: dict[str, int]) -> Any:
     return table(columns, rows)
 
 
-def _shape(shape: tuple[Any, ...]) -> str:
+def _shape(shape: Sequence[int | str]) -> str:
     return "x".join(str(size) for size in shape)
 
 

@@ -1,31 +1,43 @@
 """`eetool report`."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from eetool.cli.options import PATH, data_option, force_option, output_option
-from eetool.cli.output import CommandResult, TerminalProgress, verb
+from eetool.cli.output import CommandResult, verb_with_request
+from eetool.cli.progress_bars import TerminalProgress
 from eetool.cli.shell_completion import ArtefactPath
 
 if TYPE_CHECKING:
     from eetool.report.chart import Chart
+    from eetool.report.inputs import ReportInputs
 
 
-@verb
+@dataclass(frozen=True)
+class ReportRequest:
+    """Options of `eetool report`."""
+
+    documents: tuple[Path, ...]
+    output: Path
+    data: str | None
+    figures: Path | None
+    force: bool
+
+
+@verb_with_request(ReportRequest)
 @click.argument("documents", type=ArtefactPath(".json"), nargs=-1, required=True)
 @output_option("The page.", default="report.html")
 @data_option(required=False)
-@click.option("--figures", type=PATH, metavar="DIR", help="Also write every chart there, as SVG and PNG.")
+@click.option("--figures", type=PATH, metavar="DIR", help="Also write every chart to DIR, as SVG and PNG.")
 @force_option
-def report(
-    documents: tuple[Path, ...], output: Path, data: str | None, figures: Path | None, force: bool
-) -> CommandResult:
-    """Make one self-contained page of DOCUMENTS: what train, tune, profile, bench and search wrote, and a bundle.
+def report(request: ReportRequest) -> CommandResult:
+    """Make one self-contained page of DOCUMENTS: those of train, tune, profile, bench and search, and a bundle.
 
-    The page works offline and from a file. With --data, the source that was benched, it shows easy and hard inputs
+    The page works offline and from a file. With --data, the source of the benchmark, it shows easy and hard inputs
     as pictures.
     """
     from eetool.errors import UsageError
@@ -35,26 +47,20 @@ def report(
     from eetool.report.operating_points import initial_point, report_points, slider_points
     from eetool.report.page import render_page
 
-    check_output(output, force)
+    output, figures = request.output, request.figures
+    check_output(output, request.force)
     if figures is not None:
         _check_folder(figures)
-    material = read_report_inputs(documents)
-    found = report_points(material)
-    positions = slider_points(found)
-    begin = initial_point(material, positions)
-    charts = model_charts(material, found, begin)
-    if not charts and material.training is None and not material.predictions:
-        raise UsageError("there is nothing to show", "Give what `eetool bench` or `eetool profile` wrote, or a bundle.")
-    pictures: dict[int, str] = {}
-    if data is not None:
-        if material.bench is None:
-            raise UsageError("--data shows the examples that a bench names, and none was given")
-        from eetool.report.thumbnails import example_previews
-
-        pictures = example_previews(data, material.bench)
-    text = render_page(material, found, positions, begin, charts, pictures)
-    written = _files(charts, figures, force)
-    write_atomic(output, text.encode(), force)
+    inputs = read_report_inputs(request.documents)
+    points = report_points(inputs)
+    positions = slider_points(points)
+    start = initial_point(inputs, positions)
+    charts = model_charts(inputs, points, start)
+    if not charts and inputs.training is None and not inputs.predictions:
+        raise UsageError("there is nothing to show", "Give a document of `eetool bench` or `profile`, or a bundle.")
+    text = render_page(inputs, points, positions, start, charts, _pictures(request.data, inputs))
+    written = _write_charts(charts, figures, request.force)
+    write_atomic(output, text.encode(), request.force)
     size = output.stat().st_size
     lines = [f"wrote {output}, {size / 1e6:.1f} MB, {len(charts)} charts"]
     lines += [f"wrote {len(written)} files in {figures}"] if figures is not None else []
@@ -65,6 +71,19 @@ def report(
         "figures": [str(path) for path in written],
     }
     return CommandResult("report/1", document, lines)
+
+
+def _pictures(data: str | None, inputs: "ReportInputs") -> dict[int, str]:
+    """Return the examples that the benchmark lists, as images by index."""
+    from eetool.errors import UsageError
+
+    if data is None:
+        return {}
+    if inputs.bench is None:
+        raise UsageError("--data shows the examples that a bench names, and none was given")
+    from eetool.report.thumbnails import example_previews
+
+    return example_previews(data, inputs.bench)
 
 
 def _check_folder(folder: Path) -> None:
@@ -78,7 +97,7 @@ def _check_folder(folder: Path) -> None:
         raise OutputError(f"{folder} cannot be the folder of the figures: {reason}", "Give --figures another place.")
 
 
-def _files(charts: "Sequence[Chart]", folder: Path | None, force: bool) -> list[Path]:
+def _write_charts(charts: "Sequence[Chart]", folder: Path | None, force: bool) -> list[Path]:
     if folder is None:
         return []
     from eetool.report.chart_files import write_charts

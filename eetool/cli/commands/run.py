@@ -1,62 +1,58 @@
 """`eetool run`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from eetool.cli.options import BUNDLE, PATH
-from eetool.cli.output import CommandResult, TerminalProgress, table, verb
+from eetool.cli.output import CommandResult, table, verb_with_request
+from eetool.cli.progress_bars import TerminalProgress
 
 if TYPE_CHECKING:
     from eetool_runtime import Model
 
 
-@verb
+@dataclass(frozen=True)
+class RunRequest:
+    """Options of `eetool run`."""
+
+    bundle: Path
+    inputs: tuple[Path, ...]
+    variant: str
+    operating_point: str | None
+    threshold: float | None
+    threads: int | None
+
+
+@verb_with_request(RunRequest)
 @click.argument("bundle", type=BUNDLE)
 @click.argument("inputs", type=PATH, nargs=-1, required=True)
 @click.option("--variant", default="auto", show_default=True)
-@click.option("--operating-point", default=None, help="Where the thresholds come from.  [the bundle's default]")
+@click.option("--operating-point", default=None, help="Operating point of the thresholds.  [the bundle's default]")
 @click.option("--threshold", type=float, default=None, help="One threshold for every early exit instead.")
 @click.option("--threads", type=click.IntRange(1), default=None)
-def run(
-    bundle: Path,
-    inputs: tuple[Path, ...],
-    variant: str,
-    operating_point: str | None,
-    threshold: float | None,
-    threads: int | None,
-) -> CommandResult:
-    """Predict INPUTS with early exit: images, .npy arrays with one input or a batch, .txt files of texts."""
+def run(request: RunRequest) -> CommandResult:
+    """Classify INPUTS with early exit: images, .npy arrays with one input or a batch, .txt files of texts."""
     from eetool.errors import UsageError
     from eetool_runtime import load
 
-    if operating_point is not None and threshold is not None:
+    if request.operating_point is not None and request.threshold is not None:
         raise UsageError("give --operating-point or --threshold, not both")
-    model = load(bundle, variant=variant, threads=threads, pool="process")
-    if operating_point is not None or threshold is not None:
-        model.use(operating_point, threshold=threshold)
+    model = load(request.bundle, variant=request.variant, threads=request.threads, pool="process")
+    if request.operating_point is not None or request.threshold is not None:
+        model.use(request.operating_point, threshold=request.threshold)
     results: list[dict[str, Any]] = []
-    with TerminalProgress()("files", len(inputs)) as advance:
-        for path in inputs:
-            results += _answers(path, model)
+    with TerminalProgress()("files", len(request.inputs)) as advance:
+        for path in request.inputs:
+            results += _predictions(path, model)
             advance(1)
-    rows = [
-        (str(r["input"]), str(r["label"]), f"{r['confidence']:.4f}", str(r["exit"]), f"{r['latency_ms']:.3f} ms")
-        for r in results
-    ]
-    columns = {"input": "left", "label": "left", "confidence": "right", "exit": "right", "latency": "right"}
     stats = model.stats()
-    count = f"{stats['calls']} input" + "s" * (stats["calls"] != 1)
-    text = [
-        table(columns, rows),
-        f"{count}, mean exit depth {stats['mean_exit_depth']:.2f} of {len(stats['exit_counts']) - 1}, "
-        f"compute saved {100 * stats['compute_saved']:.0f} %",
-    ]
-    return CommandResult("run/1", {"results": results, "stats": stats}, text)
+    return CommandResult("run/1", {"results": results, "stats": stats}, _text(results, stats))
 
 
-def _answers(path: Path, model: "Model") -> list[dict[str, Any]]:
+def _predictions(path: Path, model: "Model") -> list[dict[str, Any]]:
     from eetool.data.input_files import read_inputs
 
     arrays = read_inputs(path, model)
@@ -72,6 +68,20 @@ def _answers(path: Path, model: "Model") -> list[dict[str, Any]]:
             "latency_ms": result.latency_ms,
         }
         for name, result in ((name, model(array)) for name, array in zip(names, arrays, strict=True))
+    ]
+
+
+def _text(results: list[dict[str, Any]], stats: dict[str, Any]) -> list[Any]:
+    rows = [
+        (str(r["input"]), str(r["label"]), f"{r['confidence']:.4f}", str(r["exit"]), f"{r['latency_ms']:.3f} ms")
+        for r in results
+    ]
+    columns = {"input": "left", "label": "left", "confidence": "right", "exit": "right", "latency": "right"}
+    count = f"{stats['calls']} input" + "s" * (stats["calls"] != 1)
+    return [
+        table(columns, rows),
+        f"{count}, mean exit depth {stats['mean_exit_depth']:.2f} of {len(stats['exit_counts']) - 1}, "
+        f"compute saved {100 * stats['compute_saved']:.0f} %",
     ]
 
 

@@ -1,19 +1,23 @@
 """`eetool search`."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from eetool.cli.number_format import milliseconds, percent, shares
 from eetool.cli.options import PATH, FiniteRange, data_option, force_option, output_option
-from eetool.cli.output import CommandResult, TerminalProgress, say, table, verb, write_result
-from eetool.cli.shell_completion import complete_device
+from eetool.cli.output import CommandResult, say, verb_with_request, write_result
+from eetool.cli.progress_bars import TerminalProgress
+from eetool.cli.search_output import search_result
+from eetool.cli.shell_completion import complete_hw_profile
 
 if TYPE_CHECKING:
-    from eetool.search.search_results import Front
+    from eetool.search.search import SearchOptions, SearchTarget
 
+F = TypeVar("F", bound=Callable[..., Any])
 _POSITIVE = FiniteRange(0, min_open=True)
 _LIMITS = {
     "macs": ("--max-macs", "Mean multiply-accumulates, such as 2.5e6."),
@@ -22,30 +26,84 @@ _LIMITS = {
     "worst_macs": ("--max-worst-macs", "Multiply-accumulates at full depth."),
     "worst_latency_ms": ("--max-worst-latency-ms", "Latency at full depth."),
     "parameters": ("--max-parameters", "Weights of the network."),
-    "peak_memory_bytes": ("--max-peak-memory-bytes", "Weights and living activations, batch 1."),
+    "peak_memory_bytes": ("--max-peak-memory-bytes", "Weights and live activations, batch 1."),
 }
 
 
-def _limit_options(function: Any) -> Any:
+def _limit_options(function: F) -> F:
+    """Add the options of `_LIMITS`."""
     for name, (option, text) in reversed(_LIMITS.items()):
         function = click.option(option, f"max_{name}", type=_POSITIVE, default=None, help=text)(function)
     return function
 
 
-@verb
+@dataclass(frozen=True)
+class SearchRequest:
+    """Options of `eetool search`."""
+
+    space: str
+    data: str
+    device: str | None
+    objective: str | None
+    max_macs: float | None
+    max_latency_ms: float | None
+    max_energy_mj: float | None
+    max_worst_macs: float | None
+    max_worst_latency_ms: float | None
+    max_parameters: float | None
+    max_peak_memory_bytes: float | None
+    min_accuracy: float | None
+    trials: int
+    algorithm: str
+    branches: str
+    thresholds: str
+    max_accuracy_drop: float
+    storage: str | None
+    study: str
+    resume: bool
+    supernet: Path | None
+    supernet_epochs: int
+    batch_size: int
+    weights: Path | None
+    learning_rate: float
+    examples: int
+    epochs: int
+    fine_tune: int
+    seed: int
+    threads: int | None
+    device_threads: int
+    watts: float | None
+    torch_device: str
+    output: Path
+    force: bool
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """Limits by the names that `eetool.search.search_results.LIMITS` has."""
+        given = {name: getattr(self, f"max_{name}") for name in _LIMITS}
+        limits = {name: limit for name, limit in given.items() if limit is not None}
+        return limits if self.min_accuracy is None else {**limits, "min_accuracy": self.min_accuracy / 100}
+
+    @property
+    def study_file(self) -> Path:
+        """File of the study when there is no --storage."""
+        return self.output.with_name(self.output.name + ".study.db")
+
+
+@verb_with_request(SearchRequest)
 @click.option("--space", required=True, help="mobilenetv3-cifar, mobilenetv3, resnet, or package.module:space.")
 @data_option()
 @click.option(
     "--device",
     default=None,
-    shell_complete=complete_device,
-    help="Whose latency and energy count: rpi4, or a hw profile.json.",
+    shell_complete=complete_hw_profile,
+    help="Device to search for: rpi4, or a hw profile.json.",
 )
 @click.option(
     "--objective",
     type=click.Choice(["latency_ms", "energy_mj", "macs"]),
     default=None,
-    help="What is to be small beside the error.  [latency_ms with a --device, else macs]",
+    help="Cost to minimise beside the error.  [latency_ms with a --device, else macs]",
 )
 @_limit_options
 @click.option("--min-accuracy", type=FiniteRange(0, 100), default=None, help="In percent.")
@@ -63,15 +121,15 @@ def _limit_options(function: Any) -> Any:
     type=FiniteRange(0, 100),
     default=1.0,
     show_default=True,
-    help="Points that a candidate's gates may lose against its full depth.",
+    help="Percentage points that early exits may lose against full depth.",
 )
 @click.option("--storage", default=None, metavar="URL", help="postgresql://user@host/name.  [a file beside the output]")
-@click.option("--study", default="search", show_default=True, help="Workers that name the same study share its work.")
-@click.option("--resume/--no-resume", default=False, help="Go on with the study beside the output.")
-@click.option("--supernet", type=PATH, default=None, help="Shared weights; trained into this file where it is missing.")
+@click.option("--study", default="search", show_default=True, help="Workers of one study share its trials.")
+@click.option("--resume/--no-resume", default=False, help="Continue the study beside the output.")
+@click.option("--supernet", type=PATH, default=None, help="File of shared weights; trained if it is missing.")
 @click.option("--supernet-epochs", type=click.IntRange(1), default=20, show_default=True)
 @click.option("--batch-size", type=click.IntRange(2), default=64, show_default=True, help="Of the supernet.")
-@click.option("--weights", type=PATH, default=None, help="Begin the supernet with Once-for-All's MobileNetV3.")
+@click.option("--weights", type=PATH, default=None, help="Initial weights: MobileNetV3 of Once-for-All.")
 @click.option("--learning-rate", type=_POSITIVE, default=0.1, show_default=True, help="Of the supernet.")
 @click.option("--examples", type=click.IntRange(32), default=8192, show_default=True, help="Images for branches.")
 @click.option("--epochs", type=click.IntRange(0), default=4, show_default=True, help="Of branches, on cached features.")
@@ -81,30 +139,33 @@ def _limit_options(function: Any) -> Any:
     default=0,
     show_default=True,
     metavar="EPOCHS",
-    help="Of each candidate's own weights, branches included; better choices, for minutes instead of seconds.",
+    help="Epochs of fine-tuning per candidate; a better ranking, in minutes instead of seconds.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=None, help="Threads of torch; the result depends on them.")
 @click.option("--device-threads", type=click.IntRange(1), default=1, show_default=True, help="Threads on the device.")
-@click.option("--watts", type=_POSITIVE, default=None, help="What the device draws; energy is estimated from it.")
+@click.option("--watts", type=_POSITIVE, default=None, help="Power of the device; energy is estimated from it.")
 @click.option(
-    "--torch-device", default="cpu", show_default=True, metavar="DEVICE", help="Where supernet and candidates learn."
+    "--torch-device",
+    default="cpu",
+    show_default=True,
+    metavar="DEVICE",
+    help="Where networks are trained.",
 )
-@output_option("Where the front goes.", default="search.front.json")
+@output_option("The front.", default="search.front.json")
 @force_option
-def search(space: str, data: str, output: Path, force: bool, resume: bool, **options: Any) -> CommandResult:
+def search(request: SearchRequest) -> CommandResult:
     """Search backbone, exits, branches and thresholds together for a device.
 
-    A supernet is trained once; candidates inherit its weights, their branches are trained on cached features, their
-    thresholds tuned on a split of their own, and their cost on the device is predicted from its table, with every
-    rejected branch charged. `eetool train --from search.front.json --pick knee` trains what was found.
+    A supernet is trained once, and candidates inherit its weights. Their branches are trained on cached features, their
+    thresholds tuned on a split of their own. Their cost on the device is predicted from its table, rejected branches
+    included. `eetool train --from search.front.json --pick knee` trains a network of the front.
     """
     from eetool.records import check_output
 
-    check_output(output, force)
-    beside = output.with_name(output.name + ".study.db")
-    if options["storage"] is None:
-        _refuse_study(beside, resume or force)
+    output = request.output
+    check_output(output, request.force)
+    _check_study(request)
     from eetool.data.registry import load_source
     from eetool.search.search import Search
     from eetool.search.space.builtin_spaces import load_space
@@ -112,89 +173,66 @@ def search(space: str, data: str, output: Path, force: bool, resume: bool, **opt
     from eetool.search.supernet_training import SupernetTraining
     from eetool.train.pipeline import use_threads
 
-    if options["threads"]:
-        use_threads(options["threads"])
+    if request.threads:
+        use_threads(request.threads)
     progress = TerminalProgress()
-    found = Search(load_source(data), load_space(space), _target(options), _options(options))
-    shared = Storage(options["storage"], HEARTBEAT, progress) if options["storage"] else None
-    path = options["supernet"] or output.with_name(output.name + ".supernet.pt")
-    shrinking = SupernetTraining(*(options[n] for n in ("supernet_epochs", "batch_size", "learning_rate", "seed")))
+    work = Search(load_source(request.data), load_space(request.space), _target(request), _options(request))
+    shared = Storage(request.storage, HEARTBEAT, progress) if request.storage else None
+    path = request.supernet or output.with_name(output.name + ".supernet.pt")
+    training = SupernetTraining(request.supernet_epochs, request.batch_size, request.learning_rate, request.seed)
     try:
-        digest = found.prepare(path, shrinking, options["weights"], progress)
-        if not options["trials"]:
+        digest = work.prepare(path, training, request.weights, progress)
+        if not request.trials:
             return CommandResult("supernet/1", {"supernet": str(path), "sha256": digest}, [f"wrote {path}"])
-        anew = force and not resume and shared is None
-        with replaced_study(beside) if anew else nullcontext():
-            storage = shared or Storage(f"sqlite:///{beside.absolute()}", HEARTBEAT, progress)
-            candidates = found.run(storage, options["study"], digest, progress)
+        anew = request.force and not request.resume and shared is None
+        with replaced_study(request.study_file) if anew else nullcontext():
+            storage = shared or Storage(f"sqlite:///{request.study_file.absolute()}", HEARTBEAT, progress)
+            candidates = work.run(storage, request.study, digest, progress)
     except KeyboardInterrupt:
-        say("stopped; --resume goes on, and repeats no candidate that is complete.")
+        say("stopped; --resume continues, and repeats no candidate that is complete.")
         raise
-    answer = _answer(found.front(candidates, options["study"]), output, len(candidates), options["trials"])
-    write_result(output, "search", answer, force)
-    return answer
+    result = search_result(work.front(candidates, request.study), output, len(candidates), request.trials)
+    write_result(output, result, request.force)
+    return result
 
 
-def _refuse_study(beside: Path, wanted: bool) -> None:
+def _check_study(request: SearchRequest) -> None:
+    """Refuse to replace the study of an earlier search without --resume or --force."""
     from eetool.errors import OutputError
     from eetool.workspace import clear_leftovers
 
-    clear_leftovers(beside)  # a run that was killed may have moved a study aside
-    if beside.exists() and not wanted:
-        raise OutputError(f"{beside} holds a study", "--resume goes on with it, --force starts anew.")
+    if request.storage is not None:
+        return
+    clear_leftovers(request.study_file)  # a killed run may have moved a study aside
+    if request.study_file.exists() and not (request.resume or request.force):
+        raise OutputError(f"{request.study_file} holds a study", "--resume continues it, --force starts anew.")
 
 
-def _target(options: dict[str, Any]) -> Any:
+def _target(request: SearchRequest) -> "SearchTarget":
     from eetool.latency.table.hw_profile import load_device
     from eetool.search.search import SearchTarget
 
-    profile = load_device(options["device"]) if options["device"] else None
-    return SearchTarget(profile, threads=options["device_threads"], watts=options["watts"])
+    profile = load_device(request.device) if request.device else None
+    return SearchTarget(profile, threads=request.device_threads, watts=request.watts)
 
 
-def _options(options: dict[str, Any]) -> Any:
+def _options(request: SearchRequest) -> "SearchOptions":
     from eetool.search.search import SearchOptions
 
-    limits = {name: options[f"max_{name}"] for name in _LIMITS if options[f"max_{name}"] is not None}
-    if options["min_accuracy"] is not None:
-        limits["min_accuracy"] = options["min_accuracy"] / 100
-    same = [
-        *("algorithm", "trials", "seed", "objective", "branches", "thresholds"),
-        *("max_accuracy_drop", "examples", "epochs", "fine_tune", "torch_device"),
-    ]
-    return SearchOptions(**{name: options[name] for name in same}, limits=limits)
-
-
-def _answer(front: "Front", output: Path, evaluated: int, asked: int) -> CommandResult:
-    rows = [
-        (
-            f"{c.id}{' knee' if c.id == front.knee else ''}",
-            percent(c.figures.accuracy, 2),
-            f"{c.figures.macs / 1e6:.2f}",
-            milliseconds(c.figures.latency_ms),
-            milliseconds(c.figures.energy_mj),
-            f"{c.figures.parameters / 1e6:.2f}",
-            shares(c.figures.exit_shares),
-        )
-        for c in front.front
-    ]
-    right = ("acc %", "MACs (M)", "ms", "mJ", "weights (M)", "exits %")
-    knee = next(c for c in front.front if c.id == front.knee)
-    where = f"predicted for {front.device}, " if front.device else ""
-    text: list[Any] = [
-        f"{front.evaluated} candidates of {front.space.name}, {front.feasible} within the limits; the front:",
-        table({"id": "left", **dict.fromkeys(right, "right")}, rows),
-        f"branches at the knee: {' '.join(knee.branches) or 'none'}",
-        f"{where}means over {front.front[0].figures.n} examples of the training split that no weight or threshold saw",
-        *(f"warning: {warning}" for warning in front.warnings),
-        *(
-            [f"no more than {evaluated} networks were found that the space has and the limits admit"]
-            if evaluated < asked
-            else []
-        ),
-        f"wrote {output}",
-    ]
-    return CommandResult("search/1", vars(front), text)
+    return SearchOptions(
+        algorithm=request.algorithm,
+        trials=request.trials,
+        seed=request.seed,
+        objective=request.objective,
+        limits=request.limits,
+        branches=request.branches,
+        thresholds=request.thresholds,
+        max_accuracy_drop=request.max_accuracy_drop,
+        examples=request.examples,
+        epochs=request.epochs,
+        fine_tune=request.fine_tune,
+        torch_device=request.torch_device,
+    )
 
 
 command = search

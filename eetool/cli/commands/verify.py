@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 
 from eetool.cli.options import BUNDLE
-from eetool.cli.output import CommandResult, TerminalProgress, verb
+from eetool.cli.output import CommandResult, verb
+from eetool.cli.progress_bars import TerminalProgress
 
 
 @verb
@@ -13,7 +14,7 @@ from eetool.cli.output import CommandResult, TerminalProgress, verb
 def verify(bundle: Path) -> CommandResult:
     """Check the hashes of BUNDLE and repeat its parity proof on its samples, without torch.
 
-    Variants without an installed backend are skipped, and named.
+    Variants without an installed backend are skipped and listed.
     """
     from eetool.errors import MissingError, VerificationError
     from eetool.export.parity import check_bundle
@@ -41,7 +42,7 @@ def verify(bundle: Path) -> CommandResult:
     lines += [f"{check.what}: {check.found}" for check in checks]
     lines += [f"{variant} skipped: {reason}" for variant, reason in skipped.items()]
     document = {"bundle": str(bundle), "checks": checks, "skipped": skipped}
-    return CommandResult("verify/1", document, [*lines, f"{bundle} is what it says"])
+    return CommandResult("verify/1", document, [*lines, f"{bundle} computes what it records"])
 
 
 command = verify

@@ -70,7 +70,7 @@ def make_hw_profile(
     Returns:
         The profile.
     """
-    title = f"eetool profile --build-table on {machine.cpu or machine.architecture}, {machine.os}, "
+    title = f"eetool table build on {machine.cpu or machine.architecture}, {machine.os}, "
     title += f"{machine.backend} {machine.backend_version}, {time.strftime('%Y-%m-%d', time.gmtime())}"
     if unsteady is not None:
         title += f"; unstable accepted: {unsteady:.0%} of the probes scattered"

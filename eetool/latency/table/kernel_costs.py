@@ -69,7 +69,7 @@ class KernelCosts:
         if not table.entries and not table.regressions:
             raise MissingError(
                 f"{device} has no latency table, so nothing can be predicted for it",
-                "`eetool devices` lists which have one; `eetool profile --build-table` makes one on the device.",
+                "`eetool devices` lists which have one; `eetool table build` makes one on the device.",
             )
         have = {(i.backend, i.precision, i.threads) for i in table.entries}
         have |= {(i.backend, i.precision, i.threads) for i in table.regressions}

@@ -46,7 +46,9 @@ def train_branches(
         for chosen in torch.split(order, batch):
             if len(chosen) < 2:  # batch normalisation needs two
                 continue
-            outputs = [branch.forward_with_confidence(x[chosen]) for branch, x in zip(branches, features.taps, strict=True)]
+            outputs = [
+                branch.forward_with_confidence(x[chosen]) for branch, x in zip(branches, features.taps, strict=True)
+            ]
             labels, logits = features.labels[chosen], [logits for logits, _ in outputs]
             if goal is None:
                 loss = torch.stack([functional.cross_entropy(x, labels) for x in logits]).sum()

@@ -128,7 +128,7 @@ def test_read_times_of_measured_probes_round_trips(tmp_path: Path) -> None:
 def test_make_hw_profile_source_names_command_and_unsteady_share() -> None:
     document = times([probe(ProbeNetwork("plain", 0))])
     title = make_hw_profile("b", [], document.machine, 0.25).sources[0].title
-    assert "eetool profile --build-table" in title
+    assert "eetool table build" in title
     assert "unstable accepted: 25% of the probes scattered" in title
 
 

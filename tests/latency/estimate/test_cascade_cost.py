@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import write_tiny_bundle
 
 from eetool.latency.estimate.cascade_cost import CascadeCosts, layout_of_manifest
 from eetool_runtime import open_bundle
 from eetool_runtime.execution_plan import plan_steps
 from eetool_runtime.manifest import Component, Exit, Manifest
+from tests.helpers.tiny_bundle import write_tiny_bundle
 
 PER_COMPONENT_MS, PER_MB_MS = 0.006, 0.03
 

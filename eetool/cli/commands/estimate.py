@@ -1,0 +1,59 @@
+"""`eetool estimate`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from eetool.cli.estimate_output import EstimateRequest, estimate_result
+from eetool.cli.options import MODEL, FiniteRange, force_option, named_option, output_option
+from eetool.cli.output import CommandResult, verb_with_request, write_result
+from eetool.cli.shell_completion import complete_hw_profile
+from eetool.cli.table_measurement import HOST, SSH
+
+
+@dataclass(frozen=True)
+class FileEstimateRequest(EstimateRequest):
+    """Options of `eetool estimate`, with the file that its document goes to."""
+
+    output: Path | None
+    force: bool
+
+
+@verb_with_request(FileEstimateRequest)
+@click.argument("input", type=MODEL)
+@click.option(
+    "--device",
+    required=True,
+    metavar="NAME",
+    shell_complete=complete_hw_profile,
+    help="A name from `eetool devices`, or a hw profile.",
+)
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads on the device.")
+@click.option("--variant", default="auto", show_default=True, help="Of a bundle: such as onnx/int8.")
+@click.option("--watts", type=FiniteRange(0, min_open=True), help="Power of the board; energy is estimated from it.")
+@output_option("Where to write the JSON document.")
+@named_option
+@force_option
+def estimate(request: FileEstimateRequest) -> CommandResult:
+    """Estimate latency and energy of INPUT on a device from the device's latency table.
+
+    INPUT is a bundle, a checkpoint or an ONNX file. Nothing is measured; `eetool profile` measures.
+    """
+    from eetool.errors import UsageError
+    from eetool.records import check_output
+
+    if request.device == HOST or request.device.startswith(SSH):
+        raise UsageError(
+            f"estimates are made from a table, and {request.device} is measured",
+            "`eetool table build -o my.json` makes a table; or measure a bundle with `eetool profile`.",
+        )
+    if request.output is not None:
+        check_output(request.output, request.force)
+    result = estimate_result(request)
+    if request.output is not None:
+        write_result(request.output, result, request.force)
+    return result
+
+
+command = estimate

@@ -1,0 +1,31 @@
+"""Lists of numbers in options."""
+
+import math
+
+_IMAGENET = "0.485,0.456,0.406/0.229,0.224,0.225"
+
+
+def parse_numbers(option: str, text: str | None) -> tuple[float, ...]:
+    """Return the non-negative numbers of `text`, which commas separate."""
+    from eetool.errors import UsageError
+
+    try:
+        numbers = tuple(float(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        numbers = (math.nan,)
+    if not all(math.isfinite(number) and number >= 0 for number in numbers):
+        raise UsageError(f"{option} {text!r} are not numbers from 0 up", "Such as 1,0.5,2.")
+    return numbers
+
+
+def parse_normalisation(option: str, text: str | None) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Return mean and standard deviation per channel of pixels in [0, 1], written M,M,M/S,S,S or `imagenet`."""
+    from eetool.errors import UsageError
+
+    if text is None:
+        return None
+    mean, _, deviation = (_IMAGENET if text == "imagenet" else text).partition("/")
+    rule = parse_numbers(option, mean), parse_numbers(option, deviation)
+    if not rule[0] or len(rule[0]) != len(rule[1]) or min(rule[1]) == 0:
+        raise UsageError(f"{option} {text!r} is no mean and deviation per channel", f"Such as {_IMAGENET}.")
+    return rule

@@ -1,0 +1,43 @@
+"""Result of `eetool search`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eetool.cli.number_format import milliseconds, percent, shares
+from eetool.cli.output import CommandResult, table
+
+if TYPE_CHECKING:
+    from eetool.search.search_results import Front
+
+
+def search_result(front: "Front", output: Path, evaluated: int, asked: int) -> CommandResult:
+    """Return the front of a search that evaluated `evaluated` of the `asked` candidates."""
+    rows = [
+        (
+            f"{c.id}{' knee' if c.id == front.knee else ''}",
+            percent(c.figures.accuracy, 2),
+            f"{c.figures.macs / 1e6:.2f}",
+            milliseconds(c.figures.latency_ms),
+            milliseconds(c.figures.energy_mj),
+            f"{c.figures.parameters / 1e6:.2f}",
+            shares(c.figures.exit_shares),
+        )
+        for c in front.front
+    ]
+    right = ("acc %", "MACs (M)", "ms", "mJ", "weights (M)", "exits %")
+    knee = next(c for c in front.front if c.id == front.knee)
+    where = f"predicted for {front.device}, " if front.device else ""
+    text: list[Any] = [
+        f"{front.evaluated} candidates of {front.space.name}, {front.feasible} within the limits; the front:",
+        table({"id": "left", **dict.fromkeys(right, "right")}, rows),
+        f"branches at the knee: {' '.join(knee.branches) or 'none'}",
+        f"{where}means over {front.front[0].figures.n} examples of the training split, used for no weight or threshold",
+        *(f"warning: {warning}" for warning in front.warnings),
+        *(
+            [f"the space and the limits admit no more than {evaluated} networks that were found"]
+            if evaluated < asked
+            else []
+        ),
+        f"wrote {output}",
+    ]
+    return CommandResult("search/1", vars(front), text)

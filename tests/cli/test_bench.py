@@ -1,0 +1,111 @@
+"""`eetool bench`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from eetool.cli.app import cli
+from eetool.data.source import Source
+from eetool.data.splits import split_record
+from eetool.errors import UsageError
+from eetool_runtime.manifest import Data
+from tests.helpers.tiny_bundle import LABELS, pixels, write_tiny_bundle
+from tests.helpers.tiny_graphs import CLASSES
+
+ROOT = Path(__file__).parents[2]
+QUICK_BENCH = ["--passes", "2", "--min-seconds", "0", "--threads", "1"]
+INDICES = np.arange(64)
+
+
+def run(*arguments: Any) -> Result:
+    return CliRunner().invoke(cli, [str(a) for a in arguments])
+
+
+def schema(name: str) -> Any:
+    return json.loads((ROOT / f"eetool/schemas/{name}.schema.json").read_text())
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return write_tiny_bundle(tmp_path, data=Data("tiny", split_record({"test": INDICES})))
+
+
+@pytest.fixture(autouse=True)
+def tiny_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--data tiny`: images of the tiny bundle, all of them its test split."""
+
+    def load_source(name: str, progress: object = None) -> Source:
+        if name != "tiny":
+            raise UsageError(f"unknown data source {name!r}", "Known sources: tiny.")
+        pairs = [(label, contrast) for contrast in np.linspace(0.25, 4, 16) for label in range(CLASSES)]
+        images = np.stack([pixels(*pair)[None] for pair in pairs])
+        return Source("tiny", images, np.array([label for label, _ in pairs], np.int64), LABELS, mirror=False)
+
+    monkeypatch.setattr("eetool.data.registry.load_source", load_source)
+    monkeypatch.setattr("eetool.data.splits.split_source", lambda source, hold_out: {"test": INDICES})
+
+
+def test_bench_text_ends_with_verdict(bundle: Path) -> None:
+    result = run("bench", bundle, "--data", "tiny", *QUICK_BENCH)
+    assert result.exit_code == 0, result.stderr
+    lines = result.stdout.rstrip().splitlines()
+    assert lines[0] == "tiny onnx/fp32, 64 examples of tiny, batch 1, 1 thread, 2 passes"
+    assert lines[-1].startswith("Early exit ")
+    for name in ("unsplit", "full", "balanced", "fast"):
+        assert any(line.strip().startswith(name) for line in lines)
+    assert max(len(line) for line in lines[:-1]) <= 80
+
+
+def test_bench_writes_the_printed_document(bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bench.json"
+    net = bundle / "reference/unsplit/onnx-fp32/model.onnx"
+    result = run("bench", bundle, "--data", "tiny", "--against", net, *QUICK_BENCH, "--json", "-o", out)
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert document == json.loads(out.read_text())
+    jsonschema.validate(document, schema("bench-1"))
+    assert [p["name"] for p in document["points"]] == ["unsplit", "full", "balanced", "fast", "model.onnx"]
+    again = run("bench", bundle, "--data", "tiny", *QUICK_BENCH, "-o", out)
+    assert (again.exit_code, "--force" in again.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["nothing.eebundle", "--data", "tiny"], 3, "does not exist"),
+        (["{bundle}", "--data", "cifar"], 2, "unknown data source"),
+        (["{bundle}"], 2, "--data"),
+        (["{bundle}", "--data", "tiny", "--variant", "tflite/int8"], 2, "has no variant"),
+        (["{bundle}", "--data", "tiny", "--operating-point", "slow"], 2, "unknown operating point"),
+        (["{bundle}", "--data", "tiny", "--against", "nothing.onnx"], 3, "does not exist"),
+        (["{bundle}", "--data", "tiny", "--against", "{text}"], 3, "cannot be read as an ONNX file"),
+        (["{bundle}", "--data", "tiny", "--against", "{stripped}"], 3, "no reference/unsplit"),
+        (["{stripped}", "--data", "tiny"], 3, "no reference/unsplit"),
+        (["{other_split}", "--data", "tiny"], 3, "split of 'tiny' is not the one"),
+        (["{bundle}", "--data", "tiny", "-o", "{missing_folder}/x.json"], 2, "is not a folder"),
+    ],
+)
+def test_bench_wrong_arguments_are_refused(
+    bundle: Path, tmp_path: Path, arguments: list[str], code: int, message: str
+) -> None:
+    (tmp_path / "text.onnx").write_text("not a net")
+    data = Data("tiny", split_record({"test": INDICES}))
+    places = {
+        "bundle": bundle,
+        "text": tmp_path / "text.onnx",
+        "stripped": write_tiny_bundle(tmp_path, name="stripped", references=False, data=data),
+        "other_split": write_tiny_bundle(
+            tmp_path, name="other", data=Data("tiny", split_record({"test": INDICES[1:]}))
+        ),
+        "missing_folder": tmp_path / "nowhere",
+    }
+    result = run("bench", *(a.format(**places) for a in arguments), *QUICK_BENCH)
+    assert result.exit_code == code, result.stderr
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""

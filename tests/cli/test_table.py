@@ -1,0 +1,207 @@
+"""`eetool table`, and `eetool profile --build-table`, its earlier spelling."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from eetool.latency.table.hw_profile import HwProfile, profile_document, read_profile
+from eetool.records import canonical
+from eetool_measure.__main__ import main as measure
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "eetool/schemas/hw_profile-1.schema.json").read_text())
+BUILD = [("table", "build"), ("profile", "--build-table")]
+Measured = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory, cli: Any) -> Measured:
+    """`measured(capsys, threads)` is a document that a device printed for 8 probes."""
+    folder = tmp_path_factory.mktemp("device")
+    probes = folder / "probes"
+    assert cli("table", "build", "--probes", 8, "--write-probes", probes).code == 0
+
+    def times(capsys: pytest.CaptureFixture[str], threads: int = 1) -> Path:
+        path = folder / f"times-{threads}.json"
+        if not path.exists():
+            capsys.readouterr()
+            assert measure([str(probes), "--runs", "1", "--min-seconds", "0"]) == 0
+            document = {**json.loads(capsys.readouterr().out), "threads": threads}  # a process keeps its first pool
+            for probe in document["probes"]:  # a busy machine must not fail these tests
+                probe["latency_ms"]["mad"] = 0.0
+                kernels_us = sum(kernel["mean_us"] for kernel in probe["kernels"])
+                probe["latency_ms"]["median"] = (kernels_us - 0.5 * len(probe["kernels"]) + 5) / 1e3
+            path.write_text(json.dumps(document))
+        return path
+
+    return times
+
+
+@pytest.mark.parametrize("verb", BUILD, ids=" ".join)
+def test_write_probes_of_several_kinds_makes_a_folder_each(cli: Any, tmp_path: Path, verb: tuple[str, ...]) -> None:
+    probes = tmp_path / "probes"
+    options = ("--precision", "fp32", "--precision", "int8", "--probes", 8, "--write-probes", probes, "--json")
+    result = cli(*verb, *options)
+    assert (result.code, json.loads(result.stdout)["probes"]) == (0, {"onnx/fp32": 8, "onnx/int8": 8}), result
+    for name in ("onnx-fp32", "onnx-int8"):
+        assert json.loads((probes / name / "probes.json").read_text())["precision"] == name[-4:]
+
+
+def test_write_probes_existing_folder_needs_force(cli: Any, tmp_path: Path) -> None:
+    probes, photos = tmp_path / "probes", tmp_path / "photos"
+    photos.mkdir()
+    (photos / "cat.jpg").touch()
+    options = ("table", "build", "--probes", 8, "--write-probes")
+    assert [cli(*options, probes).code for _ in range(2)] == [0, 2]
+    assert cli(*options, probes, "--force").code == 0
+    assert cli(*options, photos, "--force").code == 2
+    assert (photos / "cat.jpg").exists()
+
+
+@pytest.mark.parametrize("verb", BUILD, ids=" ".join)
+def test_build_from_times_of_another_device_makes_its_profile(
+    cli: Any, tmp_path: Path, measured: Measured, capsys: pytest.CaptureFixture[str], verb: tuple[str, ...]
+) -> None:
+    made = tmp_path / "pi.json"
+    result = cli(*verb, "--device", "my-pi", "--times", measured(capsys), "-o", made)
+    assert result.code == 0, result
+    document = json.loads(made.read_text())
+    assert document["name"] == "my-pi"
+    jsonschema.validate(document, SCHEMA)
+    assert cli("profile", "--device", made).code == 0
+    assert "latency table: " in cli("table", "show", made).stdout
+
+
+def test_both_spellings_of_build_print_the_same(
+    cli: Any, tmp_path: Path, measured: Measured, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--device", "my-pi", "--times", measured(capsys), "-o", tmp_path / "pi.json", "--force")
+    results = [cli(*verb, *options) for verb in BUILD]
+    assert (results[0].stdout, results[0].stderr) == (results[1].stdout, results[1].stderr)
+    first, second = (cli(*verb, *options, "--json").document for verb in BUILD)
+    assert (first.pop("command"), second.pop("command")) == ("table build", "profile")
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--device", "rpi4", "-o", "{out}"], 2, "is not to be called rpi4"),
+        (["--times", "{out}", "-o", "{out}"], 3, "cannot be read"),
+        (["--format", "coreml", "-o", "{out}"], 2, "unknown 'coreml'"),
+        (["--precision", "fp16", "-o", "{out}"], 2, "unknown 'fp16'"),
+        (["--device", "ssh://pi@-oProxyCommand=x", "-o", "{out}"], 2, "is no address of a device"),
+    ],
+)
+@pytest.mark.parametrize("verb", BUILD, ids=" ".join)
+def test_build_wrong_arguments_are_refused(
+    cli: Any, tmp_path: Path, verb: tuple[str, ...], arguments: list[str], code: int, message: str
+) -> None:
+    result = cli(*verb, *(a.format(out=tmp_path / "out.json") for a in arguments))
+    assert (result.code, message in result.stderr) == (code, True), result
+
+
+def test_build_without_output_is_refused(cli: Any, refused: Any) -> None:
+    refused(2, "--build-table takes no INPUT and needs -o", "profile", "--build-table")
+    result = cli("table", "build")
+    assert (result.code, "a table needs -o" in result.stderr) == (2, True)
+
+
+def test_extend_adds_another_thread_count_in_place(
+    cli: Any, tmp_path: Path, measured: Measured, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "pi.json"
+    assert cli("table", "build", "--device", "my-pi", "--times", measured(capsys), "-o", path).code == 0
+    before = read_profile(path)
+    result = cli("table", "extend", path, "--times", measured(capsys, threads=2))
+    assert result.code == 0, result
+    after = read_profile(path)
+    assert (after.name, [c.threads for c in after.compositions]) == ("my-pi", [1, 2])
+    assert after.table[: len(before.table)] == before.table
+    assert {entry.threads for entry in after.table[len(before.table) :]} == {2}
+    assert [source.id for source in after.sources] == ["measured-here", "measured-here-2"]
+    assert {entry.source for entry in after.table if entry.threads == 2} == {"measured-here-2"}
+
+
+def test_extend_conditions_that_are_there_needs_force(
+    cli: Any, tmp_path: Path, measured: Measured, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, times = tmp_path / "pi.json", measured(capsys)
+    assert cli("table", "build", "--device", "my-pi", "--times", times, "-o", path).code == 0
+    bytes_before = path.read_bytes()
+    result = cli("table", "extend", path, "--times", times)
+    assert result.code == 2
+    assert "my-pi has a table for onnxruntime fp32, threads 1 already" in result.stderr
+    assert path.read_bytes() == bytes_before
+    started = time.monotonic()
+    assert cli("table", "extend", path).code == 2  # before anything is measured
+    assert time.monotonic() - started < 10
+    assert cli("table", "extend", path, "--times", times, "--force").code == 0
+    assert {entry.source for entry in read_profile(path).table} == {"measured-here-2"}
+
+
+def test_extend_profile_of_another_device_is_refused(
+    cli: Any, tmp_path: Path, measured: Measured, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = cli("table", "extend", "rpi4", "--times", measured(capsys), "-o", tmp_path / "out.json")
+    assert result.code == 3
+    assert "rpi4 is the profile of Raspberry Pi 4 Model B" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_extend_known_device_without_output_is_refused(cli: Any) -> None:
+    result = cli("table", "extend", "rpi4")
+    assert result.code == 2
+    assert "rpi4 comes with eetool and is not changed" in result.stderr
+
+
+def test_extend_into_another_file_leaves_the_first(
+    cli: Any, tmp_path: Path, measured: Measured, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = tmp_path / "pi.json", tmp_path / "out.json"
+    assert cli("table", "build", "--device", "my-pi", "--times", measured(capsys), "-o", path).code == 0
+    bytes_before = path.read_bytes()
+    assert cli("table", "extend", path, "--times", measured(capsys, threads=2), "-o", out).code == 0
+    assert path.read_bytes() == bytes_before
+    assert read_profile(out).name == "out"
+    assert cli("table", "extend", path, "--times", measured(capsys, threads=2), "-o", out).code == 2
+
+
+def test_show_prints_table_and_sources(cli: Any, tmp_path: Path) -> None:
+    result = cli("table", "show", "rpi4")
+    assert result.code == 0
+    for words in ("rpi4: Raspberry Pi 4 Model B", "latency table: 3 fitted kinds", "ms/MMAC", "source hw-nas-bench"):
+        assert words in result.stdout
+    empty = replace(read_first(), name="empty", table=(), regressions=(), compositions=())
+    path = tmp_path / "empty.json"
+    path.write_text(canonical({"schema": "hw_profile/1", **profile_document(empty)}))
+    assert "latency table: empty" in cli("table", "show", path).stdout
+    jsonschema.validate(cli("table", "show", path, "--json").document, SCHEMA)
+    assert cli("table", "show", "nowhere.json").code == 3
+
+
+def read_first() -> HwProfile:
+    from eetool.latency.table.hw_profile import load_device
+
+    return load_device("rpi4")
+
+
+def test_write_probes_into_a_folder_without_probes_is_refused(cli: Any, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "wedding.jpg").touch()
+    for more in ((), ("--force",), ("--precision", "fp32", "--precision", "int8", "--force")):
+        result = cli("table", "build", "--probes", 8, "--write-probes", tmp_path / "photos", *more)
+        assert (result.code, "photos" in result.stderr) == (2, True), result
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["wedding.jpg"]
+
+
+def test_build_beside_an_interrupted_measurement_is_refused(cli: Any, tmp_path: Path) -> None:
+    (tmp_path / "my.json.partial").write_text("precious")
+    result = cli("table", "build", "--probes", 8, "-o", tmp_path / "my.json")
+    assert (result.code, "--resume continues" in result.stderr) == (2, True), result
+    assert (tmp_path / "my.json.partial").read_text() == "precious"
