@@ -11,7 +11,7 @@ _UNSEEN = re.compile(
 
 
 def visible(text: str) -> str:
-    """Return `text` with every character that is not seen, or that acts, as an escape such as \\x1b."""
+    r"""Return `text` with every invisible or control character as an escape such as \x1b."""
     return _UNSEEN.sub(lambda match: escape(match[0]), text)
 
 
@@ -27,11 +27,11 @@ def visible_in(value: Any) -> Any:
 
 
 def escape(character: str) -> str:
-    """Return the escape of one character as Python writes it: \\xNN, \\uNNNN or \\UNNNNNNNN."""
+    r"""Return the escape of one character as Python writes it: \xNN, \uNNNN or \UNNNNNNNN."""
     code = ord(character)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def visible_json(text: str) -> str:
-    """Return JSON text with the same characters as JSON's own escapes, so that its values stay what they are."""
+    """Return JSON text with these characters as JSON escapes; the values stay the same."""
     return _UNSEEN.sub(lambda match: json.dumps(match[0])[1:-1], text)

@@ -42,7 +42,7 @@ def workspace(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """Yield a folder for what lasts no longer than the block, where the system keeps such things."""
+    """Yield a temporary folder in the system's folder for temporary files; it is removed after the block."""
     with workspace(Path(tempfile.gettempdir()) / "eetool") as folder:
         made = folder / "new"
         made.mkdir()
@@ -51,10 +51,12 @@ def scratch() -> Iterator[Path]:
 
 @contextmanager
 def set_aside(path: Path, companions: Sequence[str], stands: Callable[[], bool]) -> Iterator[None]:
-    """Move a file out of the way of a new one; it comes back where the block fails before the new one `stands`.
+    """Move a file aside for a new one, and restore it if the block fails before the new one is valid.
 
     Args:
-        companions: endings of further files that belong to `path`, and go and come with it.
+        path: the file.
+        companions: suffixes of further files that belong to `path` and are moved with it.
+        stands: returns whether the new file is valid.
     """
     every = [path, *(path.with_name(path.name + ending) for ending in companions)]
     with workspace(path) as folder:
@@ -114,7 +116,7 @@ def _host() -> str:
 
 
 def _new(path: Path) -> tuple[Path, int]:
-    """A workspace and the handle that holds its lock."""
+    """Return a new workspace and the handle of its lock."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_prefix(path), dir=path.absolute().parent))
         try:

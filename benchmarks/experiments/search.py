@@ -26,7 +26,6 @@ from eetool.data.splits import TEST, split_source
 from eetool.latency.estimate.cascade_price import LATENCY, MACS
 from eetool.latency.table.hw_profile import load_device
 from eetool.records import decode, encode, write_atomic
-from eetool_runtime.records import parse_json
 from eetool.search.evaluation.evaluator import Evaluator
 from eetool.search.evaluation.splits import SplitPart
 from eetool.search.methods import pareto
@@ -36,6 +35,7 @@ from eetool.search.space.builtin_spaces import load_space
 from eetool.search.space.space import Genome, Space
 from eetool.search.study.storage import HEARTBEAT, Storage
 from eetool.search.supernet_training import SupernetTraining
+from eetool_runtime.records import parse_json
 
 METHODS = ("aebnas", "nachos", "edanas", "random")
 ARMS = {(b, t): f"branches {b} thresholds {t}" for b in ("searched", "fixed") for t in ("tuned", "fixed")}

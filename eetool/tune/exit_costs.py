@@ -17,7 +17,7 @@ def manifest_macs(manifest: Manifest) -> CascadeCosts:
 
 
 def model_macs(spec: ModelSpec, score: str = MAX_SOFTMAX) -> CascadeCosts:
-    """Return the MACs, at batch 1, of each stretch of the backbone and of each early exit with the gate score `score`."""
+    """Return MACs at batch 1 of each stretch of the backbone and of each early exit with this gate score."""
     net = build_net(spec).eval()
     example = example_inputs(spec.inputs)
     cumulative = [tap.macs for tap in measure_taps(net.backbone, example, spec.taps)]

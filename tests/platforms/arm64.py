@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.platforms.commands import DISTRIBUTIONS, REPOSITORY, Missing, attempt, copy_tests, last_line, pip
+from tests.platforms.commands import DISTRIBUTIONS, REPOSITORY, MissingError, attempt, copy_tests, last_line, pip
 from tests.platforms.decisions import SCRIPT, compare, prepare
 
 MIRROR = "http://deb.debian.org/debian"
@@ -58,7 +58,7 @@ def main() -> int:
         require_tools()
         build_root(root)
         install(root)
-    except Missing as missing:
+    except MissingError as missing:
         sys.stderr.write(f"test-arm64 cannot run: {missing}\n")
         return 5
     tests = run_tests(root) if options.tests else None
@@ -70,12 +70,12 @@ def main() -> int:
 
 
 def require_tools() -> None:
-    """Raise Missing unless this process can build a root and change into it."""
+    """Raise MissingError unless this process can build a root and change into it."""
     absent = [tool for tool in TOOLS if shutil.which(tool) is None]
     if absent:
-        raise Missing(f"{', '.join(absent)} not found; apt install debootstrap qemu-user-static")
+        raise MissingError(f"{', '.join(absent)} not found; apt install debootstrap qemu-user-static")
     if os.geteuid() != 0:
-        raise Missing("chroot needs root; run it with sudo")
+        raise MissingError("chroot needs root; run it with sudo")
 
 
 def build_root(root: Path) -> None:

@@ -18,15 +18,15 @@ filterwarnings = error
 """
 
 
-class Missing(Exception):
+class MissingError(Exception):
     """A requirement is missing; the message is one line for the user."""
 
 
 def attempt(what: str, *words: object) -> None:
-    """Run a command that fetches, builds or unpacks `what`; raise Missing with its last line of output."""
+    """Run a command that fetches, builds or unpacks `what`; raise MissingError with its last line of output."""
     done = ask(*words)
     if done.returncode != 0:
-        raise Missing(f"{what} not available: {last_line(done.stdout)}")
+        raise MissingError(f"{what} not available: {last_line(done.stdout)}")
 
 
 def pip(what: str, *words: object, python: object = sys.executable) -> None:

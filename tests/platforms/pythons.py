@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.platforms.commands import DISTRIBUTIONS, Missing, ask, attempt, copy_tests, last_line, pip
+from tests.platforms.commands import DISTRIBUTIONS, MissingError, ask, attempt, copy_tests, last_line, pip
 from tests.platforms.decisions import SCRIPT, Trial, compare, prepare
 
 NEWEST = "newest"
@@ -60,7 +60,7 @@ def main() -> int:
                     if release in (options.onnxruntime or ONNXRUNTIMES[version]):
                         rows.append(test(folder, python, version, release, wheels, trial))
                         sys.stderr.write(line(rows[-1]))
-        except Missing as missing:
+        except MissingError as missing:
             sys.stderr.write(f"test-pythons cannot run: {missing}\n")
             return 5
     ok = bool(rows) and all(row["ok"] for row in rows)
