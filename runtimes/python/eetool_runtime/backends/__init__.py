@@ -1,16 +1,13 @@
 """Backends: the engines that run graph files, chosen by file format.
 
-The library of a backend is imported when its first graph is opened, not before. Entry points: `backend_for`,
-`open_graph`. Only the modules of this package import an engine.
+The library of a backend is imported when its first graph is opened, not before. Of the runtime, only the modules of
+this package import an engine. `registry` lists the backends. Entry points: `backend_for`, `open_graph`.
 """
 
 from __future__ import annotations
 
-import importlib
-from pathlib import Path
-
-from ..errors import BackendError, UsageError
 from .base import PRIVATE, PROCESS, Arrays, Backend, BoundCall, Graph, Threads
+from .registry import backend_for, open_graph
 
 __all__ = [
     "PRIVATE",
@@ -23,30 +20,3 @@ __all__ = [
     "backend_for",
     "open_graph",
 ]
-
-_BY_FORMAT = {
-    "onnx": ("onnx", "onnxruntime", "pip install eetool-runtime[onnx]"),
-    "tflite": ("litert", "ai-edge-litert or tflite-runtime", "pip install eetool-runtime[tflite]"),
-}
-
-
-def backend_for(graph_format: str) -> Backend:
-    """Return the installed backend that runs `graph_format` (`onnx`, `tflite`).
-
-    Raises:
-        UsageError: no backend runs this format.
-        BackendError: the library is missing; the hint is the command that installs it.
-    """
-    if graph_format not in _BY_FORMAT:
-        raise UsageError(f"no backend runs {graph_format!r} graphs", f"Known formats: {', '.join(_BY_FORMAT)}.")
-    module, library, install = _BY_FORMAT[graph_format]
-    try:
-        backend: Backend = importlib.import_module(f"{__name__}.{module}").BACKEND
-    except ImportError as error:
-        raise BackendError(f"the {graph_format} backend needs {library}: {error}", install) from None
-    return backend
-
-
-def open_graph(path: Path, threads: Threads = Threads()) -> Graph:  # noqa: B008 - frozen, so safe to share
-    """Open one graph file; its suffix names the format. Raises as `backend_for` and `Backend.open` do."""
-    return backend_for(Path(path).suffix.lstrip(".")).open(Path(path), threads)
