@@ -1,4 +1,4 @@
-"""Renames that replace nothing, and the exchange of two names; both are one step of the file system where it can."""
+"""Renames that replace nothing, and the exchange of two names; both are atomic where the file system supports it."""
 
 import ctypes
 import errno
@@ -8,32 +8,37 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-_HERE = -100  # AT_FDCWD: names are relative to the working folder
+_AT_FDCWD = -100  # names are relative to the working folder
 _NO_REPLACE, _EXCHANGE = 1, 2
 _UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM}  # by the kernel, file system or sandbox
 
 
 def rename_new(source: Path, target: Path) -> None:
-    """Rename a file or folder; raise FileExistsError where anything is called `target` already."""
+    """Rename a file or folder without replacing anything.
+
+    Raises:
+        FileExistsError: `target` exists already.
+        OSError: the rename is not possible.
+    """
     if _renameat2(source, target, _NO_REPLACE):
         return
     if source.is_dir() and not source.is_symlink():
-        _folder_new(source, target)
+        _rename_folder(source, target)
     else:
-        _file_new(source, target)
+        _rename_file(source, target)
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Let two files or folders swap their names in one step; False where the system cannot."""
+    """Exchange the names of two files or folders in one step; return False where the system does not support it."""
     return _renameat2(one, other, _EXCHANGE)
 
 
 def _renameat2(source: Path, target: Path, flags: int) -> bool:
-    """Rename by Linux's own call; False where it is not supported here."""
-    call = _system_call()
-    if call is None:
+    """Rename by the Linux system call `renameat2`; return False where it is not supported."""
+    renameat2 = _system_call()
+    if renameat2 is None:
         return False
-    if call(_HERE, os.fsencode(source), _HERE, os.fsencode(target), flags) == 0:
+    if renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), flags) == 0:
         return True
     code = ctypes.get_errno()
     if code in _UNSUPPORTED:
@@ -51,17 +56,17 @@ def _system_call() -> Any:
     return call
 
 
-def _folder_new(source: Path, target: Path) -> None:
+def _rename_folder(source: Path, target: Path) -> None:
     target.mkdir()
     try:
-        source.rename(target)  # a folder replaces an empty folder, and none that holds something
+        source.rename(target)  # a folder replaces an empty folder, but never a full one
     except BaseException:
         with suppress(OSError):
             target.rmdir()
         raise
 
 
-def _file_new(source: Path, target: Path) -> None:
+def _rename_file(source: Path, target: Path) -> None:
     try:
         os.link(source, target, follow_symlinks=False)
     except FileExistsError:

@@ -1,4 +1,4 @@
-"""Records on disk: canonical JSON, atomic writes, hashes. Nothing is overwritten unless the caller says so."""
+"""Records on disk: canonical JSON, atomic writes and hashes; existing files are replaced only with `force`."""
 
 import errno
 import hashlib
@@ -39,7 +39,7 @@ _LONGEST_PREFIX = 240  # bytes of a name
 
 
 def canonical(value: Any) -> str:
-    """JSON text of a record: two spaces, keys in the order of the dataclass, one newline at the end."""
+    """Return the JSON text of a record: indent of two spaces, keys in field order, one newline at the end."""
     return visible_json(json.dumps(encode(value), indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
@@ -49,22 +49,26 @@ def read_record(cls: type[T], path: Path, schema: str) -> T:
     The envelope of `--json` (`eetool`, `command`, `ok`) is dropped.
 
     Raises:
-        ArtefactError: the file is missing, not JSON, of another schema, or a field is off.
+        ArtefactError: the file is missing, is not JSON or has another schema, or a field is invalid.
     """
 
     def refuse(reason: str) -> ArtefactError:
         return ArtefactError(f"{path}: {reason}", f"It should be a {schema} document made by eetool.")
 
     document = parse_json(read_text(path), refuse)
-    found = document.get("schema") if isinstance(document, dict) else None
-    if found != schema:
-        raise refuse(f"expected schema {schema!r}, found {found!r}")
+    actual = document.get("schema") if isinstance(document, dict) else None
+    if actual != schema:
+        raise refuse(f"expected schema {schema!r}, found {actual!r}")
     fields = {k: v for k, v in document.items() if k not in ("eetool", "command", "ok", "schema")}
     return decode(cls, fields, refuse)
 
 
 def read_text(path: Path) -> str:
-    """Text of a file; raises ArtefactError where it is missing, unreadable or not UTF-8."""
+    """Return the text of a file.
+
+    Raises:
+        ArtefactError: the file is missing, unreadable or not UTF-8.
+    """
     try:
         with open_regular(path) as opened, io.TextIOWrapper(opened, encoding="utf-8") as file:
             return file.read()
@@ -75,37 +79,43 @@ def read_text(path: Path) -> str:
 
 
 def open_regular(path: Path) -> io.BufferedReader:
-    """Open a file for reading, as `path.open("rb")` does; a pipe, a socket or a device raises OSError.
+    """Open a regular file for reading, as `path.open("rb")` does.
 
-    Opening one of these may wait for ever, and reading it may never end.
+    Pipes, sockets and devices are refused, because opening or reading them may never end.
+
+    Raises:
+        OSError: the file cannot be opened, or is not a regular file.
     """
     mode = path.stat().st_mode
-    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # of a folder, open() says itself what it is
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # open() itself raises a clear error for a folder
         raise OSError(errno.EINVAL, "not a regular file (a pipe, a socket or a device)", str(path))
     return path.open("rb")
 
 
 def sha256_file(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
+    """Return the SHA-256 of a file in hexadecimal."""
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_output(path: Path, force: bool, directory: bool = False) -> None:
-    """Raise OutputError now, before long work, where the result could not be written later.
+    """Check before long work that its result can be written to `path`, and clear the leftovers of killed runs.
 
-    With `force` a file replaces a plain file, and a directory a bundle: nobody meant to lose anything else. What was
-    left by runs that were killed is cleared.
+    With `force` a file replaces only a plain file, and a directory only a bundle, an empty folder or a plain file.
+    This protects other data from a mistyped path.
+
+    Raises:
+        OutputError: the result could not be written.
     """
     folder = path.absolute().parent
-    with _output_errors(path):  # a name that is too long, a folder that may not be looked into
+    with _os_errors_as_output_errors(path):  # such as a name that is too long, or a folder without read permission
         clear_leftovers(path)
         with suppress(FileNotFoundError, NotADirectoryError):
             path.lstat()
-            _refuse_taken(path, path, force, directory)
+            _check_replaceable(path, path, force, directory)
         if not folder.is_dir():
             raise OutputError(f"{folder} is not a folder", "Create it first, or give another place.")
-    try:  # permissions are not all there is: the system administrator cannot write to a read-only disk either
+    try:  # a trial write, because permissions do not show a read-only disk
         with workspace(path):
             pass
     except OSError as error:
@@ -113,19 +123,22 @@ def check_output(path: Path, force: bool, directory: bool = False) -> None:
 
 
 def identity(path: Path) -> tuple[int, ...] | None:
-    """Return what tells a file or bundle from one that took its place; None where there is none."""
+    """Return the device, inode, modification time (ns) and size (bytes) of a file or of the manifest of a bundle.
+
+    The tuple changes when another file or bundle takes the path. It is None where that file does not exist.
+    """
     try:
-        held = (path / MANIFEST if path.is_dir() else path).stat()
+        status = (path / MANIFEST if path.is_dir() else path).stat()
     except FileNotFoundError:
         return None
-    return held.st_dev, held.st_ino, held.st_mtime_ns, held.st_size
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def write_atomic(path: Path, data: bytes, force: bool = False) -> None:
-    """Write so that `path` holds the old bytes or all of the new ones, whatever happens in between.
+    """Write so that `path` holds either the old bytes or all new ones, even after an interruption.
 
     Raises:
-        OutputError: it exists and `force` was not given, or it cannot be written.
+        OutputError: `path` exists and `force` is not set, or it cannot be written.
     """
     with write_file(path, force) as temporary:
         temporary.write_bytes(data)
@@ -133,12 +146,12 @@ def write_atomic(path: Path, data: bytes, force: bool = False) -> None:
 
 @contextmanager
 def write_file(path: Path, force: bool = False) -> Iterator[Path]:
-    """Yield an empty file that becomes `path` when the block ends well, and vanishes when it does not.
+    """Yield an empty file that becomes `path` when the block succeeds, and is removed when it fails.
 
     Raises:
-        OutputError: it exists by then and `force` was not given, or it cannot be written.
+        OutputError: `path` exists at the end of the block and `force` is not set, or it cannot be written.
     """
-    with _output_errors(path), workspace(path) as folder:
+    with _os_errors_as_output_errors(path), workspace(path) as folder:
         new = folder / "new"
         new.touch()
         new.chmod(0o644)
@@ -150,13 +163,13 @@ def write_file(path: Path, force: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def write_directory(path: Path, force: bool = False) -> Iterator[Path]:
-    """Yield an empty directory that becomes `path` when the block ends well, and vanishes when it does not.
+    """Yield an empty directory that becomes `path` when the block succeeds, and is removed when it fails.
 
     Raises:
-        OutputError: it exists by then and `force` was not given, it is a folder and no bundle, or it cannot be
-            written.
+        OutputError: `path` exists at the end of the block and `force` is not set, it is a folder but not a bundle,
+            or it cannot be written.
     """
-    with _output_errors(path), workspace(path) as folder:
+    with _os_errors_as_output_errors(path), workspace(path) as folder:
         new = folder / "new"
         new.mkdir()
         new.chmod(0o755)
@@ -165,11 +178,14 @@ def write_directory(path: Path, force: bool = False) -> Iterator[Path]:
 
 
 def _publish(new: Path, path: Path, force: bool, directory: bool) -> None:
-    """Give what was made its name. What has that name by now is looked at again: the work may have taken hours."""
+    """Rename `new` to `path`, after a second check that an existing `path` may be replaced.
+
+    The work may have taken hours since `check_output`.
+    """
     try:
         rename_new(new, path)
     except FileExistsError:
-        _refuse_taken(path, path, force, directory)
+        _check_replaceable(path, path, force, directory)
         if directory:
             _swap(new, path)
         else:
@@ -177,31 +193,34 @@ def _publish(new: Path, path: Path, force: bool, directory: bool) -> None:
 
 
 def _swap(new: Path, path: Path) -> None:
-    """Put a directory in the place of what is there, and look at that once more when nobody can reach it."""
+    """Replace `path` by the directory `new`.
+
+    The replaced file or folder is checked again where no other process can change it by name.
+    """
     if exchange(new, path):
         try:
-            _refuse_taken(new, path, force=True, directory=True)
+            _check_replaceable(new, path, force=True, directory=True)
         except OutputError:
             exchange(new, path)
             raise
-    else:  # the end of the workspace puts the old one back where the new one did not take its place
-        _refuse_taken(move_aside(path, new.parent), path, force=True, directory=True)
+    else:  # where the new directory cannot be renamed, the end of the workspace restores the old one
+        _check_replaceable(move_aside(path, new.parent), path, force=True, directory=True)
         rename_new(new, path)
 
 
-def _refuse_taken(held: Path, path: Path, force: bool, directory: bool) -> None:
-    """Raise OutputError unless `held`, which has or had the name `path`, may be replaced."""
+def _check_replaceable(existing: Path, path: Path, force: bool, directory: bool) -> None:
+    """Raise OutputError unless `existing`, which has or had the name `path`, may be replaced."""
     if not force:
         raise OutputError(f"{path} exists already", "Give --force to replace it, or another place.")
-    if directory and held.is_dir():
-        if not (held / MANIFEST).is_file() and any(held.iterdir()):
+    if directory and existing.is_dir():
+        if not (existing / MANIFEST).is_file() and any(existing.iterdir()):
             raise OutputError(f"{path} is a folder and not a bundle, so it is not replaced", "Give another place.")
-    elif held.exists() and not held.is_file():
+    elif existing.exists() and not existing.is_file():
         raise OutputError(f"{path} is not a plain file, so it is not replaced", "Give another place.")
 
 
 @contextmanager
-def _output_errors(path: Path) -> Iterator[None]:
+def _os_errors_as_output_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

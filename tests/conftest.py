@@ -1,4 +1,4 @@
-"""One small model, taken through the whole chain once, for every test that looks at what comes out."""
+"""Shared fixtures: one small model that is trained, tuned and exported once per test run."""
 
 import fcntl
 import json
@@ -12,8 +12,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # small nets; two pools of torch would fight for the cores
-os.environ.setdefault("EETOOL_ACCEPT_UNSTABLE", "1")  # no test may depend on how quiet a machine is
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small nets; two thread pools of torch would compete for the cores
+os.environ.setdefault("EETOOL_ACCEPT_UNSTABLE", "1")  # no test may depend on the load of the machine
 
 import click.testing
 import pytest
@@ -23,18 +23,18 @@ from eetool.cli.app import main
 from eetool.data.registry import load_source
 from eetool.data.source import Source
 
-# A job in a shell's background begins with Ctrl-C ignored, and so would every child that a test interrupts.
+# A background job of a shell starts with Ctrl-C ignored, and children that a test interrupts would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# No deadline, because a test must not fail on a busy machine; no randomness, because it must not fail on Tuesdays.
+# No deadline, because a test must not fail on a busy machine; no randomness, because results must repeat.
 settings.register_profile(
     "eetool", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("eetool")
 
 
-class Answered:
-    """What a command did: its exit code, and what it said where."""
+class CommandOutput:
+    """Exit code, standard output and standard error of a command."""
 
     def __init__(self, result: click.testing.Result) -> None:
         self.code, self.stdout, self.stderr = result.exit_code, result.stdout, result.stderr
@@ -49,24 +49,24 @@ class Answered:
         return f"exit code {self.code}\n{self.stdout}{self.stderr}"
 
 
-Cli = Callable[..., Answered]
+Cli = Callable[..., CommandOutput]
 
 
-def run_cli(*arguments: object) -> Answered:
-    answered = Answered(click.testing.CliRunner().invoke(main, [str(a) for a in arguments]))
-    assert "Traceback" not in answered.stderr
-    return answered
+def run_cli(*arguments: object) -> CommandOutput:
+    output = CommandOutput(click.testing.CliRunner().invoke(main, [str(a) for a in arguments]))
+    assert "Traceback" not in output.stderr
+    return output
 
 
 @pytest.fixture(scope="session")
 def cli() -> Cli:
-    """`cli("train", "resnet8", ...)` runs a command in this process."""
+    """Return a function that runs a command in this process, as in `cli("train", "resnet8", ...)`."""
     return run_cli
 
 
 @pytest.fixture(scope="session")
 def full_disk() -> Callable[[int], AbstractContextManager[None]]:
-    """`with full_disk(n):` no file may grow beyond n bytes, so that writes fail half-way as on a full disk."""
+    """Return a context manager that limits files to a size in bytes, so that writes fail half-way as on a full disk."""
 
     @contextmanager
     def limited(size_bytes: int) -> Iterator[None]:
@@ -82,14 +82,14 @@ def full_disk() -> Callable[[int], AbstractContextManager[None]]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 128 KiB, which fills up as a real one does."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(place)]
+    """Yield a mounted file system of 128 KiB."""
+    mount_point = tmp_path / "disk"
+    mount_point.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(mount_point)]
     if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
         pytest.skip("a tmpfs cannot be mounted here")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
+    yield mount_point
+    subprocess.run(["umount", "--lazy", str(mount_point)], check=True)
 
 
 @pytest.fixture(scope="session")
@@ -102,12 +102,12 @@ Once = Callable[[str, Callable[[Path], None]], Path]
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
-    """`once(name, make)` is a folder that `make` filled, once per test run, though it run in several processes."""
+    """Return a function that lets `make` fill a folder once per test run, shared by all test processes."""
     base = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent  # each worker has a folder of its own in there
+        base = base.parent  # contains one folder per worker
 
-    def made(name: str, make: Callable[[Path], None]) -> Path:
+    def fill_once(name: str, make: Callable[[Path], None]) -> Path:
         folder = base / f"once-{name}"
         with (base / f"once-{name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed
@@ -118,36 +118,36 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
                 unfinished.rename(folder)
         return folder
 
-    return made
+    return fill_once
 
 
-def _did(*arguments: object) -> None:
-    answered = run_cli(*arguments)
-    assert answered.code == 0, answered
+def _run(*arguments: object) -> None:
+    output = run_cli(*arguments)
+    assert output.code == 0, output
 
 
 @pytest.fixture(scope="session")
 def trained(once: Once) -> Path:
-    """resnet8 with two early exits after a few epochs: good enough that easy digits leave early. Read only."""
+    """Return the read-only checkpoint of resnet8 with two early exits; after 4 epochs easy digits leave early."""
     options = ("--exits", 2, "--branch", "linear", "--epochs", 4, "--batch-size", 64)
     command = ("train", "resnet8", "--data", "digits", *options, "-o")
-    return once("trained", lambda folder: _did(*command, folder / "model.pt")) / "model.pt"
+    return once("trained", lambda folder: _run(*command, folder / "model.pt")) / "model.pt"
 
 
 @pytest.fixture(scope="session")
 def tuned(trained: Path, once: Once) -> Path:
-    """The trained model with operating points. Read only."""
+    """Return the read-only checkpoint of the trained model with operating points."""
     command = ("tune", trained, "--data", "digits", "--max-accuracy-drop", 4, "-o")
-    return once("tuned", lambda folder: _did(*command, folder / "model.pt")) / "model.pt"
+    return once("tuned", lambda folder: _run(*command, folder / "model.pt")) / "model.pt"
 
 
 @pytest.fixture(scope="session")
 def bundle(tuned: Path, once: Once) -> Path:
-    """The bundle of the tuned model, with references. Read only."""
-    return once("bundle", lambda folder: _did("export", tuned, "-o", folder / "model.eebundle")) / "model.eebundle"
+    """Return the read-only bundle of the tuned model, with references."""
+    return once("bundle", lambda folder: _run("export", tuned, "-o", folder / "model.eebundle")) / "model.eebundle"
 
 
 @pytest.fixture
 def spoilable(bundle: Path, tmp_path: Path) -> Path:
-    """A copy of the bundle that a test may change."""
+    """Return a copy of the bundle that a test may change."""
     return shutil.copytree(bundle, tmp_path / "model.eebundle")

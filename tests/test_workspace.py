@@ -1,4 +1,4 @@
-"""Working folders: gone with their process, or with the next run after it; never while it lives."""
+"""Working folders: removed by their process or by the next run, never while their process runs."""
 
 import fcntl
 import os
@@ -16,7 +16,7 @@ from eetool import atomic_rename, workspace
 from eetool.errors import OutputError
 from eetool.records import check_output, write_atomic, write_directory
 
-_HOLD = """
+_HOLDER_PROGRAM = """
 import sys
 from pathlib import Path
 from eetool.workspace import move_aside, workspace
@@ -36,9 +36,9 @@ def names(folder: Path) -> list[str]:
 
 
 @contextmanager
-def holder(path: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """A process with a workspace of `path`; killed at the end."""
-    command = [sys.executable, "-c", _HOLD, str(path), *options]
+def running_holder(path: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """Yield a process that holds a workspace of `path`, and kill it after the block."""
+    command = [sys.executable, "-c", _HOLDER_PROGRAM, str(path), *options]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -48,87 +48,91 @@ def holder(path: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
             process.send_signal(signal.SIGKILL)
 
 
-def left_by_a_killed_run(path: Path, *options: str) -> str:
-    with holder(path, *options):
+def leftover_of_killed_run(path: Path, *options: str) -> str:
+    with running_holder(path, *options):
         pass
-    (left,) = (name for name in names(path.parent) if name.startswith(f".{path.name}."))
-    return left
+    (leftover,) = (name for name in names(path.parent) if name.startswith(f".{path.name}."))
+    return leftover
 
 
 @pytest.mark.parametrize(
     "write",
-    [lambda path: check_output(path, force=False), lambda path: write_atomic(path, b""), lambda path: _made(path)],
+    [
+        lambda path: check_output(path, force=False),
+        lambda path: write_atomic(path, b""),
+        lambda path: _write_bundle(path),
+    ],
 )
-def test_workspace_of_a_killed_run_is_removed_by_the_next(tmp_path: Path, write: Callable[[Path], None]) -> None:
-    left = left_by_a_killed_run(tmp_path / "made")
+def test_workspace_of_killed_run_is_removed_by_next_run(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    leftover = leftover_of_killed_run(tmp_path / "made")
     write(tmp_path / "made")
-    assert left not in names(tmp_path)
+    assert leftover not in names(tmp_path)
 
 
-def _made(path: Path) -> None:
+def _write_bundle(path: Path) -> None:
     with write_directory(path):
         pass
 
 
-def test_workspace_of_a_living_run_is_left_alone(tmp_path: Path) -> None:
-    with holder(tmp_path / "made"):
+def test_workspace_of_running_process_is_kept(tmp_path: Path) -> None:
+    with running_holder(tmp_path / "made"):
         before = names(tmp_path)
         write_atomic(tmp_path / "made", b"")
         assert names(tmp_path) == sorted([*before, "made"])
 
 
-def test_workspace_of_this_process_is_left_alone(tmp_path: Path) -> None:
+def test_clear_leftovers_workspace_of_this_process_is_kept(tmp_path: Path) -> None:
     with workspace.workspace(tmp_path / "made") as folder:
         workspace.clear_leftovers(tmp_path / "made")
         assert folder.is_dir()
     assert names(tmp_path) == []
 
 
-def test_workspace_of_another_machine_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    left = left_by_a_killed_run(tmp_path / "made")
+def test_workspace_of_other_machine_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    leftover = leftover_of_killed_run(tmp_path / "made")
     monkeypatch.setattr(workspace, "_host", lambda: "0" * 8)
     write_atomic(tmp_path / "made", b"")
-    assert names(tmp_path) == [left, "made"]
+    assert names(tmp_path) == [leftover, "made"]
 
 
-def test_workspace_of_another_output_is_left_alone(tmp_path: Path) -> None:
-    left = left_by_a_killed_run(tmp_path / "made.pt")
+def test_workspace_of_other_output_is_kept(tmp_path: Path) -> None:
+    leftover = leftover_of_killed_run(tmp_path / "made.pt")
     write_atomic(tmp_path / "made", b"")
-    assert names(tmp_path) == [left, "made"]
+    assert names(tmp_path) == [leftover, "made"]
 
 
-def test_workspace_without_a_lock_yet_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another run takes a new folder for a leftover in the moment before it is locked."""
-    make, made = tempfile.mkdtemp, list[str]()
+def test_workspace_removed_before_lock_is_created_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another run may remove a new folder in the moment before it is locked."""
+    make, folders = tempfile.mkdtemp, list[str]()
 
-    def cleared_at_once(**options: object) -> str:
-        made.append(make(**options))
-        if len(made) == 1:
+    def create_then_clear(**options: object) -> str:
+        folders.append(make(**options))
+        if len(folders) == 1:
             workspace.clear_leftovers(tmp_path / "made")
-        return made[-1]
+        return folders[-1]
 
-    monkeypatch.setattr(tempfile, "mkdtemp", cleared_at_once)
+    monkeypatch.setattr(tempfile, "mkdtemp", create_then_clear)
     with workspace.workspace(tmp_path / "made") as folder:
-        assert folder == Path(made[1])
+        assert folder == Path(folders[1])
     assert names(tmp_path) == []
 
 
-def test_workspace_where_there_are_no_locks_works_and_is_left_alone(
+def test_workspace_without_lock_support_works_and_leftover_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unsupported(*_: object) -> None:
         raise OSError(95, os.strerror(95))
 
-    left = left_by_a_killed_run(tmp_path / "made")
+    leftover = leftover_of_killed_run(tmp_path / "made")
     monkeypatch.setattr(fcntl, "flock", unsupported)
     write_atomic(tmp_path / "made", b"")
-    assert names(tmp_path) == [left, "made"]
+    assert names(tmp_path) == [leftover, "made"]
 
 
-def test_what_a_killed_run_moved_aside_comes_back(tmp_path: Path) -> None:
+def test_check_output_file_moved_aside_by_killed_run_is_restored(tmp_path: Path) -> None:
     path = tmp_path / "made"
     path.write_text("precious")
-    left_by_a_killed_run(path, "aside")
+    leftover_of_killed_run(path, "aside")
     assert not path.exists()
     with pytest.raises(OutputError, match="exists already"):
         check_output(path, force=False)
@@ -136,17 +140,17 @@ def test_what_a_killed_run_moved_aside_comes_back(tmp_path: Path) -> None:
     assert names(tmp_path) == ["made"]
 
 
-def test_what_a_killed_run_replaced_does_not_come_back(tmp_path: Path) -> None:
+def test_clear_leftovers_file_replaced_by_killed_run_is_not_restored(tmp_path: Path) -> None:
     path = tmp_path / "made"
     path.write_text("old")
-    left_by_a_killed_run(path, "aside")
+    leftover_of_killed_run(path, "aside")
     path.write_text("new")
     workspace.clear_leftovers(path)
     assert path.read_text() == "new"
     assert names(tmp_path) == ["made"]
 
 
-def test_names_of_the_longest_kind_can_be_written(tmp_path: Path) -> None:
+def test_write_atomic_longest_name_is_written(tmp_path: Path) -> None:
     write_atomic(tmp_path / ("n" * 255), b"")
     with pytest.raises(OutputError, match="File name too long"):
         check_output(tmp_path / ("n" * 256), force=False)
@@ -156,22 +160,20 @@ def test_names_of_the_longest_kind_can_be_written(tmp_path: Path) -> None:
 class TestSetAside:
     @pytest.fixture
     def path(self, tmp_path: Path) -> Path:
-        for ending in ("", "-journal"):
-            (tmp_path / f"study{ending}").write_text("old")
+        for suffix in ("", "-journal"):
+            (tmp_path / f"study{suffix}").write_text("old")
         return tmp_path / "study"
 
-    @pytest.mark.parametrize(("stands", "left"), [(False, "old"), (True, "new")])
-    def test_set_aside_after_a_failure_keeps_the_new_one_only_where_it_stands(
-        self, path: Path, stands: bool, left: str
-    ) -> None:
-        with pytest.raises(KeyError), workspace.set_aside(path, ("-journal",), lambda: stands):  # noqa: PT012
+    @pytest.mark.parametrize(("is_valid", "content"), [(False, "old"), (True, "new")])
+    def test_set_aside_failed_block_keeps_only_valid_new_file(self, path: Path, is_valid: bool, content: str) -> None:
+        with pytest.raises(KeyError), workspace.set_aside(path, ("-journal",), lambda: is_valid):  # noqa: PT012
             assert names(path.parent)[1:] == []
             path.write_text("new")
             raise KeyError
-        assert path.read_text() == left
-        assert names(path.parent) == (["study"] if stands else ["study", "study-journal"])
+        assert path.read_text() == content
+        assert names(path.parent) == (["study"] if is_valid else ["study", "study-journal"])
 
-    def test_set_aside_after_success_keeps_the_new_one(self, path: Path) -> None:
+    def test_set_aside_successful_block_keeps_new_file(self, path: Path) -> None:
         with workspace.set_aside(path, ("-journal",), lambda: False):
             path.write_text("new")
         assert path.read_text() == "new"
@@ -181,11 +183,11 @@ class TestSetAside:
 @pytest.mark.parametrize("portable", [False, True])
 class TestRenameNew:
     @pytest.fixture(autouse=True)
-    def _way(self, portable: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def _rename_method(self, portable: bool, monkeypatch: pytest.MonkeyPatch) -> None:
         if portable:
             monkeypatch.setattr(atomic_rename, "_system_call", lambda: None)
 
-    def test_rename_new_of_a_file_replaces_nothing(self, tmp_path: Path) -> None:
+    def test_rename_new_file_to_taken_name_raises_file_exists_error(self, tmp_path: Path) -> None:
         (tmp_path / "one").write_text("one")
         atomic_rename.rename_new(tmp_path / "one", tmp_path / "two")
         assert names(tmp_path) == ["two"]
@@ -194,14 +196,16 @@ class TestRenameNew:
             atomic_rename.rename_new(tmp_path / "one", tmp_path / "two")
         assert (tmp_path / "two").read_text() == "one"
 
-    def test_rename_new_of_a_file_works_without_links(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_rename_new_file_without_link_support_replaces_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         def unsupported(*_: object, **__: object) -> None:
             raise OSError(1, os.strerror(1))
 
         monkeypatch.setattr(os, "link", unsupported)
-        self.test_rename_new_of_a_file_replaces_nothing(tmp_path)
+        self.test_rename_new_file_to_taken_name_raises_file_exists_error(tmp_path)
 
-    def test_rename_new_of_a_folder_replaces_nothing(self, tmp_path: Path) -> None:
+    def test_rename_new_folder_to_taken_name_raises_file_exists_error(self, tmp_path: Path) -> None:
         (tmp_path / "one" / "inside").mkdir(parents=True)
         atomic_rename.rename_new(tmp_path / "one", tmp_path / "two")
         assert names(tmp_path / "two") == ["inside"]
