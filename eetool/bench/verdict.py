@@ -15,7 +15,7 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether `point` pays, the ratio of its mean latency to that of the unsplit backbone, and the reasons as text."""
+    """Verdict on `point`, the ratio of its mean latency to that of the unsplit backbone, and the reasons as text."""
 
     pays: bool
     point: str

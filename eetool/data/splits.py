@@ -88,7 +88,7 @@ def recorded_split(source: Source, name: str, recorded: Data | None) -> np.ndarr
         ArtefactError: the record is missing, or names another source or another split of it.
     """
     if recorded is None:
-        raise ArtefactError("the model records no data, so its held-out examples cannot be told from its training ones")
+        raise ArtefactError("the model records no data, so its held-out examples cannot be identified")
     if recorded.source != source.name:
         raise ArtefactError(f"the model was trained on {recorded.source!r}, not on {source.name!r}")
     for hold_out in HOLD_OUT if source.official_test else (FROM_TRAIN,):

@@ -3,7 +3,7 @@
 The ensemble of Zero Time Waste (arXiv 2106.05409) multiplies the probabilities of all exits so far, each raised to a
 learned power, and a learned factor per class. Here an exit multiplies its own probabilities with those of the exit
 before, which are an ensemble already. The weights of all earlier exits therefore grow or shrink together, whereas the
-paper learns one weight for every pair. In return an exit reads one tensor, whatever the number of exits.
+paper trains one weight for every pair. In return an exit reads one tensor, whatever the number of exits.
 """
 
 import math

@@ -194,5 +194,5 @@ def _place(taps: list[TapCost], targets: list[float]) -> list[TapCost]:
 
 
 def _distinct(taps: Sequence[TapCost]) -> list[TapCost]:
-    """Of consecutive taps without MACs between them keep the last: after the activation and the pooling."""
+    """Return the last of each run of taps without MACs between them: after the activation and the pooling."""
     return [tap for i, tap in enumerate(taps) if i + 1 == len(taps) or taps[i + 1].macs > tap.macs]

@@ -27,12 +27,12 @@ class ReportPoint:
 
     @property
     def static(self) -> bool:
-        """Whether the network has no early exits: the unsplit backbone, or a network compared with it."""
+        """True for a network without early exits: the unsplit backbone, or a network compared with it."""
         return self.exit_shares is None
 
     @property
     def measured(self) -> bool:
-        """Whether the latency was measured."""
+        """True where the latency was measured."""
         return self.mean_ms is not None
 
 

@@ -3,7 +3,7 @@
 With all other thresholds fixed, one sort and cumulative sums give the cost and errors of every value of one threshold.
 So the best value of one threshold is exact. The search optimises one threshold after another for a range of Lagrange
 multipliers, the prices of an error; this gives the front. It then changes two thresholds at a time, to trade errors
-between gates. Gates are not independent: each one sees only the inputs that earlier gates let pass.
+between gates. Gates are not independent: each one is evaluated only on inputs that no earlier gate accepted.
 """
 
 from collections.abc import Callable, Iterable, Iterator

@@ -60,7 +60,7 @@ def test_printed_ids_finds_texts_and_constants() -> None:
 
 
 @pytest.mark.parametrize("schema_id", IDS)
-def test_every_printed_id_has_a_schema_and_a_golden(schema_id: str) -> None:
+def test_printed_ids_have_a_schema_and_a_golden(schema_id: str) -> None:
     stem = schema_id.replace("/", "-")
     assert (SCHEMAS / f"{stem}.schema.json").is_file()
     assert (ROOT / f"tests/golden/{stem}.json").is_file()

@@ -1,4 +1,4 @@
-"""When int8 is refused."""
+"""Selection of int8 variants: conditions for rejection."""
 
 from pathlib import Path
 

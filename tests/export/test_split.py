@@ -15,63 +15,67 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 
 @pytest.fixture(scope="module")
-def pieces(case: Case) -> list[ComponentModule]:
+def components(case: Case) -> list[ComponentModule]:
     return case.cut()
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7])
 def test_split_graph_components_compute_what_the_network_computes(
-    case: Case, pieces: list[ComponentModule], batch: int
+    case: Case, components: list[ComponentModule], batch: int
 ) -> None:
     arguments = case.arguments(batch)
-    made = run_components(pieces, arguments)
+    outputs = run_components(components, arguments)
     for name, expected in case.expected(arguments).items():
-        assert made[name].shape == expected.shape
-        assert torch.allclose(made[name], expected, atol=1e-6), name
+        assert outputs[name].shape == expected.shape
+        assert torch.allclose(outputs[name], expected, atol=1e-6), name
 
 
-def test_split_graph_inputs_were_computed_before_and_only_once(case: Case, pieces: list[ComponentModule]) -> None:
-    known = set(case.arguments(2))
-    for piece in pieces:
-        assert set(piece.inputs) <= known
-        assert not known & set(piece.outputs)
-        known |= set(piece.outputs)
+def test_split_graph_inputs_were_computed_before_and_only_once(case: Case, components: list[ComponentModule]) -> None:
+    available = set(case.arguments(2))
+    for component in components:
+        assert set(component.inputs) <= available
+        assert not available & set(component.outputs)
+        available |= set(component.outputs)
 
 
-def test_split_graph_every_output_is_read(case: Case, pieces: list[ComponentModule]) -> None:
-    answers = {name for pair in case.outputs for name in pair}
-    read = {name for piece in pieces for name in piece.inputs}
-    assert {name for piece in pieces for name in piece.outputs} <= read | answers
+def test_split_graph_every_output_is_read(case: Case, components: list[ComponentModule]) -> None:
+    exit_outputs = {name for pair in case.outputs for name in pair}
+    read = {name for component in components for name in component.inputs}
+    assert {name for component in components for name in component.outputs} <= read | exit_outputs
 
 
-def test_split_graph_every_exit_has_a_component_after_its_segment(case: Case, pieces: list[ComponentModule]) -> None:
+def test_split_graph_every_exit_has_a_component_after_its_segment(
+    case: Case, components: list[ComponentModule]
+) -> None:
     exits = [f"exit{i}" for i in range(case.net.n_exits)]
-    assert [piece.name for piece in pieces if piece.kind == "exit"] == exits
-    assert [p.name for p in pieces] == sorted((p.name for p in pieces), key=lambda n: (n[-1], n.startswith("exit")))
+    assert [component.name for component in components if component.kind == "exit"] == exits
+    assert [p.name for p in components] == sorted(
+        (p.name for p in components), key=lambda n: (n[-1], n.startswith("exit"))
+    )
 
 
-def test_split_graph_components_hold_only_the_weights_they_use(case: Case, pieces: list[ComponentModule]) -> None:
-    carried = set()
-    for piece in pieces:
-        names = {name for name, _ in piece.module.named_parameters()}
-        assert names <= {node.target for node in piece.module.graph.nodes if node.op == "get_attr"}
-        carried |= names
-    assert carried == {f"net.{name}" for name, _ in case.net.named_parameters()}
+def test_split_graph_components_hold_only_the_weights_they_use(case: Case, components: list[ComponentModule]) -> None:
+    parameters = set()
+    for component in components:
+        names = {name for name, _ in component.module.named_parameters()}
+        assert names <= {node.target for node in component.module.graph.nodes if node.op == "get_attr"}
+        parameters |= names
+    assert parameters == {f"net.{name}" for name, _ in case.net.named_parameters()}
 
 
 def test_split_graph_shared_weights_are_in_both_components() -> None:
     seg0, _, exit1 = build("recurring").cut()
-    for piece in (seg0, exit1):
-        assert "net.net.backbone.cell.weight" in dict(piece.module.named_parameters())
+    for component in (seg0, exit1):
+        assert "net.net.backbone.cell.weight" in dict(component.module.named_parameters())
 
 
 def wiring(name: str) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
-    """What each piece reads and makes, temperatures and answers aside."""
+    """Return the inputs and outputs of each component by name, without temperatures and outputs of exits."""
     return {
-        piece.name: tuple(
-            tuple(n for n in names if not n.startswith("exit")) for names in (piece.inputs, piece.outputs)
+        component.name: tuple(
+            tuple(n for n in names if not n.startswith("exit")) for names in (component.inputs, component.outputs)
         )
-        for piece in build(name).cut()
+        for component in build(name).cut()
     }
 
 
@@ -142,7 +146,7 @@ def test_trace_network_untraceable_network_raises_artefact_error_with_hint(net: 
 
 
 class Squared(nn.Module):
-    """Every example is compared with every other."""
+    """Network that compares every example with every other."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         pairs = (x[:, None] * x[None]).reshape(-1, x.shape[1])  # (N, D) -> (N N, D)
@@ -150,8 +154,8 @@ class Squared(nn.Module):
 
 
 def test_batch_multiple_other_size_raises_artefact_error() -> None:
-    pieces = split_graph(trace_network(Squared(), (torch.randn(2, 3),), 1), ["x"], [["a"], ["b"]])
-    size = pieces[0].shapes["seg0_out"][0]
+    components = split_graph(trace_network(Squared(), (torch.randn(2, 3),), 1), ["x"], [["a"], ["b"]])
+    size = components[0].shapes["seg0_out"][0]
     assert isinstance(size, torch.SymInt)
     with pytest.raises(ArtefactError, match="no multiple of the batch"):
         batch_multiple(size)

@@ -37,7 +37,7 @@ class Case:
         return split_graph(graph, list(arguments), self.outputs)
 
     def expected(self, arguments: Mapping[str, Tensor]) -> Inputs:
-        """What the network itself answers, by name."""
+        """Return the outputs of the unsplit network by name."""
         with torch.no_grad():
             actual = self.net(*(x.clone() for x in arguments.values()))
         return dict(zip([name for pair in self.outputs for name in pair], actual, strict=True))

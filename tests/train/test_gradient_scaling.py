@@ -1,4 +1,4 @@
-"""Gradient scaling: the weights of the paper, and nothing else changed."""
+"""Gradient scaling: gradients have the weights of the paper, and nothing else changes."""
 
 import torch
 from torch import Tensor, nn
@@ -15,13 +15,13 @@ def net_of_three() -> EarlyExitNet:
 
 
 def gradient(net: EarlyExitNet, x: Tensor, exit_index: int) -> Tensor:
-    """Of one exit's answer, at the first shared layer."""
+    """Return the gradient of the summed logits of one exit in the weights of the first shared layer."""
     net.zero_grad()
     logits = net(x) if exit_index < 2 else (*net(x)[:2], net.backbone(x))
     logits[exit_index].sum().backward()
-    found = net.backbone[0].weight.grad
-    assert found is not None
-    return found.clone()
+    weight_gradient = net.backbone[0].weight.grad
+    assert weight_gradient is not None
+    return weight_gradient.clone()
 
 
 def test_scale_tap_gradients_shared_layers_get_a_mean_over_exits() -> None:

@@ -1,4 +1,4 @@
-"""What the device does to pixels is what training did to them."""
+"""Preprocessing on the device and in training: equal results for the same pixels."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Where training runs: this processor without a library, and accelerate in several processes."""
+"""Devices of training: the processor without accelerate, and several processes with it."""
 
 import os
 import subprocess

@@ -210,7 +210,7 @@ def test_run_training_high_learning_rate_raises_diverged_error(run: Runs) -> Non
         run(replace(SETTINGS, learning_rate=1e30))
 
 
-def test_one_cycle_rises_to_its_peak_and_falls_to_zero() -> None:
+def test_one_cycle_whole_training_rises_to_peak_and_falls_to_zero() -> None:
     rates = [one_cycle(i / 1000) for i in range(1000)]
     peak = rates.index(max(rates))
     assert rates[0] == pytest.approx(0.1)

@@ -1,4 +1,4 @@
-"""What was fitted on a model holds in the runtime, and can be fitted again on its bundle."""
+"""Policies in the runtime: they match the fit on the model, and can be fitted again on its bundle."""
 
 from dataclasses import replace
 from pathlib import Path

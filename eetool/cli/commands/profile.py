@@ -217,7 +217,7 @@ def _measure_here(request: ProfileRequest, path: Path) -> CommandResult:
 
 
 def _measure_over_ssh(request: ProfileRequest) -> CommandResult:
-    """Measure on another machine; a board that eetool knows has its own name in the document."""
+    """Measure on another machine; a board listed by `eetool devices` has its own name in the document."""
     from eetool.errors import UsageError
     from eetool.latency.table.hw_profile import device_name_of_board
     from eetool.profile.profiler import profile_bundle

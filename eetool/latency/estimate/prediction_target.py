@@ -65,7 +65,7 @@ class PredictionTarget:
 def open_target(path: Path, export: Export, named: Sequence[str] = (), score: str | None = None) -> Iterator[Model]:
     """Open a bundle, a checkpoint or an ONNX file for as long as the block.
 
-    A checkpoint is recorded, which takes milliseconds. It is exported where the recorder does not know an operator.
+    A checkpoint is recorded, which takes milliseconds. It is exported where the recorder does not support an operator.
 
     Args:
         path: a bundle, a `.pt` or a `.onnx` file.
@@ -98,7 +98,7 @@ def open_target(path: Path, export: Export, named: Sequence[str] = (), score: st
 
 @contextmanager
 def open_checkpoint(checkpoint: Checkpoint, name: str, export: Export) -> Iterator[Model]:
-    """Record `checkpoint`, or export it where the recorder does not know an operator."""
+    """Record `checkpoint`, or export it where the recorder does not support an operator."""
     from eetool.model.graph_recorder import UnknownOperatorError
 
     try:
@@ -142,7 +142,7 @@ def target_of_variant(
 
 @dataclass(frozen=True)
 class _Detection:
-    """How a runtime fuses operators into kernels."""
+    """Detection of the kernels into which a runtime fuses operators."""
 
     channel_block: int
     fuses_sums: bool

@@ -45,7 +45,7 @@ class ProbeKind:
 
     @property
     def traced(self) -> bool:
-        """Whether the runtime reports usable times of single kernels for such graphs."""
+        """True where the runtime reports usable times of single kernels for such graphs."""
         return self.name == "onnx/fp32"
 
 

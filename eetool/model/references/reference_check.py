@@ -67,7 +67,7 @@ def _check_factory(backbone: str, config: dict[str, Any], named: Sequence[str], 
     except UsageError:
         wanted = None
     if wanted != (backbone, config):
-        raise refuse("its model is neither one that eetool knows nor a factory that can be named")
+        raise refuse("its model is neither an architecture of eetool nor a factory that can be named")
     if any(is_factory(model) and parse_factory(model) == wanted for model in named):
         return
     written = shell_quoted(write_factory(backbone, config))

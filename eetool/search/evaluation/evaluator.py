@@ -54,7 +54,7 @@ _FORWARD_BATCH = 64  # larger batches no longer fit the cache between layers, an
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """How candidates are trained and measured.
+    """Settings for training and measuring candidates.
 
     Attributes:
         objective: `macs`, `latency_ms` or `energy_mj`, the mean over inputs of everything that ran.

@@ -153,9 +153,9 @@ def test_call_runs_needed_components_only(tiny_bundle: Path) -> None:
 
 
 def test_every_exit_batch_equals_numpy_reference(model: ee.Model) -> None:
-    for (logits, confidence), (wanted, sure) in zip(model.every_exit(X), answers(X)):
-        np.testing.assert_array_equal(logits, wanted)
-        np.testing.assert_allclose(confidence, sure, atol=1e-6)
+    for (logits, confidence), (expected_logits, expected_confidence) in zip(model.every_exit(X), answers(X)):
+        np.testing.assert_array_equal(logits, expected_logits)
+        np.testing.assert_allclose(confidence, expected_confidence, atol=1e-6)
 
 
 def test_stats_after_calls_count_exits_and_macs(model: ee.Model) -> None:

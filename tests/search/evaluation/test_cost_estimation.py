@@ -84,14 +84,14 @@ def test_cost_estimator_unknown_operator_is_exported() -> None:
     assert priced.costs[LATENCY].trunk[0] > 0
 
 
-def test_every_exit_can_save_compares_leaving_with_going_on() -> None:
+def test_every_exit_can_save_costs_of_exits_compares_leaving_with_continuing() -> None:
     assert every_exit_can_save(CascadeCosts((1.0,), ()))
     assert every_exit_can_save(CascadeCosts((1.0, 3.0, 2.0), (3.5, 1.0)))
     assert not every_exit_can_save(CascadeCosts((1.0, 2.0, 2.0), (3.5, 1.0)))
     assert not every_exit_can_save(CascadeCosts((1.0, 3.0, 2.0), (1.0, 2.0)))
 
 
-def test_every_exit_can_save_counts_the_cache_penalty() -> None:
+def test_every_exit_can_save_cache_penalty_is_counted() -> None:
     heavy_tail = CachePenalty(((5.0,), (5.0,)), (0.0,), 0.0, 1.0)
     costs = CascadeCosts((1.0, 1.0), (2.0,))
     assert not every_exit_can_save(costs)
