@@ -148,6 +148,6 @@ def bundle(tuned: Path, once: Once) -> Path:
 
 
 @pytest.fixture
-def spoilable(bundle: Path, tmp_path: Path) -> Path:
+def bundle_copy(bundle: Path, tmp_path: Path) -> Path:
     """Return a copy of the bundle that a test may change."""
     return shutil.copytree(bundle, tmp_path / "model.eebundle")

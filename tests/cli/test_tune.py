@@ -68,12 +68,12 @@ def test_tune_bundle_writes_verified_bundle(cli: Any, names: Any, bundle: Path, 
     assert names(tmp_path) == ["other.eebundle"]
 
 
-def test_tune_bundle_in_place_needs_force_and_drops_other_files(cli: Any, refused: Any, spoilable: Path) -> None:
-    (spoilable / ".DS_Store").write_text("dropped here by a file manager")
-    refused(2, "was tuned before", "tune", spoilable, *DIGITS)
-    assert cli("tune", spoilable, *DIGITS, "--force").code == 0
-    assert cli("verify", spoilable).code == 0
-    assert not (spoilable / ".DS_Store").exists()
+def test_tune_bundle_in_place_needs_force_and_drops_other_files(cli: Any, refused: Any, bundle_copy: Path) -> None:
+    (bundle_copy / ".DS_Store").write_text("dropped here by a file manager")
+    refused(2, "was tuned before", "tune", bundle_copy, *DIGITS)
+    assert cli("tune", bundle_copy, *DIGITS, "--force").code == 0
+    assert cli("verify", bundle_copy).code == 0
+    assert not (bundle_copy / ".DS_Store").exists()
 
 
 @pytest.mark.parametrize(

@@ -24,26 +24,26 @@ def test_verify_intact_bundle_passes(cli: Any, bundle: Path) -> None:
     assert all(check["passed"] for check in document["checks"])
 
 
-def test_verify_changed_byte_names_file(refused: Any, spoilable: Path) -> None:
-    content = bytearray((spoilable / HEAD).read_bytes())
+def test_verify_changed_byte_names_file(refused: Any, bundle_copy: Path) -> None:
+    content = bytearray((bundle_copy / HEAD).read_bytes())
     content[len(content) // 2] ^= 1
-    (spoilable / HEAD).write_bytes(content)
-    refused(3, f"{HEAD}: its SHA-256 is not the one in the manifest", "verify", spoilable)
+    (bundle_copy / HEAD).write_bytes(content)
+    refused(3, f"{HEAD}: its SHA-256 is not the one in the manifest", "verify", bundle_copy)
 
 
-def test_verify_truncated_file_names_it(refused: Any, spoilable: Path) -> None:
-    os.truncate(spoilable / HEAD, 1000)
-    refused(3, f"{HEAD}: 1000 bytes where the manifest says", "verify", spoilable)
+def test_verify_truncated_file_names_it(refused: Any, bundle_copy: Path) -> None:
+    os.truncate(bundle_copy / HEAD, 1000)
+    refused(3, f"{HEAD}: 1000 bytes where the manifest says", "verify", bundle_copy)
 
 
-def test_verify_missing_file_names_it(refused: Any, spoilable: Path) -> None:
-    (spoilable / HEAD).unlink()
-    refused(3, f"{HEAD}: cannot be read: No such file", "verify", spoilable)
+def test_verify_missing_file_names_it(refused: Any, bundle_copy: Path) -> None:
+    (bundle_copy / HEAD).unlink()
+    refused(3, f"{HEAD}: cannot be read: No such file", "verify", bundle_copy)
 
 
-def test_verify_truncated_manifest_is_refused(refused: Any, spoilable: Path) -> None:
-    os.truncate(spoilable / "manifest.json", 1000)
-    refused(3, "manifest.json: it is not valid JSON", "verify", spoilable)
+def test_verify_truncated_manifest_is_refused(refused: Any, bundle_copy: Path) -> None:
+    os.truncate(bundle_copy / "manifest.json", 1000)
+    refused(3, "manifest.json: it is not valid JSON", "verify", bundle_copy)
 
 
 def test_verify_other_paths_are_refused(refused: Any, bundle: Path, tmp_path: Path) -> None:
@@ -52,11 +52,11 @@ def test_verify_other_paths_are_refused(refused: Any, bundle: Path, tmp_path: Pa
     refused(3, "manifest.json: cannot be read", "verify", tmp_path)
 
 
-def test_verify_changed_weight_with_new_hash_fails_parity(refused: Any, spoilable: Path) -> None:
-    manifest = open_bundle(spoilable).manifest
-    model = onnx.load(spoilable / HEAD)
+def test_verify_changed_weight_with_new_hash_fails_parity(refused: Any, bundle_copy: Path) -> None:
+    manifest = open_bundle(bundle_copy).manifest
+    model = onnx.load(bundle_copy / HEAD)
     (weight,) = [w for w in model.graph.initializer if w.name.endswith("classifier.weight")]
     weight.CopyFrom(numpy_helper.from_array(np.array(1.01 * numpy_helper.to_array(weight)), weight.name))
-    onnx.save(model, spoilable / HEAD)
-    write_manifest(spoilable, manifest)
-    refused(4, "onnx/fp32 exit1_logits: error", "verify", spoilable)
+    onnx.save(model, bundle_copy / HEAD)
+    write_manifest(bundle_copy, manifest)
+    refused(4, "onnx/fp32 exit1_logits: error", "verify", bundle_copy)

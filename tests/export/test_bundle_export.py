@@ -234,11 +234,11 @@ def test_bundle_name_any_file_name_gives_a_valid_name(path: str, name: str) -> N
     assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", name)
 
 
-def test_write_manifest_changed_file_opens_again(spoilable: Path) -> None:
-    before = open_bundle(spoilable).manifest
-    path = spoilable / "components/exit0/onnx-fp32/model.onnx"
+def test_write_manifest_changed_file_opens_again(bundle_copy: Path) -> None:
+    before = open_bundle(bundle_copy).manifest
+    path = bundle_copy / "components/exit0/onnx-fp32/model.onnx"
     path.write_bytes(path.read_bytes() + b"\0")
     with pytest.raises(EarlyExitError, match="bytes where the manifest says"):
-        open_bundle(spoilable)
-    write_manifest(spoilable, before)
-    assert open_bundle(spoilable).manifest.files != before.files
+        open_bundle(bundle_copy)
+    write_manifest(bundle_copy, before)
+    assert open_bundle(bundle_copy).manifest.files != before.files

@@ -293,16 +293,16 @@ def test_read_goals_damaged_file_raises_artefact_error(free: Checkpoint, export:
             read_goals(open_bundle(bundle.path))
 
 
-def test_read_goals_golden_file_is_read_and_written_byte_by_byte(spoilable: Path) -> None:
+def test_read_goals_golden_file_is_read_and_written_byte_by_byte(bundle_copy: Path) -> None:
     golden = (Path(__file__).parents[1] / "golden/goals-1.json").read_bytes()
-    manifest = open_bundle(spoilable).manifest
-    (spoilable / GOALS).write_bytes(golden)
-    write_manifest(spoilable, manifest)
-    goals = read_goals(open_bundle(spoilable))
+    manifest = open_bundle(bundle_copy).manifest
+    (bundle_copy / GOALS).write_bytes(golden)
+    write_manifest(bundle_copy, manifest)
+    goals = read_goals(open_bundle(bundle_copy))
     assert goals is not None
     assert goals.budget == Budget(LATENCY, 4.5)
-    write_goals(spoilable, goals)
-    assert (spoilable / GOALS).read_bytes() == golden
+    write_goals(bundle_copy, goals)
+    assert (bundle_copy / GOALS).read_bytes() == golden
 
 
 def test_schema_and_records_of_goals_have_the_same_fields() -> None:
