@@ -1,7 +1,7 @@
 """Names and texts that a bundle can hold."""
 
 from eetool.names import MAX_VOCABULARY_BYTES, find_unfit, quote, select_words, word_bytes
-from eetool_runtime.manifest import is_text
+from eetool_runtime.manifest_checks import is_text
 
 BAD = ["", "x" * 257, "\x1b[2J", "a\nb", "\x7f", "\x85"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from eetool.bench.contenders import (
     UNSPLIT,
     Contender,
-    Prediction,
+    ContenderPrediction,
     bench_inputs,
     bundle_contenders,
     static_contender,
@@ -196,7 +196,7 @@ def bench_bundle(
     )
 
 
-def _predict_all(contender: Contender, n_inputs: int, advance: Advance) -> list[Prediction]:
+def _predict_all(contender: Contender, n_inputs: int, advance: Advance) -> list[ContenderPrediction]:
     """Return the predictions on all inputs before timing; this is also the warm-up."""
     contender.prepare()
     predictions = [contender.predict(index) for index in range(n_inputs)]

@@ -23,7 +23,7 @@ _REFERENCE_HINT = "It was exported with --no-reference; export it again without.
 
 
 @dataclass(frozen=True)
-class Prediction:
+class ContenderPrediction:
     """Prediction of a contender on one input; `exit` is None for a static network."""
 
     probabilities: np.ndarray  # (classes,)
@@ -40,7 +40,7 @@ class Contender(TimedModel, Protocol):
 
     macs: Mapping[int | None, int] | None
 
-    def predict(self, index: int) -> Prediction:
+    def predict(self, index: int) -> ContenderPrediction:
         """Return the complete prediction on an input; not timed."""
 
 
@@ -64,10 +64,10 @@ class CascadeContender:
         """Return the predicted class, by early exit."""
         return self._model(self._inputs[index]).index
 
-    def predict(self, index: int) -> Prediction:
+    def predict(self, index: int) -> ContenderPrediction:
         """Return the complete prediction of the same call."""
         result = self._model(self._inputs[index])
-        return Prediction(result.probabilities, result.exit)
+        return ContenderPrediction(result.probabilities, result.exit)
 
 
 class StaticContender:
@@ -90,9 +90,9 @@ class StaticContender:
         """Return the class with the largest logit."""
         return int(self._logits(index).argmax())
 
-    def predict(self, index: int) -> Prediction:
+    def predict(self, index: int) -> ContenderPrediction:
         """Return the complete prediction of the same call."""
-        return Prediction(softmax(self._logits(index)[0] / self._temperature), None)
+        return ContenderPrediction(softmax(self._logits(index)[0] / self._temperature), None)
 
     def check(self, classes: int, where: str) -> None:
         """Run the first input; raise ArtefactError unless the result is one finite logit per class."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eetool.bench.contenders import Contender, Prediction
+from eetool.bench.contenders import Contender, ContenderPrediction
 from eetool.latency.estimate.energy import UNKNOWN, Energy
 from eetool.metrics import expected_calibration_error
 
@@ -51,7 +51,7 @@ class ContenderRun:
     """A contender with its predictions on N inputs and the latency of each, (N,) milliseconds."""
 
     contender: Contender
-    predictions: Sequence[Prediction]
+    predictions: Sequence[ContenderPrediction]
     latency_ms: np.ndarray
 
     @property

@@ -196,6 +196,11 @@ def _plain(op: str, count: int = 1) -> _Form:
     return lambda args, kwargs: (op, list(args[:count]), {})
 
 
+def _indexing(op: str) -> _Form:
+    """Return a form that keeps the indices: two parts of one tensor are not the same operator."""
+    return lambda args, kwargs: (op, [args[0]], {"indices": [int(index) for index in args[1:]]})
+
+
 def _convolution(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[str, list[Any], Attributes]:
     x, weight, bias, strides, pads, dilations, transposed, _, groups = args
     if transposed or x.ndim not in (3, 4):
@@ -262,8 +267,8 @@ _FORMS: dict[str, _Form] = {
     "topk": _plain("TopK", 2),
     "upsample_bilinear2d": _plain("Resize"),
     "constant_pad_nd": _plain("Pad"),
-    "slice": _plain("Slice"),
-    "select": _plain("Gather"),
+    "slice": _indexing("Slice"),
+    "select": _indexing("Gather"),
     "permute": lambda args, kwargs: ("Transpose", [args[0]], {"perm": list(args[1])}),
     **dict.fromkeys(("view", "_unsafe_view", "reshape", "unsqueeze", "squeeze", "expand"), _plain("Reshape")),
     **dict.fromkeys(("alias", "detach", "clone", "_to_copy"), _plain("Identity")),

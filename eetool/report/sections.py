@@ -16,7 +16,7 @@ Row = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Table:
+class SectionTable:
     """A table with a title or a note, and warnings below it."""
 
     heads: Row
@@ -27,7 +27,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Input:
+class InputPreview:
     """One example: its label, the prediction of the exit, and a preview where one is known."""
 
     index: int
@@ -43,7 +43,7 @@ class Strip:
     """Examples in a row, under a title."""
 
     title: str
-    inputs: list[Input]
+    inputs: list[InputPreview]
 
 
 @dataclass(frozen=True)
@@ -91,17 +91,17 @@ def _strips(inputs: ReportInputs, pictures: Mapping[int, str]) -> Iterator[Strip
                 preview = pictures.get(example.index, "")
                 image, text = (preview, "") if preview.startswith(IMAGE) else ("", preview)
                 label, answer = bench.labels[example.label], bench.labels[example.answer]
-                shown.append(Input(example.index, label, answer, example.confidence, image, text))
+                shown.append(InputPreview(example.index, label, answer, example.confidence, image, text))
             if shown:
                 yield Strip(f"{left}: the {word} that leave here", shown)
 
 
-def predictions(inputs: ReportInputs) -> list[Table]:
+def predictions(inputs: ReportInputs) -> list[SectionTable]:
     """Return one table per prediction for a device."""
     return [_prediction(p) for p in inputs.predictions]
 
 
-def _prediction(p: Prediction) -> Table:
+def _prediction(p: Prediction) -> SectionTable:
     rows = [
         (
             m.operating_point,
@@ -114,10 +114,10 @@ def _prediction(p: Prediction) -> Table:
     ] or [(g.name, milliseconds(g.latency_ms), "–", energy(g.energy_mj), "–") for g in p.graphs]
     heads = ("at", "mean latency", f"{p.confidence:.0%} interval", "mean energy", "energy is")
     title = f"{p.device}, {p.variant}, {threads(p.threads)}"
-    return Table(heads, [tuple(row) for row in rows], title=title, warnings=tuple(p.warnings))
+    return SectionTable(heads, [tuple(row) for row in rows], title=title, warnings=tuple(p.warnings))
 
 
-def training(inputs: ReportInputs) -> Table | None:
+def training(inputs: ReportInputs) -> SectionTable | None:
     """Return the figures of each exit after training."""
     t = inputs.training
     if t is None:
@@ -127,7 +127,7 @@ def training(inputs: ReportInputs) -> Table | None:
         accuracy = "–" if e.accuracy is None else f"{100 * e.accuracy:.2f} %"
         rows.append((str(e.exit), e.tap or "final", f"{e.macs / 1e6:.2f} M", accuracy))
     how = f"Each exit on {t.n} held-out examples, without gates." if t.n else "The model was not trained here."
-    return Table(("exit", "tap", "MACs to leave", "accuracy"), rows, note=f"{t.model}. {how}")
+    return SectionTable(("exit", "tap", "MACs to leave", "accuracy"), rows, note=f"{t.model}. {how}")
 
 
 def origins(inputs: ReportInputs) -> list[Row]:

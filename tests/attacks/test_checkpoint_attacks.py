@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -151,8 +152,9 @@ def test_train_hostile_weights_and_resume_execute_nothing(sound: Checkpoint, tmp
 def test_audit_hook_named_factory_and_outside_path_are_seen(sound: Checkpoint, tmp_path: Path) -> None:
     prepare(tmp_path)
     save_checkpoint(tmp_path / "m.pt", attacked(sound, "canary:make", None))
-    outside = Path.home() / "nothing.pt"
-    named, other = audited(tmp_path, [["inspect", "m.pt", "--model", "canary:make"], ["inspect", str(outside)]])
+    with tempfile.NamedTemporaryFile(dir=Path.home(), suffix=".pt") as file:  # outside of all places that are allowed
+        outside = Path(file.name)
+        named, other = audited(tmp_path, [["inspect", "m.pt", "--model", "canary:make"], ["inspect", str(outside)]])
     assert {"module canary", "exec canary.py"} <= set(named["seen"])
     assert (tmp_path / "pwned").exists()
     assert f"open {outside.resolve()}" in other["seen"]

@@ -69,7 +69,7 @@ def test_profile_with_device_prints_what_estimate_prints(
         (lambda d: d.update(schema="hw_profile/9"), "expected schema 'hw_profile/1'"),
         (lambda d: d["table"][0].update(median_ms=-1), r"table[0]: its figures cannot be negative"),
         (lambda d: d["table"][0].update(median_ms=float("nan")), "NaN is not a JSON number"),
-        (lambda d: d["table"][0].update(median_ms=5e6), "are these other units"),
+        (lambda d: d["table"][0].update(median_ms=5e6), "is it in another unit"),
         (lambda d: d["table"][0].update(median_us=5.0), "table[0].median_us: unknown field"),
         (lambda d: d["table"][0].update(kernel="warp"), "unknown kernel 'warp'"),
     ],

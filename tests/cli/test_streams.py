@@ -122,7 +122,7 @@ def test_command_path_not_utf8_is_read_or_refused(bundle: Path, trained: Path, t
     assert json.loads(returned.stdout.encode("utf-8")) == json.loads((folder / "out.json").read_text("utf-8"))
     done = eetool("verify", folder / "m.eebundle")
     assert done.returncode == 5
-    assert "onnxruntime opens no file whose path is not UTF-8" in done.stderr
+    assert "onnxruntime cannot open a path that is not UTF-8" in done.stderr
     assert "a\\udcff\\x1b[31m" in done.stderr
 
 

@@ -52,14 +52,13 @@ def test_write_probes_of_several_kinds_makes_a_folder_each(cli: Any, tmp_path: P
         assert json.loads((probes / name / "probes.json").read_text())["precision"] == name[-4:]
 
 
-def test_write_probes_existing_folder_needs_force(cli: Any, tmp_path: Path) -> None:
+def test_write_probes_existing_folder_is_never_replaced(cli: Any, tmp_path: Path) -> None:
     probes, photos = tmp_path / "probes", tmp_path / "photos"
     photos.mkdir()
     (photos / "cat.jpg").touch()
     options = ("table", "build", "--probes", 8, "--write-probes")
     assert [cli(*options, probes).code for _ in range(2)] == [0, 2]
-    assert cli(*options, probes, "--force").code == 0
-    assert cli(*options, photos, "--force").code == 2
+    assert [cli(*options, folder, "--force").code for folder in (probes, photos)] == [2, 2]
     assert (photos / "cat.jpg").exists()
 
 

@@ -36,7 +36,7 @@ def test_audio_example_classifies_recordings(cli: Any, tmp_path: Path) -> None:
         for number in range(45):
             write_tone(recordings / f"{word}_ann_{number}.wav", hz, number)
     archive, model = tmp_path / "words.npz", tmp_path / "words.pt"
-    assert run(EXAMPLE / "features.py", recordings, archive) == "120 words to learn from, 15 to test on, 3 classes\n"
+    assert run(EXAMPLE / "features.py", recordings, archive) == "120 training words, 15 test words, 3 classes\n"
     with np.load(archive) as arrays:
         assert arrays["features"].shape == (120, 61, 40)
         assert sorted(arrays["classes"]) == sorted(WORDS)

@@ -59,7 +59,7 @@ class Runs:
         progress: Progress = SILENT,
     ) -> bytes:
         checkpoint = train_model("resnet8", self.source, plan, settings, self.state, resume, progress)
-        save_checkpoint(self.folder / "model.pt", checkpoint)
+        save_checkpoint(self.folder / "model.pt", checkpoint, force=True)
         return (self.folder / "model.pt").read_bytes()
 
     def interrupted(self, after_steps: int) -> None:

@@ -20,16 +20,16 @@ class Flatbuffer:
         self._data = data
         self._visited = 0
 
-    def root(self) -> Table:
+    def root(self) -> FlatbufferTable:
         """Return the root table."""
         return self._table(0)
 
-    def _table(self, place: int) -> Table:
+    def _table(self, place: int) -> FlatbufferTable:
         """Return the table that the offset at `place` points to."""
         self._visited += 1
         if self._visited > _MAX_TABLES:
             raise ValueError("it has too many tables")
-        return Table(self, place + self._read(_U32, place))
+        return FlatbufferTable(self, place + self._read(_U32, place))
 
     def _read(self, form: struct.Struct, at: int) -> int:
         if not 0 <= at <= len(self._data) - form.size:  # a negative place would count from the end
@@ -38,7 +38,7 @@ class Flatbuffer:
         return value
 
 
-class Table:
+class FlatbufferTable:
     """One table. Fields are read by their index in the schema; an absent field is 0 or empty."""
 
     def __init__(self, file: Flatbuffer, at: int) -> None:
@@ -61,7 +61,7 @@ class Table:
         start = self._vector(index)
         return 0 if start is None else self._file._read(_U32, start)
 
-    def tables(self, index: int) -> Iterator[Table]:
+    def tables(self, index: int) -> Iterator[FlatbufferTable]:
         """Yield the tables of a vector."""
         start = self._vector(index)
         if start is not None:

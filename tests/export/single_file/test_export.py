@@ -194,7 +194,7 @@ def spoil(single_file: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Spoil
         model = onnx.load(single_file)
         change(model)
         monkeypatch.setattr(exporter, "_split", lambda *_: ([], {}))
-        monkeypatch.setattr(exporter, "assemble", lambda *_: model)
+        monkeypatch.setattr(exporter, "assemble_model", lambda *_: model)
 
     return spoil
 

@@ -6,7 +6,7 @@ import mmap
 from pathlib import Path
 
 from ..errors import BackendError
-from ..flatbuffer import Flatbuffer, Table
+from ..flatbuffer import Flatbuffer, FlatbufferTable
 from ..protobuf import BYTES, VARINT, Data, fields
 
 # Fields of onnx.proto that lead to tensors, which can refer to files: message -> field number -> inner message.
@@ -96,7 +96,7 @@ def tflite_refers(data: bytes) -> bool:
     return False
 
 
-def _check_inside(data: bytes, table: Table, place: tuple[int, int]) -> None:
+def _check_inside(data: bytes, table: FlatbufferTable, place: tuple[int, int]) -> None:
     offset, size = (table.uint64(index) for index in place)
     if offset + size > len(data):
         raise ValueError(f"{size} bytes at {offset} lie outside the file")
