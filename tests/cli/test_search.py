@@ -93,7 +93,7 @@ def test_search_candidate_is_trained_tuned_and_exported(cli: Callable[..., Any],
     predicted = cli("profile", bundle, "--device", "rpi4", "--json").document
     worst = chosen["figures"]["worst_latency_ms"]
     if None not in chosen["thresholds"]:
-        assert predicted["exits"][-1]["latency_ms"] == pytest.approx(worst)
+        assert predicted["exits"][-1]["latency_ms"] == pytest.approx(worst, rel=0.01)  # docs/decisions/0012
 
 
 def test_train_from_front_picks_knee_by_default(cli: Callable[..., Any], found: Path, tmp_path: Path) -> None:
