@@ -5,13 +5,15 @@ VENV ?= .venv
 EXTRAS ?= dev
 # Processes that the tests are dealt to.
 WORKERS ?= 2
+# The environment of test-libraries.
+LIBRARIES ?= .venv-libraries
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 # Waiting threads that spin make every test slow on a busy machine.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo docs test test-arm64 test-pythons check clean
+.PHONY: demo docs test test-arm64 test-libraries test-pythons check clean
 
 demo: $(INSTALLED)
 	PATH="$(abspath $(BIN)):$$PATH" sh examples/demo.sh demo
@@ -32,6 +34,11 @@ test-arm64: $(INSTALLED)
 test-pythons: $(INSTALLED)
 	$(BIN)/python -m tests.platforms.pythons
 
+# Networks of timm and torchvision through the commands, in an environment of its own with the torch that torchvision
+# needs: 6 GB, and half an hour.
+test-libraries: $(LIBRARIES)/.installed
+	$(LIBRARIES)/bin/python benchmarks/export/library_networks.py
+
 # Style, types, and the import rules: layers, circles, sizes.
 check: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -40,9 +47,17 @@ check: $(INSTALLED)
 	$(BIN)/pytest -q tests/test_layering.py
 
 clean:
-	rm -rf $(VENV) demo build
+	rm -rf $(VENV) $(LIBRARIES) demo build
 
 $(INSTALLED): pyproject.toml runtimes/python/pyproject.toml runtimes/measure/pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt -e "runtimes/python[onnx]" -e runtimes/measure -e ".[$(EXTRAS)]"
+	touch $@
+
+$(LIBRARIES)/.installed: pyproject.toml runtimes/python/pyproject.toml runtimes/measure/pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(LIBRARIES)
+	grep -v '^torch==' constraints.txt > $(LIBRARIES)/constraints.txt
+	$(LIBRARIES)/bin/pip install --quiet torch==2.14.1 torchvision==0.29.1 timm==1.0.31
+	$(LIBRARIES)/bin/pip install --quiet --constraint $(LIBRARIES)/constraints.txt -e "runtimes/python[onnx]" \
+	    -e runtimes/measure -e ".[tflite]"
 	touch $@

@@ -152,10 +152,10 @@ def of_single(single: SingleFile) -> dict[str, Any]:
     }
 
 
-def agreement(checkpoint: Checkpoint, bundle: Path) -> dict[str, float]:
+def agreement(checkpoint: Checkpoint, bundle: Path, variant: str | None = None) -> dict[str, float]:
     """Return the share of samples that leave at the same exit as in PyTorch, and of those the share with its class."""
     net = ScoredNetwork(checkpoint.build()).eval()
-    model = load(bundle)
+    model = load(bundle, variant=variant)
     with torch.no_grad():
         outputs = net(*checkpoint.samples.values(), *(torch.tensor(1.0) for _ in range(net.n_exits)))
     expected = [array.numpy() for array in outputs]
