@@ -20,4 +20,5 @@ stage eetool train resnet8 --data digits --exits 0 --force -o "$out/resnet8.pt"
 stage eetool export "$out/resnet8.pt" --force -o "$out/resnet8.eebundle"
 
 stage eetool profile "$out/model.eebundle" --device host --accept-unstable --force -o "$out/profile.json"
-stage eetool bench "$out/model.eebundle" --data digits --against "$out/resnet8.eebundle" --force -o "$out/bench.json"
+stage eetool bench "$out/model.eebundle" --data digits --against "$out/resnet8.eebundle" --accept-unstable --force \
+    -o "$out/bench.json"

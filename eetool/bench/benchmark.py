@@ -17,13 +17,16 @@ from eetool.bench.contenders import (
 )
 from eetool.bench.exit_metrics import ExitFigures, exit_figures
 from eetool.bench.interleaved_timing import time_interleaved
+from eetool.bench.intervals import pass_half_width
 from eetool.bench.results import BenchRow, ContenderRun, make_row
-from eetool.bench.verdict import ContenderSummary, Verdict, decide_verdict, ratio_interval
+from eetool.bench.verdict import MeasuredNet, Verdict, decide_verdict
 from eetool.data.source import Source
 from eetool.data.splits import split_record
-from eetool.errors import ArtefactError, UsageError
+from eetool.errors import ArtefactError, UnstableError, UsageError
 from eetool.progress import SILENT, Advance, Progress
 from eetool_measure.machine import Machine, read_machine
+from eetool_measure.machine_state import read_machine_state
+from eetool_measure.stability import MAX_CI95
 from eetool_runtime.backends import backend_for
 from eetool_runtime.model import Model
 
@@ -45,7 +48,11 @@ class DataUsed:
 
 @dataclass(frozen=True)
 class Bench:
-    """The document `bench/1`. `max_accuracy_drop` is in percentage points; `labels` are the names of the classes."""
+    """The document `bench/1`.
+
+    `max_accuracy_drop` is in percentage points, `labels` are the names of the classes, and `unstable` holds reasons to
+    distrust the times, where they were accepted nevertheless.
+    """
 
     points: tuple[BenchRow, ...]
     verdict: Verdict
@@ -60,6 +67,7 @@ class Bench:
     machine: Machine
     labels: tuple[str, ...] = ()
     exits: tuple[ExitFigures, ...] = ()
+    unstable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,7 @@ class BenchRules:
         passes: passes over the inputs, at least.
         min_seconds: duration of the measurement, at least.
         seed: of the order of inputs and contenders.
+        accept_unstable: keep unstable times, and note the reasons.
     """
 
     judged: str
@@ -79,10 +88,17 @@ class BenchRules:
     passes: int = PASSES
     min_seconds: float = MIN_SECONDS
     seed: int = SEED
+    accept_unstable: bool = False
 
 
 def complete_rules(
-    model: Model, judged: str | None, max_accuracy_drop: float | None, passes: int, min_seconds: float, seed: int
+    model: Model,
+    judged: str | None,
+    max_accuracy_drop: float | None,
+    passes: int,
+    min_seconds: float,
+    seed: int,
+    accept_unstable: bool = False,
 ) -> BenchRules:
     """Return complete rules: the default is the bundle's default operating point and limit.
 
@@ -104,12 +120,23 @@ def complete_rules(
         passes=passes,
         min_seconds=min_seconds,
         seed=seed,
+        accept_unstable=accept_unstable,
     )
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Rows in the order of the contenders, the verdict, the number of timed passes, and what made them unstable."""
+
+    rows: tuple[BenchRow, ...]
+    verdict: Verdict
+    passes: int
+    unstable: tuple[str, ...]
 
 
 def compare_contenders(
     contenders: Sequence[Contender], labels: np.ndarray, n_exits: int, rules: BenchRules, progress: Progress = SILENT
-) -> tuple[tuple[BenchRow, ...], Verdict, int]:
+) -> Compared:
     """Run and time `contenders`, and decide the verdict on one of them.
 
     Args:
@@ -119,9 +146,10 @@ def compare_contenders(
         rules: settings of the benchmark.
         progress: shows the steps.
 
-    Returns:
-        rows in the order of the contenders, the verdict, and the number of timed passes.
+    Raises:
+        UnstableError: the times of the judged point scatter too much between the passes, or the board was throttled.
     """
+    before = read_machine_state()
     with progress("predictions before timing", len(contenders)) as advance:
         predictions = [_predict_all(contender, len(labels), advance) for contender in contenders]
     times_ns = time_interleaved(
@@ -133,16 +161,20 @@ def compare_contenders(
         progress=progress,
     )
     runs = [
-        ContenderRun(contender, predicted, np.median(times_ns[contender.name], axis=0) / 1e6)  # (passes, N) -> (N,)
+        ContenderRun(contender, predicted, times_ns[contender.name] / 1e6)
         for contender, predicted in zip(contenders, predictions, strict=True)
     ]
     rows = tuple(make_row(run, runs[0], labels, n_exits) for run in runs)
-    judged = next(run for run in runs if run.contender.name == rules.judged)
-    interval = ratio_interval(judged.latency_ms, runs[0].latency_ms, rules.seed)
-    summaries = {row.name: ContenderSummary(row.name, row.accuracy, row.latency_ms.mean) for row in rows}
-    against = [summaries[row.name] for row in rows[1:] if row.exit_shares is None]
-    verdict = decide_verdict(summaries[rules.judged], summaries[UNSPLIT], against, interval, rules.max_accuracy_drop)
-    return rows, verdict, len(times_ns[UNSPLIT])
+    nets = {run.contender.name: _measured(run, labels) for run in runs}
+    against = [nets[row.name] for row in rows[1:] if row.exit_shares is None]
+    verdict = decide_verdict(nets[rules.judged], nets[UNSPLIT], against, rules.max_accuracy_drop, rules.seed)
+    unstable = _unstable(nets[rules.judged], nets[UNSPLIT], before.throttled or read_machine_state().throttled)
+    if unstable and not rules.accept_unstable:
+        raise UnstableError(
+            f"the measurement is unstable: {'; '.join(unstable)}",
+            "Stop other programs, cool the board, or give more --passes; --accept-unstable keeps the times.",
+        )
+    return Compared(rows, verdict, len(times_ns[UNSPLIT]), unstable)
 
 
 def bench_bundle(
@@ -175,16 +207,16 @@ def bench_bundle(
     inputs = bench_inputs(model.bundle, examples)
     networks = [static_contender(path, model, examples, inputs) for path in against]
     contenders = with_unique_names([*bundle_contenders(model, inputs), *networks])
-    rows, verdict, passes = compare_contenders(contenders, source.labels[indices], len(manifest.exits), rules, progress)
+    compared = compare_contenders(contenders, source.labels[indices], len(manifest.exits), rules, progress)
     backend = backend_for(model.variant.split("/")[0])
     return Bench(
-        points=rows,
-        verdict=verdict,
+        points=compared.rows,
+        verdict=compared.verdict,
         bundle=manifest.name,
         variant=model.variant,
         threads=model.threads.count,
         pool=model.threads.pool,
-        passes=passes,
+        passes=compared.passes,
         seed=rules.seed,
         max_accuracy_drop=rules.max_accuracy_drop,
         data=DataUsed(source.name, split, len(indices), split_record({split: indices})[split].sha256),
@@ -193,7 +225,21 @@ def bench_bundle(
         exits=exit_figures(
             model, inputs, source.labels[indices], indices, model.operating_points[rules.judged].thresholds, progress
         ),
+        unstable=compared.unstable,
     )
+
+
+def _unstable(judged: MeasuredNet, unsplit: MeasuredNet, throttled: bool | None) -> tuple[str, ...]:
+    """Return reasons to refuse the times, as `profile` refuses them; two passes are too few to tell."""
+    reasons = ["the board was slowed down by heat or a weak supply"] if throttled else []
+    share = pass_half_width(judged.pass_ms, unsplit.pass_ms)
+    if len(judged.pass_ms) > 2 and share > MAX_CI95:
+        reasons.append(f"the passes give the latency ratio to ±{share:.0%} only")
+    return tuple(reasons)
+
+
+def _measured(run: ContenderRun, labels: np.ndarray) -> MeasuredNet:
+    return MeasuredNet(run.contender.name, run.classes == labels, run.latency_ms, run.times_ms.mean(axis=1))
 
 
 def _predict_all(contender: Contender, n_inputs: int, advance: Advance) -> list[ContenderPrediction]:

@@ -48,11 +48,16 @@ class BenchRow:
 
 @dataclass(frozen=True)
 class ContenderRun:
-    """A contender with its predictions on N inputs and the latency of each, (N,) milliseconds."""
+    """A contender with its predictions on N inputs, and its `times_ms` (passes, N)."""
 
     contender: Contender
     predictions: Sequence[ContenderPrediction]
-    latency_ms: np.ndarray
+    times_ms: np.ndarray
+
+    @property
+    def latency_ms(self) -> np.ndarray:
+        """Latency of each input, (N,): the median of its passes."""
+        return np.asarray(np.median(self.times_ms, axis=0))
 
     @property
     def classes(self) -> np.ndarray:

@@ -11,7 +11,7 @@ def verdict_texts(inputs: ReportInputs) -> tuple[str, str, str]:
     """Return the headline, the sentence below it, and the conditions of the measurement."""
     bench, bundle = inputs.bench, inputs.bundle
     if bench is not None:
-        headline = "Early exit pays" if bench.verdict.pays else "Early exit does not pay"
+        headline = bench.verdict.headline
         text = bench.verdict.text.removeprefix(f"{headline}: ")
         if not text.startswith(tuple(p.name for p in bench.points)):  # names keep their case
             text = text[:1].upper() + text[1:]

@@ -6,7 +6,15 @@ from pathlib import Path
 import click
 
 from eetool.cli.bench_output import bench_text
-from eetool.cli.options import BUNDLE, MODEL, FiniteRange, data_option, force_option, output_option
+from eetool.cli.options import (
+    BUNDLE,
+    MODEL,
+    FiniteRange,
+    accept_unstable_option,
+    data_option,
+    force_option,
+    output_option,
+)
 from eetool.cli.output import CommandResult, verb_with_request, write_result
 from eetool.cli.progress_bars import TerminalProgress
 
@@ -25,6 +33,7 @@ class BenchRequest:
     passes: int
     min_seconds: float
     seed: int
+    accept_unstable: bool
     output: Path | None
     force: bool
 
@@ -42,13 +51,15 @@ class BenchRequest:
 @click.option("--passes", type=click.IntRange(1), default=7, show_default=True, help="Over the test split, at least.")
 @click.option("--min-seconds", type=FiniteRange(0, 86400), default=3, show_default=True, help="Of measuring, at least.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the order and of resampling.")
+@accept_unstable_option
 @output_option("Where to write the JSON document.")
 @force_option
 def bench(request: BenchRequest) -> CommandResult:
     """Compare the latency of BUNDLE with its unsplit model and with static networks.
 
     Every operating point, the unsplit backbone and every --against network classify the whole test split at batch 1,
-    interleaved in one process. The last line is the verdict: whether early exit pays, and why.
+    interleaved in one process. The last line is the verdict: early exit pays, does not
+    pay, or it cannot be told, and why.
     """
     from eetool.bench.benchmark import SCHEMA, bench_bundle, complete_rules
     from eetool.data.registry import load_source
@@ -66,6 +77,7 @@ def bench(request: BenchRequest) -> CommandResult:
         request.passes,
         request.min_seconds,
         request.seed,
+        request.accept_unstable,
     )
     source = load_source(request.data, TerminalProgress())
     indices = recorded_split(source, TEST, model.bundle.manifest.data)
