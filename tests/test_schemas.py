@@ -168,6 +168,7 @@ BROKEN: list[tuple[tuple[Any, ...], Any]] = [
     (("inputs", 0, "shape", 1), 1.5),
     (("inputs", 0, "preprocess", "std"), [0.0]),
     (("inputs", 0, "preprocess", "std"), "1"),
+    (("inputs", 0, "text"), {"vocabulary": [], "segmentation": "unicode-18"}),
     (("labels", 0), "\x1b[2J"),
     (("labels", 0), ""),
     (("tensors", "features0", "shape"), [1] * 9),

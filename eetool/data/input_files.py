@@ -7,8 +7,10 @@ import numpy as np
 from eetool.data.readers.error_reason import error_reason
 from eetool.data.readers.image_files import convert_mode, open_image
 from eetool.data.readers.numpy_arrays import read_npy
+from eetool.data.text_lines import read_text_lines
 from eetool.errors import ArtefactError
-from eetool.records import open_regular, read_text
+from eetool.progress import SILENT, Progress
+from eetool.records import open_regular
 from eetool_runtime import Model
 from eetool_runtime.manifest import Input
 from eetool_runtime.preprocess import normalise
@@ -16,12 +18,12 @@ from eetool_runtime.preprocess import normalise
 _ARCHIVE = b"PK"  # first bytes of a zip file
 
 
-def read_inputs(path: Path, model: Model) -> list[np.ndarray]:
+def read_inputs(path: Path, model: Model, progress: Progress = SILENT) -> list[np.ndarray]:
     """Read model inputs at batch 1 from one file.
 
     An image is converted to the model's channels and size, then preprocessed. An `.npy` holds one input or a batch:
     uint8 (…, C, H, W) is preprocessed, any other dtype is used unchanged and checked by the model. A `.txt` holds one
-    text per line.
+    text per line; `progress` receives notes about these.
 
     Raises:
         ArtefactError: the file is missing, is no image or array, or holds an array of another shape.
@@ -30,7 +32,7 @@ def read_inputs(path: Path, model: Model) -> list[np.ndarray]:
     if path.suffix.lower() == ".npy":
         return _array(path, spec)
     if path.suffix.lower() == ".txt":
-        return [model.preprocess(line) for line in read_text(path).splitlines() if line.strip()]
+        return read_text_lines(path, model, progress)
     return [model.preprocess(_image(path, spec))]
 
 

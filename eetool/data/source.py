@@ -6,6 +6,7 @@ import numpy as np
 
 from eetool.errors import ArtefactError
 from eetool.names import MAX_WORDS_BYTES, quote, word_bytes
+from eetool_runtime.manifest import Text
 from eetool_runtime.manifest_checks import TEXT_RULE, is_text
 
 _LABELS_HINT = "Labels are the numbers of the classes, from 0, one for each example."
@@ -24,7 +25,8 @@ class Source:
         classes: names of the classes.
         mirror: True where a mirrored image keeps its label, so that training may flip it.
         official_test: number of examples, at the end, that are the official test set of the source.
-        vocabulary: words with ids of their own, for texts.
+        texts: the texts whose token ids are `inputs`.
+        text_rule: how texts became token ids; None where there are none.
     """
 
     name: str
@@ -33,7 +35,13 @@ class Source:
     classes: tuple[str, ...]
     mirror: bool
     official_test: int = 0
-    vocabulary: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
+    text_rule: Text | None = None
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """Words with ids of their own, for texts."""
+        return self.text_rule.vocabulary if self.text_rule is not None else ()
 
     @property
     def are_pixels(self) -> bool:

@@ -11,6 +11,7 @@ import torch
 from eetool.data.model_inputs import model_inputs
 from eetool.data.source import Source
 from eetool.data.splits import TEMPERATURE, THRESHOLD, TRAIN, recorded_split, split_record, split_source
+from eetool.data.vocabulary import check_vocabulary
 from eetool.errors import UsageError
 from eetool.model.branches import default_branch
 from eetool.model.checkpoint import Checkpoint, build_net
@@ -30,7 +31,7 @@ from eetool.progress import SILENT, Advance, Progress
 from eetool.train.losses import FROZEN, ExitDepth
 from eetool.train.teacher import load_teacher
 from eetool.train.training_loop import TrainingExamples, run_training
-from eetool_runtime.manifest import Data, Input, Preprocess, Text
+from eetool_runtime.manifest import Data, Input, Preprocess
 from eetool_runtime.preprocess import SPECIAL
 
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation of each channel
@@ -120,6 +121,7 @@ def train_model(
         named: factories that the teacher may use, see `eetool.model.checkpoint.load_checkpoint`.
     """
     splits = split_source(source, settings.hold_out)
+    check_vocabulary(source, splits[TRAIN], progress)
     examples = _examples(source, splits[TRAIN], normalisation)
     shape = (1, *examples.images.shape[1:])
     ids = len(source.vocabulary) + SPECIAL if source.vocabulary else None
@@ -225,7 +227,7 @@ def _input(reference: ModelReference, source: Source, examples: TrainingExamples
     if examples.mean is not None and examples.std is not None:
         mean, std = tuple(examples.mean.tolist()), tuple(examples.std.tolist())
         return Input(name, dtype, shape, Preprocess(1 / 255, mean, std))
-    return Input(name, dtype, shape, text=Text(source.vocabulary) if source.vocabulary else None)
+    return Input(name, dtype, shape, text=source.text_rule)
 
 
 def exit_accuracies(checkpoint: Checkpoint, source: Source, progress: Progress = SILENT) -> tuple[list[float], int]:

@@ -24,6 +24,7 @@ from eetool.report.model_charts import model_charts
 from eetool.report.operating_points import initial_point, matching_profile, report_points, slider_points
 from eetool.report.search_charts import search_charts
 from eetool.report.time_breakdown import RUNTIME, time_rows
+from eetool_runtime.manifest import Text
 from eetool_runtime.records import decode
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -280,7 +281,7 @@ def test_search_charts_show_front_among_all_candidates() -> None:
 def test_example_previews_show_texts_and_features() -> None:
     labels, names = np.zeros(2, np.int64), ("no", "yes")
     ids = np.array([[2, 3, 4, 1, 0, 0]] * 2)
-    texts = Source("tsv:x", ids, labels, names, mirror=False, vocabulary=("good", "<film>"))
+    texts = Source("tsv:x", ids, labels, names, mirror=False, text_rule=Text(("good", "<film>")))
     assert thumbnails._preview(texts, ids[0]) == "good <film> …"
     sound = Source("npz:x", np.ones((2, 61, 40), np.float32), labels, names, mirror=False)
     for example in (sound.inputs[0], np.arange(12, dtype=np.float32), np.zeros((3, 4, 4), np.float32)):

@@ -1,28 +1,19 @@
-"""Texts with labels, one per line, as in SST-2 (Socher et al., 2013): `tsv:FILE` or `tsv:DIR`.
-
-The vocabulary comes from the training split alone, and the split follows from the labels. The ids of all texts are
-therefore determined by the files, and stay the same for every model trained on them.
-"""
+"""Texts with labels, one per line, as in SST-2 (Socher et al., 2013): `tsv:FILE` or `tsv:DIR`."""
 
 import csv
 import io
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from eetool.data.readers.error_reason import error_reason
-from eetool.data.source import Source, validate_source
-from eetool.data.splits import TRAIN, split_source
+from eetool.data.source import Source
+from eetool.data.vocabulary import add_vocabulary
 from eetool.errors import ArtefactError
-from eetool.names import quote, select_words
+from eetool.names import quote
 from eetool.records import open_regular
-from eetool_runtime.preprocess import SPECIAL, split_words, token_ids
 
-MAX_WORDS = 8192 - SPECIAL
-_LONGEST_WORD = 64  # characters
-_LONGEST_TEXT = 64  # tokens
 _TEXT_COLUMNS, _LABEL_COLUMN = ("sentence", "text"), "label"
 # As in GLUE, whose test.tsv has no labels.
 _TRAIN, _TESTS = "train.tsv", ("dev.tsv", "test.tsv")
@@ -33,7 +24,7 @@ _HINT = (
 
 
 def read_tsv_texts(place: Path) -> Source:
-    """Read texts as token ids of equal length (see `eetool_runtime.preprocess`); labels are numbers or names.
+    """Read texts as token ids of equal length (see `eetool.data.vocabulary`); labels are numbers or names.
 
     In a folder, `train.tsv` is for training, and `dev.tsv`, or else `test.tsv`, is the official test set.
     """
@@ -47,21 +38,7 @@ def read_tsv_texts(place: Path) -> Source:
     name = f"tsv:{place.resolve().name}"
     official = len(parts[1]) if len(parts) > 1 else 0
     source = Source(name, np.zeros((len(texts), 1), np.int64), labels, classes, mirror=False, official_test=official)
-    training = [texts[i] for i in split_source(validate_source(source))[TRAIN]]
-    vocabulary = build_vocabulary(training)
-    length = 1 + max(len(split_words(text)) for text in training)
-    ids = token_ids(texts, vocabulary, min(length, _LONGEST_TEXT))
-    return Source(name, ids, labels, classes, mirror=False, official_test=official, vocabulary=vocabulary)
-
-
-def build_vocabulary(texts: Sequence[str]) -> tuple[str, ...]:
-    """Return the words that occur at least twice, by descending frequency, then alphabetically.
-
-    Words that no bundle can hold are left out.
-    """
-    counts = Counter(word for text in texts for word in split_words(text) if len(word) <= _LONGEST_WORD)
-    frequent = sorted((-count, word) for word, count in counts.items() if count > 1)
-    return select_words(word for _, word in frequent)[:MAX_WORDS]
+    return add_vocabulary(source, texts)
 
 
 def _rows(path: Path) -> Iterator[tuple[str, str]]:

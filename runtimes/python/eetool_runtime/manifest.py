@@ -17,6 +17,7 @@ DTYPES = ("float32", "int64", "int32", "uint8", "int8", "bool")
 KINDS = ("segment", "exit", "joined")
 PRECISIONS = ("fp32", "int8")
 MAX_SAMPLES_TOLERANCES = {"fp32": 1e-3, "int8": 0.1}  # by precision; no export writes more
+RUNS, UNICODE_17 = SEGMENTATIONS = ("runs", "unicode-17")  # rules that split texts into words
 NEVER = 2.0  # threshold of a gate that cannot fire: confidences are at most 1.0
 
 BATCH = "batch"  # symbol of the first dimension of every input, of all logits and of all confidences
@@ -41,9 +42,15 @@ class Preprocess:
 
 @dataclass(frozen=True)
 class Text:
-    """Text tokenization: word i of `vocabulary` has the id i + 3, see `preprocess.token_ids`."""
+    """Text tokenization: word i of `vocabulary` has the id i + 3, see `preprocess.token_ids`.
+
+    Attributes:
+        vocabulary: words.
+        segmentation: how texts are split into words, see `word_segmentation`.
+    """
 
     vocabulary: tuple[str, ...]
+    segmentation: str = RUNS
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import math
 import re
 from typing import Union
 
+from .argument_checks import short_repr
 from .errors import BundleError
 from .manifest import (
     BATCH,
@@ -17,6 +18,7 @@ from .manifest import (
     MAX_SAMPLES_TOLERANCES,
     NEVER,
     PRECISIONS,
+    SEGMENTATIONS,
     Certificate,
     Expected,
     Input,
@@ -131,6 +133,12 @@ def _check_text(where: str, item: Input, rule: Text) -> None:
     ids = len(item.shape) == 2 and isinstance(item.shape[1], int) and item.dtype == "int64"
     _require(ids and item.preprocess is None, f"{where}.text: needs int64 (batch, tokens) and no preprocess")
     _require(len(set(rule.vocabulary)) == len(rule.vocabulary), f"{where}.text.vocabulary: words must differ")
+    if rule.segmentation not in SEGMENTATIONS:
+        found = short_repr(rule.segmentation)
+        raise BundleError(
+            f"manifest.json: {where}.text.segmentation: {found} is none of {', '.join(SEGMENTATIONS)}",
+            "Install a newer eetool-runtime, or export the bundle again with this version.",
+        )
 
 
 def _is_scale(number: float) -> bool:

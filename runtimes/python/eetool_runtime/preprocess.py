@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Union
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from .argument_checks import short_repr
 from .errors import InputError
-from .manifest import Input, describe_tensor
+from .manifest import Input, Text, describe_tensor
 
 Raw = Union[np.ndarray, Sequence[Any], str]
 
@@ -19,7 +18,8 @@ PADDING, UNKNOWN, START = 0, 1, 2
 SPECIAL = 3  # number of ids before the first word
 
 _SMALL = 8192  # elements; a product of larger arrays would wake the threads of BLAS
-_WORD = re.compile(r"\w+|[^\w\s]")
+# The vocabulary of the last text, and the ids of its words: they take a hundred times as long as a text.
+_latest: tuple[tuple[str, ...], dict[str, int]] = ((), {})
 
 
 def preprocess_all(raw: Union[Raw, Mapping[str, Raw]], specs: Sequence[Input]) -> Any:
@@ -54,7 +54,7 @@ def preprocess(raw: Raw, spec: Input) -> np.ndarray:
         InputError: `raw` has another dtype or shape; the message gives the expected one.
     """
     if isinstance(raw, str) and spec.text is not None:
-        return token_ids([raw], spec.text.vocabulary, int(spec.shape[1]))
+        return token_ids([raw], spec.text, int(spec.shape[1]))
     if spec.preprocess is None:
         return _finished_input(raw, spec)
     pixels = array = _as_array(raw, spec)
@@ -70,22 +70,28 @@ def preprocess(raw: Raw, spec: Input) -> np.ndarray:
     return normalise(pixels.transpose(2, 0, 1)[None], spec)  # (H, W, C) -> (1, C, H, W)
 
 
-def split_words(text: str) -> list[str]:
-    """Return lower-case words: runs of letters, digits and underscores, and every other sign by itself."""
-    return _WORD.findall(text.lower())
-
-
-def token_ids(texts: Sequence[str], vocabulary: Sequence[str], length: int) -> np.ndarray:
+def token_ids(texts: Sequence[str], rule: Text, length: int) -> np.ndarray:
     """Return token ids int64 (n, length): a start token, the words, then padding.
 
-    The id of a word is its index in `vocabulary` + 3, or 1 where it is unknown. Longer texts are truncated.
+    The id of a word is its index in the vocabulary + 3, or 1 where it is unknown. Longer texts are truncated.
     """
-    word_ids = {word: index + SPECIAL for index, word in enumerate(vocabulary)}
+    from .word_segmentation import split_words  # models of images need none of it
+
+    word_ids = _word_ids(rule.vocabulary)
     ids = np.full((len(texts), length), PADDING, np.int64)
     ids[:, 0] = START
     for row, text in zip(ids, texts):
-        tokens = [word_ids.get(word, UNKNOWN) for word in split_words(text)[: length - 1]]
-        row[1 : 1 + len(tokens)] = tokens
+        words = split_words(text, rule.segmentation)[: length - 1]
+        row[1 : 1 + len(words)] = [word_ids.get(word, UNKNOWN) for word in words]
+    return ids
+
+
+def _word_ids(vocabulary: tuple[str, ...]) -> dict[str, int]:
+    global _latest
+    known, ids = _latest
+    if known is not vocabulary:
+        ids = {word: index + SPECIAL for index, word in enumerate(vocabulary)}
+        _latest = vocabulary, ids
     return ids
 
 

@@ -271,3 +271,25 @@ def test_parse_manifest_other_bytes_raise_bundle_error(data: bytes, message: str
 
 def test_parse_manifest_long_value_message_is_short(document: dict[str, Any]) -> None:
     assert len(refusal(put(document, ("components", 0, "kind"), "x" * 100_000))) < 500
+
+
+def text_document(document: dict[str, Any], rule: dict[str, Any]) -> dict[str, Any]:
+    item = {"name": "input", "dtype": "int64", "shape": ["batch", 8], "text": rule}
+    return put(document, ("inputs", 0), item)
+
+
+def test_parse_manifest_text_without_segmentation_keeps_the_rule_of_older_bundles(document: dict[str, Any]) -> None:
+    text = parse(text_document(document, {"vocabulary": ["a"]})).inputs[0].text
+    assert text is not None
+    assert text.segmentation == "runs"
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_parse_manifest_unknown_segmentation_raises_bundle_error(document: dict[str, Any], version: str) -> None:
+    rule = {"vocabulary": ["a"], "segmentation": "unicode-18"}
+    with pytest.raises(BundleError) as caught:
+        parse({**text_document(document, rule), "schema_version": version})
+    assert caught.value.message == (
+        "manifest.json: inputs.input.text.segmentation: 'unicode-18' is none of runs, unicode-17"
+    )
+    assert caught.value.hint == "Install a newer eetool-runtime, or export the bundle again with this version."

@@ -8,19 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eetool_runtime.errors import InputError
-from eetool_runtime.manifest import Input, Text
-from eetool_runtime.preprocess import PADDING, START, UNKNOWN, preprocess, split_words, token_ids
+from eetool_runtime.manifest import UNICODE_17, Input, Text
+from eetool_runtime.preprocess import PADDING, START, UNKNOWN, preprocess, token_ids
 
 VOCABULARY = ("the", "film", "'", "s", "fine", ".")
-SPEC = Input("input_ids", "int64", ("batch", 8), text=Text(VOCABULARY))
-
-
-def test_split_words_separates_words_and_signs() -> None:
-    assert split_words("The  film's FINE-ish, 10/10…") == [
-        *("the", "film", "'", "s", "fine", "-", "ish", ",", "10", "/", "10", "…"),
-    ]
-    assert split_words("Ünïcode mögen_wir 漢字!") == ["ünïcode", "mögen_wir", "漢字", "!"]
-    assert split_words(" \t\n") == []
+RULE = Text(VOCABULARY)
+SPEC = Input("input_ids", "int64", ("batch", 8), text=RULE)
 
 
 def test_preprocess_text_becomes_ids_of_input_length() -> None:
@@ -29,13 +22,28 @@ def test_preprocess_text_becomes_ids_of_input_length() -> None:
     assert actual.tolist() == [[START, 3, 4, 5, 6, UNKNOWN, 7, PADDING]]
 
 
+def test_preprocess_text_is_split_by_the_rule_of_the_input() -> None:
+    words = ("café", "film's", "好")
+    spec = Input("input_ids", "int64", ("batch", 6), text=Text(words, UNICODE_17))
+    for text in ("Café film’s 好好", "CAFE\u0301 FILM'S 好 好"):
+        assert preprocess(text, spec).tolist() == [[START, 3, 4, 5, 5, PADDING]]
+    older = Input("input_ids", "int64", ("batch", 6), text=Text(words))
+    assert preprocess("Café film's 好好", older).tolist() == [[START, 3, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN]]
+
+
+def test_token_ids_two_vocabularies_in_turn_keep_their_ids() -> None:
+    for _ in range(2):
+        assert token_ids(["fine"], RULE, 2).tolist() == [[START, 7]]
+        assert token_ids(["fine"], Text(("fine",)), 2).tolist() == [[START, 3]]
+
+
 def test_token_ids_long_text_is_truncated() -> None:
-    assert token_ids(["fine " * 50], VOCABULARY, 4).tolist() == [[START, 7, 7, 7]]
+    assert token_ids(["fine " * 50], RULE, 4).tolist() == [[START, 7, 7, 7]]
 
 
 @given(st.lists(st.text(), min_size=1, max_size=4))
 def test_token_ids_any_text_are_in_vocabulary(texts: list[str]) -> None:
-    ids = token_ids(texts, VOCABULARY, 6)
+    ids = token_ids(texts, RULE, 6)
     assert ids.shape == (len(texts), 6)
     assert (ids[:, 0] == START).all()
     assert ids.min() >= 0

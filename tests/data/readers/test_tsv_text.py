@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eetool.data.readers.tsv_text import build_vocabulary
 from eetool.data.registry import load_source
 from eetool.data.splits import TRAIN, split_source
 from eetool.errors import ArtefactError
@@ -63,10 +62,6 @@ def test_read_tsv_texts_labels_with_names_are_numbered(tmp_path: Path) -> None:
     assert np.array_equal(source.labels, np.arange(60) % 2)
 
 
-def test_build_vocabulary_words_are_ordered_by_frequency() -> None:
-    assert build_vocabulary(["b a b", "c C a b", "once"]) == ("b", "a", "c")
-
-
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -100,7 +95,3 @@ def test_read_tsv_texts_label_per_text_raises_artefact_error(tmp_path: Path) -> 
     path.write_text(table([("a film", f"label {i}") for i in range(100_000)]))
     with pytest.raises(ArtefactError, match="longer than a bundle can hold"):
         load_source(f"tsv:{path}")
-
-
-def test_build_vocabulary_unfit_words_are_left_out() -> None:
-    assert build_vocabulary(["a \x01 \x7f é \ud800", "a \x01 \x7f é \ud800"]) == ("a", "é")
