@@ -22,6 +22,7 @@ from eetool.bench.results import BenchRow, ContenderRun, make_row
 from eetool.bench.verdict import MeasuredNet, Verdict, decide_verdict
 from eetool.data.source import Source
 from eetool.data.splits import split_record
+from eetool.data.vocabulary import use_model_vocabulary
 from eetool.errors import ArtefactError, UnstableError, UsageError
 from eetool.progress import SILENT, Advance, Progress
 from eetool_measure.machine import Machine, read_machine
@@ -201,7 +202,9 @@ def bench_bundle(
         ArtefactError: the bundle has no unsplit reference or takes other inputs, or a network of `against` does not
             fit.
     """
-    manifest, examples = model.bundle.manifest, source.inputs[indices]
+    manifest = model.bundle.manifest
+    source = use_model_vocabulary(source, manifest.inputs)
+    examples = source.inputs[indices]
     if source.classes != manifest.labels:
         raise ArtefactError(f"{model.bundle.path}: has other classes than {source.name!r}")
     inputs = bench_inputs(model.bundle, examples)

@@ -189,6 +189,11 @@ def static_contender(path: Path, model: Model, examples: np.ndarray, inputs: Seq
 def _other_bundle(bundle: Bundle, model: Model, examples: np.ndarray) -> Contender:
     if bundle.manifest.labels != model.labels:
         raise ArtefactError(f"{bundle.path}: has other classes than {model.bundle.path.name}")
+    if bundle.manifest.inputs[0].text != model.bundle.manifest.inputs[0].text:
+        raise ArtefactError(
+            f"{bundle.path}: has another vocabulary than {model.bundle.path.name}, so its token ids differ",
+            "Compare models that were trained on the same texts by the same version.",
+        )
     variants = bundle.manifest.variants
     variant = model.variant if model.variant in variants else next(iter(variants))
     inputs = bench_inputs(bundle, examples)

@@ -9,6 +9,7 @@ import numpy as np
 from eetool.data.model_inputs import model_inputs
 from eetool.data.source import Source
 from eetool.data.splits import CERTIFICATE, TEMPERATURE, THRESHOLD, recorded_split
+from eetool.data.vocabulary import use_model_vocabulary
 from eetool.errors import BudgetError, UsageError
 from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.model.gate_scores import MAX_SOFTMAX
@@ -219,6 +220,7 @@ def tune_bundle(
     macs = manifest_macs(manifest)
     costs = priced or macs
     answers_of = _runtime_answers(load(bundle, variant=variant), calibrated)
+    source = use_model_vocabulary(source, manifest.inputs)
     tuned = fit_policy(source, manifest.data, answers_of, costs, macs, goals, manifest.score, progress, earlier)
     fitted: Variant = replace(
         before,

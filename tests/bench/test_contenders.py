@@ -1,5 +1,6 @@
 """Models of a benchmark: their predictions, and the files that are refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from eetool.errors import ArtefactError
 from eetool_runtime import Model, load
 from eetool_runtime.errors import BackendError
 from eetool_runtime.execution_plan import plan_steps
+from eetool_runtime.manifest import Text
 from tests.helpers.tiny_bundle import write_tiny_bundle
 from tests.helpers.tiny_graphs import CLASSES
 
@@ -126,6 +128,19 @@ def test_static_contender_unfitting_bundle_raises_artefact_error(model: Model, s
     renamed = write_tiny_bundle(tmp_path, name="renamed", labels=("a", "b", "c", "d"))
     with pytest.raises(ArtefactError, match="other classes"):
         static_contender(renamed, model, source.inputs, inputs)
+
+
+def test_static_contender_bundle_with_another_vocabulary_raises_artefact_error(
+    model: Model, source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_tiny_bundle(tmp_path, name="other")
+    inputs = bench_inputs(model.bundle, source.inputs)
+    texts = replace(model.bundle.manifest.inputs[0], text=Text(("word",)))
+    monkeypatch.setitem(vars(model.bundle), "manifest", replace(model.bundle.manifest, inputs=(texts,)))
+    with pytest.raises(
+        ArtefactError, match=r"other\.eebundle: has another vocabulary than .*, so its token ids differ"
+    ):
+        static_contender(path, model, source.inputs, inputs)
 
 
 def test_bench_inputs_other_shape_raises_artefact_error(model: Model, tmp_path: Path) -> None:

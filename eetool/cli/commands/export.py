@@ -151,6 +151,7 @@ def _calibration_data(checkpoint: "Checkpoint", name: str | None, int8: bool, pr
     """
     from eetool.data.registry import is_local, load_source
     from eetool.data.splits import TRAIN, recorded_split, split_source
+    from eetool.data.vocabulary import use_model_vocabulary
     from eetool.errors import EarlyExitError, MissingError
     from eetool.export.calibration import calibration_inputs, evenly_spaced
 
@@ -159,7 +160,7 @@ def _calibration_data(checkpoint: "Checkpoint", name: str | None, int8: bool, pr
     try:
         if name is None and not is_local(wanted):
             raise MissingError(f"{wanted} would have to be downloaded")
-        source = load_source(wanted, progress)
+        source = use_model_vocabulary(load_source(wanted, progress), record.spec.inputs)
     except EarlyExitError:
         if name is not None:
             raise

@@ -11,6 +11,7 @@ from eetool.cli.output import CommandResult, table, verb_with_request
 from eetool.cli.progress_bars import TerminalProgress
 
 if TYPE_CHECKING:
+    from eetool.progress import Progress
     from eetool_runtime import Model
 
 
@@ -44,18 +45,19 @@ def run(request: RunRequest) -> CommandResult:
     if request.operating_point is not None or request.threshold is not None:
         model.use(request.operating_point, threshold=request.threshold)
     results: list[dict[str, Any]] = []
-    with TerminalProgress()("files", len(request.inputs)) as advance:
+    progress = TerminalProgress()
+    with progress("files", len(request.inputs)) as advance:
         for path in request.inputs:
-            results += _predictions(path, model)
+            results += _predictions(path, model, progress)
             advance(1)
     stats = model.stats()
     return CommandResult("run/1", {"results": results, "stats": stats}, _text(results, stats))
 
 
-def _predictions(path: Path, model: "Model") -> list[dict[str, Any]]:
+def _predictions(path: Path, model: "Model", progress: "Progress") -> list[dict[str, Any]]:
     from eetool.data.input_files import read_inputs
 
-    arrays = read_inputs(path, model)
+    arrays = read_inputs(path, model, progress)
     names = [str(path) if len(arrays) == 1 else f"{path}[{i}]" for i in range(len(arrays))]
     return [
         {
