@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
+from eetool.data.file_notes import FileNotes
 from eetool.data.readers.error_reason import error_reason
-from eetool.data.readers.image_files import convert_mode, open_image
+from eetool.data.readers.image_files import read_image
 from eetool.data.readers.numpy_arrays import read_npy
+from eetool.data.readers.pixel_conversion import check_range
 from eetool.data.text_lines import read_text_lines
 from eetool.errors import ArtefactError
 from eetool.progress import SILENT, Progress
@@ -16,14 +18,24 @@ from eetool_runtime.manifest import Input
 from eetool_runtime.preprocess import normalise
 
 _ARCHIVE = b"PK"  # first bytes of a zip file
+_GREY, _RGB = 1, 3
+_ROUNDING = 1e-3  # of finished inputs that another program normalised
 
 
-def read_inputs(path: Path, model: Model, progress: Progress = SILENT) -> list[np.ndarray]:
+def read_inputs(
+    path: Path, model: Model, progress: Progress = SILENT, notes: FileNotes | None = None
+) -> list[np.ndarray]:
     """Read model inputs at batch 1 from one file.
 
-    An image is converted to the model's channels and size, then preprocessed. An `.npy` holds one input or a batch:
-    uint8 (…, C, H, W) is preprocessed, any other dtype is used unchanged and checked by the model. A `.txt` holds one
-    text per line; `progress` receives notes about these.
+    An image is read as `folder:` reads it, converted to the model's channels and size, then preprocessed. An `.npy`
+    holds one input or a batch: uint8 (…, C, H, W) is preprocessed, any other dtype is used unchanged and checked by
+    the model. A `.txt` holds one text per line.
+
+    Args:
+        path: file.
+        model: model that takes the inputs.
+        progress: receives notes about texts.
+        notes: receives what was converted or looks wrong in images.
 
     Raises:
         ArtefactError: the file is missing, is no image or array, or holds an array of another shape.
@@ -33,7 +45,7 @@ def read_inputs(path: Path, model: Model, progress: Progress = SILENT) -> list[n
         return _array(path, spec)
     if path.suffix.lower() == ".txt":
         return read_text_lines(path, model, progress)
-    return [model.preprocess(_image(path, spec))]
+    return [model.preprocess(_image(path, spec, notes or FileNotes()))]
 
 
 def _array(path: Path, spec: Input) -> list[np.ndarray]:
@@ -50,16 +62,52 @@ def _array(path: Path, spec: Input) -> list[np.ndarray]:
         array = array[None]  # one input without a batch dimension -> (1, …)
     if array.ndim != len(spec.shape) or array.shape[1:] != spec.shape[1:] or len(array) == 0:
         expected = ", ".join(str(size) for size in spec.shape)
-        raise ArtefactError(f"{path}: expected shape ({expected}) for input {spec.name!r}, found {shape}")
+        raise ArtefactError(
+            f"{path}: expected shape ({expected}) for input {spec.name!r}, found {shape}", _transposition(array, spec)
+        )
     if array.dtype == np.uint8 and spec.dtype != "uint8":
         array = normalise(array, spec)
+    else:
+        _check_normalised(path, array, spec)
     return [array[i : i + 1] for i in range(len(array))]
 
 
-def _image(path: Path, spec: Input) -> np.ndarray:
+def _transposition(array: np.ndarray, spec: Input) -> str | None:
+    """Return the hint for images whose channels are last."""
+    if array.ndim == len(spec.shape) == 4 and (array.shape[3], *array.shape[1:3]) == spec.shape[1:]:
+        return "Channels come first: store array.transpose(0, 3, 1, 2)."
+    return None
+
+
+def _check_normalised(path: Path, array: np.ndarray, spec: Input) -> None:
+    """Raise ArtefactError where finished values are none that the model's normalisation gives for any pixel."""
+    if spec.preprocess is None or array.dtype.kind != "f" or not np.isfinite(array).all():
+        return  # the model refuses NaN and infinity
+    darkest, brightest = (normalise(np.full((1, len(spec.preprocess.mean), 1, 1), v, np.uint8), spec) for v in (0, 255))
+    room = _ROUNDING * (brightest - darkest)
+    if ((array < darkest - room) | (array > brightest + room)).any():
+        raise ArtefactError(
+            f"{path}: values from {array.min():g} to {array.max():g}, where pixels of this model are normalised to "
+            f"{darkest.min():g} to {brightest.max():g}",
+            "Give uint8 pixels, which are normalised here, or normalise as the manifest of the bundle says.",
+        )
+
+
+def _image(path: Path, spec: Input, notes: FileNotes) -> np.ndarray:
     """Read an image as uint8 (H, W) or (H, W, 3) of the model's size."""
     if spec.preprocess is None or len(spec.shape) != 4:
         raise ArtefactError(f"{path}: this model has no preprocessing for images", "Give an .npy file.")
     _, channels, height, width = spec.shape
-    image = convert_mode(open_image(path), "L" if channels == 1 else "RGB", path)
-    return np.asarray(image.resize((int(width), int(height))))
+    if channels not in (_GREY, _RGB):
+        raise ArtefactError(
+            f"{path}: this model takes {channels} channels, an image file has 1 or 3", "Give an .npy file."
+        )
+    pixels = read_image(path, notes)
+    check_range([pixels], path)
+    image = pixels.image
+    if image.mode == "RGB" and channels == _GREY:
+        notes.add("colour was converted to grey, which is what the model takes", path)
+    size = (int(width), int(height))
+    if image.size != size:
+        notes.add(f"resized to {width}×{height} pixels (bicubic), the size of the model", path)
+    return np.asarray(image.convert("L" if channels == _GREY else "RGB").resize(size))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from eetool.data.odd_examples import odd_examples
 from eetool.data.readers.cifar import read_cifar10, read_cifar100
 from eetool.data.readers.digits import read_digits
 from eetool.data.readers.download import is_downloaded, official_files
@@ -28,10 +29,13 @@ _READERS: dict[str, Callable[[Path], Source]] = {
 }
 _WITHOUT_PATH = {"digits"}
 _DOWNLOADED = {"cifar10", "cifar100", "svhn"}
+_USERS_OWN = {"folder", "npz"}
 
 
 def load_source(name: str, progress: Progress = SILENT) -> Source:
     """Load the source called `name`, such as `digits` or `cifar10:DIR`; `cifar10` alone is downloaded if necessary.
+
+    What was skipped, converted or looks wrong in the user's own files is said in notes.
 
     Raises:
         UsageError: there is no such source; the hint lists the known ones.
@@ -47,7 +51,10 @@ def load_source(name: str, progress: Progress = SILENT) -> Source:
     if not path and (name not in (*_WITHOUT_PATH, *_DOWNLOADED)):
         raise UsageError(f"the data source {name!r} needs the path of its files", known)
     folder = official_files(kind, progress) if name in _DOWNLOADED else Path(path)
-    return validate_source(_READERS[kind](folder))
+    source = validate_source(_READERS[kind](folder))
+    for line in (*source.notes, *(odd_examples(source) if kind in _USERS_OWN else ())):
+        progress.note(f"{source.name}: {line}")
+    return source
 
 
 def is_local(name: str) -> bool:

@@ -27,6 +27,8 @@ class Source:
         official_test: number of examples, at the end, that are the official test set of the source.
         texts: the texts whose token ids are `inputs`.
         text_rule: how texts became token ids; None where there are none.
+        official_validation: number of examples, before the test set, that are the validation set of the source.
+        notes: what the reader skipped, converted or found odd; one line each.
     """
 
     name: str
@@ -37,11 +39,18 @@ class Source:
     official_test: int = 0
     texts: tuple[str, ...] = ()
     text_rule: Text | None = None
+    official_validation: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
         """Words with ids of their own, for texts."""
         return self.text_rule.vocabulary if self.text_rule is not None else ()
+
+    @property
+    def training_count(self) -> int:
+        """Number of examples, at the beginning, that are in no official validation or test set."""
+        return len(self.labels) - self.official_validation - self.official_test
 
     @property
     def are_pixels(self) -> bool:
@@ -63,6 +72,11 @@ def validate_source(source: Source) -> Source:
     if 0 in source.inputs.shape:
         raise ArtefactError(f"{source.name}: its examples of the shape {source.inputs.shape[1:]} hold nothing")
     _check_labels(source)
+    if len(source.classes) < 2:
+        raise ArtefactError(
+            f"{source.name}: all {len(source.labels)} examples are of one class, {quote(source.classes[0])}",
+            "A classifier needs at least two classes.",
+        )
     return source
 
 
@@ -92,7 +106,7 @@ def _check_labels(source: Source) -> None:
             f"there are {len(source.classes)} classes",
             f"Labels are the numbers 0 to {len(source.classes) - 1}; {len(outside)} are not.",
         )
-    training = source.labels[: len(source.labels) - source.official_test]
+    training = source.labels[: source.training_count]
     counts = np.bincount(training, minlength=len(source.classes))
     absent = [name for name, count in zip(source.classes, counts, strict=True) if not count]
     if absent:
@@ -114,11 +128,22 @@ def integer_labels(where: str, labels: np.ndarray) -> np.ndarray:
         ArtefactError: they are not one-dimensional integers, or one does not fit into int64.
     """
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise ArtefactError(f"{where} are {labels.dtype} {labels.shape}, not integers (N,)", _LABELS_HINT)
+        reason = f"{where} are {labels.dtype} {labels.shape}, not integers (N,)"
+        raise ArtefactError(reason, _other_labels_hint(labels))
     if labels.dtype == np.uint64 and len(labels) and labels.max() > _MAX_LABEL:
         index = int(labels.argmax())
         raise ArtefactError(f"{where}: label {labels[index]} of example {index} is out of range", _LABELS_HINT)
     return labels.astype(np.int64)
+
+
+def _other_labels_hint(labels: np.ndarray) -> str:
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        return "Store labels.ravel()."
+    if labels.ndim == 2 and np.issubdtype(labels.dtype, np.number):
+        return "One number for each example: of one-hot rows it is labels.argmax(1)."
+    if labels.ndim == 1 and labels.dtype.kind in "US":
+        return "Store names once: classes, labels = np.unique(labels, return_inverse=True)."
+    return _LABELS_HINT
 
 
 def number_classes(where: str, labels: np.ndarray) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import numpy as np
 
 from eetool.data.source import Source
 from eetool.errors import ArtefactError, UsageError
+from eetool.names import quote
 from eetool_runtime.manifest import Data, Split
 
 TRAIN, TEMPERATURE, THRESHOLD, CERTIFICATE, TEST = "train", "temperature", "threshold", "certificate", "test"
@@ -15,7 +16,11 @@ _SMALL = {TEST: 0.30, THRESHOLD: 0.14, TEMPERATURE: 0.07}  # too few examples fo
 _LARGE = {TEST: 0.20, CERTIFICATE: 0.04, THRESHOLD: 0.04, TEMPERATURE: 0.02}
 _OF_TRAINING = {CERTIFICATE: 0.04, THRESHOLD: 0.04, TEMPERATURE: 0.02}
 _OF_TEST = {THRESHOLD: 0.30, TEMPERATURE: 0.20}
+# Shares of an official validation set; the rest is for temperatures.
+_OF_SMALL_VALIDATION = {THRESHOLD: 2 / 3}
+_OF_VALIDATION = {CERTIFICATE: 0.4, THRESHOLD: 0.4}
 _LARGE_FROM = 10_000
+_LARGE_VALIDATION_FROM = 1_000  # as many as are held out of the smallest large pool
 # Every model of a source must have the same test split, so the training seed must not change it.
 _SPLIT_SEED = 0
 
@@ -29,7 +34,8 @@ def split_source(source: Source, hold_out: str = FROM_TRAIN) -> dict[str, np.nda
     Args:
         source: the data.
         hold_out: origin of the held-out examples, where the source has an official test set. With `train` the
-            examples for temperatures, thresholds and certificates come from the training images. With `test` they
+            examples for temperatures, thresholds and certificates come from the official validation set, or from the
+            training images where there is none. With `test` they
             come from the first half of the test set, for weights that were trained on all training images; only the
             rest of the test set is then reported on, and there is no certificate.
 
@@ -37,17 +43,25 @@ def split_source(source: Source, hold_out: str = FROM_TRAIN) -> dict[str, np.nda
         Sorted int64 indices by name of the split.
 
     Raises:
-        UsageError: `test` was asked for, and the source has no official test set.
+        UsageError: `test` was asked for, and the source has no official test set, or has a validation set.
         ArtefactError: there are too few examples of a class.
     """
     everything = np.arange(len(source.labels))
-    training, official = np.split(everything, [len(everything) - source.official_test])
+    n_training = source.training_count
+    training, validation, official = np.split(everything, [n_training, n_training + source.official_validation])
     if hold_out == FROM_TEST:
+        if len(validation):
+            raise UsageError(
+                f"{source.name} has a validation set of its own, which is what is held out", "Use --hold-out train."
+            )
         if not len(official):
             raise UsageError(
                 f"{source.name} has no test set of its own to hold examples out of", "Use --hold-out train."
             )
         return {TRAIN: training, **_take(source, official, TEST, _OF_TEST)}
+    if len(validation):
+        shares = _OF_VALIDATION if len(validation) >= _LARGE_VALIDATION_FROM else _OF_SMALL_VALIDATION
+        return {TRAIN: training, **_take(source, validation, TEMPERATURE, shares), TEST: official}
     if len(official):
         return {**_take(source, training, TRAIN, _OF_TRAINING), TEST: official}
     return _take(source, everything, TRAIN, _SMALL if len(everything) < _LARGE_FROM else _LARGE)
@@ -66,11 +80,20 @@ def _take(source: Source, pool: np.ndarray, rest: str, shares: dict[str, float])
             )
         except ValueError as error:  # a class with one example, or more classes than examples in a split
             raise ArtefactError(
-                f"{source.name}: the {name} split would be empty or without a class: {error}", "Bring more examples."
+                f"{source.name}: the {name} split would be empty or without a class: {error}",
+                f"Bring more examples{_rarest(source, pool)}.",
             ) from None
         splits[name] = np.sort(taken)
     splits[rest] = np.sort(remaining)
     return splits
+
+
+def _rarest(source: Source, pool: np.ndarray) -> str:
+    """Return which class has the fewest examples in `pool`, as the end of a sentence."""
+    present, counts = np.unique(source.labels[pool], return_counts=True)
+    if not len(present):
+        return ""
+    return f"; the fewest of {len(pool)} are {counts.min()} of class {quote(source.classes[present[counts.argmin()]])}"
 
 
 def split_record(splits: dict[str, np.ndarray]) -> dict[str, Split]:
@@ -91,7 +114,7 @@ def recorded_split(source: Source, name: str, recorded: Data | None) -> np.ndarr
         raise ArtefactError("the model records no data, so its held-out examples cannot be identified")
     if recorded.source != source.name:
         raise ArtefactError(f"the model was trained on {recorded.source!r}, not on {source.name!r}")
-    for hold_out in HOLD_OUT if source.official_test else (FROM_TRAIN,):
+    for hold_out in HOLD_OUT if source.official_test and not source.official_validation else (FROM_TRAIN,):
         splits = split_source(source, hold_out)
         if name in splits and recorded.splits.get(name) == split_record(splits)[name]:
             return splits[name]

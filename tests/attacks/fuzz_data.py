@@ -27,9 +27,10 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
+from eetool.data.file_notes import FileNotes
 from eetool.data.readers.cifar_pickle import read_cifar_pickle
 from eetool.data.readers.error_reason import error_reason
-from eetool.data.readers.image_files import FORMATS, convert_mode, open_image
+from eetool.data.readers.image_files import FORMATS, read_image
 from eetool.data.readers.numpy_arrays import read_npy
 from eetool.data.registry import load_source
 from eetool.errors import ArtefactError, EarlyExitError
@@ -166,7 +167,7 @@ _KINDS: dict[str, tuple[Callable[[random.Random], Made], Callable[[Path], object
     "archive": (archive, lambda path: load_source(f"npz:{path}")),
     "array": (one_array, _read_array),
     "table": (table, lambda path: load_source(f"tsv:{path}")),
-    "picture": (picture, lambda path: convert_mode(open_image(path), "RGB", path)),
+    "picture": (picture, lambda path: read_image(path, FileNotes())),
     "matrix": (matrix, _read_svhn),
 }
 

@@ -28,9 +28,9 @@ def test_read_inputs_image_is_preprocessed(model: Model, tmp_path: Path) -> None
     assert np.array_equal(array, image(2, 1.0))
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "1", "I;16"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "1"])
 def test_read_inputs_image_of_any_mode_and_size_gets_model_shape(model: Model, tmp_path: Path, mode: str) -> None:
-    Image.new(mode, (9, 5)).save(tmp_path / "a.png")
+    Image.new(mode, (9, 5), (0, 0, 0, 255) if mode == "RGBA" else 0).save(tmp_path / "a.png")
     (array,) = read_inputs(tmp_path / "a.png", model)
     assert (array.shape, array.dtype) == ((1, 1, 4, 4), np.float32)
 

@@ -11,6 +11,7 @@ from eetool.cli.output import CommandResult, table, verb_with_request
 from eetool.cli.progress_bars import TerminalProgress
 
 if TYPE_CHECKING:
+    from eetool.data.file_notes import FileNotes
     from eetool.progress import Progress
     from eetool_runtime import Model
 
@@ -36,6 +37,7 @@ class RunRequest:
 @click.option("--threads", type=click.IntRange(1), default=None)
 def run(request: RunRequest) -> CommandResult:
     """Classify INPUTS with early exit: images, .npy arrays with one input or a batch, .txt files of texts."""
+    from eetool.data.file_notes import FileNotes
     from eetool.errors import UsageError
     from eetool_runtime import load
 
@@ -45,19 +47,21 @@ def run(request: RunRequest) -> CommandResult:
     if request.operating_point is not None or request.threshold is not None:
         model.use(request.operating_point, threshold=request.threshold)
     results: list[dict[str, Any]] = []
-    progress = TerminalProgress()
+    progress, notes = TerminalProgress(), FileNotes()
     with progress("files", len(request.inputs)) as advance:
         for path in request.inputs:
-            results += _predictions(path, model, progress)
+            results += _predictions(path, model, progress, notes)
             advance(1)
+    for line in notes.lines():
+        progress.note(line)
     stats = model.stats()
     return CommandResult("run/1", {"results": results, "stats": stats}, _text(results, stats))
 
 
-def _predictions(path: Path, model: "Model", progress: "Progress") -> list[dict[str, Any]]:
+def _predictions(path: Path, model: "Model", progress: "Progress", notes: "FileNotes") -> list[dict[str, Any]]:
     from eetool.data.input_files import read_inputs
 
-    arrays = read_inputs(path, model, progress)
+    arrays = read_inputs(path, model, progress, notes)
     names = [str(path) if len(arrays) == 1 else f"{path}[{i}]" for i in range(len(arrays))]
     return [
         {

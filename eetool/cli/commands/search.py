@@ -176,7 +176,7 @@ def search(request: SearchRequest) -> CommandResult:
     if request.threads:
         use_threads(request.threads)
     progress = TerminalProgress()
-    work = Search(load_source(request.data), load_space(request.space), _target(request), _options(request))
+    work = Search(load_source(request.data, progress), load_space(request.space), _target(request), _options(request))
     shared = Storage(request.storage, HEARTBEAT, progress) if request.storage else None
     path = request.supernet or output.with_name(output.name + ".supernet.pt")
     training = SupernetTraining(request.supernet_epochs, request.batch_size, request.learning_rate, request.seed)

@@ -1,61 +1,109 @@
 """Image files in one folder per class: `folder:DIR`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from eetool.data.readers.image_files import SUFFIXES, convert_mode, open_image
+from eetool.data.class_names import lookalikes
+from eetool.data.file_notes import FileNotes
+from eetool.data.readers.folder_layout import (
+    LAYOUT_HINT,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    find_classes,
+    find_images,
+    find_sets,
+)
+from eetool.data.readers.image_files import read_image
+from eetool.data.readers.pixel_conversion import check_range
 from eetool.data.source import Source
 from eetool.errors import ArtefactError
+from eetool.names import quote
 
-_TRAIN, _TEST = "train", "test"
-_HINT = "DIR/CLASS/image.png, or DIR/train/CLASS/image.png beside DIR/test/CLASS/image.png; all images of one size."
+_Labelled = list[tuple[Path, int]]
 
 
 def read_image_folder(folder: Path) -> Source:
     """Read images of equal size in DIR/CLASS/, or in DIR/train/CLASS/ with an official test set in DIR/test/CLASS/.
 
-    Images are grey where all of them are, else RGB. They are never mirrored, because that may change their label.
+    DIR/val/CLASS/ is the official validation set, or the test set where there is no DIR/test. Images are grey where
+    all of them are, else RGB. They are never mirrored, because that may change their label.
     """
-    is_split = (folder / _TRAIN).is_dir() and (folder / _TEST).is_dir()
-    parts = [folder / _TRAIN, folder / _TEST] if is_split else [folder]
-    classes = _classes(parts[0])
-    if any(set(_classes(part)) - set(classes) for part in parts[1:]):
-        raise ArtefactError(f"{parts[-1]}: holds a class that is not in {parts[0]}", _HINT)
-    files = [[(path, label) for label, name in enumerate(classes) for path in _images(part / name)] for part in parts]
-    paths = [path for part in files for path, _ in part]
-    if not paths:
-        raise ArtefactError(f"{folder}: no images were found", _HINT)
-    labels = np.array([label for part in files for _, label in part], np.int64)
-    official = len(files[1]) if len(files) > 1 else 0
+    notes = FileNotes()
+    sets = find_sets(folder, notes)
+    notices = []
+    if VALIDATION in sets and TEST not in sets:
+        notices.append(f"{sets[VALIDATION].name}/ is the test set, because there is no test/")
+        sets[TEST] = sets.pop(VALIDATION)
+    folders = {role: find_classes(place, notes) for role, place in sets.items()}
+    classes = tuple(folders[TRAIN])
+    for role, place in sets.items():
+        _check_classes(place, folders[role], classes)
+    files = {role: _labelled_images(own, classes, notes) for role, own in folders.items()}
+    _check_training(sets[TRAIN], folders[TRAIN], files[TRAIN], notes)
+    ordered = [item for role in (TRAIN, VALIDATION, TEST) for item in files.get(role, [])]
+    inputs = _read([path for path, _ in ordered], folder, notes)
     return Source(
-        f"folder:{folder.resolve().name}", _read(paths), labels, classes, mirror=False, official_test=official
+        f"folder:{folder.resolve().name}",
+        inputs,
+        np.array([label for _, label in ordered], np.int64),
+        classes,
+        mirror=False,
+        official_test=len(files.get(TEST, [])),
+        official_validation=len(files.get(VALIDATION, [])),
+        notes=(*notices, *lookalikes(classes), *notes.lines()),
     )
 
 
-def _classes(folder: Path) -> tuple[str, ...]:
-    try:
-        return tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir()))
-    except OSError as error:
-        raise ArtefactError(f"{folder}: cannot be read: {error.strerror}", _HINT) from None
+def _check_classes(folder: Path, names: Iterable[str], classes: Sequence[str]) -> None:
+    """Raise ArtefactError where a set has a class that is not one of the `classes` of the training set."""
+    strange = next((name for name in names if name not in classes), None)
+    if strange is not None:
+        similar = next((known for known in classes if known.casefold() == strange.casefold()), None)
+        but = f", which has {quote(similar)}" if similar else ""
+        raise ArtefactError(
+            f"{folder}: holds a class that is not in the training set{but}: {quote(strange)}", LAYOUT_HINT
+        )
 
 
-def _images(folder: Path) -> Iterator[Path]:
-    """Yield the images of one class in a fixed order; none where the folder does not exist."""
-    entries = sorted(folder.iterdir()) if folder.is_dir() else []
-    yield from (path for path in entries if path.suffix.lower() in SUFFIXES)
+def _labelled_images(folders: Mapping[str, Path], classes: Sequence[str], notes: FileNotes) -> _Labelled:
+    """Return the images of one set with their labels, class by class."""
+    return [
+        (path, label)
+        for label, name in enumerate(classes)
+        if name in folders
+        for path in find_images(folders[name], notes)
+    ]
 
 
-def _read(paths: list[Path]) -> np.ndarray:
+def _check_training(folder: Path, classes: dict[str, Path], files: _Labelled, notes: FileNotes) -> None:
+    """Raise ArtefactError where there are no images, or none of a class; the hint says what was skipped."""
+    skipped = "".join(f" {line}." for line in notes.lines())
+    if not files:
+        raise ArtefactError(f"{folder}: no images were found", LAYOUT_HINT + skipped)
+    present = {label for _, label in files}
+    empty = [place for number, place in enumerate(classes.values()) if number not in present]
+    if empty:
+        more = f" (nor of {len(empty) - 1} more)" if len(empty) > 1 else ""
+        raise ArtefactError(
+            f"{empty[0]}: no training example is of class {quote(empty[0].name)}{more}",
+            "A class without examples cannot be learned: leave its folder out." + skipped,
+        )
+
+
+def _read(paths: list[Path], folder: Path, notes: FileNotes) -> np.ndarray:
     """Read images as uint8 (N, C, H, W)."""
-    images = [open_image(path) for path in paths]
-    odd = next((i for i, image in enumerate(images) if image.size != images[0].size), None)
+    images = [read_image(path, notes) for path in paths]
+    check_range(images, folder)
+    first = images[0].image
+    odd = next((i for i, (image, _) in enumerate(images) if image.size != first.size), None)
     if odd is not None:
-        sizes = ["×".join(map(str, images[i].size)) for i in (odd, 0)]
+        sizes = ["×".join(map(str, images[i].image.size)) for i in (odd, 0)]
         raise ArtefactError(
             f"{paths[odd]}: {sizes[0]} pixels, where {paths[0]} has {sizes[1]}", "Bring all to one size."
         )
-    mode = "L" if all(image.mode in ("L", "1", "I;16") for image in images) else "RGB"
-    arrays = np.stack([np.asarray(convert_mode(image, mode, path)) for image, path in zip(images, paths, strict=True)])
+    mode = "L" if all(image.mode == "L" for image, _ in images) else "RGB"
+    arrays = np.stack([np.asarray(image.convert(mode)) for image, _ in images])
     return arrays[:, None] if mode == "L" else np.ascontiguousarray(arrays.transpose(0, 3, 1, 2))  # -> (N, C, H, W)

@@ -1,12 +1,15 @@
 """The user's own images or features as NumPy arrays: `npz:FILE`."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from eetool.data.class_names import composed, first_twice, lookalikes
 from eetool.data.readers.error_reason import error_reason
 from eetool.data.readers.numpy_arrays import read_npz_members
+from eetool.data.readers.pixel_arrays import check_pixels, flat_images, odd_channels
 from eetool.data.source import Source, integer_labels, number_classes
 from eetool.errors import ArtefactError
 from eetool.names import quote
@@ -14,12 +17,16 @@ from eetool.records import open_regular
 
 _HINT = (
     "An archive of numpy.savez is needed: images uint8 (N, C, H, W), or features of floats (N, D), (N, T, D) or "
-    "(N, C, H, W); labels (N,) of integers; and if there are any test_images or test_features, test_labels and classes "
-    "(names)."
+    "(N, C, H, W); labels (N,) of integers; and if there are any test_images or test_features, test_labels, the same "
+    "with val_, and classes (names)."
 )
-_IMAGES, _FEATURES = "images", "features"
+_CLASSES_HINT = 'One name for each class is needed, np.array(["cat", "dog"]); without `classes` they are numbered.'
+_IMAGES, _FEATURES, _LABELS = "images", "features", "labels"
 _CLASSES = "classes"
-_WANTED = {f"{prefix}{name}" for prefix in ("", "test_") for name in (_IMAGES, _FEATURES, "labels")} | {_CLASSES}
+_VALIDATION, _TEST = "val_", "test_"
+_WANTED = {f"{prefix}{name}" for prefix in ("", _VALIDATION, _TEST) for name in (_IMAGES, _FEATURES, _LABELS)} | {
+    _CLASSES
+}
 _SHOWN = 8
 
 
@@ -42,21 +49,46 @@ class _Archive:
 def read_npz(path: Path) -> Source:
     """Read images or features with labels, and an official test set from `test_images` or `test_features`.
 
-    Images are never mirrored, because that may change their label.
+    `val_images` or `val_features` are the official validation set, or the test set where there is no other. Images are
+    never mirrored, because that may change their label.
     """
     archive = _read(path)
     kind = _FEATURES if _FEATURES in archive.arrays else _IMAGES
-    examples, labels = _examples(archive, kind, "")
-    n_test, training_labels = 0, labels
-    if f"test_{kind}" in archive.arrays:
-        test_examples, test_labels = _examples(archive, kind, "test_")
-        if test_examples.shape[1:] != examples.shape[1:]:
-            shapes = f"test_{kind} are {test_examples.shape[1:]}, {kind} {examples.shape[1:]}"
+    present = [prefix for prefix in (_VALIDATION, _TEST) if f"{prefix}{kind}" in archive.arrays]
+    parts = {prefix: _examples(archive, kind, prefix) for prefix in ("", *present)}
+    examples, labels = parts[""]
+    for prefix in present:
+        if parts[prefix][0].shape[1:] != examples.shape[1:]:
+            shapes = f"{prefix}{kind} are {parts[prefix][0].shape[1:]}, {kind} {examples.shape[1:]}"
             raise ArtefactError(f"{path}: {shapes}", _HINT)
-        n_test = len(test_examples)
-        examples, labels = np.concatenate([examples, test_examples]), np.concatenate([labels, test_labels])
-    names = _names(archive) if _CLASSES in archive.arrays else number_classes(f"{path}: labels", training_labels)
-    return Source(f"npz:{path.name}", examples, labels, names, mirror=False, official_test=n_test)
+    names = _names(archive) if _CLASSES in archive.arrays else number_classes(f"{path}: labels", labels)
+    inputs, together = (np.concatenate([part[i] for part in parts.values()]) for i in (0, 1))
+    sizes = {prefix: len(part[1]) for prefix, part in parts.items()}
+    notes = _notes(archive, kind, present, inputs)
+    if present == [_VALIDATION]:
+        sizes[_TEST] = sizes.pop(_VALIDATION)
+    return Source(
+        f"npz:{path.name}",
+        inputs,
+        together,
+        names,
+        mirror=False,
+        official_test=sizes.get(_TEST, 0),
+        official_validation=sizes.get(_VALIDATION, 0),
+        notes=(*notes, *lookalikes(names)),
+    )
+
+
+def _notes(archive: _Archive, kind: str, present: list[str], inputs: np.ndarray) -> Iterator[str]:
+    """Yield what the user should know about the arrays."""
+    if present == [_VALIDATION]:
+        yield f"{_VALIDATION}{kind} are the test set, because there are no {_TEST}{kind}"
+    used = {f"{prefix}{name}" for prefix in ("", *present) for name in (kind, _LABELS)} | {_CLASSES}
+    unused = sorted(set(archive.names) - used)
+    if unused:
+        yield f"not used: the arrays {', '.join(map(quote, unused[:_SHOWN]))}{', …' if len(unused) > _SHOWN else ''}"
+    if kind == _IMAGES:
+        yield from filter(None, (odd_channels(inputs), flat_images(inputs)))
 
 
 def _read(path: Path) -> _Archive:
@@ -70,29 +102,38 @@ def _read(path: Path) -> _Archive:
 
 
 def _names(archive: _Archive) -> tuple[str, ...]:
-    """Return the names of the classes; integers are converted to text."""
-    names = archive.arrays[_CLASSES]
-    if names.ndim != 1 or names.dtype.kind not in "Uiu":
-        raise ArtefactError(f"{archive.path}: classes are {names.dtype} {names.shape}, not texts (classes,)", _HINT)
-    if len(names) > len(archive.array("labels")):
+    """Return the names of the classes; integers are converted to text, bytes are UTF-8."""
+    stored = archive.arrays[_CLASSES]
+    if stored.ndim == 0 and stored.dtype.kind in "USiuf":
+        raise ArtefactError(f"{archive.path}: classes are one value, {quote(str(stored))}, not a list", _CLASSES_HINT)
+    if stored.ndim != 1 or stored.dtype.kind not in "USiu":
+        reason = f"{archive.path}: classes are {stored.dtype} {stored.shape}, not texts (classes,)"
+        raise ArtefactError(reason, _CLASSES_HINT)
+    if len(stored) > len(archive.array(_LABELS)):
         raise ArtefactError(
-            f"{archive.path}: {len(names)} classes and {len(archive.array('labels'))} labels",
+            f"{archive.path}: {len(stored)} classes and {len(archive.array(_LABELS))} labels",
             "Every class needs an example: leave the others out of the classes.",
         )
     try:
-        return tuple(map(str, names))
-    except (ValueError, SystemError):  # code points beyond the last character
+        names = tuple(composed(n.decode("utf-8") if isinstance(n, bytes) else str(n)) for n in stored)
+    except (ValueError, SystemError):  # code points beyond the last character, or bytes that are no UTF-8
         raise ArtefactError(f"{archive.path}: a name in classes is no text of Unicode", _HINT) from None
+    twice = first_twice(names)
+    if twice is not None:
+        numbers = [number for number, name in enumerate(names) if name == twice]
+        raise ArtefactError(
+            f"{archive.path}: the classes {numbers[0]} and {numbers[1]} have one name, {quote(twice)}",
+            "Every class needs a name of its own, in the order of the labels; it is no list of labels.",
+        )
+    return names
 
 
 def _examples(archive: _Archive, kind: str, prefix: str) -> tuple[np.ndarray, np.ndarray]:
     """Return images or features, and labels int64 (n,)."""
-    path, examples, labels = archive.path, archive.array(f"{prefix}{kind}"), archive.array(f"{prefix}labels")
-    if kind == _IMAGES and (examples.dtype != np.uint8 or examples.ndim != 4):
-        raise ArtefactError(
-            f"{path}: {prefix}images are {examples.dtype} {examples.shape}, not uint8 (N, C, H, W)", _HINT
-        )
-    if kind == _FEATURES:
+    path, examples, labels = archive.path, archive.array(f"{prefix}{kind}"), archive.array(f"{prefix}{_LABELS}")
+    if kind == _IMAGES:
+        check_pixels(f"{path}: {prefix}images", examples)
+    else:
         examples = _features(path, f"{prefix}features", examples)
     return examples, integer_labels(f"{path}: {prefix}labels", labels)
 
@@ -101,8 +142,11 @@ def _features(path: Path, name: str, array: np.ndarray) -> np.ndarray:
     if not np.issubdtype(array.dtype, np.floating) or array.ndim not in (2, 3, 4):
         form = "floats (N, D), (N, T, D) or (N, C, H, W)"
         raise ArtefactError(f"{path}: {name} are {array.dtype} {array.shape}, not {form}", _HINT)
-    features: np.ndarray = array.astype(np.float32)
+    with np.errstate(over="ignore"):  # becomes infinite, which is refused
+        features: np.ndarray = array.astype(np.float32)
     odd = np.flatnonzero(~np.isfinite(features).all(tuple(range(1, features.ndim))))
     if len(odd):
-        raise ArtefactError(f"{path}: {name} of example {odd[0]} are not finite", f"{len(odd)} examples are not.")
+        raise ArtefactError(
+            f"{path}: {name} of example {odd[0]} are not finite as float32", f"{len(odd)} examples are not."
+        )
     return features

@@ -46,7 +46,10 @@ def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
     if member.compress_type not in _METHODS:
         raise ValueError(f"{member.filename!r} is compressed in a way that numpy does not use")
     with archive.open(member) as file:
-        return _array(file, member.file_size)
+        try:
+            return _array(file, member.file_size)
+        except ValueError as error:
+            raise ValueError(f"{member.filename!r}: {error}") from None
 
 
 def _array(file: IO[bytes], size_bytes: int) -> np.ndarray:

@@ -51,7 +51,7 @@ def test_read_npz_test_set_and_class_names_are_read(tmp_path: Path) -> None:
         ("no training example is of class '1'", {"images": IMAGES, "labels": np.array([0, 2, 2, 0, 2, 2])}),
         (
             "test_images are",
-            {"images": IMAGES, "labels": LABELS, "test_images": IMAGES[..., 1:], "test_labels": LABELS},
+            {"images": IMAGES, "labels": LABELS, "test_images": IMAGES[:, :1], "test_labels": LABELS},
         ),
     ],
 )

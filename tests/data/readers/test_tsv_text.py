@@ -70,7 +70,7 @@ def test_read_tsv_texts_labels_with_names_are_numbered(tmp_path: Path) -> None:
         ("text,label\na,1\n", "its first line names the columns"),
         ("sentence\tlabel\n", "holds no examples"),
         ("sentence\tlabel\nno label\n", "line 2 has 1 columns, not 2"),
-        (table([("a", "0"), ("b", "2")]), "no training example is of class '1'"),
+        (table([("a", "0"), ("b", "0")]), "all 2 examples are of one class, '0'"),
         (table([("a", "0"), ("b", "1")]), "would be empty or without a class"),
         (b"sentence\tlabel\n\xff\t1\n", "not a text file"),
     ],

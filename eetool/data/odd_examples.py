@@ -1,0 +1,48 @@
+"""Signs of faulty data in a source that no rule forbids: copies, and channels or examples without content."""
+
+from collections.abc import Iterator
+from hashlib import blake2b
+
+import numpy as np
+
+from eetool.data.source import Source
+
+_DARK = 16  # of 255
+
+
+def odd_examples(source: Source) -> Iterator[str]:
+    """Yield a line for each thing about the examples of `source` that the user should know."""
+    if source.are_pixels:
+        yield from _odd_pixels(source)
+    digests = [blake2b(example.tobytes(), digest_size=16).digest() for example in source.inputs]
+    if len(set(digests)) == 1:
+        yield f"warning: all {len(digests)} examples are alike, so that nothing can be learned from them"
+        return
+    yield from _copies(source, digests)
+
+
+def _odd_pixels(source: Source) -> Iterator[str]:
+    lowest, highest = source.inputs.min((0, 2, 3)), source.inputs.max((0, 2, 3))
+    for channel in np.flatnonzero(lowest == highest):
+        yield f"warning: channel {channel} has the value {lowest[channel]} in every pixel of all images"
+    if 0 < highest.max() < _DARK:
+        yield f"warning: the largest value of all images is {highest.max()}, where white is 255"
+
+
+def _copies(source: Source, digests: list[bytes]) -> Iterator[str]:
+    """Yield how many examples are copies, by the sets that they are in."""
+    n_training = source.training_count
+    training = set(digests[:n_training])
+    ends = {"validation": n_training + source.official_validation, "test": len(digests)}
+    start = n_training
+    for name, end in ends.items():
+        copies = sum(digest in training for digest in digests[start:end])
+        if copies:
+            yield f"warning: {copies} of {end - start} {name} examples are copies of training examples"
+        start = end
+    copies = n_training - len(training)
+    if copies and not source.official_test:
+        yield f"warning: {copies} examples are copies of others; training and test can both have one"
+    pairs = len(set(zip(digests, source.labels.tolist(), strict=True))) - len(set(digests))
+    if pairs:
+        yield f"warning: {pairs} examples are copies of others and have another label"
