@@ -85,7 +85,7 @@ def load_onnx(path: Path) -> Any:
     except OSError as error:
         raise ArtefactError(f"{path}: cannot be read: {error.strerror}") from None
     except Exception as error:  # types of protobuf
-        raise ArtefactError(f"{path}: cannot be read as an ONNX file: {_first_line(error)}") from None
+        raise ArtefactError(f"{path}: cannot be read as an ONNX file: {_first_line(error)}", "Copy it again.") from None
     if not model.graph.node:
         raise ArtefactError(f"{path}: holds no operators", "Predictable are ONNX files, bundles and checkpoints.")
     return model

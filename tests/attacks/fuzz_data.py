@@ -2,9 +2,10 @@
 
     python -m tests.attacks.fuzz_data --runs 100000
 
-Valid archives, arrays, tables, images and files of CIFAR and SVHN are damaged in bytes and values, and read as the
-commands read them. Excessive memory or time counts as a finding, not as a refusal. The program prints one JSON
-document, and exits with 1 after any finding.
+Valid archives, arrays, tables, folders, images and files of CIFAR and SVHN are damaged in bytes and values, and read as
+the commands read them. What is read of a file that is not damaged must be what it was made of (`fuzz_images`,
+`fuzz_sources`). Excessive memory or time counts as a finding, not as a refusal. The program prints one JSON document,
+and exits with 1 after any finding.
 """
 
 import argparse
@@ -24,16 +25,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from scipy.io import savemat
 
-from eetool.data.file_notes import FileNotes
 from eetool.data.readers.cifar_pickle import read_cifar_pickle
 from eetool.data.readers.error_reason import error_reason
-from eetool.data.readers.image_files import FORMATS, read_image
 from eetool.data.readers.numpy_arrays import read_npy
 from eetool.data.registry import load_source
 from eetool.errors import ArtefactError, EarlyExitError
+from tests.attacks import fuzz_images, fuzz_sources
 
 _MAX_FOUND = 20  # enough to see what is wrong
 _BOUND_S = 20  # of one reading, which takes a few milliseconds
@@ -50,11 +49,10 @@ _PICKLE_PARTS = (
         b"h\x00h\x00\x86q\x00" * 40,
     ),
 )
-_TEXT_PARTS = (b"\t", b"\n", b"\r", b'"', b"\x00", b"\x1b[2J", b"\xff", b"0", b"9999", b"-1", b"\xd9\xa3", b"x" * 400)
-_LABELS: tuple[Any, ...] = (0, 1, 2, 39, 40, 41, -1, 5 * 10**8, 2**31, 2**63 - 1, 2**63, 2**64 - 1)
-_NAMES = ("a", "", "é", "\x1b[2J", "x" * 300, "\u202e", "0", "\ud800")
 
+Read = Callable[[Path], object]
 Made = tuple[str, bytes]  # name of the file, and what is in it
+Judged = tuple[str, bytes, Read]  # and a reading that judges the result, for a file that is not damaged
 
 
 def pickled(pick: random.Random) -> Made:
@@ -69,46 +67,6 @@ def pickled(pick: random.Random) -> Made:
     return "batch", b"".join(parts)
 
 
-def archive(pick: random.Random) -> Made:
-    """Return an .npz with random shapes, types, labels and names, and possibly damaged bytes."""
-    n = pick.choice((40, 40, 40, 3, 1, 0))
-    labels: np.ndarray = np.arange(n) % 2
-    arrays: dict[str, np.ndarray] = {"images": np.zeros((n, 1, 4, 4), np.uint8), "labels": labels}
-    if pick.random() < 0.3:
-        arrays["features"] = np.zeros((n, 5), pick.choice(("f2", "f4", "f8")))
-    if pick.random() < 0.3:
-        arrays |= {"test_images": np.ones((4, 1, 4, 4), np.uint8), "test_labels": np.arange(4) % 2}
-    if pick.random() < 0.4:
-        arrays["classes"] = np.array(pick.choices(_NAMES[:-1], k=pick.choice((2, 2, 2, 0, 50))))
-    for _ in range(pick.choice((0, 0, 1, 1, 3))):
-        _change_array(pick, arrays)
-    file = io.BytesIO()
-    pick.choice((np.savez, np.savez_compressed))(file, **arrays)
-    return "a.npz", file.getvalue()
-
-
-def _change_array(pick: random.Random, arrays: dict[str, np.ndarray]) -> None:
-    name = pick.choice(list(arrays))
-    array = arrays[name]
-    if pick.random() < 0.5 and "labels" in name and array.size:
-        value = pick.choice(_LABELS)
-        wide = array.astype(np.uint64 if value >= 2**63 else np.int64).copy() if array.dtype.kind in "iu" else array
-        if wide.dtype.kind in "iu":
-            wide.flat[pick.randrange(wide.size)] = np.array(value, wide.dtype) if value >= 0 else 0
-            arrays[name] = wide if value >= 0 else wide.astype(np.int64) - 1
-        return
-    changes: tuple[Callable[[], np.ndarray], ...] = (
-        lambda: array[None],
-        lambda: array[:1] if array.ndim else array,
-        lambda: array[..., :0] if array.ndim else array,
-        lambda: np.asarray(array.astype("U5") if array.dtype.kind not in "VM" else array),
-        lambda: np.zeros(array.shape, pick.choice(("f4", "u8", "i1", "?", "c8", "M8[s]", "V3", "S4", "U0"))),
-        lambda: np.full(array.shape, pick.choice((np.nan, np.inf, 1e300))),
-        lambda: np.array(7),
-    )
-    arrays[name] = pick.choice(changes)()
-
-
 def one_array(pick: random.Random) -> Made:
     """Return an .npy whose header may contradict its data."""
     file = io.BytesIO()
@@ -120,23 +78,10 @@ def one_array(pick: random.Random) -> Made:
     return "a.npy", data
 
 
-def table(pick: random.Random) -> Made:
-    """Return a table of texts with unusual characters and labels."""
-    rows = [f"a {'fine' if i % 2 else 'dull'} film , the {i}th\t{i % 2}" for i in range(60)]
-    data = "\n".join(["sentence\tlabel", *rows, ""]).encode()
-    for _ in range(pick.choice((0, 1, 1, 2, 4))):
-        place = pick.randint(0, len(data))
-        data = data[:place] + pick.choice(_TEXT_PARTS) * pick.choice((1, 1, 3)) + data[place + pick.randint(0, 2) :]
-    return "t.tsv", data
-
-
-def picture(pick: random.Random) -> Made:
-    """Return an image of a known or another format."""
-    mode = pick.choice(("L", "RGB", "RGB", "1"))
-    image = Image.new(mode, (pick.choice((1, 8, 8, 64)), 8), pick.randint(0, 1))
-    file = io.BytesIO()
-    image.save(file, pick.choice((*FORMATS, "ICO", "PCX", "EPS" if mode != "1" else "TGA")))
-    return "p.png", file.getvalue()
+def picture(pick: random.Random) -> Judged:
+    """Return an image of any mode, format and range of values."""
+    data, values = fuzz_images.picture(pick)
+    return "p.png", data, fuzz_images.reading_of(values)
 
 
 def matrix(pick: random.Random) -> Made:
@@ -162,12 +107,13 @@ def _read_svhn(path: Path) -> None:
     load_source(f"svhn:{path.parent}")
 
 
-_KINDS: dict[str, tuple[Callable[[random.Random], Made], Callable[[Path], object]]] = {
+_KINDS: dict[str, tuple[Callable[[random.Random], Made | Judged], Read]] = {
     "pickled": (pickled, read_cifar_pickle),
-    "archive": (archive, lambda path: load_source(f"npz:{path}")),
+    "archive": (fuzz_sources.archive, lambda path: load_source(f"npz:{path}")),
     "array": (one_array, _read_array),
-    "table": (table, lambda path: load_source(f"tsv:{path}")),
-    "picture": (picture, lambda path: read_image(path, FileNotes())),
+    "table": (fuzz_sources.table, lambda path: load_source(f"tsv:{path}")),
+    "folder": (fuzz_sources.tree, fuzz_sources.read_tree),
+    "picture": (picture, fuzz_images.read_one),
     "matrix": (matrix, _read_svhn),
 }
 
@@ -225,9 +171,12 @@ def fuzz(runs: int, seed: int) -> dict[str, Any]:
         for _ in range(runs):
             kind = pick.choice(list(_KINDS))
             make, read = _KINDS[kind]
-            name, sound = make(pick)
+            name, sound, *judging = make(pick)
             path = Path(folder) / name
-            path.write_bytes(damaged(pick, sound) if pick.random() < 0.6 else sound)
+            is_damaged = pick.random() < 0.6
+            path.write_bytes(damaged(pick, sound) if is_damaged else sound)
+            if judging and not is_damaged:
+                read = judging[0]
             try:
                 counts[f"{kind} {judge(read, path)}"] += 1
             except Exception as error:  # the very thing that is looked for

@@ -27,7 +27,7 @@ from eetool.model.checkpoint import load_checkpoint
 from eetool.model.weights import read_tensors
 from eetool.records import read_text, sha256_file
 from eetool_runtime import load
-from tests.attacks import fuzz_data
+from tests.attacks import fuzz_data, fuzz_sources
 from tests.helpers.tiny_bundle import write_tiny_bundle
 
 IMAGES, LABELS = np.zeros((40, 1, 4, 4), np.uint8), np.arange(40) % 2
@@ -285,14 +285,14 @@ def test_fuzz_data_short_run_finds_nothing() -> None:
     document = fuzz_data.fuzz(runs=600, seed=1)
     assert document["uncaught"] == []
     assert document["runs"] == sum(document["outcomes"].values()) == 600
-    assert len(document["outcomes"]) == 12, "every kind is read at times, and at times refused"
+    assert len(document["outcomes"]) == 14, "every kind is read at times, and at times refused"
 
 
 def test_fuzz_data_careless_reader_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def careless(path: Path) -> object:
         return np.load(io.BytesIO(path.read_bytes()))
 
-    monkeypatch.setitem(fuzz_data._KINDS, "archive", (fuzz_data.archive, careless))
+    monkeypatch.setitem(fuzz_data._KINDS, "archive", (fuzz_sources.archive, careless))
     assert {item["kind"] for item in fuzz_data.fuzz(runs=200, seed=1)["uncaught"]} == {"archive"}
 
 

@@ -19,6 +19,7 @@ from eetool.names import quote
 from eetool.records import open_regular
 
 _MAX_BYTES = 1 << 29  # three times the largest official file
+_HINT = "Unpack the official archive again."
 _MAX_STEPS = 2_000_000  # opcodes, eight times those of the largest
 _ARRAY, _DTYPE, _BYTES = "array", "dtype", "bytes"  # results of the allowed names
 _NAMES = {
@@ -63,11 +64,13 @@ def read_cifar_pickle(path: Path) -> dict[str, Any]:
     except ArtefactError:
         raise
     except _ForeignError as error:
-        raise ArtefactError(f"{path}: holds {error}, which CIFAR's files do not; it was not run") from None
+        raise ArtefactError(f"{path}: holds {error}, which CIFAR's files do not; it was not run", _HINT) from None
     except Exception as error:  # damaged opcodes raise many unrelated types
-        raise ArtefactError(f"{path}: not a readable file of CIFAR's python version: {error_reason(error)}") from None
+        raise ArtefactError(
+            f"{path}: not a readable file of CIFAR's python version: {error_reason(error)}", _HINT
+        ) from None
     if not isinstance(content, dict):
-        raise ArtefactError(f"{path}: holds no dictionary")
+        raise ArtefactError(f"{path}: holds no dictionary", _HINT)
     return {_text(key): value.value if isinstance(value, _Array) else value for key, value in content.items()}
 
 

@@ -24,6 +24,7 @@ SUFFIXES = {
 }
 # Pillow starts a program to read some others, such as EPS. The suffix of a file does not fix its format.
 FORMATS = ("PNG", "JPEG", "BMP", "PPM", "GIF", "WEBP", "TIFF", *(("AVIF",) if _WITH_AVIF else ()))
+_HINT = "Convert it to PNG or JPEG, or leave it out."
 _MANY = "holds several frames, of which the first is read"
 _FLAT = "warning: is of one colour only"
 # Pillow logs damaged files, in addition to our own error.
@@ -69,7 +70,7 @@ def _open(path: Path) -> _Opened:
                 upright = ImageOps.exif_transpose(image)
                 return _Opened(StoredImage(upright, image.format or "", layout, tags), has_frames)
     except UnidentifiedImageError:
-        raise ArtefactError(f"{path}: cannot be read as an image: it is none of {', '.join(FORMATS)}") from None
+        raise ArtefactError(f"{path}: cannot be read as an image: it is none of {', '.join(FORMATS)}", _HINT) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         most = Image.MAX_IMAGE_PIXELS
         raise ArtefactError(f"{path}: an image of more than {most} pixels", "Make it smaller.") from None

@@ -55,15 +55,15 @@ def convert_pixels(stored: StoredImage, path: Path, notes: FileNotes) -> Pixels:
         ArtefactError: its values have more than one meaning.
     """
     mode = stored.image.mode
-    if _SIGNED in _as_tuple(stored.tags.get(_SAMPLE_FORMAT)):
-        raise ArtefactError(f"{path}: signed numbers, whose range is not known", _AS_8_BITS)
     if mode.startswith("I;16") or (mode == "I" and stored.format in ("PPM", "PNG")):
         return _from_16_bits(stored, path)
     if mode == "I":
         low, high = stored.image.getextrema()
         raise ArtefactError(
-            f"{path}: numbers of 32 bits from {low} to {high}, whose range for black to white is not known", _AS_8_BITS
+            f"{path}: whole numbers from {low} to {high}, whose range for black to white is not known", _AS_8_BITS
         )
+    if _SIGNED in _as_tuple(stored.tags.get(_SAMPLE_FORMAT)):
+        raise ArtefactError(f"{path}: signed numbers, whose range is not known", _AS_8_BITS)
     if mode == "F":
         return _from_floats(stored, path)
     _check_opaque(stored, path)
@@ -108,7 +108,9 @@ def _from_16_bits(stored: StoredImage, path: Path) -> Pixels:
 def _from_floats(stored: StoredImage, path: Path) -> Pixels:
     values = np.asarray(stored.image)
     if not np.isfinite(values).all():
-        raise ArtefactError(f"{path}: floats, and {np.count_nonzero(~np.isfinite(values))} are NaN or infinite")
+        raise ArtefactError(
+            f"{path}: floats, and {np.count_nonzero(~np.isfinite(values))} are NaN or infinite", _AS_8_BITS
+        )
     low, high = float(values.min()), float(values.max())
     if low < 0 or high > 1 or stored.tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
         reason = "whose range for black to white is not known: it would have to be 0 to 1"
