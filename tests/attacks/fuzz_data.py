@@ -32,6 +32,7 @@ from eetool.data.readers.error_reason import error_reason
 from eetool.data.readers.numpy_arrays import read_npy
 from eetool.data.registry import load_source
 from eetool.errors import ArtefactError, EarlyExitError
+from eetool.printable_text import visible
 from tests.attacks import fuzz_images, fuzz_sources
 
 _MAX_FOUND = 20  # enough to see what is wrong
@@ -154,7 +155,7 @@ def judge(read: Callable[[Path], object], path: Path) -> str:
     except EarlyExitError as refused:
         if isinstance(refused.__context__, (MemoryError, AssertionError)):
             raise refused.__context__ from None
-        output = refused.message.replace(str(path.parent), "")
+        output = visible(refused.message.replace(str(path.parent), ""))  # as commands show names of files
         if not (output.isprintable() and len(output) < 700):
             raise AssertionError(f"not fit to be shown: {output[:2000]!r}") from None
         return "refused"

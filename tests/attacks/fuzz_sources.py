@@ -124,7 +124,11 @@ def tree(pick: random.Random) -> tuple[str, bytes]:
     """Return the paths of the files in a folder, one per line."""
     places = pick.sample(_PLACES, pick.choice((1, 1, 2, 3)))
     folders = pick.sample(_FOLDERS, pick.choice((2, 2, 3)))
-    paths = {f"{pick.choice(places)}{pick.choice(folders)}/{pick.choice(_FILES)}" for _ in range(pick.randint(2, 14))}
+    paths = set()
+    for place in places:
+        for folder in folders:
+            names = {*pick.sample(_FILES, pick.choice((0, 0, 1, 2))), *(["1.png"] if pick.random() < 0.9 else [])}
+            paths |= {f"{place}{folder}/{name}" for name in names}
     return "tree", "\n".join(sorted(paths)).encode()
 
 
@@ -132,6 +136,7 @@ def read_tree(path: Path) -> None:
     """Make the folder, read it, and fail where an image has another class than that of its folder."""
     folder = path.parent / "photos"
     made: dict[int, tuple[str, ...]] = {}
+    folder.mkdir()  # fails where an earlier one was left
     try:
         for line in path.read_bytes().decode("utf-8", "surrogateescape").split("\n"):
             _make(folder, line, made)
@@ -140,7 +145,7 @@ def read_tree(path: Path) -> None:
             *_, name, _ = made[int(image[0, 0, 0])]
             assert source.classes[label] == unicodedata.normalize("NFC", name)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder)
 
 
 def _make(folder: Path, line: str, made: dict[int, tuple[str, ...]]) -> None:
@@ -151,7 +156,9 @@ def _make(folder: Path, line: str, made: dict[int, tuple[str, ...]]) -> None:
     try:
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         shade = len(made)
-        (folder / place).write_bytes(_shaded(shade) if place.suffix.lower() in (".png", ".jfif") else b"no image")
+        (folder / place).write_bytes(
+            _shaded(shade) if place.suffix.lower() in (".png", ".jfif", ".jpg") else b"no image"
+        )
     except (OSError, UnicodeEncodeError):  # a file where a folder should be, or a name that is too long
         return
     made[shade] = place.parts

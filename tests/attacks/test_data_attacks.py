@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import socket
 import struct
 import zipfile
@@ -19,6 +20,7 @@ from eetool.data.file_notes import FileNotes
 from eetool.data.input_files import read_inputs
 from eetool.data.readers.cifar_pickle import read_cifar_pickle
 from eetool.data.readers.image_files import FORMATS, read_image
+from eetool.data.readers.pixel_conversion import Pixels
 from eetool.data.registry import load_source
 from eetool.errors import ArtefactError
 from eetool.graphs.onnx_graph import read_graph
@@ -294,6 +296,25 @@ def test_fuzz_data_careless_reader_is_reported(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setitem(fuzz_data._KINDS, "archive", (fuzz_sources.archive, careless))
     assert {item["kind"] for item in fuzz_data.fuzz(runs=200, seed=1)["uncaught"]} == {"archive"}
+
+
+@pytest.mark.parametrize(
+    ("careless", "finding"),
+    [
+        (lambda image: image.convert("RGB" if len(image.getbands()) > 1 else "L"), "a value became another pixel"),
+        (lambda image: Image.new("L", image.size, 7), "became one colour|another pixel|shape|for \\("),
+    ],
+    ids=["Pillow's conversion", "one colour"],
+)
+def test_fuzz_data_careless_conversion_is_reported(
+    monkeypatch: pytest.MonkeyPatch, careless: Callable[[Image.Image], Image.Image], finding: str
+) -> None:
+    monkeypatch.setattr(
+        "eetool.data.readers.image_files.convert_pixels", lambda stored, *_: Pixels(careless(stored.image))
+    )
+    monkeypatch.setattr(fuzz_data, "_KINDS", {"picture": fuzz_data._KINDS["picture"]})
+    found = fuzz_data.fuzz(runs=200, seed=1)["uncaught"]
+    assert any(re.search(finding, item["error"]) for item in found)
 
 
 def test_fuzz_data_out_of_memory_is_not_a_refusal(tmp_path: Path) -> None:

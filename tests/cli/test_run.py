@@ -112,3 +112,14 @@ def test_run_wrong_arguments_are_refused(
 ) -> None:
     named = [str(a).replace("BUNDLE", str(bundle)).replace("BATCH", str(batch)) for a in arguments]
     refused(code, words, "run", *named)
+
+
+def test_run_what_was_converted_is_said_once_with_the_number_of_files(cli: Any, bundle: Path, tmp_path: Path) -> None:
+    for name in ("1.png", "2.png"):
+        Image.effect_noise((48, 40), 80).convert("RGB").save(tmp_path / name)
+    result = cli("run", bundle, tmp_path / "1.png", tmp_path / "2.png")
+    assert result.stderr.splitlines() == [
+        f"colour was converted to grey, which is what the model takes: 2 files, the first is {tmp_path / '1.png'}",
+        f"resized to 32×32 pixels (bicubic), the size of the model: 2 files, the first is {tmp_path / '1.png'}",
+    ]
+    assert cli("run", bundle, tmp_path / "1.png", "--quiet").stderr == ""

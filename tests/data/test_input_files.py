@@ -1,6 +1,7 @@
 """Input files of `run`: images and arrays as model inputs, and errors that name the file."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -85,3 +86,36 @@ def test_read_inputs_archive_or_object_array_raises_artefact_error(model: Model,
         read_inputs(tmp_path / "zip.npy", model)
     with pytest.raises(ArtefactError, match="not a readable"):
         read_inputs(saved(tmp_path / "objects.npy", np.array([{}, []], dtype=object)), model)
+
+
+@pytest.mark.parametrize("content", ["one\ntwo", "\ufeffone\r\n\r\ntwo\r\n", "one\n \ntwo\n"])
+def test_read_inputs_lines_of_a_text_are_what_a_table_has(tmp_path: Path, content: str) -> None:
+    (tmp_path / "a.txt").write_bytes(content.encode())
+    lines: list[str] = []
+
+    class Texts:
+        """The part of a model for texts that reads them."""
+
+        bundle = SimpleNamespace(manifest=SimpleNamespace(inputs=[None]))
+
+        def preprocess(self, line: str) -> str:
+            lines.append(line)
+            return line
+
+    read_inputs(tmp_path / "a.txt", Texts())  # type: ignore[arg-type]
+    assert [line.rstrip("\r") for line in lines] == ["one", "two"]
+
+
+def test_read_inputs_values_outside_of_normalised_pixels_are_refused(model: Model, tmp_path: Path) -> None:
+    (array,) = read_inputs(saved(tmp_path / "a.npy", np.full((1, 1, 4, 4), 6.97, np.float32)), model)
+    assert array.max() == np.float32(6.97), "as far as rounding goes"
+    with pytest.raises(
+        ArtefactError, match=r"values from -1\.1 to -1.1, where pixels of this model are normalised to -1"
+    ):
+        read_inputs(saved(tmp_path / "a.npy", np.full((1, 1, 4, 4), -1.1, np.float32)), model)
+
+
+def test_read_inputs_channels_last_get_the_transposition_as_hint(model: Model, tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError) as caught:
+        read_inputs(saved(tmp_path / "a.npy", np.zeros((2, 4, 4, 1), np.uint8)), model)
+    assert caught.value.hint == "Channels come first: store array.transpose(0, 3, 1, 2)."

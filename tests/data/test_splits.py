@@ -141,3 +141,32 @@ def test_split_source_too_few_examples_of_a_class_raises_artefact_error(digits: 
     labels[0] = 7
     with pytest.raises(ArtefactError, match="split would be empty or without a class"):
         split_source(replace(digits, labels=labels))
+
+
+@pytest.mark.parametrize(
+    ("n_validation", "held_out"),
+    [
+        (1000, {CERTIFICATE: 400, THRESHOLD: 400, TEMPERATURE: 200}),
+        (90, {THRESHOLD: 60, TEMPERATURE: 30}),
+    ],
+)
+def test_split_source_official_validation_set_is_held_out(n_validation: int, held_out: dict[str, int]) -> None:
+    source = replace(labelled(500 + n_validation, 300), official_validation=n_validation)
+    splits = split_source(source)
+    assert sizes_of(splits) == {TRAIN: 500, TEST: 300, **held_out}
+    assert np.array_equal(splits[TRAIN], np.arange(500)), "all of the training examples"
+    assert np.array_equal(splits[TEST], np.arange(500 + n_validation, 800 + n_validation))
+    assert np.array_equal(np.sort(np.concatenate(list(splits.values()))), np.arange(800 + n_validation))
+    for name, indices in splits.items():
+        assert np.array_equal(recorded_split(source, name, Data("made", split_record(splits))), indices)
+    with pytest.raises(UsageError, match="has a validation set of its own"):
+        split_source(source, hold_out="test")
+
+
+def test_split_source_too_few_examples_names_the_rarest_class(digits: Source) -> None:
+    labels = digits.labels.copy()
+    labels[labels == 7] = 8
+    labels[0] = 7
+    with pytest.raises(ArtefactError) as caught:
+        split_source(replace(digits, labels=labels))
+    assert caught.value.hint == "Bring more examples; the fewest of 1797 are 1 of class '7'."
