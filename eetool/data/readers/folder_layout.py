@@ -76,7 +76,7 @@ def find_classes(folder: Path, notes: FileNotes) -> dict[str, Path]:
             )
         classes[name] = place
     for file in _entries(folder):
-        if file.suffix.lower() in SUFFIXES | _OTHER_IMAGES and not is_hidden(file) and not file.is_dir():
+        if file.suffix.lower() in SUFFIXES | _OTHER_IMAGES and not is_hidden(file) and not _is_folder(file):
             notes.add("warning: skipped, an image beside the folders of classes", file)
     return dict(sorted(classes.items()))
 
@@ -88,7 +88,7 @@ def find_images(folder: Path, notes: FileNotes) -> list[Path]:
         suffix = entry.suffix.lower()
         if is_hidden(entry):
             notes.add("skipped, hidden", entry)
-        elif entry.is_dir():
+        elif _is_folder(entry):
             for nested in _files_below(entry):
                 notes.add("warning: skipped, in a folder inside that of a class", nested)
         elif suffix in SUFFIXES:
@@ -107,7 +107,7 @@ def is_hidden(entry: Path) -> bool:
 
 def _folders(folder: Path, notes: FileNotes) -> Iterator[Path]:
     for entry in _entries(folder):
-        if entry.is_dir():
+        if _is_folder(entry):
             if is_hidden(entry):
                 notes.add("skipped, hidden", entry)
             else:
@@ -121,8 +121,15 @@ def _entries(folder: Path) -> list[Path]:
         raise ArtefactError(f"{folder}: cannot be read: {error_reason(error)}", LAYOUT_HINT) from None
 
 
+def _is_folder(entry: Path) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a folder whose entries may be listed and not opened; opening one gives a clear error
+        return False
+
+
 def _has_folders(folder: Path) -> bool:
-    return any(entry.is_dir() and not is_hidden(entry) for entry in _entries(folder))
+    return any(_is_folder(entry) and not is_hidden(entry) for entry in _entries(folder))
 
 
 def _has_images(folder: Path) -> bool:
