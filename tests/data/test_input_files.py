@@ -96,7 +96,7 @@ def test_read_inputs_lines_of_a_text_are_what_a_table_has(tmp_path: Path, conten
     class Texts:
         """The part of a model for texts that reads them."""
 
-        bundle = SimpleNamespace(manifest=SimpleNamespace(inputs=[None]))
+        bundle = SimpleNamespace(manifest=SimpleNamespace(inputs=[SimpleNamespace(text=None)]))
 
         def preprocess(self, line: str) -> str:
             lines.append(line)

@@ -23,7 +23,7 @@ def given(write: Callable[[Path], object], suffix: str) -> Callable[[Path], Any]
     def read(folder: Path) -> tuple[Any, list[str]]:
         notes = FileNotes()
         write(folder / f"a{suffix}")
-        arrays = read_inputs(folder / f"a{suffix}", load(write_tiny_bundle(folder)), notes)
+        arrays = read_inputs(folder / f"a{suffix}", load(write_tiny_bundle(folder)), notes=notes)
         return arrays[0][0, 0].tolist(), list(notes.lines())
 
     return read
