@@ -39,7 +39,7 @@ class StoredImage(NamedTuple):
 
 
 class Pixels(NamedTuple):
-    """Pixels of one file: an image of mode L or RGB, and the largest value of 65535 where the file has 16 bits."""
+    """Pixels of one file: an image of mode L or RGB, and the largest value of 65535 where the file has more bits."""
 
     image: Image.Image
     peak: int | None = None
@@ -77,7 +77,7 @@ def convert_pixels(stored: StoredImage, path: Path, notes: FileNotes) -> Pixels:
 
 
 def check_range(images: Sequence[Pixels], where: Path) -> None:
-    """Raise ArtefactError where the 16-bit files among `images` use so few of their bits that all are nearly black.
+    """Raise ArtefactError where files of more than 8 bits among `images` use so few of them that all are nearly black.
 
     Args:
         images: images of one set.
@@ -87,7 +87,8 @@ def check_range(images: Sequence[Pixels], where: Path) -> None:
     if peaks and max(peaks) < _DARK:
         what = "a file" if len(peaks) == 1 else f"{len(peaks)} files"
         raise ArtefactError(
-            f"{where}: {what} of 16 bits, where white is {_WHITE_16} and the largest value {max(peaks)}: nearly black",
+            f"{where}: {what} of 16 bits or floats, whose largest value is {max(peaks)} of {_WHITE_16} for white: "
+            "nearly black",
             "Scale the values to the whole range (those of 12 bits times 16, for example), or save 8 bits.",
         )
 

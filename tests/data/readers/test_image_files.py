@@ -79,14 +79,14 @@ def test_read_image_folder_dark_16_bit_file_beside_a_bright_one_is_read(tmp_path
         Image.fromarray(np.array([[0, top]], np.uint16)).save(tmp_path / name / "1.png")
     assert load_source(f"folder:{tmp_path}").inputs[:, 0, 0].tolist() == [[0, 255], [0, 16]]
     Image.fromarray(np.array([[0, 4095]], np.uint16)).save(tmp_path / "a" / "1.png")
-    with pytest.raises(ArtefactError, match="2 files of 16 bits, where white is 65535 and the largest value 4095"):
+    with pytest.raises(ArtefactError, match="2 files of 16 bits or floats, whose largest value is 4095 of 65535"):
         load_source(f"folder:{tmp_path}")
 
 
 def test_read_inputs_dark_16_bits_in_colour_are_refused(tmp_path: Path) -> None:
     dark = np.full((1, 3, 3), 4095, ">u2")
     (tmp_path / "a.png").write_bytes(png(16, 2, [dark.tobytes()], 3))
-    with pytest.raises(ArtefactError, match="where white is 65535 and the largest value 3855: nearly black"):
+    with pytest.raises(ArtefactError, match="whose largest value is 3855 of 65535 for white: nearly black"):
         read_inputs(tmp_path / "a.png", load(write_tiny_bundle(tmp_path)))
 
 
@@ -124,6 +124,12 @@ def test_read_image_white_is_zero_floats_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_bytes(with_tag(file.getvalue(), 262, 0))
     with pytest.raises(ArtefactError, match="whose range for black to white is not known"):
         read(tmp_path / "a.tif")
+
+
+def test_read_inputs_dark_floats_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 0.05]], np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(ArtefactError, match="whose largest value is 3276 of 65535 for white"):
+        read_inputs(tmp_path / "a.tif", load(write_tiny_bundle(tmp_path)))
 
 
 def test_read_image_portable_float_map_is_multiplied_by_255(tmp_path: Path) -> None:

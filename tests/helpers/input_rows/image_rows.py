@@ -162,11 +162,11 @@ ROWS = (
         COLOURS.tolist(),
     ),
     InputRow(
-        "16 bits, of which the largest value is below 4096 (in a folder: of all files)",
+        "16 bits, of which the largest value is below 4096, or floats below 1/16 (in a folder: of all files)",
         REFUSED,
         "values of 12 or 8 bits in a file of 16: nearly black",
         image(lambda: stored(Image.fromarray(WIDE // 16), "PNG")),
-        "white is 65535 and the largest value 4095: nearly black",
+        "whose largest value is 4095 of 65535 for white: nearly black",
     ),
     InputRow(
         "whole numbers of 32 bits, or of 16 with a sign (TIFF)",
