@@ -19,4 +19,6 @@ class FileNotes:
 
 
 def _line(what: str, paths: tuple[Path, ...]) -> str:
-    return f"{what}: {paths[0]}" if len(paths) == 1 else f"{what}: {len(paths)} files, the first is {paths[0]}"
+    first = str(paths[0])
+    shown = first if first.isprintable() else ascii(first)  # a line break in a name must not begin another line
+    return f"{what}: {shown}" if len(paths) == 1 else f"{what}: {len(paths)} files, the first is {shown}"

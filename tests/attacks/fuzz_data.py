@@ -155,7 +155,7 @@ def judge(read: Callable[[Path], object], path: Path) -> str:
     except EarlyExitError as refused:
         if isinstance(refused.__context__, (MemoryError, AssertionError)):
             raise refused.__context__ from None
-        output = visible(refused.message.replace(str(path.parent), ""))  # as commands show names of files
+        output = visible(refused.message.replace(str(path.parent), "")).replace("\t", " ")  # as commands show it
         if not (output.isprintable() and len(output) < 700):
             raise AssertionError(f"not fit to be shown: {output[:2000]!r}") from None
         return "refused"
