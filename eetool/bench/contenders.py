@@ -10,8 +10,9 @@ import numpy as np
 from eetool.bench.interleaved_timing import TimedModel
 from eetool.data.model_inputs import model_inputs
 from eetool.errors import ArtefactError
+from eetool.graphs.onnx_side_files import invalid_weights
 from eetool_measure.timing import bind_to
-from eetool_runtime.backends import BoundCall, Graph, Threads, backend_for
+from eetool_runtime.backends import BoundCall, Graph, Threads, backend_for, open_onnx_with_side_files
 from eetool_runtime.bundle import Bundle, open_bundle
 from eetool_runtime.errors import BackendError, InputError
 from eetool_runtime.execution_plan import plan_steps, unsplit_macs
@@ -67,16 +68,29 @@ class CascadeContender:
     def predict(self, index: int) -> ContenderPrediction:
         """Return the complete prediction of the same call."""
         result = self._model(self._inputs[index])
+        if not np.isfinite(result.probabilities).all():
+            raise ArtefactError(
+                f"{self.name}: exit {result.exit} gives NaN for input {index}", "Export the model anew."
+            )
         return ContenderPrediction(result.probabilities, result.exit)
 
 
 class StaticContender:
-    """A graph with one input; its logits are the output `logits`, else its first output."""
+    """A graph with one input; its logits are the output `logits`, else its first output.
+
+    `file` is that of a network outside of a bundle, in which the cause of NaN is looked for.
+    """
 
     def __init__(
-        self, name: str, graph: Graph, inputs: Sequence[np.ndarray], temperature: float = 1.0, macs: int | None = None
+        self,
+        name: str,
+        graph: Graph,
+        inputs: Sequence[np.ndarray],
+        temperature: float = 1.0,
+        macs: int | None = None,
+        file: Path | None = None,
     ) -> None:
-        self.name = name
+        self.name, self._file = name, file
         self.macs: Mapping[int | None, int] | None = None if macs is None else {None: macs}
         self._graph = graph
         self._inputs = inputs
@@ -91,19 +105,27 @@ class StaticContender:
         return int(self._logits(index).argmax())
 
     def predict(self, index: int) -> ContenderPrediction:
-        """Return the complete prediction of the same call."""
-        return ContenderPrediction(softmax(self._logits(index)[0] / self._temperature), None)
+        """Return the complete prediction of the same call; raise ArtefactError where a logit is not finite."""
+        logits = self._logits(index)[0]
+        if not np.isfinite(logits).all():
+            raise ArtefactError(f"{self.name}: gives NaN or infinite logits for input {index}: {self._cause()}")
+        return ContenderPrediction(softmax(logits / self._temperature), None)
+
+    def _cause(self) -> str:
+        lines = [] if self._file is None else invalid_weights(self._file)
+        dtype = next(iter(self._graph.inputs.values())).dtype
+        return "; ".join(lines) or f"its weights are finite, so numbers overflow on the way (inputs are {dtype})"
 
     def check(self, classes: int, where: str) -> None:
-        """Run the first input; raise ArtefactError unless the result is one finite logit per class."""
+        """Run the first input; raise ArtefactError unless the result is one logit per class."""
         try:
             logits = self._logits(0)
         except (BackendError, InputError) as error:
             raise ArtefactError(f"{where}: cannot run on the bundle's input: {error.message}") from None
         if logits.shape != (1, classes):
             raise ArtefactError(f"{where}: expected logits of shape (1, {classes}), found {logits.shape}")
-        if logits.dtype.kind != "f" or not np.isfinite(logits).all():
-            raise ArtefactError(f"{where}: its logits are not finite numbers")
+        if logits.dtype.kind != "f":
+            raise ArtefactError(f"{where}: its logits are {logits.dtype}, not floats")
 
     def _logits(self, index: int) -> np.ndarray:
         """Return logits (1, classes) in an array that the next call overwrites."""
@@ -175,13 +197,13 @@ def static_contender(path: Path, model: Model, examples: np.ndarray, inputs: Seq
         return _other_bundle(open_bundle(path), model, examples)
     if not path.is_file():
         raise ArtefactError(f"{path}: does not exist", "--against takes an .onnx file or a bundle.")
-    backend = backend_for("onnx")
     try:
-        graph = backend.open(path, model.threads)
+        graph = open_onnx_with_side_files(path, model.threads)
     except BackendError as error:
-        raise ArtefactError(error.message, f"{path.name} is not an ONNX file, or needs another onnxruntime.") from None
+        hint = error.hint or f"{path.name} is not an ONNX file, or needs another onnxruntime."
+        raise ArtefactError(error.message, hint) from None
     _check_input(graph, inputs[0], str(path))
-    network = StaticContender(path.name, graph, inputs)
+    network = StaticContender(path.name, graph, inputs, file=path)
     network.check(len(model.labels), str(path))
     return network
 

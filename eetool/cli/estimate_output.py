@@ -56,7 +56,7 @@ def prediction_text(p: "Prediction") -> list[Any]:
     """Return lines and tables that show a prediction."""
     threads = f"{p.threads} threads" if p.threads > 1 else "1 thread"
     lines: list[Any] = [
-        f"{p.model} {p.variant}, predicted for {p.device} ({p.backend}, {p.precision}, {threads}), batch 1",
+        f"{p.model} {p.variant}, predicted for {p.device} ({p.backend}, {p.precision}, {threads}), batch {p.batch}",
         *(f"warning: {warning}" for warning in p.warnings),
         "",
         _graph_table(p),

@@ -149,6 +149,8 @@ class _Export:
             write_graph(kind, self.model, component, self.folder / path, self.options.simplify, all_exits)
             assert kind.relative is not None
             parity = component_parity(self.folder / path, component.inputs, component.outputs, cases, kind.relative)
+            if parity.problem:
+                raise VerificationError(f"{path} differs from the model: {parity.problem}")
             graphs[place] = m.GraphFile(path, FP32, parity.max_abs_error, parity.tolerance)
             self.advance(1)
         return graphs

@@ -20,10 +20,14 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Parity:
-    """Largest absolute error, and the largest allowed: a share of max(1, max |reference|)."""
+    """Largest absolute error, and the largest allowed: a share of max(1, max |reference|).
+
+    `problem` tells why there is no error to measure; the error is then the largest number.
+    """
 
     max_abs_error: float
     tolerance: float
+    problem: str = ""
 
     @property
     def holds(self) -> bool:
@@ -31,7 +35,7 @@ class Parity:
         return self.max_abs_error <= self.tolerance
 
     def __str__(self) -> str:
-        return f"error {self.max_abs_error:.2e}, allowed {self.tolerance:.2e}"
+        return self.problem or f"error {self.max_abs_error:.2e}, allowed {self.tolerance:.2e}"
 
 
 def component_parity(
@@ -61,11 +65,16 @@ def component_parity(
 def compare_tensors(result: np.ndarray, reference: np.ndarray, relative: float) -> Parity:
     """Compare one tensor; another shape or dtype, and NaN or infinity on one side, count as the largest error."""
     if result.shape != reference.shape or result.dtype != reference.dtype:
-        return Parity(_LARGEST, relative)
+        found, wanted = (f"{array.dtype} {array.shape}" for array in (result, reference))
+        return Parity(_LARGEST, relative, f"is {found} instead of {wanted}")
     differ = result != reference  # equal infinities, as in an attention mask, cannot be subtracted
     error = np.abs(result[differ].astype(np.float64) - reference[differ]).max(initial=0.0)
     scale = np.abs(reference[np.isfinite(reference)].astype(np.float64)).max(initial=1.0)
-    return Parity(float(error) if np.isfinite(error) else _LARGEST, relative * float(scale))
+    if np.isfinite(error):
+        return Parity(float(error), relative * float(scale))
+    graph, model = (int((~np.isfinite(array[differ])).sum()) for array in (result, reference))
+    problem = f"of {result.size} numbers {graph} are NaN or infinite in the graph, and {model} in the model"
+    return Parity(_LARGEST, relative * float(scale), problem)
 
 
 def expected_samples(manifest: Manifest, variant: str, exits: Sequence[tuple[np.ndarray, np.ndarray]]) -> Arrays:

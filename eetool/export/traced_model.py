@@ -1,14 +1,16 @@
 """Model traced and split once, with every named tensor as the model computes it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, fx
 
+from eetool.errors import ArtefactError
 from eetool.export.split import ComponentModule, ancestors, output_nodes, run_components, split_graph, trace_network
 from eetool.model.checkpoint import Checkpoint
+from eetool.model.non_finite import count_non_finite, find_non_finite_module
 from eetool.model.scored_network import LOGITS, ScoredNetwork, exit_output_names, scalar_inputs, untuned_policy
 from eetool.model.spec import Policy
 
@@ -50,9 +52,16 @@ class TracedModel:
         """Return every named tensor of the float cascade for each of the model inputs (n, …), one by one.
 
         Several inputs of a network are calibrated together.
+
+        Raises:
+            ArtefactError: an exit gives NaN or infinity for one of them.
         """
         arguments = {**self.arguments, **{name: torch.from_numpy(array) for name, array in inputs.items()}}
-        return [_arrays(run_components(self.components, case), self.final_logits) for case in split_rows(arguments)]
+        cases = [run_components(self.components, case) for case in split_rows(arguments)]
+        exits = [exit_output_names(index)[0] for index in range(self.network.n_exits)]
+        for number, (case, tensors) in enumerate(zip(split_rows(arguments), cases, strict=True)):
+            self._require_finite([tensors[name] for name in exits], case, f"calibration input {number}")
+        return [_arrays(tensors, self.final_logits) for tensors in cases]
 
     @property
     def final_logits(self) -> str:
@@ -63,9 +72,19 @@ class TracedModel:
         tensors = run_components(self.components, arguments)
         with torch.no_grad():
             outputs = self.network(*arguments.values())
+        self._require_finite(outputs, arguments, "the model's samples")
         names = [name for i in range(self.network.n_exits) for name in exit_output_names(i)]
         tensors.update(zip(names, outputs, strict=True))
         return _arrays(tensors, self.final_logits)
+
+    def _require_finite(self, outputs: Sequence[Tensor], arguments: Tensors, inputs: str) -> None:
+        """Raise ArtefactError with the module to blame where an exit is not finite: nothing can be compared with it."""
+        counts = next((counts for tensor in outputs if (counts := count_non_finite(tensor))), "")
+        if counts:
+            cause = find_non_finite_module(self.network, lambda: self.network(*arguments.values())) or counts
+            raise ArtefactError(
+                f"the model gives {counts} for {inputs}: {cause}", "Look at this module, or train anew."
+            )
 
 
 def trace_model(checkpoint: Checkpoint, references: bool) -> TracedModel:

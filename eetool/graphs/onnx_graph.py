@@ -1,16 +1,23 @@
-"""ONNX files as nodes with known sizes at batch 1, constants separate from data. Weights are not read."""
+"""ONNX files as nodes with known sizes, constants separate from data. Weights are not read.
 
+A symbolic batch is 1. A fixed one is kept, because other sizes in the file may depend on it.
+"""
+
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from eetool.errors import ArtefactError
 from eetool.graphs.onnx_exit_paths import exit_path_models
+from eetool.graphs.onnx_side_files import load_external_data, require_side_files
 from eetool.records import open_regular
 
 Shape = tuple[int, ...]
 _DEFAULT_DOMAINS = ("", "ai.onnx")
+_INTEGERS = (6, 7)  # int32 and int64 in onnx.proto
+_SHORT = 64  # numbers of a row of sizes or axes
 
 
 @dataclass
@@ -31,13 +38,22 @@ class GraphNode:
 
 @dataclass
 class SizedGraph:
-    """Nodes in execution order; `constants` are tensors that depend on no input."""
+    """Nodes in execution order; `constants` are tensors that depend on no input.
+
+    `dtypes` are the number formats of tensors by ONNX's names, as far as they are known.
+    """
 
     nodes: list[GraphNode]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     shapes: Mapping[str, Shape]
     constants: frozenset[str]
+    dtypes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def batches(self) -> dict[str, int]:
+        """First sizes of the inputs by name, without those of single numbers."""
+        return {name: self.shapes[name][0] for name in self.inputs if self.shapes.get(name)}
 
     def size(self, tensor: str) -> int:
         """Return how many numbers a tensor holds; at least 1."""
@@ -56,10 +72,11 @@ class SizedGraph:
 
 
 def read_graph(path: Path) -> SizedGraph:
-    """Read an ONNX file at batch 1.
+    """Read an ONNX file; a symbolic batch is 1.
 
     Raises:
-        ArtefactError: it is missing or not an ONNX file, or an input has an unknown size besides its batch.
+        ArtefactError: it is missing or not an ONNX file, an input has an unknown size besides its batch, or operators
+            run in a branch or a loop.
     """
     return graph_from_model(load_onnx(path), str(path))
 
@@ -70,10 +87,11 @@ def read_exit_paths(path: Path) -> list[SizedGraph]:
 
 
 def load_onnx(path: Path) -> Any:
-    """Load an `onnx.ModelProto` without external weights.
+    """Load an `onnx.ModelProto`. Of tensors in files beside it, only short rows of integers are read, such as sizes.
 
     Raises:
-        ArtefactError: the file is missing, not an ONNX file, or holds no operators.
+        ArtefactError: the file is missing, not an ONNX file, or holds no operators; or a file that its tensors lie in
+            is missing or not in its folder.
     """
     import onnx
 
@@ -88,21 +106,29 @@ def load_onnx(path: Path) -> Any:
         raise ArtefactError(f"{path}: cannot be read as an ONNX file: {_first_line(error)}", "Copy it again.") from None
     if not model.graph.node:
         raise ArtefactError(f"{path}: holds no operators", "Predictable are ONNX files, bundles and checkpoints.")
+    outside = [tensor for tensor in model.graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    if outside:
+        require_side_files(path)
+    for tensor in outside:
+        if tensor.data_type in _INTEGERS and math.prod(tensor.dims) <= _SHORT:
+            load_external_data(tensor, path)
     return model
 
 
 def graph_from_model(model: Any, where: str) -> SizedGraph:
-    """Return the graph of a model at batch 1.
+    """Return the graph of a model; a symbolic batch is 1.
 
     Args:
         model: an `onnx.ModelProto`; it is changed.
         where: where the model comes from, for messages.
 
     Raises:
-        ArtefactError: an input has an unknown size besides its batch, or shapes are contradictory.
+        ArtefactError: an input has an unknown size besides its batch, shapes are contradictory, or operators run in a
+            branch or a loop.
     """
     _fix_batch(model, where)
-    shapes = _infer_shapes(model)
+    model = _without_functions(model, where)
+    shapes, dtypes = _infer_shapes(model)
     constants = {tensor.name for tensor in model.graph.initializer}
     nodes = []
     for proto in model.graph.node:
@@ -113,7 +139,7 @@ def graph_from_model(model: Any, where: str) -> SizedGraph:
             nodes.append(node)
     inputs = tuple(value.name for value in model.graph.input if value.name not in constants)
     outputs = tuple(value.name for value in model.graph.output)
-    return SizedGraph(nodes, inputs, outputs, shapes, frozenset(constants))
+    return SizedGraph(nodes, inputs, outputs, shapes, frozenset(constants), dtypes)
 
 
 def remove_duplicate_nodes(graph: SizedGraph) -> SizedGraph:
@@ -151,11 +177,24 @@ def _fix_batch(model: Any, where: str) -> None:
         value.type.tensor_type.ClearField("shape")
 
 
-def _infer_shapes(model: Any) -> dict[str, Shape]:
-    """Return the sizes of all tensors; outputs of an unknown operator get the sizes of its first input."""
+def _without_functions(model: Any, where: str) -> Any:
+    """Return the model with its own functions in place; refuse branches and loops, whose cost depends on the input."""
+    import onnx.inliner
+
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)
+    node = next((n for n in model.graph.node if any(a.HasField("g") or a.graphs for a in n.attribute)), None)
+    if node is not None:
+        what = f"{where}: {node.op_type} {node.name!r} runs its operators in some cases only, so they cannot be counted"
+        raise ArtefactError(what, "Export a network without branches and loops.")
+    return model
+
+
+def _infer_shapes(model: Any) -> tuple[dict[str, Shape], dict[str, str]]:
+    """Return sizes and formats of all tensors; outputs of an unknown operator get those of its first input."""
     import onnx
 
-    for _ in range(len(model.graph.node)):
+    for _ in range(max(1, len(model.graph.node))):
         try:
             inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
         except Exception as error:  # types of onnx
@@ -163,11 +202,13 @@ def _infer_shapes(model: Any) -> dict[str, Shape]:
         shapes = _known(inferred.graph)
         node = next((n for n in model.graph.node if _unknown(n, shapes)), None)
         if node is None:
-            return shapes
+            break
+        kind = _kinds(inferred.graph).get(node.input[0], onnx.TensorProto.FLOAT)
         for name in node.output:
             sizes = shapes[node.input[0]]
-            model.graph.value_info.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, sizes))
-    return shapes
+            model.graph.value_info.append(onnx.helper.make_tensor_value_info(name, kind, sizes))
+    kinds = _kinds(inferred.graph).items()
+    return shapes, {name: onnx.TensorProto.DataType.Name(kind) for name, kind in kinds}
 
 
 def _known(graph: Any) -> dict[str, Shape]:
@@ -178,6 +219,13 @@ def _known(graph: Any) -> dict[str, Shape]:
             if all(dim.WhichOneof("value") == "dim_value" for dim in dims):
                 shapes[value.name] = tuple(dim.dim_value for dim in dims)
     return shapes
+
+
+def _kinds(graph: Any) -> dict[str, int]:
+    """Return the number formats of tensors, as ONNX numbers them."""
+    values = (*graph.input, *graph.value_info, *graph.output)
+    kinds = {value.name: value.type.tensor_type.elem_type for value in values}
+    return {name: kind for name, kind in kinds.items() if kind} | {x.name: x.data_type for x in graph.initializer}
 
 
 def _unknown(node: Any, shapes: Mapping[str, Shape]) -> bool:

@@ -51,6 +51,11 @@ class Checkpoint:
             ArtefactError: the tensors do not fit the spec.
         """
         net = build_net(self.record.spec)
+        own = net.state_dict()
+        for name, tensor in self.state.items():
+            if name in own and own[name].dtype != tensor.dtype:  # torch would convert integers without a word
+                kinds = f"{name} is {tensor.dtype} where {own[name].dtype} is needed"
+                raise ArtefactError(f"the tensors do not fit {self.record.spec.backbone}: {kinds}")
         try:
             net.load_state_dict(self.state)
         except RuntimeError as error:

@@ -9,6 +9,7 @@ from eetool.model.branches import BranchSpec
 from eetool.model.gate_scores import LEARNED, SCORES
 from eetool.model.goals import invalid_goal
 from eetool.model.spec import CheckpointRecord, ModelSpec, Policy
+from eetool.model.weight_values import find_invalid
 from eetool.names import find_unfit
 from eetool_runtime.manifest import BATCH, DTYPES, NEVER, Input
 from eetool_runtime.records import Refuse
@@ -36,6 +37,10 @@ def check_checkpoint(
     spec, policy = record.spec, record.policy
     _check_tensors(state, refuse)
     _check_tensors(samples, refuse)
+    for what, tensors in (("its weights", state), ("its sample inputs", samples)):
+        invalid = find_invalid(tensors)
+        if invalid is not None:
+            raise refuse(f"{what}: {invalid}")
     _check_inputs(spec, samples, refuse)
     _check_names(record, refuse)
     if len(spec.branches) != len(spec.taps) or (policy and len(policy.temperatures) != len(spec.taps) + 1):

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from eetool.errors import ArtefactError
 from eetool.model.supernet import Supernet
+from eetool.model.weight_values import convert
 from eetool.model.weights import read_tensors
+from eetool.progress import SILENT, Progress
 
 _BLOCKS_PER_STAGE = 4
 _CLASSIFIER = "classifier.layers.3."
@@ -36,15 +38,17 @@ _INSIDE = (
 )
 
 
-def load_ofa(supernet: Supernet, path: Path) -> None:
+def load_ofa(supernet: Supernet, path: Path, progress: Progress = SILENT) -> None:
     """Load the weights in `path` into a supernet of the space `mobilenetv3`.
 
     The classifier keeps its fresh weights where it is for another number of classes.
 
     Raises:
-        ArtefactError: the file cannot be read, or a tensor of the supernet is missing in it or has another shape.
+        ArtefactError: the file cannot be read, a tensor of the supernet is missing in it or has another shape, or its
+            values cannot be computed with, see `eetool.model.weight_values`.
     """
-    stored = {name: tensor for old, tensor in read_tensors(path).items() if (name := _renamed(old)) is not None}
+    read = read_tensors(path, lambda name: _renamed(name) is not None)
+    stored = {name: tensor for old, tensor in read.items() if (name := _renamed(old)) is not None}
     expected = supernet.state_dict()
     for name, tensor in list(stored.items()):
         wanted = expected.get(f"network.{name}")
@@ -66,7 +70,10 @@ def load_ofa(supernet: Supernet, path: Path) -> None:
                 "Weights of ofa_mbv3_d234_e346_k357_w1.0 fit the space mobilenetv3.",
             )
         state[name] = loaded
-    supernet.load_state_dict(state)
+    tensors, notes = convert(state, expected, str(path))
+    for note in notes:
+        progress.note(f"{path}: {note}")
+    supernet.load_state_dict({**expected, **tensors})
 
 
 def _renamed(name: str) -> str | None:

@@ -144,7 +144,7 @@ class Search:
             load_supernet(path, self.supernet, self.full_space, self.data)
         else:
             if weights is not None:
-                load_ofa(self.supernet, weights)
+                load_ofa(self.supernet, weights, progress)
             train_supernet(
                 self.supernet, self.full_space, self.data, training, state, True, progress, self.torch_device
             )

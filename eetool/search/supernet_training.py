@@ -13,6 +13,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from eetool.data.augmentation import draw_augmentation
-from eetool.errors import ArtefactError, DivergedError, UsageError
+from eetool.errors import ArtefactError, EarlyExitError, UsageError
 from eetool.model.checkpoint import load_tensors, serialise
 from eetool.model.early_exit import capture_outputs
 from eetool.model.references.resolve import build
 from eetool.model.supernet import Supernet
+from eetool.model.weight_values import check_values, find_invalid
 from eetool.progress import SILENT, Progress
 from eetool.records import write_atomic
 from eetool.search.evaluation.splits import SearchData
 from eetool.search.space.space import Genome, Space, genome_key
+from eetool.train.divergence import FailedStep, LossRecord, divergence_error
 from eetool.train.training_loop import one_cycle, set_memory_format
 
 FORMAT, RESUME_FORMAT = "eetool-supernet/1", "eetool-supernet-resume/2"
@@ -84,7 +87,7 @@ def train_supernet(
         device: by default the CPU.
 
     Raises:
-        DivergedError: the loss is not finite.
+        EarlyExitError: the loss is not finite; the class tells the cause, see `eetool.train.divergence`.
         UsageError: `resume` with other settings, data or space.
         ArtefactError: `state_file` is damaged.
     """
@@ -153,6 +156,7 @@ class _TrainingRun:
         header = [space.backbones.hash, data.name, len(data.training.labels), settings.epochs, settings.batch_size]
         self.header = json.dumps([*header, settings.learning_rate, settings.seed, settings.exit_weight])
         self._shapes: dict[str, nn.Module] = {}
+        self._losses = LossRecord()
 
     def train_epoch(self, epoch: int, advance: Any) -> None:
         """Train for one epoch; its randomness depends only on the seed and the epoch."""
@@ -163,26 +167,37 @@ class _TrainingRun:
         order = torch.randperm(len(examples.labels), generator=generator)
         augmentation = draw_augmentation(examples.images, generator, examples.mirror).to(self.device)
         self.supernet.train()
+        last = None
         for step, chosen in enumerate(torch.split(order.to(self.device), settings.batch_size)):
             position = (epoch * self.steps + step) / (settings.epochs * self.steps)
             if len(chosen) > 1:  # batch normalisation needs two
                 images = examples.normalise(examples.batch(chosen, augmentation))
                 self._step(images, examples.labels[chosen], position, rng)
+                last = images
             advance(1)
+        if last is not None and find_invalid(self.supernet.state_dict()) is not None:
+            raise self._divergence(f"weights of the supernet are no longer finite after epoch {epoch + 1}", last)
 
     def _step(self, images: Tensor, labels: Tensor, position: float, rng: np.random.Generator) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * one_cycle(position)
-        self.optimizer.zero_grad(set_to_none=True)
         logits, loss = self._forward(self.supernet.network, self.backbones.largest(), images, labels)
         if not math.isfinite(loss.item()):
-            raise DivergedError(f"the loss of the supernet became {loss.item()}", "Give a lower learning rate.")
+            raise self._divergence(f"the loss of the supernet became {loss.item()}", images)
+        self._losses.add(loss.item())
+        self.optimizer.zero_grad(set_to_none=True)  # not before: they show a gradient that was not finite
         loss.backward()  # type: ignore[no-untyped-call]
         target = torch.softmax(logits.detach(), 1)
         for genome in (self._smallest(position), *(self._random(position, rng) for _ in range(_RANDOM_NETWORKS))):
             self._forward(self._shape(genome), genome, images, target)[1].backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.parameters, _CLIP)
         self.optimizer.step()
+
+    def _divergence(self, what: str, images: Tensor) -> EarlyExitError:
+        """Return the error that names why a step or an epoch is not finite."""
+        run = partial(self.supernet.run, self.supernet.network, images)
+        step = FailedStep(what, images, len(self.data.classes), run, run)
+        return divergence_error(self.supernet, step, self._losses)
 
     def _forward(self, shape: nn.Module, genome: Genome, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (N, classes) of a genome's network, and its loss with that of the exits."""
@@ -232,6 +247,7 @@ class _TrainingRun:
             raise UsageError(
                 f"{path} holds an interrupted supernet of other settings, data or space", "Repeat them, or remove it."
             )
+        check_values(stored["net"], str(path), "Remove it; the supernet is then trained from the start.")
         self.supernet.load_state_dict(stored["net"])
         self.exits.load_state_dict(stored["exits"])
         self.optimizer.load_state_dict(stored["optimizer"])
@@ -261,7 +277,8 @@ def load_supernet(path: Path, supernet: Supernet, space: Space, data: SearchData
             f"{path} is a supernet of another space or of other data", "Name another file with --supernet."
         )
     try:
+        check_values(stored["state"], str(path), "Remove it; it is then trained again.")
         supernet.load_state_dict(stored["state"])
-    except (KeyError, RuntimeError) as error:
+    except (AttributeError, KeyError, RuntimeError) as error:
         raise ArtefactError(f"{path}: its tensors do not fit the space: {error}", "Name another file.") from None
     supernet.eval()

@@ -12,11 +12,12 @@ from eetool.data.model_inputs import model_inputs
 from eetool.data.source import Source
 from eetool.data.splits import TEMPERATURE, THRESHOLD, TRAIN, recorded_split, split_record, split_source
 from eetool.data.vocabulary import check_vocabulary
-from eetool.errors import UsageError
+from eetool.errors import ArtefactError, UsageError
 from eetool.model.branches import default_branch
 from eetool.model.checkpoint import Checkpoint, build_net
 from eetool.model.early_exit import EarlyExitNet
 from eetool.model.macs import count_macs
+from eetool.model.non_finite import count_non_finite, find_non_finite_module
 from eetool.model.pooling import reads_first_token
 from eetool.model.references import resolve
 from eetool.model.references.example_inputs import example_inputs, random_samples
@@ -29,12 +30,14 @@ from eetool.model.weights import load_weights
 from eetool.names import find_unfit
 from eetool.progress import SILENT, Advance, Progress
 from eetool.train.losses import FROZEN, ExitDepth
+from eetool.train.pixel_statistics import pixel_statistics
 from eetool.train.teacher import load_teacher
 from eetool.train.training_loop import TrainingExamples, run_training
 from eetool_runtime.manifest import Data, Input, Preprocess
 from eetool_runtime.preprocess import SPECIAL
 
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation of each channel
+_LEAST_DEVIATION = 1e-6  # of pixels in [0, 1]; no bundle holds a smaller one
 _SAMPLES = 32
 _FEWEST_SAMPLES = 4
 _SAMPLE_ELEMENTS = 1 << 20  # limit of all samples together, to keep checkpoints and bundles small
@@ -99,6 +102,7 @@ def train_model(
     teacher: Path | None = None,
     config: dict[str, Any] | None = None,
     named: Sequence[str] = (),
+    weights_key: str | None = None,
 ) -> Checkpoint:
     """Train `backbone` with exits on the train split of `source`, from fresh weights or from those in a file.
 
@@ -114,6 +118,7 @@ def train_model(
         resume: continue an interrupted run.
         progress: observer.
         weights: file of initial weights.
+        weights_key: where in that file the network lies, see `eetool.model.weights.load_weights`.
         normalisation: mean and standard deviation of every channel, of pixels in [0, 1], that pretrained weights
             expect; by default those of the training examples.
         teacher: a model.pt whose final exit is the teacher.
@@ -122,7 +127,7 @@ def train_model(
     """
     splits = split_source(source, settings.hold_out)
     check_vocabulary(source, splits[TRAIN], progress)
-    examples = _examples(source, splits[TRAIN], normalisation)
+    examples = _examples(source, splits[TRAIN], normalisation, progress)
     shape = (1, *examples.images.shape[1:])
     ids = len(source.vocabulary) + SPECIAL if source.vocabulary else None
     reference = resolve.resolve(backbone, shape, len(source.classes), ids, config)
@@ -140,8 +145,8 @@ def train_model(
     net = build_net(spec)
     if not any(parameter.numel() for parameter in net.parameters()):
         raise UsageError(f"{reference.backbone} has no weights, so nothing can be trained", "Give another MODEL.")
-    if weights is not None and (loaded := load_weights(net, weights, len(source.classes))):
-        progress.note(f"{loaded} of {len(net.taps)} early exits begin with those of {weights}")
+    if weights is not None:
+        load_weights(net, weights, len(source.classes), progress, weights_key)
     run_training(net, examples, settings, state_file, resume, progress, _exit_depths(net, spec), loaded_teacher)
     record = CheckpointRecord(spec, settings, Data(source.name, split_record(splits)))
     held_out = torch.from_numpy(source.inputs[splits[TEMPERATURE][:_SAMPLES]])
@@ -179,6 +184,8 @@ def attach_exits(
     seed: int,
     weights: Path | None = None,
     config: dict[str, Any] | None = None,
+    progress: Progress = SILENT,
+    weights_key: str | None = None,
 ) -> Checkpoint:
     """Return an early-exit model without data, with fresh weights or those in a file, and seeded noise as samples.
 
@@ -189,7 +196,7 @@ def attach_exits(
     torch.manual_seed(seed)
     net = build_net(spec)
     if weights is not None:
-        load_weights(net, weights, reference.classes)
+        load_weights(net, weights, reference.classes, progress, weights_key)
     elements = sum(x.numel() for x in example_inputs(spec.inputs))
     count = min(_SAMPLES, max(_FEWEST_SAMPLES, _SAMPLE_ELEMENTS // elements))
     settings = TrainingSettings("none", 0, seed, 0, 0.0)
@@ -201,19 +208,22 @@ def use_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
-def _examples(source: Source, indices: np.ndarray, normalisation: Normalisation | None) -> TrainingExamples:
+def _examples(
+    source: Source, indices: np.ndarray, normalisation: Normalisation | None, progress: Progress
+) -> TrainingExamples:
     images, labels = (torch.from_numpy(array[indices]) for array in (source.inputs, source.labels))
     if not source.are_pixels:
         if normalisation is not None:
             raise UsageError(f"{source.name} has no pixels to normalise", None)
         return TrainingExamples(images, labels, None, None, mirror=False)
     if normalisation is None:
-        pixels = images.float() / 255
-        mean, std = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3))  # (N, C, H, W) -> (C,)
+        mean, std = pixel_statistics(images, source.name, progress)
     else:
         mean, std = (torch.tensor(values, dtype=torch.float32) for values in normalisation)
         if not len(mean) == len(std) == images.shape[1]:
             raise UsageError(f"a mean and a deviation for each of {images.shape[1]} channels are needed", None)
+        if not (bool(mean.isfinite().all()) and bool(((std >= _LEAST_DEVIATION) & std.isfinite()).all())):
+            raise UsageError(f"the deviations {std.tolist()} and means {mean.tolist()} cannot be divided by", None)
     return TrainingExamples(images, labels, mean, std, source.mirror)
 
 
@@ -253,15 +263,28 @@ def answer_arrays(checkpoint: Checkpoint, images: np.ndarray) -> tuple[np.ndarra
 def every_exit_answers(
     checkpoint: Checkpoint, images: np.ndarray, batch: int = 256, advance: Advance = lambda steps: None
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Return logits (N, classes) of every exit, and outputs (N,) of confidence heads, for examples (N, …)."""
+    """Return logits (N, classes) of every exit, and outputs (N,) of confidence heads, for examples (N, …).
+
+    Raises:
+        ArtefactError: an output is not finite; the message names the module that computes it.
+    """
     net = checkpoint.build()
     inputs = torch.from_numpy(model_inputs(images, checkpoint.record.spec.inputs[0]))
     parts = []
     with torch.no_grad():
         for chunk in torch.split(inputs, batch):
             parts.append(net.forward_with_confidence(chunk))
+            _require_finite(net, parts[-1][0], chunk)
             advance(len(chunk))
     logits = [torch.cat(outputs) for outputs in zip(*(part[0] for part in parts), strict=True)]
     heads = zip(*(part[1] for part in parts), strict=True)
     learned = [torch.cat([x for x in outputs if x is not None]) for outputs in heads if outputs[0] is not None]
     return logits, learned
+
+
+def _require_finite(net: EarlyExitNet, logits: Sequence[torch.Tensor], inputs: torch.Tensor) -> None:
+    for index, outputs in enumerate(logits):
+        if counts := count_non_finite(outputs):
+            fault = find_non_finite_module(net, lambda: net.forward_with_confidence(inputs))
+            cause = fault or f"of inputs up to {float(inputs.abs().max()):.3g}"
+            raise ArtefactError(f"exit {index} gives {counts}: {cause}", "Train it anew, or look at these inputs.")

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from eetool.data.augmentation import AugmentationDraw, augment, draw_augmentation
-from eetool.errors import DivergedError, UsageError
+from eetool.errors import DivergedError, EarlyExitError, UsageError
 from eetool.model.checkpoint import load_tensors, serialise
 from eetool.model.early_exit import EarlyExitNet
 from eetool.model.spec import TrainingSettings
+from eetool.model.weight_values import check_values, find_invalid
 from eetool.progress import SILENT, Progress
 from eetool.records import encode, write_atomic
+from eetool.train.divergence import FailedStep, LossRecord, divergence_error
 from eetool.train.gradient_scaling import scale_tap_gradients
 from eetool.train.losses import FROZEN, BatchTargets, ExitDepth, make_loss
 from eetool.train.teacher import Teacher
@@ -90,9 +93,10 @@ def run_training(
         teacher: teacher of a distillation.
 
     Raises:
-        DivergedError: the loss is NaN or infinite; `state_file` keeps the last good epoch.
-        UsageError: `resume` with another network or other settings than those of the interrupted run.
-        ArtefactError: `state_file` is damaged.
+        DivergedError: the loss is NaN or infinite after finite steps; `state_file` keeps the last good epoch.
+        UsageError: `resume` with another network or other settings than those of the interrupted run; or the network
+            itself, or the precision, is the cause of NaN.
+        ArtefactError: `state_file` is damaged; or the data are the cause of NaN.
     """
     engine = open_device(settings)
     progress = progress if engine.is_main else SILENT
@@ -152,6 +156,8 @@ class _Run:
         self.run, self.optimizer = engine.prepare(net, _optimizer(parameters, settings))
         self.average = [x.clone() for x in _floats(net)] if settings.average else []
         self.steps = math.ceil(len(examples.labels) / settings.batch_size)
+        self.losses = LossRecord()
+        self._last: tuple[Tensor, BatchTargets] | None = None  # batch of the last step
         self.header = {"settings": encode(settings), "taps": list(net.taps), "examples": len(examples.labels)}
 
     def epoch(self, epoch: int, advance: Any) -> None:
@@ -179,6 +185,8 @@ class _Run:
             targets = BatchTargets(examples.labels[chosen], position, teacher_logits)
             self._step(examples.normalise(images), targets, f"epoch {epoch + 1}, step {step + 1}", tally)
             advance(1)
+        if self._last is not None and find_invalid(self.net.state_dict()) is not None:
+            raise self._divergence(f"weights are no longer finite after epoch {epoch + 1}", *self._last)
         if tally.seconds > _LONG_EPOCH_SECONDS:
             self.progress.note(f"epoch {epoch + 1} of {settings.epochs}: {tally}")
 
@@ -198,7 +206,9 @@ class _Run:
             loss = loss + self.loss([logits[0].detach(), *logits[1:-1], logits[-1].detach()], (), targets)
         value = self.engine.mean(loss)
         if not math.isfinite(value):
-            raise DivergedError(f"the loss became {value} in {where}", "Start anew with a lower --learning-rate.")
+            raise self._divergence(f"the loss became {value} in {where}", inputs, targets)
+        self.losses.add(value)
+        self._last = inputs, targets
         self.optimizer.zero_grad(set_to_none=True)
         self.engine.backward(loss)
         self.optimizer.step()
@@ -207,6 +217,19 @@ class _Run:
             decay = min(self.settings.average, (1 + done) / (10 + done))  # low at first, to drop the initial weights
             torch._foreach_lerp_(self.average, _floats(self.net), 1 - decay)
         tally.add(value, logits, targets.labels)
+
+    def _divergence(self, what: str, inputs: Tensor, targets: BatchTargets) -> EarlyExitError:
+        """Return the error that names why the step of this batch is not finite."""
+
+        def run() -> object:
+            with self.engine.arithmetic():
+                return self.run(inputs)
+
+        classes, precision = int(self.examples.labels.max()) + 1, self.settings.precision
+        in_fp32 = partial(self.net.forward_outputs, inputs)
+        return divergence_error(
+            self.net, FailedStep(what, inputs, classes, run, in_fp32, targets.teacher, precision), self.losses
+        )
 
     def state(self, epochs: int) -> dict[str, Any]:
         """Return everything that is needed to continue after `epochs` epochs."""
@@ -224,11 +247,12 @@ class _Run:
                 f"the interrupted run in {path} had other settings: {stored.get('run')}", "Repeat them, or start anew."
             )
         try:
+            check_values({**stored["net"], **_numbered(stored["average"])}, str(path), "Start without --resume.")
             self.net.load_state_dict(stored["net"])
             self.optimizer.load_state_dict(stored["optimizer"])
             self.average = [x.to(self.engine.device) for x in stored["average"]]
             return int(stored["epoch"])
-        except (RuntimeError, ValueError, KeyError, TypeError):
+        except (AttributeError, RuntimeError, ValueError, KeyError, TypeError):
             raise UsageError(
                 f"the interrupted run in {path} trained another network", "Start without --resume."
             ) from None
@@ -283,6 +307,10 @@ def _optimizer(parameters: list[nn.Parameter], settings: TrainingSettings) -> to
 def _floats(net: nn.Module) -> list[Tensor]:
     """Return weights and running statistics, which are averaged; counters are not."""
     return [x for x in net.state_dict().values() if x.is_floating_point()]
+
+
+def _numbered(tensors: Sequence[Tensor]) -> dict[str, Tensor]:
+    return {f"average {index}": x for index, x in enumerate(tensors)}
 
 
 def set_memory_format(net: nn.Module, order: torch.memory_format) -> None:

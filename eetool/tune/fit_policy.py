@@ -10,7 +10,7 @@ from eetool.data.model_inputs import model_inputs
 from eetool.data.source import Source
 from eetool.data.splits import CERTIFICATE, TEMPERATURE, THRESHOLD, recorded_split
 from eetool.data.vocabulary import use_model_vocabulary
-from eetool.errors import BudgetError, UsageError
+from eetool.errors import ArtefactError, BudgetError, UsageError
 from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.model.gate_scores import MAX_SOFTMAX
 from eetool.model.goals import TuningGoals
@@ -177,10 +177,28 @@ def _predict_in_chunks(
     logits, learned = [], []
     for i in range(0, len(examples), _CHUNK):
         answers, confidence = answers_of(examples[i : i + _CHUNK])
+        _require_finite(answers, i)
         logits.append(answers)
         learned += [] if confidence is None else [confidence]
         advance(answers.shape[1])
     return np.concatenate(logits, 1), np.concatenate(learned, 1) if learned else None
+
+
+def _require_finite(logits: np.ndarray, first: int) -> None:
+    """Raise ArtefactError where logits (exits, n, classes) are not finite: no temperature and no threshold fits them.
+
+    Args:
+        logits: of a chunk.
+        first: position of its first example.
+    """
+    bad = np.argwhere(~np.isfinite(logits).all(2))
+    if len(bad):
+        exit_index, example = bad[0].tolist()
+        count = int((~np.isfinite(logits[exit_index, example])).sum())
+        raise ArtefactError(
+            f"exit {exit_index} gives {count} NaN or infinite logits for example {first + example} of the split",
+            "Its graph overflows for this input: look at the input, or export in another precision.",
+        )
 
 
 def tune_bundle(

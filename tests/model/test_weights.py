@@ -84,7 +84,7 @@ def test_load_weights_classifier_of_another_size_gives_hint(tmp_path: Path) -> N
     torch.save(resnet8(classes=100).state_dict(), tmp_path / "w.pth")
     with pytest.raises(ArtefactError, match=r"linear.weight \[100, 64\] where \[10, 64\] is needed") as caught:
         load_weights(resnet8(), tmp_path / "w.pth", 10)
-    assert caught.value.hint == "It was made for 100 classes: give --classes of that size."
+    assert caught.value.hint == "It was made for 100 classes: give data of that many, or without data --classes 100."
 
 
 @pytest.mark.parametrize(

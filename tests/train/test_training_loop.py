@@ -16,6 +16,7 @@ from eetool.model.checkpoint import load_tensors, save_checkpoint
 from eetool.model.early_exit import EarlyExitNet
 from eetool.model.spec import LossOptions, TrainingSettings
 from eetool.progress import SILENT, Advance, Progress
+from eetool.train import training_loop
 from eetool.train.pipeline import ExitPlan, train_model
 from eetool.train.training_loop import RESUME_FORMAT, TrainingExamples, one_cycle, run_training
 
@@ -180,14 +181,22 @@ def test_run_training_damaged_state_raises_artefact_error(run: Runs) -> None:
         run(resume=True)
 
 
-def test_run_training_divergence_raises_and_keeps_the_last_epoch(run: Runs) -> None:
+def test_run_training_divergence_raises_and_keeps_the_last_epoch(run: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     run.interrupted(after_steps=4)
     kept = run.state.read_bytes()
-    run.source = replace(run.source, inputs=run.source.inputs * 0)  # no deviation: every pixel becomes NaN
-    with pytest.raises(DivergedError, match="the loss became nan in epoch 2, step 1") as diverged:
+    monkeypatch.setattr(training_loop, "one_cycle", lambda position, warm_up: 1e30)
+    with pytest.raises(DivergedError, match="the loss became nan in epoch 2, step 2: the first loss was") as diverged:
         run(resume=True)
-    assert "--learning-rate" in (diverged.value.hint or "")
+    assert diverged.value.hint == (
+        f"The last whole epoch is kept: --weights {run.state} begins from it, with a lower --learning-rate."
+    )
     assert run.state.read_bytes() == kept
+
+
+def test_run_training_images_without_deviation_are_refused_as_such(run: Runs) -> None:
+    run.source = replace(run.source, inputs=run.source.inputs * 0 + 9)
+    with pytest.raises(ArtefactError, match=r"every pixel of all 145 training images is \[9\]"):
+        run()
 
 
 def test_run_training_kept_state_initialises_a_new_run(run: Runs, tmp_path: Path) -> None:

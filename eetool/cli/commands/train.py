@@ -37,6 +37,7 @@ class TrainRequest:
     cascade: bool
     ensemble: bool
     weights: Path | None
+    weights_key: str | None
     normalisation: str | None
     recipe: str
     epochs: int
@@ -106,6 +107,12 @@ class _Network:
     type=PATH,
     default=None,
     help="Initial weights: safetensors, a state dict of torch, or a model.pt, whose exits are used where they fit.",
+)
+@click.option(
+    "--weights-key",
+    default=None,
+    metavar="KEY",
+    help="Of several networks in the file of --weights, where this one lies, such as model_ema.",
 )
 @click.option(
     "--normalise",
@@ -205,6 +212,8 @@ def train(request: TrainRequest) -> CommandResult:
     from eetool.model.checkpoint import save_checkpoint
     from eetool.train.pipeline import attach_exits, exit_accuracies, use_threads
 
+    if request.weights_key is not None and request.weights is None:
+        raise UsageError("--weights-key without --weights", "Give both, or neither.")
     if request.threads:
         use_threads(request.threads)
     network = _network(request)
@@ -219,6 +228,8 @@ def train(request: TrainRequest) -> CommandResult:
             request.seed,
             request.weights,
             network.config,
+            TerminalProgress(),
+            request.weights_key,
         )
         accuracies, n = None, 0
     else:
@@ -293,6 +304,7 @@ def _fit(request: TrainRequest, data: str, network: _Network) -> "tuple[Checkpoi
         teacher=request.teacher,
         config=network.config,
         named=request.named,
+        weights_key=request.weights_key,
     )
     return _report_interruption(work, state), source
 

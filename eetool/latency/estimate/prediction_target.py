@@ -16,6 +16,7 @@ from eetool.latency.estimate.recorded_model import RecordedModel, record_checkpo
 from eetool.latency.kernels.from_onnx import kernels_from_graph
 from eetool.latency.kernels.from_tflite import kernels_from_tflite
 from eetool.latency.kernels.kernel import FP32, INT8, Kernel
+from eetool.latency.kernels.operator_macs import is_linear
 from eetool.latency.table.table import BACKENDS, LITERT
 from eetool_runtime import open_bundle
 from eetool_runtime.bundle import Bundle
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 GRAPH = "graph"
 EXIT_PATH = "leaving at"  # of a file with nested exits: everything until one exit
 ONNX_FP32 = "onnx/fp32"
+_OTHER_FORMATS = ("FLOAT16", "BFLOAT16", "DOUBLE", "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ")
 
 # Exports a checkpoint, by its name, to a bundle that exists as long as the block.
 Export = Callable[["Checkpoint", str], AbstractContextManager[Bundle]]
@@ -40,6 +42,7 @@ class PredictionTarget:
     Attributes:
         layout: places of the graphs in the cascade; null where they are no cascade of components.
         operating_points: operating points of the cascade that carry expected figures.
+        batch: examples of one call, by which MACs and costs are counted.
     """
 
     name: str
@@ -49,6 +52,7 @@ class PredictionTarget:
     layout: CascadeLayout | None = None
     operating_points: Mapping[str, OperatingPoint] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    batch: int = 1
 
     @property
     def backend(self) -> str:
@@ -73,12 +77,8 @@ def open_target(path: Path, export: Export, named: Sequence[str] = (), score: st
         named: factories that may be called, see `eetool.model.checkpoint.load_checkpoint`.
         score: gate score of a checkpoint, in place of that of its policy.
 
-    Args:
-        named: see `eetool.model.checkpoint.load_checkpoint`.
-
     Raises:
         ArtefactError: it is none of these.
-        UsageError: a checkpoint needs a factory that is not named.
         UsageError: a checkpoint needs a factory that is not named.
     """
     if path.is_dir():
@@ -93,7 +93,7 @@ def open_target(path: Path, export: Export, named: Sequence[str] = (), score: st
             yield model
     else:
         problem = "is no bundle, checkpoint (.pt) or ONNX file (.onnx)" if path.exists() else "does not exist"
-        raise ArtefactError(f"{path}: {problem}", "profile predicts bundles, checkpoints and ONNX files.")
+        raise ArtefactError(f"{path}: {problem}", "Bundles, checkpoints and ONNX files can be predicted.")
 
 
 @contextmanager
@@ -180,12 +180,33 @@ def _of_bundle(bundle: Bundle, variant: str, detection: _Detection) -> Predictio
 
 def _of_file(path: Path, variant: str, detection: _Detection) -> PredictionTarget:
     """Return one graph, or for a file with nested exits one graph per exit: all that runs until there."""
-    nested = [] if path.suffix == ".tflite" else read_exit_paths(path)
-    paths = {
-        f"{EXIT_PATH} {index}": kernels_from_graph(graph, detection.channel_block) for index, graph in enumerate(nested)
-    }
-    graphs = paths or {path.name: detection.of_file(path)}
-    return PredictionTarget(path.name, variant, graphs, dict.fromkeys(graphs, EXIT_PATH if paths else GRAPH))
+    read = _graphs_of_file(path)
+    graphs = {name: detection.of_graph(graph) for name, graph in read.items()}
+    batches = next(iter(read.values())).batches
+    kind = GRAPH if path.name in graphs else EXIT_PATH
+    return PredictionTarget(
+        name=path.name,
+        variant=variant,
+        graphs=graphs,
+        kinds=dict.fromkeys(graphs, kind),
+        warnings=_batch_warnings(batches),
+        batch=next(iter(batches.values()), 1),
+    )
+
+
+def _graphs_of_file(path: Path) -> dict[str, SizedGraph]:
+    nested = {f"{EXIT_PATH} {index}": graph for index, graph in enumerate(read_exit_paths(path))}
+    return nested or {path.name: read_graph(path)}
+
+
+def _batch_warnings(batches: Mapping[str, int]) -> tuple[str, ...]:
+    sizes = set(batches.values())
+    if len(sizes) > 1:
+        shown = ", ".join(f"{name} {size}" for name, size in batches.items())
+        return (f"the first sizes of the inputs differ ({shown}); everything is counted at these sizes",)
+    if sizes <= {1}:
+        return ()
+    return (f"the table is of one example per call, so images cost {sizes.pop()} times as much, with a wide interval",)
 
 
 def _readable(bundle: Bundle, variant: str) -> tuple[str, tuple[str, ...]]:
@@ -208,5 +229,27 @@ def _readable(bundle: Bundle, variant: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _variant_of_file(path: Path) -> str:
-    quantised = any(node.op == "QuantizeLinear" for node in read_graph(path).nodes)
+    """Return the variant that the operators of an ONNX file belong to.
+
+    Raises:
+        ArtefactError: it computes in a number format that no table is measured in, such as float16.
+    """
+    graphs = _graphs_of_file(path).values()
+    found = next((other for graph in graphs if (other := _other_format(graph))), None)
+    if found is not None:
+        raise ArtefactError(
+            f"{path}: computes in {found[0]} (operator {found[1]!r}), and tables are of float32 and int8 alone",
+            "Predict the float32 file that it was made from.",
+        )
+    quantised = any(node.op == "QuantizeLinear" for graph in graphs for node in graph.nodes)
     return f"onnx/{INT8 if quantised else FP32}"
+
+
+def _other_format(graph: SizedGraph) -> tuple[str, str] | None:
+    """Return the number format and the name of the first product in another float format; None if there is none.
+
+    In a graph without products, the inputs of all operators count.
+    """
+    nodes = [node for node in graph.nodes if is_linear(node)] or graph.nodes
+    kinds = [(graph.dtypes.get(name, ""), node.name) for node in nodes for name in node.inputs]
+    return next(((kind.lower(), name) for kind, name in kinds if kind in _OTHER_FORMATS), None)

@@ -53,6 +53,7 @@ class Prediction:
     """The document `predict/1`.
 
     `backend`, `precision` and `threads` are those of the table's figures; `warnings` state where others were asked for.
+    `batch` is the number of examples of one call, by which everything is counted.
     """
 
     device: str
@@ -67,6 +68,7 @@ class Prediction:
     exits: tuple[ExitCost, ...]
     means: tuple[MeanCost, ...]
     warnings: tuple[str, ...]
+    batch: int = 1
 
 
 class Predictor:
@@ -142,7 +144,8 @@ def predict(target: PredictionTarget, predictor: Predictor) -> Prediction:
         exits = _exit_costs(cascade, (0.0,) * len(target.layout.heads))
         means = tuple(_mean_cost(cascade, name, point) for name, point in target.operating_points.items())
     unknown = sorted({op for graph in graphs.values() for op in graph.unknown_operators})
-    guessed = [f"unknown operator {op}: priced by the bytes it moves, with a wide interval" for op in unknown]
+    counted = {kernel.ops[0] for kernels in target.graphs.values() for kernel in kernels if kernel.macs and kernel.ops}
+    guessed = [f"unknown operator {op}: {_guess_basis(op in counted)}, with a wide interval" for op in unknown]
     return Prediction(
         device=predictor.profile.name,
         provenance=PREDICTED,
@@ -156,7 +159,12 @@ def predict(target: PredictionTarget, predictor: Predictor) -> Prediction:
         exits=exits,
         means=means,
         warnings=(*predictor.kernel_costs.warnings, *target.warnings, *guessed),
+        batch=target.batch,
     )
+
+
+def _guess_basis(counted: bool) -> str:
+    return "priced by its MACs and the bytes it moves" if counted else "its MACs are not known; priced by the bytes"
 
 
 def _exit_costs(cascade: CascadePrice, thresholds: Thresholds) -> tuple[ExitCost, ...]:

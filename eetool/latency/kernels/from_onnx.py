@@ -8,6 +8,7 @@ from eetool.graphs.onnx_graph import SizedGraph, read_graph, remove_duplicate_no
 from eetool.latency.kernels.kernel import AVERAGE, CONVERTED, CUT, EXPONENTIAL_PASS, FP32, INT8, JOINED, PASS, Kernel
 from eetool.latency.kernels.onnx_fusion import ACTIVATIONS, INTO_BLOCKS, OUT_OF_BLOCKS, FusedStep, fuse_graph
 from eetool.latency.kernels.onnx_int8_layout import insert_layout_changes
+from eetool.latency.kernels.operator_macs import macs_of_operator
 
 _LIGHT = (
     *("Add", "Sub", "Mul", "Div", "Neg", "Abs", "Relu", "LeakyRelu", "PRelu", "Clip", "Min", "Max", "Where", "Sqrt"),
@@ -41,7 +42,7 @@ Sizes = dict[str, int]
 
 
 def kernels_from_file(path: Path, channel_block: int = 1) -> list[Kernel]:
-    """Return the kernels of an ONNX file at batch 1, in execution order.
+    """Return the kernels of an ONNX file at its own batch size, in execution order.
 
     Args:
         path: the ONNX file.
@@ -89,6 +90,7 @@ def _conv(step: FusedStep, graph: SizedGraph) -> tuple[str, Sizes]:
     kernel = (1, weights[2]) if flat else weights[2:]
     groups, channels = int(step.node.attributes.get("group", 1)), read[1]
     common = {
+        **images(written[0]),
         **{"height": height, "width": width, "kernel": kernel[0], "kernel_w": kernel[1]},
         **{"stride": int(max(step.node.attributes.get("strides", [1]))), "activation": _activation(step)},
         **{"out_height": out_height, "out_width": out_width},
@@ -107,6 +109,11 @@ def _activation(step: FusedStep) -> int:
     return EXPONENTIAL_PASS if fused[-1] in ("Sigmoid", "Tanh") else PASS
 
 
+def images(count: int) -> Sizes:
+    """Return the size `batch` of a kernel; none for one image, as tables have it."""
+    return {"batch": count} if count > 1 else {}
+
+
 def _sides(shape: tuple[int, ...], flat: bool) -> tuple[int, int]:
     return (1, shape[2]) if flat else (shape[2], shape[3])
 
@@ -121,8 +128,10 @@ def _product(step: FusedStep, graph: SizedGraph) -> tuple[str, Sizes]:
     if len(left) < 2 or len(right) < 2:
         return _other(step, graph)
     out = graph.shapes.get(step.written, ())
-    batch = math.prod(out[:-2]) if len(out) >= 2 else 1
-    return "matmul", {"batch": max(1, batch), "rows": left[-2], "inner": left[-1], "columns": right[-1]}
+    if len(out) < 2:
+        return _other(step, graph)
+    inner = left[-2] if step.node.attributes.get("transA", 0) else left[-1]
+    return "matmul", {"batch": max(1, math.prod(out[:-2])), "rows": out[-2], "inner": inner, "columns": out[-1]}
 
 
 def _linear(inner: int, features: int, rows: int, activation: bool) -> Sizes:
@@ -137,6 +146,7 @@ def _pool(step: FusedStep, graph: SizedGraph) -> tuple[str, Sizes]:
     kernel = [1, *step.node.attributes["kernel_shape"]][-2:]
     (height, width), (out_height, out_width) = _sides(read, flat), _sides(written, flat)
     return "pool", {
+        **images(read[0]),
         **{"channels": read[1], "height": height, "width": width, "kernel": int(kernel[0]), "kernel_w": int(kernel[1])},
         **{"stride": int(max(step.node.attributes.get("strides", [1]))), "blocked": int(step.blocked)},
         **{"out_height": out_height, "out_width": out_width},
@@ -148,6 +158,7 @@ def _global_pool(step: FusedStep, graph: SizedGraph) -> tuple[str, Sizes]:
     height, width = _sides(read, len(read) == 3) if len(read) in (3, 4) else (1, graph.size(step.reads[0]))
     channels = read[1] if len(read) in (3, 4) else 1
     marks = {"blocked": int(step.blocked), "reduced": int(step.node.op.startswith("Reduce"))}
+    marks |= images(read[0]) if len(read) in (3, 4) else {}
     return "global_pool", {"channels": channels, "height": height, "width": width, **marks}
 
 
@@ -200,7 +211,9 @@ def _softmax(step: FusedStep, graph: SizedGraph) -> tuple[str, Sizes]:
 
 def _other(step: FusedStep, graph: SizedGraph) -> tuple[str, Sizes]:
     reads = sum(graph.size(name) for name in step.node.inputs if name)
-    return "other", {"elements": graph.size(step.written), "reads": max(reads, 1)}
+    sizes = {"elements": graph.size(step.written), "reads": max(reads, 1)}
+    count = macs_of_operator(step.node, graph)
+    return "other", {**sizes, "macs": count} if count else sizes
 
 
 _BY_OP: dict[str, Callable[[FusedStep, SizedGraph], tuple[str, Sizes]]] = {

@@ -8,6 +8,7 @@ split the delegated graph in two. This list comes from running each alone with a
 from collections.abc import Callable, Sequence
 
 from eetool.graphs.tflite_graph import TfliteGraph, TfliteOperator, TfliteTensor
+from eetool.latency.kernels.from_onnx import images
 from eetool.latency.kernels.kernel import (
     AVERAGE,
     CONVERTED,
@@ -111,14 +112,14 @@ def _is_view(kind: str, shape: Sizes) -> bool:
 
 
 def _conv(o: TfliteOperator, reads: Sequence[TfliteTensor], written: TfliteTensor) -> tuple[str, Sizes]:
-    read, weights = reads[0].shape, reads[1].shape  # (1, H, W, C) and (out, kernel, kernel, in / groups)
+    read, weights = reads[0].shape, reads[1].shape  # (N, H, W, C) and (out, kernel, kernel, in / groups)
     groups = read[3] // weights[3]
     sizes = {"in_channels": read[3], "out_channels": weights[0], "groups": groups}
     return "conv", {**sizes, **_window(o, read, written.shape, weights[1:3])}
 
 
 def _depthwise(o: TfliteOperator, reads: Sequence[TfliteTensor], written: TfliteTensor) -> tuple[str, Sizes]:
-    read, weights = reads[0].shape, reads[1].shape  # (1, H, W, C) and (1, kernel, kernel, out)
+    read, weights = reads[0].shape, reads[1].shape  # (N, H, W, C) and (1, kernel, kernel, out)
     sizes = {"channels": read[3], "multiplier": weights[3] // read[3]}
     form = LARGE_WINDOW if weights[1] * weights[2] > _LARGEST_WINDOW else USUAL
     return "depthwise", {**sizes, **_window(o, read, written.shape, weights[1:3]), "form": form}
@@ -126,6 +127,7 @@ def _depthwise(o: TfliteOperator, reads: Sequence[TfliteTensor], written: Tflite
 
 def _window(o: TfliteOperator, read: Sequence[int], written: Sequence[int], kernel: Sequence[int]) -> Sizes:
     return {
+        **images(written[0]),
         **{"height": read[1], "width": read[2], "kernel": kernel[0], "kernel_w": kernel[1]},
         **{"stride": int(max(o.options["strideH"], o.options["strideW"])), "out_height": written[1]},
         **{"out_width": written[2], "activation": int(o.options.get("fusedActivationFunction", 0) != 0)},
@@ -144,7 +146,8 @@ def _mean(o: TfliteOperator, reads: Sequence[TfliteTensor], written: TfliteTenso
     if len(read) == 4 and written.size in (read[0] * read[3], read[0] * read[1]):
         last = written.size == read[0] * read[3]
         channels, (height, width) = (read[3], read[1:3]) if last else (read[1], read[2:])
-        return "global_pool", {"channels": channels, "height": height, "width": width, "reduced": int(not last)}
+        sizes = {"channels": channels, "height": height, "width": width, "reduced": int(not last)}
+        return "global_pool", {**sizes, **images(read[0])}
     return _elementwise(o, reads[:1], written)
 
 
@@ -197,7 +200,11 @@ def _view(o: TfliteOperator, reads: Sequence[TfliteTensor], written: TfliteTenso
 
 
 def _other(o: TfliteOperator, reads: Sequence[TfliteTensor], written: TfliteTensor) -> tuple[str, Sizes]:
-    return "other", {"elements": written.size, "reads": max(1, sum(tensor.size for tensor in reads))}
+    sizes = {"elements": written.size, "reads": max(1, sum(tensor.size for tensor in reads))}
+    if o.op != "TRANSPOSE_CONV":
+        return "other", sizes
+    out, height, width, _ = reads[1].shape  # weights (out, kernel, kernel, in); the image is the third tensor
+    return "other", {**sizes, "macs": reads[2].size * out * height * width}
 
 
 _FORMS = {

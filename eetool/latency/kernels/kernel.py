@@ -4,21 +4,23 @@ Required sizes of each kind, then optional ones with their defaults:
 
     conv         in_channels out_channels height width kernel; stride=1 groups=1 add=0, and those of both
     depthwise    channels height width kernel; stride=1 multiplier=1, and those of both
-      both       kernel_w=kernel, out_height and out_width = size / stride rounded up, activation=0
+      both       kernel_w=kernel, out_height and out_width = size / stride rounded up, activation=0 batch=1
     linear       in_features out_features; rows=1 activation=0
     matmul       batch rows inner columns
     pool         channels height width kernel; stride=1 kernel_w out_height out_width as above, activation=0 blocked=0
-    global_pool  channels height width; blocked=0, reduced=0 (1 for a mean over axes)
+                 batch=1
+    global_pool  channels height width; blocked=0, reduced=0 (1 for a mean over axes), batch=1
     elementwise  elements; reads=elements, heavy=0 (1 with exp, erf, tanh, …) blocked=0
     layout       elements; reads=elements, blocked=0 (1 into blocks of channels, 2 out), strided=0 (1 transposed),
                  run=0 (numbers that stay neighbours in memory; 0: unknown)
     norm         elements; channels=0 (of a batch normalisation; 0: rows are normalised), blocked=0
     softmax      rows columns
-    other        elements; reads=elements
+    other        elements; reads=elements, macs=0 (multiply-accumulates)
 
 `activation` is 1 if it is fused into the kernel, and 2 if it is a second pass over the output. It is 3 if that pass
 computes exponentials. `blocked` is 1 if the kernel works on tensors in blocks of channels. `height` and `width` are
-those of the input. All sizes are at batch 1; `rows` counts positions of a sequence. All kinds but `other` have the
+those of the input. `batch` counts images; every other size of a kernel with it is that of one image. `rows` counts
+positions of a sequence, and the examples of a batch. All kinds but `other` have the
 optional form=0: the algorithm of the runtime (`FORMS`). Times of one form do not predict those of another.
 """
 
@@ -40,19 +42,20 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "softmax": ("rows", "columns"),
     "other": ("elements",),
 }
-_SLIDING = {"stride": 1, "kernel_w": 0, "out_height": 0, "out_width": 0, "activation": 0}  # 0: follows from the others
+# 0: follows from the others.
+_SLIDING = {"stride": 1, "kernel_w": 0, "out_height": 0, "out_width": 0, "activation": 0, "batch": 1}
 OPTIONAL: dict[str, dict[str, int]] = {
     "conv": {**_SLIDING, "groups": 1, "add": 0, "form": 0},
     "depthwise": {**_SLIDING, "multiplier": 1, "form": 0},
     "linear": {"rows": 1, "activation": 0, "form": 0},
     "matmul": {"form": 0},
     "pool": {**_SLIDING, "blocked": 0, "form": 0},
-    "global_pool": {"blocked": 0, "reduced": 0, "form": 0},
+    "global_pool": {"blocked": 0, "reduced": 0, "batch": 1, "form": 0},
     "elementwise": {"reads": 0, "heavy": 0, "blocked": 0, "form": 0},
     "layout": {"reads": 0, "blocked": 0, "strided": 0, "run": 0, "form": 0},
     "norm": {"channels": 0, "blocked": 0, "form": 0},
     "softmax": {"form": 0},
-    "other": {"reads": 0},
+    "other": {"reads": 0, "macs": 0},
 }
 # interpreted: run by the interpreter instead of XNNPACK; large_window: depthwise with more taps than XNNPACK has a
 # kernel for; average: average pooling; converted: between float and int8; joined, cut, padded: copies side by side, out
@@ -146,18 +149,19 @@ def check_shape(kind: str, shape: Shape, at: str) -> None:
 
 
 def macs(kind: str, shape: Shape) -> int:
-    """Return the multiply-accumulates of one run at batch 1."""
+    """Return the multiply-accumulates of one run."""
     s = complete_shape(kind, shape)
     if kind == "conv":
         taps = s["kernel"] * s["kernel_w"] * s["in_channels"] // s["groups"]
-        return s["out_channels"] * s["out_height"] * s["out_width"] * taps
+        return s["batch"] * s["out_channels"] * s["out_height"] * s["out_width"] * taps
     if kind == "depthwise":
-        return s["channels"] * s["multiplier"] * s["out_height"] * s["out_width"] * s["kernel"] * s["kernel_w"]
+        outputs = s["batch"] * s["channels"] * s["multiplier"] * s["out_height"] * s["out_width"]
+        return outputs * s["kernel"] * s["kernel_w"]
     if kind == "linear":
         return s["rows"] * s["in_features"] * s["out_features"]
     if kind == "matmul":
         return s["batch"] * s["rows"] * s["inner"] * s["columns"]
-    return 0
+    return s["macs"] if kind == "other" else 0
 
 
 def work(kernel: Kernel) -> Work:
@@ -165,11 +169,17 @@ def work(kernel: Kernel) -> Work:
     s = complete_shape(kernel.kind, kernel.shape)
     read, written, weights = _numbers(kernel.kind, s)
     size = _BYTES[kernel.precision]
-    return Work(float(macs(kernel.kind, s)), read * size, written * size, weights * size)
+    images = images_of(kernel)
+    return Work(float(macs(kernel.kind, s)), images * read * size, images * written * size, weights * size)
+
+
+def images_of(kernel: Kernel) -> int:
+    """Return the number of images that a kernel computes one after the other; 1 for kinds that do not count them."""
+    return kernel.shape.get("batch", 1) if "batch" in OPTIONAL[kernel.kind] else 1
 
 
 def _numbers(kind: str, s: Shape) -> tuple[int, int, int]:
-    """Return how many numbers are read, written and held as weights; `s` must be complete."""
+    """Return how many numbers are read and written for one image, and held as weights; `s` must be complete."""
     if kind == "conv":
         out = s["out_channels"] * s["out_height"] * s["out_width"]
         read = s["in_channels"] * s["height"] * s["width"] + s["add"] * out

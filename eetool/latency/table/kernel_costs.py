@@ -14,7 +14,7 @@ import numpy as np
 
 from eetool.errors import MissingError
 from eetool.latency.kernels.features import linear_terms
-from eetool.latency.kernels.kernel import FP32, INT8, Kernel
+from eetool.latency.kernels.kernel import FP32, INT8, Kernel, images_of
 from eetool.latency.table.interpolation import CostInterpolator, InterpolatedCost, fit_terms
 from eetool.latency.table.table import MEASURED, Composition, LatencyTable, Regression, TableEntry
 
@@ -23,6 +23,7 @@ _NEAR = 0.5  # nearness from which an estimate counts as interpolated
 _GUESS = 0.7  # relative deviation of a cost from the model over all kinds
 _RESOLUTION_MS = 4e-4  # of a traced kernel, overheads removed
 _UNKNOWN = 0.5  # relative deviation added for unknown operators
+_BATCHED = 0.3  # relative deviation added for several images, which share weights and threads
 _ANY_FORM, _OTHER_FORM = -1, 0.5
 _OTHER_BACKEND, _OTHER_THREADS, _OTHER_PRECISION = 0.4, 0.3, 0.5
 
@@ -150,6 +151,10 @@ class _CostTable:
         return self._known[kernel.key]
 
     def _cost(self, kernel: Kernel) -> KernelCost:
+        images = images_of(kernel)
+        if images > 1:  # tables are measured with one
+            one = self(replace(kernel, shape={**kernel.shape, "batch": 1}))
+            return KernelCost(images * one.value, float(np.hypot(one.deviation, _BATCHED)), one.basis, False)
         entry = self._exact.get(kernel.key)
         if entry is not None:
             return KernelCost(self._value(entry), _deviation(entry), ENTRY, entry.kind == MEASURED)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from eetool.errors import MissingError
+from eetool.errors import DivergedError, MissingError
 from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.latency.estimate.cascade_price import ENERGY, LATENCY, MACS
 from eetool.metrics import Thresholds, exits_taken
@@ -16,6 +16,7 @@ from eetool.model.branches import Branch
 from eetool.model.checkpoint import build_net
 from eetool.model.early_exit import EarlyExitNet, capture_outputs
 from eetool.model.gate_scores import LEARNED
+from eetool.model.non_finite import count_non_finite
 from eetool.model.references.resolve import build
 from eetool.model.spec import ModelSpec
 from eetool.model.supernet import Supernet, recalibrate_batch_norm
@@ -257,6 +258,11 @@ def _features(net: EarlyExitNet, part: SplitPart, device: torch.device) -> TapFe
             final = net.backbone(images.to(device))
         batches.append([*(at[tap] for tap in net.taps), final])
     *taps, final = (torch.cat(chunks) for chunks in zip(*batches, strict=True))
+    for name, x in zip((*net.taps, "the final exit"), (*taps, final), strict=True):
+        if counts := count_non_finite(x):
+            raise DivergedError(
+                f"a candidate gives {counts} at {name}", "Train the supernet anew, with a lower --learning-rate."
+            )
     return TapFeatures(tuple(taps), final, part.labels.to(device))
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from eetool.data.source import Source
 from eetool.data.splits import TEMPERATURE, THRESHOLD, TRAIN, split_record, split_source
 from eetool.errors import ArtefactError
+from eetool.train.pixel_statistics import pixel_statistics
 from eetool.train.training_loop import TrainingExamples
 from eetool_runtime.manifest import Data, Input, Preprocess
 
@@ -73,8 +74,7 @@ def load_search_data(source: Source, examples: int) -> SearchData:
     learn, judge = _cut(source, train, judge_size, JUDGE)
     branches = _cut(source, learn, examples, "branches")[1] if examples < len(learn) else learn
     pixels = torch.from_numpy(source.inputs[learn])
-    scaled = pixels.float() / 255
-    mean, std = scaled.mean((0, 2, 3)), scaled.std((0, 2, 3))  # (N, C, H, W) -> (C,)
+    mean, std = pixel_statistics(pixels, source.name)
     training = TrainingExamples(pixels, torch.from_numpy(source.labels[learn]), mean, std, source.mirror)
 
     def part(indices: np.ndarray) -> SplitPart:

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from eetool.data.source import Source
-from eetool.errors import BudgetError, DivergedError, MissingError, UsageError
+from eetool.errors import ArtefactError, BudgetError, DivergedError, MissingError, UsageError
 from eetool.latency.estimate.predictor import Predictor
 from eetool.latency.table.hw_profile import find_device
 from eetool.model.supernet import Supernet
+from eetool.search.evaluation import fine_tuning
 from eetool.search.evaluation.cost_estimation import CostEstimator, least_figures
 from eetool.search.evaluation.evaluator import EvaluationSettings, Evaluator, largest_network
 from eetool.search.evaluation.splits import SearchData, load_search_data
@@ -89,14 +90,25 @@ def test_evaluator_fine_tune_beats_inherited_weights(evaluators: dict[str, Evalu
     assert all(torch.equal(value, shared[key]) for key, value in inherits.supernet.state_dict().items())
 
 
-def test_evaluator_diverging_fine_tune_raises_diverged_error(evaluators: dict[str, Evaluator]) -> None:
+def test_evaluator_diverging_fine_tune_raises_diverged_error(
+    evaluators: dict[str, Evaluator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = evaluators["aebnas"]
+    tuning = replace(known.settings, fine_tune=1)
+    monkeypatch.setattr(fine_tuning, "_LEARNING_RATE", 1e30)
+    broken = Evaluator(known.space, known.supernet, known.data, known.estimator, tuning)
+    with pytest.raises(DivergedError, match="fine-tuning a candidate: the loss became") as diverged:
+        broken(known.space.smallest())
+    assert "--fine-tune" in str(diverged.value.hint)
+
+
+def test_evaluator_infinite_inputs_are_blamed_on_the_data(evaluators: dict[str, Evaluator]) -> None:
     known = evaluators["aebnas"]
     training = replace(known.data.training, std=torch.zeros(1))  # every pixel becomes infinite or NaN
     data, tuning = replace(known.data, training=training), replace(known.settings, fine_tune=1)
     broken = Evaluator(known.space, known.supernet, data, known.estimator, tuning)
-    with pytest.raises(DivergedError, match="fine-tuning a candidate: the loss became") as diverged:
+    with pytest.raises(ArtefactError, match="in epoch 1, step 1: the inputs of the network hold .* infinite values"):
         broken(known.space.smallest())
-    assert "--fine-tune" in str(diverged.value.hint)
 
 
 def test_evaluator_unknown_torch_device_raises_usage_error(evaluators: dict[str, Evaluator]) -> None:

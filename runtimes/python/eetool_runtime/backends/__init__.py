@@ -7,7 +7,7 @@ this package import an engine. `registry` lists the backends. Entry points: `bac
 from __future__ import annotations
 
 from .base import PRIVATE, PROCESS, Arrays, Backend, BoundCall, Graph, Threads
-from .registry import backend_for, open_graph
+from .registry import backend_for, open_graph, open_onnx_with_side_files
 
 __all__ = [
     "PRIVATE",
@@ -19,4 +19,5 @@ __all__ = [
     "Threads",
     "backend_for",
     "open_graph",
+    "open_onnx_with_side_files",
 ]

@@ -17,7 +17,7 @@ from .. import fork_guard
 from ..errors import BackendError, InputError
 from ..manifest import Tensor
 from .base import PRIVATE, PROCESS, Arrays, BoundCall, Threads, check_arrays, check_threads
-from .side_files import refuse_onnx_side_files
+from .side_files import check_onnx_side_files, refuse_onnx_side_files
 
 _OPTIONS = ort.RunOptions()
 _SMALL = 1 << 16  # bytes; smaller arrays are copied faster than they are bound
@@ -93,12 +93,12 @@ class OnnxBackend:
     version = str(ort.__version__)
     suffix = "onnx"
 
-    def open(self, path: Path, threads: Threads) -> OnnxGraph:
-        """Load `path`, see `Backend.open`."""
+    def open(self, path: Path, threads: Threads, side_files: bool = False) -> OnnxGraph:
+        """Load `path`, see `Backend.open`; with `side_files` its weights may lie in files beside it."""
         options, shared = session_options(threads)
         if not _is_utf8(path):
             raise BackendError(f"{path}: onnxruntime cannot open a path that is not UTF-8", "Rename the file.")
-        refuse_onnx_side_files(path)
+        (check_onnx_side_files if side_files else refuse_onnx_side_files)(path)
         try:
             session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             return OnnxGraph(session, path, Threads(threads.count, PROCESS if shared else PRIVATE))

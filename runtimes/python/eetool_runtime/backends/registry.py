@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from typing import Any
 
 from ..errors import BackendError, UsageError
 from .base import Backend, Graph, Threads
@@ -34,3 +35,10 @@ def backend_for(graph_format: str) -> Backend:
 def open_graph(path: Path, threads: Threads = Threads()) -> Graph:  # noqa: B008 - frozen, so safe to share
     """Open one graph file; its suffix names the format. Raises as `backend_for` and `Backend.open` do."""
     return backend_for(Path(path).suffix.lstrip(".")).open(Path(path), threads)
+
+
+def open_onnx_with_side_files(path: Path, threads: Threads) -> Graph:
+    """Open an ONNX file outside of a bundle, whose weights may lie in files of its folder. Raises as `open_graph`."""
+    backend: Any = backend_for("onnx")
+    graph: Graph = backend.open(path, threads, side_files=True)
+    return graph

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import mmap
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Optional
 
 from ..errors import BackendError
 from ..flatbuffer import Flatbuffer, FlatbufferTable
@@ -24,6 +26,7 @@ ONNX_MESSAGES = {
     "TensorProto": {},
 }
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # fields of a tensor
+_KEY, _VALUE = 1, 2  # fields of an entry of external data
 _MAX_NESTING = 64
 _MAX_FIELDS = 1 << 22  # more fields would take minutes
 
@@ -48,6 +51,46 @@ def refuse_onnx_side_files(path: Path) -> None:
         raise _refusal(path, hint)
 
 
+def check_onnx_side_files(path: Path) -> None:
+    """Raise BackendError unless every file that the tensors of an ONNX file lie in is a plain file in its folder."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            names = onnx_side_files(data)
+    except (OSError, ValueError) as error:
+        raise BackendError(f"{path}: cannot be read as an ONNX file: {error}") from None
+    for name in sorted(names):
+        problem = _outside(path.parent, name)
+        if problem is not None:
+            hint = "Save the graph in one file: onnx.save_model(model, path, save_as_external_data=False)."
+            raise BackendError(f"{path}: its weights lie in {name!r}, which {problem}", hint)
+        if not (path.parent / name).is_file():
+            hint = f"Copy {name} into the folder of {path.name}."
+            raise BackendError(f"{path}: its weights lie in {name!r}, which is missing in that folder", hint)
+
+
+def onnx_side_files(data: Data) -> set[str]:
+    """Return the files that tensors of an ONNX model lie in; raises ValueError unless `data` is a model."""
+    names: set[str] = set()
+    for place in _references(data):
+        if place is None:
+            continue
+        entry = [(number, bytes(data[start:stop])) for number, _, start, stop in fields(data, *place)]
+        if (_KEY, b"location") in entry:
+            names.update(value.decode() for number, value in entry if number == _VALUE)
+    return names
+
+
+def _outside(folder: Path, name: str) -> Optional[str]:
+    """Return why a file is not one of the folder's own, without following links; None if it is."""
+    path = PurePosixPath(name)
+    if not name or "\0" in name or "\\" in name or path.is_absolute() or PureWindowsPath(name).drive:
+        return "is no relative path"
+    if ".." in path.parts:
+        return "leads out of its folder"
+    steps = [folder.joinpath(*path.parts[: count + 1]) for count in range(len(path.parts))]
+    return "is reached through a symbolic link" if any(step.is_symlink() for step in steps) else None
+
+
 def refuse_tflite_side_files(path: Path, data: bytes) -> None:
     """Raise BackendError where a buffer of a TFLite file is outside its `data`, or `data` is unreadable."""
     try:
@@ -60,6 +103,11 @@ def refuse_tflite_side_files(path: Path, data: bytes) -> None:
 
 def onnx_refers(data: Data) -> bool:
     """Return whether a tensor of an ONNX model is in another file; raises ValueError unless `data` is a model."""
+    return any(True for _ in _references(data))
+
+
+def _references(data: Data) -> Iterator[Optional[tuple[int, int]]]:
+    """Yield the place of each entry that leads to another file, or None for a tensor that is marked as external."""
     pending, count = [("ModelProto", 0, len(data), 0)], 0
     while pending:
         message, begin, end, depth = pending.pop()
@@ -72,11 +120,12 @@ def onnx_refers(data: Data) -> bool:
                 raise ValueError("it has too many fields")
             # A field may occur several times; parsers take the last one or merge all. Any occurrence is refused.
             if message == "TensorProto":
-                if number == _EXTERNAL_DATA or (number == _DATA_LOCATION and (kind, start) != (VARINT, 0)):
-                    return True
+                if number == _EXTERNAL_DATA:
+                    yield (start, stop) if kind == BYTES else None
+                elif number == _DATA_LOCATION and (kind, start) != (VARINT, 0):
+                    yield None
             elif number in inside and kind == BYTES:
                 pending.append((inside[number], start, stop, depth + 1))
-    return False
 
 
 def tflite_refers(data: bytes) -> bool:
