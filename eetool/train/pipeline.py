@@ -133,14 +133,12 @@ def train_model(
     reference = resolve.resolve(backbone, shape, len(source.classes), ids, config)
     spec = make_spec(reference, (_input(reference, source, examples),), source.classes, plan)
     spec = replace(spec, learned_confidence=settings.recipe == "confidence")
-    _check_settings(settings, spec, weights)
+    _check_settings(settings, spec, weights, source)
     loaded_teacher = None
     if teacher is not None:
         name, make_teacher = load_teacher(teacher, spec.labels, shape[1:], named)
         loaded_teacher = make_teacher(settings.loss.teacher_views, len(examples.labels))
         settings = replace(settings, loss=replace(settings.loss, teacher=name))
-    if settings.erase and examples.mean is None:
-        raise UsageError(f"{source.name} has no pixels to erase", "Leave --erase out.")
     torch.manual_seed(settings.seed)
     net = build_net(spec)
     if not any(parameter.numel() for parameter in net.parameters()):
@@ -153,8 +151,10 @@ def train_model(
     return Checkpoint(record, net.state_dict(), {spec.inputs[0].name: examples.normalise(held_out)})
 
 
-def _check_settings(settings: TrainingSettings, spec: ModelSpec, weights: Path | None) -> None:
-    """Raise UsageError where the settings do not fit the exits or need weights."""
+def _check_settings(settings: TrainingSettings, spec: ModelSpec, weights: Path | None, source: Source) -> None:
+    """Raise UsageError where the settings do not fit the exits or the data, or need weights."""
+    if settings.erase and not source.are_pixels:
+        raise UsageError(f"{source.name} has no pixels to erase", "Leave --erase out.")
     if settings.recipe in FROZEN and not spec.taps:
         raise UsageError(f"the recipe {settings.recipe} trains early exits, and there is none", "Give --exits.")
     if settings.recipe in FROZEN and weights is None and settings.epochs:

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
+import onnx
 import pytest
 
 from eetool.latency.table.hw_profile import profile_document
 from eetool.records import canonical
 from tests.helpers.latency_tables import profile, table
-from tests.helpers.onnx_graphs import model, save
+from tests.helpers.onnx_graphs import NETWORK, model, save
 from tests.helpers.tiny_bundle import write_tiny_bundle
 
 SCHEMAS = Path(__file__).parents[2] / "eetool/schemas"
@@ -103,3 +105,67 @@ def test_estimate_wrong_arguments_are_refused(
     refused: Any, net: Path, arguments: tuple[str, ...], code: int, words: str
 ) -> None:
     refused(code, words, "estimate", *(argument.format(net=net) for argument in arguments))
+
+
+def priced(cli: Any, net: Path, board: Path) -> Any:
+    return cli("estimate", net, "--device", board, "--json").document
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_estimate_fixed_batch_is_shown_and_counted(cli: Any, board: Path, tmp_path: Path, verb: str) -> None:
+    nets = [save(model(NETWORK.replace("[batch,", f"[{n},")), tmp_path / f"net{n}.onnx") for n in (1, 8)]
+    one, eight = (priced(cli, net, board) for net in nets)
+    assert (one["batch"], eight["batch"]) == (1, 8)
+    assert eight["graphs"][0]["macs"] == 8 * one["graphs"][0]["macs"]
+    assert eight["graphs"][0]["latency_ms"] > 7 * one["graphs"][0]["latency_ms"]
+    shown = cli(verb, nets[1], "--device", board).stdout
+    assert ", batch 8\n" in shown
+    assert "warning: the table is of one example per call, so images cost 8 times as much" in shown
+
+
+def test_estimate_inputs_of_different_batch_are_shown(cli: Any, board: Path, tmp_path: Path) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 18]>
+    g (float[batch,4] x, float[8,4] t) => (float[n] y) { y = Gemm <transB=1> (x, t) }"""
+    document = priced(cli, save(model(text), tmp_path / "net.onnx"), board)
+    assert document["graphs"][0]["macs"] == 32
+    assert (
+        "the first sizes of the inputs differ (x 1, t 8); everything is counted at these sizes" in document["warnings"]
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float16", "double", "bfloat16"])
+@pytest.mark.parametrize("verb", VERBS)
+def test_estimate_other_float_formats_are_refused(
+    refused: Any, board: Path, tmp_path: Path, dtype: str, verb: str
+) -> None:
+    text = f"""<ir_version: 8, opset_import: ["" : 22]>
+    g ({dtype}[1,4,8,8] x, {dtype}[4,4,3,3] w) => ({dtype}[n] y) {{ y = Conv (x, w) }}"""
+    net = save(model(text), tmp_path / "net.onnx")
+    words = f"net.onnx: computes in {dtype} (operator 'y'), and tables are of float32 and int8 alone"
+    refused(3, words, verb, net, "--device", board)
+
+
+def test_estimate_stored_halves_that_are_computed_in_float32_are_priced(cli: Any, board: Path, tmp_path: Path) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 18]>
+    g (float[1,4] x) => (float[n] y) { w = Cast <to = 1> (h) y = MatMul (x, w) }"""
+    document = priced(cli, save(model(text, h=np.ones((4, 5), np.float16)), tmp_path / "net.onnx"), board)
+    assert document["graphs"][0]["macs"] == 20
+
+
+def beside(folder: Path) -> Path:
+    """Write the network with all tensors, sizes included, in a file beside it."""
+    text = """<ir_version: 8, opset_import: ["" : 18]>
+    g (float[batch,4,8,8] x) => (float[n] y) { r = Reshape (x, s) y = MatMul (r, w) }"""
+    net = model(text, {"w": (256, 5)}, s=np.array([-1, 256]))
+    onnx.save(net, str(folder / "net.onnx"), save_as_external_data=True, location="net.onnx.data", size_threshold=0)
+    return folder / "net.onnx"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_estimate_weights_in_a_file_beside_it_are_accepted(
+    cli: Any, refused: Any, board: Path, tmp_path: Path, verb: str
+) -> None:
+    net = beside(tmp_path)
+    assert priced(cli, net, board)["graphs"][0]["macs"] == 256 * 5
+    (tmp_path / "net.onnx.data").unlink()
+    refused(3, "its weights lie in 'net.onnx.data', which is missing in that folder", verb, net, "--device", board)

@@ -8,7 +8,7 @@ import pytest
 from eetool.errors import ArtefactError
 from eetool.graphs.onnx_graph import graph_from_model, read_graph
 from eetool.latency.kernels.from_onnx import kernels_from_file, kernels_from_graph, total_macs, unknown_operators
-from eetool.latency.kernels.kernel import EXPONENTIAL_PASS, FUSED, PASS, complete_shape
+from eetool.latency.kernels.kernel import EXPONENTIAL_PASS, FUSED, PASS, complete_shape, work
 from eetool.latency.kernels.onnx_fusion import fuse_graph
 from eetool.latency.probes.probe_files import ProbeKind, kernels_of_probe, write_probes
 from eetool.latency.probes.probe_network import ProbeNetwork
@@ -162,3 +162,74 @@ def test_kernels_from_graph_in_blocks_only_relu_is_fused(activation: str, alone:
     for block, expected in ((1, alone), (8, in_blocks)):
         (conv,) = (kernel for kernel in kernels_from_graph(graph, block) if kernel.kind == "conv")
         assert conv.shape["activation"] == expected
+
+
+BATCHED = """<ir_version: 8, opset_import: ["" : 18]>
+net (float[{n},4,6,6] x) => (float[n, k] y) {{
+    c = Conv <kernel_shape=[3,3], pads=[1,1,1,1]> (x, w)
+    g = Conv <kernel_shape=[3,3], pads=[1,1,1,1], group=2> (c, wg)
+    d = Conv <kernel_shape=[3,3], pads=[1,1,1,1], group=8> (g, wd)
+    p = MaxPool <kernel_shape=[2,2], strides=[2,2]> (d)
+    t = ConvTranspose <kernel_shape=[3,3], strides=[2,2]> (p, wt)
+    m = GlobalAveragePool (t)
+    f = Flatten (m)
+    y = Gemm <transB=1> (f, wy)
+}}"""
+WEIGHTS = {"w": (8, 4, 3, 3), "wg": (8, 4, 3, 3), "wd": (8, 1, 3, 3), "wt": (8, 5, 3, 3), "wy": (10, 5)}
+MACS = 36 * 9 * (8 * 4 + 8 * 4 + 8) + 8 * 9 * 5 * 9 + 50  # of one example
+
+
+@pytest.mark.parametrize(("batch", "count"), [("n", 1), ("1", 1), ("8", 8)])
+def test_kernels_from_file_count_macs_and_bytes_at_the_batch_of_the_file(
+    tmp_path: Path, batch: str, count: int
+) -> None:
+    path = save(model(BATCHED.format(n=batch), WEIGHTS), tmp_path / "net.onnx")
+    kernels = kernels_from_file(path)
+    assert total_macs(kernels) == count * MACS
+    assert read_graph(path).batches == {"x": count}
+    by_kind = {kernel.ops[0] + kernel.kind: work(kernel) for kernel in kernels}
+    assert by_kind["Convdepthwise"].read_bytes == count * 8 * 36 * 4
+    assert by_kind["Convdepthwise"].weight_bytes == 8 * 9 * 4
+    assert by_kind["MaxPoolpool"].written_bytes == count * 8 * 9 * 4
+    assert by_kind["GlobalAveragePoolglobal_pool"].written_bytes == count * 5 * 4
+
+
+@pytest.mark.parametrize(
+    ("inputs", "node", "weights", "macs"),
+    [
+        ("float[3,4,5] a, float[3,5,6] b", 'Einsum <equation = "bij, bjk -> bik"> (a, b)', {}, 3 * 4 * 5 * 6),
+        ("float[3,2,4,5] a, float[5,6] b", 'Einsum <equation = "...ij,jk->...ik"> (a, b)', {}, 3 * 2 * 4 * 5 * 6),
+        ("float[3,4,5] a", 'Einsum <equation = "bij->bji"> (a)', {}, 0),
+        ("float[2,3,4,4,4] a", "Conv <kernel_shape=[2,2,2]> (a, w)", {"w": (5, 3, 2, 2, 2)}, 2 * 5 * 27 * 24),
+        ("float[5,2,7] a", "LSTM <hidden_size = 3> (a, w, r)", {"w": (1, 12, 7), "r": (1, 12, 3)}, 10 * 12 * 10),
+        (
+            "float[2,5,7] a",
+            "GRU <hidden_size = 3, layout = 1> (a, w, r)",
+            {"w": (1, 9, 7), "r": (1, 9, 3)},
+            10 * 9 * 10,
+        ),
+        ("float[3,4] a, float[5,4] b", "Gemm <transB = 1> (a, b)", {}, 3 * 4 * 5),
+        ("float[4,3] a, float[4,5] b", "Gemm <transA = 1> (a, b)", {}, 3 * 4 * 5),
+        ("float[8,3,4] a, float[8,4,5] b", "MatMul (a, b)", {}, 8 * 3 * 4 * 5),
+        ("float[2,1,3,4] a, float[7,4,5] b", "MatMul (a, b)", {}, 2 * 7 * 3 * 4 * 5),
+        ("float[3,4] a, float[4] b", "MatMul (a, b)", {}, 3 * 4),
+        ("float[3,4] a, uint8[4,5] b", "my.own.Twist (a, b)", {}, 0),
+    ],
+)
+def test_kernels_from_file_operators_have_macs_of_their_definition(
+    tmp_path: Path, inputs: str, node: str, weights: dict[str, tuple[int, ...]], macs: int
+) -> None:
+    net = model(f"{HEAD} g ({inputs}) => (float[n] y) {{ y = {node} }}", weights)
+    assert total_macs(kernels_from_file(save(net, tmp_path / "net.onnx"))) == macs
+
+
+def test_read_graph_functions_are_counted_and_branches_refused(tmp_path: Path) -> None:
+    text = f"""{HEAD} g (float[2,4] x) => (float[2,5] y) {{ y = my.own.Layer (x, w) }}
+    <opset_import: ["" : 18], domain: "my.own"> Layer (a, b) => (c) {{ c = MatMul (a, b) }}"""
+    assert total_macs(kernels_from_file(save(model(text, {"w": (4, 5)}), tmp_path / "net.onnx"))) == 40
+    branch = "{ z = MatMul (x, w) }"
+    text = f"""{HEAD} g (float[2,4] x, bool[1] c) => (float[2,5] y) {{
+        y = If (c) <then_branch = t () => (float[2,5] z) {branch}, else_branch = e () => (float[2,5] z) {branch}>
+    }}"""
+    with pytest.raises(ArtefactError, match="If 'y' runs its operators in some cases only"):
+        kernels_from_file(save(model(text, {"w": (4, 5)}), tmp_path / "if.onnx"))

@@ -107,7 +107,7 @@ def test_evaluator_infinite_inputs_are_blamed_on_the_data(evaluators: dict[str, 
     training = replace(known.data.training, std=torch.zeros(1))  # every pixel becomes infinite or NaN
     data, tuning = replace(known.data, training=training), replace(known.settings, fine_tune=1)
     broken = Evaluator(known.space, known.supernet, data, known.estimator, tuning)
-    with pytest.raises(ArtefactError, match="in epoch 1, step 1: the inputs of the network hold .* infinite values"):
+    with pytest.raises(ArtefactError, match=r"in epoch 1, step 1: the inputs of the network hold .* infinite values"):
         broken(known.space.smallest())
 
 
