@@ -155,3 +155,46 @@ def test_with_unique_names_appends_number(model: Model, source: Source, write_ne
     inputs = bench_inputs(model.bundle, source.inputs)
     nets = [static_contender(write_net(), model, source.inputs, inputs) for _ in range(3)]
     assert [c.name for c in with_unique_names(nets)] == ["net.onnx", "net.onnx (2)", "net.onnx (3)"]
+
+
+def net_of(folder: Path, weight: np.ndarray, beside: bool = False) -> Path:
+    """Write a network of one product, whose weight may lie in a file beside it."""
+    text = """<ir_version: 8, opset_import: ["" : 18]>
+    net (float[batch, 1, 4, 4] image) => (float[batch, 4] logits) { f = Flatten (image) logits = MatMul (f, w) }"""
+    proto = onnx.parser.parse_model(text)
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(weight.astype(np.float32), "w"))
+    places = {"save_as_external_data": True, "location": "net.onnx.data", "size_threshold": 0} if beside else {}
+    onnx.save(proto, str(folder / "net.onnx"), **places)
+    return folder / "net.onnx"
+
+
+def test_static_contender_weights_beside_the_file_are_used(model: Model, source: Source, tmp_path: Path) -> None:
+    weight, inputs = np.eye(16, 4), bench_inputs(model.bundle, source.inputs)
+    path = net_of(tmp_path, weight, beside=True)
+    net = static_contender(path, model, source.inputs, inputs)
+    assert [net.classify(i) for i in range(64)] == [int(x.reshape(16)[:4].argmax()) for x in inputs]
+    (tmp_path / "net.onnx.data").unlink()
+    with pytest.raises(ArtefactError, match="its weights lie in 'net.onnx.data', which is missing") as caught:
+        static_contender(path, model, source.inputs, inputs)
+    assert caught.value.hint == "Copy net.onnx.data into the folder of net.onnx."
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_static_contender_nan_is_traced_to_its_weight(
+    model: Model, source: Source, tmp_path: Path, beside: bool
+) -> None:
+    weight = np.eye(16, 4)
+    weight[3, 1] = np.nan
+    net = static_contender(
+        net_of(tmp_path, weight, beside), model, source.inputs, bench_inputs(model.bundle, source.inputs)
+    )
+    with pytest.raises(ArtefactError, match="NaN or infinite logits for input 0: w: 1 of 64 values are not finite"):
+        net.predict(0)
+
+
+def test_static_contender_overflow_of_one_input_is_an_error(model: Model, source: Source, tmp_path: Path) -> None:
+    dark, bright = np.zeros((1, 1, 4, 4), np.float32), np.full((1, 1, 4, 4), 3e38, np.float32)
+    net = static_contender(net_of(tmp_path, np.full((16, 4), 9)), model, source.inputs, [dark, bright])
+    assert net.predict(0).probabilities.tolist() == [0.25] * 4
+    with pytest.raises(ArtefactError, match="for input 1: its weights are finite, so numbers overflow on the way"):
+        net.predict(1)

@@ -117,7 +117,7 @@ def test_estimate_fixed_batch_is_shown_and_counted(cli: Any, board: Path, tmp_pa
     one, eight = (priced(cli, net, board) for net in nets)
     assert (one["batch"], eight["batch"]) == (1, 8)
     assert eight["graphs"][0]["macs"] == 8 * one["graphs"][0]["macs"]
-    assert eight["graphs"][0]["latency_ms"] > 7 * one["graphs"][0]["latency_ms"]
+    assert eight["graphs"][0]["latency_ms"] > 5 * one["graphs"][0]["latency_ms"]  # the dispatch is paid once
     shown = cli(verb, nets[1], "--device", board).stdout
     assert ", batch 8\n" in shown
     assert "warning: the table is of one example per call, so images cost 8 times as much" in shown

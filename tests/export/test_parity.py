@@ -50,6 +50,21 @@ def test_compare_tensors_other_shape_nan_or_infinity_fails(made: np.ndarray, ref
     assert np.isfinite(parity.max_abs_error), "manifests hold finite numbers"
 
 
+@pytest.mark.parametrize(
+    ("made", "reference", "problem"),
+    [
+        (A[:2], A, "is float32 (2,) instead of float32 (3,)"),
+        (A, A.astype(np.float64), "is float32 (3,) instead of float64 (3,)"),
+        (A * np.nan, A, "of 3 numbers 3 are NaN or infinite in the graph, and 0 in the model"),
+        (A, np.array([1, np.inf, np.nan], np.float32), "of 3 numbers 0 are NaN or infinite in the graph, and 2 in the"),
+    ],
+)
+def test_compare_tensors_without_an_error_to_measure_tells_why(
+    made: np.ndarray, reference: np.ndarray, problem: str
+) -> None:
+    assert str(compare_tensors(made, reference, RELATIVE)).startswith(problem)
+
+
 def test_compare_tensors_equal_infinities_hold() -> None:
     mask = np.array([0.0, -np.inf], np.float32)
     assert compare_tensors(mask, mask, RELATIVE).max_abs_error == 0

@@ -148,3 +148,29 @@ def test_serialise_after_other_values_gives_same_bytes() -> None:
     first = serialise(value)
     serialise({"c": torch.zeros(3)})
     assert serialise(value) == first
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"state": {"backbone.conv1.weight": torch.nan}}, r"its weights: .*\n  backbone.conv1.weight: 144 NaN of 144"),
+        ({"state": {"backbone.bn1.running_var": -1}}, r"backbone.bn1.running_var: 16 of 16 variances are negative"),
+        ({"samples": {"input": torch.inf}}, r"its sample inputs: .*\n  input: 256 infinite of 256 values"),
+    ],
+)
+def test_load_checkpoint_values_that_are_no_numbers_are_refused(
+    checkpoint: Checkpoint, tmp_path: Path, change: dict[str, dict[str, float]], message: str
+) -> None:
+    for part, values in change.items():
+        tensors = getattr(checkpoint, part)
+        spoilt = {name: torch.full_like(tensors[name], value) for name, value in values.items()}
+        save_checkpoint(tmp_path / "m.pt", replace(checkpoint, **{part: {**tensors, **spoilt}}))
+    with pytest.raises(ArtefactError, match=message):
+        load_checkpoint(tmp_path / "m.pt")
+
+
+def test_checkpoint_build_integers_in_place_of_floats_are_refused(checkpoint: Checkpoint) -> None:
+    name = "backbone.conv1.weight"
+    damaged = replace(checkpoint, state={**checkpoint.state, name: checkpoint.state[name].to(torch.int8)})
+    with pytest.raises(ArtefactError, match=r"conv1.weight is torch.int8 where torch.float32 is needed"):
+        damaged.build()

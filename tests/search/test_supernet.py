@@ -277,6 +277,11 @@ def test_load_ofa_published_names_are_mapped(tmp_path: Path, old: bool) -> None:
     assert torch.equal(held["network.classifier.layers.0.weight"], stored["feature_mix_layer.conv.weight"].flatten(1))
     assert torch.equal(held["network.classifier.layers.3.weight"], fresh)  # for another number of classes
 
+    stored["first_conv.conv.weight"][0, 0] = torch.nan
+    torch.save({"net": {"module": stored}}, path)
+    with pytest.raises(ArtefactError, match=r"network.stem.conv.weight: 9 NaN of 432 values"):
+        load_ofa(supernet, path)
+
     stored.pop("final_expand_layer.conv.weight")
     torch.save(stored, path)
     with pytest.raises(ArtefactError, match=r"lacks the tensor last\.conv\.weight"):

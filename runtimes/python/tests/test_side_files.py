@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from eetool_runtime.backends import open_graph
+from eetool_runtime.backends import Threads, open_graph, open_onnx_with_side_files
 from eetool_runtime.backends.side_files import refuse_onnx_side_files
 from eetool_runtime.errors import BackendError
 
@@ -120,3 +120,57 @@ def test_refuse_onnx_side_files_damaged_file_raises_backend_error(tmp_path: Path
     path.write_bytes(data)
     with pytest.raises(BackendError, match=message):
         refuse_onnx_side_files(path)
+
+
+def at(location: str) -> onnx.ModelProto:
+    proto = as_weight()
+    proto.graph.initializer[0].external_data[0].value = location
+    return proto
+
+
+def test_open_onnx_with_side_files_in_the_folder_runs(tmp_path: Path) -> None:
+    (tmp_path / "deeper").mkdir()
+    for location in ("side.bin", "deeper/side.bin"):
+        (tmp_path / location).write_bytes(WEIGHTS.tobytes())
+        path = tmp_path / "model.onnx"
+        path.write_bytes(at(location).SerializeToString())
+        (result,) = open_onnx_with_side_files(path, Threads()).run({"x": np.ones(4, np.float32)})
+        assert result.tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("location", "message"),
+    [
+        ("../side.bin", "leads out of its folder"),
+        ("deeper/../../side.bin", "leads out of its folder"),
+        ("/etc/hostname", "is no relative path"),
+        ("C:\\side.bin", "is no relative path"),
+        ("deeper\\side.bin", "is no relative path"),
+        ("", "is no relative path"),
+        ("link.bin", "symbolic link"),
+        ("linked/side.bin", "symbolic link"),
+        ("none.bin", "is missing in that folder"),
+        ("inside", "is missing in that folder"),
+    ],
+)
+def test_open_onnx_with_side_files_elsewhere_is_refused(tmp_path: Path, location: str, message: str) -> None:
+    folder = tmp_path / "folder"
+    (folder / "inside").mkdir(parents=True)
+    for place in (tmp_path, folder):
+        (place / "side.bin").write_bytes(WEIGHTS.tobytes())
+    (folder / "link.bin").symlink_to(tmp_path / "side.bin")
+    (folder / "linked").symlink_to(tmp_path)
+    (folder / "model.onnx").write_bytes(at(location).SerializeToString())
+    with pytest.raises(BackendError, match=message) as caught:
+        open_onnx_with_side_files(folder / "model.onnx", Threads())
+    assert repr(location) in caught.value.message
+
+
+def test_open_onnx_with_side_files_second_location_is_checked_too(tmp_path: Path) -> None:
+    """Parsers take the last of several entries."""
+    proto = at("side.bin")
+    proto.graph.initializer[0].external_data.add(key="location", value="../side.bin")
+    (tmp_path / "side.bin").write_bytes(WEIGHTS.tobytes())
+    (tmp_path / "model.onnx").write_bytes(proto.SerializeToString())
+    with pytest.raises(BackendError, match="leads out of its folder"):
+        open_onnx_with_side_files(tmp_path / "model.onnx", Threads())
