@@ -104,10 +104,13 @@ def _chosen(states: Sequence[StoredState], expected: State, path: Path, classes:
     fitting = [state for state in named if not _other_shapes(state.tensors, expected)]
     if not fitting:
         raise _misfit(path, (named or inside)[0], expected, classes)
-    others = [state for state in fitting[1:] if not state.equals(fitting[0])]
-    if others:
-        places = _places([fitting[0], *others])
-        raise UsageError(f"{path} holds several networks: {places}", f"Such as --weights-key {others[-1].place}.")
+    distinct: list[StoredState] = []
+    for state in fitting:
+        if not any(state.equals(other) for other in distinct):
+            distinct.append(state)
+    if len(distinct) > 1:
+        hint = f"Such as --weights-key {distinct[-1].place}."
+        raise UsageError(f"{path} holds several networks: {_places(distinct)}", hint)
     return fitting[0]
 
 

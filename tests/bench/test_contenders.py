@@ -174,7 +174,7 @@ def test_static_contender_weights_beside_the_file_are_used(model: Model, source:
     net = static_contender(path, model, source.inputs, inputs)
     assert [net.classify(i) for i in range(64)] == [int(x.reshape(16)[:4].argmax()) for x in inputs]
     (tmp_path / "net.onnx.data").unlink()
-    with pytest.raises(ArtefactError, match="its weights lie in 'net.onnx.data', which is missing") as caught:
+    with pytest.raises(ArtefactError, match=r"its weights lie in 'net.onnx.data', which is missing") as caught:
         static_contender(path, model, source.inputs, inputs)
     assert caught.value.hint == "Copy net.onnx.data into the folder of net.onnx."
 

@@ -155,7 +155,7 @@ def test_serialise_after_other_values_gives_same_bytes() -> None:
     [
         ({"state": {"backbone.conv1.weight": torch.nan}}, r"its weights: .*\n  backbone.conv1.weight: 144 NaN of 144"),
         ({"state": {"backbone.bn1.running_var": -1}}, r"backbone.bn1.running_var: 16 of 16 variances are negative"),
-        ({"samples": {"input": torch.inf}}, r"its sample inputs: .*\n  input: 256 infinite of 256 values"),
+        ({"samples": {"input": torch.inf}}, r"its sample inputs: .*\n  input: 2048 infinite of 2048 values"),
     ],
 )
 def test_load_checkpoint_values_that_are_no_numbers_are_refused(

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from eetool.latency.kernels.kernel import FP32, INT8, INTERPRETED, LARGE_WINDOW
+from eetool.graphs.tflite_graph import TfliteGraph, TfliteOperator, TfliteTensor
+from eetool.latency.kernels.from_tflite import kernels_from_tflite
+from eetool.latency.kernels.kernel import FP32, INT8, INTERPRETED, LARGE_WINDOW, work
 from eetool.latency.probes.probe_files import ProbeKind, kernels_of_probe, write_probes
 from eetool.latency.probes.probe_network import ProbeNetwork, probe_networks
 
@@ -78,3 +80,30 @@ def test_kernels_from_tflite_large_windows_have_own_form() -> None:
     depthwise = [k for k in windows if k.kind == "depthwise"]
     assert {k.shape["kernel"] > 5 for k in depthwise} == {True, False}
     assert all((k.shape["form"] == LARGE_WINDOW) == (k.shape["kernel"] > 5) for k in depthwise)
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+def test_kernels_from_tflite_macs_are_counted_at_the_batch_of_the_file(batch: int) -> None:
+    tensors = (
+        TfliteTensor((batch, 6, 6, 4), False, False),
+        TfliteTensor((5, 3, 3, 4), False, True),  # of the convolution
+        TfliteTensor((batch, 6, 6, 5), False, False),
+        TfliteTensor((1, 3, 3, 5), False, True),  # of the depthwise one
+        TfliteTensor((batch, 6, 6, 5), False, False),
+        TfliteTensor((2, 3, 3, 5), False, True),  # of the transposed one
+        TfliteTensor((batch, 12, 12, 2), False, False),
+        TfliteTensor((4,), False, True),
+        TfliteTensor((batch, 2), False, False),
+    )
+    window = {"strideH": 1, "strideW": 1}
+    operations = (
+        TfliteOperator("CONV_2D", (0, 1), (2,), window),
+        TfliteOperator("DEPTHWISE_CONV_2D", (2, 3), (4,), window),
+        TfliteOperator("TRANSPOSE_CONV", (7, 5, 4), (6,), {}),
+        TfliteOperator("MEAN", (6, 7), (8,), {}),
+    )
+    conv, depthwise, transposed, mean = kernels_from_tflite(TfliteGraph(operations, tensors, (8,)))
+    assert conv.macs == batch * 36 * 5 * 9 * 4
+    assert depthwise.macs == batch * 36 * 5 * 9
+    assert transposed.macs == batch * 36 * 5 * 9 * 2
+    assert work(mean).read_bytes == batch * 144 * 2 * 4
