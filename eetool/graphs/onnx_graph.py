@@ -4,7 +4,8 @@ A symbolic batch is 1. A fixed one is kept, because other sizes in the file may 
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -78,12 +79,26 @@ def read_graph(path: Path) -> SizedGraph:
         ArtefactError: it is missing or not an ONNX file, an input has an unknown size besides its batch, or operators
             run in a branch or a loop.
     """
-    return graph_from_model(load_onnx(path), str(path))
+    with damage_as_error(str(path)):
+        return graph_from_model(load_onnx(path), str(path))
 
 
 def read_exit_paths(path: Path) -> list[SizedGraph]:
     """Read a single-file model with exits: one graph per exit; none without `If`."""
-    return [graph_from_model(flat, str(path)) for flat in exit_path_models(load_onnx(path))]
+    with damage_as_error(str(path)):
+        return [graph_from_model(flat, str(path)) for flat in exit_path_models(load_onnx(path))]
+
+
+@contextmanager
+def damage_as_error(where: str) -> Iterator[None]:
+    """Convert what damaged names and attributes of operators cause inside the block to ArtefactError.
+
+    Protobuf gives texts that are not UTF-8 as bytes, and an attribute may have another type than its operator defines.
+    """
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise ArtefactError(f"{where}: an operator is not as ONNX defines it: {_first_line(error)}") from error
 
 
 def load_onnx(path: Path) -> Any:

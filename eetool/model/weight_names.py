@@ -53,7 +53,7 @@ class StoredState:
 
 
 def find_states(stored: Any, is_known: Callable[[str], bool]) -> list[StoredState]:
-    """Return all states in a file that may be those of a network, with the most known names first.
+    """Return all states in a file that may be those of a network, with the most known names first; some have none.
 
     Args:
         stored: nested dictionaries with tensors.
@@ -104,12 +104,12 @@ def _spellings(tensors: State) -> Iterator[tuple[State, tuple[str, ...]]]:
 def _beginnings(
     keys: tuple[str, ...], tensors: State, inserted: tuple[str, ...], is_known: Callable[[str], bool]
 ) -> Iterator[StoredState]:
-    """Yield the tensors that share a beginning of their names, for the beginnings before the most known names."""
+    """Yield all tensors, and those that share a beginning of their names, for those before the most known names."""
     counts: Counter[str] = Counter()
     for name in tensors:
         ends = [0, *(place + 1 for place, character in enumerate(name) if character == ".")]
         counts.update(name[:end] for end in ends if is_known(name[end:]))
-    for beginning, known in counts.most_common(_BEGINNINGS):
+    for beginning, known in {**dict(counts.most_common(_BEGINNINGS)), "": counts[""]}.items():
         inside = {name.removeprefix(beginning): x for name, x in tensors.items() if name.startswith(beginning)}
         place = ".".join((*keys, *([beginning.rstrip(".")] if beginning else [])))
         yield StoredState(place, inside, known, len(tensors) - len(inside), inserted)

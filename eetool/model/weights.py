@@ -76,7 +76,9 @@ def read_tensors(path: Path, is_known: Callable[[str], bool]) -> State:
         ArtefactError: the file cannot be read or holds no known name.
         UsageError: it holds several networks.
     """
-    states = _states(read_weights_file(path), is_known, path)
+    states = [state for state in _states(read_weights_file(path), is_known, path) if state.known]
+    if not states:
+        raise ArtefactError(f"{path}: holds no tensor with a name of this network")
     best = [state for state in states if state.known == states[0].known]
     if any(not state.equals(best[0]) for state in best[1:]):
         raise UsageError(f"{path} holds several networks: {_places(best)}", "Save one of them alone: torch.save(…).")
@@ -99,7 +101,8 @@ def _chosen(states: Sequence[StoredState], expected: State, path: Path, classes:
     """
     inside = [state for state in states if key is None or state.is_at(key)]
     if not inside:
-        raise UsageError(f"{path} holds no tensors of the network at {key!r}", f"It holds: {_places(states)}.")
+        known = [state for state in states if state.known] or states
+        raise UsageError(f"{path} holds no tensors of the network at {key!r}", f"It holds: {_places(known)}.")
     named = [state for state in inside if not any(_differences(state.tensors, expected))]
     fitting = [state for state in named if not _other_shapes(state.tensors, expected)]
     if not fitting:

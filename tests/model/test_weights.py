@@ -123,6 +123,11 @@ def test_load_weights_misspelt_names_are_listed_with_the_nearest(tmp_path: Path)
     ]
 
 
+def test_load_weights_of_another_network_list_the_differences(tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError, match=r"does not fit the backbone:\n  missing: 0.weight, .*\n  unexpected: fc.w"):
+        load_small({"fc.w": torch.ones(2)}, tmp_path / "w.pth")
+
+
 def spoilt(change: Callable[[dict[str, Tensor]], None]) -> dict[str, Tensor]:
     state = {name: x.clone() for name, x in small().state_dict().items()}
     change(state)

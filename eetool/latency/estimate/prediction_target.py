@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eetool.errors import ArtefactError, UsageError
-from eetool.graphs.onnx_graph import SizedGraph, read_exit_paths, read_graph
+from eetool.graphs.onnx_graph import SizedGraph, damage_as_error, read_exit_paths, read_graph
 from eetool.graphs.tflite_graph import can_read_tflite, read_tflite
 from eetool.latency.estimate.cascade_cost import CascadeLayout, layout_of_manifest
 from eetool.latency.estimate.recorded_model import RecordedModel, record_checkpoint, with_score
@@ -181,7 +181,8 @@ def _of_bundle(bundle: Bundle, variant: str, detection: _Detection) -> Predictio
 def _of_file(path: Path, variant: str, detection: _Detection) -> PredictionTarget:
     """Return one graph, or for a file with nested exits one graph per exit: all that runs until there."""
     read = _graphs_of_file(path)
-    graphs = {name: detection.of_graph(graph) for name, graph in read.items()}
+    with damage_as_error(str(path)):
+        graphs = {name: detection.of_graph(graph) for name, graph in read.items()}
     batches = next(iter(read.values())).batches
     kind = GRAPH if path.name in graphs else EXIT_PATH
     return PredictionTarget(
@@ -235,7 +236,8 @@ def _variant_of_file(path: Path) -> str:
         ArtefactError: it computes in a number format that no table is measured in, such as float16.
     """
     graphs = _graphs_of_file(path).values()
-    found = next((other for graph in graphs if (other := _other_format(graph))), None)
+    with damage_as_error(str(path)):
+        found = next((other for graph in graphs if (other := _other_format(graph))), None)
     if found is not None:
         raise ArtefactError(
             f"{path}: computes in {found[0]} (operator {found[1]!r}), and tables are of float32 and int8 alone",

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from eetool.graphs.onnx_graph import SizedGraph, read_graph, remove_duplicate_nodes
+from eetool.graphs.onnx_graph import SizedGraph, damage_as_error, read_graph, remove_duplicate_nodes
 from eetool.latency.kernels.kernel import AVERAGE, CONVERTED, CUT, EXPONENTIAL_PASS, FP32, INT8, JOINED, PASS, Kernel
 from eetool.latency.kernels.onnx_fusion import ACTIVATIONS, INTO_BLOCKS, OUT_OF_BLOCKS, FusedStep, fuse_graph
 from eetool.latency.kernels.onnx_int8_layout import insert_layout_changes
@@ -52,7 +52,9 @@ def kernels_from_file(path: Path, channel_block: int = 1) -> list[Kernel]:
     Raises:
         ArtefactError: the file is missing or not an ONNX file, or its sizes are unknown.
     """
-    return kernels_from_graph(read_graph(path), channel_block)
+    graph = read_graph(path)
+    with damage_as_error(str(path)):
+        return kernels_from_graph(graph, channel_block)
 
 
 def kernels_from_graph(

@@ -233,3 +233,9 @@ def test_read_graph_functions_are_counted_and_branches_refused(tmp_path: Path) -
     }}"""
     with pytest.raises(ArtefactError, match="If 'y' runs its operators in some cases only"):
         kernels_from_file(save(model(text, {"w": (4, 5)}), tmp_path / "if.onnx"))
+
+
+def test_kernels_from_file_damaged_names_raise_artefact_error(tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_bytes(model().SerializeToString().replace(b"Relu", b"Re\xff\xff"))
+    with pytest.raises(ArtefactError, match=r"net.onnx: an operator is not as ONNX defines it"):
+        kernels_from_file(tmp_path / "net.onnx")
