@@ -17,7 +17,7 @@ from eetool.model.weight_values import find_invalid
 _WILD = 100.0  # times the loss of guessing, from which a first loss shows inputs or weights of another scale
 _GROWN = 10.0  # times the first loss, from which the last one shows that the steps were too large
 _LARGE = 1e3  # magnitude of inputs that networks are not made for
-_FP32 = "fp32"
+_FP32, _FP16 = "fp32", "fp16"
 _NETWORK_HINT = "Look for divisions, logarithms and roots of 0, and for sums that overflow, in its forward."
 _GRADIENT_HINT = (
     "Look for roots and norms of 0 in its forward: their derivative is infinite, and a small eps avoids it."
@@ -86,7 +86,8 @@ def divergence_error(net: nn.Module, step: FailedStep, losses: LossRecord) -> Ea
     invalid = find_invalid(net.state_dict())
     if invalid is not None and not losses.steps:
         return UsageError(f"{step.what}, before any step: {invalid}", "Look at how the network initialises them.")
-    gradient = _bad_gradient(dict(net.named_parameters())) if losses.steps else None
+    scaled = step.precision == _FP16  # its gradients overflow now and then, and such steps are skipped
+    gradient = _bad_gradient(dict(net.named_parameters())) if losses.steps and not scaled else None
     if gradient is not None and losses.last <= _GROWN * max(losses.first, step.guessing):
         message = f"{step.what}: the gradient of {gradient} was not finite, at an ordinary loss of {losses.last:.3g}"
         return UsageError(message, _GRADIENT_HINT)
