@@ -15,7 +15,14 @@ from eetool.errors import UsageError, VerificationError
 from eetool.export.bundle_files import bundle_name, save_arrays, write_goals, write_manifest
 from eetool.export.int8_selection import reason_to_keep_float
 from eetool.export.merge_heads import NONE, merge_model, recount_macs
-from eetool.export.parity import Parity, check_bundle, component_parity, expected_samples, require_parity
+from eetool.export.parity import (
+    Parity,
+    answers_alone,
+    check_bundle,
+    component_parity,
+    expected_samples,
+    require_parity,
+)
 from eetool.export.refitted_variants import goals_of, is_refitted, unfitted_points
 from eetool.export.split import ComponentModule, Size, batch_multiple
 from eetool.export.traced_model import Arrays, TracedModel, default_operating_point, trace_model
@@ -204,10 +211,9 @@ class _Export:
     def write_manifest(self, kinds: Sequence[VariantKind], name: str) -> m.Manifest:
         """Write samples, goals and manifest, and refit the policy of variants whose outputs or costs differ."""
         manifest = self._manifest(kinds, name)
-        (case,) = self.model.cases(None)
-        pairs = [exit_output_names(i) for i in range(self.model.network.n_exits)]
-        exits = [(case[a], case[b]) for a, b in pairs]
-        save_arrays(self.folder / _INPUT_SAMPLES, {spec.name: case[spec.name] for spec in manifest.inputs})
+        exits = self.model.exit_answers()
+        inputs = {spec.name: self.model.arguments[spec.name].numpy() for spec in manifest.inputs}
+        save_arrays(self.folder / _INPUT_SAMPLES, inputs)
         for kind in kinds:
             save_arrays(self.folder / kind.samples, expected_samples(manifest, kind.name, exits))
         policy = self.checkpoint.record.policy
@@ -231,7 +237,8 @@ class _Export:
                     return manifest
             manifest = self._fit_goals(kind, manifest, policy, goals)
         write_manifest(self.folder, manifest)
-        exits = load(self.folder, variant=kind.name).every_exit(open_bundle(self.folder).arrays(_INPUT_SAMPLES))
+        inputs = open_bundle(self.folder).arrays(_INPUT_SAMPLES)
+        exits = answers_alone(load(self.folder, variant=kind.name), inputs)
         save_arrays(self.folder / kind.samples, expected_samples(manifest, kind.name, exits))
         return write_manifest(self.folder, manifest)
 

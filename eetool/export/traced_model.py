@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor, fx
 
 from eetool.errors import ArtefactError
+from eetool.export.inference_check import build_checked
 from eetool.export.split import ComponentModule, ancestors, output_nodes, run_components, split_graph, trace_network
 from eetool.model.checkpoint import Checkpoint
 from eetool.model.non_finite import count_non_finite, find_non_finite_module
@@ -41,12 +43,21 @@ class TracedModel:
         return run_components(self.components, _first(self.arguments, batch))
 
     def cases(self, batch: int | None) -> list[Arrays]:
-        """Return every named tensor for all samples: in one case, or in one per sample where the batch is fixed at 1.
+        """Return every named tensor for the samples one by one, and before these all together where `batch` is free.
 
         The exits are computed by the whole network, not by its components.
         """
-        cases = [self.arguments] if batch is None else list(split_rows(self.arguments))
-        return [self._run(case) for case in cases]
+        return self.alone if batch is not None else [self._run(self.arguments), *self.alone]
+
+    @cached_property
+    def alone(self) -> list[Arrays]:
+        """Every named tensor for each sample at batch 1, as a device runs it."""
+        return [self._run(case) for case in split_rows(self.arguments)]
+
+    def exit_answers(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return logits (n, classes) and confidence (n,) of every exit, of samples that ran one by one."""
+        pairs = [exit_output_names(i) for i in range(self.network.n_exits)]
+        return [(_joined(self.alone, a), _joined(self.alone, b)) for a, b in pairs]
 
     def calibration(self, inputs: Mapping[str, np.ndarray]) -> list[Arrays]:
         """Return every named tensor of the float cascade for each of the model inputs (n, …), one by one.
@@ -92,10 +103,11 @@ def trace_model(checkpoint: Checkpoint, references: bool) -> TracedModel:
 
     Raises:
         ArtefactError: torch.export cannot trace the network.
+        VerificationError: an answer of the network depends on more than its input.
     """
     spec = checkpoint.record.spec
     policy = checkpoint.record.policy or untuned_policy(len(spec.taps) + 1, spec.learned_confidence)
-    network = ScoredNetwork(checkpoint.build(), policy.score, bool(policy.slopes)).eval()
+    network = ScoredNetwork(build_checked(checkpoint), policy.score, bool(policy.slopes)).eval()
     arguments = {spec.name: checkpoint.samples[spec.name] for spec in checkpoint.record.spec.inputs}
     inputs = list(arguments)
     arguments |= scalar_inputs(policy)
@@ -120,6 +132,10 @@ def split_rows(tensors: Mapping[str, Tensor]) -> list[Tensors]:
     """Return the samples one by one, each at batch 1 and with all scalars."""
     n = next(len(tensor) for tensor in tensors.values() if tensor.ndim)
     return [{name: t[i : i + 1] if t.ndim else t for name, t in tensors.items()} for i in range(n)]
+
+
+def _joined(cases: list[Arrays], name: str) -> np.ndarray:
+    return np.concatenate([case[name] for case in cases])
 
 
 def _first(arguments: Tensors, count: int) -> Tensors:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from eetool.data.model_inputs import model_inputs
 from eetool.data.source import Source
@@ -30,6 +31,7 @@ from eetool.model.weights import load_weights
 from eetool.names import find_unfit
 from eetool.progress import SILENT, Advance, Progress
 from eetool.train.losses import FROZEN, ExitDepth
+from eetool.train.network_trial import Trial, try_network
 from eetool.train.pixel_statistics import pixel_statistics
 from eetool.train.teacher import load_teacher
 from eetool.train.training_loop import TrainingExamples, run_training
@@ -103,6 +105,7 @@ def train_model(
     config: dict[str, Any] | None = None,
     named: Sequence[str] = (),
     weights_key: str | None = None,
+    trial: Trial | None = None,
 ) -> Checkpoint:
     """Train `backbone` with exits on the train split of `source`, from fresh weights or from those in a file.
 
@@ -124,6 +127,7 @@ def train_model(
         teacher: a model.pt whose final exit is the teacher.
         config: configuration of a network that a search found, beside its name.
         named: factories that the teacher may use, see `eetool.model.checkpoint.load_checkpoint`.
+        trial: tries a network that is not eetool's own before it is trained, such as its conversion.
     """
     splits = split_source(source, settings.hold_out)
     check_vocabulary(source, splits[TRAIN], progress)
@@ -145,10 +149,18 @@ def train_model(
         raise UsageError(f"{reference.backbone} has no weights, so nothing can be trained", "Give another MODEL.")
     if weights is not None:
         load_weights(net, weights, len(source.classes), progress, weights_key)
-    run_training(net, examples, settings, state_file, resume, progress, _exit_depths(net, spec), loaded_teacher)
     record = CheckpointRecord(spec, settings, Data(source.name, split_record(splits)))
-    held_out = torch.from_numpy(source.inputs[splits[TEMPERATURE][:_SAMPLES]])
-    return Checkpoint(record, net.state_dict(), {spec.inputs[0].name: examples.normalise(held_out)})
+    start = Checkpoint(record, net.state_dict(), _held_out_samples(source, splits[TEMPERATURE], examples, spec))
+    try_network(net, start, trial)
+    run_training(net, examples, settings, state_file, resume, progress, _exit_depths(net, spec), loaded_teacher)
+    return replace(start, state=net.state_dict())
+
+
+def _held_out_samples(
+    source: Source, indices: np.ndarray, examples: TrainingExamples, spec: ModelSpec
+) -> dict[str, Tensor]:
+    """Return a few of the held-out examples as inputs of the model, for parity checks."""
+    return {spec.inputs[0].name: examples.normalise(torch.from_numpy(source.inputs[indices[:_SAMPLES]]))}
 
 
 def _check_settings(settings: TrainingSettings, spec: ModelSpec, weights: Path | None, source: Source) -> None:
@@ -186,10 +198,11 @@ def attach_exits(
     config: dict[str, Any] | None = None,
     progress: Progress = SILENT,
     weights_key: str | None = None,
+    trial: Trial | None = None,
 ) -> Checkpoint:
     """Return an early-exit model without data, with fresh weights or those in a file, and seeded noise as samples.
 
-    Without a shape or a number of classes, that of the reference is used.
+    Without a shape or a number of classes, that of the reference is used. `trial` is that of `train_model`.
     """
     reference = resolve.resolve(backbone, shape, classes, config=config)
     spec = make_spec(reference, reference.inputs, tuple(str(i) for i in range(reference.classes)), plan)
@@ -199,8 +212,10 @@ def attach_exits(
         load_weights(net, weights, reference.classes, progress, weights_key)
     elements = sum(x.numel() for x in example_inputs(spec.inputs))
     count = min(_SAMPLES, max(_FEWEST_SAMPLES, _SAMPLE_ELEMENTS // elements))
-    settings = TrainingSettings("none", 0, seed, 0, 0.0)
-    return Checkpoint(CheckpointRecord(spec, settings), net.state_dict(), random_samples(reference, count, seed))
+    record = CheckpointRecord(spec, TrainingSettings("none", 0, seed, 0, 0.0))
+    checkpoint = Checkpoint(record, net.state_dict(), random_samples(reference, count, seed))
+    try_network(net, checkpoint, trial)
+    return checkpoint
 
 
 def use_threads(count: int) -> None:

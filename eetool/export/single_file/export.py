@@ -16,6 +16,7 @@ from onnx import ModelProto, helper, numpy_helper
 
 from eetool.errors import ArtefactError, EarlyExitError, UsageError
 from eetool.export.converters.to_onnx import to_onnx
+from eetool.export.inference_check import build_checked
 from eetool.export.parity import Parity, ParityCheck, compare_tensors, require_parity
 from eetool.export.single_file.nested_if import (
     CONFIDENCE,
@@ -74,7 +75,7 @@ def export_single(
     """
     spec = checkpoint.record.spec
     policy = checkpoint.record.policy or untuned_policy(len(spec.taps) + 1, spec.learned_confidence)
-    network = ScoredNetwork(checkpoint.build(), policy.score, bool(policy.slopes)).eval()
+    network = ScoredNetwork(build_checked(checkpoint), policy.score, bool(policy.slopes)).eval()
     if network.n_exits - 1 > MAX_EARLY_EXITS:
         raise UsageError(f"one file can nest {MAX_EARLY_EXITS} early exits; this model has {network.n_exits - 1}")
     with progress("exporting", 2 * network.n_exits + 1) as advance:

@@ -55,10 +55,14 @@ def check_reference(
         _check_built_in(backbone, config, refuse)
 
 
+def is_built_in(backbone: str) -> bool:
+    """Return True for the networks of eetool itself: neither a library's nor the user's code."""
+    return ":" not in backbone
+
+
 def is_sized_by_name(backbone: str) -> bool:
     """Return True where numbers in the name or the configuration set the size, and not a list of known models."""
-    scheme, colon, _ = backbone.partition(":")
-    return not colon or scheme == "hf"
+    return is_built_in(backbone) or backbone.startswith("hf:")
 
 
 def _check_factory(backbone: str, config: dict[str, Any], named: Sequence[str], where: str, refuse: Refuse) -> None:

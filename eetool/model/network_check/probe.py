@@ -1,0 +1,186 @@
+"""A copy of a network to try things on, and how far rounding alone may move its answers."""
+
+import copy
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from eetool.errors import EarlyExitError
+from eetool.model.dataflow import without_fused_layers
+from eetool.model.early_exit import EarlyExitNet
+from eetool.model.network_check.code_place import error_frames, module_names, place_of
+from eetool.model.references.reference import first_line
+
+Inputs = tuple[Tensor, ...]
+
+_SMALL = 1e-2  # a weight tensor whose values are all below this hides what stands behind it
+# Change of every weight, as a share of it, by which the effect of rounding is measured; and a share of the largest
+# answer that counts as rounding in any case.
+_ROUNDING = {torch.float64: (2.0**-40, 1e-12), torch.float32: (2.0**-19, 1e-6)}
+_SAFETY = 4.0
+
+
+class BatchSizeError(Exception):
+    """A network does not run, or does not answer every input, at a batch size that it has to run at."""
+
+    def __init__(self, batch: int, net: nn.Module, error: Exception | None) -> None:
+        where = "" if error is None else place_of(module_names(net), error_frames(error)) + f": {first_line(error)}"
+        super().__init__(f"it does not run at a batch of {batch}{where}")
+
+
+class Probe:
+    """Copy of an early-exit network in eval mode, in 64-bit floats where it runs in them.
+
+    Attributes:
+        net: the copy.
+        dtype: float64, or float32 where any operation of the network computes in less.
+    """
+
+    def __init__(self, net: EarlyExitNet, inputs: Inputs, fresh: bool) -> None:
+        """Copy `net`.
+
+        Args:
+            net: the network, which is left as it is.
+            inputs: inputs that it runs on.
+            fresh: its weights are initial values, of which those near zero are replaced. A gate or a gain that begins
+                at zero would hide the branch behind it, which training opens.
+        """
+        self.net, self.dtype = net, torch.float32
+        try:
+            self.net = copy.deepcopy(net)
+        except Exception:  # a module may hold anything; it is then tried itself, as it is
+            return
+        if fresh:
+            _replace_small_weights(self.net)
+        try:
+            double = copy.deepcopy(self.net).double()
+            with _FloatTypes() as used:
+                _forward(double, _converted(inputs, torch.float64))
+        except Exception:  # code of the user that names float32; the copy in float32 then shows whether it runs at all
+            return
+        if used.types <= {torch.float64}:
+            self.net, self.dtype = double, torch.float64
+
+    def answers(self, inputs: Inputs) -> list[Tensor]:
+        """Return logits (N, classes) of every exit, then the outputs (N,) of confidence heads, in 64-bit floats.
+
+        Raises:
+            BatchSizeError: the network does not run at this batch size.
+        """
+        try:
+            answers = _forward(self.net, _converted(inputs, self.dtype))
+        except EarlyExitError:  # of a tap
+            raise
+        except Exception as error:  # the user's code can raise anything
+            raise BatchSizeError(len(inputs[0]), self.net, error) from error
+        if any(len(x) != len(inputs[0]) for x in answers):
+            raise BatchSizeError(len(inputs[0]), self.net, None)
+        return [x.double() for x in answers]
+
+    @property
+    def least(self) -> float:
+        """Share of the largest answer that counts as rounding in any case."""
+        return _ROUNDING[self.dtype][1]
+
+    def exit_of(self, output: int) -> int:
+        """Return the exit of an item of `answers`."""
+        n_exits = len(self.net.taps) + 1
+        return output if output < n_exits else output - n_exits
+
+    def rounding(self, inputs: Inputs) -> list[float]:
+        """Return the largest change of each of the answers that rounding may cause.
+
+        It is measured: every weight is moved by a few units of the last place.
+        """
+        step = _ROUNDING[self.dtype][0]
+        before = self.answers(inputs)
+        generator = torch.Generator().manual_seed(0)
+        with _restored(self.net), torch.no_grad():
+            for weight in _float_weights(self.net):
+                weight.mul_(1 + step * torch.randn(weight.shape, generator=generator, dtype=weight.dtype))
+            after = self.answers(inputs)
+        pairs = zip(after, before, strict=True)
+        return [_SAFETY * largest_difference(a, b) + self.least * largest(b) for a, b in pairs]
+
+
+def largest_difference(a: Tensor, b: Tensor) -> float:
+    """Return the largest absolute difference; infinity where one side alone is not finite."""
+    differ = torch.where((a == b) | (a.isnan() & b.isnan()), 0.0, (a - b).abs()).nan_to_num(math.inf, math.inf)
+    return float(differ.max()) if differ.numel() else 0.0
+
+
+def largest(tensor: Tensor) -> float:
+    """Return the largest finite magnitude."""
+    return float(tensor.nan_to_num(0.0, 0.0, 0.0).abs().max()) if tensor.numel() else 0.0
+
+
+def rows_of(inputs: Inputs, indices: Sequence[int]) -> Inputs:
+    """Return the rows at `indices` of all inputs, in this order and as often."""
+    return tuple(x[list(indices)] for x in inputs)
+
+
+def with_padded_row(samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Add the first row once more with zeros in its second half, as a short text or wave has; masks stay."""
+    result = {}
+    for name, tensor in samples.items():
+        short = tensor[:1].clone()
+        if tensor.ndim > 1 and "mask" not in name:
+            short[..., (tensor.shape[-1] + 1) // 2 :] = 0
+        result[name] = torch.cat([tensor, short])
+    return result
+
+
+def _forward(net: EarlyExitNet, inputs: Inputs) -> list[Tensor]:
+    with torch.no_grad(), without_fused_layers():
+        net.eval()
+        logits, learned = net.forward_with_confidence(*(x.clone() for x in inputs))
+    return [*logits, *(x for x in learned if x is not None)]
+
+
+def _converted(inputs: Inputs, dtype: torch.dtype) -> Inputs:
+    return tuple(x.to(dtype) if x.is_floating_point() else x for x in inputs)
+
+
+def _float_weights(net: nn.Module) -> list[Tensor]:
+    return [p for p in net.parameters() if p.is_floating_point() and p.numel()]
+
+
+def _replace_small_weights(net: nn.Module) -> None:
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in _float_weights(net):
+            if float(weight.abs().max()) < _SMALL:
+                fan_in = weight[0].numel() if weight.ndim > 1 else 4
+                weight.copy_(torch.randn(weight.shape, generator=generator) / math.sqrt(fan_in))
+
+
+@contextmanager
+def _restored(net: nn.Module) -> Iterator[None]:
+    """Give the weights their values back at the end of the block."""
+    kept = [(weight, weight.clone()) for weight in _float_weights(net)]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for weight, value in kept:
+                weight.copy_(value)
+
+
+class _FloatTypes(TorchDispatchMode):
+    """Recorder of the floating types that operations return."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.types: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        outputs = func(*args, **(kwargs or {}))
+        leaves = [x for x in pytree.tree_leaves(outputs) if isinstance(x, Tensor)]
+        self.types.update(x.dtype for x in leaves if x.is_floating_point())
+        return outputs
