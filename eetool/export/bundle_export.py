@@ -1,6 +1,6 @@
 """Export of a checkpoint to a bundle: trace, split, convert, prove parity, and only then rename."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from eetool.errors import UsageError, VerificationError
 from eetool.export.bundle_files import bundle_name, save_arrays, write_goals, write_manifest
 from eetool.export.int8_selection import reason_to_keep_float
 from eetool.export.merge_heads import NONE, merge_model, recount_macs
+from eetool.export.operator_check import naming_operator
 from eetool.export.parity import (
     Parity,
     answers_alone,
@@ -132,15 +133,9 @@ class _Export:
         """Write all float graphs and prove each; then write the int8 graphs from them."""
         bases = {kind.base.name: kind.base for kind in kinds}
         for base in bases.values():
-            self.graphs[base.name] = self._write_float(base)
-        failed = [
-            f"{graph.path}: {_parity(graph)}"
-            for graphs in self.graphs.values()
-            for graph in graphs.values()
-            if not _parity(graph).holds
-        ]
-        if failed:
-            raise VerificationError("graphs differ from the model:\n  " + "\n  ".join(failed))
+            with naming_operator(lambda: self.model, base):
+                self.graphs[base.name] = self._write_float(base)
+                _require_parity(self.graphs[base.name].values())
         quantised = [kind for kind in kinds if kind.precision == INT8]
         cases = self.model.calibration(calibration) if quantised else []
         for kind in quantised:
@@ -304,6 +299,12 @@ class _Export:
             slopes=policy.slopes,
             offsets=policy.offsets,
         )
+
+
+def _require_parity(graphs: Iterable[m.GraphFile]) -> None:
+    failed = [f"{graph.path}: {_parity(graph)}" for graph in graphs if not _parity(graph).holds]
+    if failed:
+        raise VerificationError("graphs differ from the model:\n  " + "\n  ".join(failed))
 
 
 def _checked_calibration(

@@ -30,6 +30,7 @@ class TracedModel:
         components: the parts that the network is split into, in running order.
         references: `unsplit`, the backbone without exits; `all_exits`, every exit in one graph.
         arguments: all samples, and the scalars of the calibration.
+        graph: the whole network, before it was split; its nodes know their lines of code.
     """
 
     network: ScoredNetwork
@@ -37,6 +38,7 @@ class TracedModel:
     components: tuple[ComponentModule, ...]
     references: dict[str, ComponentModule]
     arguments: Tensors
+    graph: fx.GraphModule
 
     def example(self, batch: int) -> Tensors:
         """Return every tensor that a component reads or makes, for the first `batch` samples."""
@@ -120,7 +122,7 @@ def trace_model(checkpoint: Checkpoint, references: bool) -> TracedModel:
         (unsplit,) = split_graph(_without_exits(graph, len(inputs)), inputs, [[LOGITS]])
         (all_exits,) = split_graph(graph, list(arguments), [[name for pair in exits for name in pair]])
         graphs = {"all_exits": all_exits, "unsplit": unsplit}
-    return TracedModel(network, policy, tuple(components), graphs, arguments)
+    return TracedModel(network, policy, tuple(components), graphs, arguments, graph)
 
 
 def default_operating_point(policy: Policy) -> str:

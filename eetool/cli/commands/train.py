@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from eetool.data.source import Source
     from eetool.model.checkpoint import Checkpoint
     from eetool.model.spec import TrainingSettings
+    from eetool.train.network_trial import Trial
     from eetool.train.pipeline import ExitPlan
+
+
+_NO_TRIAL = "none"
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class TrainRequest:
     threads: int | None
     shape: tuple[int, ...] | None
     classes: int | None
+    trial_formats: tuple[str, ...]
     resume: bool
     named: tuple[str, ...]
     force: bool
@@ -193,6 +198,15 @@ class _Network:
     "--input", "shape", type=SHAPE, default=None, metavar="1x3x32x32", help="Input shape (1x128: 128 tokens)."
 )
 @click.option("--classes", type=click.IntRange(2), default=None, help="Number of classes.")
+@click.option(
+    "--trial-export",
+    "trial_formats",
+    type=click.Choice(["onnx", "tflite", _NO_TRIAL]),
+    multiple=True,
+    default=("onnx",),
+    show_default=True,
+    help="Formats that a network which is not built in is converted to once, before it is trained.",
+)
 @click.option("--resume/--no-resume", default=False, help="Continue an interrupted run.")
 @named_option
 @force_option
@@ -216,7 +230,7 @@ def train(request: TrainRequest) -> CommandResult:
         raise UsageError("--weights-key without --weights", "Give both, or neither.")
     if request.threads:
         use_threads(request.threads)
-    network = _network(request)
+    network, trial = _network(request), _trial(request)
     if request.data is None:
         if request.epochs:
             raise UsageError("there is no --data to train on", "--epochs 0 attaches exits without training.")
@@ -230,10 +244,11 @@ def train(request: TrainRequest) -> CommandResult:
             network.config,
             TerminalProgress(),
             request.weights_key,
+            trial,
         )
         accuracies, n = None, 0
     else:
-        checkpoint, source = _fit(request, request.data, network)
+        checkpoint, source = _fit(request, request.data, network, trial)
         accuracies, n = exit_accuracies(checkpoint, source, TerminalProgress())
     save_checkpoint(request.output, checkpoint, request.force)
     return train_result(request.output, checkpoint, accuracies, n)
@@ -275,7 +290,26 @@ def _exit_plan(request: TrainRequest) -> "ExitPlan":
     return ExitPlan(count, branch, taps, request.cascade, request.ensemble)
 
 
-def _fit(request: TrainRequest, data: str, network: _Network) -> "tuple[Checkpoint, Source]":
+def _trial(request: TrainRequest) -> "Trial | None":
+    """Return the trial of a network before its training: a conversion to each format."""
+    from eetool.errors import UsageError
+
+    formats = request.trial_formats
+    if _NO_TRIAL in formats:
+        if len(formats) > 1:
+            raise UsageError(f"--trial-export {_NO_TRIAL} contradicts the others", "Give formats, or none.")
+        return None
+
+    def trial(start: "Checkpoint") -> None:
+        from eetool.export.trial_export import trial_export
+
+        say(f"trial export of {start.record.spec.backbone}: {', '.join(formats)}")
+        trial_export(start, formats, "Use other operators or arguments there. --trial-export none trains without.")
+
+    return trial
+
+
+def _fit(request: TrainRequest, data: str, network: _Network, trial: "Trial | None") -> "tuple[Checkpoint, Source]":
     """Return the trained checkpoint and the source it was trained on."""
     from eetool.data.registry import load_source
     from eetool.errors import OutputError, UsageError
@@ -305,6 +339,7 @@ def _fit(request: TrainRequest, data: str, network: _Network) -> "tuple[Checkpoi
         config=network.config,
         named=request.named,
         weights_key=request.weights_key,
+        trial=trial,
     )
     return _report_interruption(work, state), source
 

@@ -17,6 +17,7 @@ from onnx import ModelProto, helper, numpy_helper
 from eetool.errors import ArtefactError, EarlyExitError, UsageError
 from eetool.export.converters.to_onnx import to_onnx
 from eetool.export.inference_check import build_checked
+from eetool.export.operator_check import naming_operator
 from eetool.export.parity import Parity, ParityCheck, compare_tensors, require_parity
 from eetool.export.single_file.nested_if import (
     CONFIDENCE,
@@ -30,6 +31,7 @@ from eetool.export.single_file.nested_if import (
     threshold_name,
 )
 from eetool.export.split import ComponentModule, run_components, split_graph, trace_network
+from eetool.export.traced_model import trace_model
 from eetool.export.variants import VARIANTS
 from eetool.graphs.onnx_normalize import IR_VERSION
 from eetool.metrics import Thresholds, exits_taken
@@ -78,7 +80,8 @@ def export_single(
     network = ScoredNetwork(build_checked(checkpoint), policy.score, bool(policy.slopes)).eval()
     if network.n_exits - 1 > MAX_EARLY_EXITS:
         raise UsageError(f"one file can nest {MAX_EARLY_EXITS} early exits; this model has {network.n_exits - 1}")
-    with progress("exporting", 2 * network.n_exits + 1) as advance:
+    places = naming_operator(lambda: trace_model(checkpoint, references=False), VARIANTS["onnx/fp32"])
+    with progress("exporting", 2 * network.n_exits + 1) as advance, places:
         components, example = _split(checkpoint, network, policy)
         advance(1)
         models = []

@@ -1,15 +1,22 @@
 """Places in a network in terms of the user's own code: the module, and the line of its forward."""
 
+import os
+import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
-from torch import nn
+import torch
+from torch import fx, nn
 
-_WRAPPERS = ("net.", "backbone.")
+import eetool
+
 _NOT_USERS = ("torch.", "eetool.")
+_NOT_USERS_FILES = tuple(str(Path(str(package.__file__)).parent) + os.sep for package in (torch, eetool))
+_FRAME = re.compile(r'File "(.+)", line (\d+)')
 
 
 def module_names(net: nn.Module) -> dict[int, str]:
@@ -41,11 +48,24 @@ def place_of(names: Mapping[int, str], frames: Iterable[tuple[FrameType, int]]) 
 
 def module_text(name: str, kind: str) -> str:
     """Return ` in NAME (CLASS)` with the name that the user knows; empty for the wrappers of eetool."""
-    for prefix in _WRAPPERS:
-        if name == prefix[:-1]:
-            return f" in the network's own forward ({kind})"
-        name = name.removeprefix(prefix)
-    return f" in {name} ({kind})" if name else ""
+    while name.startswith("net."):
+        name = name.removeprefix("net.")
+    if name == "backbone":
+        return f" in the network's own forward ({kind})"
+    return f" in {name.removeprefix('backbone.')} ({kind})" if name not in ("", "net") else ""
+
+
+def traced_place(node: fx.Node) -> str:
+    """Return the place of a node that torch.export has traced, as `place_of` does."""
+    modules = list((node.meta.get("nn_module_stack") or {}).values())
+    module = next((text for path, kind in reversed(modules) if (text := module_text(path, _class_name(kind)))), "")
+    lines = _FRAME.findall(node.meta.get("stack_trace") or "")
+    users = [(file, line) for file, line in lines if not file.startswith(_NOT_USERS_FILES)]
+    return module + (f", {Path(users[-1][0]).name}:{users[-1][1]}" if module and users else "")
+
+
+def _class_name(kind: Any) -> str:
+    return (kind if isinstance(kind, str) else kind.__name__).rpartition(".")[2]
 
 
 def is_users(module: str) -> bool:

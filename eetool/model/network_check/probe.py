@@ -120,6 +120,17 @@ def largest(tensor: Tensor) -> float:
     return float(tensor.nan_to_num(0.0, 0.0, 0.0).abs().max()) if tensor.numel() else 0.0
 
 
+def without_small_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors, and random values instead of weights that are all near zero."""
+    generator = torch.Generator().manual_seed(0)
+    result = dict(state)
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and tensor.numel() and float(tensor.abs().max()) < _SMALL:
+            fan_in = tensor[0].numel() if tensor.ndim > 1 else 4
+            result[name] = (torch.randn(tensor.shape, generator=generator) / math.sqrt(fan_in)).to(tensor.dtype)
+    return result
+
+
 def rows_of(inputs: Inputs, indices: Sequence[int]) -> Inputs:
     """Return the rows at `indices` of all inputs, in this order and as often."""
     return tuple(x[list(indices)] for x in inputs)
@@ -152,12 +163,10 @@ def _float_weights(net: nn.Module) -> list[Tensor]:
 
 
 def _replace_small_weights(net: nn.Module) -> None:
-    generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for weight in _float_weights(net):
-            if float(weight.abs().max()) < _SMALL:
-                fan_in = weight[0].numel() if weight.ndim > 1 else 4
-                weight.copy_(torch.randn(weight.shape, generator=generator) / math.sqrt(fan_in))
+        weights = {name: weight for name, weight in net.named_parameters() if weight.is_floating_point()}
+        for name, value in without_small_weights(weights).items():
+            weights[name].copy_(value)
 
 
 @contextmanager
