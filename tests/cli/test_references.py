@@ -49,3 +49,43 @@ def test_inspect_reference_lists_taps(cli) -> None:  # type: ignore[no-untyped-d
 def test_wrong_references_are_refused(cli, tmp_path: Path, arguments, code: int, reason: str) -> None:  # type: ignore[no-untyped-def]
     result = cli("train", *arguments, "-o", tmp_path / "m.pt")
     assert (result.code, reason in result.stderr) == (code, True), result
+
+
+@pytest.mark.parametrize(
+    ("factory", "reason"),
+    [
+        (
+            "log_softmax_over_rows",
+            "the final exit answers an input differently alone and in a batch: it begins at log_softmax in the "
+            "network's own forward (LogSoftmaxOverRows), mixing_networks.py:",
+        ),
+        (
+            "batch_statistics",
+            "exit 0 answers an input differently alone and in a batch: it begins at native_batch_norm in stages.0.1 "
+            "(BatchNorm2d), mixing_networks.py:",
+        ),
+        ("noisy", "exit 0 answers the same input differently again: it begins at bernoulli in stages.1 (Apply), "),
+    ],
+)
+def test_train_answers_that_depend_on_more_than_the_input_are_refused(  # type: ignore[no-untyped-def]
+    cli, tmp_path: Path, factory: str, reason: str
+) -> None:
+    taps = "stages.0" if factory != "noisy" else "stages.1"
+    options = ("--epochs", 0, "--input", "1x1x8x8") if factory == "noisy" else ("--data", "digits")
+    model = f"tests.helpers.mixing_networks:{factory}"
+    result = cli("train", model, "--at", taps, *options, "-o", tmp_path / "m.pt")
+    assert result.code == 2, result
+    assert f"error: {model}: {reason}" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_train_trial_export_refuses_before_training_and_can_be_left_out(cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    command = ("train", "tests.helpers.mixing_networks:antialiased", "--epochs", 0, "--exits", 0, "--input", "1x1x8x8")
+    result = cli(*command, "-o", tmp_path / "m.pt")
+    assert result.code == 4, result
+    assert "upsample_bilinear2d_aa in stages.1 (Apply), mixing_networks.py:" in result.stderr
+    assert "--trial-export none trains without" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+    assert cli(*command, "--trial-export", "none", "-o", tmp_path / "m.pt").code == 0
+    result = cli(*command, "--trial-export", "none", "--trial-export", "onnx", "-o", tmp_path / "n.pt")
+    assert (result.code, "--trial-export none contradicts the others" in result.stderr) == (2, True), result
