@@ -137,6 +137,16 @@ def test_search_own_backbone_needs_model_option(cli: Callable[..., Any], tmp_pat
     assert cli("inspect", model, "--model", written).code == 0
 
 
+def test_search_space_whose_answers_depend_on_the_batch_is_refused_before_training(
+    cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    space = "tests.helpers.small_spaces:mixing"
+    result = cli("search", "--space", space, "--data", "digits", *QUICK, "-o", tmp_path / "x.json")
+    assert result.code == 2, result
+    assert "begins at native_batch_norm in stages.0.1 (BatchNorm2d), mixing_networks.py:" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("code", "words", "arguments"),
     [

@@ -184,6 +184,10 @@ MIXING: dict[str, tuple[Callable[[], nn.Module], str]] = {  # network, and where
     "attention over the batch": (lambda: Small(Attention(False)), "bmm in stages.1.attention (MultiheadAttention), "),
     "a gate that begins at zero": (lambda: Small(ClosedGate()), "mean in stages.1 (ClosedGate), "),
     "experts of a capacity": (lambda: Small(Experts(2)), "mul in stages.1 (Experts), "),
+    "bfloat16 inside": (
+        lambda: Small(Apply(lambda x: (x - x.mean(0)).bfloat16().float())),
+        "mean in stages.1 (Apply), ",
+    ),
     "float32 inside": (lambda: Small(Apply(lambda x: (x - x.mean(0)).float().to(x))), "mean in stages.1 (Apply), "),
 }
 CHANGING: dict[str, tuple[Callable[[], nn.Module], str]] = {
@@ -199,6 +203,9 @@ SOUND: dict[str, Callable[[], nn.Module]] = {
     "attention over pixels": lambda: Small(Attention(True)),
     "experts without a capacity": lambda: Small(Experts(None)),
     "float32 inside": lambda: Small(Apply(lambda x: (x * 1e4).float().to(x))),
+    "bfloat16 inside": lambda: Small(
+        Apply(lambda x: (x.flatten(2).bfloat16() @ torch.eye(64).bfloat16()).view(x.shape).float())
+    ),
     "large and nearly equal": lambda: Small(Apply(lambda x: 1e4 + 1e-4 * x)),
     "rounded": lambda: Small(Apply(lambda x: (16 * x).round() / 16)),
     "masked by infinity": lambda: Small(Apply(lambda x: x.masked_fill(x < 0.1, -torch.inf).softmax(1))),

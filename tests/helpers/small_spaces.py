@@ -55,6 +55,12 @@ def one() -> Space:
     return make_space("one", [], lambda genome: SpaceBackbone("resnet8@8", ()), positions=())
 
 
+def mixing() -> Space:
+    """Return a space of a single network whose answers depend on the batch."""
+    network = SpaceBackbone("tests.helpers.mixing_networks:batch_statistics", ())
+    return make_space("mixing", [], lambda genome: network, positions=())
+
+
 def ends(space: Space) -> tuple[Genome, Genome]:
     """Return the smallest network and the largest, whose exit has no layers, so that it can save cost."""
     return space.smallest(), space.express({**space.largest(), "exit0.depth": 0})

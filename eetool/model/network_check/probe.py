@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -22,7 +22,12 @@ Inputs = tuple[Tensor, ...]
 _SMALL = 1e-2  # a weight tensor whose values are all below this hides what stands behind it
 # Change of every weight, as a share of it, by which the effect of rounding is measured; and a share of the largest
 # answer that counts as rounding in any case.
-_ROUNDING = {torch.float64: (2.0**-40, 1e-12), torch.float32: (2.0**-19, 1e-6)}
+_ROUNDING = {
+    torch.float64: (2.0**-40, 1e-12),
+    torch.float32: (2.0**-19, 1e-6),
+    torch.float16: (2.0**-9, 1e-3),
+    torch.bfloat16: (2.0**-6, 1e-2),
+}
 _SAFETY = 4.0
 
 
@@ -40,6 +45,7 @@ class Probe:
     Attributes:
         net: the copy.
         dtype: float64, or float32 where any operation of the network computes in less.
+        precision: the coarsest floats that any operation computes in.
     """
 
     def __init__(self, net: EarlyExitNet, inputs: Inputs, fresh: bool) -> None:
@@ -52,20 +58,14 @@ class Probe:
                 at zero would hide the branch behind it, which training opens.
         """
         self.net, self.dtype = net, torch.float32
-        try:
+        with suppress(Exception):  # a module may hold anything; without a copy it is tried itself, as it is
             self.net = copy.deepcopy(net)
-        except Exception:  # a module may hold anything; it is then tried itself, as it is
-            return
-        if fresh:
-            _replace_small_weights(self.net)
-        try:
+            if fresh:
+                _replace_small_weights(self.net)
             double = copy.deepcopy(self.net).double()
-            with _FloatTypes() as used:
-                _forward(double, _converted(inputs, torch.float64))
-        except Exception:  # code of the user that names float32; the copy in float32 then shows whether it runs at all
-            return
-        if used.types <= {torch.float64}:
-            self.net, self.dtype = double, torch.float64
+            if _coarsest_type(double, _converted(inputs, torch.float64)) == torch.float64:
+                self.net, self.dtype = double, torch.float64
+        self.precision = self.dtype if self.dtype == torch.float64 else _coarsest_type(self.net, inputs)
 
     def answers(self, inputs: Inputs) -> list[Tensor]:
         """Return logits (N, classes) of every exit, then the outputs (N,) of confidence heads, in 64-bit floats.
@@ -86,7 +86,7 @@ class Probe:
     @property
     def least(self) -> float:
         """Share of the largest answer that counts as rounding in any case."""
-        return _ROUNDING[self.dtype][1]
+        return _ROUNDING[self.precision][1]
 
     def exit_of(self, output: int) -> int:
         """Return the exit of an item of `answers`."""
@@ -98,7 +98,7 @@ class Probe:
 
         It is measured: every weight is moved by a few units of the last place.
         """
-        step = _ROUNDING[self.dtype][0]
+        step = _ROUNDING[self.precision][0]
         before = self.answers(inputs)
         generator = torch.Generator().manual_seed(0)
         with _restored(self.net), torch.no_grad():
@@ -179,6 +179,14 @@ def _restored(net: nn.Module) -> Iterator[None]:
         with torch.no_grad():
             for weight, value in kept:
                 weight.copy_(value)
+
+
+def _coarsest_type(net: EarlyExitNet, inputs: Inputs) -> torch.dtype:
+    """Return the coarsest floats that an operation of the network returns; float32 where it does not run."""
+    with suppress(Exception), _FloatTypes() as used:  # whoever asks for answers next gets the error
+        _forward(net, inputs)
+        return max(used.types & _ROUNDING.keys(), key=lambda dtype: torch.finfo(dtype).eps, default=torch.float32)
+    return torch.float32
 
 
 class _FloatTypes(TorchDispatchMode):
