@@ -8,7 +8,7 @@ from eetool.export.operator_check import answers_differ, naming_operator
 from eetool.export.traced_model import trace_model
 from eetool.export.variants import FP32, find_variants
 from eetool.model.checkpoint import Checkpoint
-from eetool.model.network_check.probe import without_small_weights
+from eetool.model.network_check.network_copy import without_small_weights
 
 
 def trial_export(start: Checkpoint, formats: Sequence[str], hint: str) -> None:

@@ -10,7 +10,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from eetool.model.network_check.code_place import module_names, running_place
-from eetool.model.network_check.probe import largest, largest_difference
+from eetool.model.network_check.network_copy import largest, largest_difference
 
 _RELATIVE = {torch.float64: 1e-8}  # of the largest value of a tensor; else that of float32
 _RELATIVE_FLOAT32 = 1e-4

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from eetool.model.early_exit import EarlyExitNet
-from eetool.model.network_check.probe import BatchSizeError, Probe, with_padded_row
+from eetool.model.network_check.network_copy import BatchSizeError, NetworkCopy, with_padded_row
 from eetool.model.network_check.repeatability import find_changed_answer
 from eetool.model.network_check.row_independence import find_mixed_rows
 
@@ -41,28 +41,28 @@ def find_fault(net: EarlyExitNet, samples: Mapping[str, Tensor], fresh: bool) ->
     Args:
         net: the network.
         samples: inputs (n, …) in its order. The first few of them are used.
-        fresh: see `Probe`.
+        fresh: see `NetworkCopy`.
     """
     rows = {name: x[:_ROWS] for name, x in samples.items()}
     inputs = tuple((with_padded_row(rows) if fresh else rows).values())
     training = net.training
     try:
         with torch.random.fork_rng(devices=[]):
-            return _find(Probe(net, inputs, fresh), inputs)
+            return _find(NetworkCopy(net, inputs, fresh), inputs)
     except BatchSizeError as error:
         return Fault(str(error), _ANY_BATCH)
     finally:
         net.train(training)
 
 
-def _find(probe: Probe, inputs: tuple[Tensor, ...]) -> Fault | None:
-    changed = find_changed_answer(probe, inputs)
+def _find(network: NetworkCopy, inputs: tuple[Tensor, ...]) -> Fault | None:
+    changed = find_changed_answer(network, inputs)
     if changed is not None:
-        exit_name = _exit_name(probe.net, changed.exit_index)
+        exit_name = _exit_name(network.net, changed.exit_index)
         return Fault(f"{exit_name} answers the same input differently again{_from(changed.place)}", _CHANGED)
-    mixed = find_mixed_rows(probe, inputs)
+    mixed = find_mixed_rows(network, inputs)
     if mixed is not None:
-        exit_name = _exit_name(probe.net, mixed.exit_index)
+        exit_name = _exit_name(network.net, mixed.exit_index)
         return Fault(f"{exit_name} answers an input differently alone and in a batch{_from(mixed.place)}", _MIXED)
     return None
 

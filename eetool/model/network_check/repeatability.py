@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from eetool.model.network_check.divergence import first_divergence
-from eetool.model.network_check.probe import Inputs, Probe, largest, largest_difference, rows_of
+from eetool.model.network_check.network_copy import Inputs, NetworkCopy, largest, largest_difference, rows_of
 
 
 @dataclass(frozen=True)
@@ -14,15 +14,15 @@ class ChangedAnswer:
     place: str
 
 
-def find_changed_answer(probe: Probe, inputs: Inputs) -> ChangedAnswer | None:
+def find_changed_answer(network: NetworkCopy, inputs: Inputs) -> ChangedAnswer | None:
     """Run inputs (n, …), others, and the first ones again; return the shallowest exit that changed its answer."""
     others = rows_of(inputs, [len(inputs[0]) - 1] * len(inputs[0]))
-    before = probe.answers(inputs)
-    probe.answers(others)
-    after = probe.answers(inputs)
-    for output in sorted(range(len(before)), key=probe.exit_of):
-        if largest_difference(after[output], before[output]) > probe.least * largest(before[output]):
-            probe.answers(others)
-            place = first_divergence(probe.net, lambda: probe.answers(inputs), lambda: probe.answers(inputs))
-            return ChangedAnswer(probe.exit_of(output), place)
+    before = network.answers(inputs)
+    network.answers(others)
+    after = network.answers(inputs)
+    for output in sorted(range(len(before)), key=network.exit_of):
+        if largest_difference(after[output], before[output]) > network.least * largest(before[output]):
+            network.answers(others)
+            place = first_divergence(network.net, lambda: network.answers(inputs), lambda: network.answers(inputs))
+            return ChangedAnswer(network.exit_of(output), place)
     return None

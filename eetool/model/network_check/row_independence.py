@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eetool.model.network_check.divergence import RowInBatch, first_divergence
-from eetool.model.network_check.probe import Inputs, Probe, largest_difference, rows_of
+from eetool.model.network_check.network_copy import Inputs, NetworkCopy, largest_difference, rows_of
 
 
 @dataclass(frozen=True)
@@ -15,22 +15,22 @@ class MixedRows:
     place: str
 
 
-def find_mixed_rows(probe: Probe, inputs: Inputs) -> MixedRows | None:
+def find_mixed_rows(network: NetworkCopy, inputs: Inputs) -> MixedRows | None:
     """Compare the answers to inputs (n, …) alone with those in batches; return the shallowest exit that differs.
 
     One batch holds the inputs in another order. In the other one input is repeated, so that rows compete, as for the
     places of an expert in a mixture of experts.
     """
     n = len(inputs[0])
-    alone = [probe.answers(rows_of(inputs, [i])) for i in range(n)]
-    limits = probe.rounding(inputs)
+    alone = [network.answers(rows_of(inputs, [i])) for i in range(n)]
+    limits = network.rounding(inputs)
     for batch in _batches(n):
-        together = probe.answers(rows_of(inputs, batch))
-        for output in sorted(range(len(limits)), key=probe.exit_of):
+        together = network.answers(rows_of(inputs, batch))
+        for output in sorted(range(len(limits)), key=network.exit_of):
             errors = [largest_difference(together[output][at], alone[i][output][0]) for at, i in enumerate(batch)]
             worst = max(range(len(batch)), key=errors.__getitem__)
             if errors[worst] > limits[output]:
-                return MixedRows(probe.exit_of(output), _place(probe, inputs, batch, worst))
+                return MixedRows(network.exit_of(output), _place(network, inputs, batch, worst))
     return None
 
 
@@ -39,8 +39,8 @@ def _batches(n: int) -> Sequence[tuple[int, ...]]:
     return (*order[1:], order[0]), (0, 0, 0, 0, n - 1)
 
 
-def _place(probe: Probe, inputs: Inputs, batch: tuple[int, ...], position: int) -> str:
+def _place(network: NetworkCopy, inputs: Inputs, batch: tuple[int, ...], position: int) -> str:
     """Return the first operation whose result for this row of the batch is not that for the input alone."""
     one, many = rows_of(inputs, [batch[position]]), rows_of(inputs, batch)
     row = RowInBatch(position, len(batch))
-    return first_divergence(probe.net, lambda: probe.answers(one), lambda: probe.answers(many), row)
+    return first_divergence(network.net, lambda: network.answers(one), lambda: network.answers(many), row)

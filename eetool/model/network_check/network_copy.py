@@ -39,7 +39,7 @@ class BatchSizeError(Exception):
         super().__init__(f"it does not run at a batch of {batch}{where}")
 
 
-class Probe:
+class NetworkCopy:
     """Copy of an early-exit network in eval mode, in 64-bit floats where it runs in them.
 
     Attributes:
