@@ -36,6 +36,22 @@ class ShapeType(click.ParamType[Any]):
 SHAPE = ShapeType()
 
 
+class ExitsType(click.ParamType[Any]):
+    """Number of exits, or `own` for those that a network has."""
+
+    name = "exits"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        if value == "own":
+            return "own"
+        if not str(value).isdecimal():
+            self.fail(f"{value!r} is neither a number of exits nor own", param, ctx)
+        return int(value)
+
+
+EXITS = ExitsType()
+
+
 class DurationType(click.ParamType[Any]):
     """Duration such as `90s`, `30m` or `1h`, converted to seconds; a bare number is in seconds."""
 

@@ -31,6 +31,7 @@ from eetool.export.variants import FP32, INT8, VariantKind, find_variants, write
 from eetool.graphs.onnx_normalize import IR_VERSION, OPSET
 from eetool.graphs.quantize import QuantizationJob, quantize, save_feeds
 from eetool.model.checkpoint import Checkpoint
+from eetool.model.exit_flow import measure_exit_macs
 from eetool.model.goals import TuningGoals
 from eetool.model.macs import count_macs, count_parameters
 from eetool.model.scored_network import exit_output_names, platt_names, temperature_name
@@ -275,7 +276,7 @@ class _Export:
             data=record.data,
         )
         inputs = tuple(single[spec.name] for spec in record.spec.inputs)
-        return recount_macs(manifest, count_macs(self.model.network.net.backbone, inputs))
+        return recount_macs(manifest, measure_exit_macs(self.model.network.net, inputs).backbone)
 
     def _exit(self, index: int, tap: str | None) -> m.Exit:
         logits, confidence = exit_output_names(index)

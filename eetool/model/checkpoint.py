@@ -16,6 +16,7 @@ from eetool.model.branches import Branch, BranchSpec
 from eetool.model.checkpoint_rules import check_checkpoint
 from eetool.model.early_exit import EarlyExitNet, capture_outputs
 from eetool.model.ensemble import Ensemble
+from eetool.model.own_exits import OwnExitNet
 from eetool.model.references.example_inputs import example_inputs
 from eetool.model.references.reference_check import check_reference, is_sized_by_name
 from eetool.model.references.resolve import build
@@ -72,7 +73,9 @@ class Checkpoint:
 def build_net(spec: ModelSpec) -> EarlyExitNet:
     """Build the network of `spec` with fresh weights."""
     classes = len(spec.labels)
-    backbone = build(spec.backbone, spec.inputs, classes, spec.config)
+    backbone = build(spec.backbone, spec.inputs, classes, spec.config, spec.outputs)
+    if spec.has_own_exits:
+        return OwnExitNet(backbone.train(), spec.outputs)
     with torch.no_grad(), capture_outputs(backbone.eval(), spec.taps) as features:
         backbone(*example_inputs(spec.inputs))
     shapes = {tap: tuple(features[tap].shape) for tap in spec.taps}

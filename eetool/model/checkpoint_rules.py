@@ -8,6 +8,7 @@ from torch import Tensor
 from eetool.model.branches import BranchSpec
 from eetool.model.gate_scores import LEARNED, SCORES
 from eetool.model.goals import invalid_goal
+from eetool.model.own_exits import OWN, own_taps
 from eetool.model.spec import CheckpointRecord, ModelSpec, Policy
 from eetool.model.weight_values import find_invalid
 from eetool.names import find_unfit
@@ -49,10 +50,22 @@ def check_checkpoint(
         raise refuse("two exits are at one tap")
     if not spec.labels:
         raise refuse("it has no labels")
-    for branch in spec.branches:
+    _check_outputs(spec, refuse)
+    for branch in () if spec.has_own_exits else spec.branches:
         BranchSpec.parse(branch)
     if policy:
         _check_policy(policy, spec, refuse)
+
+
+def _check_outputs(spec: ModelSpec, refuse: Refuse) -> None:
+    """Refuse outputs that no training records."""
+    if spec.outputs and ":" not in spec.backbone:
+        raise refuse("its network returns one tensor, and it names outputs")
+    if not spec.has_own_exits:
+        return
+    attached = spec.cascade or spec.ensemble or spec.learned_confidence or set(spec.branches) != {OWN}
+    if attached or len(set(spec.outputs)) < len(spec.outputs) or spec.taps != own_taps(spec.outputs):
+        raise refuse("its exits are neither the network's own nor attached ones")
 
 
 def _check_tensors(tensors: dict[str, Tensor], refuse: Refuse) -> None:

@@ -74,6 +74,20 @@ class EarlyExitNet(nn.Module):
             own.append(own_logits)
         return ExitOutputs((*logits, final), (*learned, None), (*own, final))
 
+    @property
+    def branches(self) -> dict[str, nn.Module]:
+        """Attached exits by tap; empty where the exits are the network's own."""
+        return dict(zip(self.taps, self.exits, strict=True))
+
+    def freeze_backbone(self, *inputs: Tensor) -> None:
+        """Let only the early exits learn. `inputs` are an example of the network's inputs."""
+        self.backbone.requires_grad_(False)
+
+    def train_exits(self) -> None:
+        """Set the early exits to training mode; the backbone keeps the statistics that its weights have."""
+        self.train()
+        self.backbone.eval()
+
     def _detach(self, logits: Tensor) -> Tensor:
         return logits.detach() if self.training else logits
 

@@ -15,13 +15,15 @@ class ModelSpec:
         backbone: the reference, as in `eetool.model.references`.
         inputs: the inputs of the backbone.
         labels: names of the classes.
-        taps: dotted module name of the tap of each early exit.
-        branches: branch of each early exit, as `eetool.model.branches.BranchSpec` writes it.
+        taps: dotted module name of the tap of each early exit, or `output NAME` for an exit of the network's own.
+        branches: branch of each early exit, as `eetool.model.branches.BranchSpec` writes it, or `own`.
         config: configuration beside the reference's name, such as the differences of a transformers configuration
             from its defaults.
         learned_confidence: every early exit has a second head that gives its confidence.
         cascade: the classifier of an exit reads the probabilities of the exit before.
         ensemble: the logits of an exit are combined with the logits of the exit before.
+        outputs: name of the backbone's output that holds the logits, see `eetool.model.references.outputs`; with own
+            exits that of every exit, the final exit last. Empty where it returns one tensor, and in earlier files.
     """
 
     backbone: str
@@ -33,12 +35,18 @@ class ModelSpec:
     learned_confidence: bool = False
     cascade: bool = False
     ensemble: bool = False
+    outputs: tuple[str, ...] = ()
+
+    @property
+    def has_own_exits(self) -> bool:
+        """Whether the exits are outputs of the network itself, and none is attached."""
+        return len(self.outputs) > 1
 
     @property
     def texts(self) -> tuple[str, ...]:
         """Labels, taps and vocabulary words, which a bundle must be able to hold."""
         words = [word for i in self.inputs if i.text is not None for word in i.text.vocabulary]
-        return (*self.labels, *self.taps, *words)
+        return (*self.labels, *self.taps, *self.outputs, *words)
 
 
 @dataclass(frozen=True)

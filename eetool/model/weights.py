@@ -153,7 +153,7 @@ def _misfit(path: Path, state: StoredState, expected: State, classes: int) -> Ar
 
 def _load_exits(net: EarlyExitNet, taps: Sequence[str], state: State, path: Path) -> int:
     taken = 0
-    for tap, branch in zip(net.taps, net.exits, strict=True):
+    for tap, branch in net.branches.items():
         prefix = f"exits.{taps.index(tap)}." if tap in taps else None
         own = branch.state_dict()
         stored = {n.removeprefix(prefix): x for n, x in state.items() if n.startswith(prefix)} if prefix else {}

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from eetool.data.model_inputs import model_inputs
 from eetool.data.source import Source
@@ -17,11 +18,14 @@ from eetool.errors import ArtefactError, UsageError
 from eetool.model.branches import default_branch
 from eetool.model.checkpoint import Checkpoint, build_net
 from eetool.model.early_exit import EarlyExitNet
+from eetool.model.exit_flow import measure_exit_macs
 from eetool.model.macs import count_macs
 from eetool.model.non_finite import count_non_finite, find_non_finite_module
+from eetool.model.own_exits import OWN, order_exits, own_taps
 from eetool.model.pooling import reads_first_token
 from eetool.model.references import resolve
 from eetool.model.references.example_inputs import example_inputs, random_samples
+from eetool.model.references.outputs import FIND, OutputChoice, choose_outputs
 from eetool.model.references.reference import ModelReference
 from eetool.model.references.reference_check import is_sized_by_name
 from eetool.model.references.size_check import check_size
@@ -51,6 +55,9 @@ class ExitPlan:
 
     `branch` is one for all exits, or one for each from shallow to deep. Without it every exit gets the default branch
     for its features. `cascade` and `ensemble` are those of the spec.
+
+    `outputs` says which outputs of the network hold its logits, and whether they are its own exits. Then no others are
+    attached, and `count` is not used.
     """
 
     count: int
@@ -58,17 +65,52 @@ class ExitPlan:
     taps: tuple[str, ...] = ()
     cascade: bool = False
     ensemble: bool = False
+    outputs: OutputChoice = FIND
 
 
 def make_spec(
-    reference: ModelReference, inputs: tuple[Input, ...], labels: tuple[str, ...], plan: ExitPlan
+    reference: ModelReference,
+    inputs: tuple[Input, ...],
+    labels: tuple[str, ...],
+    plan: ExitPlan,
+    progress: Progress = SILENT,
 ) -> ModelSpec:
     """Return the spec of the backbone with exits by `plan`; raises UsageError where they do not fit."""
     if is_sized_by_name(reference.backbone):
         check_size(lambda: resolve.build(reference.backbone, inputs, len(labels), reference.config))
-    module = resolve.build(reference.backbone, inputs, len(labels), reference.config).eval()
+    module = resolve.build_raw(reference.backbone, inputs, len(labels), reference.config).eval()
+    outputs: tuple[str, ...] = ()
+    if ":" in reference.backbone or plan.outputs != FIND:  # built-in backbones return one tensor
+        outputs = choose_outputs(module, _varied(reference), len(labels), plan.outputs, reference.backbone)
+        resolve.keep_logits(module, outputs)
     resolve.check_backbone(module, reference)
-    example = example_inputs(inputs)
+    spec = ModelSpec(reference.backbone, inputs, labels, (), (), reference.config, outputs=outputs)
+    if plan.outputs.own:
+        spec = _with_own_exits(spec, module, plan, progress)
+    else:
+        spec = _with_attached_exits(spec, module, plan, reference)
+    problem = find_unfit(spec.texts, [i.name for i in inputs])
+    if problem is not None:
+        raise UsageError(f"{reference.backbone}: {problem}", "Give it another name in the network or its factory.")
+    return spec
+
+
+def _with_own_exits(spec: ModelSpec, module: nn.Module, plan: ExitPlan, progress: Progress) -> ModelSpec:
+    """Return the spec with the outputs of the network as its exits, in the order in which they run."""
+    if plan.taps or plan.branch is not None or plan.cascade or plan.ensemble:
+        raise UsageError(
+            "a network with its own exits gets no others, and no branches, cascade or ensemble",
+            "Leave --at, --branch, --cascade and --ensemble out, or leave out --exits own and name one output.",
+        )
+    outputs = order_exits(module, example_inputs(spec.inputs), spec.outputs, trusted=len(plan.outputs.named) > 1)
+    if outputs != spec.outputs:
+        progress.note(f"own exits from shallow to deep: {', '.join(outputs)}; not the order in which they are returned")
+    taps = own_taps(outputs)
+    return replace(spec, outputs=outputs, taps=taps, branches=(OWN,) * len(taps))
+
+
+def _with_attached_exits(spec: ModelSpec, module: nn.Module, plan: ExitPlan, reference: ModelReference) -> ModelSpec:
+    example = example_inputs(spec.inputs)
     measured = measure_taps(module, example)
     if plan.taps:
         taps = order_taps(module, example, plan.taps)
@@ -76,19 +118,19 @@ def make_spec(
         taps = place_exits(measured, count_macs(module, example), plan.count)
     if plan.branch is None:
         shapes = {tap.name: tap.shape for tap in measure_taps(module, example, taps)}
-        samples = tuple(random_samples(reference, 2, seed=0).values())  # zeros would look like one token
+        samples = _varied(reference)  # zeros would look like one token
         first = any(len(shape) == 3 for shape in shapes.values()) and reads_first_token(module, samples, measured)
         branches = tuple(default_branch(shapes[tap], first) for tap in taps)
     else:
         branches = (plan.branch,) * len(taps) if isinstance(plan.branch, str) else plan.branch
         if len(branches) != len(taps):
             raise UsageError(f"{len(branches)} branches for {len(taps)} exits", "Give one for all, or one for each.")
-    together = {"cascade": plan.cascade, "ensemble": plan.ensemble}
-    spec = ModelSpec(reference.backbone, inputs, labels, taps, branches, reference.config, **together)
-    problem = find_unfit(spec.texts, [i.name for i in inputs])
-    if problem is not None:
-        raise UsageError(f"{reference.backbone}: {problem}", "Give it another name in the network or its factory.")
-    return spec
+    return replace(spec, taps=taps, branches=branches, cascade=plan.cascade, ensemble=plan.ensemble)
+
+
+def _varied(reference: ModelReference) -> tuple[torch.Tensor, ...]:
+    """Return a few inputs that differ; their number differs from that of the classes."""
+    return tuple(random_samples(reference, 3 if reference.classes != 3 else 4, seed=0).values())
 
 
 def train_model(
@@ -135,7 +177,7 @@ def train_model(
     shape = (1, *examples.images.shape[1:])
     ids = len(source.vocabulary) + SPECIAL if source.vocabulary else None
     reference = resolve.resolve(backbone, shape, len(source.classes), ids, config)
-    spec = make_spec(reference, (_input(reference, source, examples),), source.classes, plan)
+    spec = make_spec(reference, (_input(reference, source, examples),), source.classes, plan, progress)
     spec = replace(spec, learned_confidence=settings.recipe == "confidence")
     _check_settings(settings, spec, weights, source)
     loaded_teacher = None
@@ -167,6 +209,10 @@ def _check_settings(settings: TrainingSettings, spec: ModelSpec, weights: Path |
     """Raise UsageError where the settings do not fit the exits or the data, or need weights."""
     if settings.erase and not source.are_pixels:
         raise UsageError(f"{source.name} has no pixels to erase", "Leave --erase out.")
+    if spec.has_own_exits and settings.recipe == "confidence":
+        raise UsageError("a network's own exits have no confidence heads to train", "Give another --recipe.")
+    if spec.has_own_exits and settings.loss.gradient_scaling:
+        raise UsageError("--gradient-scaling needs exits that are attached", "Leave it out.")
     if settings.recipe in FROZEN and not spec.taps:
         raise UsageError(f"the recipe {settings.recipe} trains early exits, and there is none", "Give --exits.")
     if settings.recipe in FROZEN and weights is None and settings.epochs:
@@ -179,13 +225,11 @@ def _check_settings(settings: TrainingSettings, spec: ModelSpec, weights: Path |
 
 def _exit_depths(net: EarlyExitNet, spec: ModelSpec) -> list[ExitDepth]:
     """Return the depth of every exit, as shares of the backbone's MACs."""
-    example = example_inputs(spec.inputs)
-    whole = count_macs(net.backbone.eval(), example) or 1  # a network without MACs has no exits either
-    taps = measure_taps(net.backbone, example, spec.taps)
-    heads = [count_macs(head, (torch.zeros(tap.shape),)) for tap, head in zip(taps, net.exits.eval(), strict=True)]
-    spent = [tap.macs + sum(heads[: i + 1]) for i, tap in enumerate(taps)]
-    early = [ExitDepth(tap.macs / whole, cost / whole) for tap, cost in zip(taps, spent, strict=True)]
-    return [*early, ExitDepth(1.0, 1.0 + sum(heads) / whole)]
+    macs = measure_exit_macs(net, example_inputs(spec.inputs))
+    whole = macs.backbone or 1  # a network without MACs has no exits either
+    trunk, heads = list(accumulate(macs.trunk)), list(accumulate((*macs.heads, 0)))
+    early = [ExitDepth(at / whole, (at + spent) / whole) for at, spent in zip(trunk[:-1], heads[:-1], strict=True)]
+    return [*early, ExitDepth(1.0, 1.0 + heads[-1] / whole)]
 
 
 def attach_exits(
@@ -204,8 +248,9 @@ def attach_exits(
 
     Without a shape or a number of classes, that of the reference is used. `trial` is that of `train_model`.
     """
-    reference = resolve.resolve(backbone, shape, classes, config=config)
-    spec = make_spec(reference, reference.inputs, tuple(str(i) for i in range(reference.classes)), plan)
+    reference = resolve.resolve(backbone, shape, classes, config=config, choice=plan.outputs)
+    labels = tuple(str(i) for i in range(reference.classes))
+    spec = make_spec(reference, reference.inputs, labels, plan, progress)
     torch.manual_seed(seed)
     net = build_net(spec)
     if weights is not None:

@@ -151,7 +151,9 @@ class _Run:
             teacher.to(engine.device)
         self.loss = make_loss(settings.recipe, settings.loss, depths)
         self.frozen = settings.recipe in FROZEN
-        net.backbone.requires_grad_(not self.frozen)
+        net.backbone.requires_grad_(True)
+        if self.frozen:
+            net.freeze_backbone(examples.normalise(examples.images[:2]))
         parameters = [p for p in net.parameters() if p.requires_grad]
         self.run, self.optimizer = engine.prepare(net, _optimizer(parameters, settings))
         self.average = [x.clone() for x in _floats(net)] if settings.average else []
@@ -170,9 +172,10 @@ class _Run:
         if views:  # the teacher's logits for this version of the examples are cached
             generator.manual_seed(settings.seed * 1_000_003 + epoch % views)
         draw = draw_augmentation(examples.images, generator, examples.mirror, settings.erase).to(examples.device)
-        self.net.train()
         if self.frozen:
-            self.net.backbone.eval()  # its normalisations keep the statistics that its weights were trained with
+            self.net.train_exits()
+        else:
+            self.net.train()
         tally = _Tally(len(self.net.taps) + 1)
         for step, chosen in enumerate(torch.split(order.to(examples.device), settings.batch_size)):
             if len(chosen) == 1 < settings.batch_size:  # a rest of one: batch normalisation needs two examples

@@ -10,6 +10,7 @@ from eetool.cli.options import MODEL, SHAPE, named_option
 from eetool.cli.output import CommandResult, table, verb
 
 if TYPE_CHECKING:
+    from eetool.model.references.outputs import OutputUse
     from eetool.model.taps import TapCost
     from eetool_runtime.manifest import Variant
 
@@ -79,6 +80,7 @@ def _points(variant: "Variant", default: str) -> Any:
 def _checkpoint(path: Path, named: tuple[str, ...]) -> CommandResult:
     from eetool.model.checkpoint import load_checkpoint
     from eetool.model.macs import count_parameters
+    from eetool.model.own_exits import OwnExitNet, measure_own_exits
     from eetool.model.references.example_inputs import example_inputs
     from eetool.records import encode
 
@@ -92,7 +94,11 @@ def _checkpoint(path: Path, named: tuple[str, ...]) -> CommandResult:
         f"trained: {record.training.recipe}, {record.training.epochs} epochs, seed {record.training.seed}",
         f"tuned: {', '.join(record.policy.operating_points) if record.policy else 'no'}",
     ]
-    taps = _taps(net.backbone, example_inputs(spec.inputs), spec.taps)
+    if isinstance(net, OwnExitNet):
+        text.append(f"own exits of the network: {', '.join(spec.outputs)}")
+        taps = measure_own_exits(net, example_inputs(spec.inputs))
+    else:
+        taps = _taps(net.backbone, example_inputs(spec.inputs), spec.taps)
     text.append(_tap_table(taps, dict(zip(spec.taps, range(len(spec.taps)), strict=True))))
     return CommandResult("inspect/1", {"kind": "model", "record": encode(record), "taps": encode(taps)}, text)
 
@@ -100,11 +106,15 @@ def _checkpoint(path: Path, named: tuple[str, ...]) -> CommandResult:
 def _backbone(model: str, shape: tuple[int, ...] | None, classes: int | None) -> CommandResult:
     from eetool.model.macs import count_macs, count_parameters
     from eetool.model.references import resolve
-    from eetool.model.references.example_inputs import example_inputs
+    from eetool.model.references.example_inputs import example_inputs, random_samples
+    from eetool.model.references.outputs import describe_outputs
     from eetool.records import encode
 
     reference = resolve.resolve(model, shape, classes)
-    backbone = resolve.build(reference.backbone, reference.inputs, reference.classes, reference.config).eval()
+    backbone = resolve.build_raw(reference.backbone, reference.inputs, reference.classes, reference.config).eval()
+    samples = tuple(random_samples(reference, 3 if reference.classes != 3 else 4, seed=0).values())
+    outputs = describe_outputs(backbone, samples, reference.classes)
+    resolve.keep_logits(backbone, [output.name for output in outputs if output.logits])
     resolve.check_backbone(backbone, reference)
     example = example_inputs(reference.inputs)
     taps = _taps(backbone, example)
@@ -112,6 +122,7 @@ def _backbone(model: str, shape: tuple[int, ...] | None, classes: int | None) ->
     text = [
         f"{reference.backbone}: {macs / 1e6:.2f} M MACs, {parameters:,} parameters, {reference.classes} classes",
         *(f"input {i.name}: {i.dtype} {_shape(i.shape)}" for i in reference.inputs),
+        *_output_lines(outputs),
         _tap_table(taps, {}),
     ]
     document = {
@@ -121,8 +132,21 @@ def _backbone(model: str, shape: tuple[int, ...] | None, classes: int | None) ->
         "macs": macs,
         "parameters": parameters,
         "taps": encode(taps),
+        **({"outputs": encode(outputs)} if outputs else {}),
     }
     return CommandResult("inspect/1", document, text)
+
+
+def _output_lines(outputs: "Sequence[OutputUse]") -> list[Any]:
+    """Return the outputs of a network with several, and how to choose among those that can be class logits."""
+    if not outputs:
+        return []
+    rows = [(x.name, _shape(("batch", *x.shape[1:])), "can be class logits" if x.logits else "") for x in outputs]
+    lines: list[Any] = [table({"output": "left", "shape": "left", "": "left"}, rows)]
+    names = [x.name for x in outputs if x.logits]
+    if len(names) > 1:
+        lines.append(f"train needs --logits {names[-1]}, or --exits own where they are its own early exits")
+    return lines
 
 
 def _taps(backbone: Any, example: Any, used: tuple[str, ...] = ()) -> "list[TapCost]":

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from eetool.cli.number_lists import parse_normalisation, parse_numbers
-from eetool.cli.options import PATH, SHAPE, FiniteRange, data_option, force_option, named_option, output_option
+from eetool.cli.options import EXITS, PATH, SHAPE, FiniteRange, data_option, force_option, named_option, output_option
 from eetool.cli.output import CommandResult, say, verb_with_request
 from eetool.cli.progress_bars import TerminalProgress
 from eetool.cli.train_output import train_result
@@ -35,7 +35,8 @@ class TrainRequest:
     pick: str
     data: str | None
     output: Path
-    exits: int | None
+    exits: int | Literal["own"] | None
+    logits: str | None
     taps: str | None
     branches: tuple[str, ...]
     cascade: bool
@@ -96,7 +97,20 @@ class _Network:
 @click.option("--pick", default="knee", show_default=True, metavar="knee|ID", help="Candidate of --from to train.")
 @data_option(required=False)
 @output_option("The model.", default="model.pt")
-@click.option("--exits", type=click.IntRange(0), default=None, help="Early exits, placed by cumulative MACs.  [2]")
+@click.option(
+    "--exits",
+    type=EXITS,
+    default=None,
+    metavar="N|own",
+    help="Early exits, placed by cumulative MACs; own: the outputs of a network that has exits already.  [2]",
+)
+@click.option(
+    "--logits",
+    default=None,
+    metavar="NAME|INDEX",
+    help="Output of your network that holds the class logits, where it returns more than one. With --exits own: its "
+    "exits, as NAME,NAME or the list of them.",
+)
 @click.option("--at", "taps", default=None, metavar="TAP,TAP", help="Attach the exits to these modules instead.")
 @click.option(
     "--branch",
@@ -262,6 +276,7 @@ def _network(request: TrainRequest) -> _Network:
         raise UsageError("train takes either MODEL or --from search.front.json", "Give one of them.")
     if request.model is not None:
         return _Network(request.model, _exit_plan(request))
+    from eetool.model.references.outputs import OutputChoice
     from eetool.search.search_results import pick_candidate, read_front, trusted
     from eetool.train.pipeline import ExitPlan
 
@@ -271,23 +286,32 @@ def _network(request: TrainRequest) -> _Network:
     candidate = pick_candidate(read_front(request.front), request.pick)
     backbone, config = trusted(candidate, request.named, str(request.front))
     say(f"candidate {candidate.id}: its gates use {candidate.score} (eetool tune --score {candidate.score})")
-    plan = ExitPlan(len(candidate.taps), candidate.branches or None, candidate.taps)
+    outputs = OutputChoice(_names(request.logits))
+    plan = ExitPlan(len(candidate.taps), candidate.branches or None, candidate.taps, outputs=outputs)
     return _Network(backbone, plan, config)
 
 
 def _exit_plan(request: TrainRequest) -> "ExitPlan":
     from eetool.errors import UsageError
+    from eetool.model.references.outputs import OutputChoice
     from eetool.train.pipeline import ExitPlan
 
-    taps = tuple(request.taps.split(",")) if request.taps else ()
-    if taps and request.exits not in (None, len(taps)):
-        raise UsageError(f"--exits {request.exits} contradicts --at with {len(taps)} taps", "Give one of them.")
-    count = len(taps) if taps else 2 if request.exits is None else request.exits
+    taps = _names(request.taps)
+    outputs = OutputChoice(_names(request.logits), request.exits == "own")
     branches = request.branches
     if request.ensemble and request.recipe == "confidence":
         raise UsageError("--ensemble has no effect in the recipe confidence", "Give another --recipe.")
     branch = branches[0] if len(branches) == 1 else branches or None
-    return ExitPlan(count, branch, taps, request.cascade, request.ensemble)
+    if request.exits == "own":
+        return ExitPlan(0, branch, taps, request.cascade, request.ensemble, outputs)
+    if taps and request.exits not in (None, len(taps)):
+        raise UsageError(f"--exits {request.exits} contradicts --at with {len(taps)} taps", "Give one of them.")
+    count = len(taps) if taps else 2 if request.exits is None else request.exits
+    return ExitPlan(count, branch, taps, request.cascade, request.ensemble, outputs)
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(text.split(",")) if text else ()
 
 
 def _trial(request: TrainRequest) -> "Trial | None":

@@ -19,13 +19,14 @@ from torch import Tensor, nn
 from eetool.errors import ArtefactError, UsageError
 from eetool.model.references.example_inputs import example_inputs
 from eetool.model.references.factory_call import parse_factory
-from eetool.model.references.reference import ModelReference, Shape, extract_logits, float_input
+from eetool.model.references.outputs import FIND, OutputChoice, count_classes
+from eetool.model.references.reference import ModelReference, Shape, float_input
 from eetool_runtime.manifest import BATCH, DTYPES, Input
 
 _HINT = "A factory returns a torch.nn.Module, or (module, {input name: example tensor})."
 
 
-def resolve(reference: str, shape: Shape | None, classes: int | None) -> ModelReference:
+def resolve(reference: str, shape: Shape | None, classes: int | None, choice: OutputChoice = FIND) -> ModelReference:
     """Call the factory in `reference` and describe its network.
 
     Raises:
@@ -46,7 +47,7 @@ def resolve(reference: str, shape: Shape | None, classes: int | None) -> ModelRe
         raise UsageError(f"{name} gives no example of its input", "Give its shape as --input, such as 1x3x32x32.")
     else:
         inputs = float_input("input", shape)
-    classes = classes or _count_classes(module, inputs, examples, reference)
+    classes = classes or _count_classes(module, inputs, examples, reference, choice)
     return ModelReference(name, inputs, classes, arguments or None, limits)
 
 
@@ -98,13 +99,17 @@ def _input(name: str, example: Tensor, reference: str) -> Input:
     return Input(name, dtype, (BATCH, *example.shape[1:]))
 
 
-def _count_classes(module: nn.Module, inputs: tuple[Input, ...], examples: dict[str, Tensor], reference: str) -> int:
+def _count_classes(
+    module: nn.Module,
+    inputs: tuple[Input, ...],
+    examples: dict[str, Tensor],
+    reference: str,
+    choice: OutputChoice,
+) -> int:
     arguments = tuple(examples.values()) or example_inputs(inputs)
     try:
         with torch.no_grad():
-            logits = extract_logits(module.eval()(*arguments))
+            value = module.eval()(*arguments)
     except Exception as error:  # the user's code can raise anything
         raise UsageError(f"{reference} does not run: {type(error).__name__}: {error}", "Check --input.") from error
-    if logits is None or logits.ndim != 2:
-        raise UsageError(f"{reference} does not give logits (N, classes)", "Only classifiers can be used.")
-    return int(logits.shape[1])
+    return count_classes(value, len(arguments[0]), choice, reference)

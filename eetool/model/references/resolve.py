@@ -4,6 +4,7 @@ A reference is resolved once, together with any file that it reads. The backbone
 `ModelReference` alone, which a checkpoint holds.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from eetool.errors import EarlyExitError, UsageError
 from eetool.model.backbones.registry import VOCABULARY, build_backbone, is_text
 from eetool.model.references import factory, hf, libraries
 from eetool.model.references.example_inputs import example_inputs
+from eetool.model.references.outputs import FIND, OutputChoice, find_output
 from eetool.model.references.reference import ModelReference, Shape, extract_logits, first_line, float_input
 from eetool_runtime.manifest import BATCH, Input
 
@@ -27,6 +29,7 @@ def resolve(
     classes: int | None = None,
     vocabulary: int | None = None,
     config: dict[str, Any] | None = None,
+    choice: OutputChoice = FIND,
 ) -> ModelReference:
     """Resolve the MODEL argument `model`. Values not given come from the reference itself or are defaults.
 
@@ -37,6 +40,7 @@ def resolve(
         vocabulary: number of token ids of a built-in text model.
         config: configuration that a search gives beside the name. For `hf:TYPE` it holds the differences from the
             defaults, and no file is read. For a built-in text model it holds the vocabulary.
+        choice: what the user has said about its outputs.
 
     Raises:
         UsageError: there is no such model, or it does not take inputs of this shape.
@@ -58,24 +62,50 @@ def resolve(
         return libraries.resolve_timm(name, shape, classes)
     if scheme == "torchvision":
         return libraries.resolve_torchvision(name, shape, classes)
-    return factory.resolve(model, shape, classes)
+    return factory.resolve(model, shape, classes, choice)
 
 
-def build(backbone: str, inputs: tuple[Input, ...], classes: int, config: dict[str, Any] | None = None) -> nn.Module:
-    """Build the backbone of a resolved reference with fresh weights; it takes its inputs in order, returns logits."""
+def build(
+    backbone: str,
+    inputs: tuple[Input, ...],
+    classes: int,
+    config: dict[str, Any] | None = None,
+    outputs: Sequence[str] = (),
+) -> nn.Module:
+    """Build the backbone of a resolved reference with fresh weights.
+
+    It takes its inputs in order and returns the logits of the final exit: the last of the outputs called `outputs`, or
+    without names the one that `extract_logits` finds.
+    """
+    model = build_raw(backbone, inputs, classes, config)
+    return keep_logits(model, outputs) if ":" in backbone else model
+
+
+def build_raw(
+    backbone: str, inputs: tuple[Input, ...], classes: int, config: dict[str, Any] | None = None
+) -> nn.Module:
+    """Build the backbone of a resolved reference, which returns whatever its author returns."""
     scheme, colon, name = backbone.partition(":")
     shape = (1, *(int(size) for size in inputs[0].shape[1:]))
     if not colon:
         return build_backbone(backbone, inputs[0].shape, classes, config)
     if scheme == "hf":
-        model = hf.build(name, inputs, classes, config or {})
-    elif scheme == "timm":
-        model = libraries.build_timm(name, shape, classes)
-    elif scheme == "torchvision":
-        model = libraries.build_torchvision(name, shape, classes)
-    else:
-        model = factory.build(backbone, config or {})
-    model.register_forward_hook(_keep_logits)
+        return hf.build(name, inputs, classes, config or {})
+    if scheme == "timm":
+        return libraries.build_timm(name, shape, classes)
+    if scheme == "torchvision":
+        return libraries.build_torchvision(name, shape, classes)
+    return factory.build(backbone, config or {})
+
+
+def keep_logits(model: nn.Module, outputs: Sequence[str]) -> nn.Module:
+    """Let `model` return the logits of its final exit, the last of `outputs`."""
+
+    def keep(module: nn.Module, arguments: Any, output: Any) -> Any:
+        logits = find_output(output, outputs[-1]) if outputs else extract_logits(output)
+        return output if logits is None else logits
+
+    model.register_forward_hook(keep)
     return model
 
 
@@ -99,8 +129,3 @@ def check_backbone(backbone: nn.Module, reference: ModelReference) -> None:
         given = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
         expected = f"logits of shape (2, {reference.classes})"
         raise UsageError(f"{reference.backbone} gives {given} for a batch of 2, not {expected}", "Check --classes.")
-
-
-def _keep_logits(module: nn.Module, arguments: Any, output: Any) -> Any:
-    logits = extract_logits(output)
-    return output if logits is None else logits
