@@ -259,7 +259,7 @@ def _choose(
     odd = [x for x in meant if x.name in choice.named and not x.is_class_scores(batch, classes)]
     if odd:
         raise UsageError(
-            f"{where}: its output {odd[0].name} has the shape {_shape(odd[0].tensor)}, and logits for a batch of "
+            f"{where}: its output {odd[0].name} has the shape {_shape(odd[0])}, and logits for a batch of "
             f"{batch} have ({batch}x{classes}): {_table(listed)}",
             "Name another output as --logits, or check --classes.",
         )
@@ -278,7 +278,7 @@ def _choose(
     if len(logits) > 1:
         named = f"--logits {choice.named[0]} names" if choice.named else f"{where} has"
         raise UsageError(
-            f"{named} {len(logits)} outputs that can be the class logits: {_table(logits)}",
+            f"{named} {len(logits)} outputs that can be the class logits: {_table(fitting)}",
             f"Name the classifier, such as --logits {logits[-1].name}. Where they are early exits that it returns in "
             "training and in evaluation mode, give --exits own.",
         )
@@ -370,12 +370,16 @@ def _probabilities(where: str, name: str, mode: str = EVALUATION) -> UsageError:
 
 def _table(outputs: Sequence[NetworkOutput]) -> str:
     """Return names and shapes of outputs on one line."""
-    parts = [f"{x.name or 'the output'} {_shape(x.tensor)}" for x in outputs[:_MAX_LISTED]]
+    parts = [f"{x.name or 'the output'} {_shape(x)}" for x in outputs[:_MAX_LISTED]]
     more = f" and {len(outputs) - _MAX_LISTED} more" if len(outputs) > _MAX_LISTED else ""
     return (", ".join(parts) or "no tensor") + more
 
 
-def _shape(tensor: Tensor) -> str:
-    size = "x".join(map(str, tensor.shape)) or "a single number"
-    kind = str(tensor.dtype).removeprefix("torch.")
-    return f"({size})" if kind == "float32" else f"({size}, {kind})"
+def _shape(output: NetworkOutput) -> str:
+    tensor = output.tensor
+    parts = ["x".join(map(str, tensor.shape)) or "a single number"]
+    if tensor.dtype != torch.float32:
+        parts.append(str(tensor.dtype).removeprefix("torch."))
+    if tensor.ndim == 2 and tensor.is_floating_point() and output.is_probabilities:
+        parts.append("probabilities")
+    return f"({', '.join(parts)})"
