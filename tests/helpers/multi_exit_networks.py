@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -173,3 +174,11 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 def make(name: str) -> nn.Module:
     """Build the network called `name`."""
     return NETWORKS[name]() if name in NETWORKS else Formed(FORMS[name])
+
+
+def patterns(count: int = 300) -> tuple[np.ndarray, np.ndarray]:
+    """Draw examples (n, 1, 8, 8) and labels: a pattern for each class, with noise."""
+    rng = np.random.default_rng(0)
+    means = rng.normal(size=(CLASSES, 1, 8, 8))
+    labels = rng.integers(CLASSES, size=count)
+    return (means[labels] + 0.3 * rng.normal(size=(count, 1, 8, 8))).astype(np.float32), labels

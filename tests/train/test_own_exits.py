@@ -3,7 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -33,10 +32,7 @@ class Notes(Silent):
 @pytest.fixture(scope="module")
 def patterns() -> Source:
     """A pattern of 8×8 numbers for each class, with noise."""
-    rng = np.random.default_rng(0)
-    means = rng.normal(size=(networks.CLASSES, 1, 8, 8))
-    labels = rng.integers(networks.CLASSES, size=300)
-    inputs = (means[labels] + 0.3 * rng.normal(size=(300, 1, 8, 8))).astype(np.float32)
+    inputs, labels = networks.patterns()
     return Source("patterns", inputs, labels, tuple(map(str, range(networks.CLASSES))), False)
 
 

@@ -96,10 +96,10 @@ def _checkpoint(path: Path, named: tuple[str, ...]) -> CommandResult:
     ]
     if isinstance(net, OwnExitNet):
         text.append(f"own exits of the network: {', '.join(spec.outputs)}")
-        taps = measure_own_exits(net, example_inputs(spec.inputs))
+        kind, taps = "own exit", measure_own_exits(net, example_inputs(spec.inputs))
     else:
-        taps = _taps(net.backbone, example_inputs(spec.inputs), spec.taps)
-    text.append(_tap_table(taps, dict(zip(spec.taps, range(len(spec.taps)), strict=True))))
+        kind, taps = "exit", _taps(net.backbone, example_inputs(spec.inputs), spec.taps)
+    text.append(_tap_table(taps, dict(zip(spec.taps, range(len(spec.taps)), strict=True)), kind))
     return CommandResult("inspect/1", {"kind": "model", "record": encode(record), "taps": encode(taps)}, text)
 
 
@@ -158,14 +158,14 @@ def _taps(backbone: Any, example: Any, used: tuple[str, ...] = ()) -> "list[TapC
     return sorted(good.values(), key=lambda tap: tap.macs)
 
 
-def _tap_table(taps: "Sequence[TapCost]", exits: dict[str, int]) -> Any:
+def _tap_table(taps: "Sequence[TapCost]", exits: dict[str, int], kind: str = "exit") -> Any:
     rows = [
         (
             t.name,
             _shape(t.shape),
             f"{t.macs / 1e6:.2f} M",
             f"{t.parameters:,}",
-            f"exit {exits[t.name]}" if t.name in exits else "",
+            f"{kind} {exits[t.name]}" if t.name in exits else "",
         )
         for t in taps
     ]
