@@ -25,7 +25,7 @@ from eetool.model.own_exits import OWN, order_exits, own_taps
 from eetool.model.pooling import reads_first_token
 from eetool.model.references import resolve
 from eetool.model.references.example_inputs import example_inputs, random_samples
-from eetool.model.references.outputs import FIND, OutputChoice, choose_outputs
+from eetool.model.references.output_choice import FIND, OutputChoice, choose_outputs
 from eetool.model.references.reference import ModelReference
 from eetool.model.references.reference_check import is_sized_by_name
 from eetool.model.references.size_check import check_size

@@ -152,6 +152,8 @@ FORMS: dict[str, Callable[[list[Tensor], Tensor, bool], Any]] = {
     "auxiliary in training": lambda e, f, t: Pair(e[2], e[0]) if t else e[2],
     "tuple in training": lambda e, f, t: (e[2], e[0]) if t else e[2],
     "exits in training": lambda e, f, t: e if t else e[2],
+    "noise in training": lambda e, f, t: (e[2] + torch.randn_like(e[2]), e[0]) if t else e[2],
+    "reversed in training": lambda e, f, t: e[::-1] if t else e,
     "softmax": lambda e, f, t: e[2].softmax(1),
     "softmax in evaluation": lambda e, f, t: e[2] if t else e[2].softmax(1),
     "sigmoid": lambda e, f, t: e[2].sigmoid(),

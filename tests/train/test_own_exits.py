@@ -9,7 +9,7 @@ import torch
 from eetool.data.source import Source
 from eetool.errors import UsageError
 from eetool.model.checkpoint import Checkpoint, save_checkpoint
-from eetool.model.references.outputs import OutputChoice
+from eetool.model.references.output_choice import OutputChoice
 from eetool.model.spec import LossOptions, TrainingSettings
 from eetool.progress import Silent
 from eetool.train.pipeline import ExitPlan, exit_accuracies, train_model
@@ -83,7 +83,10 @@ def test_train_model_named_output_is_trained_as_the_final_exit(patterns: Source,
     ("settings", "reason"),
     [
         (replace(SETTINGS, recipe="confidence"), "own exits have no confidence heads"),
-        (replace(SETTINGS, loss=LossOptions(gradient_scaling=True)), "--gradient-scaling needs exits that are attached"),
+        (
+            replace(SETTINGS, loss=LossOptions(gradient_scaling=True)),
+            "gradient-scaling needs exits that are attached",
+        ),
         (replace(SETTINGS, loss=LossOptions(exit_weights=(1.0,))), "1 exit weights for 3 exits"),
     ],
 )

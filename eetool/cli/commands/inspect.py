@@ -10,7 +10,7 @@ from eetool.cli.options import MODEL, SHAPE, named_option
 from eetool.cli.output import CommandResult, table, verb
 
 if TYPE_CHECKING:
-    from eetool.model.references.outputs import OutputUse
+    from eetool.model.references.output_choice import OutputUse
     from eetool.model.taps import TapCost
     from eetool_runtime.manifest import Variant
 
@@ -107,7 +107,7 @@ def _backbone(model: str, shape: tuple[int, ...] | None, classes: int | None) ->
     from eetool.model.macs import count_macs, count_parameters
     from eetool.model.references import resolve
     from eetool.model.references.example_inputs import example_inputs, random_samples
-    from eetool.model.references.outputs import describe_outputs
+    from eetool.model.references.output_choice import describe_outputs
     from eetool.records import encode
 
     reference = resolve.resolve(model, shape, classes)

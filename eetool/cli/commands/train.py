@@ -276,7 +276,7 @@ def _network(request: TrainRequest) -> _Network:
         raise UsageError("train takes either MODEL or --from search.front.json", "Give one of them.")
     if request.model is not None:
         return _Network(request.model, _exit_plan(request))
-    from eetool.model.references.outputs import OutputChoice
+    from eetool.model.references.output_choice import OutputChoice
     from eetool.search.search_results import pick_candidate, read_front, trusted
     from eetool.train.pipeline import ExitPlan
 
@@ -293,7 +293,7 @@ def _network(request: TrainRequest) -> _Network:
 
 def _exit_plan(request: TrainRequest) -> "ExitPlan":
     from eetool.errors import UsageError
-    from eetool.model.references.outputs import OutputChoice
+    from eetool.model.references.output_choice import OutputChoice
     from eetool.train.pipeline import ExitPlan
 
     taps = _names(request.taps)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from eetool.errors import ArtefactError, UsageError
 from eetool.model.references.example_inputs import example_inputs
 from eetool.model.references.factory_call import parse_factory
-from eetool.model.references.outputs import FIND, OutputChoice, count_classes
+from eetool.model.references.output_choice import FIND, OutputChoice, count_classes
 from eetool.model.references.reference import ModelReference, Shape, float_input
 from eetool_runtime.manifest import BATCH, DTYPES, Input
 

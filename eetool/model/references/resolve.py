@@ -14,7 +14,8 @@ from eetool.errors import EarlyExitError, UsageError
 from eetool.model.backbones.registry import VOCABULARY, build_backbone, is_text
 from eetool.model.references import factory, hf, libraries
 from eetool.model.references.example_inputs import example_inputs
-from eetool.model.references.outputs import FIND, OutputChoice, find_output
+from eetool.model.references.output_choice import FIND, OutputChoice
+from eetool.model.references.outputs import find_output
 from eetool.model.references.reference import ModelReference, Shape, extract_logits, first_line, float_input
 from eetool_runtime.manifest import BATCH, Input
 
