@@ -22,7 +22,7 @@ class ModelSpec:
         learned_confidence: every early exit has a second head that gives its confidence.
         cascade: the classifier of an exit reads the probabilities of the exit before.
         ensemble: the logits of an exit are combined with the logits of the exit before.
-        outputs: name of the backbone's output that holds the logits, see `eetool.model.references.output_choice`; with own
+        outputs: name of the backbone's output that holds the logits (`eetool.model.references.output_choice`); with own
             exits that of every exit, the final exit last. Empty where it returns one tensor, and in earlier files.
     """
 

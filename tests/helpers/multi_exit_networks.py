@@ -154,6 +154,8 @@ FORMS: dict[str, Callable[[list[Tensor], Tensor, bool], Any]] = {
     "exits in training": lambda e, f, t: e if t else e[2],
     "noise in training": lambda e, f, t: (e[2] + torch.randn_like(e[2]), e[0]) if t else e[2],
     "reversed in training": lambda e, f, t: e[::-1] if t else e,
+    "zeros": lambda e, f, t: (0 * e[0], 0 * e[2]) if t else 0 * e[2],
+    "one name twice": lambda e, f, t: {"a": {"b": e[1]}, "a.b": e[2]},
     "softmax": lambda e, f, t: e[2].softmax(1),
     "softmax in evaluation": lambda e, f, t: e[2] if t else e[2].softmax(1),
     "sigmoid": lambda e, f, t: e[2].sigmoid(),

@@ -156,12 +156,12 @@ def _run_training_branch(module: nn.Module, inputs: tuple[Tensor, ...]) -> list[
 def _equal_to_the_other(
     listed: Sequence[NetworkOutput], evaluated: Sequence[NetworkOutput], alike: Sequence[NetworkOutput]
 ) -> list[NetworkOutput]:
-    """Return the outputs of one mode that equal the one tensor of the other; all of them where none does."""
+    """Return the output of one mode that equals the one tensor of the other; all of them where it is not clear."""
     alone, several = (evaluated, alike) if _is_alone(evaluated) else (alike, evaluated)
     if not alone or not _is_alone(alone):
         return list(listed)
-    equal = {x.name for x in several if _are_equal(x, alone[0])}
-    return [x for x in listed if x.name in equal][:1] or list(listed)
+    equal = _distinct([x for x in several if _are_equal(x, alone[0])])  # fresh weights of zeros make all outputs equal
+    return [x for x in listed if len(equal) == 1 and x.name == equal[0].name] or list(listed)
 
 
 def _check_same_values(
@@ -187,7 +187,9 @@ def _called(outputs: Sequence[NetworkOutput], name: str) -> NetworkOutput | None
 
 
 def _are_equal(a: NetworkOutput, b: NetworkOutput) -> bool:
-    return a.tensor.shape == b.tensor.shape and torch.allclose(a.tensor, b.tensor, rtol=1e-4, atol=1e-5)
+    x, y = a.tensor, b.tensor
+    comparable = x.shape == y.shape and x.dtype == y.dtype and x.is_floating_point()
+    return comparable and torch.allclose(x, y, rtol=1e-4, atol=1e-5)
 
 
 def _is_alone(outputs: Sequence[NetworkOutput]) -> bool:
@@ -224,6 +226,10 @@ def _choose(
         )
     if not logits:
         raise _probabilities(where, fitting[0].name)
+    called = [x.name for x in listed]
+    doubled = [x.name for x in logits if called.count(x.name) > 1]
+    if doubled:
+        raise UsageError(f"{where} has two outputs called {doubled[0]}: {list_names(listed)}", "Rename one.")
     if choice.own:
         return _own_exits(listed, fitting, logits, choice, where)
     logits = _distinct(logits)

@@ -50,6 +50,7 @@ def test_choose_outputs_one_that_fits_is_found(form: str, names: tuple[str, ...]
         ("embedding first", "2 outputs that can be the class logits: 0 (3x10), 1 (3x10)", "--logits 1"),
         ("probabilities among exits", "0 (3x10), 1 (3x10), 2 (3x10, probabilities)", "--logits 1"),
         ("noise in training", "in training mode has 2 outputs", "--logits 1"),
+        ("zeros", "in training mode has 2 outputs", "--logits 1"),
     ],
 )
 def test_choose_outputs_several_that_fit_are_listed(form: str, listed: str, example: str) -> None:
@@ -84,6 +85,7 @@ def test_choose_outputs_named_output_is_taken(form: str, named: str) -> None:
         ("tuple in training", ("1",), "evaluation mode returns what is '0' in training mode, not '1'"),
         ("auxiliary in training", ("auxiliary",), "evaluation mode returns what is 'logits' in training mode"),
         ("reversed in training", ("2",), "'2' in evaluation mode is '0' in training mode"),
+        ("one name twice", (), "has two outputs called a.b: a.b (3x10), a.b (3x10)"),
         ("features", (), "no output (3x10), as logits for a batch of 3 are: 0 (3x30), 1 (3x3x1)"),
     ],
 )
