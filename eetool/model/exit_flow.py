@@ -6,7 +6,7 @@ shallowest of them. Tensors are identified by their storage and by how often it 
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn, no_grad
@@ -14,8 +14,9 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from eetool.model.dataflow import without_fused_layers
-from eetool.model.early_exit import EarlyExitNet
+from eetool.model.early_exit import EarlyExitNet, capture_outputs
 from eetool.model.macs import MacCounter
+from eetool.model.taps import TapCost
 
 _Version = tuple[int, int]  # address of a storage, and how often it was overwritten before
 
@@ -172,6 +173,31 @@ def measure_exit_macs(net: EarlyExitNet, inputs: tuple[Tensor, ...]) -> ExitMacs
         return [[logits] if learned is None else [logits, learned] for logits, learned in pairs]
 
     return record_flow(net, inputs, outputs).macs()
+
+
+def keep_needed_taps(
+    backbone: nn.Module, inputs: tuple[Tensor, ...], taps: Sequence[TapCost]
+) -> tuple[list[TapCost], int]:
+    """Return the taps that lead to the logits which `backbone` returns, and the MACs of these logits.
+
+    A network with other outputs also runs operations for these. They are not among the MACs of the taps either.
+    """
+    names = [tap.name for tap in taps]
+
+    def outputs() -> list[list[Tensor]]:
+        with capture_outputs(backbone, names) as features:
+            logits = backbone(*inputs)
+        return [*([features[name]] for name in names), [logits]]
+
+    flow = record_flow(backbone, inputs, outputs)
+    *before, needed = flow.whole
+    others = [0 if i in needed else operation.macs for i, operation in enumerate(flow.operations)]
+    kept = []
+    for tap, whole in zip(taps, before, strict=True):
+        last = max(whole, default=-1)
+        if last in needed or not whole:
+            kept.append(replace(tap, macs=tap.macs - sum(others[: last + 1])))
+    return kept, sum(flow.operations[i].macs for i in needed)
 
 
 def record_flow(

@@ -18,7 +18,7 @@ from eetool.errors import ArtefactError, UsageError
 from eetool.model.branches import default_branch
 from eetool.model.checkpoint import Checkpoint, build_net
 from eetool.model.early_exit import EarlyExitNet
-from eetool.model.exit_flow import measure_exit_macs
+from eetool.model.exit_flow import keep_needed_taps, measure_exit_macs
 from eetool.model.macs import count_macs
 from eetool.model.non_finite import count_non_finite, find_non_finite_module
 from eetool.model.own_exits import OWN, order_exits, own_taps
@@ -111,11 +111,17 @@ def _with_own_exits(spec: ModelSpec, module: nn.Module, plan: ExitPlan, progress
 
 def _with_attached_exits(spec: ModelSpec, module: nn.Module, plan: ExitPlan, reference: ModelReference) -> ModelSpec:
     example = example_inputs(spec.inputs)
-    measured = measure_taps(module, example)
+    measured, total = measure_taps(module, example), count_macs(module, example)
+    if spec.outputs:
+        measured, total = keep_needed_taps(module, example, measured)
     if plan.taps:
         taps = order_taps(module, example, plan.taps)
+        if spec.outputs and len(keep_needed_taps(module, example, measure_taps(module, example, taps))[0]) < len(taps):
+            raise UsageError(
+                f"an exit at {', '.join(taps)} does not lie before {spec.outputs[-1]!r}", "Give other taps."
+            )
     else:
-        taps = place_exits(measured, count_macs(module, example), plan.count)
+        taps = place_exits(measured, total, plan.count)
     if plan.branch is None:
         shapes = {tap.name: tap.shape for tap in measure_taps(module, example, taps)}
         samples = _varied(reference)  # zeros would look like one token

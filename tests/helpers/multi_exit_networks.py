@@ -111,6 +111,20 @@ class Perceptron(nn.Module):
         return self.first(x), self.last(self.hidden(x).relu())
 
 
+class Trailing(nn.Module):
+    """Computes an auxiliary classifier of many layers last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(block(1, 8), block(8, 8, 2))
+        self.out = Classifier(8)
+        self.auxiliary = nn.Sequential(block(8, 32), block(32, 32), Classifier(32))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.blocks(x)
+        return self.out(x), self.auxiliary(x)
+
+
 class Pair(NamedTuple):
     logits: Tensor
     auxiliary: Tensor | None
@@ -172,6 +186,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "shared": Shared,
     "averaging": Averaging,
     "perceptron": Perceptron,
+    "trailing": Trailing,
 }
 
 

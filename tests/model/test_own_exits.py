@@ -222,6 +222,17 @@ def test_attach_exits_chosen_output_is_the_final_exit() -> None:
         assert torch.equal(made.build()(images)[-1], expected["2"])
 
 
+def test_make_spec_exits_lie_before_the_chosen_output() -> None:
+    """The auxiliary classifier has nearly all MACs of the network, but the chosen output needs none of them."""
+    name, choice = networks.reference("trailing"), OutputChoice(("0",))
+    made = attach_exits(name, (1, 1, 8, 8), None, ExitPlan(1, "linear", outputs=choice), seed=0)
+    assert made.record.spec.taps == ("blocks.0.2",)
+    assert sum(model_macs(made.record.spec).trunk) == 4608 + 9216 + 80
+    plan = ExitPlan(1, "linear", ("auxiliary.0",), outputs=choice)
+    with pytest.raises(UsageError, match=r"auxiliary\.0 does not lie before '0'"):
+        attach_exits(name, (1, 1, 8, 8), None, plan, seed=0)
+
+
 def test_load_checkpoint_outputs_are_kept_and_checked(checkpoints: Mapping[str, Checkpoint], tmp_path: Path) -> None:
     made, path = checkpoints["shared"], tmp_path / "m.pt"
     name = "tests.helpers.multi_exit_networks:make(name='shared')"
