@@ -14,12 +14,20 @@ import torch
 from torch import Tensor, nn
 
 from eetool.errors import UsageError
+from eetool.model.layouts import TOKENS, check_layout, to_canonical, usual_layout
 
 ALPHABET = ("conv1", "conv3", "sep3", "sep5", "max2", "avg2")
 MAX_DEPTH = 6
 DEFAULT_BRANCH = "max2,conv3-32,max2,conv3-64"
 LINEAR = "linear"
 CLASS_TOKEN = "cls"
+_CONVOLVED = ("NCL", "NCHW", "NHWC")  # layouts whose default branch has convolutions
+# By number of positions: convolution, normalisation, and both poolings.
+_MODULES: dict[int, tuple[type[nn.Module], type[nn.Module], type[nn.Module], type[nn.Module]]] = {
+    1: (nn.Conv1d, nn.BatchNorm1d, nn.MaxPool1d, nn.AvgPool1d),
+    2: (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d),
+    3: (nn.Conv3d, nn.BatchNorm3d, nn.MaxPool3d, nn.AvgPool3d),
+}
 
 _TOKEN = re.compile(r"(?:(conv1|conv3|sep3|sep5)-([1-9][0-9]{0,3})|(max2|avg2))")
 
@@ -69,8 +77,7 @@ class BranchSpec:
 class Branch(nn.Module):
     """Classifier on the features at a tap.
 
-    Features are (N, C, H, W) or channels last (see `is_channels_last`), tokens (N, T, D), or (N, D). Convolutions need
-    one of the first two, and a class token needs tokens.
+    Convolutions need positions that are no tokens, and a class token needs tokens.
 
     Args:
         spec: layers before pooling and classifier.
@@ -79,6 +86,7 @@ class Branch(nn.Module):
         learned_confidence: add a second head that gives the confidence of the exit.
         reads_answer: let the classifier read the probabilities of the exit before (the cascade connections of Zero
             Time Waste, arXiv 2106.05409).
+        layout: order of the axes of the features, see `eetool.model.layouts`; None for the most common one.
     """
 
     def __init__(
@@ -88,25 +96,30 @@ class Branch(nn.Module):
         classes: int,
         learned_confidence: bool = False,
         reads_answer: bool = False,
+        layout: str | None = None,
     ) -> None:
         super().__init__()
-        self.rank = len(feature_shape)
-        if self.rank not in (2, 3, 4):
-            raise UsageError(f"no branch fits features of shape {feature_shape}", "Choose another tap.")
-        if spec.layers and self.rank != 4:
+        layout = usual_layout(feature_shape) if layout is None else layout
+        check_layout(layout, feature_shape, "a tap")
+        self.tokens = layout in TOKENS
+        positions = 0 if self.tokens else len(layout) - 2
+        if spec.layers and not positions:
             raise UsageError(
-                f"branch {spec} needs (N, C, H, W); this tap gives {feature_shape}", "Use --branch linear."
+                f"branch {spec} needs features such as (N, C, H, W) or (N, C, L); this tap gives {layout} "
+                f"{feature_shape}",
+                "Use --branch linear.",
             )
-        if spec.class_token and self.rank != 3:
+        if spec.class_token and not self.tokens:
             raise UsageError(
-                f"branch {spec} needs tokens (N, T, D); this tap gives {feature_shape}", "Use --branch linear."
+                f"branch {spec} needs tokens (N, T, D); this tap gives {layout} {feature_shape}",
+                "Use --branch linear.",
             )
         self.class_token = spec.class_token
-        self.channels_last = is_channels_last(feature_shape)
-        width = feature_shape[1] if self.rank == 4 and not self.channels_last else feature_shape[-1]
-        layers: list[nn.Module] = [nn.LayerNorm(width)] if self.rank == 3 else []
+        self.order = to_canonical(layout)
+        width = feature_shape[layout.index("C")]
+        layers: list[nn.Module] = [nn.LayerNorm(width)] if self.tokens else []
         for layer in spec.layers:
-            layers.append(_build(layer, width))
+            layers.append(_build(layer, width, positions))
             width = layer.width or width
         self.layers = nn.Sequential(*layers)
         self.reads_answer = reads_answer
@@ -114,7 +127,7 @@ class Branch(nn.Module):
         self.confidence = nn.Linear(width, 1) if learned_confidence else None
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map features (N, C, H, W), (N, T, D) or (N, D) to logits (N, classes)."""
+        """Map features to logits (N, classes)."""
         return self.forward_with_confidence(features)[0]
 
     def forward_with_confidence(self, features: Tensor, before: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
@@ -124,14 +137,14 @@ class Branch(nn.Module):
             features: output of the tap.
             before: logits (N, classes) of the exit before, for a branch that reads them; zeros where not given.
         """
+        x = features if self.order == tuple(range(features.ndim)) else features.permute(self.order)
         if self.class_token:
-            features = features[:, :1]  # (N, T, D) -> (N, 1, D)
-        x = features.permute(0, 3, 1, 2) if self.channels_last else features  # (N, H, W, C) -> (N, C, H, W)
+            x = x[:, :1]  # (N, T, D) -> (N, 1, D)
         x = self.layers(x)
-        if self.rank == 4:
-            x = x.mean((2, 3))  # (N, C, H, W) -> (N, C)
-        elif self.rank == 3:
+        if self.tokens:
             x = x.mean(1)  # (N, T, D) -> (N, D)
+        elif x.ndim > 2:
+            x = x.mean(tuple(range(2, x.ndim)))  # (N, C, …) -> (N, C)
         confidence = None if self.confidence is None else self.confidence(x)[:, 0]
         if self.reads_answer:
             before = x.new_zeros(len(x), self.classifier.out_features) if before is None else before
@@ -139,38 +152,33 @@ class Branch(nn.Module):
         return self.classifier(x), confidence
 
 
-def is_channels_last(feature_shape: tuple[int, ...]) -> bool:
-    """Return True for features (N, H, W, C), as in some transformers: equal sizes in front, and another one last."""
-    if len(feature_shape) != 4 or feature_shape[3] == 1:  # a last size of 1 is a width, since layers have more channels
-        return False
-    return feature_shape[1] == feature_shape[2] != feature_shape[3]
-
-
-def default_branch(feature_shape: tuple[int, ...], class_token: bool) -> str:
-    """Return the default branch for features of this shape."""
-    if len(feature_shape) == 4:
+def default_branch(layout: str, class_token: bool) -> str:
+    """Return the default branch for features of this layout."""
+    if layout in _CONVOLVED:
         return DEFAULT_BRANCH
-    return CLASS_TOKEN if class_token and len(feature_shape) == 3 else LINEAR
+    return CLASS_TOKEN if class_token and layout in TOKENS else LINEAR
 
 
-def _build(layer: Layer, width: int) -> nn.Module:
+def _build(layer: Layer, width: int, positions: int) -> nn.Module:
+    """Build one layer over 1, 2 or 3 dimensions."""
+    convolution, norm, largest, average = _MODULES[positions]
     if layer.kind == "max2":
-        return nn.MaxPool2d(2, ceil_mode=True)
+        return largest(2, ceil_mode=True)
     if layer.kind == "avg2":
-        return nn.AvgPool2d(2, ceil_mode=True)
+        return average(2, ceil_mode=True)
     assert layer.width is not None
     size = int(layer.kind[-1])
     if layer.kind.startswith("sep"):
         return nn.Sequential(
-            nn.Conv2d(width, width, size, padding=size // 2, groups=width, bias=False),
-            nn.BatchNorm2d(width),
+            convolution(width, width, size, padding=size // 2, groups=width, bias=False),
+            norm(width),
             nn.ReLU(),
-            nn.Conv2d(width, layer.width, 1, bias=False),
-            nn.BatchNorm2d(layer.width),
+            convolution(width, layer.width, 1, bias=False),
+            norm(layer.width),
             nn.ReLU(),
         )
     return nn.Sequential(
-        nn.Conv2d(width, layer.width, size, padding=size // 2, bias=False),
-        nn.BatchNorm2d(layer.width),
+        convolution(width, layer.width, size, padding=size // 2, bias=False),
+        norm(layer.width),
         nn.ReLU(),
     )

@@ -16,6 +16,7 @@ from eetool.model.branches import Branch, BranchSpec
 from eetool.model.checkpoint_rules import check_checkpoint
 from eetool.model.early_exit import EarlyExitNet, capture_outputs
 from eetool.model.ensemble import Ensemble
+from eetool.model.layouts import layout_by_sizes
 from eetool.model.own_exits import OwnExitNet
 from eetool.model.references.example_inputs import example_inputs
 from eetool.model.references.reference_check import check_reference, is_sized_by_name
@@ -86,6 +87,7 @@ def build_net(spec: ModelSpec) -> EarlyExitNet:
 
 def _exits(spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, nn.Module]:
     """Build the exits by tap, for features of these shapes."""
+    layouts = spec.layouts or tuple(layout_by_sizes(shapes[tap]) for tap in spec.taps)
     return {
         tap: Branch(
             BranchSpec.parse(branch),
@@ -93,8 +95,9 @@ def _exits(spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, 
             len(spec.labels),
             spec.learned_confidence,
             reads_answer=spec.cascade and index > 0,
+            layout=layout,
         )
-        for index, (tap, branch) in enumerate(zip(spec.taps, spec.branches, strict=True))
+        for index, (tap, branch, layout) in enumerate(zip(spec.taps, spec.branches, layouts, strict=True))
     }
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from eetool.model.branches import BranchSpec
 from eetool.model.gate_scores import LEARNED, SCORES
 from eetool.model.goals import invalid_goal
+from eetool.model.layouts import LAYOUTS
 from eetool.model.own_exits import OWN, own_taps
 from eetool.model.spec import CheckpointRecord, ModelSpec, Policy
 from eetool.model.weight_values import find_invalid
@@ -50,6 +51,8 @@ def check_checkpoint(
         raise refuse("two exits are at one tap")
     if not spec.labels:
         raise refuse("it has no labels")
+    if len(spec.layouts) not in (0, len(spec.taps)) or not set(spec.layouts) <= set(LAYOUTS):
+        raise refuse(f"it does not hold one layout of {', '.join(LAYOUTS)} for each early exit")
     _check_outputs(spec, refuse)
     for branch in () if spec.has_own_exits else spec.branches:
         BranchSpec.parse(branch)

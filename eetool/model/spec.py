@@ -24,6 +24,8 @@ class ModelSpec:
         ensemble: the logits of an exit are combined with the logits of the exit before.
         outputs: name of the backbone's output that holds the logits (`eetool.model.references.output_choice`); with own
             exits that of every exit, the final exit last. Empty where it returns one tensor, and in earlier files.
+        layouts: order of the axes of the features at each tap, see `eetool.model.layouts`; empty in files of earlier
+            versions, whose exits take it from sizes.
     """
 
     backbone: str
@@ -35,6 +37,7 @@ class ModelSpec:
     learned_confidence: bool = False
     cascade: bool = False
     ensemble: bool = False
+    layouts: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
 
     @property

@@ -11,6 +11,7 @@ from eetool.errors import UsageError
 from eetool.model.dataflow import Dataflow, without_fused_layers
 from eetool.model.early_exit import capture_outputs, first_tensor, stack_levels
 from eetool.model.macs import MacCounter, count_macs
+from eetool.model.tap_layouts import find_layouts
 
 _FINEST = 2
 # Distance of an exit from its target, as a share of the MACs between two targets: preferred limit, and largest one.
@@ -28,6 +29,7 @@ class TapCost:
         parameters: parameters of the backbone up to and including this module.
         crossing: number of activations that cross a cut there: 1, or more inside a residual branch.
         level: stack level as in `stack_levels`: 0 for the blocks of the outermost stacks, more for finer places.
+        layout: order of the axes of its output, such as NCHW; None where it was not asked for.
     """
 
     name: str
@@ -36,6 +38,7 @@ class TapCost:
     parameters: int
     crossing: int = 1
     level: int = 0
+    layout: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,20 +60,24 @@ def measure_taps(backbone: nn.Module, inputs: tuple[Tensor, ...], names: Sequenc
     Args:
         backbone: the network.
         inputs: its inputs.
-        names: modules to measure; None for every suitable one.
+        names: modules to measure; None for every one with features that an exit reads, and with their layout.
 
     Returns:
         Taps in the order in which they run.
     """
     modules = dict(backbone.named_modules(remove_duplicate=False))
-    watched = [name for name in modules if name] if names is None else names
-    flow, snapshots = _run_with_hooks(backbone, inputs, modules, watched)
+    layouts = {}
+    if names is None:
+        found = find_layouts(backbone, inputs)
+        layouts = {name: at.layout for name, at in found.items() if at.layout is not None}
+    flow, snapshots = _run_with_hooks(backbone, inputs, modules, tuple(layouts) if names is None else names)
     levels = stack_levels(backbone)
     taps = []
     for name, at in snapshots.items():
         crossing = flow.crossing(at.tensor, at.moment) if at is not None else None
-        if at is not None and (names is not None or (crossing is not None and _is_feature(at.tensor, inputs))):
-            taps.append(TapCost(name, tuple(at.tensor.shape), at.macs, at.parameters, crossing or 1, levels[name]))
+        if at is not None and (names is not None or crossing is not None):
+            costs = (at.macs, at.parameters, crossing or 1, levels[name])
+            taps.append(TapCost(name, tuple(at.tensor.shape), *costs, layouts.get(name)))
     return taps
 
 
@@ -113,11 +120,6 @@ def _run_with_hooks(
     return flow, snapshots
 
 
-def _is_feature(tensor: Tensor, inputs: tuple[Tensor, ...]) -> bool:
-    """Return True where a branch can read the tensor: 2 to 4 dimensions, the batch first."""
-    return tensor.ndim in (2, 3, 4) and tensor.shape[0] == inputs[0].shape[0]
-
-
 def order_taps(backbone: nn.Module, inputs: tuple[Tensor, ...], names: tuple[str, ...]) -> tuple[str, ...]:
     """Sort tap names by the order in which they run.
 
@@ -126,14 +128,8 @@ def order_taps(backbone: nn.Module, inputs: tuple[Tensor, ...], names: tuple[str
     """
     if len(set(names)) < len(names):
         raise UsageError(f"a tap is named twice: {', '.join(names)}", "Name each tap once.")
-    with torch.no_grad(), capture_outputs(backbone, names) as features:
+    with torch.no_grad(), capture_outputs(backbone, names):
         backbone(*inputs)
-    for name in names:
-        shape = tuple(features[name].shape)
-        if not _is_feature(features[name], inputs):
-            raise UsageError(
-                f"tap {name!r} gives features of shape {shape}; an exit reads (N, …)", "Tap another module."
-            )
     total = count_macs(backbone, inputs)
     taps = measure_taps(backbone, inputs, names)
     for tap in taps:
@@ -170,7 +166,10 @@ def place_exits(taps: Sequence[TapCost], total_macs: int, count: int) -> tuple[s
     placed = {limit: _place(pool, targets) for limit, pool in pools.items() if len(pool) >= count}
     if count and not placed:
         places = max(map(len, pools.values()), default=0)
-        raise UsageError(f"{count} exits asked for; this backbone has {places} places", "Ask for fewer exits.")
+        raise UsageError(
+            f"{count} exits asked for; this backbone has {places} places",
+            "Ask for fewer exits, or name modules with --at.",
+        )
 
     def is_near(taps: list[TapCost], tolerance: float) -> bool:
         return all(abs(tap.macs - target) <= tolerance * part for tap, target in zip(taps, targets, strict=True))

@@ -19,6 +19,7 @@ from eetool.model.branches import default_branch
 from eetool.model.checkpoint import Checkpoint, build_net
 from eetool.model.early_exit import EarlyExitNet
 from eetool.model.exit_flow import keep_needed_taps, measure_exit_macs
+from eetool.model.layouts import TOKENS
 from eetool.model.macs import count_macs
 from eetool.model.non_finite import count_non_finite, find_non_finite_module
 from eetool.model.own_exits import OWN, order_exits, own_taps
@@ -30,6 +31,7 @@ from eetool.model.references.reference import ModelReference
 from eetool.model.references.reference_check import is_sized_by_name
 from eetool.model.references.size_check import check_size
 from eetool.model.spec import CheckpointRecord, ModelSpec, TrainingSettings
+from eetool.model.tap_layouts import choose_layouts, find_layouts
 from eetool.model.taps import measure_taps, order_taps, place_exits
 from eetool.model.weights import load_weights
 from eetool.names import find_unfit
@@ -54,7 +56,8 @@ class ExitPlan:
     """Positions of exits, at named taps or `count` of them by cumulative MACs, and their branches.
 
     `branch` is one for all exits, or one for each from shallow to deep. Without it every exit gets the default branch
-    for its features. `cascade` and `ensemble` are those of the spec.
+    for its features. `layouts` are those of the taps' features, one for all or one for each, where the network does not
+    show them. `cascade` and `ensemble` are those of the spec.
 
     `outputs` says which outputs of the network hold its logits, and whether they are its own exits. Then no others are
     attached, and `count` is not used.
@@ -65,6 +68,7 @@ class ExitPlan:
     taps: tuple[str, ...] = ()
     cascade: bool = False
     ensemble: bool = False
+    layouts: tuple[str, ...] = ()
     outputs: OutputChoice = FIND
 
 
@@ -97,10 +101,11 @@ def make_spec(
 
 def _with_own_exits(spec: ModelSpec, module: nn.Module, plan: ExitPlan, progress: Progress) -> ModelSpec:
     """Return the spec with the outputs of the network as its exits, in the order in which they run."""
-    if plan.taps or plan.branch is not None or plan.cascade or plan.ensemble:
+    if plan.taps or plan.branch is not None or plan.layouts or plan.cascade or plan.ensemble:
         raise UsageError(
-            "a network with its own exits gets no others, and no branches, cascade or ensemble",
-            "Leave --at, --branch, --cascade and --ensemble out, or leave out --exits own and name one output.",
+            "a network with its own exits gets no others, and no branches, layouts, cascade or ensemble",
+            "Leave --at, --branch, --tap-layout, --cascade and --ensemble out, or leave out --exits own and name one "
+            "output.",
         )
     outputs = order_exits(module, example_inputs(spec.inputs), spec.outputs, trusted=len(plan.outputs.named) > 1)
     if outputs != spec.outputs:
@@ -122,16 +127,19 @@ def _with_attached_exits(spec: ModelSpec, module: nn.Module, plan: ExitPlan, ref
             )
     else:
         taps = place_exits(measured, total, plan.count)
+    known = {tap.name: tap.layout for tap in measured}
+    layouts = tuple(known.get(tap) or "" for tap in taps)
+    if plan.layouts or not all(layouts):
+        layouts = choose_layouts(find_layouts(module, example, taps), plan.layouts)
     if plan.branch is None:
-        shapes = {tap.name: tap.shape for tap in measure_taps(module, example, taps)}
         samples = _varied(reference)  # zeros would look like one token
-        first = any(len(shape) == 3 for shape in shapes.values()) and reads_first_token(module, samples, measured)
-        branches = tuple(default_branch(shapes[tap], first) for tap in taps)
+        first = bool(set(layouts) & set(TOKENS)) and reads_first_token(module, samples, measured)
+        branches = tuple(default_branch(layout, first) for layout in layouts)
     else:
         branches = (plan.branch,) * len(taps) if isinstance(plan.branch, str) else plan.branch
         if len(branches) != len(taps):
             raise UsageError(f"{len(branches)} branches for {len(taps)} exits", "Give one for all, or one for each.")
-    return replace(spec, taps=taps, branches=branches, cascade=plan.cascade, ensemble=plan.ensemble)
+    return replace(spec, taps=taps, branches=branches, cascade=plan.cascade, ensemble=plan.ensemble, layouts=layouts)
 
 
 def _varied(reference: ModelReference) -> tuple[torch.Tensor, ...]:

@@ -4,9 +4,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from eetool.errors import UsageError
 from eetool.model.branches import ALPHABET, DEFAULT_BRANCH, MAX_DEPTH, Branch, BranchSpec, Layer, default_branch
+from eetool.model.layouts import LAYOUTS
 from eetool.model.macs import count_macs, count_parameters
 
 POOLS = ("max2", "avg2")
@@ -66,24 +68,51 @@ def test_branch_class_token_reads_first_token_only() -> None:
     assert not torch.allclose(mean(features), mean(others))
 
 
-def test_branch_channels_last_features_are_pooled_over_pixels() -> None:
-    features = torch.randn(2, 6, 6, 3)
-    branch = Branch(BranchSpec.parse("linear"), tuple(features.shape), classes=4)
-    assert torch.allclose(branch(features), branch.classifier(features.mean((1, 2))), atol=1e-6)
+@pytest.mark.parametrize("text", ["linear", "max2,conv3-6", "sep3-4,avg2"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_branch_other_layout_gives_equal_logits(text: str, layout: str) -> None:
+    usual = {"NCHW": "NCHW", "NHWC": "NCHW", "LNC": "NLC", "NDHWC": "NCDHW"}.get(layout, layout)
+    if text != "linear" and usual in ("NC", "NLC"):
+        return
+    sizes = {"N": 2, "C": 6, "L": 5, "D": 4, "H": 6, "W": 3}  # as many channels as rows
+    features = torch.randn([sizes[axis] for axis in usual])
+    other = features.permute([usual.index(axis) for axis in layout])
+    torch.manual_seed(0)
+    expected = Branch(BranchSpec.parse(text), tuple(features.shape), 4, layout=usual).eval()
+    branch = Branch(BranchSpec.parse(text), tuple(other.shape), 4, layout=layout).eval()
+    branch.load_state_dict(expected.state_dict())
+    assert torch.equal(branch(other), expected(features))
+
+
+@pytest.mark.parametrize("text", ["linear", "max2,conv3-6,avg2,sep5-4", "conv1-4,max2"])
+def test_branch_convolutions_over_time_equal_those_over_pixels_of_one_column(text: str) -> None:
+    features = torch.randn(3, 6, 9)
+    flat = Branch(BranchSpec.parse(text), (3, 6, 9), 4, layout="NCL").eval()
+    square = Branch(BranchSpec.parse(text), (3, 6, 9, 1), 4, layout="NCHW").eval()
+    for name, weight in flat.named_parameters():
+        other = square.get_parameter(name)
+        if weight.ndim == 3:  # (O, I, k) is the middle column of (O, I, k, k)
+            nn.init.zeros_(other)
+            other.data[..., weight.shape[2] // 2] = weight.data
+        else:
+            other.data = weight.data
+    assert torch.allclose(flat(features), square(features[..., None]), atol=1e-6)
+    assert count_macs(flat, (features,)) <= count_macs(square, (features[..., None],))
 
 
 @pytest.mark.parametrize(
-    ("shape", "class_token", "branch"),
+    ("layout", "class_token", "branch"),
     [
-        ((1, 8, 4, 4), True, DEFAULT_BRANCH),
-        ((1, 5, 8), True, "cls"),
-        ((1, 5, 8), False, "linear"),
-        ((1, 8), True, "linear"),
+        *(("NCHW", True, DEFAULT_BRANCH), ("NHWC", False, DEFAULT_BRANCH), ("NCL", True, DEFAULT_BRANCH)),
+        *(("NLC", True, "cls"), ("LNC", True, "cls"), ("NLC", False, "linear"), ("NC", True, "linear")),
+        ("NCDHW", False, "linear"),
     ],
 )
-def test_default_branch_any_features_fit(shape: tuple[int, ...], class_token: bool, branch: str) -> None:
-    assert default_branch(shape, class_token) == branch
-    assert Branch(BranchSpec.parse(branch), shape, classes=4).eval()(torch.randn(shape)).shape == (1, 4)
+def test_default_branch_any_features_fit(layout: str, class_token: bool, branch: str) -> None:
+    assert default_branch(layout, class_token) == branch
+    shape = tuple(1 if axis == "N" else 5 for axis in layout)
+    made = Branch(BranchSpec.parse(branch), shape, classes=4, layout=layout).eval()
+    assert made(torch.randn(shape)).shape == (1, 4)
 
 
 @pytest.mark.parametrize("shape", [(2, 8, 4, 4), (2, 8)])
@@ -96,11 +125,11 @@ def test_branch_class_token_without_tokens_raises_usage_error(shape: tuple[int, 
 def test_branch_convolution_on_tokens_or_vectors_raises_usage_error(shape: tuple[int, ...]) -> None:
     branch = Branch(BranchSpec.parse("linear"), shape, classes=4)
     assert branch(torch.randn(shape)).shape == (2, 4)
-    with pytest.raises(UsageError, match=r"needs \(N, C, H, W\)"):
+    with pytest.raises(UsageError, match=r"needs features such as \(N, C, H, W\)"):
         Branch(BranchSpec.parse("conv1-8"), shape, classes=4)
 
 
-@pytest.mark.parametrize("shape", [(2,), (2, 3, 4, 5, 6)])
+@pytest.mark.parametrize("shape", [(2,), (2, 3, 4, 5, 6, 7)])
 def test_branch_features_of_other_rank_raise_usage_error(shape: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match="no branch fits"):
         Branch(BranchSpec.parse("linear"), shape, classes=4)

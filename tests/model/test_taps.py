@@ -31,9 +31,9 @@ VECTOR = (torch.zeros(1, 4),)
 
 def test_measure_taps_stacked_modules_give_cumulative_costs_in_order() -> None:
     assert listed_taps(measure_taps(Stacked(), VECTOR)) == [
-        TapCost("early.0", (1, 8), 4 * 8, 4 * 8 + 8),
-        TapCost("early.1", (1, 8), 4 * 8 + 8 * 8, 4 * 8 + 8 + 8 * 8 + 8),
-        TapCost("late.0", (1, 8), 4 * 8 + 2 * 8 * 8, 4 * 8 + 8 + 2 * (8 * 8 + 8)),
+        TapCost("early.0", (1, 8), 4 * 8, 4 * 8 + 8, layout="NC"),
+        TapCost("early.1", (1, 8), 4 * 8 + 8 * 8, 4 * 8 + 8 + 8 * 8 + 8, layout="NC"),
+        TapCost("late.0", (1, 8), 4 * 8 + 2 * 8 * 8, 4 * 8 + 8 + 2 * (8 * 8 + 8), layout="NC"),
     ]
 
 
@@ -115,6 +115,14 @@ def test_place_exits_coarse_blocks_use_finer_places() -> None:
 def test_place_exits_no_single_crossing_uses_two_tensors() -> None:
     taps = [TapCost("two.0", (1, 4), 50, 0, crossing=2), TapCost("one", (1, 4), 95, 0)]
     assert place_exits(taps, 100, 1) == ("two.0",)
+
+
+def test_measure_taps_unclear_layout_is_left_out() -> None:
+    net = nn.Sequential(nn.Conv1d(2, 4, 3), nn.Flatten(1, 2), nn.Unflatten(1, (4, 6)), nn.Flatten(), nn.Linear(24, 3))
+    taps = {tap.name: tap.layout for tap in measure_taps(net, (torch.zeros(1, 2, 8),))}
+    assert taps == {"0": "NCL", "1": "NC", "2": "NCL", "3": "NC"}, "a view back gives the same axes"
+    net[2] = nn.Unflatten(1, (6, 4))
+    assert [tap.name for tap in measure_taps(net, (torch.zeros(1, 2, 8),))] == ["0", "1", "3"]
 
 
 def test_measure_taps_training_mode_stays_unchanged() -> None:

@@ -1,6 +1,7 @@
 """`eetool inspect`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +99,8 @@ def _checkpoint(path: Path, named: tuple[str, ...]) -> CommandResult:
         text.append(f"own exits of the network: {', '.join(spec.outputs)}")
         kind, taps = "own exit", measure_own_exits(net, example_inputs(spec.inputs))
     else:
-        kind, taps = "exit", _taps(net.backbone, example_inputs(spec.inputs), spec.taps)
+        used = dict(zip(spec.taps, spec.layouts, strict=True)) if spec.layouts else dict.fromkeys(spec.taps)
+        kind, taps = "exit", _taps(net.backbone, example_inputs(spec.inputs), used)
     text.append(_tap_table(taps, dict(zip(spec.taps, range(len(spec.taps)), strict=True)), kind))
     return CommandResult("inspect/1", {"kind": "model", "record": encode(record), "taps": encode(taps)}, text)
 
@@ -117,7 +119,7 @@ def _backbone(model: str, shape: tuple[int, ...] | None, classes: int | None) ->
     resolve.keep_logits(backbone, [output.name for output in outputs if output.logits])
     resolve.check_backbone(backbone, reference)
     example = example_inputs(reference.inputs)
-    taps = _taps(backbone, example)
+    taps = _taps(backbone, example, {})
     macs, parameters = count_macs(backbone, example), count_parameters(backbone)
     text = [
         f"{reference.backbone}: {macs / 1e6:.2f} M MACs, {parameters:,} parameters, {reference.classes} classes",
@@ -149,12 +151,14 @@ def _output_lines(outputs: "Sequence[OutputUse]") -> list[Any]:
     return lines
 
 
-def _taps(backbone: Any, example: Any, used: tuple[str, ...] = ()) -> "list[TapCost]":
-    """Return suitable taps for exits and the taps in use, by MACs."""
+def _taps(backbone: Any, example: Any, used: "Mapping[str, str | None]") -> "list[TapCost]":
+    """Return suitable taps for exits and the taps in use with their recorded layouts, by MACs."""
+    from eetool.model.layouts import layout_by_sizes
     from eetool.model.taps import listed_taps, measure_taps
 
     good = {tap.name: tap for tap in listed_taps(measure_taps(backbone, example))}
-    good.update({tap.name: tap for tap in measure_taps(backbone, example, used)})
+    for tap in measure_taps(backbone, example, tuple(used)):
+        good[tap.name] = replace(tap, layout=used[tap.name] or layout_by_sizes(tap.shape))
     return sorted(good.values(), key=lambda tap: tap.macs)
 
 
@@ -163,13 +167,17 @@ def _tap_table(taps: "Sequence[TapCost]", exits: dict[str, int], kind: str = "ex
         (
             t.name,
             _shape(t.shape),
+            t.layout or "",
             f"{t.macs / 1e6:.2f} M",
             f"{t.parameters:,}",
             f"{kind} {exits[t.name]}" if t.name in exits else "",
         )
         for t in taps
     ]
-    columns = {"tap": "left", "shape": "left", "MACs so far": "right", "parameters so far": "right", "": "left"}
+    columns = {
+        **{"tap": "left", "shape": "left", "layout": "left"},
+        **{"MACs so far": "right", "parameters so far": "right", "": "left"},
+    }
     return table(columns, rows)
 
 

@@ -39,6 +39,7 @@ class TrainRequest:
     logits: str | None
     taps: str | None
     branches: tuple[str, ...]
+    layouts: tuple[str, ...]
     cascade: bool
     ensemble: bool
     weights: Path | None
@@ -118,6 +119,14 @@ class _Network:
     multiple=True,
     metavar="LAYERS",
     help="Layers of every exit: max2,conv3-64, linear or cls. Repeated: one per exit, from shallow to deep.",
+)
+@click.option(
+    "--tap-layout",
+    "layouts",
+    multiple=True,
+    metavar="NCHW|NHWC|NCL|…",
+    help="Order of the axes of the features at every tap, with N the batch and C the channels; also NLC, LNC, NCDHW, "
+    "NDHWC, NC. Repeated: one per exit, from shallow to deep.  [as the network uses them]",
 )
 @click.option("--cascade/--no-cascade", default=False, help="Every exit reads the logits of the one before.")
 @click.option("--ensemble/--no-ensemble", default=False, help="Every exit averages its logits with those before.")
@@ -280,8 +289,10 @@ def _network(request: TrainRequest) -> _Network:
     from eetool.search.search_results import pick_candidate, read_front, trusted
     from eetool.train.pipeline import ExitPlan
 
-    if request.exits is not None or request.taps or request.branches:
-        raise UsageError("--from sets the exits and their branches", "Leave --exits, --at and --branch away.")
+    if request.exits is not None or request.taps or request.branches or request.layouts:
+        raise UsageError(
+            "--from sets the exits and their branches", "Leave --exits, --at, --branch and --tap-layout away."
+        )
     assert request.front is not None
     candidate = pick_candidate(read_front(request.front), request.pick)
     backbone, config = trusted(candidate, request.named, str(request.front))
@@ -303,11 +314,11 @@ def _exit_plan(request: TrainRequest) -> "ExitPlan":
         raise UsageError("--ensemble has no effect in the recipe confidence", "Give another --recipe.")
     branch = branches[0] if len(branches) == 1 else branches or None
     if request.exits == "own":
-        return ExitPlan(0, branch, taps, request.cascade, request.ensemble, outputs)
+        return ExitPlan(0, branch, taps, request.cascade, request.ensemble, request.layouts, outputs)
     if taps and request.exits not in (None, len(taps)):
         raise UsageError(f"--exits {request.exits} contradicts --at with {len(taps)} taps", "Give one of them.")
     count = len(taps) if taps else 2 if request.exits is None else request.exits
-    return ExitPlan(count, branch, taps, request.cascade, request.ensemble, outputs)
+    return ExitPlan(count, branch, taps, request.cascade, request.ensemble, request.layouts, outputs)
 
 
 def _names(text: str | None) -> tuple[str, ...]:

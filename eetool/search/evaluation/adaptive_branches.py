@@ -15,9 +15,9 @@ _MOST_POOLS = 2  # of size 2 each, as NACHOS' pooling goes up to 4
 
 
 def adaptive_branches(
-    backbone: nn.Module, inputs: tuple[Input, ...], taps: tuple[str, ...], classes: int
+    backbone: nn.Module, inputs: tuple[Input, ...], taps: tuple[str, ...], layouts: tuple[str, ...], classes: int
 ) -> tuple[str, ...]:
-    """Return the adaptive branches of NACHOS (arXiv 2401.13330), one per tap.
+    """Return the adaptive branches of NACHOS (arXiv 2401.13330), one per tap, whose features have these layouts.
 
     A branch has three 3×3 convolutions to 32, 64 and 128 channels behind max-pooling. The pooling is as small as
     possible, and up to 4×4, such that leaving at this exit costs less than leaving at the next.
@@ -31,11 +31,11 @@ def adaptive_branches(
         backbone(*example)
     following = count_macs(backbone, example)
     branches: list[str] = []
-    for tap, before in reversed(list(zip(taps, macs_to_tap, strict=True))):
+    for tap, layout, before in reversed(list(zip(taps, layouts, macs_to_tap, strict=True))):
         text, cost = "", 0
         for pools in range(min(_MOST_POOLS, MAX_DEPTH - len(_LAYERS)) + 1):
             text = ",".join(("max2",) * pools + _LAYERS)
-            branch = Branch(BranchSpec.parse(text), tuple(features[tap].shape), classes).eval()
+            branch = Branch(BranchSpec.parse(text), tuple(features[tap].shape), classes, layout=layout).eval()
             cost = before + count_macs(branch, (features[tap],))
             if cost < following:
                 break

@@ -17,9 +17,11 @@ from eetool.model.checkpoint import build_net
 from eetool.model.early_exit import EarlyExitNet, capture_outputs
 from eetool.model.gate_scores import LEARNED
 from eetool.model.non_finite import count_non_finite
+from eetool.model.references.example_inputs import example_inputs
 from eetool.model.references.resolve import build
 from eetool.model.spec import ModelSpec
 from eetool.model.supernet import Supernet, recalibrate_batch_norm
+from eetool.model.tap_layouts import choose_layouts, find_layouts
 from eetool.search.evaluation.adaptive_branches import adaptive_branches
 from eetool.search.evaluation.branch_training import TapFeatures, exit_outputs, train_branches
 from eetool.search.evaluation.cost_estimation import (
@@ -210,21 +212,23 @@ class Evaluator:
             )
 
     def _build(self, network: CandidateNetwork) -> tuple[EarlyExitNet, ModelSpec]:
-        branches = self._branches(network)
+        backbone = build(network.backbone, self.data.inputs, len(self.data.classes), network.config)
+        found = find_layouts(backbone, example_inputs(self.data.inputs), network.taps) if network.taps else {}
+        layouts = choose_layouts({tap: found[tap] for tap in network.taps}, (), hint=False)
+        branches = self._branches(network, backbone, layouts)
         learned = self.settings.learned and bool(network.taps)
         spec = ModelSpec(
-            *(network.backbone, self.data.inputs, self.data.classes, network.taps, branches, network.config, learned)
+            *(network.backbone, self.data.inputs, self.data.classes, network.taps, branches, network.config, learned),
+            layouts=layouts,
         )
         return build_net(spec).eval(), spec
 
-    def _branches(self, network: CandidateNetwork) -> tuple[str, ...]:
+    def _branches(self, network: CandidateNetwork, backbone: nn.Module, layouts: tuple[str, ...]) -> tuple[str, ...]:
         """Return the branches that genes describe; NACHOS' rule makes the others."""
         own = tuple(branch for branch in network.branches if branch is not None)
         if len(own) == len(network.branches):
             return own
-        classes = len(self.data.classes)
-        backbone = build(network.backbone, self.data.inputs, classes, network.config)
-        by_rule = adaptive_branches(backbone, self.data.inputs, network.taps, classes)
+        by_rule = adaptive_branches(backbone, self.data.inputs, network.taps, layouts, len(self.data.classes))
         return tuple(branch or given for branch, given in zip(network.branches, by_rule, strict=True))
 
     def _temperatures(self, split: LabelledLogits) -> tuple[float, ...]:
