@@ -19,6 +19,7 @@ Shape = tuple[int, ...]
 _DEFAULT_DOMAINS = ("", "ai.onnx")
 _INTEGERS = (6, 7)  # int32 and int64 in onnx.proto
 _SHORT = 64  # numbers of a row of sizes or axes
+_BATCH = "batch"  # name of the batch in exported graphs; between components it may be any dimension
 
 
 @dataclass
@@ -184,7 +185,7 @@ def _fix_batch(model: Any, where: str) -> None:
             continue
         for index, dim in enumerate(value.type.tensor_type.shape.dim):
             if dim.WhichOneof("value") != "dim_value" or dim.dim_value < 1:
-                if index > 0:
+                if index > 0 and dim.dim_param != _BATCH:
                     raise ArtefactError(f"{where}: input {value.name!r} has no fixed size in dimension {index}")
                 dim.dim_value = 1
     del model.graph.value_info[:]

@@ -239,10 +239,10 @@ def _stack(t: TensorAxes, args: Sequence[Any], outputs: Any) -> None:
 
 
 # Operators that torch does not call element-wise, and whose result has the axes of what they read.
-_SAME_AXES = frozenset(
-    "_softmax _log_softmax native_dropout alias detach clone contiguous _to_copy copy lift_fresh expand masked_fill "
-    "hardswish hardtanh hardsigmoid log_sigmoid_forward _prelu_kernel rrelu_with_noise roll flip cumsum cumprod sort "
-    "tril triu".split()
+_SAME_AXES = (
+    *("_softmax", "_log_softmax", "native_dropout", "alias", "detach", "clone", "contiguous", "_to_copy", "copy"),
+    *("lift_fresh", "expand", "masked_fill", "hardswish", "hardtanh", "hardsigmoid", "log_sigmoid_forward"),
+    *("_prelu_kernel", "rrelu_with_noise", "roll", "flip", "cumsum", "cumprod", "sort", "tril", "triu"),
 )
 _RULES: dict[str, _Rule] = {
     **dict.fromkeys(("convolution", "_convolution", "mkldnn_convolution"), _convolution),

@@ -94,13 +94,24 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if form is None:
             raise UnknownOperatorError(operator)
         op, tensors, attributes = form(args, kwargs)
-        inputs = [self._operand(x) for x in tensors]
-        before = self._makers.get(inputs[0]) if op == "Slice" else None
-        if before is not None and before.op == "Slice":  # exporters cut all sides at once
-            inputs = before.inputs
+        inputs, shape = [self._operand(x) for x in tensors], tuple(result.shape)
+        before = self._makers.get(inputs[0])
+        if before is not None:
+            if op == before.op == "Slice":  # exporters cut all sides at once
+                inputs = before.inputs
+            elif op in _POOLS and before.op == "Reshape" and self._adds_row(before):
+                inputs, shape = before.inputs, (*shape[:2], shape[3])
+            elif op == "Reshape" and before.op in _POOLS and self.shapes[inputs[0]] == shape:
+                op = "Identity"
         output = self._give_name(result, f"t{len(self.nodes)}")
+        self.shapes[output] = shape
         self.nodes.append(GraphNode(op, output, inputs, [output], attributes))
         self._makers[output] = self.nodes[-1]
+
+    def _adds_row(self, view: GraphNode) -> bool:
+        """Return whether a view makes images of one row: torch pools over time in this way, and exporters do not."""
+        before = self.shapes[view.inputs[0]]
+        return len(before) == 3 and self.shapes[view.output] == (*before[:2], 1, before[2])
 
     def _operand(self, x: Any) -> str:
         """Return the name of an operand: a tensor of data, or a constant (a weight or a number)."""
@@ -233,7 +244,7 @@ def _concat(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[str, list[A
     return "Concat", list(args[0]), {"axis": int(args[1]) if len(args) > 1 else 0}
 
 
-_VIEWS = ("Reshape", "Identity")
+_VIEWS, _POOLS = ("Reshape", "Identity"), ("MaxPool", "AveragePool")
 _FORMS: dict[str, _Form] = {
     "convolution": _convolution,
     "addmm": _addmm,

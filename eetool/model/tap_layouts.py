@@ -83,10 +83,11 @@ def find_layouts(
     tracer = _Tracer(double)
     for_one = _run(backbone, single, watched, nullcontext(), lambda tensor: tuple(tensor.shape))
     for_two = _run(backbone, double, watched, tracer, lambda tensor: (tuple(tensor.shape), tracer.axes.of(tensor)))
+    kinds = tracer.axes.kinds
     lost = [name for name in names or () if name not in for_one or name not in for_two]
     if lost:
         raise UsageError(f"tap {lost[0]!r} does not run once, or returns no tensor of floats", "Tap another module.")
-    return {name: _found(for_one[name], *for_two[name], tracer.axes.kinds) for name in for_two if name in for_one}
+    return {name: _found(kinds, for_one[name], *seen) for name, seen in for_two.items() if name in for_one}
 
 
 def choose_layouts(found: Mapping[str, FoundLayout], asked: Sequence[str], hint: bool = True) -> tuple[str, ...]:
@@ -166,7 +167,7 @@ def _run(
     return {name: recorded for name, recorded in records.items() if recorded is not None}
 
 
-def _found(one: tuple[int, ...], two: tuple[int, ...], axes: Axes | None, kinds: AxisKinds) -> FoundLayout:
+def _found(kinds: AxisKinds, one: tuple[int, ...], two: tuple[int, ...], axes: Axes | None) -> FoundLayout:
     """Return what the shapes for one input and for two show, and the axes for two."""
     grown = [i for i, sizes in enumerate(zip(one, two, strict=False)) if sizes[0] != sizes[1]]
     if len(one) != len(two) or len(grown) != 1 or (one[grown[0]], two[grown[0]]) != (1, 2):

@@ -1,6 +1,6 @@
 """Axes of the tensors of a forward pass, and what operators know about them in common."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, MutableMapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -16,12 +16,12 @@ class TensorAxes:
 
     def __init__(self) -> None:
         self.kinds = AxisKinds()
-        self._axes: WeakIdKeyDictionary = WeakIdKeyDictionary()  # tensors compare element by element
+        # By identity, because tensors compare element by element.
+        self._axes: MutableMapping[Tensor, Axes] = WeakIdKeyDictionary()
 
     def of(self, tensor: Any) -> Axes | None:
         """Return the axes of a tensor; None where no input decides its values."""
-        axes: Axes | None = self._axes.get(tensor) if isinstance(tensor, Tensor) else None
-        return axes
+        return self._axes.get(tensor) if isinstance(tensor, Tensor) else None
 
     def all_of(self, tensors: Iterable[Any]) -> list[Axes]:
         """Return the axes of those tensors whose values an input decides."""

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from eetool.latency.kernels.from_onnx import kernels_from_graph
 from eetool.model.early_exit import EarlyExitNet
 from eetool.model.graph_recorder import UnknownOperatorError, record_graphs
 from eetool.model.scored_network import ScoredNetwork
@@ -31,3 +32,12 @@ def test_record_graphs_peak_memory_counts_weights_and_live_activations() -> None
     recorded = record_graphs(ScoredNetwork(EarlyExitNet(net, {})).eval(), (torch.zeros(1, 3, 4, 4),))
     weights, temperature = 4 * (24 + 16), 4
     assert recorded.peak_memory_bytes == weights + temperature + 4 * (8 + max(3, 2)) * 16
+
+
+def test_record_graphs_pooling_over_time_is_one_operator() -> None:
+    layers = nn.Sequential(nn.MaxPool1d(2), nn.AvgPool1d(2), nn.Flatten(), nn.Linear(4, 3))
+    graph = record_graphs(ScoredNetwork(EarlyExitNet(layers, {})).eval(), (torch.zeros(1, 2, 8),)).graphs["exit0"]
+    pools = {node.op: (graph.shapes[node.inputs[0]], graph.shapes[node.output]) for node in graph.nodes[:4]}
+    assert pools["MaxPool"] == ((1, 2, 8), (1, 2, 4))
+    assert pools["AveragePool"] == ((1, 2, 4), (1, 2, 2))
+    assert [kernel.kind for kernel in kernels_from_graph(graph)][:4] == ["pool", "pool", "layout", "linear"]
