@@ -66,7 +66,7 @@ class AxisKinds:
         if not ranks or (len(ranks) > 1 and ranks[0][:2] == ranks[1][:2]):
             return None
         rivals = [found[i].channels for i in claimed if i not in clear]
-        return None if max(rivals, default=0) >= ranks[0][0] else ranks[0][2]
+        return None if max(rivals, default=0) > ranks[0][0] else ranks[0][2]
 
     def reshape(self, axes: Sequence[int], shape: Sequence[int]) -> list[int]:
         """Return the axes of a tensor with `axes` that is viewed in another shape. Axes of size 1 are new ones."""

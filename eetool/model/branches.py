@@ -152,6 +152,12 @@ class Branch(nn.Module):
         return self.classifier(x), confidence
 
 
+def pool_positions(features: Tensor, layout: str) -> Tensor:
+    """Return the mean over positions, (N, C), of features with this layout."""
+    positions = tuple(axis for axis, letter in enumerate(layout) if letter not in "NC")
+    return features.mean(positions) if positions else features
+
+
 def default_branch(layout: str, class_token: bool) -> str:
     """Return the default branch for features of this layout."""
     if layout in _CONVOLVED:

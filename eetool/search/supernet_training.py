@@ -24,10 +24,12 @@ from torch.nn import functional
 
 from eetool.data.augmentation import draw_augmentation
 from eetool.errors import ArtefactError, EarlyExitError, UsageError
+from eetool.model.branches import pool_positions
 from eetool.model.checkpoint import load_tensors, serialise
 from eetool.model.early_exit import capture_outputs
 from eetool.model.references.resolve import build
 from eetool.model.supernet import Supernet
+from eetool.model.tap_layouts import choose_layouts, find_layouts
 from eetool.model.weight_values import check_values, find_invalid
 from eetool.progress import SILENT, Progress
 from eetool.records import write_atomic
@@ -105,35 +107,35 @@ def train_supernet(
 
 
 class _LinearExits(nn.Module):
-    """A linear exit after the mean over pixels at every place of a space; smaller networks use its leading channels."""
+    """A linear exit after the mean over positions at every place of a space.
+
+    Smaller networks use its leading channels, and have the same layouts.
+    """
 
     def __init__(self, supernet: Supernet, space: Space, images: Tensor, classes: int) -> None:
         super().__init__()
         self.space = space
         taps = self.taps(space.largest())
-        with torch.no_grad(), capture_outputs(supernet.network.eval(), taps) as features:
-            supernet(images)
-        self.heads = nn.ModuleList(nn.Linear(_mean(features[tap]).shape[1], classes) for tap in taps)
+        found = find_layouts(supernet.network.eval(), (images,), taps) if taps else {}
+        self.layouts = choose_layouts({tap: found[tap] for tap in taps}, (), hint=False)
+        shapes = [found[tap].shape for tap in taps]
+        widths = [shape[layout.index("C")] for shape, layout in zip(shapes, self.layouts, strict=True)]
+        self.heads = nn.ModuleList(nn.Linear(width, classes) for width in widths)
 
     def taps(self, genome: Genome) -> tuple[str, ...]:
         """Return the deepest tap of every place."""
         return tuple(choices[0] for choices in self.space.make(genome).sites)
 
     def loss(self, features: Sequence[Tensor], target: Tensor) -> Tensor:
-        """Return the sum of losses over places; features are (N, C, H, W), (N, T, C) or (N, C), shallow first."""
-        places = zip(self.heads, features, strict=False)  # a smaller network may have fewer
-        logits = [_classify(head, _mean(x)) for head, x in places]
+        """Return the sum of losses over places, from the features at each, shallow first."""
+        places = zip(self.heads, self.layouts, features, strict=False)  # a smaller network may have fewer
+        logits = [_classify(head, pool_positions(x, layout)) for head, layout, x in places]
         return sum((functional.cross_entropy(each, target) for each in logits), target.new_zeros(()))
 
 
 def _classify(head: nn.Module, mean: Tensor) -> Tensor:
     weight, bias = head.get_parameter("weight"), head.get_parameter("bias")
     return functional.linear(mean, weight[:, : mean.shape[1]], bias)
-
-
-def _mean(features: Tensor) -> Tensor:
-    """Return the mean over pixels or tokens, (N, C)."""
-    return features.mean((2, 3)) if features.ndim == 4 else features.mean(1) if features.ndim == 3 else features
 
 
 class _TrainingRun:

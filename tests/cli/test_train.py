@@ -61,6 +61,18 @@ def test_train_branch_per_exit_is_used(cli: Any, tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path / "m.pt").record.spec.branches == ("max2,conv3-8", "linear")
 
 
+def test_train_tap_layout_is_asked_for_recorded_and_shown(cli: Any, tmp_path: Path) -> None:
+    unclear, path = "tests.helpers.layout_networks:unclear", tmp_path / "m.pt"
+    options = ("train", unclear, "--epochs", 0, "--at", "0", "-o", path)
+    refused = cli(*options)
+    assert refused.code == 2
+    assert "Give --tap-layout NCL or NLC" in refused.stderr
+    assert cli(*options, "--tap-layout", "NCL").code == 0
+    assert load_checkpoint(path, [unclear]).record.spec.layouts == ("NCL",)
+    taps = cli("inspect", path, "--model", unclear, "--json").document["taps"]
+    assert {tap["name"]: tap["layout"] for tap in taps} == {"0": "NCL", "3": "NC"}
+
+
 def test_train_same_seed_writes_same_bytes(cli: Any, tmp_path: Path) -> None:
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         assert cli("train", "resnet8", *WITHOUT_DATA, "--seed", seed, "-o", tmp_path / name).code == 0
@@ -138,6 +150,9 @@ def test_train_threads_sets_torch_threads(cli: Any, tmp_path: Path) -> None:
         ("no mean and deviation", ["resnet8", "--data", "digits", "--normalise", "0.5"]),
         ("each of 1 channels", ["resnet8", "--data", "digits", "--normalise", "imagenet"]),
         ("2 branches for 3 exits", ["resnet20", *WITHOUT_DATA, "--exits", 3, "--branch", "linear", "--branch", "max2"]),
+        ("2 layouts for 3 exits", ["resnet20", *WITHOUT_DATA, "--exits", 3, *("--tap-layout", "NCHW") * 2]),
+        ("layout NCL does not fit tap", ["resnet8", *WITHOUT_DATA, "--tap-layout", "NCL"]),
+        ("unknown layout 'HWC'", ["resnet8", *WITHOUT_DATA, "--tap-layout", "HWC"]),
         ("--input contradicts digits", ["resnet8", "--data", "digits", "--input", "1x3x32x32"]),
         ("--classes contradicts digits", ["resnet8", "--data", "digits", "--classes", 9]),
         ("no test set of its own", ["resnet8", "--data", "digits", "--hold-out", "test"]),

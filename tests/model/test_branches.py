@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 from torch import nn
 
 from eetool.errors import UsageError
-from eetool.model.branches import ALPHABET, DEFAULT_BRANCH, MAX_DEPTH, Branch, BranchSpec, Layer, default_branch
+from eetool.model.branches import (
+    ALPHABET,
+    DEFAULT_BRANCH,
+    MAX_DEPTH,
+    Branch,
+    BranchSpec,
+    Layer,
+    default_branch,
+    pool_positions,
+)
 from eetool.model.layouts import LAYOUTS
 from eetool.model.macs import count_macs, count_parameters
 
@@ -82,6 +91,14 @@ def test_branch_other_layout_gives_equal_logits(text: str, layout: str) -> None:
     branch = Branch(BranchSpec.parse(text), tuple(other.shape), 4, layout=layout).eval()
     branch.load_state_dict(expected.state_dict())
     assert torch.equal(branch(other), expected(features))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_pool_positions_any_layout_leaves_inputs_and_channels(layout: str) -> None:
+    sizes = {"N": 2, "C": 6, "L": 6, "D": 2, "H": 6, "W": 2}
+    by_channel = torch.arange(6.0).view([6 if axis == "C" else 1 for axis in layout])
+    pooled = pool_positions(by_channel.expand([sizes[axis] for axis in layout]), layout)
+    assert torch.equal(pooled, torch.arange(6.0).expand(2, 6))
 
 
 @pytest.mark.parametrize("text", ["linear", "max2,conv3-6,avg2,sep5-4", "conv1-4,max2"])

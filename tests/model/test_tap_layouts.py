@@ -69,6 +69,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], dict[str, str |
     ),
     "pooling alone": (lambda: nn.Sequential(identity(), nn.MaxPool2d(2)), (8, 8, 12), dict.fromkeys("01", "NCHW")),
     "pooling over time": (lambda: nn.Sequential(identity(), nn.AvgPool1d(2)), (8, 8), dict.fromkeys("01", "NCL")),
+    "norm over time": (lambda: nn.Sequential(convolution(1), nn.LayerNorm(8)), (8, 8), dict.fromkeys("01", "NCL")),
     "group norm": (lambda: nn.Sequential(nn.GroupNorm(2, 8), nn.SiLU()), (8, 8, 12), dict.fromkeys("01", "NCHW")),
     "pixel shuffle": (lambda: nn.Sequential(nn.PixelShuffle(2), nn.ReLU()), (8, 8, 2), dict.fromkeys("01", "NCHW")),
     "resized": (lambda: nn.Sequential(nn.Upsample(scale_factor=2), nn.ReLU()), (8, 8, 4), {"1": "NCHW"}),

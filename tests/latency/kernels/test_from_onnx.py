@@ -132,6 +132,12 @@ def test_int8_layout_transpositions_match_runtime(tmp_path: Path) -> None:
         assert expected["Conv"] == sum(node.op_type == "QLinearConv" for node in runs.graph.node)
 
 
+def test_kernels_from_graph_batch_in_second_dimension_is_one() -> None:
+    text = f"{HEAD} g (float[6,batch,8] x) => (float[6,batch,3] y) {{ y = MatMul (x, w) }}"
+    (kernel,) = kernels_from_graph(graph_from_model(model(text, {"w": (8, 3)}), "here"))
+    assert (kernel.kind, kernel.shape["rows"], kernel.macs) == ("linear", 6, 6 * 8 * 3)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
