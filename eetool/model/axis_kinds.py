@@ -59,8 +59,9 @@ class AxisKinds:
         """Return the index of the one axis that counts channels; None where that is not clear."""
         found = [self._evidence[self._find(axis)] for axis in axes]
         claimed = [i for i, x in enumerate(found) if x.channels]
-        if len(claimed) <= 1:
-            return claimed[0] if claimed else None
+        if len(claimed) == 1:
+            only = claimed[0]
+            return only if found[only].channels >= found[only].positions else None
         clear = [i for i in claimed if found[i].channels > found[i].positions]
         ranks = sorted(((found[i].channels, -found[i].positions, i) for i in clear), reverse=True)
         if not ranks or (len(ranks) > 1 and ranks[0][:2] == ranks[1][:2]):
