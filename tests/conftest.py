@@ -22,6 +22,7 @@ from hypothesis import HealthCheck, settings
 from eetool.cli.app import main
 from eetool.data.registry import load_source
 from eetool.data.source import Source
+from tests.helpers.hints import foreign_options
 
 # A background job of a shell starts with Ctrl-C ignored, and children that a test interrupts would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -55,6 +56,9 @@ Cli = Callable[..., CommandOutput]
 def run_cli(*arguments: object) -> CommandOutput:
     output = CommandOutput(click.testing.CliRunner().invoke(main, [str(a) for a in arguments]))
     assert "Traceback" not in output.stderr
+    if output.code and "\n       " in output.stderr:
+        hint = output.stderr.rpartition("\n       ")[2]
+        assert not foreign_options(hint, [str(a) for a in arguments]), f"a hint names options of others: {hint}"
     return output
 
 

@@ -21,7 +21,8 @@ from eetool.latency.kernels.kernel import INT8
 from eetool.latency.probes.onnx_builder import OnnxBuilder, draw_channels, to_model
 from eetool.latency.probes.onnx_to_tflite import convert_to_tflite
 from eetool.latency.probes.probe_files import TFLITE, ProbeKind
-from eetool.train.pipeline import ExitPlan, attach_exits
+from eetool.train.exit_plan import ExitPlan
+from eetool.train.pipeline import attach_exits
 from eetool_runtime.backends import open_graph
 from eetool_runtime.errors import BackendError
 

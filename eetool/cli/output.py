@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -119,7 +120,8 @@ def verb(function: Callable[..., CommandResult]) -> click.Command:
         _check_folder()
         context = click.get_current_context()
         context.meta[_LOUDNESS] = QUIET if quiet else VERBOSE if verbose else NORMAL
-        result = function(*args, **kwargs)
+        with redirect_stdout(sys.stderr):  # code of the user may print, and stdout holds the result alone
+            result = function(*args, **kwargs)
         if as_json:
             from eetool.records import canonical
 
@@ -257,6 +259,8 @@ def _explain(error: Exception, loud: bool = False) -> tuple[int, str, str | None
     from eetool.errors import EarlyExitError
 
     if isinstance(error, EarlyExitError):
+        if loud and error.__cause__ is not None:  # an error of a library or of the user's code
+            say("".join(traceback.format_exception(error.__cause__)).rstrip())
         return error.exit_code, error.message, error.hint
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         return 2, error.format_message(), None

@@ -56,7 +56,8 @@ def split_source(source: Source, hold_out: str = FROM_TRAIN) -> dict[str, np.nda
             )
         if not len(official):
             raise UsageError(
-                f"{source.name} has no test set of its own to hold examples out of", "Use --hold-out train."
+                f"{source.name} has no test set of its own to hold examples out of",
+                "Hold out examples of the training set.",
             )
         return {TRAIN: training, **_take(source, official, TEST, _OF_TEST)}
     if len(validation):

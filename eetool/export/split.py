@@ -18,6 +18,7 @@ from eetool.errors import ArtefactError, EarlyExitError
 from eetool.export.suppress_output import suppress_output
 from eetool.export.trace_errors import trace_error
 from eetool.model.dataflow import without_fused_layers
+from eetool_runtime.manifest import DTYPES
 
 MAX_BATCH = 1024
 _OTHER_TAP = "Move the exit to another tap."
@@ -62,7 +63,8 @@ def trace_network(net: nn.Module, inputs: tuple[Tensor, ...], shared: int) -> fx
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
     dynamic = tuple({0: batch} if i < shared else None for i in range(len(inputs)))
     try:
-        with without_fused_layers(), suppress_output():
+        # Without gradients, so that torch.no_grad in a forward makes no graph of its own inside the graph.
+        with torch.no_grad(), without_fused_layers(), suppress_output():
             program = torch.export.export(_Positional(net), inputs, dynamic_shapes=(dynamic,), strict=False)
     except EarlyExitError:  # an invalid tap
         raise
@@ -239,6 +241,13 @@ def _extract(
 ) -> ComponentModule:
     own = set(nodes)
     outputs = [n for n in nodes if n in names and (owners[n] == component)]
+    for node in outputs:
+        dtype = str(node.meta["val"].dtype).removeprefix("torch.")
+        if dtype not in DTYPES:
+            raise ArtefactError(
+                f"{component} hands on a tensor in {dtype} ({node.name}); a bundle has {', '.join(DTYPES)}",
+                f"Convert it in forward, as in x.float(). {_OTHER_TAP}",
+            )
     reads = [n for n in graph.graph.nodes if n in names and n not in own and any(_reads(u, n, own) for u in n.users)]
     copier = _Copier(own, names, reads)
     copier.cut.output(tuple(copier.copy(node) for node in outputs))

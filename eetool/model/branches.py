@@ -107,12 +107,12 @@ class Branch(nn.Module):
             raise UsageError(
                 f"branch {spec} needs features such as (N, C, H, W) or (N, C, L); this tap gives {layout} "
                 f"{feature_shape}",
-                "Use --branch linear.",
+                f"The branch {LINEAR} fits there.",
             )
         if spec.class_token and not self.tokens:
             raise UsageError(
                 f"branch {spec} needs tokens (N, T, D); this tap gives {layout} {feature_shape}",
-                "Use --branch linear.",
+                f"The branch {LINEAR} fits there.",
             )
         self.class_token = spec.class_token
         self.order = to_canonical(layout)

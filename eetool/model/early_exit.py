@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from eetool.errors import UsageError
 from eetool.model.branches import Branch
+from eetool.model.user_code import user_code
 
 _STACKS = (nn.Sequential, nn.ModuleList)
 
@@ -61,8 +62,9 @@ class EarlyExitNet(nn.Module):
             final = self.backbone(*inputs)
         if not isinstance(final, Tensor):
             raise UsageError(
-                f"the backbone returns {type(final).__name__}, not one tensor of logits",
-                "Wrap it in a module that does.",
+                f"the backbone returns {type(final).__name__}{' in train mode' * self.backbone.training}, "
+                "not one tensor of logits",
+                "Let its forward return the same in both modes, or wrap it in a module that does.",
             )
         logits, learned, own = list[Tensor](), list[Tensor | None](), list[Tensor]()
         for index, (tap, branch) in enumerate(zip(self.taps, self.exits, strict=True)):
@@ -104,6 +106,7 @@ def capture_outputs(backbone: nn.Module, taps: Sequence[str]) -> Iterator[dict[s
 
     Raises:
         UsageError: a tap does not exist, does not return a tensor of floats (alone or first), or runs more than once.
+        ArtefactError: the backbone's own code fails.
     """
     features: dict[str, Tensor] = {}
 
@@ -121,7 +124,8 @@ def capture_outputs(backbone: nn.Module, taps: Sequence[str]) -> Iterator[dict[s
 
     handles = [find_tap(backbone, tap).register_forward_hook(hook_for(tap)) for tap in taps]
     try:
-        yield features
+        with user_code("the network", backbone):
+            yield features
     finally:
         for handle in handles:
             handle.remove()

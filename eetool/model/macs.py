@@ -9,6 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
 from eetool.model.dataflow import without_fused_layers
+from eetool.model.user_code import user_code
 
 
 class MacCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -53,7 +54,7 @@ _CPU_FORMULAS: dict[Any, Callable[..., int]] = {
 
 def count_macs(module: nn.Module, inputs: tuple[Tensor, ...]) -> int:
     """Count the MACs of one forward pass: matrix products, convolutions, attention and recurrent layers."""
-    with torch.no_grad(), without_fused_layers(), MacCounter() as counter:
+    with user_code("the network", module), torch.no_grad(), without_fused_layers(), MacCounter() as counter:
         module(*inputs)
     return int(counter.macs)
 

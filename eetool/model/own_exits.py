@@ -51,7 +51,7 @@ class OwnExitNet(EarlyExitNet):
         self.eval()
         with torch.enable_grad():
             final = self.forward(*inputs)[-1]
-        weights = list(self.backbone.parameters())
+        weights = [weight for weight in self.backbone.parameters() if weight.requires_grad]
         used = torch.autograd.grad(final.sum(), weights, allow_unused=True)
         for weight, gradient in zip(weights, used, strict=True):
             weight.requires_grad_(gradient is None)

@@ -73,7 +73,7 @@ def find_layouts(
         names: the modules; None for all.
 
     Returns:
-        By name, in the order in which they run: modules that run once and return a tensor of floats.
+        By name, in the order in which they run: modules that run once and return a tensor of float32.
 
     Raises:
         UsageError: a module of `names` is none of them.
@@ -86,7 +86,7 @@ def find_layouts(
     kinds = tracer.axes.kinds
     lost = [name for name in names or () if name not in for_one or name not in for_two]
     if lost:
-        raise UsageError(f"tap {lost[0]!r} does not run once, or returns no tensor of floats", "Tap another module.")
+        raise UsageError(f"tap {lost[0]!r} does not run once, or returns no tensor of float32", "Tap another module.")
     return {name: _found(kinds, for_one[name], *seen) for name, seen in for_two.items() if name in for_one}
 
 
@@ -148,7 +148,8 @@ def _run(
     def hook_for(name: str) -> Any:
         def hook(module: nn.Module, arguments: Any, output: Any) -> None:
             tensor = None if name in records else first_tensor(output)
-            records[name] = None if tensor is None else record(tensor)
+            # A bundle has no other floats.
+            records[name] = None if tensor is None or tensor.dtype != torch.float32 else record(tensor)
 
         return hook
 

@@ -12,8 +12,12 @@ from eetool.model.dataflow import Dataflow, without_fused_layers
 from eetool.model.early_exit import capture_outputs, first_tensor, stack_levels
 from eetool.model.macs import MacCounter, count_macs
 from eetool.model.tap_layouts import find_layouts
+from eetool.model.user_code import user_code
 
 _FINEST = 2
+_PLACE = (
+    "Ask for fewer exits. A place is a module that runs once and whose output, (N, …) in float32, is read afterwards."
+)
 # Distance of an exit from its target, as a share of the MACs between two targets: preferred limit, and largest one.
 _TOLERANCES = (0.5, 0.75)
 
@@ -111,7 +115,7 @@ def _run_with_hooks(
     training = backbone.training
     backbone.eval()
     try:
-        with torch.no_grad(), without_fused_layers(), counter, flow:
+        with user_code("the network", backbone), torch.no_grad(), without_fused_layers(), counter, flow:
             backbone(*inputs)
     finally:
         backbone.train(training)
@@ -166,10 +170,7 @@ def place_exits(taps: Sequence[TapCost], total_macs: int, count: int) -> tuple[s
     placed = {limit: _place(pool, targets) for limit, pool in pools.items() if len(pool) >= count}
     if count and not placed:
         places = max(map(len, pools.values()), default=0)
-        raise UsageError(
-            f"{count} exits asked for; this backbone has {places} places",
-            "Ask for fewer exits, or name modules with --at.",
-        )
+        raise UsageError(f"{count} exits asked for; this backbone has {places} places", _PLACE)
 
     def is_near(taps: list[TapCost], tolerance: float) -> bool:
         return all(abs(tap.macs - target) <= tolerance * part for tap, target in zip(taps, targets, strict=True))

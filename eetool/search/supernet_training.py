@@ -124,7 +124,7 @@ class _LinearExits(nn.Module):
 
     def taps(self, genome: Genome) -> tuple[str, ...]:
         """Return the deepest tap of every place."""
-        return tuple(choices[0] for choices in self.space.make(genome).sites)
+        return tuple(choices[0] for choices in self.space.backbone(genome).sites)
 
     def loss(self, features: Sequence[Tensor], target: Tensor) -> Tensor:
         """Return the sum of losses over places, from the features at each, shallow first."""
@@ -218,7 +218,7 @@ class _TrainingRun:
         if key not in self._shapes:
             if len(self._shapes) >= _SHAPES:
                 self._shapes.clear()
-            backbone = self.space.make(genome)
+            backbone = self.space.backbone(genome)
             with torch.device("meta"):
                 network = build(backbone.reference, self.data.inputs, len(self.data.classes), backbone.config)
             self._shapes[key] = network.train()

@@ -1,41 +1,33 @@
 """Training pipeline from a backbone reference to a checkpoint: build, place exits, train, take samples."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from eetool.data.model_inputs import model_inputs
 from eetool.data.source import Source
 from eetool.data.splits import TEMPERATURE, THRESHOLD, TRAIN, recorded_split, split_record, split_source
 from eetool.data.vocabulary import check_vocabulary
 from eetool.errors import ArtefactError, UsageError
-from eetool.model.branches import default_branch
 from eetool.model.checkpoint import Checkpoint, build_net
 from eetool.model.early_exit import EarlyExitNet
-from eetool.model.exit_flow import keep_needed_taps, measure_exit_macs
-from eetool.model.layouts import TOKENS
-from eetool.model.macs import count_macs
+from eetool.model.exit_flow import measure_exit_macs
+from eetool.model.network_check.trial_run import ROWS, TrialTraining, try_training
 from eetool.model.non_finite import count_non_finite, find_non_finite_module
-from eetool.model.own_exits import OWN, order_exits, own_taps
-from eetool.model.pooling import reads_first_token
-from eetool.model.references import resolve
+from eetool.model.references import factory, resolve
 from eetool.model.references.example_inputs import example_inputs, random_samples
-from eetool.model.references.output_choice import FIND, OutputChoice, choose_outputs
+from eetool.model.references.factory_call import is_factory
 from eetool.model.references.reference import ModelReference
-from eetool.model.references.reference_check import is_sized_by_name
-from eetool.model.references.size_check import check_size
 from eetool.model.spec import CheckpointRecord, ModelSpec, TrainingSettings
-from eetool.model.tap_layouts import choose_layouts, find_layouts
-from eetool.model.taps import measure_taps, order_taps, place_exits
 from eetool.model.weights import load_weights
-from eetool.names import find_unfit
 from eetool.progress import SILENT, Advance, Progress
+from eetool.train.exit_plan import ExitPlan, make_spec
 from eetool.train.losses import FROZEN, ExitDepth
 from eetool.train.network_trial import Trial, try_network
 from eetool.train.pixel_statistics import pixel_statistics
@@ -49,102 +41,6 @@ _LEAST_DEVIATION = 1e-6  # of pixels in [0, 1]; no bundle holds a smaller one
 _SAMPLES = 32
 _FEWEST_SAMPLES = 4
 _SAMPLE_ELEMENTS = 1 << 20  # limit of all samples together, to keep checkpoints and bundles small
-
-
-@dataclass(frozen=True)
-class ExitPlan:
-    """Positions of exits, at named taps or `count` of them by cumulative MACs, and their branches.
-
-    `branch` is one for all exits, or one for each from shallow to deep. Without it every exit gets the default branch
-    for its features. `layouts` are those of the taps' features, one for all or one for each, where the network does not
-    show them. `cascade` and `ensemble` are those of the spec.
-
-    `outputs` says which outputs of the network hold its logits, and whether they are its own exits. Then no others are
-    attached, and `count` is not used.
-    """
-
-    count: int
-    branch: str | tuple[str, ...] | None = None
-    taps: tuple[str, ...] = ()
-    cascade: bool = False
-    ensemble: bool = False
-    layouts: tuple[str, ...] = ()
-    outputs: OutputChoice = FIND
-
-
-def make_spec(
-    reference: ModelReference,
-    inputs: tuple[Input, ...],
-    labels: tuple[str, ...],
-    plan: ExitPlan,
-    progress: Progress = SILENT,
-) -> ModelSpec:
-    """Return the spec of the backbone with exits by `plan`; raises UsageError where they do not fit."""
-    if is_sized_by_name(reference.backbone):
-        check_size(lambda: resolve.build(reference.backbone, inputs, len(labels), reference.config))
-    module = resolve.build_raw(reference.backbone, inputs, len(labels), reference.config).eval()
-    outputs: tuple[str, ...] = ()
-    if ":" in reference.backbone or plan.outputs != FIND:  # built-in backbones return one tensor
-        outputs = choose_outputs(module, _varied(reference), len(labels), plan.outputs, reference.backbone)
-        resolve.keep_logits(module, outputs)
-    resolve.check_backbone(module, reference)
-    spec = ModelSpec(reference.backbone, inputs, labels, (), (), reference.config, outputs=outputs)
-    if plan.outputs.own:
-        spec = _with_own_exits(spec, module, plan, progress)
-    else:
-        spec = _with_attached_exits(spec, module, plan, reference)
-    problem = find_unfit(spec.texts, [i.name for i in inputs])
-    if problem is not None:
-        raise UsageError(f"{reference.backbone}: {problem}", "Give it another name in the network or its factory.")
-    return spec
-
-
-def _with_own_exits(spec: ModelSpec, module: nn.Module, plan: ExitPlan, progress: Progress) -> ModelSpec:
-    """Return the spec with the outputs of the network as its exits, in the order in which they run."""
-    if plan.taps or plan.branch is not None or plan.layouts or plan.cascade or plan.ensemble:
-        raise UsageError(
-            "a network with its own exits gets no others, and no branches, layouts, cascade or ensemble",
-            "Leave --at, --branch, --tap-layout, --cascade and --ensemble out, or leave out --exits own and name one "
-            "output.",
-        )
-    outputs = order_exits(module, example_inputs(spec.inputs), spec.outputs, trusted=len(plan.outputs.named) > 1)
-    if outputs != spec.outputs:
-        progress.note(f"own exits from shallow to deep: {', '.join(outputs)}; not the order in which they are returned")
-    taps = own_taps(outputs)
-    return replace(spec, outputs=outputs, taps=taps, branches=(OWN,) * len(taps))
-
-
-def _with_attached_exits(spec: ModelSpec, module: nn.Module, plan: ExitPlan, reference: ModelReference) -> ModelSpec:
-    example = example_inputs(spec.inputs)
-    measured, total = measure_taps(module, example), count_macs(module, example)
-    if spec.outputs:
-        measured, total = keep_needed_taps(module, example, measured)
-    if plan.taps:
-        taps = order_taps(module, example, plan.taps)
-        if spec.outputs and len(keep_needed_taps(module, example, measure_taps(module, example, taps))[0]) < len(taps):
-            raise UsageError(
-                f"an exit at {', '.join(taps)} does not lie before {spec.outputs[-1]!r}", "Give other taps."
-            )
-    else:
-        taps = place_exits(measured, total, plan.count)
-    known = {tap.name: tap.layout for tap in measured}
-    layouts = tuple(known.get(tap) or "" for tap in taps)
-    if plan.layouts or not all(layouts):
-        layouts = choose_layouts(find_layouts(module, example, taps), plan.layouts)
-    if plan.branch is None:
-        samples = _varied(reference)  # zeros would look like one token
-        first = bool(set(layouts) & set(TOKENS)) and reads_first_token(module, samples, measured)
-        branches = tuple(default_branch(layout, first) for layout in layouts)
-    else:
-        branches = (plan.branch,) * len(taps) if isinstance(plan.branch, str) else plan.branch
-        if len(branches) != len(taps):
-            raise UsageError(f"{len(branches)} branches for {len(taps)} exits", "Give one for all, or one for each.")
-    return replace(spec, taps=taps, branches=branches, cascade=plan.cascade, ensemble=plan.ensemble, layouts=layouts)
-
-
-def _varied(reference: ModelReference) -> tuple[torch.Tensor, ...]:
-    """Return a few inputs that differ; their number differs from that of the classes."""
-    return tuple(random_samples(reference, 3 if reference.classes != 3 else 4, seed=0).values())
 
 
 def train_model(
@@ -191,7 +87,8 @@ def train_model(
     shape = (1, *examples.images.shape[1:])
     ids = len(source.vocabulary) + SPECIAL if source.vocabulary else None
     reference = resolve.resolve(backbone, shape, len(source.classes), ids, config)
-    spec = make_spec(reference, (_input(reference, source, examples),), source.classes, plan, progress)
+    inputs = (_input(reference, source, examples),)
+    spec = make_spec(reference, inputs, source.classes, plan, progress, _trial(settings))
     spec = replace(spec, learned_confidence=settings.recipe == "confidence")
     _check_settings(settings, spec, weights, source)
     loaded_teacher = None
@@ -201,8 +98,7 @@ def train_model(
         settings = replace(settings, loss=replace(settings.loss, teacher=name))
     torch.manual_seed(settings.seed)
     net = build_net(spec)
-    if not any(parameter.numel() for parameter in net.parameters()):
-        raise UsageError(f"{reference.backbone} has no weights, so nothing can be trained", "Give another MODEL.")
+    _try_exits(net, reference, settings, progress)
     if weights is not None:
         load_weights(net, weights, len(source.classes), progress, weights_key)
     record = CheckpointRecord(spec, settings, Data(source.name, split_record(splits)))
@@ -217,6 +113,52 @@ def _held_out_samples(
 ) -> dict[str, Tensor]:
     """Return a few of the held-out examples as inputs of the model, for parity checks."""
     return {spec.inputs[0].name: examples.normalise(torch.from_numpy(source.inputs[indices[:_SAMPLES]]))}
+
+
+def try_before_data(
+    backbone: str,
+    shape: tuple[int, ...] | None,
+    classes: int | None,
+    plan: ExitPlan,
+    settings: TrainingSettings,
+    config: dict[str, Any] | None = None,
+) -> None:
+    """Try a network of the user before its data is read, where its inputs are known without them.
+
+    Raises:
+        UsageError, ArtefactError: see `make_spec`.
+    """
+    if not is_factory(backbone):
+        return
+    try:
+        reference = resolve.resolve(backbone, shape, classes, config=config, choice=plan.outputs)
+    except factory.UnknownInputError:
+        return
+    if len(reference.inputs) > 1:
+        own = ", ".join(i.name for i in reference.inputs)
+        raise UsageError(
+            f"{reference.backbone} takes {len(reference.inputs)} inputs ({own}), and data sources have one",
+            "Without data, exits are attached to networks with several inputs: --epochs 0.",
+        )
+    labels = tuple(map(str, range(reference.classes)))
+    make_spec(reference, reference.inputs, labels, plan, training=_trial(settings))
+
+
+def _trial(settings: TrainingSettings) -> TrialTraining | None:
+    if not settings.epochs:
+        return None
+    return TrialTraining(settings.batch_size, settings.recipe in FROZEN, settings.precision == "bf16")
+
+
+def _try_exits(net: EarlyExitNet, reference: ModelReference, settings: TrainingSettings, progress: Progress) -> None:
+    """Try the training of a network with its exits, and note which weights do not learn."""
+    if not any(parameter.numel() for parameter in net.parameters()):
+        raise UsageError(f"{reference.backbone} has no weights, so nothing can be trained", "Give another MODEL.")
+    training = _trial(settings)
+    if training is not None:
+        inputs = tuple(random_samples(reference, ROWS, seed=0).values())
+        for line in try_training(net, inputs, training, reference.backbone):
+            progress.note(line)
 
 
 def _check_settings(settings: TrainingSettings, spec: ModelSpec, weights: Path | None, source: Source) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from eetool.errors import UsageError
 from eetool.model.checkpoint import load_checkpoint
+from eetool.model.user_code import user_code
 from eetool.records import sha256_file
 from eetool_runtime.manifest import Input
 
@@ -45,7 +46,7 @@ class Teacher:
 
     def _compute(self, images: Tensor) -> Tensor:
         inputs = (images.to(self.device).float() * self._scale - self._mean) / self._std
-        with torch.no_grad():
+        with user_code("the teacher", self.net), torch.no_grad():
             logits: Tensor = self.net(inputs).float()
         return logits
 

@@ -17,6 +17,7 @@ from eetool.errors import DivergedError, EarlyExitError, UsageError
 from eetool.model.checkpoint import load_tensors, serialise
 from eetool.model.early_exit import EarlyExitNet
 from eetool.model.spec import TrainingSettings
+from eetool.model.user_code import user_code
 from eetool.model.weight_values import check_values, find_invalid
 from eetool.progress import SILENT, Progress
 from eetool.records import encode, write_atomic
@@ -151,7 +152,6 @@ class _Run:
             teacher.to(engine.device)
         self.loss = make_loss(settings.recipe, settings.loss, depths)
         self.frozen = settings.recipe in FROZEN
-        net.backbone.requires_grad_(True)
         if self.frozen:
             net.freeze_backbone(examples.normalise(examples.images[:2]))
         parameters = [p for p in net.parameters() if p.requires_grad]
@@ -178,10 +178,11 @@ class _Run:
             self.net.train()
         tally = _Tally(len(self.net.taps) + 1)
         for step, chosen in enumerate(torch.split(order.to(examples.device), settings.batch_size)):
-            if len(chosen) == 1 < settings.batch_size:  # a rest of one: batch normalisation needs two examples
+            chosen = self.engine.share(chosen)
+            # A rest of one, in each process: batch normalisation needs two examples.
+            if len(chosen) == 1 < settings.batch_size / self.engine.processes:
                 advance(1)
                 continue
-            chosen = self.engine.share(chosen)
             images = examples.batch(chosen, draw)
             teacher_logits = self.teacher(images, chosen, epoch) if self.teacher else None
             position = (epoch * self.steps + step) / (settings.epochs * self.steps)
@@ -213,7 +214,8 @@ class _Run:
         self.losses.add(value)
         self._last = inputs, targets
         self.optimizer.zero_grad(set_to_none=True)
-        self.engine.backward(loss)
+        with user_code("the network's backward pass", self.net.backbone):
+            self.engine.backward(loss)
         self.optimizer.step()
         if self.average:
             done = targets.position * self.settings.epochs * self.steps

@@ -27,7 +27,8 @@ from eetool.model.branches import LINEAR
 from eetool.model.checkpoint import load_checkpoint, save_checkpoint
 from eetool.model.gate_scores import MAX_SOFTMAX
 from eetool.search.search_results import pick_candidate, read_front, trusted
-from eetool.train.pipeline import ExitPlan, attach_exits
+from eetool.train.exit_plan import ExitPlan
+from eetool.train.pipeline import attach_exits
 from eetool.tune.exit_costs import model_macs
 from tests.helpers.json_damage import VALUES, damaged
 

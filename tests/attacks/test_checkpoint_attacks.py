@@ -19,7 +19,8 @@ from eetool.model.references.factory_call import parse_factory, write_factory
 from eetool.model.references.size_check import TooLargeError, check_size, limit_size
 from eetool.model.spec import Policy
 from eetool.search.search_results import pick_candidate, read_front, trusted
-from eetool.train.pipeline import ExitPlan, attach_exits
+from eetool.train.exit_plan import ExitPlan
+from eetool.train.pipeline import attach_exits
 from eetool_runtime.manifest import OperatingPoint
 from tests.attacks import fuzz_checkpoint
 

@@ -20,7 +20,8 @@ from eetool.model.macs import count_macs
 from eetool.model.scored_network import exit_output_names
 from eetool.progress import Advance
 from eetool.records import sha256_file
-from eetool.train.pipeline import ExitPlan, attach_exits
+from eetool.train.exit_plan import ExitPlan
+from eetool.train.pipeline import attach_exits
 from eetool_runtime import Bundle, load, open_bundle
 from eetool_runtime.backends import open_graph
 

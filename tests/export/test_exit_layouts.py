@@ -8,7 +8,8 @@ import torch
 
 from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.latency.kernels.from_onnx import kernels_from_file, total_macs
-from eetool.train.pipeline import ExitPlan, attach_exits
+from eetool.train.exit_plan import ExitPlan
+from eetool.train.pipeline import attach_exits
 from eetool_runtime import load
 
 

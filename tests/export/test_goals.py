@@ -22,7 +22,8 @@ from eetool.model.checkpoint import Checkpoint
 from eetool.model.goals import ENERGY, HW_PROFILE, LATENCY, MACS, MEASUREMENT, Budget, CostSource, TuningGoals
 from eetool.model.spec import Policy, TrainingSettings
 from eetool.progress import SILENT, Advance
-from eetool.train.pipeline import ExitPlan, answer_arrays, train_model
+from eetool.train.exit_plan import ExitPlan
+from eetool.train.pipeline import answer_arrays, train_model
 from eetool.tune.exit_costs import model_macs
 from eetool.tune.fit_policy import fit_policy
 from eetool_runtime import Bundle, load, open_bundle

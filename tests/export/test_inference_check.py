@@ -10,7 +10,8 @@ from eetool.export.bundle_files import save_arrays, write_manifest
 from eetool.export.parity import check_bundle, expected_samples
 from eetool.export.single_file.export import export_single
 from eetool.model.checkpoint import Checkpoint
-from eetool.train.pipeline import ExitPlan, attach_exits
+from eetool.train.exit_plan import ExitPlan
+from eetool.train.pipeline import attach_exits
 from eetool_runtime import load, open_bundle
 
 MIXED = (

@@ -10,7 +10,8 @@ from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.export.single_file.export import export_single
 from eetool.export.trial_export import trial_export
 from eetool.model.checkpoint import Checkpoint
-from eetool.train.pipeline import ExitPlan, attach_exits
+from eetool.train.exit_plan import ExitPlan
+from eetool.train.pipeline import attach_exits
 
 ANTIALIASED = re.escape("upsample_bilinear2d_aa in stages.1 (Apply), mixing_networks.py:") + r"\d+: off by \d+ %"
 BESSEL = re.escape("special_bessel_j0 in stages.1 (Apply), mixing_networks.py:")

@@ -14,7 +14,8 @@ from eetool.export.traced_model import trace_model
 from eetool.model.checkpoint import Checkpoint
 from eetool.model.gate_scores import SCORES, gate_confidence
 from eetool.model.spec import Policy, TrainingSettings
-from eetool.train.pipeline import ExitPlan, every_exit_answers, train_model
+from eetool.train.exit_plan import ExitPlan
+from eetool.train.pipeline import every_exit_answers, train_model
 from eetool.tune.calibration import Calibration
 from eetool.tune.exit_costs import manifest_macs, model_macs
 from eetool.tune.gate_scores import calibrated_confidences, exit_confidences

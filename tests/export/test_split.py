@@ -145,6 +145,39 @@ def test_trace_network_untraceable_network_raises_artefact_error_with_hint(net: 
     assert (refused.value.hint or "").startswith(way_out)
 
 
+class WithoutGradients(nn.Module):
+    """Network that switches gradients off, which torch.export turns into a graph inside the graph."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.first(x)
+        return x, self.second(x)
+
+
+def test_split_graph_network_without_gradients_is_cut_like_any_other() -> None:
+    components = split_graph(trace_network(WithoutGradients(), (torch.randn(2, 3),), 1), ["x"], [["a"], ["b"]])
+    assert [(c.name, c.inputs, c.outputs) for c in components] == [("exit0", ("x",), ("a",)), ("exit1", ("a",), ("b",))]
+
+
+class Wide(nn.Module):
+    """Network that hands a 64-bit tensor on."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y = x.double() * 2
+        return y.float() + 1, y.float().relu()
+
+
+def test_split_graph_tensor_that_no_bundle_holds_is_refused() -> None:
+    graph = trace_network(Wide(), (torch.randn(2, 3),), 1)
+    with pytest.raises(ArtefactError, match=r"seg0 hands on a tensor in float64 \(mul\); a bundle has float32") as told:
+        split_graph(graph, ["x"], [["a"], ["b"]])
+    assert "x.float()" in str(told.value.hint)
+
+
 class Squared(nn.Module):
     """Network that compares every example with every other."""
 

@@ -8,7 +8,8 @@ import torch
 from eetool.errors import ArtefactError
 from eetool.export.traced_model import trace_model
 from eetool.model.checkpoint import Checkpoint
-from eetool.train.pipeline import ExitPlan, attach_exits, every_exit_logits
+from eetool.train.exit_plan import ExitPlan
+from eetool.train.pipeline import attach_exits, every_exit_logits
 
 
 @pytest.fixture(scope="module")

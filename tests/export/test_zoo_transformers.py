@@ -12,7 +12,8 @@ from eetool.errors import ArtefactError, UsageError
 from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.model.checkpoint import load_checkpoint, save_checkpoint
 from eetool.model.references import resolve
-from eetool.train.pipeline import ExitPlan, attach_exits
+from eetool.train.exit_plan import ExitPlan
+from eetool.train.pipeline import attach_exits
 from eetool_runtime import load
 
 pytest.importorskip("transformers", reason="an optional package")

@@ -14,7 +14,8 @@ from eetool.errors import ArtefactError
 from eetool.model.branches import LINEAR
 from eetool.model.checkpoint import FORMAT, Checkpoint, load_checkpoint, save_checkpoint, serialise
 from eetool.model.spec import Policy
-from eetool.train.pipeline import ExitPlan, attach_exits
+from eetool.train.exit_plan import ExitPlan
+from eetool.train.pipeline import attach_exits
 from eetool_runtime.manifest import Data, Expected, OperatingPoint, ReachedConfidence, Split
 
 POLICY = Policy(

@@ -17,7 +17,8 @@ from eetool.model.macs import count_macs
 from eetool.model.own_exits import OwnExitNet, measure_own_exits, order_exits
 from eetool.model.references.example_inputs import example_inputs
 from eetool.model.references.output_choice import OutputChoice
-from eetool.train.pipeline import ExitPlan, attach_exits
+from eetool.train.exit_plan import ExitPlan
+from eetool.train.pipeline import attach_exits
 from eetool.tune.exit_costs import model_macs
 from tests.helpers import multi_exit_networks as networks
 

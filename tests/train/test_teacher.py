@@ -11,7 +11,8 @@ from eetool.data.source import Source
 from eetool.errors import UsageError
 from eetool.model.checkpoint import save_checkpoint
 from eetool.model.spec import TrainingSettings
-from eetool.train.pipeline import ExitPlan, train_model
+from eetool.train.exit_plan import ExitPlan
+from eetool.train.pipeline import train_model
 from eetool.train.teacher import Teacher, load_teacher
 from eetool_runtime.manifest import Input, Preprocess
 

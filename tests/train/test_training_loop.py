@@ -17,7 +17,9 @@ from eetool.model.early_exit import EarlyExitNet
 from eetool.model.spec import LossOptions, TrainingSettings
 from eetool.progress import SILENT, Advance, Progress
 from eetool.train import training_loop
-from eetool.train.pipeline import ExitPlan, train_model
+from eetool.train.exit_plan import ExitPlan
+from eetool.train.pipeline import train_model
+from eetool.train.torch_devices import CpuDevice
 from eetool.train.training_loop import RESUME_FORMAT, TrainingExamples, one_cycle, run_training
 
 ALL_OPTIONS = LossOptions(label_smoothing=0.1, ramp=True, survivors=0.5, gradient_scaling=True)
@@ -212,6 +214,31 @@ def test_run_training_rest_of_one_example_is_skipped(run: Runs) -> None:
     steps = Steps()
     run(replace(SETTINGS, epochs=1, batch_size=count - 1), plan, progress=steps)
     assert steps.done == steps.total == 2
+
+
+@pytest.mark.parametrize("rest", [1, 2])
+def test_run_training_rest_of_one_example_per_process_is_skipped(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rest: int
+) -> None:
+    engine = CpuDevice("fp32")
+    engine.processes = 2
+    monkeypatch.setattr("eetool.train.training_loop.open_device", lambda settings: engine)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    labels = torch.arange(16 + rest) % 2
+    examples = TrainingExamples(torch.randn(len(labels), 6), labels, None, None, mirror=False)
+    settings = replace(SETTINGS, epochs=1, batch_size=8)
+    run_training(EarlyExitNet(net, {}), examples, settings, tmp_path / "state", resume=False)
+    assert int(net[2].num_batches_tracked) == 2
+
+
+def test_run_training_weights_that_the_user_froze_stay_as_they_are(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2))
+    net[1].requires_grad_(False)
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    examples = TrainingExamples(torch.randn(16, 6), torch.arange(16) % 2, None, None, mirror=False)
+    run_training(EarlyExitNet(net, {}), examples, SETTINGS, tmp_path / "state", resume=False)
+    equal = {name: torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items()}
+    assert equal == {"1.weight": True, "1.bias": True, "3.weight": False, "3.bias": False}
 
 
 def test_run_training_high_learning_rate_raises_diverged_error(run: Runs) -> None:

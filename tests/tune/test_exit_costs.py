@@ -36,7 +36,8 @@ def test_manifest_macs_are_those_that_the_runtime_runs(bundle: Path, tmp_path: P
 
 
 def test_model_macs_without_early_exits_are_those_of_the_backbone(tmp_path: Path) -> None:
-    from eetool.train.pipeline import ExitPlan, attach_exits
+    from eetool.train.exit_plan import ExitPlan
+    from eetool.train.pipeline import attach_exits
 
     spec = attach_exits("resnet8", (1, 1, 8, 8), 3, ExitPlan(0, "linear"), seed=0).record.spec
     costs = model_macs(spec)

@@ -28,8 +28,8 @@ def _text(environment: "EnvironmentReport") -> list[Any]:
         "system": f"{m.os}, {m.architecture}, Python {m.python}, numpy {m.numpy}",
         "cores": str(m.cores),
         "governor": m.governor,
-        "power meters": ", ".join(environment.meters) or "none; --power lists the possible ones",
-        "ssh": "installed" if environment.ssh else "not installed: no --device ssh://",
+        "power meters": ", ".join(environment.meters) or "none; eetool profile --power lists the possible ones",
+        "ssh": "installed" if environment.ssh else "not installed: no eetool profile --device ssh://",
     }
     packages = [
         (extra, ", ".join(f"{name} {version or '–'}" for name, version in names.items()))

@@ -3,84 +3,27 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from eetool.cli.number_lists import parse_normalisation, parse_numbers
+from eetool.cli.number_lists import parse_normalisation
 from eetool.cli.options import EXITS, PATH, SHAPE, FiniteRange, data_option, force_option, named_option, output_option
 from eetool.cli.output import CommandResult, say, verb_with_request
 from eetool.cli.progress_bars import TerminalProgress
 from eetool.cli.train_output import train_result
+from eetool.cli.train_request import TrainRequest, exit_plan, listed_names, training_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from eetool.data.source import Source
     from eetool.model.checkpoint import Checkpoint
-    from eetool.model.spec import TrainingSettings
+    from eetool.train.exit_plan import ExitPlan
     from eetool.train.network_trial import Trial
-    from eetool.train.pipeline import ExitPlan
 
 
 _NO_TRIAL = "none"
-
-
-@dataclass(frozen=True)
-class TrainRequest:
-    """Options of `eetool train`."""
-
-    model: str | None
-    front: Path | None
-    pick: str
-    data: str | None
-    output: Path
-    exits: int | Literal["own"] | None
-    logits: str | None
-    taps: str | None
-    branches: tuple[str, ...]
-    layouts: tuple[str, ...]
-    cascade: bool
-    ensemble: bool
-    weights: Path | None
-    weights_key: str | None
-    normalisation: str | None
-    recipe: str
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    warm_up: float
-    optimizer: str
-    weight_decay: float
-    label_smoothing: float
-    average: float
-    erase: int
-    torch_device: str
-    precision: str
-    exit_weights: str | None
-    ramp: bool
-    gradient_scaling: bool
-    distill_share: float
-    distill_temperature: float
-    teacher: Path | None
-    teacher_views: int
-    survivors: float | None
-    targets: str
-    cost_weight: float
-    hold_out: str
-    seed: int
-    threads: int | None
-    shape: tuple[int, ...] | None
-    classes: int | None
-    trial_formats: tuple[str, ...]
-    resume: bool
-    named: tuple[str, ...]
-    force: bool
-
-    @property
-    def state_file(self) -> Path:
-        """File beside the output that keeps the state after every epoch."""
-        return self.output.with_name(self.output.name + ".resume")
 
 
 @dataclass(frozen=True)
@@ -284,10 +227,10 @@ def _network(request: TrainRequest) -> _Network:
     if (request.model is None) == (request.front is None):
         raise UsageError("train takes either MODEL or --from search.front.json", "Give one of them.")
     if request.model is not None:
-        return _Network(request.model, _exit_plan(request))
+        return _Network(request.model, exit_plan(request))
     from eetool.model.references.output_choice import OutputChoice
     from eetool.search.search_results import pick_candidate, read_front, trusted
-    from eetool.train.pipeline import ExitPlan
+    from eetool.train.exit_plan import ExitPlan
 
     if request.exits is not None or request.taps or request.branches or request.layouts:
         raise UsageError(
@@ -297,32 +240,9 @@ def _network(request: TrainRequest) -> _Network:
     candidate = pick_candidate(read_front(request.front), request.pick)
     backbone, config = trusted(candidate, request.named, str(request.front))
     say(f"candidate {candidate.id}: its gates use {candidate.score} (eetool tune --score {candidate.score})")
-    outputs = OutputChoice(_names(request.logits))
+    outputs = OutputChoice(listed_names(request.logits))
     plan = ExitPlan(len(candidate.taps), candidate.branches or None, candidate.taps, outputs=outputs)
     return _Network(backbone, plan, config)
-
-
-def _exit_plan(request: TrainRequest) -> "ExitPlan":
-    from eetool.errors import UsageError
-    from eetool.model.references.output_choice import OutputChoice
-    from eetool.train.pipeline import ExitPlan
-
-    taps = _names(request.taps)
-    outputs = OutputChoice(_names(request.logits), request.exits == "own")
-    branches = request.branches
-    if request.ensemble and request.recipe == "confidence":
-        raise UsageError("--ensemble has no effect in the recipe confidence", "Give another --recipe.")
-    branch = branches[0] if len(branches) == 1 else branches or None
-    if request.exits == "own":
-        return ExitPlan(0, branch, taps, request.cascade, request.ensemble, request.layouts, outputs)
-    if taps and request.exits not in (None, len(taps)):
-        raise UsageError(f"--exits {request.exits} contradicts --at with {len(taps)} taps", "Give one of them.")
-    count = len(taps) if taps else 2 if request.exits is None else request.exits
-    return ExitPlan(count, branch, taps, request.cascade, request.ensemble, request.layouts, outputs)
-
-
-def _names(text: str | None) -> tuple[str, ...]:
-    return tuple(text.split(",")) if text else ()
 
 
 def _trial(request: TrainRequest) -> "Trial | None":
@@ -348,9 +268,10 @@ def _fit(request: TrainRequest, data: str, network: _Network, trial: "Trial | No
     """Return the trained checkpoint and the source it was trained on."""
     from eetool.data.registry import load_source
     from eetool.errors import OutputError, UsageError
-    from eetool.train.pipeline import train_model
+    from eetool.train.pipeline import train_model, try_before_data
 
-    settings = _training_settings(request)
+    settings = training_settings(request)
+    try_before_data(network.backbone, request.shape, request.classes, network.plan, settings, network.config)
     source = load_source(data, TerminalProgress())
     actual = ((1, *source.inputs.shape[1:]), len(source.classes))
     for name, asked, given in zip(("--input", "--classes"), (request.shape, request.classes), actual, strict=True):
@@ -377,46 +298,6 @@ def _fit(request: TrainRequest, data: str, network: _Network, trial: "Trial | No
         trial=trial,
     )
     return _report_interruption(work, state), source
-
-
-def _training_settings(request: TrainRequest) -> "TrainingSettings":
-    from eetool.errors import UsageError
-    from eetool.model.spec import LossOptions, TrainingSettings
-
-    if request.recipe not in ("distill", "frozen") and request.teacher is not None:
-        raise UsageError(f"the recipe {request.recipe} has no use for --teacher", "Give --recipe distill.")
-    if request.targets == "backbone" and request.recipe not in ("frozen", "confidence"):
-        raise UsageError("--targets backbone needs a frozen backbone", "Give --recipe frozen or confidence.")
-    if request.teacher_views and request.teacher is None:
-        raise UsageError("--teacher-views without a --teacher", "Give one.")
-    loss = LossOptions(
-        label_smoothing=request.label_smoothing,
-        exit_weights=parse_numbers("--exit-weights", request.exit_weights),
-        ramp=request.ramp,
-        gradient_scaling=request.gradient_scaling,
-        distill_share=request.distill_share,
-        distill_temperature=request.distill_temperature,
-        teacher_views=request.teacher_views,
-        survivors=request.survivors,
-        targets=request.targets,
-        cost_weight=request.cost_weight,
-    )
-    return TrainingSettings(
-        recipe=request.recipe,
-        epochs=request.epochs,
-        seed=request.seed,
-        batch_size=request.batch_size,
-        learning_rate=request.learning_rate,
-        hold_out=request.hold_out,
-        warm_up=request.warm_up,
-        weight_decay=request.weight_decay,
-        precision=request.precision,
-        average=request.average,
-        optimizer=request.optimizer,
-        torch_device=request.torch_device,
-        erase=request.erase,
-        loss=loss,
-    )
 
 
 def _report_interruption(work: "Callable[[], Checkpoint]", state: Path) -> "Checkpoint":

@@ -70,7 +70,7 @@ def build_backbone(
     builder, match = entry
     if len(sizes) != 3 or not all(isinstance(size, int) for size in sizes):
         shown = "x".join(map(str, shape))
-        raise UsageError(f"{reference} takes images, not inputs of shape {shown}", "Such as --input 1x3x32x32.")
+        raise UsageError(f"{reference} takes images, not inputs of shape {shown}", "Such as 1x3x32x32.")
     height, width = (int(side), int(side)) if sized else (int(sizes[1]), int(sizes[2]))
     backbone = builder(match, (1, int(sizes[0]), height, width), classes)
     if (height, width) != tuple(sizes[1:]):
@@ -117,7 +117,7 @@ def _sizes(reference: str, sizes: Sequence[int | str], count: int, what: str, ex
     numbers = [size for size in sizes if isinstance(size, int)]
     if len(sizes) != count or len(numbers) != count:
         shown = "x".join(str(size) for size in sizes)
-        raise UsageError(f"{reference} takes {what}, not inputs of shape {shown}", f"Such as --input {example}.")
+        raise UsageError(f"{reference} takes {what}, not inputs of shape {shown}", f"Such as {example}.")
     return numbers
 
 

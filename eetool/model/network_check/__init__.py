@@ -1,5 +1,5 @@
-"""Checks of a network before it is trained or exported: what a device would compute differently.
+"""Checks of a network before it is trained or exported: what would fail later, or be answered otherwise by a device.
 
-May import `eetool.model`. A check returns what it found in terms of the user's own code, and callers raise it.
-Entry point: `inference.find_fault`.
+May import `eetool.model`. `inference` returns what it found in terms of the user's own code, and callers raise it.
+Entry points: `trial_run.try_inference`, `trial_run.try_training`, `inference.find_fault`.
 """

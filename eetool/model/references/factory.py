@@ -8,8 +8,10 @@ the name is used only where the user repeats it: see `eetool.model.references.re
 """
 
 import importlib
+import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +21,24 @@ from torch import Tensor, nn
 from eetool.errors import ArtefactError, UsageError
 from eetool.model.references.example_inputs import example_inputs
 from eetool.model.references.factory_call import parse_factory
+from eetool.model.references.network_form import accepted_form, check_arguments, first_run
 from eetool.model.references.output_choice import FIND, OutputChoice, count_classes
 from eetool.model.references.reference import ModelReference, Shape, float_input
+from eetool.model.user_code import user_code
 from eetool_runtime.manifest import BATCH, DTYPES, Input
 
 _HINT = "A factory returns a torch.nn.Module, or (module, {input name: example tensor})."
+
+
+class UnknownInputError(UsageError):
+    """Nothing says which inputs a network takes: neither an example of its factory nor a shape."""
 
 
 def resolve(reference: str, shape: Shape | None, classes: int | None, choice: OutputChoice = FIND) -> ModelReference:
     """Call the factory in `reference` and describe its network.
 
     Raises:
+        UnknownInputError: the factory gives no example, and there is no `shape`.
         UsageError: the factory does not exist or returns no network, or `shape` does not fit its inputs.
         ArtefactError: the factory failed.
     """
@@ -40,13 +49,20 @@ def resolve(reference: str, shape: Shape | None, classes: int | None, choice: Ou
         inputs = tuple(_input(key, example, name) for key, example in examples.items())
         limits = {n: int(x.max()) + 1 for n, x in examples.items() if not x.is_floating_point()}
         if shape is not None and (len(inputs) > 1 or len(shape) != len(inputs[0].shape)):
-            raise UsageError(f"{name} names its own inputs, and --input does not fit them", "Leave --input away.")
+            own = ", ".join(f"{i.name} {'x'.join(map(str, i.shape))}" for i in inputs)
+            raise UsageError(
+                f"{name} takes {own}, as its examples say, and not one input of shape {'x'.join(map(str, shape))}",
+                "Data sources and a shape on the command line describe one input; without them its examples are used.",
+            )
         if shape is not None:
             inputs = (Input(inputs[0].name, inputs[0].dtype, (BATCH, *shape[1:])),)
     elif shape is None:
-        raise UsageError(f"{name} gives no example of its input", "Give its shape as --input, such as 1x3x32x32.")
+        raise UnknownInputError(
+            f"{name} gives no example of its input", "Give its shape as --input, such as 1x3x32x32."
+        )
     else:
         inputs = float_input("input", shape)
+    check_arguments(module, [i.name for i in inputs], name)
     classes = classes or _count_classes(module, inputs, examples, reference, choice)
     return ModelReference(name, inputs, classes, arguments or None, limits)
 
@@ -60,10 +76,11 @@ def _call_checked(reference: str, arguments: Mapping[str, Any]) -> tuple[nn.Modu
     result = _call(reference, arguments)
     module, examples = result if isinstance(result, tuple) and len(result) == 2 else (result, {})
     if not isinstance(module, nn.Module):
-        raise UsageError(f"{reference} gives {type(module).__name__}, not a torch.nn.Module", _HINT)
+        kind = f"the class {module.__name__}" if isinstance(module, type) else type(module).__name__
+        raise UsageError(f"{reference} gives {kind}, not a torch.nn.Module", _HINT)
     if not isinstance(examples, dict) or not all(isinstance(x, Tensor) and x.ndim for x in examples.values()):
         raise UsageError(f"{reference} gives examples that are not tensors by name", _HINT)
-    return module, examples
+    return accepted_form(module, reference), {key: example.detach().cpu() for key, example in examples.items()}
 
 
 def _call(reference: str, arguments: Mapping[str, Any]) -> Any:
@@ -72,24 +89,52 @@ def _call(reference: str, arguments: Mapping[str, Any]) -> Any:
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:
-        factory = importlib.import_module(name)
-        for part in attribute.split("."):
-            factory = getattr(factory, part)
-        return factory(**arguments)  # type: ignore[operator]
-    except ModuleNotFoundError as error:
-        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            raise UsageError(
-                f"there is no module {error.name!r}", "It must be installed or lie in this folder."
-            ) from None
-        raise ArtefactError(f"{reference} failed: {error}", "Install what it needs.") from error
-    except AttributeError as error:
-        if error.name == attribute.rpartition(".")[2]:
-            raise UsageError(f"the module {name!r} has no {attribute!r}", _HINT) from None
-        raise ArtefactError(f"{reference} failed: {error}", _HINT) from error
-    except Exception as error:  # the user's code can raise anything
-        raise ArtefactError(f"{reference} failed: {type(error).__name__}: {error}", _HINT) from error
+        with user_code(reference), _torch_settings_kept():
+            found = _find(importlib.import_module(name), name, attribute)
+            if not callable(found):
+                raise UsageError(f"{reference} is {type(found).__name__}, not a function", _HINT)
+            _check_call(found, arguments, reference)
+            return found(**arguments)
+    except ArtefactError as failure:
+        cause = failure.__cause__
+        if not isinstance(cause, ModuleNotFoundError) or not f"{name}.".startswith(f"{cause.name}."):
+            raise
+        raise UsageError(f"there is no module {cause.name!r}", "It must be installed or lie in this folder.") from None
     finally:
-        sys.path.remove(here)
+        if here in sys.path:  # the user's code may change it
+            sys.path.remove(here)
+
+
+@contextmanager
+def _torch_settings_kept() -> Iterator[None]:
+    """Undo what the user's code sets for the whole process: a default type, or no gradients."""
+    dtype, gradients = torch.get_default_dtype(), torch.is_grad_enabled()
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(dtype)
+        torch.set_grad_enabled(gradients)
+
+
+def _check_call(factory: Any, arguments: Mapping[str, Any], reference: str) -> None:
+    """Raise ArtefactError where the factory cannot be called with these arguments."""
+    try:
+        inspect.signature(factory).bind(**arguments)
+    except TypeError as error:
+        hint = f"Write its arguments by name, as in {reference}(name=value)."
+        raise ArtefactError(f"{reference}{inspect.signature(factory)} fails: TypeError: {error}", hint) from None
+    except ValueError:  # a builtin without a signature
+        return
+
+
+def _find(module: Any, name: str, attribute: str) -> Any:
+    """Return the object called `attribute`, with dots, in the module `name`."""
+    found = module
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise UsageError(f"the module {name!r} has no {attribute!r}", _HINT)
+        found = getattr(found, part)
+    return found
 
 
 def _input(name: str, example: Tensor, reference: str) -> Input:
@@ -106,10 +151,6 @@ def _count_classes(
     reference: str,
     choice: OutputChoice,
 ) -> int:
-    arguments = tuple(examples.values()) or example_inputs(inputs)
-    try:
-        with torch.no_grad():
-            value = module.eval()(*arguments)
-    except Exception as error:  # the user's code can raise anything
-        raise UsageError(f"{reference} does not run: {type(error).__name__}: {error}", "Check --input.") from error
+    arguments = tuple(x.clone() for x in examples.values()) or example_inputs(inputs)
+    value = first_run(module.eval(), inputs, arguments, reference)
     return count_classes(value, len(arguments[0]), choice, reference)

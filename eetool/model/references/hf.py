@@ -206,11 +206,11 @@ def _text_inputs(config: Any, shape: Shape | None) -> tuple[tuple[Input, ...], d
     if len(shape) != 2:
         raise UsageError(
             f"hf:{config.model_type} takes text as token ids, not inputs of shape {_show(shape)}",
-            "Give one sequence length, such as --input 1x128.",
+            "Give one sequence length, such as 1x128.",
         )
     if shape[1] > longest:
         raise UsageError(
-            f"hf:{config.model_type} takes at most {longest} tokens, not {shape[1]}", "Give a shorter --input."
+            f"hf:{config.model_type} takes at most {longest} tokens, not {shape[1]}", "Give shorter inputs."
         )
     ids = Input("input_ids", "int64", (BATCH, shape[1]))
     mask = Input("attention_mask", "int64", (BATCH, shape[1]))

@@ -71,7 +71,12 @@ def find_outputs(value: Any, names: Sequence[str]) -> list[Tensor]:
     missing = [name for name in names if name not in found]
     if missing:
         raise UsageError(f"the network returns no output {missing[0]!r}", SAME_OUTPUTS)
-    return [found[name] for name in names]
+    return [as_float32(found[name]) for name in names]
+
+
+def as_float32(logits: Tensor) -> Tensor:
+    """Return logits in the only float type of a bundle; what is no float stays as it is."""
+    return logits.float() if logits.is_floating_point() and logits.dtype != torch.float32 else logits
 
 
 def run_outputs(module: nn.Module, inputs: tuple[Tensor, ...]) -> list[NetworkOutput] | None:

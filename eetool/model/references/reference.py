@@ -41,7 +41,7 @@ def float_input(name: str, shape: Shape) -> tuple[Input, ...]:
     if len(shape) < 2:
         raise UsageError(
             f"an input shape begins with the batch size, and {'x'.join(map(str, shape))} has nothing after it",
-            "Such as --input 1x3x32x32.",
+            "Such as 1x3x32x32.",
         )
     return (Input(name, "float32", (BATCH, *shape[1:])),)
 

@@ -7,16 +7,16 @@ A reference is resolved once, together with any file that it reads. The backbone
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from eetool.errors import EarlyExitError, UsageError
+from eetool.errors import UsageError
 from eetool.model.backbones.registry import VOCABULARY, build_backbone, is_text
 from eetool.model.references import factory, hf, libraries
 from eetool.model.references.example_inputs import example_inputs
+from eetool.model.references.network_form import first_run
 from eetool.model.references.output_choice import FIND, OutputChoice
-from eetool.model.references.outputs import find_output
-from eetool.model.references.reference import ModelReference, Shape, extract_logits, first_line, float_input
+from eetool.model.references.outputs import as_float32, find_output
+from eetool.model.references.reference import ModelReference, Shape, extract_logits, float_input
 from eetool_runtime.manifest import BATCH, Input
 
 _BUILT_IN_SHAPE = (1, 3, 32, 32)
@@ -104,7 +104,7 @@ def keep_logits(model: nn.Module, outputs: Sequence[str]) -> nn.Module:
 
     def keep(module: nn.Module, arguments: Any, output: Any) -> Any:
         logits = find_output(output, outputs[-1]) if outputs else extract_logits(output)
-        return output if logits is None else logits
+        return output if logits is None else as_float32(logits)
 
     model.register_forward_hook(keep)
     return model
@@ -116,17 +116,11 @@ def check_backbone(backbone: nn.Module, reference: ModelReference) -> None:
     Raises:
         UsageError: it does not take its inputs, or does not return logits (N, classes).
     """
-    shapes = ", ".join(f"{i.name} {'x'.join(map(str, i.shape))}" for i in reference.inputs)
-    try:
-        with torch.no_grad():
-            logits = backbone(*example_inputs(reference.inputs, 2))
-    except EarlyExitError:
-        raise
-    except Exception as error:  # the network's own code, or torch's for sizes that do not fit
-        raise UsageError(
-            f"{reference.backbone} does not take {shapes}: {first_line(error)}", "Give another --input."
-        ) from error
+    logits = first_run(backbone, reference.inputs, example_inputs(reference.inputs, 2), reference.backbone)
     if not isinstance(logits, Tensor) or tuple(logits.shape) != (2, reference.classes):
         given = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
         expected = f"logits of shape (2, {reference.classes})"
-        raise UsageError(f"{reference.backbone} gives {given} for a batch of 2, not {expected}", "Check --classes.")
+        raise UsageError(
+            f"{reference.backbone} gives {given} for a batch of 2, not {expected}",
+            "Its last layer must have one output for each class.",
+        )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from eetool.errors import UsageError
 from eetool.model.backbones.layers import round_to_multiple
+from eetool.model.user_code import describe, error_place
 from eetool.search.space.space import Gene, Genome, Space, SpaceBackbone, make_space
 
 _KERNEL, _DEPTH, _WIDTH = 0, 1, 2  # phases of progressive shrinking, in the order of Once-for-All (arXiv 1908.09791)
@@ -134,14 +135,15 @@ def load_space(name: str) -> Space:
     try:
         loaded = functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
         space = loaded() if callable(loaded) and not isinstance(loaded, Space) else loaded
-    except Exception as error:  # whatever the user's code raises
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
         raise UsageError(
-            f"the space {name} cannot be loaded: {type(error).__name__}: {error}",
+            f"the space {name} cannot be loaded{error_place(error)}: {describe(error)}",
             "It names a Space, or a function without arguments that returns one; eetool.search.space.space.make_space "
             "makes one.",
         ) from error
     finally:
-        sys.path.remove(here)
+        if here in sys.path:  # the user's code may change it
+            sys.path.remove(here)
     if not isinstance(space, Space):
         raise UsageError(
             f"{name} is {type(space).__name__}, not a Space", "Make one with eetool.search.space.space.make_space."

@@ -17,6 +17,7 @@ import numpy as np
 from eetool.errors import UsageError
 from eetool.model.branches import ALPHABET, LINEAR
 from eetool.model.gate_scores import ENTROPY, MARGIN, MAX_SOFTMAX
+from eetool.model.user_code import user_code
 
 Value = int | float | str
 Genome = dict[str, Value]  # the active genes, in the order of the space
@@ -29,6 +30,7 @@ ADAPTIVE = (
     "adaptive"  # as depth of a branch: NACHOS' rule makes its layers, see `eetool.search.evaluation.adaptive_branches`
 )
 NEVER = 2.0  # a threshold that no confidence reaches
+_SITES = "For all genes, every exit has a site with as many taps as its positions."
 _POOLS = ("max2", "avg2")
 _CONVOLUTIONS = tuple(kind for kind in ALPHABET if kind not in _POOLS)
 
@@ -198,9 +200,26 @@ class Space:
     def _positions(self) -> list[Gene]:
         return [gene for gene in self.genes if gene.group == EXITS]
 
+    def backbone(self, genome: Genome) -> SpaceBackbone:
+        """Return the backbone of a genome.
+
+        Raises:
+            ArtefactError: the user's own function fails.
+            UsageError: it gives no backbone, or too few taps for the genes of the exits.
+        """
+        with user_code(f"the space {self.name}"):
+            made = self.make({g.name: genome[g.name] for g in self.genes if g.group == BACKBONE and g.name in genome})
+        needed = [max(int(position) for position in gene.choices) for gene in self._positions]
+        if not isinstance(made, SpaceBackbone):
+            raise UsageError(f"the space {self.name} gives {type(made).__name__}, not a SpaceBackbone", _SITES)
+        if len(made.sites) < len(needed) or any(len(s) < n for s, n in zip(made.sites, needed, strict=False)):
+            taps = ", ".join(str(len(site)) for site in made.sites) or "none"
+            raise UsageError(f"the space {self.name} gives {made.reference} with sites of {taps} taps", _SITES)
+        return made
+
     def network(self, genome: Genome) -> CandidateNetwork:
         """Return the network of a genome."""
-        backbone = self.make({g.name: genome[g.name] for g in self.genes if g.group == BACKBONE and g.name in genome})
+        backbone = self.backbone(genome)
         names = {gene.name for gene in self.genes}
         on = [(i, int(p)) for i in range(len(backbone.sites)) if (p := genome.get(_position(i), 0))]
         thresholds = any(gene.group == THRESHOLDS for gene in self.genes)

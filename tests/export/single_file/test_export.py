@@ -25,7 +25,8 @@ from eetool.export.single_file.nested_if import (
 )
 from eetool.model.checkpoint import Checkpoint, save_checkpoint
 from eetool.model.spec import Policy
-from eetool.train.pipeline import ExitPlan, attach_exits
+from eetool.train.exit_plan import ExitPlan
+from eetool.train.pipeline import attach_exits
 from eetool_runtime import load
 from eetool_runtime.backends import open_graph
 from eetool_runtime.errors import InputError

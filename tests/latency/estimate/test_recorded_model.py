@@ -14,7 +14,8 @@ from eetool.latency.estimate.prediction_target import open_checkpoint, open_targ
 from eetool.latency.estimate.recorded_model import RecordedModel, record_checkpoint, with_score
 from eetool.model.checkpoint import Checkpoint, load_checkpoint
 from eetool.model.gate_scores import MARGIN, MAX_SOFTMAX, PATIENCE
-from eetool.train.pipeline import ExitPlan, attach_exits
+from eetool.train.exit_plan import ExitPlan
+from eetool.train.pipeline import attach_exits
 from eetool.tune.exit_costs import model_macs
 from eetool_runtime.bundle import Bundle
 

@@ -1,5 +1,7 @@
 """MODEL arguments: built-in backbones, factories of the user, and models of libraries."""
 
+import importlib
+import re
 import sys
 import types
 from pathlib import Path
@@ -12,7 +14,8 @@ from eetool.errors import ArtefactError, MissingError, UsageError
 from eetool.model.checkpoint import load_checkpoint, save_checkpoint
 from eetool.model.references import resolve
 from eetool.model.references.reference import extract_logits
-from eetool.train.pipeline import ExitPlan, attach_exits
+from eetool.train.exit_plan import ExitPlan
+from eetool.train.pipeline import attach_exits
 from eetool_runtime.manifest import Input
 
 FACTORIES = """
@@ -46,6 +49,11 @@ def broken():
 
 def wants_more(x):
     return x
+
+def settings():
+    torch.set_default_dtype(torch.float64)
+    torch.set_grad_enabled(False)
+    return image()
 """
 
 
@@ -86,6 +94,26 @@ def test_resolve_factory_with_examples_names_its_inputs() -> None:
     assert mask[:, 0].all(), "no mask hides everything"
     assert made.record.spec.branches == ("cls",), "the classifier reads the first token"
     assert all(isinstance(x, Tensor) for x in made.build()(*made.samples.values())), "logits out of a dictionary"
+
+
+@pytest.mark.usefixtures("here")
+def test_resolve_factory_that_sets_defaults_of_torch_changes_nothing_else() -> None:
+    made = attach_exits("user_networks:settings", (1, 3, 12, 12), None, ExitPlan(1), seed=0)
+    assert {x.dtype for x in made.state.values() if x.is_floating_point()} == {torch.float32}
+    assert made.samples["input"].dtype == torch.float32
+    assert (torch.get_default_dtype(), torch.is_grad_enabled()) == (torch.float32, True)
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("code", ["def image(:", "import sys; sys.exit()", "import no_such_library", "1 / 0"])
+def test_resolve_module_of_the_user_that_cannot_be_imported_is_told(here: Path, code: str) -> None:
+    (here / "broken_networks.py").write_text(f"\n{code}\n")
+    importlib.invalidate_caches()
+    with pytest.raises(ArtefactError, match="broken_networks:image fails") as told:
+        resolve.resolve("broken_networks:image", (1, 3, 12, 12), 6)
+    assert re.search(r"broken_networks\.py(:|, line )2", told.value.message)
+    expected = "Install what it needs." if "library" in code else "not of eetool"
+    assert expected in str(told.value.hint)
 
 
 @pytest.mark.usefixtures("here")

@@ -9,14 +9,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eetool.errors import UsageError
+from eetool.errors import ArtefactError, UsageError
 from eetool.model.branches import BranchSpec
 from eetool.model.early_exit import candidate_taps
 from eetool.model.references.reference import float_input
 from eetool.model.references.resolve import build
 from eetool.search.methods.methods import METHODS
 from eetool.search.space.builtin_spaces import SPACES, load_space
-from eetool.search.space.space import Gene, Genome, Space, genome_key
+from eetool.search.space.space import Gene, Genome, Space, SpaceBackbone, genome_key, make_space
 from tests.helpers import small_spaces
 
 MAKERS: list[Callable[[], Space]] = [*SPACES.values(), small_spaces.mobile, small_spaces.own, small_spaces.one]
@@ -102,12 +102,37 @@ def test_space_unordered_or_repeated_genes_raise_usage_error() -> None:
         Space("off", (Gene("a", (1, 2)), Gene("a", (1, 2))), small_spaces.own().make)
 
 
+@pytest.mark.parametrize(
+    ("made", "error", "words"),
+    [
+        (
+            ValueError("no such depth"),
+            ArtefactError,
+            r"the space mine fails in test_space\.py:\d+: ValueError: no such",
+        ),
+        (None, UsageError, "the space mine gives NoneType, not a SpaceBackbone"),
+        (SpaceBackbone("resnet8", ()), UsageError, "gives resnet8 with sites of none taps"),
+        (SpaceBackbone("resnet8", (("stage1.0",),)), UsageError, "gives resnet8 with sites of 1 taps"),
+    ],
+)
+def test_backbone_wrong_function_of_the_user_is_told(made: object, error: type[Exception], words: str) -> None:
+    def make(genome: Genome) -> SpaceBackbone:
+        if isinstance(made, Exception):
+            raise made
+        return made  # type: ignore[return-value]
+
+    space = make_space("mine", [Gene("depth", (1, 2))], make, positions=(2,))
+    with pytest.raises(error, match=words):
+        space.network(space.largest())
+
+
 def test_load_space_unknown_name_raises_usage_error() -> None:
     assert load_space("tests.helpers.small_spaces:own").hash == small_spaces.own().hash
     for name, words in (
         ("mobilenet", "Known spaces"),
         ("tests.helpers.small_spaces:nothing", "cannot be loaded"),
         ("no_such_module:space", "cannot be loaded"),
+        ("tests.helpers.small_spaces:ends_the_program", "it ends the program"),
         ("tests.helpers.small_spaces:Plain", "not a Space"),
     ):
         with pytest.raises(UsageError) as caught:

@@ -1,0 +1,134 @@
+"""Options of `eetool train`, and what they say about exits and training."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from eetool.cli.number_lists import parse_numbers
+
+if TYPE_CHECKING:
+    from eetool.model.spec import TrainingSettings
+    from eetool.train.exit_plan import ExitPlan
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """Options of `eetool train`."""
+
+    model: str | None
+    front: Path | None
+    pick: str
+    data: str | None
+    output: Path
+    exits: int | Literal["own"] | None
+    logits: str | None
+    taps: str | None
+    branches: tuple[str, ...]
+    layouts: tuple[str, ...]
+    cascade: bool
+    ensemble: bool
+    weights: Path | None
+    weights_key: str | None
+    normalisation: str | None
+    recipe: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    warm_up: float
+    optimizer: str
+    weight_decay: float
+    label_smoothing: float
+    average: float
+    erase: int
+    torch_device: str
+    precision: str
+    exit_weights: str | None
+    ramp: bool
+    gradient_scaling: bool
+    distill_share: float
+    distill_temperature: float
+    teacher: Path | None
+    teacher_views: int
+    survivors: float | None
+    targets: str
+    cost_weight: float
+    hold_out: str
+    seed: int
+    threads: int | None
+    shape: tuple[int, ...] | None
+    classes: int | None
+    trial_formats: tuple[str, ...]
+    resume: bool
+    named: tuple[str, ...]
+    force: bool
+
+    @property
+    def state_file(self) -> Path:
+        """File beside the output that keeps the state after every epoch."""
+        return self.output.with_name(self.output.name + ".resume")
+
+
+def exit_plan(request: TrainRequest) -> "ExitPlan":
+    """Return the plan of the exits; raises UsageError where options contradict each other."""
+    from eetool.errors import UsageError
+    from eetool.model.references.output_choice import OutputChoice
+    from eetool.train.exit_plan import ExitPlan
+
+    taps = listed_names(request.taps)
+    outputs = OutputChoice(listed_names(request.logits), request.exits == "own")
+    branches = request.branches
+    if request.ensemble and request.recipe == "confidence":
+        raise UsageError("--ensemble has no effect in the recipe confidence", "Give another --recipe.")
+    branch = branches[0] if len(branches) == 1 else branches or None
+    if request.exits == "own":
+        return ExitPlan(0, branch, taps, request.cascade, request.ensemble, request.layouts, outputs)
+    if taps and request.exits not in (None, len(taps)):
+        raise UsageError(f"--exits {request.exits} contradicts --at with {len(taps)} taps", "Give one of them.")
+    count = len(taps) if taps else 2 if request.exits is None else request.exits
+    return ExitPlan(count, branch, taps, request.cascade, request.ensemble, request.layouts, outputs)
+
+
+def listed_names(text: str | None) -> tuple[str, ...]:
+    """Return the names in a text with commas."""
+    return tuple(text.split(",")) if text else ()
+
+
+def training_settings(request: TrainRequest) -> "TrainingSettings":
+    """Return the settings; raises UsageError where options contradict each other."""
+    from eetool.errors import UsageError
+    from eetool.model.spec import LossOptions, TrainingSettings
+
+    if request.recipe not in ("distill", "frozen") and request.teacher is not None:
+        raise UsageError(f"the recipe {request.recipe} has no use for --teacher", "Give --recipe distill.")
+    if request.targets == "backbone" and request.recipe not in ("frozen", "confidence"):
+        raise UsageError("--targets backbone needs a frozen backbone", "Give --recipe frozen or confidence.")
+    if request.teacher_views and request.teacher is None:
+        raise UsageError("--teacher-views without a --teacher", "Give one.")
+    loss = LossOptions(
+        label_smoothing=request.label_smoothing,
+        exit_weights=parse_numbers("--exit-weights", request.exit_weights),
+        ramp=request.ramp,
+        gradient_scaling=request.gradient_scaling,
+        distill_share=request.distill_share,
+        distill_temperature=request.distill_temperature,
+        teacher_views=request.teacher_views,
+        survivors=request.survivors,
+        targets=request.targets,
+        cost_weight=request.cost_weight,
+    )
+    return TrainingSettings(
+        recipe=request.recipe,
+        epochs=request.epochs,
+        seed=request.seed,
+        batch_size=request.batch_size,
+        learning_rate=request.learning_rate,
+        hold_out=request.hold_out,
+        warm_up=request.warm_up,
+        weight_decay=request.weight_decay,
+        precision=request.precision,
+        average=request.average,
+        optimizer=request.optimizer,
+        torch_device=request.torch_device,
+        erase=request.erase,
+        loss=loss,
+    )
