@@ -31,7 +31,7 @@ from eetool.train.exit_plan import ExitPlan, make_spec
 from eetool.train.losses import FROZEN, ExitDepth
 from eetool.train.network_trial import Trial, try_network
 from eetool.train.pixel_statistics import pixel_statistics
-from eetool.train.teacher import load_teacher
+from eetool.train.teacher import Teacher, load_teacher
 from eetool.train.training_loop import TrainingExamples, run_training
 from eetool_runtime.manifest import Data, Input, Preprocess
 from eetool_runtime.preprocess import SPECIAL
@@ -91,11 +91,7 @@ def train_model(
     spec = make_spec(reference, inputs, source.classes, plan, progress, _trial(settings))
     spec = replace(spec, learned_confidence=settings.recipe == "confidence")
     _check_settings(settings, spec, weights, source)
-    loaded_teacher = None
-    if teacher is not None:
-        name, make_teacher = load_teacher(teacher, spec.labels, shape[1:], named)
-        loaded_teacher = make_teacher(settings.loss.teacher_views, len(examples.labels))
-        settings = replace(settings, loss=replace(settings.loss, teacher=name))
+    settings, loaded_teacher = _with_teacher(settings, teacher, spec, examples, named)
     torch.manual_seed(settings.seed)
     net = build_net(spec)
     _try_exits(net, reference, settings, progress)
@@ -106,6 +102,21 @@ def train_model(
     try_network(net, start, trial)
     run_training(net, examples, settings, state_file, resume, progress, _exit_depths(net, spec), loaded_teacher)
     return replace(start, state=net.state_dict())
+
+
+def _with_teacher(
+    settings: TrainingSettings,
+    path: Path | None,
+    spec: ModelSpec,
+    examples: TrainingExamples,
+    named: Sequence[str],
+) -> tuple[TrainingSettings, Teacher | None]:
+    """Return the settings with the name of the teacher in a file, and the teacher; without a file nothing changes."""
+    if path is None:
+        return settings, None
+    name, make_teacher = load_teacher(path, spec.labels, tuple(examples.images.shape[1:]), named)
+    teacher = make_teacher(settings.loss.teacher_views, len(examples.labels))
+    return replace(settings, loss=replace(settings.loss, teacher=name)), teacher
 
 
 def _held_out_samples(
