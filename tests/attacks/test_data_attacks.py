@@ -26,7 +26,7 @@ from eetool.errors import ArtefactError
 from eetool.graphs.onnx_graph import read_graph
 from eetool.graphs.tflite_graph import read_tflite
 from eetool.model.checkpoint import load_checkpoint
-from eetool.model.weights import read_tensors
+from eetool.model.weight_files import read_weights_file
 from eetool.records import read_text, sha256_file
 from eetool_runtime import load
 from tests.attacks import fuzz_data, fuzz_sources
@@ -84,7 +84,7 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "text": ("a.json", read_text),
     "hash": ("a.bin", sha256_file),
     "checkpoint": ("a.pt", load_checkpoint),
-    "weights": ("a.safetensors", read_tensors),
+    "weights": ("a.safetensors", read_weights_file),
     "ONNX": ("a.onnx", read_graph),
     "TFLite": ("a.tflite", read_tflite),
 }
