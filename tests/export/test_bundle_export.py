@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from eetool.errors import EarlyExitError, OutputError, VerificationError
+from eetool.errors import ArtefactError, EarlyExitError, OutputError, VerificationError
+from eetool.export import bundle_export
 from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.export.bundle_files import bundle_name, write_manifest
+from eetool.export.parity import Parity
 from eetool.model.checkpoint import Checkpoint, load_checkpoint
 from eetool.model.macs import count_macs
 from eetool.model.scored_network import exit_output_names
@@ -197,9 +199,18 @@ def test_export_bundle_interrupted_leaves_the_old_bundle(plain: Checkpoint, tmp_
     assert files_in(tmp_path) == ["plain.eebundle/manifest.json"]
 
 
-def test_export_bundle_failed_parity_raises_verification_error(plain: Checkpoint, tmp_path: Path) -> None:
-    state = {**plain.state, "backbone.linear.bias": torch.tensor([0.0, float("nan"), 0.0])}
+def test_export_bundle_failed_parity_raises_verification_error(
+    plain: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundle_export, "component_parity", lambda *_: Parity(1.0, 1e-4))
     with pytest.raises(VerificationError, match="graphs differ from the model:\n  components/exit0/"):
+        export_bundle(plain, tmp_path / "plain.eebundle", NO_REFERENCES)
+    assert files_in(tmp_path) == []
+
+
+def test_export_bundle_model_that_gives_nan_names_the_module(plain: Checkpoint, tmp_path: Path) -> None:
+    state = {**plain.state, "backbone.linear.bias": torch.tensor([0.0, float("nan"), 0.0])}
+    with pytest.raises(ArtefactError, match=r"the model gives 32 NaN .*: the module 'net.backbone.linear' \(Linear\)"):
         export_bundle(replace(plain, state=state), tmp_path / "plain.eebundle", NO_REFERENCES)
     assert files_in(tmp_path) == []
 
