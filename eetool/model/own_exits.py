@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -101,7 +100,8 @@ def order_exits(
                 raise UsageError(f"the outputs {names[j]!r} and {name!r} are one tensor or parts of one", _NAME)
     depths = [_depth(flow, i) for i in range(len(names))]
     order = sorted(range(len(names)), key=depths.__getitem__)
-    for place, (shallow, deep) in enumerate(pairwise(order)):
+    for place in range(len(order) - 1):
+        shallow, deep = order[place : place + 2]
         a, b = depths[shallow], depths[deep]
         if a.shared == b.shared and a.macs < b.macs and a.layers > b.layers:
             if not trusted:

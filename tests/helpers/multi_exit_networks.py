@@ -40,15 +40,15 @@ class Branchy(nn.Module):
         self.blocks = nn.ModuleList([block(1, 8), block(8, 12, 2), block(12, 16, 2)])
         self.heads = nn.ModuleList([nn.Sequential(block(8, 8, 2), Classifier(8)), Classifier(12), Classifier(16)])
 
-    def exits(self, x: Tensor) -> list[Tensor]:
+    def exits(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         outputs = []
         for layers, head in zip(self.blocks, self.heads, strict=True):
             x = layers(x)
             outputs.append(head(x))
-        return outputs
+        return outputs, x
 
     def forward(self, x: Tensor) -> Any:
-        return self.exits(x)
+        return self.exits(x)[0]
 
 
 class MultiScale(nn.Module):
@@ -93,7 +93,7 @@ class Averaging(Branchy):
     """Every exit adds the logits of the exit before: one component reads the outputs of another."""
 
     def forward(self, x: Tensor) -> dict[str, Any]:
-        outputs = self.exits(x)
+        outputs, _ = self.exits(x)
         for i in (1, 2):
             outputs[i] = outputs[i] + 0.5 * outputs[i - 1]
         return {"exits": {"shallow": outputs[0], "middle": outputs[1], "deep": outputs[2]}}
@@ -146,10 +146,8 @@ class Formed(Branchy):
         self.embed = nn.Linear(16, CLASSES)
 
     def forward(self, x: Tensor) -> Any:
-        features = x
-        for layers in self.blocks:
-            features = layers(features)
-        return self.form(self.exits(x), self.embed(features.mean((2, 3))), self.training)
+        exits, features = self.exits(x)
+        return self.form(exits, self.embed(features.mean((2, 3))), self.training)
 
 
 FORMS: dict[str, Callable[[list[Tensor], Tensor, bool], Any]] = {

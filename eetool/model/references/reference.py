@@ -49,7 +49,8 @@ def float_input(name: str, shape: Shape) -> tuple[Input, ...]:
 def extract_logits(output: Any) -> Tensor | None:
     """Return the logits from the output of a classifier of any library, or None where there are none.
 
-    They are the output itself, its item or attribute `logits`, or the first item of a tuple.
+    They are the output itself, its item or attribute `logits`, or the first item of a tuple: the rule for files that
+    name no output. New models record its name, see `eetool.model.references.output_choice`.
     """
     if isinstance(output, Mapping):
         output = output.get("logits")
