@@ -14,7 +14,7 @@ from eetool.errors import ArtefactError, EarlyExitError, VerificationError
 from eetool.export.split import ComponentModule, output_nodes
 from eetool.export.traced_model import TracedModel, split_rows
 from eetool.export.variants import VariantKind, write_graph
-from eetool.model.network_check.code_place import traced_place
+from eetool.model.code_place import traced_place
 from eetool.model.network_check.divergence import operator_name
 from eetool.workspace import scratch
 from eetool_runtime.backends import open_graph

@@ -1,19 +1,27 @@
 """Places in a network in terms of the user's own code: the module, and the line of its forward."""
 
+import os
+import re
 import sys
 import sysconfig
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
-from torch import nn
+import torch
+from torch import fx, nn
+
+import eetool
 
 Frames = Iterable[tuple[FrameType, int]]  # frames and their lines, from the outermost inwards
 
 _WRAPPERS = ("net.", "backbone.")  # modules of eetool around the user's network
 _NOT_USERS = ("torch", "eetool")
 _INSTALLED = tuple({sysconfig.get_path(name) for name in ("purelib", "platlib")})
+_TORCH_AND_EETOOL = tuple(str(Path(str(package.__file__)).parent) + os.sep for package in (torch, eetool))
+_TRACED_LINE = re.compile(r'File "(.+)", line (\d+)')
 _STANDARD = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib")})
 
 
@@ -52,6 +60,25 @@ def module_text(name: str, module: nn.Module) -> str:
         return f" in {name} ({type(module).__name__})"
     own = not _is_package(type(module).__module__, "eetool")
     return f" in the network's own forward ({type(module).__name__})" if own else ""
+
+
+def traced_place(node: fx.Node) -> str:
+    """Return the place of a node that torch.export has traced, as `place_of` does."""
+    modules = list((node.meta.get("nn_module_stack") or {}).values())
+    module = next((text for path, kind in reversed(modules) if (text := _traced_text(path, kind))), "")
+    lines = _TRACED_LINE.findall(node.meta.get("stack_trace") or "")
+    users = [(file, line) for file, line in lines if not file.startswith(_TORCH_AND_EETOOL)]
+    return module + (f", {Path(users[-1][0]).name}:{users[-1][1]}" if module and users else "")
+
+
+def _traced_text(path: str, kind: Any) -> str:
+    """Return ` in NAME (CLASS)` of a module in a traced network; empty for a wrapper of eetool."""
+    name = (kind if isinstance(kind, str) else kind.__name__).rpartition(".")[2]
+    while path.startswith("net."):
+        path = path.removeprefix("net.")
+    if path == "backbone":
+        return f" in the network's own forward ({name})"
+    return f" in {path.removeprefix('backbone.')} ({name})" if path not in ("", "net") else ""
 
 
 def is_users(frame: FrameType) -> bool:

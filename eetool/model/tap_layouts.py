@@ -20,6 +20,7 @@ from eetool.model.dataflow import without_fused_layers
 from eetool.model.early_exit import find_tap, first_tensor
 from eetool.model.layouts import LAYOUTS, check_layout, layout_of_axes
 from eetool.model.tensor_axes import Axes, TensorAxes
+from eetool.model.user_code import user_code
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ def _run(
     training = backbone.training
     backbone.eval()
     try:
-        with torch.no_grad(), without_fused_layers(), inside:
+        with user_code("the network", backbone), torch.no_grad(), without_fused_layers(), inside:
             backbone(*inputs)
     finally:
         backbone.train(training)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from eetool.model.network_check.code_place import module_names, running_place
+from eetool.model.code_place import module_names, place_of, running_frames
 from eetool.model.network_check.network_copy import largest, largest_difference
 
 _RELATIVE = {torch.float64: 1e-8}  # of the largest value of a tensor; else that of float32
@@ -89,11 +89,11 @@ class _Comparer(TorchDispatchMode):
         before, expected = next(self.steps, ("", []))
         found = _floats(name, outputs)
         if before != name or len(found) != len(expected):
-            raise _FoundError(f"{name}{running_place(self.names)}, which runs in one case only")
+            raise _FoundError(f"{name}{place_of(self.names, running_frames())}, which runs in one case only")
         if self.row is not None and not any(isinstance(x, Tensor) for x in pytree.tree_leaves((args, kwargs))):
             return outputs  # made of sizes alone, such as the numbers of the rows
         if any(not _equal(a, b, self.row) for a, b in zip(found, expected, strict=True)):
-            raise _FoundError(name + running_place(self.names))
+            raise _FoundError(name + place_of(self.names, running_frames()))
         return outputs
 
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from eetool.errors import EarlyExitError
+from eetool.errors import ArtefactError, UsageError
+from eetool.model.code_place import frames_of, module_names, place_of
 from eetool.model.dataflow import without_fused_layers
 from eetool.model.early_exit import EarlyExitNet
-from eetool.model.network_check.code_place import error_frames, module_names, place_of
 from eetool.model.references.reference import first_line
 
 Inputs = tuple[Tensor, ...]
@@ -35,7 +35,7 @@ class BatchSizeError(Exception):
     """A network does not run, or does not answer every input, at a batch size that it has to run at."""
 
     def __init__(self, batch: int, net: nn.Module, error: Exception | None) -> None:
-        where = "" if error is None else place_of(module_names(net), error_frames(error)) + f": {first_line(error)}"
+        where = "" if error is None else place_of(module_names(net), frames_of(error)) + f": {first_line(error)}"
         super().__init__(f"it does not run at a batch of {batch}{where}")
 
 
@@ -75,10 +75,11 @@ class NetworkCopy:
         """
         try:
             answers = _forward(self.net, _converted(inputs, self.dtype))
-        except EarlyExitError:  # of a tap
+        except UsageError:  # of a tap
             raise
-        except Exception as error:  # the user's code can raise anything
-            raise BatchSizeError(len(inputs[0]), self.net, error) from error
+        except ArtefactError as error:  # of the network's own code
+            cause = error.__cause__
+            raise BatchSizeError(len(inputs[0]), self.net, cause if isinstance(cause, Exception) else error) from error
         if any(len(x) != len(inputs[0]) for x in answers):
             raise BatchSizeError(len(inputs[0]), self.net, None)
         return [x.double() for x in answers]
