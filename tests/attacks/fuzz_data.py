@@ -9,6 +9,7 @@ and exits with 1 after any finding.
 """
 
 import argparse
+import importlib
 import io
 import json
 import random
@@ -164,6 +165,7 @@ def judge(read: Callable[[Path], object], path: Path) -> str:
 
 def fuzz(runs: int, seed: int, kinds: Sequence[str] = ()) -> dict[str, Any]:
     """Damage and read `runs` files, reproducibly by `seed`; of all kinds where none are named."""
+    importlib.import_module("sklearn.model_selection")  # which takes long, and is no part of a reading
     pick = random.Random(seed)
     counts: Counter[str] = Counter()
     actual: list[dict[str, str]] = []
