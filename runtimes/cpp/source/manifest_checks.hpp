@@ -1,0 +1,35 @@
+// Rules of a manifest that types alone cannot state, in two files: of the model, and of its variants and files.
+#pragma once
+
+#include <string>
+
+#include "manifest.hpp"
+
+namespace eetool {
+
+inline void require(bool holds, const char* reason) {
+  if (!holds) refuse_manifest(reason);
+}
+
+/// Refuse unless `holds`; the reason is only built where it is needed.
+template <typename Reason>
+void require_or(bool holds, Reason reason) {
+  if (!holds) refuse_manifest(reason());
+}
+
+inline constexpr double kMaxScale = 1e6;  // of temperatures and deviations; 1 / kMaxScale is the lower bound
+
+/// Return whether float32 arithmetic can divide by `number`.
+inline bool is_scale(double number) { return number >= 1 / kMaxScale && number <= kMaxScale; }
+
+void check_names(const Manifest& manifest);
+void check_texts(const Manifest& manifest);
+void check_shapes(const Manifest& manifest);
+void check_wiring(const Manifest& manifest);
+void check_exits(const Manifest& manifest);
+void check_variants(const Manifest& manifest);
+void check_data(const Manifest& manifest);
+void check_devices(const Manifest& manifest);
+void check_files(const Manifest& manifest);
+
+}  // namespace eetool

@@ -1,0 +1,355 @@
+// Strict decoding of a manifest: every field is present and of its type, and there is no other.
+#include <cmath>
+#include <set>
+
+#include "error.hpp"
+#include "json.hpp"
+#include "manifest.hpp"
+#include "text.hpp"
+
+namespace eetool {
+namespace {
+
+constexpr int kMajor = 1, kMinor = 0;
+constexpr std::string_view kSupported = "1.x";
+
+[[noreturn]] void refuse_type(const std::string& path, const char* expected, const JsonValue& value) {
+  refuse_manifest((path.empty() ? "the document" : path) + ": expected " + expected + ", found " + describe(value));
+}
+
+std::string below(const std::string& path, const std::string& name) {
+  const std::string shown = printable(name, 100);
+  return path.empty() ? shown : path + "." + shown;
+}
+
+/// Fields of one object; `finish` refuses those that nothing has asked for.
+class Fields {
+ public:
+  Fields(const JsonValue& value, std::string path, bool ignore_unknown)
+      : path_(std::move(path)), ignore_unknown_(ignore_unknown) {
+    const auto* object = value.as<JsonObject>();
+    if (object == nullptr) refuse_type(path_, "an object", value);
+    members_ = &object->members;
+  }
+
+  const JsonValue* optional(const char* name) {
+    known_.insert(name);
+    for (const auto& [key, value] : *members_) {
+      if (key == name) return &value;
+    }
+    return nullptr;
+  }
+
+  const JsonValue& required(const char* name) {
+    if (const JsonValue* value = optional(name)) return *value;
+    refuse_manifest(at(name) + ": missing field");
+  }
+
+  std::string at(const char* name) const { return below(path_, name); }
+  bool ignore_unknown() const { return ignore_unknown_; }
+
+  void finish() const {
+    if (ignore_unknown_) return;
+    for (const auto& [key, value] : *members_) {
+      if (known_.count(key) == 0) refuse_manifest(below(path_, key) + ": unknown field");
+    }
+  }
+
+ private:
+  const JsonMembers* members_ = nullptr;
+  std::string path_;
+  bool ignore_unknown_;
+  std::set<std::string> known_;
+};
+
+void decode(const JsonValue& value, const std::string& path, bool, std::string& out) {
+  const auto* text = value.as<std::string>();
+  if (text == nullptr) refuse_type(path, "a string", value);
+  out = *text;
+}
+
+void decode(const JsonValue& value, const std::string& path, bool, std::int64_t& out) {
+  const auto* integer = value.as<std::int64_t>();
+  if (integer == nullptr) refuse_type(path, "an integer", value);
+  out = *integer;
+}
+
+void decode(const JsonValue& value, const std::string& path, bool, double& out) {
+  if (const auto* integer = value.as<std::int64_t>()) {
+    out = static_cast<double>(*integer);
+  } else if (const auto* number = value.as<double>()) {
+    out = *number;
+  } else {
+    refuse_type(path, "a number", value);
+  }
+}
+
+void decode(const JsonValue& value, const std::string& path, bool, Dimension& out) {
+  if (const auto* integer = value.as<std::int64_t>()) {
+    out = *integer;
+  } else if (const auto* text = value.as<std::string>()) {
+    out = *text;
+  } else {
+    refuse_type(path, "an integer or a string", value);
+  }
+}
+
+template <typename T>
+void decode(const JsonValue& value, const std::string& path, bool lenient, std::optional<T>& out);
+template <typename T>
+void decode(const JsonValue& value, const std::string& path, bool lenient, std::vector<T>& out);
+template <typename T>
+void decode(const JsonValue& value, const std::string& path, bool lenient, Named<T>& out);
+
+template <typename T>
+void read(Fields& fields, const char* name, T& out) {
+  decode(fields.required(name), fields.at(name), fields.ignore_unknown(), out);
+}
+
+template <typename T>
+void read_optional(Fields& fields, const char* name, T& out) {
+  if (const JsonValue* value = fields.optional(name)) decode(*value, fields.at(name), fields.ignore_unknown(), out);
+}
+
+void read_fields(Fields& f, Tensor& out) {
+  read(f, "dtype", out.dtype);
+  read(f, "shape", out.shape);
+}
+
+void read_fields(Fields& f, Preprocess& out) {
+  read(f, "scale", out.scale);
+  read(f, "mean", out.mean);
+  read(f, "std", out.std);
+}
+
+void read_fields(Fields& f, Text& out) { read(f, "vocabulary", out.vocabulary); }
+
+void read_fields(Fields& f, Input& out);
+void read_fields(Fields& f, Exit& out);
+void read_fields(Fields& f, Component& out);
+void read_fields(Fields& f, GraphFile& out);
+void read_fields(Fields& f, ReachedConfidence& out);
+void read_fields(Fields& f, Expected& out);
+void read_fields(Fields& f, Certificate& out);
+void read_fields(Fields& f, OperatingPoint& out);
+void read_fields(Fields& f, Variant& out);
+void read_fields(Fields& f, Split& out);
+void read_fields(Fields& f, Data& out);
+void read_fields(Fields& f, Measured& out);
+void read_fields(Fields& f, DeviceSettings& out);
+void read_fields(Fields& f, File& out);
+
+/// Decode a record.
+template <typename T>
+void decode(const JsonValue& value, const std::string& path, bool lenient, T& out) {
+  Fields fields(value, path, lenient);
+  read_fields(fields, out);
+  fields.finish();
+}
+
+template <typename T>
+void decode(const JsonValue& value, const std::string& path, bool lenient, std::optional<T>& out) {
+  if (value.as<std::nullptr_t>() != nullptr) {
+    out.reset();
+  } else {
+    decode(value, path, lenient, out.emplace());
+  }
+}
+
+template <typename T>
+void decode(const JsonValue& value, const std::string& path, bool lenient, std::vector<T>& out) {
+  const auto* list = value.as<JsonList>();
+  if (list == nullptr) refuse_type(path, "a list", value);
+  for (std::size_t i = 0; i < list->size(); ++i) {
+    decode((*list)[i], path + "[" + std::to_string(i) + "]", lenient, out.emplace_back());
+  }
+}
+
+template <typename T>
+void decode(const JsonValue& value, const std::string& path, bool lenient, Named<T>& out) {
+  const auto* object = value.as<JsonObject>();
+  if (object == nullptr) refuse_type(path, "an object", value);
+  for (const auto& [name, member] : object->members) {
+    decode(member, below(path, name), lenient, out.emplace_back(name, T{}).second);
+  }
+}
+
+void read_fields(Fields& f, Input& out) {
+  read(f, "name", out.name);
+  read_fields(f, out.tensor);
+  read_optional(f, "preprocess", out.preprocess);
+  read_optional(f, "text", out.text);
+}
+
+void read_fields(Fields& f, Exit& out) {
+  read(f, "tap", out.tap);
+  read(f, "component", out.component);
+  read(f, "logits", out.logits);
+  read(f, "confidence", out.confidence);
+  read(f, "temperature", out.temperature);
+  read_optional(f, "slope", out.slope);
+  read_optional(f, "offset", out.offset);
+}
+
+void read_fields(Fields& f, Component& out) {
+  read(f, "name", out.name);
+  read(f, "kind", out.kind);
+  read(f, "inputs", out.inputs);
+  read(f, "outputs", out.outputs);
+  read(f, "macs", out.macs);
+  read(f, "parameters", out.parameters);
+}
+
+void read_fields(Fields& f, GraphFile& out) {
+  read(f, "path", out.path);
+  read(f, "precision", out.precision);
+  read(f, "max_abs_error", out.max_abs_error);
+  read(f, "tolerance", out.tolerance);
+}
+
+void read_fields(Fields& f, ReachedConfidence& out) {
+  read(f, "n", out.n);
+  read(f, "confidence_mean", out.confidence_mean);
+  read(f, "confidence_std", out.confidence_std);
+}
+
+void read_fields(Fields& f, Expected& out) {
+  read(f, "split", out.split);
+  read(f, "n", out.n);
+  read(f, "accuracy", out.accuracy);
+  read(f, "exit_shares", out.exit_shares);
+  read(f, "mean_exit_depth", out.mean_exit_depth);
+  read(f, "mean_macs", out.mean_macs);
+  read(f, "reached", out.reached);
+}
+
+void read_fields(Fields& f, Certificate& out) {
+  read(f, "method", out.method);
+  read(f, "confidence", out.confidence);
+  read(f, "max_accuracy_drop", out.max_accuracy_drop);
+  read(f, "n", out.n);
+  read(f, "worse", out.worse);
+  read(f, "better", out.better);
+  read(f, "p_value", out.p_value);
+}
+
+void read_fields(Fields& f, OperatingPoint& out) {
+  read(f, "thresholds", out.thresholds);
+  read_optional(f, "expected", out.expected);
+  read_optional(f, "certificate", out.certificate);
+}
+
+void read_fields(Fields& f, Variant& out) {
+  read(f, "components", out.components);
+  read(f, "temperatures", out.temperatures);
+  read(f, "operating_points", out.operating_points);
+  read(f, "samples", out.samples);
+  read(f, "samples_tolerance", out.samples_tolerance);
+  read_optional(f, "batch", out.batch);
+  read_optional(f, "tensors", out.tensors);
+  read_optional(f, "references", out.references);
+  read_optional(f, "slopes", out.slopes);
+  read_optional(f, "offsets", out.offsets);
+}
+
+void read_fields(Fields& f, Split& out) {
+  read(f, "n", out.n);
+  read(f, "sha256", out.sha256);
+}
+
+void read_fields(Fields& f, Data& out) {
+  read(f, "source", out.source);
+  read(f, "splits", out.splits);
+}
+
+void read_fields(Fields& f, Measured& out) {
+  read(f, "threads", out.threads);
+  read(f, "component_latency_ms", out.component_latency_ms);
+}
+
+void read_fields(Fields& f, DeviceSettings& out) {
+  read(f, "machine", out.machine);
+  read(f, "variants", out.variants);
+}
+
+void read_fields(Fields& f, File& out) {
+  read(f, "sha256", out.sha256);
+  read(f, "size_bytes", out.size_bytes);
+}
+
+void read_fields(Fields& f, Manifest& out) {
+  read(f, "name", out.name);
+  read(f, "inputs", out.inputs);
+  read(f, "labels", out.labels);
+  read(f, "tensors", out.tensors);
+  read(f, "exits", out.exits);
+  read(f, "components", out.components);
+  read(f, "variants", out.variants);
+  read(f, "score", out.score);
+  read(f, "default_operating_point", out.default_operating_point);
+  read(f, "samples", out.samples);
+  read(f, "producer", out.producer);
+  read(f, "files", out.files);
+  read_optional(f, "unsplit_macs", out.unsplit_macs);
+  read_optional(f, "max_accuracy_drop", out.max_accuracy_drop);
+  read_optional(f, "data", out.data);
+  read_optional(f, "devices", out.devices);
+}
+
+/// Read a decimal number of 1 to 4 digits without leading zeros at `at`, and advance; -1 where there is none.
+int version_part(std::string_view text, std::size_t& at) {
+  const std::size_t start = at;
+  int number = 0;
+  while (at < text.size() && at - start < 4 && text[at] >= '0' && text[at] <= '9') number = number * 10 + text[at++] - '0';
+  return at == start || (at - start > 1 && text[start] == '0') ? -1 : number;
+}
+
+/// Return whether the document has a newer minor version, whose unknown fields are ignored.
+bool is_newer_minor(const JsonValue& document) {
+  const auto* object = document.as<JsonObject>();
+  const JsonValue* found = object == nullptr ? nullptr : find(object->members, "schema_version");
+  const auto* version = found == nullptr ? nullptr : found->as<std::string>();
+  int major = -1, minor = -1;
+  if (version != nullptr) {
+    std::size_t at = 0;
+    major = version_part(*version, at);
+    if (at < version->size() && (*version)[at] == '.') minor = version_part(*version, ++at);
+    if (at != version->size()) minor = -1;
+  }
+  if (major < 0 || minor < 0) {
+    const std::string actual = found == nullptr ? "nothing" : describe(*found);
+    refuse_manifest("schema_version: expected '1.0', found " + actual);
+  }
+  if (major != kMajor) {
+    throw bundle_error(
+        "manifest.json: schema_version " + *version + " cannot be read by this runtime, which reads " +
+            std::string(kSupported),
+        "Install the matching eetool-runtime, or export the bundle again with this version.");
+  }
+  return minor > kMinor;
+}
+
+}  // namespace
+
+Manifest parse_manifest(std::string_view bytes) {
+  if (bytes.size() > kMaxManifestBytes) {
+    refuse_manifest(std::to_string(bytes.size()) + " bytes; at most " + std::to_string(kMaxManifestBytes) +
+                    " are allowed");
+  }
+  const JsonValue document = parse_json(bytes, "manifest.json");
+  const bool newer = is_newer_minor(document);
+  Manifest manifest;
+  Fields fields(document, "", newer);
+  fields.required("schema_version");
+  read_fields(fields, manifest);
+  fields.finish();
+  check_manifest(manifest);
+  return manifest;
+}
+
+void refuse_manifest(const std::string& reason) {
+  throw bundle_error("manifest.json: " + printable(reason),
+                     "Export the bundle again, or copy it again from where it was made.");
+}
+
+}  // namespace eetool

@@ -1,0 +1,69 @@
+// Inputs of a model: checks of finished tensors, and conversion of images.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "manifest.hpp"
+#include "tensor_buffer.hpp"
+
+namespace eetool {
+
+/// A finished tensor as it comes from the caller. Without a shape, the one in the manifest counts, at batch 1.
+struct GivenTensor {
+  std::string_view dtype;
+  const std::int64_t* shape = nullptr;
+  std::size_t rank = 0;
+  const void* data = nullptr;
+  std::size_t size_bytes = 0;
+};
+
+/// Raw pixels uint8 (height, width, channels) with `row_bytes` from one row to the next.
+struct GivenImage {
+  const std::uint8_t* pixels = nullptr;
+  std::size_t size_bytes = 0;
+  std::int64_t height = 0;
+  std::int64_t width = 0;
+  std::int64_t channels = 0;
+  std::size_t row_bytes = 0;
+};
+
+/// One input: its rules, and its tensor in a session.
+class ModelInput {
+ public:
+  ModelInput(const Input& spec, TensorBuffer& buffer);
+
+  const Input& spec() const { return spec_; }
+
+  /// True once a value was accepted; a refused one makes it false again.
+  bool is_given() const { return is_given_; }
+
+  void unset() { is_given_ = false; }
+
+  /// Check a finished tensor and copy it; throws an input error.
+  void set(const GivenTensor& tensor);
+
+  /// Check an image and convert it by the rule of the bundle; throws an input error.
+  void set(const GivenImage& image);
+
+ private:
+  [[noreturn]] void refuse(const std::string& reason, const std::string& hint = {}) const;
+
+  /// Return the bytes that a finished tensor must have, and give the buffer its shape.
+  std::size_t take_shape(const GivenTensor& tensor);
+
+  const Input& spec_;
+  TensorBuffer& buffer_;
+  bool is_fixed_ = false;
+  std::vector<float> values_;  // of each channel and pixel value, where the input is made from an image
+  bool values_are_finite_ = true;
+  bool is_given_ = false;
+};
+
+/// Throw an input error where a symbol of the shapes, such as `tokens`, has two sizes.
+void check_symbols(const std::vector<ModelInput>& inputs, const TensorBuffers& tensors);
+
+}  // namespace eetool
