@@ -23,6 +23,8 @@ from eetool.cli.app import main
 from eetool.data.registry import load_source
 from eetool.data.source import Source
 from tests.helpers.hints import foreign_options
+from tests.helpers.native_build import build, missing_tool
+from tests.helpers.native_runtime import Library
 
 # A background job of a shell starts with Ctrl-C ignored, and children that a test interrupts would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -155,3 +157,17 @@ def bundle(tuned: Path, once: Once) -> Path:
 def bundle_copy(bundle: Path, tmp_path: Path) -> Path:
     """Return a copy of the bundle that a test may change."""
     return shutil.copytree(bundle, tmp_path / "model.eebundle")
+
+
+@pytest.fixture(scope="session")
+def native_or_none() -> Library | None:
+    """Return the native runtime, built once, or None where this machine cannot build it."""
+    return Library(build("eetool_runtime") / "libeetool_runtime.so") if missing_tool() is None else None
+
+
+@pytest.fixture(scope="session")
+def native(native_or_none: Library | None) -> Library:
+    """Return the native runtime; the test is skipped where this machine cannot build it."""
+    if native_or_none is None:
+        pytest.skip(f"the native runtime cannot be built: {missing_tool()}")
+    return native_or_none

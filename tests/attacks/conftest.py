@@ -1,6 +1,7 @@
-"""A bundle to damage, and a loader that must refuse it before any backend is used."""
+"""A bundle to damage, and a loader of both runtimes that must refuse it before any backend is used."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -9,6 +10,7 @@ import pytest
 import eetool_runtime as ee
 from eetool_runtime import loading
 from eetool_runtime.errors import BundleError
+from tests.helpers.native_runtime import Library
 from tests.helpers.tiny_bundle import write_tiny_bundle
 
 
@@ -18,8 +20,11 @@ def bundle(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def refusal(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], str]:
-    """Return a function that loads a bundle and returns the message of its refusal."""
+def refusal(monkeypatch: pytest.MonkeyPatch, native_or_none: Library | None) -> Callable[[Path], str]:
+    """Return a function that loads a bundle and returns the message of its refusal.
+
+    The native runtime, where it is built, must refuse the bundle too, and before it looks for an engine.
+    """
 
     def touched(graph_format: str) -> NoReturn:
         pytest.fail(f"a {graph_format} backend was asked for before the bundle was refused")
@@ -27,11 +32,18 @@ def refusal(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], str]:
     monkeypatch.setattr(loading, "backend_for", touched)
 
     def load(path: Path) -> str:
-        with pytest.raises(BundleError) as caught:
-            ee.load(path)
-        assert caught.value.exit_code == 3
-        assert caught.value.message.isprintable()
-        assert len(caught.value.message) < 500
+        loads: list[Callable[[Path], object]] = [ee.load]
+        if native_or_none is not None:
+            loads.insert(0, partial(native_or_none.load, engine=Path("/no/engine")))
+        for load_with in loads:
+            with pytest.raises(BundleError) as caught:
+                load_with(path)
+            check(caught.value)
         return caught.value.message
+
+    def check(error: BundleError) -> None:
+        assert error.exit_code == 3
+        assert error.message.isprintable()
+        assert len(error.message) < 500
 
     return load

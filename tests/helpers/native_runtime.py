@@ -80,6 +80,7 @@ class Library:
             "ee_model_open": [c_char_p, POINTER(ModelOptions), POINTER(c_void_p), error],
             "ee_model_info_json": [c_void_p, POINTER(c_void_p), error],
             "ee_model_stats_json": [c_void_p, POINTER(c_void_p), error],
+            "ee_model_prometheus_text": [c_void_p, POINTER(c_void_p), error],
             "ee_model_use": [c_void_p, c_char_p, POINTER(Watch), error],
             "ee_model_use_thresholds": [c_void_p, POINTER(c_double), c_size_t, POINTER(Watch), error],
             "ee_session_new": [c_void_p, POINTER(c_void_p), error],
@@ -164,6 +165,9 @@ class NativeModel:
     def stats(self) -> dict[str, Any]:
         stats: dict[str, Any] = json.loads(self.library.text("ee_model_stats_json", self.handle))
         return stats
+
+    def prometheus(self) -> str:
+        return self.library.text("ee_model_prometheus_text", self.handle)
 
     def use(
         self,

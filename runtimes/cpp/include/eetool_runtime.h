@@ -121,6 +121,9 @@ EE_API ee_status ee_model_use_thresholds(ee_model *model, const double *threshol
  * text: receives a text that the caller frees with ee_free. */
 EE_API ee_status ee_model_stats_json(ee_model *model, char **text, ee_error **error);
 
+/* The same figures in the text format of Prometheus, version 0.0.4. text: as in ee_model_stats_json. */
+EE_API ee_status ee_model_prometheus_text(ee_model *model, char **text, ee_error **error);
+
 /* Make a session: the tensors and bound graphs of one call at a time.
  * session: receives the object, to be freed with ee_session_free. */
 EE_API ee_status ee_session_new(ee_model *model, ee_session **session, ee_error **error);

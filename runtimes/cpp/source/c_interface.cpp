@@ -169,10 +169,16 @@ void fill(ee_result* result, const Prediction& prediction, const std::vector<std
   std::memcpy(static_cast<void*>(result), &full, std::min(result->struct_size, sizeof(full)));
 }
 
-char* copied_text(const std::string& text) {
-  char* copy = new char[text.size() + 1];
-  std::memcpy(copy, text.c_str(), text.size() + 1);
-  return copy;
+/// Give the caller a text that a function of the model makes.
+ee_status give_text(ee_model* model, char** text, ee_error** error, std::string (Model::*make)() const) noexcept {
+  return guarded(error, [&] {
+    const auto object = models().get(model);
+    require_pointer(text, "text");
+    object->check_process();
+    const std::string made = ((*object).*make)();
+    *text = new char[made.size() + 1];
+    std::memcpy(*text, made.c_str(), made.size() + 1);
+  });
 }
 
 /// Let go of an object. In a forked child its engine must not be freed: that would wait for threads of the parent.
@@ -226,12 +232,7 @@ void ee_model_close(ee_model* model) {
 }
 
 ee_status ee_model_info_json(ee_model* model, char** text, ee_error** error) {
-  return guarded(error, [&] {
-    const auto object = models().get(model);
-    require_pointer(text, "text");
-    object->check_process();
-    *text = copied_text(object->info_json());
-  });
+  return give_text(model, text, error, &Model::info_json);
 }
 
 ee_status ee_model_use(ee_model* model, const char* operating_point, const ee_watch* watch, ee_error** error) {
@@ -263,12 +264,11 @@ ee_status ee_model_use_thresholds(ee_model* model, const double* thresholds, siz
 }
 
 ee_status ee_model_stats_json(ee_model* model, char** text, ee_error** error) {
-  return guarded(error, [&] {
-    const auto object = models().get(model);
-    require_pointer(text, "text");
-    object->check_process();
-    *text = copied_text(object->stats_json());
-  });
+  return give_text(model, text, error, &Model::stats_json);
+}
+
+ee_status ee_model_prometheus_text(ee_model* model, char** text, ee_error** error) {
+  return give_text(model, text, error, &Model::prometheus_text);
 }
 
 ee_status ee_session_new(ee_model* model, ee_session** session, ee_error** error) {
