@@ -1,6 +1,10 @@
 """Overhead of the split and of the runtime for one bundle at 1 and 2 threads: one JSON document on stdout.
 
     python benchmarks/runtime/overhead.py model.eebundle
+    python benchmarks/runtime/overhead.py model.eebundle --native build/native/overhead
+
+With `--native`, the program of the native runtime (`runtimes/cpp`, target `overhead`) measures the same subjects, and
+the library of the installed onnxruntime runs the graphs.
 
 All subjects of a thread count are interleaved in one process (docs/measuring.md), and ratios are formed per round.
 The memory layout of a process moves such a ratio by a percent, so several processes are measured. Every figure gives
@@ -14,11 +18,15 @@ components in turn. The sum of the components, each timed alone, is smaller if a
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -52,13 +60,15 @@ def main() -> int:
     parser.add_argument("--min-seconds", type=float, default=2 * MIN_SECONDS, help="least seconds per process")
     parser.add_argument("--processes", type=int, default=3, help="per thread count")
     parser.add_argument("--threads", type=int, nargs="+", default=THREADS)
+    parser.add_argument("--native", type=Path, metavar="PROGRAM", help="measure the native runtime with this program")
     parser.add_argument("--child", type=int, metavar="THREADS", help=argparse.SUPPRESS)
     options = parser.parse_args()
     try:
         m = open_bundle(options.bundle).manifest
         variant = options.variant or next(iter(m.variants))
         if options.child is not None:
-            print(json.dumps(measure(options.bundle, variant, options.child, options.runs, options.min_seconds)))
+            how = measure if options.native is None else partial(measure_native, options.native)
+            print(json.dumps(how(options.bundle, variant, options.child, options.runs, options.min_seconds)))
             return 0
     except EarlyExitError as error:
         print(f"error: {error.message}", file=sys.stderr)
@@ -77,6 +87,7 @@ def main() -> int:
         "schema": "overhead/2",
         "bundle": m.name,
         "variant": variant,
+        "runtime": "python" if options.native is None else "native",
         "processes": options.processes,
         "threads": results,
         "machine": encode(read_machine(backend.name, backend.version)),
@@ -116,6 +127,33 @@ def measure(path: Path, variant: str, threads: int, runs: int, min_seconds: floa
     times = interleave(subjects, runs=runs, min_seconds=min_seconds, seed=0)
     rounds = {" ".join(key).strip(): per_round(taken).tolist() for key, taken in times.items()}
     return {"pool": next(iter(graphs.values())).threads.pool, "rounds": rounds}
+
+
+def measure_native(
+    program: Path, path: Path, variant: str, threads: int, runs: int, min_seconds: float
+) -> dict[str, Any]:
+    """Return the same of the native runtime, as its benchmark program prints it; exits with its code where it fails."""
+    bundle = open_bundle(path)
+    arrays = bundle.arrays(bundle.manifest.samples)
+    libraries = sorted(Path(onnxruntime_folder(), "capi").glob("libonnxruntime.so.*"))
+    environment = {"EETOOL_ONNXRUNTIME": str(libraries[0])} if libraries else {}
+    with TemporaryDirectory() as folder:
+        inputs = []
+        for spec in bundle.manifest.inputs:
+            np.ascontiguousarray(arrays[spec.name]).tofile(Path(folder, spec.name))
+            inputs.append(f"{spec.name}={Path(folder, spec.name)}")
+        command = [program, path, variant, threads, runs, min_seconds, *inputs]
+        done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, env={**environment, **os.environ})
+    if done.returncode != 0:
+        raise SystemExit(done.returncode)
+    measured: dict[str, Any] = json.loads(done.stdout)
+    return measured
+
+
+def onnxruntime_folder() -> str:
+    """Return the folder of the installed onnxruntime."""
+    spec = find_spec("onnxruntime")
+    return spec.submodule_search_locations[0] if spec and spec.submodule_search_locations else ""
 
 
 def figures(m: Manifest, processes: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ class LoadedGraphs {
   std::vector<std::string> not_loaded() const;
 
   Threads threads() const { return threads_; }
+  const Engine& engine() const { return *engine_; }
 
  private:
   std::shared_ptr<Graph> open(std::size_t position) const;

@@ -88,18 +88,19 @@ std::shared_ptr<Model> Model::open(const std::string& path, const ModelOptions& 
   if (batch != 1) {
     throw usage_error("the variant " + variant + " has the batch size " + std::to_string(batch) + ", not 1");
   }
-  return std::make_shared<Model>(bundle, variant, std::move(engine), options);
+  const Threads threads = requested_threads(options, recorded_measurement(bundle->manifest, variant));
+  auto graphs = std::make_shared<LoadedGraphs>(bundle, variant, std::move(engine), threads, options.preload);
+  return std::make_shared<Model>(bundle, variant, std::move(graphs), options.clock);
 }
 
-Model::Model(std::shared_ptr<const Bundle> bundle, const std::string& variant, std::shared_ptr<Engine> engine,
-             const ModelOptions& options)
+Model::Model(std::shared_ptr<const Bundle> bundle, const std::string& variant, std::shared_ptr<LoadedGraphs> graphs,
+             Clock clock)
     : bundle_(std::move(bundle)),
       variant_name_(variant),
       variant_(bundle_->variant(variant)),
-      engine_(std::move(engine)),
-      clock_(options.clock),
-      graphs_(bundle_, variant, engine_, requested_threads(options, recorded_measurement(manifest(), variant)), options.preload),
-      latency_(component_latencies(manifest(), recorded_measurement(manifest(), variant), graphs_.threads())),
+      clock_(clock),
+      graphs_(std::move(graphs)),
+      latency_(component_latencies(manifest(), recorded_measurement(manifest(), variant), graphs_->threads())),
       unsplit_macs_(unsplit_macs(manifest())) {
   use(manifest().default_operating_point, std::nullopt);
 }

@@ -38,14 +38,15 @@ class Model {
   /// Open and check a bundle and load its graphs; throws every kind of error.
   static std::shared_ptr<Model> open(const std::string& path, const ModelOptions& options);
 
-  Model(std::shared_ptr<const Bundle> bundle, const std::string& variant, std::shared_ptr<Engine> engine,
-        const ModelOptions& options);
+  /// Make a model of opened graphs, which models of the same variant may share.
+  Model(std::shared_ptr<const Bundle> bundle, const std::string& variant, std::shared_ptr<LoadedGraphs> graphs,
+        Clock clock);
 
   const Manifest& manifest() const { return bundle_->manifest; }
   const Variant& variant() const { return variant_; }
   Clock clock() const { return clock_; }
   LatencyEstimator& latency() { return latency_; }
-  LoadedGraphs& graphs() { return graphs_; }
+  LoadedGraphs& graphs() { return *graphs_; }
 
   /// Throw a backend error in a child that was forked after loading.
   void check_process() const { fork_guard_.check(); }
@@ -86,16 +87,15 @@ class Model {
   static constexpr const char* kCustom = "custom";  // operating point under which unnamed thresholds are counted
 
   Statistics statistics() const;
-  const char* pool_name() const { return graphs_.threads().pool == Pool::per_process ? "process" : "private"; }
+  const char* pool_name() const { return graphs_->threads().pool == Pool::per_process ? "process" : "private"; }
   void set_plan(const Thresholds& thresholds, const std::string& name, std::optional<Band> watch);
 
   std::shared_ptr<const Bundle> bundle_;
   std::string variant_name_;
   const Variant& variant_;
-  std::shared_ptr<Engine> engine_;
   Clock clock_;
   ForkGuard fork_guard_;
-  LoadedGraphs graphs_;
+  std::shared_ptr<LoadedGraphs> graphs_;
   LatencyEstimator latency_;
   std::uint64_t unsplit_macs_;
   mutable std::mutex mutex_;  // of the plan and the statistics by name

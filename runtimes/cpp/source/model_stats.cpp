@@ -137,7 +137,7 @@ std::string Model::stats_json() const {
   json.member("operating_point", s.plan->name().empty() ? std::nullopt : std::optional(s.plan->name()));
   json.member("model", manifest().name);
   json.member("variant", variant_name_);
-  json.member("threads", graphs_.threads().count);
+  json.member("threads", graphs_->threads().count);
   json.member("pool", pool_name());
   json.key("operating_points");
   json.begin_object();
@@ -156,7 +156,7 @@ std::string Model::prometheus_text() const {
   const Statistics s = statistics();
   PrometheusPage page({{"model", manifest().name}, {"variant", variant_name_}});
   page.begin("info", "gauge", "Settings in use.");
-  page.sample({{"threads", std::to_string(graphs_.threads().count)}, {"pool", pool_name()}, {"operating_point", s.current()}},
+  page.sample({{"threads", std::to_string(graphs_->threads().count)}, {"pool", pool_name()}, {"operating_point", s.current()}},
               1.0);
   page.begin("exits_total", "counter", "Calls by the exit where they left.");
   for (const auto& [point, f] : s.points) {

@@ -154,10 +154,10 @@ std::string write_bundle(const std::filesystem::path& folder, std::string (*edit
 
 ScriptedModel::ScriptedModel(std::map<std::string, double> component_ms, bool preload)
     : engine(std::make_shared<ScriptedEngine>(std::move(component_ms))) {
-  ModelOptions options;
-  options.clock = engine->component_ms_.empty() ? steady_clock_ns : scripted_clock;
-  options.preload = preload;
-  model = std::make_shared<Model>(open_bundle(write_bundle(folder.path)), "fake/fp32", engine, options);
+  const auto bundle = open_bundle(write_bundle(folder.path));
+  auto graphs = std::make_shared<LoadedGraphs>(bundle, "fake/fp32", engine, Threads{}, preload);
+  const Clock clock = engine->component_ms_.empty() ? steady_clock_ns : scripted_clock;
+  model = std::make_shared<Model>(bundle, "fake/fp32", std::move(graphs), clock);
 }
 
 }  // namespace eetool::test
