@@ -43,7 +43,8 @@ def build(target: str) -> Path:
 def onnxruntime_library() -> Path:
     """Return the shared library of the installed onnxruntime; raises FileNotFoundError for old releases without one."""
     spec = find_spec("onnxruntime")
-    assert spec is not None and spec.submodule_search_locations
+    assert spec is not None
+    assert spec.submodule_search_locations
     found = sorted(Path(spec.submodule_search_locations[0], "capi").glob("libonnxruntime.so.*"))
     if not found:
         raise FileNotFoundError("this onnxruntime has no libonnxruntime.so")

@@ -112,7 +112,7 @@ def test_lazy_loading_opens_a_graph_when_needed(tmp_path: Path, native: Library)
     assert model(X[:1]).exit == 0
     assert model.info["not_loaded"] == ["seg1", "exit1", "exit2"]
     (path / "components/seg1/onnx-fp32/model.onnx").write_bytes(b"changed")
-    with pytest.raises(ee.EarlyExitError, match="seg1/onnx-fp32/model.onnx: 7 bytes where the manifest says"):
+    with pytest.raises(ee.EarlyExitError, match=r"seg1/onnx-fp32/model\.onnx: 7 bytes where the manifest says"):
         model(X[:1], min_exit=-1)
     assert model(X[:1]).exit == 0
 

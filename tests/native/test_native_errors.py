@@ -168,8 +168,8 @@ def test_load_not_a_bundle_is_refused(tmp_path: Path, native: Library) -> None:
     for arguments in ((None, None, byref(c_void_p())), (b"x", None, None)):
         with pytest.raises(UsageError, match="is NULL"):
             native.call("ee_model_open", *arguments)
+    options = ModelOptions(ctypes.sizeof(ModelOptions), None, None, None, 0, 7, 0)
     with pytest.raises(UsageError, match="unknown pool 7"):
-        options = ModelOptions(ctypes.sizeof(ModelOptions), None, None, None, 0, 7, 0)
         native.call("ee_model_open", b"x", byref(options), byref(c_void_p()))
 
 

@@ -11,7 +11,7 @@ from eetool_runtime.errors import BundleError, EarlyExitError
 from eetool_runtime.manifest_parser import parse_manifest
 from tests.attacks.fuzz_manifest import seeds
 from tests.helpers.json_damage import damaged
-from tests.helpers.native_build import build
+from tests.helpers.native_build import SOURCE, build
 from tests.helpers.native_runtime import Library
 
 MAX_BYTES = 400_000  # stripped
@@ -24,11 +24,11 @@ def output_of(*command: object) -> str:
 @pytest.mark.skipif(not all(map(shutil.which, ("nm", "readelf", "strip"))), reason="needs binutils")
 def test_library_exports_its_interface_alone(native: Library, tmp_path: Path) -> None:
     exported = {line.split()[-1] for line in output_of("nm", "-D", "--defined-only", native.path).splitlines()}
-    header = Path("runtimes/cpp/include/eetool_runtime.h").read_text(encoding="utf-8")
-    declared = {line.split("(")[0].split()[-1].lstrip("*") for line in header.splitlines() if line.startswith("EE_API ")}
-    assert exported == declared
-    assert "[libeetool_runtime.so.1]" in output_of("readelf", "-d", native.path)
-    needed = [line.split("[")[1][:-1] for line in output_of("readelf", "-d", native.path).splitlines() if "NEEDED" in line]
+    lines = (SOURCE / "include/eetool_runtime.h").read_text(encoding="utf-8").splitlines()
+    assert exported == {line.split("(")[0].split()[-1].lstrip("*") for line in lines if line.startswith("EE_API ")}
+    dynamic = output_of("readelf", "-d", native.path)
+    assert "[libeetool_runtime.so.1]" in dynamic
+    needed = [line.split("[")[1][:-1] for line in dynamic.splitlines() if "NEEDED" in line]
     assert {name.split(".so")[0] for name in needed} <= {"libstdc++", "libm", "libgcc_s", "libc", "ld-linux-x86-64"}
     stripped = tmp_path / "stripped.so"
     output_of("strip", "-o", stripped, native.path)
