@@ -5,16 +5,25 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.native_build import build
 from tests.helpers.scripts import run_script
 from tests.helpers.tiny_bundle import write_tiny_bundle
 
 SCRIPT = "benchmarks/runtime/overhead.py"
 
 
-def test_overhead_tiny_bundle_prints_one_and_two_threads(tmp_path: Path) -> None:
-    ended = run_script(SCRIPT, write_tiny_bundle(tmp_path), "--runs", "10", "--min-seconds", "0", "--processes", "2")
+@pytest.mark.parametrize("runtime", ["python", "native"])
+def test_overhead_tiny_bundle_prints_one_and_two_threads(
+    tmp_path: Path, runtime: str, request: pytest.FixtureRequest
+) -> None:
+    words = ["--runs", "10", "--min-seconds", "0", "--processes", "2"]
+    if runtime == "native":
+        request.getfixturevalue("native")  # skips where it cannot be built
+        words += ["--native", str(build("overhead") / "overhead")]
+    ended = run_script(SCRIPT, write_tiny_bundle(tmp_path), *words)
     assert ended.returncode == 0, ended.stderr
     document = json.loads(ended.stdout)
+    assert document["runtime"] == runtime
     assert [t["threads"] for t in document["threads"]] == [1, 2]
     for count in document["threads"]:
         ms = {name: figure["median"] for name, figure in count["ms"].items()}
