@@ -1,4 +1,5 @@
-// Times of one bundle's components, alone and in a cascade, for benchmarks/runtime/overhead.py, which names the figures.
+// Times of one bundle's components, alone and in a cascade, for benchmarks/runtime/overhead.py, which names the
+// figures.
 //
 //   overhead BUNDLE VARIANT THREADS RUNS SECONDS INPUT=FILE...
 //
@@ -112,88 +113,116 @@ Bytes read_file(const std::string& path) {
   return Bytes(std::istreambuf_iterator<char>(file), {});
 }
 
-int run(const std::vector<std::string>& words) {
-  const auto bundle = open_bundle(words[0]);
-  const Manifest& m = bundle->manifest;
-  const Variant& variant = bundle->variant(words[1]);
-  const auto engine = engine_for(words[1].substr(0, words[1].find('/')), "");
-  const Threads threads{std::stoll(words[2]), Pool::per_process};
-  const auto graphs = std::make_shared<LoadedGraphs>(bundle, words[1], engine, threads, true);
+Samples read_samples(const std::vector<std::string>& words) {
   Samples samples;
-  for (std::size_t i = 5; i < words.size(); ++i) {
-    const std::size_t equals = words[i].find('=');
-    samples[words[i].substr(0, equals)] = read_file(words[i].substr(equals + 1));
+  for (const std::string& word : words) {
+    const std::size_t equals = word.find('=');
+    samples[word.substr(0, equals)] = read_file(word.substr(equals + 1));
   }
-
-  std::vector<Subject> subjects;
-  std::vector<std::shared_ptr<Model>> models;
-  std::vector<std::unique_ptr<Session>> sessions;
-  const auto add_cascade = [&](const std::string& name, const Thresholds& thresholds) {
-    models.push_back(std::make_shared<Model>(bundle, words[1], graphs, steady_clock_ns));
-    models.back()->use(thresholds, std::nullopt);
-    sessions.push_back(std::make_unique<Session>(models.back()));
-    subjects.push_back({name, [&, session = sessions.back().get()](std::size_t number) {
-      set_inputs(*session, m, samples, number);
-      session->run({});
-    }, {}});
-  };
-  for (std::size_t k = 0; k < m.exits.size(); ++k) add_cascade("exit " + std::to_string(k), leaving_at(m, k));
-  add_cascade("full", Thresholds(m.early_exits()));
-
-  Tensors tensors(m, variant);
-  for (const Input& input : m.inputs) {
-    TensorBuffer& buffer = tensors.buffers.at(input.name);
-    std::memcpy(buffer.memory.data(), samples.at(input.name).data(), buffer.size_bytes);
-  }
-  std::vector<std::unique_ptr<BoundCall>> calls;
-  for (std::size_t i = 0; i < m.components.size(); ++i) {
-    calls.push_back(graphs->graph(i).bind(tensors.buffers));
-    calls.back()->run();
-    subjects.push_back({"component " + m.components[i].name, [&, i](std::size_t) { calls[i]->run(); }, {}});
-  }
-  std::vector<std::size_t> ends;  // by exit: the number of components up to it
-  for (const Exit& exit : m.exits) {
-    const auto has_name = [&](const Component& c) { return c.name == exit.component; };
-    const auto found = std::find_if(m.components.begin(), m.components.end(), has_name);
-    ends.push_back(static_cast<std::size_t>(found - m.components.begin()) + 1);
-  }
-  for (std::size_t k = 0; k < ends.size(); ++k) {
-    subjects.push_back({"least " + std::to_string(k), [&, k](std::size_t number) {
-      set_inputs(*sessions[0], m, samples, number);
-      for (std::size_t i = 0; i < ends[k]; ++i) calls[i]->run();
-    }, {}});
-  }
-  subjects.push_back({"in_turn", [&](std::size_t) {
-    for (const auto& call : calls) call->run();
-  }, {}});
-  std::vector<std::shared_ptr<Graph>> references;
-  std::vector<std::unique_ptr<BoundCall>> reference_calls;
-  for (const auto& [name, path] : variant.references) {
-    references.push_back(engine->open(path, bundle->read(path), threads));
-    if (name == "unsplit") tensors.add("logits", *find(m.tensors, m.exits.back().logits));
-    reference_calls.push_back(references.back()->bind(tensors.buffers));
-    subjects.push_back({"reference " + name, [call = reference_calls.back().get()](std::size_t) { call->run(); }, {}});
-  }
-  measure(subjects, std::stoull(words[3]), std::stod(words[4]));
-
-  JsonWriter json;
-  json.begin_object();
-  json.member("pool", graphs->threads().pool == Pool::per_process ? "process" : "private");
-  json.key("rounds");
-  json.begin_object();
-  for (const Subject& subject : subjects) json.member(subject.name, subject.rounds_ms);
-  json.end_object();
-  json.end_object();
-  std::cout << json.take() << "\n";
-  return 0;
+  return samples;
 }
+
+/// The subjects of one variant, and what they need while they are called.
+class Measurement {
+ public:
+  Measurement(const std::string& path, const std::string& variant, Threads threads, Samples samples)
+      : bundle_(open_bundle(path)),
+        m_(bundle_->manifest),
+        variant_(variant),
+        engine_(engine_for(variant.substr(0, variant.find('/')), "")),
+        graphs_(std::make_shared<LoadedGraphs>(bundle_, variant, engine_, threads, true)),
+        samples_(std::move(samples)),
+        tensors_(m_, bundle_->variant(variant)) {
+    for (std::size_t k = 0; k < m_.exits.size(); ++k) add_cascade("exit " + std::to_string(k), leaving_at(m_, k));
+    add_cascade("full", Thresholds(m_.early_exits()));
+    add_components();
+    add_references(threads);
+  }
+
+  void run(std::size_t runs, double seconds) { measure(subjects_, runs, seconds); }
+
+  std::string json() const {
+    JsonWriter json;
+    json.begin_object();
+    json.member("pool", graphs_->threads().pool == Pool::per_process ? "process" : "private");
+    json.key("rounds");
+    json.begin_object();
+    for (const Subject& subject : subjects_) json.member(subject.name, subject.rounds_ms);
+    json.end_object();
+    json.end_object();
+    return json.take();
+  }
+
+ private:
+  void add(const std::string& name, std::function<void(std::size_t)> call) {
+    subjects_.push_back({name, std::move(call), {}});
+  }
+
+  void add_cascade(const std::string& name, const Thresholds& thresholds) {
+    const auto model = std::make_shared<Model>(bundle_, variant_, graphs_, steady_clock_ns);
+    model->use(thresholds, std::nullopt);
+    sessions_.push_back(std::make_unique<Session>(model));
+    add(name, [this, session = sessions_.back().get()](std::size_t number) {
+      set_inputs(*session, m_, samples_, number);
+      session->run({});
+    });
+  }
+
+  void add_components() {
+    for (const Input& input : m_.inputs) {
+      TensorBuffer& buffer = tensors_.buffers.at(input.name);
+      std::memcpy(buffer.memory.data(), samples_.at(input.name).data(), buffer.size_bytes);
+    }
+    for (std::size_t i = 0; i < m_.components.size(); ++i) {
+      calls_.push_back(graphs_->graph(i).bind(tensors_.buffers));
+      calls_.back()->run();
+      add("component " + m_.components[i].name, [this, i](std::size_t) { calls_[i]->run(); });
+    }
+    for (std::size_t k = 0; k < m_.exits.size(); ++k) {
+      const auto has_name = [&](const Component& c) { return c.name == m_.exits[k].component; };
+      const auto last = std::find_if(m_.components.begin(), m_.components.end(), has_name) - m_.components.begin();
+      add("least " + std::to_string(k), [this, last = static_cast<std::size_t>(last)](std::size_t number) {
+        set_inputs(*sessions_[0], m_, samples_, number);
+        for (std::size_t i = 0; i <= last; ++i) calls_[i]->run();
+      });
+    }
+    add("in_turn", [this](std::size_t) {
+      for (std::size_t i = 0; i < m_.components.size(); ++i) calls_[i]->run();
+    });
+  }
+
+  void add_references(Threads threads) {
+    for (const auto& [name, path] : bundle_->variant(variant_).references) {
+      references_.push_back(engine_->open(path, bundle_->read(path), threads));
+      if (name == "unsplit") tensors_.add("logits", *find(m_.tensors, m_.exits.back().logits));
+      calls_.push_back(references_.back()->bind(tensors_.buffers));
+      add("reference " + name, [call = calls_.back().get()](std::size_t) { call->run(); });
+    }
+  }
+
+  std::shared_ptr<const Bundle> bundle_;
+  const Manifest& m_;
+  std::string variant_;
+  std::shared_ptr<Engine> engine_;
+  std::shared_ptr<LoadedGraphs> graphs_;
+  Samples samples_;
+  Tensors tensors_;
+  std::vector<Subject> subjects_;
+  std::vector<std::unique_ptr<Session>> sessions_;
+  std::vector<std::shared_ptr<Graph>> references_;
+  std::vector<std::unique_ptr<BoundCall>> calls_;  // of the components, in order; then of the references
+};
 
 }  // namespace
 
 int main(int count, char** words) {
   try {
     if (count < 7) throw usage_error("usage: overhead BUNDLE VARIANT THREADS RUNS SECONDS INPUT=FILE...");
-    return run({words + 1, words + count});
+    const Threads threads{std::stoll(words[3]), Pool::per_process};
+    Measurement measurement(words[1], words[2], threads, read_samples({words + 6, words + count}));
+    measurement.run(std::stoull(words[4]), std::stod(words[5]));
+    std::cout << measurement.json() << "\n";
+    return 0;
   } catch (const Error& error) {
     std::cerr << "error: " << error.message() << "\n";
     return error.status() == Status::input ? 3 : static_cast<int>(error.status());

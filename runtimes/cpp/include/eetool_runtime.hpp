@@ -144,8 +144,11 @@ class Session {
     r.struct_size = sizeof(r);
     ee_error* error = nullptr;
     check(ee_session_run(session_.get(), &options, &r, &error), error);
-    return {r.exit,       static_cast<std::size_t>(r.label_index), r.label, {r.logits, r.logits + r.classes},
-            r.confidence, r.temperature, r.latency_ms, r.macs, r.gated != 0, r.late != 0};
+    return {r.exit,       static_cast<std::size_t>(r.label_index),
+            r.label,      {r.logits, r.logits + r.classes},
+            r.confidence, r.temperature,
+            r.latency_ms, r.macs,
+            r.gated != 0, r.late != 0};
   }
 
   ee_session* get() const noexcept { return session_.get(); }

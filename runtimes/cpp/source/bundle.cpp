@@ -129,9 +129,8 @@ Bytes Bundle::read(const std::string& relative) const {
   if (record == nullptr) throw usage_error(name + " has no file " + in_quotes(relative));
   Bytes bytes;
   bytes.reserve(static_cast<std::size_t>(record->size_bytes));
-  read_checked(path, relative, *record, [&](const unsigned char* block, std::size_t count) {
-    bytes.insert(bytes.end(), block, block + count);
-  });
+  read_checked(path, relative, *record,
+               [&](const unsigned char* block, std::size_t count) { bytes.insert(bytes.end(), block, block + count); });
   return bytes;
 }
 
@@ -139,12 +138,14 @@ std::shared_ptr<const Bundle> open_bundle(const std::string& path) {
   struct stat status;
   const std::string shown = printable(path);
   if (stat(path.c_str(), &status) != 0) {
-    const std::string problem =
-        errno == ENOENT || errno == ENOTDIR ? "does not exist" : "cannot be read: " + std::generic_category().message(errno);
+    const std::string problem = errno == ENOENT || errno == ENOTDIR
+                                    ? "does not exist"
+                                    : "cannot be read: " + std::generic_category().message(errno);
     throw bundle_error(shown + ": " + problem, "A bundle is a directory NAME.eebundle made by `eetool export`.");
   }
   if (!S_ISDIR(status.st_mode)) {
-    throw bundle_error(shown + ": is not a directory", "A bundle is a directory NAME.eebundle made by `eetool export`.");
+    throw bundle_error(shown + ": is not a directory",
+                       "A bundle is a directory NAME.eebundle made by `eetool export`.");
   }
   auto bundle = std::make_shared<Bundle>(Bundle{path, last_part(path), read_manifest(path)});
   for (const auto& [relative, record] : bundle->manifest.files) {

@@ -81,7 +81,8 @@ ee_status guarded(ee_error** error, Action action) noexcept {
   } catch (const std::exception& e) {
     return report(error, EE_ERROR_INTERNAL, e.what(), "This is a fault of the runtime; please report it.");
   } catch (...) {
-    return report(error, EE_ERROR_INTERNAL, "an unknown exception", "This is a fault of the runtime; please report it.");
+    return report(error, EE_ERROR_INTERNAL, "an unknown exception",
+                  "This is a fault of the runtime; please report it.");
   }
 }
 

@@ -63,8 +63,7 @@ void check_preprocess(const std::string& where, const Tensor& tensor, const Prep
 void check_vocabulary(const std::string& where, const Input& input) {
   const auto& shape = input.tensor.shape;
   const bool ids = shape.size() == 2 && is_size(shape[1]) && input.tensor.dtype == "int64";
-  require_or(ids && !input.preprocess,
-             [&] { return where + ".text: needs int64 (batch, tokens) and no preprocess"; });
+  require_or(ids && !input.preprocess, [&] { return where + ".text: needs int64 (batch, tokens) and no preprocess"; });
   const auto& words = input.text->vocabulary;
   require_or(std::set<std::string>(words.begin(), words.end()).size() == words.size(),
              [&] { return where + ".text.vocabulary: words must differ"; });
@@ -80,9 +79,8 @@ void check_component(const Manifest& m, const Component& c, Names& known, Names&
   require_or(Names(c.inputs.begin(), c.inputs.end()).size() == c.inputs.size(),
              [&] { return where + ".inputs: names must differ"; });
   for (const std::string& name : c.inputs) {
-    require_or(known.count(name) != 0, [&] {
-      return where + ".inputs: " + in_quotes(name) + " is made by no input and no earlier component";
-    });
+    require_or(known.count(name) != 0,
+               [&] { return where + ".inputs: " + in_quotes(name) + " is made by no input and no earlier component"; });
   }
   for (const std::string& name : c.outputs) {
     require_or(known.insert(name).second, [&] { return where + ".outputs: " + in_quotes(name) + " exists already"; });
@@ -197,9 +195,8 @@ void check_exits(const Manifest& m) {
     const std::string& name = m.exits[k].component;
     const auto has_name = [&](const Component& c) { return c.name == name; };
     const auto found = std::find_if(m.components.begin(), m.components.end(), has_name);
-    require_or(found != m.components.end(), [&] {
-      return "exits[" + std::to_string(k) + "].component: there is no component " + in_quotes(name);
-    });
+    require_or(found != m.components.end(),
+               [&] { return "exits[" + std::to_string(k) + "].component: there is no component " + in_quotes(name); });
     const auto position = static_cast<std::size_t>(found - m.components.begin());
     check_exit(m, k, position);
     require(position >= next, "exits: they must follow the order of the components, one in each");

@@ -300,7 +300,8 @@ void read_fields(Fields& f, Manifest& out) {
 int version_part(std::string_view text, std::size_t& at) {
   const std::size_t start = at;
   int number = 0;
-  while (at < text.size() && at - start < 4 && text[at] >= '0' && text[at] <= '9') number = number * 10 + text[at++] - '0';
+  while (at < text.size() && at - start < 4 && text[at] >= '0' && text[at] <= '9')
+    number = number * 10 + text[at++] - '0';
   return at == start || (at - start > 1 && text[start] == '0') ? -1 : number;
 }
 
@@ -321,10 +322,9 @@ bool is_newer_minor(const JsonValue& document) {
     refuse_manifest("schema_version: expected '1.0', found " + actual);
   }
   if (major != kMajor) {
-    throw bundle_error(
-        "manifest.json: schema_version " + *version + " cannot be read by this runtime, which reads " +
-            std::string(kSupported),
-        "Install the matching eetool-runtime, or export the bundle again with this version.");
+    throw bundle_error("manifest.json: schema_version " + *version + " cannot be read by this runtime, which reads " +
+                           std::string(kSupported),
+                       "Install the matching eetool-runtime, or export the bundle again with this version.");
   }
   return minor > kMinor;
 }

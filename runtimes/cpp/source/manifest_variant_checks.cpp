@@ -21,8 +21,7 @@ bool ends_with(const std::string& text, const std::string& end) {
 
 void check_expected(const Manifest& m, const std::string& where, const Expected& e) {
   require_or(e.n > 0 && is_share(e.accuracy), [&] { return where + ": accuracy or n is out of range"; });
-  require_or(e.exit_shares.size() == m.exits.size(),
-             [&] { return where + ".exit_shares: one per exit is needed"; });
+  require_or(e.exit_shares.size() == m.exits.size(), [&] { return where + ".exit_shares: one per exit is needed"; });
   require_or(e.reached.size() == m.exits.size(), [&] { return where + ".reached: one entry per exit is needed"; });
   double sum = 0;
   bool positive = true;
@@ -42,14 +41,12 @@ void check_certificate(const std::string& where, const Certificate& c) {
   require_or(is_text(c.method), [&] { return where + ".method: 1 to 256 characters are needed"; });
   require_or(c.confidence > 0 && c.confidence < 1 && c.max_accuracy_drop >= 0 && c.max_accuracy_drop <= 100,
              [&] { return where + ": confidence or max_accuracy_drop is out of range"; });
-  const bool valid =
-      c.n > 0 && c.worse >= 0 && c.better >= 0 && c.worse + c.better <= c.n && is_share(c.p_value);
+  const bool valid = c.n > 0 && c.worse >= 0 && c.better >= 0 && c.worse + c.better <= c.n && is_share(c.p_value);
   require_or(valid, [&] { return where + ": a number is out of range"; });
 }
 
 void check_policy(const Manifest& m, const std::string& where, const Variant& v) {
-  require_or(v.temperatures.size() == m.exits.size(),
-             [&] { return where + ".temperatures: one per exit is needed"; });
+  require_or(v.temperatures.size() == m.exits.size(), [&] { return where + ".temperatures: one per exit is needed"; });
   require_or(std::all_of(v.temperatures.begin(), v.temperatures.end(), is_scale),
              [&] { return where + ".temperatures: must lie in [1e-6, 1e6]"; });
   const std::size_t count = m.exits[0].slope ? m.exits.size() : 0;
@@ -98,13 +95,15 @@ void check_variant(const Manifest& m, const std::string& key, const Variant& v) 
     const auto is_output = [&, &name = name](const Exit& e) { return e.logits == name || e.confidence == name; };
     const bool intermediate =
         find(m.tensors, name) != nullptr && std::none_of(m.exits.begin(), m.exits.end(), is_output);
-    require_or(intermediate,
-               [&, &name = name] { return where + ".tensors: " + in_quotes(name) + " is no tensor between components"; });
+    require_or(intermediate, [&, &name = name] {
+      return where + ".tensors: " + in_quotes(name) + " is no tensor between components";
+    });
   }
   for (const auto& [name, graph] : v.components) check_graph_file(where + ".components." + name, graph);
   const std::string format = key.substr(0, slash);
   const auto check_path = [&](const std::string& path) {
-    require_or(ends_with(path, "." + format), [&] { return where + ": " + in_quotes(path) + " is no " + format + " file"; });
+    require_or(ends_with(path, "." + format),
+               [&] { return where + ": " + in_quotes(path) + " is no " + format + " file"; });
   };
   for (const auto& [name, graph] : v.components) check_path(graph.path);
   for (const auto& [name, path] : v.references) check_path(path);
@@ -151,7 +150,8 @@ void check_devices(const Manifest& m) {
 
 void check_files(const Manifest& m) {
   for (const auto& [path, file] : m.files) {
-    require_or(is_path(path), [&, &path = path] { return "files: " + in_quotes(path) + " is not a plain relative path"; });
+    require_or(is_path(path),
+               [&, &path = path] { return "files: " + in_quotes(path) + " is not a plain relative path"; });
     require_or(is_sha256(file.sha256), [&, &path = path] { return "files." + path + ".sha256: not a SHA-256"; });
     require_or(file.size_bytes >= 0 && file.size_bytes <= kMaxFileBytes, [&, &path = path] {
       return "files." + path + ".size_bytes: must lie in [0, " + std::to_string(kMaxFileBytes) + "]";

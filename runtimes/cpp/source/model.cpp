@@ -25,7 +25,8 @@ std::pair<std::string, std::shared_ptr<Engine>> choose_variant(const Bundle& bun
     bundle.variant(options.variant);
     const std::string format = format_of(options.variant);
     if (!options.format.empty() && options.format != format) {
-      throw usage_error("the " + in_quotes(options.format) + " backend does not run the variant " + in_quotes(options.variant));
+      throw usage_error("the " + in_quotes(options.format) + " backend does not run the variant " +
+                        in_quotes(options.variant));
     }
     return {options.variant, engine_for(format, options.library)};
   }
@@ -55,7 +56,8 @@ const Measured* recorded_measurement(const Manifest& m, const std::string& varia
 }
 
 Threads requested_threads(const ModelOptions& options, const Measured* measured) {
-  if (options.thread_count < 0) throw usage_error("threads must be at least 1, not " + std::to_string(options.thread_count));
+  if (options.thread_count < 0)
+    throw usage_error("threads must be at least 1, not " + std::to_string(options.thread_count));
   if (options.thread_count > kMaxThreads) {
     throw usage_error("threads must be at most 1024, not " + std::to_string(options.thread_count));
   }

@@ -13,7 +13,8 @@ void write_inputs(JsonWriter& json, const Manifest& m) {
     json.member("dtype", input.tensor.dtype);
     json.key("shape");
     json.begin_list();
-    for (const Dimension& dimension : input.tensor.shape) std::visit([&](const auto& size) { json.value(size); }, dimension);
+    for (const Dimension& dimension : input.tensor.shape)
+      std::visit([&](const auto& size) { json.value(size); }, dimension);
     json.end_list();
     json.member("from", input.preprocess ? "image" : input.text ? "text" : "tensor");
     json.end_object();

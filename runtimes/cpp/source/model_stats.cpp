@@ -118,7 +118,7 @@ void add_latencies(PrometheusPage& page, const Points& points) {
   }
 }
 
-void add_drift(PrometheusPage& page, const Points& points, double DriftFigures::*figure) {
+void add_drift(PrometheusPage& page, const Points& points, double DriftFigures::* figure) {
   for (const auto& [point, f] : points) {
     for (std::size_t k = 0; f.drift && k < f.drift->size(); ++k) {
       const auto& test = (*f.drift)[k];
@@ -156,8 +156,9 @@ std::string Model::prometheus_text() const {
   const Statistics s = statistics();
   PrometheusPage page({{"model", manifest().name}, {"variant", variant_name_}});
   page.begin("info", "gauge", "Settings in use.");
-  page.sample({{"threads", std::to_string(graphs_->threads().count)}, {"pool", pool_name()}, {"operating_point", s.current()}},
-              1.0);
+  page.sample(
+      {{"threads", std::to_string(graphs_->threads().count)}, {"pool", pool_name()}, {"operating_point", s.current()}},
+      1.0);
   page.begin("exits_total", "counter", "Calls by the exit where they left.");
   for (const auto& [point, f] : s.points) {
     for (std::size_t k = 0; k < f.exit_counts.size(); ++k) {

@@ -65,7 +65,8 @@ Session::Session(std::shared_ptr<Model> model) : model_(std::move(model)) {
     const std::size_t size_bytes = total_bytes(declared.dtype, shape);
     buffer.reshape(std::move(shape), size_bytes);
   }
-  for (const auto& [name, value] : scalars(m, model_->variant())) *tensors_.at(name).floats() = static_cast<float>(value);
+  for (const auto& [name, value] : scalars(m, model_->variant()))
+    *tensors_.at(name).floats() = static_cast<float>(value);
   for (const Input& input : m.inputs) inputs_.emplace_back(input, tensors_.at(input.name));
   for (const Exit& exit : m.exits) {
     confidences_.push_back(&tensors_.at(exit.confidence));
@@ -82,8 +83,9 @@ ModelInput& Session::input(const char* name) {
     if (name != nullptr && input.spec().name == name) return input;
     known.push_back(input.spec().name);
   }
-  throw input_error(name == nullptr ? "the model has " + std::to_string(known.size()) + " inputs; name one of " + join(known)
-                                    : "there is no input " + in_quotes(name) + "; expected " + join(known));
+  throw input_error(name == nullptr
+                        ? "the model has " + std::to_string(known.size()) + " inputs; name one of " + join(known)
+                        : "there is no input " + in_quotes(name) + "; expected " + join(known));
 }
 
 void Session::bind(std::size_t position) {
@@ -115,8 +117,14 @@ Prediction Session::run(const CallOptions& options) {
   const bool overrun = options.deadline_ms && latency_ms > *options.deadline_ms;
   plan_->stats().record({outcome.gate.exit, outcome.confidence, outcome.macs, latency_ms, seen_.data(), seen_count_,
                          outcome.gated, overrun});
-  return {outcome.gate.exit, outcome.confidence, logits_[index]->floats(), model_->variant().temperatures[index],
-          outcome.macs, latency_ms, outcome.gated, overrun};
+  return {outcome.gate.exit,
+          outcome.confidence,
+          logits_[index]->floats(),
+          model_->variant().temperatures[index],
+          outcome.macs,
+          latency_ms,
+          outcome.gated,
+          overrun};
 }
 
 Session::Outcome Session::run_plain() {

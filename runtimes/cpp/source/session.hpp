@@ -69,7 +69,7 @@ class Session {
   TensorBuffers tensors_;
   bool is_fixed_ = true;  // every size is in the manifest
   std::vector<ModelInput> inputs_;
-  std::vector<std::unique_ptr<BoundCall>> calls_;  // by position of the component
+  std::vector<std::unique_ptr<BoundCall>> calls_;    // by position of the component
   std::vector<TensorBuffer*> confidences_, logits_;  // by exit
   std::vector<SeenConfidence> seen_;
   std::size_t seen_count_ = 0;

@@ -21,15 +21,24 @@ struct Step {
 
 // Fields of onnx.proto that lead to tensors, which can refer to files.
 constexpr Step kSteps[] = {
-    {Message::model, 7, Message::graph},         {Message::model, 20, Message::training},
-    {Message::model, 25, Message::function},     {Message::training, 1, Message::graph},
-    {Message::training, 2, Message::graph},      {Message::function, 7, Message::node},
-    {Message::function, 11, Message::attribute}, {Message::graph, 1, Message::node},
-    {Message::graph, 5, Message::tensor},        {Message::graph, 15, Message::sparse_tensor},
-    {Message::node, 5, Message::attribute},      {Message::attribute, 5, Message::tensor},
-    {Message::attribute, 10, Message::tensor},   {Message::attribute, 6, Message::graph},
-    {Message::attribute, 11, Message::graph},    {Message::attribute, 22, Message::sparse_tensor},
-    {Message::attribute, 23, Message::sparse_tensor}, {Message::sparse_tensor, 1, Message::tensor},
+    {Message::model, 7, Message::graph},
+    {Message::model, 20, Message::training},
+    {Message::model, 25, Message::function},
+    {Message::training, 1, Message::graph},
+    {Message::training, 2, Message::graph},
+    {Message::function, 7, Message::node},
+    {Message::function, 11, Message::attribute},
+    {Message::graph, 1, Message::node},
+    {Message::graph, 5, Message::tensor},
+    {Message::graph, 15, Message::sparse_tensor},
+    {Message::node, 5, Message::attribute},
+    {Message::attribute, 5, Message::tensor},
+    {Message::attribute, 10, Message::tensor},
+    {Message::attribute, 6, Message::graph},
+    {Message::attribute, 11, Message::graph},
+    {Message::attribute, 22, Message::sparse_tensor},
+    {Message::attribute, 23, Message::sparse_tensor},
+    {Message::sparse_tensor, 1, Message::tensor},
     {Message::sparse_tensor, 2, Message::tensor},
 };
 constexpr std::uint32_t kExternalData = 13, kDataLocation = 14;  // fields of a tensor
@@ -38,8 +47,8 @@ constexpr int kMaxFields = 1 << 22;  // more fields would take minutes
 
 // Field indices in the schema of TFLite.
 constexpr int kSubgraphs = 2, kBuffers = 4, kExternalBufferGroups = 8, kExternalBuffers = 9;  // of a model
-constexpr int kTensors = 0, kOperators = 3;                                                    // of a subgraph
-constexpr int kExternalBuffer = 10;                                                            // of a tensor
+constexpr int kTensors = 0, kOperators = 3;                                                   // of a subgraph
+constexpr int kExternalBuffer = 10;                                                           // of a tensor
 constexpr int kBufferOffset = 1;   // of a buffer, counted from the start of the file; its size follows
 constexpr int kOptionsOffset = 9;  // the same for the large options of an operator
 
@@ -116,7 +125,8 @@ void refuse(const std::string& path, const Bytes& data, bool (*refers)(const Byt
   } catch (const std::invalid_argument& error) {
     throw backend_error(path + ": cannot be read as " + format + " file: " + error.what());
   }
-  if (outside) throw backend_error(path + ": its weights lie in another file, which a bundle's hashes do not cover", hint);
+  if (outside)
+    throw backend_error(path + ": its weights lie in another file, which a bundle's hashes do not cover", hint);
 }
 
 }  // namespace

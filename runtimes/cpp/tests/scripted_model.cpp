@@ -31,10 +31,12 @@ Wiring wiring_of(const std::string& name) {
 
 class ScriptedGraph : public Graph {
  public:
-  ScriptedGraph(ScriptedEngine& engine, const std::string& name) : engine_(engine), name_(name), wiring_(wiring_of(name)) {
+  ScriptedGraph(ScriptedEngine& engine, const std::string& name)
+      : engine_(engine), name_(name), wiring_(wiring_of(name)) {
     for (const std::string& input : wiring_.inputs) {
       const bool is_scalar = input.find("temperature") != input.npos;
-      inputs_.emplace_back(input, Tensor{"float32", is_scalar ? std::vector<Dimension>{} : std::vector<Dimension>{"batch", 1}});
+      inputs_.emplace_back(
+          input, Tensor{"float32", is_scalar ? std::vector<Dimension>{} : std::vector<Dimension>{"batch", 1}});
     }
     for (const std::string& output : wiring_.outputs) {
       std::vector<Dimension> shape = {"batch"};
@@ -123,8 +125,8 @@ std::string write_bundle(const std::filesystem::path& folder, std::string (*edit
     const Wiring wiring = wiring_of(name);
     write(root / path, name);
     components += comma + R"({"name": )" + quote(name) + R"(, "kind": )" + quote(is_exit ? "exit" : "segment") +
-                  R"(, "inputs": )" + list(wiring.inputs) + R"(, "outputs": )" + list(wiring.outputs) + R"(, "macs": )" +
-                  (is_exit ? "10000" : "1000000") + R"(, "parameters": 0})";
+                  R"(, "inputs": )" + list(wiring.inputs) + R"(, "outputs": )" + list(wiring.outputs) +
+                  R"(, "macs": )" + (is_exit ? "10000" : "1000000") + R"(, "parameters": 0})";
     graphs += comma + quote(name) + R"(: {"path": )" + quote(path) +
               R"(, "precision": "fp32", "max_abs_error": 0, "tolerance": null})";
     files += ", " + file_record(path, name);

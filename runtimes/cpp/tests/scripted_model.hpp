@@ -44,8 +44,8 @@ class TemporaryFolder {
 std::string write_bundle(const std::filesystem::path& folder, std::string (*edit)(std::string) = nullptr);
 
 /// Durations with which the gates are at 3, 8 and 13 ms.
-inline const std::map<std::string, double> kTimes = {{"seg0", 2}, {"exit0", 1}, {"seg1", 4},
-                                                     {"exit1", 1}, {"seg2", 4}, {"exit2", 1}};
+inline const std::map<std::string, double> kTimes = {{"seg0", 2},  {"exit0", 1}, {"seg1", 4},
+                                                     {"exit1", 1}, {"seg2", 4},  {"exit2", 1}};
 
 /// A bundle, the engine and a model of both.
 struct ScriptedModel {

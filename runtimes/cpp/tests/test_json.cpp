@@ -44,7 +44,8 @@ TEST_CASE("what the parser would accept and the format refuses is refused") {
   CHECK(refusal(std::string(65, '[') + std::string(65, ']')) == "x.json: it is nested too deeply");
   CHECK(refusal(std::string(64, '[') + std::string(64, ']')) == "accepted");
   CHECK(refusal(std::string(500'000, '[')) == "x.json: it is nested too deeply");
-  for (const std::string text : {"", "{", "[1,]", "{} {}", "NaN", "Infinity", "01", "1.", "'a'", "\"\xff\"", "\"\x01\"", "// a\n1", R"("\ud800")"}) {
+  for (const std::string text : {"", "{", "[1,]", "{} {}", "NaN", "Infinity", "01", "1.", "'a'", "\"\xff\"", "\"\x01\"",
+                                 "// a\n1", R"("\ud800")"}) {
     CHECK(refusal(text).substr(0, 28) == "x.json: it is not valid JSON");
   }
 }

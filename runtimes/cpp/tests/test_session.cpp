@@ -86,7 +86,8 @@ TEST_CASE("a deadline leaves at the deepest exit in time") {
     int exit;
     bool gated;
   };
-  for (const Row row : {Row{0.001, 0, false}, {7.99, 0, false}, {8, 1, false}, {12.99, 1, false}, {13, 2, true}, {100, 2, true}}) {
+  for (const Row row :
+       {Row{0.001, 0, false}, {7.99, 0, false}, {8, 1, false}, {12.99, 1, false}, {13, 2, true}, {100, 2, true}}) {
     ScriptedModel scripted(kTimes);
     const Prediction p = run(*taught(scripted), 2, row.deadline_ms);
     CHECK(p.exit == row.exit);
@@ -156,7 +157,8 @@ TEST_CASE("sessions of many threads share a model while the operating point chan
   CHECK(wrong == 0);
   const JsonValue stats = parse_json(scripted.model->stats_json(), "stats");
   std::int64_t calls = 0;
-  for (const auto& [name, point] : find(stats.as<JsonObject>()->members, "operating_points")->as<JsonObject>()->members) {
+  for (const auto& [name, point] :
+       find(stats.as<JsonObject>()->members, "operating_points")->as<JsonObject>()->members) {
     calls += *find(point.as<JsonObject>()->members, "calls")->as<std::int64_t>();
   }
   CHECK(calls == 4 * 2'020);

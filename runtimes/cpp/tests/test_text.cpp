@@ -13,7 +13,8 @@ TEST_CASE("names, paths and variants follow the rules of the format") {
   for (const std::string bad : {"", ".a", "-a", "a b", "a/b", "\xc3\xa9", "a\n"}) CHECK_FALSE(is_name(bad));
   CHECK_FALSE(is_name(std::string(129, 'x')));
   CHECK(is_path("components/seg0/onnx-fp32/model.onnx"));
-  for (const std::string bad : {"", "/a", "a/", "a//b", "../a", "a/./b", "a\\b", ".ssh/x", "C:/x"}) CHECK_FALSE(is_path(bad));
+  for (const std::string bad : {"", "/a", "a/", "a//b", "../a", "a/./b", "a\\b", ".ssh/x", "C:/x"})
+    CHECK_FALSE(is_path(bad));
   CHECK_FALSE(is_path(std::string(241, 'x')));
   CHECK(is_variant("onnx/int8-qdq-2"));
   for (const std::string bad : {"onnx", "/fp32", "onnx/", "onnx/-a", "onnx/a-", "onnx/a--b", "ONNX/fp32", "a/b/c"}) {
@@ -26,7 +27,8 @@ TEST_CASE("texts are 1 to 256 characters of UTF-8 without control characters") {
   for (int i = 0; i < 256; ++i) many += "\xe2\x82\xac";
   CHECK(is_text(many));
   CHECK_FALSE(is_text(many + "x"));
-  for (const std::string bad : {"", "a\x1b[2J", "a\x7f", "\xc2\x85", "\xff", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe2\x82"}) {
+  for (const std::string bad :
+       {"", "a\x1b[2J", "a\x7f", "\xc2\x85", "\xff", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe2\x82"}) {
     CHECK_FALSE(is_text(bad));
   }
 }
@@ -57,7 +59,8 @@ TEST_CASE("JSON is written with escapes, and null for numbers that it does not h
 TEST_CASE("SHA-256 gives the digests of FIPS 180-4's examples") {
   const auto digest = [](const std::string& text, std::size_t part) {
     Sha256 sha;
-    for (std::size_t at = 0; at < text.size(); at += part) sha.update(text.data() + at, std::min(part, text.size() - at));
+    for (std::size_t at = 0; at < text.size(); at += part)
+      sha.update(text.data() + at, std::min(part, text.size() - at));
     return sha.hex_digest();
   };
   CHECK(digest("", 1) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");

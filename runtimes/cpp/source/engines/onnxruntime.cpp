@@ -29,11 +29,11 @@ bool Api::load(const void* table) {
                   set_intra_threads, set_inter_threads, input_count, output_count, input_type, output_type, input_name,
                   output_name, create_run_options, create_tensor, tensor_data, tensor_info, element_type, rank, sizes,
                   symbols, value_info, create_memory_info, free, default_allocator) &&
-         load_all(release_env, release_status, release_memory_info, release_session, release_value,
-                  release_run_options, release_type_info, release_tensor_info, release_session_options,
-                  create_env_with_pool, use_pool_of_env, create_threading_options, release_threading_options,
-                  add_session_config, run_with_binding, create_binding, release_binding, bind_input, bind_output,
-                  set_pool_intra_threads, set_pool_inter_threads);
+         load_all(release_env, release_status, release_memory_info, release_session, release_value, release_run_options,
+                  release_type_info, release_tensor_info, release_session_options, create_env_with_pool,
+                  use_pool_of_env, create_threading_options, release_threading_options, add_session_config,
+                  run_with_binding, create_binding, release_binding, bind_input, bind_output, set_pool_intra_threads,
+                  set_pool_inter_threads);
 }
 
 SharedLibrary OnnxRuntime::find_library(const std::string& path) {

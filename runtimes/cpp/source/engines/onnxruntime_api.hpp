@@ -32,10 +32,10 @@ struct ApiBase {
 using GetApiBase = const ApiBase* (*)();
 
 inline constexpr std::uint32_t kApiVersion = 14;
-inline constexpr int kFatal = 4;          // severity of log lines
-inline constexpr int kSequential = 0;     // execution mode
+inline constexpr int kFatal = 4;       // severity of log lines
+inline constexpr int kSequential = 0;  // execution mode
 inline constexpr int kDeviceAllocator = 0, kDefaultMemory = 0;
-inline constexpr int kTensor = 1;         // kind of a value
+inline constexpr int kTensor = 1;  // kind of a value
 
 /// Function at a place of the table.
 template <std::size_t position, typename Result, typename... Arguments>

@@ -95,8 +95,9 @@ Named<Tensor> OnnxGraph::describe_side(bool is_input) const {
   Named<Tensor> tensors;
   for (std::size_t i = 0; i < count; ++i) {
     char* name = nullptr;
-    library_->check(is_input ? api.input_name(session, i, allocator, &name) : api.output_name(session, i, allocator, &name),
-                    failure_);
+    library_->check(
+        is_input ? api.input_name(session, i, allocator, &name) : api.output_name(session, i, allocator, &name),
+        failure_);
     tensors.emplace_back(name, Tensor{});
     library_->check(api.free(allocator, name), failure_);
     TypeInfo* type = nullptr;
