@@ -1,4 +1,4 @@
-// Number of allocations of the process by `new`.
+// Number of allocations of the process by `new`; 0 where a sanitizer counts them.
 #pragma once
 
 #include <cstddef>
