@@ -55,7 +55,7 @@ def test_bench_text_ends_with_verdict(bundle: Path) -> None:
     assert result.exit_code == 0, result.stderr
     lines = result.stdout.rstrip().splitlines()
     assert lines[0] == "tiny onnx/fp32, 64 examples of tiny, batch 1, 1 thread, 2 passes"
-    assert lines[-1].startswith("Early exit ")
+    assert lines[-1].startswith(("Early exit ", "Cannot tell whether early exit pays: "))
     for name in ("unsplit", "full", "balanced", "fast"):
         assert any(line.strip().startswith(name) for line in lines)
     assert max(len(line) for line in lines[:-1]) <= 80

@@ -89,7 +89,7 @@ def test_inspect_network_with_several_outputs_lists_them(cli: Cli) -> None:
     result = cli("inspect", reference, "--input", "1x1x8x8")
     assert result.code == 0, result
     assert result.stdout.count("can be class logits") == 3
-    assert "train needs --logits logits.2, or --exits own where they are its own early exits" in result.stdout
+    assert "train needs --logits logits.2, or train --exits own where they are its own early exits" in result.stdout
     document = cli("inspect", reference, "--input", "1x1x8x8", "--json").document
     jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8"))).validate(document)
     assert [(x["name"], x["logits"]) for x in document["outputs"]] == [

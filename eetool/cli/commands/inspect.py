@@ -147,7 +147,7 @@ def _output_lines(outputs: "Sequence[OutputUse]") -> list[Any]:
     lines: list[Any] = [table({"output": "left", "shape": "left", "": "left"}, rows)]
     names = [x.name for x in outputs if x.logits]
     if len(names) > 1:
-        lines.append(f"train needs --logits {names[-1]}, or --exits own where they are its own early exits")
+        lines.append(f"train needs --logits {names[-1]}, or train --exits own where they are its own early exits")
     return lines
 
 

@@ -17,7 +17,7 @@ def weights(write: Callable[[Path], object], name: str) -> Callable[[Path], Any]
 
     def read(folder: Path) -> tuple[Any, list[str]]:
         write(folder / name)
-        return {key: tensor.tolist() for key, tensor in read_tensors(folder / name).items()}, []
+        return {key: tensor.tolist() for key, tensor in read_tensors(folder / name, TENSORS.__contains__).items()}, []
 
     return read
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from eetool.errors import UsageError
 from eetool.model.references.network_form import accepted_form, check_arguments
-from eetool.model.references.resolve import _keep_logits
+from eetool.model.references.resolve import keep_logits
 
 
 def network() -> nn.Module:
@@ -100,6 +100,6 @@ def test_check_arguments_optional_ones_may_be_left_away() -> None:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
 def test_logits_of_any_float_become_float32(dtype: torch.dtype) -> None:
     logits = torch.tensor([[0.5, -2.0]], dtype=dtype)
-    kept = _keep_logits(nn.Identity(), (), {"logits": logits})
+    kept = keep_logits(nn.Identity(), ())({"logits": logits})
     assert kept.dtype == torch.float32
     assert kept.tolist() == [[0.5, -2.0]]
