@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 
 from eetool.errors import ArtefactError, EarlyExitError
 from eetool.export.suppress_output import suppress_output
-from eetool.export.trace_errors import trace_error
+from eetool.export.trace_errors import places_of_fixed_sizes, trace_error
 from eetool.model.dataflow import without_fused_layers
 from eetool_runtime.manifest import DTYPES
 
@@ -62,14 +62,15 @@ def trace_network(net: nn.Module, inputs: tuple[Tensor, ...], shared: int) -> fx
     """
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
     dynamic = tuple({0: batch} if i < shared else None for i in range(len(inputs)))
+    fixed: list[str] = []
     try:
         # Without gradients, so that torch.no_grad in a forward makes no graph of its own inside the graph.
-        with torch.no_grad(), without_fused_layers(), suppress_output():
+        with torch.no_grad(), without_fused_layers(), suppress_output(), places_of_fixed_sizes(net) as fixed:
             program = torch.export.export(_Positional(net), inputs, dynamic_shapes=(dynamic,), strict=False)
     except EarlyExitError:  # an invalid tap
         raise
     except Exception as error:  # torch.export raises many unrelated types
-        raise trace_error(net, error) from error
+        raise trace_error(net, error, fixed) from error
     with suppress_output():
         if any(_mutates(node) for node in program.graph.nodes):
             program = program.run_decompositions({})

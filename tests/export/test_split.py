@@ -136,12 +136,30 @@ class FixedBatch(nn.Module):
         return x + torch.ones(2, 1)
 
 
+class BatchAsNumber(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.zeros(len(x), 1)
+
+
+class BatchLoop(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([x[i] + 1 for i in range(x.shape[0])])
+
+
 @pytest.mark.parametrize(
-    ("net", "way_out"), [(Branching(), "It decides on values"), (FixedBatch(), "It fixes the batch size")]
+    ("net", "way_out"),
+    [
+        (Branching(), "It decides on values"),
+        (FixedBatch(), "It fixes the batch size"),
+        (BatchAsNumber(), "It fixes the batch size"),
+        (BatchLoop(), "It fixes the batch size"),
+    ],
 )
-def test_trace_network_untraceable_network_raises_artefact_error_with_hint(net: nn.Module, way_out: str) -> None:
-    with pytest.raises(ArtefactError, match=r"torch\.export cannot trace this network") as refused:
-        trace_network(net, (torch.randn(2, 3),), 1)
+def test_trace_network_untraceable_network_names_module_and_line(net: nn.Module, way_out: str) -> None:
+    with pytest.raises(ArtefactError) as refused:
+        trace_network(nn.Sequential(net), (torch.randn(2, 3),), 1)
+    line = type(net).forward.__code__.co_firstlineno + 1
+    assert f"cannot trace this network in 0 ({type(net).__name__}), test_split.py:{line}: " in str(refused.value)
     assert (refused.value.hint or "").startswith(way_out)
 
 
