@@ -85,7 +85,7 @@ def run_outputs(module: nn.Module, inputs: tuple[Tensor, ...]) -> list[NetworkOu
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad(), recorder:
             value = module(*(x.clone() for x in inputs))
-    except Exception:  # the user's code can raise anything
+    except (Exception, SystemExit):  # the user's code can raise anything
         return None
     pairs = _walk(value, "", 0)
     return [NetworkOutput(name, x, int(x.untyped_storage()._cdata) in recorder.storages) for name, x in pairs]

@@ -138,10 +138,11 @@ def test_choose_outputs_unclear_own_exits_are_refused(form: str, named: tuple[st
     assert reason in refusal(form, *named, own=True)
 
 
-def test_choose_outputs_network_that_fails_is_left_to_its_next_run() -> None:
+@pytest.mark.parametrize("error", [RuntimeError("no weights here"), SystemExit(0)])
+def test_choose_outputs_network_that_fails_is_left_to_its_next_run(error: BaseException) -> None:
     class Broken(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            raise RuntimeError("no weights here")
+            raise error
 
     assert choose_outputs(Broken(), (IMAGES,), 10, OWN, "the network") == ()
 
