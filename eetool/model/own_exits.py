@@ -12,6 +12,7 @@ from eetool.model.early_exit import EarlyExitNet, ExitOutputs
 from eetool.model.exit_flow import ExitFlow, record_flow
 from eetool.model.references.outputs import find_outputs
 from eetool.model.taps import TapCost
+from eetool.model.user_code import user_code
 
 OWN = "own"  # in place of the layers of a branch
 
@@ -80,7 +81,7 @@ def order_exits(
     """Return the outputs `names` from shallow to deep, whatever their order in the return value.
 
     An exit is deeper where it shares more operations with others. The two deepest share the same; the final exit is
-    the one with more MACs and more layers, or that is computed later where it has as many.
+    the one with more MACs and more layers, or with equal MACs the one with more layers or that is computed later.
 
     Args:
         backbone: the network.
@@ -97,17 +98,17 @@ def order_exits(
             raise UsageError(f"the output {name!r} does not depend on the input, so it is no exit", _NAME)
         for j in range(i):
             if flow.ends[i] == flow.ends[j]:
-                raise UsageError(f"the outputs {names[j]!r} and {name!r} are one tensor or parts of one", _NAME)
+                raise UsageError(f"the outputs {names[j]!r} and {name!r} are one tensor or parts of one", _APART)
     depths = [_depth(flow, i) for i in range(len(names))]
     order = sorted(range(len(names)), key=depths.__getitem__)
     for place in range(len(order) - 1):
         shallow, deep = order[place : place + 2]
         a, b = depths[shallow], depths[deep]
-        if a.shared == b.shared and a.macs < b.macs and a.layers > b.layers:
+        if a.shared == b.shared and a.macs < b.macs and a.layers >= b.layers:
             if not trusted:
                 raise UsageError(
                     f"the outputs {names[shallow]!r} and {names[deep]!r} leave the network at one place, and the one "
-                    "with more layers has fewer MACs: it is not clear which is the deeper exit",
+                    "with fewer MACs has no fewer layers: it is not clear which is the deeper exit",
                     "Name all exits from shallow to deep as --logits NAME,NAME.",
                 )
             order[place : place + 2] = sorted((shallow, deep))
@@ -132,6 +133,7 @@ def _depth(flow: ExitFlow, index: int) -> _Depth:
 
 
 _NAME = "Name the exits as --logits NAME,NAME."
+_APART = "Return a tensor of its own for each exit: none stacked, split or added to in place."
 
 
 def measure_own_exits(net: OwnExitNet, inputs: tuple[Tensor, ...]) -> list[TapCost]:
@@ -173,6 +175,7 @@ def _capture(backbone: nn.Module, names: Sequence[str]) -> Iterator[list[Tensor]
 
     handle = backbone.register_forward_hook(keep, prepend=True)  # before the hook that returns the final logits
     try:
-        yield logits
+        with user_code("the network", backbone):
+            yield logits
     finally:
         handle.remove()

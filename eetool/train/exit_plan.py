@@ -12,7 +12,7 @@ from eetool.model.exit_flow import keep_needed_taps
 from eetool.model.layouts import TOKENS
 from eetool.model.macs import count_macs
 from eetool.model.network_check.trial_run import ROWS, TrialTraining, try_inference, try_training
-from eetool.model.own_exits import OWN, order_exits, own_taps
+from eetool.model.own_exits import OWN, OwnExitNet, order_exits, own_taps
 from eetool.model.pooling import reads_first_token
 from eetool.model.references import resolve
 from eetool.model.references.example_inputs import example_inputs, random_samples
@@ -83,7 +83,8 @@ def make_spec(
         trial = tuple(random_samples(reference, ROWS, seed=0).values())
         try_inference(module, trial, len(labels), reference.backbone)
         if training is not None:
-            try_training(EarlyExitNet(module, {}), trial, training, reference.backbone)
+            net = OwnExitNet(module, outputs) if plan.outputs.own else EarlyExitNet(module, {})
+            try_training(net, trial, training, reference.backbone)
     spec = ModelSpec(reference.backbone, inputs, labels, (), (), reference.config, outputs=outputs)
     if plan.outputs.own:
         spec = _with_own_exits(spec, module, plan, progress)

@@ -14,6 +14,7 @@ from eetool.export.traced_model import TracedModel, trace_model
 from eetool.latency.estimate.recorded_model import record_checkpoint
 from eetool.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from eetool.model.macs import count_macs
+from eetool.model.network_check.trial_run import TrialTraining, try_training
 from eetool.model.own_exits import OwnExitNet, measure_own_exits, order_exits
 from eetool.model.references.example_inputs import example_inputs
 from eetool.model.references.output_choice import OutputChoice
@@ -171,6 +172,36 @@ def test_order_exits_layers_and_macs_that_contradict_are_left_to_the_user() -> N
     assert order_exits(net, x, ("1", "0"), trusted=True) == ("1", "0")
 
 
+def test_order_exits_more_macs_without_more_layers_are_left_to_the_user() -> None:
+    """An auxiliary head on large features may cost more than the rest of the network."""
+
+    net, x = Two((4, 4)), (torch.zeros(1, 8),)
+    net.narrow = nn.Sequential(nn.Linear(8, 64), nn.Linear(64, 8), nn.Linear(8, 3))
+    with pytest.raises(UsageError, match="'0' and '1' leave the network at one place"):
+        order_exits(net, x, ("0", "1"))
+    assert order_exits(net, x, ("1", "0"), trusted=True) == ("1", "0")
+
+
+@pytest.mark.parametrize("error", [ValueError("too many"), SystemExit(0)])
+def test_own_exit_net_error_of_the_network_names_its_line(error: BaseException) -> None:
+    class Breaks(Two):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            raise error
+
+    line = Breaks.forward.__code__.co_firstlineno + 1
+    reason = rf"in the network's own forward \(Breaks\), test_own_exits\.py:{line}: "
+    with pytest.raises(ArtefactError, match=reason):
+        OwnExitNet(Breaks(), ("0", "1"))(torch.zeros(1, 8))
+
+
+def test_try_training_own_exits_may_learn_before_a_frozen_final_exit() -> None:
+    net = OwnExitNet(Two().requires_grad_(False), ("1", "0"))
+    net.backbone.narrow.requires_grad_(True)
+    assert try_training(net, [torch.zeros(3, 8)], TrialTraining(), "net") == [
+        "8 weights of net are frozen (requires_grad is False) and stay as they are"
+    ]
+
+
 def test_order_exits_outputs_that_are_no_exits_are_refused() -> None:
     class Constant(Two):
         def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -178,8 +209,9 @@ def test_order_exits_outputs_that_are_no_exits_are_refused() -> None:
 
     with pytest.raises(UsageError, match="output '1' does not depend on the input"):
         order_exits(Constant(), (torch.zeros(1, 8),), ("0", "1"))
-    with pytest.raises(UsageError, match="'0' and '1' are one tensor or parts of one"):
+    with pytest.raises(UsageError, match="'0' and '1' are one tensor or parts of one") as told:
         order_exits(networks.make("one tensor in parts"), (torch.zeros(1, 1, 8, 8),), ("0", "1", "2"))
+    assert "none stacked, split" in str(told.value.hint)
 
 
 def test_freeze_backbone_trains_what_the_final_exit_does_not_use(checkpoints: Mapping[str, Checkpoint]) -> None:

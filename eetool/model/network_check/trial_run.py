@@ -104,7 +104,8 @@ def try_training(net: EarlyExitNet, inputs: Sequence[Tensor], training: TrialTra
         before = _structure(net)
         outputs = _forward(net, training.batch(inputs), training, name)
         loss = _loss(outputs, training)
-        if learning and not training.frozen and not outputs.own[-1].requires_grad:
+        answers = outputs.own[-1:] if net.branches else outputs.own  # attached exits learn in any case
+        if learning and not training.frozen and not any(x.requires_grad for x in answers):
             raise ArtefactError(
                 f"{name} cannot be trained: its outputs have no gradients{_switched_off(net, inputs, training)}",
                 _NO_GRADIENT,
