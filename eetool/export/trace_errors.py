@@ -17,7 +17,10 @@ _BRANCH = (
     "It decides on values of a tensor (`if`, `while`, .item(), a size made of values): compute both ways and choose "
     "with torch.where, or move the decision out of forward."
 )
-_BATCH = "It fixes the batch size: use x.shape[0] and not len(x) or a number, and no Python loop over the batch."
+_BATCH = (
+    "It fixes the batch size: use x.shape[0] and not len(x) or a number, no Python loop over the batch, and another "
+    "operator where one, such as torch.cdist, does so."
+)
 _OTHER = "Its forward must consist of torch operations, work at any batch size, and branch on no values of its inputs."
 
 

@@ -46,15 +46,18 @@ class OwnExitNet(EarlyExitNet):
         """Let only weights learn that the final exit does not use.
 
         Raises:
-            UsageError: it uses all of them.
+            UsageError: it uses all of them, or none is trainable.
         """
         self.eval()
         with torch.enable_grad():
             final = self.forward(*inputs)[-1]
         weights = [weight for weight in self.backbone.parameters() if weight.requires_grad]
-        used = torch.autograd.grad(final.sum(), weights, allow_unused=True)
-        for weight, gradient in zip(weights, used, strict=True):
-            weight.requires_grad_(gradient is None)
+        if not weights:
+            raise UsageError("all weights of this network are frozen (requires_grad is False), so none would learn")
+        if final.requires_grad:  # else the user has frozen all that it uses
+            used = torch.autograd.grad(final.sum(), weights, allow_unused=True)
+            for weight, gradient in zip(weights, used, strict=True):
+                weight.requires_grad_(gradient is None)
         if not any(weight.requires_grad for weight in weights):
             raise UsageError(
                 "the final exit uses every weight of this network, so a frozen backbone leaves nothing to train",

@@ -227,6 +227,15 @@ def test_freeze_backbone_trains_what_the_final_exit_does_not_use(checkpoints: Ma
         checkpoints["shared"].build().freeze_backbone(checkpoints["shared"].samples["input"][:2])
 
 
+def test_freeze_backbone_weights_that_the_user_has_frozen_stay_so() -> None:
+    net, x = OwnExitNet(Two().requires_grad_(False), ("1", "0")), torch.zeros(2, 8)
+    with pytest.raises(UsageError, match="all weights of this network are frozen"):
+        net.freeze_backbone(x)
+    net.backbone.narrow.requires_grad_(True)
+    net.freeze_backbone(x)
+    assert [n for n, p in net.named_parameters() if p.requires_grad] == ["backbone.narrow.weight", "backbone.narrow.bias"]
+
+
 @pytest.mark.parametrize(
     ("plan", "reason"),
     [
