@@ -10,16 +10,13 @@ import torch
 
 from eetool.data.source import Source
 from eetool.errors import OutputError, UsageError
-from eetool.export.trial_export import trial_export
 from eetool.latency.estimate.cascade_price import ENERGY, LATENCY, MACS
 from eetool.latency.estimate.energy import UNKNOWN, Energy
 from eetool.latency.estimate.predictor import PREDICTED
 from eetool.latency.estimate.predictor import Predictor as DevicePredictor
 from eetool.latency.table.hw_profile import HwProfile
-from eetool.model.checkpoint import Checkpoint
-from eetool.model.early_exit import EarlyExitNet
 from eetool.model.ofa_weights import load_ofa
-from eetool.model.spec import CheckpointRecord, ModelSpec, TrainingSettings
+from eetool.model.spec import ModelSpec
 from eetool.model.supernet import Supernet
 from eetool.progress import SILENT, Progress
 from eetool.records import sha256_file
@@ -30,14 +27,13 @@ from eetool.search.methods import pareto
 from eetool.search.methods.methods import Method, find_method
 from eetool.search.search_results import LIMITS, Candidate, Front, SpaceName, front_of, history_of, objective_points
 from eetool.search.space.space import Genome, Space
+from eetool.search.space_trial import try_space
 from eetool.search.study.storage import Storage
 from eetool.search.study.study import Study
 from eetool.search.supernet_training import SupernetTraining, load_supernet, save_supernet, train_supernet
-from eetool.train.network_trial import try_network
 from eetool.train.torch_devices import CPU, find_torch_device
 from eetool.workspace import clear_leftovers
 
-_TRIED = 4  # samples
 _ONNXRUNTIME = "onnxruntime"  # preferred where the table of a device covers it
 
 
@@ -149,7 +145,7 @@ class Search:
         if path.exists():
             load_supernet(path, self.supernet, self.full_space, self.data)
         else:
-            self._try_largest()
+            try_space(self.full_space, self.supernet.network, self.data, self.options.seed)
             if weights is not None:
                 load_ofa(self.supernet, weights, progress)
             train_supernet(
@@ -157,15 +153,6 @@ class Search:
             )
             self._save_or_load(path, training)
         return sha256_file(path)
-
-    def _try_largest(self) -> None:
-        """Try the largest network of a user's space before it is trained, as `eetool train` does."""
-        network = self.full_space.network(self.full_space.largest())
-        spec = ModelSpec(network.backbone, self.data.inputs, self.data.classes, (), (), network.config)
-        samples = {self.data.inputs[0].name: self.data.threshold.images[:_TRIED]}
-        net = EarlyExitNet(self.supernet.network, {})
-        record = CheckpointRecord(spec, TrainingSettings("none", 0, self.options.seed, 0, 0.0))
-        try_network(net, Checkpoint(record, net.state_dict(), samples), _trial_export)
 
     def _save_or_load(self, path: Path, training: SupernetTraining) -> None:
         """Write the supernet, or load the one that another worker of the study wrote meanwhile."""
@@ -288,10 +275,6 @@ class Search:
     def _energy(self) -> Energy:
         """Return the energy of an empty graph; it carries provenance and scope of all energies."""
         return UNKNOWN if self.predictor is None else self.predictor.graph("nothing", []).energy_mj
-
-
-def _trial_export(start: Checkpoint) -> None:
-    trial_export(start, ["onnx"], "Use other operators or arguments there: no network of this space can be exported.")
 
 
 def _table_backend(profile: HwProfile) -> str:

@@ -76,7 +76,7 @@ def make_spec(
     module = resolve.build_raw(reference.backbone, inputs, len(labels), reference.config).eval()
     outputs: tuple[str, ...] = ()
     if ":" in reference.backbone or plan.outputs != FIND:  # built-in backbones return one tensor
-        outputs = choose_outputs(module, _varied(reference), len(labels), plan.outputs, reference.backbone)
+        outputs = choose_outputs(module, varied_inputs(reference), len(labels), plan.outputs, reference.backbone)
         resolve.keep_logits(module, outputs)
     resolve.check_backbone(module, reference)
     if ":" in reference.backbone:  # code of a library or of the user
@@ -129,7 +129,7 @@ def _with_attached_exits(spec: ModelSpec, module: nn.Module, plan: ExitPlan, ref
     if plan.layouts or not all(layouts):
         layouts = choose_layouts(find_layouts(module, example, taps), plan.layouts)
     if plan.branch is None:
-        samples = _varied(reference)  # zeros would look like one token
+        samples = varied_inputs(reference)  # zeros would look like one token
         first = bool(set(layouts) & set(TOKENS)) and reads_first_token(module, samples, measured)
         branches = tuple(default_branch(layout, first) for layout in layouts)
     else:
@@ -139,6 +139,6 @@ def _with_attached_exits(spec: ModelSpec, module: nn.Module, plan: ExitPlan, ref
     return replace(spec, taps=taps, branches=branches, cascade=plan.cascade, ensemble=plan.ensemble, layouts=layouts)
 
 
-def _varied(reference: ModelReference) -> tuple[torch.Tensor, ...]:
+def varied_inputs(reference: ModelReference) -> tuple[torch.Tensor, ...]:
     """Return a few inputs that differ; their number differs from that of the classes."""
     return tuple(random_samples(reference, 3 if reference.classes != 3 else 4, seed=0).values())

@@ -233,7 +233,10 @@ def test_freeze_backbone_weights_that_the_user_has_frozen_stay_so() -> None:
         net.freeze_backbone(x)
     net.backbone.narrow.requires_grad_(True)
     net.freeze_backbone(x)
-    assert [n for n, p in net.named_parameters() if p.requires_grad] == ["backbone.narrow.weight", "backbone.narrow.bias"]
+    assert [n for n, p in net.named_parameters() if p.requires_grad] == [
+        "backbone.narrow.weight",
+        "backbone.narrow.bias",
+    ]
 
 
 @pytest.mark.parametrize(
