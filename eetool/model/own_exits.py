@@ -174,7 +174,7 @@ def _capture(backbone: nn.Module, names: Sequence[str]) -> Iterator[list[Tensor]
     logits: list[Tensor] = []
 
     def keep(module: nn.Module, arguments: Any, output: Any) -> None:
-        logits[:] = find_outputs(output, names)
+        logits[:] = find_outputs(output, names, module)
 
     handle = backbone.register_forward_hook(keep, prepend=True)  # before the hook that returns the final logits
     try:

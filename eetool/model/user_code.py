@@ -28,7 +28,8 @@ _REMEDIES = (
     ),
     (
         r"Expected more than 1 value per channel",
-        "In training a batch normalisation cannot have one value alone: train with batches of 2 or more.",
+        "In training a batch normalisation cannot have one value alone: train with batches of 2 or more. In evaluation "
+        "mode it has to use running statistics: training=self.training.",
     ),
     (
         r"(?i)bfloat16|half|double|float64|same dtype|scalar type",

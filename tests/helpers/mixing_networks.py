@@ -30,6 +30,16 @@ class Small(nn.Module):
         return z
 
 
+class Alternating(nn.Module):
+    """Block that computes otherwise in every second call."""
+
+    calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return x * (1 + self.calls % 2)
+
+
 class Apply(nn.Module):
     """Block of one function of features (N, C, H, W)."""
 
@@ -194,6 +204,7 @@ CHANGING: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "dropout": (noisy, "bernoulli in stages.1 (Apply), "),
     "noise": (lambda: Small(Apply(lambda x: x + 0.01 * torch.randn_like(x))), "randn_like in stages.1 (Apply), "),
     "memory": (lambda: Small(Memory()), "add in stages.1 (Memory), "),
+    "every second call": (lambda: Small(Alternating()), "mul in stages.1 (Alternating), "),
 }
 SOUND: dict[str, Callable[[], nn.Module]] = {
     "BatchNorm": Small,

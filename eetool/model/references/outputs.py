@@ -61,8 +61,8 @@ def find_output(value: Any, name: str) -> Tensor | None:
     return next((output.tensor for output in list_outputs(value) if output.name == name), None)
 
 
-def find_outputs(value: Any, names: Sequence[str]) -> list[Tensor]:
-    """Return the outputs called `names`.
+def find_outputs(value: Any, names: Sequence[str], network: nn.Module) -> list[Tensor]:
+    """Return the outputs called `names` of a network.
 
     Raises:
         UsageError: the network does not return one of them.
@@ -71,11 +71,17 @@ def find_outputs(value: Any, names: Sequence[str]) -> list[Tensor]:
     missing = [name for name in names if name not in found]
     if missing:
         raise UsageError(f"the network returns no output {missing[0]!r}", SAME_OUTPUTS)
-    return [as_float32(found[name]) for name in names]
+    return [as_float32(found[name], network) for name in names]
 
 
-def as_float32(logits: Tensor) -> Tensor:
-    """Return logits in the only float type of a bundle; what is no float stays as it is."""
+def as_float32(logits: Tensor, network: nn.Module) -> Tensor:
+    """Return logits in the only float type of a bundle; what is no float stays as it is.
+
+    So do those of a network in float64: networks have weights of float32, except for copies that checks run.
+    """
+    weight = next(network.parameters(), logits)
+    if weight.dtype == torch.float64 and weight is not logits:
+        return logits
     return logits.float() if logits.is_floating_point() and logits.dtype != torch.float32 else logits
 
 

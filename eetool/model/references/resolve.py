@@ -104,7 +104,7 @@ def keep_logits(model: nn.Module, outputs: Sequence[str]) -> nn.Module:
 
     def keep(module: nn.Module, arguments: Any, output: Any) -> Any:
         logits = find_output(output, outputs[-1]) if outputs else extract_logits(output)
-        return output if logits is None else as_float32(logits)
+        return output if logits is None else as_float32(logits, module)
 
     model.register_forward_hook(keep)
     return model

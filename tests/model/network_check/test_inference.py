@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from eetool.model.branches import Branch, BranchSpec
 from eetool.model.early_exit import EarlyExitNet
 from eetool.model.network_check.inference import Fault, find_fault
+from eetool.model.references.resolve import keep_logits
 from tests.helpers.mixing_networks import CHANGING, CLASSES, MIXING, SOUND, WIDTH, Apply, ClosedGate, Small, Trimmed
 
 
@@ -51,6 +52,14 @@ def test_find_fault_noise_and_memory_are_found_and_named(make: Callable[[], nn.M
 @pytest.mark.parametrize("make", SOUND.values(), ids=SOUND)
 def test_find_fault_sound_network_passes(make: Callable[[], nn.Module], fresh: bool) -> None:
     assert fault_of(make(), fresh) is None
+
+
+def test_find_fault_small_share_of_the_batch_is_seen_behind_the_conversion_of_logits() -> None:
+    """The check computes in 64-bit floats; logits that were rounded to 32 bits would hide the share."""
+    small = Apply(lambda x: x + 1e-7 * x.mean(0))
+    fault = fault_of(keep_logits(Small(small), ()))
+    assert fault is not None
+    assert "begins at mean in stages.1 (Apply)" in fault.reason
 
 
 def test_find_fault_texts_cut_to_the_longest_of_the_batch_are_found() -> None:

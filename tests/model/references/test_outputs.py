@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
 
 from eetool.errors import UsageError
 from eetool.model.references.outputs import find_output, find_outputs, list_outputs
@@ -32,6 +33,6 @@ def test_find_output_tensor_alone_has_every_name_and_exits_have_not() -> None:
     assert find_output({"logits": [a, b]}, "logits.1") is b
     assert find_output(a, "logits") is a
     assert find_output([a, b], "2") is None
-    assert find_outputs([a, b], ["1", "0"]) == [b, a]
+    assert find_outputs([a, b], ["1", "0"], nn.Identity()) == [b, a]
     with pytest.raises(UsageError, match="returns no output '0'"):
-        find_outputs(a, ["0"])
+        find_outputs(a, ["0"], nn.Identity())
