@@ -20,10 +20,10 @@ from eetool.bench.interleaved_timing import time_interleaved
 from eetool.bench.intervals import pass_half_width
 from eetool.bench.results import BenchRow, ContenderRun, make_row
 from eetool.bench.verdict import MeasuredNet, Verdict, decide_verdict
-from eetool.data.source import Source
+from eetool.data.source import Source, check_classes
 from eetool.data.splits import split_record
 from eetool.data.vocabulary import use_model_vocabulary
-from eetool.errors import ArtefactError, UnstableError, UsageError
+from eetool.errors import UnstableError, UsageError
 from eetool.progress import SILENT, Advance, Progress
 from eetool_measure.machine import Machine, read_machine
 from eetool_measure.machine_state import read_machine_state
@@ -205,8 +205,7 @@ def bench_bundle(
     manifest = model.bundle.manifest
     source = use_model_vocabulary(source, manifest.inputs)
     examples = source.inputs[indices]
-    if source.classes != manifest.labels:
-        raise ArtefactError(f"{model.bundle.path}: has other classes than {source.name!r}")
+    check_classes(source, manifest.labels, str(model.bundle.path))
     inputs = bench_inputs(model.bundle, examples)
     networks = [static_contender(path, model, examples, inputs) for path in against]
     contenders = with_unique_names([*bundle_contenders(model, inputs), *networks])

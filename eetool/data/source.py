@@ -1,5 +1,6 @@
 """Labelled examples as plain arrays, and the rules that they must meet. No torch, so that benchmarks can read them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,6 +79,23 @@ def validate_source(source: Source) -> Source:
             "A classifier needs at least two classes.",
         )
     return source
+
+
+def check_classes(source: Source, classes: Sequence[str], model: str) -> None:
+    """Raise ArtefactError where `source` has other classes than the model or bundle that is called `model`.
+
+    A file or folder of the same name, with as many examples, may hold other data.
+    """
+    if source.classes == tuple(classes):
+        return
+    if set(source.classes) == set(classes):
+        where = "in another order"
+    else:
+        other = next((name for name in source.classes if name not in classes), None)
+        where = f"such as {quote(other)}" if other is not None else f"{len(source.classes)} of {len(classes)}"
+    raise ArtefactError(
+        f"{model}: has other classes than {source.name!r}: {where}", "Give the data that it was trained on."
+    )
 
 
 def _check_names(source: Source) -> None:

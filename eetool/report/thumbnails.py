@@ -9,7 +9,7 @@ import numpy as np
 from eetool.bench.benchmark import Bench
 from eetool.bench.exit_metrics import ExampleAnswer
 from eetool.data.registry import load_source
-from eetool.data.source import Source
+from eetool.data.source import Source, check_classes
 from eetool.errors import ArtefactError
 from eetool_runtime.preprocess import SPECIAL
 
@@ -27,8 +27,7 @@ def example_previews(name: str, bench: Bench) -> dict[int, str]:
     source = load_source(name)
     if source.name != bench.data.source:
         raise ArtefactError(f"the benchmark is of {bench.data.source!r}, not of {source.name!r}")
-    if source.classes != bench.labels:
-        raise ArtefactError(f"{source.name}: has other classes than the benchmark")
+    check_classes(source, bench.labels, "the benchmark")
     examples = list(_examples(bench))
     for e in examples:
         if e.index >= len(source.labels) or int(source.labels[e.index]) != e.label:

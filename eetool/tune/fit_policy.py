@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from eetool.data.model_inputs import model_inputs
-from eetool.data.source import Source
+from eetool.data.source import Source, check_classes
 from eetool.data.splits import CERTIFICATE, TEMPERATURE, THRESHOLD, recorded_split
 from eetool.data.vocabulary import use_model_vocabulary
 from eetool.errors import ArtefactError, BudgetError, UsageError
@@ -238,6 +238,7 @@ def tune_bundle(
     macs = manifest_macs(manifest)
     costs = priced or macs
     answers_of = _runtime_answers(load(bundle, variant=variant), calibrated)
+    check_classes(source, manifest.labels, str(bundle.path))
     source = use_model_vocabulary(source, manifest.inputs)
     tuned = fit_policy(source, manifest.data, answers_of, costs, macs, goals, manifest.score, progress, earlier)
     fitted: Variant = replace(

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from eetool.model.checkpoint import load_checkpoint
@@ -233,3 +234,16 @@ def test_tune_in_place_model_replaced_during_the_work_is_kept(
     assert (result.code, "was changed by another program" in result.stderr) == (2, True), result
     assert model.read_text() == "theirs"
     assert names(model.parent) == ["model.pt"]
+
+
+def test_tune_data_of_the_same_name_with_other_classes_is_refused(cli: Any, refused: Any, tmp_path: Path) -> None:
+    random, path = np.random.default_rng(0), tmp_path / "m.pt"
+    arrays = {"features": random.normal(size=(200, 4)).astype(np.float32), "labels": np.arange(200) % 2}
+    for name, classes in {"first": ["cat", "dog"], "turned": ["dog", "cat"], "other": ["ape", "dog"]}.items():
+        (tmp_path / name).mkdir()
+        np.savez(tmp_path / name / "d.npz", classes=classes, **arrays)
+    given = ("--data", f"npz:{tmp_path / 'first' / 'd.npz'}")
+    assert cli("train", "mlp-4x2", *given, "--exits", 1, "--epochs", 0, "-o", path).code == 0
+    for name, words in {"turned": "in another order", "other": "such as 'ape'"}.items():
+        refused(3, words, "tune", path, "--data", f"npz:{tmp_path / name / 'd.npz'}")
+    assert cli("tune", path, *given).code == 0

@@ -93,3 +93,9 @@ def test_tune_bundle_graph_that_gives_nan_is_refused(
     monkeypatch.setattr(Model, "every_exit", with_nan)
     with pytest.raises(ArtefactError, match="exit 0 gives 2 NaN or infinite logits for example 4 of the split"):
         tune_bundle(open_bundle(bundle), "onnx/fp32", digits, 1.0)
+
+
+def test_tune_bundle_classes_in_another_order_raise_artefact_error(bundle: Path, digits: Source) -> None:
+    turned = replace(digits, classes=digits.classes[::-1])
+    with pytest.raises(ArtefactError, match="has other classes than 'digits': in another order"):
+        tune_bundle(open_bundle(bundle), "onnx/fp32", turned, 1.0)

@@ -150,6 +150,7 @@ def _calibration_data(checkpoint: "Checkpoint", name: str | None, int8: bool, pr
     Without a `name` it is the source that the checkpoint records, if that is on this machine.
     """
     from eetool.data.registry import is_local, load_source
+    from eetool.data.source import check_classes
     from eetool.data.splits import TRAIN, recorded_split, split_source
     from eetool.data.vocabulary import use_model_vocabulary
     from eetool.errors import EarlyExitError, MissingError
@@ -170,6 +171,7 @@ def _calibration_data(checkpoint: "Checkpoint", name: str | None, int8: bool, pr
         return _CalibrationData()
     labelled = None
     if record.data is not None and record.data.source == source.name:
+        check_classes(source, record.spec.labels, "the model")
         train, labelled = recorded_split(source, TRAIN, record.data), source
     else:
         train = split_source(source)[TRAIN]

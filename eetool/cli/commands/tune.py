@@ -241,6 +241,7 @@ def _may_replace(request: TuneRequest, read: tuple[int, ...] | None) -> bool:
 def _tune_checkpoint(
     request: TuneRequest, source: "Source", goals: "TuningGoals"
 ) -> "tuple[TuningResult, DeviceFigures | None]":
+    from eetool.data.source import check_classes
     from eetool.data.vocabulary import use_model_vocabulary
     from eetool.errors import UsageError
     from eetool.model.checkpoint import load_checkpoint, save_checkpoint
@@ -263,6 +264,7 @@ def _tune_checkpoint(
     device_costs = _device_costs(request, score=score)
     costs = device_costs.costs if device_costs else macs
     answers_of = partial(answer_arrays, checkpoint)
+    check_classes(source, spec.labels, str(request.model))
     source = use_model_vocabulary(source, spec.inputs)
     tuned = fit_policy(source, checkpoint.record.data, answers_of, costs, macs, goals, score, TerminalProgress())
     fitted = tuned.calibration
