@@ -95,7 +95,7 @@ def divergence_error(net: nn.Module, step: FailedStep, losses: LossRecord) -> Ea
     if fault is not None and step.precision != _FP32 and find_non_finite_module(net, step.run_in_fp32) is None:
         reason = f"{step.what}: {fault} in {step.precision}, and finite numbers in fp32"
         return UsageError(reason, "Give --mixed-precision fp32.")
-    return _scale_error(step, losses, fault) or _network_error(step, losses, fault) or _rate_error(step, losses)
+    return _scale_error(net, step, losses, fault) or _network_error(step, losses, fault) or _rate_error(step, losses)
 
 
 def _bad_gradient(parameters: Mapping[str, nn.Parameter]) -> str | None:
@@ -104,14 +104,19 @@ def _bad_gradient(parameters: Mapping[str, nn.Parameter]) -> str | None:
     return bad[-1] if bad else None
 
 
-def _scale_error(step: FailedStep, losses: LossRecord, fault: NonFiniteModule | None) -> EarlyExitError | None:
+def _scale_error(
+    net: nn.Module, step: FailedStep, losses: LossRecord, fault: NonFiniteModule | None
+) -> EarlyExitError | None:
     """Return the error for inputs that are too large for the network; None where they are not."""
     large = step.inputs.is_floating_point() and float(step.inputs.abs().max()) >= _LARGE
     wild = losses.steps > 0 and losses.first > _WILD * step.guessing
-    if not large or (losses.steps and not wild):
+    # The variance of inputs overflows long before they do; the loss stays ordinary, as they are normalised.
+    statistics = find_invalid(dict(net.named_buffers())) if find_invalid(dict(net.named_parameters())) is None else None
+    if not large or (losses.steps and not wild and statistics is None):
         return None
     low, high = float(step.inputs.min()), float(step.inputs.max())
-    found = f"; {fault}" if fault else f"; the first loss was {losses.first:.3g}" if losses.steps else ""
+    cause = fault or statistics
+    found = f"; {cause}" if cause else f"; the first loss was {losses.first:.3g}" if losses.steps else ""
     return ArtefactError(
         f"{step.what}: inputs from {low:.3g} to {high:.3g} are too large for a network{found}",
         "Scale the features to a mean of 0 and a deviation of 1.",

@@ -80,6 +80,14 @@ def test_run_training_features_of_another_scale_are_named(tmp_path: Path) -> Non
         train(Net(), tmp_path, features)
 
 
+def test_run_training_features_whose_variance_overflows_are_named(tmp_path: Path) -> None:
+    features = torch.randn(16, 4)
+    features[:, 2] = 1e30
+    with pytest.raises(ArtefactError, match=r"inputs from .* to 1e\+30 are too large for a network") as caught:
+        train(nn.Sequential(nn.BatchNorm1d(4), Net()), tmp_path, features)
+    assert "0.running_var: 1 infinite of 4 values" in caught.value.message
+
+
 def test_run_training_weights_that_are_nan_from_the_start_are_named(tmp_path: Path) -> None:
     net = Net()
     net.last.weight.data[0, 1] = math.nan
