@@ -10,7 +10,7 @@ import numpy as np
 from eetool.bench.interleaved_timing import TimedModel
 from eetool.data.model_inputs import model_inputs
 from eetool.errors import ArtefactError
-from eetool.graphs.onnx_side_files import invalid_weights
+from eetool.graphs.onnx_side_files import check_side_file_sizes, invalid_weights
 from eetool_measure.timing import bind_to
 from eetool_runtime.backends import BoundCall, Graph, Threads, backend_for, open_onnx_with_side_files
 from eetool_runtime.bundle import Bundle, open_bundle
@@ -200,6 +200,7 @@ def static_contender(path: Path, model: Model, examples: np.ndarray, inputs: Seq
     try:
         graph = open_onnx_with_side_files(path, model.threads)
     except BackendError as error:
+        check_side_file_sizes(path)  # the backend's message of a file that is cut off is of its own source code
         hint = error.hint or f"{path.name} is not an ONNX file, or needs another onnxruntime."
         raise ArtefactError(error.message, hint) from None
     _check_input(graph, inputs[0], str(path))

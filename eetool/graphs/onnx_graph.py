@@ -12,7 +12,7 @@ from typing import Any
 
 from eetool.errors import ArtefactError
 from eetool.graphs.onnx_exit_paths import exit_path_models
-from eetool.graphs.onnx_side_files import load_external_data, require_side_files
+from eetool.graphs.onnx_side_files import check_side_file_size, load_external_data, require_side_files
 from eetool.records import open_regular
 
 Shape = tuple[int, ...]
@@ -107,7 +107,7 @@ def load_onnx(path: Path) -> Any:
 
     Raises:
         ArtefactError: the file is missing, not an ONNX file, or holds no operators; or a file that its tensors lie in
-            is missing or not in its folder.
+            is missing, cut off or not in its folder.
     """
     import onnx
 
@@ -126,6 +126,7 @@ def load_onnx(path: Path) -> Any:
     if outside:
         require_side_files(path)
     for tensor in outside:
+        check_side_file_size(tensor, path)
         if tensor.data_type in _INTEGERS and math.prod(tensor.dims) <= _SHORT:
             load_external_data(tensor, path)
     return model

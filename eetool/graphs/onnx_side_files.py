@@ -19,6 +19,34 @@ def require_side_files(path: Path) -> None:
         raise ArtefactError(error.message, error.hint) from None
 
 
+def check_side_file_sizes(path: Path) -> None:
+    """Raise ArtefactError where a file beside the ONNX file at `path` is cut off; nothing is said of other damage."""
+    import onnx
+
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except Exception:  # types of onnx and protobuf, for a file that is no ONNX file
+        return
+    for tensor in model.graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            check_side_file_size(tensor, path)
+
+
+def check_side_file_size(tensor: Any, path: Path) -> None:
+    """Raise ArtefactError where the file that an `onnx.TensorProto` of the file `path` lies in ends before it does."""
+    import onnx
+
+    try:
+        place = onnx.external_data_helper.ExternalDataInfo(tensor)
+        end = (place.offset or 0) + (place.length or 0)
+        size = (path.parent / place.location).stat().st_size
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"{path}: the values of {tensor.name!r} cannot be read: {error}") from None
+    if end > size:
+        reason = f"its weights lie in {place.location!r}, which ends at byte {size} of {end} or more"
+        raise ArtefactError(f"{path}: {reason}", f"Copy {place.location} into the folder of {path.name} again.")
+
+
 def load_external_data(tensor: Any, path: Path) -> None:
     """Read the values of an `onnx.TensorProto` of the file `path` into it.
 
