@@ -18,9 +18,11 @@ from eetool.errors import ArtefactError
 _WHITE, _WHITE_16 = 255, 65535
 _DARK = 4096  # of 65535: below it, fewer than 16 levels are left
 # Tags of TIFF.
-_BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
-_WHITE_IS_ZERO, _SIGNED = 0, 2
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANES, _SAMPLE_FORMAT = 258, 262, 284, 339
+_WHITE_IS_ZERO, _SEPARATE, _SIGNED = 0, 2, 2
 _FEW_BITS = {"1", "L;2", "L;4"}  # layouts whose transparent value Pillow does not scale
+_BYTE = 8  # bits
+_AS_INTERLEAVED = "Save it as 8 bits, or as PNG."
 _AS_8_BITS = "Save it as 8 bits, grey or RGB, in the way that the device will do it."
 
 
@@ -64,6 +66,10 @@ def convert_pixels(stored: StoredImage, path: Path, notes: FileNotes) -> Pixels:
         )
     if _SIGNED in _as_tuple(stored.tags.get(_SAMPLE_FORMAT)):
         raise ArtefactError(f"{path}: signed numbers, whose range is not known", _AS_8_BITS)
+    if stored.tags.get(_PLANES) == _SEPARATE and max(_as_tuple(stored.tags.get(_BITS_PER_SAMPLE, 1))) > _BYTE:
+        raise ArtefactError(
+            f"{path}: planes of 16 bits, one after the other, which Pillow reads as bytes", _AS_INTERLEAVED
+        )
     if mode == "F":
         return _from_floats(stored, path)
     _check_opaque(stored, path)

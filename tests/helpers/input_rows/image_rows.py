@@ -68,6 +68,20 @@ def tiff_12_bits(values: list[int]) -> bytes:
     return b"II*\0" + struct.pack("<I", 8 + len(padded)) + padded + struct.pack("<H", len(tags)) + directory + b"\0" * 4
 
 
+def tiff_16_bits_in_planes(pixels: np.ndarray) -> bytes:
+    """Return a TIFF of one line of RGB, uint16 (1, W, 3), in which one colour follows after the other."""
+    width, data = pixels.shape[1], pixels.transpose(2, 0, 1).astype("<u2").tobytes()
+    begins = [8 + 2 * width * plane for plane in range(3)]
+    lists = [[16] * 3, begins, [2 * width] * 3]  # bits, places and sizes of the planes
+    place = 8 + len(data)
+    tags = [(256, 1, width), (257, 1, 1), (258, 3, place), (259, 1, 1), (262, 1, 2), (273, 3, place + 6), (277, 1, 3)]
+    tags += [(278, 1, 1), (279, 3, place + 12), (284, 1, 2)]
+    stored_lists = b"".join(struct.pack("<3H", *numbers) for numbers in lists)
+    directory = b"".join(struct.pack("<HHII", tag, 3, count, value) for tag, count, value in tags)
+    head = b"II*\0" + struct.pack("<I", place + len(stored_lists))
+    return head + data + stored_lists + struct.pack("<H", len(tags)) + directory + b"\0" * 4
+
+
 def read_alone(path: Path) -> tuple[Any, list[str]]:
     """Return the pixels of a file as lists, and the notes."""
     notes = FileNotes()
@@ -160,6 +174,13 @@ ROWS = (
         "divided by 256, rounded down, as Pillow reads it",
         image(lambda: png(16, 2, [(COLOURS.astype(">u2") * 257).tobytes()], 3)),
         COLOURS.tolist(),
+    ),
+    InputRow(
+        "RGB, 16 bits, in planes (TIFF)",
+        REFUSED,
+        "Pillow reads the bytes of such values as pixels",
+        image(lambda: tiff_16_bits_in_planes(COLOURS.astype(np.uint16) * 257), "a.tif"),
+        "planes of 16 bits, one after the other, which Pillow reads as bytes",
     ),
     InputRow(
         "16 bits, of which the largest value is below 4096, or floats below 1/16 (in a folder: of all files)",
