@@ -16,10 +16,16 @@ from eetool.names import quote
 from eetool.records import open_regular
 
 TRAIN, VALIDATION, TEST = "train.tsv", "dev.tsv", "test.tsv"
+_VALIDATION_NAMES = (VALIDATION, "val.tsv", "valid.tsv", "validation.tsv")
 TABLE_HINT = (
     "A file of lines with tabs between columns is needed, the first line with their names: sentence (or text) and "
     f"label. Or a folder with {TRAIN} and {VALIDATION} or {TEST}."
 )
+_QUOTED_HINT = (
+    "Texts with tabs or line breaks need quotes around every cell, those of the first line too: "
+    "frame.to_csv(FILE, sep='\\t', index=False, quoting=csv.QUOTE_ALL) in pandas."
+)
+_LONGEST_CELL = 2**31 - 1  # the most that the module csv counts to on every machine
 _TEXT_COLUMNS, _LABEL_COLUMN = ("sentence", "text"), "label"
 _NO_LABEL = "-1"  # in the test sets of benchmarks that keep their labels to themselves
 _NUMBER = re.compile(r"[+-]?\d{1,18}(\.0+)?")
@@ -39,24 +45,36 @@ Table = list[LabelledText]
 def read_tables(place: Path, notes: list[str]) -> dict[Path, Table]:
     """Return the tables of a file, or of a folder in the order training, validation, test.
 
-    In a folder, `dev.tsv` is the validation set, and `test.tsv` the test set. Where one is missing, or `test.tsv` has
-    no labels, as in GLUE, the other is the test set.
+    In a folder, `dev.tsv` (or `val.tsv`, `valid.tsv`, `validation.tsv`) is the validation set, and `test.tsv` the test
+    set. Where one is missing, or `test.tsv` has no labels, as in GLUE, the other is the test set.
     """
     if not place.is_dir():
         return {place: _read(place)}
-    train, validation, test = (place / name for name in (TRAIN, VALIDATION, TEST))
+    train, validation, test = place / TRAIN, _validation(place), place / TEST
     tables = {train: _read(train)}
     if validation.is_file() or not test.is_file():
         tables[validation] = _read(validation)
     if test.is_file():
         labelled = _read(test, may_lack_labels=validation.is_file())
-        if not labelled or all(row.label == _NO_LABEL for row in labelled):
+        if all(row.label in (_NO_LABEL, "") for row in labelled):
             notes.append(f"{test.name} has no labels and is not used")
         else:
             tables[test] = labelled
+    others = sorted(file.name for file in place.glob("*.tsv") if file not in (train, validation, test))
+    if others:
+        notes.append(f"warning: skipped, none of {TRAIN}, {VALIDATION} and {TEST}: {', '.join(map(quote, others))}")
     if len(tables) == 2 and validation in tables:
         notes.append(f"{validation.name} is the test set, because there is no labelled {test.name}")
     return tables
+
+
+def _validation(folder: Path) -> Path:
+    """Return the table of the validation set, which may be missing, in `folder`."""
+    found = [folder / name for name in _VALIDATION_NAMES if (folder / name).is_file()]
+    if len(found) > 1:
+        both = " and ".join(path.name for path in found)
+        raise ArtefactError(f"{folder}: {both} are both the validation set", "Join them, or move one elsewhere.")
+    return found[0] if found else folder / VALIDATION
 
 
 def number_labels(tables: Mapping[Path, Table]) -> tuple[tuple[str, ...], np.ndarray]:
@@ -111,6 +129,7 @@ def _read(path: Path, may_lack_labels: bool = False) -> Table:
             # Spreadsheets store UTF-16 with its mark as "Unicode text", and UTF-8 with a mark.
             wide = opened.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff")
             with io.TextIOWrapper(opened, encoding="utf-16" if wide else "utf-8-sig", newline="") as file:
+                csv.field_size_limit(_LONGEST_CELL)  # long texts are cut at their first words anyway
                 return list(_rows(file, path, may_lack_labels))
     except OSError as error:
         raise ArtefactError(f"{path}: cannot be read: {error_reason(error)}", TABLE_HINT) from None
@@ -119,7 +138,7 @@ def _read(path: Path, may_lack_labels: bool = False) -> Table:
 
 
 def _rows(file: io.TextIOWrapper, path: Path, may_lack_labels: bool) -> Iterator[LabelledText]:
-    """Yield every line but those without anything. Quotes are part of a text, unless the first line is quoted too."""
+    """Yield every line but blank ones. Quotes are part of a text, unless the first line is quoted too."""
     head = file.readline()
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if head.startswith('"') else csv.QUOTE_NONE
     names = [name.strip().lower() for name in next(csv.reader([head], delimiter="\t", quoting=quoting), [])]
@@ -132,10 +151,12 @@ def _rows(file: io.TextIOWrapper, path: Path, may_lack_labels: bool) -> Iterator
     lines = csv.reader(file, delimiter="\t", quoting=quoting, strict=True)
     for row in lines:
         number = lines.line_num + 1
-        if not row:
+        if not any(cell.strip() for cell in row):  # spreadsheets end with lines of tabs alone
             continue
         if len(row) != len(names):
-            raise ArtefactError(f"{path}: line {number} has {len(row)} columns, not {len(names)}", TABLE_HINT)
-        if not row[label].strip():
+            is_quoted = quoting == csv.QUOTE_NONE and any(cell.startswith('"') for cell in row)
+            hint = _QUOTED_HINT if is_quoted else TABLE_HINT
+            raise ArtefactError(f"{path}: line {number} has {len(row)} columns, not {len(names)}", hint)
+        if not row[label].strip() and not may_lack_labels:
             raise ArtefactError(f"{path}: line {number} has no label", TABLE_HINT)
         yield LabelledText(row[text], composed(row[label].strip()), number)

@@ -95,3 +95,21 @@ def test_read_tsv_texts_label_per_text_raises_artefact_error(tmp_path: Path) -> 
     path.write_text(table([("a film", f"label {i}") for i in range(100_000)]))
     with pytest.raises(ArtefactError, match="longer than a bundle can hold"):
         load_source(f"tsv:{path}")
+
+
+def test_read_tsv_texts_text_beyond_a_csv_field_is_cut_like_others(tmp_path: Path) -> None:
+    path = tmp_path / "t.tsv"
+    path.write_text(table([*ROWS, ("fine film " * 14_000, "1")]))
+    source = load_source(f"tsv:{path}")
+    assert source.inputs.shape[0] == 61
+    fine, film = (source.vocabulary.index(word) + 3 for word in ("fine", "film"))
+    assert source.inputs[-1, 1:5].tolist() == [fine, film, fine, film]
+
+
+def test_read_tsv_texts_unquoted_first_line_has_hint_for_quoted_texts(tmp_path: Path) -> None:
+    path = tmp_path / "t.tsv"
+    path.write_text(table(ROWS) + '"a film\nof two lines"\t1\n')
+    with pytest.raises(ArtefactError, match="line 62 has 1 columns") as caught:
+        load_source(f"tsv:{path}")
+    assert caught.value.hint is not None
+    assert "quoting=csv.QUOTE_ALL" in caught.value.hint
