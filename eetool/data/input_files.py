@@ -57,26 +57,32 @@ def _array(path: Path, spec: Input) -> list[np.ndarray]:
     except Exception as error:  # numpy raises many unrelated types for a damaged header
         hint = "Give an array of numpy.save."
         raise ArtefactError(f"{path}: not a readable .npy file: {error_reason(error)}", hint) from None
-    shape = array.shape
+    given = array
     if array.ndim == len(spec.shape) - 1:
         array = array[None]  # one input without a batch dimension -> (1, …)
     if array.ndim != len(spec.shape) or array.shape[1:] != spec.shape[1:] or len(array) == 0:
         expected = ", ".join(str(size) for size in spec.shape)
         raise ArtefactError(
-            f"{path}: expected shape ({expected}) for input {spec.name!r}, found {shape}", _transposition(array, spec)
+            f"{path}: expected shape ({expected}) for input {spec.name!r}, found {given.shape}",
+            _transposition(given, spec),
         )
-    if array.dtype == np.uint8 and spec.dtype != "uint8":
+    if array.dtype == np.uint8 != spec.dtype and spec.preprocess is not None:
         array = normalise(array, spec)
+    elif array.dtype != spec.dtype:
+        pixels = " It is for normalised inputs; pixels are stored as uint8." if spec.preprocess is not None else ""
+        raise ArtefactError(
+            f"{path}: expected {spec.dtype}, found {array.dtype}", f"Store array.astype(np.{spec.dtype}).{pixels}"
+        )
     else:
         _check_normalised(path, array, spec)
     return [array[i : i + 1] for i in range(len(array))]
 
 
 def _transposition(array: np.ndarray, spec: Input) -> str | None:
-    """Return the hint for images whose channels are last."""
-    if array.ndim == len(spec.shape) == 4 and (array.shape[3], *array.shape[1:3]) == spec.shape[1:]:
-        return "Channels come first: store array.transpose(0, 3, 1, 2)."
-    return None
+    """Return the hint for images whose channels are last, in a batch or alone."""
+    if len(spec.shape) != 4 or array.ndim not in (3, 4) or (array.shape[-1], *array.shape[-3:-1]) != spec.shape[1:]:
+        return None
+    return f"Channels come first: store array.transpose({'0, 3, 1, 2' if array.ndim == 4 else '2, 0, 1'})."
 
 
 def _check_normalised(path: Path, array: np.ndarray, spec: Input) -> None:

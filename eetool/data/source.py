@@ -159,6 +159,8 @@ def _other_labels_hint(labels: np.ndarray) -> str:
         return "Store labels.ravel()."
     if labels.ndim == 2 and np.issubdtype(labels.dtype, np.number):
         return "One number for each example: of one-hot rows it is labels.argmax(1)."
+    if labels.ndim == 1 and (labels.dtype.kind == "b" or (labels.dtype.kind == "f" and not (labels % 1).any())):
+        return "Store labels.astype(np.int64)."
     if labels.ndim == 1 and labels.dtype.kind in "US":
         return "Store names once: classes, labels = np.unique(labels, return_inverse=True)."
     return _LABELS_HINT
@@ -177,5 +179,11 @@ def number_classes(where: str, labels: np.ndarray) -> tuple[str, ...]:
         raise ArtefactError(
             f"{where}: label {largest} of example {index} is out of range: there are {len(labels)} examples",
             "Labels count classes from 0 without gaps, and every class needs an example.",
+        )
+    absent = np.setdiff1d(np.arange(largest + 1), labels)
+    if len(absent):
+        raise ArtefactError(
+            f"{where}: no training example is of class '{absent[0]}'",
+            "Labels count classes from 0 without gaps: classes, labels = np.unique(labels, return_inverse=True).",
         )
     return tuple(map(str, range(largest + 1)))

@@ -10,6 +10,7 @@ from PIL import Image
 from eetool.data.input_files import read_inputs
 from eetool.errors import ArtefactError
 from eetool_runtime import Model, load
+from eetool_runtime.manifest import UNICODE_17, Text
 from tests.helpers.tiny_bundle import image, pixels, write_tiny_bundle
 
 
@@ -96,11 +97,12 @@ def test_read_inputs_lines_of_a_text_are_what_a_table_has(tmp_path: Path, conten
     class Texts:
         """The part of a model for texts that reads them."""
 
-        bundle = SimpleNamespace(manifest=SimpleNamespace(inputs=[SimpleNamespace(text=None)]))
+        spec = SimpleNamespace(text=Text((), UNICODE_17), shape=("batch", 9))
+        bundle = SimpleNamespace(manifest=SimpleNamespace(inputs=[spec]))
 
-        def preprocess(self, line: str) -> str:
+        def preprocess(self, line: str) -> np.ndarray:
             lines.append(line)
-            return line
+            return np.full((1, 9), 3)
 
     read_inputs(tmp_path / "a.txt", Texts())  # type: ignore[arg-type]
     assert [line.rstrip("\r") for line in lines] == ["one", "two"]
@@ -115,7 +117,23 @@ def test_read_inputs_values_outside_of_normalised_pixels_are_refused(model: Mode
         read_inputs(saved(tmp_path / "a.npy", np.full((1, 1, 4, 4), -1.1, np.float32)), model)
 
 
-def test_read_inputs_channels_last_get_the_transposition_as_hint(model: Model, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("shape", "axes"), [((2, 4, 4, 1), "0, 3, 1, 2"), ((4, 4, 1), "2, 0, 1")])
+def test_read_inputs_channels_last_get_the_transposition_as_hint(
+    model: Model, tmp_path: Path, shape: tuple[int, ...], axes: str
+) -> None:
     with pytest.raises(ArtefactError) as caught:
-        read_inputs(saved(tmp_path / "a.npy", np.zeros((2, 4, 4, 1), np.uint8)), model)
-    assert caught.value.hint == "Channels come first: store array.transpose(0, 3, 1, 2)."
+        read_inputs(saved(tmp_path / "a.npy", np.zeros(shape, np.uint8)), model)
+    assert caught.value.hint == f"Channels come first: store array.transpose({axes})."
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int64, np.float16])
+def test_read_inputs_array_of_another_type_has_the_line_to_type(model: Model, tmp_path: Path, dtype: type) -> None:
+    with pytest.raises(ArtefactError, match=r"a\.npy: expected float32, found") as caught:
+        read_inputs(saved(tmp_path / "a.npy", np.zeros((1, 1, 4, 4), dtype)), model)
+    assert str(caught.value.hint).startswith("Store array.astype(np.float32).")
+
+
+def test_read_inputs_text_for_a_model_of_images_raises_artefact_error(model: Model, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a film\n")
+    with pytest.raises(ArtefactError, match=r"a\.txt: this model takes no texts"):
+        read_inputs(tmp_path / "a.txt", model)

@@ -106,6 +106,8 @@ def _names(archive: _Archive) -> tuple[str, ...]:
     stored = archive.arrays[_CLASSES]
     if stored.ndim == 0 and stored.dtype.kind in "USiuf":
         raise ArtefactError(f"{archive.path}: classes are one value, {quote(str(stored))}, not a list", _CLASSES_HINT)
+    if stored.size == 0:
+        raise ArtefactError(f"{archive.path}: classes are empty", _CLASSES_HINT)
     if stored.ndim != 1 or stored.dtype.kind not in "USiu":
         reason = f"{archive.path}: classes are {stored.dtype} {stored.shape}, not texts (classes,)"
         raise ArtefactError(reason, _CLASSES_HINT)
@@ -141,7 +143,8 @@ def _examples(archive: _Archive, kind: str, prefix: str) -> tuple[np.ndarray, np
 def _features(path: Path, name: str, array: np.ndarray) -> np.ndarray:
     if not np.issubdtype(array.dtype, np.floating) or array.ndim not in (2, 3, 4):
         form = "floats (N, D), (N, T, D) or (N, C, H, W)"
-        raise ArtefactError(f"{path}: {name} are {array.dtype} {array.shape}, not {form}", _HINT)
+        hint = "Store features.astype(np.float32)." if array.dtype.kind in "biu" and array.ndim in (2, 3, 4) else _HINT
+        raise ArtefactError(f"{path}: {name} are {array.dtype} {array.shape}, not {form}", hint)
     with np.errstate(over="ignore"):  # becomes infinite, which is refused
         features: np.ndarray = array.astype(np.float32)
     odd = np.flatnonzero(~np.isfinite(features).all(tuple(range(1, features.ndim))))

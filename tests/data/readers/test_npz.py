@@ -71,3 +71,21 @@ def test_read_npz_missing_or_damaged_file_raises_artefact_error(tmp_path: Path, 
 def test_read_npz_object_array_raises_artefact_error(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match="not a readable"):
         load_source(saved(tmp_path, images=np.array([{}, []], dtype=object), labels=LABELS))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "hint"),
+    [
+        ({"images": IMAGES, "labels": LABELS + 1}, "classes, labels = np.unique(labels, return_inverse=True)"),
+        ({"images": IMAGES, "labels": LABELS.astype(float)}, "Store labels.astype(np.int64)."),
+        ({"images": IMAGES, "labels": LABELS > 0}, "Store labels.astype(np.int64)."),
+        ({"features": IMAGES, "labels": LABELS}, "Store features.astype(np.float32)."),
+        ({"images": IMAGES, "labels": LABELS, "classes": np.array([], str)}, "One name for each class is needed"),
+    ],
+)
+def test_read_npz_arrays_of_another_kind_have_the_line_to_type(
+    tmp_path: Path, arrays: dict[str, Any], hint: str
+) -> None:
+    with pytest.raises(ArtefactError) as caught:
+        load_source(saved(tmp_path, **arrays))
+    assert hint in str(caught.value.hint)
