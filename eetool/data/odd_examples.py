@@ -22,11 +22,13 @@ def odd_examples(source: Source) -> Iterator[str]:
 
 
 def _odd_pixels(source: Source) -> Iterator[str]:
-    lowest, highest = source.inputs.min((0, 2, 3)), source.inputs.max((0, 2, 3))
+    training = source.inputs[: source.training_count]
+    lowest, highest = training.min((0, 2, 3)), training.max((0, 2, 3))
     for channel in np.flatnonzero(lowest == highest):
-        yield f"warning: channel {channel} has the value {lowest[channel]} in every pixel of all images"
-    if 0 < highest.max() < _DARK:
-        yield f"warning: the largest value of all images is {highest.max()}, where white is 255"
+        yield f"warning: channel {channel} has the value {lowest[channel]} in every pixel of all training images"
+    brightest = source.inputs.max()
+    if 0 < brightest < _DARK:
+        yield f"warning: the largest value of all images is {brightest}, where white is 255"
 
 
 def _copies(source: Source, digests: list[bytes]) -> Iterator[str]:

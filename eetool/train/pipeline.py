@@ -83,7 +83,7 @@ def train_model(
     """
     splits = split_source(source, settings.hold_out)
     check_vocabulary(source, splits[TRAIN], progress)
-    examples = _examples(source, splits[TRAIN], normalisation, progress)
+    examples = _examples(source, splits[TRAIN], normalisation)
     shape = (1, *examples.images.shape[1:])
     ids = len(source.vocabulary) + SPECIAL if source.vocabulary else None
     reference = resolve.resolve(backbone, shape, len(source.classes), ids, config)
@@ -235,16 +235,14 @@ def use_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
-def _examples(
-    source: Source, indices: np.ndarray, normalisation: Normalisation | None, progress: Progress
-) -> TrainingExamples:
+def _examples(source: Source, indices: np.ndarray, normalisation: Normalisation | None) -> TrainingExamples:
     images, labels = (torch.from_numpy(array[indices]) for array in (source.inputs, source.labels))
     if not source.are_pixels:
         if normalisation is not None:
             raise UsageError(f"{source.name} has no pixels to normalise", None)
         return TrainingExamples(images, labels, None, None, mirror=False)
     if normalisation is None:
-        mean, std = pixel_statistics(images, source.name, progress)
+        mean, std = pixel_statistics(images, source.name)
     else:
         mean, std = (torch.tensor(values, dtype=torch.float32) for values in normalisation)
         if not len(mean) == len(std) == images.shape[1]:

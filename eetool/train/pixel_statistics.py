@@ -4,18 +4,17 @@ import torch
 from torch import Tensor
 
 from eetool.errors import ArtefactError
-from eetool.progress import SILENT, Progress
 
 
-def pixel_statistics(images: Tensor, name: str, progress: Progress = SILENT) -> tuple[Tensor, Tensor]:
+def pixel_statistics(images: Tensor, name: str) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation (C,) of the pixels, in [0, 1], of images uint8 (N, C, H, W).
 
-    The deviation of a constant channel is 1: normalised, it is 0 in training and on the device.
+    The deviation of a constant channel is 1: normalised, it is 0 in training and on the device. The reader of a
+    user's images has said which ones are constant.
 
     Args:
         images: training images.
         name: name of the data, for messages.
-        progress: receives a note on constant channels.
 
     Raises:
         ArtefactError: all images are one plain colour.
@@ -29,6 +28,4 @@ def pixel_statistics(images: Tensor, name: str, progress: Progress = SILENT) -> 
         )
     pixels = images.float() / 255
     mean, std = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3))
-    for channel in torch.nonzero(constant).flatten().tolist():
-        progress.note(f"{name}: channel {channel} is {int(low[channel])} in all training images and tells nothing")
     return mean, torch.where(constant, torch.ones_like(std), std)

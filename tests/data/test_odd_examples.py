@@ -28,7 +28,7 @@ def test_odd_examples_constant_channel_and_dark_images_are_said() -> None:
     images = IMAGES // 20
     images[:, 1] = 4
     assert list(odd_examples(replace(SOURCE, inputs=images))) == [
-        "warning: channel 1 has the value 4 in every pixel of all images",
+        "warning: channel 1 has the value 4 in every pixel of all training images",
         "warning: the largest value of all images is 12, where white is 255",
     ]
 
@@ -52,3 +52,10 @@ def test_odd_examples_copies_are_counted_by_set(images: np.ndarray, sets: dict[s
     lines = list(odd_examples(replace(SOURCE, inputs=images, **sets)))
     assert len(lines) == len(expected)
     assert all(words in line for words, line in zip(expected, lines, strict=True))
+
+
+def test_odd_examples_channel_that_is_constant_in_the_training_set_alone_is_said() -> None:
+    images = IMAGES.copy()
+    images[:6, 2] = 0
+    lines = list(odd_examples(replace(SOURCE, inputs=images, official_test=2)))
+    assert lines == ["warning: channel 2 has the value 0 in every pixel of all training images"]

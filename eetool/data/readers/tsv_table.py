@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from eetool.data.class_names import composed
+from eetool.data.class_names import composed, first_twice
 from eetool.data.readers.error_reason import error_reason
 from eetool.errors import ArtefactError
 from eetool.names import quote
@@ -60,6 +60,9 @@ def read_tables(place: Path, notes: list[str]) -> dict[Path, Table]:
             notes.append(f"{test.name} has no labels and is not used")
         else:
             tables[test] = labelled
+    empty = next((path for path, rows in tables.items() if not rows), None)
+    if empty is not None:
+        raise ArtefactError(f"{empty}: holds no examples", "Leave it out, or fill it.")
     others = sorted(file.name for file in place.glob("*.tsv") if file not in (train, validation, test))
     if others:
         notes.append(f"warning: skipped, none of {TRAIN}, {VALIDATION} and {TEST}: {', '.join(map(quote, others))}")
@@ -148,6 +151,9 @@ def _rows(file: io.TextIOWrapper, path: Path, may_lack_labels: bool) -> Iterator
     if text is None or _LABEL_COLUMN not in names:
         raise ArtefactError(f"{path}: its first line names the columns {quote(', '.join(names))}", TABLE_HINT)
     label = names.index(_LABEL_COLUMN)
+    twice = first_twice(name for name in names if name in (names[text], _LABEL_COLUMN))
+    if twice is not None:
+        raise ArtefactError(f"{path}: two columns are called {quote(twice)}", "Rename the one that is not meant.")
     lines = csv.reader(file, delimiter="\t", quoting=quoting, strict=True)
     for row in lines:
         number = lines.line_num + 1

@@ -69,6 +69,7 @@ def test_read_tsv_texts_labels_with_names_are_numbered(tmp_path: Path) -> None:
         ("", "its first line names the columns"),
         ("text,label\na,1\n", "its first line names the columns"),
         ("sentence\tlabel\n", "holds no examples"),
+        ("text\tlabel\tLabel\na\t1\t0\n", "two columns are called 'label'"),
         ("sentence\tlabel\nno label\n", "line 2 has 1 columns, not 2"),
         (table([("a", "0"), ("b", "0")]), "all 2 examples are of one class, '0'"),
         (table([("a", "0"), ("b", "1")]), "would be empty or without a class"),
@@ -113,3 +114,10 @@ def test_read_tsv_texts_unquoted_first_line_has_hint_for_quoted_texts(tmp_path: 
         load_source(f"tsv:{path}")
     assert caught.value.hint is not None
     assert "quoting=csv.QUOTE_ALL" in caught.value.hint
+
+
+def test_read_tsv_texts_folder_with_an_empty_table_raises_artefact_error(tmp_path: Path) -> None:
+    (tmp_path / "train.tsv").write_text(table(ROWS))
+    (tmp_path / "dev.tsv").write_text(table([]))
+    with pytest.raises(ArtefactError, match=r"dev\.tsv: holds no examples"):
+        load_source(f"tsv:{tmp_path}")

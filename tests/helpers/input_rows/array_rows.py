@@ -70,7 +70,8 @@ ROWS = (
     InputRow(
         "`images` of one colour only",
         ACCEPTED,
-        "with a warning and their number; a channel that is constant in all images, or all values below 16, likewise",
+        "with a warning and their number; a channel that is constant in all training images, or all values below 16, "
+        "likewise",
         archive(images=np.where(np.arange(4)[:, None, None, None] == 2, np.uint8(9), RGB)),
         SOUND,
         "warning: 1 of 4 images are of one colour only, the first is 2",
