@@ -66,7 +66,7 @@ def _array(path: Path, spec: Input) -> list[np.ndarray]:
             f"{path}: expected shape ({expected}) for input {spec.name!r}, found {given.shape}",
             _transposition(given, spec),
         )
-    if array.dtype == np.uint8 != spec.dtype and spec.preprocess is not None:
+    if array.dtype == np.uint8 and spec.dtype != "uint8" and spec.preprocess is not None:
         array = normalise(array, spec)
     elif array.dtype != spec.dtype:
         pixels = " It is for normalised inputs; pixels are stored as uint8." if spec.preprocess is not None else ""

@@ -91,6 +91,28 @@ def find_layouts(
     return {name: _found(kinds, for_one[name], *seen) for name, seen in for_two.items() if name in for_one}
 
 
+def find_other_floats(backbone: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, torch.dtype]:
+    """Return the modules whose output no exit reads because a bundle has no such floats, in running order."""
+    found: dict[str, torch.dtype] = {}
+
+    def hook_for(name: str) -> Any:
+        def hook(module: nn.Module, arguments: Any, output: Any) -> None:
+            tensor = first_tensor(output)
+            if tensor is not None and tensor.dtype != torch.float32:
+                found.setdefault(name, tensor.dtype)
+
+        return hook
+
+    handles = [module.register_forward_hook(hook_for(name)) for name, module in backbone.named_modules() if name]
+    try:
+        with user_code("the network", backbone), torch.no_grad():
+            backbone(*inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
 def choose_layouts(found: Mapping[str, FoundLayout], asked: Sequence[str], hint: bool = True) -> tuple[str, ...]:
     """Return the layout at each tap.
 

@@ -1,5 +1,6 @@
 """Plan of a network's exits, and the spec that follows from it: where they are attached, with which branches."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,8 +22,8 @@ from eetool.model.references.reference import ModelReference
 from eetool.model.references.reference_check import is_sized_by_name
 from eetool.model.references.size_check import check_size
 from eetool.model.spec import ModelSpec
-from eetool.model.tap_layouts import choose_layouts, find_layouts
-from eetool.model.taps import measure_taps, order_taps, place_exits
+from eetool.model.tap_layouts import choose_layouts, find_layouts, find_other_floats
+from eetool.model.taps import TapCost, measure_taps, order_taps, place_exits
 from eetool.names import find_unfit
 from eetool.progress import SILENT, Progress
 from eetool_runtime.manifest import Input
@@ -123,7 +124,7 @@ def _with_attached_exits(spec: ModelSpec, module: nn.Module, plan: ExitPlan, ref
                 f"an exit at {', '.join(taps)} does not lie before {spec.outputs[-1]!r}", "Give other taps."
             )
     else:
-        taps = place_exits(measured, total, plan.count)
+        taps = _places(module, example, measured, total, plan.count)
     known = {tap.name: tap.layout for tap in measured}
     layouts = tuple(known.get(tap) or "" for tap in taps)
     if plan.layouts or not all(layouts):
@@ -137,6 +138,24 @@ def _with_attached_exits(spec: ModelSpec, module: nn.Module, plan: ExitPlan, ref
         if len(branches) != len(taps):
             raise UsageError(f"{len(branches)} branches for {len(taps)} exits", "Give one for all, or one for each.")
     return replace(spec, taps=taps, branches=branches, cascade=plan.cascade, ensemble=plan.ensemble, layouts=layouts)
+
+
+def _places(
+    module: nn.Module, example: tuple[torch.Tensor, ...], measured: Sequence[TapCost], total: int, count: int
+) -> tuple[str, ...]:
+    """Place the exits; where features in other floats are the reason that they have no place, the error says so."""
+    try:
+        return place_exits(measured, total, count)
+    except UsageError as error:
+        other = find_other_floats(module, example)
+        if not other:
+            raise
+        name, dtype = next(iter(other.items()))
+        kind = f"{name} ({type(module.get_submodule(name)).__name__})"
+        raise UsageError(
+            f"{error.message}: from {kind} on, features are {str(dtype).removeprefix('torch.')}, and exits read float32",
+            "Leave autocast to the training (--mixed-precision bf16), or cast back in forward, as in x.float().",
+        ) from None
 
 
 def varied_inputs(reference: ModelReference) -> tuple[torch.Tensor, ...]:

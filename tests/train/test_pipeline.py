@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from eetool.data.registry import load_source
 from eetool.data.source import Source
@@ -157,3 +158,22 @@ def test_train_model_erase_without_pixels_raises_usage_error(tmp_path: Path) -> 
     settings = TrainingSettings("joint", 1, 0, 8, 0.1, erase=2)
     with pytest.raises(UsageError, match="no pixels to erase"):
         train_model("mlp-8x1", load_source(f"npz:{features}"), ExitPlan(0), settings, tmp_path / "state")
+
+
+class Autocast(nn.Sequential):
+    """Network that computes in bfloat16 inside, and returns float32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return super().forward(x).float()
+
+
+def autocast() -> nn.Module:
+    """Return a network without a place for an exit."""
+    return Autocast(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+def test_attach_exits_features_in_other_floats_are_named() -> None:
+    words = r"0 places: from 1 \(Linear\) on, features are bfloat16, and exits read float32"
+    with pytest.raises(UsageError, match=words):
+        attach_exits(f"{__name__}:autocast", (1, 1, 4, 4), 3, ExitPlan(2), 0)
