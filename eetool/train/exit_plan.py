@@ -153,7 +153,7 @@ def _places(
         name, dtype = next(iter(other.items()))
         kind = f"{name} ({type(module.get_submodule(name)).__name__})"
         raise UsageError(
-            f"{error.message}: from {kind} on, features are {str(dtype).removeprefix('torch.')}, and exits read float32",
+            f"{error.message}: from {kind} on, features are {str(dtype).removeprefix('torch.')}, not float32",
             "Leave autocast to the training (--mixed-precision bf16), or cast back in forward, as in x.float().",
         ) from None
 

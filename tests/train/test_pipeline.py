@@ -174,6 +174,6 @@ def autocast() -> nn.Module:
 
 
 def test_attach_exits_features_in_other_floats_are_named() -> None:
-    words = r"0 places: from 1 \(Linear\) on, features are bfloat16, and exits read float32"
+    words = r"0 places: from 1 \(Linear\) on, features are bfloat16, not float32"
     with pytest.raises(UsageError, match=words):
         attach_exits(f"{__name__}:autocast", (1, 1, 4, 4), 3, ExitPlan(2), 0)
