@@ -20,13 +20,14 @@ def require_side_files(path: Path) -> None:
 
 
 def check_side_file_sizes(path: Path) -> None:
-    """Raise ArtefactError where a file beside the ONNX file at `path` is cut off; nothing is said of other damage."""
+    """Raise ArtefactError where a file beside the ONNX file at `path` is missing or cut off, and of no other damage."""
     import onnx
 
     try:
         model = onnx.load(str(path), load_external_data=False)
     except Exception:  # types of onnx and protobuf, for a file that is no ONNX file
         return
+    require_side_files(path)
     for tensor in model.graph.initializer:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             check_side_file_size(tensor, path)
