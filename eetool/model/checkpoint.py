@@ -17,6 +17,7 @@ from eetool.model.checkpoint_rules import check_checkpoint
 from eetool.model.early_exit import EarlyExitNet, capture_outputs
 from eetool.model.ensemble import Ensemble
 from eetool.model.layouts import layout_by_sizes
+from eetool.model.module_state import load_state
 from eetool.model.own_exits import OwnExitNet
 from eetool.model.references.example_inputs import example_inputs
 from eetool.model.references.reference_check import check_reference, is_sized_by_name
@@ -59,7 +60,7 @@ class Checkpoint:
                 kinds = f"{name} is {tensor.dtype} where {own[name].dtype} is needed"
                 raise ArtefactError(f"the tensors do not fit {self.record.spec.backbone}: {kinds}")
         try:
-            net.load_state_dict(self.state)
+            load_state(net, self.state)
         except RuntimeError as error:
             reason = " ".join(str(error).split())  # torch lists one tensor per line
             shown = reason if len(reason) <= _MAX_REASON else reason[:_MAX_REASON] + "…"

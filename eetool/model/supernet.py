@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from eetool.errors import UsageError
+from eetool.model.module_state import load_state
 
 _SEPARATOR = "/"  # a parameter's name cannot contain a dot
 
@@ -46,7 +47,7 @@ class Supernet(nn.Module):
     def copy_weights_to(self, candidate: nn.Module) -> None:
         """Copy the shared weights into `candidate`."""
         shared = self.shared_tensors(candidate.state_dict())
-        candidate.load_state_dict({name: tensor.clone() for name, tensor in shared.items()})
+        load_state(candidate, {name: tensor.clone() for name, tensor in shared.items()})
 
     def shared_tensors(self, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return, for every tensor of `wanted`, the part of the supernet's tensor that has its shape.

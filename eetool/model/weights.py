@@ -12,6 +12,7 @@ from torch import Tensor
 
 from eetool.errors import ArtefactError, UsageError
 from eetool.model.early_exit import EarlyExitNet
+from eetool.model.module_state import load_state
 from eetool.model.weight_files import HINT, read_weights_file
 from eetool.model.weight_names import State, StoredState, find_states, nearest_names
 from eetool.model.weight_values import COUNTER, check_values, convert, join_shown
@@ -62,7 +63,7 @@ def load_weights(
     tensors, notes = convert(_expected_part(chosen.tensors, expected), expected, str(path))
     for note in notes:
         progress.note(f"{path}: {note}")
-    net.backbone.load_state_dict({**expected, **tensors})
+    load_state(net.backbone, {**expected, **tensors})
     loaded = _load_exits(net, taps, state, path)
     if loaded:
         progress.note(f"{loaded} of {len(net.taps)} early exits begin with those of {path}")

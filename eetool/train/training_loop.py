@@ -16,6 +16,7 @@ from eetool.data.augmentation import AugmentationDraw, augment, draw_augmentatio
 from eetool.errors import DivergedError, EarlyExitError, UsageError
 from eetool.model.checkpoint import load_tensors, serialise
 from eetool.model.early_exit import EarlyExitNet
+from eetool.model.module_state import load_state
 from eetool.model.spec import TrainingSettings
 from eetool.model.user_code import user_code
 from eetool.model.weight_values import check_values, find_invalid
@@ -253,7 +254,7 @@ class _Run:
             )
         try:
             check_values({**stored["net"], **_numbered(stored["average"])}, str(path), "Start without --resume.")
-            self.net.load_state_dict(stored["net"])
+            load_state(self.net, stored["net"])
             self.optimizer.load_state_dict(stored["optimizer"])
             self.average = [x.to(self.engine.device) for x in stored["average"]]
             return int(stored["epoch"])

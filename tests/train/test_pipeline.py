@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -177,3 +178,27 @@ def test_attach_exits_features_in_other_floats_are_named() -> None:
     words = r"0 places: from 1 \(Linear\) on, features are bfloat16, not float32"
     with pytest.raises(UsageError, match=words):
         attach_exits(f"{__name__}:autocast", (1, 1, 4, 4), 3, ExitPlan(2), 0)
+
+
+class Versioned(nn.Sequential):
+    """Network that refuses tensors without a version, as torchvision's MNASNet does."""
+
+    _version = 2
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *rest: Any) -> None:
+        if local_metadata.get("version") != 2:
+            raise ValueError(f"version {local_metadata.get('version')}")
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
+
+
+def versioned() -> nn.Module:
+    """Return the network."""
+    return Versioned(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+def test_checkpoint_network_with_versions_of_its_tensors_is_built(tmp_path: Path) -> None:
+    name = f"{__name__}:versioned"
+    checkpoint = attach_exits(name, (1, 1, 4, 4), 3, ExitPlan(1), 0)
+    save_checkpoint(tmp_path / "model.pt", checkpoint)
+    loaded = load_checkpoint(tmp_path / "model.pt", (name,)).build()
+    assert torch.equal(loaded.state_dict()["backbone.1.weight"], checkpoint.state["backbone.1.weight"])
