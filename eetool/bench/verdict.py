@@ -89,7 +89,7 @@ class Comparison:
 
     @property
     def is_noisy(self) -> bool:
-        """Whether the passes contribute more to the interval of the ratio than the inputs do."""
+        """True where the passes contribute more to the interval of the ratio than the inputs do."""
         low, high = self.ratio_ci95
         return self._noise > math.log(high / low) / 2 / math.sqrt(2)
 

@@ -1,4 +1,4 @@
-"""What each operator of torch says about the axes of the tensors that it reads and makes.
+"""Rules of torch's operators for the axes of the tensors that they read and make.
 
 Convolutions, batch normalisation, pooling and resizing have channels at axis 1 and positions behind it. Products with
 weights and layer normalisation have channels last, and attention has positions before them. Element-wise operators

@@ -42,7 +42,7 @@ class ModelSpec:
 
     @property
     def has_own_exits(self) -> bool:
-        """Whether the exits are outputs of the network itself, and none is attached."""
+        """True where the exits are outputs of the network itself, and none is attached."""
         return len(self.outputs) > 1
 
     @property

@@ -25,7 +25,7 @@ from eetool.model.user_code import user_code
 
 @dataclass(frozen=True)
 class FoundLayout:
-    """What a network shows about the features at a tap.
+    """Axes of the features at a tap, as far as the network shows them.
 
     Attributes:
         shape: their shape for one input.

@@ -27,7 +27,7 @@ _ANY_BATCH = (
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with a network's inference, and the remedy."""
+    """A fault of a network's inference, and the remedy."""
 
     reason: str
     hint: str

@@ -29,7 +29,7 @@ _ANY_BATCH = "Devices classify one input at a time: forward must take any batch 
 
 @dataclass(frozen=True)
 class TrialTraining:
-    """How a network is going to be trained.
+    """Settings of the training that a trial run repeats.
 
     Attributes:
         batch_size: examples per step.

@@ -31,7 +31,7 @@ _REMEDY = (
 
 @dataclass(frozen=True)
 class OutputChoice:
-    """What the user has said about the outputs.
+    """The user's choice among the outputs.
 
     Attributes:
         named: outputs, or containers of outputs, that hold class logits; empty to find them.

@@ -42,7 +42,7 @@ class NetworkOutput:
 
     @property
     def is_probabilities(self) -> bool:
-        """Whether it comes from a sigmoid, or every row (N, classes) has no negative number and the sum 1."""
+        """True where it comes from a sigmoid, or where rows (N, classes) have no negative number and the sum 1."""
         rows = self.tensor.detach().float()
         if self.from_sigmoid:
             return True
