@@ -56,6 +56,8 @@ def load(
     requested = Threads(recorded_threads(bundle, name) if count is None else count, pool)
     graphs = open_graphs(bundle, name, opener, requested, preload)
     measured = recorded_measurement(bundle, name)
+    if any(i.text is not None for i in bundle.manifest.inputs):
+        from . import word_segmentation  # noqa: F401  a call imports nothing; models of images need none of it
     granted = next(iter(graphs.values())).threads
     matches = measured is not None and measured.threads == granted.count
     component_ms = measured.component_latency_ms if measured is not None and matches else None

@@ -164,5 +164,7 @@ def _mean_confidence(window: Sequence[_Call], n_exits: int) -> list[Optional[flo
 
 
 def _percentiles(latencies: np.ndarray) -> dict[str, float]:
-    p50, p90, p99 = np.percentile(latencies, (50, 90, 99))
+    # np.percentile imports numpy.ma at its first call, and a child forked meanwhile could never import it.
+    ranks = np.array((50, 90, 99)) / 100 * (len(latencies) - 1)
+    p50, p90, p99 = np.interp(ranks, np.arange(len(latencies)), np.sort(latencies))
     return {"mean": float(latencies.mean()), "p50": float(p50), "p90": float(p90), "p99": float(p99)}

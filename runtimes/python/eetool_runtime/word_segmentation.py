@@ -7,10 +7,16 @@ table, and only characters of Unicode 13.0 are folded and normalised, for which 
 
 from __future__ import annotations
 
+import binascii
 import re
+import zlib
+from array import array
+from bisect import bisect_right
 from functools import cache
+from unicodedata import normalize
 
 from .manifest import RUNS
+from .word_break_table import PACKED
 
 _RUNS = re.compile(r"\w+|[^\w\s]")
 # Words of ASCII texts in lower case. The rest of this module gives the same ones, at four times the cost.
@@ -60,8 +66,6 @@ def _fold(text: str) -> str:
 
 
 def _fold_known(text: str) -> str:
-    from unicodedata import normalize  # a large module, and English needs none of it
-
     return normalize("NFC", normalize("NFC", text).casefold()).replace(_CURLY, "'")
 
 
@@ -95,12 +99,6 @@ class _Classes(dict):  # type: ignore[type-arg]
     """Class of every code point for `str.translate`, looked up once each."""
 
     def __init__(self) -> None:
-        import binascii
-        import zlib
-        from array import array
-
-        from .word_break_table import PACKED
-
         self._letters, lengths = zlib.decompress(binascii.a2b_base64(PACKED)).decode("ascii").split("\n")
         self._ends, end = array("I"), 0
         for length in lengths.split():
@@ -108,8 +106,6 @@ class _Classes(dict):  # type: ignore[type-arg]
             self._ends.append(end)
 
     def __missing__(self, code: int) -> str:
-        from bisect import bisect_right
-
         if len(self) >= _MOST_KEPT:
             self.clear()
         letter = self[code] = self._letters[bisect_right(self._ends, code)]

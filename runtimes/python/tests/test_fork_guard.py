@@ -120,6 +120,27 @@ def test_model_with_threads_dropped_in_forked_child_does_not_hang(tmp_path: Path
         assert answers == ["answered"] * 8
 
 
+CALLS = """
+import sys
+import eetool_runtime as ee
+
+bundle = ee.open_bundle(sys.argv[1])
+model = ee.load(bundle)
+x = {name: array[:1] for name, array in bundle.arrays(bundle.manifest.samples).items()}
+loaded = set(sys.modules)
+model(x), model.batch(x), model.every_exit(x), model(x, deadline_ms=100), model.use("full"), model.stats()
+model.prometheus(), model.recent_ms()
+print(sorted(set(sys.modules) - loaded))
+"""
+
+
+@pytest.mark.parametrize("write", [write_tiny_bundle, LITERT], ids=["onnx", "litert"])
+def test_calls_of_loaded_model_import_nothing(tmp_path: Path, write: Any) -> None:
+    """A module that another thread imports during a fork can never be imported in the child."""
+    command = [sys.executable, "-c", CALLS, str(write(tmp_path))]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
 def test_scripted_model_in_forked_child_raises_backend_error() -> None:
     model = scripted([ScriptedAnswer("cat")])
     model._fork_guard._forks -= 1  # as if this were a child
