@@ -49,3 +49,10 @@ def onnxruntime_library() -> Path:
     if not found:
         raise FileNotFoundError("this onnxruntime has no libonnxruntime.so")
     return found[0]
+
+
+def litert_library() -> Path | None:
+    """Return the shared library of the installed ai-edge-litert, or None."""
+    spec = find_spec("ai_edge_litert")
+    folders = (spec.submodule_search_locations if spec is not None else None) or []
+    return next((path for folder in folders if (path := Path(folder, "libLiteRt.so")).exists()), None)

@@ -77,9 +77,10 @@ EE_API void ee_free(char *text);
 typedef struct ee_model_options {
   size_t struct_size;
   const char *variant;      /* such as "onnx/fp32"; NULL: the bundle's first that runs here */
-  const char *format;       /* of the graphs, such as "onnx"; NULL: any */
-  const char *engine;       /* path of the engine's shared library; NULL: the file that the environment variable
-                               EETOOL_ONNXRUNTIME names, else libonnxruntime.so.1 where the system finds it */
+  const char *format;       /* of the graphs, "onnx" or "tflite"; NULL: any */
+  const char *engine;       /* path of the engine's shared library, which decides the format; NULL: the file that the
+                               environment variable EETOOL_ONNXRUNTIME or EETOOL_LITERT names, else libonnxruntime.so.1
+                               or libLiteRt.so where the system finds it */
   int32_t threads;          /* per graph; 0: the count that the bundle recorded for this machine, else 1 */
   int32_t pool;             /* EE_POOL_PRIVATE or EE_POOL_PROCESS */
   int32_t lazy;             /* 1: components after the first exit are loaded when an input first needs them */

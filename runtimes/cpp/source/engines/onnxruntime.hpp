@@ -6,19 +6,11 @@
 
 #include "engine.hpp"
 #include "engines/onnxruntime_api.hpp"
+#include "engines/owned.hpp"
 #include "engines/shared_library.hpp"
 #include "fork_guard.hpp"
 
 namespace eetool::ort {
-
-/// An object of the library, freed by the function of its kind.
-template <typename Object>
-struct Freeing {
-  void (*free)(Object*);
-  void operator()(Object* object) const { free(object); }
-};
-template <typename Object>
-using Owned = std::unique_ptr<Object, Freeing<Object>>;
 
 /// The loaded library with its table of functions.
 class Library {
@@ -53,7 +45,6 @@ class OnnxRuntime : public Engine {
   std::string name() const override { return "onnxruntime"; }
   std::string version() const override { return library_->version(); }
   std::string library() const override { return library_->file().name(); }
-  const SharedLibrary& file() const { return library_->file(); }
   std::shared_ptr<Graph> open(const std::string& path, const Bytes& data, Threads threads) override;
 
  private:

@@ -19,6 +19,8 @@ class SharedLibrary {
   /// Return whether both are the same library in memory.
   bool operator==(const SharedLibrary& other) const { return handle_ == other.handle_; }
 
+  void* handle() const { return handle_; }
+
   /// Return the address of a symbol, or null.
   void* symbol(const char* symbol_name) const;
 

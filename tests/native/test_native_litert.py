@@ -1,0 +1,84 @@
+"""LiteRT in the native runtime: decisions of the Python runtime, bit by bit, and libraries that are refused."""
+
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import eetool_runtime as ee
+from eetool_runtime.errors import BackendError
+from tests.helpers.native_build import SOURCE, litert_library
+from tests.helpers.native_runtime import Library
+from tests.helpers.tiny_litert_bundle import INPUTS, write_litert_bundle
+
+pytestmark = pytest.mark.skipif(litert_library() is None, reason="LiteRT is not installed")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return write_litert_bundle(tmp_path)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_run_equals_python(path: Path, native: Library, threads: int) -> None:
+    python = ee.load(path, threads=1)
+    model = native.load(path, threads=threads, engine=litert_library())
+    assert model.info["engine"]["name"] == "ai-edge-litert"
+    for row in range(len(INPUTS["x"])):
+        given = {name: array[row : row + 1] for name, array in INPUTS.items()}
+        mine, theirs = model(given), python(given)
+        assert (mine.exit, mine.index, mine.confidence) == (theirs.exit, theirs.index, theirs.confidence)
+        assert mine.logits.tobytes() == theirs.logits.tobytes()
+
+
+def test_two_models_with_sessions_in_turns_keep_their_inputs(path: Path, native: Library) -> None:
+    one, other = (native.load(path, engine=litert_library()) for _ in range(2))
+    given = {name: array[:1] for name, array in INPUTS.items()}
+    changed = {**given, "x": given["x"] + np.float32(5)}
+    first, second = one(given), other(changed)
+    assert first.logits.tobytes() != second.logits.tobytes()
+    assert one(given).logits.tobytes() == first.logits.tobytes()
+    assert other(changed).logits.tobytes() == second.logits.tobytes()
+
+
+def compile_library(folder: Path, code: str) -> Path:
+    source, library = folder / "library.c", folder / "libLiteRt.so"
+    source.write_text(code)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
+    return library
+
+
+def test_load_library_of_unknown_release_is_refused(path: Path, native: Library, tmp_path: Path) -> None:
+    api = (SOURCE / "source/engines/litert_api.hpp").read_text(encoding="utf-8")
+    names = [word for word in api.split('"') if word.startswith("LiteRt")]
+    library = compile_library(tmp_path, "".join(f"int {name}(void) {{ return 1; }}\n" for name in names))
+    with pytest.raises(BackendError, match="a release of LiteRT that this library was not tried with"):
+        native.load(path, engine=library)
+
+
+def test_load_library_that_is_not_litert_is_refused(path: Path, native: Library) -> None:
+    with pytest.raises(BackendError, match=r"libm\.so\.6 is not LiteRT 2\.1\.6 or later"):
+        native.load(path, engine=Path("libm.so.6"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda data: data[:-40], "cannot be read as a TFLite file|cannot load this graph"),
+        (lambda data: b"\0" * len(data), "it has no TFLite header"),
+        (lambda data: b"", "it is empty"),
+    ],
+    ids=["truncated", "zeros", "empty"],
+)
+def test_load_damaged_graph_is_refused(path: Path, native: Library, damage: object, message: str) -> None:
+    name = "components/contract/tflite-fp32/model.tflite"
+    data = damage((path / name).read_bytes())  # type: ignore[operator]
+    (path / name).write_bytes(data)
+    document = json.loads((path / "manifest.json").read_text())
+    document["files"][name] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
+    (path / "manifest.json").write_text(json.dumps(document))
+    with pytest.raises(BackendError, match=message):
+        native.load(path, engine=litert_library())
