@@ -10,7 +10,8 @@ from eetool.errors import BudgetError
 from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.metrics import Thresholds
 from eetool.tune.certificates import certify, examples_needed, p_value
-from eetool.tune.operating_points import CertificateGoal, LabelledLogits, certified_point, fit_operating_points
+from eetool.tune.cross_fitting import LabelledLogits, calibrate
+from eetool.tune.operating_points import CertificateGoal, certified_point
 from eetool.tune.threshold_search import ThresholdProblem, descending_choices
 
 COSTS = CascadeCosts((1.0, 9.0), (0.5,))
@@ -112,12 +113,12 @@ def labelled(seed: int, n: int) -> LabelledLogits:
 
 
 def test_certified_point_saves_macs_and_small_split_raises_budget_error() -> None:
-    tuned = fit_operating_points(labelled(1, 500), labelled(2, 1500), COSTS, COSTS, max_accuracy_drop=4)
-    point = certified_point(tuned, labelled(2, 1500), labelled(3, 1500), COSTS, COSTS, CertificateGoal(4, 0.95))
+    calibration = calibrate(labelled(1, 500), "max_softmax")
+    point = certified_point(calibration, labelled(2, 1500), labelled(3, 1500), COSTS, COSTS, CertificateGoal(4, 0.95))
     assert point.certificate is not None
     assert point.expected is not None
     assert (point.expected.split, point.expected.n) == ("certificate", 1500)
     assert point.expected.mean_macs < COSTS.leaving((None,))[-1]
     with pytest.raises(BudgetError, match="30 examples cannot prove a drop of at most 4") as refused:
-        certified_point(tuned, labelled(2, 1500), labelled(3, 30), COSTS, COSTS, CertificateGoal(4, 0.95))
+        certified_point(calibration, labelled(2, 1500), labelled(3, 30), COSTS, COSTS, CertificateGoal(4, 0.95))
     assert "would, if they are like these" in (refused.value.hint or "")

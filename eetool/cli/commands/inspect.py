@@ -56,7 +56,7 @@ def _bundle(path: Path) -> CommandResult:
         text.append(f"variant {name}: {size / 1024:.0f} KiB, temperatures {_numbers(variant.temperatures)}")
         text.append(_points(variant, m.default_operating_point))
     if early:
-        text.append("accuracy and shares are expected: they are those of the split that thresholds were fitted on")
+        text.append("accuracy is expected on new data; shares are those of the examples that thresholds were fitted on")
     if m.data:
         text.append(f"data: {m.data.source}, " + ", ".join(f"{k} {s.n}" for k, s in m.data.splits.items()))
     text.append("producer: " + ", ".join(f"{k} {v}" for k, v in m.producer.items()))
