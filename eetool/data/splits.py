@@ -97,6 +97,11 @@ def _rarest(source: Source, pool: np.ndarray) -> str:
     return f"; the fewest of {len(pool)} are {counts.min()} of class {quote(source.classes[present[counts.argmin()]])}"
 
 
+def held_out_count(splits: dict[str, np.ndarray]) -> int:
+    """Return how many examples temperatures and thresholds are fitted on."""
+    return len(splits[TEMPERATURE]) + len(splits[THRESHOLD])
+
+
 def split_record(splits: dict[str, np.ndarray]) -> dict[str, Split]:
     """Return size and hash of each split, as checkpoints and manifests record them."""
     return {
