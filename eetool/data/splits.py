@@ -10,6 +10,7 @@ from eetool.names import quote
 from eetool_runtime.manifest import Data, Split
 
 TRAIN, TEMPERATURE, THRESHOLD, CERTIFICATE, TEST = "train", "temperature", "threshold", "certificate", "test"
+HELD_OUT = f"{TEMPERATURE}+{THRESHOLD}"  # both together, as policies are fitted on them
 
 # Shares of the pool that are held out.
 _SMALL = {TEST: 0.30, THRESHOLD: 0.14, TEMPERATURE: 0.07}  # too few examples for a certificate

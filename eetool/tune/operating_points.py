@@ -6,8 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from eetool.data.splits import CERTIFICATE, THRESHOLD
-from eetool.data.splits import TEMPERATURE as TEMPERATURE_SPLIT
+from eetool.data.splits import CERTIFICATE, HELD_OUT
 from eetool.errors import BudgetError, UsageError
 from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.metrics import Thresholds, exits_taken
@@ -23,7 +22,6 @@ from eetool.tune.threshold_search import ThresholdProblem, descending_choices, m
 from eetool_runtime.manifest import Expected, OperatingPoint, ReachedConfidence
 
 FULL, BALANCED, FAST, CERTIFIED, BUDGET = "full", "balanced", "fast", "certified", "budget"
-HELD_OUT = f"{TEMPERATURE_SPLIT}+{THRESHOLD}"  # splits that policies are fitted on
 # Share of the allowed accuracy drop that each point may use.
 _SHARE_OF_DROP = {BALANCED: 0.5, FAST: 1.0}
 _CANDIDATES = 32  # threshold choices that are tested for a certificate
@@ -215,7 +213,9 @@ def round_up(drop: float) -> float:
 
 
 def _option(budget: Budget, most: float) -> str:
-    return f"--max-{budget.unit.replace('_', '-')} {math.ceil(most * 1000) / 1000:g}"
+    """Return the option of a budget that is at least as large, with four digits."""
+    unit = 10.0 ** (math.floor(math.log10(most)) - 3) if most > 0 else 1.0
+    return f"--max-{budget.unit.replace('_', '-')} {math.ceil(most / unit - 1e-9) * unit:.4g}"
 
 
 def certified_point(

@@ -206,11 +206,15 @@ def test_tune_budget_of_macs_needs_no_device(cli: Any, refused: Any, tuned: Path
     refused(6, "bring the mean macs down to 1;", "tune", tuned, *DIGITS, "--max-macs", 1, "-o", tmp_path / "no.pt")
 
 
-def test_tune_impossible_budget_names_nearest(refused: Any, bundle: Path, tmp_path: Path) -> None:
+def test_tune_impossible_budget_names_nearest(cli: Any, refused: Any, bundle: Path, tmp_path: Path) -> None:
     options = (*DIGITS, "--device", "rpi4", "-o", tmp_path / "no.eebundle")
     refused(6, "the nearest is", "tune", bundle, *options, "--max-latency-ms", 1e-6)
     strict = ("--max-accuracy-drop", 0.4, "--max-latency-ms", 3)
     refused(6, "the nearest within them is", "tune", bundle, *options, *strict)
+    text = cli("tune", bundle, *options, *strict).stderr
+    drop = text.partition("--max-accuracy-drop ")[2].partition(",")[0]
+    assert cli("tune", bundle, *options, *strict[2:], "--max-accuracy-drop", drop).code == 0, "the hint can be typed"
+    shutil.rmtree(tmp_path / "no.eebundle")
     assert not (tmp_path / "no.eebundle").exists()
 
 

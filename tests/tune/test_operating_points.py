@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from eetool.data.splits import HELD_OUT
 from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.tune.cross_fitting import LabelledLogits
-from eetool.tune.operating_points import HELD_OUT, TuningResult, fit_operating_points
+from eetool.tune.operating_points import TuningResult, fit_operating_points
 from eetool_runtime.manifest import NEVER
 
 EXITS, CLASSES = 3, 4
