@@ -3,7 +3,6 @@
 import numpy as np
 from scipy.stats import rankdata
 
-from eetool_runtime.manifest import NEVER
 from eetool_runtime.result import softmax
 
 Thresholds = tuple[float | None, ...]
@@ -34,10 +33,10 @@ def exits_taken(confidences: np.ndarray, thresholds: Thresholds) -> np.ndarray:
     Returns:
         int64 (examples,).
     """
-    limits = np.array([NEVER if t is None else t for t in thresholds])
-    fires = confidences[: len(limits)] >= limits[:, None]  # (exits, examples)
-    final = np.ones((1, confidences.shape[1]), bool)
-    taken: np.ndarray = np.concatenate([fires, final]).argmax(0)
+    taken = np.full(confidences.shape[1], len(thresholds))
+    for index, threshold in reversed(list(enumerate(thresholds))):
+        if threshold is not None:
+            taken[confidences[index] >= np.float64(threshold)] = index  # compared in 64 bits, as a device does
     return taken
 
 

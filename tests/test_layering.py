@@ -15,7 +15,15 @@ MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
 
 # A package of eetool may import those of earlier lines, and no other of its own line.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("eetool", "atomic_rename", "errors", "names", "printable_text", "progress"),  # `eetool` is the root's __init__.py
+    (
+        "eetool",
+        "accuracy_difference",
+        "atomic_rename",
+        "errors",
+        "names",
+        "printable_text",
+        "progress",
+    ),  # `eetool` is the root's __init__.py
     ("workspace",),
     ("records",),
     ("metrics", "graphs"),

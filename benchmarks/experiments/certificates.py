@@ -20,8 +20,9 @@ from eetool.errors import BudgetError
 from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.model.checkpoint import load_checkpoint
 from eetool.model.gate_scores import LEARNED, MAX_SOFTMAX
+from eetool.tune.cross_fitting import LabelledLogits
 from eetool.tune.exit_costs import model_macs
-from eetool.tune.operating_points import CertificateGoal, LabelledLogits, certified_point, fit_operating_points
+from eetool.tune.operating_points import CertificateGoal, certified_point, fit_operating_points
 
 PROMISES = (1.0, 2.0, 3.0)
 SIZES = {"temperature": 1000, "threshold": 2000, "certificate": 2000}
@@ -65,16 +66,17 @@ def certify_split(
 ) -> dict[str, Any]:
     """Return drop and cost on all images, of the certified and of the uncertified thresholds of one split."""
     temperature, threshold, certificate = (select(held, part) for part in np.split(split, np.cumsum(sizes)[:-1]))
-    tuned = fit_operating_points(temperature, threshold, costs, costs, goal.max_accuracy_drop, score)
-    plain = drop_and_cost(tuned, held, costs, score, tuned.operating_points["fast"].thresholds)
+    tuned_on = temperature.join(threshold)
+    tuned = fit_operating_points(tuned_on, costs, costs, goal.max_accuracy_drop, score)
+    plain = drop_and_cost(tuned.calibration, held, costs, score, tuned.operating_points["fast"].thresholds)
     try:
-        point = certified_point(tuned, threshold, certificate, costs, costs, goal, score)
+        point = certified_point(tuned.calibration, tuned_on, certificate, costs, costs, goal, score)
     except BudgetError:
         return {"refused": True, "plain": plain}
     return {
         "refused": False,
         "plain": plain,
-        "certified": drop_and_cost(tuned, held, costs, score, point.thresholds),
+        "certified": drop_and_cost(tuned.calibration, held, costs, score, point.thresholds),
     }
 
 

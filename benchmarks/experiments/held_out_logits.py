@@ -14,7 +14,8 @@ from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.metrics import Thresholds
 from eetool.model.checkpoint import load_checkpoint
 from eetool.train.pipeline import answer_arrays
-from eetool.tune.operating_points import FULL, LabelledLogits, TuningResult, threshold_problem
+from eetool.tune.calibration import Calibration
+from eetool.tune.cross_fitting import LabelledLogits, threshold_problem
 
 
 def held_out_logits(model: Path, data: str, cache: Path | None) -> LabelledLogits:
@@ -48,12 +49,12 @@ def select(held: LabelledLogits, indices: np.ndarray) -> LabelledLogits:
 
 
 def drop_and_cost(
-    tuned: TuningResult, images: LabelledLogits, costs: CascadeCosts, score: str, thresholds: Thresholds
+    calibration: Calibration, images: LabelledLogits, costs: CascadeCosts, score: str, thresholds: Thresholds
 ) -> tuple[float, float]:
     """Return the accuracy drop on `images` in points, and the mean cost as a share of full depth."""
-    problem = threshold_problem(tuned.calibration, images, costs, score)
+    problem = threshold_problem(calibration, images, costs, score)
     worse, better = problem.changes(thresholds)
-    full = problem.evaluate(tuned.operating_points[FULL].thresholds)[0]
+    full = problem.evaluate((None,) * problem.early)[0]
     return 100 * (worse - better) / problem.n, problem.evaluate(thresholds)[0] / full
 
 

@@ -16,9 +16,9 @@ from eetool.data.registry import load_source
 from eetool.data.splits import TEMPERATURE, TEST, THRESHOLD
 from eetool.model.checkpoint import load_checkpoint
 from eetool.tune.calibration import Calibration, fit_temperature
+from eetool.tune.cross_fitting import LabelledLogits, threshold_problem
 from eetool.tune.exit_costs import model_macs
-from eetool.tune.operating_points import LabelledLogits, threshold_problem
-from eetool.tune.threshold_search import cheapest_with_margin
+from eetool.tune.margin_search import MarginSearch
 
 AGREEMENTS = (97.15, 93.62)  # of PTEENet's own table, in percent
 # A shallow trunk whose first exit has a small network of its own, and a deep end that few inputs reach.
@@ -223,7 +223,7 @@ def agreement(space: Workspace, model: Path, score: str) -> dict[str, Any]:
     fitted, tested = (threshold_problem(calibration, split, costs, score) for split in splits[1:])
     levels = {}
     for target in AGREEMENTS:
-        cost, errors = tested.evaluate(cheapest_with_margin(fitted, 100 - target, standard_errors=1))
+        cost, errors = tested.evaluate(MarginSearch(fitted, standard_errors=1).cheapest(100 - target))
         share = cost / float(sum(costs.trunk))
         levels[f"{target}"] = {"agreement": 100 * (1 - errors / tested.n), "mean_macs_over_backbone": share}
     return levels

@@ -19,8 +19,8 @@ from eetool.metrics import Thresholds
 from eetool.model.checkpoint import load_checkpoint
 from eetool.train.pipeline import answer_arrays
 from eetool.tune.calibration import Calibration
+from eetool.tune.cross_fitting import LabelledLogits, threshold_problem
 from eetool.tune.exit_costs import model_macs
-from eetool.tune.operating_points import LabelledLogits, threshold_problem
 from eetool.tune.threshold_search import ThresholdProblem
 
 STATIC = ("resnet20", "resnet32", "resnet44", "resnet56")

@@ -16,9 +16,9 @@ from held_out_logits import drop_and_cost, held_out_logits, select, summary
 
 from eetool.model.checkpoint import load_checkpoint
 from eetool.model.gate_scores import LEARNED, MAX_SOFTMAX
+from eetool.tune.cross_fitting import calibrate, threshold_problem
 from eetool.tune.exit_costs import model_macs
-from eetool.tune.operating_points import fit_operating_points, threshold_problem
-from eetool.tune.threshold_search import cheapest_with_margin
+from eetool.tune.margin_search import MarginSearch
 
 DROPS, MARGINS = (0.5, 1.0, 2.0), (0.0, 0.5, 1.0)
 
@@ -41,12 +41,14 @@ def main() -> None:
     for _ in range(options.splits):
         parts = np.split(random.permutation(len(held.labels)), np.cumsum(options.sizes))
         temperature, threshold, rest = (select(held, part) for part in parts)
-        tuned = fit_operating_points(temperature, threshold, costs, costs, 0.0, score)
-        problem = threshold_problem(tuned.calibration, threshold, costs, score)
+        calibration = calibrate(temperature, score)
+        problem = threshold_problem(calibration, threshold, costs, score)
         for drop in DROPS:
             for margin in MARGINS:
-                thresholds = cheapest_with_margin(problem, drop, margin)
-                on_rest.setdefault((drop, margin), []).append(drop_and_cost(tuned, rest, costs, score, thresholds))
+                thresholds = MarginSearch(problem, margin).cheapest(drop)
+                on_rest.setdefault((drop, margin), []).append(
+                    drop_and_cost(calibration, rest, costs, score, thresholds)
+                )
                 on_split.setdefault((drop, margin), []).append(100 * problem.evaluate(thresholds)[1] / problem.n)
     rows = [
         {

@@ -3,14 +3,13 @@
 import math
 
 import numpy as np
-from scipy.stats import bootstrap, norm, t
+from scipy.stats import bootstrap, t
 
-CONFIDENCE = 0.95
+from eetool.accuracy_difference import CONFIDENCE, Interval, paired_half_width, paired_interval
+
 _RESAMPLES = 4000
 _BATCH = 200  # resamples in memory at once
 _WIDEST = math.log(1e6)  # two passes that differ tell nothing, and say so with a number that JSON has
-
-Interval = tuple[float, float]
 
 
 def ratio_interval(point_ms: np.ndarray, other_ms: np.ndarray, seed: int) -> Interval:
@@ -54,15 +53,8 @@ def widened(ratio: float, interval: Interval, half_width: float) -> Interval:
 
 
 def difference_interval(point_right: np.ndarray, other_right: np.ndarray) -> Interval:
-    """Return the interval of accuracy(point) − accuracy(other) in percentage points, for bools (N,) on the same inputs.
-
-    The adjusted Wald interval for paired proportions of Bonett and Price (Statistics in Medicine, 2012), which also
-    holds for small N and few disagreements.
-    """
-    gained, lost = _disagreements(point_right, other_right)
-    n = len(point_right)
-    centre, half = (gained - lost) / (n + 2), _half_width(gained, lost, n)
-    return max(-100.0, 100 * (centre - half)), min(100.0, 100 * (centre + half))
+    """Return the interval of accuracy(point) − accuracy(other), in percentage points, for bools (N,) on N inputs."""
+    return paired_interval(*_disagreements(point_right, other_right), len(point_right))
 
 
 def examples_for(point_right: np.ndarray, other_right: np.ndarray, margin: float) -> float:
@@ -73,12 +65,7 @@ def examples_for(point_right: np.ndarray, other_right: np.ndarray, margin: float
     n = len(point_right)
     gained, lost = (count / n for count in _disagreements(point_right, other_right))
     sizes = np.unique(np.geomspace(n, 100 * n, 1000).astype(int))
-    return next((float(m) for m in sizes if 100 * _half_width(gained * m, lost * m, m) <= margin), math.inf)
-
-
-def _half_width(gained: float, lost: float, n: int) -> float:
-    up, down = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
-    return float(norm.ppf((1 + CONFIDENCE) / 2) * math.sqrt((up + down - (up - down) ** 2) / (n + 2)))
+    return next((float(m) for m in sizes if 100 * paired_half_width(gained * m, lost * m, m) <= margin), math.inf)
 
 
 def _disagreements(point_right: np.ndarray, other_right: np.ndarray) -> tuple[int, int]:

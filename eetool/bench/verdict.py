@@ -7,7 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
-from eetool.bench.intervals import Interval, difference_interval, examples_for, pass_half_width, ratio_interval, widened
+from eetool.accuracy_difference import Interval
+from eetool.bench.intervals import difference_interval, examples_for, pass_half_width, ratio_interval, widened
 
 _ROUNDING = 1e-9  # percentage points: accuracies are ratios of counts, and equal ones may differ in the last bit
 _HEADLINES = {True: "Early exit pays", False: "Early exit does not pay", None: "Cannot tell whether early exit pays"}

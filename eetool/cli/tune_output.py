@@ -1,5 +1,6 @@
 """Result of `eetool tune`."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,14 +24,22 @@ class DeviceFigures:
 
 
 def tune_result(
-    output: Path, tuned: "TuningResult", max_accuracy_drop: float, figures: DeviceFigures | None = None
+    retry: str, output: Path, tuned: "TuningResult", max_accuracy_drop: float, figures: DeviceFigures | None = None
 ) -> CommandResult:
-    """Return the operating points and the diagnosis of a tuned model."""
+    """Return the operating points and the diagnosis of a tuned model.
+
+    Args:
+        retry: command that tunes it again, up to the accuracy drop.
+        output: the tuned model.
+        tuned: its policy.
+        max_accuracy_drop: in percentage points.
+        figures: costs on a device.
+    """
     text: list[Any] = [
         _points(tuned, figures),
         "exits at balanced, over the inputs that reach them, in %:",
         _exits(tuned.diagnoses["balanced"]),
-        *_notes(tuned, max_accuracy_drop, figures),
+        *_notes(tuned, max_accuracy_drop, figures, retry),
         f"wrote {output}",
     ]
     document = {
@@ -41,6 +50,10 @@ def tune_result(
         "operating_points": tuned.operating_points,
         "cost": _cost_document(figures),
         "diagnoses": tuned.diagnoses,
+        "default": tuned.default,
+        "expected_drops": tuned.expected_drops,
+        "smallest_drop": tuned.smallest_drop,
+        "shortfalls": tuned.shortfalls,
     }
     return CommandResult("tune/1", document, text)
 
@@ -52,9 +65,10 @@ def _points(tuned: "TuningResult", figures: DeviceFigures | None) -> Any:
         assert e is not None  # tuning records the expected figures
         rows.append(
             (
-                name,
+                f"{name} (default)" if name == tuned.default else name,
                 "  ".join("never" if t is None else f"{t:.4f}" for t in point.thresholds),
                 f"{100 * e.accuracy:.2f} %",
+                _drop(tuned, name),
                 f"{e.mean_macs / 1e6:.2f} M",
                 *([f"{figures.means[name]:.4g}"] if figures else []),
                 "  ".join(f"{100 * share:.0f} %" for share in e.exit_shares),
@@ -63,7 +77,8 @@ def _points(tuned: "TuningResult", figures: DeviceFigures | None) -> Any:
     columns = {
         "point": "left",
         "thresholds": "left",
-        "accuracy": "right",
+        "expected accuracy": "right",
+        "drop (95 % interval)": "right",
         "mean MACs": "right",
         **({f"mean {figures.costs.unit}": "right"} if figures else {}),
         "leave at exit 0, 1, …": "left",
@@ -71,19 +86,33 @@ def _points(tuned: "TuningResult", figures: DeviceFigures | None) -> Any:
     return table(columns, rows)
 
 
-def _notes(tuned: "TuningResult", max_accuracy_drop: float, figures: DeviceFigures | None) -> list[str]:
+def _drop(tuned: "TuningResult", name: str) -> str:
+    drop = tuned.expected_drops.get(name)
+    if drop is None or name == "full":
+        return "–"
+    low, high = drop.ci95
+    return f"{drop.points:.2f} ({low:.1f} … {high:.1f})"
+
+
+def _notes(tuned: "TuningResult", max_accuracy_drop: float, figures: DeviceFigures | None, retry: str) -> list[str]:
     e = tuned.operating_points["full"].expected
     assert e is not None  # tuning records the expected figures
-    lines = [f"fitted on {e.n} examples (split {e.split}); `eetool bench` measures on others"]
+    lines = [f"accuracy and drop are expected on new data, from {e.n} held-out examples ({e.split})"]
+    fast = tuned.expected_drops["fast"]
+    if fast.optimism >= 0.005:
+        lines[0] += f"; on these themselves, where it was chosen, `fast` looks {fast.optimism:.2f} points better"
+    lines += _shortfalls(tuned, e.n, retry)
     lines += [f"warning: {line}" for line in tuned.warnings]
     if figures:
         costs = figures.costs
         scope = f", {costs.scope}" if costs.scope else ""
         lines.append(f"{costs.unit} on {costs.device}: {costs.provenance}{scope}; thresholds minimise it")
+    unit = f"{figures.costs.unit} on {figures.costs.device}" if figures else "MACs (--device NAME: by its latency)"
+    lines.append(f"default point: {tuned.default}; without --default the cheapest within the drop, by {unit}")
     if all(t is None for t in tuned.operating_points["fast"].thresholds):
         lines.append(
-            f"No exit may be used: {e.n} examples cannot support a drop of {max_accuracy_drop} points. "
-            "Allow more, or bring more held-out data."
+            f"No exit may be used: at a drop of {max_accuracy_drop:g} points no gate saves anything. "
+            "Allow a larger drop, or train the exits longer."
         )
     for name, point in tuned.operating_points.items():
         if point.certificate is not None:
@@ -91,6 +120,23 @@ def _notes(tuned: "TuningResult", max_accuracy_drop: float, figures: DeviceFigur
     for name, diagnosis in tuned.diagnoses.items():
         lines += _degenerate(name, diagnosis)
     return lines
+
+
+def _shortfalls(tuned: "TuningResult", n: int, retry: str) -> list[str]:
+    """Return a line where fewer points were asked than the held-out examples support."""
+    if not tuned.shortfalls or tuned.smallest_drop is None:
+        return []
+    asked = []
+    for name, shortfall in tuned.shortfalls.items():
+        number = shortfall.examples_needed
+        takes = "no number of such examples supports it" if number is None else f"takes about {number} examples"
+        asked.append(f"{shortfall.max_accuracy_drop:g} points (`{name}`): {takes}")
+    supported = f"{math.ceil(round(100 * tuned.smallest_drop, 6)) / 100:g}"
+    return [
+        f"few examples: {n} of them support a drop of {supported} points or more. Less was asked: {'; '.join(asked)}. "
+        f"There, points lose nothing on these examples, and the interval says what that proves. "
+        f"To ask no more than they support: {retry} {supported}"
+    ]
 
 
 def _cost_document(figures: DeviceFigures | None) -> dict[str, Any] | None:

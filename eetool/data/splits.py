@@ -10,6 +10,7 @@ from eetool.names import quote
 from eetool_runtime.manifest import Data, Split
 
 TRAIN, TEMPERATURE, THRESHOLD, CERTIFICATE, TEST = "train", "temperature", "threshold", "certificate", "test"
+HELD_OUT = f"{TEMPERATURE}+{THRESHOLD}"  # both together, as policies are fitted on them
 
 # Shares of the pool that are held out.
 _SMALL = {TEST: 0.30, THRESHOLD: 0.14, TEMPERATURE: 0.07}  # too few examples for a certificate
@@ -95,6 +96,11 @@ def _rarest(source: Source, pool: np.ndarray) -> str:
     if not len(present):
         return ""
     return f"; the fewest of {len(pool)} are {counts.min()} of class {quote(source.classes[present[counts.argmin()]])}"
+
+
+def held_out_count(splits: dict[str, np.ndarray]) -> int:
+    """Return how many examples temperatures and thresholds are fitted on."""
+    return len(splits[TEMPERATURE]) + len(splits[THRESHOLD])
 
 
 def split_record(splits: dict[str, np.ndarray]) -> dict[str, Split]:

@@ -127,6 +127,8 @@ def trace_model(checkpoint: Checkpoint, references: bool) -> TracedModel:
 
 def default_operating_point(policy: Policy) -> str:
     """Return the name of the operating point that is in use after loading."""
+    if policy.default is not None:
+        return policy.default
     return "balanced" if "balanced" in policy.operating_points else "full"
 
 

@@ -126,6 +126,8 @@ def _check_policy(policy: Policy, spec: ModelSpec, refuse: Refuse) -> None:
         raise refuse(problem)
     if FULL not in policy.operating_points:
         raise refuse("its policy has no operating point `full`")
+    if policy.default is not None and policy.default not in policy.operating_points:
+        raise refuse("its default operating point does not exist")
     for point in policy.operating_points.values():
         if len(point.thresholds) != len(spec.taps):
             raise refuse("an operating point has more or fewer thresholds than early exits")

@@ -1,5 +1,6 @@
 """Goals that a policy was fitted for. Checkpoints and bundles record them, so that every refit has the same points."""
 
+import math
 from dataclasses import dataclass
 
 from eetool_runtime.manifest_checks import is_text
@@ -9,6 +10,7 @@ HW_PROFILE, HW_PROFILE_FILE, MEASUREMENT = "hw_profile", "hw_profile_file", "mea
 _UNITS = (MACS, LATENCY, ENERGY)
 _ORIGINS = (HW_PROFILE, HW_PROFILE_FILE, MEASUREMENT)
 _CALIBRATIONS = (None, "temperature", "platt")  # see eetool.tune.calibration
+DEFAULT_DROP = 1.0  # percentage points that `fast` may lose where nothing else is asked
 _MAX_DROPS = 1000
 _MAX_STANDARD_ERRORS = 10
 
@@ -48,7 +50,7 @@ class TuningGoals:
         drops: percentage points that each of the points `drop-…` may lose.
         budget: largest mean cost of the point `budget`; null for no such point.
         calibration: `temperature` or `platt`; null for that of the model, if it was tuned before.
-        standard_errors: margin of a drop below its limit, see `eetool.tune.threshold_search.cheapest_with_margin`.
+        standard_errors: margin of a drop below its limit, see `eetool.tune.margin_search`.
         costs: costs that thresholds minimise; null for MACs.
     """
 
@@ -82,3 +84,11 @@ def invalid_goal(goals: TuningGoals) -> str | None:
 def _is_source(costs: CostSource) -> bool:
     known = costs.unit in _UNITS[1:] and costs.origin in _ORIGINS
     return known and is_text(costs.device) and is_text(costs.variant)
+
+
+def fewest_examples(max_accuracy_drop: float) -> int | None:
+    """Return how many examples a drop in percentage points takes at least, where none of them is lost; None for 0.
+
+    One error is charged in advance (docs/decisions/0002).
+    """
+    return math.ceil(round(100 / max_accuracy_drop, 6)) - 1 if max_accuracy_drop else None

@@ -132,6 +132,7 @@ class Policy:
         slopes: one per exit, with Platt's calibration.
         offsets: one per exit, with Platt's calibration.
         goals: goals that the policy was fitted for; None in files of earlier versions.
+        default: name of the operating point that is in use after loading; None in files of earlier versions.
     """
 
     score: str
@@ -141,6 +142,7 @@ class Policy:
     slopes: tuple[float, ...] = ()
     offsets: tuple[float, ...] = ()
     goals: TuningGoals | None = None
+    default: str | None = None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,15 @@ from torch import Tensor
 
 from eetool.data.model_inputs import model_inputs
 from eetool.data.source import Source
-from eetool.data.splits import TEMPERATURE, THRESHOLD, TRAIN, recorded_split, split_record, split_source
+from eetool.data.splits import (
+    TEMPERATURE,
+    THRESHOLD,
+    TRAIN,
+    held_out_count,
+    recorded_split,
+    split_record,
+    split_source,
+)
 from eetool.data.vocabulary import check_vocabulary
 from eetool.errors import ArtefactError, UsageError
 from eetool.model.checkpoint import Checkpoint, build_net
@@ -28,6 +36,7 @@ from eetool.model.spec import CheckpointRecord, ModelSpec, TrainingSettings
 from eetool.model.weights import load_weights
 from eetool.progress import SILENT, Advance, Progress
 from eetool.train.exit_plan import ExitPlan, make_spec
+from eetool.train.few_examples import warn_few_held_out
 from eetool.train.losses import FROZEN, ExitDepth
 from eetool.train.network_trial import Trial, try_network
 from eetool.train.pixel_statistics import pixel_statistics
@@ -90,6 +99,8 @@ def train_model(
     inputs = (_input(reference, source, examples),)
     spec = make_spec(reference, inputs, source.classes, plan, progress, _trial(settings))
     spec = replace(spec, learned_confidence=settings.recipe == "confidence")
+    if spec.taps:
+        warn_few_held_out(held_out_count(splits), progress)
     _check_settings(settings, spec, weights, source)
     settings, loaded_teacher = _with_teacher(settings, teacher, spec, examples, named)
     torch.manual_seed(settings.seed)

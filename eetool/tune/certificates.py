@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from scipy.optimize import brentq
 from scipy.special import gammaln, xlogy
 from scipy.stats import beta, binom
 
@@ -24,6 +25,7 @@ METHOD = "learn-then-test/paired-score"
 _NUISANCE_ERROR = 0.001  # error probability of the bound on how often only full depth is wrong
 _GRID = 24
 _CUT_OFF = 1e-6  # probability of the outcomes that are left out
+_ROUNDING = 1e-6
 _MOST_DATA = 30_000  # examples; a promise that needs more counts as out of reach
 
 
@@ -99,6 +101,17 @@ def examples_needed(worse: int, better: int, n: int, risk: float, error: float) 
         if p_value(scaled_worse, scaled_better, size, risk) <= error:
             return size
     return None
+
+
+def least_promise(n: int, confidence: float) -> float:
+    """Return the least drop, in percentage points, that n examples prove if none of them changes.
+
+    It depends on n alone: a promise that was chosen by the examples themselves would not hold with `confidence`.
+    """
+    error = 1 - confidence
+    if p_value(0, 0, n, 1.0 - _ROUNDING) > error:
+        return 100.0
+    return 100 * float(brentq(lambda risk: p_value(0, 0, n, risk) - error, _ROUNDING, 1 - _ROUNDING, xtol=1e-5))
 
 
 def _sizes(n: int) -> Iterator[int]:

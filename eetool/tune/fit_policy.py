@@ -17,22 +17,20 @@ from eetool.model.goals import TuningGoals
 from eetool.progress import SILENT, Advance, Progress
 from eetool.tune.calibration import PLATT, Calibration
 from eetool.tune.calibration import TEMPERATURE as TEMPERATURE_SCALING
+from eetool.tune.cross_fitting import LabelledLogits
 from eetool.tune.exit_costs import manifest_macs
 from eetool.tune.operating_points import (
-    BALANCED,
     BUDGET,
     CERTIFIED,
     FAST,
     FULL,
     CertificateGoal,
-    LabelledLogits,
+    PointFit,
     TuningResult,
     accuracy_drop,
-    budget_point,
     certified_point,
-    drop_points,
-    fit_operating_points,
-    point_within_drop,
+    drop_limits,
+    fastest_point,
 )
 from eetool_runtime import Bundle, Model, load
 from eetool_runtime.manifest import Data, Manifest, OperatingPoint, Variant
@@ -73,6 +71,8 @@ def fit_policy(
 ) -> TuningResult:
     """Fit a policy on the temperature and threshold splits of `source`, proved to be those that `data` records.
 
+    Both splits together serve calibration and thresholds, see `eetool.tune.cross_fitting`.
+
     Args:
         source: examples and labels.
         data: the data that the model records.
@@ -95,79 +95,78 @@ def fit_policy(
             logits, learned = _predict_in_chunks(answers_of, source.inputs[indices], advance)
         return LabelledLogits(logits, source.labels[indices], learned)
 
-    held = predict(CERTIFICATE) if goals.certify is not None else None
-    threshold = predict(THRESHOLD)
+    certificate = predict(CERTIFICATE) if goals.certify is not None else None
+    held = predict(TEMPERATURE).join(predict(THRESHOLD))
     method = goals.calibration or TEMPERATURE_SCALING
-    tuned = fit_operating_points(
-        predict(TEMPERATURE), threshold, costs, macs, goals.max_accuracy_drop, score, method, goals.standard_errors
-    )
-    fit = _GoalFit(tuned, threshold, costs, macs, goals, score, earlier)
-    more = drop_points(tuned, threshold, costs, macs, goals.drops, score, goals.standard_errors)
-    fit.add(more, BUDGET, fit.budget if goals.budget is not None else None)
-    fit.add(more, CERTIFIED, partial(fit.certified, held) if held is not None else None)
-    points = {**tuned.operating_points, **more}
+    points = PointFit(held, costs, macs, score, method, goals.standard_errors)
+    fit = _GoalFit(points, held, costs, macs, goals, score, earlier)
+    fitted = {FULL: points.full_depth(), **points.within_drops(drop_limits(goals.max_accuracy_drop, goals.drops))}
+    fit.points.update(fitted)
+    fit.add(BUDGET, fit.budget if goals.budget is not None else None)
+    fit.add(CERTIFIED, partial(fit.certified, certificate) if certificate is not None else None)
     for name in earlier.points if earlier is not None else ():
-        if name not in points:
-            points[name] = fit.same_drop(name)
-    return replace(tuned, operating_points=points, warnings=tuple(fit.warnings))
+        if name not in fit.points:
+            fit.points[name] = fit.same_drop(name)
+    tuned = points.result(fit.points, fit.warnings)
+    return replace(tuned, default=fastest_point(tuned, costs, goals))
 
 
 @dataclass
 class _GoalFit:
     """Points of single goals. `warnings` holds the goals that were not kept."""
 
-    tuned: TuningResult
-    threshold: LabelledLogits
+    fit: PointFit
+    held: LabelledLogits
     costs: CascadeCosts
     macs: CascadeCosts
     goals: TuningGoals
     score: str
     earlier: EarlierFit | None
+    points: dict[str, OperatingPoint] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
-    def add(self, points: dict[str, OperatingPoint], name: str, fit: Callable[[], OperatingPoint] | None) -> None:
+    def add(self, name: str, fit: Callable[[], OperatingPoint] | None) -> None:
         """Add the point that `fit` returns. A refit turns a goal that cannot be kept into a warning."""
         if fit is None:
             return
         try:
-            points[name] = fit()
+            self.points[name] = fit()
         except BudgetError as error:
             if self.earlier is None or name in self.earlier.required:
                 raise
             self.warnings.append(f"`{name}` is not kept: {error.message}")
-            points[name] = self.same_drop(name)
+            self.points[name] = self.same_drop(name)
 
     def budget(self) -> OperatingPoint:
         """Return the point of the budget."""
-        budget, drop = self.goals.budget, self.goals.max_accuracy_drop
-        assert budget is not None
+        assert self.goals.budget is not None
         if self.earlier is not None and self.earlier.unpriced is not None:
             raise BudgetError(self.earlier.unpriced)
-        return budget_point(self.tuned, self.threshold, self.costs, self.macs, budget, drop, self.score)
+        return self.fit.within_budget(self.goals.budget, self.goals.max_accuracy_drop)
 
-    def certified(self, held: LabelledLogits) -> OperatingPoint:
-        """Return the certified point, proved on the split `held`."""
+    def certified(self, certificate: LabelledLogits) -> OperatingPoint:
+        """Return the certified point, proved on the split `certificate`."""
         assert self.goals.certify is not None
         promise = CertificateGoal(self.goals.max_accuracy_drop, self.goals.certify)
-        return certified_point(self.tuned, self.threshold, held, self.costs, self.macs, promise, self.score)
+        calibration = self.fit.cross_fit.calibration
+        return certified_point(calibration, self.held, certificate, self.costs, self.macs, promise, self.score)
 
     def same_drop(self, name: str) -> OperatingPoint:
-        """Return the cheapest point with the drop that `name` had in the earlier fit.
+        """Return the cheapest point within the drop that `name` had in the earlier fit.
 
         Without a certificate `certified` is full depth: only that loses nothing for certain. Where the drop is not
         known, the thresholds are those of `fast`.
         """
-        points = self.tuned.operating_points
         if name == CERTIFIED:
             self.warnings.append(f"`{name}` is full depth, without a certificate")
-            return points[FULL]
+            return self.points[FULL]
         known = self.earlier.points if self.earlier is not None else {}
         drop = accuracy_drop(known, name) if name in known else None
         if drop is None:
             self.warnings.append(f"`{name}` has the thresholds of `{FAST}`")
-            return points[FAST]
+            return self.points[FAST]
         self.warnings.append(f"`{name}` has the accuracy drop of the earlier fit, {drop:.2f} points")
-        return point_within_drop(self.tuned, self.threshold, self.costs, self.macs, drop, self.score)
+        return self.fit.within_drops({name: drop})[name]
 
 
 def _predict_in_chunks(
@@ -249,17 +248,13 @@ def tune_bundle(
         operating_points=tuned.operating_points,
     )
     variants = {**manifest.variants, variant: fitted}
-    everywhere = all(BALANCED in v.operating_points for v in variants.values())
-    return (
-        replace(
-            manifest,
-            variants=variants,
-            # A default that another variant lacks would make the bundle unreadable.
-            default_operating_point=BALANCED if everywhere else manifest.default_operating_point,
-            max_accuracy_drop=goals.max_accuracy_drop,
-        ),
-        tuned,
+    # A default that another variant lacks would make the bundle unreadable.
+    everywhere = all(tuned.default in v.operating_points for v in variants.values())
+    default = tuned.default if everywhere else manifest.default_operating_point
+    changed = replace(
+        manifest, variants=variants, default_operating_point=default, max_accuracy_drop=goals.max_accuracy_drop
     )
+    return changed, replace(tuned, default=default)
 
 
 def _runtime_answers(model: Model, calibration: Calibration) -> Answers:

@@ -1,27 +1,24 @@
 """Policies from logits: a calibration, then operating points with their expected figures."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from eetool.data.splits import CERTIFICATE, THRESHOLD
-from eetool.errors import BudgetError
+from eetool.data.splits import CERTIFICATE, HELD_OUT
+from eetool.errors import BudgetError, UsageError
 from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.metrics import Thresholds, exits_taken
 from eetool.model.gate_scores import MAX_SOFTMAX
-from eetool.model.goals import Budget
-from eetool.tune.calibration import PLATT, TEMPERATURE, Calibration, fit_platt, fit_temperature
-from eetool.tune.certificates import certify
+from eetool.model.goals import Budget, TuningGoals
+from eetool.names import quote
+from eetool.tune.calibration import TEMPERATURE, Calibration
+from eetool.tune.certificates import certify, least_promise
+from eetool.tune.cross_fitting import Choose, CrossFit, ExpectedDrop, LabelledLogits, threshold_problem
 from eetool.tune.exit_diagnostics import Diagnosis, diagnose
-from eetool.tune.gate_scores import calibrated_confidences, log_odds
-from eetool.tune.threshold_search import (
-    ThresholdProblem,
-    cheapest_per_drop,
-    cheapest_within,
-    descending_choices,
-    most_accurate,
-)
+from eetool.tune.margin_search import MarginSearch
+from eetool.tune.threshold_search import ThresholdProblem, descending_choices, most_accurate
 from eetool_runtime.manifest import Expected, OperatingPoint, ReachedConfidence
 
 FULL, BALANCED, FAST, CERTIFIED, BUDGET = "full", "balanced", "fast", "certified", "budget"
@@ -29,21 +26,6 @@ FULL, BALANCED, FAST, CERTIFIED, BUDGET = "full", "balanced", "fast", "certified
 _SHARE_OF_DROP = {BALANCED: 0.5, FAST: 1.0}
 _CANDIDATES = 32  # threshold choices that are tested for a certificate
 _ROUNDING = 1 + 1e-9
-
-
-@dataclass(frozen=True)
-class LabelledLogits:
-    """Model outputs and labels of one split.
-
-    Attributes:
-        logits: of every exit (exits, n, classes).
-        labels: int64 (n,).
-        learned: learned confidences (early exits, n); null where the model has none.
-    """
-
-    logits: np.ndarray
-    labels: np.ndarray
-    learned: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -55,161 +37,253 @@ class CertificateGoal:
 
 
 @dataclass(frozen=True)
+class Shortfall:
+    """Accuracy drop that was asked of an operating point, and that the held-out examples do not support.
+
+    Attributes:
+        max_accuracy_drop: in percentage points.
+        examples_needed: number of examples like these that would support it; null where no number does.
+    """
+
+    max_accuracy_drop: float
+    examples_needed: int | None
+
+
+@dataclass(frozen=True)
 class TuningResult:
     """Fitted policy.
 
     Attributes:
         calibration: temperatures, and with Platt's method slopes and offsets.
         operating_points: by name, `full` first.
-        diagnoses: figures of every exit at `full`, `balanced` and `fast`, on the threshold split.
+        diagnoses: figures of every exit at `full`, `balanced` and `fast`, on all held-out examples.
         warnings: goals that were not kept, one line each.
+        expected_drops: by operating point, the accuracy drop that new data will show; without certified points.
+        smallest_drop: least accuracy drop in percentage points that the held-out examples support; null where no exit
+            saves any cost.
+        shortfalls: by operating point, the drops that are smaller than that.
+        default: name of the default operating point.
     """
 
     calibration: Calibration
     operating_points: dict[str, OperatingPoint]
     diagnoses: dict[str, Diagnosis]
     warnings: tuple[str, ...] = ()
+    expected_drops: dict[str, ExpectedDrop] = field(default_factory=dict)
+    smallest_drop: float | None = None
+    shortfalls: dict[str, Shortfall] = field(default_factory=dict)
+    default: str = FULL
+
+
+class PointFit:
+    """Fit of operating points on all held-out examples. Every expected figure is one for new data."""
+
+    def __init__(
+        self,
+        held: LabelledLogits,
+        costs: CascadeCosts,
+        macs: CascadeCosts,
+        score: str = MAX_SOFTMAX,
+        method: str = TEMPERATURE,
+        standard_errors: float = 1.0,
+    ) -> None:
+        """Calibrate the exits, and prepare the search for thresholds.
+
+        Args:
+            held: the held-out examples, of the splits `temperature` and `threshold`.
+            costs: costs that the thresholds minimise.
+            macs: MACs, for the expected figures of every operating point.
+            score: gate score, one of `eetool.model.gate_scores.SCORES`.
+            method: calibration method, one of `eetool.tune.calibration.METHODS`.
+            standard_errors: margin of a drop, see `eetool.tune.margin_search`.
+        """
+        self.macs, self.cross_fit = macs, CrossFit(held, costs, score, method, standard_errors)
+        self.expected_drops: dict[str, ExpectedDrop] = {}
+        self.shortfalls: dict[str, Shortfall] = {}
+
+    @property
+    def problem(self) -> ThresholdProblem:
+        """All held-out examples, with the costs that thresholds minimise."""
+        return self.cross_fit.problem
+
+    @property
+    def full(self) -> Thresholds:
+        """Thresholds of full depth."""
+        return (None,) * self.problem.early
+
+    def within_drops(self, drops: Mapping[str, float]) -> dict[str, OperatingPoint]:
+        """Return the cheapest operating point for each accuracy drop, in percentage points by name."""
+
+        def choose(search: MarginSearch) -> dict[str, Thresholds]:
+            cheapest = search.cheapest_per_drop(drops.values())
+            return {name: cheapest[drop] for name, drop in drops.items()}
+
+        search = self.cross_fit.search
+        for name, drop in drops.items():
+            if search.smallest_drop is not None and drop < search.smallest_drop:
+                self.shortfalls[name] = Shortfall(drop, search.examples_for(drop))
+        return self._points(choose)
+
+    def full_depth(self) -> OperatingPoint:
+        """Return the point that never leaves early."""
+        return self._points(lambda search: {FULL: search.full})[FULL]
+
+    def within_budget(self, budget: Budget, max_accuracy_drop: float) -> OperatingPoint:
+        """Return the point with the fewest errors at a mean cost of at most `budget`, within `max_accuracy_drop`.
+
+        Raises:
+            BudgetError: no thresholds keep both limits; the message holds the nearest that keep one of them.
+        """
+        problem = self.problem
+        chosen = most_accurate(problem, budget.most)
+        cost, errors = problem.evaluate(chosen)
+        full = problem.evaluate(self.full)[0]
+        if cost > budget.most * _ROUNDING:
+            raise BudgetError(
+                f"no thresholds bring the mean {budget.unit} down to {budget.most:g}; the nearest is {cost:.4g} "
+                f"(full depth {full:.4g}) and loses {100 * errors / problem.n:.2f} points",
+                f"{_option(budget, cost)} is the least. Or train a smaller model or an earlier exit.",
+            )
+        if errors > max(problem.allowed_errors(max_accuracy_drop), 0):
+            nearest = problem.evaluate(self.cross_fit.search.cheapest(max_accuracy_drop))[0]
+            supported = 100 * (errors + 1) / (problem.n + 1)
+            raise BudgetError(
+                f"a mean {budget.unit} of {budget.most:g} costs {100 * errors / problem.n:.2f} points of accuracy, "
+                f"where {max_accuracy_drop:g} are allowed; the nearest within them is {nearest:.4g} "
+                f"(full depth {full:.4g})",
+                f"Allow more of either: --max-accuracy-drop {round_up(supported)}, or {_option(budget, nearest)}.",
+            )
+
+        def choose(search: MarginSearch) -> dict[str, Thresholds]:
+            if search.problem is problem:
+                return {BUDGET: chosen}
+            return {BUDGET: most_accurate(search.problem, budget.most, thorough=False)}  # five times
+
+        return self._points(choose)[BUDGET]
+
+    def result(self, points: dict[str, OperatingPoint], warnings: Sequence[str] = ()) -> TuningResult:
+        """Return the fitted policy with these operating points."""
+        diagnosed = {name: points[name].thresholds for name in (FULL, BALANCED, FAST)}
+        return TuningResult(
+            self.cross_fit.calibration,
+            points,
+            {name: diagnose(self.problem, thresholds) for name, thresholds in diagnosed.items()},
+            tuple(warnings),
+            {name: self.expected_drops[name] for name in points if name in self.expected_drops},
+            self.cross_fit.search.smallest_drop,
+            {name: self.shortfalls[name] for name in points if name in self.shortfalls},
+        )
+
+    def _points(self, choose: Choose) -> dict[str, OperatingPoint]:
+        points = {}
+        full = float(self.problem.correct[-1].mean())
+        for name, (thresholds, drop) in self.cross_fit.fit(choose).items():
+            accuracy = min(max(full - drop.points / 100, 0.0), 1.0)
+            expected = replace(_expected(self.problem, self.macs, thresholds, HELD_OUT), accuracy=accuracy)
+            points[name], self.expected_drops[name] = OperatingPoint(thresholds, expected), drop
+        return points
 
 
 def fit_operating_points(
-    temperature: LabelledLogits,
-    threshold: LabelledLogits,
+    held: LabelledLogits,
     costs: CascadeCosts,
     macs: CascadeCosts,
     max_accuracy_drop: float,
     score: str = MAX_SOFTMAX,
     method: str = TEMPERATURE,
-    standard_errors: float = 0.0,
+    standard_errors: float = 1.0,
 ) -> TuningResult:
-    """Fit a calibration on one split and operating points on another.
+    """Fit a calibration and the points `full`, `balanced` and `fast`; arguments are those of `PointFit`.
 
-    Point `full` never leaves early. `balanced` may lose half of `max_accuracy_drop`, `fast` all of it.
-
-    Args:
-        temperature: the split for the calibration.
-        threshold: the split for the thresholds.
-        costs: costs that the thresholds minimise.
-        macs: MACs, for the expected figures of every operating point.
-        max_accuracy_drop: in percentage points.
-        score: gate score, one of `eetool.model.gate_scores.SCORES`.
-        method: calibration method, one of `eetool.tune.calibration.METHODS`.
-        standard_errors: margin of the drop, see `eetool.tune.threshold_search.cheapest_with_margin`.
+    `full` never leaves early. `balanced` may lose half of `max_accuracy_drop` percentage points, `fast` all of it.
     """
-    calibration = calibrate(temperature, score, method)
-    problem = threshold_problem(calibration, threshold, costs, score)
-    thresholds: dict[str, Thresholds] = {FULL: (None,) * problem.early}
-    drops = {name: share * max_accuracy_drop for name, share in _SHARE_OF_DROP.items()}
-    cheapest = cheapest_per_drop(problem, drops.values(), standard_errors)
-    thresholds |= {name: cheapest[drop] for name, drop in drops.items()}
-    points = {name: _point(problem, macs, t) for name, t in thresholds.items()}
-    return TuningResult(calibration, points, {name: diagnose(problem, t) for name, t in thresholds.items()})
+    fit = PointFit(held, costs, macs, score, method, standard_errors)
+    return fit.result({FULL: fit.full_depth(), **fit.within_drops(drop_limits(max_accuracy_drop))})
 
 
-def calibrate(split: LabelledLogits, score: str, method: str = TEMPERATURE) -> Calibration:
-    """Fit temperatures of all exits, and with Platt's method slopes and offsets, on one split."""
-    temperatures = tuple(fit_temperature(logits, split.labels) for logits in split.logits)
-    if method != PLATT:
-        return Calibration(temperatures)
-    odds = log_odds(score, split.logits, temperatures, split.learned)
-    right = split.logits.argmax(2) == split.labels  # (exits, n, classes) -> (exits, n)
-    fitted = [fit_platt(one, correct) for one, correct in zip(odds, right, strict=True)]
-    return Calibration(temperatures, tuple(slope for slope, _ in fitted), tuple(offset for _, offset in fitted))
+def drop_limits(max_accuracy_drop: float, drops: Sequence[float] = ()) -> dict[str, float]:
+    """Return the accuracy drop that each point may lose: `balanced`, `fast` and one `drop-…` for each of `drops`."""
+    limits = {name: share * max_accuracy_drop for name, share in _SHARE_OF_DROP.items()}
+    return {**limits, **{f"drop-{drop:g}": drop for drop in drops}}
 
 
-def drop_points(
-    tuned: TuningResult,
-    threshold: LabelledLogits,
-    costs: CascadeCosts,
-    macs: CascadeCosts,
-    drops: Sequence[float],
-    score: str = MAX_SOFTMAX,
-    standard_errors: float = 0.0,
-) -> dict[str, OperatingPoint]:
-    """Return one operating point, `drop-0.5`, …, for each accuracy drop in percentage points."""
-    problem = threshold_problem(tuned.calibration, threshold, costs, score)
-    cheapest = cheapest_per_drop(problem, drops, standard_errors)
-    return {f"drop-{drop:g}": _point(problem, macs, cheapest[drop]) for drop in drops}
+def round_up(drop: float) -> float:
+    """Return a drop in percentage points as an option that is at least as large: with two decimals."""
+    return math.ceil(round(100 * drop, 6)) / 100
 
 
-def point_within_drop(
-    tuned: TuningResult,
-    threshold: LabelledLogits,
-    costs: CascadeCosts,
-    macs: CascadeCosts,
-    drop: float,
-    score: str = MAX_SOFTMAX,
-) -> OperatingPoint:
-    """Return the cheapest operating point that loses at most `drop` percentage points on the threshold split.
-
-    The drop has no margin: it is that of a point that another variant already has.
-    """
-    problem = threshold_problem(tuned.calibration, threshold, costs, score)
-    return _point(problem, macs, cheapest_within(problem, drop * problem.n / 100 + 1e-6))
+def _option(budget: Budget, most: float) -> str:
+    """Return the option of a budget that is at least as large, with four digits."""
+    unit = 10.0 ** (math.floor(math.log10(most)) - 3) if most > 0 else 1.0
+    return f"--max-{budget.unit.replace('_', '-')} {math.ceil(most / unit - 1e-9) * unit:.4g}"
 
 
 def certified_point(
-    tuned: TuningResult,
-    threshold: LabelledLogits,
+    calibration: Calibration,
     held: LabelledLogits,
+    certificate: LabelledLogits,
     costs: CascadeCosts,
     macs: CascadeCosts,
     promise: CertificateGoal,
     score: str = MAX_SOFTMAX,
 ) -> OperatingPoint:
-    """Return the cheapest point whose drop is certified on the split `held`. Its figures are of that split.
+    """Return the cheapest point whose drop is certified on a split of its own. Its figures are of that split.
+
+    Args:
+        calibration: calibration of the exits.
+        held: the examples that candidates are chosen on.
+        certificate: the certificate split.
+        costs: costs that the candidates minimise.
+        macs: MACs, for the expected figures.
+        promise: the drop, and the probability with which it holds.
+        score: gate score.
 
     Raises:
-        BudgetError: the examples cannot support the promise; the hint is the number that probably would.
+        BudgetError: the examples cannot support the promise; the hint is the number that probably would, and the least
+            drop that any thresholds could prove on so many.
     """
     candidates = descending_choices(
-        threshold_problem(tuned.calibration, threshold, costs, score), promise.max_accuracy_drop, _CANDIDATES
+        threshold_problem(calibration, held, costs, score), promise.max_accuracy_drop, _CANDIDATES
     )
-    problem = threshold_problem(tuned.calibration, held, costs, score)
+    problem = threshold_problem(calibration, certificate, costs, score)
     result = certify(problem, candidates, promise.max_accuracy_drop, promise.confidence)
     if result.thresholds is None:
         more = f"About {result.n_needed} would" if result.n_needed else "Nor would more of the same kind"
         raise BudgetError(
             f"{problem.n} examples cannot prove a drop of at most {promise.max_accuracy_drop} points with probability "
             f"{promise.confidence} for any early exit",
-            f"{more}, if they are like these. Or promise less.",
+            f"{more}, if they are like these. Or promise a larger --max-accuracy-drop: {problem.n} examples prove no "
+            f"less than {round_up(least_promise(problem.n, promise.confidence))}, even where they lose nothing.",
         )
     expected = _expected(problem, macs, result.thresholds, CERTIFICATE)
     return OperatingPoint(result.thresholds, expected, result.certificate)
 
 
-def budget_point(
-    tuned: TuningResult,
-    threshold: LabelledLogits,
-    costs: CascadeCosts,
-    macs: CascadeCosts,
-    budget: Budget,
-    max_accuracy_drop: float,
-    score: str = MAX_SOFTMAX,
-) -> OperatingPoint:
-    """Return the point with the fewest errors at a mean cost of at most `budget`, within `max_accuracy_drop`.
+def point_names(goals: TuningGoals) -> list[str]:
+    """Return the names of the operating points that a fit of these goals has."""
+    more = {BUDGET: goals.budget, CERTIFIED: goals.certify}
+    limits = drop_limits(goals.max_accuracy_drop, goals.drops)
+    return [FULL, *limits, *(name for name, goal in more.items() if goal is not None)]
 
-    Raises:
-        BudgetError: no thresholds keep both limits; the message holds the nearest that keep one of them.
+
+def check_point(name: str, known: Sequence[str]) -> None:
+    """Raise UsageError where no operating point has this name."""
+    if name not in known:
+        raise UsageError(f"there is no operating point {quote(name)}", f"There are: {', '.join(known)}.")
+
+
+def fastest_point(tuned: TuningResult, costs: CascadeCosts, goals: TuningGoals) -> str:
+    """Return the point of the least mean cost that keeps `max_accuracy_drop`, as asked and as expected on new data.
+
+    Of points with equal cost it is the most accurate one, else the first.
     """
-    problem = threshold_problem(tuned.calibration, threshold, costs, score)
-    chosen = most_accurate(problem, budget.most)
-    cost, errors = problem.evaluate(chosen)
-    full = problem.evaluate(tuned.operating_points[FULL].thresholds)[0]
-    if cost > budget.most * _ROUNDING:
-        raise BudgetError(
-            f"no thresholds bring the mean {budget.unit} down to {budget.most:g}; the nearest is {cost:.4g} "
-            f"(full depth {full:.4g}) and loses {100 * errors / problem.n:.2f} points",
-            "Allow more, or train a smaller model or an earlier exit.",
-        )
-    allowed = problem.allowed_errors(max_accuracy_drop)
-    if errors > max(allowed, 0):
-        nearest = problem.evaluate(tuned.operating_points[FAST].thresholds)[0]
-        raise BudgetError(
-            f"a mean {budget.unit} of {budget.most:g} costs {100 * errors / problem.n:.2f} points of accuracy, where "
-            f"{max_accuracy_drop:g} are allowed; the nearest within them is {nearest:.4g} (full depth {full:.4g})",
-            "Allow more of either: --max-accuracy-drop, or the budget.",
-        )
-    return _point(problem, macs, chosen)
+    means, limits = mean_costs(tuned, costs), drop_limits(goals.max_accuracy_drop, goals.drops)
+    kept = []
+    for name in point_names(goals):
+        asked, expected = limits.get(name, 0.0), tuned.expected_drops.get(name)
+        if asked <= goals.max_accuracy_drop and (expected is None or expected.points <= goals.max_accuracy_drop):
+            kept.append((means[name], 0.0 if expected is None else expected.points, name))
+    return min(kept, key=lambda point: point[:2])[2]
 
 
 def accuracy_drop(points: Mapping[str, OperatingPoint], name: str) -> float | None:
@@ -229,21 +303,7 @@ def mean_costs(tuned: TuningResult, costs: CascadeCosts) -> dict[str, float]:
     }
 
 
-def threshold_problem(
-    calibration: Calibration, split: LabelledLogits, costs: CascadeCosts, score: str
-) -> ThresholdProblem:
-    """Return the confidences, correctness and costs on which thresholds are chosen or judged."""
-    correct = split.logits.argmax(2) == split.labels  # (exits, n, classes) -> (exits, n)
-    return ThresholdProblem(calibrated_confidences(score, split.logits, calibration, split.learned), correct, costs)
-
-
-def _point(problem: ThresholdProblem, macs: CascadeCosts, thresholds: Thresholds) -> OperatingPoint:
-    return OperatingPoint(thresholds, _expected(problem, macs, thresholds))
-
-
-def _expected(
-    problem: ThresholdProblem, macs: CascadeCosts, thresholds: Thresholds, split: str = THRESHOLD
-) -> Expected:
+def _expected(problem: ThresholdProblem, macs: CascadeCosts, thresholds: Thresholds, split: str) -> Expected:
     taken = exits_taken(problem.confidences, thresholds)
     exits = len(problem.confidences)
     counts = np.bincount(taken, minlength=exits)

@@ -11,6 +11,7 @@ from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.latency.table.hw_profile import is_profile_file
 from eetool.model.checkpoint import Checkpoint
 from eetool.model.goals import HW_PROFILE, CostSource, TuningGoals
+from eetool.names import quote
 from eetool.progress import SILENT, Progress
 from eetool.tune.device_costs import predicted_costs
 from eetool.tune.fit_policy import EarlierFit, tune_bundle
@@ -131,6 +132,21 @@ def _missing_points(manifest: Manifest, tuned: TuningResult) -> list[str]:
         if names:
             warnings.append(f"{variant} has no operating point {', '.join(names)}: tune it with --variant {variant}")
     return warnings
+
+
+def with_default(manifest: Manifest, name: str) -> Manifest:
+    """Return `manifest` with another default operating point.
+
+    Raises:
+        UsageError: a variant has no such point.
+    """
+    for variant, fitted in manifest.variants.items():
+        if name not in fitted.operating_points:
+            raise UsageError(
+                f"{variant} has no operating point {quote(name)}, so it cannot be the default",
+                f"It has: {', '.join(fitted.operating_points)}. Tune it first: --variant {variant}.",
+            )
+    return replace(manifest, default_operating_point=name)
 
 
 def earlier_points(manifest: Manifest, variant: str) -> Mapping[str, OperatingPoint]:

@@ -6,9 +6,10 @@ multipliers, the prices of an error; this gives the front. It then changes two t
 between gates. Gates are not independent: each one is evaluated only on inputs that no earlier gate accepted.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import permutations
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,8 +18,26 @@ from eetool.metrics import Thresholds, exits_taken
 
 _PRICES = 48  # number of prices of an error
 _ROUNDS = 30
-_GRID_SHARED, _GRID_ONE = 200, 100  # values of a search with margin, for a shared threshold and for a single one
+_FEW = 200  # shared thresholds that a quick search tries
 _GRID = 24  # values of one threshold, for each of which the best value of another is computed
+
+
+class Variation(NamedTuple):
+    """Every distinct value of one threshold, while the others are fixed.
+
+    Attributes:
+        values: (k,), NaN for a gate that never fires. They lie half-way between confidences, so that rounding on a
+            device has no effect.
+        costs: (k,) mean costs.
+        errors: (k,) errors above those of full depth.
+        worse: (k,) examples that only full depth classifies correctly.
+    """
+
+    values: np.ndarray
+    costs: np.ndarray
+    errors: np.ndarray
+    worse: np.ndarray
+
 
 # Maps mean costs and errors of many choices to the index of the best choice.
 Pick = Callable[[np.ndarray, np.ndarray], int]
@@ -63,38 +82,38 @@ class ThresholdProblem:
         right = self.correct[exits_taken(self.confidences, thresholds), np.arange(self.n)]
         return int((self.correct[-1] & ~right).sum()), int((right & ~self.correct[-1]).sum())
 
-    def standard_error(self, thresholds: Thresholds) -> float:
-        """Return the standard error of the drop on the split, in percentage points."""
-        worse, better = self.changes(thresholds)
-        variance = (worse + better) / self.n - ((worse - better) / self.n) ** 2
-        return 100 * float(np.sqrt(max(variance, 0.0) / self.n))
-
-    def vary(self, thresholds: Thresholds, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return every distinct value of one threshold with its cost and errors.
-
-        Returns:
-            Values (k,) with NaN for a gate that never fires, mean costs (k,), errors above those of full depth (k,).
-            Values lie half-way between confidences, so that rounding on a device has no effect.
-        """
-        never, always = (_with(thresholds, index, value) for value in (None, 0.0))
+    def vary(self, thresholds: Thresholds, index: int) -> Variation:
+        """Return every distinct value of one threshold with its cost, errors and worse examples."""
+        never, always = (replace_threshold(thresholds, index, value) for value in (None, 0.0))
         off, on = self.costs.leaving(never), self.costs.leaving(always)
         later = exits_taken(self.confidences, never)  # exit of each example if this gate does not fire
-        here = later > index if index else np.ones(self.n, bool)  # examples that reach this exit
+        right_later = self.correct[later, np.arange(self.n)]
+        here = np.flatnonzero(later > index)  # examples that reach this exit
         confidence, then = self.confidences[index][here].astype(np.float64), later[here]
-        wrong_here, wrong_then = ~self.correct[index][here], ~self.correct[then, np.flatnonzero(here)]
-        elsewhere = float(on[later[~here]].sum())
-        wrong = int(self.correct[-1].sum() - (self.correct[later, np.arange(self.n)]).sum())  # if the gate never fires
+        right_here, right_then, right_full = self.correct[index][here], right_later[here], self.correct[-1][here]
 
         order = np.argsort(-confidence, kind="stable")
         levels = confidence[order]
         last = np.append(np.flatnonzero(np.diff(levels)), len(levels) - 1) if len(levels) else np.zeros(0, int)
-        saved = np.cumsum(on[then[order]] - on[index])[last]
-        added = np.cumsum(wrong_here[order].astype(int) - wrong_then[order].astype(int))[last]
+
+        def accumulate(amounts: np.ndarray) -> np.ndarray:
+            sums: np.ndarray = np.cumsum(amounts[order])[last]
+            return sums
+
+        saved = accumulate(on[then] - on[index])
+        added = right_then.astype(int) - right_here.astype(int)  # 1: leaving here is an error, staying is none
+        wrong, worse = int(self.correct[-1].sum() - right_later.sum()), int((self.correct[-1] & ~right_later).sum())
         below = np.append(levels[last[:-1] + 1], 0.0) if len(levels) else levels
         values = np.round((levels[last] + below) / 2, 9)
-        all_run = elsewhere + float(on[then].sum())
-        costs = np.concatenate([[elsewhere + float(off[then].sum())], all_run - saved]) / self.n
-        return np.append(np.nan, values), costs, np.concatenate([[wrong], wrong + added])
+        elsewhere = float(on[later[later <= index]].sum())
+        if_never = float(off[later[later <= index]].sum() + off[then].sum())
+        costs = np.concatenate([[if_never], elsewhere + float(on[then].sum()) - saved]) / self.n
+        return Variation(
+            np.append(np.nan, values),
+            costs,
+            np.concatenate([[wrong], wrong + accumulate(added)]),
+            np.concatenate([[worse], worse + accumulate(np.where(right_full, added, 0))]),
+        )
 
 
 def cheapest(problem: ThresholdProblem, max_accuracy_drop: float) -> Thresholds:
@@ -112,57 +131,17 @@ def cheapest_within(problem: ThresholdProblem, max_errors: float) -> Thresholds:
     return _search(problem, lambda costs, errors: int(np.lexsort((errors, costs, errors > max_errors))[0]))
 
 
-def cheapest_with_margin(problem: ThresholdProblem, max_accuracy_drop: float, standard_errors: float) -> Thresholds:
-    """Return thresholds as `cheapest` does, with a margin of standard errors between the drop and its limit.
+def most_accurate(problem: ThresholdProblem, max_cost: float, thorough: bool = True) -> Thresholds:
+    """Return thresholds of the fewest errors whose mean cost stays within `max_cost`; the cheapest where none does.
 
-    The search selects choices that fit the split by chance, so a choice at the limit drops more on new data. Every
-    threshold adds to this. The margin is `standard_errors` times the square root of the number of different thresholds
-    (docs/decisions/0016). So gates share one threshold as long as that is cheaper. A standard error is that of a mean
-    of n paired differences, each 1, 0 or −1.
+    A search that is not `thorough` tries fewer shared thresholds, and changes one threshold at a time only.
     """
-    allowed = problem.allowed_errors(max_accuracy_drop)
-    if standard_errors == 0 or allowed < 0 or not problem.early:
-        return cheapest(problem, max_accuracy_drop)
-    full: Thresholds = (None,) * problem.early
-
-    def is_within(choice: Thresholds) -> bool:
-        errors, free = problem.evaluate(choice)[1], len(set(choice) - {None})
-        margin = standard_errors * np.sqrt(free) * problem.standard_error(choice)
-        return errors <= allowed and bool(100 * errors / problem.n + margin <= max_accuracy_drop)
-
-    shared = list(_shared_thresholds(problem))
-    candidates = [*_price_sweep(problem), *shared[:: 1 + len(shared) // _GRID_SHARED]]
-    best = min([full, *filter(is_within, candidates)], key=lambda choice: problem.evaluate(choice)[0])
-    for index in (*range(problem.early), *range(problem.early)):
-        values = problem.vary(best, index)[0]
-        grid = values[np.unique(np.linspace(0, len(values) - 1, _GRID_ONE).astype(int))]
-        candidates = [best, *filter(is_within, (_with(best, index, _value(value)) for value in grid))]
-        best = min(candidates, key=lambda choice: problem.evaluate(choice)[0])
-    return best
-
-
-def cheapest_per_drop(
-    problem: ThresholdProblem, drops: Iterable[float], standard_errors: float
-) -> dict[float, Thresholds]:
-    """Return the result of `cheapest_with_margin` for each drop.
-
-    A larger drop never costs more: it also allows the choices of smaller ones.
-    """
-    results: dict[float, Thresholds] = {}
-    for drop in sorted(set(drops)):
-        candidates = [cheapest_with_margin(problem, drop, standard_errors), *results.values()]
-        results[drop] = min(candidates, key=lambda choice: problem.evaluate(choice)[0])
-    return results
-
-
-def most_accurate(problem: ThresholdProblem, max_cost: float) -> Thresholds:
-    """Return thresholds of the fewest errors whose mean cost stays within `max_cost`; the cheapest where none does."""
 
     def pick(costs: np.ndarray, errors: np.ndarray) -> int:
         over = np.maximum(costs - max_cost * (1 + 1e-12), 0)
         return int(np.lexsort((costs, errors, over))[0])
 
-    return _search(problem, pick)
+    return _search(problem, pick, thorough)
 
 
 def descending_choices(problem: ThresholdProblem, max_accuracy_drop: float, count: int) -> list[Thresholds]:
@@ -170,7 +149,7 @@ def descending_choices(problem: ThresholdProblem, max_accuracy_drop: float, coun
 
     Each is the cheapest within a limit of errors. No error is charged in advance.
     """
-    starts = [(None,) * problem.early, *_price_sweep(problem)]
+    starts = [(None,) * problem.early, *price_sweep(problem)]
     limits = np.unique(np.linspace(0, max_accuracy_drop * problem.n / 100, count).astype(int))
     choices: dict[Thresholds, None] = {}
     for limit in limits if problem.early else []:
@@ -185,7 +164,7 @@ def descending_choices(problem: ThresholdProblem, max_accuracy_drop: float, coun
 
 def cost_error_front(problem: ThresholdProblem) -> list[Thresholds]:
     """Return choices from full depth downwards, each cheaper than the one before it and with more errors."""
-    choices = {(None,) * problem.early, *_price_sweep(problem)}
+    choices = {(None,) * problem.early, *price_sweep(problem)}
     points = sorted((*problem.evaluate(choice), choice) for choice in choices if choice.count(None) < len(choice))
     full = (None,) * problem.early
     best: list[tuple[float, int, Thresholds]] = []
@@ -195,13 +174,15 @@ def cost_error_front(problem: ThresholdProblem) -> list[Thresholds]:
     return [choice for _, _, choice in reversed(best)]
 
 
-def _search(problem: ThresholdProblem, pick: Pick) -> Thresholds:
+def _search(problem: ThresholdProblem, pick: Pick, thorough: bool = True) -> Thresholds:
     full: Thresholds = (None,) * problem.early
     if not problem.early:
         return full
-    starts = list(dict.fromkeys([full, *_price_sweep(problem), *_shared_thresholds(problem)]))
+    shared = list(shared_thresholds(problem))
+    shared = shared if thorough else shared[:: 1 + len(shared) // _FEW]
+    starts = list(dict.fromkeys([full, *price_sweep(problem), *shared]))
     ends = dict.fromkeys(_one_by_one(problem, start, pick) for start in _best_few(problem, starts, pick, 6))
-    ends = dict.fromkeys([full, *(_in_pairs(problem, end, pick) for end in ends)])
+    ends = dict.fromkeys([full, *(_in_pairs(problem, end, pick) if thorough else end for end in ends)])
     return _best_few(problem, list(ends), pick, 1)[0]
 
 
@@ -215,7 +196,7 @@ def _best_few(problem: ThresholdProblem, choices: list[Thresholds], pick: Pick, 
     return best
 
 
-def _price_sweep(problem: ThresholdProblem) -> Iterator[Thresholds]:
+def price_sweep(problem: ThresholdProblem) -> Iterator[Thresholds]:
     """Yield the best choice for each price of an error, over a wide range of prices."""
     scale = float(problem.costs.leaving((0.0,) * problem.early).max()) * problem.n  # price of one error per example
     if not scale:
@@ -249,7 +230,7 @@ def _in_pairs(problem: ThresholdProblem, start: Thresholds, pick: Pick) -> Thres
         for first, second in permutations(range(problem.early), 2):
             values = problem.vary(choice, first)[0]
             grid = values[np.unique(np.linspace(0, len(values) - 1, _GRID).astype(int))]
-            tried = [_set_best(problem, _with(choice, first, _value(v)), second, pick) for v in grid]
+            tried = [_set_best(problem, replace_threshold(choice, first, threshold_of(v)), second, pick) for v in grid]
             tried.append((choice, problem.evaluate(choice)))
             costs, errors = (np.array([figures[column] for _, figures in tried]) for column in (0, 1))
             better = tried[pick(costs, errors)]
@@ -263,20 +244,23 @@ def _in_pairs(problem: ThresholdProblem, start: Thresholds, pick: Pick) -> Thres
 def _set_best(
     problem: ThresholdProblem, choice: Thresholds, index: int, pick: Pick
 ) -> tuple[Thresholds, tuple[float, int]]:
-    values, costs, errors = problem.vary(choice, index)
+    values, costs, errors, _ = problem.vary(choice, index)
     best = pick(costs, errors)
-    return _with(choice, index, _value(values[best])), (float(costs[best]), int(errors[best]))
+    return replace_threshold(choice, index, threshold_of(values[best])), (float(costs[best]), int(errors[best]))
 
 
-def _shared_thresholds(problem: ThresholdProblem) -> Iterator[Thresholds]:
+def shared_thresholds(problem: ThresholdProblem) -> Iterator[Thresholds]:
+    """Yield every distinct threshold that all gates can share."""
     values = np.unique(problem.confidences[: problem.early].astype(np.float64))
     for value in np.round([values[0] / 2, *((values[1:] + values[:-1]) / 2)], 9).tolist():
         yield (value,) * problem.early
 
 
-def _value(number: float) -> float | None:
+def threshold_of(number: float) -> float | None:
+    """Return a value of a `Variation` as a threshold."""
     return None if np.isnan(number) else float(number)
 
 
-def _with(thresholds: Thresholds, index: int, value: float | None) -> Thresholds:
+def replace_threshold(thresholds: Thresholds, index: int, value: float | None) -> Thresholds:
+    """Return `thresholds` with another value at one early exit."""
     return (*thresholds[:index], value, *thresholds[index + 1 :])

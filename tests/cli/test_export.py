@@ -72,3 +72,14 @@ def test_export_force_replaces_bundles_only(refused: Any, names: Any, model: Pat
     (photos / "wedding.jpg").touch()
     refused(2, "not a bundle, so it is not replaced", "export", model, "--force", "-o", photos)
     assert names(photos) == ["wedding.jpg"]
+
+
+def test_export_default_point_is_set_and_one_that_does_not_pay_is_warned_of(
+    cli: Any, refused: Any, tuned: Path, tmp_path: Path
+) -> None:
+    refused(2, "no operating point 'nope'", "export", tuned, "--default", "nope", "-o", tmp_path / "no.eebundle")
+    path = tmp_path / "full.eebundle"
+    result = cli("export", tuned, "--default", "full", "--no-reference", "--no-simplify", "-o", path)
+    assert result.code == 0, result
+    assert open_bundle(path).manifest.default_operating_point == "full"
+    assert "warning: onnx/fp32: full: the default operating point 'full' does not pay" in result.stderr

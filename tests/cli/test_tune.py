@@ -42,7 +42,7 @@ def test_tune_document_holds_policy(cli: Any, model: Path, tmp_path: Path) -> No
     assert document["temperatures"] == list(policy.temperatures)
     for name, point in policy.operating_points.items():
         assert document["operating_points"][name]["thresholds"] == list(point.thresholds)
-        assert document["operating_points"][name]["expected"]["split"] == "threshold"
+        assert document["operating_points"][name]["expected"]["split"] == "temperature+threshold"
     assert model.read_bytes() == before
 
 
@@ -52,9 +52,33 @@ def test_tune_changes_no_weight(trained: Path, tuned: Path) -> None:
     assert all(before.state[name].equal(after.state[name]) for name in before.state)
 
 
-def test_tune_too_small_drop_is_explained(cli: Any, model: Path) -> None:
-    result = cli("tune", model, *DIGITS, "--max-accuracy-drop", 0.1).stdout
-    assert "No exit may be used: 252 examples cannot support a drop of 0.1 points" in result
+def test_tune_too_small_drop_is_explained_with_the_numbers_to_type(cli: Any, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "m.pt"
+    result = cli("tune", model, *DIGITS, "--max-accuracy-drop", 0.1, "-o", out)
+    document = cli("tune", model, *DIGITS, "--max-accuracy-drop", 0.1, "-o", out, "--force", "--json").document
+    assert set(document["shortfalls"]) == {"balanced", "fast"}
+    assert document["shortfalls"]["fast"]["examples_needed"] > 378
+    number = -(-round(100 * document["smallest_drop"], 6) // 1) / 100
+    assert "few examples: 378 of them support a drop of" in result.stdout
+    command = f"eetool tune {model} --data digits -o {out} --force --max-accuracy-drop {number:g}"
+    assert command in result.stdout.replace("\n", " ")
+    assert not cli(*command.split()[1:], "--json").document["shortfalls"].get("fast")
+
+
+def test_tune_default_is_the_cheapest_within_the_drop_or_that_asked_for(
+    cli: Any, refused: Any, tuned: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "m.pt"
+    options = (*DIGITS, "--max-accuracy-drop", 4, "-o", out, "--json")
+    document = cli("tune", tuned, *options).document
+    macs = {n: p["expected"]["mean_macs"] for n, p in document["operating_points"].items()}
+    kept = [n for n in macs if document["expected_drops"][n]["points"] <= 4]
+    assert macs[document["default"]] == min(macs[n] for n in kept)
+    assert cli("tune", tuned, *options, "--default", "full", "--force").document["default"] == "full"
+    policy = load_checkpoint(out).record.policy
+    assert policy is not None
+    assert policy.default == "full"
+    refused(2, "no operating point 'nope'", "tune", tuned, *DIGITS, "--default", "nope", "-o", tmp_path / "no.pt")
 
 
 def test_tune_bundle_writes_verified_bundle(cli: Any, names: Any, bundle: Path, tmp_path: Path) -> None:
@@ -182,11 +206,15 @@ def test_tune_budget_of_macs_needs_no_device(cli: Any, refused: Any, tuned: Path
     refused(6, "bring the mean macs down to 1;", "tune", tuned, *DIGITS, "--max-macs", 1, "-o", tmp_path / "no.pt")
 
 
-def test_tune_impossible_budget_names_nearest(refused: Any, bundle: Path, tmp_path: Path) -> None:
+def test_tune_impossible_budget_names_nearest(cli: Any, refused: Any, bundle: Path, tmp_path: Path) -> None:
     options = (*DIGITS, "--device", "rpi4", "-o", tmp_path / "no.eebundle")
     refused(6, "the nearest is", "tune", bundle, *options, "--max-latency-ms", 1e-6)
     strict = ("--max-accuracy-drop", 0.4, "--max-latency-ms", 3)
     refused(6, "the nearest within them is", "tune", bundle, *options, *strict)
+    text = cli("tune", bundle, *options, *strict).stderr
+    drop = text.partition("--max-accuracy-drop ")[2].partition(",")[0]
+    assert cli("tune", bundle, *options, *strict[2:], "--max-accuracy-drop", drop).code == 0, "the hint can be typed"
+    shutil.rmtree(tmp_path / "no.eebundle")
     assert not (tmp_path / "no.eebundle").exists()
 
 

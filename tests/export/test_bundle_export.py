@@ -75,7 +75,7 @@ def test_export_bundle_manifest_records_the_model(opened: Bundle, tuned: Path) -
         record.policy.temperatures,
         record.policy.operating_points,
     )
-    assert m.default_operating_point == "balanced"
+    assert m.default_operating_point == record.policy.default
     assert m.producer["opset"] == "18"
 
 

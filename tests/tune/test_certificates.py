@@ -9,8 +9,9 @@ from scipy.stats import multinomial
 from eetool.errors import BudgetError
 from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.metrics import Thresholds
-from eetool.tune.certificates import certify, examples_needed, p_value
-from eetool.tune.operating_points import CertificateGoal, LabelledLogits, certified_point, fit_operating_points
+from eetool.tune.certificates import certify, examples_needed, least_promise, p_value
+from eetool.tune.cross_fitting import LabelledLogits, calibrate
+from eetool.tune.operating_points import CertificateGoal, certified_point
 from eetool.tune.threshold_search import ThresholdProblem, descending_choices
 
 COSTS = CascadeCosts((1.0, 9.0), (0.5,))
@@ -33,6 +34,17 @@ def test_p_value_larger_true_drop_is_rarely_small(risk: float) -> None:
 def test_p_value_no_better_input_is_the_binomial_test_plus_the_nuisance_error() -> None:
     assert p_value(0, 0, 300, 0.01) == pytest.approx(0.99**300, abs=0.005)
     assert p_value(0, 0, 300, 0.01) >= 0.99**300
+
+
+@pytest.mark.parametrize("n", [30, 500])
+def test_least_promise_is_what_harmless_examples_just_prove(n: int) -> None:
+    points = least_promise(n, 0.95)
+    assert p_value(0, 0, n, points / 100 + 1e-3) <= 0.05 < p_value(0, 0, n, points / 100 - 1e-3)
+    assert points == pytest.approx(100 * (1 - 0.05 ** (1 / n)), rel=0.05)
+
+
+def test_least_promise_too_few_examples_is_everything() -> None:
+    assert least_promise(0, 0.95) == 100.0
 
 
 def test_p_value_grows_with_harm_and_falls_with_data() -> None:
@@ -112,12 +124,12 @@ def labelled(seed: int, n: int) -> LabelledLogits:
 
 
 def test_certified_point_saves_macs_and_small_split_raises_budget_error() -> None:
-    tuned = fit_operating_points(labelled(1, 500), labelled(2, 1500), COSTS, COSTS, max_accuracy_drop=4)
-    point = certified_point(tuned, labelled(2, 1500), labelled(3, 1500), COSTS, COSTS, CertificateGoal(4, 0.95))
+    calibration = calibrate(labelled(1, 500), "max_softmax")
+    point = certified_point(calibration, labelled(2, 1500), labelled(3, 1500), COSTS, COSTS, CertificateGoal(4, 0.95))
     assert point.certificate is not None
     assert point.expected is not None
     assert (point.expected.split, point.expected.n) == ("certificate", 1500)
     assert point.expected.mean_macs < COSTS.leaving((None,))[-1]
     with pytest.raises(BudgetError, match="30 examples cannot prove a drop of at most 4") as refused:
-        certified_point(tuned, labelled(2, 1500), labelled(3, 30), COSTS, COSTS, CertificateGoal(4, 0.95))
+        certified_point(calibration, labelled(2, 1500), labelled(3, 30), COSTS, COSTS, CertificateGoal(4, 0.95))
     assert "would, if they are like these" in (refused.value.hint or "")

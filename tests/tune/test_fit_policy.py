@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from eetool.data.source import Source
-from eetool.data.splits import TEST, THRESHOLD, split_source
+from eetool.data.splits import TEMPERATURE, TEST, THRESHOLD, split_source
 from eetool.errors import ArtefactError
 from eetool.latency.estimate.cascade_cost import layout_of_manifest
 from eetool.metrics import exits_taken, softmax_confidence
@@ -36,14 +36,18 @@ def test_runtime_decisions_match_cached_confidences(model: Model, digits: Source
     assert len(set(taken)) > 1, "at `fast`, not every digit leaves at the same exit"
 
 
-def test_runtime_figures_on_the_threshold_split_match_the_expected(model: Model, digits: Source) -> None:
-    labels = digits.labels[split_source(digits)[THRESHOLD]]
-    exits = model.every_exit(inputs(model, digits, THRESHOLD))
+def test_runtime_figures_on_the_held_out_examples_match_the_expected(model: Model, digits: Source) -> None:
+    splits = (TEMPERATURE, THRESHOLD)
+    labels = digits.labels[np.concatenate([split_source(digits)[split] for split in splits])]
+    exits = model.every_exit(np.concatenate([inputs(model, digits, split) for split in splits]))
     answers = np.stack([logits.argmax(1) for logits, _ in exits])
     for point in model.operating_points.values():
         taken = exits_taken(np.stack([confidence for _, confidence in exits]), point.thresholds)
         assert point.expected is not None
-        assert (answers[taken, np.arange(len(taken))] == labels).mean() == pytest.approx(point.expected.accuracy)
+        # Expected is the accuracy on new data; chosen on these examples, thresholds may look a little better on them.
+        here = (answers[taken, np.arange(len(taken))] == labels).mean()
+        assert here == pytest.approx(point.expected.accuracy, abs=0.05)
+        assert any(point.thresholds) or here == pytest.approx(point.expected.accuracy)
         assert np.bincount(taken, minlength=3) / len(taken) == pytest.approx(point.expected.exit_shares)
 
 

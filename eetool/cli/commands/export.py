@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from eetool.model.checkpoint import Checkpoint
     from eetool.progress import Progress
     from eetool_measure.results import ThreadTimes
+    from eetool_runtime.manifest import Manifest
 
 _CALIBRATION_EXAMPLES = 256
 
@@ -38,6 +39,7 @@ class ExportRequest:
     profile: Path | None
     simplify: bool
     reference: bool
+    default: str | None
     named: tuple[str, ...]
     force: bool
 
@@ -97,6 +99,7 @@ class _CalibrationData:
 )
 @click.option("--simplify/--no-simplify", default=True, help="Run onnxsim over every ONNX graph.")
 @click.option("--reference/--no-reference", default=True, help="Include the graphs that `bench` compares with.")
+@click.option("--default", default=None, metavar="NAME", help="Operating point in use after loading.  [that of MODEL]")
 @named_option
 @force_option
 def export(request: ExportRequest) -> CommandResult:
@@ -117,6 +120,8 @@ def _export_bundle(request: ExportRequest) -> CommandResult:
 
     target = request.output or request.model.with_suffix(".eebundle")
     checkpoint = load_checkpoint(request.model, request.named)
+    if request.default is not None:
+        checkpoint = _with_default(checkpoint, request.default)
     check_output(target, request.force, directory=True)
 
     from eetool.export.bundle_export import ExportOptions, export_bundle
@@ -139,9 +144,31 @@ def _export_bundle(request: ExportRequest) -> CommandResult:
         merge=request.merge,
         figures=times,
     )
-    return bundle_result(
-        target, export_bundle(checkpoint, target, options, progress, request.force), request.precisions
-    )
+    manifest = export_bundle(checkpoint, target, options, progress, request.force)
+    _warn_default(manifest, target, progress)
+    return bundle_result(target, manifest, request.precisions)
+
+
+def _with_default(checkpoint: "Checkpoint", name: str) -> "Checkpoint":
+    """Return the checkpoint with another default operating point."""
+    from dataclasses import replace
+
+    from eetool.tune.operating_points import FULL, check_point
+
+    policy = checkpoint.record.policy
+    check_point(name, [FULL] if policy is None else list(policy.operating_points))
+    return checkpoint if policy is None else checkpoint.with_policy(replace(policy, default=name))
+
+
+def _warn_default(manifest: "Manifest", target: Path, progress: "Progress") -> None:
+    """Warn where the default operating point of a variant costs as much as the network without early exits."""
+    from eetool.export.default_point import price_default_point
+    from eetool_runtime.default_point import default_point_warning
+
+    for variant in manifest.variants:
+        warning = default_point_warning(manifest, variant) or price_default_point(target, variant)
+        if warning is not None:
+            progress.note(f"warning: {variant}: {warning}")
 
 
 def _calibration_data(checkpoint: "Checkpoint", name: str | None, int8: bool, progress: "Progress") -> _CalibrationData:
@@ -197,7 +224,7 @@ def _check_single_file(request: ExportRequest) -> None:
     if set(request.variants) != {"onnx/fp32"}:
         raise UsageError("--layout single is one ONNX file in fp32", "Leave out --format and --precision.")
     source = click.get_current_context().get_parameter_source
-    for name in ("calibration_data", "judge_speed", "reference"):
+    for name in ("calibration_data", "judge_speed", "reference", "default"):
         if source(name) is ParameterSource.COMMANDLINE:
             option = name.replace("_", "-")
             raise UsageError(f"--layout single has no use for --{option}", f"Leave out --{option}.")

@@ -1,6 +1,6 @@
 """`eetool inspect`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,11 +56,20 @@ def _bundle(path: Path) -> CommandResult:
         text.append(f"variant {name}: {size / 1024:.0f} KiB, temperatures {_numbers(variant.temperatures)}")
         text.append(_points(variant, m.default_operating_point))
     if early:
-        text.append("accuracy and shares are expected: they are those of the split that thresholds were fitted on")
+        text.append(_meaning_of_figures(m.variants.values()))
     if m.data:
         text.append(f"data: {m.data.source}, " + ", ".join(f"{k} {s.n}" for k, s in m.data.splits.items()))
     text.append("producer: " + ", ".join(f"{k} {v}" for k, v in m.producer.items()))
     return CommandResult("inspect/1", {"kind": "bundle", "manifest": encode(m)}, text)
+
+
+def _meaning_of_figures(variants: "Iterable[Variant]") -> str:
+    from eetool.data.splits import HELD_OUT
+
+    splits = {p.expected.split for v in variants for p in v.operating_points.values() if p.expected}
+    if HELD_OUT in splits:
+        return "accuracy is expected on new data; shares are those of the examples that thresholds were fitted on"
+    return "accuracy and shares are those of the split that thresholds were fitted on; new data will show a little less"
 
 
 def _points(variant: "Variant", default: str) -> Any:

@@ -47,6 +47,7 @@ class TuneRequest:
     score: str | None
     calibration: str | None
     variant: str | None
+    default: str | None
     named: tuple[str, ...]
     force: bool
 
@@ -111,15 +112,20 @@ class TuneRequest:
     help="Calibration of confidences.  [temperature, or that of a bundle]",
 )
 @click.option("--variant", default=None, help="Variant of a bundle to tune.  [the first]")
+@click.option(
+    "--default", default=None, metavar="NAME", help="Operating point in use after loading.  [the fastest, see below]"
+)
 @named_option
 @force_option
 def tune(request: TuneRequest) -> CommandResult:
     """Fit temperatures and thresholds of MODEL, a model.pt or a bundle.
 
-    Temperatures and thresholds are fitted on splits of their own, which neither training nor `bench` uses.
+    Temperatures and thresholds are fitted on held-out examples, which neither training nor `bench` uses. The accuracy
+    of an operating point is that expected on new data.
 
     With --device or --profile thresholds minimise latency on that device, or energy with --max-energy-mj. A budget, of
-    MACs without a device, adds the operating point `budget`, the most accurate that keeps it.
+    MACs without a device, adds the operating point `budget`, the most accurate that keeps it. The default point is the
+    cheapest, in the same unit, that keeps --max-accuracy-drop on new data.
 
     The model records its goals. A bundle keeps the recorded ones where no option replaces them; --drops are added.
     """
@@ -150,7 +156,13 @@ def tune(request: TuneRequest) -> CommandResult:
         raise UsageError("--variant is for bundles; a model.pt has no variants yet")
     else:
         tuned, figures = _tune_checkpoint(request, source, goals)
-    return tune_result(request.target, tuned, goals.max_accuracy_drop, figures)
+    return tune_result(_retry(request), request.target, tuned, goals.max_accuracy_drop, figures)
+
+
+def _retry(request: TuneRequest) -> str:
+    """Return the command that tunes the model again, without its accuracy drop."""
+    output = f" -o {request.output}" if request.output is not None else ""
+    return f"eetool tune {request.model} --data {request.data}{output} --force --max-accuracy-drop"
 
 
 def _budget(request: TuneRequest) -> "Budget | None":
@@ -251,9 +263,11 @@ def _tune_checkpoint(
     from eetool.train.pipeline import answer_arrays
     from eetool.tune.exit_costs import model_macs
     from eetool.tune.fit_policy import fit_policy
-    from eetool.tune.operating_points import mean_costs
+    from eetool.tune.operating_points import check_point, mean_costs, point_names
 
     read = identity(request.model)
+    if request.default is not None:
+        check_point(request.default, point_names(goals))
     checkpoint = load_checkpoint(request.model, request.named)
     _check_tuned_before(request, checkpoint.record.policy is not None)
     spec = checkpoint.record.spec
@@ -267,10 +281,11 @@ def _tune_checkpoint(
     check_classes(source, spec.labels, str(request.model))
     source = use_model_vocabulary(source, spec.inputs)
     tuned = fit_policy(source, checkpoint.record.data, answers_of, costs, macs, goals, score, TerminalProgress())
+    tuned = replace(tuned, default=request.default or tuned.default)
     fitted = tuned.calibration
     goals = replace(goals, calibration=fitted.method, costs=_cost_source(request, device_costs, _ONNX_FP32))
     limits = goals.max_accuracy_drop, fitted.slopes, fitted.offsets, goals
-    policy = Policy(score, fitted.temperatures, tuned.operating_points, *limits)
+    policy = Policy(score, fitted.temperatures, tuned.operating_points, *limits, tuned.default)
     save_checkpoint(request.target, checkpoint.with_policy(policy), _may_replace(request, read))
     return tuned, DeviceFigures(device_costs, mean_costs(tuned, costs)) if device_costs else None
 
@@ -280,8 +295,8 @@ def _tune_bundle(
 ) -> "tuple[TuningGoals, TuningResult, DeviceFigures | None]":
     from eetool.export.bundle_files import read_goals
     from eetool.records import identity
-    from eetool.tune.operating_points import mean_costs
-    from eetool.tune.refit import fit_bundle, merge_goals
+    from eetool.tune.operating_points import check_point, mean_costs, point_names
+    from eetool.tune.refit import earlier_points, fit_bundle, merge_goals, with_default
     from eetool_runtime import open_bundle
 
     read = identity(request.model)
@@ -292,7 +307,11 @@ def _tune_bundle(
     given = replace(options, costs=_cost_source(request, device_costs, name))
     goals = merge_goals(read_goals(bundle), given, _named_goals())
     costs = device_costs.costs if device_costs else None
+    if request.default is not None:
+        check_point(request.default, list(dict.fromkeys([*point_names(goals), *earlier_points(bundle.manifest, name)])))
     manifest, tuned = fit_bundle(bundle, name, source, goals, given, costs, TerminalProgress())
+    if request.default is not None:
+        manifest, tuned = with_default(manifest, request.default), replace(tuned, default=request.default)
     if device_costs and device_costs.settings is not None:
         manifest = replace(manifest, devices=_with_settings(manifest.devices, device_costs, name))
     _write_bundle(request, bundle, manifest, name, replace(goals, calibration=tuned.calibration.method), read)

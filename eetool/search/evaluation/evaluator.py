@@ -47,7 +47,7 @@ from eetool.search.search_results import (
 from eetool.search.space.space import CandidateNetwork, Genome, Space, genome_key
 from eetool.train.torch_devices import CPU
 from eetool.tune.calibration import Calibration, fit_temperature
-from eetool.tune.operating_points import LabelledLogits, threshold_problem
+from eetool.tune.cross_fitting import LabelledLogits, threshold_problem
 from eetool.tune.threshold_search import ThresholdProblem
 
 _BATCH = 256

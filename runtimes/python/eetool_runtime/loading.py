@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ import numpy as np
 from .argument_checks import as_int, short_repr
 from .backends import PRIVATE, Arrays, Backend, BoundCall, Graph, Threads, backend_for
 from .bundle import Bundle, open_bundle
+from .default_point import default_point_warning
 from .errors import BundleError, EarlyExitError, UsageError
 from .machine import board_name, cpu_name, usable_cores
 from .manifest import Component, Measured, Tensor, all_tensors, describe_tensor
@@ -19,6 +21,7 @@ from .model import Model
 from .records import dataclass
 
 _AUTO = "auto"
+_LOGGER = logging.getLogger("eetool_runtime")
 _SMALL_MACS = 200_000  # a component with fewer finishes before a second thread starts
 
 
@@ -32,6 +35,9 @@ def load(
     preload: bool = True,
 ) -> Model:
     """Open and check a bundle, and load its components for this process; a forked child must load its own.
+
+    The logger `eetool_runtime` gets a warning where the default operating point costs as much as the network without
+    early exits.
 
     Args:
         path: of the bundle directory, or an opened bundle.
@@ -61,6 +67,9 @@ def load(
     granted = next(iter(graphs.values())).threads
     matches = measured is not None and measured.threads == granted.count
     component_ms = measured.component_latency_ms if measured is not None and matches else None
+    warning = default_point_warning(bundle.manifest, name, component_ms)
+    if warning is not None:
+        _LOGGER.warning("%s", warning)
     return Model(bundle, name, graphs, granted, component_ms=component_ms)
 
 

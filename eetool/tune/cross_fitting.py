@@ -1,0 +1,151 @@
+"""Cross-fitting: a policy is chosen on all held-out examples, and judged on parts that its repetitions did not use.
+
+Thresholds look better on the examples that they were chosen on than on new ones. To estimate this optimism, calibration
+and choice are repeated on the examples without one fold after another. The optimism of a repetition is its drop on the
+left-out fold less its drop on its own examples (Efron, 1983). It is proportional to a standard error, so that of all
+examples is smaller by √((folds − 1) / folds). Expected figures are those on all examples less the optimism. Every
+example serves both ends, as in cross-fitting (Chernozhukov et al., arXiv 1608.00060).
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from eetool.accuracy_difference import Interval, paired_interval
+from eetool.latency.estimate.cascade_cost import CascadeCosts
+from eetool.metrics import Thresholds
+from eetool.tune.calibration import PLATT, TEMPERATURE, Calibration, fit_platt, fit_temperature
+from eetool.tune.gate_scores import calibrated_confidences, log_odds
+from eetool.tune.margin_search import MarginSearch
+from eetool.tune.threshold_search import ThresholdProblem
+
+_FOLDS = 5
+_SEED = 0  # of the folds; the same examples always have the same folds
+
+# Chooses thresholds by name. It is called on all examples and on each part of them.
+Choose = Callable[[MarginSearch], Mapping[str, Thresholds]]
+
+
+@dataclass(frozen=True)
+class LabelledLogits:
+    """Model outputs and labels of some examples.
+
+    Attributes:
+        logits: of every exit (exits, n, classes).
+        labels: int64 (n,).
+        learned: learned confidences (early exits, n); null where the model has none.
+    """
+
+    logits: np.ndarray
+    labels: np.ndarray
+    learned: np.ndarray | None = None
+
+    def select(self, rows: np.ndarray) -> "LabelledLogits":
+        """Return the examples at `rows`, indices or a mask."""
+        learned = None if self.learned is None else self.learned[:, rows]
+        return LabelledLogits(self.logits[:, rows], self.labels[rows], learned)
+
+    def join(self, other: "LabelledLogits") -> "LabelledLogits":
+        """Return the examples of both."""
+        learned = None
+        if self.learned is not None and other.learned is not None:
+            learned = np.concatenate([self.learned, other.learned], 1)
+        return LabelledLogits(
+            np.concatenate([self.logits, other.logits], 1), np.concatenate([self.labels, other.labels]), learned
+        )
+
+
+@dataclass(frozen=True)
+class ExpectedDrop:
+    """Accuracy drop against full depth that is expected on new data, in percentage points.
+
+    Attributes:
+        points: the drop; negative where early exits repair errors of full depth.
+        ci95: its interval with a level of 95 %.
+        optimism: part of `points` that the examples themselves do not show.
+    """
+
+    points: float
+    ci95: Interval
+    optimism: float
+
+
+@dataclass(frozen=True)
+class _Fold:
+    search: MarginSearch
+    left_out: ThresholdProblem
+
+
+class CrossFit:
+    """Fit on all held-out examples with one repetition for each fold."""
+
+    def __init__(
+        self, held: LabelledLogits, costs: CascadeCosts, score: str, method: str, standard_errors: float
+    ) -> None:
+        """Calibrate on all examples, and on all but each fold.
+
+        Args:
+            held: the held-out examples.
+            costs: costs that the thresholds minimise.
+            score: gate score, one of `eetool.model.gate_scores.SCORES`.
+            method: calibration method, one of `eetool.tune.calibration.METHODS`.
+            standard_errors: factor of the margin of a drop, see `eetool.tune.margin_search`.
+        """
+        n = len(held.labels)
+        self.calibration = calibrate(held, score, method)
+        self.search = MarginSearch(threshold_problem(self.calibration, held, costs, score), standard_errors)
+        self._folds = []
+        of_example = np.random.default_rng(_SEED).permutation(n) % _FOLDS
+        for fold in range(min(_FOLDS, n) if n > 1 else 0):
+            rest, left_out = held.select(of_example != fold), held.select(of_example == fold)
+            calibration = calibrate(rest, score, method)
+            rest_problem, problem = (threshold_problem(calibration, part, costs, score) for part in (rest, left_out))
+            self._folds.append(_Fold(MarginSearch(rest_problem, standard_errors, n), problem))
+
+    @property
+    def problem(self) -> ThresholdProblem:
+        """All held-out examples."""
+        return self.search.problem
+
+    def fit(self, choose: Choose) -> dict[str, tuple[Thresholds, ExpectedDrop]]:
+        """Return the thresholds that `choose` takes on all examples, with the drop to expect on new data."""
+        chosen = choose(self.search)
+        repetitions = [choose(fold.search) for fold in self._folds]
+        return {name: (thresholds, self._judge(name, thresholds, repetitions)) for name, thresholds in chosen.items()}
+
+    def _judge(self, name: str, thresholds: Thresholds, repetitions: list[Mapping[str, Thresholds]]) -> ExpectedDrop:
+        n, k = self.problem.n, len(self._folds)
+        worse, better = self.problem.changes(thresholds)
+        if all(t is None for t in thresholds):
+            return ExpectedDrop(0.0, (0.0, 0.0), 0.0)  # full depth against itself
+        seen, lost, gained = 0.0, 0, 0
+        for fold, repetition in zip(self._folds, repetitions, strict=True):
+            inside, outside = (p.changes(repetition[name]) for p in (fold.search.problem, fold.left_out))
+            seen += (inside[0] - inside[1]) / fold.search.problem.n / k
+            lost, gained = lost + outside[0], gained + outside[1]
+        optimism = ((lost - gained) / n - seen) * math.sqrt((k - 1) / k) if k else 0.0
+        drop = (worse - better) / n + optimism
+        changed = max(lost + gained, abs(drop) * n)
+        low, high = paired_interval((changed + drop * n) / 2, (changed - drop * n) / 2, n)
+        return ExpectedDrop(100 * drop, (low, high), 100 * optimism)
+
+
+def calibrate(split: LabelledLogits, score: str, method: str = TEMPERATURE) -> Calibration:
+    """Fit temperatures of all exits, and with Platt's method slopes and offsets."""
+    temperatures = tuple(fit_temperature(logits, split.labels) for logits in split.logits)
+    if method != PLATT:
+        return Calibration(temperatures)
+    odds = log_odds(score, split.logits, temperatures, split.learned)
+    right = split.logits.argmax(2) == split.labels  # (exits, n, classes) -> (exits, n)
+    fitted = [fit_platt(one, correct) for one, correct in zip(odds, right, strict=True)]
+    return Calibration(temperatures, tuple(slope for slope, _ in fitted), tuple(offset for _, offset in fitted))
+
+
+def threshold_problem(
+    calibration: Calibration, split: LabelledLogits, costs: CascadeCosts, score: str
+) -> ThresholdProblem:
+    """Return the confidences, correctness and costs on which thresholds are chosen or judged."""
+    correct = split.logits.argmax(2) == split.labels  # (exits, n, classes) -> (exits, n)
+    return ThresholdProblem(calibrated_confidences(score, split.logits, calibration, split.learned), correct, costs)
