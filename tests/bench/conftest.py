@@ -1,7 +1,10 @@
-"""Labelled images for the tiny bundle, and small static networks."""
+"""Labelled images for the tiny bundle, a bundle with two variants, and small static networks."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx.parser
@@ -12,6 +15,7 @@ from tests.helpers.tiny_bundle import LABELS, pixels, write_tiny_bundle
 from tests.helpers.tiny_graphs import CLASSES
 
 WriteNet = Callable[..., Path]
+WriteTwins = Callable[..., Path]
 
 
 @pytest.fixture
@@ -27,6 +31,30 @@ def source() -> Source:
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     return write_tiny_bundle(tmp_path)
+
+
+@pytest.fixture
+def write_twins(tmp_path: Path) -> WriteTwins:
+    """Write a bundle with the variant onnx/fp32 and copies of it, whose entries in the manifest `edit` may change.
+
+    Files of a copy in the format tflite have that suffix, and no engine can load them.
+    """
+
+    def write(*names: str, edit: Callable[[dict[str, Any]], object] = lambda variant: None) -> Path:
+        def add(document: dict[str, Any]) -> None:
+            for name in names:
+                text = json.dumps(document["variants"]["onnx/fp32"])
+                document["variants"][name] = twin = json.loads(text.replace(".onnx", f".{name.split('/')[0]}"))
+                edit(twin)
+            for path, file in list(document["files"].items()):
+                document["files"][path.replace(".onnx", ".tflite")] = file
+
+        root = write_tiny_bundle(tmp_path, name="twins", edit=add)
+        for path in root.rglob("*.onnx"):
+            shutil.copy(path, path.with_suffix(".tflite"))
+        return root
+
+    return write
 
 
 @pytest.fixture

@@ -54,6 +54,7 @@ class Words(HTMLParser):
 
 @pytest.fixture
 def inputs() -> ReportInputs:
+    """A document of an earlier version, whose points become ways."""
     return read_report_inputs([GOLDEN / "bench-1.json", GOLDEN / "profile-1.json"])
 
 
@@ -77,7 +78,7 @@ def test_page_is_self_contained(reported: Any) -> None:
 def test_page_shows_figures_of_documents(reported: Any) -> None:
     bench = json.loads(reported.bench.read_text())
     shown = " ".join(Words(reported.page.read_text()).words)
-    for point in bench["points"]:
+    for point in bench["ways"]:
         assert point["name"] in shown
         assert f"{100 * point['accuracy']:.2f} %" in shown
         assert f"{point['latency_ms']['mean']:#.3g} ms" in shown
@@ -93,7 +94,7 @@ def test_page_shows_figures_of_documents(reported: Any) -> None:
 def test_charts_every_axis_has_unit(reported: Any) -> None:
     made = read_report_inputs(reported.documents)
     points = report_points(made)
-    charts = model_charts(made, points, initial_point(made, slider_points(points)))
+    charts = model_charts(made, points, initial_point(made, slider_points(made, points)))
     assert {"front-latency", "front-energy", "exit-shares", "class-shares", "reliability-0", "time"} <= {
         chart.name for chart in charts
     }
@@ -136,7 +137,7 @@ def test_write_charts_existing_file_raises_output_error(tmp_path: Path) -> None:
 
 
 def test_slider_points_are_sorted_by_falling_cost(inputs: ReportInputs) -> None:
-    positions = slider_points(report_points(inputs))
+    positions = slider_points(inputs, report_points(inputs))
     assert [s.name for s in positions] == ["full", "balanced", "fast"]
     assert initial_point(inputs, positions) == "balanced"
 
