@@ -106,9 +106,14 @@ def make_sets(
         raise ArtefactError(f"{bundle.path}: has no reference/{UNSPLIT} to compare with", NO_REFERENCE_HINT)
     inputs = bench_inputs(bundle, examples)
     several = len(variants) > 1
-    sets: list[WaySet] = [
-        VariantWays(bundle, variant, inputs, threads, f"{variant} " if several else "") for variant in variants
-    ]
+    owners: dict[str | None, str] = {}
+    for variant in variants:
+        owners.setdefault(bundle.variant(variant).references.get(UNSPLIT), variant)
+    sets: list[WaySet] = []
+    for variant in variants:
+        graph = bundle.variant(variant).references.get(UNSPLIT)
+        same_as = owners[graph] if graph is not None and owners[graph] != variant else None
+        sets.append(VariantWays(bundle, variant, inputs, threads, f"{variant} " if several else "", same_as))
     for path in against:
         sets += rival_sets(path, bundle, variants, examples, inputs, threads)
     names = iter(unique_names(label.name for one in sets for label in one.labels))
@@ -134,6 +139,7 @@ def predict_sets(sets: Sequence[WaySet], keep: bool, required: bool, progress: P
     with progress("predictions before timing", len(sets)) as advance:
         for one in sets:
             one.keep = keep
+            predicted.not_run += one.skipped
             try:
                 _add(predicted, one)
             except EarlyExitError as error:

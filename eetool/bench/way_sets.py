@@ -50,6 +50,7 @@ class WaySet(Protocol):
         format: of the graphs, `onnx` or `tflite`.
         required: whether a failure is an error of the benchmark.
         keep: whether graphs stay loaded after their first use.
+        skipped: ways that it leaves out, with the reason.
     """
 
     labels: Sequence[WayLabel]
@@ -57,6 +58,7 @@ class WaySet(Protocol):
     format: str
     required: bool
     keep: bool
+    skipped: Sequence[WayNotRun]
 
     @contextmanager
     def opened(self) -> Iterator[Ways]:
@@ -70,6 +72,7 @@ class _Opened:
     """Loading of graphs that stay loaded where `keep` is set."""
 
     keep = False
+    skipped: Sequence[WayNotRun] = ()
 
     def __init__(self) -> None:
         self._kept: Ways = ()
@@ -87,18 +90,32 @@ class _Opened:
 
 
 class VariantWays(_Opened):
-    """One variant of a bundle: the network without early exits, and every operating point."""
+    """One variant of a bundle: the network without early exits, and every operating point.
+
+    The former does not run where `same_as` names a variant with the very same file, because it stayed float at export.
+    """
 
     required = False
 
     def __init__(
-        self, bundle: Bundle, variant: str, inputs: Sequence[np.ndarray], threads: int, prefix: str = ""
+        self,
+        bundle: Bundle,
+        variant: str,
+        inputs: Sequence[np.ndarray],
+        threads: int,
+        prefix: str = "",
+        same_as: str | None = None,
     ) -> None:
         super().__init__()
         self._bundle, self._variant, self._inputs, self._threads = bundle, variant, inputs, threads
         settings, manifest = bundle.variant(variant), bundle.manifest
         self.format = variant.split("/")[0]
-        self._reference = settings.references.get(UNSPLIT)
+        self._reference = None if same_as else settings.references.get(UNSPLIT)
+        self.skipped = (
+            [WayNotRun(f"{prefix}{UNSPLIT}", f"its graph stayed fp32 at export, so it is that of {same_as}")]
+            if same_as
+            else []
+        )
         unsplit = WayLabel(f"{prefix}{UNSPLIT}", UNSPLIT, variant, None, {0: unsplit_macs(manifest)})
         points = [
             WayLabel(f"{prefix}{name}", EARLY_EXIT, variant, name, cascade_macs(manifest, point.thresholds))

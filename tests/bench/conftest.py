@@ -37,21 +37,27 @@ def bundle(tmp_path: Path) -> Path:
 def write_twins(tmp_path: Path) -> WriteTwins:
     """Write a bundle with the variant onnx/fp32 and copies of it, whose entries in the manifest `edit` may change.
 
-    Files of a copy in the format tflite have that suffix, and no engine can load them.
+    Each copy has its own graph files. Those in the format tflite have that suffix, and no engine can load them.
     """
+
+    def own(text: str, name: str) -> str:
+        kind = name.split("/")[0]
+        return text.replace("/onnx-fp32/model.onnx", f"/{name.replace('/', '-')}/model.{kind}")
 
     def write(*names: str, edit: Callable[[dict[str, Any]], object] = lambda variant: None) -> Path:
         def add(document: dict[str, Any]) -> None:
+            graphs = [path for path in document["files"] if own(path, "a/b") != path]
             for name in names:
-                text = json.dumps(document["variants"]["onnx/fp32"])
-                document["variants"][name] = twin = json.loads(text.replace(".onnx", f".{name.split('/')[0]}"))
+                document["variants"][name] = twin = json.loads(own(json.dumps(document["variants"]["onnx/fp32"]), name))
                 edit(twin)
-            for path, file in list(document["files"].items()):
-                document["files"][path.replace(".onnx", ".tflite")] = file
+                document["files"].update({own(path, name): document["files"][path] for path in graphs})
 
         root = write_tiny_bundle(tmp_path, name="twins", edit=add)
-        for path in root.rglob("*.onnx"):
-            shutil.copy(path, path.with_suffix(".tflite"))
+        for path in list(root.rglob("onnx-fp32/model.onnx")):
+            for name in names:
+                copy = Path(own(str(path), name))
+                copy.parent.mkdir()
+                shutil.copy(path, copy)
         return root
 
     return write

@@ -104,6 +104,18 @@ def test_bench_bundle_runs_every_variant(  # type: ignore[no-untyped-def]
     assert only.ways[0].variant == "onnx/int8"
 
 
+def test_bench_bundle_unsplit_network_that_stayed_float_is_not_run_twice(write_twins, source: Source) -> None:  # type: ignore[no-untyped-def]
+    float_path = "reference/unsplit/onnx-fp32/model.onnx"
+    twins = open_bundle(write_twins("onnx/int8", edit=lambda twin: twin["references"].update(unsplit=float_path)))
+    bench = compare(twins, source)
+    assert [(way.name, way.reason) for way in bench.not_run] == [
+        ("onnx/int8 unsplit", "its graph stayed fp32 at export, so it is that of onnx/fp32")
+    ]
+    assert [way.name for way in bench.ways if way.variant == "onnx/int8"] == [f"onnx/int8 {name}" for name in POINTS]
+    only = compare(twins, source, rules=replace(QUICK, variants=("onnx/int8",)))
+    assert [way.name for way in only.ways] == ["unsplit", *POINTS]
+
+
 def test_bench_bundle_variant_that_cannot_run_is_listed_with_its_reason(  # type: ignore[no-untyped-def]
     write_twins, source: Source
 ) -> None:
