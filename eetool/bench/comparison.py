@@ -51,7 +51,7 @@ class Comparison:
         """Interval of the ratio: the choice of inputs, the timed sample of both, and the passes contribute to it."""
         if self.way is self.other:
             return 1.0, 1.0
-        return ratio_interval(self.ratio, self._sampling, self.noise)
+        return ratio_interval(self.ratio, self._inputs, self._timed_sample, self.noise)
 
     @property
     def difference(self) -> float:
@@ -74,11 +74,15 @@ class Comparison:
         return pass_half_width(self.way.latency.pass_ms, self.other.latency.pass_ms)
 
     @property
-    def is_noisy(self) -> bool:
-        """True where the machine contributes more to the interval of the ratio than the choice of inputs does."""
-        return self.noise > self._sampling
+    def largest_uncertainty(self) -> str:
+        """Largest contribution to the interval of the ratio: `machine`, `timed sample` or `inputs`."""
+        parts = {"machine": self.noise, "timed sample": self._timed_sample, "inputs": self._inputs}
+        return max(parts, key=lambda part: parts[part])
 
     @cached_property
-    def _sampling(self) -> float:
-        inputs = input_half_width(self.way.latency.latency_ms, self.other.latency.latency_ms)
-        return math.hypot(inputs, self.way.latency.sampling, self.other.latency.sampling)
+    def _inputs(self) -> float:
+        return input_half_width(self.way.latency.latency_ms, self.other.latency.latency_ms)
+
+    @property
+    def _timed_sample(self) -> float:
+        return math.hypot(self.way.latency.sampling, self.other.latency.sampling)

@@ -173,9 +173,11 @@ def _reverse(pair: Comparison) -> Comparison:
 
 
 def _steadier(pair: Comparison) -> str:
-    if pair.is_noisy:
-        return f"more passes than {len(pair.way.latency.pass_ms)}, or a quieter machine"
-    return f"more examples than {len(pair.way.right)}"
+    return {
+        "machine": f"more passes than {len(pair.way.latency.pass_ms)}, or a quieter machine",
+        "timed sample": "more --min-seconds, to time more of the examples",
+        "inputs": f"more examples than {len(pair.way.right)}",
+    }[pair.largest_uncertainty]
 
 
 def _more_examples(pair: Comparison, margin: float) -> str:

@@ -1,6 +1,7 @@
 """Verdict: its conditions, its text and its three outcomes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -92,6 +93,14 @@ def test_decide_verdict_examples_asked_for_decide_it() -> None:
         way("fast", round(1945 * scale), 0.5, n=needed),
     )
     assert decide_verdict([reference, more], reference, ["fast"], 1.0).pays is True
+
+
+def test_decide_verdict_few_timed_examples_asks_for_more_seconds() -> None:
+    point = way("fast", 1955, 0.95)
+    sampled = replace(point, latency=replace(point.latency, sampling=0.2))
+    outcome = verdict([sampled])
+    assert outcome.pays is None
+    assert "What would decide it: more --min-seconds, to time more of the examples." in outcome.text
 
 
 def test_decide_verdict_several_reasons_names_all() -> None:
