@@ -20,7 +20,7 @@ stage eetool train resnet8 --data digits --exits 0 --force -o "$out/resnet8.pt"
 stage eetool export "$out/resnet8.pt" --precision fp32 --precision int8 --no-judge-speed --force \
     -o "$out/resnet8.eebundle"
 
-stage eetool profile "$out/model.eebundle" --device host --min-seconds 1 --accept-unstable --force -o "$out/profile.json"
+stage eetool profile "$out/model.eebundle" --device host --threads 1 --accept-unstable --force -o "$out/profile.json"
 # All ways to ship it: both precisions, each with and without early exits, and the smaller net.
 stage eetool bench "$out/model.eebundle" --data digits --against "$out/resnet8.eebundle" --min-seconds 4 \
     --accept-unstable --force -o "$out/bench.json"

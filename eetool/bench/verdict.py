@@ -133,7 +133,7 @@ def _explanation(lead: _Judgement, pair: Comparison, reference: MeasuredWay) -> 
     conditions = [c for c in lead.conditions if c.holds is lead.pays and c.reason]
     reasons = "; ".join(list(dict.fromkeys(c.reason for c in conditions))[:_REASONS])
     if len(conditions) > _REASONS:
-        reasons += f"; {len(conditions) - _REASONS} more speak against it"
+        reasons += f"; and {len(conditions) - _REASONS} more"
     if lead.pays:
         text = f"{headline}: {facts}. No way without early exits is faster at the accuracy asked for."
     elif lead.pays is None:

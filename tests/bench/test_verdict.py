@@ -107,7 +107,7 @@ def test_decide_verdict_several_reasons_names_all() -> None:
     nets = [net(f"net{i}", 1990, 0.2 + 0.1 * i) for i in range(3)]
     text = verdict([way("fast", 1000, 2.0)], nets).text
     assert "48.00 points" in text
-    assert "; 3 more speak against it" in text
+    assert "; and 3 more." in text
     assert "And fast is 100 % slower" in text
 
 
