@@ -22,9 +22,12 @@ class TimeRow:
 
 
 def time_rows(inputs: ReportInputs, points: Sequence[ReportPoint]) -> list[TimeRow]:
-    """Return rows of every component and of the runtime, for each operating point with known exit shares."""
+    """Return rows of every component and of the runtime, for each operating point with known exit shares.
+
+    There are none where the profile is of another variant than the operating points of the slider.
+    """
     profile = matching_profile(inputs)
-    if profile is None:
+    if profile is None or (inputs.bench is not None and profile.variant != inputs.bench.judged_variant):
         return []
     threads = inputs.bench.threads if inputs.bench is not None else profile.threads
     times = next(t for t in profile.thread_counts if t.threads == threads)

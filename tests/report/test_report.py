@@ -23,6 +23,7 @@ from eetool.report.inputs import ReportInputs, SearchSummary, read_report_inputs
 from eetool.report.model_charts import model_charts
 from eetool.report.operating_points import initial_point, matching_profile, report_points, slider_points
 from eetool.report.search_charts import search_charts
+from eetool.report.sections import comparison_rows
 from eetool.report.time_breakdown import RUNTIME, time_rows
 from eetool_runtime.manifest import Text
 from eetool_runtime.records import decode
@@ -183,6 +184,24 @@ def test_matching_profile_other_variant_returns_none(inputs: ReportInputs) -> No
     inputs.profile = dataclasses.replace(inputs.profile, variant="onnx/int8")
     assert matching_profile(inputs) is None
     assert time_rows(inputs, report_points(inputs)) == []
+
+
+def test_report_points_of_several_variants_keep_their_own_profile() -> None:
+    """The golden bench judges int8: its operating points are on the slider, and a profile of fp32 is of other rows."""
+    inputs = read_report_inputs([GOLDEN / "bench-2.json", GOLDEN / "profile-1.json"])
+    assert inputs.bench is not None
+    assert inputs.profile is not None
+    inputs.profile = dataclasses.replace(inputs.profile, bundle=dataclasses.replace(inputs.profile.bundle, name="both"))
+    points = report_points(inputs)
+    positions = slider_points(inputs, points)
+    assert {s.variant for s in positions} == {inputs.bench.judged_variant} == {"onnx/int8"}
+    assert initial_point(inputs, positions) == inputs.bench.verdict.way
+    assert time_rows(inputs, points) == []
+    inputs.profile = dataclasses.replace(inputs.profile, variant="onnx/int8")
+    rows = time_rows(inputs, points)
+    assert {row.point for row in rows} == {s.name for s in positions}
+    fronts = [mark for *_, mark in comparison_rows(points, inputs)]
+    assert set(fronts) == {"yes", "no", "perhaps"}
 
 
 def test_report_bundle_alone_shows_expected_figures(cli: Any, reported: Any, tmp_path: Path) -> None:
