@@ -77,7 +77,12 @@ def test_wheels_and_sdists_contain_their_data(dist: Path) -> None:
     assert len(list(dist.iterdir())) == 2 * len(PLACES)
     (wheel,) = dist.glob("eetool-*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
-    data = ["py.typed", "schemas/bench-1.schema.json", *(f"hw_profiles/{path.name}" for path in HW_PROFILES)]
+    data = [
+        "py.typed",
+        "schemas/bench-1.schema.json",
+        "schemas/bench-2.schema.json",
+        *(f"hw_profiles/{path.name}" for path in HW_PROFILES),
+    ]
     data += ["report/page.html", "report/page.css", "report/page.js"]
     assert {f"eetool/{name}" for name in data} <= names
     assert {name.split("/")[0] for name in names} == {"eetool", f"eetool-{eetool.__version__}.dist-info"}

@@ -168,7 +168,7 @@ def paired_drop(problem: ThresholdProblem, thresholds: Thresholds) -> list[float
 
 def summary(document: dict[str, Any]) -> dict[str, Any]:
     """Return accuracy and latency of every model in a document of `eetool bench`."""
-    points = document["points"]
+    points = document["ways"]
     unsplit = points[0]["latency_ms"]["mean"]
     return {
         "n": document["data"]["n"],

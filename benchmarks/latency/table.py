@@ -134,7 +134,7 @@ def cascade(table: Path, model: str, exits: int, folder: Path) -> dict[str, Any]
     run("export", tuned, "-o", bundle)
     prediction = run("profile", bundle, "--device", table, "--threads", 1, "--json")
     bench = run("bench", bundle, "--data", "digits", "--threads", 1, "--json")
-    measured = {point["name"]: point["latency_ms"]["mean"] for point in bench["points"]}
+    measured = {point["name"]: point["latency_ms"]["mean"] for point in bench["ways"]}
     predicted = {mean["operating_point"]: mean["latency_ms"] for mean in prediction["means"]}
     rows = [
         {"point": point, "predicted_ms": ms, "measured_ms": measured[point], "ratio": ms / measured[point]}

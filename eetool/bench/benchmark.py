@@ -1,4 +1,4 @@
-"""Benchmark: predictions and latencies of all contenders on the same inputs, and the document `bench/1`."""
+"""Benchmark of all ways to ship a classifier on the same inputs, and the document `bench/2`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,35 +6,31 @@ from pathlib import Path
 
 import numpy as np
 
-from eetool.bench.contenders import (
-    UNSPLIT,
-    Contender,
-    ContenderPrediction,
-    bench_inputs,
-    bundle_contenders,
-    static_contender,
-    with_unique_names,
-)
+from eetool.bench.comparison import Comparison, MeasuredWay
 from eetool.bench.exit_metrics import ExitFigures, exit_figures
-from eetool.bench.interleaved_timing import time_interleaved
-from eetool.bench.intervals import pass_half_width
-from eetool.bench.results import BenchRow, ContenderRun, make_row
-from eetool.bench.verdict import MeasuredNet, Verdict, decide_verdict
+from eetool.bench.front import front_marks
+from eetool.bench.interleaved_timing import TimingRules
+from eetool.bench.memory import fits_in_memory
+from eetool.bench.predicted_sets import PredictedSets, check_point, chosen_variants, make_sets, predict_sets
+from eetool.bench.results import WayRow, WayRun, make_row
+from eetool.bench.timing import Timing, time_ways
+from eetool.bench.verdict import Verdict, decide_verdict
+from eetool.bench.way_sets import WayNotRun
+from eetool.bench.ways import EARLY_EXIT
 from eetool.data.source import Source, check_classes
 from eetool.data.splits import split_record
 from eetool.data.vocabulary import use_model_vocabulary
-from eetool.errors import UnstableError, UsageError
-from eetool.progress import SILENT, Advance, Progress
+from eetool.errors import UnstableError
+from eetool.progress import SILENT, Progress
 from eetool_measure.machine import Machine, read_machine
 from eetool_measure.machine_state import read_machine_state
 from eetool_measure.stability import MAX_CI95
 from eetool_runtime.backends import backend_for
-from eetool_runtime.model import Model
+from eetool_runtime.bundle import Bundle
+from eetool_runtime.loading import recorded_threads
 
-SCHEMA = "bench/1"
-PASSES, MIN_SECONDS, SEED = 7, 3.0, 0
+SCHEMA = "bench/2"
 MAX_ACCURACY_DROP = 1.0  # percentage points, where neither the user nor the bundle gives a limit
-_FULL = "full"
 
 
 @dataclass(frozen=True)
@@ -49,26 +45,57 @@ class DataUsed:
 
 @dataclass(frozen=True)
 class Bench:
-    """The document `bench/1`.
+    """The document `bench/2`.
 
-    `max_accuracy_drop` is in percentage points, `labels` are the names of the classes, and `unstable` holds reasons to
-    distrust the times, where they were accepted nevertheless.
+    Attributes:
+        ways: one row per way to ship.
+        not_run: ways that could not run.
+        verdict: on early exit, all ways considered.
+        reference: name of the way that ratios and differences of the rows are against.
+        bundle: name of the bundle.
+        variants: those that took part.
+        threads: of every way.
+        pool: of the threads.
+        engines: version of each engine by name.
+        passes: over the timed examples.
+        timed: number of examples that were timed; all of them count for accuracies.
+        seed: of the choice of examples and of all orders.
+        max_accuracy_drop: in percentage points.
+        data: the examples.
+        machine: the machine.
+        graphs_bytes: size of all graph files.
+        in_memory_together: whether all graphs were loaded at once.
+        labels: names of the classes.
+        exits: every exit of the variant of the verdict.
+        unstable: reasons to distrust the times, where they were accepted nevertheless.
     """
 
-    points: tuple[BenchRow, ...]
+    ways: tuple[WayRow, ...]
+    not_run: tuple[WayNotRun, ...]
     verdict: Verdict
+    reference: str
     bundle: str
-    variant: str
+    variants: tuple[str, ...]
     threads: int
     pool: str
+    engines: dict[str, str]
     passes: int
+    timed: int
     seed: int
     max_accuracy_drop: float
     data: DataUsed
     machine: Machine
+    graphs_bytes: int = 0
+    in_memory_together: bool = True
     labels: tuple[str, ...] = ()
     exits: tuple[ExitFigures, ...] = ()
     unstable: tuple[str, ...] = ()
+
+    @property
+    def judged_variant(self) -> str:
+        """Variant of the early-exit way of the verdict."""
+        judged = [way.variant for way in self.ways if way.name == self.verdict.way and way.variant is not None]
+        return judged[0] if judged else self.variants[0]
 
 
 @dataclass(frozen=True)
@@ -76,110 +103,39 @@ class BenchRules:
     """Settings of a benchmark.
 
     Attributes:
-        judged: operating point of the verdict.
-        max_accuracy_drop: percentage points that it may lose.
-        passes: passes over the inputs, at least.
-        min_seconds: duration of the measurement, at least.
-        seed: of the order of inputs and contenders.
+        max_accuracy_drop: percentage points that an early-exit way may lose against the reference.
+        operating_point: the only one that the verdict considers; None for all.
+        variants: those to run; empty for all of the bundle.
+        threads: of every way; None for the count that the bundle recorded for this machine, else 1.
+        timing: passes, duration and seed.
         accept_unstable: keep unstable times, and note the reasons.
+        memory_bytes: memory that may be taken; None for what is free.
     """
 
-    judged: str
     max_accuracy_drop: float
-    passes: int = PASSES
-    min_seconds: float = MIN_SECONDS
-    seed: int = SEED
+    operating_point: str | None = None
+    variants: tuple[str, ...] = ()
+    threads: int | None = None
+    timing: TimingRules = TimingRules()  # noqa: RUF009 - frozen, so safe to share
     accept_unstable: bool = False
+    memory_bytes: int | None = None
+
+    def check(self, bundle: Bundle) -> list[str]:
+        """Return the variants to run; raise UsageError where the bundle lacks one, or the operating point."""
+        variants = chosen_variants(bundle, self.variants)
+        check_point(bundle, variants, self.operating_point)
+        return variants
 
 
-def complete_rules(
-    model: Model,
-    judged: str | None,
-    max_accuracy_drop: float | None,
-    passes: int,
-    min_seconds: float,
-    seed: int,
-    accept_unstable: bool = False,
-) -> BenchRules:
-    """Return complete rules: the default is the bundle's default operating point and limit.
-
-    The operating point `full` is the default only where the bundle has no other.
-
-    Raises:
-        UsageError: the bundle has no operating point called `judged`.
-    """
-    points = model.operating_points
-    if judged is not None and judged not in points:
-        raise UsageError(f"unknown operating point {judged!r}", f"This bundle has: {', '.join(points)}.")
-    default = model.bundle.manifest.default_operating_point
-    candidates = [default, *points]
-    recorded = model.bundle.manifest.max_accuracy_drop
+def accuracy_limit(bundle: Bundle, max_accuracy_drop: float | None) -> float:
+    """Return the given limit, else that of the bundle, else 1 percentage point."""
+    recorded = bundle.manifest.max_accuracy_drop
     limit = max_accuracy_drop if max_accuracy_drop is not None else recorded
-    return BenchRules(
-        judged=judged or next((name for name in candidates if name != _FULL), _FULL),
-        max_accuracy_drop=MAX_ACCURACY_DROP if limit is None else limit,
-        passes=passes,
-        min_seconds=min_seconds,
-        seed=seed,
-        accept_unstable=accept_unstable,
-    )
-
-
-@dataclass(frozen=True)
-class Compared:
-    """Rows in the order of the contenders, the verdict, the number of timed passes, and what made them unstable."""
-
-    rows: tuple[BenchRow, ...]
-    verdict: Verdict
-    passes: int
-    unstable: tuple[str, ...]
-
-
-def compare_contenders(
-    contenders: Sequence[Contender], labels: np.ndarray, n_exits: int, rules: BenchRules, progress: Progress = SILENT
-) -> Compared:
-    """Run and time `contenders`, and decide the verdict on one of them.
-
-    Args:
-        contenders: the first is the unsplit backbone; each holds the same N inputs.
-        labels: int64 (N,), their labels.
-        n_exits: exits of the cascades, the final one included.
-        rules: settings of the benchmark.
-        progress: shows the steps.
-
-    Raises:
-        UnstableError: the times of the judged point scatter too much between the passes, or the board was throttled.
-    """
-    before = read_machine_state()
-    with progress("predictions before timing", len(contenders)) as advance:
-        predictions = [_predict_all(contender, len(labels), advance) for contender in contenders]
-    times_ns = time_interleaved(
-        contenders,
-        len(labels),
-        passes=rules.passes,
-        min_seconds=rules.min_seconds,
-        seed=rules.seed,
-        progress=progress,
-    )
-    runs = [
-        ContenderRun(contender, predicted, times_ns[contender.name] / 1e6)
-        for contender, predicted in zip(contenders, predictions, strict=True)
-    ]
-    rows = tuple(make_row(run, runs[0], labels, n_exits) for run in runs)
-    nets = {run.contender.name: _measured(run, labels) for run in runs}
-    against = [nets[row.name] for row in rows[1:] if row.exit_shares is None]
-    verdict = decide_verdict(nets[rules.judged], nets[UNSPLIT], against, rules.max_accuracy_drop, rules.seed)
-    unstable = _unstable(nets[rules.judged], nets[UNSPLIT], before.throttled or read_machine_state().throttled)
-    if unstable and not rules.accept_unstable:
-        raise UnstableError(
-            f"the measurement is unstable: {'; '.join(unstable)}",
-            "Stop other programs, cool the board, or give more --passes; --accept-unstable keeps the times.",
-        )
-    return Compared(rows, verdict, len(times_ns[UNSPLIT]), unstable)
+    return MAX_ACCURACY_DROP if limit is None else limit
 
 
 def bench_bundle(
-    model: Model,
+    bundle: Bundle,
     source: Source,
     indices: np.ndarray,
     split: str,
@@ -187,10 +143,10 @@ def bench_bundle(
     rules: BenchRules,
     progress: Progress = SILENT,
 ) -> Bench:
-    """Compare `model` with its unsplit backbone and the networks of `against`.
+    """Compare all ways to ship `bundle` with each other and with the networks of `against`.
 
     Args:
-        model: loaded bundle.
+        bundle: opened bundle.
         source: data source.
         indices: examples of the source, those of its split `split`.
         split: name of the split.
@@ -199,54 +155,110 @@ def bench_bundle(
         progress: shows the steps.
 
     Raises:
+        UsageError: the bundle lacks a variant or the operating point of `rules`.
         ArtefactError: the bundle has no unsplit reference or takes other inputs, or a network of `against` does not
             fit.
+        BackendError: no variant can run here, or not the one that was asked for.
+        UnstableError: the times of the verdict scatter too much between the passes, or the board was throttled.
     """
-    manifest = model.bundle.manifest
+    manifest, variants = bundle.manifest, rules.check(bundle)
     source = use_model_vocabulary(source, manifest.inputs)
-    examples = source.inputs[indices]
-    check_classes(source, manifest.labels, str(model.bundle.path))
-    inputs = bench_inputs(model.bundle, examples)
-    networks = [static_contender(path, model, examples, inputs) for path in against]
-    contenders = with_unique_names([*bundle_contenders(model, inputs), *networks])
-    compared = compare_contenders(contenders, source.labels[indices], len(manifest.exits), rules, progress)
-    backend = backend_for(model.variant.split("/")[0])
+    check_classes(source, manifest.labels, str(bundle.path))
+    labels, threads = source.labels[indices], rules.threads or recorded_threads(bundle, variants[0])
+    sets = make_sets(bundle, variants, source.inputs[indices], against, threads)
+    graphs_bytes, throttled = sum(one.graphs_bytes for one in sets), read_machine_state().throttled
+    together = fits_in_memory(graphs_bytes, rules.memory_bytes)
+    predicted = predict_sets(sets, together, bool(rules.variants), progress)
+    timing = time_ways(predicted.sets, predicted.ways, together, rules.timing, progress)
+    compared = _compare(predicted, timing, labels, rules, throttled or read_machine_state().throttled)
+    engines = _engines(predicted)
     return Bench(
-        points=compared.rows,
+        ways=_rows(predicted, compared, labels, (len(manifest.labels), len(manifest.exits))),
+        not_run=tuple(predicted.not_run),
         verdict=compared.verdict,
+        reference=predicted.reference,
         bundle=manifest.name,
-        variant=model.variant,
-        threads=model.threads.count,
-        pool=model.threads.pool,
-        passes=compared.passes,
-        seed=rules.seed,
+        variants=predicted.variants,
+        threads=predicted.threads.count,
+        pool=predicted.threads.pool,
+        engines=engines,
+        passes=timing.passes,
+        timed=timing.timed,
+        seed=rules.timing.seed,
         max_accuracy_drop=rules.max_accuracy_drop,
         data=DataUsed(source.name, split, len(indices), split_record({split: indices})[split].sha256),
-        machine=read_machine(backend.name, backend.version),
+        machine=read_machine(*next(iter(engines.items()))),
+        graphs_bytes=graphs_bytes,
+        in_memory_together=together,
         labels=manifest.labels,
-        exits=exit_figures(
-            model, inputs, source.labels[indices], indices, model.operating_points[rules.judged].thresholds, progress
-        ),
+        exits=_exits(predicted, bundle, compared.verdict.way, labels, indices),
         unstable=compared.unstable,
     )
 
 
-def _unstable(judged: MeasuredNet, unsplit: MeasuredNet, throttled: bool | None) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class _Compared:
+    """Measured ways by name, the verdict on them, and what made their times unstable."""
+
+    ways: dict[str, MeasuredWay]
+    verdict: Verdict
+    unstable: tuple[str, ...]
+
+
+def _compare(
+    predicted: PredictedSets, timing: Timing, labels: np.ndarray, rules: BenchRules, throttled: bool | None
+) -> _Compared:
+    ways = {
+        name: MeasuredWay(
+            name, label.kind == EARLY_EXIT, answers.classes, answers.classes == labels, timing.latencies[name]
+        )
+        for name, label in predicted.labels.items()
+        for answers in (predicted.ways[name],)
+    }
+    judged = predicted.judged(rules.operating_point)
+    reference = ways[predicted.reference]
+    verdict = decide_verdict(list(ways.values()), reference, judged, rules.max_accuracy_drop)
+    pairs = [Comparison(ways[verdict.way], other) for other in (reference, ways[verdict.against])]
+    unstable = _unstable(pairs, throttled)
+    if unstable and not rules.accept_unstable:
+        raise UnstableError(
+            f"the measurement is unstable: {'; '.join(unstable)}",
+            "Stop other programs, cool the board, or give more --passes; --accept-unstable keeps the times.",
+        )
+    return _Compared(ways, verdict, unstable)
+
+
+def _unstable(pairs: Sequence[Comparison], throttled: bool | None) -> tuple[str, ...]:
     """Return reasons to refuse the times, as `profile` refuses them; two passes are too few to tell."""
     reasons = ["the board was slowed down by heat or a weak supply"] if throttled else []
-    share = pass_half_width(judged.pass_ms, unsplit.pass_ms)
-    if len(judged.pass_ms) > 2 and share > MAX_CI95:
-        reasons.append(f"the passes give the latency ratio to ±{share:.0%} only")
+    noise = max(pair.noise for pair in pairs)
+    if len(pairs[0].way.latency.pass_ms) > 2 and noise > MAX_CI95:
+        reasons.append(f"the passes give the latency ratio to ±{noise:.0%} only")
     return tuple(reasons)
 
 
-def _measured(run: ContenderRun, labels: np.ndarray) -> MeasuredNet:
-    return MeasuredNet(run.contender.name, run.classes == labels, run.latency_ms, run.times_ms.mean(axis=1))
+def _rows(
+    predicted: PredictedSets, compared: _Compared, labels: np.ndarray, shape: tuple[int, int]
+) -> tuple[WayRow, ...]:
+    ways, reference = compared.ways, compared.ways[predicted.reference]
+    marks = front_marks(list(ways.values()))
+    runs = {
+        name: WayRun(label, predicted.ways[name], Comparison(ways[name], reference))
+        for name, label in predicted.labels.items()
+    }
+    return tuple(make_row(run, runs[reference.name], marks[name], labels, shape) for name, run in runs.items())
 
 
-def _predict_all(contender: Contender, n_inputs: int, advance: Advance) -> list[ContenderPrediction]:
-    """Return the predictions on all inputs before timing; this is also the warm-up."""
-    contender.prepare()
-    predictions = [contender.predict(index) for index in range(n_inputs)]
-    advance(1)
-    return predictions
+def _exits(
+    predicted: PredictedSets, bundle: Bundle, name: str, labels: np.ndarray, indices: np.ndarray
+) -> tuple[ExitFigures, ...]:
+    """Return metrics of the exits of the variant that the way `name` is of."""
+    variant, point = str(predicted.labels[name].variant), str(predicted.labels[name].operating_point)
+    thresholds = bundle.variant(variant).operating_points[point].thresholds
+    return exit_figures(predicted.exits[variant], labels, indices, thresholds)
+
+
+def _engines(predicted: PredictedSets) -> dict[str, str]:
+    """Return the version of each engine that ran, by name."""
+    backends = map(backend_for, dict.fromkeys(one.format for one in predicted.sets))
+    return {backend.name: backend.version for backend in backends}

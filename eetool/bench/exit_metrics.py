@@ -1,14 +1,11 @@
 """Metrics of each exit on held-out inputs: calibration, ranking, and the inputs that left there."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from eetool.bench.predictions import ExitPredictions
 from eetool.metrics import Thresholds, auroc, exits_taken, expected_calibration_error, reliability_bins
-from eetool.progress import SILENT, Progress
-from eetool_runtime.input_checker import Arrays
-from eetool_runtime.model import Model
 
 SHOWN = 6  # easiest and hardest examples listed per exit
 
@@ -54,40 +51,21 @@ class ExitFigures:
 
 
 def exit_figures(
-    model: Model,
-    inputs: Sequence[Arrays],
-    labels: np.ndarray,
-    indices: np.ndarray,
-    thresholds: Thresholds,
-    progress: Progress = SILENT,
+    exits: ExitPredictions, labels: np.ndarray, indices: np.ndarray, thresholds: Thresholds
 ) -> tuple[ExitFigures, ...]:
     """Return metrics of every exit, run on every input, none skipped.
 
     Args:
-        model: loaded bundle.
-        inputs: N model inputs of batch 1.
+        exits: predictions of the exits on N inputs.
         labels: int64 (N,), their labels.
         indices: int64 (N,), their places in the data source.
         thresholds: thresholds of the judged operating point, which decide where inputs leave.
-        progress: shows the steps.
     """
-    predictions, confidences = _predict_every_exit(model, inputs, progress)
-    taken = exits_taken(confidences, thresholds)
+    taken = exits_taken(exits.confidence, thresholds)
     return tuple(
-        _figures(k, predictions[k], confidences[k], labels, indices, taken == k) for k in range(len(predictions))
+        _figures(k, exits.classes[k], exits.confidence[k], labels, indices, taken == k)
+        for k in range(len(exits.classes))
     )
-
-
-def _predict_every_exit(model: Model, inputs: Sequence[Arrays], progress: Progress) -> tuple[np.ndarray, np.ndarray]:
-    """Return classes int64 and confidences float32 of every exit, (exits, N) each."""
-    predictions, confidences = [], []
-    with progress("every exit on every input", len(inputs)) as advance:
-        for one in inputs:
-            exits = model.every_exit(one)
-            predictions.append([int(logits[0].argmax()) for logits, _ in exits])
-            confidences.append([float(confidence[0]) for _, confidence in exits])
-            advance(1)
-    return np.array(predictions, np.int64).T, np.array(confidences, np.float32).T  # (N, exits) -> (exits, N)
 
 
 def _figures(

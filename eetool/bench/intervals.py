@@ -3,35 +3,24 @@
 import math
 
 import numpy as np
-from scipy.stats import bootstrap, t
+from scipy.stats import norm, t
 
 from eetool.accuracy_difference import CONFIDENCE, Interval, paired_half_width, paired_interval
 
-_RESAMPLES = 4000
-_BATCH = 200  # resamples in memory at once
+Z = float(norm.ppf((1 + CONFIDENCE) / 2))
 _WIDEST = math.log(1e6)  # two passes that differ tell nothing, and say so with a number that JSON has
 
 
-def ratio_interval(point_ms: np.ndarray, other_ms: np.ndarray, seed: int) -> Interval:
-    """Return the percentile bootstrap interval of mean(point) / mean(other), both (N,) for the same N inputs.
+def input_half_width(point_ms: np.ndarray, other_ms: np.ndarray) -> float:
+    """Return half the interval of log(mean(point) / mean(other)) over the choice of inputs, both (N,) for the same N.
 
-    The bootstrap is paired: an input is drawn for both or for neither, so effects of an input on both cancel.
+    The delta method on the paired inputs, so effects of an input on both cancel. It is 0 for a single input.
     """
-    if len(point_ms) == 1:  # nothing to resample
-        ratio = float(point_ms[0] / other_ms[0])
-        return ratio, ratio
-    interval = bootstrap(
-        (point_ms, other_ms),
-        _ratio_of_means,
-        paired=True,
-        vectorized=True,
-        n_resamples=_RESAMPLES,
-        batch=_BATCH,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return float(interval.low), float(interval.high)
+    n = len(point_ms)
+    if n < 2:
+        return 0.0
+    deviations = point_ms / point_ms.mean() - other_ms / other_ms.mean()
+    return Z * float(deviations.std(ddof=1)) / math.sqrt(n)
 
 
 def pass_half_width(point_ms: np.ndarray, other_ms: np.ndarray) -> float:
@@ -46,10 +35,10 @@ def pass_half_width(point_ms: np.ndarray, other_ms: np.ndarray) -> float:
     return min(float(half), _WIDEST)
 
 
-def widened(ratio: float, interval: Interval, half_width: float) -> Interval:
-    """Return the interval of `ratio` with an independent uncertainty of its logarithm added."""
-    low, high = (math.hypot(math.log(bound / ratio), half_width) for bound in interval)
-    return ratio * math.exp(-low), ratio * math.exp(high)
+def ratio_interval(ratio: float, *half_widths: float) -> Interval:
+    """Return the interval of `ratio` from independent uncertainties of its logarithm."""
+    half = min(math.hypot(*half_widths), _WIDEST)
+    return ratio * math.exp(-half), ratio * math.exp(half)
 
 
 def difference_interval(point_right: np.ndarray, other_right: np.ndarray) -> Interval:
@@ -70,8 +59,3 @@ def examples_for(point_right: np.ndarray, other_right: np.ndarray, margin: float
 
 def _disagreements(point_right: np.ndarray, other_right: np.ndarray) -> tuple[int, int]:
     return int((point_right & ~other_right).sum()), int((other_right & ~point_right).sum())
-
-
-def _ratio_of_means(point_ms: np.ndarray, other_ms: np.ndarray, axis: int) -> np.ndarray:
-    ratios: np.ndarray = point_ms.mean(axis) / other_ms.mean(axis)
-    return ratios

@@ -1,11 +1,12 @@
-"""Rows of the comparison: accuracy, latency and costs of one contender."""
+"""Rows of the comparison: accuracy, latency and costs of one way to ship."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from eetool.bench.contenders import Contender, ContenderPrediction
+from eetool.bench.comparison import Comparison
+from eetool.bench.predictions import WayPredictions
+from eetool.bench.ways import WayLabel
 from eetool.latency.estimate.energy import UNKNOWN, Energy
 from eetool.metrics import expected_calibration_error
 
@@ -20,23 +21,37 @@ class LatencySummary:
 
 
 @dataclass(frozen=True)
-class BenchRow:
-    """Figures of one contender on `n` inputs.
+class WayRow:
+    """Figures of one way on `n` inputs; those against the reference are 1, 0 and their intervals for itself.
 
     Attributes:
-        agreement: share of the inputs with the same prediction as the unsplit backbone, right or wrong.
+        kind: `unsplit`, the bundle's network without exits; `early_exit`; or `against`, a network to compare with.
+        variant: such as `onnx/int8`; null for a file outside of a bundle.
+        operating_point: null for networks without early exits.
+        front: whether it is on the front of latency and accuracy; null where the intervals leave it open.
+        agreement: share of the inputs with the same prediction as the reference, right or wrong.
+        latency_ratio: mean latency / that of the reference.
+        accuracy_difference: accuracy less that of the reference, in percentage points.
         exit_shares: share of the inputs that left at each exit; like `mean_exit_depth` null for static networks.
         mean_macs: of everything that ran; null where they are not known.
-        compute_saved: 1 − mean MACs / MACs of the unsplit backbone.
+        compute_saved: 1 − mean MACs / MACs of the reference.
         ece: expected calibration error, 15 bins.
         exits_by_class: inputs of each class that left at each exit, (classes, exits); null for static networks.
     """
 
     name: str
+    kind: str
+    variant: str | None
+    operating_point: str | None
+    front: bool | None
     accuracy: float
     agreement: float
     n: int
     latency_ms: LatencySummary
+    latency_ratio: float
+    latency_ratio_ci95: tuple[float, ...]
+    accuracy_difference: float
+    accuracy_difference_ci95: tuple[float, ...]
     energy_mj: Energy
     exit_shares: tuple[float, ...] | None
     mean_exit_depth: float | None
@@ -47,59 +62,61 @@ class BenchRow:
 
 
 @dataclass(frozen=True)
-class ContenderRun:
-    """A contender with its predictions on N inputs, and its `times_ms` (passes, N)."""
+class WayRun:
+    """A way with its predictions on N inputs, compared with the reference."""
 
-    contender: Contender
-    predictions: Sequence[ContenderPrediction]
-    times_ms: np.ndarray
-
-    @property
-    def latency_ms(self) -> np.ndarray:
-        """Latency of each input, (N,): the median of its passes."""
-        return np.asarray(np.median(self.times_ms, axis=0))
-
-    @property
-    def classes(self) -> np.ndarray:
-        """Most probable class of each prediction, int64 (N,)."""
-        return np.array([int(p.probabilities.argmax()) for p in self.predictions], np.int64)
+    label: WayLabel
+    predictions: WayPredictions
+    pair: Comparison
 
     @property
     def mean_macs(self) -> float | None:
-        """Mean over the predictions; None where the contender's MACs are not known."""
-        macs = self.contender.macs
-        return None if macs is None else float(np.mean([macs[p.exit] for p in self.predictions]))
+        """Mean over the predictions; None where the MACs of the way are not known."""
+        macs = self.label.macs
+        return None if macs is None else float(np.mean([macs[int(k)] for k in self.predictions.strata]))
 
 
-def make_row(run: ContenderRun, unsplit: ContenderRun, labels: np.ndarray, n_exits: int) -> BenchRow:
-    """Return figures of `run`, with `labels` int64 (N,) and the predictions of `unsplit` as references."""
-    right = run.classes == labels
-    confidence = np.array([float(p.probabilities.max()) for p in run.predictions])
-    exits = [p.exit for p in run.predictions if p.exit is not None]
-    p50, p99 = (float(value) for value in np.percentile(run.latency_ms, (50, 99)))
-    return BenchRow(
-        name=run.contender.name,
-        accuracy=float(right.mean()),
-        agreement=float((run.classes == unsplit.classes).mean()),
+def make_row(run: WayRun, reference: WayRun, front: bool | None, labels: np.ndarray, shape: tuple[int, int]) -> WayRow:
+    """Return the figures of `run`.
+
+    Args:
+        run: of the way.
+        reference: of the way that all are compared with.
+        front: its mark.
+        labels: int64 (N,).
+        shape: numbers of classes and of exits.
+    """
+    predictions, pair, exits = run.predictions, run.pair, run.predictions.exits
+    latency, right = pair.way.latency, pair.way.right
+    return WayRow(
+        name=run.label.name,
+        kind=run.label.kind,
+        variant=run.label.variant,
+        operating_point=run.label.operating_point,
+        front=front,
+        accuracy=pair.way.accuracy,
+        agreement=float((predictions.classes == reference.predictions.classes).mean()),
         n=len(labels),
-        latency_ms=LatencySummary(float(run.latency_ms.mean()), p50, p99),
+        latency_ms=LatencySummary(latency.mean, latency.p50, latency.p99),
+        latency_ratio=pair.ratio,
+        latency_ratio_ci95=pair.ratio_ci95,
+        accuracy_difference=pair.difference,
+        accuracy_difference_ci95=pair.difference_ci95,
         energy_mj=UNKNOWN,
-        exit_shares=tuple((np.bincount(exits, minlength=n_exits) / len(exits)).tolist()) if exits else None,
-        mean_exit_depth=float(np.mean(exits)) if exits else None,
+        exit_shares=None if exits is None else tuple((np.bincount(exits, minlength=shape[1]) / len(exits)).tolist()),
+        mean_exit_depth=None if exits is None else float(exits.mean()),
         mean_macs=run.mean_macs,
-        compute_saved=_compute_saved(run.mean_macs, unsplit.mean_macs),
-        ece=expected_calibration_error(confidence, right),
-        exits_by_class=_exits_by_class(exits, labels, (len(run.predictions[0].probabilities), n_exits))
-        if exits
-        else None,
+        compute_saved=_compute_saved(run.mean_macs, reference.mean_macs),
+        ece=expected_calibration_error(predictions.probability, right),
+        exits_by_class=None if exits is None else _exits_by_class(exits, labels, shape),
     )
 
 
-def _compute_saved(mean_macs: float | None, unsplit_macs: float | None) -> float | None:
-    return 1 - mean_macs / unsplit_macs if mean_macs is not None and unsplit_macs else None
+def _compute_saved(mean_macs: float | None, reference_macs: float | None) -> float | None:
+    return 1 - mean_macs / reference_macs if mean_macs is not None and reference_macs else None
 
 
-def _exits_by_class(exits: Sequence[int], labels: np.ndarray, shape: tuple[int, int]) -> tuple[tuple[int, ...], ...]:
+def _exits_by_class(exits: np.ndarray, labels: np.ndarray, shape: tuple[int, int]) -> tuple[tuple[int, ...], ...]:
     counts = np.zeros(shape, np.int64)  # (classes, exits)
-    np.add.at(counts, (labels, np.array(exits)), 1)
+    np.add.at(counts, (labels, exits), 1)
     return tuple(tuple(row) for row in counts.tolist())

@@ -7,43 +7,72 @@ from eetool.cli.output import table
 
 if TYPE_CHECKING:
     from eetool.bench.benchmark import Bench
+    from eetool.bench.results import WayRow
 
-_LEGEND = "agree: with unsplit, in %; ratio: mean ms / that of unsplit; saved: MACs, in %"
+_MARKS = {True: "*", False: "", None: "?"}
+_LEGEND = (
+    "* on the front: none is as fast and as accurate; ? one is, but not surely",
+    "ratio: mean ms / that of {reference}, and its 95 % interval",
+    "unsplit: the network without exits, with its weights in this bundle; one from",
+    "before it was trained with exits is compared by --against",
+)
 
 
 def bench_text(b: "Bench") -> list[Any]:
     """Return lines and a table that show a benchmark; the last line is the verdict."""
-    return [_header(b), bench_table(b), _LEGEND, *_exits(b), "", b.verdict.text]
+    return [*_header(b), bench_table(b), *_legend(b), *_exits(b), *_not_run(b), "", b.verdict.text]
 
 
-def _header(b: "Bench") -> str:
+def _header(b: "Bench") -> list[str]:
     threads = f"{b.threads} thread" + "s" * (b.threads > 1)
-    return f"{b.bundle} {b.variant}, {b.data.n} examples of {b.data.source}, batch 1, {threads}, {b.passes} passes"
+    name = f"{b.bundle} {b.variants[0]}" if len(b.variants) == 1 else b.bundle
+    timed = "" if b.timed == b.data.n else f" over {b.timed} of them"
+    memory = "" if b.in_memory_together else f"; graphs of {b.graphs_bytes / 1e6:.0f} MB, loaded in turns"
+    return [
+        f"{name}, {b.data.n} examples of {b.data.source}, batch 1, {threads}",
+        f"{len(b.ways)} ways, timed in {b.passes} passes{timed}{memory}",
+    ]
 
 
 def bench_table(b: "Bench") -> Any:
-    """Return the rich table of all networks and operating points."""
-    headings = ("net", "acc %", "agree", "mean ms", "p99 ms", "ratio", "exits %", "saved")
-    columns = {heading: "left" if heading == "net" else "right" for heading in headings}
-    unsplit_ms = b.points[0].latency_ms.mean
+    """Return the rich table of all ways."""
+    headings = ("", "way", "acc %", "mean ms", "p99 ms", "ratio", "95 %", "exits %")
+    columns = {heading: "left" if heading in ("", "way") else "right" for heading in headings}
     rows = [
         (
-            p.name,
-            percent(p.accuracy, 2),
-            percent(p.agreement),
-            milliseconds(p.latency_ms.mean),
-            milliseconds(p.latency_ms.p99),
-            f"{p.latency_ms.mean / unsplit_ms:.2f}",
-            shares(p.exit_shares),
-            percent(p.compute_saved, 0),
+            _MARKS[way.front],
+            way.name,
+            percent(way.accuracy, 2),
+            milliseconds(way.latency_ms.mean),
+            milliseconds(way.latency_ms.p99),
+            f"{way.latency_ratio:.2f}",
+            _interval(way),
+            shares(way.exit_shares),
         )
-        for p in b.points
+        for way in b.ways
     ]
-    return table(columns, rows)
+    return table(columns, rows, tight=True)
+
+
+def _interval(way: "WayRow") -> str:
+    return "–".join(f"{bound:.2f}" for bound in way.latency_ratio_ci95) if len(set(way.latency_ratio_ci95)) > 1 else "–"
+
+
+def _legend(b: "Bench") -> list[str]:
+    return [line.format(reference=b.reference) for line in _LEGEND]
 
 
 def _exits(b: "Bench") -> list[str]:
     """Return the accuracy of every exit alone."""
     if len(b.exits) < 2:
         return []
-    return [f"exit 0, 1, … alone: acc % {' / '.join(percent(e.accuracy, 2) for e in b.exits)}"]
+    variant = f" of {b.judged_variant}" if len(b.variants) > 1 else ""
+    return [f"exit 0, 1, …{variant} alone: acc % {' / '.join(percent(e.accuracy, 2) for e in b.exits)}"]
+
+
+def _not_run(b: "Bench") -> list[str]:
+    """Return one line for each reason that kept ways from running."""
+    names: dict[str, list[str]] = {}
+    for way in b.not_run:
+        names.setdefault(way.reason, []).append(way.name)
+    return [f"not run: {', '.join(ways)}: {reason}" for reason, ways in names.items()]

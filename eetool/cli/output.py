@@ -207,13 +207,13 @@ def print_lines(text: Sequence[Any]) -> None:
         console.print(legible(item), markup=False) if isinstance(item, str) else console.print(item)
 
 
-def table(columns: Mapping[str, str], rows: Sequence[Sequence[str]]) -> Any:
-    """Return a rich table; `columns` maps each heading to its justification."""
+def table(columns: Mapping[str, str], rows: Sequence[Sequence[str]], tight: bool = False) -> Any:
+    """Return a rich table; `columns` maps each heading to its justification, and `tight` leaves one space between."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    result = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    result = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0 if tight else 1, 0, 0))
     for heading, justify in columns.items():
         result.add_column(legible(heading), justify=justify)  # type: ignore[arg-type]
     for row in rows:

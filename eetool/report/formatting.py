@@ -13,12 +13,12 @@ def verdict_texts(inputs: ReportInputs) -> tuple[str, str, str]:
     if bench is not None:
         headline = bench.verdict.headline
         text = bench.verdict.text.removeprefix(f"{headline}: ")
-        if not text.startswith(tuple(p.name for p in bench.points)):  # names keep their case
+        if not text.startswith(tuple(way.name for way in bench.ways)):  # names keep their case
             text = text[:1].upper() + text[1:]
         machine = bench.machine.board or bench.machine.cpu or bench.machine.architecture
         facts = (
-            f"{bench.bundle} {bench.variant}, {bench.data.n} examples of {bench.data.source} ({bench.data.split} "
-            f"split), batch 1, {threads(bench.threads)}, measured on {machine}"
+            f"{bench.bundle} {', '.join(bench.variants)}, {bench.data.n} examples of {bench.data.source} "
+            f"({bench.data.split} split), batch 1, {threads(bench.threads)}, measured on {machine}"
         )
         return headline, text, facts
     name = bundle.manifest.name if bundle is not None else "this model"
@@ -31,11 +31,10 @@ def verdict_texts(inputs: ReportInputs) -> tuple[str, str, str]:
 
 def tile_texts(point: ReportPoint, inputs: ReportInputs) -> dict[str, str]:
     """Return the texts of the tiles at one operating point, by the names of the tiles."""
-    unsplit = next((p for p in inputs.bench.points if p.name == "unsplit"), None) if inputs.bench else None
-    ratio = f"{point.mean_ms / unsplit.latency_ms.mean:.2f} of unsplit" if unsplit and point.mean_ms else ""
-    drop = (
-        f"{100 * (point.accuracy - unsplit.accuracy):+.2f} points to unsplit" if unsplit else f"expected on {point.n}"
-    )
+    bench = inputs.bench
+    base = next((way for way in bench.ways if way.name == bench.reference), None) if bench else None
+    ratio = f"{point.mean_ms / base.latency_ms.mean:.2f} of {base.name}" if base and point.mean_ms else ""
+    drop = f"{100 * (point.accuracy - base.accuracy):+.2f} points to {base.name}" if base else f"expected on {point.n}"
     return {
         "name": point.name,
         "accuracy": f"{100 * point.accuracy:.2f} %",

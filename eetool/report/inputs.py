@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from eetool.bench.benchmark import SCHEMA as BENCH
 from eetool.bench.benchmark import Bench
+from eetool.bench.earlier_documents import EARLIER, upgrade
 from eetool.errors import ArtefactError, UsageError
 from eetool.latency.estimate.predictor import SCHEMA as PREDICT
 from eetool.latency.estimate.predictor import Prediction
@@ -133,8 +134,8 @@ class ReportInputs:
         """Operating points as fitted, from the bundle or from the document of `tune`."""
         if self.bundle is not None:
             variants = self.bundle.manifest.variants
-            name = self.bench.variant if self.bench is not None and self.bench.variant in variants else None
-            return variants[name or next(iter(variants))].operating_points
+            judged = self.bench.judged_variant if self.bench is not None else None
+            return variants[judged if judged in variants else next(iter(variants))].operating_points
         return self.tuning.operating_points if self.tuning is not None else {}
 
 
@@ -178,6 +179,8 @@ def _read_document(path: Path, inputs: ReportInputs) -> None:
     if isinstance(document, dict) and document.get("ok") is False:
         raise refuse("is the output of a command that failed")
     fields = {k: v for k, v in document.items() if k not in _ENVELOPE} if isinstance(document, dict) else {}
+    if schema == EARLIER:
+        fields, schema = upgrade(fields, refuse), BENCH
     if schema == PREDICT:
         prediction = decode(Prediction, fields, refuse)
         inputs.predictions.append(prediction)
@@ -191,7 +194,9 @@ def _read_document(path: Path, inputs: ReportInputs) -> None:
     made_by = f"eetool {document.get('eetool')} {document.get('command')}"
     sha256 = hashlib.sha256(text.encode()).hexdigest()
     inputs.origins.append(
-        DocumentOrigin(visible(path.name), str(schema), made_by, sha256, getattr(document_record, "machine", None))
+        DocumentOrigin(
+            visible(path.name), str(document["schema"]), made_by, sha256, getattr(document_record, "machine", None)
+        )
     )
 
 

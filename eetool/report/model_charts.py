@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from eetool.bench.exit_metrics import ExitFigures
+from eetool.bench.ways import UNSPLIT
 from eetool.report.chart import Chart
 from eetool.report.chart_theme import (
     BLUE,
@@ -45,8 +46,8 @@ def _fronts(points: Sequence[ReportPoint], start: str) -> Iterator[Chart]:
     if any(p.measured for p in points):
         title = "Accuracy against mean latency"
         caption = (
-            "Up and to the left is better. The circle marks the operating point of the slider. The line joins the "
-            "operating points."
+            "Up and to the left is better. The circle marks the operating point of the slider. A line joins the "
+            "operating points of a variant."
         )
         spec = _front(points, start, [p.mean_ms for p in points], "mean latency (ms)")
         yield Chart("front-latency", "front", title, caption, spec)
@@ -64,9 +65,12 @@ def _fronts(points: Sequence[ReportPoint], start: str) -> Iterator[Chart]:
 
 def _front(points: Sequence[ReportPoint], start: str, costs: Sequence[float | None], unit: str) -> Spec:
     known = [(p, cost) for p, cost in zip(points, costs, strict=True) if cost is not None]
-    values = [{"net": p.name, "cost": cost, "accuracy": 100 * p.accuracy, "early": not p.static} for p, cost in known]
+    values = [
+        {"net": p.name, "cost": cost, "accuracy": 100 * p.accuracy, "early": not p.static, "variant": p.variant}
+        for p, cost in known
+    ]
     nets = [p.name for p, _ in known]
-    colours = [BLUE if not p.static else GREY if p.name == "unsplit" else VERMILION for p, _ in known]
+    colours = [BLUE if not p.static else GREY if p.kind == UNSPLIT else VERMILION for p, _ in known]
     shapes = [SHAPES[i % len(SHAPES)] for i in range(len(nets))]
     x = quantity("cost", unit)
     y = quantity("accuracy", "accuracy (%)", zero=False, padding=8)
@@ -74,7 +78,7 @@ def _front(points: Sequence[ReportPoint], start: str, costs: Sequence[float | No
         {
             "transform": [{"filter": "datum.early"}],
             "mark": {"type": "line", "color": BLUE, "strokeWidth": 1, "opacity": 0.6},
-            "encoding": {"x": x, "y": y, "order": {"field": "cost"}},
+            "encoding": {"x": x, "y": y, "order": {"field": "cost"}, "detail": {"field": "variant"}},
         },
         {
             "transform": [{"filter": "datum.net === point"}],

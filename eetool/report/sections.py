@@ -62,9 +62,15 @@ def comparison_rows(points: Sequence[ReportPoint], inputs: ReportInputs) -> list
         texts = tile_texts(point, inputs)
         times = (milliseconds(point.mean_ms), milliseconds(point.p99_ms))
         shares = texts["shares"] or "–"
-        row = (energy(point.energy_mj), shares, percent(point.compute_saved))
+        row = (energy(point.energy_mj), shares, percent(point.compute_saved), _front_mark(point, inputs))
         rows.append((point.name, texts["accuracy"], *times, *row))
     return rows
+
+
+def _front_mark(point: ReportPoint, inputs: ReportInputs) -> str:
+    """Return whether the point is on the front; a dash where nothing was compared."""
+    compared = inputs.bench is not None and any(way.front is not None for way in inputs.bench.ways)
+    return {True: "yes", False: "no", None: "perhaps"}[point.front] if compared else "–"
 
 
 def certificates(inputs: ReportInputs) -> list[tuple[str, Certificate]]:

@@ -22,21 +22,25 @@ class TimeRow:
 
 
 def time_rows(inputs: ReportInputs, points: Sequence[ReportPoint]) -> list[TimeRow]:
-    """Return rows of every component and of the runtime, for each operating point with known exit shares."""
+    """Return rows of every component and of the runtime, for each operating point with known exit shares.
+
+    There are none where the profile is of another variant than the operating points of the slider.
+    """
     profile = matching_profile(inputs)
-    if profile is None:
+    if profile is None or (inputs.bench is not None and profile.variant != inputs.bench.judged_variant):
         return []
     threads = inputs.bench.threads if inputs.bench is not None else profile.threads
     times = next(t for t in profile.thread_counts if t.threads == threads)
-    shares_by_point = [(point.name, point.exit_shares) for point in points if point.exit_shares]
+    own = [point for point in points if point.variant in (None, profile.variant)]
+    shares_by_point = [(p.name, p.operating_point == FULL, p.exit_shares) for p in own if p.exit_shares]
     if not shares_by_point:  # exit shares are known only at full depth
-        shares_by_point = [(FULL, (0.0,) * (len(times.cascade) - 1) + (1.0,))]
-    return [row for name, shares in shares_by_point for row in _rows(times, name, shares)]
+        shares_by_point = [(FULL, True, (0.0,) * (len(times.cascade) - 1) + (1.0,))]
+    return [row for name, full, shares in shares_by_point for row in _rows(times, name, full, shares)]
 
 
-def _rows(times: ThreadTimes, point: str, shares: Sequence[float]) -> list[TimeRow]:
+def _rows(times: ThreadTimes, point: str, full: bool, shares: Sequence[float]) -> list[TimeRow]:
     ran = [_components_run(times.components, at) for at in times.cascade]
-    skipped = {c.name for c in times.components[:-1] if c.kind == "exit"} if point == FULL else set()
+    skipped = {c.name for c in times.components[:-1] if c.kind == "exit"} if full else set()
     rows = []
     for i, c in enumerate(times.components):
         reached = sum(share for share, count in zip(shares, ran, strict=True) if i < count)
@@ -45,7 +49,7 @@ def _rows(times: ThreadTimes, point: str, shares: Sequence[float]) -> list[TimeR
         rows.append(TimeRow(point, c.name, kind, median, 0.0 if c.name in skipped else reached * median))
     added = [max(0.0, at.latency_ms.median - at.components_sum_ms) for at in times.cascade]
     mean = sum(share * ms for share, ms in zip(shares, added, strict=True))
-    if point == FULL:  # measured separately, since no early exit runs
+    if full:  # measured separately, since no early exit runs
         mean = max(0.0, times.full.median - sum(row.mean_ms for row in rows))
     return [*rows, TimeRow(point, RUNTIME, RUNTIME, added[-1], mean)]
 

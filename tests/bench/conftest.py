@@ -1,7 +1,10 @@
-"""Labelled images for the tiny bundle, and small static networks."""
+"""Labelled images for the tiny bundle, a bundle with two variants, and small static networks."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx.parser
@@ -12,6 +15,7 @@ from tests.helpers.tiny_bundle import LABELS, pixels, write_tiny_bundle
 from tests.helpers.tiny_graphs import CLASSES
 
 WriteNet = Callable[..., Path]
+WriteTwins = Callable[..., Path]
 
 
 @pytest.fixture
@@ -27,6 +31,36 @@ def source() -> Source:
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     return write_tiny_bundle(tmp_path)
+
+
+@pytest.fixture
+def write_twins(tmp_path: Path) -> WriteTwins:
+    """Write a bundle with the variant onnx/fp32 and copies of it, whose entries in the manifest `edit` may change.
+
+    Each copy has its own graph files. Those in the format tflite have that suffix, and no engine can load them.
+    """
+
+    def own(text: str, name: str) -> str:
+        kind = name.split("/")[0]
+        return text.replace("/onnx-fp32/model.onnx", f"/{name.replace('/', '-')}/model.{kind}")
+
+    def write(*names: str, edit: Callable[[dict[str, Any]], object] = lambda variant: None) -> Path:
+        def add(document: dict[str, Any]) -> None:
+            graphs = [path for path in document["files"] if own(path, "a/b") != path]
+            for name in names:
+                document["variants"][name] = twin = json.loads(own(json.dumps(document["variants"]["onnx/fp32"]), name))
+                edit(twin)
+                document["files"].update({own(path, name): document["files"][path] for path in graphs})
+
+        root = write_tiny_bundle(tmp_path, name="twins", edit=add)
+        for path in list(root.rglob("onnx-fp32/model.onnx")):
+            for name in names:
+                copy = Path(own(str(path), name))
+                copy.parent.mkdir()
+                shutil.copy(path, copy)
+        return root
+
+    return write
 
 
 @pytest.fixture

@@ -1,35 +1,42 @@
 """The comparison on the tiny bundle, whose predictions are known without a graph."""
 
 import json
+import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import numpy as np
 import pytest
 
-from eetool.bench.benchmark import SCHEMA, Bench, BenchRules, bench_bundle, complete_rules
+from eetool.bench.benchmark import SCHEMA, Bench, BenchRules, accuracy_limit, bench_bundle
+from eetool.bench.interleaved_timing import TimingRules
 from eetool.data.source import Source
-from eetool.errors import ArtefactError, UsageError
+from eetool.errors import ArtefactError, EarlyExitError, UnstableError, UsageError
 from eetool.records import read_record
+from eetool_measure.machine_state import read_machine_state
 from eetool_measure.records import encode
-from eetool_runtime import Model, load
+from eetool_runtime import load
+from eetool_runtime.bundle import Bundle, open_bundle
 from tests.helpers.tiny_bundle import POINTS, answers, image, leaves_at, write_tiny_bundle
 
 ROOT = Path(__file__).parents[2]
-QUICK = BenchRules("balanced", 1.0, passes=2, min_seconds=0)
+QUICK = BenchRules(1.0, timing=TimingRules(2, 0))
 
 
 @pytest.fixture
-def model(bundle: Path) -> Model:
-    return load(bundle)
+def model(bundle: Path) -> Bundle:
+    return open_bundle(bundle)
 
 
-def compare(model: Model, source: Source, against: tuple[Path, ...] = (), rules: BenchRules = QUICK) -> Bench:
-    return bench_bundle(model, source, np.arange(len(source.labels)), "test", against, rules)
+def compare(bundle: Bundle, source: Source, against: tuple[Path, ...] = (), rules: BenchRules = QUICK) -> Bench:
+    return bench_bundle(bundle, source, np.arange(len(source.labels)), "test", against, rules)
 
 
-def test_bench_bundle_figures_match_predictions(model: Model, source: Source) -> None:
-    rows = {p.name: p for p in compare(model, source).points}
+def test_bench_bundle_figures_match_predictions(model: Bundle, source: Source) -> None:
+    bench = compare(model, source)
+    rows = {p.name: p for p in bench.ways}
     x = np.concatenate([image(i % 4, contrast) for contrast in np.linspace(0.25, 4, 16) for i in range(4)])
     exits = answers(np.round(x * 32) / 32)
     predictions = np.stack([logits.argmax(1) for logits, _ in exits])  # (exits, images)
@@ -40,15 +47,19 @@ def test_bench_bundle_figures_match_predictions(model: Model, source: Source) ->
         assert rows[name].agreement == pytest.approx((classes == predictions[-1]).mean())
         assert rows[name].exit_shares == pytest.approx([(left == k).mean() for k in range(3)])
         assert rows[name].mean_exit_depth == pytest.approx(left.mean())
+        assert rows[name].accuracy_difference == pytest.approx(100 * (rows[name].accuracy - rows["unsplit"].accuracy))
+        low, high = rows[name].latency_ratio_ci95
+        assert low <= rows[name].latency_ratio <= high
     assert rows["unsplit"].accuracy == rows["full"].accuracy
     assert (rows["unsplit"].exit_shares, rows["unsplit"].mean_exit_depth) == (None, None)
     assert {p.n for p in rows.values()} == {64}
+    assert (bench.reference, bench.variants, bench.timed) == ("unsplit", ("onnx/fp32",), 64)
 
 
-def test_bench_bundle_costs_include_everything_that_ran(model: Model, source: Source) -> None:
-    rows = {p.name: p for p in compare(model, source).points}
+def test_bench_bundle_costs_include_everything_that_ran(model: Bundle, source: Source) -> None:
+    rows = {p.name: p for p in compare(model, source).ways}
     assert rows["full"].compute_saved == rows["unsplit"].compute_saved == 0
-    fast = load(model.bundle)
+    fast = load(model)
     fast.use("fast")
     for raw in source.inputs:
         fast(fast.preprocess(raw[0]))
@@ -57,74 +68,145 @@ def test_bench_bundle_costs_include_everything_that_ran(model: Model, source: So
 
 
 def test_bench_document_matches_schema_and_is_read_back(  # type: ignore[no-untyped-def]
-    model: Model, source: Source, write_net, tmp_path: Path
+    model: Bundle, source: Source, write_net, tmp_path: Path
 ) -> None:
     net = write_net()
-    rows = compare(model, source, against=(net, net))
-    assert [p.name for p in rows.points][-2:] == ["net.onnx", "net.onnx (2)"]
+    rows = compare(model, source, against=(net, net, model.path))
+    assert [p.name for p in rows.ways][-3:] == ["net.onnx", "net.onnx (2)", "tiny.eebundle"]
+    assert [p.kind for p in rows.ways] == ["unsplit", *["early_exit"] * 3, *["against"] * 3]
     assert rows.passes == 2
-    assert all(p.energy_mj.value is None for p in rows.points)
+    assert all(p.energy_mj.value is None for p in rows.ways)
     document = {"eetool": "0", "command": "bench", "schema": SCHEMA, "ok": True, **encode(rows)}
-    jsonschema.validate(document, json.loads((ROOT / "eetool/schemas/bench-1.schema.json").read_text()))
+    jsonschema.validate(document, json.loads((ROOT / "eetool/schemas/bench-2.schema.json").read_text()))
     path = tmp_path / "bench.json"
     path.write_text(json.dumps(document))
     assert read_record(Bench, path, SCHEMA) == rows
 
 
-def test_bench_bundle_verdict_is_on_judged_point(model: Model, source: Source) -> None:
-    rows = compare(model, source, rules=BenchRules("fast", 100.0, passes=2, min_seconds=0))
-    points = {p.name: p for p in rows.points}
-    assert rows.verdict.point == "fast"
-    ratio = points["fast"].latency_ms.mean / points["unsplit"].latency_ms.mean
-    assert rows.verdict.latency_ratio == pytest.approx(ratio)
-    low, high = rows.verdict.latency_ratio_ci95
-    assert low <= ratio <= high
+@pytest.mark.parametrize("memory_bytes", [None, 0])
+def test_bench_bundle_runs_every_variant(  # type: ignore[no-untyped-def]
+    write_twins, source: Source, memory_bytes: int | None
+) -> None:
+    """With too little memory for all graphs, the variants take turns, and the figures are the same."""
+    twins = open_bundle(write_twins("onnx/int8"))
+    bench = compare(twins, source, (twins.path,), replace(QUICK, memory_bytes=memory_bytes))
+    names = [f"{variant} {name}" for variant in ("onnx/fp32", "onnx/int8") for name in ("unsplit", *POINTS)]
+    rivals = [f"twins.eebundle {variant}" for variant in ("onnx/fp32", "onnx/int8")]
+    assert [way.name for way in bench.ways] == [*names, *rivals]
+    assert (bench.reference, bench.in_memory_together) == ("onnx/fp32 unsplit", memory_bytes is None)
+    assert bench.not_run == ()
+    assert bench.engines.keys() == {"onnxruntime"}
+    accuracies = [way.accuracy for way in bench.ways]
+    assert accuracies[:4] == accuracies[4:8]
+    assert bench.verdict.way.startswith(bench.judged_variant)
+    only = compare(twins, source, rules=replace(QUICK, variants=("onnx/int8",)))
+    assert [way.name for way in only.ways] == ["unsplit", *POINTS]
+    assert only.ways[0].variant == "onnx/int8"
 
 
-def test_bench_bundle_other_classes_raise_artefact_error(model: Model, source: Source) -> None:
-    other = Source("other", source.inputs, source.labels, ("a", "b", "c", "d"), mirror=False)
-    with pytest.raises(ArtefactError, match="other classes than 'other'"):
-        compare(model, other)
+def test_bench_bundle_unsplit_network_that_stayed_float_is_not_run_twice(write_twins, source: Source) -> None:  # type: ignore[no-untyped-def]
+    float_path = "reference/unsplit/onnx-fp32/model.onnx"
+    twins = open_bundle(write_twins("onnx/int8", edit=lambda twin: twin["references"].update(unsplit=float_path)))
+    bench = compare(twins, source)
+    assert [(way.name, way.reason) for way in bench.not_run] == [
+        ("onnx/int8 unsplit", "its graph stayed fp32 at export, so it is that of onnx/fp32")
+    ]
+    assert [way.name for way in bench.ways if way.variant == "onnx/int8"] == [f"onnx/int8 {name}" for name in POINTS]
+    only = compare(twins, source, rules=replace(QUICK, variants=("onnx/int8",)))
+    assert [way.name for way in only.ways] == ["unsplit", *POINTS]
+
+
+def test_bench_bundle_variant_that_cannot_run_is_listed_with_its_reason(  # type: ignore[no-untyped-def]
+    write_twins, source: Source
+) -> None:
+    def of_four(variant: dict[str, Any]) -> None:
+        variant["batch"] = 4
+
+    twins = open_bundle(write_twins("onnx/int8", edit=of_four))
+    bench = compare(twins, source)
+    assert [way.name for way in bench.ways] == [f"onnx/fp32 {name}" for name in ("unsplit", *POINTS)]
+    assert [way.name for way in bench.not_run] == [f"onnx/int8 {name}" for name in ("unsplit", *POINTS)]
+    assert {way.reason for way in bench.not_run} == {"the variant onnx/int8 has the batch size 4, not 1"}
+    with pytest.raises(EarlyExitError, match="the batch size 4"):
+        compare(twins, source, rules=replace(QUICK, variants=("onnx/int8",)))
 
 
 @pytest.mark.parametrize(
-    ("fields", "asked", "judged"),
-    [
-        ({}, None, "balanced"),
-        ({}, "fast", "fast"),
-        ({}, "full", "full"),
-        ({"default_operating_point": "full"}, None, "balanced"),
-    ],
+    ("installed", "reason"),
+    [(False, "the tflite backend needs ai-edge-litert or tflite-runtime"), (True, "cannot be read as a TFLite file")],
 )
-def test_complete_rules_default_point_is_judged(
-    tmp_path: Path, fields: dict[str, str], asked: str | None, judged: str
+def test_bench_bundle_engine_that_does_not_load_a_variant_is_said(  # type: ignore[no-untyped-def]
+    write_twins, source: Source, monkeypatch: pytest.MonkeyPatch, installed: bool, reason: str
 ) -> None:
-    model = load(write_tiny_bundle(tmp_path, **fields))
-    assert complete_rules(model, asked, None, 5, 0, 0).judged == judged
+    if installed:
+        pytest.importorskip("ai_edge_litert", reason="the extra tflite is not installed")
+    else:
+        monkeypatch.setitem(sys.modules, "eetool_runtime.backends.litert", None)
+    bench = compare(open_bundle(write_twins("tflite/fp32")), source)
+    assert [way.name for way in bench.not_run] == [f"tflite/fp32 {name}" for name in ("unsplit", *POINTS)]
+    assert reason in bench.not_run[0].reason
+    assert installed or "pip install eetool-runtime[tflite]" in bench.not_run[0].reason
+    assert bench.variants == ("onnx/fp32",)
 
 
-def test_complete_rules_untuned_bundle_judges_full(tmp_path: Path) -> None:
+def test_bench_bundle_verdict_is_on_named_point(model: Bundle, source: Source) -> None:
+    bench = compare(model, source, rules=replace(QUICK, operating_point="fast", max_accuracy_drop=100.0))
+    ways = {p.name: p for p in bench.ways}
+    assert (bench.verdict.way, bench.verdict.against) == ("fast", "unsplit")
+    ratio = ways["fast"].latency_ms.mean / ways["unsplit"].latency_ms.mean
+    assert bench.verdict.latency_ratio == pytest.approx(ratio)
+    low, high = bench.verdict.latency_ratio_ci95
+    assert low <= ratio <= high
+
+
+def test_bench_bundle_untuned_bundle_judges_full(tmp_path: Path, source: Source) -> None:
     def untune(document) -> None:  # type: ignore[no-untyped-def]
         points = document["variants"]["onnx/fp32"]["operating_points"]
         document["variants"]["onnx/fp32"]["operating_points"] = {"full": points["full"]}
         document["default_operating_point"], document["max_accuracy_drop"] = "full", None
 
-    rules = complete_rules(load(write_tiny_bundle(tmp_path, edit=untune)), None, None, 5, 0, 0)
-    assert (rules.judged, rules.max_accuracy_drop) == ("full", 1.0)
+    untuned = open_bundle(write_tiny_bundle(tmp_path, edit=untune))
+    assert compare(untuned, source).verdict.way == "full"
+    assert accuracy_limit(untuned, None) == 1.0
 
 
-def test_complete_rules_limit_is_of_user_or_bundle(model: Model) -> None:
-    assert complete_rules(model, None, None, 5, 0, 0).max_accuracy_drop == 0.5
-    assert complete_rules(model, None, 0.0, 5, 0, 0).max_accuracy_drop == 0.0
+def test_accuracy_limit_is_of_user_or_bundle(model: Bundle) -> None:
+    assert accuracy_limit(model, None) == 0.5
+    assert accuracy_limit(model, 0.0) == 0.0
+
+
+def test_bench_rules_unknown_names_raise_usage_error(model: Bundle) -> None:
+    assert replace(QUICK, variants=("auto", "onnx/fp32")).check(model) == ["onnx/fp32"]
     with pytest.raises(UsageError, match="unknown operating point 'slow'"):
-        complete_rules(model, "slow", None, 5, 0, 0)
+        replace(QUICK, operating_point="slow").check(model)
+    with pytest.raises(UsageError, match="has no variant"):
+        replace(QUICK, variants=("tflite/int8",)).check(model)
+
+
+def test_bench_bundle_other_classes_raise_artefact_error(model: Bundle, source: Source) -> None:
+    other = Source("other", source.inputs, source.labels, ("a", "b", "c", "d"), mirror=False)
+    with pytest.raises(ArtefactError, match="other classes than 'other'"):
+        compare(model, other)
+
+
+def test_bench_bundle_unsteady_times_are_refused(
+    model: Bundle, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A board that the system reports as throttled, which is read from the machine."""
+    throttled = replace(read_machine_state(), throttled=True)
+    monkeypatch.setattr("eetool.bench.benchmark.read_machine_state", lambda: throttled)
+    with pytest.raises(UnstableError, match="slowed down by heat") as refused:
+        compare(model, source)
+    assert refused.value.exit_code == 7
+    assert compare(model, source, rules=replace(QUICK, accept_unstable=True)).unstable
 
 
 def test_golden_bench_document_is_read() -> None:
-    path = ROOT / "tests/golden/bench-1.json"
-    rows = read_record(Bench, path, SCHEMA)
+    path = ROOT / "tests/golden/bench-2.json"
+    bench = read_record(Bench, path, SCHEMA)
     jsonschema.validate(
-        json.loads(path.read_text()), json.loads((ROOT / "eetool/schemas/bench-1.schema.json").read_text())
+        json.loads(path.read_text()), json.loads((ROOT / "eetool/schemas/bench-2.schema.json").read_text())
     )
-    assert [p.name for p in rows.points] == ["unsplit", "full", "balanced", "fast", "resnet8.onnx"]
-    assert not rows.verdict.pays
+    assert bench.reference == "onnx/fp32 unsplit"
+    assert bench.verdict.way.startswith(f"{bench.judged_variant} ")
+    assert len({way.name for way in bench.ways}) == len(bench.ways) == 9

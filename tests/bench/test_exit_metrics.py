@@ -7,21 +7,21 @@ import pytest
 
 from eetool.bench.benchmark import BenchRules, bench_bundle
 from eetool.bench.exit_metrics import SHOWN
+from eetool.bench.interleaved_timing import TimingRules
 from eetool.data.source import Source
-from eetool_runtime import load
+from eetool_runtime.bundle import open_bundle
 from eetool_runtime.preprocess import normalise
 from tests.helpers.tiny_bundle import answers
 
 
 @pytest.fixture
 def document(bundle: Path, source: Source):  # type: ignore[no-untyped-def]
-    return bench_bundle(
-        load(bundle), source, np.arange(64), "test", (), BenchRules("balanced", 1.0, passes=1, min_seconds=0)
-    )
+    rules = BenchRules(1.0, "balanced", timing=TimingRules(1, 0))
+    return bench_bundle(open_bundle(bundle), source, np.arange(64), "test", (), rules)
 
 
 def test_exit_figures_cover_every_input(document, bundle: Path, source: Source) -> None:  # type: ignore[no-untyped-def]
-    x = normalise(source.inputs, load(bundle).bundle.manifest.inputs[0])
+    x = normalise(source.inputs, open_bundle(bundle).manifest.inputs[0])
     for exit_, (logits, confidence) in zip(document.exits, answers(x), strict=True):
         right = logits.argmax(1) == source.labels
         assert exit_.accuracy == pytest.approx(right.mean())
@@ -34,7 +34,7 @@ def test_exit_figures_cover_every_input(document, bundle: Path, source: Source) 
 
 
 def test_exit_figures_examples_left_at_their_exit(document, source: Source) -> None:  # type: ignore[no-untyped-def]
-    point = next(p for p in document.points if p.name == "balanced")
+    point = next(p for p in document.ways if p.name == "balanced")
     for exit_, share in zip(document.exits, point.exit_shares, strict=True):
         left = round(64 * share)
         assert len(exit_.easiest) == min(SHOWN, (left + 1) // 2)
@@ -48,7 +48,7 @@ def test_exit_figures_examples_left_at_their_exit(document, source: Source) -> N
 
 def test_exits_by_class_counts_every_input_once(document, source: Source) -> None:  # type: ignore[no-untyped-def]
     assert document.labels == source.classes
-    for point in document.points:
+    for point in document.ways:
         if point.exit_shares is None:
             assert point.exits_by_class is None
             continue

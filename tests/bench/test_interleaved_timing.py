@@ -1,9 +1,12 @@
 """Interleaved timing, on a clock that the timed models advance."""
 
+from contextlib import nullcontext
+from functools import partial
+
 import numpy as np
 import pytest
 
-from eetool.bench.interleaved_timing import BLOCK, time_interleaved
+from eetool.bench.interleaved_timing import BLOCK, TimingRules, seconds_per_input, time_interleaved
 
 
 class Track:
@@ -35,7 +38,8 @@ class Runner:
 
 
 def go(track: Track, models: list[Runner], n_inputs: int, passes: int = 1, min_seconds: float = 0.0, seed: int = 0):  # type: ignore[no-untyped-def]
-    return time_interleaved(models, n_inputs, passes=passes, min_seconds=min_seconds, seed=seed, clock=track.clock)
+    rules = TimingRules(passes, min_seconds, seed)
+    return time_interleaved([partial(nullcontext, models)], np.arange(n_inputs), rules, clock=track.clock)
 
 
 def turns(track: Track, images: int) -> list[tuple[str, list[int]]]:
@@ -101,3 +105,32 @@ def test_time_interleaved_drifting_clock_keeps_ratios() -> None:
     assert times["one"][-1].mean() > 1.5 * times["one"][0].mean()
     medians = {name: np.median(rows, axis=0).mean() for name, rows in times.items()}
     assert medians["two"] / medians["one"] == pytest.approx(2, rel=0.02)
+
+
+def test_time_interleaved_times_the_given_inputs_only() -> None:
+    track, inputs = Track(), np.array([3, 40, 7])
+    groups = [partial(nullcontext, [Runner("a", track)])]
+    times = time_interleaved(groups, inputs, TimingRules(2, 0.0, 0), clock=track.clock)
+    assert times["a"] == pytest.approx(np.tile(1000 * (1 + inputs / 100), (2, 1)), abs=1)
+
+
+def test_time_interleaved_groups_take_turns_of_a_whole_pass() -> None:
+    track, loaded = Track(), []
+
+    def group(name: str) -> nullcontext[list[Runner]]:
+        loaded.append(name)
+        return nullcontext([Runner(name, track)])
+
+    rules = TimingRules(12, 0.0, 1)
+    time_interleaved([partial(group, n) for n in "ab"], np.arange(2 * BLOCK), rules, clock=track.clock)
+    assert [sorted(loaded[i : i + 2]) for i in range(0, 24, 2)] == [["a", "b"]] * 12
+    assert loaded != ["a", "b"] * 12, "every pass has a new order"
+    names = [name for name, _ in turns(track, 2 * BLOCK)]
+    assert names == [name for name in loaded for _ in range(2)]
+
+
+def test_seconds_per_input_is_that_of_all_models_with_untimed_calls() -> None:
+    track = Track()
+    groups = [partial(nullcontext, [Runner("a", track, 1e6)]), partial(nullcontext, [Runner("b", track, 3e6)])]
+    seconds = seconds_per_input(groups, np.zeros(9, np.int64), clock=track.clock)
+    assert seconds == pytest.approx(4e-3 * (1 + 1 / BLOCK))

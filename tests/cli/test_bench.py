@@ -54,11 +54,31 @@ def test_bench_text_ends_with_verdict(bundle: Path) -> None:
     result = run("bench", bundle, "--data", "tiny", *QUICK_BENCH)
     assert result.exit_code == 0, result.stderr
     lines = result.stdout.rstrip().splitlines()
-    assert lines[0] == "tiny onnx/fp32, 64 examples of tiny, batch 1, 1 thread, 2 passes"
+    assert lines[:2] == [
+        "tiny onnx/fp32, 64 examples of tiny, batch 1, 1 thread",
+        "4 ways, timed in 2 passes",
+    ]
     assert lines[-1].startswith(("Early exit ", "Cannot tell whether early exit pays: "))
     for name in ("unsplit", "full", "balanced", "fast"):
-        assert any(line.strip().startswith(name) for line in lines)
+        assert any(line.lstrip(" *?").startswith(name) for line in lines)
     assert max(len(line) for line in lines[:-1]) <= 80
+
+
+def test_bench_of_several_variants_names_them_and_the_written_file(tmp_path: Path) -> None:
+    def add(document: dict[str, Any]) -> None:
+        document["variants"]["onnx/int8"] = {**document["variants"]["onnx/fp32"], "batch": 4}
+        document["variants"]["onnx/second"] = document["variants"]["onnx/fp32"]
+
+    out, data = tmp_path / "bench.json", Data("tiny", split_record({"test": INDICES}))
+    twins = write_tiny_bundle(tmp_path, name="twins", edit=add, data=data)
+    lines = run("bench", twins, "--data", "tiny", *QUICK_BENCH, "-o", out).stdout.splitlines()
+    names = ", ".join(f"onnx/int8 {name}" for name in ("full", "balanced", "fast"))
+    assert f"not run: {names}: the variant onnx/int8 has the batch size 4, not 1" in lines
+    float_names = "onnx/int8 unsplit, onnx/second unsplit"
+    assert f"not run: {float_names}: its graph stayed fp32 at export, so it is that of onnx/fp32" in lines
+    assert f"wrote {out}" in lines
+    assert sum("onnx/second" in line for line in lines if line.lstrip(" *?").startswith("onnx/")) == 3
+    assert max(len(line) for line in lines if line.lstrip(" *?").startswith("onnx/")) <= 80
 
 
 def test_bench_writes_the_printed_document(bundle: Path, tmp_path: Path) -> None:
@@ -68,8 +88,8 @@ def test_bench_writes_the_printed_document(bundle: Path, tmp_path: Path) -> None
     assert result.exit_code == 0, result.stderr
     document = json.loads(result.stdout)
     assert document == json.loads(out.read_text())
-    jsonschema.validate(document, schema("bench-1"))
-    assert [p["name"] for p in document["points"]] == ["unsplit", "full", "balanced", "fast", "model.onnx"]
+    jsonschema.validate(document, schema("bench-2"))
+    assert [p["name"] for p in document["ways"]] == ["unsplit", "full", "balanced", "fast", "model.onnx"]
     again = run("bench", bundle, "--data", "tiny", *QUICK_BENCH, "-o", out)
     assert (again.exit_code, "--force" in again.stderr) == (2, True)
 

@@ -54,7 +54,7 @@ IDS = sorted({i for path in CLI.rglob("*.py") for i in printed_ids(path.read_tex
 
 
 def test_printed_ids_finds_texts_and_constants() -> None:
-    assert {"train/1", "bench/1", "hw_profile/1", "supernet/1"} <= set(IDS)
+    assert {"train/1", "bench/2", "hw_profile/1", "supernet/1"} <= set(IDS)
     planted = "def f():\n    return CommandResult('planted/1', {}, [])"
     assert list(printed_ids(planted)) == ["planted/1"]
 

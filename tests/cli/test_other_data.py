@@ -61,7 +61,7 @@ def check_texts(cli: Any, folder: Path, checkpoint: Path, bundle: Path) -> None:
         tuned = cli("tune", model, "--data", f"tsv:{data}", "-o", folder / f"other{model.suffix}", "--json").document
         assert tuned["operating_points"]["full"]["expected"]["accuracy"] > 0.8
     result = cli("bench", bundle, "--data", f"tsv:{data}", "--passes", 1, "--min-seconds", 0, "--json")
-    assert result.document["points"][0]["accuracy"] > 0.8
+    assert result.document["ways"][0]["accuracy"] > 0.8
 
 
 @pytest.mark.parametrize("kind", list(KINDS))

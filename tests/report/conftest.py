@@ -114,10 +114,12 @@ def marked_page(reported: Reported, tmp_path: Path) -> MarkedPage:
             examples = (example for e in inputs.bench.exits for example in (*e.easiest, *e.hardest))
             looks = {e.index: f"{IMAGE}{words}" if e.index % 2 else words for e in examples}
         points = report_points(inputs)
-        start = initial_point(inputs, slider_points(points))
+        start = initial_point(inputs, slider_points(inputs, points))
         path = folder / "report.html"
         path.write_text(
-            render_page(inputs, points, slider_points(points), start, model_charts(inputs, points, start), looks)
+            render_page(
+                inputs, points, slider_points(inputs, points), start, model_charts(inputs, points, start), looks
+            )
         )
         return path
 

@@ -115,7 +115,7 @@ def test_chart_first_labels_of_both_axes_do_not_overlap(browser: Any) -> None:
 
 def test_page_slider_moved_updates_everything(browser: Any, reported: Any) -> None:
     opened = Opened(browser, reported.page, 1280)
-    points = {p["name"]: p for p in json.loads(reported.bench.read_text())["points"]}
+    points = {p["name"]: p for p in json.loads(reported.bench.read_text())["ways"]}
     count = int(opened.page.get_attribute("#slider", "max")) + 1
     assert count == 3
     seen = []

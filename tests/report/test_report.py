@@ -23,6 +23,7 @@ from eetool.report.inputs import ReportInputs, SearchSummary, read_report_inputs
 from eetool.report.model_charts import model_charts
 from eetool.report.operating_points import initial_point, matching_profile, report_points, slider_points
 from eetool.report.search_charts import search_charts
+from eetool.report.sections import comparison_rows
 from eetool.report.time_breakdown import RUNTIME, time_rows
 from eetool_runtime.manifest import Text
 from eetool_runtime.records import decode
@@ -54,6 +55,7 @@ class Words(HTMLParser):
 
 @pytest.fixture
 def inputs() -> ReportInputs:
+    """A document of an earlier version, whose points become ways."""
     return read_report_inputs([GOLDEN / "bench-1.json", GOLDEN / "profile-1.json"])
 
 
@@ -77,7 +79,7 @@ def test_page_is_self_contained(reported: Any) -> None:
 def test_page_shows_figures_of_documents(reported: Any) -> None:
     bench = json.loads(reported.bench.read_text())
     shown = " ".join(Words(reported.page.read_text()).words)
-    for point in bench["points"]:
+    for point in bench["ways"]:
         assert point["name"] in shown
         assert f"{100 * point['accuracy']:.2f} %" in shown
         assert f"{point['latency_ms']['mean']:#.3g} ms" in shown
@@ -93,7 +95,7 @@ def test_page_shows_figures_of_documents(reported: Any) -> None:
 def test_charts_every_axis_has_unit(reported: Any) -> None:
     made = read_report_inputs(reported.documents)
     points = report_points(made)
-    charts = model_charts(made, points, initial_point(made, slider_points(points)))
+    charts = model_charts(made, points, initial_point(made, slider_points(made, points)))
     assert {"front-latency", "front-energy", "exit-shares", "class-shares", "reliability-0", "time"} <= {
         chart.name for chart in charts
     }
@@ -136,7 +138,7 @@ def test_write_charts_existing_file_raises_output_error(tmp_path: Path) -> None:
 
 
 def test_slider_points_are_sorted_by_falling_cost(inputs: ReportInputs) -> None:
-    positions = slider_points(report_points(inputs))
+    positions = slider_points(inputs, report_points(inputs))
     assert [s.name for s in positions] == ["full", "balanced", "fast"]
     assert initial_point(inputs, positions) == "balanced"
 
@@ -182,6 +184,24 @@ def test_matching_profile_other_variant_returns_none(inputs: ReportInputs) -> No
     inputs.profile = dataclasses.replace(inputs.profile, variant="onnx/int8")
     assert matching_profile(inputs) is None
     assert time_rows(inputs, report_points(inputs)) == []
+
+
+def test_report_points_of_several_variants_keep_their_own_profile() -> None:
+    """The golden bench judges int8: its operating points are on the slider, and a profile of fp32 is of other rows."""
+    inputs = read_report_inputs([GOLDEN / "bench-2.json", GOLDEN / "profile-1.json"])
+    assert inputs.bench is not None
+    assert inputs.profile is not None
+    inputs.profile = dataclasses.replace(inputs.profile, bundle=dataclasses.replace(inputs.profile.bundle, name="both"))
+    points = report_points(inputs)
+    positions = slider_points(inputs, points)
+    assert {s.variant for s in positions} == {inputs.bench.judged_variant} == {"onnx/int8"}
+    assert initial_point(inputs, positions) == inputs.bench.verdict.way
+    assert time_rows(inputs, points) == []
+    inputs.profile = dataclasses.replace(inputs.profile, variant="onnx/int8")
+    rows = time_rows(inputs, points)
+    assert {row.point for row in rows} == {s.name for s in positions}
+    fronts = [mark for *_, mark in comparison_rows(points, inputs)]
+    assert set(fronts) == {"yes", "no", "perhaps"}
 
 
 def test_report_bundle_alone_shows_expected_figures(cli: Any, reported: Any, tmp_path: Path) -> None:

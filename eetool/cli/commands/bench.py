@@ -25,7 +25,7 @@ class BenchRequest:
 
     bundle: Path
     data: str
-    variant: str
+    variant: tuple[str, ...]
     against: tuple[Path, ...]
     threads: int | None
     operating_point: str | None
@@ -41,48 +41,59 @@ class BenchRequest:
 @verb_with_request(BenchRequest)
 @click.argument("bundle", type=BUNDLE)
 @data_option()
-@click.option("--variant", default="auto", show_default=True)
+@click.option("--variant", multiple=True, help="Run this variant only, such as onnx/int8; repeatable.  [all]")
 @click.option(
     "--against", type=MODEL, multiple=True, help="A static network to compare with: .onnx or bundle; repeatable."
 )
 @click.option("--threads", type=click.IntRange(1), default=None, help="[that in the bundle for this machine, or 1]")
-@click.option("--operating-point", default=None, help="Operating point of the verdict.  [the bundle's default]")
+@click.option("--operating-point", default=None, help="The only operating point of the verdict.  [all but full]")
 @click.option("--max-accuracy-drop", type=FiniteRange(0, 100), default=None, help="Percentage points that it may lose.")
-@click.option("--passes", type=click.IntRange(1), default=7, show_default=True, help="Over the test split, at least.")
-@click.option("--min-seconds", type=FiniteRange(0, 86400), default=3, show_default=True, help="Of measuring, at least.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the order and of resampling.")
+@click.option("--passes", type=click.IntRange(1), default=7, show_default=True, help="Over the timed examples.")
+@click.option(
+    "--min-seconds",
+    type=FiniteRange(0, 86400),
+    default=6,
+    show_default=True,
+    help="Of timing; decides how many examples.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the choice of examples and order."
+)
 @accept_unstable_option
 @output_option("Where to write the JSON document.")
 @force_option
 def bench(request: BenchRequest) -> CommandResult:
-    """Compare the latency of BUNDLE with its unsplit model and with static networks.
+    """Compare all ways to ship BUNDLE: every variant, with and without early exits, and static networks.
 
-    Every operating point, the unsplit backbone and every --against network classify the whole test split at batch 1,
-    interleaved in one process. The last line is the verdict: early exit pays, does not
-    pay, or it cannot be told, and why.
+    Each variant's unsplit network, each of its operating points and every --against network classify the whole test
+    split at batch 1 in one process. They are timed in turns. The table marks the front of accuracy and latency. The
+    last line is the verdict: early exit pays, does not pay, or it cannot be told, and why.
     """
-    from eetool.bench.benchmark import SCHEMA, bench_bundle, complete_rules
+    from eetool.bench.benchmark import SCHEMA, BenchRules, accuracy_limit, bench_bundle
+    from eetool.bench.interleaved_timing import TimingRules
     from eetool.data.registry import load_source
     from eetool.data.splits import TEST, recorded_split
     from eetool.records import check_output
-    from eetool_runtime import load
+    from eetool_runtime.bundle import open_bundle
 
     if request.output is not None:
         check_output(request.output, request.force)
-    model = load(request.bundle, threads=request.threads, pool="process", variant=request.variant)
-    rules = complete_rules(
-        model,
+    bundle = open_bundle(request.bundle)
+    rules = BenchRules(
+        accuracy_limit(bundle, request.max_accuracy_drop),
         request.operating_point,
-        request.max_accuracy_drop,
-        request.passes,
-        request.min_seconds,
-        request.seed,
+        request.variant,
+        request.threads,
+        TimingRules(request.passes, request.min_seconds, request.seed),
         request.accept_unstable,
     )
+    rules.check(bundle)
     source = load_source(request.data, TerminalProgress())
-    indices = recorded_split(source, TEST, model.bundle.manifest.data)
-    document = bench_bundle(model, source, indices, TEST, request.against, rules, TerminalProgress())
-    result = CommandResult(SCHEMA, vars(document), bench_text(document))
+    indices = recorded_split(source, TEST, bundle.manifest.data)
+    document = bench_bundle(bundle, source, indices, TEST, request.against, rules, TerminalProgress())
+    written = [f"wrote {request.output}", ""] if request.output is not None else []
+    text = bench_text(document)
+    result = CommandResult(SCHEMA, vars(document), [*text[:-1], *written, text[-1]])
     if request.output is not None:
         write_result(request.output, result, request.force)
     return result

@@ -53,7 +53,7 @@ def report(request: ReportRequest) -> CommandResult:
         _check_folder(figures)
     inputs = read_report_inputs(request.documents)
     points = report_points(inputs)
-    positions = slider_points(points)
+    positions = slider_points(inputs, points)
     start = initial_point(inputs, positions)
     charts = model_charts(inputs, points, start)
     if not charts and inputs.training is None and not inputs.predictions:
