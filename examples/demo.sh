@@ -20,5 +20,11 @@ stage eetool train resnet8 --data digits --exits 0 --force -o "$out/resnet8.pt"
 stage eetool export "$out/resnet8.pt" --force -o "$out/resnet8.eebundle"
 
 stage eetool profile "$out/model.eebundle" --device host --accept-unstable --force -o "$out/profile.json"
+# The same comparison for two boards that are not here, from their latency tables.
+for device in rpi4 rpi5; do
+    stage eetool estimate "$out/model.eebundle" --device "$device" --against "$out/resnet8.eebundle" --force \
+        -o "$out/$device.json"
+done
+
 stage eetool bench "$out/model.eebundle" --data digits --against "$out/resnet8.eebundle" --accept-unstable --force \
     -o "$out/bench.json"

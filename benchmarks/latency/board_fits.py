@@ -8,7 +8,7 @@ from fbnet import Block
 from nas201 import CONV3, Cells, is_plain, network
 
 from eetool.graphs.onnx_graph import graph_from_model
-from eetool.latency.build.robust_nnls import fit_costs, fold_indices, relative_deviation
+from eetool.latency.build.robust_nnls import DELTA, fit_costs, fold_indices, relative_deviation, robust_nnls
 from eetool.latency.kernels.from_onnx import kernels_from_graph
 from eetool.latency.kernels.kernel import FP32, Kernel, work
 from eetool.latency.table.table import Composition, Regression, RegressionEnergy
@@ -17,6 +17,8 @@ NETWORKS = 600  # of each dataset; more change the second digit of no coefficien
 SIZES = {"cifar10": ((3, 32, 32), 10), "cifar100": ((3, 32, 32), 100), "ninapro": ((1, 16, 52), 18)}
 FEWEST = 10  # least members of a group whose error is meaningful
 SIMILAR = 0.1  # share of the time in other kinds of kernels, up to which two networks count as similar
+# Weight of a block's relative error. With 1 the networks, which have all parts in common, are fitted worse.
+BLOCK_WEIGHT = 0.2
 # Kinds of kernels with a regression; `pointwise` is a convolution with a 1×1 window.
 KINDS = ("conv", "pointwise", "pool", "elementwise", "depthwise")
 WITHOUT_MACS = ("pool", "elementwise")
@@ -133,7 +135,7 @@ def fit_board(
     inside = relative_deviation(_held_out(networks, blocks, folds, least_ms))
     of_networks = max(_worst(_held_out(networks, blocks, by, least_ms), by) for by in networks.groups)
     of_blocks = (
-        None if blocks is None else max(_worst(_held_out_blocks(networks, blocks, by), by) for by in blocks.groups)
+        None if blocks is None else max(_worst(held_out_blocks(networks, blocks, by), by) for by in blocks.groups)
     )
     regressions = []
     for kind in KINDS:
@@ -190,10 +192,14 @@ def similar_pairs_deviation(networks: FitRows, costs: np.ndarray, errors: np.nda
 
 
 def _costs(networks: FitRows, blocks: FitRows | None, least: np.ndarray) -> np.ndarray:
-    """Fit all rows together. Every row counts once, by its relative error."""
-    parts = [networks] if blocks is None else [networks, blocks]
-    columns, ms = np.vstack([part.columns for part in parts]), np.concatenate([part.ms for part in parts])
-    return fit_costs(columns, ms, at_least=least)
+    """Fit all rows together, by their relative errors; those of blocks count `BLOCK_WEIGHT` times."""
+    if blocks is None:
+        return fit_costs(networks.columns, networks.ms, at_least=least)
+    columns = np.vstack((networks.columns / networks.ms[:, None], BLOCK_WEIGHT * blocks.columns / blocks.ms[:, None]))
+    target = np.repeat((1.0, BLOCK_WEIGHT), (len(networks.ms), len(blocks.ms)))
+    scale = np.maximum(np.abs(columns).max(axis=0), 1e-12)  # (columns,): the tolerance of NNLS is absolute
+    costs: np.ndarray = robust_nnls(columns / scale, target, DELTA) / scale
+    return costs
 
 
 def _held_out(networks: FitRows, blocks: FitRows | None, labels: np.ndarray, least: np.ndarray) -> np.ndarray:
@@ -206,7 +212,7 @@ def _held_out(networks: FitRows, blocks: FitRows | None, labels: np.ndarray, lea
     return errors
 
 
-def _held_out_blocks(networks: FitRows, blocks: FitRows, labels: np.ndarray) -> np.ndarray:
+def held_out_blocks(networks: FitRows, blocks: FitRows, labels: np.ndarray) -> np.ndarray:
     """Return the relative error (n,) of every block under costs fitted without its group; networks stay in the fit."""
     errors = np.empty(len(blocks.ms))
     for label in np.unique(labels):

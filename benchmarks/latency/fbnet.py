@@ -1,4 +1,4 @@
-"""Blocks of FBNet (Wu et al., 2019, arXiv 1812.03443) on a Raspberry Pi 4 and a Pixel 3, from HW-NAS-Bench's operator table.
+"""Blocks of FBNet (Wu et al., 2019, arXiv 1812.03443) on a Raspberry Pi 4 and a Pixel 3, from HW-NAS-Bench.
 
 The networks of the data are sums of these blocks, so they show nothing about adding blocks up. A block, however, was
 measured: expansion (1×1), depthwise convolution, projection (1×1), and a sum where the block has a residual. Figures

@@ -24,7 +24,7 @@ from eetool.latency.kernels.kernel import Kernel
 from eetool.latency.table.table import Composition
 from eetool.metrics import Thresholds
 
-_UNSTATED = 0.5
+_UNSTATED = 1.0
 LEVEL = 0.95  # of intervals of ratios, as in benchmarks
 
 
@@ -125,7 +125,7 @@ def unexplained_deviation(composition: Composition) -> float:
     """Return the relative deviation of a ratio that kernels do not explain.
 
     Tables without `ratio_error` have that of two independent whole networks. A table that states no error at all is
-    not trusted: the deviation is 50 %.
+    not trusted: its ratios may be wrong by a factor of seven.
     """
     if not composition.n or (composition.ratio_error is None and not composition.cv_error):
         return _UNSTATED

@@ -203,8 +203,8 @@ def _unstated_error(predictor: Predictor) -> tuple[str, ...]:
     if predictor.states_error:
         return ()
     return (
-        f"the profile of {predictor.profile.name} states no error of whole networks: ratios have ±50 %, and "
-        "other intervals are too narrow; `eetool table build` makes one that does",
+        f"the profile of {predictor.profile.name} states no error of whole networks: ratios may be wrong by a "
+        "factor of seven, and other intervals are too narrow; `eetool table build` makes one that states it",
     )
 
 

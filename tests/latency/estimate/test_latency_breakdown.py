@@ -55,8 +55,8 @@ def test_ratio_interval_of_inverse_is_inverse(first: int, second: int) -> None:
 def test_unexplained_deviation_without_pairs_is_that_of_two_networks_or_of_a_guess() -> None:
     assert unexplained_deviation(ERROR) == 0.05
     assert unexplained_deviation(COMPOSITION) == pytest.approx(math.sqrt(2) * 1.4826 * COMPOSITION.cv_error)
-    assert unexplained_deviation(dataclasses.replace(COMPOSITION, n=0)) == 0.5
-    assert unexplained_deviation(dataclasses.replace(COMPOSITION, cv_error=0.0)) == 0.5
+    assert unexplained_deviation(dataclasses.replace(COMPOSITION, n=0)) == 1.0
+    assert unexplained_deviation(dataclasses.replace(COMPOSITION, cv_error=0.0)) == 1.0
 
 
 def test_point_breakdown_adds_up_to_the_mean_and_widens_with_few_inputs() -> None:
