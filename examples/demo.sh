@@ -24,3 +24,8 @@ stage eetool profile "$out/model.eebundle" --device host --threads 1 --accept-un
 # All ways to ship it: both precisions, each with and without early exits, and the smaller net.
 stage eetool bench "$out/model.eebundle" --data digits --against "$out/resnet8.eebundle" --min-seconds 4 \
     --accept-unstable --force -o "$out/bench.json"
+# The same comparison for two boards that are not here, from their latency tables.
+for device in rpi4 rpi5; do
+    stage eetool estimate "$out/model.eebundle" --device "$device" --against "$out/resnet8.eebundle" --force \
+        -o "$out/$device.json"
+done

@@ -2,8 +2,8 @@
 
     python tools/build_hw_profiles.py --data DIR [--into hw_profiles]
 
-DIR holds `nasbench201_measured.npz` and `raspberry_pi_tables.json`. Other parts of a profile stay. The fit uses only
-the half of the cells that `benchmarks/latency/boards.py` does not report on.
+DIR holds `nasbench201_measured.npz`, `fbnet_raspi4_latency.npz` and `raspberry_pi_tables.json`. Other parts of a
+profile stay. The fit uses only the half of the cells that `benchmarks/latency/boards.py` does not report on.
 """
 
 import argparse
@@ -15,23 +15,14 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks/latency"))
-from nas201 import CONV3, Cells, is_plain, network, read_cells
+from board_fits import BLOCK, FitRows, Fitted, block_rows, fit_board, joined, network_rows, rounded
+from fbnet import read_blocks
+from nas201 import Cells, read_cells
 
-from eetool.graphs.onnx_graph import graph_from_model
-from eetool.latency.build.robust_nnls import fit_costs, held_out_errors, relative_deviation
-from eetool.latency.kernels.from_onnx import kernels_from_graph
-from eetool.latency.kernels.kernel import FP32, work
+from eetool.latency.build.robust_nnls import relative_deviation
 from eetool.latency.table.hw_profile import SCHEMA, FigureSource, HwProfile, profile_document, read_profile
-from eetool.latency.table.table import LITERT, ONNXRUNTIME, Composition, Regression, RegressionEnergy
+from eetool.latency.table.table import LITERT, ONNXRUNTIME
 from eetool.records import canonical, write_atomic
-
-NETWORKS = 600  # of each dataset; more change the second digit of no coefficient
-SIZES = {"cifar10": ((3, 32, 32), 10), "cifar100": ((3, 32, 32), 100), "ninapro": ((1, 16, 52), 18)}
-FEWEST = 10  # least cells of a group whose error is meaningful
-# Columns of a fit: one call of the graph, then kind and measure of the costs in a network.
-COLUMNS = ("call", "conv mmac", "conv mb", "pool mb", "elementwise mb")
-KINDS = ("conv", "pool", "elementwise")
-ELEMENTWISE = KINDS.index("elementwise")
 
 HELP = FigureSource(
     "hw-nas-bench",
@@ -58,7 +49,27 @@ NCNN = FigureSource(
     "BSD-3-Clause",
 )
 
-Fitted = tuple[tuple[Regression, ...], Composition]
+FBNET = FigureSource(
+    "hw-nas-bench-fbnet",
+    "HW-NAS-Bench's operator table of FBNet (Wu et al., 2019, arXiv 1812.03443) through HELP: 72 blocks of expansion, "
+    "depthwise convolution and projection on CIFAR-100 sizes, each called alone, TFLite; coefficients fitted to it, "
+    "none of its rows",
+    "MIT",
+)
+FBNET_SCALED = FigureSource(
+    "hw-nas-bench-fbnet-scaled",
+    "the Raspberry Pi 4's depthwise convolutions and calls (HW-NAS-Bench's operator table of FBNet), times the ratio "
+    "of both boards' convolutions; error: that of the fit, and the scatter of the ratio of ncnn's networks with "
+    "depthwise convolutions to that of its other networks on both boards (Tencent/ncnn benchmark/README @ a4d2ea1d)",
+    "MIT and BSD-3-Clause",
+)
+DEPTHWISE_NETWORKS = ("mobilenet", "mobilenet_v2", "mobilenet_v3", "mnasnet", "proxylessnasnet", "efficientnet_b0")
+DENSE_NETWORKS = ("resnet18", "resnet50", "vgg16", "googlenet", "squeezenet")
+# Deviation of a depthwise convolution in another runtime: ONNX Runtime's is another implementation.
+OTHER_RUNTIME = 0.4
+
+
+SOURCES = {s.id for s in (HELP, HW_360, XNNPACK, NCNN, FBNET, FBNET_SCALED)}
 
 
 def main() -> None:
@@ -69,153 +80,152 @@ def main() -> None:
     options = parser.parse_args()
     tables = json.loads((options.data / "raspberry_pi_tables.json").read_text())
     pi4, pi5 = read_cells(options.data)
+    runs = tables["ncnn"]["runs"]
 
-    litert = _fit_pi5(pi5, "litert", LITERT, sums=False)
+    boards = {}
+    for board in ("raspi4", "pixel3"):
+        # These files computed equal poolings of one tensor separately, as the times show.
+        networks = network_rows(pi4, "cifar10", f"{board}_cifar10_ms", None, sums=False, repeats=True)
+        blocks = block_rows(read_blocks(options.data, board))
+        fitted, costs = fit_board(networks, blocks, LITERT, (HELP.id, FBNET.id))
+        boards[board] = _with_calls(fitted, float(costs[BLOCK]), FBNET.id)
+    rpi4 = boards["raspi4"]
+    _write(options.into / "rpi4.json", [rpi4], [HELP, FBNET])
+    _write(options.into / "pixel3.json", [boards["pixel3"]], [HELP, FBNET])
+
+    litert, _ = fit_board(_pi5_rows(pi5, "litert", sums=False), None, LITERT, (HW_360.id, HW_360.id))
     # ONNX Runtime fuses most sums into convolutions, so their cost cannot be fitted. Moving bytes costs at least as
     # much as with LiteRT.
-    onnx = _fit_pi5(pi5, "onnx", ONNXRUNTIME, sums=True, least=litert[0][ELEMENTWISE])
-    _write(options.into / "rpi5.json", [onnx, litert], [HW_360])
-
-    # These files computed equal poolings of one tensor separately, as the times show.
-    names, columns, groups = _networks(pi4, "cifar10", sums=False, repeats=True)
-    rpi4 = _fit(columns, pi4.columns["raspi4_cifar10_ms"][names], None, (groups,), LITERT, HELP.id)
-    _write(options.into / "rpi4.json", [rpi4], [HELP])
-    pixel3 = _fit(columns, pi4.columns["pixel3_cifar10_ms"][names], None, (groups,), LITERT, HELP.id)
-    _write(options.into / "pixel3.json", [pixel3], [HELP])
+    least = next(r for r in litert[0] if r.kernel == "elementwise")
+    onnx, _ = fit_board(_pi5_rows(pi5, "onnx", sums=True), None, ONNXRUNTIME, (HW_360.id, HW_360.id), least)
+    litert = _with_depthwise(litert, rpi4, runs, 0.0)
+    call_ms = litert[1].component_ms or 0.0
+    onnx = _with_depthwise(onnx, rpi4, runs, OTHER_RUNTIME, call_ms)
+    _write(options.into / "rpi5.json", [onnx, litert], [HW_360, FBNET_SCALED])
 
     rows = tables["xnnpack"]["rows"].values()
     rpi3 = _scaled(rpi4, np.array([row["RPi3+ BCM2837B0"] / row["RPi4 BCM2711"] for row in rows]), XNNPACK.id)
-    _write(options.into / "rpi3.json", [rpi3], [HELP, XNNPACK])
-    zero = _scaled(rpi3, _ncnn_ratios(tables["ncnn"]["runs"], "Pi Zero 2 W", "Pi 3 Model B+"), NCNN.id)
-    _write(options.into / "rpi-zero2w.json", [zero], [HELP, XNNPACK, NCNN])
+    _write(options.into / "rpi3.json", [rpi3], [HELP, FBNET, XNNPACK])
+    ratios = _ncnn_ratios(runs, "Pi Zero 2 W", "Pi 3 Model B+")
+    _write(options.into / "rpi-zero2w.json", [_scaled(rpi3, ratios, NCNN.id)], [HELP, FBNET, XNNPACK, NCNN])
 
 
-def _fit_pi5(cells: Cells, prefix: str, backend: str, sums: bool, least: Regression | None = None) -> Fitted:
-    """Fit both datasets together, so that the costs hold for more than one image size."""
-    columns, ms, mj, by_size, by_cell = [], [], [], [], []
-    for size, dataset in enumerate(("cifar100", "ninapro")):
-        indices, rows, convolutions = _networks(cells, dataset, sums)
-        columns.append(rows)
-        ms.append(cells.columns[f"pi5_{prefix}_{dataset}_ms"][indices])
-        mj.append(cells.columns[f"pi5_{prefix}_{dataset}_mj"][indices])
-        by_size.append(np.full(len(indices), size))
-        by_cell.append(convolutions)
-    groups = (np.concatenate(by_size), np.concatenate(by_cell))
-    joined = (np.concatenate(part) for part in (columns, ms, mj))
-    return _fit(*joined, groups, backend, HW_360.id, least)
+def _pi5_rows(cells: Cells, prefix: str, sums: bool) -> FitRows:
+    """Return both datasets together, so that the costs hold for more than one image size.
 
-
-def _networks(
-    cells: Cells, dataset: str, sums: bool, repeats: bool = False
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return indices of cells, the columns (n, 5) of their networks, and their number of 3×3 convolutions."""
-    plain = np.array([i for i in np.where(cells.developed_on)[0] if is_plain(cells.ops[i])])
-    chosen = np.random.default_rng(0).choice(plain, NETWORKS, replace=False)
-    rows = []
-    for index in chosen:
-        graph = graph_from_model(network(cells.ops[index], *SIZES[dataset]), dataset)
-        totals = dict.fromkeys(COLUMNS, 0.0) | {"call": 1.0}
-        for kernel in kernels_from_graph(graph, sums=sums, repeats=repeats):
-            for measure, amount in (("mmac", kernel.macs), ("mb", work(kernel).moved_bytes)):
-                if f"{kernel.kind} {measure}" in totals:
-                    totals[f"{kernel.kind} {measure}"] += amount / 1e6
-        rows.append(list(totals.values()))
-    return chosen, np.array(rows), (cells.ops[chosen] == CONV3).sum(axis=1)
-
-
-def _fit(
-    columns: np.ndarray,
-    ms: np.ndarray,
-    mj: np.ndarray | None,
-    groups: tuple[np.ndarray, ...],
-    backend: str,
-    source: str,
-    least: Regression | None = None,
-) -> Fitted:
-    """Fit the regressions of each kind and the composition.
-
-    The error of the composition is that of networks left out at random. The error of the kinds is that of the worst of
-    `groups` left out, since a kernel to predict is rarely one of the fitted ones.
+    1×1 convolutions of one cell have the same total in every network, so they share a model with the others.
     """
-    least_ms, least_mj = _least_costs(least)
-    costs = dict(zip(COLUMNS, fit_costs(columns, ms, at_least=least_ms), strict=True))
-    energy = None if mj is None else dict(zip(COLUMNS, fit_costs(columns, mj, at_least=least_mj), strict=True))
-    inside = relative_deviation(held_out_errors(columns, ms, at_least=least_ms))
-    carried = max(_worst(held_out_errors(columns, ms, by, least_ms), by) for by in groups)
-    where = {"precision": FP32, "backend": backend, "threads": 1, "source": source, "n": len(ms)}
-    regressions = tuple(
-        Regression(
-            kernel=kind,
-            constant_ms=0.0,
-            ms_per_mmac=_digits(costs.get(f"{kind} mmac", 0.0)),
-            ms_per_mb=_digits(costs[f"{kind} mb"]),
-            cv_error=_digits(max(carried, inside)),
-            energy=None if energy is None else _energy(energy, kind),
-            **where,
-        )
-        for kind in KINDS
+    first, second = (
+        network_rows(cells, d, f"pi5_{prefix}_{d}_ms", f"pi5_{prefix}_{d}_mj", sums, pointwise=False)
+        for d in ("cifar100", "ninapro")
     )
-    dispatch_mj = None if energy is None else _digits(energy["call"])
-    composition = Composition(
-        dispatch_ms=_digits(costs["call"]), cv_error=_digits(inside), dispatch_mj=dispatch_mj, **where
+    return joined(first, second)
+
+
+def _with_calls(fitted: Fitted, block_ms: float, source: str) -> Fitted:
+    """Return a table that charges cascades for calls and caches.
+
+    A graph that is called alone costs `block_ms` besides its MACs and bytes, the constant of the fit of blocks. It
+    includes the constants of its few kernels, which a segment may not have in addition: the interval reaches from 0 to
+    twice the figure. Evicted weights are read from memory again, which costs between nothing and the board's own rate
+    of moving bytes.
+    """
+    per_mb = next(r.ms_per_mb for r in fitted[0] if r.kernel == "elementwise")
+    composition = replace(
+        fitted[1],
+        component_ms=rounded(block_ms),
+        component_error_ms=rounded(block_ms),
+        turn_ms=0.0,
+        turn_ms_per_mb=rounded(per_mb / 2),
+        turn_error_ms_per_mb=rounded(per_mb / 2),
+        cascade_source=source,
     )
-    return regressions, composition
+    return fitted[0], composition
 
 
-def _least_costs(known: Regression | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the least costs in ms and mJ: those of moving bytes, if another fit on the same board has them."""
-    by_bytes = np.array([column == "elementwise mb" for column in COLUMNS], float)
-    if known is None:
-        return 0 * by_bytes, 0 * by_bytes
-    assert known.energy is not None
-    return by_bytes * known.ms_per_mb, by_bytes * known.energy.mj_per_mb
+def _with_depthwise(
+    fitted: Fitted,
+    other: Fitted,
+    runs: list[dict],
+    runtime: float,
+    call_ms: float | None = None,  # type: ignore[type-arg]
+) -> Fitted:
+    """Return a table with the depthwise convolutions and calls of `other`, scaled by the ratio of convolutions.
+
+    A fitted constant of whole networks is an upper bound of the cost of a call, `call_ms` a lower one.
+    """
+    ratio = _conv_rate(fitted) / _conv_rate(other)
+    known = next(r for r in other[0] if r.kernel == "depthwise")
+    spread = relative_deviation(_depthwise_against_dense(runs))
+    depthwise = replace(
+        known,
+        backend=fitted[1].backend,
+        source=FBNET_SCALED.id,
+        ms_per_mmac=rounded(known.ms_per_mmac * ratio),
+        ms_per_mb=rounded(known.ms_per_mb * ratio),
+        cv_error=rounded(float(np.linalg.norm((known.cv_error, spread, runtime)))),
+    )
+    regressions, composition = _with_calls(fitted, (other[1].component_ms or 0.0) * ratio, FBNET_SCALED.id)
+    if call_ms is not None:
+        low, high = sorted((call_ms, composition.dispatch_ms))
+        bounds = {"component_ms": rounded((low + high) / 2), "component_error_ms": rounded((high - low) / 2)}
+        composition = replace(composition, **bounds)
+    return (*regressions, depthwise), composition
 
 
-def _worst(errors: np.ndarray, groups: np.ndarray) -> float:
-    """Return the deviation of the worst group that is large enough."""
-    return max(relative_deviation(errors[groups == g]) for g in np.unique(groups) if (groups == g).sum() >= FEWEST)
+def _conv_rate(fitted: Fitted) -> float:
+    return next(r.ms_per_mmac for r in fitted[0] if r.kernel == "conv" and not r.pointwise)
 
 
-def _energy(costs: dict[str, float], kind: str) -> RegressionEnergy:
-    return RegressionEnergy(0.0, _digits(costs.get(f"{kind} mmac", 0.0)), _digits(costs[f"{kind} mb"]), "core_net")
+def _depthwise_against_dense(runs: list[dict]) -> np.ndarray:  # type: ignore[type-arg]
+    """Return the relative errors of scaling networks with depthwise convolutions from one board to the other.
+
+    The scale is the median ratio of networks without them.
+    """
+    slow, fast = (_ncnn_run(runs, board) for board in ("Pi 4", "Pi 5"))
+    scale = float(np.median([fast[name][2] / slow[name][2] for name in DENSE_NETWORKS]))
+    return np.array([scale * slow[name][2] / fast[name][2] - 1 for name in DEPTHWISE_NETWORKS])
 
 
 def _scaled(fitted: Fitted, ratios: np.ndarray, source: str) -> Fitted:
     """Scale the table of another device by the median ratio of networks that ran on both.
 
-    Errors add in quadrature.
+    Errors add in quadrature. The ratio of two networks on one device keeps its error.
     """
     ratio = float(np.median(ratios))
     left_out = [float(np.median(np.delete(ratios, i))) / ratios[i] - 1 for i in range(len(ratios))]
     deviation = relative_deviation(np.array(left_out))
 
     def combined(error: float) -> float:
-        return _digits(float(np.hypot(error, deviation)))
+        return rounded(float(np.hypot(error, deviation)))
 
     regressions = tuple(
         replace(
             r,
             source=source,
             n=len(ratios),
-            ms_per_mmac=_digits(r.ms_per_mmac * ratio),
-            ms_per_mb=_digits(r.ms_per_mb * ratio),
+            ms_per_mmac=rounded(r.ms_per_mmac * ratio),
+            ms_per_mb=rounded(r.ms_per_mb * ratio),
             cv_error=combined(r.cv_error),
         )
         for r in fitted[0]
     )
     whole = fitted[1]
-    dispatch_ms = _digits(whole.dispatch_ms * ratio)
-    return regressions, replace(
-        whole, source=source, n=len(ratios), dispatch_ms=dispatch_ms, cv_error=combined(whole.cv_error)
-    )
+    times = ("dispatch_ms", "component_ms", "component_error_ms", "turn_ms_per_mb", "turn_error_ms_per_mb")
+    scaled = {name: rounded((getattr(whole, name) or 0.0) * ratio) for name in times}
+    n, error = len(ratios), combined(whole.cv_error)
+    return regressions, replace(whole, source=source, cascade_source=source, n=n, cv_error=error, **scaled)
+
+
+def _ncnn_run(runs: list[dict], board: str) -> dict[str, list[float]]:  # type: ignore[type-arg]
+    found = (r["ms"] for r in runs if board in r["device"] and r["num_threads"] == 1 and r["gpu_device"] == -1)
+    ms: dict[str, list[float]] = next(found)
+    return ms
 
 
 def _ncnn_ratios(runs: list[dict], slower: str, faster: str) -> np.ndarray:  # type: ignore[type-arg]
     """Return the ratios of mean times of fp32 networks on two boards, one thread each."""
-    by_board = {
-        name: next(r["ms"] for r in runs if name in r["device"] and r["num_threads"] == 1 and r["gpu_device"] == -1)
-        for name in (slower, faster)
-    }
+    by_board = {name: _ncnn_run(runs, name) for name in (slower, faster)}
     both = [n for n in by_board[slower] if n in by_board[faster] and not n.endswith("_int8")]
     return np.array([by_board[slower][n][2] / by_board[faster][n][2] for n in both])
 
@@ -223,7 +233,7 @@ def _ncnn_ratios(runs: list[dict], slower: str, faster: str) -> np.ndarray:  # t
 def _write(path: Path, fitted: list[Fitted], sources: list[FigureSource]) -> None:
     """Replace the tables and sources of a profile, and keep its other parts."""
     known = read_profile(path)
-    kept = tuple(s for s in known.sources if s.id not in {HELP.id, HW_360.id, XNNPACK.id, NCNN.id})
+    kept = tuple(s for s in known.sources if s.id not in SOURCES)
     made = replace(
         known,
         regressions=tuple(r for regressions, _ in fitted for r in regressions),
@@ -236,11 +246,6 @@ def _write(path: Path, fitted: list[Fitted], sources: list[FigureSource]) -> Non
 
 def _check(path: Path, made: HwProfile) -> None:
     assert read_profile(path) == made, path
-
-
-def _digits(value: float) -> float:
-    """Round to four digits, the precision of the data."""
-    return float(f"{value:.4g}")
 
 
 if __name__ == "__main__":

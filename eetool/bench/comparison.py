@@ -3,12 +3,80 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
 from eetool.accuracy_difference import Interval
-from eetool.bench.intervals import difference_interval, input_half_width, pass_half_width, ratio_interval
+from eetool.bench.intervals import (
+    difference_interval,
+    examples_text,
+    input_half_width,
+    pass_half_width,
+    ratio_interval,
+)
 from eetool.bench.timed_sample import TimedLatency
+
+
+class Way(Protocol):
+    """A way to ship a network, measured or predicted."""
+
+    @property
+    def name(self) -> str:
+        """Name of the way."""
+
+    @property
+    def early(self) -> bool:
+        """True where it has early exits."""
+
+    @property
+    def mean_ms(self) -> float:
+        """Mean latency; infinite where it is not known."""
+
+
+class Pair(Protocol):
+    """A way compared with another, measured or predicted; intervals have a level of 95 %."""
+
+    @property
+    def way(self) -> Way:
+        """The way."""
+
+    @property
+    def other(self) -> Way:
+        """The way that it is compared with."""
+
+    @property
+    def ratio(self) -> float:
+        """Mean latency of the way over that of the other."""
+
+    @property
+    def ratio_ci95(self) -> Interval:
+        """Interval of the ratio."""
+
+    @property
+    def knows_accuracies(self) -> bool:
+        """True where the accuracies of both are known."""
+
+    @property
+    def difference(self) -> float:
+        """Accuracy of the way less that of the other, in percentage points."""
+
+    @property
+    def difference_ci95(self) -> Interval | None:
+        """Interval of the difference; None where the accuracies are not of the same inputs."""
+
+    @property
+    def adverb(self) -> str:
+        """Words before `31 % faster`, such as `predicted to be `."""
+
+    def reverse(self) -> "Pair":
+        """Return the comparison of the other with the way."""
+
+    def steadier(self) -> str:
+        """Return what would make the interval of the ratio narrower."""
+
+    def more_examples(self, margin: float) -> str:
+        """Return what would give the difference to ±`margin` percentage points."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +98,11 @@ class MeasuredWay:
     latency: TimedLatency
 
     @property
+    def mean_ms(self) -> float:
+        """Mean latency."""
+        return self.latency.mean
+
+    @property
     def accuracy(self) -> float:
         """Share of the inputs with a right prediction."""
         return float(self.right.mean())
@@ -41,6 +114,24 @@ class Comparison:
 
     way: MeasuredWay
     other: MeasuredWay
+    adverb = ""
+    knows_accuracies = True
+
+    def reverse(self) -> "Comparison":
+        """Return the comparison of the other with the way."""
+        return Comparison(self.other, self.way)
+
+    def steadier(self) -> str:
+        """Return what would make the interval of the ratio narrower."""
+        return {
+            "machine": f"more passes than {len(self.way.latency.pass_ms)}, or a quieter machine",
+            "timed sample": "more --min-seconds, to time more of the examples",
+            "inputs": f"more examples than {len(self.way.right)}",
+        }[self.largest_uncertainty]
+
+    def more_examples(self, margin: float) -> str:
+        """Return how many examples would give the difference to ±`margin` percentage points."""
+        return examples_text(self.way.right, self.other.right, margin)
 
     @property
     def ratio(self) -> float:

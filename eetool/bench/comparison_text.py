@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 
-from eetool.bench.comparison import Comparison, MeasuredWay
+from eetool.bench.comparison import Comparison, MeasuredWay, Pair
 from eetool.bench.front import estimated_front
 
 _LONGEST = 5  # ways of the front that a sentence compares
 
 
-def compared(pair: Comparison) -> str:
+def compared(pair: Pair) -> str:
     """Return such as `a is 31 % faster (28 to 34 %) than b, at -0.20 points of accuracy (-0.60 to +0.20)`."""
-    return f"{pair.way.name} is {_speed(pair)}, at {_accuracy(pair)}"
+    return f"{pair.way.name} is {pair.adverb}{_speed(pair)}, at {_accuracy(pair)}"
 
 
 def front_text(ways: Sequence[MeasuredWay]) -> str:
@@ -29,7 +29,7 @@ def front_text(ways: Sequence[MeasuredWay]) -> str:
     return f"The front, most accurate first: {'; '.join([start, *shown])}."
 
 
-def _speed(pair: Comparison, still: bool = False) -> str:
+def _speed(pair: Pair, still: bool = False) -> str:
     """Return the latency as what is saved of it, in per cent of the other's mean."""
     low, high = pair.ratio_ci95
     than = "still" if still else f"than {pair.other.name}"
@@ -41,9 +41,12 @@ def _speed(pair: Comparison, still: bool = False) -> str:
     return f"about {as_what} ({100 * (1 - high):+.0f} to {100 * (1 - low):+.0f} %)"
 
 
-def _accuracy(pair: Comparison) -> str:
-    least, most = pair.difference_ci95
-    return f"{pair.difference + 0.0:+.2f} points of accuracy ({least:+.2f} to {most:+.2f})"
+def _accuracy(pair: Pair) -> str:
+    if not pair.knows_accuracies:
+        return "an accuracy that is not known of both"
+    interval = pair.difference_ci95
+    bounds = f"{interval[0]:+.2f} to {interval[1]:+.2f}" if interval is not None else "as recorded"
+    return f"{pair.difference + 0.0:+.2f} points of accuracy ({bounds})"
 
 
 def _less(ratio: float) -> str:

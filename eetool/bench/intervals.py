@@ -57,5 +57,19 @@ def examples_for(point_right: np.ndarray, other_right: np.ndarray, margin: float
     return next((float(m) for m in sizes if 100 * paired_half_width(gained * m, lost * m, m) <= margin), math.inf)
 
 
+def examples_text(point_right: np.ndarray, other_right: np.ndarray, margin: float) -> str:
+    """Return in words how many inputs give the difference of two accuracies to ±`margin` percentage points."""
+    n, needed = len(point_right), examples_for(point_right, other_right, margin)
+    if not math.isfinite(needed):
+        return f"far more than {n} examples"
+    return f"about {_two_digits(needed)} examples instead of {n}"
+
+
+def _two_digits(count: float) -> int:
+    """Return a count rounded up to two significant digits."""
+    step = int(10 ** max(0, math.floor(math.log10(count)) - 1))
+    return math.ceil(count / step) * step
+
+
 def _disagreements(point_right: np.ndarray, other_right: np.ndarray) -> tuple[int, int]:
     return int((point_right & ~other_right).sum()), int((other_right & ~point_right).sum())

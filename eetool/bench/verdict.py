@@ -1,16 +1,16 @@
 """Verdict on whether early exit pays, does not pay, or cannot be told, with its reasons as a sentence."""
 
-import math
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
-from eetool.bench.comparison import Comparison, MeasuredWay
+from eetool.bench.comparison import Comparison, MeasuredWay, Pair, Way
 from eetool.bench.comparison_text import compared, front_text
-from eetool.bench.intervals import examples_for
 
 _ROUNDING = 1e-9  # percentage points: accuracies are ratios of counts, and equal ones may differ in the last bit
 _HEADLINES = {True: "Early exit pays", False: "Early exit does not pay", None: "Cannot tell whether early exit pays"}
 _REASONS = 2  # listed in a sentence
+AnyWay = TypeVar("AnyWay", bound=Way)
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,9 @@ class Verdict:
         against: the fastest way without early exits that keeps, or may keep, the accuracy asked for.
         latency_ratio: mean latency of `way` over that of `against`.
         latency_ratio_ci95: interval of the ratio.
-        accuracy_difference: accuracy of `way` less that of `against`, in percentage points.
-        accuracy_difference_ci95: interval of the difference; empty in documents of earlier versions.
+        accuracy_difference: accuracy of `way` less that of `against`, in percentage points; null where it is not known.
+        accuracy_difference_ci95: interval of the difference; empty where the accuracies are not of the same inputs, and
+            in documents of earlier versions.
         text: a few sentences.
     """
 
@@ -33,7 +34,7 @@ class Verdict:
     against: str
     latency_ratio: float
     latency_ratio_ci95: tuple[float, ...]
-    accuracy_difference: float
+    accuracy_difference: float | None
     accuracy_difference_ci95: tuple[float, ...]
     text: str
 
@@ -56,7 +57,7 @@ class _Condition:
 class _Judgement:
     """An early-exit way with its conditions; `drop` is its loss of accuracy against the reference, in points."""
 
-    way: MeasuredWay
+    way: Way
     conditions: Sequence[_Condition]
     drop: float
 
@@ -74,6 +75,19 @@ class _Judgement:
 def decide_verdict(
     ways: Sequence[MeasuredWay], reference: MeasuredWay, judged: Collection[str], max_accuracy_drop: float
 ) -> Verdict:
+    """Return the verdict on measured ways, with their front; see `judge`."""
+    verdict = judge(ways, reference, judged, max_accuracy_drop, Comparison)
+    return replace(verdict, text=f"{verdict.text} {front_text(ways)}")
+
+
+def judge(
+    ways: Sequence[AnyWay],
+    reference: AnyWay,
+    judged: Collection[str],
+    max_accuracy_drop: float,
+    compare: Callable[[AnyWay, AnyWay], Pair],
+    where: str = "",
+) -> Verdict:
     """Return the verdict on early exit.
 
     It pays where an early-exit way loses at most `max_accuracy_drop` percentage points against `reference`, and is
@@ -81,35 +95,38 @@ def decide_verdict(
     Both are said only where the intervals of 95 % allow no other answer.
 
     Args:
-        ways: all that were measured, `reference` among them.
+        ways: all of them, `reference` among them.
         reference: the network without early exits whose accuracy is asked for.
         judged: names of the early-exit ways that may pay, at least one.
         max_accuracy_drop: percentage points.
+        compare: compares the first way with the second.
+        where: device of the verdict, such as ` on rpi4`.
     """
-    keeps = {way.name: _keeps_accuracy(Comparison(way, reference), max_accuracy_drop) for way in ways}
+    keeps = {way.name: _keeps_accuracy(compare(way, reference), max_accuracy_drop) for way in ways}
     static = [way for way in ways if not way.early and keeps[way.name].holds is not False]
     judgements = [
         _Judgement(
             way,
-            [keeps[way.name], *(_is_beaten(Comparison(way, other), keeps[other.name]) for other in static)],
-            -Comparison(way, reference).difference,
+            [keeps[way.name], *(_is_beaten(compare(way, other), keeps[other.name]) for other in static)],
+            -compare(way, reference).difference,
         )
         for way in ways
         if way.name in judged
     ]
     lead = _lead(judgements, max_accuracy_drop)
-    against = min(static, key=lambda way: way.latency.mean)
-    pair = Comparison(lead.way, against)
-    text = f"{_explanation(lead, pair, reference)} {front_text(ways)}"
+    leading = next(way for way in ways if way.name == lead.way.name)
+    against = min(static, key=lambda way: way.mean_ms)
+    pair = compare(leading, against)
+    to_reference = None if against is reference else compare(leading, reference)
     return Verdict(
         lead.pays,
-        lead.way.name,
+        leading.name,
         against.name,
         pair.ratio,
         pair.ratio_ci95,
-        pair.difference,
-        pair.difference_ci95,
-        text,
+        pair.difference if pair.knows_accuracies else None,
+        pair.difference_ci95 or (),
+        _explanation(lead, pair, to_reference, where),
     )
 
 
@@ -123,13 +140,13 @@ def _lead(judgements: Sequence[_Judgement], limit: float) -> _Judgement:
         if same:
             within = [judgement for judgement in same if judgement.drop <= limit + _ROUNDING]
             if within:
-                return min(within, key=lambda judgement: (judgement.open, judgement.way.latency.mean))
+                return min(within, key=lambda judgement: (judgement.open, judgement.way.mean_ms))
             return min(same, key=lambda judgement: judgement.drop)
     raise AssertionError("no early-exit way is judged")
 
 
-def _explanation(lead: _Judgement, pair: Comparison, reference: MeasuredWay) -> str:
-    headline, facts = _HEADLINES[lead.pays], compared(pair)
+def _explanation(lead: _Judgement, pair: Pair, to_reference: Pair | None, where: str) -> str:
+    headline, facts = _HEADLINES[lead.pays] + where, compared(pair)
     conditions = [c for c in lead.conditions if c.holds is lead.pays and c.reason]
     reasons = "; ".join(list(dict.fromkeys(c.reason for c in conditions))[:_REASONS])
     if len(conditions) > _REASONS:
@@ -140,57 +157,31 @@ def _explanation(lead: _Judgement, pair: Comparison, reference: MeasuredWay) -> 
         remedies = "; ".join(dict.fromkeys(c.remedy for c in lead.conditions if c.remedy))
         text = f"{headline}: {reasons}. Here {facts}. What would decide it: {remedies}."
     else:
-        text = f"{headline}: {reasons}." + ("" if compared(_reverse(pair)) in reasons else f" Here {facts}.")
-    return text if pair.other is reference else f"{text} And {compared(Comparison(lead.way, reference))}."
+        text = f"{headline}: {reasons}." + ("" if compared(pair.reverse()) in reasons else f" Here {facts}.")
+    return text if to_reference is None else f"{text} And {compared(to_reference)}."
 
 
-def _keeps_accuracy(pair: Comparison, limit: float) -> _Condition:
-    low, high = pair.difference_ci95
+def _keeps_accuracy(pair: Pair, limit: float) -> _Condition:
+    if not pair.knows_accuracies:
+        return _Condition(None, f"the accuracy of {pair.way.name} is not known", pair.more_examples(limit))
+    low, high = pair.difference_ci95 or (pair.difference, pair.difference)
     name, lost = pair.way.name, -pair.difference
     if -low <= limit + _ROUNDING:
         return _Condition(True)
     if -high > limit + _ROUNDING:
         return _Condition(False, f"{name} loses {lost:.2f} points of accuracy, where {limit:g} are allowed")
     reason = f"{name} may lose {-low:.2f} points of accuracy, where {limit:g} are allowed"
-    return _Condition(None, reason, _more_examples(pair, abs(limit - lost)))
+    return _Condition(None, reason, pair.more_examples(abs(limit - lost)))
 
 
-def _is_beaten(pair: Comparison, keeps: _Condition) -> _Condition:
+def _is_beaten(pair: Pair, keeps: _Condition) -> _Condition:
     """Return whether the other way of `pair` is slower; `keeps` is whether it has the accuracy asked for."""
     low, high = pair.ratio_ci95
     if high < 1:
         return _Condition(True)
     if low < 1:
-        remedy = "; ".join(filter(None, (_steadier(pair), keeps.remedy)))
+        remedy = "; ".join(filter(None, (pair.steadier(), keeps.remedy)))
         return _Condition(None, f"{pair.way.name} may be no faster than {pair.other.name}", remedy)
     if keeps.holds:
-        return _Condition(False, compared(_reverse(pair)))
+        return _Condition(False, compared(pair.reverse()))
     return _Condition(None, f"{pair.other.name} is faster and may keep the accuracy asked for", keeps.remedy)
-
-
-def _reverse(pair: Comparison) -> Comparison:
-    return Comparison(pair.other, pair.way)
-
-
-def _steadier(pair: Comparison) -> str:
-    return {
-        "machine": f"more passes than {len(pair.way.latency.pass_ms)}, or a quieter machine",
-        "timed sample": "more --min-seconds, to time more of the examples",
-        "inputs": f"more examples than {len(pair.way.right)}",
-    }[pair.largest_uncertainty]
-
-
-def _more_examples(pair: Comparison, margin: float) -> str:
-    n = len(pair.way.right)
-    needed = examples_for(pair.way.right, pair.other.right, margin)
-    return (
-        f"about {_two_digits(needed)} examples instead of {n}"
-        if math.isfinite(needed)
-        else f"far more than {n} examples"
-    )
-
-
-def _two_digits(count: float) -> int:
-    """Return a count rounded up to two significant digits."""
-    step = int(10 ** max(0, math.floor(math.log10(count)) - 1))
-    return math.ceil(count / step) * step

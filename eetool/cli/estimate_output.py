@@ -1,64 +1,42 @@
 """Latency and energy of a model, estimated from the table of a device: `eetool estimate`."""
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eetool.cli.number_format import milliseconds, shares
+from eetool.cli.device_estimate import EstimateRequest, make_estimate
+from eetool.cli.number_format import milliseconds, percent, shares
 from eetool.cli.output import CommandResult, table
 
 if TYPE_CHECKING:
+    from eetool.bench.device_comparison import DeviceComparison, Estimate
     from eetool.latency.estimate.energy import Energy
-    from eetool.latency.estimate.predictor import Prediction
+    from eetool.latency.table.hw_profile import HwProfile
 
-
-@dataclass(frozen=True)
-class EstimateRequest:
-    """Options of `eetool estimate`.
-
-    Attributes:
-        input: a bundle, checkpoint or ONNX file.
-        device: a known device or a hw profile.
-        variant: a variant of the bundle; `auto` is the first that the table covers.
-        watts: power of the board, from which energy is estimated.
-        named: factories that a checkpoint may be made of.
-    """
-
-    input: Path
-    device: str
-    variant: str
-    threads: int
-    watts: float | None
-    named: tuple[str, ...]
+__all__ = ["EstimateRequest", "estimate_result"]
 
 
 def estimate_result(request: EstimateRequest) -> CommandResult:
-    """Return the estimated latency and energy of `request.input`."""
-    from eetool.export.temporary_bundle import temporary_bundle
-    from eetool.latency.estimate.prediction_target import open_target, predictable_variants, target_of_variant
-    from eetool.latency.estimate.predictor import SCHEMA, Predictor, predict
+    """Return the estimated latency and energy of `request.input`, and its verdict for the device."""
+    from eetool.latency.estimate.predictor import SCHEMA
     from eetool.latency.table.hw_profile import load_device
-    from eetool.latency.table.table import BACKENDS
 
-    profile = load_device(request.device)
-    with open_target(request.input, temporary_bundle, request.named) as target:
-        variants = predictable_variants(target)
-        covered = {e.backend for e in profile.table} | {r.backend for r in profile.regressions}
-        fitting = [v for v in variants if BACKENDS[v.split("/")[0]] in covered]
-        variant = request.variant if request.variant != "auto" else (fitting or list(variants))[0]
-        backend, precision = BACKENDS.get(variant.split("/")[0], variant), variant.split("/")[-1]
-        predictor = Predictor(profile, backend, precision, request.threads, request.watts)
-        prediction = predict(target_of_variant(target, variant, predictor.channel_block), predictor)
-    return CommandResult(SCHEMA, vars(prediction), prediction_text(prediction))
+    estimate = make_estimate(request)
+    return CommandResult(SCHEMA, vars(estimate), estimate_text(estimate, load_device(request.device)))
 
 
-def prediction_text(p: "Prediction") -> list[Any]:
-    """Return lines and tables that show a prediction."""
+def estimate_text(p: "Estimate", profile: "HwProfile") -> list[Any]:
+    """Return lines and tables that show an estimate: coverage first, the verdict last."""
+    from eetool.latency.estimate.coverage import coverage_text
+
     threads = f"{p.threads} threads" if p.threads > 1 else "1 thread"
     lines: list[Any] = [
         f"{p.model} {p.variant}, predicted for {p.device} ({p.backend}, {p.precision}, {threads}), batch {p.batch}",
         *(f"warning: {warning}" for warning in p.warnings),
-        "",
+    ]
+    if p.reason is not None:
+        return [*lines, f"no figures: {p.reason}", "`eetool table build` on the device measures such a table."]
+    titles = {source.id: source.title for source in profile.sources}
+    lines += [*coverage_text(p.coverage, titles), ""]
+    lines += [
         _graph_table(p),
         "measured: share of the ms that rests on measured entries of exactly these kernels",
         *_energies(p),
@@ -66,13 +44,42 @@ def prediction_text(p: "Prediction") -> list[Any]:
     if p.exits:
         lines.append("Leaving at each exit, all components that ran")
         lines.append(_exit_table(p))
-    if p.means:
-        lines.append("Mean over inputs, by the exit shares of each operating point")
-        lines.append(_mean_table(p))
+    if p.comparison is not None:
+        lines += _comparison_lines(p.comparison, p.confidence)
     return lines
 
 
-def _graph_table(p: "Prediction") -> Any:
+def _comparison_lines(c: "DeviceComparison", confidence: float) -> list[Any]:
+    source = f"accuracy on {c.data}" if c.data else "accuracy as tune recorded it; --data SOURCE measures it"
+    lines: list[Any] = [
+        "Mean over inputs, unsplit and at each operating point",
+        _comparison_table(c, confidence),
+        f"ratio: mean ms / that of unsplit, with its 95 % interval: both are priced by one table; {source}",
+    ]
+    lines += [f"{row.name}: no figures: {row.reason}" for row in c.rows if row.reason]
+    lines += [f"{missing.variant}: no figures: {missing.reason}" for missing in c.missing]
+    return lines if c.verdict is None else [*lines, "", c.verdict.text]
+
+
+def _comparison_table(c: "DeviceComparison", confidence: float) -> Any:
+    rows = [
+        (
+            row.name,
+            "not known" if row.accuracy is None else percent(row.accuracy, 2),
+            "not known" if row.latency_ms is None else milliseconds(row.latency_ms),
+            _interval(row.interval_ms),
+            "" if row.latency_ratio is None else f"{row.latency_ratio:.2f}",
+            "–".join(f"{bound:.2f}" for bound in row.latency_ratio_ci95),
+            shares(row.exit_shares) if row.exit_shares is not None else "",
+            _energy(row.energy_mj),
+        )
+        for row in c.rows
+    ]
+    right = ("acc %", "ms", f"{confidence:.0%} interval", "ratio", "95% interval", "exits %", "mJ")
+    return table({"net": "left", **dict.fromkeys(right, "right")}, rows)
+
+
+def _graph_table(p: "Estimate") -> Any:
     rows = [
         (
             graph.name,
@@ -88,7 +95,7 @@ def _graph_table(p: "Prediction") -> Any:
     return table({"component": "left", **dict.fromkeys(right, "right")}, rows)
 
 
-def _exit_table(p: "Prediction") -> Any:
+def _exit_table(p: "Estimate") -> Any:
     rows = [
         (
             str(at.exit),
@@ -103,30 +110,15 @@ def _exit_table(p: "Prediction") -> Any:
     return table(dict.fromkeys(right, "right"), rows)
 
 
-def _mean_table(p: "Prediction") -> Any:
-    rows = [
-        (
-            mean.operating_point,
-            shares(mean.exit_shares),
-            milliseconds(mean.latency_ms),
-            _interval(mean.interval_ms),
-            _energy(mean.energy_mj),
-        )
-        for mean in p.means
-    ]
-    right = ("ms", f"{p.confidence:.0%} interval", "mJ")
-    return table({"operating point": "left", "exits %": "right", **dict.fromkeys(right, "right")}, rows)
-
-
 def _interval(interval: tuple[float, ...]) -> str:
-    return f"{milliseconds(interval[0])}–{milliseconds(interval[1])}"
+    return "–".join(milliseconds(bound) for bound in interval)
 
 
 def _energy(energy: "Energy") -> str:
     return "not known" if energy.value is None else f"{energy.value:.3g}"
 
 
-def _energies(p: "Prediction") -> list[str]:
+def _energies(p: "Estimate") -> list[str]:
     kinds = sorted(
         {f"{g.energy_mj.scope}, {g.energy_mj.provenance}" for g in p.graphs if g.energy_mj.value is not None}
     )

@@ -1,6 +1,7 @@
 """Output of `eetool table` and `eetool devices`: the latency table and the facts of a hw profile."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,39 @@ def describe_coverage(profile: "HwProfile") -> str:
     return ", ".join(parts) or "nothing: its table is empty"
 
 
+@dataclass(frozen=True)
+class TableCoverage:
+    """Kinds of kernels that a table has figures of, for one backend and precision."""
+
+    backend: str
+    precision: str
+    kernels: tuple[str, ...]
+
+
+def table_coverage(profile: "HwProfile") -> list[TableCoverage]:
+    """Return the kinds of kernels of a table by backend and precision, fp32 first."""
+    from eetool.latency.estimate.coverage import POINTWISE
+
+    kinds: dict[tuple[str, str], set[str]] = {}
+    for entry in profile.table:
+        kinds.setdefault((entry.precision, entry.backend), set()).add(entry.kernel)
+    for r in profile.regressions:
+        kinds.setdefault((r.precision, r.backend), set()).add(POINTWISE if r.pointwise else r.kernel)
+    return [
+        TableCoverage(backend, precision, tuple(sorted(kinds[precision, backend])))
+        for precision, backend in sorted(kinds)
+    ]
+
+
+def coverage_words(profile: "HwProfile") -> str:
+    """Return precisions and kinds of kernels of a table, and the precisions that it lacks."""
+    rows = table_coverage(profile)
+    lines = [f"{row.backend} {row.precision}: {', '.join(row.kernels)}" for row in rows]
+    held = {row.precision for row in rows}
+    lines += [f"no {precision}" for precision in ("fp32", "int8") if rows and precision not in held]
+    return "\n".join(lines) or "none"
+
+
 def conditions(item: "TableEntry | Regression | Composition") -> str:
     """Return backend, precision and threads of an item of a table, in words."""
     threads = "1 thread" if item.threads == 1 else f"{item.threads} threads"
@@ -86,7 +120,7 @@ def _source_lines(profile: "HwProfile") -> list[str]:
 def _table_lines(profile: "HwProfile") -> list[Any]:
     if not profile.table and not profile.regressions:
         return ["latency table: empty, so no latency can be predicted for this device"]
-    lines: list[Any] = [f"latency table: {describe_coverage(profile)}"]
+    lines: list[Any] = [f"latency table: {describe_coverage(profile)}", *coverage_words(profile).split("\n")]
     shown = profile.table[:_MAX_ENTRIES]
     for (of, kind, source), entries in _grouped(shown):
         lines.append(f"{of}, {kind}, source {source}")
@@ -101,9 +135,26 @@ def _table_lines(profile: "HwProfile") -> list[Any]:
     lines += [
         f"whole graphs, {conditions(c)}: {milliseconds(c.dispatch_ms)} ms a call; "
         + (f"error ±{c.cv_error:.1%} on {c.n} networks left out" if c.n else "compared with no whole network")
+        + ("" if c.ratio_error is None else f", ±{c.ratio_error:.1%} of ratios of similar ones")
         for c in profile.compositions
     ]
+    lines += [_cascade_line(c) for c in profile.compositions if c.turn_ms_per_mb is not None]
     return lines
+
+
+def _cascade_line(c: "Composition") -> str:
+    call_ms = _bounds(c.component_dispatch_ms, c.component_error_ms)
+    evicted_ms = _bounds(c.turn_ms_per_mb or 0.0, c.turn_error_ms_per_mb)
+    source = f", source {c.cascade_source}" if c.cascade_source else ""
+    return (
+        f"cascades, {conditions(c)}: {call_ms} ms a graph after the first, {evicted_ms} ms per evicted megabyte{source}"
+    )
+
+
+def _bounds(value: float, error: float | None) -> str:
+    if not error:
+        return milliseconds(value)
+    return f"{milliseconds(max(0.0, value - error))} to {milliseconds(value + error)}"
 
 
 def _grouped(items: Sequence[Any]) -> list[tuple[tuple[str, str, str], list[Any]]]:
@@ -127,4 +178,5 @@ def _regression_row(r: "Regression") -> tuple[str, ...]:
     coefficients: list[float | None] = [r.constant_ms, r.ms_per_mmac, r.ms_per_mb]
     e = r.energy
     coefficients += [e.constant_mj, e.mj_per_mmac, e.mj_per_mb] if e is not None else [None] * 3
-    return r.kernel, *("–" if c is None else f"{c:.3g}" for c in coefficients), str(r.n), f"±{r.cv_error:.0%}"
+    name = f"{r.kernel}, 1×1" if r.pointwise else r.kernel
+    return name, *("–" if c is None else f"{c:.3g}" for c in coefficients), str(r.n), f"±{r.cv_error:.0%}"

@@ -1,5 +1,6 @@
 """Texts of figures: tiles below the operating-point slider, and the verdict at the top of the page."""
 
+from eetool.bench.device_comparison import Estimate
 from eetool.latency.estimate.energy import Energy
 from eetool.report.inputs import ReportInputs
 from eetool.report.operating_points import ReportPoint
@@ -10,11 +11,11 @@ UNKNOWN = "not known"
 def verdict_texts(inputs: ReportInputs) -> tuple[str, str, str]:
     """Return the headline, the sentence below it, and the conditions of the measurement."""
     bench, bundle = inputs.bench, inputs.bundle
+    if inputs.asked_prediction is not None:
+        return _device_texts(inputs.asked_prediction)
     if bench is not None:
         headline = bench.verdict.headline
-        text = bench.verdict.text.removeprefix(f"{headline}: ")
-        if not text.startswith(tuple(way.name for way in bench.ways)):  # names keep their case
-            text = text[:1].upper() + text[1:]
+        text = sentence(bench.verdict.text.removeprefix(f"{headline}: "), *(way.name for way in bench.ways))
         machine = bench.machine.board or bench.machine.cpu or bench.machine.architecture
         facts = (
             f"{bench.bundle} {', '.join(bench.variants)}, {bench.data.n} examples of {bench.data.source} "
@@ -27,6 +28,32 @@ def verdict_texts(inputs: ReportInputs) -> tuple[str, str, str]:
         f"These documents hold no measured latency of {name} and of the model without exits.",
         "Measure it with: eetool bench BUNDLE --data SOURCE -o bench.json",
     )
+
+
+def _device_texts(p: Estimate) -> tuple[str, str, str]:
+    facts = (
+        f"{p.model} {p.variant}, predicted for {p.device} from its latency table ({p.backend}, {p.precision}, "
+        f"{threads(p.threads)}), not measured there"
+    )
+    verdict = p.comparison.verdict if p.comparison is not None else None
+    if verdict is None:
+        return f"No verdict for {p.device}", sentence(p.reason or "The model has no operating points."), facts
+    headline = f"{verdict.headline} on {p.device}"
+    return headline, sentence(verdict.text.removeprefix(f"{headline}: "), verdict.way), facts
+
+
+def measured_text(inputs: ReportInputs) -> str:
+    """Return the verdict of the benchmark in one line, for a page that begins with that of a device."""
+    bench = inputs.bench
+    if bench is None or inputs.asked_prediction is None:
+        return ""
+    machine = bench.machine.board or bench.machine.cpu or bench.machine.architecture
+    return f"Measured on {machine}: {bench.verdict.text}"
+
+
+def sentence(text: str, *names: str) -> str:
+    """Return a text that begins with a capital letter, unless it begins with a name."""
+    return text if text.startswith(names or ("\0",)) else text[:1].upper() + text[1:]
 
 
 def tile_texts(point: ReportPoint, inputs: ReportInputs) -> dict[str, str]:

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 from eetool.bench.benchmark import SCHEMA as BENCH
 from eetool.bench.benchmark import Bench
+from eetool.bench.device_comparison import Estimate
 from eetool.bench.earlier_documents import EARLIER, upgrade
 from eetool.errors import ArtefactError, UsageError
 from eetool.latency.estimate.predictor import SCHEMA as PREDICT
-from eetool.latency.estimate.predictor import Prediction
 from eetool.printable_text import visible, visible_in
 from eetool.profile.profiler import SCHEMA as PROFILE
 from eetool.profile.profiler import Profile
@@ -118,16 +118,22 @@ class DocumentOrigin:
 
 @dataclass
 class ReportInputs:
-    """All inputs of a report; those not given are None or empty."""
+    """All inputs of a report; those not given are None or empty. `device` is the one whose verdict comes first."""
 
     origins: list[DocumentOrigin] = field(default_factory=list)
     bench: Bench | None = None
     profile: Profile | None = None
-    predictions: list[Prediction] = field(default_factory=list)
+    predictions: list[Estimate] = field(default_factory=list)
     training: TrainSummary | None = None
     tuning: TuneSummary | None = None
     search: SearchSummary | None = None
     bundle: Bundle | None = None
+    device: str | None = None
+
+    @property
+    def asked_prediction(self) -> Estimate | None:
+        """Prediction for the device that the report is for; None where none was asked for."""
+        return next((p for p in self.predictions if p.device == self.device), None)
 
     @property
     def operating_points(self) -> dict[str, OperatingPoint]:
@@ -170,7 +176,7 @@ def read_report_inputs(paths: Sequence[Path]) -> ReportInputs:
 def _read_document(path: Path, inputs: ReportInputs) -> None:
     def refuse(reason: str) -> ArtefactError:
         return ArtefactError(
-            f"{path}: {reason}", "Give the output of train, tune, profile, bench or search with --json."
+            f"{path}: {reason}", "Give the output of train, tune, profile, estimate, bench or search with --json."
         )
 
     text = read_text(path)
@@ -182,7 +188,7 @@ def _read_document(path: Path, inputs: ReportInputs) -> None:
     if schema == EARLIER:
         fields, schema = upgrade(fields, refuse), BENCH
     if schema == PREDICT:
-        prediction = decode(Prediction, fields, refuse)
+        prediction = decode(Estimate, fields, refuse)
         inputs.predictions.append(prediction)
         document_record: Any = prediction
     elif schema in _SINGLE_DOCUMENTS:

@@ -7,14 +7,17 @@ script library and the two files of the page itself are inserted unescaped.
 import base64
 import hashlib
 import importlib.resources
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from eetool import __version__
 from eetool.errors import MissingError
 from eetool.report.chart import Chart
-from eetool.report.formatting import tile_texts, verdict_texts
+from eetool.report.formatting import measured_text, tile_texts, verdict_texts
 from eetool.report.inputs import ReportInputs
+from eetool.report.next_steps import next_steps
 from eetool.report.operating_points import ReportPoint
 from eetool.report.sections import (
     certificates,
@@ -25,6 +28,9 @@ from eetool.report.sections import (
     predictions,
     training,
 )
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 VEGA_LITE = "6.1"
 MISSING = (
@@ -54,28 +60,22 @@ def render_page(
     Raises:
         MissingError: a library that renders the page is not installed.
     """
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-        from markupsafe import Markup
-    except ImportError:
-        raise MissingError(*MISSING) from None
+    template = _template()
+    from markupsafe import Markup
+
     place = next((i for i, s in enumerate(positions) if s.name == start), 0)
+    date = time.strftime("%Y-%m-%d", time.gmtime())
     slider = [{"name": s.name, "shown": tile_texts(s, inputs)} for s in positions]
     scripts = [_library(), _text("page.js")]
     headline, sentence, facts = verdict_texts(inputs)
-    environment = Environment(
-        loader=PackageLoader("eetool.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
-    return environment.get_template("page.html").render(
+    return template.render(
         version=__version__,
         headline=headline,
         sentence=sentence,
         facts=facts,
+        measured=measured_text(inputs),
+        steps=next_steps(inputs),
+        date=date,
         style=Markup(_text("page.css")),
         scripts=[Markup(script) for script in scripts],
         hashes=[_hash(script) for script in scripts],
@@ -92,6 +92,22 @@ def render_page(
         machines=machines(inputs),
         origins=origins(inputs),
     )
+
+
+def _template() -> "Template":
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+    except ImportError:
+        raise MissingError(*MISSING) from None
+    environment = Environment(
+        loader=PackageLoader("eetool.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
+    return environment.get_template("page.html")
 
 
 def _by_section(charts: Sequence[Chart]) -> Mapping[str, list[Chart]]:

@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from eetool.latency.estimate.predictor import Prediction
+from eetool.bench.device_comparison import DeviceRow, Estimate
+from eetool.latency.estimate.coverage import coverage_text
+from eetool.latency.estimate.energy import Energy
 from eetool.report.chart_theme import exit_name
 from eetool.report.formatting import energy, energy_note, milliseconds, percent, threads, tile_texts
 from eetool.report.inputs import ReportInputs
@@ -103,24 +105,48 @@ def _strips(inputs: ReportInputs, pictures: Mapping[int, str]) -> Iterator[Strip
 
 
 def predictions(inputs: ReportInputs) -> list[SectionTable]:
-    """Return one table per prediction for a device."""
-    return [_prediction(p) for p in inputs.predictions]
+    """Return one table per prediction for a device, the device of the report first."""
+    asked = inputs.asked_prediction
+    others = [p for p in inputs.predictions if p is not asked]
+    return [_prediction(p) for p in ([asked] if asked is not None else []) + others]
 
 
-def _prediction(p: Prediction) -> SectionTable:
-    rows = [
-        (
-            m.operating_point,
-            milliseconds(m.latency_ms),
-            f"{milliseconds(m.interval_ms[0])} to {milliseconds(m.interval_ms[1])}",
-            energy(m.energy_mj),
-            energy_note(m.energy_mj) or "–",
-        )
-        for m in p.means
-    ] or [(g.name, milliseconds(g.latency_ms), "–", energy(g.energy_mj), "–") for g in p.graphs]
-    heads = ("at", "mean latency", f"{p.confidence:.0%} interval", "mean energy", "energy is")
+def _prediction(p: Estimate) -> SectionTable:
     title = f"{p.device}, {p.variant}, {threads(p.threads)}"
-    return SectionTable(heads, [tuple(row) for row in rows], title=title, warnings=tuple(p.warnings))
+    comparison = p.comparison
+    interval = f"{p.confidence:.0%} interval"
+    heads: Row
+    if comparison is not None:
+        heads = ("net", "accuracy", "mean latency", interval, "ratio", "95% interval", "energy")
+        rows = [_compared(row) for row in comparison.rows]
+    else:
+        heads = ("graph", "mean latency", interval, "energy")
+        rows = [
+            (g.name, milliseconds(g.latency_ms), _bounds(g.interval_ms), _energy_with_note(g.energy_mj))
+            for g in p.graphs
+        ]
+    verdict = comparison.verdict.text if comparison is not None and comparison.verdict is not None else ""
+    missing = [f"{m.variant}: no figures: {m.reason}" for m in comparison.missing] if comparison is not None else []
+    missing += [f"{row.name}: no figures: {row.reason}" for row in comparison.rows if row.reason] if comparison else []
+    warnings = (*p.warnings, *coverage_text(p.coverage, {}), *missing, *([p.reason] if p.reason else []))
+    return SectionTable(heads, rows, title=title, note=verdict, warnings=warnings)
+
+
+def _compared(row: DeviceRow) -> Row:
+    ratio = "–" if row.latency_ratio is None else f"{row.latency_ratio:.2f}"
+    accuracy = "not known" if row.accuracy is None else f"{100 * row.accuracy:.2f} %"
+    bounds = " to ".join(f"{bound:.2f}" for bound in row.latency_ratio_ci95) or "–"
+    times = (milliseconds(row.latency_ms), _bounds(row.interval_ms))
+    return (row.name, accuracy, *times, ratio, bounds, _energy_with_note(row.energy_mj))
+
+
+def _bounds(interval: tuple[float, ...]) -> str:
+    return " to ".join(milliseconds(bound) for bound in interval) or "–"
+
+
+def _energy_with_note(value: Energy) -> str:
+    note = energy_note(value)
+    return f"{energy(value)} ({note})" if note else energy(value)
 
 
 def training(inputs: ReportInputs) -> SectionTable | None:

@@ -40,10 +40,44 @@ def test_estimate_onnx_file_writes_prediction(cli: Any, board: Path, net: Path, 
     for words in ("predicted for board", "net.onnx", "not known", "90% interval"):
         assert words in result.stdout
     written = json.loads(out.read_text())
-    jsonschema.validate(written, json.loads((SCHEMAS / "predict-1.schema.json").read_text()))
+    jsonschema.validate(written, json.loads((SCHEMAS / "predict-2.schema.json").read_text()))
     assert (written["provenance"], written["graphs"][0]["energy_mj"]["value"]) == ("predicted", None)
     assert written["command"] == verb
     assert cli(verb, net, "--device", board, "-o", out).code == 2
+
+
+def test_estimate_bundle_against_networks_ends_with_verdict(cli: Any, board: Path, tmp_path: Path) -> None:
+    bundle = write_tiny_bundle(tmp_path)
+    small = save(model(NETWORK), tmp_path / "small.onnx")
+    document = cli("estimate", bundle, "--device", board, "--against", small, "--against", bundle, "--json").document
+    jsonschema.validate(document, json.loads((SCHEMAS / "predict-2.schema.json").read_text()))
+    rows = document["comparison"]["rows"]
+    assert [row["role"] for row in rows] == ["unsplit", *["operating_point"] * 3, "rival", "rival"]
+    assert [row["name"] for row in rows][-2:] == ["small.onnx", bundle.name]
+    assert rows[-1]["latency_ms"] == rows[0]["latency_ms"]
+    verdict = document["comparison"]["verdict"]
+    assert verdict["way"] == "balanced"
+    assert " on board: " in verdict["text"]
+    shown = cli("estimate", bundle, "--device", board, "--against", small)
+    assert "coverage: the table has figures of" in shown.stdout
+    other_rank = '<ir_version: 8, opset_import: ["" : 18]> g (float[1,4] x) => (float[n] y) { y = Relu (x) }'
+    flat = save(model(other_rank), tmp_path / "flat.onnx")
+    refused = cli("estimate", bundle, "--device", board, "--against", flat)
+    assert (refused.code, "flat.onnx: takes inputs of 4, and" in refused.stderr) == (3, True), refused
+
+
+def test_estimate_int8_without_int8_table_has_no_figures(cli: Any, board: Path, tmp_path: Path) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 18]>
+    g (float[1,4,8,8] x) => (float[n] y) { q = QuantizeLinear (x, s, z) y = DequantizeLinear (q, s, z) }"""
+    net = save(model(text, s=np.float32(0.1), z=np.int8(0)), tmp_path / "int8.onnx")
+    document = cli("estimate", net, "--device", board, "--json").document
+    assert (document["graphs"], document["comparison"]) == ([], None)
+    assert "board has no int8 table" in document["reason"]
+    bundle = write_tiny_bundle(tmp_path)
+    document = cli("estimate", bundle, "--device", board, "--against", net, "--json").document
+    rival = document["comparison"]["rows"][-1]
+    assert (rival["latency_ms"], "no int8 table" in rival["reason"]) == (None, True)
+    assert document["comparison"]["verdict"]["pays"] is not True
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -97,6 +97,9 @@ def test_page_any_width_draws_offline_without_overlap(browser: Any, reported: An
     assert {"seg0", "exit0", "seg1", "exit1", "exit2"} <= set(parts)
     assert opened.page.evaluate(OVERLAPS) == []
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
+    # Nothing follows the footer.
+    bottom = "document.querySelector('footer').getBoundingClientRect().bottom + scrollY"
+    assert opened.page.evaluate(f"document.documentElement.scrollHeight - ({bottom})") <= 32
     # The verdict shows without scrolling.
     heading = opened.page.locator("h1").bounding_box()
     assert heading["y"] < 100

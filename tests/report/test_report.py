@@ -19,11 +19,13 @@ from eetool.errors import OutputError
 from eetool.report import thumbnails
 from eetool.report.chart import Chart
 from eetool.report.chart_files import write_charts
+from eetool.report.formatting import measured_text, verdict_texts
 from eetool.report.inputs import ReportInputs, SearchSummary, read_report_inputs
 from eetool.report.model_charts import model_charts
+from eetool.report.next_steps import next_steps
 from eetool.report.operating_points import initial_point, matching_profile, report_points, slider_points
 from eetool.report.search_charts import search_charts
-from eetool.report.sections import comparison_rows
+from eetool.report.sections import comparison_rows, predictions
 from eetool.report.time_breakdown import RUNTIME, time_rows
 from eetool_runtime.manifest import Text
 from eetool_runtime.records import decode
@@ -306,3 +308,40 @@ def test_example_previews_show_texts_and_features() -> None:
     sound = Source("npz:x", np.ones((2, 61, 40), np.float32), labels, names, mirror=False)
     for example in (sound.inputs[0], np.arange(12, dtype=np.float32), np.zeros((3, 4, 4), np.float32)):
         assert thumbnails._preview(sound, example).startswith(thumbnails.IMAGE)
+
+
+def test_page_of_device_begins_with_its_verdict_and_next_steps() -> None:
+    inputs = read_report_inputs([GOLDEN / "bench-1.json", GOLDEN / "predict-2.json"])
+    assert verdict_texts(inputs)[0] in HEADLINES.values()
+    inputs.device = "example"
+    headline, text, facts = verdict_texts(inputs)
+    assert headline == "Cannot tell whether early exit pays on example"
+    assert text.startswith("The accuracy of small-int8.onnx is not known. Here fast is predicted to take 0.67")
+    assert "not measured there" in facts
+    assert inputs.bench is not None
+    assert measured_text(inputs).endswith(inputs.bench.verdict.text)
+    commands = [step.command for step in next_steps(inputs)]
+    assert any("eetool profile resnet20.eebundle --device ssh://" in command for command in commands)
+    assert any(command.startswith("eetool table extend example ") for command in commands)
+    (table,) = predictions(inputs)
+    assert [row[0] for row in table.rows] == ["unsplit", "fast", "small-int8.onnx"]
+    assert table.rows[1][4:6] == ("0.67", "0.60 to 0.74")
+    assert any("coverage: the table has figures of 1 of 2 kinds" in line for line in table.warnings)
+
+
+def test_next_steps_without_measurement_begin_with_bench(bundle: Path) -> None:
+    steps = next_steps(read_report_inputs([bundle]))
+    assert steps[0].command == f"eetool bench {bundle.name} --data SOURCE -o bench.json"
+    assert next_steps(ReportInputs()) == []
+
+
+def test_report_device_estimates_the_bundle(reported: Any, cli: Any, tmp_path: Path) -> None:
+    page = tmp_path / "rpi5.html"
+    done = cli("report", reported.bench, reported.bundle, "--device", "rpi5", "-o", page)
+    assert done.code == 0, done
+    words = Words(page.read_text()).words
+    assert words[0] in {f"{headline} on rpi5" for headline in HEADLINES.values()}
+    assert "What to do now" in words
+    assert re.search(r"Made by eetool .* on \d{4}-\d\d-\d\d\.", " ".join(words))
+    refused = cli("report", reported.bench, "--device", "rpi5", "-o", tmp_path / "other.html")
+    assert (refused.code, "none of these documents is an estimate for rpi5" in refused.stderr) == (2, True), refused

@@ -4,7 +4,7 @@ import click
 
 from eetool.cli.output import CommandResult, table, verb
 from eetool.cli.shell_completion import complete_hw_profile
-from eetool.cli.table_output import conditions, describe_coverage, device_result
+from eetool.cli.table_output import conditions, coverage_words, device_result, table_coverage
 
 
 @verb
@@ -28,12 +28,11 @@ def _list_devices() -> CommandResult:
             "table_entries": {"measured": d.entries("measured"), "fitted": d.entries("fitted")},
             "regressions": len(d.regressions),
             "conditions": [conditions(c) for c in d.compositions],
+            "kernels": table_coverage(d),
         }
         for d in known
     ]
-    rows = [
-        (d.name, d.title, describe_coverage(d), ", ".join(sorted({p.state for p in d.power})) or "–") for d in known
-    ]
+    rows = [(d.name, d.title, coverage_words(d), ", ".join(sorted({p.state for p in d.power})) or "–") for d in known]
     text = [
         f"host: this machine, {machine.cpu or machine.architecture}, measured on demand",
         table(dict.fromkeys(("device", "hardware", "latency table", "power"), "left"), rows),

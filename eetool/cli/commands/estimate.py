@@ -6,13 +6,13 @@ from pathlib import Path
 import click
 
 from eetool.cli.estimate_output import EstimateRequest, estimate_result
-from eetool.cli.options import MODEL, FiniteRange, force_option, named_option, output_option
+from eetool.cli.options import MODEL, FiniteRange, data_option, force_option, named_option, output_option
 from eetool.cli.output import CommandResult, verb_with_request, write_result
 from eetool.cli.shell_completion import complete_hw_profile
 from eetool.cli.table_measurement import HOST, SSH
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FileEstimateRequest(EstimateRequest):
     """Options of `eetool estimate`, with the file that its document goes to."""
 
@@ -29,6 +29,15 @@ class FileEstimateRequest(EstimateRequest):
     shell_complete=complete_hw_profile,
     help="A name from `eetool devices`, or a hw profile.",
 )
+@click.option(
+    "--against",
+    type=MODEL,
+    multiple=True,
+    help="A static network to compare with: .onnx, bundle or model.pt; repeatable.",
+)
+@data_option(required=False)
+@click.option("--operating-point", default=None, help="Operating point of the verdict.  [the bundle's default]")
+@click.option("--max-accuracy-drop", type=FiniteRange(0, 100), default=None, help="Percentage points that it may lose.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads on the device.")
 @click.option("--variant", default="auto", show_default=True, help="Of a bundle: such as onnx/int8.")
 @click.option("--watts", type=FiniteRange(0, min_open=True), help="Power of the board; energy is estimated from it.")
@@ -36,9 +45,11 @@ class FileEstimateRequest(EstimateRequest):
 @named_option
 @force_option
 def estimate(request: FileEstimateRequest) -> CommandResult:
-    """Estimate latency and energy of INPUT on a device from the device's latency table.
+    """Estimate latency and energy of INPUT on a device from the device's latency table, with a verdict for it.
 
-    INPUT is a bundle, a checkpoint or an ONNX file. Nothing is measured; `eetool profile` measures.
+    INPUT is a bundle, a checkpoint or an ONNX file. It is compared with its unsplit backbone and with the networks of
+    --against. Accuracies are those that `tune` recorded; with --data, all networks of a bundle classify the test split
+    here. Nothing is timed; `eetool profile` and `eetool bench` measure.
     """
     from eetool.errors import UsageError
     from eetool.records import check_output

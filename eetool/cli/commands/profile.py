@@ -164,7 +164,14 @@ def _estimate(request: ProfileRequest, path: Path) -> CommandResult:
         raise UsageError(f"--sustained measures, and {request.device} is predicted", "Leave it out.")
     threads = request.threads[0] if request.threads else 1
     return estimate_result(
-        EstimateRequest(path, request.device, request.variant, threads, request.watts, request.named)
+        EstimateRequest(
+            input=path,
+            device=request.device,
+            variant=request.variant,
+            threads=threads,
+            watts=request.watts,
+            named=request.named,
+        )
     )
 
 

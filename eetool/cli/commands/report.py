@@ -10,7 +10,7 @@ import click
 from eetool.cli.options import PATH, data_option, force_option, output_option
 from eetool.cli.output import CommandResult, verb_with_request
 from eetool.cli.progress_bars import TerminalProgress
-from eetool.cli.shell_completion import ArtefactPath
+from eetool.cli.shell_completion import ArtefactPath, complete_hw_profile
 
 if TYPE_CHECKING:
     from eetool.report.chart import Chart
@@ -24,6 +24,7 @@ class ReportRequest:
     documents: tuple[Path, ...]
     output: Path
     data: str | None
+    device: str | None
     figures: Path | None
     force: bool
 
@@ -32,13 +33,19 @@ class ReportRequest:
 @click.argument("documents", type=ArtefactPath(".json"), nargs=-1, required=True)
 @output_option("The page.", default="report.html")
 @data_option(required=False)
+@click.option(
+    "--device",
+    metavar="NAME",
+    shell_complete=complete_hw_profile,
+    help="Begin with the verdict for this device: of a document of `estimate`, else estimated from the bundle.",
+)
 @click.option("--figures", type=PATH, metavar="DIR", help="Also write every chart to DIR, as SVG and PNG.")
 @force_option
 def report(request: ReportRequest) -> CommandResult:
-    """Make one self-contained page of DOCUMENTS: those of train, tune, profile, bench and search, and a bundle.
+    """Make one self-contained page of DOCUMENTS and a bundle.
 
-    The page works offline and from a file. With --data, the source of the benchmark, it shows easy and hard inputs
-    as pictures.
+    Documents are those of train, tune, profile, estimate, bench and search. The page works offline and from a file.
+    With --data, the source of the benchmark, it shows easy and hard inputs as pictures.
     """
     from eetool.errors import UsageError
     from eetool.records import check_output, write_atomic
@@ -52,6 +59,8 @@ def report(request: ReportRequest) -> CommandResult:
     if figures is not None:
         _check_folder(figures)
     inputs = read_report_inputs(request.documents)
+    if request.device is not None:
+        _add_device(inputs, request.device)
     points = report_points(inputs)
     positions = slider_points(inputs, points)
     start = initial_point(inputs, positions)
@@ -84,6 +93,24 @@ def _pictures(data: str | None, inputs: "ReportInputs") -> dict[int, str]:
     from eetool.report.thumbnails import example_previews
 
     return example_previews(data, inputs.bench)
+
+
+def _add_device(inputs: "ReportInputs", device: str) -> None:
+    """Make `device` the one that the report begins with, and estimate the bundle for it unless a document does."""
+    from eetool.cli.device_estimate import EstimateRequest, make_estimate
+    from eetool.errors import UsageError
+    from eetool.latency.table.hw_profile import load_device
+
+    inputs.device = load_device(device).name
+    if inputs.asked_prediction is not None:
+        return
+    if inputs.bundle is None:
+        raise UsageError(
+            f"none of these documents is an estimate for {inputs.device}",
+            f"Give the bundle too, or the document of `eetool estimate BUNDLE --device {device}`.",
+        )
+    request = EstimateRequest(input=inputs.bundle.path, device=device, variant="auto", threads=1, watts=None, named=())
+    inputs.predictions.append(make_estimate(request))
 
 
 def _check_folder(folder: Path) -> None:

@@ -19,6 +19,7 @@ class CascadePrice:
 
     Attributes:
         half_widths_ms: half-widths of latency intervals. Errors of components add up: they share one table.
+        call_errors_ms: the part of them that calls and caches of a cascade have.
         energy_provenance, energy_scope: see `Energy`; null where energies are unknown.
     """
 
@@ -26,6 +27,7 @@ class CascadePrice:
     half_widths_ms: CascadeCosts
     energy_provenance: str | None
     energy_scope: str | None
+    call_errors_ms: CascadeCosts
 
     def energies(self, thresholds: tuple[float | None, ...]) -> tuple[Energy, ...]:
         """Return the energy of leaving at each exit."""
@@ -48,20 +50,43 @@ def price_cascade(layout: CascadeLayout, graphs: Mapping[str, GraphCost], compos
     """Add up a cascade: the only place where components, gates, dispatch and cache penalty become one cost.
 
     Every component costs its graph and `runtime_ms`, which is the runtime's step and gate. Every call costs `call_ms`.
-    Components that run in turn have the cache penalty of docs/decisions/0023.
+    A graph after the first is dispatched for `component_ms`. Components that run in turn have the cache penalty of
+    docs/decisions/0023. The uncertainty of these figures, which all components share, adds to that of the graphs.
     """
-    latency = layout.arrange({name: graph.latency_ms + composition.runtime_ms for name, graph in graphs.items()})
+    more_ms = composition.component_dispatch_ms - composition.dispatch_ms
+    step_ms = composition.runtime_ms + more_ms
+    latency = layout.arrange({name: graph.latency_ms + step_ms for name, graph in graphs.items()})
     first, *others = latency.trunk
     weights_mb = {name: graph.weight_mb for name, graph in graphs.items()}
     penalty = layout.cache_penalty(weights_mb, composition.turn_ms or 0.0, composition.turn_ms_per_mb or 0.0)
     costs = {
         MACS: layout.arrange({name: float(graph.macs) for name, graph in graphs.items()}),
-        LATENCY: replace(latency, trunk=(first + composition.call_ms, *others), cache=penalty),
+        LATENCY: replace(latency, trunk=(first + composition.call_ms - more_ms, *others), cache=penalty),
     }
     energies = {name: graph.energy_mj for name, graph in graphs.items()}
     millijoules = {name: energy.value for name, energy in energies.items() if energy.value is not None}
     energy = UNKNOWN
     if len(millijoules) == len(energies):
         costs[ENERGY], energy = layout.arrange(millijoules), next(iter(energies.values()))
-    half_widths = layout.arrange({name: graph.half_width_ms for name, graph in graphs.items()})
-    return CascadePrice(costs, half_widths, energy.provenance, energy.scope)
+    calls = _call_errors(layout, weights_mb, composition)
+    return CascadePrice(
+        costs, _half_widths(layout, graphs, calls), energy.provenance, energy.scope, call_errors_ms=calls
+    )
+
+
+def _call_errors(layout: CascadeLayout, weights_mb: Mapping[str, float], composition: Composition) -> CascadeCosts:
+    """Return half-widths of the cost of calls and caches, which a graph alone does not have."""
+    component_ms = composition.component_error_ms or 0.0
+    calls = layout.arrange(dict.fromkeys(weights_mb, component_ms))
+    first, *others = calls.trunk
+    penalty = layout.cache_penalty(weights_mb, 0.0, composition.turn_error_ms_per_mb or 0.0)
+    return replace(calls, trunk=(first - component_ms, *others), cache=penalty)
+
+
+def _half_widths(layout: CascadeLayout, graphs: Mapping[str, GraphCost], calls: CascadeCosts) -> CascadeCosts:
+    halves = layout.arrange({name: graph.half_width_ms for name, graph in graphs.items()})
+    trunk, heads = (
+        tuple(a + b for a, b in zip(*pair, strict=True))
+        for pair in ((halves.trunk, calls.trunk), (halves.heads, calls.heads))
+    )
+    return replace(halves, trunk=trunk, heads=heads, cache=calls.cache)

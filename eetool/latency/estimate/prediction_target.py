@@ -25,6 +25,7 @@ from eetool_runtime.manifest import OperatingPoint
 if TYPE_CHECKING:
     from eetool.model.checkpoint import Checkpoint
 
+UNSPLIT = "unsplit"
 GRAPH = "graph"
 EXIT_PATH = "leaving at"  # of a file with nested exits: everything until one exit
 ONNX_FP32 = "onnx/fp32"
@@ -43,6 +44,8 @@ class PredictionTarget:
         layout: places of the graphs in the cascade; null where they are no cascade of components.
         operating_points: operating points of the cascade that carry expected figures.
         batch: examples of one call, by which MACs and costs are counted.
+        unsplit: kernels of the network without early exits as one graph; empty where there is no cascade.
+        input_shape: sizes of the only input of one example; null where there are several, or they are not known.
     """
 
     name: str
@@ -53,6 +56,8 @@ class PredictionTarget:
     operating_points: Mapping[str, OperatingPoint] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     batch: int = 1
+    unsplit: tuple[Kernel, ...] = ()
+    input_shape: tuple[int | str, ...] | None = None
 
     @property
     def backend(self) -> str:
@@ -159,22 +164,47 @@ def _of_recording(model: RecordedModel, variant: str, detection: _Detection) -> 
         raise UsageError(f"{model.name} has no variant {variant!r}", f"It has: {ONNX_FP32}.")
     graphs = {name: detection.of_graph(graph) for name, graph in model.graphs.items()}
     points = {name: point for name, point in model.operating_points.items() if point.expected}
-    return PredictionTarget(model.name, variant, graphs, model.kinds, model.layout, points)
+    first = next(iter(model.graphs.values()))
+    return PredictionTarget(
+        name=model.name,
+        variant=variant,
+        graphs=graphs,
+        kinds=model.kinds,
+        layout=model.layout,
+        operating_points=points,
+        unsplit=_trunk(model.layout, graphs),
+        input_shape=_shape_of_only_input(first),
+    )
+
+
+def _trunk(layout: CascadeLayout, graphs: Mapping[str, Sequence[Kernel]]) -> tuple[Kernel, ...]:
+    """Return the kernels of all components that a full pass without early exits runs."""
+    return tuple(kernel for stretch in layout.trunk for name in stretch for kernel in graphs[name])
+
+
+def _shape_of_only_input(graph: SizedGraph) -> tuple[int | str, ...] | None:
+    shapes = [graph.shapes.get(name) for name in graph.inputs]
+    return shapes[0][1:] if len(shapes) == 1 and shapes[0] else None
 
 
 def _of_bundle(bundle: Bundle, variant: str, detection: _Detection) -> PredictionTarget:
     points = bundle.variant(variant).operating_points
     m = bundle.manifest
     read, warnings = _readable(bundle, variant)
-    files = m.variants[read].components
+    files, references = m.variants[read].components, m.variants[read].references
+    graphs = {c.name: detection.of_file(bundle.file(files[c.name].path)) for c in m.components}
+    layout = layout_of_manifest(m)
+    whole = detection.of_file(bundle.file(references[UNSPLIT])) if UNSPLIT in references else _trunk(layout, graphs)
     return PredictionTarget(
         name=m.name,
         variant=variant,
-        graphs={c.name: detection.of_file(bundle.file(files[c.name].path)) for c in m.components},
+        graphs=graphs,
         kinds={c.name: c.kind for c in m.components},
-        layout=layout_of_manifest(m),
+        layout=layout,
         operating_points={name: point for name, point in points.items() if point.expected},
         warnings=warnings,
+        unsplit=tuple(whole),
+        input_shape=tuple(m.inputs[0].shape[1:]) if len(m.inputs) == 1 else None,
     )
 
 
@@ -192,6 +222,7 @@ def _of_file(path: Path, variant: str, detection: _Detection) -> PredictionTarge
         kinds=dict.fromkeys(graphs, kind),
         warnings=_batch_warnings(batches),
         batch=next(iter(batches.values()), 1),
+        input_shape=_shape_of_only_input(next(iter(read.values()))),
     )
 
 

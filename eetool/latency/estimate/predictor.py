@@ -8,6 +8,7 @@ import numpy as np
 from eetool.latency.build.cache_penalty import weight_mb
 from eetool.latency.estimate.cascade_cost import CascadeLayout
 from eetool.latency.estimate.cascade_price import LATENCY, MACS, CascadePrice, price_cascade
+from eetool.latency.estimate.coverage import KindCoverage, coverage, unknown_shares
 from eetool.latency.estimate.energy import Energy
 from eetool.latency.estimate.graph_cost import GraphCost
 from eetool.latency.estimate.power_model import board_power_w, estimate_energy
@@ -17,13 +18,12 @@ from eetool.latency.kernels.kernel import Kernel
 from eetool.latency.table.hw_profile import HwProfile
 from eetool.latency.table.kernel_costs import KernelCosts
 from eetool.metrics import Thresholds
-from eetool_runtime.manifest import OperatingPoint
 
-SCHEMA = "predict/1"
+SCHEMA = "predict/2"
 PREDICTED = "predicted"
 CONFIDENCE = 0.9
-_DEVIATIONS = 1.645  # of a normal distribution, to either side, for 90 %
-_CORRELATION = 0.3  # of errors of kernels in one graph
+DEVIATIONS = 1.645  # of a normal distribution, to either side, for 90 %
+CORRELATION = 0.3  # of errors of kernels in one graph
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,14 @@ class MeanCost:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The document `predict/1`.
+    """The figures of the document `predict/2`.
 
-    `backend`, `precision` and `threads` are those of the table's figures; `warnings` state where others were asked for.
-    `batch` is the number of examples of one call, by which everything is counted.
+    Attributes:
+        backend: backend of the table's figures, as are `precision` and `threads`; `warnings` state where others were
+            asked for.
+        batch: number of examples of one call, by which everything is counted.
+        coverage: what the price of each kind of kernel rests on.
+        reason: why there are no figures; null where there are.
     """
 
     device: str
@@ -69,6 +73,8 @@ class Prediction:
     means: tuple[MeanCost, ...]
     warnings: tuple[str, ...]
     batch: int = 1
+    coverage: tuple[KindCoverage, ...] = ()
+    reason: str | None = None
 
 
 class Predictor:
@@ -85,11 +91,30 @@ class Predictor:
     def __init__(
         self, profile: HwProfile, backend: str, precision: str, threads: int, watts: float | None = None
     ) -> None:
-        self.profile = profile
+        self.profile, self._precision = profile, precision
         self.kernel_costs = KernelCosts(profile.latency, profile.name, backend, precision, threads)
         self._watts = watts
         # The table may hold figures of another thread count than was asked for.
         self._power_w = board_power_w(profile, self.kernel_costs.threads) if watts is None else watts
+
+    @property
+    def missing_precision(self) -> str | None:
+        """Reason why this precision cannot be predicted; None where it can.
+
+        Another precision's figures would point the wrong way: int8 graphs have more operators than fp32 ones, so with
+        the costs of fp32 they would be slower, while devices run them faster.
+        """
+        wanted, held = self._precision, self.kernel_costs.precision
+        if wanted == held:
+            return None
+        return (
+            f"{self.profile.name} has no {wanted} table, and a figure from its {held} table would point the wrong way"
+        )
+
+    @property
+    def states_error(self) -> bool:
+        """Whether the table states its error on whole networks."""
+        return self.kernel_costs.composition.cv_error > 0 and self.kernel_costs.composition.n > 0
 
     @property
     def channel_block(self) -> int:
@@ -130,7 +155,9 @@ class Predictor:
 
 
 def predict(target: PredictionTarget, predictor: Predictor) -> Prediction:
-    """Return the document for `target`."""
+    """Return the figures of `target`, or none and the reason."""
+    if predictor.missing_precision is not None:
+        return _without_figures(target, predictor, predictor.missing_precision)
     graphs = {name: predictor.graph(name, kernels, target.kinds[name]) for name, kernels in target.graphs.items()}
     exits: tuple[ExitCost, ...] = ()
     means: tuple[MeanCost, ...] = ()
@@ -142,10 +169,18 @@ def predict(target: PredictionTarget, predictor: Predictor) -> Prediction:
     if target.layout is not None:
         cascade = predictor.cascade(target.layout, graphs)
         exits = _exit_costs(cascade, (0.0,) * len(target.layout.heads))
-        means = tuple(_mean_cost(cascade, name, point) for name, point in target.operating_points.items())
+        means = tuple(
+            mean_cost(cascade, name, point.thresholds, tuple(point.expected.exit_shares))
+            for name, point in target.operating_points.items()
+            if point.expected is not None
+        )
     unknown = sorted({op for graph in graphs.values() for op in graph.unknown_operators})
     counted = {kernel.ops[0] for kernels in target.graphs.values() for kernel in kernels if kernel.macs and kernel.ops}
-    guessed = [f"unknown operator {op}: {_guess_basis(op in counted)}, with a wide interval" for op in unknown]
+    shares = unknown_shares((k for kernels in target.graphs.values() for k in kernels), predictor.kernel_costs)
+    guessed = [
+        f"unknown operator {op}: {_guess_basis(op in counted)}, with a wide interval; {shares[op]:.0%} of the time"
+        for op in unknown
+    ]
     return Prediction(
         device=predictor.profile.name,
         provenance=PREDICTED,
@@ -158,8 +193,37 @@ def predict(target: PredictionTarget, predictor: Predictor) -> Prediction:
         graphs=tuple(graphs.values()),
         exits=exits,
         means=means,
-        warnings=(*predictor.kernel_costs.warnings, *target.warnings, *guessed),
+        warnings=(*predictor.kernel_costs.warnings, *target.warnings, *_unstated_error(predictor), *guessed),
         batch=target.batch,
+        coverage=coverage((k for kernels in target.graphs.values() for k in kernels), predictor.kernel_costs),
+    )
+
+
+def _unstated_error(predictor: Predictor) -> tuple[str, ...]:
+    if predictor.states_error:
+        return ()
+    return (
+        f"the profile of {predictor.profile.name} states no error of whole networks: ratios may be wrong by a "
+        "factor of seven, and other intervals are too narrow; `eetool table build` makes one that states it",
+    )
+
+
+def _without_figures(target: PredictionTarget, predictor: Predictor, reason: str) -> Prediction:
+    return Prediction(
+        device=predictor.profile.name,
+        provenance=PREDICTED,
+        model=target.name,
+        variant=target.variant,
+        backend=target.backend,
+        precision=target.precision,
+        threads=predictor.kernel_costs.threads,
+        confidence=CONFIDENCE,
+        graphs=(),
+        exits=(),
+        means=(),
+        warnings=target.warnings,
+        batch=target.batch,
+        reason=reason,
     )
 
 
@@ -178,9 +242,8 @@ def _exit_costs(cascade: CascadePrice, thresholds: Thresholds) -> tuple[ExitCost
     )
 
 
-def _mean_cost(cascade: CascadePrice, name: str, point: OperatingPoint) -> MeanCost:
-    assert point.expected is not None
-    shares, thresholds = tuple(point.expected.exit_shares), point.thresholds
+def mean_cost(cascade: CascadePrice, name: str, thresholds: Thresholds, shares: tuple[float, ...]) -> MeanCost:
+    """Return the mean cost over inputs that leave in these shares."""
     total = float(np.dot(shares, cascade.costs[LATENCY].leaving(thresholds)))
     half = float(np.dot(shares, cascade.half_widths_ms.leaving(thresholds)))
     return MeanCost(name, shares, total, _around(total, half), cascade.mean_energy(thresholds, shares))
@@ -194,10 +257,10 @@ def _deviation_of_sum(deviations: Sequence[float], common: float) -> float:
     """Return the deviation of a sum whose parts have correlated errors, with an error that all of it has in common."""
     independent = sum(d * d for d in deviations)
     correlated = sum(deviations) ** 2
-    return float(((1 - _CORRELATION) * independent + _CORRELATION**2 * correlated + common * common) ** 0.5)
+    return float(((1 - CORRELATION) * independent + CORRELATION**2 * correlated + common * common) ** 0.5)
 
 
 def _interval(total: float, deviation: float) -> tuple[float, float]:
     """Return the 90 % interval of a positive figure, symmetric in its logarithm, so that it never reaches 0."""
-    factor = 1 + _DEVIATIONS * deviation / max(total, 1e-12)
+    factor = 1 + DEVIATIONS * deviation / max(total, 1e-12)
     return total / factor, total * factor

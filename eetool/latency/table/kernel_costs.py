@@ -1,8 +1,9 @@
 """Costs of kernels from a latency table, with their uncertainty, for one backend, precision and thread count.
 
 The first available source gives the cost: the exact entry; interpolation between entries of the kind
-(`interpolation.py`); the regression of the kind; a model of MACs and bytes over all kinds. If the table lacks the
-requested conditions, the nearest ones stand in, with wider intervals and a warning.
+(`interpolation.py`); the regression of the kind; a model of MACs and bytes over all kinds. A linear layer without
+figures costs as much as the 1×1 convolution that it is. If the table lacks the requested conditions, the nearest ones
+stand in, with wider intervals and a warning.
 """
 
 from collections import defaultdict
@@ -25,17 +26,22 @@ _RESOLUTION_MS = 4e-4  # of a traced kernel, overheads removed
 _UNKNOWN = 0.5  # relative deviation added for unknown operators
 _BATCHED = 0.3  # relative deviation added for several images, which share weights and threads
 _ANY_FORM, _OTHER_FORM = -1, 0.5
+_POINTWISE = "pointwise"  # key of the model of 1×1 convolutions
 _OTHER_BACKEND, _OTHER_THREADS, _OTHER_PRECISION = 0.4, 0.3, 0.5
 
 
 @dataclass(frozen=True)
 class KernelCost:
-    """Cost of a kernel in milliseconds or millijoules, its relative standard deviation, and its source."""
+    """Cost of a kernel in milliseconds or millijoules, its relative standard deviation, and what it rests on.
+
+    `source` is the id of the source of its figures, empty for a guess.
+    """
 
     value: float
     deviation: float
     basis: str
     measured: bool
+    source: str = ""
 
 
 class _Conditioned(Protocol):
@@ -79,7 +85,9 @@ class KernelCosts:
         self.warnings, self._uncertainty = _substitutions(device, (backend, precision, threads), nearest)
         self.composition = self._composition(table.compositions)
         self._entries = [e for e in table.entries if self._fits(e)]
-        self._regressions = {(r.kernel, r.precision): r for r in table.regressions if self._fits(r)}
+        self._regressions = {
+            (_POINTWISE if r.pointwise else r.kernel, r.precision): r for r in table.regressions if self._fits(r)
+        }
         self._latency = _CostTable(self._entries, self._regressions, self.composition.channel_block, energy=False)
         self._energy = self._energy_costs()
 
@@ -120,7 +128,7 @@ class KernelCosts:
 
     def _with_uncertainty(self, cost: KernelCost, kernel: Kernel) -> KernelCost:
         added = self._uncertainty + (_UNKNOWN if kernel.kind == "other" else 0.0)
-        return KernelCost(cost.value, float(np.hypot(cost.deviation, added)), cost.basis, cost.measured)
+        return replace(cost, deviation=float(np.hypot(cost.deviation, added)))
 
 
 class _CostTable:
@@ -154,22 +162,40 @@ class _CostTable:
         images = images_of(kernel)
         if images > 1:  # tables are measured with one
             one = self(replace(kernel, shape={**kernel.shape, "batch": 1}))
-            return KernelCost(images * one.value, float(np.hypot(one.deviation, _BATCHED)), one.basis, False)
+            deviation = float(np.hypot(one.deviation, _BATCHED))
+            return replace(one, value=images * one.value, deviation=deviation, measured=False)
         entry = self._exact.get(kernel.key)
         if entry is not None:
-            return KernelCost(self._value(entry), _deviation(entry), ENTRY, entry.kind == MEASURED)
+            return KernelCost(self._value(entry), _deviation(entry), ENTRY, entry.kind == MEASURED, entry.source)
         for precision in (kernel.precision, INT8 if kernel.precision == FP32 else FP32):
             added = 0.0 if precision == kernel.precision else _OTHER_PRECISION
-            regression = self._regressions.get((kernel.kind, precision))
+            regression = self._regression(kernel, precision)
             if self._of_kind.get((kernel.kind, precision)):
                 form = kernel.shape.get("form", 0)
                 if not self._of_form.get((kernel.kind, precision, form)):
                     form, added = _ANY_FORM, float(np.hypot(added, _OTHER_FORM))
-                return _interpolated(self._estimator(kernel.kind, precision, form)(kernel), added)
+                estimate = self._estimator(kernel.kind, precision, form)(kernel)
+                return _interpolated(estimate, added, self._of_kind[kernel.kind, precision][0].source)
             if regression is not None:
-                deviation = float(np.hypot(max(regression.cv_error, 0.02), added))
-                return KernelCost(self._regressed(regression, kernel), deviation, REGRESSION, False)
+                guessed = (kernel.kind == "linear" and regression.kernel != "linear") or kernel.shape.get(
+                    "groups", 1
+                ) > 1
+                deviation = float(np.hypot(_GUESS if guessed else max(regression.cv_error, 0.02), added))
+                basis, source = (GUESSED, "") if guessed else (REGRESSION, regression.source)
+                return KernelCost(self._regressed(regression, kernel), deviation, basis, False, source)
         return KernelCost(max(float(self._terms() @ linear_terms(kernel, self._block)), 1e-9), _GUESS, GUESSED, False)
+
+    def _regression(self, kernel: Kernel, precision: str) -> Regression | None:
+        """Return the model of a kernel. That of a linear layer is by default the one of 1×1 convolutions.
+
+        There is none of grouped convolutions; that of the others stands in.
+        """
+        kind = kernel.kind
+        window = kernel.shape["kernel"] * kernel.shape.get("kernel_w", kernel.shape["kernel"]) if kind == "conv" else 0
+        keys = [kind]
+        if window == 1 or kind == "linear":
+            keys = [_POINTWISE, "conv"] if window == 1 else ["linear", _POINTWISE]
+        return next((r for key in keys if (r := self._regressions.get((key, precision))) is not None), None)
 
     def _estimator(self, kind: str, precision: str, form: int) -> CostInterpolator:
         """Return the estimator of one form, or of the whole kind where the table lacks that form."""
@@ -200,7 +226,9 @@ class _CostTable:
                 self._guess = fit_terms(terms, np.array([self._value(e) for e in entries]))
             else:
                 # The maximum of each: with a median over a convolution, a pooling and a sum, MACs would cost nothing.
-                priors = [prior for key in self._regressions if (prior := self._prior(key)) is not None]
+                # A MAC of a depthwise convolution costs far more than one of a product.
+                keys = [key for key in self._regressions if key[0] != "depthwise"] or list(self._regressions)
+                priors = [prior for key in keys if (prior := self._prior(key)) is not None]
                 self._guess = np.max(priors, axis=0)
         return self._guess
 
@@ -217,9 +245,9 @@ class _CostTable:
         return regression.energy.mj(kernel)
 
 
-def _interpolated(estimate: InterpolatedCost, added: float) -> KernelCost:
+def _interpolated(estimate: InterpolatedCost, added: float, source: str) -> KernelCost:
     basis = INTERPOLATED if estimate.nearness >= _NEAR else REGRESSION
-    return KernelCost(estimate.value, float(np.hypot(estimate.deviation, added)), basis, False)
+    return KernelCost(estimate.value, float(np.hypot(estimate.deviation, added)), basis, False, source)
 
 
 def _deviation(entry: TableEntry) -> float:

@@ -79,7 +79,8 @@ class TableEntry:
 class Regression:
     """Latency model of one kernel kind: constant_ms + ms_per_mmac × 10⁻⁶ MACs + ms_per_mb × 10⁻⁶ bytes moved.
 
-    Bytes moved are the bytes read, written and held as weights. `energy` has the same form in mJ.
+    Bytes moved are the bytes read, written and held as weights. `energy` has the same form in mJ. A kind may have a
+    second model with `pointwise`, for convolutions with a 1×1 window.
     """
 
     kernel: str
@@ -93,6 +94,7 @@ class Regression:
     n: int
     cv_error: float
     energy: "RegressionEnergy | None" = None
+    pointwise: bool | None = None
 
     def ms(self, kernel: Kernel) -> float:
         """Return the latency of a kernel of this kind."""
@@ -135,6 +137,12 @@ class Composition:
         dispatch_mj: energy of one call of one graph, in the scope of the entries; absent where it is unknown.
         n: number of whole graphs that were compared with the sum of their kernels; 0 without such a comparison.
         cv_error: cross-validated relative error of those sums, included in every interval of a prediction.
+        component_ms: cost of every graph of a cascade after the first, in place of `dispatch_ms`; absent where it is
+            the same.
+        component_error_ms: half of the 90 % interval of `component_ms`, where it was not measured on the device.
+        turn_error_ms_per_mb: half of the 90 % interval of `turn_ms_per_mb`, likewise.
+        cascade_source: id of the source of these figures of cascades, where it is another.
+        ratio_error: cross-validated relative deviation of the latency ratio of two networks of the same kernels.
     """
 
     precision: str
@@ -151,6 +159,16 @@ class Composition:
     dispatch_mj: float | None = None
     turn_ms: float | None = None
     turn_ms_per_mb: float | None = None
+    component_ms: float | None = None
+    component_error_ms: float | None = None
+    turn_error_ms_per_mb: float | None = None
+    cascade_source: str | None = None
+    ratio_error: float | None = None
+
+    @property
+    def component_dispatch_ms(self) -> float:
+        """Dispatch cost of every graph of a cascade after the first."""
+        return self.dispatch_ms if self.component_ms is None else self.component_ms
 
 
 @dataclass(frozen=True)

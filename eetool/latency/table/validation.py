@@ -79,6 +79,7 @@ def _check_regression(r: Regression, at: str, sources: frozenset[str]) -> None:
         _check_figure(figure, at)
     require(r.constant_ms + r.ms_per_mmac + r.ms_per_mb > 0, f"{at}: every kernel takes time")
     require(r.n >= 1, f"{at}: it rests on no measurement")
+    require(not r.pointwise or r.kernel == "conv", f"{at}.pointwise: only convolutions have a window")
     if r.energy is not None:
         _check_scope(r.energy.scope, f"{at}.energy")
         for figure in (r.energy.constant_mj, r.energy.mj_per_mmac, r.energy.mj_per_mb):
@@ -87,9 +88,12 @@ def _check_regression(r: Regression, at: str, sources: frozenset[str]) -> None:
 
 def _check_composition(c: Composition, at: str, sources: frozenset[str]) -> None:
     _check_conditions(c, at, sources)
-    figures = (c.dispatch_ms, c.step_ms, c.call_ms, c.runtime_ms, c.turn_ms or 0.0, c.turn_ms_per_mb or 0.0)
-    for figure in (*figures, c.cv_error, float(c.n), c.dispatch_mj or 0.0):
+    optional = (c.turn_ms, c.turn_ms_per_mb, c.component_ms, c.component_error_ms, c.turn_error_ms_per_mb)
+    figures = (c.dispatch_ms, c.step_ms, c.call_ms, c.runtime_ms, *(figure or 0.0 for figure in optional))
+    for figure in (*figures, c.cv_error, float(c.n), c.dispatch_mj or 0.0, c.ratio_error or 0.0):
         _check_figure(figure, at)
+    if c.cascade_source is not None:
+        require(c.cascade_source in sources, f"{at}.cascade_source: {c.cascade_source!r} is not among the sources")
     require(c.channel_block >= 1, f"{at}.channel_block: must be at least 1")
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eetool.bench.device_comparison import Estimate
 from eetool.errors import ArtefactError, MissingError, UsageError
 from eetool.export.temporary_bundle import temporary_bundle
 from eetool.latency.estimate.prediction_target import open_target, predictable_variants, target_of_variant
@@ -164,9 +165,9 @@ def test_predict_bundle_gives_components_exits_and_operating_points(bundle: Path
         else:
             assert mean.latency_ms < deepest.latency_ms
     assert {"full", "balanced", "fast"} == {mean.operating_point for mean in prediction.means}
-    envelope = {"eetool": "0", "command": "profile", "schema": "predict/1", "ok": True}
-    document = {**envelope, **json.loads(canonical(prediction))}
-    jsonschema.validate(document, json.loads((ROOT / "eetool/schemas/predict-1.schema.json").read_text()))
+    envelope = {"eetool": "0", "command": "profile", "schema": "predict/2", "ok": True}
+    document = {**envelope, **json.loads(canonical(Estimate(**vars(prediction))))}
+    jsonschema.validate(document, json.loads((ROOT / "eetool/schemas/predict-2.schema.json").read_text()))
 
 
 def test_predict_onnx_file_gives_one_graph(tmp_path: Path) -> None:

@@ -1,0 +1,171 @@
+"""Estimate of a model and its rivals on a device: opens the files of `eetool estimate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eetool.cli.progress_bars import TerminalProgress
+
+if TYPE_CHECKING:
+    from eetool.bench.device_accuracy import DataResults
+    from eetool.bench.device_comparison import ComparisonRules, Estimate, MissingVariant
+    from eetool.latency.estimate.prediction_target import Model, PredictionTarget
+    from eetool.latency.estimate.predictor import Predictor
+    from eetool.latency.table.hw_profile import HwProfile
+    from eetool.latency.table.table import Regression, TableEntry
+
+
+@dataclass(frozen=True, kw_only=True)
+class EstimateRequest:
+    """Options of `eetool estimate`.
+
+    Attributes:
+        input: a bundle, checkpoint or ONNX file.
+        device: a known device or a hw profile.
+        variant: a variant of the bundle; `auto` is the first that the table covers.
+        watts: power of the board, from which energy is estimated.
+        named: factories that a checkpoint may be made of.
+        against: bundles, checkpoints and ONNX files to compare with.
+        data: source on which accuracies are measured.
+        operating_point: the judged one.
+        max_accuracy_drop: percentage points that it may lose.
+    """
+
+    input: Path
+    device: str
+    variant: str
+    threads: int
+    watts: float | None
+    named: tuple[str, ...]
+    against: tuple[Path, ...] = ()
+    data: str | None = None
+    operating_point: str | None = None
+    max_accuracy_drop: float | None = None
+
+
+def make_estimate(request: EstimateRequest) -> Estimate:
+    """Return the estimate of `request.input` and its comparison with other networks."""
+    from eetool.bench.device_comparison import (
+        Estimate,
+        check_input_shapes,
+        compare_on_device,
+        rival_warnings,
+    )
+    from eetool.latency.estimate.predictor import predict
+    from eetool.latency.table.hw_profile import load_device
+
+    profile = load_device(request.device)
+    with ExitStack() as files:
+        model = _open(request, request.input, files)
+        target, predictor = _on_device(request, profile, model, request.variant)
+        prediction = predict(target, predictor)
+        if prediction.reason is not None:
+            return Estimate(**vars(prediction))
+        rivals, warnings = [], list(prediction.warnings)
+        for path in request.against:
+            rival, its_predictor = _on_device(request, profile, _open(request, path, files), "auto", target.variant)
+            warnings += check_input_shapes(target, rival)
+            if its_predictor.missing_precision is None:
+                warnings += rival_warnings(rival, its_predictor)
+            rivals.append((rival, its_predictor))
+        comparison = None
+        if target.layout is not None or rivals:
+            results = _on_data(request, model, target.variant)
+            missing = _missing_variants(request, profile, model)
+            comparison = compare_on_device(target, predictor, rivals, _rules(request, model), results, missing)
+    return Estimate(**{**vars(prediction), "warnings": tuple(warnings)}, comparison=comparison)
+
+
+def _open(request: EstimateRequest, path: Path, files: ExitStack) -> Model:
+    from eetool.export.temporary_bundle import temporary_bundle
+    from eetool.latency.estimate.prediction_target import open_target
+
+    return files.enter_context(open_target(path, temporary_bundle, request.named))
+
+
+def _on_device(
+    request: EstimateRequest, profile: HwProfile, model: Model, variant: str, like: str | None = None
+) -> tuple[PredictionTarget, Predictor]:
+    """Return the kernels of a variant of `model` and the device for it; `auto` prefers the variant `like`."""
+    from dataclasses import replace
+
+    from eetool.latency.estimate.prediction_target import predictable_variants, target_of_variant
+    from eetool.latency.estimate.predictor import Predictor
+    from eetool.latency.table.table import BACKENDS
+
+    if variant == "auto":
+        variants = predictable_variants(model)
+        items: list[TableEntry | Regression] = [*profile.table, *profile.regressions]
+        held = {(item.backend, item.precision) for item in items}
+        precisions = {precision for _, precision in held}
+        variant = min(
+            variants,
+            key=lambda v: (
+                v != like,
+                (BACKENDS[v.split("/")[0]], v.split("/")[1]) not in held,
+                v.split("/")[1] not in precisions,
+                variants.index(v),
+            ),
+        )
+    backend, precision = BACKENDS.get(variant.split("/")[0], variant), variant.split("/")[-1]
+    predictor = Predictor(profile, backend, precision, request.threads, request.watts)
+    target = target_of_variant(model, variant, predictor.channel_block)
+    return (replace(target, name=_file_name(model, target.name)) if like is not None else target), predictor
+
+
+def _file_name(model: Model, name: str) -> str:
+    from eetool_runtime.bundle import Bundle
+
+    return model.path.name if isinstance(model, Bundle) else name
+
+
+def _rules(request: EstimateRequest, model: Model) -> ComparisonRules:
+    from eetool.bench.device_comparison import FULL, MAX_ACCURACY_DROP, ComparisonRules
+    from eetool_runtime.bundle import Bundle
+
+    judged, limit = request.operating_point, request.max_accuracy_drop
+    if isinstance(model, Bundle):
+        default = model.manifest.default_operating_point
+        judged = judged or (default if default != FULL else None)
+        limit = model.manifest.max_accuracy_drop if limit is None else limit
+    return ComparisonRules(judged, MAX_ACCURACY_DROP if limit is None else limit)
+
+
+def _on_data(request: EstimateRequest, model: Model, variant: str) -> DataResults | None:
+    """Return accuracies on the test split; a TFLite variant is represented by ONNX of the same precision."""
+    if request.data is None:
+        return None
+    from eetool.bench.device_accuracy import measure_accuracies
+    from eetool.data.registry import load_source
+    from eetool.data.splits import TEST, recorded_split
+    from eetool.errors import UsageError
+    from eetool_runtime.bundle import Bundle
+
+    if not isinstance(model, Bundle) or any(path.suffix == ".pt" for path in request.against):
+        raise UsageError(
+            "--data runs bundles and ONNX files, and a checkpoint is neither", "`eetool export` makes a bundle of it."
+        )
+    same = f"onnx/{variant.split('/')[1]}"
+    chosen = same if same in model.manifest.variants else variant
+    source = load_source(request.data, TerminalProgress())
+    indices = recorded_split(source, TEST, model.manifest.data)
+    return measure_accuracies(model, chosen, source, indices, request.against, TerminalProgress())
+
+
+def _missing_variants(request: EstimateRequest, profile: HwProfile, model: Model) -> Sequence[MissingVariant]:
+    from eetool.bench.device_comparison import MissingVariant
+    from eetool.latency.estimate.prediction_target import predictable_variants
+    from eetool.latency.estimate.predictor import Predictor
+    from eetool.latency.table.table import BACKENDS
+
+    missing = []
+    for variant in predictable_variants(model):
+        backend, precision = BACKENDS[variant.split("/")[0]], variant.split("/")[1]
+        reason = Predictor(profile, backend, precision, request.threads).missing_precision
+        if reason is not None:
+            missing.append(MissingVariant(variant, reason))
+    return missing

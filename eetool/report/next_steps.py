@@ -1,0 +1,83 @@
+"""Commands that follow from the documents of a report: measure, tune again, or compare another variant."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from eetool.bench.device_comparison import Estimate
+from eetool.report.inputs import ReportInputs
+
+_MOST = 4
+
+
+@dataclass(frozen=True)
+class NextStep:
+    """A reason in words, and the command to type."""
+
+    reason: str
+    command: str
+
+
+def next_steps(inputs: ReportInputs) -> list[NextStep]:
+    """Return the most useful commands for the model of a report, at most four."""
+    bundle = _bundle(inputs)
+    if bundle is None:
+        return []
+    steps = [*_of_benchmark(inputs, bundle), *_of_device(inputs, bundle), *_of_variants(inputs, bundle)]
+    return steps[:_MOST]
+
+
+def _bundle(inputs: ReportInputs) -> str | None:
+    """Return the bundle of the report as a word of a command."""
+    if inputs.bundle is not None:
+        return inputs.bundle.path.name
+    return f"{inputs.bench.bundle}.eebundle" if inputs.bench is not None else None
+
+
+def _data(inputs: ReportInputs) -> str:
+    return inputs.bench.data.source if inputs.bench is not None else "SOURCE"
+
+
+def _of_benchmark(inputs: ReportInputs, bundle: str) -> Iterator[NextStep]:
+    bench = inputs.bench
+    if bench is None:
+        yield NextStep("Nothing was measured.", f"eetool bench {bundle} --data SOURCE -o bench.json")
+        return
+    if bench.verdict.pays is None:
+        again = f"eetool bench {bundle} --data {bench.data.source} --passes {3 * bench.passes} -o bench.json --force"
+        yield NextStep("The benchmark does not decide. More passes narrow the latency ratio.", again)
+    if bench.verdict.pays is False:
+        drop = 2 * bench.max_accuracy_drop or 1.0
+        again = f"eetool tune {bundle} --data {bench.data.source} --max-accuracy-drop {drop:g} -o retuned.eebundle"
+        reason = "Early exit does not pay with these thresholds. A larger accuracy drop allows faster ones."
+        yield NextStep(reason, again)
+
+
+def _of_device(inputs: ReportInputs, bundle: str) -> Iterator[NextStep]:
+    asked = inputs.asked_prediction
+    if asked is None:
+        return
+    measure = f"eetool profile {bundle} --device ssh://USER@HOST -o profile.json"
+    yield NextStep(f"The figures of {asked.device} are predicted. Measure them there.", measure)
+    yield NextStep(
+        "Thresholds can be fitted to the costs that were measured.",
+        f"eetool tune {bundle} --data {_data(inputs)} --profile profile.json -o retuned.eebundle",
+    )
+    if _lacks_int8(asked):
+        name = asked.device
+        extend = f"eetool table extend {name} --device ssh://USER@HOST --precision int8 -o {name}-int8.json"
+        yield NextStep(f"{name} has no int8 table. Measure one.", extend)
+
+
+def _lacks_int8(estimate: Estimate) -> bool:
+    missing = estimate.comparison.missing if estimate.comparison is not None else ()
+    return estimate.reason is not None or any(m.variant.endswith("int8") for m in missing)
+
+
+def _of_variants(inputs: ReportInputs, bundle: str) -> Iterator[NextStep]:
+    if inputs.bundle is None or inputs.bench is None:
+        return
+    others = [name for name in inputs.bundle.manifest.variants if name not in inputs.bench.variants]
+    for name in others[:1]:
+        output = f"bench-{name.replace('/', '-')}.json"
+        command = f"eetool bench {bundle} --data {_data(inputs)} --variant {name} -o {output}"
+        yield NextStep(f"The bundle also holds {name}, which was not measured.", command)
