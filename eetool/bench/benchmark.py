@@ -39,12 +39,23 @@ _FULL = "full"
 
 @dataclass(frozen=True)
 class DataUsed:
-    """Examples of the benchmark; `sha256` is that of the split's sorted int64 little-endian indices."""
+    """Examples of the benchmark.
+
+    Attributes:
+        source: name of the data.
+        split: name of the split.
+        n: number of examples.
+        sha256: of the split's sorted int64 little-endian indices.
+        shape: channels, height and width that images of a folder were brought to; None where they were not.
+        fit: how they were, see `eetool_runtime.resize`.
+    """
 
     source: str
     split: str
     n: int
     sha256: str
+    shape: tuple[int, ...] | None = None
+    fit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -221,7 +232,7 @@ def bench_bundle(
         passes=compared.passes,
         seed=rules.seed,
         max_accuracy_drop=rules.max_accuracy_drop,
-        data=DataUsed(source.name, split, len(indices), split_record({split: indices})[split].sha256),
+        data=_data_used(source, split, indices),
         machine=read_machine(backend.name, backend.version),
         labels=manifest.labels,
         exits=exit_figures(
@@ -229,6 +240,12 @@ def bench_bundle(
         ),
         unstable=compared.unstable,
     )
+
+
+def _data_used(source: Source, split: str, indices: np.ndarray) -> DataUsed:
+    digest = split_record({split: indices})[split].sha256
+    shape, fit = (source.inputs.shape[1:], source.resize.fit) if source.resize is not None else (None, None)
+    return DataUsed(source.name, split, len(indices), digest, shape, fit)
 
 
 def _unstable(judged: MeasuredNet, unsplit: MeasuredNet, throttled: bool | None) -> tuple[str, ...]:

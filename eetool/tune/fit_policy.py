@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 
 from eetool.data.model_inputs import model_inputs
+from eetool.data.rows import Examples, take
 from eetool.data.source import Source, check_classes
 from eetool.data.splits import CERTIFICATE, TEMPERATURE, THRESHOLD, recorded_split
 from eetool.data.vocabulary import use_model_vocabulary
@@ -92,7 +93,7 @@ def fit_policy(
     def predict(split: str) -> LabelledLogits:
         indices = recorded_split(source, split, data)
         with progress(f"answers, {split} split", len(indices)) as advance:
-            logits, learned = _predict_in_chunks(answers_of, source.inputs[indices], advance)
+            logits, learned = _predict_in_chunks(answers_of, take(source.inputs, indices), advance)
         return LabelledLogits(logits, source.labels[indices], learned)
 
     held = predict(CERTIFICATE) if goals.certify is not None else None
@@ -171,7 +172,7 @@ class _GoalFit:
 
 
 def _predict_in_chunks(
-    answers_of: Answers, examples: np.ndarray, advance: Advance
+    answers_of: Answers, examples: Examples, advance: Advance
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the outputs for all examples, computed in chunks."""
     logits, learned = [], []

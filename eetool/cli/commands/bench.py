@@ -62,6 +62,7 @@ def bench(request: BenchRequest) -> CommandResult:
     pay, or it cannot be told, and why.
     """
     from eetool.bench.benchmark import SCHEMA, bench_bundle, complete_rules
+    from eetool.data.image_form import model_form
     from eetool.data.registry import load_source
     from eetool.data.splits import TEST, recorded_split
     from eetool.records import check_output
@@ -79,7 +80,9 @@ def bench(request: BenchRequest) -> CommandResult:
         request.seed,
         request.accept_unstable,
     )
-    source = load_source(request.data, TerminalProgress())
+    source = load_source(
+        request.data, TerminalProgress(), model_form(model.bundle.manifest.inputs, str(request.bundle))
+    )
     indices = recorded_split(source, TEST, model.bundle.manifest.data)
     document = bench_bundle(model, source, indices, TEST, request.against, rules, TerminalProgress())
     result = CommandResult(SCHEMA, vars(document), bench_text(document))

@@ -17,7 +17,6 @@ from eetool.cli.shell_completion import complete_hw_profile
 from eetool.cli.tune_output import DeviceFigures, tune_result
 
 if TYPE_CHECKING:
-    from eetool.data.source import Source
     from eetool.model.goals import Budget, CostSource, TuningGoals
     from eetool.tune.device_costs import DeviceCosts
     from eetool.tune.operating_points import TuningResult
@@ -123,7 +122,6 @@ def tune(request: TuneRequest) -> CommandResult:
 
     The model records its goals. A bundle keeps the recorded ones where no option replaces them; --drops are added.
     """
-    from eetool.data.registry import load_source
     from eetool.errors import UsageError
     from eetool.records import check_output
 
@@ -139,17 +137,16 @@ def tune(request: TuneRequest) -> CommandResult:
         request.calibration,
         request.standard_errors,
     )
-    source = load_source(request.data, TerminalProgress())
     if request.model.is_dir():
         if request.score is not None:
             raise UsageError(
                 "the score is part of a bundle's graphs", "Tune its model.pt with --score and export that."
             )
-        goals, tuned, figures = _tune_bundle(request, source, goals)
+        goals, tuned, figures = _tune_bundle(request, goals)
     elif request.variant is not None:
         raise UsageError("--variant is for bundles; a model.pt has no variants yet")
     else:
-        tuned, figures = _tune_checkpoint(request, source, goals)
+        tuned, figures = _tune_checkpoint(request, goals)
     return tune_result(request.target, tuned, goals.max_accuracy_drop, figures)
 
 
@@ -238,9 +235,9 @@ def _may_replace(request: TuneRequest, read: tuple[int, ...] | None) -> bool:
     return now is not None
 
 
-def _tune_checkpoint(
-    request: TuneRequest, source: "Source", goals: "TuningGoals"
-) -> "tuple[TuningResult, DeviceFigures | None]":
+def _tune_checkpoint(request: TuneRequest, goals: "TuningGoals") -> "tuple[TuningResult, DeviceFigures | None]":
+    from eetool.data.image_form import model_form
+    from eetool.data.registry import load_source
     from eetool.data.source import check_classes
     from eetool.data.vocabulary import use_model_vocabulary
     from eetool.errors import UsageError
@@ -264,6 +261,7 @@ def _tune_checkpoint(
     device_costs = _device_costs(request, score=score)
     costs = device_costs.costs if device_costs else macs
     answers_of = partial(answer_arrays, checkpoint)
+    source = load_source(request.data, TerminalProgress(), model_form(spec.inputs, str(request.model)))
     check_classes(source, spec.labels, str(request.model))
     source = use_model_vocabulary(source, spec.inputs)
     tuned = fit_policy(source, checkpoint.record.data, answers_of, costs, macs, goals, score, TerminalProgress())
@@ -276,8 +274,10 @@ def _tune_checkpoint(
 
 
 def _tune_bundle(
-    request: TuneRequest, source: "Source", options: "TuningGoals"
+    request: TuneRequest, options: "TuningGoals"
 ) -> "tuple[TuningGoals, TuningResult, DeviceFigures | None]":
+    from eetool.data.image_form import model_form
+    from eetool.data.registry import load_source
     from eetool.export.bundle_files import read_goals
     from eetool.records import identity
     from eetool.tune.operating_points import mean_costs
@@ -292,6 +292,7 @@ def _tune_bundle(
     given = replace(options, costs=_cost_source(request, device_costs, name))
     goals = merge_goals(read_goals(bundle), given, _named_goals())
     costs = device_costs.costs if device_costs else None
+    source = load_source(request.data, TerminalProgress(), model_form(bundle.manifest.inputs, str(request.model)))
     manifest, tuned = fit_bundle(bundle, name, source, goals, given, costs, TerminalProgress())
     if device_costs and device_costs.settings is not None:
         manifest = replace(manifest, devices=_with_settings(manifest.devices, device_costs, name))
