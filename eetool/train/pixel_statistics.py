@@ -9,7 +9,7 @@ from torch import Tensor
 from eetool.data.image_rows import ImageRows
 from eetool.errors import ArtefactError
 
-_CHUNK_BYTES = 1 << 24
+_CHUNK_BYTES = 1 << 19  # as int64 eight times that
 _WHITE = 255
 
 

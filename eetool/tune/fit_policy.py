@@ -93,7 +93,7 @@ def fit_policy(
     def predict(split: str) -> LabelledLogits:
         indices = recorded_split(source, split, data)
         with progress(f"answers, {split} split", len(indices)) as advance:
-            logits, learned = _predict_in_chunks(answers_of, take(source.inputs, indices), advance)
+            logits, learned = predict_in_chunks(answers_of, take(source.inputs, indices), advance)
         return LabelledLogits(logits, source.labels[indices], learned)
 
     held = predict(CERTIFICATE) if goals.certify is not None else None
@@ -171,7 +171,7 @@ class _GoalFit:
         return point_within_drop(self.tuned, self.threshold, self.costs, self.macs, drop, self.score)
 
 
-def _predict_in_chunks(
+def predict_in_chunks(
     answers_of: Answers, examples: Examples, advance: Advance
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the outputs for all examples, computed in chunks."""
@@ -268,8 +268,8 @@ def _runtime_answers(model: Model, calibration: Calibration) -> Answers:
     exits = range(len(model.bundle.manifest.exits))
 
     def answers_of(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        inputs = model_inputs(images, model.bundle.manifest.inputs[0])
-        parts = [model.every_exit(inputs[i : i + _BATCH]) for i in range(0, len(inputs), _BATCH)]
+        spec = model.bundle.manifest.inputs[0]
+        parts = [model.every_exit(model_inputs(images[i : i + _BATCH], spec)) for i in range(0, len(images), _BATCH)]
         logits, confidence = (
             np.stack([np.concatenate([p[i][output] for p in parts]) for i in exits]) for output in (0, 1)
         )
