@@ -11,7 +11,8 @@ import torch
 from eetool.data.image_rows import ImageRows, image_tensor
 from eetool.data.rows import Rows, take
 
-# The address space has room for the file and two fifths of it. A copy of the training part, or the others as floats, would not fit.
+# The address space has room for the file and two fifths of it. A copy of the training part, or the others as floats,
+# would not fit.
 PROGRAM = """
 import resource, sys
 import numpy as np, sklearn.model_selection, torch
