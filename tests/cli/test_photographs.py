@@ -1,6 +1,7 @@
 """Photographs of many sizes through the commands: one rule of resizing, recorded by training and used by all others."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from eetool.data.image_form import model_form
 from eetool.data.registry import load_source
-from eetool.model.checkpoint import load_checkpoint
+from eetool.errors import ArtefactError
+from eetool.model.checkpoint import load_checkpoint, save_checkpoint
 from eetool_runtime import load
 from eetool_runtime.manifest import Resize
 
@@ -79,16 +82,10 @@ def test_run_preprocess_path_equals_training_pixels(work: Path) -> None:
     model = load(work / "model.eebundle")
     source = load_source(f"folder:{work / 'photos'}@{SIDE}")
     assert source.resize == Resize("crop")
-    form = load_checkpoint(work / "model.pt").record.spec.inputs
-    trained = load_source(f"folder:{work / 'photos'}", form=_form(form))
+    form = model_form(load_checkpoint(work / "model.pt").record.spec.inputs, "model.pt")
+    trained = load_source(f"folder:{work / 'photos'}", form=form)
     expected = (trained.inputs[0].astype(np.float32) / 255 - 0.5) / 0.5
     np.testing.assert_allclose(model.preprocess(work / "photos/dark/00.png")[0], expected, atol=1e-6)
-
-
-def _form(inputs: Any) -> Any:
-    from eetool.data.image_form import model_form
-
-    return model_form(inputs, "model.pt")
 
 
 def test_bench_and_report_use_the_rule_of_the_bundle(cli: Any, work: Path, tmp_path: Path) -> None:
@@ -130,3 +127,14 @@ def test_commands_contradicting_sizes_are_usage_errors(
 def test_run_folder_without_images_says_what_to_give(refused: Any, work: Path, tmp_path: Path) -> None:
     (tmp_path / "test" / "dark").mkdir(parents=True)
     refused(3, "holds no images", "run", work / "model.eebundle", tmp_path)
+
+
+def test_load_checkpoint_unknown_rule_of_resizing_is_refused(work: Path, tmp_path: Path) -> None:
+    sound = load_checkpoint(work / "model.pt")
+    (spec,) = sound.record.spec.inputs
+    assert spec.preprocess is not None
+    other = replace(spec, preprocess=replace(spec.preprocess, resize=Resize("zoom")))
+    record = replace(sound.record, spec=replace(sound.record.spec, inputs=(other,)))
+    save_checkpoint(tmp_path / "model.pt", replace(sound, record=record))
+    with pytest.raises(ArtefactError, match="a rule of resizing that this version does not have"):
+        load_checkpoint(tmp_path / "model.pt")

@@ -97,12 +97,23 @@ def test_preprocess_path_and_bytes_are_read(tmp_path: Path) -> None:
         (np.zeros((9, 9, 3), np.float32), "found float32"),
         (np.zeros((9, 9), np.uint16), "found uint16"),
         (np.zeros((9, 9, 4), np.uint8), "transparent pixels"),
+    ],
+)
+def test_preprocess_unusable_picture_raises_input_error(raw: np.ndarray, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        preprocess(raw, spec(3, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
         (b"not an image", "12 bytes: cannot be read as an image"),
         ("/nowhere/photo.jpg", r"photo\.jpg: cannot be read: No such file"),
         ("\0", "cannot be read"),
     ],
 )
-def test_preprocess_unusable_picture_raises_input_error(raw: Any, message: str) -> None:
+def test_preprocess_unusable_file_raises_input_error(raw: Any, message: str) -> None:
+    pytest.importorskip("PIL", reason="Pillow is not installed")
     with pytest.raises(InputError, match=message):
         preprocess(raw, spec(3, 8, 8))
 
