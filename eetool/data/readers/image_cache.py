@@ -18,7 +18,7 @@ import PIL
 
 from eetool.data.image_form import ImageForm
 from eetool.data.readers.download import cache_folder
-from eetool.errors import OutputError
+from eetool.errors import MissingError, OutputError
 from eetool.records import write_atomic, write_directory
 
 _PIXELS, _NOTES, _ODD = "pixels.npy", "notes.json", "odd.json"
@@ -88,13 +88,11 @@ class ImageCache:
 
 
 def image_cache(folder: Path, paths: Sequence[Path], form: ImageForm | None) -> ImageCache | None:
-    """Return the place of the images `paths` of `folder` in the cache, or None for small folders.
-
-    Raises:
-        MissingError: the package that names the folder of the cache is not installed.
-        OSError: a file cannot be found.
-    """
-    states = [path.stat() for path in paths]
+    """Return the place of the images `paths` of `folder` in the cache; None for small folders, or without a cache."""
+    try:
+        states, cache = [path.stat() for path in paths], cache_folder()
+    except (OSError, MissingError):  # such as a link to nowhere, which its reader refuses
+        return None
     if sum(state.st_size for state in states) < _LARGE_BYTES:
         return None
     where = folder.resolve()
@@ -104,7 +102,7 @@ def image_cache(folder: Path, paths: Sequence[Path], form: ImageForm | None) -> 
         for path, state in zip(paths, states, strict=True)
     ]
     place, content = _digest(str(where), wanted), _digest(_VERSION, PIL.__version__, files)
-    return ImageCache(cache_folder() / "images" / f"{place}-{content}", len(paths))
+    return ImageCache(cache / "images" / f"{place}-{content}", len(paths))
 
 
 def remember_lines(pixels: np.ndarray, lines: Callable[[], Iterator[str]]) -> tuple[str, ...]:

@@ -52,6 +52,10 @@ def test_read_image_folder_unusable_folder_raises_artefact_error(tmp_path: Path)
     with pytest.raises(ArtefactError, match=r"1\.png: cannot be read as an image"):
         load_source(f"folder:{tmp_path}")
     (tmp_path / "b" / "1.png").unlink()
+    (tmp_path / "b" / "1.png").symlink_to("nowhere")
+    with pytest.raises(ArtefactError, match=r"1\.png: cannot be read: No such file"):
+        load_source(f"folder:{tmp_path}@8")
+    (tmp_path / "b" / "1.png").unlink()
     with pytest.raises(ArtefactError, match="no training example is of class 'b'"):
         load_source(f"folder:{tmp_path}")
 
