@@ -313,9 +313,16 @@ def foreign_packages(path: str, source: str) -> set[str]:
 
 
 def test_runtime_imports_numpy_only() -> None:
+    with_pillow = {f"{RUNTIME}{name}.py" for name in ("image_files", "pixel_conversion")}  # the extra `image`
     for path, source in SOURCES.items():
         if path.startswith(RUNTIME) and not path.startswith(BACKENDS):
-            assert foreign_packages(path, source) <= {"numpy", "eetool_runtime"}, path
+            extra = {"PIL"} if path in with_pillow else set()
+            assert foreign_packages(path, source) <= {"numpy", "eetool_runtime", *extra}, path
+    at_once = import_graph(SOURCES, without_functions)
+    start = {module for module in at_once if package_of(module) == "eetool_runtime"} - {
+        module_name(path) for path in with_pillow
+    }
+    assert not [module for module in start if "PIL" in reachable(at_once, module)]
 
 
 def test_measure_imports_numpy_and_runtime_only() -> None:

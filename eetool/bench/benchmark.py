@@ -35,12 +35,23 @@ MAX_ACCURACY_DROP = 1.0  # percentage points, where neither the user nor the bun
 
 @dataclass(frozen=True)
 class DataUsed:
-    """Examples of the benchmark; `sha256` is that of the split's sorted int64 little-endian indices."""
+    """Examples of the benchmark.
+
+    Attributes:
+        source: name of the data.
+        split: name of the split.
+        n: number of examples.
+        sha256: of the split's sorted int64 little-endian indices.
+        shape: channels, height and width that images of a folder were brought to; None where they were not.
+        fit: how they were, see `eetool_runtime.resize`.
+    """
 
     source: str
     split: str
     n: int
     sha256: str
+    shape: tuple[int, ...] | None = None
+    fit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -186,7 +197,7 @@ def bench_bundle(
         timed=timing.timed,
         seed=rules.timing.seed,
         max_accuracy_drop=rules.max_accuracy_drop,
-        data=DataUsed(source.name, split, len(indices), split_record({split: indices})[split].sha256),
+        data=_data_used(source, split, indices),
         machine=read_machine(*next(iter(engines.items()))),
         graphs_bytes=graphs_bytes,
         in_memory_together=together,
@@ -194,6 +205,12 @@ def bench_bundle(
         exits=_exits(predicted, bundle, compared.verdict.way, labels, indices),
         unstable=compared.unstable,
     )
+
+
+def _data_used(source: Source, split: str, indices: np.ndarray) -> DataUsed:
+    digest = split_record({split: indices})[split].sha256
+    shape, fit = (source.inputs.shape[1:], source.resize.fit) if source.resize is not None else (None, None)
+    return DataUsed(source.name, split, len(indices), digest, shape, fit)
 
 
 @dataclass(frozen=True)

@@ -140,6 +140,7 @@ def _on_data(request: EstimateRequest, model: Model, variant: str) -> DataResult
     if request.data is None:
         return None
     from eetool.bench.device_accuracy import measure_accuracies
+    from eetool.data.image_form import model_form
     from eetool.data.registry import load_source
     from eetool.data.splits import TEST, recorded_split
     from eetool.errors import UsageError
@@ -151,7 +152,7 @@ def _on_data(request: EstimateRequest, model: Model, variant: str) -> DataResult
         )
     same = f"onnx/{variant.split('/')[1]}"
     chosen = same if same in model.manifest.variants else variant
-    source = load_source(request.data, TerminalProgress())
+    source = load_source(request.data, TerminalProgress(), model_form(model.manifest.inputs, str(model.path)))
     indices = recorded_split(source, TEST, model.manifest.data)
     return measure_accuracies(model, chosen, source, indices, request.against, TerminalProgress())
 

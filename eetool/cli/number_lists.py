@@ -3,6 +3,9 @@
 import math
 
 _IMAGENET = "0.485,0.456,0.406/0.229,0.224,0.225"
+# Of pixels in [0, 1], for all channels: to [-1, 1], and unchanged.
+_PRESETS = {"imagenet": _IMAGENET, "half": "0.5/0.5", "none": "0/1"}
+_DATASET = "dataset"
 
 
 def parse_numbers(option: str, text: str | None) -> tuple[float, ...]:
@@ -19,13 +22,19 @@ def parse_numbers(option: str, text: str | None) -> tuple[float, ...]:
 
 
 def parse_normalisation(option: str, text: str | None) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """Return mean and standard deviation per channel of pixels in [0, 1], written M,M,M/S,S,S or `imagenet`."""
+    """Return mean and standard deviation of pixels in [0, 1], per channel or one for all.
+
+    They are written M,M,M/S,S,S, or as a preset. None stands for those of the data.
+    """
     from eetool.errors import UsageError
 
-    if text is None:
+    if text in (None, _DATASET):
         return None
-    mean, _, deviation = (_IMAGENET if text == "imagenet" else text).partition("/")
+    mean, _, deviation = _PRESETS.get(text, text).partition("/")
     rule = parse_numbers(option, mean), parse_numbers(option, deviation)
     if not rule[0] or len(rule[0]) != len(rule[1]) or min(rule[1]) == 0:
-        raise UsageError(f"{option} {text!r} is no mean and deviation per channel", f"Such as {_IMAGENET}.")
+        raise UsageError(
+            f"{option} {text!r} is no mean and deviation per channel",
+            f"Such as {', '.join(_PRESETS)}, {_DATASET} or {_IMAGENET}.",
+        )
     return rule

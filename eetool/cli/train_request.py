@@ -1,14 +1,18 @@
 """Options of `eetool train`, and what they say about exits and training."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from eetool.cli.number_lists import parse_numbers
 
 if TYPE_CHECKING:
+    from eetool.data.image_form import ImageForm
     from eetool.model.spec import TrainingSettings
     from eetool.train.exit_plan import ExitPlan
+
+_FOLDER = "folder"
+_IMAGE_AXES = 3  # channels, height, width
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class TrainRequest:
     seed: int
     threads: int | None
     shape: tuple[int, ...] | None
+    fit: str | None
     classes: int | None
     trial_formats: tuple[str, ...]
     resume: bool
@@ -86,6 +91,35 @@ def exit_plan(request: TrainRequest) -> "ExitPlan":
         raise UsageError(f"--exits {request.exits} contradicts --at with {len(taps)} taps", "Give one of them.")
     count = len(taps) if taps else 2 if request.exits is None else request.exits
     return ExitPlan(count, branch, taps, request.cascade, request.ensemble, request.layouts, outputs)
+
+
+def with_image_form(request: TrainRequest) -> "tuple[TrainRequest, ImageForm | None]":
+    """Return the form that images of a folder are brought to, and the request with the shape of four sizes.
+
+    Raises:
+        UsageError: the size is impossible, `--input` contradicts the data, or `--fit` has nothing to fit.
+    """
+    from eetool.data.image_form import ImageForm, agreed_form, check_size, split_size
+    from eetool.errors import UsageError
+
+    kind, _, path = (request.data or "").partition(":")
+    if kind != _FOLDER:
+        if request.fit is not None:
+            raise UsageError("--fit is for images of a folder, which have many sizes", f"Give --data {_FOLDER}:DIR@96.")
+        return request, None
+    _, size = split_size(path)
+    fit = request.fit or "crop"
+    if request.shape is None:
+        if size is None and request.fit is not None:
+            raise UsageError("--fit needs the size that images become", f"Give --data {_FOLDER}:{path}@96.")
+        return request, ImageForm(*size, fit) if size else None
+    shape = (1, *request.shape) if len(request.shape) == _IMAGE_AXES else request.shape
+    if len(shape) != _IMAGE_AXES + 1 or shape[0] != 1 or shape[1] not in (1, 3):
+        asked = "x".join(map(str, request.shape))
+        raise UsageError(f"--input {asked} is no size of images", "Such as 3x96x96 in colour, 1x96x96 in grey.")
+    check_size("--input", shape[2], shape[3])
+    form = ImageForm(shape[2], shape[3], fit, shape[1])
+    return replace(request, shape=shape), agreed_form(request.data or "", size, form)
 
 
 def listed_names(text: str | None) -> tuple[str, ...]:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from eetool.data.image_rows import ImageRows
+
 _PAD = 4  # pixels
 
 
@@ -35,7 +37,9 @@ class AugmentationDraw:
         return AugmentationDraw(self.shifts.to(device), self.mirrored.to(device), erased, self.side)
 
 
-def draw_augmentation(images: Tensor, generator: torch.Generator, mirror: bool, erase: int = 0) -> AugmentationDraw:
+def draw_augmentation(
+    images: Tensor | ImageRows, generator: torch.Generator, mirror: bool, erase: int = 0
+) -> AugmentationDraw:
     """Draw an augmentation of each image.
 
     Args:

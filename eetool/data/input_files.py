@@ -6,19 +6,18 @@ import numpy as np
 
 from eetool.data.file_notes import FileNotes
 from eetool.data.readers.error_reason import error_reason
-from eetool.data.readers.image_files import read_image
+from eetool.data.readers.image_files import check_range, read_image
 from eetool.data.readers.numpy_arrays import read_npy
-from eetool.data.readers.pixel_conversion import check_range
 from eetool.data.text_lines import read_text_lines
 from eetool.errors import ArtefactError
 from eetool.progress import SILENT, Progress
 from eetool.records import open_regular
 from eetool_runtime import Model
-from eetool_runtime.manifest import Input
+from eetool_runtime.image_files import GREY, MODES, RGB, fit_image
+from eetool_runtime.manifest import Input, Resize
 from eetool_runtime.preprocess import normalise
 
 _ARCHIVE = b"PK"  # first bytes of a zip file
-_GREY, _RGB = 1, 3
 _ROUNDING = 1e-3  # of finished inputs that another program normalised
 
 
@@ -104,16 +103,18 @@ def _image(path: Path, spec: Input, notes: FileNotes) -> np.ndarray:
     if spec.preprocess is None or len(spec.shape) != 4:
         raise ArtefactError(f"{path}: this model has no preprocessing for images", "Give an .npy file.")
     _, channels, height, width = spec.shape
-    if channels not in (_GREY, _RGB):
+    if channels not in MODES:
         raise ArtefactError(
             f"{path}: this model takes {channels} channels, an image file has 1 or 3", "Give an .npy file."
         )
     pixels = read_image(path, notes)
-    check_range([pixels], path)
-    image = pixels.image
-    if image.mode == "RGB" and channels == _GREY:
+    check_range([pixels.peak], path)
+    image, mode = pixels.image, MODES[channels]
+    if image.mode == RGB and mode == GREY:
         notes.add("colour was converted to grey, which is what the model takes", path)
-    size = (int(width), int(height))
-    if image.size != size:
-        notes.add(f"resized to {width}×{height} pixels (bicubic), the size of the model", path)
-    return np.asarray(image.convert("L" if channels == _GREY else "RGB").resize(size))
+    if image.size != (width, height):
+        rule, before = spec.preprocess.resize or Resize(), "×".join(map(str, image.size))
+        unknown = "" if spec.preprocess.resize else ": a guess, because the bundle has no rule of resizing"
+        notes.add(f"resized to {width}×{height} ({rule.fit}{unknown})", path, before)
+        image = fit_image(image, int(height), int(width), rule.fit)
+    return np.asarray(image.convert(mode))

@@ -1,12 +1,15 @@
 """Data sources by name."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from eetool.data.image_form import ImageForm, agreed_form, split_size
 from eetool.data.odd_examples import odd_examples
 from eetool.data.readers.cifar import read_cifar10, read_cifar100
 from eetool.data.readers.digits import read_digits
 from eetool.data.readers.download import is_downloaded, official_files
+from eetool.data.readers.image_cache import remember_lines
 from eetool.data.readers.image_folder import read_image_folder
 from eetool.data.readers.npz import read_npz
 from eetool.data.readers.svhn import read_svhn
@@ -16,43 +19,53 @@ from eetool.errors import UsageError
 from eetool.progress import SILENT, Progress
 
 # The kind of data before the colon, and its path after it.
-NAMES = ("digits", "cifar10[:DIR]", "cifar100[:DIR]", "svhn[:DIR]", "folder:DIR", "npz:FILE", "tsv:FILE|DIR")
+NAMES = ("digits", "cifar10[:DIR]", "cifar100[:DIR]", "svhn[:DIR]", "folder:DIR[@96]", "npz:FILE", "tsv:FILE|DIR")
 
 _READERS: dict[str, Callable[[Path], Source]] = {
     "digits": lambda path: read_digits(),
     "cifar10": read_cifar10,
     "cifar100": read_cifar100,
     "svhn": read_svhn,
-    "folder": read_image_folder,
     "npz": read_npz,
     "tsv": read_tsv_texts,
 }
 _WITHOUT_PATH = {"digits"}
 _DOWNLOADED = {"cifar10", "cifar100", "svhn"}
 _USERS_OWN = {"folder", "npz"}
+_FOLDER = "folder"
 
 
-def load_source(name: str, progress: Progress = SILENT) -> Source:
+def load_source(name: str, progress: Progress = SILENT, form: ImageForm | None = None) -> Source:
     """Load the source called `name`, such as `digits` or `cifar10:DIR`; `cifar10` alone is downloaded if necessary.
 
     What was skipped, converted or looks wrong in the user's own files is said in notes.
 
+    Args:
+        name: the source.
+        progress: shows downloads and decoding, and receives the notes.
+        form: what the images of a folder are brought to; that of a model is `image_form.model_form`. A size in the
+            name, as in `folder:DIR@96`, must be the same. Other sources ignore it: their images have a size.
+
     Raises:
-        UsageError: there is no such source; the hint lists the known ones.
+        UsageError: there is no such source, in which case the hint lists the known ones; or two sizes are asked for.
         ArtefactError: its files are missing or damaged, or a label or a class is invalid.
         MissingError: a download needs a package that is not installed.
     """
     kind, _, path = name.partition(":")
     known = f"Known sources: {', '.join(NAMES)}."
-    if kind not in _READERS:
+    if kind not in (*_READERS, _FOLDER):
         raise UsageError(f"unknown data source {name!r}", known)
     if path and kind in _WITHOUT_PATH:
         raise UsageError(f"the data source {name!r} takes no path", known)
     if not path and (name not in (*_WITHOUT_PATH, *_DOWNLOADED)):
         raise UsageError(f"the data source {name!r} needs the path of its files", known)
-    folder = official_files(kind, progress) if name in _DOWNLOADED else Path(path)
-    source = validate_source(_READERS[kind](folder))
-    for line in (*source.notes, *(odd_examples(source) if kind in _USERS_OWN else ())):
+    if kind == _FOLDER:
+        path, size = split_size(path)
+        source = validate_source(read_image_folder(Path(path), agreed_form(name, size, form), progress))
+    else:
+        source = validate_source(_READERS[kind](official_files(kind, progress) if name in _DOWNLOADED else Path(path)))
+    odd = remember_lines(source.inputs, partial(odd_examples, source)) if kind in _USERS_OWN else ()
+    for line in (*source.notes, *odd):
         progress.note(f"{source.name}: {line}")
     return source
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from eetool.errors import ArtefactError
 from eetool.names import MAX_WORDS_BYTES, quote, word_bytes
-from eetool_runtime.manifest import Text
+from eetool_runtime.manifest import Resize, Text
 from eetool_runtime.manifest_checks import TEXT_RULE, is_text
 
 _LABELS_HINT = "Labels are the numbers of the classes, from 0, one for each example."
@@ -30,6 +30,7 @@ class Source:
         text_rule: how texts became token ids; None where there are none.
         official_validation: number of examples, before the test set, that are the validation set of the source.
         notes: what the reader skipped, converted or found odd; one line each.
+        resize: how images became the size that they have; None where it was theirs.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Source:
     text_rule: Text | None = None
     official_validation: int = 0
     notes: tuple[str, ...] = ()
+    resize: Resize | None = None
 
     @property
     def vocabulary(self) -> tuple[str, ...]:

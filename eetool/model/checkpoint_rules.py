@@ -13,7 +13,7 @@ from eetool.model.own_exits import OWN, own_taps
 from eetool.model.spec import CheckpointRecord, ModelSpec, Policy
 from eetool.model.weight_values import find_invalid
 from eetool.names import find_unfit
-from eetool_runtime.manifest import BATCH, DTYPES, NEVER, Input
+from eetool_runtime.manifest import BATCH, DTYPES, FILTERS, FITS, NEVER, Input
 from eetool_runtime.records import Refuse
 
 FULL = "full"
@@ -95,6 +95,9 @@ def _check_inputs(spec: ModelSpec, samples: dict[str, Tensor], refuse: Refuse) -
             raise refuse("its inputs and its samples differ")
         if item.preprocess is not None and not _has_valid_preprocess(item):
             raise refuse("an input needs one mean and one deviation for each channel")
+        rule = item.preprocess.resize if item.preprocess is not None else None
+        if rule is not None and (rule.fit not in FITS or rule.filter not in FILTERS):
+            raise refuse("an input has a rule of resizing that this version does not have")
 
 
 def _is_valid_shape(item: Input) -> bool:

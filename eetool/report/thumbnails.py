@@ -6,11 +6,13 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from eetool.bench.benchmark import Bench
+from eetool.bench.benchmark import Bench, DataUsed
 from eetool.bench.exit_metrics import ExampleAnswer
+from eetool.data.image_form import ImageForm
 from eetool.data.registry import load_source
 from eetool.data.source import Source, check_classes
 from eetool.errors import ArtefactError
+from eetool_runtime.manifest import CROP
 from eetool_runtime.preprocess import SPECIAL
 
 _LARGEST = 64  # pixels of a side; larger images only enlarge the page
@@ -24,7 +26,7 @@ def example_previews(name: str, bench: Bench) -> dict[int, str]:
     Raises:
         ArtefactError: the source is not that of the benchmark, or lacks these examples.
     """
-    source = load_source(name)
+    source = load_source(name, form=_form(bench.data))
     if source.name != bench.data.source:
         raise ArtefactError(f"the benchmark is of {bench.data.source!r}, not of {source.name!r}")
     check_classes(source, bench.labels, "the benchmark")
@@ -33,6 +35,14 @@ def example_previews(name: str, bench: Bench) -> dict[int, str]:
         if e.index >= len(source.labels) or int(source.labels[e.index]) != e.label:
             raise ArtefactError(f"{source.name}: example {e.index} is not the one of the benchmark")
     return {e.index: _preview(source, source.inputs[e.index]) for e in examples}
+
+
+def _form(data: DataUsed) -> ImageForm | None:
+    """Return the form of the images that the benchmark ran on."""
+    if data.shape is None:
+        return None
+    channels, height, width = data.shape
+    return ImageForm(height, width, data.fit or CROP, channels, "the benchmark")
 
 
 def _examples(bench: Bench) -> Iterable[ExampleAnswer]:

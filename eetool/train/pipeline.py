@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from eetool.data.image_rows import image_tensor
 from eetool.data.model_inputs import model_inputs
+from eetool.data.rows import Examples, take
 from eetool.data.source import Source
 from eetool.data.splits import (
     TEMPERATURE,
@@ -83,8 +85,8 @@ def train_model(
         progress: observer.
         weights: file of initial weights.
         weights_key: where in that file the network lies, see `eetool.model.weights.load_weights`.
-        normalisation: mean and standard deviation of every channel, of pixels in [0, 1], that pretrained weights
-            expect; by default those of the training examples.
+        normalisation: mean and standard deviation of every channel, or one for all, of pixels in [0, 1], that
+            pretrained weights expect; by default those of the training examples.
         teacher: a model.pt whose final exit is the teacher.
         config: configuration of a network that a search found, beside its name.
         named: factories that the teacher may use, see `eetool.model.checkpoint.load_checkpoint`.
@@ -134,7 +136,8 @@ def _held_out_samples(
     source: Source, indices: np.ndarray, examples: TrainingExamples, spec: ModelSpec
 ) -> dict[str, Tensor]:
     """Return a few of the held-out examples as inputs of the model, for parity checks."""
-    return {spec.inputs[0].name: examples.normalise(torch.from_numpy(source.inputs[indices[:_SAMPLES]]))}
+    images = torch.from_numpy(np.asarray(source.inputs[indices[:_SAMPLES]]))
+    return {spec.inputs[0].name: examples.normalise(images)}
 
 
 def try_before_data(
@@ -247,17 +250,22 @@ def use_threads(count: int) -> None:
 
 
 def _examples(source: Source, indices: np.ndarray, normalisation: Normalisation | None) -> TrainingExamples:
-    images, labels = (torch.from_numpy(array[indices]) for array in (source.inputs, source.labels))
+    images, labels = image_tensor(source.inputs, indices), torch.from_numpy(source.labels[indices])
     if not source.are_pixels:
         if normalisation is not None:
             raise UsageError(f"{source.name} has no pixels to normalise", None)
         return TrainingExamples(images, labels, None, None, mirror=False)
+    channels = images.shape[1]
     if normalisation is None:
         mean, std = pixel_statistics(images, source.name)
     else:
-        mean, std = (torch.tensor(values, dtype=torch.float32) for values in normalisation)
-        if not len(mean) == len(std) == images.shape[1]:
-            raise UsageError(f"a mean and a deviation for each of {images.shape[1]} channels are needed", None)
+        spread = (values * channels if len(values) == 1 else values for values in normalisation)
+        mean, std = (torch.tensor(values, dtype=torch.float32) for values in spread)
+        if not len(mean) == len(std) == channels:
+            raise UsageError(
+                f"a mean and a deviation for each of {channels} channels are needed, and {len(mean)} are given",
+                "Give one of each for all channels, or those of each.",
+            )
         if not (bool(mean.isfinite().all()) and bool(((std >= _LEAST_DEVIATION) & std.isfinite()).all())):
             raise UsageError(f"the deviations {std.tolist()} and means {mean.tolist()} cannot be divided by", None)
     return TrainingExamples(images, labels, mean, std, source.mirror)
@@ -272,7 +280,7 @@ def _input(reference: ModelReference, source: Source, examples: TrainingExamples
     shape = ("batch", *examples.images.shape[1:])
     if examples.mean is not None and examples.std is not None:
         mean, std = tuple(examples.mean.tolist()), tuple(examples.std.tolist())
-        return Input(name, dtype, shape, Preprocess(1 / 255, mean, std))
+        return Input(name, dtype, shape, Preprocess(1 / 255, mean, std, source.resize))
     return Input(name, dtype, shape, text=source.text_rule)
 
 
@@ -281,11 +289,11 @@ def exit_accuracies(checkpoint: Checkpoint, source: Source, progress: Progress =
     indices = recorded_split(source, THRESHOLD, checkpoint.record.data)
     labels = torch.from_numpy(source.labels[indices])
     with progress(f"answers, {THRESHOLD} split", len(indices)) as advance:
-        logits, _ = every_exit_answers(checkpoint, source.inputs[indices], advance=advance)
+        logits, _ = every_exit_answers(checkpoint, take(source.inputs, indices), advance=advance)
     return [float((x.argmax(1) == labels).float().mean()) for x in logits], len(indices)
 
 
-def every_exit_logits(checkpoint: Checkpoint, images: np.ndarray, batch: int = 256) -> list[torch.Tensor]:
+def every_exit_logits(checkpoint: Checkpoint, images: Examples, batch: int = 256) -> list[torch.Tensor]:
     """Return logits (N, classes) of every exit for examples (N, …) of a source, computed by torch."""
     return every_exit_answers(checkpoint, images, batch)[0]
 
@@ -297,7 +305,7 @@ def answer_arrays(checkpoint: Checkpoint, images: np.ndarray) -> tuple[np.ndarra
 
 
 def every_exit_answers(
-    checkpoint: Checkpoint, images: np.ndarray, batch: int = 256, advance: Advance = lambda steps: None
+    checkpoint: Checkpoint, images: Examples, batch: int = 256, advance: Advance = lambda steps: None
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """Return logits (N, classes) of every exit, and outputs (N,) of confidence heads, for examples (N, …).
 
@@ -305,10 +313,11 @@ def every_exit_answers(
         ArtefactError: an output is not finite; the message names the module that computes it.
     """
     net = checkpoint.build()
-    inputs = torch.from_numpy(model_inputs(images, checkpoint.record.spec.inputs[0]))
+    spec = checkpoint.record.spec.inputs[0]
     parts = []
     with torch.no_grad():
-        for chunk in torch.split(inputs, batch):
+        for start in range(0, len(images), batch):  # normalised part by part: all as floats may not fit into memory
+            chunk = torch.from_numpy(model_inputs(images[start : start + batch], spec))
             parts.append(net.forward_with_confidence(chunk))
             _require_finite(net, parts[-1][0], chunk)
             advance(len(chunk))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from eetool.data.augmentation import AugmentationDraw, augment, draw_augmentation
+from eetool.data.image_rows import ImageRows
 from eetool.errors import DivergedError, EarlyExitError, UsageError
 from eetool.model.checkpoint import load_tensors, serialise
 from eetool.model.early_exit import EarlyExitNet
@@ -38,10 +39,10 @@ class TrainingExamples:
     """Training examples with int64 labels (N,).
 
     They are images uint8 (N, C, H, W), with the mean and std (C,) of pixels in [0, 1]; or finished inputs (N, …), which
-    are neither augmented nor normalised.
+    are neither augmented nor normalised. Images may stay in a file, of which each batch is read when it is needed.
     """
 
-    images: Tensor
+    images: Tensor | ImageRows
     labels: Tensor
     mean: Tensor | None
     std: Tensor | None

@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 
 from eetool.data.model_inputs import model_inputs
+from eetool.data.rows import Examples, take
 from eetool.data.source import Source, check_classes
 from eetool.data.splits import CERTIFICATE, TEMPERATURE, THRESHOLD, recorded_split
 from eetool.data.vocabulary import use_model_vocabulary
@@ -92,7 +93,7 @@ def fit_policy(
     def predict(split: str) -> LabelledLogits:
         indices = recorded_split(source, split, data)
         with progress(f"answers, {split} split", len(indices)) as advance:
-            logits, learned = _predict_in_chunks(answers_of, source.inputs[indices], advance)
+            logits, learned = predict_in_chunks(answers_of, take(source.inputs, indices), advance)
         return LabelledLogits(logits, source.labels[indices], learned)
 
     certificate = predict(CERTIFICATE) if goals.certify is not None else None
@@ -169,8 +170,8 @@ class _GoalFit:
         return self.fit.within_drops({name: drop})[name]
 
 
-def _predict_in_chunks(
-    answers_of: Answers, examples: np.ndarray, advance: Advance
+def predict_in_chunks(
+    answers_of: Answers, examples: Examples, advance: Advance
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the outputs for all examples, computed in chunks."""
     logits, learned = [], []
@@ -262,8 +263,8 @@ def _runtime_answers(model: Model, calibration: Calibration) -> Answers:
     exits = range(len(model.bundle.manifest.exits))
 
     def answers_of(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        inputs = model_inputs(images, model.bundle.manifest.inputs[0])
-        parts = [model.every_exit(inputs[i : i + _BATCH]) for i in range(0, len(inputs), _BATCH)]
+        spec = model.bundle.manifest.inputs[0]
+        parts = [model.every_exit(model_inputs(images[i : i + _BATCH], spec)) for i in range(0, len(images), _BATCH)]
         logits, confidence = (
             np.stack([np.concatenate([p[i][output] for p in parts]) for i in exits]) for output in (0, 1)
         )

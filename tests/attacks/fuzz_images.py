@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from eetool.data.file_notes import FileNotes
-from eetool.data.readers.image_files import FORMATS, read_image
-from eetool.data.readers.pixel_conversion import check_range
+from eetool.data.readers.image_files import check_range, read_image
+from eetool_runtime.image_files import FORMATS
 
 _ORIENTATION = 274
 _STEP = 1 / 32  # of the range of the mode: values so far apart must not become one
@@ -142,7 +142,7 @@ def read_one(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return the pixels of a file as `run` reads it, and the notes."""
     notes = FileNotes()
     pixels = read_image(path, notes)
-    check_range([pixels], path)
+    check_range([pixels.peak], path)
     return np.asarray(pixels.image), notes.lines()
 
 

@@ -19,8 +19,7 @@ import eetool.data.readers.numpy_arrays
 from eetool.data.file_notes import FileNotes
 from eetool.data.input_files import read_inputs
 from eetool.data.readers.cifar_pickle import read_cifar_pickle
-from eetool.data.readers.image_files import FORMATS, read_image
-from eetool.data.readers.pixel_conversion import Pixels
+from eetool.data.readers.image_files import read_image
 from eetool.data.registry import load_source
 from eetool.errors import ArtefactError
 from eetool.graphs.onnx_graph import read_graph
@@ -29,6 +28,8 @@ from eetool.model.checkpoint import load_checkpoint
 from eetool.model.weight_files import read_weights_file
 from eetool.records import read_text, sha256_file
 from eetool_runtime import load
+from eetool_runtime.image_files import FORMATS
+from eetool_runtime.pixel_conversion import Pixels
 from tests.attacks import fuzz_data, fuzz_sources
 from tests.helpers.tiny_bundle import write_tiny_bundle
 
@@ -309,9 +310,7 @@ def test_fuzz_data_careless_reader_is_reported(monkeypatch: pytest.MonkeyPatch) 
 def test_fuzz_data_careless_conversion_is_reported(
     monkeypatch: pytest.MonkeyPatch, careless: Callable[[Image.Image], Image.Image], finding: str
 ) -> None:
-    monkeypatch.setattr(
-        "eetool.data.readers.image_files.convert_pixels", lambda stored, *_: Pixels(careless(stored.image))
-    )
+    monkeypatch.setattr("eetool_runtime.image_files.convert_pixels", lambda stored, *_: Pixels(careless(stored.image)))
     found = fuzz_data.fuzz(runs=100, seed=1, kinds=["picture"])["uncaught"]
     assert any(re.search(finding, item["error"]) for item in found)
 

@@ -120,6 +120,7 @@ def test_run_what_was_converted_is_said_once_with_the_number_of_files(cli: Any, 
     result = cli("run", bundle, tmp_path / "1.png", tmp_path / "2.png")
     assert result.stderr.splitlines() == [
         f"colour was converted to grey, which is what the model takes: 2 files, the first is {tmp_path / '1.png'}",
-        f"resized to 32×32 pixels (bicubic), the size of the model: 2 files, the first is {tmp_path / '1.png'}",
+        "resized to 32×32 (crop: a guess, because the bundle has no rule of resizing): 2 files, the first is "
+        f"{tmp_path / '1.png'}, 48×40",
     ]
     assert cli("run", bundle, tmp_path / "1.png", "--quiet").stderr == ""

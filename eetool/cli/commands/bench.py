@@ -71,6 +71,7 @@ def bench(request: BenchRequest) -> CommandResult:
     """
     from eetool.bench.benchmark import SCHEMA, BenchRules, accuracy_limit, bench_bundle
     from eetool.bench.interleaved_timing import TimingRules
+    from eetool.data.image_form import model_form
     from eetool.data.registry import load_source
     from eetool.data.splits import TEST, recorded_split
     from eetool.records import check_output
@@ -88,7 +89,7 @@ def bench(request: BenchRequest) -> CommandResult:
         request.accept_unstable,
     )
     rules.check(bundle)
-    source = load_source(request.data, TerminalProgress())
+    source = load_source(request.data, TerminalProgress(), model_form(bundle.manifest.inputs, str(request.bundle)))
     indices = recorded_split(source, TEST, bundle.manifest.data)
     document = bench_bundle(bundle, source, indices, TEST, request.against, rules, TerminalProgress())
     written = [f"wrote {request.output}", ""] if request.output is not None else []

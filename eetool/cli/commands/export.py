@@ -176,6 +176,7 @@ def _calibration_data(checkpoint: "Checkpoint", name: str | None, int8: bool, pr
 
     Without a `name` it is the source that the checkpoint records, if that is on this machine.
     """
+    from eetool.data.image_form import model_form
     from eetool.data.registry import is_local, load_source
     from eetool.data.source import check_classes
     from eetool.data.splits import TRAIN, recorded_split, split_source
@@ -188,7 +189,8 @@ def _calibration_data(checkpoint: "Checkpoint", name: str | None, int8: bool, pr
     try:
         if name is None and not is_local(wanted):
             raise MissingError(f"{wanted} would have to be downloaded")
-        source = use_model_vocabulary(load_source(wanted, progress), record.spec.inputs)
+        source = load_source(wanted, progress, model_form(record.spec.inputs, "the model"))
+        source = use_model_vocabulary(source, record.spec.inputs)
     except EarlyExitError:
         if name is not None:
             raise

@@ -13,7 +13,7 @@ from eetool.cli.output import CommandResult, table, verb
 if TYPE_CHECKING:
     from eetool.model.references.output_choice import OutputUse
     from eetool.model.taps import TapCost
-    from eetool_runtime.manifest import Variant
+    from eetool_runtime.manifest import Input, Variant
 
 
 @verb
@@ -37,7 +37,7 @@ def _bundle(path: Path) -> CommandResult:
     m = open_bundle(path).manifest
     early = [e.component for e in m.exits[:-1]]
     text: list[Any] = [f"{path}: {len(m.exits) - 1} early exits, {len(m.labels)} classes, schema {m.schema_version}"]
-    text += [f"input {i.name}: {i.dtype} {_shape(i.shape)}" for i in m.inputs]
+    text += [f"input {i.name}: {i.dtype} {_shape(i.shape)}{_resizing(i)}" for i in m.inputs]
     rows = [
         (
             c.name,
@@ -188,6 +188,11 @@ def _tap_table(taps: "Sequence[TapCost]", exits: dict[str, int], kind: str = "ex
         **{"MACs so far": "right", "parameters so far": "right", "": "left"},
     }
     return table(columns, rows)
+
+
+def _resizing(item: "Input") -> str:
+    rule = item.preprocess.resize if item.preprocess is not None else None
+    return f", pictures of other sizes: {rule.fit}, {rule.filter}" if rule is not None else ""
 
 
 def _shape(shape: Sequence[int | str]) -> str:

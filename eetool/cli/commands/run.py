@@ -12,6 +12,7 @@ from eetool.cli.progress_bars import TerminalProgress
 
 if TYPE_CHECKING:
     from eetool.data.file_notes import FileNotes
+    from eetool.data.folder_inputs import InputFile
     from eetool.progress import Progress
     from eetool_runtime import Model
 
@@ -36,8 +37,13 @@ class RunRequest:
 @click.option("--threshold", type=float, default=None, help="One threshold for every early exit instead.")
 @click.option("--threads", type=click.IntRange(1), default=None)
 def run(request: RunRequest) -> CommandResult:
-    """Classify INPUTS with early exit: images, .npy arrays with one input or a batch, .txt files of texts."""
+    """Classify INPUTS with early exit: images, folders of them, .npy arrays with one input or a batch, .txt files.
+
+    Images become the size of the model by the rule of its training, and it is said. Where the folders inside a folder
+    are called after the classes, the accuracy is printed.
+    """
     from eetool.data.file_notes import FileNotes
+    from eetool.data.folder_inputs import find_inputs
     from eetool.errors import UsageError
     from eetool_runtime import load
 
@@ -48,19 +54,23 @@ def run(request: RunRequest) -> CommandResult:
         model.use(request.operating_point, threshold=request.threshold)
     results: list[dict[str, Any]] = []
     progress, notes = TerminalProgress(), FileNotes()
-    with progress("files", len(request.inputs)) as advance:
-        for path in request.inputs:
-            results += _predictions(path, model, progress, notes)
+    files = [file for path in request.inputs for file in find_inputs(path, model.labels, notes)]
+    with progress("files", len(files)) as advance:
+        for file in files:
+            results += _predictions(file, model, progress, notes)
             advance(1)
     for line in notes.lines():
         progress.note(line)
     stats = model.stats()
-    return CommandResult("run/1", {"results": results, "stats": stats}, _text(results, stats))
+    accuracy = _accuracy(results)
+    document = {"results": results, "accuracy": accuracy, "stats": stats}
+    return CommandResult("run/1", document, _text(results, stats, accuracy))
 
 
-def _predictions(path: Path, model: "Model", progress: "Progress", notes: "FileNotes") -> list[dict[str, Any]]:
+def _predictions(file: "InputFile", model: "Model", progress: "Progress", notes: "FileNotes") -> list[dict[str, Any]]:
     from eetool.data.input_files import read_inputs
 
+    path = file.path
     arrays = read_inputs(path, model, progress, notes)
     names = [str(path) if len(arrays) == 1 else f"{path}[{i}]" for i in range(len(arrays))]
     return [
@@ -68,6 +78,7 @@ def _predictions(path: Path, model: "Model", progress: "Progress", notes: "FileN
             "input": name,
             "label": result.label,
             "index": result.index,
+            "expected": file.expected,
             "exit": result.exit,
             "confidence": result.confidence,
             "probabilities": result.probabilities.tolist(),
@@ -77,15 +88,30 @@ def _predictions(path: Path, model: "Model", progress: "Progress", notes: "FileN
     ]
 
 
-def _text(results: list[dict[str, Any]], stats: dict[str, Any]) -> list[Any]:
+def _accuracy(results: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return how many of the inputs with a known class are right; None where there are none."""
+    right = [r["label"] == r["expected"] for r in results if r["expected"] is not None]
+    return {"n": len(right), "right": sum(right), "accuracy": sum(right) / len(right)} if right else None
+
+
+def _text(results: list[dict[str, Any]], stats: dict[str, Any], accuracy: dict[str, Any] | None) -> list[Any]:
     rows = [
         (str(r["input"]), str(r["label"]), f"{r['confidence']:.4f}", str(r["exit"]), f"{r['latency_ms']:.3f} ms")
         for r in results
     ]
     columns = {"input": "left", "label": "left", "confidence": "right", "exit": "right", "latency": "right"}
     count = f"{stats['calls']} input" + "s" * (stats["calls"] != 1)
+    lines = (
+        []
+        if accuracy is None
+        else [
+            f"accuracy {100 * accuracy['accuracy']:.2f} %, of {accuracy['n']} images whose folder names their "
+            "class; images of the training among them raise it"
+        ]
+    )
     return [
         table(columns, rows),
+        *lines,
         f"{count}, mean exit depth {stats['mean_exit_depth']:.2f} of {len(stats['exit_counts']) - 1}, "
         f"compute saved {100 * stats['compute_saved']:.0f} %",
     ]

@@ -12,11 +12,12 @@ from eetool.cli.options import EXITS, PATH, SHAPE, FiniteRange, data_option, for
 from eetool.cli.output import CommandResult, say, verb_with_request
 from eetool.cli.progress_bars import TerminalProgress
 from eetool.cli.train_output import train_result
-from eetool.cli.train_request import TrainRequest, exit_plan, listed_names, training_settings
+from eetool.cli.train_request import TrainRequest, exit_plan, listed_names, training_settings, with_image_form
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from eetool.data.image_form import ImageForm
     from eetool.data.source import Source
     from eetool.model.checkpoint import Checkpoint
     from eetool.train.exit_plan import ExitPlan
@@ -86,11 +87,14 @@ class _Network:
     help="Of several networks in the file of --weights, where this one lies, such as model_ema.",
 )
 @click.option(
+    "--normalize",
     "--normalise",
     "normalisation",
-    default=None,
-    metavar="M,M,M/S,S,S",
-    help="Mean and standard deviation of pixels that the weights expect, or imagenet.  [those of the data]",
+    default="dataset",
+    show_default=True,
+    metavar="imagenet|half|dataset|none|M,M,M/S,S,S",
+    help="Mean and standard deviation of pixels from 0 to 1 that the weights expect. half: 0.5 and 0.5, so pixels "
+    "become -1 to 1; dataset: those of the training images; none: pixels stay 0 to 1.",
 )
 @click.option(
     "--recipe", type=click.Choice(["joint", "frozen", "confidence", "distill"]), default="joint", show_default=True
@@ -161,7 +165,19 @@ class _Network:
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=None, help="Threads of torch; the result depends on them.")
 @click.option(
-    "--input", "shape", type=SHAPE, default=None, metavar="1x3x32x32", help="Input shape (1x128: 128 tokens)."
+    "--input",
+    "shape",
+    type=SHAPE,
+    default=None,
+    metavar="1x3x32x32",
+    help="Input shape (1x128: 128 tokens). Of images in a folder also 3x96x96: all of them become this size.",
+)
+@click.option(
+    "--fit",
+    type=click.Choice(["crop", "pad", "stretch"]),
+    default=None,
+    help="How images of a folder become that size, here and on the device: crop the centre, pad with grey, or change "
+    "the proportions.  [crop]",
 )
 @click.option("--classes", type=click.IntRange(2), default=None, help="Number of classes.")
 @click.option(
@@ -187,6 +203,7 @@ def train(request: TrainRequest) -> CommandResult:
     from eetool.records import check_output
     from eetool.workspace import clear_leftovers
 
+    request, form = with_image_form(request)
     check_output(request.output, request.force)
     clear_leftovers(request.state_file)
     from eetool.model.checkpoint import save_checkpoint
@@ -214,7 +231,7 @@ def train(request: TrainRequest) -> CommandResult:
         )
         accuracies, n = None, 0
     else:
-        checkpoint, source = _fit(request, request.data, network, trial)
+        checkpoint, source = _fit(request, request.data, network, trial, form)
         accuracies, n = exit_accuracies(checkpoint, source, TerminalProgress())
     save_checkpoint(request.output, checkpoint, request.force)
     return train_result(request.output, checkpoint, accuracies, n)
@@ -264,7 +281,9 @@ def _trial(request: TrainRequest) -> "Trial | None":
     return trial
 
 
-def _fit(request: TrainRequest, data: str, network: _Network, trial: "Trial | None") -> "tuple[Checkpoint, Source]":
+def _fit(
+    request: TrainRequest, data: str, network: _Network, trial: "Trial | None", form: "ImageForm | None"
+) -> "tuple[Checkpoint, Source]":
     """Return the trained checkpoint and the source it was trained on."""
     from eetool.data.registry import load_source
     from eetool.errors import OutputError, UsageError
@@ -272,7 +291,7 @@ def _fit(request: TrainRequest, data: str, network: _Network, trial: "Trial | No
 
     settings = training_settings(request)
     try_before_data(network.backbone, request.shape, request.classes, network.plan, settings, network.config)
-    source = load_source(data, TerminalProgress())
+    source = load_source(data, TerminalProgress(), form)
     actual = ((1, *source.inputs.shape[1:]), len(source.classes))
     for name, asked, given in zip(("--input", "--classes"), (request.shape, request.classes), actual, strict=True):
         if asked not in (None, given):
@@ -290,7 +309,7 @@ def _fit(request: TrainRequest, data: str, network: _Network, trial: "Trial | No
         request.resume,
         TerminalProgress(),
         request.weights,
-        parse_normalisation("--normalise", request.normalisation),
+        parse_normalisation("--normalize", request.normalisation),
         teacher=request.teacher,
         config=network.config,
         named=request.named,

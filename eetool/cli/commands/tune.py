@@ -17,7 +17,6 @@ from eetool.cli.shell_completion import complete_hw_profile
 from eetool.cli.tune_output import DeviceFigures, tune_result
 
 if TYPE_CHECKING:
-    from eetool.data.source import Source
     from eetool.model.goals import Budget, CostSource, TuningGoals
     from eetool.tune.device_costs import DeviceCosts
     from eetool.tune.operating_points import TuningResult
@@ -129,7 +128,6 @@ def tune(request: TuneRequest) -> CommandResult:
 
     The model records its goals. A bundle keeps the recorded ones where no option replaces them; --drops are added.
     """
-    from eetool.data.registry import load_source
     from eetool.errors import UsageError
     from eetool.records import check_output
 
@@ -145,17 +143,16 @@ def tune(request: TuneRequest) -> CommandResult:
         request.calibration,
         request.standard_errors,
     )
-    source = load_source(request.data, TerminalProgress())
     if request.model.is_dir():
         if request.score is not None:
             raise UsageError(
                 "the score is part of a bundle's graphs", "Tune its model.pt with --score and export that."
             )
-        goals, tuned, figures = _tune_bundle(request, source, goals)
+        goals, tuned, figures = _tune_bundle(request, goals)
     elif request.variant is not None:
         raise UsageError("--variant is for bundles; a model.pt has no variants yet")
     else:
-        tuned, figures = _tune_checkpoint(request, source, goals)
+        tuned, figures = _tune_checkpoint(request, goals)
     return tune_result(_retry(request), request.target, tuned, goals.max_accuracy_drop, figures)
 
 
@@ -250,9 +247,9 @@ def _may_replace(request: TuneRequest, read: tuple[int, ...] | None) -> bool:
     return now is not None
 
 
-def _tune_checkpoint(
-    request: TuneRequest, source: "Source", goals: "TuningGoals"
-) -> "tuple[TuningResult, DeviceFigures | None]":
+def _tune_checkpoint(request: TuneRequest, goals: "TuningGoals") -> "tuple[TuningResult, DeviceFigures | None]":
+    from eetool.data.image_form import model_form
+    from eetool.data.registry import load_source
     from eetool.data.source import check_classes
     from eetool.data.vocabulary import use_model_vocabulary
     from eetool.errors import UsageError
@@ -278,6 +275,7 @@ def _tune_checkpoint(
     device_costs = _device_costs(request, score=score)
     costs = device_costs.costs if device_costs else macs
     answers_of = partial(answer_arrays, checkpoint)
+    source = load_source(request.data, TerminalProgress(), model_form(spec.inputs, str(request.model)))
     check_classes(source, spec.labels, str(request.model))
     source = use_model_vocabulary(source, spec.inputs)
     tuned = fit_policy(source, checkpoint.record.data, answers_of, costs, macs, goals, score, TerminalProgress())
@@ -291,8 +289,10 @@ def _tune_checkpoint(
 
 
 def _tune_bundle(
-    request: TuneRequest, source: "Source", options: "TuningGoals"
+    request: TuneRequest, options: "TuningGoals"
 ) -> "tuple[TuningGoals, TuningResult, DeviceFigures | None]":
+    from eetool.data.image_form import model_form
+    from eetool.data.registry import load_source
     from eetool.export.bundle_files import read_goals
     from eetool.records import identity
     from eetool.tune.operating_points import check_point, mean_costs, point_names
@@ -309,6 +309,7 @@ def _tune_bundle(
     costs = device_costs.costs if device_costs else None
     if request.default is not None:
         check_point(request.default, list(dict.fromkeys([*point_names(goals), *earlier_points(bundle.manifest, name)])))
+    source = load_source(request.data, TerminalProgress(), model_form(bundle.manifest.inputs, str(request.model)))
     manifest, tuned = fit_bundle(bundle, name, source, goals, given, costs, TerminalProgress())
     if request.default is not None:
         manifest, tuned = with_default(manifest, request.default), replace(tuned, default=request.default)

@@ -1,11 +1,5 @@
 """Reasons for error messages, from exceptions of any library."""
 
-_MAX_LENGTH = 200  # characters
+from eetool_runtime.argument_checks import short_reason as error_reason
 
-
-def error_reason(error: BaseException) -> str:
-    """Return the reason of `error` as one short line without control characters."""
-    text = str(getattr(error, "strerror", None) or error) or type(error).__name__
-    line = " ".join(text.split())
-    printable = line if line.isprintable() else ascii(line)
-    return printable if len(printable) <= _MAX_LENGTH else printable[:_MAX_LENGTH] + "…"
+__all__ = ["error_reason"]

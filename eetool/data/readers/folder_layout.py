@@ -13,8 +13,7 @@ from eetool.names import quote
 
 TRAIN, VALIDATION, TEST = "train", "val", "test"
 LAYOUT_HINT = (
-    "DIR/CLASS/image.png, or DIR/train/CLASS/image.png beside DIR/test/CLASS/image.png and DIR/val/CLASS/image.png; "
-    "all images of one size."
+    "DIR/CLASS/image.png, or DIR/train/CLASS/image.png beside DIR/test/CLASS/image.png and DIR/val/CLASS/image.png."
 )
 _NAMES = {
     TRAIN: ("train", "training"),

@@ -1,12 +1,15 @@
 """Image files in one folder per class: `folder:DIR`."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from eetool.data.class_names import lookalikes
 from eetool.data.file_notes import FileNotes
+from eetool.data.image_form import ImageForm
 from eetool.data.readers.folder_layout import (
     LAYOUT_HINT,
     TEST,
@@ -16,20 +19,30 @@ from eetool.data.readers.folder_layout import (
     find_images,
     find_sets,
 )
-from eetool.data.readers.image_files import read_image
-from eetool.data.readers.pixel_conversion import check_range
+from eetool.data.readers.image_cache import image_cache
+from eetool.data.readers.image_decoding import common_size, decode_images
 from eetool.data.source import Source
-from eetool.errors import ArtefactError
+from eetool.errors import ArtefactError, OutputError
 from eetool.names import quote
+from eetool.progress import SILENT, Progress
 
 _Labelled = list[tuple[Path, int]]
 
 
-def read_image_folder(folder: Path) -> Source:
-    """Read images of equal size in DIR/CLASS/, or in DIR/train/CLASS/ with an official test set in DIR/test/CLASS/.
+def read_image_folder(folder: Path, form: ImageForm | None = None, progress: Progress = SILENT) -> Source:
+    """Read the images in DIR/CLASS/, or in DIR/train/CLASS/ with an official test set in DIR/test/CLASS/.
 
-    DIR/val/CLASS/ is the official validation set, or the test set where there is no DIR/test. Images are grey where
-    all of them are, else RGB. They are never mirrored, because that may change their label.
+    DIR/val/CLASS/ is the official validation set, or the test set where there is no DIR/test. They are never mirrored,
+    because that may change their label.
+
+    Args:
+        folder: the folder.
+        form: what all images are brought to. By default they must have one size, and are grey where all of them are,
+            else RGB.
+        progress: shows the decoding of many images.
+
+    Raises:
+        ArtefactError: a class is empty or strange, an image cannot be read, or the sizes differ and there is no form.
     """
     notes = FileNotes()
     sets = find_sets(folder, notes)
@@ -44,7 +57,7 @@ def read_image_folder(folder: Path) -> Source:
     files = {role: _labelled_images(own, classes, notes) for role, own in folders.items()}
     _check_training(sets[TRAIN], folders[TRAIN], files[TRAIN], notes)
     ordered = [item for role in (TRAIN, VALIDATION, TEST) for item in files.get(role, [])]
-    inputs = _read([path for path, _ in ordered], folder, notes)
+    inputs, lines = _read([path for path, _ in ordered], folder, form, notes, progress)
     return Source(
         f"folder:{folder.resolve().name}",
         inputs,
@@ -53,7 +66,8 @@ def read_image_folder(folder: Path) -> Source:
         mirror=False,
         official_test=len(files.get(TEST, [])),
         official_validation=len(files.get(VALIDATION, [])),
-        notes=(*notices, *lookalikes(classes), *notes.lines()),
+        notes=(*notices, *lookalikes(classes), *notes.lines(), *lines),
+        resize=form.rule if form is not None else None,
     )
 
 
@@ -93,17 +107,34 @@ def _check_training(folder: Path, classes: dict[str, Path], files: _Labelled, no
         )
 
 
-def _read(paths: list[Path], folder: Path, notes: FileNotes) -> np.ndarray:
-    """Read images as uint8 (N, C, H, W)."""
-    images = [read_image(path, notes) for path in paths]
-    check_range(images, folder)
-    first = images[0].image
-    odd = next((i for i, (image, _) in enumerate(images) if image.size != first.size), None)
-    if odd is not None:
-        sizes = ["×".join(map(str, images[i].image.size)) for i in (odd, 0)]
-        raise ArtefactError(
-            f"{paths[odd]}: {sizes[0]} pixels, where {paths[0]} has {sizes[1]}", "Bring all to one size."
-        )
-    mode = "L" if all(image.mode == "L" for image, _ in images) else "RGB"
-    arrays = np.stack([np.asarray(image.convert(mode)) for image, _ in images])
-    return arrays[:, None] if mode == "L" else np.ascontiguousarray(arrays.transpose(0, 3, 1, 2))  # -> (N, C, H, W)
+def _read(
+    paths: list[Path], folder: Path, form: ImageForm | None, notes: FileNotes, progress: Progress
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Read images as uint8 (N, C, H, W), from the cache where they are in it; also return what it has to say."""
+    cache = image_cache(folder, paths, form)
+    if cache is not None and (cached := cache.read()):
+        return cached.pixels, cached.notes
+    if cache is not None and form is not None and form.channels is not None:
+        # Training took the channels from the files: the same pixels, where a model of theirs asks for them.
+        any_channels = image_cache(folder, paths, replace(form, channels=None))
+        cached = any_channels.read() if any_channels is not None else None
+        if cached is not None and cached.pixels.shape[1] == form.channels:
+            return cached.pixels, cached.notes
+    resizes = form is not None
+    if form is None:
+        form = ImageForm(*common_size(paths, folder))
+    any_mode = form.channels is None
+    shape = (form.channels or 3, form.height, form.width)
+    decode = partial(decode_images, paths, form, resizes)
+    if cache is not None:
+        own = FileNotes()
+        try:
+            cache.write(shape, lambda write: (decode(own, folder, progress, write) and any_mode, own.lines()))
+        except OutputError as error:
+            progress.note(f"warning: images are decoded again by each command: {error.message}")
+        if cached := cache.read():
+            return cached.pixels, cached.notes
+    images = np.empty((len(paths), *shape), np.uint8)
+    places = iter(images)
+    all_grey = decode(notes, folder, progress, lambda pixels: np.copyto(next(places), pixels))
+    return (images[:, :1] if all_grey and any_mode else images), ()

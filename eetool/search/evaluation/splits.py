@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from eetool.data.image_rows import image_tensor
 from eetool.data.source import Source
 from eetool.data.splits import TEMPERATURE, THRESHOLD, TRAIN, split_record, split_source
 from eetool.errors import ArtefactError
@@ -73,15 +74,15 @@ def load_search_data(source: Source, examples: int) -> SearchData:
     judge_size = min(_MOST_JUDGES, int(_JUDGE_SHARE * len(train)))
     learn, judge = _cut(source, train, judge_size, JUDGE)
     branches = _cut(source, learn, examples, "branches")[1] if examples < len(learn) else learn
-    pixels = torch.from_numpy(source.inputs[learn])
+    pixels = image_tensor(source.inputs, learn)
     mean, std = pixel_statistics(pixels, source.name)
     training = TrainingExamples(pixels, torch.from_numpy(source.labels[learn]), mean, std, source.mirror)
 
     def part(indices: np.ndarray) -> SplitPart:
-        images = training.normalise(torch.from_numpy(source.inputs[indices]))
+        images = training.normalise(torch.from_numpy(np.asarray(source.inputs[indices])))
         return SplitPart(images, torch.from_numpy(source.labels[indices]))
 
-    preprocess = Preprocess(1 / 255, tuple(mean.tolist()), tuple(std.tolist()))
+    preprocess = Preprocess(1 / 255, tuple(mean.tolist()), tuple(std.tolist()), source.resize)
     return SearchData(
         name=source.name,
         classes=source.classes,

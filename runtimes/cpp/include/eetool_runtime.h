@@ -155,7 +155,8 @@ typedef struct ee_tensor {
  * name: NULL where the model has one input. Errors: INPUT for a wrong name, type, size, or values that are not finite. */
 EE_API ee_status ee_session_input(ee_session *session, const char *name, const ee_tensor *tensor, ee_error **error);
 
-/* Raw pixels uint8 (height, width, channels) of exactly the model's size. */
+/* Raw pixels uint8 (height, width, channels). Where the bundle has a rule of resizing, the image may have any size, and be
+ * grey, RGB, or either with an opaque alpha channel; otherwise it has exactly the model's size. */
 typedef struct ee_image {
   size_t struct_size;
   const uint8_t *pixels;

@@ -38,10 +38,17 @@ struct Tensor {
   bool operator==(const Tensor& other) const { return dtype == other.dtype && shape == other.shape; }
 };
 
+/// Rule that brings a picture of any size to the model's.
+struct Resize {
+  std::string fit = "crop";
+  std::string filter = "bilinear";
+};
+
 struct Preprocess {
   double scale = 0;
   std::vector<double> mean;
   std::vector<double> std;
+  std::optional<Resize> resize;
 };
 
 struct Text {

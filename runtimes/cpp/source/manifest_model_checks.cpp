@@ -3,6 +3,7 @@
 #include <array>
 #include <set>
 
+#include "error.hpp"
 #include "manifest_checks.hpp"
 #include "text.hpp"
 
@@ -11,6 +12,8 @@ namespace {
 
 constexpr std::array<std::string_view, 6> kDtypes = {"float32", "int64", "int32", "uint8", "int8", "bool"};
 constexpr std::array<std::string_view, 3> kKinds = {"segment", "exit", "joined"};
+constexpr std::array<std::string_view, 3> kFits = {"crop", "pad", "stretch"};
+constexpr std::array<std::string_view, 1> kFilters = {"bilinear"};
 constexpr std::size_t kMaxRank = 8;
 constexpr std::int64_t kMaxElements = std::int64_t{1} << 31;
 
@@ -46,6 +49,16 @@ void check_shape(const std::string& where, const Tensor& tensor) {
   }
 }
 
+/// Refuse a rule that this version does not have; a newer one may.
+template <typename List>
+void check_known(const std::string& where, const std::string& value, const List& known) {
+  if (contains(known, value)) return;
+  std::string names;
+  for (const std::string_view name : known) names += (names.empty() ? "" : ", ") + std::string(name);
+  throw bundle_error("manifest.json: " + where + ": " + in_quotes(value) + " is none of " + names,
+                     "Install a newer runtime, or export the bundle again with this version.");
+}
+
 bool is_size(const Dimension& dimension) { return std::holds_alternative<std::int64_t>(dimension); }
 
 void check_preprocess(const std::string& where, const Tensor& tensor, const Preprocess& rule) {
@@ -58,6 +71,10 @@ void check_preprocess(const std::string& where, const Tensor& tensor, const Prep
              [&] { return where + ".preprocess: one mean and one std per channel is needed"; });
   require_or(std::all_of(rule.std.begin(), rule.std.end(), is_scale),
              [&] { return where + ".preprocess.std: must lie in [1e-6, 1e6]"; });
+  if (rule.resize) {
+    check_known(where + ".preprocess.resize.fit", rule.resize->fit, kFits);
+    check_known(where + ".preprocess.resize.filter", rule.resize->filter, kFilters);
+  }
 }
 
 void check_vocabulary(const std::string& where, const Input& input) {

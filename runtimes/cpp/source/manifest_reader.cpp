@@ -116,10 +116,16 @@ void read_fields(Fields& f, Tensor& out) {
   read(f, "shape", out.shape);
 }
 
+void read_fields(Fields& f, Resize& out) {
+  read_optional(f, "fit", out.fit);
+  read_optional(f, "filter", out.filter);
+}
+
 void read_fields(Fields& f, Preprocess& out) {
   read(f, "scale", out.scale);
   read(f, "mean", out.mean);
   read(f, "std", out.std);
+  read_optional(f, "resize", out.resize);
 }
 
 void read_fields(Fields& f, Text& out) { read(f, "vocabulary", out.vocabulary); }

@@ -120,13 +120,42 @@ void ModelInput::set(const GivenImage& image) {
   }
   const auto& shape = spec_.tensor.shape;
   const std::int64_t channels = size_of(shape[1]), height = size_of(shape[2]), width = size_of(shape[3]);
-  if (image.height != height || image.width != width || image.channels != channels) {
-    refuse("expected raw pixels " + describe_image(height, width, channels) + ", found " +
-               describe_image(image.height, image.width, image.channels),
-           image.channels != channels ? "Convert grey, colour or transparency first." : "Images are not resized.");
+  const bool fits = image.height == height && image.width == width && image.channels == channels;
+  if (!fits) check_resizable(image);
+  const Picture picture = checked_picture(image);
+  if (!values_are_finite_) refuse("the preprocessing of the bundle gives NaN or infinite values");
+  if (fits) {
+    normalise(picture);
+  } else {
+    const bool has_alpha = image.channels != channels && image.channels % 2 == 0;
+    if (has_alpha && !is_opaque(picture)) {
+      refuse("has transparent pixels, and nothing says what lies behind them",
+             "Put it on the background that was there in training.");
+    }
+    const std::int64_t used = image.channels - (has_alpha ? 1 : 0);
+    const std::vector<std::uint8_t> fitted =
+        with_channels(resize(picture, height, width, used, spec_.preprocess->resize->fit), used, channels);
+    normalise(Picture{fitted.data(), height, width, channels, static_cast<std::size_t>(width * channels)});
   }
-  const auto rows = static_cast<std::size_t>(height), columns = static_cast<std::size_t>(width);
-  const auto depth = static_cast<std::size_t>(channels), row_pixels = columns * depth;
+  is_given_ = true;
+}
+
+void ModelInput::check_resizable(const GivenImage& image) const {
+  const auto& shape = spec_.tensor.shape;
+  const std::int64_t channels = size_of(shape[1]), height = size_of(shape[2]), width = size_of(shape[3]);
+  const bool is_picture = channels == 1 || channels == 3;
+  const bool known = is_picture ? image.channels >= 1 && image.channels <= 4 : image.channels == channels;
+  if (spec_.preprocess->resize && known && image.height > 0 && image.width > 0) return;
+  const std::string expected = spec_.preprocess->resize ? "uint8 of any size" : describe_image(height, width, channels);
+  refuse("expected raw pixels " + expected + ", found " + describe_image(image.height, image.width, image.channels),
+         !known || (image.channels != channels && !spec_.preprocess->resize)
+             ? "Convert grey, colour or transparency first."
+             : spec_.preprocess->resize ? "The image has no pixels." : "This bundle has no rule of resizing.");
+}
+
+Picture ModelInput::checked_picture(const GivenImage& image) const {
+  const auto rows = static_cast<std::size_t>(image.height);
+  const std::size_t row_pixels = static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.channels);
   const std::size_t row_bytes = image.row_bytes == 0 ? row_pixels : image.row_bytes;
   std::size_t needed_bytes = 0;
   const bool too_many = __builtin_mul_overflow(row_bytes, rows - 1, &needed_bytes) ||
@@ -136,16 +165,20 @@ void ModelInput::set(const GivenImage& image) {
            std::to_string(row_pixels) + ", found " +
            (image.pixels == nullptr ? "NULL" : std::to_string(image.size_bytes) + " bytes"));
   }
-  if (!values_are_finite_) refuse("the preprocessing of the bundle gives NaN or infinite values");
+  return {image.pixels, image.height, image.width, image.channels, row_bytes};
+}
+
+void ModelInput::normalise(const Picture& picture) {
+  const auto rows = static_cast<std::size_t>(picture.height), columns = static_cast<std::size_t>(picture.width);
+  const auto depth = static_cast<std::size_t>(picture.channels);
   float* out = buffer_.floats();
   for (std::size_t c = 0; c < depth; ++c) {
     const float* values = values_.data() + c * kPixelValues;
     for (std::size_t y = 0; y < rows; ++y) {
-      const std::uint8_t* pixel = image.pixels + y * row_bytes + c;
+      const std::uint8_t* pixel = picture.pixels + y * picture.row_bytes + c;
       for (std::size_t x = 0; x < columns; ++x) *out++ = values[pixel[x * depth]];
     }
   }
-  is_given_ = true;
 }
 
 void check_symbols(const std::vector<ModelInput>& inputs, const TensorBuffers& tensors) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "manifest.hpp"
+#include "resize.hpp"
 #include "tensor_buffer.hpp"
 
 namespace eetool {
@@ -46,7 +47,8 @@ class ModelInput {
   /// Check a finished tensor and copy it; throws an input error.
   void set(const GivenTensor& tensor);
 
-  /// Check an image and convert it by the rule of the bundle; throws an input error.
+  /// Check an image, resize it where it has another size, and normalise it, by the rules of the bundle; throws an input
+  /// error.
   void set(const GivenImage& image);
 
  private:
@@ -54,6 +56,15 @@ class ModelInput {
 
   /// Return the bytes that a finished tensor must have, and give the buffer its shape.
   std::size_t take_shape(const GivenTensor& tensor);
+
+  /// Throw an input error unless an image of another size or other channels can be brought to the model's.
+  void check_resizable(const GivenImage& image) const;
+
+  /// Return the pixels of an image; throws an input error where the memory is too small.
+  Picture checked_picture(const GivenImage& image) const;
+
+  /// Write a picture of the model's size to the buffer, by mean and deviation.
+  void normalise(const Picture& picture);
 
   const Input& spec_;
   TensorBuffer& buffer_;

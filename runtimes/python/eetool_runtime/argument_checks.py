@@ -9,6 +9,7 @@ from typing import Any, Optional
 import numpy as np
 
 _MAX_CHARACTERS = 80  # of a value in a message
+_MAX_REASON = 200
 
 
 def as_float(value: Any) -> Optional[float]:
@@ -36,3 +37,15 @@ def short_repr(value: object) -> str:
     except Exception:
         return f"a value of the type {type(value).__name__}"
     return text if len(text) <= _MAX_CHARACTERS else f"{text[: _MAX_CHARACTERS - 1]}…"
+
+
+def short_reason(error: BaseException) -> str:
+    """Return the reason of `error` as one short line without control characters."""
+    text = str(getattr(error, "strerror", None) or error) or type(error).__name__
+    return printable(" ".join(text.split()))
+
+
+def printable(line: str) -> str:
+    """Return `line` without control characters, and shortened."""
+    shown = line if line.isprintable() else ascii(line)
+    return shown if len(shown) <= _MAX_REASON else shown[:_MAX_REASON] + "…"

@@ -18,6 +18,9 @@ KINDS = ("segment", "exit", "joined")
 PRECISIONS = ("fp32", "int8")
 MAX_SAMPLES_TOLERANCES = {"fp32": 1e-3, "int8": 0.1}  # by precision; no export writes more
 RUNS, UNICODE_17 = SEGMENTATIONS = ("runs", "unicode-17")  # rules that split texts into words
+FITS = CROP, PAD, STRETCH = ("crop", "pad", "stretch")  # how a picture of another size becomes the model's
+BILINEAR = "bilinear"
+FILTERS = (BILINEAR,)
 NEVER = 2.0  # threshold of a gate that cannot fire: confidences are at most 1.0
 
 BATCH = "batch"  # symbol of the first dimension of every input, of all logits and of all confidences
@@ -32,12 +35,33 @@ class Tensor:
 
 
 @dataclass(frozen=True)
+class Resize:
+    """Rule that brings a picture of any size to the model's, see `resize`.
+
+    Attributes:
+        fit: `crop`, `pad` or `stretch`.
+        filter: `bilinear`, widened by the factor of a reduction.
+    """
+
+    fit: str = CROP
+    filter: str = BILINEAR
+
+
+@dataclass(frozen=True)
 class Preprocess:
-    """Image preprocessing, uint8 (H, W, C) to float32 (C, H, W): `(pixel * scale - mean) / std`, channels first."""
+    """Image preprocessing, uint8 (H, W, C) to float32 (C, H, W): `(pixel * scale - mean) / std`, channels first.
+
+    Attributes:
+        scale: factor of a pixel.
+        mean: of every channel, after scaling.
+        std: standard deviation of every channel, after scaling.
+        resize: what comes before; None where only pictures of the model's size are accepted.
+    """
 
     scale: float
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    resize: Optional[Resize] = None
 
 
 @dataclass(frozen=True)

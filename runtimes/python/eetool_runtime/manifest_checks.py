@@ -14,6 +14,8 @@ from .errors import BundleError
 from .manifest import (
     BATCH,
     DTYPES,
+    FILTERS,
+    FITS,
     KINDS,
     MAX_SAMPLES_TOLERANCES,
     NEVER,
@@ -127,16 +129,23 @@ def _check_preprocess(where: str, item: Input, rule: Preprocess) -> None:
     widths = {len(rule.mean), len(rule.std)}
     _require(widths == {item.shape[1]}, f"{where}.preprocess: one mean and one std per channel is needed")
     _require(all(_is_scale(s) for s in rule.std), f"{where}.preprocess.std: must lie in [1e-6, 1e6]")
+    if rule.resize is not None:
+        _require_known(f"{where}.preprocess.resize.fit", rule.resize.fit, FITS)
+        _require_known(f"{where}.preprocess.resize.filter", rule.resize.filter, FILTERS)
 
 
 def _check_text(where: str, item: Input, rule: Text) -> None:
     ids = len(item.shape) == 2 and isinstance(item.shape[1], int) and item.dtype == "int64"
     _require(ids and item.preprocess is None, f"{where}.text: needs int64 (batch, tokens) and no preprocess")
     _require(len(set(rule.vocabulary)) == len(rule.vocabulary), f"{where}.text.vocabulary: words must differ")
-    if rule.segmentation not in SEGMENTATIONS:
-        found = short_repr(rule.segmentation)
+    _require_known(f"{where}.text.segmentation", rule.segmentation, SEGMENTATIONS)
+
+
+def _require_known(where: str, value: str, known: tuple[str, ...]) -> None:
+    """Refuse a rule that this version does not have; a newer one may."""
+    if value not in known:
         raise BundleError(
-            f"manifest.json: {where}.text.segmentation: {found} is none of {', '.join(SEGMENTATIONS)}",
+            f"manifest.json: {where}: {short_repr(value)} is none of {', '.join(known)}",
             "Install a newer eetool-runtime, or export the bundle again with this version.",
         )
 

@@ -181,14 +181,14 @@ class Model:
         """Convert raw data to model inputs, with the preprocessing of the bundle.
 
         Args:
-            raw: one input, or `{input name: raw}` for several. An image is uint8 (H, W) or (H, W, C) of the model's
-                size; see `eetool_runtime.preprocess.preprocess`.
+            raw: one input, or `{input name: raw}` for several. An image is uint8 (H, W) or (H, W, C), a path or the
+                bytes of a file, of any size where the bundle has a rule; see `eetool_runtime.preprocess.preprocess`.
 
         Returns:
             one array at batch 1, or a dictionary of them.
 
         Raises:
-            InputError: an input has another dtype or shape.
+            InputError: an input has another dtype or shape, or a file cannot be read (BackendError: without Pillow).
         """
         inputs: Union[np.ndarray, dict[str, np.ndarray]] = preprocess_all(raw, self._manifest.inputs)
         return inputs

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import Any, Union
 
 import numpy as np
 
 from .argument_checks import short_repr
-from .errors import InputError
+from .errors import BackendError, InputError
 from .manifest import Input, Text, describe_tensor
 
-Raw = Union[np.ndarray, Sequence[Any], str]
+Raw = Union[np.ndarray, Sequence[Any], str, bytes, bytearray, "PathLike[str]"]
 
 PADDING, UNKNOWN, START = 0, 1, 2
 SPECIAL = 3  # number of ids before the first word
 
 _SMALL = 8192  # elements; a product of larger arrays would wake the threads of BLAS
+_LUMA = np.array([19595, 38470, 7471], np.int32)  # of 65536: red, green, blue
 # The vocabulary of the last text, and the ids of its words: they take a hundred times as long as a text.
 _latest: tuple[tuple[str, ...], dict[str, int]] = ((), {})
 
@@ -45,29 +47,101 @@ def name_inputs(given: Any, specs: Sequence[Input]) -> Mapping[str, Any]:
 def preprocess(raw: Raw, spec: Input) -> np.ndarray:
     """Return one raw input as the model's input at batch 1.
 
-    With image preprocessing, `raw` is uint8 (H, W) or (H, W, C) of exactly the size in `spec`. It becomes float32
-    (1, C, H, W) by `(raw * scale - mean) / std`, as in training. With a vocabulary, `raw` may be a text, which becomes
-    token ids int64 (1, tokens). Otherwise `raw` is one finished input, with or without the batch dimension: an array
-    of the right dtype, or a list of numbers that this dtype represents.
+    With image preprocessing, `raw` is uint8 (H, W) or (H, W, C), the path of an image file, or the bytes of one; the
+    last two need the extra `eetool-runtime[image]`. Where the bundle has a rule of resizing, the picture may have any
+    size, and be grey, RGB, or either with an opaque alpha channel. Otherwise it has exactly the size in `spec`. It
+    becomes float32 (1, C, H, W) by `(raw * scale - mean) / std`, as in training. With a vocabulary, `raw` may be a
+    text, which becomes token ids int64 (1, tokens). Otherwise `raw` is one finished input, with or without the batch
+    dimension: an array of the right dtype, or a list of numbers that this dtype represents.
 
     Raises:
-        InputError: `raw` has another dtype or shape; the message gives the expected one.
+        InputError: `raw` has another dtype or shape, or is no image file that can be read; the message gives the
+            expected one.
+        BackendError: `raw` is an image file and Pillow is not installed.
     """
     if isinstance(raw, str) and spec.text is not None:
         return token_ids([raw], spec.text, int(spec.shape[1]))
     if spec.preprocess is None:
         return _finished_input(raw, spec)
+    return normalise(picture_pixels(raw, spec).transpose(2, 0, 1)[None], spec)  # (H, W, C) -> (1, C, H, W)
+
+
+def picture_pixels(raw: Raw, spec: Input) -> np.ndarray:
+    """Return a picture as pixels uint8 (H, W, C) of the model's size and channels. Raises as `preprocess`."""
+    assert spec.preprocess is not None
+    if isinstance(raw, (str, bytes, bytearray, PathLike)):
+        return _file_pixels(raw, spec)
     pixels = array = _as_array(raw, spec)
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]  # (H, W) -> (H, W, 1)
-    _, channels, height, width = spec.shape
-    if pixels.dtype != np.uint8 or pixels.shape != (height, width, channels):
+    channels, *size = (int(n) for n in spec.shape[1:])
+    if pixels.dtype == np.uint8 and pixels.shape == (*size, channels):
+        return pixels
+    if spec.preprocess.resize is None or not _is_picture(pixels, channels):
+        expected = "any size" if spec.preprocess.resize is not None else f"({size[0]}, {size[1]}, {channels})"
         raise InputError(
-            f"input {spec.name!r}: expected raw pixels uint8 ({height}, {width}, {channels}), "
-            f"found {array.dtype} {array.shape}",
+            f"input {spec.name!r}: expected raw pixels uint8 {expected}, found {array.dtype} {array.shape}",
             _image_hint(pixels, spec),
         )
-    return normalise(pixels.transpose(2, 0, 1)[None], spec)  # (H, W, C) -> (1, C, H, W)
+    from .resize import resize
+
+    fitted = resize(_opaque(pixels, channels, spec), (size[0], size[1]), spec.preprocess.resize.fit)
+    return _with_channels(fitted, channels)
+
+
+def _file_pixels(raw: Union[str, bytes, bytearray, PathLike[str]], spec: Input) -> np.ndarray:
+    """Return the picture of a file, or of its bytes, as pixels uint8 (H, W, C) of the model's size and channels."""
+    assert spec.preprocess is not None
+    channels, height, width = (int(n) for n in spec.shape[1:])
+    try:
+        from .image_files import MODES, fit_image, read_photo
+    except ImportError:
+        raise BackendError(
+            "image files are read by Pillow, which is not installed",
+            "pip install 'eetool-runtime[image]', or pass the pixels as an array.",
+        ) from None
+    if channels not in MODES:
+        raise InputError(f"input {spec.name!r}: has {channels} channels, an image file has 1 or 3", "Pass an array.")
+    image, rule = read_photo(raw), spec.preprocess.resize
+    if rule is not None:
+        image = fit_image(image, height, width, rule.fit)
+    elif image.size != (width, height):
+        found = f"{image.height} x {image.width}"
+        raise InputError(
+            f"input {spec.name!r}: expected an image of {height} x {width} pixels, found {found}", _size_hint(spec)
+        )
+    return np.asarray(image.convert(MODES[channels])).reshape(height, width, channels)
+
+
+def _is_picture(pixels: np.ndarray, channels: int) -> bool:
+    """Return whether `pixels` (H, W, C) can be brought to the size and the number of channels of a model."""
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or 0 in pixels.shape:
+        return False
+    return pixels.shape[2] in ((1, 2, 3, 4) if channels in (1, 3) else (channels,))
+
+
+def _opaque(pixels: np.ndarray, channels: int, spec: Input) -> np.ndarray:
+    """Return `pixels` without their alpha channel, where the model takes grey or RGB."""
+    found = pixels.shape[2]
+    if found not in (2, 4) or found == channels:
+        return pixels
+    if int(pixels[:, :, -1].min()) < 255:
+        raise InputError(
+            f"input {spec.name!r}: has transparent pixels, and nothing says what lies behind them",
+            "Put it on the background that was there in training.",
+        )
+    return pixels[:, :, :-1]
+
+
+def _with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
+    """Return pixels (H, W, 1 or 3) in the number of channels of a model; grey is the luma of ITU-R BT.601."""
+    found = pixels.shape[2]
+    if found == channels:
+        return pixels
+    if found == 1:
+        return np.repeat(pixels, channels, 2)
+    luma = (pixels.astype(np.int32) @ _LUMA + (1 << 15)) >> 16  # as Pillow computes it
+    return luma.astype(np.uint8)[:, :, None]
 
 
 def token_ids(texts: Sequence[str], rule: Text, length: int) -> np.ndarray:
@@ -106,7 +180,17 @@ def _image_hint(pixels: np.ndarray, spec: Input) -> str:
         return "Raw pixels are uint8, from 0 to 255. Pass normalised inputs to model(x) directly."
     if pixels.ndim == 3 and pixels.shape[2] != channels:
         return f"The model takes {channels} channels: convert grey, colour or transparency first."
-    return f"Images are not resized: scale the image to {width} x {height} as in training, for example with Pillow."
+    if 0 in pixels.shape:
+        return "The image has no pixels."
+    return _size_hint(spec)
+
+
+def _size_hint(spec: Input) -> str:
+    height, width = spec.shape[2:]
+    return (
+        f"This bundle has no rule of resizing: scale the image to {width} x {height} as in training, for example with "
+        "Pillow."
+    )
 
 
 def _finished_input(raw: Raw, spec: Input) -> np.ndarray:

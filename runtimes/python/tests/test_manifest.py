@@ -18,6 +18,7 @@ from tests.helpers.tiny_bundle import write_tiny_bundle
 
 FULL = ("variants", "onnx/fp32", "operating_points", "full")
 POINT = ("variants", "onnx/fp32", "operating_points", "balanced")
+RULE = ("inputs", 0, "preprocess")
 VARIANT = ("variants", "onnx/fp32")
 MODEL = "components/seg0/onnx-fp32/model.onnx"
 GONE = object()
@@ -102,6 +103,9 @@ RULES: list[tuple[str, tuple[Any, ...], Any, str]] = [
     ("preprocess dtype", ("inputs", 0, "dtype"), "uint8", "preprocess: needs float32"),
     ("preprocess mean", ("inputs", 0, "preprocess", "mean"), [0, 0], "one mean and one std per channel"),
     ("preprocess std", ("inputs", 0, "preprocess", "std"), [0], r"preprocess\.std: must lie in"),
+    ("resize fit", (*RULE, "resize"), {"fit": "zoom"}, r"resize\.fit: 'zoom' is none of crop, pad, stretch"),
+    ("resize filter", (*RULE, "resize"), {"filter": "box"}, r"resize\.filter: 'box' is none of bilinear"),
+    ("resize field", (*RULE, "resize"), {"size": 4}, r"resize\.size: unknown field"),
     ("no inputs", ("inputs",), [], "inputs: at least one is needed"),
     ("no exits", ("exits",), [], "exits: at least the final one is needed"),
     ("no components", ("components",), [], "tensors.features0: no component makes it"),

@@ -1,12 +1,18 @@
 """Folders of images, one per class."""
 
+import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from eetool.data.image_form import ImageForm
 from eetool.data.registry import load_source
-from eetool.errors import ArtefactError
+from eetool.errors import ArtefactError, UsageError
+from eetool_runtime.manifest import FITS, Resize
+from eetool_runtime.resize import resize
+from tests.helpers.input_rows.row import Listener
 
 
 def put(path: Path, shade: int, mode: str = "RGB", size: tuple[int, int] = (6, 5)) -> None:
@@ -40,11 +46,15 @@ def test_read_image_folder_unusable_folder_raises_artefact_error(tmp_path: Path)
         load_source(f"folder:{tmp_path}")
     put(tmp_path / "a" / "1.png", 1)
     put(tmp_path / "b" / "1.png", 1, size=(6, 6))
-    with pytest.raises(ArtefactError, match=r"1\.png: 6×6 pixels, where .*1\.png has 6×5"):
+    with pytest.raises(ArtefactError, match=r"the images have 2 sizes \(width×height\): 6×5 \(1\), 6×6 \(1\)"):
         load_source(f"folder:{tmp_path}")
     (tmp_path / "b" / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(ArtefactError, match=r"1\.png: cannot be read as an image"):
         load_source(f"folder:{tmp_path}")
+    (tmp_path / "b" / "1.png").unlink()
+    (tmp_path / "b" / "1.png").symlink_to("nowhere")
+    with pytest.raises(ArtefactError, match=r"1\.png: cannot be read: No such file"):
+        load_source(f"folder:{tmp_path}@8")
     (tmp_path / "b" / "1.png").unlink()
     with pytest.raises(ArtefactError, match="no training example is of class 'b'"):
         load_source(f"folder:{tmp_path}")
@@ -55,3 +65,110 @@ def test_read_image_folder_class_in_test_only_raises_artefact_error(tmp_path: Pa
     put(tmp_path / "test" / "b" / "1.png", 1)
     with pytest.raises(ArtefactError, match="holds a class that is not in"):
         load_source(f"folder:{tmp_path}")
+
+
+def put_noise(path: Path, width: int, height: int, seed: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """Return a folder of colour images of four sizes."""
+    for number, size in enumerate([(9, 7), (20, 6), (5, 30), (4, 4)]):
+        put_noise(tmp_path / "mixed" / "ab"[number % 2] / f"{number}.png", *size, number)
+    return tmp_path / "mixed"
+
+
+def test_read_image_folder_mixed_sizes_name_the_sizes_and_what_to_write(mixed: Path) -> None:
+    with pytest.raises(ArtefactError, match="the images have 4 sizes") as caught:
+        load_source(f"folder:{mixed}")
+    assert f"folder:{mixed}@96" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("fit", FITS)
+def test_read_image_folder_mixed_sizes_have_the_pixels_of_the_runtime(mixed: Path, fit: str) -> None:
+    source = load_source(f"folder:{mixed}", form=ImageForm(6, 8, fit))
+    assert (source.inputs.shape, source.resize) == ((4, 3, 6, 8), Resize(fit))
+    for pixels, name in zip(source.inputs, ("a/0", "a/2", "b/1", "b/3"), strict=True):
+        given = np.asarray(Image.open(mixed / f"{name}.png"))
+        expected = resize(given, (6, 8), fit).transpose(2, 0, 1)
+        assert abs(pixels.astype(int) - expected).max() <= 1
+
+
+def test_load_source_size_in_the_name_is_height_and_width(mixed: Path) -> None:
+    assert load_source(f"folder:{mixed}@6x8").inputs.shape == (4, 3, 6, 8)
+    assert load_source(f"folder:{mixed}@6").name == "folder:mixed"
+    assert load_source(f"folder:{mixed}", form=ImageForm(6, 6, channels=1)).inputs.shape == (4, 1, 6, 6)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("@0", "sides are 1 to 4096"), ("@99999", "sides are 1 to 4096"), ("@8", r"asks for images of 8x8, and m\.pt")],
+)
+def test_load_source_impossible_or_other_size_raises_usage_error(mixed: Path, name: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        load_source(f"folder:{mixed}{name}", form=ImageForm(6, 6, owner="m.pt"))
+
+
+def test_load_source_folder_whose_name_ends_in_a_size_is_read(tmp_path: Path) -> None:
+    for name in ("set@8/a/1.png", "set@8/b/1.png"):
+        put(tmp_path / name, 1, size=(4, 4))
+    assert load_source(f"folder:{tmp_path}/set@8").inputs.shape == (2, 3, 4, 4)
+    (tmp_path / "set").mkdir()
+    with pytest.raises(UsageError, match="is a folder, and also"):
+        load_source(f"folder:{tmp_path}/set@8")
+    assert load_source(f"folder:{tmp_path}/set@8/").inputs.shape == (2, 3, 4, 4)
+
+
+@pytest.fixture
+def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder with enough bytes for the cache, and use a cache of its own."""
+    monkeypatch.setenv("EETOOL_CACHE", str(tmp_path / "cache"))
+    for number in range(40):  # noise cannot be compressed: 60 kB each
+        put_noise(tmp_path / "large" / "ab"[number % 2] / f"{number:02}.png", 160, 125, number)
+    return tmp_path / "large"
+
+
+def test_read_image_folder_large_folder_is_decoded_once(large: Path, tmp_path: Path) -> None:
+    name = f"folder:{large}@12"
+    first = load_source(name)
+    expected = load_source(f"folder:{large}", form=ImageForm(12, 12, owner="m.pt"))
+    assert isinstance(first.inputs, np.memmap)
+    assert first.inputs.filename == expected.inputs.filename
+    damaged = large / "a" / "00.png"
+    state, data = damaged.stat(), damaged.read_bytes()
+    damaged.write_bytes(b"\0" * state.st_size)
+    os.utime(damaged, ns=(state.st_atime_ns, state.st_mtime_ns))
+    np.testing.assert_array_equal(load_source(name).inputs, first.inputs)
+    os.utime(damaged)
+    with pytest.raises(ArtefactError, match=r"00\.png: cannot be read as an image"):
+        load_source(name)
+    damaged.write_bytes(data)
+    np.testing.assert_array_equal(load_source(name).inputs, first.inputs)
+    (entry,) = (tmp_path / "cache" / "images").iterdir()  # that of the earlier state is gone
+    (entry / "pixels.npy").write_bytes(b"damaged")
+    np.testing.assert_array_equal(load_source(name).inputs, first.inputs)
+
+
+def test_read_image_folder_without_cache_gives_the_same_pixels(
+    large: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cached = load_source(f"folder:{large}@12").inputs
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("EETOOL_CACHE", str(tmp_path / "file"))
+    listener = Listener()
+    np.testing.assert_array_equal(load_source(f"folder:{large}@12", listener).inputs, cached)
+    assert any("decoded again by each command" in line for line in listener.lines)
+
+
+def test_read_image_folder_large_grey_folder_has_one_channel(large: Path) -> None:
+    for path in large.rglob("*.png"):
+        Image.open(path).convert("L").resize((400, 400)).save(path, compress_level=0)
+    grey = load_source(f"folder:{large}@12").inputs
+    assert isinstance(grey, np.memmap)
+    assert grey.shape == (40, 1, 12, 12)
+    colour = load_source(f"folder:{large}", form=ImageForm(12, 12, channels=3)).inputs
+    assert (colour == grey).all()
+    assert colour.shape[1] == 3

@@ -31,16 +31,22 @@ def _show(source: Source) -> Any:
     return items[: ends[0]], items[ends[0] : ends[1]], items[ends[1] :]
 
 
-def folder(files: Mapping[str, Any], change: Callable[[Path], object] = lambda _: None) -> Callable[[Path], Any]:
-    """Return the reading of a folder with `files`, the shade of each image by its path."""
+def folder(
+    files: Mapping[str, Any], change: Callable[[Path], object] = lambda _: None, size: str = ""
+) -> Callable[[Path], Any]:
+    """Return the reading of a folder with `files`, the shade of each image by its path, in a `size` such as `@4`."""
 
     def read(place: Path) -> tuple[Any, list[str]]:
         for name, shade in files.items():
             _put(place / name, shade)
         change(place)
-        return read_source(f"folder:{place}", _show)
+        return read_source(f"folder:{place}{size}", _show)
 
     return read
+
+
+def _enlarge(place: Path) -> None:
+    Image.new("L", (30, 20), 2).save(place / "b/1.png")
 
 
 def _link(place: Path) -> None:
@@ -68,6 +74,27 @@ ROWS = (
         folder({**SETS, "val/a/1.png": 3}),
         ([("a", 1), ("b", 2)], [], [("a", 3)]),
         "val/ is the test set, because there is no test/",
+    ),
+    InputRow(
+        "images of several sizes, with `folder:DIR@96` or `--input 3x96x96`",
+        CONVERTED,
+        "resized: the centre by default, or as `--fit` says",
+        folder(TWO, _enlarge, "@4"),
+        PLAIN,
+    ),
+    InputRow(
+        "images of several sizes, and no size",
+        REFUSED,
+        "the sizes are said, and what to write",
+        folder(TWO, _enlarge),
+        "the images have 2 sizes (width×height): 4×4 (1), 30×20 (1)",
+    ),
+    InputRow(
+        "a size of 0, or of more than 4096 pixels",
+        REFUSED,
+        "no network takes it",
+        folder(TWO, size="@0"),
+        "sides are 1 to 4096 pixels",
     ),
     InputRow("`train` alone", ACCEPTED, "its folders are the classes", folder(SETS), PLAIN),
     InputRow(

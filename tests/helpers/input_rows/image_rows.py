@@ -11,8 +11,7 @@ import numpy as np
 from PIL import Image
 
 from eetool.data.file_notes import FileNotes
-from eetool.data.readers.image_files import read_image
-from eetool.data.readers.pixel_conversion import check_range
+from eetool.data.readers.image_files import check_range, read_image
 from tests.helpers.input_rows.row import ACCEPTED, CONVERTED, REFUSED, InputRow, read_source
 
 GREY = np.array([[0, 100, 255]], np.uint8)
@@ -86,7 +85,7 @@ def read_alone(path: Path) -> tuple[Any, list[str]]:
     """Return the pixels of a file as lists, and the notes."""
     notes = FileNotes()
     pixels = read_image(path, notes)
-    check_range([pixels], path)
+    check_range([pixels.peak], path)
     return np.asarray(pixels.image).tolist(), list(notes.lines())
 
 

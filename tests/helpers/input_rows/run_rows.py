@@ -50,10 +50,10 @@ ROWS = (
     InputRow(
         "an image file of another size",
         CONVERTED,
-        "resized, bicubic; the proportions may change",
+        "resized by the rule of the model; where it has none, cropped, and it is said that this is a guess",
         picture(np.full((8, 9), 32, np.uint8)),
         np.zeros((4, 4)).tolist(),
-        "resized to 4×4 pixels (bicubic)",
+        "9×8 resized to 4×4 (crop: a guess, because the bundle has no rule of resizing)",
     ),
     InputRow(
         "an `.npy` uint8 (C, H, W) or (N, C, H, W)",

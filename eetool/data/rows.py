@@ -1,0 +1,35 @@
+"""Chosen rows of a large array that stays on disk: examples are copied when they are used, a few at a time."""
+
+import numpy as np
+
+Key = int | slice | np.ndarray
+
+
+class Rows:
+    """The rows `indices` of `array`, as an array of its own that copies nothing until it is indexed.
+
+    Args:
+        array: (N, …), such as a memory-mapped file.
+        indices: int64 (n,).
+    """
+
+    def __init__(self, array: np.ndarray, indices: np.ndarray) -> None:
+        self._array, self._indices = array, indices
+        self.shape: tuple[int, ...] = (len(indices), *array.shape[1:])
+        self.dtype, self.ndim = array.dtype, array.ndim
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, key: Key) -> np.ndarray:
+        """Return a copy of one row or of some."""
+        rows: np.ndarray = np.asarray(self._array[self._indices[key]])
+        return rows
+
+
+Examples = np.ndarray | Rows
+
+
+def take(array: np.ndarray, indices: np.ndarray) -> Examples:
+    """Return the rows `indices` of `array`: a copy, or `Rows` where the array is a memory-mapped file."""
+    return Rows(array, indices) if isinstance(array, np.memmap) else array[indices]
