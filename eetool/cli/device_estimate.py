@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from eetool.latency.estimate.predictor import Predictor
     from eetool.latency.table.hw_profile import HwProfile
     from eetool.latency.table.table import Regression, TableEntry
+    from eetool.model.checkpoint import Checkpoint
+    from eetool_runtime.bundle import Bundle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +83,16 @@ def make_estimate(request: EstimateRequest) -> Estimate:
 
 
 def _open(request: EstimateRequest, path: Path, files: ExitStack) -> Model:
-    from eetool.export.temporary_bundle import temporary_bundle
     from eetool.latency.estimate.prediction_target import open_target
 
-    return files.enter_context(open_target(path, temporary_bundle, request.named))
+    return files.enter_context(open_target(path, _export, request.named))
+
+
+def _export(checkpoint: Checkpoint, name: str) -> AbstractContextManager[Bundle]:
+    """Export a checkpoint that cannot be recorded. Only then is torch imported for the export."""
+    from eetool.export.temporary_bundle import temporary_bundle
+
+    return temporary_bundle(checkpoint, name)
 
 
 def _on_device(

@@ -174,7 +174,7 @@ def test_extend_into_another_file_leaves_the_first(
 def test_show_prints_table_and_sources(cli: Any, tmp_path: Path) -> None:
     result = cli("table", "show", "rpi4")
     assert result.code == 0
-    for words in ("rpi4: Raspberry Pi 4 Model B", "latency table: 3 fitted kinds", "ms/MMAC", "source hw-nas-bench"):
+    for words in ("rpi4: Raspberry Pi 4 Model B", "latency table: 5 fitted kinds", "ms/MMAC", "source hw-nas-bench"):
         assert words in result.stdout
     empty = replace(read_first(), name="empty", table=(), regressions=(), compositions=())
     path = tmp_path / "empty.json"
