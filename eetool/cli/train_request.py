@@ -39,7 +39,10 @@ class TrainRequest:
     weight_decay: float
     label_smoothing: float
     average: float
+    augment: str
+    mirror: bool | None
     erase: int
+    show_augmented: Path | None
     torch_device: str
     precision: str
     exit_weights: str | None
@@ -130,5 +133,7 @@ def training_settings(request: TrainRequest) -> "TrainingSettings":
         optimizer=request.optimizer,
         torch_device=request.torch_device,
         erase=request.erase,
+        augment=request.augment,
+        mirror=request.mirror,
         loss=loss,
     )

@@ -100,7 +100,9 @@ class TrainingSettings:
         average: decay of the exponential average of the weights over steps; 0 for the last weights.
         optimizer: `sgd` with momentum, or `adamw`, which transformers need.
         torch_device: device of the training: `cpu`, `cuda`, …
-        erase: side in pixels of the square that is erased in every image; 0 for none.
+        erase: side in pixels of the square that is erased in every image; 0 for that of the level.
+        augment: level of augmentation, see `eetool.data.augmentation_levels`; files of earlier versions are `light`.
+        mirror: whether images were mirrored; None in files of earlier versions: as the data allowed.
         loss: options of the loss.
     """
 
@@ -117,6 +119,8 @@ class TrainingSettings:
     optimizer: str = "sgd"
     torch_device: str = "cpu"
     erase: int = 0
+    augment: str = "light"
+    mirror: bool | None = None
     loss: LossOptions = LossOptions()
 
 

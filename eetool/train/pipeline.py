@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from eetool.data.augmentation import Augmentation
+from eetool.data.augmentation_levels import choose_augmentation
 from eetool.data.model_inputs import model_inputs
 from eetool.data.source import Source
 from eetool.data.splits import TEMPERATURE, THRESHOLD, TRAIN, recorded_split, split_record, split_source
@@ -83,14 +85,15 @@ def train_model(
     """
     splits = split_source(source, settings.hold_out)
     check_vocabulary(source, splits[TRAIN], progress)
-    examples = _examples(source, splits[TRAIN], normalisation)
+    examples = _examples(source, splits[TRAIN], normalisation, settings)
+    settings = replace(settings, mirror=examples.augmentation.mirror)
     shape = (1, *examples.images.shape[1:])
     ids = len(source.vocabulary) + SPECIAL if source.vocabulary else None
     reference = resolve.resolve(backbone, shape, len(source.classes), ids, config)
     inputs = (_input(reference, source, examples),)
     spec = make_spec(reference, inputs, source.classes, plan, progress, _trial(settings))
     spec = replace(spec, learned_confidence=settings.recipe == "confidence")
-    _check_settings(settings, spec, weights, source)
+    _check_settings(settings, spec, weights, examples.augmentation)
     settings, loaded_teacher = _with_teacher(settings, teacher, spec, examples, named)
     torch.manual_seed(settings.seed)
     net = build_net(spec)
@@ -172,10 +175,15 @@ def _try_exits(net: EarlyExitNet, reference: ModelReference, settings: TrainingS
             progress.note(line)
 
 
-def _check_settings(settings: TrainingSettings, spec: ModelSpec, weights: Path | None, source: Source) -> None:
-    """Raise UsageError where the settings do not fit the exits or the data, or need weights."""
-    if settings.erase and not source.are_pixels:
-        raise UsageError(f"{source.name} has no pixels to erase", "Leave --erase out.")
+def _check_settings(
+    settings: TrainingSettings, spec: ModelSpec, weights: Path | None, augmentation: Augmentation
+) -> None:
+    """Raise UsageError where the settings do not fit the exits or each other, or need weights."""
+    if settings.loss.teacher_views and augmentation.mixup:
+        raise UsageError(
+            "the teacher's logits are kept per example, and this augmentation mixes examples",
+            "Leave --teacher-views out, or --augment strong.",
+        )
     if spec.has_own_exits and settings.recipe == "confidence":
         raise UsageError("a network's own exits have no confidence heads to train", "Give another --recipe.")
     if spec.has_own_exits and settings.loss.gradient_scaling:
@@ -235,12 +243,15 @@ def use_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
-def _examples(source: Source, indices: np.ndarray, normalisation: Normalisation | None) -> TrainingExamples:
+def _examples(
+    source: Source, indices: np.ndarray, normalisation: Normalisation | None, settings: TrainingSettings
+) -> TrainingExamples:
+    augmentation = choose_augmentation(source, settings.augment, settings.mirror, settings.erase)
     images, labels = (torch.from_numpy(array[indices]) for array in (source.inputs, source.labels))
     if not source.are_pixels:
         if normalisation is not None:
             raise UsageError(f"{source.name} has no pixels to normalise", None)
-        return TrainingExamples(images, labels, None, None, mirror=False)
+        return TrainingExamples(images, labels, None, None, augmentation)
     if normalisation is None:
         mean, std = pixel_statistics(images, source.name)
     else:
@@ -249,7 +260,7 @@ def _examples(source: Source, indices: np.ndarray, normalisation: Normalisation 
             raise UsageError(f"a mean and a deviation for each of {images.shape[1]} channels are needed", None)
         if not (bool(mean.isfinite().all()) and bool(((std >= _LEAST_DEVIATION) & std.isfinite()).all())):
             raise UsageError(f"the deviations {std.tolist()} and means {mean.tolist()} cannot be divided by", None)
-    return TrainingExamples(images, labels, mean, std, source.mirror)
+    return TrainingExamples(images, labels, mean, std, augmentation)
 
 
 def _input(reference: ModelReference, source: Source, examples: TrainingExamples) -> Input:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eetool.data.augmentation import AugmentationDraw, augment, draw_augmentation
+from eetool.data.augmentation import NO_AUGMENTATION, Augmentation, AugmentationDraw, augment, draw_augmentation, mix
 from eetool.errors import DivergedError, EarlyExitError, UsageError
 from eetool.model.checkpoint import load_tensors, serialise
 from eetool.model.early_exit import EarlyExitNet
@@ -38,14 +38,14 @@ class TrainingExamples:
     """Training examples with int64 labels (N,).
 
     They are images uint8 (N, C, H, W), with the mean and std (C,) of pixels in [0, 1]; or finished inputs (N, …), which
-    are neither augmented nor normalised.
+    are not normalised, and of all augmentations only mixed.
     """
 
     images: Tensor
     labels: Tensor
     mean: Tensor | None
     std: Tensor | None
-    mirror: bool
+    augmentation: Augmentation = NO_AUGMENTATION
 
     def normalise(self, images: Tensor) -> Tensor:
         """Return uint8 images (N, C, H, W) as float32, normalised as in the runtime's preprocessing."""
@@ -63,10 +63,22 @@ class TrainingExamples:
         mean, std = (None if x is None else x.to(device) for x in (self.mean, self.std))
         return replace(self, images=self.images.to(device), labels=self.labels.to(device), mean=mean, std=std)
 
+    def draw(self, generator: torch.Generator) -> AugmentationDraw:
+        """Draw an augmentation of every example."""
+        return draw_augmentation(self.images, generator, self.augmentation).to(self.device)
+
     def batch(self, chosen: Tensor, draw: AugmentationDraw) -> Tensor:
-        """Return the examples `chosen` (n,); images are augmented by their part of `draw`."""
-        images = self.images.index_select(0, chosen)
-        return images if self.mean is None else augment(images, draw[chosen])
+        """Return the examples `chosen` (n,), augmented by their part of `draw`; mixed ones are floats."""
+        images, own = self.images.index_select(0, chosen), draw[chosen]
+        images = images if self.mean is None else augment(images, own)
+        return images if own.shares is None else mix(images, own.shares)
+
+    def targets(self, chosen: Tensor, draw: AugmentationDraw, position: float) -> BatchTargets:
+        """Return the targets of the same batch, without those of a teacher."""
+        labels = self.labels[chosen]
+        if draw.shares is None:
+            return BatchTargets(labels, position)
+        return BatchTargets(labels, position, partners=labels.roll(1), shares=draw.shares[chosen])
 
 
 def run_training(
@@ -172,7 +184,7 @@ class _Run:
         views = settings.loss.teacher_views
         if views:  # the teacher's logits for this version of the examples are cached
             generator.manual_seed(settings.seed * 1_000_003 + epoch % views)
-        draw = draw_augmentation(examples.images, generator, examples.mirror, settings.erase).to(examples.device)
+        draw = examples.draw(generator)
         if self.frozen:
             self.net.train_exits()
         else:
@@ -185,9 +197,9 @@ class _Run:
                 advance(1)
                 continue
             images = examples.batch(chosen, draw)
-            teacher_logits = self.teacher(images, chosen, epoch) if self.teacher else None
-            position = (epoch * self.steps + step) / (settings.epochs * self.steps)
-            targets = BatchTargets(examples.labels[chosen], position, teacher_logits)
+            targets = examples.targets(chosen, draw, (epoch * self.steps + step) / (settings.epochs * self.steps))
+            if self.teacher:
+                targets = replace(targets, teacher=self.teacher(images, chosen, epoch))
             self._step(examples.normalise(images), targets, f"epoch {epoch + 1}, step {step + 1}", tally)
             advance(1)
         if self._last is not None and find_invalid(self.net.state_dict()) is not None:

@@ -37,7 +37,7 @@ def train(
 ) -> EarlyExitNet:
     torch.manual_seed(1)
     x = torch.randn(16, 4) if features is None else features
-    examples = TrainingExamples(x, torch.arange(16) % 2, None, None, mirror=False)
+    examples = TrainingExamples(x, torch.arange(16) % 2, None, None)
     whole = EarlyExitNet(net, {})
     run_training(whole, examples, settings, folder / "state", resume=False)
     return whole
@@ -138,7 +138,7 @@ def test_run_training_resumed_state_with_nan_is_refused(tmp_path: Path) -> None:
     state = {name: x * math.nan for name, x in whole.state_dict().items()}
     stored = {"format": RESUME_FORMAT, "run": header, "epoch": 0, "net": state, "optimizer": {}, "average": []}
     (tmp_path / "state").write_bytes(serialise(stored))
-    examples = TrainingExamples(torch.ones(16, 4), torch.arange(16) % 2, None, None, mirror=False)
+    examples = TrainingExamples(torch.ones(16, 4), torch.arange(16) % 2, None, None)
     with pytest.raises(ArtefactError, match=r"backbone.first.weight: 16 NaN of 16 values") as caught:
         run_training(whole, examples, SETTINGS, tmp_path / "state", resume=True)
     assert caught.value.hint == "Start without --resume."

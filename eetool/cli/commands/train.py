@@ -112,7 +112,27 @@ class _Network:
     "--average", type=FiniteRange(0, 0.99999), default=0.0, show_default=True, help="Decay of averaged weights."
 )
 @click.option(
-    "--erase", type=click.IntRange(0), default=0, show_default=True, help="Side in pixels of a square erased in images."
+    "--augment",
+    type=click.Choice(["none", "light", "standard", "strong"]),
+    default="light",
+    show_default=True,
+    help="Random changes of training images: light shifts them, standard crops, mirrors and recolours them, strong "
+    "also erases squares and mixes pairs (docs/data.md).",
+)
+@click.option(
+    "--mirror/--no-mirror",
+    default=None,
+    help="Mirror half of the images.  [where that is known to keep the label; from standard on unless it is known not "
+    "to]",
+)
+@click.option(
+    "--erase",
+    type=click.IntRange(0),
+    default=0,
+    help="Side in pixels of a square erased in every image.  [that of --augment]",
+)
+@click.option(
+    "--show-augmented", type=PATH, default=None, metavar="FILE.png", help="Also draw augmented training images."
 )
 @click.option("--torch-device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps. Several: torchrun.")
 @click.option(
@@ -188,6 +208,8 @@ def train(request: TrainRequest) -> CommandResult:
     from eetool.workspace import clear_leftovers
 
     check_output(request.output, request.force)
+    if request.show_augmented is not None:
+        _check_contact_sheet(request)
     clear_leftovers(request.state_file)
     from eetool.model.checkpoint import save_checkpoint
     from eetool.train.pipeline import attach_exits, exit_accuracies, use_threads
@@ -218,6 +240,18 @@ def train(request: TrainRequest) -> CommandResult:
         accuracies, n = exit_accuracies(checkpoint, source, TerminalProgress())
     save_checkpoint(request.output, checkpoint, request.force)
     return train_result(request.output, checkpoint, accuracies, n)
+
+
+def _check_contact_sheet(request: TrainRequest) -> None:
+    from eetool.errors import UsageError
+    from eetool.records import check_output
+
+    assert request.show_augmented is not None
+    if request.data is None:
+        raise UsageError("--show-augmented without --data", "Give the data whose images it draws.")
+    if request.show_augmented.suffix != ".png":
+        raise UsageError(f"{request.show_augmented} does not end in .png", "Give --show-augmented FILE.png.")
+    check_output(request.show_augmented, request.force)
 
 
 def _network(request: TrainRequest) -> _Network:
@@ -273,6 +307,7 @@ def _fit(request: TrainRequest, data: str, network: _Network, trial: "Trial | No
     settings = training_settings(request)
     try_before_data(network.backbone, request.shape, request.classes, network.plan, settings, network.config)
     source = load_source(data, TerminalProgress())
+    _show_augmentation(request, source)
     actual = ((1, *source.inputs.shape[1:]), len(source.classes))
     for name, asked, given in zip(("--input", "--classes"), (request.shape, request.classes), actual, strict=True):
         if asked not in (None, given):
@@ -298,6 +333,20 @@ def _fit(request: TrainRequest, data: str, network: _Network, trial: "Trial | No
         trial=trial,
     )
     return _report_interruption(work, state), source
+
+
+def _show_augmentation(request: TrainRequest, source: "Source") -> None:
+    """Print how training examples are augmented, and draw some where that was asked for."""
+    from eetool.data.augmentation_levels import choose_augmentation
+
+    augmentation = choose_augmentation(source, request.augment, request.mirror, request.erase)
+    if request.epochs:
+        TerminalProgress().note(f"augmentation {request.augment}: {augmentation}")
+    if request.show_augmented is not None:
+        from eetool.data.contact_sheet import draw_contact_sheet
+        from eetool.records import write_atomic
+
+        write_atomic(request.show_augmented, draw_contact_sheet(source, augmentation, request.seed), request.force)
 
 
 def _report_interruption(work: "Callable[[], Checkpoint]", state: Path) -> "Checkpoint":

@@ -29,7 +29,7 @@ def read_image_folder(folder: Path) -> Source:
     """Read images of equal size in DIR/CLASS/, or in DIR/train/CLASS/ with an official test set in DIR/test/CLASS/.
 
     DIR/val/CLASS/ is the official validation set, or the test set where there is no DIR/test. Images are grey where
-    all of them are, else RGB. They are never mirrored, because that may change their label.
+    all of them are, else RGB. Whether mirrored images keep their label is not known.
     """
     notes = FileNotes()
     sets = find_sets(folder, notes)
@@ -50,7 +50,7 @@ def read_image_folder(folder: Path) -> Source:
         inputs,
         np.array([label for _, label in ordered], np.int64),
         classes,
-        mirror=False,
+        mirror=None,
         official_test=len(files.get(TEST, [])),
         official_validation=len(files.get(VALIDATION, [])),
         notes=(*notices, *lookalikes(classes), *notes.lines()),

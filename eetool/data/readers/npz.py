@@ -49,8 +49,8 @@ class _Archive:
 def read_npz(path: Path) -> Source:
     """Read images or features with labels, and an official test set from `test_images` or `test_features`.
 
-    `val_images` or `val_features` are the official validation set, or the test set where there is no other. Images are
-    never mirrored, because that may change their label.
+    `val_images` or `val_features` are the official validation set, or the test set where there is no other. Whether
+    mirrored images keep their label is not known.
     """
     archive = _read(path)
     kind = _FEATURES if _FEATURES in archive.arrays else _IMAGES
@@ -72,7 +72,7 @@ def read_npz(path: Path) -> Source:
         inputs,
         together,
         names,
-        mirror=False,
+        mirror=None,
         official_test=sizes.get(_TEST, 0),
         official_validation=sizes.get(_VALIDATION, 0),
         notes=(*notes, *lookalikes(names)),
