@@ -43,6 +43,8 @@ class TrainRequest:
     mirror: bool | None
     erase: int
     show_augmented: Path | None
+    keep: str
+    log_dir: Path | None
     torch_device: str
     precision: str
     exit_weights: str | None
@@ -135,5 +137,6 @@ def training_settings(request: TrainRequest) -> "TrainingSettings":
         erase=request.erase,
         augment=request.augment,
         mirror=request.mirror,
+        keep=request.keep,
         loss=loss,
     )

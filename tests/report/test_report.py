@@ -286,3 +286,13 @@ def test_example_previews_show_texts_and_features() -> None:
     sound = Source("npz:x", np.ones((2, 61, 40), np.float32), labels, names, mirror=False)
     for example in (sound.inputs[0], np.arange(12, dtype=np.float32), np.zeros((3, 4, 4), np.float32)):
         assert thumbnails._preview(sound, example).startswith(thumbnails.IMAGE)
+
+
+def test_model_charts_learning_curve_is_drawn_per_exit() -> None:
+    inputs = read_report_inputs([GOLDEN / "train-1.json"])
+    loss, accuracy = model_charts(inputs, [], "full")
+    assert (loss.name, loss.section, accuracy.name) == ("learning-loss", "training", "learning-accuracy")
+    assert [v["value"] for v in accuracy.spec["data"]["values"]] == [21.0, 30.0, 60.0, 24.0, 34.0, 70.0]
+    assert {v["exit"] for v in loss.spec["data"]["values"]} == {"exit 0", "exit 1", "final exit"}
+    assert accuracy.spec["layer"][0]["data"]["values"] == [{"epoch": 2}]
+    assert "126 examples of the split temperature" in accuracy.caption

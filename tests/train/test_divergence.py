@@ -15,7 +15,8 @@ from eetool.model.early_exit import EarlyExitNet
 from eetool.model.spec import TrainingSettings
 from eetool.records import encode
 from eetool.train.divergence import FailedStep, LossRecord, divergence_error
-from eetool.train.training_loop import RESUME_FORMAT, TrainingExamples, run_training
+from eetool.train.training_examples import TrainingExamples
+from eetool.train.training_loop import RESUME_FORMAT, run_training
 
 SETTINGS = TrainingSettings("joint", epochs=1, seed=0, batch_size=8, learning_rate=0.1)
 

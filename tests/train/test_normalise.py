@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from eetool.train.training_loop import TrainingExamples
+from eetool.train.training_examples import TrainingExamples
 from eetool_runtime.manifest import Input, Preprocess
 from eetool_runtime.preprocess import preprocess
 

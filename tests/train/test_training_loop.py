@@ -21,7 +21,8 @@ from eetool.train import training_loop
 from eetool.train.exit_plan import ExitPlan
 from eetool.train.pipeline import train_model
 from eetool.train.torch_devices import CpuDevice
-from eetool.train.training_loop import RESUME_FORMAT, TrainingExamples, one_cycle, run_training
+from eetool.train.training_examples import TrainingExamples
+from eetool.train.training_loop import RESUME_FORMAT, one_cycle, run_training
 
 ALL_OPTIONS = LossOptions(label_smoothing=0.1, ramp=True, survivors=0.5, gradient_scaling=True)
 SETTINGS = TrainingSettings("joint", epochs=3, seed=5, batch_size=64, learning_rate=0.05)

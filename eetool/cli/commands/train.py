@@ -13,6 +13,7 @@ from eetool.cli.output import CommandResult, say, verb_with_request
 from eetool.cli.progress_bars import TerminalProgress
 from eetool.cli.train_output import train_result
 from eetool.cli.train_request import TrainRequest, exit_plan, listed_names, training_settings
+from eetool.cli.train_side_outputs import check_side_outputs, epoch_listener, show_augmentation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,6 +135,17 @@ class _Network:
 @click.option(
     "--show-augmented", type=PATH, default=None, metavar="FILE.png", help="Also draw augmented training images."
 )
+@click.option(
+    "--keep",
+    type=click.Choice(["best", "last"]),
+    default="best",
+    show_default=True,
+    help="Epoch whose weights are kept: best is the last one whose mean accuracy over exits, on the split temperature, "
+    "is within a standard error of the highest.",
+)
+@click.option(
+    "--log-dir", type=PATH, default=None, metavar="DIR", help="Also write the learning curve for TensorBoard."
+)
 @click.option("--torch-device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps. Several: torchrun.")
 @click.option(
     "--mixed-precision", "precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32", show_default=True
@@ -208,8 +220,7 @@ def train(request: TrainRequest) -> CommandResult:
     from eetool.workspace import clear_leftovers
 
     check_output(request.output, request.force)
-    if request.show_augmented is not None:
-        _check_contact_sheet(request)
+    check_side_outputs(request)
     clear_leftovers(request.state_file)
     from eetool.model.checkpoint import save_checkpoint
     from eetool.train.pipeline import attach_exits, exit_accuracies, use_threads
@@ -240,18 +251,6 @@ def train(request: TrainRequest) -> CommandResult:
         accuracies, n = exit_accuracies(checkpoint, source, TerminalProgress())
     save_checkpoint(request.output, checkpoint, request.force)
     return train_result(request.output, checkpoint, accuracies, n)
-
-
-def _check_contact_sheet(request: TrainRequest) -> None:
-    from eetool.errors import UsageError
-    from eetool.records import check_output
-
-    assert request.show_augmented is not None
-    if request.data is None:
-        raise UsageError("--show-augmented without --data", "Give the data whose images it draws.")
-    if request.show_augmented.suffix != ".png":
-        raise UsageError(f"{request.show_augmented} does not end in .png", "Give --show-augmented FILE.png.")
-    check_output(request.show_augmented, request.force)
 
 
 def _network(request: TrainRequest) -> _Network:
@@ -307,7 +306,7 @@ def _fit(request: TrainRequest, data: str, network: _Network, trial: "Trial | No
     settings = training_settings(request)
     try_before_data(network.backbone, request.shape, request.classes, network.plan, settings, network.config)
     source = load_source(data, TerminalProgress())
-    _show_augmentation(request, source)
+    show_augmentation(request, source)
     actual = ((1, *source.inputs.shape[1:]), len(source.classes))
     for name, asked, given in zip(("--input", "--classes"), (request.shape, request.classes), actual, strict=True):
         if asked not in (None, given):
@@ -332,21 +331,8 @@ def _fit(request: TrainRequest, data: str, network: _Network, trial: "Trial | No
         weights_key=request.weights_key,
         trial=trial,
     )
-    return _report_interruption(work, state), source
-
-
-def _show_augmentation(request: TrainRequest, source: "Source") -> None:
-    """Print how training examples are augmented, and draw some where that was asked for."""
-    from eetool.data.augmentation_levels import choose_augmentation
-
-    augmentation = choose_augmentation(source, request.augment, request.mirror, request.erase)
-    if request.epochs:
-        TerminalProgress().note(f"augmentation {request.augment}: {augmentation}")
-    if request.show_augmented is not None:
-        from eetool.data.contact_sheet import draw_contact_sheet
-        from eetool.records import write_atomic
-
-        write_atomic(request.show_augmented, draw_contact_sheet(source, augmentation, request.seed), request.force)
+    with epoch_listener(request) as on_epoch:
+        return _report_interruption(partial(work, on_epoch=on_epoch), state), source
 
 
 def _report_interruption(work: "Callable[[], Checkpoint]", state: Path) -> "Checkpoint":

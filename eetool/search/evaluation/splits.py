@@ -16,7 +16,7 @@ from eetool.data.source import Source
 from eetool.data.splits import TEMPERATURE, THRESHOLD, TRAIN, split_record, split_source
 from eetool.errors import ArtefactError
 from eetool.train.pixel_statistics import pixel_statistics
-from eetool.train.training_loop import TrainingExamples
+from eetool.train.training_examples import TrainingExamples
 from eetool_runtime.manifest import Data, Input, Preprocess
 
 JUDGE = "judge"
