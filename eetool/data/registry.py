@@ -1,6 +1,6 @@
 """Data sources by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from eetool.data.odd_examples import odd_examples
@@ -16,7 +16,10 @@ from eetool.errors import UsageError
 from eetool.progress import SILENT, Progress
 
 # The kind of data before the colon, and its path after it.
-NAMES = ("digits", "cifar10[:DIR]", "cifar100[:DIR]", "svhn[:DIR]", "folder:DIR", "npz:FILE", "tsv:FILE|DIR")
+NAMES = (
+    *("digits", "cifar10[:DIR]", "cifar100[:DIR]", "svhn[:DIR]", "folder:DIR", "npz:FILE", "tsv:FILE|DIR"),
+    "package.module:function",
+)
 
 _READERS: dict[str, Callable[[Path], Source]] = {
     "digits": lambda path: read_digits(),
@@ -35,7 +38,8 @@ _USERS_OWN = {"folder", "npz"}
 def load_source(name: str, progress: Progress = SILENT) -> Source:
     """Load the source called `name`, such as `digits` or `cifar10:DIR`; `cifar10` alone is downloaded if necessary.
 
-    What was skipped, converted or looks wrong in the user's own files is said in notes.
+    What was skipped, converted or looks wrong in the user's own files is said in notes. Another name with a colon is a
+    function of the user, which is called.
 
     Raises:
         UsageError: there is no such source; the hint lists the known ones.
@@ -44,6 +48,9 @@ def load_source(name: str, progress: Progress = SILENT) -> Source:
     """
     kind, _, path = name.partition(":")
     known = f"Known sources: {', '.join(NAMES)}."
+    if kind not in _READERS and path:
+        source = _load_user_data(name, known, progress)
+        return _noted(source, (*source.notes, *odd_examples(source)), progress)
     if kind not in _READERS:
         raise UsageError(f"unknown data source {name!r}", known)
     if path and kind in _WITHOUT_PATH:
@@ -52,11 +59,34 @@ def load_source(name: str, progress: Progress = SILENT) -> Source:
         raise UsageError(f"the data source {name!r} needs the path of its files", known)
     folder = official_files(kind, progress) if name in _DOWNLOADED else Path(path)
     source = validate_source(_READERS[kind](folder))
-    for line in (*source.notes, *(odd_examples(source) if kind in _USERS_OWN else ())):
+    return _noted(source, (*source.notes, *(odd_examples(source) if kind in _USERS_OWN else ())), progress)
+
+
+def _noted(source: Source, lines: Iterable[str], progress: Progress) -> Source:
+    for line in lines:
         progress.note(f"{source.name}: {line}")
     return source
 
 
+def _load_user_data(name: str, known: str, progress: Progress) -> Source:
+    """Return the examples of a function of the user."""
+    from eetool.data.readers.user_data import read_user_data
+    from eetool.model.references.factory_call import parse_factory
+    from eetool.model.user_function import UnknownModuleError
+
+    try:
+        parse_factory(name)
+    except UsageError:
+        raise UsageError(f"unknown data source {name!r}", known) from None
+    try:
+        return validate_source(read_user_data(name, progress))
+    except UnknownModuleError as error:
+        raise UsageError(f"unknown data source {name!r}: {error.message}", f"{error.hint} {known}") from None
+
+
 def is_local(name: str) -> bool:
-    """Return True where loading `name` needs no download."""
+    """Return True where `name` may be loaded without being asked for: it needs no download, and runs no user's code."""
+    kind, colon, _ = name.partition(":")
+    if kind not in _READERS and colon:
+        return False
     return name not in _DOWNLOADED or is_downloaded(name)
