@@ -15,8 +15,16 @@ MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
 
 # A package of eetool may import those of earlier lines, and no other of its own line.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("eetool", "atomic_rename", "errors", "names", "printable_text", "progress"),  # `eetool` is the root's __init__.py
-    ("workspace",),
+    (
+        "eetool",
+        "atomic_rename",
+        "child_progress",
+        "errors",
+        "names",
+        "printable_text",
+        "progress",
+    ),  # `eetool` is the root's __init__.py
+    ("child_progress", "workspace"),
     ("records",),
     ("metrics", "graphs"),
     ("model",),
