@@ -40,7 +40,7 @@ def _curves(description: str, title: str, values: Sequence[Spec], history: Train
     names = [exit_name(k, n) for k in range(n)]
     colours = [BLUE] * (n - 1) + [VERMILION]
     dashes = [_DASHES[k % len(_DASHES)] for k in range(n - 1)] + [_DASHES[0]]
-    x = quantity("epoch", "epoch", (1, max(len(history.epochs), 2)))
+    x = {**quantity("epoch", "epoch", (1, max(len(history.epochs), 2))), "axis": {"tickMinStep": 1, "format": "d"}}
     layers: list[Spec] = [
         {
             "data": {"values": [{"epoch": history.kept_epoch}]},
