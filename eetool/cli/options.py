@@ -98,8 +98,10 @@ def named_option(function: F) -> F:
 
 def data_option(required: bool = True) -> Callable[[F], F]:
     """Return the option `--data SOURCE`."""
-    known = "digits; cifar10, cifar100, svhn (downloaded, or with :DIR); folder:DIR (@96: resized to 96×96), npz:FILE, "
-    known += "tsv:FILE or tsv:DIR."
+    known = (
+        "digits; cifar10, cifar100, svhn (downloaded, or with :DIR); folder:DIR (@96: resized to 96×96), npz:FILE, "
+        "tsv:FILE or tsv:DIR; or your own code, package.module:function, which is run."
+    )
     return click.option("--data", required=required, metavar="SOURCE", help=known)
 
 

@@ -193,7 +193,7 @@ def write_result(path: Path, result: CommandResult, force: bool) -> None:
 
 def say(line: str) -> None:
     """Print a line on stderr."""
-    click.echo(legible(line, sys.stderr), err=True)
+    click.echo(legible(line, sys.stderr), file=sys.stderr)  # not err=True, which writes through a progress bar
 
 
 def print_lines(text: Sequence[Any]) -> None:

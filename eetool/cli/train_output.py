@@ -7,6 +7,7 @@ from eetool.cli.output import CommandResult, table
 
 if TYPE_CHECKING:
     from eetool.model.checkpoint import Checkpoint
+    from eetool.model.history import TrainingHistory
 
 
 def train_result(output: Path, checkpoint: "Checkpoint", accuracies: list[float] | None, n: int) -> CommandResult:
@@ -33,6 +34,9 @@ def train_result(output: Path, checkpoint: "Checkpoint", accuracies: list[float]
     text: list[Any] = [table(columns, rows)]
     if accuracies:
         text.append(f"accuracy of each exit alone on {n} held-out examples (split threshold)")
+    history = checkpoint.record.history
+    if history is not None:
+        text.append(kept_epoch_line(history, checkpoint.record.training.keep))
     text.append(f"wrote {output}")
     document = {
         "output": str(output),
@@ -40,5 +44,17 @@ def train_result(output: Path, checkpoint: "Checkpoint", accuracies: list[float]
         "exits": exits,
         "split": "threshold" if accuracies else None,
         "n": n,
+        "history": history,
     }
     return CommandResult("train/1", document, text)
+
+
+def kept_epoch_line(history: "TrainingHistory", keep: str) -> str:
+    """Return which epoch was kept, and by which examples."""
+    kept = f"epoch {history.kept_epoch} of {len(history.epochs)} was kept"
+    if keep != "best" or history.split is None:
+        return f"{kept}, the last one"
+    return (
+        f"{kept}: the last one whose mean accuracy over exits is within a standard error of the best "
+        f"({history.examples} examples of the split {history.split}, which are thereby used for a choice)"
+    )

@@ -43,7 +43,12 @@ class TrainRequest:
     weight_decay: float
     label_smoothing: float
     average: float
+    augment: str
+    mirror: bool | None
     erase: int
+    show_augmented: Path | None
+    keep: str
+    log_dir: Path | None
     torch_device: str
     precision: str
     exit_weights: str | None
@@ -164,5 +169,8 @@ def training_settings(request: TrainRequest) -> "TrainingSettings":
         optimizer=request.optimizer,
         torch_device=request.torch_device,
         erase=request.erase,
+        augment=request.augment,
+        mirror=request.mirror,
+        keep=request.keep,
         loss=loss,
     )

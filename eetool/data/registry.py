@@ -1,6 +1,6 @@
 """Data sources by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,10 @@ from eetool.errors import UsageError
 from eetool.progress import SILENT, Progress
 
 # The kind of data before the colon, and its path after it.
-NAMES = ("digits", "cifar10[:DIR]", "cifar100[:DIR]", "svhn[:DIR]", "folder:DIR[@96]", "npz:FILE", "tsv:FILE|DIR")
+NAMES = (
+    *("digits", "cifar10[:DIR]", "cifar100[:DIR]", "svhn[:DIR]", "folder:DIR[@96]", "npz:FILE", "tsv:FILE|DIR"),
+    "package.module:function",
+)
 
 _READERS: dict[str, Callable[[Path], Source]] = {
     "digits": lambda path: read_digits(),
@@ -38,7 +41,8 @@ _FOLDER = "folder"
 def load_source(name: str, progress: Progress = SILENT, form: ImageForm | None = None) -> Source:
     """Load the source called `name`, such as `digits` or `cifar10:DIR`; `cifar10` alone is downloaded if necessary.
 
-    What was skipped, converted or looks wrong in the user's own files is said in notes.
+    What was skipped, converted or looks wrong in the user's own files is said in notes. Another name with a colon is a
+    function of the user, which is called.
 
     Args:
         name: the source.
@@ -53,6 +57,9 @@ def load_source(name: str, progress: Progress = SILENT, form: ImageForm | None =
     """
     kind, _, path = name.partition(":")
     known = f"Known sources: {', '.join(NAMES)}."
+    if kind not in (*_READERS, _FOLDER) and path:
+        source = _load_user_data(name, known, progress)
+        return _noted(source, odd_examples(source), progress)
     if kind not in (*_READERS, _FOLDER):
         raise UsageError(f"unknown data source {name!r}", known)
     if path and kind in _WITHOUT_PATH:
@@ -65,11 +72,34 @@ def load_source(name: str, progress: Progress = SILENT, form: ImageForm | None =
     else:
         source = validate_source(_READERS[kind](official_files(kind, progress) if name in _DOWNLOADED else Path(path)))
     odd = remember_lines(source.inputs, partial(odd_examples, source)) if kind in _USERS_OWN else ()
+    return _noted(source, odd, progress)
+
+
+def _noted(source: Source, odd: Iterable[str], progress: Progress) -> Source:
     for line in (*source.notes, *odd):
         progress.note(f"{source.name}: {line}")
     return source
 
 
+def _load_user_data(name: str, known: str, progress: Progress) -> Source:
+    """Return the examples of a function of the user."""
+    from eetool.data.readers.user_data import read_user_data
+    from eetool.model.references.factory_call import parse_factory
+    from eetool.model.user_function import UnknownModuleError
+
+    try:
+        parse_factory(name)
+    except UsageError:
+        raise UsageError(f"unknown data source {name!r}", known) from None
+    try:
+        return validate_source(read_user_data(name, progress))
+    except UnknownModuleError as error:
+        raise UsageError(f"unknown data source {name!r}: {error.message}", f"{error.hint} {known}") from None
+
+
 def is_local(name: str) -> bool:
-    """Return True where loading `name` needs no download."""
+    """Return True where `name` may be loaded without being asked for: it needs no download, and runs no user's code."""
+    kind, colon, _ = name.partition(":")
+    if kind not in (*_READERS, _FOLDER) and colon:
+        return False
     return name not in _DOWNLOADED or is_downloaded(name)

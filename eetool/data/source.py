@@ -24,7 +24,7 @@ class Source:
             (N, D), (N, T, D) or (N, C, H, W), or token ids int64 (N, T) of texts.
         labels: int64 (N,), indices into `classes`.
         classes: names of the classes.
-        mirror: True where a mirrored image keeps its label, so that training may flip it.
+        mirror: True where a mirrored image is known to keep its label, False where it is known not to, else None.
         official_test: number of examples, at the end, that are the official test set of the source.
         texts: the texts whose token ids are `inputs`.
         text_rule: how texts became token ids; None where there are none.
@@ -37,7 +37,7 @@ class Source:
     inputs: np.ndarray
     labels: np.ndarray
     classes: tuple[str, ...]
-    mirror: bool
+    mirror: bool | None
     official_test: int = 0
     texts: tuple[str, ...] = ()
     text_rule: Text | None = None

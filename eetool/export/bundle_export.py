@@ -99,17 +99,26 @@ def export_bundle(
     """
     kinds = find_variants(options.variants)
     calibration = _checked_calibration(checkpoint, options.calibration)
-    n_graphs = 2 * len(checkpoint.record.spec.taps) + 1 + 2 * options.references
-    total = 2 + n_graphs * len({kind.base.name for kind in kinds} | {kind.name for kind in kinds})
-    with write_directory(output, force) as folder, progress("exporting", total) as advance:
-        model = merge_model(trace_model(checkpoint, options.references), options.merge, options.figures, progress)
-        advance(1)
-        export = _Export(checkpoint, model, folder, options, progress, advance)
-        export.write_graphs(kinds, calibration)
-        manifest = export.write_manifest(kinds, bundle_name(output))
-        require_parity([check for kind in kinds for check in check_bundle(open_bundle(folder), kind.name)])
-        advance(1)
+    with write_directory(output, force) as folder:
+        with progress("tracing", 1) as advance:
+            model = merge_model(trace_model(checkpoint, options.references), options.merge, options.figures, progress)
+            advance(1)
+        with progress("exporting", _steps(model, kinds)) as advance:
+            export = _Export(checkpoint, model, folder, options, progress, advance)
+            export.write_graphs(kinds, calibration)
+            manifest = export.write_manifest(kinds, bundle_name(output))
+            for kind in kinds:
+                require_parity(check_bundle(open_bundle(folder), kind.name))
+                advance(1)
     return manifest
+
+
+def _steps(model: TracedModel, kinds: Sequence[VariantKind]) -> int:
+    """Return the steps of an export: one for a float graph, two for an int8 graph, and two for a variant."""
+    graphs = len(model.components) + len(model.references)
+    float_kinds = {kind.base.name for kind in kinds}
+    quantised = sum(kind.precision == INT8 for kind in kinds)
+    return graphs * (len(float_kinds) + 2 * quantised) + 2 * len(kinds)
 
 
 @dataclass
@@ -173,7 +182,10 @@ class _Export:
                     )
                     for p in waiting
                 ]
-                for place, problem in zip(tuple(waiting), quantize(jobs), strict=True):
+                first = recipe == kind.recipes[0]  # places that need a further recipe were counted
+                problems = quantize(jobs, self.advance if first else lambda steps: None)
+                for place, problem in zip(tuple(waiting), problems, strict=True):
+                    self.advance(int(first))
                     target = self.folder / kind.file(place)
                     reason = problem or reason_to_keep_float(
                         self.folder / graphs[place].path, target, cases[-_COMPARED:], self.options.judge_speed
@@ -186,7 +198,6 @@ class _Export:
                         reasons[place] = reason
         for place in waiting:
             self.progress.note(f"{kind.name}: {place.split('/')[1]} stays fp32: {reasons[place]}")
-        self.advance(len(self.places))
         return graphs
 
     def _int8_graph(self, kind: VariantKind, place: str, component: ComponentModule) -> m.GraphFile:
@@ -220,6 +231,7 @@ class _Export:
         for kind in kinds:
             if kind.precision == INT8 or (policy is not None and is_refitted(policy, kind.name, merged)):
                 manifest = self._refit(kind, manifest, policy)
+            self.advance(1)
         return manifest
 
     def _refit(self, kind: VariantKind, manifest: m.Manifest, policy: Policy | None) -> m.Manifest:

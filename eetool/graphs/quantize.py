@@ -5,7 +5,6 @@ quantiser opens. Both quantisers also print more than a command line should.
 """
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from eetool.child_progress import progress_line, run_reporting
 from eetool.errors import EarlyExitError
+from eetool.progress import Advance
 from eetool.workspace import scratch
 
 Feeds = Sequence[Mapping[str, np.ndarray]]
@@ -41,8 +42,12 @@ def save_feeds(path: Path, names: Sequence[str], cases: Feeds) -> None:
     np.savez(path, allow_pickle=False, **{name: np.stack([case[name] for case in cases]) for name in names})
 
 
-def quantize(jobs: Sequence[QuantizationJob]) -> list[str | None]:
+def quantize(jobs: Sequence[QuantizationJob], advance: Advance = lambda steps: None) -> list[str | None]:
     """Run all jobs in one child process.
+
+    Args:
+        jobs: the jobs.
+        advance: receives one step after every job.
 
     Returns:
         For each job None, or the reason for its failure.
@@ -55,7 +60,7 @@ def quantize(jobs: Sequence[QuantizationJob]) -> list[str | None]:
         order.write_text(json.dumps([asdict(job) for job in jobs]), encoding="utf-8")
         # -P: a file in the user's folder must not shadow a module.
         command = [sys.executable, "-P", "-m", "eetool.graphs.quantize", str(order), str(answer)]
-        child = subprocess.run(command, capture_output=True, text=True, check=False)
+        child = run_reporting(command, advance)
         if not answer.exists():
             lines = child.stderr.strip().splitlines() or [f"it ended with {child.returncode}"]
             raise EarlyExitError(f"the quantising process failed: {lines[-1]}")
@@ -176,6 +181,8 @@ def main(order: str, answer: str) -> None:
             reasons.append(None)
         except Exception as error:  # quantisers raise arbitrary errors; the component then stays float
             reasons.append((str(error).strip().splitlines() or [type(error).__name__])[0])
+        sys.stderr.write(progress_line(1))
+        sys.stderr.flush()
     Path(answer).write_text(json.dumps(reasons), encoding="utf-8")
 
 

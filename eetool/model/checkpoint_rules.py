@@ -8,6 +8,7 @@ from torch import Tensor
 from eetool.model.branches import BranchSpec
 from eetool.model.gate_scores import LEARNED, SCORES
 from eetool.model.goals import invalid_goal
+from eetool.model.history import invalid_history
 from eetool.model.layouts import LAYOUTS
 from eetool.model.own_exits import OWN, own_taps
 from eetool.model.spec import CheckpointRecord, ModelSpec, Policy
@@ -58,6 +59,9 @@ def check_checkpoint(
         BranchSpec.parse(branch)
     if policy:
         _check_policy(policy, spec, refuse)
+    problem = invalid_history(record.history, len(spec.taps) + 1) if record.history is not None else None
+    if problem is not None:
+        raise refuse(problem)
 
 
 def _check_outputs(spec: ModelSpec, refuse: Refuse) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eetool.model.goals import TuningGoals
+from eetool.model.history import TrainingHistory
 from eetool_runtime.manifest import Data, Input, OperatingPoint
 
 
@@ -100,7 +101,11 @@ class TrainingSettings:
         average: decay of the exponential average of the weights over steps; 0 for the last weights.
         optimizer: `sgd` with momentum, or `adamw`, which transformers need.
         torch_device: device of the training: `cpu`, `cuda`, …
-        erase: side in pixels of the square that is erased in every image; 0 for none.
+        erase: side in pixels of the square that is erased in every image; 0 for that of the level.
+        augment: level of augmentation, see `eetool.data.augmentation_levels`; files of earlier versions are `light`.
+        mirror: whether images were mirrored; None in files of earlier versions: as the data allowed.
+        keep: epoch whose weights are kept, `best` or `last`, see `eetool.train.epoch_choice`; files of earlier versions
+            are `last`.
         loss: options of the loss.
     """
 
@@ -117,6 +122,9 @@ class TrainingSettings:
     optimizer: str = "sgd"
     torch_device: str = "cpu"
     erase: int = 0
+    augment: str = "light"
+    mirror: bool | None = None
+    keep: str = "last"
     loss: LossOptions = LossOptions()
 
 
@@ -153,3 +161,4 @@ class CheckpointRecord:
     training: TrainingSettings
     data: Data | None = None
     policy: Policy | None = None
+    history: TrainingHistory | None = None

@@ -14,7 +14,8 @@ from eetool.errors import ArtefactError
 from eetool.model.code_place import frames_of, is_users, module_names, place_of
 
 _BUILT_IN = ("eetool.model.backbones.", "eetool.search.space.")
-_OWN_CODE = "This is code of the network, not of eetool; --verbose prints its traceback."
+_NETWORKS_CODE = "This is code of the network, not of eetool; --verbose prints its traceback."
+_OWN_CODE = "This is code of yours, not of eetool; --verbose prints its traceback."
 _INFERENCE = (
     "Its forward makes tensors in torch.inference_mode, which training cannot use: remove it. Commands that only run "
     "the network switch gradients off themselves."
@@ -61,7 +62,8 @@ def user_code(what: str, network: nn.Module | None = None) -> Iterator[None]:
             raise
         mode = " in train mode" if network is not None and network.training else ""
         reason = f"{what} fails{mode}{error_place(error, network)}: {describe(error)}"
-        raise ArtefactError(reason, remedy(error) or _OWN_CODE) from error
+        own_code = _OWN_CODE if network is None else _NETWORKS_CODE
+        raise ArtefactError(reason, remedy(error) or own_code) from error
 
 
 def is_ours(error: BaseException) -> bool:

@@ -19,9 +19,11 @@ from typing import IO, NoReturn, TypeVar
 
 import eetool_measure
 import eetool_runtime
+from eetool.child_progress import run_reporting
 from eetool.errors import EarlyExitError, MissingError, UsageError
 from eetool.profile.measuring_process import child_error, measure_options, option_words, read_document
 from eetool.profile.protocol import NO_POWER, MeasurementProtocol, PowerOptions
+from eetool.progress import Advance
 from eetool_measure.results import Measurement
 from eetool_runtime.backends import PROCESS
 from eetool_runtime.bundle import MANIFEST, Bundle
@@ -138,13 +140,16 @@ class RemoteDevice:
         words = [*option_words(measure_options(variant, threads, protocol, pool)), *power.words]
         return self._run(Measurement, _BUNDLE, words)
 
-    def run_measure(self, kind: type[T], path: Path, options: Mapping[str, object]) -> T:
+    def run_measure(
+        self, kind: type[T], path: Path, options: Mapping[str, object], *, advance: Advance | None = None
+    ) -> T:
         """Run `python -m eetool_measure` on the device, as `local_runner.run_measure` does on this machine.
 
         Args:
             kind: type of the document that it prints.
             path: local folder, which is sent to the device for the measurement.
             options: options with their values.
+            advance: receives the number of measured probes, while the device measures.
 
         Raises:
             MissingError: the link broke, or the device has no room.
@@ -152,20 +157,21 @@ class RemoteDevice:
         """
         with tempfile.TemporaryFile() as archive:
             size = _pack(archive, {_SENT: path.resolve()})
-            return self._run(kind, _SENT, option_words(options), archive, size)
+            words = [*option_words(options), *(("--progress",) if advance is not None else ())]
+            return self._run(kind, _SENT, words, archive, size, advance or (lambda steps: None))
 
     def _run(
-        self, kind: type[T], subject: str, words: Sequence[str], archive: IO[bytes] | None = None, size: int = 0
+        self,
+        kind: type[T],
+        subject: str,
+        words: Sequence[str],
+        archive: IO[bytes] | None = None,
+        size: int = 0,
+        advance: Advance = lambda steps: None,
     ) -> T:
         command = [self.python, "-B", "-m", "eetool_measure", subject, *words]
-        done = subprocess.run(
-            [*self.ssh, _script(_MEASURE, self.folder, str(size), subject, *command)],
-            stdin=archive or subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
+        script = _script(_MEASURE, self.folder, str(size), subject, *command)
+        done = run_reporting([*self.ssh, script], advance, stdin=archive or subprocess.DEVNULL)
         if done.returncode == _LINK_LOST:
             _link_error(self.name, done.stderr, "broke")
         if size and done.returncode == _NO_DISK:

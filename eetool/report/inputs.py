@@ -12,6 +12,7 @@ from eetool.bench.device_comparison import Estimate
 from eetool.bench.earlier_documents import EARLIER, upgrade
 from eetool.errors import ArtefactError, UsageError
 from eetool.latency.estimate.predictor import SCHEMA as PREDICT
+from eetool.model.history import TrainingHistory
 from eetool.printable_text import visible, visible_in
 from eetool.profile.profiler import SCHEMA as PROFILE
 from eetool.profile.profiler import Profile
@@ -38,12 +39,13 @@ class TrainedExit:
 
 @dataclass(frozen=True)
 class TrainSummary:
-    """Fields of `train/1` that a report uses."""
+    """Fields of `train/1` that a report uses; `history` is null in documents of older versions."""
 
     model: str
     exits: tuple[TrainedExit, ...]
     split: str | None
     n: int
+    history: TrainingHistory | None = None
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from eetool.report.chart_theme import (
     quantity,
 )
 from eetool.report.inputs import ReportInputs
+from eetool.report.learning_charts import learning_charts
 from eetool.report.operating_points import ReportPoint
 from eetool.report.search_charts import search_charts
 from eetool.report.time_breakdown import EXIT, RUNTIME, SEGMENT, time_rows
@@ -36,6 +37,7 @@ def model_charts(inputs: ReportInputs, points: Sequence[ReportPoint], start: str
         *_class_shares(inputs, points, start),
         *_reliabilities(inputs),
         *_times(inputs, points, start),
+        *learning_charts(inputs.training.history if inputs.training is not None else None),
         *search_charts(inputs.search),
     ]
 

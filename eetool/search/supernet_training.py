@@ -22,7 +22,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from eetool.data.augmentation import draw_augmentation
 from eetool.errors import ArtefactError, EarlyExitError, UsageError
 from eetool.model.branches import pool_positions
 from eetool.model.checkpoint import load_tensors, serialise
@@ -167,7 +166,7 @@ class _TrainingRun:
         torch.manual_seed(settings.seed * 1_000_003 + epoch)
         rng = np.random.default_rng([settings.seed, epoch])
         order = torch.randperm(len(examples.labels), generator=generator)
-        augmentation = draw_augmentation(examples.images, generator, examples.mirror).to(self.device)
+        augmentation = examples.draw(generator)
         self.supernet.train()
         last = None
         for step, chosen in enumerate(torch.split(order.to(self.device), settings.batch_size)):

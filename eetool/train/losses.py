@@ -18,16 +18,33 @@ _CLASSES_ALONE = 0.3  # weight of the cross-entropy of class heads alone
 
 @dataclass(frozen=True)
 class BatchTargets:
-    """Targets of a batch: `labels` int64 (N,), position in [0, 1] of the run, and a teacher's logits (N, classes)."""
+    """Targets of a batch.
+
+    Attributes:
+        labels: int64 (N,).
+        position: place of the batch in the run, in [0, 1].
+        teacher: a teacher's logits (N, classes).
+        partners: labels int64 (N,) of the examples that are mixed in; None without mixup.
+        shares: (N,), share of `labels` in the targets; 1 − share is that of `partners`.
+    """
 
     labels: Tensor
     position: float = 0.0
     teacher: Tensor | None = None
+    partners: Tensor | None = None
+    shares: Tensor | None = None
 
     def to(self, device: torch.device) -> "BatchTargets":
         """Return the targets on another torch device."""
-        teacher = None if self.teacher is None else self.teacher.to(device)
-        return BatchTargets(self.labels.to(device), self.position, teacher)
+        tensors = (self.teacher, self.partners, self.shares)
+        moved = (None if tensor is None else tensor.to(device) for tensor in tensors)
+        return BatchTargets(self.labels.to(device), self.position, *moved)
+
+    def average(self, score: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return the mean of `score` (N,), a function of labels, over the two labels of every example by share."""
+        if self.partners is None or self.shares is None:
+            return score(self.labels)
+        return self.shares * score(self.labels) + (1 - self.shares) * score(self.partners)
 
 
 @dataclass(frozen=True)
@@ -102,22 +119,35 @@ def confidence_loss(
     class head has a cross-entropy of its own. Without it the confidence of an untrained exit soon falls to 0; the exit
     then gets no gradient and stays at chance, because the final exit, whose outputs are the targets, is always right.
     """
-    targets = _targets(logits, batch, options)[:, None]  # (N, 1)
-    likelihood = torch.softmax(logits[-1].detach(), 1).gather(1, targets)[:, 0]  # of the target, (N,)
+    targets = _targets(logits, batch, options)
+    likelihood = _likelihood(logits[-1].detach(), targets)
     cost = torch.full_like(likelihood, costs[-1])
     losses = []
     for i in reversed(range(len(learned))):
         h = torch.sigmoid(learned[i])
-        likelihood = h * torch.softmax(logits[i], 1).gather(1, targets)[:, 0] + (1 - h) * likelihood
+        likelihood = h * _likelihood(logits[i], targets) + (1 - h) * likelihood
         cost = h * costs[i] + (1 - h) * cost
         losses.append((options.cost_weight * cost - likelihood.clamp_min(_LEAST).log()).mean())
-    alone = [functional.cross_entropy(x, targets[:, 0]) for x in logits[: len(learned)]]
+    alone = [cross_entropy(x, targets).mean() for x in logits[: len(learned)]]
     return torch.stack(losses).mean() + _CLASSES_ALONE * torch.stack(alone).mean()
 
 
-def _targets(logits: Sequence[Tensor], batch: BatchTargets, options: LossOptions) -> Tensor:
-    """Return int64 (N,): labels, or the predictions of a frozen backbone."""
-    return logits[-1].argmax(1) if options.targets == "backbone" else batch.labels
+def cross_entropy(logits: Tensor, targets: BatchTargets, smoothing: float = 0.0) -> Tensor:
+    """Return the cross-entropy (N,) of logits (N, classes), in a mix with both labels by their share."""
+    return targets.average(
+        lambda labels: functional.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
+    )
+
+
+def _likelihood(logits: Tensor, targets: BatchTargets) -> Tensor:
+    """Return the probability (N,) of the label; in a mix the mean of both labels' by their share."""
+    probabilities = torch.softmax(logits, 1)
+    return targets.average(lambda labels: probabilities.gather(1, labels[:, None])[:, 0])
+
+
+def _targets(logits: Sequence[Tensor], batch: BatchTargets, options: LossOptions) -> BatchTargets:
+    """Return the labels, or the predictions of a frozen backbone, which are of the mix itself."""
+    return BatchTargets(logits[-1].argmax(1)) if options.targets == "backbone" else batch
 
 
 def exit_weights(options: LossOptions, depths: Sequence[ExitDepth], position: float) -> Tensor:
@@ -145,9 +175,8 @@ def survival_weights(logits: Sequence[Tensor]) -> Tensor:
 
 
 def _cross_entropies(logits: Sequence[Tensor], batch: BatchTargets, options: LossOptions) -> Tensor:
-    smoothing, targets = options.label_smoothing, _targets(logits, batch, options)
-    parts = [functional.cross_entropy(x, targets, reduction="none", label_smoothing=smoothing) for x in logits]
-    return torch.stack(parts)
+    targets = _targets(logits, batch, options)
+    return torch.stack([cross_entropy(x, targets, options.label_smoothing) for x in logits])
 
 
 def _distilled(logits: Sequence[Tensor], batch: BatchTargets, options: LossOptions) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eetool.data.image_rows import image_tensor
+from eetool.data.augmentation import Augmentation
 from eetool.data.model_inputs import model_inputs
 from eetool.data.rows import Examples, take
 from eetool.data.source import Source
@@ -37,18 +37,18 @@ from eetool.model.references.reference import ModelReference
 from eetool.model.spec import CheckpointRecord, ModelSpec, TrainingSettings
 from eetool.model.weights import load_weights
 from eetool.progress import SILENT, Advance, Progress
+from eetool.train.epoch_figures import EpochListener
 from eetool.train.exit_plan import ExitPlan, make_spec
 from eetool.train.few_examples import warn_few_held_out
 from eetool.train.losses import FROZEN, ExitDepth
 from eetool.train.network_trial import Trial, try_network
-from eetool.train.pixel_statistics import pixel_statistics
+from eetool.train.source_examples import Normalisation, training_examples, validation_examples
 from eetool.train.teacher import Teacher, load_teacher
-from eetool.train.training_loop import TrainingExamples, run_training
+from eetool.train.training_examples import TrainingExamples
+from eetool.train.training_loop import run_training
 from eetool_runtime.manifest import Data, Input, Preprocess
 from eetool_runtime.preprocess import SPECIAL
 
-Normalisation = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation of each channel
-_LEAST_DEVIATION = 1e-6  # of pixels in [0, 1]; no bundle holds a smaller one
 _SAMPLES = 32
 _FEWEST_SAMPLES = 4
 _SAMPLE_ELEMENTS = 1 << 20  # limit of all samples together, to keep checkpoints and bundles small
@@ -69,6 +69,7 @@ def train_model(
     named: Sequence[str] = (),
     weights_key: str | None = None,
     trial: Trial | None = None,
+    on_epoch: EpochListener | None = None,
 ) -> Checkpoint:
     """Train `backbone` with exits on the train split of `source`, from fresh weights or from those in a file.
 
@@ -91,30 +92,57 @@ def train_model(
         config: configuration of a network that a search found, beside its name.
         named: factories that the teacher may use, see `eetool.model.checkpoint.load_checkpoint`.
         trial: tries a network that is not eetool's own before it is trained, such as its conversion.
+        on_epoch: receives the figures of every epoch.
     """
     splits = split_source(source, settings.hold_out)
     check_vocabulary(source, splits[TRAIN], progress)
-    examples = _examples(source, splits[TRAIN], normalisation)
-    shape = (1, *examples.images.shape[1:])
-    ids = len(source.vocabulary) + SPECIAL if source.vocabulary else None
-    reference = resolve.resolve(backbone, shape, len(source.classes), ids, config)
-    inputs = (_input(reference, source, examples),)
-    spec = make_spec(reference, inputs, source.classes, plan, progress, _trial(settings))
-    spec = replace(spec, learned_confidence=settings.recipe == "confidence")
+    examples = training_examples(source, splits[TRAIN], settings, normalisation)
+    reference = _reference(backbone, source, config)
+    spec = _spec(reference, source, examples, plan, settings, progress)
     if spec.taps:
         warn_few_held_out(held_out_count(splits), progress)
-    _check_settings(settings, spec, weights, source)
+    settings = _checked_settings(settings, spec, weights, examples.augmentation)
     settings, loaded_teacher = _with_teacher(settings, teacher, spec, examples, named)
-    torch.manual_seed(settings.seed)
-    net = build_net(spec)
+    net = _fresh_net(spec, settings.seed)
     _try_exits(net, reference, settings, progress)
     if weights is not None:
         load_weights(net, weights, len(source.classes), progress, weights_key)
     record = CheckpointRecord(spec, settings, Data(source.name, split_record(splits)))
     start = Checkpoint(record, net.state_dict(), _held_out_samples(source, splits[TEMPERATURE], examples, spec))
     try_network(net, start, trial)
-    run_training(net, examples, settings, state_file, resume, progress, _exit_depths(net, spec), loaded_teacher)
-    return replace(start, state=net.state_dict())
+    depths = _exit_depths(net, spec)
+    validation = validation_examples(source, splits[TEMPERATURE], TEMPERATURE, examples)
+    history = run_training(
+        net, examples, settings, state_file, resume, progress, depths, loaded_teacher, validation, on_epoch
+    )
+    return replace(start, record=replace(record, history=history), state=net.state_dict())
+
+
+def _reference(backbone: str, source: Source, config: dict[str, Any] | None) -> ModelReference:
+    """Return the backbone for inputs and classes of the source."""
+    shape = (1, *source.inputs.shape[1:])
+    ids = len(source.vocabulary) + SPECIAL if source.vocabulary else None
+    return resolve.resolve(backbone, shape, len(source.classes), ids, config)
+
+
+def _spec(
+    reference: ModelReference,
+    source: Source,
+    examples: TrainingExamples,
+    plan: ExitPlan,
+    settings: TrainingSettings,
+    progress: Progress,
+) -> ModelSpec:
+    """Return the spec of the network for the data."""
+    inputs = (_input(reference, source, examples),)
+    spec = make_spec(reference, inputs, source.classes, plan, progress, _trial(settings))
+    return replace(spec, learned_confidence=settings.recipe == "confidence")
+
+
+def _fresh_net(spec: ModelSpec, seed: int) -> EarlyExitNet:
+    """Return the network with initial weights."""
+    torch.manual_seed(seed)
+    return build_net(spec)
 
 
 def _with_teacher(
@@ -186,10 +214,19 @@ def _try_exits(net: EarlyExitNet, reference: ModelReference, settings: TrainingS
             progress.note(line)
 
 
-def _check_settings(settings: TrainingSettings, spec: ModelSpec, weights: Path | None, source: Source) -> None:
-    """Raise UsageError where the settings do not fit the exits or the data, or need weights."""
-    if settings.erase and not source.are_pixels:
-        raise UsageError(f"{source.name} has no pixels to erase", "Leave --erase out.")
+def _checked_settings(
+    settings: TrainingSettings, spec: ModelSpec, weights: Path | None, augmentation: Augmentation
+) -> TrainingSettings:
+    """Return the settings, with whether images are mirrored.
+
+    Raises:
+        UsageError: they do not fit the exits or each other, or need weights.
+    """
+    if settings.loss.teacher_views and augmentation.mixup:
+        raise UsageError(
+            "the teacher's logits are kept per example, and this augmentation mixes examples",
+            "Leave --teacher-views out, or --augment strong.",
+        )
     if spec.has_own_exits and settings.recipe == "confidence":
         raise UsageError("a network's own exits have no confidence heads to train", "Give another --recipe.")
     if spec.has_own_exits and settings.loss.gradient_scaling:
@@ -202,6 +239,7 @@ def _check_settings(settings: TrainingSettings, spec: ModelSpec, weights: Path |
         raise UsageError(
             f"{len(settings.loss.exit_weights)} exit weights for {len(spec.taps) + 1} exits", "The final exit has one."
         )
+    return replace(settings, mirror=augmentation.mirror)
 
 
 def _exit_depths(net: EarlyExitNet, spec: ModelSpec) -> list[ExitDepth]:
@@ -232,8 +270,7 @@ def attach_exits(
     reference = resolve.resolve(backbone, shape, classes, config=config, choice=plan.outputs)
     labels = tuple(str(i) for i in range(reference.classes))
     spec = make_spec(reference, reference.inputs, labels, plan, progress)
-    torch.manual_seed(seed)
-    net = build_net(spec)
+    net = _fresh_net(spec, seed)
     if weights is not None:
         load_weights(net, weights, reference.classes, progress, weights_key)
     elements = sum(x.numel() for x in example_inputs(spec.inputs))
@@ -247,28 +284,6 @@ def attach_exits(
 def use_threads(count: int) -> None:
     """Train with `count` threads. Weights depend on it, because it changes the order of sums."""
     torch.set_num_threads(count)
-
-
-def _examples(source: Source, indices: np.ndarray, normalisation: Normalisation | None) -> TrainingExamples:
-    images, labels = image_tensor(source.inputs, indices), torch.from_numpy(source.labels[indices])
-    if not source.are_pixels:
-        if normalisation is not None:
-            raise UsageError(f"{source.name} has no pixels to normalise", None)
-        return TrainingExamples(images, labels, None, None, mirror=False)
-    channels = images.shape[1]
-    if normalisation is None:
-        mean, std = pixel_statistics(images, source.name)
-    else:
-        spread = (values * channels if len(values) == 1 else values for values in normalisation)
-        mean, std = (torch.tensor(values, dtype=torch.float32) for values in spread)
-        if not len(mean) == len(std) == channels:
-            raise UsageError(
-                f"a mean and a deviation for each of {channels} channels are needed, and {len(mean)} are given",
-                "Give one of each for all channels, or those of each.",
-            )
-        if not (bool(mean.isfinite().all()) and bool(((std >= _LEAST_DEVIATION) & std.isfinite()).all())):
-            raise UsageError(f"the deviations {std.tolist()} and means {mean.tolist()} cannot be divided by", None)
-    return TrainingExamples(images, labels, mean, std, source.mirror)
 
 
 def _input(reference: ModelReference, source: Source, examples: TrainingExamples) -> Input:

@@ -1,10 +1,9 @@
 """Training loop: seeded and resumable, with the same weights whether or not it was interrupted."""
 
 import math
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eetool.data.augmentation import AugmentationDraw, augment, draw_augmentation
-from eetool.data.image_rows import ImageRows
 from eetool.errors import DivergedError, EarlyExitError, UsageError
 from eetool.model.checkpoint import load_tensors, serialise
 from eetool.model.early_exit import EarlyExitNet
+from eetool.model.history import TrainingHistory
 from eetool.model.module_state import load_state
 from eetool.model.spec import TrainingSettings
 from eetool.model.user_code import user_code
@@ -24,50 +22,16 @@ from eetool.model.weight_values import check_values, find_invalid
 from eetool.progress import SILENT, Progress
 from eetool.records import encode, write_atomic
 from eetool.train.divergence import FailedStep, LossRecord, divergence_error
+from eetool.train.epoch_figures import EpochListener, TrainingTally
 from eetool.train.gradient_scaling import scale_tap_gradients
+from eetool.train.learning_curve import LearningCurve, averaged_tensors
 from eetool.train.losses import FROZEN, BatchTargets, ExitDepth, make_loss
 from eetool.train.teacher import Teacher
 from eetool.train.torch_devices import CpuDevice, open_device
+from eetool.train.training_examples import TrainingExamples, ValidationExamples
 
 RESUME_FORMAT = "eetool-resume/1"
 _MOMENTUM = 0.9
-_LONG_EPOCH_SECONDS = 10  # from this duration on every epoch is reported
-
-
-@dataclass(frozen=True)
-class TrainingExamples:
-    """Training examples with int64 labels (N,).
-
-    They are images uint8 (N, C, H, W), with the mean and std (C,) of pixels in [0, 1]; or finished inputs (N, …), which
-    are neither augmented nor normalised. Images may stay in a file, of which each batch is read when it is needed.
-    """
-
-    images: Tensor | ImageRows
-    labels: Tensor
-    mean: Tensor | None
-    std: Tensor | None
-    mirror: bool
-
-    def normalise(self, images: Tensor) -> Tensor:
-        """Return uint8 images (N, C, H, W) as float32, normalised as in the runtime's preprocessing."""
-        if self.mean is None or self.std is None:
-            return images
-        return (images.float() / 255 - self.mean[:, None, None]) / self.std[:, None, None]
-
-    @property
-    def device(self) -> torch.device:
-        """Torch device that stores them."""
-        return self.images.device
-
-    def to(self, device: torch.device) -> "TrainingExamples":
-        """Return the examples on another torch device."""
-        mean, std = (None if x is None else x.to(device) for x in (self.mean, self.std))
-        return replace(self, images=self.images.to(device), labels=self.labels.to(device), mean=mean, std=std)
-
-    def batch(self, chosen: Tensor, draw: AugmentationDraw) -> Tensor:
-        """Return the examples `chosen` (n,); images are augmented by their part of `draw`."""
-        images = self.images.index_select(0, chosen)
-        return images if self.mean is None else augment(images, draw[chosen])
 
 
 def run_training(
@@ -79,11 +43,14 @@ def run_training(
     progress: Progress = SILENT,
     depths: Sequence[ExitDepth] | None = None,
     teacher: Teacher | None = None,
-) -> None:
-    """Train `net` in place.
+    validation: ValidationExamples | None = None,
+    on_epoch: EpochListener | None = None,
+) -> TrainingHistory | None:
+    """Train `net` in place, and return its learning curve; None without an epoch.
 
     After every epoch the whole state is written to `state_file`, atomically. `resume` continues from there and gives
-    the same weights as an uninterrupted run. The file is removed at the end.
+    the same weights as an uninterrupted run. The file is removed at the end. The weights of the last epoch are kept, or
+    those of the best by `settings.keep`.
 
     Args:
         net: the network.
@@ -94,6 +61,8 @@ def run_training(
         progress: observer.
         depths: MACs of every exit, for recipes that need them.
         teacher: teacher of a distillation.
+        validation: examples for the learning curve and the choice of an epoch.
+        on_epoch: receives the figures of every epoch.
 
     Raises:
         DivergedError: the loss is NaN or infinite after finite steps; `state_file` keeps the last good epoch.
@@ -104,7 +73,7 @@ def run_training(
     engine = open_device(settings)
     progress = progress if engine.is_main else SILENT
     run = _Run(
-        net, examples, settings, depths or [ExitDepth(1.0, 1.0)] * (len(net.taps) + 1), teacher, progress, engine
+        net, examples, settings, depths or [ExitDepth(1.0, 1.0)] * (len(net.taps) + 1), teacher, engine, validation
     )
     if not resume and engine.is_main:
         state_file.unlink(missing_ok=True)
@@ -112,13 +81,17 @@ def run_training(
     with progress("training", settings.epochs * run.steps) as advance, _kept(state_file):
         advance(first * run.steps)
         for epoch in range(first, settings.epochs):
-            run.epoch(epoch, advance)
+            tally = run.epoch(epoch, advance)
             if engine.is_main:
+                figures = run.curve.end_epoch(tally, run.average)
+                if on_epoch is not None:
+                    on_epoch(figures, tally.seconds)
                 write_atomic(state_file, serialise(run.state(epoch + 1)), force=resume or epoch > first)
     run.finish()
     if not engine.is_main:
         raise SystemExit(0)  # only the first process continues
     state_file.unlink(missing_ok=True)
+    return run.curve.history
 
 
 @contextmanager
@@ -143,13 +116,13 @@ class _Run:
         settings: TrainingSettings,
         depths: Sequence[ExitDepth],
         teacher: Teacher | None,
-        progress: Progress,
         engine: CpuDevice,
+        validation: ValidationExamples | None,
     ) -> None:
         set_memory_format(net, torch.channels_last)  # 1/8 faster on processors without bf16
         self.net, self.settings = net, settings
         self.examples = examples.to(engine.home(examples.images.nbytes))
-        self.teacher, self.progress, self.engine = teacher, progress, engine
+        self.teacher, self.engine = teacher, engine
         if teacher is not None:
             teacher.to(engine.device)
         self.loss = make_loss(settings.recipe, settings.loss, depths)
@@ -158,13 +131,14 @@ class _Run:
             net.freeze_backbone(examples.normalise(examples.images[:2]))
         parameters = [p for p in net.parameters() if p.requires_grad]
         self.run, self.optimizer = engine.prepare(net, _optimizer(parameters, settings))
-        self.average = [x.clone() for x in _floats(net)] if settings.average else []
+        self.average = [x.clone() for x in averaged_tensors(net)] if settings.average else []
         self.steps = math.ceil(len(examples.labels) / settings.batch_size)
         self.losses = LossRecord()
+        self.curve = LearningCurve(net, settings, validation, engine.device)
         self._last: tuple[Tensor, BatchTargets] | None = None  # batch of the last step
         self.header = {"settings": encode(settings), "taps": list(net.taps), "examples": len(examples.labels)}
 
-    def epoch(self, epoch: int, advance: Any) -> None:
+    def epoch(self, epoch: int, advance: Any) -> TrainingTally:
         """Run one pass over the examples. Its randomness depends on the seed and the epoch alone."""
         settings, examples = self.settings, self.examples
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
@@ -173,12 +147,12 @@ class _Run:
         views = settings.loss.teacher_views
         if views:  # the teacher's logits for this version of the examples are cached
             generator.manual_seed(settings.seed * 1_000_003 + epoch % views)
-        draw = draw_augmentation(examples.images, generator, examples.mirror, settings.erase).to(examples.device)
+        draw = examples.draw(generator)
         if self.frozen:
             self.net.train_exits()
         else:
             self.net.train()
-        tally = _Tally(len(self.net.taps) + 1)
+        tally = TrainingTally(len(self.net.taps) + 1)
         for step, chosen in enumerate(torch.split(order.to(examples.device), settings.batch_size)):
             chosen = self.engine.share(chosen)
             # A rest of one, in each process: batch normalisation needs two examples.
@@ -186,17 +160,16 @@ class _Run:
                 advance(1)
                 continue
             images = examples.batch(chosen, draw)
-            teacher_logits = self.teacher(images, chosen, epoch) if self.teacher else None
-            position = (epoch * self.steps + step) / (settings.epochs * self.steps)
-            targets = BatchTargets(examples.labels[chosen], position, teacher_logits)
+            targets = examples.targets(chosen, draw, (epoch * self.steps + step) / (settings.epochs * self.steps))
+            if self.teacher:
+                targets = replace(targets, teacher=self.teacher(images, chosen, epoch))
             self._step(examples.normalise(images), targets, f"epoch {epoch + 1}, step {step + 1}", tally)
             advance(1)
         if self._last is not None and find_invalid(self.net.state_dict()) is not None:
             raise self._divergence(f"weights are no longer finite after epoch {epoch + 1}", *self._last)
-        if tally.seconds > _LONG_EPOCH_SECONDS:
-            self.progress.note(f"epoch {epoch + 1} of {settings.epochs}: {tally}")
+        return tally
 
-    def _step(self, inputs: Tensor, targets: BatchTargets, where: str, tally: "_Tally") -> None:
+    def _step(self, inputs: Tensor, targets: BatchTargets, where: str, tally: TrainingTally) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * one_cycle(targets.position, self.settings.warm_up)
         even = scale_tap_gradients(self.net) if self.settings.loss.gradient_scaling else nullcontext()
@@ -222,8 +195,8 @@ class _Run:
         if self.average:
             done = targets.position * self.settings.epochs * self.steps
             decay = min(self.settings.average, (1 + done) / (10 + done))  # low at first, to drop the initial weights
-            torch._foreach_lerp_(self.average, _floats(self.net), 1 - decay)
-        tally.add(value, logits, targets.labels)
+            torch._foreach_lerp_(self.average, averaged_tensors(self.net), 1 - decay)
+        tally.add(value, logits, targets)
 
     def _divergence(self, what: str, inputs: Tensor, targets: BatchTargets) -> EarlyExitError:
         """Return the error that names why the step of this batch is not finite."""
@@ -242,7 +215,7 @@ class _Run:
         """Return everything that is needed to continue after `epochs` epochs."""
         head = {"format": RESUME_FORMAT, "run": self.header, "epoch": epochs}
         tensors = {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), "average": self.average}
-        return {**head, **tensors}
+        return {**head, **tensors, "curve": self.curve.state()}
 
     def restore(self, path: Path) -> int:
         """Load the state of an interrupted run, and return the number of epochs that it completed."""
@@ -258,6 +231,7 @@ class _Run:
             load_state(self.net, stored["net"])
             self.optimizer.load_state_dict(stored["optimizer"])
             self.average = [x.to(self.engine.device) for x in stored["average"]]
+            self.curve.restore(stored["curve"], self.average, str(path))
             return int(stored["epoch"])
         except (AttributeError, RuntimeError, ValueError, KeyError, TypeError):
             raise UsageError(
@@ -265,36 +239,15 @@ class _Run:
             ) from None
 
     def finish(self) -> None:
-        """Leave the network in eval mode on this processor, with averaged weights if the settings have them."""
+        """Leave the network in eval mode on this processor, with the weights of the epoch that is kept."""
         self.engine.close()
         if self.average and self.settings.epochs:
-            torch._foreach_copy_(_floats(self.net), self.average)
+            torch._foreach_copy_(averaged_tensors(self.net), self.average)
         self.net.to("cpu")
+        self.curve.load_kept()
         set_memory_format(self.net, torch.contiguous_format)
         self.net.requires_grad_(True)
         self.net.eval()
-
-
-class _Tally:
-    """Figures of an epoch: mean loss, and the training accuracy of every exit."""
-
-    def __init__(self, exits: int) -> None:
-        self._start, self._n, self._loss = time.monotonic(), 0, 0.0
-        self._right = torch.zeros(exits, dtype=torch.int64)
-
-    def add(self, loss: float, logits: Sequence[Tensor], labels: Tensor) -> None:
-        self._n += len(labels)
-        self._loss += loss * len(labels)
-        right = torch.stack([(x.argmax(1) == labels).sum() for x in logits])
-        self._right = self._right.to(right.device) + right  # no synchronisation with a GPU
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self._start
-
-    def __str__(self) -> str:
-        right = " / ".join(f"{100 * r / self._n:.1f}" for r in self._right.tolist())
-        return f"loss {self._loss / self._n:.3f}, training accuracy {right} %, {self.seconds:.0f} s"
 
 
 def one_cycle(position: float, warm_up: float = 0.15) -> float:
@@ -309,11 +262,6 @@ def _optimizer(parameters: list[nn.Parameter], settings: TrainingSettings) -> to
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(parameters, lr=0.0, weight_decay=settings.weight_decay)
     return torch.optim.SGD(parameters, lr=0.0, momentum=_MOMENTUM, nesterov=True, weight_decay=settings.weight_decay)
-
-
-def _floats(net: nn.Module) -> list[Tensor]:
-    """Return weights and running statistics, which are averaged; counters are not."""
-    return [x for x in net.state_dict().values() if x.is_floating_point()]
 
 
 def _numbered(tensors: Sequence[Tensor]) -> dict[str, Tensor]:

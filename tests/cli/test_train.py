@@ -55,6 +55,15 @@ def test_train_weights_keep_normalisation_and_hold_out(cli: Any, tmp_path: Path)
     assert record.data.splits["train"].n == 879
 
 
+def test_train_augmentation_is_shown_and_recorded(cli: Any, tmp_path: Path) -> None:
+    options = ("--augment", "strong", "--mirror", "--epochs", 0, "--exits", 0)
+    shown = ("--show-augmented", tmp_path / "a.png")
+    assert cli("train", "resnet8", "--data", "digits", *options, *shown, "-o", tmp_path / "m.pt").code == 0
+    training = load_checkpoint(tmp_path / "m.pt").record.training
+    assert (training.augment, training.mirror) == ("strong", True)
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_train_branch_per_exit_is_used(cli: Any, tmp_path: Path) -> None:
     branches = ("--branch", "max2,conv3-8", "--branch", "linear")
     assert cli("train", "resnet8", *WITHOUT_DATA, *branches, "-o", tmp_path / "m.pt").code == 0
@@ -155,6 +164,8 @@ def test_train_threads_sets_torch_threads(cli: Any, tmp_path: Path) -> None:
         ("unknown layout 'HWC'", ["resnet8", *WITHOUT_DATA, "--tap-layout", "HWC"]),
         ("--input contradicts digits", ["resnet8", "--data", "digits", "--input", "1x3x32x32"]),
         ("--classes contradicts digits", ["resnet8", "--data", "digits", "--classes", 9]),
+        ("does not end in .png", ["resnet8", "--data", "digits", "--show-augmented", "a.jpg"]),
+        ("--show-augmented without --data", ["resnet8", *WITHOUT_DATA, "--show-augmented", "a.png"]),
         ("no test set of its own", ["resnet8", "--data", "digits", "--hold-out", "test"]),
     ],
 )

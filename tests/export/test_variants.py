@@ -5,7 +5,8 @@ import importlib.util
 import shutil
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from eetool.errors import MissingError, UsageError, VerificationError
 from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.export.variants import VARIANTS, find_variants
 from eetool.model.checkpoint import Checkpoint, load_checkpoint
+from eetool.progress import Advance, Silent
 from eetool_runtime import Bundle, Result, load, open_bundle
 from eetool_runtime.errors import BackendError
 from eetool_runtime.manifest import MAX_SAMPLES_TOLERANCES
@@ -196,10 +198,26 @@ def test_verify_missing_backend_lists_skipped_variants(
     assert document["checks"]
 
 
+class Bars(Silent):
+    """Progress that keeps every step of every bar."""
+
+    def __init__(self) -> None:
+        self.totals, self.steps = dict[str, int](), dict[str, list[int]]()
+
+    @contextmanager
+    def __call__(self, what: str, total: int) -> Iterator[Advance]:
+        self.totals[what], self.steps[what] = total, []
+        yield lambda steps: self.steps[what].append(steps) if steps else None
+
+
 def test_export_int8_alone_removes_unused_float_graphs(checkpoint: Checkpoint, tmp_path: Path) -> None:
     path = tmp_path / "b.eebundle"
-    manifest = export_bundle(checkpoint, path, ExportOptions(("onnx/int8",), references=False, judge_speed=False))
+    bars = Bars()
+    options = ExportOptions(("onnx/int8",), references=False, judge_speed=False)
+    manifest = export_bundle(checkpoint, path, options, bars)
     assert set(manifest.variants) == {"onnx/int8"}
+    assert bars.steps["exporting"] == [1] * bars.totals["exporting"]
+    assert bars.totals["exporting"] == 3 * len(manifest.components) + 2, "float, quantised, chosen; and the variant"
     used = {graph.path for graph in manifest.variants["onnx/int8"].components.values()}
     found = {file.relative_to(path).as_posix() for file in path.glob("components/**/model.*")}
     assert found == used

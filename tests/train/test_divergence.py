@@ -15,7 +15,8 @@ from eetool.model.early_exit import EarlyExitNet
 from eetool.model.spec import TrainingSettings
 from eetool.records import encode
 from eetool.train.divergence import FailedStep, LossRecord, divergence_error
-from eetool.train.training_loop import RESUME_FORMAT, TrainingExamples, run_training
+from eetool.train.training_examples import TrainingExamples
+from eetool.train.training_loop import RESUME_FORMAT, run_training
 
 SETTINGS = TrainingSettings("joint", epochs=1, seed=0, batch_size=8, learning_rate=0.1)
 
@@ -37,7 +38,7 @@ def train(
 ) -> EarlyExitNet:
     torch.manual_seed(1)
     x = torch.randn(16, 4) if features is None else features
-    examples = TrainingExamples(x, torch.arange(16) % 2, None, None, mirror=False)
+    examples = TrainingExamples(x, torch.arange(16) % 2, None, None)
     whole = EarlyExitNet(net, {})
     run_training(whole, examples, settings, folder / "state", resume=False)
     return whole
@@ -138,7 +139,7 @@ def test_run_training_resumed_state_with_nan_is_refused(tmp_path: Path) -> None:
     state = {name: x * math.nan for name, x in whole.state_dict().items()}
     stored = {"format": RESUME_FORMAT, "run": header, "epoch": 0, "net": state, "optimizer": {}, "average": []}
     (tmp_path / "state").write_bytes(serialise(stored))
-    examples = TrainingExamples(torch.ones(16, 4), torch.arange(16) % 2, None, None, mirror=False)
+    examples = TrainingExamples(torch.ones(16, 4), torch.arange(16) % 2, None, None)
     with pytest.raises(ArtefactError, match=r"backbone.first.weight: 16 NaN of 16 values") as caught:
         run_training(whole, examples, SETTINGS, tmp_path / "state", resume=True)
     assert caught.value.hint == "Start without --resume."

@@ -1,6 +1,7 @@
 """Losses, against their definition."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -164,3 +165,26 @@ def test_make_loss_backbone_targets_are_its_predictions() -> None:
     assert torch.allclose(
         loss, functional.cross_entropy(logits[0], answers) + functional.cross_entropy(logits[1], answers)
     )
+
+
+@pytest.mark.parametrize("recipe", ["joint", "distill", "frozen"])
+def test_make_loss_mixed_examples_are_the_mean_of_both_labels(recipe: str) -> None:
+    logits = [x.detach() for x in some_logits()]
+    partners, shares = LESSON.labels.roll(1), torch.tensor([1.0, 0.9, 0.5, 0.6, 0.7, 0.8])
+    loss = make_loss(recipe, LossOptions(label_smoothing=0.1), DEPTHS)
+    each = [
+        [float(loss([x[i : i + 1] for x in logits], (), BatchTargets(y[i : i + 1], 0.5))) for y in (a, b)]
+        for i, (a, b) in enumerate([(LESSON.labels, partners)] * 6)
+    ]
+    expected = sum(float(s) * own + (1 - float(s)) * other for s, (own, other) in zip(shares, each, strict=True)) / 6
+    mixed = replace(LESSON, partners=partners, shares=shares)
+    assert float(loss(logits, (), mixed)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_confidence_loss_mixed_with_the_same_label_is_unmixed() -> None:
+    logits, sure, costs = [x.detach() for x in some_logits()], [torch.randn(6), torch.randn(6)], [0.2, 0.5, 1.0]
+    mixed = replace(LESSON, partners=LESSON.labels, shares=torch.rand(6))
+    plain, same = (confidence_loss(logits, sure, batch, costs, LossOptions()) for batch in (LESSON, mixed))
+    assert float(same) == pytest.approx(float(plain), rel=1e-5)
+    other = confidence_loss(logits, sure, replace(mixed, partners=LESSON.labels.roll(1)), costs, LossOptions())
+    assert abs(float(other) - float(plain)) > 0.01

@@ -29,7 +29,7 @@ def test_train_model_digits_exceeds_chance(trained: Path, digits: Source) -> Non
 
 def test_train_model_record_holds_data_and_settings(trained: Path, digits: Source) -> None:
     record = load_checkpoint(trained).record
-    assert record.training == TrainingSettings("joint", 4, 0, 64, 0.1)
+    assert record.training == TrainingSettings("joint", 4, 0, 64, 0.1, augment="light", mirror=False, keep="best")
     assert record.spec.labels == digits.classes
     assert record.data is not None
     assert (record.data.source, record.data.splits) == ("digits", split_record(split_source(digits)))

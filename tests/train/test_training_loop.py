@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from eetool.data.augmentation import Augmentation
 from eetool.data.source import Source
 from eetool.data.splits import TRAIN, split_source
 from eetool.errors import ArtefactError, DivergedError, UsageError
@@ -20,7 +21,8 @@ from eetool.train import training_loop
 from eetool.train.exit_plan import ExitPlan
 from eetool.train.pipeline import train_model
 from eetool.train.torch_devices import CpuDevice
-from eetool.train.training_loop import RESUME_FORMAT, TrainingExamples, one_cycle, run_training
+from eetool.train.training_examples import TrainingExamples
+from eetool.train.training_loop import RESUME_FORMAT, one_cycle, run_training
 
 ALL_OPTIONS = LossOptions(label_smoothing=0.1, ramp=True, survivors=0.5, gradient_scaling=True)
 SETTINGS = TrainingSettings("joint", epochs=3, seed=5, batch_size=64, learning_rate=0.05)
@@ -119,7 +121,7 @@ class Witness(nn.Module):
 
 def shown_in_three_epochs(loss: LossOptions, state: Path) -> list[Tensor]:
     images = torch.randint(1, 256, (20, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    examples = TrainingExamples(images, torch.arange(20) % 2, torch.zeros(1), torch.ones(1), mirror=True)
+    examples = TrainingExamples(images, torch.arange(20) % 2, torch.zeros(1), torch.ones(1), Augmentation(mirror=True))
     witness = Witness()
     run_training(EarlyExitNet(witness, {}), examples, replace(SETTINGS, batch_size=20, loss=loss), state, resume=False)
     return witness.seen
@@ -225,7 +227,7 @@ def test_run_training_rest_of_one_example_per_process_is_skipped(
     monkeypatch.setattr("eetool.train.training_loop.open_device", lambda settings: engine)
     net = nn.Sequential(nn.Flatten(), nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
     labels = torch.arange(16 + rest) % 2
-    examples = TrainingExamples(torch.randn(len(labels), 6), labels, None, None, mirror=False)
+    examples = TrainingExamples(torch.randn(len(labels), 6), labels, None, None)
     settings = replace(SETTINGS, epochs=1, batch_size=8)
     run_training(EarlyExitNet(net, {}), examples, settings, tmp_path / "state", resume=False)
     assert int(net[2].num_batches_tracked) == 2
@@ -235,7 +237,7 @@ def test_run_training_weights_that_the_user_froze_stay_as_they_are(tmp_path: Pat
     net = nn.Sequential(nn.Flatten(), nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2))
     net[1].requires_grad_(False)
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    examples = TrainingExamples(torch.randn(16, 6), torch.arange(16) % 2, None, None, mirror=False)
+    examples = TrainingExamples(torch.randn(16, 6), torch.arange(16) % 2, None, None)
     run_training(EarlyExitNet(net, {}), examples, SETTINGS, tmp_path / "state", resume=False)
     equal = {name: torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items()}
     assert equal == {"1.weight": True, "1.bias": True, "3.weight": False, "3.bias": False}

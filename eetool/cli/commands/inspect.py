@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from eetool.cli.epoch_lines import epoch_table
 from eetool.cli.options import MODEL, SHAPE, named_option
 from eetool.cli.output import CommandResult, table, verb
+from eetool.cli.train_output import kept_epoch_line
 
 if TYPE_CHECKING:
     from eetool.model.references.output_choice import OutputUse
@@ -101,9 +103,12 @@ def _checkpoint(path: Path, named: tuple[str, ...]) -> CommandResult:
     text: list[Any] = [
         f"{path}: {spec.backbone}, {len(spec.taps)} early exits, {len(spec.labels)} classes, "
         f"{count_parameters(net):,} parameters",
-        f"trained: {record.training.recipe}, {record.training.epochs} epochs, seed {record.training.seed}",
+        f"trained: {record.training.recipe}, {record.training.epochs} epochs, seed {record.training.seed}, "
+        f"augmentation {record.training.augment}{', mirrored' * bool(record.training.mirror)}",
         f"tuned: {', '.join(record.policy.operating_points) if record.policy else 'no'}",
     ]
+    if record.history is not None:
+        text += [kept_epoch_line(record.history, record.training.keep), epoch_table(record.history)]
     if isinstance(net, OwnExitNet):
         text.append(f"own exits of the network: {', '.join(spec.outputs)}")
         kind, taps = "own exit", measure_own_exits(net, example_inputs(spec.inputs))

@@ -13,6 +13,7 @@ from eetool.cli.output import CommandResult, say, verb_with_request
 from eetool.cli.progress_bars import TerminalProgress
 from eetool.cli.train_output import train_result
 from eetool.cli.train_request import TrainRequest, exit_plan, listed_names, training_settings, with_image_form
+from eetool.cli.train_side_outputs import check_side_outputs, epoch_listener, show_augmentation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,7 +117,38 @@ class _Network:
     "--average", type=FiniteRange(0, 0.99999), default=0.0, show_default=True, help="Decay of averaged weights."
 )
 @click.option(
-    "--erase", type=click.IntRange(0), default=0, show_default=True, help="Side in pixels of a square erased in images."
+    "--augment",
+    type=click.Choice(["none", "light", "standard", "strong"]),
+    default="light",
+    show_default=True,
+    help="Random changes of training images: light shifts them, standard crops, mirrors and recolours them, strong "
+    "also erases squares and mixes pairs (docs/data.md).",
+)
+@click.option(
+    "--mirror/--no-mirror",
+    default=None,
+    help="Mirror half of the images.  [where that is known to keep the label; from standard on unless it is known not "
+    "to]",
+)
+@click.option(
+    "--erase",
+    type=click.IntRange(0),
+    default=0,
+    help="Side in pixels of a square erased in every image.  [that of --augment]",
+)
+@click.option(
+    "--show-augmented", type=PATH, default=None, metavar="FILE.png", help="Also draw augmented training images."
+)
+@click.option(
+    "--keep",
+    type=click.Choice(["best", "last"]),
+    default="best",
+    show_default=True,
+    help="Epoch whose weights are kept: best is the last one whose mean accuracy over exits, on the split temperature, "
+    "is within a standard error of the highest.",
+)
+@click.option(
+    "--log-dir", type=PATH, default=None, metavar="DIR", help="Also write the learning curve for TensorBoard."
 )
 @click.option("--torch-device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps. Several: torchrun.")
 @click.option(
@@ -205,6 +237,7 @@ def train(request: TrainRequest) -> CommandResult:
 
     request, form = with_image_form(request)
     check_output(request.output, request.force)
+    check_side_outputs(request)
     clear_leftovers(request.state_file)
     from eetool.model.checkpoint import save_checkpoint
     from eetool.train.pipeline import attach_exits, exit_accuracies, use_threads
@@ -292,6 +325,7 @@ def _fit(
     settings = training_settings(request)
     try_before_data(network.backbone, request.shape, request.classes, network.plan, settings, network.config)
     source = load_source(data, TerminalProgress(), form)
+    show_augmentation(request, source)
     actual = ((1, *source.inputs.shape[1:]), len(source.classes))
     for name, asked, given in zip(("--input", "--classes"), (request.shape, request.classes), actual, strict=True):
         if asked not in (None, given):
@@ -316,7 +350,8 @@ def _fit(
         weights_key=request.weights_key,
         trial=trial,
     )
-    return _report_interruption(work, state), source
+    with epoch_listener(request) as on_epoch:
+        return _report_interruption(partial(work, on_epoch=on_epoch), state), source
 
 
 def _report_interruption(work: "Callable[[], Checkpoint]", state: Path) -> "Checkpoint":

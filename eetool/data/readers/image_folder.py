@@ -32,8 +32,8 @@ _Labelled = list[tuple[Path, int]]
 def read_image_folder(folder: Path, form: ImageForm | None = None, progress: Progress = SILENT) -> Source:
     """Read the images in DIR/CLASS/, or in DIR/train/CLASS/ with an official test set in DIR/test/CLASS/.
 
-    DIR/val/CLASS/ is the official validation set, or the test set where there is no DIR/test. They are never mirrored,
-    because that may change their label.
+    DIR/val/CLASS/ is the official validation set, or the test set where there is no DIR/test. Whether mirrored
+    images keep their label is not known.
 
     Args:
         folder: the folder.
@@ -63,7 +63,7 @@ def read_image_folder(folder: Path, form: ImageForm | None = None, progress: Pro
         inputs,
         np.array([label for _, label in ordered], np.int64),
         classes,
-        mirror=False,
+        mirror=None,
         official_test=len(files.get(TEST, [])),
         official_validation=len(files.get(VALIDATION, [])),
         notes=(*notices, *lookalikes(classes), *notes.lines(), *lines),

@@ -8,6 +8,7 @@ import numpy as np
 
 from eetool.data.class_names import composed, first_twice, lookalikes
 from eetool.data.readers.error_reason import error_reason
+from eetool.data.readers.feature_arrays import finished_features
 from eetool.data.readers.numpy_arrays import read_npz_members
 from eetool.data.readers.pixel_arrays import check_pixels, flat_images, odd_channels
 from eetool.data.source import Source, integer_labels, number_classes
@@ -49,8 +50,8 @@ class _Archive:
 def read_npz(path: Path) -> Source:
     """Read images or features with labels, and an official test set from `test_images` or `test_features`.
 
-    `val_images` or `val_features` are the official validation set, or the test set where there is no other. Images are
-    never mirrored, because that may change their label.
+    `val_images` or `val_features` are the official validation set, or the test set where there is no other. Whether
+    mirrored images keep their label is not known.
     """
     archive = _read(path)
     kind = _FEATURES if _FEATURES in archive.arrays else _IMAGES
@@ -72,7 +73,7 @@ def read_npz(path: Path) -> Source:
         inputs,
         together,
         names,
-        mirror=False,
+        mirror=None,
         official_test=sizes.get(_TEST, 0),
         official_validation=sizes.get(_VALIDATION, 0),
         notes=(*notes, *lookalikes(names)),
@@ -136,20 +137,5 @@ def _examples(archive: _Archive, kind: str, prefix: str) -> tuple[np.ndarray, np
     if kind == _IMAGES:
         check_pixels(f"{path}: {prefix}images", examples)
     else:
-        examples = _features(path, f"{prefix}features", examples)
+        examples = finished_features(f"{path}: {prefix}features", examples)
     return examples, integer_labels(f"{path}: {prefix}labels", labels)
-
-
-def _features(path: Path, name: str, array: np.ndarray) -> np.ndarray:
-    if not np.issubdtype(array.dtype, np.floating) or array.ndim not in (2, 3, 4):
-        form = "floats (N, D), (N, T, D) or (N, C, H, W)"
-        hint = "Store features.astype(np.float32)." if array.dtype.kind in "biu" and array.ndim in (2, 3, 4) else _HINT
-        raise ArtefactError(f"{path}: {name} are {array.dtype} {array.shape}, not {form}", hint)
-    with np.errstate(over="ignore"):  # becomes infinite, which is refused
-        features: np.ndarray = array.astype(np.float32)
-    odd = np.flatnonzero(~np.isfinite(features).all(tuple(range(1, features.ndim))))
-    if len(odd):
-        raise ArtefactError(
-            f"{path}: {name} of example {odd[0]} are not finite as float32", f"{len(odd)} examples are not."
-        )
-    return features

@@ -16,12 +16,13 @@ from eetool.latency.build.stability import is_steady
 from eetool.latency.probes.probe_files import ProbeKind
 from eetool.latency.probes.probe_network import ProbeNetwork
 from eetool.latency.table.hw_profile import HwProfile
-from eetool.progress import SILENT, Progress
+from eetool.progress import SILENT, Advance, Progress
 from eetool.records import canonical, read_text, write_atomic
 from eetool_measure.probe_timing import ProbeTimes
 from eetool_runtime.records import decode, parse_json
 
-MeasureNets = Callable[[Sequence[ProbeNetwork], ProbeKind, int, int], ProbeTimes]  # networks, kind, threads, runs
+# Measures networks of a kind: networks, kind, threads, runs, and what receives the number of measured networks.
+MeasureNets = Callable[[Sequence[ProbeNetwork], ProbeKind, int, int, Advance], ProbeTimes]
 
 PROBES, RUNS = 1200, 30  # more networks improve a table more than more calls of each
 _MAX_UNSTEADY = 0.5
@@ -108,7 +109,7 @@ def _measure_until_planned(
     plan: BuildPlan,
     write: Callable[[Sequence[ProbeTimes]], None],
     measure: MeasureNets,
-    advance: Callable[[int], None],
+    advance: Advance,
 ) -> list[ProbeTimes]:
     """Measure batches of one kind and thread count until the plan is met; append them to `done`."""
     times = [d for d in done if (ProbeKind(d.format, d.precision), d.threads) == (kind, threads)]
@@ -117,8 +118,14 @@ def _measure_until_planned(
     while sum(len(d.probes) for d in times) < plan.probes:
         batch = next_probes(times, kind, plan.probes, first)
         first = batch[-1].seed + 1
+        reported: list[int] = []
+
+        def report(steps: int, reported: list[int] = reported) -> None:
+            reported.append(steps)
+            advance(steps)
+
         try:
-            times.append(measure(batch, kind, threads, plan.runs))
+            times.append(measure(batch, kind, threads, plan.runs, report))
         except NoProbeWrittenError:
             failures += 1
             if failures >= _MAX_FAILURES:
@@ -126,7 +133,7 @@ def _measure_until_planned(
             continue
         done.append(times[-1])
         write(done)
-        advance(len(batch))
+        advance(len(times[-1].probes) - sum(reported))
     return times
 
 

@@ -7,24 +7,18 @@ This runs code that is installed here or lies in the current directory. A checkp
 the name is used only where the user repeats it: see `eetool.model.references.reference_check`.
 """
 
-import importlib
-import inspect
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from eetool.errors import ArtefactError, UsageError
+from eetool.errors import UsageError
 from eetool.model.references.example_inputs import example_inputs
 from eetool.model.references.factory_call import parse_factory
 from eetool.model.references.network_form import accepted_form, check_arguments, first_run
 from eetool.model.references.output_choice import FIND, OutputChoice, count_classes
 from eetool.model.references.reference import ModelReference, Shape, float_input
-from eetool.model.user_code import user_code
+from eetool.model.user_function import call_function
 from eetool_runtime.manifest import BATCH, DTYPES, Input
 
 _HINT = "A factory returns a torch.nn.Module, or (module, {input name: example tensor})."
@@ -73,7 +67,7 @@ def build(reference: str, arguments: Mapping[str, Any]) -> nn.Module:
 
 
 def _call_checked(reference: str, arguments: Mapping[str, Any]) -> tuple[nn.Module, dict[str, Tensor]]:
-    result = _call(reference, arguments)
+    result = call_function(reference, arguments, _HINT)
     module, examples = result if isinstance(result, tuple) and len(result) == 2 else (result, {})
     if not isinstance(module, nn.Module):
         kind = f"the class {module.__name__}" if isinstance(module, type) else type(module).__name__
@@ -81,60 +75,6 @@ def _call_checked(reference: str, arguments: Mapping[str, Any]) -> tuple[nn.Modu
     if not isinstance(examples, dict) or not all(isinstance(x, Tensor) and x.ndim for x in examples.values()):
         raise UsageError(f"{reference} gives examples that are not tensors by name", _HINT)
     return accepted_form(module, reference), {key: example.detach().cpu() for key, example in examples.items()}
-
-
-def _call(reference: str, arguments: Mapping[str, Any]) -> Any:
-    """Call the factory with the current directory importable, as for `python -m`."""
-    name, _, attribute = reference.partition(":")
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        with user_code(reference), _torch_settings_kept():
-            found = _find(importlib.import_module(name), name, attribute)
-            if not callable(found):
-                raise UsageError(f"{reference} is {type(found).__name__}, not a function", _HINT)
-            _check_call(found, arguments, reference)
-            return found(**arguments)
-    except ArtefactError as failure:
-        cause = failure.__cause__
-        if not isinstance(cause, ModuleNotFoundError) or not f"{name}.".startswith(f"{cause.name}."):
-            raise
-        raise UsageError(f"there is no module {cause.name!r}", "It must be installed or lie in this folder.") from None
-    finally:
-        if here in sys.path:  # the user's code may change it
-            sys.path.remove(here)
-
-
-@contextmanager
-def _torch_settings_kept() -> Iterator[None]:
-    """Undo what the user's code sets for the whole process: a default type, or no gradients."""
-    dtype, gradients = torch.get_default_dtype(), torch.is_grad_enabled()
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(dtype)
-        torch.set_grad_enabled(gradients)
-
-
-def _check_call(factory: Any, arguments: Mapping[str, Any], reference: str) -> None:
-    """Raise ArtefactError where the factory cannot be called with these arguments."""
-    try:
-        inspect.signature(factory).bind(**arguments)
-    except TypeError as error:
-        hint = f"Write its arguments by name, as in {reference}(name=value)."
-        raise ArtefactError(f"{reference}{inspect.signature(factory)} fails: TypeError: {error}", hint) from None
-    except ValueError:  # a builtin without a signature
-        return
-
-
-def _find(module: Any, name: str, attribute: str) -> Any:
-    """Return the object called `attribute`, with dots, in the module `name`."""
-    found = module
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            raise UsageError(f"the module {name!r} has no {attribute!r}", _HINT)
-        found = getattr(found, part)
-    return found
 
 
 def _input(name: str, example: Tensor, reference: str) -> Input:

@@ -9,7 +9,8 @@ from eetool.errors import DivergedError
 from eetool.model.early_exit import EarlyExitNet
 from eetool.model.spec import TrainingSettings
 from eetool.train.torch_devices import CPU
-from eetool.train.training_loop import TrainingExamples, run_training
+from eetool.train.training_examples import TrainingExamples
+from eetool.train.training_loop import run_training
 from eetool.workspace import scratch
 
 _BATCH = 128

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from eetool.data.augmentation_levels import LIGHT, choose_augmentation
 from eetool.data.image_rows import image_tensor
 from eetool.data.source import Source
 from eetool.data.splits import TEMPERATURE, THRESHOLD, TRAIN, split_record, split_source
 from eetool.errors import ArtefactError
 from eetool.train.pixel_statistics import pixel_statistics
-from eetool.train.training_loop import TrainingExamples
+from eetool.train.training_examples import TrainingExamples
 from eetool_runtime.manifest import Data, Input, Preprocess
 
 JUDGE = "judge"
@@ -76,7 +77,8 @@ def load_search_data(source: Source, examples: int) -> SearchData:
     branches = _cut(source, learn, examples, "branches")[1] if examples < len(learn) else learn
     pixels = image_tensor(source.inputs, learn)
     mean, std = pixel_statistics(pixels, source.name)
-    training = TrainingExamples(pixels, torch.from_numpy(source.labels[learn]), mean, std, source.mirror)
+    augmentation = choose_augmentation(source, LIGHT)
+    training = TrainingExamples(pixels, torch.from_numpy(source.labels[learn]), mean, std, augmentation)
 
     def part(indices: np.ndarray) -> SplitPart:
         images = training.normalise(torch.from_numpy(np.asarray(source.inputs[indices])))

@@ -41,6 +41,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--power-scope", default=NET, choices=(NET, GROSS), help="idle power subtracted, or not")
     parser.add_argument("--sustained-seconds", type=float, help="then call the model without a pause for this time")
     parser.add_argument("--watts", type=float, help="power draw of the board, to estimate energy without a meter")
+    parser.add_argument("--progress", action="store_true", help="report measured probes on stderr")
     options = vars(parser.parse_args(arguments))
     try:
         options["power"] = EnergyMeter.from_options(
@@ -60,9 +61,16 @@ def _measure(path: Path, variant: Optional[str], options: dict[str, Any]) -> Uni
             raise UsageError("the energy of probes is not measured", "Leave out --power and --watts.")
         if options.pop("sustained_seconds") is not None:
             raise UsageError("--sustained-seconds is for bundles; this is a folder of probes")
-        return measure_probes(path, **options)
+        return measure_probes(path, report=_report if options.pop("progress") else lambda steps: None, **options)
+    options.pop("progress")
     bundle = open_bundle(path)
     return measure_bundle(bundle, variant or next(iter(bundle.manifest.variants)), **options)
+
+
+def _report(steps: int) -> None:
+    """Write the number of probes that were measured since the last report, as `eetool table` reads it."""
+    sys.stderr.write(f"eetool-progress {steps}\n")
+    sys.stderr.flush()
 
 
 if __name__ == "__main__":

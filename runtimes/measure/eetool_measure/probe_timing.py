@@ -6,7 +6,7 @@ from the resulting document.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Optional
@@ -112,7 +112,14 @@ def read_probes(folder: Path) -> Probes:
 
 
 def measure_probes(
-    folder: Path, *, threads: int = 1, pool: str = PRIVATE, runs: int = 30, min_seconds: float = 0.0, seed: int = 0
+    folder: Path,
+    *,
+    threads: int = 1,
+    pool: str = PRIVATE,
+    runs: int = 30,
+    min_seconds: float = 0.0,
+    seed: int = 0,
+    report: Callable[[int], None] = lambda steps: None,
 ) -> ProbeTimes:
     """Measure every probe at batch 1 on random inputs.
 
@@ -123,6 +130,7 @@ def measure_probes(
         runs: minimum number of timed calls of every graph.
         min_seconds: minimum measuring time of every group of graphs.
         seed: of inputs and of the random order.
+        report: receives the number of probes of every group, after it was measured.
 
     Raises:
         BundleError: the folder holds no probes.
@@ -135,6 +143,7 @@ def measure_probes(
     for first in range(0, len(probes.probes), _GROUP_SIZE):
         group = probes.probes[first : first + _GROUP_SIZE]
         times += _measure_group(folder, group, probes, Threads(threads, pool), runs, min_seconds, seed + first)
+        report(len(group))
     machine = read_machine(backend.name, backend.version)
     cascade = measure_overhead()
     return ProbeTimes(

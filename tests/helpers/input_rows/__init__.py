@@ -1,6 +1,15 @@
 """The table of inputs: what is accepted, converted and refused. A test reads every row, and a tool writes the page."""
 
-from tests.helpers.input_rows import archive_rows, array_rows, folder_rows, image_rows, run_rows, text_rows, weight_rows
+from tests.helpers.input_rows import (
+    archive_rows,
+    array_rows,
+    folder_rows,
+    image_rows,
+    run_rows,
+    text_rows,
+    user_rows,
+    weight_rows,
+)
 from tests.helpers.input_rows.row import InputRow
 
 GROUPS: dict[str, tuple[InputRow, ...]] = {
@@ -9,6 +18,7 @@ GROUPS: dict[str, tuple[InputRow, ...]] = {
     "`npz:FILE`": array_rows.ROWS,
     "`tsv:FILE` and `tsv:DIR`": text_rows.ROWS,
     "`cifar10:DIR`, `cifar100:DIR` and `svhn:DIR`": archive_rows.ROWS,
+    "`package.module:function`": user_rows.ROWS,
     "Inputs of `run`": run_rows.ROWS,
     "Weights and model files": weight_rows.ROWS,
 }

@@ -2,7 +2,8 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from eetool.latency.build.profile_assembly import make_hw_profile, read_times
 from eetool.latency.probes.probe_files import ProbeKind, write_probes
 from eetool.latency.probes.probe_network import ProbeNetwork, parse_name, probe_networks
 from eetool.latency.table.hw_profile import profile_document, read_profile
+from eetool.progress import Advance
 from eetool.records import canonical
 from eetool_measure.machine_state import MachineState
 from eetool_measure.probe_timing import ProbeTimes, measure_probes, read_probes
@@ -29,7 +31,9 @@ class Bench:
     def __init__(self, mad: float = 0.01, stop_after: int = 99) -> None:
         self.mad, self.left, self.asked = mad, stop_after, list[ProbeNetwork]()
 
-    def __call__(self, chosen: Sequence[ProbeNetwork], kind: ProbeKind, threads: int, runs: int) -> ProbeTimes:
+    def __call__(
+        self, chosen: Sequence[ProbeNetwork], kind: ProbeKind, threads: int, runs: int, advance: Advance
+    ) -> ProbeTimes:
         if self.left == 0:
             raise KeyboardInterrupt
         self.left -= 1
@@ -91,8 +95,10 @@ def test_build_profile_scattering_times_raises_unstable_error(tmp_path: Path) ->
 def test_build_profile_throttled_device_raises_unstable_error(bench: Bench, tmp_path: Path) -> None:
     hot = MachineState("ondemand", 600.0, 85.0, True)
 
-    def measured(chosen: Sequence[ProbeNetwork], kind: ProbeKind, threads: int, runs: int) -> ProbeTimes:
-        return dataclasses.replace(bench(chosen, kind, threads, runs), after=hot)
+    def measured(
+        chosen: Sequence[ProbeNetwork], kind: ProbeKind, threads: int, runs: int, advance: Advance
+    ) -> ProbeTimes:
+        return dataclasses.replace(bench(chosen, kind, threads, runs, advance), after=hot)
 
     with pytest.raises(UnstableError, match=r"throttled .* around 2 of 2 batches"):
         build_profile("b", [1], BuildPlan(probes=6), tmp_path / "p", measured)
@@ -135,18 +141,20 @@ def test_make_hw_profile_source_names_command_and_unsteady_share() -> None:
 def test_build_profile_unwritable_batch_is_skipped(bench: Bench, tmp_path: Path) -> None:
     refused: list[ProbeNetwork] = []
 
-    def measured(chosen: Sequence[ProbeNetwork], kind: ProbeKind, threads: int, runs: int) -> ProbeTimes:
+    def measured(
+        chosen: Sequence[ProbeNetwork], kind: ProbeKind, threads: int, runs: int, advance: Advance
+    ) -> ProbeTimes:
         if not refused:
             refused.extend(chosen)
             raise NoProbeWrittenError("none")
-        return bench(chosen, kind, threads, runs)
+        return bench(chosen, kind, threads, runs, advance)
 
     build_profile("my-board", [1], PLAN, tmp_path / "p", measure=measured)
     assert len(bench.asked) == PLAN.probes
     assert refused
     assert not set(refused) & set(bench.asked)
 
-    def never(chosen: Sequence[ProbeNetwork], kind: ProbeKind, threads: int, runs: int) -> ProbeTimes:
+    def never(chosen: Sequence[ProbeNetwork], kind: ProbeKind, threads: int, runs: int, advance: Advance) -> ProbeTimes:
         raise NoProbeWrittenError("none of them could be written")
 
     with pytest.raises(NoProbeWrittenError, match="could be written"):
@@ -157,14 +165,49 @@ def test_measure_probe_networks_scattering_network_is_measured_twice() -> None:
     network, steps = ProbeNetwork("plain", 0), [0.5, 0.01]
     folders: list[Path] = []
 
-    def run(kind: type[ProbeTimes], folder: Path, options: dict[str, object]) -> ProbeTimes:
+    def run(
+        kind: type[ProbeTimes], folder: Path, options: dict[str, object], *, advance: Advance | None = None
+    ) -> ProbeTimes:
         folders.append(folder)
+        assert (advance is not None) == (len(folders) == 1), "the second measurement is no progress"
         assert [p.name for p in read_probes(folder).probes] == [network.name]
         assert options == {"--threads": 2, "--runs": 7, "--min-seconds": 0}
         return times([probe(network, steps[len(folders) - 1])])
 
-    measured = measure_probe_networks([network], ProbeKind(), 2, 7, run)
+    measured = measure_probe_networks([network], ProbeKind(), 2, 7, lambda steps: None, run)
     assert len(folders) == 2
     assert not any(folder.exists() for folder in folders)
     latency = measured.probes[0].latency_ms
     assert latency.mad == pytest.approx(0.01 * latency.median)
+
+
+class Bar:
+    """Counts the steps of a bar, and keeps each of them."""
+
+    def __init__(self) -> None:
+        self.total, self.steps = 0, list[int]()
+
+    @contextmanager
+    def __call__(self, what: str, total: int) -> Iterator[Advance]:
+        self.total = total
+        yield self.steps.append
+
+    def note(self, line: str) -> None:
+        raise AssertionError(line)
+
+
+@pytest.mark.usefixtures("bench")
+@pytest.mark.parametrize("groups", [(), (2, 2), (2, 2, 1)])
+def test_build_profile_bar_moves_by_groups_and_ends_at_its_total(tmp_path: Path, groups: tuple[int, ...]) -> None:
+    fake, bar = Bench(), Bar()
+
+    def measured(
+        chosen: Sequence[ProbeNetwork], kind: ProbeKind, threads: int, runs: int, advance: Advance
+    ) -> ProbeTimes:
+        for count in groups:
+            advance(count)
+        return fake(chosen, kind, threads, runs, advance)
+
+    build_profile("my-board", [1], PLAN, tmp_path / "p", measured, bar)
+    assert sum(bar.steps) == bar.total == PLAN.probes
+    assert bar.steps.count(2) == groups.count(2) * 3
