@@ -46,7 +46,9 @@ def folder(
 
 
 def _enlarge(place: Path) -> None:
-    Image.new("L", (30, 20), 2).save(place / "b/1.png")
+    image = Image.new("L", (30, 20), 2)
+    image.paste(200, (20, 0, 30, 20))
+    image.save(place / "b/1.png")
 
 
 def _link(place: Path) -> None:
