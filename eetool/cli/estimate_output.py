@@ -34,21 +34,12 @@ class EstimateRequest:
 
 def estimate_result(request: EstimateRequest) -> CommandResult:
     """Return the estimated latency and energy of `request.input`."""
-    from eetool.export.temporary_bundle import temporary_bundle
-    from eetool.latency.estimate.prediction_target import open_target, predictable_variants, target_of_variant
-    from eetool.latency.estimate.predictor import SCHEMA, Predictor, predict
-    from eetool.latency.table.hw_profile import load_device
-    from eetool.latency.table.table import BACKENDS
+    from eetool.api.estimating import estimate_file
+    from eetool.latency.estimate.predictor import SCHEMA
 
-    profile = load_device(request.device)
-    with open_target(request.input, temporary_bundle, request.named) as target:
-        variants = predictable_variants(target)
-        covered = {e.backend for e in profile.table} | {r.backend for r in profile.regressions}
-        fitting = [v for v in variants if BACKENDS[v.split("/")[0]] in covered]
-        variant = request.variant if request.variant != "auto" else (fitting or list(variants))[0]
-        backend, precision = BACKENDS.get(variant.split("/")[0], variant), variant.split("/")[-1]
-        predictor = Predictor(profile, backend, precision, request.threads, request.watts)
-        prediction = predict(target_of_variant(target, variant, predictor.channel_block), predictor)
+    prediction = estimate_file(
+        request.input, request.device, request.variant, request.threads, request.watts, request.named
+    )
     return CommandResult(SCHEMA, vars(prediction), prediction_text(prediction))
 
 
