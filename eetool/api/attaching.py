@@ -64,6 +64,9 @@ def attach_exits(
         eetool.errors.UsageError: the exits do not fit; the module is wrapped by DataParallel or compiled by torch.jit;
             or no command would find its code, as that of a notebook.
         eetool.errors.ArtefactError: the network's own code fails.
+
+    Warns:
+        UserWarning: commands find its code only in the folder of the program that runs.
     """
     with python_errors():
         check_number("classes", classes, 2)

@@ -1,11 +1,13 @@
 """Exits on a module of the user's own, which the user trains; the module itself becomes the backbone."""
 
+import warnings
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from eetool.errors import UsageError
+from eetool.model.backbones.registry import is_text
 from eetool.model.checkpoint import Checkpoint, build_net
 from eetool.model.early_exit import AttachedModel, EarlyExitNet
 from eetool.model.module_state import load_state
@@ -18,7 +20,7 @@ from eetool.model.spec import CheckpointRecord, ModelSpec, TrainingSettings
 from eetool.progress import SILENT, Progress
 from eetool.train.exit_plan import ExitPlan, make_spec
 from eetool.train.module_example import Example, describe_example, enough_samples, named_tensors
-from eetool.train.module_reference import Code, module_reference
+from eetool.train.module_reference import Code, folder_of_commands, module_reference
 from eetool.train.module_twin import verified_reference
 from eetool.train.network_trial import try_network
 
@@ -58,6 +60,9 @@ def attach_to_module(
     device = _device(module)
     inputs, tensors = describe_example(module, example)
     name = module_reference(module, code)
+    folder = folder_of_commands(name)
+    if folder is not None:
+        warnings.warn(f"commands will find {name} only where they are started in {folder}", stacklevel=3)
     frozen = frozen or not any(weight.requires_grad for weight in module.parameters())
     with torch.random.fork_rng(devices=[]):
         reference = verified_reference(module, name, inputs, tensors, device, plan.outputs, classes)
@@ -104,11 +109,12 @@ def build_by_name(name: str, example: Example, classes: int | None, plan: ExitPl
     """
     tensors = named_tensors(nn.Identity(), example)
     first = next(iter(tensors.values()))
+    if is_text(name):
+        raise UsageError(f"an example does not show how many words {name} has to know", "Train it by eetool.train.")
     if classes is None and not is_factory(name):
         raise UsageError(f"the number of classes of {name} is not known", "Give classes=.")
     shape = tuple(first.shape) if len(tensors) == 1 else None
-    vocabulary = None if first.is_floating_point() else int(first.max()) + 1
-    found = resolve.resolve(name, shape, classes, vocabulary, choice=plan.outputs)
+    found = resolve.resolve(name, shape, classes, choice=plan.outputs)
     return resolve.build_raw(found.backbone, found.inputs, found.classes, found.config)
 
 

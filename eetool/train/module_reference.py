@@ -1,7 +1,10 @@
 """Reference by which commands build a module of the user's own again: `package.module:factory`."""
 
 import inspect
+import sys
 from collections.abc import Callable, Sequence
+from importlib.machinery import PathFinder
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -61,6 +64,23 @@ def named_references(reference: Code | Sequence[Code] | None) -> tuple[str, ...]
         return ()
     given: Sequence[Code] = (reference,) if isinstance(reference, str) or callable(reference) else reference
     return tuple(code if isinstance(code, str) else code_reference(code) for code in given)
+
+
+def folder_of_commands(reference: str) -> str | None:
+    """Return the only folder in which commands find the code of a reference; None where they find it elsewhere too.
+
+    Python adds the folder of the program that runs to those that it imports from, and not the working folder. Commands
+    have the working folder instead.
+    """
+    package = reference.partition(":")[0].partition(".")[0]
+    program = getattr(sys.modules.get("__main__"), "__file__", None)
+    if ":" not in reference or program is None:
+        return None
+    own = Path(program).resolve().parent
+    others = [str(Path.cwd()), *(place for place in sys.path if Path(place or ".").resolve() != own)]
+    if PathFinder.find_spec(package, others) is not None or PathFinder.find_spec(package, [str(own)]) is None:
+        return None
+    return str(own)
 
 
 def split_reference(reference: str) -> tuple[str, dict[str, Any]]:

@@ -73,7 +73,7 @@ def _resolved(
     config = arguments or None
     if not is_factory(name):
         shape = (1, *(int(size) for size in inputs[0].shape[1:]))
-        config = resolve.resolve(name, shape, classes, vocabulary=limits.get(inputs[0].name)).config
+        config = resolve.resolve(name, shape, classes).config
     return ModelReference(name, inputs, classes, config, limits)
 
 

@@ -141,6 +141,7 @@ def local_class() -> type[nn.Module]:
         (lambda: Small(), {"classes": 1}, "classes is 1"),
         (lambda: "resnet8", {}, "number of classes of resnet8"),
         (lambda: "resnet8", {"reference": "x:y"}, "a name is its own reference"),
+        (lambda: "text-tiny", {"classes": 2}, "how many words text-tiny has to know"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::torch.jit.TracerWarning")
