@@ -12,11 +12,13 @@ until a name is used. docs/api.md shows every name; errors are in `eetool.errors
 """
 
 import sys
-from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+
+TYPE_CHECKING = False  # type checkers take it for true; the module typing takes longer than all the rest
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from eetool import errors as errors
     from eetool.api.attaching import attach_exits as attach_exits
     from eetool.api.benchmarking import bench as bench
@@ -67,7 +69,9 @@ _PLACES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
+    from importlib import import_module
+
     if name == "errors":
         return import_module("eetool.errors")
     if name not in _PLACES:
@@ -93,7 +97,7 @@ class _Package(ModuleType):
         super().__setattr__(name, value)
 
 
-def _share_names(name: str, function: Any) -> None:
+def _share_names(name: str, function: "Any") -> None:
     """Let `eetool.tune.fit_policy` be found through the function `eetool.tune`, as through the subpackage."""
     package = sys.modules.get(f"{__name__}.{name}")
     if package is not None:
