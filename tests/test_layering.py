@@ -35,10 +35,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("export",),
     ("profile", "search", "bench"),
     ("report",),
+    ("api",),
     ("cli",),
     ("__main__",),
 )
-WITH_TORCH = ("data", "model", "tune", "train", "export", "search")
+WITH_TORCH = ("data", "model", "tune", "train", "export", "search", "api")
 BACKENDS = f"{RUNTIME}backends/"
 # Where each package may be imported; a package that is not listed, such as numpy, may be imported anywhere.
 PLACES: dict[str, tuple[str, ...]] = {
@@ -107,7 +108,9 @@ def import_graph(sources: Sources, prepare: Callable[[ast.Module], ast.Module] =
     graph: dict[str, set[str]] = {}
     for path, source in sources.items():
         module, edges = module_name(path), set()
-        for name in imported_names(path, prepare(ast.parse(source))):
+        # The names of the Python API are imported when they are used; type checkers read where they are.
+        tree = without_functions(ast.parse(source)) if path == "eetool/__init__.py" else prepare(ast.parse(source))
+        for name in imported_names(path, tree):
             owner = name if name in modules else name.rpartition(".")[0]
             edges.add(owner if owner in modules else name.partition(".")[0])
         graph[module] = edges - {module}
@@ -183,11 +186,17 @@ def init_violations(sources: Sources) -> list[str]:
     ]
 
 
+def docstring_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of a docstring, which a function with many documented arguments needs."""
+    text = function.body[0]
+    return (text.end_lineno or 0) - text.lineno + 1 if ast.get_docstring(function, clean=False) else 0
+
+
 def size_violations(path: str, source: str) -> list[str]:
     lines = [path] if source.count("\n") > MAX_FILE_LINES else []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            length = (node.end_lineno or node.lineno) - node.lineno + 1 - docstring_lines(node)
             lines += [f"{path}: {node.name} has {length} lines"] if length > MAX_FUNCTION_LINES else []
     return lines
 
@@ -306,6 +315,7 @@ def test_init_violations_planted_logic_or_no_docstring_is_reported(source: str) 
 
 def test_size_violations_planted_long_file_and_function_are_reported() -> None:
     assert size_violations("a.py", "def f():\n" + "    x = 1\n" * MAX_FUNCTION_LINES) != []
+    assert size_violations("a.py", 'def f():\n    """' + "a\n" * MAX_FUNCTION_LINES + '"""\n    x = 1\n') == []
     assert size_violations("a.py", "x = 1\n" * (MAX_FILE_LINES + 1)) != []
     assert size_violations("a.py", "x = 1\n" * MAX_FILE_LINES) == []
 

@@ -1,4 +1,6 @@
-"""Time of `import eetool_runtime` with a backend, and of `import numpy, onnxruntime`: one JSON document.
+"""Time of `import eetool_runtime` with a backend, of `import numpy, onnxruntime`, and of `import eetool` over nothing.
+
+One JSON document.
 
     python benchmarks/runtime/import_time.py
 
@@ -16,6 +18,7 @@ from fresh_process import interleaved_rounds
 PLAIN = "import numpy, onnxruntime"
 RUNTIME = "import eetool_runtime; from eetool_runtime.backends import backend_for; backend_for('onnx')"
 BARE = "import eetool_runtime"
+NOTHING, API = "pass", "import eetool; dir(eetool)"
 TIMED = """
 import time
 start, busy = time.perf_counter(), time.process_time()
@@ -29,7 +32,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--runs", type=int, default=15, help="processes per import")
     options = parser.parse_args()
-    subjects = {"plain": PLAIN, "runtime": RUNTIME, "bare": BARE}
+    subjects = {"plain": PLAIN, "runtime": RUNTIME, "bare": BARE, "nothing": NOTHING, "api": API}
     rounds = interleaved_rounds(subjects, import_ms, options.runs)
     document = {
         "schema": "import_time/1",
@@ -38,6 +41,7 @@ def main() -> int:
         "median_cpu_ms": {name: statistics.median(r[name][1] for r in rounds) for name in subjects},
         "ratio_runtime_to_plain": statistics.median(r["runtime"][0] / r["plain"][0] for r in rounds),
         "ratio_of_cpu_time": statistics.median(r["runtime"][1] / r["plain"][1] for r in rounds),
+        "api_over_nothing_ms": statistics.median(r["api"][0] - r["nothing"][0] for r in rounds),
         "runs": options.runs,
         "python": sys.version.split()[0],
     }

@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
-from eetool.cli.device_estimate import EstimateRequest, make_estimate
+from eetool.api.device_estimate import EstimateRequest, make_estimate
 from eetool.cli.number_format import milliseconds, percent, shares
 from eetool.cli.output import CommandResult, table
+from eetool.cli.progress_bars import TerminalProgress
 
 if TYPE_CHECKING:
     from eetool.bench.device_comparison import DeviceComparison, Estimate
@@ -19,7 +20,7 @@ def estimate_result(request: EstimateRequest) -> CommandResult:
     from eetool.latency.estimate.predictor import SCHEMA
     from eetool.latency.table.hw_profile import load_device
 
-    estimate = make_estimate(request)
+    estimate = make_estimate(request, TerminalProgress())
     return CommandResult(SCHEMA, vars(estimate), estimate_text(estimate, load_device(request.device)))
 
 

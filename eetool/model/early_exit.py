@@ -3,15 +3,30 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor, nn
 
 from eetool.errors import UsageError
 from eetool.model.branches import Branch
+from eetool.model.references.outputs import as_float32, find_output
+from eetool.model.spec import ModelSpec
 from eetool.model.user_code import user_code
 
 _STACKS = (nn.Sequential, nn.ModuleList)
+
+
+@dataclass(frozen=True)
+class AttachedModel:
+    """Description of a module of the user's own that exits are attached to, with which it is saved.
+
+    Attributes:
+        spec: the network, with numbers as names of its classes.
+        samples: a few inputs (n, …) by input name.
+    """
+
+    spec: ModelSpec
+    samples: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -36,19 +51,41 @@ class EarlyExitNet(nn.Module):
         backbone: any module that maps its inputs to logits (N, classes).
         exits: exit at each tap (a dotted module name), from shallow to deep.
         ensembles: one for every early exit except the first, or none, see `eetool.model.ensemble`.
+        output: name of the backbone's output that holds its logits, where it returns more than one.
+
+    Attributes:
+        attached: description of a module of the user's own; None for a network that was built from a reference.
+        frozen: only the early exits learn; `train` leaves the backbone in evaluation mode.
     """
 
+    attached: AttachedModel | None = None
+    frozen = False
+
     def __init__(
-        self, backbone: nn.Module, exits: Mapping[str, nn.Module], ensembles: Sequence[nn.Module] = ()
+        self,
+        backbone: nn.Module,
+        exits: Mapping[str, nn.Module],
+        ensembles: Sequence[nn.Module] = (),
+        output: str | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.output = output
         self.taps = tuple(exits)
         self.exits = nn.ModuleList(exits.values())
         self.ensembles = nn.ModuleList(ensembles)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Return the logits (N, classes) of every exit, the final exit last; no exit is skipped."""
+        """Return the logits (N, classes) of every exit, the final exit last; no exit is skipped.
+
+        Raises:
+            UsageError: torch.nn.DataParallel runs several replicas; or see `capture_outputs`.
+        """
+        if getattr(self, "_is_replica", False):  # hooks are shared by all replicas of one process
+            raise UsageError(
+                "torch.nn.DataParallel runs replicas of a network in threads, which early exits do not support",
+                "Use torch.nn.parallel.DistributedDataParallel, which has a process for each GPU.",
+            )
         return self.forward_outputs(*inputs).logits
 
     def forward_with_confidence(self, *inputs: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor | None, ...]]:
@@ -60,6 +97,9 @@ class EarlyExitNet(nn.Module):
         """Return all outputs. In training no gradient flows from an exit to the exit before, whose logits it reads."""
         with capture_outputs(self.backbone, self.taps) as features:
             final = self.backbone(*inputs)
+        if self.output is not None:
+            found = find_output(final, self.output)
+            final = final if found is None else as_float32(found, self.backbone)
         if not isinstance(final, Tensor):
             raise UsageError(
                 f"the backbone returns {type(final).__name__}{' in train mode' * self.backbone.training}, "
@@ -87,8 +127,15 @@ class EarlyExitNet(nn.Module):
 
     def train_exits(self) -> None:
         """Set the early exits to training mode; the backbone keeps the statistics that its weights have."""
-        self.train()
+        super().train()
         self.backbone.eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the training mode, of the early exits alone where the backbone is frozen."""
+        if mode and self.frozen:
+            self.train_exits()
+            return self
+        return super().train(mode)
 
     def _detach(self, logits: Tensor) -> Tensor:
         return logits.detach() if self.training else logits

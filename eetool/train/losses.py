@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from eetool.errors import UsageError
 from eetool.model.spec import LossOptions
 
 RECIPES = ("joint", "frozen", "confidence", "distill")
@@ -64,14 +66,102 @@ class ExitDepth:
 Loss = Callable[[Sequence[Tensor], Sequence[Tensor], BatchTargets], Tensor]
 
 
-def joint_loss(logits: Sequence[Tensor], labels: Tensor) -> Tensor:
-    """Return the sum of the cross-entropies of all exits, each with weight 1 (BranchyNet, arXiv 1709.01686).
+def joint_loss(
+    logits: Sequence[Tensor],
+    labels: Tensor,
+    *,
+    weights: Sequence[float] | None = None,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Return the weighted sum of the cross-entropies of all exits (BranchyNet, arXiv 1709.01686).
+
+    >>> loss = eetool.joint_loss(net(inputs), labels)
 
     Args:
-        logits: one (N, classes) per exit.
+        logits: one (N, classes) per exit, the final exit last.
         labels: int64 (N,).
+        weights: weight of each exit's loss, by default 1 each.
+        label_smoothing: share of the target that is spread over all classes.
+
+    Returns:
+        The loss, a scalar with a gradient.
+
+    Raises:
+        eetool.errors.UsageError: there are other numbers of logits, labels or weights.
     """
-    return make_loss("joint", LossOptions(), [ExitDepth(1.0, 1.0)] * len(logits))(logits, (), BatchTargets(labels))
+    options = LossOptions(label_smoothing=label_smoothing, exit_weights=_checked(logits, labels, weights))
+    return make_loss("joint", options, _even_depths(logits))(logits, (), BatchTargets(labels))
+
+
+def distillation_loss(
+    logits: Sequence[Tensor],
+    labels: Tensor,
+    *,
+    teacher: Tensor | None = None,
+    share: float = 0.5,
+    temperature: float = 3.0,
+    weights: Sequence[float] | None = None,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Return the joint loss in which early exits also learn the softened outputs of the deepest (arXiv 1905.08094).
+
+    >>> loss = eetool.distillation_loss(net(inputs), labels, teacher=larger(inputs))
+
+    No gradient flows to the exit that teaches, nor to `teacher`. On a frozen backbone it trains the exits alone.
+
+    Args:
+        logits: one (N, classes) per exit, the final exit last.
+        labels: int64 (N,).
+        teacher: logits (N, classes) of another network, averaged with those of the deepest exit. That one learns from
+            these alone.
+        share: share of an exit's loss that comes from teachers.
+        temperature: temperature that softens the probabilities of teachers and exits.
+        weights: weight of each exit's loss, by default 1 each.
+        label_smoothing: share of the target that is spread over all classes.
+
+    Returns:
+        The loss, a scalar with a gradient.
+
+    Raises:
+        eetool.errors.UsageError: shapes differ, or a number is out of range.
+    """
+    given = _checked(logits, labels, weights)
+    if not 0 <= share <= 1 or not 0 < temperature < float("inf"):
+        raise UsageError(
+            f"share is {share!r} and temperature {temperature!r}",
+            "Give a share from 0 to 1, and a temperature above 0.",
+        )
+    if teacher is not None and teacher.shape != logits[0].shape:
+        raise UsageError(f"teacher is {_form(teacher)}, and an exit gives {_form(logits[0])}", "Give its logits.")
+    options = LossOptions(label_smoothing, given, distill_share=share, distill_temperature=temperature)
+    targets = BatchTargets(labels, teacher=None if teacher is None else teacher.detach())
+    return make_loss("distill", options, _even_depths(logits))(logits, (), targets)
+
+
+def _even_depths(logits: Sequence[Tensor]) -> list[ExitDepth]:
+    return [ExitDepth(1.0, 1.0)] * len(logits)
+
+
+def _checked(logits: Sequence[Tensor], labels: Tensor, weights: Sequence[float] | None) -> tuple[float, ...]:
+    """Return the weights of the exits, empty for 1 each.
+
+    Raises:
+        UsageError: there are other numbers of logits, labels or weights.
+    """
+    given_alone = isinstance(cast(object, logits), Tensor)
+    if given_alone or not logits or any(x.ndim != 2 or x.shape != logits[0].shape for x in logits):
+        forms = "one tensor" if given_alone else ", ".join(map(_form, logits)) or "empty"
+        raise UsageError(f"logits are {forms}, not one (N, classes) for each exit", "Give what the network returns.")
+    if labels.shape != logits[0].shape[:1] or labels.is_floating_point():
+        raise UsageError(f"labels are {_form(labels)} for logits {_form(logits[0])}", "Give class numbers, int64 (N,).")
+    given = tuple(float(weight) for weight in weights) if weights is not None else ()
+    if weights is not None and len(given) != len(logits):
+        raise UsageError(f"{len(given)} weights for {len(logits)} exits", "The final exit has one.")
+    return given
+
+
+def _form(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
 def make_loss(recipe: str, options: LossOptions, depths: Sequence[ExitDepth]) -> Loss:

@@ -171,7 +171,7 @@ class _GoalFit:
 
 
 def predict_in_chunks(
-    answers_of: Answers, examples: Examples, advance: Advance
+    answers_of: Answers, examples: Examples, advance: Advance = lambda steps: None
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the outputs for all examples, computed in chunks."""
     logits, learned = [], []

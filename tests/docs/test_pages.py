@@ -55,7 +55,7 @@ class Workshop:
 
     def run(self, page: Path) -> None:
         names: dict[str, Any] = {"image": np.zeros((32, 32), np.uint8)}
-        with contextlib.chdir(self.folder):
+        with contextlib.chdir(self.folder), importable(self.folder):
             for block in blocks(page):
                 if block.excuse is None and block.language == "sh":
                     self._commands(block)
@@ -83,6 +83,16 @@ class Workshop:
             return
         with contextlib.redirect_stdout(io.StringIO()):
             exec(compile(block.code, block.where, "exec"), names)  # noqa: S102 - our own text
+
+
+@contextlib.contextmanager
+def importable(folder: Path) -> Iterator[None]:
+    """Let blocks import the files of a folder, as a program in that folder does."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
 
 
 @pytest.fixture(scope="session")

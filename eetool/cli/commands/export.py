@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
@@ -11,17 +10,6 @@ from eetool.cli.export_output import bundle_result, single_file_result
 from eetool.cli.options import MODEL, PATH, force_option, named_option, output_option
 from eetool.cli.output import CommandResult, verb_with_request
 from eetool.cli.progress_bars import TerminalProgress
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from eetool.data.source import Source
-    from eetool.model.checkpoint import Checkpoint
-    from eetool.progress import Progress
-    from eetool_measure.results import ThreadTimes
-    from eetool_runtime.manifest import Manifest
-
-_CALIBRATION_EXAMPLES = 256
 
 
 @dataclass(frozen=True)
@@ -47,14 +35,6 @@ class ExportRequest:
     def variants(self) -> tuple[str, ...]:
         """Names of the variants, such as `onnx/fp32`."""
         return tuple(f"{f}/{p}" for f in self.formats for p in self.precisions)
-
-
-@dataclass(frozen=True)
-class _CalibrationData:
-    """Examples to quantise with, and the labelled source to fit the policy of int8 variants with."""
-
-    inputs: "dict[str, np.ndarray] | None" = None
-    labelled: "Source | None" = None
 
 
 @verb_with_request(ExportRequest)
@@ -115,107 +95,27 @@ def export(request: ExportRequest) -> CommandResult:
 
 
 def _export_bundle(request: ExportRequest) -> CommandResult:
+    from eetool.api.exported_bundle import ExportOrder, export_model
     from eetool.model.checkpoint import load_checkpoint
     from eetool.records import check_output
 
     target = request.output or request.model.with_suffix(".eebundle")
     checkpoint = load_checkpoint(request.model, request.named)
-    if request.default is not None:
-        checkpoint = _with_default(checkpoint, request.default)
     check_output(target, request.force, directory=True)
-
-    from eetool.export.bundle_export import ExportOptions, export_bundle
-    from eetool.export.refitted_variants import refitted_variants
-
-    progress = TerminalProgress()
-    _warn_untuned(checkpoint, progress)
-    times = _measured_times(request.profile)
-    data = _CalibrationData()
-    if refitted_variants(checkpoint.record.policy, request.variants, request.merge):
-        int8 = "int8" in request.precisions
-        data = _calibration_data(checkpoint, request.calibration_data, int8, progress)
-    options = ExportOptions(
+    order = ExportOrder(
+        checkpoint,
+        target,
         request.variants,
-        request.reference,
+        request.merge,
+        request.calibration_data,
+        request.judge_speed,
+        request.profile,
         request.simplify,
-        calibration=data.inputs,
-        labelled=data.labelled,
-        judge_speed=request.judge_speed,
-        merge=request.merge,
-        figures=times,
+        request.reference,
+        request.default,
+        request.force,
     )
-    manifest = export_bundle(checkpoint, target, options, progress, request.force)
-    _warn_default(manifest, target, progress)
-    return bundle_result(target, manifest, request.precisions)
-
-
-def _with_default(checkpoint: "Checkpoint", name: str) -> "Checkpoint":
-    """Return the checkpoint with another default operating point."""
-    from dataclasses import replace
-
-    from eetool.tune.operating_points import FULL, check_point
-
-    policy = checkpoint.record.policy
-    check_point(name, [FULL] if policy is None else list(policy.operating_points))
-    return checkpoint if policy is None else checkpoint.with_policy(replace(policy, default=name))
-
-
-def _warn_default(manifest: "Manifest", target: Path, progress: "Progress") -> None:
-    """Warn where the default operating point of a variant costs as much as the network without early exits."""
-    from eetool.export.default_point import price_default_point
-    from eetool_runtime.default_point import default_point_warning
-
-    for variant in manifest.variants:
-        warning = default_point_warning(manifest, variant) or price_default_point(target, variant)
-        if warning is not None:
-            progress.note(f"warning: {variant}: {warning}")
-
-
-def _calibration_data(checkpoint: "Checkpoint", name: str | None, int8: bool, progress: "Progress") -> _CalibrationData:
-    """Return the data that int8 is calibrated and the policies of variants are fitted with.
-
-    Without a `name` it is the source that the checkpoint records, if that is on this machine.
-    """
-    from eetool.data.image_form import model_form
-    from eetool.data.registry import is_local, load_source
-    from eetool.data.source import check_classes
-    from eetool.data.splits import TRAIN, recorded_split, split_source
-    from eetool.data.vocabulary import use_model_vocabulary
-    from eetool.errors import EarlyExitError, MissingError
-    from eetool.export.calibration import calibration_inputs, evenly_spaced
-
-    record = checkpoint.record
-    wanted = name or (record.data.source if record.data else "")
-    try:
-        if name is None and not is_local(wanted):
-            raise MissingError(f"{wanted} would have to be downloaded")
-        source = load_source(wanted, progress, model_form(record.spec.inputs, "the model"))
-        source = use_model_vocabulary(source, record.spec.inputs)
-    except EarlyExitError:
-        if name is not None:
-            raise
-        if int8:
-            progress.note("warning: int8 is calibrated with the few samples of the model; give --calibration-data")
-            progress.note("warning: int8 variants keep the policy of the float model; their accuracy is not known")
-        return _CalibrationData()
-    labelled = None
-    if record.data is not None and record.data.source == source.name:
-        check_classes(source, record.spec.labels, "the model")
-        train, labelled = recorded_split(source, TRAIN, record.data), source
-    else:
-        train = split_source(source)[TRAIN]
-        progress.note(f"warning: the model does not record {source.name!r}, so int8 variants keep the float policy")
-    chosen = evenly_spaced(train, _CALIBRATION_EXAMPLES)
-    return _CalibrationData(calibration_inputs(source.inputs[chosen], record.spec.inputs), labelled)
-
-
-def _measured_times(profile: Path | None) -> "ThreadTimes | None":
-    if profile is None:
-        return None
-    from eetool.profile.profiler import SCHEMA, Profile
-    from eetool.records import read_record
-
-    return read_record(Profile, profile, SCHEMA).chosen
+    return bundle_result(target, export_model(order, TerminalProgress()), request.precisions)
 
 
 def _check_single_file(request: ExportRequest) -> None:
@@ -243,16 +143,12 @@ def _export_single_file(request: ExportRequest) -> CommandResult:
     checkpoint = load_checkpoint(request.model, request.named)
     check_output(target, request.force)
 
+    from eetool.api.exported_bundle import warn_untuned
     from eetool.export.single_file.export import export_single
 
     progress = TerminalProgress()
-    _warn_untuned(checkpoint, progress)
+    warn_untuned(checkpoint, progress)
     return single_file_result(target, export_single(checkpoint, target, request.simplify, progress, request.force))
-
-
-def _warn_untuned(checkpoint: "Checkpoint", progress: "Progress") -> None:
-    if checkpoint.record.policy is None and checkpoint.record.spec.taps:
-        progress.note("warning: the model was never tuned, so its only operating point is `full`")
 
 
 command = export

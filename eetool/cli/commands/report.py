@@ -97,7 +97,7 @@ def _pictures(data: str | None, inputs: "ReportInputs") -> dict[int, str]:
 
 def _add_device(inputs: "ReportInputs", device: str) -> None:
     """Make `device` the one that the report begins with, and estimate the bundle for it unless a document does."""
-    from eetool.cli.device_estimate import EstimateRequest, make_estimate
+    from eetool.api.device_estimate import EstimateRequest, make_estimate
     from eetool.errors import UsageError
     from eetool.latency.table.hw_profile import load_device
 

@@ -1,4 +1,4 @@
-"""Estimate of a model and its rivals on a device: opens the files of `eetool estimate`."""
+"""Estimate of a model and its rivals on a device: opens their files."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eetool.cli.progress_bars import TerminalProgress
+from eetool.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from eetool.bench.device_accuracy import DataResults
     from eetool.bench.device_comparison import ComparisonRules, Estimate, MissingVariant
+    from eetool.data.source import Source
     from eetool.latency.estimate.prediction_target import Model, PredictionTarget
     from eetool.latency.estimate.predictor import Predictor
     from eetool.latency.table.hw_profile import HwProfile
     from eetool.latency.table.table import Regression, TableEntry
     from eetool.model.checkpoint import Checkpoint
+    from eetool.train.labelled_data import LabelledData
     from eetool_runtime.bundle import Bundle
 
 
 @dataclass(frozen=True, kw_only=True)
 class EstimateRequest:
-    """Options of `eetool estimate`.
+    """Model, device and rivals of an estimate.
 
     Attributes:
         input: a bundle, checkpoint or ONNX file.
@@ -44,12 +46,12 @@ class EstimateRequest:
     watts: float | None
     named: tuple[str, ...]
     against: tuple[Path, ...] = ()
-    data: str | None = None
+    data: str | Source | LabelledData | None = None
     operating_point: str | None = None
     max_accuracy_drop: float | None = None
 
 
-def make_estimate(request: EstimateRequest) -> Estimate:
+def make_estimate(request: EstimateRequest, progress: Progress = SILENT) -> Estimate:
     """Return the estimate of `request.input` and its comparison with other networks."""
     from eetool.bench.device_comparison import (
         Estimate,
@@ -76,7 +78,7 @@ def make_estimate(request: EstimateRequest) -> Estimate:
             rivals.append((rival, its_predictor))
         comparison = None
         if target.layout is not None or rivals:
-            results = _on_data(request, model, target.variant)
+            results = _on_data(request, model, target.variant, progress)
             missing = _missing_variants(request, profile, model)
             comparison = compare_on_device(target, predictor, rivals, _rules(request, model), results, missing)
     return Estimate(**{**vars(prediction), "warnings": tuple(warnings)}, comparison=comparison)
@@ -143,13 +145,13 @@ def _rules(request: EstimateRequest, model: Model) -> ComparisonRules:
     return ComparisonRules(judged, MAX_ACCURACY_DROP if limit is None else limit)
 
 
-def _on_data(request: EstimateRequest, model: Model, variant: str) -> DataResults | None:
+def _on_data(request: EstimateRequest, model: Model, variant: str, progress: Progress) -> DataResults | None:
     """Return accuracies on the test split; a TFLite variant is represented by ONNX of the same precision."""
     if request.data is None:
         return None
+    from eetool.api.arguments import as_source
     from eetool.bench.device_accuracy import measure_accuracies
     from eetool.data.image_form import model_form
-    from eetool.data.registry import load_source
     from eetool.data.splits import TEST, recorded_split
     from eetool.errors import UsageError
     from eetool_runtime.bundle import Bundle
@@ -160,9 +162,9 @@ def _on_data(request: EstimateRequest, model: Model, variant: str) -> DataResult
         )
     same = f"onnx/{variant.split('/')[1]}"
     chosen = same if same in model.manifest.variants else variant
-    source = load_source(request.data, TerminalProgress(), model_form(model.manifest.inputs, str(model.path)))
+    source = as_source(request.data, progress, model_form(model.manifest.inputs, str(model.path)))
     indices = recorded_split(source, TEST, model.manifest.data)
-    return measure_accuracies(model, chosen, source, indices, request.against, TerminalProgress())
+    return measure_accuracies(model, chosen, source, indices, request.against, progress)
 
 
 def _missing_variants(request: EstimateRequest, profile: HwProfile, model: Model) -> Sequence[MissingVariant]:

@@ -1,0 +1,85 @@
+"""`eetool.bench`."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Union
+
+from eetool.api.arguments import Data, PathLike, as_path, as_progress, as_source, as_strings, check_number
+from eetool.api.python_errors import python_errors
+from eetool.progress import Progress
+
+if TYPE_CHECKING:
+    from eetool.bench.benchmark import Bench
+    from eetool_runtime import Bundle, Model
+
+
+def bench(
+    bundle: Union[PathLike, "Bundle", "Model"],
+    data: Data,
+    *,
+    against: Sequence[PathLike] = (),
+    variants: str | Sequence[str] = (),
+    threads: int | None = None,
+    operating_point: str | None = None,
+    max_accuracy_drop: float | None = None,
+    passes: int = 7,
+    min_seconds: float = 6.0,
+    seed: int = 0,
+    accept_unstable: bool = False,
+    progress: Progress | None = None,
+) -> "Bench":
+    """Compare all ways to ship a bundle here: every variant, with and without early exits, and static networks.
+
+    >>> eetool.bench("model.eebundle", "digits").verdict.text
+
+    Each variant's unsplit network, its operating points and every other network classify the test split at batch 1.
+    They are timed in turns in this process. Stop other programs first.
+
+    Args:
+        bundle: a bundle, or one that `load` has opened.
+        data: the data that the model was trained on, as a name or as `load_data` returns it.
+        against: static networks to compare with: ONNX files and bundles.
+        variants: variants to run, such as `onnx/int8`; by default all.
+        threads: by default the number that the bundle recorded for this machine, or 1.
+        operating_point: operating point of the verdict, by default that of the bundle.
+        max_accuracy_drop: percentage points that it may lose.
+        passes: passes over the test split, at least.
+        min_seconds: duration of the measurement, at least.
+        seed: of the order and of resampling.
+        accept_unstable: keep times that scatter, and record that they do.
+        progress: observer of the work.
+
+    Returns:
+        Accuracy and latency of every way (`ways`), with the front, and the `verdict`.
+
+    Raises:
+        eetool.errors.UsageError: an argument is invalid.
+        eetool.errors.ArtefactError: the bundle has no reference graphs, or was made for other data.
+        eetool.errors.UnstableError: the times scatter too much.
+    """
+    with python_errors():
+        check_number("max_accuracy_drop", max_accuracy_drop, 0, 100)
+        check_number("passes", passes, 1)
+        check_number("min_seconds", min_seconds, 0, 86400)
+        from eetool.bench.benchmark import BenchRules, accuracy_limit, bench_bundle
+        from eetool.bench.interleaved_timing import TimingRules
+        from eetool.data.image_form import model_form
+        from eetool.data.splits import TEST, recorded_split
+        from eetool_runtime import Bundle, Model, open_bundle
+
+        opened = bundle.bundle if isinstance(bundle, Model) else bundle
+        if not isinstance(opened, Bundle):
+            opened = open_bundle(as_path(opened, "a bundle"))
+        rules = BenchRules(
+            accuracy_limit(opened, max_accuracy_drop),
+            operating_point,
+            as_strings("variants", variants),
+            threads,
+            TimingRules(passes, min_seconds, seed),
+            accept_unstable,
+        )
+        rules.check(opened)
+        rivals = tuple(as_path(path, "an ONNX file or a bundle") for path in against)
+        watched = as_progress(progress)
+        source = as_source(data, watched, model_form(opened.manifest.inputs, str(opened.path)))
+        indices = recorded_split(source, TEST, opened.manifest.data)
+        return bench_bundle(opened, source, indices, TEST, rivals, rules, watched)

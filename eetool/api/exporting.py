@@ -1,0 +1,128 @@
+"""`eetool.export`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Union
+
+from eetool.api.arguments import (
+    Data,
+    PathLike,
+    References,
+    as_checkpoint,
+    as_path,
+    as_progress,
+    as_source,
+    as_strings,
+    check_choice,
+)
+from eetool.api.python_errors import python_errors
+from eetool.errors import UsageError
+from eetool.progress import Progress
+
+if TYPE_CHECKING:
+    from eetool.model.checkpoint import Checkpoint
+    from eetool_runtime import Bundle
+
+_FORMATS, _PRECISIONS, _MERGES = ("onnx", "tflite"), ("fp32", "int8"), ("none", "auto", "all")
+
+
+def export(
+    model: Union[PathLike, "Checkpoint"],
+    output: PathLike | None = None,
+    *,
+    formats: str | Sequence[str] = "onnx",
+    precisions: str | Sequence[str] = "fp32",
+    merge: str = "none",
+    calibration_data: Data | None = None,
+    judge_speed: bool = True,
+    profile: PathLike | None = None,
+    simplify: bool = True,
+    reference_graphs: bool = True,
+    default: str | None = None,
+    reference: References = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> "Bundle":
+    """Split a model into components and write a bundle; each float component is proved equal to the model.
+
+    >>> bundle = eetool.export("model.pt")
+    >>> model = eetool.load(bundle)
+
+    Args:
+        model: a model.pt, or a checkpoint.
+        output: the bundle, by default `model` with the suffix `.eebundle`.
+        formats: `onnx`, `tflite` or both.
+        precisions: `fp32`, `int8` or both; every format is written in every precision.
+        merge: join exit branches with their segments: `none`, `all`, or `auto` where it is faster by `profile`.
+        calibration_data: data to calibrate int8 with, by default that of the model, else its samples.
+        judge_speed: keep a component float where int8 is slower on this machine.
+        profile: for `merge="auto"`: document of `eetool profile` for the bundle without joins.
+        simplify: run onnxsim over every ONNX graph.
+        reference_graphs: include the graphs that `bench` compares with.
+        default: operating point in use after loading, by default that of the model.
+        reference: your code that builds the network of a model.pt.
+        force: replace an existing bundle.
+        progress: observer of the work; receives warnings, such as that the model was never tuned.
+
+    Returns:
+        The bundle, with its `path` and its `manifest`.
+
+    Raises:
+        eetool.errors.UsageError: an argument is invalid, or contradicts another one.
+        eetool.errors.OutputError: the bundle exists and `force` was not given, or it cannot be written.
+        eetool.errors.MissingError: a converter is not installed.
+        eetool.errors.ArtefactError: the network cannot be traced or converted.
+        eetool.errors.VerificationError: a component differs from the model.
+    """
+    with python_errors():
+        variants = _variants(formats, precisions)
+        check_choice("merge", merge, _MERGES)
+        if profile is not None and merge != "auto":
+            raise UsageError('profile is what merge="auto" decides by', "Give both, or neither.")
+        from eetool.api.exported_bundle import ExportOrder, export_model
+        from eetool.records import check_output
+        from eetool_runtime import open_bundle
+
+        target = _target(model, output)
+        check_output(target, force, directory=True)
+        watched = as_progress(progress)
+        order = ExportOrder(
+            as_checkpoint(model, reference),
+            target,
+            variants,
+            merge,
+            None if calibration_data is None else as_source(calibration_data, watched),
+            judge_speed,
+            None if profile is None else as_path(profile, "a document of `eetool profile`"),
+            simplify,
+            reference_graphs,
+            default,
+            force,
+        )
+        export_model(order, watched)
+        return open_bundle(target)
+
+
+def _variants(formats: str | Sequence[str], precisions: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the variants, such as `onnx/fp32`; raises UsageError for an unknown part."""
+    given = {
+        "formats": (as_strings("formats", formats), _FORMATS),
+        "precisions": (as_strings("precisions", precisions), _PRECISIONS),
+    }
+    for name, (values, known) in given.items():
+        if not values:
+            raise UsageError(f"{name} is empty", f"Known: {', '.join(known)}.")
+        for value in values:
+            check_choice(name, value, known)
+    return tuple(f"{f}/{p}" for f in given["formats"][0] for p in given["precisions"][0])
+
+
+def _target(model: Any, output: PathLike | None) -> Path:
+    if output is not None:
+        return as_path(output, "the bundle")
+    from eetool.model.checkpoint import Checkpoint
+
+    if isinstance(model, Checkpoint):
+        raise UsageError("a checkpoint has no name that the bundle could take", "Give output='model.eebundle'.")
+    as_checkpoint_path = as_path(model, "a model.pt")
+    return as_checkpoint_path.with_suffix(".eebundle")
