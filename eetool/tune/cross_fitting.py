@@ -1,12 +1,13 @@
 """Cross-fitting: a policy is chosen on all held-out examples, and judged on parts that its repetitions did not use.
 
 Thresholds look better on the examples that they were chosen on than on new ones. So calibration and choice are repeated
-on the examples without one fold after another, and each repetition is judged on the fold that it left out. The drop of
-all repetitions is the one to expect on new data: cross-validation, in which every example serves both ends as in
-cross-fitting (Chernozhukov et al., arXiv 1608.00060). Repetitions have a tenth or a fifth fewer examples, so that their
-drop is a little larger.
+on the examples without one fold after another, and each repetition is judged on the fold that it left out. So every
+example serves both ends, as in cross-fitting (Chernozhukov et al., arXiv 1608.00060). The drop of the repetitions less
+that of the policy on its own examples is its optimism. Repetitions have fewer examples, and optimism goes with a
+standard error, so it is scaled by √(1 − 1 / folds).
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -122,8 +123,9 @@ class CrossFit:
             return ExpectedDrop(0.0, (0.0, 0.0), 0.0)  # full depth against itself
         outside = [f.left_out.changes(r[name]) for f, r in zip(self._folds, repetitions, strict=True)]
         lost, gained = (sum(counts) for counts in zip(*outside, strict=True)) if outside else (worse, better)
-        drop = 100 * (lost - gained) / n
-        return ExpectedDrop(drop, paired_interval(lost, gained, n), drop - 100 * (worse - better) / n)
+        seen, folds = 100 * (worse - better) / n, max(len(self._folds), 1)
+        optimism = (100 * (lost - gained) / n - seen) * math.sqrt(1 - 1 / folds)
+        return ExpectedDrop(seen + optimism, paired_interval(lost, gained, n), optimism)
 
 
 def calibrate(split: LabelledLogits, score: str, method: str = TEMPERATURE) -> Calibration:
