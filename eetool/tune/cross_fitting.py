@@ -1,10 +1,10 @@
 """Cross-fitting: a policy is chosen on all held-out examples, and judged on parts that its repetitions did not use.
 
-Thresholds look better on the examples that they were chosen on than on new ones. To estimate this optimism, calibration
-and choice are repeated on the examples without one fold after another. The optimism of a repetition is its drop on the
-left-out fold less its drop on its own examples (Efron, 1983). It is proportional to a standard error, so that of all
-examples is smaller by √((folds − 1) / folds). Expected figures are those on all examples less the optimism. Every
-example serves both ends, as in cross-fitting (Chernozhukov et al., arXiv 1608.00060).
+Thresholds look better on the examples that they were chosen on than on new ones. So calibration and choice are repeated
+on the examples without one fold after another, and each repetition is judged on the fold that it left out. So every
+example serves both ends, as in cross-fitting (Chernozhukov et al., arXiv 1608.00060). The drop of the repetitions less
+that of the policy on its own examples is its optimism. Repetitions have fewer examples, and optimism goes with a
+standard error, so it is scaled by √(1 − 1 / folds).
 """
 
 import math
@@ -21,7 +21,8 @@ from eetool.tune.gate_scores import calibrated_confidences, log_odds
 from eetool.tune.margin_search import MarginSearch
 from eetool.tune.threshold_search import ThresholdProblem
 
-_FOLDS = 5
+_FOLDS, _FEWER_FOLDS = 10, 5
+_MANY = 1000  # examples from which fewer folds leave enough for a repetition
 _SEED = 0  # of the folds; the same examples always have the same folds
 
 # Chooses thresholds by name. It is called on all examples and on each part of them.
@@ -97,8 +98,9 @@ class CrossFit:
         self.calibration = calibrate(held, score, method)
         self.search = MarginSearch(threshold_problem(self.calibration, held, costs, score), standard_errors)
         self._folds = []
-        of_example = np.random.default_rng(_SEED).permutation(n) % _FOLDS
-        for fold in range(min(_FOLDS, n) if n > 1 else 0):
+        folds = _FOLDS if n < _MANY else _FEWER_FOLDS
+        of_example = np.random.default_rng(_SEED).permutation(n) % folds
+        for fold in range(min(folds, n) if n > 1 else 0):
             rest, left_out = held.select(of_example != fold), held.select(of_example == fold)
             calibration = calibrate(rest, score, method)
             rest_problem, problem = (threshold_problem(calibration, part, costs, score) for part in (rest, left_out))
@@ -116,20 +118,14 @@ class CrossFit:
         return {name: (thresholds, self._judge(name, thresholds, repetitions)) for name, thresholds in chosen.items()}
 
     def _judge(self, name: str, thresholds: Thresholds, repetitions: list[Mapping[str, Thresholds]]) -> ExpectedDrop:
-        n, k = self.problem.n, len(self._folds)
-        worse, better = self.problem.changes(thresholds)
+        n, (worse, better) = self.problem.n, self.problem.changes(thresholds)
         if all(t is None for t in thresholds):
             return ExpectedDrop(0.0, (0.0, 0.0), 0.0)  # full depth against itself
-        seen, lost, gained = 0.0, 0, 0
-        for fold, repetition in zip(self._folds, repetitions, strict=True):
-            inside, outside = (p.changes(repetition[name]) for p in (fold.search.problem, fold.left_out))
-            seen += (inside[0] - inside[1]) / fold.search.problem.n / k
-            lost, gained = lost + outside[0], gained + outside[1]
-        optimism = ((lost - gained) / n - seen) * math.sqrt((k - 1) / k) if k else 0.0
-        drop = (worse - better) / n + optimism
-        changed = max(lost + gained, abs(drop) * n)
-        low, high = paired_interval((changed + drop * n) / 2, (changed - drop * n) / 2, n)
-        return ExpectedDrop(100 * drop, (low, high), 100 * optimism)
+        outside = [f.left_out.changes(r[name]) for f, r in zip(self._folds, repetitions, strict=True)]
+        lost, gained = (sum(counts) for counts in zip(*outside, strict=True)) if outside else (worse, better)
+        seen, folds = 100 * (worse - better) / n, max(len(self._folds), 1)
+        optimism = (100 * (lost - gained) / n - seen) * math.sqrt(1 - 1 / folds)
+        return ExpectedDrop(seen + optimism, paired_interval(lost, gained, n), optimism)
 
 
 def calibrate(split: LabelledLogits, score: str, method: str = TEMPERATURE) -> Calibration:

@@ -8,6 +8,7 @@ between gates. Gates are not independent: each one is evaluated only on inputs t
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import permutations
 from typing import NamedTuple
 
@@ -61,6 +62,11 @@ class ThresholdProblem:
         """Number of early exits."""
         return len(self.costs.heads)
 
+    @cached_property
+    def _by_confidence(self) -> list[np.ndarray]:
+        """Examples from the most to the least confident at each early exit."""
+        return [np.argsort(-row.astype(np.float64), kind="stable") for row in self.confidences[: self.early]]
+
     def allowed_errors(self, max_accuracy_drop: float) -> float:
         """Return the number of errors above those of full depth that a drop in percentage points allows on the split.
 
@@ -88,16 +94,14 @@ class ThresholdProblem:
         off, on = self.costs.leaving(never), self.costs.leaving(always)
         later = exits_taken(self.confidences, never)  # exit of each example if this gate does not fire
         right_later = self.correct[later, np.arange(self.n)]
-        here = np.flatnonzero(later > index)  # examples that reach this exit
-        confidence, then = self.confidences[index][here].astype(np.float64), later[here]
+        ordered = self._by_confidence[index]
+        here = ordered[later[ordered] > index]  # examples that reach this exit, the most confident first
+        levels, then = self.confidences[index][here].astype(np.float64), later[here]
         right_here, right_then, right_full = self.correct[index][here], right_later[here], self.correct[-1][here]
-
-        order = np.argsort(-confidence, kind="stable")
-        levels = confidence[order]
         last = np.append(np.flatnonzero(np.diff(levels)), len(levels) - 1) if len(levels) else np.zeros(0, int)
 
         def accumulate(amounts: np.ndarray) -> np.ndarray:
-            sums: np.ndarray = np.cumsum(amounts[order])[last]
+            sums: np.ndarray = np.cumsum(amounts)[last]
             return sums
 
         saved = accumulate(on[then] - on[index])
