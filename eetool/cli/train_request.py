@@ -40,6 +40,7 @@ class TrainRequest:
     label_smoothing: float
     average: float
     erase: int
+    feature_views: int | None
     torch_device: str
     precision: str
     exit_weights: str | None
@@ -97,7 +98,10 @@ def training_settings(request: TrainRequest) -> "TrainingSettings":
     """Return the settings; raises UsageError where options contradict each other."""
     from eetool.errors import UsageError
     from eetool.model.spec import LossOptions, TrainingSettings
+    from eetool.train.stored_training import AUTOMATIC
 
+    if request.feature_views and request.recipe not in ("frozen", "confidence"):
+        raise UsageError("--feature-views needs a frozen backbone", "Give --recipe frozen or confidence.")
     if request.recipe not in ("distill", "frozen") and request.teacher is not None:
         raise UsageError(f"the recipe {request.recipe} has no use for --teacher", "Give --recipe distill.")
     if request.targets == "backbone" and request.recipe not in ("frozen", "confidence"):
@@ -131,4 +135,5 @@ def training_settings(request: TrainRequest) -> "TrainingSettings":
         torch_device=request.torch_device,
         erase=request.erase,
         loss=loss,
+        feature_views=AUTOMATIC if request.feature_views is None else request.feature_views,
     )

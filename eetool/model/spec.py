@@ -102,6 +102,8 @@ class TrainingSettings:
         torch_device: device of the training: `cpu`, `cuda`, …
         erase: side in pixels of the square that is erased in every image; 0 for none.
         loss: options of the loss.
+        feature_views: number of versions of the data whose features a frozen backbone computes once, the first without
+            augmentation; 0 where every epoch runs the backbone (docs/decisions/0044).
     """
 
     recipe: str
@@ -118,6 +120,7 @@ class TrainingSettings:
     torch_device: str = "cpu"
     erase: int = 0
     loss: LossOptions = LossOptions()
+    feature_views: int = 0
 
 
 @dataclass(frozen=True)

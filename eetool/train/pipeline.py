@@ -31,6 +31,7 @@ from eetool.train.exit_plan import ExitPlan, make_spec
 from eetool.train.losses import FROZEN, ExitDepth
 from eetool.train.network_trial import Trial, try_network
 from eetool.train.pixel_statistics import pixel_statistics
+from eetool.train.stored_training import choose_views, store_features
 from eetool.train.teacher import Teacher, load_teacher
 from eetool.train.training_loop import TrainingExamples, run_training
 from eetool_runtime.manifest import Data, Input, Preprocess
@@ -83,12 +84,8 @@ def train_model(
     """
     splits = split_source(source, settings.hold_out)
     check_vocabulary(source, splits[TRAIN], progress)
-    examples = _examples(source, splits[TRAIN], normalisation)
-    shape = (1, *examples.images.shape[1:])
-    ids = len(source.vocabulary) + SPECIAL if source.vocabulary else None
-    reference = resolve.resolve(backbone, shape, len(source.classes), ids, config)
-    inputs = (_input(reference, source, examples),)
-    spec = make_spec(reference, inputs, source.classes, plan, progress, _trial(settings))
+    reference, given, examples = open_examples(backbone, source, splits[TRAIN], normalisation, config)
+    spec = make_spec(reference, (given,), source.classes, plan, progress, _trial(settings))
     spec = replace(spec, learned_confidence=settings.recipe == "confidence")
     _check_settings(settings, spec, weights, source)
     settings, loaded_teacher = _with_teacher(settings, teacher, spec, examples, named)
@@ -97,11 +94,36 @@ def train_model(
     _try_exits(net, reference, settings, progress)
     if weights is not None:
         load_weights(net, weights, len(source.classes), progress, weights_key)
+    settings = choose_views(net, examples, settings)
     record = CheckpointRecord(spec, settings, Data(source.name, split_record(splits)))
     start = Checkpoint(record, net.state_dict(), _held_out_samples(source, splits[TEMPERATURE], examples, spec))
     try_network(net, start, trial)
-    run_training(net, examples, settings, state_file, resume, progress, _exit_depths(net, spec), loaded_teacher)
+    trained, kept = store_features(net, examples, settings, progress)
+    run_training(trained, kept, settings, state_file, resume, progress, _exit_depths(net, spec), loaded_teacher)
     return replace(start, state=net.state_dict())
+
+
+def open_examples(
+    backbone: str,
+    source: Source,
+    indices: np.ndarray,
+    normalisation: Normalisation | None = None,
+    config: dict[str, Any] | None = None,
+) -> tuple[ModelReference, Input, TrainingExamples]:
+    """Return a backbone as the data need it, its input with its preprocessing, and examples of the data.
+
+    Args:
+        backbone: a backbone reference.
+        source: the data.
+        indices: the training examples.
+        normalisation: see `train_model`.
+        config: see `train_model`.
+    """
+    examples = _examples(source, indices, normalisation)
+    shape = (1, *examples.images.shape[1:])
+    ids = len(source.vocabulary) + SPECIAL if source.vocabulary else None
+    reference = resolve.resolve(backbone, shape, len(source.classes), ids, config)
+    return reference, _input(reference, source, examples), examples
 
 
 def _with_teacher(

@@ -63,6 +63,10 @@ class TrainingExamples:
         mean, std = (None if x is None else x.to(device) for x in (self.mean, self.std))
         return replace(self, images=self.images.to(device), labels=self.labels.to(device), mean=mean, std=std)
 
+    def at_epoch(self, epoch: int) -> "TrainingExamples":
+        """Return the version of the examples that an epoch uses: the same in all epochs."""
+        return self
+
     def batch(self, chosen: Tensor, draw: AugmentationDraw) -> Tensor:
         """Return the examples `chosen` (n,); images are augmented by their part of `draw`."""
         images = self.images.index_select(0, chosen)
@@ -165,7 +169,7 @@ class _Run:
 
     def epoch(self, epoch: int, advance: Any) -> None:
         """Run one pass over the examples. Its randomness depends on the seed and the epoch alone."""
-        settings, examples = self.settings, self.examples
+        settings, examples = self.settings, self.examples.at_epoch(epoch)
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
         torch.manual_seed(settings.seed * 1_000_003 + epoch)
         order = torch.randperm(len(examples.labels), generator=generator)
