@@ -24,11 +24,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("tune", "train"),
     ("export",),
     ("profile", "search", "bench"),
+    ("advise",),
     ("report",),
     ("cli",),
     ("__main__",),
 )
-WITH_TORCH = ("data", "model", "tune", "train", "export", "search")
+WITH_TORCH = ("data", "model", "tune", "train", "export", "search", "advise")
 BACKENDS = f"{RUNTIME}backends/"
 # Where each package may be imported; a package that is not listed, such as numpy, may be imported anywhere.
 PLACES: dict[str, tuple[str, ...]] = {

@@ -27,8 +27,8 @@ _PROBES = 4  # examples that are computed again, to test stored features
 _TOLERANCE = 5e-3  # of such a test, relative to the largest feature: float16 has 11 bits
 
 
-class Examples(Protocol):
-    """Examples whose features are computed."""
+class InputRows(Protocol):
+    """InputRows whose features are computed."""
 
     def __len__(self) -> int: ...
 
@@ -85,10 +85,10 @@ def size_bytes(shapes: Sequence[PartShape], count: int) -> int:
 def tap_features(
     net: EarlyExitNet,
     parts: Sequence[TapPart],
-    examples: Examples,
+    examples: InputRows,
     weights: str,
     progress: Progress = SILENT,
-    kept: Sequence[Examples] = (),
+    kept: Sequence[InputRows] = (),
 ) -> list[FeatureRows]:
     """Return the rows of `parts` for all examples, from the cache or computed and kept there.
 
@@ -137,7 +137,7 @@ def backbone_digest(net: EarlyExitNet) -> str:
     return digest.hexdigest()
 
 
-def _key(weights: str, examples: Examples) -> str:
+def _key(weights: str, examples: InputRows) -> str:
     return hashlib.sha256(json.dumps([_FORMAT, weights, examples.digest]).encode()).hexdigest()[:32]
 
 
@@ -145,7 +145,7 @@ def _compute(
     net: EarlyExitNet,
     parts: Sequence[TapPart],
     shapes: Sequence[PartShape],
-    examples: Examples,
+    examples: InputRows,
     context: FeatureContext,
     progress: Progress,
 ) -> None:
@@ -160,7 +160,7 @@ def _write(
     net: EarlyExitNet,
     parts: Sequence[TapPart],
     shapes: Sequence[PartShape],
-    examples: Examples,
+    examples: InputRows,
     context: FeatureContext,
     progress: Progress,
     dtype: np.dtype,
@@ -213,7 +213,7 @@ def _stop(taps: Sequence[str], features: dict[str, Tensor]) -> Callable[..., Non
     return hook
 
 
-def _agree(net: EarlyExitNet, present: Sequence[tuple[TapPart, FeatureRows]], examples: Examples) -> bool:
+def _agree(net: EarlyExitNet, present: Sequence[tuple[TapPart, FeatureRows]], examples: InputRows) -> bool:
     """Return whether stored features of a few examples are those that the network computes."""
     chosen = np.unique(np.linspace(0, len(examples) - 1, _PROBES).astype(int))
     computed = _forward(net, [part for part, _ in present], examples[chosen])
