@@ -64,7 +64,7 @@ def next_steps(
     joint = ("--recipe", "distill", "--learning-rate", _WARM_RATE)
     distill = NextSteps(
         DISTILL,
-        "Backbone and exits are trained together from the given weights: better exits, for a training of the whole network.",
+        "Backbone and exits are trained together from the given weights: better exits, for a whole training.",
         _pipeline(context, "joint", _exit_options(exits), joint),
     )
     smaller = NextSteps(

@@ -28,7 +28,7 @@ _TOLERANCE = 5e-3  # of such a test, relative to the largest feature: float16 ha
 
 
 class InputRows(Protocol):
-    """InputRows whose features are computed."""
+    """Examples whose features are computed."""
 
     def __len__(self) -> int: ...
 
