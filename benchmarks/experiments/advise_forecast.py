@@ -65,9 +65,7 @@ def main() -> None:
     parser.add_argument("--network", action="append", default=[], choices=["resnet20", "resnet56", "speech", "digits"])
     parser.add_argument("--cifar", type=Path, help="folder of CIFAR-10, as `--data cifar10:DIR` takes it")
     parser.add_argument("--weights", type=Path, help="folder of cifar10_resnet20.safetensors, …")
-    parser.add_argument(
-        "--speech", type=Path, help="log-mel levels of spoken digits: logmel_u8 (N, frames, bands), label, is_test"
-    )
+    parser.add_argument("--speech", type=Path, help="npz: logmel_u8 (N, frames, bands), label, is_test")
     parser.add_argument("--train-images", type=int, default=50_000, help="of CIFAR-10")
     parser.add_argument("--examples", type=int, default=4096, help="of the advice")
     parser.add_argument("--epochs", type=int, default=10, help="of the recipe frozen")

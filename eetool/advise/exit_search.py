@@ -13,7 +13,8 @@ from eetool.tune.threshold_search import ThresholdProblem, cheapest_with_margin
 
 _BEAM = 10  # choices of one size that are extended
 _THRESHOLDS = 48  # values of a shared threshold that are tried
-_FINALISTS = 6
+_FINALISTS = 2  # of each number of exits
+_WORTH = 0.01  # share of the cost that one more exit has to save
 STANDARD_ERRORS = 1.0  # margin of thresholds, as `eetool tune` has it by default
 
 Costs = Callable[[Sequence[TrialExit]], CascadeCosts]
@@ -46,10 +47,11 @@ class HeldOut:
 
 
 def find_exits(held: HeldOut, costs: Costs, max_accuracy_drop: float, most: int) -> list[tuple[TrialExit, ...]]:
-    """Return the best choices of up to `most` exits, the cheapest first; the first has been tuned as `tune` does.
+    """Return the advised choice of up to `most` exits, then the other good ones, the cheapest first.
 
     Choices of one exit are all tried. Each of the best of one size is extended by every other exit. They are compared
-    with one threshold for all gates, and the last few with thresholds of their own.
+    with one threshold for all gates, and the best of each size with thresholds as `tune` chooses them. The advised one
+    has the fewest exits of those that cost at most 1 % more than the cheapest.
 
     Args:
         held: logits of all trial exits.
@@ -73,9 +75,12 @@ def find_exits(held: HeldOut, costs: Costs, max_accuracy_drop: float, most: int)
         for choice in grown - seen.keys():
             seen[choice] = rough(choice)
         beam = sorted(grown, key=lambda choice: (seen[choice], [position[e] for e in choice]))[:_BEAM]
-    finalists = sorted(seen, key=lambda choice: (seen[choice], len(choice)))[:_FINALISTS]
+    ranked = sorted(seen, key=lambda choice: (seen[choice], [position[e] for e in choice]))
+    finalists = [c for size in range(1, most + 1) for c in [x for x in ranked if len(x) == size][:_FINALISTS]]
     tuned = {choice: _tuned_cost(held, choice, costs(choice), max_accuracy_drop) for choice in finalists}
-    return sorted(tuned, key=lambda choice: (tuned[choice], len(choice)))
+    enough = (1 + _WORTH) * min(tuned.values())
+    advised = min((c for c in tuned if tuned[c] <= enough), key=lambda choice: (len(choice), tuned[choice]))
+    return [advised, *sorted((c for c in tuned if c != advised), key=lambda choice: (tuned[choice], len(choice)))]
 
 
 def _extended(exits: tuple[TrialExit, ...], candidates: Sequence[TrialExit]) -> Iterator[tuple[TrialExit, ...]]:
