@@ -13,18 +13,13 @@ from eetool.advise.document import (
     AdvisedExit,
     BranchTrial,
     FrontChoice,
+    RivalForecast,
     TapTrial,
     UnsplitForecast,
 )
 from eetool.advise.exit_costs import ExitCosts
 from eetool.advise.exit_search import HeldOut, find_exits
-from eetool.advise.forecast import (
-    JudgedPoint,
-    JudgedRival,
-    RivalForecast,
-    decide,
-    forecast_point,
-)
+from eetool.advise.forecast import JudgedPoint, JudgedRival, decide, forecast_point
 from eetool.advise.network import AdvisedNetwork, NetworkChoice, open_network
 from eetool.advise.next_commands import CommandContext, next_steps
 from eetool.advise.rivals import judge_rivals

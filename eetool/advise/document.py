@@ -1,12 +1,89 @@
-"""Records of an advice: the document `advise/1`."""
+"""Records of an advice: the document `advise/1`. No torch, so that reports can read it."""
 
 from dataclasses import dataclass
 
-from eetool.advise.forecast import AdviceVerdict, PointForecast, RivalForecast
-from eetool.advise.next_commands import NextSteps
-
 SCHEMA = "advise/1"
 COUNTED = "counted"  # provenance of MACs
+_HEADLINES = {
+    True: "Early exit can pay here",
+    False: "Early exit does not pay here",
+    None: "Cannot tell whether early exit pays here",
+}
+
+
+@dataclass(frozen=True)
+class PointForecast:
+    """Expected figures of an operating point on new data.
+
+    Attributes:
+        name: name that `eetool tune` gives the point.
+        max_accuracy_drop: percentage points that its thresholds may lose.
+        accuracy: accuracy in [0, 1].
+        accuracy_difference: accuracy less that of the unsplit network, in percentage points.
+        accuracy_difference_ci95: interval of it.
+        cost: mean cost of an input.
+        ratio: mean cost over that of the unsplit network.
+        ratio_ci95: interval of it, from the number of examples and from the errors of the table.
+        exit_shares: shares of the inputs that leave at each exit.
+    """
+
+    name: str
+    max_accuracy_drop: float
+    accuracy: float
+    accuracy_difference: float
+    accuracy_difference_ci95: tuple[float, float]
+    cost: float
+    ratio: float
+    ratio_ci95: tuple[float, float]
+    exit_shares: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class RivalForecast:
+    """A static network. Its cost is null where the device's table has none, and `reason` says why.
+
+    Attributes:
+        name: file name.
+        accuracy: accuracy in [0, 1] on the held-out examples; null for int8, which is not run here.
+        cost: predicted cost.
+        ratio: cost over that of the unsplit network.
+        reason: why a figure is missing.
+    """
+
+    name: str
+    accuracy: float | None
+    cost: float | None
+    ratio: float | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class AdviceVerdict:
+    """Whether early exit can pay: true, false, or null where the forecast does not decide it."""
+
+    pays: bool | None
+    point: str
+    text: str
+
+    @property
+    def headline(self) -> str:
+        """The verdict in a few words."""
+        return _HEADLINES[self.pays]
+
+
+@dataclass(frozen=True)
+class NextSteps:
+    """A recipe, its reason, and its commands.
+
+    Attributes:
+        recipe: `frozen`, `distill`, or `smaller` for a smaller network without exits.
+        reason: one sentence.
+        commands: lines for a shell.
+    """
+
+    recipe: str
+    reason: str
+    commands: tuple[str, ...]
 
 
 @dataclass(frozen=True)

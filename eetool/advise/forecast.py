@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eetool.advise.document import AdviceVerdict, PointForecast, RivalForecast
 from eetool.advise.exit_costs import ExitCosts
 from eetool.advise.exit_search import STANDARD_ERRORS, HeldOut, tuned_problem
 from eetool.advise.trial_exits import TrialExit
@@ -18,33 +19,6 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class PointForecast:
-    """Expected figures of an operating point on new data.
-
-    Attributes:
-        name: name that `eetool tune` gives the point.
-        max_accuracy_drop: percentage points that its thresholds may lose.
-        accuracy: accuracy in [0, 1].
-        accuracy_difference: accuracy less that of the unsplit network, in percentage points.
-        accuracy_difference_ci95: interval of it.
-        cost: mean cost of an input.
-        ratio: mean cost over that of the unsplit network.
-        ratio_ci95: interval of it, from the number of examples and from the errors of the table.
-        exit_shares: shares of the inputs that leave at each exit.
-    """
-
-    name: str
-    max_accuracy_drop: float
-    accuracy: float
-    accuracy_difference: float
-    accuracy_difference_ci95: tuple[float, float]
-    cost: float
-    ratio: float
-    ratio_ci95: tuple[float, float]
-    exit_shares: tuple[float, ...]
-
-
-@dataclass(frozen=True)
 class JudgedPoint:
     """A forecast with the correctness (n,) of its predictions."""
 
@@ -53,39 +27,11 @@ class JudgedPoint:
 
 
 @dataclass(frozen=True)
-class RivalForecast:
-    """A static network. Its cost is null where the device's table has none, and `reason` says why.
-
-    Attributes:
-        name: file name.
-        accuracy: accuracy in [0, 1] on the held-out examples; null for int8, which is not run here.
-        cost: predicted cost.
-        ratio: cost over that of the unsplit network.
-        reason: why a figure is missing.
-    """
-
-    name: str
-    accuracy: float | None
-    cost: float | None
-    ratio: float | None
-    reason: str | None = None
-
-
-@dataclass(frozen=True)
 class JudgedRival:
     """A rival with the correctness (n,) of its predictions."""
 
     forecast: RivalForecast
     right: np.ndarray
-
-
-@dataclass(frozen=True)
-class AdviceVerdict:
-    """Whether early exit can pay: true, false, or null where the forecast does not decide it."""
-
-    pays: bool | None
-    point: str
-    text: str
 
 
 def forecast_point(

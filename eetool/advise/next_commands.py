@@ -5,26 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from eetool.advise.document import NextSteps
 from eetool.advise.trial_exits import TrialExit
 
 FROZEN, DISTILL, SMALLER = "frozen", "distill", "smaller"
 _SMALL_NETWORK = "resnet8"
 _WARM_RATE = "0.02"  # a trained backbone forgets with the rate of fresh weights
-
-
-@dataclass(frozen=True)
-class NextSteps:
-    """A recipe, its reason, and its commands.
-
-    Attributes:
-        recipe: `frozen`, `distill`, or `smaller` for a smaller network without exits.
-        reason: one sentence.
-        commands: lines for a shell.
-    """
-
-    recipe: str
-    reason: str
-    commands: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from eetool.advise.document import RivalForecast
 from eetool.advise.exit_costs import ExitCosts
-from eetool.advise.forecast import JudgedRival, RivalForecast
+from eetool.advise.forecast import JudgedRival
 from eetool.bench.contenders import StaticContender
 from eetool.errors import ArtefactError
 from eetool.latency.estimate.prediction_target import predictable_variants, target_of_variant

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from eetool.advise.forecast import JudgedPoint, JudgedRival, PointForecast, RivalForecast, decide
+from eetool.advise.document import PointForecast, RivalForecast
+from eetool.advise.forecast import JudgedPoint, JudgedRival, decide
 
 RIGHT = np.arange(1000) % 10 > 0  # 90 %
 GOOD = PointForecast("balanced", 0.5, 0.9, -0.2, (-0.6, 0.2), 6.0, 0.6, (0.5, 0.7), (0.6, 0.4))
