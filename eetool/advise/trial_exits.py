@@ -24,6 +24,7 @@ from eetool.train.training_loop import TrainingExamples, run_training
 from eetool.workspace import scratch
 
 _MOST_STRONG = 6  # taps that the default branch is tried at, which takes most of the time
+_LAST = 0.97  # share of the MACs from which an exit can save nothing worth its own cost
 _BATCH = 256
 
 
@@ -55,7 +56,7 @@ def find_taps(backbone: nn.Module, spec: ModelSpec) -> list[TapCost]:
     measured, total = measure_taps(backbone, example), count_macs(backbone, example)
     if spec.outputs:
         measured, total = keep_needed_taps(backbone, example, measured)
-    taps = [tap for tap in listed_taps(measured) if tap.macs < total and tap.layout is not None]
+    taps = [tap for tap in listed_taps(measured) if tap.macs < _LAST * total and tap.layout is not None]
     if not taps:
         raise UsageError(
             f"{spec.backbone} has no place for an early exit",
