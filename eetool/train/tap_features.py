@@ -22,7 +22,7 @@ FINAL = "final"  # logits of the backbone, beside the parts of taps
 _FORMAT = 1  # of keys: a change of what is computed needs another number
 _CHUNK_VALUES = 1 << 22  # input values of one forward pass, which bounds the memory of its activations
 _MOST_ROWS = 256
-_LARGEST_HALF = 6e4  # of float16
+_LARGEST_HALF, _SMALLEST_HALF = 6e4, 1e-2  # largest feature for float16, which rounds smaller ones to 6e-8
 _PROBES = 4  # examples that are computed again, to test stored features
 _TOLERANCE = 5e-3  # of such a test, relative to the largest feature: float16 has 11 bits
 
@@ -59,7 +59,7 @@ class TapPart:
 
 
 class NoHalfError(Exception):
-    """Features are too large for float16."""
+    """Features are too large or too small for float16."""
 
 
 class _AllTaken(BaseException):
@@ -173,10 +173,15 @@ def _write(
             inputs = examples[start : start + batch]
             for part, x in zip(parts, _forward(net, parts, inputs), strict=True):
                 _require_finite(net, part, x, inputs)
-                if dtypes[part.key] == HALF and float(x.abs().max()) > _LARGEST_HALF:
+                if dtypes[part.key] == HALF and not _fits_half(x):
                     raise NoHalfError
                 writer.add(part.key, x.reshape(len(x), -1).numpy())
             advance(len(inputs))
+
+
+def _fits_half(x: Tensor) -> bool:
+    largest = float(x.abs().max())
+    return largest == 0 or _SMALLEST_HALF <= largest <= _LARGEST_HALF
 
 
 def _require_finite(net: EarlyExitNet, part: TapPart, x: Tensor, inputs: Tensor) -> None:
