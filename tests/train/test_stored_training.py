@@ -95,12 +95,13 @@ def stored(net: EarlyExitNet, steps: Steps | None = None) -> list[np.ndarray]:
     return [part[np.arange(5)] for part in rows]
 
 
+@pytest.mark.parametrize("recipe", ["frozen", "confidence"])
 def test_train_model_stored_features_without_augmentation_give_the_same_weights(
-    little: Source, weights: Path, tmp_path: Path
+    little: Source, weights: Path, tmp_path: Path, recipe: str
 ) -> None:
     values = little.inputs.astype(np.float32) / 128 - 1
     features = replace(little, name="values", inputs=values)
-    settings = replace(FROZEN, loss=LossOptions(label_smoothing=0.1, survivors=0.5))
+    settings = replace(FROZEN, recipe=recipe, loss=LossOptions(label_smoothing=0.1, survivors=0.5))
     steps = Steps()
     plain, kept = (
         train_model(TINY, features, PLAN, replace(settings, feature_views=views), tmp_path / "s", False, steps, weights)
