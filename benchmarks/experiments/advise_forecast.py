@@ -196,7 +196,7 @@ def compare(
     (forecast,) = (p for p in advice["points"] if p["name"] == point)
     reached = outcome[point]
     lost = 100 * (reached["accuracy"] - forecast["accuracy"])
-    ratio = reached["ratio"] - forecast["ratio"]
+    ratio = reached["ratio"] - forecast["ratio_all_examples"]
     return {
         "network": name,
         "recipe": recipe,
@@ -204,11 +204,7 @@ def compare(
         "exits": [f"{e['tap']} {e['branch']}" for e in advice["exits"]],
         "advise_seconds": advice["seconds"],
         "train_seconds": round(seconds, 1),
-        "forecast": {
-            "accuracy": forecast["accuracy"],
-            "ratio": forecast["ratio"],
-            "ratio_ci95": forecast["ratio_ci95"],
-        },
+        "forecast": {n: forecast[n] for n in ("accuracy", "ratio", "ratio_ci95", "ratio_all_examples")},
         "outcome": reached,
         "ratio_difference": round(ratio, 4),
         "accuracy_difference_points": round(lost, 2),

@@ -1,5 +1,6 @@
 """Advice on a network, data and a device, before any long training: the implementation of `eetool advise`."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from eetool.advise.document import (
 )
 from eetool.advise.exit_costs import ExitCosts
 from eetool.advise.exit_search import HeldOut, find_exits
-from eetool.advise.forecast import JudgedPoint, JudgedRival, decide, forecast_point
+from eetool.advise.forecast import JudgedPoint, JudgedRival, decide, extrapolate, forecast_point
 from eetool.advise.network import AdvisedNetwork, NetworkChoice, open_network
 from eetool.advise.next_commands import CommandContext, next_steps
 from eetool.advise.rivals import judge_rivals
@@ -27,6 +28,7 @@ from eetool.advise.trial_exits import (
     TrialExit,
     TrialFeatures,
     TrialNet,
+    chosen_net,
     find_taps,
     train_trial,
     trial_logits,
@@ -45,6 +47,7 @@ from eetool.tune.operating_points import BALANCED, FAST
 
 _BATCH, _RATE = 64, 0.1
 _SMALL_MACS = 25e6  # a backbone with fewer has no smaller built-in network beside it
+_LEAST_HALVED = 100  # training examples of which half can train exits
 _FEW = 300  # held-out examples; with fewer an accuracy has a standard error of more than a point
 _NEARLY_ALL = 0.97  # share of inputs at the first exit, from which the rest of the network does nothing
 _MOST_GUESSED = 0.3  # share of a latency that may rest on no figures of its kind
@@ -89,12 +92,12 @@ def advise(
     nets = trial_nets(network.net.backbone, network.spec, taps, options.seed)
     predictor = None if profile is None else Predictor(profile, _backend(profile), "fp32", options.threads)
     costs = ExitCosts(nets, len(taps), predictor)
-    held = _train_and_judge(nets, network, options, progress)
+    trials = _Trials(nets, network, options, progress)
+    held = trials.judge(nets)
     _require_trained(choice, held)
     rivals = _rivals(options, network, held, costs, predictor, progress)
     found = find_exits(held, costs.cascade, options.max_accuracy_drop, options.most_exits)
-    drops = {BALANCED: options.max_accuracy_drop / 2, FAST: options.max_accuracy_drop}
-    points = [forecast_point(held, found[0], costs, name, drop, options.seed) for name, drop in drops.items()]
+    points = _points(trials, held, found[0], taps, costs)
     doubts = _unknowns(costs, profile)
     verdict = decide(points, rivals, options.max_accuracy_drop, doubts)
     table = None if predictor is None else predictor.kernel_costs
@@ -126,25 +129,54 @@ def advise(
     )
 
 
-def _train_and_judge(
-    nets: Sequence[TrialNet], network: AdvisedNetwork, options: AdviceOptions, progress: Progress
-) -> HeldOut:
-    """Train all trial exits and return their logits on the held-out examples."""
-    order = np.random.default_rng(options.seed).permutation(network.training)
-    training = network.examples(np.sort(order[: options.examples]))
-    held = network.examples(network.held_out)
-    settings = TrainingSettings("frozen", options.epochs, options.seed, min(_BATCH, len(training.labels)), _RATE)
-    features = [TrialFeatures(nets, examples, progress) for examples in (training, held)]
-    exits: list[tuple[TrialExit, np.ndarray]] = []
-    final = np.zeros(0)
-    for trial in nets:
-        train_trial(trial, features[0], settings, progress)
-        logits = trial_logits(trial, features[1])
-        exits += list(zip(trial.exits, logits[:-1], strict=True))
-        final = logits[-1]
-    exits.sort(key=lambda item: item[0].place)
-    logits = np.stack([*(x for _, x in exits), final])
-    return HeldOut(tuple(e for e, _ in exits), logits, held.labels.numpy())
+class _Trials:
+    """Training and test of trial exits, on features that are computed once.
+
+    The training examples are in random order, so that the first half of them is a sample of them.
+    """
+
+    def __init__(
+        self, nets: Sequence[TrialNet], network: AdvisedNetwork, options: AdviceOptions, progress: Progress
+    ) -> None:
+        order = np.random.default_rng(options.seed).permutation(network.training)[: options.examples]
+        self.network, self.options, self._progress = network, options, progress
+        training, self.held = network.examples(order), network.examples(network.held_out)
+        self.count = len(order)
+        batch = min(_BATCH, max(2, self.count // 2))
+        self._settings = TrainingSettings("frozen", options.epochs, options.seed, batch, _RATE)
+        self._training, self._held = (TrialFeatures(nets, examples, progress) for examples in (training, self.held))
+
+    def judge(self, nets: Sequence[TrialNet], count: int | None = None) -> HeldOut:
+        """Train exits on the first `count` examples, or all; return their logits on the held-out examples."""
+        exits: list[tuple[TrialExit, np.ndarray]] = []
+        final = np.zeros(0)
+        for trial in nets:
+            train_trial(trial, self._training, self._settings, self._progress, count)
+            logits = trial_logits(trial, self._held)
+            exits += list(zip(trial.exits, logits[:-1], strict=True))
+            final = logits[-1]
+        exits.sort(key=lambda item: item[0].place)
+        stacked = np.stack([*(x for _, x in exits), final])
+        return HeldOut(tuple(e for e, _ in exits), stacked, self.held.labels.numpy())
+
+
+def _points(
+    trials: _Trials, held: HeldOut, exits: Sequence[TrialExit], taps: Sequence[TapCost], costs: ExitCosts
+) -> list[JudgedPoint]:
+    """Return the forecasts of the advised exits, extrapolated to all training examples."""
+    options, network = trials.options, trials.network
+    drops = {BALANCED: options.max_accuracy_drop / 2, FAST: options.max_accuracy_drop}
+    points = [forecast_point(held, exits, costs, name, drop, options.seed) for name, drop in drops.items()]
+    doublings = math.log2(len(network.training) / trials.count)
+    if not doublings or trials.count < _LEAST_HALVED:
+        return points
+    fresh = chosen_net(network.net.backbone, network.spec, taps, exits, options.seed)
+    half = trials.judge([fresh], trials.count // 2)
+    first = costs.cascade(exits).leaving((0.0,) * len(exits))[0] / max(costs.unsplit.value, 1e-12)
+    return [
+        extrapolate(point, forecast_point(half, exits, costs, name, drop, options.seed), doublings, float(first))
+        for point, (name, drop) in zip(points, drops.items(), strict=True)
+    ]
 
 
 def _require_trained(choice: NetworkChoice, held: HeldOut) -> None:
@@ -244,8 +276,8 @@ def _uncertainties(held: int, network: AdvisedNetwork, options: AdviceOptions) -
     training = len(network.training)
     count = min(options.examples, training)
     lines = [
-        f"trial exits: {options.epochs} epochs on {count} of {training} training examples; the full training may give "
-        "better exits and a lower cost"
+        f"trial exits: {options.epochs} epochs on {count} of {training} training examples; what all of them bring is "
+        "extrapolated"
     ]
     if held < _FEW:
         lines.append(f"{held} held-out examples: an accuracy has a standard error of up to {50 / held**0.5:.1f} points")

@@ -25,6 +25,8 @@ class PointForecast:
         ratio: mean cost over that of the unsplit network.
         ratio_ci95: interval of it, from the number of examples and from the errors of the table.
         exit_shares: shares of the inputs that leave at each exit.
+        ratio_all_examples: the ratio that exits trained on all training examples are expected to reach, see
+            `eetool.advise.forecast.extrapolate`; it is `ratio` where the trial exits have seen all of them.
     """
 
     name: str
@@ -36,6 +38,7 @@ class PointForecast:
     ratio: float
     ratio_ci95: tuple[float, float]
     exit_shares: tuple[float, ...]
+    ratio_all_examples: float
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Forecast of an operating point, by cross-fitting on held-out examples, and its verdict."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from eetool.tune.threshold_search import cheapest_with_margin
 _FOLDS = 5
 _DEVIATIONS = 1.96  # for 95 %
 _ROUNDING = 1e-9
+_GAIN = 2**-0.5  # gain of a doubling of the training examples over that of the doubling before
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,29 @@ def forecast_point(
             ratio=ratio,
             ratio_ci95=(max(0.0, ratio - half), ratio + half),
             exit_shares=shares,
+            ratio_all_examples=ratio,
         ),
         right,
     )
+
+
+def extrapolate(point: JudgedPoint, of_half: JudgedPoint, doublings: float, least: float) -> JudgedPoint:
+    """Return the point with the ratio that more training examples are expected to bring.
+
+    The distance of a ratio to its limit is taken to fall with the square root of the number of training examples, as
+    estimates do. So each doubling brings 2^-1/2 of the gain of the one before; the last gain that was seen is that from
+    half of the examples to all that the trial exits had.
+
+    Args:
+        point: the point of exits trained on the examples of the trial.
+        of_half: the point of the same exits trained on half of them.
+        doublings: doublings from the examples of the trial to all training examples.
+        least: ratio of leaving at the first exit, which nothing is below.
+    """
+    gain = max(0.0, of_half.forecast.ratio - point.forecast.ratio)
+    further = gain * _GAIN * (1 - _GAIN**doublings) / (1 - _GAIN)
+    expected = max(point.forecast.ratio - further, min(least, point.forecast.ratio))
+    return replace(point, forecast=replace(point.forecast, ratio_all_examples=expected))
 
 
 def decide(
@@ -104,6 +125,8 @@ def _judge(point: JudgedPoint, rivals: Sequence[JudgedRival], limit: float) -> t
     """Return whether a point pays by its intervals, with the reason if not."""
     f = point.forecast
     low, high = f.accuracy_difference_ci95
+    if f.ratio_ci95[0] >= 1 > f.ratio_all_examples:
+        return None, f"{f.name} may become cheaper than the unsplit network with all training examples"
     if f.ratio_ci95[0] >= 1:
         return False, f"{f.name} is no cheaper than the unsplit network"
     if -high > limit + _ROUNDING:
@@ -126,7 +149,8 @@ def _judge(point: JudgedPoint, rivals: Sequence[JudgedRival], limit: float) -> t
 def _facts(f: PointForecast) -> str:
     low, high = f.ratio_ci95
     least, most = f.accuracy_difference_ci95
+    more = f", {f.ratio_all_examples:.2f} with all training examples" if f.ratio_all_examples < f.ratio else ""
     return (
-        f"{f.name} is expected at {f.ratio:.2f} of the unsplit network's cost ({low:.2f} to {high:.2f}), with "
+        f"{f.name} is expected at {f.ratio:.2f} of the unsplit network's cost ({low:.2f} to {high:.2f}{more}), with "
         f"{100 * f.accuracy:.1f} % accuracy ({f.accuracy_difference:+.2f} points, {least:+.2f} to {most:+.2f})"
     )

@@ -76,6 +76,18 @@ def trial_nets(backbone: nn.Module, spec: ModelSpec, taps: Sequence[TapCost], se
     return [_trial_net(backbone, spec, taps, places, branch) for branch, places in kinds.items() if places]
 
 
+def chosen_net(
+    backbone: nn.Module, spec: ModelSpec, taps: Sequence[TapCost], exits: Sequence[TrialExit], seed: int
+) -> TrialNet:
+    """Return fresh exits at the places of `exits`, with their branches."""
+    torch.manual_seed(seed)
+    nets = [_trial_net(backbone, spec, taps, [e.place], e.branch) for e in exits]
+    joined = {e.tap: net.net.exits[0] for e, net in zip(exits, nets, strict=True)}
+    layouts = tuple(net.spec.layouts[0] for net in nets)
+    with_exits = replace(spec, taps=tuple(joined), branches=tuple(e.branch for e in exits), layouts=layouts)
+    return TrialNet(with_exits, EarlyExitNet(backbone, joined), tuple(exits))
+
+
 def _trial_net(
     backbone: nn.Module, spec: ModelSpec, taps: Sequence[TapCost], places: Sequence[int], branch: str
 ) -> TrialNet:
@@ -106,19 +118,25 @@ class TrialFeatures:
         rows = tap_features(first, list(parts.values()), view, backbone_digest(first), progress)
         self._rows: dict[str, FeatureRows] = dict(zip(parts, rows, strict=True))
 
-    def of(self, net: EarlyExitNet) -> tuple[StoredFeaturesNet, StoredExamples]:
-        """Return a network and examples that begin at the features of its exits."""
+    def of(self, net: EarlyExitNet, count: int | None = None) -> tuple[StoredFeaturesNet, StoredExamples]:
+        """Return a network and the first `count` examples, by default all, as the features of its exits."""
         parts: list[TapPart] = parts_of(net)
-        labels = self.examples.labels
+        labels = self.examples.labels[:count]
         placeholder = torch.zeros(1, dtype=torch.uint8).expand(len(labels))
         rows = tuple(self._rows[part.key] for part in parts)
         stored = StoredExamples(placeholder, labels, None, None, mirror=False, views=(rows,))
         return StoredFeaturesNet(net, part_shapes(net, parts, self._view[:1])), stored
 
 
-def train_trial(trial: TrialNet, features: TrialFeatures, settings: TrainingSettings, progress: Progress) -> None:
-    """Train the exits of `trial` in place, by the recipe `frozen`."""
-    net, examples = features.of(trial.net)
+def train_trial(
+    trial: TrialNet,
+    features: TrialFeatures,
+    settings: TrainingSettings,
+    progress: Progress,
+    count: int | None = None,
+) -> None:
+    """Train the exits of `trial` in place, by the recipe `frozen`, on the first `count` examples or all."""
+    net, examples = features.of(trial.net, count)
     with scratch() as folder:
         run_training(net, examples, settings, Path(folder) / "state", resume=False, progress=progress)
 
