@@ -7,6 +7,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -25,6 +26,10 @@ from eetool.data.source import Source
 from tests.helpers.hints import foreign_options
 from tests.helpers.native_build import build, missing_tool
 from tests.helpers.native_runtime import Library
+
+# Features that a command keeps in the user's cache are those of this test process alone.
+_CACHE = tempfile.TemporaryDirectory(prefix="eetool-cache-")
+os.environ.setdefault("EETOOL_CACHE", _CACHE.name)
 
 # A background job of a shell starts with Ctrl-C ignored, and children that a test interrupts would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

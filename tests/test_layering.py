@@ -34,12 +34,13 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("tune", "train"),
     ("export",),
     ("profile", "search", "bench"),
+    ("advise",),
     ("report",),
     ("api",),
     ("cli",),
     ("__main__",),
 )
-WITH_TORCH = ("data", "model", "tune", "train", "export", "search", "api")
+WITH_TORCH = ("data", "model", "tune", "train", "export", "search", "advise", "api")
 BACKENDS = f"{RUNTIME}backends/"
 # Where each package may be imported; a package that is not listed, such as numpy, may be imported anywhere.
 PLACES: dict[str, tuple[str, ...]] = {

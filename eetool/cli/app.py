@@ -13,6 +13,7 @@ from eetool.cli.output import ErrorHandlingGroup
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 VERBS = {
+    "advise": "Forecast whether early exit can pay, before a long training.",
     "train": "Train an early-exit model, or attach exits to a backbone.",
     "tune": "Fit temperatures, thresholds and operating points.",
     "export": "Split a model into components and write a verified bundle.",

@@ -49,6 +49,7 @@ class TrainRequest:
     show_augmented: Path | None
     keep: str
     log_dir: Path | None
+    feature_views: int | None
     torch_device: str
     precision: str
     exit_weights: str | None
@@ -136,7 +137,10 @@ def training_settings(request: TrainRequest) -> "TrainingSettings":
     """Return the settings; raises UsageError where options contradict each other."""
     from eetool.errors import UsageError
     from eetool.model.spec import LossOptions, TrainingSettings
+    from eetool.train.stored_training import AUTOMATIC
 
+    if request.feature_views and request.recipe not in ("frozen", "confidence"):
+        raise UsageError("--feature-views needs a frozen backbone", "Give --recipe frozen or confidence.")
     if request.recipe not in ("distill", "frozen") and request.teacher is not None:
         raise UsageError(f"the recipe {request.recipe} has no use for --teacher", "Give --recipe distill.")
     if request.targets == "backbone" and request.recipe not in ("frozen", "confidence"):
@@ -173,4 +177,5 @@ def training_settings(request: TrainRequest) -> "TrainingSettings":
         mirror=request.mirror,
         keep=request.keep,
         loss=loss,
+        feature_views=AUTOMATIC if request.feature_views is None else request.feature_views,
     )

@@ -122,6 +122,8 @@ class Branch(nn.Module):
             layers.append(_build(layer, width, positions))
             width = layer.width or width
         self.layers = nn.Sequential(*layers)
+        pooled = [layer.width is None for layer in spec.layers]
+        self._leading = pooled.index(False) if False in pooled else len(pooled)
         self.reads_answer = reads_answer
         self.classifier = nn.Linear(width + classes * reads_answer, classes)
         self.confidence = nn.Linear(width, 1) if learned_confidence else None
@@ -137,14 +139,46 @@ class Branch(nn.Module):
             features: output of the tap.
             before: logits (N, classes) of the exit before, for a branch that reads them; zeros where not given.
         """
+        return self._classify(self.layers(self._arrange(features)), before)
+
+    @property
+    def reduction(self) -> str:
+        """Operations of `reduce`, by name: equal names at one tap give equal tensors."""
+        pools = [type(self.layers[i]).__name__ for i in range(self._leading)]
+        whole = not self.tokens and self._leading == len(self.layers)
+        names = [str(self.order), "first" * self.class_token, *pools, "mean" * whole]
+        return " ".join(name for name in names if name)
+
+    def reduce(self, features: Tensor) -> Tensor:
+        """Return what `forward_from_reduced` reads: the result of the leading operations that have no weights.
+
+        It is smaller than the features, so that it can be kept for a training of the branch alone.
+        """
+        x = self._arrange(features)
+        for layer in list(self.layers)[: self._leading]:
+            x = layer(x)
+        return self._pool(x) if not self.tokens and self._leading == len(self.layers) else x
+
+    def forward_from_reduced(self, reduced: Tensor, before: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Return what `forward_with_confidence` does, from the result of `reduce`."""
+        x = reduced
+        for layer in list(self.layers)[self._leading :]:
+            x = layer(x)
+        return self._classify(x, before)
+
+    def _arrange(self, features: Tensor) -> Tensor:
+        """Return the features in the order (N, C, …) or (N, T, D), of a class token alone (N, 1, D)."""
         x = features if self.order == tuple(range(features.ndim)) else features.permute(self.order)
-        if self.class_token:
-            x = x[:, :1]  # (N, T, D) -> (N, 1, D)
-        x = self.layers(x)
+        return x[:, :1] if self.class_token else x
+
+    def _pool(self, x: Tensor) -> Tensor:
+        """Return the mean over positions (N, C)."""
         if self.tokens:
-            x = x.mean(1)  # (N, T, D) -> (N, D)
-        elif x.ndim > 2:
-            x = x.mean(tuple(range(2, x.ndim)))  # (N, C, …) -> (N, C)
+            return x.mean(1)  # (N, T, D) -> (N, D)
+        return x.mean(tuple(range(2, x.ndim))) if x.ndim > 2 else x  # (N, C, …) -> (N, C)
+
+    def _classify(self, x: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        x = self._pool(x)
         confidence = None if self.confidence is None else self.confidence(x)[:, 0]
         if self.reads_answer:
             before = x.new_zeros(len(x), self.classifier.out_features) if before is None else before

@@ -106,10 +106,17 @@ class EarlyExitNet(nn.Module):
                 "not one tensor of logits",
                 "Let its forward return the same in both modes, or wrap it in a module that does.",
             )
+        return self.forward_exits([features[tap] for tap in self.taps], final)
+
+    def forward_exits(self, features: Sequence[Tensor], final: Tensor, from_reduced: bool = False) -> ExitOutputs:
+        """Return all outputs, from the features at every tap and the logits (N, classes) of the backbone.
+
+        With `from_reduced` the features are what `Branch.reduce` returns.
+        """
         logits, learned, own = list[Tensor](), list[Tensor | None](), list[Tensor]()
-        for index, (tap, branch) in enumerate(zip(self.taps, self.exits, strict=True)):
+        for index, (x, branch) in enumerate(zip(features, self.exits, strict=True)):
             before = self._detach(logits[-1]) if logits else None
-            own_logits, confidence = _forward_branch(branch, features[tap], before)
+            own_logits, confidence = _forward_branch(branch, x, before, from_reduced)
             combined = self.ensembles and before is not None
             logits.append(self.ensembles[index - 1](self._detach(own_logits), before) if combined else own_logits)
             learned.append(confidence)
@@ -141,8 +148,12 @@ class EarlyExitNet(nn.Module):
         return logits.detach() if self.training else logits
 
 
-def _forward_branch(branch: nn.Module, features: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor | None]:
+def _forward_branch(
+    branch: nn.Module, features: Tensor, before: Tensor | None, from_reduced: bool
+) -> tuple[Tensor, Tensor | None]:
     if isinstance(branch, Branch):
+        if from_reduced:
+            return branch.forward_from_reduced(features, before)
         return branch.forward_with_confidence(features, before)
     return branch(features), None
 

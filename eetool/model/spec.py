@@ -107,6 +107,8 @@ class TrainingSettings:
         keep: epoch whose weights are kept, `best` or `last`, see `eetool.train.epoch_choice`; files of earlier versions
             are `last`.
         loss: options of the loss.
+        feature_views: number of versions of the data whose features a frozen backbone computes once, the first without
+            augmentation; 0 where every epoch runs the backbone (docs/decisions/0044).
     """
 
     recipe: str
@@ -126,6 +128,7 @@ class TrainingSettings:
     mirror: bool | None = None
     keep: str = "last"
     loss: LossOptions = LossOptions()
+    feature_views: int = 0
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,11 @@ def verdict_texts(inputs: ReportInputs) -> tuple[str, str, str]:
             f"({bench.data.split} split), batch 1, {threads(bench.threads)}, measured on {machine}"
         )
         return headline, text, facts
+    if inputs.advice is not None and bundle is None:
+        verdict = inputs.advice.verdict
+        text = verdict.text.removeprefix(f"{verdict.headline}: ")
+        facts = f"a forecast before the training, on {inputs.advice.held_out_examples} held-out examples"
+        return verdict.headline, text[:1].upper() + text[1:], facts
     name = bundle.manifest.name if bundle is not None else "this model"
     return (
         "No verdict yet",

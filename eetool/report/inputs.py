@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from eetool.advise.document import SCHEMA as ADVISE
+from eetool.advise.document import Advice
 from eetool.bench.benchmark import SCHEMA as BENCH
 from eetool.bench.benchmark import Bench
 from eetool.bench.device_comparison import Estimate
@@ -129,6 +131,7 @@ class ReportInputs:
     training: TrainSummary | None = None
     tuning: TuneSummary | None = None
     search: SearchSummary | None = None
+    advice: Advice | None = None
     bundle: Bundle | None = None
     device: str | None = None
 
@@ -154,6 +157,7 @@ _SINGLE_DOCUMENTS: dict[str, tuple[str, type[Any], bool]] = {
     TRAIN: ("training", TrainSummary, False),
     TUNE: ("tuning", TuneSummary, False),
     SEARCH: ("search", SearchSummary, False),
+    ADVISE: ("advice", Advice, True),
 }
 _ENVELOPE = ("eetool", "command", "schema", "ok")
 
@@ -178,7 +182,8 @@ def read_report_inputs(paths: Sequence[Path]) -> ReportInputs:
 def _read_document(path: Path, inputs: ReportInputs) -> None:
     def refuse(reason: str) -> ArtefactError:
         return ArtefactError(
-            f"{path}: {reason}", "Give the output of train, tune, profile, estimate, bench or search with --json."
+            f"{path}: {reason}",
+            "Give the output of advise, train, tune, profile, estimate, bench or search.",
         )
 
     text = read_text(path)

@@ -149,6 +149,33 @@ def _energy_with_note(value: Energy) -> str:
     return f"{energy(value)} ({note})" if note else energy(value)
 
 
+def forecast(inputs: ReportInputs) -> SectionTable | None:
+    """Return the forecast of `eetool advise`: networks without exits, and the advised exits at their points."""
+    a = inputs.advice
+    if a is None:
+        return None
+
+    def cost(value: float | None) -> str:
+        if value is None:
+            return "–"
+        return milliseconds(value) if a.unit == "latency_ms" else f"{value / 1e6:.2f} M MACs"
+
+    rows: list[Row] = [("unsplit", f"{100 * a.unsplit.accuracy:.1f} %", cost(a.unsplit.cost), "1", "")]
+    for rival in (*([] if a.int8 is None else [a.int8]), *a.rivals):
+        accuracy = "–" if rival.accuracy is None else f"{100 * rival.accuracy:.1f} %"
+        ratio = "–" if rival.ratio is None else f"{rival.ratio:.2f}"
+        rows.append((rival.name, accuracy, cost(rival.cost), ratio, rival.reason or ""))
+    for p in a.points:
+        low, high = p.ratio_ci95
+        shares = " / ".join(f"{100 * share:.0f}" for share in p.exit_shares)
+        ratio = f"{p.ratio:.2f} ({low:.2f} to {high:.2f})"
+        rows.append((p.name, f"{100 * p.accuracy:.1f} %", cost(p.cost), ratio, f"% at exit 0, 1, …: {shares}"))
+    exits = ", ".join(f"{e.tap} ({e.branch})" for e in a.exits)
+    on = "MACs" if a.device is None else f"predicted for {a.device}"
+    heads = ("network", "accuracy", "cost", "of unsplit", "note")
+    return SectionTable(heads, rows, note=f"{a.model} on {a.data}, {on}. Advised exits: {exits}.")
+
+
 def training(inputs: ReportInputs) -> SectionTable | None:
     """Return the figures of each exit after training."""
     t = inputs.training

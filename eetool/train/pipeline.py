@@ -42,7 +42,8 @@ from eetool.train.exit_plan import ExitPlan, make_spec
 from eetool.train.few_examples import warn_few_held_out
 from eetool.train.losses import FROZEN, ExitDepth
 from eetool.train.network_trial import Trial, try_network
-from eetool.train.source_examples import Normalisation, training_examples, validation_examples
+from eetool.train.source_examples import AS_THEY_ARE, Normalisation, training_examples, validation_examples
+from eetool.train.stored_training import choose_views, store_features
 from eetool.train.teacher import Teacher, load_teacher
 from eetool.train.training_examples import TrainingExamples
 from eetool.train.training_loop import run_training
@@ -107,15 +108,38 @@ def train_model(
     _try_exits(net, reference, settings, progress)
     if weights is not None:
         load_weights(net, weights, len(source.classes), progress, weights_key)
+    settings = choose_views(net, examples, settings)
     record = CheckpointRecord(spec, settings, Data(source.name, split_record(splits)))
     start = Checkpoint(record, net.state_dict(), _held_out_samples(source, splits[TEMPERATURE], examples, spec))
     try_network(net, start, trial)
     depths = _exit_depths(net, spec)
     validation = validation_examples(source, splits[TEMPERATURE], TEMPERATURE, examples)
+    trained, kept, validated = store_features(net, examples, validation, settings, progress)
     history = run_training(
-        net, examples, settings, state_file, resume, progress, depths, loaded_teacher, validation, on_epoch
+        trained, kept, settings, state_file, resume, progress, depths, loaded_teacher, validated, on_epoch
     )
     return replace(start, record=replace(record, history=history), state=net.state_dict())
+
+
+def open_examples(
+    backbone: str,
+    source: Source,
+    indices: np.ndarray,
+    normalisation: Normalisation | None = None,
+    config: dict[str, Any] | None = None,
+) -> tuple[ModelReference, Input, TrainingExamples]:
+    """Return a backbone as the data need it, its input with its preprocessing, and examples without augmentation.
+
+    Args:
+        backbone: a backbone reference.
+        source: the data.
+        indices: the examples.
+        normalisation: see `train_model`.
+        config: see `train_model`.
+    """
+    examples = training_examples(source, indices, AS_THEY_ARE, normalisation)
+    reference = _reference(backbone, source, config)
+    return reference, _input(reference, source, examples), examples
 
 
 def _reference(backbone: str, source: Source, config: dict[str, Any] | None) -> ModelReference:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from eetool.data.augmentation_levels import choose_augmentation
+from eetool.data.augmentation_levels import NONE, choose_augmentation
 from eetool.data.image_rows import image_tensor
 from eetool.data.source import Source
 from eetool.errors import UsageError
@@ -16,6 +16,7 @@ from eetool.train.training_examples import TrainingExamples, ValidationExamples
 
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation of each channel
 _LEAST_DEVIATION = 1e-6  # of pixels in [0, 1]; no bundle holds a smaller one
+AS_THEY_ARE = TrainingSettings("none", 0, 0, 0, 0.0, augment=NONE)  # of examples that are not augmented
 _MOST_VALIDATED = 2000  # examples of a learning curve
 
 

@@ -42,6 +42,10 @@ class TrainingExamples:
         mean, std = (None if x is None else x.to(device) for x in (self.mean, self.std))
         return replace(self, images=self.images.to(device), labels=self.labels.to(device), mean=mean, std=std)
 
+    def at_epoch(self, epoch: int) -> "TrainingExamples":
+        """Return the version of the examples that an epoch uses: the same in all epochs."""
+        return self
+
     def draw(self, generator: torch.Generator) -> AugmentationDraw:
         """Draw an augmentation of every example."""
         return draw_augmentation(self.images, generator, self.augmentation).to(self.device)

@@ -140,7 +140,7 @@ class _Run:
 
     def epoch(self, epoch: int, advance: Any) -> TrainingTally:
         """Run one pass over the examples. Its randomness depends on the seed and the epoch alone."""
-        settings, examples = self.settings, self.examples
+        settings, examples = self.settings, self.examples.at_epoch(epoch)
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
         torch.manual_seed(settings.seed * 1_000_003 + epoch)
         order = torch.randperm(len(examples.labels), generator=generator)

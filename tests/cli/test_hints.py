@@ -18,6 +18,7 @@ MEASURE = {"--pool", "--seed", "--threads", "--runs", "--min-seconds", "--power"
 OTHERS = {
     "eetool/profile/": MEASURE | {"--variant", "--watts", "--sustained-seconds"},
     "eetool/latency/build/probe_measurement.py": MEASURE,
+    "eetool/advise/next_commands.py": {"--at", "--branch", "--recipe", "--learning-rate"},  # of eetool train
     "eetool/cli/": {"--help", "--version"},
 }
 

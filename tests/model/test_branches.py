@@ -150,3 +150,25 @@ def test_branch_convolution_on_tokens_or_vectors_raises_usage_error(shape: tuple
 def test_branch_features_of_other_rank_raise_usage_error(shape: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match="no branch fits"):
         Branch(BranchSpec.parse("linear"), shape, classes=4)
+
+
+@pytest.mark.parametrize(
+    ("text", "layout", "shape"),
+    [
+        ("linear", "NCHW", (2, 6, 8, 8)),
+        ("linear", "NHWC", (2, 8, 8, 6)),
+        ("linear", "NLC", (2, 9, 6)),
+        ("cls", "NLC", (2, 9, 6)),
+        ("linear", "NC", (2, 6)),
+        ("max2", "NCHW", (2, 6, 8, 8)),
+        ("max2,avg2,conv3-4,max2", "NCHW", (2, 6, 8, 8)),
+        ("conv1-4,max2", "NCL", (2, 6, 8)),
+    ],
+)
+def test_branch_forward_from_reduced_equals_forward(text: str, layout: str, shape: tuple[int, ...]) -> None:
+    branch = Branch(BranchSpec.parse(text), shape, 3, learned_confidence=True, layout=layout).eval()
+    features = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    expected, actual = branch.forward_with_confidence(features), branch.forward_from_reduced(branch.reduce(features))
+    for one, other in zip(expected, actual, strict=True):
+        torch.testing.assert_close(one, other)
+    assert branch.reduce(features).numel() <= features.numel()

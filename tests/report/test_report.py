@@ -215,6 +215,16 @@ def test_report_bundle_alone_shows_expected_figures(cli: Any, reported: Any, tmp
     assert "no latency was measured" in " ".join(words)
 
 
+def test_report_advice_alone_begins_with_its_verdict(cli: Any, tmp_path: Path) -> None:
+    pytest.importorskip("vl_convert", reason="the extra report is not installed")
+    answered = cli("report", GOLDEN / "advise-1.json", "-o", tmp_path / "r.html")
+    assert answered.code == 0, answered
+    words = Words((tmp_path / "r.html").read_text()).words
+    verdict = json.loads((GOLDEN / "advise-1.json").read_text())["verdict"]["text"]
+    assert words[0] == verdict.partition(":")[0]
+    assert {"Forecast before the training", "balanced", "unsplit, int8"} <= set(words)
+
+
 def refused(cli: Any, code: int, words: str, *arguments: object) -> None:
     answered = cli("report", *arguments)
     assert (answered.code, words in answered.stderr) == (code, True), answered

@@ -65,7 +65,7 @@ def report(request: ReportRequest) -> CommandResult:
     positions = slider_points(inputs, points)
     start = initial_point(inputs, positions)
     charts = model_charts(inputs, points, start)
-    if not charts and inputs.training is None and not inputs.predictions:
+    if not charts and inputs.training is None and inputs.advice is None and not inputs.predictions:
         raise UsageError("there is nothing to show", "Give a document of `eetool bench` or `profile`, or a bundle.")
     text = render_page(inputs, points, positions, start, charts, _pictures(request.data, inputs))
     written = _write_charts(charts, figures, request.force)

@@ -150,6 +150,14 @@ class _Network:
 @click.option(
     "--log-dir", type=PATH, default=None, metavar="DIR", help="Also write the learning curve for TensorBoard."
 )
+@click.option(
+    "--feature-views",
+    type=click.IntRange(0),
+    default=None,
+    metavar="N",
+    help="Recipes with a frozen backbone: versions of the augmented data whose features are computed once and kept in "
+    "the user's cache; the first is not augmented. 0: every epoch runs the backbone.  [up to 4, by their size]",
+)
 @click.option("--torch-device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps. Several: torchrun.")
 @click.option(
     "--mixed-precision", "precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32", show_default=True

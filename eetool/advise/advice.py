@@ -1,0 +1,302 @@
+"""Advice on a network, data and a device, before any long training: the implementation of `eetool advise`."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from eetool.advise.document import (
+    COUNTED,
+    Advice,
+    AdvisedExit,
+    BranchTrial,
+    FrontChoice,
+    RivalForecast,
+    TapTrial,
+    UnsplitForecast,
+)
+from eetool.advise.exit_costs import ExitCosts
+from eetool.advise.exit_search import HeldOut, find_exits
+from eetool.advise.forecast import JudgedPoint, JudgedRival, decide, extrapolate, forecast_point
+from eetool.advise.network import AdvisedNetwork, NetworkChoice, open_network
+from eetool.advise.next_commands import CommandContext, next_steps
+from eetool.advise.rivals import judge_rivals
+from eetool.advise.trial_exits import (
+    TrialExit,
+    TrialFeatures,
+    TrialNet,
+    chosen_net,
+    find_taps,
+    train_trial,
+    trial_logits,
+    trial_nets,
+)
+from eetool.data.source import Source
+from eetool.errors import ArtefactError
+from eetool.latency.estimate.predictor import PREDICTED, Predictor
+from eetool.latency.table.hw_profile import HwProfile
+from eetool.latency.table.table import LITERT, ONNXRUNTIME
+from eetool.model.spec import TrainingSettings
+from eetool.model.taps import TapCost
+from eetool.progress import Progress
+from eetool.train.training_examples import TrainingExamples
+from eetool.tune.operating_points import BALANCED, FAST
+
+_BATCH, _RATE = 64, 0.1
+_SMALL_MACS = 25e6  # a backbone with fewer has no smaller built-in network beside it
+_LEAST_HALVED = 100  # training examples of which half can train exits
+_FEW = 300  # held-out examples; with fewer an accuracy has a standard error of more than a point
+_NEARLY_ALL = 0.97  # share of inputs at the first exit, from which the rest of the network does nothing
+_MOST_GUESSED = 0.3  # share of a latency that may rest on no figures of its kind
+
+
+@dataclass(frozen=True)
+class AdviceOptions:
+    """Options of an advice.
+
+    Attributes:
+        max_accuracy_drop: percentage points that a point may lose.
+        most_exits: largest number of early exits.
+        examples: training examples of the trial exits, at most.
+        epochs: passes over them.
+        threads: threads on the device.
+        seed: of all randomness.
+        against: ONNX files of static rivals.
+    """
+
+    max_accuracy_drop: float = 1.0
+    most_exits: int = 3
+    examples: int = 4096
+    epochs: int = 10
+    threads: int = 1
+    seed: int = 0
+    against: tuple[Path, ...] = ()
+
+
+def advise(
+    choice: NetworkChoice, source: Source, profile: HwProfile | None, options: AdviceOptions, progress: Progress
+) -> Advice:
+    """Return the advice on a trained network. The test split of the data is not used; without a device MACs count.
+
+    Raises:
+        UsageError: the network has no place for an exit, or does not fit the data.
+        ArtefactError: its weights do not fit or are not trained, or there are too few examples.
+        MissingError: the device has no table.
+    """
+    started = time.monotonic()
+    network = open_network(choice, source, progress)
+    taps = find_taps(network.net.backbone, network.spec)
+    nets = trial_nets(network.net.backbone, network.spec, taps, options.seed)
+    predictor = None if profile is None else Predictor(profile, _backend(profile), "fp32", options.threads)
+    costs = ExitCosts(nets, len(taps), predictor)
+    trials = _Trials(nets, network, options, progress)
+    held = trials.judge(nets)
+    _require_trained(choice, held)
+    rivals = _rivals(options, network, held, costs, predictor, progress)
+    found = find_exits(held, costs.cascade, options.max_accuracy_drop, options.most_exits)
+    points = _points(trials, held, found[0], taps, costs)
+    doubts = _unknowns(costs, profile)
+    verdict = decide(points, rivals, options.max_accuracy_drop, doubts)
+    table = None if predictor is None else predictor.kernel_costs
+    has_smaller = source.are_pixels and float(costs.macs(()).leaving(())[-1]) > _SMALL_MACS
+    return Advice(
+        model=choice.model,
+        data=source.name,
+        device=None if profile is None else profile.name,
+        unit=costs.unit,
+        provenance=COUNTED if table is None else PREDICTED,
+        backend=None if table is None else table.backend,
+        precision=None if table is None else table.precision,
+        threads=None if table is None else table.threads,
+        training_examples=min(options.examples, len(network.training)),
+        held_out_examples=len(held.labels),
+        epochs=options.epochs,
+        unsplit=_unsplit(held, costs),
+        int8=_int8(costs, profile),
+        rivals=tuple(rival.forecast for rival in rivals),
+        taps=_tap_trials(taps, held, costs),
+        exits=_advised(found[0]),
+        points=tuple(point.forecast for point in points),
+        front=_front(found, held, costs, options),
+        verdict=verdict,
+        next=next_steps(_context(choice, network, profile, options), found[0], verdict.pays, has_smaller),
+        uncertainties=(*doubts, *_remarks(found[0], points), *_uncertainties(len(held.labels), network, options)),
+        warnings=() if table is None else tuple(table.warnings),
+        seconds=round(time.monotonic() - started, 1),
+    )
+
+
+class _Trials:
+    """Training and test of trial exits, on features that are computed once.
+
+    The training examples are in random order, so that the first half of them is a sample of them.
+    """
+
+    def __init__(
+        self, nets: Sequence[TrialNet], network: AdvisedNetwork, options: AdviceOptions, progress: Progress
+    ) -> None:
+        order = np.random.default_rng(options.seed).permutation(network.training)[: options.examples]
+        self.network, self.options, self._progress = network, options, progress
+        training, self.held = network.examples(order), network.examples(network.held_out)
+        self.count = len(order)
+        batch = min(_BATCH, max(2, self.count // 2))
+        self._settings = TrainingSettings("frozen", options.epochs, options.seed, batch, _RATE)
+        self._training, self._held = (TrialFeatures(nets, examples, progress) for examples in (training, self.held))
+
+    def judge(self, nets: Sequence[TrialNet], count: int | None = None) -> HeldOut:
+        """Train exits on the first `count` examples, or all; return their logits on the held-out examples."""
+        exits: list[tuple[TrialExit, np.ndarray]] = []
+        final = np.zeros(0)
+        for trial in nets:
+            train_trial(trial, self._training, self._settings, self._progress, count)
+            logits = trial_logits(trial, self._held)
+            exits += list(zip(trial.exits, logits[:-1], strict=True))
+            final = logits[-1]
+        exits.sort(key=lambda item: item[0].place)
+        stacked = np.stack([*(x for _, x in exits), final])
+        return HeldOut(tuple(e for e, _ in exits), stacked, self.held.labels.numpy())
+
+
+def _points(
+    trials: _Trials, held: HeldOut, exits: Sequence[TrialExit], taps: Sequence[TapCost], costs: ExitCosts
+) -> list[JudgedPoint]:
+    """Return the forecasts of the advised exits, extrapolated to all training examples."""
+    options, network = trials.options, trials.network
+    drops = {BALANCED: options.max_accuracy_drop / 2, FAST: options.max_accuracy_drop}
+    points = [forecast_point(held, exits, costs, name, drop, options.seed) for name, drop in drops.items()]
+    doublings = math.log2(len(network.training) / trials.count)
+    if not doublings or trials.count < _LEAST_HALVED:
+        return points
+    fresh = chosen_net(network.net.backbone, network.spec, taps, exits, options.seed)
+    half = trials.judge([fresh], trials.count // 2)
+    first = costs.cascade(exits).leaving((0.0,) * len(exits))[0] / max(costs.unsplit.value, 1e-12)
+    return [
+        extrapolate(point, forecast_point(half, exits, costs, name, drop, options.seed), doublings, float(first))
+        for point, (name, drop) in zip(points, drops.items(), strict=True)
+    ]
+
+
+def _require_trained(choice: NetworkChoice, held: HeldOut) -> None:
+    """Refuse a network that is no better than naming the most frequent class."""
+    accuracy, most = float(held.correct[-1].mean()), float(np.bincount(held.labels).max() / len(held.labels))
+    if accuracy <= most:
+        raise ArtefactError(
+            f"{choice.model} has {100 * accuracy:.1f} % accuracy on {len(held.labels)} held-out examples, and the most "
+            f"frequent class alone is {100 * most:.1f} % of them: it is not trained for these data",
+            "Give its trained weights as --weights, and the normalisation they expect as --normalise; or train it "
+            "first: eetool train with --exits 0.",
+        )
+
+
+def _rivals(
+    options: AdviceOptions,
+    network: AdvisedNetwork,
+    held: HeldOut,
+    costs: ExitCosts,
+    predictor: Predictor | None,
+    progress: Progress,
+) -> list[JudgedRival]:
+    if not options.against:
+        return []
+    examples: TrainingExamples = network.examples(network.held_out)
+    inputs = examples.normalise(examples.images[:]).numpy()
+    return judge_rivals(options.against, inputs, held.labels, len(network.spec.labels), costs, predictor, progress)
+
+
+def _backend(profile: HwProfile) -> str:
+    covered = {e.backend for e in profile.table} | {r.backend for r in profile.regressions}
+    return LITERT if covered == {LITERT} else ONNXRUNTIME
+
+
+def _unsplit(held: HeldOut, costs: ExitCosts) -> UnsplitForecast:
+    price = costs.unsplit
+    half = 1.645 * price.deviation
+    interval = (max(0.0, price.value - half), price.value + half) if half else ()
+    return UnsplitForecast(float(held.correct[-1].mean()), price.value, interval)
+
+
+def _int8(costs: ExitCosts, profile: HwProfile | None) -> RivalForecast | None:
+    """Return the unsplit network in int8, whose accuracy is not known before it is exported."""
+    if profile is None:
+        return None
+    price, name = costs.int8(), "unsplit, int8"
+    if price is None:
+        return RivalForecast(name, None, None, None, f"the table of {profile.name} has no int8 figures")
+    ratio = price.value / max(costs.unsplit.value, 1e-12)
+    return RivalForecast(name, None, price.value, ratio, "accuracy: eetool export --precision int8, then bench")
+
+
+def _tap_trials(taps: Sequence[TapCost], held: HeldOut, costs: ExitCosts) -> tuple[TapTrial, ...]:
+    accuracies = dict(zip(held.exits, held.correct[:-1].mean(1).tolist(), strict=True))
+    trials = []
+    for place, tap in enumerate(taps):
+        here = [e for e in held.exits if e.place == place]
+        branches = tuple(BranchTrial(e.branch, accuracies[e], costs.head(e)) for e in here)
+        trials.append(TapTrial(tap.name, *costs.share_of_backbone(place), branches))
+    return tuple(trials)
+
+
+def _front(
+    found: Sequence[tuple[TrialExit, ...]], held: HeldOut, costs: ExitCosts, options: AdviceOptions
+) -> tuple[FrontChoice, ...]:
+    choices = []
+    for exits in found:
+        point = forecast_point(held, exits, costs, FAST, options.max_accuracy_drop, options.seed).forecast
+        choices.append(FrontChoice(_advised(exits), point.accuracy, point.ratio))
+    return tuple(choices)
+
+
+def _advised(exits: Sequence[TrialExit]) -> tuple[AdvisedExit, ...]:
+    return tuple(AdvisedExit(e.tap, e.branch) for e in exits)
+
+
+def _unknowns(costs: ExitCosts, profile: HwProfile | None) -> list[str]:
+    """Return what forbids a firm verdict."""
+    share = costs.guessed_share()
+    if profile is None or share <= _MOST_GUESSED:
+        return []
+    return [f"the table of {profile.name} has no figures for the kernels of {100 * share:.0f} % of the latency"]
+
+
+def _remarks(exits: Sequence[TrialExit], points: Sequence[JudgedPoint]) -> list[str]:
+    """Return a line where nearly all inputs leave at one early exit: a static network does the same."""
+    for share, exit_ in zip(points[-1].forecast.exit_shares, exits, strict=False):
+        if share >= _NEARLY_ALL:
+            return [
+                f"{100 * share:.0f} % of the inputs leave at {exit_.tap}: the network up to there, with this branch as "
+                "its last layers and without any gate, is as good and simpler"
+            ]
+    return []
+
+
+def _uncertainties(held: int, network: AdvisedNetwork, options: AdviceOptions) -> list[str]:
+    training = len(network.training)
+    count = min(options.examples, training)
+    lines = [
+        f"trial exits: {options.epochs} epochs on {count} of {training} training examples; what all of them bring is "
+        "extrapolated"
+    ]
+    if held < _FEW:
+        lines.append(f"{held} held-out examples: an accuracy has a standard error of up to {50 / held**0.5:.1f} points")
+    return lines
+
+
+def _context(
+    choice: NetworkChoice,
+    network: AdvisedNetwork,
+    profile: HwProfile | None,
+    options: AdviceOptions,
+) -> CommandContext:
+    return CommandContext(
+        model=network.reference,
+        weights=network.weight_options,
+        data=choice.data,
+        hold_out=network.hold_out,
+        device=choice.device if profile is not None else None,
+        against=options.against,
+        max_accuracy_drop=options.max_accuracy_drop,
+        named=network.named,
+    )

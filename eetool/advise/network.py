@@ -1,0 +1,168 @@
+"""The network of an advice: a reference with weights, or a model.pt; and its examples."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from eetool.data.image_rows import image_tensor
+from eetool.data.source import Source, check_classes
+from eetool.data.splits import FROM_TRAIN, TEMPERATURE, THRESHOLD, TRAIN, split_source
+from eetool.errors import UsageError
+from eetool.model.checkpoint import build_net, load_checkpoint
+from eetool.model.early_exit import EarlyExitNet
+from eetool.model.references import resolve
+from eetool.model.references.factory_call import is_factory, parse_factory, write_factory
+from eetool.model.spec import ModelSpec
+from eetool.model.weights import load_weights
+from eetool.progress import Progress
+from eetool.train.exit_plan import ExitPlan, make_spec
+from eetool.train.pipeline import open_examples
+from eetool.train.source_examples import Normalisation
+from eetool.train.training_examples import TrainingExamples
+
+CHECKPOINT = ".pt"
+
+
+@dataclass(frozen=True)
+class NetworkChoice:
+    """What the user says about the network.
+
+    Attributes:
+        model: MODEL of `eetool train`, or the path of a model.pt.
+        data: the data source, as it is typed.
+        device: the device, as it is typed.
+        weights: file of trained weights.
+        weights_key: where in that file the network lies.
+        normalise: normalisation as it is typed, for the commands.
+        normalisation: the same, parsed.
+        hold_out: see `eetool.data.splits.split_source`; null for that of a model.pt, or `train`.
+        named: factories that a model.pt may use.
+    """
+
+    model: str
+    data: str
+    device: str | None = None
+    weights: Path | None = None
+    weights_key: str | None = None
+    normalise: str | None = None
+    normalisation: Normalisation | None = None
+    hold_out: str | None = None
+    named: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AdvisedNetwork:
+    """A trained network without early exits.
+
+    Attributes:
+        reference: MODEL for `eetool train`.
+        weight_options: options that give its weights and normalisation.
+        named: factory that later commands must name; null for others.
+        hold_out: origin of the held-out examples.
+        spec: its spec, without exits.
+        net: the network in eval mode.
+        training: indices of the training split.
+        held_out: indices of the examples that temperatures and thresholds are fitted on.
+        all_examples: all examples of the source, with their normalisation.
+    """
+
+    reference: str
+    weight_options: tuple[str, ...]
+    named: str | None
+    hold_out: str
+    spec: ModelSpec
+    net: EarlyExitNet
+    training: np.ndarray
+    held_out: np.ndarray
+    source: Source
+    statistics: TrainingExamples
+
+    def examples(self, indices: np.ndarray) -> TrainingExamples:
+        """Return some examples with the normalisation of the network."""
+        images, labels = image_tensor(self.source.inputs, indices), torch.from_numpy(self.source.labels[indices])
+        return replace(self.statistics, images=images, labels=labels)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A network as `eetool train` takes it."""
+
+    reference: str
+    weights: Path | None
+    weights_key: str | None
+    normalise: str | None
+    normalisation: Normalisation | None
+    hold_out: str
+
+
+def open_network(choice: NetworkChoice, source: Source, progress: Progress) -> AdvisedNetwork:
+    """Return the network of `choice` with its weights, and the examples of `source` for it.
+
+    Raises:
+        UsageError: the network does not take these data, or has another number of classes.
+        ArtefactError: the weights do not fit, or there are too few examples.
+    """
+    known = _from_checkpoint(choice, source) if choice.model.endswith(CHECKPOINT) else _from_reference(choice, source)
+    splits = split_source(source, known.hold_out)
+    reference, given, examples = open_examples(known.reference, source, splits[TRAIN], known.normalisation)
+    spec = make_spec(reference, (given,), source.classes, ExitPlan(0), progress)
+    net = build_net(spec).eval()
+    if known.weights is not None:
+        load_weights(net, known.weights, len(source.classes), progress, known.weights_key)
+    own = is_factory(known.reference)
+    return AdvisedNetwork(
+        reference=known.reference,
+        weight_options=_weight_options(known),
+        named=parse_factory(known.reference)[0] if own else None,
+        hold_out=known.hold_out,
+        spec=spec,
+        net=net,
+        training=splits[TRAIN],
+        held_out=np.sort(np.concatenate([splits[TEMPERATURE], splits[THRESHOLD]])),
+        source=source,
+        statistics=replace(examples, images=examples.images[:0], labels=examples.labels[:0]),
+    )
+
+
+def _from_reference(choice: NetworkChoice, source: Source) -> _Known:
+    hold_out = choice.hold_out or FROM_TRAIN
+    if is_factory(choice.model):
+        _check_count(choice.model, source)
+    return _Known(choice.model, choice.weights, choice.weights_key, choice.normalise, choice.normalisation, hold_out)
+
+
+def _check_count(model: str, source: Source) -> None:
+    """Refuse a network whose last layer was made for other classes."""
+    classes = resolve.resolve(model, (1, *source.inputs.shape[1:])).classes
+    if classes != len(source.classes):
+        raise UsageError(
+            f"{model} has {classes} outputs, and {source.name} has {len(source.classes)} classes",
+            f"Replace its last layer in the factory by one with {len(source.classes)} outputs, train that layer on "
+            "these data, and give the new weights as --weights.",
+        )
+
+
+def _from_checkpoint(choice: NetworkChoice, source: Source) -> _Known:
+    path = Path(choice.model)
+    if choice.weights is not None:
+        raise UsageError(f"{path} holds weights already", "Leave --weights out, or give the network's reference.")
+    record = load_checkpoint(path, choice.named).record
+    check_classes(source, record.spec.labels, str(path))
+    spec, rule = record.spec, record.spec.inputs[0].preprocess
+    normalisation = None if rule is None else (rule.mean, rule.std)
+    normalise = None if rule is None else "/".join(",".join(map(repr, values)) for values in (rule.mean, rule.std))
+    reference = write_factory(spec.backbone, spec.config) if is_factory(spec.backbone) else spec.backbone
+    hold_out = choice.hold_out or record.training.hold_out
+    return _Known(reference, path, None, normalise, normalisation, hold_out)
+
+
+def _weight_options(known: _Known) -> tuple[str, ...]:
+    options: Sequence[str] = ()
+    if known.weights is not None:
+        options = ("--weights", str(known.weights))
+    if known.weights_key is not None:
+        options = (*options, "--weights-key", known.weights_key)
+    return (*options, "--normalise", known.normalise) if known.normalise is not None else tuple(options)

@@ -1,0 +1,160 @@
+"""`eetool advise`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from eetool.cli.advise_output import advice_text
+from eetool.cli.number_lists import parse_normalisation
+from eetool.cli.options import PATH, FiniteRange, data_option, force_option, named_option, output_option
+from eetool.cli.output import CommandResult, verb_with_request, write_result
+from eetool.cli.progress_bars import TerminalProgress
+from eetool.cli.shell_completion import complete_hw_profile
+from eetool.cli.table_measurement import HOST, SSH
+
+if TYPE_CHECKING:
+    from eetool.latency.table.hw_profile import HwProfile
+
+
+@dataclass(frozen=True)
+class AdviseRequest:
+    """Options of `eetool advise`."""
+
+    model: str
+    data: str
+    device: str | None
+    threads: int
+    against: tuple[Path, ...]
+    max_accuracy_drop: float
+    exits: int
+    weights: Path | None
+    weights_key: str | None
+    normalisation: str | None
+    hold_out: str | None
+    examples: int
+    epochs: int
+    seed: int
+    output: Path | None
+    named: tuple[str, ...]
+    force: bool
+
+
+@verb_with_request(AdviseRequest)
+@click.argument("model")
+@data_option()
+@click.option(
+    "--device",
+    default=None,
+    metavar="NAME",
+    shell_complete=complete_hw_profile,
+    help="A name from `eetool devices`, or a hw profile. Without it costs are MACs.",
+)
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads on the device.")
+@click.option("--against", type=PATH, multiple=True, help="A static network to compare with: .onnx; repeatable.")
+@click.option(
+    "--max-accuracy-drop",
+    type=FiniteRange(0, 100),
+    default=1.0,
+    show_default=True,
+    help="Percentage points that early exit may lose.",
+)
+@click.option("--exits", type=click.IntRange(1, 6), default=3, show_default=True, help="Early exits, at most.")
+@click.option("--weights", type=PATH, default=None, help="Trained weights of MODEL, as `eetool train` takes them.")
+@click.option(
+    "--weights-key", default=None, metavar="KEY", help="Of several networks in the file, where this one lies."
+)
+@click.option(
+    "--normalise",
+    "normalisation",
+    default=None,
+    metavar="M,M,M/S,S,S",
+    help="Mean and standard deviation of pixels that the weights expect, or imagenet.  [those of the data]",
+)
+@click.option(
+    "--hold-out",
+    type=click.Choice(["train", "test"]),
+    default=None,
+    help="Origin of the held-out examples; test for weights that were trained on all training images.  "
+    "[that of a model.pt, or train]",
+)
+@click.option(
+    "--examples", type=click.IntRange(1), default=4096, show_default=True, help="Training examples of trial exits."
+)
+@click.option("--epochs", type=click.IntRange(1), default=10, show_default=True, help="Passes over them.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+@output_option("Where to write the JSON document.")
+@named_option
+@force_option
+def advise(request: AdviseRequest) -> CommandResult:
+    """Forecast whether early exit can pay for MODEL on --data and --device, before any long training.
+
+    MODEL is a trained network: a reference as `eetool train` takes it, with its --weights, or a model.pt. Linear and
+    stronger exits are trained for a short time at its taps, on features that are computed once. The result is a
+    forecast on held-out examples and the commands to type next. The test split is not used.
+    """
+    profile = _checked_profile(request)
+    normalisation = parse_normalisation("--normalise", request.normalisation)
+    from eetool.advise.advice import AdviceOptions
+    from eetool.advise.advice import advise as advise_on
+    from eetool.advise.document import SCHEMA
+    from eetool.advise.network import NetworkChoice
+    from eetool.data.registry import load_source
+
+    choice = NetworkChoice(
+        model=request.model,
+        data=request.data,
+        device=request.device,
+        weights=request.weights,
+        weights_key=request.weights_key,
+        normalise=request.normalisation,
+        normalisation=normalisation,
+        hold_out=request.hold_out,
+        named=request.named,
+    )
+    options = AdviceOptions(
+        max_accuracy_drop=request.max_accuracy_drop,
+        most_exits=request.exits,
+        examples=request.examples,
+        epochs=request.epochs,
+        threads=request.threads,
+        seed=request.seed,
+        against=request.against,
+    )
+    progress = TerminalProgress()
+    advice = advise_on(choice, load_source(request.data, progress), profile, options, progress)
+    written = [] if request.output is None else [f"wrote {request.output}"]
+    result = CommandResult(SCHEMA, vars(advice), [*advice_text(advice), *written])
+    if request.output is not None:
+        write_result(request.output, result, request.force)
+    return result
+
+
+def _checked_profile(request: AdviseRequest) -> "HwProfile | None":
+    """Return the hw profile of the device, after the checks that need neither torch nor the data."""
+    from eetool.errors import ArtefactError, UsageError
+    from eetool.latency.table.hw_profile import load_device
+    from eetool.latency.table.kernel_costs import KernelCosts
+    from eetool.records import check_output
+
+    if request.device == HOST or (request.device or "").startswith(SSH):
+        raise UsageError(
+            f"a forecast is made from a table, and {request.device} is measured",
+            "`eetool table build -o my.json` makes a table for --device my.json; without --device MACs are compared.",
+        )
+    for path in (*request.against, *([] if request.weights is None else [request.weights])):
+        if not path.is_file():
+            raise ArtefactError(f"{path}: is no file", "--against takes .onnx files, --weights a file of weights.")
+    if request.weights_key is not None and request.weights is None:
+        raise UsageError("--weights-key without --weights", "Give both, or neither.")
+    if request.output is not None:
+        check_output(request.output, request.force)
+    if request.device is None:
+        return None
+    profile = load_device(request.device)
+    KernelCosts(profile.latency, profile.name, "onnxruntime", "fp32", request.threads)  # refuses an empty table
+    return profile
+
+
+command = advise
