@@ -18,7 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("eetool", "atomic_rename", "errors", "names", "printable_text", "progress"),  # `eetool` is the root's __init__.py
     ("workspace",),
     ("records",),
-    ("metrics", "graphs"),
+    ("artefact_kinds", "metrics", "graphs"),
     ("data", "model"),
     ("latency",),
     ("tune", "train"),

@@ -12,11 +12,8 @@ from eetool.data.readers.npz import read_npz
 from eetool.data.readers.svhn import read_svhn
 from eetool.data.readers.tsv_text import read_tsv_texts
 from eetool.data.source import Source, validate_source
-from eetool.errors import UsageError
+from eetool.data.source_names import DOWNLOADED, parse_source_name
 from eetool.progress import SILENT, Progress
-
-# The kind of data before the colon, and its path after it.
-NAMES = ("digits", "cifar10[:DIR]", "cifar100[:DIR]", "svhn[:DIR]", "folder:DIR", "npz:FILE", "tsv:FILE|DIR")
 
 _READERS: dict[str, Callable[[Path], Source]] = {
     "digits": lambda path: read_digits(),
@@ -27,8 +24,6 @@ _READERS: dict[str, Callable[[Path], Source]] = {
     "npz": read_npz,
     "tsv": read_tsv_texts,
 }
-_WITHOUT_PATH = {"digits"}
-_DOWNLOADED = {"cifar10", "cifar100", "svhn"}
 _USERS_OWN = {"folder", "npz"}
 
 
@@ -42,15 +37,8 @@ def load_source(name: str, progress: Progress = SILENT) -> Source:
         ArtefactError: its files are missing or damaged, or a label or a class is invalid.
         MissingError: a download needs a package that is not installed.
     """
-    kind, _, path = name.partition(":")
-    known = f"Known sources: {', '.join(NAMES)}."
-    if kind not in _READERS:
-        raise UsageError(f"unknown data source {name!r}", known)
-    if path and kind in _WITHOUT_PATH:
-        raise UsageError(f"the data source {name!r} takes no path", known)
-    if not path and (name not in (*_WITHOUT_PATH, *_DOWNLOADED)):
-        raise UsageError(f"the data source {name!r} needs the path of its files", known)
-    folder = official_files(kind, progress) if name in _DOWNLOADED else Path(path)
+    kind, path = parse_source_name(name)
+    folder = official_files(kind, progress) if name in DOWNLOADED else Path(path)
     source = validate_source(_READERS[kind](folder))
     for line in (*source.notes, *(odd_examples(source) if kind in _USERS_OWN else ())):
         progress.note(f"{source.name}: {line}")
@@ -59,4 +47,4 @@ def load_source(name: str, progress: Progress = SILENT) -> Source:
 
 def is_local(name: str) -> bool:
     """Return True where loading `name` needs no download."""
-    return name not in _DOWNLOADED or is_downloaded(name)
+    return name not in DOWNLOADED or is_downloaded(name)

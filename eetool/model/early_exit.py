@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from eetool.errors import UsageError
 from eetool.model.branches import Branch
 from eetool.model.user_code import user_code
+from eetool_runtime.near_names import did_you_mean
 
 _STACKS = (nn.Sequential, nn.ModuleList)
 
@@ -138,7 +139,8 @@ def find_tap(backbone: nn.Module, tap: str) -> nn.Module:
     """Return the module called `tap`; raises UsageError with the possible taps."""
     modules = dict(backbone.named_modules(remove_duplicate=False))
     if not tap or tap not in modules:
-        raise UsageError(f"unknown tap {tap!r}", f"Possible taps: {', '.join(candidate_taps(backbone))}.")
+        possible = candidate_taps(backbone)
+        raise UsageError(f"unknown tap {tap!r}", f"{did_you_mean(tap, possible)}Possible taps: {', '.join(possible)}.")
     module: nn.Module = modules[tap]
     return module
 

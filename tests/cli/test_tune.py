@@ -87,7 +87,7 @@ def test_tune_bundle_in_place_needs_force_and_drops_other_files(cli: Any, refuse
         (2, "--variant is for bundles", ["MODEL", *DIGITS, "--variant", "onnx/fp32"]),
         (2, "exists already", ["MODEL", *DIGITS, "-o", "OLD"]),
         (2, "is not a folder", ["MODEL", *DIGITS, "-o", "OLD/model.pt"]),
-        (3, "cannot be read: No such file", ["nowhere.pt", *DIGITS]),
+        (3, "does not exist", ["nowhere.pt", *DIGITS]),
         (3, "not a model.pt, or a damaged one", ["OLD", *DIGITS]),
     ],
 )

@@ -9,6 +9,7 @@ import click
 from eetool.cli.commands.table import BuildRequest, run_build
 from eetool.cli.estimate_output import EstimateRequest, estimate_result
 from eetool.cli.options import (
+    DEVICE,
     DURATION,
     MODEL,
     PATH,
@@ -80,6 +81,7 @@ class ProfileRequest:
 @click.argument("input", type=MODEL, required=False)
 @click.option(
     "--device",
+    type=DEVICE,
     default=HOST,
     show_default=True,
     shell_complete=complete_device,
@@ -118,10 +120,14 @@ def profile(request: ProfileRequest) -> CommandResult:
     own; `eetool profile INPUT --device rpi4` and `eetool profile --build-table` go on working.
     """
     from eetool.errors import UsageError
+    from eetool.profile.protocol import METERS
     from eetool.records import check_output
+    from eetool_measure.meters.registry import check_meter_name
 
     if request.power is not None and request.watts is not None:
-        raise UsageError("--power measures and --watts estimates: give one of them")
+        raise UsageError("--power measures and --watts estimates", "Give one of them.")
+    if request.power is not None and request.power not in METERS:
+        check_meter_name(request.power)
     if request.build_table:
         return _build_table(request)
     if request.output is not None:

@@ -7,14 +7,22 @@ from typing import TYPE_CHECKING
 
 import click
 
+from eetool.cli.artefact_arguments import ArtefactType
 from eetool.cli.options import PATH, data_option, force_option, output_option
 from eetool.cli.output import CommandResult, verb_with_request
 from eetool.cli.progress_bars import TerminalProgress
-from eetool.cli.shell_completion import ArtefactPath
 
 if TYPE_CHECKING:
     from eetool.report.chart import Chart
     from eetool.report.inputs import ReportInputs
+
+
+# Of other JSON the reader of documents says what is wrong with it.
+_DOCUMENT = ArtefactType(
+    ("bench/1", "profile/1", "predict/1", "train/1", "tune/1", "search/1", "bundle", "json"),
+    ".json",
+    takes="documents of train, tune, profile, estimate, bench and search, and a bundle",
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +37,7 @@ class ReportRequest:
 
 
 @verb_with_request(ReportRequest)
-@click.argument("documents", type=ArtefactPath(".json"), nargs=-1, required=True)
+@click.argument("documents", type=_DOCUMENT, nargs=-1, required=True)
 @output_option("The page.", default="report.html")
 @data_option(required=False)
 @click.option("--figures", type=PATH, metavar="DIR", help="Also write every chart to DIR, as SVG and PNG.")

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eetool.cli.options import BUNDLE, PATH
+from eetool.cli.artefact_arguments import ArtefactType
+from eetool.cli.options import BUNDLE
 from eetool.cli.output import CommandResult, table, verb_with_request
 from eetool.cli.progress_bars import TerminalProgress
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from eetool.data.file_notes import FileNotes
     from eetool.progress import Progress
     from eetool_runtime import Model
+
+
+_INPUT = ArtefactType(("image", "npy", "text"), takes="images, .npy arrays and .txt files")
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class RunRequest:
 
 @verb_with_request(RunRequest)
 @click.argument("bundle", type=BUNDLE)
-@click.argument("inputs", type=PATH, nargs=-1, required=True)
+@click.argument("inputs", type=_INPUT, nargs=-1, required=True)
 @click.option("--variant", default="auto", show_default=True)
 @click.option("--operating-point", default=None, help="Operating point of the thresholds.  [the bundle's default]")
 @click.option("--threshold", type=float, default=None, help="One threshold for every early exit instead.")

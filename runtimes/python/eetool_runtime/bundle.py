@@ -15,6 +15,7 @@ from .argument_checks import short_repr
 from .errors import BundleError, UsageError
 from .manifest import MAX_MANIFEST_BYTES, Manifest, Variant
 from .manifest_parser import parse_manifest
+from .near_names import did_you_mean
 from .records import dataclass
 
 MANIFEST = "manifest.json"
@@ -39,7 +40,8 @@ class Bundle:
         """Return the variant `name`; raises UsageError with the known names."""
         if not isinstance(name, str) or name not in self.manifest.variants:
             known = ", ".join(self.manifest.variants)
-            raise UsageError(f"{self.path.name} has no variant {short_repr(name)}", f"It has: {known}.")
+            meant = did_you_mean(name, self.manifest.variants)
+            raise UsageError(f"{self.path.name} has no variant {short_repr(name)}", f"{meant}It has: {known}.")
         return self.manifest.variants[name]
 
     def recheck(self, relative: str) -> None:

@@ -24,6 +24,7 @@ from .fork_guard import ForkGuard
 from .input_checker import Arrays, InputChecker, Tensors
 from .machine import resident_bytes
 from .manifest import OperatingPoint, all_tensors, scalars
+from .near_names import did_you_mean
 from .preprocess import Raw, preprocess_all
 from .prometheus import prometheus_text
 from .result import Result
@@ -147,7 +148,8 @@ class Model:
             points = self._fitted.operating_points
             if not isinstance(operating_point, str) or operating_point not in points:
                 raise UsageError(
-                    f"unknown operating point {short_repr(operating_point)}", f"This bundle has: {', '.join(points)}."
+                    f"unknown operating point {short_repr(operating_point)}",
+                    f"{did_you_mean(operating_point, points)}This bundle has: {', '.join(points)}.",
                 )
             thresholds = points[operating_point].thresholds
         elif isinstance(threshold, (tuple, list)):
