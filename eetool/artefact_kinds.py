@@ -45,16 +45,16 @@ _SIGNATURES = (
 )
 _FORMATS = {b"eetool-model/": CHECKPOINT, b"eetool-supernet": SUPERNET, b"eetool-resume/": RESUME}
 _BY_SUFFIX = {".onnx": ONNX, ".tflite": TFLITE, ".py": PYTHON, ".tsv": TABLE, ".csv": TABLE, ".txt": TEXT}
-_SCHEMA = re.compile(rb'"schema": ?"([a-z_]+/[0-9]+)"')
+_SCHEMA = re.compile(rb'"schema": ?"([a-z_]+/)[0-9]+"')
 
 
 @dataclass(frozen=True)
 class Artefact:
-    """A path and its kind: a constant of this module, or the schema of a JSON document such as `bench/1`.
+    """A path and its kind.
 
     Attributes:
         path: as the user gave it.
-        kind: the kind.
+        kind: a constant of this module, or for a JSON document its schema without the version, such as `bench/`.
         inner: the first bundle or checkpoint in a folder of them.
     """
 

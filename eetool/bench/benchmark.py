@@ -30,7 +30,7 @@ from eetool_measure.machine_state import read_machine_state
 from eetool_measure.stability import MAX_CI95
 from eetool_runtime.backends import backend_for
 from eetool_runtime.model import Model
-from eetool_runtime.near_names import did_you_mean
+from eetool_runtime.near_names import known_names
 
 SCHEMA = "bench/1"
 PASSES, MIN_SECONDS, SEED = 7, 3.0, 0
@@ -111,8 +111,7 @@ def complete_rules(
     """
     points = model.operating_points
     if judged is not None and judged not in points:
-        meant = did_you_mean(judged, points)
-        raise UsageError(f"unknown operating point {judged!r}", f"{meant}This bundle has: {', '.join(points)}.")
+        raise UsageError(f"unknown operating point {judged!r}", known_names(judged, points, "This bundle has"))
     default = model.bundle.manifest.default_operating_point
     candidates = [default, *points]
     recorded = model.bundle.manifest.max_accuracy_drop

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from eetool.artefact_kinds import Artefact
     from eetool.errors import ArtefactError
 
-PROFILE, SEARCH, HW_PROFILE = "profile/1", "search/1", "hw_profile/1"
-REPORTED = ("bench/1", PROFILE, "predict/1", "train/1", "tune/1", SEARCH)
+PROFILE, SEARCH, HW_PROFILE = "profile/", "search/", "hw_profile/"
+REPORTED = ("bench/", PROFILE, "predict/", "train/", "tune/", SEARCH)
 
 # What commands take, in words.
 WANTED = {
@@ -49,8 +49,8 @@ _DESCRIPTIONS = {
     kinds.IMAGES: "is a folder of images",
     kinds.FOLDER: "is a folder without models, bundles or images",
     HW_PROFILE: "is a hw profile",
-    "predict/1": "is a document of `eetool estimate`",
-    "machine/1": "is a document of `eetool profile` without a bundle",
+    "predict/": "is a document of `eetool estimate`",
+    "machine/": "is a document of `eetool profile` without a bundle",
 }
 # The command that makes what is wanted of what is given.
 _CONVERSIONS = {
@@ -95,7 +95,7 @@ _USES = {
     HW_PROFILE: "`eetool estimate BUNDLE --device {path}` predicts from it; `eetool devices {path}` shows it.",
     PROFILE: "`eetool tune MODEL --data SOURCE --profile {path}` tunes by its times; `eetool report {path}` shows it.",
     SEARCH: "`eetool train --from {path} --data SOURCE` trains a network of it; `eetool report {path}` shows it.",
-    **dict.fromkeys(("bench/1", "predict/1", "train/1", "tune/1"), "`eetool report {path}` shows it."),
+    **dict.fromkeys(("bench/", "predict/", "train/", "tune/"), "`eetool report {path}` shows it."),
 }
 # The command that makes what is wanted, where what is given is of no use.
 _MAKERS = {
@@ -104,7 +104,7 @@ _MAKERS = {
     kinds.ONNX: "`eetool export model.pt --layout single` makes an ONNX file.",
     kinds.WEIGHTS: "`eetool train MODEL --weights FILE` takes safetensors, a state dict of torch.save, or a model.pt.",
     kinds.IMAGE: "`eetool run BUNDLE FILE…` takes images, .npy arrays and .txt files of texts.",
-    "bench/1": "`eetool bench BUNDLE --data SOURCE -o bench.json` writes a document to show.",
+    "bench/": "`eetool bench BUNDLE --data SOURCE -o bench.json` writes a document to show.",
     PROFILE: "`eetool profile BUNDLE -o profile.json` makes one.",
     SEARCH: "`eetool search --space SPACE --data SOURCE -o search.front.json` makes one.",
     HW_PROFILE: "`eetool devices` lists the known devices; `eetool table build -o my.json` makes a hw profile.",
@@ -124,9 +124,7 @@ def check_artefact(path: Path, wanted: Collection[str], verb: str, takes: str = 
         ArtefactError: it is missing, or of another kind.
     """
     artefact = kinds.identify(path)
-    name, is_document, _ = artefact.kind.partition("/")
-    other_version = is_document and any(kind.startswith(f"{name}/") for kind in wanted)  # its reader says so
-    if artefact.kind not in (*wanted, kinds.UNKNOWN) and not other_version:
+    if artefact.kind not in (*wanted, kinds.UNKNOWN):
         raise wrong_artefact(artefact, tuple(wanted), verb, takes)
 
 
@@ -143,7 +141,7 @@ def wrong_artefact(artefact: "Artefact", wanted: tuple[str, ...], verb: str, tak
 
 def describe(artefact: "Artefact") -> str:
     """Return the words for an artefact, such as `is a bundle`."""
-    command = artefact.kind.partition("/")[0]
+    command = artefact.kind.removesuffix("/")
     return _DESCRIPTIONS.get(artefact.kind) or f"is a document of `eetool {command}`"
 
 

@@ -22,8 +22,8 @@ MODEL = ArtefactType(("bundle", "checkpoint", "onnx"), ".pt", ".onnx")
 RIVAL = ArtefactType(("onnx", "bundle"), ".onnx")
 SHARED_WEIGHTS = ArtefactType(("weights",), ".pt")
 WEIGHTS = ArtefactType(("weights", "checkpoint"), ".pt", ".safetensors")
-PROFILE = ArtefactType(("profile/1",), ".json")
-FRONT = ArtefactType(("search/1",), ".json")
+PROFILE = ArtefactType(("profile/",), ".json")
+FRONT = ArtefactType(("search/",), ".json")
 REFERENCE = ModelType()
 REFERENCE_OR_ARTEFACT = ModelOrArtefactType(("bundle", "checkpoint"), ".pt")
 DEVICE = DeviceType()
@@ -123,7 +123,7 @@ def force_option(function: F) -> F:
 
 def named_option(function: F) -> F:
     """Add the option `--model REFERENCE`, by which the user allows code that a file names to run."""
-    text = "Your own code that builds the network of a model.pt or a front: package.module:factory; it is run."
+    text = "Factory of your own network, as in the model.pt or front: package.module:factory. Its code is run."
     return click.option("--model", "named", multiple=True, metavar="REFERENCE", help=text)(function)
 
 

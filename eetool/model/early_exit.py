@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from eetool.errors import UsageError
 from eetool.model.branches import Branch
 from eetool.model.user_code import user_code
-from eetool_runtime.near_names import did_you_mean
+from eetool_runtime.near_names import known_names
 
 _STACKS = (nn.Sequential, nn.ModuleList)
 
@@ -139,8 +139,7 @@ def find_tap(backbone: nn.Module, tap: str) -> nn.Module:
     """Return the module called `tap`; raises UsageError with the possible taps."""
     modules = dict(backbone.named_modules(remove_duplicate=False))
     if not tap or tap not in modules:
-        possible = candidate_taps(backbone)
-        raise UsageError(f"unknown tap {tap!r}", f"{did_you_mean(tap, possible)}Possible taps: {', '.join(possible)}.")
+        raise UsageError(f"unknown tap {tap!r}", known_names(tap, candidate_taps(backbone), "Possible taps"))
     module: nn.Module = modules[tap]
     return module
 

@@ -25,7 +25,7 @@ from tests.helpers.tiny_bundle import write_tiny_bundle
 GOLDEN = Path(__file__).parents[1] / "golden"
 TFLITE = Path(__file__).parents[1] / "helpers/litert_graphs/answer.tflite"
 DOCUMENTS = ("bench", "profile", "predict", "train", "tune", "search", "hw_profile", "machine", "report")
-REPORTED = {"bench/1", "profile/1", "predict/1", "train/1", "tune/1", "search/1", "bundle", "json"}
+REPORTED = {"bench/", "profile/", "predict/", "train/", "tune/", "search/", "bundle", "json"}
 DATA = ("--data", "digits")
 
 # Every argument that is a path, as a command line with `@` in its place, and the kinds that it takes.
@@ -33,16 +33,16 @@ ARGUMENTS: dict[str, set[str]] = {
     "train @ --data digits -o {out}": set(),
     "train resnet8 --data digits -o {out} --weights @": {"weights", "checkpoint"},
     "train resnet8 --data digits -o {out} --recipe distill --teacher @": {"checkpoint"},
-    "train --data digits -o {out} --from @": {"search/1"},
+    "train --data digits -o {out} --from @": {"search/"},
     "train resnet8 -o {out} --data @": set(),
     "train resnet8 -o {out} --data folder:@": {"images", "folder"},
     "train resnet8 -o {out} --data npz:@": {"npz", "archive"},
     "tune @ --data digits -o {out}": {"bundle", "checkpoint"},
     "tune {checkpoint} -o {out} --data @": set(),
-    "tune {checkpoint} -o {out} --data digits --profile @": {"profile/1"},
-    "tune {checkpoint} -o {out} --data digits --device @": {"hw_profile/1"},
+    "tune {checkpoint} -o {out} --data digits --profile @": {"profile/"},
+    "tune {checkpoint} -o {out} --data digits --device @": {"hw_profile/"},
     "export @ -o {out}": {"checkpoint"},
-    "export {checkpoint} -o {out} --merge auto --profile @": {"profile/1"},
+    "export {checkpoint} -o {out} --merge auto --profile @": {"profile/"},
     "export {checkpoint} -o {out} --calibration-data @": set(),
     "verify @": {"bundle"},
     "inspect @": {"bundle", "checkpoint"},
@@ -52,16 +52,16 @@ ARGUMENTS: dict[str, set[str]] = {
     "bench {bundle} --data digits --against @": {"onnx", "bundle"},
     "bench {bundle} --data @": set(),
     "profile @": {"bundle", "checkpoint", "onnx"},
-    "profile {bundle} --device @": {"hw_profile/1"},
+    "profile {bundle} --device @": {"hw_profile/"},
     "estimate @ --device rpi4": {"bundle", "checkpoint", "onnx"},
-    "estimate {bundle} --device @": {"hw_profile/1"},
+    "estimate {bundle} --device @": {"hw_profile/"},
     "report @ -o {out}": REPORTED,
     "search --space resnet -o {out} --data @": set(),
-    "search --space resnet -o {out} --data digits --device @": {"hw_profile/1"},
+    "search --space resnet -o {out} --data digits --device @": {"hw_profile/"},
     "search --space resnet -o {out} --data digits --weights @": {"weights"},
-    "devices @": {"hw_profile/1"},
-    "table show @": {"hw_profile/1"},
-    "table extend @ -o {out}": {"hw_profile/1"},
+    "devices @": {"hw_profile/"},
+    "table show @": {"hw_profile/"},
+    "table extend @ -o {out}": {"hw_profile/"},
 }
 _PROGRAM = """
 import json, sys
@@ -147,7 +147,7 @@ def answers(things: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
 
 def test_identify_tells_every_kind(things: dict[str, Path]) -> None:
     kinds = {thing.partition(" ")[0] for thing in things}
-    assert kinds >= {f"{name}/1" for name in DOCUMENTS}
+    assert kinds >= {f"{name}/" for name in DOCUMENTS}
     plain = "bundle checkpoint weights torchscript onnx tflite image npy npz table text python archive manifest json"
     assert kinds >= {*plain.split(), "bundles", "checkpoints", "images", "folder", "missing"}
     assert "unknown" not in kinds
@@ -185,13 +185,13 @@ def test_path_argument_another_kind_names_it_and_a_command(
         ("run {bundle} @", "folder empty", "takes images, .npy arrays and .txt files"),
         ("train resnet8 -o {out} --data @", "images photos", "Give it as `--data folder:{path}`"),
         ("train resnet8 -o {out} --data folder:@", "npz data.npz", "Give it as `--data npz:{path}`"),
-        ("tune {checkpoint} -o {out} --data digits --profile @", "hw_profile/1 hw_profile.json", "--device {path}"),
+        ("tune {checkpoint} -o {out} --data digits --profile @", "hw_profile/ hw_profile.json", "--device {path}"),
         (
             "estimate {bundle} --device @",
-            "profile/1 profile.json",
+            "profile/ profile.json",
             "--data SOURCE --profile {path}`",
         ),
-        ("bench @ --data digits", "bench/1 bench.json", "`eetool report {path}` shows it"),
+        ("bench @ --data digits", "bench/ bench.json", "`eetool report {path}` shows it"),
         ("inspect @", "missing absent.pt", "does not exist"),
     ],
 )

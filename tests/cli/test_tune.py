@@ -209,9 +209,9 @@ def test_tune_profile_is_used_and_kept_in_bundle(cli: Any, refused: Any, bundle:
         (2, "a budget of which device", ["--max-latency-ms", 1]),
         (2, "one cost", ["--max-latency-ms", 1, "--max-energy-mj", 1, "--device", "rpi4"]),
         (2, "one cost", ["--max-macs", 1e6, "--device", "rpi4"]),
-        (2, "was measured", ["--device", "rpi4", "--profile", "p.json"]),
+        (2, "was measured", ["--device", "rpi4", "--profile", "/dev/null"]),
         (5, "toaster", ["--device", "toaster"]),
-        (3, "cannot be read", ["--profile", "nowhere.json"]),
+        (3, "does not exist", ["--profile", "nowhere.json"]),
     ],
 )
 def test_tune_contradicting_budgets_are_refused(

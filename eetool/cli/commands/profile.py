@@ -95,7 +95,7 @@ class ProfileRequest:
 @click.option(
     "--min-seconds", type=FiniteRange(0, 86400), default=3, show_default=True, help="Per thread count, at least."
 )
-@click.option("--variant", default="auto", show_default=True)
+@click.option("--variant", default="auto", show_default=True, help="Such as onnx/int8; auto: the first.")
 @click.option("--power", metavar="METER", help="Measure energy too: pmic, hwmon, rapl, gpu, jetson, log:FILE, …")
 @click.option("--power-seconds", type=FiniteRange(0, min_open=True), help="One energy window.  [ten readings]")
 @click.option("--power-scope", type=click.Choice(["net", "gross"]), default="net", show_default=True)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Of other JSON the reader of documents says what is wrong with it.
 _DOCUMENT = ArtefactType(
-    ("bench/1", "profile/1", "predict/1", "train/1", "tune/1", "search/1", "bundle", "json"),
+    ("bench/", "profile/", "predict/", "train/", "tune/", "search/", "bundle", "json"),
     ".json",
     takes="documents of train, tune, profile, estimate, bench and search, and a bundle",
 )
@@ -43,9 +43,9 @@ class ReportRequest:
 @click.option("--figures", type=PATH, metavar="DIR", help="Also write every chart to DIR, as SVG and PNG.")
 @force_option
 def report(request: ReportRequest) -> CommandResult:
-    """Make one self-contained page of DOCUMENTS: those of train, tune, profile, bench and search, and a bundle.
+    """Make one self-contained page of DOCUMENTS: those of other commands, and a bundle.
 
-    The page works offline and from a file. With --data, the source of the benchmark, it shows easy and hard inputs
+    Documents are those of train, tune, profile, estimate, bench and search, as --json or -o gives them. The page works offline and from a file. With --data, the source of the benchmark, it shows easy and hard inputs
     as pictures.
     """
     from eetool.errors import UsageError
@@ -78,7 +78,7 @@ def report(request: ReportRequest) -> CommandResult:
         "charts": [chart.name for chart in charts],
         "figures": [str(path) for path in written],
     }
-    return CommandResult("report/1", document, lines)
+    return CommandResult("report/", document, lines)
 
 
 def _pictures(data: str | None, inputs: "ReportInputs") -> dict[int, str]:

@@ -35,10 +35,15 @@ class RunRequest:
 @verb_with_request(RunRequest)
 @click.argument("bundle", type=BUNDLE)
 @click.argument("inputs", type=_INPUT, nargs=-1, required=True)
-@click.option("--variant", default="auto", show_default=True)
+@click.option("--variant", default="auto", show_default=True, help="Such as onnx/int8; auto: the first that runs here.")
 @click.option("--operating-point", default=None, help="Operating point of the thresholds.  [the bundle's default]")
 @click.option("--threshold", type=float, default=None, help="One threshold for every early exit instead.")
-@click.option("--threads", type=click.IntRange(1), default=None)
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    default=None,
+    help="Threads of each call.  [that in the bundle for this machine, or 1]",
+)
 def run(request: RunRequest) -> CommandResult:
     """Classify INPUTS with early exit: images, .npy arrays with one input or a batch, .txt files of texts."""
     from eetool.data.file_notes import FileNotes

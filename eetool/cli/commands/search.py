@@ -108,7 +108,13 @@ class SearchRequest:
 )
 @_limit_options
 @click.option("--min-accuracy", type=FiniteRange(0, 100), default=None, help="In percent.")
-@click.option("--trials", type=click.IntRange(0), default=60, show_default=True, help="Candidates; 0: supernet only.")
+@click.option(
+    "--trials",
+    type=click.IntRange(0),
+    default=60,
+    show_default=True,
+    help="Candidates to evaluate; 0 trains the supernet only.",
+)
 @click.option(
     "--algorithm",
     type=click.Choice(["aebnas", "nachos", "edanas", "nsga2", "tpe", "random"]),
@@ -128,12 +134,22 @@ class SearchRequest:
 @click.option("--study", default="search", show_default=True, help="Workers of one study share its trials.")
 @click.option("--resume/--no-resume", default=False, help="Continue the study beside the output.")
 @click.option("--supernet", type=PATH, default=None, help="File of shared weights; trained if it is missing.")
-@click.option("--supernet-epochs", type=click.IntRange(1), default=20, show_default=True)
-@click.option("--batch-size", type=click.IntRange(2), default=64, show_default=True, help="Of the supernet.")
+@click.option(
+    "--supernet-epochs", type=click.IntRange(1), default=20, show_default=True, help="Epochs of the supernet."
+)
+@click.option("--batch-size", type=click.IntRange(2), default=64, show_default=True, help="Batch size of the supernet.")
 @click.option("--weights", type=SHARED_WEIGHTS, default=None, help="Initial weights: MobileNetV3 of Once-for-All.")
-@click.option("--learning-rate", type=_POSITIVE, default=0.1, show_default=True, help="Of the supernet.")
-@click.option("--examples", type=click.IntRange(32), default=8192, show_default=True, help="Images for branches.")
-@click.option("--epochs", type=click.IntRange(0), default=4, show_default=True, help="Of branches, on cached features.")
+@click.option("--learning-rate", type=_POSITIVE, default=0.1, show_default=True, help="Learning rate of the supernet.")
+@click.option(
+    "--examples",
+    type=click.IntRange(32),
+    default=8192,
+    show_default=True,
+    help="Examples that branches are trained on.",
+)
+@click.option(
+    "--epochs", type=click.IntRange(0), default=4, show_default=True, help="Epochs of branches, on cached features."
+)
 @click.option(
     "--fine-tune",
     type=click.IntRange(0),

@@ -14,6 +14,12 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
     return f"Did you mean {' or '.join(near)}? " if near else ""
 
 
+def known_names(word: object, known: Iterable[str], begin: str) -> str:
+    """Return a hint that lists the known names after `begin`, and before them those that resemble `word`."""
+    names = list(known)
+    return f"{did_you_mean(word, names)}{begin}: {', '.join(names)}."
+
+
 def near_names(word: object, known: Iterable[str]) -> list[str]:
     """Return the known names that resemble `word`, the nearest first."""
     if not isinstance(word, str) or not 0 < len(word) <= _MAX_CHARACTERS:
