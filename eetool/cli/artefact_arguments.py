@@ -135,6 +135,7 @@ def check_source(text: str) -> None:
     from eetool.cli.artefact_hints import describe, use_of
     from eetool.data.source_names import KINDS, KNOWN, parse_source_name
     from eetool.errors import ArtefactError, UsageError
+    from eetool_runtime.near_names import near_names
 
     kind, _, path = text.partition(":")
     if kind not in KINDS and Path(text).exists():
@@ -142,6 +143,8 @@ def check_source(text: str) -> None:
         prefix = _PREFIXES.get(artefact.kind)
         as_source = f"Give it as `--data {prefix}{shlex.quote(text)}`. " if prefix else use_of(artefact)
         raise UsageError(f"--data {text!r} {describe(artefact)}; data have a kind before a colon", as_source or KNOWN)
+    if kind not in KINDS and path and (_can_import(kind) or not near_names(kind, KINDS)):
+        return  # code of the user, which is loaded later
     kind, path = parse_source_name(text)
     artefact = identify(Path(path))
     if not path or (artefact.kind == MISSING and Path(path.rpartition("@")[0] or path).exists()):

@@ -182,7 +182,7 @@ def test_path_argument_another_kind_names_it_and_a_command(
         ("verify @", "bundles bundles", "Give the bundle: `eetool verify {path}/tiny.eebundle`"),
         ("verify @", "manifest manifest.json", "Give the bundle: `eetool verify {folder}`"),
         ("run {bundle} @", "checkpoints checkpoints", "`eetool inspect {path}/model.pt` shows the model in it"),
-        ("run {bundle} @", "folder empty", "takes images, .npy arrays and .txt files"),
+        ("run {bundle} @", "folder empty", "takes images, folders of them, .npy arrays and .txt files"),
         ("train resnet8 -o {out} --data @", "images photos", "Give it as `--data folder:{path}`"),
         ("train resnet8 -o {out} --data folder:@", "npz data.npz", "Give it as `--data npz:{path}`"),
         ("tune {checkpoint} -o {out} --data digits --profile @", "hw_profile/ hw_profile.json", "--device {path}"),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from eetool_runtime import Model
 
 
-_INPUT = ArtefactType(("image", "npy", "text"), takes="images, .npy arrays and .txt files")
+_INPUT = ArtefactType(("image", "images", "npy", "text"), takes="images, folders of them, .npy arrays and .txt files")
 
 
 @dataclass(frozen=True)
