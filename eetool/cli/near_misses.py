@@ -52,6 +52,8 @@ def usage_hint(error: click.UsageError) -> str | None:
     meant = getattr(error, "meant", "")
     if isinstance(error, click.NoSuchOption) and error.possibilities:
         meant = f"Did you mean {' or '.join(error.possibilities)}? "
+    elif error.ctx and "extra argument" in error.message and any(p.name == "output" for p in error.ctx.command.params):
+        meant = "The output is given as -o PATH. "
     return (meant + help_line) or None
 
 

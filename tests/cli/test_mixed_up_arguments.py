@@ -230,6 +230,7 @@ SLIPS = {
     "profile {bundle} --power pimc": "Did you mean pmic",
     "report {bundle} -o {taken}": "Give --force to replace it",
     "table bild": "Did you mean build?",
+    "export {checkpoint} other.eebundle": "The output is given as -o PATH.",
     "train resnet8 --data digits --input 96": "--input 1x3x96x96.",
     "train resnet8 --data digits --input 96x64": "--input 1x3x96x64.",
     "train resnet8 --data digits --input 96,96,3": "--input 1x3x96x96.",
