@@ -20,6 +20,7 @@ SMALLER = {
     "--epochs 12": "--epochs 8",
     "--epochs 6": "--epochs 1",
     "advise network:make": "advise network:make --epochs 1",
+    "--precision fp32 --precision int8": "--no-simplify",
     "--max-accuracy-drop 2": "--max-accuracy-drop 50",
     "-o bench.json": "-o bench.json --passes 1 --min-seconds 0 --accept-unstable",
 }
