@@ -3,6 +3,7 @@
 Nothing is imported that takes time, and no file is read in whole or run.
 """
 
+import errno
 import re
 import zipfile
 from collections.abc import Iterator
@@ -64,7 +65,11 @@ class Artefact:
 
 
 def identify(path: Path) -> Artefact:
-    """Return the kind of the file or folder at `path`; UNKNOWN where the bytes do not tell it or cannot be read."""
+    """Return the kind of the file or folder at `path`; UNKNOWN where the bytes do not tell it or cannot be read.
+
+    Raises:
+        OSError: the name is too long.
+    """
     try:
         if path.is_dir():
             return _identify_folder(path)
@@ -72,7 +77,11 @@ def identify(path: Path) -> Artefact:
             return Artefact(path, MISSING)
         with open_regular(path) as file:
             return Artefact(path, _kind_of_file(path, file.read(_HEAD_BYTES)))
-    except (OSError, ValueError):
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # no command can open it
+            raise
+        return Artefact(path, UNKNOWN)
+    except ValueError:
         return Artefact(path, UNKNOWN)
 
 
