@@ -27,7 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),  # `eetool` is the root's __init__.py
     ("child_progress", "workspace"),
     ("records",),
-    ("metrics", "graphs"),
+    ("artefact_kinds", "metrics", "graphs"),
     ("model",),
     ("data",),
     ("latency",),

@@ -9,28 +9,59 @@ from typing import Any, TypeVar
 
 import click
 
-from eetool.cli.shell_completion import ArtefactPath
+from eetool.cli.artefact_arguments import ArtefactType, DeviceType, ModelOrArtefactType, ModelType, SourceType
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# Paths are checked by the code that opens them: its messages have more detail, and it exits with 3.
+# Of other paths the code that opens them has more detailed messages; it exits with 3.
 PATH = click.Path(path_type=Path)
-BUNDLE = ArtefactPath()
-MODEL = ArtefactPath(".pt", ".onnx")
+BUNDLE = ArtefactType(("bundle",))
+CHECKPOINT = ArtefactType(("checkpoint",), ".pt")
+CHECKPOINT_OR_BUNDLE = ArtefactType(("checkpoint", "bundle"), ".pt")
+MODEL = ArtefactType(("bundle", "checkpoint", "onnx"), ".pt", ".onnx")
+RIVAL = ArtefactType(("onnx", "bundle"), ".onnx")
+SHARED_WEIGHTS = ArtefactType(("weights",), ".pt")
+WEIGHTS = ArtefactType(("weights", "checkpoint"), ".pt", ".safetensors")
+PROFILE = ArtefactType(("profile/",), ".json")
+FRONT = ArtefactType(("search/",), ".json")
+REFERENCE = ModelType()
+REFERENCE_OR_ARTEFACT = ModelOrArtefactType(("bundle", "checkpoint"), ".pt")
+DEVICE = DeviceType()
 
 
 class ShapeType(click.ParamType[Any]):
-    """Shape such as `1x3x32x32`, converted to a tuple of ints."""
+    """Shape such as `1x3x32x32`, converted to a tuple of ints. An image may leave out the batch: `3x32x32`."""
 
     name = "shape"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        from eetool.errors import UsageError
+
         if isinstance(value, tuple):
             return value
-        sizes = str(value).split("x")
-        if not all(size.isdecimal() and int(size) > 0 for size in sizes):
-            self.fail(f"{value!r} is not a shape such as 1x3x32x32", param, ctx)
-        return tuple(int(size) for size in sizes)
+        sizes = re.split("[x×X]", str(value))
+        if all(size.isdecimal() and int(size) > 0 for size in sizes):
+            shape = tuple(int(size) for size in sizes)
+            if len(shape) == 3 and shape[0] in _CHANNELS:
+                return (1, *shape)
+            if len(shape) > 3 or (len(shape) > 1 and shape[0] == 1):
+                return shape
+        option = param.opts[0] if param else "--input"
+        raise UsageError(f"{option} {value!r} is not a shape such as 1x3x32x32", _shape_hint(option, str(value)))
+
+
+_CHANNELS = (3, 4)  # of images, where a shape begins with them instead of the batch; 1xHxW are frames too
+
+
+def _shape_hint(option: str, text: str) -> str:
+    """Return the shape that was probably meant: the channels are first, and a side alone is that of a square."""
+    sizes = [size for size in re.findall("[0-9]{1,5}", text) if int(size)]
+    if len(sizes) == 1:
+        sizes *= 2
+    elif len(sizes) in (3, 4) and int(sizes[-1]) in (1, *_CHANNELS) < (int(sizes[-3]),):
+        sizes = [sizes[-1], *sizes[-3:-1]]
+    meant = {2: ["1", "3", *sizes], 3: ["1", *sizes], 4: sizes}.get(len(sizes), ["1", "3", "32", "32"])
+    return f"The batch and the channels come first, and x joins the sizes: {option} {'x'.join(meant)}."
 
 
 SHAPE = ShapeType()
@@ -92,7 +123,7 @@ def force_option(function: F) -> F:
 
 def named_option(function: F) -> F:
     """Add the option `--model REFERENCE`, by which the user allows code that a file names to run."""
-    text = "Your own code that builds the network of a model.pt or a front: package.module:factory; it is run."
+    text = "Factory of your own network, as in the model.pt or front: package.module:factory. Its code is run."
     return click.option("--model", "named", multiple=True, metavar="REFERENCE", help=text)(function)
 
 
@@ -102,7 +133,7 @@ def data_option(required: bool = True) -> Callable[[F], F]:
         "digits; cifar10, cifar100, svhn (downloaded, or with :DIR); folder:DIR (@96: resized to 96×96), npz:FILE, "
         "tsv:FILE or tsv:DIR; or your own code, package.module:function, which is run."
     )
-    return click.option("--data", required=required, metavar="SOURCE", help=known)
+    return click.option("--data", type=SourceType(), required=required, metavar="SOURCE", help=known)
 
 
 def ssh_options(function: F) -> F:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from eetool import __version__
+from eetool.cli.near_misses import SuggestingGroup, suggest_choices, usage_hint, usage_message
 from eetool.cli.streams import LostOutputError, legible, prepare
 
 if TYPE_CHECKING:
@@ -55,13 +56,17 @@ class CommandResult:
 
 
 class Command(click.Command):
-    """Command whose help is readable on every terminal."""
+    """Command whose help is readable on every terminal, and whose choices suggest the nearest."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        suggest_choices(self.params)
 
     def get_help(self, ctx: click.Context) -> str:
         return legible(super().get_help(ctx))
 
 
-class ErrorHandlingGroup(Command, click.Group):
+class ErrorHandlingGroup(Command, SuggestingGroup):
     """Group that turns every error into an exit code and a message, or a document with --json."""
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
@@ -185,10 +190,12 @@ def _running_command() -> str:
 
 
 def write_result(path: Path, result: CommandResult, force: bool) -> None:
-    """Write the document of `result` to `path`."""
+    """Write the document of `result` to `path` and say so, which every `-o` of a document does."""
     from eetool.records import canonical, write_atomic
 
     write_atomic(path, canonical(envelope(result)).encode(), force)
+    if loudness() > QUIET:
+        say(f"wrote {path}")
 
 
 def say(line: str) -> None:
@@ -265,8 +272,7 @@ def _explain(error: Exception, loud: bool = False) -> tuple[int, str, str | None
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         return 2, error.format_message(), None
     if isinstance(error, click.UsageError):
-        help_line = f"Try '{error.ctx.command_path} --help'." if error.ctx else None
-        return 2, error.format_message(), help_line
+        return 2, usage_message(error), usage_hint(error)
     if isinstance(error, click.ClickException):
         return error.exit_code, error.format_message(), None
     if isinstance(error, click.Abort):

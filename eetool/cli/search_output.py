@@ -1,6 +1,5 @@
 """Result of `eetool search`."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eetool.cli.number_format import milliseconds, percent, shares
@@ -10,7 +9,7 @@ if TYPE_CHECKING:
     from eetool.search.search_results import Front
 
 
-def search_result(front: "Front", output: Path, evaluated: int, asked: int) -> CommandResult:
+def search_result(front: "Front", evaluated: int, asked: int) -> CommandResult:
     """Return the front of a search that evaluated `evaluated` of the `asked` candidates."""
     rows = [
         (
@@ -38,6 +37,5 @@ def search_result(front: "Front", output: Path, evaluated: int, asked: int) -> C
             if evaluated < asked
             else []
         ),
-        f"wrote {output}",
     ]
     return CommandResult("search/1", vars(front), text)

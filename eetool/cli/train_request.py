@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from eetool.cli.number_lists import parse_numbers
+from eetool.cli.number_lists import parse_normalisation, parse_numbers
 
 if TYPE_CHECKING:
     from eetool.data.image_form import ImageForm
@@ -79,22 +79,48 @@ class TrainRequest:
         return self.output.with_name(self.output.name + ".resume")
 
 
-def exit_plan(request: TrainRequest) -> "ExitPlan":
-    """Return the plan of the exits; raises UsageError where options contradict each other."""
+def check_request(request: TrainRequest) -> None:
+    """Raise UsageError where options contradict each other; before torch is imported, which takes a second."""
     from eetool.errors import UsageError
+
+    if (request.model is None) == (request.front is None):
+        raise UsageError("train takes either MODEL or --from search.front.json", "Give one of them.")
+    if request.front and (request.exits is not None or request.taps or request.branches or request.layouts):
+        raise UsageError(
+            "--from sets the exits and their branches", "Leave --exits, --at, --branch and --tap-layout away."
+        )
+    if request.weights_key is not None and request.weights is None:
+        raise UsageError("--weights-key without --weights", "Give both, or neither.")
+    if request.data is None and request.epochs:
+        raise UsageError("there is no --data to train on", "--epochs 0 attaches exits without training.")
+    if request.ensemble and request.recipe == "confidence":
+        raise UsageError("--ensemble has no effect in the recipe confidence", "Give another --recipe.")
+    taps = listed_names(request.taps)
+    if taps and request.exits not in (None, "own", len(taps)):
+        raise UsageError(f"--exits {request.exits} contradicts --at with {len(taps)} taps", "Give one of them.")
+    if request.recipe not in ("distill", "frozen") and request.teacher is not None:
+        raise UsageError(f"the recipe {request.recipe} has no use for --teacher", "Give --recipe distill.")
+    if request.targets == "backbone" and request.recipe not in ("frozen", "confidence"):
+        raise UsageError("--targets backbone needs a frozen backbone", "Give --recipe frozen or confidence.")
+    if request.teacher_views and request.teacher is None:
+        raise UsageError("--teacher-views without a --teacher", "Give one.")
+    if request.feature_views and request.recipe not in ("frozen", "confidence"):
+        raise UsageError("--feature-views needs a frozen backbone", "Give --recipe frozen or confidence.")
+    parse_numbers("--exit-weights", request.exit_weights)
+    parse_normalisation("--normalise", request.normalisation)
+
+
+def exit_plan(request: TrainRequest) -> "ExitPlan":
+    """Return the plan of the exits of a request without contradictions."""
     from eetool.model.references.output_choice import OutputChoice
     from eetool.train.exit_plan import ExitPlan
 
     taps = listed_names(request.taps)
     outputs = OutputChoice(listed_names(request.logits), request.exits == "own")
     branches = request.branches
-    if request.ensemble and request.recipe == "confidence":
-        raise UsageError("--ensemble has no effect in the recipe confidence", "Give another --recipe.")
     branch = branches[0] if len(branches) == 1 else branches or None
     if request.exits == "own":
         return ExitPlan(0, branch, taps, request.cascade, request.ensemble, request.layouts, outputs)
-    if taps and request.exits not in (None, len(taps)):
-        raise UsageError(f"--exits {request.exits} contradicts --at with {len(taps)} taps", "Give one of them.")
     count = len(taps) if taps else 2 if request.exits is None else request.exits
     return ExitPlan(count, branch, taps, request.cascade, request.ensemble, request.layouts, outputs)
 
@@ -134,19 +160,10 @@ def listed_names(text: str | None) -> tuple[str, ...]:
 
 
 def training_settings(request: TrainRequest) -> "TrainingSettings":
-    """Return the settings; raises UsageError where options contradict each other."""
-    from eetool.errors import UsageError
+    """Return the settings of a request without contradictions."""
     from eetool.model.spec import LossOptions, TrainingSettings
     from eetool.train.stored_training import AUTOMATIC
 
-    if request.feature_views and request.recipe not in ("frozen", "confidence"):
-        raise UsageError("--feature-views needs a frozen backbone", "Give --recipe frozen or confidence.")
-    if request.recipe not in ("distill", "frozen") and request.teacher is not None:
-        raise UsageError(f"the recipe {request.recipe} has no use for --teacher", "Give --recipe distill.")
-    if request.targets == "backbone" and request.recipe not in ("frozen", "confidence"):
-        raise UsageError("--targets backbone needs a frozen backbone", "Give --recipe frozen or confidence.")
-    if request.teacher_views and request.teacher is None:
-        raise UsageError("--teacher-views without a --teacher", "Give one.")
     loss = LossOptions(
         label_smoothing=request.label_smoothing,
         exit_weights=parse_numbers("--exit-weights", request.exit_weights),

@@ -15,14 +15,10 @@ from eetool.data.readers.npz import read_npz
 from eetool.data.readers.svhn import read_svhn
 from eetool.data.readers.tsv_text import read_tsv_texts
 from eetool.data.source import Source, validate_source
+from eetool.data.source_names import DOWNLOADED, FOLDER, KINDS, KNOWN, is_user_data, parse_source_name
 from eetool.errors import UsageError
 from eetool.progress import SILENT, Progress
-
-# The kind of data before the colon, and its path after it.
-NAMES = (
-    *("digits", "cifar10[:DIR]", "cifar100[:DIR]", "svhn[:DIR]", "folder:DIR[@96]", "npz:FILE", "tsv:FILE|DIR"),
-    "package.module:function",
-)
+from eetool_runtime.near_names import did_you_mean
 
 _READERS: dict[str, Callable[[Path], Source]] = {
     "digits": lambda path: read_digits(),
@@ -32,10 +28,7 @@ _READERS: dict[str, Callable[[Path], Source]] = {
     "npz": read_npz,
     "tsv": read_tsv_texts,
 }
-_WITHOUT_PATH = {"digits"}
-_DOWNLOADED = {"cifar10", "cifar100", "svhn"}
-_USERS_OWN = {"folder", "npz"}
-_FOLDER = "folder"
+_USERS_OWN = {FOLDER, "npz"}
 
 
 def load_source(name: str, progress: Progress = SILENT, form: ImageForm | None = None) -> Source:
@@ -55,22 +48,15 @@ def load_source(name: str, progress: Progress = SILENT, form: ImageForm | None =
         ArtefactError: its files are missing or damaged, or a label or a class is invalid.
         MissingError: a download needs a package that is not installed.
     """
-    kind, _, path = name.partition(":")
-    known = f"Known sources: {', '.join(NAMES)}."
-    if kind not in (*_READERS, _FOLDER) and path:
-        source = _load_user_data(name, known, progress)
+    if is_user_data(name):
+        source = _load_user_data(name, progress)
         return _noted(source, odd_examples(source), progress)
-    if kind not in (*_READERS, _FOLDER):
-        raise UsageError(f"unknown data source {name!r}", known)
-    if path and kind in _WITHOUT_PATH:
-        raise UsageError(f"the data source {name!r} takes no path", known)
-    if not path and (name not in (*_WITHOUT_PATH, *_DOWNLOADED)):
-        raise UsageError(f"the data source {name!r} needs the path of its files", known)
-    if kind == _FOLDER:
+    kind, path = parse_source_name(name)
+    if kind == FOLDER:
         path, size = split_size(path)
         source = validate_source(read_image_folder(Path(path), agreed_form(name, size, form), progress))
     else:
-        source = validate_source(_READERS[kind](official_files(kind, progress) if name in _DOWNLOADED else Path(path)))
+        source = validate_source(_READERS[kind](official_files(kind, progress) if name in DOWNLOADED else Path(path)))
     odd = remember_lines(source.inputs, partial(odd_examples, source)) if kind in _USERS_OWN else ()
     return _noted(source, odd, progress)
 
@@ -81,7 +67,7 @@ def _noted(source: Source, odd: Iterable[str], progress: Progress) -> Source:
     return source
 
 
-def _load_user_data(name: str, known: str, progress: Progress) -> Source:
+def _load_user_data(name: str, progress: Progress) -> Source:
     """Return the examples of a function of the user."""
     from eetool.data.readers.user_data import read_user_data
     from eetool.model.references.factory_call import parse_factory
@@ -90,16 +76,17 @@ def _load_user_data(name: str, known: str, progress: Progress) -> Source:
     try:
         parse_factory(name)
     except UsageError:
-        raise UsageError(f"unknown data source {name!r}", known) from None
+        raise UsageError(f"unknown data source {name!r}", _hint(name)) from None
     try:
         return validate_source(read_user_data(name, progress))
     except UnknownModuleError as error:
-        raise UsageError(f"unknown data source {name!r}: {error.message}", f"{error.hint} {known}") from None
+        raise UsageError(f"unknown data source {name!r}: {error.message}", f"{error.hint} {_hint(name)}") from None
+
+
+def _hint(name: str) -> str:
+    return did_you_mean(name.partition(":")[0], KINDS) + KNOWN
 
 
 def is_local(name: str) -> bool:
     """Return True where `name` may be loaded without being asked for: it needs no download, and runs no user's code."""
-    kind, colon, _ = name.partition(":")
-    if kind not in (*_READERS, _FOLDER) and colon:
-        return False
-    return name not in _DOWNLOADED or is_downloaded(name)
+    return not is_user_data(name) and (name not in DOWNLOADED or is_downloaded(name))

@@ -11,6 +11,7 @@ from eetool_runtime.manifest import Resize, Text
 from eetool_runtime.manifest_checks import TEXT_RULE, is_text
 
 _LABELS_HINT = "Labels are the numbers of the classes, from 0, one for each example."
+_MAX_SHOWN = 3  # classes in a message
 _MAX_LABEL = np.iinfo(np.int64).max
 
 
@@ -96,8 +97,17 @@ def check_classes(source: Source, classes: Sequence[str], model: str) -> None:
         other = next((name for name in source.classes if name not in classes), None)
         where = f"such as {quote(other)}" if other is not None else f"{len(source.classes)} of {len(classes)}"
     raise ArtefactError(
-        f"{model}: has other classes than {source.name!r}: {where}", "Give the data that it was trained on."
+        f"{model}: has other classes than {source.name!r}: {where}",
+        f"It was trained on {len(classes)} classes, {_named(classes)}; these data have {len(source.classes)}, "
+        f"{_named(source.classes)}. Give --data with its own classes, or train on these: "
+        "`eetool train MODEL --data SOURCE`.",
     )
+
+
+def _named(classes: Sequence[str]) -> str:
+    """Return the first names of classes for a message."""
+    shown = ", ".join(map(quote, classes[:_MAX_SHOWN]))
+    return shown + (", …" if len(classes) > _MAX_SHOWN else "")
 
 
 def _check_names(source: Source) -> None:

@@ -1,6 +1,7 @@
 """Splits of a source: train, temperature, threshold, certificate and test; fixed, disjoint and identified by hash."""
 
 import hashlib
+import shlex
 
 import numpy as np
 
@@ -118,16 +119,42 @@ def recorded_split(source: Source, name: str, recorded: Data | None) -> np.ndarr
         ArtefactError: the record is missing, or names another source or another split of it.
     """
     if recorded is None:
-        raise ArtefactError("the model records no data, so its held-out examples cannot be identified")
+        raise ArtefactError(
+            "the model records no data, so its held-out examples cannot be identified",
+            "`eetool train MODEL --data SOURCE` records them, also with --epochs 0.",
+        )
     if recorded.source != source.name:
-        raise ArtefactError(f"the model was trained on {recorded.source!r}, not on {source.name!r}")
+        raise ArtefactError(
+            f"the model was trained on {recorded.source!r}, not on {source.name!r}",
+            f"Give --data {_as_option(recorded.source)}, or train on these data: `eetool train MODEL --data SOURCE`.",
+        )
     for hold_out in HOLD_OUT if source.official_test and not source.official_validation else (FROM_TRAIN,):
         splits = split_source(source, hold_out)
         if name in splits and recorded.splits.get(name) == split_record(splits)[name]:
             return splits[name]
     if name not in recorded.splits:
-        raise ArtefactError(f"the model records no {name!r} split of {source.name!r}")
+        raise ArtefactError(
+            f"the model records no {name!r} split of {source.name!r}", _without_split(name, source, recorded)
+        )
+    now, then = len(source.labels), sum(split.n for split in recorded.splits.values())
+    changed = f"it had {then} examples and has {now}" if now != then else "its order, labels or library changed since"
     raise ArtefactError(
-        f"the {name!r} split of {source.name!r} is not the one that the model records",
-        "The data or the library that splits it changed since; train the model again.",
+        f"the {name!r} split of {source.name!r} is not the one that the model records: {changed}",
+        "The model was trained on other examples of the same classes. Give those, or train again: "
+        f"`eetool train MODEL --data {_as_option(source.name)}`.",
+    )
+
+
+def _as_option(name: str) -> str:
+    return shlex.quote(name)
+
+
+def _without_split(name: str, source: Source, recorded: Data) -> str:
+    """Return the hint for a split that the model was trained without."""
+    if name != CERTIFICATE:
+        return f"It records {', '.join(recorded.splits)}. Train again: `eetool train MODEL --data SOURCE`."
+    return (
+        f"A certificate takes a split of its own, which sources of at least {_LARGE_FROM} examples have (this one has "
+        f"{len(source.labels)}), or a validation set of at least {_LARGE_VALIDATION_FROM}. "
+        "`eetool tune` without --certify fits the other points."
     )

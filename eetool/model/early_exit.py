@@ -12,6 +12,7 @@ from eetool.model.branches import Branch
 from eetool.model.references.outputs import as_float32, find_output
 from eetool.model.spec import ModelSpec
 from eetool.model.user_code import user_code
+from eetool_runtime.near_names import known_names
 
 _STACKS = (nn.Sequential, nn.ModuleList)
 
@@ -196,7 +197,7 @@ def find_tap(backbone: nn.Module, tap: str) -> nn.Module:
     """Return the module called `tap`; raises UsageError with the possible taps."""
     modules = dict(backbone.named_modules(remove_duplicate=False))
     if not tap or tap not in modules:
-        raise UsageError(f"unknown tap {tap!r}", f"Possible taps: {', '.join(candidate_taps(backbone))}.")
+        raise UsageError(f"unknown tap {tap!r}", known_names(tap, candidate_taps(backbone), "Possible taps"))
     module: nn.Module = modules[tap]
     return module
 

@@ -5,6 +5,7 @@ over positions and classifies channels, so a wrong layout gives an exit that lea
 """
 
 from eetool.errors import UsageError
+from eetool_runtime.near_names import known_names
 
 VECTORS = "NC"
 LAYOUTS = (VECTORS, "NCL", "NLC", "LNC", "NCHW", "NHWC", "NCDHW", "NDHWC")
@@ -21,7 +22,7 @@ def layout_of_axes(rank: int, batch: int, channels: int) -> str | None:
 def check_layout(layout: str, feature_shape: tuple[int, ...], place: str) -> None:
     """Raise UsageError where features of this shape cannot have the layout."""
     if layout not in LAYOUTS:
-        raise UsageError(f"unknown layout {layout!r} of {place}", f"The layouts are {', '.join(LAYOUTS)}.")
+        raise UsageError(f"unknown layout {layout!r} of {place}", known_names(layout, LAYOUTS, "The layouts"))
     if len(layout) != len(feature_shape):
         fitting = ", ".join(x for x in LAYOUTS if len(x) == len(feature_shape))
         raise UsageError(

@@ -47,6 +47,8 @@ def tiny_data(monkeypatch: pytest.MonkeyPatch) -> None:
         return Source("tiny", images, np.array([label for label, _ in pairs], np.int64), LABELS, mirror=False)
 
     monkeypatch.setattr("eetool.data.registry.load_source", load_source)
+    monkeypatch.setattr("eetool.data.source_names.KINDS", ("tiny",))
+    monkeypatch.setattr("eetool.data.source_names.WITHOUT_PATH", frozenset({"tiny"}))
     monkeypatch.setattr("eetool.data.splits.split_source", lambda source, hold_out: {"test": INDICES})
 
 

@@ -45,10 +45,10 @@ def test_inspect_bundle_lists_components_and_operating_points(cli: Any, bundle: 
         (2, "unknown model 'alexnet'", ["alexnet"]),
         (2, "takes images", ["resnet8", "--input", "1x3"]),
         (2, "is not a shape", ["resnet8", "--input", "big"]),
-        (3, "cannot be read: No such file", ["nowhere.pt"]),
+        (3, "does not exist", ["nowhere.pt"]),
         (3, "does not exist", ["nowhere.eebundle"]),
-        (3, "not a model.pt, or a damaged one", [__file__]),
-        (3, "manifest.json: cannot be read", [Path(__file__).parent]),
+        (3, "is a Python file; inspect takes a bundle or a model.pt", [__file__]),
+        (3, "is a folder without models, bundles or images", [Path(__file__).parent]),
     ],
 )
 def test_inspect_bad_input_is_refused(refused: Any, code: int, words: str, arguments: list[object]) -> None:

@@ -48,7 +48,7 @@ def test_profile_bundle_writes_measurement(bundle: Path, tmp_path: Path) -> None
         (["{bundle}", "--threads", "0"], 2, "--threads"),
         (["{bundle}", "--min-seconds", "nan"], 2, "--min-seconds"),
         (["{text}"], 5, "this machine has no latency table yet"),
-        (["{text}", "--device", "nowhere.json"], 3, "nowhere.json: cannot be read"),
+        (["{text}", "--device", "nowhere.json"], 3, "nowhere.json: does not exist"),
         (["--device", "rpi44"], 5, "unknown device 'rpi44'"),
         (["{bundle}", "--device", "rpi44"], 5, "unknown device 'rpi44'"),
         (["--device", "ssh://pi@board"], 2, "what is to be measured there?"),

@@ -102,9 +102,9 @@ def test_run_unfitting_arrays_are_refused(
         (2, "threshold", ["BUNDLE", "BATCH", "--threshold", 3]),
         (2, "is not in the range", ["BUNDLE", "BATCH", "--threads", 0]),
         (3, "does not exist", ["nowhere.eebundle", "BATCH"]),
-        (3, "nowhere.npy: not a readable .npy file", ["BUNDLE", "nowhere.npy"]),
-        (3, "nowhere.png: cannot be read: No such file", ["BUNDLE", "nowhere.png"]),
-        (3, "cannot be read as an image: it is none of PNG", ["BUNDLE", __file__]),
+        (3, "nowhere.npy: does not exist", ["BUNDLE", "nowhere.npy"]),
+        (3, "nowhere.png: does not exist", ["BUNDLE", "nowhere.png"]),
+        (3, "is a Python file; run takes images", ["BUNDLE", __file__]),
     ],
 )
 def test_run_wrong_arguments_are_refused(

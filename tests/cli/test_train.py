@@ -151,7 +151,7 @@ def test_train_threads_sets_torch_threads(cli: Any, tmp_path: Path) -> None:
         ("is not a finite number", ["resnet8", *WITHOUT_DATA, "--learning-rate", "nan"]),
         ("nothing to resume", ["resnet8", "--data", "digits", "--resume"]),
         ("needs the path", ["resnet8", "--data", "folder"]),
-        ("has no use for --teacher", ["resnet8", "--data", "digits", "--teacher", "t.pt"]),
+        ("has no use for --teacher", ["resnet8", "--data", "digits", "--teacher", "/dev/null"]),
         ("--teacher-views without", ["resnet8", "--data", "digits", "--recipe", "distill", "--teacher-views", 2]),
         ("2 exit weights for 3 exits", ["resnet8", "--data", "digits", "--exit-weights", "1,1"]),
         ("are not numbers", ["resnet8", "--data", "digits", "--exit-weights", "1,x"]),

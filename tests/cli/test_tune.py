@@ -111,7 +111,7 @@ def test_tune_bundle_in_place_needs_force_and_drops_other_files(cli: Any, refuse
         (2, "--variant is for bundles", ["MODEL", *DIGITS, "--variant", "onnx/fp32"]),
         (2, "exists already", ["MODEL", *DIGITS, "-o", "OLD"]),
         (2, "is not a folder", ["MODEL", *DIGITS, "-o", "OLD/model.pt"]),
-        (3, "cannot be read: No such file", ["nowhere.pt", *DIGITS]),
+        (3, "does not exist", ["nowhere.pt", *DIGITS]),
         (3, "not a model.pt, or a damaged one", ["OLD", *DIGITS]),
     ],
 )
@@ -237,9 +237,9 @@ def test_tune_profile_is_used_and_kept_in_bundle(cli: Any, refused: Any, bundle:
         (2, "a budget of which device", ["--max-latency-ms", 1]),
         (2, "one cost", ["--max-latency-ms", 1, "--max-energy-mj", 1, "--device", "rpi4"]),
         (2, "one cost", ["--max-macs", 1e6, "--device", "rpi4"]),
-        (2, "was measured", ["--device", "rpi4", "--profile", "p.json"]),
+        (2, "was measured", ["--device", "rpi4", "--profile", "/dev/null"]),
         (5, "toaster", ["--device", "toaster"]),
-        (3, "cannot be read", ["--profile", "nowhere.json"]),
+        (3, "does not exist", ["--profile", "nowhere.json"]),
     ],
 )
 def test_tune_contradicting_budgets_are_refused(

@@ -48,8 +48,8 @@ def test_verify_truncated_manifest_is_refused(refused: Any, bundle_copy: Path) -
 
 def test_verify_other_paths_are_refused(refused: Any, bundle: Path, tmp_path: Path) -> None:
     refused(3, "does not exist", "verify", tmp_path / "nowhere")
-    refused(3, "is not a directory", "verify", bundle / "manifest.json")
-    refused(3, "manifest.json: cannot be read", "verify", tmp_path)
+    refused(3, "is the manifest inside a bundle", "verify", bundle / "manifest.json")
+    refused(3, "is a folder without models, bundles or images", "verify", tmp_path)
 
 
 def test_verify_changed_weight_with_new_hash_fails_parity(refused: Any, bundle_copy: Path) -> None:

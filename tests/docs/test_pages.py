@@ -20,7 +20,8 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 # Run by tests of their own.
 ELSEWHERE = {"embedding.md": "runtimes/python/tests/test_embedding.py"}
-EXAMPLES = sorted((ROOT / "examples").glob("*/README.md"))  # each in a copy of its own folder
+OWN_TESTS = {"photos": "tests/examples/test_photos.py"}
+EXAMPLES = sorted(p for p in (ROOT / "examples").glob("*/README.md") if p.parent.name not in OWN_TESTS)
 _BLOCK = re.compile(r"^(?P<fence>`{3,})(?P<language>\w*)[^\n]*\n(?P<code>.*?)^(?P=fence)$", re.DOTALL | re.MULTILINE)
 _NOT_RUN = re.compile(r"\*Not run in the tests: (?P<reason>[^*]+)\.\*\s*\Z")
 
@@ -126,7 +127,7 @@ def test_blocks_not_run_have_a_reason() -> None:
 
 
 def test_pages_run_elsewhere_are_named_in_that_test() -> None:
-    for name, test in ELSEWHERE.items():
+    for name, test in (*ELSEWHERE.items(), *OWN_TESTS.items()):
         assert name in (ROOT / test).read_text(encoding="utf-8")
 
 

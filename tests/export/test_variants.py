@@ -51,6 +51,13 @@ def all_variants(tuned: Path, once: Callable[..., Path], cli: Cli) -> Path:
     return once("variants", export) / "model.eebundle"
 
 
+def test_inspect_names_int8_components(cli: Cli, all_variants: Path, opened: Bundle) -> None:
+    graphs = opened.manifest.variants["onnx/int8"].components
+    names = [name for name, graph in graphs.items() if graph.precision == "int8"]
+    assert names
+    assert f"int8: {', '.join(names)}" in cli("inspect", all_variants).stdout
+
+
 @pytest.fixture(scope="module")
 def opened(all_variants: Path) -> Bundle:
     return open_bundle(all_variants)

@@ -62,7 +62,7 @@ def test_profile_command_watts_estimates_energy(bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        (["--power", "hwmon", "--watts", "5"], 2, "give one of them"),
+        (["--power", "hwmon", "--watts", "5"], 2, "--power measures and --watts estimates"),
         (["--power", "shunt"], 2, "unknown power meter 'shunt'"),
         (["--power", "log:/nowhere.csv"], 5, "/nowhere.csv: cannot be read"),
         (["--watts", "0"], 2, "--watts"),

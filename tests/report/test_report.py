@@ -233,10 +233,8 @@ def refused(cli: Any, code: int, words: str, *arguments: object) -> None:
 def test_report_invalid_documents_are_refused(cli: Any, tmp_path: Path) -> None:
     bench, page_ = GOLDEN / "bench-1.json", tmp_path / "r.html"
     refused(cli, 2, "is a second bench, and a report shows one", bench, bench, "-o", page_)
-    refused(cli, 3, "cannot be read", tmp_path / "absent.json", "-o", page_)
-    refused(
-        cli, 3, "a report does not show documents of schema 'hw_profile/1'", GOLDEN / "hw_profile-1.json", "-o", page_
-    )
+    refused(cli, 3, "does not exist", tmp_path / "absent.json", "-o", page_)
+    refused(cli, 3, "is a hw profile; report takes documents", GOLDEN / "hw_profile-1.json", "-o", page_)
     failed = tmp_path / "failed.json"
     failed.write_text('{"eetool": "0", "command": "bench", "ok": false, "error": {}}')
     refused(cli, 3, "is the output of a command that failed", failed, "-o", page_)

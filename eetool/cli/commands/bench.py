@@ -8,7 +8,7 @@ import click
 from eetool.cli.bench_output import bench_text
 from eetool.cli.options import (
     BUNDLE,
-    MODEL,
+    RIVAL,
     FiniteRange,
     accept_unstable_option,
     data_option,
@@ -43,7 +43,7 @@ class BenchRequest:
 @data_option()
 @click.option("--variant", multiple=True, help="Run this variant only, such as onnx/int8; repeatable.  [all]")
 @click.option(
-    "--against", type=MODEL, multiple=True, help="A static network to compare with: .onnx or bundle; repeatable."
+    "--against", type=RIVAL, multiple=True, help="A static network to compare with: .onnx or bundle; repeatable."
 )
 @click.option("--threads", type=click.IntRange(1), default=None, help="[that in the bundle for this machine, or 1]")
 @click.option("--operating-point", default=None, help="The only operating point of the verdict.  [all but full]")

@@ -2,13 +2,14 @@
 
 import click
 
+from eetool.cli.options import DEVICE
 from eetool.cli.output import CommandResult, table, verb
 from eetool.cli.shell_completion import complete_hw_profile
 from eetool.cli.table_output import conditions, coverage_words, device_result, table_coverage
 
 
 @verb
-@click.argument("name", required=False, shell_complete=complete_hw_profile)
+@click.argument("name", type=DEVICE, required=False, shell_complete=complete_hw_profile)
 def devices(name: str | None) -> CommandResult:
     """List the known devices, or print the hw profile of the device or file NAME."""
     return _list_devices() if name is None else device_result(name)

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from eetool.cli.estimate_output import EstimateRequest, estimate_result
-from eetool.cli.options import MODEL, FiniteRange, data_option, force_option, named_option, output_option
+from eetool.cli.options import DEVICE, MODEL, FiniteRange, data_option, force_option, named_option, output_option
 from eetool.cli.output import CommandResult, verb_with_request, write_result
 from eetool.cli.shell_completion import complete_hw_profile
 from eetool.cli.table_measurement import HOST, SSH
@@ -24,6 +24,7 @@ class FileEstimateRequest(EstimateRequest):
 @click.argument("input", type=MODEL)
 @click.option(
     "--device",
+    type=DEVICE,
     required=True,
     metavar="NAME",
     shell_complete=complete_hw_profile,

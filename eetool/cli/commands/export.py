@@ -6,8 +6,9 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from eetool.cli.artefact_arguments import SourceType
 from eetool.cli.export_output import bundle_result, single_file_result
-from eetool.cli.options import MODEL, PATH, force_option, named_option, output_option
+from eetool.cli.options import CHECKPOINT, PROFILE, force_option, named_option, output_option
 from eetool.cli.output import CommandResult, verb_with_request
 from eetool.cli.progress_bars import TerminalProgress
 
@@ -38,7 +39,7 @@ class ExportRequest:
 
 
 @verb_with_request(ExportRequest)
-@click.argument("model", type=MODEL)
+@click.argument("model", type=CHECKPOINT)
 @output_option("The bundle or file.  [MODEL with the suffix .eebundle, or .onnx for a single file]")
 @click.option(
     "--format", "formats", type=click.Choice(["onnx", "tflite"]), multiple=True, default=("onnx",), show_default=True
@@ -54,6 +55,7 @@ class ExportRequest:
 )
 @click.option(
     "--calibration-data",
+    type=SourceType(),
     metavar="SOURCE",
     help="Data source to calibrate int8 with.  [that of MODEL, else its samples]",
 )
@@ -75,7 +77,7 @@ class ExportRequest:
     help="Join exit branches with their segments: where it is faster by --profile, or everywhere.",
 )
 @click.option(
-    "--profile", type=PATH, help="For --merge auto: document of `eetool profile` for the bundle without joins."
+    "--profile", type=PROFILE, help="For --merge auto: document of `eetool profile` for the bundle without joins."
 )
 @click.option("--simplify/--no-simplify", default=True, help="Run onnxsim over every ONNX graph.")
 @click.option("--reference/--no-reference", default=True, help="Include the graphs that `bench` compares with.")
@@ -95,15 +97,15 @@ def export(request: ExportRequest) -> CommandResult:
 
 
 def _export_bundle(request: ExportRequest) -> CommandResult:
-    from eetool.api.exported_bundle import ExportOrder, export_model
-    from eetool.model.checkpoint import load_checkpoint
     from eetool.records import check_output
 
     target = request.output or request.model.with_suffix(".eebundle")
-    checkpoint = load_checkpoint(request.model, request.named)
     check_output(target, request.force, directory=True)
+    from eetool.api.exported_bundle import ExportOrder, export_model
+    from eetool.model.checkpoint import load_checkpoint
+
     order = ExportOrder(
-        checkpoint,
+        load_checkpoint(request.model, request.named),
         target,
         request.variants,
         request.merge,
@@ -134,15 +136,15 @@ def _check_single_file(request: ExportRequest) -> None:
 
 def _export_single_file(request: ExportRequest) -> CommandResult:
     from eetool.errors import UsageError
-    from eetool.model.checkpoint import load_checkpoint
     from eetool.records import check_output
 
     target = request.output or request.model.with_suffix(".onnx")
     if target.suffix != ".onnx":
         raise UsageError(f"{target} does not end in .onnx, as a single file does", "Give -o NAME.onnx.")
-    checkpoint = load_checkpoint(request.model, request.named)
     check_output(target, request.force)
+    from eetool.model.checkpoint import load_checkpoint
 
+    checkpoint = load_checkpoint(request.model, request.named)
     from eetool.api.exported_bundle import warn_untuned
     from eetool.export.single_file.export import export_single
 

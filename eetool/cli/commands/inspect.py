@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eetool.cli.epoch_lines import epoch_table
-from eetool.cli.options import MODEL, SHAPE, named_option
+from eetool.cli.options import REFERENCE_OR_ARTEFACT, SHAPE, named_option
 from eetool.cli.output import CommandResult, table, verb
 from eetool.cli.train_output import kept_epoch_line
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @verb
-@click.argument("model", type=MODEL)
+@click.argument("model", type=REFERENCE_OR_ARTEFACT)
 @click.option("--input", "shape", type=SHAPE, default=None, help="Input shape of a model reference.  [the model's]")
 @click.option("--classes", type=click.IntRange(2), default=None, help="Classes of a model reference.  [the model's]")
 @named_option
@@ -56,6 +56,7 @@ def _bundle(path: Path) -> CommandResult:
         used = {g.path for g in variant.components.values()}
         size = sum(m.files[p].size_bytes for p in used)
         text.append(f"variant {name}: {size / 1024:.0f} KiB, temperatures {_numbers(variant.temperatures)}")
+        text += _precision_lines(name, variant)
         text.append(_points(variant, m.default_operating_point))
     if early:
         text.append(_meaning_of_figures(m.variants.values()))
@@ -72,6 +73,20 @@ def _meaning_of_figures(variants: "Iterable[Variant]") -> str:
     if HELD_OUT in splits:
         return "accuracy is expected on new data; shares are those of the examples that thresholds were fitted on"
     return "accuracy and shares are those of the split that thresholds were fitted on; new data will show a little less"
+
+
+def _precision_lines(name: str, variant: "Variant") -> list[str]:
+    """Return which components of an int8 variant are int8, and which stayed floats."""
+    if not name.endswith("/int8"):
+        return []
+    by_precision: dict[str, list[str]] = {}
+    for component, graph in variant.components.items():
+        by_precision.setdefault(graph.precision, []).append(component)
+    lines = [f"int8: {', '.join(by_precision.get('int8', [])) or 'no component'}"]
+    if "fp32" in by_precision:
+        reasons = "slower where it was exported, too far off, or no smaller"
+        lines.append(f"fp32: {', '.join(by_precision['fp32'])}, of which int8 was {reasons}; export says which")
+    return lines
 
 
 def _points(variant: "Variant", default: str) -> Any:

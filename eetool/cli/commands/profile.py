@@ -9,6 +9,7 @@ import click
 from eetool.cli.commands.table import BuildRequest, run_build
 from eetool.cli.estimate_output import EstimateRequest, estimate_result
 from eetool.cli.options import (
+    DEVICE,
     DURATION,
     MODEL,
     PATH,
@@ -80,6 +81,7 @@ class ProfileRequest:
 @click.argument("input", type=MODEL, required=False)
 @click.option(
     "--device",
+    type=DEVICE,
     default=HOST,
     show_default=True,
     shell_complete=complete_device,
@@ -93,7 +95,7 @@ class ProfileRequest:
 @click.option(
     "--min-seconds", type=FiniteRange(0, 86400), default=3, show_default=True, help="Per thread count, at least."
 )
-@click.option("--variant", default="auto", show_default=True)
+@click.option("--variant", default="auto", show_default=True, help="Such as onnx/int8; auto: the first.")
 @click.option("--power", metavar="METER", help="Measure energy too: pmic, hwmon, rapl, gpu, jetson, log:FILE, …")
 @click.option("--power-seconds", type=FiniteRange(0, min_open=True), help="One energy window.  [ten readings]")
 @click.option("--power-scope", type=click.Choice(["net", "gross"]), default="net", show_default=True)
@@ -118,10 +120,14 @@ def profile(request: ProfileRequest) -> CommandResult:
     own; `eetool profile INPUT --device rpi4` and `eetool profile --build-table` go on working.
     """
     from eetool.errors import UsageError
+    from eetool.profile.protocol import METERS
     from eetool.records import check_output
+    from eetool_measure.meters.registry import check_meter_name
 
     if request.power is not None and request.watts is not None:
-        raise UsageError("--power measures and --watts estimates: give one of them")
+        raise UsageError("--power measures and --watts estimates", "Give one of them.")
+    if request.power is not None and request.power not in METERS:
+        check_meter_name(request.power)
     if request.build_table:
         return _build_table(request)
     if request.output is not None:

@@ -7,14 +7,23 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eetool.cli.options import PATH, data_option, force_option, output_option
+from eetool.cli.artefact_arguments import ArtefactType
+from eetool.cli.options import DEVICE, PATH, data_option, force_option, output_option
 from eetool.cli.output import CommandResult, verb_with_request
 from eetool.cli.progress_bars import TerminalProgress
-from eetool.cli.shell_completion import ArtefactPath, complete_hw_profile
+from eetool.cli.shell_completion import complete_hw_profile
 
 if TYPE_CHECKING:
     from eetool.report.chart import Chart
     from eetool.report.inputs import ReportInputs
+
+
+# Of other JSON the reader of documents says what is wrong with it.
+_DOCUMENT = ArtefactType(
+    ("bench/", "profile/", "predict/", "advise/", "train/", "tune/", "search/", "bundle", "json"),
+    ".json",
+    takes="documents of advise, train, tune, profile, estimate, bench and search, and a bundle",
+)
 
 
 @dataclass(frozen=True)
@@ -30,11 +39,12 @@ class ReportRequest:
 
 
 @verb_with_request(ReportRequest)
-@click.argument("documents", type=ArtefactPath(".json"), nargs=-1, required=True)
+@click.argument("documents", type=_DOCUMENT, nargs=-1, required=True)
 @output_option("The page.", default="report.html")
 @data_option(required=False)
 @click.option(
     "--device",
+    type=DEVICE,
     metavar="NAME",
     shell_complete=complete_hw_profile,
     help="Begin with the verdict for this device: of a document of `estimate`, else estimated from the bundle.",
@@ -42,10 +52,10 @@ class ReportRequest:
 @click.option("--figures", type=PATH, metavar="DIR", help="Also write every chart to DIR, as SVG and PNG.")
 @force_option
 def report(request: ReportRequest) -> CommandResult:
-    """Make one self-contained page of DOCUMENTS and a bundle.
+    """Make one self-contained page of DOCUMENTS: those of other commands, and a bundle.
 
-    Documents are those of train, tune, profile, estimate, bench and search. The page works offline and from a file.
-    With --data, the source of the benchmark, it shows easy and hard inputs as pictures.
+    Documents are those of advise, train, tune, profile, estimate, bench and search, as --json or -o gives them. The page
+    works offline and from a file. With --data, the source of the benchmark, it shows easy and hard inputs as pictures.
     """
     from eetool.errors import UsageError
     from eetool.records import check_output, write_atomic
@@ -79,7 +89,7 @@ def report(request: ReportRequest) -> CommandResult:
         "charts": [chart.name for chart in charts],
         "figures": [str(path) for path in written],
     }
-    return CommandResult("report/1", document, lines)
+    return CommandResult("report/", document, lines)
 
 
 def _pictures(data: str | None, inputs: "ReportInputs") -> dict[int, str]:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eetool.cli.options import BUNDLE, PATH
+from eetool.cli.artefact_arguments import ArtefactType
+from eetool.cli.options import BUNDLE
 from eetool.cli.output import CommandResult, table, verb_with_request
 from eetool.cli.progress_bars import TerminalProgress
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from eetool.data.folder_inputs import InputFile
     from eetool.progress import Progress
     from eetool_runtime import Model
+
+
+_INPUT = ArtefactType(("image", "images", "npy", "text"), takes="images, folders of them, .npy arrays and .txt files")
 
 
 @dataclass(frozen=True)
@@ -31,11 +35,16 @@ class RunRequest:
 
 @verb_with_request(RunRequest)
 @click.argument("bundle", type=BUNDLE)
-@click.argument("inputs", type=PATH, nargs=-1, required=True)
-@click.option("--variant", default="auto", show_default=True)
+@click.argument("inputs", type=_INPUT, nargs=-1, required=True)
+@click.option("--variant", default="auto", show_default=True, help="Such as onnx/int8; auto: the first that runs here.")
 @click.option("--operating-point", default=None, help="Operating point of the thresholds.  [the bundle's default]")
 @click.option("--threshold", type=float, default=None, help="One threshold for every early exit instead.")
-@click.option("--threads", type=click.IntRange(1), default=None)
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    default=None,
+    help="Threads of each call.  [that in the bundle for this machine, or 1]",
+)
 def run(request: RunRequest) -> CommandResult:
     """Classify INPUTS with early exit: images, folders of them, .npy arrays with one input or a batch, .txt files.
 

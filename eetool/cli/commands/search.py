@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from eetool.cli.options import PATH, FiniteRange, data_option, force_option, output_option
+from eetool.cli.options import DEVICE, PATH, SHARED_WEIGHTS, FiniteRange, data_option, force_option, output_option
 from eetool.cli.output import CommandResult, say, verb_with_request, write_result
 from eetool.cli.progress_bars import TerminalProgress
 from eetool.cli.search_output import search_result
@@ -95,6 +95,7 @@ class SearchRequest:
 @data_option()
 @click.option(
     "--device",
+    type=DEVICE,
     default=None,
     shell_complete=complete_hw_profile,
     help="Device to search for: rpi4, or a hw profile.json.",
@@ -107,7 +108,13 @@ class SearchRequest:
 )
 @_limit_options
 @click.option("--min-accuracy", type=FiniteRange(0, 100), default=None, help="In percent.")
-@click.option("--trials", type=click.IntRange(0), default=60, show_default=True, help="Candidates; 0: supernet only.")
+@click.option(
+    "--trials",
+    type=click.IntRange(0),
+    default=60,
+    show_default=True,
+    help="Candidates to evaluate; 0 trains the supernet only.",
+)
 @click.option(
     "--algorithm",
     type=click.Choice(["aebnas", "nachos", "edanas", "nsga2", "tpe", "random"]),
@@ -127,12 +134,22 @@ class SearchRequest:
 @click.option("--study", default="search", show_default=True, help="Workers of one study share its trials.")
 @click.option("--resume/--no-resume", default=False, help="Continue the study beside the output.")
 @click.option("--supernet", type=PATH, default=None, help="File of shared weights; trained if it is missing.")
-@click.option("--supernet-epochs", type=click.IntRange(1), default=20, show_default=True)
-@click.option("--batch-size", type=click.IntRange(2), default=64, show_default=True, help="Of the supernet.")
-@click.option("--weights", type=PATH, default=None, help="Initial weights: MobileNetV3 of Once-for-All.")
-@click.option("--learning-rate", type=_POSITIVE, default=0.1, show_default=True, help="Of the supernet.")
-@click.option("--examples", type=click.IntRange(32), default=8192, show_default=True, help="Images for branches.")
-@click.option("--epochs", type=click.IntRange(0), default=4, show_default=True, help="Of branches, on cached features.")
+@click.option(
+    "--supernet-epochs", type=click.IntRange(1), default=20, show_default=True, help="Epochs of the supernet."
+)
+@click.option("--batch-size", type=click.IntRange(2), default=64, show_default=True, help="Batch size of the supernet.")
+@click.option("--weights", type=SHARED_WEIGHTS, default=None, help="Initial weights: MobileNetV3 of Once-for-All.")
+@click.option("--learning-rate", type=_POSITIVE, default=0.1, show_default=True, help="Learning rate of the supernet.")
+@click.option(
+    "--examples",
+    type=click.IntRange(32),
+    default=8192,
+    show_default=True,
+    help="Examples that branches are trained on.",
+)
+@click.option(
+    "--epochs", type=click.IntRange(0), default=4, show_default=True, help="Epochs of branches, on cached features."
+)
 @click.option(
     "--fine-tune",
     type=click.IntRange(0),
@@ -162,7 +179,9 @@ def search(request: SearchRequest) -> CommandResult:
     included. `eetool train --from search.front.json --pick knee` trains a network of the front.
     """
     from eetool.records import check_output
+    from eetool.search.space.space_names import check_space_name
 
+    check_space_name(request.space)
     output = request.output
     check_output(output, request.force)
     _check_study(request)
@@ -191,7 +210,7 @@ def search(request: SearchRequest) -> CommandResult:
     except KeyboardInterrupt:
         say("stopped; --resume continues, and repeats no candidate that is complete.")
         raise
-    result = search_result(work.front(candidates, request.study), output, len(candidates), request.trials)
+    result = search_result(work.front(candidates, request.study), len(candidates), request.trials)
     write_result(output, result, request.force)
     return result
 

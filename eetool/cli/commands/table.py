@@ -7,7 +7,9 @@ from typing import Any, TypeVar
 
 import click
 
+from eetool.cli.near_misses import SuggestingGroup
 from eetool.cli.options import (
+    DEVICE,
     PATH,
     accept_unstable_option,
     force_option,
@@ -48,7 +50,7 @@ class ExtendRequest(TableRequest):
     force: bool
 
 
-class TableGroup(Command, click.Group):
+class TableGroup(Command, SuggestingGroup):
     """Group of the verbs that concern tables."""
 
 
@@ -88,7 +90,7 @@ def build(request: BuildRequest) -> CommandResult:
 
 
 @verb_with_request(ExtendRequest)
-@click.argument("file", shell_complete=complete_hw_profile)
+@click.argument("file", type=DEVICE, shell_complete=complete_hw_profile)
 @_measuring_options
 @output_option("The extended hw profile.  [FILE itself]")
 @force_option
@@ -102,7 +104,7 @@ def extend(request: ExtendRequest) -> CommandResult:
 
 
 @verb
-@click.argument("device", shell_complete=complete_hw_profile)
+@click.argument("device", type=DEVICE, shell_complete=complete_hw_profile)
 def show(device: str) -> CommandResult:
     """Print the latency table of DEVICE, a known device or a hw profile."""
     return table_result(device)

@@ -8,11 +8,31 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eetool.cli.number_lists import parse_normalisation
-from eetool.cli.options import EXITS, PATH, SHAPE, FiniteRange, data_option, force_option, named_option, output_option
+from eetool.cli.options import (
+    CHECKPOINT,
+    EXITS,
+    FRONT,
+    PATH,
+    REFERENCE,
+    SHAPE,
+    WEIGHTS,
+    FiniteRange,
+    data_option,
+    force_option,
+    named_option,
+    output_option,
+)
 from eetool.cli.output import CommandResult, say, verb_with_request
 from eetool.cli.progress_bars import TerminalProgress
 from eetool.cli.train_output import train_result
-from eetool.cli.train_request import TrainRequest, exit_plan, listed_names, training_settings, with_image_form
+from eetool.cli.train_request import (
+    TrainRequest,
+    check_request,
+    exit_plan,
+    listed_names,
+    training_settings,
+    with_image_form,
+)
 from eetool.cli.train_side_outputs import check_side_outputs, epoch_listener, show_augmentation
 
 if TYPE_CHECKING:
@@ -38,8 +58,8 @@ class _Network:
 
 
 @verb_with_request(TrainRequest)
-@click.argument("model", required=False)
-@click.option("--from", "front", type=PATH, default=None, help="Train a network of a search.front.json.")
+@click.argument("model", type=REFERENCE, required=False)
+@click.option("--from", "front", type=FRONT, default=None, help="Train a network of a search.front.json.")
 @click.option("--pick", default="knee", show_default=True, metavar="knee|ID", help="Candidate of --from to train.")
 @data_option(required=False)
 @output_option("The model.", default="model.pt")
@@ -77,7 +97,7 @@ class _Network:
 @click.option("--ensemble/--no-ensemble", default=False, help="Every exit averages its logits with those before.")
 @click.option(
     "--weights",
-    type=PATH,
+    type=WEIGHTS,
     default=None,
     help="Initial weights: safetensors, a state dict of torch, or a model.pt, whose exits are used where they fit.",
 )
@@ -167,7 +187,7 @@ class _Network:
 @click.option("--gradient-scaling/--no-gradient-scaling", default=False, help="Average exits in shared layers.")
 @click.option("--distill-share", type=FiniteRange(0, 1), default=0.5, show_default=True, help="Share of the loss.")
 @click.option("--distill-temperature", type=FiniteRange(0, min_open=True), default=3.0, show_default=True)
-@click.option("--teacher", type=PATH, default=None, help="A model.pt that also teaches, in the recipe distill.")
+@click.option("--teacher", type=CHECKPOINT, default=None, help="A model.pt that also teaches, in the recipe distill.")
 @click.option(
     "--teacher-views",
     type=click.IntRange(0),
@@ -239,10 +259,10 @@ def train(request: TrainRequest) -> CommandResult:
     for features mlp-256x3 and tcresnet8; for texts text-tiny), timm:NAME, torchvision:NAME, hf:TYPE or hf:config.json,
     or package.module:factory. --input and --classes are those of the data, or without data those of the model.
     """
-    from eetool.errors import UsageError
     from eetool.records import check_output
     from eetool.workspace import clear_leftovers
 
+    check_request(request)
     request, form = with_image_form(request)
     check_output(request.output, request.force)
     check_side_outputs(request)
@@ -250,14 +270,10 @@ def train(request: TrainRequest) -> CommandResult:
     from eetool.model.checkpoint import save_checkpoint
     from eetool.train.pipeline import attach_exits, exit_accuracies, use_threads
 
-    if request.weights_key is not None and request.weights is None:
-        raise UsageError("--weights-key without --weights", "Give both, or neither.")
     if request.threads:
         use_threads(request.threads)
     network, trial = _network(request), _trial(request)
     if request.data is None:
-        if request.epochs:
-            raise UsageError("there is no --data to train on", "--epochs 0 attaches exits without training.")
         checkpoint = attach_exits(
             network.backbone,
             request.shape,
@@ -280,20 +296,12 @@ def train(request: TrainRequest) -> CommandResult:
 
 def _network(request: TrainRequest) -> _Network:
     """Return the network that the options describe, or the candidate of a search."""
-    from eetool.errors import UsageError
-
-    if (request.model is None) == (request.front is None):
-        raise UsageError("train takes either MODEL or --from search.front.json", "Give one of them.")
     if request.model is not None:
         return _Network(request.model, exit_plan(request))
     from eetool.model.references.output_choice import OutputChoice
     from eetool.search.search_results import pick_candidate, read_front, trusted
     from eetool.train.exit_plan import ExitPlan
 
-    if request.exits is not None or request.taps or request.branches or request.layouts:
-        raise UsageError(
-            "--from sets the exits and their branches", "Leave --exits, --at, --branch and --tap-layout away."
-        )
     assert request.front is not None
     candidate = pick_candidate(read_front(request.front), request.pick)
     backbone, config = trusted(candidate, request.named, str(request.front))

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from eetool.cli.options import MODEL, PATH, FiniteRange, data_option, force_option, named_option, output_option
+from eetool.cli.options import (
+    CHECKPOINT_OR_BUNDLE,
+    DEVICE,
+    PROFILE,
+    FiniteRange,
+    data_option,
+    force_option,
+    named_option,
+    output_option,
+)
 from eetool.cli.output import CommandResult, verb_with_request
 from eetool.cli.progress_bars import TerminalProgress
 from eetool.cli.shell_completion import complete_hw_profile
@@ -44,7 +53,7 @@ class TuneRequest:
 
 
 @verb_with_request(TuneRequest)
-@click.argument("model", type=MODEL)
+@click.argument("model", type=CHECKPOINT_OR_BUNDLE)
 @data_option()
 @output_option("The tuned model.  [MODEL itself, if it was not tuned before]")
 @click.option(
@@ -66,12 +75,13 @@ class TuneRequest:
 @click.option("--max-energy-mj", type=FiniteRange(0, min_open=True), default=None, help="Mean over inputs; see below.")
 @click.option(
     "--device",
+    type=DEVICE,
     default=None,
     metavar="NAME",
     shell_complete=complete_hw_profile,
     help="Minimise the cost that its table predicts, not MACs.",
 )
-@click.option("--profile", type=PATH, default=None, help="Minimise the cost in this document of `eetool profile`.")
+@click.option("--profile", type=PROFILE, default=None, help="Minimise the cost in this document of `eetool profile`.")
 @click.option("--drops", default=None, metavar="D,D,…", help="One more operating point for each accuracy drop.")
 @click.option(
     "--standard-errors",

@@ -26,6 +26,7 @@ from eetool.workspace import scratch
 from eetool_measure.probe_timing import PROBES, SCHEMA, Probe, Probes
 from eetool_runtime.backends import open_graph
 from eetool_runtime.errors import BackendError
+from eetool_runtime.near_names import known_names
 
 ONNX, TFLITE = "onnx", "tflite"
 _RECIPES = {ONNX: "onnx-static", TFLITE: "tflite-static"}
@@ -172,5 +173,5 @@ def probe_kinds(formats: Sequence[str], precisions: Sequence[str]) -> list[Probe
     """
     for word, known in ((w, k) for words, k in ((formats, (ONNX, TFLITE)), (precisions, (FP32, INT8))) for w in words):
         if word not in known:
-            raise UsageError(f"unknown {word!r}", f"Known: {', '.join(known)}.")
+            raise UsageError(f"unknown {word!r}", known_names(word, known, "Known"))
     return [ProbeKind(f, p) for f in dict.fromkeys(formats or (ONNX,)) for p in dict.fromkeys(precisions or (FP32,))]

@@ -1,6 +1,5 @@
 """Hw profiles: facts, published power and latency tables of devices, each figure with its source."""
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from eetool.latency.table.table import SCOPES, Composition, LatencyTable, Regres
 from eetool.latency.table.validation import check_table, require, require_one_of
 from eetool.records import read_record
 from eetool_measure.records import encode
+from eetool_runtime.near_names import did_you_mean
 
 SCHEMA = "hw_profile/1"
 STATES = ("idle", "stress")
@@ -106,10 +106,8 @@ def find_device(name: str) -> HwProfile:
     by_name = {word.lower(): profile for profile in profiles for word in (profile.name, *profile.aliases)}
     if name.lower() in by_name:
         return by_name[name.lower()]
-    near = difflib.get_close_matches(name.lower(), by_name, n=3)
-    meant = f"Did you mean {' or '.join(near)}? " if near else ""
     there = ", ".join(["host", *(profile.name for profile in profiles)])
-    raise MissingError(f"unknown device {name!r}", f"{meant}Known devices: {there}.")
+    raise MissingError(f"unknown device {name!r}", f"{did_you_mean(name, by_name)}Known devices: {there}.")
 
 
 def is_profile_file(device: str) -> bool:

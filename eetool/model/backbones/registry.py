@@ -9,26 +9,17 @@ from torch import nn
 from torch.nn import functional
 
 from eetool.errors import UsageError
+from eetool.model.backbones import names
 from eetool.model.backbones.densenet import IMAGENET_BLOCKS, cifar_densenet, imagenet_densenet
 from eetool.model.backbones.layers import is_small
 from eetool.model.backbones.mlp import Mlp, is_valid_size
 from eetool.model.backbones.mobilenet import STAGED, mobilenet_v2, mobilenet_v3, staged_mobilenet
 from eetool.model.backbones.resnet import CifarResNet, Stage, StagedResNet
 from eetool.model.backbones.tcresnet import STAGES, TcResNet
-from eetool.model.backbones.text import SIZES as TEXT_SIZES
 from eetool.model.backbones.text import TextEncoder
 from eetool.model.backbones.vgg import CONVOLUTIONS, Vgg
-from eetool.model.backbones.vit import SIZES, Vit, patch_size
+from eetool.model.backbones.vit import Vit, patch_size
 
-# For images; for features, that is vectors and sequences of frames; for texts.
-NAMES = (
-    *("resnet8", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet-16x0-32x1-64x2s-128x2-256x2"),
-    *("densenet40", "densenet100-bc", "densenet121", "densenet169", "densenet201"),
-    *("vgg11", "vgg13", "vgg16", "vgg19"),
-    *("mobilenetv2", "mobilenetv3-small", "mobilenetv3-large", "vit-tiny", "vit-small"),
-)
-OF_FEATURES = ("mlp-256x3", *(f"tcresnet{depth}" for depth in STAGES))
-OF_TEXTS = tuple(f"text-{size}" for size in TEXT_SIZES)
 VOCABULARY = "vocabulary"  # key in the configuration of a text model: number of token ids
 
 Shape = tuple[int, ...]
@@ -41,7 +32,7 @@ def build_backbone(
     """Build a built-in backbone with fresh weights.
 
     Args:
-        reference: one of `NAMES`, `OF_FEATURES` or `OF_TEXTS`, or a name of the following forms.
+        reference: one of those in `eetool.model.backbones.names`, or a name of the following forms.
             A CIFAR ResNet of another depth (6n + 2), or a DenseNet (3n + 4, `-bc` 6n + 4).
             A residual network by its stages, WIDTHxBLOCKS each: `resnet-16x0-32x1-64x2s-128x2`. The first stage may be
             a stem without blocks. Every other stage halves the image, unless an `s` (same size) follows.
@@ -64,9 +55,7 @@ def build_backbone(
     if sized and not re.fullmatch("[1-9][0-9]{0,3}", side):
         raise UsageError(f"{reference} gives no size to resize images to", f"Such as {name}@24.")
     if entry is None:
-        others = "timm:NAME, torchvision:NAME, hf:NAME_OR_CONFIG and package.module:factory"
-        known = ", ".join((*NAMES, *OF_FEATURES, *OF_TEXTS))
-        raise UsageError(f"unknown model {reference!r}", f"Built-in models: {known}; others: {others}.")
+        raise names.unknown_model(reference)
     builder, match = entry
     if len(sizes) != 3 or not all(isinstance(size, int) for size in sizes):
         shown = "x".join(map(str, shape))
@@ -90,7 +79,7 @@ class _Resize:
 
 def is_text(reference: str) -> bool:
     """Return True for built-in backbones that read token ids."""
-    return reference in OF_TEXTS
+    return reference in names.OF_TEXTS
 
 
 def _build_for_other_inputs(
@@ -166,14 +155,12 @@ def _vit(match: re.Match[str], shape: Shape, classes: int) -> nn.Module:
 
 
 _BUILDERS: dict[str, Builder] = {
-    r"resnet([0-9]{1,4})": _resnet,
-    r"resnet((?:-[0-9]{1,4}x[0-9]{1,3}s?)+)": _staged_resnet,
-    r"densenet([0-9]{1,3})(-bc)?": _densenet,
-    r"vgg([0-9]{1,2})": _vgg,
-    r"mobilenetv2": lambda match, shape, classes: mobilenet_v2(shape[1], classes, is_small(shape)),
-    r"mobilenetv3-(small|large)": lambda match, shape, classes: mobilenet_v3(
-        match[1], shape[1], classes, is_small(shape)
-    ),
+    names.RESNET: _resnet,
+    names.STAGED_RESNET: _staged_resnet,
+    names.DENSENET: _densenet,
+    names.VGG: _vgg,
+    names.MOBILENET_V2: lambda match, shape, classes: mobilenet_v2(shape[1], classes, is_small(shape)),
+    names.MOBILENET_V3: lambda match, shape, classes: mobilenet_v3(match[1], shape[1], classes, is_small(shape)),
     STAGED: lambda match, shape, classes: staged_mobilenet(match, shape[1], classes),
-    rf"vit-({'|'.join(SIZES)})": _vit,
+    names.VIT: _vit,
 }

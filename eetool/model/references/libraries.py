@@ -6,6 +6,7 @@ from torch import nn
 
 from eetool.errors import UsageError
 from eetool.model.references.reference import ModelReference, Shape, float_input, import_library
+from eetool_runtime.near_names import near_names
 
 _IMAGENET_CLASSES = 1000
 _IMAGENET_SHAPE = (1, 3, 224, 224)
@@ -21,7 +22,7 @@ def resolve_timm(name: str, shape: Shape | None, classes: int | None) -> ModelRe
     """
     timm = _package("timm")
     if not timm.is_model(name):
-        near = timm.list_models(f"*{name}*")[:8]
+        near = timm.list_models(f"*{name}*")[:8] or near_names(name, timm.list_models("*"))
         raise UsageError(f"timm has no model {name!r}", f"Near it: {', '.join(near)}." if near else None)
     config = timm.get_pretrained_cfg(name)
     default = (1, *config.input_size) if config is not None else _IMAGENET_SHAPE
@@ -54,7 +55,7 @@ def resolve_torchvision(name: str, shape: Shape | None, classes: int | None) -> 
     models = _package("torchvision").models
     known = models.list_models(module=models)
     if name not in known:
-        near = [other for other in known if name in other][:8]
+        near = [other for other in known if name in other][:8] or near_names(name, known)
         hint = f"Near it: {', '.join(near)}." if near else f"Such as torchvision:{known[0]}."
         raise UsageError(f"torchvision has no classification model {name!r}", hint)
     return ModelReference(

@@ -21,6 +21,7 @@ from eetool.model.references.outputs import (
     run_outputs,
     shape_text,
 )
+from eetool_runtime.near_names import did_you_mean
 
 _EVALUATION, _TRAINING = "evaluation", "training"
 _REMEDY = (
@@ -273,7 +274,9 @@ def _named(listed: Sequence[NetworkOutput], names: Sequence[str], where: str) ->
     for name in names:
         inside = [x for x in listed if x.name == name or x.name.startswith(f"{name}.")]
         if not inside:
-            raise UsageError(f"{where} has no output {name!r}: {list_names(listed)}", "Name one of these as --logits.")
+            meant = did_you_mean(name, [x.name for x in listed])
+            hint = f"{meant}Name one of these as --logits."
+            raise UsageError(f"{where} has no output {name!r}: {list_names(listed)}", hint)
         found.update({x.name: x for x in inside})
     return list(found.values())
 

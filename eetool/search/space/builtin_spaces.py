@@ -11,6 +11,7 @@ from eetool.errors import UsageError
 from eetool.model.backbones.layers import round_to_multiple
 from eetool.model.user_code import describe, error_place
 from eetool.search.space.space import Gene, Genome, Space, SpaceBackbone, make_space
+from eetool.search.space.space_names import MOBILENET_V3, MOBILENET_V3_CIFAR, RESNET, check_space_name
 
 _KERNEL, _DEPTH, _WIDTH = 0, 1, 2  # phases of progressive shrinking, in the order of Once-for-All (arXiv 1908.09791)
 
@@ -112,9 +113,9 @@ def _resnet(genome: Genome) -> SpaceBackbone:
 
 
 SPACES: dict[str, Callable[[], Space]] = {
-    "mobilenetv3": mobilenetv3,
-    "mobilenetv3-cifar": mobilenetv3_cifar,
-    "resnet": resnet,
+    MOBILENET_V3: mobilenetv3,
+    MOBILENET_V3_CIFAR: mobilenetv3_cifar,
+    RESNET: resnet,
 }
 
 
@@ -126,10 +127,8 @@ def load_space(name: str) -> Space:
     """
     if name in SPACES:
         return SPACES[name]()
-    module, colon, attribute = name.partition(":")
-    if not colon:
-        known = f"Known spaces: {', '.join(SPACES)}; your own is package.module:space."
-        raise UsageError(f"unknown search space {name!r}", known)
+    check_space_name(name)
+    module, _, attribute = name.partition(":")
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:

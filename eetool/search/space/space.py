@@ -18,6 +18,7 @@ from eetool.errors import UsageError
 from eetool.model.branches import ALPHABET, LINEAR
 from eetool.model.gate_scores import ENTROPY, MARGIN, MAX_SOFTMAX
 from eetool.model.user_code import user_code
+from eetool_runtime.near_names import did_you_mean
 
 Value = int | float | str
 Genome = dict[str, Value]  # the active genes, in the order of the space
@@ -317,10 +318,7 @@ def _join(choices: Sequence[Value]) -> str:
 
 
 def _genes_hint(known: Mapping[str, Gene], name: str) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(name, known, n=3)
-    return f"Did you mean {' or '.join(near)}?" if near else f"Its genes: {', '.join(known)}."
+    return did_you_mean(name, known).strip() or f"Its genes: {', '.join(known)}."
 
 
 def _inactive_hint(gene: Gene) -> str:

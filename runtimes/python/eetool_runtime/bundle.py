@@ -15,6 +15,7 @@ from .argument_checks import short_repr
 from .errors import BundleError, UsageError
 from .manifest import MAX_MANIFEST_BYTES, Manifest, Variant
 from .manifest_parser import parse_manifest
+from .near_names import known_names
 from .records import dataclass
 
 MANIFEST = "manifest.json"
@@ -38,8 +39,8 @@ class Bundle:
     def variant(self, name: str) -> Variant:
         """Return the variant `name`; raises UsageError with the known names."""
         if not isinstance(name, str) or name not in self.manifest.variants:
-            known = ", ".join(self.manifest.variants)
-            raise UsageError(f"{self.path.name} has no variant {short_repr(name)}", f"It has: {known}.")
+            hint = known_names(name, self.manifest.variants, "It has")
+            raise UsageError(f"{self.path.name} has no variant {short_repr(name)}", hint)
         return self.manifest.variants[name]
 
     def recheck(self, relative: str) -> None:

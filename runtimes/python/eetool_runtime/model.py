@@ -24,6 +24,7 @@ from .fork_guard import ForkGuard
 from .input_checker import Arrays, InputChecker, Tensors
 from .machine import resident_bytes
 from .manifest import OperatingPoint, all_tensors, scalars
+from .near_names import known_names
 from .preprocess import Raw, preprocess_all
 from .prometheus import prometheus_text
 from .result import Result
@@ -146,9 +147,8 @@ class Model:
         if operating_point is not None:
             points = self._fitted.operating_points
             if not isinstance(operating_point, str) or operating_point not in points:
-                raise UsageError(
-                    f"unknown operating point {short_repr(operating_point)}", f"This bundle has: {', '.join(points)}."
-                )
+                hint = known_names(operating_point, points, "This bundle has")
+                raise UsageError(f"unknown operating point {short_repr(operating_point)}", hint)
             thresholds = points[operating_point].thresholds
         elif isinstance(threshold, (tuple, list)):
             thresholds = tuple(threshold)

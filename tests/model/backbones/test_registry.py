@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from eetool.errors import UsageError
-from eetool.model.backbones.registry import NAMES, build_backbone
+from eetool.model.backbones.names import NAMES
+from eetool.model.backbones.registry import build_backbone
 from eetool.model.early_exit import candidate_taps, capture_outputs
 
 

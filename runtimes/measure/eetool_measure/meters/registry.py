@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Callable
 
 from eetool_runtime.errors import UsageError
+from eetool_runtime.near_names import did_you_mean
 
 from ..errors import MeterError
 from .base import BOARD, MEASURED, EnergyReading, Meter
@@ -28,6 +29,15 @@ class NullMeter:
         raise MeterError("there is no power meter, so no energy is known", f"Known meters: {', '.join(METERS)}.")
 
 
+def check_meter_name(spec: str) -> None:
+    """Raise UsageError where `spec` has no form in `METERS`; no meter is opened."""
+    kind, _, rest = spec.partition(":")
+    has_rest = (kind in ("log", "replay") and rest) or ("." in kind and rest.isidentifier())
+    if spec not in ("none", "pmic", "pmic:board", "rapl") and kind != "hwmon" and not has_rest:
+        meant = did_you_mean(kind, [name.partition("[")[0].partition(":")[0] for name in METERS])
+        raise UsageError(f"unknown power meter {spec!r}", f"{meant}Known meters: {', '.join(METERS)}.")
+
+
 def find_meter(spec: str, root: Path = _SYSFS, command: str = "vcgencmd") -> Meter:
     """Return the meter with the name `spec`, of a form in `METERS`; `root` is the folder of sysfs.
 
@@ -35,6 +45,7 @@ def find_meter(spec: str, root: Path = _SYSFS, command: str = "vcgencmd") -> Met
         UsageError: the name is unknown, or matches several sensors.
         MeterError: the meter is absent or unreadable, or its file is not a recording.
     """
+    check_meter_name(spec)
     kind, _, rest = spec.partition(":")
     if spec == "none":
         return NullMeter()
@@ -46,9 +57,7 @@ def find_meter(spec: str, root: Path = _SYSFS, command: str = "vcgencmd") -> Met
         return open_rapl(root)
     if kind in ("log", "replay") and rest:
         return open_trace(kind, Path(rest))
-    if "." in kind and rest.isidentifier():
-        return _custom(kind, rest)
-    raise UsageError(f"unknown power meter {spec!r}", f"Known meters: {', '.join(METERS)}.")
+    return _custom(kind, rest)
 
 
 def _custom(module: str, factory: str) -> Meter:

@@ -1,0 +1,94 @@
+"""EfficientNet-Lite0 for the six classes of `benchmarks/photos.py`, with the names of published weights.
+
+Source: EfficientNet (arXiv 1905.11946) without squeeze-and-excite and with ReLU6, as TensorFlow published it. A
+convolution pads as TensorFlow does: at stride 2 one more pixel at the right and bottom.
+"""
+
+from pathlib import Path
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+CLASSES = 6
+# Repeats, kernel, stride, expansion, channels.
+STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+_STEM, _HEAD = 32, 1280
+_EPSILON = 1e-3
+
+
+class ConvNorm(nn.Module):
+    """Convolution with TensorFlow's padding, and batch normalisation; `active` adds ReLU6."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1, active: bool = True):
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, groups=groups, bias=False)
+        self.bn = nn.BatchNorm2d(outputs, eps=_EPSILON)
+        self.act = nn.ReLU6() if active else nn.Identity()
+        around = max(kernel - stride, 0)  # for sides that the stride divides
+        self.padding = (around // 2, around - around // 2) * 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map features (N, inputs, H, W) to (N, outputs, H/stride, W/stride)."""
+        return self.act(self.bn(self.conv(functional.pad(x, self.padding))))
+
+
+class Block(nn.Module):
+    """Inverted residual: expansion, depthwise convolution, projection."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int):
+        super().__init__()
+        width = inputs * expansion
+        if expansion > 1:
+            self.expand = ConvNorm(inputs, width, 1, 1)
+        self.depth = ConvNorm(width, width, kernel, stride, groups=width)
+        self.project = ConvNorm(width, outputs, 1, 1, active=False)
+        self.expands, self.adds = expansion > 1, stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map features (N, inputs, H, W) to (N, outputs, H/stride, W/stride)."""
+        inner = self.project(self.depth(self.expand(x) if self.expands else x))
+        return x + inner if self.adds else inner
+
+
+class EfficientNetLite0(nn.Module):
+    """Stem, 16 blocks, head, and a classifier of the mean over the image."""
+
+    def __init__(self, classes: int):
+        super().__init__()
+        self.stem = ConvNorm(3, _STEM, 3, 2)
+        blocks, inputs = [], _STEM
+        for repeats, kernel, stride, expansion, outputs in STAGES:
+            for index in range(repeats):
+                blocks.append(Block(inputs, outputs, kernel, stride if index == 0 else 1, expansion))
+                inputs = outputs
+        self.blocks = nn.Sequential(*blocks)
+        self.head = ConvNorm(inputs, _HEAD, 1, 1)
+        self.fc = nn.Linear(_HEAD, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images (N, 3, H, W), sides divisible by 32, to logits (N, classes)."""
+        return self.fc(self.head(self.blocks(self.stem(x))).mean((2, 3)))
+
+
+def make() -> nn.Module:
+    """Return the network for the photographs, with fresh weights."""
+    return EfficientNetLite0(CLASSES)
+
+
+def write_start(published: Path, target: Path, seed: int) -> None:
+    """Write published weights with a fresh classifier for the photographs."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    torch.manual_seed(seed)
+    fresh = {name: tensor for name, tensor in make().state_dict().items() if name.startswith("fc.")}
+    tensors = {name: tensor for name, tensor in load_file(published).items() if not name.startswith("fc.")}
+    save_file({**tensors, **fresh}, target)

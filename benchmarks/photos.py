@@ -1,0 +1,175 @@
+"""Early exit on real photographs of mixed sizes, from an archive to verdicts for this machine and a Raspberry Pi 4.
+
+    python benchmarks/photos.py DATA --out FOLDER [--weights FILE] [--side 128] [--epochs 30]
+
+DATA is a .tar of photographs in a folder for each of six classes, such as TrashNet. Each photograph goes to train/,
+val/ or test/ by the hash of its content (50, 20 and 30 %), whatever else is in the archive. --weights are the published
+ones of EfficientNet-Lite0 (safetensors), which are trained on; without them the small network of `examples/photos` is
+trained from scratch. Every output lies in FOLDER and is not made again, and an interrupted training resumes.
+
+Prints one JSON document, which is also written to FOLDER/results.json: the split, the accuracy of every exit, latency
+and accuracy of every way to ship the model, the verdict here, and the prediction and verdict for the device.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+HERE = Path(__file__).parent
+EXAMPLE = HERE.parent / "examples/photos"
+# Upper bounds of the first byte of the hash, out of 256.
+SPLITS = (("test", 77), ("val", 128), ("train", 256))
+LITE0_PIXELS = "0.498039,0.498039,0.498039/0.501961,0.501961,0.501961"  # (x - 127) / 128 of pixels from 0 to 255
+SUFFIXES = (".jpg", ".jpeg", ".png")
+DEVICE = "rpi4"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of the script."""
+
+    data: Path
+    out: Path
+    weights: Path | None
+    side: int
+    epochs: int
+    exits: int
+    max_accuracy_drop: float
+    threads: int
+    torch_device: str
+    seed: int
+    limit: int | None
+    quick: bool
+
+    @property
+    def network(self) -> str:
+        """Reference of the network."""
+        return "efficientnet_lite0:make" if self.weights else "network:make"
+
+
+def split_of(content: bytes) -> str:
+    """Return the split of a photograph, which depends on its bytes alone."""
+    first = hashlib.sha256(content).digest()[0]
+    return next(name for name, bound in SPLITS if first < bound)
+
+
+def unpack(archive: Path, folder: Path, limit: int | None) -> None:
+    """Write the photographs of `archive` to folder/SPLIT/CLASS, at most `limit` of each class."""
+    if folder.exists():
+        return
+    unfinished = folder.with_name(folder.name + ".partial")
+    taken: Counter[str] = Counter()
+    with tarfile.open(archive) as photographs:
+        for member in photographs:
+            place = PurePosixPath(member.name)
+            if not member.isfile() or place.suffix.lower() not in SUFFIXES or len(place.parts) < 2:
+                continue
+            name = place.parts[-2]
+            if limit is not None and taken[name] >= limit:
+                continue
+            taken[name] += 1
+            opened = photographs.extractfile(member)
+            assert opened is not None  # it is a file
+            content = opened.read()
+            target = unfinished / split_of(content) / name / place.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+    unfinished.rename(folder)
+
+
+def run(settings: Settings, output: str, *arguments: object) -> Path:
+    """Run `eetool arguments -o output` in the folder of results, unless the output exists."""
+    path = settings.out / output
+    if path.exists():
+        return path
+    command = [sys.executable, "-m", "eetool", *map(str, arguments), "-o", str(path)]
+    if path.with_name(path.name + ".resume").exists():
+        command.append("--resume")
+    print("+", " ".join(command[2:]), file=sys.stderr)
+    places = os.pathsep.join(filter(None, (str(HERE), str(EXAMPLE), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": places}
+    subprocess.run(command, check=True, stdout=sys.stderr, env=environment)
+    return path
+
+
+def train_options(settings: Settings) -> list[object]:
+    """Return the options of training: gentle where it begins with published weights."""
+    common = ["--exits", settings.exits, "--epochs", settings.epochs, "--seed", settings.seed]
+    common += ["--threads", settings.threads, "--torch-device", settings.torch_device]
+    if settings.weights is None:
+        return [*common, "--recipe", "distill"]
+    start = settings.out / "start.safetensors"
+    if not start.exists():
+        sys.path.insert(0, str(HERE))
+        from efficientnet_lite0 import write_start
+
+        write_start(settings.weights, start, settings.seed)
+    return [*common, "--weights", start, "--normalise", LITE0_PIXELS, "--learning-rate", 0.01, "--branch", "linear"]
+
+
+def measure(settings: Settings) -> dict[str, Any]:
+    """Return the results of the whole chain."""
+    photographs = settings.out / "photographs"
+    unpack(settings.data, photographs, settings.limit)
+    data, named = ("--data", f"folder:{photographs}"), ("--model", settings.network)
+    shape = ("--input", f"3x{settings.side}x{settings.side}")
+    model = run(settings, "model.pt", "train", settings.network, *data, *shape, *train_options(settings))
+    drop = ("--max-accuracy-drop", settings.max_accuracy_drop)
+    tuned = run(settings, "tuned.pt", "tune", model, *data, *named, *drop)
+    both = ("--precision", "fp32", "--precision", "int8", "--calibration-data", data[1])
+    bundle = run(settings, "photos.eebundle", "export", tuned, *named, *both)
+    quick = ("--passes", 1, "--min-seconds", 0, "--accept-unstable") if settings.quick else ()
+    bench = run(settings, "bench.json", "bench", bundle, *data, *drop, "--threads", settings.threads, *quick)
+    device = run(settings, f"{DEVICE}.json", "estimate", bundle, "--device", DEVICE)
+    shown, predicted = (json.loads(path.read_text(encoding="utf-8")) for path in (bench, device))
+    counts = {place.name: sum(1 for _ in place.rglob("*.*")) for place in sorted(photographs.iterdir())}
+    return {
+        "network": settings.network,
+        "side": settings.side,
+        "epochs": settings.epochs,
+        "seed": settings.seed,
+        "photographs": counts,
+        "machine": shown["machine"],
+        "exits": [{"exit": i, "accuracy": at["accuracy"]} for i, at in enumerate(shown["exits"])],
+        "ways": shown.get("ways") or shown["points"],
+        "verdict": shown["verdict"],
+        "unstable": shown["unstable"],
+        "device": {key: predicted.get(key) for key in ("device", "provenance", "means", "comparison", "warnings")},
+    }
+
+
+def main() -> None:
+    """Run the chain and print its results."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, default=None)
+    parser.add_argument("--side", type=int, default=128)
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--exits", type=int, default=2)
+    parser.add_argument("--max-accuracy-drop", type=float, default=1.0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--torch-device", default="cpu")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--limit", type=int, default=None, help="photographs of each class, for a trial")
+    parser.add_argument("--quick", action="store_true", help="one pass over the test photographs, for a trial")
+    settings = Settings(**vars(parser.parse_args()))
+    settings.out.mkdir(parents=True, exist_ok=True)
+    try:
+        text = json.dumps(measure(settings), indent=2)
+    except subprocess.CalledProcessError as error:  # the command has said why
+        sys.exit(error.returncode)
+    (settings.out / "results.json").write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
