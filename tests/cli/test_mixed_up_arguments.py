@@ -24,8 +24,8 @@ from tests.helpers.tiny_bundle import write_tiny_bundle
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 TFLITE = Path(__file__).parents[1] / "helpers/litert_graphs/answer.tflite"
-DOCUMENTS = ("bench", "profile", "predict", "train", "tune", "search", "hw_profile", "machine", "report")
-REPORTED = {"bench/", "profile/", "predict/", "train/", "tune/", "search/", "bundle", "json"}
+DOCUMENTS = ("advise", "bench", "profile", "predict", "train", "tune", "search", "hw_profile", "machine", "report")
+REPORTED = {"advise/", "bench/", "profile/", "predict/", "train/", "tune/", "search/", "bundle", "json"}
 DATA = ("--data", "digits")
 
 # Every argument that is a path, as a command line with `@` in its place, and the kinds that it takes.
@@ -122,7 +122,7 @@ def things(tmp_path_factory: pytest.TempPathFactory, cli: Any) -> dict[str, Path
     with tarfile.open(root / "photos.tar.gz", "w:gz") as archive:
         archive.add(root / "notes.txt")
     for name in DOCUMENTS:
-        shutil.copy(GOLDEN / f"{name}-1.json", root / f"{name}.json")
+        shutil.copy(max(GOLDEN.glob(f"{name}-*.json")), root / f"{name}.json")
     paths = [*sorted(root.iterdir()), root / "tiny.eebundle/manifest.json", root / "absent.pt"]
     return {f"{identify(path).kind} {path.name}": path for path in paths}
 

@@ -54,8 +54,9 @@ class ReportRequest:
 def report(request: ReportRequest) -> CommandResult:
     """Make one self-contained page of DOCUMENTS: those of other commands, and a bundle.
 
-    Documents are those of advise, train, tune, profile, estimate, bench and search, as --json or -o gives them. The page
-    works offline and from a file. With --data, the source of the benchmark, it shows easy and hard inputs as pictures.
+    Documents are those of advise, train, tune, profile, estimate, bench and search, as --json or -o gives them. The
+    page works offline and from a file. With --data, the source of the benchmark, it shows easy and hard inputs as
+    pictures.
     """
     from eetool.errors import UsageError
     from eetool.records import check_output, write_atomic
