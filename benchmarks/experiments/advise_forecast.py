@@ -29,16 +29,8 @@ import torch
 from eetool.data.registry import load_source
 from eetool.data.splits import TEST, recorded_split
 from eetool.export.temporary_bundle import temporary_bundle
-from eetool.latency.estimate.prediction_target import ONNX_FP32, target_of_variant
-from eetool.latency.estimate.predictor import Predictor
-from eetool.latency.estimate.recorded_model import recorded_model
-from eetool.latency.table.hw_profile import load_device
 from eetool.metrics import exits_taken
 from eetool.model.checkpoint import load_checkpoint
-from eetool.model.early_exit import EarlyExitNet
-from eetool.model.graph_recorder import record_graphs
-from eetool.model.references.example_inputs import example_inputs
-from eetool.model.scored_network import ScoredNetwork
 from eetool.train.pipeline import every_exit_logits
 from eetool.tune.calibration import Calibration
 from eetool.tune.device_costs import predicted_costs
@@ -139,7 +131,7 @@ def judge(name: str, network: Case, options: argparse.Namespace) -> list[dict[st
         if not epochs:
             continue
         seconds = train_advised(folder, advice, recipe, epochs)
-        outcome = outcomes(folder, f"{recipe}-tuned.pt", network.data, options.device)
+        outcome = outcomes(folder, f"{recipe}-tuned.pt", network.data, options.device, advice["unsplit"]["cost"])
         rows += [compare(name, recipe, advice, outcome, point, seconds) for point in POINTS]
     return rows
 
@@ -155,7 +147,7 @@ def train_advised(folder: Path, advice: dict[str, Any], recipe: str, epochs: int
     return time.monotonic() - started
 
 
-def outcomes(folder: Path, file: str, data: str, device: str) -> dict[str, dict[str, float]]:
+def outcomes(folder: Path, file: str, data: str, device: str, unsplit: float) -> dict[str, dict[str, float]]:
     """Return accuracy on the test split, and predicted latency over that of the unsplit network, by point."""
     path = folder / file
     checkpoint = load_checkpoint(path)
@@ -166,7 +158,7 @@ def outcomes(folder: Path, file: str, data: str, device: str) -> dict[str, dict[
     policy = checkpoint.record.policy
     assert policy is not None
     confidences = calibrated_confidences(policy.score, logits, Calibration(policy.temperatures), None)
-    costs, unsplit = predicted_costs(path, device, temporary_bundle).costs, unsplit_ms(path, device)
+    costs = predicted_costs(path, device, temporary_bundle).costs
     right = logits.argmax(2) == labels
     results = {}
     for name in POINTS:
@@ -177,16 +169,6 @@ def outcomes(folder: Path, file: str, data: str, device: str) -> dict[str, dict[
         error = float(np.sqrt(accuracy * (1 - accuracy) / len(labels)))
         results[name] = {"accuracy": accuracy, "standard_error": error, "ratio": float(spent.mean() / unsplit)}
     return results
-
-
-def unsplit_ms(path: Path, device: str) -> float:
-    """Return the predicted latency of the backbone alone."""
-    checkpoint, profile = load_checkpoint(path), load_device(device)
-    predictor = Predictor(profile, "onnxruntime", "fp32", 1)
-    plain = EarlyExitNet(checkpoint.build().backbone, {}).eval()
-    recorded = record_graphs(ScoredNetwork(plain).eval(), example_inputs(checkpoint.record.spec.inputs))
-    target = target_of_variant(recorded_model(recorded, "unsplit"), ONNX_FP32, predictor.channel_block)
-    return predictor.graph("unsplit", [k for kernels in target.graphs.values() for k in kernels]).latency_ms
 
 
 def compare(
