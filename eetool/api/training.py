@@ -200,7 +200,15 @@ def _settings(given: dict[str, Any], hold_out: str) -> "TrainingSettings":
     of_loss = {f.name for f in fields(LossOptions)}
     loss = {name: value for name, value in exact.items() if name in of_loss}
     rest = {name: value for name, value in exact.items() if name not in of_loss}
-    return TrainingSettings(**rest, hold_out=hold_out, loss=LossOptions(**loss))
+    return TrainingSettings(**{**_as_the_command(), **rest}, hold_out=hold_out, loss=LossOptions(**loss))
+
+
+def _as_the_command() -> dict[str, Any]:
+    """Return the defaults of `eetool train`, where those of the settings are of files of earlier versions."""
+    from eetool.model.history import BEST
+    from eetool.train.stored_training import AUTOMATIC
+
+    return {"keep": BEST, "feature_views": AUTOMATIC}
 
 
 def _as_stored(value: Any, kind: Any) -> Any:

@@ -14,6 +14,7 @@ from eetool.progress import SILENT, Progress
 from eetool_runtime.backends import Threads, backend_for
 from eetool_runtime.bundle import Bundle
 from eetool_runtime.errors import BackendError
+from eetool_runtime.near_names import known_names
 
 AUTO = "auto"
 FULL = "full"
@@ -79,7 +80,7 @@ def check_point(bundle: Bundle, variants: Sequence[str], point: str | None) -> N
     """Raise UsageError where none of the variants has the operating point."""
     known = dict.fromkeys(name for variant in variants for name in bundle.variant(variant).operating_points)
     if point is not None and point not in known:
-        raise UsageError(f"unknown operating point {point!r}", f"This bundle has: {', '.join(known)}.")
+        raise UsageError(f"unknown operating point {point!r}", known_names(point, list(known), "This bundle has"))
 
 
 def make_sets(

@@ -19,7 +19,6 @@ from eetool.tune.operating_points import BUDGET, CERTIFIED, TuningResult
 from eetool_runtime import Bundle
 from eetool_runtime.manifest import Manifest, OperatingPoint
 
-OPTION_GOALS = ("max_accuracy_drop", "certify", "standard_errors", "calibration")  # goals that are one option each
 # Maps a bundle, one of its variants and the source of the first variant's costs to the costs of that variant.
 Price = Callable[[Path, str, CostSource], CascadeCosts]
 

@@ -83,7 +83,7 @@ def test_tune_bundle_and_bench_return_records(bundle_copy: Path) -> None:
     assert "drop-2" in tuned.operating_points
     assert tuned.goals.max_accuracy_drop == 6
     measured = eetool.bench(bundle_copy, "digits", passes=1, min_seconds=0, accept_unstable=True)
-    assert {"unsplit", "full", "fast", "drop-2"} <= {point.name for point in measured.points}
+    assert {"unsplit", "full", "fast", "drop-2"} <= {way.operating_point or way.kind for way in measured.ways}
     assert measured.pool == "private"
     assert measured.verdict.text
 

@@ -193,7 +193,7 @@ def _drops(text: str | None) -> tuple[float, ...]:
 
 def _named_goals() -> frozenset[str]:
     """Return the goals that the user gave on the command line, by the names of their options."""
-    from eetool.tune.refit import OPTION_GOALS
+    from eetool.model.goals import OPTION_GOALS
 
     source = click.get_current_context().get_parameter_source
     return frozenset(name for name in OPTION_GOALS if source(name) is ParameterSource.COMMANDLINE)
