@@ -41,7 +41,7 @@ def calibrate(
     reference: References = None,
     progress: Progress | None = None,
 ) -> "Calibration":
-    """Fit the confidences of every exit on the split `temperature` of the data, which training did not use.
+    """Fit the confidences of every exit on the held-out examples of the data, which training did not use.
 
     `tune` does this too. Alone it serves thresholds of your own.
 
@@ -64,15 +64,12 @@ def calibrate(
         check_choice("method", method, _METHODS)
         check_choice("score", score, _SCORES)
         from eetool.data.image_form import model_form
-        from eetool.data.rows import take
         from eetool.data.source import check_classes
-        from eetool.data.splits import TEMPERATURE, recorded_split
         from eetool.data.vocabulary import use_model_vocabulary
         from eetool.model.gate_scores import LEARNED, MAX_SOFTMAX
         from eetool.train.pipeline import answer_arrays
-        from eetool.tune.cross_fitting import LabelledLogits
         from eetool.tune.cross_fitting import calibrate as fit
-        from eetool.tune.fit_policy import predict_in_chunks
+        from eetool.tune.fit_policy import predict_held_out
 
         checkpoint = as_checkpoint(model, reference)
         spec = checkpoint.record.spec
@@ -82,10 +79,10 @@ def calibrate(
         source = as_source(data, as_progress(progress), model_form(spec.inputs, "the model"))
         check_classes(source, spec.labels, "the model")
         source = use_model_vocabulary(source, spec.inputs)
-        indices = recorded_split(source, TEMPERATURE, checkpoint.record.data)
-        answers_of = partial(answer_arrays, checkpoint)
-        logits, learned = predict_in_chunks(answers_of, take(source.inputs, indices))
-        return fit(LabelledLogits(logits, source.labels[indices], learned), gate, method)
+        held = predict_held_out(
+            source, checkpoint.record.data, partial(answer_arrays, checkpoint), as_progress(progress)
+        )
+        return fit(held, gate, method)
 
 
 def tune(

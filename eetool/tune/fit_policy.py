@@ -89,15 +89,10 @@ def fit_policy(
         ArtefactError: the model records no such data, or no certificate split for a certificate.
         BudgetError: a goal cannot be kept, and there is no earlier fit.
     """
-
-    def predict(split: str) -> LabelledLogits:
-        indices = recorded_split(source, split, data)
-        with progress(f"answers, {split} split", len(indices)) as advance:
-            logits, learned = predict_in_chunks(answers_of, take(source.inputs, indices), advance)
-        return LabelledLogits(logits, source.labels[indices], learned)
-
-    certificate = predict(CERTIFICATE) if goals.certify is not None else None
-    held = predict(TEMPERATURE).join(predict(THRESHOLD))
+    certificate = None
+    if goals.certify is not None:
+        certificate = _predict_split(source, CERTIFICATE, data, answers_of, progress)
+    held = predict_held_out(source, data, answers_of, progress)
     method = goals.calibration or TEMPERATURE_SCALING
     points = PointFit(held, costs, macs, score, method, goals.standard_errors)
     fit = _GoalFit(points, held, costs, macs, goals, score, earlier)
@@ -110,6 +105,21 @@ def fit_policy(
             fit.points[name] = fit.same_drop(name)
     tuned = points.result(fit.points, fit.warnings)
     return replace(tuned, default=fastest_point(tuned, costs, goals))
+
+
+def predict_held_out(source: Source, data: Data | None, answers_of: Answers, progress: Progress) -> LabelledLogits:
+    """Return the outputs for the examples that policies are fitted on, the splits of temperatures and thresholds."""
+    first, second = (_predict_split(source, split, data, answers_of, progress) for split in (TEMPERATURE, THRESHOLD))
+    return first.join(second)
+
+
+def _predict_split(
+    source: Source, split: str, data: Data | None, answers_of: Answers, progress: Progress
+) -> LabelledLogits:
+    indices = recorded_split(source, split, data)
+    with progress(f"answers, {split} split", len(indices)) as advance:
+        logits, learned = predict_in_chunks(answers_of, take(source.inputs, indices), advance)
+    return LabelledLogits(logits, source.labels[indices], learned)
 
 
 @dataclass
