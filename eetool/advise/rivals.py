@@ -8,15 +8,11 @@ import numpy as np
 from eetool.advise.document import RivalForecast
 from eetool.advise.exit_costs import ExitCosts
 from eetool.advise.forecast import JudgedRival
-from eetool.bench.contenders import StaticContender
-from eetool.errors import ArtefactError
+from eetool.bench.way_sets import RivalFile
 from eetool.latency.estimate.prediction_target import predictable_variants, target_of_variant
 from eetool.latency.estimate.predictor import Predictor
 from eetool.latency.kernels.from_onnx import total_macs
 from eetool.progress import Progress
-from eetool_runtime.backends import Threads
-from eetool_runtime.backends.registry import open_onnx_with_side_files
-from eetool_runtime.errors import BackendError
 
 
 def judge_rivals(
@@ -43,26 +39,21 @@ def judge_rivals(
         ArtefactError: a file cannot be read or run, or has another input or number of classes.
     """
     rivals = []
-    for path in paths:
-        right = _correctness(path, inputs, labels, classes, progress)
-        cost, reason = _cost(path, predictor)
-        ratio = None if cost is None else cost / max(costs.unsplit.value, 1e-12)
-        rivals.append(JudgedRival(RivalForecast(path.name, float(right.mean()), cost, ratio, reason), right))
+    with progress("static networks", len(paths)) as advance:
+        for path in paths:
+            right = _correctness(path, inputs, labels, classes)
+            cost, reason = _cost(path, predictor)
+            ratio = None if cost is None else cost / max(costs.unsplit.value, 1e-12)
+            rivals.append(JudgedRival(RivalForecast(path.name, float(right.mean()), cost, ratio, reason), right))
+            advance(1)
     return rivals
 
 
-def _correctness(path: Path, inputs: np.ndarray, labels: np.ndarray, classes: int, progress: Progress) -> np.ndarray:
-    try:
-        graph = open_onnx_with_side_files(path, Threads())
-    except BackendError as error:
-        raise ArtefactError(error.message, error.hint or "--against takes an .onnx file.") from None
-    network = StaticContender(path.name, graph, [inputs[i : i + 1] for i in range(len(inputs))], file=path)
-    network.check(classes, str(path))
-    right = np.zeros(len(labels), bool)
-    with progress(path.name, len(labels)) as advance:
-        for i, label in enumerate(labels):
-            right[i] = int(network.predict(i).probabilities.argmax()) == label
-            advance(1)
+def _correctness(path: Path, inputs: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """Return bool (n,), the inputs with a right prediction."""
+    rival = RivalFile(path, [inputs[i : i + 1] for i in range(len(inputs))], threads=1, classes=classes)
+    (way,) = rival.predict().ways.values()
+    right: np.ndarray = way.classes == labels
     return right
 
 

@@ -11,7 +11,7 @@ from eetool.errors import BudgetError, UsageError
 from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.metrics import Thresholds, exits_taken
 from eetool.model.gate_scores import MAX_SOFTMAX
-from eetool.model.goals import Budget, TuningGoals
+from eetool.model.goals import ENERGY, LATENCY, MACS, Budget, TuningGoals
 from eetool.names import quote
 from eetool.tune.calibration import TEMPERATURE, Calibration
 from eetool.tune.certificates import certify, least_promise
@@ -26,6 +26,7 @@ FULL, BALANCED, FAST, CERTIFIED, BUDGET = "full", "balanced", "fast", "certified
 _SHARE_OF_DROP = {BALANCED: 0.5, FAST: 1.0}
 _CANDIDATES = 32  # threshold choices that are tested for a certificate
 _ROUNDING = 1 + 1e-9
+_BUDGET_OPTIONS = {MACS: "--max-macs", LATENCY: "--max-latency-ms", ENERGY: "--max-energy-mj"}
 
 
 @dataclass(frozen=True)
@@ -215,7 +216,7 @@ def round_up(drop: float) -> float:
 def _option(budget: Budget, most: float) -> str:
     """Return the option of a budget that is at least as large, with four digits."""
     unit = 10.0 ** (math.floor(math.log10(most)) - 3) if most > 0 else 1.0
-    return f"--max-{budget.unit.replace('_', '-')} {math.ceil(most / unit - 1e-9) * unit:.4g}"
+    return f"{_BUDGET_OPTIONS[budget.unit]} {math.ceil(most / unit - 1e-9) * unit:.4g}"
 
 
 def certified_point(

@@ -39,7 +39,7 @@ def bundle(tmp_path: Path) -> Path:
 def tiny_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """`--data tiny`: images of the tiny bundle, all of them its test split."""
 
-    def load_source(name: str, progress: object = None) -> Source:
+    def load_source(name: str, progress: object = None, form: object = None) -> Source:
         if name != "tiny":
             raise UsageError(f"unknown data source {name!r}", "Known sources: tiny.")
         pairs = [(label, contrast) for contrast in np.linspace(0.25, 4, 16) for label in range(CLASSES)]

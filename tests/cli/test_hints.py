@@ -16,9 +16,10 @@ from tests.helpers.hints import (
 # Options of other programs in command lines that eetool writes, and of eetool itself.
 MEASURE = {"--pool", "--seed", "--threads", "--runs", "--min-seconds", "--power", "--power-seconds", "--power-scope"}
 OTHERS = {
-    "eetool/profile/": MEASURE | {"--variant", "--watts", "--sustained-seconds"},
+    "eetool/profile/": MEASURE | {"--variant", "--watts", "--sustained-seconds", "--progress"},
     "eetool/latency/build/probe_measurement.py": MEASURE,
     "eetool/advise/next_commands.py": {"--at", "--branch", "--recipe", "--learning-rate"},  # of eetool train
+    "eetool/report/next_steps.py": {"--passes", "--max-accuracy-drop", "--precision", "--variant", "--profile"},
     "eetool/cli/": {"--help", "--version"},
 }
 
