@@ -21,7 +21,9 @@ CHECKPOINT_OR_BUNDLE = ArtefactType(("checkpoint", "bundle"), ".pt")
 MODEL = ArtefactType(("bundle", "checkpoint", "onnx"), ".pt", ".onnx")
 RIVAL = ArtefactType(("onnx", "bundle"), ".onnx")
 SHARED_WEIGHTS = ArtefactType(("weights",), ".pt")
-WEIGHTS = ArtefactType(("weights", "checkpoint"), ".pt", ".safetensors")
+WEIGHTS = ArtefactType(
+    ("weights", "checkpoint", "resume"), ".pt", ".safetensors", takes="a file of weights or a model.pt"
+)
 PROFILE = ArtefactType(("profile/",), ".json")
 FRONT = ArtefactType(("search/",), ".json")
 REFERENCE = ModelType()

@@ -105,7 +105,7 @@ def test_advise_network_that_cannot_be_judged_is_refused(cli: Any, here: Path, m
 def test_advise_wrong_options_are_refused_before_data_are_read(
     cli: Any, here: Path, options: tuple[str, ...], code: int, words: str
 ) -> None:
-    result = cli("advise", "resnet8", "--data", "folder:missing", *options)
+    result = cli("advise", "resnet8", "--data", "cifar10", *options)
     assert result.code == code, result
     assert words in result.stderr
 

@@ -61,7 +61,7 @@ def test_export_bad_input_is_refused(refused: Any, model: Path) -> None:
     text.write_text("just text")
     refused(3, "not a model.pt, or a damaged one", "export", text)
     refused(3, "nowhere.pt: does not exist", "export", model.with_name("nowhere.pt"))
-    refused(3, "cannot be read: Is a directory", "export", model.parent)
+    refused(3, "is a folder with a model.pt inside it", "export", model.parent)
     refused(2, "is not a folder", "export", model, "-o", model / "b.eebundle")
     refused(2, "'fp8' is not one of", "export", model, "--precision", "fp8")
 

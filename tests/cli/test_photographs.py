@@ -104,7 +104,7 @@ def test_bench_and_report_use_the_rule_of_the_bundle(cli: Any, work: Path, tmp_p
         ("asks for images of 8x8, and MODEL takes 16x16 (pad)", ("tune", "MODEL", "--data", "PHOTOS@8")),
         ("asks for images of 8x8, and BUNDLE takes 16x16 (pad)", ("bench", "BUNDLE", "--data", "PHOTOS@8")),
         ("asks for images of 8x8, and --input takes", ("train", "resnet8", "--data", "PHOTOS@8", "--input", "3x9x9")),
-        ("--input 5x9x9 is no size", ("train", "resnet8", "--data", "PHOTOS", "--input", "5x9x9")),
+        ("--input 1x5x9x9 is no size", ("train", "resnet8", "--data", "PHOTOS", "--input", "1x5x9x9")),
         ("sides are 1 to 4096", ("train", "resnet8", "--data", "PHOTOS", "--input", "3x9x5000")),
         ("--fit needs the size", ("train", "resnet8", "--data", "PHOTOS", "--fit", "pad")),
         ("--fit is for images of a folder", ("train", "resnet8", "--data", "digits", "--fit", "pad")),
@@ -126,7 +126,7 @@ def test_commands_contradicting_sizes_are_usage_errors(
 
 def test_run_folder_without_images_says_what_to_give(refused: Any, work: Path, tmp_path: Path) -> None:
     (tmp_path / "test" / "dark").mkdir(parents=True)
-    refused(3, "holds no images", "run", work / "model.eebundle", tmp_path)
+    refused(3, "is a folder without models, bundles or images", "run", work / "model.eebundle", tmp_path)
 
 
 def test_load_checkpoint_unknown_rule_of_resizing_is_refused(work: Path, tmp_path: Path) -> None:

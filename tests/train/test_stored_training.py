@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from eetool.data.augmentation import Augmentation
 from eetool.data.source import Source
 from eetool.errors import ArtefactError
 from eetool.model.branches import Branch, BranchSpec
@@ -86,7 +87,7 @@ def view(count: int = 5) -> ExamplesView:
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(0, 256, (count, 3, 6, 6), generator=generator, dtype=torch.uint8)
     statistics = torch.full((3,), 0.5)
-    examples = TrainingExamples(images, torch.zeros(count, dtype=torch.int64), statistics, statistics, mirror=False)
+    examples = TrainingExamples(images, torch.zeros(count, dtype=torch.int64), statistics, statistics)
     return ExamplesView(examples, examples_digest(examples), None)
 
 
@@ -200,7 +201,7 @@ def test_make_room_removes_what_was_unused_longest(monkeypatch: pytest.MonkeyPat
 
 
 def test_choose_views_depends_on_recipe_epochs_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    examples, net = view()._examples, network()
+    examples, net = replace(view()._examples, augmentation=Augmentation()), network()
 
     def chosen(**settings: object) -> int:
         return choose_views(
