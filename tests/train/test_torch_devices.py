@@ -69,5 +69,5 @@ def test_run_training_two_processes_give_one_model(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("wrote") == 1, "one process speaks"
-    assert load_checkpoint(path).record.training == replace(SETTINGS, learning_rate=0.1)
+    assert load_checkpoint(path).record.training == replace(SETTINGS, learning_rate=0.1, mirror=False, keep="best")
     assert [p.name for p in tmp_path.iterdir()] == ["m.pt"]
