@@ -260,6 +260,7 @@ _FORMS: dict[str, _Form] = {
     "relu": _plain("Relu"),
     "hardtanh": _plain("Clip"),
     "clamp": _plain("Clip"),
+    "clamp_min": _plain("Clip"),
     "hardswish": _plain("HardSwish"),
     "hardsigmoid": _plain("HardSigmoid"),
     "sigmoid": _plain("Sigmoid"),

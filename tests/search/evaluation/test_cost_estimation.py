@@ -42,7 +42,9 @@ def predictor(threads: int = 1) -> Predictor:
     return Predictor(find_device("rpi4"), "onnxruntime", "fp32", threads)
 
 
-@pytest.mark.parametrize(("name", "learned"), [("mobile", False), ("residual", True), ("cifar", False)])
+@pytest.mark.parametrize(
+    ("name", "learned"), [("mobile", False), ("residual", True), ("residual", False), ("cifar", False)]
+)
 def test_cost_estimator_recorded_network_costs_what_its_export_costs(name: str, learned: bool) -> None:
     spec, score = spec_of(name, learned)
     net = build_net(spec).eval()
@@ -55,6 +57,13 @@ def test_cost_estimator_recorded_network_costs_what_its_export_costs(name: str, 
         assert recorded.costs[objective].heads == pytest.approx(costs.heads, rel=_NEAR), objective
     assert recorded.parameters == exported.parameters
     assert recorded.energy_scope == "board_gross"
+
+
+@pytest.mark.parametrize("score", ["max_softmax", "entropy", "margin", "patience"])
+def test_cost_estimator_built_in_network_is_recorded_with_every_score(score: str) -> None:
+    """An export takes a thousand times as long, and a search prices every candidate."""
+    spec, _ = spec_of("cifar")
+    assert CostEstimator()(spec, build_net(spec).eval(), score).peak_memory_bytes is not None
 
 
 @pytest.mark.parametrize("name", NETWORKS)
