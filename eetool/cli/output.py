@@ -82,6 +82,8 @@ class ErrorHandlingGroup(Command, SuggestingGroup):
 
     def _run(self, argv: list[str], *rest: Any, **extra: Any) -> Any:
         try:
+            if any(not word.startswith("-") for word in argv):  # arguments are paths
+                _check_folder()
             return super().main(argv, *rest, **extra)
         except LostOutputError:
             raise
@@ -122,7 +124,6 @@ def verb(function: Callable[..., CommandResult]) -> click.Command:
     def run(*args: Any, as_json: bool, quiet: bool, verbose: bool, **kwargs: Any) -> None:
         if quiet and verbose:
             raise click.UsageError("--quiet or --verbose, not both")
-        _check_folder()
         context = click.get_current_context()
         context.meta[_LOUDNESS] = QUIET if quiet else VERBOSE if verbose else NORMAL
         with redirect_stdout(sys.stderr):  # code of the user may print, and stdout holds the result alone

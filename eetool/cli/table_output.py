@@ -1,5 +1,6 @@
 """Output of `eetool table` and `eetool devices`: the latency table and the facts of a hw profile."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ _REGRESSION_COLUMNS = {
     "kernel": "left",
     **dict.fromkeys(("ms", "ms/MMAC", "ms/MB", "mJ", "mJ/MMAC", "mJ/MB", "n", "error"), "right"),
 }
+_COVERAGE_WIDTH = 30  # so that the list of devices fits into 80 columns
 _MAX_ENTRIES = 40  # a measured table has thousands; --json prints all
 
 
@@ -86,7 +88,13 @@ def table_coverage(profile: "HwProfile") -> list[TableCoverage]:
 def coverage_words(profile: "HwProfile") -> str:
     """Return precisions and kinds of kernels of a table, and the precisions that it lacks."""
     rows = table_coverage(profile)
-    lines = [f"{row.backend} {row.precision}: {', '.join(row.kernels)}" for row in rows]
+    lines = [
+        line
+        for row in rows
+        for line in textwrap.wrap(
+            f"{row.backend} {row.precision}: {', '.join(row.kernels)}", _COVERAGE_WIDTH, subsequent_indent="  "
+        )
+    ]
     held = {row.precision for row in rows}
     lines += [f"no {precision}" for precision in ("fp32", "int8") if rows and precision not in held]
     return "\n".join(lines) or "none"

@@ -139,7 +139,7 @@ def test_tables_of_commands_fit_80_columns(
 def test_tables_of_measurements_fit_80_columns() -> None:
     bench = read_record(Bench, GOLDEN / "bench-2.json", "bench/2")
     profile = read_record(Profile, GOLDEN / "profile-1.json", "profile/1")
-    result = search_result(read_front(GOLDEN / "search-1.json"), Path("front.json"), 12, 12)
+    result = search_result(read_front(GOLDEN / "search-1.json"), 12, 12)
     texts = (*profile_text(profile), *result.text)
     shown = [bench_table(bench), *(item for item in texts if not isinstance(item, str))]
     assert len(shown) >= 6

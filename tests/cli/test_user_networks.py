@@ -83,7 +83,7 @@ def options(epochs: int = 1) -> tuple[object, ...]:
 @pytest.mark.usefixtures("folder")
 def test_train_fault_of_train_mode_is_told_before_data_is_read(cli) -> None:  # type: ignore[no-untyped-def]
     for model, shape in (("networks:RaisesInTrainMode", ("--input", "1x6")), ("networks:example", ())):
-        result = cli("train", model, "--data", "npz:missing.npz", *shape, *options())
+        result = cli("train", model, "--data", "cifar10", *shape, *options())  # would have to be downloaded
         assert result.code == 3, result
         assert f"in train mode in the network's own forward (RaisesInTrainMode), networks.py:{LINE}" in result.stderr
         assert "ValueError: no noise level" in result.stderr

@@ -16,7 +16,7 @@ from eetool.data.rows import Rows, take
 PROGRAM = """
 import resource, sys
 import numpy as np, sklearn.model_selection, torch
-from eetool.data.augmentation import draw_augmentation
+from eetool.data.augmentation import Augmentation
 from eetool.data.image_rows import image_tensor
 from eetool.data.odd_examples import odd_examples
 from eetool.data.rows import take
@@ -25,7 +25,7 @@ from eetool.data.splits import TEST, THRESHOLD, TRAIN, split_source
 from eetool.export.calibration import calibration_inputs, evenly_spaced
 from eetool.data.model_inputs import model_inputs
 from eetool.train.pixel_statistics import pixel_statistics
-from eetool.train.training_loop import TrainingExamples
+from eetool.train.training_examples import TrainingExamples
 from eetool.tune.fit_policy import predict_in_chunks
 from eetool_runtime.manifest import Input, Preprocess
 
@@ -38,7 +38,7 @@ torch.zeros(1 << 20, dtype=torch.int32).sum(dtype=torch.int64)  # what torch and
 np.zeros((64, 64), np.float32) @ np.zeros((64, 64), np.float32)
 pages = int(open("/proc/self/statm").read().split()[0])
 size = count * 3 * 144 * 144
-resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + size + size * 2 // 5,) * 2)
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + size + size * 3 // 5,) * 2)
 
 source = validate_source(
     Source("large", np.load(path, mmap_mode="c"), np.arange(count) % 2, ("a", "b"), mirror=False)
@@ -47,9 +47,10 @@ print(*odd_examples(source), sep="\\n")
 splits = split_source(source)
 images = image_tensor(source.inputs, splits[TRAIN])
 mean, std = pixel_statistics(images, source.name)
-examples = TrainingExamples(images, torch.from_numpy(source.labels[splits[TRAIN]]), mean, std, False)
+labels = torch.from_numpy(source.labels[splits[TRAIN]])
+examples = TrainingExamples(images, labels, mean, std, Augmentation(mirror=True))
 examples = examples.to(torch.device("cpu"))
-draw = draw_augmentation(images, torch.Generator(), True)
+draw = examples.draw(torch.Generator())
 batch = examples.normalise(examples.batch(torch.arange(0, len(images), 40), draw))
 spec = Input("input", "float32", ("batch", 3, 144, 144), Preprocess(1 / 255, tuple(mean.tolist()), tuple(std.tolist())))
 held = take(source.inputs, np.concatenate([splits[TEST], splits[THRESHOLD]]))

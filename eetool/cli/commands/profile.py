@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from eetool.cli.artefact_arguments import check_device
 from eetool.cli.commands.table import BuildRequest, run_build
 from eetool.cli.estimate_output import EstimateRequest, estimate_result
 from eetool.cli.options import (
-    DEVICE,
     DURATION,
     MODEL,
     PATH,
@@ -81,7 +81,6 @@ class ProfileRequest:
 @click.argument("input", type=MODEL, required=False)
 @click.option(
     "--device",
-    type=DEVICE,
     default=HOST,
     show_default=True,
     shell_complete=complete_device,
@@ -129,7 +128,8 @@ def profile(request: ProfileRequest) -> CommandResult:
     if request.power is not None and request.power not in METERS:
         check_meter_name(request.power)
     if request.build_table:
-        return _build_table(request)
+        return _build_table(request)  # of a device that may be new
+    check_device(request.device, "profile")
     if request.output is not None:
         check_output(request.output, request.force)
     result = _result(request)
