@@ -18,7 +18,7 @@ _REGRESSION_COLUMNS = {
     "kernel": "left",
     **dict.fromkeys(("ms", "ms/MMAC", "ms/MB", "mJ", "mJ/MMAC", "mJ/MB", "n", "error"), "right"),
 }
-_COVERAGE_WIDTH = 30  # so that the list of devices fits into 80 columns
+_COVERAGE_WIDTH = 26  # so that the list of devices fits into 80 columns
 _MAX_ENTRIES = 40  # a measured table has thousands; --json prints all
 
 
