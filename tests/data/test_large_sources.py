@@ -38,7 +38,7 @@ torch.zeros(1 << 20, dtype=torch.int32).sum(dtype=torch.int64)  # what torch and
 np.zeros((64, 64), np.float32) @ np.zeros((64, 64), np.float32)
 pages = int(open("/proc/self/statm").read().split()[0])
 size = count * 3 * 144 * 144
-resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + size + size * 3 // 5,) * 2)
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + size + size * 9 // 10,) * 2)
 
 source = validate_source(
     Source("large", np.load(path, mmap_mode="c"), np.arange(count) % 2, ("a", "b"), mirror=False)

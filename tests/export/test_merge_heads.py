@@ -255,8 +255,8 @@ def test_export_joined_bundle_charges_heads_without_a_gate(bundle: Path, joined_
     [
         (("--merge", "some"), 2, "'some' is not one of"),
         (("--merge", "all", "--profile", GOLDEN), 2, "--profile is what --merge auto decides by"),
-        (("--merge", "auto", "--profile", "nothing.json"), 3, "cannot be read"),
-        (("--merge", "auto", "--profile", __file__), 3, "not valid JSON"),
+        (("--merge", "auto", "--profile", "nothing.json"), 3, "does not exist"),
+        (("--merge", "auto", "--profile", __file__), 3, "is a Python file"),
         (("--merge", "auto", "--profile", GOLDEN), 3, "the profile is of other components"),
         (("--merge", "all", "--layout", "single"), 2, "nothing to merge"),
     ],

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from eetool.data.source import Source
+from eetool.data.splits import HELD_OUT
 from eetool.errors import MissingError, UsageError, VerificationError
 from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.export.variants import VARIANTS, find_variants
@@ -182,7 +183,7 @@ def test_export_int8_variant_has_its_own_policy_and_figures(opened: Bundle, grap
     assert set(quantised.operating_points) == set(floats.operating_points)
     for point in quantised.operating_points.values():
         assert point.expected is not None
-        assert point.expected.split == "threshold"
+        assert point.expected.split == HELD_OUT
 
 
 def test_verify_checks_every_variant(all_variants: Path, cli: Cli) -> None:

@@ -90,7 +90,7 @@ def report(request: ReportRequest) -> CommandResult:
         "charts": [chart.name for chart in charts],
         "figures": [str(path) for path in written],
     }
-    return CommandResult("report/", document, lines)
+    return CommandResult("report/1", document, lines)
 
 
 def _pictures(data: str | None, inputs: "ReportInputs") -> dict[int, str]:
