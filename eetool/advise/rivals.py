@@ -8,7 +8,7 @@ import numpy as np
 from eetool.advise.document import RivalForecast
 from eetool.advise.exit_costs import ExitCosts
 from eetool.advise.forecast import JudgedRival
-from eetool.bench.contenders import StaticContender
+from eetool.bench.ways import StaticWay
 from eetool.errors import ArtefactError
 from eetool.latency.estimate.prediction_target import predictable_variants, target_of_variant
 from eetool.latency.estimate.predictor import Predictor
@@ -56,12 +56,12 @@ def _correctness(path: Path, inputs: np.ndarray, labels: np.ndarray, classes: in
         graph = open_onnx_with_side_files(path, Threads())
     except BackendError as error:
         raise ArtefactError(error.message, error.hint or "--against takes an .onnx file.") from None
-    network = StaticContender(path.name, graph, [inputs[i : i + 1] for i in range(len(inputs))], file=path)
+    network = StaticWay(path.name, graph, [inputs[i : i + 1] for i in range(len(inputs))], file=path)
     network.check(classes, str(path))
     right = np.zeros(len(labels), bool)
     with progress(path.name, len(labels)) as advance:
         for i, label in enumerate(labels):
-            right[i] = int(network.predict(i).probabilities.argmax()) == label
+            right[i] = int(network.finite_logits(i).argmax()) == label
             advance(1)
     return right
 

@@ -97,7 +97,7 @@ def test_advise_network_that_cannot_be_judged_is_refused(cli: Any, here: Path, m
         (("--against", "missing.onnx"), 3, "is no file"),
         (("--weights", "missing.pt"), 3, "is no file"),
         (("--weights-key", "ema"), 2, "without --weights"),
-        (("--normalise", "1,2"), 2, "no mean and deviation"),
+        (("--normalize", "1,2"), 2, "no mean and deviation"),
         (("-o", "no/such/folder/a.json"), 2, "is not a folder"),
     ],
     ids=str,

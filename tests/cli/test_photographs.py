@@ -98,6 +98,15 @@ def test_bench_and_report_use_the_rule_of_the_bundle(cli: Any, work: Path, tmp_p
     assert "data:image/png;base64," in page.read_text()
 
 
+def test_advise_takes_the_rule_of_the_model_and_names_it_in_its_commands(cli: Any, work: Path) -> None:
+    options = ("--data", f"folder:{work / 'photos'}", "--examples", 40, "--epochs", 1, "--exits", 1)
+    output = cli("advise", work / "model.pt", *options, "--json")
+    assert output.code == 0, output
+    for step in output.document["next"]:
+        assert f"--input 3x{SIDE}x{SIDE} --fit pad" in step["commands"][0]
+    assert "--normalize 0.5,0.5,0.5/0.5,0.5,0.5" in output.document["next"][0]["commands"][0]
+
+
 @pytest.mark.parametrize(
     ("words", "arguments"),
     [
