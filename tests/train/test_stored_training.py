@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from eetool.data.source import Source
-from eetool.errors import ArtefactError
+from eetool.errors import ArtefactError, UsageError
 from eetool.model.branches import Branch, BranchSpec
 from eetool.model.checkpoint import save_checkpoint
 from eetool.model.early_exit import EarlyExitNet
@@ -210,6 +210,8 @@ def test_choose_views_depends_on_recipe_epochs_and_size(monkeypatch: pytest.Monk
     assert (chosen(), chosen(epochs=2), chosen(epochs=1), chosen(recipe="joint")) == (4, 2, 0, 0)
     assert (chosen(feature_views=7), chosen(feature_views=0)) == (7, 0)
     assert chosen(loss=LossOptions(gradient_scaling=True)) == 0
+    with pytest.raises(UsageError, match="features cannot be kept: the teacher reads the images"):
+        chosen(feature_views=2, loss=LossOptions(teacher="net"))
     monkeypatch.setenv(LIMIT, "0.000002")  # 2,000 bytes: one version of 5 examples has 400
     assert chosen() == 2
     monkeypatch.setenv(LIMIT, "0.0000001")
