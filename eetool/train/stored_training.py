@@ -17,7 +17,7 @@ from eetool.model.branches import Branch
 from eetool.model.early_exit import EarlyExitNet, ExitOutputs
 from eetool.model.spec import TrainingSettings
 from eetool.progress import SILENT, Progress
-from eetool.train.feature_files import FeatureRows, PartShape, features_folder, limit_bytes
+from eetool.train.feature_files import FeatureRows, PartShape, features_folder, is_writable, limit_bytes
 from eetool.train.losses import FROZEN
 from eetool.train.tap_features import backbone_digest, part_shapes, parts_of, size_bytes, tap_features
 from eetool.train.torch_devices import CPU
@@ -131,11 +131,13 @@ def examples_digest(examples: TrainingExamples) -> str:
     return digest.hexdigest()
 
 
-def choose_views(net: EarlyExitNet, examples: TrainingExamples, settings: TrainingSettings) -> TrainingSettings:
+def choose_views(
+    net: EarlyExitNet, examples: TrainingExamples, settings: TrainingSettings, progress: Progress = SILENT
+) -> TrainingSettings:
     """Return the settings with the number of versions of the data whose features the run keeps.
 
     It is 0, so that every epoch runs the backbone, where features do not stand for the images, and by default also
-    where a run has one epoch or the cache is too small.
+    where a run has one epoch, or the cache is too small or cannot be written.
 
     Raises:
         UsageError: versions were asked for, and features do not stand for the images.
@@ -144,6 +146,9 @@ def choose_views(net: EarlyExitNet, examples: TrainingExamples, settings: Traini
     if settings.feature_views > 0 and obstacle:
         raise UsageError(f"features cannot be kept: {obstacle}", "Leave --feature-views out: the backbone runs.")
     if settings.feature_views == 0 or obstacle:
+        return replace(settings, feature_views=0)
+    if settings.feature_views == AUTOMATIC and settings.epochs > 1 and not is_writable():
+        progress.note(f"warning: features are not kept: {features_folder()} cannot be written (EETOOL_CACHE)")
         return replace(settings, feature_views=0)
     versions = settings.epochs if _is_augmented(examples) else 1
     asked = _MOST_VIEWS if settings.feature_views == AUTOMATIC else settings.feature_views

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from eetool.data.augmentation import Augmentation
 from eetool.data.source import Source
-from eetool.errors import ArtefactError, UsageError
+from eetool.errors import ArtefactError, OutputError, UsageError
 from eetool.model.branches import Branch, BranchSpec
 from eetool.model.checkpoint import save_checkpoint
 from eetool.model.early_exit import EarlyExitNet
@@ -86,7 +87,7 @@ def view(count: int = 5) -> ExamplesView:
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(0, 256, (count, 3, 6, 6), generator=generator, dtype=torch.uint8)
     statistics = torch.full((3,), 0.5)
-    examples = TrainingExamples(images, torch.zeros(count, dtype=torch.int64), statistics, statistics, mirror=False)
+    examples = TrainingExamples(images, torch.zeros(count, dtype=torch.int64), statistics, statistics, Augmentation())
     return ExamplesView(examples, examples_digest(examples), None)
 
 
@@ -187,6 +188,19 @@ def test_feature_context_file_that_is_cut_off_is_not_opened() -> None:
     context, part = FeatureContext("key", 3), PartShape("part", (2,))
     (context.folder / "part.f16").write_bytes(bytes(11))
     assert context.open(part) is None
+
+
+def test_cache_that_cannot_be_written_is_named_and_by_default_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("EETOOL_CACHE", str(tmp_path / "file"))
+    settings, steps = replace(FROZEN, feature_views=AUTOMATIC), Steps()
+    assert choose_views(network(), view()._examples, settings, steps).feature_views == 0
+    assert "cannot be written" in steps.lines[0]
+    with pytest.raises(OutputError, match="could not be written") as caught:
+        stored(network())
+    assert "EETOOL_CACHE" in str(caught.value.hint)
 
 
 def test_make_room_removes_what_was_unused_longest(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
