@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import eetool
 from eetool.data.image_form import model_form
 from eetool.data.registry import load_source
 from eetool.errors import ArtefactError
 from eetool.model.checkpoint import load_checkpoint, save_checkpoint
 from eetool_runtime import load
-from eetool_runtime.manifest import Resize
+from eetool_runtime.manifest import Preprocess, Resize
 
 SIDE = 16
 CLASSES = ("dark", "light")
@@ -105,6 +106,11 @@ def test_advise_takes_the_rule_of_the_model_and_names_it_in_its_commands(cli: An
     for step in output.document["next"]:
         assert f"--input 3x{SIDE}x{SIDE} --fit pad" in step["commands"][0]
     assert "--normalize 0.5,0.5,0.5/0.5,0.5,0.5" in output.document["next"][0]["commands"][0]
+
+
+def test_data_of_own_loops_has_the_rule_of_resizing_and_the_presets_of_train(work: Path) -> None:
+    data = eetool.load_data(f"folder:{work / 'photos'}@{SIDE}", normalise="half")
+    assert data.preprocess == Preprocess(1 / 255, (0.5,) * 3, (0.5,) * 3, Resize())
 
 
 @pytest.mark.parametrize(
