@@ -186,7 +186,7 @@ def _require_trained(choice: NetworkChoice, held: HeldOut) -> None:
         raise ArtefactError(
             f"{choice.model} has {100 * accuracy:.1f} % accuracy on {len(held.labels)} held-out examples, and the most "
             f"frequent class alone is {100 * most:.1f} % of them: it is not trained for these data",
-            "Give its trained weights as --weights, and the normalisation they expect as --normalise; or train it "
+            "Give its trained weights as --weights, and the normalisation they expect as --normalize; or train it "
             "first: eetool train with --exits 0.",
         )
 
@@ -293,6 +293,7 @@ def _context(
     return CommandContext(
         model=network.reference,
         weights=network.weight_options,
+        size=network.size_options,
         data=choice.data,
         hold_out=network.hold_out,
         device=choice.device if profile is not None else None,

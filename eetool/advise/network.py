@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from eetool.data.image_form import ImageForm, model_form, split_size
 from eetool.data.image_rows import image_tensor
 from eetool.data.source import Source, check_classes
 from eetool.data.splits import FROM_TRAIN, TEMPERATURE, THRESHOLD, TRAIN, split_source
@@ -22,6 +23,7 @@ from eetool.train.exit_plan import ExitPlan, make_spec
 from eetool.train.pipeline import open_examples
 from eetool.train.source_examples import Normalisation
 from eetool.train.training_examples import TrainingExamples
+from eetool_runtime.manifest import CROP
 
 CHECKPOINT = ".pt"
 
@@ -60,6 +62,7 @@ class AdvisedNetwork:
     Attributes:
         reference: MODEL for `eetool train`.
         weight_options: options that give its weights and normalisation.
+        size_options: options that bring images of a folder to its size.
         named: factory that later commands must name; null for others.
         hold_out: origin of the held-out examples.
         spec: its spec, without exits.
@@ -71,6 +74,7 @@ class AdvisedNetwork:
 
     reference: str
     weight_options: tuple[str, ...]
+    size_options: tuple[str, ...]
     named: str | None
     hold_out: str
     spec: ModelSpec
@@ -98,6 +102,13 @@ class _Known:
     hold_out: str
 
 
+def images_form(choice: NetworkChoice) -> ImageForm | None:
+    """Return the form of images that the model.pt of `choice` was trained on; None for others, which have none."""
+    if not choice.model.endswith(CHECKPOINT):
+        return None
+    return model_form(load_checkpoint(Path(choice.model), choice.named).record.spec.inputs, choice.model)
+
+
 def open_network(choice: NetworkChoice, source: Source, progress: Progress) -> AdvisedNetwork:
     """Return the network of `choice` with its weights, and the examples of `source` for it.
 
@@ -116,6 +127,7 @@ def open_network(choice: NetworkChoice, source: Source, progress: Progress) -> A
     return AdvisedNetwork(
         reference=known.reference,
         weight_options=_weight_options(known),
+        size_options=_size_options(choice.data, source),
         named=parse_factory(known.reference)[0] if own else None,
         hold_out=known.hold_out,
         spec=spec,
@@ -165,4 +177,12 @@ def _weight_options(known: _Known) -> tuple[str, ...]:
         options = ("--weights", str(known.weights))
     if known.weights_key is not None:
         options = (*options, "--weights-key", known.weights_key)
-    return (*options, "--normalise", known.normalise) if known.normalise is not None else tuple(options)
+    return (*options, "--normalize", known.normalise) if known.normalise is not None else tuple(options)
+
+
+def _size_options(data: str, source: Source) -> tuple[str, ...]:
+    """Return the options of `eetool train` that resize the images of `data` as they are here, beside its own size."""
+    if source.resize is None or (source.resize.fit == CROP and split_size(data.partition(":")[2])[1] is not None):
+        return ()
+    shape = "x".join(map(str, source.inputs.shape[1:]))
+    return ("--input", shape) if source.resize.fit == CROP else ("--input", shape, "--fit", source.resize.fit)

@@ -20,6 +20,7 @@ class CommandContext:
     Attributes:
         model: MODEL of `eetool train`.
         weights: options that give its weights and normalisation.
+        size: options that bring images of a folder to its size.
         data: the data source.
         hold_out: value of `--hold-out`.
         device: name or file of the device; null without one.
@@ -30,6 +31,7 @@ class CommandContext:
 
     model: str
     weights: tuple[str, ...]
+    size: tuple[str, ...]
     data: str
     hold_out: str
     device: str | None
@@ -72,17 +74,21 @@ def _pipeline(context: CommandContext, name: str, exits: Sequence[str], recipe: 
     named = () if context.named is None else ("--model", context.named)
     device = () if context.device is None else ("--device", context.device)
     data, bundle = ("--data", context.data), f"{name}.eebundle"
+    rivals = tuple(word for rival in context.against for word in ("--against", str(rival)))
     lines: list[Sequence[str]] = [
-        ("train", context.model, *context.weights, *data, *hold_out, *exits, *recipe, "-o", f"{name}.pt"),
+        (
+            *("train", context.model, *context.weights, *data, *context.size, *hold_out, *exits, *recipe),
+            *("-o", f"{name}.pt"),
+        ),
         (
             *("tune", f"{name}.pt", *data, *named, "--max-accuracy-drop", f"{context.max_accuracy_drop:g}"),
             *(*device, "-o", f"{name}-tuned.pt"),
         ),
         ("export", f"{name}-tuned.pt", *named, "-o", bundle),
-        ("bench", bundle, *data, *(word for rival in context.against for word in ("--against", str(rival)))),
+        ("bench", bundle, *data, *rivals),
     ]
     if context.device is not None:
-        lines.append(("estimate", bundle, *device))
+        lines.append(("estimate", bundle, *device, *((*data, *rivals) if rivals else ())))
     return tuple(shlex.join(("eetool", *line)) for line in lines)
 
 
@@ -91,7 +97,7 @@ def _smaller(context: CommandContext, compared: str) -> tuple[str, ...]:
     return tuple(
         shlex.join(("eetool", *line))
         for line in (
-            ("train", _SMALL_NETWORK, *data, "--exits", "0", "-o", "small.pt"),
+            ("train", _SMALL_NETWORK, *data, *context.size, "--exits", "0", "-o", "small.pt"),
             ("export", "small.pt", "-o", "small.eebundle"),
             ("bench", f"{compared}.eebundle", *data, "--against", "small.eebundle"),
         )

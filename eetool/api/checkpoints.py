@@ -40,8 +40,9 @@ def load_data(
         test: of arrays: inputs and labels of an official test set.
         classes: of arrays: names of the classes, by default their numbers.
         name: of arrays: name of the data, which models record; `arrays` by default.
-        normalise: mean and deviation of each channel, of pixels in [0, 1]: `((0.5,), (0.25,))` or `imagenet`; by
-            default those of the training split. A loop with a loader of its own gives the rule of that loader.
+        normalise: mean and deviation of each channel, of pixels in [0, 1]: `((0.5,), (0.25,))`, or `imagenet`, `half`
+            or `none`, as `eetool train --normalize` takes them; by default those of the training split. A loop with a
+            loader of its own gives the rule of that loader.
         hold_out: `train`, or `test` for weights that were trained on all training images: the held-out examples are
             then taken from the official test set.
         progress: receives notes on odd files.

@@ -89,10 +89,13 @@ def _warn_default(manifest: "Manifest", target: Path, progress: Progress) -> Non
     from eetool.export.default_point import price_default_point
     from eetool_runtime.default_point import default_point_warning
 
+    warned: dict[str, list[str]] = {}
     for variant in manifest.variants:
         warning = default_point_warning(manifest, variant) or price_default_point(target, variant)
         if warning is not None:
-            progress.note(f"warning: {variant}: {warning}")
+            warned.setdefault(warning, []).append(variant)
+    for warning, variants in warned.items():
+        progress.note(f"warning: {', '.join(variants)}: {warning}")
 
 
 def warn_untuned(checkpoint: "Checkpoint", progress: Progress) -> None:

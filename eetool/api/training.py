@@ -33,6 +33,8 @@ _CHOICES = {
     "optimizer": ("sgd", "adamw"),
     "precision": ("fp32", "bf16", "fp16"),
     "targets": ("labels", "backbone"),
+    "augment": ("none", "light", "standard", "strong"),
+    "keep": ("best", "last"),
 }
 # Least and largest value; True where they are excluded.
 _RANGES: dict[str, tuple[float, float, bool]] = {
@@ -48,6 +50,7 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
     "distill_share": (0, 1, False),
     "distill_temperature": (0, float("inf"), True),
     "teacher_views": (0, 1e9, False),
+    "feature_views": (0, 1e9, False),
     "survivors": (0, 1, False),
     "cost_weight": (0, float("inf"), False),
 }
@@ -184,10 +187,14 @@ def _check_settings(given: dict[str, Any], teacher: PathLike | None) -> None:
             check_choice(name, value, _CHOICES[name])
         if name in _RANGES:
             check_number(name, value, *_RANGES[name])
+    if given.get("mirror") not in (None, False, True):
+        raise UsageError(f"mirror is {given['mirror']!r}", "Give mirror=True or mirror=False.")
     if given["recipe"] not in ("distill", "frozen") and teacher is not None:
         raise UsageError(f"the recipe {given['recipe']} has no use for a teacher", 'Give recipe="distill".')
     if given.get("targets") == "backbone" and given["recipe"] not in ("frozen", "confidence"):
         raise UsageError('targets="backbone" needs a frozen backbone', 'Give recipe="frozen" or "confidence".')
+    if given.get("feature_views") and given["recipe"] not in ("frozen", "confidence"):
+        raise UsageError("feature_views needs a frozen backbone", 'Give recipe="frozen" or "confidence".')
     if given.get("teacher_views") and teacher is None:
         raise UsageError("teacher_views without a teacher", "Give teacher=, a model.pt.")
 
@@ -200,7 +207,9 @@ def _settings(given: dict[str, Any], hold_out: str) -> "TrainingSettings":
     of_loss = {f.name for f in fields(LossOptions)}
     loss = {name: value for name, value in exact.items() if name in of_loss}
     rest = {name: value for name, value in exact.items() if name not in of_loss}
-    return TrainingSettings(**{**_as_the_command(), **rest}, hold_out=hold_out, loss=LossOptions(**loss))
+    defaults = _as_the_command()
+    rest = {name: defaults.get(name) if value is None else value for name, value in rest.items()}
+    return TrainingSettings(**{**defaults, **rest}, hold_out=hold_out, loss=LossOptions(**loss))
 
 
 def _as_the_command() -> dict[str, Any]:

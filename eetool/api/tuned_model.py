@@ -283,7 +283,7 @@ def _write_bundle(
     from eetool.export.bundle_files import bundle_name, save_arrays, write_goals, write_manifest
     from eetool.export.parity import expected_samples
     from eetool.records import write_directory
-    from eetool_runtime import load
+    from eetool_runtime.loading import load_to_judge
 
     assert order.target is not None
     with write_directory(order.target, _may_replace(order, read)) as folder:
@@ -292,7 +292,7 @@ def _write_bundle(
             shutil.copyfile(bundle.file(relative), folder / relative)
         write_goals(folder, goals)
         write_manifest(folder, manifest)  # the samples need a model with the new temperatures
-        exits = load(folder, variant=variant).every_exit(bundle.arrays(manifest.samples))
+        exits = load_to_judge(folder, variant=variant).every_exit(bundle.arrays(manifest.samples))
         save_arrays(folder / manifest.variants[variant].samples, expected_samples(manifest, variant, exits))
         write_manifest(folder, replace(manifest, name=bundle_name(order.target)))
 

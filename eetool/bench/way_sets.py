@@ -13,11 +13,11 @@ from eetool.bench.ways import AGAINST, EARLY_EXIT, UNSPLIT, CascadeWay, StaticWa
 from eetool.data.model_inputs import model_inputs
 from eetool.errors import ArtefactError
 from eetool.graphs.onnx_side_files import check_side_file_sizes
-from eetool_runtime import load
 from eetool_runtime.backends import PROCESS, Threads, backend_for, open_onnx_with_side_files
 from eetool_runtime.bundle import Bundle, open_bundle
 from eetool_runtime.errors import BackendError
 from eetool_runtime.execution_plan import unsplit_macs
+from eetool_runtime.loading import load_to_judge
 
 Ways = Sequence[CascadeWay | StaticWay]
 NO_REFERENCE_HINT = "It was exported with --no-reference; export it again without."
@@ -126,7 +126,7 @@ class VariantWays(_Opened):
         self.graphs_bytes = sum(manifest.files[path].size_bytes for path in set(files) if path)
 
     def _open(self) -> Ways:
-        model = load(self._bundle, threads=self._threads, pool=PROCESS, variant=self._variant)
+        model = load_to_judge(self._bundle, threads=self._threads, pool=PROCESS, variant=self._variant)
         cascades = [CascadeWay(label, model, self._inputs) for label in self.labels if label.operating_point]
         if self._reference is None:
             return cascades

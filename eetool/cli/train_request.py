@@ -107,7 +107,7 @@ def check_request(request: TrainRequest) -> None:
     if request.feature_views and request.recipe not in ("frozen", "confidence"):
         raise UsageError("--feature-views needs a frozen backbone", "Give --recipe frozen or confidence.")
     parse_numbers("--exit-weights", request.exit_weights)
-    parse_normalisation("--normalise", request.normalisation)
+    parse_normalisation("--normalize", request.normalisation)
 
 
 def exit_plan(request: TrainRequest) -> "ExitPlan":

@@ -42,8 +42,9 @@ from eetool.tune.operating_points import CERTIFIED
 from eetool.tune.refit import Price, find_costs, price_by_table, refit_variant
 from eetool.workspace import scratch
 from eetool_measure.results import ThreadTimes
-from eetool_runtime import load, open_bundle
 from eetool_runtime import manifest as m
+from eetool_runtime import open_bundle
+from eetool_runtime.loading import load_to_judge
 from eetool_runtime.preprocess import check_array
 
 _INPUT_SAMPLES = "samples/inputs.npz"
@@ -246,7 +247,7 @@ class _Export:
             manifest = self._fit_goals(kind, manifest, policy, goals)
         write_manifest(self.folder, manifest)
         inputs = open_bundle(self.folder).arrays(_INPUT_SAMPLES)
-        exits = answers_alone(load(self.folder, variant=kind.name), inputs)
+        exits = answers_alone(load_to_judge(self.folder, variant=kind.name), inputs)
         save_arrays(self.folder / kind.samples, expected_samples(manifest, kind.name, exits))
         return write_manifest(self.folder, manifest)
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from eetool.errors import VerificationError
 from eetool.metrics import exits_taken
-from eetool_runtime import Bundle, Model, load
+from eetool_runtime import Bundle, Model
 from eetool_runtime.backends import open_graph
+from eetool_runtime.loading import load_to_judge
 from eetool_runtime.manifest import Manifest
 
 _LARGEST = float(np.finfo(np.float32).max)
@@ -110,7 +111,7 @@ def check_bundle(bundle: Bundle, variant: str) -> list[ParityCheck]:
 
     The samples run one by one, as on a device, and in a batch where the variant takes one.
     """
-    model = load(bundle, variant=variant)
+    model = load_to_judge(bundle, variant=variant)
     inputs = bundle.arrays(bundle.manifest.samples)
     fitted = bundle.manifest.variants[variant]
     expected = bundle.arrays(fitted.samples)

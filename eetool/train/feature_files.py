@@ -18,6 +18,7 @@ from typing import BinaryIO
 import numpy as np
 
 from eetool.data.readers.download import cache_folder
+from eetool.errors import MissingError, OutputError
 from eetool.records import write_file
 
 LIMIT = "EETOOL_FEATURES_GB"  # environment variable with another limit of the folder
@@ -76,12 +77,17 @@ def limit_bytes() -> int:
 
 
 class FeatureContext:
-    """Folder of one context with `count` examples. Opening it marks it as used."""
+    """Folder of one context with `count` examples. Opening it marks it as used.
+
+    Raises:
+        OutputError: the cache cannot be written.
+    """
 
     def __init__(self, key: str, count: int) -> None:
         self.folder, self.count = features_folder() / key, count
-        self.folder.mkdir(parents=True, exist_ok=True)
-        os.utime(self.folder)
+        with _writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            os.utime(self.folder)
 
     def open(self, part: PartShape) -> FeatureRows | None:
         """Return the rows of a part, or None where no whole file of it exists."""
@@ -95,7 +101,7 @@ class FeatureContext:
     @contextmanager
     def write(self, parts: Sequence[PartShape], dtypes: Mapping[str, np.dtype]) -> Iterator["PartWriter"]:
         """Yield a writer of several parts, whose files appear together when the block succeeds."""
-        with ExitStack() as stack:
+        with _writing(self.folder), ExitStack() as stack:
             files = {p.name: stack.enter_context(write_file(self._path(p, dtypes[p.name]), force=True)) for p in parts}
             opened = {name: stack.enter_context(path.open("wb")) for name, path in files.items()}
             yield PartWriter(opened, dtypes)
@@ -120,6 +126,26 @@ class PartWriter:
     def add(self, name: str, rows: np.ndarray) -> None:
         """Append rows (n, …) of a part."""
         self._files[name].write(np.ascontiguousarray(rows, self._dtypes[name]).data)
+
+
+def is_writable() -> bool:
+    """Return whether features can be kept here."""
+    with suppress(OSError, MissingError):
+        features_folder().mkdir(parents=True, exist_ok=True)
+        return os.access(features_folder(), os.W_OK | os.X_OK)
+    return False
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Turn an OSError of the block into an OutputError that names the cache."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: features could not be written: {error.strerror or error}",
+            "The environment variable EETOOL_CACHE names another folder for them.",
+        ) from None
 
 
 def make_room(needed_bytes: int, kept: Sequence[str]) -> None:

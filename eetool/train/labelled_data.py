@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from eetool.data.image_rows import image_tensor
 from eetool.data.source import Source
 from eetool.data.splits import FROM_TRAIN, HOLD_OUT, TRAIN, split_record, split_source
 from eetool.errors import UsageError
@@ -15,7 +16,13 @@ from eetool.train.pixel_statistics import pixel_statistics
 from eetool_runtime.manifest import Data, Preprocess
 
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]  # mean and deviation of each channel of pixels in [0, 1]
-PRESETS: dict[str, Normalisation] = {"imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))}
+DATASET = "dataset"  # that of the training split
+# As those of `eetool train --normalize`; one number is for all channels.
+PRESETS: dict[str, Normalisation] = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "half": ((0.5,), (0.5,)),
+    "none": ((0.0,), (1.0,)),
+}
 _LEAST_DEVIATION = 1e-6
 
 
@@ -46,7 +53,7 @@ class LabelledData:
         """Rule that makes model inputs of pixels; None for finished inputs."""
         if self.normalisation is None:
             return None
-        return Preprocess(1 / 255, *self.normalisation)
+        return Preprocess(1 / 255, *self.normalisation, self.source.resize)
 
     @property
     def record(self) -> Data:
@@ -109,8 +116,8 @@ def prepare_data(
 
     Args:
         source: the examples.
-        normalise: mean and standard deviation of each channel, of pixels in [0, 1], or `imagenet`; by default those of
-            the training split.
+        normalise: mean and standard deviation of each channel, of pixels in [0, 1], one for all, or one of `PRESETS`;
+            by default, and as `dataset`, those of the training split.
         hold_out: origin of the held-out examples, see `eetool.data.splits.split_source`.
 
     Raises:
@@ -121,21 +128,24 @@ def prepare_data(
         raise UsageError(f"hold_out is {hold_out!r}", f"One of {', '.join(HOLD_OUT)}.")
     splits = split_source(source, hold_out)
     if not source.are_pixels:
-        if normalise is not None:
+        if normalise not in (None, DATASET):
             raise UsageError(f"{source.name} has no pixels to normalise", "Leave normalise out.")
         return LabelledData(source, splits, None, hold_out)
-    if normalise is None:
-        mean, std = pixel_statistics(torch.from_numpy(source.inputs[splits[TRAIN]]), source.name)
+    if normalise in (None, DATASET):
+        mean, std = pixel_statistics(image_tensor(source.inputs, splits[TRAIN]), source.name)
         return LabelledData(source, splits, (tuple(mean.tolist()), tuple(std.tolist())), hold_out)
+    assert normalise is not None
     return LabelledData(source, splits, _checked(normalise, source), hold_out)
 
 
 def _checked(normalise: Normalisation | str, source: Source) -> Normalisation:
     channels = source.inputs.shape[1]
-    hint = f"Give normalise=((mean, …), (deviation, …)) with {channels} numbers each, or one of {', '.join(PRESETS)}."
+    known = ", ".join([*PRESETS, DATASET])
+    hint = f"Give normalise=((mean, …), (deviation, …)) with {channels} numbers each, or one of {known}."
     try:
         rule = PRESETS[normalise] if isinstance(normalise, str) else normalise
-        mean, std = (tuple(float(value) for value in values) for values in rule)
+        given = (tuple(float(value) for value in values) for values in rule)
+        mean, std = (values * channels if len(values) == 1 else values for values in given)
     except (KeyError, TypeError, ValueError):
         raise UsageError(f"{normalise!r} is no normalisation", hint) from None
     if not len(mean) == len(std) == channels:

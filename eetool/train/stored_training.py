@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from eetool.data.augmentation import NO_AUGMENTATION, AugmentationDraw
+from eetool.errors import UsageError
 from eetool.model.branches import Branch
 from eetool.model.early_exit import EarlyExitNet, ExitOutputs
 from eetool.model.spec import TrainingSettings
 from eetool.progress import SILENT, Progress
-from eetool.train.feature_files import FeatureRows, PartShape, features_folder, limit_bytes
+from eetool.train.feature_files import FeatureRows, PartShape, features_folder, is_writable, limit_bytes
 from eetool.train.losses import FROZEN
 from eetool.train.tap_features import backbone_digest, part_shapes, parts_of, size_bytes, tap_features
 from eetool.train.torch_devices import CPU
@@ -130,14 +131,24 @@ def examples_digest(examples: TrainingExamples) -> str:
     return digest.hexdigest()
 
 
-def choose_views(net: EarlyExitNet, examples: TrainingExamples, settings: TrainingSettings) -> TrainingSettings:
+def choose_views(
+    net: EarlyExitNet, examples: TrainingExamples, settings: TrainingSettings, progress: Progress = SILENT
+) -> TrainingSettings:
     """Return the settings with the number of versions of the data whose features the run keeps.
 
-    It is 0, so that every epoch runs the backbone, where the backbone is not frozen, a run has one epoch, a teacher
-    needs the images, examples are mixed, the exits are the network's own, several processes train, or the cache is
-    too small.
+    It is 0, so that every epoch runs the backbone, where features do not stand for the images, and by default also
+    where a run has one epoch, or the cache is too small or cannot be written.
+
+    Raises:
+        UsageError: versions were asked for, and features do not stand for the images.
     """
-    if settings.feature_views == 0 or examples.augmentation.mixup or not _can_store(net, settings):
+    obstacle = _obstacle(net, examples, settings)
+    if settings.feature_views > 0 and obstacle:
+        raise UsageError(f"features cannot be kept: {obstacle}", "Leave --feature-views out: the backbone runs.")
+    if settings.feature_views == 0 or obstacle:
+        return replace(settings, feature_views=0)
+    if settings.feature_views == AUTOMATIC and settings.epochs > 1 and not is_writable():
+        progress.note(f"warning: features are not kept: {features_folder()} cannot be written (EETOOL_CACHE)")
         return replace(settings, feature_views=0)
     versions = settings.epochs if _is_augmented(examples) else 1
     asked = _MOST_VIEWS if settings.feature_views == AUTOMATIC else settings.feature_views
@@ -190,15 +201,21 @@ def view_seeds(seed: int, count: int) -> list[int | None]:
     return [None, *(seed * 1_000_003 + version for version in range(1, count))]
 
 
-def _can_store(net: EarlyExitNet, settings: TrainingSettings) -> bool:
-    return (
-        settings.recipe in FROZEN
-        and settings.loss.teacher is None
-        and not settings.loss.gradient_scaling
-        and settings.torch_device == CPU
-        and bool(net.branches)
-        and all(isinstance(branch, Branch) for branch in net.branches.values())
-    )
+def _obstacle(net: EarlyExitNet, examples: TrainingExamples, settings: TrainingSettings) -> str | None:
+    """Return why features do not stand for the images of a run; None where they do."""
+    if settings.recipe not in FROZEN:
+        return f"the recipe {settings.recipe} trains the backbone"
+    if settings.loss.teacher is not None:
+        return "the teacher reads the images"
+    if examples.augmentation.mixup:
+        return "the augmentation mixes images"
+    if settings.loss.gradient_scaling:
+        return "--gradient-scaling needs the taps themselves"
+    if settings.torch_device != CPU:
+        return f"the backbone runs on {settings.torch_device}"
+    if not net.branches or not all(isinstance(branch, Branch) for branch in net.branches.values()):
+        return "the exits are the network's own"
+    return None
 
 
 def _is_augmented(examples: TrainingExamples) -> bool:

@@ -33,7 +33,8 @@ from eetool.tune.operating_points import (
     drop_limits,
     fastest_point,
 )
-from eetool_runtime import Bundle, Model, load
+from eetool_runtime import Bundle, Model
+from eetool_runtime.loading import load_to_judge
 from eetool_runtime.manifest import Data, Manifest, OperatingPoint, Variant
 
 # Maps examples (n, …) to logits of every exit (exits, n, classes) and learned confidences (early exits, n).
@@ -247,7 +248,7 @@ def tune_bundle(
     calibrated = Calibration(before.temperatures, before.slopes, before.offsets)
     macs = manifest_macs(manifest)
     costs = priced or macs
-    answers_of = _runtime_answers(load(bundle, variant=variant), calibrated)
+    answers_of = _runtime_answers(load_to_judge(bundle, variant=variant), calibrated)
     check_classes(source, manifest.labels, str(bundle.path))
     source = use_model_vocabulary(source, manifest.inputs)
     tuned = fit_policy(source, manifest.data, answers_of, costs, macs, goals, manifest.score, progress, earlier)

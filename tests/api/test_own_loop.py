@@ -153,7 +153,7 @@ def test_load_data_arrays_are_a_source_with_splits() -> None:
     assert data.split("train").tensors(2)[0].dtype == torch.float32
     for message, kind, options in (
         ("'imgenet' is no normalisation", UsageError, {"normalise": "imgenet"}),
-        ("for each of 3 channels", UsageError, {"normalise": ((0.5,), (0.5,))}),
+        ("for each of 3 channels", UsageError, {"normalise": ((0.5, 0.5), (0.5, 0.5))}),
         ("cannot be divided by", UsageError, {"normalise": ((0, 0, 0), (1, 1, 0))}),
         ("hold_out is 'tset'", UsageError, {"hold_out": "tset"}),
         ("2 .*differ", ArtefactError, {"test": (images[:, :2], labels)}),

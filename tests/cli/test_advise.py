@@ -42,7 +42,7 @@ def test_advise_trained_network_gives_a_forecast_and_commands_that_run(
     options = ("--data", "digits", "--device", "rpi4", "--max-accuracy-drop", 5, "--against", static)
     result = cli("advise", trained, *options, *SHORT, "--exits", 2, "-o", here / "advice.json")
     assert result.code == 0, result
-    assert "wrote " in result.stdout
+    assert "wrote " in result.stderr
     assert all(len(line) <= 80 for line in result.stdout.splitlines() if not line.startswith(("  eetool", "wrote")))
     document = json.loads((here / "advice.json").read_text())
     jsonschema.Draft202012Validator(SCHEMA).validate(document)
@@ -97,7 +97,7 @@ def test_advise_network_that_cannot_be_judged_is_refused(cli: Any, here: Path, m
         (("--against", "missing.onnx"), 3, "is no file"),
         (("--weights", "missing.pt"), 3, "is no file"),
         (("--weights-key", "ema"), 2, "without --weights"),
-        (("--normalise", "1,2"), 2, "no mean and deviation"),
+        (("--normalize", "1,2"), 2, "no mean and deviation"),
         (("-o", "no/such/folder/a.json"), 2, "is not a folder"),
     ],
     ids=str,

@@ -83,3 +83,4 @@ def test_export_default_point_is_set_and_one_that_does_not_pay_is_warned_of(
     assert result.code == 0, result
     assert open_bundle(path).manifest.default_operating_point == "full"
     assert "warning: onnx/fp32: full: the default operating point 'full' does not pay" in result.stderr
+    assert result.stderr.count("does not pay") == 1

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import eetool
 from eetool.data.image_form import model_form
 from eetool.data.registry import load_source
 from eetool.errors import ArtefactError
 from eetool.model.checkpoint import load_checkpoint, save_checkpoint
 from eetool_runtime import load
-from eetool_runtime.manifest import Resize
+from eetool_runtime.manifest import Preprocess, Resize
 
 SIDE = 16
 CLASSES = ("dark", "light")
@@ -96,6 +97,20 @@ def test_bench_and_report_use_the_rule_of_the_bundle(cli: Any, work: Path, tmp_p
     assert (document["data"]["shape"], document["data"]["fit"]) == ([3, SIDE, SIDE], "pad")
     assert cli("report", bench, "--data", data, "-o", page).code == 0
     assert "data:image/png;base64," in page.read_text()
+
+
+def test_advise_takes_the_rule_of_the_model_and_names_it_in_its_commands(cli: Any, work: Path) -> None:
+    options = ("--data", f"folder:{work / 'photos'}", "--examples", 40, "--epochs", 1, "--exits", 1)
+    output = cli("advise", work / "model.pt", *options, "--json")
+    assert output.code == 0, output
+    for step in output.document["next"]:
+        assert f"--input 3x{SIDE}x{SIDE} --fit pad" in step["commands"][0]
+    assert "--normalize 0.5,0.5,0.5/0.5,0.5,0.5" in output.document["next"][0]["commands"][0]
+
+
+def test_data_of_own_loops_has_the_rule_of_resizing_and_the_presets_of_train(work: Path) -> None:
+    data = eetool.load_data(f"folder:{work / 'photos'}@{SIDE}", normalise="half")
+    assert data.preprocess == Preprocess(1 / 255, (0.5,) * 3, (0.5,) * 3, Resize())
 
 
 @pytest.mark.parametrize(

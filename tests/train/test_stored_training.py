@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from eetool.data.augmentation import Augmentation
 from eetool.data.source import Source
-from eetool.errors import ArtefactError
+from eetool.errors import ArtefactError, OutputError, UsageError
 from eetool.model.branches import Branch, BranchSpec
 from eetool.model.checkpoint import save_checkpoint
 from eetool.model.early_exit import EarlyExitNet
@@ -87,7 +87,7 @@ def view(count: int = 5) -> ExamplesView:
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(0, 256, (count, 3, 6, 6), generator=generator, dtype=torch.uint8)
     statistics = torch.full((3,), 0.5)
-    examples = TrainingExamples(images, torch.zeros(count, dtype=torch.int64), statistics, statistics)
+    examples = TrainingExamples(images, torch.zeros(count, dtype=torch.int64), statistics, statistics, Augmentation())
     return ExamplesView(examples, examples_digest(examples), None)
 
 
@@ -190,6 +190,19 @@ def test_feature_context_file_that_is_cut_off_is_not_opened() -> None:
     assert context.open(part) is None
 
 
+def test_cache_that_cannot_be_written_is_named_and_by_default_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("EETOOL_CACHE", str(tmp_path / "file"))
+    settings, steps = replace(FROZEN, feature_views=AUTOMATIC), Steps()
+    assert choose_views(network(), view()._examples, settings, steps).feature_views == 0
+    assert "cannot be written" in steps.lines[0]
+    with pytest.raises(OutputError, match="could not be written") as caught:
+        stored(network())
+    assert "EETOOL_CACHE" in str(caught.value.hint)
+
+
 def test_make_room_removes_what_was_unused_longest(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     for age, name in enumerate(("new", "middle", "old")):
         folder = FeatureContext(name, 1).folder
@@ -211,6 +224,8 @@ def test_choose_views_depends_on_recipe_epochs_and_size(monkeypatch: pytest.Monk
     assert (chosen(), chosen(epochs=2), chosen(epochs=1), chosen(recipe="joint")) == (4, 2, 0, 0)
     assert (chosen(feature_views=7), chosen(feature_views=0)) == (7, 0)
     assert chosen(loss=LossOptions(gradient_scaling=True)) == 0
+    with pytest.raises(UsageError, match="features cannot be kept: the teacher reads the images"):
+        chosen(feature_views=2, loss=LossOptions(teacher="net"))
     monkeypatch.setenv(LIMIT, "0.000002")  # 2,000 bytes: one version of 5 examples has 400
     assert chosen() == 2
     monkeypatch.setenv(LIMIT, "0.0000001")

@@ -66,11 +66,13 @@ class AdviseRequest:
     "--weights-key", default=None, metavar="KEY", help="Of several networks in the file, where this one lies."
 )
 @click.option(
+    "--normalize",
     "--normalise",
     "normalisation",
     default=None,
-    metavar="M,M,M/S,S,S",
-    help="Mean and standard deviation of pixels that the weights expect, or imagenet.  [those of the data]",
+    metavar="imagenet|half|dataset|none|M,M,M/S,S,S",
+    help="Mean and standard deviation of pixels that the weights expect, as in `eetool train`.  [those of a model.pt, "
+    "or of the data]",
 )
 @click.option(
     "--hold-out",
@@ -95,11 +97,11 @@ def advise(request: AdviseRequest) -> CommandResult:
     forecast on held-out examples and the commands to type next. The test split is not used.
     """
     profile = _checked_profile(request)
-    normalisation = parse_normalisation("--normalise", request.normalisation)
+    normalisation = parse_normalisation("--normalize", request.normalisation)
     from eetool.advise.advice import AdviceOptions
     from eetool.advise.advice import advise as advise_on
     from eetool.advise.document import SCHEMA
-    from eetool.advise.network import NetworkChoice
+    from eetool.advise.network import NetworkChoice, images_form
     from eetool.data.registry import load_source
 
     choice = NetworkChoice(
@@ -123,9 +125,9 @@ def advise(request: AdviseRequest) -> CommandResult:
         against=request.against,
     )
     progress = TerminalProgress()
-    advice = advise_on(choice, load_source(request.data, progress), profile, options, progress)
-    written = [] if request.output is None else [f"wrote {request.output}"]
-    result = CommandResult(SCHEMA, vars(advice), [*advice_text(advice), *written])
+    source = load_source(request.data, progress, images_form(choice))
+    advice = advise_on(choice, source, profile, options, progress)
+    result = CommandResult(SCHEMA, vars(advice), advice_text(advice))
     if request.output is not None:
         write_result(request.output, result, request.force)
     return result

@@ -92,9 +92,7 @@ def bench(request: BenchRequest) -> CommandResult:
     source = load_source(request.data, TerminalProgress(), model_form(bundle.manifest.inputs, str(request.bundle)))
     indices = recorded_split(source, TEST, bundle.manifest.data)
     document = bench_bundle(bundle, source, indices, TEST, request.against, rules, TerminalProgress())
-    written = [f"wrote {request.output}", ""] if request.output is not None else []
-    text = bench_text(document)
-    result = CommandResult(SCHEMA, vars(document), [*text[:-1], *written, text[-1]])
+    result = CommandResult(SCHEMA, vars(document), bench_text(document))
     if request.output is not None:
         write_result(request.output, result, request.force)
     return result

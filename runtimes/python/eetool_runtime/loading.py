@@ -53,6 +53,33 @@ def load(
         BackendError: no installed backend opens its graphs.
         UsageError: the bundle has no such variant, or an argument has a wrong type.
     """
+    model, component_ms = _open_model(path, threads, pool, backend, variant, preload)
+    warning = default_point_warning(model.bundle.manifest, model.variant, component_ms)
+    if warning is not None:
+        _LOGGER.warning("%s", warning)
+    return model
+
+
+def load_to_judge(
+    path: Union[str, os.PathLike[str], Bundle],
+    *,
+    threads: Optional[int] = None,
+    pool: str = PRIVATE,
+    variant: str = _AUTO,
+) -> Model:
+    """Load a bundle as `load` does, for a tool that checks, tunes or measures it: without a warning of its default."""
+    return _open_model(path, threads, pool, _AUTO, variant, preload=True)[0]
+
+
+def _open_model(
+    path: Union[str, os.PathLike[str], Bundle],
+    threads: Optional[int],
+    pool: str,
+    backend: str,
+    variant: str,
+    preload: bool,
+) -> tuple[Model, Optional[Mapping[str, float]]]:
+    """Return the model, and the latencies of its components where they were measured with so many threads."""
     count = _check_arguments(threads, pool, backend, variant, preload)
     bundle = path if isinstance(path, Bundle) else open_bundle(path)
     name, opener = _choose_variant(bundle, backend, variant)
@@ -67,10 +94,7 @@ def load(
     granted = next(iter(graphs.values())).threads
     matches = measured is not None and measured.threads == granted.count
     component_ms = measured.component_latency_ms if measured is not None and matches else None
-    warning = default_point_warning(bundle.manifest, name, component_ms)
-    if warning is not None:
-        _LOGGER.warning("%s", warning)
-    return Model(bundle, name, graphs, granted, component_ms=component_ms)
+    return Model(bundle, name, graphs, granted, component_ms=component_ms), component_ms
 
 
 def _check_arguments(threads: object, pool: object, backend: object, variant: object, preload: object) -> Optional[int]:
