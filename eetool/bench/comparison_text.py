@@ -38,7 +38,12 @@ def _speed(pair: Pair, still: bool = False) -> str:
     if low > 1:
         return f"{_more(pair.ratio)} % slower ({_more(low)} to {_more(high)} %) {than}"
     as_what = "as fast" if still else f"as fast as {pair.other.name}"
-    return f"about {as_what} ({100 * (1 - high):+.0f} to {100 * (1 - low):+.0f} %)"
+    return f"about {as_what} ({saved_percent(high)} to {saved_percent(low)} %)"
+
+
+def saved_percent(ratio: float) -> str:
+    """Return what is saved at this latency ratio, in per cent with a sign; no sign for 0."""
+    return f"{saved:+d}" if (saved := round(100 * (1 - ratio))) else "0"
 
 
 def _accuracy(pair: Pair) -> str:

@@ -29,7 +29,10 @@ def advice_text(a: "Advice") -> list[Any]:
     lines += [line for text in _reasons(a) for line in _wrapped(text, "  ")]
     lines += ["Advised exits"]
     lines += [f"  {e.tap}: {e.branch}" for e in a.exits]
-    lines += ["", "Choices of exits at the whole accuracy drop", _front_table(a)]
+    title = "Choices of exits, each at the whole accuracy drop that is allowed; ratio: to the cost of unsplit"
+    lines += ["", *_wrapped(title), _front_table(a)]
+    if any(e.branch != "linear" for choice in a.front for e in choice.exits):
+        lines += ["  *: strong branch; without: linear branch"]
     lines += [*_wrapped(a.verdict.text), ""]
     lines += ["What is uncertain"]
     lines += [line for text in a.uncertainties for line in _wrapped(text, "  ")]

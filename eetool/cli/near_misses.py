@@ -48,10 +48,13 @@ class SuggestingGroup(click.Group):
 
 def usage_hint(error: click.UsageError) -> str | None:
     """Return the names that were probably meant and where help is."""
+    from eetool_runtime.near_names import did_you_mean
+
     help_line = f"Try '{error.ctx.command_path} --help'." if error.ctx else ""
     meant = getattr(error, "meant", "")
-    if isinstance(error, click.NoSuchOption) and error.possibilities:
-        meant = f"Did you mean {' or '.join(error.possibilities)}? "
+    if isinstance(error, click.NoSuchOption) and error.ctx:
+        known = [name for p in error.ctx.command.get_params(error.ctx) for name in (*p.opts, *p.secondary_opts)]
+        meant = did_you_mean(error.option_name, [name for name in known if name.startswith("--")])
     elif error.ctx and "extra argument" in error.message and any(p.name == "output" for p in error.ctx.command.params):
         meant = "The output is given as -o PATH. "
     return (meant + help_line) or None

@@ -37,7 +37,7 @@ def tune_result(
     """
     text: list[Any] = [
         _points(tuned, figures),
-        "exits at balanced, over the inputs that reach them, in %:",
+        "exits at balanced, over the examples that reach them; accuracy, ECE and AUROC in %:",
         _exits(tuned.diagnoses["balanced"]),
         *_notes(tuned, max_accuracy_drop, figures, retry),
         f"wrote {output}",

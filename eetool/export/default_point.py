@@ -29,6 +29,8 @@ def price_default_point(path: Path, variant: str) -> str | None:
         return None
     try:
         predictor = Predictor(load_device(goals.costs.device), BACKENDS[graph_format], precision, threads=1)
+        if predictor.missing_precision is not None:
+            return None
         cascade, unsplit = (
             predict(target_of_variant(model, variant, predictor.channel_block), predictor)
             for model in (bundle, bundle.file(reference))

@@ -183,8 +183,9 @@ def store_features(
     net.eval()
     shapes = part_shapes(net, parts, views[0][:1])
     size = count * size_bytes(shapes, len(examples.labels))
+    taps = "1 tap" if len(net.taps) == 1 else f"{len(net.taps)} taps"
     progress.note(
-        f"features at {len(net.taps)} taps of {len(examples.labels)} examples are computed once"
+        f"features of {len(examples.labels)} examples at {taps} are computed once"
         f"{f', in {count} versions' if count > 1 else ''}: {size / 1e6:.0f} MB in {features_folder()} "
         f"(limit {limit_bytes() / 1e9:g} GB)"
     )

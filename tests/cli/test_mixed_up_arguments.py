@@ -229,6 +229,7 @@ SLIPS = {
     "profile {bundle} -o {taken}": "Give --force to replace it",
     "profile {bundle} --power pimc": "Did you mean pmic",
     "report {bundle} -o {taken}": "Give --force to replace it",
+    "bench {bundle} --data digits --model resnet8": "'--model'.\n       Try '",
     "table bild": "Did you mean build?",
     "export {checkpoint} other.eebundle": "The output is given as -o PATH.",
     "train resnet8 --data digits --input 96": "--input 1x3x96x96.",

@@ -17,6 +17,7 @@ from eetool.data.source import Source
 from eetool.errors import ArtefactError, MissingError
 from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.export.bundle_files import GOALS, read_goals, write_goals, write_manifest
+from eetool.export.default_point import price_default_point
 from eetool.latency.estimate.cascade_cost import CascadeCosts, layout_of_manifest
 from eetool.model.checkpoint import Checkpoint
 from eetool.model.goals import ENERGY, HW_PROFILE, LATENCY, MACS, MEASUREMENT, Budget, CostSource, TuningGoals
@@ -311,3 +312,13 @@ def test_schema_and_records_of_goals_have_the_same_fields() -> None:
     parts = {TuningGoals: schema, Budget: schema["$defs"]["Budget"], CostSource: schema["$defs"]["CostSource"]}
     for record, part in parts.items():
         assert [name for name in part["properties"] if name != "schema"] == [f.name for f in fields(record)]
+
+
+def test_price_default_point_device_without_int8_figures_prices_fp32_only(bundle_copy: Path) -> None:
+    manifest = open_bundle(bundle_copy).manifest
+    write_goals(bundle_copy, TuningGoals(DROP, costs=CostSource("rpi4", LATENCY, HW_PROFILE, "onnx/fp32")))
+    variants = dict.fromkeys(VARIANTS, manifest.variants["onnx/fp32"])
+    # `full` runs every exit, so it never pays
+    write_manifest(bundle_copy, replace(manifest, variants=variants, default_operating_point="full"))
+    assert "'full' does not pay on rpi4" in str(price_default_point(bundle_copy, "onnx/fp32"))
+    assert price_default_point(bundle_copy, "onnx/int8") is None
