@@ -119,7 +119,7 @@ def test_data_of_own_loops_has_the_rule_of_resizing_and_the_presets_of_train(wor
         ("asks for images of 8x8, and MODEL takes 16x16 (pad)", ("tune", "MODEL", "--data", "PHOTOS@8")),
         ("asks for images of 8x8, and BUNDLE takes 16x16 (pad)", ("bench", "BUNDLE", "--data", "PHOTOS@8")),
         ("asks for images of 8x8, and --input takes", ("train", "resnet8", "--data", "PHOTOS@8", "--input", "3x9x9")),
-        ("--input 5x9x9 is no size", ("train", "resnet8", "--data", "PHOTOS", "--input", "5x9x9")),
+        ("--input 1x5x9x9 is no size", ("train", "resnet8", "--data", "PHOTOS", "--input", "1x5x9x9")),
         ("sides are 1 to 4096", ("train", "resnet8", "--data", "PHOTOS", "--input", "3x9x5000")),
         ("--fit needs the size", ("train", "resnet8", "--data", "PHOTOS", "--fit", "pad")),
         ("--fit is for images of a folder", ("train", "resnet8", "--data", "digits", "--fit", "pad")),
