@@ -118,6 +118,21 @@ def import_graph(sources: Sources, prepare: Callable[[ast.Module], ast.Module] =
     return graph
 
 
+def test_imports_of_eetool_exist() -> None:
+    """Every module that is imported exists, also inside functions; the type checker does not tell."""
+    modules = {module_name(path) for path in SOURCES}
+    known = modules | {module.rpartition(".")[0] for module in modules}
+    absent = [
+        (path, name)
+        for path, source in SOURCES.items()
+        for name in imported_names(path, ast.parse(source))
+        if name.partition(".")[0] in ("eetool", "eetool_runtime", "eetool_measure")
+        and name not in known
+        and name.rpartition(".")[0] not in known
+    ]
+    assert absent == []
+
+
 def package_of(module: str) -> str:
     """`eetool.data.splits` -> `data`; a package outside eetool is its first name."""
     first, _, rest = module.partition(".")

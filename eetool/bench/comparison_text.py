@@ -37,13 +37,7 @@ def _speed(pair: Pair, still: bool = False) -> str:
         return f"{_less(pair.ratio)} % faster ({_less(high)} to {_less(low)} %) {than}"
     if low > 1:
         return f"{_more(pair.ratio)} % slower ({_more(low)} to {_more(high)} %) {than}"
-    as_what = "as fast" if still else f"as fast as {pair.other.name}"
-    return f"about {as_what} ({saved_percent(high)} to {saved_percent(low)} %)"
-
-
-def saved_percent(ratio: float) -> str:
-    """Return what is saved at this latency ratio, in per cent with a sign; no sign for 0."""
-    return f"{saved:+d}" if (saved := round(100 * (1 - ratio))) else "0"
+    return f"not surely faster or slower {than} ({pair.ratio:.2f} of its latency, {low:.2f} to {high:.2f})"
 
 
 def _accuracy(pair: Pair) -> str:
