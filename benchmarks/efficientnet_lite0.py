@@ -6,6 +6,8 @@ convolution pads as TensorFlow does: at stride 2 one more pixel at the right and
 
 from pathlib import Path
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -22,6 +24,7 @@ STAGES = (
 )
 _STEM, _HEAD = 32, 1280
 _EPSILON = 1e-3
+_BATCH, _DECAY = 64, 1e-3  # of the fit of the classifier
 
 
 class ConvNorm(nn.Module):
@@ -75,7 +78,11 @@ class EfficientNetLite0(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (N, 3, H, W), sides divisible by 32, to logits (N, classes)."""
-        return self.fc(self.head(self.blocks(self.stem(x))).mean((2, 3)))
+        return self.fc(self.features(x))
+
+    def features(self, x: Tensor) -> Tensor:
+        """Map images (N, 3, H, W) to the inputs (N, 1280) of the classifier."""
+        return self.head(self.blocks(self.stem(x))).mean((2, 3))
 
 
 def make() -> nn.Module:
@@ -83,12 +90,31 @@ def make() -> nn.Module:
     return EfficientNetLite0(CLASSES)
 
 
-def write_start(published: Path, target: Path, seed: int) -> None:
-    """Write published weights with a fresh classifier for the photographs."""
-    import torch
+def write_start(published: Path, target: Path, photographs: str, seed: int) -> None:
+    """Write published weights with a classifier that is fitted on the training part of `photographs`, a data source."""
     from safetensors.torch import load_file, save_file
 
+    from eetool.data.registry import load_source
+
     torch.manual_seed(seed)
-    fresh = {name: tensor for name, tensor in make().state_dict().items() if name.startswith("fc.")}
-    tensors = {name: tensor for name, tensor in load_file(published).items() if not name.startswith("fc.")}
-    save_file({**tensors, **fresh}, target)
+    net, tensors, source = make().eval(), load_file(published), load_source(photographs)
+    net.load_state_dict({name: tensor for name, tensor in tensors.items() if not name.startswith("fc.")}, strict=False)
+    with torch.no_grad():
+        batches = (source.inputs[i : i + _BATCH] for i in range(0, source.training_count, _BATCH))
+        pixels = (torch.from_numpy(np.array(batch)).float() for batch in batches)
+        features = torch.cat([net.features((x - 127) / 128) for x in pixels])
+    fit_classifier(net.fc, features, torch.from_numpy(source.labels[: len(features)]))
+    save_file({**tensors, "fc.weight": net.fc.weight.detach(), "fc.bias": net.fc.bias.detach()}, target)
+
+
+def fit_classifier(layer: nn.Linear, features: Tensor, labels: Tensor) -> None:
+    """Fit a classifier of features (n, 1280) with labels (n,) in place: logistic regression with weight decay."""
+    search = torch.optim.LBFGS(layer.parameters(), max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        search.zero_grad()
+        value = functional.cross_entropy(layer(features), labels) + _DECAY * layer.weight.square().sum()
+        value.backward()
+        return value
+
+    search.step(loss)

@@ -4,8 +4,9 @@
 
 DATA is a .tar of photographs in a folder for each of six classes, such as TrashNet. Each photograph goes to train/,
 val/ or test/ by the hash of its content (50, 20 and 30 %), whatever else is in the archive. --weights are the published
-ones of EfficientNet-Lite0 (safetensors), which are trained on; without them the small network of `examples/photos` is
-trained from scratch. Every output lies in FOLDER and is not made again, and an interrupted training resumes.
+ones of EfficientNet-Lite0 (safetensors). They stay, below a classifier for the photographs; `eetool advise` chooses the
+exits, which are trained on stored features. Without weights the small network of `examples/photos` is trained from
+scratch. Every output lies in FOLDER and is not made again, and an interrupted training resumes.
 
 Prints one JSON document, which is also written to FOLDER/results.json: the split, the accuracy of every exit, latency
 and accuracy of every way to ship the model, the verdict here, and the prediction and verdict for the device.
@@ -100,19 +101,25 @@ def run(settings: Settings, output: str, *arguments: object) -> Path:
     return path
 
 
-def train_options(settings: Settings) -> list[object]:
-    """Return the options of training: gentle where it begins with published weights."""
-    common = ["--exits", settings.exits, "--epochs", settings.epochs, "--seed", settings.seed]
+def train_options(settings: Settings, data: str) -> list[object]:
+    """Return the options of training: exits as advised on a frozen backbone where there are published weights."""
+    common = ["--epochs", settings.epochs, "--seed", settings.seed]
     common += ["--threads", settings.threads, "--torch-device", settings.torch_device]
     if settings.weights is None:
-        return [*common, "--recipe", "distill"]
+        return [*common, "--recipe", "distill", "--exits", settings.exits]
     start = settings.out / "start.safetensors"
     if not start.exists():
         sys.path.insert(0, str(HERE))
         from efficientnet_lite0 import write_start
 
-        write_start(settings.weights, start, settings.seed)
-    return [*common, "--weights", start, "--normalise", LITE0_PIXELS, "--learning-rate", 0.01, "--branch", "linear"]
+        write_start(settings.weights, start, f"{data}@{settings.side}", settings.seed)
+    given = ("--weights", start, "--normalise", LITE0_PIXELS)
+    search = ("--exits", settings.exits, "--max-accuracy-drop", settings.max_accuracy_drop, "--device", DEVICE)
+    sized = ("--data", f"{data}@{settings.side}")
+    path = run(settings, "advice.json", "advise", settings.network, *given, *sized, *search, "--seed", settings.seed)
+    exits = json.loads(path.read_text(encoding="utf-8"))["exits"]
+    branches = [word for at in exits for word in ("--branch", at["branch"])]
+    return [*common, *given, "--recipe", "frozen", "--at", ",".join(at["tap"] for at in exits), *branches]
 
 
 def measure(settings: Settings) -> dict[str, Any]:
@@ -121,7 +128,7 @@ def measure(settings: Settings) -> dict[str, Any]:
     unpack(settings.data, photographs, settings.limit)
     data, named = ("--data", f"folder:{photographs}"), ("--model", settings.network)
     shape = ("--input", f"3x{settings.side}x{settings.side}")
-    model = run(settings, "model.pt", "train", settings.network, *data, *shape, *train_options(settings))
+    model = run(settings, "model.pt", "train", settings.network, *data, *shape, *train_options(settings, data[1]))
     drop = ("--max-accuracy-drop", settings.max_accuracy_drop)
     tuned = run(settings, "tuned.pt", "tune", model, *data, *named, *drop)
     both = ("--precision", "fp32", "--precision", "int8", "--calibration-data", data[1])
@@ -142,8 +149,17 @@ def measure(settings: Settings) -> dict[str, Any]:
         "ways": shown.get("ways") or shown["points"],
         "verdict": shown["verdict"],
         "unstable": shown["unstable"],
+        "advice": advice(settings),
         "device": {key: predicted.get(key) for key in ("device", "provenance", "means", "comparison", "warnings")},
     }
+
+
+def advice(settings: Settings) -> dict[str, Any] | None:
+    """Return exits, forecast and verdict of `eetool advise`; None where the exits are those of `--exits`."""
+    if settings.weights is None:
+        return None
+    document = json.loads((settings.out / "advice.json").read_text(encoding="utf-8"))
+    return {key: document[key] for key in ("seconds", "unsplit", "exits", "points", "verdict")}
 
 
 def main() -> None:
@@ -154,7 +170,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=None)
     parser.add_argument("--side", type=int, default=128)
     parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--exits", type=int, default=2)
+    parser.add_argument("--exits", type=int, default=2, help="at most, with --weights")
     parser.add_argument("--max-accuracy-drop", type=float, default=1.0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--torch-device", default="cpu")

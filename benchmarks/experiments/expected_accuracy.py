@@ -1,17 +1,19 @@
 """Honesty of the accuracy that `eetool tune` expects, and accuracy drops on new images, by the number of examples.
 
     python benchmarks/experiments/expected_accuracy.py logits.npz [--bundle model.eebundle --data cifar10:DIR]
-        [--splits 200] [--sizes 100 500 2000]
+        [--sizes 100 500 2000] [--splits 1000 500 40] [--keep FOLDER]
 
 Every exit classified all images once; `--bundle` writes these logits, of all images that the network was not trained
 on. Each split fits a policy on some of the images, as `tune` does. The accuracy on the remaining images is the true
-one. Splits are blocks of a permutation of all images, so that every image is held out equally often, and the accuracy
-of full depth does not differ between held-out and remaining images in the mean. Prints one JSON document
-(docs/results/expected-accuracy.md).
+one. Splits are all blocks of a permutation of the images. So every image is held out equally often, and the accuracy
+of full depth does not differ between held-out and remaining images in the mean. Permutations are independent, blocks
+of one are not: standard errors are those of means over permutations. With `--keep`, figures of every permutation are
+files in FOLDER, so that an interrupted run continues. Prints one JSON document (docs/results/expected-accuracy.md).
 """
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from eetool.data.model_inputs import model_inputs
 from eetool.data.registry import load_source
 from eetool.data.splits import TRAIN, recorded_split
 from eetool.latency.estimate.cascade_cost import CascadeCosts
+from eetool.records import write_atomic
 from eetool.tune.cross_fitting import LabelledLogits, threshold_problem
 from eetool.tune.exit_costs import manifest_macs
 from eetool.tune.operating_points import FULL, PointFit, drop_limits
@@ -36,17 +39,21 @@ def main() -> None:
     parser.add_argument("logits", type=Path, help="npz file: logits, labels, trunk, heads (costs)")
     parser.add_argument("--bundle", type=Path, default=None)
     parser.add_argument("--data", default=None)
-    parser.add_argument("--splits", type=int, default=200)
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 500, 2000])
+    parser.add_argument("--splits", type=int, nargs="+", default=[1000, 500, 40], help="at least, for each size")
+    parser.add_argument("--keep", type=Path, default=None)
     options = parser.parse_args()
     if options.bundle is not None:
         write_logits(options.bundle, options.data, options.logits)
     with np.load(options.logits) as stored:
         pool = LabelledLogits(stored["logits"], stored["labels"])
         costs = CascadeCosts(tuple(stored["trunk"].tolist()), tuple(stored["heads"].tolist()))
-    rows = [row for size in options.sizes for row in compare(pool, costs, size, options.splits)]
-    document = {"logits": options.logits.name, "images": len(pool.labels), "splits": options.splits, "points": rows}
-    print(json.dumps(document, indent=2))
+    rows = []
+    for size, splits in zip(options.sizes, options.splits, strict=True):
+        numbers = range(-(-splits // (len(pool.labels) // size)))
+        print(f"{options.logits.stem}: {size} examples, {len(numbers)} permutations", file=sys.stderr)
+        rows += summary(size, [outcomes(pool, costs, size, number, options) for number in numbers])
+    print(json.dumps({"logits": options.logits.name, "images": len(pool.labels), "points": rows}, indent=2))
 
 
 def write_logits(path: Path, data: str, target: Path) -> None:
@@ -63,10 +70,24 @@ def write_logits(path: Path, data: str, target: Path) -> None:
     np.savez(target, **arrays, trunk=np.array(costs.trunk), heads=np.array(costs.heads))  # type: ignore[arg-type]
 
 
-def compare(pool: LabelledLogits, costs: CascadeCosts, size: int, splits: int) -> list[dict[str, Any]]:
-    """Return one row for each operating point at this number of held-out examples."""
+def outcomes(
+    pool: LabelledLogits, costs: CascadeCosts, size: int, number: int, options: argparse.Namespace
+) -> dict[str, list[list[float]]]:
+    """Return `compare` of one permutation, from its file where there is one."""
+    if options.keep is None:
+        return compare(pool, costs, size, number)
+    path = options.keep / f"{options.logits.stem}-{size}-{number}.json"
+    if not path.exists():
+        options.keep.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, json.dumps(compare(pool, costs, size, number)).encode())
+    kept: dict[str, list[list[float]]] = json.loads(path.read_text(encoding="utf-8"))
+    return kept
+
+
+def compare(pool: LabelledLogits, costs: CascadeCosts, size: int, number: int) -> dict[str, list[list[float]]]:
+    """Return the figures of all splits of one permutation, for each operating point."""
     outcomes: dict[str, list[list[float]]] = {}
-    for held, rest in blocks(len(pool.labels), size, splits):
+    for held, rest in blocks(len(pool.labels), size, number):
         fit = PointFit(pool.select(held), costs, costs, SCORE)
         points = {FULL: fit.full_depth(), **fit.within_drops(drop_limits(1.0, DROPS))}
         new = threshold_problem(fit.cross_fit.calibration, pool.select(rest), costs, SCORE)
@@ -81,32 +102,35 @@ def compare(pool: LabelledLogits, costs: CascadeCosts, size: int, splits: int) -
                     drop,
                     expected.points,
                     expected.optimism,
-                    expected.ci95[0] <= drop <= expected.ci95[1],
-                    cost / costs.leaving((None,) * costs.early)[-1],
-                    name in fit.shortfalls,
+                    float(expected.ci95[0] <= drop <= expected.ci95[1]),
+                    cost / float(costs.leaving((None,) * costs.early)[-1]),
+                    float(name in fit.shortfalls),
                 ]
             )
-    limits = {FULL: 0.0, **drop_limits(1.0, DROPS)}
-    return [row(size, name, limits[name], np.array(values, float)) for name, values in outcomes.items()]
+    return outcomes
 
 
-def blocks(n: int, size: int, splits: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield held-out and remaining indices: blocks of one permutation after another."""
-    random = np.random.default_rng(0)
-    for number in range(splits):
-        place = number % (n // size)
-        if not place:
-            order = random.permutation(n)
-        chosen = slice(place * size, (place + 1) * size)
+def blocks(n: int, size: int, number: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield held-out and remaining indices: the blocks of one permutation, which is that of `number`."""
+    order = np.random.default_rng([0, number]).permutation(n)
+    for start in range(0, n - size + 1, size):
+        chosen = slice(start, start + size)
         yield order[chosen], np.delete(order, chosen)
 
 
+def summary(size: int, permutations: list[dict[str, list[list[float]]]]) -> list[dict[str, Any]]:
+    """Return one row for each operating point at this number of held-out examples."""
+    limits = {FULL: 0.0, **drop_limits(1.0, DROPS)}
+    return [row(size, name, limits[name], np.array([p[name] for p in permutations])) for name in permutations[0]]
+
+
 def row(size: int, name: str, limit: float, values: np.ndarray) -> dict[str, Any]:
-    """Return means over the splits, in percentage points."""
-    error, drop, expected, optimism, covered, cost, short = values.T
-    root = np.sqrt(len(values))
+    """Return means over splits, in percentage points, of values (permutations, splits, figures)."""
+    error, drop, _, optimism, covered, cost, short = np.moveaxis(values, 2, 0)
+    of_permutations = error.mean(1)
     return {
         "examples": size,
+        "splits": error.size,
         "point": name,
         "max_accuracy_drop": limit,
         "drop_on_new_images": float(drop.mean()),
@@ -114,7 +138,7 @@ def row(size: int, name: str, limit: float, values: np.ndarray) -> dict[str, Any
         "unsupported_share": float(short.mean()),
         "mean_cost": float(cost.mean()),
         "expected_minus_true_accuracy": float(error.mean()),
-        "standard_error": float((drop - expected).std(ddof=1) / root),
+        "standard_error": float(of_permutations.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None,
         "without_correction": float((error + optimism).mean()),
         "interval_coverage": float(covered.mean()),
     }
