@@ -8,7 +8,7 @@ import pytest
 from eetool.advise.exit_search import HeldOut, find_exits, tuned_problem
 from eetool.advise.trial_exits import TrialExit
 from eetool.latency.estimate.cascade_cost import CascadeCosts
-from eetool.tune.threshold_search import cheapest_with_margin
+from eetool.tune.margin_search import MarginSearch
 
 SEGMENT = 10.0
 PLACES = 4
@@ -38,7 +38,7 @@ def test_find_exits_is_near_the_best_of_all_choices(drop: float) -> None:
 
     def tuned(exits: tuple[TrialExit, ...]) -> float:
         problem = tuned_problem(held, exits, costs(exits))
-        return problem.evaluate(cheapest_with_margin(problem, drop, 1.0))[0]
+        return problem.evaluate(MarginSearch(problem, 1.0).cheapest(drop))[0]
 
     choices = [c for size in (1, 2) for c in combinations(EXITS, size) if len({e.place for e in c}) == size]
     best = min(map(tuned, choices))

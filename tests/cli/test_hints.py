@@ -18,6 +18,7 @@ MEASURE = {"--pool", "--seed", "--threads", "--runs", "--min-seconds", "--power"
 OTHERS = {
     "eetool/profile/": MEASURE | {"--variant", "--watts", "--sustained-seconds", "--progress"},
     "eetool/latency/build/probe_measurement.py": MEASURE,
+    "eetool/advise/network.py": {"--input", "--fit"},  # of eetool train
     "eetool/advise/next_commands.py": {"--at", "--branch", "--recipe", "--learning-rate"},  # of eetool train
     "eetool/report/next_steps.py": {"--passes", "--max-accuracy-drop", "--precision", "--variant", "--profile"},
     "eetool/cli/": {"--help", "--version"},
