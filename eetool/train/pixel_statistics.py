@@ -1,7 +1,6 @@
 """Mean and deviation of the pixels of training images, channel by channel."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +10,7 @@ from eetool.errors import ArtefactError
 
 _CHUNK_BYTES = 1 << 19  # as int64 eight times that
 _WHITE = 255
+_PIXELS = (0, 2, 3)  # axes: (N, C, H, W) -> (C,)
 
 
 def pixel_statistics(images: Tensor | ImageRows, name: str) -> tuple[Tensor, Tensor]:
@@ -26,8 +26,15 @@ def pixel_statistics(images: Tensor | ImageRows, name: str) -> tuple[Tensor, Ten
     Raises:
         ArtefactError: all images are one plain colour.
     """
-    sums = [_Sums.of(chunk) for chunk in _chunks(images)]
-    low, high = torch.stack([s.low for s in sums]).amin(0), torch.stack([s.high for s in sums]).amax(0)  # (C,)
+    # Kept in place: small tensors between those of the chunks would keep the allocator from using their memory again.
+    channels = images.shape[1]
+    low, high = torch.full((channels,), _WHITE, dtype=torch.uint8), torch.zeros(channels, dtype=torch.uint8)
+    total, squares = torch.zeros(channels, dtype=torch.int64), torch.zeros(channels, dtype=torch.int64)
+    for chunk in _chunks(images):  # whole numbers, so exact
+        torch.minimum(low, chunk.amin(_PIXELS), out=low)
+        torch.maximum(high, chunk.amax(_PIXELS), out=high)
+        total += chunk.sum(_PIXELS, dtype=torch.int64)
+        squares += chunk.int().square_().sum(_PIXELS, dtype=torch.int64)
     constant = low == high
     if bool(constant.all()):
         raise ArtefactError(
@@ -35,25 +42,9 @@ def pixel_statistics(images: Tensor | ImageRows, name: str) -> tuple[Tensor, Ten
             "Look at how the images were written: as numbers from 0 to 255?",
         )
     count = images.shape.numel() // images.shape[1]  # pixels of a channel
-    total, squares = (torch.stack(x).sum(0).double() for x in ([s.total for s in sums], [s.squares for s in sums]))
-    mean = total / count
-    std = ((squares - total * mean).clamp(min=0) / max(1, count - 1)).sqrt() / _WHITE
+    mean = total.double() / count
+    std = ((squares.double() - total * mean).clamp(min=0) / max(1, count - 1)).sqrt() / _WHITE
     return (mean / _WHITE).float(), torch.where(constant, torch.ones_like(std), std).float()
-
-
-class _Sums(NamedTuple):
-    """Exact whole numbers (C,) about the pixels of some images."""
-
-    low: Tensor
-    high: Tensor
-    total: Tensor
-    squares: Tensor
-
-    @classmethod
-    def of(cls, images: Tensor) -> "_Sums":
-        axes = (0, 2, 3)  # (N, C, H, W) -> (C,)
-        squares = images.int().square_().sum(axes, dtype=torch.int64)
-        return cls(images.amin(axes), images.amax(axes), images.sum(axes, dtype=torch.int64), squares)
 
 
 def _chunks(images: Tensor | ImageRows) -> Iterator[Tensor]:
