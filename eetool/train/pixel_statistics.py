@@ -28,7 +28,7 @@ def pixel_statistics(images: Tensor | ImageRows, name: str) -> tuple[Tensor, Ten
     """
     # Kept in place: small tensors between those of the chunks would keep the allocator from using their memory again.
     channels = images.shape[1]
-    low, high = torch.full((channels,), _WHITE, dtype=torch.uint8), torch.zeros(channels, dtype=torch.uint8)
+    low, high = images[:1].amin(_PIXELS), images[:1].amax(_PIXELS)
     total, squares = torch.zeros(channels, dtype=torch.int64), torch.zeros(channels, dtype=torch.int64)
     for chunk in _chunks(images):  # whole numbers, so exact
         torch.minimum(low, chunk.amin(_PIXELS), out=low)
