@@ -62,7 +62,7 @@ class RivalForecast:
 
 @dataclass(frozen=True)
 class AdviceVerdict:
-    """Whether early exit can pay: true, false, or null where the forecast does not decide it."""
+    """Verdict on early exit: true, false, or null where the forecast does not decide it."""
 
     pays: bool | None
     point: str

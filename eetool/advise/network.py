@@ -30,7 +30,7 @@ CHECKPOINT = ".pt"
 
 @dataclass(frozen=True)
 class NetworkChoice:
-    """What the user says about the network.
+    """Choice of the network by the user.
 
     Attributes:
         model: MODEL of `eetool train`, or the path of a model.pt.

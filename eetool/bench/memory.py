@@ -1,4 +1,4 @@
-"""Whether all graphs of a benchmark fit in memory together."""
+"""Check that all graphs of a benchmark fit in memory together."""
 
 from pathlib import Path
 

@@ -12,7 +12,7 @@ from eetool.cli.shell_completion import ArtefactPath
 
 _DEVICE_SCHEMES = ("host", "ssh://")
 _NAMES_A_FILE = re.compile(r".*\.(pt|pth|onnx|tflite|json|safetensors|eebundle|py|h5|bin|png|jpe?g)", re.IGNORECASE)
-# What can hold the data of each kind of source; others, which are downloaded, are left to their readers.
+# Kinds of files that hold the data of each kind of source; downloaded ones are left to their readers.
 _HOLDS = {"folder": ("images", "folder"), "npz": ("npz", "archive"), "tsv": ("table", "text", "folder")}
 _PREFIXES = {"images": "folder:", "folder": "folder:", "npz": "npz:", "table": "tsv:"}
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 PROFILE, SEARCH, HW_PROFILE = "profile/", "search/", "hw_profile/"
 REPORTED = ("bench/", PROFILE, "predict/", "train/", "tune/", SEARCH)
 
-# What commands take, in words.
+# Words for the kinds of files that commands take.
 WANTED = {
     kinds.BUNDLE: "a bundle",
     kinds.CHECKPOINT: "a model.pt",

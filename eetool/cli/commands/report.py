@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from eetool.report.inputs import ReportInputs
 
 
-# Of other JSON the reader of documents says what is wrong with it.
+# Any JSON passes here; the reader of documents tells what is wrong with it.
 _DOCUMENT = ArtefactType(
     ("bench/", "profile/", "predict/", "advise/", "train/", "tune/", "search/", "bundle", "json"),
     ".json",
