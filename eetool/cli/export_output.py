@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 def bundle_result(target: Path, manifest: "Manifest", precisions: tuple[str, ...]) -> CommandResult:
     """Return the components of every variant of an exported bundle."""
     variants = {name: _components(manifest, name) for name in manifest.variants}
-    text: list[Any] = [line for name, components in variants.items() for line in (name, _table(components))]
+    text: list[Any] = []
+    for name, components in variants.items():
+        shared = manifest.variants[name].shared_file
+        text += [name, _table(components, shared is None)]
+        if shared is not None:
+            text.append(f"all in one file of {manifest.files[shared].size_bytes / 1024:.0f} KiB")
     if "fp32" in precisions:
         text.append("every fp32 component, exit and decision proved equal to the model's")
     text.append(f"wrote {target}")
@@ -53,12 +58,12 @@ def _components(manifest: "Manifest", variant: str) -> list[dict[str, Any]]:
     ]
 
 
-def _table(components: list[dict[str, Any]]) -> Any:
-    rows = [_row(c) for c in components]
+def _table(components: list[dict[str, Any]], with_sizes: bool) -> Any:
+    rows = [_row(c, with_sizes) for c in components]
     right = ("MACs", "parameters", "size", "largest error")
     return table({"component": "left", "precision": "left", **dict.fromkeys(right, "right")}, rows)
 
 
-def _row(c: Mapping[str, Any]) -> tuple[str, ...]:
-    macs, size = f"{c['macs'] / 1e6:.2f} M", f"{c['size_bytes'] / 1024:.0f} KiB"
+def _row(c: Mapping[str, Any], with_size: bool) -> tuple[str, ...]:
+    macs, size = f"{c['macs'] / 1e6:.2f} M", f"{c['size_bytes'] / 1024:.0f} KiB" if with_size else "–"
     return (c["name"], c["precision"], macs, f"{c['parameters']:,}", size, f"{c['max_abs_error']:.1e}")

@@ -1,6 +1,7 @@
 """Export of a checkpoint to a bundle: trace, split, convert, prove parity, and only then rename."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from eetool import __version__
 from eetool.data.source import Source
-from eetool.errors import UsageError, VerificationError
+from eetool.errors import ArtefactError, UsageError, VerificationError
 from eetool.export.bundle_files import bundle_name, save_arrays, write_goals, write_manifest
 from eetool.export.int8_selection import reason_to_keep_float
 from eetool.export.merge_heads import NONE, merge_model, recount_macs
@@ -27,9 +28,10 @@ from eetool.export.parity import (
 from eetool.export.refitted_variants import goals_of, is_refitted, unfitted_points
 from eetool.export.split import ComponentModule, Size, batch_multiple
 from eetool.export.traced_model import Arrays, TracedModel, default_operating_point, trace_model
-from eetool.export.variants import FP32, INT8, VariantKind, find_variants, write_graph
+from eetool.export.variants import FP32, INT8, TFLITE, VariantKind, find_variants, write_graph
 from eetool.graphs.onnx_normalize import IR_VERSION, OPSET
 from eetool.graphs.quantize import QuantizationJob, quantize, save_feeds
+from eetool.graphs.tflite_combine import combine_tflite
 from eetool.model.checkpoint import Checkpoint
 from eetool.model.exit_flow import measure_exit_macs
 from eetool.model.goals import TuningGoals
@@ -66,6 +68,7 @@ class ExportOptions:
         merge: `none`, `auto` or `all`; see `eetool.export.merge_heads.merge_heads`.
         figures: measured times, for `auto`.
         price: costs of a variant on the device that the policy's goals name.
+        share_files: write the components of a TFLite variant as one file, which needs version 1.1 of the format.
     """
 
     variants: tuple[str, ...] = ("onnx/fp32",)
@@ -77,6 +80,7 @@ class ExportOptions:
     merge: str = NONE
     figures: ThreadTimes | None = None
     price: Price = price_by_table
+    share_files: bool = True
 
 
 def export_bundle(
@@ -151,6 +155,9 @@ class _Export:
         cases = self.model.calibration(calibration) if quantised else []
         for kind in quantised:
             self.graphs[kind.name] = self._write_int8(kind, cases)
+        for kind in kinds:
+            if kind.format == TFLITE and self.options.share_files and len(self.model.components) > 1:
+                self._share_file(kind)
         self._drop_unused(kinds)
 
     def _write_float(self, kind: VariantKind) -> dict[str, m.GraphFile]:
@@ -208,13 +215,29 @@ class _Export:
         parity = component_parity(self.folder / path, component.inputs, component.outputs, cases, relative=1.0)
         return m.GraphFile(path, INT8, parity.max_abs_error, None)
 
+    def _share_file(self, kind: VariantKind) -> None:
+        """Write the components of a variant as one file, whose graphs share one pool of threads."""
+        graphs = self.graphs[kind.name]
+        places = {component.name: _component(component.name) for component in self.model.components}
+        try:
+            combined = combine_tflite({name: self.folder / graphs[place].path for name, place in places.items()})
+        except ArtefactError as error:
+            self.progress.note(f"warning: {kind.name} has a file per component: {error.message}")
+            return
+        path = self.folder / kind.shared_file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(combined)
+        graphs.update((place, replace(graphs[place], path=kind.shared_file)) for place in places.values())
+
     def _drop_unused(self, kinds: Sequence[VariantKind]) -> None:
-        """Remove float graphs that no variant uses: they only served to make int8 graphs."""
+        """Remove graphs that no variant uses: they only served to make int8 graphs or shared files."""
         used = {self.folder / graph.path for kind in kinds for graph in self.graphs[kind.name].values()}
         for path in self.folder.glob("*/*/*/model.*"):
             if path not in used:
                 path.unlink()
                 path.parent.rmdir()
+                with suppress(OSError):  # other variants have files there
+                    path.parent.parent.rmdir()
 
     def write_manifest(self, kinds: Sequence[VariantKind], name: str) -> m.Manifest:
         """Write samples, goals and manifest, and refit the policy of variants whose outputs or costs differ."""
@@ -272,7 +295,7 @@ class _Export:
     def _manifest(self, kinds: Sequence[VariantKind], name: str) -> m.Manifest:
         record, policy, single = self.checkpoint.record, self.model.policy, self.model.example(1)
         manifest = m.Manifest(
-            schema_version=m.SCHEMA_VERSION,
+            schema_version=m.SCHEMA_VERSION,  # or that of the variants, below
             name=name,
             inputs=record.spec.inputs,
             labels=record.spec.labels,
@@ -289,6 +312,8 @@ class _Export:
             data=record.data,
         )
         inputs = tuple(single[spec.name] for spec in record.spec.inputs)
+        if any(variant.shared_file is not None for variant in manifest.variants.values()):
+            manifest = replace(manifest, schema_version=m.SHARED_FILE_VERSION)
         return recount_macs(manifest, measure_exit_macs(self.model.network.net, inputs).backbone)
 
     def _exit(self, index: int, tap: str | None) -> m.Exit:

@@ -55,6 +55,11 @@ class VariantKind:
         return f"{place}/{self.format}-{self.precision}/model.{self.format}"
 
     @property
+    def shared_file(self) -> str:
+        """Path in the bundle of a file that holds all components."""
+        return f"components/{self.format}-{self.precision}/model.{self.format}"
+
+    @property
     def samples(self) -> str:
         """Path in the bundle of this variant's outputs for the samples."""
         return f"samples/{self.format}-{self.precision}.npz"

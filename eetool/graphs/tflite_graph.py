@@ -4,7 +4,8 @@ The classes of the schema come with LiteRT (extra `tflite`). Graphs are not run.
 """
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,18 +85,21 @@ def can_read_tflite() -> bool:
 
 
 def read_tflite(path: Path) -> TfliteGraph:
-    """Read a TFLite file.
+    """Read the first graph of a TFLite file.
 
     Raises:
         ArtefactError: it is missing or not a TFLite file.
         MissingError: LiteRT is not installed.
     """
-    try:
-        with open_regular(path) as file:
-            data = file.read()
-    except OSError as error:
-        raise ArtefactError(f"{path}: cannot be read: {error.strerror}") from None
-    return parse_tflite(data, str(path))
+    return parse_tflite(_read_bytes(path), str(path))
+
+
+def read_shared_tflite(path: Path) -> dict[str, TfliteGraph]:
+    """Read the graphs of a TFLite file by the names of their signatures; raises as `read_tflite`."""
+    s = schema()
+    with _damage_as_error(str(path)):
+        model = _unpacked(_read_bytes(path), str(path), s)
+        return {d.signatureKey.decode(): _graph(model, s, d.subgraphIndex) for d in model.signatureDefs or ()}
 
 
 def parse_tflite(data: bytes, where: str) -> TfliteGraph:
@@ -110,19 +114,38 @@ def parse_tflite(data: bytes, where: str) -> TfliteGraph:
         MissingError: LiteRT is not installed.
     """
     s = schema()
-    if data[4:8] != b"TFL3":
-        raise ArtefactError(f"{where}: not a TFLite file")
+    with _damage_as_error(where):
+        return _graph(_unpacked(data, where, s), s, 0)
+
+
+def _read_bytes(path: Path) -> bytes:
     try:
-        model = s.ModelT.InitFromObj(s.Model.GetRootAsModel(data, 0))
-        return _graph(model, s)
+        with open_regular(path) as file:
+            return file.read()
+    except OSError as error:
+        raise ArtefactError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+@contextmanager
+def _damage_as_error(where: str) -> Iterator[None]:
+    try:
+        yield
+    except ArtefactError:
+        raise
     except Exception as error:  # a truncated file raises arbitrary errors
         raise ArtefactError(f"{where}: cannot be read as a TFLite file: {error}") from None
 
 
-def _graph(model: Any, s: Any) -> TfliteGraph:
+def _unpacked(data: bytes, where: str, s: Any) -> Any:
+    if data[4:8] != b"TFL3":
+        raise ArtefactError(f"{where}: not a TFLite file")
+    return s.ModelT.InitFromObj(s.Model.GetRootAsModel(data, 0))
+
+
+def _graph(model: Any, s: Any, index: int) -> TfliteGraph:
     names = _names(s.BuiltinOperator)
     codes = [names[max(c.builtinCode, c.deprecatedBuiltinCode)] for c in model.operatorCodes]
-    graph, types = model.subgraphs[0], _names(s.TensorType)
+    graph, types = model.subgraphs[index], _names(s.TensorType)
     tensors = tuple(_tensor(t, types[t.type], model.buffers[t.buffer].data) for t in graph.tensors)
     operations = tuple(
         TfliteOperator(codes[o.opcodeIndex], _ints(o.inputs), _ints(o.outputs), _options(o)) for o in graph.operators

@@ -15,8 +15,9 @@ from eetool_runtime.backends import PRIVATE, PROCESS, Backend, Graph, Threads
 from eetool_runtime.errors import BackendError, InputError, UsageError
 
 GOLDEN = Path(__file__).parent / "litert_graphs"  # made by make_litert_graphs.py
-JOINS = bool(
-    importlib.util.find_spec("ai_edge_litert") and importlib.util.find_spec("ai_edge_litert.schema_py_generated")
+HAS_LITERT = bool(
+    importlib.util.find_spec("ai_edge_litert")
+    or (np.__version__.startswith("1.") and importlib.util.find_spec("tflite_runtime"))
 )
 
 X = np.array([[1.0, 2.0, 3.0]], np.float32)

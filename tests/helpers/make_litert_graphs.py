@@ -1,6 +1,6 @@
 """Program that writes litert_graphs/*.tflite for the tests of the LiteRT backend: `python make_litert_graphs.py`.
 
-It needs litert-torch; the tests of the runtime do not.
+It needs litert-torch and eetool; the tests of the runtime do not.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from pathlib import Path
 
 import litert_torch
 import torch
+
+from eetool.graphs.tflite_combine import combine_tflite
 
 GOLDEN = Path(__file__).parent / "litert_graphs"
 
@@ -52,3 +54,6 @@ if __name__ == "__main__":
     ):
         converted = litert_torch.convert(module.eval(), sample_kwargs=inputs, enable_x64=True)
         converted.export(str(GOLDEN / f"{name}.tflite"))
+    for names in (("contract", "answer"), ("weighted", "contract")):
+        combined = combine_tflite({name: GOLDEN / f"{name}.tflite" for name in names})
+        (GOLDEN / f"{'_and_'.join(names)}.tflite").write_bytes(combined)

@@ -11,6 +11,7 @@ import numpy as np
 from eetool_measure.records import encode
 from eetool_runtime.manifest import (
     SCHEMA_VERSION,
+    SHARED_FILE_VERSION,
     Component,
     Exit,
     File,
@@ -29,8 +30,8 @@ _VARIANT = "tflite/fp32"
 _TEMPERATURE = 2.0
 
 
-def write_litert_bundle(folder: Path) -> Path:
-    """Write `folder/litert.eebundle` and return its path."""
+def write_litert_bundle(folder: Path, shared: bool = False) -> Path:
+    """Write `folder/litert.eebundle` and return its path; `shared` puts both components into one file."""
     root = folder / "litert.eebundle"
     components = (
         Component("contract", "segment", ("x", "ids", "factor"), ("scaled", "total"), 3, 0),
@@ -38,6 +39,9 @@ def write_litert_bundle(folder: Path) -> Path:
     )
     graphs = {c.name: f"components/{c.name}/tflite-fp32/model.tflite" for c in components}
     files = {graphs[name]: (GOLDEN / f"{name}.tflite").read_bytes() for name in graphs}
+    if shared:
+        graphs = dict.fromkeys(graphs, "components/tflite-fp32/model.tflite")
+        files = {path: (GOLDEN / "contract_and_answer.tflite").read_bytes() for path in graphs.values()}
     logits = np.maximum(X * _TEMPERATURE - FEED["ids"].sum() + _TEMPERATURE, 0)
     files["samples/inputs.npz"] = _npz(INPUTS)
     files["samples/tflite-fp32.npz"] = _npz({"exit0_logits": logits, **{f"exit_{p}": np.zeros(1, int) for p in "ab"}})
@@ -50,7 +54,7 @@ def write_litert_bundle(folder: Path) -> Path:
         batch=1,
     )
     manifest = Manifest(
-        schema_version=SCHEMA_VERSION,
+        schema_version=SHARED_FILE_VERSION if shared else SCHEMA_VERSION,
         name="litert",
         inputs=(Input("x", "float32", ("batch", 3)), Input("ids", "int64", ("batch", 2))),
         labels=("a", "b", "c"),

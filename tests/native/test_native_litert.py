@@ -22,10 +22,13 @@ def path(tmp_path: Path) -> Path:
     return write_litert_bundle(tmp_path)
 
 
+@pytest.mark.parametrize("preload", [True, False])
+@pytest.mark.parametrize("shared", [False, True], ids=["file per component", "one file"])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_run_equals_python(path: Path, native: Library, threads: int) -> None:
-    python = ee.load(path, threads=1)
-    model = native.load(path, threads=threads, engine=litert_library())
+def test_run_equals_python(tmp_path: Path, native: Library, threads: int, shared: bool, preload: bool) -> None:
+    path = write_litert_bundle(tmp_path, shared)
+    python = ee.load(path, threads=threads, preload=preload)
+    model = native.load(path, threads=threads, preload=preload, engine=litert_library())
     assert model.info["engine"]["name"] == "ai-edge-litert"
     for row in range(len(INPUTS["x"])):
         given = {name: array[row : row + 1] for name, array in INPUTS.items()}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from eetool.errors import ArtefactError, UsageError
 from eetool.graphs.onnx_graph import SizedGraph, damage_as_error, read_exit_paths, read_graph
-from eetool.graphs.tflite_graph import can_read_tflite, read_tflite
+from eetool.graphs.tflite_graph import can_read_tflite, read_shared_tflite, read_tflite
 from eetool.latency.estimate.cascade_cost import CascadeLayout, layout_of_manifest
 from eetool.latency.estimate.recorded_model import RecordedModel, record_checkpoint, with_score
 from eetool.latency.kernels.from_onnx import kernels_from_graph
@@ -158,6 +158,19 @@ class _Detection:
     def of_file(self, path: Path) -> list[Kernel]:
         return kernels_from_tflite(read_tflite(path)) if path.suffix == ".tflite" else self.of_graph(read_graph(path))
 
+    def of_components(self, bundle: Bundle, variant: str) -> dict[str, list[Kernel]]:
+        """Return the kernels of every component."""
+        settings = bundle.variant(variant)
+        if settings.shared_file is None:
+            return {name: self.of_file(bundle.file(graph.path)) for name, graph in settings.components.items()}
+        graphs = read_shared_tflite(bundle.file(settings.shared_file))
+        missing = settings.components.keys() - graphs.keys()
+        if missing:
+            raise ArtefactError(
+                f"{settings.shared_file}: has no signature {min(missing)!r}", "Export the bundle again."
+            )
+        return {name: kernels_from_tflite(graphs[name]) for name in settings.components}
+
 
 def _of_recording(model: RecordedModel, variant: str, detection: _Detection) -> PredictionTarget:
     if variant != ONNX_FP32:
@@ -191,8 +204,8 @@ def _of_bundle(bundle: Bundle, variant: str, detection: _Detection) -> Predictio
     points = bundle.variant(variant).operating_points
     m = bundle.manifest
     read, warnings = _readable(bundle, variant)
-    files, references = m.variants[read].components, m.variants[read].references
-    graphs = {c.name: detection.of_file(bundle.file(files[c.name].path)) for c in m.components}
+    references, kernels = m.variants[read].references, detection.of_components(bundle, read)
+    graphs = {c.name: kernels[c.name] for c in m.components}
     layout = layout_of_manifest(m)
     whole = detection.of_file(bundle.file(references[UNSPLIT])) if UNSPLIT in references else _trunk(layout, graphs)
     return PredictionTarget(

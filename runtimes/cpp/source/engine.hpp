@@ -57,6 +57,11 @@ class Engine {
 
   /// Open a graph; throws a backend error. `path` is for messages.
   virtual std::shared_ptr<Graph> open(const std::string& path, const Bytes& data, Threads threads) = 0;
+
+  /// Open a file that holds several graphs, by their names, which share a pool of threads; throws as `open`.
+  ///
+  /// Only engines of formats with such files have it: TFLite.
+  virtual Named<std::shared_ptr<Graph>> open_shared(const std::string& path, const Bytes& data, Threads threads);
 };
 
 /// Return the engine for a graph format, which is loaded once per process and library.

@@ -49,6 +49,10 @@ LoadedGraphs::LoadedGraphs(std::shared_ptr<const Bundle> bundle, const std::stri
       declared_(all_tensors(bundle_->manifest, variant_)),
       graphs_(bundle_->manifest.components.size()) {
   const Manifest& m = bundle_->manifest;
+  if (const std::string* path = variant_.shared_file()) {
+    open_shared(*path);
+    return;
+  }
   for (std::size_t position = 0; position < graphs_.size(); ++position) {
     graphs_[position] = open(position);
     if (position == 0) threads_ = graphs_[0]->threads();
@@ -76,9 +80,34 @@ std::shared_ptr<Graph> LoadedGraphs::open(std::size_t position) const {
   const std::string& path = find(variant_.components, component.name)->path;
   const bool is_small = graphs_[0] && threads_.pool == Pool::per_graph && component.macs < kSmallMacs;
   auto graph = engine_->open(path, bundle_->read(path), is_small ? Threads{} : threads_);
-  check_side(component, "inputs", component.inputs, graph->inputs(), declared_);
-  check_side(component, "outputs", component.outputs, graph->outputs(), declared_);
+  check(component, *graph);
   return graph;
+}
+
+/// Open the one file of the variant: its engine loads all components at once.
+void LoadedGraphs::open_shared(const std::string& path) {
+  const auto opened = engine_->open_shared(path, bundle_->read(path), threads_);
+  std::vector<std::string> names;
+  for (const Component& component : bundle_->manifest.components) names.push_back(component.name);
+  std::vector<std::string> found;
+  for (const auto& entry : opened) found.push_back(printable(entry.first, 100));
+  std::sort(found.begin(), found.end());
+  std::vector<std::string> expected = names;
+  std::sort(expected.begin(), expected.end());
+  if (found != expected) {
+    throw bundle_error(path + ": has the signatures " + printable(join(found)) + "; the manifest says " +
+                       join(expected));
+  }
+  for (std::size_t position = 0; position < graphs_.size(); ++position) {
+    graphs_[position] = *find(opened, names[position]);
+    check(bundle_->manifest.components[position], *graphs_[position]);
+  }
+  threads_ = graphs_[0]->threads();
+}
+
+void LoadedGraphs::check(const Component& component, const Graph& graph) const {
+  check_side(component, "inputs", component.inputs, graph.inputs(), declared_);
+  check_side(component, "outputs", component.outputs, graph.outputs(), declared_);
 }
 
 }  // namespace eetool

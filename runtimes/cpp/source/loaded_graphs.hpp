@@ -15,7 +15,7 @@ namespace eetool {
 /// The graphs of one variant, in the order of the components.
 class LoadedGraphs {
  public:
-  /// Open the graphs; without `preload`, only those up to the first exit.
+  /// Open the graphs; without `preload`, only those up to the first exit, unless one file holds all.
   ///
   /// Throws a bundle error where a graph does not match the manifest, and a backend error where it cannot be opened.
   LoadedGraphs(std::shared_ptr<const Bundle> bundle, const std::string& variant, std::shared_ptr<Engine> engine,
@@ -32,6 +32,8 @@ class LoadedGraphs {
 
  private:
   std::shared_ptr<Graph> open(std::size_t position) const;
+  void open_shared(const std::string& path);
+  void check(const Component& component, const Graph& graph) const;
 
   std::shared_ptr<const Bundle> bundle_;
   const Variant& variant_;

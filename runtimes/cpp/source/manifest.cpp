@@ -2,6 +2,13 @@
 
 namespace eetool {
 
+const std::string* Variant::shared_file() const {
+  for (const auto& [name, graph] : components) {
+    if (graph.path != components[0].second.path) return nullptr;
+  }
+  return components.size() > 1 ? &components[0].second.path : nullptr;
+}
+
 std::vector<std::pair<std::string, double>> scalars(const Manifest& manifest, const Variant& variant) {
   std::vector<std::pair<std::string, double>> values;
   for (std::size_t k = 0; k < manifest.exits.size(); ++k) {

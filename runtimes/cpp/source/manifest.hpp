@@ -133,6 +133,9 @@ struct Variant {
   Named<std::string> references;
   std::vector<double> slopes;
   std::vector<double> offsets;
+
+  /// Return the path of the file that holds all components, a signature each; null where each has its own.
+  const std::string* shared_file() const;
 };
 
 struct Split {
@@ -161,6 +164,7 @@ struct File {
 };
 
 struct Manifest {
+  int minor_version = 0;  // of the format
   std::string name;
   std::vector<Input> inputs;
   std::vector<std::string> labels;

@@ -10,7 +10,7 @@
 namespace eetool {
 namespace {
 
-constexpr int kMajor = 1, kMinor = 0;
+constexpr int kMajor = 1, kMinor = 1;
 constexpr std::string_view kSupported = "1.x";
 
 [[noreturn]] void refuse_type(const std::string& path, const char* expected, const JsonValue& value) {
@@ -311,8 +311,8 @@ int version_part(std::string_view text, std::size_t& at) {
   return at == start || (at - start > 1 && text[start] == '0') ? -1 : number;
 }
 
-/// Return whether the document has a newer minor version, whose unknown fields are ignored.
-bool is_newer_minor(const JsonValue& document) {
+/// Return the minor version of the document; throws where it is of another major one.
+int minor_version(const JsonValue& document) {
   const auto* object = document.as<JsonObject>();
   const JsonValue* found = object == nullptr ? nullptr : find(object->members, "schema_version");
   const auto* version = found == nullptr ? nullptr : found->as<std::string>();
@@ -325,14 +325,14 @@ bool is_newer_minor(const JsonValue& document) {
   }
   if (major < 0 || minor < 0) {
     const std::string actual = found == nullptr ? "nothing" : describe(*found);
-    refuse_manifest("schema_version: expected '1.0', found " + actual);
+    refuse_manifest("schema_version: expected '1.0' or '1.1', found " + actual);
   }
   if (major != kMajor) {
     throw bundle_error("manifest.json: schema_version " + *version + " cannot be read by this runtime, which reads " +
                            std::string(kSupported),
                        "Install the matching eetool-runtime, or export the bundle again with this version.");
   }
-  return minor > kMinor;
+  return minor;
 }
 
 }  // namespace
@@ -343,9 +343,9 @@ Manifest parse_manifest(std::string_view bytes) {
                     " are allowed");
   }
   const JsonValue document = parse_json(bytes, "manifest.json");
-  const bool newer = is_newer_minor(document);
   Manifest manifest;
-  Fields fields(document, "", newer);
+  manifest.minor_version = minor_version(document);
+  Fields fields(document, "", manifest.minor_version > kMinor);  // unknown fields of newer versions are ignored
   fields.required("schema_version");
   read_fields(fields, manifest);
   fields.finish();

@@ -80,6 +80,20 @@ void check_graph_file(const std::string& where, const GraphFile& g) {
              [&] { return where + ": errors cannot be negative"; });
 }
 
+/// Require a file for each component, or from version 1.1 on, in TFLite, one for all.
+void check_sharing(const Manifest& m, const std::string& format, const std::string& where, const Variant& v) {
+  if (format != "onnx" && format != "tflite") return;  // a later version may say how
+  if (v.shared_file() != nullptr) {
+    require_or(format == "tflite", [&] { return where + ": only a TFLite file holds several components"; });
+    require_or(m.minor_version > 0, [&] { return where + ": one file for all needs version 1.1, not 1.0"; });
+    return;
+  }
+  std::set<std::string> paths;
+  for (const auto& [name, graph] : v.components) paths.insert(graph.path);
+  require_or(paths.size() == v.components.size(),
+             [&] { return where + ": a file holds one component or all, not several"; });
+}
+
 void check_variant(const Manifest& m, const std::string& key, const Variant& v) {
   const std::string where = "variants." + key;
   std::set<std::string> names, graphs;
@@ -107,6 +121,7 @@ void check_variant(const Manifest& m, const std::string& key, const Variant& v) 
   };
   for (const auto& [name, graph] : v.components) check_path(graph.path);
   for (const auto& [name, path] : v.references) check_path(path);
+  check_sharing(m, format, where + ".components", v);
   check_policy(m, where, v);
 }
 

@@ -46,7 +46,7 @@ def load(
         backend: `auto` or a graph format (`onnx`).
         variant: `auto` or a variant of the bundle, such as `onnx/fp32`.
         preload: False loads the components after the first exit when an input first needs them. That call takes
-            longer, and raises the errors of loading.
+            longer, and raises the errors of loading. Components that share a file are loaded together.
 
     Raises:
         BundleError: the bundle is damaged, hostile or of another version.
@@ -129,11 +129,12 @@ def open_graphs(
         BundleError: a graph does not match the manifest.
         BackendError: a graph cannot be opened.
     """
+    if bundle.variant(variant).shared_file is not None:
+        return _open_shared(bundle, variant, opener, threads)
     m, files, declared = bundle.manifest, bundle.variant(variant).components, all_tensors(bundle.manifest, variant)
     first_exit = [c.name for c in m.components].index(m.exits[0].component)
     graphs: dict[str, Graph] = {}
     n_preloaded = len(m.components) if preload else first_exit + 1
-    opener = opener.for_model([bundle.file(files[c.name].path) for c in m.components[:n_preloaded]], threads)
     for position, c in enumerate(m.components):
         load_now = position < n_preloaded
         small = load_now and position > 0 and threads.pool == PRIVATE and c.macs < _SMALL_MACS
@@ -141,6 +142,18 @@ def open_graphs(
         graphs[c.name] = loader.load() if load_now else LazyGraph(c, declared, threads, loader)
         threads = graphs[m.components[0].name].threads
     return graphs
+
+
+def _open_shared(bundle: Bundle, variant: str, opener: Backend, threads: Threads) -> dict[str, Graph]:
+    """Open the one file of a variant: its engine loads all components at once."""
+    path = bundle.variant(variant).shared_file or ""
+    opened, declared = opener.open_shared(bundle.file(path), threads), all_tensors(bundle.manifest, variant)
+    names = [c.name for c in bundle.manifest.components]
+    if opened.keys() != set(names):
+        raise BundleError(f"{path}: has the signatures {sorted(opened)}; the manifest says {sorted(names)}")
+    for c in bundle.manifest.components:
+        _check_graph(c, opened[c.name], declared)
+    return {name: opened[name] for name in names}
 
 
 def recorded_threads(bundle: Bundle, variant: str) -> int:

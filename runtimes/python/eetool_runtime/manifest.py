@@ -11,7 +11,8 @@ from typing import Optional, Union
 
 from .records import dataclass
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.0"  # of bundles that every reader reads
+SHARED_FILE_VERSION = "1.1"  # where a variant has all components in one file
 MAX_MANIFEST_BYTES = 1 << 20
 DTYPES = ("float32", "int64", "int32", "uint8", "int8", "bool")
 KINDS = ("segment", "exit", "joined")
@@ -233,6 +234,12 @@ class Variant:
     references: dict[str, str] = field(default_factory=dict)
     slopes: tuple[float, ...] = ()
     offsets: tuple[float, ...] = ()
+
+    @property
+    def shared_file(self) -> Optional[str]:
+        """Path of the file that holds all components, a signature each; None where each has a file of its own."""
+        paths = {graph.path for graph in self.components.values()}
+        return paths.pop() if len(paths) == 1 < len(self.components) else None
 
 
 @dataclass(frozen=True)

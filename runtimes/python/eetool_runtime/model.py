@@ -363,12 +363,13 @@ class Model:
             `loaded` and `not_loaded`, names of components; `loaded_bytes` and `total_bytes`, sizes of their files
             (engines need more); `process_bytes`, resident memory of this process, or None where unknown.
         """
-        sizes = {name: self._manifest.files[g.path].size_bytes for name, g in self._fitted.components.items()}
+        files = {name: graph.path for name, graph in self._fitted.components.items()}  # one file may hold all
+        sizes = {path: self._manifest.files[path].size_bytes for path in files.values()}
         loaded = [name for name, graph in self._graphs.items() if getattr(graph, "loaded", True)]
         return {
             "loaded": loaded,
-            "not_loaded": [name for name in sizes if name not in loaded],
-            "loaded_bytes": sum(sizes[name] for name in loaded),
+            "not_loaded": [name for name in files if name not in loaded],
+            "loaded_bytes": sum(sizes[path] for path in {files[name] for name in loaded}),
             "total_bytes": sum(sizes.values()),
             "process_bytes": resident_bytes(),
         }

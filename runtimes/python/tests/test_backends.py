@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import sys
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx.parser
 import pytest
 
-from eetool_runtime.backends import PROCESS, Graph, Threads, backend_for, open_graph
+from eetool_runtime.backends import Graph, Threads, backend_for, open_graph
 from eetool_runtime.errors import BackendError, InputError, UsageError
-from tests.helpers.backend_contract import FEED, GOLDEN, JOINS, BackendContract, X
+from tests.helpers.backend_contract import FEED, GOLDEN, HAS_LITERT, BackendContract, X
 
 OLD_NUMPY = np.__version__.startswith("1.")
-HAS_LITERT = bool(
-    importlib.util.find_spec("ai_edge_litert") or (OLD_NUMPY and importlib.util.find_spec("tflite_runtime"))
-)
 
 GRAPH = """
 <ir_version: 8, opset_import: ["" : 18]>
@@ -61,48 +56,41 @@ class TestLitert(BackendContract):
         assert self.backend.name in ("ai-edge-litert", "tflite-runtime")
 
 
-class Joined:
-    """The backend for a model of two components: the tested graph is the second in one interpreter."""
+class SharedFile:
+    """A backend that opens the second graph of a file, whose first is another one."""
 
     def __init__(self) -> None:
-        self._alone = backend_for("tflite")
-        self.name, self.version, self.suffix = self._alone.name, self._alone.version, self._alone.suffix
+        self._backend = backend_for("tflite")
+        self.name, self.version, self.suffix = self._backend.name, self._backend.version, self._backend.suffix
 
     def open(self, path: Path, threads: Threads) -> Graph:
-        paths = [GOLDEN / "weighted.tflite", path]
-        return self._alone.for_model(paths, Threads(threads.count, PROCESS)).open(path, threads)
-
-    def together(self, paths: Sequence[Path], threads: Threads) -> Joined:
-        return self
+        return self._backend.open_shared(path, threads)["contract"]
 
 
-@pytest.mark.skipif(not JOINS, reason="ai-edge-litert with the schema of its files is not installed")
-class TestJoinedLitert(TestLitert):
-    if JOINS:
-        backend = Joined()
+@pytest.mark.skipif(not HAS_LITERT, reason="neither ai-edge-litert nor tflite-runtime is installed")
+class TestLitertOfSharedFile(TestLitert):
+    if HAS_LITERT:
+        backend = SharedFile()
 
-    def test_for_model_graphs_of_one_model_share_an_interpreter(self) -> None:
-        paths = [GOLDEN / "contract.tflite", GOLDEN / "weighted.tflite"]
-        for threads, shared in ((Threads(1), False), (Threads(1, PROCESS), True), (Threads(2), True)):
-            joined = backend_for("tflite").for_model(paths, threads)
-            plain, weighted = (joined.open(path, threads) for path in paths)
-            assert (plain.group is weighted.group) is shared  # type: ignore[attr-defined]
-            for _ in range(2):
-                np.testing.assert_array_equal(plain.run(FEED)[0], [[2, 4, 6]])
-                np.testing.assert_array_equal(weighted.run(FEED)[0], [[2, 40, 600]])
-                np.testing.assert_array_equal(weighted.run({**FEED, "x": -X})[0], [[0, 0, 0]])
+    def write(self, path: Path) -> None:
+        shutil.copyfile(GOLDEN / "weighted_and_contract.tflite", path)
 
-    def test_for_model_bad_file_is_reported_and_others_open_separately(self, path: Path, tmp_path: Path) -> None:
-        bad = tmp_path / "bad.tflite"
-        bad.write_bytes(path.read_bytes()[:-200])
-        joined = backend_for("tflite").for_model([path, bad], Threads(2))
-        assert len(joined.open(path, Threads(2)).run(FEED)) == 2
-        with pytest.raises(BackendError, match=r"bad\.tflite"):
-            joined.open(bad, Threads(2))
+    @pytest.mark.parametrize("threads", [1, 2])
+    def test_open_shared_graphs_have_one_interpreter(self, path: Path, threads: int) -> None:
+        graphs = backend_for("tflite").open_shared(path, Threads(threads))
+        weighted, plain = graphs["weighted"], graphs["contract"]
+        assert plain.group is weighted.group  # type: ignore[attr-defined]
+        for _ in range(2):
+            np.testing.assert_array_equal(plain.run(FEED)[0], [[2, 4, 6]])
+            np.testing.assert_array_equal(weighted.run(FEED)[0], [[2, 40, 600]])
+            np.testing.assert_array_equal(weighted.run({**FEED, "x": -X})[0], [[0, 0, 0]])
 
-    def test_for_model_concurrent_calls_of_two_graphs_are_serialized(self) -> None:
-        paths, wrong = [GOLDEN / "contract.tflite", GOLDEN / "weighted.tflite"], []
-        joined = backend_for("tflite").for_model(paths, Threads(2))
+    def test_open_file_of_several_graphs_alone_raises_backend_error(self, path: Path) -> None:
+        with pytest.raises(BackendError, match=r"cannot load this graph.*2 Signatures"):
+            backend_for("tflite").open(path, Threads())
+
+    def test_open_shared_concurrent_calls_of_two_graphs_are_serialized(self, path: Path) -> None:
+        graphs, wrong = backend_for("tflite").open_shared(path, Threads(2)), []
 
         def work(graph: Graph, expected: list[float]) -> None:
             for number in range(1, 300):
@@ -110,10 +98,9 @@ class TestJoinedLitert(TestLitert):
                 if not np.array_equal(actual, np.array([expected], np.float32) * number):
                     wrong.append(actual)
 
-        graphs = [joined.open(path, Threads(2)) for path in paths]
         workers = [
-            threading.Thread(target=work, args=(graph, expected))
-            for graph, expected in zip(graphs * 2, [[2, 4, 6], [2, 40, 600]] * 2)
+            threading.Thread(target=work, args=(graphs[name], expected))
+            for name, expected in [("contract", [2, 4, 6]), ("weighted", [2, 40, 600])] * 2
         ]
         for worker in workers:
             worker.start()

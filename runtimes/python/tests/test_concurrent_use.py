@@ -16,7 +16,7 @@ import eetool_runtime as ee
 from eetool_runtime.governor import Governor, Rule
 from eetool_runtime.prometheus import prometheus_text
 from eetool_runtime.stats import Stats
-from tests.helpers.backend_contract import JOINS
+from tests.helpers.backend_contract import HAS_LITERT
 from tests.helpers.tiny_bundle import image, write_tiny_bundle
 from tests.helpers.tiny_litert_bundle import write_litert_bundle
 
@@ -144,10 +144,10 @@ def test_onnx_sixteen_threads_succeed_and_count_exactly(tmp_path: Path, ids: boo
     everything_at_once(ee.load(write_tiny_bundle(tmp_path, ids=ids)), x)
 
 
-@pytest.mark.skipif(not JOINS, reason="ai-edge-litert is not installed")
-@pytest.mark.parametrize("pool", ["private", "process"])
-def test_litert_sixteen_threads_succeed_and_count_exactly(tmp_path: Path, pool: str) -> None:
-    model = ee.load(write_litert_bundle(tmp_path), pool=pool)
+@pytest.mark.skipif(not HAS_LITERT, reason="LiteRT is not installed")
+@pytest.mark.parametrize("shared", [False, True], ids=["file per component", "one file"])
+def test_litert_sixteen_threads_succeed_and_count_exactly(tmp_path: Path, shared: bool) -> None:
+    model = ee.load(write_litert_bundle(tmp_path, shared))
     samples = model.bundle.arrays(model.bundle.manifest.samples)
     everything_at_once(model, samples)
 

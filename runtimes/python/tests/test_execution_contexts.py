@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 import eetool_runtime as ee
-from eetool_runtime.backends import PROCESS, Graph, Threads, backend_for
+from eetool_runtime.backends import Graph, Threads, backend_for
 from eetool_runtime.errors import BackendError
 from eetool_runtime.execution_contexts import ContextPool
 from eetool_runtime.manifest import Input, Tensor
 from eetool_runtime.testing import FakeGraph
-from tests.helpers.backend_contract import FEED, GOLDEN, JOINS, X
+from tests.helpers.backend_contract import FEED, GOLDEN, HAS_LITERT, X
 from tests.helpers.tiny_bundle import image
 
 
@@ -111,13 +111,12 @@ def test_context_sizes_of_input_allocate_per_call(size: Any, lengths: tuple[int,
 class TestGroup:
     """Two LiteRT graphs in one interpreter: the second reads outputs of the first."""
 
-    pytestmark = pytest.mark.skipif(not JOINS, reason="ai-edge-litert with the schema of its files is not installed")
+    pytestmark = pytest.mark.skipif(not HAS_LITERT, reason="LiteRT is not installed")
 
     @pytest.fixture
     def graphs(self) -> list[Graph]:
-        paths = [GOLDEN / "contract.tflite", GOLDEN / "answer.tflite"]
-        joined = backend_for("tflite").for_model(paths, Threads(1, PROCESS))
-        return [joined.open(path, Threads()) for path in paths]
+        opened = backend_for("tflite").open_shared(GOLDEN / "contract_and_answer.tflite", Threads())
+        return [opened[name] for name in ("contract", "answer")]
 
     def pool(self, graphs: list[Graph], factor: float = 2.0) -> ContextPool:
         described = {**graphs[0].inputs, **graphs[0].outputs, **graphs[1].outputs}

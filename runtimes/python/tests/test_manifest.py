@@ -262,7 +262,7 @@ def test_parse_manifest_int8_samples_tolerance_is_at_most_a_tenth(document: dict
     ("data", "message"),
     [
         (b"{", "it is not valid JSON"),
-        (b"[]", "schema_version: expected '1.0', found None"),
+        (b"[]", "schema_version: expected '1.0' or '1.1', found None"),
         (b"\xff\xfe{}", "it is not UTF-8"),
         (b'\xef\xbb\xbf{"schema_version": "1.0"}', "it is not valid JSON"),
         (b" " * (MAX_MANIFEST_BYTES + 1), "1048577 bytes; at most 1048576 are allowed"),

@@ -70,7 +70,7 @@ bool Api::load(const SharedLibrary& library) {
   const auto load_all = [&library](auto&... function) { return (function.load(library) && ...); };
   return load_all(create_environment, create_model, destroy_model, create_options, destroy_options, set_accelerators,
                   create_opaque, destroy_opaque, add_opaque, compile, destroy_compiled, signature_count, signature,
-                  input_count, output_count, input_name, output_name, input_tensor, output_tensor, tensor_type,
+                  signature_key, input_count, output_count, input_name, output_name, input_tensor, output_tensor, tensor_type,
                   wrap_memory, destroy_buffer, run);
 }
 
@@ -133,7 +133,7 @@ Owned<Options> LiteRt::options(std::int64_t thread_count) const {
   return options;
 }
 
-std::shared_ptr<Graph> LiteRt::open(const std::string& path, const Bytes& data, Threads threads) {
+std::shared_ptr<CompiledFile> LiteRt::compile(const std::string& path, const Bytes& data, Threads threads) {
   refuse_tflite_side_files(path, data);
   const Api& api = library_->api();
   const std::string failure = path + ": LiteRT " + version() + " cannot load this graph";
@@ -147,9 +147,26 @@ std::shared_ptr<Graph> LiteRt::open(const std::string& path, const Bytes& data, 
   CompiledModel* compiled = nullptr;
   library_->check(api.compile(used, model, chosen.get(), &compiled), failure);
   Owned<CompiledModel> owned_compiled(compiled, {api.destroy_compiled.function});
-  // The library has no pool for several graphs.
-  return std::make_shared<LitertGraph>(library_, path, std::move(bytes), std::move(owned), std::move(owned_compiled),
-                                       Threads{threads.count, Pool::per_graph});
+  // The library has no pool for several files.
+  return std::make_shared<CompiledFile>(library_, path, std::move(bytes), std::move(owned), std::move(owned_compiled),
+                                        Threads{threads.count, Pool::per_graph});
+}
+
+std::shared_ptr<Graph> LiteRt::open(const std::string& path, const Bytes& data, Threads threads) {
+  const auto file = compile(path, data, threads);
+  if (const std::size_t count = file->signature_count(); count != 1) {
+    throw backend_error(path + ": has " + std::to_string(count) + " signatures, not 1");
+  }
+  return std::make_shared<LitertGraph>(file, 0);
+}
+
+Named<std::shared_ptr<Graph>> LiteRt::open_shared(const std::string& path, const Bytes& data, Threads threads) {
+  const auto file = compile(path, data, threads);
+  Named<std::shared_ptr<Graph>> graphs;
+  for (std::size_t i = 0; i < file->signature_count(); ++i) {
+    graphs.emplace_back(file->signature_key(i), std::make_shared<LitertGraph>(file, i));
+  }
+  return graphs;
 }
 
 }  // namespace eetool::litert

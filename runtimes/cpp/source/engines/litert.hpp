@@ -34,6 +34,8 @@ class Library {
   std::string version_;
 };
 
+class CompiledFile;
+
 /// Engine for TFLite files.
 class LiteRt : public Engine {
  public:
@@ -46,8 +48,10 @@ class LiteRt : public Engine {
   std::string version() const override { return library_->version(); }
   std::string library() const override { return library_->file().name(); }
   std::shared_ptr<Graph> open(const std::string& path, const Bytes& data, Threads threads) override;
+  Named<std::shared_ptr<Graph>> open_shared(const std::string& path, const Bytes& data, Threads threads) override;
 
  private:
+  std::shared_ptr<CompiledFile> compile(const std::string& path, const Bytes& data, Threads threads);
   Environment* environment();
   Owned<Options> options(std::int64_t thread_count) const;
 

@@ -83,6 +83,7 @@ struct Api {
   Destroy<CompiledModel> destroy_compiled{"LiteRtDestroyCompiledModel"};
   Call<Model*, std::size_t*> signature_count{"LiteRtGetNumModelSignatures"};
   Call<Model*, std::size_t, Signature**> signature{"LiteRtGetModelSignature"};
+  Call<Signature*, const char**> signature_key{"LiteRtGetSignatureKey"};
   Call<Signature*, std::size_t*> input_count{"LiteRtGetNumSignatureInputs"};
   Call<Signature*, std::size_t*> output_count{"LiteRtGetNumSignatureOutputs"};
   Call<Signature*, std::size_t, const char**> input_name{"LiteRtGetSignatureInputName"};

@@ -64,56 +64,75 @@ class WrappedTensors {
 /// A graph with tensors that were wrapped once, so that a call allocates and copies nothing.
 class BoundLitertCall : public BoundCall {
  public:
-  BoundLitertCall(LitertGraph& graph, WrappedTensors inputs, WrappedTensors outputs)
-      : graph_(graph), inputs_(std::move(inputs)), outputs_(std::move(outputs)) {}
+  BoundLitertCall(CompiledFile& file, std::size_t signature, WrappedTensors inputs, WrappedTensors outputs)
+      : file_(file), signature_(signature), inputs_(std::move(inputs)), outputs_(std::move(outputs)) {}
 
-  void run() override { graph_.run(inputs_.pointers(), outputs_.pointers()); }
+  void run() override { file_.run(signature_, inputs_.pointers(), outputs_.pointers()); }
 
  private:
-  LitertGraph& graph_;
+  CompiledFile& file_;
+  std::size_t signature_;
   WrappedTensors inputs_, outputs_;
 };
 
 }  // namespace
 
-LitertGraph::LitertGraph(std::shared_ptr<const Library> library, const std::string& path,
-                         std::unique_ptr<AlignedBytes> bytes, Owned<Model> model, Owned<CompiledModel> compiled,
-                         Threads threads)
+CompiledFile::CompiledFile(std::shared_ptr<const Library> library, const std::string& path,
+                           std::unique_ptr<AlignedBytes> bytes, Owned<Model> model, Owned<CompiledModel> compiled,
+                           Threads threads)
     : library_(std::move(library)),
-      failure_(path + ": LiteRT could not run this graph"),
+      loading_failure_(path + ": LiteRT " + library_->version() + " cannot load this graph"),
+      running_failure_(path + ": LiteRT could not run this graph"),
       bytes_(std::move(bytes)),
       model_(std::move(model)),
       compiled_(std::move(compiled)),
-      threads_(threads) {
-  const std::string failure = path + ": LiteRT " + library_->version() + " cannot load this graph";
-  Signature* signature = only_signature(failure);
-  inputs_ = describe_side(signature, true, failure);
-  outputs_ = describe_side(signature, false, failure);
+      threads_(threads) {}
+
+std::size_t CompiledFile::signature_count() const {
+  std::size_t count = 0;
+  library_->check(library_->api().signature_count(model_.get(), &count), loading_failure_);
+  return count;
 }
 
-Signature* LitertGraph::only_signature(const std::string& failure) const {
-  std::size_t count = 0;
-  library_->check(library_->api().signature_count(model_.get(), &count), failure);
-  if (count != 1) throw backend_error(failure + ": it has " + std::to_string(count) + " signatures, not 1");
+Signature* CompiledFile::signature(std::size_t index) const {
   Signature* signature = nullptr;
-  library_->check(library_->api().signature(model_.get(), 0, &signature), failure);
+  library_->check(library_->api().signature(model_.get(), index, &signature), loading_failure_);
   return signature;
 }
 
-Named<eetool::Tensor> LitertGraph::describe_side(Signature* signature, bool is_input,
-                                                 const std::string& failure) const {
-  const Api& api = library_->api();
+std::string CompiledFile::signature_key(std::size_t index) const {
+  const char* key = nullptr;
+  library_->check(library_->api().signature_key(signature(index), &key), loading_failure_);
+  return key == nullptr ? "" : key;
+}
+
+void CompiledFile::run(std::size_t signature, std::vector<TensorBuffer*>& inputs,
+                       std::vector<TensorBuffer*>& outputs) {
+  const std::lock_guard lock(mutex_);
+  library_->check(library_->api().run(compiled_.get(), signature, inputs.size(), inputs.data(), outputs.size(),
+                                      outputs.data()),
+                  running_failure_);
+}
+
+LitertGraph::LitertGraph(std::shared_ptr<CompiledFile> file, std::size_t signature)
+    : file_(std::move(file)), signature_(signature), inputs_(describe_side(true)), outputs_(describe_side(false)) {}
+
+Named<eetool::Tensor> LitertGraph::describe_side(bool is_input) const {
+  const Library& library = *file_->library();
+  const Api& api = library.api();
+  const std::string& failure = file_->loading_failure();
+  Signature* const signature = file_->signature(signature_);
   std::size_t count = 0;
-  library_->check(is_input ? api.input_count(signature, &count) : api.output_count(signature, &count), failure);
+  library.check(is_input ? api.input_count(signature, &count) : api.output_count(signature, &count), failure);
   Named<eetool::Tensor> tensors;
   for (std::size_t i = 0; i < count; ++i) {
     const char* name = nullptr;
     Tensor* tensor = nullptr;
     TensorType type{};
-    library_->check(is_input ? api.input_name(signature, i, &name) : api.output_name(signature, i, &name), failure);
-    library_->check(is_input ? api.input_tensor(signature, i, &tensor) : api.output_tensor(signature, i, &tensor),
+    library.check(is_input ? api.input_name(signature, i, &name) : api.output_name(signature, i, &name), failure);
+    library.check(is_input ? api.input_tensor(signature, i, &tensor) : api.output_tensor(signature, i, &tensor),
                     failure);
-    library_->check(api.tensor_type(tensor, &type), failure);
+    library.check(api.tensor_type(tensor, &type), failure);
     eetool::Tensor described{element_name(type.element_type), {}};
     for (unsigned int d = 0; d < type.layout.rank && d < kMaxRank; ++d) {
       const std::int32_t size = type.layout.dimensions[d];
@@ -125,19 +144,13 @@ Named<eetool::Tensor> LitertGraph::describe_side(Signature* signature, bool is_i
 }
 
 std::unique_ptr<BoundCall> LitertGraph::bind(TensorBuffers& tensors) {
-  WrappedTensors inputs(library_, failure_), outputs(library_, failure_);
+  WrappedTensors inputs(file_->library(), file_->running_failure());
+  WrappedTensors outputs(file_->library(), file_->running_failure());
   inputs.wrap(inputs_, tensors);
   outputs.wrap(outputs_, tensors);
-  return std::make_unique<BoundLitertCall>(*this, std::move(inputs), std::move(outputs));
+  return std::make_unique<BoundLitertCall>(*file_, signature_, std::move(inputs), std::move(outputs));
 }
 
 void LitertGraph::run(TensorBuffers& tensors) { bind(tensors)->run(); }
-
-void LitertGraph::run(std::vector<TensorBuffer*>& inputs, std::vector<TensorBuffer*>& outputs) {
-  const std::lock_guard lock(mutex_);
-  library_->check(library_->api().run(compiled_.get(), 0, inputs.size(), inputs.data(), outputs.size(),
-                                      outputs.data()),
-                  failure_);
-}
 
 }  // namespace eetool::litert

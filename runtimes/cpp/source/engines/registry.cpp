@@ -35,6 +35,10 @@ struct LoadedEngine {
 
 }  // namespace
 
+Named<std::shared_ptr<Graph>> Engine::open_shared(const std::string& path, const Bytes&, Threads) {
+  throw backend_error(path + ": " + name() + " has no files of several graphs");
+}
+
 std::shared_ptr<Engine> engine_for(const std::string& format, const std::string& library) {
   // Never destroyed, because graphs may outlive the end of `main`.
   static auto* const engines = new std::vector<LoadedEngine>;

@@ -140,5 +140,8 @@ class Backend(Protocol):
             UsageError: `threads` has an unknown pool or an invalid count.
         """
 
-    def for_model(self, paths: Sequence[Path], threads: Threads) -> Backend:
-        """Return a backend for the files of one model, whose graphs may share an engine; it may return itself."""
+    def open_shared(self, path: Path, threads: Threads) -> Mapping[str, Graph]:
+        """Load a file that holds several graphs, by their names, which share an engine. Raises as `open`.
+
+        Only backends of formats with such files have it: TFLite.
+        """

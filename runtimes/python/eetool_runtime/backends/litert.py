@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import fork_guard
-from ..errors import BackendError
+from ..errors import BackendError, EarlyExitError
 from ..manifest import Tensor
 from .base import Arrays, BoundCall, ExecutionContext, Threads, check_arrays, check_threads
 from .side_files import refuse_tflite_side_files
@@ -147,80 +148,47 @@ class LitertGraph:
 
 
 class LitertBackend:
-    """Backend for `.tflite` files with one signature. Their batch size is fixed."""
+    """Backend for `.tflite` files. Their batch size is fixed."""
 
     name = _LIBRARY
     version = metadata.version(_LIBRARY)
     suffix = "tflite"
 
-    def __init__(self, merged: Mapping[Path, LitertGraph]) -> None:
-        self._merged = merged
-
     def open(self, path: Path, threads: Threads) -> LitertGraph:
-        """Load `path`, see `Backend.open`."""
-        check_threads(threads)
-        if path in self._merged:
-            return self._merged[path]
-        try:
-            # A single interpreter cannot share its pool; one thread needs none.
-            data = path.read_bytes()
-            refuse_tflite_side_files(path, data)
-            return LitertGraph(LitertGroup(data, threads.count), path, Threads(threads.count))
-        except BackendError:
-            raise
-        except Exception as error:  # a damaged file raises unrelated types
-            raise BackendError(f"{path}: {_LIBRARY} cannot load this graph: {error}") from error
+        """Load `path`, which has one signature, see `Backend.open`."""
+        with _errors_of(path):
+            return LitertGraph(_open_group(path, threads), path, Threads(threads.count))
 
-    def for_model(self, paths: Sequence[Path], threads: Threads) -> LitertBackend:
-        """Return a backend whose graphs share one interpreter and one pool, see docs/decisions/0024.
+    def open_shared(self, path: Path, threads: Threads) -> Mapping[str, LitertGraph]:
+        """Load the graphs of `path` by the names of their signatures, see `Backend.open_shared`.
 
-        Only one call at a time can then run. With one thread and private pools, graphs therefore stay separate.
+        They share one interpreter, and so one pool of threads; only one call runs at a time.
         """
-        if threads == Threads():
-            return self
-        try:
-            group, granted = LitertGroup(_merge_files(paths), threads.count), Threads(threads.count)
-            return LitertBackend({p: LitertGraph(group, p, granted, str(p)) for p in paths})
-        except Exception:  # an older library, or a bad file, which `open` reports
-            return self
+        with _errors_of(path):
+            group = _open_group(path, threads)
+            names = group.interpreter.get_signature_list()
+            return {name: LitertGraph(group, path, Threads(threads.count), name) for name in names}
 
 
-def _merge_files(paths: Sequence[Path]) -> bytes:
-    """Return one file with a signature for each of `paths`; raises any exception unless each has one graph."""
-    from ai_edge_litert.schema_py_generated import Model, ModelT
-    from flatbuffers import Builder
+def _open_group(path: Path, threads: Threads) -> LitertGroup:
+    check_threads(threads)
+    data = path.read_bytes()
+    refuse_tflite_side_files(path, data)
+    return LitertGroup(data, threads.count)
 
-    class Aligned(Builder):  # type: ignore[misc]
-        def CreateNumpyVector(self, x: np.ndarray) -> int:  # noqa: N802 - the name in flatbuffers
-            self.Prep(16, x.nbytes)  # alignment of weights in the schema
-            return int(super().CreateNumpyVector(x))
 
-    merged = ModelT()
-    merged.version, merged.buffers, merged.operatorCodes, merged.subgraphs, merged.signatureDefs = 3, [], [], [], []
-    for path in paths:
-        data = path.read_bytes()
-        refuse_tflite_side_files(path, data)
-        _litert.Interpreter(model_content=data)  # refuses an invalid flatbuffer, or one that expands without end
-        model = ModelT.InitFromObj(Model.GetRootAs(data))
-        (graph,), (signature,) = model.subgraphs, model.signatureDefs
-        if any(buffer.offset for buffer in model.buffers):
-            raise ValueError("weights after the flatbuffer")
-        for tensor in graph.tensors:
-            tensor.buffer += len(merged.buffers)
-        for operator in graph.operators:
-            operator.opcodeIndex += len(merged.operatorCodes)
-        signature.signatureKey, signature.subgraphIndex = str(path), len(merged.subgraphs)
-        merged.buffers += model.buffers
-        merged.operatorCodes += model.operatorCodes
-        merged.subgraphs.append(graph)
-        merged.signatureDefs.append(signature)
-    builder = Aligned(0)
-    builder.Finish(merged.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+@contextmanager
+def _errors_of(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except EarlyExitError:
+        raise
+    except Exception as error:  # a damaged file raises unrelated types
+        raise BackendError(f"{path}: {_LIBRARY} cannot load this graph: {error}") from error
 
 
 def _tensor(detail: Mapping[str, Any]) -> Tensor:
     return Tensor(np.dtype(detail["dtype"]).name, tuple(int(size) for size in detail["shape"]))
 
 
-BACKEND = LitertBackend({})
+BACKEND = LitertBackend()

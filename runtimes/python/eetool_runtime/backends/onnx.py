@@ -105,10 +105,6 @@ class OnnxBackend:
         except Exception as error:  # onnxruntime raises a dozen unrelated types
             raise BackendError(f"{path}: onnxruntime {self.version} cannot load this graph: {error}") from error
 
-    def for_model(self, paths: Sequence[Path], threads: Threads) -> OnnxBackend:
-        """Return this backend, whose graphs can share the pool of the process."""
-        return self
-
 
 def _is_utf8(path: Path) -> bool:
     try:

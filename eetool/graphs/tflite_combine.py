@@ -1,0 +1,69 @@
+"""Several TFLite files in one, with a signature for each, so that one interpreter runs them with one pool of threads.
+
+The classes of the schema come with LiteRT (extra `tflite`). Graphs are not run.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eetool.errors import ArtefactError
+from eetool.graphs.tflite_graph import schema
+
+_ALIGNMENT = 16  # bytes, of stored values in the schema
+_MAX_BYTES = (1 << 31) - 1  # offsets in a flatbuffer have 31 bits
+_VERSION = 3  # of the schema
+
+
+def combine_tflite(files: Mapping[str, Path]) -> bytes:
+    """Return one TFLite file that holds the graphs of `files`, each under its name as a signature.
+
+    Indices of buffers and operator codes are shifted; nothing else in a graph changes. The same files give the same
+    bytes.
+
+    Raises:
+        ArtefactError: a file has not exactly one graph with one signature, or all together are too large.
+        MissingError: LiteRT is not installed.
+    """
+    s = schema()
+    combined = s.ModelT()
+    combined.version = _VERSION
+    combined.buffers, combined.operatorCodes, combined.subgraphs, combined.signatureDefs = [], [], [], []
+    total_bytes = sum(path.stat().st_size for path in files.values())
+    if total_bytes > _MAX_BYTES:
+        raise ArtefactError(f"one TFLite file holds at most 2 GiB; these graphs have {total_bytes} bytes")
+    for name, path in files.items():
+        _append(combined, name, s.ModelT.InitFromObj(s.Model.GetRootAs(path.read_bytes())), path)
+    builder = _aligned_builder()
+    builder.Finish(combined.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def _append(combined: Any, name: str, model: Any, path: Path) -> None:
+    if len(model.subgraphs or ()) != 1 or len(model.signatureDefs or ()) != 1:
+        raise ArtefactError(f"{path}: to be combined, a TFLite file needs one graph with one signature")
+    if any(buffer.offset for buffer in model.buffers):
+        raise ArtefactError(f"{path}: its weights lie behind its graph, and cannot be combined")
+    (graph,), (signature,) = model.subgraphs, model.signatureDefs
+    for tensor in graph.tensors:
+        tensor.buffer += len(combined.buffers)
+    for operator in graph.operators:
+        operator.opcodeIndex += len(combined.operatorCodes)
+    signature.signatureKey, signature.subgraphIndex = name, len(combined.subgraphs)
+    combined.buffers += model.buffers
+    combined.operatorCodes += model.operatorCodes
+    combined.subgraphs.append(graph)
+    combined.signatureDefs.append(signature)
+
+
+def _aligned_builder() -> Any:
+    from flatbuffers import Builder
+
+    class Aligned(Builder):  # type: ignore[misc]
+        def CreateNumpyVector(self, x: np.ndarray) -> int:  # noqa: N802 - the name in flatbuffers
+            self.Prep(_ALIGNMENT, x.nbytes)
+            return int(super().CreateNumpyVector(x))
+
+    return Aligned(0)
