@@ -2,7 +2,6 @@
 
 import contextlib
 import random
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -93,11 +92,8 @@ def test_open_tflite_file_with_data_elsewhere_is_refused(
     path.write_bytes(packed(model))
     with pytest.raises(BackendError, match=message):
         open_graph(path)
-    shutil.copy(path, tmp_path / "other.tflite")
-    threads = Threads(2)
-    together = backend_for("tflite").for_model([path, tmp_path / "other.tflite"], threads)
     with pytest.raises(BackendError, match=message):
-        together.open(path, threads)
+        backend_for("tflite").open_shared(path, Threads(2))
 
 
 def test_tflite_refers_valid_file_is_accepted() -> None:

@@ -21,6 +21,7 @@ from eetool.export.variants import VARIANTS, find_variants
 from eetool.model.checkpoint import Checkpoint, load_checkpoint
 from eetool.progress import Advance, Silent
 from eetool_runtime import Bundle, Result, load, open_bundle
+from eetool_runtime.backends import Threads
 from eetool_runtime.errors import BackendError
 from eetool_runtime.manifest import MAX_SAMPLES_TOLERANCES
 
@@ -90,10 +91,9 @@ def test_export_int8_components_are_smaller_and_record_their_error(opened: Bundl
         assert graph.max_abs_error > floats[name].max_abs_error
 
 
-@pytest.mark.parametrize("graph_format", FORMATS)
-def test_export_int8_variant_shares_files_of_float_components(opened: Bundle, graph_format: str) -> None:
-    floats = opened.manifest.variants[f"{graph_format}/fp32"].components
-    for name, graph in opened.manifest.variants[f"{graph_format}/int8"].components.items():
+def test_export_int8_variant_shares_files_of_float_components(opened: Bundle) -> None:
+    floats = opened.manifest.variants["onnx/fp32"].components
+    for name, graph in opened.manifest.variants["onnx/int8"].components.items():
         if graph.precision == "fp32":
             assert graph == floats[name]
 
@@ -126,37 +126,61 @@ def test_model_call_and_every_exit_agree_at_batch_1(opened: Bundle, name: str) -
         np.testing.assert_allclose(result.logits, every[result.exit][0][i], rtol=0, atol=1e-4)
 
 
+@pytest.fixture(scope="module")
+def file_per_component(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A TFLite bundle as version 1.0 of the format has it. Read only."""
+    path = tmp_path_factory.mktemp("separate") / "model.eebundle"
+    export_bundle(checkpoint, path, ExportOptions(("tflite/fp32",), references=False, share_files=False))
+    return open_bundle(path)
+
+
 @needs_tflite
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_export_tflite_components_share_a_file_from_version_1_1_on(opened: Bundle, file_per_component: Bundle) -> None:
+    old, new = (bundle.manifest for bundle in (file_per_component, opened))
+    assert (old.schema_version, new.schema_version) == ("1.0", "1.1")
+    assert old.variants["tflite/fp32"].shared_file is None
+    assert {name: v.shared_file for name, v in new.variants.items()} == {
+        "onnx/fp32": None,
+        "onnx/int8": None,
+        "tflite/fp32": "components/tflite-fp32/model.tflite",
+        "tflite/int8": "components/tflite-int8/model.tflite",
+    }
+    assert not list(opened.path.glob("components/*/tflite-*"))
+
+
+@needs_tflite
+@pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("preload", [True, False])
-def test_tflite_shared_interpreter_gives_the_same_answers(opened: Bundle, precision: str, preload: bool) -> None:
+def test_tflite_shared_file_gives_the_answers_of_a_file_per_component(
+    opened: Bundle, file_per_component: Bundle, threads: int, preload: bool
+) -> None:
     inputs = opened.arrays(opened.manifest.samples)["input"]
-    apart, joined = (
-        load(opened, variant=f"tflite/{precision}", threads=1, pool=pool, preload=preload)
-        for pool in ("private", "process")
+    names = [c.name for c in opened.manifest.components]
+    apart, together = (
+        load(bundle, variant="tflite/fp32", threads=threads, preload=preload) for bundle in (file_per_component, opened)
     )
-    for model, interpreters in ((apart, len(opened.manifest.components)), (joined, 1)):
-        model.use("full")
-        if preload:
-            assert len({id(graph.group) for graph in model._graphs.values()}) == interpreters  # type: ignore[attr-defined]
-    assert joined.memory()["loaded"] == apart.memory()["loaded"]
-    for here, there in zip(apart.every_exit(inputs), joined.every_exit(inputs), strict=True):
+    assert len({id(graph.group) for graph in together._graphs.values()}) == 1  # type: ignore[attr-defined]
+    assert together.threads == Threads(threads)
+    assert together.memory()["loaded"] == names
+    assert apart.memory()["not_loaded"] == ([] if preload else names[2:])
+    assert together.memory()["loaded_bytes"] == opened.manifest.files["components/tflite-fp32/model.tflite"].size_bytes
+    for here, there in zip(apart.every_exit(inputs), together.every_exit(inputs), strict=True):
         np.testing.assert_array_equal(here[0], there[0])
         np.testing.assert_array_equal(here[1], there[1])
     for point in ("fast", "full"):
         apart.use(point)
-        joined.use(point)
+        together.use(point)
         for i in range(len(inputs)):
-            here, there = apart(inputs[i : i + 1]), joined(inputs[i : i + 1])
+            here, there = apart(inputs[i : i + 1]), together(inputs[i : i + 1])
             assert (here.exit, here.confidence) == (there.exit, there.confidence)
             np.testing.assert_array_equal(here.logits, there.logits)
-    anytime = joined(inputs[:1], deadline_ms=1e6)
-    np.testing.assert_array_equal(anytime.logits, joined(inputs[:1]).logits)
+    anytime = together(inputs[:1], deadline_ms=1e6)
+    np.testing.assert_array_equal(anytime.logits, together(inputs[:1]).logits)
 
 
 @needs_tflite
-def test_tflite_shared_interpreter_is_released_after_errors(opened: Bundle) -> None:
-    model, x = load(opened, variant="tflite/fp32", pool="process"), opened.arrays(opened.manifest.samples)["input"][:1]
+def test_tflite_shared_file_is_released_after_errors(opened: Bundle) -> None:
+    model, x = load(opened, variant="tflite/fp32"), opened.arrays(opened.manifest.samples)["input"][:1]
 
     def fail() -> None:
         raise ArithmeticError("no memory")
