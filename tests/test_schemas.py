@@ -19,6 +19,7 @@ from eetool_runtime import manifest
 from eetool_runtime.errors import BundleError
 from eetool_runtime.manifest_parser import parse_manifest
 from tests.helpers.tiny_bundle import write_tiny_bundle
+from tests.helpers.tiny_litert_bundle import write_litert_bundle
 
 ROOT = Path(__file__).parents[1]
 SCHEMAS = {path.name.removesuffix(".schema.json"): path for path in (ROOT / "eetool/schemas").glob("*.schema.json")}
@@ -104,6 +105,13 @@ def test_tiny_bundle_has_golden_manifest(tmp_path: Path) -> None:
 )
 def test_tiny_bundle_variants_conform_to_schema(tmp_path: Path, tweaks: dict[str, Any]) -> None:
     assert fits("manifest-1.0", load(write_tiny_bundle(tmp_path, **tweaks) / "manifest.json"))
+
+
+def test_manifest_of_version_1_1_conforms_to_schema_and_is_canonical(tmp_path: Path) -> None:
+    written = write_litert_bundle(tmp_path, shared=True) / "manifest.json"
+    assert load(written)["schema_version"] == "1.1"
+    assert fits("manifest-1.0", load(written))
+    assert canonical(parse_manifest(written.read_bytes())).encode() == written.read_bytes()
 
 
 def test_golden_hw_profile_round_trips_bytes() -> None:

@@ -13,6 +13,7 @@ from eetool.export.split import ComponentModule
 from eetool.export.traced_model import TracedModel
 from eetool.graphs.onnx_normalize import extract_subgraph
 from eetool.model.scored_network import LOGITS
+from eetool_runtime.manifest import SHARED_FILE_SUFFIX
 
 FP32, INT8 = "fp32", "int8"
 ONNX, TFLITE = "onnx", "tflite"
@@ -57,7 +58,7 @@ class VariantKind:
     @property
     def shared_file(self) -> str:
         """Path in the bundle of a file that holds all components."""
-        return f"components/{self.format}-{self.precision}/model.{self.format}"
+        return f"components/{self.format}-{self.precision}/model{SHARED_FILE_SUFFIX}"
 
     @property
     def samples(self) -> str:

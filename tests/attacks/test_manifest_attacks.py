@@ -42,8 +42,12 @@ PATHS = {
 # Field by field: the place, the new value and the expected message.
 FIELDS: dict[str, tuple[tuple[Any, ...], Any, str]] = {
     "version from the future": (("schema_version",), "2.0", r"schema_version 2\.0 cannot be read by this runtime"),
-    "version as a number": (("schema_version",), 1.0, r"schema_version: expected '1\.0', found 1\.0"),
-    "version in other digits": (("schema_version",), "\u0661.0", r"schema_version: expected '1\.0', found '\u0661\.0'"),
+    "version as a number": (("schema_version",), 1.0, r"schema_version: expected '1\.0' or '1\.1', found 1\.0"),
+    "version in other digits": (
+        ("schema_version",),
+        "\u0661.0",
+        r"schema_version: expected '1\.0' or '1\.1', found '\u0661\.0'",
+    ),
     "unknown field": (("command",), "rm -rf /", r"^manifest\.json: command: unknown field"),
     "unknown field below": (("components", 0, "__class__"), "os.system", r"components\[0\]\.__class__: unknown field"),
     "unknown field that clears the screen": (("\x1b[2J",), 1, r"'\\x1b\[2J': unknown field"),
@@ -131,9 +135,9 @@ TEXTS: dict[str, tuple[Callable[[str], bytes], str]] = {
         lambda text: text.replace('"macs": 144', '"macs": ' + "9" * 500_000, 1).encode(),
         "the integer 999999999999999999… is too long",
     ),
-    "a list": (lambda text: b"[" + text.encode() + b"]", r"schema_version: expected '1\.0', found None"),
-    "a word": (lambda text: b'"manifest"', r"schema_version: expected '1\.0', found None"),
-    "no version": (lambda text: b"{}", r"schema_version: expected '1\.0', found None"),
+    "a list": (lambda text: b"[" + text.encode() + b"]", r"schema_version: expected '1\.0' or '1\.1', found None"),
+    "a word": (lambda text: b'"manifest"', r"schema_version: expected '1\.0' or '1\.1', found None"),
+    "no version": (lambda text: b"{}", r"schema_version: expected '1\.0' or '1\.1', found None"),
 }
 
 

@@ -15,14 +15,14 @@ from eetool_runtime.errors import BackendError, BundleError, EarlyExitError
 from tests.helpers.backend_contract import GOLDEN
 from tests.helpers.native_build import litert_library
 from tests.helpers.native_runtime import Library
-from tests.helpers.tiny_bundle import write_manifest, write_tiny_bundle
+from tests.helpers.tiny_bundle import write_manifest
 from tests.helpers.tiny_litert_bundle import write_litert_bundle
 
 schema = pytest.importorskip("ai_edge_litert.schema_py_generated", reason="ai-edge-litert is not installed")
 flatbuffers = pytest.importorskip("flatbuffers")
 
 Refusal = Callable[[Path], str]
-SHARED = "components/tflite-fp32/model.tflite"
+SHARED = "components/tflite-fp32/model.tflites"
 
 
 def change(path: Path, edit: Callable[[Any], None]) -> None:
@@ -31,11 +31,11 @@ def change(path: Path, edit: Callable[[Any], None]) -> None:
     write_manifest(path, document)
 
 
-def replace_file(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes, name: str = SHARED) -> None:
     """Write other bytes, and their size and hash into the manifest."""
-    (path / SHARED).write_bytes(data)
+    (path / name).write_bytes(data)
     record = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
-    change(path, lambda document: document["files"].update({SHARED: record}))
+    change(path, lambda document: document["files"].update({name: record}))
 
 
 def model_of(path: Path) -> Any:
@@ -51,9 +51,17 @@ def packed(model: Any) -> bytes:
 MANIFESTS: dict[str, tuple[Callable[[Any], None], str]] = {
     "version without shared files": (
         lambda d: d.update(schema_version="1.0"),
-        "variants.tflite/fp32.components: one file for all needs version 1.1, not 1.0",
+        f"variants.tflite/fp32: '{SHARED}' is no tflite file of version 1.0",
     ),
     "file that is not listed": (lambda d: d["files"].pop(SHARED), f"'{SHARED}' is used and not listed"),
+    "file for one component only": (
+        lambda d: d["variants"]["tflite/fp32"]["components"]["answer"].update(path="components/answer.tflite"),
+        f"variants.tflite/fp32: all components must be in '{SHARED}', or none",
+    ),
+    "reference": (
+        lambda d: d["variants"]["tflite/fp32"].update(references={"unsplit": SHARED}),
+        f"variants.tflite/fp32: '{SHARED}' is no tflite file",
+    ),
     "signature in the manifest": (
         lambda d: d["variants"]["tflite/fp32"]["components"]["answer"].update(signature="answer"),
         "components.answer.signature: unknown field",
@@ -72,22 +80,6 @@ def test_load_hostile_manifest_of_shared_file_is_refused(
 ) -> None:
     path = write_litert_bundle(tmp_path, shared=True)
     change(path, edit)
-    assert_matches(message, refusal(path))
-
-
-@pytest.mark.parametrize(("names", "message"), [(("seg0", "seg1"), "one component or all"), ((), "only a TFLite file")])
-def test_load_onnx_file_named_by_several_components_is_refused(
-    tmp_path: Path, refusal: Refusal, names: tuple[str, ...], message: str
-) -> None:
-    path = write_tiny_bundle(tmp_path)
-
-    def share(document: Any) -> None:
-        graphs = document["variants"]["onnx/fp32"]["components"]
-        document["schema_version"] = "1.1"
-        for name in names or graphs:
-            graphs[name]["path"] = graphs["seg0"]["path"]
-
-    change(path, share)
     assert_matches(message, refusal(path))
 
 
@@ -167,14 +159,21 @@ def test_load_hostile_shared_file_is_refused(
         assert_matches(message, caught.value.message)
 
 
+def test_load_onnx_variant_of_one_file_is_refused(bundle: Path, refusal: Refusal) -> None:
+    def share(document: Any) -> None:
+        document["schema_version"] = "1.1"
+        for graph in document["variants"]["onnx/fp32"]["components"].values():
+            graph["path"] = SHARED
+
+    change(bundle, share)
+    assert_matches(f"variants.onnx/fp32: '{SHARED}' is no onnx file of version 1.1", refusal(bundle))
+
+
 def test_load_file_of_several_graphs_for_one_component_is_refused(
     tmp_path: Path, native_or_none: Library | None
 ) -> None:
-    """As every reader of version 1.0 does with the file of a bundle 1.1."""
-    path = write_litert_bundle(tmp_path)
-    (path / SHARED).parent.mkdir()
-    replace_file(path, (GOLDEN / "contract_and_answer.tflite").read_bytes())
-    change(path, lambda document: document["variants"]["tflite/fp32"]["components"]["answer"].update(path=SHARED))
+    path, name = write_litert_bundle(tmp_path), "components/answer/tflite-fp32/model.tflite"
+    replace_file(path, (GOLDEN / "contract_and_answer.tflite").read_bytes(), name)
     with pytest.raises(BackendError, match="2 Signatures"):
         ee.load(path)
     if native_or_none is not None and litert_library() is not None:

@@ -142,8 +142,8 @@ def test_export_tflite_components_share_a_file_from_version_1_1_on(opened: Bundl
     assert {name: v.shared_file for name, v in new.variants.items()} == {
         "onnx/fp32": None,
         "onnx/int8": None,
-        "tflite/fp32": "components/tflite-fp32/model.tflite",
-        "tflite/int8": "components/tflite-int8/model.tflite",
+        "tflite/fp32": "components/tflite-fp32/model.tflites",
+        "tflite/int8": "components/tflite-int8/model.tflites",
     }
     assert not list(opened.path.glob("components/*/tflite-*"))
 
@@ -163,7 +163,7 @@ def test_tflite_shared_file_gives_the_answers_of_a_file_per_component(
     assert together.threads == Threads(threads)
     assert together.memory()["loaded"] == names
     assert apart.memory()["not_loaded"] == ([] if preload else names[2:])
-    assert together.memory()["loaded_bytes"] == opened.manifest.files["components/tflite-fp32/model.tflite"].size_bytes
+    assert together.memory()["loaded_bytes"] == opened.manifest.files["components/tflite-fp32/model.tflites"].size_bytes
     for here, there in zip(apart.every_exit(inputs), together.every_exit(inputs), strict=True):
         np.testing.assert_array_equal(here[0], there[0])
         np.testing.assert_array_equal(here[1], there[1])

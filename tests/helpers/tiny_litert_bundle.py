@@ -40,7 +40,7 @@ def write_litert_bundle(folder: Path, shared: bool = False) -> Path:
     graphs = {c.name: f"components/{c.name}/tflite-fp32/model.tflite" for c in components}
     files = {graphs[name]: (GOLDEN / f"{name}.tflite").read_bytes() for name in graphs}
     if shared:
-        graphs = dict.fromkeys(graphs, "components/tflite-fp32/model.tflite")
+        graphs = dict.fromkeys(graphs, "components/tflite-fp32/model.tflites")
         files = {path: (GOLDEN / "contract_and_answer.tflite").read_bytes() for path in graphs.values()}
     logits = np.maximum(X * _TEMPERATURE - FEED["ids"].sum() + _TEMPERATURE, 0)
     files["samples/inputs.npz"] = _npz(INPUTS)

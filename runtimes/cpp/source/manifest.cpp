@@ -4,9 +4,11 @@ namespace eetool {
 
 const std::string* Variant::shared_file() const {
   for (const auto& [name, graph] : components) {
-    if (graph.path != components[0].second.path) return nullptr;
+    const std::string& path = graph.path;
+    const std::size_t size = kSharedFileEnding.size();
+    if (path.size() >= size && path.compare(path.size() - size, size, kSharedFileEnding) == 0) return &path;
   }
-  return components.size() > 1 ? &components[0].second.path : nullptr;
+  return nullptr;
 }
 
 std::vector<std::pair<std::string, double>> scalars(const Manifest& manifest, const Variant& variant) {

@@ -15,6 +15,7 @@ namespace eetool {
 inline constexpr std::size_t kMaxManifestBytes = 1 << 20;
 inline constexpr double kNever = 2.0;  // threshold of a gate that cannot fire: confidences are at most 1
 inline constexpr std::string_view kBatch = "batch";
+inline constexpr std::string_view kSharedFileEnding = ".tflites";
 
 /// An object of the manifest, in the order of the text.
 template <typename T>

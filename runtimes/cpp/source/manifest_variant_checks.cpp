@@ -80,18 +80,23 @@ void check_graph_file(const std::string& where, const GraphFile& g) {
              [&] { return where + ": errors cannot be negative"; });
 }
 
-/// Require a file for each component, or from version 1.1 on, in TFLite, one for all.
-void check_sharing(const Manifest& m, const std::string& format, const std::string& where, const Variant& v) {
-  if (format != "onnx" && format != "tflite") return;  // a later version may say how
-  if (v.shared_file() != nullptr) {
-    require_or(format == "tflite", [&] { return where + ": only a TFLite file holds several components"; });
-    require_or(m.minor_version > 0, [&] { return where + ": one file for all needs version 1.1, not 1.0"; });
-    return;
+/// Require files of the variant's format: one for each component, or from version 1.1 on, in TFLite, one for all.
+void check_graph_files(const Manifest& m, const std::string& where, const std::string& format, const Variant& v) {
+  const auto check_path = [&](const std::string& path) {
+    require_or(ends_with(path, "." + format),
+               [&] { return where + ": " + in_quotes(path) + " is no " + format + " file"; });
+  };
+  const std::string* const shared = v.shared_file();
+  require_or(shared == nullptr || (format == "tflite" && m.minor_version > 0), [&] {
+    return where + ": " + in_quotes(*shared) + " is no " + format + " file of version 1." +
+           std::to_string(m.minor_version);
+  });
+  for (const auto& [name, graph] : v.components) {
+    if (shared == nullptr) check_path(graph.path);
+    require_or(shared == nullptr || graph.path == *shared,
+               [&] { return where + ": all components must be in " + in_quotes(*shared) + ", or none"; });
   }
-  std::set<std::string> paths;
-  for (const auto& [name, graph] : v.components) paths.insert(graph.path);
-  require_or(paths.size() == v.components.size(),
-             [&] { return where + ": a file holds one component or all, not several"; });
+  for (const auto& [name, path] : v.references) check_path(path);
 }
 
 void check_variant(const Manifest& m, const std::string& key, const Variant& v) {
@@ -114,14 +119,7 @@ void check_variant(const Manifest& m, const std::string& key, const Variant& v) 
     });
   }
   for (const auto& [name, graph] : v.components) check_graph_file(where + ".components." + name, graph);
-  const std::string format = key.substr(0, slash);
-  const auto check_path = [&](const std::string& path) {
-    require_or(ends_with(path, "." + format),
-               [&] { return where + ": " + in_quotes(path) + " is no " + format + " file"; });
-  };
-  for (const auto& [name, graph] : v.components) check_path(graph.path);
-  for (const auto& [name, path] : v.references) check_path(path);
-  check_sharing(m, format, where + ".components", v);
+  check_graph_files(m, where, key.substr(0, slash), v);
   check_policy(m, where, v);
 }
 

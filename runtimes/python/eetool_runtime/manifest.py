@@ -13,6 +13,7 @@ from .records import dataclass
 
 SCHEMA_VERSION = "1.0"  # of bundles that every reader reads
 SHARED_FILE_VERSION = "1.1"  # where a variant has all components in one file
+SHARED_FILE_SUFFIX = ".tflites"  # readers of 1.0 refuse it before they ask for a backend
 MAX_MANIFEST_BYTES = 1 << 20
 DTYPES = ("float32", "int64", "int32", "uint8", "int8", "bool")
 KINDS = ("segment", "exit", "joined")
@@ -238,8 +239,8 @@ class Variant:
     @property
     def shared_file(self) -> Optional[str]:
         """Path of the file that holds all components, a signature each; None where each has a file of its own."""
-        paths = {graph.path for graph in self.components.values()}
-        return paths.pop() if len(paths) == 1 < len(self.components) else None
+        paths = (graph.path for graph in self.components.values())
+        return next((path for path in paths if path.endswith(SHARED_FILE_SUFFIX)), None)
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,6 @@ _TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,256}")  # no control c
 _VARIANT = re.compile(r"[a-z0-9]+/[a-z0-9]+(-[a-z0-9]+)*")
 _PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_FORMATS = ("onnx", "tflite")
 _MAX_REASON = 400
 _MAX_PATH = 240
 _MAX_ELEMENTS = 1 << 31
@@ -222,23 +221,21 @@ def _check_variants(m: Manifest) -> None:
             at = f"{where}.components.{name}"
             _require(g.precision in PRECISIONS, f"{at}.precision: unknown {g.precision!r}")
             _require(min(g.max_abs_error, g.tolerance or 0.0) >= 0, f"{at}: errors cannot be negative")
-        for path in (*(g.path for g in v.components.values()), *v.references.values()):
-            _require(path.endswith("." + key.split("/")[0]), f"{where}: {path!r} is no {key.split('/')[0]} file")
-        _check_sharing(m, key, v)
+        _check_graph_files(m, key, v)
         _check_policy(m, where, v)
 
 
-def _check_sharing(m: Manifest, key: str, v: Variant) -> None:
-    """Require a file for each component, or from version 1.1 on, in TFLite, one for all."""
-    where, graph_format = f"variants.{key}.components", key.split("/")[0]
-    if graph_format not in _FORMATS:  # a later version may say how
-        return
-    if v.shared_file is not None:
-        _require(graph_format == "tflite", f"{where}: only a TFLite file holds several components")
-        _require(m.schema_version != SCHEMA_VERSION, f"{where}: one file for all needs version 1.1, not 1.0")
-    else:
-        paths = {graph.path for graph in v.components.values()}
-        _require(len(paths) == len(v.components), f"{where}: a file holds one component or all, not several")
+def _check_graph_files(m: Manifest, key: str, v: Variant) -> None:
+    """Require files of the variant's format: one for each component, or from version 1.1 on, in TFLite, one for all."""
+    where, graph_format, shared = f"variants.{key}", key.split("/")[0], v.shared_file
+    paths = {graph.path for graph in v.components.values()}
+    if shared is not None:
+        known = graph_format == "tflite" and m.schema_version != SCHEMA_VERSION
+        _require(known, f"{where}: {shared!r} is no {graph_format} file of version {m.schema_version}")
+        _require(paths == {shared}, f"{where}: all components must be in {shared!r}, or none")
+        paths = set()
+    for path in (*paths, *v.references.values()):
+        _require(path.endswith("." + graph_format), f"{where}: {path!r} is no {graph_format} file")
 
 
 def _check_policy(m: Manifest, where: str, v: Variant) -> None:
