@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,37 +13,52 @@ from tests.helpers.tiny_bundle import write_tiny_bundle
 SCRIPT = "benchmarks/runtime/overhead.py"
 
 
-@pytest.mark.parametrize("runtime", ["python", "native"])
-def test_overhead_tiny_bundle_prints_one_and_two_threads(
-    tmp_path: Path, runtime: str, request: pytest.FixtureRequest
-) -> None:
-    words = ["--runs", "10", "--min-seconds", "0", "--processes", "2"]
-    if runtime == "native":
-        request.getfixturevalue("native")  # skips where it cannot be built
-        words += ["--native", str(build("overhead") / "overhead")]
-    ended = run_script(SCRIPT, write_tiny_bundle(tmp_path), *words)
+FAST = ("--runs", "10", "--min-seconds", "0", "--processes", "2")
+
+
+def check(figures: dict[str, Any]) -> None:
+    """Check the figures of one runtime at one thread count, for a bundle of two early exits."""
+    ms = {name: figure["median"] for name, figure in figures["ms"].items()}
+    parts = [ms[f"component {name}"] for name in ("seg0", "exit0", "seg1", "exit1", "exit2")]
+    assert ms["sum"] == pytest.approx(sum(parts), rel=0.5)  # medians of sums are not sums of medians
+    assert {"in_turn", "exit 2", "full", "reference unsplit", "reference all_exits"} < set(ms)
+    assert {"least 0", "least 1", "least 2"} < set(ms)
+    ratios = {name: figure["processes"] for name, figure in figures["ratios"].items()}
+    both = ratios["both: cascade / all exits"]
+    for below, above in (
+        ("split: in turn / all exits", "runtime: cascade / in turn"),
+        ("least: checked, handed over, in turn / all exits", "runtime: cascade / least"),
+    ):
+        for one, two, product in zip(ratios[below], ratios[above], both, strict=True):
+            assert one * two == pytest.approx(product, rel=0.5)
+    assert [at["exit"] for at in figures["exits"]] == [0, 1, 2]
+    for at in figures["exits"]:
+        low, high = sorted(at["cascade / components alone"]["processes"])
+        assert low <= at["cascade / components alone"]["median"] <= high
+
+
+def test_overhead_tiny_bundle_prints_one_and_two_threads(tmp_path: Path) -> None:
+    ended = run_script(SCRIPT, write_tiny_bundle(tmp_path), *FAST)
     assert ended.returncode == 0, ended.stderr
     document = json.loads(ended.stdout)
-    assert document["runtime"] == runtime
-    assert [t["threads"] for t in document["threads"]] == [1, 2]
+    assert document["first_answer"] is None
+    assert [(t["threads"], t.keys()) for t in document["threads"]] == [(n, {"threads", "python"}) for n in (1, 2)]
     for count in document["threads"]:
-        ms = {name: figure["median"] for name, figure in count["ms"].items()}
-        parts = [ms[f"component {name}"] for name in ("seg0", "exit0", "seg1", "exit1", "exit2")]
-        assert ms["sum"] == pytest.approx(sum(parts), rel=0.5)  # medians of sums are not sums of medians
-        assert {"in_turn", "exit 2", "full", "reference unsplit", "reference all_exits"} < set(ms)
-        assert {"least 0", "least 1", "least 2"} < set(ms)
-        ratios = {name: figure["processes"] for name, figure in count["ratios"].items()}
-        both = ratios["both: cascade / all exits"]
-        for below, above in (
-            ("split: in turn / all exits", "runtime: cascade / in turn"),
-            ("least: checked, handed over, in turn / all exits", "runtime: cascade / least"),
-        ):
-            for one, two, product in zip(ratios[below], ratios[above], both, strict=True):
-                assert one * two == pytest.approx(product, rel=0.5)
-        assert [at["exit"] for at in count["exits"]] == [0, 1, 2]
-        for at in count["exits"]:
-            low, high = sorted(at["cascade / components alone"]["processes"])
-            assert low <= at["cascade / components alone"]["median"] <= high
+        check(count["python"])
+
+
+@pytest.mark.usefixtures("native")  # skips where it cannot be built
+def test_overhead_native_prints_both_runtimes_and_their_loading(tmp_path: Path) -> None:
+    ended = run_script(SCRIPT, write_tiny_bundle(tmp_path), *FAST, "--native", build("overhead"))
+    assert ended.returncode == 0, ended.stderr
+    document = json.loads(ended.stdout)
+    for count in document["threads"]:
+        assert count.keys() == {"threads", "python", "native"}
+        check(count["python"])
+        check(count["native"])
+    loaded = document["first_answer"]
+    assert loaded["load_ms"]["native"] > 0
+    assert 0 < loaded["resident_bytes"]["native"] < loaded["resident_bytes"]["python"]
 
 
 def test_overhead_missing_bundle_exits_3() -> None:

@@ -1,37 +1,24 @@
-// Times of one bundle's components, alone and in a cascade, for benchmarks/runtime/overhead.py, which names the
-// figures.
-//
-//   overhead BUNDLE VARIANT THREADS RUNS SECONDS INPUT=FILE...
-//
-// FILE holds samples of the input, one after the other, as raw bytes. Every round calls every subject some times, in a
-// new random order, and counts the median.
+// Components and cascades of one bundle as subjects that time themselves, for benchmarks/runtime/overhead.py, which names
+// the figures and interleaves these subjects with those of the Python runtime.
 #include <algorithm>
-#include <chrono>
-#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <functional>
 #include <iostream>
 #include <iterator>
-#include <random>
 
 #include "error.hpp"
-#include "json_writer.hpp"
 #include "session.hpp"
 
 using namespace eetool;
 
 namespace {
 
-constexpr int kBlock = 10;
-constexpr double kWarmUpShare = 0.1;
-
 using Samples = std::map<std::string, Bytes>;
 
 struct Subject {
   std::string name;
   std::function<void(std::size_t)> call;  // takes the number of the call
-  std::vector<double> rounds_ms;
 };
 
 /// The tensors of a variant at batch 1, as in a session.
@@ -54,12 +41,6 @@ struct Tensors {
   TensorBuffers buffers;
 };
 
-std::int64_t timed_ns(const std::function<void()>& action) {
-  const std::int64_t start = steady_clock_ns();
-  action();
-  return steady_clock_ns() - start;
-}
-
 /// Give a session the inputs of sample `number`.
 void set_inputs(Session& session, const Manifest& m, const Samples& samples, std::size_t number) {
   for (const Input& input : m.inputs) {
@@ -76,36 +57,6 @@ Thresholds leaving_at(const Manifest& m, std::size_t index) {
   Thresholds thresholds(m.early_exits(), kNever);
   if (index < thresholds.size()) thresholds[index] = 0.0;
   return thresholds;
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return (values[values.size() / 2] + values[(values.size() - 1) / 2]) / 2;
-}
-
-void measure(std::vector<Subject>& subjects, std::size_t runs, double seconds) {
-  std::mt19937 random(0);
-  std::vector<std::size_t> order(subjects.size());
-  for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
-  const std::int64_t begin = steady_clock_ns();
-  std::int64_t measured_from = begin;
-  bool warm = false;
-  for (std::size_t number = 0, counted = 0;; number += kBlock) {
-    const std::int64_t now = steady_clock_ns();
-    if (!warm && static_cast<double>(now - begin) > kWarmUpShare * seconds * 1e9) {
-      warm = true, measured_from = now;
-    }
-    if (counted >= runs && static_cast<double>(now - measured_from) > seconds * 1e9) return;
-    std::shuffle(order.begin(), order.end(), random);
-    for (const std::size_t i : order) {
-      std::vector<double> block;
-      for (std::size_t n = number; n < number + kBlock; ++n) {
-        block.push_back(static_cast<double>(timed_ns([&] { subjects[i].call(n); })) / 1e6);
-      }
-      if (warm) subjects[i].rounds_ms.push_back(median(block));
-    }
-    if (warm) counted += kBlock;
-  }
 }
 
 Bytes read_file(const std::string& path) {
@@ -139,23 +90,12 @@ class Measurement {
     add_references(threads);
   }
 
-  void run(std::size_t runs, double seconds) { measure(subjects_, runs, seconds); }
-
-  std::string json() const {
-    JsonWriter json;
-    json.begin_object();
-    json.member("pool", graphs_->threads().pool == Pool::per_process ? "process" : "private");
-    json.key("rounds");
-    json.begin_object();
-    for (const Subject& subject : subjects_) json.member(subject.name, subject.rounds_ms);
-    json.end_object();
-    json.end_object();
-    return json.take();
-  }
+  const std::vector<Subject>& subjects() const { return subjects_; }
+  const char* pool() const { return graphs_->threads().pool == Pool::per_process ? "process" : "private"; }
 
  private:
   void add(const std::string& name, std::function<void(std::size_t)> call) {
-    subjects_.push_back({name, std::move(call), {}});
+    subjects_.push_back({name, std::move(call)});
   }
 
   void add_cascade(const std::string& name, const Thresholds& thresholds) {
@@ -213,18 +153,37 @@ class Measurement {
   std::vector<std::unique_ptr<BoundCall>> calls_;  // of the components, in order; then of the references
 };
 
+std::unique_ptr<Measurement> measurement;
+
 }  // namespace
 
-int main(int count, char** words) {
+#define EXPORTED extern "C" __attribute__((visibility("default")))
+
+/// Open a bundle: BUNDLE VARIANT THREADS INPUT=FILE..., where FILE holds samples of the input, one after the other, as raw
+/// bytes. Returns the number of subjects, or the negative status of the error that was printed.
+EXPORTED int overhead_open(int count, const char** words) {
   try {
-    if (count < 7) throw usage_error("usage: overhead BUNDLE VARIANT THREADS RUNS SECONDS INPUT=FILE...");
-    const Threads threads{std::stoll(words[3]), Pool::per_process};
-    Measurement measurement(words[1], words[2], threads, read_samples({words + 6, words + count}));
-    measurement.run(std::stoull(words[4]), std::stod(words[5]));
-    std::cout << measurement.json() << "\n";
-    return 0;
+    const Threads threads{std::stoll(words[2]), Pool::per_process};
+    measurement = std::make_unique<Measurement>(words[0], words[1], threads, read_samples({words + 3, words + count}));
+    return static_cast<int>(measurement->subjects().size());
   } catch (const Error& error) {
     std::cerr << "error: " << error.message() << "\n";
-    return error.status() == Status::input ? 3 : static_cast<int>(error.status());
+    return -static_cast<int>(error.status());
+  }
+}
+
+EXPORTED const char* overhead_pool() { return measurement->pool(); }
+
+EXPORTED const char* overhead_name(std::size_t subject) { return measurement->subjects()[subject].name.c_str(); }
+
+/// Call a subject and return the nanoseconds that it took, or -1 where it failed.
+EXPORTED std::int64_t overhead_call(std::size_t subject, std::size_t number) {
+  try {
+    const std::int64_t start = steady_clock_ns();
+    measurement->subjects()[subject].call(number);
+    return steady_clock_ns() - start;
+  } catch (const Error& error) {
+    std::cerr << "error: " << error.message() << "\n";
+    return -1;
   }
 }
