@@ -37,11 +37,26 @@ def seeds() -> list[bytes]:
         {"name": "joined", "joined": True, "references": False},
         {"name": "chained", "chained": True, "ids": True, "early_exits": 3},
         {"name": "static", "early_exits": 0},
+        {"name": "optional", "ids": True, "edit": with_optional_fields},
     )
     with tempfile.TemporaryDirectory() as folder:
         produced = [write_tiny_bundle(Path(folder), **form) for form in forms]
         texts = [(path / "manifest.json").read_bytes() for path in produced]
     return [*texts, _GOLDEN.read_bytes()]
+
+
+def with_optional_fields(document: Any) -> None:
+    """Add the fields to a manifest with ids that the other seeds leave out."""
+    image, ids = document["inputs"]
+    image["preprocess"] = {"scale": 0.01, "mean": [0.5], "std": [0.5], "resize": {"fit": "pad", "filter": "bilinear"}}
+    ids.update(shape=["batch", 3], text={"vocabulary": ["fine", "film"], "segmentation": "unicode-17"})
+    for k, end in enumerate(document["exits"]):
+        end.update(slope=f"exit{k}_slope", offset=f"exit{k}_offset")
+    for key, variant in document["variants"].items():
+        variant.update(slopes=[1.5] * len(document["exits"]), offsets=[-0.5] * len(document["exits"]), batch=1)
+        measured = {"threads": 2, "component_latency_ms": {"seg0": 0.5}}
+        document["devices"]["host"] = {"machine": "Some board", "variants": {key: measured}}
+    document["unsplit_macs"] = 1000
 
 
 def judge(data: bytes) -> str:

@@ -30,6 +30,7 @@ def build(target: str) -> Path:
     with (BUILD / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed
         options = ["-DEETOOL_WARNINGS_AS_ERRORS=ON", f"-DEETOOL_BUILD_TESTS={'ON' if has_doctest else 'OFF'}"]
+        options += ["-DCMAKE_INSTALL_PREFIX=/usr"]  # the folders of Debian's packages
         for command in (
             ["cmake", "-S", str(SOURCE), "-B", str(BUILD), *options],
             ["cmake", "--build", str(BUILD), "--target", target],

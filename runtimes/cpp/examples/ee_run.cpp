@@ -1,6 +1,7 @@
-// Run one image through a bundle: ee-run BUNDLE IMAGE.ppm [OPERATING_POINT]
+// Run one image through a bundle: ee-run BUNDLE IMAGE [OPERATING_POINT]
 //
-// The image is a binary PPM or PGM file of the model's size.
+// The image is a binary PPM or PGM file, or raw pixels with their size, as in frame.raw:480x640x3 (height, width,
+// channels). Sizes other than the model's need a bundle with a rule of resizing.
 #include <cstdio>
 #include <fstream>
 #include <iterator>
@@ -14,7 +15,25 @@ struct Picture {
   std::vector<std::uint8_t> pixels;
 };
 
-Picture read_picture(const char* path) {
+std::vector<std::uint8_t> rest_of(std::ifstream& file) { return {std::istreambuf_iterator<char>(file), {}}; }
+
+/// Read `FILE.raw:HEIGHTxWIDTHxCHANNELS`; the library compares the sizes with the bytes and with the model.
+Picture read_raw(const std::string& path, const std::string& size) {
+  Picture picture;
+  int end = 0;
+  const int read = std::sscanf(size.c_str(), "%dx%dx%d%n", &picture.height, &picture.width, &picture.channels, &end);
+  if (read != 3 || static_cast<std::size_t>(end) != size.size()) {
+    throw std::runtime_error("'" + size + "' is no size of raw pixels such as 480x640x3 (height, width, channels)");
+  }
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw std::runtime_error(path + " cannot be read");
+  picture.pixels = rest_of(file);
+  return picture;
+}
+
+Picture read_picture(const std::string& path) {
+  const std::size_t colon = path.rfind(".raw:");
+  if (colon != path.npos) return read_raw(path.substr(0, colon + 4), path.substr(colon + 5));
   std::ifstream file(path, std::ios::binary);
   Picture picture;
   std::string kind;
@@ -22,10 +41,10 @@ Picture read_picture(const char* path) {
   file >> kind >> picture.width >> picture.height >> largest;
   file.get();  // the one white space after the header
   if (!file || (kind != "P5" && kind != "P6") || largest != 255) {
-    throw std::runtime_error(std::string(path) + " is no binary PGM or PPM file with 256 levels, without comments");
+    throw std::runtime_error(path + " is no binary PGM or PPM file with 256 levels, without comments");
   }
   picture.channels = kind == "P5" ? 1 : 3;
-  picture.pixels.assign(std::istreambuf_iterator<char>(file), {});
+  picture.pixels = rest_of(file);
   return picture;
 }
 
@@ -33,7 +52,7 @@ Picture read_picture(const char* path) {
 
 int main(int count, char** words) {
   if (count < 3 || count > 4) {
-    std::fprintf(stderr, "usage: ee-run BUNDLE IMAGE.ppm [OPERATING_POINT]\n");
+    std::fprintf(stderr, "usage: ee-run BUNDLE IMAGE.ppm|FILE.raw:HEIGHTxWIDTHxCHANNELS [OPERATING_POINT]\n");
     return 2;
   }
   try {

@@ -95,7 +95,8 @@ EE_API ee_status ee_model_open(const char *path, const ee_model_options *options
 /* Close a model. Its sessions refuse to run from then on, and still have to be freed. NULL is ignored. */
 EE_API void ee_model_close(ee_model *model);
 
-/* Describe a model as one JSON object: names, labels, inputs, exits, operating points, engine, settings in use.
+/* Describe a model as one JSON object: names, labels, inputs, exits, operating points, engine, settings in use, memory;
+ * `warning` is a text where the default operating point costs as much as the network without early exits, else null.
  * text: receives a text that the caller frees with ee_free. */
 EE_API ee_status ee_model_info_json(ee_model *model, char **text, ee_error **error);
 

@@ -8,6 +8,8 @@
 #ifndef EETOOL_RUNTIME_HPP
 #define EETOOL_RUNTIME_HPP
 
+#include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -98,6 +100,19 @@ struct Result {
   std::uint64_t macs;
   bool gated;
   bool late;
+
+  /// Return softmax(logits / temperature), in double precision inside.
+  std::vector<float> probabilities() const {
+    std::vector<float> shares;
+    if (logits.empty()) return shares;
+    const double largest = *std::max_element(logits.begin(), logits.end());
+    double sum = 0;
+    for (const float logit : logits) sum += std::exp((logit - largest) / temperature);
+    for (const float logit : logits) {
+      shares.push_back(static_cast<float>(std::exp((logit - largest) / temperature) / sum));
+    }
+    return shares;
+  }
 };
 
 /// Calls of a model, for one thread at a time.

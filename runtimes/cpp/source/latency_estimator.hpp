@@ -22,6 +22,8 @@ class LatencyEstimator {
   /// `component_ms` is the recorded latency of each component by position, empty where unknown.
   explicit LatencyEstimator(std::vector<std::optional<double>> component_ms) : component_ms_(std::move(component_ms)) {}
 
+  const std::vector<std::optional<double>>& component_ms() const { return component_ms_; }
+
   /// Add one measured latency of a section.
   void record(const PlanSection& section, std::int64_t latency_ns);
 

@@ -1,6 +1,7 @@
 #include "machine.hpp"
 
 #include <sched.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <thread>
@@ -40,6 +41,13 @@ std::int64_t usable_cores() {
   cpu_set_t allowed;
   if (sched_getaffinity(0, sizeof(allowed), &allowed) == 0) return CPU_COUNT(&allowed);
   return std::max(1U, std::thread::hardware_concurrency());
+}
+
+std::optional<std::int64_t> resident_bytes() {
+  std::ifstream file("/proc/self/statm");
+  std::int64_t size = 0, resident = 0;  // in pages
+  if (!(file >> size >> resident)) return std::nullopt;
+  return resident * sysconf(_SC_PAGE_SIZE);
 }
 
 }  // namespace eetool

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace eetool {
@@ -11,5 +12,8 @@ std::string machine_name(const std::string& root = "/");
 
 /// Return the number of cores that this process may run on; a container or taskset can lower it.
 std::int64_t usable_cores();
+
+/// Return the resident memory of this process, shared pages included; nothing without /proc.
+std::optional<std::int64_t> resident_bytes();
 
 }  // namespace eetool

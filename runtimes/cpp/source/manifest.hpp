@@ -54,6 +54,7 @@ struct Preprocess {
 
 struct Text {
   std::vector<std::string> vocabulary;
+  std::string segmentation = "runs";  // how texts are split into words
 };
 
 struct Input {

@@ -14,6 +14,7 @@ constexpr std::array<std::string_view, 6> kDtypes = {"float32", "int64", "int32"
 constexpr std::array<std::string_view, 3> kKinds = {"segment", "exit", "joined"};
 constexpr std::array<std::string_view, 3> kFits = {"crop", "pad", "stretch"};
 constexpr std::array<std::string_view, 1> kFilters = {"bilinear"};
+constexpr std::array<std::string_view, 2> kSegmentations = {"runs", "unicode-17"};
 constexpr std::size_t kMaxRank = 8;
 constexpr std::int64_t kMaxElements = std::int64_t{1} << 31;
 
@@ -84,6 +85,7 @@ void check_vocabulary(const std::string& where, const Input& input) {
   const auto& words = input.text->vocabulary;
   require_or(std::set<std::string>(words.begin(), words.end()).size() == words.size(),
              [&] { return where + ".text.vocabulary: words must differ"; });
+  check_known(where + ".text.segmentation", input.text->segmentation, kSegmentations);
 }
 
 using Names = std::set<std::string>;

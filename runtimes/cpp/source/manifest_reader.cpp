@@ -128,7 +128,10 @@ void read_fields(Fields& f, Preprocess& out) {
   read_optional(f, "resize", out.resize);
 }
 
-void read_fields(Fields& f, Text& out) { read(f, "vocabulary", out.vocabulary); }
+void read_fields(Fields& f, Text& out) {
+  read(f, "vocabulary", out.vocabulary);
+  read_optional(f, "segmentation", out.segmentation);
+}
 
 void read_fields(Fields& f, Input& out);
 void read_fields(Fields& f, Exit& out);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "default_point.hpp"
 #include "error.hpp"
 #include "machine.hpp"
 #include "text.hpp"
@@ -103,7 +104,8 @@ Model::Model(std::shared_ptr<const Bundle> bundle, const std::string& variant, s
       clock_(clock),
       graphs_(std::move(graphs)),
       latency_(component_latencies(manifest(), recorded_measurement(manifest(), variant), graphs_->threads())),
-      unsplit_macs_(unsplit_macs(manifest())) {
+      unsplit_macs_(unsplit_macs(manifest())),
+      warning_(default_point_warning(manifest(), variant_, latency_.component_ms())) {
   use(manifest().default_operating_point, std::nullopt);
 }
 

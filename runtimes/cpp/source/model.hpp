@@ -98,6 +98,7 @@ class Model {
   std::shared_ptr<LoadedGraphs> graphs_;
   LatencyEstimator latency_;
   std::uint64_t unsplit_macs_;
+  std::optional<std::string> warning_;  // where the default operating point does not pay
   mutable std::mutex mutex_;  // of the plan and the statistics by name
   std::shared_ptr<const ExecutionPlan> plan_;
   std::atomic<std::uint64_t> plan_version_{0};

@@ -1,5 +1,8 @@
 // What a model is, as JSON.
+#include <algorithm>
+
 #include "json_writer.hpp"
+#include "machine.hpp"
 #include "model.hpp"
 
 namespace eetool {
@@ -17,9 +20,25 @@ void write_inputs(JsonWriter& json, const Manifest& m) {
       std::visit([&](const auto& size) { json.value(size); }, dimension);
     json.end_list();
     json.member("from", input.preprocess ? "image" : input.text ? "text" : "tensor");
+    json.member("segmentation", input.text ? std::optional(input.text->segmentation) : std::nullopt);
     json.end_object();
   }
   json.end_list();
+}
+
+/// Write sizes of the files of components, and the resident memory of the process; engines need more than the files.
+void write_memory(JsonWriter& json, const Manifest& m, const Variant& variant,
+                  const std::vector<std::string>& not_loaded) {
+  std::int64_t total = 0, loaded = 0;
+  for (const auto& [name, graph] : variant.components) {
+    const std::int64_t size_bytes = find(m.files, graph.path)->size_bytes;
+    total += size_bytes;
+    if (std::find(not_loaded.begin(), not_loaded.end(), name) == not_loaded.end()) loaded += size_bytes;
+  }
+  json.member("not_loaded", not_loaded);
+  json.member("loaded_bytes", loaded);
+  json.member("total_bytes", total);
+  json.member("process_bytes", resident_bytes());
 }
 
 void write_points(JsonWriter& json, const Variant& variant) {
@@ -74,7 +93,8 @@ std::string Model::info_json() const {
   write_points(json, variant_);
   json.member("threads", graphs_->threads().count);
   json.member("pool", pool_name());
-  json.member("not_loaded", graphs_->not_loaded());
+  json.member("warning", warning_);
+  write_memory(json, m, variant_, graphs_->not_loaded());
   json.key("engine");
   json.begin_object();
   json.member("name", graphs_->engine().name());

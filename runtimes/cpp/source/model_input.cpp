@@ -12,6 +12,7 @@ namespace eetool {
 namespace {
 
 constexpr std::size_t kPixelValues = 256;
+constexpr const char* kNoWords = "This input takes ids of words. This library does not split texts; the app gives ids.";
 
 /// Copy floats and return whether all are finite: an exponent of ones alone means NaN or infinity.
 bool copy_finite(float* to, const void* from, std::size_t count) {
@@ -93,7 +94,9 @@ void ModelInput::set(const GivenTensor& tensor) {
   is_given_ = false;
   if (tensor.dtype != spec_.tensor.dtype) {
     refuse("expected " + spec_.tensor.dtype + ", found " + std::string(tensor.dtype),
-           tensor.dtype == "uint8" ? "ee_session_pixels converts uint8 pixels to the model's input." : "");
+           spec_.text               ? kNoWords
+           : tensor.dtype == "uint8" ? "ee_session_pixels converts uint8 pixels to the model's input."
+                                     : "");
   }
   const std::size_t needed_bytes = take_shape(tensor);
   if (tensor.data == nullptr || tensor.size_bytes != needed_bytes) {
@@ -116,7 +119,7 @@ void ModelInput::set(const GivenTensor& tensor) {
 void ModelInput::set(const GivenImage& image) {
   is_given_ = false;
   if (!spec_.preprocess) {
-    refuse("the bundle holds no preprocessing; give a finished " + describe(spec_.tensor));
+    refuse("the bundle holds no preprocessing; give a finished " + describe(spec_.tensor), spec_.text ? kNoWords : "");
   }
   const auto& shape = spec_.tensor.shape;
   const std::int64_t channels = size_of(shape[1]), height = size_of(shape[2]), width = size_of(shape[3]);

@@ -139,6 +139,12 @@ std::string number_text(double number) {
   return std::string(buffer.data(), end);
 }
 
+std::string number_text(double number, int digits) {
+  std::array<char, 32> buffer{};
+  char* const end = buffer.data() + buffer.size();
+  return std::string(buffer.data(), std::to_chars(buffer.data(), end, number, std::chars_format::general, digits).ptr);
+}
+
 std::string float_text(double number) {
   const std::string text = number_text(number);
   return text.find_first_not_of("-0123456789") == text.npos ? text + ".0" : text;

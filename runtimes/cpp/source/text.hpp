@@ -22,8 +22,9 @@ std::string printable(std::string_view text, std::size_t limit = 400);
 /// Return `parts` joined by `separator`.
 std::string join(const std::vector<std::string>& parts, std::string_view separator = ", ");
 
-/// Return a number as its shortest text, such as `0.8` or `1e+300`, whatever the locale.
+/// Return a number as its shortest text, such as `0.8` or `1e+300`, or in some digits; whatever the locale.
 std::string number_text(double number);
+std::string number_text(double number, int digits);
 
 /// Return a number as text that shows that it is no integer: `1.0`.
 std::string float_text(double number);
