@@ -7,7 +7,7 @@ between gates. Gates are not independent: each one is evaluated only on inputs t
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import permutations
 from typing import NamedTuple
@@ -40,6 +40,8 @@ class Variation(NamedTuple):
     worse: np.ndarray
 
 
+# By index of a threshold, all other thresholds and their variation.
+_LatestVariations = dict[int, tuple[Thresholds, Variation]]
 # Maps mean costs and errors of many choices to the index of the best choice.
 Pick = Callable[[np.ndarray, np.ndarray], int]
 
@@ -51,6 +53,7 @@ class ThresholdProblem:
     confidences: np.ndarray
     correct: np.ndarray
     costs: CascadeCosts
+    _latest: _LatestVariations = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def n(self) -> int:
@@ -89,8 +92,17 @@ class ThresholdProblem:
         return int((self.correct[-1] & ~right).sum()), int((right & ~self.correct[-1]).sum())
 
     def vary(self, thresholds: Thresholds, index: int) -> Variation:
-        """Return every distinct value of one threshold with its cost, errors and worse examples."""
-        never, always = (replace_threshold(thresholds, index, value) for value in (None, 0.0))
+        """Return every distinct value of one threshold with its cost, errors and worse examples.
+
+        The latest result for each index is kept: a search asks again for the same other thresholds until none changes.
+        """
+        others = replace_threshold(thresholds, index, None)
+        if index not in self._latest or self._latest[index][0] != others:
+            self._latest[index] = others, self._vary(others, index)
+        return self._latest[index][1]
+
+    def _vary(self, never: Thresholds, index: int) -> Variation:
+        always = replace_threshold(never, index, 0.0)
         off, on = self.costs.leaving(never), self.costs.leaving(always)
         later = exits_taken(self.confidences, never)  # exit of each example if this gate does not fire
         right_later = self.correct[later, np.arange(self.n)]
