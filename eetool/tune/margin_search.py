@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from eetool.metrics import Thresholds, exits_taken
+from eetool.metrics import Thresholds
 from eetool.tune.threshold_search import (
     ThresholdProblem,
     price_sweep,
@@ -67,15 +67,9 @@ class MarginSearch:
         if self.problem.early:
             shared = list(shared_thresholds(self.problem))
             choices += dict.fromkeys([*price_sweep(self.problem), *shared[:: 1 + len(shared) // _GRID_SHARED]])
-        figures = np.array([self._figures(choice) for choice in choices])
-        return choices, Choices(*figures.T)
-
-    def _figures(self, choice: Thresholds) -> tuple[float, float, float, float]:
-        problem = self.problem
-        taken = exits_taken(problem.confidences, choice)
-        right, full = problem.correct[taken, np.arange(problem.n)], problem.correct[-1]
-        cost = float(problem.costs.leaving(choice)[taken].mean())
-        return cost, float(full.sum() - right.sum()), float((full & ~right).sum()), float(len(set(choice) - {None}))
+        costs, errors, worse = self.problem.evaluate_all(choices)
+        free = np.array([len(set(choice) - {None}) for choice in choices])
+        return choices, Choices(costs, errors, worse, free)
 
     def _least_drops(self, choices: Choices) -> np.ndarray:
         """Return the least accuracy drop, as a share, that each choice may be allowed for."""
@@ -121,7 +115,10 @@ class MarginSearch:
             return best
         row = _cheapest(costs, allowed)
         changed = replace_threshold(best, index, threshold_of(values[row]))
-        return changed if self._figures(changed)[0] < self._figures(best)[0] - _ROUNDING else best
+        return changed if self._cost(changed) < self._cost(best) - _ROUNDING else best
+
+    def _cost(self, choice: Thresholds) -> float:
+        return self.problem.evaluate(choice)[0]
 
     def _lossless(self) -> Thresholds:
         choices, figures = self._candidates
@@ -136,7 +133,7 @@ class MarginSearch:
         results: dict[float, Thresholds] = {}
         for drop in sorted(set(drops)):
             found = [self.cheapest(drop), *results.values()]
-            results[drop] = min(found, key=lambda choice: self._figures(choice)[0])
+            results[drop] = min(found, key=self._cost)
         return results
 
     @cached_property
