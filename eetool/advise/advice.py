@@ -14,41 +14,31 @@ from eetool.advise.document import (
     AdvisedExit,
     BranchTrial,
     FrontChoice,
+    PointForecast,
     RivalForecast,
     TapTrial,
     UnsplitForecast,
 )
 from eetool.advise.exit_costs import ExitCosts
 from eetool.advise.exit_search import HeldOut, find_exits
-from eetool.advise.forecast import JudgedPoint, JudgedRival, decide, extrapolate, forecast_point
+from eetool.advise.forecast import accuracy_interval, decide, extrapolate, forecast_points
 from eetool.advise.network import AdvisedNetwork, NetworkChoice, open_network
 from eetool.advise.next_commands import CommandContext, next_steps
 from eetool.advise.rivals import judge_rivals
-from eetool.advise.trial_exits import (
-    TrialExit,
-    TrialFeatures,
-    TrialNet,
-    chosen_net,
-    find_taps,
-    train_trial,
-    trial_logits,
-    trial_nets,
-)
+from eetool.advise.trial_exits import TrialExit, chosen_net, find_taps, trial_nets
+from eetool.advise.trials import Trials
 from eetool.data.source import Source
 from eetool.errors import ArtefactError
 from eetool.latency.estimate.predictor import PREDICTED, Predictor
 from eetool.latency.table.hw_profile import HwProfile
 from eetool.latency.table.table import LITERT, ONNXRUNTIME
-from eetool.model.spec import TrainingSettings
 from eetool.model.taps import TapCost
 from eetool.progress import Progress
 from eetool.train.training_examples import TrainingExamples
-from eetool.tune.operating_points import BALANCED, FAST
+from eetool.tune.operating_points import FAST, drop_limits
 
-_BATCH, _RATE = 64, 0.1
 _SMALL_MACS = 25e6  # a backbone with fewer has no smaller built-in network beside it
 _LEAST_HALVED = 100  # training examples of which half can train exits
-_FEW = 300  # held-out examples; with fewer an accuracy has a standard error of more than a point
 _NEARLY_ALL = 0.97  # share of inputs at the first exit, from which the rest of the network does nothing
 _MOST_GUESSED = 0.3  # share of a latency that may rest on no figures of its kind
 
@@ -92,14 +82,14 @@ def advise(
     nets = trial_nets(network.net.backbone, network.spec, taps, options.seed)
     predictor = None if profile is None else Predictor(profile, _backend(profile), "fp32", options.threads)
     costs = ExitCosts(nets, len(taps), predictor)
-    trials = _Trials(nets, network, options, progress)
+    trials = Trials(nets, network, network.held_out, options.examples, options.epochs, options.seed, progress)
     held = trials.judge(nets)
     _require_trained(choice, held)
     rivals = _rivals(options, network, held, costs, predictor, progress)
     found = find_exits(held, costs.cascade, options.max_accuracy_drop, options.most_exits)
-    points = _points(trials, held, found[0], taps, costs)
+    points = _points(trials, held, found[0], taps, costs, network, options)
     doubts = _unknowns(costs, profile)
-    verdict = decide(points, rivals, options.max_accuracy_drop, doubts)
+    verdict = decide(points, rivals, options.max_accuracy_drop, len(held.labels), doubts)
     table = None if predictor is None else predictor.kernel_costs
     has_smaller = source.are_pixels and float(costs.macs(()).leaving(())[-1]) > _SMALL_MACS
     return Advice(
@@ -116,67 +106,37 @@ def advise(
         epochs=options.epochs,
         unsplit=_unsplit(held, costs),
         int8=_int8(costs, profile),
-        rivals=tuple(rival.forecast for rival in rivals),
+        rivals=tuple(rivals),
         taps=_tap_trials(taps, held, costs),
         exits=_advised(found[0]),
-        points=tuple(point.forecast for point in points),
-        front=_front(found, held, costs, options),
+        points=tuple(points),
+        front=_front(found, points[-1], held, costs, options),
         verdict=verdict,
         next=next_steps(_context(choice, network, profile, options), found[0], verdict.pays, has_smaller),
-        uncertainties=(*doubts, *_remarks(found[0], points), *_uncertainties(len(held.labels), network, options)),
+        uncertainties=(*doubts, *_remarks(found[0], points), *_uncertainties(held, network, options)),
         warnings=() if table is None else tuple(table.warnings),
         seconds=round(time.monotonic() - started, 1),
     )
 
 
-class _Trials:
-    """Training and test of trial exits, on features that are computed once.
-
-    The training examples are in random order, so that the first half of them is a sample of them.
-    """
-
-    def __init__(
-        self, nets: Sequence[TrialNet], network: AdvisedNetwork, options: AdviceOptions, progress: Progress
-    ) -> None:
-        order = np.random.default_rng(options.seed).permutation(network.training)[: options.examples]
-        self.network, self.options, self._progress = network, options, progress
-        training, self.held = network.examples(order), network.examples(network.held_out)
-        self.count = len(order)
-        batch = min(_BATCH, max(2, self.count // 2))
-        self._settings = TrainingSettings("frozen", options.epochs, options.seed, batch, _RATE)
-        self._training, self._held = (TrialFeatures(nets, examples, progress) for examples in (training, self.held))
-
-    def judge(self, nets: Sequence[TrialNet], count: int | None = None) -> HeldOut:
-        """Train exits on the first `count` examples, or all; return their logits on the held-out examples."""
-        exits: list[tuple[TrialExit, np.ndarray]] = []
-        final = np.zeros(0)
-        for trial in nets:
-            train_trial(trial, self._training, self._settings, self._progress, count)
-            logits = trial_logits(trial, self._held)
-            exits += list(zip(trial.exits, logits[:-1], strict=True))
-            final = logits[-1]
-        exits.sort(key=lambda item: item[0].place)
-        stacked = np.stack([*(x for _, x in exits), final])
-        return HeldOut(tuple(e for e, _ in exits), stacked, self.held.labels.numpy())
-
-
 def _points(
-    trials: _Trials, held: HeldOut, exits: Sequence[TrialExit], taps: Sequence[TapCost], costs: ExitCosts
-) -> list[JudgedPoint]:
+    trials: Trials,
+    held: HeldOut,
+    exits: Sequence[TrialExit],
+    taps: Sequence[TapCost],
+    costs: ExitCosts,
+    network: AdvisedNetwork,
+    options: AdviceOptions,
+) -> list[PointForecast]:
     """Return the forecasts of the advised exits, extrapolated to all training examples."""
-    options, network = trials.options, trials.network
-    drops = {BALANCED: options.max_accuracy_drop / 2, FAST: options.max_accuracy_drop}
-    points = [forecast_point(held, exits, costs, name, drop, options.seed) for name, drop in drops.items()]
+    drops = drop_limits(options.max_accuracy_drop)
+    points = forecast_points(held, exits, costs, drops)
     doublings = math.log2(len(network.training) / trials.count)
     if not doublings or trials.count < _LEAST_HALVED:
         return points
     fresh = chosen_net(network.net.backbone, network.spec, taps, exits, options.seed)
-    half = trials.judge([fresh], trials.count // 2)
-    first = costs.cascade(exits).leaving((0.0,) * len(exits))[0] / max(costs.unsplit.value, 1e-12)
-    return [
-        extrapolate(point, forecast_point(half, exits, costs, name, drop, options.seed), doublings, float(first))
-        for point, (name, drop) in zip(points, drops.items(), strict=True)
-    ]
+    of_half = forecast_points(trials.judge([fresh], trials.count // 2), exits, costs, drops)
+    return extrapolate(points, of_half, doublings, exits, costs)
 
 
 def _require_trained(choice: NetworkChoice, held: HeldOut) -> None:
@@ -198,7 +158,7 @@ def _rivals(
     costs: ExitCosts,
     predictor: Predictor | None,
     progress: Progress,
-) -> list[JudgedRival]:
+) -> list[RivalForecast]:
     if not options.against:
         return []
     examples: TrainingExamples = network.examples(network.held_out)
@@ -240,13 +200,19 @@ def _tap_trials(taps: Sequence[TapCost], held: HeldOut, costs: ExitCosts) -> tup
 
 
 def _front(
-    found: Sequence[tuple[TrialExit, ...]], held: HeldOut, costs: ExitCosts, options: AdviceOptions
+    found: Sequence[tuple[TrialExit, ...]],
+    advised: PointForecast,
+    held: HeldOut,
+    costs: ExitCosts,
+    options: AdviceOptions,
 ) -> tuple[FrontChoice, ...]:
-    choices = []
-    for exits in found:
-        point = forecast_point(held, exits, costs, FAST, options.max_accuracy_drop, options.seed).forecast
-        choices.append(FrontChoice(_advised(exits), point.accuracy, point.ratio))
-    return tuple(choices)
+    """Return the choices of exits with their forecasts at the whole drop; `advised` is that of the first."""
+    drops = {FAST: options.max_accuracy_drop}
+    others = [forecast_points(held, exits, costs, drops)[0] for exits in found[1:]]
+    return tuple(
+        FrontChoice(_advised(exits), point.accuracy, point.ratio)
+        for exits, point in zip(found, [advised, *others], strict=True)
+    )
 
 
 def _advised(exits: Sequence[TrialExit]) -> tuple[AdvisedExit, ...]:
@@ -261,9 +227,9 @@ def _unknowns(costs: ExitCosts, profile: HwProfile | None) -> list[str]:
     return [f"the table of {profile.name} has no figures for the kernels of {100 * share:.0f} % of the latency"]
 
 
-def _remarks(exits: Sequence[TrialExit], points: Sequence[JudgedPoint]) -> list[str]:
+def _remarks(exits: Sequence[TrialExit], points: Sequence[PointForecast]) -> list[str]:
     """Return a line where nearly all inputs leave at one early exit: a static network does the same."""
-    for share, exit_ in zip(points[-1].forecast.exit_shares, exits, strict=False):
+    for share, exit_ in zip(points[-1].exit_shares, exits, strict=False):
         if share >= _NEARLY_ALL:
             return [
                 f"{100 * share:.0f} % of the inputs leave at {exit_.tap}: the network up to there, with this branch as "
@@ -272,16 +238,18 @@ def _remarks(exits: Sequence[TrialExit], points: Sequence[JudgedPoint]) -> list[
     return []
 
 
-def _uncertainties(held: int, network: AdvisedNetwork, options: AdviceOptions) -> list[str]:
-    training = len(network.training)
+def _uncertainties(held: HeldOut, network: AdvisedNetwork, options: AdviceOptions) -> list[str]:
+    training, n = len(network.training), len(held.labels)
     count = min(options.examples, training)
-    lines = [
+    full = float(held.correct[-1].mean())
+    low, high = (100 * bound for bound in accuracy_interval(full, n))
+    return [
         f"trial exits: {options.epochs} epochs on {count} of {training} training examples; what all of them bring is "
-        "extrapolated"
+        "extrapolated",
+        f"accuracies are those on {n} held-out examples: unsplit with {100 * full:.1f} % there may have {low:.1f} to "
+        f"{high:.1f} % on others, and the points with it; their difference to unsplit on the same examples is what is "
+        "forecast",
     ]
-    if held < _FEW:
-        lines.append(f"{held} held-out examples: an accuracy has a standard error of up to {50 / held**0.5:.1f} points")
-    return lines
 
 
 def _context(

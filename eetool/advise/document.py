@@ -27,6 +27,8 @@ class PointForecast:
         exit_shares: shares of the inputs that leave at each exit.
         ratio_all_examples: the ratio that exits trained on all training examples are expected to reach, see
             `eetool.advise.forecast.extrapolate`; it is `ratio` where the trial exits have seen all of them.
+        accuracy_ci95: interval of `accuracy` on new examples; empty in documents of earlier versions. It is wider than
+            that of the difference, as accuracy without early exits is itself another one on other examples.
     """
 
     name: str
@@ -39,6 +41,7 @@ class PointForecast:
     ratio_ci95: tuple[float, float]
     exit_shares: tuple[float, ...]
     ratio_all_examples: float
+    accuracy_ci95: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

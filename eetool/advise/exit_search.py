@@ -41,10 +41,10 @@ class HeldOut:
         correct: np.ndarray = self.logits.argmax(2) == self.labels
         return correct
 
-    def select(self, exits: Sequence[TrialExit], rows: np.ndarray | slice = slice(None)) -> LabelledLogits:
-        """Return the logits of some exits and the final one, on some examples."""
+    def select(self, exits: Sequence[TrialExit]) -> LabelledLogits:
+        """Return the logits of some exits and the final one."""
         index = [*(self.exits.index(e) for e in exits), len(self.exits)]
-        return LabelledLogits(self.logits[index][:, rows], self.labels[rows])
+        return LabelledLogits(self.logits[index], self.labels)
 
 
 def find_exits(held: HeldOut, costs: Costs, max_accuracy_drop: float, most: int) -> list[tuple[TrialExit, ...]]:
@@ -112,13 +112,7 @@ def _tuned_cost(held: HeldOut, exits: tuple[TrialExit, ...], costs: CascadeCosts
     return problem.evaluate(MarginSearch(problem, STANDARD_ERRORS).cheapest(max_accuracy_drop))[0]
 
 
-def tuned_problem(
-    held: HeldOut,
-    exits: Sequence[TrialExit],
-    costs: CascadeCosts,
-    fitted: np.ndarray | slice = slice(None),
-    judged: np.ndarray | slice = slice(None),
-) -> ThresholdProblem:
-    """Return the problem on the examples `judged`, with temperatures of the examples `fitted`."""
-    calibration = calibrate(held.select(exits, fitted), MAX_SOFTMAX)
-    return threshold_problem(calibration, held.select(exits, judged), costs, MAX_SOFTMAX)
+def tuned_problem(held: HeldOut, exits: Sequence[TrialExit], costs: CascadeCosts) -> ThresholdProblem:
+    """Return the problem of choosing thresholds on the held-out examples."""
+    chosen = held.select(exits)
+    return threshold_problem(calibrate(chosen, MAX_SOFTMAX), chosen, costs, MAX_SOFTMAX)

@@ -7,7 +7,6 @@ import numpy as np
 
 from eetool.advise.document import RivalForecast
 from eetool.advise.exit_costs import ExitCosts
-from eetool.advise.forecast import JudgedRival
 from eetool.bench.way_sets import RivalFile
 from eetool.latency.estimate.prediction_target import predictable_variants, target_of_variant
 from eetool.latency.estimate.predictor import Predictor
@@ -23,7 +22,7 @@ def judge_rivals(
     costs: ExitCosts,
     predictor: Predictor | None,
     progress: Progress,
-) -> list[JudgedRival]:
+) -> list[RivalForecast]:
     """Return the accuracy of ONNX files on held-out examples, and their cost from the device's table.
 
     Args:
@@ -41,20 +40,19 @@ def judge_rivals(
     rivals = []
     with progress("static networks", len(paths)) as advance:
         for path in paths:
-            right = _correctness(path, inputs, labels, classes)
+            accuracy = _accuracy(path, inputs, labels, classes)
             cost, reason = _cost(path, predictor)
             ratio = None if cost is None else cost / max(costs.unsplit.value, 1e-12)
-            rivals.append(JudgedRival(RivalForecast(path.name, float(right.mean()), cost, ratio, reason), right))
+            rivals.append(RivalForecast(path.name, accuracy, cost, ratio, reason))
             advance(1)
     return rivals
 
 
-def _correctness(path: Path, inputs: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """Return bool (n,), the inputs with a right prediction."""
+def _accuracy(path: Path, inputs: np.ndarray, labels: np.ndarray, classes: int) -> float:
+    """Return the share of the inputs with a right prediction."""
     rival = RivalFile(path, [inputs[i : i + 1] for i in range(len(inputs))], threads=1, classes=classes)
     (way,) = rival.predict().ways.values()
-    right: np.ndarray = way.classes == labels
-    return right
+    return float((way.classes == labels).mean())
 
 
 def _cost(path: Path, predictor: Predictor | None) -> tuple[float | None, str | None]:

@@ -169,7 +169,10 @@ def forecast(inputs: ReportInputs) -> SectionTable | None:
         low, high = p.ratio_ci95
         shares = " / ".join(f"{100 * share:.0f}" for share in p.exit_shares)
         ratio = f"{p.ratio:.2f} ({low:.2f} to {high:.2f})"
-        rows.append((p.name, f"{100 * p.accuracy:.1f} %", cost(p.cost), ratio, f"% at exit 0, 1, …: {shares}"))
+        worst, best = p.accuracy_difference_ci95
+        difference = f"{p.accuracy_difference:+.2f} points to unsplit ({worst:+.2f} to {best:+.2f})"
+        note = f"{difference}; % at exit 0, 1, …: {shares}"
+        rows.append((p.name, f"{100 * p.accuracy:.1f} %", cost(p.cost), ratio, note))
     exits = ", ".join(f"{e.tap} ({e.branch})" for e in a.exits)
     on = "MACs" if a.device is None else f"predicted for {a.device}"
     heads = ("network", "accuracy", "cost", "of unsplit", "note")

@@ -2,13 +2,14 @@
 
 Thresholds look better on the examples that they were chosen on than on new ones. So calibration and choice are repeated
 on the examples without one fold after another, and each repetition is judged on the fold that it left out. So every
-example serves both ends, as in cross-fitting (Chernozhukov et al., arXiv 1608.00060). The drop of the repetitions less
-that of the policy on its own examples is its optimism. Repetitions have fewer examples, and optimism goes with a
-standard error, so it is scaled by √(1 − 1 / folds).
+example serves both ends, as in cross-fitting (Chernozhukov et al., arXiv 1608.00060). What a repetition loses more on
+the fold that it left out than on the examples that it was chosen on is its optimism. Repetitions have fewer examples,
+and optimism goes with a standard error, so it is scaled by √(1 − 1 / folds). The expected drop is that of the policy on
+all examples plus this optimism.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,13 +99,14 @@ class CrossFit:
         self.calibration = calibrate(held, score, method)
         self.search = MarginSearch(threshold_problem(self.calibration, held, costs, score), standard_errors)
         self._folds = []
-        folds = _FOLDS if n < _MANY else _FEWER_FOLDS
+        folds = min(_FOLDS if n < _MANY else _FEWER_FOLDS, n)
         of_example = np.random.default_rng(_SEED).permutation(n) % folds
-        for fold in range(min(folds, n) if n > 1 else 0):
+        for fold in range(folds if n > 1 else 0):
             rest, left_out = held.select(of_example != fold), held.select(of_example == fold)
             calibration = calibrate(rest, score, method)
             rest_problem, problem = (threshold_problem(calibration, part, costs, score) for part in (rest, left_out))
-            self._folds.append(_Fold(MarginSearch(rest_problem, standard_errors, n), problem))
+            rounding = (fold + 0.5) / folds
+            self._folds.append(_Fold(MarginSearch(rest_problem, standard_errors, n, rounding), problem))
 
     @property
     def problem(self) -> ThresholdProblem:
@@ -117,15 +119,33 @@ class CrossFit:
         repetitions = [choose(fold.search) for fold in self._folds]
         return {name: (thresholds, self._judge(name, thresholds, repetitions)) for name, thresholds in chosen.items()}
 
-    def _judge(self, name: str, thresholds: Thresholds, repetitions: list[Mapping[str, Thresholds]]) -> ExpectedDrop:
+    def _judge(
+        self, name: str, thresholds: Thresholds, repetitions: Sequence[Mapping[str, Thresholds]]
+    ) -> ExpectedDrop:
         n, (worse, better) = self.problem.n, self.problem.changes(thresholds)
         if all(t is None for t in thresholds):
             return ExpectedDrop(0.0, (0.0, 0.0), 0.0)  # full depth against itself
-        outside = [f.left_out.changes(r[name]) for f, r in zip(self._folds, repetitions, strict=True)]
-        lost, gained = (sum(counts) for counts in zip(*outside, strict=True)) if outside else (worse, better)
-        seen, folds = 100 * (worse - better) / n, max(len(self._folds), 1)
-        optimism = (100 * (lost - gained) / n - seen) * math.sqrt(1 - 1 / folds)
-        return ExpectedDrop(seen + optimism, paired_interval(lost, gained, n), optimism)
+        seen = 100 * (worse - better) / n
+        if not self._folds:
+            return ExpectedDrop(seen, paired_interval(worse, better, n), 0.0)
+        lost, gained = _changes([f.left_out for f in self._folds], name, repetitions)
+        fitted = _changes([f.search.problem for f in self._folds], name, repetitions)
+        outside = 100 * (lost - gained) / n
+        folds = len(self._folds)  # every example is in all repetitions but one
+        inside = 100 * (fitted[0] - fitted[1]) / (n * (folds - 1))
+        optimism = (outside - inside) * math.sqrt(1 - 1 / folds)
+        move = seen + optimism - outside  # the interval has the width of that of the left-out folds
+        low, high = (min(max(end + move, -100.0), 100.0) for end in paired_interval(lost, gained, n))
+        return ExpectedDrop(seen + optimism, (low, high), optimism)
+
+
+def _changes(
+    problems: Sequence[ThresholdProblem], name: str, repetitions: Sequence[Mapping[str, Thresholds]]
+) -> tuple[int, int]:
+    """Return how many examples only the cascades classify wrongly, and how many only full depth does, in all."""
+    counts = [problem.changes(one[name]) for problem, one in zip(problems, repetitions, strict=True)]
+    worse, better = (sum(column) for column in zip(*counts, strict=True))
+    return worse, better
 
 
 def calibrate(split: LabelledLogits, score: str, method: str = TEMPERATURE) -> Calibration:

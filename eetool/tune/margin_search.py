@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from eetool.metrics import Thresholds, exits_taken
+from eetool.metrics import Thresholds
 from eetool.tune.threshold_search import (
     ThresholdProblem,
     price_sweep,
@@ -43,7 +43,9 @@ class Choices(NamedTuple):
 class MarginSearch:
     """Search for the cheapest thresholds within any accuracy drop, on one set of examples."""
 
-    def __init__(self, problem: ThresholdProblem, standard_errors: float, n: int | None = None) -> None:
+    def __init__(
+        self, problem: ThresholdProblem, standard_errors: float, n: int | None = None, rounding: float = 0.0
+    ) -> None:
         """Prepare the search.
 
         Args:
@@ -51,9 +53,12 @@ class MarginSearch:
             standard_errors: factor of the margin of √k standard errors.
             n: number of examples that the rule assumes. A search on a part of the examples uses that of all, so that
                 it chooses as the search on all examples does.
+            rounding: in [0, 1). Counts on a part are scaled to n examples; a fraction of 1 − `rounding` or more is
+                rounded up. Searches on several parts with evenly spread values scale without a bias. With a fraction,
+                one error of 90 would be 1.1 of 100, which a limit of one error never allows.
         """
         self.problem, self.standard_errors = problem, standard_errors
-        self.n = n or problem.n
+        self.n, self.rounding = n or problem.n, rounding
 
     @property
     def full(self) -> Thresholds:
@@ -67,29 +72,28 @@ class MarginSearch:
         if self.problem.early:
             shared = list(shared_thresholds(self.problem))
             choices += dict.fromkeys([*price_sweep(self.problem), *shared[:: 1 + len(shared) // _GRID_SHARED]])
-        figures = np.array([self._figures(choice) for choice in choices])
-        return choices, Choices(*figures.T)
-
-    def _figures(self, choice: Thresholds) -> tuple[float, float, float, float]:
-        problem = self.problem
-        taken = exits_taken(problem.confidences, choice)
-        right, full = problem.correct[taken, np.arange(problem.n)], problem.correct[-1]
-        cost = float(problem.costs.leaving(choice)[taken].mean())
-        return cost, float(full.sum() - right.sum()), float((full & ~right).sum()), float(len(set(choice) - {None}))
+        costs, errors, worse = self.problem.evaluate_all(choices)
+        free = np.array([len(set(choice) - {None}) for choice in choices])
+        return choices, Choices(costs, errors, worse, free)
 
     def _least_drops(self, choices: Choices) -> np.ndarray:
         """Return the least accuracy drop, as a share, that each choice may be allowed for."""
-        share = choices.errors / self.problem.n
-        charged = (share * self.n + choices.free) / (self.n + 1)
-        least: np.ndarray = np.maximum(charged, share + self._deviations(choices) / math.sqrt(self.n))
+        errors = self._scaled(choices.errors)
+        charged = (errors + choices.free) / (self.n + 1)
+        least: np.ndarray = np.maximum(charged, errors / self.n + self._deviations(choices) / math.sqrt(self.n))
         return least
 
     def _deviations(self, choices: Choices) -> np.ndarray:
         """Return the margin of each choice, as a share, on one example."""
-        share = choices.errors / self.problem.n
-        changed = (2 * choices.worse - choices.errors) / self.problem.n
+        errors, worse = self._scaled(choices.errors), self._scaled(choices.worse)
+        share, changed = errors / self.n, (2 * worse - errors) / self.n
         deviations: np.ndarray = np.sqrt(np.maximum(changed - share**2, 0.0) * choices.free) * self.standard_errors
         return deviations
+
+    def _scaled(self, counts: np.ndarray) -> np.ndarray:
+        """Return counts on the examples as whole counts on the n that the rule assumes."""
+        scaled: np.ndarray = np.floor(counts * self.n / self.problem.n + self.rounding)
+        return scaled
 
     def _allowed(self, choices: Choices, max_accuracy_drop: float) -> np.ndarray:
         harmless = (choices.worse == 0) & (choices.free <= 1)
@@ -121,7 +125,10 @@ class MarginSearch:
             return best
         row = _cheapest(costs, allowed)
         changed = replace_threshold(best, index, threshold_of(values[row]))
-        return changed if self._figures(changed)[0] < self._figures(best)[0] - _ROUNDING else best
+        return changed if self._cost(changed) < self._cost(best) - _ROUNDING else best
+
+    def _cost(self, choice: Thresholds) -> float:
+        return self.problem.evaluate(choice)[0]
 
     def _lossless(self) -> Thresholds:
         choices, figures = self._candidates
@@ -136,7 +143,7 @@ class MarginSearch:
         results: dict[float, Thresholds] = {}
         for drop in sorted(set(drops)):
             found = [self.cheapest(drop), *results.values()]
-            results[drop] = min(found, key=lambda choice: self._figures(choice)[0])
+            results[drop] = min(found, key=self._cost)
         return results
 
     @cached_property

@@ -6,8 +6,8 @@ multipliers, the prices of an error; this gives the front. It then changes two t
 between gates. Gates are not independent: each one is evaluated only on inputs that no earlier gate accepted.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import permutations
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from eetool.metrics import Thresholds, exits_taken
 _PRICES = 48  # number of prices of an error
 _ROUNDS = 30
 _FEW = 200  # shared thresholds that a quick search tries
+_BLOCK = 2**17  # choices times examples that are evaluated at once
 _GRID = 24  # values of one threshold, for each of which the best value of another is computed
 
 
@@ -40,6 +41,8 @@ class Variation(NamedTuple):
     worse: np.ndarray
 
 
+# By index of a threshold, all other thresholds and their variation.
+_LatestVariations = dict[int, tuple[Thresholds, Variation]]
 # Maps mean costs and errors of many choices to the index of the best choice.
 Pick = Callable[[np.ndarray, np.ndarray], int]
 
@@ -51,6 +54,7 @@ class ThresholdProblem:
     confidences: np.ndarray
     correct: np.ndarray
     costs: CascadeCosts
+    _latest: _LatestVariations = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def n(self) -> int:
@@ -83,14 +87,43 @@ class ThresholdProblem:
         cost = float(self.costs.leaving(thresholds)[taken].mean())
         return cost, int(self.correct[-1].sum() - right.sum())
 
+    def evaluate_all(self, choices: Sequence[Thresholds]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return mean costs, errors and worse examples, see `Variation`, of k choices: (k,) each."""
+        size = max(1, _BLOCK // max(self.n, 1))
+        parts = [self._evaluate_block(choices[i : i + size]) for i in range(0, len(choices), size)]
+        costs, errors, worse = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return costs, errors, worse
+
+    def _evaluate_block(self, choices: Sequence[Thresholds]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        taken = np.full((len(choices), self.n), self.early)  # exit of every example, for every choice
+        for index in reversed(range(self.early)):
+            least = np.array([np.inf if choice[index] is None else choice[index] for choice in choices], float)
+            taken[self.confidences[index] >= least[:, None]] = index  # compared in 64 bits, as `exits_taken` does
+        right, full = self.correct[taken, np.arange(self.n)], self.correct[-1]
+        leaving = np.stack([self.costs.leaving(choice) for choice in choices])
+        return (
+            np.take_along_axis(leaving, taken, 1).mean(1),
+            int(full.sum()) - right.sum(1),
+            (full & ~right).sum(1),
+        )
+
     def changes(self, thresholds: Thresholds) -> tuple[int, int]:
         """Return how many examples only the cascade classifies wrongly, and how many only full depth does."""
         right = self.correct[exits_taken(self.confidences, thresholds), np.arange(self.n)]
         return int((self.correct[-1] & ~right).sum()), int((right & ~self.correct[-1]).sum())
 
     def vary(self, thresholds: Thresholds, index: int) -> Variation:
-        """Return every distinct value of one threshold with its cost, errors and worse examples."""
-        never, always = (replace_threshold(thresholds, index, value) for value in (None, 0.0))
+        """Return every distinct value of one threshold with its cost, errors and worse examples.
+
+        The latest result for each index is kept: a search asks again for the same other thresholds until none changes.
+        """
+        others = replace_threshold(thresholds, index, None)
+        if index not in self._latest or self._latest[index][0] != others:
+            self._latest[index] = others, self._vary(others, index)
+        return self._latest[index][1]
+
+    def _vary(self, never: Thresholds, index: int) -> Variation:
+        always = replace_threshold(never, index, 0.0)
         off, on = self.costs.leaving(never), self.costs.leaving(always)
         later = exits_taken(self.confidences, never)  # exit of each example if this gate does not fire
         right_later = self.correct[later, np.arange(self.n)]

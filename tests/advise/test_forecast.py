@@ -1,4 +1,4 @@
-"""Verdict on forecasts: firm only where the intervals allow no other answer."""
+"""Forecasts are the figures that `tune` expects; the verdict is firm only where the intervals allow no other answer."""
 
 from dataclasses import replace
 
@@ -6,22 +6,64 @@ import numpy as np
 import pytest
 
 from eetool.advise.document import PointForecast, RivalForecast
-from eetool.advise.forecast import JudgedPoint, JudgedRival, decide, extrapolate
+from eetool.advise.exit_costs import ExitCosts
+from eetool.advise.exit_search import HeldOut
+from eetool.advise.forecast import accuracy_interval, decide, extrapolated_ratio, forecast_points
+from eetool.advise.trial_exits import find_taps, trial_nets
+from eetool.model.checkpoint import build_net
+from eetool.model.references.reference import float_input
+from eetool.model.spec import ModelSpec
+from eetool.tune.operating_points import drop_limits, fit_operating_points, mean_costs
 
-RIGHT = np.arange(1000) % 10 > 0  # 90 %
+SPEC = ModelSpec("resnet-4x1-8x1-8x1", float_input("input", (1, 3, 16, 16)), ("a", "b", "c"), (), ())
 GOOD = PointForecast("balanced", 0.5, 0.9, -0.2, (-0.6, 0.2), 6.0, 0.6, (0.5, 0.7), (0.6, 0.4), 0.6)
 
 
-def verdict(*points: PointForecast, rivals: tuple[JudgedRival, ...] = (), unknown: tuple[str, ...] = ()) -> bool | None:
-    result = decide([JudgedPoint(p, RIGHT) for p in points], rivals, 1.0, unknown)
+def verdict(
+    *points: PointForecast, rivals: tuple[RivalForecast, ...] = (), unknown: tuple[str, ...] = ()
+) -> bool | None:
+    result = decide(points, rivals, 1.0, 1000, unknown)
     words = {True: "can pay", False: "does not pay", None: "Cannot tell"}[result.pays]
     assert words in result.text
     return result.pays
 
 
-def rival(accuracy: float, cost: float | None) -> JudgedRival:
-    right = np.arange(1000) < 1000 * accuracy
-    return JudgedRival(RivalForecast("small.onnx", accuracy, cost, None, None), right)
+def rival(accuracy: float, cost: float | None) -> RivalForecast:
+    return RivalForecast("small.onnx", accuracy, cost, None, None)
+
+
+def test_forecast_points_are_the_figures_that_tune_expects() -> None:
+    """With the same logits and costs, `tune` and the forecast have one estimate, also of few examples."""
+    backbone = build_net(SPEC).eval().backbone
+    nets = trial_nets(backbone, SPEC, find_taps(backbone, SPEC), seed=0)
+    costs, exits, random = ExitCosts(nets, len(nets[0].exits), None), nets[0].exits, np.random.default_rng(0)
+    labels = random.integers(0, 3, 150)
+    signal = np.eye(3)[labels] * random.uniform(0, 5, (150, 1))
+    skills = np.linspace(0.7, 1.2, len(exits) + 1)[:, None, None]
+    held = HeldOut(exits, (skills * signal + random.normal(0, 1, (len(exits) + 1, 150, 3))), labels)
+    cascade, drops = costs.cascade(exits), drop_limits(4.0)
+    tuned = fit_operating_points(held.select(exits), cascade, cascade, 4.0)
+    forecasts = forecast_points(held, exits, costs, drops)
+    assert [f.name for f in forecasts] == list(drops)
+    for f in forecasts:
+        expected, drop = tuned.operating_points[f.name].expected, tuned.expected_drops[f.name]
+        assert expected is not None
+        assert (f.accuracy, f.exit_shares, f.accuracy_difference) == (
+            expected.accuracy,
+            expected.exit_shares,
+            -drop.points,
+        )
+        assert f.accuracy_difference_ci95 == (-drop.ci95[1], -drop.ci95[0])
+        assert f.cost == pytest.approx(mean_costs(tuned, cascade)[f.name])
+        assert f.ratio_ci95[0] < f.ratio == pytest.approx(f.cost / costs.unsplit.value)
+        assert f.ratio < 1
+        assert f.accuracy_ci95[0] < f.accuracy < f.accuracy_ci95[1]
+    assert tuned.expected_drops["fast"].optimism > 0, "without optimism this test shows nothing"
+
+
+def test_accuracy_interval_is_that_of_wilson() -> None:
+    assert accuracy_interval(0.9, 100) == pytest.approx((0.8256, 0.9448), abs=1e-4)
+    assert accuracy_interval(1.0, 20)[0] < 0.9
 
 
 @pytest.mark.parametrize(
@@ -40,17 +82,12 @@ def test_decide_one_point_by_its_intervals(changes: dict[str, object], expected:
     assert verdict(replace(GOOD, **changes)) is expected
 
 
-def test_extrapolate_gains_of_doublings_fall_to_a_limit() -> None:
-    point, half = JudgedPoint(GOOD, RIGHT), JudgedPoint(replace(GOOD, ratio=0.7), RIGHT)
-
-    def ratio(doublings: float, of_half: JudgedPoint = half, least: float = 0.1) -> float:
-        return extrapolate(point, of_half, doublings, least).forecast.ratio_all_examples
-
-    assert ratio(0) == pytest.approx(0.6)
-    assert ratio(1) == pytest.approx(0.6 - 0.1 * 2**-0.5)
-    assert ratio(2) == pytest.approx(0.6 - 0.1 * 2**-0.5 - 0.05)
-    assert ratio(4, least=0.55) == 0.55
-    assert ratio(3, of_half=JudgedPoint(replace(GOOD, ratio=0.5), RIGHT)) == 0.6
+def test_extrapolated_ratio_gains_of_doublings_fall_to_a_limit() -> None:
+    assert extrapolated_ratio(0.6, 0.7, 0, least=0.1) == pytest.approx(0.6)
+    assert extrapolated_ratio(0.6, 0.7, 1, least=0.1) == pytest.approx(0.6 - 0.1 * 2**-0.5)
+    assert extrapolated_ratio(0.6, 0.7, 2, least=0.1) == pytest.approx(0.6 - 0.1 * 2**-0.5 - 0.05)
+    assert extrapolated_ratio(0.6, 0.7, 4, least=0.55) == 0.55
+    assert extrapolated_ratio(0.6, 0.5, 3, least=0.1) == 0.6
 
 
 def test_decide_one_good_point_is_enough_and_one_undecided_leaves_it_open() -> None:

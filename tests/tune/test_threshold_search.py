@@ -103,6 +103,25 @@ def test_vary_everythreshold_of_has_its_cost_and_errors(p: ThresholdProblem, dat
         assert p.changes(changed)[0] == worse
 
 
+@given(problems)
+def test_evaluate_all_equals_evaluating_each(p: ThresholdProblem) -> None:
+    values = [None, *np.unique(p.confidences).tolist()[:4]]
+    choices = list(product(values, repeat=p.early))
+    costs, errors, worse = p.evaluate_all(choices)
+    assert list(zip(costs.tolist(), errors.tolist(), strict=True)) == [p.evaluate(choice) for choice in choices]
+    assert worse.tolist() == [p.changes(choice)[0] for choice in choices]
+
+
+@given(st.builds(problem, st.integers(0, 2**32 - 1), st.integers(2, 60), st.just(2)))
+def test_vary_after_other_thresholds_equals_that_of_a_fresh_problem(p: ThresholdProblem) -> None:
+    first, second = np.quantile(p.confidences, [0.3, 0.7]).tolist()
+    for thresholds in ((first, second), (first, None), (second, None), (None, first), (first, second)):
+        for index in range(2):
+            fresh = ThresholdProblem(p.confidences, p.correct, p.costs)
+            for kept, new in zip(p.vary(thresholds, index), fresh.vary(thresholds, index), strict=True):
+                np.testing.assert_array_equal(kept, new)
+
+
 def test_cheapest_small_problems_is_nearly_always_optimal() -> None:
     """Against every combination of thresholds there is, on problems small enough to try them all."""
     exact = 0
