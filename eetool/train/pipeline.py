@@ -42,6 +42,7 @@ from eetool.train.exit_plan import ExitPlan, make_spec
 from eetool.train.few_examples import warn_few_held_out
 from eetool.train.losses import FROZEN, ExitDepth
 from eetool.train.network_trial import Trial, try_network
+from eetool.train.run_identity import run_identity
 from eetool.train.source_examples import AS_THEY_ARE, Normalisation, training_examples, validation_examples
 from eetool.train.stored_training import choose_views, store_features
 from eetool.train.teacher import Teacher, load_teacher
@@ -112,11 +113,11 @@ def train_model(
     record = CheckpointRecord(spec, settings, Data(source.name, split_record(splits)))
     start = Checkpoint(record, net.state_dict(), _held_out_samples(source, splits[TEMPERATURE], examples, spec))
     try_network(net, start, trial)
-    depths = _exit_depths(net, spec)
+    depths, identity = _exit_depths(net, spec), run_identity(start, examples)
     validation = validation_examples(source, splits[TEMPERATURE], TEMPERATURE, examples)
     trained, kept, validated = store_features(net, examples, validation, settings, progress)
     history = run_training(
-        trained, kept, settings, state_file, resume, progress, depths, loaded_teacher, validated, on_epoch
+        trained, kept, settings, state_file, resume, progress, depths, loaded_teacher, validated, on_epoch, identity
     )
     return replace(start, record=replace(record, history=history), state=net.state_dict())
 
