@@ -10,7 +10,6 @@ from eetool.bench.comparison import Comparison, MeasuredWay
 from eetool.bench.exit_metrics import ExitFigures, exit_figures
 from eetool.bench.front import front_marks
 from eetool.bench.interleaved_timing import TimingRules
-from eetool.bench.memory import fits_in_memory
 from eetool.bench.predicted_sets import PredictedSets, check_point, chosen_variants, make_sets, predict_sets
 from eetool.bench.results import WayRow, WayRun, make_row
 from eetool.bench.timing import Timing, time_ways
@@ -21,6 +20,7 @@ from eetool.data.source import Source, check_classes
 from eetool.data.splits import split_record
 from eetool.data.vocabulary import use_model_vocabulary
 from eetool.errors import UnstableError
+from eetool.free_memory import fits_in_memory
 from eetool.progress import SILENT, Progress
 from eetool_measure.machine import Machine, read_machine
 from eetool_measure.machine_state import read_machine_state

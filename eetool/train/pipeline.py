@@ -12,7 +12,7 @@ from torch import Tensor
 
 from eetool.data.augmentation import Augmentation
 from eetool.data.model_inputs import model_inputs
-from eetool.data.rows import Examples, take
+from eetool.data.rows import Examples, rows_per_pass, take
 from eetool.data.source import Source
 from eetool.data.splits import (
     TEMPERATURE,
@@ -52,6 +52,7 @@ from eetool_runtime.manifest import Data, Input, Preprocess
 from eetool_runtime.preprocess import SPECIAL
 
 _SAMPLES = 32
+_MOST_ROWS = 256  # of a forward pass
 _FEWEST_SAMPLES = 4
 _SAMPLE_ELEMENTS = 1 << 20  # limit of all samples together, to keep checkpoints and bundles small
 
@@ -333,9 +334,9 @@ def exit_accuracies(checkpoint: Checkpoint, source: Source, progress: Progress =
     return [float((x.argmax(1) == labels).float().mean()) for x in logits], len(indices)
 
 
-def every_exit_logits(checkpoint: Checkpoint, images: Examples, batch: int = 256) -> list[torch.Tensor]:
+def every_exit_logits(checkpoint: Checkpoint, images: Examples) -> list[torch.Tensor]:
     """Return logits (N, classes) of every exit for examples (N, …) of a source, computed by torch."""
-    return every_exit_answers(checkpoint, images, batch)[0]
+    return every_exit_answers(checkpoint, images)[0]
 
 
 def answer_arrays(checkpoint: Checkpoint, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
@@ -345,7 +346,7 @@ def answer_arrays(checkpoint: Checkpoint, images: np.ndarray) -> tuple[np.ndarra
 
 
 def every_exit_answers(
-    checkpoint: Checkpoint, images: Examples, batch: int = 256, advance: Advance = lambda steps: None
+    checkpoint: Checkpoint, images: Examples, advance: Advance = lambda steps: None
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """Return logits (N, classes) of every exit, and outputs (N,) of confidence heads, for examples (N, …).
 
@@ -354,7 +355,7 @@ def every_exit_answers(
     """
     net = checkpoint.build()
     spec = checkpoint.record.spec.inputs[0]
-    parts = []
+    parts, batch = [], rows_per_pass(images.shape[1:], _MOST_ROWS)
     with torch.no_grad():
         for start in range(0, len(images), batch):  # normalised part by part: all as floats may not fit into memory
             chunk = torch.from_numpy(model_inputs(images[start : start + batch], spec))
