@@ -152,6 +152,7 @@ def _on_data(request: EstimateRequest, model: Model, variant: str, progress: Pro
     from eetool.api.arguments import as_source
     from eetool.bench.device_accuracy import measure_accuracies
     from eetool.data.image_form import model_form
+    from eetool.data.registry import image_reader
     from eetool.data.splits import TEST, recorded_split
     from eetool.errors import UsageError
     from eetool_runtime.bundle import Bundle
@@ -164,7 +165,8 @@ def _on_data(request: EstimateRequest, model: Model, variant: str, progress: Pro
     chosen = same if same in model.manifest.variants else variant
     source = as_source(request.data, progress, model_form(model.manifest.inputs, str(model.path)))
     indices = recorded_split(source, TEST, model.manifest.data)
-    return measure_accuracies(model, chosen, source, indices, request.against, progress)
+    reread = image_reader(request.data, progress) if isinstance(request.data, str) else None
+    return measure_accuracies(model, chosen, source, indices, request.against, progress, reread)
 
 
 def _missing_variants(request: EstimateRequest, profile: HwProfile, model: Model) -> Sequence[MissingVariant]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from eetool.bench.comparison import Comparison, MeasuredWay
+from eetool.bench.example_forms import Reread, example_forms
 from eetool.bench.exit_metrics import ExitFigures, exit_figures
 from eetool.bench.front import front_marks
 from eetool.bench.interleaved_timing import TimingRules
@@ -153,6 +154,7 @@ def bench_bundle(
     against: Sequence[Path],
     rules: BenchRules,
     progress: Progress = SILENT,
+    reread: Reread | None = None,
 ) -> Bench:
     """Compare all ways to ship `bundle` with each other and with the networks of `against`.
 
@@ -164,6 +166,7 @@ def bench_bundle(
         against: ONNX files and bundles.
         rules: settings of the benchmark.
         progress: shows the steps.
+        reread: reads the source in another form, for networks of `against` that take images of another size.
 
     Raises:
         UsageError: the bundle lacks a variant or the operating point of `rules`.
@@ -176,7 +179,7 @@ def bench_bundle(
     source = use_model_vocabulary(source, manifest.inputs)
     check_classes(source, manifest.labels, str(bundle.path))
     labels, threads = source.labels[indices], rules.threads or recorded_threads(bundle, variants[0])
-    sets = make_sets(bundle, variants, source.inputs[indices], against, threads)
+    sets = make_sets(bundle, variants, example_forms(bundle, source, indices, reread), against, threads)
     graphs_bytes, throttled = sum(one.graphs_bytes for one in sets), read_machine_state().throttled
     together = fits_in_memory(graphs_bytes, rules.memory_bytes)
     predicted = predict_sets(sets, together, bool(rules.variants), progress)

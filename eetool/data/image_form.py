@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eetool.errors import UsageError
@@ -35,6 +35,10 @@ class ImageForm:
     def rule(self) -> Resize:
         """The rule that a model records."""
         return Resize(self.fit)
+
+    def same_pixels(self, other: "ImageForm | None") -> bool:
+        """Return whether both give the same pixels of every image. Where channels are not known, files decide them."""
+        return other is not None and replace(self, owner=None) == replace(other, owner=None)
 
     def __str__(self) -> str:
         return f"{self.height}x{self.width} ({self.fit})"

@@ -61,6 +61,17 @@ def load_source(name: str, progress: Progress = SILENT, form: ImageForm | None =
     return _noted(source, odd, progress)
 
 
+def image_reader(name: str, progress: Progress = SILENT) -> Callable[[ImageForm], Source] | None:
+    """Return a function that reads the photographs of `name` in a form; None where its examples are no photographs.
+
+    A size in the name, as in `folder:DIR@96`, gives way to that of the form.
+    """
+    if is_user_data(name) or parse_source_name(name)[0] != FOLDER:
+        return None
+    folder, _ = split_size(parse_source_name(name)[1])
+    return lambda form: validate_source(read_image_folder(Path(folder), form, progress))
+
+
 def _noted(source: Source, odd: Iterable[str], progress: Progress) -> Source:
     for line in (*source.notes, *odd):
         progress.note(f"{source.name}: {line}")

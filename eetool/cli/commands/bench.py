@@ -72,7 +72,7 @@ def bench(request: BenchRequest) -> CommandResult:
     from eetool.bench.benchmark import SCHEMA, BenchRules, accuracy_limit, bench_bundle
     from eetool.bench.interleaved_timing import TimingRules
     from eetool.data.image_form import model_form
-    from eetool.data.registry import load_source
+    from eetool.data.registry import image_reader, load_source
     from eetool.data.splits import TEST, recorded_split
     from eetool.records import check_output
     from eetool_runtime.bundle import open_bundle
@@ -89,9 +89,10 @@ def bench(request: BenchRequest) -> CommandResult:
         request.accept_unstable,
     )
     rules.check(bundle)
-    source = load_source(request.data, TerminalProgress(), model_form(bundle.manifest.inputs, str(request.bundle)))
-    indices = recorded_split(source, TEST, bundle.manifest.data)
-    document = bench_bundle(bundle, source, indices, TEST, request.against, rules, TerminalProgress())
+    progress = TerminalProgress()
+    source = load_source(request.data, progress, model_form(bundle.manifest.inputs, str(request.bundle)))
+    indices, reread = recorded_split(source, TEST, bundle.manifest.data), image_reader(request.data, progress)
+    document = bench_bundle(bundle, source, indices, TEST, request.against, rules, progress, reread)
     result = CommandResult(SCHEMA, vars(document), bench_text(document))
     if request.output is not None:
         write_result(request.output, result, request.force)
