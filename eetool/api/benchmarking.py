@@ -62,7 +62,7 @@ def bench(
         check_number("min_seconds", min_seconds, 0, 86400)
         from eetool.bench.benchmark import BenchRules, accuracy_limit, bench_bundle
         from eetool.bench.interleaved_timing import TimingRules
-        from eetool.data.image_form import model_form
+        from eetool.data.image_form import DataChoice, model_form
         from eetool.data.registry import image_reader
         from eetool.data.splits import TEST, recorded_split
         from eetool_runtime import Bundle, Model, open_bundle
@@ -83,5 +83,5 @@ def bench(
         watched = as_progress(progress)
         source = as_source(data, watched, model_form(opened.manifest.inputs, str(opened.path)))
         indices = recorded_split(source, TEST, opened.manifest.data)
-        reread = image_reader(data, watched) if isinstance(data, str) else None
+        reread = image_reader(data, watched) if isinstance(data, (str, DataChoice)) else None
         return bench_bundle(opened, source, indices, TEST, rivals, rules, watched, reread)

@@ -19,7 +19,7 @@ Reread = Callable[[ImageForm], Source]
 _IMAGE_AXES = 4
 
 
-class InputRows(Sequence[np.ndarray]):
+class BenchInputs(Sequence[np.ndarray]):
     """Examples as inputs of batch 1, made when they are read: all of many photographs as floats fill the memory.
 
     Args:
@@ -58,11 +58,11 @@ class InputRows(Sequence[np.ndarray]):
 
 def prepare_inputs(inputs: Sequence[np.ndarray], indices: Sequence[int]) -> None:
     """Make the inputs `indices` now, where they are made when they are read."""
-    if isinstance(inputs, InputRows):
+    if isinstance(inputs, BenchInputs):
         inputs.prepare(indices)
 
 
-def bench_inputs(bundle: Bundle, examples: Examples) -> InputRows:
+def bench_inputs(bundle: Bundle, examples: Examples) -> BenchInputs:
     """Return examples (N, …) of a source as N inputs of `bundle` at batch 1.
 
     Raises:
@@ -74,12 +74,12 @@ def bench_inputs(bundle: Bundle, examples: Examples) -> InputRows:
     return _checked_inputs(examples, specs[0], str(bundle.path))
 
 
-def _checked_inputs(examples: Examples, spec: Input, where: str) -> InputRows:
+def _checked_inputs(examples: Examples, spec: Input, where: str) -> BenchInputs:
     try:
         model_inputs(examples[np.arange(1)], spec)
     except ArtefactError as error:
         raise ArtefactError(f"{where}: {error.message}", error.hint) from None
-    return InputRows(examples, spec)
+    return BenchInputs(examples, spec)
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class ExampleForms:
     form: ImageForm | None = None
     reread: Callable[[ImageForm], Examples] | None = None
 
-    def of_bundle(self, other: Bundle) -> InputRows:
+    def of_bundle(self, other: Bundle) -> BenchInputs:
         """Return the inputs of another bundle, from the photographs in its own form.
 
         Raises:
@@ -107,7 +107,7 @@ class ExampleForms:
             return bench_inputs(other, self.examples)
         return bench_inputs(other, self._in_form(form, str(other.path)))
 
-    def of_graph(self, spec: Input, shape: Sequence[int | str], where: str) -> InputRows | None:
+    def of_graph(self, spec: Input, shape: Sequence[int | str], where: str) -> BenchInputs | None:
         """Return the inputs of a graph without manifest, by the preprocessing `spec` of the bundle at its own size.
 
         None where it takes images of the bundle's size, or no photographs.

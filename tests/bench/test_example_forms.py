@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from eetool.bench.benchmark import BenchRules, bench_bundle
-from eetool.bench.example_forms import InputRows, example_forms
+from eetool.bench.example_forms import BenchInputs, example_forms
 from eetool.bench.interleaved_timing import TimingRules
 from eetool.data.image_form import model_form
 from eetool.data.model_inputs import model_inputs
@@ -26,9 +26,9 @@ QUICK = BenchRules(100.0, timing=TimingRules(1, 0))
 SPEC = Input("image", "float32", ("batch", 3, 64, 64), Preprocess(1 / 255, (0.5,) * 3, (0.5,) * 3))
 
 
-def test_input_rows_keep_a_block_and_not_all_examples() -> None:
+def test_bench_inputs_keep_a_block_and_not_all_examples() -> None:
     images = np.random.default_rng(0).integers(0, 256, (200, 3, 64, 64), np.uint8)
-    rows = InputRows(Rows(images, np.arange(199, -1, -1)), SPEC)
+    rows = BenchInputs(Rows(images, np.arange(199, -1, -1)), SPEC)
     tracemalloc.start()
     for start in range(0, 200, 20):
         rows.prepare(range(start, start + 20))

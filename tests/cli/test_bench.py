@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from eetool.cli.app import cli
+from eetool.data.image_form import DataChoice
 from eetool.data.source import Source
 from eetool.data.splits import split_record
 from eetool.errors import UsageError
@@ -39,7 +40,8 @@ def bundle(tmp_path: Path) -> Path:
 def tiny_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """`--data tiny`: images of the tiny bundle, all of them its test split."""
 
-    def load_source(name: str, progress: object = None, form: object = None) -> Source:
+    def load_source(data: str | DataChoice, progress: object = None, form: object = None) -> Source:
+        name = data.name if isinstance(data, DataChoice) else data
         if name != "tiny":
             raise UsageError(f"unknown data source {name!r}", "Known sources: tiny.")
         pairs = [(label, contrast) for contrast in np.linspace(0.25, 4, 16) for label in range(CLASSES)]

@@ -11,7 +11,8 @@ from eetool.cli.options import (
     RIVAL,
     FiniteRange,
     accept_unstable_option,
-    data_option,
+    data_choice,
+    data_options,
     force_option,
     output_option,
 )
@@ -25,6 +26,8 @@ class BenchRequest:
 
     bundle: Path
     data: str
+    shape: tuple[int, ...] | None
+    fit: str | None
     variant: tuple[str, ...]
     against: tuple[Path, ...]
     threads: int | None
@@ -40,7 +43,7 @@ class BenchRequest:
 
 @verb_with_request(BenchRequest)
 @click.argument("bundle", type=BUNDLE)
-@data_option()
+@data_options()
 @click.option("--variant", multiple=True, help="Run this variant only, such as onnx/int8; repeatable.  [all]")
 @click.option(
     "--against", type=RIVAL, multiple=True, help="A static network to compare with: .onnx or bundle; repeatable."
@@ -77,6 +80,7 @@ def bench(request: BenchRequest) -> CommandResult:
     from eetool.records import check_output
     from eetool_runtime.bundle import open_bundle
 
+    data = data_choice(request.data, request.shape, request.fit)
     if request.output is not None:
         check_output(request.output, request.force)
     bundle = open_bundle(request.bundle)
@@ -90,8 +94,8 @@ def bench(request: BenchRequest) -> CommandResult:
     )
     rules.check(bundle)
     progress = TerminalProgress()
-    source = load_source(request.data, progress, model_form(bundle.manifest.inputs, str(request.bundle)))
-    indices, reread = recorded_split(source, TEST, bundle.manifest.data), image_reader(request.data, progress)
+    source = load_source(data, progress, model_form(bundle.manifest.inputs, str(request.bundle)))
+    indices, reread = recorded_split(source, TEST, bundle.manifest.data), image_reader(data, progress)
     document = bench_bundle(bundle, source, indices, TEST, request.against, rules, progress, reread)
     result = CommandResult(SCHEMA, vars(document), bench_text(document))
     if request.output is not None:
