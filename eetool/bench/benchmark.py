@@ -14,7 +14,7 @@ from eetool.bench.interleaved_timing import TimingRules
 from eetool.bench.predicted_sets import PredictedSets, check_point, chosen_variants, make_sets, predict_sets
 from eetool.bench.results import WayRow, WayRun, make_row
 from eetool.bench.timing import Timing, time_ways
-from eetool.bench.verdict import Verdict, decide_verdict
+from eetool.bench.verdict import Verdict, decide_verdict, undecided
 from eetool.bench.way_sets import WayNotRun
 from eetool.bench.ways import EARLY_EXIT
 from eetool.data.source import Source, check_classes
@@ -79,7 +79,7 @@ class Bench:
         in_memory_together: whether all graphs were loaded at once.
         labels: names of the classes.
         exits: every exit of the variant of the verdict.
-        unstable: reasons to distrust the times, where they were accepted nevertheless.
+        unstable: reasons to distrust the times. Where they were not accepted, the verdict is that it cannot be told.
     """
 
     ways: tuple[WayRow, ...]
@@ -173,7 +173,6 @@ def bench_bundle(
         ArtefactError: the bundle has no unsplit reference or takes other inputs, or a network of `against` does not
             fit.
         BackendError: no variant can run here, or not the one that was asked for.
-        UnstableError: the times of the verdict scatter too much between the passes, or the board was throttled.
     """
     manifest, variants = bundle.manifest, rules.check(bundle)
     source = use_model_vocabulary(source, manifest.inputs)
@@ -210,6 +209,19 @@ def bench_bundle(
     )
 
 
+def stability_problem(bench: Bench, rules: BenchRules) -> UnstableError | None:
+    """Return the error of times that scatter too much between the passes, or of a throttled board.
+
+    None where they are steady, or accepted all the same.
+    """
+    if not bench.unstable or rules.accept_unstable:
+        return None
+    return UnstableError(
+        f"the measurement is unstable: {'; '.join(bench.unstable)}",
+        "Stop other programs, cool the board, or give more --passes; --accept-unstable keeps the verdict.",
+    )
+
+
 def _data_used(source: Source, split: str, indices: np.ndarray) -> DataUsed:
     digest = split_record({split: indices})[split].sha256
     shape, fit = (source.inputs.shape[1:], source.resize.fit) if source.resize is not None else (None, None)
@@ -241,10 +253,7 @@ def _compare(
     pairs = [Comparison(ways[verdict.way], other) for other in (reference, ways[verdict.against])]
     unstable = _unstable(pairs, throttled)
     if unstable and not rules.accept_unstable:
-        raise UnstableError(
-            f"the measurement is unstable: {'; '.join(unstable)}",
-            "Stop other programs, cool the board, or give more --passes; --accept-unstable keeps the times.",
-        )
+        verdict = undecided(verdict, unstable)
     return _Compared(ways, verdict, unstable)
 
 

@@ -80,6 +80,12 @@ def decide_verdict(
     return replace(verdict, text=f"{verdict.text} {front_text(ways)}")
 
 
+def undecided(verdict: Verdict, reasons: Sequence[str]) -> Verdict:
+    """Return the verdict on times that cannot be trusted: it cannot be told, whatever they seem to say."""
+    text = f"{_HEADLINES[None]}: the measurement is unstable: {'; '.join(reasons)}. What these times seem to say: "
+    return replace(verdict, pays=None, text=text + verdict.text)
+
+
 def judge(
     ways: Sequence[AnyWay],
     reference: AnyWay,

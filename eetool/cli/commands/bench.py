@@ -70,9 +70,10 @@ def bench(request: BenchRequest) -> CommandResult:
 
     Each variant's unsplit network, each of its operating points and every --against network classify the whole test
     split at batch 1 in one process. They are timed in turns. The table marks the front of accuracy and latency. The
-    last line is the verdict: early exit pays, does not pay, or it cannot be told, and why.
+    last line is the verdict: early exit pays, does not pay, or it cannot be told, and why. Times that scatter too much
+    end with exit code 7; the document is written all the same, and its verdict is that it cannot be told.
     """
-    from eetool.bench.benchmark import SCHEMA, BenchRules, accuracy_limit, bench_bundle
+    from eetool.bench.benchmark import SCHEMA, BenchRules, accuracy_limit, bench_bundle, stability_problem
     from eetool.bench.interleaved_timing import TimingRules
     from eetool.data.image_form import model_form
     from eetool.data.registry import image_reader, load_source
@@ -97,7 +98,7 @@ def bench(request: BenchRequest) -> CommandResult:
     source = load_source(data, progress, model_form(bundle.manifest.inputs, str(request.bundle)))
     indices, reread = recorded_split(source, TEST, bundle.manifest.data), image_reader(data, progress)
     document = bench_bundle(bundle, source, indices, TEST, request.against, rules, progress, reread)
-    result = CommandResult(SCHEMA, vars(document), bench_text(document))
+    result = CommandResult(SCHEMA, vars(document), bench_text(document), stability_problem(document, rules))
     if request.output is not None:
         write_result(request.output, result, request.force)
     return result
