@@ -82,8 +82,10 @@ def decide_verdict(
 
 def undecided(verdict: Verdict, reasons: Sequence[str]) -> Verdict:
     """Return the verdict on times that cannot be trusted: it cannot be told, whatever they seem to say."""
-    text = f"{_HEADLINES[None]}: the measurement is unstable: {'; '.join(reasons)}. What these times seem to say: "
-    return replace(verdict, pays=None, text=text + verdict.text)
+    rest = verdict.text.removeprefix(f"{verdict.headline}: ")
+    seems = {True: "These times alone say that it pays: ", False: "These times alone say that it does not: ", None: ""}
+    text = f"{_HEADLINES[None]}: the measurement is unstable: {'; '.join(reasons)}. {seems[verdict.pays]}"
+    return replace(verdict, pays=None, text=text + (rest if seems[verdict.pays] else rest[:1].upper() + rest[1:]))
 
 
 def judge(

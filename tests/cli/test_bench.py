@@ -104,7 +104,7 @@ def test_bench_of_unsteady_times_keeps_what_it_measured(
     assert (document["ok"], document["verdict"]["pays"], document["error"]["code"]) == (False, None, 7)
     assert len(document["ways"]) == 4
     assert run("report", out, "-o", page).exit_code == 0
-    assert "the measurement is unstable: the board was slowed down" in page.read_text()
+    assert "The measurement is unstable: the board was slowed down" in page.read_text()
 
 
 def test_bench_writes_the_printed_document(bundle: Path, tmp_path: Path) -> None:
