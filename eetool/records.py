@@ -46,7 +46,7 @@ def canonical(value: Any) -> str:
 def read_record(cls: type[T], path: Path, schema: str) -> T:
     """Read a JSON document of eetool (`"schema": schema`) into the dataclass `cls`.
 
-    The envelope of `--json` (`eetool`, `command`, `ok`) is dropped.
+    The envelope of `--json` (`eetool`, `command`, `ok`, `error`) is dropped.
 
     Raises:
         ArtefactError: the file is missing, is not JSON or has another schema, or a field is invalid.
@@ -59,7 +59,7 @@ def read_record(cls: type[T], path: Path, schema: str) -> T:
     actual = document.get("schema") if isinstance(document, dict) else None
     if actual != schema:
         raise refuse(f"expected schema {schema!r}, found {actual!r}")
-    fields = {k: v for k, v in document.items() if k not in ("eetool", "command", "ok", "schema")}
+    fields = {k: v for k, v in document.items() if k not in ("eetool", "command", "ok", "error", "schema")}
     return decode(cls, fields, refuse)
 
 

@@ -25,7 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "printable_text",
         "progress",
     ),  # `eetool` is the root's __init__.py
-    ("child_progress", "workspace"),
+    ("child_progress", "free_memory", "workspace"),
     ("records",),
     ("artefact_kinds", "metrics", "graphs"),
     ("model",),

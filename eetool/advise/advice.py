@@ -262,7 +262,7 @@ def _context(
         model=network.reference,
         weights=network.weight_options,
         size=network.size_options,
-        data=choice.data,
+        data=choice.data.name,
         hold_out=network.hold_out,
         device=choice.device if profile is not None else None,
         against=options.against,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from eetool.data.image_form import ImageForm, model_form, split_size
+from eetool.data.image_form import DataChoice, ImageForm, model_form, split_size
 from eetool.data.image_rows import image_tensor
 from eetool.data.source import Source, check_classes
 from eetool.data.splits import FROM_TRAIN, TEMPERATURE, THRESHOLD, TRAIN, split_source
@@ -34,7 +34,7 @@ class NetworkChoice:
 
     Attributes:
         model: MODEL of `eetool train`, or the path of a model.pt.
-        data: the data source, as it is typed.
+        data: the data source with its image options, as they are typed.
         device: the device, as it is typed.
         weights: file of trained weights.
         weights_key: where in that file the network lies.
@@ -45,7 +45,7 @@ class NetworkChoice:
     """
 
     model: str
-    data: str
+    data: DataChoice
     device: str | None = None
     weights: Path | None = None
     weights_key: str | None = None
@@ -127,7 +127,7 @@ def open_network(choice: NetworkChoice, source: Source, progress: Progress) -> A
     return AdvisedNetwork(
         reference=known.reference,
         weight_options=_weight_options(known),
-        size_options=_size_options(choice.data, source),
+        size_options=_size_options(choice.data.name, source),
         named=parse_factory(known.reference)[0] if own else None,
         hold_out=known.hold_out,
         spec=spec,

@@ -12,14 +12,14 @@ from eetool.errors import UsageError
 from eetool.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from eetool.data.image_form import ImageForm
+    from eetool.data.image_form import DataChoice, ImageForm
     from eetool.data.source import Source
     from eetool.model.checkpoint import Checkpoint
     from eetool.train.labelled_data import LabelledData
     from eetool.train.module_reference import Code
 
 PathLike = str | os.PathLike[str]
-Data = Union[str, "Source", "LabelledData"]
+Data = Union[str, "DataChoice", "Source", "LabelledData"]
 References = Union["Code", Sequence["Code"], None]
 
 
@@ -41,6 +41,7 @@ def as_source(data: Data, progress: Progress, form: "ImageForm | None" = None) -
     Raises:
         UsageError: it is neither a name nor data.
     """
+    from eetool.data.image_form import DataChoice
     from eetool.data.source import Source
     from eetool.train.labelled_data import LabelledData
 
@@ -48,7 +49,7 @@ def as_source(data: Data, progress: Progress, form: "ImageForm | None" = None) -
         return data.source
     if isinstance(data, Source):
         return data
-    if not isinstance(data, str):
+    if not isinstance(data, (str, DataChoice)):
         raise UsageError(
             f"{type(data).__name__} is no data", "Give a name such as 'digits' or 'folder:DIR', or eetool.load_data(…)."
         )

@@ -60,9 +60,10 @@ def bench(
         check_number("max_accuracy_drop", max_accuracy_drop, 0, 100)
         check_number("passes", passes, 1)
         check_number("min_seconds", min_seconds, 0, 86400)
-        from eetool.bench.benchmark import BenchRules, accuracy_limit, bench_bundle
+        from eetool.bench.benchmark import BenchRules, accuracy_limit, bench_bundle, stability_problem
         from eetool.bench.interleaved_timing import TimingRules
-        from eetool.data.image_form import model_form
+        from eetool.data.image_form import DataChoice, model_form
+        from eetool.data.registry import image_reader
         from eetool.data.splits import TEST, recorded_split
         from eetool_runtime import Bundle, Model, open_bundle
 
@@ -82,4 +83,8 @@ def bench(
         watched = as_progress(progress)
         source = as_source(data, watched, model_form(opened.manifest.inputs, str(opened.path)))
         indices = recorded_split(source, TEST, opened.manifest.data)
-        return bench_bundle(opened, source, indices, TEST, rivals, rules, watched)
+        reread = image_reader(data, watched) if isinstance(data, (str, DataChoice)) else None
+        measured = bench_bundle(opened, source, indices, TEST, rivals, rules, watched, reread)
+        if problem := stability_problem(measured, rules):
+            raise problem
+        return measured

@@ -3,7 +3,16 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from eetool.api.arguments import Data, PathLike, References, as_labelled_data, as_path, as_progress, as_source
+from eetool.api.arguments import (
+    Data,
+    PathLike,
+    References,
+    as_labelled_data,
+    as_path,
+    as_progress,
+    as_source,
+    check_choice,
+)
 from eetool.api.python_errors import python_errors
 from eetool.errors import UsageError
 from eetool.progress import Progress
@@ -22,6 +31,8 @@ def load_data(
     test: tuple[Any, Any] | None = None,
     classes: Sequence[str] | None = None,
     name: str | None = None,
+    size: int | tuple[int, int] | None = None,
+    fit: str | None = None,
     normalise: "Normalisation | str | None" = None,
     hold_out: str = "train",
     progress: Progress | None = None,
@@ -40,6 +51,8 @@ def load_data(
         test: of arrays: inputs and labels of an official test set.
         classes: of arrays: names of the classes, by default their numbers.
         name: of arrays: name of the data, which models record; `arrays` by default.
+        size: of a folder: height and width that all images become, or one number for both, as `folder:DIR@96` says it.
+        fit: how they become that size: `crop` the centre (by default), `pad` with grey or `stretch`.
         normalise: mean and deviation of each channel, of pixels in [0, 1]: `((0.5,), (0.25,))`, or `imagenet`, `half`
             or `none`, as `eetool train --normalize` takes them; by default those of the training split. A loop with a
             loader of its own gives the rule of that loader.
@@ -57,12 +70,32 @@ def load_data(
         if isinstance(data, tuple) and len(data) == 2:
             from eetool.data.array_source import source_from_arrays
 
+            if size is not None or fit is not None:
+                raise UsageError("size and fit are for photographs in a folder", "Resize the arrays beforehand.")
             source = source_from_arrays(data, test, classes, name or "arrays")
         else:
             if test is not None or classes is not None or name is not None:
                 raise UsageError("test, classes and name belong to arrays", "Leave them out, or give (inputs, labels).")
-            source = as_source(data, as_progress(progress))
+            source = as_source(_in_form(data, size, fit), as_progress(progress))
         return prepare_data(source, normalise, hold_out)
+
+
+def _in_form(data: Data, size: int | tuple[int, int] | None, fit: str | None) -> Data:
+    """Return data with a size and a fit of its images."""
+    if size is None and fit is None:
+        return data
+    from eetool.data.image_form import DataChoice
+    from eetool.data.source_names import FOLDER
+    from eetool_runtime.manifest import FITS
+
+    check_choice("fit", fit, FITS)
+
+    sides = (size, size) if isinstance(size, int) else size
+    whole = sides is None or (len(sides) == 2 and all(isinstance(side, int) for side in sides))
+    if not isinstance(data, str) or not data.startswith(f"{FOLDER}:") or not whole:
+        reason = f"size {size!r} and fit {fit!r} fit no photographs of {data!r}"
+        raise UsageError(reason, "As load_data('folder:DIR', size=96, fit='pad').")
+    return DataChoice(data if sides is None else f"{data}@{sides[0]}x{sides[1]}", fit=fit)
 
 
 def save(

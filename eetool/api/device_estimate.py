@@ -13,6 +13,7 @@ from eetool.progress import SILENT, Progress
 if TYPE_CHECKING:
     from eetool.bench.device_accuracy import DataResults
     from eetool.bench.device_comparison import ComparisonRules, Estimate, MissingVariant
+    from eetool.data.image_form import DataChoice
     from eetool.data.source import Source
     from eetool.latency.estimate.prediction_target import Model, PredictionTarget
     from eetool.latency.estimate.predictor import Predictor
@@ -46,7 +47,7 @@ class EstimateRequest:
     watts: float | None
     named: tuple[str, ...]
     against: tuple[Path, ...] = ()
-    data: str | Source | LabelledData | None = None
+    data: str | DataChoice | Source | LabelledData | None = None
     operating_point: str | None = None
     max_accuracy_drop: float | None = None
 
@@ -151,7 +152,8 @@ def _on_data(request: EstimateRequest, model: Model, variant: str, progress: Pro
         return None
     from eetool.api.arguments import as_source
     from eetool.bench.device_accuracy import measure_accuracies
-    from eetool.data.image_form import model_form
+    from eetool.data.image_form import DataChoice, model_form
+    from eetool.data.registry import image_reader
     from eetool.data.splits import TEST, recorded_split
     from eetool.errors import UsageError
     from eetool_runtime.bundle import Bundle
@@ -164,7 +166,8 @@ def _on_data(request: EstimateRequest, model: Model, variant: str, progress: Pro
     chosen = same if same in model.manifest.variants else variant
     source = as_source(request.data, progress, model_form(model.manifest.inputs, str(model.path)))
     indices = recorded_split(source, TEST, model.manifest.data)
-    return measure_accuracies(model, chosen, source, indices, request.against, progress)
+    reread = image_reader(request.data, progress) if isinstance(request.data, (str, DataChoice)) else None
+    return measure_accuracies(model, chosen, source, indices, request.against, progress, reread)
 
 
 def _missing_variants(request: EstimateRequest, profile: HwProfile, model: Model) -> Sequence[MissingVariant]:

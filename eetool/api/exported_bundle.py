@@ -81,7 +81,10 @@ def _with_default(checkpoint: "Checkpoint", name: str) -> "Checkpoint":
 
     policy = checkpoint.record.policy
     check_point(name, [FULL] if policy is None else list(policy.operating_points))
-    return checkpoint if policy is None else checkpoint.with_policy(replace(policy, default=name))
+    if policy is None:
+        return checkpoint
+    goals = None if policy.goals is None else replace(policy.goals, default=name)
+    return checkpoint.with_policy(replace(policy, default=name, goals=goals))
 
 
 def _warn_default(manifest: "Manifest", target: Path, progress: Progress) -> None:

@@ -167,7 +167,8 @@ def _tune_checkpoint(order: TuningOrder, data: Data, progress: Progress) -> Tune
     tuned = fit_policy(source, checkpoint.record.data, answers_of, costs, macs, order.goals, score, progress)
     tuned = replace(tuned, default=order.default or tuned.default)
     fitted = tuned.calibration
-    goals = replace(order.goals, calibration=fitted.method, costs=_cost_source(order, device_costs, _ONNX_FP32))
+    costs_of = _cost_source(order, device_costs, _ONNX_FP32)
+    goals = replace(order.goals, calibration=fitted.method, costs=costs_of, default=order.default)
     limits = goals.max_accuracy_drop, fitted.slopes, fitted.offsets, goals
     policy = Policy(score, fitted.temperatures, tuned.operating_points, *limits, tuned.default)
     checkpoint = checkpoint.with_policy(policy)
@@ -181,7 +182,7 @@ def _tune_bundle(order: TuningOrder, data: Data, progress: Progress) -> TunedMod
     from eetool.export.bundle_files import read_goals
     from eetool.records import identity
     from eetool.tune.operating_points import check_point, point_names
-    from eetool.tune.refit import earlier_points, fit_bundle, merge_goals, with_default
+    from eetool.tune.refit import earlier_points, fit_bundle, keep_default, merge_goals, with_default
     from eetool_runtime import open_bundle
 
     assert isinstance(order.model, Path)
@@ -190,7 +191,7 @@ def _tune_bundle(order: TuningOrder, data: Data, progress: Progress) -> TunedMod
     name = order.variant or next(iter(bundle.manifest.variants))
     _check_tuned_before(order, len(bundle.variant(name).operating_points) > 1)
     device_costs = _device_costs(order, name)
-    given = replace(order.goals, costs=_cost_source(order, device_costs, name))
+    given = replace(order.goals, costs=_cost_source(order, device_costs, name), default=order.default)
     goals = merge_goals(read_goals(bundle), given, order.named)
     costs = device_costs.costs if device_costs else None
     if order.default is not None:
@@ -199,6 +200,9 @@ def _tune_bundle(order: TuningOrder, data: Data, progress: Progress) -> TunedMod
     manifest, tuned = fit_bundle(bundle, name, source, goals, given, costs, progress)
     if order.default is not None:
         manifest, tuned = with_default(manifest, order.default), replace(tuned, default=order.default)
+    elif goals.default is not None:
+        manifest, tuned, kept = keep_default(manifest, tuned, goals.default)
+        goals = replace(goals, default=kept)
     if device_costs and device_costs.settings is not None:
         manifest = replace(manifest, devices=_with_settings(manifest.devices, device_costs, name))
     _write_bundle(order, bundle, manifest, name, replace(goals, calibration=tuned.calibration.method), read)

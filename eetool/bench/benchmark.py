@@ -7,20 +7,21 @@ from pathlib import Path
 import numpy as np
 
 from eetool.bench.comparison import Comparison, MeasuredWay
+from eetool.bench.example_forms import Reread, example_forms
 from eetool.bench.exit_metrics import ExitFigures, exit_figures
 from eetool.bench.front import front_marks
 from eetool.bench.interleaved_timing import TimingRules
-from eetool.bench.memory import fits_in_memory
 from eetool.bench.predicted_sets import PredictedSets, check_point, chosen_variants, make_sets, predict_sets
 from eetool.bench.results import WayRow, WayRun, make_row
 from eetool.bench.timing import Timing, time_ways
-from eetool.bench.verdict import Verdict, decide_verdict
+from eetool.bench.verdict import Verdict, decide_verdict, undecided
 from eetool.bench.way_sets import WayNotRun
 from eetool.bench.ways import EARLY_EXIT
 from eetool.data.source import Source, check_classes
 from eetool.data.splits import split_record
 from eetool.data.vocabulary import use_model_vocabulary
 from eetool.errors import UnstableError
+from eetool.free_memory import fits_in_memory
 from eetool.progress import SILENT, Progress
 from eetool_measure.machine import Machine, read_machine
 from eetool_measure.machine_state import read_machine_state
@@ -78,7 +79,7 @@ class Bench:
         in_memory_together: whether all graphs were loaded at once.
         labels: names of the classes.
         exits: every exit of the variant of the verdict.
-        unstable: reasons to distrust the times, where they were accepted nevertheless.
+        unstable: reasons to distrust the times. Where they were not accepted, the verdict is that it cannot be told.
     """
 
     ways: tuple[WayRow, ...]
@@ -153,6 +154,7 @@ def bench_bundle(
     against: Sequence[Path],
     rules: BenchRules,
     progress: Progress = SILENT,
+    reread: Reread | None = None,
 ) -> Bench:
     """Compare all ways to ship `bundle` with each other and with the networks of `against`.
 
@@ -164,19 +166,19 @@ def bench_bundle(
         against: ONNX files and bundles.
         rules: settings of the benchmark.
         progress: shows the steps.
+        reread: reads the source in another form, for networks of `against` that take images of another size.
 
     Raises:
         UsageError: the bundle lacks a variant or the operating point of `rules`.
         ArtefactError: the bundle has no unsplit reference or takes other inputs, or a network of `against` does not
             fit.
         BackendError: no variant can run here, or not the one that was asked for.
-        UnstableError: the times of the verdict scatter too much between the passes, or the board was throttled.
     """
     manifest, variants = bundle.manifest, rules.check(bundle)
     source = use_model_vocabulary(source, manifest.inputs)
     check_classes(source, manifest.labels, str(bundle.path))
     labels, threads = source.labels[indices], rules.threads or recorded_threads(bundle, variants[0])
-    sets = make_sets(bundle, variants, source.inputs[indices], against, threads)
+    sets = make_sets(bundle, variants, example_forms(bundle, source, indices, reread), against, threads)
     graphs_bytes, throttled = sum(one.graphs_bytes for one in sets), read_machine_state().throttled
     together = fits_in_memory(graphs_bytes, rules.memory_bytes)
     predicted = predict_sets(sets, together, bool(rules.variants), progress)
@@ -204,6 +206,19 @@ def bench_bundle(
         labels=manifest.labels,
         exits=_exits(predicted, bundle, compared.verdict.way, labels, indices),
         unstable=compared.unstable,
+    )
+
+
+def stability_problem(bench: Bench, rules: BenchRules) -> UnstableError | None:
+    """Return the error of times that scatter too much between the passes, or of a throttled board.
+
+    None where they are steady, or accepted all the same.
+    """
+    if not bench.unstable or rules.accept_unstable:
+        return None
+    return UnstableError(
+        f"the measurement is unstable: {'; '.join(bench.unstable)}",
+        "Stop other programs, cool the board, or give more --passes; --accept-unstable keeps the verdict.",
     )
 
 
@@ -238,10 +253,7 @@ def _compare(
     pairs = [Comparison(ways[verdict.way], other) for other in (reference, ways[verdict.against])]
     unstable = _unstable(pairs, throttled)
     if unstable and not rules.accept_unstable:
-        raise UnstableError(
-            f"the measurement is unstable: {'; '.join(unstable)}",
-            "Stop other programs, cool the board, or give more --passes; --accept-unstable keeps the times.",
-        )
+        verdict = undecided(verdict, unstable)
     return _Compared(ways, verdict, unstable)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from eetool.bench.example_forms import Reread, example_forms
 from eetool.bench.predicted_sets import make_sets, predict_sets
 from eetool.bench.predictions import WayPredictions
 from eetool.bench.ways import EARLY_EXIT, UNSPLIT
@@ -55,6 +56,7 @@ def measure_accuracies(
     indices: np.ndarray,
     against: Sequence[Path],
     progress: Progress = SILENT,
+    reread: Reread | None = None,
 ) -> DataResults:
     """Run a variant of `bundle` at all operating points, unsplit, and the networks of `against` on the same inputs.
 
@@ -64,9 +66,9 @@ def measure_accuracies(
     """
     manifest = bundle.manifest
     source = use_model_vocabulary(source, manifest.inputs)
-    examples, labels = source.inputs[indices], source.labels[indices]
+    labels = source.labels[indices]
     check_classes(source, manifest.labels, str(bundle.path))
-    sets = make_sets(bundle, [variant], examples, against, threads=1)
+    sets = make_sets(bundle, [variant], example_forms(bundle, source, indices, reread), against, threads=1)
     predicted = predict_sets(sets, keep=False, required=True, progress=progress)
     if predicted.not_run:  # every network is asked for by name
         missing = predicted.not_run[0]

@@ -36,8 +36,8 @@ class TimedModel(Protocol):
 
     name: str
 
-    def prepare(self) -> None:
-        """Prepare for a turn; not timed."""
+    def prepare(self, indices: Sequence[int]) -> None:
+        """Prepare for a turn on the inputs `indices`; not timed."""
 
     def classify(self, index: int) -> object:
         """Return the class of a preprocessed input; this call is timed."""
@@ -112,7 +112,7 @@ def _one_pass(
 
 
 def _take_turn(model: TimedModel, block: Sequence[int], clock: Clock) -> list[int]:
-    model.prepare()
+    model.prepare(block)
     classify = model.classify
     classify(block[-1])
     times = []

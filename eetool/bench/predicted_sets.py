@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
+from eetool.bench.example_forms import ExampleForms, bench_inputs
 from eetool.bench.predictions import ExitPredictions, WayPredictions
-from eetool.bench.way_sets import NO_REFERENCE_HINT, VariantWays, WayNotRun, WaySet, bench_inputs, rival_sets
+from eetool.bench.way_sets import NO_REFERENCE_HINT, VariantWays, WayNotRun, WaySet, rival_sets
 from eetool.bench.ways import EARLY_EXIT, UNSPLIT, WayLabel, unique_names
 from eetool.errors import ArtefactError, EarlyExitError, UsageError
 from eetool.progress import SILENT, Progress
@@ -86,7 +85,7 @@ def check_point(bundle: Bundle, variants: Sequence[str], point: str | None) -> N
 def make_sets(
     bundle: Bundle,
     variants: Sequence[str],
-    examples: np.ndarray,
+    forms: ExampleForms,
     against: Sequence[Path],
     threads: int,
 ) -> list[WaySet]:
@@ -95,7 +94,7 @@ def make_sets(
     Args:
         bundle: opened bundle.
         variants: those to run.
-        examples: (N, …) of the source.
+        forms: examples of the source.
         against: ONNX files and bundles.
         threads: number of threads.
 
@@ -105,7 +104,7 @@ def make_sets(
     """
     if not any(UNSPLIT in bundle.variant(variant).references for variant in variants):
         raise ArtefactError(f"{bundle.path}: has no reference/{UNSPLIT} to compare with", NO_REFERENCE_HINT)
-    inputs = bench_inputs(bundle, examples)
+    inputs = bench_inputs(bundle, forms.examples)
     several = len(variants) > 1
     owners: dict[str | None, str] = {}
     for variant in variants:
@@ -116,7 +115,7 @@ def make_sets(
         same_as = owners[graph] if graph is not None and owners[graph] != variant else None
         sets.append(VariantWays(bundle, variant, inputs, threads, f"{variant} " if several else "", same_as))
     for path in against:
-        sets += rival_sets(path, bundle, variants, examples, inputs, threads)
+        sets += rival_sets(path, bundle, variants, forms, inputs, threads)
     names = iter(unique_names(label.name for one in sets for label in one.labels))
     for one in sets:
         one.labels = [replace(label, name=next(names)) for label in one.labels]

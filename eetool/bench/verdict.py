@@ -80,6 +80,14 @@ def decide_verdict(
     return replace(verdict, text=f"{verdict.text} {front_text(ways)}")
 
 
+def undecided(verdict: Verdict, reasons: Sequence[str]) -> Verdict:
+    """Return the verdict on times that cannot be trusted: it cannot be told, whatever they seem to say."""
+    rest = verdict.text.removeprefix(f"{verdict.headline}: ")
+    seems = {True: "These times alone say that it pays: ", False: "These times alone say that it does not: ", None: ""}
+    text = f"{_HEADLINES[None]}: the measurement is unstable: {'; '.join(reasons)}. {seems[verdict.pays]}"
+    return replace(verdict, pays=None, text=text + (rest if seems[verdict.pays] else rest[:1].upper() + rest[1:]))
+
+
 def judge(
     ways: Sequence[AnyWay],
     reference: AnyWay,

@@ -1,16 +1,17 @@
 """Sets of ways whose graphs are loaded together: one variant of a bundle, or one network of `--against`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from eetool.bench.example_forms import ExampleForms
 from eetool.bench.predictions import ExitPredictions, WayPredictions, predict_exits, predict_static
 from eetool.bench.ways import AGAINST, EARLY_EXIT, UNSPLIT, CascadeWay, StaticWay, WayLabel, cascade_macs
-from eetool.data.model_inputs import model_inputs
 from eetool.errors import ArtefactError
 from eetool.graphs.onnx_side_files import check_side_file_sizes
 from eetool_runtime.backends import PROCESS, Threads, backend_for, open_onnx_with_side_files
@@ -20,6 +21,7 @@ from eetool_runtime.execution_plan import unsplit_macs
 from eetool_runtime.loading import load_to_judge
 
 Ways = Sequence[CascadeWay | StaticWay]
+OwnInputs = Callable[[Sequence[int | str], str], Sequence[np.ndarray] | None]
 NO_REFERENCE_HINT = "It was exported with --no-reference; export it again without."
 
 
@@ -154,16 +156,27 @@ class VariantWays(_Opened):
 
 
 class RivalFile(_Opened):
-    """A network in an ONNX file, whose weights may lie in files beside it."""
+    """A network in an ONNX file, whose weights may lie in files beside it.
+
+    `own_inputs` gives the inputs of a graph by the shape that it takes, where they are not `inputs`.
+    """
 
     required = True
     format = "onnx"
 
-    def __init__(self, path: Path, inputs: Sequence[np.ndarray], threads: int, classes: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        inputs: Sequence[np.ndarray],
+        threads: int,
+        classes: int,
+        own_inputs: OwnInputs = lambda shape, where: None,
+    ) -> None:
         super().__init__()
         if not path.is_file():
             raise ArtefactError(f"{path}: does not exist", "--against takes an .onnx file or a bundle.")
         self._path, self._inputs, self._threads, self._classes = path, inputs, Threads(threads, PROCESS), classes
+        self._own_inputs = own_inputs
         self.labels: Sequence[WayLabel] = [WayLabel(path.name, AGAINST)]
         self.graphs_bytes = path.stat().st_size
 
@@ -176,7 +189,9 @@ class RivalFile(_Opened):
             check_side_file_sizes(path)  # the backend's message of a file that is cut off is of its own source code
             hint = error.hint or f"{path.name} is not an ONNX file, or needs another onnxruntime."
             raise ArtefactError(error.message, hint) from None
-        way = StaticWay(self.labels[0].name, graph, self._inputs, file=path)
+        shape = next(iter(graph.inputs.values())).shape
+        inputs = self._own_inputs(shape, str(path)) or self._inputs
+        way = StaticWay(self.labels[0].name, graph, inputs, file=path)
         way.check(self._classes, str(path))
         return [way]
 
@@ -213,27 +228,11 @@ class RivalVariant(_Opened):
             return SetPredictions({way.name: predict_static(way, len(self._inputs), temperature)})
 
 
-def bench_inputs(bundle: Bundle, examples: np.ndarray) -> list[np.ndarray]:
-    """Return examples (N, …) of a source as N inputs of `bundle` at batch 1, so that preprocessing is not timed.
-
-    Raises:
-        ArtefactError: the bundle does not take one example of this kind and shape.
-    """
-    specs = bundle.manifest.inputs
-    if len(specs) != 1:
-        raise ArtefactError(f"{bundle.path}: it has {len(specs)} inputs, but a benchmark provides one")
-    try:
-        inputs = model_inputs(examples, specs[0])
-    except ArtefactError as error:
-        raise ArtefactError(f"{bundle.path}: {error.message}", error.hint) from None
-    return [inputs[i : i + 1] for i in range(len(inputs))]
-
-
 def rival_sets(
     path: Path,
     bundle: Bundle,
     variants: Sequence[str],
-    examples: np.ndarray,
+    forms: ExampleForms,
     inputs: Sequence[np.ndarray],
     threads: int,
 ) -> list[WaySet]:
@@ -243,8 +242,8 @@ def rival_sets(
         path: file or bundle.
         bundle: that of the benchmark.
         variants: those of the benchmark; another bundle that has none of them takes part with its first.
-        examples: (N, …) of the source, which another bundle preprocesses in its own way.
-        inputs: N inputs of batch 1 as `bundle` takes them; an ONNX file takes the same.
+        forms: examples of the source, which another bundle preprocesses in its own way, and at its own size.
+        inputs: N inputs of batch 1 as `bundle` takes them; an ONNX file takes the same, or photographs at its own size.
         threads: number of threads.
 
     Raises:
@@ -252,7 +251,8 @@ def rival_sets(
             classes.
     """
     if not path.is_dir():
-        file = RivalFile(path, inputs, threads, len(bundle.manifest.labels))
+        own_inputs = partial(forms.of_graph, bundle.manifest.inputs[0])
+        file = RivalFile(path, inputs, threads, len(bundle.manifest.labels), own_inputs)
         with file.opened():  # refuses a file that does not fit before any long work
             return [file]
     other = open_bundle(path)
@@ -263,7 +263,7 @@ def rival_sets(
             f"{other.path}: has another vocabulary than {bundle.path.name}, so its token ids differ",
             "Compare models that were trained on the same texts by the same version.",
         )
-    own = bench_inputs(other, examples)
+    own = forms.of_bundle(other)
     common = [variant for variant in other.manifest.variants if variant in variants]
     chosen = common or [next(iter(other.manifest.variants))]
     plain = len(variants) == 1 and chosen == list(variants)

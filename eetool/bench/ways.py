@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from eetool.bench.example_forms import prepare_inputs
 from eetool.errors import ArtefactError
 from eetool.graphs.onnx_side_files import invalid_weights
 from eetool_measure.timing import bind_to
@@ -46,9 +47,10 @@ class CascadeWay:
         self.model = model
         self._point, self._inputs = label.operating_point, inputs
 
-    def prepare(self) -> None:
-        """Set the shared model to this operating point."""
+    def prepare(self, indices: Sequence[int]) -> None:
+        """Set the shared model to this operating point, and make the inputs `indices`."""
         self.model.use(self._point)
+        prepare_inputs(self._inputs, indices)
 
     def classify(self, index: int) -> int:
         """Return the predicted class, by early exit."""
@@ -67,8 +69,9 @@ class StaticWay:
         self._inputs = inputs
         self._bound: tuple[str, BoundCall, np.ndarray] | None = None
 
-    def prepare(self) -> None:
-        """Do nothing: the graph has one state."""
+    def prepare(self, indices: Sequence[int]) -> None:
+        """Make the inputs `indices`."""
+        prepare_inputs(self._inputs, indices)
 
     def classify(self, index: int) -> int:
         """Return the class with the largest logit."""

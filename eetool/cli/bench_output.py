@@ -31,6 +31,7 @@ def _header(b: "Bench") -> list[str]:
     return [
         f"{name}, {b.data.n} examples of {b.data.source}, batch 1, {threads}",
         f"{len(b.ways)} ways, timed in {b.passes} passes{timed}{memory}",
+        *(f"unstable: {reason}" for reason in b.unstable),
     ]
 
 

@@ -5,11 +5,14 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from eetool.cli.artefact_arguments import ArtefactType, DeviceType, ModelOrArtefactType, ModelType, SourceType
+
+if TYPE_CHECKING:
+    from eetool.data.image_form import DataChoice
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -129,13 +132,48 @@ def named_option(function: F) -> F:
     return click.option("--model", "named", multiple=True, metavar="REFERENCE", help=text)(function)
 
 
-def data_option(required: bool = True) -> Callable[[F], F]:
-    """Return the option `--data SOURCE`."""
+def data_options(required: bool = True) -> Callable[[F], F]:
+    """Return the option `--data SOURCE` and the image options `--input` and `--fit`, for `data_choice`."""
     known = (
         "digits; cifar10, cifar100, svhn (downloaded, or with :DIR); folder:DIR (@96: resized to 96×96), npz:FILE, "
         "tsv:FILE or tsv:DIR; or your own code, package.module:function, which is run."
     )
-    return click.option("--data", type=SourceType(), required=required, metavar="SOURCE", help=known)
+    shape = (
+        "Input shape (1x128: 128 tokens). Of images in a folder also 3x96x96: all of them become this size.  [that of "
+        "MODEL or the data]"
+    )
+    fit = (
+        "How images of a folder become that size, here and on the device: crop the centre, pad with grey, or change "
+        "the proportions.  [crop, or that of MODEL]"
+    )
+    options = (
+        click.option("--data", type=SourceType(), required=required, metavar="SOURCE", help=known),
+        click.option("--input", "shape", type=SHAPE, default=None, metavar="1x3x32x32", help=shape),
+        click.option("--fit", type=click.Choice(["crop", "pad", "stretch"]), default=None, help=fit),
+    )
+
+    def add(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
+
+
+def data_choice(data: str | None, shape: tuple[int, ...] | None, fit: str | None) -> "DataChoice":
+    """Return the data with its image options.
+
+    Raises:
+        UsageError: there is no --data, or the options contradict each other; no image is read for that.
+    """
+    from eetool.data.image_form import DataChoice
+    from eetool.errors import UsageError
+
+    if data is None:
+        raise UsageError("--fit is for images of --data, and there are none", "Give --data.")
+    choice = DataChoice(data, shape, fit)
+    choice.asked()
+    return choice
 
 
 def ssh_options(function: F) -> F:

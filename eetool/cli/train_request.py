@@ -5,14 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from eetool.cli.number_lists import parse_normalisation, parse_numbers
+from eetool.cli.options import data_choice
 
 if TYPE_CHECKING:
-    from eetool.data.image_form import ImageForm
+    from eetool.data.image_form import DataChoice
     from eetool.model.spec import TrainingSettings
     from eetool.train.exit_plan import ExitPlan
-
-_FOLDER = "folder"
-_IMAGE_AXES = 3  # channels, height, width
 
 
 @dataclass(frozen=True)
@@ -125,33 +123,19 @@ def exit_plan(request: TrainRequest) -> "ExitPlan":
     return ExitPlan(count, branch, taps, request.cascade, request.ensemble, request.layouts, outputs)
 
 
-def with_image_form(request: TrainRequest) -> "tuple[TrainRequest, ImageForm | None]":
-    """Return the form that images of a folder are brought to, and the request with the shape of four sizes.
+def chosen_data(request: TrainRequest) -> "tuple[TrainRequest, DataChoice | None]":
+    """Return the data of a request, and the request with the shape (1, …) of images of a folder.
 
     Raises:
         UsageError: the size is impossible, `--input` contradicts the data, or `--fit` has nothing to fit.
     """
-    from eetool.data.image_form import ImageForm, agreed_form, check_size, split_size
-    from eetool.errors import UsageError
-
-    kind, _, path = (request.data or "").partition(":")
-    if kind != _FOLDER:
-        if request.fit is not None:
-            raise UsageError("--fit is for images of a folder, which have many sizes", f"Give --data {_FOLDER}:DIR@96.")
+    if request.data is None and request.fit is None:
         return request, None
-    _, size = split_size(path)
-    fit = request.fit or "crop"
-    if request.shape is None:
-        if size is None and request.fit is not None:
-            raise UsageError("--fit needs the size that images become", f"Give --data {_FOLDER}:{path}@96.")
-        return request, ImageForm(*size, fit) if size else None
-    shape = (1, *request.shape) if len(request.shape) == _IMAGE_AXES else request.shape
-    if len(shape) != _IMAGE_AXES + 1 or shape[0] != 1 or shape[1] not in (1, 3):
-        asked = "x".join(map(str, request.shape))
-        raise UsageError(f"--input {asked} is no size of images", "Such as 3x96x96 in colour, 1x96x96 in grey.")
-    check_size("--input", shape[2], shape[3])
-    form = ImageForm(shape[2], shape[3], fit, shape[1])
-    return replace(request, shape=shape), agreed_form(request.data or "", size, form)
+    choice = data_choice(request.data, request.shape, request.fit)
+    form = choice.form()
+    if form is None or request.shape is None:
+        return request, choice
+    return replace(request, shape=(1, int(request.shape[-3]), form.height, form.width)), choice
 
 
 def listed_names(text: str | None) -> tuple[str, ...]:

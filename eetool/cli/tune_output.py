@@ -108,7 +108,11 @@ def _notes(tuned: "TuningResult", max_accuracy_drop: float, figures: DeviceFigur
         scope = f", {costs.scope}" if costs.scope else ""
         lines.append(f"{costs.unit} on {costs.device}: {costs.provenance}{scope}; thresholds minimise it")
     unit = f"{figures.costs.unit} on {figures.costs.device}" if figures else "MACs (--device NAME: by its latency)"
-    lines.append(f"default point: {tuned.default}; without --default the cheapest within the drop, by {unit}")
+    lines.append(
+        f"default point: {tuned.default}, kept from an earlier --default; --default NAME makes another the default"
+        if tuned.keeps_default
+        else f"default point: {tuned.default}; without --default the cheapest within the drop, by {unit}"
+    )
     if all(t is None for t in tuned.operating_points["fast"].thresholds):
         lines.append(
             f"No exit may be used: at a drop of {max_accuracy_drop:g} points no gate saves anything. "

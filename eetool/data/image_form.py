@@ -2,14 +2,16 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from eetool.data.source_names import FOLDER
 from eetool.errors import UsageError
 from eetool_runtime.manifest import CROP, Input, Resize
 
 LARGEST_SIDE = 4096  # pixels; a network for a small CPU takes a few hundred
 _SIZE = re.compile(r"(.*)@(\d+)(?:x(\d+))?", re.DOTALL)
+_IMAGE_AXES = 3  # channels, height, width
 _SYNTAX = "folder:DIR@96 is 96 pixels high and wide, folder:DIR@96x128 is 96 high and 128 wide."
 
 
@@ -36,8 +38,91 @@ class ImageForm:
         """The rule that a model records."""
         return Resize(self.fit)
 
+    def same_pixels(self, other: "ImageForm | None") -> bool:
+        """Return whether both give the same pixels of every image. Where channels are not known, files decide them."""
+        return other is not None and replace(self, owner=None) == replace(other, owner=None)
+
     def __str__(self) -> str:
         return f"{self.height}x{self.width} ({self.fit})"
+
+
+@dataclass(frozen=True)
+class DataChoice:
+    """A data source as options choose it: `--data` with the image options `--input` and `--fit`.
+
+    Attributes:
+        name: name of the source; a size may follow it, as in `folder:DIR@96`.
+        shape: shape of an input, (1, …), or of an image without the batch.
+        fit: `crop`, `pad` or `stretch`.
+    """
+
+    name: str
+    shape: tuple[int, ...] | None = None
+    fit: str | None = None
+
+    def asked(self) -> ImageForm | None:
+        """Return the form that the options ask for; None without a size, or for examples that are no photographs.
+
+        Raises:
+            UsageError: the size is impossible, options contradict each other, or `fit` has nothing to fit.
+        """
+        kind, _, path = self.name.partition(":")
+        if kind != FOLDER:
+            if self.fit is not None:
+                hint = f"Give --data {FOLDER}:DIR@96."
+                raise UsageError("--fit is for images of a folder, which have many sizes", hint)
+            return None
+        _, size = split_size(path)
+        if self.shape is not None:
+            return agreed_form(self.name, size, self._shape_form(self.shape))
+        return None if size is None else ImageForm(*size, self.fit or CROP)
+
+    def form(self, model: ImageForm | None = None) -> ImageForm | None:
+        """Return the form that images of a folder are brought to: that of the options, which a model must share.
+
+        Args:
+            model: the form that a model takes; None where a network is made for the data.
+
+        Raises:
+            UsageError: see `asked`; or the options contradict the model, or give a fit without a size.
+        """
+        asked = self.asked()
+        if model is None:
+            if asked is None and self.fit is not None:
+                raise UsageError("--fit needs the size that images become", f"Give --data {self.name}@96.")
+            return asked
+        channels, size = model.channels, (model.height, model.width)
+        if asked is not None:
+            channels, size = asked.channels or channels, (asked.height, asked.width)
+        if self.shape is None:
+            agreed_form(self.name, size, model)
+        if self.fit not in (None, model.fit) or (channels, *size) != (model.channels, model.height, model.width):
+            options = " ".join(self.options)
+            raise UsageError(
+                f"{options} contradicts {model.owner or 'the model'}, which takes {model.channels}x{model}",
+                "Leave --input and --fit out: the images are resized as the model needs it.",
+            )
+        return model
+
+    def _shape_form(self, shape: tuple[int, ...]) -> ImageForm:
+        whole = (1, *shape) if len(shape) == _IMAGE_AXES else shape
+        if len(whole) != _IMAGE_AXES + 1 or whole[0] != 1 or whole[1] not in (1, 3):
+            asked = "x".join(map(str, shape))
+            raise UsageError(f"--input {asked} is no size of images", "Such as 3x96x96 in colour, 1x96x96 in grey.")
+        check_size("--input", whole[2], whole[3])
+        return ImageForm(whole[2], whole[3], self.fit or CROP, whole[1])
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The image options as they are typed."""
+        shape = () if self.shape is None else ("--input", "x".join(map(str, self.shape)))
+        return (*shape, *(() if self.fit is None else ("--fit", self.fit)))
+
+    def check_shape(self, inputs: tuple[int, ...]) -> None:
+        """Raise UsageError where `--input` contradicts the shape (…) of one example of the data."""
+        shape = self.shape
+        if shape is not None and (1, *inputs) not in (shape, (1, *shape)):
+            raise UsageError(f"--input contradicts {self.name}, which has {(1, *inputs)}", "Leave --input out.")
 
 
 def model_form(inputs: Sequence[Input], owner: str) -> ImageForm | None:

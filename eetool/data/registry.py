@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-from eetool.data.image_form import ImageForm, agreed_form, split_size
+from eetool.data.image_form import DataChoice, ImageForm, split_size
 from eetool.data.odd_examples import odd_examples
 from eetool.data.readers.cifar import read_cifar10, read_cifar100
 from eetool.data.readers.digits import read_digits
@@ -31,14 +31,14 @@ _READERS: dict[str, Callable[[Path], Source]] = {
 _USERS_OWN = {FOLDER, "npz"}
 
 
-def load_source(name: str, progress: Progress = SILENT, form: ImageForm | None = None) -> Source:
-    """Load the source called `name`, such as `digits` or `cifar10:DIR`; `cifar10` alone is downloaded if necessary.
+def load_source(data: str | DataChoice, progress: Progress = SILENT, form: ImageForm | None = None) -> Source:
+    """Load the source called `data`, such as `digits` or `cifar10:DIR`; `cifar10` alone is downloaded if necessary.
 
     What was skipped, converted or looks wrong in the user's own files is said in notes. Another name with a colon is a
     function of the user, which is called.
 
     Args:
-        name: the source.
+        data: the source, which may have image options.
         progress: shows downloads and decoding, and receives the notes.
         form: what the images of a folder are brought to; that of a model is `image_form.model_form`. A size in the
             name, as in `folder:DIR@96`, must be the same. Other sources ignore it: their images have a size.
@@ -48,17 +48,37 @@ def load_source(name: str, progress: Progress = SILENT, form: ImageForm | None =
         ArtefactError: its files are missing or damaged, or a label or a class is invalid.
         MissingError: a download needs a package that is not installed.
     """
+    choice = data if isinstance(data, DataChoice) else DataChoice(data)
+    name, form = choice.name, choice.form(form)
+    source = _read(name, form, progress)
+    choice.check_shape(source.inputs.shape[1:])
+    return source
+
+
+def _read(name: str, form: ImageForm | None, progress: Progress) -> Source:
     if is_user_data(name):
         source = _load_user_data(name, progress)
         return _noted(source, odd_examples(source), progress)
     kind, path = parse_source_name(name)
     if kind == FOLDER:
-        path, size = split_size(path)
-        source = validate_source(read_image_folder(Path(path), agreed_form(name, size, form), progress))
+        path, _ = split_size(path)
+        source = validate_source(read_image_folder(Path(path), form, progress))
     else:
         source = validate_source(_READERS[kind](official_files(kind, progress) if name in DOWNLOADED else Path(path)))
     odd = remember_lines(source.inputs, partial(odd_examples, source)) if kind in _USERS_OWN else ()
     return _noted(source, odd, progress)
+
+
+def image_reader(data: str | DataChoice, progress: Progress = SILENT) -> Callable[[ImageForm], Source] | None:
+    """Return a function that reads the photographs of `data` in a form; None where its examples are no photographs.
+
+    A size in the name, as in `folder:DIR@96`, gives way to that of the form.
+    """
+    name = data.name if isinstance(data, DataChoice) else data
+    if is_user_data(name) or parse_source_name(name)[0] != FOLDER:
+        return None
+    folder, _ = split_size(parse_source_name(name)[1])
+    return lambda form: validate_source(read_image_folder(Path(folder), form, progress))
 
 
 def _noted(source: Source, odd: Iterable[str], progress: Progress) -> Source:

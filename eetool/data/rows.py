@@ -1,7 +1,11 @@
 """Chosen rows of a large array that stays on disk: examples are copied when they are used, a few at a time."""
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
+_PASS_VALUES = 1 << 22  # of the inputs of one forward pass; activations take several times their memory
 Key = int | slice | np.ndarray
 
 
@@ -25,6 +29,14 @@ class Rows:
         """Return a copy of one row or of some."""
         rows: np.ndarray = np.asarray(self._array[self._indices[key]])
         return rows
+
+
+def rows_per_pass(shape: Sequence[int], most: int) -> int:
+    """Return how many examples of this shape a forward pass takes: `most`, or fewer where they are large.
+
+    This bounds the memory of activations. It is also faster: those of many large images do not fit into any cache.
+    """
+    return max(1, min(most, _PASS_VALUES // max(1, math.prod(shape))))
 
 
 Examples = np.ndarray | Rows

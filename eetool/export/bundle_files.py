@@ -35,7 +35,10 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
 
 def write_goals(folder: Path, goals: TuningGoals) -> None:
     """Write the goals of the bundle in `folder`, before its manifest is written."""
-    (folder / GOALS).write_text(canonical({"schema": GOALS_SCHEMA, **encode(goals)}), encoding="utf-8")
+    fields = encode(goals)
+    if goals.default is None:  # a later addition, which readers of earlier versions refuse
+        del fields["default"]
+    (folder / GOALS).write_text(canonical({"schema": GOALS_SCHEMA, **fields}), encoding="utf-8")
 
 
 def read_goals(bundle: Bundle) -> TuningGoals | None:

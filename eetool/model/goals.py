@@ -53,6 +53,7 @@ class TuningGoals:
         calibration: `temperature` or `platt`; null for that of the model, if it was tuned before.
         standard_errors: margin of a drop below its limit, see `eetool.tune.margin_search`.
         costs: costs that thresholds minimise; null for MACs.
+        default: operating point that the user made the default; null where tuning chooses it.
     """
 
     max_accuracy_drop: float
@@ -62,6 +63,7 @@ class TuningGoals:
     calibration: str | None = None
     standard_errors: float = 1.0
     costs: CostSource | None = None
+    default: str | None = None
 
 
 def invalid_goal(goals: TuningGoals) -> str | None:
@@ -73,6 +75,8 @@ def invalid_goal(goals: TuningGoals) -> str | None:
         return "the probability of its certificate does not lie in (0, 1)"
     if not 0 <= goals.standard_errors <= _MAX_STANDARD_ERRORS or goals.calibration not in _CALIBRATIONS:
         return "its goals name an unknown calibration, or a margin outside [0, 10] standard errors"
+    if goals.default is not None and not is_text(goals.default):
+        return "the name of its default operating point is invalid"
     costs, budget = goals.costs, goals.budget
     if costs is not None and not _is_source(costs):
         return "the source of its costs is unknown"

@@ -8,7 +8,7 @@ import numpy as np
 
 from eetool.bench.benchmark import Bench, DataUsed
 from eetool.bench.exit_metrics import ExampleAnswer
-from eetool.data.image_form import ImageForm
+from eetool.data.image_form import DataChoice, ImageForm
 from eetool.data.registry import load_source
 from eetool.data.source import Source, check_classes
 from eetool.errors import ArtefactError
@@ -20,13 +20,13 @@ _MOST_CHARACTERS = 120
 IMAGE = "data:image/png;base64,"
 
 
-def example_previews(name: str, bench: Bench) -> dict[int, str]:
-    """Return a PNG data URL or the words of every example in `bench`, by its index in the source `name`.
+def example_previews(data: str | DataChoice, bench: Bench) -> dict[int, str]:
+    """Return a PNG data URL or the words of every example in `bench`, by its index in the source `data`.
 
     Raises:
         ArtefactError: the source is not that of the benchmark, or lacks these examples.
     """
-    source = load_source(name, form=_form(bench.data))
+    source = load_source(data, form=_form(bench.data))
     if source.name != bench.data.source:
         raise ArtefactError(f"the benchmark is of {bench.data.source!r}, not of {source.name!r}")
     check_classes(source, bench.labels, "the benchmark")

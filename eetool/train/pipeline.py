@@ -12,7 +12,7 @@ from torch import Tensor
 
 from eetool.data.augmentation import Augmentation
 from eetool.data.model_inputs import model_inputs
-from eetool.data.rows import Examples, take
+from eetool.data.rows import Examples, rows_per_pass, take
 from eetool.data.source import Source
 from eetool.data.splits import (
     TEMPERATURE,
@@ -42,6 +42,7 @@ from eetool.train.exit_plan import ExitPlan, make_spec
 from eetool.train.few_examples import warn_few_held_out
 from eetool.train.losses import FROZEN, ExitDepth
 from eetool.train.network_trial import Trial, try_network
+from eetool.train.run_identity import run_identity
 from eetool.train.source_examples import AS_THEY_ARE, Normalisation, training_examples, validation_examples
 from eetool.train.stored_training import choose_views, store_features
 from eetool.train.teacher import Teacher, load_teacher
@@ -51,6 +52,7 @@ from eetool_runtime.manifest import Data, Input, Preprocess
 from eetool_runtime.preprocess import SPECIAL
 
 _SAMPLES = 32
+_MOST_ROWS = 256  # of a forward pass
 _FEWEST_SAMPLES = 4
 _SAMPLE_ELEMENTS = 1 << 20  # limit of all samples together, to keep checkpoints and bundles small
 
@@ -112,11 +114,11 @@ def train_model(
     record = CheckpointRecord(spec, settings, Data(source.name, split_record(splits)))
     start = Checkpoint(record, net.state_dict(), _held_out_samples(source, splits[TEMPERATURE], examples, spec))
     try_network(net, start, trial)
-    depths = _exit_depths(net, spec)
+    depths, identity = _exit_depths(net, spec), run_identity(start, examples)
     validation = validation_examples(source, splits[TEMPERATURE], TEMPERATURE, examples)
     trained, kept, validated = store_features(net, examples, validation, settings, progress)
     history = run_training(
-        trained, kept, settings, state_file, resume, progress, depths, loaded_teacher, validated, on_epoch
+        trained, kept, settings, state_file, resume, progress, depths, loaded_teacher, validated, on_epoch, identity
     )
     return replace(start, record=replace(record, history=history), state=net.state_dict())
 
@@ -332,9 +334,9 @@ def exit_accuracies(checkpoint: Checkpoint, source: Source, progress: Progress =
     return [float((x.argmax(1) == labels).float().mean()) for x in logits], len(indices)
 
 
-def every_exit_logits(checkpoint: Checkpoint, images: Examples, batch: int = 256) -> list[torch.Tensor]:
+def every_exit_logits(checkpoint: Checkpoint, images: Examples) -> list[torch.Tensor]:
     """Return logits (N, classes) of every exit for examples (N, …) of a source, computed by torch."""
-    return every_exit_answers(checkpoint, images, batch)[0]
+    return every_exit_answers(checkpoint, images)[0]
 
 
 def answer_arrays(checkpoint: Checkpoint, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
@@ -344,7 +346,7 @@ def answer_arrays(checkpoint: Checkpoint, images: np.ndarray) -> tuple[np.ndarra
 
 
 def every_exit_answers(
-    checkpoint: Checkpoint, images: Examples, batch: int = 256, advance: Advance = lambda steps: None
+    checkpoint: Checkpoint, images: Examples, advance: Advance = lambda steps: None
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """Return logits (N, classes) of every exit, and outputs (N,) of confidence heads, for examples (N, …).
 
@@ -353,7 +355,7 @@ def every_exit_answers(
     """
     net = checkpoint.build()
     spec = checkpoint.record.spec.inputs[0]
-    parts = []
+    parts, batch = [], rows_per_pass(images.shape[1:], _MOST_ROWS)
     with torch.no_grad():
         for start in range(0, len(images), batch):  # normalised part by part: all as floats may not fit into memory
             chunk = torch.from_numpy(model_inputs(images[start : start + batch], spec))

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from eetool.data.rows import rows_per_pass
 from eetool.errors import ArtefactError
 from eetool.model.branches import Branch
 from eetool.model.early_exit import EarlyExitNet, capture_outputs, find_tap
@@ -20,7 +21,6 @@ from eetool.train.feature_files import HALF, SINGLE, FeatureContext, FeatureRows
 
 FINAL = "final"  # logits of the backbone, beside the parts of taps
 _FORMAT = 1  # of keys: a change of what is computed needs another number
-_CHUNK_VALUES = 1 << 22  # input values of one forward pass, which bounds the memory of its activations
 _MOST_ROWS = 256
 _LARGEST_HALF, _SMALLEST_HALF = 6e4, 1e-2  # largest feature for float16, which rounds smaller ones to 6e-8
 _PROBES = 4  # examples that are computed again, to test stored features
@@ -166,7 +166,7 @@ def _write(
     dtype: np.dtype,
 ) -> None:
     dtypes = {p.key: SINGLE if p.branch is None else dtype for p in parts}
-    batch = max(1, min(_MOST_ROWS, _CHUNK_VALUES // max(1, examples[:1].numel())))
+    batch = rows_per_pass(examples[:1].shape, _MOST_ROWS)
     count = len(examples)
     with progress("features", count) as advance, context.write(shapes, dtypes) as writer:
         for start in range(0, count, batch):

@@ -1,11 +1,12 @@
 """Training loop: seeded and resumable, with the same weights whether or not it was interrupted."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from eetool.train.epoch_figures import EpochListener, TrainingTally
 from eetool.train.gradient_scaling import scale_tap_gradients
 from eetool.train.learning_curve import LearningCurve, averaged_tensors
 from eetool.train.losses import FROZEN, BatchTargets, ExitDepth, make_loss
+from eetool.train.run_identity import differences
 from eetool.train.teacher import Teacher
 from eetool.train.torch_devices import CpuDevice, open_device
 from eetool.train.training_examples import TrainingExamples, ValidationExamples
@@ -45,6 +47,7 @@ def run_training(
     teacher: Teacher | None = None,
     validation: ValidationExamples | None = None,
     on_epoch: EpochListener | None = None,
+    identity: Mapping[str, str] = MappingProxyType({}),
 ) -> TrainingHistory | None:
     """Train `net` in place, and return its learning curve; None without an epoch.
 
@@ -63,17 +66,25 @@ def run_training(
         teacher: teacher of a distillation.
         validation: examples for the learning curve and the choice of an epoch.
         on_epoch: receives the figures of every epoch.
+        identity: of the network, its initial weights and the data, which `resume` compares.
 
     Raises:
         DivergedError: the loss is NaN or infinite after finite steps; `state_file` keeps the last good epoch.
-        UsageError: `resume` with another network or other settings than those of the interrupted run; or the network
-            itself, or the precision, is the cause of NaN.
+        UsageError: `resume` with another network, other data or other settings than those of the interrupted run; or
+            the network itself, or the precision, is the cause of NaN.
         ArtefactError: `state_file` is damaged; or the data are the cause of NaN.
     """
     engine = open_device(settings)
     progress = progress if engine.is_main else SILENT
     run = _Run(
-        net, examples, settings, depths or [ExitDepth(1.0, 1.0)] * (len(net.taps) + 1), teacher, engine, validation
+        net,
+        examples,
+        settings,
+        depths or [ExitDepth(1.0, 1.0)] * (len(net.taps) + 1),
+        teacher,
+        engine,
+        validation,
+        identity,
     )
     if not resume and engine.is_main:
         state_file.unlink(missing_ok=True)
@@ -118,6 +129,7 @@ class _Run:
         teacher: Teacher | None,
         engine: CpuDevice,
         validation: ValidationExamples | None,
+        identity: Mapping[str, str],
     ) -> None:
         set_memory_format(net, torch.channels_last)  # 1/8 faster on processors without bf16
         self.net, self.settings = net, settings
@@ -136,7 +148,8 @@ class _Run:
         self.losses = LossRecord()
         self.curve = LearningCurve(net, settings, validation, engine.device)
         self._last: tuple[Tensor, BatchTargets] | None = None  # batch of the last step
-        self.header = {"settings": encode(settings), "taps": list(net.taps), "examples": len(examples.labels)}
+        own = {"settings": encode(settings), "taps": list(net.taps), "examples": len(examples.labels)}
+        self.header = {**own, **identity}
 
     def epoch(self, epoch: int, advance: Any) -> TrainingTally:
         """Run one pass over the examples. Its randomness depends on the seed and the epoch alone."""
@@ -222,9 +235,9 @@ class _Run:
         if not path.exists():
             raise UsageError(f"there is nothing to resume: {path} does not exist", "Start without --resume.")
         stored = load_tensors(path, RESUME_FORMAT)
-        if stored.get("run") != self.header:
+        if other := differences(stored.get("run"), self.header):
             raise UsageError(
-                f"the interrupted run in {path} had other settings: {stored.get('run')}", "Repeat them, or start anew."
+                f"the interrupted run in {path} had other {'; other '.join(other)}", _repeat(stored.get("run"))
             )
         try:
             check_values({**stored["net"], **_numbered(stored["average"])}, str(path), "Start without --resume.")
@@ -262,6 +275,11 @@ def _optimizer(parameters: list[nn.Parameter], settings: TrainingSettings) -> to
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(parameters, lr=0.0, weight_decay=settings.weight_decay)
     return torch.optim.SGD(parameters, lr=0.0, momentum=_MOMENTUM, nesterov=True, weight_decay=settings.weight_decay)
+
+
+def _repeat(stored: Any) -> str:
+    settings = stored.get("settings") if isinstance(stored, Mapping) else None
+    return f"Repeat its options, or start anew with --force. Its settings were {settings}."
 
 
 def _numbered(tensors: Sequence[Tensor]) -> dict[str, Tensor]:

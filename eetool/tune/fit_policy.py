@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from eetool.data.model_inputs import model_inputs
-from eetool.data.rows import Examples, take
+from eetool.data.rows import Examples, rows_per_pass, take
 from eetool.data.source import Source, check_classes
 from eetool.data.splits import CERTIFICATE, TEMPERATURE, THRESHOLD, recorded_split
 from eetool.data.vocabulary import use_model_vocabulary
@@ -274,8 +274,8 @@ def _runtime_answers(model: Model, calibration: Calibration) -> Answers:
     exits = range(len(model.bundle.manifest.exits))
 
     def answers_of(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        spec = model.bundle.manifest.inputs[0]
-        parts = [model.every_exit(model_inputs(images[i : i + _BATCH], spec)) for i in range(0, len(images), _BATCH)]
+        spec, step = model.bundle.manifest.inputs[0], rows_per_pass(images.shape[1:], _BATCH)
+        parts = [model.every_exit(model_inputs(images[i : i + step], spec)) for i in range(0, len(images), step)]
         logits, confidence = (
             np.stack([np.concatenate([p[i][output] for p in parts]) for i in exits]) for output in (0, 1)
         )

@@ -64,6 +64,7 @@ class TuningResult:
             saves any cost.
         shortfalls: by operating point, the drops that are smaller than that.
         default: name of the default operating point.
+        keeps_default: whether that is the one that the user chose at an earlier fit.
     """
 
     calibration: Calibration
@@ -74,6 +75,7 @@ class TuningResult:
     smallest_drop: float | None = None
     shortfalls: dict[str, Shortfall] = field(default_factory=dict)
     default: str = FULL
+    keeps_default: bool = False
 
 
 class PointFit:

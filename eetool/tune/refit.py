@@ -123,6 +123,18 @@ def fit_bundle(
     return manifest, replace(tuned, warnings=(*tuned.warnings, *_missing_points(manifest, tuned)))
 
 
+def keep_default(manifest: Manifest, tuned: TuningResult, name: str) -> tuple[Manifest, TuningResult, str | None]:
+    """Return manifest and result with the default that the user chose at an earlier fit, and its name.
+
+    Where a variant no longer has that point, the chosen default is that of the fit, with a warning, and no name.
+    """
+    try:
+        return with_default(manifest, name), replace(tuned, default=name, keeps_default=True), name
+    except UsageError as error:
+        line = f"the earlier --default {name} is not kept: {error.message}; the default is {tuned.default}"
+        return manifest, replace(tuned, warnings=(*tuned.warnings, line)), None
+
+
 def _missing_points(manifest: Manifest, tuned: TuningResult) -> list[str]:
     """Return one warning for each variant without some of the operating points that were fitted."""
     warnings = []
@@ -177,6 +189,8 @@ def merge_goals(recorded: TuningGoals | None, given: TuningGoals, named: Collect
     kept = {
         field: getattr(recorded, field) for field in ("max_accuracy_drop", "certify", "standard_errors", "calibration")
     }
+    if given.default is None:
+        kept["default"] = recorded.default
     goals = replace(given, **{field: value for field, value in kept.items() if field not in named})
     if given.budget is None and given.costs is None:
         goals = replace(goals, budget=recorded.budget, costs=recorded.costs)

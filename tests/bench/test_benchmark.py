@@ -10,7 +10,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from eetool.bench.benchmark import SCHEMA, Bench, BenchRules, accuracy_limit, bench_bundle
+from eetool.bench.benchmark import SCHEMA, Bench, BenchRules, accuracy_limit, bench_bundle, stability_problem
 from eetool.bench.interleaved_timing import TimingRules
 from eetool.data.source import Source
 from eetool.errors import ArtefactError, EarlyExitError, UnstableError, UsageError
@@ -195,10 +195,17 @@ def test_bench_bundle_unsteady_times_are_refused(
     """A board that the system reports as throttled, which is read from the machine."""
     throttled = replace(read_machine_state(), throttled=True)
     monkeypatch.setattr("eetool.bench.benchmark.read_machine_state", lambda: throttled)
-    with pytest.raises(UnstableError, match="slowed down by heat") as refused:
-        compare(model, source)
-    assert refused.value.exit_code == 7
-    assert compare(model, source, rules=replace(QUICK, accept_unstable=True)).unstable
+    noisy = compare(model, source)
+    problem = stability_problem(noisy, QUICK)
+    assert isinstance(problem, UnstableError)
+    assert (problem.exit_code, noisy.verdict.pays) == (7, None)
+    assert "slowed down by heat" in problem.message
+    assert noisy.verdict.text.startswith("Cannot tell whether early exit pays: the measurement is unstable: the board")
+    accepted = replace(QUICK, accept_unstable=True)
+    kept = compare(model, source, rules=accepted)
+    assert kept.unstable
+    assert stability_problem(kept, accepted) is None
+    assert "unstable" not in kept.verdict.text
 
 
 def test_golden_bench_document_is_read() -> None:

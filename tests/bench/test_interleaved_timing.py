@@ -1,5 +1,6 @@
 """Interleaved timing, on a clock that the timed models advance."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 
@@ -28,7 +29,7 @@ class Runner:
         self._track = track
         self._cost_ns = cost_ns
 
-    def prepare(self) -> None:
+    def prepare(self, indices: Sequence[int]) -> None:
         self._track.prepared.append((self.name, len(self._track.log)))
 
     def classify(self, index: int) -> None:

@@ -1,5 +1,6 @@
 """Sets of ways: their predictions, and the files that are refused."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,8 +8,9 @@ import numpy as np
 import onnx.parser
 import pytest
 
+from eetool.bench.example_forms import ExampleForms, bench_inputs
 from eetool.bench.predictions import predict_exits, predict_static
-from eetool.bench.way_sets import VariantWays, WaySet, bench_inputs, rival_sets
+from eetool.bench.way_sets import VariantWays, WaySet, rival_sets
 from eetool.bench.ways import CascadeWay, StaticWay, cascade_macs, unique_names
 from eetool.data.source import Source
 from eetool.errors import ArtefactError
@@ -32,13 +34,13 @@ def rivals(
     path: Path,
     model: Bundle,
     examples: np.ndarray,
-    inputs: list[np.ndarray] | None = None,
+    inputs: Sequence[np.ndarray] | None = None,
     variants: tuple[str, ...] = FP32,
 ) -> list[WaySet]:
-    return rival_sets(path, model, variants, examples, inputs or bench_inputs(model, examples), 1)
+    return rival_sets(path, model, variants, ExampleForms(examples), inputs or bench_inputs(model, examples), 1)
 
 
-def rival(path: Path, model: Bundle, examples: np.ndarray, inputs: list[np.ndarray] | None = None) -> StaticWay:
+def rival(path: Path, model: Bundle, examples: np.ndarray, inputs: Sequence[np.ndarray] | None = None) -> StaticWay:
     (one,) = rivals(path, model, examples, inputs)
     with one.opened() as (way,):
         assert isinstance(way, StaticWay)
@@ -54,7 +56,7 @@ def test_variant_ways_predictions_are_those_of_the_loaded_bundle(model: Bundle, 
     assert not predictions.failed
     with ways.opened() as opened:
         for way in opened:
-            way.prepare()
+            way.prepare(range(64))
             assert [way.classify(i) for i in range(64)] == predictions.ways[way.name].classes.tolist()
             if isinstance(way, CascadeWay):
                 results = [way.model(x) for x in inputs]

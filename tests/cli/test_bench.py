@@ -1,6 +1,7 @@
 """`eetool bench`."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from eetool.cli.app import cli
+from eetool.data.image_form import DataChoice
 from eetool.data.source import Source
 from eetool.data.splits import split_record
 from eetool.errors import UsageError
+from eetool_measure.machine_state import read_machine_state
 from eetool_runtime.manifest import Data
 from tests.helpers.tiny_bundle import LABELS, pixels, write_tiny_bundle
 from tests.helpers.tiny_graphs import CLASSES
@@ -39,7 +42,8 @@ def bundle(tmp_path: Path) -> Path:
 def tiny_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """`--data tiny`: images of the tiny bundle, all of them its test split."""
 
-    def load_source(name: str, progress: object = None, form: object = None) -> Source:
+    def load_source(data: str | DataChoice, progress: object = None, form: object = None) -> Source:
+        name = data.name if isinstance(data, DataChoice) else data
         if name != "tiny":
             raise UsageError(f"unknown data source {name!r}", "Known sources: tiny.")
         pairs = [(label, contrast) for contrast in np.linspace(0.25, 4, 16) for label in range(CLASSES)]
@@ -82,6 +86,25 @@ def test_bench_of_several_variants_names_them_and_the_written_file(tmp_path: Pat
     assert f"wrote {out}" in result.stderr
     assert sum("onnx/second" in line for line in lines if line.lstrip(" *?").startswith("onnx/")) == 3
     assert max(len(line) for line in lines if line.lstrip(" *?").startswith("onnx/")) <= 80
+
+
+def test_bench_of_unsteady_times_keeps_what_it_measured(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    throttled = replace(read_machine_state(), throttled=True)
+    monkeypatch.setattr("eetool.bench.benchmark.read_machine_state", lambda: throttled)
+    monkeypatch.delenv("EETOOL_ACCEPT_UNSTABLE")
+    out, page = tmp_path / "bench.json", tmp_path / "page.html"
+    result = run("bench", bundle, "--data", "tiny", *QUICK_BENCH, "-o", out)
+    assert result.exit_code == 7
+    assert "error: the measurement is unstable: the board was slowed down" in result.stderr
+    assert "unstable: the board was slowed down by heat or a weak supply" in result.stdout
+    document = json.loads(out.read_text())
+    jsonschema.validate(document, schema("bench-2"))
+    assert (document["ok"], document["verdict"]["pays"], document["error"]["code"]) == (False, None, 7)
+    assert len(document["ways"]) == 4
+    assert run("report", out, "-o", page).exit_code == 0
+    assert "The measurement is unstable: the board was slowed down" in page.read_text()
 
 
 def test_bench_writes_the_printed_document(bundle: Path, tmp_path: Path) -> None:

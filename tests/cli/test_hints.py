@@ -42,7 +42,7 @@ def test_options_in_messages_exist_in_a_command_that_reaches_the_module() -> Non
     ("hint", "arguments", "foreign"),
     [
         ("Give another --input.", ["train", "--input", "1x3x8x8"], []),
-        ("Give another --input.", ["tune", "model.pt"], ["--input"]),
+        ("Give another --epochs.", ["tune", "model.pt"], ["--epochs"]),
         ("Export with --no-simplify.", ["tune", "model.pt"], []),
         ("Measure it: eetool profile --power METER, then --watts W.", ["tune"], []),
         ("--resume continues it, --force starts anew.", ["table", "build"], []),

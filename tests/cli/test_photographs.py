@@ -12,7 +12,7 @@ from PIL import Image
 import eetool
 from eetool.data.image_form import model_form
 from eetool.data.registry import load_source
-from eetool.errors import ArtefactError
+from eetool.errors import ArtefactError, UsageError
 from eetool.model.checkpoint import load_checkpoint, save_checkpoint
 from eetool_runtime import load
 from eetool_runtime.manifest import Preprocess, Resize
@@ -108,9 +108,35 @@ def test_advise_takes_the_rule_of_the_model_and_names_it_in_its_commands(cli: An
     assert "--normalize 0.5,0.5,0.5/0.5,0.5,0.5" in output.document["next"][0]["commands"][0]
 
 
+def test_image_options_are_those_of_train_in_every_command(cli: Any, work: Path, tmp_path: Path) -> None:
+    data, size = ("--data", f"folder:{work / 'photos'}"), ("--input", f"3x{SIDE}x{SIDE}", "--fit", "pad")
+    quick = ("--passes", 2, "--min-seconds", 0, "--accept-unstable", "-o", tmp_path / "bench.json")
+    short = ("--examples", 40, "--epochs", 1)
+    search = ("--trials", 1, "--supernet-epochs", 1, "-o", tmp_path / "front.json", "--max-accuracy-drop", 90)
+    for command in (
+        ("tune", work / "model.pt", *data, *size, "--max-accuracy-drop", 50, "-o", tmp_path / "tuned.pt"),
+        ("bench", work / "model.eebundle", *data, *size, *quick),
+        ("report", tmp_path / "bench.json", *data, *size, "-o", tmp_path / "page.html"),
+        ("estimate", work / "model.eebundle", "--device", "rpi4", *data, *size),
+        ("search", "--space", "resnet", *data, *size, *search, *short),
+    ):
+        output = cli(*command)
+        assert output.code == 0, output
+    weights = ("--weights", work / "model.pt", "--normalize", "half", "--exits", 1)
+    advice = cli("advise", "resnet8", *data, *size, *weights, *short, "--json")
+    assert f"--input 3x{SIDE}x{SIDE} --fit pad" in advice.document["next"][0]["commands"][0]
+
+
 def test_data_of_own_loops_has_the_rule_of_resizing_and_the_presets_of_train(work: Path) -> None:
     data = eetool.load_data(f"folder:{work / 'photos'}@{SIDE}", normalise="half")
     assert data.preprocess == Preprocess(1 / 255, (0.5,) * 3, (0.5,) * 3, Resize())
+    padded = eetool.load_data(f"folder:{work / 'photos'}", size=(SIDE, 24), fit="pad")
+    assert (padded.source.resize, padded.source.inputs.shape[1:]) == (Resize("pad"), (3, SIDE, 24))
+    for wrong in ({"fit": "zoom"}, {"fit": "pad"}, {"size": "96"}, {"size": (1, 2, 3)}):
+        with pytest.raises(UsageError):
+            eetool.load_data(f"folder:{work / 'photos'}", **wrong)
+    with pytest.raises(UsageError, match="fit no photographs of 'digits'"):
+        eetool.load_data("digits", size=8)
 
 
 @pytest.mark.parametrize(
@@ -124,6 +150,17 @@ def test_data_of_own_loops_has_the_rule_of_resizing_and_the_presets_of_train(wor
         ("--fit needs the size", ("train", "resnet8", "--data", "PHOTOS", "--fit", "pad")),
         ("--fit is for images of a folder", ("train", "resnet8", "--data", "digits", "--fit", "pad")),
         ("'zoom' is not one of", ("train", "resnet8", "--data", "PHOTOS@8", "--fit", "zoom")),
+        (
+            "--fit crop contradicts MODEL, which takes 3x16x16 (pad)",
+            ("tune", "MODEL", "--data", "PHOTOS", "--fit", "crop"),
+        ),
+        ("--input 1x1x16x16 contradicts BUNDLE", ("bench", "BUNDLE", "--data", "PHOTOS", "--input", "1x1x16x16")),
+        ("--input 1x3x8x8 contradicts", ("advise", "MODEL", "--data", "PHOTOS", "--input", "3x8x8")),
+        ("asks for images of 8x8, and", ("estimate", "BUNDLE", "--device", "rpi4", "--data", "PHOTOS@8")),
+        ("--fit is for images of --data", ("estimate", "BUNDLE", "--device", "rpi4", "--fit", "pad")),
+        ("--fit needs the size", ("search", "--space", "resnet", "--data", "PHOTOS", "--fit", "pad")),
+        ("--fit is for images of a folder", ("advise", "resnet8", "--data", "digits", "--fit", "pad")),
+        ("--input contradicts digits", ("search", "--space", "resnet", "--data", "digits", "--input", "3x9x9")),
     ],
 )
 def test_commands_contradicting_sizes_are_usage_errors(

@@ -36,3 +36,15 @@ def test_tune_goals_reach_every_variant_and_the_next_fit(cli: Any, trained: Path
     assert (goals.max_accuracy_drop, goals.drops, goals.budget) == (4.0, (5.0, 2.0), policy.goals.budget)
     assert bundle.manifest.max_accuracy_drop == 4.0
     assert cli("verify", again).code == 0
+
+
+def test_tune_default_of_the_user_stays_the_default_of_the_next_fit(cli: Any, tuned: Path, tmp_path: Path) -> None:
+    made, again, other = (tmp_path / f"{name}.eebundle" for name in ("made", "again", "other"))
+    assert cli("export", tuned, "--default", "full", "--no-reference", "-o", made).code == 0
+    answered = cli("tune", made, *DIGITS, "--max-accuracy-drop", 5, "-o", again)
+    assert "default point: full, kept from an earlier --default" in answered.stdout
+    assert open_bundle(again).manifest.default_operating_point == "full"
+    assert cli("tune", again, *DIGITS, "--default", "fast", "-o", other).code == 0
+    goals = read_goals(open_bundle(other))
+    assert goals is not None
+    assert (goals.default, open_bundle(other).manifest.default_operating_point) == ("fast", "fast")

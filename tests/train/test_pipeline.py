@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from eetool.data import rows
 from eetool.data.registry import load_source
 from eetool.data.source import Source
 from eetool.data.splits import TEMPERATURE, split_record, split_source
@@ -59,10 +60,13 @@ def test_train_model_other_seed_has_the_same_splits_and_other_weights(little: So
     assert not torch.equal(a.state["backbone.conv1.weight"], b.state["backbone.conv1.weight"])
 
 
-def test_every_exit_logits_any_batch_size_are_equal(trained: Path, digits: Source) -> None:
+def test_every_exit_logits_any_batch_size_are_equal(
+    trained: Path, digits: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checkpoint = load_checkpoint(trained)
     at_once = every_exit_logits(checkpoint, digits.inputs[:20])
-    in_parts = every_exit_logits(checkpoint, digits.inputs[:20], batch=7)
+    monkeypatch.setattr(rows, "_PASS_VALUES", 7 * digits.inputs[0].size)
+    in_parts = every_exit_logits(checkpoint, digits.inputs[:20])
     assert [x.shape for x in at_once] == [(20, 10)] * 3
     assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(at_once, in_parts, strict=True))
 

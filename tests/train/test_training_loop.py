@@ -13,13 +13,14 @@ from eetool.data.augmentation import Augmentation
 from eetool.data.source import Source
 from eetool.data.splits import TRAIN, split_source
 from eetool.errors import ArtefactError, DivergedError, UsageError
-from eetool.model.checkpoint import load_tensors, save_checkpoint
+from eetool.model.checkpoint import load_tensors, save_checkpoint, serialise
 from eetool.model.early_exit import EarlyExitNet
 from eetool.model.spec import LossOptions, TrainingSettings
 from eetool.progress import SILENT, Advance, Progress
 from eetool.train import training_loop
 from eetool.train.exit_plan import ExitPlan
 from eetool.train.pipeline import train_model
+from eetool.train.source_examples import Normalisation
 from eetool.train.torch_devices import CpuDevice
 from eetool.train.training_examples import TrainingExamples
 from eetool.train.training_loop import RESUME_FORMAT, one_cycle, run_training
@@ -62,8 +63,11 @@ class Runs:
         plan: ExitPlan = PLAN,
         resume: bool = False,
         progress: Progress = SILENT,
+        normalisation: Normalisation | None = None,
     ) -> bytes:
-        checkpoint = train_model("resnet8", self.source, plan, settings, self.state, resume, progress)
+        checkpoint = train_model(
+            "resnet8", self.source, plan, settings, self.state, resume, progress, normalisation=normalisation
+        )
         save_checkpoint(self.folder / "model.pt", checkpoint, force=True)
         return (self.folder / "model.pt").read_bytes()
 
@@ -171,11 +175,34 @@ def test_run_training_resume_with_other_settings_raises_usage_error(run: Runs) -
     for changed in (replace(SETTINGS, epochs=9), replace(SETTINGS, seed=6), replace(SETTINGS, learning_rate=0.1)):
         with pytest.raises(UsageError, match="had other settings"):
             run(changed, resume=True)
-    with pytest.raises(UsageError, match="had other settings"):
+    with pytest.raises(UsageError, match="had other exits"):
         run(plan=ExitPlan(2, "linear"), resume=True)
-    with pytest.raises(UsageError, match="trained another network"):
+    with pytest.raises(UsageError, match="had other layers or preprocessing"):
         run(plan=ExitPlan(1, "conv1-8"), resume=True)
     assert run.state.read_bytes() == kept
+
+
+def test_run_training_resume_with_other_data_or_preprocessing_raises_usage_error(run: Runs) -> None:
+    run.interrupted(after_steps=4)
+    source = run.source
+    changed = source.inputs.copy()
+    changed[split_source(source)[TRAIN][5]] += 1  # one photograph was edited meanwhile
+    run.source = replace(source, inputs=changed)
+    with pytest.raises(UsageError, match="had other training data"):
+        run(resume=True)
+    run.source = source
+    with pytest.raises(UsageError, match="had other layers or preprocessing"):
+        run(resume=True, normalisation=((0.5,), (0.5,)))
+    run(resume=True)
+
+
+def test_run_training_resume_of_an_earlier_version_goes_on(run: Runs, uninterrupted: bytes) -> None:
+    run.interrupted(after_steps=4)
+    stored = load_tensors(run.state, RESUME_FORMAT)
+    for name in ("network", "weights", "data"):
+        del stored["run"][name]
+    run.state.write_bytes(serialise(stored))
+    assert run(resume=True) == uninterrupted
 
 
 def test_run_training_damaged_state_raises_artefact_error(run: Runs) -> None:

@@ -18,8 +18,11 @@ from eetool.model.goals import (
     TuningGoals,
     invalid_goal,
 )
-from eetool.tune.refit import earlier_points, find_costs, fit_bundle, merge_goals, price_by_table
+from eetool.tune.calibration import Calibration
+from eetool.tune.operating_points import TuningResult
+from eetool.tune.refit import earlier_points, find_costs, fit_bundle, keep_default, merge_goals, price_by_table
 from eetool_runtime import open_bundle
+from tests.helpers.tiny_bundle import write_tiny_bundle
 
 RPI4 = CostSource("rpi4", LATENCY, HW_PROFILE, "onnx/fp32")
 RECORDED = TuningGoals(4.0, 0.9, (2.0, 5.0), Budget(LATENCY, 7.0), "platt", 0.5, RPI4)
@@ -35,6 +38,22 @@ def test_merge_goals_options_replace_and_drops_are_added() -> None:
     given = TuningGoals(3.0, drops=(1.0, 5.0), standard_errors=2.0)
     merged = merge_goals(RECORDED, given, ("max_accuracy_drop",))
     assert merged == replace(RECORDED, max_accuracy_drop=3.0, drops=(2.0, 5.0, 1.0))
+
+
+def test_merge_goals_default_stays_until_another_is_given() -> None:
+    chosen = replace(RECORDED, default="fast")
+    assert merge_goals(chosen, DEFAULTS, ()) == chosen
+    assert merge_goals(chosen, replace(DEFAULTS, default="full"), ()) == replace(chosen, default="full")
+
+
+def test_keep_default_of_a_point_that_is_gone_says_so(tmp_path: Path) -> None:
+    manifest = open_bundle(write_tiny_bundle(tmp_path)).manifest
+    result = TuningResult(Calibration(()), {}, {}, default="balanced")
+    kept, tuned, name = keep_default(manifest, result, "fast")
+    assert (kept.default_operating_point, tuned.default, tuned.keeps_default, name) == ("fast", "fast", True, "fast")
+    same, tuned, name = keep_default(manifest, result, "drop-9")
+    assert (same, tuned.default, tuned.keeps_default, name) == (manifest, "balanced", False, None)
+    assert "the earlier --default drop-9 is not kept" in tuned.warnings[0]
 
 
 def test_merge_goals_budget_goes_with_its_costs() -> None:

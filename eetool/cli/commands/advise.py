@@ -8,7 +8,7 @@ import click
 
 from eetool.cli.advise_output import advice_text
 from eetool.cli.number_lists import parse_normalisation
-from eetool.cli.options import PATH, FiniteRange, data_option, force_option, named_option, output_option
+from eetool.cli.options import PATH, FiniteRange, data_choice, data_options, force_option, named_option, output_option
 from eetool.cli.output import CommandResult, verb_with_request, write_result
 from eetool.cli.progress_bars import TerminalProgress
 from eetool.cli.shell_completion import complete_hw_profile
@@ -24,6 +24,8 @@ class AdviseRequest:
 
     model: str
     data: str
+    shape: tuple[int, ...] | None
+    fit: str | None
     device: str | None
     threads: int
     against: tuple[Path, ...]
@@ -43,7 +45,7 @@ class AdviseRequest:
 
 @verb_with_request(AdviseRequest)
 @click.argument("model")
-@data_option()
+@data_options()
 @click.option(
     "--device",
     default=None,
@@ -96,7 +98,7 @@ def advise(request: AdviseRequest) -> CommandResult:
     stronger exits are trained for a short time at its taps, on features that are computed once. The result is a
     forecast on held-out examples and the commands to type next. The test split is not used.
     """
-    profile = _checked_profile(request)
+    profile, data = _checked_profile(request), data_choice(request.data, request.shape, request.fit)
     normalisation = parse_normalisation("--normalize", request.normalisation)
     from eetool.advise.advice import AdviceOptions
     from eetool.advise.advice import advise as advise_on
@@ -106,7 +108,7 @@ def advise(request: AdviseRequest) -> CommandResult:
 
     choice = NetworkChoice(
         model=request.model,
-        data=request.data,
+        data=data,
         device=request.device,
         weights=request.weights,
         weights_key=request.weights_key,
@@ -125,7 +127,7 @@ def advise(request: AdviseRequest) -> CommandResult:
         against=request.against,
     )
     progress = TerminalProgress()
-    source = load_source(request.data, progress, images_form(choice))
+    source = load_source(data, progress, images_form(choice))
     advice = advise_on(choice, source, profile, options, progress)
     result = CommandResult(SCHEMA, vars(advice), advice_text(advice))
     if request.output is not None:

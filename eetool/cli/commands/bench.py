@@ -11,7 +11,8 @@ from eetool.cli.options import (
     RIVAL,
     FiniteRange,
     accept_unstable_option,
-    data_option,
+    data_choice,
+    data_options,
     force_option,
     output_option,
 )
@@ -25,6 +26,8 @@ class BenchRequest:
 
     bundle: Path
     data: str
+    shape: tuple[int, ...] | None
+    fit: str | None
     variant: tuple[str, ...]
     against: tuple[Path, ...]
     threads: int | None
@@ -40,7 +43,7 @@ class BenchRequest:
 
 @verb_with_request(BenchRequest)
 @click.argument("bundle", type=BUNDLE)
-@data_option()
+@data_options()
 @click.option("--variant", multiple=True, help="Run this variant only, such as onnx/int8; repeatable.  [all]")
 @click.option(
     "--against", type=RIVAL, multiple=True, help="A static network to compare with: .onnx or bundle; repeatable."
@@ -67,16 +70,18 @@ def bench(request: BenchRequest) -> CommandResult:
 
     Each variant's unsplit network, each of its operating points and every --against network classify the whole test
     split at batch 1 in one process. They are timed in turns. The table marks the front of accuracy and latency. The
-    last line is the verdict: early exit pays, does not pay, or it cannot be told, and why.
+    last line is the verdict: early exit pays, does not pay, or it cannot be told, and why. Times that scatter too much
+    end with exit code 7; the document is written all the same, and its verdict is that it cannot be told.
     """
-    from eetool.bench.benchmark import SCHEMA, BenchRules, accuracy_limit, bench_bundle
+    from eetool.bench.benchmark import SCHEMA, BenchRules, accuracy_limit, bench_bundle, stability_problem
     from eetool.bench.interleaved_timing import TimingRules
     from eetool.data.image_form import model_form
-    from eetool.data.registry import load_source
+    from eetool.data.registry import image_reader, load_source
     from eetool.data.splits import TEST, recorded_split
     from eetool.records import check_output
     from eetool_runtime.bundle import open_bundle
 
+    data = data_choice(request.data, request.shape, request.fit)
     if request.output is not None:
         check_output(request.output, request.force)
     bundle = open_bundle(request.bundle)
@@ -89,10 +94,11 @@ def bench(request: BenchRequest) -> CommandResult:
         request.accept_unstable,
     )
     rules.check(bundle)
-    source = load_source(request.data, TerminalProgress(), model_form(bundle.manifest.inputs, str(request.bundle)))
-    indices = recorded_split(source, TEST, bundle.manifest.data)
-    document = bench_bundle(bundle, source, indices, TEST, request.against, rules, TerminalProgress())
-    result = CommandResult(SCHEMA, vars(document), bench_text(document))
+    progress = TerminalProgress()
+    source = load_source(data, progress, model_form(bundle.manifest.inputs, str(request.bundle)))
+    indices, reread = recorded_split(source, TEST, bundle.manifest.data), image_reader(data, progress)
+    document = bench_bundle(bundle, source, indices, TEST, request.against, rules, progress, reread)
+    result = CommandResult(SCHEMA, vars(document), bench_text(document), stability_problem(document, rules))
     if request.output is not None:
         write_result(request.output, result, request.force)
     return result

@@ -1,12 +1,21 @@
 """`eetool estimate`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 
 from eetool.cli.estimate_output import EstimateRequest, estimate_result
-from eetool.cli.options import DEVICE, MODEL, FiniteRange, data_option, force_option, named_option, output_option
+from eetool.cli.options import (
+    DEVICE,
+    MODEL,
+    FiniteRange,
+    data_choice,
+    data_options,
+    force_option,
+    named_option,
+    output_option,
+)
 from eetool.cli.output import CommandResult, verb_with_request, write_result
 from eetool.cli.shell_completion import complete_hw_profile
 from eetool.cli.table_measurement import HOST, SSH
@@ -16,6 +25,8 @@ from eetool.cli.table_measurement import HOST, SSH
 class FileEstimateRequest(EstimateRequest):
     """Options of `eetool estimate`, with the file that its document goes to."""
 
+    shape: tuple[int, ...] | None
+    fit: str | None
     output: Path | None
     force: bool
 
@@ -36,7 +47,7 @@ class FileEstimateRequest(EstimateRequest):
     multiple=True,
     help="A static network to compare with: .onnx, bundle or model.pt; repeatable.",
 )
-@data_option(required=False)
+@data_options(required=False)
 @click.option("--operating-point", default=None, help="Operating point of the verdict.  [the bundle's default]")
 @click.option("--max-accuracy-drop", type=FiniteRange(0, 100), default=None, help="Percentage points that it may lose.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads on the device.")
@@ -60,6 +71,9 @@ def estimate(request: FileEstimateRequest) -> CommandResult:
             f"estimates are made from a table, and {request.device} is measured",
             "`eetool table build -o my.json` makes a table; or measure a bundle with `eetool profile`.",
         )
+    if request.data is not None or request.fit is not None:
+        name = request.data if isinstance(request.data, str) else None
+        request = replace(request, data=data_choice(name, request.shape, request.fit))
     if request.output is not None:
         check_output(request.output, request.force)
     result = estimate_result(request)

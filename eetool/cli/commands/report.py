@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from eetool.cli.artefact_arguments import ArtefactType
-from eetool.cli.options import DEVICE, PATH, data_option, force_option, output_option
+from eetool.cli.options import DEVICE, PATH, data_choice, data_options, force_option, output_option
 from eetool.cli.output import CommandResult, verb_with_request
 from eetool.cli.progress_bars import TerminalProgress
 from eetool.cli.shell_completion import complete_hw_profile
 
 if TYPE_CHECKING:
+    from eetool.data.image_form import DataChoice
     from eetool.report.chart import Chart
     from eetool.report.inputs import ReportInputs
 
@@ -33,6 +34,8 @@ class ReportRequest:
     documents: tuple[Path, ...]
     output: Path
     data: str | None
+    shape: tuple[int, ...] | None
+    fit: str | None
     device: str | None
     figures: Path | None
     force: bool
@@ -41,7 +44,7 @@ class ReportRequest:
 @verb_with_request(ReportRequest)
 @click.argument("documents", type=_DOCUMENT, nargs=-1, required=True)
 @output_option("The page.", default="report.html")
-@data_option(required=False)
+@data_options(required=False)
 @click.option(
     "--device",
     type=DEVICE,
@@ -67,6 +70,8 @@ def report(request: ReportRequest) -> CommandResult:
 
     output, figures = request.output, request.figures
     check_output(output, request.force)
+    asked = request.data is not None or request.fit is not None
+    data = data_choice(request.data, request.shape, request.fit) if asked else None
     if figures is not None:
         _check_folder(figures)
     inputs = read_report_inputs(request.documents)
@@ -78,7 +83,7 @@ def report(request: ReportRequest) -> CommandResult:
     charts = model_charts(inputs, points, start)
     if not charts and inputs.training is None and inputs.advice is None and not inputs.predictions:
         raise UsageError("there is nothing to show", "Give a document of `eetool bench` or `profile`, or a bundle.")
-    text = render_page(inputs, points, positions, start, charts, _pictures(request.data, inputs))
+    text = render_page(inputs, points, positions, start, charts, _pictures(data, inputs))
     written = _write_charts(charts, figures, request.force)
     write_atomic(output, text.encode(), request.force)
     size = output.stat().st_size
@@ -93,7 +98,7 @@ def report(request: ReportRequest) -> CommandResult:
     return CommandResult("report/1", document, lines)
 
 
-def _pictures(data: str | None, inputs: "ReportInputs") -> dict[int, str]:
+def _pictures(data: "DataChoice | None", inputs: "ReportInputs") -> dict[int, str]:
     """Return the examples that the benchmark lists, as images by index."""
     from eetool.errors import UsageError
 

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from eetool.cli.options import DEVICE, PATH, SHARED_WEIGHTS, FiniteRange, data_option, force_option, output_option
+from eetool.cli.options import (
+    DEVICE,
+    PATH,
+    SHARED_WEIGHTS,
+    FiniteRange,
+    data_choice,
+    data_options,
+    force_option,
+    output_option,
+)
 from eetool.cli.output import CommandResult, say, verb_with_request, write_result
 from eetool.cli.progress_bars import TerminalProgress
 from eetool.cli.search_output import search_result
@@ -43,6 +52,8 @@ class SearchRequest:
 
     space: str
     data: str
+    shape: tuple[int, ...] | None
+    fit: str | None
     device: str | None
     objective: str | None
     max_macs: float | None
@@ -92,7 +103,7 @@ class SearchRequest:
 
 @verb_with_request(SearchRequest)
 @click.option("--space", required=True, help="mobilenetv3-cifar, mobilenetv3, resnet, or package.module:space.")
-@data_option()
+@data_options()
 @click.option(
     "--device",
     type=DEVICE,
@@ -182,6 +193,8 @@ def search(request: SearchRequest) -> CommandResult:
     from eetool.search.space.space_names import check_space_name
 
     check_space_name(request.space)
+    data = data_choice(request.data, request.shape, request.fit)
+    data.form()
     output = request.output
     check_output(output, request.force)
     _check_study(request)
@@ -195,7 +208,7 @@ def search(request: SearchRequest) -> CommandResult:
     if request.threads:
         use_threads(request.threads)
     progress = TerminalProgress()
-    work = Search(load_source(request.data, progress), load_space(request.space), _target(request), _options(request))
+    work = Search(load_source(data, progress), load_space(request.space), _target(request), _options(request))
     shared = Storage(request.storage, HEARTBEAT, progress) if request.storage else None
     path = request.supernet or output.with_name(output.name + ".supernet.pt")
     training = SupernetTraining(request.supernet_epochs, request.batch_size, request.learning_rate, request.seed)

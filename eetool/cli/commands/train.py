@@ -14,10 +14,9 @@ from eetool.cli.options import (
     FRONT,
     PATH,
     REFERENCE,
-    SHAPE,
     WEIGHTS,
     FiniteRange,
-    data_option,
+    data_options,
     force_option,
     named_option,
     output_option,
@@ -28,17 +27,17 @@ from eetool.cli.train_output import train_result
 from eetool.cli.train_request import (
     TrainRequest,
     check_request,
+    chosen_data,
     exit_plan,
     listed_names,
     training_settings,
-    with_image_form,
 )
 from eetool.cli.train_side_outputs import check_side_outputs, epoch_listener, show_augmentation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from eetool.data.image_form import ImageForm
+    from eetool.data.image_form import DataChoice
     from eetool.data.source import Source
     from eetool.model.checkpoint import Checkpoint
     from eetool.train.exit_plan import ExitPlan
@@ -61,7 +60,7 @@ class _Network:
 @click.argument("model", type=REFERENCE, required=False)
 @click.option("--from", "front", type=FRONT, default=None, help="Train a network of a search.front.json.")
 @click.option("--pick", default="knee", show_default=True, metavar="knee|ID", help="Candidate of --from to train.")
-@data_option(required=False)
+@data_options(required=False)
 @output_option("The model.", default="model.pt")
 @click.option(
     "--exits",
@@ -224,21 +223,6 @@ class _Network:
 )
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=None, help="Threads of torch; the result depends on them.")
-@click.option(
-    "--input",
-    "shape",
-    type=SHAPE,
-    default=None,
-    metavar="1x3x32x32",
-    help="Input shape (1x128: 128 tokens). Of images in a folder also 3x96x96: all of them become this size.",
-)
-@click.option(
-    "--fit",
-    type=click.Choice(["crop", "pad", "stretch"]),
-    default=None,
-    help="How images of a folder become that size, here and on the device: crop the centre, pad with grey, or change "
-    "the proportions.  [crop]",
-)
 @click.option("--classes", type=click.IntRange(2), default=None, help="Number of classes.")
 @click.option(
     "--trial-export",
@@ -263,7 +247,7 @@ def train(request: TrainRequest) -> CommandResult:
     from eetool.workspace import clear_leftovers
 
     check_request(request)
-    request, form = with_image_form(request)
+    request, data = chosen_data(request)
     check_output(request.output, request.force)
     check_side_outputs(request)
     clear_leftovers(request.state_file)
@@ -273,7 +257,7 @@ def train(request: TrainRequest) -> CommandResult:
     if request.threads:
         use_threads(request.threads)
     network, trial = _network(request), _trial(request)
-    if request.data is None:
+    if data is None:
         checkpoint = attach_exits(
             network.backbone,
             request.shape,
@@ -288,7 +272,7 @@ def train(request: TrainRequest) -> CommandResult:
         )
         accuracies, n = None, 0
     else:
-        checkpoint, source = _fit(request, request.data, network, trial, form)
+        checkpoint, source = _fit(request, data, network, trial)
         accuracies, n = exit_accuracies(checkpoint, source, TerminalProgress())
     save_checkpoint(request.output, checkpoint, request.force)
     return train_result(request.output, checkpoint, accuracies, n)
@@ -331,7 +315,7 @@ def _trial(request: TrainRequest) -> "Trial | None":
 
 
 def _fit(
-    request: TrainRequest, data: str, network: _Network, trial: "Trial | None", form: "ImageForm | None"
+    request: TrainRequest, data: "DataChoice", network: _Network, trial: "Trial | None"
 ) -> "tuple[Checkpoint, Source]":
     """Return the trained checkpoint and the source it was trained on."""
     from eetool.data.registry import load_source
@@ -340,12 +324,11 @@ def _fit(
 
     settings = training_settings(request)
     try_before_data(network.backbone, request.shape, request.classes, network.plan, settings, network.config)
-    source = load_source(data, TerminalProgress(), form)
+    source = load_source(data, TerminalProgress())
     show_augmentation(request, source)
-    actual = ((1, *source.inputs.shape[1:]), len(source.classes))
-    for name, asked, given in zip(("--input", "--classes"), (request.shape, request.classes), actual, strict=True):
-        if asked not in (None, given):
-            raise UsageError(f"{name} contradicts {data}, which has {given}", f"Leave {name} out.")
+    if request.classes not in (None, len(source.classes)):
+        reason = f"--classes contradicts {data.name}, which has {len(source.classes)}"
+        raise UsageError(reason, "Leave --classes out.")
     state = request.state_file
     if state.exists() and not (request.resume or request.force):
         raise OutputError(f"{state} holds an interrupted run", "--resume continues it, --force starts anew.")

@@ -1,5 +1,6 @@
 """`eetool tune`."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,8 @@ from eetool.cli.options import (
     DEVICE,
     PROFILE,
     FiniteRange,
-    data_option,
+    data_choice,
+    data_options,
     force_option,
     named_option,
     output_option,
@@ -34,6 +36,8 @@ class TuneRequest:
 
     model: Path
     data: str
+    shape: tuple[int, ...] | None
+    fit: str | None
     output: Path | None
     max_accuracy_drop: float
     certify: float | None
@@ -54,7 +58,7 @@ class TuneRequest:
 
 @verb_with_request(TuneRequest)
 @click.argument("model", type=CHECKPOINT_OR_BUNDLE)
-@data_option()
+@data_options()
 @output_option("The tuned model.  [MODEL itself, if it was not tuned before]")
 @click.option(
     "--max-accuracy-drop",
@@ -144,8 +148,9 @@ def tune(request: TuneRequest) -> CommandResult:
         request.named,
         request.force,
     )
+    data = data_choice(request.data, request.shape, request.fit)
     check_tuning_output(order)
-    tuned = tune_model(order, request.data, TerminalProgress())
+    tuned = tune_model(order, data, TerminalProgress())
     costs = tuned.device_costs
     figures = DeviceFigures(costs, dict(tuned.mean_costs)) if costs is not None else None
     assert tuned.output is not None
@@ -155,7 +160,8 @@ def tune(request: TuneRequest) -> CommandResult:
 def _retry(request: TuneRequest) -> str:
     """Return the command that tunes the model again, without its accuracy drop."""
     output = f" -o {request.output}" if request.output is not None else ""
-    return f"eetool tune {request.model} --data {request.data}{output} --force --max-accuracy-drop"
+    data = shlex.join(("--data", request.data, *data_choice(request.data, request.shape, request.fit).options))
+    return f"eetool tune {request.model} {data}{output} --force --max-accuracy-drop"
 
 
 def _budget(request: TuneRequest) -> "Budget | None":

@@ -20,6 +20,7 @@ from eetool.data.image_form import ImageForm
 from eetool.data.readers.download import cache_folder
 from eetool.errors import MissingError, OutputError
 from eetool.records import write_atomic, write_directory
+from eetool.workspace import clear_leftovers
 
 _PIXELS, _NOTES, _ODD = "pixels.npy", "notes.json", "odd.json"
 _VERSION = 1  # of the reader: another one may give other pixels
@@ -44,17 +45,26 @@ class ImageCache:
 
     entry: Path
     count: int
+    form: ImageForm | None
 
     def read(self) -> CachedImages | None:
         """Return the images, or None where they are not there, or damaged."""
+        notes = _read_lines(self.entry / _NOTES)
         try:
             pixels = np.load(self.entry / _PIXELS, mmap_mode="c")  # copy on write: a tensor of it can be made
-            notes = json.loads((self.entry / _NOTES).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, EOFError):  # an empty file is what a power failure may leave
             return None
+        if notes is None or not isinstance(pixels, np.memmap) or not self._fits(pixels):
+            return None
+        return CachedImages(pixels, notes)
+
+    def _fits(self, pixels: np.memmap) -> bool:
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or len(pixels) != self.count:
-            return None
-        return CachedImages(pixels, tuple(map(str, notes)))
+            return False
+        form = self.form
+        if form is None:
+            return True
+        return pixels.shape[2:] == (form.height, form.width) and form.channels in (None, pixels.shape[1])
 
     def write(self, shape: tuple[int, int, int], decode: Callable[[Write], tuple[bool, tuple[str, ...]]]) -> None:
         """Store the images of `decode`, all of them or none, and remove those of an earlier state of the folder.
@@ -81,10 +91,16 @@ class ImageCache:
         except OutputError:
             if not self.entry.is_dir():  # otherwise another run has finished first
                 raise
-        place = self.entry.name.partition("-")[0]
-        for older in self.entry.parent.glob(f"{place}-*"):
+        self._remove_others()
+
+    def _remove_others(self) -> None:
+        """Remove earlier states of this folder, and what killed processes left of any folder."""
+        place, folder = self.entry.name.partition("-")[0], self.entry.parent
+        for older in folder.glob(f"{place}-*"):
             if older != self.entry:
                 shutil.rmtree(older, ignore_errors=True)
+        for unfinished in folder.glob(".*.*"):
+            clear_leftovers(folder / unfinished.name[1:].rpartition(".")[0])
 
 
 def image_cache(folder: Path, paths: Sequence[Path], form: ImageForm | None) -> ImageCache | None:
@@ -102,7 +118,7 @@ def image_cache(folder: Path, paths: Sequence[Path], form: ImageForm | None) -> 
         for path, state in zip(paths, states, strict=True)
     ]
     place, content = _digest(str(where), wanted), _digest(_VERSION, PIL.__version__, files)
-    return ImageCache(cache / "images" / f"{place}-{content}", len(paths))
+    return ImageCache(cache / "images" / f"{place}-{content}", len(paths), form)
 
 
 def remember_lines(pixels: np.ndarray, lines: Callable[[], Iterator[str]]) -> tuple[str, ...]:
@@ -110,13 +126,21 @@ def remember_lines(pixels: np.ndarray, lines: Callable[[], Iterator[str]]) -> tu
     if not isinstance(pixels, np.memmap) or pixels.filename is None:
         return tuple(lines())
     file = Path(pixels.filename).with_name(_ODD)
-    try:
-        return tuple(map(str, json.loads(file.read_text(encoding="utf-8"))))
-    except (OSError, ValueError):
-        known = tuple(lines())
+    if (stored := _read_lines(file)) is not None:
+        return stored
+    known = tuple(lines())
     with suppress(OutputError):
         write_atomic(file, json.dumps(known).encode(), force=True)
     return known
+
+
+def _read_lines(path: Path) -> tuple[str, ...] | None:
+    """Return the lines in a JSON file, or None where it is missing or damaged."""
+    try:
+        lines = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return tuple(map(str, lines)) if isinstance(lines, list) else None
 
 
 def _digest(*values: object) -> str:

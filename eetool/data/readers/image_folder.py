@@ -1,5 +1,6 @@
 """Image files in one folder per class: `folder:DIR`."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -23,9 +24,11 @@ from eetool.data.readers.image_cache import image_cache
 from eetool.data.readers.image_decoding import common_size, decode_images
 from eetool.data.source import Source
 from eetool.errors import ArtefactError, OutputError
+from eetool.free_memory import require_free
 from eetool.names import quote
 from eetool.progress import SILENT, Progress
 
+_CACHE_HINT = "Give EETOOL_CACHE a folder with room for decoded images, or ask for a smaller size."
 _Labelled = list[tuple[Path, int]]
 
 
@@ -134,6 +137,7 @@ def _read(
             progress.note(f"warning: images are decoded again by each command: {error.message}")
         if cached := cache.read():
             return cached.pixels, cached.notes
+    require_free(len(paths) * math.prod(shape), f"{folder}: {len(paths)} images", _CACHE_HINT)
     images = np.empty((len(paths), *shape), np.uint8)
     places = iter(images)
     all_grey = decode(notes, folder, progress, lambda pixels: np.copyto(next(places), pixels))

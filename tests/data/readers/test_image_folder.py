@@ -1,6 +1,8 @@
 """Folders of images, one per class."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -148,8 +150,16 @@ def test_read_image_folder_large_folder_is_decoded_once(large: Path, tmp_path: P
     damaged.write_bytes(data)
     np.testing.assert_array_equal(load_source(name).inputs, first.inputs)
     (entry,) = (tmp_path / "cache" / "images").iterdir()  # that of the earlier state is gone
-    (entry / "pixels.npy").write_bytes(b"damaged")
-    np.testing.assert_array_equal(load_source(name).inputs, first.inputs)
+    other_size = np.zeros((40, 3, 6, 6), np.uint8)
+    for write in (
+        lambda: (entry / "pixels.npy").write_bytes(b"damaged"),
+        lambda: (entry / "pixels.npy").write_bytes(b""),  # after a power failure
+        lambda: np.save(entry / "pixels.npy", other_size),
+        lambda: (entry / "notes.json").write_text("5"),
+        lambda: (entry / "odd.json").write_text("5"),
+    ):
+        write()
+        np.testing.assert_array_equal(load_source(name).inputs, first.inputs)
 
 
 def test_read_image_folder_without_cache_gives_the_same_pixels(
@@ -161,6 +171,34 @@ def test_read_image_folder_without_cache_gives_the_same_pixels(
     listener = Listener()
     np.testing.assert_array_equal(load_source(f"folder:{large}@12", listener).inputs, cached)
     assert any("decoded again by each command" in line for line in listener.lines)
+
+
+def test_read_image_folder_next_command_removes_what_a_killed_one_left(large: Path, tmp_path: Path) -> None:
+    killed = subprocess.Popen([sys.executable, "-c", _WAITING_DECODER, str(large)], stdout=subprocess.PIPE)
+    assert killed.stdout is not None
+    killed.stdout.readline()
+    killed.kill()
+    killed.wait()
+    killed.stdout.close()
+    images = tmp_path / "cache" / "images"
+    assert [path.name[0] for path in images.iterdir()] == ["."]
+    load_source(f"folder:{large}@10")  # of another size: another entry
+    assert [path.name[0] == "." for path in images.iterdir()] == [False]
+
+
+# Decodes a folder, and waits after the first image.
+_WAITING_DECODER = """
+import sys, time
+from eetool.data.readers import image_folder
+
+def decode(paths, form, resizes, notes, folder, progress, write):
+    print(flush=True)
+    time.sleep(600)
+
+image_folder.decode_images = decode
+from eetool.data.registry import load_source
+load_source(f"folder:{sys.argv[1]}@12")
+"""
 
 
 def test_read_image_folder_large_grey_folder_has_one_channel(large: Path) -> None:

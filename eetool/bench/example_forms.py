@@ -1,0 +1,152 @@
+"""Examples of a benchmark as the inputs of its networks, which may take images of different sizes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import overload
+
+import numpy as np
+
+from eetool.data.image_form import ImageForm, model_form
+from eetool.data.model_inputs import model_inputs
+from eetool.data.rows import Examples, take
+from eetool.data.source import Source
+from eetool.errors import ArtefactError
+from eetool_runtime.bundle import Bundle
+from eetool_runtime.manifest import Input
+
+# Reads the data of a benchmark again, with its images in another form.
+Reread = Callable[[ImageForm], Source]
+_IMAGE_AXES = 4
+
+
+class BenchInputs(Sequence[np.ndarray]):
+    """Examples as inputs of batch 1, made when they are read: all of many photographs as floats fill the memory.
+
+    Args:
+        examples: (N, …) of a source.
+        spec: the input of the network.
+    """
+
+    def __init__(self, examples: Examples, spec: Input) -> None:
+        self._examples, self._spec = examples, spec
+        self._ready: dict[int, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    @overload
+    def __getitem__(self, index: int) -> np.ndarray: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[np.ndarray]: ...
+    def __getitem__(self, index: int | slice) -> np.ndarray | list[np.ndarray]:
+        """Return the input (1, …) of one example, or those of some."""
+        if isinstance(index, slice):
+            return [self._make(i) for i in range(*index.indices(len(self)))]
+        ready = self._ready.get(index)
+        return self._make(index) if ready is None else ready
+
+    def prepare(self, indices: Sequence[int]) -> None:
+        """Make these inputs now, so that reading them later is not a part of what is timed."""
+        if self._ready.keys() != set(indices):
+            self._ready = {index: self._make(index) for index in indices}
+
+    def _make(self, index: int) -> np.ndarray:
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        return model_inputs(self._examples[np.array([index])], self._spec)
+
+
+def prepare_inputs(inputs: Sequence[np.ndarray], indices: Sequence[int]) -> None:
+    """Make the inputs `indices` now, where they are made when they are read."""
+    if isinstance(inputs, BenchInputs):
+        inputs.prepare(indices)
+
+
+def bench_inputs(bundle: Bundle, examples: Examples) -> BenchInputs:
+    """Return examples (N, …) of a source as N inputs of `bundle` at batch 1.
+
+    Raises:
+        ArtefactError: the bundle does not take one example of this kind and shape.
+    """
+    specs = bundle.manifest.inputs
+    if len(specs) != 1:
+        raise ArtefactError(f"{bundle.path}: it has {len(specs)} inputs, but a benchmark provides one")
+    return _checked_inputs(examples, specs[0], str(bundle.path))
+
+
+def _checked_inputs(examples: Examples, spec: Input, where: str) -> BenchInputs:
+    try:
+        model_inputs(examples[np.arange(1)], spec)
+    except ArtefactError as error:
+        raise ArtefactError(f"{where}: {error.message}", error.hint) from None
+    return BenchInputs(examples, spec)
+
+
+@dataclass(frozen=True)
+class ExampleForms:
+    """Examples of a benchmark in the form of its bundle, and in those of the networks that it is compared with.
+
+    Attributes:
+        examples: (N, …) as the bundle takes them.
+        form: of these images; None where they have their own size.
+        reread: gives the same N examples in another form; None where they are not photographs, or not read by name.
+    """
+
+    examples: Examples
+    form: ImageForm | None = None
+    reread: Callable[[ImageForm], Examples] | None = None
+
+    def of_bundle(self, other: Bundle) -> BenchInputs:
+        """Return the inputs of another bundle, from the photographs in its own form.
+
+        Raises:
+            ArtefactError: it takes other inputs, or images in another form than these data can be read in.
+        """
+        form = model_form(other.manifest.inputs, str(other.path))
+        if form is None or form.same_pixels(self.form):
+            return bench_inputs(other, self.examples)
+        return bench_inputs(other, self._in_form(form, str(other.path)))
+
+    def of_graph(self, spec: Input, shape: Sequence[int | str], where: str) -> BenchInputs | None:
+        """Return the inputs of a graph without manifest, by the preprocessing `spec` of the bundle at its own size.
+
+        None where it takes images of the bundle's size, or no photographs.
+        """
+        if self.form is None or len(shape) != _IMAGE_AXES or tuple(shape[1:]) == tuple(spec.shape[1:]):
+            return None
+        channels, *sizes = shape[1:]
+        if channels != spec.shape[1] or not all(isinstance(size, int) for size in sizes):
+            return None
+        height, width = map(int, sizes)
+        form = replace(self.form, height=height, width=width, owner=where)
+        own = replace(spec, shape=(spec.shape[0], channels, height, width))
+        return _checked_inputs(self._in_form(form, where), own, where)
+
+    def _in_form(self, form: ImageForm, where: str) -> Examples:
+        if self.reread is None:
+            raise ArtefactError(
+                f"{where}: takes images of {form}, and these are {self.form or 'of their own size'}",
+                "Photographs are read again in its size where data are given by the name of their folder: folder:DIR.",
+            )
+        return self.reread(form)
+
+
+def example_forms(bundle: Bundle, source: Source, indices: np.ndarray, reread: Reread | None) -> ExampleForms:
+    """Return the examples `indices` of a source for the networks of a benchmark.
+
+    Args:
+        bundle: that of the benchmark.
+        source: the data, in the form of the bundle.
+        indices: int64 (N,).
+        reread: reads the same data in another form.
+    """
+
+    def read(form: ImageForm) -> Examples:
+        assert reread is not None
+        other = reread(form)
+        if not np.array_equal(other.labels, source.labels):
+            raise ArtefactError(f"{source.name}: its files have changed meanwhile", "Run it again.")
+        return take(other.inputs, indices)
+
+    form = model_form(bundle.manifest.inputs, str(bundle.path)) if source.resize is not None else None
+    return ExampleForms(take(source.inputs, indices), form, None if reread is None else read)
