@@ -6,6 +6,7 @@ their logits are more accurate than each alone (deep ensembles, arXiv 1612.01474
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,20 @@ BEFORE = 0.5  # weight of the logits before, until it is fitted
 def member_prefix(index: int) -> str:
     """Return how names of tensors of one network of a cascade begin."""
     return f"backbone.networks.{index}."
+
+
+def sum_weights(weights: Sequence[Sequence[tuple[float, float]]]) -> dict[str, Tensor]:
+    """Return weights of sums by the names that they have in a cascade.
+
+    Args:
+        weights: of each exit of each network from the second on: for its own logits, and for those before.
+    """
+    return {
+        f"backbone.sums.{network}.{index}.{name}": torch.tensor(value)
+        for network, exits in enumerate(weights)
+        for index, pair in enumerate(exits)
+        for name, value in zip(("own", "before"), pair, strict=True)
+    }
 
 
 class WeightedSum(nn.Module):
@@ -94,12 +109,14 @@ class _Networks(nn.Module):
         """Return the logits of every exit, and these before sums, from those that each network computes alone."""
         combined, own = list[Tensor](), list[Tensor]()
         for index, network in enumerate(self.networks):
-            given = zip(self.maps[index], self.reads[index], strict=True)  # type: ignore[call-overload]
+            maps = cast(nn.ModuleList, self.maps[index])
+            given = zip(maps, self.reads[index], strict=True)
             alone = network(*(convert(inputs[place]) for convert, place in given))
-            sums = self.sums[index - 1] if index and len(self.sums) else None
-            before = combined[-1] if combined else None
-            combined += [sums[i](x, before) for i, x in enumerate(alone)] if sums is not None else alone
             own += alone
+            if index and len(self.sums):
+                sums = cast(nn.ModuleList, self.sums[index - 1])
+                alone = [add(x, combined[-1]) for add, x in zip(sums, alone, strict=True)]
+            combined += alone
         return combined, own
 
 
@@ -112,19 +129,29 @@ class NetworkCascade(EarlyExitNet):
     """
 
     def __init__(self, spec: ModelSpec, networks: Sequence[EarlyExitNet]) -> None:
-        self.taps: tuple[str, ...]
         super().__init__(_Networks(spec, networks), {})
         self.taps = member_taps(spec.parts)
 
     def forward_outputs(self, *inputs: Tensor) -> ExitOutputs:
         """Return the outputs of every exit of every network; none has a learned confidence."""
-        combined, own = self.backbone.logits(*inputs)
+        combined, own = self._cascade.logits(*inputs)
         return ExitOutputs(tuple(combined), (None,) * len(combined), tuple(own))
 
     @property
     def networks(self) -> Sequence[EarlyExitNet]:
         """The networks, in running order."""
-        return self.backbone.networks
+        return cast(Sequence[EarlyExitNet], self._cascade.networks)
+
+    def weights(self, index: int) -> list[tuple[float, float]]:
+        """Return the weights of each exit of network `index`, for its own logits and those before; empty without."""
+        if not index or not len(self._cascade.sums):
+            return []
+        sums = cast(Sequence[WeightedSum], self._cascade.sums[index - 1])
+        return [(x.own.item(), x.before.item()) for x in sums]
+
+    @property
+    def _cascade(self) -> "_Networks":
+        return cast(_Networks, self.backbone)
 
     @property
     def branches(self) -> dict[str, nn.Module]:

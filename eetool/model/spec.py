@@ -8,7 +8,6 @@ from eetool.model.goals import TuningGoals
 from eetool.model.history import TrainingHistory
 from eetool_runtime.manifest import Data, Input, OperatingPoint
 
-
 OWN = "own"  # in place of the layers of a branch
 CASCADE = "cascade"  # in place of a backbone reference, where several networks make a cascade
 

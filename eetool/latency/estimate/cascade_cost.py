@@ -109,7 +109,7 @@ class CascadeCosts:
 
     def _stretches(self, runs: Sequence[bool]) -> list[bool]:
         """Return which stretches of the trunk run: those before an exit that runs, without a restart between."""
-        needed, stretches = True, []
+        needed, stretches = True, list[bool]()
         for i in reversed(range(len(self.trunk))):
             needed = needed or runs[i]
             stretches.insert(0, needed)
