@@ -35,8 +35,9 @@ class NetworkFit:
     Attributes:
         unit: `macs`, or `latency_ms` on `device`.
         device: device whose table the costs are predicted from; None for MACs.
-        max_accuracy_drop: in percentage points, against full depth of all networks in the given order.
+        max_accuracy_drop: in percentage points, against the most accurate full depth of the cascades that were tried.
         n: number of examples.
+        reference_accuracy: accuracy that the drop counts from.
         given: all networks in the given order.
         chosen: the networks of the cascade.
         without: for each network that was left out, by index, the cheapest cascade that has it; None where none keeps
@@ -49,6 +50,7 @@ class NetworkFit:
     device: str | None
     max_accuracy_drop: float
     n: int
+    reference_accuracy: float
     given: "CascadeChoice"
     chosen: "CascadeChoice"
     without: "dict[int, CascadeChoice | None]"
@@ -114,7 +116,8 @@ def cascade(
         fit_order: choose the networks and their order: the cheapest cascade within `max_accuracy_drop`.
         data: the data that the networks were trained on. Without `together` and `fit_order` it only shows what each
             network contributes.
-        max_accuracy_drop: percentage points that the cascade may lose against full depth of all networks.
+        max_accuracy_drop: percentage points that the cascade may lose against full depth, with `fit_order` against the
+            most accurate of all that are tried.
         device: a hw profile, such as `rpi4`, whose predicted latency is minimised; MACs without one.
         reference: your code that builds networks of a model.pt.
         force: replace an existing output.
@@ -238,16 +241,16 @@ def _fit(
     assert order.data is not None
     costs = _costs(order, whole)
     answers = _answers(order.data, networks, names, progress)
-    search = OrderSearch(answers, costs, order.together, order.max_accuracy_drop)
-    given = search.choice(search.given)
-    choices = search.all_choices() if order.fit_order else [given]
+    search = OrderSearch(answers, costs, order.together, order.max_accuracy_drop, every_order=order.fit_order)
+    choices = search.all_choices()
     chosen = search.best(choices)
     return NetworkFit(
         unit=_MACS if order.device is None else _LATENCY,
         device=order.device,
         max_accuracy_drop=order.max_accuracy_drop,
         n=len(answers.labels),
-        given=given,
+        reference_accuracy=search.reference_accuracy,
+        given=search.choice(search.given),
         chosen=chosen,
         without=_left_out(search, choices, chosen),
         tried=len(choices),

@@ -62,8 +62,9 @@ def _table(networks: list[dict[str, Any]]) -> Any:
 
 def _fit_lines(joined: "JoinedNetworks", fit: "NetworkFit") -> list[str]:
     lines = [
-        f"on {fit.n} held-out examples, at most {fit.max_accuracy_drop:g} points below full depth of all networks "
-        f"({100 * fit.given.full_accuracy:.2f} %): {_figures(fit, fit.chosen)}"
+        f"on {fit.n} held-out examples, at most {fit.max_accuracy_drop:g} points below "
+        f"{'the best full depth' if fit.tried > 1 else 'full depth'} ({100 * fit.reference_accuracy:.2f} %): "
+        f"{_figures(fit, fit.chosen)}"
     ]
     if fit.tried > 1:
         kept = " → ".join(joined.names[i] for i in fit.chosen.order)
@@ -106,6 +107,7 @@ def _fit_document(joined: "JoinedNetworks", fit: "NetworkFit") -> dict[str, Any]
         "device": fit.device,
         "max_accuracy_drop": fit.max_accuracy_drop,
         "n": fit.n,
+        "reference_accuracy": fit.reference_accuracy,
         "tried": fit.tried,
         "given": document(fit.given),
         "chosen": document(fit.chosen),

@@ -89,8 +89,8 @@ def fit_sum(own: np.ndarray, before: np.ndarray, labels: np.ndarray) -> Weights:
 class OrderSearch:
     """Search for the cheapest cascade of some networks within an accuracy drop.
 
-    The drop is that against full depth of all networks in the given order. A cascade with another last network has a
-    margin for that: standard errors of the difference between both.
+    The drop is that against the most accurate full depth of all cascades that are tried. A cascade with another full
+    depth has a margin for that: standard errors of the difference between both.
     """
 
     def __init__(
@@ -99,6 +99,7 @@ class OrderSearch:
         costs: CascadeCosts,
         ensemble: bool,
         max_accuracy_drop: float,
+        every_order: bool = True,
         standard_errors: float = 1.0,
     ) -> None:
         """Prepare the search.
@@ -108,6 +109,7 @@ class OrderSearch:
             costs: of the cascade of all networks in the given order.
             ensemble: logits are added up.
             max_accuracy_drop: in percentage points.
+            every_order: try every choice and order of the networks, of many every choice; else the given one alone.
             standard_errors: margin of a drop, see `eetool.tune.margin_search`.
         """
         self.answers, self.ensemble, self.drop = answers, ensemble, max_accuracy_drop
@@ -115,15 +117,22 @@ class OrderSearch:
         self._parts = split_costs(costs, [len(logits) for logits in answers.logits])
         self._known: dict[Order, tuple[np.ndarray, tuple[Weights, ...], tuple[float, ...]]] = {}
         self.given = tuple(range(len(answers.logits)))
-        self._reference = self._logits(self.given)[-1].argmax(1) == answers.labels
+        self.orders = list(_orders(len(self.given))) if every_order else [self.given]
+        right = [self._network(o)[0][-1].argmax(1) == answers.labels for o in (self.given, *self.orders)]
+        self._reference = max(right, key=np.count_nonzero)  # the given order, where others are no better
+
+    @property
+    def reference_accuracy(self) -> float:
+        """Accuracy that the drop counts from."""
+        return float(self._reference.mean())
 
     def weights(self, order: Order) -> list[tuple[Weights, ...]]:
         """Return the weights of every exit of every network from the second on."""
         return [self._network(order[: i + 1])[1] for i in range(1, len(order))] if self.ensemble else []
 
     def all_choices(self) -> list[CascadeChoice]:
-        """Return every choice and order of networks; of many networks every choice, in the given order."""
-        return [self.choice(order) for order in _orders(len(self.given))]
+        """Return the cheapest thresholds of every cascade that is tried."""
+        return [self.choice(order) for order in self.orders]
 
     def best(self, choices: Sequence[CascadeChoice]) -> CascadeChoice:
         """Return the cheapest cascade within the drop; one with fewer networks where more save next to nothing."""

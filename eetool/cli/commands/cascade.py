@@ -54,7 +54,7 @@ class CascadeRequest:
     type=FiniteRange(0, 100),
     default=1.0,
     show_default=True,
-    help="Percentage points that the cascade may lose against full depth of all networks.",
+    help="Percentage points that it may lose against full depth; with --fit-order the best one.",
 )
 @click.option(
     "--device",
