@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from eetool import errors as errors
     from eetool.api.attaching import attach_exits as attach_exits
     from eetool.api.benchmarking import bench as bench
+    from eetool.api.cascading import cascade as cascade
     from eetool.api.checkpoints import load_checkpoint as load_checkpoint
     from eetool.api.checkpoints import load_data as load_data
     from eetool.api.checkpoints import save as save
@@ -40,6 +41,7 @@ __all__ = [
     "attach_exits",
     "bench",
     "calibrate",
+    "cascade",
     "distillation_loss",
     "estimate",
     "export",
@@ -56,6 +58,7 @@ _PLACES = {
     "attach_exits": "eetool.api.attaching",
     "bench": "eetool.api.benchmarking",
     "calibrate": "eetool.api.tuning",
+    "cascade": "eetool.api.cascading",
     "distillation_loss": "eetool.train.losses",
     "estimate": "eetool.api.estimating",
     "export": "eetool.api.exporting",

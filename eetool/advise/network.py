@@ -162,6 +162,8 @@ def _from_checkpoint(choice: NetworkChoice, source: Source) -> _Known:
     if choice.weights is not None:
         raise UsageError(f"{path} holds weights already", "Leave --weights out, or give the network's reference.")
     record = load_checkpoint(path, choice.named).record
+    if record.spec.members:
+        raise UsageError(f"{path} is a cascade of networks", "Give the model.pt of one of them: advise adds its exits.")
     check_classes(source, record.spec.labels, str(path))
     spec, rule = record.spec, record.spec.inputs[0].preprocess
     normalisation = None if rule is None else (rule.mean, rule.std)

@@ -106,8 +106,8 @@ def own_references(checkpoint: "Checkpoint") -> tuple[str, ...]:
     """Return the code that an opened checkpoint is built with: whoever opened it has permitted it."""
     from eetool.model.references.factory_call import is_factory, write_factory
 
-    spec = checkpoint.record.spec
-    return (write_factory(spec.backbone, spec.config),) if is_factory(spec.backbone) else ()
+    parts = checkpoint.record.spec.parts
+    return tuple(write_factory(part.backbone, part.config) for part in parts if is_factory(part.backbone))
 
 
 def check_number(name: str, value: Any, least: float, most: float = math.inf, exclusive: bool = False) -> None:

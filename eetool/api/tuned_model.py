@@ -144,6 +144,7 @@ def _tune_checkpoint(order: TuningOrder, data: Data, progress: Progress) -> Tune
     from eetool.tune.exit_costs import model_macs
     from eetool.tune.fit_policy import fit_policy
     from eetool.tune.operating_points import check_point, point_names
+    from eetool.tune.unused_networks import unused_networks
 
     if order.default is not None:
         check_point(order.default, point_names(order.goals))
@@ -165,7 +166,8 @@ def _tune_checkpoint(order: TuningOrder, data: Data, progress: Progress) -> Tune
     source = use_model_vocabulary(source, spec.inputs)
     answers_of = partial(answer_arrays, checkpoint)
     tuned = fit_policy(source, checkpoint.record.data, answers_of, costs, macs, order.goals, score, progress)
-    tuned = replace(tuned, default=order.default or tuned.default)
+    unused = unused_networks(spec.taps, tuned.operating_points)
+    tuned = replace(tuned, default=order.default or tuned.default, warnings=(*tuned.warnings, *unused))
     fitted = tuned.calibration
     costs_of = _cost_source(order, device_costs, _ONNX_FP32)
     goals = replace(order.goals, calibration=fitted.method, costs=costs_of, default=order.default)
@@ -183,6 +185,7 @@ def _tune_bundle(order: TuningOrder, data: Data, progress: Progress) -> TunedMod
     from eetool.records import identity
     from eetool.tune.operating_points import check_point, point_names
     from eetool.tune.refit import earlier_points, fit_bundle, keep_default, merge_goals, with_default
+    from eetool.tune.unused_networks import unused_networks
     from eetool_runtime import open_bundle
 
     assert isinstance(order.model, Path)
@@ -198,6 +201,8 @@ def _tune_bundle(order: TuningOrder, data: Data, progress: Progress) -> TunedMod
         check_point(order.default, list(dict.fromkeys([*point_names(goals), *earlier_points(bundle.manifest, name)])))
     source = as_source(data, progress, model_form(bundle.manifest.inputs, str(order.model)))
     manifest, tuned = fit_bundle(bundle, name, source, goals, given, costs, progress)
+    unused = unused_networks([e.tap for e in manifest.exits[:-1]], tuned.operating_points)
+    tuned = replace(tuned, warnings=(*tuned.warnings, *unused))
     if order.default is not None:
         manifest, tuned = with_default(manifest, order.default), replace(tuned, default=order.default)
     elif goals.default is not None:

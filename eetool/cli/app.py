@@ -15,6 +15,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 VERBS = {
     "advise": "Forecast whether early exit can pay, before a long training.",
     "train": "Train an early-exit model, or attach exits to a backbone.",
+    "cascade": "Join trained networks to one model.",
     "tune": "Fit temperatures, thresholds and operating points.",
     "export": "Split a model into components and write a verified bundle.",
     "verify": "Check a bundle's hashes and repeat its parity proof.",

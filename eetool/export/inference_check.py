@@ -16,8 +16,8 @@ def build_checked(checkpoint: Checkpoint) -> EarlyExitNet:
     """
     net = checkpoint.build()
     spec = checkpoint.record.spec
-    if not is_built_in(spec.backbone):
+    if not all(is_built_in(part.backbone) for part in spec.parts):
         fault = find_fault(net, {i.name: checkpoint.samples[i.name] for i in spec.inputs}, fresh=False)
         if fault is not None:
-            raise VerificationError(f"{spec.backbone}: {fault.reason}", fault.hint)
+            raise VerificationError(f"{spec.title}: {fault.reason}", fault.hint)
     return net

@@ -18,9 +18,10 @@ from eetool.model.early_exit import EarlyExitNet, capture_outputs
 from eetool.model.ensemble import Ensemble
 from eetool.model.layouts import layout_by_sizes
 from eetool.model.module_state import load_state
+from eetool.model.network_cascade import NetworkCascade, member_prefix
 from eetool.model.own_exits import OwnExitNet
 from eetool.model.references.example_inputs import example_inputs
-from eetool.model.references.reference_check import check_reference, is_sized_by_name
+from eetool.model.references.reference_check import check_references, is_sized_by_name
 from eetool.model.references.resolve import build
 from eetool.model.references.size_check import TooLargeError, check_size
 from eetool.model.spec import CheckpointRecord, ModelSpec, Policy
@@ -58,13 +59,13 @@ class Checkpoint:
         for name, tensor in self.state.items():
             if name in own and own[name].dtype != tensor.dtype:  # torch would convert integers without a word
                 kinds = f"{name} is {tensor.dtype} where {own[name].dtype} is needed"
-                raise ArtefactError(f"the tensors do not fit {self.record.spec.backbone}: {kinds}")
+                raise ArtefactError(f"the tensors do not fit {self.record.spec.title}: {kinds}")
         try:
             load_state(net, self.state)
         except RuntimeError as error:
             reason = " ".join(str(error).split())  # torch lists one tensor per line
             shown = reason if len(reason) <= _MAX_REASON else reason[:_MAX_REASON] + "…"
-            raise ArtefactError(f"the tensors do not fit {self.record.spec.backbone}: {shown}") from None
+            raise ArtefactError(f"the tensors do not fit {self.record.spec.title}: {shown}") from None
         return net.eval()
 
     def with_policy(self, policy: Policy) -> "Checkpoint":
@@ -74,6 +75,8 @@ class Checkpoint:
 
 def build_net(spec: ModelSpec) -> EarlyExitNet:
     """Build the network of `spec` with fresh weights."""
+    if spec.members:
+        return NetworkCascade(spec, [build_net(member.spec) for member in spec.members])
     classes = len(spec.labels)
     backbone = build(spec.backbone, spec.inputs, classes, spec.config, spec.outputs)
     if spec.has_own_exits:
@@ -113,7 +116,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, force: bool = False) -> 
     write_atomic(path, serialise({"format": FORMAT, "record": text, **tensors}), force)
 
 
-def load_checkpoint(path: Path, named: Sequence[str] = ()) -> Checkpoint:
+def load_checkpoint(path: Path, named: Sequence[str] = (), among_others: bool = False) -> Checkpoint:
     """Read a model.pt.
 
     The file is not trusted: nothing in it is run, and it gets no more memory than its size.
@@ -122,6 +125,7 @@ def load_checkpoint(path: Path, named: Sequence[str] = ()) -> Checkpoint:
         path: the file.
         named: the factories that may be imported and called, as the user has named them. The file does not add to
             them.
+        among_others: the user has named them for several files.
 
     Raises:
         ArtefactError: the file is missing, not a checkpoint of eetool, of another version, or damaged.
@@ -139,8 +143,8 @@ def load_checkpoint(path: Path, named: Sequence[str] = ()) -> Checkpoint:
         decode(CheckpointRecord, parse_json(text, refuse), refuse), stored["state"], stored["samples"]
     )
     check_checkpoint(checkpoint.record, checkpoint.state, checkpoint.samples, refuse)
-    spec = checkpoint.record.spec
-    check_reference(spec.backbone, spec.config, named, str(path), refuse)
+    references = [(part.backbone, part.config) for part in checkpoint.record.spec.parts]
+    check_references(references, named, str(path), refuse, among_others)
     _check_size(checkpoint, refuse)
     return checkpoint
 
@@ -194,8 +198,13 @@ def _are_tensors(value: Any) -> bool:
 def _check_size(checkpoint: Checkpoint, refuse: Refuse) -> None:
     """Refuse a network that is larger than the tensors of its file, before memory is allocated for it."""
     spec, state = checkpoint.record.spec, checkpoint.state
-    if not is_sized_by_name(spec.backbone):
-        return
+    for index, part in enumerate(spec.parts):
+        if is_sized_by_name(part.backbone):
+            prefix = member_prefix(index) if spec.members else ""
+            _check_part(part, {name: x for name, x in state.items() if name.startswith(prefix)}, refuse)
+
+
+def _check_part(spec: ModelSpec, state: Mapping[str, Tensor], refuse: Refuse) -> None:
     # With a margin, because libraries replace parameters while they build.
     limits = 2 * sum(tensor.numel() for tensor in state.values()) + (1 << 16), 2 * len(state) + 1000
     try:

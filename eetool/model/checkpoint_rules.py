@@ -10,14 +10,15 @@ from eetool.model.gate_scores import LEARNED, SCORES
 from eetool.model.goals import invalid_goal
 from eetool.model.history import invalid_history
 from eetool.model.layouts import LAYOUTS
-from eetool.model.own_exits import OWN, own_taps
-from eetool.model.spec import CheckpointRecord, ModelSpec, Policy
+from eetool.model.own_exits import own_taps
+from eetool.model.spec import CASCADE, OWN, CheckpointRecord, ModelSpec, Policy, member_branches, member_taps
 from eetool.model.weight_values import find_invalid
 from eetool.names import find_unfit
 from eetool_runtime.manifest import BATCH, DTYPES, FILTERS, FITS, NEVER, Input
 from eetool_runtime.records import Refuse
 
 FULL = "full"
+MAX_MEMBERS = 8  # of a cascade
 _MAX_ELEMENTS = 1 << 26  # of one input at batch 1
 _MAX_DIMENSIONS = 8
 _MAX_SCALE = 1e6  # of temperatures, as in a bundle
@@ -44,10 +45,24 @@ def check_checkpoint(
         invalid = find_invalid(tensors)
         if invalid is not None:
             raise refuse(f"{what}: {invalid}")
-    _check_inputs(spec, samples, refuse)
     _check_names(record, refuse)
-    if len(spec.branches) != len(spec.taps) or (policy and len(policy.temperatures) != len(spec.taps) + 1):
-        raise refuse("it has more or fewer branches or temperatures than exits")
+    _check_spec(spec, refuse)
+    _check_samples(spec, samples, refuse)
+    _check_members(spec, refuse)
+    if policy:
+        if len(policy.temperatures) != len(spec.taps) + 1:
+            raise refuse("it has more or fewer temperatures than exits")
+        _check_policy(policy, spec, refuse)
+    problem = invalid_history(record.history, len(spec.taps) + 1) if record.history is not None else None
+    if problem is not None:
+        raise refuse(problem)
+
+
+def _check_spec(spec: ModelSpec, refuse: Refuse) -> None:
+    """Refuse a network, or a network of a cascade, that no training records."""
+    _check_inputs(spec, refuse)
+    if len(spec.branches) != len(spec.taps):
+        raise refuse("it has more or fewer branches than exits")
     if len(set(spec.taps)) != len(spec.taps):
         raise refuse("two exits are at one tap")
     if not spec.labels:
@@ -55,13 +70,38 @@ def check_checkpoint(
     if len(spec.layouts) not in (0, len(spec.taps)) or not set(spec.layouts) <= set(LAYOUTS):
         raise refuse(f"it does not hold one layout of {', '.join(LAYOUTS)} for each early exit")
     _check_outputs(spec, refuse)
-    for branch in () if spec.has_own_exits else spec.branches:
+    for branch in () if spec.has_own_exits or spec.members else spec.branches:
         BranchSpec.parse(branch)
-    if policy:
-        _check_policy(policy, spec, refuse)
-    problem = invalid_history(record.history, len(spec.taps) + 1) if record.history is not None else None
-    if problem is not None:
-        raise refuse(problem)
+
+
+def _check_members(spec: ModelSpec, refuse: Refuse) -> None:
+    """Refuse members that make no cascade, and a cascade that does not have their exits."""
+    if (spec.backbone == CASCADE) != bool(spec.members) or len(spec.members) == 1:
+        raise refuse("a cascade has two or more networks, and nothing else has any")
+    if len(spec.members) > MAX_MEMBERS:
+        raise refuse(f"it is a cascade of more than {MAX_MEMBERS} networks")
+    inputs = {item.name: item for item in spec.inputs}
+    for member in spec.members:
+        if member.spec.members or member.spec.labels != spec.labels or member.spec.learned_confidence:
+            raise refuse("a network of its cascade is a cascade, has other classes, or has a learned confidence")
+        _check_spec(member.spec, refuse)
+        given = [inputs.get(name) for name in member.reads]
+        pairs = zip(given, member.spec.inputs, strict=False)
+        if len(given) != len(member.spec.inputs) or any(g is None or not is_same_form(g, own) for g, own in pairs):
+            raise refuse("a network of its cascade does not read the inputs of the cascade")
+    own = spec.config, spec.learned_confidence, spec.cascade, spec.layouts, spec.outputs
+    exits = member_taps(spec.parts), member_branches(spec.parts)
+    if spec.members and ((spec.taps, spec.branches) != exits or own != (None, False, False, (), ())):
+        raise refuse("its exits are not those of the networks of its cascade")
+
+
+def is_same_form(given: Input, own: Input) -> bool:
+    """Return whether a network can read an input of a cascade: all but the normalisation of pixels is the same."""
+    if (given.preprocess is None) != (own.preprocess is None):
+        return False
+    resize = [item.preprocess.resize for item in (given, own) if item.preprocess is not None]
+    form = (given.dtype, given.shape, given.text) == (own.dtype, own.shape, own.text)
+    return form and len({rule is None or (rule.fit, rule.filter) for rule in resize}) < 2
 
 
 def _check_outputs(spec: ModelSpec, refuse: Refuse) -> None:
@@ -85,18 +125,25 @@ def _check_tensors(tensors: dict[str, Tensor], refuse: Refuse) -> None:
             raise refuse("a tensor is larger than what the file holds of it")
 
 
-def _check_inputs(spec: ModelSpec, samples: dict[str, Tensor], refuse: Refuse) -> None:
-    names = [i.name for i in spec.inputs]
-    if not names or len(set(names)) != len(names) or set(names) != set(samples):
+def _check_samples(spec: ModelSpec, samples: dict[str, Tensor], refuse: Refuse) -> None:
+    """Refuse samples that are no inputs of the network."""
+    if {i.name for i in spec.inputs} != set(samples):
         raise refuse("its inputs and its samples differ")
+    for item in spec.inputs:
+        sample = samples[item.name]
+        if str(sample.dtype) != f"torch.{item.dtype}" or tuple(sample.shape[1:]) != item.shape[1:] or not len(sample):
+            raise refuse("its inputs and its samples differ")
+
+
+def _check_inputs(spec: ModelSpec, refuse: Refuse) -> None:
+    names = [i.name for i in spec.inputs]
+    if not names or len(set(names)) != len(names):
+        raise refuse("it has no inputs, or two of one name")
     for item in spec.inputs:
         if item.dtype not in DTYPES:
             raise refuse("an input has an unknown dtype")
         if not _is_valid_shape(item):
             raise refuse("an input has no shape such as (batch, 3, 32, 32), or a very large one")
-        sample = samples[item.name]
-        if str(sample.dtype) != f"torch.{item.dtype}" or tuple(sample.shape[1:]) != item.shape[1:] or not len(sample):
-            raise refuse("its inputs and its samples differ")
         if item.preprocess is not None and not _has_valid_preprocess(item):
             raise refuse("an input needs one mean and one deviation for each channel")
         rule = item.preprocess.resize if item.preprocess is not None else None
@@ -115,7 +162,8 @@ def _has_valid_preprocess(item: Input) -> bool:
     rule = item.preprocess
     assert rule is not None
     channels = item.shape[1] if len(item.shape) == 4 and item.dtype == "float32" else None
-    return len(rule.mean) == len(rule.std) == channels and all(_is_valid_divisor(value) for value in rule.std)
+    divisors = (rule.scale, *rule.std)
+    return len(rule.mean) == len(rule.std) == channels and all(_is_valid_divisor(value) for value in divisors)
 
 
 def _check_policy(policy: Policy, spec: ModelSpec, refuse: Refuse) -> None:

@@ -39,12 +39,14 @@ class ExitMacs:
         heads: of each early exit.
         read_later: early exits whose outputs the trunk reads.
         reads: for each early exit the earlier exits whose outputs it reads; empty where none reads any.
+        crossings: stretches of the writer and the reader of every tensor that is no output of an exit.
     """
 
     trunk: tuple[int, ...]
     heads: tuple[int, ...]
     read_later: frozenset[int]
     reads: tuple[frozenset[int], ...]
+    crossings: frozenset[tuple[int, int]] = frozenset()
 
     @property
     def backbone(self) -> int:
@@ -139,12 +141,15 @@ class ExitFlow:
         trunk, heads = [0] * (final + 1), [0] * final
         reads, read_later = [set[int]() for _ in range(final)], set[int]()
         makers = {version: i for i, outputs in enumerate(self.ends[:-1]) for version in outputs}
+        writers, crossings = dict[_Version, int](), set[tuple[int, int]]()
         for operation, owner in zip(self.operations, self.owners, strict=True):
             if owner is None:
                 continue
             index, alone = owner
             head = alone and index < final
             read = {makers[version] for version in operation.reads if version in makers}
+            crossings |= {(writers[v], index) for v in operation.reads if v in writers and v not in makers}
+            writers.update(dict.fromkeys(operation.writes, index))
             if head:
                 heads[index] += operation.macs
                 reads[index] |= read - {index}
@@ -152,7 +157,8 @@ class ExitFlow:
                 trunk[index] += operation.macs
                 read_later |= read
         known = tuple(map(frozenset, reads))
-        return ExitMacs(tuple(trunk), tuple(heads), frozenset(read_later), known if any(known) else ())
+        read_by = known if any(known) else ()
+        return ExitMacs(tuple(trunk), tuple(heads), frozenset(read_later), read_by, frozenset(crossings))
 
     def crossing(self, index: int) -> dict[_Version, tuple[int, ...]]:
         """Return the tensors, with their shapes, that exit `index` alone reads from segments and the inputs."""

@@ -14,8 +14,6 @@ from eetool.model.references.outputs import find_outputs
 from eetool.model.taps import TapCost
 from eetool.model.user_code import user_code
 
-OWN = "own"  # in place of the layers of a branch
-
 
 class OwnExitNet(EarlyExitNet):
     """A network whose outputs are its exits.

@@ -1,5 +1,6 @@
 """Records of a checkpoint: the network, its training, its data and its policy."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,13 +8,16 @@ from eetool.model.goals import TuningGoals
 from eetool.model.history import TrainingHistory
 from eetool_runtime.manifest import Data, Input, OperatingPoint
 
+OWN = "own"  # in place of the layers of a branch
+CASCADE = "cascade"  # in place of a backbone reference, where several networks make a cascade
+
 
 @dataclass(frozen=True)
 class ModelSpec:
     """Description from which a network is rebuilt: a backbone reference and the exits on it, from shallow to deep.
 
     Attributes:
-        backbone: the reference, as in `eetool.model.references`.
+        backbone: the reference, as in `eetool.model.references`, or `cascade`.
         inputs: the inputs of the backbone.
         labels: names of the classes.
         taps: dotted module name of the tap of each early exit, or `output NAME` for an exit of the network's own.
@@ -27,6 +31,8 @@ class ModelSpec:
             exits that of every exit, the final exit last. Empty where it returns one tensor, and in earlier files.
         layouts: order of the axes of the features at each tap, see `eetool.model.layouts`; empty in files of earlier
             versions, whose exits take it from sizes.
+        members: the networks of a cascade, in running order; empty for one network. With `ensemble` each of their exits
+            adds the final logits of the network before to its own.
     """
 
     backbone: str
@@ -40,6 +46,17 @@ class ModelSpec:
     ensemble: bool = False
     layouts: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    members: tuple["Member", ...] = ()
+
+    @property
+    def parts(self) -> "tuple[ModelSpec, ...]":
+        """The network itself, or every network of a cascade."""
+        return tuple(member.spec for member in self.members) or (self,)
+
+    @property
+    def title(self) -> str:
+        """Name of the network, or names of all networks of a cascade."""
+        return " → ".join(part.backbone for part in self.parts)
 
     @property
     def has_own_exits(self) -> bool:
@@ -49,7 +66,8 @@ class ModelSpec:
     @property
     def texts(self) -> tuple[str, ...]:
         """Labels, taps and vocabulary words, which a bundle must be able to hold."""
-        words = [word for i in self.inputs if i.text is not None for word in i.text.vocabulary]
+        inputs = [i for part in (self, *self.parts) for i in part.inputs]
+        words = [word for i in inputs if i.text is not None for word in i.text.vocabulary]
         return (*self.labels, *self.taps, *self.outputs, *words)
 
 
@@ -129,6 +147,32 @@ class TrainingSettings:
     keep: str = "last"
     loss: LossOptions = LossOptions()
     feature_views: int = 0
+
+
+@dataclass(frozen=True)
+class Member:
+    """A trained network of a cascade.
+
+    Attributes:
+        spec: the network, with the normalisation of pixels that it was trained with.
+        training: settings of its training.
+        reads: name of the cascade's input for each input of the network.
+    """
+
+    spec: ModelSpec
+    training: TrainingSettings
+    reads: tuple[str, ...]
+
+
+def member_taps(parts: Iterable[ModelSpec]) -> tuple[str, ...]:
+    """Return what stands for the tap of each early exit of a cascade: the network, and the tap inside it."""
+    taps = [name for i, part in enumerate(parts) for name in (*(f"network {i} {t}" for t in part.taps), f"network {i}")]
+    return tuple(taps[:-1])
+
+
+def member_branches(parts: Iterable[ModelSpec]) -> tuple[str, ...]:
+    """Return the branch of each early exit of a cascade; `own` for the classifier of a network."""
+    return tuple([branch for part in parts for branch in (*part.branches, OWN)][:-1])
 
 
 @dataclass(frozen=True)

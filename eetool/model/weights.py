@@ -49,7 +49,7 @@ def load_weights(
         UsageError: there are several networks in the file, or none at `key`.
     """
     stored = read_weights_file(path)
-    taps, state = _our_exits(stored)
+    taps, state = _our_exits(stored, path)
     expected = net.backbone.state_dict()
     if state and key is not None:
         raise UsageError(f"{path} is a model of eetool, which holds one network", "Leave --weights-key out.")
@@ -165,13 +165,20 @@ def _load_exits(net: EarlyExitNet, taps: Sequence[str], state: State, path: Path
     return taken
 
 
-def _our_exits(stored: Any) -> tuple[list[str], State]:
-    """Return the taps and tensors of a file of eetool; empty for other files."""
+def _our_exits(stored: Any, path: Path) -> tuple[list[str], State]:
+    """Return the taps and tensors of a file of eetool; empty for other files.
+
+    Raises:
+        UsageError: it is a cascade of networks.
+    """
     if not isinstance(stored, dict):
         return [], {}
     try:
         ours = "record" in stored
-        taps = json.loads(stored["record"])["spec"]["taps"] if ours else stored["run"]["taps"]
+        spec = json.loads(stored["record"])["spec"] if ours else stored["run"]
+        if spec.get("members"):
+            raise UsageError(f"{path} is a cascade of networks", "Give the model.pt of one network of it.")
+        taps = spec["taps"]
         state = stored["state" if ours else "net"]
         return list(taps), {name: x for name, x in state.items() if isinstance(x, Tensor)}
     except (AttributeError, KeyError, TypeError, ValueError):

@@ -13,7 +13,7 @@ from eetool.model.exit_flow import keep_needed_taps
 from eetool.model.layouts import TOKENS
 from eetool.model.macs import count_macs
 from eetool.model.network_check.trial_run import ROWS, TrialTraining, try_inference, try_training
-from eetool.model.own_exits import OWN, OwnExitNet, order_exits, own_taps
+from eetool.model.own_exits import OwnExitNet, order_exits, own_taps
 from eetool.model.pooling import reads_first_token
 from eetool.model.references import resolve
 from eetool.model.references.example_inputs import example_inputs, random_samples
@@ -21,7 +21,7 @@ from eetool.model.references.output_choice import FIND, OutputChoice, choose_out
 from eetool.model.references.reference import ModelReference
 from eetool.model.references.reference_check import is_sized_by_name
 from eetool.model.references.size_check import check_size
-from eetool.model.spec import ModelSpec
+from eetool.model.spec import OWN, ModelSpec
 from eetool.model.tap_layouts import choose_layouts, find_layouts, find_other_floats
 from eetool.model.taps import TapCost, measure_taps, order_taps, place_exits
 from eetool.names import find_unfit

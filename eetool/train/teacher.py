@@ -73,5 +73,5 @@ def load_teacher(
     if len(spec.inputs) != 1 or spec.inputs[0].preprocess is None or tuple(spec.inputs[0].shape[1:]) != shape:
         raise UsageError(f"the teacher {path} does not read images of shape {shape}", "Train it on the same data.")
     backbone = checkpoint.build().backbone
-    name = f"{spec.backbone} {sha256_file(path)[:16]}"
+    name = f"{spec.title} {sha256_file(path)[:16]}"
     return name, lambda views, examples: Teacher(backbone, spec.inputs[0], views, examples, len(labels))

@@ -1,6 +1,6 @@
 """MACs of leaving a model at each exit."""
 
-from eetool.latency.estimate.cascade_cost import CascadeCosts, layout_of_manifest
+from eetool.latency.estimate.cascade_cost import CascadeCosts, find_restarts, layout_of_manifest
 from eetool.model.checkpoint import build_net
 from eetool.model.exit_flow import measure_exit_macs
 from eetool.model.gate_scores import MAX_SOFTMAX, PATIENCE
@@ -22,6 +22,6 @@ def model_macs(spec: ModelSpec, score: str = MAX_SOFTMAX) -> CascadeCosts:
     if score == PATIENCE:  # a confidence of patience reads the outputs of all exits before
         early = len(macs.heads)
         read_later, reads = frozenset(range(early)), tuple(frozenset(range(i)) for i in range(early))
-    return CascadeCosts(
-        tuple(map(float, macs.trunk)), tuple(map(float, macs.heads)), read_later, reads if any(reads) else ()
-    )
+    restarts = find_restarts(len(macs.trunk), macs.crossings)
+    trunk, heads = tuple(map(float, macs.trunk)), tuple(map(float, macs.heads))
+    return CascadeCosts(trunk, heads, read_later, reads if any(reads) else (), restarts=restarts)

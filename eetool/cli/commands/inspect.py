@@ -13,7 +13,9 @@ from eetool.cli.output import CommandResult, table, verb
 from eetool.cli.train_output import kept_epoch_line
 
 if TYPE_CHECKING:
+    from eetool.model.network_cascade import NetworkCascade
     from eetool.model.references.output_choice import OutputUse
+    from eetool.model.spec import ModelSpec
     from eetool.model.taps import TapCost
     from eetool_runtime.manifest import Input, Variant
 
@@ -107,6 +109,7 @@ def _points(variant: "Variant", default: str) -> Any:
 def _checkpoint(path: Path, named: tuple[str, ...]) -> CommandResult:
     from eetool.model.checkpoint import load_checkpoint
     from eetool.model.macs import count_parameters
+    from eetool.model.network_cascade import NetworkCascade
     from eetool.model.own_exits import OwnExitNet, measure_own_exits
     from eetool.model.references.example_inputs import example_inputs
     from eetool.records import encode
@@ -116,7 +119,7 @@ def _checkpoint(path: Path, named: tuple[str, ...]) -> CommandResult:
     net = checkpoint.build()
     spec = record.spec
     text: list[Any] = [
-        f"{path}: {spec.backbone}, {len(spec.taps)} early exits, {len(spec.labels)} classes, "
+        f"{path}: {spec.title}, {len(spec.taps)} early exits, {len(spec.labels)} classes, "
         f"{count_parameters(net):,} parameters",
         f"trained: {record.training.recipe}, {record.training.epochs} epochs, seed {record.training.seed}, "
         f"augmentation {record.training.augment}{', mirrored' * bool(record.training.mirror)}",
@@ -124,6 +127,10 @@ def _checkpoint(path: Path, named: tuple[str, ...]) -> CommandResult:
     ]
     if record.history is not None:
         text += [kept_epoch_line(record.history, record.training.keep), epoch_table(record.history)]
+    if isinstance(net, NetworkCascade):
+        text[1] = "a cascade of networks" + ", whose logits are added up" * spec.ensemble
+        text.append(_network_table(spec, net))
+        return CommandResult("inspect/1", {"kind": "model", "record": encode(record), "taps": []}, text)
     if isinstance(net, OwnExitNet):
         text.append(f"own exits of the network: {', '.join(spec.outputs)}")
         kind, taps = "own exit", measure_own_exits(net, example_inputs(spec.inputs))
@@ -132,6 +139,26 @@ def _checkpoint(path: Path, named: tuple[str, ...]) -> CommandResult:
         kind, taps = "exit", _taps(net.backbone, example_inputs(spec.inputs), used)
     text.append(_tap_table(taps, dict(zip(spec.taps, range(len(spec.taps)), strict=True)), kind))
     return CommandResult("inspect/1", {"kind": "model", "record": encode(record), "taps": encode(taps)}, text)
+
+
+def _network_table(spec: "ModelSpec", net: "NetworkCascade") -> Any:
+    """Return the networks of a cascade, each with its exits and its own cost."""
+    from eetool.model.macs import count_parameters
+    from eetool.tune.exit_costs import model_macs
+
+    rows, exits = [], 0
+    for index, (member, network) in enumerate(zip(spec.members, net.networks, strict=True)):
+        part, first = member.spec, exits
+        exits += len(part.taps) + 1
+        macs = model_macs(part).leaving((None,) * len(part.taps))[-1]
+        trained = f"{member.training.recipe}, {member.training.epochs} epochs"
+        numbers = str(first) if exits == first + 1 else f"{first}–{exits - 1}"
+        sums = "  ".join(f"{own:.2f} + {before:.2f}" for own, before in net.weights(index))
+        rows.append(
+            (str(index), part.backbone, trained, numbers, f"{macs / 1e6:.2f} M", f"{count_parameters(network):,}", sums)
+        )
+    left = dict.fromkeys(("network", "backbone", "trained", "exits"), "left")
+    return table({**left, "MACs": "right", "parameters": "right", "weights own + before": "left"}, rows)
 
 
 def _backbone(model: str, shape: tuple[int, ...] | None, classes: int | None) -> CommandResult:

@@ -56,12 +56,11 @@ def price_cascade(layout: CascadeLayout, graphs: Mapping[str, GraphCost], compos
     more_ms = composition.component_dispatch_ms - composition.dispatch_ms
     step_ms = composition.runtime_ms + more_ms
     latency = layout.arrange({name: graph.latency_ms + step_ms for name, graph in graphs.items()})
-    first, *others = latency.trunk
     weights_mb = {name: graph.weight_mb for name, graph in graphs.items()}
     penalty = layout.cache_penalty(weights_mb, composition.turn_ms or 0.0, composition.turn_ms_per_mb or 0.0)
     costs = {
         MACS: layout.arrange({name: float(graph.macs) for name, graph in graphs.items()}),
-        LATENCY: replace(latency, trunk=(first + composition.call_ms - more_ms, *others), cache=penalty),
+        LATENCY: replace(latency, call=composition.call_ms - more_ms, cache=penalty),
     }
     energies = {name: graph.energy_mj for name, graph in graphs.items()}
     millijoules = {name: energy.value for name, energy in energies.items() if energy.value is not None}
@@ -78,9 +77,8 @@ def _call_errors(layout: CascadeLayout, weights_mb: Mapping[str, float], composi
     """Return half-widths of the cost of calls and caches, which a graph alone does not have."""
     component_ms = composition.component_error_ms or 0.0
     calls = layout.arrange(dict.fromkeys(weights_mb, component_ms))
-    first, *others = calls.trunk
     penalty = layout.cache_penalty(weights_mb, 0.0, composition.turn_error_ms_per_mb or 0.0)
-    return replace(calls, trunk=(first - component_ms, *others), cache=penalty)
+    return replace(calls, call=-component_ms, cache=penalty)
 
 
 def _half_widths(layout: CascadeLayout, graphs: Mapping[str, GraphCost], calls: CascadeCosts) -> CascadeCosts:
@@ -89,4 +87,4 @@ def _half_widths(layout: CascadeLayout, graphs: Mapping[str, GraphCost], calls: 
         tuple(a + b for a, b in zip(*pair, strict=True))
         for pair in ((halves.trunk, calls.trunk), (halves.heads, calls.heads))
     )
-    return replace(halves, trunk=trunk, heads=heads, cache=calls.cache)
+    return replace(halves, trunk=trunk, heads=heads, cache=calls.cache, call=calls.call)

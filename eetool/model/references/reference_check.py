@@ -55,6 +55,28 @@ def check_reference(
         _check_built_in(backbone, config, refuse)
 
 
+def check_references(
+    references: Sequence[tuple[str, dict[str, Any] | None]],
+    named: Sequence[str],
+    where: str,
+    refuse: Refuse,
+    among_others: bool = False,
+) -> None:
+    """Accept the references of all networks in a file, see `check_reference`.
+
+    Args:
+        references: backbone and configuration of each network.
+        named: models that the user has named.
+        where: the file, for messages.
+        refuse: makes the error of a reason.
+        among_others: the user may have named more models than the file needs.
+    """
+    several = among_others or len(references) > 1
+    for backbone, config in references:
+        # A named factory may be that of another network; code is called only where it is named itself.
+        check_reference(backbone, config, named if is_factory(backbone) or not several else (), where, refuse)
+
+
 def is_built_in(backbone: str) -> bool:
     """Return True for the networks of eetool itself: neither a library's nor the user's code."""
     return ":" not in backbone

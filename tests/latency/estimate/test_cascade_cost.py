@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eetool.latency.estimate.cascade_cost import CascadeCosts, layout_of_manifest
+from eetool.latency.estimate.cascade_cost import CachePenalty, CascadeCosts, find_restarts, layout_of_manifest
 from eetool_runtime import open_bundle
 from eetool_runtime.execution_plan import plan_steps
 from eetool_runtime.manifest import Component, Exit, Manifest
@@ -35,6 +35,38 @@ def test_leaving_rejected_exits_are_charged_and_skipped_exits_are_not(
 
 def test_leaving_without_early_exits_is_one_cost() -> None:
     assert CascadeCosts((100,), ()).leaving(()).tolist() == [100]
+
+
+# Two networks: exits 0 and 1 are of the first, which nothing behind exit 1 reads.
+@pytest.mark.parametrize(
+    ("thresholds", "leaving"),
+    [
+        ((None, None), [0, 0, 50]),
+        ((0.5, None), [11, 11, 61]),
+        ((None, 0.5), [10, 15, 65]),
+        ((0.5, 0.5), [11, 16, 66]),
+    ],
+)
+def test_leaving_restart_charges_only_stretches_that_an_exit_needs(
+    thresholds: tuple[float | None, ...], leaving: list[float]
+) -> None:
+    costs = CascadeCosts((10, 0, 50), (1, 5), restarts=frozenset({2}))
+    assert costs.leaving(thresholds).tolist() == leaving
+    called = replace(costs, call=3.0).leaving(thresholds)
+    assert called.tolist() == [cost + 3 for cost in leaving]
+
+
+def test_leaving_restart_has_no_cache_penalty_of_what_does_not_run() -> None:
+    cache = CachePenalty(((1.0,), (), (5.0,)), (0.5, 0.5), 0.1, 0.0)
+    costs = CascadeCosts((10, 0, 50), (1, 5), cache=cache, restarts=frozenset({2}))
+    assert costs.leaving((None, None)).tolist() == [0, 0, 50], "one component alone has none"
+    assert costs.leaving((None, 0.5))[-1] == pytest.approx(65 + 3 * 0.1)
+
+
+def test_find_restarts_crossing_tensors_join_stretches() -> None:
+    assert find_restarts(4, []) == {1, 2, 3}
+    assert find_restarts(4, [(0, 1), (2, 2)]) == {2, 3}
+    assert find_restarts(4, [(0, 3)]) == frozenset()
 
 
 def test_leaving_other_number_of_thresholds_raises_value_error() -> None:
