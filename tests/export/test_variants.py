@@ -32,7 +32,6 @@ HAS_TFLITE = all(importlib.util.find_spec(name) for name in ("litert_torch", "ai
 needs_tflite = pytest.mark.skipif(not HAS_TFLITE, reason="the extra eetool[tflite] is not installed")
 FORMATS = ["onnx", pytest.param("tflite", marks=needs_tflite)]
 NAMES = [name if name.startswith("onnx") else pytest.param(name, marks=needs_tflite) for name in VARIANTS]
-SPEED = "--no-judge-speed"  # so that no test hangs on how busy this machine is
 
 
 def test_variants_largest_samples_tolerance_is_what_the_reader_allows() -> None:
@@ -40,19 +39,6 @@ def test_variants_largest_samples_tolerance_is_what_the_reader_allows() -> None:
         kinds = [kind for kind in VARIANTS.values() if kind.precision == precision]
         assert max(kind.samples_tolerance for kind in kinds) == most
     assert {kind.precision for kind in VARIANTS.values()} == set(MAX_SAMPLES_TOLERANCES)
-
-
-@pytest.fixture(scope="module")
-def all_variants(tuned: Path, once: Callable[..., Path], cli: Cli) -> Path:
-    """The tuned model in every variant that can be made here. Read only."""
-    formats = ["--format", "onnx", *(["--format", "tflite"] if HAS_TFLITE else [])]
-    options = (*formats, "--precision", "fp32", "--precision", "int8", SPEED, "--no-reference")
-
-    def export(folder: Path) -> None:
-        answered = cli("export", tuned, "-o", folder / "model.eebundle", *options)
-        assert answered.code == 0, answered
-
-    return once("variants", export) / "model.eebundle"
 
 
 def test_inspect_names_int8_components(cli: Cli, all_variants: Path, opened: Bundle) -> None:
