@@ -26,6 +26,7 @@ from eetool.data.source import Source
 from tests.helpers.hints import foreign_options
 from tests.helpers.native_build import build, missing_tool
 from tests.helpers.native_runtime import Library
+from tests.platforms.decisions import formats_here
 
 # Features that a command keeps in the user's cache are those of this test process alone.
 _CACHE = tempfile.TemporaryDirectory(prefix="eetool-cache-")
@@ -156,6 +157,15 @@ def tuned(trained: Path, once: Once) -> Path:
 def bundle(tuned: Path, once: Once) -> Path:
     """Return the read-only bundle of the tuned model, with references."""
     return once("bundle", lambda folder: _run("export", tuned, "-o", folder / "model.eebundle")) / "model.eebundle"
+
+
+@pytest.fixture(scope="session")
+def all_variants(tuned: Path, once: Once) -> Path:
+    """Return the read-only bundle of the tuned model in every variant that can be made here, without references."""
+    formats = [word for graph_format in formats_here() for word in ("--format", graph_format)]
+    precisions = ("--precision", "fp32", "--precision", "int8", "--no-judge-speed")  # however busy the machine is
+    command = ("export", tuned, *formats, *precisions, "--no-reference", "-o")
+    return once("variants", lambda folder: _run(*command, folder / "model.eebundle")) / "model.eebundle"
 
 
 @pytest.fixture

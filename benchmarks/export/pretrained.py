@@ -59,7 +59,11 @@ def main() -> None:
             names = tuple(name for name in options.variants if name.startswith(f"{graph_format}/"))
             path = Path(scratch, graph_format)
             export = ExportOptions(
-                names, options.reference, calibration={"input": calibration}, judge_speed=options.judge_speed
+                names,
+                options.reference,
+                calibration={"input": calibration},
+                judge_speed=options.judge_speed,
+                share_files=False,  # sizes are per component
             )
             start, busy = time.perf_counter(), time.process_time()
             export_bundle(checkpoint, path, export)

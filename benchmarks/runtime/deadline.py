@@ -22,7 +22,8 @@ import numpy as np
 import eetool_runtime as ee
 from eetool_measure.machine import read_machine
 from eetool_measure.records import encode
-from eetool_runtime.backends import open_graph
+from eetool_runtime.backends import Threads, backend_for
+from eetool_runtime.loading import open_graphs
 from eetool_runtime.manifest import NEVER, scalars
 
 SHARES = (0.4, 0.6, 0.8, 1.0, 1.2)  # of the median at full depth
@@ -110,11 +111,12 @@ class ComponentTimes:
 
     def __init__(self, model: ee.Model, x: dict[str, np.ndarray]) -> None:
         m, fitted = model.bundle.manifest, model.bundle.variant(model.variant)
+        graphs = open_graphs(model.bundle, model.variant, backend_for(model.variant.split("/")[0]), Threads())
         tensors = dict(x)
         tensors.update({name: np.array(value, np.float32) for name, value in scalars(m, fitted).items()})
         self._steps = []
         for c in m.components:
-            graph = open_graph(model.bundle.file(fitted.components[c.name].path))
+            graph = graphs[c.name]
             feed = {name: tensors[name] for name in graph.inputs}
             tensors.update(zip(graph.outputs, graph.run(feed), strict=True))
             self._steps.append((c.name, graph.run, feed))

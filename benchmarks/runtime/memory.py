@@ -61,9 +61,7 @@ def main() -> int:
         "schema": "memory/1",
         "bundle": bundle.manifest.name,
         "variant": variant,
-        "graph_files_bytes": sum(
-            bundle.file(g.path).stat().st_size for g in bundle.variant(variant).components.values()
-        ),
+        "graph_files_bytes": bundle.size_bytes(g.path for g in bundle.variant(variant).components.values()),
         "process_bytes": whole,
         "beyond_imports_bytes": {
             what: statistics.median(pair[1] for pair in pairs) for what, pairs in pairs_of.items()

@@ -125,7 +125,7 @@ class VariantWays(_Opened):
         ]
         self.labels: Sequence[WayLabel] = [*([unsplit] if self._reference else []), *points]
         files = [graph.path for graph in settings.components.values()] + [self._reference or ""]
-        self.graphs_bytes = sum(manifest.files[path].size_bytes for path in set(files) if path)
+        self.graphs_bytes = bundle.size_bytes(path for path in files if path)
 
     def _open(self) -> Ways:
         model = load_to_judge(self._bundle, threads=self._threads, pool=PROCESS, variant=self._variant)

@@ -15,22 +15,23 @@ import pytest
 
 from eetool.data.source import Source
 from eetool.data.splits import HELD_OUT
-from eetool.errors import MissingError, UsageError, VerificationError
+from eetool.errors import ArtefactError, MissingError, UsageError, VerificationError
 from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.export.variants import VARIANTS, find_variants
+from eetool.latency.estimate.prediction_target import target_of_variant
 from eetool.model.checkpoint import Checkpoint, load_checkpoint
 from eetool.progress import Advance, Silent
 from eetool_runtime import Bundle, Result, load, open_bundle
 from eetool_runtime.backends import Threads
 from eetool_runtime.errors import BackendError
 from eetool_runtime.manifest import MAX_SAMPLES_TOLERANCES
+from tests.helpers.backend_contract import GOLDEN
 
 Cli = Callable[..., Any]  # see tests/conftest.py
 HAS_TFLITE = all(importlib.util.find_spec(name) for name in ("litert_torch", "ai_edge_litert", "ai_edge_quantizer"))
 needs_tflite = pytest.mark.skipif(not HAS_TFLITE, reason="the extra eetool[tflite] is not installed")
 FORMATS = ["onnx", pytest.param("tflite", marks=needs_tflite)]
 NAMES = [name if name.startswith("onnx") else pytest.param(name, marks=needs_tflite) for name in VARIANTS]
-SPEED = "--no-judge-speed"  # so that no test hangs on how busy this machine is
 
 
 def test_variants_largest_samples_tolerance_is_what_the_reader_allows() -> None:
@@ -38,19 +39,6 @@ def test_variants_largest_samples_tolerance_is_what_the_reader_allows() -> None:
         kinds = [kind for kind in VARIANTS.values() if kind.precision == precision]
         assert max(kind.samples_tolerance for kind in kinds) == most
     assert {kind.precision for kind in VARIANTS.values()} == set(MAX_SAMPLES_TOLERANCES)
-
-
-@pytest.fixture(scope="module")
-def all_variants(tuned: Path, once: Callable[..., Path], cli: Cli) -> Path:
-    """The tuned model in every variant that can be made here. Read only."""
-    formats = ["--format", "onnx", *(["--format", "tflite"] if HAS_TFLITE else [])]
-    options = (*formats, "--precision", "fp32", "--precision", "int8", SPEED, "--no-reference")
-
-    def export(folder: Path) -> None:
-        answered = cli("export", tuned, "-o", folder / "model.eebundle", *options)
-        assert answered.code == 0, answered
-
-    return once("variants", export) / "model.eebundle"
 
 
 def test_inspect_names_int8_components(cli: Cli, all_variants: Path, opened: Bundle) -> None:
@@ -176,6 +164,25 @@ def test_tflite_shared_file_gives_the_answers_of_a_file_per_component(
             np.testing.assert_array_equal(here.logits, there.logits)
     anytime = together(inputs[:1], deadline_ms=1e6)
     np.testing.assert_array_equal(anytime.logits, together(inputs[:1]).logits)
+
+
+@needs_tflite
+def test_tflite_shared_file_has_the_kernels_of_a_file_per_component(
+    opened: Bundle, file_per_component: Bundle, tmp_path: Path
+) -> None:
+    apart, together = (target_of_variant(b, "tflite/fp32", 1).graphs for b in (file_per_component, opened))
+    assert together == apart
+    other = replace_shared_file(opened, tmp_path)
+    with pytest.raises(ArtefactError, match=r"model\.tflites: has no signature 'exit0'"):
+        target_of_variant(other, "tflite/fp32", 1)
+
+
+def replace_shared_file(bundle: Bundle, folder: Path) -> Bundle:
+    """Return an opened bundle whose shared file became that of another network afterwards."""
+    path = folder / "components/tflite-fp32/model.tflites"
+    path.parent.mkdir(parents=True)
+    shutil.copyfile(GOLDEN / "contract_and_answer.tflite", path)
+    return dataclasses.replace(bundle, path=folder)
 
 
 @needs_tflite

@@ -12,6 +12,7 @@ from tests.helpers.native_build import SOURCE, litert_library
 from tests.helpers.native_runtime import Library
 from tests.helpers.tiny_bundle import replace_file
 from tests.helpers.tiny_litert_bundle import INPUTS, write_litert_bundle
+from tests.platforms.decisions import digits, spread_thresholds
 
 pytestmark = pytest.mark.skipif(litert_library() is None, reason="LiteRT is not installed")
 
@@ -34,6 +35,28 @@ def test_run_equals_python(tmp_path: Path, native: Library, threads: int, shared
         mine, theirs = model(given), python(given)
         assert (mine.exit, mine.index, mine.confidence) == (theirs.exit, theirs.index, theirs.confidence)
         assert mine.logits.tobytes() == theirs.logits.tobytes()
+
+
+@pytest.mark.parametrize("variant", ["tflite/fp32", "tflite/int8"])
+def test_run_thousand_digits_equal_python(all_variants: Path, tmp_path: Path, native: Library, variant: str) -> None:
+    opened = ee.open_bundle(all_variants)
+    if variant not in opened.manifest.variants:
+        pytest.skip("litert-torch is not installed")
+    assert opened.variant(variant).shared_file is not None
+    inputs = digits(all_variants, 1000)
+    (array,) = inputs.values()
+    np.savez(tmp_path / "inputs.npz", **dict.fromkeys(inputs, array[:200]))  # type: ignore[arg-type]
+    policy = spread_thresholds(all_variants, tmp_path / "inputs.npz")[variant]
+    for threads in (1, 2):
+        python = ee.load(opened, threads=threads, variant=variant)
+        model = native.load(all_variants, threads=threads, variant=variant, engine=litert_library())
+        python.use(threshold=tuple(policy))
+        model.use(threshold=policy)
+        for i in range(len(array)):
+            mine, theirs = model(array[i : i + 1]), python(array[i : i + 1])
+            assert (mine.exit, mine.index, mine.confidence) == (theirs.exit, theirs.index, theirs.confidence)
+            assert mine.logits.tobytes() == theirs.logits.tobytes()
+        assert min(python.stats()["exit_counts"]) > 0  # inputs leave at every exit
 
 
 def test_two_models_with_sessions_in_turns_keep_their_inputs(path: Path, native: Library) -> None:

@@ -38,7 +38,8 @@ def _bundle(path: Path) -> CommandResult:
     from eetool.records import encode
     from eetool_runtime import open_bundle
 
-    m = open_bundle(path).manifest
+    bundle = open_bundle(path)
+    m = bundle.manifest
     early = [e.component for e in m.exits[:-1]]
     text: list[Any] = [f"{path}: {len(m.exits) - 1} early exits, {len(m.labels)} classes, schema {m.schema_version}"]
     text += [f"input {i.name}: {i.dtype} {_shape(i.shape)}{_resizing(i)}" for i in m.inputs]
@@ -55,8 +56,7 @@ def _bundle(path: Path) -> CommandResult:
     columns = {"component": "left", "inputs": "left", "outputs": "left", "MACs": "right", "parameters": "right"}
     text.append(table(columns, rows))
     for name, variant in m.variants.items():
-        used = {g.path for g in variant.components.values()}
-        size = sum(m.files[p].size_bytes for p in used)
+        size = bundle.size_bytes(graph.path for graph in variant.components.values())
         text.append(f"variant {name}: {size / 1024:.0f} KiB, temperatures {_numbers(variant.temperatures)}")
         text += _precision_lines(name, variant)
         text.append(_points(variant, m.default_operating_point))

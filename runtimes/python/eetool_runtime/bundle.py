@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Union
@@ -42,6 +42,10 @@ class Bundle:
             hint = known_names(name, self.manifest.variants, "It has")
             raise UsageError(f"{self.path.name} has no variant {short_repr(name)}", hint)
         return self.manifest.variants[name]
+
+    def size_bytes(self, files: Iterable[str]) -> int:
+        """Return the size of files of the manifest, each counted once."""
+        return sum(self.manifest.files[relative].size_bytes for relative in set(files))
 
     def recheck(self, relative: str) -> None:
         """Check size and hash of a file again, after the bundle was opened.

@@ -364,13 +364,12 @@ class Model:
             (engines need more); `process_bytes`, resident memory of this process, or None where unknown.
         """
         files = {name: graph.path for name, graph in self._fitted.components.items()}  # one file may hold all
-        sizes = {path: self._manifest.files[path].size_bytes for path in files.values()}
         loaded = [name for name, graph in self._graphs.items() if getattr(graph, "loaded", True)]
         return {
             "loaded": loaded,
             "not_loaded": [name for name in files if name not in loaded],
-            "loaded_bytes": sum(sizes[path] for path in {files[name] for name in loaded}),
-            "total_bytes": sum(sizes.values()),
+            "loaded_bytes": self.bundle.size_bytes(files[name] for name in loaded),
+            "total_bytes": self.bundle.size_bytes(files.values()),
             "process_bytes": resident_bytes(),
         }
 
