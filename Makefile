@@ -13,7 +13,7 @@ INSTALLED := $(VENV)/.installed
 # Waiting threads that spin make every test slow on a busy machine.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo docs test test-arm64 test-libraries test-pythons check clean
+.PHONY: demo docs test test-arm64 test-libraries test-native-long test-pythons check clean
 
 demo: $(INSTALLED)
 	PATH="$(abspath $(BIN)):$$PATH" sh examples/demo.sh demo
@@ -29,6 +29,10 @@ docs: $(INSTALLED)
 # The runtime on an emulated Raspberry Pi: as root, with debootstrap and qemu-user-static installed.
 test-arm64: $(INSTALLED)
 	$(BIN)/python -m tests.platforms.arm64
+
+# The native runtime under sanitizers, valgrind and fuzzers, with 2,000 models and 1,000,000 calls: half an hour.
+test-native-long: $(INSTALLED)
+	$(BIN)/python -m tests.native.endurance
 
 # The runtime on every Python from 3.9 to 3.13 that is found, with old and new backends.
 test-pythons: $(INSTALLED)

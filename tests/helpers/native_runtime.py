@@ -77,6 +77,7 @@ class NativeResult:
     def __init__(self, raw: ResultStruct) -> None:
         self.exit, self.index, self.label = raw.exit, raw.label_index, raw.label.decode()
         self.confidence, self.latency_ms, self.macs = raw.confidence, raw.latency_ms, raw.macs
+        self.temperature = raw.temperature
         self.gated, self.late = bool(raw.gated), bool(raw.late)
         self.logits = np.array(raw.logits[: raw.classes], np.float32)
 
