@@ -9,7 +9,8 @@ import pytest
 
 import eetool_runtime as ee
 from eetool_runtime import loading
-from eetool_runtime.errors import BundleError
+from eetool_runtime.errors import BackendError, BundleError
+from tests.helpers.native_build import litert_library, onnxruntime_library
 from tests.helpers.native_runtime import Library
 from tests.helpers.tiny_bundle import write_tiny_bundle
 
@@ -45,5 +46,24 @@ def refusal(monkeypatch: pytest.MonkeyPatch, native_or_none: Library | None) -> 
         assert error.exit_code == 3
         assert error.message.isprintable()
         assert len(error.message) < 500
+
+    return load
+
+
+@pytest.fixture
+def refuse_graph(native_or_none: Library | None) -> Callable[[Path, str], None]:
+    """Return a function that loads a bundle with a hostile graph, and checks that it is refused with matching words.
+
+    The native runtime, where it is built, must refuse the graph with an error of the same class.
+    """
+
+    def load(path: Path, words: str) -> None:
+        with pytest.raises(BackendError, match=words):
+            ee.load(path)
+        is_tflite = "tflite" in next(iter(ee.open_bundle(path).manifest.variants))
+        engine = litert_library() if is_tflite else onnxruntime_library()
+        if native_or_none is not None and engine is not None:
+            with pytest.raises(BackendError, match=words):
+                native_or_none.load(path, engine=engine)
 
     return load

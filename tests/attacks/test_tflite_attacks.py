@@ -13,6 +13,8 @@ from eetool_runtime.backends import Threads, backend_for, open_graph
 from eetool_runtime.backends.side_files import tflite_refers
 from eetool_runtime.errors import BackendError
 from tests.helpers.backend_contract import GOLDEN
+from tests.helpers.tiny_bundle import replace_file
+from tests.helpers.tiny_litert_bundle import write_litert_bundle
 
 schema = pytest.importorskip("ai_edge_litert.schema_py_generated", reason="ai-edge-litert is not installed")
 if not hasattr(schema, "ExternalBufferT"):
@@ -98,6 +100,17 @@ def test_open_tflite_file_with_data_elsewhere_is_refused(
     together = backend_for("tflite").for_model([path, tmp_path / "other.tflite"], threads)
     with pytest.raises(BackendError, match=message):
         together.open(path, threads)
+
+
+@pytest.mark.parametrize(("attack", "message"), list(ATTACKS.values()), ids=list(ATTACKS))
+def test_load_tflite_bundle_with_data_elsewhere_is_refused(
+    tmp_path: Path, refuse_graph: Callable[[Path, str], None], attack: Callable[[Any], None], message: str
+) -> None:
+    model = parsed(SOUND)
+    attack(model)
+    bundle = write_litert_bundle(tmp_path)
+    replace_file(bundle, "components/contract/tflite-fp32/model.tflite", packed(model))
+    refuse_graph(bundle, "lies? outside the file" if message == OUTSIDE else message)
 
 
 def test_tflite_refers_valid_file_is_accepted() -> None:

@@ -141,6 +141,14 @@ def write_manifest(root: Path, document: Any) -> None:
     (root / "manifest.json").write_bytes(text.encode())
 
 
+def replace_file(root: Path, name: str, data: bytes) -> None:
+    """Replace a file of the bundle at `root`, and its size and hash in the manifest."""
+    (root / name).write_bytes(data)
+    document = json.loads((root / "manifest.json").read_text(encoding="utf-8"))
+    document["files"][name] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
+    write_manifest(root, document)
+
+
 def _sample_images() -> tuple[np.ndarray, np.ndarray]:
     """Return one image for every class and contrast, float32 (16, 1, 4, 4), and the labels (16,)."""
     pairs = [(label, contrast) for contrast in CONTRASTS for label in range(CLASSES)]

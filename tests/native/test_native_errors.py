@@ -14,7 +14,7 @@ import pytest
 from eetool_runtime.errors import BackendError, BundleError, EarlyExitError, InputError, UsageError
 from tests.helpers.native_build import onnxruntime_library
 from tests.helpers.native_runtime import Image, Library, ModelOptions, NativeModel, ResultStruct, TensorStruct
-from tests.helpers.tiny_bundle import X, write_tiny_bundle
+from tests.helpers.tiny_bundle import X, replace_file, write_tiny_bundle
 
 NAN = np.full((1, 1, 4, 4), np.nan, np.float32)
 
@@ -175,18 +175,11 @@ def test_load_not_a_bundle_is_refused(tmp_path: Path, native: Library) -> None:
 
 def edited(tmp_path: Path, change: Callable[[onnx.ModelProto], object]) -> Path:
     """Return a tiny bundle whose first graph was changed, with matching hashes."""
-    import hashlib
-    import json
-
     path = write_tiny_bundle(tmp_path)
     name = "components/seg0/onnx-fp32/model.onnx"
     graph = onnx.load(path / name)
     change(graph)
-    data = graph.SerializeToString()
-    (path / name).write_bytes(data)
-    document = json.loads((path / "manifest.json").read_text())
-    document["files"][name] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
-    (path / "manifest.json").write_text(json.dumps(document))
+    replace_file(path, name, graph.SerializeToString())
     return path
 
 

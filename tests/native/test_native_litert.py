@@ -1,7 +1,5 @@
 """LiteRT in the native runtime: decisions of the Python runtime, bit by bit, and libraries that are refused."""
 
-import hashlib
-import json
 import subprocess
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import eetool_runtime as ee
 from eetool_runtime.errors import BackendError
 from tests.helpers.native_build import SOURCE, litert_library
 from tests.helpers.native_runtime import Library
+from tests.helpers.tiny_bundle import replace_file
 from tests.helpers.tiny_litert_bundle import INPUTS, write_litert_bundle
 
 pytestmark = pytest.mark.skipif(litert_library() is None, reason="LiteRT is not installed")
@@ -75,10 +74,6 @@ def test_load_library_that_is_not_litert_is_refused(path: Path, native: Library)
 )
 def test_load_damaged_graph_is_refused(path: Path, native: Library, damage: object, message: str) -> None:
     name = "components/contract/tflite-fp32/model.tflite"
-    data = damage((path / name).read_bytes())  # type: ignore[operator]
-    (path / name).write_bytes(data)
-    document = json.loads((path / "manifest.json").read_text())
-    document["files"][name] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
-    (path / "manifest.json").write_text(json.dumps(document))
+    replace_file(path, name, damage((path / name).read_bytes()))  # type: ignore[operator]
     with pytest.raises(BackendError, match=message):
         native.load(path, engine=litert_library())
