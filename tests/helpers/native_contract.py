@@ -239,12 +239,12 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the tests that differ; a pattern without a test is an error."""
-    left_out = []
+    left_out: list[pytest.Item] = []
     for pattern in (pattern for patterns in DIFFERENT.values() for pattern in patterns):
         found = [item for item in items if re.fullmatch(pattern, item.name)]
         if not found:
             raise pytest.UsageError(f"there is no test {pattern}")
-        left_out += found
+        left_out += [item for item in found if item not in left_out]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
 

@@ -1,11 +1,12 @@
-"""Test of the runtime on emulated aarch64: its own tests, and comparison of results with this machine.
+"""Test of both runtimes on emulated aarch64: their own tests, and comparison of results with this machine.
 
     sudo make test-arm64            or    python -m tests.platforms.arm64 [--bundle B --inputs X.npz]
 
 It unpacks a Debian bookworm arm64 root (the first stage of debootstrap is enough), installs the aarch64 wheels and
-those of the runtime and the instruments there, and runs Python through qemu-user. The root is kept in $ARM64_ROOT
-(build/arm64). It prints one JSON document. The exit code is 4 if a test fails or a result differs, 5 if a requirement
-is missing. No time is reported, because emulation does not represent speed.
+those of the runtime and the instruments there, and runs Python through qemu-user. The native runtime is cross-built,
+and its Debian package unpacked there; without g++-aarch64-linux-gnu that part is left out with a message. The root is
+kept in $ARM64_ROOT (build/arm64). It prints one JSON document. The exit code is 4 if a test fails or a result differs,
+5 if a requirement is missing. No time is reported, because emulation does not represent speed.
 """
 
 import argparse
@@ -14,11 +15,13 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tests.platforms import arm64_native
 from tests.platforms.commands import DISTRIBUTIONS, REPOSITORY, MissingError, attempt, copy_tests, last_line, pip
-from tests.platforms.decisions import SCRIPT, compare, prepare
+from tests.platforms.decisions import SCRIPT, Trial, compare, prepare
 
 MIRROR = "http://deb.debian.org/debian"
 QEMU = "qemu-aarch64-static"
@@ -31,6 +34,7 @@ CPU_INFO = "processor\t: {core}\nFeatures\t: fp asimd evtstrm crc32 cpuid\nCPU i
     "CPU architecture: 8\nCPU variant\t: 0x0\nCPU part\t: 0xd08\nCPU revision\t: 3\n\n"
 )
 CORES = 2
+TRIAL = "opt/trial"  # bundle and inputs, in the root
 # Several tests start Python from Python; the kernel can start the emulator, but not the emulated program.
 PYTHON = "opt/python"
 LAUNCHER = f"""#!/usr/bin/{QEMU} /usr/bin/python3
@@ -50,6 +54,7 @@ def main() -> int:
     parser.add_argument("--format", action="append", dest="formats", help="of the bundle made here; repeatable")
     parser.add_argument("--count", type=int, default=1000, help="of inputs")
     parser.add_argument("--tests", action=argparse.BooleanOptionalAction, default=True, help="run the runtime's tests")
+    parser.add_argument("--python", action=argparse.BooleanOptionalAction, default=True, help="test the Python runtime")
     options = parser.parse_args()
     build = Path(os.environ.get("ARM64_ROOT") or REPOSITORY / "build/arm64").resolve()
     root = build / "root"
@@ -61,10 +66,14 @@ def main() -> int:
     except MissingError as missing:
         sys.stderr.write(f"test-arm64 cannot run: {missing}\n")
         return 5
-    tests = run_tests(root) if options.tests else None
-    decisions = run_decisions(root, build / "trial", options)
-    ok = decisions["ok"] and (tests is None or tests["ok"])
+    tests = run_tests(root) if options.tests and options.python else None
+    trial = prepare(build / "trial", options.bundle, options.inputs, options.formats, options.count)
+    copy_trial(root, trial)
+    decisions = run_decisions(root, trial) if options.python else None
+    native = run_native(root, build / "native", trial)
+    ok = all(part["ok"] for part in (tests, decisions, native) if part is not None)
     document = {"schema": "platforms/1", "ok": ok, "emulated": CPU, "tests": tests, "decisions": decisions}
+    document["native"] = native
     sys.stdout.write(json.dumps(document, indent=2) + "\n")
     return 0 if ok else 4
 
@@ -140,31 +149,49 @@ def run_tests(root: Path) -> dict[str, Any]:
     return {"ok": done.returncode == 0, "summary": last_line(done.stdout)}
 
 
-def run_decisions(root: Path, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Compare results here and there with the same bundle, inputs and thresholds."""
-    trial = prepare(folder, options.bundle, options.inputs, options.formats, options.count)
-    place = root / "opt/trial"
+def copy_trial(root: Path, trial: Trial) -> None:
+    """Copy bundle, inputs and thresholds to the root."""
+    place = root / TRIAL
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(trial.bundle, place / trial.bundle.name)
     for file in (SCRIPT, trial.inputs, trial.thresholds):
         shutil.copy2(file, place)
+
+
+def run_decisions(root: Path, trial: Trial) -> dict[str, Any]:
+    """Compare results here and there with the same bundle, inputs and thresholds."""
     files = (SCRIPT.name, trial.bundle.name, trial.inputs.name, trial.thresholds.name, "there.npz")
-    done = emulate(root, *(f"/opt/trial/{name}" for name in files))
+    done = emulate(root, *(f"/{TRIAL}/{name}" for name in files))
     if done.returncode != 0:
         return {"ok": False, "error": done.stdout.strip()}
-    return compare(trial, place / "there.npz", json.loads(last_line(done.stdout)))
+    return compare(trial, root / TRIAL / "there.npz", json.loads(last_line(done.stdout)))
 
 
-def emulate(root: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    """Run the emulated Python."""
+def run_native(root: Path, folder: Path, trial: Trial) -> dict[str, Any] | None:
+    """Build and test the native runtime; return None where this machine cannot build it."""
+    try:
+        arm64_native.install(root, arm64_native.cross_build(folder))
+    except MissingError as missing:
+        sys.stderr.write(f"the native runtime is not tested: {missing}\n")
+        return None
+    emulated = partial(emulate, root)
+    tests = arm64_native.run_native_tests(emulated)
+    decisions = arm64_native.run_native_decisions(emulated, root / TRIAL, trial)
+    return {"ok": tests["ok"] and decisions["ok"], "tests": tests, "decisions": decisions}
+
+
+def emulate(root: Path, *words: str, program: str | None = None) -> "subprocess.CompletedProcess[str]":
+    """Run the emulated Python, or another program of the root."""
     paths = {
         "PATH": "/usr/sbin:/usr/bin",
         "HOME": "/tmp",
         "LANG": "C.UTF-8",
-        "PYTHONPATH": "/opt/runtime:/opt/libraries",
+        "PYTHONPATH": "/opt/runtime:/opt/libraries:/opt/native",
+        "LD_LIBRARY_PATH": "/opt/native",
     }
+    start = [f"/{PYTHON}"] if program is None else [f"/usr/bin/{QEMU}", "-cpu", CPU, program]
     return subprocess.run(
-        ["chroot", str(root), f"/{PYTHON}", *words], env=paths, stdout=subprocess.PIPE, text=True, check=False
+        ["chroot", str(root), *start, *words], env=paths, stdout=subprocess.PIPE, text=True, check=False
     )
 
 

@@ -125,7 +125,7 @@ def compare(trial: Trial, decided: Path, ran: dict[str, Any]) -> dict[str, Any]:
                     {k: data[f"{name}.{k}"] for k in ("exit", "confidence", "logits")} for data in (here, there)
                 )
                 variants[name] = {**what, **differences(mine, theirs, is_fp32(manifest.variants[name]))}
-                variants[name]["ok"] &= what["pools_agree"]
+                variants[name]["ok"] &= what.get("pools_agree", True)
     compared = [v["ok"] for v in variants.values() if v["ok"] is not None]
     return {**ran, "variants": variants, "ok": bool(compared) and all(compared)}
 
