@@ -29,8 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from forecast_splits import ACCURACY_LIMIT, RATIO_LIMIT, StoredLogits, compare_split, summary
+from forecast_splits import ACCURACY_LIMIT, RATIO_LIMIT, Split, StoredLogits, compare_split, summary
 
 from eetool.advise.exit_costs import ExitCosts
 from eetool.advise.network import NetworkChoice, open_network
@@ -44,8 +43,9 @@ from eetool.latency.table.hw_profile import load_device
 from eetool.model.checkpoint import load_checkpoint
 from eetool.model.goals import DEFAULT_DROP
 from eetool.progress import SILENT
+from eetool.records import write_atomic
 from eetool.train.labelled_data import PRESETS
-from eetool.train.pipeline import every_exit_logits
+from eetool.train.pipeline import answer_arrays
 from eetool.tune.cross_fitting import LabelledLogits
 from eetool.tune.device_costs import predicted_costs
 from eetool.tune.operating_points import FULL
@@ -157,8 +157,9 @@ def judge(name: str, network: Case, options: argparse.Namespace) -> list[dict[st
         seconds = train_advised(folder, advice, recipe, epochs)
         with contextlib.chdir(folder):
             stored, exits = stored_logits(network, advice, f"{recipe}-tuned.pt", options)
-        recorded = compare_split(stored, exits, stored.recorded)
-        exchanged = [compare_split(stored, exits, split) for split in stored.exchanged(options.splits)]
+        splits = enumerate([stored.recorded, *stored.exchanged(options.splits)])
+        files = [(folder / f"{recipe}-split-{number}.json", split) for number, split in splits]
+        recorded, *exchanged = [kept_figures(path, stored, exits, split) for path, split in files]
         for point in POINTS:
             row = {"network": name, "recipe": recipe, "point": point, "train_seconds": round(seconds, 1)}
             row |= {
@@ -187,10 +188,11 @@ def stored_logits(
     """Return the logits of trial and trained exits, as `eetool advise` and the commands made them, and the exits."""
     checkpoint, source = load_checkpoint(Path(file)), load_source(network.data)
     opened = open_network(network.choice(options.device), source, SILENT)
-    rows = np.concatenate([opened.held_out, recorded_split(source, TEST, checkpoint.record.data)])
+    parts = [opened.held_out, recorded_split(source, TEST, checkpoint.record.data)]
+    rows = np.concatenate(parts)
     taps = find_taps(opened.net.backbone, opened.spec)
     nets = trial_nets(opened.net.backbone, opened.spec, taps, SEED)
-    trials = Trials(nets, opened, rows, options.examples, advice["epochs"], SEED, SILENT)
+    trials = Trials(nets, opened, parts, options.examples, advice["epochs"], SEED, SILENT)
     trial = trials.judge(nets)
     advised = [(e["tap"], e["branch"]) for e in advice["exits"]]
     exits = tuple(e for e in trial.exits if (e.tap, e.branch) in advised)
@@ -198,7 +200,7 @@ def stored_logits(
     if doublings:
         half = trials.judge([chosen_net(opened.net.backbone, opened.spec, taps, exits, SEED)], trials.count // 2)
     predictor = Predictor(load_device(options.device), advice["backend"], advice["precision"], advice["threads"])
-    logits = torch.stack(every_exit_logits(checkpoint, source.inputs[rows])).numpy()
+    logits, _ = answer_arrays(checkpoint, source.inputs[rows])
     stored = StoredLogits(
         trial,
         half,
@@ -210,6 +212,16 @@ def stored_logits(
         DEFAULT_DROP,
     )
     return stored, exits
+
+
+def kept_figures(
+    path: Path, stored: StoredLogits, exits: tuple[TrialExit, ...], split: Split
+) -> dict[str, dict[str, float]]:
+    """Return `compare_split`, from its file where there is one."""
+    if not path.exists():
+        write_atomic(path, json.dumps(compare_split(stored, exits, split)).encode())
+    figures: dict[str, dict[str, float]] = json.loads(path.read_text(encoding="utf-8"))
+    return figures
 
 
 def judged(

@@ -82,7 +82,7 @@ def advise(
     nets = trial_nets(network.net.backbone, network.spec, taps, options.seed)
     predictor = None if profile is None else Predictor(profile, _backend(profile), "fp32", options.threads)
     costs = ExitCosts(nets, len(taps), predictor)
-    trials = Trials(nets, network, network.held_out, options.examples, options.epochs, options.seed, progress)
+    trials = Trials(nets, network, [network.held_out], options.examples, options.epochs, options.seed, progress)
     held = trials.judge(nets)
     _require_trained(choice, held)
     rivals = _rivals(options, network, held, costs, predictor, progress)

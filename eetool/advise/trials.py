@@ -26,7 +26,7 @@ class Trials:
         self,
         nets: Sequence[TrialNet],
         network: AdvisedNetwork,
-        tested: np.ndarray,
+        tested: Sequence[np.ndarray],
         most_examples: int,
         epochs: int,
         seed: int,
@@ -37,7 +37,7 @@ class Trials:
         Args:
             nets: the trial exits.
             network: the network, and all examples.
-            tested: indices of the examples that exits are tested on, such as `network.held_out`.
+            tested: indices of the examples that exits are tested on, in parts whose features are kept apart.
             most_examples: number of training examples, at most.
             epochs: passes over them.
             seed: of their choice and of the training.
@@ -45,11 +45,11 @@ class Trials:
         """
         order = np.random.default_rng(seed).permutation(network.training)[:most_examples]
         self.count, self._progress = len(order), progress
-        self._labels = network.source.labels[tested]
+        self._labels = network.source.labels[np.concatenate(tested)]
         batch = min(_BATCH, max(2, self.count // 2))
         self._settings = TrainingSettings("frozen", epochs, seed, batch, _RATE)
-        self._training, self._tested = (
-            TrialFeatures(nets, network.examples(rows), progress) for rows in (order, tested)
+        self._training, *self._tested = (
+            TrialFeatures(nets, network.examples(rows), progress) for rows in (order, *tested)
         )
 
     def judge(self, nets: Sequence[TrialNet], count: int | None = None) -> HeldOut:
@@ -58,7 +58,7 @@ class Trials:
         final = np.zeros(0)
         for trial in nets:
             train_trial(trial, self._training, self._settings, self._progress, count)
-            logits = trial_logits(trial, self._tested)
+            logits = np.concatenate([trial_logits(trial, features) for features in self._tested], 1)
             exits += list(zip(trial.exits, logits[:-1], strict=True))
             final = logits[-1]
         exits.sort(key=lambda item: item[0].place)

@@ -38,6 +38,17 @@ def test_fit_expected_drop_is_that_of_new_data_in_the_mean() -> None:
     assert np.mean(seen) < np.mean(true) - 0.5, "choosing on the examples is optimistic, or this test shows nothing"
 
 
+def test_fit_interval_holds_the_expected_drop_and_all_full_depth_repetitions_show_no_optimism() -> None:
+    held = drawn(np.random.default_rng(5), 120)
+    fit = CrossFit(held, COSTS, "max_softmax", "temperature", 1.0)
+    for limit in (0.5, 2.0, 8.0):
+        _, drop = fit.fit(lambda search, limit=limit: {"any": search.cheapest(limit)})["any"]
+        assert drop.ci95[0] <= drop.points <= drop.ci95[1]
+    fixed = (0.9, 0.9)
+    _, drop = fit.fit(lambda search: {"any": fixed})["any"]
+    assert drop.optimism == pytest.approx(0, abs=0.3), "what is not chosen is not optimistic, but for temperatures"
+
+
 def test_fit_same_examples_give_the_same_numbers() -> None:
     held = drawn(np.random.default_rng(1), 60)
     results = [CrossFit(held, COSTS, "max_softmax", "temperature", 1.0).fit(fast) for _ in range(2)]

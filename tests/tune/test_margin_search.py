@@ -67,6 +67,15 @@ def test_cheapest_point_that_loses_nothing_is_never_refused() -> None:
     assert MarginSearch(harmless(99), 1.0).smallest_drop == pytest.approx(1.0)
 
 
+def test_cheapest_part_of_the_examples_allows_as_many_errors_as_all_in_the_mean() -> None:
+    """2 points allow one error of 100: of 90 in nine of ten repetitions, as one in ten holds none of the errors."""
+    correct = np.ones((2, 90), bool)
+    correct[0, 45] = False  # the less confident half needs this error
+    p = ThresholdProblem(np.linspace(0.9, 0.1, 90)[None].repeat(2, 0), correct, CascadeCosts((1.0, 9.0), (0.0,)))
+    errors = [p.evaluate(MarginSearch(p, 0.0, 100, (k + 0.5) / 10).cheapest(2.0))[1] for k in range(10)]
+    assert sorted(errors) == [0, *[1] * 9]
+
+
 def test_cheapest_exit_that_repairs_what_it_loses_is_not_refused() -> None:
     """The surest early prediction is worse than full depth, a less sure one better; no single gate is harmless."""
     confidences = np.array([[0.9, 0.8, 0.1], [1, 1, 1]], np.float32)
