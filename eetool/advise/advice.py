@@ -43,7 +43,7 @@ from eetool.model.spec import TrainingSettings
 from eetool.model.taps import TapCost
 from eetool.progress import Progress
 from eetool.train.training_examples import TrainingExamples
-from eetool.tune.operating_points import BALANCED, FAST
+from eetool.tune.point_names import BALANCED, FAST
 
 _BATCH, _RATE = 64, 0.1
 _SMALL_MACS = 25e6  # a backbone with fewer has no smaller built-in network beside it

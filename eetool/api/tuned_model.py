@@ -102,15 +102,26 @@ class TunedModel:
 
 
 def check_tuning_output(order: TuningOrder) -> None:
-    """Check before long work that the result can be written.
+    """Check before torch is imported that the result can be written, and that a bundle has what is asked for.
 
     Raises:
-        OutputError: it could not.
+        OutputError: it could not, or a bundle was tuned before and `force` was not given.
+        UsageError: there is no such variant or operating point.
     """
     from eetool.records import check_output
+    from eetool.tune.point_names import check_point, point_names
 
     if order.target is not None:
         check_output(order.target, order.force or order.in_place, directory=order.is_bundle)
+    if order.is_bundle:
+        from eetool_runtime import open_bundle
+
+        assert isinstance(order.model, Path)
+        bundle = open_bundle(order.model)
+        variant = bundle.variant(order.variant or next(iter(bundle.manifest.variants)))
+        _check_tuned_before(order, len(variant.operating_points) > 1)
+    elif order.default is not None:
+        check_point(order.default, point_names(order.goals))
 
 
 def tune_model(order: TuningOrder, data: Data, progress: Progress) -> TunedModel:
@@ -143,10 +154,7 @@ def _tune_checkpoint(order: TuningOrder, data: Data, progress: Progress) -> Tune
     from eetool.train.pipeline import answer_arrays
     from eetool.tune.exit_costs import model_macs
     from eetool.tune.fit_policy import fit_policy
-    from eetool.tune.operating_points import check_point, point_names
 
-    if order.default is not None:
-        check_point(order.default, point_names(order.goals))
     if isinstance(order.model, Path):
         read = identity(order.model)
         checkpoint, name = load_checkpoint(order.model, order.references), str(order.model)
@@ -181,7 +189,7 @@ def _tune_bundle(order: TuningOrder, data: Data, progress: Progress) -> TunedMod
     from eetool.data.image_form import model_form
     from eetool.export.bundle_files import read_goals
     from eetool.records import identity
-    from eetool.tune.operating_points import check_point, point_names
+    from eetool.tune.point_names import check_point, point_names
     from eetool.tune.refit import earlier_points, fit_bundle, keep_default, merge_goals, with_default
     from eetool_runtime import open_bundle
 
@@ -189,7 +197,6 @@ def _tune_bundle(order: TuningOrder, data: Data, progress: Progress) -> TunedMod
     read = identity(order.model)
     bundle = open_bundle(order.model)
     name = order.variant or next(iter(bundle.manifest.variants))
-    _check_tuned_before(order, len(bundle.variant(name).operating_points) > 1)
     device_costs = _device_costs(order, name)
     given = replace(order.goals, costs=_cost_source(order, device_costs, name), default=order.default)
     goals = merge_goals(read_goals(bundle), given, order.named)

@@ -38,7 +38,7 @@ from eetool.model.scored_network import exit_output_names, platt_names, temperat
 from eetool.model.spec import Policy
 from eetool.progress import SILENT, Advance, Progress
 from eetool.records import write_directory
-from eetool.tune.operating_points import CERTIFIED
+from eetool.tune.point_names import CERTIFIED
 from eetool.tune.refit import Price, find_costs, price_by_table, refit_variant
 from eetool.workspace import scratch
 from eetool_measure.results import ThreadTimes
