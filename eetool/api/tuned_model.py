@@ -14,6 +14,7 @@ from eetool.progress import Progress
 if TYPE_CHECKING:
     from eetool.model.checkpoint import Checkpoint
     from eetool.model.goals import CostSource, TuningGoals
+    from eetool.model.spec import ExpectedDrop
     from eetool.tune.device_costs import DeviceCosts
     from eetool.tune.operating_points import TuningResult
     from eetool_runtime import Bundle
@@ -178,7 +179,7 @@ def _tune_checkpoint(order: TuningOrder, data: Data, progress: Progress) -> Tune
     costs_of = _cost_source(order, device_costs, _ONNX_FP32)
     goals = replace(order.goals, calibration=fitted.method, costs=costs_of, default=order.default)
     limits = goals.max_accuracy_drop, fitted.slopes, fitted.offsets, goals
-    policy = Policy(score, fitted.temperatures, tuned.operating_points, *limits, tuned.default)
+    policy = Policy(score, fitted.temperatures, tuned.operating_points, *limits, tuned.default, tuned.expected_drops)
     checkpoint = checkpoint.with_policy(policy)
     if order.target is not None:
         save_checkpoint(order.target, checkpoint, _may_replace(order, read))
@@ -212,7 +213,8 @@ def _tune_bundle(order: TuningOrder, data: Data, progress: Progress) -> TunedMod
         goals = replace(goals, default=kept)
     if device_costs and device_costs.settings is not None:
         manifest = replace(manifest, devices=_with_settings(manifest.devices, device_costs, name))
-    _write_bundle(order, bundle, manifest, name, replace(goals, calibration=tuned.calibration.method), read)
+    fit = replace(goals, calibration=tuned.calibration.method), tuned.expected_drops
+    _write_bundle(order, bundle, manifest, name, *fit, read)
     return _tuned(order, None, goals, tuned, device_costs)
 
 
@@ -288,10 +290,12 @@ def _write_bundle(
     manifest: "Manifest",
     variant: str,
     goals: "TuningGoals",
+    drops: "dict[str, ExpectedDrop]",
     read: tuple[int, ...] | None,
 ) -> None:
     """Write the files of `bundle` with another manifest, and with the samples of the variant that was tuned."""
     from eetool.export.bundle_files import bundle_name, save_arrays, write_goals, write_manifest
+    from eetool.export.expected_drops import read_drops, write_drops
     from eetool.export.parity import expected_samples
     from eetool.records import write_directory
     from eetool_runtime.loading import load_to_judge
@@ -302,6 +306,7 @@ def _write_bundle(
             (folder / relative).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(bundle.file(relative), folder / relative)
         write_goals(folder, goals)
+        write_drops(folder, {**read_drops(bundle), variant: drops})
         write_manifest(folder, manifest)  # the samples need a model with the new temperatures
         exits = load_to_judge(folder, variant=variant).every_exit(bundle.arrays(manifest.samples))
         save_arrays(folder / manifest.variants[variant].samples, expected_samples(manifest, variant, exits))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eetool.cli.number_format import percent
+from eetool.cli.number_format import drop_text, percent
 from eetool.cli.output import CommandResult, table
 
 if TYPE_CHECKING:
@@ -90,8 +90,7 @@ def _drop(tuned: "TuningResult", name: str) -> str:
     drop = tuned.expected_drops.get(name)
     if drop is None or name == "full":
         return "–"
-    low, high = drop.ci95
-    return f"{drop.points:.2f} ({low:.1f} … {high:.1f})"
+    return drop_text(drop)
 
 
 def _notes(tuned: "TuningResult", max_accuracy_drop: float, figures: DeviceFigures | None, retry: str) -> list[str]:

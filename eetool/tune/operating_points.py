@@ -12,9 +12,10 @@ from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.metrics import Thresholds, exits_taken
 from eetool.model.gate_scores import MAX_SOFTMAX
 from eetool.model.goals import ENERGY, LATENCY, MACS, Budget, TuningGoals
+from eetool.model.spec import ExpectedDrop
 from eetool.tune.calibration import TEMPERATURE, Calibration
 from eetool.tune.certificates import certify, least_promise
-from eetool.tune.cross_fitting import Choose, CrossFit, ExpectedDrop, LabelledLogits, threshold_problem
+from eetool.tune.cross_fitting import Choose, CrossFit, LabelledLogits, threshold_problem
 from eetool.tune.exit_diagnostics import Diagnosis, diagnose
 from eetool.tune.margin_search import MarginSearch
 from eetool.tune.point_names import BALANCED, BUDGET, FAST, FULL, drop_limits, point_names

@@ -219,6 +219,8 @@ SLIPS = {
     "train resnet8 --data digits -o {taken}": "Give --force to replace it",
     "train resnet8 --data digits --exits 2 --at a": "Give one of them.",
     "train resnet8 --data digits --weights-key ema": "Give both, or neither.",
+    "train resnet8 --data digits --resume": "Start without --resume.",
+    "estimate {checkpoint} --device rpi4 --data digits": "`eetool export` makes a bundle of it.",
     "train resnet8": "--epochs 0 attaches exits without training.",
     "tune {bundle} --data digits --variant onnx/fp23": "Did you mean onnx/fp32?",
     "tune {bundle} --data digits": "Give --force to replace its policy",

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eetool.cli.epoch_lines import epoch_table
+from eetool.cli.number_format import drop_text
 from eetool.cli.options import REFERENCE_OR_ARTEFACT, SHAPE, named_option
 from eetool.cli.output import CommandResult, table, verb
 from eetool.cli.train_output import kept_epoch_line
 
 if TYPE_CHECKING:
     from eetool.model.references.output_choice import OutputUse
+    from eetool.model.spec import ExpectedDrop
     from eetool.model.taps import TapCost
-    from eetool_runtime.manifest import Input, Variant
+    from eetool_runtime.manifest import Input, OperatingPoint, Variant
 
 
 @verb
@@ -33,10 +35,12 @@ def inspect(model: Path, shape: tuple[int, ...] | None, classes: int | None, nam
 
 
 def _bundle(path: Path) -> CommandResult:
+    from eetool.export.expected_drops import read_drops
     from eetool.records import encode
     from eetool_runtime import open_bundle
 
-    m = open_bundle(path).manifest
+    bundle = open_bundle(path)
+    m, drops = bundle.manifest, read_drops(bundle)
     early = [e.component for e in m.exits[:-1]]
     text: list[Any] = [f"{path}: {len(m.exits) - 1} early exits, {len(m.labels)} classes, schema {m.schema_version}"]
     text += [f"input {i.name}: {i.dtype} {_shape(i.shape)}{_resizing(i)}" for i in m.inputs]
@@ -57,13 +61,14 @@ def _bundle(path: Path) -> CommandResult:
         size = sum(m.files[p].size_bytes for p in used)
         text.append(f"variant {name}: {size / 1024:.0f} KiB, temperatures {_numbers(variant.temperatures)}")
         text += _precision_lines(name, variant)
-        text.append(_points(variant, m.default_operating_point))
+        text.append(_points(variant.operating_points, drops.get(name, {}), m.default_operating_point))
     if early:
         text.append(_meaning_of_figures(m.variants.values()))
     if m.data:
         text.append(f"data: {m.data.source}, " + ", ".join(f"{k} {s.n}" for k, s in m.data.splits.items()))
     text.append("producer: " + ", ".join(f"{k} {v}" for k, v in m.producer.items()))
-    return CommandResult("inspect/1", {"kind": "bundle", "manifest": encode(m)}, text)
+    document = {"kind": "bundle", "manifest": encode(m), **({"expected_drops": encode(drops)} if drops else {})}
+    return CommandResult("inspect/1", document, text)
 
 
 def _meaning_of_figures(variants: "Iterable[Variant]") -> str:
@@ -89,19 +94,21 @@ def _precision_lines(name: str, variant: "Variant") -> list[str]:
     return lines
 
 
-def _points(variant: "Variant", default: str) -> Any:
+def _points(points: "Mapping[str, OperatingPoint]", drops: "Mapping[str, ExpectedDrop]", default: str | None) -> Any:
     rows = []
-    for name, point in variant.operating_points.items():
-        e = point.expected
+    for name, point in points.items():
+        e, drop = point.expected, drops.get(name) if name != "full" else None
         rows.append(
             (
                 f"{name} (default)" if name == default else name,
                 _numbers(point.thresholds),
                 f"{100 * e.accuracy:.2f} %" if e else "–",
+                drop_text(drop) if drop else "–",
                 "  ".join(f"{100 * share:.0f} %" for share in e.exit_shares) if e else "–",
             )
         )
-    return table({"point": "left", "thresholds": "left", "accuracy": "right", "leave at exit 0, 1, …": "left"}, rows)
+    columns = {"point": "left", "thresholds": "left", "accuracy": "right", "drop (95 %)": "right"}
+    return table({**columns, "leave at exit 0, 1, …": "left"}, rows)
 
 
 def _checkpoint(path: Path, named: tuple[str, ...]) -> CommandResult:
@@ -122,6 +129,8 @@ def _checkpoint(path: Path, named: tuple[str, ...]) -> CommandResult:
         f"augmentation {record.training.augment}{', mirrored' * bool(record.training.mirror)}",
         f"tuned: {', '.join(record.policy.operating_points) if record.policy else 'no'}",
     ]
+    if record.policy is not None and record.policy.expected_drops:
+        text.append(_points(record.policy.operating_points, record.policy.expected_drops, record.policy.default))
     if record.history is not None:
         text += [kept_epoch_line(record.history, record.training.keep), epoch_table(record.history)]
     if isinstance(net, OwnExitNet):
