@@ -32,6 +32,9 @@ def train_result(output: Path, checkpoint: "Checkpoint", accuracies: list[float]
     ]
     columns = {"exit": "right", "tap": "left", "MACs to leave": "right", "accuracy": "right"}
     text: list[Any] = [table(columns, rows)]
+    if spec.taps:
+        full = int(costs.leaving((None,) * len(spec.taps))[-1])
+        text.append(f"full depth without early exits, `full` of tune: {full / 1e6:.2f} M MACs")
     if accuracies:
         text.append(f"accuracy of each exit alone on {n} held-out examples (split threshold)")
     history = checkpoint.record.history

@@ -94,6 +94,8 @@ def _drop(tuned: "TuningResult", name: str) -> str:
 
 
 def _notes(tuned: "TuningResult", max_accuracy_drop: float, figures: DeviceFigures | None, retry: str) -> list[str]:
+    from eetool.tune.point_names import same_thresholds
+
     e = tuned.operating_points["full"].expected
     assert e is not None  # tuning records the expected figures
     lines = [f"accuracy and drop are expected on new data, from {e.n} held-out examples ({e.split})"]
@@ -112,6 +114,8 @@ def _notes(tuned: "TuningResult", max_accuracy_drop: float, figures: DeviceFigur
         if tuned.keeps_default
         else f"default point: {tuned.default}; without --default the cheapest within the drop, by {unit}"
     )
+    for names in same_thresholds(tuned.operating_points):
+        lines.append(f"{' and '.join(names)} have the same thresholds: no cheaper ones keep the larger drop")
     if all(t is None for t in tuned.operating_points["fast"].thresholds):
         lines.append(
             f"No exit may be used: at a drop of {max_accuracy_drop:g} points no gate saves anything. "
