@@ -44,6 +44,7 @@ from eetool.model.taps import TapCost
 from eetool.progress import Progress
 from eetool.train.training_examples import TrainingExamples
 from eetool.tune.point_names import BALANCED, FAST
+from eetool.wording import counted
 
 _BATCH, _RATE = 64, 0.1
 _SMALL_MACS = 25e6  # a backbone with fewer has no smaller built-in network beside it
@@ -184,7 +185,8 @@ def _require_trained(choice: NetworkChoice, held: HeldOut) -> None:
     accuracy, most = float(held.correct[-1].mean()), float(np.bincount(held.labels).max() / len(held.labels))
     if accuracy <= most:
         raise ArtefactError(
-            f"{choice.model} has {100 * accuracy:.1f} % accuracy on {len(held.labels)} held-out examples, and the most "
+            f"{choice.model} has {100 * accuracy:.1f} % accuracy on "
+            f"{counted(len(held.labels), 'held-out example')}, and the most "
             f"frequent class alone is {100 * most:.1f} % of them: it is not trained for these data",
             "Give its trained weights as --weights, and the normalisation they expect as --normalize; or train it "
             "first: eetool train with --exits 0.",
@@ -276,11 +278,15 @@ def _uncertainties(held: int, network: AdvisedNetwork, options: AdviceOptions) -
     training = len(network.training)
     count = min(options.examples, training)
     lines = [
-        f"trial exits: {options.epochs} epochs on {count} of {training} training examples; what all of them bring is "
+        f"trial exits: {counted(options.epochs, 'epoch')} on {count} of "
+        f"{counted(training, 'training example')}; what all of them bring is "
         "extrapolated"
     ]
     if held < _FEW:
-        lines.append(f"{held} held-out examples: an accuracy has a standard error of up to {50 / held**0.5:.1f} points")
+        lines.append(
+            f"{counted(held, 'held-out example')}: an accuracy has a standard error of up to "
+            f"{50 / held**0.5:.1f} points"
+        )
     return lines
 
 

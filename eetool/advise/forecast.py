@@ -12,6 +12,7 @@ from eetool.advise.trial_exits import TrialExit
 from eetool.bench.intervals import difference_interval
 from eetool.metrics import exits_taken
 from eetool.tune.margin_search import MarginSearch
+from eetool.wording import counted
 
 _FOLDS = 5
 _DEVIATIONS = 1.96  # for 95 %
@@ -139,7 +140,10 @@ def _judge(point: JudgedPoint, rivals: Sequence[JudgedRival], limit: float) -> t
         return None, f"{f.name} may be no cheaper, as its interval reaches {f.ratio_ci95[1]:.2f}"
     if -low > limit + _ROUNDING:
         n = len(point.right)
-        return None, f"with {n} held-out examples {f.name} may lose {-low:.1f} points, where {limit:g} are allowed"
+        return (
+            None,
+            f"with {counted(n, 'held-out example')} {f.name} may lose {-low:.1f} points, where {limit:g} may be lost",
+        )
     unpriced = [r.forecast.name for r in rivals if r.forecast.cost is None]
     if unpriced:
         return None, f"the table has no figure for {unpriced[0]}"

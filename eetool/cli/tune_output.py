@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from eetool.cli.number_format import drop_text, percent
 from eetool.cli.output import CommandResult, table
+from eetool.wording import counted, scope_words
 
 if TYPE_CHECKING:
     from eetool.tune.device_costs import DeviceCosts
@@ -98,7 +99,7 @@ def _notes(tuned: "TuningResult", max_accuracy_drop: float, figures: DeviceFigur
 
     e = tuned.operating_points["full"].expected
     assert e is not None  # tuning records the expected figures
-    lines = [f"accuracy and drop are expected on new data, from {e.n} held-out examples ({e.split})"]
+    lines = [f"accuracy and drop are expected on new data, from {counted(e.n, 'held-out example')} ({e.split})"]
     fast = tuned.expected_drops["fast"]
     if fast.optimism >= 0.005:
         lines[0] += f"; on these themselves, where it was chosen, `fast` looks {fast.optimism:.2f} points better"
@@ -106,7 +107,7 @@ def _notes(tuned: "TuningResult", max_accuracy_drop: float, figures: DeviceFigur
     lines += [f"warning: {line}" for line in tuned.warnings]
     if figures:
         costs = figures.costs
-        scope = f", {costs.scope}" if costs.scope else ""
+        scope = f", {scope_words(costs.scope)}" if costs.scope else ""
         lines.append(f"{costs.unit} on {costs.device}: {costs.provenance}{scope}; thresholds minimise it")
     unit = f"{figures.costs.unit} on {figures.costs.device}" if figures else "MACs (--device NAME: by its latency)"
     lines.append(

@@ -150,7 +150,7 @@ class PointFit:
             supported = 100 * (errors + 1) / (problem.n + 1)
             raise BudgetError(
                 f"a mean {budget.unit} of {budget.most:g} costs {100 * errors / problem.n:.2f} points of accuracy, "
-                f"where {max_accuracy_drop:g} are allowed; the nearest within them is {nearest:.4g} "
+                f"where {max_accuracy_drop:g} may be lost; the nearest within them is {nearest:.4g} "
                 f"(full depth {full:.4g})",
                 f"Allow more of either: --max-accuracy-drop {round_up(supported)}, or {_option(budget, nearest)}.",
             )

@@ -86,7 +86,7 @@ def test_page_shows_figures_of_documents(reported: Any) -> None:
         assert point["name"] in shown
         assert f"{100 * point['accuracy']:.2f} %" in shown
         assert f"{point['latency_ms']['mean']:#.3g} ms" in shown
-    assert "estimated, board_gross" in shown
+    assert "estimated, whole board" in shown
     assert "rpi4, onnx/fp32, 1 thread" in shown
     assert bench["data"]["sha256"][:12] in shown
     for example in bench["exits"][0]["easiest"]:

@@ -12,6 +12,7 @@ from eetool.cli.number_format import drop_text
 from eetool.cli.options import REFERENCE_OR_ARTEFACT, SHAPE, named_option
 from eetool.cli.output import CommandResult, table, verb
 from eetool.cli.train_output import kept_epoch_line
+from eetool.wording import counted
 
 if TYPE_CHECKING:
     from eetool.model.references.output_choice import OutputUse
@@ -42,7 +43,10 @@ def _bundle(path: Path) -> CommandResult:
     bundle = open_bundle(path)
     m, drops = bundle.manifest, read_drops(bundle)
     early = [e.component for e in m.exits[:-1]]
-    text: list[Any] = [f"{path}: {len(m.exits) - 1} early exits, {len(m.labels)} classes, schema {m.schema_version}"]
+    text: list[Any] = [
+        f"{path}: {counted(len(m.exits) - 1, 'early exit')}, "
+        f"{counted(len(m.labels), 'class', 'classes')}, schema {m.schema_version}"
+    ]
     text += [f"input {i.name}: {i.dtype} {_shape(i.shape)}{_resizing(i)}" for i in m.inputs]
     rows = [
         (
@@ -123,9 +127,10 @@ def _checkpoint(path: Path, named: tuple[str, ...]) -> CommandResult:
     net = checkpoint.build()
     spec = record.spec
     text: list[Any] = [
-        f"{path}: {spec.backbone}, {len(spec.taps)} early exits, {len(spec.labels)} classes, "
+        f"{path}: {spec.backbone}, {counted(len(spec.taps), 'early exit')}, "
+        f"{counted(len(spec.labels), 'class', 'classes')}, "
         f"{count_parameters(net):,} parameters",
-        f"trained: {record.training.recipe}, {record.training.epochs} epochs, seed {record.training.seed}, "
+        f"trained: {record.training.recipe}, {counted(record.training.epochs, 'epoch')}, seed {record.training.seed}, "
         f"augmentation {record.training.augment}{', mirrored' * bool(record.training.mirror)}",
         f"tuned: {', '.join(record.policy.operating_points) if record.policy else 'no'}",
     ]
@@ -160,7 +165,8 @@ def _backbone(model: str, shape: tuple[int, ...] | None, classes: int | None) ->
     taps = _taps(backbone, example, {})
     macs, parameters = count_macs(backbone, example), count_parameters(backbone)
     text = [
-        f"{reference.backbone}: {macs / 1e6:.2f} M MACs, {parameters:,} parameters, {reference.classes} classes",
+        f"{reference.backbone}: {macs / 1e6:.2f} M MACs, {parameters:,} parameters, "
+        f"{counted(reference.classes, 'class', 'classes')}",
         *(f"input {i.name}: {i.dtype} {_shape(i.shape)}" for i in reference.inputs),
         *_output_lines(outputs),
         _tap_table(taps, {}),
