@@ -93,6 +93,13 @@ def clear_leftovers(path: Path) -> None:
         os.close(lock)
 
 
+def clear_folder(folder: Path) -> None:
+    """Clear the leftovers of killed processes of everything in a folder that belongs to eetool alone."""
+    names = {entry.name[1:].rpartition(".")[0] for entry in folder.glob(".*.*")}
+    for name in names:
+        clear_leftovers(folder / name)
+
+
 def _workspaces(path: Path) -> list[Path]:
     """Return the workspaces of `path` that belong to this machine and user."""
     prefix, parent, folders = _prefix(path), path.absolute().parent, []

@@ -35,7 +35,8 @@ from eetool.latency.table.table import LITERT, ONNXRUNTIME
 from eetool.model.taps import TapCost
 from eetool.progress import Progress
 from eetool.train.training_examples import TrainingExamples
-from eetool.tune.operating_points import FAST, drop_limits
+from eetool.tune.point_names import FAST, drop_limits
+from eetool.wording import counted
 
 _SMALL_MACS = 25e6  # a backbone with fewer has no smaller built-in network beside it
 _LEAST_HALVED = 100  # training examples of which half can train exits
@@ -144,7 +145,8 @@ def _require_trained(choice: NetworkChoice, held: HeldOut) -> None:
     accuracy, most = float(held.correct[-1].mean()), float(np.bincount(held.labels).max() / len(held.labels))
     if accuracy <= most:
         raise ArtefactError(
-            f"{choice.model} has {100 * accuracy:.1f} % accuracy on {len(held.labels)} held-out examples, and the most "
+            f"{choice.model} has {100 * accuracy:.1f} % accuracy on "
+            f"{counted(len(held.labels), 'held-out example')}, and the most "
             f"frequent class alone is {100 * most:.1f} % of them: it is not trained for these data",
             "Give its trained weights as --weights, and the normalisation they expect as --normalize; or train it "
             "first: eetool train with --exits 0.",
@@ -244,11 +246,11 @@ def _uncertainties(held: HeldOut, network: AdvisedNetwork, options: AdviceOption
     full = float(held.correct[-1].mean())
     low, high = (100 * bound for bound in accuracy_interval(full, n))
     return [
-        f"trial exits: {options.epochs} epochs on {count} of {training} training examples; what all of them bring is "
-        "extrapolated",
-        f"accuracies are those on {n} held-out examples: unsplit with {100 * full:.1f} % there may have {low:.1f} to "
-        f"{high:.1f} % on others, and the points with it; their difference to unsplit on the same examples is what is "
-        "forecast",
+        f"trial exits: {counted(options.epochs, 'epoch')} on {count} of {counted(training, 'training example')}; what "
+        "all of them bring is extrapolated",
+        f"accuracies are those on {counted(n, 'held-out example')}: unsplit with {100 * full:.1f} % there may have "
+        f"{low:.1f} to {high:.1f} % on others, and the points with it; their difference to unsplit on the "
+        "same examples is what is forecast",
     ]
 
 

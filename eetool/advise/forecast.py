@@ -12,6 +12,7 @@ from eetool.advise.exit_costs import ExitCosts
 from eetool.advise.exit_search import STANDARD_ERRORS, HeldOut
 from eetool.advise.trial_exits import TrialExit
 from eetool.tune.operating_points import PointFit
+from eetool.wording import counted
 
 _DEVIATIONS = 1.96  # for 95 %
 _ROUNDING = 1e-9
@@ -138,7 +139,10 @@ def _judge(f: PointForecast, rivals: Sequence[RivalForecast], limit: float, n: i
     if f.ratio_ci95[1] >= 1:
         return None, f"{f.name} may be no cheaper, as its interval reaches {f.ratio_ci95[1]:.2f}"
     if -low > limit + _ROUNDING:
-        return None, f"with {n} held-out examples {f.name} may lose {-low:.1f} points, where {limit:g} are allowed"
+        return (
+            None,
+            f"with {counted(n, 'held-out example')} {f.name} may lose {-low:.1f} points, where {limit:g} may be lost",
+        )
     unpriced = [r.name for r in rivals if r.cost is None]
     if unpriced:
         return None, f"the table has no figure for {unpriced[0]}"

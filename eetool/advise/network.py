@@ -23,6 +23,7 @@ from eetool.train.exit_plan import ExitPlan, make_spec
 from eetool.train.pipeline import open_examples
 from eetool.train.source_examples import Normalisation
 from eetool.train.training_examples import TrainingExamples
+from eetool.wording import counted
 from eetool_runtime.manifest import CROP
 
 CHECKPOINT = ".pt"
@@ -151,8 +152,10 @@ def _check_count(model: str, source: Source) -> None:
     classes = resolve.resolve(model, (1, *source.inputs.shape[1:])).classes
     if classes != len(source.classes):
         raise UsageError(
-            f"{model} has {classes} outputs, and {source.name} has {len(source.classes)} classes",
-            f"Replace its last layer in the factory by one with {len(source.classes)} outputs, train that layer on "
+            f"{model} has {counted(classes, 'output')}, and {source.name} has "
+            f"{counted(len(source.classes), 'class', 'classes')}",
+            f"Replace its last layer in the factory by one with "
+            f"{counted(len(source.classes), 'output')}, train that layer on "
             "these data, and give the new weights as --weights.",
         )
 

@@ -7,6 +7,7 @@ from eetool.api.arguments import as_progress, as_strings, check_number
 from eetool.api.python_errors import python_errors
 from eetool.errors import UsageError
 from eetool.progress import Progress
+from eetool.wording import counted
 
 if TYPE_CHECKING:
     from torch import nn
@@ -98,7 +99,7 @@ def exit_plan(
     if not own and exits is not None and (isinstance(exits, (bool, str)) or not isinstance(exits, int) or exits < 0):
         raise UsageError(f"exits is {exits!r}", "Give exits=2, another number, or exits='own'.")
     if at and not own and exits not in (None, len(at)):
-        raise UsageError(f"exits={exits} contradicts at= with {len(at)} taps", "Give one of them.")
+        raise UsageError(f"exits={exits} contradicts at= with {counted(len(at), 'tap')}", "Give one of them.")
     branches = as_strings("branch", branch) if branch is not None else None
     given = branches[0] if branches is not None and len(branches) == 1 else branches
     count = 0 if own else len(at) or (2 if exits is None else int(exits))

@@ -60,9 +60,14 @@ def make_estimate(request: EstimateRequest, progress: Progress = SILENT) -> Esti
         compare_on_device,
         rival_warnings,
     )
+    from eetool.errors import UsageError
     from eetool.latency.estimate.predictor import predict
     from eetool.latency.table.hw_profile import load_device
 
+    if request.data is not None and any(path.suffix == ".pt" for path in (request.input, *request.against)):
+        raise UsageError(
+            "--data runs bundles and ONNX files, and a checkpoint is neither", "`eetool export` makes a bundle of it."
+        )
     profile = load_device(request.device)
     with ExitStack() as files:
         model = _open(request, request.input, files)
@@ -158,10 +163,8 @@ def _on_data(request: EstimateRequest, model: Model, variant: str, progress: Pro
     from eetool.errors import UsageError
     from eetool_runtime.bundle import Bundle
 
-    if not isinstance(model, Bundle) or any(path.suffix == ".pt" for path in request.against):
-        raise UsageError(
-            "--data runs bundles and ONNX files, and a checkpoint is neither", "`eetool export` makes a bundle of it."
-        )
+    if not isinstance(model, Bundle):
+        raise UsageError("--data runs bundles", "Give the bundle, and an ONNX file as --against.")
     same = f"onnx/{variant.split('/')[1]}"
     chosen = same if same in model.manifest.variants else variant
     source = as_source(request.data, progress, model_form(model.manifest.inputs, str(model.path)))

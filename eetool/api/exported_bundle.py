@@ -77,7 +77,7 @@ def export_model(order: ExportOrder, progress: Progress) -> "Manifest":
 
 def _with_default(checkpoint: "Checkpoint", name: str) -> "Checkpoint":
     """Return the checkpoint with another default operating point."""
-    from eetool.tune.operating_points import FULL, check_point
+    from eetool.tune.point_names import FULL, check_point
 
     policy = checkpoint.record.policy
     check_point(name, [FULL] if policy is None else list(policy.operating_points))

@@ -14,6 +14,7 @@ from eetool.progress import Progress
 if TYPE_CHECKING:
     from eetool.model.checkpoint import Checkpoint
     from eetool.model.goals import CostSource, TuningGoals
+    from eetool.model.spec import ExpectedDrop
     from eetool.tune.device_costs import DeviceCosts
     from eetool.tune.operating_points import TuningResult
     from eetool_runtime import Bundle
@@ -102,15 +103,26 @@ class TunedModel:
 
 
 def check_tuning_output(order: TuningOrder) -> None:
-    """Check before long work that the result can be written.
+    """Check before torch is imported that the result can be written, and that a bundle has what is asked for.
 
     Raises:
-        OutputError: it could not.
+        OutputError: it could not, or a bundle was tuned before and `force` was not given.
+        UsageError: there is no such variant or operating point.
     """
     from eetool.records import check_output
+    from eetool.tune.point_names import check_point, point_names
 
     if order.target is not None:
         check_output(order.target, order.force or order.in_place, directory=order.is_bundle)
+    if order.is_bundle:
+        from eetool_runtime import open_bundle
+
+        assert isinstance(order.model, Path)
+        bundle = open_bundle(order.model)
+        variant = bundle.variant(order.variant or next(iter(bundle.manifest.variants)))
+        _check_tuned_before(order, len(variant.operating_points) > 1)
+    elif order.default is not None:
+        check_point(order.default, point_names(order.goals))
 
 
 def tune_model(order: TuningOrder, data: Data, progress: Progress) -> TunedModel:
@@ -143,11 +155,8 @@ def _tune_checkpoint(order: TuningOrder, data: Data, progress: Progress) -> Tune
     from eetool.train.pipeline import answer_arrays
     from eetool.tune.exit_costs import model_macs
     from eetool.tune.fit_policy import fit_policy
-    from eetool.tune.operating_points import check_point, point_names
     from eetool.tune.unused_networks import unused_networks
 
-    if order.default is not None:
-        check_point(order.default, point_names(order.goals))
     if isinstance(order.model, Path):
         read = identity(order.model)
         checkpoint, name = load_checkpoint(order.model, order.references), str(order.model)
@@ -172,7 +181,7 @@ def _tune_checkpoint(order: TuningOrder, data: Data, progress: Progress) -> Tune
     costs_of = _cost_source(order, device_costs, _ONNX_FP32)
     goals = replace(order.goals, calibration=fitted.method, costs=costs_of, default=order.default)
     limits = goals.max_accuracy_drop, fitted.slopes, fitted.offsets, goals
-    policy = Policy(score, fitted.temperatures, tuned.operating_points, *limits, tuned.default)
+    policy = Policy(score, fitted.temperatures, tuned.operating_points, *limits, tuned.default, tuned.expected_drops)
     checkpoint = checkpoint.with_policy(policy)
     if order.target is not None:
         save_checkpoint(order.target, checkpoint, _may_replace(order, read))
@@ -183,7 +192,7 @@ def _tune_bundle(order: TuningOrder, data: Data, progress: Progress) -> TunedMod
     from eetool.data.image_form import model_form
     from eetool.export.bundle_files import read_goals
     from eetool.records import identity
-    from eetool.tune.operating_points import check_point, point_names
+    from eetool.tune.point_names import check_point, point_names
     from eetool.tune.refit import earlier_points, fit_bundle, keep_default, merge_goals, with_default
     from eetool.tune.unused_networks import unused_networks
     from eetool_runtime import open_bundle
@@ -192,7 +201,6 @@ def _tune_bundle(order: TuningOrder, data: Data, progress: Progress) -> TunedMod
     read = identity(order.model)
     bundle = open_bundle(order.model)
     name = order.variant or next(iter(bundle.manifest.variants))
-    _check_tuned_before(order, len(bundle.variant(name).operating_points) > 1)
     device_costs = _device_costs(order, name)
     given = replace(order.goals, costs=_cost_source(order, device_costs, name), default=order.default)
     goals = merge_goals(read_goals(bundle), given, order.named)
@@ -210,7 +218,8 @@ def _tune_bundle(order: TuningOrder, data: Data, progress: Progress) -> TunedMod
         goals = replace(goals, default=kept)
     if device_costs and device_costs.settings is not None:
         manifest = replace(manifest, devices=_with_settings(manifest.devices, device_costs, name))
-    _write_bundle(order, bundle, manifest, name, replace(goals, calibration=tuned.calibration.method), read)
+    fit = replace(goals, calibration=tuned.calibration.method), tuned.expected_drops
+    _write_bundle(order, bundle, manifest, name, *fit, read)
     return _tuned(order, None, goals, tuned, device_costs)
 
 
@@ -286,10 +295,12 @@ def _write_bundle(
     manifest: "Manifest",
     variant: str,
     goals: "TuningGoals",
+    drops: "dict[str, ExpectedDrop]",
     read: tuple[int, ...] | None,
 ) -> None:
     """Write the files of `bundle` with another manifest, and with the samples of the variant that was tuned."""
     from eetool.export.bundle_files import bundle_name, save_arrays, write_goals, write_manifest
+    from eetool.export.expected_drops import read_drops, write_drops
     from eetool.export.parity import expected_samples
     from eetool.records import write_directory
     from eetool_runtime.loading import load_to_judge
@@ -300,6 +311,7 @@ def _write_bundle(
             (folder / relative).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(bundle.file(relative), folder / relative)
         write_goals(folder, goals)
+        write_drops(folder, {**read_drops(bundle), variant: drops})
         write_manifest(folder, manifest)  # the samples need a model with the new temperatures
         exits = load_to_judge(folder, variant=variant).every_exit(bundle.arrays(manifest.samples))
         save_arrays(folder / manifest.variants[variant].samples, expected_samples(manifest, variant, exits))

@@ -11,6 +11,7 @@ from eetool.data.model_inputs import model_inputs
 from eetool.data.rows import Examples, take
 from eetool.data.source import Source
 from eetool.errors import ArtefactError
+from eetool.wording import counted
 from eetool_runtime.bundle import Bundle
 from eetool_runtime.manifest import Input
 
@@ -70,7 +71,7 @@ def bench_inputs(bundle: Bundle, examples: Examples) -> BenchInputs:
     """
     specs = bundle.manifest.inputs
     if len(specs) != 1:
-        raise ArtefactError(f"{bundle.path}: it has {len(specs)} inputs, but a benchmark provides one")
+        raise ArtefactError(f"{bundle.path}: it has {counted(len(specs), 'input')}, but a benchmark provides one")
     return _checked_inputs(examples, specs[0], str(bundle.path))
 
 

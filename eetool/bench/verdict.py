@@ -177,8 +177,8 @@ def _keeps_accuracy(pair: Pair, limit: float) -> _Condition:
     if -low <= limit + _ROUNDING:
         return _Condition(True)
     if -high > limit + _ROUNDING:
-        return _Condition(False, f"{name} loses {lost:.2f} points of accuracy, where {limit:g} are allowed")
-    reason = f"{name} may lose {-low:.2f} points of accuracy, where {limit:g} are allowed"
+        return _Condition(False, f"{name} loses {lost:.2f} points of accuracy, where {limit:g} may be lost")
+    reason = f"{name} may lose {-low:.2f} points of accuracy, where {limit:g} may be lost"
     return _Condition(None, reason, pair.more_examples(abs(limit - lost)))
 
 

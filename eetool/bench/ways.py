@@ -9,6 +9,7 @@ import numpy as np
 from eetool.bench.example_forms import prepare_inputs
 from eetool.errors import ArtefactError
 from eetool.graphs.onnx_side_files import invalid_weights
+from eetool.wording import counted
 from eetool_measure.timing import bind_to
 from eetool_runtime.backends import BoundCall, Graph
 from eetool_runtime.errors import BackendError, InputError
@@ -135,7 +136,7 @@ def unique_names(names: Iterable[str]) -> list[str]:
 
 def _check_input(graph: Graph, example: np.ndarray, where: str) -> None:
     if len(graph.inputs) != 1:
-        raise ArtefactError(f"{where}: has {len(graph.inputs)} inputs, but a benchmark provides one")
+        raise ArtefactError(f"{where}: has {counted(len(graph.inputs), 'input')}, but a benchmark provides one")
     name, spec = next(iter(graph.inputs.items()))
     fits = len(spec.shape) == example.ndim and all(
         isinstance(want, str) or want == size for want, size in zip(spec.shape, example.shape, strict=True)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from eetool.cli.number_format import milliseconds, percent, shares
 from eetool.cli.output import table
+from eetool.wording import counted
 
 if TYPE_CHECKING:
     from eetool.advise.document import Advice, AdvisedExit
@@ -42,7 +43,7 @@ def advice_text(a: "Advice") -> list[Any]:
     return [
         *lines,
         "",
-        f"{a.training_examples} training and {a.held_out_examples} held-out examples, {a.seconds:.0f} s",
+        f"{a.training_examples} training and {counted(a.held_out_examples, 'held-out example')}, {a.seconds:.0f} s",
     ]
 
 

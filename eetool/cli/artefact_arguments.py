@@ -122,6 +122,20 @@ def check_reference(text: str, verb: str) -> None:
     near = [] if scheme in names.SCHEMES or _can_import(scheme) else near_names(scheme, names.SCHEMES)
     if near:
         raise UsageError(f"{text!r}: there is no module {scheme!r}", f"Did you mean {near[0]}:{name}?")
+    if scheme not in names.SCHEMES:
+        check_module(text)
+
+
+def check_module(reference: str) -> None:
+    """Raise UsageError where `package.module:name` lies in no package that is installed or in the current folder.
+
+    The module itself is imported later, with torch.
+    """
+    from eetool.errors import UsageError
+
+    first = reference.partition(":")[0].partition(".")[0]
+    if not _can_import(first):
+        raise UsageError(f"there is no module {first!r}", "It must be installed or lie in this folder.")
 
 
 def check_source(text: str) -> None:
@@ -144,7 +158,11 @@ def check_source(text: str) -> None:
         as_source = f"Give it as `--data {prefix}{shlex.quote(text)}`. " if prefix else use_of(artefact)
         raise UsageError(f"--data {text!r} {describe(artefact)}; data have a kind before a colon", as_source or KNOWN)
     if kind not in KINDS and path and (_can_import(kind) or not near_names(kind, KINDS)):
-        return  # code of the user, which is loaded later
+        try:
+            check_module(text)  # code of the user, which is loaded later
+        except UsageError as error:
+            raise UsageError(f"unknown data source {text!r}: {error.message}", f"{error.hint} {KNOWN}") from None
+        return
     kind, path = parse_source_name(text)
     artefact = identify(Path(path))
     if not path or (artefact.kind == MISSING and Path(path.rpartition("@")[0] or path).exists()):

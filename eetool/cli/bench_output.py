@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from eetool.cli.number_format import milliseconds, percent, shares
 from eetool.cli.output import table
+from eetool.wording import counted
 
 if TYPE_CHECKING:
     from eetool.bench.benchmark import Bench
@@ -24,13 +25,13 @@ def bench_text(b: "Bench") -> list[Any]:
 
 
 def _header(b: "Bench") -> list[str]:
-    threads = f"{b.threads} thread" + "s" * (b.threads > 1)
+    threads = counted(b.threads, "thread")
     name = f"{b.bundle} {b.variants[0]}" if len(b.variants) == 1 else b.bundle
     timed = "" if b.timed == b.data.n else f" over {b.timed} of them"
     memory = "" if b.in_memory_together else f"; graphs of {b.graphs_bytes / 1e6:.0f} MB, loaded in turns"
     return [
-        f"{name}, {b.data.n} examples of {b.data.source}, batch 1, {threads}",
-        f"{len(b.ways)} ways, timed in {b.passes} passes{timed}{memory}",
+        f"{name}, {counted(b.data.n, 'example')} of {b.data.source}, batch 1, {threads}",
+        f"{counted(len(b.ways), 'way')}, timed in {counted(b.passes, 'pass', 'passes')}{timed}{memory}",
         *(f"unstable: {reason}" for reason in b.unstable),
     ]
 

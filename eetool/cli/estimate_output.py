@@ -6,6 +6,7 @@ from eetool.api.device_estimate import EstimateRequest, make_estimate
 from eetool.cli.number_format import milliseconds, percent, shares
 from eetool.cli.output import CommandResult, table
 from eetool.cli.progress_bars import TerminalProgress
+from eetool.wording import counted, scope_words
 
 if TYPE_CHECKING:
     from eetool.bench.device_comparison import DeviceComparison, Estimate
@@ -28,7 +29,7 @@ def estimate_text(p: "Estimate", profile: "HwProfile") -> list[Any]:
     """Return lines and tables that show an estimate: coverage first, the verdict last."""
     from eetool.latency.estimate.coverage import coverage_text
 
-    threads = f"{p.threads} threads" if p.threads > 1 else "1 thread"
+    threads = counted(p.threads, "thread")
     lines: list[Any] = [
         f"{p.model} {p.variant}, predicted for {p.device} ({p.backend}, {p.precision}, {threads}), batch {p.batch}",
         *(f"warning: {warning}" for warning in p.warnings),
@@ -121,6 +122,10 @@ def _energy(energy: "Energy") -> str:
 
 def _energies(p: "Estimate") -> list[str]:
     kinds = sorted(
-        {f"{g.energy_mj.scope}, {g.energy_mj.provenance}" for g in p.graphs if g.energy_mj.value is not None}
+        {
+            f"{scope_words(g.energy_mj.scope)}, {g.energy_mj.provenance}"
+            for g in p.graphs
+            if g.energy_mj.value is not None
+        }
     )
     return [f"mJ: {kind}" for kind in kinds]

@@ -23,6 +23,7 @@ CHECKPOINT = ArtefactType(("checkpoint",), ".pt")
 CHECKPOINT_OR_BUNDLE = ArtefactType(("checkpoint", "bundle"), ".pt")
 MODEL = ArtefactType(("bundle", "checkpoint", "onnx"), ".pt", ".onnx")
 RIVAL = ArtefactType(("onnx", "bundle"), ".onnx")
+STATIC_NETWORK = ArtefactType(("onnx",), ".onnx")
 SHARED_WEIGHTS = ArtefactType(("weights",), ".pt")
 WEIGHTS = ArtefactType(
     ("weights", "checkpoint", "resume"), ".pt", ".safetensors", takes="a file of weights or a model.pt"
@@ -30,6 +31,7 @@ WEIGHTS = ArtefactType(
 PROFILE = ArtefactType(("profile/",), ".json")
 FRONT = ArtefactType(("search/",), ".json")
 REFERENCE = ModelType()
+REFERENCE_OR_CHECKPOINT = ModelOrArtefactType(("checkpoint",), ".pt")
 REFERENCE_OR_ARTEFACT = ModelOrArtefactType(("bundle", "checkpoint"), ".pt")
 DEVICE = DeviceType()
 

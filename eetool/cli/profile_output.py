@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from eetool.cli.number_format import milliseconds
 from eetool.cli.output import table
+from eetool.wording import counted, scope_words
 
 if TYPE_CHECKING:
     from eetool.profile.profiler import Profile
@@ -19,7 +20,7 @@ def profile_text(p: "Profile") -> list[Any]:
         _threads_table(p),
         f"chosen: {p.threads} of {p.machine.cores} threads, by {p.threads_chosen_by}",
         "",
-        f"Components alone, {p.threads} threads" if p.threads > 1 else "Components alone, 1 thread",
+        f"Components alone, {counted(p.threads, 'thread')}",
         _components_table(p),
         "The cascade, beside the sum of the components that ran",
         _cascade_table(p),
@@ -57,7 +58,7 @@ def _energy_lines(p: "Profile") -> list[Any]:
     ]
     idle = f", idle {energy.idle_w:.3g} W subtracted" if energy.idle_w is not None else ""
     return [
-        f"Energy per inference, mJ, {energy.scope}, {energy.provenance} by {energy.meter}{idle}",
+        f"Energy per inference, mJ, {scope_words(energy.scope)}, {energy.provenance} by {energy.meter}{idle}",
         table({"what ran": "left", "mJ": "right", "95 %": "right"}, rows),
     ]
 

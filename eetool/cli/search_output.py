@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from eetool.cli.number_format import milliseconds, percent, shares
 from eetool.cli.output import CommandResult, table
+from eetool.wording import counted
 
 if TYPE_CHECKING:
     from eetool.search.search_results import Front
@@ -27,13 +28,15 @@ def search_result(front: "Front", evaluated: int, asked: int) -> CommandResult:
     knee = next(c for c in front.front if c.id == front.knee)
     where = f"predicted for {front.device}, " if front.device else ""
     text: list[Any] = [
-        f"{front.evaluated} candidates of {front.space.name}, {front.feasible} within the limits; the front:",
+        f"{counted(front.evaluated, 'candidate')} of {front.space.name}, {front.feasible} within the "
+        f"limits; the front:",
         table({"id": "left", **dict.fromkeys(right, "right")}, rows),
         f"branches at the knee: {' '.join(knee.branches) or 'none'}",
-        f"{where}means over {front.front[0].figures.n} examples of the training split, used for no weight or threshold",
+        f"{where}means over {counted(front.front[0].figures.n, 'example')} of the training split, used "
+        f"for no weight or threshold",
         *(f"warning: {warning}" for warning in front.warnings),
         *(
-            [f"the space and the limits admit no more than {evaluated} networks that were found"]
+            [f"the space and the limits admit no more than {counted(evaluated, 'network')} that were found"]
             if evaluated < asked
             else []
         ),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from eetool.cli.output import CommandResult
 from eetool.cli.progress_bars import TerminalProgress
+from eetool.wording import counted
 
 if TYPE_CHECKING:
     from eetool.latency.build.build_table import MeasureNets
@@ -70,7 +71,8 @@ def write_probes_result(request: TableRequest, folder: Path, force: bool) -> Com
     for kind, file_name in zip(kinds, names, strict=True):
         inside = folder if len(kinds) == 1 else folder / file_name
         lines.append(
-            f"{counts[kind.name]} {kind.name} probes in {inside}: copy the folder to the device, and run there"
+            f"{counted(counts[kind.name], f'{kind.name} probe')} in {inside}: "
+            "copy the folder to the device, and run there"
         )
         lines.append(
             f"    python -m eetool_measure {inside.name} --runs {request.runs or RUNS} > times-{file_name}.json"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from eetool.cli.number_format import milliseconds
 from eetool.cli.output import CommandResult, table
+from eetool.wording import counted, scope_words
 
 if TYPE_CHECKING:
     from eetool.latency.table.hw_profile import HwProfile
@@ -28,7 +29,8 @@ def built_result(profile: "HwProfile", output: Path) -> CommandResult:
 
     lines = [f"{output}: {len(profile.table)} entries of {profile.title}"]
     lines += [
-        f"{c.backend} {c.precision}, {c.threads} threads: dispatch {c.dispatch_ms * 1e3:.1f} µs, whole probes left out "
+        f"{c.backend} {c.precision}, {counted(c.threads, 'thread')}: dispatch {c.dispatch_ms * 1e3:.1f} "
+        f"µs, whole probes left out "
         f"of the table predicted within {c.cv_error:.1%} (median of {c.n})"
         for c in profile.compositions
     ]
@@ -102,7 +104,7 @@ def coverage_words(profile: "HwProfile") -> str:
 
 def conditions(item: "TableEntry | Regression | Composition") -> str:
     """Return backend, precision and threads of an item of a table, in words."""
-    threads = "1 thread" if item.threads == 1 else f"{item.threads} threads"
+    threads = counted(item.threads, "thread")
     return f"{item.backend} {item.precision}, {threads}"
 
 
@@ -114,7 +116,7 @@ def _device_text(profile: "HwProfile") -> list[Any]:
         f"memory: {', '.join(str(size) for size in facts.memory_mib)} MiB",
     ]
     if profile.power:
-        rows = [(p.state, f"{p.power_w:g} W", p.scope, p.provenance, p.source) for p in profile.power]
+        rows = [(p.state, f"{p.power_w:g} W", scope_words(p.scope), p.provenance, p.source) for p in profile.power]
         lines.append(table(dict.fromkeys(("state", "power", "scope", "provenance", "source"), "left"), rows))
     else:
         lines.append("power: not known")
@@ -138,11 +140,15 @@ def _table_lines(profile: "HwProfile") -> list[Any]:
         lines.append(f"… and {len(profile.table) - len(shown)} more; --json prints all of them")
     for (of, kind, source), regressions in _grouped(profile.regressions):
         scopes = sorted({r.energy.scope for r in regressions if r.energy is not None})
-        lines.append(f"{of}, {kind}, source {source}; energy: {', '.join(scopes) or 'not known'}")
+        lines.append(f"{of}, {kind}, source {source}; energy: {', '.join(map(scope_words, scopes)) or 'not known'}")
         lines.append(table(_REGRESSION_COLUMNS, list(map(_regression_row, regressions))))
     lines += [
         f"whole graphs, {conditions(c)}: {milliseconds(c.dispatch_ms)} ms a call; "
-        + (f"error ±{c.cv_error:.1%} on {c.n} networks left out" if c.n else "compared with no whole network")
+        + (
+            f"error ±{c.cv_error:.1%} on {counted(c.n, 'network')} left out"
+            if c.n
+            else "compared with no whole network"
+        )
         + ("" if c.ratio_error is None else f", ±{c.ratio_error:.1%} of ratios of similar ones")
         for c in profile.compositions
     ]

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eetool.cli.output import CommandResult, table
+from eetool.wording import counted
 
 if TYPE_CHECKING:
     from eetool.model.checkpoint import Checkpoint
@@ -32,8 +33,11 @@ def train_result(output: Path, checkpoint: "Checkpoint", accuracies: list[float]
     ]
     columns = {"exit": "right", "tap": "left", "MACs to leave": "right", "accuracy": "right"}
     text: list[Any] = [table(columns, rows)]
+    if spec.taps:
+        full = int(costs.leaving((None,) * len(spec.taps))[-1])
+        text.append(f"full depth without early exits, `full` of tune: {full / 1e6:.2f} M MACs")
     if accuracies:
-        text.append(f"accuracy of each exit alone on {n} held-out examples (split threshold)")
+        text.append(f"accuracy of each exit alone on {counted(n, 'held-out example')} (split threshold)")
     history = checkpoint.record.history
     if history is not None:
         text.append(kept_epoch_line(history, checkpoint.record.training.keep))
@@ -56,5 +60,5 @@ def kept_epoch_line(history: "TrainingHistory", keep: str) -> str:
         return f"{kept}, the last one"
     return (
         f"{kept}: the last one whose mean accuracy over exits is within a standard error of the best "
-        f"({history.examples} examples of the split {history.split}, which are thereby used for a choice)"
+        f"({counted(history.examples, 'example')} of the split {history.split}, which are thereby used for a choice)"
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from eetool.cli.number_lists import parse_normalisation, parse_numbers
 from eetool.cli.options import data_choice
+from eetool.wording import counted
 
 if TYPE_CHECKING:
     from eetool.data.image_form import DataChoice
@@ -95,7 +96,9 @@ def check_request(request: TrainRequest) -> None:
         raise UsageError("--ensemble has no effect in the recipe confidence", "Give another --recipe.")
     taps = listed_names(request.taps)
     if taps and request.exits not in (None, "own", len(taps)):
-        raise UsageError(f"--exits {request.exits} contradicts --at with {len(taps)} taps", "Give one of them.")
+        raise UsageError(
+            f"--exits {request.exits} contradicts --at with {counted(len(taps), 'tap')}", "Give one of them."
+        )
     if request.recipe not in ("distill", "frozen") and request.teacher is not None:
         raise UsageError(f"the recipe {request.recipe} has no use for --teacher", "Give --recipe distill.")
     if request.targets == "backbone" and request.recipe not in ("frozen", "confidence"):

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eetool.cli.number_format import percent
+from eetool.cli.number_format import drop_text, percent
 from eetool.cli.output import CommandResult, table
+from eetool.wording import counted, scope_words
 
 if TYPE_CHECKING:
     from eetool.tune.device_costs import DeviceCosts
@@ -90,14 +91,15 @@ def _drop(tuned: "TuningResult", name: str) -> str:
     drop = tuned.expected_drops.get(name)
     if drop is None or name == "full":
         return "–"
-    low, high = drop.ci95
-    return f"{drop.points:.2f} ({low:.1f} … {high:.1f})"
+    return drop_text(drop)
 
 
 def _notes(tuned: "TuningResult", max_accuracy_drop: float, figures: DeviceFigures | None, retry: str) -> list[str]:
+    from eetool.tune.point_names import same_thresholds
+
     e = tuned.operating_points["full"].expected
     assert e is not None  # tuning records the expected figures
-    lines = [f"accuracy and drop are expected on new data, from {e.n} held-out examples ({e.split})"]
+    lines = [f"accuracy and drop are expected on new data, from {counted(e.n, 'held-out example')} ({e.split})"]
     fast = tuned.expected_drops["fast"]
     if fast.optimism >= 0.005:
         lines[0] += f"; on these themselves, where it was chosen, `fast` looks {fast.optimism:.2f} points better"
@@ -105,7 +107,7 @@ def _notes(tuned: "TuningResult", max_accuracy_drop: float, figures: DeviceFigur
     lines += [f"warning: {line}" for line in tuned.warnings]
     if figures:
         costs = figures.costs
-        scope = f", {costs.scope}" if costs.scope else ""
+        scope = f", {scope_words(costs.scope)}" if costs.scope else ""
         lines.append(f"{costs.unit} on {costs.device}: {costs.provenance}{scope}; thresholds minimise it")
     unit = f"{figures.costs.unit} on {figures.costs.device}" if figures else "MACs (--device NAME: by its latency)"
     lines.append(
@@ -113,6 +115,8 @@ def _notes(tuned: "TuningResult", max_accuracy_drop: float, figures: DeviceFigur
         if tuned.keeps_default
         else f"default point: {tuned.default}; without --default the cheapest within the drop, by {unit}"
     )
+    for names in same_thresholds(tuned.operating_points):
+        lines.append(f"{' and '.join(names)} have the same thresholds: no cheaper ones keep the larger drop")
     if all(t is None for t in tuned.operating_points["fast"].thresholds):
         lines.append(
             f"No exit may be used: at a drop of {max_accuracy_drop:g} points no gate saves anything. "

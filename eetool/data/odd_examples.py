@@ -6,6 +6,7 @@ from hashlib import blake2b
 import numpy as np
 
 from eetool.data.source import Source
+from eetool.wording import counted
 
 _DARK = 16  # of 255
 
@@ -40,11 +41,12 @@ def _copies(source: Source, digests: list[bytes]) -> Iterator[str]:
     for name, end in ends.items():
         copies = sum(digest in training for digest in digests[start:end])
         if copies:
-            yield f"warning: {copies} of {end - start} {name} examples are copies of training examples"
+            of, verb = counted(end - start, f"{name} example"), "is" if copies == 1 else "are"
+            yield f"warning: of {of} {copies} {verb} also among the training examples"
         start = end
     copies = n_training - len(training)
     if copies and not source.official_test:
-        yield f"warning: {copies} examples are copies of others; training and test can both have one"
+        yield f"warning: {counted(copies, 'copy', 'copies')} of other examples; training and test can both have one"
     pairs = len(set(zip(digests, source.labels.tolist(), strict=True))) - len(set(digests))
     if pairs:
-        yield f"warning: {pairs} examples are copies of others and have another label"
+        yield f"warning: {counted(pairs, 'copy', 'copies')} of other examples with another label"

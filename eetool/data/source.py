@@ -7,6 +7,7 @@ import numpy as np
 
 from eetool.errors import ArtefactError
 from eetool.names import MAX_WORDS_BYTES, quote, word_bytes
+from eetool.wording import counted
 from eetool_runtime.manifest import Resize, Text
 from eetool_runtime.manifest_checks import TEXT_RULE, is_text
 
@@ -70,7 +71,7 @@ def validate_source(source: Source) -> Source:
     """
     _check_names(source)
     if len(source.inputs) != len(source.labels):
-        raise ArtefactError(f"{source.name}: {len(source.inputs)} images and {len(source.labels)} labels")
+        raise ArtefactError(f"{source.name}: {counted(len(source.inputs), 'image')} and {len(source.labels)} labels")
     if len(source.labels) == 0:
         raise ArtefactError(f"{source.name}: holds no examples")
     if 0 in source.inputs.shape:
@@ -78,7 +79,7 @@ def validate_source(source: Source) -> Source:
     _check_labels(source)
     if len(source.classes) < 2:
         raise ArtefactError(
-            f"{source.name}: all {len(source.labels)} examples are of one class, {quote(source.classes[0])}",
+            f"{source.name}: {counted(len(source.labels), 'example')} of one class only, {quote(source.classes[0])}",
             "A classifier needs at least two classes.",
         )
     return source
@@ -98,7 +99,8 @@ def check_classes(source: Source, classes: Sequence[str], model: str) -> None:
         where = f"such as {quote(other)}" if other is not None else f"{len(source.classes)} of {len(classes)}"
     raise ArtefactError(
         f"{model}: has other classes than {source.name!r}: {where}",
-        f"It was trained on {len(classes)} classes, {_named(classes)}; these data have {len(source.classes)}, "
+        f"It was trained on {counted(len(classes), 'class', 'classes')}, {_named(classes)}; these data "
+        f"have {len(source.classes)}, "
         f"{_named(source.classes)}. Give --data with its own classes, or train on these: "
         "`eetool train MODEL --data SOURCE`.",
     )
@@ -123,7 +125,8 @@ def _check_names(source: Source) -> None:
             )
     if sum(map(word_bytes, (*source.classes, *source.vocabulary))) > MAX_WORDS_BYTES:
         raise ArtefactError(
-            f"{source.name}: the names of {len(source.classes)} classes are longer than a bundle can hold",
+            f"{source.name}: the names of {counted(len(source.classes), 'class', 'classes')} are longer "
+            f"than a bundle can hold",
             f"All together may take {MAX_WORDS_BYTES} bytes: shorten them.",
         )
 
@@ -133,7 +136,7 @@ def _check_labels(source: Source) -> None:
     if len(outside):
         raise ArtefactError(
             f"{source.name}: label {source.labels[outside[0]]} of example {outside[0]} is out of range: "
-            f"there are {len(source.classes)} classes",
+            f"there are {counted(len(source.classes), 'class', 'classes')}",
             f"Labels are the numbers 0 to {len(source.classes) - 1}; {len(outside)} are not.",
         )
     training = source.labels[: source.training_count]
@@ -189,7 +192,7 @@ def number_classes(where: str, labels: np.ndarray) -> tuple[str, ...]:
     if largest >= len(labels) > 0:
         index = int(labels.argmax())
         raise ArtefactError(
-            f"{where}: label {largest} of example {index} is out of range: there are {len(labels)} examples",
+            f"{where}: label {largest} of example {index} is out of range: there are {counted(len(labels), 'example')}",
             "Labels count classes from 0 without gaps, and every class needs an example.",
         )
     absent = np.setdiff1d(np.arange(largest + 1), labels)

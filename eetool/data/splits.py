@@ -8,6 +8,7 @@ import numpy as np
 from eetool.data.source import Source
 from eetool.errors import ArtefactError, UsageError
 from eetool.names import quote
+from eetool.wording import counted
 from eetool_runtime.manifest import Data, Split
 
 TRAIN, TEMPERATURE, THRESHOLD, CERTIFICATE, TEST = "train", "temperature", "threshold", "certificate", "test"
@@ -137,7 +138,11 @@ def recorded_split(source: Source, name: str, recorded: Data | None) -> np.ndarr
             f"the model records no {name!r} split of {source.name!r}", _without_split(name, source, recorded)
         )
     now, then = len(source.labels), sum(split.n for split in recorded.splits.values())
-    changed = f"it had {then} examples and has {now}" if now != then else "its order, labels or library changed since"
+    changed = (
+        f"it had {counted(then, 'example')} and has {now}"
+        if now != then
+        else "its order, labels or library changed since"
+    )
     raise ArtefactError(
         f"the {name!r} split of {source.name!r} is not the one that the model records: {changed}",
         "The model was trained on other examples of the same classes. Give those, or train again: "

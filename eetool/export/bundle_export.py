@@ -14,6 +14,7 @@ from eetool import __version__
 from eetool.data.source import Source
 from eetool.errors import ArtefactError, UsageError, VerificationError
 from eetool.export.bundle_files import bundle_name, save_arrays, write_goals, write_manifest
+from eetool.export.expected_drops import Drops, write_drops
 from eetool.export.int8_selection import reason_to_keep_float
 from eetool.export.merge_heads import NONE, merge_model, recount_macs
 from eetool.export.operator_check import naming_operator
@@ -40,7 +41,7 @@ from eetool.model.scored_network import exit_output_names, platt_names, temperat
 from eetool.model.spec import Policy
 from eetool.progress import SILENT, Advance, Progress
 from eetool.records import write_directory
-from eetool.tune.operating_points import CERTIFIED
+from eetool.tune.point_names import CERTIFIED
 from eetool.tune.refit import Price, find_costs, price_by_table, refit_variant
 from eetool.workspace import scratch
 from eetool_measure.results import ThreadTimes
@@ -137,6 +138,7 @@ class _Export:
     progress: Progress
     advance: Advance
     graphs: dict[str, dict[str, m.GraphFile]] = field(init=False, default_factory=dict)
+    drops: dict[str, Drops] = field(init=False, default_factory=dict)
 
     @property
     def places(self) -> dict[str, ComponentModule]:
@@ -250,6 +252,9 @@ class _Export:
         policy = self.checkpoint.record.policy
         if policy is not None and policy.goals is not None:
             write_goals(self.folder, policy.goals)
+        if policy is not None:  # those of refitted variants follow
+            self.drops = {kind.name: policy.expected_drops for kind in kinds if kind.precision == FP32}
+            write_drops(self.folder, self.drops)
         manifest = write_manifest(self.folder, manifest)
         merged = any(component.kind == "joined" for component in self.model.components)
         for kind in kinds:
@@ -290,6 +295,8 @@ class _Export:
         fitted, tuned = refit_variant(open_bundle(self.folder), kind.name, source, goals, points, self.options.price)
         for line in tuned.warnings:
             self.progress.note(f"warning: {kind.name}: {line}")
+        self.drops[kind.name] = tuned.expected_drops
+        write_drops(self.folder, self.drops)
         return replace(fitted, default_operating_point=default)
 
     def _manifest(self, kinds: Sequence[VariantKind], name: str) -> m.Manifest:

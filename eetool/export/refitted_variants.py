@@ -6,7 +6,7 @@ from eetool.export.merge_heads import NONE
 from eetool.export.variants import INT8
 from eetool.model.goals import TuningGoals
 from eetool.model.spec import Policy
-from eetool.tune.operating_points import CERTIFIED, FULL
+from eetool.tune.point_names import CERTIFIED, FULL
 from eetool_runtime.manifest import OperatingPoint
 
 

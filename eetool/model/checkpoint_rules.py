@@ -11,7 +11,16 @@ from eetool.model.goals import invalid_goal
 from eetool.model.history import invalid_history
 from eetool.model.layouts import LAYOUTS
 from eetool.model.own_exits import own_taps
-from eetool.model.spec import CASCADE, OWN, CheckpointRecord, ModelSpec, Policy, member_branches, member_taps
+from eetool.model.spec import (
+    CASCADE,
+    OWN,
+    CheckpointRecord,
+    ModelSpec,
+    Policy,
+    invalid_drops,
+    member_branches,
+    member_taps,
+)
 from eetool.model.weight_values import find_invalid
 from eetool.names import find_unfit
 from eetool_runtime.manifest import BATCH, DTYPES, FILTERS, FITS, NEVER, Input
@@ -178,6 +187,8 @@ def _check_policy(policy: Policy, spec: ModelSpec, refuse: Refuse) -> None:
         raise refuse("an offset does not lie in [-1e6, 1e6]")
     problem = invalid_goal(policy.goals) if policy.goals is not None else None
     if problem is not None:
+        raise refuse(problem)
+    if (problem := invalid_drops(policy.expected_drops)) is not None:
         raise refuse(problem)
     if FULL not in policy.operating_points:
         raise refuse("its policy has no operating point `full`")

@@ -1,7 +1,8 @@
 """Records of a checkpoint: the network, its training, its data and its policy."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from eetool.model.goals import TuningGoals
@@ -150,6 +151,33 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True)
+class ExpectedDrop:
+    """Accuracy drop against full depth that is expected on new data, in percentage points.
+
+    Attributes:
+        points: the drop; negative where early exits repair errors of full depth.
+        ci95: its interval with a level of 95 %.
+        optimism: part of `points` that the examples themselves do not show.
+    """
+
+    points: float
+    ci95: tuple[float, ...]
+    optimism: float
+
+
+_LARGEST_POINTS = 1000  # of a drop with what its optimism adds
+
+
+def invalid_drops(drops: Mapping[str, ExpectedDrop]) -> str | None:
+    """Return the reason why expected drops, read from a file, are invalid, or None."""
+    for drop in drops.values():
+        values = (drop.points, *drop.ci95, drop.optimism)
+        if len(drop.ci95) != 2 or not all(math.isfinite(value) and abs(value) <= _LARGEST_POINTS for value in values):
+            return "an expected accuracy drop is none"
+    return None
+
+
+@dataclass(frozen=True)
 class Member:
     """A trained network of a cascade.
 
@@ -188,6 +216,7 @@ class Policy:
         offsets: one per exit, with Platt's calibration.
         goals: goals that the policy was fitted for; None in files of earlier versions.
         default: name of the operating point that is in use after loading; None in files of earlier versions.
+        expected_drops: by operating point, what new data will show; empty in files of earlier versions.
     """
 
     score: str
@@ -198,6 +227,7 @@ class Policy:
     offsets: tuple[float, ...] = ()
     goals: TuningGoals | None = None
     default: str | None = None
+    expected_drops: dict[str, ExpectedDrop] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from eetool.model.early_exit import find_tap, first_tensor
 from eetool.model.layouts import LAYOUTS, check_layout, layout_of_axes
 from eetool.model.tensor_axes import Axes, TensorAxes
 from eetool.model.user_code import user_code
+from eetool.wording import counted
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,9 @@ def choose_layouts(found: Mapping[str, FoundLayout], asked: Sequence[str], hint:
         UsageError: a layout is not clear, does not fit, or is none that an exit reads.
     """
     if len(asked) > 1 and len(asked) != len(found):
-        raise UsageError(f"{len(asked)} layouts for {len(found)} exits", "Give one for all, or one for each.")
+        raise UsageError(
+            f"{len(asked)} layouts for {counted(len(found), 'exit')}", "Give one for all, or one for each."
+        )
     named = (tuple(asked) * len(found) if len(asked) == 1 else tuple(asked)) or (None,) * len(found)
     return tuple(_choose(tap, at, layout, hint) for (tap, at), layout in zip(found.items(), named, strict=True))
 

@@ -9,6 +9,7 @@ from eetool.profile.local_runner import MeasureFunction, measure_in_process
 from eetool.profile.protocol import NO_POWER, THOROUGH, MeasurementProtocol, PowerOptions
 from eetool.profile.thread_choice import choose_threads, expected_shares
 from eetool.progress import SILENT, Progress, report_elapsed
+from eetool.wording import counted
 from eetool_measure.energy import estimate_energy
 from eetool_measure.machine import Machine
 from eetool_measure.results import BundleId, EnergyTimes, Measurement, ThreadTimes
@@ -136,7 +137,7 @@ def _measure_count(
     progress: Progress,
     measure: MeasureFunction,
 ) -> Measurement:
-    label = f"measuring, {count} thread" + "s" * (count > 1)
+    label = f"measuring, {counted(count, 'thread')}"
     with report_elapsed(progress, label, protocol.min_seconds):  # longer while medians are uncertain
         return measure(bundle.path, variant, count, replace(protocol, sustained_s=None))
 

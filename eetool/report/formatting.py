@@ -4,6 +4,7 @@ from eetool.bench.device_comparison import Estimate
 from eetool.latency.estimate.energy import Energy
 from eetool.report.inputs import ReportInputs
 from eetool.report.operating_points import ReportPoint
+from eetool.wording import counted, scope_words
 
 UNKNOWN = "not known"
 
@@ -18,14 +19,14 @@ def verdict_texts(inputs: ReportInputs) -> tuple[str, str, str]:
         text = sentence(bench.verdict.text.removeprefix(f"{headline}: "), *(way.name for way in bench.ways))
         machine = bench.machine.board or bench.machine.cpu or bench.machine.architecture
         facts = (
-            f"{bench.bundle} {', '.join(bench.variants)}, {bench.data.n} examples of {bench.data.source} "
+            f"{bench.bundle} {', '.join(bench.variants)}, {counted(bench.data.n, 'example')} of {bench.data.source} "
             f"({bench.data.split} split), batch 1, {threads(bench.threads)}, measured on {machine}"
         )
         return headline, text, facts
     if inputs.advice is not None and bundle is None:
         verdict = inputs.advice.verdict
         text = verdict.text.removeprefix(f"{verdict.headline}: ")
-        facts = f"a forecast before the training, on {inputs.advice.held_out_examples} held-out examples"
+        facts = f"a forecast before the training, on {counted(inputs.advice.held_out_examples, 'held-out example')}"
         return verdict.headline, text[:1].upper() + text[1:], facts
     name = bundle.manifest.name if bundle is not None else "this model"
     return (
@@ -100,7 +101,7 @@ def _digits(value: float) -> str:
 
 def energy_note(value: Energy) -> str:
     """Return provenance and scope of an energy."""
-    return "" if value.value is None else f"{value.provenance}, {value.scope}"
+    return "" if value.value is None else f"{value.provenance}, {scope_words(value.scope)}"
 
 
 def percent(share: float | None) -> str:
@@ -110,4 +111,4 @@ def percent(share: float | None) -> str:
 
 def threads(count: int) -> str:
     """Return `1 thread`, `4 threads`."""
-    return f"{count} thread" + "s" * (count > 1)
+    return counted(count, "thread")

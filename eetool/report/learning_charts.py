@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from eetool.model.history import TrainingHistory
 from eetool.report.chart import Chart
 from eetool.report.chart_theme import BLUE, VERMILION, Spec, chart, exit_name, quantity
+from eetool.wording import counted
 
 _DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [12, 4], [4, 6])
 
@@ -22,7 +23,7 @@ def learning_charts(history: TrainingHistory | None) -> Iterator[Chart]:
         return
     values = _values([epoch.validation_accuracy for epoch in history.epochs], 100)
     spec = _curves("validation accuracy of every exit after each epoch", "accuracy (%)", values, history)
-    caption = f"On {history.examples} examples of the split {history.split}, without gates. {kept}"
+    caption = f"On {counted(history.examples, 'example')} of the split {history.split}, without gates. {kept}"
     yield Chart("learning-accuracy", "training", "Accuracy while training", caption, spec)
 
 

@@ -25,6 +25,7 @@ from eetool.report.learning_charts import learning_charts
 from eetool.report.operating_points import ReportPoint
 from eetool.report.search_charts import search_charts
 from eetool.report.time_breakdown import EXIT, RUNTIME, SEGMENT, time_rows
+from eetool.wording import scope_words
 
 _MOST_CLASSES = 24
 
@@ -62,7 +63,9 @@ def _fronts(points: Sequence[ReportPoint], start: str) -> Iterator[Chart]:
     if len(scopes) == 1:  # energies of different scopes are never compared
         provenance = ", ".join(sorted({str(p.energy_mj.provenance) for p in points if p.energy_mj.value is not None}))
         spec = _front(points, start, [p.energy_mj.value for p in points], "mean energy (mJ)")
-        yield Chart("front-energy", "front", "Accuracy against mean energy", f"{provenance}, {scopes.pop()}.", spec)
+        yield Chart(
+            "front-energy", "front", "Accuracy against mean energy", f"{provenance}, {scope_words(scopes.pop())}.", spec
+        )
 
 
 def _front(points: Sequence[ReportPoint], start: str, costs: Sequence[float | None], unit: str) -> Spec:

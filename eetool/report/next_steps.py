@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from eetool.bench.device_comparison import Estimate
+from eetool.model.goals import DEFAULT_DROP
 from eetool.report.inputs import ReportInputs
+from eetool.tune.point_names import same_thresholds
 
 _MOST = 4
 
@@ -22,8 +24,10 @@ def next_steps(inputs: ReportInputs) -> list[NextStep]:
     bundle = _bundle(inputs)
     if bundle is None:
         return []
-    steps = [*_of_benchmark(inputs, bundle), *_of_device(inputs, bundle), *_of_variants(inputs, bundle)]
-    return steps[:_MOST]
+    parts = (_of_benchmark, _of_device, _of_variants, _of_points)
+    steps = [step for part in parts for step in part(inputs, bundle)]
+    unique = {step.command: step for step in reversed(steps)}  # of two reasons for one command the first
+    return [step for step in steps if unique[step.command] is step][:_MOST]
 
 
 def _bundle(inputs: ReportInputs) -> str | None:
@@ -50,6 +54,20 @@ def _of_benchmark(inputs: ReportInputs, bundle: str) -> Iterator[NextStep]:
         again = f"eetool tune {bundle} --data {bench.data.source} --max-accuracy-drop {drop:g} -o retuned.eebundle"
         reason = "Early exit does not pay with these thresholds. A larger accuracy drop allows faster ones."
         yield NextStep(reason, again)
+
+
+def _of_points(inputs: ReportInputs, bundle: str) -> Iterator[NextStep]:
+    if inputs.bundle is None:
+        return
+    manifest = inputs.bundle.manifest
+    variant = inputs.bench.judged_variant if inputs.bench is not None else next(iter(manifest.variants))
+    if variant not in manifest.variants:
+        return
+    for names in same_thresholds(manifest.variants[variant].operating_points)[:1]:
+        drop = 2 * (manifest.max_accuracy_drop or DEFAULT_DROP)
+        command = f"eetool tune {bundle} --data {_data(inputs)} --max-accuracy-drop {drop:g} -o retuned.eebundle"
+        reason = f"{' and '.join(names)} have the same thresholds. A larger accuracy drop may give faster ones."
+        yield NextStep(reason, command)
 
 
 def _of_device(inputs: ReportInputs, bundle: str) -> Iterator[NextStep]:

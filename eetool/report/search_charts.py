@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from eetool.report.chart import Chart
 from eetool.report.chart_theme import BLUE, GREY, Spec, chart, quantity
 from eetool.report.inputs import CandidateSummary, SearchProgress, SearchSummary
+from eetool.wording import counted
 
 _COSTS = {
     "macs": "mean MACs of everything that ran (million)",
@@ -23,7 +24,8 @@ def search_charts(search: SearchSummary | None) -> Iterator[Chart]:
     cost = search.objective if search.objective in _COSTS else "macs"
     where = f" Costs are predicted for {search.device}." if search.device is not None else ""
     caption = (
-        f"{len(search.front)} operating points of {search.evaluated} candidates ({search.feasible} keep to the limits) "
+        f"{len(search.front)} operating points of {counted(search.evaluated, 'candidate')} "
+        f"({search.feasible} keep to the limits) "
         f"that no other dominates, by {search.algorithm}. The circle marks the knee of the front.{where}"
     )
     yield Chart("search-front", "search", "The front", caption, _front(search, cost))

@@ -11,6 +11,7 @@ from eetool.report.formatting import energy, energy_note, milliseconds, percent,
 from eetool.report.inputs import ReportInputs
 from eetool.report.operating_points import ReportPoint
 from eetool.report.thumbnails import IMAGE
+from eetool.wording import counted
 from eetool_measure.machine import Machine
 from eetool_runtime.manifest import Certificate
 
@@ -188,7 +189,9 @@ def training(inputs: ReportInputs) -> SectionTable | None:
     for e in t.exits:
         accuracy = "–" if e.accuracy is None else f"{100 * e.accuracy:.2f} %"
         rows.append((str(e.exit), e.tap or "final", f"{e.macs / 1e6:.2f} M", accuracy))
-    how = f"Each exit on {t.n} held-out examples, without gates." if t.n else "The model was not trained here."
+    how = (
+        f"Each exit on {counted(t.n, 'held-out example')}, without gates." if t.n else "The model was not trained here."
+    )
     return SectionTable(("exit", "tap", "MACs to leave", "accuracy"), rows, note=f"{t.model}. {how}")
 
 

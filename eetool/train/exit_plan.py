@@ -26,6 +26,7 @@ from eetool.model.tap_layouts import choose_layouts, find_layouts, find_other_fl
 from eetool.model.taps import TapCost, measure_taps, order_taps, place_exits
 from eetool.names import find_unfit
 from eetool.progress import SILENT, Progress
+from eetool.wording import counted
 from eetool_runtime.manifest import Input
 
 
@@ -136,7 +137,9 @@ def _with_attached_exits(spec: ModelSpec, module: nn.Module, plan: ExitPlan, ref
     else:
         branches = (plan.branch,) * len(taps) if isinstance(plan.branch, str) else plan.branch
         if len(branches) != len(taps):
-            raise UsageError(f"{len(branches)} branches for {len(taps)} exits", "Give one for all, or one for each.")
+            raise UsageError(
+                f"{len(branches)} branches for {counted(len(taps), 'exit')}", "Give one for all, or one for each."
+            )
     return replace(spec, taps=taps, branches=branches, cascade=plan.cascade, ensemble=plan.ensemble, layouts=layouts)
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from eetool.data.readers.download import cache_folder
 from eetool.errors import MissingError, OutputError
 from eetool.records import write_file
+from eetool.workspace import clear_folder
 
 LIMIT = "EETOOL_FEATURES_GB"  # environment variable with another limit of the folder
 _LIMIT_GB = 8.0
@@ -88,6 +89,7 @@ class FeatureContext:
         with _writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             os.utime(self.folder)
+            clear_folder(self.folder)
 
     def open(self, part: PartShape) -> FeatureRows | None:
         """Return the rows of a part, or None where no whole file of it exists."""

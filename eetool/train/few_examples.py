@@ -2,6 +2,7 @@
 
 from eetool.model.goals import DEFAULT_DROP, fewest_examples
 from eetool.progress import Progress
+from eetool.wording import counted
 
 
 def warn_few_held_out(n: int, progress: Progress) -> None:
@@ -10,7 +11,7 @@ def warn_few_held_out(n: int, progress: Progress) -> None:
     assert half is not None
     if n < half:
         progress.note(
-            f"warning: {n} examples are held out for tuning; they support accuracy drops of {100 / (n + 1):.2g} points "
-            f"or more. The default of `tune`, {DEFAULT_DROP:g} for `fast` and half of it for `balanced`, takes {whole} "
-            f"and {half} at least. Bring more examples, or tune with a larger --max-accuracy-drop."
+            f"warning: {counted(n, 'example')} held out for tuning, enough for accuracy drops of {100 / (n + 1):.2g} "
+            f"points or more. The default of `tune`, {DEFAULT_DROP:g} for `fast` and half of it for `balanced`, takes "
+            f"{whole} and {half} at least. Bring more examples, or tune with a larger --max-accuracy-drop."
         )

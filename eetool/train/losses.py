@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from eetool.errors import UsageError
 from eetool.model.spec import LossOptions
+from eetool.wording import counted
 
 RECIPES = ("joint", "frozen", "confidence", "distill")
 FROZEN = ("frozen", "confidence")  # only the early exits are trained
@@ -156,7 +157,7 @@ def _checked(logits: Sequence[Tensor], labels: Tensor, weights: Sequence[float] 
         raise UsageError(f"labels are {_form(labels)} for logits {_form(logits[0])}", "Give class numbers, int64 (N,).")
     given = tuple(float(weight) for weight in weights) if weights is not None else ()
     if weights is not None and len(given) != len(logits):
-        raise UsageError(f"{len(given)} weights for {len(logits)} exits", "The final exit has one.")
+        raise UsageError(f"{len(given)} weights for {counted(len(logits), 'exit')}", "The final exit has one.")
     return given
 
 

@@ -48,6 +48,7 @@ from eetool.train.stored_training import choose_views, store_features
 from eetool.train.teacher import Teacher, load_teacher
 from eetool.train.training_examples import TrainingExamples
 from eetool.train.training_loop import run_training
+from eetool.wording import counted
 from eetool_runtime.manifest import Data, Input, Preprocess
 from eetool_runtime.preprocess import SPECIAL
 
@@ -216,7 +217,7 @@ def try_before_data(
     if len(reference.inputs) > 1:
         own = ", ".join(i.name for i in reference.inputs)
         raise UsageError(
-            f"{reference.backbone} takes {len(reference.inputs)} inputs ({own}), and data sources have one",
+            f"{reference.backbone} takes {counted(len(reference.inputs), 'input')} ({own}), and data sources have one",
             "Without data, exits are attached to networks with several inputs: --epochs 0.",
         )
     labels = tuple(map(str, range(reference.classes)))
@@ -263,7 +264,8 @@ def _checked_settings(
         raise UsageError(f"the recipe {settings.recipe} needs a trained backbone", "Give its --weights.")
     if settings.loss.exit_weights and len(settings.loss.exit_weights) != len(spec.taps) + 1:
         raise UsageError(
-            f"{len(settings.loss.exit_weights)} exit weights for {len(spec.taps) + 1} exits", "The final exit has one."
+            f"{len(settings.loss.exit_weights)} exit weights for {counted(len(spec.taps) + 1, 'exit')}",
+            "The final exit has one.",
         )
     return replace(settings, mirror=augmentation.mirror)
 

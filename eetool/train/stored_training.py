@@ -22,6 +22,7 @@ from eetool.train.losses import FROZEN
 from eetool.train.tap_features import backbone_digest, part_shapes, parts_of, size_bytes, tap_features
 from eetool.train.torch_devices import CPU
 from eetool.train.training_examples import TrainingExamples, ValidationExamples
+from eetool.wording import counted
 
 AUTOMATIC = -1  # number of versions of the data that a run keeps features of, chosen here
 _MOST_VIEWS = 4  # more bring no accuracy: docs/decisions/0044
@@ -183,9 +184,9 @@ def store_features(
     net.eval()
     shapes = part_shapes(net, parts, views[0][:1])
     size = count * size_bytes(shapes, len(examples.labels))
-    taps = "1 tap" if len(net.taps) == 1 else f"{len(net.taps)} taps"
+    taps = counted(len(net.taps), "tap")
     progress.note(
-        f"features of {len(examples.labels)} examples at {taps} are computed once"
+        f"features of {counted(len(examples.labels), 'example')} at {taps} are computed once"
         f"{f', in {count} versions' if count > 1 else ''}: {size / 1e6:.0f} MB in {features_folder()} "
         f"(limit {limit_bytes() / 1e9:g} GB)"
     )

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eetool.accuracy_difference import Interval, paired_interval
+from eetool.accuracy_difference import paired_interval
 from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.metrics import Thresholds
+from eetool.model.spec import ExpectedDrop
 from eetool.tune.calibration import PLATT, TEMPERATURE, Calibration, fit_platt, fit_temperature
 from eetool.tune.gate_scores import calibrated_confidences, log_odds
 from eetool.tune.margin_search import MarginSearch
@@ -57,21 +58,6 @@ class LabelledLogits:
         return LabelledLogits(
             np.concatenate([self.logits, other.logits], 1), np.concatenate([self.labels, other.labels]), learned
         )
-
-
-@dataclass(frozen=True)
-class ExpectedDrop:
-    """Accuracy drop against full depth that is expected on new data, in percentage points.
-
-    Attributes:
-        points: the drop; negative where early exits repair errors of full depth.
-        ci95: its interval with a level of 95 %.
-        optimism: part of `points` that the examples themselves do not show.
-    """
-
-    points: float
-    ci95: Interval
-    optimism: float
 
 
 @dataclass(frozen=True)

@@ -21,18 +21,14 @@ from eetool.tune.calibration import TEMPERATURE as TEMPERATURE_SCALING
 from eetool.tune.cross_fitting import LabelledLogits
 from eetool.tune.exit_costs import manifest_macs
 from eetool.tune.operating_points import (
-    BUDGET,
-    CERTIFIED,
-    FAST,
-    FULL,
     CertificateGoal,
     PointFit,
     TuningResult,
     accuracy_drop,
     certified_point,
-    drop_limits,
     fastest_point,
 )
+from eetool.tune.point_names import BUDGET, CERTIFIED, FAST, FULL, drop_limits
 from eetool_runtime import Bundle, Model
 from eetool_runtime.loading import load_to_judge
 from eetool_runtime.manifest import Data, Manifest, OperatingPoint, Variant

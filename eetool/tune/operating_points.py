@@ -7,23 +7,21 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from eetool.data.splits import CERTIFICATE, HELD_OUT
-from eetool.errors import BudgetError, UsageError
+from eetool.errors import BudgetError
 from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.metrics import Thresholds, exits_taken
 from eetool.model.gate_scores import MAX_SOFTMAX
 from eetool.model.goals import ENERGY, LATENCY, MACS, Budget, TuningGoals
-from eetool.names import quote
+from eetool.model.spec import ExpectedDrop
 from eetool.tune.calibration import TEMPERATURE, Calibration
 from eetool.tune.certificates import certify, least_promise
-from eetool.tune.cross_fitting import Choose, CrossFit, ExpectedDrop, LabelledLogits, threshold_problem
+from eetool.tune.cross_fitting import Choose, CrossFit, LabelledLogits, threshold_problem
 from eetool.tune.exit_diagnostics import Diagnosis, diagnose
 from eetool.tune.margin_search import MarginSearch
+from eetool.tune.point_names import BALANCED, BUDGET, FAST, FULL, drop_limits, point_names
 from eetool.tune.threshold_search import ThresholdProblem, descending_choices, most_accurate
 from eetool_runtime.manifest import Expected, OperatingPoint, ReachedConfidence
 
-FULL, BALANCED, FAST, CERTIFIED, BUDGET = "full", "balanced", "fast", "certified", "budget"
-# Share of the allowed accuracy drop that each point may use.
-_SHARE_OF_DROP = {BALANCED: 0.5, FAST: 1.0}
 _CANDIDATES = 32  # threshold choices that are tested for a certificate
 _ROUNDING = 1 + 1e-9
 _BUDGET_OPTIONS = {MACS: "--max-macs", LATENCY: "--max-latency-ms", ENERGY: "--max-energy-mj"}
@@ -152,7 +150,7 @@ class PointFit:
             supported = 100 * (errors + 1) / (problem.n + 1)
             raise BudgetError(
                 f"a mean {budget.unit} of {budget.most:g} costs {100 * errors / problem.n:.2f} points of accuracy, "
-                f"where {max_accuracy_drop:g} are allowed; the nearest within them is {nearest:.4g} "
+                f"where {max_accuracy_drop:g} may be lost; the nearest within them is {nearest:.4g} "
                 f"(full depth {full:.4g})",
                 f"Allow more of either: --max-accuracy-drop {round_up(supported)}, or {_option(budget, nearest)}.",
             )
@@ -202,12 +200,6 @@ def fit_operating_points(
     """
     fit = PointFit(held, costs, macs, score, method, standard_errors)
     return fit.result({FULL: fit.full_depth(), **fit.within_drops(drop_limits(max_accuracy_drop))})
-
-
-def drop_limits(max_accuracy_drop: float, drops: Sequence[float] = ()) -> dict[str, float]:
-    """Return the accuracy drop that each point may lose: `balanced`, `fast` and one `drop-…` for each of `drops`."""
-    limits = {name: share * max_accuracy_drop for name, share in _SHARE_OF_DROP.items()}
-    return {**limits, **{f"drop-{drop:g}": drop for drop in drops}}
 
 
 def round_up(drop: float) -> float:
@@ -260,19 +252,6 @@ def certified_point(
         )
     expected = _expected(problem, macs, result.thresholds, CERTIFICATE)
     return OperatingPoint(result.thresholds, expected, result.certificate)
-
-
-def point_names(goals: TuningGoals) -> list[str]:
-    """Return the names of the operating points that a fit of these goals has."""
-    more = {BUDGET: goals.budget, CERTIFIED: goals.certify}
-    limits = drop_limits(goals.max_accuracy_drop, goals.drops)
-    return [FULL, *limits, *(name for name, goal in more.items() if goal is not None)]
-
-
-def check_point(name: str, known: Sequence[str]) -> None:
-    """Raise UsageError where no operating point has this name."""
-    if name not in known:
-        raise UsageError(f"there is no operating point {quote(name)}", f"There are: {', '.join(known)}.")
 
 
 def fastest_point(tuned: TuningResult, costs: CascadeCosts, goals: TuningGoals) -> str:

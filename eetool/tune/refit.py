@@ -15,7 +15,8 @@ from eetool.names import quote
 from eetool.progress import SILENT, Progress
 from eetool.tune.device_costs import predicted_costs
 from eetool.tune.fit_policy import EarlierFit, tune_bundle
-from eetool.tune.operating_points import BUDGET, CERTIFIED, TuningResult
+from eetool.tune.operating_points import TuningResult
+from eetool.tune.point_names import BUDGET, CERTIFIED
 from eetool_runtime import Bundle
 from eetool_runtime.manifest import Manifest, OperatingPoint
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from eetool.tune.operating_points import FULL
+from eetool.tune.point_names import FULL
 from eetool_runtime.manifest import OperatingPoint
 
 _NETWORK = re.compile(r"network (\d+)(?: |$)")  # as `eetool.model.spec.member_taps` writes taps

@@ -109,17 +109,6 @@ def test_load_tflite_bundle_with_data_elsewhere_is_refused(
     refuse_graph(bundle, "lies? outside the file" if message == OUTSIDE else message)
 
 
-@pytest.mark.parametrize(("attack", "message"), list(ATTACKS.values()), ids=list(ATTACKS))
-def test_load_tflite_bundle_with_data_elsewhere_is_refused(
-    tmp_path: Path, refuse_graph: Callable[[Path, str], None], attack: Callable[[Any], None], message: str
-) -> None:
-    model = parsed(SOUND)
-    attack(model)
-    bundle = write_litert_bundle(tmp_path)
-    replace_file(bundle, "components/contract/tflite-fp32/model.tflite", packed(model))
-    refuse_graph(bundle, "lies? outside the file" if message == OUTSIDE else message)
-
-
 def test_tflite_refers_valid_file_is_accepted() -> None:
     assert not tflite_refers(SOUND)
     assert not tflite_refers(packed(parsed(SOUND)))

@@ -94,8 +94,8 @@ def test_advise_network_that_cannot_be_judged_is_refused(cli: Any, here: Path, m
     [
         (("--device", "host"), 2, "is measured"),
         (("--device", "rpi9"), 5, "unknown device"),
-        (("--against", "missing.onnx"), 3, "is no file"),
-        (("--weights", "missing.pt"), 3, "is no file"),
+        (("--against", "missing.onnx"), 3, "does not exist"),
+        (("--weights", "missing.pt"), 3, "does not exist"),
         (("--weights-key", "ema"), 2, "without --weights"),
         (("--normalize", "1,2"), 2, "no mean and deviation"),
         (("-o", "no/such/folder/a.json"), 2, "is not a folder"),

@@ -5,6 +5,10 @@ from typing import Any
 
 import pytest
 
+from eetool.export.expected_drops import read_drops
+from eetool.model.checkpoint import load_checkpoint
+from eetool_runtime import open_bundle
+
 
 def test_inspect_backbone_lists_size_and_taps(cli: Any) -> None:
     document = cli("inspect", "resnet20", "--json").document
@@ -28,6 +32,26 @@ def test_inspect_model_lists_its_exits(cli: Any, tuned: Path) -> None:
     for i, tap in enumerate(("layer1.0", "layer2.0")):
         (line,) = [line for line in result.splitlines() if line.strip().startswith(tap)]
         assert line.rstrip().endswith(f"exit {i}")
+
+
+def test_inspect_shows_the_drops_that_tune_expected(cli: Any, tuned: Path, bundle: Path, tmp_path: Path) -> None:
+    policy = load_checkpoint(tuned).record.policy
+    assert policy is not None
+    drop = policy.expected_drops["fast"]
+    low, high = drop.ci95
+    for model in (tuned, bundle):
+        shown = cli("inspect", model).stdout
+        assert "drop (95 %)" in shown
+        assert f"{drop.points:.2f} ({low:.1f} … {high:.1f})" in shown
+    assert read_drops(open_bundle(bundle)) == {"onnx/fp32": policy.expected_drops}
+    again = tmp_path / "again.eebundle"
+    fitted = cli("tune", bundle, "--data", "digits", "--max-accuracy-drop", 6, "-o", again, "--json").document
+    stored = read_drops(open_bundle(again))["onnx/fp32"]
+    assert {name: x.points for name, x in stored.items()} == {
+        name: x["points"] for name, x in fitted["expected_drops"].items()
+    }
+    shown = cli("inspect", again, "--json").document["expected_drops"]["onnx/fp32"]
+    assert shown["fast"]["points"] == stored["fast"].points
 
 
 def test_inspect_bundle_lists_components_and_operating_points(cli: Any, bundle: Path) -> None:

@@ -88,7 +88,7 @@ def test_profile_on_another_board_is_refused(bundle: Path, some_board: None) -> 
 def test_profile_device_without_input_prints_hw_profile(some_board: None) -> None:
     result = run("profile", "--device", "first-board")
     assert result.exit_code == 0, result.stderr
-    for words in ("Board One", "2.5 W", "board_gross", "A paper", "latency table: empty"):
+    for words in ("Board One", "2.5 W", "whole board", "A paper", "latency table: empty"):
         assert words in result.stdout
     document = json.loads(run("profile", "--device", "board1", "--json").stdout)
     assert document["schema"] == "hw_profile/1"

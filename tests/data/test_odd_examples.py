@@ -36,13 +36,21 @@ def test_odd_examples_constant_channel_and_dark_images_are_said() -> None:
 @pytest.mark.parametrize(
     ("images", "sets", "expected"),
     [
-        (changed(to_2=0), {}, ["warning: 1 examples are copies of others; training and test can both have one"]),
-        (changed(to_3=0), {}, ["warning: 1 examples are copies of others", "and have another label"]),
-        (changed(to_6=0, to_7=1), {"official_test": 3}, ["warning: 2 of 3 test examples are copies"]),
+        (changed(to_2=0), {}, ["warning: 1 copy of other examples; training and test can both have one"]),
+        (
+            changed(to_3=0),
+            {},
+            ["warning: 1 copy of other examples; training", "1 copy of other examples with another"],
+        ),
+        (
+            changed(to_6=0, to_7=1),
+            {"official_test": 3},
+            ["warning: of 3 test examples 2 are also among the"],
+        ),
         (
             changed(to_6=0, to_4=2),
             {"official_test": 2, "official_validation": 2},
-            ["1 of 2 validation examples are copies", "1 of 2 test examples are copies of training examples"],
+            ["of 2 validation examples 1 is also among", "of 2 test examples 1 is also among the training examples"],
         ),
         (changed(to_2=0), {"official_test": 3}, []),
         (np.zeros_like(IMAGES) + 99, {}, ["channel 0", "channel 1", "channel 2", "all 8 examples are alike"]),

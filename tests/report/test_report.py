@@ -29,6 +29,7 @@ from eetool.report.sections import comparison_rows, predictions
 from eetool.report.time_breakdown import RUNTIME, time_rows
 from eetool_runtime.manifest import Text
 from eetool_runtime.records import decode
+from tests.helpers.tiny_bundle import write_tiny_bundle
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -85,7 +86,7 @@ def test_page_shows_figures_of_documents(reported: Any) -> None:
         assert point["name"] in shown
         assert f"{100 * point['accuracy']:.2f} %" in shown
         assert f"{point['latency_ms']['mean']:#.3g} ms" in shown
-    assert "estimated, board_gross" in shown
+    assert "estimated, whole board" in shown
     assert "rpi4, onnx/fp32, 1 thread" in shown
     assert bench["data"]["sha256"][:12] in shown
     for example in bench["exits"][0]["easiest"]:
@@ -341,6 +342,17 @@ def test_next_steps_without_measurement_begin_with_bench(bundle: Path) -> None:
     steps = next_steps(read_report_inputs([bundle]))
     assert steps[0].command == f"eetool bench {bundle.name} --data SOURCE -o bench.json"
     assert next_steps(ReportInputs()) == []
+
+
+def test_next_steps_points_with_the_same_thresholds_are_named(tmp_path: Path) -> None:
+    def same(document: dict[str, Any]) -> None:
+        points = document["variants"]["onnx/fp32"]["operating_points"]
+        points["fast"]["thresholds"] = points["balanced"]["thresholds"]
+
+    steps = next_steps(read_report_inputs([write_tiny_bundle(tmp_path, edit=same)]))
+    (step,) = [step for step in steps if "have the same thresholds" in step.reason]
+    assert step.reason.startswith("balanced and fast have")
+    assert step.command.startswith("eetool tune tiny.eebundle --data SOURCE --max-accuracy-drop ")
 
 
 def test_report_device_estimates_the_bundle(reported: Any, cli: Any, tmp_path: Path) -> None:

@@ -8,7 +8,18 @@ import click
 
 from eetool.cli.advise_output import advice_text
 from eetool.cli.number_lists import parse_normalisation
-from eetool.cli.options import PATH, FiniteRange, data_choice, data_options, force_option, named_option, output_option
+from eetool.cli.options import (
+    DEVICE,
+    REFERENCE_OR_CHECKPOINT,
+    STATIC_NETWORK,
+    WEIGHTS,
+    FiniteRange,
+    data_choice,
+    data_options,
+    force_option,
+    named_option,
+    output_option,
+)
 from eetool.cli.output import CommandResult, verb_with_request, write_result
 from eetool.cli.progress_bars import TerminalProgress
 from eetool.cli.shell_completion import complete_hw_profile
@@ -48,13 +59,16 @@ class AdviseRequest:
 @data_options()
 @click.option(
     "--device",
+    type=DEVICE,
     default=None,
     metavar="NAME",
     shell_complete=complete_hw_profile,
     help="A name from `eetool devices`, or a hw profile. Without it costs are MACs.",
 )
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads on the device.")
-@click.option("--against", type=PATH, multiple=True, help="A static network to compare with: .onnx; repeatable.")
+@click.option(
+    "--against", type=STATIC_NETWORK, multiple=True, help="A static network to compare with: .onnx; repeatable."
+)
 @click.option(
     "--max-accuracy-drop",
     type=FiniteRange(0, 100),
@@ -63,7 +77,7 @@ class AdviseRequest:
     help="Percentage points that early exit may lose.",
 )
 @click.option("--exits", type=click.IntRange(1, 6), default=3, show_default=True, help="Early exits, at most.")
-@click.option("--weights", type=PATH, default=None, help="Trained weights of MODEL, as `eetool train` takes them.")
+@click.option("--weights", type=WEIGHTS, default=None, help="Trained weights of MODEL, as `eetool train` takes them.")
 @click.option(
     "--weights-key", default=None, metavar="KEY", help="Of several networks in the file, where this one lies."
 )
@@ -98,6 +112,7 @@ def advise(request: AdviseRequest) -> CommandResult:
     stronger exits are trained for a short time at its taps, on features that are computed once. The result is a
     forecast on held-out examples and the commands to type next. The test split is not used.
     """
+    REFERENCE_OR_CHECKPOINT.convert(request.model, None, click.get_current_context())
     profile, data = _checked_profile(request), data_choice(request.data, request.shape, request.fit)
     normalisation = parse_normalisation("--normalize", request.normalisation)
     from eetool.advise.advice import AdviceOptions
@@ -137,7 +152,7 @@ def advise(request: AdviseRequest) -> CommandResult:
 
 def _checked_profile(request: AdviseRequest) -> "HwProfile | None":
     """Return the hw profile of the device, after the checks that need neither torch nor the data."""
-    from eetool.errors import ArtefactError, UsageError
+    from eetool.errors import UsageError
     from eetool.latency.table.hw_profile import load_device
     from eetool.latency.table.kernel_costs import KernelCosts
     from eetool.records import check_output
@@ -147,9 +162,6 @@ def _checked_profile(request: AdviseRequest) -> "HwProfile | None":
             f"a forecast is made from a table, and {request.device} is measured",
             "`eetool table build -o my.json` makes a table for --device my.json; without --device MACs are compared.",
         )
-    for path in (*request.against, *([] if request.weights is None else [request.weights])):
-        if not path.is_file():
-            raise ArtefactError(f"{path}: is no file", "--against takes .onnx files, --weights a file of weights.")
     if request.weights_key is not None and request.weights is None:
         raise UsageError("--weights-key without --weights", "Give both, or neither.")
     if request.output is not None:

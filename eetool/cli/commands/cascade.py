@@ -10,7 +10,8 @@ from eetool.cli.options import (
     CHECKPOINT,
     DEVICE,
     FiniteRange,
-    data_option,
+    data_choice,
+    data_options,
     force_option,
     named_option,
     output_option,
@@ -26,6 +27,8 @@ class CascadeRequest:
 
     models: tuple[Path, ...]
     data: str | None
+    shape: tuple[int, ...] | None
+    fit: str | None
     output: Path
     together: bool
     fit_order: bool
@@ -48,7 +51,7 @@ class CascadeRequest:
     default=False,
     help="Choose the networks and their order: the cheapest within the drop, on held-out examples of --data.",
 )
-@data_option(required=False)
+@data_options(required=False)
 @click.option(
     "--max-accuracy-drop",
     type=FiniteRange(0, 100),
@@ -77,12 +80,14 @@ def cascade(request: CascadeRequest) -> CommandResult:
     """
     from eetool.api.cascading import CascadeOrder, join_models
 
+    images_asked = request.shape is not None or request.fit is not None
+    data = data_choice(request.data, request.shape, request.fit) if request.data or images_asked else None
     order = CascadeOrder(
         request.models,
         request.output,
         request.together,
         request.fit_order,
-        request.data,
+        data,
         request.max_accuracy_drop,
         request.device,
         request.named,

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from eetool.cli.output import CommandResult, table, verb
+from eetool.wording import counted
 
 if TYPE_CHECKING:
     from eetool.profile.environment_check import EnvironmentReport, LibraryCheck
@@ -50,7 +51,7 @@ def _text(environment: "EnvironmentReport") -> list[Any]:
 
 def _row(check: "LibraryCheck") -> tuple[str, str, str]:
     if check.ok:
-        return check.name, "ok", f"{check.version}" + (f", {check.threads} threads" if check.threads else "")
+        return check.name, "ok", f"{check.version}" + (f", {counted(check.threads, 'thread')}" if check.threads else "")
     state = "missing" if check.needed else "not installed"
     return check.name, state, "see below"
 

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eetool.cli.epoch_lines import epoch_table
+from eetool.cli.number_format import drop_text
 from eetool.cli.options import REFERENCE_OR_ARTEFACT, SHAPE, named_option
 from eetool.cli.output import CommandResult, table, verb
 from eetool.cli.train_output import kept_epoch_line
+from eetool.wording import counted
 
 if TYPE_CHECKING:
     from eetool.model.network_cascade import NetworkCascade
     from eetool.model.references.output_choice import OutputUse
-    from eetool.model.spec import ModelSpec
+    from eetool.model.spec import ExpectedDrop, ModelSpec
     from eetool.model.taps import TapCost
-    from eetool_runtime.manifest import Input, Variant
+    from eetool_runtime.manifest import Input, OperatingPoint, Variant
 
 
 @verb
@@ -35,13 +37,17 @@ def inspect(model: Path, shape: tuple[int, ...] | None, classes: int | None, nam
 
 
 def _bundle(path: Path) -> CommandResult:
+    from eetool.export.expected_drops import read_drops
     from eetool.records import encode
     from eetool_runtime import open_bundle
 
     bundle = open_bundle(path)
-    m = bundle.manifest
+    m, drops = bundle.manifest, read_drops(bundle)
     early = [e.component for e in m.exits[:-1]]
-    text: list[Any] = [f"{path}: {len(m.exits) - 1} early exits, {len(m.labels)} classes, schema {m.schema_version}"]
+    text: list[Any] = [
+        f"{path}: {counted(len(m.exits) - 1, 'early exit')}, "
+        f"{counted(len(m.labels), 'class', 'classes')}, schema {m.schema_version}"
+    ]
     text += [f"input {i.name}: {i.dtype} {_shape(i.shape)}{_resizing(i)}" for i in m.inputs]
     rows = [
         (
@@ -59,13 +65,14 @@ def _bundle(path: Path) -> CommandResult:
         size = bundle.size_bytes(graph.path for graph in variant.components.values())
         text.append(f"variant {name}: {size / 1024:.0f} KiB, temperatures {_numbers(variant.temperatures)}")
         text += _precision_lines(name, variant)
-        text.append(_points(variant, m.default_operating_point))
+        text.append(_points(variant.operating_points, drops.get(name, {}), m.default_operating_point))
     if early:
         text.append(_meaning_of_figures(m.variants.values()))
     if m.data:
         text.append(f"data: {m.data.source}, " + ", ".join(f"{k} {s.n}" for k, s in m.data.splits.items()))
     text.append("producer: " + ", ".join(f"{k} {v}" for k, v in m.producer.items()))
-    return CommandResult("inspect/1", {"kind": "bundle", "manifest": encode(m)}, text)
+    document = {"kind": "bundle", "manifest": encode(m), **({"expected_drops": encode(drops)} if drops else {})}
+    return CommandResult("inspect/1", document, text)
 
 
 def _meaning_of_figures(variants: "Iterable[Variant]") -> str:
@@ -91,19 +98,21 @@ def _precision_lines(name: str, variant: "Variant") -> list[str]:
     return lines
 
 
-def _points(variant: "Variant", default: str) -> Any:
+def _points(points: "Mapping[str, OperatingPoint]", drops: "Mapping[str, ExpectedDrop]", default: str | None) -> Any:
     rows = []
-    for name, point in variant.operating_points.items():
-        e = point.expected
+    for name, point in points.items():
+        e, drop = point.expected, drops.get(name) if name != "full" else None
         rows.append(
             (
                 f"{name} (default)" if name == default else name,
                 _numbers(point.thresholds),
                 f"{100 * e.accuracy:.2f} %" if e else "–",
+                drop_text(drop) if drop else "–",
                 "  ".join(f"{100 * share:.0f} %" for share in e.exit_shares) if e else "–",
             )
         )
-    return table({"point": "left", "thresholds": "left", "accuracy": "right", "leave at exit 0, 1, …": "left"}, rows)
+    columns = {"point": "left", "thresholds": "left", "accuracy": "right", "drop (95 %)": "right"}
+    return table({**columns, "leave at exit 0, 1, …": "left"}, rows)
 
 
 def _checkpoint(path: Path, named: tuple[str, ...]) -> CommandResult:
@@ -119,12 +128,15 @@ def _checkpoint(path: Path, named: tuple[str, ...]) -> CommandResult:
     net = checkpoint.build()
     spec = record.spec
     text: list[Any] = [
-        f"{path}: {spec.title}, {len(spec.taps)} early exits, {len(spec.labels)} classes, "
+        f"{path}: {spec.title}, {counted(len(spec.taps), 'early exit')}, "
+        f"{counted(len(spec.labels), 'class', 'classes')}, "
         f"{count_parameters(net):,} parameters",
-        f"trained: {record.training.recipe}, {record.training.epochs} epochs, seed {record.training.seed}, "
+        f"trained: {record.training.recipe}, {counted(record.training.epochs, 'epoch')}, seed {record.training.seed}, "
         f"augmentation {record.training.augment}{', mirrored' * bool(record.training.mirror)}",
         f"tuned: {', '.join(record.policy.operating_points) if record.policy else 'no'}",
     ]
+    if record.policy is not None and record.policy.expected_drops:
+        text.append(_points(record.policy.operating_points, record.policy.expected_drops, record.policy.default))
     if record.history is not None:
         text += [kept_epoch_line(record.history, record.training.keep), epoch_table(record.history)]
     if isinstance(net, NetworkCascade):
@@ -178,7 +190,8 @@ def _backbone(model: str, shape: tuple[int, ...] | None, classes: int | None) ->
     taps = _taps(backbone, example, {})
     macs, parameters = count_macs(backbone, example), count_parameters(backbone)
     text = [
-        f"{reference.backbone}: {macs / 1e6:.2f} M MACs, {parameters:,} parameters, {reference.classes} classes",
+        f"{reference.backbone}: {macs / 1e6:.2f} M MACs, {parameters:,} parameters, "
+        f"{counted(reference.classes, 'class', 'classes')}",
         *(f"input {i.name}: {i.dtype} {_shape(i.shape)}" for i in reference.inputs),
         *_output_lines(outputs),
         _tap_table(taps, {}),

@@ -12,6 +12,7 @@ from eetool.cli.options import DEVICE, PATH, data_choice, data_options, force_op
 from eetool.cli.output import CommandResult, verb_with_request
 from eetool.cli.progress_bars import TerminalProgress
 from eetool.cli.shell_completion import complete_hw_profile
+from eetool.wording import counted
 
 if TYPE_CHECKING:
     from eetool.data.image_form import DataChoice
@@ -87,8 +88,8 @@ def report(request: ReportRequest) -> CommandResult:
     written = _write_charts(charts, figures, request.force)
     write_atomic(output, text.encode(), request.force)
     size = output.stat().st_size
-    lines = [f"wrote {output}, {size / 1e6:.1f} MB, {len(charts)} charts"]
-    lines += [f"wrote {len(written)} files in {figures}"] if figures is not None else []
+    lines = [f"wrote {output}, {size / 1e6:.1f} MB, {counted(len(charts), 'chart')}"]
+    lines += [f"wrote {counted(len(written), 'file')} in {figures}"] if figures is not None else []
     document = {
         "output": str(output),
         "size_bytes": size,

@@ -10,6 +10,7 @@ from eetool.cli.artefact_arguments import ArtefactType
 from eetool.cli.options import BUNDLE
 from eetool.cli.output import CommandResult, table, verb_with_request
 from eetool.cli.progress_bars import TerminalProgress
+from eetool.wording import counted
 
 if TYPE_CHECKING:
     from eetool.data.file_notes import FileNotes
@@ -109,7 +110,7 @@ def _text(results: list[dict[str, Any]], stats: dict[str, Any], accuracy: dict[s
         for r in results
     ]
     columns = {"input": "left", "label": "left", "confidence": "right", "exit": "right", "latency": "right"}
-    count = f"{stats['calls']} input" + "s" * (stats["calls"] != 1)
+    count = counted(stats["calls"], "input")
     lines = (
         []
         if accuracy is None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from eetool.cli.artefact_arguments import check_module
 from eetool.cli.options import (
     DEVICE,
     PATH,
@@ -189,10 +190,16 @@ def search(request: SearchRequest) -> CommandResult:
     thresholds tuned on a split of their own. Their cost on the device is predicted from its table, rejected branches
     included. `eetool train --from search.front.json --pick knee` trains a network of the front.
     """
+    from eetool.artefact_kinds import SUPERNET
+    from eetool.cli.artefact_hints import check_artefact
     from eetool.records import check_output
     from eetool.search.space.space_names import check_space_name
 
     check_space_name(request.space)
+    if ":" in request.space:
+        check_module(request.space)
+    if request.supernet is not None and request.supernet.exists():
+        check_artefact(request.supernet, (SUPERNET,), "search")
     data = data_choice(request.data, request.shape, request.fit)
     data.form()
     output = request.output

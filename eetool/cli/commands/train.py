@@ -243,6 +243,7 @@ def train(request: TrainRequest) -> CommandResult:
     for features mlp-256x3 and tcresnet8; for texts text-tiny), timm:NAME, torchvision:NAME, hf:TYPE or hf:config.json,
     or package.module:factory. --input and --classes are those of the data, or without data those of the model.
     """
+    from eetool.errors import UsageError
     from eetool.records import check_output
     from eetool.workspace import clear_leftovers
 
@@ -251,6 +252,8 @@ def train(request: TrainRequest) -> CommandResult:
     check_output(request.output, request.force)
     check_side_outputs(request)
     clear_leftovers(request.state_file)
+    if request.resume and not request.state_file.exists():
+        raise UsageError(f"there is nothing to resume: {request.state_file} does not exist", "Start without --resume.")
     from eetool.model.checkpoint import save_checkpoint
     from eetool.train.pipeline import attach_exits, exit_accuracies, use_threads
 

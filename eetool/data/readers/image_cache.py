@@ -20,7 +20,7 @@ from eetool.data.image_form import ImageForm
 from eetool.data.readers.download import cache_folder
 from eetool.errors import MissingError, OutputError
 from eetool.records import write_atomic, write_directory
-from eetool.workspace import clear_leftovers
+from eetool.workspace import clear_folder
 
 _PIXELS, _NOTES, _ODD = "pixels.npy", "notes.json", "odd.json"
 _VERSION = 1  # of the reader: another one may give other pixels
@@ -99,8 +99,7 @@ class ImageCache:
         for older in folder.glob(f"{place}-*"):
             if older != self.entry:
                 shutil.rmtree(older, ignore_errors=True)
-        for unfinished in folder.glob(".*.*"):
-            clear_leftovers(folder / unfinished.name[1:].rpartition(".")[0])
+        clear_folder(folder)
 
 
 def image_cache(folder: Path, paths: Sequence[Path], form: ImageForm | None) -> ImageCache | None:

@@ -27,6 +27,7 @@ from eetool.errors import ArtefactError, OutputError
 from eetool.free_memory import require_free
 from eetool.names import quote
 from eetool.progress import SILENT, Progress
+from eetool.wording import counted
 
 _CACHE_HINT = "Give EETOOL_CACHE a folder with room for decoded images, or ask for a smaller size."
 _Labelled = list[tuple[Path, int]]
@@ -137,7 +138,7 @@ def _read(
             progress.note(f"warning: images are decoded again by each command: {error.message}")
         if cached := cache.read():
             return cached.pixels, cached.notes
-    require_free(len(paths) * math.prod(shape), f"{folder}: {len(paths)} images", _CACHE_HINT)
+    require_free(len(paths) * math.prod(shape), f"{folder}: {counted(len(paths), 'image')}", _CACHE_HINT)
     images = np.empty((len(paths), *shape), np.uint8)
     places = iter(images)
     all_grey = decode(notes, folder, progress, lambda pixels: np.copyto(next(places), pixels))

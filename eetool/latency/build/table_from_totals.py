@@ -14,6 +14,7 @@ from eetool.latency.probes.probe_files import ProbeKind, index_kernels, kernels_
 from eetool.latency.probes.probe_network import ProbeNetwork, parse_name
 from eetool.latency.table.kernel_costs import KernelCosts
 from eetool.latency.table.table import BACKENDS, FITTED, Composition, LatencyTable, TableEntry
+from eetool.wording import counted
 from eetool_measure.probe_timing import ProbeTimes
 
 _MIN_PROBES = 4
@@ -53,7 +54,7 @@ def make_table_from_totals(times: Sequence[ProbeTimes], source: str, validate: b
     known = TableConditions(kind, first.threads, source, call_ms, runtime_ms, *fit_cache_penalty(times, kind))
     families, networks, whole_ms = _steady_networks(times, kind)
     if len(networks) < _MIN_PROBES:
-        raise ValueError(f"only {len(networks)} probes could be used")
+        raise ValueError(f"only {counted(len(networks), 'probe')} could be used")
     decomposition = decompose(networks, whole_ms)
     families, networks = [families[i] for i in decomposition.kept], [networks[i] for i in decomposition.kept]
     ratios = (

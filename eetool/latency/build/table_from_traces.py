@@ -21,6 +21,7 @@ from eetool.latency.probes.probe_files import ProbeKind, kernels_of_probe
 from eetool.latency.probes.probe_network import parse_name
 from eetool.latency.table.kernel_costs import KernelCosts
 from eetool.latency.table.table import BACKENDS, MEASURED, Composition, LatencyTable, TableEntry
+from eetool.wording import counted
 from eetool_measure.probe_timing import KernelTime, ProbeTime, ProbeTimes
 
 # Largest relative difference between a usable probe's whole calls and the sum of its kernels.
@@ -179,7 +180,7 @@ def make_table_from_traces(times: Sequence[ProbeTimes], source: str, validate: b
     block = channel_block(probe for document in times for probe in document.probes)
     steady = match_probes(times, block)
     if len(steady) < _FOLDS:
-        raise ValueError(f"only {len(steady)} probes could be used")
+        raise ValueError(f"only {counted(len(steady), 'probe')} could be used")
     known = fit_overheads(steady)
     used = consistent_probes(steady, known)
     turn_ms, turn_ms_per_mb = fit_cache_penalty(times, ProbeKind())

@@ -21,6 +21,7 @@ from eetool.model.references.outputs import (
     run_outputs,
     shape_text,
 )
+from eetool.wording import counted
 from eetool_runtime.near_names import did_you_mean
 
 _EVALUATION, _TRAINING = "evaluation", "training"
@@ -209,7 +210,7 @@ def _choose(
 ) -> tuple[str, ...]:
     """Return the names of the outputs that are meant, among those that the network returns in one mode."""
     if len(choice.named) > 1 and not choice.own:
-        raise UsageError(f"--logits names {len(choice.named)} outputs", "Name one, or give --exits own.")
+        raise UsageError(f"--logits names {counted(len(choice.named), 'output')}", "Name one, or give --exits own.")
     meant = _named(listed, choice.named, where) if choice.named else _preferred(listed)
     odd = [x for x in meant if x.name in choice.named and not x.is_class_scores(batch, classes)]
     if odd:
@@ -237,7 +238,7 @@ def _choose(
     if len(logits) > 1:
         named = f"--logits {choice.named[0]} names" if choice.named else f"{where} has"
         raise UsageError(
-            f"{named} {len(logits)} outputs that can be the class logits: {list_names(fitting)}",
+            f"{named} {counted(len(logits), 'output')} that can be the class logits: {list_names(fitting)}",
             f"Name the classifier, such as --logits {logits[-1].name}. Where they are early exits that it returns in "
             "training and in evaluation mode, give --exits own.",
         )

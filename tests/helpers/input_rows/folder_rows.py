@@ -182,7 +182,7 @@ ROWS = (
         "followed",
         folder({"b/1.png": 2, "a/1.png": 1}, _link),
         ([("a", 1), ("a", 2), ("b", 2)], [], []),
-        "warning: 1 examples are copies of others and have another label",
+        "warning: 1 copy of other examples with another label",
     ),
     InputRow(
         "a class without images that are read",
@@ -226,6 +226,6 @@ ROWS = (
         "with a warning and their number; copies within a set that is split, and copies with another label, likewise",
         folder({**SETS, "test/a/1.png": 1, "test/b/1.png": 3}),
         ([("a", 1), ("b", 2)], [], [("a", 1), ("b", 3)]),
-        "warning: 1 of 2 test examples are copies of training examples",
+        "warning: of 2 test examples 1 is also among the training examples",
     ),
 )

@@ -1,0 +1,17 @@
+"""Words of figures in messages and tables: counts with their nouns, and what an energy includes."""
+
+_SCOPES = {
+    "board_gross": "whole board",
+    "board_net": "board, idle subtracted",
+    "core_net": "processor rail, idle subtracted",
+}
+
+
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """Return a number with its noun: `1 example`, `2 examples`; `plural` where it is not the noun with an s."""
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"
+
+
+def scope_words(scope: str | None) -> str:
+    """Return in words what an energy includes; other scopes as they are."""
+    return "" if scope is None else _SCOPES.get(scope, scope)
