@@ -74,6 +74,12 @@ def _fit_lines(joined: "JoinedNetworks", fit: "NetworkFit") -> list[str]:
         lines.append(f"left out: {joined.names[index]}; {found}")
     if len(joined.order) == 1:
         lines.append("one network alone is cheapest, so the output is this network and no cascade")
+    for place, pairs in enumerate(fit.weights, 1):
+        if not any(before for _, before in pairs):
+            lines.append(
+                f"warning: {joined.names[joined.order[place]]} takes nothing from the networks before it: without "
+                "--together full depth costs less"
+            )
     for place in fit.unused if len(joined.order) > 1 else ():
         lines.append(
             f"warning: no input leaves at {joined.names[joined.order[place]]} within the drop: it costs memory only; "

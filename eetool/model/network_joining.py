@@ -9,6 +9,7 @@ from eetool.errors import UsageError
 from eetool.model.checkpoint import Checkpoint, build_net
 from eetool.model.checkpoint_rules import MAX_MEMBERS, is_same_form
 from eetool.model.network_cascade import member_prefix
+from eetool.model.pixel_folding import fold_normalisation
 from eetool.model.spec import (
     CASCADE,
     CheckpointRecord,
@@ -64,6 +65,9 @@ def join_networks(networks: Sequence[Checkpoint], ensemble: bool) -> Checkpoint:
     """
     first = networks[0].record
     inputs = first.spec.inputs
+    rule = inputs[0].preprocess
+    if rule is not None:
+        networks = [fold_normalisation(network, rule) for network in networks]
     reads = tuple(item.name for item in inputs)
     parts = [replace(network.record.spec, learned_confidence=False) for network in networks]
     members = tuple(Member(part, network.record.training, reads) for part, network in zip(parts, networks, strict=True))

@@ -15,6 +15,7 @@ from eetool.data.source import Source
 from eetool.data.splits import TEST, split_source
 from eetool.model.checkpoint import load_checkpoint
 from eetool.train.pipeline import every_exit_logits
+from tests.helpers.native_build import onnxruntime_library
 from tests.helpers.native_runtime import Library
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "eetool/schemas/cascade-1.schema.json").read_text(encoding="utf-8"))
@@ -72,7 +73,7 @@ def test_cascade_of_every_command(
     for (logits, _), reference in zip(runtime.every_exit(inputs), expected, strict=True):
         assert np.allclose(logits, reference.numpy(), atol=1e-3)
     if native_or_none is not None:
-        other = native_or_none.load(bundle)
+        other = native_or_none.load(bundle, engine=onnxruntime_library())
         for x in inputs:
             ours, theirs = runtime(x[None]), other(x[None])
             assert (ours.exit, ours.label) == (theirs.exit, theirs.label)

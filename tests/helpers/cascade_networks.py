@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+from torch import nn
+
 from eetool.model.checkpoint import Checkpoint
 from eetool.train.exit_plan import ExitPlan
 from eetool.train.pipeline import attach_exits
@@ -17,6 +19,12 @@ def network(backbone: str, seed: int, exits: int = 0, rule: Preprocess = FIRST) 
     spec = checkpoint.record.spec
     spec = replace(spec, inputs=(replace(spec.inputs[0], preprocess=rule),))
     return replace(checkpoint, record=replace(checkpoint.record, spec=spec))
+
+
+def patches(padding: int = 0, bias: bool = True) -> nn.Module:
+    """Return a network whose first layer reads patches, as that of a vision transformer does."""
+    first = nn.Conv2d(1, 8, 4, 4, padding, bias=bias)
+    return nn.Sequential(first, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, CLASSES))
 
 
 def small_and_big() -> list[Checkpoint]:

@@ -14,7 +14,7 @@ from eetool.export.traced_model import trace_model
 from eetool.latency.estimate.cascade_cost import WiredComponent, layout_of_components
 from eetool.model.checkpoint import Checkpoint, build_net, load_checkpoint, save_checkpoint
 from eetool.model.macs import count_macs
-from eetool.model.network_cascade import sum_weights
+from eetool.model.network_cascade import PixelMap, sum_weights
 from eetool.model.network_joining import check_networks, join_networks
 from eetool.model.references.output_choice import OutputChoice
 from eetool.model.spec import Member, ModelSpec
@@ -66,6 +66,28 @@ def test_cascade_equal_normalisation_adds_no_operation(networks: list[Checkpoint
     same = join_networks([networks[0], network("resnet8", 1)], ensemble=False)
     operations = {str(node.target) for node in trace_model(same, references=False).components[-1].module.graph.nodes}
     assert not any("mul" in name for name in operations), operations
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("padding", "bias", "given", "folded"),
+    [
+        (0, True, FIRST, True),
+        (1, True, FIRST, False),
+        (0, False, FIRST, False),
+        (1, False, replace(SECOND, std=(0.125,)), True),
+    ],
+)
+def test_cascade_normalisation_is_folded_where_that_is_exact(
+    padding: int, bias: bool, given: Preprocess, folded: bool
+) -> None:
+    code = f"tests.helpers.cascade_networks:patches(padding={padding}, bias={bias})"
+    last = network(code, 0, rule=SECOND)
+    joined = join_networks([network("resnet-8x0-16x1", 1, rule=given), last], ensemble=False)
+    maps = [module for module in joined.build().modules() if isinstance(module, PixelMap)]
+    assert (maps == []) is folded
+    alone = last.build()(normalise(SECOND))[-1]
+    assert torch.allclose(joined.build()(normalise(given))[-1], alone, atol=1e-5)
 
 
 def test_cascade_exits_are_named_by_network(networks: list[Checkpoint]) -> None:
