@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.helpers import small_spaces
 from tests.helpers.fake_work import HEARTBEAT, SETTINGS, candidate, take_part
 
 TRIALS = 20
+ALONE = replace(HEARTBEAT, timeout_seconds=1)  # of one worker, which takes no pause for an end
 
 
 @pytest.fixture
@@ -104,7 +106,7 @@ def test_work_silent_trial_is_repeated(uninterrupted: list[str], url: str) -> No
         trial = study.study.ask()
         if number:
             trial.set_user_attr("beat", 3)
-    assert [c.id for c in take_part(url, TRIALS)] == uninterrupted
+    assert [c.id for c in take_part(url, TRIALS, heartbeat=ALONE)] == uninterrupted
 
 
 def test_work_silent_trial_that_two_workers_fail_at_once_is_repeated(
@@ -121,7 +123,7 @@ def test_work_silent_trial_that_two_workers_fail_at_once_is_repeated(
         return end(storage, trial_id, **outcome)
 
     monkeypatch.setattr(RDBStorage, "set_trial_state_values", end_second)
-    assert [c.id for c in take_part(url, TRIALS)] == uninterrupted
+    assert [c.id for c in take_part(url, TRIALS, heartbeat=ALONE)] == uninterrupted
 
 
 def test_work_candidate_failing_workers_raises_artefact_error(url: str) -> None:
