@@ -109,7 +109,7 @@ def digits() -> Source:
     return load_source("digits")
 
 
-Once = Callable[[str, Callable[[Path], None]], Path]
+Once = Callable[[str, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(scope="session")
@@ -119,7 +119,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
     if "PYTEST_XDIST_WORKER" in os.environ:
         base = base.parent  # contains one folder per worker
 
-    def fill_once(name: str, make: Callable[[Path], None]) -> Path:
+    def fill_once(name: str, make: Callable[[Path], object]) -> Path:
         folder = base / f"once-{name}"
         with (base / f"once-{name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed
@@ -133,9 +133,10 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
     return fill_once
 
 
-def _run(*arguments: object) -> None:
+def _run(*arguments: object) -> str:
     output = run_cli(*arguments)
     assert output.code == 0, output
+    return output.stdout
 
 
 @pytest.fixture(scope="session")
@@ -155,8 +156,13 @@ def tuned(trained: Path, once: Once) -> Path:
 
 @pytest.fixture(scope="session")
 def bundle(tuned: Path, once: Once) -> Path:
-    """Return the read-only bundle of the tuned model, with references."""
-    return once("bundle", lambda folder: _run("export", tuned, "-o", folder / "model.eebundle")) / "model.eebundle"
+    """Return the read-only bundle of the tuned model, with references; beside it is the document of its export."""
+
+    def export(folder: Path) -> None:
+        document = _run("export", tuned, "-o", folder / "model.eebundle", "--json")
+        (folder / "export.json").write_text(document, encoding="utf-8")
+
+    return once("bundle", export) / "model.eebundle"
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,8 @@
 
 Every second kill comes after a random time, every other at a random file system operation, where files are half
 written. Every second run has an old output and --force. After each kill, the output is whole, or absent where there
-was none before. After every tenth, a run completes and only its expected files remain. The program prints one JSON
+was none before. After every tenth, a run completes and only its expected files remain. With --at-output every command
+is first killed once where its output is written, before it takes its name or right after. The program prints one JSON
 document, and on stderr a line after every tenth kill. It exits with 1 after any other outcome.
 """
 
@@ -27,6 +28,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # a forked child has no other threads than its own
 
+from eetool import records
 from eetool.cli.app import main as eetool
 from eetool.model.checkpoint import load_checkpoint, load_tensors
 from eetool.search.search_results import read_front
@@ -97,7 +99,7 @@ def commands(model: Path, tuned: Path, bundle: Path) -> dict[str, Command]:
             (f"{model.name}.resume",),
         ),
         "tune": Command(["tune", str(model), "--data", "digits", "-o", "tuned.pt"], {"tuned.pt": _tuned}),
-        "export": Command(["export", str(tuned), "-o", "made.eebundle"], {"made.eebundle": load}),
+        "export": Command(["export", str(tuned), "--no-reference", "-o", "made.eebundle"], {"made.eebundle": load}),
         "search": Command(
             f"search --space tests.helpers.small_spaces:mobile --data digits {_SEARCH} -o {front}".split(),
             {
@@ -117,11 +119,28 @@ def commands(model: Path, tuned: Path, bundle: Path) -> dict[str, Command]:
     }
 
 
-def run(arguments: Sequence[str], folder: Path, seconds: float | None = None, steps: int | None = None) -> int:
-    """Run a command in a child that is killed after some seconds or file system operations; return its exit code."""
+@dataclass(frozen=True)
+class Moment:
+    """The moment at which a file that is written takes its name, or the one right after."""
+
+    output: Path
+    after: bool
+
+
+def run(
+    arguments: Sequence[str],
+    folder: Path,
+    seconds: float | None = None,
+    steps: int | None = None,
+    moment: Moment | None = None,
+) -> int:
+    """Run a command in a child, and return its exit code.
+
+    The child is killed after some seconds, after some file system operations, or at a moment of its output.
+    """
     child = os.fork()
     if child == 0:
-        _be_the_command(arguments, folder, steps)
+        _be_the_command(arguments, folder, steps, moment)
     ends = None if seconds is None else time.monotonic() + seconds
     while True:
         ended, status = os.waitpid(child, 0 if ends is None else os.WNOHANG)
@@ -133,7 +152,7 @@ def run(arguments: Sequence[str], folder: Path, seconds: float | None = None, st
         time.sleep(_POLL_SECONDS)
 
 
-def _be_the_command(arguments: Sequence[str], folder: Path, steps: int | None) -> None:
+def _be_the_command(arguments: Sequence[str], folder: Path, steps: int | None, moment: Moment | None) -> None:
     code = 70
     try:
         os.chdir(folder)
@@ -141,6 +160,8 @@ def _be_the_command(arguments: Sequence[str], folder: Path, steps: int | None) -
             os.dup2(stream.fileno(), 1)
             os.dup2(stream.fileno(), 2)
         counted = _count_steps(str(folder), steps)
+        if moment is not None:
+            _kill_at(moment)
         try:
             eetool(list(arguments))
         except SystemExit as ended:
@@ -166,6 +187,20 @@ def _count_steps(folder: str, last: int | None) -> list[int]:
     return counted
 
 
+def _kill_at(moment: Moment) -> None:
+    """Let this process kill itself at a moment of its output."""
+    publish = records._publish
+
+    def kill_or_publish(new: Path, path: Path, *rest: Any, **options: Any) -> None:
+        for after in (False, True):
+            if after:
+                publish(new, path, *rest, **options)
+            if moment == Moment(path.absolute(), after):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    records._publish = kill_or_publish
+
+
 @dataclass
 class Attack:
     """One command under attack, in its own folder."""
@@ -188,6 +223,18 @@ class Attack:
             self.kill(self.tries)
             self.tries += 1
         self.complete_run(f"after kill {self.tries - 1}")
+
+    def kill_at_output(self, after: bool) -> None:
+        """Kill a first run where its output is written, and let one complete."""
+        output = self.folder / self.command.output
+        where = f"a kill {'after' if after else 'before'} {output.name} has its name"
+        if (code := run(self.command.arguments, self.folder, moment=Moment(output, after))) != -signal.SIGKILL:
+            self.faults.append(f"{where}: ended with {code}: {(self.folder.parent / 'output').read_text()[-300:]}")
+        if output.exists() != after:
+            self.faults.append(f"{where}: the output is {'gone' if after else 'there'}")
+        self.counts["killed"] += 1
+        self.check_outputs(where)
+        self.complete_run(f"after {where}")
 
     def kill(self, number: int) -> None:
         """Run and kill once, and check the files."""
@@ -255,7 +302,7 @@ def _remove(path: Path) -> None:
 
 
 def prepare(folder: Path) -> dict[str, Command]:
-    """Make the inputs of the commands."""
+    """Return the commands, with inputs that are made for them."""
     model, tuned, bundle = folder / "model.pt", folder / "in.pt", folder / "in.eebundle"
     produced = (
         f"train {_TRAINED} --epochs 1 -o {model}",
@@ -273,6 +320,10 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50, help="of each command")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", action="append", help="this command; repeatable")
+    parser.add_argument("--at-output", action="store_true", help="first kill every command at its output")
+    parser.add_argument(
+        "--inputs", type=Path, nargs=3, metavar=("MODEL", "TUNED", "BUNDLE"), help="instead of new ones"
+    )
     options = parser.parse_args()
     document: dict[str, Any] = {"seed": options.seed}
     for module in (*_LOADED, *_OURS):
@@ -283,15 +334,21 @@ def main() -> None:
         for folder in (temporary, base / "inputs"):
             folder.mkdir()
         tempfile.tempdir = os.environ["TMPDIR"] = str(temporary)
+        attacked = commands(*options.inputs) if options.inputs else prepare(base / "inputs")
         attacks = {
             verb: Attack(command, base / verb, random.Random(f"{options.seed} {verb}"))
-            for verb, command in prepare(base / "inputs").items()
-            if verb in (options.only or [verb])
+            for verb, command in attacked.items()
+            if options.at_output or verb in (options.only or [verb])
         }
-        for attack in attacks.values():
+        for number, (verb, attack) in enumerate(attacks.items()):
             attack.folder.mkdir()
+            if options.at_output:
+                attack.kill_at_output(after=number % 2 == 1)
+                document[verb] = {**attack.counts, "faults": attack.faults}
         for done in range(0, options.kills, _KILLS_BETWEEN):
             for verb, attack in attacks.items():
+                if verb not in (options.only or [verb]):
+                    continue
                 attack.go(min(_KILLS_BETWEEN, options.kills - done))
                 document[verb] = {**attack.counts, "steps": attack.steps, "faults": attack.faults}
                 sys.stderr.write(json.dumps({verb: document[verb]}) + "\n")

@@ -6,7 +6,7 @@ from typing import Any
 
 from eetool.data.registry import load_source
 from eetool.data.splits import TEST, split_source
-from tests.helpers.scripts import run_script
+from tests.helpers.scripts import call_script
 
 SCRIPT = "benchmarks/experiments/search.py"
 SMALL = ("--space", "resnet", "--trials", "3", "--seeds", "1", "--supernet-epochs", "1", "--examples", "60")
@@ -14,9 +14,7 @@ SMALL = ("--space", "resnet", "--trials", "3", "--seeds", "1", "--supernet-epoch
 
 def objectives(folder: Path) -> list[dict[str, Any]]:
     options = ("--data", "digits", "--folder", folder, *SMALL, "--epochs", 1, "--parts", "objectives")
-    ended = run_script(SCRIPT, *options)
-    assert ended.returncode == 0, ended.stderr
-    rows: list[dict[str, Any]] = json.loads(ended.stdout)["objectives"]["rows"]
+    rows: list[dict[str, Any]] = json.loads(call_script(SCRIPT, *options))["objectives"]["rows"]
     return rows
 
 

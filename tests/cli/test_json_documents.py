@@ -89,8 +89,8 @@ def test_document_of_train(cli: Any, tmp_path: Path) -> None:
         assert (document["exits"][0]["accuracy"] is None) == ("--data" not in options)
 
 
-def test_document_of_export(cli: Any, tuned: Path, tmp_path: Path) -> None:
-    validate(cli("export", tuned, "-o", tmp_path / "m.eebundle", "--json").document)
+def test_document_of_export(cli: Any, tuned: Path, bundle: Path, tmp_path: Path) -> None:
+    validate(json.loads(bundle.with_name("export.json").read_text(encoding="utf-8")))
     single = cli("export", tuned, "--layout", "single", "--no-simplify", "-o", tmp_path / "m.onnx", "--json").document
     validate(single)
     assert single["layout"] == "single"

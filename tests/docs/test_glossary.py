@@ -3,12 +3,14 @@
 import ast
 import re
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("eetool", "runtimes/python/eetool_runtime", "runtimes/measure/eetool_measure")
 
 
+@cache
 def public_classes() -> Counter[str]:
     """Return how often each public class name is defined at the top level of a module."""
     modules = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]

@@ -211,7 +211,7 @@ def test_merge_heads_figures_of_another_model_raise_artefact_error(tangled: Cut)
 @pytest.fixture(scope="module")
 def joined_bundle(cli: Callable[..., Any], tuned: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     path = tmp_path_factory.mktemp("joined") / "model.eebundle"
-    answered = cli("export", tuned, "--merge", "all", "-o", path)
+    answered = cli("export", tuned, "--merge", "all", "--no-reference", "-o", path)
     assert answered.code == 0, answered
     assert "merge all: exit0, exit1 joined" in answered.stderr
     return open_bundle(path)

@@ -1,9 +1,5 @@
-"""A worker whose candidates are computed from their genes at no cost; also a program that tests can kill.
+"""A worker whose candidates are computed from their genes at no cost; `work` is a process that tests can kill."""
 
-python fake_work.py URL TRIALS SECONDS-PER-CANDIDATE LOG
-"""
-
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +17,7 @@ from tests.helpers import small_spaces
 OBJECTIVE, LIMITS = "macs", {"macs": 40.0}
 HEARTBEAT = HeartbeatSettings(interval_seconds=1, timeout_seconds=4, retry_seconds=60)
 PATIENT = HeartbeatSettings(
-    interval_seconds=1, timeout_seconds=20, retry_seconds=120
+    interval_seconds=1, timeout_seconds=12, retry_seconds=120
 )  # on a busy machine a process may pause for seconds
 SPACE = small_spaces.mobile()
 SETTINGS = {"space": SPACE.hash, "seed": 0, "objective": OBJECTIVE, "limits": LIMITS}
@@ -54,8 +50,8 @@ def take_part(
     )
 
 
-def main() -> None:
-    url, trials, seconds, log = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), Path(sys.argv[4])
+def work(url: str, trials: int, seconds: float, log: Path) -> None:
+    """Take part, with seconds for every candidate; write to `log` what is begun, and to `found_by(log)` all found."""
 
     def slow(genome: Genome) -> Candidate:
         with log.open("a") as file:
@@ -64,8 +60,8 @@ def main() -> None:
         return candidate(genome)
 
     found = take_part(url, trials, slow, heartbeat=PATIENT)
-    sys.stdout.write("\n".join(c.id for c in found))
+    found_by(log).write_text("\n".join(c.id for c in found))
 
 
-if __name__ == "__main__":
-    main()
+def found_by(log: Path) -> Path:
+    return log.with_suffix(".found")

@@ -1,6 +1,8 @@
 """Scripts of the repository that are in no package: loaded as modules, or run as commands."""
 
+import contextlib
 import importlib.util
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -33,3 +35,14 @@ def run_script(path: str, *arguments: object) -> subprocess.CompletedProcess[str
     """Run a script from the root of the repository."""
     command = [sys.executable, path, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+
+
+def call_script(path: str, *arguments: object) -> str:
+    """Run `main()` of a script in this process, which has torch already, and return what it prints."""
+    given, sys.argv = sys.argv, [path, *map(str, arguments)]
+    try:
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            load_script(path).main()
+    finally:
+        sys.argv = given
+    return printed.getvalue()

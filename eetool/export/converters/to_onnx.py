@@ -50,7 +50,7 @@ def to_onnx(component: ComponentModule, inputs: Sequence[Tensor], simplify: bool
 
 def _convert(component: ComponentModule, inputs: tuple[Tensor, ...]) -> onnx.ModelProto:
     try:
-        with suppress_output(), _one_registry():
+        with suppress_output(), _one_registry(), _one_listing():
             program = torch.onnx.export(
                 component.module,
                 inputs,
@@ -97,6 +97,26 @@ def _one_registry() -> Iterator[None]:
 @functools.cache
 def _registry(build: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     return build(*arguments, **options)
+
+
+@contextmanager
+def _one_listing() -> Iterator[None]:
+    """List the composite operators of torch once in a conversion.
+
+    run_decompositions lists them more than fifty times, a tenth of the time, since Python code may register operators;
+    no code does so during a conversion. The function is private to torch, as above.
+    """
+    from torch._export import utils
+
+    original = getattr(utils, "_materialize_cpp_cia_ops", None)
+    if original is None:
+        yield
+        return
+    utils._materialize_cpp_cia_ops = functools.cache(original)
+    try:
+        yield
+    finally:
+        utils._materialize_cpp_cia_ops = original
 
 
 def _dynamic_shapes(component: ComponentModule) -> tuple[dict[int, Any], ...]:

@@ -159,7 +159,7 @@ class Study:
         trial = self.storage.with_retry(self.study.ask)
         slot = trial.user_attrs.get(SLOT)
         if slot is None or self._slots().owner(slot) != trial.number:  # another worker was faster
-            self.storage.with_retry(lambda: self.study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True))
+            self._tell(trial, state=TrialState.PRUNED)
             return
         try:
             with send_heartbeats(self.storage, trial._trial_id):
@@ -180,16 +180,21 @@ class Study:
             self.storage.with_retry(
                 lambda: self.storage.database.set_trial_user_attr(trial._trial_id, _CANDIDATE, text)
             )
-            self.storage.with_retry(lambda: self.study.tell(trial, values, skip_if_finished=True))
+        self._tell(trial, values)
+
+    def _tell(self, trial: Any, *values: Any, **state: Any) -> None:
+        """End a trial, unless another worker has ended it: before, or while Optuna compares and sets its state."""
+        import optuna
+
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):
+            self.storage.with_retry(partial(self.study.tell, trial, *values, **state, skip_if_finished=True))
 
     def _fail_silent(self, running: Sequence[Any]) -> None:
         """Fail the trials whose heartbeats have stopped."""
         from optuna.trial import TrialState
 
         for trial in self._monitor.silent(running):
-            self.storage.with_retry(
-                partial(self.study.tell, trial.number, state=TrialState.FAIL, skip_if_finished=True)
-            )
+            self._tell(trial.number, state=TrialState.FAIL)
 
 
 def objective_values(candidate: Candidate, objective: str, limits: Mapping[str, float]) -> ObjectiveValues:

@@ -1,22 +1,22 @@
 """Several workers on a real PostgreSQL server; skipped where none is installed."""
 
+import multiprocessing
 import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.helpers import fake_work
 from tests.helpers.fake_work import take_part
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[2]
-TRIALS = 18
+TRIALS = 12
 _USER = "postgres"  # the server refuses to run as root
 
 
@@ -74,40 +74,46 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.stop()
 
 
-def worker(server: Server, trials: int, seconds: float, log: Path) -> subprocess.Popen[str]:
-    path = os.pathsep.join(map(str, (HERE, ROOT, ROOT / "runtimes/python", ROOT / "runtimes/measure")))
-    command = [
-        sys.executable,
-        str(ROOT / "tests/helpers/fake_work.py"),
-        server.url,
-        str(trials),
-        str(seconds),
-        str(log),
-    ]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, text=True, env={**os.environ, "PYTHONPATH": path}, **pipes)  # type: ignore[call-overload,no-any-return]
+@pytest.fixture(scope="module")
+def start_worker() -> Callable[..., Any]:
+    """`start_worker(url, seconds, log)` is a process that takes part; all are forks of one that has the imports."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([fake_work.__name__])
+
+    def start(url: str, seconds: float, log: Path) -> Any:
+        process = context.Process(target=fake_work.work, args=(url, TRIALS, seconds, log))
+        process.start()
+        return process
+
+    return start
+
+
+def found(log: Path) -> list[str]:
+    return fake_work.found_by(log).read_text().split()
 
 
 def lines(log: Path) -> list[str]:
     return log.read_text().splitlines() if log.exists() else []
 
 
-def test_three_workers_one_killed_find_same_candidates(server: Server, tmp_path: Path) -> None:
+def test_three_workers_one_killed_find_same_candidates(
+    server: Server, start_worker: Callable[..., Any], tmp_path: Path
+) -> None:
     expected = [c.id for c in take_part(f"sqlite:///{tmp_path / 'alone.db'}", TRIALS)]
     logs = [tmp_path / f"worker{i}" for i in range(3)]
-    workers = [worker(server, TRIALS, 0.4, log) for log in logs]
+    workers = [start_worker(server.url, 0.4, log) for log in logs]
     try:
         while not lines(logs[0]):  # until it has a candidate
             time.sleep(0.05)
-            assert workers[0].poll() is None, workers[0].communicate()
+            assert workers[0].is_alive()
         workers[0].kill()
-        outputs = [process.communicate() for process in workers[1:]]
+        for process in workers:
+            process.join()
     finally:
         for process in workers:
             process.kill()
-            process.communicate()
-    assert [process.returncode for process in workers[1:]] == [0, 0], "\n".join(errors for _, errors in outputs)
-    assert [out.split() for out, _ in outputs] == [expected] * 2
+    assert [process.exitcode for process in workers[1:]] == [0, 0]
+    assert [found(log) for log in logs[1:]] == [expected] * 2
     counts = Counter(line for log in logs for line in lines(log))
     lost = lines(logs[0])[-1]
     assert set(counts) == set(expected)
@@ -115,32 +121,23 @@ def test_three_workers_one_killed_find_same_candidates(server: Server, tmp_path:
     assert set(counts.values()) == {1}
 
 
-def test_worker_server_restart_continues(server: Server, tmp_path: Path) -> None:
+def test_worker_server_restart_continues(server: Server, start_worker: Callable[..., Any], tmp_path: Path) -> None:
     expected = [c.id for c in take_part(f"sqlite:///{tmp_path / 'alone.db'}", TRIALS)]
     log = tmp_path / "worker"
     import psycopg
 
     with psycopg.connect(server.url, autocommit=True) as connection:
         connection.execute("CREATE DATABASE second")
-    server_url = server.url
-    process = worker(_At(f"{server_url.rpartition('/')[0]}/second"), TRIALS, 0.3, log)  # type: ignore[arg-type]
+    process = start_worker(f"{server.url.rpartition('/')[0]}/second", 0.3, log)
     try:
         while len(lines(log)) < 3:
             time.sleep(0.05)
-            assert process.poll() is None, process.communicate()
+            assert process.is_alive()
         server.stop()
         time.sleep(1.0)
         server.start()
-        out, errors = process.communicate()
+        process.join()
     finally:
         process.kill()
-        process.communicate()
-    assert process.returncode == 0, errors
-    assert out.split() == expected
-
-
-class _At:
-    """A server's address."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
+    assert process.exitcode == 0
+    assert found(log) == expected

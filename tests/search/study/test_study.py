@@ -3,9 +3,12 @@
 import json
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from optuna.storages import RDBStorage
 
 from eetool.errors import ArtefactError, UsageError
 from eetool.search.methods.methods import METHODS
@@ -16,6 +19,7 @@ from tests.helpers import small_spaces
 from tests.helpers.fake_work import HEARTBEAT, SETTINGS, candidate, take_part
 
 TRIALS = 20
+ALONE = replace(HEARTBEAT, timeout_seconds=1)  # of one worker, which takes no pause for an end
 
 
 @pytest.fixture
@@ -102,7 +106,24 @@ def test_work_silent_trial_is_repeated(uninterrupted: list[str], url: str) -> No
         trial = study.study.ask()
         if number:
             trial.set_user_attr("beat", 3)
-    assert [c.id for c in take_part(url, TRIALS)] == uninterrupted
+    assert [c.id for c in take_part(url, TRIALS, heartbeat=ALONE)] == uninterrupted
+
+
+def test_work_silent_trial_that_two_workers_fail_at_once_is_repeated(
+    uninterrupted: list[str], url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = _open(url)
+    study._enqueue(0, METHODS["random"].planner(study.space, 0, TRIALS, lambda genome: True).plan([])[0])
+    silent = study.study.ask()._trial_id
+    end = RDBStorage.set_trial_state_values
+
+    def end_second(storage: RDBStorage, trial_id: int, **outcome: Any) -> bool:
+        if trial_id == silent:
+            end(storage, trial_id, **outcome)  # the other worker, after this one saw the trial running
+        return end(storage, trial_id, **outcome)
+
+    monkeypatch.setattr(RDBStorage, "set_trial_state_values", end_second)
+    assert [c.id for c in take_part(url, TRIALS, heartbeat=ALONE)] == uninterrupted
 
 
 def test_work_candidate_failing_workers_raises_artefact_error(url: str) -> None:
