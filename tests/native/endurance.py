@@ -23,6 +23,7 @@ from tests.helpers.tiny_bundle import write_tiny_bundle
 
 TOOLS = ("cmake", "clang++", "ctest", "valgrind")
 FOLDER = BUILD.with_name("native-long")
+ADDRESS, THREAD = "address,undefined", "thread"
 FUZZERS = ("fuzz_manifest", "fuzz_bundle")
 MAX_INPUT_BYTES = 7000
 
@@ -44,8 +45,8 @@ def main() -> int:
         checks = {
             "endurance": endurance(bundle, options.models, options.calls),
             "valgrind": valgrind(bundle),
-            "address,undefined": sanitized("address,undefined", "-DEETOOL_BUILD_FUZZER=ON"),
-            "thread": sanitized("thread"),
+            ADDRESS: sanitized(ADDRESS, "-DEETOOL_BUILD_FUZZER=ON"),
+            THREAD: sanitized(THREAD),
         }
         for fuzzer, seconds in zip(FUZZERS, (options.fuzz_seconds // 10, options.fuzz_seconds), strict=True):
             checks[fuzzer] = fuzz(fuzzer, seconds, folder)
@@ -99,7 +100,7 @@ def valgrind(bundle: Path) -> dict[str, Any]:
 
 def sanitized(sanitizer: str, *options: str) -> dict[str, Any]:
     """Build with a sanitizer and run the tests in C++."""
-    place = FOLDER / sanitizer
+    place = folder_of(sanitizer)
     wanted = [f"-DEETOOL_SANITIZE={sanitizer}", "-DEETOOL_BUILD_TESTS=ON", "-DCMAKE_BUILD_TYPE=RelWithDebInfo"]
     compiler = f"-DCMAKE_CXX_COMPILER={find('clang++')}", f"-DCMAKE_C_COMPILER={find('clang')}"
     for command in (
@@ -113,9 +114,14 @@ def sanitized(sanitizer: str, *options: str) -> dict[str, Any]:
     return result(0, "")
 
 
+def folder_of(sanitizer: str) -> Path:
+    """Return the build folder; a comma in its name would end an option of the linker."""
+    return FOLDER / sanitizer.replace(",", "-")
+
+
 def fuzz(fuzzer: str, seconds: int, folder: Path) -> dict[str, Any]:
     """Fuzz from the corpus in the tree; what is found new stays out of it."""
-    program = FOLDER / "address,undefined" / fuzzer
+    program = folder_of(ADDRESS) / fuzzer
     if not program.exists():
         return {"ok": False, "output": "it was not built"}
     corpus = Path(shutil.copytree(SOURCE / "tests/corpus" / fuzzer, folder / fuzzer))
