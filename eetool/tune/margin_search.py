@@ -59,6 +59,7 @@ class MarginSearch:
         """
         self.problem, self.standard_errors = problem, standard_errors
         self.n, self.rounding = n or problem.n, rounding
+        self._known_costs: dict[Thresholds, float] = {}
 
     @property
     def full(self) -> Thresholds:
@@ -108,8 +109,12 @@ class MarginSearch:
         """
         choices, figures = self._candidates
         best = choices[_cheapest(figures.costs, self._allowed(figures, max_accuracy_drop) | (figures.free == 0))]
+        kept = 0  # thresholds in a row that are the cheapest for the present others
         for index in (*range(self.problem.early), *range(self.problem.early)):
-            best = self._improve(best, index, max_accuracy_drop)
+            changed = self._improve(best, index, max_accuracy_drop)
+            best, kept = changed, kept + 1 if changed == best else 0
+            if kept == self.problem.early:
+                break
         return best if best != self.full else self._lossless()
 
     def _improve(self, best: Thresholds, index: int, max_accuracy_drop: float) -> Thresholds:
@@ -128,7 +133,9 @@ class MarginSearch:
         return changed if self._cost(changed) < self._cost(best) - _ROUNDING else best
 
     def _cost(self, choice: Thresholds) -> float:
-        return self.problem.evaluate(choice)[0]
+        if choice not in self._known_costs:
+            self._known_costs[choice] = self.problem.evaluate(choice)[0]
+        return self._known_costs[choice]
 
     def _lossless(self) -> Thresholds:
         choices, figures = self._candidates
