@@ -1,9 +1,11 @@
 """Conversion of components to ONNX files that old runtimes load: opset 18, IR version 8, deterministic bytes."""
 
 import functools
+import typing
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import onnx
@@ -50,7 +52,7 @@ def to_onnx(component: ComponentModule, inputs: Sequence[Tensor], simplify: bool
 
 def _convert(component: ComponentModule, inputs: tuple[Tensor, ...]) -> onnx.ModelProto:
     try:
-        with suppress_output(), _one_registry(), _one_listing():
+        with suppress_output(), _one_registry(), _quick_decomposition():
             program = torch.onnx.export(
                 component.module,
                 inputs,
@@ -100,23 +102,31 @@ def _registry(build: Callable[..., Any], *arguments: Any, **options: Any) -> Any
 
 
 @contextmanager
-def _one_listing() -> Iterator[None]:
-    """List the composite operators of torch once in a conversion.
+def _quick_decomposition() -> Iterator[None]:
+    """Leave out what run_decompositions repeats in every conversion; the names are private to torch, as above.
 
-    run_decompositions lists them more than fifty times, a tenth of the time, since Python code may register operators;
-    no code does so during a conversion. The function is private to torch, as above.
+    It lists the composite operators more than fifty times, since Python code may register others; none does meanwhile.
+    For each it defines functions whose annotations `typing` remembers, and `collections.abc` makes anew.
     """
     from torch._export import utils
 
-    original = getattr(utils, "_materialize_cpp_cia_ops", None)
-    if original is None:
+    listing = "_materialize_cpp_cia_ops"
+    with ExitStack() as stack:
+        if hasattr(utils, listing):
+            stack.enter_context(_replaced(utils, listing, functools.cache(getattr(utils, listing))))
+        if hasattr(torch._ops, "Callable"):
+            stack.enter_context(_replaced(torch._ops, "Callable", typing.Callable))
         yield
-        return
-    utils._materialize_cpp_cia_ops = functools.cache(original)
+
+
+@contextmanager
+def _replaced(module: ModuleType, name: str, value: object) -> Iterator[None]:
+    original = getattr(module, name)
+    setattr(module, name, value)
     try:
         yield
     finally:
-        utils._materialize_cpp_cia_ops = original
+        setattr(module, name, original)
 
 
 def _dynamic_shapes(component: ComponentModule) -> tuple[dict[int, Any], ...]:
