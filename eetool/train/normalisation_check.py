@@ -3,6 +3,7 @@
 A network classifies badly, and no error occurs, where pixels are scaled otherwise than in its own training.
 """
 
+import math
 from contextlib import suppress
 
 import numpy as np
@@ -97,9 +98,8 @@ def _is_better(other: Tensor, own: Tensor) -> bool:
 
 def _is_chance(right: Tensor, labels: np.ndarray) -> bool:
     """Return whether the accuracy is within two standard errors of that of naming the most frequent class, or less."""
-    share = float(np.bincount(labels).max()) / len(labels)
-    accuracy = float(right.float().mean())
-    return accuracy <= share + 2 * (share * (1 - share) / len(labels)) ** 0.5
+    share, accuracy = float(np.bincount(labels).max()) / len(labels), float(right.float().mean())
+    return accuracy <= share + 2 * math.sqrt(share * (1 - share) / len(labels))
 
 
 def _percent(right: Tensor) -> str:
