@@ -193,6 +193,7 @@ def tables(results: dict[str, Any], note: str) -> dict[str, Any]:
         "tables": {
             "ways": _table(_WAY_COLUMNS, ways),
             "exits": _table({"exit": "number", "accuracy, %": "number"}, exits),
+            **forecast_tables(results["advice"]),
             DEVICE: _table(_DEVICE_COLUMNS, predicted),
             "verdicts": _table(
                 {"where": "text", "verdict": "text"},
@@ -202,6 +203,27 @@ def tables(results: dict[str, Any], note: str) -> dict[str, Any]:
     }
 
 
+def forecast_tables(found: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the forecast of `eetool advise` as a table; none without weights, where it does not run."""
+    if found is None:
+        return {}
+    points = [
+        [
+            point["name"],
+            _rounded((point["ratio"], *point["ratio_ci95"]), 2),
+            round(100 * point["accuracy"], 1),
+            _rounded((point["accuracy_difference"], *point["accuracy_difference_ci95"]), 1),
+            [round(100 * share) for share in point["exit_shares"]],
+        ]
+        for point in found["points"]
+    ]
+    return {"forecast": _table(_FORECAST_COLUMNS, points)}
+
+
+_FORECAST_COLUMNS = {
+    **{"point": "text", "ratio": "interval", "accuracy, %": "number"},
+    **{"difference, points": "interval", "exits, %": "shares"},
+}
 _WAY_COLUMNS = {
     **{"front": "text", "way": "text", "accuracy, %": "number", "difference, points": "interval"},
     **{"mean, ms": "number", "p99, ms": "number", "ratio": "interval", "exits, %": "shares"},

@@ -215,3 +215,17 @@ class TestRenameNew:
             with pytest.raises(FileExistsError):
                 atomic_rename.rename_new(tmp_path / "one", tmp_path / taken)
         assert names(tmp_path) == ["empty", "one", "two"]
+
+
+def test_clear_folder_removes_the_leftovers_of_every_name_in_it(tmp_path: Path) -> None:
+    names = ("features.f16", "0a1b-2c3d")
+    for name in names:
+        with workspace.workspace(tmp_path / name) as folder:
+            left = tmp_path / (folder.name[:-8] + "abcdefgh")  # as a killed process leaves it, without its lock
+            left.mkdir()
+            (left / "new").write_text("half")
+    (tmp_path / "whole").write_text("whole")
+    with workspace.workspace(tmp_path / "running"):
+        workspace.clear_folder(tmp_path)
+        assert [path.name for path in tmp_path.iterdir() if path.name[0] != "."] == ["whole"]
+        assert len(list(tmp_path.glob(".*"))) == 1, "that of a running process stays"

@@ -79,7 +79,7 @@ def validate_source(source: Source) -> Source:
     _check_labels(source)
     if len(source.classes) < 2:
         raise ArtefactError(
-            f"{source.name}: {counted(len(source.labels), 'example')} of one class only, {quote(source.classes[0])}",
+            f"{source.name}: all {len(source.labels)} examples are of one class, {quote(source.classes[0])}",
             "A classifier needs at least two classes.",
         )
     return source

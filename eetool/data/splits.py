@@ -38,7 +38,8 @@ def split_source(source: Source, hold_out: str = FROM_TRAIN) -> dict[str, np.nda
         source: the data.
         hold_out: origin of the held-out examples, where the source has an official test set. With `train` the
             examples for temperatures, thresholds and certificates come from the official validation set, or from the
-            training images where there is none. With `test` they
+            training images where there is none. Validation examples of a class with too few for every split are
+            for temperatures. With `test` they
             come from the first half of the test set, for weights that were trained on all training images; only the
             rest of the test set is then reported on, and there is no certificate.
 
@@ -65,7 +66,10 @@ def split_source(source: Source, hold_out: str = FROM_TRAIN) -> dict[str, np.nda
         return {TRAIN: training, **_take(source, official, TEST, _OF_TEST)}
     if len(validation):
         shares = _OF_VALIDATION if len(validation) >= _LARGE_VALIDATION_FROM else _OF_SMALL_VALIDATION
-        return {TRAIN: training, **_take(source, validation, TEMPERATURE, shares), TEST: official}
+        rare = _of_rare_classes(source, validation, len(shares) + 1)
+        held_out = _take(source, validation[~rare], TEMPERATURE, shares)
+        held_out[TEMPERATURE] = np.sort(np.concatenate([held_out[TEMPERATURE], validation[rare]]))
+        return {TRAIN: training, **held_out, TEST: official}
     if len(official):
         return {**_take(source, training, TRAIN, _OF_TRAINING), TEST: official}
     return _take(source, everything, TRAIN, _SMALL if len(everything) < _LARGE_FROM else _LARGE)
@@ -82,14 +86,22 @@ def _take(source: Source, pool: np.ndarray, rest: str, shares: dict[str, float])
             remaining, taken = train_test_split(
                 remaining, test_size=size, random_state=_SPLIT_SEED, shuffle=True, stratify=source.labels[remaining]
             )
-        except ValueError as error:  # a class with one example, or more classes than examples in a split
+        except ValueError:  # a class with one example, or more classes than examples in a split
             raise ArtefactError(
-                f"{source.name}: the {name} split would be empty or without a class: {error}",
+                f"{source.name}: the {name} split would be empty or without a class: it takes {size} of "
+                f"{counted(len(pool), 'example')}, some of each of {len(source.classes)} classes",
                 f"Bring more examples{_rarest(source, pool)}.",
             ) from None
         splits[name] = np.sort(taken)
     splits[rest] = np.sort(remaining)
     return splits
+
+
+def _of_rare_classes(source: Source, pool: np.ndarray, fewest: int) -> np.ndarray:
+    """Return bool (n,), the examples of `pool` whose class has fewer than `fewest` there: not one for each split."""
+    counts = np.bincount(source.labels[pool], minlength=len(source.classes))
+    rare: np.ndarray = counts[source.labels[pool]] < fewest
+    return rare
 
 
 def _rarest(source: Source, pool: np.ndarray) -> str:

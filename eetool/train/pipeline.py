@@ -42,6 +42,7 @@ from eetool.train.exit_plan import ExitPlan, make_spec
 from eetool.train.few_examples import warn_few_held_out
 from eetool.train.losses import FROZEN, ExitDepth
 from eetool.train.network_trial import Trial, try_network
+from eetool.train.normalisation_check import check_normalisation
 from eetool.train.run_identity import run_identity
 from eetool.train.source_examples import AS_THEY_ARE, Normalisation, training_examples, validation_examples
 from eetool.train.stored_training import choose_views, store_features
@@ -111,6 +112,7 @@ def train_model(
     _try_exits(net, reference, settings, progress)
     if weights is not None:
         load_weights(net, weights, len(source.classes), progress, weights_key)
+        check_normalisation(net, source, splits[TEMPERATURE], examples, progress)
     settings = choose_views(net, examples, settings, progress)
     record = CheckpointRecord(spec, settings, Data(source.name, split_record(splits)))
     start = Checkpoint(record, net.state_dict(), _held_out_samples(source, splits[TEMPERATURE], examples, spec))

@@ -143,6 +143,17 @@ def test_split_source_too_few_examples_of_a_class_raises_artefact_error(digits: 
         split_source(replace(digits, labels=labels))
 
 
+def test_split_source_validation_class_with_one_example_is_for_temperatures(digits: Source) -> None:
+    labels, n = digits.labels.copy(), len(digits.labels)
+    validation = np.arange(n - 200, n - 100)
+    labels[validation[labels[validation] == 7]] = 8
+    labels[validation[17]] = 7
+    source = replace(digits, labels=labels, official_validation=100, official_test=100)
+    splits = split_source(source)
+    assert validation[17] in splits[TEMPERATURE]
+    assert sorted([*splits[TEMPERATURE], *splits[THRESHOLD]]) == validation.tolist()
+
+
 @pytest.mark.parametrize(
     ("n_validation", "held_out"),
     [
