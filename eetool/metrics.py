@@ -1,11 +1,14 @@
 """Metrics of classifiers and cascades, on NumPy arrays."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.stats import rankdata
 
 from eetool_runtime.result import softmax
 
 Thresholds = tuple[float | None, ...]
+_DEGENERATE = 0.99  # share of inputs that leave at one early exit, from which on its gate has no effect
 
 
 def softmax_confidence(logits: np.ndarray, temperature: float) -> np.ndarray:
@@ -65,3 +68,13 @@ def auroc(confidence: np.ndarray, correct: np.ndarray) -> float | None:
         return None
     ranks = rankdata(confidence)
     return float((ranks[correct].sum() - hits * (hits + 1) / 2) / (hits * misses))
+
+
+def degenerate_exit(exit_shares: Sequence[float] | np.ndarray) -> int | None:
+    """Return the early exit where nearly all inputs leave, so that its gate has no effect; None without one.
+
+    Args:
+        exit_shares: share of the inputs that leaves at each exit, the final exit included.
+    """
+    early = np.asarray(exit_shares)[:-1]
+    return int(early.argmax()) if early.size and early.max() >= _DEGENERATE else None

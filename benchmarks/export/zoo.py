@@ -111,7 +111,9 @@ def export(checkpoint: Checkpoint, folder: Path, variant: str, started: float) -
         single = export_single(checkpoint, folder / "zoo.onnx")
         return of_single(single), time.perf_counter() - started
     bundle = folder / "zoo.eebundle"
-    manifest = export_bundle(checkpoint, bundle, ExportOptions((variant,), references=False, judge_speed=False))
+    manifest = export_bundle(
+        checkpoint, bundle, ExportOptions((variant,), references=False, judge_speed=False)
+    ).manifest
     seconds = time.perf_counter() - started
     return {**of_bundle(manifest, variant), **agreement(checkpoint, bundle)}, seconds
 

@@ -107,7 +107,7 @@ def _built_in(name: str, side: int, path: Path) -> None:
     checkpoint.state.update(net.state_dict())
     with tempfile.TemporaryDirectory() as temporary, contextlib.redirect_stdout(io.StringIO()):
         bundle = Path(temporary) / f"{bundle_name(path)}.eebundle"
-        manifest = export_bundle(checkpoint, bundle, ExportOptions())
+        manifest = export_bundle(checkpoint, bundle, ExportOptions()).manifest
         path.write_bytes((bundle / manifest.variants["onnx/fp32"].references["unsplit"]).read_bytes())
 
 

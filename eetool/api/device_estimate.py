@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from eetool.latency.table.hw_profile import HwProfile
     from eetool.latency.table.table import Regression, TableEntry
     from eetool.model.checkpoint import Checkpoint
+    from eetool.model.spec import ExpectedDrop
     from eetool.train.labelled_data import LabelledData
     from eetool_runtime.bundle import Bundle
 
@@ -75,7 +76,7 @@ def make_estimate(request: EstimateRequest, progress: Progress = SILENT) -> Esti
         prediction = predict(target, predictor)
         if prediction.reason is not None:
             return Estimate(**vars(prediction))
-        rivals, warnings = [], list(prediction.warnings)
+        rivals, warnings = [], [*prediction.warnings, *_tuning_warnings(model, profile, target.variant)]
         for path in request.against:
             rival, its_predictor = _on_device(request, profile, _open(request, path, files), "auto", target.variant)
             warnings += check_input_shapes(target, rival)
@@ -86,7 +87,8 @@ def make_estimate(request: EstimateRequest, progress: Progress = SILENT) -> Esti
         if target.layout is not None or rivals:
             results = _on_data(request, model, target.variant, progress)
             missing = _missing_variants(request, profile, model)
-            comparison = compare_on_device(target, predictor, rivals, _rules(request, model), results, missing)
+            drops = _recorded_drops(model, target.variant)
+            comparison = compare_on_device(target, predictor, rivals, _rules(request, model), results, missing, drops)
     return Estimate(**{**vars(prediction), "warnings": tuple(warnings)}, comparison=comparison)
 
 
@@ -106,7 +108,10 @@ def _export(checkpoint: Checkpoint, name: str) -> AbstractContextManager[Bundle]
 def _on_device(
     request: EstimateRequest, profile: HwProfile, model: Model, variant: str, like: str | None = None
 ) -> tuple[PredictionTarget, Predictor]:
-    """Return the kernels of a variant of `model` and the device for it; `auto` prefers the variant `like`."""
+    """Return the kernels of a variant of `model` and the device for it.
+
+    `auto` prefers the variant `like`, else the one that the model was tuned for on this device.
+    """
     from dataclasses import replace
 
     from eetool.latency.estimate.prediction_target import predictable_variants, target_of_variant
@@ -114,14 +119,14 @@ def _on_device(
     from eetool.latency.table.table import BACKENDS
 
     if variant == "auto":
+        preferred = like or _tuned_variant(model, profile)
         variants = predictable_variants(model)
-        items: list[TableEntry | Regression] = [*profile.table, *profile.regressions]
-        held = {(item.backend, item.precision) for item in items}
+        held = _held(profile)
         precisions = {precision for _, precision in held}
         variant = min(
             variants,
             key=lambda v: (
-                v != like,
+                v != preferred,
                 (BACKENDS[v.split("/")[0]], v.split("/")[1]) not in held,
                 v.split("/")[1] not in precisions,
                 variants.index(v),
@@ -131,6 +136,51 @@ def _on_device(
     predictor = Predictor(profile, backend, precision, request.threads, request.watts)
     target = target_of_variant(model, variant, predictor.channel_block)
     return (replace(target, name=_file_name(model, target.name)) if like is not None else target), predictor
+
+
+def _recorded_drops(model: Model, variant: str) -> Mapping[str, ExpectedDrop]:
+    """Return the accuracy drops that tuning recorded, by operating point; empty for an ONNX file."""
+    from eetool.export.expected_drops import read_drops
+    from eetool_runtime.bundle import Bundle
+
+    if isinstance(model, Bundle):
+        return read_drops(model).get(variant, {})
+    return getattr(model, "expected_drops", {})
+
+
+def _tuned_variant(model: Model, profile: HwProfile) -> str | None:
+    """Return the variant that the policy of a model was fitted for on this device; None for another device."""
+    from eetool.export.bundle_files import read_goals
+    from eetool_runtime.bundle import Bundle
+
+    goals = read_goals(model) if isinstance(model, Bundle) else getattr(model, "goals", None)
+    costs = goals.costs if goals is not None else None
+    return costs.variant if costs is not None and costs.device == profile.name else None
+
+
+def _held(profile: HwProfile) -> set[tuple[str, str]]:
+    """Return the backends and precisions that the table of a device was measured with."""
+    items: list[TableEntry | Regression] = [*profile.table, *profile.regressions]
+    return {(item.backend, item.precision) for item in items}
+
+
+def _tuning_warnings(model: Model, profile: HwProfile, variant: str) -> tuple[str, ...]:
+    """Return a warning where the variant is not the one that the model was tuned for, or the table is of another."""
+    from eetool.latency.estimate.prediction_target import predictable_variants
+    from eetool.latency.table.table import BACKENDS
+
+    tuned = _tuned_variant(model, profile)
+    if tuned is None:
+        return ()
+    if tuned != variant:
+        return (f"the model was tuned for {tuned} on {profile.name}; the figures of {variant} are not those of `tune`",)
+    covered = [v for v in predictable_variants(model) if (BACKENDS[v.split("/")[0]], v.split("/")[1]) in _held(profile)]
+    if not covered or variant in covered:
+        return ()
+    return (
+        f"the model was tuned for {variant}, and {profile.name} has a table of {covered[0]} alone: "
+        f"--variant {covered[0]} shows its figures",
+    )
 
 
 def _file_name(model: Model, name: str) -> str:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from eetool.data.source import Source
+    from eetool.export.bundle_export import ExportedBundle
     from eetool.model.checkpoint import Checkpoint
     from eetool_measure.results import ThreadTimes
     from eetool_runtime.manifest import Manifest
@@ -28,7 +29,7 @@ class ExportOrder:
     variants: tuple[str, ...]
     merge: str
     calibration_data: "str | Source | None"
-    judge_speed: bool
+    judge_speed: bool | None
     profile: Path | None
     simplify: bool
     references: bool
@@ -44,8 +45,8 @@ class _CalibrationData:
     labelled: "Source | None" = None
 
 
-def export_model(order: ExportOrder, progress: Progress) -> "Manifest":
-    """Write a bundle and return its manifest.
+def export_model(order: ExportOrder, progress: Progress) -> "ExportedBundle":
+    """Write a bundle.
 
     Raises:
         UsageError, MissingError, ArtefactError, VerificationError, OutputError: see
@@ -66,13 +67,35 @@ def export_model(order: ExportOrder, progress: Progress) -> "Manifest":
         order.simplify,
         calibration=data.inputs,
         labelled=data.labelled,
-        judge_speed=order.judge_speed,
+        judge_speed=_judges_speed(order, progress),
         merge=order.merge,
         figures=times,
     )
-    manifest = export_bundle(checkpoint, order.output, options, progress, order.force)
-    _warn_default(manifest, order.output, progress)
-    return manifest
+    exported = export_bundle(checkpoint, order.output, options, progress, order.force)
+    _warn_default(exported.manifest, order.output, progress)
+    return exported
+
+
+def _judges_speed(order: ExportOrder, progress: Progress) -> bool:
+    """Return whether int8 is judged by its speed here: as asked, else where no other machine is the goal."""
+    policy = order.checkpoint.record.policy
+    costs = policy.goals.costs if policy is not None and policy.goals is not None else None
+    if order.judge_speed is not None or costs is None or _is_this_machine(costs.device):
+        return order.judge_speed is not False
+    if any(name.endswith(_INT8) for name in order.variants):
+        progress.note(
+            f"int8 is not judged by its speed: the model was tuned for {costs.device}, and this is another machine "
+            "(--judge-speed judges all the same)"
+        )
+    return False
+
+
+def _is_this_machine(device: str) -> bool:
+    from eetool.latency.table.hw_profile import device_name_of_board
+    from eetool.profile.profiler import HOST
+    from eetool_measure.machine import read_machine
+
+    return device in (HOST, device_name_of_board(read_machine().board))
 
 
 def _with_default(checkpoint: "Checkpoint", name: str) -> "Checkpoint":

@@ -34,7 +34,7 @@ def export(
     precisions: str | Sequence[str] = "fp32",
     merge: str = "none",
     calibration_data: Data | None = None,
-    judge_speed: bool = True,
+    judge_speed: bool | None = None,
     profile: PathLike | None = None,
     simplify: bool = True,
     reference_graphs: bool = True,
@@ -55,7 +55,8 @@ def export(
         precisions: `fp32`, `int8` or both; every format is written in every precision.
         merge: join exit branches with their segments: `none`, `all`, or `auto` where it is faster by `profile`.
         calibration_data: data to calibrate int8 with, by default that of the model, else its samples.
-        judge_speed: keep a component float where int8 is slower on this machine.
+        judge_speed: keep a component float where int8 is slower on this machine; by default unless the model was tuned
+            for another device.
         profile: for `merge="auto"`: document of `eetool profile` for the bundle without joins.
         simplify: run onnxsim over every ONNX graph.
         reference_graphs: include the graphs that `bench` compares with.

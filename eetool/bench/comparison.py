@@ -10,12 +10,21 @@ import numpy as np
 from eetool.accuracy_difference import Interval
 from eetool.bench.intervals import (
     difference_interval,
+    examples_for,
     examples_text,
     input_half_width,
     pass_half_width,
     ratio_interval,
 )
 from eetool.bench.timed_sample import TimedLatency
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """What would decide an open condition, in words; `examples` is the count that it asks for, 0 for another remedy."""
+
+    text: str
+    examples: float = 0.0
 
 
 class Way(Protocol):
@@ -72,10 +81,10 @@ class Pair(Protocol):
     def reverse(self) -> "Pair":
         """Return the comparison of the other with the way."""
 
-    def steadier(self) -> str:
+    def steadier(self) -> Remedy:
         """Return what would make the interval of the ratio narrower."""
 
-    def more_examples(self, margin: float) -> str:
+    def more_examples(self, margin: float) -> Remedy:
         """Return what would give the difference to ±`margin` percentage points."""
 
 
@@ -108,6 +117,11 @@ class MeasuredWay:
         return float(self.right.mean())
 
 
+def examples_remedy(way_right: np.ndarray, other_right: np.ndarray, margin: float) -> Remedy:
+    """Return how many inputs would give the difference of two accuracies to ±`margin` percentage points."""
+    return Remedy(examples_text(way_right, other_right, margin), max(1.0, examples_for(way_right, other_right, margin)))
+
+
 @dataclass(frozen=True)
 class Comparison:
     """A way compared with another on the same inputs."""
@@ -121,17 +135,18 @@ class Comparison:
         """Return the comparison of the other with the way."""
         return Comparison(self.other, self.way)
 
-    def steadier(self) -> str:
+    def steadier(self) -> Remedy:
         """Return what would make the interval of the ratio narrower."""
+        n = len(self.way.right)
         return {
-            "machine": f"more passes than {len(self.way.latency.pass_ms)}, or a quieter machine",
-            "timed sample": "more --min-seconds, to time more of the examples",
-            "inputs": f"more examples than {len(self.way.right)}",
+            "machine": Remedy(f"more passes than {len(self.way.latency.pass_ms)}, or a quieter machine"),
+            "timed sample": Remedy("more --min-seconds, to time more of the examples"),
+            "inputs": Remedy(f"more examples than {n}", n),
         }[self.largest_uncertainty]
 
-    def more_examples(self, margin: float) -> str:
+    def more_examples(self, margin: float) -> Remedy:
         """Return how many examples would give the difference to ±`margin` percentage points."""
-        return examples_text(self.way.right, self.other.right, margin)
+        return examples_remedy(self.way.right, self.other.right, margin)
 
     @property
     def ratio(self) -> float:

@@ -8,8 +8,9 @@ from functools import cached_property, partial
 import numpy as np
 
 from eetool.accuracy_difference import Interval
+from eetool.bench.comparison import Remedy, examples_remedy
 from eetool.bench.device_accuracy import AccuracyOnData, DataResults
-from eetool.bench.intervals import difference_interval, examples_text
+from eetool.bench.intervals import difference_interval
 from eetool.bench.verdict import Verdict, judge
 from eetool.errors import ArtefactError, UsageError
 from eetool.latency.estimate.coverage import unknown_shares
@@ -24,6 +25,7 @@ from eetool.latency.estimate.network_estimates import (
 from eetool.latency.estimate.prediction_target import PredictionTarget
 from eetool.latency.estimate.predictor import Prediction, Predictor
 from eetool.latency.kernels.kernel import Kernel
+from eetool.model.spec import ExpectedDrop
 
 UNSPLIT, POINT, RIVAL = "unsplit", "operating_point", "rival"
 FULL = "full"
@@ -104,7 +106,11 @@ class ComparisonRules:
 
 @dataclass(frozen=True)
 class _Network:
-    """An estimate with the accuracy of the network. `estimate` is None where the latency cannot be predicted."""
+    """An estimate with the accuracy of the network. `estimate` is None where the latency cannot be predicted.
+
+    `difference_ci95` is the interval of its recorded accuracy less that of unsplit, in percentage points; None where
+    none is recorded.
+    """
 
     name: str
     role: str
@@ -113,6 +119,7 @@ class _Network:
     n: int
     right: np.ndarray | None
     reason: str | None = None
+    difference_ci95: Interval | None = None
 
     @property
     def early(self) -> bool:
@@ -156,24 +163,42 @@ class _PredictedPair:
 
     @property
     def difference_ci95(self) -> Interval | None:
-        """Interval of the difference on the same inputs; None for recorded accuracies."""
-        if self.way.right is None or self.other.right is None:
-            return None
-        return difference_interval(self.way.right, self.other.right)
+        """Interval of the difference on the same inputs, else of recorded accuracies; None where none is recorded."""
+        if self.way is self.other:
+            return 0.0, 0.0
+        if self.way.right is not None and self.other.right is not None:
+            return difference_interval(self.way.right, self.other.right)
+        if self.other.role == UNSPLIT:
+            return self.way.difference_ci95
+        if self.way.role == UNSPLIT and self.other.difference_ci95 is not None:
+            low, high = self.other.difference_ci95
+            return -high, -low
+        return None
 
     def reverse(self) -> "_PredictedPair":
         """Return the comparison of the other with the first."""
         return replace(self, way=self.other, other=self.way)
 
-    def steadier(self) -> str:
+    def steadier(self) -> Remedy:
         """Return what would make the interval of the ratio narrower."""
-        return f"`eetool bench` on {self.predictor.profile.name}, or a table measured there (`eetool table build`)"
+        return Remedy(
+            f"`eetool bench` on {self.predictor.profile.name}, or a table measured there (`eetool table build`)"
+        )
 
-    def more_examples(self, margin: float) -> str:
+    def more_examples(self, margin: float) -> Remedy:
         """Return what would give the difference to ±`margin` percentage points."""
         if self.way.right is None or self.other.right is None:
-            return "--data SOURCE, which compares both on the same inputs"
-        return examples_text(self.way.right, self.other.right, margin)
+            return Remedy(f"--data SOURCE, which compares both on the same inputs{self._tune_again}")
+        return examples_remedy(self.way.right, self.other.right, margin)
+
+    @property
+    def _tune_again(self) -> str:
+        """Words about `tune`, which records the interval of an operating point against unsplit alone."""
+        if RIVAL in (self.way.role, self.other.role):
+            return ""
+        if self.difference_ci95 is None:
+            return ", or `eetool tune` again, which records their interval"
+        return f", or `eetool tune` with more examples than {self.way.n}"
 
     @cached_property
     def _ratio(self) -> tuple[float, float, float]:
@@ -191,6 +216,7 @@ def compare_on_device(
     rules: ComparisonRules,
     results: DataResults | None = None,
     missing: Sequence[MissingVariant] = (),
+    drops: Mapping[str, ExpectedDrop] | None = None,
 ) -> DeviceComparison:
     """Compare a model at its operating points with its unsplit backbone and other networks.
 
@@ -201,11 +227,12 @@ def compare_on_device(
         rules: settings.
         results: accuracies and exit shares on data; by default those that the models record.
         missing: variants of the model without figures.
+        drops: accuracy drops of operating points that tuning recorded with their intervals.
 
     Raises:
         UsageError: the model has no operating point of the asked name.
     """
-    networks = _own_networks(target, predictor, results)
+    networks = _own_networks(target, predictor, results, drops or {})
     for index, (rival, its_predictor) in enumerate(rivals):
         networks.append(_rival(rival, its_predictor, None if results is None else results.rivals[index]))
     unsplit = networks[0]
@@ -241,7 +268,9 @@ def rival_warnings(rival: PredictionTarget, predictor: Predictor) -> tuple[str, 
     )
 
 
-def _own_networks(target: PredictionTarget, predictor: Predictor, results: DataResults | None) -> list[_Network]:
+def _own_networks(
+    target: PredictionTarget, predictor: Predictor, results: DataResults | None, drops: Mapping[str, ExpectedDrop]
+) -> list[_Network]:
     plans = recorded_plans(target)
     if results is not None:
         plans = {
@@ -254,8 +283,19 @@ def _own_networks(target: PredictionTarget, predictor: Predictor, results: DataR
     networks = [_network(UNSPLIT, estimates[0], _recorded(target, FULL), on_unsplit)]
     for estimate in estimates[1:]:
         on_data = None if results is None else results.points[estimate.name]
-        networks.append(_network(POINT, estimate, _recorded(target, estimate.name), on_data))
+        network = _network(POINT, estimate, _recorded(target, estimate.name), on_data)
+        networks.append(replace(network, difference_ci95=_recorded_interval(estimate.name, drops)))
     return networks
+
+
+def _recorded_interval(point: str, drops: Mapping[str, ExpectedDrop]) -> Interval | None:
+    """Return the interval of the accuracy at an operating point less that of unsplit, which is that of `full`."""
+    if point == FULL:
+        return 0.0, 0.0
+    if point not in drops:
+        return None
+    low, high = drops[point].ci95
+    return -high, -low
 
 
 def _rival(rival: PredictionTarget, predictor: Predictor, on_data: AccuracyOnData | None) -> _Network:

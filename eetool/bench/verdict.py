@@ -4,11 +4,12 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from eetool.bench.comparison import Comparison, MeasuredWay, Pair, Way
+from eetool.bench.comparison import Comparison, MeasuredWay, Pair, Remedy, Way
 from eetool.bench.comparison_text import compared, front_text
 
 _ROUNDING = 1e-9  # percentage points: accuracies are ratios of counts, and equal ones may differ in the last bit
 _HEADLINES = {True: "Early exit pays", False: "Early exit does not pay", None: "Cannot tell whether early exit pays"}
+_STEADY = "a quieter machine, or more passes"
 _REASONS = 2  # listed in a sentence
 AnyWay = TypeVar("AnyWay", bound=Way)
 
@@ -27,6 +28,7 @@ class Verdict:
         accuracy_difference_ci95: interval of the difference; empty where the accuracies are not of the same inputs, and
             in documents of earlier versions.
         text: a few sentences.
+        remedies: what would decide it, where `pays` is None; empty in documents of earlier versions.
     """
 
     pays: bool | None
@@ -37,6 +39,7 @@ class Verdict:
     accuracy_difference: float | None
     accuracy_difference_ci95: tuple[float, ...]
     text: str
+    remedies: tuple[str, ...] = ()
 
     @property
     def headline(self) -> str:
@@ -46,11 +49,11 @@ class Verdict:
 
 @dataclass(frozen=True)
 class _Condition:
-    """A condition of the verdict: whether it holds (None: undecided), the reason if not, what would decide it."""
+    """A condition of the verdict: whether it holds (None: undecided), the reason if not, and what would decide it."""
 
     holds: bool | None
     reason: str = ""
-    remedy: str = ""
+    remedies: tuple[Remedy, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,8 @@ def undecided(verdict: Verdict, reasons: Sequence[str]) -> Verdict:
     rest = verdict.text.removeprefix(f"{verdict.headline}: ")
     seems = {True: "These times alone say that it pays: ", False: "These times alone say that it does not: ", None: ""}
     text = f"{_HEADLINES[None]}: the measurement is unstable: {'; '.join(reasons)}. {seems[verdict.pays]}"
-    return replace(verdict, pays=None, text=text + (rest if seems[verdict.pays] else rest[:1].upper() + rest[1:]))
+    text += rest if seems[verdict.pays] else rest[:1].upper() + rest[1:]
+    return replace(verdict, pays=None, text=text, remedies=(_STEADY, *verdict.remedies))
 
 
 def judge(
@@ -124,6 +128,7 @@ def judge(
     lead = _lead(judgements, max_accuracy_drop)
     leading = next(way for way in ways if way.name == lead.way.name)
     against = min(static, key=lambda way: way.mean_ms)
+    remedies = _remedies(lead) if lead.pays is None else ()
     pair = compare(leading, against)
     to_reference = None if against is reference else compare(leading, reference)
     return Verdict(
@@ -134,7 +139,8 @@ def judge(
         pair.ratio_ci95,
         pair.difference if pair.knows_accuracies else None,
         pair.difference_ci95 or (),
-        _explanation(lead, pair, to_reference, where),
+        _explanation(lead, pair, to_reference, where, remedies),
+        remedies,
     )
 
 
@@ -153,7 +159,14 @@ def _lead(judgements: Sequence[_Judgement], limit: float) -> _Judgement:
     raise AssertionError("no early-exit way is judged")
 
 
-def _explanation(lead: _Judgement, pair: Pair, to_reference: Pair | None, where: str) -> str:
+def _remedies(lead: _Judgement) -> tuple[str, ...]:
+    """Return what would decide a judgement: every remedy once, and of several counts of examples the largest."""
+    remedies = [remedy for condition in lead.conditions for remedy in condition.remedies]
+    largest = max(remedies, key=lambda remedy: remedy.examples, default=None)
+    return tuple(dict.fromkeys(r.text for r in remedies if not r.examples or r is largest))
+
+
+def _explanation(lead: _Judgement, pair: Pair, to_reference: Pair | None, where: str, remedies: Sequence[str]) -> str:
     headline, facts = _HEADLINES[lead.pays] + where, compared(pair)
     conditions = [c for c in lead.conditions if c.holds is lead.pays and c.reason]
     reasons = "; ".join(list(dict.fromkeys(c.reason for c in conditions))[:_REASONS])
@@ -162,8 +175,7 @@ def _explanation(lead: _Judgement, pair: Pair, to_reference: Pair | None, where:
     if lead.pays:
         text = f"{headline}: {facts}. No way without early exits is faster at the accuracy asked for."
     elif lead.pays is None:
-        remedies = "; ".join(dict.fromkeys(c.remedy for c in lead.conditions if c.remedy))
-        text = f"{headline}: {reasons}. Here {facts}. What would decide it: {remedies}."
+        text = f"{headline}: {reasons}. Here {facts}. What would decide it: {'; '.join(remedies)}."
     else:
         text = f"{headline}: {reasons}." + ("" if compared(pair.reverse()) in reasons else f" Here {facts}.")
     return text if to_reference is None else f"{text} And {compared(to_reference)}."
@@ -171,15 +183,18 @@ def _explanation(lead: _Judgement, pair: Pair, to_reference: Pair | None, where:
 
 def _keeps_accuracy(pair: Pair, limit: float) -> _Condition:
     if not pair.knows_accuracies:
-        return _Condition(None, f"the accuracy of {pair.way.name} is not known", pair.more_examples(limit))
-    low, high = pair.difference_ci95 or (pair.difference, pair.difference)
+        return _Condition(None, f"the accuracy of {pair.way.name} is not known", (pair.more_examples(limit),))
+    if pair.difference_ci95 is None:
+        reason = f"the accuracies of {pair.way.name} and {pair.other.name} are recorded without an interval"
+        return _Condition(None, reason, (pair.more_examples(limit),))
+    low, high = pair.difference_ci95
     name, lost = pair.way.name, -pair.difference
     if -low <= limit + _ROUNDING:
         return _Condition(True)
     if -high > limit + _ROUNDING:
         return _Condition(False, f"{name} loses {lost:.2f} points of accuracy, where {limit:g} may be lost")
     reason = f"{name} may lose {-low:.2f} points of accuracy, where {limit:g} may be lost"
-    return _Condition(None, reason, pair.more_examples(abs(limit - lost)))
+    return _Condition(None, reason, (pair.more_examples(abs(limit - lost)),))
 
 
 def _is_beaten(pair: Pair, keeps: _Condition) -> _Condition:
@@ -188,8 +203,8 @@ def _is_beaten(pair: Pair, keeps: _Condition) -> _Condition:
     if high < 1:
         return _Condition(True)
     if low < 1:
-        remedy = "; ".join(filter(None, (pair.steadier(), keeps.remedy)))
-        return _Condition(None, f"{pair.way.name} may be no faster than {pair.other.name}", remedy)
+        reason = f"{pair.way.name} may be no faster than {pair.other.name}"
+        return _Condition(None, reason, (pair.steadier(), *keeps.remedies))
     if keeps.holds:
         return _Condition(False, compared(pair.reverse()))
-    return _Condition(None, f"{pair.other.name} is faster and may keep the accuracy asked for", keeps.remedy)
+    return _Condition(None, f"{pair.other.name} is faster and may keep the accuracy asked for", keeps.remedies)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from eetool.cli.number_format import milliseconds, percent, shares
 from eetool.cli.output import table
-from eetool.wording import counted
+from eetool.wording import counted, cut_remarks
 
 if TYPE_CHECKING:
     from eetool.bench.benchmark import Bench
@@ -21,7 +21,7 @@ _LEGEND = (
 
 def bench_text(b: "Bench") -> list[Any]:
     """Return lines and a table that show a benchmark; the last line is the verdict."""
-    return [*_header(b), bench_table(b), *_legend(b), *_exits(b), *_not_run(b), "", b.verdict.text]
+    return [*_header(b), bench_table(b), *_legend(b), *_exits(b), *_cuts(b), *_not_run(b), "", b.verdict.text]
 
 
 def _header(b: "Bench") -> list[str]:
@@ -70,6 +70,13 @@ def _exits(b: "Bench") -> list[str]:
         return []
     variant = f" of {b.judged_variant}" if len(b.variants) > 1 else ""
     return [f"exit 0, 1, …{variant} alone: acc % {' / '.join(percent(e.accuracy, 2) for e in b.exits)}"]
+
+
+def _cuts(b: "Bench") -> list[str]:
+    """Return one line for each exit where nearly all inputs leave."""
+    from eetool.metrics import degenerate_exit
+
+    return cut_remarks({way.name: degenerate_exit(way.exit_shares or ()) for way in b.ways})
 
 
 def _not_run(b: "Bench") -> list[str]:

@@ -6,7 +6,8 @@ from eetool.api.device_estimate import EstimateRequest, make_estimate
 from eetool.cli.number_format import milliseconds, percent, shares
 from eetool.cli.output import CommandResult, table
 from eetool.cli.progress_bars import TerminalProgress
-from eetool.wording import counted, scope_words
+from eetool.metrics import degenerate_exit
+from eetool.wording import counted, cut_remarks, scope_words
 
 if TYPE_CHECKING:
     from eetool.bench.device_comparison import DeviceComparison, Estimate
@@ -60,6 +61,7 @@ def _comparison_lines(c: "DeviceComparison", confidence: float) -> list[Any]:
     ]
     lines += [f"{row.name}: no figures: {row.reason}" for row in c.rows if row.reason]
     lines += [f"{missing.variant}: no figures: {missing.reason}" for missing in c.missing]
+    lines += cut_remarks({row.name: degenerate_exit(row.exit_shares or ()) for row in c.rows})
     return lines if c.verdict is None else [*lines, "", c.verdict.text]
 
 

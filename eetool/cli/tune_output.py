@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from eetool.cli.number_format import drop_text, percent
 from eetool.cli.output import CommandResult, table
-from eetool.wording import counted, scope_words
+from eetool.wording import counted, cut_remarks, scope_words
 
 if TYPE_CHECKING:
     from eetool.tune.device_costs import DeviceCosts
@@ -163,10 +163,7 @@ def _certificate_text(name: str, c: "Certificate") -> str:
 
 def _degenerate(name: str, diagnosis: "Diagnosis") -> list[str]:
     """Return a line if an operating point amounts to a shorter static network."""
-    if diagnosis.degenerate_exit is None:
-        return []
-    where = diagnosis.degenerate_exit
-    return [f"note: at {name} nearly every input leaves at exit {where}; a net cut there would do as well"]
+    return cut_remarks({name: diagnosis.degenerate_exit})
 
 
 def _exits(diagnosis: "Diagnosis") -> Any:

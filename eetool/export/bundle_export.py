@@ -15,7 +15,7 @@ from eetool.data.source import Source
 from eetool.errors import ArtefactError, UsageError, VerificationError
 from eetool.export.bundle_files import bundle_name, save_arrays, write_goals, write_manifest
 from eetool.export.expected_drops import Drops, write_drops
-from eetool.export.int8_selection import reason_to_keep_float
+from eetool.export.int8_selection import measure_speed, reason_to_keep_float
 from eetool.export.merge_heads import NONE, merge_model, recount_macs
 from eetool.export.operator_check import naming_operator
 from eetool.export.parity import (
@@ -51,7 +51,19 @@ from eetool_runtime.loading import load_to_judge
 from eetool_runtime.preprocess import check_array
 
 _INPUT_SAMPLES = "samples/inputs.npz"
-_COMPARED = 32  # calibration inputs on which int8 and float are compared
+
+
+@dataclass(frozen=True)
+class ExportedBundle:
+    """What an export wrote.
+
+    Attributes:
+        manifest: of the bundle.
+        relative_rms: `Parity.relative_rms` of every component on the samples, by variant.
+    """
+
+    manifest: m.Manifest
+    relative_rms: dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -90,7 +102,7 @@ def export_bundle(
     options: ExportOptions = ExportOptions(),
     progress: Progress = SILENT,
     force: bool = False,
-) -> m.Manifest:
+) -> ExportedBundle:
     """Write the bundle of `checkpoint` to `output`; on any failure nothing is left there.
 
     The same checkpoint and the same libraries give the same bytes, except that a component of an int8 variant stays
@@ -116,7 +128,7 @@ def export_bundle(
             for kind in kinds:
                 require_parity(check_bundle(open_bundle(folder), kind.name))
                 advance(1)
-    return manifest
+    return ExportedBundle(manifest, {kind.name: export.errors(kind) for kind in kinds})
 
 
 def _steps(model: TracedModel, kinds: Sequence[VariantKind]) -> int:
@@ -139,6 +151,8 @@ class _Export:
     advance: Advance
     graphs: dict[str, dict[str, m.GraphFile]] = field(init=False, default_factory=dict)
     drops: dict[str, Drops] = field(init=False, default_factory=dict)
+    relative_rms: dict[str, dict[str, float]] = field(init=False, default_factory=dict)  # of every place
+    scattered: dict[str, list[str]] = field(init=False, default_factory=dict)  # graphs by what disturbed their timing
 
     @property
     def places(self) -> dict[str, ComponentModule]:
@@ -174,12 +188,14 @@ class _Export:
             if parity.problem:
                 raise VerificationError(f"{path} differs from the model: {parity.problem}")
             graphs[place] = m.GraphFile(path, FP32, parity.max_abs_error, parity.tolerance)
+            self._note_error(kind, place, parity)
             self.advance(1)
         return graphs
 
     def _write_int8(self, kind: VariantKind, cases: Sequence[Arrays]) -> dict[str, m.GraphFile]:
         """Write for each place the graph of the first recipe that passes the checks, else keep the float graph."""
         graphs, reasons = dict(self.graphs[kind.base.name]), {}
+        self.relative_rms[kind.name] = dict(self.relative_rms[kind.base.name])
         waiting = dict(self.places)
         with scratch() as temporary:
             feeds = {place: str(temporary / f"{i}.npz") for i, place in enumerate(waiting)}
@@ -197,9 +213,7 @@ class _Export:
                 for place, problem in zip(tuple(waiting), problems, strict=True):
                     self.advance(int(first))
                     target = self.folder / kind.file(place)
-                    reason = problem or reason_to_keep_float(
-                        self.folder / graphs[place].path, target, cases[-_COMPARED:], self.options.judge_speed
-                    )
+                    reason = problem or self._reason_to_keep_float(kind, place, self.folder / graphs[place].path)
                     if reason is None:
                         graphs[place] = self._int8_graph(kind, place, waiting.pop(place))
                     else:
@@ -208,14 +222,44 @@ class _Export:
                         reasons[place] = reason
         for place in waiting:
             self.progress.note(f"{kind.name}: {place.split('/')[1]} stays fp32: {reasons[place]}")
+        self._note_scatter(kind)
         return graphs
+
+    def _reason_to_keep_float(self, kind: VariantKind, place: str, float_path: Path) -> str | None:
+        """Return the reason to keep a float graph, or None where the int8 graph at `place` of `kind` is better."""
+        path, cases = self.folder / kind.file(place), self.model.cases(kind.batch)
+        reason = reason_to_keep_float(float_path, path, cases)
+        if reason is not None or not self.options.judge_speed:
+            return reason
+        speed = measure_speed(float_path, path, self.model.alone[0])
+        if speed.scatter:
+            self.scattered.setdefault(speed.scatter[-1], []).append(place.split("/")[1])
+        return speed.reason_to_keep_float
+
+    def _note_scatter(self, kind: VariantKind) -> None:
+        """Say which int8 graphs are used although their speed could not be judged."""
+        if self.scattered:
+            names = ", ".join(name for names in self.scattered.values() for name in names)
+            self.progress.note(
+                f"{kind.name}: the speed of {names} was not judged: {next(iter(self.scattered))}; "
+                "export again on a quiet machine, or with --no-judge-speed, which never judges it"
+            )
+            self.scattered.clear()
 
     def _int8_graph(self, kind: VariantKind, place: str, component: ComponentModule) -> m.GraphFile:
         path = kind.file(place)
         cases = self.model.cases(kind.batch)
         # The model's own tensors are the reference; the error is recorded and not limited.
         parity = component_parity(self.folder / path, component.inputs, component.outputs, cases, relative=1.0)
+        self._note_error(kind, place, parity)
         return m.GraphFile(path, INT8, parity.max_abs_error, None)
+
+    def _note_error(self, kind: VariantKind, place: str, parity: Parity) -> None:
+        self.relative_rms.setdefault(kind.name, {})[place] = parity.relative_rms
+
+    def errors(self, kind: VariantKind) -> dict[str, float]:
+        """Return the relative errors of the components of a variant."""
+        return {c.name: self.relative_rms[kind.name][_component(c.name)] for c in self.model.components}
 
     def _share_file(self, kind: VariantKind) -> None:
         """Write the components of a variant as one file, whose graphs share one pool of threads."""

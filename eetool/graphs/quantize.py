@@ -140,8 +140,23 @@ def _tflite_static(job: QuantizationJob) -> None:
     for operation in (name.INPUT, name.OUTPUT, name.SUB, name.DIV, name.SOFTMAX):
         tflite_quantizer.update_quantization_recipe(".*", operation, algorithm_key=recipe.AlgorithmName.NO_QUANTIZE)
     _dynamic_classifiers(tflite_quantizer)
-    statistics = tflite_quantizer.calibrate({"serving_default": _load_feeds(job.feeds)}, num_threads=1)
-    tflite_quantizer.quantize(statistics).export_model(job.target, overwrite=True)
+    ranges = _tflite_ranges(job.source, tflite_quantizer.get_quantization_recipe(), _load_feeds(job.feeds))
+    tflite_quantizer.quantize(ranges).export_model(job.target, overwrite=True)
+
+
+def _tflite_ranges(source: str, quantization_recipe: Any, feeds: Feeds) -> Any:
+    """Return the smallest and the largest value of every tensor over all feeds.
+
+    The calibration of the quantiser itself averages the extremes of the feeds, and the graph then clips those of most.
+    """
+    from ai_edge_quantizer import calibrator, recipe_manager
+    from ai_edge_quantizer.utils import qsv_utils
+
+    manager = recipe_manager.RecipeManager()
+    manager.load_quantization_recipe(quantization_recipe)
+    calibration = calibrator.Calibrator(source, num_threads=1, qsv_update_func=qsv_utils.min_max_update)
+    calibration.calibrate({"serving_default": feeds}, manager)
+    return calibration.get_model_qsvs()
 
 
 def _tflite_dynamic(job: QuantizationJob) -> None:

@@ -57,6 +57,12 @@ def measured_text(inputs: ReportInputs) -> str:
     return f"Measured on {machine}: {bench.verdict.text}"
 
 
+def unstable_texts(inputs: ReportInputs) -> list[str]:
+    """Return the reasons to distrust measured times, those that were accepted included."""
+    measured = (("benchmark", inputs.bench), ("profile", inputs.profile))
+    return [f"unstable {name}: {reason}" for name, document in measured if document for reason in document.unstable]
+
+
 def sentence(text: str, *names: str) -> str:
     """Return a text that begins with a capital letter, unless it begins with a name."""
     return text if text.startswith(names or ("\0",)) else text[:1].upper() + text[1:]

@@ -3,12 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from eetool.bench.benchmark import Bench
 from eetool.bench.device_comparison import Estimate
 from eetool.model.goals import DEFAULT_DROP
 from eetool.report.inputs import ReportInputs
 from eetool.tune.point_names import same_thresholds
 
 _MOST = 4
+_LONGER_SECONDS = 60
+_REMEDIES = "What would decide it: "
 
 
 @dataclass(frozen=True)
@@ -47,13 +50,27 @@ def _of_benchmark(inputs: ReportInputs, bundle: str) -> Iterator[NextStep]:
         yield NextStep("Nothing was measured.", f"eetool bench {bundle} --data SOURCE -o bench.json")
         return
     if bench.verdict.pays is None:
-        again = f"eetool bench {bundle} --data {bench.data.source} --passes {3 * bench.passes} -o bench.json --force"
-        yield NextStep("The benchmark does not decide. More passes narrow the latency ratio.", again)
+        yield _deciding_step(bench, bundle)
     if bench.verdict.pays is False:
         drop = 2 * bench.max_accuracy_drop or 1.0
         again = f"eetool tune {bundle} --data {bench.data.source} --max-accuracy-drop {drop:g} -o retuned.eebundle"
         reason = "Early exit does not pay with these thresholds. A larger accuracy drop allows faster ones."
         yield NextStep(reason, again)
+
+
+def _deciding_step(bench: Bench, bundle: str) -> NextStep:
+    """Return what would decide the verdict of a benchmark, in its own words, with the command for it."""
+    earlier = bench.verdict.text.partition(_REMEDIES)[2].partition(". ")[0].removesuffix(".")
+    remedies = "; ".join(bench.verdict.remedies) or earlier  # documents of earlier versions hold them in the text
+    reason = f"The benchmark does not decide. {_REMEDIES}{remedies}." if remedies else "The benchmark does not decide."
+    source, more = bench.data.source, ""
+    if "passes" in remedies:
+        more += f" --passes {3 * bench.passes}"
+    if "--min-seconds" in remedies:
+        more += f" --min-seconds {_LONGER_SECONDS}"
+    if "examples instead of" in remedies or "more examples" in remedies:
+        source = "MORE_DATA"
+    return NextStep(reason, f"eetool bench {bundle} --data {source}{more} -o bench.json --force")
 
 
 def _of_points(inputs: ReportInputs, bundle: str) -> Iterator[NextStep]:

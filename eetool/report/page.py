@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from eetool import __version__
 from eetool.errors import MissingError
+from eetool.metrics import degenerate_exit
 from eetool.report.chart import Chart
-from eetool.report.formatting import measured_text, tile_texts, verdict_texts
+from eetool.report.formatting import measured_text, tile_texts, unstable_texts, verdict_texts
 from eetool.report.inputs import ReportInputs
 from eetool.report.next_steps import next_steps
 from eetool.report.operating_points import ReportPoint
@@ -29,6 +30,7 @@ from eetool.report.sections import (
     predictions,
     training,
 )
+from eetool.wording import cut_remarks
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -75,6 +77,7 @@ def render_page(
         sentence=sentence,
         facts=facts,
         measured=measured_text(inputs),
+        unstable=unstable_texts(inputs),
         steps=next_steps(inputs),
         date=date,
         style=Markup(_text("page.css")),
@@ -85,6 +88,7 @@ def render_page(
         place=place,
         charts=_by_section(charts),
         rows=comparison_rows(points, inputs),
+        remarks=cut_remarks({point.name: degenerate_exit(point.exit_shares or ()) for point in points}),
         certificates=certificates(inputs),
         bench=inputs.bench,
         examples=examples(inputs, pictures),

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from eetool.bench.device_comparison import DeviceRow, Estimate
 from eetool.latency.estimate.coverage import coverage_text
 from eetool.latency.estimate.energy import Energy
+from eetool.metrics import degenerate_exit
 from eetool.report.chart_theme import exit_name
 from eetool.report.formatting import energy, energy_note, milliseconds, percent, threads, tile_texts
 from eetool.report.inputs import ReportInputs
 from eetool.report.operating_points import ReportPoint
 from eetool.report.thumbnails import IMAGE
-from eetool.wording import counted
+from eetool.wording import counted, cut_remarks
 from eetool_measure.machine import Machine
 from eetool_runtime.manifest import Certificate
 
@@ -129,7 +130,9 @@ def _prediction(p: Estimate) -> SectionTable:
     verdict = comparison.verdict.text if comparison is not None and comparison.verdict is not None else ""
     missing = [f"{m.variant}: no figures: {m.reason}" for m in comparison.missing] if comparison is not None else []
     missing += [f"{row.name}: no figures: {row.reason}" for row in comparison.rows if row.reason] if comparison else []
-    warnings = (*p.warnings, *coverage_text(p.coverage, {}), *missing, *([p.reason] if p.reason else []))
+    cuts = {row.name: degenerate_exit(row.exit_shares or ()) for row in comparison.rows} if comparison else {}
+    reason = [p.reason] if p.reason else []
+    warnings = (*p.warnings, *coverage_text(p.coverage, {}), *missing, *reason, *cut_remarks(cuts))
     return SectionTable(heads, rows, title=title, note=verdict, warnings=warnings)
 
 

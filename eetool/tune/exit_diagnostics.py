@@ -4,10 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eetool.metrics import Thresholds, auroc, exits_taken, expected_calibration_error
+from eetool.metrics import Thresholds, auroc, degenerate_exit, exits_taken, expected_calibration_error
 from eetool.tune.threshold_search import ThresholdProblem
-
-_DEGENERATE = 0.99  # share of inputs that leave at one early exit, from which on its gate has no effect
 
 
 @dataclass(frozen=True)
@@ -44,10 +42,8 @@ def diagnose(problem: ThresholdProblem, thresholds: Thresholds) -> Diagnosis:
     taken = exits_taken(problem.confidences, thresholds)
     shares = np.bincount(taken, minlength=len(problem.confidences)) / problem.n
     used = shares[shares > 0]
-    early = int(shares[:-1].argmax()) if problem.early else 0
-    degenerate = early if problem.early and shares[early] >= _DEGENERATE else None
     exits = tuple(_exit(problem, taken, i) for i in range(len(problem.confidences)))
-    return Diagnosis(exits, float(abs((used * np.log2(used)).sum())), degenerate)
+    return Diagnosis(exits, float(abs((used * np.log2(used)).sum())), degenerate_exit(shares))
 
 
 def _exit(problem: ThresholdProblem, taken: np.ndarray, index: int) -> ExitDiagnosis:

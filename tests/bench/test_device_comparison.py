@@ -19,6 +19,7 @@ from eetool.latency.estimate.cascade_cost import CascadeLayout
 from eetool.latency.estimate.prediction_target import PredictionTarget
 from eetool.latency.estimate.predictor import Predictor
 from eetool.latency.kernels.kernel import Kernel
+from eetool.model.spec import ExpectedDrop
 from eetool_runtime.manifest import Expected, OperatingPoint
 from tests.helpers.latency_tables import COMPOSITION, conv, predictor, profile, table
 
@@ -53,33 +54,48 @@ def rival(kernels: list[Kernel], accuracy: float | None = None) -> tuple[Predict
     return dataclasses.replace(target, operating_points=points), BOARD
 
 
-def compared(target: PredictionTarget, *rivals: tuple[PredictionTarget, Predictor]) -> DeviceComparison:
-    return compare_on_device(target, BOARD, rivals, RULES)
+def compared(
+    target: PredictionTarget, *rivals: tuple[PredictionTarget, Predictor], drop: ExpectedDrop | None = None
+) -> DeviceComparison:
+    """Compare; `drop` is what tuning recorded of `fast`."""
+    return compare_on_device(target, BOARD, rivals, RULES, drops={} if drop is None else {"fast": drop})
+
+
+def recorded(points: float, half: float = 0.5) -> ExpectedDrop:
+    return ExpectedDrop(points, (points - half, points + half), 0.0)
 
 
 SMALL, LARGE = [conv(8, 8)], [conv(128, 128)] * 20
 
 
 @pytest.mark.parametrize(
-    ("target", "rivals", "pays", "words"),
+    ("target", "rivals", "drop", "pays", "words"),
     [
-        (model(), [], True, "Early exit pays on board: fast is predicted to be 7"),
-        (model(), [], True, "+0.00 points of accuracy (as recorded)"),
-        (model(share=0.0), [], None, "fast may be no faster than unsplit"),
-        (model(share=0.0), [], None, "What would decide it: `eetool bench` on board, or a table measured there"),
-        (model(accuracy=0.85), [], False, "fast loses 5.00 points of accuracy"),
-        (model(), [rival(SMALL, 0.95)], False, "small.onnx is predicted to be"),
-        (model(), [rival(SMALL, 0.85)], True, "No way without early exits is faster at the accuracy asked for"),
-        (model(), [rival(SMALL)], None, "small.onnx is faster and may keep the accuracy asked for"),
-        (model(), [rival(LARGE)], True, "No way without early exits is faster at the accuracy asked for"),
+        (model(), [], recorded(0.0), True, "Early exit pays on board: fast is predicted to be 7"),
+        (model(), [], recorded(0.0), True, "+0.00 points of accuracy (-0.50 to +0.50)"),
+        (model(), [], recorded(0.0, 3.0), None, "fast may lose 3.00 points of accuracy, where 1 may be lost"),
+        (model(), [], recorded(0.0, 3.0), None, "on the same inputs, or `eetool tune` with more examples than 2000."),
+        (model(), [], None, None, "the accuracies of fast and unsplit are recorded without an interval"),
+        (model(), [], None, None, "--data SOURCE, which compares both on the same inputs, or `eetool tune` again"),
+        (model(share=0.0), [], recorded(0.0), None, "fast may be no faster than unsplit"),
+        (model(share=0.0), [], recorded(0.0), None, "What would decide it: `eetool bench` on board, or a table meas"),
+        (model(accuracy=0.85), [], recorded(5.0), False, "fast loses 5.00 points of accuracy"),
+        (model(accuracy=0.85), [], recorded(5.0, 5.0), None, "fast may lose 10.00 points of accuracy"),
+        (model(), [rival(SMALL, 0.95)], recorded(0.0), None, "small.onnx is faster and may keep the accuracy asked"),
+        (model(), [rival(SMALL, 0.85)], recorded(0.0), None, "small.onnx is faster and may keep the accuracy asked"),
+        (model(), [rival(SMALL)], recorded(0.0), None, "small.onnx is faster and may keep the accuracy asked for"),
+        (model(), [rival(LARGE)], recorded(0.0), True, "No way without early exits is faster at the accuracy asked"),
     ],
 )
-def test_compare_on_device_gives_verdict_of_recorded_accuracies(
-    target: PredictionTarget, rivals: list[Any], pays: bool | None, words: str
+def test_compare_on_device_gives_verdict_of_recorded_intervals(
+    target: PredictionTarget, rivals: list[Any], drop: ExpectedDrop | None, pays: bool | None, words: str
 ) -> None:
-    verdict = compared(target, *rivals).verdict
+    verdict = compared(target, *rivals, drop=drop).verdict
     assert verdict is not None
     assert (verdict.pays, words in verdict.text) == (pays, True), verdict.text
+    assert bool(verdict.remedies) == (pays is None)
+    if drop is not None and not rivals:
+        assert verdict.accuracy_difference_ci95 == (-drop.ci95[1], -drop.ci95[0])
 
 
 def test_compare_on_device_rows_have_intervals_and_ratios() -> None:

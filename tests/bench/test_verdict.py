@@ -83,6 +83,17 @@ def test_decide_verdict_few_examples_asks_for_more() -> None:
     assert (outcome.latency_ratio, outcome.accuracy_difference) == (pytest.approx(0.5), 0.0)
 
 
+def test_decide_verdict_remedies_name_passes_once_and_one_count_of_examples() -> None:
+    """Two static networks that may be faster, each at another difference of accuracy."""
+    others = [net("a", 85, 0.9, NOISY, n=90), net("b", 83, 0.9, NOISY, n=90)]
+    reference, point = net("unsplit", 86, 1.0, NOISY, n=90), way("fast", 86, 0.95, n=90)
+    outcome = decide_verdict([reference, point, *others], reference, ["fast"], 1.0)
+    assert outcome.pays is None
+    assert len([remedy for remedy in outcome.remedies if "examples" in remedy]) == 1
+    assert len([remedy for remedy in outcome.remedies if "passes" in remedy]) == 1
+    assert f"What would decide it: {'; '.join(outcome.remedies)}." in outcome.text
+
+
 def test_decide_verdict_examples_asked_for_decide_it() -> None:
     """The count that the verdict asks for is enough where the shares stay as they are."""
     point, unsplit = way("fast", 1945, 0.5), net("unsplit", 1960, 1.0)

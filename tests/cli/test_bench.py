@@ -105,6 +105,11 @@ def test_bench_of_unsteady_times_keeps_what_it_measured(
     assert len(document["ways"]) == 4
     assert run("report", out, "-o", page).exit_code == 0
     assert "The measurement is unstable: the board was slowed down" in page.read_text()
+    accepted = run("bench", bundle, "--data", "tiny", *QUICK_BENCH, "--accept-unstable", "-o", out, "--force")
+    assert accepted.exit_code == 0
+    assert "unstable: the board was slowed down by heat or a weak supply" in accepted.stdout
+    assert run("report", out, "-o", page, "--force").exit_code == 0
+    assert "unstable benchmark: the board was slowed down by heat or a weak supply" in page.read_text()
 
 
 def test_bench_writes_the_printed_document(bundle: Path, tmp_path: Path) -> None:

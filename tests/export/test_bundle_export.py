@@ -166,7 +166,7 @@ def test_export_bundle_another_process_writes_the_same_bytes(bundle: Path, tuned
 
 
 def test_export_bundle_untuned_model_has_full_depth_only(plain: Checkpoint, tmp_path: Path) -> None:
-    manifest = export_bundle(plain, tmp_path / "plain.eebundle", NO_REFERENCES)
+    manifest = export_bundle(plain, tmp_path / "plain.eebundle", NO_REFERENCES).manifest
     model = load(tmp_path / "plain.eebundle")
     assert list(model.operating_points) == ["full"]
     assert [c.name for c in manifest.components] == ["exit0"]

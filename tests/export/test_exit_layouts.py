@@ -18,7 +18,7 @@ def test_export_bundle_convolutions_over_time_keep_their_logits_and_macs(tmp_pat
     plan = ExitPlan(1, "max2,conv3-8,avg2,sep3-4", ("blocks.0",))
     checkpoint = attach_exits("tests.helpers.layout_networks:waves", None, None, plan, 0)
     options = ExportOptions(variants=("onnx/fp32", "tflite/fp32"), references=False)
-    manifest = export_bundle(checkpoint, tmp_path / "b.eebundle", options)
+    manifest = export_bundle(checkpoint, tmp_path / "b.eebundle", options).manifest
     assert manifest.tensors["seg0_out"].shape == ("batch", 8, 24)
     inputs = checkpoint.samples["x"][:5]
     with torch.no_grad():

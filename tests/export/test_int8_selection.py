@@ -6,7 +6,8 @@ import numpy as np
 import onnx.parser
 import pytest
 
-from eetool.export.int8_selection import reason_to_keep_float
+from eetool.export.int8_selection import Speed, measure_speed, reason_to_keep_float
+from eetool_measure.timing import Spread
 
 CASES = [{"x": np.array([[1.0, 2.0]], np.float32), "y": np.array([[2.0, 4.0]], np.float32)}]
 
@@ -31,18 +32,18 @@ def exact(tmp_path: Path) -> Path:
 
 
 def test_reason_to_keep_float_smaller_and_accurate_returns_none(exact: Path, tmp_path: Path) -> None:
-    assert reason_to_keep_float(exact, graph(tmp_path / "q.onnx", 2.1), CASES, judge_speed=False) is None
+    assert reason_to_keep_float(exact, graph(tmp_path / "q.onnx", 2.1), CASES) is None
 
 
 def test_reason_to_keep_float_larger_file_returns_a_reason(exact: Path, tmp_path: Path) -> None:
     made = graph(tmp_path / "q.onnx", 2.0, padding=1000)
-    assert reason_to_keep_float(exact, made, CASES, judge_speed=False) == "its int8 file is no smaller"
+    assert reason_to_keep_float(exact, made, CASES) == "its int8 file is no smaller"
 
 
 def test_reason_to_keep_float_unloadable_file_returns_a_reason(exact: Path, tmp_path: Path) -> None:
     made = tmp_path / "q.onnx"
     made.write_bytes(b"no graph")
-    reason = reason_to_keep_float(exact, made, CASES, judge_speed=False)
+    reason = reason_to_keep_float(exact, made, CASES)
     assert reason is not None
     assert reason.startswith("its int8 file does not load: ")
 
@@ -51,23 +52,30 @@ def test_reason_to_keep_float_unloadable_file_returns_a_reason(exact: Path, tmp_
 def test_reason_to_keep_float_large_error_returns_a_reason(
     exact: Path, tmp_path: Path, factor: float, loss: str
 ) -> None:
-    reason = reason_to_keep_float(exact, graph(tmp_path / "q.onnx", factor), CASES, judge_speed=False)
+    reason = reason_to_keep_float(exact, graph(tmp_path / "q.onnx", factor), CASES)
     assert reason == f"int8 is off by {loss} (at most 10 % are allowed)"
 
 
 def test_reason_to_keep_float_other_boundary_returns_a_reason(exact: Path, tmp_path: Path) -> None:
     made = graph(tmp_path / "q.onnx", 2.0, output="int64[batch, 2] y")
-    assert reason_to_keep_float(exact, made, CASES, judge_speed=False) == "its inputs or outputs are not floats"
+    assert reason_to_keep_float(exact, made, CASES) == "its inputs or outputs are not floats"
 
 
-def test_reason_to_keep_float_speed_is_judged_by_the_interval(
-    exact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("ratio", "scatter", "reason"),
+    [
+        (Spread(1.5, (1.4, 1.6)), (), "int8 takes 1.50 times as long here; --no-judge-speed ignores that"),
+        (Spread(1.1, (0.9, 1.2)), (), None),
+        (Spread(1.5, (1.4, 1.6)), ("a median is known to ±20% only",), None),
+    ],
+)
+def test_speed_reason_needs_a_sure_ratio_of_steady_times(
+    ratio: Spread, scatter: tuple[str, ...], reason: str | None
 ) -> None:
-    from eetool.export import int8_selection
-    from eetool_measure.timing import Spread
+    assert Speed(ratio, scatter).reason_to_keep_float == reason
 
-    made = graph(tmp_path / "q.onnx", 2.0)
-    monkeypatch.setattr(int8_selection, "_time_ratio", lambda graphs, case: Spread(1.5, (1.4, 1.6)))
-    assert reason_to_keep_float(exact, made, CASES) == "int8 takes 1.50 times as long here"
-    monkeypatch.setattr(int8_selection, "_time_ratio", lambda graphs, case: Spread(1.1, (0.9, 1.2)))
-    assert reason_to_keep_float(exact, made, CASES) is None
+
+def test_measure_speed_compares_both_graphs(exact: Path, tmp_path: Path) -> None:
+    speed = measure_speed(exact, graph(tmp_path / "q.onnx", 2.0), CASES[0])
+    assert speed.ratio.median > 0
+    assert all("median" in reason for reason in speed.scatter)

@@ -17,12 +17,14 @@ from eetool.data.source import Source
 from eetool.data.splits import HELD_OUT
 from eetool.errors import ArtefactError, MissingError, UsageError, VerificationError
 from eetool.export.bundle_export import ExportOptions, export_bundle
+from eetool.export.parity import component_parity
 from eetool.export.variants import VARIANTS, find_variants
+from eetool.graphs.quantize import QuantizationJob, quantize, save_feeds
 from eetool.latency.estimate.prediction_target import target_of_variant
 from eetool.model.checkpoint import Checkpoint, load_checkpoint
 from eetool.progress import Advance, Silent
 from eetool_runtime import Bundle, Result, load, open_bundle
-from eetool_runtime.backends import Threads
+from eetool_runtime.backends import Threads, open_graph
 from eetool_runtime.errors import BackendError
 from eetool_runtime.manifest import MAX_SAMPLES_TOLERANCES
 from tests.helpers.backend_contract import GOLDEN
@@ -120,6 +122,25 @@ def file_per_component(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPath
     path = tmp_path_factory.mktemp("separate") / "model.eebundle"
     export_bundle(checkpoint, path, ExportOptions(("tflite/fp32",), references=False, share_files=False))
     return open_bundle(path)
+
+
+@pytest.mark.parametrize("graph_format", FORMATS)
+def test_quantize_keeps_the_extremes_of_one_feed_among_many(
+    request: pytest.FixtureRequest, graph_format: str, tmp_path: Path
+) -> None:
+    """A range that is averaged over the feeds clips the rare one."""
+    bundle: Bundle = request.getfixturevalue("opened" if graph_format == "onnx" else "file_per_component")
+    source = bundle.file(bundle.manifest.variants[f"{graph_format}/fp32"].components["seg0"].path)
+    samples = bundle.arrays(bundle.manifest.samples)["input"]
+    cases = [{"input": samples[i % len(samples)][None]} for i in range(20)]
+    rare = {"input": 5 * samples[:1]}
+    save_feeds(tmp_path / "feeds.npz", ["input"], [*cases[:10], rare, *cases[10:]])
+    target = tmp_path / f"int8.{graph_format}"
+    job = QuantizationJob(f"{graph_format}-static", str(source), str(target), str(tmp_path / "feeds.npz"))
+    assert quantize([job]) == [None]
+    exact = open_graph(source)
+    expected = dict(zip(exact.outputs, exact.run(rare), strict=True))
+    assert component_parity(target, ("input",), exact.outputs, [{**rare, **expected}], 1.0).relative_rms < 0.05
 
 
 @needs_tflite
@@ -253,7 +274,7 @@ def test_export_int8_alone_removes_unused_float_graphs(checkpoint: Checkpoint, t
     path = tmp_path / "b.eebundle"
     bars = Bars()
     options = ExportOptions(("onnx/int8",), references=False, judge_speed=False)
-    manifest = export_bundle(checkpoint, path, options, bars)
+    manifest = export_bundle(checkpoint, path, options, bars).manifest
     assert set(manifest.variants) == {"onnx/int8"}
     assert bars.steps["exporting"] == [1] * bars.totals["exporting"]
     assert bars.totals["exporting"] == 3 * len(manifest.components) + 2, "float, quantised, chosen; and the variant"

@@ -53,7 +53,7 @@ def test_export_text_model_runs_without_transformers(tmp_path: Path) -> None:
 def test_split_graph_attention_windows_compute_what_the_network_computes(tmp_path: Path) -> None:
     made = attach_exits(f"hf:{write(tmp_path, SWIN)}", None, 3, ExitPlan(1), seed=0)
     assert made.record.spec.branches == ("linear",), "it classifies by the mean of its tokens"
-    manifest = export_bundle(made, tmp_path / "b.eebundle", ExportOptions(references=False))
+    manifest = export_bundle(made, tmp_path / "b.eebundle", ExportOptions(references=False)).manifest
     assert [component.name for component in manifest.components] == ["seg0", "exit0", "exit1"]
 
 

@@ -344,6 +344,28 @@ def test_next_steps_without_measurement_begin_with_bench(bundle: Path) -> None:
     assert next_steps(ReportInputs()) == []
 
 
+@pytest.mark.parametrize(
+    ("remedies", "text", "command"),
+    [
+        (("about 350 examples instead of 120",), "", "--data MORE_DATA -o"),
+        (("more passes than 7, or a quieter machine",), "", "--passes 21 -o"),
+        (("more --min-seconds, to time more of the examples",), "", "--min-seconds 60 -o"),
+        ((), "Cannot tell. What would decide it: about 350 examples instead of 120. And so on.", "--data MORE_DATA -o"),
+    ],
+)
+def test_next_steps_of_an_open_benchmark_are_those_of_its_verdict(
+    inputs: ReportInputs, remedies: tuple[str, ...], text: str, command: str
+) -> None:
+    bench = inputs.bench
+    assert bench is not None
+    verdict = dataclasses.replace(bench.verdict, pays=None, remedies=remedies, text=text)
+    inputs.bench = dataclasses.replace(bench, verdict=verdict, passes=7)
+    step = next_steps(inputs)[0]
+    wanted = remedies[0] if remedies else "about 350 examples instead of 120"
+    assert step.reason == f"The benchmark does not decide. What would decide it: {wanted}."
+    assert command in step.command
+
+
 def test_next_steps_points_with_the_same_thresholds_are_named(tmp_path: Path) -> None:
     def same(document: dict[str, Any]) -> None:
         points = document["variants"]["onnx/fp32"]["operating_points"]

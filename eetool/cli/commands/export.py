@@ -22,7 +22,7 @@ class ExportRequest:
     formats: tuple[str, ...]
     precisions: tuple[str, ...]
     calibration_data: str | None
-    judge_speed: bool
+    judge_speed: bool | None
     layout: str
     merge: str
     profile: Path | None
@@ -60,7 +60,9 @@ class ExportRequest:
     help="Data source to calibrate int8 with.  [that of MODEL, else its samples]",
 )
 @click.option(
-    "--judge-speed/--no-judge-speed", default=True, help="Keep a component fp32 where int8 is slower on this machine."
+    "--judge-speed/--no-judge-speed",
+    default=None,
+    help="Keep a component fp32 where int8 is slower on this machine.  [unless MODEL was tuned for another device]",
 )
 @click.option(
     "--layout",

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from eetool.graphs.onnx_graph import SizedGraph
 from eetool.latency.estimate.cascade_cost import EXIT, SEGMENT, CascadeLayout, WiredComponent, layout_of_components
 from eetool.latency.kernels.from_onnx import kernels_from_graph, total_macs
+from eetool.model.goals import TuningGoals
+from eetool.model.spec import ExpectedDrop
 from eetool_runtime.manifest import OperatingPoint
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ class RecordedModel:
     kinds: dict[str, str]
     layout: CascadeLayout
     operating_points: Mapping[str, OperatingPoint] = field(default_factory=dict)
+    expected_drops: Mapping[str, ExpectedDrop] = field(default_factory=dict)
+    goals: TuningGoals | None = None
 
     @property
     def macs(self) -> dict[str, int]:
@@ -58,7 +62,8 @@ def record_checkpoint(checkpoint: Checkpoint, name: str) -> RecordedModel:
         raise UnknownOperatorError("ensemble")
     policy = checkpoint.record.policy or untuned_policy(len(spec.taps) + 1, spec.learned_confidence)
     network = ScoredNetwork(checkpoint.build(), policy.score, bool(policy.slopes)).eval()
-    return recorded_model(record_graphs(network, example_inputs(spec.inputs)), name, policy.operating_points)
+    model = recorded_model(record_graphs(network, example_inputs(spec.inputs)), name, policy.operating_points)
+    return replace(model, expected_drops=policy.expected_drops, goals=policy.goals)
 
 
 def with_score(checkpoint: Checkpoint, score: str) -> Checkpoint:

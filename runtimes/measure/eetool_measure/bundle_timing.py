@@ -29,7 +29,7 @@ from .results import (
     summarize_times,
     thresholds_to_leave_at,
 )
-from .stability import Steadiness, drift, interleave_until_steady, relative_ci95
+from .stability import Steadiness, drift, interleave_until_steady, p90_to_median, relative_ci95
 from .sustained import measure_sustained
 from .timing import Subject, translate_errors
 
@@ -79,7 +79,9 @@ def measure_bundle(
     cascades = [key for key in subjects if key[0] in (EXIT, FULL[0])]  # short components may vary more
     times = interleave_until_steady(subjects, cascades, runs=runs, min_seconds=min_seconds, seed=seed)
     cascade_times = {key: times[key] for key in cascades}
-    steadiness = Steadiness(relative_ci95(cascade_times), drift(cascade_times), before, read_machine_state())
+    steadiness = Steadiness(
+        relative_ci95(cascade_times), drift(cascade_times), before, read_machine_state(), p90_to_median(cascade_times)
+    )
     summary = summarize_times(bundle.manifest, granted, times)
     energy = power.energy(subjects, summary, seed) if power is not None else None
     sustained = None

@@ -18,6 +18,7 @@ Key = TypeVar("Key")
 TARGET_CI95 = 0.02  # half the 95 % interval of a median, divided by the median
 MAX_CI95 = 0.05  # above, the measurement is refused
 MAX_DRIFT = 0.10
+MAX_P90 = 2.0  # 90th percentile of the calls over their median: above, other programs took the processor
 _MAX_REPEATS = 2
 
 
@@ -30,12 +31,15 @@ class Steadiness:
         drift: relative change of the total latency from the first to the last third of the rounds.
         before: state of the machine before the measurement.
         after: state of the machine after it.
+        p90_to_median: 90th percentile of the calls of an exit over their median; the largest over all exits. 1 in
+            documents of earlier versions.
     """
 
     ci95_share: float
     drift: float
     before: MachineState
     after: MachineState
+    p90_to_median: float = 1.0
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -43,11 +47,20 @@ class Steadiness:
         reasons = []
         if self.before.throttled or self.after.throttled:
             reasons.append("the board was slowed down by heat or a weak supply")
-        if self.ci95_share > MAX_CI95:
-            reasons.append(f"a median is known to ±{self.ci95_share:.0%} only")
+        reasons += scatter_reasons(self.ci95_share, self.p90_to_median)
         if abs(self.drift) > MAX_DRIFT:
             reasons.append(f"times drifted by {self.drift:+.0%} while it lasted")
         return tuple(reasons)
+
+
+def scatter_reasons(ci95_share: float, p90_to_median: float) -> list[str]:
+    """Return the reasons to refuse times that scatter as much; for the arguments see `Steadiness`."""
+    reasons = []
+    if ci95_share > MAX_CI95:
+        reasons.append(f"a median is known to ±{ci95_share:.0%} only")
+    if p90_to_median > MAX_P90:
+        reasons.append(f"a tenth of the calls took {p90_to_median:.1f} times the median or longer")
+    return reasons
 
 
 def interleave_until_steady(
@@ -77,6 +90,12 @@ def relative_ci95(times: Mapping[Key, np.ndarray]) -> float:
         low, high = rounds.ci95
         shares.append((high - low) / 2 / rounds.median)
     return max(shares)
+
+
+def p90_to_median(times: Mapping[Key, np.ndarray]) -> float:
+    """Return `Steadiness.p90_to_median` of nanoseconds of every subject."""
+    pairs = [np.percentile(times_ns, (90, 50)) for times_ns in times.values()]
+    return max(float(p90 / median) for p90, median in pairs)
 
 
 def drift(times: Mapping[Key, np.ndarray]) -> float:

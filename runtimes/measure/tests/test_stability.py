@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eetool_measure.machine_state import MachineState
-from eetool_measure.stability import MAX_CI95, Steadiness, drift, interleave_until_steady, relative_ci95
+from eetool_measure.stability import (
+    MAX_CI95,
+    Steadiness,
+    drift,
+    interleave_until_steady,
+    p90_to_median,
+    relative_ci95,
+)
 from eetool_measure.timing import BLOCK
 
 COOL = MachineState(None, None, None, None)
@@ -27,6 +34,8 @@ def rounds(*medians_ms: float) -> np.ndarray:
     [
         (Steadiness(0.01, 0.02, COOL, COOL), None),
         (Steadiness(0.2, 0.0, COOL, COOL), "a median is known to ±20% only"),
+        (Steadiness(0.01, 0.0, COOL, COOL, 2.0), None),
+        (Steadiness(0.01, 0.0, COOL, COOL, 48.3), "a tenth of the calls took 48.3 times the median or longer"),
         (Steadiness(0.01, 0.3, COOL, COOL), "times drifted by +30% while it lasted"),
         (Steadiness(0.01, -0.3, COOL, COOL), "times drifted by -30% while it lasted"),
         (Steadiness(0.01, 0.0, COOL, HOT), "the board was slowed down by heat or a weak supply"),
@@ -48,6 +57,14 @@ def test_relative_ci95_is_largest_over_subjects() -> None:
         == relative_ci95({"wild": rounds(*wild)})
         > MAX_CI95
     )
+
+
+def test_p90_to_median_is_largest_over_subjects() -> None:
+    calm, held_up = rounds(*[2.0] * 30), rounds(*[2.0] * 30)
+    held_up[:, -2:] *= 50  # two of ten calls wait for other programs, and the median does not show it
+    assert p90_to_median({"calm": calm}) == 1.0
+    assert p90_to_median({"calm": calm, "held up": held_up}) == pytest.approx(50)
+    assert relative_ci95({"held up": held_up}) == 0.0
 
 
 @given(st.floats(0.5, 2.0))
