@@ -72,7 +72,7 @@ def train(
     recipe: str = "joint",
     epochs: int = 25,
     batch_size: int = 32,
-    learning_rate: float = 0.1,
+    learning_rate: float | None = None,
     seed: int = 0,
     torch_device: str = "cpu",
     weights: PathLike | None = None,
@@ -105,7 +105,7 @@ def train(
         recipe: `joint`, `distill`, or for exits on a trained backbone `frozen` or `confidence`.
         epochs: passes over the training split; 0 attaches exits only.
         batch_size: examples per step.
-        learning_rate: peak learning rate.
+        learning_rate: peak learning rate; by default 0.1, and 0.01 where a recipe trains a backbone with `weights` on.
         seed: of initial weights, order and augmentation.
         torch_device: `cpu`, `cuda`, `cuda:1` or `mps`.
         weights: initial weights: safetensors, a state dict, or a model.pt.
@@ -125,14 +125,18 @@ def train(
         eetool.errors.DivergedError: the loss is no longer a finite number.
     """
     with python_errors():
-        given = {"recipe": recipe, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+        given: dict[str, Any] = {"recipe": recipe, "epochs": epochs, "batch_size": batch_size}
         given |= {"seed": seed, "torch_device": torch_device}
+        if learning_rate is not None:
+            given["learning_rate"] = learning_rate
         _check_settings({**given, **settings}, teacher)
         plan = exit_plan(exits, as_strings("at", at), branch, layout, logits, cascade, ensemble)
         from eetool.model.checkpoint import save_checkpoint
+        from eetool.train.losses import default_learning_rate
         from eetool.train.module_reference import named_references
         from eetool.train.pipeline import train_model, try_before_data
 
+        given.setdefault("learning_rate", default_learning_rate(recipe, weights is not None))
         file = None if output is None else as_path(output, "a model.pt")
         name, watched = _reference(model), as_progress(progress)
         trial = _trial(as_strings("trial_export", trial_export))

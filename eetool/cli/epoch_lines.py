@@ -42,7 +42,8 @@ def epoch_table(history: "TrainingHistory") -> Any:
     """Return the learning curve as a table; of a long one evenly spaced epochs, the kept one, and the last."""
     n = len(history.epochs)
     step = max(1, -(-n // _MOST_ROWS))
-    shown = sorted({*range(n - 1, -1, -step), history.kept_epoch - 1})
+    kept = {history.kept_epoch - 1} if history.kept_epoch else set()
+    shown = sorted({*range(n - 1, -1, -step)} | kept)
     heads = ("epoch", "loss", *_exit_names(history.epochs[0]), "")
     rows = [
         (

@@ -56,6 +56,8 @@ def train_result(output: Path, checkpoint: "Checkpoint", accuracies: list[float]
 def kept_epoch_line(history: "TrainingHistory", keep: str) -> str:
     """Return which epoch was kept, and by which examples."""
     kept = f"epoch {history.kept_epoch} of {len(history.epochs)} was kept"
+    if not history.kept_epoch:
+        kept = f"of {counted(len(history.epochs), 'epoch')} none was kept, but the weights before the first"
     if keep != "best" or history.split is None:
         return f"{kept}, the last one"
     return (

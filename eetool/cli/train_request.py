@@ -36,7 +36,7 @@ class TrainRequest:
     recipe: str
     epochs: int
     batch_size: int
-    learning_rate: float
+    learning_rate: float | None
     warm_up: float
     optimizer: str
     weight_decay: float
@@ -149,6 +149,7 @@ def listed_names(text: str | None) -> tuple[str, ...]:
 def training_settings(request: TrainRequest) -> "TrainingSettings":
     """Return the settings of a request without contradictions."""
     from eetool.model.spec import LossOptions, TrainingSettings
+    from eetool.train.losses import default_learning_rate
     from eetool.train.stored_training import AUTOMATIC
 
     loss = LossOptions(
@@ -163,12 +164,13 @@ def training_settings(request: TrainRequest) -> "TrainingSettings":
         targets=request.targets,
         cost_weight=request.cost_weight,
     )
+    rate = request.learning_rate
     return TrainingSettings(
         recipe=request.recipe,
         epochs=request.epochs,
         seed=request.seed,
         batch_size=request.batch_size,
-        learning_rate=request.learning_rate,
+        learning_rate=default_learning_rate(request.recipe, request.weights is not None) if rate is None else rate,
         hold_out=request.hold_out,
         warm_up=request.warm_up,
         weight_decay=request.weight_decay,

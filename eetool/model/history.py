@@ -35,7 +35,7 @@ class TrainingHistory:
     Attributes:
         split: split of the validation examples; null where there were none.
         examples: their number.
-        kept_epoch: epoch whose weights were kept, from 1.
+        kept_epoch: epoch whose weights were kept, from 1; 0 for the weights that the run began with.
         epochs: figures of every epoch.
     """
 
@@ -49,7 +49,7 @@ def invalid_history(history: TrainingHistory, exits: int) -> str | None:
     """Return why no training of a network with this number of exits writes such a history, or None."""
     if [figures.epoch for figures in history.epochs] != list(range(1, len(history.epochs) + 1)):
         return "the epochs of its learning curve are not numbered from 1"
-    if not 1 <= history.kept_epoch <= len(history.epochs):
+    if not 0 <= history.kept_epoch <= len(history.epochs):
         return "it keeps an epoch that its learning curve does not have"
     if history.examples < 0 or (history.split is None) != (history.examples == 0):
         return "its learning curve has validation examples without a split, or a split without examples"

@@ -15,6 +15,8 @@ def learning_charts(history: TrainingHistory | None) -> Iterator[Chart]:
     if history is None:
         return
     kept = f"The rule is epoch {history.kept_epoch}, whose weights were kept."
+    if not history.kept_epoch:
+        kept = "No epoch was better than the weights before the first, which were kept."
     values = _values([epoch.training_loss for epoch in history.epochs])
     spec = _curves("training loss of every exit after each epoch", "training loss (nats)", values, history)
     caption = f"Cross-entropy on the training batches, as they were augmented. {kept}"
@@ -44,7 +46,7 @@ def _curves(description: str, title: str, values: Sequence[Spec], history: Train
     x = {**quantity("epoch", "epoch", (1, max(len(history.epochs), 2))), "axis": {"tickMinStep": 1, "format": "d"}}
     layers: list[Spec] = [
         {
-            "data": {"values": [{"epoch": history.kept_epoch}]},
+            "data": {"values": [{"epoch": history.kept_epoch}] if history.kept_epoch else []},
             "mark": {"type": "rule", "strokeDash": [4, 4], "opacity": 0.6},
             "encoding": {"x": x},
         },

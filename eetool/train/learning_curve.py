@@ -17,7 +17,10 @@ from eetool.records import encode
 from eetool.train.epoch_choice import EpochChoice
 from eetool.train.epoch_figures import TrainingTally, evaluate_exits
 from eetool.train.training_examples import ValidationExamples
+from eetool.wording import counted
 from eetool_runtime.records import decode
+
+_ROUNDED = 1e-6  # figures of epochs are rounded
 
 
 class LearningCurve:
@@ -42,7 +45,18 @@ class LearningCurve:
         self._chooses = settings.keep == BEST and validation is not None
         self._choice = EpochChoice(settings.keep)
         self._epochs: list[EpochFigures] = []
+        self.start_accuracy: float | None = None  # of the final exit before the first epoch, where that was asked for
         self._kept: dict[str, Tensor] = {}  # weights of the kept epoch, where there is a choice
+
+    def begin(self) -> None:
+        """Validate the network before its first epoch, as a candidate for the weights that are kept."""
+        if self._validation is None:
+            return
+        results = evaluate_exits(self._net, self._validation.batches(self._batch_size, self._device))
+        self.start_accuracy = results.accuracies[-1]
+        if self._chooses:
+            self._choice.add(0, results.scores)
+            self._kept = _copied(self._net)
 
     def end_epoch(self, tally: TrainingTally, average: Sequence[Tensor]) -> EpochFigures:
         """Validate the network, keep its weights or those of an earlier epoch, and return the figures.
@@ -70,6 +84,21 @@ class LearningCurve:
         return TrainingHistory(split, n, self._choice.kept_epoch, tuple(self._epochs))
 
     @property
+    def harm(self) -> str | None:
+        """Why the training did harm to the final exit, in a sentence; None where it did none that is known."""
+        history = self.history
+        if history is None or self.start_accuracy is None or not history.kept_epoch:
+            return None
+        now = history.epochs[history.kept_epoch - 1].validation_accuracy[-1]
+        if now is None or now >= self.start_accuracy - _ROUNDED:
+            return None
+        return (
+            f"the final exit is right on {100 * now:.1f} % of {counted(history.examples, 'validation example')}, and was "
+            f"on {100 * self.start_accuracy:.1f} % with the given weights. A smaller --learning-rate keeps more of them, "
+            "and --recipe frozen leaves them as they are"
+        )
+
+    @property
     def _last_is_kept(self) -> bool:
         return not self._chooses or self._choice.kept_epoch == len(self._epochs)
 
@@ -84,6 +113,7 @@ class LearningCurve:
         return {
             "epochs": json.dumps(encode(self._epochs)),
             "kept_epoch": self._choice.kept_epoch,
+            "start": {} if self.start_accuracy is None else {"accuracy": self.start_accuracy},
             "best": {} if best is None else {"scores": best},
             "weights": {} if self._last_is_kept else self._kept,
         }
@@ -98,6 +128,7 @@ class LearningCurve:
         self._epochs = [decode(EpochFigures, item, ValueError) for item in json.loads(stored["epochs"])]
         self._choice.kept_epoch = int(stored["kept_epoch"])
         self._choice.best = stored["best"].get("scores")
+        self.start_accuracy = stored.get("start", {}).get("accuracy")
         if not self._last_is_kept:
             self._kept = check_kept(self._net, stored["weights"], where)
         elif self._chooses:

@@ -14,6 +14,14 @@ from eetool.wording import counted
 
 RECIPES = ("joint", "frozen", "confidence", "distill")
 FROZEN = ("frozen", "confidence")  # only the early exits are trained
+_FRESH_RATE, _WARM_RATE = 0.1, 0.01
+
+
+def default_learning_rate(recipe: str, has_weights: bool) -> float:
+    """Return the peak learning rate of a recipe; a small one where a trained backbone is trained on."""
+    return _WARM_RATE if has_weights and recipe not in FROZEN else _FRESH_RATE
+
+
 _RAMP_FROM = 0.01
 _LEAST = 1e-12
 _CLASSES_ALONE = 0.3  # weight of the cross-entropy of class heads alone

@@ -121,7 +121,18 @@ def train_model(
     validation = validation_examples(source, splits[TEMPERATURE], TEMPERATURE, examples)
     trained, kept, validated = store_features(net, examples, validation, settings, progress)
     history = run_training(
-        trained, kept, settings, state_file, resume, progress, depths, loaded_teacher, validated, on_epoch, identity
+        trained,
+        kept,
+        settings,
+        state_file,
+        resume,
+        progress,
+        depths,
+        loaded_teacher,
+        validated,
+        on_epoch,
+        identity,
+        weights is not None,
     )
     return replace(start, record=replace(record, history=history), state=net.state_dict())
 

@@ -48,6 +48,7 @@ def run_training(
     validation: ValidationExamples | None = None,
     on_epoch: EpochListener | None = None,
     identity: Mapping[str, str] = MappingProxyType({}),
+    has_weights: bool = False,
 ) -> TrainingHistory | None:
     """Train `net` in place, and return its learning curve; None without an epoch.
 
@@ -67,6 +68,8 @@ def run_training(
         validation: examples for the learning curve and the choice of an epoch.
         on_epoch: receives the figures of every epoch.
         identity: of the network, its initial weights and the data, which `resume` compares.
+        has_weights: the network was trained before. Then its weights at the start may be those that are kept, and a
+            final exit that became worse is noted.
 
     Raises:
         DivergedError: the loss is NaN or infinite after finite steps; `state_file` keeps the last good epoch.
@@ -89,6 +92,8 @@ def run_training(
     if not resume and engine.is_main:
         state_file.unlink(missing_ok=True)
     first = run.restore(state_file) if resume else 0
+    if has_weights and not resume and settings.epochs and engine.is_main:
+        run.curve.begin()
     with progress("training", settings.epochs * run.steps) as advance, _kept(state_file):
         advance(first * run.steps)
         for epoch in range(first, settings.epochs):
@@ -102,6 +107,8 @@ def run_training(
     if not engine.is_main:
         raise SystemExit(0)  # only the first process continues
     state_file.unlink(missing_ok=True)
+    if run.curve.harm:
+        progress.note(f"warning: {run.curve.harm}")
     return run.curve.history
 
 

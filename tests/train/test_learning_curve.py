@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ from eetool.data.augmentation import Augmentation
 from eetool.errors import ArtefactError, UsageError
 from eetool.model.checkpoint import load_tensors, serialise
 from eetool.model.early_exit import EarlyExitNet
-from eetool.model.history import EpochFigures, TrainingHistory
+from eetool.model.history import EpochFigures, TrainingHistory, invalid_history
 from eetool.model.spec import TrainingSettings
+from eetool.progress import Silent
+from eetool.train.losses import FROZEN, default_learning_rate
 from eetool.train.training_examples import TrainingExamples, ValidationExamples
 from eetool.train.training_loop import RESUME_FORMAT, run_training
 
@@ -29,6 +32,14 @@ def network(seed: int = 0) -> EarlyExitNet:
     torch.manual_seed(seed)
     backbone = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
     return EarlyExitNet(backbone, {"1": nn.Linear(8, 2)})
+
+
+class Notes(Silent):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, line: str) -> None:
+        self.lines.append(line)
 
 
 Listener = Callable[[EpochFigures, float], None]
@@ -88,6 +99,28 @@ def test_run_training_best_epoch_is_kept(tmp_path: Path, average: float) -> None
     assert (curve.kept_epoch, curve.epochs) == (4, history.epochs)
     assert accuracies(last, SPOILT) == pytest.approx(curve.epochs[-1].validation_accuracy, abs=1e-6)
     assert not torch.equal(last.backbone[0].weight, net.backbone[0].weight)
+
+
+def test_run_training_given_weights_that_training_spoils_are_kept_or_it_is_noted(tmp_path: Path) -> None:
+    kept, start, notes = network(), network(), Notes()
+    run = partial(run_training, examples=EXAMPLES, state_file=tmp_path / "s", resume=False, validation=SPOILT)
+    history = run(kept, settings=SETTINGS, has_weights=True, progress=notes)
+    assert history is not None
+    assert (history.kept_epoch, notes.lines) == (0, [])
+    assert all(torch.equal(x, start.state_dict()[name]) for name, x in kept.state_dict().items())
+    assert invalid_history(history, 2) is None
+
+    run(network(), settings=replace(SETTINGS, keep="last"), has_weights=True, progress=notes)
+    assert "of 64 validation examples, and was on" in "".join(notes.lines)
+    run(network(), settings=replace(SETTINGS, keep="last"), progress=notes)
+    assert len(notes.lines) == 1, "fresh weights have nothing to lose"
+
+
+def test_default_learning_rate_given_weights_is_small_where_the_backbone_learns() -> None:
+    assert [default_learning_rate("joint", True), default_learning_rate("distill", True)] == [0.01, 0.01]
+    assert (
+        {default_learning_rate(recipe, True) for recipe in FROZEN} == {default_learning_rate("joint", False)} == {0.1}
+    )
 
 
 def test_run_training_validation_does_not_change_the_weights(tmp_path: Path) -> None:

@@ -121,7 +121,12 @@ class _Network:
 )
 @click.option("--epochs", type=click.IntRange(0), default=25, show_default=True, help="0 attaches exits only.")
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
-@click.option("--learning-rate", type=FiniteRange(0, min_open=True), default=0.1, show_default=True)
+@click.option(
+    "--learning-rate",
+    type=FiniteRange(0, min_open=True),
+    default=None,
+    help="At its peak.  [0.1; 0.01 where a recipe trains a backbone with --weights on]",
+)
 @click.option(
     "--warm-up",
     type=FiniteRange(0, 0.9),
