@@ -35,6 +35,9 @@ def test_run_equals_python(tmp_path: Path, native: Library, threads: int, shared
         mine, theirs = model(given), python(given)
         assert (mine.exit, mine.index, mine.confidence) == (theirs.exit, theirs.index, theirs.confidence)
         assert mine.logits.tobytes() == theirs.logits.tobytes()
+    expected, actual = python.memory(), model.info
+    for name in ("not_loaded", "loaded_bytes", "total_bytes"):
+        assert actual[name] == expected[name]
 
 
 @pytest.mark.parametrize("variant", ["tflite/fp32", "tflite/int8"])

@@ -1,5 +1,7 @@
 // What a model is, as JSON.
 #include <algorithm>
+#include <set>
+#include <string>
 
 #include "json_writer.hpp"
 #include "machine.hpp"
@@ -29,15 +31,19 @@ void write_inputs(JsonWriter& json, const Manifest& m) {
 /// Write sizes of the files of components, and the resident memory of the process; engines need more than the files.
 void write_memory(JsonWriter& json, const Manifest& m, const Variant& variant,
                   const std::vector<std::string>& not_loaded) {
-  std::int64_t total = 0, loaded = 0;
+  std::set<std::string> all, loaded;  // paths, as components may share a file
   for (const auto& [name, graph] : variant.components) {
-    const std::int64_t size_bytes = find(m.files, graph.path)->size_bytes;
-    total += size_bytes;
-    if (std::find(not_loaded.begin(), not_loaded.end(), name) == not_loaded.end()) loaded += size_bytes;
+    all.insert(graph.path);
+    if (std::find(not_loaded.begin(), not_loaded.end(), name) == not_loaded.end()) loaded.insert(graph.path);
   }
+  const auto size_bytes = [&m](const std::set<std::string>& paths) {
+    std::int64_t sum = 0;
+    for (const std::string& path : paths) sum += find(m.files, path)->size_bytes;
+    return sum;
+  };
   json.member("not_loaded", not_loaded);
-  json.member("loaded_bytes", loaded);
-  json.member("total_bytes", total);
+  json.member("loaded_bytes", size_bytes(loaded));
+  json.member("total_bytes", size_bytes(all));
   json.member("process_bytes", resident_bytes());
 }
 
