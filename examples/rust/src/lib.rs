@@ -1,9 +1,10 @@
 //! The native runtime for Rust: the C interface of eetool_runtime.h, and types that free themselves. It needs no crate.
 
-use std::ffi::{c_char, c_double, c_float, CStr, CString};
+use std::ffi::{CStr, CString};
 use std::fmt;
 use std::marker::{PhantomData, PhantomPinned};
 use std::mem::size_of;
+use std::os::raw::{c_char, c_double, c_float};
 use std::ptr;
 
 /// Declarations of eetool_runtime.h, version 1.0 of the interface.
