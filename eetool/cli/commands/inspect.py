@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eetool.cli.epoch_lines import epoch_table
-from eetool.cli.number_format import drop_text
+from eetool.cli.number_format import drop_text, shares
 from eetool.cli.options import REFERENCE_OR_ARTEFACT, SHAPE, named_option
 from eetool.cli.output import CommandResult, table, verb
 from eetool.cli.train_output import kept_epoch_line
@@ -108,11 +108,11 @@ def _points(points: "Mapping[str, OperatingPoint]", drops: "Mapping[str, Expecte
                 _numbers(point.thresholds),
                 f"{100 * e.accuracy:.2f} %" if e else "–",
                 drop_text(drop) if drop else "–",
-                "  ".join(f"{100 * share:.0f} %" for share in e.exit_shares) if e else "–",
+                shares(e.exit_shares if e else None),
             )
         )
     columns = {"point": "left", "thresholds": "left", "accuracy": "right", "drop (95 %)": "right"}
-    return table({**columns, "leave at exit 0, 1, …": "left"}, rows)
+    return table({**columns, "exits %": "right"}, rows)
 
 
 def _checkpoint(path: Path, named: tuple[str, ...]) -> CommandResult:
