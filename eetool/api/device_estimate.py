@@ -119,10 +119,11 @@ def _on_device(
     from eetool.latency.table.table import BACKENDS
 
     if variant == "auto":
-        preferred = like or _tuned_variant(model, profile)
         variants = predictable_variants(model)
         held = _held(profile)
         precisions = {precision for _, precision in held}
+        tuned = _tuned_variant(model, profile)
+        preferred = like or (tuned if tuned is not None and tuned.split("/")[1] in precisions else None)
         variant = min(
             variants,
             key=lambda v: (

@@ -67,7 +67,7 @@ def export_model(order: ExportOrder, progress: Progress) -> "ExportedBundle":
         order.simplify,
         calibration=data.inputs,
         labelled=data.labelled,
-        judge_speed=_judges_speed(order, progress),
+        judge_speed=judges_speed(order, progress),
         merge=order.merge,
         figures=times,
     )
@@ -76,7 +76,7 @@ def export_model(order: ExportOrder, progress: Progress) -> "ExportedBundle":
     return exported
 
 
-def _judges_speed(order: ExportOrder, progress: Progress) -> bool:
+def judges_speed(order: ExportOrder, progress: Progress) -> bool:
     """Return whether int8 is judged by its speed here: as asked, else where no other machine is the goal."""
     policy = order.checkpoint.record.policy
     costs = policy.goals.costs if policy is not None and policy.goals is not None else None

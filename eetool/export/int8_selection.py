@@ -55,7 +55,7 @@ def reason_to_keep_float(float_path: Path, int8_path: Path, cases: Cases) -> str
         return f"its int8 file does not load: {error.message}"
     if rounded.outputs != exact.outputs or rounded.inputs != exact.inputs:
         return "its inputs or outputs are not floats"
-    loss = component_parity(int8_path, rounded.inputs, rounded.outputs, cases, relative=1.0).relative_rms
+    loss = component_parity(int8_path, tuple(rounded.inputs), tuple(rounded.outputs), cases, relative=1.0).relative_rms
     if not loss <= MAX_LOSS:
         return f"int8 is off by {100 * loss:.0f} % (at most {100 * MAX_LOSS:.0f} % are allowed)"
     return None

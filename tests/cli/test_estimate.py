@@ -1,5 +1,6 @@
 """`eetool estimate`, and `eetool profile MODEL --device NAME`, its earlier spelling."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +11,15 @@ import numpy as np
 import onnx
 import pytest
 
+from eetool.export.bundle_files import GOALS, GOALS_SCHEMA
+from eetool.export.expected_drops import DROPS, DROPS_SCHEMA
 from eetool.latency.table.hw_profile import profile_document
-from eetool.records import canonical
-from tests.helpers.latency_tables import profile, table
+from eetool.model.goals import CostSource, TuningGoals
+from eetool.model.spec import ExpectedDrop
+from eetool.records import canonical, encode
+from tests.helpers.latency_tables import ENTRIES, profile, table
 from tests.helpers.onnx_graphs import NETWORK, model, save
-from tests.helpers.tiny_bundle import write_tiny_bundle
+from tests.helpers.tiny_bundle import replace_file, write_tiny_bundle
 
 SCHEMAS = Path(__file__).parents[2] / "eetool/schemas"
 VERBS = ("estimate", "profile")
@@ -64,6 +69,44 @@ def test_estimate_bundle_against_networks_ends_with_verdict(cli: Any, board: Pat
     flat = save(model(other_rank), tmp_path / "flat.onnx")
     refused = cli("estimate", bundle, "--device", board, "--against", flat)
     assert (refused.code, "flat.onnx: takes inputs of 4, and" in refused.stderr) == (3, True), refused
+
+
+def test_estimate_verdict_has_the_interval_that_tune_recorded(cli: Any, board: Path, tmp_path: Path) -> None:
+    bundle = write_tiny_bundle(tmp_path)
+    before = cli("estimate", bundle, "--device", board, "--json").document["comparison"]["verdict"]
+    assert before["accuracy_difference_ci95"] == []
+    drops = {name: ExpectedDrop(0.5, (-2.0, 3.0), 0.1) for name in ("balanced", "fast")}
+    document = canonical({"schema": DROPS_SCHEMA, "variants": encode({"onnx/fp32": drops})})
+    replace_file(bundle, DROPS, document.encode())
+    after = cli("estimate", bundle, "--device", board, "--json").document["comparison"]["verdict"]
+    assert (after["way"], after["accuracy_difference_ci95"]) == ("balanced", [-3.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("tuned", "device", "chosen", "warned"),
+    [
+        ("onnx/int8", "board", "onnx/int8", False),
+        ("onnx/fp32", "board", "onnx/fp32", False),
+        ("onnx/int8", "rpi4", "onnx/fp32", False),
+        ("tflite/fp32", "board", "onnx/fp32", True),
+    ],
+)
+def test_estimate_prefers_the_variant_that_was_tuned_for_the_device(
+    cli: Any, tmp_path: Path, tuned: str, device: str, chosen: str, warned: bool
+) -> None:
+    both = (*ENTRIES, *(dataclasses.replace(entry, precision="int8") for entry in ENTRIES))
+    board = tmp_path / "board.json"
+    board.write_text(canonical({"schema": "hw_profile/1", **profile_document(profile(table(entries=both)))}))
+
+    def add_int8(document: Any) -> None:
+        document["variants"]["onnx/int8"] = document["variants"]["onnx/fp32"]
+
+    bundle = write_tiny_bundle(tmp_path, edit=add_int8)
+    goals = TuningGoals(1.0, costs=CostSource(device, "latency_ms", "hw_profile_file", tuned))
+    replace_file(bundle, GOALS, canonical({"schema": GOALS_SCHEMA, **encode(vars(goals))}).encode())
+    document = cli("estimate", bundle, "--device", board, "--json").document
+    assert document["variant"] == chosen
+    assert any("the model was tuned for tflite/fp32 on board" in line for line in document["warnings"]) == warned
 
 
 def test_estimate_int8_without_int8_table_has_no_figures(cli: Any, board: Path, tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_quantize_keeps_the_extremes_of_one_feed_among_many(
     assert quantize([job]) == [None]
     exact = open_graph(source)
     expected = dict(zip(exact.outputs, exact.run(rare), strict=True))
-    assert component_parity(target, ("input",), exact.outputs, [{**rare, **expected}], 1.0).relative_rms < 0.05
+    assert component_parity(target, ("input",), tuple(exact.outputs), [{**rare, **expected}], 1.0).relative_rms < 0.05
 
 
 @needs_tflite
