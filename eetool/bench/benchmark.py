@@ -19,6 +19,7 @@ from eetool.bench.way_sets import WayNotRun
 from eetool.bench.ways import EARLY_EXIT
 from eetool.data.source import Source, check_classes
 from eetool.data.splits import split_record
+from eetool.data.views import take_examples
 from eetool.data.vocabulary import use_model_vocabulary
 from eetool.errors import UnstableError
 from eetool.progress import SILENT, Progress
@@ -176,7 +177,7 @@ def bench_bundle(
     source = use_model_vocabulary(source, manifest.inputs)
     check_classes(source, manifest.labels, str(bundle.path))
     labels, threads = source.labels[indices], rules.threads or recorded_threads(bundle, variants[0])
-    sets = make_sets(bundle, variants, source.inputs[indices], against, threads)
+    sets = make_sets(bundle, variants, take_examples(source, indices), against, threads)
     graphs_bytes, throttled = sum(one.graphs_bytes for one in sets), read_machine_state().throttled
     together = fits_in_memory(graphs_bytes, rules.memory_bytes)
     predicted = predict_sets(sets, together, bool(rules.variants), progress)

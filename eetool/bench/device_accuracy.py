@@ -13,6 +13,7 @@ from eetool.bench.predicted_sets import make_sets, predict_sets
 from eetool.bench.predictions import WayPredictions
 from eetool.bench.ways import EARLY_EXIT, UNSPLIT
 from eetool.data.source import Source, check_classes
+from eetool.data.views import take_examples
 from eetool.data.vocabulary import use_model_vocabulary
 from eetool.errors import ArtefactError
 from eetool.progress import SILENT, Progress
@@ -64,7 +65,7 @@ def measure_accuracies(
     """
     manifest = bundle.manifest
     source = use_model_vocabulary(source, manifest.inputs)
-    examples, labels = source.inputs[indices], source.labels[indices]
+    examples, labels = take_examples(source, indices), source.labels[indices]
     check_classes(source, manifest.labels, str(bundle.path))
     sets = make_sets(bundle, [variant], examples, against, threads=1)
     predicted = predict_sets(sets, keep=False, required=True, progress=progress)

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
 from eetool.bench.predictions import ExitPredictions, WayPredictions
 from eetool.bench.way_sets import NO_REFERENCE_HINT, VariantWays, WayNotRun, WaySet, bench_inputs, rival_sets
 from eetool.bench.ways import EARLY_EXIT, UNSPLIT, WayLabel, unique_names
+from eetool.data.rows import Examples
+from eetool.data.views import Views
 from eetool.errors import ArtefactError, EarlyExitError, UsageError
 from eetool.progress import SILENT, Progress
 from eetool_runtime.backends import Threads, backend_for
@@ -86,7 +86,7 @@ def check_point(bundle: Bundle, variants: Sequence[str], point: str | None) -> N
 def make_sets(
     bundle: Bundle,
     variants: Sequence[str],
-    examples: np.ndarray,
+    examples: Examples | Views,
     against: Sequence[Path],
     threads: int,
 ) -> list[WaySet]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eetool.bench.ways import StaticWay
+from eetool.bench.ways import ModelInput, StaticWay
 from eetool.errors import ArtefactError
 from eetool.metrics import Thresholds, exits_taken
 from eetool_runtime.model import Model
@@ -76,7 +76,7 @@ def predict_static(way: StaticWay, n_inputs: int, temperature: float) -> WayPred
     return WayPredictions(classes, probability)
 
 
-def predict_exits(model: Model, inputs: Sequence[np.ndarray]) -> ExitPredictions:
+def predict_exits(model: Model, inputs: Sequence[ModelInput]) -> ExitPredictions:
     """Return the predictions of every exit of a bundle on N inputs of batch 1."""
     temperatures = model.bundle.variant(model.variant).temperatures
     shape = (len(temperatures), len(inputs))

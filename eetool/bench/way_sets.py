@@ -6,11 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
 from eetool.bench.predictions import ExitPredictions, WayPredictions, predict_exits, predict_static
-from eetool.bench.ways import AGAINST, EARLY_EXIT, UNSPLIT, CascadeWay, StaticWay, WayLabel, cascade_macs
-from eetool.data.model_inputs import model_inputs
+from eetool.bench.ways import (
+    AGAINST,
+    EARLY_EXIT,
+    UNSPLIT,
+    CascadeWay,
+    ModelInput,
+    StaticWay,
+    WayLabel,
+    cascade_macs,
+)
+from eetool.data.rows import Examples
+from eetool.data.views import Views, inputs_by_name
 from eetool.errors import ArtefactError
 from eetool.graphs.onnx_side_files import check_side_file_sizes
 from eetool_runtime.backends import PROCESS, Threads, backend_for, open_onnx_with_side_files
@@ -18,6 +26,7 @@ from eetool_runtime.bundle import Bundle, open_bundle
 from eetool_runtime.errors import BackendError
 from eetool_runtime.execution_plan import unsplit_macs
 from eetool_runtime.loading import load_to_judge
+from eetool_runtime.preprocess import are_views
 
 Ways = Sequence[CascadeWay | StaticWay]
 NO_REFERENCE_HINT = "It was exported with --no-reference; export it again without."
@@ -101,7 +110,7 @@ class VariantWays(_Opened):
         self,
         bundle: Bundle,
         variant: str,
-        inputs: Sequence[np.ndarray],
+        inputs: Sequence[ModelInput],
         threads: int,
         prefix: str = "",
         same_as: str | None = None,
@@ -159,7 +168,7 @@ class RivalFile(_Opened):
     required = True
     format = "onnx"
 
-    def __init__(self, path: Path, inputs: Sequence[np.ndarray], threads: int, classes: int) -> None:
+    def __init__(self, path: Path, inputs: Sequence[ModelInput], threads: int, classes: int) -> None:
         super().__init__()
         if not path.is_file():
             raise ArtefactError(f"{path}: does not exist", "--against takes an .onnx file or a bundle.")
@@ -192,7 +201,7 @@ class RivalVariant(_Opened):
 
     required = False
 
-    def __init__(self, bundle: Bundle, variant: str, inputs: Sequence[np.ndarray], threads: int, name: str) -> None:
+    def __init__(self, bundle: Bundle, variant: str, inputs: Sequence[ModelInput], threads: int, name: str) -> None:
         super().__init__()
         path = bundle.variant(variant).references.get(UNSPLIT)
         if path is None:
@@ -213,28 +222,31 @@ class RivalVariant(_Opened):
             return SetPredictions({way.name: predict_static(way, len(self._inputs), temperature)})
 
 
-def bench_inputs(bundle: Bundle, examples: np.ndarray) -> list[np.ndarray]:
+def bench_inputs(bundle: Bundle, examples: Examples | Views) -> list[ModelInput]:
     """Return examples (N, …) of a source as N inputs of `bundle` at batch 1, so that preprocessing is not timed.
 
     Raises:
         ArtefactError: the bundle does not take one example of this kind and shape.
     """
     specs = bundle.manifest.inputs
-    if len(specs) != 1:
+    if len(specs) != 1 and not are_views(specs):
         raise ArtefactError(f"{bundle.path}: it has {len(specs)} inputs, but a benchmark provides one")
     try:
-        inputs = model_inputs(examples, specs[0])
+        inputs = inputs_by_name(examples, specs)
     except ArtefactError as error:
         raise ArtefactError(f"{bundle.path}: {error.message}", error.hint) from None
-    return [inputs[i : i + 1] for i in range(len(inputs))]
+    if len(specs) == 1:
+        (array,) = inputs.values()
+        return [array[i : i + 1] for i in range(len(array))]
+    return [{name: array[i : i + 1] for name, array in inputs.items()} for i in range(len(examples))]
 
 
 def rival_sets(
     path: Path,
     bundle: Bundle,
     variants: Sequence[str],
-    examples: np.ndarray,
-    inputs: Sequence[np.ndarray],
+    examples: Examples | Views,
+    inputs: Sequence[ModelInput],
     threads: int,
 ) -> list[WaySet]:
     """Return a network to compare with: an ONNX file, or another bundle in each of its variants among `variants`.
@@ -271,7 +283,7 @@ def rival_sets(
 
 
 def _open_reference(
-    bundle: Bundle, variant: str, name: str, inputs: Sequence[np.ndarray], threads: Threads
+    bundle: Bundle, variant: str, name: str, inputs: Sequence[ModelInput], threads: Threads
 ) -> StaticWay:
     path = bundle.variant(variant).references[UNSPLIT]
     graph = backend_for(variant.split("/")[0]).open(bundle.file(path), threads)

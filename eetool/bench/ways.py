@@ -15,6 +15,7 @@ from eetool_runtime.execution_plan import Thresholds, plan_steps
 from eetool_runtime.manifest import Manifest
 from eetool_runtime.model import Model
 
+ModelInput = np.ndarray | Mapping[str, np.ndarray]  # at batch 1; by name where a model has several
 UNSPLIT, EARLY_EXIT, AGAINST = "unsplit", "early_exit", "against"
 
 
@@ -41,7 +42,7 @@ class WayLabel:
 class CascadeWay:
     """A loaded bundle at one of its operating points. Several ways may share one model."""
 
-    def __init__(self, label: WayLabel, model: Model, inputs: Sequence[np.ndarray]) -> None:
+    def __init__(self, label: WayLabel, model: Model, inputs: Sequence[ModelInput]) -> None:
         self.name = label.name
         self.model = model
         self._point, self._inputs = label.operating_point, inputs
@@ -56,16 +57,17 @@ class CascadeWay:
 
 
 class StaticWay:
-    """A graph with one input; its logits are the output `logits`, else its first output.
+    """A graph; its logits are the output `logits`, else its first output.
 
     `file` is that of a network outside of a bundle, in which the cause of NaN is looked for.
     """
 
-    def __init__(self, name: str, graph: Graph, inputs: Sequence[np.ndarray], file: Path | None = None) -> None:
+    def __init__(self, name: str, graph: Graph, inputs: Sequence[ModelInput], file: Path | None = None) -> None:
         self.name, self._file = name, file
         self._graph = graph
         self._inputs = inputs
-        self._bound: tuple[str, BoundCall, np.ndarray] | None = None
+        self._bound: tuple[BoundCall, np.ndarray] | None = None
+        self._feeds: list[tuple[tuple[str, np.ndarray], ...]] = []
 
     def prepare(self) -> None:
         """Do nothing: the graph has one state."""
@@ -101,15 +103,16 @@ class StaticWay:
     def _logits(self, index: int) -> np.ndarray:
         """Return logits (1, classes) in an array that the next call overwrites."""
         # The cascade calls its graphs in the same way, so the way of calling favours neither side.
-        name, bound, logits = self._bound = self._bound or self._bind()
-        bound.read(name, self._inputs[index])
+        bound, logits = self._bound = self._bound or self._bind()
+        for name, array in self._feeds[index]:
+            bound.read(name, array)
         bound.call()
         return logits
 
-    def _bind(self) -> tuple[str, BoundCall, np.ndarray]:
-        name = next(iter(self._graph.inputs))
-        bound, outputs = bind_to(self._graph, {name: self._inputs[0]})
-        return name, bound, outputs["logits"] if "logits" in outputs else next(iter(outputs.values()))
+    def _bind(self) -> tuple[BoundCall, np.ndarray]:
+        self._feeds = [tuple(_feed(self._graph, one).items()) for one in self._inputs]
+        bound, outputs = bind_to(self._graph, dict(self._feeds[0]))
+        return bound, outputs["logits"] if "logits" in outputs else next(iter(outputs.values()))
 
 
 def cascade_macs(manifest: Manifest, thresholds: Thresholds) -> Mapping[int, int]:
@@ -130,15 +133,28 @@ def unique_names(names: Iterable[str]) -> list[str]:
     return unique
 
 
-def _check_input(graph: Graph, example: np.ndarray, where: str) -> None:
-    if len(graph.inputs) != 1:
-        raise ArtefactError(f"{where}: has {len(graph.inputs)} inputs, but a benchmark provides one")
+def _feed(graph: Graph, given: ModelInput) -> dict[str, np.ndarray]:
+    """Return the inputs of a graph: by name, or for one input under another name the array that has its shape."""
+    if isinstance(given, np.ndarray):
+        return {next(iter(graph.inputs)): given}
+    if graph.inputs.keys() <= given.keys():
+        return {name: given[name] for name in graph.inputs}
     name, spec = next(iter(graph.inputs.items()))
-    fits = len(spec.shape) == example.ndim and all(
-        isinstance(want, str) or want == size for want, size in zip(spec.shape, example.shape, strict=True)
-    )
-    if spec.dtype != example.dtype or not fits:
-        shape = ", ".join(str(size) for size in spec.shape)
-        raise ArtefactError(
-            f"{where}: input {name!r} is {spec.dtype} ({shape}), the inputs are {example.dtype} {example.shape}"
+    fitting = (array for array in given.values() if spec.shape[1:] == array.shape[1:])
+    return {name: next(fitting, next(iter(given.values())))}
+
+
+def _check_input(graph: Graph, example: ModelInput, where: str) -> None:
+    feed = _feed(graph, example)
+    if len(graph.inputs) != len(feed):
+        raise ArtefactError(f"{where}: has {len(graph.inputs)} inputs, but a benchmark provides one")
+    for name, array in feed.items():
+        spec = graph.inputs[name]
+        fits = len(spec.shape) == array.ndim and all(
+            isinstance(want, str) or want == size for want, size in zip(spec.shape, array.shape, strict=True)
         )
+        if spec.dtype != array.dtype or not fits:
+            shape = ", ".join(str(size) for size in spec.shape)
+            raise ArtefactError(
+                f"{where}: input {name!r} is {spec.dtype} ({shape}), the inputs are {array.dtype} {array.shape}"
+            )

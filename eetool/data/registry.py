@@ -1,6 +1,7 @@
 """Data sources by name."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -48,6 +49,8 @@ def load_source(name: str, progress: Progress = SILENT, form: ImageForm | None =
         ArtefactError: its files are missing or damaged, or a label or a class is invalid.
         MissingError: a download needs a package that is not installed.
     """
+    if form is not None and form.views:
+        return _load_views(name, progress, form)
     if is_user_data(name):
         source = _load_user_data(name, progress)
         return _noted(source, odd_examples(source), progress)
@@ -59,6 +62,18 @@ def load_source(name: str, progress: Progress = SILENT, form: ImageForm | None =
         source = validate_source(_READERS[kind](official_files(kind, progress) if name in DOWNLOADED else Path(path)))
     odd = remember_lines(source.inputs, partial(odd_examples, source)) if kind in _USERS_OWN else ()
     return _noted(source, odd, progress)
+
+
+def _load_views(name: str, progress: Progress, form: ImageForm) -> Source:
+    """Return the images of a folder in each of several forms."""
+    if is_user_data(name) or parse_source_name(name)[0] != FOLDER:
+        raise UsageError(
+            f"{form.owner} reads every image in {1 + len(form.views)} sizes, which {name} does not have",
+            "Give the photographs: --data folder:DIR.",
+        )
+    first = load_source(name, progress, replace(form, views=()))
+    others = [load_source(name, SILENT, view).inputs for view in form.views]
+    return replace(first, views=tuple(others))
 
 
 def _noted(source: Source, odd: Iterable[str], progress: Progress) -> Source:

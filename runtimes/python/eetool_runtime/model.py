@@ -25,10 +25,11 @@ from .input_checker import Arrays, InputChecker, Tensors
 from .machine import resident_bytes
 from .manifest import OperatingPoint, all_tensors, scalars
 from .near_names import known_names
-from .preprocess import Raw, preprocess_all
+from .preprocess import Raw, are_views, preprocess_all
 from .prometheus import prometheus_text
 from .result import Result
 from .stats import Stats
+from .views import PendingViews, View
 
 CUSTOM = "custom"  # operating point under which unnamed thresholds are counted
 _MAX_DEADLINE_NS = 10**18  # 30 years
@@ -85,6 +86,7 @@ class Model:
         self._first_input = self._manifest.inputs[0].name
         checker = InputChecker(self._manifest.inputs)
         self._accept, self._check = checker.accept, checker.check  # bound here: every call needs one of them
+        self._has_views = are_views(self._manifest.inputs)
         self._unsplit_macs = unsplit_macs(self._manifest)
         self._contexts = ContextPool(self._manifest, variant, self._in_order, self._scalars)
         self.use(self._manifest.default_operating_point)
@@ -181,11 +183,13 @@ class Model:
         """Convert raw data to model inputs, with the preprocessing of the bundle.
 
         Args:
-            raw: one input, or `{input name: raw}` for several. An image is uint8 (H, W) or (H, W, C), a path or the
-                bytes of a file, of any size where the bundle has a rule; see `eetool_runtime.preprocess.preprocess`.
+            raw: one input, or `{input name: raw}` for several; one picture for inputs that are views of it. An image
+                is uint8 (H, W) or (H, W, C), a path or the bytes of a file, of any size where the bundle has a rule;
+                see `eetool_runtime.preprocess.preprocess`.
 
         Returns:
-            one array at batch 1, or a dictionary of them.
+            one array at batch 1, or a dictionary of them. Of one picture for several views only the first is made; the
+            others are made inside the call that reaches a component which reads them.
 
         Raises:
             InputError: an input has another dtype or shape, or a file cannot be read (BackendError: without Pillow).
@@ -213,6 +217,8 @@ class Model:
         accepted = self._accept(inputs)
         context = self._contexts.acquire()
         try:
+            if self._has_views and any(isinstance(value, View) for value in accepted.values()):
+                return self._run_guarded(context, plan, start, deadline_ms, min_exit, accepted)
             context.enter(accepted)
             if deadline_ms is not None or type(min_exit) is not int or min_exit or plan.watch is not None:
                 return self._run_guarded(context, plan, start, deadline_ms, min_exit)
@@ -238,13 +244,23 @@ class Model:
         return self._result(gate, confidence, logits, latency_ms)
 
     def _run_guarded(
-        self, context: ExecutionContext, plan: ExecutionPlan, start: int, deadline_ms: Optional[float], min_exit: int
+        self,
+        context: ExecutionContext,
+        plan: ExecutionPlan,
+        start: int,
+        deadline_ms: Optional[float],
+        min_exit: int,
+        views: Optional[Mapping[str, Any]] = None,
     ) -> Result:
+        """Run an input, which `context` holds already unless there are `views` among its arrays."""
+        pending = None if views is None else PendingViews(views, self._manifest.components, context.enter)
         limit_ms = None if deadline_ms is None else _check_deadline(deadline_ms)
         end = None if limit_ms is None else start + round(min(limit_ms * 1e6, _MAX_DEADLINE_NS))
 
         def run_section(section: PlanSection) -> float:
             for step in section.steps:
+                if pending is not None:
+                    pending.prepare(step.position)
                 context.calls[step.position]()
             return float(context.read(section.gate.confidence).item())
 
