@@ -293,15 +293,18 @@ def _answers(
     from eetool.data.splits import TEMPERATURE, recorded_split
     from eetool.data.vocabulary import use_model_vocabulary
     from eetool.train.pipeline import answer_arrays
+    from eetool.tune.cross_fitting import LabelledLogits
     from eetool.tune.fit_policy import predict_held_out
     from eetool.tune.network_order import HeldOutAnswers
 
-    record = networks[0].record
-    source = as_source(data, progress, model_form(record.spec.inputs, names[0]))
-    check_classes(source, record.spec.labels, names[0])
-    source = use_model_vocabulary(source, record.spec.inputs)
-    held = [predict_held_out(source, record.data, partial(answer_arrays, network), progress) for network in networks]
-    fitted = len(recorded_split(source, TEMPERATURE, record.data))
+    held, fitted = list[LabelledLogits](), 0
+    for network, name in zip(networks, names, strict=True):
+        record = network.record
+        source = as_source(data, progress, model_form(record.spec.inputs, name))
+        check_classes(source, record.spec.labels, name)
+        source = use_model_vocabulary(source, record.spec.inputs)
+        held.append(predict_held_out(source, record.data, partial(answer_arrays, network), progress))
+        fitted = len(recorded_split(source, TEMPERATURE, record.data))
     return HeldOutAnswers(tuple(one.logits for one in held), held[0].labels, fitted)
 
 
