@@ -148,6 +148,13 @@ class CascadeLayout:
         heads = tuple(0.0 if name is None else cost[name] for name in self.heads)
         return CascadeCosts(trunk, heads, self.read_later, self.reads, restarts=self.restarts)
 
+    def full_pass(self) -> list[str]:
+        """Return the components that run where no gate can fire, by stretch."""
+        parts = zip(self.trunk, (*self.heads, None), strict=True)
+        names = [name for stretch, head in parts for name in (*stretch, head) if name is not None]
+        never = (None,) * len(self.heads)
+        return [n for n in names if self.arrange({other: float(other == n) for other in names}).leaving(never)[-1]]
+
     def cache_penalty(
         self, weights_mb: Mapping[str, float], ms_per_component: float, ms_per_mb: float
     ) -> CachePenalty | None:

@@ -179,7 +179,7 @@ def _of_recording(model: RecordedModel, variant: str, detection: _Detection) -> 
 
 def _trunk(layout: CascadeLayout, graphs: Mapping[str, Sequence[Kernel]]) -> tuple[Kernel, ...]:
     """Return the kernels of all components that a full pass without early exits runs."""
-    return tuple(kernel for stretch in layout.trunk for name in stretch for kernel in graphs[name])
+    return tuple(kernel for name in layout.full_pass() for kernel in graphs[name])
 
 
 def _shape_of_only_input(graph: SizedGraph) -> tuple[int | str, ...] | None:

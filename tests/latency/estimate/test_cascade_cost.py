@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eetool.latency.estimate.cascade_cost import CachePenalty, CascadeCosts, find_restarts, layout_of_manifest
+from eetool.latency.estimate.cascade_cost import (
+    CachePenalty,
+    CascadeCosts,
+    CascadeLayout,
+    find_restarts,
+    layout_of_manifest,
+)
 from eetool_runtime import open_bundle
 from eetool_runtime.execution_plan import plan_steps
 from eetool_runtime.manifest import Component, Exit, Manifest
@@ -67,6 +73,13 @@ def test_find_restarts_crossing_tensors_join_stretches() -> None:
     assert find_restarts(4, []) == {1, 2, 3}
     assert find_restarts(4, [(0, 1), (2, 2)]) == {2, 3}
     assert find_restarts(4, [(0, 3)]) == frozenset()
+
+
+def test_full_pass_leaves_out_what_only_exits_need() -> None:
+    layout = CascadeLayout((("seg0",), (), ("last",)), ("exit0", "exit1"), restarts=frozenset({2}))
+    assert layout.full_pass() == ["last"]
+    assert replace(layout, restarts=frozenset()).full_pass() == ["seg0", "last"]
+    assert replace(layout, read_later=frozenset({1})).full_pass() == ["seg0", "exit1", "last"]
 
 
 def test_leaving_other_number_of_thresholds_raises_value_error() -> None:
