@@ -74,8 +74,10 @@ def bench(request: BenchRequest) -> CommandResult:
     from eetool.data.image_form import model_form
     from eetool.data.registry import load_source
     from eetool.data.splits import TEST, recorded_split
+    from eetool.latency.estimate.prediction_target import VIEWS_NOTE
     from eetool.records import check_output
     from eetool_runtime.bundle import open_bundle
+    from eetool_runtime.preprocess import are_views
 
     if request.output is not None:
         check_output(request.output, request.force)
@@ -92,7 +94,10 @@ def bench(request: BenchRequest) -> CommandResult:
     source = load_source(request.data, TerminalProgress(), model_form(bundle.manifest.inputs, str(request.bundle)))
     indices = recorded_split(source, TEST, bundle.manifest.data)
     document = bench_bundle(bundle, source, indices, TEST, request.against, rules, TerminalProgress())
-    result = CommandResult(SCHEMA, vars(document), bench_text(document))
+    text = bench_text(document)
+    if are_views(bundle.manifest.inputs):
+        text = [*text[:-1], f"note: {VIEWS_NOTE}", text[-1]]
+    result = CommandResult(SCHEMA, vars(document), text)
     if request.output is not None:
         write_result(request.output, result, request.force)
     return result

@@ -21,12 +21,17 @@ from eetool.latency.table.table import BACKENDS, LITERT
 from eetool_runtime import open_bundle
 from eetool_runtime.bundle import Bundle
 from eetool_runtime.manifest import OperatingPoint
+from eetool_runtime.preprocess import are_views
 
 if TYPE_CHECKING:
     from eetool.model.checkpoint import Checkpoint
 
 UNSPLIT = "unsplit"
 GRAPH = "graph"
+VIEWS_NOTE = (
+    "the model reads every picture in several sizes; no time here includes decoding and resizing, which a device does "
+    "for each size that is reached"
+)
 EXIT_PATH = "leaving at"  # of a file with nested exits: everything until one exit
 ONNX_FP32 = "onnx/fp32"
 _OTHER_FORMATS = ("FLOAT16", "BFLOAT16", "DOUBLE", "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ")
@@ -194,6 +199,8 @@ def _of_bundle(bundle: Bundle, variant: str, detection: _Detection) -> Predictio
     files, references = m.variants[read].components, m.variants[read].references
     graphs = {c.name: detection.of_file(bundle.file(files[c.name].path)) for c in m.components}
     layout = layout_of_manifest(m)
+    if are_views(m.inputs):
+        warnings = (*warnings, VIEWS_NOTE)
     whole = detection.of_file(bundle.file(references[UNSPLIT])) if UNSPLIT in references else _trunk(layout, graphs)
     return PredictionTarget(
         name=m.name,

@@ -64,7 +64,9 @@ def test_preprocess_all_inputs_of_their_own_need_names() -> None:
         preprocess_all(PICTURE, [view("small", 4, None), view("large", 8, None)])
 
 
-@pytest.mark.parametrize("raw", [PICTURE.astype(np.float32), np.zeros((0, 4, 1), np.uint8), np.zeros((4, 4, 5), np.uint8)])
+@pytest.mark.parametrize(
+    "raw", [PICTURE.astype(np.float32), np.zeros((0, 4, 1), np.uint8), np.zeros((4, 4, 5), np.uint8)]
+)
 def test_preprocess_all_invalid_picture_is_refused_at_once(raw: np.ndarray) -> None:
     with pytest.raises(InputError, match="small"):
         preprocess_all(raw, [SMALL, LARGE])
