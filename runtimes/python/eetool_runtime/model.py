@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -11,12 +10,12 @@ from typing import Any, Optional, Union, overload
 
 import numpy as np
 
-from .argument_checks import as_float, as_int, short_repr
+from .argument_checks import as_int, short_repr
 from .backends.base import ExecutionContext, Graph, Threads
 from .batch import can_compact, run_batch
 from .bundle import Bundle
 from .component_call import run_component
-from .deadline import Clock, LatencyEstimator, run_guarded
+from .deadline import MAX_DEADLINE_NS, Clock, LatencyEstimator, check_deadline, run_guarded
 from .errors import BackendError, EarlyExitError, UsageError
 from .execution_contexts import ContextPool
 from .execution_plan import Band, ExecutionPlan, Gate, PlanSection, Thresholds, unsplit_macs
@@ -29,10 +28,9 @@ from .preprocess import Raw, are_views, preprocess_all
 from .prometheus import prometheus_text
 from .result import Result
 from .stats import Stats
-from .views import PendingViews, View
+from .views import View, make_lazily
 
 CUSTOM = "custom"  # operating point under which unnamed thresholds are counted
-_MAX_DEADLINE_NS = 10**18  # 30 years
 
 
 class Model:
@@ -218,7 +216,8 @@ class Model:
         context = self._contexts.acquire()
         try:
             if self._has_views and any(isinstance(value, View) for value in accepted.values()):
-                return self._run_guarded(context, plan, start, deadline_ms, min_exit, accepted)
+                lazily = make_lazily(context, accepted, self._manifest.components)
+                return self._run_guarded(lazily, plan, start, deadline_ms, min_exit)
             context.enter(accepted)
             if deadline_ms is not None or type(min_exit) is not int or min_exit or plan.watch is not None:
                 return self._run_guarded(context, plan, start, deadline_ms, min_exit)
@@ -244,23 +243,13 @@ class Model:
         return self._result(gate, confidence, logits, latency_ms)
 
     def _run_guarded(
-        self,
-        context: ExecutionContext,
-        plan: ExecutionPlan,
-        start: int,
-        deadline_ms: Optional[float],
-        min_exit: int,
-        views: Optional[Mapping[str, Any]] = None,
+        self, context: ExecutionContext, plan: ExecutionPlan, start: int, deadline_ms: Optional[float], min_exit: int
     ) -> Result:
-        """Run an input, which `context` holds already unless there are `views` among its arrays."""
-        pending = None if views is None else PendingViews(views, self._manifest.components, context.enter)
-        limit_ms = None if deadline_ms is None else _check_deadline(deadline_ms)
-        end = None if limit_ms is None else start + round(min(limit_ms * 1e6, _MAX_DEADLINE_NS))
+        limit_ms = None if deadline_ms is None else check_deadline(deadline_ms)
+        end = None if limit_ms is None else start + round(min(limit_ms * 1e6, MAX_DEADLINE_NS))
 
         def run_section(section: PlanSection) -> float:
             for step in section.steps:
-                if pending is not None:
-                    pending.prepare(step.position)
                 context.calls[step.position]()
             return float(context.read(section.gate.confidence).item())
 
@@ -407,10 +396,3 @@ class Model:
     ) -> Result:
         index = gate.exit_index
         return Result(index, confidence, logits, self._fitted.temperatures[index], self._labels, latency_ms, gated)
-
-
-def _check_deadline(deadline_ms: object) -> float:
-    milliseconds = as_float(deadline_ms)
-    if milliseconds is None or not 0 < milliseconds < math.inf:
-        raise UsageError(f"deadline_ms must be a positive number, not {short_repr(deadline_ms)}")
-    return milliseconds

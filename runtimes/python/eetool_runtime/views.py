@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Callable, Optional
 
 import numpy as np
 
+from .backends.base import ExecutionContext
 from .manifest import Component, Input
 
 
@@ -40,28 +41,28 @@ def made(inputs: Mapping[str, object]) -> dict[str, object]:
     return {name: value.array() if isinstance(value, View) else value for name, value in inputs.items()}
 
 
-class PendingViews:
-    """The views of one call that no component has read yet.
+def make_lazily(
+    context: ExecutionContext, inputs: Mapping[str, object], components: Sequence[Component]
+) -> ExecutionContext:
+    """Begin a call with the arrays among `inputs`, and return a context that makes each view before its first reader.
 
     Args:
-        inputs: inputs of the call, views among them.
+        context: context of the call.
+        inputs: arrays and views by name.
         components: of the model, in order.
-        enter: begins or continues a call with arrays.
     """
+    waiting = {name: value for name, value in inputs.items() if isinstance(value, View)}
+    context.enter({name: value for name, value in inputs.items() if isinstance(value, np.ndarray)})
 
-    def __init__(
-        self,
-        inputs: Mapping[str, object],
-        components: tuple[Component, ...],
-        enter: Callable[[Mapping[str, np.ndarray]], None],
-    ) -> None:
-        self._waiting = {name: value for name, value in inputs.items() if isinstance(value, View)}
-        self._components, self._enter = components, enter
-        enter({name: value for name, value in inputs.items() if isinstance(value, np.ndarray)})
+    def after_views(component: Component, call: Callable[[], None]) -> Callable[[], None]:
+        def run() -> None:
+            for name in component.inputs:
+                view = waiting.pop(name, None)
+                if view is not None:
+                    context.enter({name: view.array()})
+            call()
 
-    def prepare(self, position: int) -> None:
-        """Make the views that the component at `position` reads."""
-        for name in self._components[position].inputs if self._waiting else ():
-            view = self._waiting.pop(name, None)
-            if view is not None:
-                self._enter({name: view.array()})
+        return run
+
+    calls = [after_views(component, call) for component, call in zip(components, context.calls)]
+    return ExecutionContext(context.read, calls, context.enter)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
+from eetool_runtime.backends.base import ExecutionContext
 from eetool_runtime.errors import InputError
 from eetool_runtime.input_checker import InputChecker
 from eetool_runtime.manifest import Component, Input, Preprocess, Resize
 from eetool_runtime.preprocess import are_views, preprocess, preprocess_all
-from eetool_runtime.views import PendingViews, View, made
+from eetool_runtime.views import View, made, make_lazily
 
 
 def view(name: str, side: int, picture: str | None = "image") -> Input:
@@ -88,19 +88,21 @@ def test_input_checker_keeps_views_and_checks_the_rest() -> None:
         checker.accept({**inputs, "large": other})
 
 
-def test_pending_views_are_made_before_their_first_reader() -> None:
+def test_make_lazily_view_is_made_before_its_first_reader() -> None:
     components = tuple(
         Component(name, "exit", inputs, (f"{name}_out",), 0, 0)
         for name, inputs in (("a", ("small",)), ("b", ("a_out",)), ("c", ("large", "a_out")), ("d", ("large",)))
     )
-    entered: list[dict[str, Any]] = []
+    events: list[str] = []
+    context = ExecutionContext(
+        lambda name: np.zeros(0), [lambda c=c: events.append(c.name) for c in components], lambda x: events.extend(x)
+    )
     inputs = preprocess_all(PICTURE, [SMALL, LARGE])
-    pending = PendingViews(inputs, components, lambda arrays: entered.append(dict(arrays)))
-    assert [list(arrays) for arrays in entered] == [["small"]]
-    pending.prepare(0)
-    pending.prepare(1)
-    assert len(entered) == 1
+    lazily = make_lazily(context, inputs, components)
+    lazily.calls[0]()
+    lazily.calls[1]()
+    assert events == ["small", "a", "b"]
     assert not inputs["large"].is_made
-    pending.prepare(2)
-    pending.prepare(3)
-    assert [list(arrays) for arrays in entered] == [["small"], ["large"]]
+    lazily.calls[2]()
+    lazily.calls[3]()
+    assert events == ["small", "a", "b", "large", "c", "d"]
