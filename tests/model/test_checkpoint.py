@@ -127,9 +127,9 @@ def test_load_checkpoint_inconsistent_record_raises_artefact_error(checkpoint: C
     record, spec = checkpoint.record, checkpoint.record.spec
     odd_input = replace(spec.inputs[0], dtype="float128")
     for reason, wrong in {
-        "branches or temperatures": replace(record, spec=replace(spec, branches=())),
+        "branches than exits": replace(record, spec=replace(spec, branches=())),
         "temperatures than exits": replace(record, policy=replace(POLICY, temperatures=(1.0,))),
-        "inputs and its samples": replace(record, spec=replace(spec, inputs=())),
+        "no inputs": replace(record, spec=replace(spec, inputs=())),
         "unknown dtype": replace(record, spec=replace(spec, inputs=(odd_input,))),
     }.items():
         save_checkpoint(tmp_path / "model.pt", replace(checkpoint, record=wrong), force=True)
