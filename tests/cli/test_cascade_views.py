@@ -130,4 +130,5 @@ def test_views_data_of_one_size_are_refused(
     output = ("-o", tmp_path / "x.pt")
     refused(2, "reads every image in 2 sizes", "tune", made / "m.pt", "--data", "digits", *output)
     refused(2, "classes", "cascade", made / "16.pt", trained, *output)
-    refused(3, "is no image", "run", made / "m.eebundle", made / "m.eebundle/manifest.json")
+    (tmp_path / "x.npy").write_bytes(b"")
+    refused(3, "x.npy", "run", made / "m.eebundle", tmp_path / "x.npy")
