@@ -231,6 +231,8 @@ def bench_inputs(bundle: Bundle, examples: Examples | Views) -> list[ModelInput]
     specs = bundle.manifest.inputs
     if len(specs) != 1 and not are_views(specs):
         raise ArtefactError(f"{bundle.path}: it has {len(specs)} inputs, but a benchmark provides one")
+    if len(specs) == 1 and isinstance(examples, Views):
+        examples = examples.of_shape(specs[0].shape[1:])
     try:
         inputs = inputs_by_name(examples, specs)
     except ArtefactError as error:

@@ -23,6 +23,10 @@ class Views:
     def __getitem__(self, key: Key) -> "Views":
         return Views([array[key] for array in self.arrays])
 
+    def of_shape(self, shape: Sequence[int | str]) -> Examples:
+        """Return the images of this shape (C, H, W), or the first where no size has it."""
+        return next((array for array in self.arrays if array.shape[1:] == tuple(shape)), self.arrays[0])
+
 
 def take_examples(source: Source, indices: np.ndarray) -> Examples | Views:
     """Return examples of a source in every size that it has; images of a memory-mapped file stay there until used."""

@@ -74,10 +74,9 @@ def bench(request: BenchRequest) -> CommandResult:
     from eetool.data.image_form import model_form
     from eetool.data.registry import load_source
     from eetool.data.splits import TEST, recorded_split
-    from eetool.latency.estimate.prediction_target import VIEWS_NOTE
+    from eetool.latency.estimate.recorded_model import views_warnings
     from eetool.records import check_output
     from eetool_runtime.bundle import open_bundle
-    from eetool_runtime.preprocess import are_views
 
     if request.output is not None:
         check_output(request.output, request.force)
@@ -95,8 +94,8 @@ def bench(request: BenchRequest) -> CommandResult:
     indices = recorded_split(source, TEST, bundle.manifest.data)
     document = bench_bundle(bundle, source, indices, TEST, request.against, rules, TerminalProgress())
     text = bench_text(document)
-    if are_views(bundle.manifest.inputs):
-        text = [*text[:-1], f"note: {VIEWS_NOTE}", text[-1]]
+    notes = [f"note: {line}" for line in views_warnings(bundle.manifest.inputs)]
+    text = [*text[:-1], *notes, text[-1]]
     result = CommandResult(SCHEMA, vars(document), text)
     if request.output is not None:
         write_result(request.output, result, request.force)

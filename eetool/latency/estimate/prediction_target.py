@@ -12,7 +12,7 @@ from eetool.errors import ArtefactError, UsageError
 from eetool.graphs.onnx_graph import SizedGraph, damage_as_error, read_exit_paths, read_graph
 from eetool.graphs.tflite_graph import can_read_tflite, read_tflite
 from eetool.latency.estimate.cascade_cost import CascadeLayout, layout_of_manifest
-from eetool.latency.estimate.recorded_model import RecordedModel, record_checkpoint, with_score
+from eetool.latency.estimate.recorded_model import RecordedModel, record_checkpoint, views_warnings, with_score
 from eetool.latency.kernels.from_onnx import kernels_from_graph
 from eetool.latency.kernels.from_tflite import kernels_from_tflite
 from eetool.latency.kernels.kernel import FP32, INT8, Kernel
@@ -21,17 +21,12 @@ from eetool.latency.table.table import BACKENDS, LITERT
 from eetool_runtime import open_bundle
 from eetool_runtime.bundle import Bundle
 from eetool_runtime.manifest import OperatingPoint
-from eetool_runtime.preprocess import are_views
 
 if TYPE_CHECKING:
     from eetool.model.checkpoint import Checkpoint
 
 UNSPLIT = "unsplit"
 GRAPH = "graph"
-VIEWS_NOTE = (
-    "the model reads every picture in several sizes; no time here includes decoding and resizing, which a device does "
-    "for each size that is reached"
-)
 EXIT_PATH = "leaving at"  # of a file with nested exits: everything until one exit
 ONNX_FP32 = "onnx/fp32"
 _OTHER_FORMATS = ("FLOAT16", "BFLOAT16", "DOUBLE", "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ")
@@ -177,6 +172,7 @@ def _of_recording(model: RecordedModel, variant: str, detection: _Detection) -> 
         kinds=model.kinds,
         layout=model.layout,
         operating_points=points,
+        warnings=model.warnings,
         unsplit=_trunk(model.layout, graphs),
         input_shape=_shape_of_only_input(first),
     )
@@ -199,8 +195,6 @@ def _of_bundle(bundle: Bundle, variant: str, detection: _Detection) -> Predictio
     files, references = m.variants[read].components, m.variants[read].references
     graphs = {c.name: detection.of_file(bundle.file(files[c.name].path)) for c in m.components}
     layout = layout_of_manifest(m)
-    if are_views(m.inputs):
-        warnings = (*warnings, VIEWS_NOTE)
     whole = detection.of_file(bundle.file(references[UNSPLIT])) if UNSPLIT in references else _trunk(layout, graphs)
     return PredictionTarget(
         name=m.name,
@@ -209,7 +203,7 @@ def _of_bundle(bundle: Bundle, variant: str, detection: _Detection) -> Predictio
         kinds={c.name: c.kind for c in m.components},
         layout=layout,
         operating_points={name: point for name, point in points.items() if point.expected},
-        warnings=warnings,
+        warnings=(*warnings, *views_warnings(m.inputs)),
         unsplit=tuple(whole),
         input_shape=tuple(m.inputs[0].shape[1:]) if len(m.inputs) == 1 else None,
     )

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from eetool.graphs.onnx_graph import SizedGraph
 from eetool.latency.estimate.cascade_cost import EXIT, SEGMENT, CascadeLayout, WiredComponent, layout_of_components
 from eetool.latency.kernels.from_onnx import kernels_from_graph, total_macs
-from eetool_runtime.manifest import OperatingPoint
+from eetool_runtime.manifest import Input, OperatingPoint
+from eetool_runtime.preprocess import are_views
 
 if TYPE_CHECKING:
     from eetool.model.checkpoint import Checkpoint
     from eetool.model.graph_recorder import RecordedGraphs
 
+VIEWS_NOTE = (
+    "the model reads every picture in several sizes; no time here includes decoding and resizing, which a device does "
+    "for each size that is reached"
+)
+
 
 @dataclass(frozen=True)
 class RecordedModel:
-    """Component graphs of one network with their layout; float32 only, as an export to `onnx/fp32` has them."""
+    """Component graphs of one network with their layout; float32 only, as an export to `onnx/fp32` has them.
+
+    `warnings` say what its costs leave out.
+    """
 
     name: str
     graphs: Mapping[str, SizedGraph]
     kinds: dict[str, str]
     layout: CascadeLayout
     operating_points: Mapping[str, OperatingPoint] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @property
     def macs(self) -> dict[str, int]:
@@ -58,7 +68,13 @@ def record_checkpoint(checkpoint: Checkpoint, name: str) -> RecordedModel:
         raise UnknownOperatorError("ensemble")
     policy = checkpoint.record.policy or untuned_policy(len(spec.taps) + 1, spec.learned_confidence)
     network = ScoredNetwork(checkpoint.build(), policy.score, bool(policy.slopes)).eval()
-    return recorded_model(record_graphs(network, example_inputs(spec.inputs)), name, policy.operating_points)
+    model = recorded_model(record_graphs(network, example_inputs(spec.inputs)), name, policy.operating_points)
+    return replace(model, warnings=views_warnings(spec.inputs))
+
+
+def views_warnings(inputs: Sequence[Input]) -> tuple[str, ...]:
+    """Return what costs leave out of a model that reads one picture in several sizes."""
+    return (VIEWS_NOTE,) if are_views(inputs) else ()
 
 
 def with_score(checkpoint: Checkpoint, score: str) -> Checkpoint:
