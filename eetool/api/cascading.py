@@ -201,15 +201,15 @@ def _open(order: CascadeOrder) -> "tuple[list[Checkpoint], tuple[str, ...]]":
 
     networks, names = list[Checkpoint](), list[str]()
     for index, model in enumerate(order.models):
-        given = isinstance(model, Checkpoint)
-        names.append(f"network {index}" if isinstance(model, Checkpoint) else str(as_path(model, "a model.pt")))
-        if not given and names.count(names[-1]) > 1:
-            raise UsageError(f"{names[-1]} is given twice", "A network that runs again says the same again.")
-        networks.append(
-            model
-            if isinstance(model, Checkpoint)
-            else load_checkpoint(Path(model), order.references, among_others=True)
-        )
+        if isinstance(model, Checkpoint):
+            names.append(f"network {index}")
+            networks.append(model)
+            continue
+        path = as_path(model, "a model.pt")
+        if str(path) in names:
+            raise UsageError(f"{path} is given twice", "A network that runs again says the same again.")
+        names.append(str(path))
+        networks.append(load_checkpoint(path, order.references, among_others=True))
     return networks, tuple(names)
 
 
