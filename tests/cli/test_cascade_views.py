@@ -100,7 +100,7 @@ def test_views_native_runtime_takes_one_picture(made: Path, photo: Path, native:
     theirs.set_pixels(None, pixels)
     result = theirs.run()
     assert (result.exit, result.label) == (expected.exit, expected.label)
-    assert result.probabilities == pytest.approx(expected.probabilities, abs=1e-4)
+    assert result.confidence == pytest.approx(expected.confidence, abs=1e-4)
 
 
 def test_views_run_bench_and_estimate(cli: Callable[..., Any], made: Path, photo: Path) -> None:
