@@ -201,15 +201,15 @@ def _open(order: CascadeOrder) -> "tuple[list[Checkpoint], tuple[str, ...]]":
 
     networks, names = list[Checkpoint](), list[str]()
     for index, model in enumerate(order.models):
-        given = isinstance(model, Checkpoint)
-        names.append(f"network {index}" if isinstance(model, Checkpoint) else str(as_path(model, "a model.pt")))
-        if not given and names.count(names[-1]) > 1:
-            raise UsageError(f"{names[-1]} is given twice", "A network that runs again says the same again.")
-        networks.append(
-            model
-            if isinstance(model, Checkpoint)
-            else load_checkpoint(Path(model), order.references, among_others=True)
-        )
+        if isinstance(model, Checkpoint):
+            names.append(f"network {index}")
+            networks.append(model)
+            continue
+        path = as_path(model, "a model.pt")
+        if str(path) in names:
+            raise UsageError(f"{path} is given twice", "A network that runs again says the same again.")
+        names.append(str(path))
+        networks.append(load_checkpoint(path, order.references, among_others=True))
     return networks, tuple(names)
 
 
@@ -293,15 +293,18 @@ def _answers(
     from eetool.data.splits import TEMPERATURE, recorded_split
     from eetool.data.vocabulary import use_model_vocabulary
     from eetool.train.pipeline import answer_arrays
+    from eetool.tune.cross_fitting import LabelledLogits
     from eetool.tune.fit_policy import predict_held_out
     from eetool.tune.network_order import HeldOutAnswers
 
-    record = networks[0].record
-    source = as_source(data, progress, model_form(record.spec.inputs, names[0]))
-    check_classes(source, record.spec.labels, names[0])
-    source = use_model_vocabulary(source, record.spec.inputs)
-    held = [predict_held_out(source, record.data, partial(answer_arrays, network), progress) for network in networks]
-    fitted = len(recorded_split(source, TEMPERATURE, record.data))
+    held, fitted = list[LabelledLogits](), 0
+    for network, name in zip(networks, names, strict=True):
+        record = network.record
+        source = as_source(data, progress, model_form(record.spec.inputs, name))
+        check_classes(source, record.spec.labels, name)
+        source = use_model_vocabulary(source, record.spec.inputs)
+        held.append(predict_held_out(source, record.data, partial(answer_arrays, network), progress))
+        fitted = len(recorded_split(source, TEMPERATURE, record.data))
     return HeldOutAnswers(tuple(one.logits for one in held), held[0].labels, fitted)
 
 

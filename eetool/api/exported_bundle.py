@@ -139,6 +139,7 @@ def _calibration_data(order: ExportOrder, progress: Progress) -> _CalibrationDat
     from eetool.data.registry import is_local, load_source
     from eetool.data.source import Source, check_classes
     from eetool.data.splits import TRAIN, recorded_split, split_source
+    from eetool.data.views import take_examples
     from eetool.data.vocabulary import use_model_vocabulary
     from eetool.export.calibration import calibration_inputs, evenly_spaced
 
@@ -165,7 +166,7 @@ def _calibration_data(order: ExportOrder, progress: Progress) -> _CalibrationDat
         train = split_source(source)[TRAIN]
         progress.note(f"warning: the model does not record {source.name!r}, so int8 variants keep the float policy")
     chosen = evenly_spaced(train, _CALIBRATION_EXAMPLES)
-    return _CalibrationData(calibration_inputs(source.inputs[chosen], record.spec.inputs), labelled)
+    return _CalibrationData(calibration_inputs(take_examples(source, chosen), record.spec.inputs), labelled)
 
 
 def _measured_times(profile: Path | None) -> "ThreadTimes | None":

@@ -1,45 +1,47 @@
 """Examples of a benchmark as the inputs of its networks, which may take images of different sizes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import overload
 
 import numpy as np
 
 from eetool.data.image_form import ImageForm, model_form
-from eetool.data.model_inputs import model_inputs
-from eetool.data.rows import Examples, take
+from eetool.data.rows import Examples
 from eetool.data.source import Source
+from eetool.data.views import Views, inputs_by_name, take_examples
 from eetool.errors import ArtefactError
 from eetool.wording import counted
 from eetool_runtime.bundle import Bundle
 from eetool_runtime.manifest import Input
+from eetool_runtime.preprocess import are_views
 
 # Reads the data of a benchmark again, with its images in another form.
 Reread = Callable[[ImageForm], Source]
+ModelInput = np.ndarray | Mapping[str, np.ndarray]  # at batch 1; by name where a model has several
 _IMAGE_AXES = 4
 
 
-class BenchInputs(Sequence[np.ndarray]):
+class BenchInputs(Sequence[ModelInput]):
     """Examples as inputs of batch 1, made when they are read: all of many photographs as floats fill the memory.
 
     Args:
         examples: (N, …) of a source.
-        spec: the input of the network.
+        specs: the inputs of the network.
     """
 
-    def __init__(self, examples: Examples, spec: Input) -> None:
-        self._examples, self._spec = examples, spec
-        self._ready: dict[int, np.ndarray] = {}
+    def __init__(self, examples: Examples | Views, specs: Sequence[Input]) -> None:
+        self._examples, self._specs = examples, specs
+        self._ready: dict[int, ModelInput] = {}
 
     def __len__(self) -> int:
         return len(self._examples)
 
     @overload
-    def __getitem__(self, index: int) -> np.ndarray: ...
+    def __getitem__(self, index: int) -> ModelInput: ...
     @overload
-    def __getitem__(self, index: slice) -> list[np.ndarray]: ...
-    def __getitem__(self, index: int | slice) -> np.ndarray | list[np.ndarray]:
+    def __getitem__(self, index: slice) -> list[ModelInput]: ...
+    def __getitem__(self, index: int | slice) -> ModelInput | list[ModelInput]:
         """Return the input (1, …) of one example, or those of some."""
         if isinstance(index, slice):
             return [self._make(i) for i in range(*index.indices(len(self)))]
@@ -51,36 +53,37 @@ class BenchInputs(Sequence[np.ndarray]):
         if self._ready.keys() != set(indices):
             self._ready = {index: self._make(index) for index in indices}
 
-    def _make(self, index: int) -> np.ndarray:
+    def _make(self, index: int) -> ModelInput:
         if not -len(self) <= index < len(self):
             raise IndexError(index)
-        return model_inputs(self._examples[np.array([index])], self._spec)
+        inputs = inputs_by_name(self._examples[np.array([index])], self._specs)
+        return inputs if len(inputs) > 1 else next(iter(inputs.values()))
 
 
-def prepare_inputs(inputs: Sequence[np.ndarray], indices: Sequence[int]) -> None:
+def prepare_inputs(inputs: Sequence[ModelInput], indices: Sequence[int]) -> None:
     """Make the inputs `indices` now, where they are made when they are read."""
     if isinstance(inputs, BenchInputs):
         inputs.prepare(indices)
 
 
-def bench_inputs(bundle: Bundle, examples: Examples) -> BenchInputs:
+def bench_inputs(bundle: Bundle, examples: Examples | Views) -> BenchInputs:
     """Return examples (N, …) of a source as N inputs of `bundle` at batch 1.
 
     Raises:
         ArtefactError: the bundle does not take one example of this kind and shape.
     """
     specs = bundle.manifest.inputs
-    if len(specs) != 1:
+    if len(specs) != 1 and not are_views(specs):
         raise ArtefactError(f"{bundle.path}: it has {counted(len(specs), 'input')}, but a benchmark provides one")
-    return _checked_inputs(examples, specs[0], str(bundle.path))
+    return _checked_inputs(examples, specs, str(bundle.path))
 
 
-def _checked_inputs(examples: Examples, spec: Input, where: str) -> BenchInputs:
+def _checked_inputs(examples: Examples | Views, specs: Sequence[Input], where: str) -> BenchInputs:
     try:
-        model_inputs(examples[np.arange(1)], spec)
+        inputs_by_name(examples[np.arange(1)], specs)
     except ArtefactError as error:
         raise ArtefactError(f"{where}: {error.message}", error.hint) from None
-    return BenchInputs(examples, spec)
+    return BenchInputs(examples, specs)
 
 
 @dataclass(frozen=True)
@@ -88,14 +91,14 @@ class ExampleForms:
     """Examples of a benchmark in the form of its bundle, and in those of the networks that it is compared with.
 
     Attributes:
-        examples: (N, …) as the bundle takes them.
+        examples: (N, …) as the bundle takes them, in each size that it takes.
         form: of these images; None where they have their own size.
         reread: gives the same N examples in another form; None where they are not photographs, or not read by name.
     """
 
-    examples: Examples
+    examples: Examples | Views
     form: ImageForm | None = None
-    reread: Callable[[ImageForm], Examples] | None = None
+    reread: Callable[[ImageForm], Examples | Views] | None = None
 
     def of_bundle(self, other: Bundle) -> BenchInputs:
         """Return the inputs of another bundle, from the photographs in its own form.
@@ -108,22 +111,28 @@ class ExampleForms:
             return bench_inputs(other, self.examples)
         return bench_inputs(other, self._in_form(form, str(other.path)))
 
-    def of_graph(self, spec: Input, shape: Sequence[int | str], where: str) -> BenchInputs | None:
-        """Return the inputs of a graph without manifest, by the preprocessing `spec` of the bundle at its own size.
+    def of_graph(self, specs: Sequence[Input], shape: Sequence[int | str], where: str) -> BenchInputs | None:
+        """Return the inputs of a graph without manifest, by the preprocessing of the bundle's inputs at its own size.
 
-        None where it takes images of the bundle's size, or no photographs.
+        None where it takes images of a size that the bundle takes, or no photographs.
         """
-        if self.form is None or len(shape) != _IMAGE_AXES or tuple(shape[1:]) == tuple(spec.shape[1:]):
+        taken = [tuple(spec.shape[1:]) for spec in specs]
+        if self.form is None or len(shape) != _IMAGE_AXES or tuple(shape[1:]) in taken:
             return None
         channels, *sizes = shape[1:]
-        if channels != spec.shape[1] or not all(isinstance(size, int) for size in sizes):
+        if channels != taken[0][0] or not all(isinstance(size, int) for size in sizes):
             return None
         height, width = map(int, sizes)
-        form = replace(self.form, height=height, width=width, owner=where)
-        own = replace(spec, shape=(spec.shape[0], channels, height, width))
-        return _checked_inputs(self._in_form(form, where), own, where)
+        form = replace(self.form, height=height, width=width, owner=where, views=())
+        own = replace(specs[0], shape=(specs[0].shape[0], channels, height, width))
+        return _checked_inputs(self._in_form(form, where), [own], where)
 
-    def _in_form(self, form: ImageForm, where: str) -> Examples:
+    def _in_form(self, form: ImageForm, where: str) -> Examples | Views:
+        if isinstance(self.examples, Views) and self.form is not None:
+            own = zip((replace(self.form, views=()), *self.form.views), self.examples.arrays, strict=True)
+            found = next((array for view, array in own if form.same_pixels(view)), None)
+            if found is not None:
+                return found
         if self.reread is None:
             raise ArtefactError(
                 f"{where}: takes images of {form}, and these are {self.form or 'of their own size'}",
@@ -142,12 +151,12 @@ def example_forms(bundle: Bundle, source: Source, indices: np.ndarray, reread: R
         reread: reads the same data in another form.
     """
 
-    def read(form: ImageForm) -> Examples:
+    def read(form: ImageForm) -> Examples | Views:
         assert reread is not None
         other = reread(form)
         if not np.array_equal(other.labels, source.labels):
             raise ArtefactError(f"{source.name}: its files have changed meanwhile", "Run it again.")
-        return take(other.inputs, indices)
+        return take_examples(other, indices)
 
     form = model_form(bundle.manifest.inputs, str(bundle.path)) if source.resize is not None else None
-    return ExampleForms(take(source.inputs, indices), form, None if reread is None else read)
+    return ExampleForms(take_examples(source, indices), form, None if reread is None else read)

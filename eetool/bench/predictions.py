@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eetool.bench.example_forms import ModelInput
 from eetool.bench.ways import StaticWay
 from eetool.errors import ArtefactError
 from eetool.metrics import Thresholds, exits_taken
@@ -76,7 +77,7 @@ def predict_static(way: StaticWay, n_inputs: int, temperature: float) -> WayPred
     return WayPredictions(classes, probability)
 
 
-def predict_exits(model: Model, inputs: Sequence[np.ndarray]) -> ExitPredictions:
+def predict_exits(model: Model, inputs: Sequence[ModelInput]) -> ExitPredictions:
     """Return the predictions of every exit of a bundle on N inputs of batch 1."""
     temperatures = model.bundle.variant(model.variant).temperatures
     shape = (len(temperatures), len(inputs))

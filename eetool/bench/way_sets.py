@@ -7,9 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
-from eetool.bench.example_forms import ExampleForms
+from eetool.bench.example_forms import ExampleForms, ModelInput
 from eetool.bench.predictions import ExitPredictions, WayPredictions, predict_exits, predict_static
 from eetool.bench.ways import AGAINST, EARLY_EXIT, UNSPLIT, CascadeWay, StaticWay, WayLabel, cascade_macs
 from eetool.errors import ArtefactError
@@ -21,7 +19,7 @@ from eetool_runtime.execution_plan import unsplit_macs
 from eetool_runtime.loading import load_to_judge
 
 Ways = Sequence[CascadeWay | StaticWay]
-OwnInputs = Callable[[Sequence[int | str], str], Sequence[np.ndarray] | None]
+OwnInputs = Callable[[Sequence[int | str], str], Sequence[ModelInput] | None]
 NO_REFERENCE_HINT = "It was exported with --no-reference; export it again without."
 
 
@@ -103,7 +101,7 @@ class VariantWays(_Opened):
         self,
         bundle: Bundle,
         variant: str,
-        inputs: Sequence[np.ndarray],
+        inputs: Sequence[ModelInput],
         threads: int,
         prefix: str = "",
         same_as: str | None = None,
@@ -167,7 +165,7 @@ class RivalFile(_Opened):
     def __init__(
         self,
         path: Path,
-        inputs: Sequence[np.ndarray],
+        inputs: Sequence[ModelInput],
         threads: int,
         classes: int,
         own_inputs: OwnInputs = lambda shape, where: None,
@@ -207,7 +205,7 @@ class RivalVariant(_Opened):
 
     required = False
 
-    def __init__(self, bundle: Bundle, variant: str, inputs: Sequence[np.ndarray], threads: int, name: str) -> None:
+    def __init__(self, bundle: Bundle, variant: str, inputs: Sequence[ModelInput], threads: int, name: str) -> None:
         super().__init__()
         path = bundle.variant(variant).references.get(UNSPLIT)
         if path is None:
@@ -233,7 +231,7 @@ def rival_sets(
     bundle: Bundle,
     variants: Sequence[str],
     forms: ExampleForms,
-    inputs: Sequence[np.ndarray],
+    inputs: Sequence[ModelInput],
     threads: int,
 ) -> list[WaySet]:
     """Return a network to compare with: an ONNX file, or another bundle in each of its variants among `variants`.
@@ -251,7 +249,7 @@ def rival_sets(
             classes.
     """
     if not path.is_dir():
-        own_inputs = partial(forms.of_graph, bundle.manifest.inputs[0])
+        own_inputs = partial(forms.of_graph, bundle.manifest.inputs)
         file = RivalFile(path, inputs, threads, len(bundle.manifest.labels), own_inputs)
         with file.opened():  # refuses a file that does not fit before any long work
             return [file]
@@ -271,7 +269,7 @@ def rival_sets(
 
 
 def _open_reference(
-    bundle: Bundle, variant: str, name: str, inputs: Sequence[np.ndarray], threads: Threads
+    bundle: Bundle, variant: str, name: str, inputs: Sequence[ModelInput], threads: Threads
 ) -> StaticWay:
     path = bundle.variant(variant).references[UNSPLIT]
     graph = backend_for(variant.split("/")[0]).open(bundle.file(path), threads)

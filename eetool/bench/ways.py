@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eetool.bench.example_forms import prepare_inputs
+from eetool.bench.example_forms import ModelInput, prepare_inputs
 from eetool.errors import ArtefactError
 from eetool.graphs.onnx_side_files import invalid_weights
 from eetool.wording import counted
@@ -43,7 +43,7 @@ class WayLabel:
 class CascadeWay:
     """A loaded bundle at one of its operating points. Several ways may share one model."""
 
-    def __init__(self, label: WayLabel, model: Model, inputs: Sequence[np.ndarray]) -> None:
+    def __init__(self, label: WayLabel, model: Model, inputs: Sequence[ModelInput]) -> None:
         self.name = label.name
         self.model = model
         self._point, self._inputs = label.operating_point, inputs
@@ -59,16 +59,16 @@ class CascadeWay:
 
 
 class StaticWay:
-    """A graph with one input; its logits are the output `logits`, else its first output.
+    """A graph; its logits are the output `logits`, else its first output.
 
     `file` is that of a network outside of a bundle, in which the cause of NaN is looked for.
     """
 
-    def __init__(self, name: str, graph: Graph, inputs: Sequence[np.ndarray], file: Path | None = None) -> None:
+    def __init__(self, name: str, graph: Graph, inputs: Sequence[ModelInput], file: Path | None = None) -> None:
         self.name, self._file = name, file
         self._graph = graph
         self._inputs = inputs
-        self._bound: tuple[str, BoundCall, np.ndarray] | None = None
+        self._bound: tuple[dict[str, str], BoundCall, np.ndarray] | None = None
 
     def prepare(self, indices: Sequence[int]) -> None:
         """Make the inputs `indices`."""
@@ -105,15 +105,16 @@ class StaticWay:
     def _logits(self, index: int) -> np.ndarray:
         """Return logits (1, classes) in an array that the next call overwrites."""
         # The cascade calls its graphs in the same way, so the way of calling favours neither side.
-        name, bound, logits = self._bound = self._bound or self._bind()
-        bound.read(name, self._inputs[index])
+        sources, bound, logits = self._bound = self._bound or self._bind()
+        for name, array in _feed(self._inputs[index], sources).items():
+            bound.read(name, array)
         bound.call()
         return logits
 
-    def _bind(self) -> tuple[str, BoundCall, np.ndarray]:
-        name = next(iter(self._graph.inputs))
-        bound, outputs = bind_to(self._graph, {name: self._inputs[0]})
-        return name, bound, outputs["logits"] if "logits" in outputs else next(iter(outputs.values()))
+    def _bind(self) -> tuple[dict[str, str], BoundCall, np.ndarray]:
+        sources = _sources(self._graph, self._inputs[0])
+        bound, outputs = bind_to(self._graph, _feed(self._inputs[0], sources))
+        return sources, bound, outputs["logits"] if "logits" in outputs else next(iter(outputs.values()))
 
 
 def cascade_macs(manifest: Manifest, thresholds: Thresholds) -> Mapping[int, int]:
@@ -134,15 +135,38 @@ def unique_names(names: Iterable[str]) -> list[str]:
     return unique
 
 
-def _check_input(graph: Graph, example: np.ndarray, where: str) -> None:
-    if len(graph.inputs) != 1:
-        raise ArtefactError(f"{where}: has {counted(len(graph.inputs), 'input')}, but a benchmark provides one")
+def _sources(graph: Graph, given: ModelInput) -> dict[str, str]:
+    """Return for each input of a graph which of the given arrays it reads; "" for the only one.
+
+    It is that of its name; where the only input has another name, the one that has its shape.
+    """
+    if isinstance(given, np.ndarray):
+        return {next(iter(graph.inputs)): ""}
+    if graph.inputs.keys() <= given.keys():
+        return {name: name for name in graph.inputs}
     name, spec = next(iter(graph.inputs.items()))
-    fits = len(spec.shape) == example.ndim and all(
-        isinstance(want, str) or want == size for want, size in zip(spec.shape, example.shape, strict=True)
-    )
-    if spec.dtype != example.dtype or not fits:
-        shape = ", ".join(str(size) for size in spec.shape)
-        raise ArtefactError(
-            f"{where}: input {name!r} is {spec.dtype} ({shape}), the inputs are {example.dtype} {example.shape}"
+    fitting = (key for key, array in given.items() if spec.shape[1:] == array.shape[1:])
+    return {name: next(fitting, next(iter(given)))}
+
+
+def _feed(given: ModelInput, sources: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """Return the inputs of a graph by name, see `_sources`."""
+    if isinstance(given, np.ndarray):
+        return dict.fromkeys(sources, given)
+    return {name: given[source] for name, source in sources.items()}
+
+
+def _check_input(graph: Graph, example: ModelInput, where: str) -> None:
+    feed = _feed(example, _sources(graph, example))
+    if len(graph.inputs) != len(feed):
+        raise ArtefactError(f"{where}: has {counted(len(graph.inputs), 'input')}, but a benchmark provides one")
+    for name, array in feed.items():
+        spec = graph.inputs[name]
+        fits = len(spec.shape) == array.ndim and all(
+            isinstance(want, str) or want == size for want, size in zip(spec.shape, array.shape, strict=True)
         )
+        if spec.dtype != array.dtype or not fits:
+            shape = ", ".join(str(size) for size in spec.shape)
+            raise ArtefactError(
+                f"{where}: input {name!r} is {spec.dtype} ({shape}), the inputs are {array.dtype} {array.shape}"
+            )

@@ -8,6 +8,7 @@ from pathlib import Path
 from eetool.data.source_names import FOLDER
 from eetool.errors import UsageError
 from eetool_runtime.manifest import CROP, Input, Resize
+from eetool_runtime.preprocess import are_views
 
 LARGEST_SIDE = 4096  # pixels; a network for a small CPU takes a few hundred
 _SIZE = re.compile(r"(.*)@(\d+)(?:x(\d+))?", re.DOTALL)
@@ -25,6 +26,7 @@ class ImageForm:
         fit: `crop`, `pad` or `stretch`, see `eetool_runtime.resize`.
         channels: 1 for grey, 3 for RGB; None for grey where all images are.
         owner: the model that takes this form, for messages; None where the user asks for it.
+        views: further forms that the model takes of each image.
     """
 
     height: int
@@ -32,6 +34,7 @@ class ImageForm:
     fit: str = CROP
     channels: int | None = None
     owner: str | None = None
+    views: tuple["ImageForm", ...] = ()
 
     @property
     def rule(self) -> Resize:
@@ -40,7 +43,10 @@ class ImageForm:
 
     def same_pixels(self, other: "ImageForm | None") -> bool:
         """Return whether both give the same pixels of every image. Where channels are not known, files decide them."""
-        return other is not None and replace(self, owner=None) == replace(other, owner=None)
+        return other is not None and self._nameless() == other._nameless()
+
+    def _nameless(self) -> "ImageForm":
+        return replace(self, owner=None, views=tuple(view._nameless() for view in self.views))
 
     def __str__(self) -> str:
         return f"{self.height}x{self.width} ({self.fit})"
@@ -132,10 +138,18 @@ def model_form(inputs: Sequence[Input], owner: str) -> ImageForm | None:
         inputs: inputs of the model or bundle.
         owner: its file, for messages.
     """
-    rule = inputs[0].preprocess
-    if len(inputs) != 1 or rule is None or rule.resize is None:
+    forms = [_form(item, owner) for item in inputs]
+    first, *views = forms
+    if first is None or not are_views(inputs):
+        return first if len(inputs) == 1 else None
+    return replace(first, views=tuple(form for form in views if form is not None))
+
+
+def _form(item: Input, owner: str) -> ImageForm | None:
+    rule = item.preprocess
+    if rule is None or rule.resize is None:
         return None
-    channels, height, width = (int(size) for size in inputs[0].shape[1:])
+    channels, height, width = (int(size) for size in item.shape[1:])
     return ImageForm(height, width, rule.resize.fit, channels, owner)
 
 

@@ -1,6 +1,7 @@
 """Input files of `run`: images, arrays and texts."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,18 +14,17 @@ from eetool.errors import ArtefactError
 from eetool.progress import SILENT, Progress
 from eetool.records import open_regular
 from eetool_runtime import Model
+from eetool_runtime.errors import InputError
 from eetool_runtime.image_files import GREY, MODES, RGB, fit_image
 from eetool_runtime.manifest import Input, Resize
-from eetool_runtime.preprocess import normalise
+from eetool_runtime.preprocess import are_views, normalise
 
 _ARCHIVE = b"PK"  # first bytes of a zip file
 _ROUNDING = 1e-3  # of finished inputs that another program normalised
 
 
-def read_inputs(
-    path: Path, model: Model, progress: Progress = SILENT, notes: FileNotes | None = None
-) -> list[np.ndarray]:
-    """Read model inputs at batch 1 from one file.
+def read_inputs(path: Path, model: Model, progress: Progress = SILENT, notes: FileNotes | None = None) -> list[Any]:
+    """Read model inputs at batch 1 from one file: arrays, or by name where they are views of one picture.
 
     An image is read as `folder:` reads it, converted to the model's channels and size, then preprocessed. An `.npy`
     holds one input or a batch: uint8 (…, C, H, W) is preprocessed, any other dtype is used unchanged and checked by
@@ -39,12 +39,24 @@ def read_inputs(
     Raises:
         ArtefactError: the file is missing, is no image or array, or holds an array of another shape.
     """
-    spec = model.bundle.manifest.inputs[0]
+    specs = model.bundle.manifest.inputs
+    if are_views(specs):
+        return [_views(path, model)]
+    spec = specs[0]
     if path.suffix.lower() == ".npy":
         return _array(path, spec)
     if path.suffix.lower() == ".txt":
         return read_text_lines(path, model, progress)
     return [model.preprocess(_image(path, spec, notes or FileNotes()))]
+
+
+def _views(path: Path, model: Model) -> Any:
+    """Return the views of an image file, which the runtime makes as they are needed."""
+    try:
+        return model.preprocess(path)
+    except InputError as error:
+        hint = "This model reads every picture in several sizes: give image files."
+        raise ArtefactError(f"{path}: {error.message}", error.hint or hint) from None
 
 
 def _array(path: Path, spec: Input) -> list[np.ndarray]:

@@ -1,6 +1,7 @@
 """Data sources by name."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def load_source(data: str | DataChoice, progress: Progress = SILENT, form: Image
     """
     choice = data if isinstance(data, DataChoice) else DataChoice(data)
     name, form = choice.name, choice.form(form)
-    source = _read(name, form, progress)
+    source = _read_views(name, form, progress) if form is not None and form.views else _read(name, form, progress)
     choice.check_shape(source.inputs.shape[1:])
     return source
 
@@ -78,7 +79,27 @@ def image_reader(data: str | DataChoice, progress: Progress = SILENT) -> Callabl
     if is_user_data(name) or parse_source_name(name)[0] != FOLDER:
         return None
     folder, _ = split_size(parse_source_name(name)[1])
-    return lambda form: validate_source(read_image_folder(Path(folder), form, progress))
+
+    def read(form: ImageForm) -> Source:
+        first, *others = (
+            validate_source(read_image_folder(Path(folder), view, progress))
+            for view in (replace(form, views=()), *form.views)
+        )
+        return replace(first, views=tuple(other.inputs for other in others))
+
+    return read
+
+
+def _read_views(name: str, form: ImageForm, progress: Progress) -> Source:
+    """Return the images of a folder in each of several forms."""
+    if is_user_data(name) or parse_source_name(name)[0] != FOLDER:
+        raise UsageError(
+            f"{form.owner} reads every image in {1 + len(form.views)} sizes, which {name} does not have",
+            "Give the photographs: --data folder:DIR.",
+        )
+    first = _read(name, replace(form, views=()), progress)
+    others = [_read(name, view, SILENT).inputs for view in form.views]
+    return replace(first, views=tuple(others))
 
 
 def _noted(source: Source, odd: Iterable[str], progress: Progress) -> Source:

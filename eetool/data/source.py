@@ -33,6 +33,7 @@ class Source:
         official_validation: number of examples, before the test set, that are the validation set of the source.
         notes: what the reader skipped, converted or found odd; one line each.
         resize: how images became the size that they have; None where it was theirs.
+        views: the same images in other sizes, uint8 (N, C, H, W) each, which a model of several inputs reads.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Source:
     official_validation: int = 0
     notes: tuple[str, ...] = ()
     resize: Resize | None = None
+    views: tuple[np.ndarray, ...] = ()
 
     @property
     def vocabulary(self) -> tuple[str, ...]:

@@ -4,21 +4,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eetool.data.model_inputs import model_inputs
-from eetool.errors import UsageError
+from eetool.data.rows import Examples
+from eetool.data.views import Views, inputs_by_name
 from eetool_runtime.manifest import Input
 
 
-def calibration_inputs(examples: np.ndarray, inputs: Sequence[Input]) -> dict[str, np.ndarray]:
-    """Return examples (n, …) of a source as the one input of the model, by its name.
+def calibration_inputs(examples: Examples | Views, inputs: Sequence[Input]) -> dict[str, np.ndarray]:
+    """Return examples (n, …) of a source as the inputs of the model, by name.
 
     Raises:
-        UsageError: the model has several inputs.
+        UsageError: the model has several inputs, which are no sizes of one photograph.
         ArtefactError: it reads inputs of another kind or size.
     """
-    if len(inputs) > 1:
-        raise UsageError("the model reads several inputs, so this data cannot calibrate it")
-    return {inputs[0].name: model_inputs(examples, inputs[0])}
+    return inputs_by_name(examples, inputs)
 
 
 def evenly_spaced(indices: np.ndarray, count: int) -> np.ndarray:

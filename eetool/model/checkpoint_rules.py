@@ -158,6 +158,8 @@ def _check_inputs(spec: ModelSpec, refuse: Refuse) -> None:
         rule = item.preprocess.resize if item.preprocess is not None else None
         if rule is not None and (rule.fit not in FITS or rule.filter not in FILTERS):
             raise refuse("an input has a rule of resizing that this version does not have")
+        if item.picture is not None and (rule is None or len({i.shape[1:2] for i in spec.inputs}) > 1):
+            raise refuse("a view of a picture has no rule of resizing, or channels of its own")
 
 
 def _is_valid_shape(item: Input) -> bool:
@@ -208,6 +210,7 @@ def _is_valid_divisor(value: float) -> bool:
 def _check_names(record: CheckpointRecord, refuse: Refuse) -> None:
     """Refuse a name that a bundle could not hold."""
     texts, names = list(record.spec.texts), [i.name for i in record.spec.inputs]
+    names += [i.picture for i in record.spec.inputs if i.picture is not None]
     if record.data is not None:
         texts += [record.data.source, *record.data.splits]
     if record.policy is not None:

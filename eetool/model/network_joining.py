@@ -22,6 +22,7 @@ from eetool.model.spec import (
 from eetool_runtime.manifest import Input
 
 RECIPE = "none"  # nothing is trained
+PICTURE = "image"  # name of the picture that views are made from
 _CONFIDENCE = ".confidence."
 
 
@@ -64,13 +65,15 @@ def join_networks(networks: Sequence[Checkpoint], ensemble: bool) -> Checkpoint:
         ensemble: each exit adds the final logits of the network before to its own; the weights are initial ones.
     """
     first = networks[0].record
-    inputs = first.spec.inputs
-    rule = inputs[0].preprocess
-    if rule is not None:
-        networks = [fold_normalisation(network, rule) for network in networks]
-    reads = tuple(item.name for item in inputs)
-    parts = [replace(network.record.spec, learned_confidence=False) for network in networks]
-    members = tuple(Member(part, network.record.training, reads) for part, network in zip(parts, networks, strict=True))
+    views = _views(networks)
+    inputs = tuple(dict.fromkeys(item for items in views for item in items))
+    rules = [items[0].preprocess for items in views]
+    folded = [fold_normalisation(x, rule) if rule else x for x, rule in zip(networks, rules, strict=True)]
+    parts = [replace(network.record.spec, learned_confidence=False) for network in folded]
+    members = tuple(
+        Member(part, network.record.training, tuple(item.name for item in items))
+        for part, network, items in zip(parts, networks, views, strict=True)
+    )
     spec = ModelSpec(
         CASCADE,
         inputs,
@@ -84,9 +87,46 @@ def join_networks(networks: Sequence[Checkpoint], ensemble: bool) -> Checkpoint:
     record = CheckpointRecord(spec, settings, first.data)
     state = {
         **{name: x for name, x in build_net(spec).state_dict().items() if name.startswith("backbone.sums.")},
-        **{f"{member_prefix(i)}{n}": x for i, network in enumerate(networks) for n, x in _kept(network).items()},
+        **{f"{member_prefix(i)}{n}": x for i, network in enumerate(folded) for n, x in _kept(network).items()},
     }
-    return Checkpoint(record, state, networks[0].samples)
+    return Checkpoint(record, state, _samples(networks, views))
+
+
+def _views(networks: Sequence[Checkpoint]) -> list[tuple[Input, ...]]:
+    """Return the inputs of the cascade that each network reads.
+
+    Networks of one size read the input of the first of them. Where sizes or rules of resizing differ, each is a view of
+    one picture.
+    """
+    firsts: dict[tuple[object, ...], Input] = {}
+    keys = []
+    for network in networks:
+        item = network.record.spec.inputs[0]
+        keys.append((item.shape, item.preprocess.resize if item.preprocess is not None else None))
+        firsts.setdefault(keys[-1], item)
+    if len(firsts) == 1:
+        return [networks[0].record.spec.inputs] * len(networks)
+    names = [_view_name(item) for item in firsts.values()]
+    unique = [f"{name}_{i}" if names.count(name) > 1 else name for i, name in enumerate(names)]
+    named = {
+        key: replace(item, name=name, picture=PICTURE) for (key, item), name in zip(firsts.items(), unique, strict=True)
+    }
+    return [(named[key],) for key in keys]
+
+
+def _view_name(item: Input) -> str:
+    """Return the name of a view, such as `image_128`, or `image_96x128` with its height and width."""
+    return f"{PICTURE}_{'x'.join(dict.fromkeys(str(size) for size in item.shape[2:]))}"
+
+
+def _samples(networks: Sequence[Checkpoint], views: Sequence[tuple[Input, ...]]) -> dict[str, Tensor]:
+    """Return sample inputs by name: those of the first network that reads each."""
+    samples: dict[str, Tensor] = {}
+    for network, items in zip(networks, views, strict=True):
+        for item, own in zip(items, network.record.spec.inputs, strict=True):
+            samples.setdefault(item.name, network.samples[own.name])
+    count = min(len(x) for x in samples.values())
+    return {name: x[:count] for name, x in samples.items()}
 
 
 def _kept(network: Checkpoint) -> dict[str, Tensor]:
@@ -110,11 +150,19 @@ def _check_classes(ours: Sequence[str], our_name: str, theirs: Sequence[str], th
 def _check_inputs(ours: Sequence[Input], our_name: str, theirs: Sequence[Input], their_name: str) -> None:
     if len(ours) == len(theirs) and all(is_same_form(a, b) for a, b in zip(ours, theirs, strict=True)):
         return
+    photographs = len(ours) == len(theirs) == 1 and _is_photograph(ours[0]) and _is_photograph(theirs[0])
+    if photographs and ours[0].shape[1] == theirs[0].shape[1]:
+        return
     a, b = (", ".join(_describe(item) for item in inputs) for inputs in (ours, theirs))
     reason = f"{our_name} reads {a}, and {their_name} reads {b}"
     if a == b:
         reason = f"{our_name} and {their_name} make their inputs by other rules, of normalisation or vocabulary"
-    raise UsageError(reason, "The networks of a cascade read the same input; only its normalisation may differ.")
+    raise UsageError(reason, "Only the normalisation of pixels may differ, and the size of photographs.")
+
+
+def _is_photograph(item: Input) -> bool:
+    """Return whether the input is made of photographs of any size."""
+    return item.preprocess is not None and item.preprocess.resize is not None
 
 
 def _describe(item: Input) -> str:

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from eetool.data.augmentation import Augmentation
-from eetool.data.model_inputs import model_inputs
-from eetool.data.rows import Examples, rows_per_pass, take
+from eetool.data.rows import Examples, rows_per_pass
 from eetool.data.source import Source
 from eetool.data.splits import (
     TEMPERATURE,
@@ -23,6 +22,7 @@ from eetool.data.splits import (
     split_record,
     split_source,
 )
+from eetool.data.views import Views, inputs_by_name, take_examples
 from eetool.data.vocabulary import check_vocabulary
 from eetool.errors import ArtefactError, UsageError
 from eetool.model.checkpoint import Checkpoint, build_net
@@ -345,23 +345,23 @@ def exit_accuracies(checkpoint: Checkpoint, source: Source, progress: Progress =
     indices = recorded_split(source, THRESHOLD, checkpoint.record.data)
     labels = torch.from_numpy(source.labels[indices])
     with progress(f"answers, {THRESHOLD} split", len(indices)) as advance:
-        logits, _ = every_exit_answers(checkpoint, take(source.inputs, indices), advance=advance)
+        logits, _ = every_exit_answers(checkpoint, take_examples(source, indices), advance=advance)
     return [float((x.argmax(1) == labels).float().mean()) for x in logits], len(indices)
 
 
-def every_exit_logits(checkpoint: Checkpoint, images: Examples) -> list[torch.Tensor]:
+def every_exit_logits(checkpoint: Checkpoint, images: Examples | Views) -> list[torch.Tensor]:
     """Return logits (N, classes) of every exit for examples (N, …) of a source, computed by torch."""
     return every_exit_answers(checkpoint, images)[0]
 
 
-def answer_arrays(checkpoint: Checkpoint, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+def answer_arrays(checkpoint: Checkpoint, images: np.ndarray | Views) -> tuple[np.ndarray, np.ndarray | None]:
     """Return logits (exits, n, classes) and learned confidences (early exits, n) in [0, 1], for examples (n, …)."""
     logits, learned = every_exit_answers(checkpoint, images)
     return torch.stack(logits).numpy(), torch.stack(learned).sigmoid().numpy() if learned else None
 
 
 def every_exit_answers(
-    checkpoint: Checkpoint, images: Examples, advance: Advance = lambda steps: None
+    checkpoint: Checkpoint, images: Examples | Views, advance: Advance = lambda steps: None
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """Return logits (N, classes) of every exit, and outputs (N,) of confidence heads, for examples (N, …).
 
@@ -369,23 +369,24 @@ def every_exit_answers(
         ArtefactError: an output is not finite; the message names the module that computes it.
     """
     net = checkpoint.build()
-    spec = checkpoint.record.spec.inputs[0]
+    specs = checkpoint.record.spec.inputs
     parts, batch = [], rows_per_pass(images.shape[1:], _MOST_ROWS)
     with torch.no_grad():
         for start in range(0, len(images), batch):  # normalised part by part: all as floats may not fit into memory
-            chunk = torch.from_numpy(model_inputs(images[start : start + batch], spec))
-            parts.append(net.forward_with_confidence(chunk))
+            arrays = inputs_by_name(images[start : start + batch], specs).values()
+            chunk = tuple(torch.from_numpy(array) for array in arrays)
+            parts.append(net.forward_with_confidence(*chunk))
             _require_finite(net, parts[-1][0], chunk)
-            advance(len(chunk))
+            advance(len(chunk[0]))
     logits = [torch.cat(outputs) for outputs in zip(*(part[0] for part in parts), strict=True)]
     heads = zip(*(part[1] for part in parts), strict=True)
     learned = [torch.cat([x for x in outputs if x is not None]) for outputs in heads if outputs[0] is not None]
     return logits, learned
 
 
-def _require_finite(net: EarlyExitNet, logits: Sequence[torch.Tensor], inputs: torch.Tensor) -> None:
+def _require_finite(net: EarlyExitNet, logits: Sequence[torch.Tensor], inputs: tuple[torch.Tensor, ...]) -> None:
     for index, outputs in enumerate(logits):
         if counts := count_non_finite(outputs):
-            fault = find_non_finite_module(net, lambda: net.forward_with_confidence(inputs))
-            cause = fault or f"of inputs up to {float(inputs.abs().max()):.3g}"
+            fault = find_non_finite_module(net, lambda: net.forward_with_confidence(*inputs))
+            cause = fault or f"of inputs up to {max(float(x.abs().max()) for x in inputs):.3g}"
             raise ArtefactError(f"exit {index} gives {counts}: {cause}", "Train it anew, or look at these inputs.")

@@ -6,10 +6,10 @@ from functools import partial
 
 import numpy as np
 
-from eetool.data.model_inputs import model_inputs
-from eetool.data.rows import Examples, rows_per_pass, take
+from eetool.data.rows import Examples, rows_per_pass
 from eetool.data.source import Source, check_classes
 from eetool.data.splits import CERTIFICATE, TEMPERATURE, THRESHOLD, recorded_split
+from eetool.data.views import Views, inputs_by_name, take_examples
 from eetool.data.vocabulary import use_model_vocabulary
 from eetool.errors import ArtefactError, BudgetError, UsageError
 from eetool.latency.estimate.cascade_cost import CascadeCosts
@@ -34,7 +34,7 @@ from eetool_runtime.loading import load_to_judge
 from eetool_runtime.manifest import Data, Manifest, OperatingPoint, Variant
 
 # Maps examples (n, …) to logits of every exit (exits, n, classes) and learned confidences (early exits, n).
-Answers = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
+Answers = Callable[[np.ndarray | Views], tuple[np.ndarray, np.ndarray | None]]
 _BATCH = 64
 _CHUNK = 4 * _BATCH  # examples between two steps of the progress
 
@@ -115,7 +115,7 @@ def _predict_split(
 ) -> LabelledLogits:
     indices = recorded_split(source, split, data)
     with progress(f"answers, {split} split", len(indices)) as advance:
-        logits, learned = predict_in_chunks(answers_of, take(source.inputs, indices), advance)
+        logits, learned = predict_in_chunks(answers_of, take_examples(source, indices), advance)
     return LabelledLogits(logits, source.labels[indices], learned)
 
 
@@ -178,7 +178,7 @@ class _GoalFit:
 
 
 def predict_in_chunks(
-    answers_of: Answers, examples: Examples, advance: Advance = lambda steps: None
+    answers_of: Answers, examples: Examples | Views, advance: Advance = lambda steps: None
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the outputs for all examples, computed in chunks."""
     logits, learned = [], []
@@ -269,9 +269,10 @@ def _runtime_answers(model: Model, calibration: Calibration) -> Answers:
     """Return a function that computes outputs by the runtime, without the calibration of confidences."""
     exits = range(len(model.bundle.manifest.exits))
 
-    def answers_of(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        spec, step = model.bundle.manifest.inputs[0], rows_per_pass(images.shape[1:], _BATCH)
-        parts = [model.every_exit(model_inputs(images[i : i + step], spec)) for i in range(0, len(images), step)]
+    def answers_of(images: np.ndarray | Views) -> tuple[np.ndarray, np.ndarray]:
+        specs, step = model.bundle.manifest.inputs, rows_per_pass(images.shape[1:], _BATCH)
+        chunks = (images[i : i + step] for i in range(0, len(images), step))
+        parts = [model.every_exit(inputs_by_name(chunk, specs)) for chunk in chunks]
         logits, confidence = (
             np.stack([np.concatenate([p[i][output] for p in parts]) for i in exits]) for output in (0, 1)
         )

@@ -89,10 +89,11 @@ def test_tune_bundle_other_data_raises_artefact_error(bundle: Path, digits: Sour
 def test_tune_bundle_graph_that_gives_nan_is_refused(
     bundle: Path, digits: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def with_nan(model: Model, inputs: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-        logits = np.ones((len(inputs), 10), np.float32)
+    def with_nan(model: Model, inputs: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+        n = len(inputs["input"])
+        logits = np.ones((n, 10), np.float32)
         logits[4, :2] = np.nan
-        return [(logits, np.ones(len(inputs), np.float32))] * len(model.bundle.manifest.exits)
+        return [(logits, np.ones(n, np.float32))] * len(model.bundle.manifest.exits)
 
     monkeypatch.setattr(Model, "every_exit", with_nan)
     with pytest.raises(ArtefactError, match="exit 0 gives 2 NaN or infinite logits for example 4 of the split"):

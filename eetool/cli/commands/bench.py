@@ -78,6 +78,7 @@ def bench(request: BenchRequest) -> CommandResult:
     from eetool.data.image_form import model_form
     from eetool.data.registry import image_reader, load_source
     from eetool.data.splits import TEST, recorded_split
+    from eetool.latency.estimate.recorded_model import views_warnings
     from eetool.records import check_output
     from eetool_runtime.bundle import open_bundle
 
@@ -98,7 +99,9 @@ def bench(request: BenchRequest) -> CommandResult:
     source = load_source(data, progress, model_form(bundle.manifest.inputs, str(request.bundle)))
     indices, reread = recorded_split(source, TEST, bundle.manifest.data), image_reader(data, progress)
     document = bench_bundle(bundle, source, indices, TEST, request.against, rules, progress, reread)
-    result = CommandResult(SCHEMA, vars(document), bench_text(document), stability_problem(document, rules))
+    *lines, verdict = bench_text(document)
+    notes = [f"note: {line}" for line in views_warnings(bundle.manifest.inputs)]
+    result = CommandResult(SCHEMA, vars(document), [*lines, *notes, verdict], stability_problem(document, rules))
     if request.output is not None:
         write_result(request.output, result, request.force)
     return result

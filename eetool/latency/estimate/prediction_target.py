@@ -12,7 +12,7 @@ from eetool.errors import ArtefactError, UsageError
 from eetool.graphs.onnx_graph import SizedGraph, damage_as_error, read_exit_paths, read_graph
 from eetool.graphs.tflite_graph import can_read_tflite, read_shared_tflite, read_tflite
 from eetool.latency.estimate.cascade_cost import CascadeLayout, layout_of_manifest
-from eetool.latency.estimate.recorded_model import RecordedModel, record_checkpoint, with_score
+from eetool.latency.estimate.recorded_model import RecordedModel, record_checkpoint, views_warnings, with_score
 from eetool.latency.kernels.from_onnx import kernels_from_graph
 from eetool.latency.kernels.from_tflite import kernels_from_tflite
 from eetool.latency.kernels.kernel import FP32, INT8, Kernel
@@ -185,6 +185,7 @@ def _of_recording(model: RecordedModel, variant: str, detection: _Detection) -> 
         kinds=model.kinds,
         layout=model.layout,
         operating_points=points,
+        warnings=model.warnings,
         unsplit=_trunk(model.layout, graphs),
         input_shape=_shape_of_only_input(first),
     )
@@ -215,7 +216,7 @@ def _of_bundle(bundle: Bundle, variant: str, detection: _Detection) -> Predictio
         kinds={c.name: c.kind for c in m.components},
         layout=layout,
         operating_points={name: point for name, point in points.items() if point.expected},
-        warnings=warnings,
+        warnings=(*warnings, *views_warnings(m.inputs)),
         unsplit=tuple(whole),
         input_shape=tuple(m.inputs[0].shape[1:]) if len(m.inputs) == 1 else None,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -11,16 +11,25 @@ from eetool.latency.estimate.cascade_cost import EXIT, SEGMENT, CascadeLayout, W
 from eetool.latency.kernels.from_onnx import kernels_from_graph, total_macs
 from eetool.model.goals import TuningGoals
 from eetool.model.spec import ExpectedDrop
-from eetool_runtime.manifest import OperatingPoint
+from eetool_runtime.manifest import Input, OperatingPoint
+from eetool_runtime.preprocess import are_views
 
 if TYPE_CHECKING:
     from eetool.model.checkpoint import Checkpoint
     from eetool.model.graph_recorder import RecordedGraphs
 
+VIEWS_NOTE = (
+    "the model reads every picture in several sizes; no time here includes decoding and resizing, which a device does "
+    "for each size that is reached"
+)
+
 
 @dataclass(frozen=True)
 class RecordedModel:
-    """Component graphs of one network with their layout; float32 only, as an export to `onnx/fp32` has them."""
+    """Component graphs of one network with their layout; float32 only, as an export to `onnx/fp32` has them.
+
+    `warnings` say what its costs leave out.
+    """
 
     name: str
     graphs: Mapping[str, SizedGraph]
@@ -29,6 +38,7 @@ class RecordedModel:
     operating_points: Mapping[str, OperatingPoint] = field(default_factory=dict)
     expected_drops: Mapping[str, ExpectedDrop] = field(default_factory=dict)
     goals: TuningGoals | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def macs(self) -> dict[str, int]:
@@ -63,7 +73,13 @@ def record_checkpoint(checkpoint: Checkpoint, name: str) -> RecordedModel:
     policy = checkpoint.record.policy or untuned_policy(len(spec.taps) + 1, spec.learned_confidence)
     network = ScoredNetwork(checkpoint.build(), policy.score, bool(policy.slopes)).eval()
     model = recorded_model(record_graphs(network, example_inputs(spec.inputs)), name, policy.operating_points)
-    return replace(model, expected_drops=policy.expected_drops, goals=policy.goals)
+    warnings = views_warnings(spec.inputs)
+    return replace(model, expected_drops=policy.expected_drops, goals=policy.goals, warnings=warnings)
+
+
+def views_warnings(inputs: Sequence[Input]) -> tuple[str, ...]:
+    """Return what costs leave out of a model that reads one picture in several sizes."""
+    return (VIEWS_NOTE,) if are_views(inputs) else ()
 
 
 def with_score(checkpoint: Checkpoint, score: str) -> Checkpoint:

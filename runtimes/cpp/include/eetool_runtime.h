@@ -168,7 +168,8 @@ typedef struct ee_image {
   int32_t row_bytes; /* from one row to the next; 0: rows follow each other */
 } ee_image;
 
-/* Set an input from an image, by the preprocessing of the bundle. Otherwise as ee_session_input. */
+/* Set an input from an image, by the preprocessing of the bundle. Otherwise as ee_session_input. Where all inputs are
+ * views of one picture, NULL sets all of them from it. */
 EE_API ee_status ee_session_pixels(ee_session *session, const char *name, const ee_image *image, ee_error **error);
 
 typedef struct ee_run_options {

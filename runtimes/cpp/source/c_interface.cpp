@@ -306,12 +306,15 @@ ee_status ee_session_input(ee_session* session, const char* name, const ee_tenso
 ee_status ee_session_pixels(ee_session* session, const char* name, const ee_image* image, ee_error** error) {
   return guarded(error, [&] {
     const SessionUse use(sessions().get(session));
-    ModelInput& input = (*use).input(name);
-    input.unset();
+    const std::vector<ModelInput*> inputs = (*use).inputs_of_picture(name);
+    for (ModelInput* input : inputs) input->unset();
     require_pointer(image, "image");
     const ee_image i = copied(image, "ee_image");
     if (i.row_bytes < 0) throw usage_error("ee_image: row_bytes is " + std::to_string(i.row_bytes));
-    input.set(GivenImage{i.pixels, i.size_bytes, i.height, i.width, i.channels, static_cast<std::size_t>(i.row_bytes)});
+    const auto row_bytes = static_cast<std::size_t>(i.row_bytes);
+    for (ModelInput* input : inputs) {
+      input->set(GivenImage{i.pixels, i.size_bytes, i.height, i.width, i.channels, row_bytes});
+    }
   });
 }
 

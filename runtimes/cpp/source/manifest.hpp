@@ -62,6 +62,7 @@ struct Input {
   Tensor tensor;
   std::optional<Preprocess> preprocess;
   std::optional<Text> text;
+  std::optional<std::string> picture;  // inputs of one name here are views of one picture
 };
 
 struct Exit {

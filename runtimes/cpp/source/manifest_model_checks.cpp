@@ -88,6 +88,18 @@ void check_vocabulary(const std::string& where, const Input& input) {
   check_known(where + ".text.segmentation", input.text->segmentation, kSegmentations);
 }
 
+void check_view(const std::string& where, const Input& input, const std::vector<Input>& inputs) {
+  require_or(is_name(*input.picture), [&] { return where + ".picture: is no name"; });
+  require_or(input.preprocess && input.preprocess->resize,
+             [&] { return where + ".picture: needs preprocess with a rule resize"; });
+  const auto& shape = input.tensor.shape;
+  for (const Input& other : inputs) {
+    const auto& theirs = other.tensor.shape;
+    require_or(other.picture != input.picture || (theirs.size() > 1 && theirs[1] == shape[1]),
+               [&] { return where + ".picture: its views need the same number of channels"; });
+  }
+}
+
 using Names = std::set<std::string>;
 
 /// Check one component against the tensors known before it, and add its outputs to them.
@@ -180,6 +192,7 @@ void check_shapes(const Manifest& m) {
                [&] { return where + ".shape: the first dimension must be 'batch'"; });
     if (input.preprocess) check_preprocess(where, input.tensor, *input.preprocess);
     if (input.text) check_vocabulary(where, input);
+    if (input.picture) check_view(where, input, m.inputs);
   }
 }
 

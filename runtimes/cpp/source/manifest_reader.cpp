@@ -188,6 +188,7 @@ void read_fields(Fields& f, Input& out) {
   read_fields(f, out.tensor);
   read_optional(f, "preprocess", out.preprocess);
   read_optional(f, "text", out.text);
+  read_optional(f, "picture", out.picture);
 }
 
 void read_fields(Fields& f, Exit& out) {

@@ -88,6 +88,17 @@ ModelInput& Session::input(const char* name) {
                         : "there is no input " + in_quotes(name) + "; expected " + join(known));
 }
 
+std::vector<ModelInput*> Session::inputs_of_picture(const char* name) {
+  const auto& picture = inputs_[0].spec().picture;
+  const bool are_views = picture && std::all_of(inputs_.begin(), inputs_.end(), [&](const ModelInput& input) {
+    return input.spec().picture == picture;
+  });
+  if (name != nullptr || !are_views) return {&input(name)};
+  std::vector<ModelInput*> views;
+  for (ModelInput& input : inputs_) views.push_back(&input);
+  return views;
+}
+
 void Session::bind(std::size_t position) {
   Graph& graph = model_->graphs().graph(position);
   if (is_fixed_) {

@@ -43,6 +43,9 @@ class Session {
   /// Return the input of a name, or the only one for an empty name; throws an input error.
   ModelInput& input(const char* name);
 
+  /// Return the input of a name; without a name all inputs that are views of one picture, or the only one.
+  std::vector<ModelInput*> inputs_of_picture(const char* name);
+
   /// Run the inputs that are set; throws every kind of error but a bundle error, or that too with lazy loading.
   Prediction run(const CallOptions& options);
 

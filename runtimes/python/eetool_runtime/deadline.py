@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Mapping
 from typing import Callable, Optional
 
+from .argument_checks import as_float, short_repr
+from .errors import UsageError
 from .execution_plan import ExecutionPlan, Gate, PlanSection
 
 RunSection = Callable[[PlanSection], float]
 Clock = Callable[[], int]  # nanoseconds, never turned back
 
+MAX_DEADLINE_NS = 10**18  # 30 years
 _WINDOW = 100  # measurements kept per section
 _QUANTILE = 0.95
 _MIN_MEASUREMENTS = 8  # of this process, after which the latencies of the bundle are ignored
 _UPDATE_EVERY = 10  # measurements; sorting the window after each would be slow
 _MARGIN = 1.5  # factor on a median or on an extrapolation
 _DECAY = 0.998  # per call that an estimate ended: half after 350, so that one outlier does not block a section forever
+
+
+def check_deadline(deadline_ms: object) -> float:
+    """Return a deadline in milliseconds; raises UsageError where it is no positive number."""
+    milliseconds = as_float(deadline_ms)
+    if milliseconds is None or not 0 < milliseconds < math.inf:
+        raise UsageError(f"deadline_ms must be a positive number, not {short_repr(deadline_ms)}")
+    return milliseconds
 
 
 class CallOutcome:

@@ -62,8 +62,9 @@ class ContextPool:
 
         def enter(inputs: Mapping[str, np.ndarray]) -> None:
             for name, read in readers:
-                array = inputs[name]
-                read(name, array if array.flags.c_contiguous else array.copy())
+                array = inputs.get(name)
+                if array is not None:  # a view may come later
+                    read(name, array if array.flags.c_contiguous else array.copy())
 
         return ExecutionContext(tensors.__getitem__, [b.call for b in bound], enter)
 

@@ -86,6 +86,8 @@ class Input:
     Attributes:
         preprocess: how an image becomes the tensor; None where the caller gives finished tensors.
         text: how a text becomes the tensor; None likewise.
+        picture: inputs with the same name here are views of one picture, such as in several sizes; None for an input of
+            its own.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Input:
     shape: tuple[Union[int, str], ...]
     preprocess: Optional[Preprocess] = None
     text: Optional[Text] = None
+    picture: Optional[str] = None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Union
 
 from .argument_checks import short_repr
@@ -122,6 +123,8 @@ def _check_shapes(m: Manifest) -> None:
             _check_preprocess(f"inputs.{item.name}", item, item.preprocess)
         if item.text is not None:
             _check_text(f"inputs.{item.name}", item, item.text)
+        if item.picture is not None:
+            _check_view(f"inputs.{item.name}", item, m.inputs)
 
 
 def _check_preprocess(where: str, item: Input, rule: Preprocess) -> None:
@@ -133,6 +136,15 @@ def _check_preprocess(where: str, item: Input, rule: Preprocess) -> None:
     if rule.resize is not None:
         _require_known(f"{where}.preprocess.resize.fit", rule.resize.fit, FITS)
         _require_known(f"{where}.preprocess.resize.filter", rule.resize.filter, FILTERS)
+
+
+def _check_view(where: str, item: Input, inputs: Sequence[Input]) -> None:
+    """Check an input that is a view of a picture."""
+    _require(_NAME.fullmatch(item.picture or "") is not None, f"{where}.picture: is no name")
+    rule = item.preprocess
+    _require(rule is not None and rule.resize is not None, f"{where}.picture: needs preprocess with a rule resize")
+    views = [other for other in inputs if other.picture == item.picture]
+    _require(len({v.shape[1:2] for v in views}) == 1, f"{where}.picture: its views need the same number of channels")
 
 
 def _check_text(where: str, item: Input, rule: Text) -> None:

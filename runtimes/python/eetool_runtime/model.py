@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -11,12 +10,12 @@ from typing import Any, Optional, Union, overload
 
 import numpy as np
 
-from .argument_checks import as_float, as_int, short_repr
+from .argument_checks import as_int, short_repr
 from .backends.base import ExecutionContext, Graph, Threads
 from .batch import can_compact, run_batch
 from .bundle import Bundle
 from .component_call import run_component
-from .deadline import Clock, LatencyEstimator, run_guarded
+from .deadline import MAX_DEADLINE_NS, Clock, LatencyEstimator, check_deadline, run_guarded
 from .errors import BackendError, EarlyExitError, UsageError
 from .execution_contexts import ContextPool
 from .execution_plan import Band, ExecutionPlan, Gate, PlanSection, Thresholds, unsplit_macs
@@ -25,13 +24,13 @@ from .input_checker import Arrays, InputChecker, Tensors
 from .machine import resident_bytes
 from .manifest import OperatingPoint, all_tensors, scalars
 from .near_names import known_names
-from .preprocess import Raw, preprocess_all
+from .preprocess import Raw, are_views, preprocess_all
 from .prometheus import prometheus_text
 from .result import Result
 from .stats import Stats
+from .views import View, make_lazily
 
 CUSTOM = "custom"  # operating point under which unnamed thresholds are counted
-_MAX_DEADLINE_NS = 10**18  # 30 years
 
 
 class Model:
@@ -85,6 +84,7 @@ class Model:
         self._first_input = self._manifest.inputs[0].name
         checker = InputChecker(self._manifest.inputs)
         self._accept, self._check = checker.accept, checker.check  # bound here: every call needs one of them
+        self._has_views = are_views(self._manifest.inputs)
         self._unsplit_macs = unsplit_macs(self._manifest)
         self._contexts = ContextPool(self._manifest, variant, self._in_order, self._scalars)
         self.use(self._manifest.default_operating_point)
@@ -181,11 +181,13 @@ class Model:
         """Convert raw data to model inputs, with the preprocessing of the bundle.
 
         Args:
-            raw: one input, or `{input name: raw}` for several. An image is uint8 (H, W) or (H, W, C), a path or the
-                bytes of a file, of any size where the bundle has a rule; see `eetool_runtime.preprocess.preprocess`.
+            raw: one input, or `{input name: raw}` for several; one picture for inputs that are views of it. An image
+                is uint8 (H, W) or (H, W, C), a path or the bytes of a file, of any size where the bundle has a rule;
+                see `eetool_runtime.preprocess.preprocess`.
 
         Returns:
-            one array at batch 1, or a dictionary of them.
+            one array at batch 1, or a dictionary of them. Of one picture for several views only the first is made; the
+            others are made inside the call that reaches a component which reads them.
 
         Raises:
             InputError: an input has another dtype or shape, or a file cannot be read (BackendError: without Pillow).
@@ -213,6 +215,9 @@ class Model:
         accepted = self._accept(inputs)
         context = self._contexts.acquire()
         try:
+            if self._has_views and any(isinstance(value, View) for value in accepted.values()):
+                lazily = make_lazily(context, accepted, self._manifest.components)
+                return self._run_guarded(lazily, plan, start, deadline_ms, min_exit)
             context.enter(accepted)
             if deadline_ms is not None or type(min_exit) is not int or min_exit or plan.watch is not None:
                 return self._run_guarded(context, plan, start, deadline_ms, min_exit)
@@ -240,8 +245,8 @@ class Model:
     def _run_guarded(
         self, context: ExecutionContext, plan: ExecutionPlan, start: int, deadline_ms: Optional[float], min_exit: int
     ) -> Result:
-        limit_ms = None if deadline_ms is None else _check_deadline(deadline_ms)
-        end = None if limit_ms is None else start + round(min(limit_ms * 1e6, _MAX_DEADLINE_NS))
+        limit_ms = None if deadline_ms is None else check_deadline(deadline_ms)
+        end = None if limit_ms is None else start + round(min(limit_ms * 1e6, MAX_DEADLINE_NS))
 
         def run_section(section: PlanSection) -> float:
             for step in section.steps:
@@ -391,10 +396,3 @@ class Model:
     ) -> Result:
         index = gate.exit_index
         return Result(index, confidence, logits, self._fitted.temperatures[index], self._labels, latency_ms, gated)
-
-
-def _check_deadline(deadline_ms: object) -> float:
-    milliseconds = as_float(deadline_ms)
-    if milliseconds is None or not 0 < milliseconds < math.inf:
-        raise UsageError(f"deadline_ms must be a positive number, not {short_repr(deadline_ms)}")
-    return milliseconds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from os import PathLike
 from typing import Any, Union
 
@@ -12,6 +13,7 @@ import numpy as np
 from .argument_checks import short_repr
 from .errors import BackendError, InputError
 from .manifest import Input, Text, describe_tensor
+from .views import View
 
 Raw = Union[np.ndarray, Sequence[Any], str, bytes, bytearray, "PathLike[str]"]
 
@@ -25,10 +27,38 @@ _latest: tuple[tuple[str, ...], dict[str, int]] = ((), {})
 
 
 def preprocess_all(raw: Union[Raw, Mapping[str, Raw]], specs: Sequence[Input]) -> Any:
-    """Return model inputs at batch 1, by name where `raw` is a mapping; raises InputError."""
+    """Return model inputs at batch 1, by name where `raw` is a mapping; raises InputError.
+
+    One picture is enough for inputs that are all views of it: they are returned by name, the first as an array, and
+    others as a `View`, which is made when it is needed.
+    """
+    if not isinstance(raw, Mapping) and are_views(specs):
+        return _views(raw, specs)
     named = name_inputs(raw, specs)
     inputs = {s.name: preprocess(named[s.name], s) for s in specs}
     return inputs if isinstance(raw, Mapping) else inputs[specs[0].name]
+
+
+def are_views(specs: Sequence[Input]) -> bool:
+    """Return whether a model has several inputs, all of which are views of one picture."""
+    return len(specs) > 1 and specs[0].picture is not None and len({s.picture for s in specs}) == 1
+
+
+def _views(raw: Raw, specs: Sequence[Input]) -> dict[str, Union[np.ndarray, View]]:
+    """Return the views of one picture by input name; the picture is decoded once."""
+    picture = _read_photo(raw) if isinstance(raw, (str, bytes, bytearray, PathLike)) else _as_array(raw, specs[0])
+    views = [View(s, partial(_view, picture, s)) for s in specs]
+    return {specs[0].name: views[0].array(), **{v.spec.name: v for v in views[1:]}}
+
+
+def _view(picture: Any, spec: Input) -> np.ndarray:
+    is_array = isinstance(picture, np.ndarray)
+    pixels = picture_pixels(picture, spec) if is_array else _photo_pixels(picture, spec)
+    return _normalised_picture(pixels, spec)
+
+
+def _normalised_picture(pixels: np.ndarray, spec: Input) -> np.ndarray:
+    return normalise(pixels.transpose(2, 0, 1)[None], spec)  # (H, W, C) -> (1, C, H, W)
 
 
 def name_inputs(given: Any, specs: Sequence[Input]) -> Mapping[str, Any]:
@@ -63,14 +93,14 @@ def preprocess(raw: Raw, spec: Input) -> np.ndarray:
         return token_ids([raw], spec.text, int(spec.shape[1]))
     if spec.preprocess is None:
         return _finished_input(raw, spec)
-    return normalise(picture_pixels(raw, spec).transpose(2, 0, 1)[None], spec)  # (H, W, C) -> (1, C, H, W)
+    return _normalised_picture(picture_pixels(raw, spec), spec)
 
 
 def picture_pixels(raw: Raw, spec: Input) -> np.ndarray:
     """Return a picture as pixels uint8 (H, W, C) of the model's size and channels. Raises as `preprocess`."""
     assert spec.preprocess is not None
     if isinstance(raw, (str, bytes, bytearray, PathLike)):
-        return _file_pixels(raw, spec)
+        return _photo_pixels(_read_photo(raw), spec)
     pixels = array = _as_array(raw, spec)
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]  # (H, W) -> (H, W, 1)
@@ -89,20 +119,27 @@ def picture_pixels(raw: Raw, spec: Input) -> np.ndarray:
     return _with_channels(fitted, channels)
 
 
-def _file_pixels(raw: Union[str, bytes, bytearray, PathLike[str]], spec: Input) -> np.ndarray:
-    """Return the picture of a file, or of its bytes, as pixels uint8 (H, W, C) of the model's size and channels."""
-    assert spec.preprocess is not None
-    channels, height, width = (int(n) for n in spec.shape[1:])
+def _read_photo(raw: Union[str, bytes, bytearray, PathLike[str]]) -> Any:
+    """Return the image of a file, or of its bytes."""
     try:
-        from .image_files import MODES, fit_image, read_photo
+        from .image_files import read_photo
     except ImportError:
         raise BackendError(
             "image files are read by Pillow, which is not installed",
             "pip install 'eetool-runtime[image]', or pass the pixels as an array.",
         ) from None
+    return read_photo(raw)
+
+
+def _photo_pixels(image: Any, spec: Input) -> np.ndarray:
+    """Return an image of Pillow as pixels uint8 (H, W, C) of the model's size and channels."""
+    from .image_files import MODES, fit_image
+
+    assert spec.preprocess is not None
+    channels, height, width = (int(n) for n in spec.shape[1:])
     if channels not in MODES:
         raise InputError(f"input {spec.name!r}: has {channels} channels, an image file has 1 or 3", "Pass an array.")
-    image, rule = read_photo(raw), spec.preprocess.resize
+    rule = spec.preprocess.resize
     if rule is not None:
         image = fit_image(image, height, width, rule.fit)
     elif image.size != (width, height):

@@ -106,6 +106,8 @@ RULES: list[tuple[str, tuple[Any, ...], Any, str]] = [
     ("resize fit", (*RULE, "resize"), {"fit": "zoom"}, r"resize\.fit: 'zoom' is none of crop, pad, stretch"),
     ("resize filter", (*RULE, "resize"), {"filter": "box"}, r"resize\.filter: 'box' is none of bilinear"),
     ("resize field", (*RULE, "resize"), {"size": 4}, r"resize\.size: unknown field"),
+    ("view of no name", ("inputs", 0, "picture"), "a b", r"inputs\.input\.picture: is no name"),
+    ("view without a rule", ("inputs", 0, "picture"), "image", r"inputs\.input\.picture: needs preprocess with a rule"),
     ("no inputs", ("inputs",), [], "inputs: at least one is needed"),
     ("no exits", ("exits",), [], "exits: at least the final one is needed"),
     ("no components", ("components",), [], "tensors.features0: no component makes it"),
