@@ -2,20 +2,13 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from eetool.advise.document import PointForecast, RivalForecast
-from eetool.advise.exit_costs import ExitCosts
-from eetool.advise.exit_search import HeldOut
 from eetool.advise.forecast import accuracy_interval, decide, extrapolated_ratio, forecast_points
-from eetool.advise.trial_exits import find_taps, trial_nets
-from eetool.model.checkpoint import build_net
-from eetool.model.references.reference import float_input
-from eetool.model.spec import ModelSpec
 from eetool.tune.operating_points import drop_limits, fit_operating_points, mean_costs
+from tests.helpers.trial_logits import trial_logits
 
-SPEC = ModelSpec("resnet-4x1-8x1-8x1", float_input("input", (1, 3, 16, 16)), ("a", "b", "c"), (), ())
 GOOD = PointForecast("balanced", 0.5, 0.9, -0.2, (-0.6, 0.2), 6.0, 0.6, (0.5, 0.7), (0.6, 0.4), 0.6)
 
 
@@ -34,13 +27,8 @@ def rival(accuracy: float, cost: float | None) -> RivalForecast:
 
 def test_forecast_points_are_the_figures_that_tune_expects() -> None:
     """With the same logits and costs, `tune` and the forecast have one estimate, also of few examples."""
-    backbone = build_net(SPEC).eval().backbone
-    nets = trial_nets(backbone, SPEC, find_taps(backbone, SPEC), seed=0)
-    costs, exits, random = ExitCosts(nets, len(nets[0].exits), None), nets[0].exits, np.random.default_rng(0)
-    labels = random.integers(0, 3, 150)
-    signal = np.eye(3)[labels] * random.uniform(0, 5, (150, 1))
-    skills = np.linspace(0.7, 1.2, len(exits) + 1)[:, None, None]
-    held = HeldOut(exits, (skills * signal + random.normal(0, 1, (len(exits) + 1, 150, 3))), labels)
+    costs, held = trial_logits(150)
+    exits = held.exits
     cascade, drops = costs.cascade(exits), drop_limits(4.0)
     tuned = fit_operating_points(held.select(exits), cascade, cascade, 4.0)
     forecasts = forecast_points(held, exits, costs, drops)

@@ -4,28 +4,15 @@ import numpy as np
 import pytest
 
 from benchmarks.experiments.forecast_splits import StoredLogits, compare_split, summary
-from eetool.advise.exit_costs import ExitCosts
-from eetool.advise.exit_search import HeldOut
-from eetool.advise.trial_exits import find_taps, trial_nets
-from eetool.model.checkpoint import build_net
-from eetool.model.references.reference import float_input
-from eetool.model.spec import ModelSpec
 from eetool.tune.cross_fitting import LabelledLogits
-
-SPEC = ModelSpec("resnet-4x1-8x1-8x1", float_input("input", (1, 3, 16, 16)), ("a", "b", "c"), (), ())
+from tests.helpers.trial_logits import trial_logits
 
 
 @pytest.fixture(scope="module")
 def stored() -> StoredLogits:
-    backbone = build_net(SPEC).eval().backbone
-    nets = trial_nets(backbone, SPEC, find_taps(backbone, SPEC), seed=0)
-    costs, exits, random = ExitCosts(nets, len(nets[0].exits), None), nets[0].exits, np.random.default_rng(0)
-    labels = random.integers(0, 3, 240)
-    signal = np.eye(3)[labels] * random.uniform(0, 5, (240, 1))
-    skills = np.linspace(0.7, 1.2, len(exits) + 1)[:, None, None]
-    logits = skills * signal + random.normal(0, 1, (len(exits) + 1, 240, 3))
-    trained = LabelledLogits(logits, labels)
-    return StoredLogits(HeldOut(exits, logits, labels), None, trained, 120, 0.0, costs, costs.cascade(exits), 4.0)
+    costs, trial = trial_logits(240)
+    trained = LabelledLogits(trial.logits, trial.labels)
+    return StoredLogits(trial, None, trained, 120, 0.0, costs, costs.cascade(trial.exits), 4.0)
 
 
 def test_compare_split_equal_exits_differ_by_the_examples_alone(stored: StoredLogits) -> None:
