@@ -6,16 +6,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import onnx
-import torch
-from torch import Tensor
 
-from eetool import __version__
 from eetool.data.source import Source
 from eetool.errors import ArtefactError, UsageError, VerificationError
 from eetool.export.bundle_files import bundle_name, save_arrays, write_goals, write_manifest
 from eetool.export.expected_drops import Drops, write_drops
-from eetool.export.int8_selection import measure_speed, reason_to_keep_float
+from eetool.export.int8_selection import Int8Judge
+from eetool.export.manifest_parts import describe_component, describe_producer, describe_tensor
 from eetool.export.merge_heads import NONE, merge_model, recount_macs
 from eetool.export.operator_check import naming_operator
 from eetool.export.parity import (
@@ -27,16 +24,14 @@ from eetool.export.parity import (
     require_parity,
 )
 from eetool.export.refitted_variants import goals_of, is_refitted, unfitted_points
-from eetool.export.split import ComponentModule, Size, batch_multiple
+from eetool.export.split import ComponentModule
 from eetool.export.traced_model import Arrays, TracedModel, default_operating_point, trace_model
 from eetool.export.variants import FP32, INT8, TFLITE, VariantKind, find_variants, write_graph
-from eetool.graphs.onnx_normalize import IR_VERSION, OPSET
 from eetool.graphs.quantize import QuantizationJob, quantize, save_feeds
 from eetool.graphs.tflite_combine import combine_tflite
 from eetool.model.checkpoint import Checkpoint
 from eetool.model.exit_flow import measure_exit_macs
 from eetool.model.goals import TuningGoals
-from eetool.model.macs import count_macs, count_parameters
 from eetool.model.scored_network import exit_output_names, platt_names, temperature_name
 from eetool.model.spec import Policy
 from eetool.progress import SILENT, Advance, Progress
@@ -152,7 +147,6 @@ class _Export:
     graphs: dict[str, dict[str, m.GraphFile]] = field(init=False, default_factory=dict)
     drops: dict[str, Drops] = field(init=False, default_factory=dict)
     relative_rms: dict[str, dict[str, float]] = field(init=False, default_factory=dict)  # of every place
-    scattered: dict[str, list[str]] = field(init=False, default_factory=dict)  # graphs by what disturbed their timing
 
     @property
     def places(self) -> dict[str, ComponentModule]:
@@ -196,6 +190,7 @@ class _Export:
         """Write for each place the graph of the first recipe that passes the checks, else keep the float graph."""
         graphs, reasons = dict(self.graphs[kind.base.name]), {}
         self.relative_rms[kind.name] = dict(self.relative_rms[kind.base.name])
+        judge = Int8Judge(self.model.cases(kind.batch), self.model.alone[0], self.options.judge_speed)
         waiting = dict(self.places)
         with scratch() as temporary:
             feeds = {place: str(temporary / f"{i}.npz") for i, place in enumerate(waiting)}
@@ -213,7 +208,7 @@ class _Export:
                 for place, problem in zip(tuple(waiting), problems, strict=True):
                     self.advance(int(first))
                     target = self.folder / kind.file(place)
-                    reason = problem or self._reason_to_keep_float(kind, place, self.folder / graphs[place].path)
+                    reason = problem or judge.reason_to_keep_float(place, self.folder / graphs[place].path, target)
                     if reason is None:
                         graphs[place] = self._int8_graph(kind, place, waiting.pop(place))
                     else:
@@ -222,29 +217,9 @@ class _Export:
                         reasons[place] = reason
         for place in waiting:
             self.progress.note(f"{kind.name}: {place.split('/')[1]} stays fp32: {reasons[place]}")
-        self._note_scatter(kind)
+        for note in judge.notes():
+            self.progress.note(f"{kind.name}: {note}")
         return graphs
-
-    def _reason_to_keep_float(self, kind: VariantKind, place: str, float_path: Path) -> str | None:
-        """Return the reason to keep a float graph, or None where the int8 graph at `place` of `kind` is better."""
-        path, cases = self.folder / kind.file(place), self.model.cases(kind.batch)
-        reason = reason_to_keep_float(float_path, path, cases)
-        if reason is not None or not self.options.judge_speed:
-            return reason
-        speed = measure_speed(float_path, path, self.model.alone[0])
-        if speed.scatter:
-            self.scattered.setdefault(speed.scatter[-1], []).append(place.split("/")[1])
-        return speed.reason_to_keep_float
-
-    def _note_scatter(self, kind: VariantKind) -> None:
-        """Say which int8 graphs are used although their speed could not be judged."""
-        if self.scattered:
-            names = ", ".join(name for names in self.scattered.values() for name in names)
-            self.progress.note(
-                f"{kind.name}: the speed of {names} was not judged: {next(iter(self.scattered))}; "
-                "export again on a quiet machine, or with --no-judge-speed, which never judges it"
-            )
-            self.scattered.clear()
 
     def _int8_graph(self, kind: VariantKind, place: str, component: ComponentModule) -> m.GraphFile:
         path = kind.file(place)
@@ -350,14 +325,14 @@ class _Export:
             name=name,
             inputs=record.spec.inputs,
             labels=record.spec.labels,
-            tensors={n: _tensor(single[n], c.shapes[n]) for c in self.model.components for n in c.outputs},
+            tensors={n: describe_tensor(single[n], c.shapes[n]) for c in self.model.components for n in c.outputs},
             exits=tuple(self._exit(i, tap) for i, tap in enumerate((*record.spec.taps, None))),
-            components=tuple(_describe(component, single) for component in self.model.components),
+            components=tuple(describe_component(component, single) for component in self.model.components),
             variants={kind.name: self._variant(kind) for kind in kinds},
             score=policy.score,
             default_operating_point=default_operating_point(policy),
             samples=_INPUT_SAMPLES,
-            producer=_producer(),
+            producer=describe_producer(),
             files={},
             max_accuracy_drop=record.policy.max_accuracy_drop if record.policy else None,
             data=record.data,
@@ -418,30 +393,6 @@ def _reference(name: str) -> str:
     return f"reference/{name}"
 
 
-def _describe(c: ComponentModule, single: Mapping[str, Tensor]) -> m.Component:
-    macs = count_macs(c.module, tuple(single[name] for name in c.inputs))
-    return m.Component(c.name, c.kind, c.inputs, c.outputs, macs, count_parameters(c.module))
-
-
 def _parity(graph: m.GraphFile) -> Parity:
     assert graph.tolerance is not None
     return Parity(graph.max_abs_error, graph.tolerance)
-
-
-def _tensor(example: Tensor, shape: Sequence[Size]) -> m.Tensor:
-    dimensions = tuple(size if isinstance(size, int) else _symbol(batch_multiple(size)) for size in shape)
-    return m.Tensor(str(example.dtype).removeprefix("torch."), dimensions)
-
-
-def _symbol(batches: int) -> str:
-    return m.BATCH if batches == 1 else f"{m.BATCH}_x{batches}"
-
-
-def _producer() -> dict[str, str]:
-    return {
-        "eetool": __version__,
-        "torch": str(torch.__version__),
-        "onnx": str(onnx.__version__),
-        "opset": str(OPSET),
-        "ir_version": str(IR_VERSION),
-    }

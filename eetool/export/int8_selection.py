@@ -1,7 +1,7 @@
 """Selection of int8 graphs: smaller than the float graph, accurate enough, and not slower."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -69,3 +69,40 @@ def measure_speed(float_path: Path, int8_path: Path, case: Mapping[str, np.ndarr
     times = interleave_until_steady(subjects, tuple(subjects), runs=_RUNS, min_seconds=_SECONDS, seed=0)
     scatter = scatter_reasons(relative_ci95(times), p90_to_median(times))
     return Speed(spread(per_round(times["int8"]) / per_round(times["fp32"])), tuple(scatter))
+
+
+@dataclass
+class Int8Judge:
+    """Selection of the int8 graphs of one variant.
+
+    Attributes:
+        cases: named tensors, including all inputs and outputs of every graph.
+        timed: such tensors at batch 1.
+        judges_speed: whether int8 must not be slower on this machine.
+        scattered: names of the graphs whose times scattered, with the reason.
+    """
+
+    cases: Cases
+    timed: Mapping[str, np.ndarray]
+    judges_speed: bool
+    scattered: dict[str, str] = field(init=False, default_factory=dict)
+
+    def reason_to_keep_float(self, place: str, float_path: Path, int8_path: Path) -> str | None:
+        """Return the reason to keep the float graph at `place`, or None where int8 is better."""
+        reason = reason_to_keep_float(float_path, int8_path, self.cases)
+        if reason is not None or not self.judges_speed:
+            return reason
+        speed = measure_speed(float_path, int8_path, self.timed)
+        if speed.scatter:
+            self.scattered[place.split("/")[1]] = speed.scatter[-1]
+        return speed.reason_to_keep_float
+
+    def notes(self) -> list[str]:
+        """Return a line about the int8 graphs that are used although their speed could not be judged."""
+        if not self.scattered:
+            return []
+        why = next(iter(self.scattered.values()))
+        return [
+            f"the speed of {', '.join(self.scattered)} was not judged, and they are int8: {why}; "
+            "export again on a quiet machine; --no-judge-speed never judges it"
+        ]

@@ -6,7 +6,7 @@ import numpy as np
 import onnx.parser
 import pytest
 
-from eetool.export.int8_selection import Speed, measure_speed, reason_to_keep_float
+from eetool.export.int8_selection import Int8Judge, Speed, measure_speed, reason_to_keep_float
 from eetool_measure.timing import Spread
 
 CASES = [{"x": np.array([[1.0, 2.0]], np.float32), "y": np.array([[2.0, 4.0]], np.float32)}]
@@ -79,3 +79,20 @@ def test_measure_speed_compares_both_graphs(exact: Path, tmp_path: Path) -> None
     speed = measure_speed(exact, graph(tmp_path / "q.onnx", 2.0), CASES[0])
     assert speed.ratio.median > 0
     assert all("median" in reason for reason in speed.scatter)
+
+
+def test_int8_judge_notes_graphs_whose_times_scatter(
+    exact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = graph(tmp_path / "q.onnx", 2.0)
+    slow = Spread(1.5, (1.4, 1.6))
+    monkeypatch.setattr("eetool.export.int8_selection.measure_speed", lambda *_: Speed(slow, ("it scatters",)))
+    judge = Int8Judge(CASES, CASES[0], judges_speed=True)
+    assert judge.reason_to_keep_float("components/seg0", exact, made) is None
+    (note,) = judge.notes()
+    assert note.startswith("the speed of seg0 was not judged, and they are int8: it scatters; ")
+    unasked = Int8Judge(CASES, CASES[0], judges_speed=False)
+    assert (unasked.reason_to_keep_float("components/seg0", exact, made), unasked.notes()) == (None, [])
+    monkeypatch.setattr("eetool.export.int8_selection.measure_speed", lambda *_: Speed(slow))
+    reason = judge.reason_to_keep_float("components/seg0", exact, made)
+    assert reason == "int8 takes 1.50 times as long here; --no-judge-speed ignores that"
