@@ -288,6 +288,7 @@ def _answers(
     """Return the logits of each network for the held-out examples."""
     from functools import partial
 
+    from eetool.data.contents import as_recorded
     from eetool.data.image_form import model_form
     from eetool.data.source import check_classes
     from eetool.data.splits import TEMPERATURE, recorded_split
@@ -299,6 +300,7 @@ def _answers(
     record = networks[0].record
     source = as_source(data, progress, model_form(record.spec.inputs, names[0]))
     check_classes(source, record.spec.labels, names[0])
+    source = as_recorded(source, record.data, record.contents, progress)
     source = use_model_vocabulary(source, record.spec.inputs)
     held = [predict_held_out(source, record.data, partial(answer_arrays, network), progress) for network in networks]
     fitted = len(recorded_split(source, TEMPERATURE, record.data))

@@ -19,6 +19,7 @@ import click
 
 from eetool import __version__
 from eetool.cli.near_misses import SuggestingGroup, suggest_choices, usage_hint, usage_message
+from eetool.cli.repeated_command import remember_arguments
 from eetool.cli.streams import LostOutputError, legible, prepare
 
 if TYPE_CHECKING:
@@ -64,6 +65,10 @@ class Command(click.Command):
 
     def get_help(self, ctx: click.Context) -> str:
         return legible(super().get_help(ctx))
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        remember_arguments(ctx, args)
+        return super().parse_args(ctx, args)
 
 
 class ErrorHandlingGroup(Command, SuggestingGroup):
