@@ -6,6 +6,7 @@ Heavy packages are imported where they are used: `eetool --help` and shell compl
 import errno
 import functools
 import json
+import logging
 import os
 import sys
 import traceback
@@ -131,6 +132,7 @@ def verb(function: Callable[..., CommandResult]) -> click.Command:
             raise click.UsageError("--quiet or --verbose, not both")
         context = click.get_current_context()
         context.meta[_LOUDNESS] = QUIET if quiet else VERBOSE if verbose else NORMAL
+        logging.getLogger("eetool_runtime").setLevel(logging.ERROR if quiet else logging.NOTSET)
         with redirect_stdout(sys.stderr):  # code of the user may print, and stdout holds the result alone
             result = function(*args, **kwargs)
         if as_json:
