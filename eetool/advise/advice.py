@@ -25,6 +25,7 @@ from eetool.advise.forecast import accuracy_interval, decide, extrapolate, forec
 from eetool.advise.network import AdvisedNetwork, NetworkChoice, open_network
 from eetool.advise.next_commands import CommandContext, next_steps
 from eetool.advise.rivals import judge_rivals
+from eetool.advise.smaller_network import smaller_network
 from eetool.advise.trial_exits import TrialExit, chosen_net, find_taps, trial_nets
 from eetool.advise.trials import Trials
 from eetool.data.source import Source
@@ -38,7 +39,6 @@ from eetool.train.training_examples import TrainingExamples
 from eetool.tune.point_names import FAST, drop_limits
 from eetool.wording import counted
 
-_SMALL_MACS = 25e6  # a backbone with fewer has no smaller built-in network beside it
 _LEAST_HALVED = 100  # training examples of which half can train exits
 _NEARLY_ALL = 0.97  # share of inputs at the first exit, from which the rest of the network does nothing
 _MOST_GUESSED = 0.3  # share of a latency that may rest on no figures of its kind
@@ -92,7 +92,8 @@ def advise(
     doubts = _unknowns(costs, profile)
     verdict = decide(points, rivals, options.max_accuracy_drop, len(held.labels), doubts)
     table = None if predictor is None else predictor.kernel_costs
-    has_smaller = source.are_pixels and float(costs.macs(()).leaving(())[-1]) > _SMALL_MACS
+    own_macs = float(costs.macs(()).leaving(())[-1])
+    smaller = smaller_network(source, own_macs)
     return Advice(
         model=choice.model,
         data=source.name,
@@ -113,7 +114,7 @@ def advise(
         points=tuple(points),
         front=_front(found, points[-1], held, costs, options),
         verdict=verdict,
-        next=next_steps(_context(choice, network, profile, options), found[0], verdict.pays, has_smaller),
+        next=next_steps(_context(choice, network, profile, options), found[0], verdict.pays, smaller),
         uncertainties=(*doubts, *_remarks(found[0], points), *_uncertainties(held, network, options)),
         warnings=() if table is None else tuple(table.warnings),
         seconds=round(time.monotonic() - started, 1),

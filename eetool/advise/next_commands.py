@@ -9,7 +9,6 @@ from eetool.advise.document import NextSteps
 from eetool.advise.trial_exits import TrialExit
 
 FROZEN, DISTILL, SMALLER = "frozen", "distill", "smaller"
-_SMALL_NETWORK = "resnet8"
 _WARM_RATE = "0.02"  # a trained backbone forgets with the rate of fresh weights
 
 
@@ -41,9 +40,9 @@ class CommandContext:
 
 
 def next_steps(
-    context: CommandContext, exits: Sequence[TrialExit], pays: bool | None, has_smaller: bool
+    context: CommandContext, exits: Sequence[TrialExit], pays: bool | None, small_network: str | None
 ) -> tuple[NextSteps, ...]:
-    """Return what to type next, the best first."""
+    """Return what to type next, the best first; `small_network` is one with fewer MACs, if there is one."""
     frozen = NextSteps(
         FROZEN,
         "The backbone and its accuracy stay; only the exits are trained, on features that are computed once.",
@@ -55,12 +54,14 @@ def next_steps(
         "Backbone and exits are trained together from the given weights: better exits, for a whole training.",
         _pipeline(context, "joint", _exit_options(exits), joint),
     )
-    smaller = NextSteps(
-        SMALLER,
-        "A smaller network without exits: where it is as accurate and as fast, it is the better choice.",
-        _smaller(context, "joint" if pays is False else "early_exit"),
-    )
-    others = [smaller] if has_smaller else []
+    others = []
+    if small_network is not None:
+        smaller = NextSteps(
+            SMALLER,
+            "A smaller network without exits: where it is as accurate and as fast, it is the better choice.",
+            _smaller(context, small_network, "joint" if pays is False else "early_exit"),
+        )
+        others.append(smaller)
     return (distill, *others, frozen) if pays is False else (frozen, distill, *others)
 
 
@@ -70,14 +71,13 @@ def _exit_options(exits: Sequence[TrialExit]) -> tuple[str, ...]:
 
 
 def _pipeline(context: CommandContext, name: str, exits: Sequence[str], recipe: Sequence[str]) -> tuple[str, ...]:
-    hold_out = () if context.hold_out == "train" else ("--hold-out", context.hold_out)
     named = () if context.named is None else ("--model", context.named)
     device = () if context.device is None else ("--device", context.device)
     data, bundle = ("--data", context.data), f"{name}.eebundle"
     rivals = tuple(word for rival in context.against for word in ("--against", str(rival)))
     lines: list[Sequence[str]] = [
         (
-            *("train", context.model, *context.weights, *data, *context.size, *hold_out, *exits, *recipe),
+            *("train", context.model, *context.weights, *data, *context.size, *_hold_out(context), *exits, *recipe),
             *("-o", f"{name}.pt"),
         ),
         (
@@ -92,12 +92,16 @@ def _pipeline(context: CommandContext, name: str, exits: Sequence[str], recipe: 
     return tuple(shlex.join(("eetool", *line)) for line in lines)
 
 
-def _smaller(context: CommandContext, compared: str) -> tuple[str, ...]:
+def _hold_out(context: CommandContext) -> tuple[str, ...]:
+    return () if context.hold_out == "train" else ("--hold-out", context.hold_out)
+
+
+def _smaller(context: CommandContext, network: str, compared: str) -> tuple[str, ...]:
     data = ("--data", context.data)
     return tuple(
         shlex.join(("eetool", *line))
         for line in (
-            ("train", _SMALL_NETWORK, *data, *context.size, "--exits", "0", "-o", "small.pt"),
+            ("train", network, *data, *context.size, *_hold_out(context), "--exits", "0", "-o", "small.pt"),
             ("export", "small.pt", "-o", "small.eebundle"),
             ("bench", f"{compared}.eebundle", *data, "--against", "small.eebundle"),
         )

@@ -25,6 +25,7 @@ def bench(
     min_seconds: float = 6.0,
     seed: int = 0,
     accept_unstable: bool = False,
+    new_data: bool = False,
     progress: Progress | None = None,
 ) -> "Bench":
     """Compare all ways to ship a bundle here: every variant, with and without early exits, and static networks.
@@ -45,6 +46,7 @@ def bench(
         passes: passes over the test split, at least.
         min_seconds: duration of the measurement, at least.
         seed: of the order and of resampling.
+        new_data: judge all examples of `data`, none of which the model may have been made with.
         accept_unstable: keep times that scatter, and record that they do.
         progress: observer of the work.
 
@@ -60,11 +62,11 @@ def bench(
         check_number("max_accuracy_drop", max_accuracy_drop, 0, 100)
         check_number("passes", passes, 1)
         check_number("min_seconds", min_seconds, 0, 86400)
+        from eetool.api.judged_examples import judged_examples
         from eetool.bench.benchmark import BenchRules, accuracy_limit, bench_bundle, stability_problem
         from eetool.bench.interleaved_timing import TimingRules
         from eetool.data.image_form import DataChoice, model_form
         from eetool.data.registry import image_reader
-        from eetool.data.splits import TEST, recorded_split
         from eetool_runtime import Bundle, Model, open_bundle
 
         opened = bundle.bundle if isinstance(bundle, Model) else bundle
@@ -82,9 +84,9 @@ def bench(
         rivals = tuple(as_path(path, "an ONNX file or a bundle") for path in against)
         watched = as_progress(progress)
         source = as_source(data, watched, model_form(opened.manifest.inputs, str(opened.path)))
-        indices = recorded_split(source, TEST, opened.manifest.data)
+        indices, split = judged_examples(opened, source, new_data, watched)
         reread = image_reader(data, watched) if isinstance(data, (str, DataChoice)) else None
-        measured = bench_bundle(opened, source, indices, TEST, rivals, rules, watched, reread)
+        measured = bench_bundle(opened, source, indices, split, rivals, rules, watched, reread)
         if problem := stability_problem(measured, rules):
             raise problem
         return measured

@@ -288,6 +288,7 @@ def _answers(
     """Return the logits of each network for the held-out examples."""
     from functools import partial
 
+    from eetool.data.contents import as_recorded
     from eetool.data.image_form import model_form
     from eetool.data.source import check_classes
     from eetool.data.splits import TEMPERATURE, recorded_split
@@ -302,6 +303,7 @@ def _answers(
         record = network.record
         source = as_source(data, progress, model_form(record.spec.inputs, name))
         check_classes(source, record.spec.labels, name)
+        source = as_recorded(source, record.data, record.contents, progress)
         source = use_model_vocabulary(source, record.spec.inputs)
         held.append(predict_held_out(source, record.data, partial(answer_arrays, network), progress))
         fitted = len(recorded_split(source, TEMPERATURE, record.data))

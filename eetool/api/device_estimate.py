@@ -37,6 +37,7 @@ class EstimateRequest:
         named: factories that a checkpoint may be made of.
         against: bundles, checkpoints and ONNX files to compare with.
         data: source on which accuracies are measured.
+        new_data: on all of its examples, none of which the model may have been made with.
         operating_point: the judged one.
         max_accuracy_drop: percentage points that it may lose.
     """
@@ -49,6 +50,7 @@ class EstimateRequest:
     named: tuple[str, ...]
     against: tuple[Path, ...] = ()
     data: str | DataChoice | Source | LabelledData | None = None
+    new_data: bool = False
     operating_point: str | None = None
     max_accuracy_drop: float | None = None
 
@@ -203,14 +205,14 @@ def _rules(request: EstimateRequest, model: Model) -> ComparisonRules:
 
 
 def _on_data(request: EstimateRequest, model: Model, variant: str, progress: Progress) -> DataResults | None:
-    """Return accuracies on the test split; a TFLite variant is represented by ONNX of the same precision."""
+    """Return accuracies on the test split or new data; ONNX of the same precision represents TFLite."""
     if request.data is None:
         return None
     from eetool.api.arguments import as_source
+    from eetool.api.judged_examples import judged_examples
     from eetool.bench.device_accuracy import measure_accuracies
     from eetool.data.image_form import DataChoice, model_form
     from eetool.data.registry import image_reader
-    from eetool.data.splits import TEST, recorded_split
     from eetool.errors import UsageError
     from eetool_runtime.bundle import Bundle
 
@@ -219,7 +221,7 @@ def _on_data(request: EstimateRequest, model: Model, variant: str, progress: Pro
     same = f"onnx/{variant.split('/')[1]}"
     chosen = same if same in model.manifest.variants else variant
     source = as_source(request.data, progress, model_form(model.manifest.inputs, str(model.path)))
-    indices = recorded_split(source, TEST, model.manifest.data)
+    indices, _ = judged_examples(model, source, request.new_data, progress)
     reread = image_reader(request.data, progress) if isinstance(request.data, (str, DataChoice)) else None
     return measure_accuracies(model, chosen, source, indices, request.against, progress, reread)
 

@@ -36,6 +36,7 @@ def estimate(
     watts: float | None = None,
     against: Sequence[PathLike] = (),
     data: Data | None = None,
+    new_data: bool = False,
     operating_point: str | None = None,
     max_accuracy_drop: float | None = None,
     reference: References = None,
@@ -53,6 +54,7 @@ def estimate(
         watts: power of the board, from which energy is estimated.
         against: static networks to compare with: ONNX files, bundles or files model.pt.
         data: measure accuracies on its test split, with a bundle; by default those that tuning recorded.
+        new_data: on all examples of `data`, none of which the model may have been made with.
         operating_point: judged by the verdict; by default the default of the bundle.
         max_accuracy_drop: percentage points that it may lose.
         reference: your code that builds the network of a model.pt.
@@ -90,6 +92,7 @@ def estimate(
                 named=named or named_references(reference),
                 against=tuple(as_path(other, "an ONNX file, a bundle or a model.pt") for other in against),
                 data=data,
+                new_data=new_data,
                 operating_point=operating_point,
                 max_accuracy_drop=max_accuracy_drop,
             )

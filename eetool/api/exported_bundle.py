@@ -135,6 +135,7 @@ def _calibration_data(order: ExportOrder, progress: Progress) -> _CalibrationDat
 
     Where none is given it is the source that the checkpoint records, if that is on this machine.
     """
+    from eetool.data.contents import as_recorded
     from eetool.data.image_form import model_form
     from eetool.data.registry import is_local, load_source
     from eetool.data.source import Source, check_classes
@@ -150,6 +151,7 @@ def _calibration_data(order: ExportOrder, progress: Progress) -> _CalibrationDat
         if given is None and not is_local(recorded):
             raise MissingError(f"{recorded} would have to be downloaded")
         read = given if isinstance(given, Source) else load_source(given or recorded, progress, form)
+        read = as_recorded(read, record.data, record.contents, progress)
         source = use_model_vocabulary(read, record.spec.inputs)
     except EarlyExitError:
         if given is not None:

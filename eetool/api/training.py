@@ -141,7 +141,8 @@ def train(
         name, watched = _reference(model), as_progress(progress)
         trial = _trial(as_strings("trial_export", trial_export))
         with _state_file(file, resume, force) as state:
-            try_before_data(name, None, None, plan, _settings({**given, **settings}, "train"))
+            start = _settings({**given, **settings}, "train")
+            try_before_data(name, None, None, plan, start, has_weights=weights is not None)
             labelled = as_labelled_data(data, watched)
             checkpoint = train_model(
                 name,

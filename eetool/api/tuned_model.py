@@ -145,6 +145,7 @@ def tune_model(order: TuningOrder, data: Data, progress: Progress) -> TunedModel
 
 
 def _tune_checkpoint(order: TuningOrder, data: Data, progress: Progress) -> TunedModel:
+    from eetool.data.contents import as_recorded
     from eetool.data.image_form import model_form
     from eetool.data.source import check_classes
     from eetool.data.vocabulary import use_model_vocabulary
@@ -172,6 +173,7 @@ def _tune_checkpoint(order: TuningOrder, data: Data, progress: Progress) -> Tune
     costs = device_costs.costs if device_costs else macs
     source = as_source(data, progress, model_form(spec.inputs, name))
     check_classes(source, spec.labels, name)
+    source = as_recorded(source, checkpoint.record.data, checkpoint.record.contents, progress)
     source = use_model_vocabulary(source, spec.inputs)
     answers_of = partial(answer_arrays, checkpoint)
     tuned = fit_policy(source, checkpoint.record.data, answers_of, costs, macs, order.goals, score, progress)
@@ -189,7 +191,9 @@ def _tune_checkpoint(order: TuningOrder, data: Data, progress: Progress) -> Tune
 
 
 def _tune_bundle(order: TuningOrder, data: Data, progress: Progress) -> TunedModel:
+    from eetool.data.contents import as_recorded
     from eetool.data.image_form import model_form
+    from eetool.export.bundle_contents import read_contents
     from eetool.export.bundle_files import read_goals
     from eetool.records import identity
     from eetool.tune.point_names import check_point, point_names
@@ -208,6 +212,7 @@ def _tune_bundle(order: TuningOrder, data: Data, progress: Progress) -> TunedMod
     if order.default is not None:
         check_point(order.default, list(dict.fromkeys([*point_names(goals), *earlier_points(bundle.manifest, name)])))
     source = as_source(data, progress, model_form(bundle.manifest.inputs, str(order.model)))
+    source = as_recorded(source, bundle.manifest.data, read_contents(bundle), progress)
     manifest, tuned = fit_bundle(bundle, name, source, goals, given, costs, progress)
     unused = unused_networks([e.tap for e in manifest.exits[:-1]], tuned.operating_points)
     tuned = replace(tuned, warnings=(*tuned.warnings, *unused))

@@ -63,6 +63,7 @@ def calibrate(
     with python_errors():
         check_choice("method", method, _METHODS)
         check_choice("score", score, _SCORES)
+        from eetool.data.contents import as_recorded
         from eetool.data.image_form import model_form
         from eetool.data.source import check_classes
         from eetool.data.vocabulary import use_model_vocabulary
@@ -78,6 +79,8 @@ def calibrate(
             raise UsageError("the model has no learned confidence", "Give another score.")
         source = as_source(data, as_progress(progress), model_form(spec.inputs, "the model"))
         check_classes(source, spec.labels, "the model")
+        record = checkpoint.record
+        source = as_recorded(source, record.data, record.contents, as_progress(progress))
         source = use_model_vocabulary(source, spec.inputs)
         held = predict_held_out(
             source, checkpoint.record.data, partial(answer_arrays, checkpoint), as_progress(progress)

@@ -162,6 +162,12 @@ def data_options(required: bool = True) -> Callable[[F], F]:
     return add
 
 
+def new_data_option(function: F) -> F:
+    """Add the option `--new-data/--no-new-data`, for commands that judge a bundle on --data."""
+    text = "--data are examples that the model was not made with, and all of them are judged.  [its test split]"
+    return click.option("--new-data/--no-new-data", default=False, help=text)(function)
+
+
 def data_choice(data: str | None, shape: tuple[int, ...] | None, fit: str | None) -> "DataChoice":
     """Return the data with its image options.
 

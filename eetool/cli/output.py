@@ -6,6 +6,7 @@ Heavy packages are imported where they are used: `eetool --help` and shell compl
 import errno
 import functools
 import json
+import logging
 import os
 import sys
 import traceback
@@ -19,6 +20,7 @@ import click
 
 from eetool import __version__
 from eetool.cli.near_misses import SuggestingGroup, suggest_choices, usage_hint, usage_message
+from eetool.cli.repeated_command import remember_arguments
 from eetool.cli.streams import LostOutputError, legible, prepare
 
 if TYPE_CHECKING:
@@ -64,6 +66,10 @@ class Command(click.Command):
 
     def get_help(self, ctx: click.Context) -> str:
         return legible(super().get_help(ctx))
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        remember_arguments(ctx, args)
+        return super().parse_args(ctx, args)
 
 
 class ErrorHandlingGroup(Command, SuggestingGroup):
@@ -126,6 +132,7 @@ def verb(function: Callable[..., CommandResult]) -> click.Command:
             raise click.UsageError("--quiet or --verbose, not both")
         context = click.get_current_context()
         context.meta[_LOUDNESS] = QUIET if quiet else VERBOSE if verbose else NORMAL
+        logging.getLogger("eetool_runtime").setLevel(logging.ERROR if quiet else logging.NOTSET)
         with redirect_stdout(sys.stderr):  # code of the user may print, and stdout holds the result alone
             result = function(*args, **kwargs)
         if as_json:

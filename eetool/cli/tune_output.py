@@ -1,6 +1,7 @@
 """Result of `eetool tune`."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from eetool.tune.operating_points import TuningResult
     from eetool_runtime.manifest import Certificate
 
+Retry = Callable[[float], str]
+
 
 @dataclass(frozen=True)
 class DeviceFigures:
@@ -25,12 +28,12 @@ class DeviceFigures:
 
 
 def tune_result(
-    retry: str, output: Path, tuned: "TuningResult", max_accuracy_drop: float, figures: DeviceFigures | None = None
+    retry: Retry, output: Path, tuned: "TuningResult", max_accuracy_drop: float, figures: DeviceFigures | None = None
 ) -> CommandResult:
     """Return the operating points and the diagnosis of a tuned model.
 
     Args:
-        retry: command that tunes it again, up to the accuracy drop.
+        retry: returns the command that tunes it again, and asks no smaller accuracy drop than its argument.
         output: the tuned model.
         tuned: its policy.
         max_accuracy_drop: in percentage points.
@@ -94,7 +97,7 @@ def _drop(tuned: "TuningResult", name: str) -> str:
     return drop_text(drop)
 
 
-def _notes(tuned: "TuningResult", max_accuracy_drop: float, figures: DeviceFigures | None, retry: str) -> list[str]:
+def _notes(tuned: "TuningResult", max_accuracy_drop: float, figures: DeviceFigures | None, retry: Retry) -> list[str]:
     from eetool.tune.point_names import same_thresholds
 
     e = tuned.operating_points["full"].expected
@@ -130,7 +133,12 @@ def _notes(tuned: "TuningResult", max_accuracy_drop: float, figures: DeviceFigur
     return lines
 
 
-def _shortfalls(tuned: "TuningResult", n: int, retry: str) -> list[str]:
+def round_up(drop: float) -> float:
+    """Return percentage points with two decimals, and no fewer."""
+    return math.ceil(round(100 * drop, 6)) / 100
+
+
+def _shortfalls(tuned: "TuningResult", n: int, retry: Retry) -> list[str]:
     """Return a line where fewer points were asked than the held-out examples support."""
     if not tuned.shortfalls or tuned.smallest_drop is None:
         return []
@@ -139,11 +147,11 @@ def _shortfalls(tuned: "TuningResult", n: int, retry: str) -> list[str]:
         number = shortfall.examples_needed
         takes = "no number of such examples supports it" if number is None else f"takes about {number} examples"
         asked.append(f"{shortfall.max_accuracy_drop:g} points (`{name}`): {takes}")
-    supported = f"{math.ceil(round(100 * tuned.smallest_drop, 6)) / 100:g}"
+    supported = f"{round_up(tuned.smallest_drop):g}"
     return [
         f"few examples: {n} of them support a drop of {supported} points or more. Less was asked: {'; '.join(asked)}. "
         f"There, points lose nothing on these examples, and the interval says what that proves. "
-        f"To ask no more than they support: {retry} {supported}"
+        f"To ask no more than they support: {retry(tuned.smallest_drop)}"
     ]
 
 

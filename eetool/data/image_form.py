@@ -161,6 +161,9 @@ def split_size(path: str) -> tuple[str, tuple[int, int] | None]:
     """
     match = _SIZE.fullmatch(path)
     if match is None:
+        folder, at, size = path.rpartition("@")
+        if at and size[:1].isdigit() and Path(folder).is_dir() and not Path(path).exists():
+            raise UsageError(f"folder:{path}: {size!r} is no size of images", _SYNTAX)
         return path, None
     folder, (height, width) = match[1], (int(match[2]), int(match[3] or match[2]))
     if Path(path).is_dir():

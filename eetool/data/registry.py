@@ -15,7 +15,7 @@ from eetool.data.readers.image_folder import read_image_folder
 from eetool.data.readers.npz import read_npz
 from eetool.data.readers.svhn import read_svhn
 from eetool.data.readers.tsv_text import read_tsv_texts
-from eetool.data.source import Source, validate_source
+from eetool.data.source import Source, absent_classes, validate_source
 from eetool.data.source_names import DOWNLOADED, FOLDER, KINDS, KNOWN, is_user_data, parse_source_name
 from eetool.errors import UsageError
 from eetool.progress import SILENT, Progress
@@ -103,7 +103,7 @@ def _read_views(name: str, form: ImageForm, progress: Progress) -> Source:
 
 
 def _noted(source: Source, odd: Iterable[str], progress: Progress) -> Source:
-    for line in (*source.notes, *odd):
+    for line in (*source.notes, *absent_classes(source), *odd):
         progress.note(f"{source.name}: {line}")
     return source
 

@@ -1,6 +1,6 @@
 """Labelled examples as plain arrays, and the rules that they must meet. No torch, so that benchmarks can read them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -150,6 +150,18 @@ def _check_labels(source: Source) -> None:
             + (f" (and {len(absent) - 1} more)" if len(absent) > 1 else ""),
             "A class without examples cannot be learned: leave it out of the classes.",
         )
+
+
+def absent_classes(source: Source) -> Iterator[str]:
+    """Yield a line for the official validation set and the test set where it lacks classes of the training set."""
+    _, validation, test = np.split(
+        source.labels, [source.training_count, source.training_count + source.official_validation]
+    )
+    for what, labels in (("validation", validation), ("test", test)):
+        absent = sorted(set(range(len(source.classes))) - set(labels.tolist())) if len(labels) else []
+        if absent:
+            shown = _named([source.classes[label] for label in absent])
+            yield f"warning: no {what} example is of class {shown}: figures say nothing about it"
 
 
 def integer_labels(where: str, labels: np.ndarray) -> np.ndarray:

@@ -27,6 +27,8 @@ _LARGE_VALIDATION_FROM = 1_000  # as many as are held out of the smallest large 
 # Every model of a source must have the same test split, so the training seed must not change it.
 _SPLIT_SEED = 0
 
+_NEW_HINT = " On examples that it was not made with, bench and estimate judge it with --new-data."
+
 FROM_TRAIN, FROM_TEST = "train", "test"
 HOLD_OUT = (FROM_TRAIN, FROM_TEST)
 
@@ -82,16 +84,10 @@ def _take(source: Source, pool: np.ndarray, rest: str, shares: dict[str, float])
     remaining, splits = pool, {}
     for name, share in shares.items():
         size = int(np.ceil(share * len(pool)))
-        try:
-            remaining, taken = train_test_split(
-                remaining, test_size=size, random_state=_SPLIT_SEED, shuffle=True, stratify=source.labels[remaining]
-            )
-        except ValueError:  # a class with one example, or more classes than examples in a split
-            raise ArtefactError(
-                f"{source.name}: the {name} split would be empty or without a class: it takes {size} of "
-                f"{counted(len(pool), 'example')}, some of each of {len(source.classes)} classes",
-                f"Bring more examples{_rarest(source, pool)}.",
-            ) from None
+        _require_enough(source, pool, remaining, name, shares)
+        remaining, taken = train_test_split(
+            remaining, test_size=size, random_state=_SPLIT_SEED, shuffle=True, stratify=source.labels[remaining]
+        )
         splits[name] = np.sort(taken)
     splits[rest] = np.sort(remaining)
     return splits
@@ -102,6 +98,24 @@ def _of_rare_classes(source: Source, pool: np.ndarray, fewest: int) -> np.ndarra
     counts = np.bincount(source.labels[pool], minlength=len(source.classes))
     rare: np.ndarray = counts[source.labels[pool]] < fewest
     return rare
+
+
+def _require_enough(
+    source: Source, pool: np.ndarray, remaining: np.ndarray, name: str, shares: dict[str, float]
+) -> None:
+    """Raise ArtefactError where a split, or what it leaves, would be without an example of a class."""
+    present, counts = np.unique(source.labels[remaining], return_counts=True)
+    size = int(np.ceil(shares[name] * len(pool)))
+    if len(present) and counts.min() > 1 and len(present) <= size <= len(remaining) - len(present):
+        return
+    classes = max(len(present), 1)
+    needed = int((classes - 1) / min(shares.values())) + 1  # so that the smallest split has one of each class
+    raise ArtefactError(
+        f"{source.name}: {counted(len(pool), 'example')} are too few, so that the {name} split would be empty or "
+        "without a class",
+        f"Bring more examples: {counted(classes, 'class', 'classes')} take {needed} at least, and {len(shares) + 1} of "
+        f"each{_rarest(source, pool)}.",
+    )
 
 
 def _rarest(source: Source, pool: np.ndarray) -> str:
@@ -139,7 +153,8 @@ def recorded_split(source: Source, name: str, recorded: Data | None) -> np.ndarr
     if recorded.source != source.name:
         raise ArtefactError(
             f"the model was trained on {recorded.source!r}, not on {source.name!r}",
-            f"Give --data {_as_option(recorded.source)}, or train on these data: `eetool train MODEL --data SOURCE`.",
+            f"Give --data {_as_option(recorded.source)}, or train on these data: `eetool train MODEL --data SOURCE`."
+            f"{_NEW_HINT if name == TEST else ''}",
         )
     for hold_out in HOLD_OUT if source.official_test and not source.official_validation else (FROM_TRAIN,):
         splits = split_source(source, hold_out)
@@ -158,7 +173,7 @@ def recorded_split(source: Source, name: str, recorded: Data | None) -> np.ndarr
     raise ArtefactError(
         f"the {name!r} split of {source.name!r} is not the one that the model records: {changed}",
         "The model was trained on other examples of the same classes. Give those, or train again: "
-        f"`eetool train MODEL --data {_as_option(source.name)}`.",
+        f"`eetool train MODEL --data {_as_option(source.name)}`.{_NEW_HINT if name == TEST else ''}",
     )
 
 

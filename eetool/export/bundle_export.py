@@ -9,6 +9,7 @@ import numpy as np
 
 from eetool.data.source import Source
 from eetool.errors import ArtefactError, UsageError, VerificationError
+from eetool.export.bundle_contents import write_contents
 from eetool.export.bundle_files import bundle_name, save_arrays, write_goals, write_manifest
 from eetool.export.expected_drops import Drops, write_drops
 from eetool.export.int8_selection import Int8Judge
@@ -268,6 +269,7 @@ class _Export:
         save_arrays(self.folder / _INPUT_SAMPLES, inputs)
         for kind in kinds:
             save_arrays(self.folder / kind.samples, expected_samples(manifest, kind.name, exits))
+        write_contents(self.folder, self.checkpoint.record.contents)
         policy = self.checkpoint.record.policy
         if policy is not None and policy.goals is not None:
             write_goals(self.folder, policy.goals)

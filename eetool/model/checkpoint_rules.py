@@ -13,6 +13,7 @@ from eetool.model.layouts import LAYOUTS
 from eetool.model.own_exits import own_taps
 from eetool.model.spec import (
     CASCADE,
+    CONTENTS,
     OWN,
     CheckpointRecord,
     ModelSpec,
@@ -63,6 +64,8 @@ def check_checkpoint(
             raise refuse("it has more or fewer temperatures than exits")
         _check_policy(policy, spec, refuse)
     problem = invalid_history(record.history, len(spec.taps) + 1) if record.history is not None else None
+    if problem is None and record.contents is not None and CONTENTS.fullmatch(record.contents) is None:
+        problem = "its fingerprints of examples are none"
     if problem is not None:
         raise refuse(problem)
 

@@ -84,7 +84,7 @@ def join_networks(networks: Sequence[Checkpoint], ensemble: bool) -> Checkpoint:
         members=members,
     )
     settings = TrainingSettings(RECIPE, 0, 0, 0, 0.0, first.training.hold_out)
-    record = CheckpointRecord(spec, settings, first.data)
+    record = CheckpointRecord(spec, settings, first.data, contents=first.contents)
     state = {
         **{name: x for name, x in build_net(spec).state_dict().items() if name.startswith("backbone.sums.")},
         **{f"{member_prefix(i)}{n}": x for i, network in enumerate(folded) for n, x in _kept(network).items()},

@@ -1,6 +1,7 @@
 """Records of a checkpoint: the network, its training, its data and its policy."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -230,12 +231,16 @@ class Policy:
     expected_drops: dict[str, ExpectedDrop] = field(default_factory=dict)
 
 
+CONTENTS = re.compile("([0-9a-f]{16}){1,2048}")  # fingerprints of examples, one after the other
+
+
 @dataclass(frozen=True)
 class CheckpointRecord:
-    """Everything in a checkpoint except the tensors."""
+    """Everything in a checkpoint except the tensors; `contents` is that of `eetool.data.contents`."""
 
     spec: ModelSpec
     training: TrainingSettings
     data: Data | None = None
     policy: Policy | None = None
     history: TrainingHistory | None = None
+    contents: str | None = None

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from eetool.errors import UsageError
 from eetool.model.dataflow import Dataflow, without_fused_layers
@@ -73,7 +74,11 @@ def measure_taps(backbone: nn.Module, inputs: tuple[Tensor, ...], names: Sequenc
     layouts = {}
     if names is None:
         found = find_layouts(backbone, inputs)
-        layouts = {name: at.layout for name, at in found.items() if at.layout is not None}
+        layouts = {
+            name: at.layout
+            for name, at in found.items()
+            if at.layout is not None and not isinstance(modules[name], _DropoutNd)  # the layer before it is the same
+        }
     flow, snapshots = _run_with_hooks(backbone, inputs, modules, tuple(layouts) if names is None else names)
     levels = stack_levels(backbone)
     taps = []
@@ -148,6 +153,12 @@ def listed_taps(taps: Sequence[TapCost]) -> list[TapCost]:
     clean = [tap for tap in taps if tap.crossing == fewest]
     blocks = _distinct([tap for tap in clean if tap.level < _FINEST])
     return blocks if len(blocks) > 2 else _distinct(clean)
+
+
+def finer_taps(taps: Sequence[TapCost]) -> list[TapCost]:
+    """Return the other taps where `place_exits` may put exits: inside blocks, where these alone do not serve."""
+    listed = {tap.macs for tap in listed_taps(taps)}
+    return [tap for tap in _distinct(taps) if tap.macs not in listed]
 
 
 def place_exits(taps: Sequence[TapCost], total_macs: int, count: int) -> tuple[str, ...]:

@@ -1,10 +1,12 @@
 """Commands that follow from the documents of a report: measure, tune again, or compare another variant."""
 
+import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from eetool.bench.benchmark import Bench
 from eetool.bench.device_comparison import Estimate
+from eetool.data.contents import NEW
 from eetool.model.goals import DEFAULT_DROP
 from eetool.report.inputs import ReportInputs
 from eetool.tune.point_names import same_thresholds
@@ -36,12 +38,25 @@ def next_steps(inputs: ReportInputs) -> list[NextStep]:
 def _bundle(inputs: ReportInputs) -> str | None:
     """Return the bundle of the report as a word of a command."""
     if inputs.bundle is not None:
-        return inputs.bundle.path.name
-    return f"{inputs.bench.bundle}.eebundle" if inputs.bench is not None else None
+        return shlex.quote(inputs.bundle.path.name)
+    return shlex.quote(f"{inputs.bench.bundle}.eebundle") if inputs.bench is not None else None
 
 
 def _data(inputs: ReportInputs) -> str:
-    return inputs.bench.data.source if inputs.bench is not None else "SOURCE"
+    """Return the data that a model is tuned on, as a word of a command."""
+    recorded = inputs.bundle.manifest.data if inputs.bundle is not None else None
+    if recorded is not None:
+        return shlex.quote(recorded.source)
+    return shlex.quote(inputs.bench.data.source) if inputs.bench is not None and not _is_new(inputs.bench) else "SOURCE"
+
+
+def _is_new(bench: Bench) -> bool:
+    return bench.data.split == NEW
+
+
+def _benchmark(bench: Bench, bundle: str) -> str:
+    """Return the command that repeats a benchmark."""
+    return f"eetool bench {bundle} --data {shlex.quote(bench.data.source)}{' --new-data' if _is_new(bench) else ''}"
 
 
 def _of_benchmark(inputs: ReportInputs, bundle: str) -> Iterator[NextStep]:
@@ -53,7 +68,7 @@ def _of_benchmark(inputs: ReportInputs, bundle: str) -> Iterator[NextStep]:
         yield _deciding_step(bench, bundle)
     if bench.verdict.pays is False:
         drop = 2 * bench.max_accuracy_drop or 1.0
-        again = f"eetool tune {bundle} --data {bench.data.source} --max-accuracy-drop {drop:g} -o retuned.eebundle"
+        again = f"eetool tune {bundle} --data {_data(inputs)} --max-accuracy-drop {drop:g} -o retuned.eebundle"
         reason = "Early exit does not pay with these thresholds. A larger accuracy drop allows faster ones."
         yield NextStep(reason, again)
 
@@ -63,14 +78,15 @@ def _deciding_step(bench: Bench, bundle: str) -> NextStep:
     earlier = bench.verdict.text.partition(_REMEDIES)[2].partition(". ")[0].removesuffix(".")
     remedies = "; ".join(bench.verdict.remedies) or earlier  # documents of earlier versions hold them in the text
     reason = f"The benchmark does not decide. {_REMEDIES}{remedies}." if remedies else "The benchmark does not decide."
-    source, more = bench.data.source, ""
+    again, more = _benchmark(bench, bundle), ""
     if "passes" in remedies:
         more += f" --passes {3 * bench.passes}"
     if "--min-seconds" in remedies:
         more += f" --min-seconds {_LONGER_SECONDS}"
     if "examples instead of" in remedies or "more examples" in remedies:
-        source = "MORE_DATA"
-    return NextStep(reason, f"eetool bench {bundle} --data {source}{more} -o bench.json --force")
+        more_data = replace(bench.data, source="MORE_DATA", split=NEW)
+        again = _benchmark(replace(bench, data=more_data), bundle)
+    return NextStep(reason, f"{again}{more} -o bench.json --force")
 
 
 def _of_points(inputs: ReportInputs, bundle: str) -> Iterator[NextStep]:
@@ -114,5 +130,5 @@ def _of_variants(inputs: ReportInputs, bundle: str) -> Iterator[NextStep]:
     others = [name for name in inputs.bundle.manifest.variants if name not in inputs.bench.variants]
     for name in others[:1]:
         output = f"bench-{name.replace('/', '-')}.json"
-        command = f"eetool bench {bundle} --data {_data(inputs)} --variant {name} -o {output}"
+        command = f"{_benchmark(inputs.bench, bundle)} --variant {name} -o {output}"
         yield NextStep(f"The bundle also holds {name}, which was not measured.", command)

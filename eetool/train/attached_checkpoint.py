@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from eetool.data.contents import source_contents
 from eetool.data.splits import TEMPERATURE, TRAIN
 from eetool.errors import ArtefactError, UsageError
 from eetool.model.checkpoint import Checkpoint
@@ -42,13 +43,14 @@ def checkpoint_of(
     """
     net, attached = _attached(net)
     spec, samples = replace(attached.spec, labels=_labels(attached.spec, data, labels)), attached.samples
-    record = None
+    record = contents = None
     if data is not None:
         spec, record = replace(spec, inputs=(_input(spec, data),)), data.record
+        contents = source_contents(data.source)
         held_out = data.split(TEMPERATURE).tensors(_SAMPLES)[0]
         samples = {spec.inputs[0].name: held_out}
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in net.state_dict().items()}
-    checkpoint = Checkpoint(CheckpointRecord(spec, OWN_LOOP, record), state, samples)
+    checkpoint = Checkpoint(CheckpointRecord(spec, OWN_LOOP, record, contents=contents), state, samples)
     check_checkpoint(checkpoint.record, state, samples, _refuse)
     built = checkpoint.build()
     if data is not None:

@@ -93,9 +93,9 @@ class LearningCurve:
         if now is None or now >= self.start_accuracy - _ROUNDED:
             return None
         return (
-            f"the final exit is right on {100 * now:.1f} % of {counted(history.examples, 'validation example')}, and was "
-            f"on {100 * self.start_accuracy:.1f} % with the given weights. A smaller --learning-rate keeps more of them, "
-            "and --recipe frozen leaves them as they are"
+            f"the final exit is right on {100 * now:.1f} % of {counted(history.examples, 'validation example')}, and "
+            f"was on {100 * self.start_accuracy:.1f} % with the given weights. A smaller --learning-rate keeps more of "
+            "them, and --recipe frozen leaves them as they are"
         )
 
     @property

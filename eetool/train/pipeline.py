@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from eetool.data.augmentation import Augmentation
+from eetool.data.augmentation_levels import STRONG
+from eetool.data.contents import source_contents
 from eetool.data.rows import Examples, rows_per_pass
 from eetool.data.source import Source
 from eetool.data.splits import (
@@ -47,6 +49,7 @@ from eetool.train.run_identity import run_identity
 from eetool.train.source_examples import AS_THEY_ARE, Normalisation, training_examples, validation_examples
 from eetool.train.stored_training import choose_views, store_features
 from eetool.train.teacher import Teacher, load_teacher
+from eetool.train.torch_devices import check_device
 from eetool.train.training_examples import TrainingExamples
 from eetool.train.training_loop import run_training
 from eetool.wording import counted
@@ -99,6 +102,7 @@ def train_model(
         trial: tries a network that is not eetool's own before it is trained, such as its conversion.
         on_epoch: receives the figures of every epoch.
     """
+    _check_alone(settings, plan, weights is not None)
     splits = split_source(source, settings.hold_out)
     check_vocabulary(source, splits[TRAIN], progress)
     examples = training_examples(source, splits[TRAIN], settings, normalisation)
@@ -106,7 +110,7 @@ def train_model(
     spec = _spec(reference, source, examples, plan, settings, progress)
     if spec.taps:
         warn_few_held_out(held_out_count(splits), progress)
-    settings = _checked_settings(settings, spec, weights, examples.augmentation)
+    settings = _checked_settings(settings, spec, examples.augmentation)
     settings, loaded_teacher = _with_teacher(settings, teacher, spec, examples, named)
     net = _fresh_net(spec, settings.seed)
     _try_exits(net, reference, settings, progress)
@@ -114,7 +118,8 @@ def train_model(
         load_weights(net, weights, len(source.classes), progress, weights_key)
         check_normalisation(net, source, splits[TEMPERATURE], examples, progress)
     settings = choose_views(net, examples, settings, progress)
-    record = CheckpointRecord(spec, settings, Data(source.name, split_record(splits)))
+    data, contents = Data(source.name, split_record(splits)), source_contents(source)
+    record = CheckpointRecord(spec, settings, data, contents=contents)
     start = Checkpoint(record, net.state_dict(), _held_out_samples(source, splits[TEMPERATURE], examples, spec))
     try_network(net, start, trial)
     depths, identity = _exit_depths(net, spec), run_identity(start, examples)
@@ -215,12 +220,15 @@ def try_before_data(
     plan: ExitPlan,
     settings: TrainingSettings,
     config: dict[str, Any] | None = None,
+    has_weights: bool = False,
 ) -> None:
-    """Try a network of the user before its data is read, where its inputs are known without them.
+    """Check what needs no data, and try a network of the user where its inputs are known without them.
 
     Raises:
-        UsageError, ArtefactError: see `make_spec`.
+        UsageError, ArtefactError: see `make_spec`; or settings contradict each other.
+        MissingError: there is no such torch device.
     """
+    _check_alone(settings, plan, has_weights)
     if not is_factory(backbone):
         return
     try:
@@ -235,6 +243,21 @@ def try_before_data(
         )
     labels = tuple(map(str, range(reference.classes)))
     make_spec(reference, reference.inputs, labels, plan, training=_trial(settings))
+
+
+def _check_alone(settings: TrainingSettings, plan: ExitPlan, has_weights: bool) -> None:
+    """Check the settings that neither the data nor the network decides about."""
+    if settings.epochs:
+        check_device(settings)
+    if settings.loss.teacher_views and settings.augment == STRONG:
+        raise UsageError(
+            "the teacher's logits are kept per example, and this augmentation mixes examples",
+            "Leave --teacher-views out, or --augment strong.",
+        )
+    if settings.recipe in FROZEN and not (plan.count or plan.taps or plan.outputs.own):
+        raise UsageError(f"the recipe {settings.recipe} trains early exits, and there is none", "Give --exits.")
+    if settings.recipe in FROZEN and not has_weights and settings.epochs:
+        raise UsageError(f"the recipe {settings.recipe} needs a trained backbone", "Give its --weights.")
 
 
 def _trial(settings: TrainingSettings) -> TrialTraining | None:
@@ -254,27 +277,18 @@ def _try_exits(net: EarlyExitNet, reference: ModelReference, settings: TrainingS
             progress.note(line)
 
 
-def _checked_settings(
-    settings: TrainingSettings, spec: ModelSpec, weights: Path | None, augmentation: Augmentation
-) -> TrainingSettings:
+def _checked_settings(settings: TrainingSettings, spec: ModelSpec, augmentation: Augmentation) -> TrainingSettings:
     """Return the settings, with whether images are mirrored.
 
     Raises:
-        UsageError: they do not fit the exits or each other, or need weights.
+        UsageError: they do not fit the exits.
     """
-    if settings.loss.teacher_views and augmentation.mixup:
-        raise UsageError(
-            "the teacher's logits are kept per example, and this augmentation mixes examples",
-            "Leave --teacher-views out, or --augment strong.",
-        )
     if spec.has_own_exits and settings.recipe == "confidence":
         raise UsageError("a network's own exits have no confidence heads to train", "Give another --recipe.")
     if spec.has_own_exits and settings.loss.gradient_scaling:
         raise UsageError("--gradient-scaling needs exits that are attached", "Leave it out.")
     if settings.recipe in FROZEN and not spec.taps:
         raise UsageError(f"the recipe {settings.recipe} trains early exits, and there is none", "Give --exits.")
-    if settings.recipe in FROZEN and weights is None and settings.epochs:
-        raise UsageError(f"the recipe {settings.recipe} needs a trained backbone", "Give its --weights.")
     if settings.loss.exit_weights and len(settings.loss.exit_weights) != len(spec.taps) + 1:
         raise UsageError(
             f"{len(settings.loss.exit_weights)} exit weights for {counted(len(spec.taps) + 1, 'exit')}",

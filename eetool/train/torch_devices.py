@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -79,9 +80,7 @@ class AcceleratedDevice(CpuDevice):
         try:
             from accelerate import Accelerator
         except ModuleNotFoundError:
-            raise MissingError(
-                "the package accelerate is not installed, which trains on GPUs", "pip install 'eetool[gpu]'"
-            ) from None
+            raise _missing_accelerate() from None
         self._accelerator = Accelerator(cpu=kind == CPU, mixed_precision=_PRECISIONS[precision])
         self.device = self._accelerator.device
         self.index, self.processes = self._accelerator.process_index, self._accelerator.num_processes
@@ -148,6 +147,23 @@ def find_torch_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def check_device(settings: TrainingSettings) -> None:
+    """Check before anything is read what `open_device` needs; raises the same errors."""
+    device = find_torch_device(settings.torch_device)
+    if device.type == CPU and settings.precision == "fp16":
+        raise UsageError("processors do not train in fp16", "Give --mixed-precision bf16.")
+    if (device.type != CPU or _is_one_of_several()) and find_spec("accelerate") is None:
+        raise _missing_accelerate()
+
+
+def _is_one_of_several() -> bool:
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def _missing_accelerate() -> MissingError:
+    return MissingError("the package accelerate is not installed, which trains on GPUs", "pip install 'eetool[gpu]'")
+
+
 def open_device(settings: TrainingSettings) -> CpuDevice:
     """Return the device of `settings`; one process of several where torchrun started it.
 
@@ -155,11 +171,9 @@ def open_device(settings: TrainingSettings) -> CpuDevice:
         UsageError: there is no such kind of device, or it does not support the precision.
         MissingError: this machine has no such device, or accelerate is not installed.
     """
+    check_device(settings)
     device = find_torch_device(settings.torch_device)
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    if device.type == CPU and settings.precision == "fp16":
-        raise UsageError("processors do not train in fp16", "Give --mixed-precision bf16.")
-    if device.type == CPU and not several:
+    if device.type == CPU and not _is_one_of_several():
         return CpuDevice(settings.precision)
     if device.index is not None:
         torch.cuda.set_device(device)

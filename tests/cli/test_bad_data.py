@@ -141,3 +141,21 @@ def test_train_invalid_input_name_is_refused(refused: Any, tmp_path: Path, monke
     )
     data = images(tmp_path / "mine.npz")
     refused(2, "'my input' is no name", "train", "oddly_named:net", "--data", data, *QUICK, "-o", tmp_path / "m.pt")
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "options"),
+    [
+        (5, "there is no torch device 'cuda:99' here", ("--torch-device", "cuda:99")),
+        (2, "do not train in fp16", ("--mixed-precision", "fp16")),
+        (2, "needs a trained backbone", ("--recipe", "frozen")),
+        (2, "and there is none", ("--recipe", "frozen", "--exits", 0)),
+    ],
+)
+def test_train_options_that_need_no_data_are_checked_before_it_is_read(
+    refused: Any, tmp_path: Path, code: int, words: str, options: tuple[Any, ...]
+) -> None:
+    (tmp_path / "broken.npz").write_bytes(b"nonsense")
+    refused(
+        code, words, "train", "resnet8", "--data", f"npz:{tmp_path / 'broken.npz'}", *options, "-o", tmp_path / "m.pt"
+    )

@@ -92,6 +92,26 @@ def test_features_and_texts_go_from_file_to_prediction(cli: Any, tmp_path: Path,
         check_texts(cli, tmp_path, path, bundle)
 
 
+def test_data_under_another_name_and_new_data_are_judged(cli: Any, refused: Any, tmp_path: Path) -> None:
+    data, path, bundle = features(tmp_path / "vectors.npz", (5,)), tmp_path / "m.pt", tmp_path / "m.eebundle"
+    assert cli("train", "mlp-8x2", "--data", data, "--exits", 1, "--epochs", 1, "-o", path).code == 0
+    copy = tmp_path / "moved.npz"
+    (tmp_path / "vectors.npz").rename(copy)
+    assert cli("tune", path, "--data", f"npz:{copy}", "--max-accuracy-drop", 10).code == 0
+    assert cli("export", path, "-o", bundle).code == 0
+    judge = ("bench", bundle, "--passes", 1, "--min-seconds", 0, "--accept-unstable", "--data")
+    assert cli(*judge, f"npz:{copy}", "--json").document["data"]["source"] == "npz:moved.npz"
+    refused(3, "of 300 are not new", *judge, f"npz:{copy}", "--new-data")
+    arrays = dict(np.load(copy))
+    np.savez(tmp_path / "new.npz", features=arrays["features"] + 1, labels=arrays["labels"])
+    new = f"npz:{tmp_path / 'new.npz'}"
+    refused(3, "--new-data", *judge, new)
+    shown = cli(*judge, new, "--new-data", "--json").document["data"]
+    assert (shown["source"], shown["split"], shown["n"]) == ("npz:new.npz", "new", 300)
+    estimated = cli("estimate", bundle, "--device", "rpi4", "--data", new, "--new-data", "--json")
+    assert estimated.code == 0, estimated
+
+
 @pytest.mark.parametrize(
     ("model", "words"),
     [

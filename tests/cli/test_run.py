@@ -114,6 +114,24 @@ def test_run_wrong_arguments_are_refused(
     refused(code, words, "run", *named)
 
 
+def test_run_folder_with_broken_files_answers_the_others(cli: Any, refused: Any, bundle: Path, tmp_path: Path) -> None:
+    for name in ("1.png", "2.png"):
+        Image.effect_noise((32, 32), 80).save(tmp_path / name)
+    for name in ("3.png", "4.png"):
+        (tmp_path / name).write_bytes(b"nonsense")
+    result = cli("run", bundle, tmp_path)
+    assert result.code == 3
+    assert all(name in result.stdout for name in ("1.png", "2.png"))
+    assert "error: 2 of 4 files cannot be used: " in result.stderr
+    assert all(name in result.stderr for name in ("3.png", "4.png"))
+    document = cli("run", bundle, tmp_path, "--json").document
+    assert ([r["input"] for r in document["results"]], document["ok"]) == (
+        [str(tmp_path / name) for name in ("1.png", "2.png")],
+        False,
+    )
+    refused(3, "cannot be read", "run", bundle, tmp_path / "3.png")
+
+
 def test_run_what_was_converted_is_said_once_with_the_number_of_files(cli: Any, bundle: Path, tmp_path: Path) -> None:
     for name in ("1.png", "2.png"):
         Image.effect_noise((48, 40), 80).convert("RGB").save(tmp_path / name)

@@ -180,4 +180,15 @@ def test_split_source_too_few_examples_names_the_rarest_class(digits: Source) ->
     labels[0] = 7
     with pytest.raises(ArtefactError) as caught:
         split_source(replace(digits, labels=labels))
-    assert caught.value.hint == "Bring more examples; the fewest of 1797 are 1 of class '7'."
+    assert caught.value.hint == (
+        "Bring more examples: 10 classes take 129 at least, and 4 of each; the fewest of 1797 are 1 of class '7'."
+    )
+
+
+def test_split_source_too_few_examples_names_how_many_it_takes() -> None:
+    few, enough = labelled(120, 0), labelled(129, 0)
+    with pytest.raises(ArtefactError, match="120 examples are too few, so that the temp") as caught:
+        split_source(few)
+    assert "10 classes take 129 at least" in (caught.value.hint or "")
+    assert "scikit" not in str(caught.value)
+    assert len(split_source(enough)[TEMPERATURE]) == 10

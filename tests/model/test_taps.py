@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from eetool.errors import UsageError
 from eetool.model.macs import count_macs
-from eetool.model.taps import TapCost, listed_taps, measure_taps, order_taps, place_exits
+from eetool.model.taps import TapCost, finer_taps, listed_taps, measure_taps, order_taps, place_exits
 
 
 class Stacked(nn.Module):
@@ -179,3 +179,26 @@ def test_place_exits_equal_blocks_are_divided_equally() -> None:
 def test_place_exits_more_exits_than_places_raises_usage_error() -> None:
     with pytest.raises(UsageError, match="3 exits asked for; this backbone has 2 places"):
         place_exits(taps_after([10, 20, 60]), 60, 3)
+
+
+class Regularised(nn.Module):
+    """Block that ends with dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.drop = nn.Linear(8, 8), nn.Linear(8, 8), nn.Dropout(0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        dropped: Tensor = self.drop(self.second(self.first(x).relu()))
+        return dropped
+
+
+def test_place_exits_any_number_takes_listed_and_finer_taps_and_no_dropout() -> None:
+    torch.manual_seed(0)
+    backbone = nn.Sequential(*(Regularised() for _ in range(3)), nn.Dropout(0.2), nn.Linear(8, 2))
+    measured = measure_taps(backbone, (torch.zeros(1, 8),))
+    listed, finer = ([tap.name for tap in taps] for taps in (listed_taps(measured), finer_taps(measured)))
+    assert not [tap for tap in measured if isinstance(backbone.get_submodule(tap.name), nn.Dropout)]
+    assert listed == ["0", "1", "2"]
+    for count in range(1, 6):
+        assert set(place_exits(measured, 6 * 64 + 16, count)) <= {*listed, *finer}

@@ -14,6 +14,7 @@ from eetool.cli.options import (
     data_choice,
     data_options,
     force_option,
+    new_data_option,
     output_option,
 )
 from eetool.cli.output import CommandResult, verb_with_request, write_result
@@ -38,12 +39,14 @@ class BenchRequest:
     seed: int
     accept_unstable: bool
     output: Path | None
+    new_data: bool
     force: bool
 
 
 @verb_with_request(BenchRequest)
 @click.argument("bundle", type=BUNDLE)
 @data_options()
+@new_data_option
 @click.option("--variant", multiple=True, help="Run this variant only, such as onnx/int8; repeatable.  [all]")
 @click.option(
     "--against", type=RIVAL, multiple=True, help="A static network to compare with: .onnx or bundle; repeatable."
@@ -73,11 +76,11 @@ def bench(request: BenchRequest) -> CommandResult:
     last line is the verdict: early exit pays, does not pay, or it cannot be told, and why. Times that scatter too much
     end with exit code 7; the document is written all the same, and its verdict is that it cannot be told.
     """
+    from eetool.api.judged_examples import judged_examples
     from eetool.bench.benchmark import SCHEMA, BenchRules, accuracy_limit, bench_bundle, stability_problem
     from eetool.bench.interleaved_timing import TimingRules
     from eetool.data.image_form import model_form
     from eetool.data.registry import image_reader, load_source
-    from eetool.data.splits import TEST, recorded_split
     from eetool.latency.estimate.recorded_model import views_warnings
     from eetool.records import check_output
     from eetool_runtime.bundle import open_bundle
@@ -97,8 +100,9 @@ def bench(request: BenchRequest) -> CommandResult:
     rules.check(bundle)
     progress = TerminalProgress()
     source = load_source(data, progress, model_form(bundle.manifest.inputs, str(request.bundle)))
-    indices, reread = recorded_split(source, TEST, bundle.manifest.data), image_reader(data, progress)
-    document = bench_bundle(bundle, source, indices, TEST, request.against, rules, progress, reread)
+    indices, split = judged_examples(bundle, source, request.new_data, progress)
+    reread = image_reader(data, progress)
+    document = bench_bundle(bundle, source, indices, split, request.against, rules, progress, reread)
     *lines, verdict = bench_text(document)
     notes = [f"note: {line}" for line in views_warnings(bundle.manifest.inputs)]
     result = CommandResult(SCHEMA, vars(document), [*lines, *notes, verdict], stability_problem(document, rules))

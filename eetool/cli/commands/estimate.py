@@ -14,6 +14,7 @@ from eetool.cli.options import (
     data_options,
     force_option,
     named_option,
+    new_data_option,
     output_option,
 )
 from eetool.cli.output import CommandResult, verb_with_request, write_result
@@ -48,6 +49,7 @@ class FileEstimateRequest(EstimateRequest):
     help="A static network to compare with: .onnx, bundle or model.pt; repeatable.",
 )
 @data_options(required=False)
+@new_data_option
 @click.option("--operating-point", default=None, help="Operating point of the verdict.  [the bundle's default]")
 @click.option("--max-accuracy-drop", type=FiniteRange(0, 100), default=None, help="Percentage points that it may lose.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads on the device.")
@@ -74,6 +76,8 @@ def estimate(request: FileEstimateRequest) -> CommandResult:
     if request.data is not None or request.fit is not None:
         name = request.data if isinstance(request.data, str) else None
         request = replace(request, data=data_choice(name, request.shape, request.fit))
+    elif request.new_data:
+        raise UsageError("--new-data says what --data are, and there are none", "Give --data.")
     if request.output is not None:
         check_output(request.output, request.force)
     result = estimate_result(request)

@@ -119,7 +119,7 @@ def _export_bundle(request: ExportRequest) -> CommandResult:
         request.default,
         request.force,
     )
-    return bundle_result(target, export_model(order, TerminalProgress()), request.precisions)
+    return bundle_result(target, export_model(order, TerminalProgress(stages=True)), request.precisions)
 
 
 def _check_single_file(request: ExportRequest) -> None:
@@ -150,7 +150,7 @@ def _export_single_file(request: ExportRequest) -> CommandResult:
     from eetool.api.exported_bundle import warn_untuned
     from eetool.export.single_file.export import export_single
 
-    progress = TerminalProgress()
+    progress = TerminalProgress(stages=True)
     warn_untuned(checkpoint, progress)
     return single_file_result(target, export_single(checkpoint, target, request.simplify, progress, request.force))
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from eetool.model.taps import TapCost
     from eetool_runtime.manifest import Input, OperatingPoint, Variant
 
+_MOST_FINER = 12  # taps that a line names
+
 
 @verb
 @click.argument("model", type=REFERENCE_OR_ARTEFACT)
@@ -195,6 +197,7 @@ def _backbone(model: str, shape: tuple[int, ...] | None, classes: int | None) ->
         *(f"input {i.name}: {i.dtype} {_shape(i.shape)}" for i in reference.inputs),
         *_output_lines(outputs),
         _tap_table(taps, {}),
+        *_finer_line(backbone, example),
     ]
     document = {
         "kind": "backbone",
@@ -229,6 +232,20 @@ def _taps(backbone: Any, example: Any, used: "Mapping[str, str | None]") -> "lis
     for tap in measure_taps(backbone, example, tuple(used)):
         good[tap.name] = replace(tap, layout=used[tap.name] or layout_by_sizes(tap.shape))
     return sorted(good.values(), key=lambda tap: tap.macs)
+
+
+def _finer_line(backbone: Any, example: Any) -> list[str]:
+    """Return a line that names the taps inside blocks, which `train --exits N` uses besides those of the table."""
+    from eetool.model.taps import finer_taps, measure_taps
+
+    names = [tap.name for tap in finer_taps(measure_taps(backbone, example))]
+    if not names:
+        return []
+    more = f" and {len(names) - _MOST_FINER} more" if len(names) > _MOST_FINER else ""
+    return [
+        "train --exits N takes finer taps too, where these are too few or too far from equal parts of the MACs: "
+        f"{', '.join(names[:_MOST_FINER])}{more}"
+    ]
 
 
 def _tap_table(taps: "Sequence[TapCost]", exits: dict[str, int], kind: str = "exit") -> Any:

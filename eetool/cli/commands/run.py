@@ -1,6 +1,7 @@
 """`eetool run`."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,11 @@ from eetool.cli.progress_bars import TerminalProgress
 from eetool.wording import counted
 
 if TYPE_CHECKING:
-    from eetool.data.file_notes import FileNotes
+    from collections.abc import Sequence
+
+    import numpy as np
+
     from eetool.data.folder_inputs import InputFile
-    from eetool.progress import Progress
     from eetool_runtime import Model
 
 
@@ -50,11 +53,14 @@ def run(request: RunRequest) -> CommandResult:
     """Classify INPUTS with early exit: images, folders of them, .npy arrays with one input or a batch, .txt files.
 
     Images become the size of the model by the rule of its training, and it is said. Where the folders inside a folder
-    are called after the classes, the accuracy is printed.
+    are called after the classes, the accuracy is printed. Files that cannot be read are named at the end, with exit
+    code 3; the others are answered.
     """
     from eetool.data.file_notes import FileNotes
     from eetool.data.folder_inputs import find_inputs
-    from eetool.errors import UsageError
+    from eetool.data.input_files import read_inputs
+    from eetool.data.refused_files import refused_files, value_or_error
+    from eetool.errors import ArtefactError, UsageError
     from eetool_runtime import load
 
     if request.operating_point is not None and request.threshold is not None:
@@ -63,25 +69,30 @@ def run(request: RunRequest) -> CommandResult:
     if request.operating_point is not None or request.threshold is not None:
         model.use(request.operating_point, threshold=request.threshold)
     results: list[dict[str, Any]] = []
+    errors: list[ArtefactError] = []
     progress, notes = TerminalProgress(), FileNotes()
     files = [file for path in request.inputs for file in find_inputs(path, model.labels, notes)]
     with progress("files", len(files)) as advance:
         for file in files:
-            results += _predictions(file, model, progress, notes)
+            arrays = value_or_error(partial(read_inputs, file.path, model, progress, notes))
+            if isinstance(arrays, ArtefactError):
+                errors.append(arrays)
+            else:
+                results += _predictions(file, arrays, model)
             advance(1)
+    problem = refused_files(errors, len(files)) if errors else None
+    if problem is not None and not results:
+        raise problem
     for line in notes.lines():
         progress.note(line)
     stats = model.stats()
     accuracy = _accuracy(results)
     document = {"results": results, "accuracy": accuracy, "stats": stats}
-    return CommandResult("run/1", document, _text(results, stats, accuracy))
+    return CommandResult("run/1", document, _text(results, stats, accuracy), problem)
 
 
-def _predictions(file: "InputFile", model: "Model", progress: "Progress", notes: "FileNotes") -> list[dict[str, Any]]:
-    from eetool.data.input_files import read_inputs
-
+def _predictions(file: "InputFile", arrays: "Sequence[np.ndarray]", model: "Model") -> list[dict[str, Any]]:
     path = file.path
-    arrays = read_inputs(path, model, progress, notes)
     names = [str(path) if len(arrays) == 1 else f"{path}[{i}]" for i in range(len(arrays))]
     return [
         {
@@ -116,7 +127,7 @@ def _text(results: list[dict[str, Any]], stats: dict[str, Any], accuracy: dict[s
         if accuracy is None
         else [
             f"accuracy {100 * accuracy['accuracy']:.2f} %, of {accuracy['n']} images whose folder names their "
-            "class; images of the training among them raise it"
+            "class; images of the training, if any are among them, raise it"
         ]
     )
     return [

@@ -211,11 +211,14 @@ def search(request: SearchRequest) -> CommandResult:
     from eetool.search.study.storage import HEARTBEAT, Storage, replaced_study
     from eetool.search.supernet_training import SupernetTraining
     from eetool.train.pipeline import use_threads
+    from eetool.train.torch_devices import find_torch_device
 
     if request.threads:
         use_threads(request.threads)
     progress = TerminalProgress()
-    work = Search(load_source(data, progress), load_space(request.space), _target(request), _options(request))
+    space, target, options = load_space(request.space), _target(request), _options(request)
+    find_torch_device(options.torch_device)
+    work = Search(load_source(data, progress), space, target, options)
     shared = Storage(request.storage, HEARTBEAT, progress) if request.storage else None
     path = request.supernet or output.with_name(output.name + ".supernet.pt")
     training = SupernetTraining(request.supernet_epochs, request.batch_size, request.learning_rate, request.seed)

@@ -331,15 +331,16 @@ def _fit(
     from eetool.train.pipeline import train_model, try_before_data
 
     settings = training_settings(request)
-    try_before_data(network.backbone, request.shape, request.classes, network.plan, settings, network.config)
+    state, has_weights = request.state_file, request.weights is not None
+    if state.exists() and not (request.resume or request.force):
+        raise OutputError(f"{state} holds an interrupted run", "--resume continues it, --force starts anew.")
+    shape, classes = request.shape, request.classes
+    try_before_data(network.backbone, shape, classes, network.plan, settings, network.config, has_weights)
     source = load_source(data, TerminalProgress())
     show_augmentation(request, source)
     if request.classes not in (None, len(source.classes)):
         reason = f"--classes contradicts {data.name}, which has {len(source.classes)}"
         raise UsageError(reason, "Leave --classes out.")
-    state = request.state_file
-    if state.exists() and not (request.resume or request.force):
-        raise OutputError(f"{state} holds an interrupted run", "--resume continues it, --force starts anew.")
     work = partial(
         train_model,
         network.backbone,

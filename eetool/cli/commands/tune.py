@@ -1,7 +1,7 @@
 """`eetool tune`."""
 
-import shlex
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +21,9 @@ from eetool.cli.options import (
 )
 from eetool.cli.output import CommandResult, verb_with_request
 from eetool.cli.progress_bars import TerminalProgress
+from eetool.cli.repeated_command import repeated_command
 from eetool.cli.shell_completion import complete_hw_profile
-from eetool.cli.tune_output import DeviceFigures, tune_result
+from eetool.cli.tune_output import DeviceFigures, round_up, tune_result
 
 if TYPE_CHECKING:
     from eetool.model.goals import Budget
@@ -154,14 +155,17 @@ def tune(request: TuneRequest) -> CommandResult:
     costs = tuned.device_costs
     figures = DeviceFigures(costs, dict(tuned.mean_costs)) if costs is not None else None
     assert tuned.output is not None
-    return tune_result(_retry(request), tuned.output, tuned.result, tuned.goals.max_accuracy_drop, figures)
+    return tune_result(partial(_retry, request), tuned.output, tuned.result, tuned.goals.max_accuracy_drop, figures)
 
 
-def _retry(request: TuneRequest) -> str:
-    """Return the command that tunes the model again, without its accuracy drop."""
-    output = f" -o {request.output}" if request.output is not None else ""
-    data = shlex.join(("--data", request.data, *data_choice(request.data, request.shape, request.fit).options))
-    return f"eetool tune {request.model} {data}{output} --force --max-accuracy-drop"
+def _retry(request: TuneRequest, smallest_drop: float) -> str:
+    """Return the command that tunes the model again, where no point is asked for less than `smallest_drop` points."""
+    least = round_up(smallest_drop)
+    whole = min(100, max(request.max_accuracy_drop, 2 * least))  # `balanced` is asked for half of it
+    changed = {"--max-accuracy-drop": f"{whole:g}"}
+    if request.drops is not None:
+        changed["--drops"] = ",".join(dict.fromkeys(f"{max(drop, least):g}" for drop in _drops(request.drops)))
+    return repeated_command(changed, ("--force",))
 
 
 def _budget(request: TuneRequest) -> "Budget | None":

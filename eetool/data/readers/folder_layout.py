@@ -59,6 +59,11 @@ def find_sets(folder: Path, notes: FileNotes) -> dict[str, Path]:
     return sets
 
 
+def is_set(folder: Path) -> bool:
+    """Return whether a folder is called as a set of its own is, such as `train`."""
+    return folder.name.lower() in _ALL_NAMES
+
+
 def find_classes(folder: Path, notes: FileNotes) -> dict[str, Path]:
     """Return the folders of the classes in a set by the name of the class, in the order of these names.
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from os import cpu_count
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ import numpy as np
 from eetool.data.file_notes import FileNotes
 from eetool.data.image_form import ImageForm
 from eetool.data.readers.image_files import check_range, decode_file, image_size, quiet_pillow
+from eetool.data.refused_files import refused_files, value_or_error
 from eetool.errors import ArtefactError
 from eetool.progress import Progress
 from eetool_runtime.image_files import GREY, MODES, fit_image
@@ -35,10 +37,13 @@ def common_size(paths: Sequence[Path], folder: Path) -> tuple[int, int]:
     """Return height and width of all images.
 
     Raises:
-        ArtefactError: they differ; the message gives the sizes, the hint what to write.
+        ArtefactError: a file cannot be read; or they differ: the message gives the sizes, the hint what to write.
     """
     with quiet_pillow():
-        sizes = Counter(image_size(path) for path in paths)
+        read = [value_or_error(partial(image_size, path)) for path in paths]
+    if errors := [size for size in read if isinstance(size, ArtefactError)]:
+        raise refused_files(errors, len(paths))
+    sizes = Counter(size for size in read if not isinstance(size, ArtefactError))
     if len(sizes) == 1:
         ((width, height),) = sizes
         return height, width
@@ -73,36 +78,46 @@ def decode_images(
         write: receives the pixels.
 
     Raises:
-        ArtefactError: a file is refused, see `image_files.read_image`; of several, the first one.
+        ArtefactError: files are refused, see `image_files.read_image`; the message names them all, or the first ten.
     """
     peaks: list[int | None] = []
+    errors: list[ArtefactError] = []
     all_grey = True
     mode = MODES[form.channels or 3]
     with quiet_pillow(), progress("decoding images", len(paths)) as advance:
         for path, image in zip(paths, _decoded(paths, form, mode), strict=True):
+            advance(1)
+            if isinstance(image, ArtefactError):
+                errors.append(image)
+                continue
             if image.size != (form.width, form.height) and not resizes:
                 size = "×".join(map(str, image.size))
                 raise ArtefactError(f"{path}: {size} pixels, and others {form.width}×{form.height}", _size_hint(folder))
-            write(image.pixels)
+            if not errors:  # after one the rest is only read to find the others
+                write(image.pixels)
             peaks.append(image.peak)
             all_grey &= image.is_grey
             for note in image.notes:
                 notes.add(note, path)
-            advance(1)
+    if errors:
+        raise refused_files(errors, len(paths))
     check_range(peaks, folder)
     return all_grey
 
 
-def _decoded(paths: Sequence[Path], form: ImageForm, mode: str) -> Iterator[_Decoded]:
-    """Yield the images in the order of their files."""
+def _decoded(paths: Sequence[Path], form: ImageForm, mode: str) -> Iterator[_Decoded | ArtefactError]:
+    """Yield the images in the order of their files, and for a file that cannot be read the error."""
 
-    def chunk(start: int) -> list[_Decoded]:
-        return [_decode(path, form, mode) for path in paths[start : start + _CHUNK]]
+    def decode(path: Path) -> _Decoded | ArtefactError:
+        return value_or_error(partial(_decode, path, form, mode))
+
+    def chunk(start: int) -> list[_Decoded | ArtefactError]:
+        return [decode(path) for path in paths[start : start + _CHUNK]]
 
     workers = min(cpu_count() or 1, 16)
     if len(paths) < _PARALLEL_FROM or workers == 1:
         for path in paths:
-            yield _decode(path, form, mode)
+            yield decode(path)
         return
     pool = ThreadPoolExecutor(workers)
     try:

@@ -1,6 +1,7 @@
 """Image files in one folder per class: `folder:DIR`."""
 
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -19,6 +20,7 @@ from eetool.data.readers.folder_layout import (
     find_classes,
     find_images,
     find_sets,
+    is_set,
 )
 from eetool.data.readers.image_cache import image_cache
 from eetool.data.readers.image_decoding import common_size, decode_images
@@ -100,7 +102,7 @@ def _check_training(folder: Path, classes: dict[str, Path], files: _Labelled, no
     """Raise ArtefactError where there are no images, or none of a class; the hint says what was skipped."""
     skipped = "".join(f" {line}." for line in notes.lines())
     if not files:
-        raise ArtefactError(f"{folder}: no images were found", LAYOUT_HINT + skipped)
+        raise ArtefactError(f"{folder}: no images were found", _no_classes_hint(folder) + LAYOUT_HINT + skipped)
     present = {label for _, label in files}
     empty = [place for number, place in enumerate(classes.values()) if number not in present]
     if empty:
@@ -109,6 +111,16 @@ def _check_training(folder: Path, classes: dict[str, Path], files: _Labelled, no
             f"{empty[0]}: no training example is of class {quote(empty[0].name)}{more}",
             "A class without examples cannot be learned: leave its folder out." + skipped,
         )
+
+
+def _no_classes_hint(folder: Path) -> str:
+    """Return what to give in place of a folder that holds images itself: the folder of its class and the others."""
+    if not find_images(folder, FileNotes()):
+        return ""
+    outer = folder.resolve().parent
+    whole = outer.parent if is_set(outer) else outer
+    shown = os.path.relpath(whole) if not folder.is_absolute() else str(whole)
+    return f"It is the folder of one class: give folder:{shown}. "
 
 
 def _read(

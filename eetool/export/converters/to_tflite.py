@@ -17,6 +17,7 @@ from eetool.export.suppress_output import suppress_output
 
 def require_litert_torch() -> Any:
     """Return the converter; raises MissingError with the line that installs it."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # TensorFlow's notes about itself; its warnings stay
     try:
         with suppress_output():
             import litert_torch

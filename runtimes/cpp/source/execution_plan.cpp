@@ -53,7 +53,7 @@ std::vector<PlanStep> plan_steps(const Manifest& m, const Thresholds& thresholds
     if (!threshold) continue;
     if (!(*threshold >= 0 && *threshold <= kNever)) {  // NaN fails this test too
       throw usage_error("threshold " + number_text(*threshold) + " is out of range",
-                        "Confidences lie in [0, 1]; EE_NO_GATE never fires.");
+                        "Confidences lie in [0, 1]; above 1, to 2, and as EE_NO_GATE a gate never fires.");
     }
     gates[m.exits[k].component] = {static_cast<int>(k), *threshold};
   }

@@ -147,7 +147,8 @@ def plan_steps(manifest: Manifest, thresholds: tuple[Optional[float], ...]) -> t
     for t in thresholds:
         if t is not None and not _in_range(as_float(t)):
             raise UsageError(
-                f"threshold {short_repr(t)} is out of range", "Confidences lie in [0, 1]; None never fires."
+                f"threshold {short_repr(t)} is out of range",
+                f"Confidences lie in [0, 1]; above 1, to {NEVER:g}, and as None a gate never fires.",
             )
     gates = {}
     for index, (e, t) in enumerate(zip(manifest.exits, (*thresholds, 0.0))):

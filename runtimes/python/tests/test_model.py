@@ -314,3 +314,20 @@ def test_call_failing_engine_raises_backend_error(tiny_bundle: Path) -> None:
         model(image(0, 2.0))
     context.calls[0] = sound
     assert model(image(0, 2.0)).exit == 0
+
+
+def test_call_pixels_that_were_not_converted_are_warned_of_once(model: ee.Model) -> None:
+    raw = np.full((1, 1, 4, 4), 200, np.float32)
+    model(image(0, 2.0))
+    with pytest.warns(
+        UserWarning, match=r"'input': values from 200 to 200, where pixels .* become -1 to 6\.9.*; model"
+    ):
+        model(raw)
+    model(raw)  # a second warning would be an error
+
+
+def test_use_threshold_above_one_never_fires(model: ee.Model) -> None:
+    model.use(threshold=2)
+    assert model(image(1, 2.0)).exit == 2
+    with pytest.raises(UsageError, match=r"threshold 2\.01 is out of range"):
+        model.use(threshold=2.01)

@@ -12,6 +12,7 @@ from PIL import Image
 from eetool.data.image_form import ImageForm
 from eetool.data.registry import load_source
 from eetool.errors import ArtefactError, UsageError
+from eetool.progress import Silent
 from eetool_runtime.manifest import FITS, Resize
 from eetool_runtime.resize import resize
 from tests.helpers.input_rows.row import Listener
@@ -133,6 +134,22 @@ def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "large"
 
 
+@pytest.mark.parametrize("size", ["@12", ""])
+def test_read_image_folder_broken_files_are_all_named(large: Path, size: str) -> None:
+    files = sorted(large.glob("*/*.png"))
+    for path in files[3:15]:
+        path.write_bytes(b"nonsense")
+    with pytest.raises(ArtefactError, match="12 of 40 files cannot be used: ") as caught:
+        load_source(f"folder:{large}{size}")
+    named = [path.name for path in files if str(path) in caught.value.message]
+    assert named == [path.name for path in files[3:13]]
+    assert caught.value.message.endswith("; and 2 more")
+    files[3].unlink()
+    for path in files[4:15]:
+        path.unlink()
+    assert len(load_source(f"folder:{large}{size}").labels) == 28
+
+
 def test_read_image_folder_large_folder_is_decoded_once(large: Path, tmp_path: Path) -> None:
     name = f"folder:{large}@12"
     first = load_source(name)
@@ -210,3 +227,31 @@ def test_read_image_folder_large_grey_folder_has_one_channel(large: Path) -> Non
     colour = load_source(f"folder:{large}", form=ImageForm(12, 12, channels=3)).inputs
     assert (colour == grey).all()
     assert colour.shape[1] == 3
+
+
+def test_read_image_folder_slips_in_the_name_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for role in ("train", "test"):
+        for name in "ab":
+            put(Path("photos", role, name, "1.png"), 1)
+    with pytest.raises(UsageError, match="'6x' is no size of images"):
+        load_source("folder:photos@6x")
+    with pytest.raises(ArtefactError) as caught:
+        load_source("folder:photos/train/a@6")
+    assert "give folder:photos. " in (caught.value.hint or "")
+
+
+def test_load_source_class_without_test_examples_is_noted(tmp_path: Path) -> None:
+    for place in ("train/a", "train/b", "test/a"):
+        put(tmp_path / place / "1.png", 1)
+    notes = Notes()
+    load_source(f"folder:{tmp_path}", notes)
+    assert [line for line in notes.lines if "no test example is of class 'b'" in line]
+
+
+class Notes(Silent):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, line: str) -> None:
+        self.lines.append(line)

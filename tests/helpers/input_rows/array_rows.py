@@ -94,8 +94,8 @@ ROWS = (
         "`test_images` and `test_labels`, and the same with `val_`",
         ACCEPTED,
         "as `test` and `val` of a folder",
-        archive(val_images=RGB[:1] + 7, val_labels=[1], test_images=RGB[:2] + 1, test_labels=[0, 1]),
-        (("0", "1"), [0, 1, 0, 1, 1, 0, 1], (7, 3, 6, 6), 216, (1, 2)),
+        archive(val_images=RGB[:2] + 7, val_labels=[1, 0], test_images=RGB[:2] + 1, test_labels=[0, 1]),
+        (("0", "1"), [0, 1, 0, 1, 1, 0, 0, 1], (8, 3, 6, 6), 216, (2, 2)),
     ),
     InputRow(
         "`val_images` without `test_images`",

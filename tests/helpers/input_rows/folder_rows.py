@@ -66,8 +66,8 @@ ROWS = (
         "`DIR/train/…`, `DIR/val/…` (valid, validation, dev) and `DIR/test/…`, in any case",
         ACCEPTED,
         "`val` is what is held out for temperatures, thresholds and certificates; all of `train` is trained on",
-        folder({**SETS, "Val/a/1.png": 3, "test/b/1.png": 4}),
-        ([("a", 1), ("b", 2)], [("a", 3)], [("b", 4)]),
+        folder({**SETS, "Val/a/1.png": 3, "Val/b/1.png": 4, "test/a/1.png": 5, "test/b/1.png": 6}),
+        ([("a", 1), ("b", 2)], [("a", 3), ("b", 4)], [("a", 5), ("b", 6)]),
     ),
     InputRow(
         "`train` and `val` without `test`",
@@ -210,8 +210,8 @@ ROWS = (
         "one class in two forms of Unicode, in two sets",
         CONVERTED,
         "the composed form (NFC)",
-        folder({"train/é/1.png": 1, "train/b/1.png": 2, f"test/{NFD}/1.png": 3}),
-        ([("b", 2), ("é", 1)], [], [("é", 3)]),
+        folder({"train/é/1.png": 1, "train/b/1.png": 2, f"test/{NFD}/1.png": 3, "test/b/1.png": 4}),
+        ([("b", 2), ("é", 1)], [], [("b", 4), ("é", 3)]),
     ),
     InputRow(
         "one class in two forms of Unicode, in one set",
