@@ -347,10 +347,10 @@ def test_next_steps_without_measurement_begin_with_bench(bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("remedies", "text", "command"),
     [
-        (("about 350 examples instead of 120",), "", "--data MORE_DATA -o"),
+        (("about 350 examples instead of 120",), "", "--data MORE_DATA --new-data -o"),
         (("more passes than 7, or a quieter machine",), "", "--passes 21 -o"),
         (("more --min-seconds, to time more of the examples",), "", "--min-seconds 60 -o"),
-        ((), "Cannot tell. What would decide it: about 350 examples instead of 120. And so on.", "--data MORE_DATA -o"),
+        ((), "Cannot tell. What would decide it: about 350 examples instead of 120. And so on.", "--data MORE_DATA --new-data -o"),
     ],
 )
 def test_next_steps_of_an_open_benchmark_are_those_of_its_verdict(
@@ -374,7 +374,7 @@ def test_next_steps_points_with_the_same_thresholds_are_named(tmp_path: Path) ->
     steps = next_steps(read_report_inputs([write_tiny_bundle(tmp_path, edit=same)]))
     (step,) = [step for step in steps if "have the same thresholds" in step.reason]
     assert step.reason.startswith("balanced and fast have")
-    assert step.command.startswith("eetool tune tiny.eebundle --data SOURCE --max-accuracy-drop ")
+    assert step.command.startswith("eetool tune tiny.eebundle --data tiny --max-accuracy-drop ")
 
 
 def test_report_device_estimates_the_bundle(reported: Any, cli: Any, tmp_path: Path) -> None:

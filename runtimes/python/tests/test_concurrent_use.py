@@ -165,7 +165,8 @@ def test_stats_confidences_not_finite_are_valid_json() -> None:
 
 def test_stats_after_overflow_are_valid_json_and_prometheus_has_no_nan(model: ee.Model) -> None:
     """The graphs of this bundle return NaN, because they divide before they subtract the maximum."""
-    model(np.full((1, 1, 4, 4), 3e38, np.float32))
+    with pytest.warns(UserWarning, match="where pixels of this model become"):
+        model(np.full((1, 1, 4, 4), 3e38, np.float32))
     actual = model.stats()
     json.dumps(actual, allow_nan=False)
     assert "nan" not in prometheus_text(actual).lower()
