@@ -51,6 +51,7 @@ def test_export_bundle_folder_holds_only_the_listed_files(bundle: Path, opened: 
     assert files_in(bundle) == sorted(["manifest.json", *opened.manifest.files])
     assert files_in(bundle) == [
         *(f"components/{name}/onnx-fp32/model.onnx" for name in ("exit0", "exit1", "exit2", "seg0", "seg1")),
+        "expected_drops.json",
         "goals.json",
         "manifest.json",
         *(f"reference/{name}/onnx-fp32/model.onnx" for name in ("all_exits", "unsplit")),
