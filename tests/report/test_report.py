@@ -352,7 +352,7 @@ def test_next_steps_points_with_the_same_thresholds_are_named(tmp_path: Path) ->
     steps = next_steps(read_report_inputs([write_tiny_bundle(tmp_path, edit=same)]))
     (step,) = [step for step in steps if "have the same thresholds" in step.reason]
     assert step.reason.startswith("balanced and fast have")
-    assert step.command.startswith("eetool tune tiny.eebundle --data SOURCE --max-accuracy-drop ")
+    assert step.command.startswith("eetool tune tiny.eebundle --data tiny --max-accuracy-drop ")
 
 
 def test_report_device_estimates_the_bundle(reported: Any, cli: Any, tmp_path: Path) -> None:
