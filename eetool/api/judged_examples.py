@@ -25,7 +25,7 @@ def judged_examples(bundle: "Bundle", source: "Source", new_data: bool, progress
     """
     from eetool.data.contents import NEW, as_recorded, new_examples
     from eetool.data.splits import TEST, recorded_split
-    from eetool.export.bundle_contents import read_contents
+    from eetool.export.bundle_files import read_contents
 
     contents, data = read_contents(bundle), bundle.manifest.data
     if new_data:

@@ -125,21 +125,17 @@ def train(
         eetool.errors.DivergedError: the loss is no longer a finite number.
     """
     with python_errors():
-        given: dict[str, Any] = {"recipe": recipe, "epochs": epochs, "batch_size": batch_size}
+        rate = _learning_rate(learning_rate, recipe, weights is not None)
+        given = {"recipe": recipe, "epochs": epochs, "batch_size": batch_size, "learning_rate": rate}
         given |= {"seed": seed, "torch_device": torch_device}
-        if learning_rate is not None:
-            given["learning_rate"] = learning_rate
         _check_settings({**given, **settings}, teacher)
         plan = exit_plan(exits, as_strings("at", at), branch, layout, logits, cascade, ensemble)
         from eetool.model.checkpoint import save_checkpoint
-        from eetool.train.losses import default_learning_rate
         from eetool.train.module_reference import named_references
         from eetool.train.pipeline import train_model, try_before_data
 
-        given.setdefault("learning_rate", default_learning_rate(recipe, weights is not None))
         file = None if output is None else as_path(output, "a model.pt")
         name, watched = _reference(model), as_progress(progress)
-        trial = _trial(as_strings("trial_export", trial_export))
         with _state_file(file, resume, force) as state:
             start = _settings({**given, **settings}, "train")
             try_before_data(name, None, None, plan, start, has_weights=weights is not None)
@@ -156,11 +152,17 @@ def train(
                 labelled.normalisation,
                 None if teacher is None else as_path(teacher, "a model.pt"),
                 named=named_references(reference),
-                trial=trial,
+                trial=_trial(as_strings("trial_export", trial_export)),
             )
         if file is not None:
             save_checkpoint(file, checkpoint, force)
         return checkpoint
+
+
+def _learning_rate(given: float | None, recipe: str, has_weights: bool) -> float:
+    from eetool.train.losses import default_learning_rate
+
+    return default_learning_rate(recipe, has_weights) if given is None else given
 
 
 def _reference(model: Any) -> str:

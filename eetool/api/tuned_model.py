@@ -193,8 +193,7 @@ def _tune_checkpoint(order: TuningOrder, data: Data, progress: Progress) -> Tune
 def _tune_bundle(order: TuningOrder, data: Data, progress: Progress) -> TunedModel:
     from eetool.data.contents import as_recorded
     from eetool.data.image_form import model_form
-    from eetool.export.bundle_contents import read_contents
-    from eetool.export.bundle_files import read_goals
+    from eetool.export.bundle_files import read_contents, read_goals
     from eetool.records import identity
     from eetool.tune.point_names import check_point, point_names
     from eetool.tune.refit import earlier_points, fit_bundle, keep_default, merge_goals, with_default

@@ -2,8 +2,6 @@
 
 import math
 
-from eetool_runtime.near_names import did_you_mean
-
 _IMAGENET = "0.485,0.456,0.406/0.229,0.224,0.225"
 # Of pixels in [0, 1], for all channels: to [-1, 1], and unchanged.
 _PRESETS = {"imagenet": _IMAGENET, "half": "0.5/0.5", "none": "0/1"}
@@ -34,6 +32,8 @@ def parse_normalisation(option: str, text: str | None) -> tuple[tuple[float, ...
         return None
     known = (*_PRESETS, _DATASET)
     if text not in _PRESETS and text[:1].isalpha():
+        from eetool_runtime.near_names import did_you_mean
+
         raise UsageError(
             f"{option} {text!r} is unknown", f"{did_you_mean(text, known)}Known: {', '.join(known)}, or M,M,M/S,S,S."
         )

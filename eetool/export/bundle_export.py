@@ -9,8 +9,7 @@ import numpy as np
 
 from eetool.data.source import Source
 from eetool.errors import ArtefactError, UsageError, VerificationError
-from eetool.export.bundle_contents import write_contents
-from eetool.export.bundle_files import bundle_name, save_arrays, write_goals, write_manifest
+from eetool.export.bundle_files import bundle_name, save_arrays, write_contents, write_goals, write_manifest
 from eetool.export.expected_drops import Drops, write_drops
 from eetool.export.int8_selection import Int8Judge
 from eetool.export.manifest_parts import describe_component, describe_producer, describe_tensor
@@ -271,9 +270,8 @@ class _Export:
             save_arrays(self.folder / kind.samples, expected_samples(manifest, kind.name, exits))
         write_contents(self.folder, self.checkpoint.record.contents)
         policy = self.checkpoint.record.policy
-        if policy is not None and policy.goals is not None:
-            write_goals(self.folder, policy.goals)
         if policy is not None:  # those of refitted variants follow
+            write_goals(self.folder, policy.goals)
             self.drops = {kind.name: policy.expected_drops for kind in kinds if kind.precision == FP32}
             write_drops(self.folder, self.drops)
         manifest = write_manifest(self.folder, manifest)

@@ -1,20 +1,27 @@
-"""Files of a bundle besides its graphs: arrays, the goals of its policy, and the manifest that hashes all files."""
+"""Files of a bundle besides its graphs: arrays, goals, fingerprints of examples, and the manifest that hashes all."""
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from eetool.errors import ArtefactError
 from eetool.model.goals import TuningGoals, invalid_goal
+from eetool.model.spec import CONTENTS
 from eetool.records import canonical, encode, read_record, sha256_file
 from eetool_runtime import Bundle
 from eetool_runtime.manifest import File, Manifest
 
 GOALS, GOALS_SCHEMA = "goals.json", "goals/1"
-_MAX_GOALS_BYTES = 1 << 16
+EXAMPLES, EXAMPLES_SCHEMA = "examples.json", "examples/1"
+_MAX_GOALS_BYTES = _MAX_EXAMPLES_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class _Examples:
+    contents: str
 
 
 def bundle_name(path: Path) -> str:
@@ -33,8 +40,10 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     return sealed
 
 
-def write_goals(folder: Path, goals: TuningGoals) -> None:
-    """Write the goals of the bundle in `folder`, before its manifest is written."""
+def write_goals(folder: Path, goals: TuningGoals | None) -> None:
+    """Write the goals of the bundle in `folder`, before its manifest is written; where unknown, no file."""
+    if goals is None:
+        return
     fields = encode(goals)
     if goals.default is None:  # a later addition, which readers of earlier versions refuse
         del fields["default"]
@@ -58,6 +67,32 @@ def read_goals(bundle: Bundle) -> TuningGoals | None:
     if problem is not None:
         raise ArtefactError(f"{path}: {problem}", "Export the bundle again.")
     return goals
+
+
+def write_contents(folder: Path, contents: str | None) -> None:
+    """Write the contents of the data of the bundle in `folder`, before its manifest; where unknown, no file."""
+    if contents is not None:
+        text = canonical({"schema": EXAMPLES_SCHEMA, "contents": contents})
+        (folder / EXAMPLES).write_text(text, encoding="utf-8")
+
+
+def read_contents(bundle: Bundle) -> str | None:
+    """Return what `eetool.data.contents.source_contents` gave for the data of a bundle; None where it has no such file.
+
+    Raises:
+        ArtefactError: the file is damaged or of another version.
+    """
+    file = bundle.manifest.files.get(EXAMPLES)
+    if file is None:
+        return None
+    path = bundle.file(EXAMPLES)
+    problem: str | None = "is too large"
+    if file.size_bytes <= _MAX_EXAMPLES_BYTES:
+        contents = read_record(_Examples, path, EXAMPLES_SCHEMA).contents
+        problem = None if CONTENTS.fullmatch(contents) else "its fingerprints of examples are none"
+    if problem is not None:
+        raise ArtefactError(f"{path}: {problem}", "Export the bundle again.")
+    return contents
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -125,20 +126,8 @@ def train_model(
     depths, identity = _exit_depths(net, spec), run_identity(start, examples)
     validation = validation_examples(source, splits[TEMPERATURE], TEMPERATURE, examples)
     trained, kept, validated = store_features(net, examples, validation, settings, progress)
-    history = run_training(
-        trained,
-        kept,
-        settings,
-        state_file,
-        resume,
-        progress,
-        depths,
-        loaded_teacher,
-        validated,
-        on_epoch,
-        identity,
-        weights is not None,
-    )
+    run = partial(run_training, trained, kept, settings, state_file, resume, progress, depths, loaded_teacher)
+    history = run(validated, on_epoch, identity, has_weights=weights is not None)
     return replace(start, record=replace(record, history=history), state=net.state_dict())
 
 

@@ -133,8 +133,7 @@ class Model:
 
         Args:
             operating_point: a name from `operating_points`.
-            threshold: one threshold in [0, 1] for every early exit, or a sequence with one for each; None never fires.
-                Nor does one above 1, up to 2, whose exit is computed all the same.
+            threshold: one for every early exit or a sequence with one for each, in [0, 1]; above 1 or None never fires.
             watch: band (low, high) of a watchdog. An input whose confidence at an early exit is in the band, bounds
                 included, continues to full depth, whether or not the gate fires.
 
