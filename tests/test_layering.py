@@ -19,7 +19,6 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "eetool",
         "accuracy_difference",
         "atomic_rename",
-        "child_progress",
         "errors",
         "names",
         "printable_text",

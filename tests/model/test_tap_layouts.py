@@ -237,7 +237,7 @@ def test_choose_layouts_named_ones_replace_those_found() -> None:
     ("found", "asked", "reason", "hint"),
     [
         (UNCLEAR, (), r"which axis of the features \(N, 8, 8, 12\) at tap 'a'", "Give --tap-layout NCHW or NHWC, or"),
-        (CLEAR, ("NCHW", "NCHW"), "2 layouts for 1 exits", "one for each"),
+        (CLEAR, ("NCHW", "NCHW"), "2 layouts for 1 exit", "one for each"),
         (CLEAR, ("NLC",), "does not fit tap 'a', which gives features of shape", "NCHW, NHWC"),
         (CLEAR, ("NCWH",), "unknown layout 'NCWH' of tap 'a'", "NC, NCL, NLC"),
         (FoundLayout((6, 1, 8), 1, 2), ("NLC",), "the batch is axis 1", "LNC"),

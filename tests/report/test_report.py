@@ -350,7 +350,11 @@ def test_next_steps_without_measurement_begin_with_bench(bundle: Path) -> None:
         (("about 350 examples instead of 120",), "", "--data MORE_DATA --new-data -o"),
         (("more passes than 7, or a quieter machine",), "", "--passes 21 -o"),
         (("more --min-seconds, to time more of the examples",), "", "--min-seconds 60 -o"),
-        ((), "Cannot tell. What would decide it: about 350 examples instead of 120. And so on.", "--data MORE_DATA --new-data -o"),
+        (
+            (),
+            "Cannot tell. What would decide it: about 350 examples instead of 120. And so on.",
+            "--data MORE_DATA --new-data -o",
+        ),
     ],
 )
 def test_next_steps_of_an_open_benchmark_are_those_of_its_verdict(
