@@ -105,7 +105,7 @@ def test_data_under_another_name_and_new_data_are_judged(cli: Any, refused: Any,
     arrays = dict(np.load(copy))
     np.savez(tmp_path / "new.npz", features=arrays["features"] + 1, labels=arrays["labels"])
     new = f"npz:{tmp_path / 'new.npz'}"
-    refused(3, "--new-data", *judge, new)
+    refused(3, "the model was trained on", *judge, new)
     shown = cli(*judge, new, "--new-data", "--json").document["data"]
     assert (shown["source"], shown["split"], shown["n"]) == ("npz:new.npz", "new", 300)
     estimated = cli("estimate", bundle, "--device", "rpi4", "--data", new, "--new-data", "--json")
