@@ -35,17 +35,29 @@ def combine_tflite(files: Mapping[str, Path]) -> bytes:
     if total_bytes > _MAX_BYTES:
         raise ArtefactError(f"one TFLite file holds at most 2 GiB; these graphs have {total_bytes} bytes")
     for name, path in files.items():
-        _append(combined, name, s.ModelT.InitFromObj(s.Model.GetRootAs(path.read_bytes())), path)
+        data = path.read_bytes()
+        model = s.ModelT.InitFromObj(s.Model.GetRootAs(data))
+        _take_in_weights(model, data, path)
+        _append(combined, name, model, path)
     builder = _aligned_builder()
     builder.Finish(combined.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 
 
+def _take_in_weights(model: Any, data: bytes, path: Path) -> None:
+    """Move weights that lie behind the flatbuffer of `data`, as quantizers write them, into the buffers of `model`."""
+    for buffer in model.buffers:
+        if buffer.offset > 1:  # a smaller one says that there are none
+            end = buffer.offset + buffer.size
+            if end > len(data):
+                raise ArtefactError(f"{path}: its weights lie outside of the file")
+            buffer.data = np.frombuffer(data[buffer.offset : end], np.uint8)
+        buffer.offset = buffer.size = 0
+
+
 def _append(combined: Any, name: str, model: Any, path: Path) -> None:
     if len(model.subgraphs or ()) != 1 or len(model.signatureDefs or ()) != 1:
         raise ArtefactError(f"{path}: to be combined, a TFLite file needs one graph with one signature")
-    if any(buffer.offset for buffer in model.buffers):
-        raise ArtefactError(f"{path}: its weights lie behind its graph, and cannot be combined")
     (graph,), (signature,) = model.subgraphs, model.signatureDefs
     for tensor in graph.tensors:
         tensor.buffer += len(combined.buffers)

@@ -80,7 +80,9 @@ def test_cost_estimator_rejected_exits_are_charged() -> None:
     costs = CostEstimator(predictor())(spec, build_net(spec).eval(), score).costs[LATENCY]
     through, alone = costs.leaving((0.9, 0.9)), costs.leaving((None, None))
     assert costs.cache is not None
-    further = costs.cache.leaving((True, True))[-1] - costs.cache.leaving((False, False))[-1]
+    stretches = (True, True, True)
+    with_exits, without = (costs.cache.leaving((run, run), stretches)[-1] for run in (True, False))
+    further = with_exits - without
     assert through[-1] - alone[-1] == pytest.approx(sum(costs.heads) + further)
     assert min(*costs.heads, further) > 0
 
