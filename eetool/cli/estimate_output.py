@@ -6,7 +6,6 @@ from eetool.api.device_estimate import EstimateRequest, make_estimate
 from eetool.cli.number_format import milliseconds, percent, shares
 from eetool.cli.output import CommandResult, table
 from eetool.cli.progress_bars import TerminalProgress
-from eetool.metrics import degenerate_exit
 from eetool.wording import counted, cut_remarks, scope_words
 
 if TYPE_CHECKING:
@@ -53,6 +52,8 @@ def estimate_text(p: "Estimate", profile: "HwProfile") -> list[Any]:
 
 
 def _comparison_lines(c: "DeviceComparison", confidence: float) -> list[Any]:
+    from eetool.metrics import degenerate_exit
+
     source = f"accuracy on {c.data}" if c.data else "accuracy as tune recorded it; --data SOURCE measures it"
     lines: list[Any] = [
         "Mean over inputs, unsplit and at each operating point",

@@ -20,7 +20,9 @@ OTHERS = {
     "eetool/latency/build/probe_measurement.py": MEASURE,
     "eetool/advise/network.py": {"--input", "--fit"},  # of eetool train
     "eetool/advise/next_commands.py": {"--at", "--branch", "--recipe", "--learning-rate"},  # of eetool train
-    "eetool/report/next_steps.py": {"--passes", "--max-accuracy-drop", "--precision", "--variant", "--profile"},
+    "eetool/report/next_steps.py": {
+        *("--max-accuracy-drop", "--min-seconds", "--new-data", "--passes", "--precision", "--profile", "--variant"),
+    },
     "eetool/cli/": {"--help", "--version"},
 }
 
