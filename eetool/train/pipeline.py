@@ -243,6 +243,8 @@ def _check_alone(settings: TrainingSettings, plan: ExitPlan, has_weights: bool) 
             "the teacher's logits are kept per example, and this augmentation mixes examples",
             "Leave --teacher-views out, or --augment strong.",
         )
+    if plan.outputs.own and settings.recipe == "confidence":
+        raise UsageError("a network's own exits have no confidence heads to train", "Give another --recipe.")
     if settings.recipe in FROZEN and not (plan.count or plan.taps or plan.outputs.own):
         raise UsageError(f"the recipe {settings.recipe} trains early exits, and there is none", "Give --exits.")
     if settings.recipe in FROZEN and not has_weights and settings.epochs:
@@ -272,8 +274,6 @@ def _checked_settings(settings: TrainingSettings, spec: ModelSpec, augmentation:
     Raises:
         UsageError: they do not fit the exits.
     """
-    if spec.has_own_exits and settings.recipe == "confidence":
-        raise UsageError("a network's own exits have no confidence heads to train", "Give another --recipe.")
     if spec.has_own_exits and settings.loss.gradient_scaling:
         raise UsageError("--gradient-scaling needs exits that are attached", "Leave it out.")
     if settings.recipe in FROZEN and not spec.taps:

@@ -17,7 +17,7 @@ HEAD = "components/exit1/onnx-fp32/model.onnx"
 def test_verify_intact_bundle_passes(cli: Any, bundle: Path) -> None:
     result = cli("verify", bundle)
     assert result.code == 0
-    assert result.stdout.splitlines()[0] == "11 files have the sizes and hashes of the manifest"
+    assert result.stdout.splitlines()[0] == "12 files have the sizes and hashes of the manifest"
     assert result.stdout.splitlines()[-1] == f"{bundle} computes what it records"
     document = cli("verify", bundle, "--json").document
     assert (document["schema"], document["bundle"]) == ("verify/1", str(bundle))

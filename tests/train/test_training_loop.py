@@ -188,7 +188,7 @@ def test_run_training_resume_with_other_data_or_preprocessing_raises_usage_error
     changed = source.inputs.copy()
     changed[split_source(source)[TRAIN][5]] += 1  # one photograph was edited meanwhile
     run.source = replace(source, inputs=changed)
-    with pytest.raises(UsageError, match="had other training data"):
+    with pytest.raises(UsageError, match="other training data"):
         run(resume=True)
     run.source = source
     with pytest.raises(UsageError, match="had other layers or preprocessing"):
