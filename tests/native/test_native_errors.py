@@ -239,6 +239,7 @@ def test_run_older_header_fills_what_it_knows(model: NativeModel) -> None:
     assert (result.exit, result.temperature, result.macs) == (2, 77.0, 77)
 
 
+@pytest.mark.filterwarnings("ignore:os.fork")  # of libraries with threads that other tests have loaded
 def test_forked_child_is_refused(model: NativeModel) -> None:
     model(X[:1])
     reading, writing = os.pipe()
