@@ -26,6 +26,6 @@ stage eetool bench "$out/model.eebundle" --data digits --against "$out/resnet8.e
     --accept-unstable --force -o "$out/bench.json"
 # The same comparison for two boards that are not here, from their latency tables.
 for device in rpi4 rpi5; do
-    stage eetool estimate "$out/model.eebundle" --device "$device" --against "$out/resnet8.eebundle" --force \
+    stage eetool estimate "$out/model.eebundle" --device "$device" --against "$out/resnet8.eebundle" --data digits --force \
         -o "$out/$device.json"
 done
