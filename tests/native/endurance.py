@@ -91,7 +91,7 @@ def valgrind(bundle: Path) -> dict[str, Any]:
     place = build("all")
     words = ["valgrind", "--quiet", "--error-exitcode=9", "--leak-check=full", "--errors-for-leak-kinds=definite"]
     words.append(f"--suppressions={SOURCE / 'tests/valgrind.supp'}")
-    for command in ((place / "eetool_tests",), (place / "endurance", bundle, 6, 300)):
+    for command in ((place / "eetool_tests",), (place / "testing_tests",), (place / "endurance", bundle, 6, 300)):
         code, output = run(*words, *command)
         if code not in (0, 2):  # under valgrind, memory grows
             return result(code, output)

@@ -24,11 +24,21 @@ def output_of(*command: object) -> str:
     return subprocess.run([str(word) for word in command], capture_output=True, text=True, check=True).stdout
 
 
+def exports(library: Path) -> set[str]:
+    return {line.split()[-1] for line in output_of("nm", "-D", "--defined-only", library).splitlines()}
+
+
+def declared(header: str) -> set[str]:
+    lines = (SOURCE / "include" / header).read_text(encoding="utf-8").splitlines()
+    return {line.split("(")[0].split()[-1].lstrip("*") for line in lines if line.startswith("EE_API ")}
+
+
 @pytest.mark.skipif(not all(map(shutil.which, ("nm", "readelf", "strip"))), reason="needs binutils")
 def test_library_exports_its_interface_alone(native: Library, tmp_path: Path) -> None:
-    exported = {line.split()[-1] for line in output_of("nm", "-D", "--defined-only", native.path).splitlines()}
-    lines = (SOURCE / "include/eetool_runtime.h").read_text(encoding="utf-8").splitlines()
-    assert exported == {line.split("(")[0].split()[-1].lstrip("*") for line in lines if line.startswith("EE_API ")}
+    exported = exports(native.path)
+    testing = build("eetool_testing") / "libeetool_testing.so"
+    assert exports(testing) == exported | declared("eetool_testing.h")
+    assert exported == declared("eetool_runtime.h")
     dynamic = output_of("readelf", "-d", native.path)
     assert "[libeetool_runtime.so.1]" in dynamic
     needed = [line.split("[")[1][:-1] for line in dynamic.splitlines() if "NEEDED" in line]

@@ -12,6 +12,7 @@ from tests.helpers.native_build import SOURCE, build, onnxruntime_library
 from tests.helpers.native_runtime import Library
 from tests.helpers.tiny_bundle import pixels, write_tiny_bundle
 
+PAGE = Path(__file__).parents[2] / "docs/native.md"
 LIBRARY, DEVELOPMENT = "libeetool-runtime1", "libeetool-runtime-dev"
 PROJECT = """\
 cmake_minimum_required(VERSION 3.18)
@@ -71,8 +72,9 @@ def test_packages_hold_library_and_headers(packages: dict[str, Path]) -> None:
     }
     cmake = {f"LIB/cmake/eetool_runtime/eetool_runtime-config{end}.cmake" for end in ("", "-version", "-release")}
     assert files(packages[DEVELOPMENT]) == {
-        *("usr/include/eetool_runtime.h", "usr/include/eetool_runtime.hpp", "LIB/libeetool_runtime.so"),
-        *("LIB/pkgconfig/eetool_runtime.pc", f"usr/share/doc/{DEVELOPMENT}/copyright", *cmake),
+        *("usr/include/eetool_runtime.h", "usr/include/eetool_runtime.hpp", "usr/include/eetool_testing.h"),
+        *("LIB/libeetool_runtime.so", "LIB/libeetool_testing.so", f"usr/share/doc/{DEVELOPMENT}/copyright", *cmake),
+        *("LIB/pkgconfig/eetool_runtime.pc", "LIB/pkgconfig/eetool_testing.pc"),
     }
 
 
@@ -105,6 +107,48 @@ def test_project_by_cmake_builds_and_runs(usr: Path, tmp_path: Path) -> None:
     output_of("cmake", "-S", tmp_path, "-B", tmp_path / "build", f"-DCMAKE_PREFIX_PATH={usr}")
     output_of("cmake", "--build", tmp_path / "build")
     assert run(tmp_path / "build/app", usr, tmp_path).startswith("upper  exit 1  confidence 0.8910")
+
+
+def test_app_is_tested_with_scripted_answers(usr: Path, tmp_path: Path) -> None:
+    """The test of an app and the project on the page, built with the installed files alone, without an engine."""
+    page = PAGE.read_text(encoding="utf-8").partition("## Testing your app")[2]
+    program, project = (re.findall(rf"```{kind}\n(.*?)```", page, re.DOTALL)[0] for kind in ("c", "cmake"))
+    strict = "enable_testing()\nadd_compile_options(-Wall -Wextra -Wpedantic -Werror)\n"
+    start = "cmake_minimum_required(VERSION 3.18)\nproject(app LANGUAGES C)\n"
+    (tmp_path / "CMakeLists.txt").write_text(start + strict + project)
+    (tmp_path / "app_test.c").write_text(program)
+    output_of("cmake", "-S", tmp_path, "-B", tmp_path / "build", f"-DCMAKE_PREFIX_PATH={usr}")
+    output_of("cmake", "--build", tmp_path / "build")
+    output_of("env", "-u", "EETOOL_ONNXRUNTIME", "ctest", "--test-dir", tmp_path / "build", "--output-on-failure")
+    # The same program fails where its app would not drop the frame.
+    (tmp_path / "app_test.c").write_text(program.replace(" || result.late", ""))
+    output_of("cmake", "--build", tmp_path / "build")
+    assert subprocess.run([tmp_path / "build/app_test"], check=False).returncode == 1
+
+
+@pytest.mark.skipif(shutil.which("pkg-config") is None, reason="needs pkg-config")
+def test_scripted_models_refuse_the_other_library_before_their_own(usr: Path, tmp_path: Path) -> None:
+    folder = next(usr.rglob("eetool_testing.pc")).parent
+    (tmp_path / "app.c").write_text(
+        "#include <eetool_testing.h>\n#include <stdio.h>\n"
+        "int main(void) {\n"
+        '  const ee_testing_answer answer = {sizeof answer, "cat", 0, 0.9, 0};\n'
+        "  const ee_testing_script script = {.struct_size = sizeof script, .answers = &answer, .answer_count = 1};\n"
+        "  ee_model *model = NULL;\n  ee_error *error = NULL;\n"
+        "  const ee_status status = ee_testing_model(&script, &model, &error);\n"
+        "  if (status != EE_OK) puts(ee_error_message(error));\n"
+        "  return status;\n}\n"
+    )
+    for packages, status in (("eetool_testing eetool_runtime", 0), ("eetool_runtime eetool_testing", 2)):
+        flags = ["-Wl,--no-as-needed"]
+        for name in packages.split():
+            found = output_of("env", f"PKG_CONFIG_PATH={folder}", "pkg-config", "--cflags", "--libs", name)
+            flags += found.split()
+        output_of("cc", tmp_path / "app.c", "-o", tmp_path / "app", *flags)
+        environment = {**os.environ, "LD_LIBRARY_PATH": str(folder.parent)}
+        ran = subprocess.run([tmp_path / "app"], env=environment, capture_output=True, text=True, check=False)
+        assert ran.returncode == status, ran
+    assert re.match(r"the program takes ee_session_new and others from .*/libeetool_runtime\.so\.1", ran.stdout)
 
 
 @pytest.mark.skipif(shutil.which("pkg-config") is None, reason="needs pkg-config")

@@ -18,7 +18,7 @@ REFUSED = "input 'input': expected raw pixels uint8 (4, 4, 1), found uint8 (32, 
 @pytest.mark.parametrize(("language", "compiler"), [("cpp", "c++ -std=c++17"), ("c", "cc -std=c11")])
 def test_page_program_runs(tmp_path: Path, native: Library, language: str, compiler: str) -> None:
     """Its frame has another size than the bundle here, so it prints a message of the library."""
-    (program,) = re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    program = re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[0]
     (tmp_path / f"app.{language}").write_text(program)
     write_tiny_bundle(tmp_path, name="model")
     library = native.path.parent

@@ -57,6 +57,9 @@ class Model {
     model_.reset(made);
   }
 
+  /// Own a model that a function in C made, such as ee_testing_model.
+  explicit Model(ee_model* made) : model_(made, ee_model_close) {}
+
   void use(const std::string& operating_point) {
     ee_error* error = nullptr;
     check(ee_model_use(get(), operating_point.c_str(), nullptr, &error), error);

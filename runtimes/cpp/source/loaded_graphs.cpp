@@ -60,6 +60,13 @@ LoadedGraphs::LoadedGraphs(std::shared_ptr<const Bundle> bundle, const std::stri
   }
 }
 
+LoadedGraphs::LoadedGraphs(std::shared_ptr<const Bundle> bundle, std::shared_ptr<Engine> engine,
+                           std::vector<std::shared_ptr<Graph>> graphs)
+    : bundle_(std::move(bundle)),
+      variant_(bundle_->manifest.variants[0].second),
+      engine_(std::move(engine)),
+      graphs_(std::move(graphs)) {}
+
 Graph& LoadedGraphs::graph(std::size_t position) {
   const std::lock_guard lock(mutex_);
   if (!graphs_[position]) graphs_[position] = open(position);

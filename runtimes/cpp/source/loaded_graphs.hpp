@@ -21,6 +21,10 @@ class LoadedGraphs {
   LoadedGraphs(std::shared_ptr<const Bundle> bundle, const std::string& variant, std::shared_ptr<Engine> engine,
                Threads threads, bool preload);
 
+  /// Take opened graphs of the only variant, one per component.
+  LoadedGraphs(std::shared_ptr<const Bundle> bundle, std::shared_ptr<Engine> engine,
+               std::vector<std::shared_ptr<Graph>> graphs);
+
   /// Return the graph of a component, and open it where that was not done; throws as the constructor.
   Graph& graph(std::size_t position);
 

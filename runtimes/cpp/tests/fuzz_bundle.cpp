@@ -49,7 +49,7 @@ class DeclaredEngine : public Engine {
     const auto compute = [this](const Component& component, TensorBuffers& tensors) {
       for (const std::string& output : component.outputs) content_.fill(tensors.at(output));
     };
-    return std::make_shared<test::DeclaredGraph>(manifest_.components[next_++], declared_, compute);
+    return std::make_shared<DeclaredGraph>(manifest_.components[next_++], declared_, compute);
   }
 
  private:

@@ -9,7 +9,7 @@
 
 #include "engine.hpp"
 
-namespace eetool::test {
+namespace eetool {
 
 /// A graph of a component whose outputs a function fills. Several threads may run it where the function allows that.
 class DeclaredGraph : public Graph {
@@ -52,4 +52,4 @@ class DeclaredGraph : public Graph {
   Named<Tensor> inputs_, outputs_;
 };
 
-}  // namespace eetool::test
+}  // namespace eetool
