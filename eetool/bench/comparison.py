@@ -21,7 +21,7 @@ from eetool.bench.timed_sample import TimedLatency
 
 @dataclass(frozen=True)
 class Remedy:
-    """What would decide an open condition, in words; `examples` is the count that it asks for, 0 for another remedy."""
+    """Remedy for an open condition, in words; `examples` is the count that it asks for, 0 for another remedy."""
 
     text: str
     examples: float = 0.0

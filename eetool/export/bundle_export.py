@@ -50,7 +50,7 @@ _INPUT_SAMPLES = "samples/inputs.npz"
 
 @dataclass(frozen=True)
 class ExportedBundle:
-    """What an export wrote.
+    """Result of an export.
 
     Attributes:
         manifest: of the bundle.

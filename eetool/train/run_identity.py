@@ -15,7 +15,7 @@ from eetool.train.training_examples import TrainingExamples
 
 _SAMPLED = 1024  # examples whose contents are hashed; all of a large set would take minutes
 
-# What differs, in the words of the command's options.
+# Differences, in the words of the command's options.
 WORDS = {
     "settings": "settings",
     "taps": "exits",

@@ -15,7 +15,7 @@ from tests.helpers.native_runtime import Library
 from tests.helpers.tiny_bundle import IMAGES, pixels, write_tiny_bundle
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-# What is in npm's cache is not asked for again, and nothing is tried twice.
+# Packages in npm's cache are not asked for again, and nothing is tried twice.
 INSTALL = "npm install --ignore-scripts --no-audit --no-fund --prefer-offline --fetch-retries=0 --fetch-timeout=30000"
 
 

@@ -1,4 +1,4 @@
-"""What a native model says of itself, and inputs of texts: as in Python."""
+"""Description of a native model, and inputs of texts: as in Python."""
 
 from pathlib import Path
 from typing import Any
