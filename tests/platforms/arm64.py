@@ -26,7 +26,7 @@ from tests.platforms.decisions import SCRIPT, Trial, compare, prepare
 MIRROR = "http://deb.debian.org/debian"
 QEMU = "qemu-aarch64-static"
 TOOLS = ("debootstrap", QEMU, "dpkg-deb")
-REQUIREMENTS = ("numpy", "onnxruntime", "ai-edge-litert", "onnx", "pytest", "hypothesis")
+REQUIREMENTS = ("numpy", "onnxruntime", "ai-edge-litert", "onnx", "pillow", "pytest", "hypothesis")
 PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_26", "manylinux2014")
 # The Cortex-A72 of a Raspberry Pi 4, for the emulator and in the files that libraries read.
 CPU = "cortex-a72"
