@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eetool.data.sequences import Sequences
 from eetool.errors import ArtefactError
 from eetool.names import MAX_WORDS_BYTES, quote, word_bytes
 from eetool.wording import counted
@@ -34,6 +35,7 @@ class Source:
         notes: what the reader skipped, converted or found odd; one line each.
         resize: how images became the size that they have; None where it was theirs.
         views: the same images in other sizes, uint8 (N, C, H, W) each, which a model of several inputs reads.
+        order: sequences and groups of the examples; None where their order means nothing.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Source:
     notes: tuple[str, ...] = ()
     resize: Resize | None = None
     views: tuple[np.ndarray, ...] = ()
+    order: Sequences | None = None
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
