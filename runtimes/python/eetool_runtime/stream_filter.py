@@ -125,7 +125,7 @@ class StreamFilter:
 
         Args:
             state: after the frame before, or `start`.
-            run_exits: gives the probabilities of each exit when it is asked for them, those of `exits` at least; nothing
+            run_exits: gives the probabilities of each exit when it is asked for them, those of `exits` at least; none
                 where the frame is not finite. It may end before the final exit (a deadline).
             time_s: of the frame, in seconds.
         """
