@@ -212,6 +212,28 @@ class OperatingPoint:
 
 
 @dataclass(frozen=True)
+class StreamPolicy:
+    """Rule of a stream of frames, see `stream_filter` and docs/streams.md.
+
+    Attributes:
+        epsilon: share of the base rates in the prior of every frame; 1 forgets the frames before.
+        thresholds: one per early exit, for the largest posterior probability; None never fires.
+        agree: an exit fires only if its own class is also that of the posterior.
+        check_every: of so many consecutive frames, one at least runs to the final exit; 0 demands none.
+        skip_distance: largest distance from exit 0's probabilities at the scene's start that repeats the answer; None
+            repeats none.
+        gap_s: longest time between two frames of one sequence; None does not look at times.
+    """
+
+    epsilon: float
+    thresholds: tuple[Optional[float], ...]
+    agree: bool = True
+    check_every: int = 0
+    skip_distance: Optional[float] = None
+    gap_s: Optional[float] = None
+
+
+@dataclass(frozen=True)
 class Variant:
     """One format and precision of every component, with the policy fitted on exactly these graphs.
 
