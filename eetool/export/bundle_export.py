@@ -36,6 +36,7 @@ from eetool.model.scored_network import exit_output_names, platt_names, temperat
 from eetool.model.spec import Policy
 from eetool.progress import SILENT, Advance, Progress
 from eetool.records import write_directory
+from eetool.tune.fit_streams import stream_block
 from eetool.tune.point_names import CERTIFIED
 from eetool.tune.refit import Price, find_costs, price_by_table, refit_variant
 from eetool.workspace import scratch
@@ -321,7 +322,7 @@ class _Export:
     def _manifest(self, kinds: Sequence[VariantKind], name: str) -> m.Manifest:
         record, policy, single = self.checkpoint.record, self.model.policy, self.model.example(1)
         manifest = m.Manifest(
-            schema_version=m.SCHEMA_VERSION,  # or that of the variants, below
+            schema_version=m.SCHEMA_VERSION,  # or a later one, which `write_manifest` finds
             name=name,
             inputs=record.spec.inputs,
             labels=record.spec.labels,
@@ -336,11 +337,20 @@ class _Export:
             files={},
             max_accuracy_drop=record.policy.max_accuracy_drop if record.policy else None,
             data=record.data,
+            stream=self._stream(kinds, record.policy),
         )
         inputs = tuple(single[spec.name] for spec in record.spec.inputs)
-        if any(variant.shared_file is not None for variant in manifest.variants.values()):
-            manifest = replace(manifest, schema_version=m.SHARED_FILE_VERSION)
         return recount_macs(manifest, measure_exit_macs(self.model.network.net, inputs).backbone)
+
+    def _stream(self, kinds: Sequence[VariantKind], policy: Policy | None) -> m.Stream | None:
+        """Return the operating points for streams; on other outputs than the model's nothing was measured."""
+        if policy is None or policy.stream is None:
+            return None
+        fitted = policy.stream.points
+        unfitted = {name: m.StreamPoint(point.policy) for name, point in fitted.items()}
+        return stream_block(
+            policy.stream, {kind.name: fitted if kind.precision == FP32 else unfitted for kind in kinds}
+        )
 
     def _exit(self, index: int, tap: str | None) -> m.Exit:
         logits, confidence = exit_output_names(index)
