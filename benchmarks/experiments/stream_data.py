@@ -8,21 +8,22 @@ import numpy as np
 Arrays = dict[str, np.ndarray]
 RATE_HZ, SEED = 50.0, 0
 RECORDED = ("samples", "length", "label", "subject", "classes")
-TEST_PER_FOLD = 2  # subjects
+PER_FOLD = 2  # subjects
 
 
-def subject_folds(path: Path, folder: Path) -> list[Path]:
-    """Write one `signal:` file for each pair of left-out subjects, whose recordings are its test set."""
+def subject_folds(path: Path) -> list[np.ndarray]:
+    """Return the subjects of each fold, chosen at random."""
+    with np.load(path, allow_pickle=False) as archive:
+        subjects = np.unique(archive["subject"])
+    return np.split(np.random.default_rng(SEED).permutation(subjects), len(subjects) // PER_FOLD)
+
+
+def save_recordings(path: Path, target: Path, test: np.ndarray, validation: np.ndarray) -> None:
+    """Write a `signal:` file of all recordings, with those of some subjects as test and validation sets."""
     with np.load(path, allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in RECORDED}
-    subjects = np.unique(arrays["subject"])
-    shuffled = np.random.default_rng(SEED).permutation(subjects)
-    files = []
-    for fold, left_out in enumerate(np.split(shuffled, len(shuffled) // TEST_PER_FOLD)):
-        files.append(folder / f"fold{fold}.npz")
-        test = np.isin(arrays["subject"], left_out)
-        save(files[-1], {**arrays, "test": test, "rate": np.array(RATE_HZ)})
-    return files
+    sets = {"test": np.isin(arrays["subject"], test), "val": np.isin(arrays["subject"], validation)}
+    save(target, {**arrays, **sets, "rate": np.array(RATE_HZ)})
 
 
 def save(path: Path, arrays: Arrays) -> None:

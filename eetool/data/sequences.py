@@ -29,10 +29,11 @@ class Sequences:
     groups: tuple[str, ...]
     period_s: float | None = None
 
-    def runs(self, indices: np.ndarray) -> list[np.ndarray]:
-        """Return the sequences among sorted `indices`, each as the positions (n,) of its examples in `indices`."""
-        changes = np.flatnonzero(np.diff(self.sequence[indices])) + 1
-        return [run for run in np.split(np.arange(len(indices)), changes) if len(run)]
+    def starts(self, indices: np.ndarray) -> np.ndarray:
+        """Return bool (n,), which of the examples at sorted `indices` begin a sequence there."""
+        own = self.sequence[indices]
+        begins: np.ndarray = np.concatenate([[True], own[1:] != own[:-1]])[: len(own)]
+        return begins
 
 
 def number_sequences(

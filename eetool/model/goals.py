@@ -9,7 +9,13 @@ MACS, LATENCY, ENERGY = "macs", "latency_ms", "energy_mj"
 HW_PROFILE, HW_PROFILE_FILE, MEASUREMENT = "hw_profile", "hw_profile_file", "measurement"
 _UNITS = (MACS, LATENCY, ENERGY)
 _ORIGINS = (HW_PROFILE, HW_PROFILE_FILE, MEASUREMENT)
-OPTION_GOALS = ("max_accuracy_drop", "certify", "standard_errors", "calibration", "max_reaction_s")  # goals that are one option each
+OPTION_GOALS = (
+    "max_accuracy_drop",
+    "certify",
+    "standard_errors",
+    "calibration",
+    "max_reaction_s",
+)  # goals that are one option each
 _CALIBRATIONS = (None, "temperature", "platt")  # see eetool.tune.calibration
 DEFAULT_DROP = 1.0  # percentage points that `fast` may lose where nothing else is asked
 _MAX_DROPS = 1000

@@ -11,7 +11,7 @@ from eetool.data.source import Source, check_classes
 from eetool.data.splits import CERTIFICATE, TEMPERATURE, THRESHOLD, recorded_split
 from eetool.data.views import Views, inputs_by_name, take_examples
 from eetool.data.vocabulary import use_model_vocabulary
-from eetool.errors import ArtefactError, BudgetError, UsageError
+from eetool.errors import BudgetError, UsageError
 from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.model.gate_scores import MAX_SOFTMAX
 from eetool.model.goals import TuningGoals
@@ -117,9 +117,7 @@ def _with_streams(
 ) -> TuningResult:
     """Return a result with operating points for streams; a refit without one that reacts in time has a warning."""
     try:
-        stream, lines = fit_streams(
-            source, data, answers_of, tuned.calibration.temperatures, costs, goals, progress
-        )
+        stream, lines = fit_streams(source, data, answers_of, tuned.calibration.temperatures, costs, goals, progress)
     except BudgetError as error:
         if earlier is None:
             raise
@@ -236,7 +234,7 @@ def tune_bundle(
     calibrated = Calibration(before.temperatures, before.slopes, before.offsets)
     macs = manifest_macs(manifest)
     costs = priced or macs
-    answers_of = _runtime_answers(load_to_judge(bundle, variant=variant), calibrated)
+    answers_of = runtime_answers(load_to_judge(bundle, variant=variant), calibrated)
     check_classes(source, manifest.labels, str(bundle.path))
     source = use_model_vocabulary(source, manifest.inputs)
     tuned = fit_policy(source, manifest.data, answers_of, costs, macs, goals, manifest.score, progress, earlier)
@@ -259,7 +257,7 @@ def tune_bundle(
     return changed, replace(tuned, default=default)
 
 
-def _runtime_answers(model: Model, calibration: Calibration) -> Answers:
+def runtime_answers(model: Model, calibration: Calibration) -> Answers:
     """Return a function that computes outputs by the runtime, without the calibration of confidences."""
     exits = range(len(model.bundle.manifest.exits))
 

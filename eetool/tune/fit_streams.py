@@ -25,11 +25,13 @@ from eetool.tune.outputs import Answers, predict_in_chunks
 from eetool.tune.point_names import STREAM_FULL, stream_drop_limits
 from eetool.tune.stream_figures import (
     Frames,
+    checked_frames,
     false_switches_per_minute,
     group_interval,
     percentile_s,
     reactions_s,
     right_answers,
+    running_exits,
 )
 from eetool.tune.stream_search import StreamLimits, StreamSearch
 from eetool.tune.stream_simulation import simulate
@@ -138,7 +140,9 @@ def fit_streams(
     for name, policy in chosen.items():
         expected, drops[name] = _expected(name, policy, whole, repetitions, costs.macs)
         points[name] = StreamPoint(replace(policy, gap_s=GAP_PERIODS * whole.frames.period_s), expected)
-    fit = StreamFit(whole.frames.period_s, tuple(base_rates.tolist()), _default(whole, chosen, drops, goals), points, drops)
+    fit = StreamFit(
+        whole.frames.period_s, tuple(base_rates.tolist()), _default(whole, chosen, drops, goals), points, drops
+    )
     return fit, tuple(_warnings(fit, goals, len(groups)))
 
 
@@ -159,7 +163,9 @@ class _Repetition:
     def answers(self, name: str) -> np.ndarray:
         """Return the answers (n,) of a policy to the frames that were left out."""
         policy, frames = self.chosen[name], self.left_out
-        return simulate([policy], frames.probabilities, frames.starts, self.search.base_rates).labels[0]
+        decided = simulate([policy], frames.probabilities, frames.starts, self.search.base_rates)
+        answers: np.ndarray = decided.labels[0]
+        return answers
 
 
 def _predict(source: Source, data: Data | None, answers_of: Answers, progress: Progress) -> _HeldOut:
@@ -175,10 +181,17 @@ def _predict(source: Source, data: Data | None, answers_of: Answers, progress: P
         )
     with progress(f"answers, {HELD_OUT} splits", len(indices)) as advance:
         logits, _ = predict_in_chunks(answers_of, take_examples(source, indices), advance)
-    starts = np.zeros(len(indices), bool)
-    starts[[run[0] for run in order.runs(indices)]] = True
     nothing = np.zeros((len(indices), 0, 0))
-    return _HeldOut(logits, Frames(nothing, source.labels[indices], starts, order.group[indices], period_s))
+    labels, starts = source.labels[indices], order.starts(indices)
+    return _HeldOut(logits, Frames(nothing, labels, starts, order.group[indices], period_s))
+
+
+def held_out_frames(
+    source: Source, data: Data | None, answers_of: Answers, temperatures: Sequence[float], progress: Progress
+) -> Frames:
+    """Return the frames that policies are fitted on, with probabilities; see `fit_streams`."""
+    held = _predict(source, data, answers_of, progress)
+    return held.calibrated(temperatures, np.unique(held.frames.groups))
 
 
 def _choose(search: StreamSearch, goals: TuningGoals) -> dict[str, StreamPolicy]:
@@ -195,8 +208,8 @@ def _require_reaction(search: StreamSearch, chosen: Mapping[str, StreamPolicy], 
     nearest = float(search.judge(list(chosen.values())).reactions_s.min())
     if nearest > goals.max_reaction_s + 1e-9:
         raise BudgetError(
-            f"no policy reacts within {goals.max_reaction_s:g} s in 95 % of changes; the nearest takes {nearest:.3g} s, "
-            f"full depth with an answer per frame {search.full_reaction_s:.3g} s",
+            f"no policy reacts within {goals.max_reaction_s:g} s in 95 % of changes; the nearest takes {nearest:.3g} "
+            f"s, full depth with an answer per frame {search.full_reaction_s:.3g} s",
             f"--max-reaction-s {math.ceil(10 * nearest) / 10:g} is the least. Or train the network longer.",
         )
 
@@ -210,9 +223,7 @@ def _expected(
     n, folds = len(frames.labels), len(repetitions)
     answers = [repetition.answers(name) for repetition in repetitions]
     right = np.concatenate([right_answers(r.left_out, own) for r, own in zip(repetitions, answers, strict=True)])
-    full = np.concatenate(
-        [right_answers(r.left_out, r.left_out.probabilities[:, -1].argmax(1)) for r in repetitions]
-    )
+    full = np.concatenate([right_answers(r.left_out, r.left_out.probabilities[:, -1].argmax(1)) for r in repetitions])
     groups = np.concatenate([r.left_out.groups for r in repetitions])
     outside = 100 * float(full.mean() - right.mean())
     inside = sum(
@@ -224,7 +235,8 @@ def _expected(
     low, high = (min(max(100 * end + move, -100.0), 100.0) for end in group_interval(groups, full, right))
     seconds = np.concatenate([reactions_s(r.left_out, own) for r, own in zip(repetitions, answers, strict=True)])
     switches = sum(
-        float(false_switches_per_minute(r.left_out, own)) * len(own) for r, own in zip(repetitions, answers, strict=True)
+        float(false_switches_per_minute(r.left_out, own)) * len(own)
+        for r, own in zip(repetitions, answers, strict=True)
     )
     decided = simulate([policy], frames.probabilities, frames.starts, whole.base_rates)
     exits, final = decided.exits[0], len(policy.thresholds)
@@ -237,7 +249,7 @@ def _expected(
         accuracy=min(max(whole.full_accuracy - (seen + optimism) / 100, 0.0), 1.0),
         exit_shares=tuple(shares.tolist()),
         mean_macs=float(own.costs[0]),
-        reached=tuple(_reached(frames.probabilities[:, k][exits >= k]) for k in range(final + 1)),
+        reached=_reached(policy, frames, exits),
         reaction_mean_s=float(seconds.mean()) if len(seconds) else None,
         reaction_p95_s=float(percentile_s(seconds)) if len(seconds) else None,
         false_switches_per_minute=switches / n,
@@ -245,11 +257,17 @@ def _expected(
     return expected, ExpectedDrop(seen + optimism, (low, high), optimism)
 
 
-def _reached(probabilities: np.ndarray) -> ReachedConfidence | None:
-    if not len(probabilities):
-        return None
-    confidence = probabilities.max(1)
-    return ReachedConfidence(len(confidence), float(confidence.mean()), float(confidence.std()))
+def _reached(policy: StreamPolicy, frames: Frames, exits: np.ndarray) -> tuple[ReachedConfidence | None, ...]:
+    """Return the largest probabilities of each exit on the frames that it saw."""
+    checked = checked_frames(policy, frames, exits)
+    reached: list[ReachedConfidence | None] = []
+    for k, runs in enumerate([*running_exits(policy), True]):
+        saw = (exits >= k) & (~checked | (k == len(policy.thresholds)))
+        confidence = frames.probabilities[saw, k].max(1)
+        known = runs and len(confidence) > 0
+        figures = (len(confidence), float(confidence.mean()), float(confidence.std())) if known else None
+        reached.append(None if figures is None else ReachedConfidence(*figures))
+    return tuple(reached)
 
 
 def _default(

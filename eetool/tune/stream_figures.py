@@ -3,15 +3,32 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from eetool.accuracy_difference import CONFIDENCE, Interval
 from eetool.latency.estimate.cascade_cost import CascadeCosts
-from eetool_runtime.manifest import StreamPolicy
+from eetool.metrics import Thresholds
 
 _RESAMPLES, _SEED = 2000, 0
 _REACTION_SHARE = 0.95  # of the changes that the reaction time is about
+
+
+class CostedPolicy(Protocol):
+    """What the cost of a policy depends on, besides its decisions; see `StreamPolicy`."""
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """One per early exit."""
+
+    @property
+    def check_every(self) -> int:
+        """Frames of which one at least runs to the final exit; 0 demands none."""
+
+    @property
+    def skip_distance(self) -> float | None:
+        """Distance up to which an answer is repeated; null where none is."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +59,10 @@ class Frames:
     def of_groups(self, chosen: np.ndarray) -> "Frames":
         """Return the frames of these groups."""
         rows = np.isin(self.groups, chosen)
-        arrays = (self.probabilities, self.labels, self.starts, self.groups)
-        return Frames(*(array[rows] for array in arrays), self.period_s)
+        probabilities, labels, starts, groups = (
+            array[rows] for array in (self.probabilities, self.labels, self.starts, self.groups)
+        )
+        return Frames(probabilities, labels, starts, groups, self.period_s)
 
 
 def right_answers(frames: Frames, answers: np.ndarray) -> np.ndarray:
@@ -96,9 +115,7 @@ def percentile_s(seconds: np.ndarray, standard_errors: float = 0.0) -> np.ndarra
     return value
 
 
-def mean_costs(
-    policies: Sequence[StreamPolicy], frames: Frames, exits: np.ndarray, costs: CascadeCosts
-) -> np.ndarray:
+def mean_costs(policies: Sequence[CostedPolicy], frames: Frames, exits: np.ndarray, costs: CascadeCosts) -> np.ndarray:
     """Return the mean cost of a frame under each policy, of everything that ran.
 
     Args:
@@ -107,24 +124,36 @@ def mean_costs(
         exits: int (P, N), exits where the frames left; -1 counts as the final exit.
         costs: costs of the cascade.
     """
-    return np.array([_frame_costs(p, frames, own, costs).mean() for p, own in zip(policies, exits, strict=True)])
+    return np.array([frame_costs(p, frames, own, costs).mean() for p, own in zip(policies, exits, strict=True)])
 
 
-def _frame_costs(policy: StreamPolicy, frames: Frames, exits: np.ndarray, costs: CascadeCosts) -> np.ndarray:
-    """Return the cost of every frame (N,). A check at full depth does not run the early exits."""
+def frame_costs(policy: CostedPolicy, frames: Frames, exits: np.ndarray, costs: CascadeCosts) -> np.ndarray:
+    """Return the cost of every frame (N,); see `mean_costs`. A check at full depth does not run the early exits."""
     final = len(policy.thresholds)
-    compares = policy.skip_distance is not None
-    gated = tuple(0.0 if t is not None or (compares and k == 0) else None for k, t in enumerate(policy.thresholds))
-    taken = np.where(exits < 0, final, exits)
-    spent: np.ndarray = costs.leaving(gated)[taken]
+    gated = tuple(0.0 if runs else None for runs in running_exits(policy))
+    spent: np.ndarray = costs.leaving(gated)[np.where(exits < 0, final, exits)]
     if policy.check_every:
-        at = np.arange(len(exits))
-        ends = np.maximum.accumulate(np.where(taken == final, at, -1))  # last answer of the final exit so far
-        before = np.concatenate([[-1], ends[:-1]])
-        begin = np.maximum.accumulate(np.where(frames.starts, at, 0)) - 1
-        checked = at - np.maximum(before, begin) >= policy.check_every
+        checked = checked_frames(policy, frames, exits)
         spent = np.where(checked, costs.leaving((None,) * final)[-1], spent)
     return spent
+
+
+def running_exits(policy: CostedPolicy) -> list[bool]:
+    """Return which early exits run: those that can fire, and exit 0 where it is compared."""
+    compares = policy.skip_distance is not None
+    return [t is not None or (compares and k == 0) for k, t in enumerate(policy.thresholds)]
+
+
+def checked_frames(policy: CostedPolicy, frames: Frames, exits: np.ndarray) -> np.ndarray:
+    """Return bool (N,), frames that went straight to the final exit because `check_every` demanded it."""
+    if not policy.check_every:
+        return np.zeros(len(exits), bool)
+    at, final = np.arange(len(exits)), len(policy.thresholds)
+    last = np.maximum.accumulate(np.where(exits == final, at, -1))  # the last answer of the final exit so far
+    before = np.concatenate([[-1], last[:-1]])
+    begin = np.maximum.accumulate(np.where(frames.starts, at, 0)) - 1
+    checked: np.ndarray = at - np.maximum(before, begin) >= policy.check_every
+    return checked
 
 
 def group_interval(groups: np.ndarray, first: np.ndarray, second: np.ndarray) -> Interval:

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.tune.stream_figures import (
+    CostedPolicy,
     Frames,
     mean_costs,
     percentile_s,
@@ -14,7 +16,7 @@ from eetool.tune.stream_figures import (
     right_answers,
     segment_standard_errors,
 )
-from eetool.tune.stream_simulation import simulate
+from eetool.tune.stream_simulation import StreamDecisions, simulate
 from eetool_runtime.manifest import StreamPolicy
 
 _EPSILONS = (1.0, 0.5, 0.3, 0.2, 0.1, 0.05, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5)
@@ -25,6 +27,10 @@ _STARTS = 4  # best points of the grid that are improved further
 _ROUNDS = 3
 _CHUNK = 1 << 24  # decisions held at once
 _ROUNDING = 1e-9
+
+
+P = TypeVar("P", bound=CostedPolicy)
+Decide = Callable[[Sequence[P], np.ndarray, np.ndarray, np.ndarray], StreamDecisions]
 
 
 @dataclass(frozen=True)
@@ -44,10 +50,9 @@ class StreamLimits:
 
 @dataclass(frozen=True)
 class Judged:
-    """Figures of P policies.
+    """Figures of P policies, (P,) each.
 
     Attributes:
-        policies: the policies.
         costs: mean cost of a frame.
         accuracies: shares of right answers.
         errors: standard errors of their drops.
@@ -55,7 +60,6 @@ class Judged:
         reaction_errors_s: how much one standard error adds to them.
     """
 
-    policies: tuple[StreamPolicy, ...]
     costs: np.ndarray
     accuracies: np.ndarray
     errors: np.ndarray
@@ -63,83 +67,91 @@ class Judged:
     reaction_errors_s: np.ndarray
 
 
-class StreamSearch:
-    """Policies judged on frames; each policy is simulated once."""
+class PolicySearch(Generic[P]):
+    """Policies of one kind, judged on frames; each is simulated once."""
 
-    def __init__(self, frames: Frames, base_rates: np.ndarray, costs: CascadeCosts) -> None:
+    def __init__(self, frames: Frames, base_rates: np.ndarray, costs: CascadeCosts, decide: Decide[P]) -> None:
         """Prepare the search.
 
         Args:
             frames: at least one.
             base_rates: of the classes, (K,).
             costs: that are minimised.
+            decide: decisions of policies on frames.
         """
         self.frames, self.base_rates, self.costs = frames, base_rates, costs
-        self._early = frames.probabilities.shape[1] - 1
+        self._decide = decide
         final = frames.probabilities[:, -1].argmax(1)
         self.full_right = right_answers(frames, final)
         self.full_reaction_s = float(percentile_s(reactions_s(frames, final)))
-        self._judged: dict[StreamPolicy, list[float]] = {}
+        self._judged: dict[P, list[float]] = {}
 
     @property
     def full_accuracy(self) -> float:
         """Accuracy of full depth with an answer per frame."""
         return float(self.full_right.mean())
 
-    def judge(self, policies: Sequence[StreamPolicy]) -> Judged:
+    def judge(self, policies: Sequence[P]) -> Judged:
         """Return the figures of these policies."""
         new = list(dict.fromkeys(p for p in policies if p not in self._judged))
         step = max(1, _CHUNK // max(1, len(self.frames.labels)))
         for start in range(0, len(new), step):
             part = new[start : start + step]
-            decided = simulate(part, self.frames.probabilities, self.frames.starts, self.base_rates)
+            decided = self._decide(part, self.frames.probabilities, self.frames.starts, self.base_rates)
             right = right_answers(self.frames, decided.labels)
             seconds = reactions_s(self.frames, decided.labels)
             late = percentile_s(seconds)
-            figures = (
-                mean_costs(part, self.frames, decided.exits, self.costs),
-                right.mean(1),
-                segment_standard_errors(self.frames, right, self.full_right),
-                late,
-                percentile_s(seconds, 1.0) - late,
-            )
-            for policy, *values in zip(part, *(column.tolist() for column in figures), strict=True):
+            costs = mean_costs(part, self.frames, decided.exits, self.costs)
+            errors = segment_standard_errors(self.frames, right, self.full_right)
+            columns = (costs, right.mean(1), errors, late, percentile_s(seconds, 1.0) - late)
+            for policy, *values in zip(part, *(column.tolist() for column in columns), strict=True):
                 self._judged[policy] = values
-        columns = np.array([self._judged[policy] for policy in policies]).T
-        return Judged(tuple(policies), *columns)
+        return Judged(*np.array([self._judged[policy] for policy in policies]).T)
 
-    def cheapest(self, limits: StreamLimits, grid: Sequence[StreamPolicy] | None = None) -> StreamPolicy:
-        """Return the policy of the least mean cost within the limits, or the one that exceeds them least.
+    def best_first(self, policies: Sequence[P], limits: StreamLimits) -> list[int]:
+        """Return the positions of policies, the cheapest within the limits first, then those that exceed them least.
 
-        Args:
-            limits: limits of accuracy and reaction.
-            grid: policies to begin with, and the only kinds to try; by default all kinds.
+        Where a recording is misclassified as a whole, no policy keeps the margin of the reaction. Such policies come
+        after those that keep it.
         """
-        vary = self._neighbours if grid is None else _same_kind
-        grid = self._grid() if grid is None else grid
+        judged = self.judge(policies)
+        lost = self.full_accuracy - judged.accuracies + limits.standard_errors * judged.errors
+        over = _excess(100 * lost, max(limits.max_accuracy_drop, 0))
+        late = _excess(judged.reactions_s, limits.max_reaction_s)
+        nearly = judged.reactions_s + limits.standard_errors * judged.reaction_errors_s > limits.max_reaction_s
+        order: list[int] = np.lexsort((-judged.accuracies, judged.costs, nearly, over + late)).tolist()
+        return order
 
-        # Where a recording is misclassified as a whole, no policy keeps the margin of its reaction.
-        kept = self.judge(grid)
-        slowest_s = kept.reactions_s + limits.standard_errors * kept.reaction_errors_s
-        reaction_margin = limits.standard_errors if (slowest_s <= limits.max_reaction_s).any() else 0.0
+    def cheapest_of(self, policies: Sequence[P], limits: StreamLimits) -> P:
+        """Return the policy of the least mean cost within the limits, or the one that exceeds them least."""
+        return policies[self.best_first(policies, limits)[0]]
 
-        def order(judged: Judged) -> np.ndarray:
-            # The margin of full depth itself is 0. It cannot be asked for less than it keeps itself.
-            lacking = self.full_accuracy - judged.accuracies + limits.standard_errors * judged.errors
-            over = np.maximum(100 * lacking - max(limits.max_accuracy_drop, 0), 0)
-            slowest = judged.reactions_s + reaction_margin * judged.reaction_errors_s
-            late = np.maximum(slowest - limits.max_reaction_s, 0)
-            excess = np.where(over > _ROUNDING, over, 0) + np.where(late > _ROUNDING, late, 0)
-            return np.lexsort((-judged.accuracies, judged.costs, excess))
 
-        return self._descend(grid, order, vary)
+def _excess(values: np.ndarray, most: float) -> np.ndarray:
+    over: np.ndarray = np.where(values > most + _ROUNDING, values - most, 0.0)
+    return over
+
+
+class StreamSearch(PolicySearch[StreamPolicy]):
+    """Search over all parameters of the filter of streams."""
+
+    def __init__(self, frames: Frames, base_rates: np.ndarray, costs: CascadeCosts) -> None:
+        """Prepare the search, see `PolicySearch`."""
+        super().__init__(frames, base_rates, costs, simulate)
+        self._early = frames.probabilities.shape[1] - 1
+
+    def cheapest(self, limits: StreamLimits) -> StreamPolicy:
+        """Return the policy of the least mean cost within the limits, or the one that exceeds them least."""
+        grid = self._grid()
+        starts = [grid[i] for i in self.best_first(grid, limits)[:_STARTS]]
+        return self.cheapest_of([self._descend(start, limits) for start in starts], limits)
 
     def most_accurate(self, max_reaction_s: float) -> StreamPolicy:
         """Return the policy at full depth whose filter is the most accurate within the reaction time."""
         grid = [StreamPolicy(epsilon, (None,) * self._early) for epsilon in _EPSILONS]
         judged = self.judge(grid)
-        late = np.maximum(judged.reactions_s - max_reaction_s, 0)
-        return grid[int(np.lexsort((-judged.accuracies, np.where(late > _ROUNDING, late, 0)))[0])]
+        late = _excess(judged.reactions_s, max_reaction_s)
+        return grid[int(np.lexsort((-judged.accuracies, late))[0])]
 
     def _grid(self) -> list[StreamPolicy]:
         shared = [
@@ -151,55 +163,25 @@ class StreamSearch:
         ]
         return [StreamPolicy(epsilon, (None,) * self._early) for epsilon in _EPSILONS] + shared
 
-    def _neighbours(self, policy: StreamPolicy) -> Iterator[list[StreamPolicy]]:
-        """Yield the policies that differ in one parameter, parameter by parameter."""
-        for k in range(self._early):
-            before, after = policy.thresholds[:k], policy.thresholds[k + 1 :]
-            yield [replace(policy, thresholds=(*before, t, *after)) for t in (None, *_THRESHOLDS)]
-        yield [replace(policy, epsilon=epsilon) for epsilon in _EPSILONS]
-        yield [replace(policy, agree=agree) for agree in (True, False)]
-        yield [replace(policy, check_every=check) for check in _CHECKS]
-        if self._early:
-            yield [replace(policy, skip_distance=most) for most in _DISTANCES]
+    def _descend(self, policy: StreamPolicy, limits: StreamLimits) -> StreamPolicy:
+        for _ in range(_ROUNDS):
+            before = policy
+            for change in self._changes(len(policy.thresholds)):
+                policy = self.cheapest_of([policy, *change(policy)], limits)
+            if policy == before:
+                break
+        return policy
 
-    def _descend(
-        self,
-        grid: Sequence[StreamPolicy],
-        order: Callable[[Judged], np.ndarray],
-        vary: "Callable[[StreamPolicy], Iterator[list[StreamPolicy]]]",
-    ) -> StreamPolicy:
-        ends = []
-        for start in order(self.judge(grid))[:_STARTS].tolist():
-            policy = grid[start]
-            for _ in range(_ROUNDS):
-                before = policy
-                for neighbours in vary(policy):
-                    choices = [policy, *neighbours]
-                    policy = choices[int(order(self.judge(choices))[0])]
-                if policy == before:
-                    break
-            ends.append(policy)
-        return ends[int(order(self.judge(ends))[0])]
-
-
-def _same_kind(policy: StreamPolicy) -> Iterator[list[StreamPolicy]]:
-    """Yield nothing: the grid holds all policies of a kind."""
-    return iter(())
-
-
-def per_frame_policies(early: int) -> list[StreamPolicy]:
-    """Return gates without memory, with one threshold for all exits and with two."""
-    values = (None, *_THRESHOLDS)
-    shared = [StreamPolicy(1.0, (t,) * early, agree=False) for t in values]
-    first = [StreamPolicy(1.0, (a, *(b,) * (early - 1)), agree=False) for a in values for b in values if early > 1]
-    return [*shared, *first]
-
-
-def difference_policies(early: int) -> list[StreamPolicy]:
-    """Return difference detection (Temporal Decisions, arXiv 2403.07958): full depth where exit 0 sees a new scene."""
-    distances = (0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-    return [
-        StreamPolicy(1.0, (None,) * early, agree=False, check_every=check, skip_distance=most)
-        for most in distances
-        for check in (0, 2, 4, 8, 16)
-    ]
+    def _changes(self, early: int) -> Iterator[Callable[[StreamPolicy], list[StreamPolicy]]]:
+        """Yield functions that return the policies with other values of one parameter."""
+        for k in range(early):
+            yield (
+                lambda p, k=k: [  # type: ignore[misc]
+                    replace(p, thresholds=(*p.thresholds[:k], t, *p.thresholds[k + 1 :])) for t in (None, *_THRESHOLDS)
+                ]
+            )
+        yield lambda p: [replace(p, epsilon=epsilon) for epsilon in _EPSILONS]
+        yield lambda p: [replace(p, agree=agree) for agree in (True, False)]
+        yield lambda p: [replace(p, check_every=check) for check in _CHECKS]
+        if early:
+            yield lambda p: [replace(p, skip_distance=most) for most in _DISTANCES]

@@ -1,5 +1,7 @@
 """A residual network of one-dimensional convolutions over windows of a movement sensor."""
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
@@ -27,14 +29,14 @@ class Block(nn.Module):
 
 
 class ExerciseNet(nn.Module):
-    """A stem, a thin stage for the first exit, three stages of growing width, and a classifier of the mean over time."""
+    """A stem, a thin stage for the first exit, three wider stages, and a classifier of the mean over time."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.standard = nn.BatchNorm1d(CHANNELS, affine=False)  # per channel, because the device gives raw samples
         self.stem = nn.Conv1d(CHANNELS, WIDTHS[0], KERNEL, 2, KERNEL // 2)
         self.stages = nn.Sequential(nn.Sequential(Block(WIDTHS[0], WIDTHS[0], 1)))
-        for before, after in zip(WIDTHS[:-1], WIDTHS[1:], strict=True):
+        for before, after in itertools.pairwise(WIDTHS):
             self.stages.append(nn.Sequential(Block(before, after, 2), Block(after, after, 1)))
         self.classifier = nn.Linear(WIDTHS[-1], classes)
 

@@ -133,9 +133,9 @@ def tune(request: TuneRequest) -> CommandResult:
     MACs without a device, adds the operating point `budget`, the most accurate that keeps it. The default point is the
     cheapest, in the same unit, that keeps --max-accuracy-drop on new data.
 
-    With --stream the points `stream-full`, `stream-balanced` and `stream-fast` are fitted as well, on whole sequences of
-    --data: the cheapest policies of `model.stream()` that keep the accuracy drop, against full depth with an answer per
-    frame, and the reaction time. Their figures are expected on new groups, such as persons.
+    With --stream the points `stream-full`, `stream-balanced` and `stream-fast` are fitted as well, on whole sequences
+    of --data. They are the cheapest policies of `model.stream()` that keep the reaction time and the accuracy drop,
+    against full depth with an answer per frame. Their figures are expected on new groups, such as persons.
 
     The model records its goals. A bundle keeps the recorded ones where no option replaces them; --drops are added.
     """

@@ -25,8 +25,8 @@ TABLE = "labels.csv"
 _NUMBER = re.compile(r"(\d{1,15})\D*\Z")
 _CLIP, _LABEL, _FRAME, _GROUP, _FPS = "clip", "label", "frame", "group", "fps"
 _HINT = (
-    f"DIR/CLIP/000001.png … are the frames of a clip. DIR/{TABLE} has the columns clip,label and if there are any group, "
-    "fps, and frame: the number of the first frame that has the label."
+    f"DIR/CLIP/000001.png … are the frames of a clip. DIR/{TABLE} has the columns clip,label and if there are any "
+    "group, fps, and frame: the number of the first frame that has the label."
 )
 
 

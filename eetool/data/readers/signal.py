@@ -8,7 +8,7 @@ import numpy as np
 from eetool.data.class_names import composed, first_twice
 from eetool.data.readers.error_reason import error_reason
 from eetool.data.readers.numpy_arrays import read_npz_members
-from eetool.data.sequences import number_sequences
+from eetool.data.sequences import check_sets, number_sequences
 from eetool.data.signal_windows import Windows, split_windows
 from eetool.data.source import Source, integer_labels, number_classes
 from eetool.errors import ArtefactError, UsageError
@@ -17,12 +17,13 @@ from eetool.records import open_regular
 from eetool.wording import counted
 
 _SAMPLES, _LENGTH, _LABEL, _SUBJECT, _SEQUENCE = "samples", "length", "label", "subject", "sequence"
-_CLASSES, _RATE, _TEST = "classes", "rate", "test"
+_CLASSES, _RATE = "classes", "rate"
+_SETS = _VALIDATION, _TEST = "val", "test"
 _NEEDED = (_SAMPLES, _LENGTH, _LABEL, _SUBJECT)
 _HINT = (
     "An archive of numpy.savez is needed: samples of floats (all, channels), recording after recording; length, label "
-    "and subject (recordings,), or label (all,); and if there are any sequence (recordings,), test (recordings,) of 0 "
-    "and 1, classes (names), rate (Hz)."
+    "and subject (recordings,), or label (all,); and if there are any sequence (recordings,), test and val "
+    "(recordings,) of 0 and 1, classes (names), rate (Hz)."
 )
 
 
@@ -36,6 +37,7 @@ class _Recordings:
         labels: int64 (all,), of each sample.
         arrays: all arrays of the archive.
         order: int64 (recordings,), recordings in the order of their sequences, those of the test set last.
+        sets: int64 (recordings,), 0 for training, 1 for the validation set, 2 for the test set.
     """
 
     samples: np.ndarray
@@ -43,6 +45,7 @@ class _Recordings:
     labels: np.ndarray
     arrays: dict[str, np.ndarray]
     order: np.ndarray
+    sets: np.ndarray
 
 
 def read_signal(path_and_windows: str) -> Source:
@@ -73,14 +76,16 @@ def read_signal(path_and_windows: str) -> Source:
     subject = arrays[_SUBJECT][owner]
     order, _ = number_sequences(str(path), arrays.get(_SEQUENCE, arrays[_SUBJECT])[owner], subject, step / rate)
     classes = _classes(path, arrays, labels)
-    tested = int(arrays[_TEST][owner].astype(bool).sum()) if _TEST in arrays else 0
+    sizes = np.bincount(recordings.sets[owner], minlength=3).tolist()
+    check_sets(str(path), order, sizes)
     return Source(
         f"signal:{path.name}@{windows}",
         np.ascontiguousarray(inputs.transpose(0, 2, 1)),  # (N, channels, frames) -> (N, frames, channels)
         labels,
         classes,
         mirror=None,
-        official_test=tested,
+        official_test=sizes[2] or sizes[1],
+        official_validation=sizes[1] if sizes[2] else 0,
         notes=tuple(_notes(recordings, width, mixed)),
         order=order,
     )
@@ -97,7 +102,7 @@ def _notes(recordings: _Recordings, width: int, mixed: int) -> list[str]:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    wanted = {*_NEEDED, _SEQUENCE, _CLASSES, _RATE, _TEST}
+    wanted = {*_NEEDED, _SEQUENCE, _CLASSES, _RATE, *_SETS}
     try:
         with open_regular(path) as file:
             names, arrays = read_npz_members(file, wanted)
@@ -138,11 +143,12 @@ def _recordings(path: Path, arrays: dict[str, np.ndarray]) -> _Recordings:
     bad = np.flatnonzero(~np.isfinite(samples).all(1))
     if len(bad):
         raise ArtefactError(
-            f"{path}: sample {bad[0]} is not finite; {len(bad)} are not", "Interpolate them, or cut the recording there."
+            f"{path}: sample {bad[0]} is not finite; {len(bad)} are not",
+            "Interpolate them, or cut the recording there.",
         )
     if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or (lengths < 1).any() or lengths.sum() != len(samples):
         raise ArtefactError(f"{path}: the lengths do not add up to the {len(samples)} samples", _HINT)
-    for name in {_SUBJECT, _SEQUENCE, _TEST} & set(arrays):
+    for name in {_SUBJECT, _SEQUENCE, *_SETS} & set(arrays):
         if arrays[name].shape != lengths.shape:
             raise ArtefactError(f"{path}: {name} is {arrays[name].shape}, for {len(lengths)} recordings", _HINT)
     labels = integer_labels(f"{path}: label", arrays[_LABEL])
@@ -154,12 +160,11 @@ def _recordings(path: Path, arrays: dict[str, np.ndarray]) -> _Recordings:
         )
     names = arrays.get(_SEQUENCE, arrays[_SUBJECT])
     _, first, number = np.unique(names, return_index=True, return_inverse=True)
-    tested = arrays[_TEST].astype(bool) if _TEST in arrays else np.zeros(len(lengths), bool)
-    split = next((i for i in range(len(first)) if len(np.unique(tested[number == i])) > 1), None)
-    if split is not None:
-        raise ArtefactError(f"{path}: a part of {quote(str(names[first[split]]))} is in the test set", _HINT)
-    order = np.lexsort((np.arange(len(lengths)), first[number], tested))  # stable: in the order of the file
-    return _Recordings(samples.astype(np.float32, copy=False), lengths.astype(np.int64), labels, arrays, order)
+    sets = np.zeros(len(lengths), np.int64)
+    for number_of_set, name in enumerate(_SETS, 1):
+        sets[arrays[name].astype(bool) if name in arrays else slice(0)] = number_of_set
+    order = np.lexsort((np.arange(len(lengths)), first[number], sets))  # in the order of the file
+    return _Recordings(samples.astype(np.float32, copy=False), lengths.astype(np.int64), labels, arrays, order, sets)
 
 
 def _window_starts(recordings: _Recordings, width: int, step: int) -> list[np.ndarray]:
