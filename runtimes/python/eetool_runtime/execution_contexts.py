@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Callable, Optional
 
 import numpy as np
@@ -11,6 +12,7 @@ from .backends.base import BoundCall, ExecutionContext, Graph, GraphGroup
 from .component_call import run_component
 from .errors import BackendError, EarlyExitError
 from .manifest import BATCH, Manifest, Tensor, all_tensors
+from .views import View, make_lazily
 
 
 class ContextPool:
@@ -30,6 +32,7 @@ class ContextPool:
     ) -> None:
         """Make an empty pool; `graphs` are in the order of the manifest, `constants` are shared by all calls."""
         self._graphs = graphs
+        self._components = manifest.components
         self._inputs = {i.name for i in manifest.inputs}
         self._constants = constants
         self._declared = tensors = all_tensors(manifest, variant)
@@ -53,6 +56,19 @@ class ContextPool:
         self._free.append(context)
         if self._group is not None:
             self._group.lock.release()
+
+    @contextmanager
+    def begun(self, inputs: Mapping[str, Any]) -> Iterator[ExecutionContext]:
+        """Give a context that has begun a call with `inputs`, arrays and views, and that is released afterwards."""
+        context = self.acquire()
+        try:
+            if any(isinstance(value, View) for value in inputs.values()):
+                yield make_lazily(context, inputs, self._components)
+            else:
+                context.enter(inputs)
+                yield context
+        finally:
+            self.release(context)
 
     def _bound_context(self) -> ExecutionContext:
         tensors = {name: np.zeros(shape, dtype) for name, shape, dtype in self._arrays}
