@@ -17,12 +17,12 @@ from eetool.data.views import inputs_by_name, take_examples
 from eetool.data.vocabulary import use_model_vocabulary
 from eetool.errors import UnstableError, UsageError
 from eetool.export.bundle_files import read_goals
+from eetool.latency.estimate.cascade_cost import CascadeCosts, layout_of_manifest
 from eetool.progress import SILENT, Progress
 from eetool.tune.calibration import Calibration
-from eetool.tune.exit_costs import manifest_macs
-from eetool.tune.fit_policy import runtime_answers
 from eetool.tune.fit_streams import held_out_frames, require_order
 from eetool.tune.moving_average import AveragePolicy
+from eetool.tune.outputs import runtime_answers
 from eetool.tune.stream_figures import (
     Frames,
     false_switches_per_minute,
@@ -276,14 +276,14 @@ def _rivals(
     calibration = Calibration(fitted.temperatures, fitted.slopes, fitted.offsets)
     answers = runtime_answers(load_to_judge(bundle, variant=variant), calibration)
     frames = held_out_frames(source, manifest.data, answers, fitted.temperatures, progress)
-    search = RivalSearch(frames, np.array(stream.base_rates), manifest_macs(manifest))
+    search = RivalSearch(frames, np.array(stream.base_rates), _macs(manifest))
     return search.choose(limits, _RIVALS)
 
 
 def _rows(
     contenders: Sequence[_Contender], times: Mapping[str, StreamTimes], frames: Frames, manifest: Manifest
 ) -> list[StreamRow]:
-    costs, reference = manifest_macs(manifest), times[FULL_DEPTH]
+    costs, reference = _macs(manifest), times[FULL_DEPTH]
     full_right = reference.labels == frames.labels
     rows = []
     for one in contenders:
@@ -319,6 +319,11 @@ def _rows(
             )
         )
     return rows
+
+
+def _macs(manifest: Manifest) -> CascadeCosts:
+    """Return the MACs of a bundle's components, arranged by exit."""
+    return layout_of_manifest(manifest).arrange({c.name: float(c.macs) for c in manifest.components})
 
 
 def _claim(row: StreamRow) -> StreamClaim:

@@ -53,13 +53,15 @@ def number_sequences(
     """
     names, groups = (_names(where, what, array) for what, array in (("sequence", sequence), ("group", group)))
     starts = np.concatenate([[True], names[1:] != names[:-1]])
-    first = names[starts]
-    if len(set(first.tolist())) < len(first):
-        again = next(i for i in np.flatnonzero(starts) if names[i] in names[: i - 1])
-        raise ArtefactError(
-            f"{where}: the sequence {quote(str(names[again]))} goes on at example {again} after another one",
-            f"{_HINT} Sort them, or name the parts of an interrupted recording differently.",
-        )
+    known_names: set[str] = set()
+    for begin in np.flatnonzero(starts).tolist():
+        name = str(names[begin])
+        if name in known_names:
+            raise ArtefactError(
+                f"{where}: the sequence {quote(name)} goes on at example {begin} after another one",
+                f"{_HINT} Sort them, or name the parts of an interrupted recording differently.",
+            )
+        known_names.add(name)
     mixed = np.flatnonzero(~starts & np.concatenate([[False], groups[1:] != groups[:-1]]))
     if len(mixed):
         raise ArtefactError(

@@ -23,7 +23,7 @@ from eetool.export.parity import (
     expected_samples,
     require_parity,
 )
-from eetool.export.refitted_variants import goals_of, is_refitted, unfitted_points
+from eetool.export.refitted_variants import goals_of, is_refitted, stream_points, unfitted_points
 from eetool.export.split import ComponentModule
 from eetool.export.traced_model import Arrays, TracedModel, default_operating_point, trace_model
 from eetool.export.variants import FP32, INT8, TFLITE, VariantKind, find_variants, write_graph
@@ -36,7 +36,6 @@ from eetool.model.scored_network import exit_output_names, platt_names, temperat
 from eetool.model.spec import Policy
 from eetool.progress import SILENT, Advance, Progress
 from eetool.records import write_directory
-from eetool.tune.fit_streams import stream_block
 from eetool.tune.point_names import CERTIFIED
 from eetool.tune.refit import Price, find_costs, price_by_table, refit_variant
 from eetool.workspace import scratch
@@ -337,20 +336,10 @@ class _Export:
             files={},
             max_accuracy_drop=record.policy.max_accuracy_drop if record.policy else None,
             data=record.data,
-            stream=self._stream(kinds, record.policy),
+            stream=stream_points(record.policy, [kind.name for kind in kinds]),
         )
         inputs = tuple(single[spec.name] for spec in record.spec.inputs)
         return recount_macs(manifest, measure_exit_macs(self.model.network.net, inputs).backbone)
-
-    def _stream(self, kinds: Sequence[VariantKind], policy: Policy | None) -> m.Stream | None:
-        """Return the operating points for streams; on other outputs than the model's nothing was measured."""
-        if policy is None or policy.stream is None:
-            return None
-        fitted = policy.stream.points
-        unfitted = {name: m.StreamPoint(point.policy) for name, point in fitted.items()}
-        return stream_block(
-            policy.stream, {kind.name: fitted if kind.precision == FP32 else unfitted for kind in kinds}
-        )
 
     def _exit(self, index: int, tap: str | None) -> m.Exit:
         logits, confidence = exit_output_names(index)

@@ -4,12 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-import numpy as np
-
-from eetool.data.rows import rows_per_pass
 from eetool.data.source import Source, check_classes
 from eetool.data.splits import CERTIFICATE, TEMPERATURE, THRESHOLD, recorded_split
-from eetool.data.views import Views, inputs_by_name, take_examples
+from eetool.data.views import take_examples
 from eetool.data.vocabulary import use_model_vocabulary
 from eetool.errors import BudgetError, UsageError
 from eetool.latency.estimate.cascade_cost import CascadeCosts
@@ -29,13 +26,11 @@ from eetool.tune.operating_points import (
     certified_point,
     fastest_point,
 )
-from eetool.tune.outputs import Answers, predict_in_chunks
+from eetool.tune.outputs import Answers, predict_in_chunks, runtime_answers
 from eetool.tune.point_names import BUDGET, CERTIFIED, FAST, FULL, drop_limits
-from eetool_runtime import Bundle, Model
+from eetool_runtime import Bundle
 from eetool_runtime.loading import load_to_judge
 from eetool_runtime.manifest import Data, Manifest, OperatingPoint, Variant
-
-_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -255,19 +250,3 @@ def tune_bundle(
     if tuned.stream is not None:
         changed = replace(changed, stream=stream_block(tuned.stream, {variant: tuned.stream.points}, manifest.stream))
     return changed, replace(tuned, default=default)
-
-
-def runtime_answers(model: Model, calibration: Calibration) -> Answers:
-    """Return a function that computes outputs by the runtime, without the calibration of confidences."""
-    exits = range(len(model.bundle.manifest.exits))
-
-    def answers_of(images: np.ndarray | Views) -> tuple[np.ndarray, np.ndarray]:
-        specs, step = model.bundle.manifest.inputs, rows_per_pass(images.shape[1:], _BATCH)
-        chunks = (images[i : i + step] for i in range(0, len(images), step))
-        parts = [model.every_exit(inputs_by_name(chunk, specs)) for chunk in chunks]
-        logits, confidence = (
-            np.stack([np.concatenate([p[i][output] for p in parts]) for i in exits]) for output in (0, 1)
-        )
-        return logits, calibration.undo(confidence[:-1]) if calibration.slopes else confidence[:-1]
-
-    return answers_of

@@ -4,14 +4,17 @@ from collections.abc import Callable
 
 import numpy as np
 
-from eetool.data.rows import Examples
-from eetool.data.views import Views
+from eetool.data.rows import Examples, rows_per_pass
+from eetool.data.views import Views, inputs_by_name
 from eetool.errors import ArtefactError
 from eetool.progress import Advance
+from eetool.tune.calibration import Calibration
+from eetool_runtime import Model
 
 # Maps examples (n, …) to logits of every exit (exits, n, classes) and learned confidences (early exits, n).
 Answers = Callable[[np.ndarray | Views], tuple[np.ndarray, np.ndarray | None]]
-_CHUNK = 256  # examples between two steps of the progress
+_BATCH = 64
+_CHUNK = 4 * _BATCH  # examples between two steps of the progress
 
 
 def predict_in_chunks(
@@ -43,3 +46,19 @@ def _require_finite(logits: np.ndarray, first: int) -> None:
             f"exit {exit_index} gives {count} NaN or infinite logits for example {first + example} of the split",
             "Its graph overflows for this input: look at the input, or export in another precision.",
         )
+
+
+def runtime_answers(model: Model, calibration: Calibration) -> Answers:
+    """Return a function that computes outputs by the runtime, without the calibration of confidences."""
+    exits = range(len(model.bundle.manifest.exits))
+
+    def answers_of(images: np.ndarray | Views) -> tuple[np.ndarray, np.ndarray]:
+        specs, step = model.bundle.manifest.inputs, rows_per_pass(images.shape[1:], _BATCH)
+        chunks = (images[i : i + step] for i in range(0, len(images), step))
+        parts = [model.every_exit(inputs_by_name(chunk, specs)) for chunk in chunks]
+        logits, confidence = (
+            np.stack([np.concatenate([p[i][output] for p in parts]) for i in exits]) for output in (0, 1)
+        )
+        return logits, calibration.undo(confidence[:-1]) if calibration.slopes else confidence[:-1]
+
+    return answers_of

@@ -75,3 +75,32 @@ def streams_of(
     rows = np.concatenate(ordered)
     names = np.repeat(np.arange(groups), [len(part) for part in ordered])
     return {"inputs": inputs[rows], "labels": labels[rows], "sequence": names, "group": names}
+
+
+def geometric(mean: int) -> Callable[[np.random.Generator], int]:
+    """Return a function that draws lengths of a geometric distribution with this mean."""
+    return lambda rng: int(rng.geometric(1 / mean))
+
+
+def save_digits(path: Path, target: Path, mean_run: int) -> None:
+    """Write spoken digits as an `npz:` source: streams of every speaker, one digit a second.
+
+    Of 50 recordings of a speaker and a digit, those from 25 on are for training, 10 to 24 to choose policies, and 0 to
+    9 to report on. Recordings of a sequence come in runs of one digit. Speakers are known from training.
+    """
+    with np.load(path, allow_pickle=False) as archive:
+        low, step = archive["scale"].tolist()
+        features = (archive["logmel_u8"].astype(np.float32) * step + low).astype(np.float32)
+        labels, speaker, index = (archive[name].astype(np.int64) for name in ("label", "speaker", "index"))
+        names = archive["speakers"]
+    arrays: Arrays = {"period_s": np.array(1.0)}
+    for prefix, (first, last) in {"": (25, 50), "val_": (10, 25), "test_": (0, 10)}.items():
+        parts = []
+        for number, name in enumerate(names.tolist()):
+            rows = np.flatnonzero((speaker == number) & (index >= first) & (index < last))
+            own = streams_of(features[rows], labels[rows], 1, geometric(mean_run), SEED + number)
+            parts.append((own["inputs"], own["labels"], np.full(len(own["labels"]), f"{name} {prefix or 'train_'}")))
+        inputs, classes, group = (np.concatenate(column) for column in zip(*parts, strict=True))
+        arrays |= {f"{prefix}features": inputs, f"{prefix}labels": classes}
+        arrays |= {f"{prefix}sequence": group, f"{prefix}group": group}
+    save(target, arrays)
