@@ -99,6 +99,8 @@ void decode(const JsonValue& value, const std::string& path, bool, Dimension& ou
 }
 
 template <typename T>
+void decode(const JsonValue& value, const std::string& path, bool lenient, T& out);
+template <typename T>
 void decode(const JsonValue& value, const std::string& path, bool lenient, std::optional<T>& out);
 template <typename T>
 void decode(const JsonValue& value, const std::string& path, bool lenient, std::vector<T>& out);

@@ -105,14 +105,12 @@ def test_step_check_stays_due_until_the_final_exit_answered() -> None:
 
 def test_step_same_scene_repeats_answer_and_posterior() -> None:
     rule = StreamFilter(StreamPolicy(0.1, (2.0,), skip_distance=0.05), RATES)
-    wrong, right = np.array([0.6, 0.3, 0.1]), np.array([0.01, 0.98, 0.01])
+    wrong, right, shift = np.array([0.6, 0.3, 0.1]), np.array([0.01, 0.98, 0.01]), np.array([1, -1, 0])
     first = run(rule, rule.start, wrong, right)
-    second = run(rule, first.state, wrong + [0.02, -0.02, 0], right)
+    second = run(rule, first.state, wrong + 0.02 * shift, right)
     assert (second.exit, second.label, second.raw_label, second.skipped) == (0, 1, 0, True)
     np.testing.assert_array_equal(second.state.posterior, first.state.posterior)
-    third = run(
-        rule, second.state, wrong + [0.06, -0.06, 0], right
-    )  # from the start of the scene, not from the last frame
+    third = run(rule, second.state, wrong + 0.06 * shift, right)  # 0.04 from the frame before
     assert (third.exit, third.skipped) == (1, False)
 
 
