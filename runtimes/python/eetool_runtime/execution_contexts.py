@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, Callable, Optional
 
 import numpy as np
@@ -57,18 +56,12 @@ class ContextPool:
         if self._group is not None:
             self._group.lock.release()
 
-    @contextmanager
-    def begun(self, inputs: Mapping[str, Any]) -> Iterator[ExecutionContext]:
-        """Give a context that has begun a call with `inputs`, arrays and views, and that is released afterwards."""
-        context = self.acquire()
-        try:
-            if any(isinstance(value, View) for value in inputs.values()):
-                yield make_lazily(context, inputs, self._components)
-            else:
-                context.enter(inputs)
-                yield context
-        finally:
-            self.release(context)
+    def begin(self, context: ExecutionContext, inputs: Mapping[str, Any]) -> ExecutionContext:
+        """Begin a call with `inputs`, and return its context: another one where there are views, made when needed."""
+        if any(isinstance(value, View) for value in inputs.values()):
+            return make_lazily(context, inputs, self._components)
+        context.enter(inputs)
+        return context
 
     def _bound_context(self) -> ExecutionContext:
         tensors = {name: np.zeros(shape, dtype) for name, shape, dtype in self._arrays}

@@ -202,13 +202,13 @@ class Model:
         self._fork_guard.check()
         plan = self._plan
         accepted = self._accept(inputs)
-        guarded = deadline_ms is not None or type(min_exit) is not int or min_exit or plan.watch is not None
-        if guarded or (self._has_views and any(isinstance(value, View) for value in accepted.values())):
-            with self._begun_call(accepted) as context:
-                return self._run_guarded(context, plan, start, deadline_ms, min_exit)
         context = self._contexts.acquire()
         try:
+            if self._has_views and any(isinstance(value, View) for value in accepted.values()):
+                return self._run_guarded(self._contexts.begin(context, accepted), plan, start, deadline_ms, min_exit)
             context.enter(accepted)
+            if deadline_ms is not None or type(min_exit) is not int or min_exit or plan.watch is not None:
+                return self._run_guarded(context, plan, start, deadline_ms, min_exit)
             (read, calls, _), seen = context, []
             for position, gate, macs, _ in plan.steps:  # noqa: B007 - read after the loop
                 calls[position]()
@@ -229,12 +229,6 @@ class Model:
         latency_ms = (self._clock() - start) / 1e6
         plan.stats.record(gate.exit_index, confidence, macs, latency_ms, seen)
         return self._result(gate, confidence, logits, latency_ms)
-
-    @contextmanager
-    def _begun_call(self, inputs: Tensors) -> Iterator[ExecutionContext]:
-        """Give a context that has begun a call with checked `inputs`; exceptions of an engine become BackendError."""
-        with self._backend_errors(), self._contexts.begun(inputs) as context:
-            yield context
 
     def _run_guarded(
         self, context: ExecutionContext, plan: ExecutionPlan, start: int, deadline_ms: Optional[float], min_exit: int
@@ -282,8 +276,12 @@ class Model:
     def _run_one(self, plan: ExecutionPlan, tensors: Tensors) -> Result:
         """Run one input of a batch under the plan that the batch began with."""
         start = self._clock()
-        with self._begun_call(tensors) as context:
+        context = self._contexts.acquire()
+        try:
+            context.enter(tensors)
             return self._run_guarded(context, plan, start, None, 0)
+        finally:
+            self._contexts.release(context)
 
     def _run_batch(self, plan: ExecutionPlan, start: int, tensors: Tensors, n: int) -> list[Result]:
         results: list[Optional[Result]] = [None] * n
@@ -316,7 +314,9 @@ class Model:
         self._fork_guard.check()
         from .stream import Stream, StreamEngine, choose_setup  # most models have no streams
 
-        engine = StreamEngine(self._accept, self._begun_call, self._latency, self._clock, self._fork_guard.check)
+        engine = StreamEngine(
+            self._accept, self._contexts, self._failed, self._latency, self._clock, self._fork_guard.check
+        )
         setup = choose_setup(self._manifest, self.variant, point, policy, base_rates, period_s)
         return Stream(engine, self._manifest, self.variant, setup)
 

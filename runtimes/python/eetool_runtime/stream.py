@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Callable, NamedTuple, Optional
 
 import numpy as np
@@ -16,7 +15,8 @@ import numpy as np
 from .argument_checks import as_float, short_reason, short_repr
 from .backends.base import ExecutionContext
 from .deadline import Clock, LatencyEstimator, deadline_on_clock, sections_in_time
-from .errors import NotFiniteError, UsageError
+from .errors import BackendError, EarlyExitError, NotFiniteError, UsageError
+from .execution_contexts import ContextPool
 from .execution_plan import ExecutionPlan, PlanSection, unsplit_macs
 from .input_checker import Arrays, Tensors
 from .manifest import NEVER, Manifest, StreamExpected, StreamPolicy
@@ -25,7 +25,7 @@ from .records import dataclass
 from .result import Result
 from .stats import Stats
 from .stream_checks import policy_problem, rates_problem
-from .stream_filter import NO_EXIT, FrameAnswer, StreamFilter, calibrated
+from .stream_filter import FrameAnswer, StreamFilter, calibrated
 from .stream_stats import StreamStats
 
 
@@ -36,7 +36,7 @@ class StreamResult(Result):
         exit: deepest exit that ran, or -1 where none did: the frame was missing or not finite.
         confidence: probability of the class after all frames so far.
         logits: of this exit for this frame alone, float32 (classes,); NaN where none ran.
-        posterior: probabilities of the classes after all frames so far, float64 (classes,).
+        posterior: probabilities of the classes after all frames so far, float64 (classes,), read-only.
         raw_label: name of the class of this exit for this frame alone; None where its logits are not finite.
         skipped: True where the answer to the frame before is repeated, because exit 0 shows the same scene.
         restarted: True where this frame began a new sequence, because of its time.
@@ -47,12 +47,21 @@ class StreamResult(Result):
     __slots__ = ("_index", "posterior", "raw_label", "restarted", "skipped")
 
     def __init__(
-        self, answer: FrameAnswer, logits: np.ndarray, temperature: float, labels: tuple[str, ...], latency_ms: float
+        self,
+        answer: FrameAnswer,
+        logits: Optional[np.ndarray],
+        temperatures: tuple[float, ...],
+        labels: tuple[str, ...],
+        latency_ms: float,
     ) -> None:
         posterior = answer.state.posterior
+        posterior.flags.writeable = False  # it is also the stream's
+        temperature = 1.0 if logits is None else temperatures[answer.exit]
+        if logits is None:
+            logits = np.full(len(labels), np.nan, np.float32)
         confidence = float(posterior[answer.label])
         super().__init__(answer.exit, confidence, logits, temperature, labels, latency_ms, answer.gated)
-        self.posterior = posterior.copy()
+        self.posterior = posterior
         self.raw_label = None if answer.raw_label is None else labels[answer.raw_label]
         self.skipped = answer.skipped
         self.restarted = answer.restarted
@@ -78,14 +87,16 @@ class StreamEngine(NamedTuple):
 
     Attributes:
         accept: checks inputs at batch 1.
-        begun_call: gives a context that has begun a call.
+        contexts: of its calls.
+        failed: converts the exception of an engine.
         latency: estimates of sections, shared with other calls of the model.
         clock: time in nanoseconds.
         check_process: raises in a forked process.
     """
 
     accept: Callable[[Arrays], Tensors]
-    begun_call: Callable[[Tensors], AbstractContextManager[ExecutionContext]]
+    contexts: ContextPool
+    failed: Callable[[Exception], BackendError]
     latency: LatencyEstimator
     clock: Clock
     check_process: Callable[[], None]
@@ -179,8 +190,8 @@ class _Frame:
 
     __slots__ = ("logits", "macs", "seen")
 
-    def __init__(self, classes: int) -> None:
-        self.logits = np.full(classes, np.nan, np.float32)
+    def __init__(self) -> None:
+        self.logits: Optional[np.ndarray] = None
         self.macs = 0
         self.seen: list[tuple[int, float]] = []  # (exit, largest calibrated probability)
 
@@ -218,9 +229,12 @@ class Stream:
 
     def reset(self) -> None:
         """Forget the frames so far, as before another recording; statistics stay."""
-        with self._exclusively():
+        self._begin()
+        try:
             self._state = self._rule.start
             self._stats.restart()
+        finally:
+            self._answering.release()
 
     def __call__(
         self,
@@ -245,31 +259,52 @@ class Stream:
             BackendError: a graph failed; the stream is as before the call.
             UsageError: an argument is invalid, or the stream answers another frame.
         """
-        with self._exclusively():
-            engine, start = self._engine, self._engine.clock()
+        engine, start = self._engine, self._engine.clock()
+        self._begin()
+        try:
             limit_ms, end = deadline_on_clock(deadline_ms, start)
             time_s, truth = _check_time(time_s), self._class_index(true_label)
             sections = self._plan.sections(min_exit, anytime=end is not None)
-            frame, accepted = _Frame(len(self._labels)), self._accept(inputs)
+            frame, accepted = _Frame(), self._accept(inputs)
             if accepted is None:
                 answer = self._rule.step(self._state, lambda _: (), time_s)
             else:
-                with engine.begun_call(accepted) as context:
-
-                    def run(full_depth: bool) -> Iterable[tuple[int, np.ndarray]]:
-                        deep = full_depth and end is None
-                        chosen = self._plan.sections(-1, anytime=False) if deep else sections
-                        return self._run_exits(context, frame, chosen, start, end, full_depth)
-
-                    answer = self._rule.step(self._state, run, time_s)
+                answer = self._answer(accepted, frame, sections, start, end, time_s)
             latency_ms = (engine.clock() - start) / 1e6
-            step_s = self._step_s(answer, time_s)
             late = limit_ms is not None and latency_ms > limit_ms
             counted = frame.seen if min_exit == 0 else []  # other frames arrive at later exits than in the figures
-            self._stats.record(answer, frame.macs, latency_ms, late, counted, step_s, truth)
+            self._stats.record(answer, frame.macs, latency_ms, late, counted, self._step_s(answer, time_s), truth)
             self._state = answer.state
-            temperature = self._temperatures[answer.exit] if answer.exit != NO_EXIT else 1.0
-            return StreamResult(answer, frame.logits, temperature, self._labels, latency_ms)
+        finally:
+            self._answering.release()
+        return StreamResult(answer, frame.logits, self._temperatures, self._labels, latency_ms)
+
+    def _answer(
+        self,
+        inputs: Tensors,
+        frame: _Frame,
+        sections: Sequence[PlanSection],
+        start: int,
+        end: Optional[int],
+        time_s: Optional[float],
+    ) -> FrameAnswer:
+        """Return the answer to a frame whose exits run while the rule asks for them."""
+        engine = self._engine
+        context = engine.contexts.acquire()
+        try:
+            begun = engine.contexts.begin(context, inputs)
+
+            def run_exits(full_depth: bool) -> Iterable[tuple[int, np.ndarray]]:
+                chosen = self._plan.sections(-1, anytime=False) if full_depth and end is None else sections
+                return self._run_exits(begun, frame, chosen, start, end, full_depth)
+
+            return self._rule.step(self._state, run_exits, time_s)
+        except EarlyExitError:
+            raise
+        except Exception as error:  # engines raise a dozen unrelated types
+            raise engine.failed(error) from error
+        finally:
+            engine.contexts.release(context)
 
     def _run_exits(
         self,
@@ -294,7 +329,7 @@ class Stream:
             frame.macs, frame.logits = macs, logits
             probabilities = calibrated(logits, self._temperatures[index])
             if not full_depth or index == len(self._temperatures) - 1:
-                frame.seen.append((index, float(probabilities.max())))
+                frame.seen.append((index, float(np.maximum.reduce(probabilities))))
             yield index, probabilities
 
     def _accept(self, inputs: Optional[Arrays]) -> Optional[Tensors]:
@@ -321,17 +356,12 @@ class Stream:
             raise UsageError(f"true_label is {short_repr(label)}, which is no class of this model", hint)
         return self._labels.index(label)
 
-    @contextmanager
-    def _exclusively(self) -> Iterator[None]:
-        """Hold the stream during one frame; a second one at the same time is an error of the caller."""
+    def _begin(self) -> None:
+        """Hold the stream for one frame; a second one at the same time is an error of the caller."""
         self._engine.check_process()
         if not self._answering.acquire(blocking=False):
             hint = "Frames have an order: call a stream from one thread, and make a stream for each source."
             raise UsageError("this stream is answering another frame", hint)
-        try:
-            yield
-        finally:
-            self._answering.release()
 
     def stats(self) -> dict[str, Any]:
         """Return the statistics of this stream, see `StreamStats.snapshot`; any thread may ask."""

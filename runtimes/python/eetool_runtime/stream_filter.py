@@ -75,8 +75,8 @@ def posterior_of(prior: np.ndarray, probabilities: np.ndarray, base_rates: np.nd
         probabilities: of the exit, calibrated; divided by the base rates they are likelihoods up to a factor.
         base_rates: of the classes in training.
     """
-    weights = prior * (probabilities / base_rates)
-    posterior: np.ndarray = weights / weights.sum(axis=-1, keepdims=True)
+    posterior: np.ndarray = prior / base_rates * probabilities
+    posterior /= np.add.reduce(posterior, axis=-1, keepdims=True)
     return posterior
 
 
@@ -88,10 +88,12 @@ def distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def calibrated(logits: np.ndarray, temperature: float) -> np.ndarray:
     """Return softmax(logits / temperature) over the last axis, computed in float64."""
+    probabilities: np.ndarray
     with np.errstate(all="ignore"):  # logits that are not finite give probabilities that are not finite
-        scaled = logits.astype(np.float64) / temperature
-        powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-        probabilities: np.ndarray = powers / powers.sum(axis=-1, keepdims=True)
+        probabilities = np.divide(logits, temperature, dtype=np.float64)
+        probabilities -= np.maximum.reduce(probabilities, axis=-1, keepdims=True)
+        np.exp(probabilities, out=probabilities)
+        probabilities /= np.add.reduce(probabilities, axis=-1, keepdims=True)
     return probabilities
 
 
@@ -134,9 +136,11 @@ class StreamFilter:
             state = self.start
         full_depth = 0 < self.policy.check_every <= state.early_frames + 1
         prior = posterior = prior_of(state.posterior, self.base_rates, self.policy.epsilon)
-        scene, index, evidence_exit, fired, own = None, NO_EXIT, NO_EXIT, False, prior
+        label, raw_label, scene = int(prior.argmax()), None, None
+        index, evidence_exit, fired = NO_EXIT, NO_EXIT, False
         for index, own in run_exits(full_depth):
-            if not math.isfinite(own.sum()):
+            raw_label = None
+            if not math.isfinite(np.add.reduce(own)):
                 continue
             early = index < self._final and not full_depth
             if early and index == 0 and self.policy.skip_distance is not None:
@@ -144,14 +148,13 @@ class StreamFilter:
                     return self._repeat(state, own, restarted, time_s)
                 scene = own
             evidence_exit, posterior = index, posterior_of(prior, own, self.base_rates)
-            if early and self._fires(index, posterior, own):
+            label, raw_label = int(posterior.argmax()), int(own.argmax())
+            if early and self._fires(index, float(posterior[label]), raw_label == label):
                 fired = True
                 break
         gated = fired or index in (self._final, NO_EXIT)
-        raw_label = int(own.argmax()) if index != NO_EXIT and index == evidence_exit else None
         early_frames = 0 if evidence_exit == self._final else state.early_frames + 1
         new = StreamState(posterior, scene if gated else None, early_frames, time_s)
-        label = int(posterior.argmax())
         return FrameAnswer(index, label, raw_label, evidence_exit, gated, False, restarted, new)
 
     def _repeat(self, state: StreamState, own: np.ndarray, restarted: bool, time_s: Optional[float]) -> FrameAnswer:
@@ -160,12 +163,9 @@ class StreamFilter:
         label = int(state.posterior.argmax())
         return FrameAnswer(0, label, int(own.argmax()), NO_EXIT, True, True, restarted, new)
 
-    def _fires(self, index: int, posterior: np.ndarray, own: np.ndarray) -> bool:
+    def _fires(self, index: int, largest: float, agrees: bool) -> bool:
         threshold = self.policy.thresholds[index]
-        if threshold is None:
-            return False
-        label = posterior.argmax()
-        return bool(posterior[label] >= threshold) and (not self.policy.agree or bool(own.argmax() == label))
+        return threshold is not None and largest >= threshold and (agrees or not self.policy.agree)
 
     def _is_gap(self, before_s: Optional[float], now_s: Optional[float]) -> bool:
         """Return whether a frame begins a new sequence: too late after the one before, or before it."""
