@@ -8,8 +8,9 @@ import torch
 from eetool.errors import ArtefactError
 from eetool.export.traced_model import trace_model
 from eetool.model.checkpoint import Checkpoint
+from eetool.train.exit_answers import every_exit_logits
 from eetool.train.exit_plan import ExitPlan
-from eetool.train.pipeline import attach_exits, every_exit_logits
+from eetool.train.pipeline import attach_exits
 
 
 @pytest.fixture(scope="module")

@@ -92,7 +92,7 @@ def test_export_int8_variant_shares_files_of_float_components(opened: Bundle) ->
 def test_export_every_variant_agrees_with_the_model(
     opened: Bundle, name: str, digits: Source, checkpoint: Checkpoint
 ) -> None:
-    from eetool.train.pipeline import every_exit_logits
+    from eetool.train.exit_answers import every_exit_logits
 
     model, images = load(opened, variant=name), digits.inputs[:50]
     inputs = np.concatenate([model.preprocess(image.transpose(1, 2, 0)) for image in images])
