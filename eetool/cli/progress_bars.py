@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from eetool.progress import Advance
 
 _FIRST_SECONDS, _MOST_SECONDS = 30, 600  # between two lines of one block of work; each takes twice as long as before
-_WHOLE_FROM = 10  # steps per second
+_LEAST, _WHOLE_FROM = 0.1, 10  # steps per second that are shown, and those without a decimal
 
 
 class Pace:
@@ -33,9 +33,15 @@ class Pace:
         return monotonic() - self._begin
 
     def __str__(self) -> str:
-        """Return the steps per second, such as `38/s`; they are examples where a network runs."""
+        """Return the steps per second, such as `38/s`; they are examples where a network runs. Empty for long steps."""
         rate = self.done / max(self.seconds, 1e-9)
+        if rate < _LEAST:
+            return ""
         return f"{rate:.0f}/s" if rate >= _WHOLE_FROM else f"{rate:.1f}/s"
+
+    def after(self, text: str) -> str:
+        """Return `text` with the steps per second behind it, where there are any."""
+        return ", ".join(filter(None, (text, str(self))))
 
 
 class TerminalProgress:
@@ -58,7 +64,7 @@ class TerminalProgress:
         with self._bar(what, total, pace) as advance:
             yield advance
         if self._loudness == VERBOSE:
-            say(f"{what}: {total} in {pace.seconds:.1f} s, {pace}")
+            say(pace.after(f"{what}: {total} in {pace.seconds:.1f} s"))
 
     @contextmanager
     def _bar(self, what: str, total: int, pace: Pace) -> "Iterator[Advance]":
@@ -68,7 +74,7 @@ class TerminalProgress:
         if not sys.stderr.isatty():
             yield self._said(what, total, pace)
             if pace.seconds >= _FIRST_SECONDS and self._loudness != VERBOSE:
-                say(f"{what}: {total} in {pace.seconds:.0f} s, {pace}")
+                say(pace.after(f"{what}: {total} in {pace.seconds:.0f} s"))
             return
         from rich import progress
         from rich.markup import escape
@@ -101,7 +107,7 @@ class TerminalProgress:
             if pace.seconds >= next_line and pace.done < total:
                 wait = min(2 * wait, _MOST_SECONDS)
                 next_line = pace.seconds + wait
-                say(f"{what}: {pace.done} of {total}, {pace}")
+                say(pace.after(f"{what}: {pace.done} of {total}"))
 
         return advance
 

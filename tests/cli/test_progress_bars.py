@@ -54,7 +54,7 @@ def test_terminal_progress_hours_of_work_say_something_every_ten_minutes(
     assert len(lines_of_run(clock, 7200, capsys)) == 5 + (7200 - 30 * 31) // 600 + 1
 
 
-@pytest.mark.parametrize(("steps", "text"), [(0, "0.0/s"), (3, "1.5/s"), (2469, "1234/s")])
+@pytest.mark.parametrize(("steps", "text"), [(0, ""), (1, "0.5/s"), (3, "1.5/s"), (2469, "1234/s")])
 def test_pace_few_steps_per_second_have_a_decimal(clock: Clock, steps: int, text: str) -> None:
     pace = Pace()
     pace.add(steps)

@@ -33,4 +33,4 @@ def test_cases_overflow_names_the_module(overflowing: Checkpoint) -> None:
     with pytest.raises(ArtefactError, match=r"for the model's samples: the module '\S+' \(\w+\) gives"):
         traced.cases(None)
     with pytest.raises(ArtefactError, match=r"for calibration input 0: the module"):
-        traced.calibration({overflowing.record.spec.inputs[0].name: torch.ones(2, 4).numpy()})
+        list(traced.calibration({overflowing.record.spec.inputs[0].name: torch.ones(2, 4).numpy()}))
