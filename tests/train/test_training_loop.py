@@ -149,6 +149,26 @@ def test_run_training_views_repeat_in_another_order(tmp_path: Path) -> None:
     assert not torch.equal(first, second)
 
 
+class Viewed(nn.Module):
+    """Reshapes features of images by `view`, which only contiguous tensors allow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.linear = nn.Conv2d(3, 2, 1), nn.Linear(32, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(self.conv(x).view(len(x), -1))
+
+
+def test_run_training_network_that_needs_contiguous_tensors_is_trained(tmp_path: Path) -> None:
+    images = torch.randint(0, 256, (20, 3, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    examples = TrainingExamples(images, torch.arange(20) % 2, torch.zeros(3), torch.ones(3))
+    net = EarlyExitNet(Viewed(), {})
+    before = net.backbone.linear.weight.clone()
+    run_training(net, examples, replace(SETTINGS, epochs=1), tmp_path / "state", resume=False)
+    assert not torch.equal(net.backbone.linear.weight, before)
+
+
 def test_run_training_progress_counts_the_examples_of_this_run(run: Runs) -> None:
     whole, rest = Steps(), Steps()
     run(progress=whole)
