@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -153,7 +152,7 @@ def _tune_checkpoint(order: TuningOrder, data: Data, progress: Progress) -> Tune
     from eetool.model.gate_scores import LEARNED, MAX_SOFTMAX
     from eetool.model.spec import Policy
     from eetool.records import identity
-    from eetool.train.pipeline import answer_arrays
+    from eetool.train.exit_answers import NetworkAnswers
     from eetool.tune.exit_costs import model_macs
     from eetool.tune.fit_policy import fit_policy
     from eetool.tune.unused_networks import unused_networks
@@ -175,7 +174,7 @@ def _tune_checkpoint(order: TuningOrder, data: Data, progress: Progress) -> Tune
     check_classes(source, spec.labels, name)
     source = as_recorded(source, checkpoint.record.data, checkpoint.record.contents, progress)
     source = use_model_vocabulary(source, spec.inputs)
-    answers_of = partial(answer_arrays, checkpoint)
+    answers_of = NetworkAnswers(checkpoint)
     tuned = fit_policy(source, checkpoint.record.data, answers_of, costs, macs, order.goals, score, progress)
     unused = unused_networks(spec.taps, tuned.operating_points)
     tuned = replace(tuned, default=order.default or tuned.default, warnings=(*tuned.warnings, *unused))

@@ -13,7 +13,7 @@ from eetool.data.image_form import model_form
 from eetool.data.registry import load_source
 from eetool.data.views import take_examples
 from eetool.model.checkpoint import load_checkpoint
-from eetool.train.pipeline import every_exit_logits
+from eetool.train.exit_answers import every_exit_logits
 from eetool_runtime.views import View
 from tests.helpers.native_build import onnxruntime_library
 from tests.helpers.native_runtime import Library

@@ -265,7 +265,8 @@ def train(request: TrainRequest) -> CommandResult:
     if request.resume and not request.state_file.exists():
         raise UsageError(f"there is nothing to resume: {request.state_file} does not exist", "Start without --resume.")
     from eetool.model.checkpoint import save_checkpoint
-    from eetool.train.pipeline import attach_exits, exit_accuracies, use_threads
+    from eetool.train.exit_answers import exit_accuracies
+    from eetool.train.pipeline import attach_exits, use_threads
 
     if request.threads:
         use_threads(request.threads)
