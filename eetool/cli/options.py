@@ -162,6 +162,27 @@ def data_options(required: bool = True) -> Callable[[F], F]:
     return add
 
 
+class SizesType(click.ParamType[Any]):
+    """Sizes of square photographs such as `128,160`, converted to a tuple."""
+
+    name = "sizes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        from eetool.data.image_form import LARGEST_SIDE
+
+        if isinstance(value, tuple):
+            return value
+        words = str(value).split(",")
+        if not all(re.fullmatch(r"[1-9]\d{0,3}", word) and int(word) <= LARGEST_SIDE for word in words):
+            self.fail(f"{value!r} are no sizes in pixels, up to {LARGEST_SIDE}, such as 128,160", param, ctx)
+        return tuple(int(word) for word in words)
+
+
+def sizes_option(help_text: str) -> Callable[[F], F]:
+    """Return the option `--sizes N,N`."""
+    return click.option("--sizes", type=SizesType(), default=(), metavar="N,N", help=help_text)
+
+
 def new_data_option(function: F) -> F:
     """Add the option `--new-data/--no-new-data`, for commands that judge a bundle on --data."""
     text = "--data are examples that the model was not made with, and all of them are judged.  [its test split]"

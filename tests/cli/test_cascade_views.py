@@ -17,6 +17,7 @@ from eetool.train.pipeline import every_exit_logits
 from eetool_runtime.views import View
 from tests.helpers.native_build import onnxruntime_library
 from tests.helpers.native_runtime import Library
+from tests.helpers.photographs import write_photographs
 
 
 @pytest.fixture(scope="module")
@@ -24,13 +25,7 @@ def made(once: Callable[..., Path], cli: Callable[..., Any]) -> Path:
     """A folder with photographs of two classes, networks of 16 and 24 pixels, their tuned cascade and its bundle."""
 
     def make(folder: Path) -> None:
-        random = np.random.default_rng(0)
-        for number, name in enumerate(("dark", "light")):
-            (folder / "photos" / name).mkdir(parents=True)
-            for i in range(60):
-                height, width = random.integers(20, 50, 2)
-                pixels = random.integers(0, 160, (height, width, 3)) + 90 * number
-                Image.fromarray(pixels.astype(np.uint8)).save(folder / "photos" / name / f"{i}.png")
+        write_photographs(folder / "photos")
         for side, backbone in ((16, "resnet-8x0-16x1"), (24, "resnet8")):
             data = f"folder:{folder / 'photos'}@{side}"
             options = ("--exits", 0, "--epochs", 2, "--batch-size", 16, "-o", folder / f"{side}.pt")
