@@ -162,6 +162,23 @@ def data_options(required: bool = True) -> Callable[[F], F]:
     return add
 
 
+class PictureSizeType(click.ParamType[Any]):
+    """Height and width of a picture such as `480x640`, converted to a pair."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value[0], value[1]
+        match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", str(value))
+        if match is None:
+            self.fail(f"{value!r} is no height and width in pixels such as 480x640", param, ctx)
+        return int(match[1]), int(match[2])
+
+
+PICTURE_SIZE = PictureSizeType()
+
+
 class SizesType(click.ParamType[Any]):
     """Sizes of square photographs such as `128,160`, converted to a tuple."""
 

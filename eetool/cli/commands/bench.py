@@ -81,7 +81,7 @@ def bench(request: BenchRequest) -> CommandResult:
     from eetool.bench.interleaved_timing import TimingRules
     from eetool.data.image_form import model_form
     from eetool.data.registry import image_reader, load_source
-    from eetool.latency.estimate.recorded_model import views_warnings
+    from eetool.latency.estimate.view_costs import views_warnings
     from eetool.records import check_output
     from eetool_runtime.bundle import open_bundle
 
