@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 
@@ -34,7 +34,7 @@ class PictureViews(dict[str, np.ndarray]):
         super().__init__(arrays)
         self._later = later
 
-    def for_call(self) -> dict[str, np.ndarray | View]:
+    def for_call(self) -> dict[str, Any]:
         """Return the views as `Model.preprocess` does: later ones are made when they are first read."""
         return {name: self._later[name].again() if name in self._later else x for name, x in self.items()}
 
