@@ -177,7 +177,9 @@ def _tune_checkpoint(order: TuningOrder, data: Data, progress: Progress) -> Tune
     answers_of = NetworkAnswers(checkpoint)
     tuned = fit_policy(source, checkpoint.record.data, answers_of, costs, macs, order.goals, score, progress)
     unused = unused_networks(spec.taps, tuned.operating_points)
-    tuned = replace(tuned, default=order.default or tuned.default, warnings=(*tuned.warnings, *unused))
+    tuned = replace(
+        tuned, default=order.default or tuned.default, warnings=(*tuned.warnings, *unused, *_omitted(device_costs))
+    )
     fitted = tuned.calibration
     costs_of = _cost_source(order, device_costs, _ONNX_FP32)
     goals = replace(order.goals, calibration=fitted.method, costs=costs_of, default=order.default)
@@ -213,7 +215,7 @@ def _tune_bundle(order: TuningOrder, data: Data, progress: Progress) -> TunedMod
     source = as_recorded(source, bundle.manifest.data, read_contents(bundle), progress)
     manifest, tuned = fit_bundle(bundle, name, source, goals, given, costs, progress)
     unused = unused_networks([e.tap for e in manifest.exits[:-1]], tuned.operating_points)
-    tuned = replace(tuned, warnings=(*tuned.warnings, *unused))
+    tuned = replace(tuned, warnings=(*tuned.warnings, *unused, *_omitted(device_costs)))
     if order.default is not None:
         manifest, tuned = with_default(manifest, order.default), replace(tuned, default=order.default)
     elif goals.default is not None:
@@ -265,6 +267,10 @@ def _device_costs(order: TuningOrder, variant: str = _ONNX_FP32, score: str | No
     with open_target(path, temporary_bundle, references, score) as opened:
         assert not isinstance(opened, Path)  # only an ONNX file stays a path
         return measured_costs(document, order.profile, opened, order.cost_unit)
+
+
+def _omitted(costs: "DeviceCosts | None") -> tuple[str, ...]:
+    return () if costs is None else costs.omitted
 
 
 def _check_tuned_before(order: TuningOrder, tuned_before: bool) -> None:

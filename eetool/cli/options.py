@@ -162,6 +162,44 @@ def data_options(required: bool = True) -> Callable[[F], F]:
     return add
 
 
+class PictureSizeType(click.ParamType[Any]):
+    """Height and width of a picture such as `480x640`, converted to a pair."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value[0], value[1]
+        match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", str(value))
+        if match is None:
+            self.fail(f"{value!r} is no height and width in pixels such as 480x640", param, ctx)
+        return int(match[1]), int(match[2])
+
+
+PICTURE_SIZE = PictureSizeType()
+
+
+class SizesType(click.ParamType[Any]):
+    """Sizes of square photographs such as `128,160`, converted to a tuple."""
+
+    name = "sizes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        from eetool.data.image_form import LARGEST_SIDE
+
+        if isinstance(value, tuple):
+            return value
+        words = str(value).split(",")
+        if not all(re.fullmatch(r"[1-9]\d{0,3}", word) and int(word) <= LARGEST_SIDE for word in words):
+            self.fail(f"{value!r} are no sizes in pixels, up to {LARGEST_SIDE}, such as 128,160", param, ctx)
+        return tuple(int(word) for word in words)
+
+
+def sizes_option(help_text: str) -> Callable[[F], F]:
+    """Return the option `--sizes N,N`."""
+    return click.option("--sizes", type=SizesType(), default=(), metavar="N,N", help=help_text)
+
+
 def new_data_option(function: F) -> F:
     """Add the option `--new-data/--no-new-data`, for commands that judge a bundle on --data."""
     text = "--data are examples that the model was not made with, and all of them are judged.  [its test split]"

@@ -81,7 +81,6 @@ def bench(request: BenchRequest) -> CommandResult:
     from eetool.bench.interleaved_timing import TimingRules
     from eetool.data.image_form import model_form
     from eetool.data.registry import image_reader, load_source
-    from eetool.latency.estimate.recorded_model import views_warnings
     from eetool.records import check_output
     from eetool_runtime.bundle import open_bundle
 
@@ -103,9 +102,7 @@ def bench(request: BenchRequest) -> CommandResult:
     indices, split = judged_examples(bundle, source, request.new_data, progress)
     reread = image_reader(data, progress)
     document = bench_bundle(bundle, source, indices, split, request.against, rules, progress, reread)
-    *lines, verdict = bench_text(document)
-    notes = [f"note: {line}" for line in views_warnings(bundle.manifest.inputs)]
-    result = CommandResult(SCHEMA, vars(document), [*lines, *notes, verdict], stability_problem(document, rules))
+    result = CommandResult(SCHEMA, vars(document), bench_text(document), stability_problem(document, rules))
     if request.output is not None:
         write_result(request.output, result, request.force)
     return result

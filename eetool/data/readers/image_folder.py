@@ -74,6 +74,7 @@ def read_image_folder(folder: Path, form: ImageForm | None = None, progress: Pro
         official_validation=len(files.get(VALIDATION, [])),
         notes=(*notices, *lookalikes(classes), *notes.lines(), *lines),
         resize=form.rule if form is not None else None,
+        files=tuple(path for path, _ in ordered),
     )
 
 

@@ -12,6 +12,7 @@ from eetool.errors import DivergedError, MissingError
 from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.latency.estimate.cascade_price import ENERGY, LATENCY, MACS
 from eetool.metrics import Thresholds, exits_taken
+from eetool.model.backbones.names import own_size
 from eetool.model.branches import Branch
 from eetool.model.checkpoint import build_net
 from eetool.model.early_exit import EarlyExitNet, capture_outputs
@@ -137,6 +138,7 @@ class Evaluator:
                 thresholds=thresholds,
                 figures=_figures(problem, thresholds, estimate),
                 seconds=timer.laps,
+                size=own_size(network.backbone),
                 others=tuple(
                     CandidatePoint(name, choice, _figures(problem, choice, estimate))
                     for name, choice in further.items()
