@@ -327,7 +327,7 @@ class _Export:
     def _manifest(self, kinds: Sequence[VariantKind], name: str) -> m.Manifest:
         record, policy, single = self.checkpoint.record, self.model.policy, self.model.example(1)
         manifest = m.Manifest(
-            schema_version=m.SCHEMA_VERSION,  # or that of the variants, below
+            schema_version=m.SCHEMA_VERSION,  # or a later one, which `write_manifest` finds
             name=name,
             inputs=record.spec.inputs,
             labels=record.spec.labels,
@@ -344,8 +344,6 @@ class _Export:
             data=record.data,
         )
         inputs = tuple(single[spec.name] for spec in record.spec.inputs)
-        if any(variant.shared_file is not None for variant in manifest.variants.values()):
-            manifest = replace(manifest, schema_version=m.SHARED_FILE_VERSION)
         return recount_macs(manifest, measure_exit_macs(self.model.network.net, inputs).backbone)
 
     def _exit(self, index: int, tap: str | None) -> m.Exit:
