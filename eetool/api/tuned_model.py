@@ -184,7 +184,8 @@ def _tune_checkpoint(order: TuningOrder, data: Data, progress: Progress) -> Tune
     costs_of = _cost_source(order, device_costs, _ONNX_FP32)
     goals = replace(order.goals, calibration=fitted.method, costs=costs_of, default=order.default)
     limits = goals.max_accuracy_drop, fitted.slopes, fitted.offsets, goals
-    policy = Policy(score, fitted.temperatures, tuned.operating_points, *limits, tuned.default, tuned.expected_drops)
+    points, drops = tuned.operating_points, tuned.expected_drops
+    policy = Policy(score, fitted.temperatures, points, *limits, tuned.default, drops, tuned.stream)
     checkpoint = checkpoint.with_policy(policy)
     if order.target is not None:
         save_checkpoint(order.target, checkpoint, _may_replace(order, read))

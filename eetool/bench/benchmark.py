@@ -205,7 +205,7 @@ def bench_bundle(
         timed=timing.timed,
         seed=rules.timing.seed,
         max_accuracy_drop=rules.max_accuracy_drop,
-        data=_data_used(source, split, indices),
+        data=data_used(source, split, indices),
         machine=read_machine(*next(iter(engines.items()))),
         graphs_bytes=graphs_bytes,
         in_memory_together=together,
@@ -229,7 +229,8 @@ def stability_problem(bench: Bench, rules: BenchRules) -> UnstableError | None:
     )
 
 
-def _data_used(source: Source, split: str, indices: np.ndarray) -> DataUsed:
+def data_used(source: Source, split: str, indices: np.ndarray) -> DataUsed:
+    """Return the record of the examples of a split."""
     digest = split_record({split: indices})[split].sha256
     shape, fit = (source.inputs.shape[1:], source.resize.fit) if source.resize is not None else (None, None)
     return DataUsed(source.name, split, len(indices), digest, shape, fit)

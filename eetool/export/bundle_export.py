@@ -23,7 +23,7 @@ from eetool.export.parity import (
     expected_samples,
     require_parity,
 )
-from eetool.export.refitted_variants import goals_of, is_refitted, unfitted_points
+from eetool.export.refitted_variants import goals_of, is_refitted, stream_points, unfitted_points
 from eetool.export.split import ComponentModule
 from eetool.export.traced_model import TracedModel, default_operating_point, trace_model
 from eetool.export.variants import FP32, INT8, TFLITE, VariantKind, find_variants, write_graph
@@ -342,6 +342,7 @@ class _Export:
             files={},
             max_accuracy_drop=record.policy.max_accuracy_drop if record.policy else None,
             data=record.data,
+            stream=stream_points(record.policy, [kind.name for kind in kinds]),
         )
         inputs = tuple(single[spec.name] for spec in record.spec.inputs)
         return recount_macs(manifest, measure_exit_macs(self.model.network.net, inputs).backbone)
