@@ -150,9 +150,8 @@ def test_check_initial_weights_before_data_finds_names_and_sizes(tmp_path: Path,
     for names in published_names(net):
         path = tmp_path / "w.pth"
         torch.save({name: own[key] for name, key in names.own.items()}, path)
-        assert (
-            check_initial_weights("efficientnet-lite0", InitialWeights(path, None, True), data) == names.normalisation
-        )
+        chosen = InitialWeights(path, new_classifier=True)
+        assert check_initial_weights("efficientnet-lite0", chosen, data) == names.normalisation
         with pytest.raises(ArtefactError) as caught:
             check_initial_weights("efficientnet-lite1", chosen, data)
         assert caught.value.hint == "It fits the built-in network efficientnet-lite0: give that as MODEL."
