@@ -90,26 +90,86 @@ def make() -> nn.Module:
     return EfficientNetLite0(CLASSES)
 
 
-def write_start(published: Path, target: Path, photographs: str, seed: int) -> None:
+class PlainConv(nn.Module):
+    """Convolution with a bias, TensorFlow's padding, and ReLU6."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1):
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, groups=groups)
+        self.act = nn.ReLU6()
+        around = max(kernel - stride, 0)
+        self.padding = (around // 2, around - around // 2) * 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map features."""
+        return self.act(self.conv(functional.pad(x, self.padding)))
+
+
+class Separable(nn.Module):
+    """Depthwise and pointwise convolution."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.depth = PlainConv(inputs, inputs, 3, stride, inputs)
+        self.point = PlainConv(inputs, outputs, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map features."""
+        return self.point(self.depth(x))
+
+
+class MobileNetV1(nn.Module):
+    """MobileNetV1 (arXiv 1704.04861) with folded batch normalisation."""
+
+    def __init__(self, width: float, classes: int):
+        super().__init__()
+        outputs = [int(width * x) for x in (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)]
+        inputs = [int(32 * width), *outputs[:-1]]
+        self.stem = PlainConv(3, inputs[0], 3, 2)
+        self.blocks = nn.Sequential(
+            *(Separable(a, b, 2 if i in (1, 3, 5, 11) else 1) for i, (a, b) in enumerate(zip(inputs, outputs, strict=True)))
+        )
+        self.fc = nn.Linear(outputs[-1], classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images to logits."""
+        return self.fc(self.features(x))
+
+    def features(self, x: Tensor) -> Tensor:
+        """Map images to the inputs of the classifier."""
+        return self.blocks(self.stem(x)).mean((2, 3))
+
+
+def mobilenet_quarter() -> nn.Module:
+    """Return MobileNetV1 0.25."""
+    return MobileNetV1(0.25, CLASSES)
+
+
+def mobilenet_half() -> nn.Module:
+    """Return MobileNetV1 0.5."""
+    return MobileNetV1(0.5, CLASSES)
+
+
+def write_start(published: Path, target: Path, photographs: str, seed: int, net: nn.Module, middle: int) -> None:
     """Write published weights with a classifier that is fitted on the training part of `photographs`, a data source."""
     from safetensors.torch import load_file, save_file
 
     from eetool.data.registry import load_source
 
     torch.manual_seed(seed)
-    net, tensors, source = make().eval(), load_file(published), load_source(photographs)
+    net, tensors, source = net.eval(), load_file(published), load_source(photographs)
     net.load_state_dict({name: tensor for name, tensor in tensors.items() if not name.startswith("fc.")}, strict=False)
     with torch.no_grad():
         features = torch.cat(
-            [net.features(_images(source.inputs[i : i + _BATCH])) for i in range(0, source.training_count, _BATCH)]
+            [net.features(_images(source.inputs[i : i + _BATCH], middle)) for i in range(0, source.training_count, _BATCH)]
         )
     fit_classifier(net.fc, features, torch.from_numpy(source.labels[: len(features)]))
     save_file({**tensors, "fc.weight": net.fc.weight.detach(), "fc.bias": net.fc.bias.detach()}, target)
 
 
-def _images(pixels: np.ndarray) -> Tensor:
+def _images(pixels: np.ndarray, middle: int) -> Tensor:
     """Return pixels uint8 (n, 3, H, W) as the inputs that the published weights expect."""
-    return (torch.from_numpy(np.array(pixels)).to(torch.float, memory_format=torch.channels_last) - 127) / 128
+    return (torch.from_numpy(np.array(pixels)).to(torch.float, memory_format=torch.channels_last) - middle) / 128
 
 
 def fit_classifier(layer: nn.Linear, features: Tensor, labels: Tensor) -> None:
