@@ -70,6 +70,18 @@ def auroc(confidence: np.ndarray, correct: np.ndarray) -> float | None:
     return float((ranks[correct].sum() - hits * (hits + 1) / 2) / (hits * misses))
 
 
+def is_chance(correct: np.ndarray, labels: np.ndarray, standard_errors: float = 2) -> bool:
+    """Return whether the accuracy is that of naming the most frequent class, within `standard_errors`, or less.
+
+    Args:
+        correct: bool (N,), the inputs with a right prediction.
+        labels: int (N,), their classes.
+        standard_errors: of the accuracy of naming the most frequent class.
+    """
+    share = float(np.bincount(labels).max()) / len(labels)
+    return bool(float(correct.mean()) <= share + standard_errors * (share * (1 - share) / len(labels)) ** 0.5)
+
+
 def degenerate_exit(exit_shares: Sequence[float] | np.ndarray) -> int | None:
     """Return the early exit where nearly all inputs leave, so that its gate has no effect; None without one.
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.special import softmax
 
-from eetool.metrics import exits_taken, expected_calibration_error, softmax_confidence
+from eetool.metrics import exits_taken, expected_calibration_error, is_chance, softmax_confidence
 
 shares = st.floats(0, 1, width=32)
 
@@ -57,3 +57,10 @@ def test_expected_calibration_error_equals_definition(n: int, bins: int, seed: i
 def test_expected_calibration_error_confidence_of_one_is_in_last_bin() -> None:
     assert expected_calibration_error(np.ones(4), np.array([True, True, True, False])) == pytest.approx(0.25)
     assert expected_calibration_error(np.ones(4), np.ones(4, bool)) == 0
+
+
+def test_is_chance_compares_with_naming_the_most_frequent_class() -> None:
+    labels = np.array([0] * 60 + [1] * 40)
+    for right, expected in ((60, True), (69, True), (70, False), (40, True)):  # two standard errors are 9.8 examples
+        assert is_chance(np.arange(100) < right, labels) is expected
+    assert is_chance(np.arange(100) < 70, labels, standard_errors=3)

@@ -76,6 +76,8 @@ class JoinedNetworks:
         order: indices of the networks in the cascade, in running order.
         macs: MACs of each given network alone.
         fit: figures on held-out examples; None without data.
+        learned_confidence: networks of the cascade, by their place, whose learned confidence is left out: the
+            classifiers of networks have none, so all exits use the softmax.
     """
 
     checkpoint: "Checkpoint"
@@ -84,6 +86,7 @@ class JoinedNetworks:
     order: tuple[int, ...]
     macs: tuple[int, ...]
     fit: NetworkFit | None
+    learned_confidence: tuple[int, ...] = ()
 
 
 def cascade(
@@ -192,7 +195,8 @@ def join_models(order: CascadeOrder, progress: Progress) -> JoinedNetworks:
         checkpoint = _with_weights(checkpoint, fit)
     if order.output is not None:
         save_checkpoint(order.output, checkpoint, order.force)
-    return JoinedNetworks(checkpoint, order.output, names, chosen, macs, fit)
+    learned = (place for place, i in enumerate(chosen) if networks[i].record.spec.learned_confidence)
+    return JoinedNetworks(checkpoint, order.output, names, chosen, macs, fit, tuple(learned) if len(chosen) > 1 else ())
 
 
 def _open(order: CascadeOrder) -> "tuple[list[Checkpoint], tuple[str, ...]]":

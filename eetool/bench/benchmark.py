@@ -14,7 +14,7 @@ from eetool.bench.interleaved_timing import TimingRules
 from eetool.bench.predicted_sets import PredictedSets, check_point, chosen_variants, make_sets, predict_sets
 from eetool.bench.results import WayRow, WayRun, make_row
 from eetool.bench.timing import Timing, time_ways
-from eetool.bench.verdict import Verdict, decide_verdict, undecided
+from eetool.bench.verdict import Verdict, decide_verdict, distrust_accuracies, distrust_times
 from eetool.bench.way_sets import WayNotRun
 from eetool.bench.ways import EARLY_EXIT
 from eetool.data.source import Source, check_classes
@@ -22,6 +22,7 @@ from eetool.data.splits import split_record
 from eetool.data.vocabulary import use_model_vocabulary
 from eetool.errors import UnstableError
 from eetool.free_memory import fits_in_memory
+from eetool.metrics import is_chance
 from eetool.progress import SILENT, Progress
 from eetool_measure.machine import Machine, read_machine
 from eetool_measure.machine_state import read_machine_state
@@ -257,7 +258,9 @@ def _compare(
     pairs = [Comparison(ways[verdict.way], other) for other in (reference, ways[verdict.against])]
     unstable = _unstable(pairs, throttled)
     if unstable and not rules.accept_unstable:
-        verdict = undecided(verdict, unstable)
+        verdict = distrust_times(verdict, unstable)
+    if is_chance(reference.right, labels):
+        verdict = distrust_accuracies(verdict, reference)
     return _Compared(ways, verdict, unstable)
 
 

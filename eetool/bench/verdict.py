@@ -10,6 +10,7 @@ from eetool.bench.comparison_text import compared, front_text
 _ROUNDING = 1e-9  # percentage points: accuracies are ratios of counts, and equal ones may differ in the last bit
 _HEADLINES = {True: "Early exit pays", False: "Early exit does not pay", None: "Cannot tell whether early exit pays"}
 _STEADY = "a quieter machine, or more passes"
+_SAME_DATA = "examples with the classes, their order and the pixels that it was trained on"
 _REASONS = 2  # listed in a sentence
 AnyWay = TypeVar("AnyWay", bound=Way)
 
@@ -83,13 +84,23 @@ def decide_verdict(
     return replace(verdict, text=f"{verdict.text} {front_text(ways)}")
 
 
-def undecided(verdict: Verdict, reasons: Sequence[str]) -> Verdict:
+def distrust_times(verdict: Verdict, reasons: Sequence[str]) -> Verdict:
     """Return the verdict on times that cannot be trusted: it cannot be told, whatever they seem to say."""
+    return _undecided(verdict, f"the measurement is unstable: {'; '.join(reasons)}", "These times", _STEADY)
+
+
+def distrust_accuracies(verdict: Verdict, reference: MeasuredWay) -> Verdict:
+    """Return the verdict where the network without early exits is at chance: it cannot be told."""
+    reason = f"{reference.name} is right for {reference.accuracy:.1%} of the examples, no more than by naming one class"
+    return _undecided(verdict, reason, "These answers", _SAME_DATA)
+
+
+def _undecided(verdict: Verdict, reason: str, what: str, remedy: str) -> Verdict:
     rest = verdict.text.removeprefix(f"{verdict.headline}: ")
-    seems = {True: "These times alone say that it pays: ", False: "These times alone say that it does not: ", None: ""}
-    text = f"{_HEADLINES[None]}: the measurement is unstable: {'; '.join(reasons)}. {seems[verdict.pays]}"
+    seems = {True: f"{what} alone say that it pays: ", False: f"{what} alone say that it does not: ", None: ""}
+    text = f"{_HEADLINES[None]}: {reason}. {seems[verdict.pays]}"
     text += rest if seems[verdict.pays] else rest[:1].upper() + rest[1:]
-    return replace(verdict, pays=None, text=text, remedies=(_STEADY, *verdict.remedies))
+    return replace(verdict, pays=None, text=text, remedies=(remedy, *verdict.remedies))
 
 
 def judge(

@@ -13,6 +13,11 @@ def cascade_result(joined: "JoinedNetworks") -> CommandResult:
     """Return the networks of a cascade, and the figures that they were chosen by."""
     networks = [_network(joined, place, index) for place, index in enumerate(joined.order)]
     text: list[Any] = [_table(networks), *(_fit_lines(joined, joined.fit) if joined.fit is not None else ())]
+    text += [
+        f"note: the learned confidence of {joined.names[joined.order[place]]} is left out: "
+        "all exits of a cascade use the softmax"
+        for place in joined.learned_confidence
+    ]
     text.append(f"wrote {joined.output}")
     fit = joined.fit
     document = {

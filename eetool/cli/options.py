@@ -201,5 +201,5 @@ def accept_unstable_option(function: F) -> F:
         default=False,
         envvar="EETOOL_ACCEPT_UNSTABLE",
         show_envvar=True,
-        help="Keep times that scatter, and record that they do.",
+        help="End without an error where times scatter; the document says that they do.",
     )(function)

@@ -27,7 +27,7 @@ def profile_text(p: "Profile") -> list[Any]:
         *_overhead_lines(p),
         *_energy_lines(p),
         *_sustained_lines(p),
-        *(f"unstable, and accepted: {reason}" for reason in p.unstable),
+        *(f"unstable: {reason}" for reason in p.unstable),
     ]
 
 

@@ -41,7 +41,7 @@ class Profile:
         energy_mj: energy per input, averaged over the exits as in `threads_chosen_by`.
         machine: the machine that measured.
         steadiness: steadiness of the chosen thread count.
-        unstable: reasons to distrust the times, if they were accepted nevertheless.
+        unstable: reasons to distrust the times; see `stability_problem`.
         energy: all measured energies.
         sustained: results of sustained calls.
     """
@@ -77,7 +77,6 @@ def profile_bundle(
     device: str = HOST,
     power: PowerOptions = NO_POWER,
     measure: MeasureFunction = measure_in_process,
-    accept_unstable: bool = False,
 ) -> Profile:
     """Measure a variant with several thread counts, and choose one of them.
 
@@ -92,10 +91,8 @@ def profile_bundle(
         device: name of the machine that `measure` measures on.
         power: source of energy figures.
         measure: measures one thread count.
-        accept_unstable: keep unstable times, and note the reasons.
 
     Raises:
-        UnstableError: the times of the chosen count scatter or drift, or the board was throttled.
         EarlyExitError: a measuring process failed; the class follows from its exit code.
     """
     measured = [_measure_count(bundle, variant, count, protocol, progress, measure) for count in threads]
@@ -103,12 +100,6 @@ def profile_bundle(
     point, shares = expected_shares(bundle, variant)
     chosen, reason = choose_threads(times, point, shares)
     first = next(m for m in measured if m.times.threads == chosen)
-    reasons = first.steadiness.reasons
-    if reasons and not accept_unstable:
-        raise UnstableError(
-            f"{bundle.path.name}, threads {chosen}: {'; '.join(reasons)}",
-            "Stop other programs, cool the board or measure longer; --accept-unstable keeps the times and marks them.",
-        )
     energy = _energy(bundle, variant, first.times, power, progress, measure)
     return Profile(
         device=device,
@@ -123,9 +114,19 @@ def profile_bundle(
         energy_mj=mean_energy_mj(energy, shares),
         machine=first.machine,
         steadiness=first.steadiness,
-        unstable=reasons,
+        unstable=first.steadiness.reasons,
         energy=energy,
         sustained=_sustained(bundle, variant, chosen, protocol.sustained_s, progress, measure),
+    )
+
+
+def stability_problem(profile: Profile) -> UnstableError | None:
+    """Return the error of times that scatter or drift, or of a throttled board; None where they are steady."""
+    if not profile.unstable:
+        return None
+    return UnstableError(
+        f"{profile.bundle.name}, threads {profile.threads}: {'; '.join(profile.unstable)}",
+        "Stop other programs, cool the board or measure longer; --accept-unstable ends without an error.",
     )
 
 

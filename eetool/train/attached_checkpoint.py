@@ -10,6 +10,7 @@ from torch import nn
 from eetool.data.contents import source_contents
 from eetool.data.splits import TEMPERATURE, TRAIN
 from eetool.errors import ArtefactError, UsageError
+from eetool.metrics import is_chance
 from eetool.model.checkpoint import Checkpoint
 from eetool.model.checkpoint_rules import check_checkpoint
 from eetool.model.early_exit import AttachedModel, EarlyExitNet
@@ -121,12 +122,11 @@ def _warn_at_chance(net: EarlyExitNet, data: LabelledData, stacklevel: int) -> N
     """
     inputs, labels = data.split(TRAIN).tensors(_TRIED)
     with torch.no_grad():
-        right = float((net(inputs)[-1].argmax(1) == labels).float().mean())
-    chance = float(labels.bincount().max()) / len(labels)
-    if right <= chance + _STANDARD_ERRORS * (chance * (1 - chance) / len(labels)) ** 0.5:
+        right = (net(inputs)[-1].argmax(1) == labels).numpy()
+    if is_chance(right, labels.numpy(), _STANDARD_ERRORS):
         warnings.warn(
-            f"the final exit is right for {right:.0%} of {len(labels)} training examples, which is chance: was the "
-            "network trained, and on inputs normalised as in load_data(…, normalise=…)?",
+            f"the final exit is right for {right.mean():.0%} of {len(labels)} training examples, which is chance: was "
+            "the network trained, and on inputs normalised as in load_data(…, normalise=…)?",
             stacklevel=stacklevel + 1,
         )
 

@@ -3,7 +3,6 @@
 A network classifies badly, and no error occurs, where pixels are scaled otherwise than in its own training.
 """
 
-import math
 from contextlib import suppress
 
 import numpy as np
@@ -14,6 +13,7 @@ from eetool.accuracy_difference import paired_interval
 from eetool.data.rows import rows_per_pass
 from eetool.data.source import Source
 from eetool.errors import ArtefactError
+from eetool.metrics import is_chance
 from eetool.model.early_exit import EarlyExitNet
 from eetool.progress import Progress
 from eetool.train.labelled_data import DATASET, PRESETS, Normalisation
@@ -56,7 +56,7 @@ def check_normalisation(
     found = f"full depth has {_percent(right)} accuracy on {counted(len(chosen), 'held-out example')}"
     if _is_better(others[best], right):
         progress.note(f"warning: {found}, and {_percent(others[best])} with {best}: type --normalize {best}")
-    elif _is_chance(right, source.labels[chosen]):
+    elif is_chance(right.numpy(), source.labels[chosen]):
         progress.note(
             f"warning: {found}, near chance, and no known normalisation gives clearly more: are the weights of these "
             "classes, in this order?"
@@ -94,12 +94,6 @@ def _equal(a: Normalisation, b: Normalisation) -> bool:
 def _is_better(other: Tensor, own: Tensor) -> bool:
     gained, lost = int((other & ~own).sum()), int((own & ~other).sum())
     return paired_interval(gained, lost, len(own))[0] > 0 and 100 * (gained - lost) / len(own) > _CLEARLY
-
-
-def _is_chance(right: Tensor, labels: np.ndarray) -> bool:
-    """Return whether the accuracy is within two standard errors of that of naming the most frequent class, or less."""
-    share, accuracy = float(np.bincount(labels).max()) / len(labels), float(right.float().mean())
-    return accuracy <= share + 2 * math.sqrt(share * (1 - share) / len(labels))
 
 
 def _percent(right: Tensor) -> str:

@@ -224,6 +224,15 @@ def test_bench_bundle_unsteady_times_are_refused(
     assert "unstable" not in kept.verdict.text
 
 
+def test_bench_bundle_network_at_chance_decides_nothing(model: Bundle, source: Source) -> None:
+    shuffled = np.random.default_rng(0).permutation(source.labels)
+    bench = compare(model, replace(source, labels=shuffled))
+    reference = next(way for way in bench.ways if way.name == bench.reference)
+    assert bench.verdict.pays is None
+    assert f"unsplit is right for {reference.accuracy:.1%} of the examples" in bench.verdict.text
+    assert bench.verdict.remedies[0].startswith("examples with the classes, their order and the pixels")
+
+
 def test_golden_bench_document_is_read() -> None:
     path = ROOT / "tests/golden/bench-2.json"
     bench = read_record(Bench, path, SCHEMA)

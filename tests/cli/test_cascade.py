@@ -58,6 +58,16 @@ def test_cascade_document_keeps_its_schema(cli: Callable[..., Any], quick: Path,
     assert set(fitted["left_out"]) == {str(quick), str(trained)} - set(fit["chosen"]["files"])
 
 
+def test_cascade_says_which_learned_confidence_is_left_out(
+    cli: Callable[..., Any], quick: Path, tmp_path: Path
+) -> None:
+    options = ("--recipe", "confidence", "--weights", quick, "--epochs", 1, "--data", "digits", "--exits", 1)
+    assert cli("train", "resnet-8x0-16x1", *options, "-o", tmp_path / "learned.pt").code == 0
+    said = cli("cascade", quick, tmp_path / "learned.pt", "-o", tmp_path / "m.pt").stdout
+    assert "learned.pt is left out: all exits of a cascade use the softmax" in " ".join(said.split())
+    assert "quick.pt is left out" not in said
+
+
 def test_cascade_of_every_command(
     cli: Callable[..., Any], joined: Path, digits: Source, tmp_path: Path, native_or_none: Library | None
 ) -> None:

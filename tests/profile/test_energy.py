@@ -39,9 +39,7 @@ def trace(tmp_path: Path) -> Path:
 
 def test_profile_bundle_with_meter_measures_with_chosen_threads(bundle: Path, trace: Path) -> None:
     power = PowerOptions(f"replay:{trace}", window_s=0.02, scope="gross")
-    found = profile_bundle(
-        open_bundle(bundle), VARIANT, (1,), MeasurementProtocol(10, 0), power=power, accept_unstable=True
-    )
+    found = profile_bundle(open_bundle(bundle), VARIANT, (1,), MeasurementProtocol(10, 0), power=power)
     assert found.energy is not None
     assert (found.energy.threads, found.energy.scope) == (found.threads, "board_gross")
     # On a machine that does other work the windows may scatter too much, and then no figure is given.

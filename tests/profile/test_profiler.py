@@ -8,9 +8,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from eetool.errors import UnstableError
 from eetool.profile.local_runner import measure_in_process
-from eetool.profile.profiler import SCHEMA, Profile, profile_bundle
+from eetool.profile.profiler import SCHEMA, Profile, profile_bundle, stability_problem
 from eetool.profile.protocol import MeasurementProtocol
 from eetool.records import read_record
 from eetool_measure.records import encode
@@ -28,7 +27,7 @@ def bundle(tmp_path: Path) -> Path:
 
 
 def test_profile_bundle_document_matches_schema_and_round_trips(bundle: Path, tmp_path: Path) -> None:
-    profile = profile_bundle(open_bundle(bundle), VARIANT, (1, 2), QUICK, accept_unstable=True)
+    profile = profile_bundle(open_bundle(bundle), VARIANT, (1, 2), QUICK)
     assert [t.threads for t in profile.thread_counts] == [1, 2]
     assert profile.chosen.threads == profile.threads
     assert profile.pool == {1: "private", 2: "process"}[profile.threads]
@@ -42,7 +41,7 @@ def test_profile_bundle_document_matches_schema_and_round_trips(bundle: Path, tm
 
 def test_profile_bundle_without_references_matches_schema(tmp_path: Path) -> None:
     bundle = open_bundle(write_tiny_bundle(tmp_path, references=False))
-    document = encode(profile_bundle(bundle, VARIANT, (1,), QUICK, accept_unstable=True))
+    document = encode(profile_bundle(bundle, VARIANT, (1,), QUICK))
     document |= {"eetool": "0", "command": "profile", "schema": SCHEMA, "ok": True}
     jsonschema.validate(document, json.loads((ROOT / "eetool/schemas/profile-1.schema.json").read_text()))
 
@@ -66,17 +65,18 @@ def scattering(
     return replace(profile, steadiness=steadiness)
 
 
-def test_profile_bundle_scattering_times_raises_unstable_error(bundle: Path) -> None:
-    with pytest.raises(UnstableError, match=r"threads 2: a median is known to ±20% only") as caught:
-        profile_bundle(open_bundle(bundle), VARIANT, (2,), QUICK, measure=scattering)
-    assert caught.value.exit_code == 7
-    accepted = profile_bundle(open_bundle(bundle), VARIANT, (2,), QUICK, measure=scattering, accept_unstable=True)
-    assert accepted.unstable == ("a median is known to ±20% only",)
-    assert profile_bundle(open_bundle(bundle), VARIANT, (1,), QUICK, measure=scattering).unstable == ()
+def test_profile_bundle_scattering_times_are_kept_with_their_error(bundle: Path) -> None:
+    scattered = profile_bundle(open_bundle(bundle), VARIANT, (2,), QUICK, measure=scattering)
+    assert scattered.unstable == ("a median is known to ±20% only",)
+    problem = stability_problem(scattered)
+    assert problem is not None
+    assert problem.exit_code == 7
+    assert "threads 2: a median is known to ±20% only" in str(problem)
+    assert stability_problem(profile_bundle(open_bundle(bundle), VARIANT, (1,), QUICK, measure=scattering)) is None
 
 
 def test_profile_bundle_sustained_uses_the_chosen_thread_count(bundle: Path) -> None:
-    profile = profile_bundle(open_bundle(bundle), VARIANT, (1,), replace(QUICK, sustained_s=0.5), accept_unstable=True)
+    profile = profile_bundle(open_bundle(bundle), VARIANT, (1,), replace(QUICK, sustained_s=0.5))
     assert profile.sustained is not None
     assert profile.sustained.operating_point == open_bundle(bundle).manifest.default_operating_point
     assert profile.sustained.windows[0].latency_ms.runs > 0

@@ -17,7 +17,7 @@ from tests.helpers.tiny_bundle import write_tiny_bundle
 
 @pytest.fixture(scope="module")
 def measured(bundle: Path) -> Profile:
-    return profile_bundle(open_bundle(bundle), "onnx/fp32", (1,), MeasurementProtocol(5, 0), accept_unstable=True)
+    return profile_bundle(open_bundle(bundle), "onnx/fp32", (1,), MeasurementProtocol(5, 0))
 
 
 def test_measured_costs_of_checkpoint_equal_those_of_its_bundle(tuned: Path, bundle: Path, measured: Profile) -> None:

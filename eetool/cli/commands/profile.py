@@ -116,7 +116,8 @@ def profile(request: ProfileRequest) -> CommandResult:
     """Measure latency, and energy with --power, of the bundle INPUT on this machine or over ssh.
 
     Without INPUT: print what eetool reads about this machine. `eetool estimate` and `eetool table` are verbs of their
-    own; `eetool profile INPUT --device rpi4` and `eetool profile --build-table` go on working.
+    own; `eetool profile INPUT --device rpi4` and `eetool profile --build-table` go on working. Times that scatter too
+    much end with exit code 7; the document is written all the same, with the reasons.
     """
     from eetool.errors import UsageError
     from eetool.profile.protocol import METERS
@@ -224,9 +225,8 @@ def _measure_here(request: ProfileRequest, path: Path) -> CommandResult:
         TerminalProgress(),
         _this_name(request.device),
         request.energy,
-        accept_unstable=request.accept_unstable,
     )
-    return _profile_result(result)
+    return _profile_result(result, request.accept_unstable)
 
 
 def _measure_over_ssh(request: ProfileRequest) -> CommandResult:
@@ -250,16 +250,16 @@ def _measure_over_ssh(request: ProfileRequest) -> CommandResult:
             request.device,
             request.energy,
             remote.measure,
-            request.accept_unstable,
         )
     name = device_name_of_board(result.machine.board) or request.device
-    return _profile_result(replace(result, device=name))
+    return _profile_result(replace(result, device=name), request.accept_unstable)
 
 
-def _profile_result(profile: "Profile") -> CommandResult:
-    from eetool.profile.profiler import SCHEMA
+def _profile_result(profile: "Profile", accept_unstable: bool) -> CommandResult:
+    from eetool.profile.profiler import SCHEMA, stability_problem
 
-    return CommandResult(SCHEMA, vars(profile), profile_text(profile))
+    problem = None if accept_unstable else stability_problem(profile)
+    return CommandResult(SCHEMA, vars(profile), profile_text(profile), problem)
 
 
 def _bundle(path: Path, variant: str) -> "tuple[Bundle, str]":
