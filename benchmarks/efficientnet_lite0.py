@@ -127,7 +127,10 @@ class MobileNetV1(nn.Module):
         inputs = [int(32 * width), *outputs[:-1]]
         self.stem = PlainConv(3, inputs[0], 3, 2)
         self.blocks = nn.Sequential(
-            *(Separable(a, b, 2 if i in (1, 3, 5, 11) else 1) for i, (a, b) in enumerate(zip(inputs, outputs, strict=True)))
+            *(
+                Separable(a, b, 2 if i in (1, 3, 5, 11) else 1)
+                for i, (a, b) in enumerate(zip(inputs, outputs, strict=True))
+            )
         )
         self.fc = nn.Linear(outputs[-1], classes)
 
@@ -161,7 +164,10 @@ def write_start(published: Path, target: Path, photographs: str, seed: int, net:
     net.load_state_dict({name: tensor for name, tensor in tensors.items() if not name.startswith("fc.")}, strict=False)
     with torch.no_grad():
         features = torch.cat(
-            [net.features(_images(source.inputs[i : i + _BATCH], middle)) for i in range(0, source.training_count, _BATCH)]
+            [
+                net.features(_images(source.inputs[i : i + _BATCH], middle))
+                for i in range(0, source.training_count, _BATCH)
+            ]
         )
     fit_classifier(net.fc, features, torch.from_numpy(source.labels[: len(features)]))
     save_file({**tensors, "fc.weight": net.fc.weight.detach(), "fc.bias": net.fc.bias.detach()}, target)

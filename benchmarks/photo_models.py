@@ -52,7 +52,6 @@ class Exits:
 INSIDE = (Exits("inside-linear", FULL_SIZE, ("blocks.8", "blocks.11", "blocks.13")), Exits("inside-advised", FULL_SIZE))
 FRONTS = (
     Exits("lite0-128-linear", "lite0-128", ("blocks.8", "blocks.11")),
-    Exits("lite0-128-advised", "lite0-128"),
     Exits("lite0-160-linear", "lite0-160", ("blocks.8", "blocks.11")),
 )
 
@@ -143,7 +142,7 @@ def tune(folder: Folder, name: str) -> dict[str, Any]:
     return points
 
 
-def export(folder: Folder, name: str, tuned: bool, variants: Iterable[object] = VARIANTS) -> str:
+def export(folder: Folder, name: str, tuned: bool, variants: Iterable[object]) -> str:
     """Return the bundle of a model, with every component of int8 that is accurate, however fast it is here."""
     import photo_start
 

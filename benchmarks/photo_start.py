@@ -1,7 +1,6 @@
-"""Temporary."""
+"""Temporary start."""
 
 import sys
-from pathlib import Path
 from photo_steps import HERE
 
 REFERENCES = {

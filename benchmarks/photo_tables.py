@@ -9,6 +9,7 @@ Row = dict[str, Any]
 ENGINES = ("onnx", "tflite")
 _TITLES = {"onnx": "ONNX Runtime", "tflite": "LiteRT"}
 _FULL_SIZE = "lite0-224"
+_SAME = 0.01  # relative difference of two predictions of one network, as a graph of its own and inside a bundle
 _GOALS = {"inside": "≤ 0.70 at ≤ 1 point", "cascade": "≤ 0.50 at ≤ 0.5 points"}
 
 
@@ -203,16 +204,25 @@ def _device_table(first: dict[str, Any]) -> dict[str, Any]:
                 )
                 static = row["role"] == "rival" and form == next(iter(first["devices"]))
                 if own or static:
-                    rows.append([device, *_predicted_cells(form, row), _measured_percent(document)])
+                    rows.append([device, *_predicted_cells(form, row, document), _measured_percent(document)])
     return _table(_DEVICE_COLUMNS, sorted(rows, key=lambda cells: cells[0]))
 
 
-def _predicted_cells(form: str, row: Row) -> list[Any]:
+def _predicted_cells(form: str, row: Row, document: dict[str, Any]) -> list[Any]:
+    """Return name, latency, ratio to the unsplit network at 224 pixels, and accuracy.
+
+    The ratio has an interval where that network is also the one that the document compares with.
+    """
+    others = document["comparison"]["rows"]
+    base = next(one for one in others if one["name"].split(".eebundle")[0] == _FULL_SIZE)
+    own = next(one for one in others if one["role"] == "unsplit")
     name = f"{form}, {row['name']}" if row["role"] == "operating_point" else row["name"].split(".eebundle")[0]
     accuracy = None if row["accuracy"] is None else round(100 * row["accuracy"], 2)
     if row["latency_ms"] is None:
         return [name, None, None, accuracy]
-    ratio = _rounded((row["latency_ratio"], *row["latency_ratio_ci95"]), 2) if row["latency_ratio"] else None
+    ratio: Any = round(row["latency_ms"] / base["latency_ms"], 2)
+    if row["latency_ratio_ci95"] and abs(own["latency_ms"] / base["latency_ms"] - 1) < _SAME:
+        ratio = [ratio, *_rounded(row["latency_ratio_ci95"], 2)]
     return [name, _rounded((row["latency_ms"], *row["interval_ms"]), 1), ratio, accuracy]
 
 

@@ -3,9 +3,9 @@
     python benchmarks/photos.py ARCHIVE --weights FOLDER --out FOLDER [--prepare | --time-again] [--tables FILE]
 
 ARCHIVE is a .tar of photographs in a folder for each class, such as TrashNet. The hash of its content puts each into
-train/, val/ or test/ (60, 15 and 25 %). --weights is the folder of published ImageNet weights of EfficientNet-Lite0 and
-MobileNetV1 (safetensors). Models, operating points and exits are chosen on val/; test/ is only measured. The same is done
-for --splits random splits, with another salt of the hash and the forms that were chosen on the first split.
+train/, val/ or test/ (60, 15 and 25 %). --weights is the folder of published ImageNet weights (safetensors) of
+EfficientNet-Lite0 and MobileNetV1. Forms and operating points are chosen on val/; test/ is only measured. Each of the
+--splits random splits has another salt of the hash, and the forms that were chosen on the first split.
 
 Every output lies in the folder --out and is not made again, and an interrupted training resumes. --prepare does all but
 the timing, on any machine; --time-again repeats the timing alone. Prints one JSON document, which is also written to
@@ -30,6 +30,7 @@ from photo_models import (
     INSIDE_DROP,
     NETWORKS,
     THREE,
+    VARIANTS,
     Cascade,
     Exits,
     Tried,
@@ -146,11 +147,12 @@ def measure_first(settings: Settings) -> dict[str, Any]:
     make_networks(settings, folder, names)
     make_forms(folder, (*INSIDE, *FRONTS), (*CASCADES, *THREE))
     choice = choose_forms(folder)
+    variants = ONE_VARIANT if settings.quick else VARIANTS
     for name in names:
-        export(folder, name, tuned=False)
+        export(folder, name, False, variants)
     forms = dict.fromkeys(tried.form for tried in choice.roles.values())
     for form in forms:
-        export(folder, form, tuned=True)
+        export(folder, form, True, variants)
     result = {
         "photographs": counts(folder.path / "photographs"),
         "reference": asdict(choice.reference),
@@ -232,7 +234,7 @@ def main() -> None:
     stage = parser.add_mutually_exclusive_group()
     stage.add_argument("--prepare", action="store_true", help="all but the timing")
     stage.add_argument("--time-again", action="store_true", help="repeat the timing, and nothing else that exists")
-    parser.add_argument("--quick", action="store_true", help="one pass over the test photographs, for a trial")
+    parser.add_argument("--quick", action="store_true", help="ONNX in fp32 and one pass, for a trial")
     parser.add_argument("--tables", type=Path, default=None, help="data file of the results page to write")
     parser.add_argument("--note", default="quiet machine", help="of the data file: on what the times were measured")
     settings = Settings(**vars(parser.parse_args()))
