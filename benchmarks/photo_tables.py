@@ -23,6 +23,7 @@ def tables(results: dict[str, Any], note: str) -> dict[str, Any]:
             "goals-met": _goal_table(first, ways),
             "tried": _tried_table(first),
             **{engine: _way_table(first, [way for way in ways if way["engine"] == engine]) for engine in ENGINES},
+            "from-files": _file_table(first["from_files"]),
             "random-splits": _random_table(results["random_splits"]),
             "three": _three_table(first),
             "devices": _device_table(first),
@@ -141,6 +142,14 @@ def _way_table(first: dict[str, Any], ways: Sequence[Row]) -> dict[str, Any]:
         for way in sorted(shown, key=lambda way: (-way["accuracy"], way["own_ratio"]))
     ]
     return _table(_WAY_COLUMNS, rows)
+
+
+def _file_table(forms: dict[str, Any]) -> dict[str, Any]:
+    rows = [
+        [form, own["point"], round(own["mean_ms"], 2), _rounded((own["ratio"], *own["ratio_ci95"]), 2)]
+        for form, own in forms.items()
+    ]
+    return _table({"network": "text", "point": "text", "mean, ms": "number", "ratio": "interval"}, rows)
 
 
 def _random_table(splits: Sequence[dict[str, Any]]) -> dict[str, Any]:

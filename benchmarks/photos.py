@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from photo_files_timing import time_files
 from photo_models import (
     CASCADE_DROP,
     CASCADES,
@@ -131,6 +132,17 @@ def bench(settings: Settings, folder: Folder, form: str, names: tuple[str, ...],
     return document
 
 
+def from_files(folder: Folder, choice: Choice) -> dict[str, Any]:
+    """Return latencies from file to class, from an earlier run or measured now."""
+    kept = folder.path / "from-files.bench.json"
+    if not kept.exists():
+        points = {FULL_SIZE: "full", **{at.form: at.point for at in choice.roles.values()}}
+        measured = time_files(folder.path, points, FULL_SIZE)
+        kept.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    document: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+    return document
+
+
 def estimate(folder: Folder, form: str, device: str) -> dict[str, Any]:
     """Return the document of `eetool estimate` of a form and all static networks."""
     names = tuple(network.name for network in NETWORKS)
@@ -170,6 +182,7 @@ def measure_first(settings: Settings) -> dict[str, Any]:
         result["benches"] = {
             form: bench(settings, folder, form, names if index == 0 else ()) for index, form in enumerate(forms)
         }
+        result["from_files"] = from_files(folder, choice)
     return {**result, "steps": [asdict(step) for step in without_documents(folder)]}
 
 
