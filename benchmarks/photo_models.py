@@ -91,30 +91,23 @@ class Weights:
 
 def train_network(folder: Folder, network: Network, weights: Weights) -> None:
     """Write a network with a classifier for the photographs."""
-    import photo_start
-
-    start = photo_start.write(folder, network, weights.of(network))
-    given = ("--weights", start, "--normalise", photo_start.PIXELS[network.reference])
-    common = ("--data", f"{DATA}@{network.size}", "--epochs", 0, "--exits", 0, "--trial-export", "none")
-    folder.make(f"{network.name}.pt", "train", photo_start.REFERENCES[network.reference], *given, *common)
+    given = ("--weights", weights.of(network), "--new-classifier")
+    common = ("--data", f"{DATA}@{network.size}", "--epochs", 0, "--exits", 0)
+    folder.make(f"{network.name}.pt", "train", network.reference, *given, *common)
 
 
 def train_exits(folder: Folder, exits: Exits) -> None:
     """Write a network with exits on its frozen backbone."""
-    import photo_start
-
     network = next(one for one in NETWORKS if one.name == exits.base)
     data, base = ("--data", f"{DATA}@{network.size}"), f"{exits.base}.pt"
-    reference = photo_start.REFERENCES[network.reference]
     taps, branches = list(exits.at), ["linear"] * len(exits.at)
     if not taps:
-        search = ("--exits", 2, "--max-accuracy-drop", 1, "--model", reference)
+        search = ("--exits", 2, "--max-accuracy-drop", 1)
         advice = folder.make(f"{exits.name}.advice.json", "advise", base, *data, *search).document
         taps, branches = [at["tap"] for at in advice["exits"]], [at["branch"] for at in advice["exits"]]
-    given = ("--weights", base, "--normalise", photo_start.PIXELS[network.reference])
     attached = ("--at", ",".join(taps), *(word for branch in branches for word in ("--branch", branch)))
-    recipe = ("--recipe", "frozen", "--epochs", EPOCHS, "--augment", "none", "--threads", 1, "--trial-export", "none")
-    folder.make(f"{exits.name}.pt", "train", reference, *data, *given, *attached, *recipe)
+    recipe = ("--recipe", "frozen", "--epochs", EPOCHS, "--augment", "none", "--threads", 1)
+    folder.make(f"{exits.name}.pt", "train", network.reference, *data, "--weights", base, *attached, *recipe)
 
 
 def join(folder: Folder, cascade: Cascade) -> None:
@@ -124,30 +117,24 @@ def join(folder: Folder, cascade: Cascade) -> None:
 
 def fit(folder: Folder, output: str, cascade: Cascade, *options: object) -> Step:
     """Return the step that joins the networks of a cascade."""
-    import photo_start
-
     members = [f"{name}.pt" for name in cascade.members]
     fitted = ("--data", DATA) if cascade.together or options else ()
     together = ("--together",) if cascade.together else ()
-    return folder.make(output, "cascade", *members, *fitted, *together, *options, *photo_start.named(members))
+    return folder.make(output, "cascade", *members, *fitted, *together, *options)
 
 
 def tune(folder: Folder, name: str) -> dict[str, Any]:
     """Return what `eetool tune` expects of every operating point of a model."""
-    import photo_start
-
     model = f"{name}.pt"
-    step = folder.make(f"{name}.tuned.pt", "tune", model, "--data", DATA, *DROPS, *photo_start.named([model]))
+    step = folder.make(f"{name}.tuned.pt", "tune", model, "--data", DATA, *DROPS)
     points: dict[str, Any] = step.document["operating_points"]
     return points
 
 
 def export(folder: Folder, name: str, tuned: bool, variants: Iterable[object]) -> str:
     """Return the bundle of a model, with every component of int8 that is accurate, however fast it is here."""
-    import photo_start
-
     model = f"{name}.tuned.pt" if tuned else f"{name}.pt"
-    folder.make(f"{name}.eebundle", "export", model, *variants, "--no-judge-speed", *photo_start.named([model]))
+    folder.make(f"{name}.eebundle", "export", model, *variants, "--no-judge-speed")
     return f"{name}.eebundle"
 
 

@@ -143,11 +143,10 @@ def from_files(folder: Folder, choice: Choice) -> dict[str, Any]:
     return document
 
 
-def estimate(folder: Folder, form: str, device: str) -> dict[str, Any]:
-    """Return the document of `eetool estimate` of a form and all static networks."""
-    names = tuple(network.name for network in NETWORKS)
-    options = ("--device", device, "--data", DATA, *rivals(names))
-    return folder.run(f"{form}.{device}", "estimate", f"{form}.eebundle", *options).document
+def estimate(folder: Folder, form: str, names: tuple[str, ...]) -> dict[str, Any]:
+    """Return the document of `eetool estimate` of a form and static networks, for every device."""
+    common = (f"{form}.eebundle", "--data", DATA, *rivals(names))
+    return {d: folder.run(f"{form}.{d}", "estimate", *common, "--device", d).document for d in DEVICES}
 
 
 def measure_first(settings: Settings) -> dict[str, Any]:
@@ -171,7 +170,7 @@ def measure_first(settings: Settings) -> dict[str, Any]:
         "chosen": {role: asdict(tried) for role, tried in choice.roles.items()},
         "tried": [asdict(at) for one in (*INSIDE, *CASCADES, *THREE) for at in tried_points(folder, one.name)],
         "order": fit_order(folder),
-        "devices": {form: {device: estimate(folder, form, device) for device in DEVICES} for form in forms},
+        "devices": {form: estimate(folder, form, (FULL_SIZE,) if index else names) for index, form in enumerate(forms)},
         "refusals": [
             {"case": one.case, "command": one.step.command, "code": one.step.code, "seconds": one.step.seconds}
             | {"answer": answer(one)}

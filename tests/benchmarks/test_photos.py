@@ -5,6 +5,7 @@ import sys
 import tarfile
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -76,8 +77,37 @@ def test_choose_takes_the_cheapest_point_within_the_drop(models: ModuleType) -> 
     assert models.choose([far, near], reference, 0.1) is near
 
 
-def test_front_leaves_out_what_another_way_beats() -> None:
-    tables = load_script("benchmarks/photo_tables.py")
+@pytest.fixture(scope="module")
+def tables() -> ModuleType:
+    return load_script("benchmarks/photo_tables.py")
+
+
+def way(kind: str, name: str, variant: str, point: str | None, mean_ms: float) -> dict[str, Any]:
+    """Return a row of a document of `eetool bench`."""
+    latency = {"mean": mean_ms, "p99": 2 * mean_ms}
+    return {"kind": kind, "name": name, "variant": variant, "operating_point": point, "latency_ms": latency}
+
+
+def test_way_rows_have_ratios_within_their_engine_and_process(tables: ModuleType) -> None:
+    def document(scale: float) -> dict[str, Any]:
+        rows = [("unsplit", "unsplit", None, 9.0), ("early_exit", "fast", "fast", 3.0)]
+        static = [
+            ("against", f"lite0-224.eebundle {engine}/fp32", None, ms) for engine, ms in (("onnx", 4), ("tflite", 8))
+        ]
+        ways = [way(kind, name, "tflite/fp32", point, scale * ms) for kind, name, point, ms in rows]
+        return {"ways": ways + [way(kind, name, name.split()[1], at, scale * ms) for kind, name, at, ms in static]}
+
+    rows = tables.way_rows({"benches": {"inside": document(1), "cascade": document(2)}})
+    found = [(row["network"], row["point"], row["engine"], row["own_ratio"]) for row in rows]
+    assert found == [
+        ("inside", "fast", "tflite", 3 / 8),
+        ("lite0-224", None, "onnx", 1),
+        ("lite0-224", None, "tflite", 1),
+        ("cascade", "fast", "tflite", 3 / 8),
+    ]
+
+
+def test_front_leaves_out_what_another_way_beats(tables: ModuleType) -> None:
     ways = [
         {"accuracy": a, "own_ratio": r} for a, r in ((0.85, 1.0), (0.85, 0.6), (0.84, 0.6), (0.80, 0.3), (0.79, 0.4))
     ]
