@@ -316,7 +316,7 @@ def attach_exits(
     spec = make_spec(reference, reference.inputs, labels, plan, progress)
     net = _fresh_net(spec, seed)
     if weights is not None:
-        load_weights(net, weights, reference.classes, progress, weights_key)
+        load_weights(net, weights, reference.classes, progress, weights_key, keeps_classes=True)
     elements = sum(x.numel() for x in example_inputs(spec.inputs))
     count = min(_SAMPLES, max(_FEWEST_SAMPLES, _SAMPLE_ELEMENTS // elements))
     record = CheckpointRecord(spec, TrainingSettings("none", 0, seed, 0, 0.0))
