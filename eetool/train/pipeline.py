@@ -43,9 +43,9 @@ from eetool.progress import SILENT, Advance, Progress
 from eetool.train.epoch_figures import EpochListener
 from eetool.train.exit_plan import ExitPlan, make_spec
 from eetool.train.few_examples import warn_few_held_out
+from eetool.train.initial_weights import InitialWeights, load_initial_weights
 from eetool.train.losses import FROZEN, ExitDepth
 from eetool.train.network_trial import Trial, try_network
-from eetool.train.normalisation_check import check_normalisation
 from eetool.train.run_identity import run_identity
 from eetool.train.source_examples import AS_THEY_ARE, Normalisation, training_examples, validation_examples
 from eetool.train.stored_training import choose_views, store_features
@@ -116,8 +116,8 @@ def train_model(
     net = _fresh_net(spec, settings.seed)
     _try_exits(net, reference, settings, progress)
     if weights is not None:
-        load_weights(net, weights, len(source.classes), progress, weights_key)
-        check_normalisation(net, source, splits[TEMPERATURE], examples, progress)
+        initial = InitialWeights(weights, weights_key, settings.new_classifier)
+        load_initial_weights(net, reference, initial, source, splits[TEMPERATURE], examples, progress)
     settings = choose_views(net, examples, settings, progress)
     data, contents = Data(source.name, split_record(splits)), source_contents(source)
     record = CheckpointRecord(spec, settings, data, contents=contents)
@@ -238,6 +238,8 @@ def _check_alone(settings: TrainingSettings, plan: ExitPlan, has_weights: bool) 
     """Check the settings that neither the data nor the network decides about."""
     if settings.epochs:
         check_device(settings)
+    if settings.new_classifier and not has_weights:
+        raise UsageError("--new-classifier without --weights", "Give the weights below it, or leave it out.")
     if settings.loss.teacher_views and settings.augment == STRONG:
         raise UsageError(
             "the teacher's logits are kept per example, and this augmentation mixes examples",

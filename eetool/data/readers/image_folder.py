@@ -77,6 +77,12 @@ def read_image_folder(folder: Path, form: ImageForm | None = None, progress: Pro
     )
 
 
+def folder_classes(folder: Path) -> tuple[str, ...]:
+    """Return the names of the classes in a folder, without reading images; raises as `read_image_folder`."""
+    notes = FileNotes()
+    return tuple(find_classes(find_sets(folder, notes)[TRAIN], notes))
+
+
 def _check_classes(folder: Path, names: Iterable[str], classes: Sequence[str]) -> None:
     """Raise ArtefactError where a set has a class that is not one of the `classes` of the training set."""
     strange = next((name for name in names if name not in classes), None)
