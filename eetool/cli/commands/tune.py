@@ -13,6 +13,7 @@ from eetool.cli.options import (
     DEVICE,
     PROFILE,
     FiniteRange,
+    check_table_option,
     data_choice,
     data_options,
     force_option,
@@ -55,6 +56,7 @@ class TuneRequest:
     default: str | None
     named: tuple[str, ...]
     force: bool
+    check_table: bool
 
 
 @verb_with_request(TuneRequest)
@@ -111,6 +113,7 @@ class TuneRequest:
 @click.option(
     "--default", default=None, metavar="NAME", help="Operating point in use after loading.  [the fastest, see below]"
 )
+@check_table_option
 @named_option
 @force_option
 def tune(request: TuneRequest) -> CommandResult:
@@ -148,6 +151,7 @@ def tune(request: TuneRequest) -> CommandResult:
         request.default,
         request.named,
         request.force,
+        request.check_table,
     )
     data = data_choice(request.data, request.shape, request.fit)
     check_tuning_output(order)
