@@ -226,6 +226,8 @@ def _of_bundle(bundle: Bundle, variant: str, detection: _Detection) -> Predictio
 
 def _of_file(path: Path, variant: str, detection: _Detection) -> PredictionTarget:
     """Return one graph, or for a file with nested exits one graph per exit: all that runs until there."""
+    if path.suffix == ".tflite":
+        return PredictionTarget(path.name, variant, {path.name: detection.of_file(path)}, {path.name: GRAPH})
     read = _graphs_of_file(path)
     with damage_as_error(str(path)):
         graphs = {name: detection.of_graph(graph) for name, graph in read.items()}
