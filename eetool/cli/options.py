@@ -253,6 +253,18 @@ def ssh_options(function: F) -> F:
     )(function)
 
 
+def check_table_option(function: F) -> F:
+    """Add the option `--check-table/--no-check-table`."""
+    return click.option(
+        "--check-table/--no-check-table",
+        default=True,
+        show_default=True,
+        envvar="EETOOL_CHECK_TABLE",
+        show_envvar=True,
+        help="Of this machine: measure the table's reference probes first, and correct it.",
+    )(function)
+
+
 def accept_unstable_option(function: F) -> F:
     """Add the option `--accept-unstable/--no-accept-unstable`."""
     return click.option(
