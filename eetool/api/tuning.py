@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Union
 
@@ -68,7 +67,7 @@ def calibrate(
         from eetool.data.source import check_classes
         from eetool.data.vocabulary import use_model_vocabulary
         from eetool.model.gate_scores import LEARNED, MAX_SOFTMAX
-        from eetool.train.pipeline import answer_arrays
+        from eetool.train.exit_answers import NetworkAnswers
         from eetool.tune.cross_fitting import calibrate as fit
         from eetool.tune.fit_policy import predict_held_out
 
@@ -82,9 +81,7 @@ def calibrate(
         record = checkpoint.record
         source = as_recorded(source, record.data, record.contents, as_progress(progress))
         source = use_model_vocabulary(source, spec.inputs)
-        held = predict_held_out(
-            source, checkpoint.record.data, partial(answer_arrays, checkpoint), as_progress(progress)
-        )
+        held = predict_held_out(source, checkpoint.record.data, NetworkAnswers(checkpoint), as_progress(progress))
         return fit(held, gate, method)
 
 

@@ -26,7 +26,17 @@ _STREAM_COLUMNS = (
 
 def bench_text(b: "Bench") -> list[Any]:
     """Return lines and a table that show a benchmark; the last line is the verdict."""
-    return [*_header(b), bench_table(b), *_legend(b), *_exits(b), *_cuts(b), *_not_run(b), "", b.verdict.text]
+    parts = [*_header(b), bench_table(b), *_legend(b), *_views(b), *_exits(b), *_cuts(b), *_not_run(b)]
+    return [*parts, "", b.verdict.text]
+
+
+def _views(b: "Bench") -> list[str]:
+    """Return what latencies include of the resizing of photographs, where a call reads them in several sizes."""
+    if b.views_timed is None:
+        return []
+    if b.views_timed:
+        return ["latencies include the resizing to each size that a call reaches after its first"]
+    return ["note: no latency includes resizing, because the photographs are not read from files"]
 
 
 def _header(b: "Bench") -> list[str]:

@@ -165,6 +165,44 @@ def data_options(required: bool = True) -> Callable[[F], F]:
     return add
 
 
+class PictureSizeType(click.ParamType[Any]):
+    """Height and width of a picture such as `480x640`, converted to a pair."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value[0], value[1]
+        match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", str(value))
+        if match is None:
+            self.fail(f"{value!r} is no height and width in pixels such as 480x640", param, ctx)
+        return int(match[1]), int(match[2])
+
+
+PICTURE_SIZE = PictureSizeType()
+
+
+class SizesType(click.ParamType[Any]):
+    """Sizes of square photographs such as `128,160`, converted to a tuple."""
+
+    name = "sizes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        from eetool.data.image_form import LARGEST_SIDE
+
+        if isinstance(value, tuple):
+            return value
+        words = str(value).split(",")
+        if not all(re.fullmatch(r"[1-9]\d{0,3}", word) and int(word) <= LARGEST_SIDE for word in words):
+            self.fail(f"{value!r} are no sizes in pixels, up to {LARGEST_SIDE}, such as 128,160", param, ctx)
+        return tuple(int(word) for word in words)
+
+
+def sizes_option(help_text: str) -> Callable[[F], F]:
+    """Return the option `--sizes N,N`."""
+    return click.option("--sizes", type=SizesType(), default=(), metavar="N,N", help=help_text)
+
+
 def _window_option(name: str, unit: str, text: str) -> Callable[[F], F]:
     """Return an option of the windows of a signal, which becomes a part of the name of the source."""
 
@@ -212,6 +250,18 @@ def ssh_options(function: F) -> F:
     )
     return click.option(
         "--device-python", default="python3", show_default=True, help="With ssh://: the interpreter there."
+    )(function)
+
+
+def check_table_option(function: F) -> F:
+    """Add the option `--check-table/--no-check-table`."""
+    return click.option(
+        "--check-table/--no-check-table",
+        default=True,
+        show_default=True,
+        envvar="EETOOL_CHECK_TABLE",
+        show_envvar=True,
+        help="Of this machine: measure the table's reference probes first, and correct it.",
     )(function)
 
 

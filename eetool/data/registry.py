@@ -12,7 +12,7 @@ from eetool.data.readers.digits import read_digits
 from eetool.data.readers.download import is_downloaded, official_files
 from eetool.data.readers.frames import read_frames
 from eetool.data.readers.image_cache import remember_lines
-from eetool.data.readers.image_folder import read_image_folder
+from eetool.data.readers.image_folder import folder_classes, read_image_folder
 from eetool.data.readers.npz import read_npz
 from eetool.data.readers.signal import read_signal
 from eetool.data.readers.svhn import read_svhn
@@ -103,6 +103,18 @@ def image_reader(data: str | DataChoice, progress: Progress = SILENT) -> Callabl
         return replace(first, views=tuple(other.inputs for other in others))
 
     return read
+
+
+def count_classes(data: DataChoice) -> int | None:
+    """Return the number of classes of photographs in folders, without reading them; None for other data.
+
+    Raises:
+        ArtefactError: the folder cannot be read.
+    """
+    if image_reader(data) is None:
+        return None
+    folder, _ = split_size(parse_source_name(data.name)[1])
+    return len(folder_classes(Path(folder)))
 
 
 def _read_views(name: str, form: ImageForm, progress: Progress) -> Source:

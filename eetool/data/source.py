@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -35,6 +36,7 @@ class Source:
         notes: what the reader skipped, converted or found odd; one line each.
         resize: how images became the size that they have; None where it was theirs.
         views: the same images in other sizes, uint8 (N, C, H, W) each, which a model of several inputs reads.
+        files: image files of the examples; empty where they were not read from files of their own.
         order: sequences and groups of the examples; None where their order means nothing.
     """
 
@@ -50,6 +52,7 @@ class Source:
     notes: tuple[str, ...] = ()
     resize: Resize | None = None
     views: tuple[np.ndarray, ...] = ()
+    files: tuple[Path, ...] = ()
     order: Sequences | None = None
 
     @property

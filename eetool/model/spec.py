@@ -129,6 +129,7 @@ class TrainingSettings:
         loss: options of the loss.
         feature_views: number of versions of the data whose features a frozen backbone computes once, the first without
             augmentation; 0 where every epoch runs the backbone (docs/decisions/0044).
+        new_classifier: the classifier was fitted on the data before the training, on features of the initial weights.
     """
 
     recipe: str
@@ -149,6 +150,7 @@ class TrainingSettings:
     keep: str = "last"
     loss: LossOptions = LossOptions()
     feature_views: int = 0
+    new_classifier: bool = False
 
 
 @dataclass(frozen=True)

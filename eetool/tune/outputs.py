@@ -13,8 +13,7 @@ from eetool_runtime import Model
 
 # Maps examples (n, …) to logits of every exit (exits, n, classes) and learned confidences (early exits, n).
 Answers = Callable[[np.ndarray | Views], tuple[np.ndarray, np.ndarray | None]]
-_BATCH = 64
-_CHUNK = 4 * _BATCH  # examples between two steps of the progress
+_PASSES = 4  # whose examples are read together, between two steps of the progress
 
 
 def predict_in_chunks(
@@ -22,8 +21,9 @@ def predict_in_chunks(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the outputs for all examples, computed in chunks."""
     logits, learned = [], []
-    for i in range(0, len(examples), _CHUNK):
-        answers, confidence = answers_of(examples[i : i + _CHUNK])
+    step = _PASSES * rows_per_pass(examples.shape[1:])
+    for i in range(0, len(examples), step):
+        answers, confidence = answers_of(examples[i : i + step])
         _require_finite(answers, i)
         logits.append(answers)
         learned += [] if confidence is None else [confidence]
@@ -53,7 +53,7 @@ def runtime_answers(model: Model, calibration: Calibration) -> Answers:
     exits = range(len(model.bundle.manifest.exits))
 
     def answers_of(images: np.ndarray | Views) -> tuple[np.ndarray, np.ndarray]:
-        specs, step = model.bundle.manifest.inputs, rows_per_pass(images.shape[1:], _BATCH)
+        specs, step = model.bundle.manifest.inputs, rows_per_pass(images.shape[1:])
         chunks = (images[i : i + step] for i in range(0, len(images), step))
         parts = [model.every_exit(inputs_by_name(chunk, specs)) for chunk in chunks]
         logits, confidence = (

@@ -39,6 +39,7 @@ class BenchRequest:
     fit: str | None
     variant: tuple[str, ...]
     against: tuple[Path, ...]
+    reference: Path | None
     threads: int | None
     operating_point: str | None
     max_accuracy_drop: float | None
@@ -60,6 +61,12 @@ class BenchRequest:
 @click.option("--variant", multiple=True, help="Run this variant only, such as onnx/int8; repeatable.  [all]")
 @click.option(
     "--against", type=RIVAL, multiple=True, help="A static network to compare with: .onnx or bundle; repeatable."
+)
+@click.option(
+    "--reference",
+    type=RIVAL,
+    default=None,
+    help="The static network that all ways are compared with, such as the largest one of a cascade.  [that of BUNDLE]",
 )
 @click.option("--threads", type=click.IntRange(1), default=None, help="[that in the bundle for this machine, or 1]")
 @click.option("--operating-point", default=None, help="The only operating point of the verdict.  [all but full]")
@@ -105,7 +112,6 @@ def bench(request: BenchRequest) -> CommandResult:
     from eetool.data.image_form import model_form
     from eetool.data.registry import image_reader, load_source
     from eetool.errors import UsageError
-    from eetool.latency.estimate.recorded_model import views_warnings
     from eetool.records import check_output
     from eetool_runtime.bundle import open_bundle
 
@@ -120,6 +126,7 @@ def bench(request: BenchRequest) -> CommandResult:
         request.threads,
         TimingRules(request.passes, request.min_seconds, request.seed),
         request.accept_unstable,
+        reference=request.reference,
     )
     rules.check(bundle)
     if request.max_reaction_s is not None and not request.stream:
@@ -133,9 +140,7 @@ def bench(request: BenchRequest) -> CommandResult:
         return _bench_streams(request, bundle, source, (indices, split), rules, progress)
     reread = image_reader(data, progress)
     document = bench_bundle(bundle, source, indices, split, request.against, rules, progress, reread)
-    *lines, verdict = bench_text(document)
-    notes = [f"note: {line}" for line in views_warnings(bundle.manifest.inputs)]
-    result = CommandResult(SCHEMA, vars(document), [*lines, *notes, verdict], stability_problem(document, rules))
+    result = CommandResult(SCHEMA, vars(document), bench_text(document), stability_problem(document, rules))
     if request.output is not None:
         write_result(request.output, result, request.force)
     return result

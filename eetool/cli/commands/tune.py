@@ -13,6 +13,7 @@ from eetool.cli.options import (
     DEVICE,
     PROFILE,
     FiniteRange,
+    check_table_option,
     data_choice,
     data_options,
     force_option,
@@ -58,6 +59,7 @@ class TuneRequest:
     max_reaction_s: float | None
     named: tuple[str, ...]
     force: bool
+    check_table: bool
 
 
 @verb_with_request(TuneRequest)
@@ -121,6 +123,7 @@ class TuneRequest:
     default=None,
     help="With --stream: seconds within which the answer follows 95 % of the changes of the class.  [3]",
 )
+@check_table_option
 @named_option
 @force_option
 def tune(request: TuneRequest) -> CommandResult:
@@ -163,6 +166,7 @@ def tune(request: TuneRequest) -> CommandResult:
         request.default,
         request.named,
         request.force,
+        request.check_table,
     )
     data = data_choice(request.data, request.shape, request.fit)
     check_tuning_output(order)

@@ -74,7 +74,14 @@ def read_image_folder(folder: Path, form: ImageForm | None = None, progress: Pro
         official_validation=len(files.get(VALIDATION, [])),
         notes=(*notices, *lookalikes(classes), *notes.lines(), *lines),
         resize=form.rule if form is not None else None,
+        files=tuple(path for path, _ in ordered),
     )
+
+
+def folder_classes(folder: Path) -> tuple[str, ...]:
+    """Return the names of the classes in a folder, without reading images; raises as `read_image_folder`."""
+    notes = FileNotes()
+    return tuple(find_classes(find_sets(folder, notes)[TRAIN], notes))
 
 
 def _check_classes(folder: Path, names: Iterable[str], classes: Sequence[str]) -> None:
