@@ -165,7 +165,8 @@ class _Export:
         quantised = [kind for kind in kinds if kind.precision == INT8]
         if quantised:
             with scratch() as temporary:
-                feeds = save_feeds(temporary, self._feed_names(), self.model.calibration(calibration))
+                names = dict.fromkeys(name for graph in self.places.values() for name in graph.inputs)
+                feeds = save_feeds(temporary, list(names), self.model.calibration(calibration))
                 for kind in quantised:
                     self.graphs[kind.name] = self._write_int8(kind, feeds)
         for kind in kinds:
@@ -188,10 +189,6 @@ class _Export:
             self._note_error(kind, place, parity)
             self.advance(1)
         return graphs
-
-    def _feed_names(self) -> list[str]:
-        """Return the names of the inputs of all graphs."""
-        return list(dict.fromkeys(name for component in self.places.values() for name in component.inputs))
 
     def _write_int8(self, kind: VariantKind, feeds: Feeds) -> dict[str, m.GraphFile]:
         """Write for each place the graph of the first recipe that passes the checks, else keep the float graph."""
