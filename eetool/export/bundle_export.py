@@ -197,15 +197,10 @@ class _Export:
         judge = Int8Judge(self.model.cases(kind.batch), self.model.alone[0], self.options.judge_speed)
         waiting = dict(self.places)
         for recipe in kind.recipes:
-            jobs = [
-                QuantizationJob(
-                    recipe,
-                    str(self.folder / graphs[place].path),
-                    str(self.folder / kind.file(place)),
-                    feeds.of(component.inputs),
-                )
-                for place, component in waiting.items()
-            ]
+            jobs = []
+            for place, component in waiting.items():
+                source, target = self.folder / graphs[place].path, self.folder / kind.file(place)
+                jobs.append(QuantizationJob(recipe, str(source), str(target), feeds.of(component.inputs)))
             first = recipe == kind.recipes[0]  # places that need a further recipe were counted
             problems = quantize(jobs, self.advance if first else lambda steps: None)
             for place, problem in zip(tuple(waiting), problems, strict=True):
