@@ -127,6 +127,8 @@ class BenchRules:
         timing: passes, duration and seed.
         accept_unstable: keep unstable times, and note the reasons.
         memory_bytes: memory that may be taken; None for what is free.
+        reference: ONNX file or bundle whose network without early exits all ways are compared with; None for that of
+            the bundle.
     """
 
     max_accuracy_drop: float
@@ -136,6 +138,7 @@ class BenchRules:
     timing: TimingRules = TimingRules()  # noqa: RUF009 - frozen, so safe to share
     accept_unstable: bool = False
     memory_bytes: int | None = None
+    reference: Path | None = None
 
     def check(self, bundle: Bundle) -> list[str]:
         """Return the variants to run; raise UsageError where the bundle lacks one, or the operating point."""
@@ -184,10 +187,11 @@ def bench_bundle(
     check_classes(source, manifest.labels, str(bundle.path))
     labels, threads = source.labels[indices], rules.threads or recorded_threads(bundle, variants[0])
     forms = example_forms(bundle, source, indices, reread)
-    sets = make_sets(bundle, variants, forms, against, threads)
+    rivals = [*([] if rules.reference is None or rules.reference in against else [rules.reference]), *against]
+    sets = make_sets(bundle, variants, forms, rivals, threads)
     graphs_bytes, throttled = sum(one.graphs_bytes for one in sets), read_machine_state().throttled
     together = fits_in_memory(graphs_bytes, rules.memory_bytes)
-    predicted = predict_sets(sets, together, bool(rules.variants), progress)
+    predicted = predict_sets(sets, together, bool(rules.variants), progress, rules.reference)
     timing = time_ways(predicted.sets, predicted.ways, together, rules.timing, progress)
     compared = _compare(predicted, timing, labels, rules, throttled or read_machine_state().throttled)
     engines = _engines(predicted)
@@ -205,7 +209,7 @@ def bench_bundle(
         timed=timing.timed,
         seed=rules.timing.seed,
         max_accuracy_drop=rules.max_accuracy_drop,
-        data=_data_used(source, split, indices),
+        data=data_used(source, split, indices),
         machine=read_machine(*next(iter(engines.items()))),
         graphs_bytes=graphs_bytes,
         in_memory_together=together,
@@ -229,7 +233,8 @@ def stability_problem(bench: Bench, rules: BenchRules) -> UnstableError | None:
     )
 
 
-def _data_used(source: Source, split: str, indices: np.ndarray) -> DataUsed:
+def data_used(source: Source, split: str, indices: np.ndarray) -> DataUsed:
+    """Return the record of the examples of a split."""
     digest = split_record({split: indices})[split].sha256
     shape, fit = (source.inputs.shape[1:], source.resize.fit) if source.resize is not None else (None, None)
     return DataUsed(source.name, split, len(indices), digest, shape, fit)

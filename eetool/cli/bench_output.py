@@ -9,6 +9,7 @@ from eetool.wording import counted, cut_remarks
 if TYPE_CHECKING:
     from eetool.bench.benchmark import Bench
     from eetool.bench.results import WayRow
+    from eetool.bench.stream_benchmark import StreamBench
 
 _MARKS = {True: "*", False: "", None: "?"}
 _LEGEND = (
@@ -16,6 +17,10 @@ _LEGEND = (
     "ratio: mean ms / that of {reference}, and its 95 % interval",
     "unsplit: the network without exits, with its weights in this bundle; one from",
     "before it was trained with exits is compared by --against",
+)
+
+_STREAM_COLUMNS = (
+    *("way", "acc %", "±", "mean ms", "p99 ms", "ratio", "95 %", "reaction s", "p95 s", "false/min", "exits %"),
 )
 
 
@@ -95,3 +100,36 @@ def _not_run(b: "Bench") -> list[str]:
     for way in b.not_run:
         names.setdefault(way.reason, []).append(way.name)
     return [f"not run: {', '.join(ways)}: {reason}" for reason, ways in names.items()]
+
+
+def stream_bench_text(b: "StreamBench") -> list[Any]:
+    """Return lines and a table that show a benchmark of streams; the last line is the verdict."""
+    head = [
+        f"{b.bundle} {b.variant}, {counted(b.data.n, 'frame')} of {b.data.source}, {counted(b.sequences, 'sequence')} "
+        f"of {counted(len(b.groups), 'group')}, {counted(b.threads, 'thread')}",
+        f"a frame every {b.period_s:g} s, {counted(b.changes, 'change')} of the class; {counted(len(b.ways), 'way')}, "
+        f"timed in {counted(b.passes, 'pass', 'passes')}",
+        *(f"unstable: {reason}" for reason in b.unstable),
+    ]
+    columns = {heading: "left" if heading == "way" else "right" for heading in _STREAM_COLUMNS}
+    rows = [
+        (
+            way.name,
+            percent(way.accuracy, 2),
+            f"{way.accuracy_difference:+.2f}",
+            milliseconds(way.latency_ms.mean),
+            milliseconds(way.latency_ms.p99),
+            f"{way.latency_ratio:.2f}",
+            "–".join(f"{bound:.2f}" for bound in dict.fromkeys(way.latency_ratio_ci95)),
+            "–" if way.reaction_mean_s is None else f"{way.reaction_mean_s:.1f}",
+            "–" if way.reaction_p95_s is None else f"{way.reaction_p95_s:.1f}",
+            f"{way.false_switches_per_minute:.1f}",
+            shares(way.exit_shares),
+        )
+        for way in b.ways
+    ]
+    legend = [
+        "±: points against full depth with an answer per frame; ratio: mean ms / its mean ms, and its 95 % interval",
+        "reaction: from a change of the class to the first right answer; false: changes of the answer to a wrong class",
+    ]
+    return [*head, table(columns, rows, tight=True), *legend, "", b.verdict.text]

@@ -12,7 +12,7 @@ from eetool.latency.estimate.prediction_target import ONNX_FP32, Export, open_ta
 from eetool.latency.estimate.predictor import PREDICTED, Predictor
 from eetool.latency.estimate.recorded_model import RecordedModel
 from eetool.latency.estimate.view_costs import VIEWS_NOTE, first_readers, later_views, views_warnings
-from eetool.latency.table.hw_profile import load_device
+from eetool.latency.table.hw_profile import HwProfile, load_device
 from eetool.latency.table.table import BACKENDS
 from eetool_measure.machine import Machine
 from eetool_measure.results import EnergyTimes, ThreadTimes
@@ -70,7 +70,7 @@ class MeasuredProfile(Protocol):
 
 def predicted_costs(
     path: Path,
-    device: str,
+    device: str | HwProfile,
     export: Export,
     variant: str = ONNX_FP32,
     unit: str = LATENCY,
@@ -81,7 +81,7 @@ def predicted_costs(
 
     Args:
         path: a bundle or a model.pt.
-        device: name or file of a hw profile.
+        device: name or file of a hw profile, or the profile.
         export: see `open_target`.
         variant: variant of the bundle.
         unit: `latency_ms` or `energy_mj`.
@@ -92,7 +92,7 @@ def predicted_costs(
         ArtefactError: it is neither a bundle nor a checkpoint.
         MissingError: there is no such device, it has no table, or no figure of its energy is known.
     """
-    profile = load_device(device)
+    profile = load_device(device) if isinstance(device, str) else device
     graph_format, precision = variant.split("/")[0], variant.split("/")[-1]
     predictor = Predictor(profile, BACKENDS[graph_format], precision, threads=1)
     with open_target(path, export, named, score) as model:

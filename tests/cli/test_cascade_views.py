@@ -21,7 +21,7 @@ from eetool.model.checkpoint import load_checkpoint
 from eetool.profile.profiler import SCHEMA as PROFILE
 from eetool.profile.profiler import Profile
 from eetool.records import read_record
-from eetool.train.pipeline import every_exit_logits
+from eetool.train.exit_answers import every_exit_logits
 from eetool.tune.device_costs import measured_costs
 from eetool_runtime import open_bundle
 from eetool_runtime.views import View

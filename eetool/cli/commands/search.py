@@ -14,6 +14,7 @@ from eetool.cli.options import (
     PATH,
     SHARED_WEIGHTS,
     FiniteRange,
+    check_table_option,
     data_choice,
     data_options,
     force_option,
@@ -28,6 +29,7 @@ from eetool.cli.shell_completion import complete_hw_profile
 if TYPE_CHECKING:
     from eetool.data.image_form import DataChoice
     from eetool.data.source import Source
+    from eetool.latency.table.hw_profile import HwProfile
     from eetool.search.search import SearchOptions, SearchTarget
     from eetool.search.space.space import Space
 
@@ -94,6 +96,7 @@ class SearchRequest:
     torch_device: str
     output: Path
     force: bool
+    check_table: bool
 
     @property
     def limits(self) -> dict[str, float]:
@@ -106,6 +109,11 @@ class SearchRequest:
     def study_file(self) -> Path:
         """File of the study when there is no --storage."""
         return self.output.with_name(self.output.name + ".study.db")
+
+    @property
+    def check_file(self) -> Path:
+        """File of the check that the prices of the study rest on."""
+        return self.output.with_name(self.output.name + ".check.json")
 
 
 @verb_with_request(SearchRequest)
@@ -191,6 +199,7 @@ class SearchRequest:
     metavar="DEVICE",
     help="Where networks are trained.",
 )
+@check_table_option
 @output_option("The front.", default="search.front.json")
 @force_option
 def search(request: SearchRequest) -> CommandResult:
@@ -226,7 +235,7 @@ def search(request: SearchRequest) -> CommandResult:
     if request.threads:
         use_threads(request.threads)
     progress = TerminalProgress()
-    space, target, options = load_space(request.space), _target(request), _options(request)
+    space, target, options = load_space(request.space), _target(request, progress), _options(request)
     find_torch_device(options.torch_device)
     source = load_source(data, progress)
     if request.sizes:
@@ -289,12 +298,43 @@ def _check_study(request: SearchRequest) -> None:
         raise OutputError(f"{request.study_file} holds a study", "--resume continues it, --force starts anew.")
 
 
-def _target(request: SearchRequest) -> "SearchTarget":
+def _target(request: SearchRequest, progress: TerminalProgress) -> "SearchTarget":
     from eetool.latency.table.hw_profile import load_device
     from eetool.search.search import SearchTarget
 
     profile = load_device(request.device) if request.device else None
+    if profile is not None and request.device is not None:
+        profile = _at_speed_of_study(request, request.device, profile, progress)
     return SearchTarget(profile, threads=request.device_threads, watts=request.watts)
+
+
+def _at_speed_of_study(
+    request: SearchRequest, device: str, profile: "HwProfile", progress: TerminalProgress
+) -> "HwProfile":
+    """Return the profile as a check at the beginning of the study corrects it: one study has one price list.
+
+    Workers that share a --storage may run on other machines, so their table stays as it is.
+    """
+    from eetool.api.checked_device import present_check, write_check
+    from eetool.latency.check.correction import check_remarks, correct_profile
+    from eetool.latency.check.table_check import SCHEMA, TableCheck
+    from eetool.records import read_record
+    from eetool.search.search import table_backend
+
+    if request.storage is not None:
+        return profile
+    if request.resume and request.study_file.exists():
+        recorded = request.check_file.exists()
+        return correct_profile(profile, read_record(TableCheck, request.check_file, SCHEMA)) if recorded else profile
+    request.check_file.unlink(missing_ok=True)
+    conditions = (table_backend(profile), "fp32", request.device_threads)
+    check = present_check(device, profile, conditions, progress) if request.check_table else None
+    if check is None:
+        return profile
+    for remark in check_remarks(check):
+        progress.note(f"warning: {remark}")
+    write_check(request.check_file, check)
+    return correct_profile(profile, check)
 
 
 def _options(request: SearchRequest) -> "SearchOptions":

@@ -46,6 +46,7 @@ class PredictionTarget:
         operating_points: operating points of the cascade that carry expected figures.
         batch: examples of one call, by which MACs and costs are counted.
         unsplit: kernels of the network without early exits as one graph; empty where there is no cascade.
+        io_mb: megabytes of the inputs and outputs of graphs that a user calls as they are; absent for components.
         input_shape: sizes of the only input of one example; null where there are several, or they are not known.
     """
 
@@ -59,6 +60,7 @@ class PredictionTarget:
     batch: int = 1
     unsplit: tuple[Kernel, ...] = ()
     input_shape: tuple[int | str, ...] | None = None
+    io_mb: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def backend(self) -> str:
@@ -225,6 +227,8 @@ def _of_bundle(bundle: Bundle, variant: str, detection: _Detection) -> Predictio
 
 def _of_file(path: Path, variant: str, detection: _Detection) -> PredictionTarget:
     """Return one graph, or for a file with nested exits one graph per exit: all that runs until there."""
+    if path.suffix == ".tflite":
+        return PredictionTarget(path.name, variant, {path.name: detection.of_file(path)}, {path.name: GRAPH})
     read = _graphs_of_file(path)
     with damage_as_error(str(path)):
         graphs = {name: detection.of_graph(graph) for name, graph in read.items()}
@@ -238,7 +242,13 @@ def _of_file(path: Path, variant: str, detection: _Detection) -> PredictionTarge
         warnings=_batch_warnings(batches),
         batch=next(iter(batches.values()), 1),
         input_shape=_shape_of_only_input(next(iter(read.values()))),
+        io_mb={name: _io_mb(graph) for name, graph in read.items()},
     )
+
+
+def _io_mb(graph: SizedGraph) -> float:
+    """Return the megabytes of the inputs and outputs of a graph, all as float32."""
+    return sum(4 * graph.size(name) for name in (*graph.inputs, *graph.outputs)) / 1e6
 
 
 def _graphs_of_file(path: Path) -> dict[str, SizedGraph]:

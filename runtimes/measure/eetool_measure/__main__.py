@@ -21,7 +21,7 @@ from eetool_runtime.errors import EarlyExitError, UsageError
 from .bundle_timing import MIN_SECONDS, PICTURE, RUNS, SEED, measure_bundle
 from .energy import GROSS, NET, EnergyMeter
 from .meters.registry import METERS
-from .probe_timing import PROBES, ProbeTimes, measure_probes
+from .probe_timing import ALL, PROBES, WHOLE, ProbeTimes, measure_probes
 from .records import encode
 from .results import Measurement
 
@@ -42,6 +42,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--power-scope", default=NET, choices=(NET, GROSS), help="idle power subtracted, or not")
     parser.add_argument("--sustained-seconds", type=float, help="then call the model without a pause for this time")
     parser.add_argument("--watts", type=float, help="power draw of the board, to estimate energy without a meter")
+    parser.add_argument("--times", default=ALL, choices=(ALL, WHOLE), help="of probes: those of whole calls alone")
     parser.add_argument("--progress", action="store_true", help="report measured probes on stderr")
     options = vars(parser.parse_args(arguments))
     try:
@@ -64,6 +65,8 @@ def _measure(path: Path, variant: Optional[str], options: dict[str, Any]) -> Uni
             raise UsageError("--sustained-seconds is for bundles; this is a folder of probes")
         options.pop("picture")
         return measure_probes(path, report=_report if options.pop("progress") else lambda steps: None, **options)
+    if options.pop("times") != ALL:
+        raise UsageError("--times is for a folder of probes; this is a bundle")
     options.pop("progress")
     bundle = open_bundle(path)
     return measure_bundle(bundle, variant or next(iter(bundle.manifest.variants)), **options)
