@@ -51,8 +51,9 @@ def write_goals(folder: Path, goals: TuningGoals | None) -> None:
     if goals is None:
         return
     fields = encode(goals)
-    if goals.default is None:  # a later addition, which readers of earlier versions refuse
-        del fields["default"]
+    for later in ("default", "max_reaction_s"):  # later additions, which readers of earlier versions refuse
+        if fields[later] is None:
+            del fields[later]
     (folder / GOALS).write_text(canonical({"schema": GOALS_SCHEMA, **fields}), encoding="utf-8")
 
 

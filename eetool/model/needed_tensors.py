@@ -15,7 +15,7 @@ class NeededTensors:
     Attributes:
         tensors: by name.
         published: names that files of others have for them.
-        classes: number of classes, for the hint of an error.
+        classes: number of classes, for the hint of an error; 0 where no tensor depends on it.
         keeps_classes: the number of classes is that of the file if the user wishes, because there are no data.
         any_shape: shapes are not compared, because the size of the input is not known.
     """
@@ -36,7 +36,8 @@ def needed_tensors(
 ) -> NeededTensors:
     """Return the tensors that a backbone takes from a file, without those of the module `without`."""
     tensors = {name: x for name, x in backbone.state_dict().items() if not is_inside(name, without)}
-    return NeededTensors(tensors, published_names(backbone), classes, keeps_classes)
+    own_classes = classes if without is None else 0  # nothing else depends on them
+    return NeededTensors(tensors, published_names(backbone), own_classes, keeps_classes)
 
 
 def is_inside(name: str, module: str | None) -> bool:

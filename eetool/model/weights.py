@@ -82,13 +82,19 @@ def load_weights(
 
 
 def check_weights(
-    backbone: nn.Module, path: Path, key: str | None = None, without: str | None = None, any_shape: bool = False
+    backbone: nn.Module,
+    path: Path,
+    classes: int,
+    key: str | None = None,
+    without: str | None = None,
+    any_shape: bool = False,
 ) -> PublishedNames | None:
     """Check that a file has the names and shapes of a backbone's tensors, before any data is read.
 
     Args:
         backbone: the network.
         path: the file.
+        classes: number of classes, for the hint of an error; 0 where it is not known.
         key: where in the file the network lies.
         without: a module whose tensors are not compared.
         any_shape: names alone are compared.
@@ -100,7 +106,7 @@ def check_weights(
         ArtefactError, UsageError: see `load_weights`.
     """
     stored = read_weights_file(path)
-    needed = replace(needed_tensors(backbone, 0, without), any_shape=any_shape)
+    needed = replace(needed_tensors(backbone, classes, without), any_shape=any_shape)
     return _choose(stored, _our_exits(stored, path)[1], needed, path, key, without).published
 
 
