@@ -43,11 +43,12 @@ def refusals(folder: Folder, other_weights: str) -> list[Refusal]:
 
 
 def answer(refusal: Refusal) -> str:
-    """Return what a command said: its error with the hint, else its notes."""
+    """Return what a command said: its error with the hint, else the networks that it found unused, and its notes."""
     error = refusal.step.document.get("error")
     if error:
         return " ".join(filter(None, (error["message"], error["hint"])))
-    return " ".join(refusal.step.notes)
+    unused = (refusal.step.document.get("fit") or {}).get("unused", [])
+    return " ".join([*(f"no example leaves at {file}" for file in unused), *refusal.step.notes])
 
 
 def _output(verb: str) -> tuple[str, ...]:
