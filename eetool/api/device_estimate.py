@@ -40,6 +40,7 @@ class EstimateRequest:
         new_data: on all of its examples, none of which the model may have been made with.
         operating_point: the judged one.
         max_accuracy_drop: percentage points that it may lose.
+        check_table: correct the table of this machine by a check of a few seconds first.
     """
 
     input: Path
@@ -53,6 +54,7 @@ class EstimateRequest:
     new_data: bool = False
     operating_point: str | None = None
     max_accuracy_drop: float | None = None
+    check_table: bool = False
 
 
 def make_estimate(request: EstimateRequest, progress: Progress = SILENT) -> Estimate:
@@ -74,11 +76,12 @@ def make_estimate(request: EstimateRequest, progress: Progress = SILENT) -> Esti
     profile = load_device(request.device)
     with ExitStack() as files:
         model = _open(request, request.input, files)
+        profile, checked = _at_present_speed(request, profile, model, progress)
         target, predictor = _on_device(request, profile, model, request.variant)
         prediction = predict(target, predictor)
         if prediction.reason is not None:
             return Estimate(**vars(prediction))
-        rivals, warnings = [], [*prediction.warnings, *_tuning_warnings(model, profile, target.variant)]
+        rivals, warnings = [], [*checked, *prediction.warnings, *_tuning_warnings(model, profile, target.variant)]
         for path in request.against:
             rival, its_predictor = _on_device(request, profile, _open(request, path, files), "auto", target.variant)
             warnings += check_input_shapes(target, rival)
@@ -92,6 +95,19 @@ def make_estimate(request: EstimateRequest, progress: Progress = SILENT) -> Esti
             drops = _recorded_drops(model, target.variant)
             comparison = compare_on_device(target, predictor, rivals, _rules(request, model), results, missing, drops)
     return Estimate(**{**vars(prediction), "warnings": tuple(warnings)}, comparison=comparison)
+
+
+def _at_present_speed(
+    request: EstimateRequest, profile: HwProfile, model: Model, progress: Progress
+) -> tuple[HwProfile, tuple[str, ...]]:
+    """Return the profile after a check of the conditions that the model is predicted for, with warnings."""
+    from eetool.api.checked_device import at_present_speed
+
+    if not request.check_table:
+        return profile, ()
+    _, predictor = _on_device(request, profile, model, request.variant)
+    costs = predictor.kernel_costs
+    return at_present_speed(request.device, profile, (costs.backend, costs.precision, costs.threads), progress)
 
 
 def _open(request: EstimateRequest, path: Path, files: ExitStack) -> Model:

@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from eetool.errors import ArtefactError, OutputError, UsageError
 from eetool.progress import Progress
 
 if TYPE_CHECKING:
+    from eetool.latency.table.hw_profile import HwProfile
     from eetool.model.checkpoint import Checkpoint
     from eetool.model.goals import CostSource, TuningGoals
     from eetool.model.spec import ExpectedDrop
@@ -40,6 +40,7 @@ class TuningOrder:
         default: default operating point; by default the cheapest that keeps the accuracy drop.
         references: code that a checkpoint may be built with.
         force: replace an existing output, or an earlier policy.
+        check_table: correct the table of this machine by a check of a few seconds first.
     """
 
     model: "Path | Checkpoint"
@@ -53,6 +54,7 @@ class TuningOrder:
     default: str | None = None
     references: tuple[str, ...] = ()
     force: bool = False
+    check_table: bool = False
 
     @property
     def target(self) -> Path | None:
@@ -153,7 +155,7 @@ def _tune_checkpoint(order: TuningOrder, data: Data, progress: Progress) -> Tune
     from eetool.model.gate_scores import LEARNED, MAX_SOFTMAX
     from eetool.model.spec import Policy
     from eetool.records import identity
-    from eetool.train.pipeline import answer_arrays
+    from eetool.train.exit_answers import NetworkAnswers
     from eetool.tune.exit_costs import model_macs
     from eetool.tune.fit_policy import fit_policy
     from eetool.tune.unused_networks import unused_networks
@@ -169,21 +171,24 @@ def _tune_checkpoint(order: TuningOrder, data: Data, progress: Progress) -> Tune
     if score == LEARNED and not spec.learned_confidence:
         raise UsageError("the model has no learned confidence", "Train it with --recipe confidence.")
     macs = model_macs(spec, score)
-    device_costs = _device_costs(order, score=score)
+    device_costs = _device_costs(order, progress, score=score)
     costs = device_costs.costs if device_costs else macs
     source = as_source(data, progress, model_form(spec.inputs, name))
     check_classes(source, spec.labels, name)
     source = as_recorded(source, checkpoint.record.data, checkpoint.record.contents, progress)
     source = use_model_vocabulary(source, spec.inputs)
-    answers_of = partial(answer_arrays, checkpoint)
+    answers_of = NetworkAnswers(checkpoint)
     tuned = fit_policy(source, checkpoint.record.data, answers_of, costs, macs, order.goals, score, progress)
     unused = unused_networks(spec.taps, tuned.operating_points)
-    tuned = replace(tuned, default=order.default or tuned.default, warnings=(*tuned.warnings, *unused))
+    tuned = replace(
+        tuned, default=order.default or tuned.default, warnings=(*tuned.warnings, *unused, *_omitted(device_costs))
+    )
     fitted = tuned.calibration
     costs_of = _cost_source(order, device_costs, _ONNX_FP32)
     goals = replace(order.goals, calibration=fitted.method, costs=costs_of, default=order.default)
     limits = goals.max_accuracy_drop, fitted.slopes, fitted.offsets, goals
-    policy = Policy(score, fitted.temperatures, tuned.operating_points, *limits, tuned.default, tuned.expected_drops)
+    points, drops = tuned.operating_points, tuned.expected_drops
+    policy = Policy(score, fitted.temperatures, points, *limits, tuned.default, drops, tuned.stream)
     checkpoint = checkpoint.with_policy(policy)
     if order.target is not None:
         save_checkpoint(order.target, checkpoint, _may_replace(order, read))
@@ -204,7 +209,7 @@ def _tune_bundle(order: TuningOrder, data: Data, progress: Progress) -> TunedMod
     read = identity(order.model)
     bundle = open_bundle(order.model)
     name = order.variant or next(iter(bundle.manifest.variants))
-    device_costs = _device_costs(order, name)
+    device_costs = _device_costs(order, progress, name)
     given = replace(order.goals, costs=_cost_source(order, device_costs, name), default=order.default)
     goals = merge_goals(read_goals(bundle), given, order.named)
     costs = device_costs.costs if device_costs else None
@@ -214,7 +219,7 @@ def _tune_bundle(order: TuningOrder, data: Data, progress: Progress) -> TunedMod
     source = as_recorded(source, bundle.manifest.data, read_contents(bundle), progress)
     manifest, tuned = fit_bundle(bundle, name, source, goals, given, costs, progress)
     unused = unused_networks([e.tap for e in manifest.exits[:-1]], tuned.operating_points)
-    tuned = replace(tuned, warnings=(*tuned.warnings, *unused))
+    tuned = replace(tuned, warnings=(*tuned.warnings, *unused, *_omitted(device_costs)))
     if order.default is not None:
         manifest, tuned = with_default(manifest, order.default), replace(tuned, default=order.default)
     elif goals.default is not None:
@@ -240,7 +245,9 @@ def _tuned(
     return TunedModel(order.target, checkpoint, goals, tuned, costs, means)
 
 
-def _device_costs(order: TuningOrder, variant: str = _ONNX_FP32, score: str | None = None) -> "DeviceCosts | None":
+def _device_costs(
+    order: TuningOrder, progress: Progress, variant: str = _ONNX_FP32, score: str | None = None
+) -> "DeviceCosts | None":
     """Return the costs on the device; None without a device, where MACs are minimised."""
     from eetool.api.arguments import checkpoint_file, own_references
     from eetool.export.temporary_bundle import temporary_bundle
@@ -253,10 +260,12 @@ def _device_costs(order: TuningOrder, variant: str = _ONNX_FP32, score: str | No
         return None
     if not isinstance(order.model, Path):
         with checkpoint_file(order.model) as path:
-            return _device_costs(replace(order, model=path, references=own_references(order.model)), variant, score)
+            own = replace(order, model=path, references=own_references(order.model))
+            return _device_costs(own, progress, variant, score)
     path, references = order.model, order.references
     if order.device is not None:
-        return predicted_costs(path, order.device, temporary_bundle, variant, order.cost_unit, references, score)
+        device = _present_device(order, order.device, variant, progress)
+        return predicted_costs(path, device, temporary_bundle, variant, order.cost_unit, references, score)
     assert order.profile is not None
     document = read_record(Profile, order.profile, SCHEMA)
     if document.variant != variant:
@@ -266,6 +275,26 @@ def _device_costs(order: TuningOrder, variant: str = _ONNX_FP32, score: str | No
     with open_target(path, temporary_bundle, references, score) as opened:
         assert not isinstance(opened, Path)  # only an ONNX file stays a path
         return measured_costs(document, order.profile, opened, order.cost_unit)
+
+
+def _omitted(costs: "DeviceCosts | None") -> tuple[str, ...]:
+    return () if costs is None else costs.omitted
+
+
+def _present_device(order: TuningOrder, device: str, variant: str, progress: Progress) -> "HwProfile":
+    """Return the hw profile of the device, at its present speed where the table is of this machine."""
+    from eetool.api.checked_device import at_present_speed
+    from eetool.latency.table.hw_profile import load_device
+    from eetool.latency.table.table import BACKENDS
+
+    profile = load_device(device)
+    if not order.check_table:
+        return profile
+    graph_format, precision = variant.split("/")[0], variant.split("/")[-1]
+    profile, remarks = at_present_speed(device, profile, (BACKENDS[graph_format], precision, 1), progress)
+    for remark in remarks:
+        progress.note(f"warning: {remark}")
+    return profile
 
 
 def _check_tuned_before(order: TuningOrder, tuned_before: bool) -> None:

@@ -110,7 +110,7 @@ def make_sets(
     """
     if not any(UNSPLIT in bundle.variant(variant).references for variant in variants):
         raise ArtefactError(f"{bundle.path}: has no reference/{UNSPLIT} to compare with", NO_REFERENCE_HINT)
-    inputs = bench_inputs(bundle, forms.examples)
+    inputs = bench_inputs(bundle, forms.examples, forms.files)
     several = len(variants) > 1
     owners: dict[str | None, str] = {}
     for variant in variants:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from eetool.latency.estimate.energy import Energy
     from eetool.latency.table.hw_profile import HwProfile
 
+_PLAIN_DIFFERENCE = 0.03  # smaller differences of plain calls are not shown
+
 __all__ = ["EstimateRequest", "estimate_result"]
 
 
@@ -41,6 +43,7 @@ def estimate_text(p: "Estimate", profile: "HwProfile") -> list[Any]:
     lines += [
         _graph_table(p),
         "measured: share of the ms that rests on measured entries of exactly these kernels",
+        *_plain_calls(p),
         *_energies(p),
     ]
     if p.exits:
@@ -98,6 +101,16 @@ def _graph_table(p: "Estimate") -> Any:
     ]
     right = ("MACs (M)", "ms", f"{p.confidence:.0%} interval", "mJ", "measured")
     return table({"component": "left", **dict.fromkeys(right, "right")}, rows)
+
+
+def _plain_calls(p: "Estimate") -> list[str]:
+    """Return the protocol of the times, and those of plain calls where they differ by more than 3 %."""
+    lines = ["ms: calls with bound buffers, as the runtime makes them"]
+    for graph in p.graphs:
+        if graph.plain_call_ms is not None and graph.plain_call_ms > (1 + _PLAIN_DIFFERENCE) * graph.latency_ms:
+            more = graph.plain_call_ms / graph.latency_ms - 1
+            lines.append(f"{graph.name}: {milliseconds(graph.plain_call_ms)} ms by plain calls ({more:+.0%})")
+    return lines
 
 
 def _exit_table(p: "Estimate") -> Any:

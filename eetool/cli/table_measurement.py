@@ -15,6 +15,7 @@ from eetool.wording import counted
 
 if TYPE_CHECKING:
     from eetool.latency.build.build_table import MeasureNets
+    from eetool.latency.build.probe_measurement import Runner
     from eetool.latency.table.hw_profile import HwProfile
     from eetool_measure.probe_timing import ProbeTimes
 
@@ -143,6 +144,32 @@ def profile_name(device: str, output: Path) -> str:
     """Return a valid name of a hw profile: that of the device, or of the file for `host`."""
     plain = re.sub(r"[^a-z0-9-]+", "-", (output.stem if device == HOST else device).lower()).strip("-")
     return plain[:64] or HOST
+
+
+@contextmanager
+def checking(device: str, device_python: str, ssh_option: tuple[str, ...], profile: "HwProfile") -> "Iterator[Runner]":
+    """Yield the function that measures the reference probes of `profile`, here or over ssh.
+
+    Raises:
+        ArtefactError: the profile is of another machine than this one.
+        UsageError: `device` is neither.
+    """
+    from eetool.errors import UsageError
+    from eetool.latency.check.table_check import require_machine
+    from eetool_measure.machine import read_machine
+
+    if device.startswith(SSH):
+        from eetool.profile.ssh_runner import lease_device
+
+        with lease_device(device, None, ssh_option, device_python) as remote:
+            yield remote.run_measure
+    elif device == HOST:
+        from eetool.profile.local_runner import run_measure
+
+        require_machine(profile, read_machine())
+        yield run_measure
+    else:
+        raise UsageError(f"a table is checked on its own machine, not on {device}", "Give ssh://user@host, or nothing.")
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from eetool.cli.output import CommandResult, table
 from eetool.wording import counted, scope_words
 
 if TYPE_CHECKING:
+    from eetool.errors import UnstableError
+    from eetool.latency.check.table_check import TableCheck
     from eetool.latency.table.hw_profile import HwProfile
     from eetool.latency.table.table import Composition, Regression, TableEntry
 
@@ -52,6 +54,34 @@ def table_result(device: str) -> CommandResult:
     profile = load_device(device)
     text = [f"{profile.name}: {profile.title}", *_table_lines(profile), *_source_lines(profile)]
     return CommandResult(SCHEMA, profile_document(profile), text)
+
+
+def check_result(check: "TableCheck", problem: "UnstableError | None") -> CommandResult:
+    """Return the result of a check of a table: factors by class, and what becomes of them."""
+    from eetool.latency.check.correction import check_remarks
+    from eetool.latency.check.table_check import SCHEMA
+
+    rows = [
+        (
+            f"{part.backend} {part.precision}, {counted(part.threads, 'thread')}",
+            factor.kernels,
+            f"{factor.factor:.2f}",
+            "–".join(f"{bound:.2f}" for bound in factor.interval),
+            "yes" if factor.applied else "no",
+        )
+        for part in check.conditions
+        for factor in part.factors
+    ]
+    probes = sum(len(part.probes) for part in check.conditions)
+    columns = {"table": "left", "kernels": "left", **dict.fromkeys(("now / then", "90% interval", "applied"), "right")}
+    text = [
+        f"{check.device}: {counted(probes, 'reference probe')} in {check.seconds:.1f} s",
+        table(columns, rows),
+        *(f"warning: {remark}" for remark in check_remarks(check)),
+    ]
+    if not any(factor.applied for part in check.conditions for factor in part.factors) and not check.reasons:
+        text.append("the table holds: no speed changed by more than 5 %")
+    return CommandResult(SCHEMA, vars(check), text, problem)
 
 
 def describe_coverage(profile: "HwProfile") -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from eetool.model.goals import TuningGoals
 from eetool.model.history import TrainingHistory
-from eetool_runtime.manifest import Data, Input, OperatingPoint
+from eetool_runtime.manifest import LATER, Data, Input, OperatingPoint, StreamPoint
 
 OWN = "own"  # in place of the layers of a branch
 CASCADE = "cascade"  # in place of a backbone reference, where several networks make a cascade
@@ -207,6 +207,25 @@ def member_branches(parts: Iterable[ModelSpec]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
+class StreamFit:
+    """Operating points for streams of frames, as `eetool tune --stream` fits them.
+
+    Attributes:
+        period_s: seconds from one frame to the next.
+        base_rates: share of each class in the training split.
+        default: name of the default point.
+        points: policies by name.
+        expected_drops: by point, what new groups will show, against full depth with an answer per frame.
+    """
+
+    period_s: float
+    base_rates: tuple[float, ...]
+    default: str
+    points: dict[str, StreamPoint]
+    expected_drops: dict[str, ExpectedDrop] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Policy:
     """Calibration and thresholds, as `eetool tune` fits them.
 
@@ -220,6 +239,7 @@ class Policy:
         goals: goals that the policy was fitted for; None in files of earlier versions.
         default: name of the operating point that is in use after loading; None in files of earlier versions.
         expected_drops: by operating point, what new data will show; empty in files of earlier versions.
+        stream: operating points for streams; None where none were fitted.
     """
 
     score: str
@@ -231,6 +251,7 @@ class Policy:
     goals: TuningGoals | None = None
     default: str | None = None
     expected_drops: dict[str, ExpectedDrop] = field(default_factory=dict)
+    stream: StreamFit | None = field(default=None, metadata=LATER)
 
 
 CONTENTS = re.compile("([0-9a-f]{16}){1,2048}")  # fingerprints of examples, one after the other

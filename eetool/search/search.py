@@ -109,7 +109,7 @@ class Search:
         self.supernet = Supernet(largest_network(space, self.data))
         predictor = None
         if target.profile is not None:
-            backend = target.backend or _table_backend(target.profile)
+            backend = target.backend or table_backend(target.profile)
             predictor = DevicePredictor(target.profile, backend, "fp32", target.threads, target.watts)
         self.predictor = predictor
         self.estimator = CostEstimator(predictor)
@@ -277,7 +277,8 @@ class Search:
         return UNKNOWN if self.predictor is None else self.predictor.graph("nothing", []).energy_mj
 
 
-def _table_backend(profile: HwProfile) -> str:
+def table_backend(profile: HwProfile) -> str:
+    """Return the backend of a table that candidates are priced for: ONNX Runtime where the table has it."""
     backends = sorted({e.backend for e in profile.table} | {r.backend for r in profile.regressions})
     return _ONNXRUNTIME if _ONNXRUNTIME in backends or not backends else backends[0]
 

@@ -16,7 +16,6 @@ from eetool.data.rows import rows_per_pass
 from eetool.train.training_examples import TrainingExamples
 
 _IMAGES = 256
-_MOST_ROWS = 64
 
 
 def estimate_norm_statistics(backbone: nn.Module, names: Sequence[str], examples: TrainingExamples) -> None:
@@ -55,7 +54,7 @@ def estimate_norm_statistics(backbone: nn.Module, names: Sequence[str], examples
 def _run(backbone: nn.Module, examples: TrainingExamples) -> None:
     backbone.eval()
     chosen = torch.from_numpy(np.unique(np.linspace(0, len(examples.labels) - 1, _IMAGES).astype(np.int64)))
-    step = rows_per_pass(examples.images.shape[1:], _MOST_ROWS)
+    step = rows_per_pass(examples.images.shape[1:])
     with torch.no_grad():
         for part in torch.split(chosen, step):
             backbone(examples.normalise(examples.images.index_select(0, part)))

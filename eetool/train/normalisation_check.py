@@ -24,7 +24,6 @@ from eetool.wording import counted
 
 _MOST_EXAMPLES = 128  # each runs once per normalisation
 _CLEARLY = 10.0  # percentage points, beyond the interval of the difference
-_ROWS = 64
 _STATISTICS_OF = 512  # images
 
 
@@ -111,7 +110,7 @@ def _presets(training: TrainingExamples, name: str) -> dict[str, Normalisation]:
 def _correctness(net: EarlyExitNet, source: Source, chosen: np.ndarray, rule: Normalisation) -> Tensor:
     """Return bool (n,), the examples that full depth classifies right with this normalisation."""
     examples = training_examples(source, chosen, AS_THEY_ARE, rule)
-    step, right = rows_per_pass(source.inputs.shape[1:], _ROWS), []
+    step, right = rows_per_pass(source.inputs.shape[1:]), []
     net.eval()
     with torch.no_grad():
         for start in range(0, len(chosen), step):

@@ -14,7 +14,8 @@ from eetool.latency.table.hw_profile import HwProfile, profile_document, read_pr
 from eetool.records import canonical
 from eetool_measure.__main__ import main as measure
 
-SCHEMA = json.loads((Path(__file__).parents[2] / "eetool/schemas/hw_profile-1.schema.json").read_text())
+SCHEMAS = Path(__file__).parents[2] / "eetool/schemas"
+SCHEMA = json.loads((SCHEMAS / "hw_profile-1.schema.json").read_text())
 BUILD = [("table", "build"), ("profile", "--build-table")]
 Measured = Callable[..., Path]
 
@@ -204,3 +205,85 @@ def test_build_beside_an_interrupted_measurement_is_refused(cli: Any, tmp_path: 
     result = cli("table", "build", "--probes", 8, "-o", tmp_path / "my.json")
     assert (result.code, "--resume continues" in result.stderr) == (2, True), result
     assert (tmp_path / "my.json.partial").read_text() == "precious"
+
+
+@pytest.fixture
+def here(
+    cli: Any, tmp_path: Path, measured: Measured, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A table of this machine, from times that were not measured here and now."""
+    monkeypatch.setenv("EETOOL_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "here.json"
+    assert cli("table", "build", "--device", "my-pi", "--times", measured(capsys), "-o", path).code == 0
+    return path
+
+
+def test_check_measures_reference_probes_and_prints_factors(cli: Any, here: Path, tmp_path: Path) -> None:
+    written = tmp_path / "check.json"
+    result = cli("table", "check", here, "-o", written)
+    assert result.code == 0, result
+    for words in ("reference probes in", "compute", "memory", "calls"):
+        assert words in result.stdout
+    document = json.loads(written.read_text())
+    jsonschema.validate(document, json.loads((SCHEMAS / "table_check-1.schema.json").read_text()))
+    (part,) = document["conditions"]
+    assert all(probe["now_ms"] > 0 for probe in part["probes"])
+
+
+def test_check_under_load_ends_with_exit_code_7_and_is_written(
+    cli: Any, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eetool.latency.check.table_check.MAX_UNSTEADY", -1.0)
+    written = tmp_path / "check.json"
+    result = cli("table", "check", here, "-o", written, "--no-accept-unstable")
+    assert (result.code, "other programs took the processor" in result.stderr) == (7, True), result
+    document = json.loads(written.read_text())
+    assert (document["ok"], document["error"]["code"]) == (False, 7)
+    jsonschema.validate(document, json.loads((SCHEMAS / "table_check-1.schema.json").read_text()))
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("device", "arguments", "code", "message"),
+    [
+        ("elsewhere", (), 3, "is the table of"),
+        ("here", ("--precision", "int8"), 3, "holds no reference probes of these conditions"),
+        ("here", ("--device", "rpi4"), 2, "is checked on its own machine"),
+        ("old", (), 3, "holds no reference probes, so nothing shows whether it still holds"),
+        ("rpi5", (), 3, "is the table of Raspberry Pi 5"),
+    ],
+)
+def test_check_of_what_cannot_be_checked_is_refused(
+    cli: Any, here: Path, tmp_path: Path, device: str, arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    profile = read_profile(here)
+    changed = {
+        "here": profile,
+        "elsewhere": replace(profile, facts=replace(profile.facts, soc="other", cpu="other")),
+        "old": replace(profile, references=()),
+    }
+    path = tmp_path / f"{device}.json"
+    if device in changed:
+        path.write_text(canonical({"schema": "hw_profile/1", **profile_document(changed[device])}))
+    result = cli("table", "check", path if device in changed else device, *arguments)
+    assert (result.code, message in result.stderr) == (code, True), result
+
+
+def test_estimate_checks_a_table_of_this_machine_unless_told_otherwise(cli: Any, here: Path, tmp_path: Path) -> None:
+    from eetool.latency.probes.probe_network import ProbeNetwork
+
+    net = tmp_path / "net.onnx"
+    net.write_bytes(ProbeNetwork("plain", 500).model().SerializeToString())
+    profile = read_profile(here)
+    (references,) = profile.references
+    slow = tuple(replace(probe, latency_ms=probe.latency_ms / 100) for probe in references.probes)
+    path = tmp_path / "slow.json"
+    faster = replace(profile, references=(replace(references, probes=slow),))  # as if the machine were slower now
+    path.write_text(canonical({"schema": "hw_profile/1", **profile_document(faster)}))
+    plain, checked = (
+        cli("estimate", net, "--device", path, option) for option in ("--no-check-table", "--check-table")
+    )
+    assert "reference probes" not in plain.stderr
+    assert "checking the table of my-pi by its reference probes" in checked.stderr
+    assert "warning: " in checked.stdout
+    assert checked.stdout != plain.stdout

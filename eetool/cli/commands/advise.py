@@ -19,6 +19,7 @@ from eetool.cli.options import (
     force_option,
     named_option,
     output_option,
+    sizes_option,
 )
 from eetool.cli.output import CommandResult, verb_with_request, write_result
 from eetool.cli.progress_bars import TerminalProgress
@@ -40,6 +41,7 @@ class AdviseRequest:
     device: str | None
     threads: int
     against: tuple[Path, ...]
+    sizes: tuple[int, ...]
     max_accuracy_drop: float
     exits: int
     weights: Path | None
@@ -69,6 +71,10 @@ class AdviseRequest:
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads on the device.")
 @click.option(
     "--against", type=STATIC_NETWORK, multiple=True, help="A static network to compare with: .onnx; repeatable."
+)
+@sizes_option(
+    "Smaller sizes of photographs in pixels: the network at each is judged alone, and in front of the network at its "
+    "own size. For --data folder:DIR."
 )
 @click.option(
     "--max-accuracy-drop",
@@ -147,6 +153,7 @@ def advise(request: AdviseRequest) -> CommandResult:
         threads=request.threads,
         seed=request.seed,
         against=request.against,
+        sizes=request.sizes,
     )
     progress = TerminalProgress()
     choice = expect_published(choice)

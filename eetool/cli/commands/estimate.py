@@ -10,6 +10,7 @@ from eetool.cli.options import (
     DEVICE,
     MODEL,
     FiniteRange,
+    check_table_option,
     data_choice,
     data_options,
     force_option,
@@ -55,6 +56,7 @@ class FileEstimateRequest(EstimateRequest):
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads on the device.")
 @click.option("--variant", default="auto", show_default=True, help="Of a bundle: such as onnx/int8.")
 @click.option("--watts", type=FiniteRange(0, min_open=True), help="Power of the board; energy is estimated from it.")
+@check_table_option
 @output_option("Where to write the JSON document.")
 @named_option
 @force_option
@@ -63,7 +65,8 @@ def estimate(request: FileEstimateRequest) -> CommandResult:
 
     INPUT is a bundle, a checkpoint or an ONNX file. It is compared with its unsplit backbone and with the networks of
     --against. Accuracies are those that `tune` recorded; with --data, all networks of a bundle classify the test split
-    here. Nothing is timed; `eetool profile` and `eetool bench` measure.
+    here. A table of this machine is checked first, by probes that take a few seconds. `eetool profile` and
+    `eetool bench` measure the model itself.
     """
     from eetool.errors import UsageError
     from eetool.records import check_output

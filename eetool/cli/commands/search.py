@@ -14,10 +14,12 @@ from eetool.cli.options import (
     PATH,
     SHARED_WEIGHTS,
     FiniteRange,
+    check_table_option,
     data_choice,
     data_options,
     force_option,
     output_option,
+    sizes_option,
 )
 from eetool.cli.output import CommandResult, say, verb_with_request, write_result
 from eetool.cli.progress_bars import TerminalProgress
@@ -25,9 +27,14 @@ from eetool.cli.search_output import search_result
 from eetool.cli.shell_completion import complete_hw_profile
 
 if TYPE_CHECKING:
+    from eetool.data.image_form import DataChoice
+    from eetool.data.source import Source
+    from eetool.latency.table.hw_profile import HwProfile
     from eetool.search.search import SearchOptions, SearchTarget
+    from eetool.search.space.space import Space
 
 F = TypeVar("F", bound=Callable[..., Any])
+_IMAGE_AXES = 4
 _POSITIVE = FiniteRange(0, min_open=True)
 _LIMITS = {
     "macs": ("--max-macs", "Mean multiply-accumulates, such as 2.5e6."),
@@ -55,6 +62,7 @@ class SearchRequest:
     data: str
     shape: tuple[int, ...] | None
     fit: str | None
+    sizes: tuple[int, ...]
     device: str | None
     objective: str | None
     max_macs: float | None
@@ -88,6 +96,7 @@ class SearchRequest:
     torch_device: str
     output: Path
     force: bool
+    check_table: bool
 
     @property
     def limits(self) -> dict[str, float]:
@@ -101,10 +110,19 @@ class SearchRequest:
         """File of the study when there is no --storage."""
         return self.output.with_name(self.output.name + ".study.db")
 
+    @property
+    def check_file(self) -> Path:
+        """File of the check that the prices of the study rest on."""
+        return self.output.with_name(self.output.name + ".check.json")
+
 
 @verb_with_request(SearchRequest)
 @click.option("--space", required=True, help="mobilenetv3-cifar, mobilenetv3, resnet, or package.module:space.")
 @data_options()
+@sizes_option(
+    "Sizes of images in pixels that networks may have, up to that of the data; photographs of a folder are read at the "
+    "largest.  [those of the space]"
+)
 @click.option(
     "--device",
     type=DEVICE,
@@ -181,6 +199,7 @@ class SearchRequest:
     metavar="DEVICE",
     help="Where networks are trained.",
 )
+@check_table_option
 @output_option("The front.", default="search.front.json")
 @force_option
 def search(request: SearchRequest) -> CommandResult:
@@ -200,7 +219,7 @@ def search(request: SearchRequest) -> CommandResult:
         check_module(request.space)
     if request.supernet is not None and request.supernet.exists():
         check_artefact(request.supernet, (SUPERNET,), "search")
-    data = data_choice(request.data, request.shape, request.fit)
+    data = _sized_data(data_choice(request.data, request.shape, request.fit), request.sizes)
     data.form()
     output = request.output
     check_output(output, request.force)
@@ -216,9 +235,12 @@ def search(request: SearchRequest) -> CommandResult:
     if request.threads:
         use_threads(request.threads)
     progress = TerminalProgress()
-    space, target, options = load_space(request.space), _target(request), _options(request)
+    space, target, options = load_space(request.space), _target(request, progress), _options(request)
     find_torch_device(options.torch_device)
-    work = Search(load_source(data, progress), space, target, options)
+    source = load_source(data, progress)
+    if request.sizes:
+        space = _sized_space(space, source, request.sizes)
+    work = Search(source, space, target, options)
     shared = Storage(request.storage, HEARTBEAT, progress) if request.storage else None
     path = request.supernet or output.with_name(output.name + ".supernet.pt")
     training = SupernetTraining(request.supernet_epochs, request.batch_size, request.learning_rate, request.seed)
@@ -238,6 +260,32 @@ def search(request: SearchRequest) -> CommandResult:
     return result
 
 
+def _sized_data(data: "DataChoice", sizes: tuple[int, ...]) -> "DataChoice":
+    """Return photographs without a size at the largest of `sizes`."""
+    from dataclasses import replace
+
+    from eetool.data.source_names import FOLDER
+
+    if not sizes or data.name.partition(":")[0] != FOLDER or data.asked() is not None:
+        return data
+    return replace(data, name=f"{data.name}@{max(sizes)}")
+
+
+def _sized_space(space: "Space", source: "Source", sizes: tuple[int, ...]) -> "Space":
+    """Return the space with networks of these sizes; raise UsageError where the data have smaller images, or none."""
+    from eetool.errors import UsageError
+
+    if not source.are_pixels or source.inputs.ndim != _IMAGE_AXES:
+        raise UsageError(f"--sizes are for images, and {source.name} has none", "Leave it out.")
+    side, largest = min(source.inputs.shape[2:]), max(sizes)
+    if largest > side:
+        raise UsageError(
+            f"--sizes {largest} is larger than the images of {source.name}, which have {side} pixels",
+            "Give sizes up to that; photographs of a folder are read at another one by --data folder:DIR@224.",
+        )
+    return space.with_sizes(tuple(sorted(set(sizes))))
+
+
 def _check_study(request: SearchRequest) -> None:
     """Refuse to replace the study of an earlier search without --resume or --force."""
     from eetool.errors import OutputError
@@ -250,12 +298,43 @@ def _check_study(request: SearchRequest) -> None:
         raise OutputError(f"{request.study_file} holds a study", "--resume continues it, --force starts anew.")
 
 
-def _target(request: SearchRequest) -> "SearchTarget":
+def _target(request: SearchRequest, progress: TerminalProgress) -> "SearchTarget":
     from eetool.latency.table.hw_profile import load_device
     from eetool.search.search import SearchTarget
 
     profile = load_device(request.device) if request.device else None
+    if profile is not None and request.device is not None:
+        profile = _at_speed_of_study(request, request.device, profile, progress)
     return SearchTarget(profile, threads=request.device_threads, watts=request.watts)
+
+
+def _at_speed_of_study(
+    request: SearchRequest, device: str, profile: "HwProfile", progress: TerminalProgress
+) -> "HwProfile":
+    """Return the profile as a check at the beginning of the study corrects it: one study has one price list.
+
+    Workers that share a --storage may run on other machines, so their table stays as it is.
+    """
+    from eetool.api.checked_device import present_check, write_check
+    from eetool.latency.check.correction import check_remarks, correct_profile
+    from eetool.latency.check.table_check import SCHEMA, TableCheck
+    from eetool.records import read_record
+    from eetool.search.search import table_backend
+
+    if request.storage is not None:
+        return profile
+    if request.resume and request.study_file.exists():
+        recorded = request.check_file.exists()
+        return correct_profile(profile, read_record(TableCheck, request.check_file, SCHEMA)) if recorded else profile
+    request.check_file.unlink(missing_ok=True)
+    conditions = (table_backend(profile), "fp32", request.device_threads)
+    check = present_check(device, profile, conditions, progress) if request.check_table else None
+    if check is None:
+        return profile
+    for remark in check_remarks(check):
+        progress.note(f"warning: {remark}")
+    write_check(request.check_file, check)
+    return correct_profile(profile, check)
 
 
 def _options(request: SearchRequest) -> "SearchOptions":

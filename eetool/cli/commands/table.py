@@ -1,9 +1,9 @@
-"""`eetool table`: build, extend and show the latency table of a device."""
+"""`eetool table`: build, check, extend and show the latency table of a device."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -21,13 +21,18 @@ from eetool.cli.shell_completion import complete_device, complete_hw_profile
 from eetool.cli.table_measurement import (
     HOST,
     TableRequest,
+    checking,
     make_table,
     profile_name,
     read_times_documents,
     requested_conditions,
     write_probes_result,
 )
-from eetool.cli.table_output import built_result, table_result
+from eetool.cli.table_output import built_result, check_result, table_result
+
+if TYPE_CHECKING:
+    from eetool.latency.check.table_check import Conditions
+    from eetool.latency.table.hw_profile import HwProfile
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -46,6 +51,22 @@ class ExtendRequest(TableRequest):
     """Options of `eetool table extend`; `file` is a hw profile on disk, or a known device with an `output`."""
 
     file: str
+    output: Path | None
+    force: bool
+
+
+@dataclass(frozen=True)
+class CheckRequest:
+    """Options of `eetool table check`; no condition means all that the table has reference probes of."""
+
+    file: str
+    device: str
+    device_python: str
+    ssh_option: tuple[str, ...]
+    threads: tuple[int, ...]
+    formats: tuple[str, ...]
+    precisions: tuple[str, ...]
+    accept_unstable: bool
     output: Path | None
     force: bool
 
@@ -103,6 +124,26 @@ def extend(request: ExtendRequest) -> CommandResult:
     return run_extend(request)
 
 
+@verb_with_request(CheckRequest)
+@click.argument("file", type=DEVICE, shell_complete=complete_hw_profile)
+@click.option("--device", default=HOST, show_default=True, shell_complete=complete_device, help="host, or ssh://….")
+@ssh_options
+@click.option("--threads", type=click.IntRange(1), multiple=True, help="Thread counts to check; repeatable.  [all]")
+@click.option("--format", "formats", multiple=True, help="Formats to check: onnx, tflite; repeatable.  [all]")
+@click.option("--precision", "precisions", multiple=True, help="Precisions: fp32, int8; repeatable.  [all]")
+@accept_unstable_option
+@output_option("Where to write the JSON document.")
+@force_option
+def check(request: CheckRequest) -> CommandResult:
+    """Measure the reference probes of the table FILE again, on its own device.
+
+    About 20 of its own probes, a few seconds for each format, precision and thread count. Their times now over those
+    when the table was built give a speed factor for what computes, for what moves numbers, and for calls. Commands on
+    this machine apply factors beyond ±5 %, for ten minutes without another check.
+    """
+    return run_check(request)
+
+
 @verb
 @click.argument("device", type=DEVICE, shell_complete=complete_hw_profile)
 def show(device: str) -> CommandResult:
@@ -153,9 +194,53 @@ def run_extend(request: ExtendRequest) -> CommandResult:
     return result
 
 
+def run_check(request: CheckRequest) -> CommandResult:
+    """Check a table and write the document."""
+    from eetool.api.checked_device import keep_check
+    from eetool.errors import UnstableError
+    from eetool.latency.check.table_check import check_table
+    from eetool.latency.table.hw_profile import load_device
+    from eetool.records import check_output
+
+    profile = load_device(request.file)
+    if request.output is not None:
+        check_output(request.output, request.force)
+    with checking(request.device, request.device_python, request.ssh_option, profile) as run:
+        found = check_table(profile, _conditions_to_check(request, profile), run, request.accept_unstable)
+    if request.device == HOST:
+        keep_check(profile, found)
+    problem = None
+    if found.reasons and not request.accept_unstable:
+        problem = UnstableError(
+            f"the check is not relied on: {'; '.join(found.reasons)}",
+            "Stop other programs and check again, or give --accept-unstable.",
+        )
+    result = check_result(found, problem)
+    if request.output is not None:
+        write_result(request.output, result, request.force)
+    return result
+
+
+def _conditions_to_check(request: CheckRequest, profile: "HwProfile") -> "list[Conditions]":
+    """Return the conditions of the reference probes that the options ask for."""
+    from eetool.errors import ArtefactError
+    from eetool.latency.check.table_check import reference_conditions
+    from eetool.latency.probes.probe_files import probe_kinds
+    from eetool.latency.table.table import BACKENDS, PRECISIONS
+
+    known = reference_conditions(profile)
+    kinds = probe_kinds(request.formats or tuple(BACKENDS), request.precisions or PRECISIONS)
+    wanted = {(BACKENDS[kind.format], kind.precision) for kind in kinds}
+    chosen = [c for c in known if c[:2] in wanted and (not request.threads or c[2] in request.threads)]
+    if known and not chosen:
+        there = "; ".join(f"{backend} {precision}, threads {count}" for backend, precision, count in known)
+        raise ArtefactError(f"{profile.name} holds no reference probes of these conditions", f"It has: {there}.")
+    return chosen
+
+
 command = TableGroup(
     "table",
-    commands=[build, extend, show],
-    help="Build, extend or show the latency table of a device.",
-    short_help="Build, extend or show the latency table of a device.",
+    commands=[build, check, extend, show],
+    help="Build, check, extend or show the latency table of a device.",
+    short_help="Build, check, extend or show the latency table of a device.",
 )

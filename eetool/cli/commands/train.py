@@ -1,6 +1,6 @@
 """`eetool train`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -265,11 +265,14 @@ def train(request: TrainRequest) -> CommandResult:
     if request.resume and not request.state_file.exists():
         raise UsageError(f"there is nothing to resume: {request.state_file} does not exist", "Start without --resume.")
     from eetool.model.checkpoint import save_checkpoint
-    from eetool.train.pipeline import attach_exits, exit_accuracies, use_threads
+    from eetool.train.exit_answers import exit_accuracies
+    from eetool.train.pipeline import attach_exits, use_threads
 
     if request.threads:
         use_threads(request.threads)
     network, trial = _network(request), _trial(request)
+    if request.front is not None and data is not None:
+        request, data, network = _at_its_size(request, data, network)
     if data is None:
         checkpoint = attach_exits(
             network.backbone,
@@ -306,6 +309,25 @@ def _network(request: TrainRequest) -> _Network:
     outputs = OutputChoice(listed_names(request.logits))
     plan = ExitPlan(len(candidate.taps), candidate.branches or None, candidate.taps, outputs=outputs)
     return _Network(backbone, plan, config)
+
+
+def _at_its_size(
+    request: TrainRequest, data: "DataChoice", network: _Network
+) -> "tuple[TrainRequest, DataChoice, _Network]":
+    """Return photographs at the size of a candidate, so that the model reads them so and its graph resizes nothing."""
+    from eetool.data.image_form import DataChoice, split_size
+    from eetool.data.source_names import FOLDER
+    from eetool.model.backbones.names import own_size
+
+    size, (kind, _, path) = own_size(network.backbone), data.name.partition(":")
+    if size is None or kind != FOLDER:
+        return request, data, network
+    folder, _ = split_size(path)
+    shape = None if request.shape is None else (*request.shape[:-2], size, size)
+    sized = DataChoice(f"{FOLDER}:{folder}@{size}", shape, data.fit)
+    say(f"photographs are read at {size}x{size}, the size of the candidate")
+    plain = replace(network, backbone=network.backbone.partition("@")[0])
+    return replace(request, data=sized.name, shape=shape), sized, plain
 
 
 def _trial(request: TrainRequest) -> "Trial | None":

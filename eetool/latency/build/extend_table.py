@@ -5,11 +5,11 @@ from typing import TypeVar
 
 from eetool.errors import ArtefactError, OutputError
 from eetool.latency.table.hw_profile import FigureSource, HwProfile, is_board
-from eetool.latency.table.table import Composition, Regression, TableEntry
+from eetool.latency.table.table import Composition, ReferenceSet, Regression, TableEntry
 from eetool.latency.table.validation import check_table
 
 Conditions = tuple[str, str, int]  # backend, precision, threads
-Item = TypeVar("Item", TableEntry, Regression, Composition)
+Item = TypeVar("Item", TableEntry, Regression, Composition, ReferenceSet)
 
 
 def check_extension(profile: HwProfile, wanted: set[Conditions], replaces: bool) -> None:
@@ -44,12 +44,14 @@ def extend_hw_profile(profile: HwProfile, added: HwProfile) -> HwProfile:
         entries.setdefault(_entry_key(entry), entry)
     regressions = [r for r in profile.regressions if _conditions(r) not in replaced]
     compositions = [c for c in profile.compositions if _conditions(c) not in replaced]
+    references = [r for r in profile.references if _conditions(r) not in replaced]
     extended = replace(
         profile,
         table=tuple(entries.values()),
         regressions=(*regressions, *_renamed(added.regressions, source_ids)),
         compositions=(*compositions, *_renamed(added.compositions, source_ids)),
         sources=(*profile.sources, *(replace(source, id=source_ids[source.id]) for source in added.sources)),
+        references=(*references, *_renamed(added.references, source_ids)),
     )
     check_table(extended.latency, profile.name)
     return extended
@@ -84,5 +86,5 @@ def _entry_key(entry: TableEntry) -> tuple[object, ...]:
     return (*entry.as_kernel.key, entry.backend, entry.threads)
 
 
-def _conditions(item: TableEntry | Regression | Composition) -> Conditions:
+def _conditions(item: TableEntry | Regression | Composition | ReferenceSet) -> Conditions:
     return item.backend, item.precision, item.threads

@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from eetool.errors import ArtefactError, UnstableError
+from eetool.latency.build.reference_selection import choose_references
 from eetool.latency.build.table_from_traces import make_table_from_traces
 from eetool.latency.table.hw_profile import DeviceFacts, FigureSource, HwProfile
 from eetool.latency.table.table import LatencyTable, TableEntry
@@ -33,15 +35,16 @@ def read_times(path: Path) -> ProbeTimes:
 
 
 def assemble_table(done: Sequence[ProbeTimes]) -> LatencyTable:
-    """Make the table of one format, precision and thread count.
+    """Make the table of one format, precision and thread count, with its reference probes.
 
     Raises:
         UnstableError: there are too few usable probes.
     """
     try:
-        return make_table_from_traces(done, SOURCE)
+        table = make_table_from_traces(done, SOURCE)
     except ValueError as error:
         raise UnstableError(f"no table can be made: {error}", "Measure more probes, on a quieter machine.") from None
+    return replace(table, references=choose_references(done, table, SOURCE))
 
 
 def assemble_tables(documents: Sequence[ProbeTimes]) -> list[LatencyTable]:
@@ -85,6 +88,7 @@ def make_hw_profile(
         table=_join_entries(tables),
         compositions=tuple(composition for table in tables for composition in table.compositions),
         sources=(FigureSource(SOURCE, title, "measured by the user"),),
+        references=tuple(references for table in tables for references in table.references),
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from eetool.errors import ArtefactError
 from eetool.latency.build.cache_penalty import fit_cache_penalty
 from eetool.latency.build.kernel_decomposition import DecomposedKernel, Decomposition, ProcessParameters, decompose
+from eetool.latency.build.plain_calls import fit_plain_calls
 from eetool.latency.build.stability import is_steady
 from eetool.latency.kernels.kernel import Kernel
 from eetool.latency.probes.probe_files import ProbeKind, index_kernels, kernels_of_probe
@@ -31,6 +32,8 @@ class TableConditions:
     runtime_ms: float
     cache_penalty_ms: float = 0.0
     cache_penalty_ms_per_mb: float = 0.0
+    plain_ms: float | None = None
+    plain_ms_per_mb: float | None = None
 
 
 def make_table_from_totals(times: Sequence[ProbeTimes], source: str, validate: bool = True) -> LatencyTable:
@@ -51,7 +54,8 @@ def make_table_from_totals(times: Sequence[ProbeTimes], source: str, validate: b
     kind = ProbeKind(first.format, first.precision)
     call_ms = float(np.median([d.cascade.call_ms for d in times]))
     runtime_ms = float(np.median([d.cascade.component_ms for d in times]))
-    known = TableConditions(kind, first.threads, source, call_ms, runtime_ms, *fit_cache_penalty(times, kind))
+    penalty, plain = fit_cache_penalty(times, kind), fit_plain_calls(times)
+    known = TableConditions(kind, first.threads, source, call_ms, runtime_ms, *penalty, *plain)
     families, networks, whole_ms = _steady_networks(times, kind)
     if len(networks) < _MIN_PROBES:
         raise ValueError(f"only {counted(len(networks), 'probe')} could be used")
@@ -123,6 +127,8 @@ def _table(parts: Decomposition, known: TableConditions, count: int, error: floa
         runtime_ms=round(known.runtime_ms, 7),
         turn_ms=known.cache_penalty_ms,
         turn_ms_per_mb=known.cache_penalty_ms_per_mb,
+        plain_ms=known.plain_ms,
+        plain_ms_per_mb=known.plain_ms_per_mb,
     )
     entries = tuple(_entry(part, known) for part in parts.parts)
     return LatencyTable(entries, (), (composition,), frozenset({known.source}))

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from eetool.latency.build.cache_penalty import fit_cache_penalty
+from eetool.latency.build.plain_calls import fit_plain_calls
 from eetool.latency.build.stability import is_steady
 from eetool.latency.build.table_from_totals import make_table_from_totals
 from eetool.latency.build.trace_matching import channel_block, match_trace
@@ -184,6 +185,7 @@ def make_table_from_traces(times: Sequence[ProbeTimes], source: str, validate: b
     known = fit_overheads(steady)
     used = consistent_probes(steady, known)
     turn_ms, turn_ms_per_mb = fit_cache_penalty(times, ProbeKind())
+    plain_ms, plain_ms_per_mb = fit_plain_calls(times)
     composition = Composition(
         precision=first.precision,
         backend=backend,
@@ -197,6 +199,8 @@ def make_table_from_traces(times: Sequence[ProbeTimes], source: str, validate: b
         channel_block=block,
         turn_ms=turn_ms,
         turn_ms_per_mb=turn_ms_per_mb,
+        plain_ms=plain_ms,
+        plain_ms_per_mb=plain_ms_per_mb,
     )
     sources = frozenset({source})
     ratios = _cross_validated(used, known, composition, sources) if validate else np.ones(1)  # (n,)

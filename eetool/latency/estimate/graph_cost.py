@@ -13,6 +13,8 @@ class GraphCost:
         interval_ms: 90 % interval of the latency, as far as the table's errors are known.
         measured_share: share of the latency that rests on measured entries of exactly these kernels.
         unknown_operators: operators without a kernel model, priced by the bytes that they move.
+        plain_call_ms: latency of a call without bound buffers, as `InferenceSession.run` makes it; null for components,
+            which the runtime calls with bound ones, and where the table has no figures of such calls.
         weight_mb: megabytes of weights, which graphs that run in turn evict from the caches.
     """
 
@@ -26,6 +28,7 @@ class GraphCost:
     measured_share: float
     unknown_operators: tuple[str, ...]
     weight_mb: float = 0.0
+    plain_call_ms: float | None = None
 
     @property
     def half_width_ms(self) -> float:

@@ -12,7 +12,8 @@ from eetool.errors import ArtefactError, UsageError
 from eetool.graphs.onnx_graph import SizedGraph, damage_as_error, read_exit_paths, read_graph
 from eetool.graphs.tflite_graph import can_read_tflite, read_shared_tflite, read_tflite
 from eetool.latency.estimate.cascade_cost import CascadeLayout, layout_of_manifest
-from eetool.latency.estimate.recorded_model import RecordedModel, record_checkpoint, views_warnings, with_score
+from eetool.latency.estimate.recorded_model import RecordedModel, record_checkpoint, with_score
+from eetool.latency.estimate.view_costs import views_warnings
 from eetool.latency.kernels.from_onnx import kernels_from_graph
 from eetool.latency.kernels.from_tflite import kernels_from_tflite
 from eetool.latency.kernels.kernel import FP32, INT8, Kernel
@@ -45,6 +46,7 @@ class PredictionTarget:
         operating_points: operating points of the cascade that carry expected figures.
         batch: examples of one call, by which MACs and costs are counted.
         unsplit: kernels of the network without early exits as one graph; empty where there is no cascade.
+        io_mb: megabytes of the inputs and outputs of graphs that a user calls as they are; absent for components.
         input_shape: sizes of the only input of one example; null where there are several, or they are not known.
     """
 
@@ -58,6 +60,7 @@ class PredictionTarget:
     batch: int = 1
     unsplit: tuple[Kernel, ...] = ()
     input_shape: tuple[int | str, ...] | None = None
+    io_mb: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def backend(self) -> str:
@@ -224,6 +227,8 @@ def _of_bundle(bundle: Bundle, variant: str, detection: _Detection) -> Predictio
 
 def _of_file(path: Path, variant: str, detection: _Detection) -> PredictionTarget:
     """Return one graph, or for a file with nested exits one graph per exit: all that runs until there."""
+    if path.suffix == ".tflite":
+        return PredictionTarget(path.name, variant, {path.name: detection.of_file(path)}, {path.name: GRAPH})
     read = _graphs_of_file(path)
     with damage_as_error(str(path)):
         graphs = {name: detection.of_graph(graph) for name, graph in read.items()}
@@ -237,7 +242,13 @@ def _of_file(path: Path, variant: str, detection: _Detection) -> PredictionTarge
         warnings=_batch_warnings(batches),
         batch=next(iter(batches.values()), 1),
         input_shape=_shape_of_only_input(next(iter(read.values()))),
+        io_mb={name: _io_mb(graph) for name, graph in read.items()},
     )
+
+
+def _io_mb(graph: SizedGraph) -> float:
+    """Return the megabytes of the inputs and outputs of a graph, all as float32."""
+    return sum(4 * graph.size(name) for name in (*graph.inputs, *graph.outputs)) / 1e6
 
 
 def _graphs_of_file(path: Path) -> dict[str, SizedGraph]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eetool.latency.build.cache_penalty import weight_mb
+from eetool.latency.build.plain_calls import plain_call_ms
 from eetool.latency.estimate.cascade_cost import CascadeLayout
 from eetool.latency.estimate.cascade_price import LATENCY, MACS, CascadePrice, price_cascade
 from eetool.latency.estimate.coverage import KindCoverage, coverage, unknown_shares
@@ -21,6 +22,7 @@ from eetool.metrics import Thresholds
 
 SCHEMA = "predict/2"
 PREDICTED = "predicted"
+BOUND_BUFFERS = "bound_buffers"
 CONFIDENCE = 0.9
 DEVIATIONS = 1.645  # of a normal distribution, to either side, for 90 %
 CORRELATION = 0.3  # of errors of kernels in one graph
@@ -58,6 +60,7 @@ class Prediction:
         batch: number of examples of one call, by which everything is counted.
         coverage: what the price of each kind of kernel rests on.
         reason: why there are no figures; null where there are.
+        protocol: how the predicted calls are made: with bound buffers, as the runtime makes them.
     """
 
     device: str
@@ -75,6 +78,7 @@ class Prediction:
     batch: int = 1
     coverage: tuple[KindCoverage, ...] = ()
     reason: str | None = None
+    protocol: str = BOUND_BUFFERS
 
 
 class Predictor:
@@ -121,12 +125,20 @@ class Predictor:
         """Channels per block of the device's convolutions, for `kernels_from_graph`."""
         return self.kernel_costs.composition.channel_block
 
-    def graph(self, name: str, kernels: Sequence[Kernel], kind: str = "graph") -> GraphCost:
-        """Return the cost of one call of a graph of these kernels."""
+    def graph(self, name: str, kernels: Sequence[Kernel], kind: str = "graph", io_mb: float | None = None) -> GraphCost:
+        """Return the cost of one call of a graph of these kernels.
+
+        Args:
+            name: name of the graph.
+            kernels: its kernels.
+            kind: `graph`, or the kind of a component.
+            io_mb: megabytes of its inputs and outputs, for the cost of a plain call; None where it has none.
+        """
         composition = self.kernel_costs.composition
         priced = [self.kernel_costs.latency(kernel) for kernel in kernels]
         total = composition.dispatch_ms + sum(p.value + composition.step_ms for p in priced)
-        common = 1.4826 * composition.cv_error * total  # median error to standard deviation of a normal distribution
+        # Median error to standard deviation of a normal distribution; the speed of the device is common to all.
+        common = total * float(np.hypot(1.4826 * composition.cv_error, composition.speed_error or 0.0))
         deviation = _deviation_of_sum([p.value * p.deviation for p in priced], common)
         measured = sum(p.value + composition.step_ms for p in priced if p.measured)
         return GraphCost(
@@ -140,6 +152,7 @@ class Predictor:
             measured_share=measured / total if total > 0 else 0.0,
             unknown_operators=tuple(unknown_operators(list(kernels))),
             weight_mb=weight_mb(kernels),
+            plain_call_ms=None if io_mb is None else plain_call_ms(composition, total, io_mb),
         )
 
     def _energy(self, kernels: Sequence[Kernel], latency_ms: float) -> Energy:
@@ -158,7 +171,10 @@ def predict(target: PredictionTarget, predictor: Predictor) -> Prediction:
     """Return the figures of `target`, or none and the reason."""
     if predictor.missing_precision is not None:
         return _without_figures(target, predictor, predictor.missing_precision)
-    graphs = {name: predictor.graph(name, kernels, target.kinds[name]) for name, kernels in target.graphs.items()}
+    graphs = {
+        name: predictor.graph(name, kernels, target.kinds[name], target.io_mb.get(name))
+        for name, kernels in target.graphs.items()
+    }
     exits: tuple[ExitCost, ...] = ()
     means: tuple[MeanCost, ...] = ()
     if EXIT_PATH in target.kinds.values():

@@ -1,11 +1,12 @@
 """Probe networks for a latency table, each identified by a family and a seed."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from eetool.latency.probes.image_networks import FAMILIES, draw_image_network
-from eetool.latency.probes.onnx_builder import OnnxBuilder, to_model
+from eetool.latency.probes.onnx_builder import INPUT, OnnxBuilder, to_model
 from eetool.latency.probes.transformer_networks import draw_transformer
 
 TOKENS = "tokens"
@@ -28,6 +29,15 @@ class ProbeNetwork:
     def build(self) -> OnnxBuilder:
         """Return its operators and weights."""
         return draw_transformer(self.seed) if self.family == TOKENS else draw_image_network(self.seed, self.family)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of its operators and sizes: networks of another drawing have another one."""
+        builder = self.build()
+        nodes = [(node.op_type, list(node.input), [str(a) for a in node.attribute]) for node in builder.nodes]
+        sizes = [(name, value.shape) for name, value in builder.weights.items() if name]
+        start = [int(size) for size in builder.weights[INPUT]]
+        return hashlib.sha256(repr((nodes, sizes, start)).encode()).hexdigest()[:16]
 
     def model(self) -> Any:
         """Return its `onnx.ModelProto`."""

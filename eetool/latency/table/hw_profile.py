@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from eetool.errors import MissingError
-from eetool.latency.table.table import SCOPES, Composition, LatencyTable, Regression, TableEntry
+from eetool.latency.table.table import SCOPES, Composition, LatencyTable, ReferenceSet, Regression, TableEntry
 from eetool.latency.table.validation import check_table, require, require_one_of
 from eetool.records import read_record
 from eetool_measure.records import encode
@@ -61,6 +61,7 @@ class HwProfile:
     regressions: tuple[Regression, ...] = ()
     compositions: tuple[Composition, ...] = ()
     sources: tuple[FigureSource, ...] = ()
+    references: tuple[ReferenceSet, ...] = ()
 
     def entries(self, kind: str) -> int:
         """Return the number of table entries of this kind, `measured` or `fitted`."""
@@ -70,7 +71,7 @@ class HwProfile:
     def latency(self) -> LatencyTable:
         """Latency table of the device."""
         ids = frozenset(source.id for source in self.sources)
-        return LatencyTable(self.table, self.regressions, self.compositions, ids)
+        return LatencyTable(self.table, self.regressions, self.compositions, ids, self.references)
 
 
 def profile_document(profile: HwProfile) -> dict[str, Any]:
@@ -78,6 +79,8 @@ def profile_document(profile: HwProfile) -> dict[str, Any]:
     encoded: dict[str, Any] = encode(profile)
     for part in ("table", "regressions", "compositions"):
         encoded[part] = [{k: v for k, v in item.items() if v is not None} for item in encoded[part]]
+    if not profile.references:
+        del encoded["references"]
     return encoded
 
 

@@ -143,6 +143,11 @@ class Composition:
         turn_error_ms_per_mb: half of the 90 % interval of `turn_ms_per_mb`, likewise.
         cascade_source: id of the source of these figures of cascades, where it is another.
         ratio_error: cross-validated relative deviation of the latency ratio of two networks of the same kernels.
+        plain_ms: additional cost of a call without bound buffers, as `InferenceSession.run` makes it; absent where it
+            was not measured.
+        plain_ms_per_mb: the same per megabyte of inputs and outputs.
+        speed_error: relative standard deviation of the speed of the device now, where a check found it uncertain; it
+            is common to all networks, so ratios do not have it.
     """
 
     precision: str
@@ -164,6 +169,9 @@ class Composition:
     turn_error_ms_per_mb: float | None = None
     cascade_source: str | None = None
     ratio_error: float | None = None
+    plain_ms: float | None = None
+    plain_ms_per_mb: float | None = None
+    speed_error: float | None = None
 
     @property
     def component_dispatch_ms(self) -> float:
@@ -172,10 +180,39 @@ class Composition:
 
 
 @dataclass(frozen=True)
+class ReferenceProbe:
+    """A probe that is measured again to check a table.
+
+    Attributes:
+        name: family and seed, as of a `ProbeNetwork`.
+        fingerprint: of its operators and sizes; another version of eetool may draw another network by this name.
+        latency_ms: median latency when the table was built.
+        shares: share of that latency by speed class of its kernels.
+    """
+
+    name: str
+    fingerprint: str
+    latency_ms: float
+    shares: dict[str, float]
+
+
+@dataclass(frozen=True)
+class ReferenceSet:
+    """Reference probes of one backend, precision and thread count."""
+
+    precision: str
+    backend: str
+    threads: int
+    source: str
+    probes: tuple[ReferenceProbe, ...]
+
+
+@dataclass(frozen=True)
 class LatencyTable:
-    """All entries, regressions and compositions of a device, and the ids of their sources."""
+    """All entries, regressions and compositions of a device, the ids of their sources, and its reference probes."""
 
     entries: tuple[TableEntry, ...] = ()
     regressions: tuple[Regression, ...] = ()
     compositions: tuple[Composition, ...] = ()
     sources: frozenset[str] = field(default_factory=frozenset)
+    references: tuple[ReferenceSet, ...] = ()

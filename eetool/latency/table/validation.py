@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from eetool.errors import ArtefactError
 from eetool.latency.kernels.kernel import KINDS as KERNELS
 from eetool.latency.kernels.kernel import check_shape
+from eetool.latency.kernels.speed_class import SPEED_CLASSES
 from eetool.latency.table.table import (
     KINDS,
     MEASURED,
@@ -13,6 +14,7 @@ from eetool.latency.table.table import (
     SCOPES,
     Composition,
     LatencyTable,
+    ReferenceSet,
     Regression,
     TableEntry,
 )
@@ -37,6 +39,8 @@ def check_table(table: LatencyTable, where: str) -> None:
         _check_regression(regression, f"{where}: regressions[{i}]", table.sources)
     for i, composition in enumerate(table.compositions):
         _check_composition(composition, f"{where}: compositions[{i}]", table.sources)
+    for i, references in enumerate(table.references):
+        _check_references(references, f"{where}: references[{i}]", table.sources)
     _check_unique(table.entries, f"{where}: table")
     _check_scopes(table, where)
 
@@ -89,7 +93,8 @@ def _check_regression(r: Regression, at: str, sources: frozenset[str]) -> None:
 def _check_composition(c: Composition, at: str, sources: frozenset[str]) -> None:
     _check_conditions(c, at, sources)
     optional = (c.turn_ms, c.turn_ms_per_mb, c.component_ms, c.component_error_ms, c.turn_error_ms_per_mb)
-    figures = (c.dispatch_ms, c.step_ms, c.call_ms, c.runtime_ms, *(figure or 0.0 for figure in optional))
+    present = (c.plain_ms, c.plain_ms_per_mb, c.speed_error)
+    figures = (c.dispatch_ms, c.step_ms, c.call_ms, c.runtime_ms, *(figure or 0.0 for figure in (*optional, *present)))
     for figure in (*figures, c.cv_error, float(c.n), c.dispatch_mj or 0.0, c.ratio_error or 0.0):
         _check_figure(figure, at)
     if c.cascade_source is not None:
@@ -97,7 +102,20 @@ def _check_composition(c: Composition, at: str, sources: frozenset[str]) -> None
     require(c.channel_block >= 1, f"{at}.channel_block: must be at least 1")
 
 
-def _check_conditions(item: TableEntry | Regression | Composition, at: str, sources: frozenset[str]) -> None:
+def _check_references(references: ReferenceSet, at: str, sources: frozenset[str]) -> None:
+    _check_conditions(references, at, sources)
+    require(len(references.probes) > 0, f"{at}.probes: is empty")
+    for i, probe in enumerate(references.probes):
+        _check_figure(probe.latency_ms, f"{at}.probes[{i}]")
+        require(0 < probe.latency_ms <= _MAX_MS, f"{at}.probes[{i}].latency_ms: {probe.latency_ms:g} ms is impossible")
+        for name, share in probe.shares.items():
+            require_one_of(name, SPEED_CLASSES, f"{at}.probes[{i}].shares")
+            require(0 <= share <= 1, f"{at}.probes[{i}].shares: {share:g} is not a share")
+
+
+def _check_conditions(
+    item: TableEntry | Regression | Composition | ReferenceSet, at: str, sources: frozenset[str]
+) -> None:
     require_one_of(item.precision, PRECISIONS, f"{at}.precision")
     require(item.threads >= 1, f"{at}.threads: must be at least 1")
     require(item.backend != "", f"{at}.backend: is empty")

@@ -45,6 +45,12 @@ def has_known_form(reference: str) -> bool:
     return reference in OF_TEXTS or any(re.fullmatch(form, name) for form in (*_FORMS, *_OTHER_FORMS))
 
 
+def own_size(reference: str) -> int | None:
+    """Return the height and width that a built-in backbone resizes images to, as in `resnet8@24`; None without."""
+    name, _, side = reference.partition("@")
+    return int(side) if side.isdecimal() and ":" not in name else None
+
+
 def unknown_model(reference: str) -> UsageError:
     """Return the error for a name that no backbone has."""
     known = (*NAMES, *OF_FEATURES, *OF_TEXTS)

@@ -25,6 +25,8 @@ from .timing import Latency, Subject, bind_to, interleave, latency, time_alterna
 PROBES = "probes.json"
 SCHEMA = "probes/1"
 TIMES_SCHEMA = "probe_times/1"
+ALL, WHOLE = "all", "whole"
+_PLAIN_EVERY = 4  # of so many graphs, one is also called without bound buffers
 _GROUP_SIZE = 8  # graphs that are timed together; more would need too much memory
 
 
@@ -63,7 +65,9 @@ class KernelTime:
 class ProbeTime:
     """One probe: latency of its graph, and its kernels (none where the backend cannot trace).
 
-    `in_turn_ms` is the median latency of calls that alternate with the probe `in_turn_with`.
+    `in_turn_ms` is the median latency of calls that alternate with the probe `in_turn_with`. `plain_more_ms` is the
+    additional median of plain calls, which allocate their outputs, over bound ones that alternate with them; it is
+    taken of some probes. `io_bytes` is the size of inputs and outputs.
     """
 
     name: str
@@ -71,6 +75,8 @@ class ProbeTime:
     kernels: tuple[KernelTime, ...]
     in_turn_ms: Optional[float] = None
     in_turn_with: Optional[str] = None
+    plain_more_ms: Optional[float] = None
+    io_bytes: Optional[int] = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,7 @@ def measure_probes(
     runs: int = 30,
     min_seconds: float = 0.0,
     seed: int = 0,
+    times: str = ALL,
     report: Callable[[int], None] = lambda steps: None,
 ) -> ProbeTimes:
     """Measure every probe at batch 1 on random inputs.
@@ -130,6 +137,7 @@ def measure_probes(
         runs: minimum number of timed calls of every graph.
         min_seconds: minimum measuring time of every group of graphs.
         seed: of inputs and of the random order.
+        times: `all`, or `whole` for those of whole calls alone, without kernels and without alternation.
         report: receives the number of probes of every group, after it was measured.
 
     Raises:
@@ -139,10 +147,11 @@ def measure_probes(
     probes = read_probes(folder)
     backend = backend_for(probes.format)
     before = read_machine_state()
-    times: list[ProbeTime] = []
+    measured: list[ProbeTime] = []
     for first in range(0, len(probes.probes), _GROUP_SIZE):
         group = probes.probes[first : first + _GROUP_SIZE]
-        times += _measure_group(folder, group, probes, Threads(threads, pool), runs, min_seconds, seed + first)
+        plan = GroupPlan(Threads(threads, pool), runs, min_seconds, seed + first, times == WHOLE)
+        measured += _measure_group(folder, group, probes, plan)
         report(len(group))
     machine = read_machine(backend.name, backend.version)
     cascade = measure_overhead()
@@ -153,37 +162,56 @@ def measure_probes(
         backend=backend.name,
         threads=threads,
         cascade=cascade,
-        probes=tuple(times),
+        probes=tuple(measured),
         before=before,
         after=read_machine_state(),
         machine=machine,
     )
 
 
-def _measure_group(
-    folder: Path, group: Sequence[Probe], probes: Probes, threads: Threads, runs: int, seconds: float, seed: int
-) -> list[ProbeTime]:
+@dataclass(frozen=True)
+class GroupPlan:
+    """Settings of the measurement of a few graphs; see `measure_probes`."""
+
+    threads: Threads
+    runs: int
+    min_seconds: float
+    seed: int
+    whole_only: bool
+
+
+def _measure_group(folder: Path, group: Sequence[Probe], probes: Probes, plan: GroupPlan) -> list[ProbeTime]:
     """Measure a few graphs in random order, each untraced and, where supported, traced."""
-    backend, rng = backend_for(probes.format), np.random.default_rng(seed)
+    backend, rng = backend_for(probes.format), np.random.default_rng(plan.seed)
     subjects: dict[tuple[str, str], Subject] = {}
     traced: dict[str, Any] = {}
+    plain: dict[str, Subject] = {}
+    sizes: dict[str, int] = {}
     for probe in group:
         path = folder / probe.path
-        graph = backend.open(path, threads)
+        graph = backend.open(path, plan.threads)
         feed = _random_inputs(graph, rng)
-        subjects["whole", probe.name] = _bound(graph, feed)
-        tracer = _tracer(probes, path, graph.threads)
+        subjects["whole", probe.name], sizes[probe.name] = _bound(graph, feed)
+        plain[probe.name] = partial(_call_plainly, graph, feed)
+        tracer = None if plan.whole_only else _tracer(probes, path, graph.threads)
         if tracer is not None:
             traced[probe.name] = tracer
             subjects["traced", probe.name] = partial(_traced, tracer, feed)
-    times = interleave(subjects, runs=runs, min_seconds=seconds, seed=seed)
-    in_turn = _time_pairs([(probe.name, subjects["whole", probe.name]) for probe in group], runs)
+    times = interleave(subjects, runs=plan.runs, min_seconds=plan.min_seconds, seed=plan.seed)
+    in_turn: dict[str, tuple[float, str]] = {}
+    if not plan.whole_only:
+        in_turn = _time_pairs([(probe.name, subjects["whole", probe.name]) for probe in group], plan.runs)
+    more_ms: dict[str, float] = {}
+    for probe in () if plan.whole_only else group[::_PLAIN_EVERY]:
+        more_ms[probe.name] = _time_plain(subjects["whole", probe.name], plain[probe.name], plan.runs)
     probe_times = []
     for probe in group:
         nodes = traced[probe.name].finish() if probe.name in traced else ()
         kernels = tuple(KernelTime(**vars(node)) for node in nodes)
         whole = latency(times["whole", probe.name])
-        probe_times.append(ProbeTime(probe.name, whole, kernels, *in_turn.get(probe.name, (None, None))))
+        in_turn_ms, neighbour = in_turn.get(probe.name, (None, None))
+        more = more_ms.get(probe.name)
+        probe_times.append(ProbeTime(probe.name, whole, kernels, in_turn_ms, neighbour, more, sizes[probe.name]))
     return probe_times
 
 
@@ -199,6 +227,12 @@ def _time_pairs(subjects: Sequence[tuple[str, Subject]], runs: int) -> dict[str,
     return medians
 
 
+def _time_plain(bound: Subject, plain: Subject, runs: int) -> float:
+    """Return the additional median milliseconds of a plain call, in alternation with the bound one."""
+    times = time_alternating({"bound": bound, "plain": plain}, runs)
+    return times["plain"] - times["bound"]
+
+
 def _tracer(probes: Probes, path: Path, threads: Threads) -> Optional[Any]:
     """Return a traced graph, or None where kernels cannot be traced.
 
@@ -211,10 +245,15 @@ def _tracer(probes: Probes, path: Path, threads: Threads) -> Optional[Any]:
     return TracedGraph(path, threads)
 
 
-def _bound(graph: Graph, feed: Mapping[str, np.ndarray]) -> Subject:
-    """Return calls of `graph` as a model makes them."""
-    call = bind_to(graph, feed)[0].call
-    return lambda number: call()
+def _bound(graph: Graph, feed: Mapping[str, np.ndarray]) -> tuple[Subject, int]:
+    """Return calls of `graph` as a model makes them, and the bytes of its inputs and outputs."""
+    bound, outputs = bind_to(graph, feed)
+    call = bound.call
+    return lambda number: call(), sum(array.nbytes for array in (*feed.values(), *outputs.values()))
+
+
+def _call_plainly(graph: Graph, feed: Mapping[str, np.ndarray], number: int) -> object:
+    return graph.run(feed)
 
 
 def _traced(tracer: Any, feed: Mapping[str, np.ndarray], number: int) -> object:
