@@ -1,268 +1,252 @@
-"""Early exit on real photographs of mixed sizes, from an archive to verdicts for this machine and a Raspberry Pi 4.
+"""Early exit on real photographs: exits inside a network, and cascades of resolutions, against static networks.
 
-    python benchmarks/photos.py DATA --out FOLDER [--weights FILE] [--side 128] [--epochs 30]
+    python benchmarks/photos.py ARCHIVE --weights FOLDER --out FOLDER [--prepare | --time-again] [--tables FILE]
 
-DATA is a .tar of photographs in a folder for each of six classes, such as TrashNet. Each photograph goes to train/,
-val/ or test/ by the hash of its content (50, 20 and 30 %), whatever else is in the archive. --weights are the published
-ones of EfficientNet-Lite0 (safetensors). They stay, below a classifier for the photographs; `eetool advise` chooses the
-exits, which are trained on stored features. Without weights the small network of `examples/photos` is trained from
-scratch. Every output lies in FOLDER and is not made again, and an interrupted training resumes.
+ARCHIVE is a .tar of photographs in a folder for each class, such as TrashNet. The hash of its content puts each into
+train/, val/ or test/ (60, 15 and 25 %). --weights is the folder of published ImageNet weights (safetensors) of
+EfficientNet-Lite0 and MobileNetV1. Forms and operating points are chosen on val/; test/ is only measured. Each of the
+--splits random splits has another salt of the hash, and the forms that were chosen on the first split.
 
-Prints one JSON document, which is also written to FOLDER/results.json: the split, the accuracy of every exit, latency
-and accuracy of every way to ship the model, the verdict here, and the prediction and verdict for the device. --tables
-writes them as the tables of `docs/results/photographs.md`. Without FOLDER/bench.json only the timing is repeated.
+Every output lies in the folder --out and is not made again, and an interrupted training resumes. --prepare does all but
+the timing, on any machine; --time-again repeats the timing alone. Prints one JSON document, which is also written to
+results.json in that folder. --tables writes the tables of `docs/results/photographs.md`.
 """
 
 import argparse
-import hashlib
 import json
-import os
 import subprocess
 import sys
-import tarfile
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-EXAMPLE = HERE.parent / "examples/photos"
-# Upper bounds of the first byte of the hash, out of 256.
-SPLITS = (("test", 77), ("val", 128), ("train", 256))
-LITE0_PIXELS = "0.498039,0.498039,0.498039/0.501961,0.501961,0.501961"  # (x - 127) / 128 of pixels from 0 to 255
-SUFFIXES = (".jpg", ".jpeg", ".png")
-DEVICE = "rpi4"
-UNSTABLE = 7  # exit code of a measurement on a busy machine
+from photo_files_timing import time_files
+from photo_models import (
+    CASCADE_DROP,
+    CASCADES,
+    DATA,
+    FRONTS,
+    FULL_SIZE,
+    INSIDE,
+    INSIDE_DROP,
+    NETWORKS,
+    THREE,
+    VARIANTS,
+    Cascade,
+    Exits,
+    Tried,
+    Weights,
+    choose,
+    export,
+    fit,
+    join,
+    train_exits,
+    train_network,
+    tried_points,
+)
+from photo_refusals import answer, refusals
+from photo_split import counts, unpack
+from photo_steps import UNSTABLE, Folder, Step
+from photo_tables import tables
+
+DEVICES = ("rpi4", "rpi5")
+FIRST = "first-split"
+ONE_VARIANT = ("--format", "onnx", "--precision", "fp32")
+_RANDOM_NETWORKS = tuple(network.name for network in NETWORKS if network.size != 192)
 
 
 @dataclass(frozen=True)
 class Settings:
     """Options of the script."""
 
-    data: Path
+    archive: Path
+    weights: Path
     out: Path
-    weights: Path | None
-    side: int
-    epochs: int
-    exits: int
-    max_accuracy_drop: float
-    threads: int
-    torch_device: str
-    seed: int
+    splits: int
     limit: int | None
+    prepare: bool
+    time_again: bool
     quick: bool
     tables: Path | None
     note: str
 
-    @property
-    def network(self) -> str:
-        """Reference of the network."""
-        return "efficientnet_lite0:make" if self.weights else "network:make"
+
+@dataclass(frozen=True)
+class Choice:
+    """Forms and points that were chosen on held-out photographs, by their role, and the unsplit network."""
+
+    reference: Tried
+    roles: dict[str, Tried]
 
 
-def split_of(content: bytes) -> str:
-    """Return the split of a photograph, which depends on its bytes alone."""
-    first = hashlib.sha256(content).digest()[0]
-    return next(name for name, bound in SPLITS if first < bound)
+def make_networks(settings: Settings, folder: Folder, names: tuple[str, ...]) -> None:
+    """Write static networks and their bundles."""
+    for network in NETWORKS:
+        if network.name in names:
+            train_network(folder, network, Weights(settings.weights.resolve()))
 
 
-def unpack(archive: Path, folder: Path, limit: int | None) -> None:
-    """Write the photographs of `archive` to folder/SPLIT/CLASS, at most `limit` of each class."""
-    if folder.exists():
-        return
-    unfinished = folder.with_name(folder.name + ".partial")
-    taken: Counter[str] = Counter()
-    with tarfile.open(archive) as photographs:
-        for member in photographs:
-            place = PurePosixPath(member.name)
-            if not member.isfile() or place.suffix.lower() not in SUFFIXES or len(place.parts) < 2:
-                continue
-            name = place.parts[-2]
-            if limit is not None and taken[name] >= limit:
-                continue
-            taken[name] += 1
-            opened = photographs.extractfile(member)
-            assert opened is not None  # it is a file
-            content = opened.read()
-            target = unfinished / split_of(content) / name / place.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
-    unfinished.rename(folder)
+def make_forms(folder: Folder, exits: tuple[Exits, ...], cascades: tuple[Cascade, ...]) -> None:
+    """Write networks with exits, and cascades."""
+    for one in exits:
+        train_exits(folder, one)
+    for cascade in cascades:
+        join(folder, cascade)
 
 
-def run(settings: Settings, output: str, *arguments: object) -> Path:
-    """Run `eetool arguments -o output` in the folder of results, unless the output exists."""
-    path = settings.out / output
-    if path.exists():
-        return path
-    command = [sys.executable, "-m", "eetool", *map(str, arguments), "-o", str(path)]
-    if path.with_name(path.name + ".resume").exists():
-        command.append("--resume")
-    print("+", " ".join(command[2:]), file=sys.stderr)
-    places = os.pathsep.join(filter(None, (str(HERE), str(EXAMPLE), os.environ.get("PYTHONPATH"))))
-    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": places}
-    code = subprocess.run(command, check=False, stdout=sys.stderr, env=environment).returncode
-    if code and not (code == UNSTABLE and path.exists()):  # noisy times are kept, and marked in the document
-        raise subprocess.CalledProcessError(code, command)
-    return path
+def choose_forms(folder: Folder) -> Choice:
+    """Return the choice among all forms, and what was expected of each, on held-out photographs."""
+    inside = [point for one in INSIDE for point in tried_points(folder, one.name)]
+    reference = next(point for point in inside if point.point == "full")
+    roles = {"inside": choose(inside, reference, INSIDE_DROP)}
+    for role, cascades in (("cascade", CASCADES), ("three", THREE)):
+        points = [point for one in cascades for point in tried_points(folder, one.name)]
+        roles[role] = choose(points, reference, CASCADE_DROP)
+    chosen = next(one for one in CASCADES if one.name == roles["cascade"].form)
+    other = next(one for one in CASCADES if one.members == chosen.members and one is not chosen)
+    roles["cascade, the other way"] = choose(tried_points(folder, other.name), reference, CASCADE_DROP)
+    return Choice(reference, roles)
 
 
-def train_options(settings: Settings, data: str) -> list[object]:
-    """Return the options of training: exits as advised on a frozen backbone where there are published weights."""
-    common = ["--epochs", settings.epochs, "--seed", settings.seed]
-    common += ["--threads", settings.threads, "--torch-device", settings.torch_device]
-    if settings.weights is None:
-        return [*common, "--recipe", "distill", "--exits", settings.exits]
-    start = settings.out / "start.safetensors"
-    if not start.exists():
-        sys.path.insert(0, str(HERE))
-        from efficientnet_lite0 import write_start
+def fit_order(folder: Folder) -> dict[str, Any]:
+    """Return which of three networks `eetool cascade --fit-order` keeps, with and without sums of logits."""
+    return {
+        cascade.name: fit(folder, f"{cascade.name}.order.pt", cascade, "--fit-order").document["fit"]
+        for cascade in THREE
+    }
 
-        write_start(settings.weights, start, f"{data}@{settings.side}", settings.seed)
-    given = ("--weights", start, "--normalise", LITE0_PIXELS)
-    search = ("--exits", settings.exits, "--max-accuracy-drop", settings.max_accuracy_drop, "--device", DEVICE)
-    sized = ("--data", f"{data}@{settings.side}")
-    path = run(settings, "advice.json", "advise", settings.network, *given, *sized, *search, "--seed", settings.seed)
-    exits = json.loads(path.read_text(encoding="utf-8"))["exits"]
-    branches = [word for at in exits for word in ("--branch", at["branch"])]
-    return [*common, *given, "--recipe", "frozen", "--at", ",".join(at["tap"] for at in exits), *branches]
+
+def rivals(names: tuple[str, ...]) -> list[str]:
+    """Return the options that compare with static networks."""
+    return [word for name in names for word in ("--against", f"{name}.eebundle")]
+
+
+def bench(settings: Settings, folder: Folder, form: str, names: tuple[str, ...], *options: object) -> dict[str, Any]:
+    """Return the document of `eetool bench` of a form against static networks and the unsplit one."""
+    quick = ("--passes", 1, "--min-seconds", 0, "--accept-unstable") if settings.quick else options
+    reference = ("--reference", f"{FULL_SIZE}.eebundle")
+    output = f"{form}.bench.json"
+    common = ("--data", DATA, "--threads", 1, *reference, *rivals(names))
+    folder.make(output, "bench", f"{form}.eebundle", *common, *quick, codes=(0, UNSTABLE))
+    document: dict[str, Any] = json.loads((folder.path / output).read_text(encoding="utf-8"))
+    return document
+
+
+def from_files(folder: Folder, choice: Choice) -> dict[str, Any]:
+    """Return latencies from file to class, from an earlier run or measured now."""
+    kept = folder.path / "from-files.bench.json"
+    if not kept.exists():
+        points = {FULL_SIZE: "full", **{at.form: at.point for at in choice.roles.values()}}
+        measured = time_files(folder.path, points, FULL_SIZE)
+        kept.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    document: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+    return document
+
+
+def estimate(folder: Folder, form: str, names: tuple[str, ...]) -> dict[str, Any]:
+    """Return the document of `eetool estimate` of a form and static networks, for every device."""
+    common = (f"{form}.eebundle", "--data", DATA, *rivals(names))
+    return {d: folder.run(f"{form}.{d}", "estimate", *common, "--device", d).document for d in DEVICES}
+
+
+def measure_first(settings: Settings) -> dict[str, Any]:
+    """Return everything about the first split."""
+    folder = Folder(settings.out / FIRST)
+    unpack(settings.archive, folder.path / "photographs", limit=settings.limit)
+    names = tuple(network.name for network in NETWORKS)
+    other = str(Weights(settings.weights.resolve()).of(NETWORKS[0]))
+    make_networks(settings, folder, names)
+    make_forms(folder, (*INSIDE, *FRONTS), (*CASCADES, *THREE))
+    choice = choose_forms(folder)
+    variants = ONE_VARIANT if settings.quick else VARIANTS
+    for name in names:
+        export(folder, name, False, variants)
+    forms = dict.fromkeys(tried.form for tried in choice.roles.values())
+    for form in forms:
+        export(folder, form, True, variants)
+    result = {
+        "photographs": counts(folder.path / "photographs"),
+        "reference": asdict(choice.reference),
+        "chosen": {role: asdict(tried) for role, tried in choice.roles.items()},
+        "tried": [asdict(at) for one in (*INSIDE, *CASCADES, *THREE) for at in tried_points(folder, one.name)],
+        "order": fit_order(folder),
+        "devices": {form: estimate(folder, form, (FULL_SIZE,) if index else names) for index, form in enumerate(forms)},
+        "refusals": [
+            {"case": one.case, "command": one.step.command, "code": one.step.code, "seconds": one.step.seconds}
+            | {"answer": answer(one)}
+            for one in refusals(folder, other)
+        ],
+    }
+    if not settings.prepare:
+        result["benches"] = {
+            form: bench(settings, folder, form, names if index == 0 else ()) for index, form in enumerate(forms)
+        }
+        result["from_files"] = from_files(folder, choice)
+    return {**result, "steps": [asdict(step) for step in without_documents(folder)]}
+
+
+def measure_random(settings: Settings, number: int, chosen: dict[str, Tried]) -> dict[str, Any]:
+    """Return points chosen and measured on a random split, with the forms that the first split chose."""
+    folder = Folder(settings.out / f"split-{number}")
+    unpack(settings.archive, folder.path / "photographs", str(number), settings.limit)
+    make_networks(settings, folder, _RANDOM_NETWORKS)
+    inside = next(one for one in INSIDE if one.name == chosen["inside"].form)
+    cascade = next(one for one in CASCADES if one.name == chosen["cascade"].form)
+    fronts = tuple(one for one in FRONTS if one.name in cascade.members)
+    make_forms(folder, (inside, *fronts), (cascade,))
+    for name in _RANDOM_NETWORKS:
+        export(folder, name, False, ONE_VARIANT)
+    points = {form: tried_points(folder, form) for form in (inside.name, cascade.name)}
+    reference = next(point for point in points[inside.name] if point.point == "full")
+    roles = {
+        "inside": choose(points[inside.name], reference, INSIDE_DROP),
+        "cascade": choose(points[cascade.name], reference, CASCADE_DROP),
+    }
+    for form in points:
+        export(folder, form, True, ONE_VARIANT)
+    result: dict[str, Any] = {
+        "photographs": counts(folder.path / "photographs"),
+        "chosen": {role: asdict(tried) for role, tried in roles.items()},
+    }
+    if not settings.prepare:
+        against = tuple(name for name in _RANDOM_NETWORKS if name != FULL_SIZE)
+        short = ("--passes", 3, "--min-seconds", 0)
+        result["benches"] = {
+            role: bench(settings, folder, tried.form, against if role == "inside" else (), *short)
+            for role, tried in roles.items()
+        }
+    return result
+
+
+def without_documents(folder: Folder) -> list[Step]:
+    """Return all steps of a folder by time and memory, without what they printed."""
+    steps = [Step(**json.loads(path.read_text(encoding="utf-8"))) for path in sorted(folder.path.glob("*.step.json"))]
+    return [Step(step.command, step.code, step.seconds, step.peak_mb, {}, []) for step in steps]
 
 
 def measure(settings: Settings) -> dict[str, Any]:
-    """Return the results of the whole chain."""
-    photographs = settings.out / "photographs"
-    unpack(settings.data, photographs, settings.limit)
-    data, named = ("--data", f"folder:{photographs}"), ("--model", settings.network)
-    shape = ("--input", f"3x{settings.side}x{settings.side}")
-    model = run(settings, "model.pt", "train", settings.network, *data, *shape, *train_options(settings, data[1]))
-    drop = ("--max-accuracy-drop", settings.max_accuracy_drop)
-    tuned = run(settings, "tuned.pt", "tune", model, *data, *named, *drop)
-    both = ("--precision", "fp32", "--precision", "int8", "--calibration-data", data[1])
-    bundle = run(settings, "photos.eebundle", "export", tuned, *named, *both)
-    quick = ("--passes", 1, "--min-seconds", 0, "--accept-unstable") if settings.quick else ()
-    bench = run(settings, "bench.json", "bench", bundle, *data, *drop, "--threads", settings.threads, *quick)
-    device = run(settings, f"{DEVICE}.json", "estimate", bundle, "--device", DEVICE)
-    shown, predicted = (json.loads(path.read_text(encoding="utf-8")) for path in (bench, device))
-    counts = {place.name: sum(1 for _ in place.rglob("*.*")) for place in sorted(photographs.iterdir())}
-    return {
-        "network": settings.network,
-        "side": settings.side,
-        "epochs": settings.epochs,
-        "seed": settings.seed,
-        "photographs": counts,
-        "machine": shown["machine"],
-        "exits": [{"exit": i, "accuracy": at["accuracy"]} for i, at in enumerate(shown["exits"])],
-        "ways": shown.get("ways") or shown["points"],
-        "verdict": shown["verdict"],
-        "unstable": shown["unstable"],
-        "advice": advice(settings),
-        "device": {key: predicted.get(key) for key in ("device", "provenance", "means", "comparison", "warnings")},
-    }
-
-
-def tables(results: dict[str, Any], note: str) -> dict[str, Any]:
-    """Return the results as a data file of `docs/results`."""
-    ways = [
-        [
-            {True: "*", False: None, None: "?"}[way["front"]],
-            way["name"],
-            round(100 * way["accuracy"], 2),
-            _rounded((way["accuracy_difference"], *way["accuracy_difference_ci95"]), 2),
-            round(way["latency_ms"]["mean"], 2),
-            round(way["latency_ms"]["p99"], 2),
-            _rounded((way["latency_ratio"], *way["latency_ratio_ci95"]), 2),
-            None if way["exit_shares"] is None else [round(100 * share) for share in way["exit_shares"]],
-        ]
-        for way in results["ways"]
-    ]
-    predicted = [
-        [
-            row["name"],
-            None
-            if row["latency_ms"] is None
-            else [round(value, 1) for value in (row["latency_ms"], *row["interval_ms"])],
-            None if row["latency_ratio"] is None else round(row["latency_ratio"], 2),
-            None if row["accuracy"] is None else round(100 * row["accuracy"], 2),
-        ]
-        for row in results["device"]["comparison"]["rows"]
-    ]
-    exits = [[at["exit"], round(100 * at["accuracy"], 2)] for at in results["exits"]]
-    return {
-        "source": f"benchmarks/photos.py; {note}",
-        "tables": {
-            "ways": _table(_WAY_COLUMNS, ways),
-            "exits": _table({"exit": "number", "accuracy, %": "number"}, exits),
-            **forecast_tables(results["advice"]),
-            DEVICE: _table(_DEVICE_COLUMNS, predicted),
-            "verdicts": _table(
-                {"where": "text", "verdict": "text"},
-                [["here", results["verdict"]["text"]], [DEVICE, results["device"]["comparison"]["verdict"]["text"]]],
-            ),
-        },
-    }
-
-
-def forecast_tables(found: dict[str, Any] | None) -> dict[str, Any]:
-    """Return the forecast of `eetool advise` as a table; none without weights, where it does not run."""
-    if found is None:
-        return {}
-    points = [
-        [
-            point["name"],
-            _rounded((point["ratio"], *point["ratio_ci95"]), 2),
-            round(100 * point["accuracy"], 1),
-            _rounded((point["accuracy_difference"], *point["accuracy_difference_ci95"]), 1),
-            [round(100 * share) for share in point["exit_shares"]],
-        ]
-        for point in found["points"]
-    ]
-    return {"forecast": _table(_FORECAST_COLUMNS, points)}
-
-
-_FORECAST_COLUMNS = {
-    **{"point": "text", "ratio": "interval", "accuracy, %": "number"},
-    **{"difference, points": "interval", "exits, %": "shares"},
-}
-_WAY_COLUMNS = {
-    **{"front": "text", "way": "text", "accuracy, %": "number", "difference, points": "interval"},
-    **{"mean, ms": "number", "p99, ms": "number", "ratio": "interval", "exits, %": "shares"},
-}
-_DEVICE_COLUMNS = {"network": "text", "ms": "interval", "ratio": "number", "accuracy, %": "number"}
-
-
-def _rounded(values: Iterable[float], digits: int) -> list[float]:
-    return [round(value, digits) for value in values]
-
-
-def _table(columns: dict[str, str], rows: list[list[Any]]) -> dict[str, Any]:
-    titles = [{"title": title, "kind": kind} for title, kind in columns.items()]
-    return {"columns": titles, "rows": [{"cells": cells} for cells in rows]}
-
-
-def advice(settings: Settings) -> dict[str, Any] | None:
-    """Return exits, forecast and verdict of `eetool advise`; None where the exits are those of `--exits`."""
-    if settings.weights is None:
-        return None
-    document = json.loads((settings.out / "advice.json").read_text(encoding="utf-8"))
-    return {key: document[key] for key in ("seconds", "unsplit", "exits", "points", "verdict")}
+    """Return all results."""
+    if settings.time_again:
+        for path in settings.out.glob("*/*.bench.json*"):
+            path.unlink()
+    first = measure_first(settings)
+    chosen = {role: Tried(**tried) for role, tried in first["chosen"].items()}
+    random = [measure_random(settings, number, chosen) for number in range(1, settings.splits + 1)]
+    return {"first_split": first, "random_splits": random}
 
 
 def main() -> None:
     """Run the chain and print its results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("data", type=Path)
+    parser.add_argument("archive", type=Path)
+    parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, default=None)
-    parser.add_argument("--side", type=int, default=128)
-    parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--exits", type=int, default=2, help="at most, with --weights")
-    parser.add_argument("--max-accuracy-drop", type=float, default=1.0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--torch-device", default="cpu")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--splits", type=int, default=5, help="random splits beside the first")
     parser.add_argument("--limit", type=int, default=None, help="photographs of each class, for a trial")
-    parser.add_argument("--quick", action="store_true", help="one pass over the test photographs, for a trial")
+    stage = parser.add_mutually_exclusive_group()
+    stage.add_argument("--prepare", action="store_true", help="all but the timing")
+    stage.add_argument("--time-again", action="store_true", help="repeat the timing, and nothing else that exists")
+    parser.add_argument("--quick", action="store_true", help="ONNX in fp32 and one pass, for a trial")
     parser.add_argument("--tables", type=Path, default=None, help="data file of the results page to write")
     parser.add_argument("--note", default="quiet machine", help="of the data file: on what the times were measured")
     settings = Settings(**vars(parser.parse_args()))
@@ -271,9 +255,9 @@ def main() -> None:
         results = measure(settings)
     except subprocess.CalledProcessError as error:  # the command has said why
         sys.exit(error.returncode)
-    text = json.dumps(results, indent=2)
+    text = json.dumps(results, indent=1, ensure_ascii=False)
     (settings.out / "results.json").write_text(text + "\n", encoding="utf-8")
-    if settings.tables is not None:
+    if settings.tables is not None and not settings.prepare:
         document = json.dumps(tables(results, settings.note), indent=2, ensure_ascii=False)
         settings.tables.write_text(document + "\n", encoding="utf-8")
     print(text)

@@ -79,7 +79,7 @@ def is_chance(correct: np.ndarray, labels: np.ndarray, standard_errors: float = 
         standard_errors: of the accuracy of naming the most frequent class.
     """
     share = float(np.bincount(labels).max()) / len(labels)
-    return float(correct.mean()) <= share + standard_errors * (share * (1 - share) / len(labels)) ** 0.5
+    return bool(float(correct.mean()) <= share + standard_errors * (share * (1 - share) / len(labels)) ** 0.5)
 
 
 def degenerate_exit(exit_shares: Sequence[float] | np.ndarray) -> int | None:

@@ -44,8 +44,8 @@ from eetool.model.checkpoint import load_checkpoint
 from eetool.model.goals import DEFAULT_DROP
 from eetool.progress import SILENT
 from eetool.records import write_atomic
+from eetool.train.exit_answers import NetworkAnswers
 from eetool.train.labelled_data import PRESETS
-from eetool.train.pipeline import answer_arrays
 from eetool.tune.cross_fitting import LabelledLogits
 from eetool.tune.device_costs import predicted_costs
 from eetool.tune.operating_points import FULL
@@ -200,7 +200,7 @@ def stored_logits(
     if doublings:
         half = trials.judge([chosen_net(opened.net.backbone, opened.spec, taps, exits, SEED)], trials.count // 2)
     predictor = Predictor(load_device(options.device), advice["backend"], advice["precision"], advice["threads"])
-    logits, _ = answer_arrays(checkpoint, source.inputs[rows])
+    logits, _ = NetworkAnswers(checkpoint)(source.inputs[rows])
     stored = StoredLogits(
         trial,
         half,

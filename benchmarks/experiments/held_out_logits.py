@@ -13,7 +13,7 @@ from eetool.data.splits import TRAIN, recorded_split
 from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.metrics import Thresholds
 from eetool.model.checkpoint import load_checkpoint
-from eetool.train.pipeline import answer_arrays
+from eetool.train.exit_answers import NetworkAnswers
 from eetool.tune.calibration import Calibration
 from eetool.tune.cross_fitting import LabelledLogits, threshold_problem
 
@@ -33,7 +33,7 @@ def held_out_logits(model: Path, data: str, cache: Path | None) -> LabelledLogit
             )
     checkpoint, source = load_checkpoint(model), load_source(data)
     chosen = np.setdiff1d(np.arange(len(source.labels)), recorded_split(source, TRAIN, checkpoint.record.data))
-    logits, learned = answer_arrays(checkpoint, source.inputs[chosen])
+    logits, learned = NetworkAnswers(checkpoint)(source.inputs[chosen])
     arrays = {"logits": logits, "labels": source.labels[chosen]}
     if learned is not None:
         arrays["learned"] = learned

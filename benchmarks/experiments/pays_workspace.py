@@ -17,7 +17,7 @@ from eetool.data.registry import load_source
 from eetool.data.splits import TEST, recorded_split
 from eetool.metrics import Thresholds
 from eetool.model.checkpoint import load_checkpoint
-from eetool.train.pipeline import answer_arrays
+from eetool.train.exit_answers import NetworkAnswers
 from eetool.tune.calibration import Calibration
 from eetool.tune.cross_fitting import LabelledLogits, threshold_problem
 from eetool.tune.exit_costs import model_macs
@@ -154,7 +154,7 @@ def split_logits(model: Path, data: str, split: str) -> LabelledLogits:
     """Return the logits of every exit of `model` on a split of the data."""
     checkpoint, source = load_checkpoint(model), load_source(data)
     indices = recorded_split(source, split, checkpoint.record.data)
-    logits, learned = answer_arrays(checkpoint, source.inputs[indices])
+    logits, learned = NetworkAnswers(checkpoint)(source.inputs[indices])
     return LabelledLogits(logits, source.labels[indices], learned)
 
 

@@ -16,7 +16,8 @@ from torch import nn
 
 from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.export.bundle_files import bundle_name
-from eetool.graphs.quantize import QuantizationJob, quantize, save_feeds
+from eetool.graphs.calibration_feeds import save_feeds
+from eetool.graphs.quantize import QuantizationJob, quantize
 from eetool.latency.kernels.kernel import INT8
 from eetool.latency.probes.onnx_builder import OnnxBuilder, draw_channels, to_model
 from eetool.latency.probes.onnx_to_tflite import convert_to_tflite
@@ -76,9 +77,10 @@ def write_variants(folder: Path, kind: ProbeKind, seeds: Sequence[int]) -> Itera
             source.write_bytes(data)
             sources.append(path)
             if kind.precision == INT8:
-                feeds, shape = path.with_suffix(".npz"), tuple(int(size) for size in network.weights[""])
-                save_feeds(feeds, ["x"], [{"x": np.random.default_rng(seed).standard_normal(shape).astype(np.float32)}])
-                jobs.append(QuantizationJob(f"{kind.format}-static", str(source), str(path), str(feeds)))
+                shape = tuple(int(size) for size in network.weights[""])
+                case = {"x": np.random.default_rng(seed).standard_normal(shape).astype(np.float32)}
+                feeds = save_feeds(path.with_suffix(".feeds"), ["x"], [case])
+                jobs.append(QuantizationJob(f"{kind.format}-static", str(source), str(path), feeds))
     refused = {job.target for job, reason in zip(jobs, quantize(jobs), strict=True) if reason} if jobs else set()
     for path in sources:
         if str(path) not in refused and loads(path):

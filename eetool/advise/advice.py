@@ -22,12 +22,15 @@ from eetool.advise.document import (
 from eetool.advise.exit_costs import ExitCosts
 from eetool.advise.exit_search import HeldOut, find_exits
 from eetool.advise.forecast import accuracy_interval, decide, extrapolate, forecast_points
+from eetool.advise.forms import FormsAdvice, add_sizes
 from eetool.advise.network import AdvisedNetwork, NetworkChoice, open_network
 from eetool.advise.next_commands import CommandContext, next_steps
 from eetool.advise.rivals import judge_rivals
+from eetool.advise.sizes import OpenedSizes, SizeTrials, check_sizes, judge_sizes, open_sizes, proposed_sizes, remark
 from eetool.advise.smaller_network import smaller_network
 from eetool.advise.trial_exits import TrialExit, chosen_net, find_taps, trial_nets
 from eetool.advise.trials import Trials
+from eetool.data.registry import image_reader
 from eetool.data.source import Source
 from eetool.errors import ArtefactError
 from eetool.latency.estimate.predictor import PREDICTED, Predictor
@@ -56,6 +59,7 @@ class AdviceOptions:
         threads: threads on the device.
         seed: of all randomness.
         against: ONNX files of static rivals.
+        sizes: heights of smaller photographs that are judged.
     """
 
     max_accuracy_drop: float = 1.0
@@ -65,6 +69,7 @@ class AdviceOptions:
     threads: int = 1
     seed: int = 0
     against: tuple[Path, ...] = ()
+    sizes: tuple[int, ...] = ()
 
 
 def advise(
@@ -73,12 +78,13 @@ def advise(
     """Return the advice on a trained network. The test split of the data is not used; without a device MACs count.
 
     Raises:
-        UsageError: the network has no place for an exit, or does not fit the data.
+        UsageError: the network has no place for an exit, does not fit the data, or runs at none of the sizes.
         ArtefactError: its weights do not fit or are not trained, or there are too few examples.
         MissingError: the device has no table.
     """
     started = time.monotonic()
     network = open_network(choice, source, progress)
+    opened = _open_sizes(choice, network, options, progress)
     taps = find_taps(network.net.backbone, network.spec)
     nets = trial_nets(network.net.backbone, network.spec, taps, options.seed)
     predictor = None if profile is None else Predictor(profile, _backend(profile), "fp32", options.threads)
@@ -90,10 +96,19 @@ def advise(
     found = find_exits(held, costs.cascade, options.max_accuracy_drop, options.most_exits)
     points = _points(trials, held, found[0], taps, costs, network, options)
     doubts = _unknowns(costs, profile)
-    verdict = decide(points, rivals, options.max_accuracy_drop, len(held.labels), doubts)
+    judged = None
+    if opened is not None:
+        trial = SizeTrials(options.max_accuracy_drop, options.examples, options.epochs, options.seed)
+        judged = judge_sizes(opened, network, held.logits[-1], predictor, trial, progress)
+    alone = () if judged is None else judged.alone
+    verdict = decide(points, rivals, options.max_accuracy_drop, len(held.labels), doubts, alone)
     table = None if predictor is None else predictor.kernel_costs
     own_macs = float(costs.macs(()).leaving(())[-1])
     smaller = smaller_network(source, own_macs)
+    context = _context(choice, network, profile, options)
+    forms = FormsAdvice(verdict, next_steps(context, found[0], verdict.pays, smaller))
+    if judged is not None:
+        forms = add_sizes(forms, judged, points, rivals, len(held.labels), doubts, context, network.spec)
     return Advice(
         model=choice.model,
         data=source.name,
@@ -113,17 +128,33 @@ def advise(
         exits=_advised(found[0]),
         points=tuple(points),
         front=_front(found, points[-1], held, costs, options),
-        verdict=verdict,
-        next=next_steps(_context(choice, network, profile, options), found[0], verdict.pays, smaller),
-        uncertainties=(*doubts, *_remarks(found[0], points), *_uncertainties(held, network, options)),
+        verdict=forms.verdict,
+        next=forms.next,
+        uncertainties=(
+            *(*doubts, *_remarks(found[0], points), *_uncertainties(held, network, options)),
+            *_about_sizes(source, options),
+        ),
         warnings=() if table is None else tuple(table.warnings),
         seconds=round(time.monotonic() - started, 1),
+        sizes=forms.sizes,
     )
+
+
+def _open_sizes(
+    choice: NetworkChoice, network: AdvisedNetwork, options: AdviceOptions, progress: Progress
+) -> OpenedSizes | None:
+    """Return the network at the sizes that were asked for; None where none were."""
+    if not options.sizes:
+        return None
+    read = image_reader(choice.data, progress)
+    sizes = check_sizes(options.sizes, network.source, is_folder=read is not None)
+    assert read is not None
+    return open_sizes(choice, network, sizes, read, progress)
 
 
 def _points(
     trials: Trials,
-    held: HeldOut,
+    held: HeldOut[TrialExit],
     exits: Sequence[TrialExit],
     taps: Sequence[TapCost],
     costs: ExitCosts,
@@ -141,7 +172,7 @@ def _points(
     return extrapolate(points, of_half, doublings, exits, costs)
 
 
-def _require_trained(choice: NetworkChoice, held: HeldOut) -> None:
+def _require_trained(choice: NetworkChoice, held: HeldOut[TrialExit]) -> None:
     """Refuse a network that is no better than naming the most frequent class."""
     accuracy, most = float(held.correct[-1].mean()), float(np.bincount(held.labels).max() / len(held.labels))
     if accuracy <= most:
@@ -157,7 +188,7 @@ def _require_trained(choice: NetworkChoice, held: HeldOut) -> None:
 def _rivals(
     options: AdviceOptions,
     network: AdvisedNetwork,
-    held: HeldOut,
+    held: HeldOut[TrialExit],
     costs: ExitCosts,
     predictor: Predictor | None,
     progress: Progress,
@@ -174,7 +205,7 @@ def _backend(profile: HwProfile) -> str:
     return LITERT if covered == {LITERT} else ONNXRUNTIME
 
 
-def _unsplit(held: HeldOut, costs: ExitCosts) -> UnsplitForecast:
+def _unsplit(held: HeldOut[TrialExit], costs: ExitCosts) -> UnsplitForecast:
     price = costs.unsplit
     half = 1.645 * price.deviation
     interval = (max(0.0, price.value - half), price.value + half) if half else ()
@@ -192,7 +223,7 @@ def _int8(costs: ExitCosts, profile: HwProfile | None) -> RivalForecast | None:
     return RivalForecast(name, None, price.value, ratio, "accuracy: eetool export --precision int8, then bench")
 
 
-def _tap_trials(taps: Sequence[TapCost], held: HeldOut, costs: ExitCosts) -> tuple[TapTrial, ...]:
+def _tap_trials(taps: Sequence[TapCost], held: HeldOut[TrialExit], costs: ExitCosts) -> tuple[TapTrial, ...]:
     accuracies = dict(zip(held.exits, held.correct[:-1].mean(1).tolist(), strict=True))
     trials = []
     for place, tap in enumerate(taps):
@@ -205,7 +236,7 @@ def _tap_trials(taps: Sequence[TapCost], held: HeldOut, costs: ExitCosts) -> tup
 def _front(
     found: Sequence[tuple[TrialExit, ...]],
     advised: PointForecast,
-    held: HeldOut,
+    held: HeldOut[TrialExit],
     costs: ExitCosts,
     options: AdviceOptions,
 ) -> tuple[FrontChoice, ...]:
@@ -241,7 +272,7 @@ def _remarks(exits: Sequence[TrialExit], points: Sequence[PointForecast]) -> lis
     return []
 
 
-def _uncertainties(held: HeldOut, network: AdvisedNetwork, options: AdviceOptions) -> list[str]:
+def _uncertainties(held: HeldOut[TrialExit], network: AdvisedNetwork, options: AdviceOptions) -> list[str]:
     training, n = len(network.training), len(held.labels)
     count = min(options.examples, training)
     full = float(held.correct[-1].mean())
@@ -253,6 +284,16 @@ def _uncertainties(held: HeldOut, network: AdvisedNetwork, options: AdviceOption
         f"{low:.1f} to {high:.1f} % on others, and the points with it; their difference to unsplit on the "
         "same examples is what is forecast",
     ]
+
+
+def _about_sizes(source: Source, options: AdviceOptions) -> list[str]:
+    if options.sizes:
+        return [
+            "sizes: the classifier alone is fitted at each, and `train` goes on with all layers; making smaller "
+            "photographs is in no forecast, and `bench` measures it"
+        ]
+    proposed = proposed_sizes(source)
+    return [remark(proposed)] if proposed else []
 
 
 def _context(

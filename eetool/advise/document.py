@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 SCHEMA = "advise/1"
 COUNTED = "counted"  # provenance of MACs
+EXITS, SIZES = "exits", "sizes"  # forms of early exit: exits inside one network, and a cascade of sizes
+ALONE, UNSPLIT = "alone", "unsplit"  # forms without: the network at a smaller size, and as it is
+OWN, FITTED = "own", "fitted"  # classifiers of the network at another size
 _HEADLINES = {
     True: "Early exit can pay here",
     False: "Early exit does not pay here",
@@ -65,11 +68,15 @@ class RivalForecast:
 
 @dataclass(frozen=True)
 class AdviceVerdict:
-    """Verdict on early exit: true, false, or null where the forecast does not decide it."""
+    """Verdict on early exit: true, false, or null where the forecast does not decide it.
+
+    `form` is the form of early exit that it is about.
+    """
 
     pays: bool | None
     point: str
     text: str
+    form: str = EXITS
 
     @property
     def headline(self) -> str:
@@ -82,7 +89,8 @@ class NextSteps:
     """A recipe, its reason, and its commands.
 
     Attributes:
-        recipe: `frozen`, `distill`, or `smaller` for a smaller network without exits.
+        recipe: `frozen`, `distill`, `smaller` for a smaller network without exits, `sizes` for a cascade of sizes, or
+            `alone` for the network at a smaller size.
         reason: one sentence.
         commands: lines for a shell.
     """
@@ -138,10 +146,84 @@ class UnsplitForecast:
 
 
 @dataclass(frozen=True)
+class SizeForecast:
+    """The network without exits at a smaller size of photographs. Figures are null where `reason` says why.
+
+    Attributes:
+        size: height and width in pixels.
+        classifier: `own`, or `fitted` on the features at this size.
+        accuracy: accuracy in [0, 1] on the held-out examples.
+        accuracy_difference: accuracy less that at the full size, in percentage points.
+        accuracy_difference_ci95: interval of it; empty without figures.
+        cost: cost of an input.
+        ratio: cost over that at the full size.
+        ratio_ci95: interval of it from the errors of the table; empty without figures.
+    """
+
+    size: int
+    classifier: str | None = None
+    accuracy: float | None = None
+    accuracy_difference: float | None = None
+    accuracy_difference_ci95: tuple[float, ...] = ()
+    cost: float | None = None
+    ratio: float | None = None
+    ratio_ci95: tuple[float, ...] = ()
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class SizesChoice:
+    """A cascade of sizes, the full one last, with its forecast at the whole accuracy drop."""
+
+    sizes: tuple[int, ...]
+    accuracy: float
+    ratio: float
+
+
+@dataclass(frozen=True)
+class CheapestForm:
+    """The cheapest form that is expected to keep the accuracy drop.
+
+    Attributes:
+        form: `exits`, `sizes`, `alone` or `unsplit`.
+        sizes: sizes of photographs of its networks.
+        accuracy_difference: accuracy less that of the unsplit network, in percentage points.
+        ratio: mean cost over that of the unsplit network.
+    """
+
+    form: str
+    sizes: tuple[int, ...]
+    accuracy_difference: float
+    ratio: float
+
+
+@dataclass(frozen=True)
+class SizesForecast:
+    """Smaller sizes of photographs, each alone and in front of the full size.
+
+    Attributes:
+        full: height and width that the network has.
+        alone: the network at each smaller size.
+        cascade: sizes of the advised cascade, the full one last.
+        points: forecasts of its operating points.
+        front: this choice of sizes, then others, from the cheapest on.
+        cheapest: the cheapest form of all, with exits inside the network among them.
+    """
+
+    full: int
+    alone: tuple[SizeForecast, ...]
+    cascade: tuple[int, ...]
+    points: tuple[PointForecast, ...]
+    front: tuple[SizesChoice, ...]
+    cheapest: CheapestForm
+
+
+@dataclass(frozen=True)
 class Advice:
     """The document `advise/1`.
 
     `unit` is `latency_ms` or, without a device, `macs`; all costs are in it. Accuracies are in [0, 1], shares as well.
+    `sizes` is null where no smaller sizes were asked for.
     """
 
     model: str
@@ -167,3 +249,4 @@ class Advice:
     next: tuple[NextSteps, ...]
     uncertainties: tuple[str, ...]
     warnings: tuple[str, ...]
+    sizes: SizesForecast | None = None

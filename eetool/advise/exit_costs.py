@@ -4,7 +4,7 @@ The network with an exit at every tap is recorded once per kind of branch. Witho
 are one graph: their kernels, and one dispatch less.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -57,7 +57,7 @@ class ExitCosts:
         self._stretches: list[list[Kernel]] = []
         self._heads: dict[TrialExit, list[Kernel]] = {}
         for trial in nets:
-            target = self._target(trial.spec, trial.net)
+            target = network_target(trial.spec, trial.net, predictor)
             layout = target.layout
             assert layout is not None
             trunk = [[k for name in names for k in target.graphs[name]] for names in layout.trunk]
@@ -68,7 +68,7 @@ class ExitCosts:
         self._known: dict[tuple[int, int] | TrialExit, GraphCost] = {}
         plain = EarlyExitNet(nets[0].net.backbone, {})
         spec = replace(nets[0].spec, taps=(), branches=(), layouts=())
-        unsplit = self._target(spec, plain)
+        unsplit = network_target(spec, plain, predictor)
         self._unsplit = [k for kernels in unsplit.graphs.values() for k in kernels]
 
     @property
@@ -98,7 +98,7 @@ class ExitCosts:
             return None
         predictor = Predictor(profile, costs.backend, INT8, costs.threads)
         kernels = [replace(k, precision=INT8) if k.macs else k for k in self._unsplit]
-        return _priced(predictor.graph("int8", kernels))
+        return price(predictor.graph("int8", kernels))
 
     def guessed_share(self) -> float:
         """Return the share of the unsplit latency whose kernels the table has no figures of their kind for."""
@@ -111,9 +111,7 @@ class ExitCosts:
     def cascade(self, exits: Sequence[TrialExit]) -> CascadeCosts:
         """Return the costs of a cascade with these exits, from shallow to deep."""
         layout, graphs = self._cascade(exits)
-        if self._predictor is None:
-            return layout.arrange({name: float(graph.macs) for name, graph in graphs.items()})
-        return self._predictor.cascade(layout, graphs).costs[LATENCY]
+        return cascade_costs(layout, graphs, self._predictor)
 
     def macs(self, exits: Sequence[TrialExit]) -> CascadeCosts:
         """Return the MACs of the same cascade."""
@@ -130,8 +128,8 @@ class ExitCosts:
             return 0.0
         layout, graphs = self._cascade(exits)
         reach = [float(sum(shares[i:])) for i in range(len(shares))]
-        trunk = [(reach[i] - ratio) * _priced(graphs[names[0]]).deviation for i, names in enumerate(layout.trunk)]
-        heads = [reach[i] * _priced(graphs[name]).deviation for i, name in enumerate(layout.heads) if name]
+        trunk = [(reach[i] - ratio) * price(graphs[names[0]]).deviation for i, names in enumerate(layout.trunk)]
+        heads = [reach[i] * price(graphs[name]).deviation for i, name in enumerate(layout.heads) if name]
         return float(np.hypot.reduce([*trunk, *heads]) / max(self.unsplit.value, 1e-12))
 
     def _cascade(self, exits: Sequence[TrialExit]) -> tuple[CascadeLayout, dict[str, GraphCost]]:
@@ -145,34 +143,47 @@ class ExitCosts:
 
     def _graph(self, key: tuple[int, int] | TrialExit, kernels: list[Kernel]) -> GraphCost:
         if key not in self._known:
-            self._known[key] = self._cost(kernels)
+            self._known[key] = graph_cost(_NAME, kernels, self._predictor)
         return self._known[key]
 
     def _price(self, kernels: Sequence[Kernel]) -> Price:
-        return Price(float(total_macs(list(kernels))), 0.0) if self._predictor is None else _priced(self._cost(kernels))
-
-    def _cost(self, kernels: Sequence[Kernel]) -> GraphCost:
-        if self._predictor is not None:
-            return self._predictor.graph(_NAME, kernels)
-        from eetool.latency.estimate.energy import UNKNOWN
-
-        macs = total_macs(list(kernels))
-        return GraphCost(_NAME, "graph", macs, len(kernels), 0.0, (0.0, 0.0), UNKNOWN, 0.0, ())
-
-    def _target(self, spec: ModelSpec, net: EarlyExitNet) -> PredictionTarget:
-        """Return the kernels of a network: recorded, or exported where an operator is not known to the recorder."""
-        block, fuses = 1, None
-        if self._predictor is not None:
-            block, fuses = self._predictor.channel_block, self._predictor.kernel_costs.backend != LITERT
-        try:
-            recorded = record_graphs(ScoredNetwork(net, MAX_SOFTMAX).eval(), example_inputs(spec.inputs))
-        except UnknownOperatorError:
-            samples = dict(zip((i.name for i in spec.inputs), example_inputs(spec.inputs, 2), strict=True))
-            record = CheckpointRecord(spec, TrainingSettings("none", 0, 0, 0, 0.0))
-            with temporary_bundle(Checkpoint(record, net.state_dict(), samples), _NAME) as bundle:
-                return target_of_variant(bundle, ONNX_FP32, block, fuses)
-        return target_of_variant(recorded_model(recorded, _NAME), ONNX_FP32, block, fuses)
+        if self._predictor is None:
+            return Price(float(total_macs(list(kernels))), 0.0)
+        return price(graph_cost(_NAME, kernels, self._predictor))
 
 
-def _priced(graph: GraphCost) -> Price:
+def network_target(spec: ModelSpec, net: EarlyExitNet, predictor: Predictor | None) -> PredictionTarget:
+    """Return the kernels of a network: recorded, or exported where an operator is not known to the recorder."""
+    block, fuses = 1, None
+    if predictor is not None:
+        block, fuses = predictor.channel_block, predictor.kernel_costs.backend != LITERT
+    try:
+        recorded = record_graphs(ScoredNetwork(net, MAX_SOFTMAX).eval(), example_inputs(spec.inputs))
+    except UnknownOperatorError:
+        samples = dict(zip((i.name for i in spec.inputs), example_inputs(spec.inputs, 2), strict=True))
+        record = CheckpointRecord(spec, TrainingSettings("none", 0, 0, 0, 0.0))
+        with temporary_bundle(Checkpoint(record, net.state_dict(), samples), _NAME) as bundle:
+            return target_of_variant(bundle, ONNX_FP32, block, fuses)
+    return target_of_variant(recorded_model(recorded, _NAME), ONNX_FP32, block, fuses)
+
+
+def graph_cost(name: str, kernels: Sequence[Kernel], predictor: Predictor | None) -> GraphCost:
+    """Return the cost of a graph; without a predictor its latency is 0, and its MACs count."""
+    if predictor is not None:
+        return predictor.graph(name, kernels)
+    from eetool.latency.estimate.energy import UNKNOWN
+
+    macs = total_macs(list(kernels))
+    return GraphCost(name, "graph", macs, len(kernels), 0.0, (0.0, 0.0), UNKNOWN, 0.0, ())
+
+
+def cascade_costs(layout: CascadeLayout, graphs: Mapping[str, GraphCost], predictor: Predictor | None) -> CascadeCosts:
+    """Return the costs of a cascade of these graphs."""
+    if predictor is None:
+        return layout.arrange({name: float(graph.macs) for name, graph in graphs.items()})
+    return predictor.cascade(layout, graphs).costs[LATENCY]
+
+
+def price(graph: GraphCost) -> Price:
+    """Return the predicted latency of a graph."""
     return Price(graph.latency_ms, graph.half_width_ms / _DEVIATIONS)

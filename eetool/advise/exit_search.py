@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-from eetool.advise.trial_exits import TrialExit
 from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.model.gate_scores import MAX_SOFTMAX
 from eetool.tune.cross_fitting import LabelledLogits, calibrate, threshold_problem
@@ -18,11 +18,21 @@ _FINALISTS = 2  # of each number of exits
 _WORTH = 0.01  # share of the cost that one more exit has to save
 STANDARD_ERRORS = 1.0  # margin of thresholds, as `eetool tune` has it by default
 
-Costs = Callable[[Sequence[TrialExit]], CascadeCosts]
+
+class Placed(Protocol):
+    """An early exit that is tried; of several at one `place` a cascade has one at most."""
+
+    @property
+    def place(self) -> int:
+        """Position among all places, from shallow to deep."""
+
+
+E = TypeVar("E", bound=Placed)
+Costs = Callable[[Sequence[E]], CascadeCosts]
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOut(Generic[E]):
     """Logits of trial exits on held-out examples.
 
     Attributes:
@@ -31,7 +41,7 @@ class HeldOut:
         labels: int64 (n,).
     """
 
-    exits: tuple[TrialExit, ...]
+    exits: tuple[E, ...]
     logits: np.ndarray
     labels: np.ndarray
 
@@ -41,13 +51,13 @@ class HeldOut:
         correct: np.ndarray = self.logits.argmax(2) == self.labels
         return correct
 
-    def select(self, exits: Sequence[TrialExit]) -> LabelledLogits:
+    def select(self, exits: Sequence[E]) -> LabelledLogits:
         """Return the logits of some exits and the final one."""
         index = [*(self.exits.index(e) for e in exits), len(self.exits)]
         return LabelledLogits(self.logits[index], self.labels)
 
 
-def find_exits(held: HeldOut, costs: Costs, max_accuracy_drop: float, most: int) -> list[tuple[TrialExit, ...]]:
+def find_exits(held: HeldOut[E], costs: Costs[E], max_accuracy_drop: float, most: int) -> list[tuple[E, ...]]:
     """Return the advised choice of up to `most` exits, then the other good ones, the cheapest first.
 
     Choices of one exit are all tried. Each of the best of one size is extended by every other exit. They are compared
@@ -65,12 +75,12 @@ def find_exits(held: HeldOut, costs: Costs, max_accuracy_drop: float, most: int)
     confidences, correct = problem.confidences, problem.correct
     position = {e: i for i, e in enumerate(held.exits)}
 
-    def rough(exits: tuple[TrialExit, ...]) -> float:
+    def rough(exits: tuple[E, ...]) -> float:
         rows = [position[e] for e in exits]
         return _shared_cost(confidences[rows], correct[[*rows, -1]], costs(exits), max_accuracy_drop)
 
-    beam: list[tuple[TrialExit, ...]] = [()]
-    seen: dict[tuple[TrialExit, ...], float] = {}
+    beam: list[tuple[E, ...]] = [()]
+    seen: dict[tuple[E, ...], float] = {}
     for _ in range(most):
         grown = {choice for exits in beam for choice in _extended(exits, held.exits)}
         for choice in grown - seen.keys():
@@ -84,7 +94,7 @@ def find_exits(held: HeldOut, costs: Costs, max_accuracy_drop: float, most: int)
     return [advised, *sorted((c for c in tuned if c != advised), key=lambda choice: (tuned[choice], len(choice)))]
 
 
-def _extended(exits: tuple[TrialExit, ...], candidates: Sequence[TrialExit]) -> Iterator[tuple[TrialExit, ...]]:
+def _extended(exits: tuple[E, ...], candidates: Sequence[E]) -> Iterator[tuple[E, ...]]:
     """Yield `exits` with one more at a place of its own, from shallow to deep."""
     taken = {e.place for e in exits}
     for candidate in candidates:
@@ -107,12 +117,12 @@ def _shared_cost(confidences: np.ndarray, correct: np.ndarray, costs: CascadeCos
     return best
 
 
-def _tuned_cost(held: HeldOut, exits: tuple[TrialExit, ...], costs: CascadeCosts, max_accuracy_drop: float) -> float:
+def _tuned_cost(held: HeldOut[E], exits: tuple[E, ...], costs: CascadeCosts, max_accuracy_drop: float) -> float:
     problem = tuned_problem(held, exits, costs)
     return problem.evaluate(MarginSearch(problem, STANDARD_ERRORS).cheapest(max_accuracy_drop))[0]
 
 
-def tuned_problem(held: HeldOut, exits: Sequence[TrialExit], costs: CascadeCosts) -> ThresholdProblem:
+def tuned_problem(held: HeldOut[E], exits: Sequence[E], costs: CascadeCosts) -> ThresholdProblem:
     """Return the problem of choosing thresholds on the held-out examples."""
     chosen = held.select(exits)
     return threshold_problem(calibrate(chosen, MAX_SOFTMAX), chosen, costs, MAX_SOFTMAX)

@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Protocol, TypeVar
 
 import numpy as np
 from scipy.stats import binomtest
 
 from eetool.accuracy_difference import CONFIDENCE, Interval
-from eetool.advise.document import AdviceVerdict, PointForecast, RivalForecast
-from eetool.advise.exit_costs import ExitCosts
-from eetool.advise.exit_search import STANDARD_ERRORS, HeldOut
+from eetool.advise.document import EXITS, AdviceVerdict, PointForecast, RivalForecast, SizeForecast
+from eetool.advise.exit_costs import ExitCosts, Price
+from eetool.advise.exit_search import STANDARD_ERRORS, HeldOut, Placed
 from eetool.advise.trial_exits import TrialExit
+from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.tune.operating_points import PointFit
 from eetool.wording import counted
 
@@ -19,8 +21,26 @@ _ROUNDING = 1e-9
 _GAIN = 2**-0.5  # gain of a doubling of the training examples over that of the doubling before
 
 
+E = TypeVar("E", bound=Placed)
+F = TypeVar("F", bound=Placed, contravariant=True)
+
+
+class CostsOf(Protocol[F]):
+    """Costs of cascades that a forecast needs; see `ExitCosts`."""
+
+    @property
+    def unsplit(self) -> Price:
+        """Cost of the network without exits."""
+
+    def cascade(self, exits: Sequence[F]) -> CascadeCosts:
+        """Return the costs of a cascade with these exits."""
+
+    def ratio_deviation(self, exits: Sequence[F], shares: Sequence[float], ratio: float) -> float:
+        """Return the standard deviation of (mean cost / unsplit cost) that comes from the table."""
+
+
 def forecast_points(
-    held: HeldOut, exits: Sequence[TrialExit], costs: ExitCosts, drops: Mapping[str, float]
+    held: HeldOut[E], exits: Sequence[E], costs: CostsOf[E], drops: Mapping[str, float]
 ) -> list[PointForecast]:
     """Return the forecast of a point for each accuracy drop, in percentage points by name.
 
@@ -101,28 +121,44 @@ def decide(
     max_accuracy_drop: float,
     held_out_examples: int,
     unknown: Sequence[str],
+    alone: Sequence[SizeForecast] = (),
+    form: str = EXITS,
+    described: str = "",
 ) -> AdviceVerdict:
     """Return the verdict on several operating points of the same exits.
 
-    It pays where one point is cheaper than the unsplit network, loses at most `max_accuracy_drop`, and no rival is at
-    least as accurate and at least as cheap; it does not pay where every point breaks one of these. Both are said only
-    where the intervals of 95 % allow no other answer, and nothing in `unknown` stands against it.
+    It pays where one point is cheaper than the unsplit network, loses at most `max_accuracy_drop`, no rival is at
+    least as accurate and at least as cheap, and the network at no smaller size keeps the drop at no higher cost; it
+    does not pay where every point breaks one of these. Both are said only where the intervals of 95 % allow no other
+    answer, and nothing in `unknown` stands against it.
+
+    Args:
+        points: the operating points.
+        rivals: static networks.
+        max_accuracy_drop: percentage points that may be lost.
+        held_out_examples: number of examples behind the forecast.
+        unknown: what forbids a firm verdict.
+        alone: the network at smaller sizes.
+        form: form of early exit.
+        described: the form in words, such as ", as a cascade of 128 and 224 px"; empty for exits inside.
     """
-    judged = [(point, *_judge(point, rivals, max_accuracy_drop, held_out_examples)) for point in points]
+    judged = [(point, *_judge(point, rivals, alone, max_accuracy_drop, held_out_examples)) for point in points]
     for point, pays, _ in judged:
         if pays and not unknown:
-            return AdviceVerdict(True, point.name, f"Early exit can pay here: {_facts(point)}.")
+            return AdviceVerdict(True, point.name, f"Early exit can pay here{described}: {_facts(point)}.", form)
     best, _, reason = min(judged, key=lambda item: item[0].ratio)
     if not unknown and all(pays is False for _, pays, _ in judged):
-        text = f"Early exit does not pay here: {reason}. {_facts(best).capitalize()}."
-        return AdviceVerdict(False, best.name, text)
+        text = f"Early exit does not pay here{described}: {reason}. {_facts(best).capitalize()}."
+        return AdviceVerdict(False, best.name, text, form)
     open_, _, why = next((item for item in judged if item[1] is None), (best, None, reason))
     doubts = "; ".join(dict.fromkeys([*unknown, *([why] if why else [])]))
-    text = f"Cannot tell whether early exit pays here: {doubts}. The forecast: {_facts(open_)}."
-    return AdviceVerdict(None, open_.name, text)
+    text = f"Cannot tell whether early exit pays here{described}: {doubts}. The forecast: {_facts(open_)}."
+    return AdviceVerdict(None, open_.name, text, form)
 
 
-def _judge(f: PointForecast, rivals: Sequence[RivalForecast], limit: float, n: int) -> tuple[bool | None, str]:
+def _judge(
+    f: PointForecast, rivals: Sequence[RivalForecast], alone: Sequence[SizeForecast], limit: float, n: int
+) -> tuple[bool | None, str]:
     """Return whether a point pays by its intervals, with the reason if not."""
     low, high = f.accuracy_difference_ci95
     if f.ratio_ci95[0] >= 1 > f.ratio_all_examples:
@@ -136,8 +172,18 @@ def _judge(f: PointForecast, rivals: Sequence[RivalForecast], limit: float, n: i
             continue
         if rival.cost <= f.cost and rival.accuracy >= f.accuracy - _ROUNDING:
             return False, f"{rival.name} is at least as accurate and at least as cheap"
+    cheaper = [one for one in alone if one.cost is not None and one.cost <= f.cost]
+    for one in cheaper:
+        if -one.accuracy_difference_ci95[0] <= limit + _ROUNDING:
+            return False, f"the network at {one.size} px alone is at least as cheap, and loses no more than may be lost"
     if f.ratio_ci95[1] >= 1:
         return None, f"{f.name} may be no cheaper, as its interval reaches {f.ratio_ci95[1]:.2f}"
+    for one in cheaper:
+        if -one.accuracy_difference_ci95[1] <= limit + _ROUNDING:
+            return (
+                None,
+                f"the network at {one.size} px alone is at least as cheap, and may lose no more than may be lost",
+            )
     if -low > limit + _ROUNDING:
         return (
             None,

@@ -1,6 +1,5 @@
 """The network of an advice: a reference with weights, or a model.pt; and its examples."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +19,8 @@ from eetool.model.spec import ModelSpec
 from eetool.model.weights import load_weights
 from eetool.progress import Progress
 from eetool.train.exit_plan import ExitPlan, make_spec
+from eetool.train.initial_weights import InitialWeights, check_initial_weights, load_initial_weights
+from eetool.train.normalisation_check import write_normalisation
 from eetool.train.pipeline import open_examples
 from eetool.train.source_examples import Normalisation
 from eetool.train.training_examples import TrainingExamples
@@ -39,6 +40,7 @@ class NetworkChoice:
         device: the device, as it is typed.
         weights: file of trained weights.
         weights_key: where in that file the network lies.
+        new_classifier: the classifier is fitted on the data, in place of that of the weights.
         normalise: normalisation as it is typed, for the commands.
         normalisation: the same, parsed.
         hold_out: see `eetool.data.splits.split_source`; null for that of a model.pt, or `train`.
@@ -50,6 +52,7 @@ class NetworkChoice:
     device: str | None = None
     weights: Path | None = None
     weights_key: str | None = None
+    new_classifier: bool = False
     normalise: str | None = None
     normalisation: Normalisation | None = None
     hold_out: str | None = None
@@ -96,8 +99,7 @@ class _Known:
     """A network as `eetool train` takes it."""
 
     reference: str
-    weights: Path | None
-    weights_key: str | None
+    weights: InitialWeights | None
     normalise: str | None
     normalisation: Normalisation | None
     hold_out: str
@@ -122,8 +124,10 @@ def open_network(choice: NetworkChoice, source: Source, progress: Progress) -> A
     reference, given, examples = open_examples(known.reference, source, splits[TRAIN], known.normalisation)
     spec = make_spec(reference, (given,), source.classes, ExitPlan(0), progress)
     net = build_net(spec).eval()
-    if known.weights is not None:
-        load_weights(net, known.weights, len(source.classes), progress, known.weights_key)
+    if known.weights is not None and choice.model.endswith(CHECKPOINT):  # its record says what it was trained on
+        load_weights(net, known.weights.path, len(source.classes), progress)
+    elif known.weights is not None:
+        load_initial_weights(net, reference, known.weights, source, splits[TEMPERATURE], examples, progress)
     own = is_factory(known.reference)
     return AdvisedNetwork(
         reference=known.reference,
@@ -140,11 +144,32 @@ def open_network(choice: NetworkChoice, source: Source, progress: Progress) -> A
     )
 
 
+def expect_published(choice: NetworkChoice) -> NetworkChoice:
+    """Check the weights before the data are read; return the choice with the normalisation that they are known for.
+
+    Raises:
+        ArtefactError, UsageError: see `check_initial_weights`.
+    """
+    initial = _initial_weights(choice)
+    if initial is None or choice.model.endswith(CHECKPOINT):
+        return choice
+    expected = check_initial_weights(choice.model, initial, choice.data)
+    if expected is None or choice.normalise is not None:
+        return choice
+    return replace(choice, normalise=write_normalisation(expected), normalisation=expected)
+
+
+def _initial_weights(choice: NetworkChoice) -> InitialWeights | None:
+    if choice.weights is None:
+        return None
+    return InitialWeights(choice.weights, choice.weights_key, choice.new_classifier)
+
+
 def _from_reference(choice: NetworkChoice, source: Source) -> _Known:
     hold_out = choice.hold_out or FROM_TRAIN
     if is_factory(choice.model):
         _check_count(choice.model, source)
-    return _Known(choice.model, choice.weights, choice.weights_key, choice.normalise, choice.normalisation, hold_out)
+    return _Known(choice.model, _initial_weights(choice), choice.normalise, choice.normalisation, hold_out)
 
 
 def _check_count(model: str, source: Source) -> None:
@@ -170,19 +195,19 @@ def _from_checkpoint(choice: NetworkChoice, source: Source) -> _Known:
     check_classes(source, record.spec.labels, str(path))
     spec, rule = record.spec, record.spec.inputs[0].preprocess
     normalisation = None if rule is None else (rule.mean, rule.std)
-    normalise = None if rule is None else "/".join(",".join(map(repr, values)) for values in (rule.mean, rule.std))
+    normalise = None if normalisation is None else write_normalisation(normalisation)
     reference = write_factory(spec.backbone, spec.config) if is_factory(spec.backbone) else spec.backbone
     hold_out = choice.hold_out or record.training.hold_out
-    return _Known(reference, path, None, normalise, normalisation, hold_out)
+    return _Known(reference, InitialWeights(path), normalise, normalisation, hold_out)
 
 
 def _weight_options(known: _Known) -> tuple[str, ...]:
-    options: Sequence[str] = ()
+    options: tuple[str, ...] = ()
     if known.weights is not None:
-        options = ("--weights", str(known.weights))
-    if known.weights_key is not None:
-        options = (*options, "--weights-key", known.weights_key)
-    return (*options, "--normalize", known.normalise) if known.normalise is not None else tuple(options)
+        options = ("--weights", str(known.weights.path))
+        options += () if known.weights.key is None else ("--weights-key", known.weights.key)
+        options += ("--new-classifier",) if known.weights.new_classifier else ()
+    return options if known.normalise is None else (*options, "--normalize", known.normalise)
 
 
 def _size_options(data: str, source: Source) -> tuple[str, ...]:

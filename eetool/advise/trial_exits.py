@@ -74,7 +74,7 @@ def trial_nets(backbone: nn.Module, spec: ModelSpec, taps: Sequence[TapCost], se
     if len(strong) > _MOST_STRONG:
         strong = [strong[i] for i in np.unique(np.linspace(0, len(strong) - 1, _MOST_STRONG).round().astype(int))]
     kinds = {LINEAR: list(range(len(taps))), DEFAULT_BRANCH: strong}
-    return [_trial_net(backbone, spec, taps, places, branch) for branch, places in kinds.items() if places]
+    return [trial_net(backbone, spec, taps, places, branch) for branch, places in kinds.items() if places]
 
 
 def chosen_net(
@@ -82,16 +82,17 @@ def chosen_net(
 ) -> TrialNet:
     """Return fresh exits at the places of `exits`, with their branches."""
     torch.manual_seed(seed)
-    nets = [_trial_net(backbone, spec, taps, [e.place], e.branch) for e in exits]
+    nets = [trial_net(backbone, spec, taps, [e.place], e.branch) for e in exits]
     joined = {e.tap: net.net.exits[0] for e, net in zip(exits, nets, strict=True)}
     layouts = tuple(net.spec.layouts[0] for net in nets)
     with_exits = replace(spec, taps=tuple(joined), branches=tuple(e.branch for e in exits), layouts=layouts)
     return TrialNet(with_exits, EarlyExitNet(backbone, joined), tuple(exits))
 
 
-def _trial_net(
+def trial_net(
     backbone: nn.Module, spec: ModelSpec, taps: Sequence[TapCost], places: Sequence[int], branch: str
 ) -> TrialNet:
+    """Return fresh exits with one kind of branch at the `places` among `taps`."""
     chosen = [taps[place] for place in places]
     layouts = tuple(tap.layout or "" for tap in chosen)
     exits = {

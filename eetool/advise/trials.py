@@ -52,7 +52,7 @@ class Trials:
             TrialFeatures(nets, network.examples(rows), progress) for rows in (order, *tested)
         )
 
-    def judge(self, nets: Sequence[TrialNet], count: int | None = None) -> HeldOut:
+    def judge(self, nets: Sequence[TrialNet], count: int | None = None) -> HeldOut[TrialExit]:
         """Train exits on the first `count` examples, or all; return their logits on the tested examples."""
         exits: list[tuple[TrialExit, np.ndarray]] = []
         final = np.zeros(0)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from eetool.data.image_form import DataChoice, ImageForm
     from eetool.data.source import Source
     from eetool.model.checkpoint import Checkpoint
-    from eetool.train.labelled_data import LabelledData
+    from eetool.train.labelled_data import LabelledData, Normalisation
     from eetool.train.module_reference import Code
 
 PathLike = str | os.PathLike[str]
@@ -58,11 +58,11 @@ def as_source(data: Data, progress: Progress, form: "ImageForm | None" = None) -
     return load_source(data, progress, form)
 
 
-def as_labelled_data(data: Data, progress: Progress) -> "LabelledData":
-    """Return `data` with its splits; pixels are normalised by the statistics of the training split."""
+def as_labelled_data(data: Data, progress: Progress, expected: "Normalisation | None" = None) -> "LabelledData":
+    """Return `data` with its splits; pixels are normalised by statistics of the training split, or as `expected`."""
     from eetool.train.labelled_data import LabelledData, prepare_data
 
-    return data if isinstance(data, LabelledData) else prepare_data(as_source(data, progress))
+    return data if isinstance(data, LabelledData) else prepare_data(as_source(data, progress), expected)
 
 
 def as_checkpoint(model: Any, reference: References = None) -> "Checkpoint":

@@ -17,6 +17,7 @@ def bench(
     data: Data,
     *,
     against: Sequence[PathLike] = (),
+    reference: PathLike | None = None,
     variants: str | Sequence[str] = (),
     threads: int | None = None,
     operating_point: str | None = None,
@@ -39,6 +40,8 @@ def bench(
         bundle: a bundle, or one that `load` has opened.
         data: the data that the model was trained on, as a name or as `load_data` returns it.
         against: static networks to compare with: ONNX files and bundles.
+        reference: the static network that ratios, differences and the verdict are against, such as the largest one of a
+            cascade; by default the bundle's own.
         variants: variants to run, such as `onnx/int8`; by default all.
         threads: by default the number that the bundle recorded for this machine, or 1.
         operating_point: operating point of the verdict, by default that of the bundle.
@@ -79,6 +82,7 @@ def bench(
             threads,
             TimingRules(passes, min_seconds, seed),
             accept_unstable,
+            reference=None if reference is None else as_path(reference, "an ONNX file or a bundle"),
         )
         rules.check(opened)
         rivals = tuple(as_path(path, "an ONNX file or a bundle") for path in against)

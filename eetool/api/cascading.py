@@ -290,14 +290,12 @@ def _answers(
     data: Data, networks: "Sequence[Checkpoint]", names: Sequence[str], progress: Progress
 ) -> "HeldOutAnswers":
     """Return the logits of each network for the held-out examples."""
-    from functools import partial
-
     from eetool.data.contents import as_recorded
     from eetool.data.image_form import model_form
     from eetool.data.source import check_classes
     from eetool.data.splits import TEMPERATURE, recorded_split
     from eetool.data.vocabulary import use_model_vocabulary
-    from eetool.train.pipeline import answer_arrays
+    from eetool.train.exit_answers import NetworkAnswers
     from eetool.tune.cross_fitting import LabelledLogits
     from eetool.tune.fit_policy import predict_held_out
     from eetool.tune.network_order import HeldOutAnswers
@@ -309,7 +307,7 @@ def _answers(
         check_classes(source, record.spec.labels, name)
         source = as_recorded(source, record.data, record.contents, progress)
         source = use_model_vocabulary(source, record.spec.inputs)
-        held.append(predict_held_out(source, record.data, partial(answer_arrays, network), progress))
+        held.append(predict_held_out(source, record.data, NetworkAnswers(network), progress))
         fitted = len(recorded_split(source, TEMPERATURE, record.data))
     return HeldOutAnswers(tuple(one.logits for one in held), held[0].labels, fitted)
 

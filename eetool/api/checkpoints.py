@@ -85,14 +85,14 @@ def _in_form(data: Data, size: int | tuple[int, int] | None, fit: str | None) ->
     if size is None and fit is None:
         return data
     from eetool.data.image_form import DataChoice
-    from eetool.data.source_names import FOLDER
+    from eetool.data.source_names import OF_IMAGE_FILES
     from eetool_runtime.manifest import FITS
 
     check_choice("fit", fit, FITS)
 
     sides = (size, size) if isinstance(size, int) else size
     whole = sides is None or (len(sides) == 2 and all(isinstance(side, int) for side in sides))
-    if not isinstance(data, str) or not data.startswith(f"{FOLDER}:") or not whole:
+    if not isinstance(data, str) or data.partition(":")[0] not in OF_IMAGE_FILES or not whole:
         reason = f"size {size!r} and fit {fit!r} fit no photographs of {data!r}"
         raise UsageError(reason, "As load_data('folder:DIR', size=96, fit='pad').")
     return DataChoice(data if sides is None else f"{data}@{sides[0]}x{sides[1]}", fit=fit)

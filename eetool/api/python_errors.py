@@ -25,6 +25,7 @@ _SWITCHES = {
     "force",
     "gradient-scaling",
     "judge-speed",
+    "new-classifier",
     "ramp",
     "reference",
     "resume",

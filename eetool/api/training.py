@@ -23,8 +23,10 @@ from eetool.errors import OutputError, UsageError
 from eetool.progress import Progress
 
 if TYPE_CHECKING:
+    from eetool.model.backbones.published_names import Normalisation
     from eetool.model.checkpoint import Checkpoint
     from eetool.model.spec import TrainingSettings
+    from eetool.train.initial_weights import InitialWeights
     from eetool.train.network_trial import Trial
 
 _FORMATS = ("onnx", "tflite")
@@ -76,6 +78,7 @@ def train(
     seed: int = 0,
     torch_device: str = "cpu",
     weights: PathLike | None = None,
+    new_classifier: bool = False,
     teacher: PathLike | None = None,
     resume: bool = False,
     trial_export: str | Sequence[str] = "onnx",
@@ -108,7 +111,9 @@ def train(
         learning_rate: peak learning rate; by default 0.1, and 0.01 where a recipe trains a backbone with `weights` on.
         seed: of initial weights, order and augmentation.
         torch_device: `cpu`, `cuda`, `cuda:1` or `mps`.
-        weights: initial weights: safetensors, a state dict, or a model.pt.
+        weights: initial weights: safetensors, a state dict, or a model.pt. Data by name are normalised as published
+            weights of a built-in network expect it.
+        new_classifier: fit the last linear layer on the data, in place of that of `weights`, and train from there.
         teacher: a model.pt that also teaches, in the recipe `distill`.
         resume: continue an interrupted run of the same `output`.
         trial_export: formats that a network which is not built in is converted to once, before it is trained.
@@ -127,10 +132,13 @@ def train(
     with python_errors():
         rate = _learning_rate(learning_rate, recipe, weights is not None)
         given = {"recipe": recipe, "epochs": epochs, "batch_size": batch_size, "learning_rate": rate}
-        given |= {"seed": seed, "torch_device": torch_device}
+        given |= {"seed": seed, "torch_device": torch_device, "new_classifier": new_classifier}
+        if new_classifier not in (False, True):
+            raise UsageError(f"new_classifier is {new_classifier!r}", "Give new_classifier=True or False.")
         _check_settings({**given, **settings}, teacher)
         plan = exit_plan(exits, as_strings("at", at), branch, layout, logits, cascade, ensemble)
         from eetool.model.checkpoint import save_checkpoint
+        from eetool.train.initial_weights import InitialWeights
         from eetool.train.module_reference import named_references
         from eetool.train.pipeline import train_model, try_before_data
 
@@ -139,7 +147,9 @@ def train(
         with _state_file(file, resume, force) as state:
             start = _settings({**given, **settings}, "train")
             try_before_data(name, None, None, plan, start, has_weights=weights is not None)
-            labelled = as_labelled_data(data, watched)
+            file_of_weights = None if weights is None else as_path(weights, "a file of weights")
+            initial = None if file_of_weights is None else InitialWeights(file_of_weights, None, new_classifier)
+            labelled = as_labelled_data(data, watched, _expected_normalisation(name, initial, data))
             checkpoint = train_model(
                 name,
                 labelled.source,
@@ -148,7 +158,7 @@ def train(
                 state,
                 resume,
                 watched,
-                None if weights is None else as_path(weights, "a file of weights"),
+                file_of_weights,
                 labelled.normalisation,
                 None if teacher is None else as_path(teacher, "a model.pt"),
                 named=named_references(reference),
@@ -157,6 +167,16 @@ def train(
         if file is not None:
             save_checkpoint(file, checkpoint, force)
         return checkpoint
+
+
+def _expected_normalisation(name: str, initial: "InitialWeights | None", data: Data) -> "Normalisation | None":
+    """Check weights before the data are read; return the normalisation that they expect, where it is known."""
+    from eetool.data.image_form import DataChoice
+    from eetool.train.initial_weights import check_initial_weights
+
+    if initial is None or not isinstance(data, (str, DataChoice)):
+        return None
+    return check_initial_weights(name, initial, data if isinstance(data, DataChoice) else DataChoice(data))
 
 
 def _learning_rate(given: float | None, recipe: str, has_weights: bool) -> float:

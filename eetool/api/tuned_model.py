@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -156,7 +155,7 @@ def _tune_checkpoint(order: TuningOrder, data: Data, progress: Progress) -> Tune
     from eetool.model.gate_scores import LEARNED, MAX_SOFTMAX
     from eetool.model.spec import Policy
     from eetool.records import identity
-    from eetool.train.pipeline import answer_arrays
+    from eetool.train.exit_answers import NetworkAnswers
     from eetool.tune.exit_costs import model_macs
     from eetool.tune.fit_policy import fit_policy
     from eetool.tune.unused_networks import unused_networks
@@ -178,15 +177,18 @@ def _tune_checkpoint(order: TuningOrder, data: Data, progress: Progress) -> Tune
     check_classes(source, spec.labels, name)
     source = as_recorded(source, checkpoint.record.data, checkpoint.record.contents, progress)
     source = use_model_vocabulary(source, spec.inputs)
-    answers_of = partial(answer_arrays, checkpoint)
+    answers_of = NetworkAnswers(checkpoint)
     tuned = fit_policy(source, checkpoint.record.data, answers_of, costs, macs, order.goals, score, progress)
     unused = unused_networks(spec.taps, tuned.operating_points)
-    tuned = replace(tuned, default=order.default or tuned.default, warnings=(*tuned.warnings, *unused))
+    tuned = replace(
+        tuned, default=order.default or tuned.default, warnings=(*tuned.warnings, *unused, *_omitted(device_costs))
+    )
     fitted = tuned.calibration
     costs_of = _cost_source(order, device_costs, _ONNX_FP32)
     goals = replace(order.goals, calibration=fitted.method, costs=costs_of, default=order.default)
     limits = goals.max_accuracy_drop, fitted.slopes, fitted.offsets, goals
-    policy = Policy(score, fitted.temperatures, tuned.operating_points, *limits, tuned.default, tuned.expected_drops)
+    points, drops = tuned.operating_points, tuned.expected_drops
+    policy = Policy(score, fitted.temperatures, points, *limits, tuned.default, drops, tuned.stream)
     checkpoint = checkpoint.with_policy(policy)
     if order.target is not None:
         save_checkpoint(order.target, checkpoint, _may_replace(order, read))
@@ -217,7 +219,7 @@ def _tune_bundle(order: TuningOrder, data: Data, progress: Progress) -> TunedMod
     source = as_recorded(source, bundle.manifest.data, read_contents(bundle), progress)
     manifest, tuned = fit_bundle(bundle, name, source, goals, given, costs, progress)
     unused = unused_networks([e.tap for e in manifest.exits[:-1]], tuned.operating_points)
-    tuned = replace(tuned, warnings=(*tuned.warnings, *unused))
+    tuned = replace(tuned, warnings=(*tuned.warnings, *unused, *_omitted(device_costs)))
     if order.default is not None:
         manifest, tuned = with_default(manifest, order.default), replace(tuned, default=order.default)
     elif goals.default is not None:
@@ -273,6 +275,10 @@ def _device_costs(
     with open_target(path, temporary_bundle, references, score) as opened:
         assert not isinstance(opened, Path)  # only an ONNX file stays a path
         return measured_costs(document, order.profile, opened, order.cost_unit)
+
+
+def _omitted(costs: "DeviceCosts | None") -> tuple[str, ...]:
+    return () if costs is None else costs.omitted
 
 
 def _present_device(order: TuningOrder, device: str, variant: str, progress: Progress) -> "HwProfile":

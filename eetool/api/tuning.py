@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Union
 
@@ -68,7 +67,7 @@ def calibrate(
         from eetool.data.source import check_classes
         from eetool.data.vocabulary import use_model_vocabulary
         from eetool.model.gate_scores import LEARNED, MAX_SOFTMAX
-        from eetool.train.pipeline import answer_arrays
+        from eetool.train.exit_answers import NetworkAnswers
         from eetool.tune.cross_fitting import calibrate as fit
         from eetool.tune.fit_policy import predict_held_out
 
@@ -82,9 +81,7 @@ def calibrate(
         record = checkpoint.record
         source = as_recorded(source, record.data, record.contents, as_progress(progress))
         source = use_model_vocabulary(source, spec.inputs)
-        held = predict_held_out(
-            source, checkpoint.record.data, partial(answer_arrays, checkpoint), as_progress(progress)
-        )
+        held = predict_held_out(source, checkpoint.record.data, NetworkAnswers(checkpoint), as_progress(progress))
         return fit(held, gate, method)
 
 
@@ -106,6 +103,8 @@ def tune(
     calibration: str | None = None,
     variant: str | None = None,
     default: str | None = None,
+    stream: bool = False,
+    max_reaction_s: float = 3.0,
     reference: References = None,
     force: bool = False,
     progress: Progress | None = None,
@@ -130,6 +129,8 @@ def tune(
         calibration: `temperature` or `platt`.
         variant: variant of a bundle, by default the first.
         default: default operating point; by default the cheapest that keeps `max_accuracy_drop`.
+        stream: also fit operating points for streams, on the sequences of the data.
+        max_reaction_s: seconds within which their answer follows 95 % of the changes of the class.
         reference: your code that builds the network of a model.pt.
         force: replace an existing output, or an earlier policy.
         progress: observer of the work.
@@ -145,7 +146,10 @@ def tune(
     """
     with python_errors():
         check_choice("score", score, _SCORES)
+        check_number("max_reaction_s", max_reaction_s, 0, exclusive=True)
         goals, named = _goals(max_accuracy_drop, certify, drops, standard_errors, calibration)
+        if stream:
+            goals, named = replace(goals, max_reaction_s=float(max_reaction_s)), named | {"max_reaction_s"}
         budget = _budget(max_macs, max_latency_ms, max_energy_mj, device, profile)
         order = TuningOrder(
             model=_model(model),

@@ -30,6 +30,7 @@ from eetool_measure.stability import MAX_CI95
 from eetool_runtime.backends import backend_for
 from eetool_runtime.bundle import Bundle
 from eetool_runtime.loading import recorded_threads
+from eetool_runtime.preprocess import are_views
 
 SCHEMA = "bench/2"
 MAX_ACCURACY_DROP = 1.0  # percentage points, where neither the user nor the bundle gives a limit
@@ -81,6 +82,8 @@ class Bench:
         labels: names of the classes.
         exits: every exit of the variant of the verdict.
         unstable: reasons to distrust the times. Where they were not accepted, the verdict is that it cannot be told.
+        views_timed: whether latencies include the making of each view of a photograph that a call reads behind its
+            first; null where the bundle reads photographs in one size.
     """
 
     ways: tuple[WayRow, ...]
@@ -103,6 +106,7 @@ class Bench:
     labels: tuple[str, ...] = ()
     exits: tuple[ExitFigures, ...] = ()
     unstable: tuple[str, ...] = ()
+    views_timed: bool | None = None
 
     @property
     def judged_variant(self) -> str:
@@ -123,6 +127,8 @@ class BenchRules:
         timing: passes, duration and seed.
         accept_unstable: keep unstable times, and note the reasons.
         memory_bytes: memory that may be taken; None for what is free.
+        reference: ONNX file or bundle whose network without early exits all ways are compared with; None for that of
+            the bundle.
     """
 
     max_accuracy_drop: float
@@ -132,6 +138,7 @@ class BenchRules:
     timing: TimingRules = TimingRules()  # noqa: RUF009 - frozen, so safe to share
     accept_unstable: bool = False
     memory_bytes: int | None = None
+    reference: Path | None = None
 
     def check(self, bundle: Bundle) -> list[str]:
         """Return the variants to run; raise UsageError where the bundle lacks one, or the operating point."""
@@ -179,10 +186,12 @@ def bench_bundle(
     source = use_model_vocabulary(source, manifest.inputs)
     check_classes(source, manifest.labels, str(bundle.path))
     labels, threads = source.labels[indices], rules.threads or recorded_threads(bundle, variants[0])
-    sets = make_sets(bundle, variants, example_forms(bundle, source, indices, reread), against, threads)
+    forms = example_forms(bundle, source, indices, reread)
+    rivals = [*([] if rules.reference is None or rules.reference in against else [rules.reference]), *against]
+    sets = make_sets(bundle, variants, forms, rivals, threads)
     graphs_bytes, throttled = sum(one.graphs_bytes for one in sets), read_machine_state().throttled
     together = fits_in_memory(graphs_bytes, rules.memory_bytes)
-    predicted = predict_sets(sets, together, bool(rules.variants), progress)
+    predicted = predict_sets(sets, together, bool(rules.variants), progress, rules.reference)
     timing = time_ways(predicted.sets, predicted.ways, together, rules.timing, progress)
     compared = _compare(predicted, timing, labels, rules, throttled or read_machine_state().throttled)
     engines = _engines(predicted)
@@ -200,13 +209,14 @@ def bench_bundle(
         timed=timing.timed,
         seed=rules.timing.seed,
         max_accuracy_drop=rules.max_accuracy_drop,
-        data=_data_used(source, split, indices),
+        data=data_used(source, split, indices),
         machine=read_machine(*next(iter(engines.items()))),
         graphs_bytes=graphs_bytes,
         in_memory_together=together,
         labels=manifest.labels,
         exits=_exits(predicted, bundle, compared.verdict.way, labels, indices),
         unstable=compared.unstable,
+        views_timed=bool(forms.files) if are_views(manifest.inputs) else None,
     )
 
 
@@ -223,7 +233,8 @@ def stability_problem(bench: Bench, rules: BenchRules) -> UnstableError | None:
     )
 
 
-def _data_used(source: Source, split: str, indices: np.ndarray) -> DataUsed:
+def data_used(source: Source, split: str, indices: np.ndarray) -> DataUsed:
+    """Return the record of the examples of a split."""
     digest = split_record({split: indices})[split].sha256
     shape, fit = (source.inputs.shape[1:], source.resize.fit) if source.resize is not None else (None, None)
     return DataUsed(source.name, split, len(indices), digest, shape, fit)

@@ -7,7 +7,7 @@ from pathlib import Path
 from eetool.bench.example_forms import ExampleForms, bench_inputs
 from eetool.bench.predictions import ExitPredictions, WayPredictions
 from eetool.bench.way_sets import NO_REFERENCE_HINT, VariantWays, WayNotRun, WaySet, rival_sets
-from eetool.bench.ways import EARLY_EXIT, UNSPLIT, WayLabel, unique_names
+from eetool.bench.ways import AGAINST, EARLY_EXIT, UNSPLIT, WayLabel, unique_names
 from eetool.errors import ArtefactError, EarlyExitError, UsageError
 from eetool.progress import SILENT, Progress
 from eetool_runtime.backends import Threads, backend_for
@@ -30,6 +30,7 @@ class PredictedSets:
         exits: predictions of every exit of the bundle, by variant.
         not_run: ways that could not run.
         threads: that the bundle's graphs were granted.
+        against: names of the ways of the network that all are compared with, where it is not that of the bundle.
     """
 
     sets: list[WaySet] = field(default_factory=list)
@@ -38,6 +39,7 @@ class PredictedSets:
     exits: dict[str, ExitPredictions] = field(default_factory=dict)
     not_run: list[WayNotRun] = field(default_factory=list)
     threads: Threads = Threads()  # noqa: RUF009 - frozen, so safe to share
+    against: tuple[str, ...] = ()
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -46,9 +48,13 @@ class PredictedSets:
 
     @property
     def reference(self) -> str:
-        """Name of the bundle's network without early exits in fp32, or where it has none, in its first variant."""
-        unsplit = [label for label in self.labels.values() if label.kind == UNSPLIT]
-        return min(unsplit, key=lambda label: not str(label.variant).endswith("/fp32")).name
+        """Name of the network without early exits in fp32, or where it has none, in its first variant.
+
+        It is that of the bundle, or the one of `against`.
+        """
+        labels = self.labels.values()
+        candidates = [label for label in labels if (label.name in self.against if self.against else _is_unsplit(label))]
+        return min(candidates, key=lambda label: not str(label.variant).endswith("/fp32")).name
 
     def judged(self, operating_point: str | None) -> list[str]:
         """Return the names of the early-exit ways that a verdict considers.
@@ -104,7 +110,7 @@ def make_sets(
     """
     if not any(UNSPLIT in bundle.variant(variant).references for variant in variants):
         raise ArtefactError(f"{bundle.path}: has no reference/{UNSPLIT} to compare with", NO_REFERENCE_HINT)
-    inputs = bench_inputs(bundle, forms.examples)
+    inputs = bench_inputs(bundle, forms.examples, forms.files)
     several = len(variants) > 1
     owners: dict[str | None, str] = {}
     for variant in variants:
@@ -122,7 +128,9 @@ def make_sets(
     return sets
 
 
-def predict_sets(sets: Sequence[WaySet], keep: bool, required: bool, progress: Progress = SILENT) -> PredictedSets:
+def predict_sets(
+    sets: Sequence[WaySet], keep: bool, required: bool, progress: Progress = SILENT, reference: Path | None = None
+) -> PredictedSets:
     """Return the predictions of every way that can run.
 
     Args:
@@ -130,6 +138,7 @@ def predict_sets(sets: Sequence[WaySet], keep: bool, required: bool, progress: P
         keep: keep graphs in memory.
         required: an error of a variant of the bundle ends the benchmark.
         progress: shows the steps.
+        reference: path of the network that all are compared with; None for that of the bundle.
 
     Raises:
         EarlyExitError: of a set whose failure ends the benchmark, such as an ONNX file of `--against`, or of the first
@@ -143,15 +152,22 @@ def predict_sets(sets: Sequence[WaySet], keep: bool, required: bool, progress: P
             try:
                 _add(predicted, one)
             except EarlyExitError as error:
-                if one.required or (required and isinstance(one, VariantWays)):
+                if one.required or one.path == reference or (required and isinstance(one, VariantWays)):
                     raise
                 errors.append(error)
                 reason = error.message + (f" ({error.hint})" if error.hint else "")
                 predicted.not_run += [WayNotRun(label.name, reason) for label in one.labels]
             advance(1)
-    if not any(label.kind == UNSPLIT for label in predicted.labels.values()) or not predicted.judged(None):
+    if not any(map(_is_unsplit, predicted.labels.values())) or not predicted.judged(None):
         raise errors[0] if errors else ArtefactError(predicted.not_run[0].reason)
+    if reference is not None:
+        own = [label for one in predicted.sets if one.path == reference for label in one.labels]
+        predicted.against = tuple(label.name for label in own if label.kind == AGAINST)
     return predicted
+
+
+def _is_unsplit(label: WayLabel) -> bool:
+    return label.kind == UNSPLIT
 
 
 def _add(predicted: PredictedSets, one: WaySet) -> None:

@@ -45,6 +45,7 @@ class WaySet(Protocol):
     """Ways whose graphs are loaded together.
 
     Attributes:
+        path: of the bundle or the file.
         labels: of its ways.
         graphs_bytes: size of the graph files.
         format: of the graphs, `onnx` or `tflite`.
@@ -53,6 +54,7 @@ class WaySet(Protocol):
         skipped: ways that it leaves out, with the reason.
     """
 
+    path: Path
     labels: Sequence[WayLabel]
     graphs_bytes: int
     format: str
@@ -107,15 +109,12 @@ class VariantWays(_Opened):
         same_as: str | None = None,
     ) -> None:
         super().__init__()
+        self.path = bundle.path
         self._bundle, self._variant, self._inputs, self._threads = bundle, variant, inputs, threads
         settings, manifest = bundle.variant(variant), bundle.manifest
         self.format = variant.split("/")[0]
         self._reference = None if same_as else settings.references.get(UNSPLIT)
-        self.skipped = (
-            [WayNotRun(f"{prefix}{UNSPLIT}", f"its graph stayed fp32 at export, so it is that of {same_as}")]
-            if same_as
-            else []
-        )
+        self.skipped = [_stayed_float(f"{prefix}{UNSPLIT}", same_as)] if same_as else []
         unsplit = WayLabel(f"{prefix}{UNSPLIT}", UNSPLIT, variant, None, {0: unsplit_macs(manifest)})
         points = [
             WayLabel(f"{prefix}{name}", EARLY_EXIT, variant, name, cascade_macs(manifest, point.thresholds))
@@ -173,13 +172,13 @@ class RivalFile(_Opened):
         super().__init__()
         if not path.is_file():
             raise ArtefactError(f"{path}: does not exist", "--against takes an .onnx file or a bundle.")
-        self._path, self._inputs, self._threads, self._classes = path, inputs, Threads(threads, PROCESS), classes
+        self.path, self._inputs, self._threads, self._classes = path, inputs, Threads(threads, PROCESS), classes
         self._own_inputs = own_inputs
         self.labels: Sequence[WayLabel] = [WayLabel(path.name, AGAINST)]
         self.graphs_bytes = path.stat().st_size
 
     def _open(self) -> Ways:
-        path = self._path
+        path = self.path
         backend_for(self.format)
         try:
             graph = open_onnx_with_side_files(path, self._threads)
@@ -207,6 +206,7 @@ class RivalVariant(_Opened):
 
     def __init__(self, bundle: Bundle, variant: str, inputs: Sequence[ModelInput], threads: int, name: str) -> None:
         super().__init__()
+        self.path = bundle.path
         path = bundle.variant(variant).references.get(UNSPLIT)
         if path is None:
             raise ArtefactError(f"{bundle.path}: has no reference/{UNSPLIT} to compare with", NO_REFERENCE_HINT)
@@ -265,7 +265,19 @@ def rival_sets(
     common = [variant for variant in other.manifest.variants if variant in variants]
     chosen = common or [next(iter(other.manifest.variants))]
     plain = len(variants) == 1 and chosen == list(variants)
-    return [RivalVariant(other, v, own, threads, other.path.name + ("" if plain else f" {v}")) for v in chosen]
+    sets: dict[str | None, RivalVariant] = {}
+    for variant in chosen:
+        graph, name = other.variant(variant).references.get(UNSPLIT), other.path.name + ("" if plain else f" {variant}")
+        if graph in sets:
+            same = sets[graph]
+            same.skipped = [*same.skipped, _stayed_float(name, str(same.labels[0].variant))]
+        else:
+            sets[graph] = RivalVariant(other, variant, own, threads, name)
+    return list(sets.values())
+
+
+def _stayed_float(name: str, same_as: str) -> WayNotRun:
+    return WayNotRun(name, f"its graph stayed fp32 at export, so it is that of {same_as}")
 
 
 def _open_reference(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eetool.bench.example_forms import ModelInput, prepare_inputs
+from eetool.bench.example_forms import ModelInput, PictureViews, prepare_inputs
 from eetool.errors import ArtefactError
 from eetool.graphs.onnx_side_files import invalid_weights
 from eetool.wording import counted
@@ -55,7 +55,8 @@ class CascadeWay:
 
     def classify(self, index: int) -> int:
         """Return the predicted class, by early exit."""
-        return self.model(self._inputs[index]).index
+        given = self._inputs[index]
+        return self.model(given.for_call() if isinstance(given, PictureViews) else given).index
 
 
 class StaticWay:
@@ -153,6 +154,8 @@ def _feed(given: ModelInput, sources: Mapping[str, str]) -> dict[str, np.ndarray
     """Return the inputs of a graph by name, see `_sources`."""
     if isinstance(given, np.ndarray):
         return dict.fromkeys(sources, given)
+    if isinstance(given, PictureViews):
+        return dict(zip(sources, given.read(list(sources.values())), strict=True))
     return {name: given[source] for name, source in sources.items()}
 
 

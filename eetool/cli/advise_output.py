@@ -8,7 +8,7 @@ from eetool.cli.output import table
 from eetool.wording import counted
 
 if TYPE_CHECKING:
-    from eetool.advise.document import Advice, AdvisedExit
+    from eetool.advise.document import Advice, AdvisedExit, PointForecast, SizesForecast
 
 _WIDTH = 78
 _LONGEST_TAP = 28
@@ -34,6 +34,8 @@ def advice_text(a: "Advice") -> list[Any]:
     lines += ["", *_wrapped(title), _front_table(a)]
     if any(e.branch != "linear" for choice in a.front for e in choice.exits):
         lines += ["  *: strong branch; without: linear branch"]
+    if a.sizes is not None:
+        lines += _size_lines(a, a.sizes)
     lines += [*_wrapped(a.verdict.text), ""]
     lines += ["What is uncertain"]
     lines += [line for text in a.uncertainties for line in _wrapped(text, "  ")]
@@ -63,17 +65,59 @@ def _tap_table(a: "Advice") -> Any:
 
 
 def _comparison(a: "Advice") -> Any:
-    rows = [("unsplit", percent(a.unsplit.accuracy), _cost(a, a.unsplit.cost), "1", "")]
+    rows: list[tuple[str, ...]] = [("unsplit", percent(a.unsplit.accuracy), _cost(a, a.unsplit.cost), "1", "")]
     for rival in (*([] if a.int8 is None else [a.int8]), *a.rivals):
         ratio = "–" if rival.ratio is None else f"{rival.ratio:.2f}"
         rows.append((rival.name, percent(rival.accuracy), _cost(a, rival.cost), ratio, ""))
-    for p in a.points:
-        low, high = p.ratio_ci95
-        ratio = f"{p.ratio:.2f} ({low:.2f}–{high:.2f})"
-        rows.append((p.name, percent(p.accuracy), _cost(a, p.cost), ratio, shares(p.exit_shares)))
+    rows += [_point_row(a, p) for p in a.points]
+    return _figures(a, rows)
+
+
+def _figures(a: "Advice", rows: list[tuple[str, ...]]) -> Any:
     unit = "ms" if a.unit == _LATENCY else "MACs (M)"
     columns = dict.fromkeys(("accuracy %", unit, "ratio (95 %)", "exits %"), "right")
     return table({"network": "left", **columns}, rows)
+
+
+def _point_row(a: "Advice", p: "PointForecast") -> tuple[str, ...]:
+    low, high = p.ratio_ci95
+    ratio = f"{p.ratio:.2f} ({low:.2f}–{high:.2f})"
+    return (p.name, percent(p.accuracy), _cost(a, p.cost), ratio, shares(p.exit_shares))
+
+
+def _size_lines(a: "Advice", sizes: "SizesForecast") -> list[Any]:
+    """Return the network at smaller sizes, and the advised cascade of them."""
+    rows: list[tuple[str, ...]] = []
+    for one in sizes.alone:
+        if one.ratio is not None:
+            low, high = one.ratio_ci95
+            ratio = f"{one.ratio:.2f} ({low:.2f}–{high:.2f})"
+            own = "" if one.classifier == "own" else "*"
+            rows.append((f"{one.size} px alone{own}", percent(one.accuracy), _cost(a, one.cost), ratio, ""))
+    advised = ", ".join(map(str, sizes.cascade))
+    rows += [(f"{advised} px: {p.name}", *_point_row(a, p)[1:]) for p in sizes.points]
+    lines: list[Any] = [f"The same network at smaller sizes; unsplit is at {sizes.full} px", _figures(a, rows)]
+    if any(one.classifier == "fitted" for one in sizes.alone):
+        lines += ["  *: with a classifier fitted at this size"]
+    lines += [line for o in sizes.alone if o.reason for line in _wrapped(f"{o.size} px: {o.reason}", "  ")]
+    fronts = [(", ".join(map(str, c.sizes)), percent(c.accuracy), f"{c.ratio:.2f}") for c in sizes.front]
+    lines += ["Choices of sizes, each at the whole accuracy drop"]
+    lines += [table({"sizes": "left", "accuracy %": "right", "ratio": "right"}, fronts)]
+    return [*lines, *_wrapped(_cheapest(sizes)), ""]
+
+
+def _cheapest(sizes: "SizesForecast") -> str:
+    form, at = sizes.cheapest, ", ".join(map(str, sizes.cheapest.sizes))
+    names = {
+        "exits": "exits inside the network",
+        "sizes": f"the cascade of {at} px",
+        "alone": f"the network at {at} px alone",
+        "unsplit": "the network as it is",
+    }
+    return (
+        f"Cheapest within the drop: {names[form.form]}, expected at {form.ratio:.2f} of the unsplit network's cost "
+        f"with {form.accuracy_difference:+.2f} points of accuracy."
+    )
 
 
 def _reasons(a: "Advice") -> list[str]:

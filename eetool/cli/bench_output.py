@@ -9,6 +9,7 @@ from eetool.wording import counted, cut_remarks
 if TYPE_CHECKING:
     from eetool.bench.benchmark import Bench
     from eetool.bench.results import WayRow
+    from eetool.bench.stream_benchmark import StreamBench
 
 _MARKS = {True: "*", False: "", None: "?"}
 _LEGEND = (
@@ -18,10 +19,24 @@ _LEGEND = (
     "before it was trained with exits is compared by --against",
 )
 
+_STREAM_COLUMNS = (
+    *("way", "acc %", "±", "mean ms", "p99 ms", "ratio", "95 %", "reaction s", "p95 s", "false/min", "exits %"),
+)
+
 
 def bench_text(b: "Bench") -> list[Any]:
     """Return lines and a table that show a benchmark; the last line is the verdict."""
-    return [*_header(b), bench_table(b), *_legend(b), *_exits(b), *_cuts(b), *_not_run(b), "", b.verdict.text]
+    parts = [*_header(b), bench_table(b), *_legend(b), *_views(b), *_exits(b), *_cuts(b), *_not_run(b)]
+    return [*parts, "", b.verdict.text]
+
+
+def _views(b: "Bench") -> list[str]:
+    """Return what latencies include of the resizing of photographs, where a call reads them in several sizes."""
+    if b.views_timed is None:
+        return []
+    if b.views_timed:
+        return ["latencies include the resizing to each size that a call reaches after its first"]
+    return ["note: no latency includes resizing, because the photographs are not read from files"]
 
 
 def _header(b: "Bench") -> list[str]:
@@ -85,3 +100,36 @@ def _not_run(b: "Bench") -> list[str]:
     for way in b.not_run:
         names.setdefault(way.reason, []).append(way.name)
     return [f"not run: {', '.join(ways)}: {reason}" for reason, ways in names.items()]
+
+
+def stream_bench_text(b: "StreamBench") -> list[Any]:
+    """Return lines and a table that show a benchmark of streams; the last line is the verdict."""
+    head = [
+        f"{b.bundle} {b.variant}, {counted(b.data.n, 'frame')} of {b.data.source}, {counted(b.sequences, 'sequence')} "
+        f"of {counted(len(b.groups), 'group')}, {counted(b.threads, 'thread')}",
+        f"a frame every {b.period_s:g} s, {counted(b.changes, 'change')} of the class; {counted(len(b.ways), 'way')}, "
+        f"timed in {counted(b.passes, 'pass', 'passes')}",
+        *(f"unstable: {reason}" for reason in b.unstable),
+    ]
+    columns = {heading: "left" if heading == "way" else "right" for heading in _STREAM_COLUMNS}
+    rows = [
+        (
+            way.name,
+            percent(way.accuracy, 2),
+            f"{way.accuracy_difference:+.2f}",
+            milliseconds(way.latency_ms.mean),
+            milliseconds(way.latency_ms.p99),
+            f"{way.latency_ratio:.2f}",
+            "–".join(f"{bound:.2f}" for bound in dict.fromkeys(way.latency_ratio_ci95)),
+            "–" if way.reaction_mean_s is None else f"{way.reaction_mean_s:.1f}",
+            "–" if way.reaction_p95_s is None else f"{way.reaction_p95_s:.1f}",
+            f"{way.false_switches_per_minute:.1f}",
+            shares(way.exit_shares),
+        )
+        for way in b.ways
+    ]
+    legend = [
+        "±: points against full depth with an answer per frame; ratio: mean ms / its mean ms, and its 95 % interval",
+        "reaction: from a change of the class to the first right answer; false: changes of the answer to a wrong class",
+    ]
+    return [*head, table(columns, rows, tight=True), *legend, "", b.verdict.text]

@@ -138,7 +138,7 @@ def data_options(required: bool = True) -> Callable[[F], F]:
     """Return the option `--data SOURCE` and the image options `--input` and `--fit`, for `data_choice`."""
     known = (
         "digits; cifar10, cifar100, svhn (downloaded, or with :DIR); folder:DIR (@96: resized to 96×96), npz:FILE, "
-        "tsv:FILE or tsv:DIR; or your own code, package.module:function, which is run."
+        "tsv:FILE or tsv:DIR, frames:DIR, signal:FILE; or your own code, package.module:function, which is run."
     )
     shape = (
         "Input shape (1x128: 128 tokens). Of images in a folder also 3x96x96: all of them become this size.  [that of "
@@ -149,7 +149,10 @@ def data_options(required: bool = True) -> Callable[[F], F]:
         "the proportions.  [crop, or that of MODEL]"
     )
     options = (
-        click.option("--data", type=SourceType(), required=required, metavar="SOURCE", help=known),
+        click.option("--data", type=SourceType(), required=required, metavar="SOURCE", callback=_named, help=known),
+        _window_option("--window", "S", "Cut recordings of signal:FILE into windows of so many seconds …"),
+        _window_option("--step", "S", "… one every so many seconds."),
+        _window_option("--rate", "HZ", "Samples per second of signal:FILE, where the file does not hold them."),
         click.option("--input", "shape", type=SHAPE, default=None, metavar="1x3x32x32", help=shape),
         click.option("--fit", type=click.Choice(["crop", "pad", "stretch"]), default=None, help=fit),
     )
@@ -160,6 +163,62 @@ def data_options(required: bool = True) -> Callable[[F], F]:
         return function
 
     return add
+
+
+class PictureSizeType(click.ParamType[Any]):
+    """Height and width of a picture such as `480x640`, converted to a pair."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value[0], value[1]
+        match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", str(value))
+        if match is None:
+            self.fail(f"{value!r} is no height and width in pixels such as 480x640", param, ctx)
+        return int(match[1]), int(match[2])
+
+
+PICTURE_SIZE = PictureSizeType()
+
+
+class SizesType(click.ParamType[Any]):
+    """Sizes of square photographs such as `128,160`, converted to a tuple."""
+
+    name = "sizes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        from eetool.data.image_form import LARGEST_SIDE
+
+        if isinstance(value, tuple):
+            return value
+        words = str(value).split(",")
+        if not all(re.fullmatch(r"[1-9]\d{0,3}", word) and int(word) <= LARGEST_SIDE for word in words):
+            self.fail(f"{value!r} are no sizes in pixels, up to {LARGEST_SIDE}, such as 128,160", param, ctx)
+        return tuple(int(word) for word in words)
+
+
+def sizes_option(help_text: str) -> Callable[[F], F]:
+    """Return the option `--sizes N,N`."""
+    return click.option("--sizes", type=SizesType(), default=(), metavar="N,N", help=help_text)
+
+
+def _window_option(name: str, unit: str, text: str) -> Callable[[F], F]:
+    """Return an option of the windows of a signal, which becomes a part of the name of the source."""
+
+    def keep(context: click.Context, parameter: click.Parameter, value: float | None) -> None:
+        context.meta[f"{__name__}{name}"] = value
+
+    positive = FiniteRange(0, min_open=True)
+    return click.option(name, type=positive, metavar=unit, expose_value=False, is_eager=True, callback=keep, help=text)
+
+
+def _named(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Return the name of a source, with the windows of the other options in it."""
+    from eetool.data.signal_windows import with_windows
+
+    window, step, rate = (context.meta.get(f"{__name__}{name}") for name in ("--window", "--step", "--rate"))
+    return with_windows(value, window, step, rate)
 
 
 def new_data_option(function: F) -> F:

@@ -25,10 +25,22 @@ def profile_text(p: "Profile") -> list[Any]:
         "The cascade, beside the sum of the components that ran",
         _cascade_table(p),
         *_overhead_lines(p),
+        *_view_lines(p),
         *_energy_lines(p),
         *_sustained_lines(p),
         *(f"unstable: {reason}" for reason in p.unstable),
     ]
+
+
+def _view_lines(p: "Profile") -> list[Any]:
+    """Return what making inputs from a picture takes; an app does it in its own code, or calls `preprocess`."""
+    views = p.chosen.views
+    if not views:
+        return []
+    height, width = views[0].picture
+    rows = [(view.input, *_summary(view.latency_ms)) for view in views]
+    columns = {"input": "left", **dict.fromkeys(("median", "p90", "p99", "MAD"), "right")}
+    return [f"Making inputs from an array of {height}x{width} pixels; in no figure above", table(columns, rows)]
 
 
 def _sustained_lines(p: "Profile") -> list[str]:

@@ -12,9 +12,11 @@ if TYPE_CHECKING:
 
 def search_result(front: "Front", evaluated: int, asked: int) -> CommandResult:
     """Return the front of a search that evaluated `evaluated` of the `asked` candidates."""
+    sized = any(c.size is not None for c in front.front)
     rows = [
         (
             f"{c.id}{' knee' if c.id == front.knee else ''}",
+            *((str(c.size or "–"),) if sized else ()),
             percent(c.figures.accuracy, 2),
             f"{c.figures.macs / 1e6:.2f}",
             milliseconds(c.figures.latency_ms),
@@ -24,7 +26,7 @@ def search_result(front: "Front", evaluated: int, asked: int) -> CommandResult:
         )
         for c in front.front
     ]
-    right = ("acc %", "MACs (M)", "ms", "mJ", "weights (M)", "exits %")
+    right = (*(("px",) if sized else ()), "acc %", "MACs (M)", "ms", "mJ", "weights (M)", "exits %")
     knee = next(c for c in front.front if c.id == front.knee)
     where = f"predicted for {front.device}, " if front.device else ""
     text: list[Any] = [

@@ -32,6 +32,7 @@ class TrainRequest:
     ensemble: bool
     weights: Path | None
     weights_key: str | None
+    new_classifier: bool
     normalisation: str | None
     recipe: str
     epochs: int
@@ -90,6 +91,10 @@ def check_request(request: TrainRequest) -> None:
         )
     if request.weights_key is not None and request.weights is None:
         raise UsageError("--weights-key without --weights", "Give both, or neither.")
+    if request.new_classifier and request.weights is None:
+        raise UsageError("--new-classifier without --weights", "Give the weights below it, or leave it out.")
+    if request.new_classifier and request.data is None:
+        raise UsageError("--new-classifier needs --data to fit it on", "Give them; --epochs 0 trains nothing else.")
     if request.data is None and request.epochs:
         raise UsageError("there is no --data to train on", "--epochs 0 attaches exits without training.")
     if request.ensemble and request.recipe == "confidence":
@@ -184,4 +189,5 @@ def training_settings(request: TrainRequest) -> "TrainingSettings":
         keep=request.keep,
         loss=loss,
         feature_views=AUTOMATIC if request.feature_views is None else request.feature_views,
+        new_classifier=request.new_classifier,
     )

@@ -43,6 +43,7 @@ def tune_result(
         _points(tuned, figures),
         "exits at balanced, over the examples that reach them; accuracy, ECE and AUROC in %:",
         _exits(tuned.diagnoses["balanced"]),
+        *_streams(tuned),
         *_notes(tuned, max_accuracy_drop, figures, retry),
         f"wrote {output}",
     ]
@@ -58,6 +59,7 @@ def tune_result(
         "expected_drops": tuned.expected_drops,
         "smallest_drop": tuned.smallest_drop,
         "shortfalls": tuned.shortfalls,
+        "stream": tuned.stream,
     }
     return CommandResult("tune/1", document, text)
 
@@ -88,6 +90,44 @@ def _points(tuned: "TuningResult", figures: DeviceFigures | None) -> Any:
         "leave at exit 0, 1, …": "left",
     }
     return table(columns, rows)
+
+
+def _streams(tuned: "TuningResult") -> list[Any]:
+    """Return the table of operating points for streams, if they were fitted."""
+    stream = tuned.stream
+    if stream is None:
+        return []
+    rows = []
+    for name, point in stream.points.items():
+        e, policy = point.expected, point.policy
+        assert e is not None  # tuning records the expected figures
+        rows.append(
+            (
+                f"{name} (default)" if name == stream.default else name,
+                "  ".join("never" if t is None else f"{t:g}" for t in policy.thresholds),
+                f"{policy.epsilon:g}",
+                "yes" if policy.agree else "no",
+                str(policy.check_every or "–"),
+                "–" if policy.skip_distance is None else f"{policy.skip_distance:g}",
+                f"{100 * e.accuracy:.2f} %",
+                drop_text(stream.expected_drops[name]),
+                f"{e.mean_macs / 1e6:.2f} M",
+                _seconds(e.reaction_mean_s),
+                _seconds(e.reaction_p95_s),
+                "–" if e.false_switches_per_minute is None else f"{e.false_switches_per_minute:.1f}",
+            )
+        )
+    columns = dict.fromkeys(
+        ("point", "thresholds", "ε", "agree", "check", "skip", "accuracy", "drop (95 % interval)", "MACs"), "right"
+    ) | dict.fromkeys(("reaction s", "p95 s", "false switches/min"), "right")
+    e = next(iter(stream.points.values())).expected
+    assert e is not None
+    head = f"streams, a frame every {stream.period_s:g} s; expected on new groups, from {counted(e.n, 'frame')}:"
+    return [head, table(columns, rows)]
+
+
+def _seconds(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
 
 
 def _drop(tuned: "TuningResult", name: str) -> str:

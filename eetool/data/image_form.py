@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from eetool.data.source_names import FOLDER
+from eetool.data.source_names import FOLDER, OF_IMAGE_FILES
 from eetool.errors import UsageError
 from eetool_runtime.manifest import CROP, Input, Resize
 from eetool_runtime.preprocess import are_views
@@ -73,7 +73,7 @@ class DataChoice:
             UsageError: the size is impossible, options contradict each other, or `fit` has nothing to fit.
         """
         kind, _, path = self.name.partition(":")
-        if kind != FOLDER:
+        if kind not in OF_IMAGE_FILES:
             if self.fit is not None:
                 hint = f"Give --data {FOLDER}:DIR@96."
                 raise UsageError("--fit is for images of a folder, which have many sizes", hint)

@@ -10,13 +10,25 @@ from eetool.data.odd_examples import odd_examples
 from eetool.data.readers.cifar import read_cifar10, read_cifar100
 from eetool.data.readers.digits import read_digits
 from eetool.data.readers.download import is_downloaded, official_files
+from eetool.data.readers.frames import read_frames
 from eetool.data.readers.image_cache import remember_lines
-from eetool.data.readers.image_folder import read_image_folder
+from eetool.data.readers.image_folder import folder_classes, read_image_folder
 from eetool.data.readers.npz import read_npz
+from eetool.data.readers.signal import read_signal
 from eetool.data.readers.svhn import read_svhn
 from eetool.data.readers.tsv_text import read_tsv_texts
 from eetool.data.source import Source, absent_classes, validate_source
-from eetool.data.source_names import DOWNLOADED, FOLDER, KINDS, KNOWN, is_user_data, parse_source_name
+from eetool.data.source_names import (
+    DOWNLOADED,
+    FOLDER,
+    FRAMES,
+    KINDS,
+    KNOWN,
+    OF_IMAGE_FILES,
+    SIGNAL,
+    is_user_data,
+    parse_source_name,
+)
 from eetool.errors import UsageError
 from eetool.progress import SILENT, Progress
 from eetool_runtime.near_names import did_you_mean
@@ -28,7 +40,9 @@ _READERS: dict[str, Callable[[Path], Source]] = {
     "svhn": read_svhn,
     "npz": read_npz,
     "tsv": read_tsv_texts,
+    SIGNAL: lambda path: read_signal(str(path)),
 }
+_IMAGE_READERS = {FOLDER: read_image_folder, FRAMES: read_frames}
 _USERS_OWN = {FOLDER, "npz"}
 
 
@@ -61,9 +75,9 @@ def _read(name: str, form: ImageForm | None, progress: Progress) -> Source:
         source = _load_user_data(name, progress)
         return _noted(source, odd_examples(source), progress)
     kind, path = parse_source_name(name)
-    if kind == FOLDER:
+    if kind in OF_IMAGE_FILES:
         path, _ = split_size(path)
-        source = validate_source(read_image_folder(Path(path), form, progress))
+        source = validate_source(_IMAGE_READERS[kind](Path(path), form, progress))
     else:
         source = validate_source(_READERS[kind](official_files(kind, progress) if name in DOWNLOADED else Path(path)))
     odd = remember_lines(source.inputs, partial(odd_examples, source)) if kind in _USERS_OWN else ()
@@ -76,13 +90,14 @@ def image_reader(data: str | DataChoice, progress: Progress = SILENT) -> Callabl
     A size in the name, as in `folder:DIR@96`, gives way to that of the form.
     """
     name = data.name if isinstance(data, DataChoice) else data
-    if is_user_data(name) or parse_source_name(name)[0] != FOLDER:
+    if not _is_of_image_files(name):
         return None
-    folder, _ = split_size(parse_source_name(name)[1])
+    kind, path = parse_source_name(name)
+    folder, _ = split_size(path)
 
     def read(form: ImageForm) -> Source:
         first, *others = (
-            validate_source(read_image_folder(Path(folder), view, progress))
+            validate_source(_IMAGE_READERS[kind](Path(folder), view, progress))
             for view in (replace(form, views=()), *form.views)
         )
         return replace(first, views=tuple(other.inputs for other in others))
@@ -90,9 +105,21 @@ def image_reader(data: str | DataChoice, progress: Progress = SILENT) -> Callabl
     return read
 
 
+def count_classes(data: DataChoice) -> int | None:
+    """Return the number of classes of photographs in folders, without reading them; None for other data.
+
+    Raises:
+        ArtefactError: the folder cannot be read.
+    """
+    if image_reader(data) is None:
+        return None
+    folder, _ = split_size(parse_source_name(data.name)[1])
+    return len(folder_classes(Path(folder)))
+
+
 def _read_views(name: str, form: ImageForm, progress: Progress) -> Source:
     """Return the images of a folder in each of several forms."""
-    if is_user_data(name) or parse_source_name(name)[0] != FOLDER:
+    if not _is_of_image_files(name):
         raise UsageError(
             f"{form.owner} reads every image in {1 + len(form.views)} sizes, which {name} does not have",
             "Give the photographs: --data folder:DIR.",
@@ -100,6 +127,10 @@ def _read_views(name: str, form: ImageForm, progress: Progress) -> Source:
     first = _read(name, replace(form, views=()), progress)
     others = [_read(name, view, SILENT).inputs for view in form.views]
     return replace(first, views=tuple(others))
+
+
+def _is_of_image_files(name: str) -> bool:
+    return not is_user_data(name) and parse_source_name(name)[0] in OF_IMAGE_FILES
 
 
 def _noted(source: Source, odd: Iterable[str], progress: Progress) -> Source:

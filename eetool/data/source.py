@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from eetool.data.sequences import Sequences
 from eetool.errors import ArtefactError
 from eetool.names import MAX_WORDS_BYTES, quote, word_bytes
 from eetool.wording import counted
@@ -34,6 +36,8 @@ class Source:
         notes: what the reader skipped, converted or found odd; one line each.
         resize: how images became the size that they have; None where it was theirs.
         views: the same images in other sizes, uint8 (N, C, H, W) each, which a model of several inputs reads.
+        files: image files of the examples; empty where they were not read from files of their own.
+        order: sequences and groups of the examples; None where their order means nothing.
     """
 
     name: str
@@ -48,6 +52,8 @@ class Source:
     notes: tuple[str, ...] = ()
     resize: Resize | None = None
     views: tuple[np.ndarray, ...] = ()
+    files: tuple[Path, ...] = ()
+    order: Sequences | None = None
 
     @property
     def vocabulary(self) -> tuple[str, ...]:

@@ -4,8 +4,12 @@ from eetool.errors import UsageError
 from eetool_runtime.near_names import did_you_mean
 
 # The kind of data before the colon, and its path after it.
-NAMES = ("digits", "cifar10[:DIR]", "cifar100[:DIR]", "svhn[:DIR]", "folder:DIR[@96]", "npz:FILE", "tsv:FILE|DIR")
-FOLDER = "folder"
+NAMES = (
+    *("digits", "cifar10[:DIR]", "cifar100[:DIR]", "svhn[:DIR]", "folder:DIR[@96]", "npz:FILE", "tsv:FILE|DIR"),
+    *("frames:DIR[@96]", "signal:FILE@2/0.5"),
+)
+FOLDER, FRAMES, SIGNAL = "folder", "frames", "signal"
+OF_IMAGE_FILES = frozenset({FOLDER, FRAMES})  # whose images may have any size
 WITHOUT_PATH = frozenset({"digits"})
 DOWNLOADED = frozenset({"cifar10", "cifar100", "svhn"})
 KINDS = tuple(name.partition("[")[0].partition(":")[0] for name in NAMES)

@@ -5,6 +5,7 @@ import shlex
 
 import numpy as np
 
+from eetool.data.group_splits import has_enough_groups, take_groups
 from eetool.data.source import Source
 from eetool.errors import ArtefactError, UsageError
 from eetool.names import quote
@@ -22,6 +23,8 @@ _OF_TEST = {THRESHOLD: 0.30, TEMPERATURE: 0.20}
 # Shares of an official validation set; the rest is for temperatures.
 _OF_SMALL_VALIDATION = {THRESHOLD: 2 / 3}
 _OF_VALIDATION = {CERTIFICATE: 0.4, THRESHOLD: 0.4}
+# Shares of the groups of a source with sequences. There is no certificate: examples of a group are not independent.
+_OF_GROUPS = {TEST: 0.25, THRESHOLD: 0.15, TEMPERATURE: 0.10}
 _LARGE_FROM = 10_000
 _LARGE_VALIDATION_FROM = 1_000  # as many as are held out of the smallest large pool
 # Every model of a source must have the same test split, so the training seed must not change it.
@@ -35,6 +38,8 @@ HOLD_OUT = (FROM_TRAIN, FROM_TEST)
 
 def split_source(source: Source, hold_out: str = FROM_TRAIN) -> dict[str, np.ndarray]:
     """Split a source, stratified by label; the result is the same for every model and seed.
+
+    A source with sequences is split by whole groups, where there are enough of them: one for each split.
 
     Args:
         source: the data.
@@ -69,6 +74,7 @@ def split_source(source: Source, hold_out: str = FROM_TRAIN) -> dict[str, np.nda
     if len(validation):
         shares = _OF_VALIDATION if len(validation) >= _LARGE_VALIDATION_FROM else _OF_SMALL_VALIDATION
         rare = _of_rare_classes(source, validation, len(shares) + 1)
+        rare &= source.order is None  # groups stay whole
         held_out = _take(source, validation[~rare], TEMPERATURE, shares)
         held_out[TEMPERATURE] = np.sort(np.concatenate([held_out[TEMPERATURE], validation[rare]]))
         return {TRAIN: training, **held_out, TEST: official}
@@ -81,6 +87,9 @@ def _take(source: Source, pool: np.ndarray, rest: str, shares: dict[str, float])
     """Divide `pool` into splits by their shares of it; the remaining examples form the split `rest`."""
     from sklearn.model_selection import train_test_split
 
+    of_groups = {name: _OF_GROUPS[name] for name in shares if name in _OF_GROUPS}
+    if has_enough_groups(source, pool, len(of_groups) + 1):
+        return take_groups(source, pool, rest, of_groups)
     remaining, splits = pool, {}
     for name, share in shares.items():
         size = int(np.ceil(share * len(pool)))
@@ -124,6 +133,14 @@ def _rarest(source: Source, pool: np.ndarray) -> str:
     if not len(present):
         return ""
     return f"; the fewest of {len(pool)} are {counts.min()} of class {quote(source.classes[present[counts.argmin()]])}"
+
+
+def keeps_groups(source: Source, splits: dict[str, np.ndarray]) -> bool:
+    """Return whether no group has examples in two splits, as streams need it; False without groups."""
+    if source.order is None:
+        return False
+    groups = [group for indices in splits.values() for group in np.unique(source.order.group[indices]).tolist()]
+    return len(groups) == len(set(groups))
 
 
 def held_out_count(splits: dict[str, np.ndarray]) -> int:
@@ -185,6 +202,8 @@ def _without_split(name: str, source: Source, recorded: Data) -> str:
     """Return the hint for a split that the model was trained without."""
     if name != CERTIFICATE:
         return f"It records {', '.join(recorded.splits)}. Train again: `eetool train MODEL --data SOURCE`."
+    if source.order is not None:
+        return "Examples of one group are not independent, as a certificate needs them. Leave --certify out."
     return (
         f"A certificate takes a split of its own, which sources of at least {_LARGE_FROM} examples have (this one has "
         f"{len(source.labels)}), or a validation set of at least {_LARGE_VALIDATION_FROM}. "

@@ -23,11 +23,12 @@ from eetool.export.parity import (
     expected_samples,
     require_parity,
 )
-from eetool.export.refitted_variants import goals_of, is_refitted, unfitted_points
+from eetool.export.refitted_variants import goals_of, is_refitted, stream_points, unfitted_points
 from eetool.export.split import ComponentModule
-from eetool.export.traced_model import Arrays, TracedModel, default_operating_point, trace_model
+from eetool.export.traced_model import TracedModel, default_operating_point, trace_model
 from eetool.export.variants import FP32, INT8, TFLITE, VariantKind, find_variants, write_graph
-from eetool.graphs.quantize import QuantizationJob, quantize, save_feeds
+from eetool.graphs.calibration_feeds import Feeds, save_feeds
+from eetool.graphs.quantize import QuantizationJob, quantize
 from eetool.graphs.tflite_combine import combine_tflite
 from eetool.model.checkpoint import Checkpoint
 from eetool.model.exit_flow import measure_exit_macs
@@ -162,9 +163,11 @@ class _Export:
                 self.graphs[base.name] = self._write_float(base)
                 _require_parity(self.graphs[base.name].values())
         quantised = [kind for kind in kinds if kind.precision == INT8]
-        cases = self.model.calibration(calibration) if quantised else []
-        for kind in quantised:
-            self.graphs[kind.name] = self._write_int8(kind, cases)
+        if quantised:
+            with scratch() as temporary:
+                feeds = save_feeds(temporary, self._feed_names(), self.model.calibration(calibration))
+                for kind in quantised:
+                    self.graphs[kind.name] = self._write_int8(kind, feeds)
         for kind in kinds:
             if kind.format == TFLITE and self.options.share_files and len(self.model.components) > 1:
                 self._share_file(kind)
@@ -186,35 +189,38 @@ class _Export:
             self.advance(1)
         return graphs
 
-    def _write_int8(self, kind: VariantKind, cases: Sequence[Arrays]) -> dict[str, m.GraphFile]:
+    def _feed_names(self) -> list[str]:
+        """Return the names of the inputs of all graphs."""
+        return list(dict.fromkeys(name for component in self.places.values() for name in component.inputs))
+
+    def _write_int8(self, kind: VariantKind, feeds: Feeds) -> dict[str, m.GraphFile]:
         """Write for each place the graph of the first recipe that passes the checks, else keep the float graph."""
         graphs, reasons = dict(self.graphs[kind.base.name]), {}
         self.relative_rms[kind.name] = dict(self.relative_rms[kind.base.name])
         judge = Int8Judge(self.model.cases(kind.batch), self.model.alone[0], self.options.judge_speed)
         waiting = dict(self.places)
-        with scratch() as temporary:
-            feeds = {place: str(temporary / f"{i}.npz") for i, place in enumerate(waiting)}
-            for place, component in waiting.items():
-                save_feeds(Path(feeds[place]), component.inputs, cases)
-            for recipe in kind.recipes:
-                jobs = [
-                    QuantizationJob(
-                        recipe, str(self.folder / graphs[p].path), str(self.folder / kind.file(p)), feeds[p]
-                    )
-                    for p in waiting
-                ]
-                first = recipe == kind.recipes[0]  # places that need a further recipe were counted
-                problems = quantize(jobs, self.advance if first else lambda steps: None)
-                for place, problem in zip(tuple(waiting), problems, strict=True):
-                    self.advance(int(first))
-                    target = self.folder / kind.file(place)
-                    reason = problem or judge.reason_to_keep_float(place, self.folder / graphs[place].path, target)
-                    if reason is None:
-                        graphs[place] = self._int8_graph(kind, place, waiting.pop(place))
-                    else:
-                        target.unlink(missing_ok=True)
-                        target.parent.rmdir()
-                        reasons[place] = reason
+        for recipe in kind.recipes:
+            jobs = [
+                QuantizationJob(
+                    recipe,
+                    str(self.folder / graphs[place].path),
+                    str(self.folder / kind.file(place)),
+                    feeds.of(component.inputs),
+                )
+                for place, component in waiting.items()
+            ]
+            first = recipe == kind.recipes[0]  # places that need a further recipe were counted
+            problems = quantize(jobs, self.advance if first else lambda steps: None)
+            for place, problem in zip(tuple(waiting), problems, strict=True):
+                self.advance(int(first))
+                target = self.folder / kind.file(place)
+                reason = problem or judge.reason_to_keep_float(place, self.folder / graphs[place].path, target)
+                if reason is None:
+                    graphs[place] = self._int8_graph(kind, place, waiting.pop(place))
+                else:
+                    target.unlink(missing_ok=True)
+                    target.parent.rmdir()
+                    reasons[place] = reason
         for place in waiting:
             self.progress.note(f"{kind.name}: {place.split('/')[1]} stays fp32: {reasons[place]}")
         for note in judge.notes():
@@ -321,7 +327,7 @@ class _Export:
     def _manifest(self, kinds: Sequence[VariantKind], name: str) -> m.Manifest:
         record, policy, single = self.checkpoint.record, self.model.policy, self.model.example(1)
         manifest = m.Manifest(
-            schema_version=m.SCHEMA_VERSION,  # or that of the variants, below
+            schema_version=m.SCHEMA_VERSION,  # or a later one, which `write_manifest` finds
             name=name,
             inputs=record.spec.inputs,
             labels=record.spec.labels,
@@ -336,10 +342,9 @@ class _Export:
             files={},
             max_accuracy_drop=record.policy.max_accuracy_drop if record.policy else None,
             data=record.data,
+            stream=stream_points(record.policy, [kind.name for kind in kinds]),
         )
         inputs = tuple(single[spec.name] for spec in record.spec.inputs)
-        if any(variant.shared_file is not None for variant in manifest.variants.values()):
-            manifest = replace(manifest, schema_version=m.SHARED_FILE_VERSION)
         return recount_macs(manifest, measure_exit_macs(self.model.network.net, inputs).backbone)
 
     def _exit(self, index: int, tap: str | None) -> m.Exit:

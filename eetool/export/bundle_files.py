@@ -12,7 +12,7 @@ from eetool.model.goals import TuningGoals, invalid_goal
 from eetool.model.spec import CONTENTS
 from eetool.records import canonical, encode, read_record, sha256_file
 from eetool_runtime import Bundle
-from eetool_runtime.manifest import File, Manifest
+from eetool_runtime.manifest import NEWEST_VERSION, SCHEMA_VERSION, File, Manifest
 
 GOALS, GOALS_SCHEMA = "goals.json", "goals/1"
 EXAMPLES, EXAMPLES_SCHEMA = "examples.json", "examples/1"
@@ -31,13 +31,19 @@ def bundle_name(path: Path) -> str:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
-    """Write `manifest.json` with the size and SHA-256 of every file in `folder`, and return it."""
+    """Write `manifest.json` with its version and the size and SHA-256 of every file in `folder`, and return it."""
     files = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "manifest.json"):
         files[path.relative_to(folder).as_posix()] = File(sha256_file(path), path.stat().st_size)
-    sealed = replace(manifest, files=files)
+    sealed = replace(manifest, files=files, schema_version=_needed_version(manifest))
     (folder / "manifest.json").write_text(canonical(sealed), encoding="utf-8")
     return sealed
+
+
+def _needed_version(m: Manifest) -> str:
+    """Return the earliest version of the format that has all that `m` uses."""
+    later = m.stream is not None or any(variant.shared_file is not None for variant in m.variants.values())
+    return NEWEST_VERSION if later else SCHEMA_VERSION
 
 
 def write_goals(folder: Path, goals: TuningGoals | None) -> None:
@@ -45,8 +51,9 @@ def write_goals(folder: Path, goals: TuningGoals | None) -> None:
     if goals is None:
         return
     fields = encode(goals)
-    if goals.default is None:  # a later addition, which readers of earlier versions refuse
-        del fields["default"]
+    for later in ("default", "max_reaction_s"):  # later additions, which readers of earlier versions refuse
+        if fields[later] is None:
+            del fields[later]
     (folder / GOALS).write_text(canonical({"schema": GOALS_SCHEMA, **fields}), encoding="utf-8")
 
 

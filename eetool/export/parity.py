@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from eetool.data.rows import rows_per_pass
 from eetool.errors import VerificationError
 from eetool.metrics import exits_taken
 from eetool_runtime import Bundle, Model
@@ -114,8 +115,17 @@ class ParityCheck:
 
 def answers_alone(model: Model, inputs: Arrays) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return logits (n, classes) and confidence (n,) of every exit for inputs (n, …), each run at batch 1."""
+    return _answers(model, inputs, 1)
+
+
+def answers_in_batches(model: Model, inputs: Arrays) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the same in batches sized to the inputs."""
+    return _answers(model, inputs, min(rows_per_pass(x.shape[1:]) for x in inputs.values()))
+
+
+def _answers(model: Model, inputs: Arrays, step: int) -> list[tuple[np.ndarray, np.ndarray]]:
     n = len(next(iter(inputs.values())))
-    rows = [model.every_exit({name: x[i : i + 1] for name, x in inputs.items()}) for i in range(n)]
+    rows = [model.every_exit({name: x[i : i + step] for name, x in inputs.items()}) for i in range(0, n, step)]
     return [
         (np.concatenate([logits for logits, _ in e]), np.concatenate([confidence for _, confidence in e]))
         for e in zip(*rows, strict=True)
@@ -125,7 +135,7 @@ def answers_alone(model: Model, inputs: Arrays) -> list[tuple[np.ndarray, np.nda
 def check_bundle(bundle: Bundle, variant: str) -> list[ParityCheck]:
     """Run a bundle on its own samples and compare the outputs with the recorded ones; needs no torch.
 
-    The samples run one by one, as on a device, and in a batch where the variant takes one.
+    The samples run one by one, as on a device, and in batches where the variant takes them.
     """
     model = load_to_judge(bundle, variant=variant)
     inputs = bundle.arrays(bundle.manifest.samples)
@@ -133,7 +143,7 @@ def check_bundle(bundle: Bundle, variant: str) -> list[ParityCheck]:
     expected = bundle.arrays(fitted.samples)
     checks = []
     alone = answers_alone(model, inputs)
-    together = alone if fitted.batch is not None else model.every_exit(inputs)
+    together = alone if fitted.batch is not None else answers_in_batches(model, inputs)
     for e, (single, _), (batched, _) in zip(bundle.manifest.exits, alone, together, strict=True):
         recorded = expected.get(e.logits, _ABSENT)
         checks.append(_logits_check(f"{variant} {e.logits}", single, batched, recorded, fitted.samples_tolerance))

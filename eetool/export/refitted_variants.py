@@ -6,8 +6,9 @@ from eetool.export.merge_heads import NONE
 from eetool.export.variants import INT8
 from eetool.model.goals import TuningGoals
 from eetool.model.spec import Policy
+from eetool.tune.fit_streams import stream_block
 from eetool.tune.point_names import CERTIFIED, FULL
-from eetool_runtime.manifest import OperatingPoint
+from eetool_runtime.manifest import OperatingPoint, Stream, StreamPoint
 
 
 def goals_of(policy: Policy) -> TuningGoals:
@@ -40,3 +41,13 @@ def unfitted_points(points: Mapping[str, OperatingPoint]) -> dict[str, Operating
     """
     full = points[FULL].thresholds
     return {name: OperatingPoint(full if name == CERTIFIED else point.thresholds) for name, point in points.items()}
+
+
+def stream_points(policy: Policy | None, variants: Sequence[str]) -> Stream | None:
+    """Return the operating points for streams of variants; on int8 graphs nothing was measured."""
+    if policy is None or policy.stream is None:
+        return None
+    fitted = policy.stream.points
+    unfitted = {name: StreamPoint(point.policy) for name, point in fitted.items()}
+    points = {name: unfitted if name.endswith(f"/{INT8}") else fitted for name in variants}
+    return stream_block(policy.stream, points)

@@ -1,6 +1,6 @@
 """Model traced and split once, with every named tensor as the model computes it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
+from eetool.data.rows import rows_per_pass
 from eetool.errors import ArtefactError
 from eetool.export.inference_check import build_checked
 from eetool.export.split import ComponentModule, ancestors, output_nodes, run_components, split_graph, trace_network
@@ -45,11 +46,11 @@ class TracedModel:
         return run_components(self.components, _first(self.arguments, batch))
 
     def cases(self, batch: int | None) -> list[Arrays]:
-        """Return every named tensor for the samples one by one, and before these all together where `batch` is free.
+        """Return every named tensor for the samples one by one, and before these in batches where `batch` is free.
 
         The exits are computed by the whole network, not by its components.
         """
-        return self.alone if batch is not None else [self._run(self.arguments), *self.alone]
+        return self.alone if batch is not None else [*map(self._run, split_batches(self.arguments)), *self.alone]
 
     @cached_property
     def alone(self) -> list[Arrays]:
@@ -61,8 +62,8 @@ class TracedModel:
         pairs = [exit_output_names(i) for i in range(self.network.n_exits)]
         return [(_joined(self.alone, a), _joined(self.alone, b)) for a, b in pairs]
 
-    def calibration(self, inputs: Mapping[str, np.ndarray]) -> list[Arrays]:
-        """Return every named tensor of the float cascade for each of the model inputs (n, …), one by one.
+    def calibration(self, inputs: Mapping[str, np.ndarray]) -> Iterator[Arrays]:
+        """Yield every named tensor of the float cascade for each of the model inputs (n, …), one by one.
 
         Several inputs of a network are calibrated together.
 
@@ -70,11 +71,11 @@ class TracedModel:
             ArtefactError: an exit gives NaN or infinity for one of them.
         """
         arguments = {**self.arguments, **{name: torch.from_numpy(array) for name, array in inputs.items()}}
-        cases = [run_components(self.components, case) for case in split_rows(arguments)]
         exits = [exit_output_names(index)[0] for index in range(self.network.n_exits)]
-        for number, (case, tensors) in enumerate(zip(split_rows(arguments), cases, strict=True)):
+        for number, case in enumerate(split_rows(arguments)):
+            tensors = run_components(self.components, case)
             self._require_finite([tensors[name] for name in exits], case, f"calibration input {number}")
-        return [_arrays(tensors, self.final_logits) for tensors in cases]
+            yield _arrays(tensors, self.final_logits)
 
     @property
     def final_logits(self) -> str:
@@ -136,6 +137,13 @@ def split_rows(tensors: Mapping[str, Tensor]) -> list[Tensors]:
     """Return the samples one by one, each at batch 1 and with all scalars."""
     n = next(len(tensor) for tensor in tensors.values() if tensor.ndim)
     return [{name: t[i : i + 1] if t.ndim else t for name, t in tensors.items()} for i in range(n)]
+
+
+def split_batches(tensors: Mapping[str, Tensor]) -> list[Tensors]:
+    """Return the samples in batches sized to the input, each with all scalars."""
+    step = min(rows_per_pass(tensor.shape[1:]) for tensor in tensors.values() if tensor.ndim)
+    n = next(len(tensor) for tensor in tensors.values() if tensor.ndim)
+    return [{name: t[i : i + step] if t.ndim else t for name, t in tensors.items()} for i in range(0, n, step)]
 
 
 def _joined(cases: list[Arrays], name: str) -> np.ndarray:

@@ -6,7 +6,7 @@ quantiser opens. Both quantisers also print more than a command line should.
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,31 +15,20 @@ import numpy as np
 
 from eetool.child_progress import progress_line, run_reporting
 from eetool.errors import EarlyExitError
+from eetool.graphs.calibration_feeds import Feeds
 from eetool.progress import Advance
 from eetool.workspace import scratch
-
-Feeds = Sequence[Mapping[str, np.ndarray]]
+from eetool_runtime.records import decode
 
 
 @dataclass(frozen=True)
 class QuantizationJob:
-    """Quantisation of a graph, `source` to `target`; `feeds` is an .npz of its inputs (n, …), n cases at batch 1."""
+    """Quantisation of a graph, `source` to `target`, calibrated with `feeds`, its inputs."""
 
     recipe: str
     source: str
     target: str
-    feeds: str
-
-
-def save_feeds(path: Path, names: Sequence[str], cases: Feeds) -> None:
-    """Write calibration inputs.
-
-    Args:
-        path: the .npz file to write.
-        names: inputs of the graph.
-        cases: arrays by name for each case.
-    """
-    np.savez(path, allow_pickle=False, **{name: np.stack([case[name] for case in cases]) for name in names})
+    feeds: Feeds
 
 
 def quantize(jobs: Sequence[QuantizationJob], advance: Advance = lambda steps: None) -> list[str | None]:
@@ -68,19 +57,11 @@ def quantize(jobs: Sequence[QuantizationJob], advance: Advance = lambda steps: N
     return reasons
 
 
-def _load_feeds(path: str) -> list[dict[str, np.ndarray]]:
-    with np.load(path, allow_pickle=False) as stacked:
-        arrays = {name: stacked[name] for name in stacked.files}
-    count = len(next(iter(arrays.values())))
-    # A row of a vector is a numpy scalar, which runtimes do not accept as an array.
-    return [{name: np.asarray(array[i]) for name, array in arrays.items()} for i in range(count)]
-
-
 class _Reader:
     """Feeds in the interface of onnxruntime: one by one, then None."""
 
     def __init__(self, feeds: Feeds) -> None:
-        self._feeds: Iterator[Mapping[str, np.ndarray]] = iter(feeds)
+        self._feeds = iter(feeds)
 
     def get_next(self) -> Mapping[str, np.ndarray] | None:
         return next(self._feeds, None)
@@ -98,19 +79,20 @@ def _onnx_static(job: QuantizationJob) -> None:
     from eetool.graphs.onnx_normalize import normalize_onnx
     from eetool.graphs.onnx_rename import shorten_onnx
 
-    prepared = f"{job.feeds}.onnx"  # beside the feeds, so that no failure leaves it in the bundle
-    quant_pre_process(job.source, prepared, skip_symbolic_shape=True)
-    quantization.quantize_static(
-        prepared,
-        job.target,
-        _Reader(_load_feeds(job.feeds)),
-        quant_format=quantization.QuantFormat.QDQ,
-        per_channel=True,
-        reduce_range=True,
-        activation_type=quantization.QuantType.QUInt8,
-        weight_type=quantization.QuantType.QInt8,
-        nodes_to_exclude=_nodes_after_scalars(onnx.load(prepared).graph),
-    )
+    with scratch() as folder:
+        prepared = str(folder / "prepared.onnx")
+        quant_pre_process(job.source, prepared, skip_symbolic_shape=True)
+        quantization.quantize_static(
+            prepared,
+            job.target,
+            _Reader(job.feeds),
+            quant_format=quantization.QuantFormat.QDQ,
+            per_channel=True,
+            reduce_range=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            nodes_to_exclude=_nodes_after_scalars(onnx.load(prepared).graph),
+        )
     model = onnx.load(job.target)
     shorten_onnx(model)
     normalize_onnx(model)  # the preprocessing adds opsets that old versions of onnxruntime refuse
@@ -140,7 +122,7 @@ def _tflite_static(job: QuantizationJob) -> None:
     for operation in (name.INPUT, name.OUTPUT, name.SUB, name.DIV, name.SOFTMAX):
         tflite_quantizer.update_quantization_recipe(".*", operation, algorithm_key=recipe.AlgorithmName.NO_QUANTIZE)
     _dynamic_classifiers(tflite_quantizer)
-    ranges = _tflite_ranges(job.source, tflite_quantizer.get_quantization_recipe(), _load_feeds(job.feeds))
+    ranges = _tflite_ranges(job.source, tflite_quantizer.get_quantization_recipe(), job.feeds)
     tflite_quantizer.quantize(ranges).export_model(job.target, overwrite=True)
 
 
@@ -189,7 +171,7 @@ def main(order: str, answer: str) -> None:
     """Run the jobs in the file `order`, and write None or the reason for its failure for each to `answer`."""
     reasons: list[str | None] = []
     for fields in json.loads(Path(order).read_text(encoding="utf-8")):
-        job = QuantizationJob(**fields)
+        job = decode(QuantizationJob, fields, ValueError)
         Path(job.target).parent.mkdir(parents=True, exist_ok=True)
         try:
             _RECIPES[job.recipe](job)

@@ -18,6 +18,7 @@ from eetool.model.spec import (
     CheckpointRecord,
     ModelSpec,
     Policy,
+    StreamFit,
     invalid_drops,
     member_branches,
     member_taps,
@@ -26,6 +27,7 @@ from eetool.model.weight_values import find_invalid
 from eetool.names import find_unfit
 from eetool_runtime.manifest import BATCH, DTYPES, FILTERS, FITS, NEVER, Input
 from eetool_runtime.records import Refuse
+from eetool_runtime.stream_checks import policy_problem, rates_problem
 
 FULL = "full"
 MAX_MEMBERS = 8  # of a cascade
@@ -204,6 +206,20 @@ def _check_policy(policy: Policy, spec: ModelSpec, refuse: Refuse) -> None:
             raise refuse("an operating point has more or fewer thresholds than early exits")
         if not all(t is None or 0 <= t <= NEVER for t in point.thresholds):
             raise refuse(f"a threshold does not lie in [0, {NEVER:g}]")
+    if policy.stream is not None and (problem := _stream_problem(policy.stream, spec)) is not None:
+        raise refuse(f"its operating points for streams: {problem}")
+
+
+def _stream_problem(fit: StreamFit, spec: ModelSpec) -> str | None:
+    """Return what no bundle may hold of operating points for streams, or None."""
+    if not 0 < fit.period_s < math.inf or fit.default not in fit.points:
+        return "the period of a frame is not above 0, or the default point does not exist"
+    problems = (policy_problem(point.policy, len(spec.taps)) for point in fit.points.values())
+    return (
+        rates_problem(fit.base_rates, len(spec.labels))
+        or next(filter(None, problems), None)
+        or invalid_drops(fit.expected_drops)
+    )
 
 
 def _is_valid_divisor(value: float) -> bool:

@@ -9,7 +9,13 @@ MACS, LATENCY, ENERGY = "macs", "latency_ms", "energy_mj"
 HW_PROFILE, HW_PROFILE_FILE, MEASUREMENT = "hw_profile", "hw_profile_file", "measurement"
 _UNITS = (MACS, LATENCY, ENERGY)
 _ORIGINS = (HW_PROFILE, HW_PROFILE_FILE, MEASUREMENT)
-OPTION_GOALS = ("max_accuracy_drop", "certify", "standard_errors", "calibration")  # goals that are one option each
+OPTION_GOALS = (
+    "max_accuracy_drop",
+    "certify",
+    "standard_errors",
+    "calibration",
+    "max_reaction_s",
+)  # goals that are one option each
 _CALIBRATIONS = (None, "temperature", "platt")  # see eetool.tune.calibration
 DEFAULT_DROP = 1.0  # percentage points that `fast` may lose where nothing else is asked
 _MAX_DROPS = 1000
@@ -54,6 +60,7 @@ class TuningGoals:
         standard_errors: margin of a drop below its limit, see `eetool.tune.margin_search`.
         costs: costs that thresholds minimise; null for MACs.
         default: operating point that the user made the default; null where tuning chooses it.
+        max_reaction_s: seconds within which streams react to 95 % of the changes of the class; null without streams.
     """
 
     max_accuracy_drop: float
@@ -64,6 +71,7 @@ class TuningGoals:
     standard_errors: float = 1.0
     costs: CostSource | None = None
     default: str | None = None
+    max_reaction_s: float | None = None
 
 
 def invalid_goal(goals: TuningGoals) -> str | None:
@@ -77,6 +85,8 @@ def invalid_goal(goals: TuningGoals) -> str | None:
         return "its goals name an unknown calibration, or a margin outside [0, 10] standard errors"
     if goals.default is not None and not is_text(goals.default):
         return "the name of its default operating point is invalid"
+    if goals.max_reaction_s is not None and not 0 < goals.max_reaction_s < math.inf:
+        return "the reaction time of its streams is not above 0"
     costs, budget = goals.costs, goals.budget
     if costs is not None and not _is_source(costs):
         return "the source of its costs is unknown"

@@ -8,7 +8,7 @@ from typing import Any
 
 from eetool.model.goals import TuningGoals
 from eetool.model.history import TrainingHistory
-from eetool_runtime.manifest import Data, Input, OperatingPoint
+from eetool_runtime.manifest import LATER, Data, Input, OperatingPoint, StreamPoint
 
 OWN = "own"  # in place of the layers of a branch
 CASCADE = "cascade"  # in place of a backbone reference, where several networks make a cascade
@@ -129,6 +129,7 @@ class TrainingSettings:
         loss: options of the loss.
         feature_views: number of versions of the data whose features a frozen backbone computes once, the first without
             augmentation; 0 where every epoch runs the backbone (docs/decisions/0044).
+        new_classifier: the classifier was fitted on the data before the training, on features of the initial weights.
     """
 
     recipe: str
@@ -149,6 +150,7 @@ class TrainingSettings:
     keep: str = "last"
     loss: LossOptions = LossOptions()
     feature_views: int = 0
+    new_classifier: bool = False
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,25 @@ def member_branches(parts: Iterable[ModelSpec]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
+class StreamFit:
+    """Operating points for streams of frames, as `eetool tune --stream` fits them.
+
+    Attributes:
+        period_s: seconds from one frame to the next.
+        base_rates: share of each class in the training split.
+        default: name of the default point.
+        points: policies by name.
+        expected_drops: by point, what new groups will show, against full depth with an answer per frame.
+    """
+
+    period_s: float
+    base_rates: tuple[float, ...]
+    default: str
+    points: dict[str, StreamPoint]
+    expected_drops: dict[str, ExpectedDrop] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Policy:
     """Calibration and thresholds, as `eetool tune` fits them.
 
@@ -218,6 +239,7 @@ class Policy:
         goals: goals that the policy was fitted for; None in files of earlier versions.
         default: name of the operating point that is in use after loading; None in files of earlier versions.
         expected_drops: by operating point, what new data will show; empty in files of earlier versions.
+        stream: operating points for streams; None where none were fitted.
     """
 
     score: str
@@ -229,6 +251,7 @@ class Policy:
     goals: TuningGoals | None = None
     default: str | None = None
     expected_drops: dict[str, ExpectedDrop] = field(default_factory=dict)
+    stream: StreamFit | None = field(default=None, metadata=LATER)
 
 
 CONTENTS = re.compile("([0-9a-f]{16}){1,2048}")  # fingerprints of examples, one after the other

@@ -5,33 +5,51 @@ From a model.pt the exits are loaded as well, where the new network has the same
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from eetool.errors import ArtefactError, UsageError
+from eetool.model.backbones.published_names import PublishedNames
 from eetool.model.early_exit import EarlyExitNet
 from eetool.model.module_state import load_state
-from eetool.model.weight_files import HINT, read_weights_file
-from eetool.model.weight_names import State, StoredState, find_states, nearest_names
-from eetool.model.weight_values import COUNTER, check_values, convert, join_shown
+from eetool.model.needed_tensors import NeededTensors, is_inside, needed_tensors
+from eetool.model.weight_choice import ChosenState, check_alike, choose_among, choose_state, states_of, with_tied
+from eetool.model.weight_files import read_weights_file
+from eetool.model.weight_names import State, StoredState
+from eetool.model.weight_values import check_values, convert
 from eetool.progress import SILENT, Progress
 
 _OURS = (("state", "record"), ("net", "run"))  # keys of the tensors and the record in a model.pt and model.pt.resume
 _BACKBONE = "backbone."
 _CONFIDENCE = "confidence."  # confidence head of an exit, which only some recipes have
-_SHOWN = 6  # missing names whose nearest ones are listed
+
+
+@dataclass(frozen=True)
+class LoadedWeights:
+    """Result of a load: the number of exits loaded, and whose names the file has; None for those of the network."""
+
+    exits: int
+    published: PublishedNames | None = None
 
 
 def load_weights(
-    net: EarlyExitNet, path: Path, classes: int, progress: Progress = SILENT, key: str | None = None
-) -> int:
+    net: EarlyExitNet,
+    path: Path,
+    classes: int,
+    progress: Progress = SILENT,
+    key: str | None = None,
+    without: str | None = None,
+    keeps_classes: bool = False,
+) -> LoadedWeights:
     """Load every tensor of the backbone, and exits where the file has them.
 
     From a model.pt, or the resume file of an interrupted run, exits at the same taps with the same layers are loaded.
     A confidence head is loaded where both have one. In other files the network may lie inside dictionaries, and its
-    names may have a common beginning, such as `state_dict` and `model.`.
+    names may have a common beginning, such as `state_dict` and `model.`. Tensors of a built-in network may have the
+    names of a publisher, see `eetool.model.backbones.published_names`.
 
     Args:
         net: the network, changed in place.
@@ -39,9 +57,8 @@ def load_weights(
         classes: number of classes, for the hint of an error.
         progress: receives a note on what was taken and what was converted.
         key: where in the file the network lies, for files with several.
-
-    Returns:
-        Number of exits loaded.
+        without: a module of the backbone that keeps its weights, such as the classifier; exits do so then, too.
+        keeps_classes: the number of classes may become that of the file, for the hint of an error.
 
     Raises:
         ArtefactError: the file cannot be read; the names or shapes of the backbone's tensors differ, which the message
@@ -50,24 +67,59 @@ def load_weights(
     """
     stored = read_weights_file(path)
     taps, state = _our_exits(stored, path)
-    expected = net.backbone.state_dict()
-    if state and key is not None:
-        raise UsageError(f"{path} is a model of eetool, which holds one network", "Leave --weights-key out.")
-    if state:
-        tensors = {name.removeprefix(_BACKBONE): x for name, x in state.items() if name.startswith(_BACKBONE)}
-        chosen = _chosen([StoredState("", tensors, len(tensors))], expected, path, classes, None)
-    else:
-        chosen = _chosen(_states(stored, expected.__contains__, path), expected, path, classes, key)
-        if str(chosen):
-            progress.note(f"{path}: {chosen}")
-    tensors, notes = convert(_expected_part(chosen.tensors, expected), expected, str(path))
+    needed = needed_tensors(net.backbone, classes, without, keeps_classes)
+    chosen = _choose(stored, state, needed, path, key, without)
+    if str(chosen) and not state:
+        progress.note(f"{path}: {chosen}")
+    tensors, notes = convert(_expected_part(chosen.state.tensors, needed.tensors), needed.tensors, str(path))
     for note in notes:
         progress.note(f"{path}: {note}")
-    load_state(net.backbone, {**expected, **tensors})
-    loaded = _load_exits(net, taps, state, path)
+    load_state(net.backbone, {**net.backbone.state_dict(), **tensors})
+    loaded = _load_exits(net, taps, state, path) if without is None else 0
     if loaded:
         progress.note(f"{loaded} of {len(net.taps)} early exits begin with those of {path}")
-    return loaded
+    return LoadedWeights(loaded, chosen.published)
+
+
+def check_weights(
+    backbone: nn.Module,
+    path: Path,
+    classes: int,
+    key: str | None = None,
+    without: str | None = None,
+    any_shape: bool = False,
+) -> PublishedNames | None:
+    """Check that a file has the names and shapes of a backbone's tensors, before any data is read.
+
+    Args:
+        backbone: the network.
+        path: the file.
+        classes: number of classes, for the hint of an error; 0 where it is not known.
+        key: where in the file the network lies.
+        without: a module whose tensors are not compared.
+        any_shape: names alone are compared.
+
+    Returns:
+        Whose names the file has; None for those of the network.
+
+    Raises:
+        ArtefactError, UsageError: see `load_weights`.
+    """
+    stored = read_weights_file(path)
+    needed = replace(needed_tensors(backbone, classes, without), any_shape=any_shape)
+    return _choose(stored, _our_exits(stored, path)[1], needed, path, key, without).published
+
+
+def _choose(
+    stored: Any, ours: State, needed: NeededTensors, path: Path, key: str | None, without: str | None
+) -> ChosenState:
+    if not ours:
+        return choose_state(stored, needed, path, key, without)
+    if key is not None:
+        raise UsageError(f"{path} is a model of eetool, which holds one network", "Leave --weights-key out.")
+    tensors = {name.removeprefix(_BACKBONE): x for name, x in ours.items() if name.startswith(_BACKBONE)}
+    kept = {name: x for name, x in tensors.items() if not is_inside(name, without)}
+    return choose_among([ChosenState(StoredState("", kept, len(kept)))], needed, path, tensors)
 
 
 def read_tensors(path: Path, is_known: Callable[[str], bool]) -> State:
@@ -77,79 +129,16 @@ def read_tensors(path: Path, is_known: Callable[[str], bool]) -> State:
         ArtefactError: the file cannot be read or holds no known name.
         UsageError: it holds several networks.
     """
-    states = [state for state in _states(read_weights_file(path), is_known, path) if state.known]
+    states = [state for state in states_of(read_weights_file(path), is_known, path) if state.known]
     if not states:
         raise ArtefactError(f"{path}: holds no tensor with a name of this network")
     best = [state for state in states if state.known == states[0].known]
-    if any(not state.equals(best[0]) for state in best[1:]):
-        raise UsageError(f"{path} holds several networks: {_places(best)}", "Save one of them alone: torch.save(…).")
+    check_alike(best, path)
     return best[0].tensors
 
 
-def _states(stored: Any, is_known: Callable[[str], bool], path: Path) -> list[StoredState]:
-    states = find_states(stored, is_known)
-    if not states:
-        raise ArtefactError(f"{path}: not a state dict: tensors by name", HINT)
-    return states
-
-
-def _chosen(states: Sequence[StoredState], expected: State, path: Path, classes: int, key: str | None) -> StoredState:
-    """Return the state with exactly the names and shapes of `expected`.
-
-    Raises:
-        ArtefactError: there is none.
-        UsageError: there are several with other values, or none at `key`.
-    """
-    inside = [state for state in states if key is None or state.is_at(key)]
-    if not inside:
-        known = [state for state in states if state.known] or states
-        raise UsageError(f"{path} holds no tensors of the network at {key!r}", f"It holds: {_places(known)}.")
-    named = [state for state in inside if not any(_differences(state.tensors, expected))]
-    fitting = [state for state in named if not _other_shapes(state.tensors, expected)]
-    if not fitting:
-        raise _misfit(path, (named or inside)[0], expected, classes)
-    distinct: list[StoredState] = []
-    for state in fitting:
-        if not any(state.equals(other) for other in distinct):
-            distinct.append(state)
-    if len(distinct) > 1:
-        hint = f"Such as --weights-key {distinct[-1].place}."
-        raise UsageError(f"{path} holds several networks: {_places(distinct)}", hint)
-    return fitting[0]
-
-
-def _places(states: Sequence[StoredState]) -> str:
-    return ", ".join(dict.fromkeys(state.place or "(the file itself)" for state in states))
-
-
-def _differences(stored: State, expected: State) -> tuple[list[str], list[str]]:
-    """Return the names of the network that are missing, and the stored ones that it does not have."""
-    complete = _with_tied(stored, expected)
-    missing = [name for name in expected if name not in complete and not name.endswith(COUNTER)]
-    return missing, [name for name in stored if name not in expected]
-
-
-def _other_shapes(stored: State, expected: State) -> list[str]:
-    return [name for name, x in expected.items() if name in stored and stored[name].shape != x.shape]
-
-
 def _expected_part(stored: State, expected: State) -> State:
-    return {name: x for name, x in _with_tied(stored, expected).items() if name in expected}
-
-
-def _misfit(path: Path, state: StoredState, expected: State, classes: int) -> ArtefactError:
-    """Return the error that lists how a state differs from the network."""
-    stored = state.tensors
-    (missing, unexpected), other = _differences(stored, expected), _other_shapes(stored, expected)
-    near = nearest_names(missing[:_SHOWN], expected, {name: stored[name] for name in unexpected})
-    shapes = [f"{n} {list(stored[n].shape)} where {list(expected[n].shape)} is needed" for n in other]
-    lists = {"missing": [*near, *missing[_SHOWN:]], "unexpected": unexpected, "of another shape": shapes}
-    parts = [f"{what}: {join_shown(names)}" for what, names in lists.items() if names]
-    place = f" (at {state.place!r})" if state.place else ""
-    return ArtefactError(
-        f"{path}{place} does not fit the backbone:\n  " + "\n  ".join(parts),
-        _classifier_hint(stored, expected, other, classes) if not missing and not unexpected else None,
-    )
+    return {name: x for name, x in with_tied(stored, expected).items() if name in expected}
 
 
 def _load_exits(net: EarlyExitNet, taps: Sequence[str], state: State, path: Path) -> int:
@@ -188,24 +177,3 @@ def _our_exits(stored: Any, path: Path) -> tuple[list[str], State]:
 def _shapes(state: State) -> dict[str, tuple[int, ...]]:
     """Return the shapes of an exit's tensors, without its confidence head."""
     return {name: tuple(tensor.shape) for name, tensor in state.items() if not name.startswith(_CONFIDENCE)}
-
-
-def _with_tied(stored: State, expected: State) -> State:
-    """Add the second name of tied tensors, which some formats store once."""
-    places = {expected[name].data_ptr(): tensor for name, tensor in stored.items() if name in expected}
-    absent = {name: x.data_ptr() for name, x in expected.items() if name not in stored and x.numel()}
-    tied = {name: places[place] for name, place in absent.items() if place in places}
-    return {**stored, **tied}
-
-
-def _classifier_hint(stored: State, expected: State, names: list[str], classes: int) -> str | None:
-    """Return the hint for the case that only the size of the classifier differs, else None."""
-    sizes = {stored[n].shape[0] if stored[n].ndim else 0 for n in names}
-    fits = all(
-        expected[n].ndim and expected[n].shape[0] == classes and stored[n].shape[1:] == expected[n].shape[1:]
-        for n in names
-    )
-    if not fits or len(sizes) != 1:
-        return None
-    made_for = sizes.pop()
-    return f"It was made for {made_for} classes: give data of that many, or without data --classes {made_for}."

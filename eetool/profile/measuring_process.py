@@ -21,6 +21,7 @@ def measure_options(variant: str, threads: int, protocol: MeasurementProtocol, p
         "--runs": protocol.runs,
         "--min-seconds": protocol.min_seconds,
         "--seed": protocol.seed,
+        "--picture": "x".join(map(str, protocol.picture)),
     }
     return options if protocol.sustained_s is None else {**options, "--sustained-seconds": protocol.sustained_s}
 

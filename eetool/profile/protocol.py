@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from eetool_measure.bundle_timing import MIN_SECONDS, RUNS, SEED
+from eetool_measure.bundle_timing import MIN_SECONDS, PICTURE, RUNS, SEED
 from eetool_measure.energy import NET
 
 # Meters that need a library; the measuring process imports them by reference.
@@ -18,12 +18,14 @@ class MeasurementProtocol:
         min_seconds: least duration, per thread count.
         seed: seed of the inputs.
         sustained_s: seconds of calls without a pause afterwards, with the chosen thread count.
+        picture: height and width of the picture of which inputs are made.
     """
 
     runs: int = RUNS
     min_seconds: float = MIN_SECONDS
     seed: int = SEED
     sustained_s: float | None = None
+    picture: tuple[int, ...] = PICTURE
 
 
 @dataclass(frozen=True)

@@ -169,14 +169,22 @@ def forecast(inputs: ReportInputs) -> SectionTable | None:
         accuracy = "–" if rival.accuracy is None else f"{100 * rival.accuracy:.1f} %"
         ratio = "–" if rival.ratio is None else f"{rival.ratio:.2f}"
         rows.append((rival.name, accuracy, cost(rival.cost), ratio, rival.reason or ""))
-    for p in a.points:
+    named = [(p.name, p) for p in a.points]
+    if a.sizes is not None:
+        for one in a.sizes.alone:
+            accuracy = "–" if one.accuracy is None else f"{100 * one.accuracy:.1f} %"
+            ratio = "–" if one.ratio is None else f"{one.ratio:.2f}"
+            rows.append((f"{one.size} px alone", accuracy, cost(one.cost), ratio, one.reason or ""))
+        sizes = ", ".join(map(str, a.sizes.cascade))
+        named += [(f"{sizes} px: {p.name}", p) for p in a.sizes.points]
+    for name, p in named:
         low, high = p.ratio_ci95
         shares = " / ".join(f"{100 * share:.0f}" for share in p.exit_shares)
         ratio = f"{p.ratio:.2f} ({low:.2f} to {high:.2f})"
         worst, best = p.accuracy_difference_ci95
         difference = f"{p.accuracy_difference:+.2f} points to unsplit ({worst:+.2f} to {best:+.2f})"
         note = f"{difference}; % at exit 0, 1, …: {shares}"
-        rows.append((p.name, f"{100 * p.accuracy:.1f} %", cost(p.cost), ratio, note))
+        rows.append((name, f"{100 * p.accuracy:.1f} %", cost(p.cost), ratio, note))
     exits = ", ".join(f"{e.tap} ({e.branch})" for e in a.exits)
     on = "MACs" if a.device is None else f"predicted for {a.device}"
     heads = ("network", "accuracy", "cost", "of unsplit", "note")

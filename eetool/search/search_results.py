@@ -46,7 +46,8 @@ class CandidateFigures:
 class Candidate:
     """A candidate: its genes, the network that they describe, its gates and its figures.
 
-    `seconds` holds the duration of each step of its evaluation.
+    `seconds` holds the duration of each step of its evaluation, `size` the height and width of images that it resizes
+    them to; null where it takes them as they are.
     """
 
     id: str
@@ -60,6 +61,7 @@ class Candidate:
     thresholds: tuple[float | None, ...]
     figures: CandidateFigures
     seconds: dict[str, float]
+    size: int | None = None
 
     def points(self) -> list["Candidate"]:
         """Return every operating point of the network as a candidate of its own."""

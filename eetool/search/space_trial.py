@@ -48,7 +48,7 @@ def try_space(space: Space, largest: nn.Module, data: SearchData, seed: int) -> 
     spec = make_spec(reference, data.inputs, data.classes, ExitPlan(0), training=TrialTraining())
     net = EarlyExitNet(largest, {})
     record = CheckpointRecord(spec, TrainingSettings("none", 0, seed, 0, 0.0))
-    samples = {data.inputs[0].name: data.threshold.images[:_TRIED]}
+    samples = {data.inputs[0].name: data.threshold.inputs(_TRIED)}
     try_network(net, Checkpoint(record, net.state_dict(), samples), _trial_export)
 
 

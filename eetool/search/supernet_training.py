@@ -26,6 +26,7 @@ from eetool.errors import ArtefactError, EarlyExitError, UsageError
 from eetool.model.branches import pool_positions
 from eetool.model.checkpoint import load_tensors, serialise
 from eetool.model.early_exit import capture_outputs
+from eetool.model.memory_format import set_memory_format
 from eetool.model.references.resolve import build
 from eetool.model.supernet import Supernet
 from eetool.model.tap_layouts import choose_layouts, find_layouts
@@ -35,7 +36,7 @@ from eetool.records import write_atomic
 from eetool.search.evaluation.splits import SearchData
 from eetool.search.space.space import Genome, Space, genome_key
 from eetool.train.divergence import FailedStep, LossRecord, divergence_error
-from eetool.train.training_loop import one_cycle, set_memory_format
+from eetool.train.training_loop import one_cycle
 
 FORMAT, RESUME_FORMAT = "eetool-supernet/1", "eetool-supernet-resume/2"
 _RANDOM_NETWORKS = 2  # per step, beside the largest and the smallest

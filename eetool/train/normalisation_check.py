@@ -24,12 +24,16 @@ from eetool.wording import counted
 
 _MOST_EXAMPLES = 128  # each runs once per normalisation
 _CLEARLY = 10.0  # percentage points, beyond the interval of the difference
-_ROWS = 64
 _STATISTICS_OF = 512  # images
 
 
 def check_normalisation(
-    net: EarlyExitNet, source: Source, held_out: np.ndarray, training: TrainingExamples, progress: Progress
+    net: EarlyExitNet,
+    source: Source,
+    held_out: np.ndarray,
+    training: TrainingExamples,
+    progress: Progress,
+    expected: Normalisation | None = None,
 ) -> None:
     """Note which normalisation weights from elsewhere are given, and warn where another one fits them clearly better.
 
@@ -42,12 +46,11 @@ def check_normalisation(
         held_out: held-out examples.
         training: training examples, whose normalisation was chosen.
         progress: receives the lines.
+        expected: see `note_normalisation`.
     """
-    if training.mean is None or training.std is None or not source.are_pixels:
+    own = note_normalisation(training, expected, progress)
+    if own is None:
         return
-    own = (tuple(training.mean.tolist()), tuple(training.std.tolist()))
-    mean, deviation = map(_numbers, own)
-    progress.note(f"the weights are taken to expect pixels of mean {mean} and deviation {deviation} (--normalize)")
     chosen = held_out[np.unique(np.linspace(0, len(held_out) - 1, _MOST_EXAMPLES).astype(np.int64))]
     right = _correctness(net, source, chosen, own)
     presets = _presets(training, source.name)
@@ -61,6 +64,36 @@ def check_normalisation(
             f"warning: {found}, near chance, and no known normalisation gives clearly more: are the weights of these "
             "classes, in this order?"
         )
+
+
+def note_normalisation(
+    training: TrainingExamples, expected: Normalisation | None, progress: Progress
+) -> Normalisation | None:
+    """Note which normalisation weights from elsewhere are given, and warn where published ones expect another.
+
+    Args:
+        training: training examples, whose normalisation was chosen.
+        expected: that of published weights; None where it is not known.
+        progress: receives the lines.
+
+    Returns:
+        The normalisation; None of finished inputs, which are not normalised, and after the warning.
+    """
+    if training.mean is None or training.std is None:
+        return None
+    own = (tuple(training.mean.tolist()), tuple(training.std.tolist()))
+    mean, deviation = map(_numbers, own)
+    progress.note(f"the weights are taken to expect pixels of mean {mean} and deviation {deviation} (--normalize)")
+    if expected is None or _equal(expected, own):
+        return own
+    remedy = f"type --normalize {write_normalisation(expected)}"
+    progress.note(f"warning: these weights were published for another normalisation: {remedy}")
+    return None
+
+
+def write_normalisation(rule: Normalisation) -> str:
+    """Return a normalisation as `--normalize` takes it."""
+    return "/".join(",".join(map(repr, values)) for values in rule)
 
 
 def _presets(training: TrainingExamples, name: str) -> dict[str, Normalisation]:
@@ -77,7 +110,7 @@ def _presets(training: TrainingExamples, name: str) -> dict[str, Normalisation]:
 def _correctness(net: EarlyExitNet, source: Source, chosen: np.ndarray, rule: Normalisation) -> Tensor:
     """Return bool (n,), the examples that full depth classifies right with this normalisation."""
     examples = training_examples(source, chosen, AS_THEY_ARE, rule)
-    step, right = rows_per_pass(source.inputs.shape[1:], _ROWS), []
+    step, right = rows_per_pass(source.inputs.shape[1:]), []
     net.eval()
     with torch.no_grad():
         for start in range(0, len(chosen), step):

@@ -14,38 +14,33 @@ from torch import Tensor
 from eetool.data.augmentation import Augmentation
 from eetool.data.augmentation_levels import STRONG
 from eetool.data.contents import source_contents
-from eetool.data.rows import Examples, rows_per_pass
 from eetool.data.source import Source
 from eetool.data.splits import (
     TEMPERATURE,
-    THRESHOLD,
     TRAIN,
     held_out_count,
-    recorded_split,
     split_record,
     split_source,
 )
-from eetool.data.views import Views, inputs_by_name, take_examples
 from eetool.data.vocabulary import check_vocabulary
-from eetool.errors import ArtefactError, UsageError
+from eetool.errors import UsageError
 from eetool.model.checkpoint import Checkpoint, build_net
 from eetool.model.early_exit import EarlyExitNet
 from eetool.model.exit_flow import measure_exit_macs
 from eetool.model.network_check.trial_run import ROWS, TrialTraining, try_training
-from eetool.model.non_finite import count_non_finite, find_non_finite_module
 from eetool.model.references import factory, resolve
 from eetool.model.references.example_inputs import example_inputs, random_samples
 from eetool.model.references.factory_call import is_factory
 from eetool.model.references.reference import ModelReference
 from eetool.model.spec import CheckpointRecord, ModelSpec, TrainingSettings
 from eetool.model.weights import load_weights
-from eetool.progress import SILENT, Advance, Progress
+from eetool.progress import SILENT, Progress
 from eetool.train.epoch_figures import EpochListener
 from eetool.train.exit_plan import ExitPlan, make_spec
 from eetool.train.few_examples import warn_few_held_out
+from eetool.train.initial_weights import InitialWeights, load_initial_weights
 from eetool.train.losses import FROZEN, ExitDepth
 from eetool.train.network_trial import Trial, try_network
-from eetool.train.normalisation_check import check_normalisation
 from eetool.train.run_identity import run_identity
 from eetool.train.source_examples import AS_THEY_ARE, Normalisation, training_examples, validation_examples
 from eetool.train.stored_training import choose_views, store_features
@@ -58,7 +53,6 @@ from eetool_runtime.manifest import Data, Input, Preprocess
 from eetool_runtime.preprocess import SPECIAL
 
 _SAMPLES = 32
-_MOST_ROWS = 256  # of a forward pass
 _FEWEST_SAMPLES = 4
 _SAMPLE_ELEMENTS = 1 << 20  # limit of all samples together, to keep checkpoints and bundles small
 
@@ -116,8 +110,8 @@ def train_model(
     net = _fresh_net(spec, settings.seed)
     _try_exits(net, reference, settings, progress)
     if weights is not None:
-        load_weights(net, weights, len(source.classes), progress, weights_key)
-        check_normalisation(net, source, splits[TEMPERATURE], examples, progress)
+        initial = InitialWeights(weights, weights_key, settings.new_classifier)
+        load_initial_weights(net, reference, initial, source, splits[TEMPERATURE], examples, progress)
     settings = choose_views(net, examples, settings, progress)
     data, contents = Data(source.name, split_record(splits)), source_contents(source)
     record = CheckpointRecord(spec, settings, data, contents=contents)
@@ -238,6 +232,8 @@ def _check_alone(settings: TrainingSettings, plan: ExitPlan, has_weights: bool) 
     """Check the settings that neither the data nor the network decides about."""
     if settings.epochs:
         check_device(settings)
+    if settings.new_classifier and not has_weights:
+        raise UsageError("--new-classifier without --weights", "Give the weights below it, or leave it out.")
     if settings.loss.teacher_views and settings.augment == STRONG:
         raise UsageError(
             "the teacher's logits are kept per example, and this augmentation mixes examples",
@@ -316,7 +312,7 @@ def attach_exits(
     spec = make_spec(reference, reference.inputs, labels, plan, progress)
     net = _fresh_net(spec, seed)
     if weights is not None:
-        load_weights(net, weights, reference.classes, progress, weights_key)
+        load_weights(net, weights, reference.classes, progress, weights_key, keeps_classes=True)
     elements = sum(x.numel() for x in example_inputs(spec.inputs))
     count = min(_SAMPLES, max(_FEWEST_SAMPLES, _SAMPLE_ELEMENTS // elements))
     record = CheckpointRecord(spec, TrainingSettings("none", 0, seed, 0, 0.0))
@@ -341,55 +337,3 @@ def _input(reference: ModelReference, source: Source, examples: TrainingExamples
         mean, std = tuple(examples.mean.tolist()), tuple(examples.std.tolist())
         return Input(name, dtype, shape, Preprocess(1 / 255, mean, std, source.resize))
     return Input(name, dtype, shape, text=source.text_rule)
-
-
-def exit_accuracies(checkpoint: Checkpoint, source: Source, progress: Progress = SILENT) -> tuple[list[float], int]:
-    """Return the accuracy of every exit on the threshold split, and its size. Only `bench` uses the test split."""
-    indices = recorded_split(source, THRESHOLD, checkpoint.record.data)
-    labels = torch.from_numpy(source.labels[indices])
-    with progress(f"answers, {THRESHOLD} split", len(indices)) as advance:
-        logits, _ = every_exit_answers(checkpoint, take_examples(source, indices), advance=advance)
-    return [float((x.argmax(1) == labels).float().mean()) for x in logits], len(indices)
-
-
-def every_exit_logits(checkpoint: Checkpoint, images: Examples | Views) -> list[torch.Tensor]:
-    """Return logits (N, classes) of every exit for examples (N, …) of a source, computed by torch."""
-    return every_exit_answers(checkpoint, images)[0]
-
-
-def answer_arrays(checkpoint: Checkpoint, images: np.ndarray | Views) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return logits (exits, n, classes) and learned confidences (early exits, n) in [0, 1], for examples (n, …)."""
-    logits, learned = every_exit_answers(checkpoint, images)
-    return torch.stack(logits).numpy(), torch.stack(learned).sigmoid().numpy() if learned else None
-
-
-def every_exit_answers(
-    checkpoint: Checkpoint, images: Examples | Views, advance: Advance = lambda steps: None
-) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Return logits (N, classes) of every exit, and outputs (N,) of confidence heads, for examples (N, …).
-
-    Raises:
-        ArtefactError: an output is not finite; the message names the module that computes it.
-    """
-    net = checkpoint.build()
-    specs = checkpoint.record.spec.inputs
-    parts, batch = [], rows_per_pass(images.shape[1:], _MOST_ROWS)
-    with torch.no_grad():
-        for start in range(0, len(images), batch):  # normalised part by part: all as floats may not fit into memory
-            arrays = inputs_by_name(images[start : start + batch], specs).values()
-            chunk = tuple(torch.from_numpy(array) for array in arrays)
-            parts.append(net.forward_with_confidence(*chunk))
-            _require_finite(net, parts[-1][0], chunk)
-            advance(len(chunk[0]))
-    logits = [torch.cat(outputs) for outputs in zip(*(part[0] for part in parts), strict=True)]
-    heads = zip(*(part[1] for part in parts), strict=True)
-    learned = [torch.cat([x for x in outputs if x is not None]) for outputs in heads if outputs[0] is not None]
-    return logits, learned
-
-
-def _require_finite(net: EarlyExitNet, logits: Sequence[torch.Tensor], inputs: tuple[torch.Tensor, ...]) -> None:
-    for index, outputs in enumerate(logits):
-        if counts := count_non_finite(outputs):
-            fault = find_non_finite_module(net, lambda: net.forward_with_confidence(*inputs))
-            cause = fault or f"of inputs up to {max(float(x.abs().max()) for x in inputs):.3g}"
-            raise ArtefactError(f"exit {index} gives {counts}: {cause}", "Train it anew, or look at these inputs.")

@@ -72,6 +72,10 @@ class StoredExamples(TrainingExamples):
 
     def batch(self, chosen: Tensor, draw: AugmentationDraw) -> Tensor:
         """Return the features (n, values) of all parts of the examples `chosen` (n,)."""
+        return self.inputs(chosen)
+
+    def inputs(self, chosen: Tensor) -> Tensor:
+        """Return the features (n, values) of all parts of the examples `chosen` (n,)."""
         rows = [torch.from_numpy(part[chosen.numpy()]) for part in self.views[self.view]]
         return torch.cat(rows, 1)
 
@@ -112,7 +116,7 @@ class ExamplesView:
         """Return model inputs (n, …) of these examples."""
         chosen = torch.arange(len(self))[rows]
         if self._draw is None:
-            return self._examples.normalise(self._examples.images[chosen])
+            return self._examples.inputs(chosen)
         return self._examples.normalise(self._examples.batch(chosen, self._draw))
 
     @property

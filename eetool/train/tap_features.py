@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,13 +16,13 @@ from eetool.data.rows import rows_per_pass
 from eetool.errors import ArtefactError
 from eetool.model.branches import Branch
 from eetool.model.early_exit import EarlyExitNet, capture_outputs, find_tap
+from eetool.model.memory_format import chosen_memory_format
 from eetool.model.non_finite import count_non_finite, find_non_finite_module
 from eetool.progress import SILENT, Progress
 from eetool.train.feature_files import HALF, SINGLE, FeatureContext, FeatureRows, PartShape, make_room
 
 FINAL = "final"  # logits of the backbone, beside the parts of taps
 _FORMAT = 1  # of keys: a change of what is computed needs another number
-_MOST_ROWS = 256
 _LARGEST_HALF, _SMALLEST_HALF = 6e4, 1e-2  # largest feature for float16, which rounds smaller ones to 6e-8
 _PROBES = 4  # examples that are computed again, to test stored features
 _TOLERANCE = 5e-3  # of such a test, relative to the largest feature: float16 has 11 bits
@@ -110,6 +111,34 @@ def tap_features(
     context = FeatureContext(_key(weights, examples), len(examples))
     net.backbone.eval()
     shapes = part_shapes(net, parts, examples[:1])
+    with chosen_memory_format(net.backbone, examples[:1], run=partial(_forward, net, parts)) as arrange:
+        return _open_or_compute(net, parts, shapes, _Arranged(examples, arrange), context, weights, progress, kept)
+
+
+class _Arranged:
+    """The same examples in the memory format that the network takes."""
+
+    def __init__(self, examples: InputRows, arrange: Callable[[Tensor], Tensor]) -> None:
+        self._examples, self._arrange, self.digest = examples, arrange, examples.digest
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> Tensor:
+        return self._arrange(self._examples[rows])
+
+
+def _open_or_compute(
+    net: EarlyExitNet,
+    parts: Sequence[TapPart],
+    shapes: Sequence[PartShape],
+    examples: InputRows,
+    context: FeatureContext,
+    weights: str,
+    progress: Progress,
+    kept: Sequence[InputRows],
+) -> list[FeatureRows]:
+    """Return the rows of `parts`, from the files of `context` or computed."""
     stored = [context.open(shape) for shape in shapes]
     present = [(part, rows) for part, rows in zip(parts, stored, strict=True) if rows is not None]
     if present and not _agree(net, present, examples):
@@ -166,7 +195,7 @@ def _write(
     dtype: np.dtype,
 ) -> None:
     dtypes = {p.key: SINGLE if p.branch is None else dtype for p in parts}
-    batch = rows_per_pass(examples[:1].shape, _MOST_ROWS)
+    batch = rows_per_pass(examples[:1].shape[1:])
     count = len(examples)
     with progress("features", count) as advance, context.write(shapes, dtypes) as writer:
         for start in range(0, count, batch):
@@ -194,8 +223,6 @@ def _require_finite(net: EarlyExitNet, part: TapPart, x: Tensor, inputs: Tensor)
 def _forward(net: EarlyExitNet, parts: Sequence[TapPart], inputs: Tensor) -> list[Tensor]:
     """Return the parts of `inputs` (n, …), each (n, …) in float32; nothing behind the last of them is computed."""
     taps = list(dict.fromkeys(part.tap for part in parts if part.branch is not None))
-    if inputs.ndim == 4:
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
     final: Any = None
     with torch.no_grad(), suppress(_AllTaken), capture_outputs(net.backbone, taps) as features:
         handles = []

@@ -56,6 +56,10 @@ class TrainingExamples:
         images = images if self.mean is None else augment(images, own)
         return images if own.shares is None else mix(images, own.shares)
 
+    def inputs(self, chosen: Tensor) -> Tensor:
+        """Return the inputs of the network for the examples `chosen` (n,), without augmentation."""
+        return self.normalise(self.images.index_select(0, chosen))
+
     def targets(self, chosen: Tensor, draw: AugmentationDraw, position: float) -> BatchTargets:
         """Return the targets of the same batch, without those of a teacher."""
         labels = self.labels[chosen]

@@ -11,6 +11,7 @@ from eetool.latency.estimate.cascade_price import ENERGY, LATENCY
 from eetool.latency.estimate.prediction_target import ONNX_FP32, Export, open_target, target_of_variant
 from eetool.latency.estimate.predictor import PREDICTED, Predictor
 from eetool.latency.estimate.recorded_model import RecordedModel
+from eetool.latency.estimate.view_costs import VIEWS_NOTE, first_readers, later_views, views_warnings
 from eetool.latency.table.hw_profile import HwProfile, load_device
 from eetool.latency.table.table import BACKENDS
 from eetool_measure.machine import Machine
@@ -27,6 +28,7 @@ class DeviceCosts:
         provenance: `measured`, `predicted` or `estimated`.
         scope: scope of an energy; null for a latency.
         settings: figures of a measurement that a bundle keeps: name of the machine, threads and times.
+        omitted: what the costs leave out, one line each.
     """
 
     device: str
@@ -35,6 +37,7 @@ class DeviceCosts:
     scope: str | None
     costs: CascadeCosts
     settings: tuple[str, Measured] | None = None
+    omitted: tuple[str, ...] = ()
 
 
 class MeasuredProfile(Protocol):
@@ -98,14 +101,17 @@ def predicted_costs(
         raise ArtefactError(f"{path}: neither a model.pt nor a bundle", "tune takes these two.")
     graphs = {name: predictor.graph(name, kernels) for name, kernels in target.graphs.items()}
     price = predictor.cascade(target.layout, graphs)
+    omitted = tuple(line for line in target.warnings if line == VIEWS_NOTE)
     if unit != ENERGY:
-        return DeviceCosts(profile.name, unit, PREDICTED, None, price.costs[LATENCY])
+        return DeviceCosts(profile.name, unit, PREDICTED, None, price.costs[LATENCY], omitted=omitted)
     if ENERGY not in price.costs or price.energy_provenance is None:
         raise MissingError(
             f"nothing is known of the energy of {profile.name}",
             "Measure it: eetool profile --power METER, then --profile p.json.",
         )
-    return DeviceCosts(profile.name, unit, price.energy_provenance, price.energy_scope, price.costs[ENERGY])
+    return DeviceCosts(
+        profile.name, unit, price.energy_provenance, price.energy_scope, price.costs[ENERGY], omitted=omitted
+    )
 
 
 def measured_costs(
@@ -114,7 +120,7 @@ def measured_costs(
     """Return the costs that `profile` measured of a model with these components.
 
     A component costs its own median and the runtime's time per component, as the whole cascade showed it. That time
-    includes the effect of the caches.
+    includes the effect of the caches. The first component that reads a later view of a picture is charged its making.
 
     Raises:
         ArtefactError: the profile is of other components.
@@ -122,8 +128,10 @@ def measured_costs(
     """
     if isinstance(model, Bundle):
         layout, macs = layout_of_manifest(model.manifest), {c.name: c.macs for c in model.manifest.components}
+        inputs, read = model.manifest.inputs, {c.name: c.inputs for c in model.manifest.components}
     else:
         layout, macs = model.layout, model.macs
+        inputs, read = model.inputs, model.read_inputs
     times = profile.chosen
     if {c.name: c.macs for c in times.components} != macs:
         raise ArtefactError(
@@ -138,10 +146,17 @@ def measured_costs(
             raise MissingError(
                 f"{where}: holds no energy of every component", "Measure it: eetool profile --power METER."
             )
-        return DeviceCosts(profile.device, unit, energy.provenance, energy.scope, layout.arrange(known), settings)
+        return DeviceCosts(
+            *(profile.device, unit, energy.provenance, energy.scope, layout.arrange(known), settings),
+            views_warnings(inputs),
+        )
     gate_ms = max(times.cascade[-1].runtime_us_per_component.median, 0.0) / 1e3
     milliseconds = {c.name: c.latency_ms.median + gate_ms for c in times.components}
-    return DeviceCosts(profile.device, unit, profile.provenance, None, layout.arrange(milliseconds), settings)
+    making, omitted = {view.input: view.latency_ms.median for view in times.views}, tuple[str, ...]()
+    for view, reader in first_readers(later_views(inputs), read).items():
+        milliseconds[reader] += making.get(view, 0.0)
+        omitted = omitted if view in making else views_warnings(inputs)
+    return DeviceCosts(profile.device, unit, profile.provenance, None, layout.arrange(milliseconds), settings, omitted)
 
 
 def _settings(profile: MeasuredProfile) -> tuple[str, Measured] | None:

@@ -4,22 +4,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-import numpy as np
-
-from eetool.data.rows import Examples, rows_per_pass
 from eetool.data.source import Source, check_classes
 from eetool.data.splits import CERTIFICATE, TEMPERATURE, THRESHOLD, recorded_split
-from eetool.data.views import Views, inputs_by_name, take_examples
+from eetool.data.views import take_examples
 from eetool.data.vocabulary import use_model_vocabulary
-from eetool.errors import ArtefactError, BudgetError, UsageError
+from eetool.errors import BudgetError, UsageError
 from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.model.gate_scores import MAX_SOFTMAX
 from eetool.model.goals import TuningGoals
-from eetool.progress import SILENT, Advance, Progress
+from eetool.progress import SILENT, Progress
 from eetool.tune.calibration import PLATT, Calibration
 from eetool.tune.calibration import TEMPERATURE as TEMPERATURE_SCALING
 from eetool.tune.cross_fitting import LabelledLogits
 from eetool.tune.exit_costs import manifest_macs
+from eetool.tune.fit_streams import StreamCosts, fit_streams, stream_block
 from eetool.tune.operating_points import (
     CertificateGoal,
     PointFit,
@@ -28,15 +26,11 @@ from eetool.tune.operating_points import (
     certified_point,
     fastest_point,
 )
+from eetool.tune.outputs import Answers, predict_in_chunks, runtime_answers
 from eetool.tune.point_names import BUDGET, CERTIFIED, FAST, FULL, drop_limits
-from eetool_runtime import Bundle, Model
+from eetool_runtime import Bundle
 from eetool_runtime.loading import load_to_judge
 from eetool_runtime.manifest import Data, Manifest, OperatingPoint, Variant
-
-# Maps examples (n, …) to logits of every exit (exits, n, classes) and learned confidences (early exits, n).
-Answers = Callable[[np.ndarray | Views], tuple[np.ndarray, np.ndarray | None]]
-_BATCH = 64
-_CHUNK = 4 * _BATCH  # examples between two steps of the progress
 
 
 @dataclass(frozen=True)
@@ -101,7 +95,29 @@ def fit_policy(
         if name not in fit.points:
             fit.points[name] = fit.same_drop(name)
     tuned = points.result(fit.points, fit.warnings)
+    if goals.max_reaction_s is not None:
+        tuned = _with_streams(tuned, source, data, answers_of, StreamCosts(costs, macs), goals, progress, earlier)
     return replace(tuned, default=fastest_point(tuned, costs, goals))
+
+
+def _with_streams(
+    tuned: TuningResult,
+    source: Source,
+    data: Data | None,
+    answers_of: Answers,
+    costs: StreamCosts,
+    goals: TuningGoals,
+    progress: Progress,
+    earlier: EarlierFit | None,
+) -> TuningResult:
+    """Return a result with operating points for streams; a refit without one that reacts in time has a warning."""
+    try:
+        stream, lines = fit_streams(source, data, answers_of, tuned.calibration.temperatures, costs, goals, progress)
+    except BudgetError as error:
+        if earlier is None:
+            raise
+        return replace(tuned, warnings=(*tuned.warnings, f"no operating points for streams: {error.message}"))
+    return replace(tuned, stream=stream, warnings=(*tuned.warnings, *lines))
 
 
 def predict_held_out(source: Source, data: Data | None, answers_of: Answers, progress: Progress) -> LabelledLogits:
@@ -177,37 +193,6 @@ class _GoalFit:
         return self.fit.within_drops({name: drop})[name]
 
 
-def predict_in_chunks(
-    answers_of: Answers, examples: Examples | Views, advance: Advance = lambda steps: None
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the outputs for all examples, computed in chunks."""
-    logits, learned = [], []
-    for i in range(0, len(examples), _CHUNK):
-        answers, confidence = answers_of(examples[i : i + _CHUNK])
-        _require_finite(answers, i)
-        logits.append(answers)
-        learned += [] if confidence is None else [confidence]
-        advance(answers.shape[1])
-    return np.concatenate(logits, 1), np.concatenate(learned, 1) if learned else None
-
-
-def _require_finite(logits: np.ndarray, first: int) -> None:
-    """Raise ArtefactError where logits (exits, n, classes) are not finite: no temperature and no threshold fits them.
-
-    Args:
-        logits: of a chunk.
-        first: position of its first example.
-    """
-    bad = np.argwhere(~np.isfinite(logits).all(2))
-    if len(bad):
-        exit_index, example = bad[0].tolist()
-        count = int((~np.isfinite(logits[exit_index, example])).sum())
-        raise ArtefactError(
-            f"exit {exit_index} gives {count} NaN or infinite logits for example {first + example} of the split",
-            "Its graph overflows for this input: look at the input, or export in another precision.",
-        )
-
-
 def tune_bundle(
     bundle: Bundle,
     variant: str,
@@ -244,7 +229,7 @@ def tune_bundle(
     calibrated = Calibration(before.temperatures, before.slopes, before.offsets)
     macs = manifest_macs(manifest)
     costs = priced or macs
-    answers_of = _runtime_answers(load_to_judge(bundle, variant=variant), calibrated)
+    answers_of = runtime_answers(load_to_judge(bundle, variant=variant), calibrated)
     check_classes(source, manifest.labels, str(bundle.path))
     source = use_model_vocabulary(source, manifest.inputs)
     tuned = fit_policy(source, manifest.data, answers_of, costs, macs, goals, manifest.score, progress, earlier)
@@ -262,20 +247,6 @@ def tune_bundle(
     changed = replace(
         manifest, variants=variants, default_operating_point=default, max_accuracy_drop=goals.max_accuracy_drop
     )
+    if tuned.stream is not None:
+        changed = replace(changed, stream=stream_block(tuned.stream, {variant: tuned.stream.points}, manifest.stream))
     return changed, replace(tuned, default=default)
-
-
-def _runtime_answers(model: Model, calibration: Calibration) -> Answers:
-    """Return a function that computes outputs by the runtime, without the calibration of confidences."""
-    exits = range(len(model.bundle.manifest.exits))
-
-    def answers_of(images: np.ndarray | Views) -> tuple[np.ndarray, np.ndarray]:
-        specs, step = model.bundle.manifest.inputs, rows_per_pass(images.shape[1:], _BATCH)
-        chunks = (images[i : i + step] for i in range(0, len(images), step))
-        parts = [model.every_exit(inputs_by_name(chunk, specs)) for chunk in chunks]
-        logits, confidence = (
-            np.stack([np.concatenate([p[i][output] for p in parts]) for i in exits]) for output in (0, 1)
-        )
-        return logits, calibration.undo(confidence[:-1]) if calibration.slopes else confidence[:-1]
-
-    return answers_of

@@ -12,7 +12,7 @@ from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.metrics import Thresholds, exits_taken
 from eetool.model.gate_scores import MAX_SOFTMAX
 from eetool.model.goals import ENERGY, LATENCY, MACS, Budget, TuningGoals
-from eetool.model.spec import ExpectedDrop
+from eetool.model.spec import ExpectedDrop, StreamFit
 from eetool.tune.calibration import TEMPERATURE, Calibration
 from eetool.tune.certificates import certify, least_promise
 from eetool.tune.cross_fitting import Choose, CrossFit, LabelledLogits, threshold_problem
@@ -63,6 +63,7 @@ class TuningResult:
         shortfalls: by operating point, the drops that are smaller than that.
         default: name of the default operating point.
         keeps_default: whether that is the one that the user chose at an earlier fit.
+        stream: operating points for streams; null where none were asked for.
     """
 
     calibration: Calibration
@@ -74,6 +75,7 @@ class TuningResult:
     shortfalls: dict[str, Shortfall] = field(default_factory=dict)
     default: str = FULL
     keeps_default: bool = False
+    stream: StreamFit | None = None
 
 
 class PointFit:

@@ -8,6 +8,7 @@ from eetool.names import quote
 from eetool_runtime.manifest import OperatingPoint
 
 FULL, BALANCED, FAST, CERTIFIED, BUDGET = "full", "balanced", "fast", "certified", "budget"
+STREAM_FULL, STREAM_BALANCED, STREAM_FAST = "stream-full", "stream-balanced", "stream-fast"
 # Share of the allowed accuracy drop that each point may use.
 _SHARE_OF_DROP = {BALANCED: 0.5, FAST: 1.0}
 
@@ -16,6 +17,11 @@ def drop_limits(max_accuracy_drop: float, drops: Sequence[float] = ()) -> dict[s
     """Return the accuracy drop that each point may lose: `balanced`, `fast` and one `drop-…` for each of `drops`."""
     limits = {name: share * max_accuracy_drop for name, share in _SHARE_OF_DROP.items()}
     return {**limits, **{f"drop-{drop:g}": drop for drop in drops}}
+
+
+def stream_drop_limits(max_accuracy_drop: float) -> dict[str, float]:
+    """Return the accuracy drop that each point for streams may lose, against full depth with an answer per frame."""
+    return {STREAM_BALANCED: _SHARE_OF_DROP[BALANCED] * max_accuracy_drop, STREAM_FAST: max_accuracy_drop}
 
 
 def point_names(goals: TuningGoals) -> list[str]:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from eetool.advise.document import PointForecast, RivalForecast
+from eetool.advise.document import SIZES, PointForecast, RivalForecast, SizeForecast
 from eetool.advise.forecast import accuracy_interval, decide, extrapolated_ratio, forecast_points
 from eetool.tune.operating_points import drop_limits, fit_operating_points, mean_costs
 from tests.helpers.trial_logits import trial_logits
@@ -92,3 +92,16 @@ def test_decide_rival_that_is_as_accurate_and_as_cheap_stands_against_it() -> No
 def test_decide_unknown_kernels_allow_no_firm_verdict() -> None:
     assert verdict(GOOD, unknown=("the table has no figures",)) is None
     assert verdict(replace(GOOD, ratio_ci95=(1.0, 1.2)), unknown=("the table has no figures",)) is None
+
+
+@pytest.mark.parametrize(
+    ("cost", "interval", "expected"), [(5.0, (-0.9, 0.3), False), (5.0, (-1.5, 0.3), None), (7.0, (-0.9, 0.3), True)]
+)
+def test_decide_smaller_size_that_keeps_the_drop_and_is_as_cheap_stands_against_it(
+    cost: float, interval: tuple[float, float], expected: bool | None
+) -> None:
+    alone = SizeForecast(160, "own", 0.89, -0.3, interval, cost, cost / 10, (cost / 10, cost / 10))
+    result = decide([GOOD], (), 1.0, 1000, (), [alone, SizeForecast(96, reason="too small")], SIZES, ", as two sizes")
+    assert (result.pays, result.form) == (expected, SIZES)
+    assert ("160 px" in result.text) is (expected is not True)
+    assert ", as two sizes" in result.text

@@ -104,13 +104,29 @@ def test_bench_bundle_runs_every_variant(  # type: ignore[no-untyped-def]
     assert only.ways[0].variant == "onnx/int8"
 
 
+def test_bench_bundle_reference_is_the_network_that_all_are_compared_with(  # type: ignore[no-untyped-def]
+    write_twins, write_net, source: Source
+) -> None:
+    twins = open_bundle(write_twins("onnx/int8"))
+    by_bundle = compare(twins, source, (write_net(),), replace(QUICK, reference=twins.path))
+    assert by_bundle.reference == "twins.eebundle onnx/fp32"
+    net = write_net()
+    by_file = compare(twins, source, (net,), replace(QUICK, reference=net))
+    assert (by_file.reference, [way.name for way in by_file.ways].count("net.onnx")) == ("net.onnx", 1)
+    rows = {way.name: way for way in by_file.ways}
+    assert rows["net.onnx"].latency_ratio == 1
+    for row in rows.values():
+        assert row.accuracy_difference == pytest.approx(100 * (row.accuracy - rows["net.onnx"].accuracy))
+    assert rows["onnx/fp32 unsplit"].latency_ratio_ci95 != rows["net.onnx"].latency_ratio_ci95
+
+
 def test_bench_bundle_unsplit_network_that_stayed_float_is_not_run_twice(write_twins, source: Source) -> None:  # type: ignore[no-untyped-def]
     float_path = "reference/unsplit/onnx-fp32/model.onnx"
     twins = open_bundle(write_twins("onnx/int8", edit=lambda twin: twin["references"].update(unsplit=float_path)))
-    bench = compare(twins, source)
-    assert [(way.name, way.reason) for way in bench.not_run] == [
-        ("onnx/int8 unsplit", "its graph stayed fp32 at export, so it is that of onnx/fp32")
-    ]
+    bench = compare(twins, source, (twins.path,))
+    reason = "its graph stayed fp32 at export, so it is that of onnx/fp32"
+    not_run = [("onnx/int8 unsplit", reason), ("twins.eebundle onnx/int8", reason)]
+    assert [(way.name, way.reason) for way in bench.not_run] == not_run
     assert [way.name for way in bench.ways if way.variant == "onnx/int8"] == [f"onnx/int8 {name}" for name in POINTS]
     only = compare(twins, source, rules=replace(QUICK, variants=("onnx/int8",)))
     assert [way.name for way in only.ways] == ["unsplit", *POINTS]

@@ -10,16 +10,19 @@ import pytest
 from PIL import Image
 
 from eetool.bench.benchmark import BenchRules, bench_bundle
-from eetool.bench.example_forms import BenchInputs, example_forms
+from eetool.bench.example_forms import BenchInputs, PictureViews, example_forms
 from eetool.bench.interleaved_timing import TimingRules
 from eetool.data.image_form import model_form
 from eetool.data.model_inputs import model_inputs
 from eetool.data.registry import image_reader, load_source
 from eetool.data.rows import Rows
 from eetool.data.source import Source
+from eetool.data.views import Views
 from eetool.errors import ArtefactError
 from eetool_runtime.bundle import Bundle, open_bundle
 from eetool_runtime.manifest import Input, Preprocess, Resize
+from eetool_runtime.preprocess import picture_pixels
+from eetool_runtime.views import View
 from tests.helpers.tiny_bundle import LABELS, pixels
 
 QUICK = BenchRules(100.0, timing=TimingRules(1, 0))
@@ -94,3 +97,42 @@ def test_example_forms_changed_folder_is_refused(photographs: str, bundle: Path)
     next(Path(photographs.partition(":")[2]).rglob("*.png")).unlink()
     with pytest.raises(ArtefactError, match="changed meanwhile"):
         forms.of_bundle(with_rule(bundle, "pad"))
+
+
+def test_picture_views_later_ones_are_made_anew_in_every_call() -> None:
+    made = []
+
+    def make() -> np.ndarray:
+        made.append(1)
+        return np.ones(3)
+
+    spec = Input("b", "float32", ("batch", 3), picture="photo")
+    views = PictureViews({"a": np.zeros(2), "b": np.ones(3)}, {"b": View(spec, make)})
+    for number in range(1, 3):
+        given = views.for_call()
+        assert isinstance(given["b"], View)
+        assert not given["b"].is_made
+        assert isinstance(given["a"], np.ndarray)
+        given["b"].array()
+        assert len(made) == number
+    assert views.read(["b"])[0] is views["b"], "the first view that a graph reads is made before the call"
+    assert len(made) == 2
+    assert len(views.read(["a", "b"])) == 2
+    assert len(made) == 3
+
+
+def test_bench_inputs_of_several_sizes_are_made_of_the_files_when_prepared(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 9, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "p.png")
+    rule = Preprocess(1 / 255, (0.0,) * 3, (1.0,) * 3, Resize("crop"))
+    specs = [Input(f"x{n}", "float32", ("batch", 3, n, n), rule, picture="photo") for n in (4, 6)]
+    arrays = [np.ascontiguousarray(picture_pixels(tmp_path / "p.png", s).transpose(2, 0, 1)[None]) for s in specs]
+    inputs = BenchInputs(Views(arrays), specs, [tmp_path / "p.png"])
+    assert not isinstance(inputs[0], PictureViews)
+    inputs.prepare([0])
+    prepared = inputs[0]
+    assert isinstance(prepared, PictureViews)
+    first, later = prepared.for_call().values()
+    assert isinstance(first, np.ndarray)
+    assert isinstance(later, View)
+    np.testing.assert_array_equal(later.array(), prepared["x6"])

@@ -150,8 +150,11 @@ def test_rival_invalid_file_raises_artefact_error(model: Bundle, source: Source,
 def test_rival_bundle_uses_its_unsplit_network_in_every_common_variant(
     model: Bundle, source: Source, tmp_path: Path
 ) -> None:
+    own_graph = "reference/all_exits/onnx-fp32/model.onnx"
+
     def add(document) -> None:  # type: ignore[no-untyped-def]
-        document["variants"]["onnx/int8"] = document["variants"]["onnx/fp32"]
+        same = document["variants"]["onnx/fp32"]
+        document["variants"]["onnx/int8"] = {**same, "references": {"unsplit": own_graph}}
 
     path = write_tiny_bundle(tmp_path, name="other", early_exits=1, edit=add)
     for variants, names in [

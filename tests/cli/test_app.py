@@ -216,5 +216,6 @@ TerminalProgress().note("a word")
     os.close(ours)
     assert "training" in shown
     assert "2/3" in shown
+    assert re.search(r"\d/s", shown)
     assert "a word" in shown
     assert (tmp_path / "log").read_text() == "a word\n"

@@ -14,7 +14,7 @@ import eetool_runtime as ee
 from eetool.data.source import Source
 from eetool.data.splits import TEST, split_source
 from eetool.model.checkpoint import load_checkpoint
-from eetool.train.pipeline import every_exit_logits
+from eetool.train.exit_answers import every_exit_logits
 from tests.helpers.native_build import onnxruntime_library
 from tests.helpers.native_runtime import Library
 

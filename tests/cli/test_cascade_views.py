@@ -1,6 +1,7 @@
 """Cascades of networks that read one photograph in several sizes, from a folder to both runtimes."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,21 @@ import eetool_runtime as ee
 from eetool.data.image_form import model_form
 from eetool.data.registry import load_source
 from eetool.data.views import take_examples
+from eetool.export.temporary_bundle import temporary_bundle
+from eetool.latency.estimate.prediction_target import open_target
+from eetool.latency.estimate.recorded_model import RecordedModel
+from eetool.latency.estimate.view_costs import VIEWS_NOTE
 from eetool.model.checkpoint import load_checkpoint
-from eetool.train.pipeline import every_exit_logits
+from eetool.profile.profiler import SCHEMA as PROFILE
+from eetool.profile.profiler import Profile
+from eetool.records import read_record
+from eetool.train.exit_answers import every_exit_logits
+from eetool.tune.device_costs import measured_costs
+from eetool_runtime import open_bundle
 from eetool_runtime.views import View
 from tests.helpers.native_build import onnxruntime_library
 from tests.helpers.native_runtime import Library
+from tests.helpers.photographs import write_photographs
 
 
 @pytest.fixture(scope="module")
@@ -24,13 +35,7 @@ def made(once: Callable[..., Path], cli: Callable[..., Any]) -> Path:
     """A folder with photographs of two classes, networks of 16 and 24 pixels, their tuned cascade and its bundle."""
 
     def make(folder: Path) -> None:
-        random = np.random.default_rng(0)
-        for number, name in enumerate(("dark", "light")):
-            (folder / "photos" / name).mkdir(parents=True)
-            for i in range(60):
-                height, width = random.integers(20, 50, 2)
-                pixels = random.integers(0, 160, (height, width, 3)) + 90 * number
-                Image.fromarray(pixels.astype(np.uint8)).save(folder / "photos" / name / f"{i}.png")
+        write_photographs(folder / "photos")
         for side, backbone in ((16, "resnet-8x0-16x1"), (24, "resnet8")):
             data = f"folder:{folder / 'photos'}@{side}"
             options = ("--exits", 0, "--epochs", 2, "--batch-size", 16, "-o", folder / f"{side}.pt")
@@ -94,10 +99,11 @@ def test_views_later_view_is_made_when_its_network_is_reached(made: Path, photo:
 
 
 def test_views_native_runtime_takes_one_picture(made: Path, photo: Path, native: Library) -> None:
-    pixels = np.asarray(Image.open(photo))
+    pixels = np.array(Image.open(photo))
     ours, theirs = ee.load(made / "m.eebundle"), native.load(made / "m.eebundle", engine=onnxruntime_library())
     expected = ours(ours.preprocess(pixels))
     theirs.set_pixels(None, pixels)
+    pixels[:] = 0  # the session has a copy of what it has not made yet
     result = theirs.run()
     assert (result.exit, result.label) == (expected.exit, expected.label)
     assert result.confidence == pytest.approx(expected.confidence, abs=1e-4)
@@ -109,12 +115,45 @@ def test_views_run_bench_and_estimate(cli: Callable[..., Any], made: Path, photo
     assert document["results"][0]["label"] in ("dark", "light")
     bench = cli("bench", bundle, "--data", f"folder:{made / 'photos'}", "--passes", 2)
     assert bench.code == 0, bench
-    assert "resizing" in bench.stdout
+    assert "latencies include the resizing" in bench.stdout
     estimate = cli("estimate", bundle, "--device", "rpi4")
     assert estimate.code == 0, estimate
     assert "resizing" in estimate.stdout + estimate.stderr
     assert cli("inspect", bundle).code == 0
     assert cli("verify", bundle).code == 0
+
+
+def test_views_profile_measures_their_making_and_tune_charges_it(
+    cli: Callable[..., Any], made: Path, tmp_path: Path
+) -> None:
+    bundle, profile = made / "m.eebundle", tmp_path / "p.json"
+    short = ("--threads", 1, "--runs", 10, "--min-seconds", 0, "--accept-unstable")
+    measured = cli("profile", bundle, *short, "--picture", "240x320", "-o", profile)
+    assert measured.code == 0, measured
+    assert "array of 240x320 pixels" in measured.stdout
+    views = read_record(Profile, profile, PROFILE).chosen.views
+    assert [(view.input, view.picture) for view in views] == [("image_16", (240, 320)), ("image_24", (240, 320))]
+    document = read_record(Profile, profile, PROFILE)
+    costs = measured_costs(document, profile, open_bundle(bundle))
+    times = [c.latency_ms.median for c in document.chosen.components]
+    gates_ms = 2 * max(document.chosen.cascade[-1].runtime_us_per_component.median, 0.0) / 1e3
+    making_ms = views[1].latency_ms.median
+    assert costs.costs.leaving((0.5,)) == pytest.approx([times[0] + gates_ms / 2, sum(times) + gates_ms + making_ms])
+    with open_target(made / "m.pt", temporary_bundle) as recorded:
+        assert isinstance(recorded, RecordedModel)
+        assert measured_costs(document, profile, recorded) == costs
+    assert costs.omitted == ()
+
+    old = replace(document, thread_counts=tuple(replace(t, views=()) for t in document.thread_counts))
+    assert measured_costs(old, profile, open_bundle(bundle)).omitted == (VIEWS_NOTE,)
+    data = ("--data", f"folder:{made / 'photos'}", "--max-accuracy-drop", 20)
+    tuned = cli("tune", bundle, *data, "--profile", profile, "-o", tmp_path / "tuned.eebundle")
+    assert tuned.code == 0, tuned
+    assert "resizing" not in tuned.stdout + tuned.stderr
+    predicted = cli("tune", made / "m.pt", *data, "--device", "rpi4", "-o", tmp_path / "tuned.pt")
+    assert predicted.code == 0, predicted
+    assert "resizing" in predicted.stdout + predicted.stderr
+    assert cli("profile", bundle, "--picture", "0x3").code == 2
 
 
 def test_views_int8_is_calibrated_on_every_size(cli: Callable[..., Any], made: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from eetool.export.expected_drops import read_drops
 from eetool.model.checkpoint import load_checkpoint
 from eetool_runtime import open_bundle
+from tests.helpers.tiny_bundle import with_stream, write_tiny_bundle
 
 
 def test_inspect_backbone_lists_size_and_taps(cli: Any) -> None:
@@ -61,6 +62,15 @@ def test_inspect_bundle_lists_components_and_operating_points(cli: Any, bundle: 
     result = cli("inspect", bundle).stdout
     for words in ("2 early exits", "seg0", "exit0_temperature", "seg0_out", "(default)", "data: digits"):
         assert words in result
+
+
+def test_inspect_bundle_shows_policies_for_streams(cli: Any, tmp_path: Path) -> None:
+    path = write_tiny_bundle(tmp_path, edit=with_stream)
+    document = cli("inspect", path, "--json").document
+    assert document["manifest"]["stream"]["operating_points"]["onnx/fp32"]["stream-careful"]["policy"]["epsilon"] == 0.2
+    shown = cli("inspect", path).stdout
+    for words in ("stream-balanced (default)", "90.00 %", "0.5 s (1.5 s)", "full depth every 4 frames", "every 0.5 s"):
+        assert words in shown, shown
 
 
 @pytest.mark.parametrize(

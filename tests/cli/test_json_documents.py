@@ -11,6 +11,8 @@ import jsonschema
 import numpy as np
 import pytest
 
+from tests.helpers.tiny_bundle import X, with_stream, write_tiny_bundle
+
 ROOT = Path(__file__).parents[2]
 SCHEMAS = ROOT / "eetool/schemas"
 CLI = ROOT / "eetool/cli"
@@ -109,6 +111,12 @@ def test_document_of_run(cli: Any, bundle: Path, tmp_path: Path) -> None:
         document = cli("run", bundle, tmp_path / "x.npy", *options, "--json").document
         validate(document)
         assert len(document["results"]) == 40
+
+
+def test_document_of_run_stream(cli: Any, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.concatenate([X, X]))
+    streams = write_tiny_bundle(tmp_path, edit=with_stream)
+    validate(cli("run", streams, tmp_path / "x.npy", "--stream", "--json").document)
 
 
 def test_document_of_search_without_trials(cli: Any, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from eetool.export.calibration import calibration_inputs, evenly_spaced
 from eetool.data.model_inputs import model_inputs
 from eetool.train.pixel_statistics import pixel_statistics
 from eetool.train.training_examples import TrainingExamples
-from eetool.tune.fit_policy import predict_in_chunks
+from eetool.tune.outputs import predict_in_chunks
 from eetool_runtime.manifest import Input, Preprocess
 
 path, count = sys.argv[1], 2400

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import fields, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +28,9 @@ from eetool.model.checkpoint import Checkpoint
 from eetool.model.goals import ENERGY, HW_PROFILE, LATENCY, MACS, MEASUREMENT, Budget, CostSource, TuningGoals
 from eetool.model.spec import Policy, TrainingSettings
 from eetool.progress import SILENT, Advance
+from eetool.train.exit_answers import NetworkAnswers
 from eetool.train.exit_plan import ExitPlan
-from eetool.train.pipeline import answer_arrays, train_model
+from eetool.train.pipeline import train_model
 from eetool.tune.exit_costs import model_macs
 from eetool.tune.fit_policy import fit_policy
 from eetool_runtime import Bundle, load, open_bundle
@@ -99,7 +99,7 @@ def tune(checkpoint: Checkpoint, source: Source, goals: TuningGoals) -> Checkpoi
     macs = model_macs(checkpoint.record.spec)
     trunk, heads = (tuple(1e-6 * value for value in part) for part in (macs.trunk, macs.heads))
     costs = CascadeCosts(trunk, heads)
-    answers = partial(answer_arrays, checkpoint)
+    answers = NetworkAnswers(checkpoint)
     tuned = fit_policy(source, checkpoint.record.data, answers, costs if goals.costs else macs, macs, goals)
     c = tuned.calibration
     policy = Policy("max_softmax", c.temperatures, tuned.operating_points, DROP, c.slopes, c.offsets, goals)

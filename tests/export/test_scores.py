@@ -14,8 +14,9 @@ from eetool.export.traced_model import trace_model
 from eetool.model.checkpoint import Checkpoint
 from eetool.model.gate_scores import SCORES, gate_confidence
 from eetool.model.spec import Policy, TrainingSettings
+from eetool.train.exit_answers import NetworkAnswers
 from eetool.train.exit_plan import ExitPlan
-from eetool.train.pipeline import every_exit_answers, train_model
+from eetool.train.pipeline import train_model
 from eetool.tune.calibration import Calibration
 from eetool.tune.exit_costs import manifest_macs, model_macs
 from eetool.tune.gate_scores import calibrated_confidences, exit_confidences
@@ -53,7 +54,7 @@ def tuned_for(checkpoint: Checkpoint, score: str) -> Checkpoint:
 
 
 def fitted_on(checkpoint: Checkpoint, images: np.ndarray, score: str) -> np.ndarray:
-    logits, said = every_exit_answers(checkpoint, images)
+    logits, said = NetworkAnswers(checkpoint).outputs(images)
     learned = torch.sigmoid(torch.stack(said)).numpy()
     return exit_confidences(score, torch.stack(logits).numpy(), TEMPERATURES, learned)
 
@@ -95,7 +96,7 @@ def test_split_exit_confidences_with_platt_match_those_of_the_fit(
 ) -> None:
     tuned = with_platt(checkpoint, score)
     images = little.inputs[split_source(little)["temperature"]]
-    logits, said = every_exit_answers(checkpoint, images)
+    logits, said = NetworkAnswers(checkpoint).outputs(images)
     learned = torch.sigmoid(torch.stack(said)).numpy()
     expected = calibrated_confidences(score, torch.stack(logits).numpy(), PLATT, learned)
     tensors = trace_model(tuned, references=False).example(len(images))

@@ -8,8 +8,9 @@ import torch
 from eetool.errors import ArtefactError
 from eetool.export.traced_model import trace_model
 from eetool.model.checkpoint import Checkpoint
+from eetool.train.exit_answers import every_exit_logits
 from eetool.train.exit_plan import ExitPlan
-from eetool.train.pipeline import attach_exits, every_exit_logits
+from eetool.train.pipeline import attach_exits
 
 
 @pytest.fixture(scope="module")
@@ -32,4 +33,4 @@ def test_cases_overflow_names_the_module(overflowing: Checkpoint) -> None:
     with pytest.raises(ArtefactError, match=r"for the model's samples: the module '\S+' \(\w+\) gives"):
         traced.cases(None)
     with pytest.raises(ArtefactError, match=r"for calibration input 0: the module"):
-        traced.calibration({overflowing.record.spec.inputs[0].name: torch.ones(2, 4).numpy()})
+        list(traced.calibration({overflowing.record.spec.inputs[0].name: torch.ones(2, 4).numpy()}))

@@ -19,7 +19,8 @@ from eetool.errors import ArtefactError, MissingError, UsageError, VerificationE
 from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.export.parity import component_parity
 from eetool.export.variants import VARIANTS, find_variants
-from eetool.graphs.quantize import QuantizationJob, quantize, save_feeds
+from eetool.graphs.calibration_feeds import save_feeds
+from eetool.graphs.quantize import QuantizationJob, quantize
 from eetool.latency.estimate.prediction_target import target_of_variant
 from eetool.model.checkpoint import Checkpoint, load_checkpoint
 from eetool.progress import Advance, Silent
@@ -92,7 +93,7 @@ def test_export_int8_variant_shares_files_of_float_components(opened: Bundle) ->
 def test_export_every_variant_agrees_with_the_model(
     opened: Bundle, name: str, digits: Source, checkpoint: Checkpoint
 ) -> None:
-    from eetool.train.pipeline import every_exit_logits
+    from eetool.train.exit_answers import every_exit_logits
 
     model, images = load(opened, variant=name), digits.inputs[:50]
     inputs = np.concatenate([model.preprocess(image.transpose(1, 2, 0)) for image in images])
@@ -134,9 +135,9 @@ def test_quantize_keeps_the_extremes_of_one_feed_among_many(
     samples = bundle.arrays(bundle.manifest.samples)["input"]
     cases = [{"input": samples[i % len(samples)][None]} for i in range(20)]
     rare = {"input": 5 * samples[:1]}
-    save_feeds(tmp_path / "feeds.npz", ["input"], [*cases[:10], rare, *cases[10:]])
+    feeds = save_feeds(tmp_path / "feeds", ["input"], [*cases[:10], rare, *cases[10:]])
     target = tmp_path / f"int8.{graph_format}"
-    job = QuantizationJob(f"{graph_format}-static", str(source), str(target), str(tmp_path / "feeds.npz"))
+    job = QuantizationJob(f"{graph_format}-static", str(source), str(target), feeds)
     assert quantize([job]) == [None]
     exact = open_graph(source)
     expected = dict(zip(exact.outputs, exact.run(rare), strict=True))

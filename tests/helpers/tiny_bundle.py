@@ -135,6 +135,26 @@ def write_tiny_bundle(
     return root
 
 
+def with_stream(document: Any) -> None:
+    """Add policies for streams to a manifest, which is then of version 1.1."""
+    exits = len(document["exits"])
+    policy = {"epsilon": 0.05, "thresholds": [0.9] * (exits - 1), "agree": True, "check_every": 4}
+    policy.update({"skip_distance": None, "gap_s": 2.0})
+    expected = {"split": "test", "n": 40, "sequences": 2, "accuracy": 0.9, "exit_shares": [1.0] + [0.0] * (exits - 1)}
+    expected.update({"mean_macs": 150.0, "reached": [{"n": 40, "confidence_mean": 0.9, "confidence_std": 0.1}]})
+    expected["reached"] += [None] * (exits - 1)
+    expected.update({"reaction_mean_s": 0.5, "reaction_p95_s": 1.5, "false_switches_per_minute": 0.25})
+    careful = {"policy": {**policy, "epsilon": 0.2}, "expected": None}
+    points = {"stream-balanced": {"policy": policy, "expected": expected}, "stream-careful": careful}
+    document["schema_version"] = "1.1"
+    document["stream"] = {
+        "period_s": 0.5,
+        "base_rates": [1 / len(document["labels"])] * len(document["labels"]),
+        "default_operating_point": "stream-balanced",
+        "operating_points": dict.fromkeys(document["variants"], points),
+    }
+
+
 def write_manifest(root: Path, document: Any) -> None:
     """Write `document` as the manifest of the bundle at `root`, in the canonical form."""
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

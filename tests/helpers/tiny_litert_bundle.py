@@ -10,8 +10,8 @@ import numpy as np
 
 from eetool_measure.records import encode
 from eetool_runtime.manifest import (
+    NEWEST_VERSION,
     SCHEMA_VERSION,
-    SHARED_FILE_VERSION,
     Component,
     Exit,
     File,
@@ -54,7 +54,7 @@ def write_litert_bundle(folder: Path, shared: bool = False) -> Path:
         batch=1,
     )
     manifest = Manifest(
-        schema_version=SHARED_FILE_VERSION if shared else SCHEMA_VERSION,
+        schema_version=NEWEST_VERSION if shared else SCHEMA_VERSION,
         name="litert",
         inputs=(Input("x", "float32", ("batch", 3)), Input("ids", "int64", ("batch", 2))),
         labels=("a", "b", "c"),

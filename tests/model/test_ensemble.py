@@ -12,8 +12,9 @@ from eetool.export.bundle_export import ExportOptions, export_bundle
 from eetool.model.checkpoint import Checkpoint, build_net
 from eetool.model.ensemble import Ensemble
 from eetool.model.spec import TrainingSettings
+from eetool.train.exit_answers import every_exit_logits
 from eetool.train.exit_plan import ExitPlan
-from eetool.train.pipeline import attach_exits, every_exit_logits, train_model
+from eetool.train.pipeline import attach_exits, train_model
 from eetool.tune.exit_costs import manifest_macs, model_macs
 from eetool.tune.gate_scores import exit_confidences
 from eetool_runtime import load

@@ -23,7 +23,7 @@ def resnet8(classes: int = 10) -> nn.Module:
 
 
 def load_weights(backbone: nn.Module, path: Path, classes: int) -> None:
-    assert load_into(EarlyExitNet(backbone, {}), path, classes) == 0
+    assert load_into(EarlyExitNet(backbone, {}), path, classes).exits == 0
 
 
 def assert_equal(a: nn.Module, b: nn.Module) -> None:
@@ -64,7 +64,7 @@ def load_small(stored: Any, path: Path, key: str | None = None) -> tuple[nn.Modu
     """Return the network that was loaded from `stored`, and the notes without the name of the file."""
     torch.save(stored, path)
     net, notes = EarlyExitNet(small(), {}), Notes()
-    assert load_into(net, path, 10, notes, key) == 0  # type: ignore[arg-type]
+    assert load_into(net, path, 10, notes, key).exits == 0  # type: ignore[arg-type]
     return net.backbone, [line.removeprefix(f"{path}: ") for line in notes.lines]
 
 
@@ -270,7 +270,9 @@ def test_load_weights_classifier_of_another_size_gives_hint(tmp_path: Path) -> N
     torch.save(resnet8(classes=100).state_dict(), tmp_path / "w.pth")
     with pytest.raises(ArtefactError, match=r"linear.weight \[100, 64\] where \[10, 64\] is needed") as caught:
         load_weights(resnet8(), tmp_path / "w.pth", 10)
-    assert caught.value.hint == "It was made for 100 classes: give data of that many, or without data --classes 100."
+    assert (
+        caught.value.hint == "It was made for 100 classes: --new-classifier fits another one on the training examples."
+    )
 
 
 @pytest.mark.parametrize(
@@ -289,7 +291,7 @@ def test_load_weights_exits_that_do_not_fit_stay_unchanged(tmp_path: Path, store
     inside = {f"backbone.{name}": tensor for name, tensor in net.backbone.state_dict().items()}
     stored["net" if "run" in stored else "state"].update(inside)
     torch.save(stored, tmp_path / "w.pth")
-    assert load_into(net, tmp_path / "w.pth", 10) == 0
+    assert load_into(net, tmp_path / "w.pth", 10).exits == 0
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
 
 

@@ -165,7 +165,7 @@ def test_train_supernet_improves_smallest_and_largest(data: SearchData, tmp_path
         supernet.copy_weights_to(candidate)
         recalibrate_batch_norm(candidate, data.batches(2, 64))
         with torch.no_grad():
-            right = (candidate(data.judge.images).argmax(1) == data.judge.labels).float().mean()
+            right = (candidate(data.judge.inputs()).argmax(1) == data.judge.labels).float().mean()
         assert right > 0.25, genome  # chance is 0.1
 
 
@@ -185,7 +185,7 @@ def test_train_supernet_trains_linear_exits_of_all_sizes(data: SearchData, tmp_p
         recalibrate_batch_norm(candidate, data.batches(2, 64))
         for place, taps in enumerate(space.make(genome).sites):
             with torch.no_grad(), capture_outputs(candidate, taps[:1]) as at:
-                candidate(data.judge.images)
+                candidate(data.judge.inputs())
             means = at[taps[0]].mean((2, 3))  # (n, C, H, W) -> (n, C)
             weight, bias = (stored["exits"][f"heads.{place}.{part}"] for part in ("weight", "bias"))
             answers = (means @ weight[:, : means.shape[1]].T + bias).argmax(1)

@@ -12,8 +12,9 @@ from eetool.errors import ArtefactError, UsageError
 from eetool.model.checkpoint import load_checkpoint, save_checkpoint
 from eetool.model.early_exit import capture_outputs
 from eetool.model.spec import TrainingSettings
+from eetool.train.exit_answers import exit_accuracies
 from eetool.train.exit_plan import ExitPlan
-from eetool.train.pipeline import attach_exits, exit_accuracies, train_model
+from eetool.train.pipeline import attach_exits, train_model
 
 NETWORKS = "tests.helpers.layout_networks"
 

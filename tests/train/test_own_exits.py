@@ -12,8 +12,9 @@ from eetool.model.checkpoint import Checkpoint, save_checkpoint
 from eetool.model.references.output_choice import OutputChoice
 from eetool.model.spec import LossOptions, TrainingSettings
 from eetool.progress import Silent
+from eetool.train.exit_answers import exit_accuracies
 from eetool.train.exit_plan import ExitPlan
-from eetool.train.pipeline import exit_accuracies, train_model
+from eetool.train.pipeline import train_model
 from tests.helpers import multi_exit_networks as networks
 
 OWN = ExitPlan(0, outputs=OutputChoice(own=True))

@@ -16,8 +16,9 @@ from eetool.data.splits import TEMPERATURE, split_record, split_source
 from eetool.errors import UsageError
 from eetool.model.checkpoint import load_checkpoint, save_checkpoint
 from eetool.model.spec import TrainingSettings
+from eetool.train.exit_answers import every_exit_logits, exit_accuracies
 from eetool.train.exit_plan import ExitPlan
-from eetool.train.pipeline import attach_exits, every_exit_logits, exit_accuracies, train_model
+from eetool.train.pipeline import attach_exits, train_model
 from eetool_runtime.preprocess import normalise
 
 

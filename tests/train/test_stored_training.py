@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from eetool.data import rows
 from eetool.data.augmentation import Augmentation
 from eetool.data.source import Source
 from eetool.errors import ArtefactError, OutputError, UsageError
@@ -126,7 +127,7 @@ def test_train_model_interrupted_with_stored_features_resumes_to_the_same_weight
             def advance(steps: int) -> None:
                 nonlocal done
                 done += steps
-                if what == "training" and done == total - 1:
+                if what == "training" and done >= total - FROZEN.batch_size:
                     raise KeyboardInterrupt
 
             yield advance
@@ -238,3 +239,13 @@ def test_tap_part_key_is_shared_by_branches_with_the_same_reduction() -> None:
 
     assert key("max2,conv3-4") == key("max2,sep3-8")
     assert len({key("max2,conv3-4"), key("avg2,conv3-4"), key("linear"), key("conv3-4")}) == 4
+
+
+def test_tap_features_pass_never_exceeds_the_size_of_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, sizes = network(), list[int]()
+    net.backbone.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    monkeypatch.setattr(rows, "_PASS_VALUES", 2 * 3 * 6 * 6)
+    examples = view(9)
+    kept = tap_features(net, parts_of(net), examples, backbone_digest(net), Steps())
+    assert max(sizes) == 2
+    assert all(len(part) == 9 for part in kept)

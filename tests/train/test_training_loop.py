@@ -31,10 +31,10 @@ PLAN = ExitPlan(1, "linear")
 
 
 class Steps:
-    """Counts what is reported, and presses Ctrl-C when `stop` steps are done."""
+    """Counts the examples that are reported, and presses Ctrl-C after `stop` training steps."""
 
     def __init__(self, stop: int | None = None) -> None:
-        self.done, self.total, self.stop = 0, 0, stop
+        self.done, self.steps, self.total, self.stop = 0, 0, 0, stop
 
     @contextmanager
     def __call__(self, what: str, total: int) -> Iterator[Advance]:
@@ -43,7 +43,8 @@ class Steps:
 
     def advance(self, steps: int) -> None:
         self.done += steps
-        if self.done == self.stop:
+        self.steps += 1
+        if self.steps == self.stop:
             raise KeyboardInterrupt
 
     def note(self, line: str) -> None:
@@ -112,14 +113,15 @@ def test_run_training_resumed_run_with_every_option_gives_the_same_weights(run: 
 
 
 class Witness(nn.Module):
-    """Remembers what it was shown."""
+    """Remembers what it was shown in training mode."""
 
     def __init__(self) -> None:
         super().__init__()
         self.linear, self.seen = nn.Linear(16, 2), list[Tensor]()
 
     def forward(self, x: Tensor) -> Tensor:
-        self.seen.append(x)
+        if self.training:
+            self.seen.append(x)
         return self.linear(x.flatten(1))  # (N, 1, 4, 4) -> (N, 16) -> (N, 2)
 
 
@@ -147,13 +149,34 @@ def test_run_training_views_repeat_in_another_order(tmp_path: Path) -> None:
     assert not torch.equal(first, second)
 
 
-def test_run_training_progress_counts_every_step(run: Runs) -> None:
+class Viewed(nn.Module):
+    """Reshapes features of images by `view`, which only contiguous tensors allow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.linear = nn.Conv2d(3, 2, 1), nn.Linear(32, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(self.conv(x).view(len(x), -1))
+
+
+def test_run_training_network_that_needs_contiguous_tensors_is_trained(tmp_path: Path) -> None:
+    images = torch.randint(0, 256, (20, 3, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    examples = TrainingExamples(images, torch.arange(20) % 2, torch.zeros(3), torch.ones(3))
+    net = EarlyExitNet(Viewed(), {})
+    before = net.backbone.linear.weight.clone()
+    run_training(net, examples, replace(SETTINGS, epochs=1), tmp_path / "state", resume=False)
+    assert not torch.equal(net.backbone.linear.weight, before)
+
+
+def test_run_training_progress_counts_the_examples_of_this_run(run: Runs) -> None:
     whole, rest = Steps(), Steps()
     run(progress=whole)
-    assert whole.done == whole.total == 3 * 3  # 146 examples, 64 at a time
-    run.interrupted(after_steps=5)
+    count = len(split_source(run.source)[TRAIN])
+    assert whole.done == whole.total == 3 * count
+    run.interrupted(after_steps=5)  # in the second epoch
     run(resume=True, progress=rest)
-    assert rest.done == rest.total
+    assert rest.done == rest.total == 2 * count
 
 
 def test_run_training_resume_without_an_epoch_raises_usage_error(run: Runs) -> None:
@@ -242,7 +265,8 @@ def test_run_training_rest_of_one_example_is_skipped(run: Runs) -> None:
     plan = ExitPlan(1, "max2,max2,conv3-8", ("layer2",))  # its normalisation sees a single pixel
     steps = Steps()
     run(replace(SETTINGS, epochs=1, batch_size=count - 1), plan, progress=steps)
-    assert steps.done == steps.total == 2
+    assert steps.done == steps.total == count
+    assert steps.steps == 2
 
 
 @pytest.mark.parametrize("rest", [1, 2])

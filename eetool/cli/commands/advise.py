@@ -19,6 +19,7 @@ from eetool.cli.options import (
     force_option,
     named_option,
     output_option,
+    sizes_option,
 )
 from eetool.cli.output import CommandResult, verb_with_request, write_result
 from eetool.cli.progress_bars import TerminalProgress
@@ -40,10 +41,12 @@ class AdviseRequest:
     device: str | None
     threads: int
     against: tuple[Path, ...]
+    sizes: tuple[int, ...]
     max_accuracy_drop: float
     exits: int
     weights: Path | None
     weights_key: str | None
+    new_classifier: bool
     normalisation: str | None
     hold_out: str | None
     examples: int
@@ -69,6 +72,10 @@ class AdviseRequest:
 @click.option(
     "--against", type=STATIC_NETWORK, multiple=True, help="A static network to compare with: .onnx; repeatable."
 )
+@sizes_option(
+    "Smaller sizes of photographs in pixels: the network at each is judged alone, and in front of the network at its "
+    "own size. For --data folder:DIR."
+)
 @click.option(
     "--max-accuracy-drop",
     type=FiniteRange(0, 100),
@@ -82,13 +89,18 @@ class AdviseRequest:
     "--weights-key", default=None, metavar="KEY", help="Of several networks in the file, where this one lies."
 )
 @click.option(
+    "--new-classifier/--no-new-classifier",
+    default=False,
+    help="Fit the last linear layer on the data, in place of that of --weights.",
+)
+@click.option(
     "--normalize",
     "--normalise",
     "normalisation",
     default=None,
     metavar="imagenet|half|dataset|none|M,M,M/S,S,S",
     help="Mean and standard deviation of pixels that the weights expect, as in `eetool train`.  [those of a model.pt, "
-    "or of the data]",
+    "those that published weights of a built-in MODEL expect, or of the data]",
 )
 @click.option(
     "--hold-out",
@@ -118,7 +130,7 @@ def advise(request: AdviseRequest) -> CommandResult:
     from eetool.advise.advice import AdviceOptions
     from eetool.advise.advice import advise as advise_on
     from eetool.advise.document import SCHEMA
-    from eetool.advise.network import NetworkChoice, images_form
+    from eetool.advise.network import NetworkChoice, expect_published, images_form
     from eetool.data.registry import load_source
 
     choice = NetworkChoice(
@@ -127,6 +139,7 @@ def advise(request: AdviseRequest) -> CommandResult:
         device=request.device,
         weights=request.weights,
         weights_key=request.weights_key,
+        new_classifier=request.new_classifier,
         normalise=request.normalisation,
         normalisation=normalisation,
         hold_out=request.hold_out,
@@ -140,8 +153,10 @@ def advise(request: AdviseRequest) -> CommandResult:
         threads=request.threads,
         seed=request.seed,
         against=request.against,
+        sizes=request.sizes,
     )
     progress = TerminalProgress()
+    choice = expect_published(choice)
     source = load_source(data, progress, images_form(choice))
     advice = advise_on(choice, source, profile, options, progress)
     result = CommandResult(SCHEMA, vars(advice), advice_text(advice))
@@ -164,6 +179,8 @@ def _checked_profile(request: AdviseRequest) -> "HwProfile | None":
         )
     if request.weights_key is not None and request.weights is None:
         raise UsageError("--weights-key without --weights", "Give both, or neither.")
+    if request.new_classifier and request.weights is None:
+        raise UsageError("--new-classifier without --weights", "Give the weights below it, or leave it out.")
     if request.output is not None:
         check_output(request.output, request.force)
     if request.device is None:

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from eetool.cli.bench_output import bench_text
+from eetool.cli.bench_output import bench_text, stream_bench_text
 from eetool.cli.options import (
     BUNDLE,
     RIVAL,
@@ -20,6 +21,13 @@ from eetool.cli.options import (
 from eetool.cli.output import CommandResult, verb_with_request, write_result
 from eetool.cli.progress_bars import TerminalProgress
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from eetool.bench.benchmark import BenchRules
+    from eetool.data.source import Source
+    from eetool_runtime import Bundle
+
 
 @dataclass(frozen=True)
 class BenchRequest:
@@ -31,6 +39,7 @@ class BenchRequest:
     fit: str | None
     variant: tuple[str, ...]
     against: tuple[Path, ...]
+    reference: Path | None
     threads: int | None
     operating_point: str | None
     max_accuracy_drop: float | None
@@ -40,6 +49,8 @@ class BenchRequest:
     accept_unstable: bool
     output: Path | None
     new_data: bool
+    stream: bool
+    max_reaction_s: float | None
     force: bool
 
 
@@ -50,6 +61,12 @@ class BenchRequest:
 @click.option("--variant", multiple=True, help="Run this variant only, such as onnx/int8; repeatable.  [all]")
 @click.option(
     "--against", type=RIVAL, multiple=True, help="A static network to compare with: .onnx or bundle; repeatable."
+)
+@click.option(
+    "--reference",
+    type=RIVAL,
+    default=None,
+    help="The static network that all ways are compared with, such as the largest one of a cascade.  [that of BUNDLE]",
 )
 @click.option("--threads", type=click.IntRange(1), default=None, help="[that in the bundle for this machine, or 1]")
 @click.option("--operating-point", default=None, help="The only operating point of the verdict.  [all but full]")
@@ -66,6 +83,15 @@ class BenchRequest:
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the choice of examples and order."
 )
 @accept_unstable_option
+@click.option(
+    "--stream/--no-stream", default=False, help="Compare the ways to answer whole sequences of --data in order."
+)
+@click.option(
+    "--max-reaction-s",
+    type=FiniteRange(0, min_open=True),
+    default=None,
+    help="With --stream: 95 % of the changes of the class must be followed within it.  [that in the bundle]",
+)
 @output_option("Where to write the JSON document.")
 @force_option
 def bench(request: BenchRequest) -> CommandResult:
@@ -75,13 +101,17 @@ def bench(request: BenchRequest) -> CommandResult:
     split at batch 1 in one process. They are timed in turns. The table marks the front of accuracy and latency. The
     last line is the verdict: early exit pays, does not pay, or it cannot be told, and why. Times that scatter too much
     end with exit code 7; the document is written all the same, and its verdict is that it cannot be told.
+
+    With --stream the frames of every sequence come in order. Rows are the bundle's operating points for streams, those
+    without memory, full depth with and without the filter, and a moving average and difference detection, whose
+    parameters are chosen within the same limits on the groups that `tune` used. The verdict includes the reaction time.
     """
     from eetool.api.judged_examples import judged_examples
     from eetool.bench.benchmark import SCHEMA, BenchRules, accuracy_limit, bench_bundle, stability_problem
     from eetool.bench.interleaved_timing import TimingRules
     from eetool.data.image_form import model_form
     from eetool.data.registry import image_reader, load_source
-    from eetool.latency.estimate.recorded_model import views_warnings
+    from eetool.errors import UsageError
     from eetool.records import check_output
     from eetool_runtime.bundle import open_bundle
 
@@ -96,16 +126,38 @@ def bench(request: BenchRequest) -> CommandResult:
         request.threads,
         TimingRules(request.passes, request.min_seconds, request.seed),
         request.accept_unstable,
+        reference=request.reference,
     )
     rules.check(bundle)
+    if request.max_reaction_s is not None and not request.stream:
+        raise UsageError("--max-reaction-s is a limit of streams", "Give --stream as well.")
+    if request.stream and request.against:
+        raise UsageError("--against compares answers to single inputs, and --stream sequences", "Give one of them.")
     progress = TerminalProgress()
     source = load_source(data, progress, model_form(bundle.manifest.inputs, str(request.bundle)))
     indices, split = judged_examples(bundle, source, request.new_data, progress)
+    if request.stream:
+        return _bench_streams(request, bundle, source, (indices, split), rules, progress)
     reread = image_reader(data, progress)
     document = bench_bundle(bundle, source, indices, split, request.against, rules, progress, reread)
-    *lines, verdict = bench_text(document)
-    notes = [f"note: {line}" for line in views_warnings(bundle.manifest.inputs)]
-    result = CommandResult(SCHEMA, vars(document), [*lines, *notes, verdict], stability_problem(document, rules))
+    result = CommandResult(SCHEMA, vars(document), bench_text(document), stability_problem(document, rules))
+    if request.output is not None:
+        write_result(request.output, result, request.force)
+    return result
+
+
+def _bench_streams(
+    request: BenchRequest,
+    bundle: "Bundle",
+    source: "Source",
+    judged: "tuple[np.ndarray, str]",
+    rules: "BenchRules",
+    progress: TerminalProgress,
+) -> CommandResult:
+    from eetool.bench.stream_benchmark import SCHEMA, bench_streams, stream_problem
+
+    document = bench_streams(bundle, source, *judged, rules, request.max_reaction_s, progress)
+    result = CommandResult(SCHEMA, vars(document), stream_bench_text(document), stream_problem(document, rules))
     if request.output is not None:
         write_result(request.output, result, request.force)
     return result

@@ -11,6 +11,7 @@ from eetool.cli.epoch_lines import epoch_table
 from eetool.cli.number_format import drop_text, shares
 from eetool.cli.options import REFERENCE_OR_ARTEFACT, SHAPE, named_option
 from eetool.cli.output import CommandResult, table, verb
+from eetool.cli.stream_output import stream_lines
 from eetool.cli.train_output import kept_epoch_line
 from eetool.wording import counted
 
@@ -68,6 +69,8 @@ def _bundle(path: Path) -> CommandResult:
         text.append(f"variant {name}: {size / 1024:.0f} KiB, temperatures {_numbers(variant.temperatures)}")
         text += _precision_lines(name, variant)
         text.append(_points(variant.operating_points, drops.get(name, {}), m.default_operating_point))
+        if m.stream is not None and name in m.stream.operating_points:
+            text += stream_lines(m.stream, m.stream.operating_points[name])
     if early:
         text.append(_meaning_of_figures(m.variants.values()))
     if m.data:

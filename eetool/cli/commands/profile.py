@@ -13,6 +13,7 @@ from eetool.cli.options import (
     DURATION,
     MODEL,
     PATH,
+    PICTURE_SIZE,
     FiniteRange,
     accept_unstable_option,
     force_option,
@@ -50,6 +51,7 @@ class ProfileRequest:
     power_scope: str
     watts: float | None
     sustained: float | None
+    picture: tuple[int, int] | None
     build_table: bool
     formats: tuple[str, ...]
     precisions: tuple[str, ...]
@@ -67,7 +69,12 @@ class ProfileRequest:
         """Number of runs and duration of the measurement."""
         from eetool.profile.protocol import MeasurementProtocol
 
-        return MeasurementProtocol(self.runs or MeasurementProtocol.runs, self.min_seconds, sustained_s=self.sustained)
+        return MeasurementProtocol(
+            self.runs or MeasurementProtocol.runs,
+            self.min_seconds,
+            sustained_s=self.sustained,
+            picture=self.picture or MeasurementProtocol.picture,
+        )
 
     @property
     def energy(self) -> "PowerOptions":
@@ -100,6 +107,13 @@ class ProfileRequest:
 @click.option("--power-scope", type=click.Choice(["net", "gross"]), default="net", show_default=True)
 @click.option("--watts", type=FiniteRange(0, min_open=True), help="Power of the board; energy is estimated from it.")
 @click.option("--sustained", type=DURATION, help="Then call the model without a pause for this time: 90s, 30m.")
+@click.option(
+    "--picture",
+    type=PICTURE_SIZE,
+    default=None,
+    metavar="480x640",
+    help="Height and width of the picture of which inputs are made, for bundles of photographs.  [480x640]",
+)
 # Earlier spelling of `eetool table build`.
 @click.option("--build-table/--no-build-table", default=False, hidden=True)
 @click.option("--format", "formats", multiple=True, hidden=True)

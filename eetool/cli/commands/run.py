@@ -11,6 +11,7 @@ from eetool.cli.artefact_arguments import ArtefactType
 from eetool.cli.options import BUNDLE
 from eetool.cli.output import CommandResult, table, verb_with_request
 from eetool.cli.progress_bars import TerminalProgress
+from eetool.cli.stream_run import run_stream
 from eetool.wording import counted
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class RunRequest:
     variant: str
     operating_point: str | None
     threshold: float | None
+    stream: bool
     threads: int | None
 
 
@@ -43,6 +45,11 @@ class RunRequest:
 @click.option("--variant", default="auto", show_default=True, help="Such as onnx/int8; auto: the first that runs here.")
 @click.option("--operating-point", default=None, help="Operating point of the thresholds.  [the bundle's default]")
 @click.option("--threshold", type=float, default=None, help="One threshold for every early exit instead.")
+@click.option(
+    "--stream/--no-stream",
+    default=False,
+    help="INPUTS are frames in their order, one sequence per folder: use the bundle's policy for streams.",
+)
 @click.option(
     "--threads",
     type=click.IntRange(1),
@@ -66,6 +73,8 @@ def run(request: RunRequest) -> CommandResult:
     if request.operating_point is not None and request.threshold is not None:
         raise UsageError("give --operating-point or --threshold, not both")
     model = load(request.bundle, variant=request.variant, threads=request.threads, pool="process")
+    if request.stream:
+        return run_stream(model, request.inputs, request.operating_point, request.threshold)
     if request.operating_point is not None or request.threshold is not None:
         model.use(request.operating_point, threshold=request.threshold)
     results: list[dict[str, Any]] = []

@@ -19,6 +19,7 @@ from eetool.cli.options import (
     data_options,
     force_option,
     output_option,
+    sizes_option,
 )
 from eetool.cli.output import CommandResult, say, verb_with_request, write_result
 from eetool.cli.progress_bars import TerminalProgress
@@ -26,10 +27,14 @@ from eetool.cli.search_output import search_result
 from eetool.cli.shell_completion import complete_hw_profile
 
 if TYPE_CHECKING:
+    from eetool.data.image_form import DataChoice
+    from eetool.data.source import Source
     from eetool.latency.table.hw_profile import HwProfile
     from eetool.search.search import SearchOptions, SearchTarget
+    from eetool.search.space.space import Space
 
 F = TypeVar("F", bound=Callable[..., Any])
+_IMAGE_AXES = 4
 _POSITIVE = FiniteRange(0, min_open=True)
 _LIMITS = {
     "macs": ("--max-macs", "Mean multiply-accumulates, such as 2.5e6."),
@@ -57,6 +62,7 @@ class SearchRequest:
     data: str
     shape: tuple[int, ...] | None
     fit: str | None
+    sizes: tuple[int, ...]
     device: str | None
     objective: str | None
     max_macs: float | None
@@ -113,6 +119,10 @@ class SearchRequest:
 @verb_with_request(SearchRequest)
 @click.option("--space", required=True, help="mobilenetv3-cifar, mobilenetv3, resnet, or package.module:space.")
 @data_options()
+@sizes_option(
+    "Sizes of images in pixels that networks may have, up to that of the data; photographs of a folder are read at the "
+    "largest.  [those of the space]"
+)
 @click.option(
     "--device",
     type=DEVICE,
@@ -209,7 +219,7 @@ def search(request: SearchRequest) -> CommandResult:
         check_module(request.space)
     if request.supernet is not None and request.supernet.exists():
         check_artefact(request.supernet, (SUPERNET,), "search")
-    data = data_choice(request.data, request.shape, request.fit)
+    data = _sized_data(data_choice(request.data, request.shape, request.fit), request.sizes)
     data.form()
     output = request.output
     check_output(output, request.force)
@@ -227,7 +237,10 @@ def search(request: SearchRequest) -> CommandResult:
     progress = TerminalProgress()
     space, target, options = load_space(request.space), _target(request, progress), _options(request)
     find_torch_device(options.torch_device)
-    work = Search(load_source(data, progress), space, target, options)
+    source = load_source(data, progress)
+    if request.sizes:
+        space = _sized_space(space, source, request.sizes)
+    work = Search(source, space, target, options)
     shared = Storage(request.storage, HEARTBEAT, progress) if request.storage else None
     path = request.supernet or output.with_name(output.name + ".supernet.pt")
     training = SupernetTraining(request.supernet_epochs, request.batch_size, request.learning_rate, request.seed)
@@ -245,6 +258,32 @@ def search(request: SearchRequest) -> CommandResult:
     result = search_result(work.front(candidates, request.study), len(candidates), request.trials)
     write_result(output, result, request.force)
     return result
+
+
+def _sized_data(data: "DataChoice", sizes: tuple[int, ...]) -> "DataChoice":
+    """Return photographs without a size at the largest of `sizes`."""
+    from dataclasses import replace
+
+    from eetool.data.source_names import FOLDER
+
+    if not sizes or data.name.partition(":")[0] != FOLDER or data.asked() is not None:
+        return data
+    return replace(data, name=f"{data.name}@{max(sizes)}")
+
+
+def _sized_space(space: "Space", source: "Source", sizes: tuple[int, ...]) -> "Space":
+    """Return the space with networks of these sizes; raise UsageError where the data have smaller images, or none."""
+    from eetool.errors import UsageError
+
+    if not source.are_pixels or source.inputs.ndim != _IMAGE_AXES:
+        raise UsageError(f"--sizes are for images, and {source.name} has none", "Leave it out.")
+    side, largest = min(source.inputs.shape[2:]), max(sizes)
+    if largest > side:
+        raise UsageError(
+            f"--sizes {largest} is larger than the images of {source.name}, which have {side} pixels",
+            "Give sizes up to that; photographs of a folder are read at another one by --data folder:DIR@224.",
+        )
+    return space.with_sizes(tuple(sorted(set(sizes))))
 
 
 def _check_study(request: SearchRequest) -> None:

@@ -1,6 +1,6 @@
 """`eetool train`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,14 +107,19 @@ class _Network:
     help="Of several networks in the file of --weights, where this one lies, such as model_ema.",
 )
 @click.option(
+    "--new-classifier/--no-new-classifier",
+    default=False,
+    help="Fit the last linear layer on the data, in place of that of --weights, and train from there.",
+)
+@click.option(
     "--normalize",
     "--normalise",
     "normalisation",
-    default="dataset",
-    show_default=True,
+    default=None,
     metavar="imagenet|half|dataset|none|M,M,M/S,S,S",
     help="Mean and standard deviation of pixels from 0 to 1 that the weights expect. half: 0.5 and 0.5, so pixels "
-    "become -1 to 1; dataset: those of the training images; none: pixels stay 0 to 1.",
+    "become -1 to 1; dataset: those of the training images; none: pixels stay 0 to 1.  [as published weights of a "
+    "built-in MODEL expect it, else dataset]",
 )
 @click.option(
     "--recipe", type=click.Choice(["joint", "frozen", "confidence", "distill"]), default="joint", show_default=True
@@ -244,7 +249,7 @@ class _Network:
 def train(request: TrainRequest) -> CommandResult:
     """Build MODEL, attach early exits and train them together.
 
-    MODEL is a built-in backbone (resnet20, densenet100-bc, vgg16, mobilenetv2, mobilenetv3-small, vit-tiny, …;
+    MODEL is a built-in backbone (resnet20, densenet100-bc, vgg16, mobilenetv2, efficientnet-lite0, vit-tiny, …;
     for features mlp-256x3 and tcresnet8; for texts text-tiny), timm:NAME, torchvision:NAME, hf:TYPE or hf:config.json,
     or package.module:factory. --input and --classes are those of the data, or without data those of the model.
     """
@@ -260,11 +265,14 @@ def train(request: TrainRequest) -> CommandResult:
     if request.resume and not request.state_file.exists():
         raise UsageError(f"there is nothing to resume: {request.state_file} does not exist", "Start without --resume.")
     from eetool.model.checkpoint import save_checkpoint
-    from eetool.train.pipeline import attach_exits, exit_accuracies, use_threads
+    from eetool.train.exit_answers import exit_accuracies
+    from eetool.train.pipeline import attach_exits, use_threads
 
     if request.threads:
         use_threads(request.threads)
     network, trial = _network(request), _trial(request)
+    if request.front is not None and data is not None:
+        request, data, network = _at_its_size(request, data, network)
     if data is None:
         checkpoint = attach_exits(
             network.backbone,
@@ -303,6 +311,25 @@ def _network(request: TrainRequest) -> _Network:
     return _Network(backbone, plan, config)
 
 
+def _at_its_size(
+    request: TrainRequest, data: "DataChoice", network: _Network
+) -> "tuple[TrainRequest, DataChoice, _Network]":
+    """Return photographs at the size of a candidate, so that the model reads them so and its graph resizes nothing."""
+    from eetool.data.image_form import DataChoice, split_size
+    from eetool.data.source_names import FOLDER
+    from eetool.model.backbones.names import own_size
+
+    size, (kind, _, path) = own_size(network.backbone), data.name.partition(":")
+    if size is None or kind != FOLDER:
+        return request, data, network
+    folder, _ = split_size(path)
+    shape = None if request.shape is None else (*request.shape[:-2], size, size)
+    sized = DataChoice(f"{FOLDER}:{folder}@{size}", shape, data.fit)
+    say(f"photographs are read at {size}x{size}, the size of the candidate")
+    plain = replace(network, backbone=network.backbone.partition("@")[0])
+    return replace(request, data=sized.name, shape=shape), sized, plain
+
+
 def _trial(request: TrainRequest) -> "Trial | None":
     """Return the trial of a network before its training: a conversion to each format."""
     from eetool.errors import UsageError
@@ -328,6 +355,7 @@ def _fit(
     """Return the trained checkpoint and the source it was trained on."""
     from eetool.data.registry import load_source
     from eetool.errors import OutputError, UsageError
+    from eetool.train.initial_weights import InitialWeights, check_initial_weights
     from eetool.train.pipeline import train_model, try_before_data
 
     settings = training_settings(request)
@@ -336,6 +364,11 @@ def _fit(
         raise OutputError(f"{state} holds an interrupted run", "--resume continues it, --force starts anew.")
     shape, classes = request.shape, request.classes
     try_before_data(network.backbone, shape, classes, network.plan, settings, network.config, has_weights)
+    normalisation = parse_normalisation("--normalize", request.normalisation)
+    if request.weights is not None:
+        chosen = InitialWeights(request.weights, request.weights_key, request.new_classifier)
+        expected = check_initial_weights(network.backbone, chosen, data, network.config)
+        normalisation = expected if request.normalisation is None else normalisation
     source = load_source(data, TerminalProgress())
     show_augmentation(request, source)
     if request.classes not in (None, len(source.classes)):
@@ -351,7 +384,7 @@ def _fit(
         request.resume,
         TerminalProgress(),
         request.weights,
-        parse_normalisation("--normalize", request.normalisation),
+        normalisation,
         teacher=request.teacher,
         config=network.config,
         named=request.named,

@@ -29,6 +29,7 @@ from eetool.cli.tune_output import DeviceFigures, round_up, tune_result
 if TYPE_CHECKING:
     from eetool.model.goals import Budget
 
+DEFAULT_REACTION_S = 3.0
 _MACS, _LATENCY, _ENERGY = "macs", "latency_ms", "energy_mj"
 
 
@@ -54,6 +55,8 @@ class TuneRequest:
     calibration: str | None
     variant: str | None
     default: str | None
+    stream: bool
+    max_reaction_s: float | None
     named: tuple[str, ...]
     force: bool
     check_table: bool
@@ -113,6 +116,13 @@ class TuneRequest:
 @click.option(
     "--default", default=None, metavar="NAME", help="Operating point in use after loading.  [the fastest, see below]"
 )
+@click.option("--stream/--no-stream", default=False, help="Also fit operating points for streams of frames, see below.")
+@click.option(
+    "--max-reaction-s",
+    type=FiniteRange(0, min_open=True),
+    default=None,
+    help="With --stream: seconds within which the answer follows 95 % of the changes of the class.  [3]",
+)
 @check_table_option
 @named_option
 @force_option
@@ -126,6 +136,10 @@ def tune(request: TuneRequest) -> CommandResult:
     MACs without a device, adds the operating point `budget`, the most accurate that keeps it. The default point is the
     cheapest, in the same unit, that keeps --max-accuracy-drop on new data.
 
+    With --stream the points `stream-full`, `stream-balanced` and `stream-fast` are fitted as well, on whole sequences
+    of --data. They are the cheapest policies of `model.stream()` that keep the reaction time and the accuracy drop,
+    against full depth with an answer per frame. Their figures are expected on new groups, such as persons.
+
     The model records its goals. A bundle keeps the recorded ones where no option replaces them; --drops are added.
     """
     from eetool.api.tuned_model import TuningOrder, check_tuning_output, tune_model
@@ -138,12 +152,13 @@ def tune(request: TuneRequest) -> CommandResult:
         _budget(request),
         request.calibration,
         request.standard_errors,
+        max_reaction_s=_reaction(request),
     )
     order = TuningOrder(
         request.model,
         request.output,
         goals,
-        _named_goals(),
+        _named_goals(request.stream),
         request.device,
         request.profile,
         request.score,
@@ -193,6 +208,16 @@ def _budget(request: TuneRequest) -> "Budget | None":
     return Budget(unit, most)
 
 
+def _reaction(request: TuneRequest) -> float | None:
+    from eetool.errors import UsageError
+
+    if request.stream:
+        return DEFAULT_REACTION_S if request.max_reaction_s is None else request.max_reaction_s
+    if request.max_reaction_s is not None:
+        raise UsageError("--max-reaction-s is a limit of streams", "Give --stream as well.")
+    return None
+
+
 def _drops(text: str | None) -> tuple[float, ...]:
     from eetool.errors import UsageError
 
@@ -205,12 +230,13 @@ def _drops(text: str | None) -> tuple[float, ...]:
     return drops
 
 
-def _named_goals() -> frozenset[str]:
+def _named_goals(stream: bool) -> frozenset[str]:
     """Return the goals that the user gave on the command line, by the names of their options."""
     from eetool.model.goals import OPTION_GOALS
 
     source = click.get_current_context().get_parameter_source
-    return frozenset(name for name in OPTION_GOALS if source(name) is ParameterSource.COMMANDLINE)
+    named = {name for name in OPTION_GOALS if source(name) is ParameterSource.COMMANDLINE}
+    return frozenset(named | ({"max_reaction_s"} if stream else set()))
 
 
 command = tune

@@ -63,7 +63,7 @@ def read_image_folder(folder: Path, form: ImageForm | None = None, progress: Pro
     files = {role: _labelled_images(own, classes, notes) for role, own in folders.items()}
     _check_training(sets[TRAIN], folders[TRAIN], files[TRAIN], notes)
     ordered = [item for role in (TRAIN, VALIDATION, TEST) for item in files.get(role, [])]
-    inputs, lines = _read([path for path, _ in ordered], folder, form, notes, progress)
+    inputs, lines = read_images([path for path, _ in ordered], folder, form, notes, progress)
     return Source(
         f"folder:{folder.resolve().name}",
         inputs,
@@ -74,7 +74,14 @@ def read_image_folder(folder: Path, form: ImageForm | None = None, progress: Pro
         official_validation=len(files.get(VALIDATION, [])),
         notes=(*notices, *lookalikes(classes), *notes.lines(), *lines),
         resize=form.rule if form is not None else None,
+        files=tuple(path for path, _ in ordered),
     )
+
+
+def folder_classes(folder: Path) -> tuple[str, ...]:
+    """Return the names of the classes in a folder, without reading images; raises as `read_image_folder`."""
+    notes = FileNotes()
+    return tuple(find_classes(find_sets(folder, notes)[TRAIN], notes))
 
 
 def _check_classes(folder: Path, names: Iterable[str], classes: Sequence[str]) -> None:
@@ -123,7 +130,7 @@ def _no_classes_hint(folder: Path) -> str:
     return f"It is the folder of one class: give folder:{shown}. "
 
 
-def _read(
+def read_images(
     paths: list[Path], folder: Path, form: ImageForm | None, notes: FileNotes, progress: Progress
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Read images as uint8 (N, C, H, W), from the cache where they are in it; also return what it has to say."""

@@ -11,6 +11,7 @@ from eetool.data.readers.error_reason import error_reason
 from eetool.data.readers.feature_arrays import finished_features
 from eetool.data.readers.numpy_arrays import read_npz_members
 from eetool.data.readers.pixel_arrays import check_pixels, flat_images, odd_channels
+from eetool.data.sequences import Sequences, check_sets, join_orders, number_sequences
 from eetool.data.source import Source, integer_labels, number_classes
 from eetool.errors import ArtefactError
 from eetool.names import quote
@@ -19,15 +20,16 @@ from eetool.records import open_regular
 _HINT = (
     "An archive of numpy.savez is needed: images uint8 (N, C, H, W), or features of floats (N, D), (N, T, D) or "
     "(N, C, H, W); labels (N,) of integers; and if there are any test_images or test_features, test_labels, the same "
-    "with val_, and classes (names)."
+    "with val_, and classes (names). Of examples in the order of time also sequence and group (N,), and period_s or "
+    "time_s (N,)."
 )
 _CLASSES_HINT = 'One name for each class is needed, np.array(["cat", "dog"]); without `classes` they are numbered.'
 _IMAGES, _FEATURES, _LABELS = "images", "features", "labels"
 _CLASSES = "classes"
 _VALIDATION, _TEST = "val_", "test_"
-_WANTED = {f"{prefix}{name}" for prefix in ("", _VALIDATION, _TEST) for name in (_IMAGES, _FEATURES, _LABELS)} | {
-    _CLASSES
-}
+_SEQUENCE, _GROUP, _TIME, _PERIOD = "sequence", "group", "time_s", "period_s"
+_OF_EXAMPLES = (_IMAGES, _FEATURES, _LABELS, _SEQUENCE, _GROUP, _TIME)
+_WANTED = {f"{prefix}{name}" for prefix in ("", _VALIDATION, _TEST) for name in _OF_EXAMPLES} | {_CLASSES, _PERIOD}
 _SHOWN = 8
 
 
@@ -65,7 +67,8 @@ def read_npz(path: Path) -> Source:
     names = _names(archive) if _CLASSES in archive.arrays else number_classes(f"{path}: labels", labels)
     inputs, together = (np.concatenate([part[i] for part in parts.values()]) for i in (0, 1))
     sizes = {prefix: len(part[1]) for prefix, part in parts.items()}
-    notes = _notes(archive, kind, present, inputs)
+    order, pauses = _order(archive, sizes)
+    notes = (*_notes(archive, kind, present, inputs), *pauses)
     if present == [_VALIDATION]:
         sizes[_TEST] = sizes.pop(_VALIDATION)
     return Source(
@@ -77,14 +80,48 @@ def read_npz(path: Path) -> Source:
         official_test=sizes.get(_TEST, 0),
         official_validation=sizes.get(_VALIDATION, 0),
         notes=(*notes, *lookalikes(names)),
+        order=order,
     )
+
+
+def _order(archive: _Archive, sizes: dict[str, int]) -> tuple[Sequences | None, tuple[str, ...]]:
+    """Return sequences and groups of all examples, where the archive has them, and notes.
+
+    Args:
+        archive: the archive.
+        sizes: number of examples by prefix of the set.
+    """
+    path, arrays = archive.path, archive.arrays
+    names = [name for name in (_SEQUENCE, _GROUP, _TIME) if any(f"{prefix}{name}" in arrays for prefix in sizes)]
+    if not names:
+        return None, ()
+    for prefix, count in sizes.items():
+        for name in dict.fromkeys((_SEQUENCE, _GROUP, *names)):
+            if len(np.atleast_1d(archive.array(f"{prefix}{name}"))) != count:
+                found = f"{prefix}{name} is {arrays[prefix + name].shape}"
+                raise ArtefactError(f"{path}: {found}, for {count} examples", "Store one for each example.")
+    sequence, group = join_orders([(arrays[f"{p}{_SEQUENCE}"], arrays[f"{p}{_GROUP}"]) for p in sizes])
+    times = np.concatenate([arrays[f"{p}{_TIME}"] for p in sizes]) if _TIME in names else None
+    order, notes = number_sequences(str(path), sequence, group, _period(archive), times)
+    check_sets(str(path), order, list(sizes.values()))
+    return order, notes
+
+
+def _period(archive: _Archive) -> float | None:
+    stored = archive.arrays.get(_PERIOD)
+    if stored is None:
+        return None
+    if stored.size != 1 or stored.dtype.kind not in "iuf" or not 0 < float(stored.ravel()[0]) < np.inf:
+        raise ArtefactError(f"{archive.path}: period_s is {quote(str(stored))}", "Store one number of seconds above 0.")
+    return float(stored.ravel()[0])
 
 
 def _notes(archive: _Archive, kind: str, present: list[str], inputs: np.ndarray) -> Iterator[str]:
     """Yield what the user should know about the arrays."""
     if present == [_VALIDATION]:
         yield f"{_VALIDATION}{kind} are the test set, because there are no {_TEST}{kind}"
-    used = {f"{prefix}{name}" for prefix in ("", *present) for name in (kind, _LABELS)} | {_CLASSES}
+    names = (kind, *_OF_EXAMPLES[2:])
+    used = {f"{prefix}{name}" for prefix in ("", *present) for name in names} | {_CLASSES, _PERIOD}
     unused = sorted(set(archive.names) - used)
     if unused:
         yield f"not used: the arrays {', '.join(map(quote, unused[:_SHOWN]))}{', …' if len(unused) > _SHOWN else ''}"

@@ -12,7 +12,8 @@ from eetool.errors import ArtefactError, UsageError
 from eetool.graphs.onnx_graph import SizedGraph, damage_as_error, read_exit_paths, read_graph
 from eetool.graphs.tflite_graph import can_read_tflite, read_shared_tflite, read_tflite
 from eetool.latency.estimate.cascade_cost import CascadeLayout, layout_of_manifest
-from eetool.latency.estimate.recorded_model import RecordedModel, record_checkpoint, views_warnings, with_score
+from eetool.latency.estimate.recorded_model import RecordedModel, record_checkpoint, with_score
+from eetool.latency.estimate.view_costs import views_warnings
 from eetool.latency.kernels.from_onnx import kernels_from_graph
 from eetool.latency.kernels.from_tflite import kernels_from_tflite
 from eetool.latency.kernels.kernel import FP32, INT8, Kernel

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from eetool.graphs.onnx_graph import SizedGraph
 from eetool.latency.estimate.cascade_cost import EXIT, SEGMENT, CascadeLayout, WiredComponent, layout_of_components
+from eetool.latency.estimate.view_costs import views_warnings
 from eetool.latency.kernels.from_onnx import kernels_from_graph, total_macs
 from eetool.model.goals import TuningGoals
 from eetool.model.spec import ExpectedDrop
 from eetool_runtime.manifest import Input, OperatingPoint
-from eetool_runtime.preprocess import are_views
 
 if TYPE_CHECKING:
     from eetool.model.checkpoint import Checkpoint
     from eetool.model.graph_recorder import RecordedGraphs
-
-VIEWS_NOTE = (
-    "the model reads every picture in several sizes; no time here includes decoding and resizing, which a device does "
-    "for each size that is reached"
-)
 
 
 @dataclass(frozen=True)
 class RecordedModel:
     """Component graphs of one network with their layout; float32 only, as an export to `onnx/fp32` has them.
 
-    `warnings` say what its costs leave out.
+    `warnings` say what its costs leave out. `inputs` are those of the network; graphs call them input0, input1, …
     """
 
     name: str
@@ -39,6 +34,13 @@ class RecordedModel:
     expected_drops: Mapping[str, ExpectedDrop] = field(default_factory=dict)
     goals: TuningGoals | None = None
     warnings: tuple[str, ...] = ()
+    inputs: tuple[Input, ...] = ()
+
+    @property
+    def read_inputs(self) -> dict[str, tuple[str, ...]]:
+        """Names of the network's inputs that every component reads, in running order."""
+        names = {f"input{i}": item.name for i, item in enumerate(self.inputs)}
+        return {name: tuple(names[x] for x in graph.inputs if x in names) for name, graph in self.graphs.items()}
 
     @property
     def macs(self) -> dict[str, int]:
@@ -74,12 +76,9 @@ def record_checkpoint(checkpoint: Checkpoint, name: str) -> RecordedModel:
     network = ScoredNetwork(checkpoint.build(), policy.score, bool(policy.slopes)).eval()
     model = recorded_model(record_graphs(network, example_inputs(spec.inputs)), name, policy.operating_points)
     warnings = views_warnings(spec.inputs)
-    return replace(model, expected_drops=policy.expected_drops, goals=policy.goals, warnings=warnings)
-
-
-def views_warnings(inputs: Sequence[Input]) -> tuple[str, ...]:
-    """Return what costs leave out of a model that reads one picture in several sizes."""
-    return (VIEWS_NOTE,) if are_views(inputs) else ()
+    return replace(
+        model, expected_drops=policy.expected_drops, goals=policy.goals, warnings=warnings, inputs=spec.inputs
+    )
 
 
 def with_score(checkpoint: Checkpoint, score: str) -> Checkpoint:

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from eetool.errors import ArtefactError, UsageError
+from eetool.graphs.calibration_feeds import save_feeds
 from eetool.graphs.onnx_graph import SizedGraph, graph_from_model, read_graph
-from eetool.graphs.quantize import QuantizationJob, quantize, save_feeds
+from eetool.graphs.quantize import QuantizationJob, quantize
 from eetool.graphs.tflite_graph import TfliteGraph, read_tflite
 from eetool.latency.kernels.from_onnx import kernels_from_graph
 from eetool.latency.kernels.from_tflite import kernels_from_tflite
@@ -138,14 +139,13 @@ def _write_int8(folder: Path, chosen: Sequence[ProbeNetwork], kind: ProbeKind) -
     with scratch() as temporary:
         jobs = []
         for net in chosen:
-            source, feeds = temporary / f"{net.name}.float", temporary / f"{net.name}.npz"
+            source = temporary / f"{net.name}.float"
             builder = net.build()
             source.write_bytes(_float_bytes(builder, kind.format))
             shape = tuple(int(size) for size in builder.weights[INPUT])
-            save_feeds(feeds, ["x"], [{"x": np.random.default_rng(net.seed).standard_normal(shape).astype(np.float32)}])
-            jobs.append(
-                QuantizationJob(_RECIPES[kind.format], str(source), str(folder / _file_name(net, kind)), str(feeds))
-            )
+            case = {"x": np.random.default_rng(net.seed).standard_normal(shape).astype(np.float32)}
+            feeds = save_feeds(temporary / net.name, ["x"], [case])
+            jobs.append(QuantizationJob(_RECIPES[kind.format], str(source), str(folder / _file_name(net, kind)), feeds))
         reasons = quantize(jobs)
     quantized = [net for net, reason in zip(chosen, reasons, strict=True) if reason is None]
     return [net for net in quantized if _can_open(folder / _file_name(net, kind))]

@@ -5,7 +5,8 @@ depths, kernels, expansions and strides, as searches construct it.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -34,7 +35,7 @@ _V3_CLASSIFIER = {"large": 1280, "small": 1024}
 
 
 @dataclass(frozen=True)
-class _Row:
+class Row:
     """One inverted residual."""
 
     size: int
@@ -46,15 +47,27 @@ class _Row:
 
 
 class MobileNet(nn.Module):
-    """A stem, inverted residuals, a 1×1 convolution, global pooling and a classifier."""
+    """A stem, inverted residuals, a 1×1 convolution, global pooling and a classifier.
 
-    def __init__(self, stem: ConvNorm, rows: list[_Row], last: ConvNorm, classifier: nn.Module) -> None:
+    Args:
+        stem: first convolution.
+        rows: inverted residuals.
+        last: last convolution.
+        classifier: of the pooled features.
+
+    Attributes:
+        of_tensorflow: see `ConvNorm`.
+    """
+
+    of_tensorflow = False
+
+    def __init__(self, stem: ConvNorm, rows: list[Row], last: ConvNorm, classifier: nn.Module) -> None:
         super().__init__()
         self.stem = stem
         self.blocks = nn.Sequential()
         width = stem.conv.out_channels
         for row in rows:
-            self.blocks.append(_InvertedResidual(width, row))
+            self.blocks.append(InvertedResidual(width, row, self.of_tensorflow))
             width = row.width
         self.last = last
         self.classifier = classifier
@@ -67,24 +80,32 @@ class MobileNet(nn.Module):
         return logits
 
 
-def mobilenet_v2(in_channels: int, classes: int, small: bool) -> MobileNet:
+class MobileNetV2(MobileNet):
+    """The network of the first paper."""
+
+
+class MobileNetV3(MobileNet):
+    """The networks of the second paper."""
+
+
+def mobilenet_v2(in_channels: int, classes: int, small: bool) -> MobileNetV2:
     """MobileNetV2; at 224×224 and 1000 classes 3.50 M parameters."""
     rows, width = [], 32
     for expansion, out, repeats, stride in _V2:
         for i in range(repeats):
-            rows.append(_Row(3, expansion * width, out, False, nn.ReLU6, stride if i == 0 else 1))
+            rows.append(Row(3, expansion * width, out, False, nn.ReLU6, stride if i == 0 else 1))
             width = out
     stem = ConvNorm(in_channels, 32, stride=2, activation=nn.ReLU6)
     classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(1280, classes))
-    return MobileNet(
-        *_at_size(stem, rows, small), ConvNorm(width, 1280, 1, activation=nn.ReLU6), _Classifier(classifier)
+    return MobileNetV2(
+        *at_size(stem, rows, small), ConvNorm(width, 1280, 1, activation=nn.ReLU6), Classifier(classifier)
     )
 
 
-def mobilenet_v3(kind: str, in_channels: int, classes: int, small: bool) -> MobileNet:
+def mobilenet_v3(kind: str, in_channels: int, classes: int, small: bool) -> MobileNetV3:
     """MobileNetV3 `large` or `small`; at 224×224 and 1000 classes 5.48 and 2.54 M parameters."""
     rows = [
-        _Row(size, expanded, width, bool(squeeze), nn.Hardswish if swish else nn.ReLU, stride)
+        Row(size, expanded, width, bool(squeeze), nn.Hardswish if swish else nn.ReLU, stride)
         for size, expanded, width, squeeze, swish, stride in _V3[kind]
     ]
     last_width = 6 * rows[-1].width
@@ -94,18 +115,16 @@ def mobilenet_v3(kind: str, in_channels: int, classes: int, small: bool) -> Mobi
     classifier = nn.Sequential(
         nn.Linear(last_width, hidden), nn.Hardswish(), nn.Dropout(0.2), nn.Linear(hidden, classes)
     )
-    return MobileNet(*_at_size(stem, rows, small), last, _Classifier(classifier))
+    return MobileNetV3(*at_size(stem, rows, small), last, Classifier(classifier))
 
 
-def _at_size(stem: ConvNorm, rows: list[_Row], small: bool) -> tuple[ConvNorm, list[_Row]]:
+def at_size(stem: ConvNorm, rows: list[Row], small: bool) -> tuple[ConvNorm, list[Row]]:
     """Remove the first two downsamplings for small images."""
     if not small:
         return stem, rows
     stem.conv.stride = (1, 1)
     first = next(i for i, row in enumerate(rows) if row.stride == 2)
-    row = rows[first]
-    kept = _Row(row.size, row.expanded, row.width, row.squeeze, row.activation, 1)
-    return stem, [*rows[:first], kept, *rows[first + 1 :]]
+    return stem, [*rows[:first], replace(rows[first], stride=1), *rows[first + 1 :]]
 
 
 _STAGE = r"-[1-9][0-9]{0,3}[rh]s?[12](?:\.[357]e[1-9])+"
@@ -115,7 +134,7 @@ STAGED = rf"mbv3-([1-9][0-9]{{0,3}})x([12])((?:{_STAGE})+)-([1-9][0-9]{{0,3}})x(
 class StagedMobileNet(nn.Module):
     """MobileNetV3 with blocks in stages, `stage0.0`, …, so that a shallower network has the same names."""
 
-    def __init__(self, stem: ConvNorm, stages: list[list[_Row]], last_width: int, hidden: int, classes: int) -> None:
+    def __init__(self, stem: ConvNorm, stages: list[list[Row]], last_width: int, hidden: int, classes: int) -> None:
         super().__init__()
         self.stem = stem
         self.stages = [f"stage{i}" for i in range(len(stages))]
@@ -123,12 +142,12 @@ class StagedMobileNet(nn.Module):
         for name, rows in zip(self.stages, stages, strict=True):
             blocks = nn.Sequential()
             for row in rows:
-                blocks.append(_InvertedResidual(width, row))
+                blocks.append(InvertedResidual(width, row))
                 width = row.width
             self.add_module(name, blocks)
         self.last = ConvNorm(width, last_width, 1, activation=nn.Hardswish)
         hidden_layer = nn.Linear(last_width, hidden)
-        self.classifier = _Classifier(
+        self.classifier = Classifier(
             nn.Sequential(hidden_layer, nn.Hardswish(), nn.Dropout(0.1), nn.Linear(hidden, classes))
         )
         initialise(self)
@@ -158,13 +177,13 @@ def staged_mobilenet(match: re.Match[str], in_channels: int, classes: int) -> St
         rows = []
         for i, (size, _, expansion) in enumerate(blocks):
             expanded = round_to_multiple(width * int(expansion))
-            rows.append(_Row(int(size), expanded, out, "s" in prefix, activation, int(prefix[-1]) if i == 0 else 1))
+            rows.append(Row(int(size), expanded, out, "s" in prefix, activation, int(prefix[-1]) if i == 0 else 1))
             width = out
         stages.append(rows)
     return StagedMobileNet(stem, stages, int(match[4]), int(match[5]), classes)
 
 
-class _Classifier(nn.Module):
+class Classifier(nn.Module):
     """The classifier as one block, so that no exit is placed inside it."""
 
     def __init__(self, layers: nn.Sequential) -> None:
@@ -172,23 +191,28 @@ class _Classifier(nn.Module):
         self.layers = layers
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map pooled features (N, C) to logits (N, classes)."""
         y: Tensor = self.layers(x)
         return y
 
 
-class _InvertedResidual(nn.Module):
-    def __init__(self, in_width: int, row: _Row) -> None:
+class InvertedResidual(nn.Module):
+    """Expansion, depthwise convolution, squeeze-and-excite and projection, with a shortcut where shapes agree."""
+
+    def __init__(self, in_width: int, row: Row, of_tensorflow: bool = False) -> None:
         super().__init__()
+        conv = partial(ConvNorm, of_tensorflow=of_tensorflow)
         wider = row.expanded != in_width
-        self.expand = ConvNorm(in_width, row.expanded, 1, activation=row.activation) if wider else nn.Identity()
-        self.depthwise = ConvNorm(
+        self.expand = conv(in_width, row.expanded, 1, activation=row.activation) if wider else nn.Identity()
+        self.depthwise = conv(
             row.expanded, row.expanded, row.size, row.stride, groups=row.expanded, activation=row.activation
         )
         self.squeeze = _SqueezeExcite(row.expanded) if row.squeeze else nn.Identity()
-        self.project = ConvNorm(row.expanded, row.width, 1, activation=nn.Identity)
+        self.project = conv(row.expanded, row.width, 1, activation=nn.Identity)
         self.residual = row.stride == 1 and in_width == row.width
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map features (N, C, H, W) to (N, width, H / stride, W / stride)."""
         y: Tensor = self.project(self.squeeze(self.depthwise(self.expand(x))))
         return x + y if self.residual else y
 

@@ -11,15 +11,19 @@ from torch.nn import functional
 from eetool.errors import UsageError
 from eetool.model.backbones import names
 from eetool.model.backbones.densenet import IMAGENET_BLOCKS, cifar_densenet, imagenet_densenet
+from eetool.model.backbones.efficientnet_lite import SCALES, efficientnet_lite
+from eetool.model.backbones.imagenet_resnet import BLOCKS, ImageNetResNet
 from eetool.model.backbones.layers import is_small
 from eetool.model.backbones.mlp import Mlp, is_valid_size
 from eetool.model.backbones.mobilenet import STAGED, mobilenet_v2, mobilenet_v3, staged_mobilenet
+from eetool.model.backbones.mobilenet_v1 import LARGEST_WIDTH, MobileNetV1
 from eetool.model.backbones.resnet import CifarResNet, Stage, StagedResNet
 from eetool.model.backbones.tcresnet import STAGES, TcResNet
 from eetool.model.backbones.text import TextEncoder
 from eetool.model.backbones.vgg import CONVOLUTIONS, Vgg
 from eetool.model.backbones.vit import Vit, patch_size
 
+_IMAGENET = "imagenet-"
 VOCABULARY = "vocabulary"  # key in the configuration of a text model: number of token ids
 
 Shape = tuple[int, ...]
@@ -34,6 +38,8 @@ def build_backbone(
     Args:
         reference: one of those in `eetool.model.backbones.names`, or a name of the following forms.
             A CIFAR ResNet of another depth (6n + 2), or a DenseNet (3n + 4, `-bc` 6n + 4).
+            `imagenet-resnet50`; what users write for it is in `recorded_name`.
+            `mobilenetv1-WIDTH`, such as `mobilenetv1-0.25`.
             A residual network by its stages, WIDTHxBLOCKS each: `resnet-16x0-32x1-64x2s-128x2`. The first stage may be
             a stem without blocks. Every other stage halves the image, unless an `s` (same size) follows.
             A mobile network as searches write it, see `staged_mobilenet`.
@@ -77,6 +83,25 @@ class _Resize:
         return (functional.interpolate(arguments[0], self.size, mode="bilinear", align_corners=False),)
 
 
+def recorded_name(reference: str, shape: Sequence[int | str]) -> str:
+    """Return the name of a built-in backbone for records: one name for one network, whatever the size of its input.
+
+    A ResNet of ImageNet's depths is that of ImageNet, except where there is one of CIFAR with the same depth and images
+    have CIFAR's size: `resnet50` is 6n + 2 layers deep.
+
+    Args:
+        reference: what the user has written.
+        shape: shape of the input, with a batch dimension.
+    """
+    name, _, side = reference.partition("@")
+    match = re.fullmatch(names.RESNET, name)
+    if match is None or int(match[1]) not in BLOCKS:
+        return reference
+    sizes = [int(side)] if side.isdecimal() else [size for size in shape[2:] if isinstance(size, int)]
+    both = _is_cifar_depth(int(match[1]))
+    return reference if both and is_small((1, 1, *sizes)) else f"{_IMAGENET}{reference}"
+
+
 def is_text(reference: str) -> bool:
     """Return True for built-in backbones that read token ids."""
     return reference in names.OF_TEXTS
@@ -112,9 +137,36 @@ def _sizes(reference: str, sizes: Sequence[int | str], count: int, what: str, ex
 
 def _resnet(match: re.Match[str], shape: Shape, classes: int) -> nn.Module:
     depth = int(match[1])
-    if depth < 8 or depth > 1202 or (depth - 2) % 6:
-        raise UsageError(f"there is no {match[0]}: a CIFAR ResNet has 6n + 2 layers", "Such as resnet8 or resnet20.")
+    if not _is_cifar_depth(depth):
+        raise UsageError(
+            f"there is no {match[0]}: a CIFAR ResNet has 6n + 2 layers",
+            f"Such as resnet8 or resnet20; ImageNet's have {', '.join(map(str, BLOCKS))}.",
+        )
     return CifarResNet((depth - 2) // 6, shape[1], classes)
+
+
+def _is_cifar_depth(depth: int) -> bool:
+    return 8 <= depth <= 1202 and (depth - 2) % 6 == 0
+
+
+def _imagenet_resnet(match: re.Match[str], shape: Shape, classes: int) -> nn.Module:
+    if int(match[1]) not in BLOCKS:
+        known = ", ".join(f"{_IMAGENET}resnet{depth}" for depth in BLOCKS)
+        raise UsageError(f"there is no {match[0]}", f"ResNets of ImageNet: {known}.")
+    return ImageNetResNet(int(match[1]), shape[1], classes, is_small(shape))
+
+
+def _mobilenet_v1(match: re.Match[str], shape: Shape, classes: int) -> nn.Module:
+    width = float(match[1] or 1)
+    if not 0 < width <= LARGEST_WIDTH:
+        raise UsageError(f"there is no {match[0]}", f"Its width is above 0 and at most {LARGEST_WIDTH:g}.")
+    return MobileNetV1(width, shape[1], classes, is_small(shape))
+
+
+def _efficientnet_lite(match: re.Match[str], shape: Shape, classes: int) -> nn.Module:
+    if int(match[1]) not in SCALES:
+        raise UsageError(f"there is no {match[0]}", f"Known: {', '.join(f'efficientnet-lite{i}' for i in SCALES)}.")
+    return efficientnet_lite(int(match[1]), shape[1], classes, is_small(shape))
 
 
 def _staged_resnet(match: re.Match[str], shape: Shape, classes: int) -> nn.Module:
@@ -157,10 +209,13 @@ def _vit(match: re.Match[str], shape: Shape, classes: int) -> nn.Module:
 _BUILDERS: dict[str, Builder] = {
     names.RESNET: _resnet,
     names.STAGED_RESNET: _staged_resnet,
+    names.IMAGENET_RESNET: _imagenet_resnet,
     names.DENSENET: _densenet,
     names.VGG: _vgg,
+    names.MOBILENET_V1: _mobilenet_v1,
     names.MOBILENET_V2: lambda match, shape, classes: mobilenet_v2(shape[1], classes, is_small(shape)),
     names.MOBILENET_V3: lambda match, shape, classes: mobilenet_v3(match[1], shape[1], classes, is_small(shape)),
     STAGED: lambda match, shape, classes: staged_mobilenet(match, shape[1], classes),
+    names.EFFICIENTNET_LITE: _efficientnet_lite,
     names.VIT: _vit,
 }

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from eetool.errors import UsageError
-from eetool.model.backbones.registry import VOCABULARY, build_backbone, is_text
+from eetool.model.backbones.registry import VOCABULARY, build_backbone, is_text, recorded_name
 from eetool.model.references import factory, hf, libraries
 from eetool.model.references.example_inputs import example_inputs
 from eetool.model.references.network_form import first_run
@@ -56,7 +56,7 @@ def resolve(
         return ModelReference(model, (tokens,), classes or 2, {VOCABULARY: ids}, {tokens.name: ids})
     if not colon:
         inputs = float_input("input", shape or _BUILT_IN_SHAPE)
-        return ModelReference(model, inputs, classes or _BUILT_IN_CLASSES)
+        return ModelReference(recorded_name(model, inputs[0].shape), inputs, classes or _BUILT_IN_CLASSES)
     if scheme == "hf":
         return hf.resolve(name, shape, classes, config)
     if scheme == "timm":

@@ -12,10 +12,12 @@ from eetool.errors import DivergedError, MissingError
 from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.latency.estimate.cascade_price import ENERGY, LATENCY, MACS
 from eetool.metrics import Thresholds, exits_taken
+from eetool.model.backbones.names import own_size
 from eetool.model.branches import Branch
 from eetool.model.checkpoint import build_net
 from eetool.model.early_exit import EarlyExitNet, capture_outputs
 from eetool.model.gate_scores import LEARNED
+from eetool.model.memory_format import in_memory_format
 from eetool.model.non_finite import count_non_finite
 from eetool.model.references.example_inputs import example_inputs
 from eetool.model.references.resolve import build
@@ -52,7 +54,6 @@ from eetool.tune.threshold_search import ThresholdProblem
 
 _BATCH = 256
 _BRANCH_BATCH = 32  # branches have few training examples: small batches give more steps
-_FORWARD_BATCH = 64  # larger batches no longer fit the cache between layers, and take half as long again
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,7 @@ class Evaluator:
                 thresholds=thresholds,
                 figures=_figures(problem, thresholds, estimate),
                 seconds=timer.laps,
+                size=own_size(network.backbone),
                 others=tuple(
                     CandidatePoint(name, choice, _figures(problem, choice, estimate))
                     for name, choice in further.items()
@@ -257,9 +259,9 @@ def _seed(key: str, seed: int) -> int:
 @torch.no_grad()
 def _features(net: EarlyExitNet, part: SplitPart, device: torch.device) -> TapFeatures:
     batches: list[list[torch.Tensor]] = []
-    for images in torch.split(part.images.contiguous(memory_format=torch.channels_last), _FORWARD_BATCH):
+    for images in part.batches():
         with capture_outputs(net.backbone, net.taps) as at:
-            final = net.backbone(images.to(device))
+            final = net.backbone(in_memory_format(images, torch.channels_last).to(device))
         batches.append([*(at[tap] for tap in net.taps), final])
     *taps, final = (torch.cat(chunks) for chunks in zip(*batches, strict=True))
     for name, x in zip((*net.taps, "the final exit"), (*taps, final), strict=True):

@@ -5,7 +5,8 @@ or threshold is fitted on it. Networks of the front are trained again on the who
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from eetool.data.augmentation_levels import LIGHT, choose_augmentation
 from eetool.data.image_rows import image_tensor
+from eetool.data.rows import rows_per_pass
 from eetool.data.source import Source
 from eetool.data.splits import TEMPERATURE, THRESHOLD, TRAIN, split_record, split_source
 from eetool.errors import ArtefactError
@@ -27,10 +29,24 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class SplitPart:
-    """Normalised inputs (n, C, H, W) and labels int64 (n,)."""
+    """Examples of one part. Their pixels are normalised when they are used."""
 
-    images: Tensor
-    labels: Tensor
+    examples: TrainingExamples
+
+    @property
+    def labels(self) -> Tensor:
+        """Labels int64 (n,)."""
+        return self.examples.labels
+
+    def inputs(self, most: int | None = None) -> Tensor:
+        """Return normalised inputs (n, C, H, W) of the first `most` examples, or of all."""
+        return self.examples.inputs(torch.arange(len(self.labels))[:most])
+
+    def batches(self, size: int | None = None) -> Iterator[Tensor]:
+        """Yield the normalised inputs (n, C, H, W), `size` at a time, by default as many as a forward pass takes."""
+        step = size or rows_per_pass(self.examples.images.shape[1:])
+        for chosen in torch.split(torch.arange(len(self.labels)), step):
+            yield self.examples.inputs(chosen)
 
 
 @dataclass(frozen=True)
@@ -61,7 +77,7 @@ class SearchData:
 
     def batches(self, count: int, size: int) -> Iterator[Tensor]:
         """Yield the first `count` batches (size, C, H, W) of the training examples of branches."""
-        yield from torch.split(self.branches.images, size)[:count]
+        yield from islice(self.branches.batches(size), count)
 
 
 def load_search_data(source: Source, examples: int) -> SearchData:
@@ -81,8 +97,8 @@ def load_search_data(source: Source, examples: int) -> SearchData:
     training = TrainingExamples(pixels, torch.from_numpy(source.labels[learn]), mean, std, augmentation)
 
     def part(indices: np.ndarray) -> SplitPart:
-        images = training.normalise(torch.from_numpy(np.asarray(source.inputs[indices])))
-        return SplitPart(images, torch.from_numpy(source.labels[indices]))
+        images, labels = image_tensor(source.inputs, indices), torch.from_numpy(source.labels[indices])
+        return SplitPart(replace(training, images=images, labels=labels))
 
     preprocess = Preprocess(1 / 255, tuple(mean.tolist()), tuple(std.tolist()), source.resize)
     return SearchData(

@@ -10,7 +10,7 @@ from pathlib import Path
 from eetool.errors import UsageError
 from eetool.model.backbones.layers import round_to_multiple
 from eetool.model.user_code import describe, error_place
-from eetool.search.space.space import Gene, Genome, Space, SpaceBackbone, make_space
+from eetool.search.space.space import RESOLUTION, Gene, Genome, Space, SpaceBackbone, make_space
 from eetool.search.space.space_names import MOBILENET_V3, MOBILENET_V3_CIFAR, RESNET, check_space_name
 
 _KERNEL, _DEPTH, _WIDTH = 0, 1, 2  # phases of progressive shrinking, in the order of Once-for-All (arXiv 1908.09791)
@@ -58,7 +58,7 @@ class _MobileNetwork:
 def _mobile_space(
     name: str, fixed: _MobileNetwork, sides: tuple[int, ...], kernels: tuple[int, ...], expansions: tuple[int, ...]
 ) -> Space:
-    genes = [Gene("resolution", sides), Gene("width", (0.5, 0.75, 1.0), phase=_WIDTH)]
+    genes = [Gene(RESOLUTION, sides), Gene("width", (0.5, 0.75, 1.0), phase=_WIDTH)]
     for s in range(len(fixed.stages)):
         depth = Gene(f"stage{s}.depth", (2, 3, 4), phase=_DEPTH)
         genes.append(depth)
@@ -98,7 +98,7 @@ def resnet() -> Space:
 
     Its genes are the resolution, and widths and depths of three stages.
     """
-    genes = [Gene("resolution", (24, 28, 32))]
+    genes = [Gene(RESOLUTION, (24, 28, 32))]
     for s, widths in enumerate(((16, 24, 32), (24, 40, 64), (32, 64, 96))):
         genes.append(Gene(f"stage{s}.depth", (1, 2, 3), phase=_DEPTH))
         genes.append(Gene(f"stage{s}.width", widths, phase=_WIDTH))

@@ -27,6 +27,7 @@ BACKBONE, EXITS, BRANCHES, GATE, THRESHOLDS = "backbone", "exits", "branches", "
 MAX_BRANCH_DEPTH = 3
 BRANCH_WIDTHS = (32, 64, 128)
 SCORE = "score"
+RESOLUTION = "resolution"  # gene of the height and width that a network resizes images to
 ADAPTIVE = (
     "adaptive"  # as depth of a branch: NACHOS' rule makes its layers, see `eetool.search.evaluation.adaptive_branches`
 )
@@ -188,6 +189,26 @@ class Space:
     def only(self, choices: Mapping[str, tuple[Value, ...]]) -> "Space":
         """Return the space in which these genes have only these choices; unknown names are ignored."""
         return replace(self, genes=tuple(replace(g, choices=choices.get(g.name, g.choices)) for g in self.genes))
+
+    def with_sizes(self, sizes: tuple[int, ...]) -> "Space":
+        """Return the space whose networks resize images to one of these heights and widths, from small to large.
+
+        Raises:
+            UsageError: it has no gene of the size, and its backbones are of the user's own code, which has no size.
+        """
+        if any(gene.name == RESOLUTION for gene in self.genes):
+            return self.only({RESOLUTION: sizes})
+        if ":" in self.backbone(self.largest()).reference:
+            raise UsageError(
+                f"{self.name}: its networks are of your own code, and nothing says how they take other sizes",
+                f"Give the space a gene {RESOLUTION!r}, and resize the images in the network.",
+            )
+
+        def make(genome: Genome) -> SpaceBackbone:
+            made = self.make({name: value for name, value in genome.items() if name != RESOLUTION})
+            return replace(made, reference=f"{made.reference.partition('@')[0]}@{genome[RESOLUTION]}")
+
+        return replace(self, genes=(Gene(RESOLUTION, sizes), *self.genes), make=make)
 
     def with_thresholds(self, values: tuple[float, ...]) -> "Space":
         """Return the space with a threshold gene for every exit; `NEVER` among `values` is a gate that never fires."""

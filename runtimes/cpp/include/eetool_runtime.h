@@ -169,7 +169,8 @@ typedef struct ee_image {
 } ee_image;
 
 /* Set an input from an image, by the preprocessing of the bundle. Otherwise as ee_session_input. Where all inputs are
- * views of one picture, NULL sets all of them from it. */
+ * views of one picture, NULL sets all of them from it: the image is checked for all of them and copied, the first is made
+ * now, and another one by the call that first reaches a component which reads it. */
 EE_API ee_status ee_session_pixels(ee_session *session, const char *name, const ee_image *image, ee_error **error);
 
 typedef struct ee_run_options {
@@ -196,7 +197,7 @@ typedef struct ee_result {
 } ee_result;
 
 /* Run the inputs that are set. It allocates no memory of its own, after the first call to reach each component, where
- * the manifest fixes every size.
+ * the manifest fixes every size; making a view of a picture takes memory for its pixels.
  *
  * options: NULL for defaults. result: is filled.
  * Errors: INPUT for an input that is not set; USAGE for a closed model, a wrong option, or a session that another

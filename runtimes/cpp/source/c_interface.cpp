@@ -312,9 +312,7 @@ ee_status ee_session_pixels(ee_session* session, const char* name, const ee_imag
     const ee_image i = copied(image, "ee_image");
     if (i.row_bytes < 0) throw usage_error("ee_image: row_bytes is " + std::to_string(i.row_bytes));
     const auto row_bytes = static_cast<std::size_t>(i.row_bytes);
-    for (ModelInput* input : inputs) {
-      input->set(GivenImage{i.pixels, i.size_bytes, i.height, i.width, i.channels, row_bytes});
-    }
+    (*use).set_picture(inputs, GivenImage{i.pixels, i.size_bytes, i.height, i.width, i.channels, row_bytes});
   });
 }
 

@@ -161,6 +161,41 @@ struct DeviceSettings {
   Named<Measured> variants;
 };
 
+/// Rule of a stream of frames: checked, but not run. The normative text is docs/streams.md.
+struct StreamPolicy {
+  double epsilon = 0;
+  Thresholds thresholds;
+  bool agree = true;
+  std::int64_t check_every = 0;
+  std::optional<double> skip_distance;
+  std::optional<double> gap_s;
+};
+
+struct StreamExpected {
+  std::string split;
+  std::int64_t n = 0;
+  std::int64_t sequences = 0;
+  double accuracy = 0;
+  std::vector<double> exit_shares;
+  double mean_macs = 0;
+  std::vector<std::optional<ReachedConfidence>> reached;
+  std::optional<double> reaction_mean_s;
+  std::optional<double> reaction_p95_s;
+  std::optional<double> false_switches_per_minute;
+};
+
+struct StreamPoint {
+  StreamPolicy policy;
+  std::optional<StreamExpected> expected;
+};
+
+struct Stream {
+  double period_s = 0;
+  std::vector<double> base_rates;
+  std::string default_operating_point;
+  Named<Named<StreamPoint>> operating_points;  // by variant and name
+};
+
 struct File {
   std::string sha256;
   std::int64_t size_bytes = 0;
@@ -184,6 +219,7 @@ struct Manifest {
   std::optional<double> max_accuracy_drop;
   std::optional<Data> data;
   Named<DeviceSettings> devices;
+  std::optional<Stream> stream;
 
   std::size_t early_exits() const { return exits.size() - 1; }
 };

@@ -1,4 +1,5 @@
-// Rules of a manifest that types alone cannot state, in two files: of the model, and of its variants and files.
+// Rules of a manifest that types alone cannot state, in three files: of the model, of its variants
+// and files, and of streams.
 #pragma once
 
 #include <string>
@@ -30,6 +31,7 @@ void check_exits(const Manifest& manifest);
 void check_variants(const Manifest& manifest);
 void check_data(const Manifest& manifest);
 void check_devices(const Manifest& manifest);
+void check_stream(const Manifest& manifest);
 void check_files(const Manifest& manifest);
 
 }  // namespace eetool

@@ -5,13 +5,11 @@
 #include "error.hpp"
 #include "json.hpp"
 #include "manifest.hpp"
+#include "manifest_version.hpp"
 #include "text.hpp"
 
 namespace eetool {
 namespace {
-
-constexpr int kMajor = 1, kMinor = 1;
-constexpr std::string_view kSupported = "1.x";
 
 [[noreturn]] void refuse_type(const std::string& path, const char* expected, const JsonValue& value) {
   refuse_manifest((path.empty() ? "the document" : path) + ": expected " + expected + ", found " + describe(value));
@@ -84,6 +82,12 @@ void decode(const JsonValue& value, const std::string& path, bool, double& out) 
   }
 }
 
+void decode(const JsonValue& value, const std::string& path, bool, bool& out) {
+  const auto* truth = value.as<bool>();
+  if (truth == nullptr) refuse_type(path, "true or false", value);
+  out = *truth;
+}
+
 void decode(const JsonValue& value, const std::string& path, bool, Dimension& out) {
   if (const auto* integer = value.as<std::int64_t>()) {
     out = *integer;
@@ -94,6 +98,8 @@ void decode(const JsonValue& value, const std::string& path, bool, Dimension& ou
   }
 }
 
+template <typename T>
+void decode(const JsonValue& value, const std::string& path, bool lenient, T& out);
 template <typename T>
 void decode(const JsonValue& value, const std::string& path, bool lenient, std::optional<T>& out);
 template <typename T>
@@ -146,6 +152,10 @@ void read_fields(Fields& f, Split& out);
 void read_fields(Fields& f, Data& out);
 void read_fields(Fields& f, Measured& out);
 void read_fields(Fields& f, DeviceSettings& out);
+void read_fields(Fields& f, StreamPolicy& out);
+void read_fields(Fields& f, StreamExpected& out);
+void read_fields(Fields& f, StreamPoint& out);
+void read_fields(Fields& f, Stream& out);
 void read_fields(Fields& f, File& out);
 
 /// Decode a record.
@@ -282,6 +292,40 @@ void read_fields(Fields& f, DeviceSettings& out) {
   read(f, "variants", out.variants);
 }
 
+void read_fields(Fields& f, StreamPolicy& out) {
+  read(f, "epsilon", out.epsilon);
+  read(f, "thresholds", out.thresholds);
+  read_optional(f, "agree", out.agree);
+  read_optional(f, "check_every", out.check_every);
+  read_optional(f, "skip_distance", out.skip_distance);
+  read_optional(f, "gap_s", out.gap_s);
+}
+
+void read_fields(Fields& f, StreamExpected& out) {
+  read(f, "split", out.split);
+  read(f, "n", out.n);
+  read(f, "sequences", out.sequences);
+  read(f, "accuracy", out.accuracy);
+  read(f, "exit_shares", out.exit_shares);
+  read(f, "mean_macs", out.mean_macs);
+  read(f, "reached", out.reached);
+  read_optional(f, "reaction_mean_s", out.reaction_mean_s);
+  read_optional(f, "reaction_p95_s", out.reaction_p95_s);
+  read_optional(f, "false_switches_per_minute", out.false_switches_per_minute);
+}
+
+void read_fields(Fields& f, StreamPoint& out) {
+  read(f, "policy", out.policy);
+  read_optional(f, "expected", out.expected);
+}
+
+void read_fields(Fields& f, Stream& out) {
+  read(f, "period_s", out.period_s);
+  read(f, "base_rates", out.base_rates);
+  read(f, "default_operating_point", out.default_operating_point);
+  read(f, "operating_points", out.operating_points);
+}
+
 void read_fields(Fields& f, File& out) {
   read(f, "sha256", out.sha256);
   read(f, "size_bytes", out.size_bytes);
@@ -304,39 +348,7 @@ void read_fields(Fields& f, Manifest& out) {
   read_optional(f, "max_accuracy_drop", out.max_accuracy_drop);
   read_optional(f, "data", out.data);
   read_optional(f, "devices", out.devices);
-}
-
-/// Read a decimal number of 1 to 4 digits without leading zeros at `at`, and advance; -1 where there is none.
-int version_part(std::string_view text, std::size_t& at) {
-  const std::size_t start = at;
-  int number = 0;
-  while (at < text.size() && at - start < 4 && text[at] >= '0' && text[at] <= '9')
-    number = number * 10 + text[at++] - '0';
-  return at == start || (at - start > 1 && text[start] == '0') ? -1 : number;
-}
-
-/// Return the minor version of the document; throws where it is of another major one.
-int minor_version(const JsonValue& document) {
-  const auto* object = document.as<JsonObject>();
-  const JsonValue* found = object == nullptr ? nullptr : find(object->members, "schema_version");
-  const auto* version = found == nullptr ? nullptr : found->as<std::string>();
-  int major = -1, minor = -1;
-  if (version != nullptr) {
-    std::size_t at = 0;
-    major = version_part(*version, at);
-    if (at < version->size() && (*version)[at] == '.') minor = version_part(*version, ++at);
-    if (at != version->size()) minor = -1;
-  }
-  if (major < 0 || minor < 0) {
-    const std::string actual = found == nullptr ? "nothing" : describe(*found);
-    refuse_manifest("schema_version: expected '1.0' or '1.1', found " + actual);
-  }
-  if (major != kMajor) {
-    throw bundle_error("manifest.json: schema_version " + *version + " cannot be read by this runtime, which reads " +
-                           std::string(kSupported),
-                       "Install the matching eetool-runtime, or export the bundle again with this version.");
-  }
-  return minor;
+  read_optional(f, "stream", out.stream);
 }
 
 }  // namespace
@@ -349,7 +361,7 @@ Manifest parse_manifest(std::string_view bytes) {
   const JsonValue document = parse_json(bytes, "manifest.json");
   Manifest manifest;
   manifest.minor_version = minor_version(document);
-  Fields fields(document, "", manifest.minor_version > kMinor);  // unknown fields of newer versions are ignored
+  Fields fields(document, "", manifest.minor_version > kNewestMinor);  // unknown fields of newer versions are ignored
   fields.required("schema_version");
   read_fields(fields, manifest);
   fields.finish();

@@ -91,7 +91,7 @@ std::size_t ModelInput::take_shape(const GivenTensor& tensor) {
 }
 
 void ModelInput::set(const GivenTensor& tensor) {
-  is_given_ = false;
+  unset();
   if (tensor.dtype != spec_.tensor.dtype) {
     refuse("expected " + spec_.tensor.dtype + ", found " + std::string(tensor.dtype),
            spec_.text               ? kNoWords
@@ -117,30 +117,58 @@ void ModelInput::set(const GivenTensor& tensor) {
 }
 
 void ModelInput::set(const GivenImage& image) {
-  is_given_ = false;
+  unset();
+  write(checked_picture(image));
+  is_given_ = true;
+}
+
+void ModelInput::set_later(const GivenImage& image) {
+  unset();
+  waiting_ = checked_picture(image);
+  is_given_ = true;
+}
+
+void ModelInput::make_waiting() {
+  write(*waiting_);
+  waiting_.reset();
+}
+
+bool ModelInput::has_own_form(std::int64_t height, std::int64_t width, std::int64_t channels) const {
+  const auto& shape = spec_.tensor.shape;
+  return height == size_of(shape[2]) && width == size_of(shape[3]) && channels == size_of(shape[1]);
+}
+
+std::int64_t ModelInput::opaque_channels(std::int64_t channels) const {
+  const bool has_alpha = channels != size_of(spec_.tensor.shape[1]) && channels % 2 == 0;
+  return channels - (has_alpha ? 1 : 0);
+}
+
+Picture ModelInput::checked_picture(const GivenImage& image) const {
   if (!spec_.preprocess) {
     refuse("the bundle holds no preprocessing; give a finished " + describe(spec_.tensor), spec_.text ? kNoWords : "");
   }
+  const bool fits = has_own_form(image.height, image.width, image.channels);
+  if (!fits) check_resizable(image);
+  const Picture picture = pixels_of(image);
+  if (!values_are_finite_) refuse("the preprocessing of the bundle gives NaN or infinite values");
+  if (!fits && opaque_channels(image.channels) != image.channels && !is_opaque(picture)) {
+    refuse("has transparent pixels, and nothing says what lies behind them",
+           "Put it on the background that was there in training.");
+  }
+  return picture;
+}
+
+void ModelInput::write(const Picture& picture) {
+  if (has_own_form(picture.height, picture.width, picture.channels)) {
+    normalise(picture);
+    return;
+  }
   const auto& shape = spec_.tensor.shape;
   const std::int64_t channels = size_of(shape[1]), height = size_of(shape[2]), width = size_of(shape[3]);
-  const bool fits = image.height == height && image.width == width && image.channels == channels;
-  if (!fits) check_resizable(image);
-  const Picture picture = checked_picture(image);
-  if (!values_are_finite_) refuse("the preprocessing of the bundle gives NaN or infinite values");
-  if (fits) {
-    normalise(picture);
-  } else {
-    const bool has_alpha = image.channels != channels && image.channels % 2 == 0;
-    if (has_alpha && !is_opaque(picture)) {
-      refuse("has transparent pixels, and nothing says what lies behind them",
-             "Put it on the background that was there in training.");
-    }
-    const std::int64_t used = image.channels - (has_alpha ? 1 : 0);
-    const std::vector<std::uint8_t> fitted =
-        with_channels(resize(picture, height, width, used, spec_.preprocess->resize->fit), used, channels);
-    normalise(Picture{fitted.data(), height, width, channels, static_cast<std::size_t>(width * channels)});
-  }
-  is_given_ = true;
+  const std::int64_t used = opaque_channels(picture.channels);
+  const std::vector<std::uint8_t> fitted =
+      with_channels(resize(picture, height, width, used, spec_.preprocess->resize->fit), used, channels);
+  normalise(Picture{fitted.data(), height, width, channels, static_cast<std::size_t>(width * channels)});
 }
 
 void ModelInput::check_resizable(const GivenImage& image) const {
@@ -156,7 +184,7 @@ void ModelInput::check_resizable(const GivenImage& image) const {
              : spec_.preprocess->resize ? "The image has no pixels." : "This bundle has no rule of resizing.");
 }
 
-Picture ModelInput::checked_picture(const GivenImage& image) const {
+Picture ModelInput::pixels_of(const GivenImage& image) const {
   const auto rows = static_cast<std::size_t>(image.height);
   const std::size_t row_pixels = static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.channels);
   const std::size_t row_bytes = image.row_bytes == 0 ? row_pixels : image.row_bytes;

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -42,7 +43,13 @@ class ModelInput {
   /// True once a value was accepted; a refused one makes it false again.
   bool is_given() const { return is_given_; }
 
-  void unset() { is_given_ = false; }
+  /// True where the tensor holds the value; false where it is made of a picture when `make` is called.
+  bool is_made() const { return !waiting_; }
+
+  void unset() {
+    is_given_ = false;
+    waiting_.reset();
+  }
 
   /// Check a finished tensor and copy it; throws an input error.
   void set(const GivenTensor& tensor);
@@ -50,6 +57,14 @@ class ModelInput {
   /// Check an image, resize it where it has another size, and normalise it, by the rules of the bundle; throws an input
   /// error.
   void set(const GivenImage& image);
+
+  /// Check an image, and leave it to `make` to read it: its pixels stay until then. Throws an input error.
+  void set_later(const GivenImage& image);
+
+  /// Make the tensor of the image of `set_later`, if it is not made yet.
+  void make() {
+    if (waiting_) make_waiting();
+  }
 
  private:
   [[noreturn]] void refuse(const std::string& reason, const std::string& hint = {}) const;
@@ -60,8 +75,22 @@ class ModelInput {
   /// Throw an input error unless an image of another size or other channels can be brought to the model's.
   void check_resizable(const GivenImage& image) const;
 
-  /// Return the pixels of an image; throws an input error where the memory is too small.
+  /// Return the pixels of an image that the tensor can be made of; throws an input error.
   Picture checked_picture(const GivenImage& image) const;
+
+  /// Return the pixels of an image; throws an input error where the memory is too small.
+  Picture pixels_of(const GivenImage& image) const;
+
+  /// True where a picture has the size and the channels of the model.
+  bool has_own_form(std::int64_t height, std::int64_t width, std::int64_t channels) const;
+
+  /// Return the channels of a picture without its alpha channel.
+  std::int64_t opaque_channels(std::int64_t channels) const;
+
+  void make_waiting();
+
+  /// Write a checked picture to the buffer, resized where it has another size.
+  void write(const Picture& picture);
 
   /// Write a picture of the model's size to the buffer, by mean and deviation.
   void normalise(const Picture& picture);
@@ -72,6 +101,7 @@ class ModelInput {
   std::vector<float> values_;  // of each channel and pixel value, where the input is made from an image
   bool values_are_finite_ = true;
   bool is_given_ = false;
+  std::optional<Picture> waiting_;  // not made yet
 };
 
 /// Throw an input error where a symbol of the shapes, such as `tokens`, has two sizes.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "error.hpp"
 #include "text.hpp"
@@ -73,6 +74,14 @@ Session::Session(std::shared_ptr<Model> model) : model_(std::move(model)) {
     logits_.push_back(&tensors_.at(exit.logits));
   }
   calls_.resize(m.components.size());
+  views_.resize(m.components.size());
+  for (std::size_t i = 0; i < m.components.size(); ++i) {
+    const auto& read = m.components[i].inputs;
+    for (ModelInput& later : inputs_) {
+      const bool is_view = &later != inputs_.data() && later.spec().picture;
+      if (is_view && std::find(read.begin(), read.end(), later.spec().name) != read.end()) views_[i].push_back(&later);
+    }
+  }
   seen_.resize(m.exits.size());
 }
 
@@ -97,6 +106,20 @@ std::vector<ModelInput*> Session::inputs_of_picture(const char* name) {
   std::vector<ModelInput*> views;
   for (ModelInput& input : inputs_) views.push_back(&input);
   return views;
+}
+
+void Session::set_picture(const std::vector<ModelInput*>& inputs, const GivenImage& image) {
+  inputs[0]->set(image);
+  if (inputs.size() == 1) return;
+  const auto rows = static_cast<std::size_t>(image.height);
+  const std::size_t row_pixels = static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.channels);
+  const std::size_t row_bytes = image.row_bytes == 0 ? row_pixels : image.row_bytes;
+  picture_.resize(rows * row_pixels);  // checked: at most the bytes that the caller has
+  for (std::size_t y = 0; y < rows; ++y) {
+    std::memcpy(picture_.data() + y * row_pixels, image.pixels + y * row_bytes, row_pixels);
+  }
+  const GivenImage kept{picture_.data(), picture_.size(), image.height, image.width, image.channels, 0};
+  for (std::size_t i = 1; i < inputs.size(); ++i) inputs[i]->set_later(kept);
 }
 
 void Session::bind(std::size_t position) {

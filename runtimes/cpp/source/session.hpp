@@ -46,6 +46,16 @@ class Session {
   /// Return the input of a name; without a name all inputs that are views of one picture, or the only one.
   std::vector<ModelInput*> inputs_of_picture(const char* name);
 
+  /// Set inputs from one image; throws an input error. The first is made now, others when a component reads them: for
+  /// these the pixels are copied.
+  void set_picture(const std::vector<ModelInput*>& inputs, const GivenImage& image);
+
+  /// Return a copy of a float tensor.
+  std::vector<float> values(const std::string& name) const {
+    const TensorBuffer& tensor = tensors_.at(name);
+    return {tensor.floats(), tensor.floats() + tensor.size_bytes / sizeof(float)};
+  }
+
   /// Run the inputs that are set; throws every kind of error but a bundle error, or that too with lazy loading.
   Prediction run(const CallOptions& options);
 
@@ -59,6 +69,7 @@ class Session {
 
   void run_component(std::size_t position) {
     if (!calls_[position]) bind(position);
+    for (ModelInput* view : views_[position]) view->make();
     calls_[position]->run();
   }
   void bind(std::size_t position);
@@ -73,6 +84,8 @@ class Session {
   bool is_fixed_ = true;  // every size is in the manifest
   std::vector<ModelInput> inputs_;
   std::vector<std::unique_ptr<BoundCall>> calls_;    // by position of the component
+  std::vector<std::vector<ModelInput*>> views_;      // that each component reads, from the second view on
+  std::vector<std::uint8_t> picture_;                // copy of the pixels that views are made of
   std::vector<TensorBuffer*> confidences_, logits_;  // by exit
   std::vector<SeenConfidence> seen_;
   std::size_t seen_count_ = 0;

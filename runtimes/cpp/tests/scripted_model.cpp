@@ -19,11 +19,12 @@ struct Wiring {
   std::vector<std::string> inputs, outputs;
 };
 
-Wiring wiring_of(const std::string& name) {
+Wiring wiring_of(const std::string& name, bool has_views) {
   const std::string k = name.substr(name.size() - 1);
   const std::string before = std::to_string(k[0] - '0' - 1);
   if (name.substr(0, 3) == "seg") {
     const std::string reads = k == "0" ? "input" : "features" + before;
+    if (has_views && k == "1") return {reads, {reads, "view"}, {"features" + k}};
     return {reads, {reads}, {"features" + k}};
   }
   return {"features" + k, {"features" + k, name + "_temperature"}, {name + "_logits", name + "_confidence"}};
@@ -32,11 +33,13 @@ Wiring wiring_of(const std::string& name) {
 class ScriptedGraph : public Graph {
  public:
   ScriptedGraph(ScriptedEngine& engine, const std::string& name)
-      : engine_(engine), name_(name), wiring_(wiring_of(name)) {
+      : engine_(engine), name_(name), wiring_(wiring_of(name, engine.has_views_)) {
     for (const std::string& input : wiring_.inputs) {
-      const bool is_scalar = input.find("temperature") != input.npos;
-      inputs_.emplace_back(
-          input, Tensor{"float32", is_scalar ? std::vector<Dimension>{} : std::vector<Dimension>{"batch", 1}});
+      std::vector<Dimension> shape = {"batch", 1};
+      if (input.find("temperature") != input.npos) shape = {};
+      if (engine.has_views_ && input == "input") shape = {"batch", 1, 1, 1};
+      if (input == "view") shape = {"batch", 1, 2, 2};
+      inputs_.emplace_back(input, Tensor{"float32", shape});
     }
     for (const std::string& output : wiring_.outputs) {
       std::vector<Dimension> shape = {"batch"};
@@ -114,7 +117,7 @@ TemporaryFolder::TemporaryFolder() {
 
 TemporaryFolder::~TemporaryFolder() { std::filesystem::remove_all(path); }
 
-std::string write_bundle(const std::filesystem::path& folder, std::string (*edit)(std::string)) {
+std::string write_bundle(const std::filesystem::path& folder, std::string (*edit)(std::string), bool has_views) {
   std::string components, graphs, exits, tensors, files = file_record("samples/inputs.npz", "");
   const std::filesystem::path root = folder / "scripted.eebundle";
   write(root / "samples/inputs.npz", "");
@@ -122,7 +125,7 @@ std::string write_bundle(const std::filesystem::path& folder, std::string (*edit
     const bool is_exit = i % 2 == 1;
     const std::string k = std::to_string(i / 2), name = (is_exit ? "exit" : "seg") + k, comma = i == 0 ? "" : ", ";
     const std::string path = "components/" + name + ".fake";
-    const Wiring wiring = wiring_of(name);
+    const Wiring wiring = wiring_of(name, has_views);
     write(root / path, name);
     components += comma + R"({"name": )" + quote(name) + R"(, "kind": )" + quote(is_exit ? "exit" : "segment") +
                   R"(, "inputs": )" + list(wiring.inputs) + R"(, "outputs": )" + list(wiring.outputs) +
@@ -140,9 +143,16 @@ std::string write_bundle(const std::filesystem::path& folder, std::string (*edit
       tensors += comma + quote("features" + k) + R"(: {"dtype": "float32", "shape": ["batch", 1]})";
     }
   }
+  const std::string rule =
+      R"("preprocess": {"scale": 1, "mean": [0], "std": [1], "resize": {"fit": "stretch", "filter": "bilinear"}}, )"
+      R"("picture": "photo"})";
+  const std::string inputs =
+      has_views ? R"({"name": "input", "dtype": "float32", "shape": ["batch", 1, 1, 1], )" + rule +
+                      R"(, {"name": "view", "dtype": "float32", "shape": ["batch", 1, 2, 2], )" + rule
+                : std::string(R"({"name": "input", "dtype": "float32", "shape": ["batch", 1]})");
   std::string manifest =
-      R"({"schema_version": "1.0", "name": "scripted", "inputs": [{"name": "input", "dtype": "float32", )"
-      R"("shape": ["batch", 1]}], "labels": ["cat", "dog"], "tensors": {)" +
+      R"({"schema_version": "1.0", "name": "scripted", "inputs": [)" + inputs +
+      R"(], "labels": ["cat", "dog"], "tensors": {)" +
       tensors + R"(}, "exits": [)" + exits + R"(], "components": [)" + components +
       R"(], "variants": {"fake/fp32": {"components": {)" + graphs +
       R"(}, "temperatures": [1, 1, 1], "operating_points": {"balanced": {"thresholds": [0.8, 0.8]}, )"
@@ -154,9 +164,9 @@ std::string write_bundle(const std::filesystem::path& folder, std::string (*edit
   return root.string();
 }
 
-ScriptedModel::ScriptedModel(std::map<std::string, double> component_ms, bool preload)
-    : engine(std::make_shared<ScriptedEngine>(std::move(component_ms))) {
-  const auto bundle = open_bundle(write_bundle(folder.path));
+ScriptedModel::ScriptedModel(std::map<std::string, double> component_ms, bool preload, bool has_views)
+    : engine(std::make_shared<ScriptedEngine>(std::move(component_ms), has_views)) {
+  const auto bundle = open_bundle(write_bundle(folder.path, nullptr, has_views));
   auto graphs = std::make_shared<LoadedGraphs>(bundle, "fake/fp32", engine, Threads{}, preload);
   const Clock clock = engine->component_ms_.empty() ? steady_clock_ns : scripted_clock;
   model = std::make_shared<Model>(bundle, "fake/fp32", std::move(graphs), clock);

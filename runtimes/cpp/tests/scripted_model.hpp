@@ -19,7 +19,8 @@ inline std::int64_t scripted_clock() { return clock_now_ns; }
 /// logits at exit k are (0, 1 + k).
 class ScriptedEngine : public Engine {
  public:
-  explicit ScriptedEngine(std::map<std::string, double> component_ms) : component_ms_(std::move(component_ms)) {}
+  explicit ScriptedEngine(std::map<std::string, double> component_ms, bool has_views = false)
+      : component_ms_(std::move(component_ms)), has_views_(has_views) {}
 
   std::string name() const override { return "scripted"; }
   std::string version() const override { return "1"; }
@@ -27,6 +28,7 @@ class ScriptedEngine : public Engine {
   std::shared_ptr<Graph> open(const std::string& path, const Bytes& data, Threads threads) override;
 
   std::map<std::string, double> component_ms_;  // how far a component moves the clock
+  bool has_views_;
 };
 
 /// A folder that is removed at the end.
@@ -40,8 +42,10 @@ class TemporaryFolder {
   std::filesystem::path path;
 };
 
-/// Write a bundle of two early exits for the scripted engine, at thresholds of 0.8; `edit` changes its manifest.
-std::string write_bundle(const std::filesystem::path& folder, std::string (*edit)(std::string) = nullptr);
+/// Write a bundle of two early exits for the scripted engine, at thresholds of 0.8; `edit` changes its manifest. With
+/// views the inputs `input` of 1x1 and `view` of 2x2 pixels are views of one picture, and seg1 reads the second.
+std::string write_bundle(const std::filesystem::path& folder, std::string (*edit)(std::string) = nullptr,
+                         bool has_views = false);
 
 /// Durations with which the gates are at 3, 8 and 13 ms.
 inline const std::map<std::string, double> kTimes = {{"seg0", 2},  {"exit0", 1}, {"seg1", 4},
@@ -49,7 +53,7 @@ inline const std::map<std::string, double> kTimes = {{"seg0", 2},  {"exit0", 1},
 
 /// A bundle, the engine and a model of both.
 struct ScriptedModel {
-  explicit ScriptedModel(std::map<std::string, double> component_ms = {}, bool preload = true);
+  explicit ScriptedModel(std::map<std::string, double> component_ms = {}, bool preload = true, bool has_views = false);
 
   TemporaryFolder folder;
   std::shared_ptr<ScriptedEngine> engine;

@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <limits>
@@ -133,6 +134,57 @@ TEST_CASE("an input that is refused is unset") {
   run(session, 0);
   CHECK_THROWS_AS(run(session, std::numeric_limits<float>::infinity()), Error);
   CHECK_THROWS_WITH(session.run({}), "input 'input' is not set, or its last value was refused");
+}
+
+TEST_CASE("a later view of a picture is made by the call that reaches its component") {
+  ScriptedModel scripted({}, true, true);
+  Session session(scripted.model);
+  std::vector<std::uint8_t> pixels(6 * 4, 0);  // 4 rows of 4 pixels, and 2 bytes between rows
+  const GivenImage image{pixels.data(), pixels.size(), 4, 4, 1, 6};
+  const auto set = [&] { session.set_picture(session.inputs_of_picture(nullptr), image); };
+  set();
+  ModelInput& view = session.input("view");
+  CHECK(view.is_given());
+  CHECK_FALSE(view.is_made());
+  CHECK(session.run({}).exit == 0);
+  CHECK_FALSE(view.is_made());
+  CHECK(session.run({1000.0, 0}).exit == 0);
+  CHECK_FALSE(view.is_made());
+  CHECK(session.run({std::nullopt, 1}).exit == 1);
+  CHECK(view.is_made());
+
+  std::fill(pixels.begin(), pixels.end(), 2);
+  set();
+  CHECK_FALSE(view.is_made());
+  std::fill(pixels.begin(), pixels.end(), 9);  // the session has a copy
+  CHECK(session.run({}).exit == 2);
+  CHECK(view.is_made());
+  view.make();
+  CHECK(session.run({}).exit == 2);
+
+  const float own[] = {1, 1, 1, 1};
+  set();
+  view.set(GivenTensor{"float32", nullptr, 0, own, sizeof(own)});
+  CHECK(view.is_made());
+  const GivenImage none{pixels.data(), pixels.size(), 0, 4, 1, 0};
+  CHECK_THROWS_WITH(view.set_later(none), "input 'view': expected raw pixels uint8 of any size, found uint8 (0, 4, 1)");
+  CHECK_FALSE(view.is_given());
+  CHECK(view.is_made());
+}
+
+TEST_CASE("a view that is made later is the one that is made at once") {
+  ScriptedModel scripted({}, true, true);
+  Session session(scripted.model);
+  std::vector<std::uint8_t> pixels(3 * 5 * 4, 255);
+  for (std::size_t i = 0; i < pixels.size(); i += 4) pixels[i] = static_cast<std::uint8_t>(7 * i);
+  const GivenImage image{pixels.data(), pixels.size(), 3, 5, 4, 0};
+  const std::vector<ModelInput*> views = session.inputs_of_picture(nullptr);
+  REQUIRE(views.size() == 2);
+  Session other(scripted.model);
+  other.input("view").set(image);
+  session.set_picture(views, image);
+  views[1]->make();
+  CHECK(session.values("view") == other.values("view"));
 }
 
 TEST_CASE("sessions of many threads share a model while the operating point changes") {

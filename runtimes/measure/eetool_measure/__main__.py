@@ -18,7 +18,7 @@ from eetool_runtime.backends import PRIVATE, PROCESS
 from eetool_runtime.bundle import open_bundle
 from eetool_runtime.errors import EarlyExitError, UsageError
 
-from .bundle_timing import MIN_SECONDS, RUNS, SEED, measure_bundle
+from .bundle_timing import MIN_SECONDS, PICTURE, RUNS, SEED, measure_bundle
 from .energy import GROSS, NET, EnergyMeter
 from .meters.registry import METERS
 from .probe_timing import ALL, PROBES, WHOLE, ProbeTimes, measure_probes
@@ -36,6 +36,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--runs", type=int, default=RUNS, help="minimum number of timed calls of every subject")
     parser.add_argument("--min-seconds", type=float, default=MIN_SECONDS, help="minimum measuring time")
     parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--picture", type=_size, default=PICTURE, metavar="480x640", help="of which inputs are made")
     parser.add_argument("--power", metavar="METER", help=f"also measure energy: {', '.join(METERS)}")
     parser.add_argument("--power-seconds", type=float, help="length of one energy window; by default ten readings")
     parser.add_argument("--power-scope", default=NET, choices=(NET, GROSS), help="idle power subtracted, or not")
@@ -62,12 +63,20 @@ def _measure(path: Path, variant: Optional[str], options: dict[str, Any]) -> Uni
             raise UsageError("the energy of probes is not measured", "Leave out --power and --watts.")
         if options.pop("sustained_seconds") is not None:
             raise UsageError("--sustained-seconds is for bundles; this is a folder of probes")
+        options.pop("picture")
         return measure_probes(path, report=_report if options.pop("progress") else lambda steps: None, **options)
     if options.pop("times") != ALL:
         raise UsageError("--times is for a folder of probes; this is a bundle")
     options.pop("progress")
     bundle = open_bundle(path)
     return measure_bundle(bundle, variant or next(iter(bundle.manifest.variants)), **options)
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, width = map(int, text.split("x"))
+    if min(height, width) < 1:
+        raise ValueError(text)
+    return height, width
 
 
 def _report(steps: int) -> None:

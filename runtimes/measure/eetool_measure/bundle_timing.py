@@ -12,8 +12,9 @@ from eetool_runtime.backends import PROCESS, Graph, Threads, backend_for
 from eetool_runtime.bundle import MANIFEST, Bundle
 from eetool_runtime.errors import BundleError, UsageError
 from eetool_runtime.loading import open_graphs
-from eetool_runtime.manifest import Manifest, Variant, scalars
+from eetool_runtime.manifest import Input, Manifest, Variant, scalars
 from eetool_runtime.model import Model
+from eetool_runtime.preprocess import preprocess
 
 from .energy import EnergyMeter
 from .machine import read_machine
@@ -23,6 +24,7 @@ from .results import (
     EXIT,
     FULL,
     REFERENCE,
+    VIEW,
     BundleId,
     Key,
     Measurement,
@@ -34,6 +36,7 @@ from .sustained import measure_sustained
 from .timing import Subject, translate_errors
 
 RUNS, MIN_SECONDS, SEED = 300, 3.0, 0
+PICTURE = (480, 640)  # height and width of a picture of which inputs are made
 _MAX_SAMPLES = 16
 
 Tensors = dict[str, np.ndarray]
@@ -50,6 +53,7 @@ def measure_bundle(
     seed: int = SEED,
     power: Optional[EnergyMeter] = None,
     sustained_seconds: Optional[float] = None,
+    picture: tuple[int, int] = PICTURE,
 ) -> Measurement:
     """Measure one variant at batch 1 on the bundle's own samples.
 
@@ -63,6 +67,7 @@ def measure_bundle(
         seed: of the random order of subjects.
         power: meter for a measurement of energy after that of latency, or None.
         sustained_seconds: duration of a final closed loop at the default operating point, or None.
+        picture: height and width of the picture of which inputs are made, where the bundle has a rule of resizing.
 
     Raises:
         UsageError: the variant does not exist, or an argument is out of range.
@@ -75,6 +80,7 @@ def measure_bundle(
     graphs, subjects, inputs = graphs_and_subjects(bundle, variant, Threads(threads, pool))
     opener = backend_for(variant.split("/")[0])
     granted = next(iter(graphs.values())).threads  # may differ from the request
+    energy_subjects, subjects = subjects, {**subjects, **_view_subjects(bundle.manifest, picture)}
     before = read_machine_state()
     cascades = [key for key in subjects if key[0] in (EXIT, FULL[0])]  # short components may vary more
     times = interleave_until_steady(subjects, cascades, runs=runs, min_seconds=min_seconds, seed=seed)
@@ -82,8 +88,8 @@ def measure_bundle(
     steadiness = Steadiness(
         relative_ci95(cascade_times), drift(cascade_times), before, read_machine_state(), p90_to_median(cascade_times)
     )
-    summary = summarize_times(bundle.manifest, granted, times)
-    energy = power.energy(subjects, summary, seed) if power is not None else None
+    summary = summarize_times(bundle.manifest, granted, times, picture)
+    energy = power.energy(energy_subjects, summary, seed) if power is not None else None
     sustained = None
     if sustained_seconds is not None:
         # As an application calls it: at the default operating point, one sample after the other.
@@ -91,6 +97,21 @@ def measure_bundle(
         sustained = measure_sustained(lambda number: model(inputs[number % len(inputs)]), point, sustained_seconds)
     machine = read_machine(opener.name, opener.version)
     return Measurement(bundle_id(bundle), variant, summary, machine, steadiness, energy, sustained)
+
+
+def _view_subjects(m: Manifest, picture: tuple[int, int]) -> dict[Key, Subject]:
+    """Return the making of every input that is made of photographs, from an array as a camera gives it."""
+    subjects: dict[Key, Subject] = {}
+    for spec in m.inputs:
+        if spec.preprocess is not None and spec.preprocess.resize is not None:
+            shape = (*picture, int(spec.shape[1]))
+            pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+            subjects[VIEW, spec.name] = _preprocessing(pixels, spec)
+    return subjects
+
+
+def _preprocessing(pixels: np.ndarray, spec: Input) -> Subject:
+    return lambda number: preprocess(pixels, spec)
 
 
 def bundle_id(bundle: Bundle) -> BundleId:

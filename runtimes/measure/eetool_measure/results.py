@@ -18,7 +18,7 @@ from .sustained import Sustained
 from .timing import Latency, Spread, latency, per_round, spread
 
 Key = tuple[str, str]  # kind of subject, and its name
-COMPONENT, EXIT, REFERENCE = "component", "exit", "reference"
+COMPONENT, EXIT, REFERENCE, VIEW = "component", "exit", "reference", "view"
 FULL: Key = ("full", "")
 
 
@@ -29,6 +29,21 @@ class ComponentTime:
     name: str
     kind: str
     macs: int
+    latency_ms: Latency
+
+
+@dataclass(frozen=True)
+class ViewTime:
+    """Latency of making one input from a picture: resizing and normalising of an array.
+
+    Attributes:
+        input: name of the input.
+        picture: height and width of the picture.
+        latency_ms: milliseconds.
+    """
+
+    input: str
+    picture: tuple[int, ...]
     latency_ms: Latency
 
 
@@ -71,7 +86,8 @@ class OverheadRatios:
 class ThreadTimes:
     """Latencies with one thread count. `full` is the cascade at full depth without early exits.
 
-    `pool` is the pool in use, which may differ from the request: one thread needs none, and old backends have none.
+    `views` are the inputs that are made of photographs; no other latency includes their making. `pool` is the pool in
+    use, which may differ from the request: one thread needs none, and old backends have none.
     """
 
     threads: int
@@ -81,6 +97,7 @@ class ThreadTimes:
     full: Latency
     references: References
     overhead: OverheadRatios
+    views: tuple[ViewTime, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -139,8 +156,13 @@ def thresholds_to_leave_at(m: Manifest, exit_index: int) -> tuple[Optional[float
     return (always + (None,) * m.n_early_exits)[: m.n_early_exits]
 
 
-def summarize_times(m: Manifest, threads: Threads, times: Mapping[Key, np.ndarray]) -> ThreadTimes:
-    """Return the records of `times`, int64 (rounds, BLOCK) nanoseconds for every subject."""
+def summarize_times(
+    m: Manifest, threads: Threads, times: Mapping[Key, np.ndarray], picture: tuple[int, int] = (0, 0)
+) -> ThreadTimes:
+    """Return the records of `times`, int64 (rounds, BLOCK) nanoseconds for every subject.
+
+    `picture` is the height and width of the picture that inputs were made of.
+    """
 
     def reference(name: str) -> Optional[Latency]:
         return latency(times[REFERENCE, name]) if (REFERENCE, name) in times else None
@@ -155,6 +177,7 @@ def summarize_times(m: Manifest, threads: Threads, times: Mapping[Key, np.ndarra
         full=latency(times[FULL]),
         references=References(reference("unsplit"), reference("all_exits")),
         overhead=_overhead(m, times),
+        views=tuple(ViewTime(name, picture, latency(ns)) for (kind, name), ns in times.items() if kind == VIEW),
     )
 
 

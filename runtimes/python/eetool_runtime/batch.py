@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from .backends import Graph
 from .component_call import run_component
 from .execution_plan import Gate, PlanStep
-from .manifest import BATCH, Manifest, Variant
+from .manifest import BATCH, Exit, Manifest, Tensor, Variant
 
 Confidences = list[tuple[int, float]]  # (exit, confidence)
 # Inputs that leave at one gate: the gate, MACs per input, and per input its row, confidence, logits (classes,) and
@@ -25,6 +25,19 @@ def can_compact(manifest: Manifest, variant: Variant) -> bool:
     """
     tensors = {**manifest.tensors, **variant.tensors}.values()
     return variant.batch is None and all(BATCH in t.shape or all(isinstance(s, int) for s in t.shape) for t in tensors)
+
+
+def run_every_exit(
+    exits: Sequence[Exit],
+    graphs: Sequence[Graph],
+    tensors: dict[str, np.ndarray],
+    declared: Mapping[str, Tensor],
+    rows: int,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Run all `graphs` on `tensors`, which get the outputs; return the logits and the confidence of every exit."""
+    for graph in graphs:
+        run_component(graph, tensors, declared, rows)
+    return [(tensors[e.logits], tensors[e.confidence]) for e in exits]
 
 
 def run_batch(

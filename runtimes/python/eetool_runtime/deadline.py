@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Mapping
-from typing import Callable, Optional
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Callable, Optional, TypeVar
 
 from .argument_checks import as_float, short_repr
 from .errors import UsageError
 from .execution_plan import ExecutionPlan, Gate, PlanSection
 
+T = TypeVar("T")
 RunSection = Callable[[PlanSection], float]
 Clock = Callable[[], int]  # nanoseconds, never turned back
 
@@ -30,6 +31,18 @@ def check_deadline(deadline_ms: object) -> float:
     if milliseconds is None or not 0 < milliseconds < math.inf:
         raise UsageError(f"deadline_ms must be a positive number, not {short_repr(deadline_ms)}")
     return milliseconds
+
+
+def deadline_on_clock(deadline_ms: object, start: int) -> tuple[Optional[float], Optional[int]]:
+    """Return a deadline in milliseconds, and on the clock of a call that began at `start`; both None without one.
+
+    Raises:
+        UsageError: it is no positive number.
+    """
+    if deadline_ms is None:
+        return None, None
+    limit_ms = check_deadline(deadline_ms)
+    return limit_ms, start + round(min(limit_ms * 1e6, MAX_DEADLINE_NS))
 
 
 class CallOutcome:
@@ -75,24 +88,13 @@ def run_guarded(
     final = sections[-1].gate.exit_index
     outcome: Optional[CallOutcome] = None
     fired = alarmed = False
-    mark = start
-    for section in sections:
-        if (
-            end is not None
-            and outcome is not None
-            and not latency.fits(section, end - mark, mark - start, outcome.macs)
-        ):
-            outcome.gated = False
-            break
-        gate, confidence = section.gate, run_section(section)
-        if end is not None:
-            before, mark = mark, clock()
-            latency.record(section, mark - before)
-        macs, seen = (outcome.macs, outcome.seen) if outcome is not None else (0, [])
+    for section, confidence, macs in sections_in_time(sections, run_section, latency, clock, start, end):
+        gate = section.gate
+        seen = outcome.seen if outcome is not None else []
         # After an alarm or a skipped gate, the inputs that arrive differ from those of the bundle's figures.
         if min_exit == 0 and not fired and (plan.watch is None or outcome is None):
             seen.append((gate.exit_index, confidence))
-        outcome = CallOutcome(gate, confidence, macs + section.macs, seen)
+        outcome = CallOutcome(gate, confidence, macs, seen)
         fired = fired or confidence >= gate.threshold
         if gate.exit_index != final and plan.watch and plan.watch[0] <= confidence <= plan.watch[1]:
             alarmed = True
@@ -100,8 +102,43 @@ def run_guarded(
                 return _run_to_final_exit(plan, run_section, outcome)
         if fired and not alarmed:
             break
-    assert outcome is not None  # the first section always runs
+    else:
+        assert outcome is not None  # the first section always runs
+        outcome.gated = outcome.gate.exit_index == final
+    assert outcome is not None
     return outcome
+
+
+def sections_in_time(
+    sections: Sequence[PlanSection],
+    run_section: Callable[[PlanSection], T],
+    latency: LatencyEstimator,
+    clock: Clock,
+    start: int,
+    end: Optional[int],
+) -> Iterator[tuple[PlanSection, T, int]]:
+    """Run sections in order, and yield each with its value and the MACs of all up to there.
+
+    The first one always runs. Under a deadline, the iterator ends before a section that is not expected to be in time.
+
+    Args:
+        sections: of the execution plan.
+        run_section: runs a section and returns a value.
+        latency: estimates that are used and updated under a deadline.
+        clock: time in nanoseconds.
+        start: of the call, on `clock`.
+        end: the deadline on `clock`, or None.
+    """
+    mark, macs = start, 0
+    for number, section in enumerate(sections):
+        if end is not None and number and not latency.fits(section, end - mark, mark - start, macs):
+            return
+        value = run_section(section)
+        if end is not None:
+            before, mark = mark, clock()
+            latency.record(section, mark - before)
+        macs += section.macs
+        yield section, value, macs
 
 
 def _run_to_final_exit(plan: ExecutionPlan, run_section: RunSection, outcome: CallOutcome) -> CallOutcome:

@@ -1,6 +1,7 @@
 """Exceptions of this package and the exit codes of the `eetool` command.
 
-EarlyExitError 1, and its subclasses UsageError 2, BundleError 3, InputError 3, BackendError 5.
+EarlyExitError 1, and its subclasses UsageError 2, BundleError 3, InputError 3, BackendError 5; NotFiniteError 3 is an
+InputError.
 """
 
 from __future__ import annotations
@@ -41,6 +42,10 @@ class InputError(EarlyExitError):
     """An input array with a wrong name, shape or dtype, or with values that are not finite."""
 
     exit_code = 3
+
+
+class NotFiniteError(InputError):
+    """An input array of the right name, shape and dtype that holds NaN or infinity."""
 
 
 class BackendError(EarlyExitError):

@@ -11,6 +11,7 @@ from .backends.base import BoundCall, ExecutionContext, Graph, GraphGroup
 from .component_call import run_component
 from .errors import BackendError, EarlyExitError
 from .manifest import BATCH, Manifest, Tensor, all_tensors
+from .views import View, make_lazily
 
 
 class ContextPool:
@@ -30,6 +31,7 @@ class ContextPool:
     ) -> None:
         """Make an empty pool; `graphs` are in the order of the manifest, `constants` are shared by all calls."""
         self._graphs = graphs
+        self._components = manifest.components
         self._inputs = {i.name for i in manifest.inputs}
         self._constants = constants
         self._declared = tensors = all_tensors(manifest, variant)
@@ -53,6 +55,13 @@ class ContextPool:
         self._free.append(context)
         if self._group is not None:
             self._group.lock.release()
+
+    def begin(self, context: ExecutionContext, inputs: Mapping[str, Any]) -> ExecutionContext:
+        """Begin a call with `inputs`, and return its context: another one where there are views, made when needed."""
+        if any(isinstance(value, View) for value in inputs.values()):
+            return make_lazily(context, inputs, self._components)
+        context.enter(inputs)
+        return context
 
     def _bound_context(self) -> ExecutionContext:
         tensors = {name: np.zeros(shape, dtype) for name, shape, dtype in self._arrays}

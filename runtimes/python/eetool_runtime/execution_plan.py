@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Union
 
 from .argument_checks import as_float, as_int, short_repr
 from .errors import UsageError
-from .manifest import NEVER, Manifest
+from .manifest import NEVER, Manifest, Variant
+from .near_names import known_names
 from .records import dataclass
 from .stats import Stats
 
@@ -115,6 +116,23 @@ def _split_at_gates(steps: tuple[PlanStep, ...]) -> tuple[PlanSection, ...]:
             sections.append(PlanSection(after, step.gate, steps[first : i + 1], step.macs - macs_before))
             first, macs_before, after = i + 1, step.macs, step.gate.exit_index
     return tuple(sections)
+
+
+def chosen_thresholds(
+    manifest: Manifest, variant: Variant, operating_point: Optional[str], threshold: Union[float, Thresholds, None]
+) -> Thresholds:
+    """Return the thresholds of an operating point or of numbers, see `Model.use`; raises UsageError."""
+    if (operating_point is None) == (threshold is None):
+        raise UsageError("use() takes an operating point or a threshold")
+    if operating_point is not None:
+        points = variant.operating_points
+        if not isinstance(operating_point, str) or operating_point not in points:
+            hint = known_names(operating_point, points, "This bundle has")
+            raise UsageError(f"unknown operating point {short_repr(operating_point)}", hint)
+        return points[operating_point].thresholds
+    if isinstance(threshold, (tuple, list)):
+        return tuple(threshold)
+    return (threshold,) * manifest.n_early_exits  # of another type: refused with the plan
 
 
 def _check_band(watch: Optional[Band]) -> Optional[Band]:

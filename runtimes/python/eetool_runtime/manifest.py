@@ -12,7 +12,7 @@ from typing import Optional, Union
 from .records import dataclass
 
 SCHEMA_VERSION = "1.0"  # of bundles that every reader reads
-SHARED_FILE_VERSION = "1.1"  # where a variant has all components in one file
+NEWEST_VERSION = "1.1"  # where a variant has all components in one file, or streams have a policy
 SHARED_FILE_SUFFIX = ".tflites"  # readers of 1.0 refuse it before they ask for a backend
 MAX_MANIFEST_BYTES = 1 << 20
 DTYPES = ("float32", "int64", "int32", "uint8", "int8", "bool")
@@ -25,6 +25,7 @@ BILINEAR = "bilinear"
 FILTERS = (BILINEAR,)
 NEVER = 2.0  # threshold of a gate that cannot fire: confidences are at most 1.0
 
+LATER = {"later": True}  # of a field that version 1.0 does not have: where it has its default, it is not written
 BATCH = "batch"  # symbol of the first dimension of every input, of all logits and of all confidences
 
 
@@ -247,6 +248,68 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class StreamPolicy:
+    """Rule of a stream of frames, see `stream_filter`.
+
+    Attributes:
+        epsilon: share of the base rates in the prior of every frame; 1 forgets the frames before.
+        thresholds: one per early exit, for the largest posterior probability; None never fires.
+        agree: an exit fires only if its own class is also that of the posterior.
+        check_every: of so many consecutive frames, one at least runs to the final exit; 0 demands none.
+        skip_distance: largest distance from exit 0's probabilities at the scene's start that repeats the answer.
+        gap_s: longest time between two frames of one sequence.
+    """
+
+    epsilon: float
+    thresholds: tuple[Optional[float], ...]
+    agree: bool = True
+    check_every: int = 0
+    skip_distance: Optional[float] = None
+    gap_s: Optional[float] = None
+
+
+@dataclass(frozen=True)
+class StreamExpected:
+    """Figures of a stream policy on `n` frames of a held-out split; docs/streams.md defines them."""
+
+    split: str
+    n: int
+    sequences: int
+    accuracy: float
+    exit_shares: tuple[float, ...]
+    mean_macs: float
+    reached: tuple[Optional[ReachedConfidence], ...]
+    reaction_mean_s: Optional[float] = None
+    reaction_p95_s: Optional[float] = None
+    false_switches_per_minute: Optional[float] = None
+
+
+@dataclass(frozen=True)
+class StreamPoint:
+    """One operating point of streams."""
+
+    policy: StreamPolicy
+    expected: Optional[StreamExpected] = None
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Policies for streams of frames.
+
+    Attributes:
+        period_s: time from one frame to the next that the policies were fitted for.
+        base_rates: share of each class in the training examples.
+        default_operating_point: of streams.
+        operating_points: by variant and name.
+    """
+
+    period_s: float
+    base_rates: tuple[float, ...]
+    default_operating_point: str
+    operating_points: dict[str, dict[str, StreamPoint]]
+
+
+@dataclass(frozen=True)
 class Split:
     """Size of a data split, and the SHA-256 of its sorted int64 little-endian indices."""
 
@@ -307,6 +370,7 @@ class Manifest:
     max_accuracy_drop: Optional[float] = None
     data: Optional[Data] = None
     devices: dict[str, DeviceSettings] = field(default_factory=dict)
+    stream: Optional[Stream] = field(default=None, metadata=LATER)
 
     @property
     def n_early_exits(self) -> int:

@@ -32,6 +32,7 @@ from .manifest import (
     Text,
     Variant,
 )
+from .stream_checks import stream_problem
 
 NAME_RULE = "letters, digits, '.', '_', '-'"
 TEXT_RULE = "1 to 256 characters are needed, no control characters"
@@ -86,6 +87,8 @@ def _check_names(m: Manifest) -> None:
     names = [m.name, m.score, *m.tensors]
     names += [c.name for c in m.components] + [i.name for i in m.inputs] + [name for e in m.exits for name in e.scalars]
     names += [key for v in m.variants.values() for key in (*v.operating_points, *v.references)]
+    if m.stream is not None:
+        names += [name for points in m.stream.operating_points.values() for name in points]
     for name in names:
         _require(is_name(name), f"{name!r} is not a name ({NAME_RULE})")
     for variant in m.variants:
@@ -99,6 +102,9 @@ def _check_texts(m: Manifest) -> None:
     texts += [p.expected.split for v in m.variants.values() for p in v.operating_points.values() if p.expected]
     if m.data is not None:
         texts += [m.data.source, *m.data.splits]
+    if m.stream is not None:
+        points = [p for named in m.stream.operating_points.values() for p in named.values()]
+        texts += [p.expected.split for p in points if p.expected is not None]
     for text in texts:
         _require(is_text(text), f"{text!r}: {TEXT_RULE}")
 
@@ -314,6 +320,11 @@ def _check_devices(m: Manifest) -> None:
             _require(all(t >= 0 for t in times.values()), f"{where}.component_latency_ms: cannot be negative")
 
 
+def _check_stream(m: Manifest) -> None:
+    problem = stream_problem(m)
+    _require(problem is None, f"stream.{problem}")
+
+
 def _check_files(m: Manifest) -> None:
     for path, file in m.files.items():
         is_plain = len(path) <= _MAX_PATH and _PATH.fullmatch(path) is not None
@@ -337,5 +348,6 @@ _CHECKS = (
     _check_variants,
     _check_data,
     _check_devices,
+    _check_stream,
     _check_files,
 )

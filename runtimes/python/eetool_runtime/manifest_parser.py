@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from .errors import BundleError
-from .manifest import MAX_MANIFEST_BYTES, SCHEMA_VERSION, SHARED_FILE_VERSION, Manifest
+from .manifest import MAX_MANIFEST_BYTES, NEWEST_VERSION, SCHEMA_VERSION, Manifest
 from .manifest_checks import check_manifest, refusal
 from .records import decode, parse_json
 
@@ -36,9 +36,9 @@ def _is_newer_minor(value: object) -> bool:
     version = value.get("schema_version") if isinstance(value, dict) else None
     parts = _VERSION.fullmatch(version) if isinstance(version, str) else None
     if parts is None:
-        known = f"{SCHEMA_VERSION!r} or {SHARED_FILE_VERSION!r}"
+        known = f"{SCHEMA_VERSION!r} or {NEWEST_VERSION!r}"
         raise refusal(f"schema_version: expected {known}, found {version!r}")
-    major, minor = (int(part) for part in SHARED_FILE_VERSION.split("."))
+    major, minor = (int(part) for part in NEWEST_VERSION.split("."))
     if int(parts[1]) != major:
         raise BundleError(
             f"manifest.json: schema_version {version} cannot be read by this runtime, which reads {major}.x",

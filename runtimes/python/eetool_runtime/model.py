@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Optional, Union, overload
+from typing import TYPE_CHECKING, Any, Optional, Union, overload
 
 import numpy as np
 
 from .argument_checks import as_int, short_repr
 from .backends.base import ExecutionContext, Graph, Threads
-from .batch import can_compact, run_batch
+from .batch import can_compact, run_batch, run_every_exit
 from .bundle import Bundle
-from .component_call import run_component
-from .deadline import MAX_DEADLINE_NS, Clock, LatencyEstimator, check_deadline, run_guarded
+from .deadline import Clock, LatencyEstimator, deadline_on_clock, run_guarded
 from .errors import BackendError, EarlyExitError, UsageError
 from .execution_contexts import ContextPool
-from .execution_plan import Band, ExecutionPlan, Gate, PlanSection, Thresholds, unsplit_macs
+from .execution_plan import Band, ExecutionPlan, Gate, PlanSection, Thresholds, chosen_thresholds, unsplit_macs
 from .fork_guard import ForkGuard
 from .input_checker import Arrays, InputChecker, Tensors
-from .machine import resident_bytes
-from .manifest import OperatingPoint, all_tensors, scalars
-from .near_names import known_names
+from .manifest import OperatingPoint, StreamPolicy, all_tensors, scalars
+from .memory import memory_figures
 from .preprocess import Raw, are_views, preprocess_all
 from .prometheus import prometheus_text
 from .result import Result
 from .stats import Stats
-from .views import View, make_lazily
+from .views import View
+
+if TYPE_CHECKING:
+    from .stream import Stream
 
 CUSTOM = "custom"  # operating point under which unnamed thresholds are counted
 
@@ -141,19 +142,7 @@ class Model:
             UsageError: the name is unknown, a number is out of range, or not exactly one of both was given.
         """
         self._fork_guard.check()
-        if (operating_point is None) == (threshold is None):
-            raise UsageError("use() takes an operating point or a threshold")
-        thresholds: Thresholds
-        if operating_point is not None:
-            points = self._fitted.operating_points
-            if not isinstance(operating_point, str) or operating_point not in points:
-                hint = known_names(operating_point, points, "This bundle has")
-                raise UsageError(f"unknown operating point {short_repr(operating_point)}", hint)
-            thresholds = points[operating_point].thresholds
-        elif isinstance(threshold, (tuple, list)):
-            thresholds = tuple(threshold)
-        else:
-            thresholds = (threshold,) * self._manifest.n_early_exits
+        thresholds = chosen_thresholds(self._manifest, self._fitted, operating_point, threshold)
         with self._use_lock:
             # A single assignment: a call in another thread reads the old plan or the new one.
             self._plan = self._make_plan(operating_point, thresholds, watch)
@@ -216,8 +205,7 @@ class Model:
         context = self._contexts.acquire()
         try:
             if self._has_views and any(isinstance(value, View) for value in accepted.values()):
-                lazily = make_lazily(context, accepted, self._manifest.components)
-                return self._run_guarded(lazily, plan, start, deadline_ms, min_exit)
+                return self._run_guarded(self._contexts.begin(context, accepted), plan, start, deadline_ms, min_exit)
             context.enter(accepted)
             if deadline_ms is not None or type(min_exit) is not int or min_exit or plan.watch is not None:
                 return self._run_guarded(context, plan, start, deadline_ms, min_exit)
@@ -245,8 +233,7 @@ class Model:
     def _run_guarded(
         self, context: ExecutionContext, plan: ExecutionPlan, start: int, deadline_ms: Optional[float], min_exit: int
     ) -> Result:
-        limit_ms = None if deadline_ms is None else check_deadline(deadline_ms)
-        end = None if limit_ms is None else start + round(min(limit_ms * 1e6, MAX_DEADLINE_NS))
+        limit_ms, end = deadline_on_clock(deadline_ms, start)
 
         def run_section(section: PlanSection) -> float:
             for step in section.steps:
@@ -259,9 +246,9 @@ class Model:
         logits = context.read(outcome.gate.logits)[0].copy()
         latency_ms = (self._clock() - start) / 1e6
         late = limit_ms is not None and latency_ms > limit_ms
-        gate, confidence, gated = outcome.gate, outcome.confidence, outcome.gated
-        plan.stats.record(gate.exit_index, confidence, outcome.macs, latency_ms, outcome.seen, gated, late)
-        return self._result(gate, confidence, logits, latency_ms, gated)
+        gate, confidence = outcome.gate, outcome.confidence
+        plan.stats.record(gate.exit_index, confidence, outcome.macs, latency_ms, outcome.seen, outcome.gated, late)
+        return self._result(gate, confidence, logits, latency_ms, outcome.gated)
 
     def batch(self, inputs: Arrays) -> list[Result]:
         """Run many inputs together; each leaves at the exit where it would leave alone.
@@ -305,6 +292,34 @@ class Model:
                 results[row] = self._result(gate, confidence, logits, latency_ms)
         return [result for result in results if result is not None]
 
+    def stream(
+        self,
+        point: Optional[str] = None,
+        *,
+        policy: Optional[StreamPolicy] = None,
+        base_rates: Optional[Sequence[float]] = None,
+        period_s: Optional[float] = None,
+    ) -> Stream:
+        """Return a new stream, for inputs in order from one place; a model may have many. See docs/streams.md.
+
+        Args:
+            point: an operating point of the bundle's block `stream`; by default its default.
+            policy: instead of a point. Base rates and period are then by default those of the bundle.
+            base_rates: share of each class in training.
+            period_s: from one frame to the next, for statistics of frames without times.
+
+        Raises:
+            UsageError: the bundle has no such point, or an argument is invalid.
+        """
+        self._fork_guard.check()
+        from .stream import Stream, StreamEngine, choose_setup  # most models have no streams
+
+        engine = StreamEngine(
+            self._accept, self._contexts, self._failed, self._latency, self._clock, self._fork_guard.check
+        )
+        setup = choose_setup(self._manifest, self.variant, point, policy, base_rates, period_s)
+        return Stream(engine, self._manifest, self.variant, setup)
+
     def every_exit(self, inputs: Arrays) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return logits (N, classes) and confidence (N,) of every exit, none skipped, for a batch of any size."""
         self._fork_guard.check()
@@ -318,9 +333,7 @@ class Model:
 
     def _every_exit(self, inputs: Tensors, rows: int) -> list[tuple[np.ndarray, np.ndarray]]:
         tensors = {**inputs, **self._scalars}
-        for graph in self._in_order:
-            run_component(graph, tensors, self._declared, rows)
-        return [(tensors[e.logits], tensors[e.confidence]) for e in self._manifest.exits]
+        return run_every_exit(self._manifest.exits, self._in_order, tensors, self._declared, rows)
 
     def stats(self) -> dict[str, Any]:
         """Return the statistics of the operating point in use, and under `operating_points` those of all points used.
@@ -362,21 +375,8 @@ class Model:
         return self._plan.stats.recent_ms(count)
 
     def memory(self) -> dict[str, Any]:
-        """Return the memory in use.
-
-        Returns:
-            `loaded` and `not_loaded`, names of components; `loaded_bytes` and `total_bytes`, sizes of their files
-            (engines need more); `process_bytes`, resident memory of this process, or None where unknown.
-        """
-        files = {name: graph.path for name, graph in self._fitted.components.items()}  # one file may hold all
-        loaded = [name for name, graph in self._graphs.items() if getattr(graph, "loaded", True)]
-        return {
-            "loaded": loaded,
-            "not_loaded": [name for name in files if name not in loaded],
-            "loaded_bytes": self.bundle.size_bytes(files[name] for name in loaded),
-            "total_bytes": self.bundle.size_bytes(files.values()),
-            "process_bytes": resident_bytes(),
-        }
+        """Return the memory in use, see `memory_figures`."""
+        return memory_figures(self.bundle, self._fitted, self._graphs)
 
     @contextmanager
     def _backend_errors(self) -> Iterator[None]:

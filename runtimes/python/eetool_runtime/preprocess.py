@@ -11,7 +11,7 @@ from typing import Any, Union
 import numpy as np
 
 from .argument_checks import short_repr
-from .errors import BackendError, InputError
+from .errors import BackendError, InputError, NotFiniteError
 from .manifest import Input, Text, describe_tensor
 from .views import View
 
@@ -298,7 +298,7 @@ def check_array(array: object, spec: Input, *, any_batch: bool = False) -> np.nd
     if not _matches(array.shape, spec, any_batch):
         raise InputError(f"input {spec.name!r}: expected shape {describe_tensor(spec)}, found {array.shape}")
     if not is_finite(array):
-        raise InputError(f"input {spec.name!r}: holds NaN or infinite values")
+        raise NotFiniteError(f"input {spec.name!r}: holds NaN or infinite values")
     return array
 
 

@@ -112,7 +112,7 @@ class Stats:
             "mean_confidence": _mean_confidence(window, len(counts)),
             "mean_macs": macs / calls if calls else None,
             "compute_saved": 1 - macs / calls / unsplit_macs if calls and unsplit_macs else None,
-            "latency_ms": _percentiles(latencies) if len(latencies) else None,
+            "latency_ms": percentiles(latencies) if len(latencies) else None,
             "latency_ms_sum": total_ms,
             "ungated": ungated,
             "overruns": overruns,
@@ -163,8 +163,9 @@ def _mean_confidence(window: Sequence[_Call], n_exits: int) -> list[Optional[flo
     return [s / c if c else None for s, c in zip(sums, counts)]
 
 
-def _percentiles(latencies: np.ndarray) -> dict[str, float]:
+def percentiles(values: np.ndarray, ranks: Sequence[int] = (50, 90, 99)) -> dict[str, float]:
+    """Return `mean` and the percentiles `p50`, … of at least one value, by linear interpolation."""
     # np.percentile imports numpy.ma at its first call, and a child forked meanwhile could never import it.
-    ranks = np.array((50, 90, 99)) / 100 * (len(latencies) - 1)
-    p50, p90, p99 = np.interp(ranks, np.arange(len(latencies)), np.sort(latencies))
-    return {"mean": float(latencies.mean()), "p50": float(p50), "p90": float(p90), "p99": float(p99)}
+    positions = np.array(ranks) / 100 * (len(values) - 1)
+    found = np.interp(positions, np.arange(len(values)), np.sort(values))
+    return {"mean": float(values.mean()), **{f"p{rank}": float(value) for rank, value in zip(ranks, found)}}

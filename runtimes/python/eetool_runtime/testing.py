@@ -30,6 +30,7 @@ from .manifest import (
     Manifest,
     OperatingPoint,
     Preprocess,
+    Stream,
     Tensor,
     Variant,
     all_tensors,
@@ -223,7 +224,13 @@ def _manifest(labels: tuple[str, ...], early_exits: int, shape: tuple[int, ...])
 def _copy_interface(m: Manifest) -> Manifest:
     """Return a manifest with the inputs, labels, exits and operating points of `m`, and components of its own."""
     points = next(iter(m.variants.values())).operating_points
-    return _assemble(m.name, m.inputs, m.labels, points, m.default_operating_point)
+    copied = _assemble(m.name, m.inputs, m.labels, points, m.default_operating_point)
+    if m.stream is None:
+        return copied
+    streams = Stream(
+        **{**vars(m.stream), "operating_points": {VARIANT: next(iter(m.stream.operating_points.values()))}}
+    )
+    return Manifest(**{**vars(copied), "schema_version": m.schema_version, "stream": streams})
 
 
 def _assemble(

@@ -29,6 +29,10 @@ class View:
         """True where the array exists."""
         return self._array is not None
 
+    def again(self) -> View:
+        """Return the same view, not made yet."""
+        return View(self.spec, self._make)
+
     def array(self) -> np.ndarray:
         """Return the array, which is made by the first call. Raises InputError as `preprocess` does."""
         if self._array is None:

@@ -100,7 +100,9 @@ def test_context_sizes_of_input_allocate_per_call(size: Any, lengths: tuple[int,
     x, y = Tensor("float32", ("batch", size)), Tensor("float32", ("batch", size))
     graph = FakeGraph({"x": x}, {"y": y}, lambda tensors: {"y": tensors["x"] * 2})
     variants = {"fake/fp32": SimpleNamespace(tensors={"y": y})}
-    manifest: Any = SimpleNamespace(inputs=(Input("x", "float32", x.shape),), exits=(), tensors={}, variants=variants)
+    manifest: Any = SimpleNamespace(
+        components=(), inputs=(Input("x", "float32", x.shape),), exits=(), tensors={}, variants=variants
+    )
     context = ContextPool(manifest, "fake/fp32", [graph], {}).acquire()
     for length in lengths:
         context.enter({"x": np.ones((1, length), np.float32)})
@@ -123,7 +125,7 @@ class TestGroup:
         inputs = tuple(Input(name, described[name].dtype, described[name].shape) for name in ("x", "ids"))
         produced = {name: described[name] for name in ("scaled", "total", "logits", "confidence")}
         variants = {"tflite/fp32": SimpleNamespace(tensors=produced)}
-        manifest: Any = SimpleNamespace(inputs=inputs, exits=(), tensors={}, variants=variants)
+        manifest: Any = SimpleNamespace(components=(), inputs=inputs, exits=(), tensors={}, variants=variants)
         return ContextPool(manifest, "tflite/fp32", graphs, {"factor": np.array(factor, np.float32)})
 
     def answer(self, pool: ContextPool, x: np.ndarray) -> list[np.ndarray]:

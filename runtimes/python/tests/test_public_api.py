@@ -55,6 +55,7 @@ def test_errors_share_root_and_have_exit_codes() -> None:
         "UsageError": 2,
         "BundleError": 3,
         "InputError": 3,
+        "NotFiniteError": 3,
         "BackendError": 5,
     }
     assert all(issubclass(c, errors.EarlyExitError) for c in classes)

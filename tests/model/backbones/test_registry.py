@@ -49,7 +49,8 @@ def test_resnet_block_shortcut_subsamples_and_pads_channels() -> None:
     "name",
     [
         *("alexnet", "resnet", "resnet9", "resnet2", "resnet1208", "Resnet20", ""),
-        *("densenet", "densenet41", "densenet102-bc", "vgg12", "mobilenetv1", "mobilenetv3", "vit-huge"),
+        *("densenet", "densenet41", "densenet102-bc", "vgg12", "mobilenetv1-0", "mobilenetv1-9", "mobilenetv3"),
+        *("imagenet-resnet20", "resnet18", "efficientnet-lite9", "efficientnet", "vit-huge"),
     ],
 )
 def test_build_backbone_unknown_name_raises_usage_error(name: str) -> None:

@@ -13,7 +13,7 @@ def test_load_search_data_never_uses_test_split(digits: Source) -> None:
     learned = {image.numpy().tobytes() for image in data.training.images}
     assert learned < seen
     assert len(data.training.labels) + len(data.judge.labels) == len(splits[TRAIN])
-    judged = {image.numpy().tobytes() for image in data.judge.images}
-    taught = {image.numpy().tobytes() for image in data.branches.images}
+    judged = {image.numpy().tobytes() for image in data.judge.inputs()}
+    taught = {image.numpy().tobytes() for image in data.branches.inputs()}
     assert not judged & taught
     assert len(data.branches.labels) == 200

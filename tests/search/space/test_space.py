@@ -16,7 +16,7 @@ from eetool.model.references.reference import float_input
 from eetool.model.references.resolve import build
 from eetool.search.methods.methods import METHODS
 from eetool.search.space.builtin_spaces import SPACES, load_space
-from eetool.search.space.space import Gene, Genome, Space, SpaceBackbone, genome_key, make_space
+from eetool.search.space.space import RESOLUTION, Gene, Genome, Space, SpaceBackbone, genome_key, make_space
 from tests.helpers import small_spaces
 
 MAKERS: list[Callable[[], Space]] = [*SPACES.values(), small_spaces.mobile, small_spaces.own, small_spaces.one]
@@ -153,3 +153,18 @@ def test_method_space_has_published_gene_groups() -> None:
     assert network.score == "margin"
     assert network.thresholds == (0.1,) * 4
     assert edanas.network(edanas.largest()).thresholds == (None,) * 4
+
+
+def test_with_sizes_restricts_the_gene_of_a_space_that_has_one() -> None:
+    space = small_spaces.mobile().with_sizes((8, 24))
+    assert next(g for g in space.genes if g.name == RESOLUTION).choices == (8, 24)
+    assert space.network(space.largest()).backbone.endswith("@24")
+    assert space.hash != small_spaces.mobile().hash
+
+
+def test_with_sizes_adds_a_gene_to_built_in_networks_and_refuses_own_code() -> None:
+    space = small_spaces.one().with_sizes((8, 16))
+    assert [g.name for g in space.genes] == [RESOLUTION]
+    assert [space.network(g).backbone for g in (space.smallest(), space.largest())] == ["resnet8@8", "resnet8@16"]
+    with pytest.raises(UsageError, match="own code"):
+        small_spaces.own().with_sizes((8, 16))
