@@ -1,5 +1,6 @@
 """Cascades of MobileNetV2 and EfficientNet-Lite0 at 224 px: predicted mean latencies against `eetool bench`."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def compare_cascade(table: Path, model: str, side: int, folder: Path, quick: boo
 
     Exits are trained on frozen features of the digits, enlarged: which inputs leave does not matter, only that some do.
     """
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     net, bundle = folder / "net.pt", folder / "net.eebundle"
     factory = f"foreign_cascades:{model}"
     data = ["--data", "digits", "--input", f"1x3x{side}x{side}"]
