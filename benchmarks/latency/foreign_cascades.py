@@ -12,6 +12,7 @@ from table import run
 from torch import nn
 
 SIDE = 224
+_DIRECTIONS = 4
 CASCADES = {"mobilenet-v2-224": ("mobilenet", SIDE), "efficientnet-lite0-224": ("lite0", SIDE)}
 TOLERANCE = 0.08
 
@@ -28,7 +29,11 @@ def lite0() -> nn.Module:
 
 def _seeded(make: Any, *arguments: float) -> nn.Module:
     torch.manual_seed(0)
-    network: nn.Module = make(*arguments)
+    network: nn.Sequential = make(*arguments)
+    head = network[-1]
+    assert isinstance(head, nn.Sequential)
+    assert isinstance(head[-1], nn.Linear)
+    head[-1] = nn.Linear(head[-1].in_features, _DIRECTIONS)
     return network
 
 
@@ -37,8 +42,8 @@ def write_pictures(folder: Path, side: int, count: int = 480) -> None:
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:side, :side] / side
     for index in range(count):
-        direction = index % 4
-        angle, phase = np.pi * direction / 4, rng.uniform(0, 2 * np.pi)
+        direction = index % _DIRECTIONS
+        angle, phase = np.pi * direction / _DIRECTIONS, rng.uniform(0, 2 * np.pi)
         stripes = np.sin(2 * np.pi * 6 * (rows * np.sin(angle) + columns * np.cos(angle)) + phase)
         pixels = 128 + 60 * stripes[..., None] + rng.normal(0, rng.uniform(5, 120), (side, side, 3))
         path = folder / f"direction{direction}" / f"{index}.png"
