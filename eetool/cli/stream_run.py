@@ -11,7 +11,7 @@ from eetool.wording import counted
 
 if TYPE_CHECKING:
     from eetool_runtime import Model
-    from eetool_runtime.stream import Stream, StreamResult
+    from eetool_runtime.stream import FrameStream, StreamResult
 
 
 def run_stream(model: "Model", inputs: Sequence[Path], point: str | None, threshold: float | None) -> CommandResult:
@@ -53,7 +53,7 @@ def run_stream(model: "Model", inputs: Sequence[Path], point: str | None, thresh
     return CommandResult("run_stream/1", {"results": results, "stats": stats}, _text(results, stats), problem)
 
 
-def _open(model: "Model", point: str | None, threshold: float | None) -> "Stream":
+def _open(model: "Model", point: str | None, threshold: float | None) -> "FrameStream":
     from eetool.errors import UsageError
 
     if threshold is not None:

@@ -29,7 +29,7 @@ from .stats import Stats
 from .views import View
 
 if TYPE_CHECKING:
-    from .stream import Stream
+    from .stream import FrameStream
 
 CUSTOM = "custom"  # operating point under which unnamed thresholds are counted
 
@@ -299,7 +299,7 @@ class Model:
         policy: Optional[StreamPolicy] = None,
         base_rates: Optional[Sequence[float]] = None,
         period_s: Optional[float] = None,
-    ) -> Stream:
+    ) -> FrameStream:
         """Return a new stream, for inputs in order from one place; a model may have many. See docs/streams.md.
 
         Args:
@@ -312,13 +312,13 @@ class Model:
             UsageError: the bundle has no such point, or an argument is invalid.
         """
         self._fork_guard.check()
-        from .stream import Stream, StreamEngine, choose_setup  # most models have no streams
+        from .stream import FrameStream, StreamEngine, choose_setup  # most models have no streams
 
         engine = StreamEngine(
             self._accept, self._contexts, self._failed, self._latency, self._clock, self._fork_guard.check
         )
         setup = choose_setup(self._manifest, self.variant, point, policy, base_rates, period_s)
-        return Stream(engine, self._manifest, self.variant, setup)
+        return FrameStream(engine, self._manifest, self.variant, setup)
 
     def every_exit(self, inputs: Arrays) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return logits (N, classes) and confidence (N,) of every exit, none skipped, for a batch of any size."""

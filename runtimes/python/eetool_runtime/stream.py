@@ -196,7 +196,7 @@ class _Frame:
         self.seen: list[tuple[int, float]] = []  # (exit, largest calibrated probability)
 
 
-class Stream:
+class FrameStream:
     """Answers to the frames of one source, in their order.
 
     A stream answers one frame at a time: a call during another one raises UsageError. Streams are independent, and

@@ -130,36 +130,45 @@ def window_row(frames: int) -> int:
 class Reactions:
     """Time from a change of the right class to the first answer that has it, and switches to a wrong class.
 
-    A class that ends before any answer had it is `missed`; its whole duration counts as its reaction, which is then a
-    lower bound. The first class of a sequence is no change.
+    A class that ends before any answer had it, by another class or the end of the sequence, is `missed`; all its time
+    counts as its reaction, which is then a lower bound. The first class of a sequence is no change.
     """
 
     def __init__(self) -> None:
         self._frames = self._correct = self._changes = self._missed = self._false_switches = 0
         self._seconds: Optional[float] = 0.0
         self._reactions_s: deque[Optional[float]] = deque(maxlen=_MAX_REACTIONS)
-        self.restart()
+        self._step_s: Optional[float] = None
+        self._forget()
 
     def restart(self) -> None:
-        """Begin a new sequence. A change that was not answered yet is dropped."""
+        """Begin a new sequence."""
+        if self._waits:
+            self._miss(self._step_s)  # the last frame lasted as long as the one before
+        self._forget()
+
+    def _forget(self) -> None:
         self._truth: Optional[int] = None
         self._waiting_s: Optional[float] = None
         self._waits = False
 
+    def _miss(self, step_s: Optional[float]) -> None:
+        self._missed += 1
+        self._reactions_s.append(None if step_s is None or self._waiting_s is None else self._waiting_s + step_s)
+
     def add(self, truth: Optional[int], label: int, step_s: Optional[float], switched: bool) -> None:
         """Add one frame: its right class, its answer, seconds since the frame before, and if the answer changed."""
         if truth is None:
-            self.restart()  # what happened meanwhile is unknown
+            self._forget()  # what happened meanwhile is unknown
             return
-        changed = self._truth is not None and truth != self._truth
-        if self._waits:
-            self._waiting_s = None if step_s is None or self._waiting_s is None else self._waiting_s + step_s
-        if changed:
+        self._step_s = step_s
+        if self._truth is not None and truth != self._truth:
             if self._waits:
-                self._missed += 1
-                self._reactions_s.append(self._waiting_s)
+                self._miss(step_s)
             self._changes += 1
             self._waits, self._waiting_s = True, 0.0
+        elif self._waits:
+            self._waiting_s = None if step_s is None or self._waiting_s is None else self._waiting_s + step_s
         if self._waits and label == truth:
             self._reactions_s.append(self._waiting_s)
             self._waits = False

@@ -12,7 +12,7 @@ import pytest
 import eetool_runtime as ee
 from eetool_runtime.errors import BackendError, InputError, UsageError
 from eetool_runtime.manifest import Input, Manifest, Preprocess, Resize, StreamPolicy
-from eetool_runtime.stream import Stream
+from eetool_runtime.stream import FrameStream
 from eetool_runtime.stream_filter import StreamFilter, calibrated
 from eetool_runtime.testing import FakeClock, ScriptedAnswer, scripted
 from tests.helpers.backend_contract import HAS_LITERT
@@ -33,7 +33,7 @@ def model(tmp_path: Path) -> ee.Model:
     return ee.load(write_tiny_bundle(tmp_path, edit=with_stream))
 
 
-def of_script(*script: ScriptedAnswer, policy: StreamPolicy = POLICY, **options: Any) -> Stream:
+def of_script(*script: ScriptedAnswer, policy: StreamPolicy = POLICY, **options: Any) -> FrameStream:
     return scripted(script, labels=ANIMALS, **options).stream(policy=policy, base_rates=[1 / 3] * 3, period_s=0.5)
 
 

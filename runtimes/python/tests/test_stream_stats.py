@@ -51,6 +51,17 @@ def test_reactions_of_sequences(
     assert figures["false_switches"] == false_switches
 
 
+def test_reactions_change_that_the_end_of_a_sequence_cuts_off_is_missed() -> None:
+    counted = Reactions()
+    for truth in (0, 1, 1, 1):
+        counted.add(truth, 0, 0.5, False)
+    assert (counted.figures() or {})["missed"] == 0  # an answer may still follow
+    counted.restart()
+    counted.restart()
+    figures = counted.figures() or {}
+    assert (figures["changes"], figures["missed"], figures["mean_s"]) == (1, 1, 1.5)
+
+
 def test_reactions_percentile_and_rates() -> None:
     figures = reactions("ab" + "b" * 9 + "a" * 10, "aabbbbbbbbb" + "bbbaaaaaaa")
     assert (figures["mean_s"], figures["accuracy"]) == (1.0, 17 / 21)
