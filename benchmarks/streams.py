@@ -1,6 +1,6 @@
 """Streams answered with what the last frames showed: on sensors of eight persons, and on synthetic streams.
 
-    python benchmarks/streams.py DATA --out DIR [--speech FILE] [--cifar DIR] [--passes 5] [--no-clock] [--quick]
+    python benchmarks/streams.py DATA --out DIR [--speech FILE] [--cifar DIR] [--passes 5] [--tables FILE] [--no-clock]
 
 DATA is the smartwatch's archive: samples, length, label, subject and classes of 112 recordings of seven exercises.
 Subjects are left out in four folds of two. Four networks are each trained without two folds, one to report on and the
@@ -26,6 +26,7 @@ import numpy as np
 from stream_cases import Case, joined, make_bundle, predict, source_frames, variant_of
 from stream_context import context_results
 from stream_data import geometric, save_digits, save_recordings, streams_of, subject_folds
+from stream_tables import tables
 
 from eetool.data.registry import load_source
 from eetool.data.sequences import number_sequences
@@ -68,6 +69,7 @@ class Settings:
     passes: int
     clock: bool
     quick: bool
+    tables: Path | None = None
 
 
 def main() -> None:
@@ -79,6 +81,7 @@ def main() -> None:
     parser.add_argument("--cifar", type=Path, default=None)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--passes", type=int, default=5)
+    parser.add_argument("--tables", type=Path, default=None, help="data file of docs/results/streams.md to write")
     parser.add_argument("--clock", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--quick", action="store_true", help="one limit of the reaction, two passes over few frames")
     settings = Settings(**vars(parser.parse_args()))
@@ -92,6 +95,9 @@ def main() -> None:
         document["cifar10"] = {"synthetic": True, **part(cifar_cases(settings), settings)}
     text = json.dumps(document, indent=2)
     (settings.out / "results.json").write_text(text + "\n", encoding="utf-8")
+    if settings.tables is not None:
+        written = tables(document, f"benchmarks/streams.py, {settings.passes} passes, all ways interleaved")
+        settings.tables.write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print(text)
 
 

@@ -82,6 +82,7 @@ def test_wheels_and_sdists_contain_their_data(dist: Path) -> None:
         "py.typed",
         "schemas/bench-1.schema.json",
         "schemas/bench-2.schema.json",
+        "schemas/stream_bench-1.schema.json",
         *(f"hw_profiles/{path.name}" for path in HW_PROFILES),
     ]
     data += ["report/page.html", "report/page.css", "report/page.js"]

@@ -179,9 +179,8 @@ def _check_count(model: str, source: Source) -> None:
         raise UsageError(
             f"{model} has {counted(classes, 'output')}, and {source.name} has "
             f"{counted(len(source.classes), 'class', 'classes')}",
-            f"Replace its last layer in the factory by one with "
-            f"{counted(len(source.classes), 'output')}, train that layer on "
-            "these data, and give the new weights as --weights.",
+            f"Replace its last layer in the factory by one with {counted(len(source.classes), 'output')}, "
+            "and give the weights below it with --new-classifier.",
         )
 
 

@@ -165,7 +165,8 @@ class _Export:
         quantised = [kind for kind in kinds if kind.precision == INT8]
         if quantised:
             with scratch() as temporary:
-                feeds = save_feeds(temporary, self._feed_names(), self.model.calibration(calibration))
+                names = dict.fromkeys(name for graph in self.places.values() for name in graph.inputs)
+                feeds = save_feeds(temporary, list(names), self.model.calibration(calibration))
                 for kind in quantised:
                     self.graphs[kind.name] = self._write_int8(kind, feeds)
         for kind in kinds:
@@ -189,10 +190,6 @@ class _Export:
             self.advance(1)
         return graphs
 
-    def _feed_names(self) -> list[str]:
-        """Return the names of the inputs of all graphs."""
-        return list(dict.fromkeys(name for component in self.places.values() for name in component.inputs))
-
     def _write_int8(self, kind: VariantKind, feeds: Feeds) -> dict[str, m.GraphFile]:
         """Write for each place the graph of the first recipe that passes the checks, else keep the float graph."""
         graphs, reasons = dict(self.graphs[kind.base.name]), {}
@@ -200,15 +197,10 @@ class _Export:
         judge = Int8Judge(self.model.cases(kind.batch), self.model.alone[0], self.options.judge_speed)
         waiting = dict(self.places)
         for recipe in kind.recipes:
-            jobs = [
-                QuantizationJob(
-                    recipe,
-                    str(self.folder / graphs[place].path),
-                    str(self.folder / kind.file(place)),
-                    feeds.of(component.inputs),
-                )
-                for place, component in waiting.items()
-            ]
+            jobs = []
+            for place, component in waiting.items():
+                source, target = self.folder / graphs[place].path, self.folder / kind.file(place)
+                jobs.append(QuantizationJob(recipe, str(source), str(target), feeds.of(component.inputs)))
             first = recipe == kind.recipes[0]  # places that need a further recipe were counted
             problems = quantize(jobs, self.advance if first else lambda steps: None)
             for place, problem in zip(tuple(waiting), problems, strict=True):

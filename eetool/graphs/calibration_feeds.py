@@ -24,7 +24,7 @@ class FeedFile:
 class Feeds:
     """Files of the tensors of `count` cases, by name; iteration reads the cases one by one."""
 
-    files: Mapping[str, FeedFile]
+    files: dict[str, FeedFile]
     count: int
 
     def __len__(self) -> int:

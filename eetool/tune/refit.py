@@ -10,7 +10,7 @@ from eetool.errors import EarlyExitError, MissingError, UsageError
 from eetool.latency.estimate.cascade_cost import CascadeCosts
 from eetool.latency.table.hw_profile import is_profile_file
 from eetool.model.checkpoint import Checkpoint
-from eetool.model.goals import HW_PROFILE, CostSource, TuningGoals
+from eetool.model.goals import HW_PROFILE, OPTION_GOALS, CostSource, TuningGoals
 from eetool.names import quote
 from eetool.progress import SILENT, Progress
 from eetool.tune.device_costs import predicted_costs
@@ -187,9 +187,7 @@ def merge_goals(recorded: TuningGoals | None, given: TuningGoals, named: Collect
     """
     if recorded is None:
         return given
-    kept = {
-        field: getattr(recorded, field) for field in ("max_accuracy_drop", "certify", "standard_errors", "calibration")
-    }
+    kept = {field: getattr(recorded, field) for field in OPTION_GOALS}
     if given.default is None:
         kept["default"] = recorded.default
     goals = replace(given, **{field: value for field, value in kept.items() if field not in named})

@@ -30,11 +30,11 @@ def test_judge_streams_by_latency_accuracy_and_reaction(pays: bool | None, chang
 
 
 def test_judge_streams_names_faster_ways_that_keep_the_limits() -> None:
-    faster, late = replace(GOOD, name="average", ratio=0.2), replace(GOOD, name="late", ratio=0.1, reaction_p95_s=9.0)
+    faster, late = replace(GOOD, name="average", ratio=0.2), replace(GOOD, name="tardy", ratio=0.1, reaction_p95_s=9.0)
     verdict = judge_streams([GOOD], [faster, late], 1.0, 6.0)
     assert verdict.faster == ("average",)
     assert "average" in verdict.text
-    assert "late" not in verdict.text
+    assert "tardy" not in verdict.text
 
 
 def test_judge_streams_prefers_a_point_that_pays() -> None:

@@ -9,6 +9,8 @@ import jsonschema
 import numpy as np
 import pytest
 
+from eetool.data.source import Source
+
 SCHEMA = json.loads((Path(__file__).parents[2] / "eetool/schemas/advise-1.schema.json").read_text())
 FACTORIES = """
 import torch
@@ -97,6 +99,7 @@ def test_advise_network_that_cannot_be_judged_is_refused(cli: Any, here: Path, m
         (("--against", "missing.onnx"), 3, "does not exist"),
         (("--weights", "missing.pt"), 3, "does not exist"),
         (("--weights-key", "ema"), 2, "without --weights"),
+        (("--new-classifier",), 2, "without --weights"),
         (("--normalize", "1,2"), 2, "no mean and deviation"),
         (("-o", "no/such/folder/a.json"), 2, "is not a folder"),
     ],
@@ -116,3 +119,19 @@ def test_advise_few_examples_are_refused_or_leave_the_verdict_open(cli: Any, her
     result = cli("advise", "resnet8", "--data", "npz:few.npz", *SHORT)
     assert result.code == 3
     assert "more examples" in result.stderr
+
+
+def test_advise_new_classifier_is_fitted_and_repeated_in_commands(
+    cli: Any, trained: Path, digits: Source, here: Path
+) -> None:
+    np.savez(here / "odd.npz", images=digits.inputs, labels=digits.labels % 2, classes=["even", "odd"])
+    arguments = ("advise", "resnet8", "--data", "npz:odd.npz", "--weights", trained, *SHORT, "--exits", 1)
+    refused = cli(*arguments)
+    assert refused.code == 3
+    assert "made for 10 classes: --new-classifier" in refused.stderr
+    output = cli(*arguments, "--new-classifier", "--json")
+    assert output.code == 0, output
+    assert output.document["unsplit"]["accuracy"] > 0.8
+    trainings = [s["commands"][0] for s in output.document["next"] if s["recipe"] in ("frozen", "distill")]
+    assert len(trainings) == 2
+    assert all(f"--weights {trained} --new-classifier" in command for command in trainings)

@@ -55,6 +55,20 @@ def test_train_weights_keep_normalisation_and_hold_out(cli: Any, tmp_path: Path)
     assert record.data.splits["train"].n == 879
 
 
+def test_train_new_classifier_for_other_classes_is_fitted_and_said(cli: Any, tmp_path: Path) -> None:
+    start, model = tmp_path / "start.pt", tmp_path / "m.pt"
+    options = ("--input", "1x1x32x32", "--classes", 5, "--exits", 0, "--epochs", 0)
+    assert cli("train", "resnet8", *options, "-o", start).code == 0
+    arguments = ("train", "resnet8", "--data", "digits", "--weights", start, "--exits", 0, "--epochs", 0, "-o", model)
+    refused = cli(*arguments)
+    assert refused.code == 3
+    assert "made for 5 classes: --new-classifier fits another one" in refused.stderr
+    output = cli(*arguments, "--new-classifier")
+    assert output.code == 0, output
+    assert "new classifier linear of 10 classes: logistic regression on 879 training examples" in output.stderr
+    assert load_checkpoint(model).record.training.new_classifier
+
+
 def test_train_augmentation_is_shown_and_recorded(cli: Any, tmp_path: Path) -> None:
     options = ("--augment", "strong", "--mirror", "--epochs", 0, "--exits", 0)
     shown = ("--show-augmented", tmp_path / "a.png")
@@ -153,6 +167,8 @@ def test_train_threads_sets_torch_threads(cli: Any, tmp_path: Path) -> None:
         ("needs the path", ["resnet8", "--data", "folder"]),
         ("has no use for --teacher", ["resnet8", "--data", "digits", "--teacher", "/dev/null"]),
         ("--teacher-views without", ["resnet8", "--data", "digits", "--recipe", "distill", "--teacher-views", 2]),
+        ("--new-classifier without --weights", ["resnet8", "--data", "digits", "--new-classifier"]),
+        ("needs --data", ["resnet8", *WITHOUT_DATA, "--new-classifier", "--weights", "/dev/null"]),
         ("2 exit weights for 3 exits", ["resnet8", "--data", "digits", "--exit-weights", "1,1"]),
         ("are not numbers", ["resnet8", "--data", "digits", "--exit-weights", "1,x"]),
         ("are not numbers", ["resnet8", "--data", "digits", "--exit-weights", "1,-1,1"]),
